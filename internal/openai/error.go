@@ -1,0 +1,209 @@
+package openai
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Types of errors, as OpenAI names them.
+const (
+	TypeInvalidRequest = "invalid_request_error"
+	TypeServer         = "server_error"
+	TypeRateLimit      = "rate_limit_error"
+)
+
+// Error is an answer of the API that is not a success. It is made here and
+// nowhere else, so that every client sees one shape
+// (https://platform.openai.com/docs/guides/error-codes).
+type Error struct {
+	Status  int    // HTTP status, 400 to 599
+	Message string // for people: what is wrong and where
+	Type    string // TypeInvalidRequest, TypeServer, …
+	Param   string // the parameter that is wrong; "" is written as null
+	Code    string // for programs; "" is written as null
+
+	// RetryAfter is sent in whole seconds, rounded up, when positive.
+	RetryAfter time.Duration
+	// NoRetry sends x-should-retry: false, which OpenAI's SDKs obey, for
+	// statuses that they would otherwise retry in vain (409, 5xx).
+	NoRetry bool
+
+	cause error
+}
+
+// Error is the message with the status, for logs.
+func (e *Error) Error() string {
+	if e.cause != nil {
+		return fmt.Sprintf("%d: %s: %v", e.Status, e.Message, e.cause)
+	}
+	return fmt.Sprintf("%d: %s", e.Status, e.Message)
+}
+
+// Unwrap gives the error that the answer was made from, if any.
+func (e *Error) Unwrap() error { return e.cause }
+
+// WithCause keeps err for logs. Clients never see it.
+func (e *Error) WithCause(err error) *Error {
+	c := *e
+	c.cause = err
+	return &c
+}
+
+type envelope struct {
+	Error envelopeBody `json:"error"`
+}
+
+type envelopeBody struct {
+	Message string  `json:"message"`
+	Type    string  `json:"type"`
+	Param   *string `json:"param"`
+	Code    *string `json:"code"`
+}
+
+// MarshalJSON writes the envelope, all four keys always present.
+func (e *Error) MarshalJSON() ([]byte, error) {
+	return json.Marshal(envelope{envelopeBody{e.Message, e.Type, orNull(e.Param), orNull(e.Code)}})
+}
+
+func orNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// WriteError answers with err's envelope. An error that is no *Error is
+// answered as 500 without its text; the caller logs it.
+func WriteError(w http.ResponseWriter, err error) {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		e = Internal(err)
+	}
+	h := w.Header()
+	for _, stale := range []string{"Content-Length", "Content-Encoding", "Content-Disposition", "ETag", "Last-Modified", "Accept-Ranges"} {
+		h.Del(stale)
+	}
+	h.Set("Content-Type", "application/json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
+	}
+	if e.NoRetry {
+		h.Set("X-Should-Retry", "false")
+	}
+	body, err := json.Marshal(e)
+	if err != nil { // strings always marshal
+		panic(err)
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(e.Status)
+	_, _ = w.Write(body) // the client is gone: nobody is left to tell
+}
+
+// InvalidRequest is a 400 about param ("" for none).
+func InvalidRequest(param, code, format string, args ...any) *Error {
+	return &Error{Status: http.StatusBadRequest, Message: fmt.Sprintf(format, args...), Type: TypeInvalidRequest, Param: param, Code: code}
+}
+
+// MissingParameter is the 400 for a required parameter that is not there.
+func MissingParameter(param string) *Error {
+	return InvalidRequest(param, "missing_required_parameter", "Missing required parameter: '%s'.", param)
+}
+
+// InvalidType is the 400 for a parameter of the wrong JSON type; want and got
+// come with their article, as in "a string" and "an array".
+func InvalidType(param, want, got string) *Error {
+	return InvalidRequest(param, "invalid_type", "Invalid type for '%s': expected %s, but got %s instead.", param, want, got)
+}
+
+// InvalidValue is the 400 for a value outside those supported.
+func InvalidValue(param, value string, supported ...string) *Error {
+	quoted := make([]string, len(supported))
+	for i, s := range supported {
+		quoted[i] = "'" + s + "'"
+	}
+	return InvalidRequest(param, "invalid_value", "Invalid value: '%s'. Supported values are: %s.", value, listed(quoted))
+}
+
+func listed(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + ", and " + words[last]
+}
+
+// NotFound is a 404 with OpenAI's type for it.
+func NotFound(param, format string, args ...any) *Error {
+	return &Error{Status: http.StatusNotFound, Message: fmt.Sprintf(format, args...), Type: TypeInvalidRequest, Param: param}
+}
+
+// NoSuchFile is the 404 for a file id.
+func NoSuchFile(id string) *Error { return NotFound("id", "No such File object: %s", id) }
+
+// NoSuchBatch is the 404 for a batch id.
+func NoSuchBatch(id string) *Error { return NotFound("", "No batch found with id '%s'.", id) }
+
+// NoSuchUpload is the 404 for an upload id.
+func NoSuchUpload(id string) *Error { return NotFound("", "No upload found with id '%s'.", id) }
+
+// ModelNotFound is the 404 for a model that no upstream serves.
+func ModelNotFound(model string) *Error {
+	e := NotFound("model", "The model '%s' does not exist or you do not have access to it.", model)
+	e.Code = "model_not_found"
+	return e
+}
+
+// UnknownRoute is the 404 for a method and path that the gateway does not serve.
+func UnknownRoute(method, path string) *Error {
+	e := NotFound("", "Invalid URL (%s %s)", method, path)
+	e.Code = "unknown_url"
+	return e
+}
+
+// MethodNotAllowed is the 405 for a known path.
+func MethodNotAllowed(method, path string) *Error {
+	return &Error{Status: http.StatusMethodNotAllowed, Message: fmt.Sprintf("Not allowed to %s on %s.", method, path), Type: TypeInvalidRequest, Code: "method_not_supported"}
+}
+
+// InvalidAPIKey is the 401.
+func InvalidAPIKey() *Error {
+	return &Error{Status: http.StatusUnauthorized, Message: "Incorrect API key provided.", Type: TypeInvalidRequest, Code: "invalid_api_key"}
+}
+
+// Conflict is a 409 that a retry cannot mend.
+func Conflict(format string, args ...any) *Error {
+	return &Error{Status: http.StatusConflict, Message: fmt.Sprintf(format, args...), Type: TypeInvalidRequest, NoRetry: true}
+}
+
+// TooLarge is a 413.
+func TooLarge(param, format string, args ...any) *Error {
+	return &Error{Status: http.StatusRequestEntityTooLarge, Message: fmt.Sprintf(format, args...), Type: TypeInvalidRequest, Param: param}
+}
+
+// InsufficientStorage is the 507 for a full disk. Clients should not retry at
+// once: the disk does not empty by itself.
+func InsufficientStorage() *Error {
+	return &Error{Status: http.StatusInsufficientStorage, Message: "The server has no space left to store this.", Type: TypeServer, Code: "insufficient_storage", NoRetry: true}
+}
+
+// Unavailable is a 503 with Retry-After.
+func Unavailable(after time.Duration, format string, args ...any) *Error {
+	return &Error{Status: http.StatusServiceUnavailable, Message: fmt.Sprintf(format, args...), Type: TypeServer, RetryAfter: max(after, time.Second)}
+}
+
+// BadGateway is the 502 for an upstream whose answer cannot be used.
+func BadGateway(format string, args ...any) *Error {
+	return &Error{Status: http.StatusBadGateway, Message: fmt.Sprintf(format, args...), Type: TypeServer, Code: "upstream_error"}
+}
+
+// Internal is the 500 that says nothing of its cause.
+func Internal(cause error) *Error {
+	return &Error{Status: http.StatusInternalServerError, Message: "The server had an error processing your request.", Type: TypeServer, cause: cause}
+}

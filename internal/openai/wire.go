@@ -1,0 +1,181 @@
+package openai
+
+// Purposes of files that a client may upload, and the one of results.
+const (
+	PurposeBatch       = "batch"
+	PurposeBatchOutput = "batch_output"
+)
+
+// UploadPurposes are what POST /v1/files and /v1/uploads accept.
+var UploadPurposes = []string{"assistants", PurposeBatch, "fine-tune", "vision", "user_data", "evals"}
+
+// BatchEndpoints are the endpoints that the lines of a batch may name:
+// OpenAI's, and behind them those that vLLM adds.
+var BatchEndpoints = []string{
+	"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/moderations",
+	"/v1/messages", "/v1/rerank", "/v1/score", "/v1/classify", "/v1/pooling",
+}
+
+// File is the File object (https://platform.openai.com/docs/api-reference/files/object).
+type File struct {
+	ID            string       `json:"id"`
+	Object        string       `json:"object"` // "file"
+	Bytes         int64        `json:"bytes"`
+	CreatedAt     int64        `json:"created_at"` // unix seconds, as every time here
+	ExpiresAt     *int64       `json:"expires_at"`
+	Filename      string       `json:"filename"`
+	Purpose       string       `json:"purpose"`
+	Status        string       `json:"status"` // "processed": SDKs wait until they see it
+	StatusDetails *string      `json:"status_details"`
+	Compression   *Compression `json:"compression,omitempty"`
+}
+
+// Compression says how an upload was packed. An addition of BESH's, kept.
+type Compression struct {
+	Format           string  `json:"format"` // gzip, zstd, bzip2, zip
+	OriginalSize     int64   `json:"original_size"`
+	DecompressedSize int64   `json:"decompressed_size"`
+	CompressionRatio float64 `json:"compression_ratio"` // decompressed / original
+}
+
+// Upload is the Upload object (https://platform.openai.com/docs/api-reference/uploads/object).
+type Upload struct {
+	ID        string `json:"id"`
+	Object    string `json:"object"` // "upload"
+	Bytes     int64  `json:"bytes"`
+	CreatedAt int64  `json:"created_at"`
+	ExpiresAt int64  `json:"expires_at"`
+	Filename  string `json:"filename"`
+	Purpose   string `json:"purpose"`
+	Status    string `json:"status"` // pending, completed, cancelled, expired
+	File      *File  `json:"file"`
+}
+
+// UploadPart is the Part object.
+type UploadPart struct {
+	ID        string `json:"id"`
+	Object    string `json:"object"` // "upload.part"
+	CreatedAt int64  `json:"created_at"`
+	UploadID  string `json:"upload_id"`
+}
+
+// Batch is the Batch object (https://platform.openai.com/docs/api-reference/batch/object).
+// Fields that may be null are written as null, never left out.
+type Batch struct {
+	ID               string            `json:"id"`
+	Object           string            `json:"object"` // "batch"
+	Endpoint         string            `json:"endpoint"`
+	Model            *string           `json:"model"`
+	Errors           *BatchErrors      `json:"errors"`
+	InputFileID      string            `json:"input_file_id"`
+	CompletionWindow string            `json:"completion_window"`
+	Status           string            `json:"status"`
+	OutputFileID     *string           `json:"output_file_id"`
+	ErrorFileID      *string           `json:"error_file_id"`
+	CreatedAt        int64             `json:"created_at"`
+	InProgressAt     *int64            `json:"in_progress_at"`
+	ExpiresAt        *int64            `json:"expires_at"`
+	FinalizingAt     *int64            `json:"finalizing_at"`
+	CompletedAt      *int64            `json:"completed_at"`
+	FailedAt         *int64            `json:"failed_at"`
+	ExpiredAt        *int64            `json:"expired_at"`
+	CancellingAt     *int64            `json:"cancelling_at"`
+	CancelledAt      *int64            `json:"cancelled_at"`
+	RequestCounts    RequestCounts     `json:"request_counts"`
+	Usage            Usage             `json:"usage"`
+	Metadata         map[string]string `json:"metadata"`
+}
+
+// RequestCounts counts the lines of a batch. Completed + Failed ≤ Total: lines
+// that never ran count as neither.
+type RequestCounts struct {
+	Total     int64 `json:"total"`
+	Completed int64 `json:"completed"`
+	Failed    int64 `json:"failed"`
+}
+
+// BatchErrors is the list of what validation found.
+type BatchErrors struct {
+	Object string       `json:"object"` // "list"
+	Data   []BatchError `json:"data"`
+}
+
+// BatchError is one finding of validation.
+type BatchError struct {
+	Code    string  `json:"code"`
+	Message string  `json:"message"`
+	Param   *string `json:"param"`
+	Line    *int    `json:"line"` // 1-based, counting blank lines
+}
+
+// Usage counts tokens, in the names of batches and of /v1/responses.
+type Usage struct {
+	InputTokens         int64               `json:"input_tokens"`
+	InputTokensDetails  InputTokensDetails  `json:"input_tokens_details"`
+	OutputTokens        int64               `json:"output_tokens"`
+	OutputTokensDetails OutputTokensDetails `json:"output_tokens_details"`
+	TotalTokens         int64               `json:"total_tokens"`
+}
+
+// InputTokensDetails is part of Usage.
+type InputTokensDetails struct {
+	CachedTokens int64 `json:"cached_tokens"`
+}
+
+// OutputTokensDetails is part of Usage.
+type OutputTokensDetails struct {
+	ReasoningTokens int64 `json:"reasoning_tokens"`
+}
+
+// Add adds v to u.
+func (u *Usage) Add(v Usage) {
+	u.InputTokens += v.InputTokens
+	u.InputTokensDetails.CachedTokens += v.InputTokensDetails.CachedTokens
+	u.OutputTokens += v.OutputTokens
+	u.OutputTokensDetails.ReasoningTokens += v.OutputTokensDetails.ReasoningTokens
+	u.TotalTokens += v.TotalTokens
+}
+
+// List is the envelope of every listing. All five fields are always there.
+type List[T any] struct {
+	Object  string  `json:"object"` // "list"
+	Data    []T     `json:"data"`
+	FirstID *string `json:"first_id"`
+	LastID  *string `json:"last_id"`
+	HasMore bool    `json:"has_more"`
+}
+
+// NewList makes the envelope of items in their order; id names an item.
+func NewList[T any](items []T, more bool, id func(T) string) List[T] {
+	l := List[T]{Object: "list", Data: items, HasMore: more}
+	if len(items) == 0 {
+		l.Data = []T{}
+		return l
+	}
+	first, last := id(items[0]), id(items[len(items)-1])
+	l.FirstID, l.LastID = &first, &last
+	return l
+}
+
+// Deleted answers a deletion.
+type Deleted struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"` // "file", "batch"
+	Deleted bool   `json:"deleted"`
+}
+
+// Model is one entry of GET /v1/models.
+type Model struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"` // "model"
+	Created int64  `json:"created"`
+	OwnedBy string `json:"owned_by"`
+	// MaxModelLen is vLLM's addition: the context length in tokens.
+	MaxModelLen int64 `json:"max_model_len,omitempty"`
+}
+
+// ModelList answers GET /v1/models.
+type ModelList struct {
+	Object string  `json:"object"` // "list"
+	Data   []Model `json:"data"`
+}
