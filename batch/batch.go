@@ -1,0 +1,157 @@
+package batch
+
+import (
+	"time"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// Status is the state of a batch as clients see it. docs/architecture.md draws
+// the machine.
+type Status string
+
+// The states of a batch.
+const (
+	Validating Status = "validating"
+	Failed     Status = "failed" // the input did not validate; nothing else is meant by it
+	InProgress Status = "in_progress"
+	Finalizing Status = "finalizing"
+	Completed  Status = "completed"
+	Expired    Status = "expired"
+	Cancelling Status = "cancelling"
+	Cancelled  Status = "cancelled"
+)
+
+// Terminal tells whether nothing will change any more.
+func (s Status) Terminal() bool {
+	switch s {
+	case Failed, Completed, Expired, Cancelled:
+		return true
+	default:
+		return false
+	}
+}
+
+// Batch is one batch of requests.
+type Batch struct {
+	ID               string // "batch_" and 32 hex digits
+	Tenant           string
+	Endpoint         string // path that every line is sent to
+	InputFileID      string
+	CompletionWindow string // as the client wrote it
+	Metadata         map[string]string
+	Priority         int // larger goes first
+	OutputTTL        time.Duration
+
+	Status Status
+	// Ending is the terminal state that a finalizing or cancelling batch is
+	// on its way to: Completed, Expired or Cancelled. "" before.
+	Ending Status
+	Model  string // when all lines name one
+	Errors []openai.BatchError
+	Counts openai.RequestCounts
+	Usage  openai.Usage
+
+	OutputFileID, ErrorFileID string
+
+	CreatedAt, ExpiresAt                              time.Time
+	InProgressAt, FinalizingAt, CompletedAt, FailedAt time.Time // zero: not reached
+	ExpiredAt, CancellingAt, CancelledAt              time.Time
+}
+
+// NewBatch is what a store needs to make a Batch. The store sets the times by
+// the database's clock.
+type NewBatch struct {
+	ID, Tenant, Endpoint, InputFileID, CompletionWindow string
+	Window                                              time.Duration // CompletionWindow, parsed
+	Metadata                                            map[string]string
+	Priority                                            int
+	OutputTTL                                           time.Duration // of output and error file, from the end of the batch; 0: never expire
+
+	// IdempotencyKey makes the creation repeatable: "" for none. RequestHash
+	// tells whether a repeated key came with the same request.
+	IdempotencyKey, RequestHash string
+}
+
+// BatchQuery asks for a page of batches, newest first.
+type BatchQuery struct {
+	After string // id of the batch before the first wanted, "" from the start
+	Limit int
+}
+
+// The limits of a slice.
+const (
+	SliceLines = 64        // at most; the done bits of a slice are one uint64
+	SliceBytes = 256 << 10 // at most, but a longer line is a slice of its own
+)
+
+// SliceRef names a slice.
+type SliceRef struct {
+	BatchID string
+	Number  int // from 0, in input order
+}
+
+// SlicePlan is where a slice lies in the input file.
+type SlicePlan struct {
+	Offset, Length int64 // bytes of the input file, blank lines in between included
+	FirstLine      int   // index of its first request among the batch's, from 0
+	Lines          int   // requests in it, 1 to SliceLines
+}
+
+// SliceClaim is the right to work on a slice. A write that carries an old
+// Attempt is refused.
+type SliceClaim struct {
+	SliceRef
+	Attempt int
+}
+
+// Slice is a slice as the store has it.
+type Slice struct {
+	SliceClaim
+	SlicePlan
+	Done uint64 // bit i: the slice's line i has a committed result
+}
+
+// Plan is what validation makes of an accepted input file.
+type Plan struct {
+	Model  string // when all lines name one
+	Lines  int    // requests in all slices together
+	Slices []SlicePlan
+}
+
+// BatchClaim is the right to validate or finalize a batch. A write that
+// carries an old Attempt is refused.
+type BatchClaim struct {
+	Batch   Batch
+	Attempt int
+}
+
+// LineResult is the result of one line.
+type LineResult struct {
+	Index  int    // of the line in its slice, from 0
+	Failed bool   // it goes to the error file; to the output file otherwise
+	Record []byte // the line of that file, without a newline
+	Model  string
+	Usage  openai.Usage
+}
+
+// SegmentWrite is a group of results of one slice.
+type SegmentWrite struct {
+	Claim SliceClaim
+	Lines []LineResult
+}
+
+// Outcome is what finalizing writes: the files, when they are not empty.
+type Outcome struct {
+	Output, Error *NewFile
+	// Lines becomes the batch's total when it has none yet: it was cancelled
+	// before it was validated.
+	Lines int
+}
+
+// UsageRecord adds to one cell of usage_15m.
+type UsageRecord struct {
+	Tenant, Class, Model, Endpoint string // Class: "live" or "batch"
+	Requests, Failures             int64
+	Usage                          openai.Usage
+}

@@ -1,0 +1,65 @@
+package batch
+
+import (
+	"context"
+	"errors"
+	"net/http"
+)
+
+// Errors of Dispatcher.Reserve.
+var (
+	ErrBusy         = errors.New("every upstream of the model is full")
+	ErrDown         = errors.New("every upstream of the model is down")
+	ErrUnknownModel = errors.New("no upstream serves the model")
+)
+
+// Dispatcher is what the engine knows of the pool.
+type Dispatcher interface {
+	// Reserve takes a slot for one request, if there is one now: ErrBusy,
+	// ErrDown or ErrUnknownModel otherwise. It prefers another upstream than
+	// avoid ("" for none).
+	Reserve(model, avoid string) (Slot, error)
+	// Freed delivers a value after a Reserve that failed might succeed.
+	Freed() <-chan struct{}
+	// Serves tells whether a model is known, and names the closest known
+	// ones when it is not.
+	Serves(model string) (bool, []string)
+	// Settled tells whether every upstream has told its models, so that
+	// "unknown" can be believed.
+	Settled() bool
+}
+
+// Slot is the right to send one request to one upstream.
+type Slot interface {
+	// Upstream names the upstream.
+	Upstream() string
+	// Send posts body to path, byte for byte, and reads the answer whole.
+	// An error is a *SendError or the context's.
+	Send(ctx context.Context, path string, body []byte) (Answer, error)
+	// Release gives the slot back. It is called once.
+	Release()
+}
+
+// Answer is what an upstream answered.
+type Answer struct {
+	Status    int
+	Header    http.Header
+	Body      []byte
+	RequestID string // the upstream's, "" when it names none
+}
+
+// SendError says how a request failed without an answer.
+type SendError struct {
+	// Sent is false when nothing of the request can have reached the
+	// upstream (refused, unresolved).
+	Sent bool
+	// Crashed is true when the upstream broke the connection and was found
+	// down at once: the request may be what took it down.
+	Crashed bool
+	// TooLarge is true when the answer was over the limit.
+	TooLarge bool
+	Err      error
+}
+
+func (e *SendError) Error() string { return e.Err.Error() }
+func (e *SendError) Unwrap() error { return e.Err }

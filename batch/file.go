@@ -1,0 +1,74 @@
+package batch
+
+import (
+	"time"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// DefaultTenant owns everything while no tenants are configured.
+const DefaultTenant = "default"
+
+// File is a stored file. Its content lies in Files under Key.
+type File struct {
+	ID          string // "file-" and random characters
+	Tenant      string
+	Key         string // of the content in Files
+	Filename    string // as the client named it, without directories
+	Purpose     string
+	Bytes       int64
+	SHA256      string // of the content, hex
+	CreatedAt   time.Time
+	ExpiresAt   time.Time // zero: never
+	Compression *openai.Compression
+}
+
+// NewFile is what a store needs to make a File. The store sets the times by
+// the database's clock.
+type NewFile struct {
+	ID, Tenant, Key, Filename, Purpose string
+	Bytes                              int64
+	SHA256                             string
+	TTL                                time.Duration // 0: never expires
+	Compression                        *openai.Compression
+}
+
+// FileQuery asks for a page of files.
+type FileQuery struct {
+	Purpose   string // "" for any
+	After     string // id of the file before the first wanted, "" from the start
+	Limit     int
+	Ascending bool // by creation; the newest first otherwise
+}
+
+// States of an upload (https://platform.openai.com/docs/api-reference/uploads/object).
+const (
+	UploadPending   = "pending"
+	UploadCompleted = "completed"
+	UploadCancelled = "cancelled"
+	UploadExpired   = "expired"
+)
+
+// Upload is a file that arrives in parts.
+type Upload struct {
+	ID        string // "upload_" and hex
+	Tenant    string
+	Filename  string
+	Purpose   string
+	MimeType  string
+	Bytes     int64         // what the parts must add up to
+	FileTTL   time.Duration // of the file that it becomes, 0: the purpose's default
+	Status    string
+	CreatedAt time.Time
+	ExpiresAt time.Time
+	FileID    string // once completed
+}
+
+// UploadPart is one part of an upload. Its content lies in Files under Key.
+type UploadPart struct {
+	ID        string // "part_" and hex
+	UploadID  string
+	Key       string
+	Bytes     int64
+	CreatedAt time.Time
+}

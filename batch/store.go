@@ -1,0 +1,184 @@
+package batch
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// Errors of drivers that callers branch on. Drivers map their own to these at
+// their edge and wrap them with what happened.
+var (
+	ErrNotFound    = errors.New("not found")
+	ErrConflict    = errors.New("state does not allow it")
+	ErrStale       = errors.New("claim was lost to a later attempt")
+	ErrKeyReused   = errors.New("idempotency key was used with another request")
+	ErrNoSpace     = errors.New("no space left")
+	ErrUnavailable = errors.New("store is not available") // worth a retry
+	ErrNewerSchema = errors.New("database was written by a newer version")
+	ErrBadCursor   = errors.New("no such object to continue after")
+)
+
+// Store keeps the truth. Every method is one transaction, durable when it
+// returns; time is the database's. Methods are safe for concurrent use.
+//
+// Where a method takes a tenant, another tenant's objects do not exist.
+// Deleted and expired files do not exist either, but a batch that needs one
+// as its input keeps its content.
+type Store interface {
+	// Open connects, migrates and checks. It is called once, before the rest.
+	// A store that only one process can have open ends all leases here:
+	// whoever held them is gone.
+	Open(ctx context.Context) error
+	Close() error
+	// Ping tells whether the store answers and can be written.
+	Ping(ctx context.Context) error
+
+	FileStore
+	UploadStore
+	BatchStore
+	WorkStore
+	FinishStore
+	CollectStore
+	UsageStore
+}
+
+// FileStore keeps the rows of files.
+type FileStore interface {
+	CreateFile(ctx context.Context, f NewFile) (File, error)
+	// File gives ErrNotFound for a file that is deleted or expired.
+	File(ctx context.Context, tenant, id string) (File, error)
+	// Files gives a page and whether more follow. After may name a file that
+	// was deleted within the last hour, so that a client can delete what it
+	// lists; ErrBadCursor when it is unknown.
+	Files(ctx context.Context, tenant string, q FileQuery) (page []File, more bool, err error)
+	// DeleteFile hides the file; the collector removes its content.
+	DeleteFile(ctx context.Context, tenant, id string) error
+}
+
+// UploadStore keeps the rows of uploads and their parts.
+type UploadStore interface {
+	// CreateUpload takes ID, Tenant, Filename, Purpose, MimeType, Bytes and
+	// FileTTL from u; it expires ttl from now.
+	CreateUpload(ctx context.Context, u Upload, ttl time.Duration) (Upload, error)
+	// Upload shows a pending upload whose time is over as expired.
+	Upload(ctx context.Context, tenant, id string) (Upload, error)
+	// AddPart gives ErrConflict when the upload is not pending.
+	AddPart(ctx context.Context, tenant string, p UploadPart) (UploadPart, error)
+	// Parts gives the parts with these ids in this order, ErrNotFound when
+	// one is not of the upload.
+	Parts(ctx context.Context, tenant, uploadID string, ids []string) ([]UploadPart, error)
+	// CompleteUpload makes the file and ends the upload at once; ErrConflict
+	// when it is not pending.
+	CompleteUpload(ctx context.Context, tenant, id string, f NewFile) (Upload, File, error)
+	// CancelUpload gives ErrConflict when the upload is completed or expired,
+	// and the same answer again when it is cancelled.
+	CancelUpload(ctx context.Context, tenant, id string) (Upload, error)
+}
+
+// BatchStore keeps the rows of batches.
+type BatchStore interface {
+	// CreateBatch makes a batch that is Validating. A known IdempotencyKey
+	// of the tenant gives the batch that it made, created false, or
+	// ErrKeyReused when RequestHash differs.
+	CreateBatch(ctx context.Context, b NewBatch) (batch Batch, created bool, err error)
+	Batch(ctx context.Context, tenant, id string) (Batch, error)
+	// Batches pages as Files does.
+	Batches(ctx context.Context, tenant string, q BatchQuery) (page []Batch, more bool, err error)
+	// CancelBatch moves a running batch to Cancelling (Ending Cancelled) and
+	// makes every claim on it and its slices stale, so that no result is
+	// added any more. A batch that is Cancelling or Cancelled is returned
+	// as it is; another terminal one is returned with ErrConflict.
+	CancelBatch(ctx context.Context, tenant, id string) (Batch, error)
+	// DeleteBatch hides a terminal batch with its output and error file,
+	// and with its input file when asked and no other batch uses it.
+	// ErrConflict when it is not terminal; the batch is returned with it.
+	DeleteBatch(ctx context.Context, tenant, id string, input bool) (Batch, error)
+}
+
+// WorkStore is what workers need.
+type WorkStore interface {
+	// ActiveBatches lists the batches that are InProgress, all tenants, by
+	// priority (larger first), then deadline, then age; at most limit.
+	ActiveBatches(ctx context.Context, limit int) ([]Batch, error)
+	// InputFile gives the input of a batch, even if deleted or expired since.
+	InputFile(ctx context.Context, batchID string) (File, error)
+	// ClaimableSlices lists slices of an InProgress batch that are
+	// unfinished and not leased, in input order.
+	ClaimableSlices(ctx context.Context, batchID string, limit int) ([]int, error)
+	// ClaimSlices claims those of refs that are unfinished, not leased and
+	// of an InProgress batch: Attempt goes up by one, the lease runs from
+	// now. The others are left out without an error.
+	ClaimSlices(ctx context.Context, owner string, refs []SliceRef, lease time.Duration) ([]Slice, error)
+	// RenewSlices extends the leases and tells which claims are stale.
+	RenewSlices(ctx context.Context, claims []SliceClaim, lease time.Duration) (lost []SliceClaim, err error)
+	// ReleaseSlices gives claims back; stale ones are passed over.
+	ReleaseSlices(ctx context.Context, claims []SliceClaim) error
+	// CommitResults adds results in one transaction: segments, done bits,
+	// counts and usage of the batch, and usage_15m. A write with a stale
+	// claim is left out and its claim returned; a line that is done already
+	// is passed over, so that a commit of unknown outcome can be repeated.
+	// A slice whose last line is done loses its lease. A batch whose last
+	// line is done becomes Finalizing (Ending Completed) in the same
+	// transaction.
+	CommitResults(ctx context.Context, writes []SegmentWrite) (stale []SliceClaim, err error)
+}
+
+// FinishStore is what validating and finalizing need.
+type FinishStore interface {
+	// ClaimBatch claims a batch that is Validating, Finalizing or Cancelling
+	// and not leased, the oldest first; ErrNotFound when there is none.
+	ClaimBatch(ctx context.Context, owner string, lease time.Duration) (BatchClaim, error)
+	// RenewBatch and ReleaseBatch give ErrStale for an old claim.
+	RenewBatch(ctx context.Context, c BatchClaim, lease time.Duration) error
+	ReleaseBatch(ctx context.Context, c BatchClaim) error
+	// StartBatch inserts the slices and moves the batch from Validating to
+	// InProgress; ErrStale when the claim is old.
+	StartBatch(ctx context.Context, c BatchClaim, p Plan) error
+	// Slices lists slices by number from first on, whatever their state.
+	Slices(ctx context.Context, batchID string, first, limit int) ([]Slice, error)
+	// Results gives the committed results of a slice by Index: Index,
+	// Failed and Record are set.
+	Results(ctx context.Context, ref SliceRef) ([]LineResult, error)
+	// FailBatch moves the batch from Validating to Failed with findings.
+	FailBatch(ctx context.Context, c BatchClaim, findings []openai.BatchError) error
+	// FinishBatch makes the rows of the files and moves the batch to its
+	// Ending; ErrStale when the claim is old.
+	FinishBatch(ctx context.Context, c BatchClaim, o Outcome) error
+}
+
+// CollectStore is what the collector needs. Each does a bounded piece of work
+// and tells how much, so that it is called again until nothing is left.
+type CollectStore interface {
+	// ExpireBatches moves InProgress batches whose time is over to
+	// Finalizing (Ending Expired) and makes the claims on their slices
+	// stale, as CancelBatch does. It returns their ids.
+	ExpireBatches(ctx context.Context, limit int) ([]string, error)
+	// ExpireUploads ends pending uploads whose time is over.
+	ExpireUploads(ctx context.Context, limit int) (int, error)
+	// DropWork removes slices and segments of terminal batches.
+	DropWork(ctx context.Context, limit int) (int, error)
+	// Garbage lists content keys that nothing needs: of files deleted or
+	// expired that no unfinished batch has as input, and of parts whose
+	// upload is over.
+	Garbage(ctx context.Context, limit int) ([]string, error)
+	// Collected says that the contents are gone: they are not listed again.
+	Collected(ctx context.Context, keys []string) error
+	// Forget removes rows deleted or expired more than an hour ago whose
+	// contents are gone, and batches deleted as long ago.
+	Forget(ctx context.Context, limit int) (int, error)
+	// UnknownKeys gives those of keys that no row names.
+	UnknownKeys(ctx context.Context, keys []string) ([]string, error)
+}
+
+// UsageStore counts.
+type UsageStore interface {
+	// AddUsage adds to the present 15-minute bucket.
+	AddUsage(ctx context.Context, records []UsageRecord) error
+	// Usage sums buckets from since on; for checks and the dashboard.
+	Usage(ctx context.Context, tenant string, since time.Time) ([]UsageRecord, error)
+	// Now is the database's clock.
+	Now(ctx context.Context) (time.Time, error)
+}
