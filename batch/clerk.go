@@ -1,0 +1,128 @@
+package batch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// clerkPoll is how often a clerk looks for batches when nobody rang.
+const clerkPoll = time.Second
+
+// runClerk validates and finalizes batches, one at a time, until ctx ends.
+func (e *Engine) runClerk(ctx context.Context) {
+	poll := time.NewTicker(clerkPoll)
+	defer poll.Stop()
+	for {
+		for e.clerkStep(ctx) {
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.clerkBell:
+		case <-poll.C:
+		}
+	}
+}
+
+// clerkStep does one batch and tells whether to look for another at once.
+func (e *Engine) clerkStep(ctx context.Context) bool {
+	bounded, cancel := e.bounded(ctx)
+	c, err := e.store.ClaimBatch(bounded, e.owner, e.config().Lease)
+	cancel()
+	if errors.Is(err, ErrNotFound) {
+		e.note("taking batches", nil)
+		return false
+	}
+	e.note("taking batches", err)
+	if err != nil {
+		return false
+	}
+	e.ringClerks() // there may be more for the others
+	err = e.withLease(ctx, c, e.processBatch)
+	if errors.Is(err, ErrStale) {
+		e.log.Info("batch taken by another instance, or cancelled, meanwhile", zapBatch(c.Batch.ID))
+		return true
+	}
+	e.note("batch "+c.Batch.ID, err)
+	if err != nil {
+		e.postpone(ctx, c)
+	}
+	return ctx.Err() == nil
+}
+
+// postponement is how long a batch is left alone after an error, so that it
+// keeps nobody from the others.
+const postponement = 3 * time.Second
+
+// postpone gives a claim back: soon, or at once when the engine stops.
+func (e *Engine) postpone(ctx context.Context, c BatchClaim) {
+	bounded, cancel := e.bounded(context.WithoutCancel(ctx))
+	defer cancel()
+	giveBack := func() error { return e.store.RenewBatch(bounded, c, postponement) }
+	if ctx.Err() != nil {
+		giveBack = func() error { return e.store.ReleaseBatch(bounded, c) }
+	}
+	if err := giveBack(); err != nil && !errors.Is(err, ErrStale) {
+		e.log.Warn("giving back batch; it is taken again when its lease ends", zapBatch(c.Batch.ID), zap.Error(err))
+	}
+}
+
+func (e *Engine) processBatch(ctx context.Context, c BatchClaim) error {
+	start := time.Now()
+	var err error
+	if c.Batch.Status == Validating {
+		err = e.validate(ctx, c)
+	} else {
+		err = e.finalize(ctx, c)
+	}
+	if err != nil {
+		return err
+	}
+	b, err := e.store.Batch(ctx, c.Batch.Tenant, c.Batch.ID)
+	if errors.Is(err, ErrNotFound) { // deleted already
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading batch: %w", err)
+	}
+	e.log.Info("batch "+string(b.Status), zapBatch(b.ID), zap.Int64("total", b.Counts.Total), zap.Int64("completed", b.Counts.Completed),
+		zap.Int64("failed", b.Counts.Failed), zap.Duration("took", time.Since(start)))
+	if b.Status.Terminal() {
+		return e.queue.Drop(ctx, b.ID)
+	}
+	return nil
+}
+
+// withLease runs f while the claim is renewed; f's context ends when the claim
+// is lost.
+func (e *Engine) withLease(ctx context.Context, c BatchClaim, f func(context.Context, BatchClaim) error) error {
+	ctx, lose := context.WithCancelCause(ctx)
+	defer lose(nil)
+	renewing := make(chan struct{})
+	stop, stopRenewing := context.WithCancel(ctx)
+	go func() {
+		defer close(renewing)
+		for sleep(stop, e.config().LeaseRenew) {
+			bounded, cancel := e.bounded(stop)
+			err := e.store.RenewBatch(bounded, c, e.config().Lease)
+			cancel()
+			if errors.Is(err, ErrStale) {
+				lose(ErrStale)
+				return
+			}
+			// Any other error passes or the claim runs out, and then writes
+			// are refused.
+		}
+	}()
+	err := f(ctx, c)
+	stopRenewing()
+	<-renewing
+	if err != nil && errors.Is(context.Cause(ctx), ErrStale) {
+		return ErrStale
+	}
+	return err
+}

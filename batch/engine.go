@@ -1,0 +1,172 @@
+package batch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// Engine is the batch engine of one gateway: the service behind the API and
+// the goroutines that do the work. Its zero value is not usable; see NewEngine.
+type Engine struct {
+	settings   atomic.Pointer[Config]
+	owner      string // this instance, in leases
+	store      Store
+	queue      Queue
+	files      Files
+	dispatcher Dispatcher
+	log        *zap.Logger
+	health     health
+
+	runner *runner
+	commit *committer
+	usage  *usageBuffer
+
+	stopping  context.CancelFunc // no new work
+	all       context.Context    // ends when no work at all is to be done
+	aborting  context.CancelFunc // ends all
+	clerks    sync.WaitGroup     // what takes new work and ends with stopping
+	committed sync.WaitGroup     // the committer, which outlives the runner
+	clerkBell chan struct{}
+}
+
+// NewEngine composes an engine. It does no I/O and starts nothing.
+func NewEngine(cfg Config, store Store, queue Queue, files Files, d Dispatcher, log *zap.Logger) *Engine {
+	e := &Engine{
+		owner: openai.NewID(""), store: store, queue: queue, files: files, dispatcher: d, log: log,
+		clerkBell: make(chan struct{}, 1),
+	}
+	e.Apply(cfg)
+	e.runner = newRunner(e)
+	e.commit = newCommitter(e)
+	e.usage = newUsageBuffer(e)
+	return e
+}
+
+// Apply sets new settings. Work under way is not touched.
+func (e *Engine) Apply(cfg Config) {
+	cfg = cfg.withDefaults()
+	e.settings.Store(&cfg)
+	if e.runner != nil {
+		e.runner.wake()
+	}
+}
+
+func (e *Engine) config() *Config { return e.settings.Load() }
+
+// Open opens store, files and queue. After an error nothing is left open.
+func (e *Engine) Open(ctx context.Context) error {
+	if err := e.store.Open(ctx); err != nil {
+		return fmt.Errorf("opening store: %w", err)
+	}
+	if err := e.files.Open(ctx); err != nil {
+		return errors.Join(fmt.Errorf("opening files: %w", err), e.store.Close())
+	}
+	if err := e.queue.Open(ctx); err != nil {
+		return errors.Join(fmt.Errorf("opening queue: %w", err), e.files.Close(), e.store.Close())
+	}
+	return nil
+}
+
+// clerkCount is how many batches are validated or finalized at a time.
+const clerkCount = 2
+
+// Start starts the work. The engine must be open.
+func (e *Engine) Start() {
+	work, stopWork := context.WithCancel(context.Background())
+	all, stopAll := context.WithCancel(context.Background())
+	e.stopping, e.all, e.aborting = stopWork, all, stopAll
+	for range clerkCount {
+		e.clerks.Go(func() { e.runClerk(work) })
+	}
+	e.clerks.Go(func() { e.runCollector(work) })
+	e.clerks.Go(func() { e.runExpirer(work) })
+	e.clerks.Go(func() { e.usage.run(work) })
+	e.clerks.Go(func() { e.hearWakes(work) })
+	e.committed.Go(func() { e.commit.run(all) })
+	e.runner.start(all)
+}
+
+// commitGrace is how long, after its time to drain is over, a stopping engine
+// still tries to commit what finished.
+const commitGrace = 5 * time.Second
+
+// Stop takes no new work, lets lines that run finish until ctx is done, hands
+// back the rest and closes store, queue and files.
+func (e *Engine) Stop(ctx context.Context) error {
+	if e.stopping != nil {
+		e.stopping()
+		e.runner.drain(ctx)
+		e.commit.finish()
+		giveUp := context.AfterFunc(ctx, func() {
+			if sleep(e.all, commitGrace) {
+				e.aborting()
+			}
+		})
+		e.committed.Wait()
+		giveUp()
+		e.clerks.Wait()
+		e.aborting()
+		e.runner.stop()
+	}
+	return e.closeAll()
+}
+
+func (e *Engine) closeAll() error {
+	return errors.Join(e.queue.Close(), e.files.Close(), e.store.Close())
+}
+
+// hearWakes passes on what the queue says to whoever looks for work.
+func (e *Engine) hearWakes(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.queue.Wake():
+			e.runner.refreshSoon()
+			e.ringClerks()
+		}
+	}
+}
+
+func (e *Engine) ringClerks() {
+	select {
+	case e.clerkBell <- struct{}{}:
+	default:
+	}
+}
+
+// notify tells every instance that there is something new to look at.
+func (e *Engine) notify(ctx context.Context) {
+	if err := e.queue.Notify(ctx); err != nil {
+		e.log.Warn("notifying other instances", zap.Error(err))
+	}
+	e.runner.refreshSoon()
+	e.ringClerks()
+}
+
+// storeTimeout bounds every statement of background work.
+const storeTimeout = 30 * time.Second
+
+func (e *Engine) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, storeTimeout)
+}
+
+// sleep waits for d or the end of ctx, and tells whether it was d.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

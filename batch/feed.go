@@ -1,0 +1,254 @@
+package batch
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+	"slices"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// feed is what the runner has in memory of one batch. Only the runner's loop
+// touches it.
+type feed struct {
+	batch    Batch
+	inputKey string // of the input file's content, once known
+
+	pending  map[lane][]*line // lines that may start, in order
+	nPending int
+	running  int // lines that have a slot
+	work     map[int]*work
+	unread   []Slice // claimed, but not read for want of memory
+
+	loading  bool // a load is under way
+	loads    int  // slices loaded since the feed was made
+	retiring bool // has had its turn; others wait
+}
+
+// lane is what decides whether a line can start now: its model needs a free
+// slot, and of suspicious lines one runs at a time.
+type lane struct {
+	model   string
+	suspect bool
+}
+
+// work is a claimed slice.
+type work struct {
+	Slice
+	feed    *feed
+	lines   []*line // those without a result when it was claimed
+	left    int     // of lines, without a durable result
+	bytes   int64   // of input held for it
+	dropped bool    // no longer ours: results are worth nothing
+}
+
+// lineState is where a line is on its way through the runner.
+type lineState uint8
+
+const (
+	linePending  lineState = iota // may start
+	lineRunning                   // has a slot
+	lineResting                   // waits for its retry
+	lineFinished                  // has a result, not yet durable
+	lineEnded                     // is durable, or given up
+)
+
+// line is a line on its way.
+type line struct {
+	work    *work
+	index   int // in its slice
+	request openai.Request
+
+	state    lineState
+	abort    context.CancelFunc // while it runs
+	failures int                // attempts that failed in a way that may pass
+	timeouts int
+	crashes  int    // attempts that took their upstream down
+	avoid    string // upstream of the last failure
+
+	result LineResult
+}
+
+func newFeed(b Batch) *feed {
+	return &feed{batch: b, pending: make(map[lane][]*line), work: make(map[int]*work)}
+}
+
+// push has a line wait for its start, behind the others.
+func (f *feed) push(l *line) {
+	l.state = linePending
+	lane := l.lane()
+	f.pending[lane] = append(f.pending[lane], l)
+	f.nPending++
+}
+
+// pushFront has a line wait for its start before the others.
+func (f *feed) pushFront(l *line) {
+	l.state = linePending
+	lane := l.lane()
+	f.pending[lane] = slices.Insert(f.pending[lane], 0, l)
+	f.nPending++
+}
+
+// pop takes the next line of a lane.
+func (f *feed) pop(lane lane) *line {
+	q := f.pending[lane]
+	l := q[0]
+	q[0] = nil
+	if len(q) == 1 {
+		delete(f.pending, lane)
+	} else {
+		f.pending[lane] = q[1:]
+	}
+	f.nPending--
+	return l
+}
+
+// empty tells whether nothing of the batch is in memory.
+func (f *feed) empty() bool { return len(f.work) == 0 && len(f.unread) == 0 && !f.loading }
+
+// loaded is what a load brought.
+type loaded struct {
+	inputKey string
+	work     []*work
+	unread   []Slice
+	found    bool // there was something to claim
+	err      error
+}
+
+// loadRequest says what a load is to bring.
+type loadRequest struct {
+	batch    Batch
+	inputKey string
+	unread   []Slice
+	slices   int   // how many to claim
+	memory   int64 // bytes of input that may be read
+	force    bool  // read one slice even over memory
+}
+
+// load claims slices of a batch and reads their lines. It runs beside the
+// runner's loop and touches nothing of it.
+func (e *Engine) load(ctx context.Context, r loadRequest) loaded {
+	out := loaded{inputKey: r.inputKey, unread: r.unread, found: len(r.unread) > 0}
+	if out.inputKey == "" {
+		bounded, cancel := e.bounded(ctx)
+		input, err := e.store.InputFile(bounded, r.batch.ID)
+		cancel()
+		if err != nil {
+			out.err = fmt.Errorf("finding input file: %w", err)
+			return out
+		}
+		out.inputKey = input.Key
+	}
+	if len(out.unread) == 0 {
+		out.unread, out.err = e.claim(ctx, r.batch.ID, r.slices)
+		out.found = len(out.unread) > 0
+	}
+	for len(out.unread) > 0 {
+		s := out.unread[0]
+		if r.memory < s.Length && !r.force {
+			break
+		}
+		w, err := e.readSlice(ctx, r.batch, out.inputKey, s)
+		if err != nil {
+			out.err = err
+			break
+		}
+		r.memory -= s.Length
+		r.force = false
+		out.unread = out.unread[1:]
+		out.work = append(out.work, w)
+	}
+	return out
+}
+
+// claim takes what the queue says and, when it says nothing, what the store
+// knows: the queue may have forgotten.
+func (e *Engine) claim(ctx context.Context, batchID string, n int) ([]Slice, error) {
+	ctx, cancel := e.bounded(ctx)
+	defer cancel()
+	for {
+		numbers, err := e.queue.Pop(ctx, batchID, n)
+		e.note("queue", err)
+		if len(numbers) == 0 {
+			break
+		}
+		slices, err := e.claimNumbers(ctx, batchID, numbers)
+		if err != nil || len(slices) > 0 {
+			return slices, err
+		}
+		// All were taken or finished; what the queue has behind may not be.
+	}
+	numbers, err := e.store.ClaimableSlices(ctx, batchID, n)
+	if err != nil {
+		return nil, fmt.Errorf("looking for slices: %w", err)
+	}
+	if len(numbers) == 0 {
+		return nil, nil
+	}
+	return e.claimNumbers(ctx, batchID, numbers)
+}
+
+func (e *Engine) claimNumbers(ctx context.Context, batchID string, numbers []int) ([]Slice, error) {
+	refs := make([]SliceRef, len(numbers))
+	for i, n := range numbers {
+		refs[i] = SliceRef{BatchID: batchID, Number: n}
+	}
+	slices, err := e.store.ClaimSlices(ctx, e.owner, refs, e.config().Lease)
+	if err != nil {
+		return nil, fmt.Errorf("claiming slices: %w", err)
+	}
+	return slices, nil
+}
+
+// errInputChanged is for a slice whose lines are not those that were planned.
+var errInputChanged = errors.New("input file is not what was validated")
+
+// readSlice reads the undone lines of a slice.
+func (e *Engine) readSlice(ctx context.Context, b Batch, key string, s Slice) (*work, error) {
+	requests, err := e.readRequests(ctx, b, key, s.SlicePlan)
+	if err != nil {
+		return nil, fmt.Errorf("reading slice %d of %s: %w", s.Number, b.ID, err)
+	}
+	w := &work{Slice: s, left: s.Lines - bits.OnesCount64(s.Done), bytes: s.Length}
+	w.lines = make([]*line, 0, w.left)
+	for i, r := range requests {
+		if s.Done&(1<<i) == 0 {
+			w.lines = append(w.lines, &line{work: w, index: i, request: r})
+		}
+	}
+	return w, nil
+}
+
+// readRequests reads all lines of a slice.
+func (e *Engine) readRequests(ctx context.Context, b Batch, key string, p SlicePlan) ([]openai.Request, error) {
+	content, err := e.files.Read(ctx, key, p.Offset, p.Length)
+	if err != nil {
+		return nil, err
+	}
+	defer content.Close()
+	lines := openai.NewLineReader(content, e.config().MaxLineBytes)
+	requests := make([]openai.Request, 0, p.Lines)
+	for {
+		l, err := lines.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		r, findings := openai.ParseRequest(l.Bytes, b.Endpoint)
+		if len(findings) > 0 {
+			return nil, fmt.Errorf("%w: %s", errInputChanged, findings[0].Message)
+		}
+		r.Body = bytes.Clone(r.Body) // the reader's buffer is used again
+		requests = append(requests, r)
+	}
+	if len(requests) != p.Lines {
+		return nil, fmt.Errorf("%w: %d lines instead of %d", errInputChanged, len(requests), p.Lines)
+	}
+	return requests, nil
+}

@@ -1,0 +1,228 @@
+package batch
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"math/bits"
+	"time"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// finalizeSlices is how many slices are listed at a time.
+const finalizeSlices = 256
+
+// finalize writes the files of a batch that is over and ends it. All of it can
+// be repeated: the files of an attempt that came to nothing are orphans, which
+// the collector removes.
+func (e *Engine) finalize(ctx context.Context, c BatchClaim) error {
+	b := c.Batch
+	ttl := b.OutputTTL
+	if ttl == 0 {
+		ttl = e.config().OutputTTL
+	}
+	w := resultWriter{
+		output: resultFile{engine: e, batch: b, ttl: ttl, kind: "output"},
+		errors: resultFile{engine: e, batch: b, ttl: ttl, kind: "error"},
+	}
+	defer w.output.abort()
+	defer w.errors.abort()
+
+	var outcome Outcome
+	var err error
+	if b.Ending == Cancelled && b.InProgressAt.IsZero() {
+		outcome.Lines, err = e.writeUnplanned(ctx, b, &w)
+	} else {
+		err = e.writeSlices(ctx, b, &w)
+	}
+	if err != nil {
+		return err
+	}
+	if outcome.Output, err = w.output.commit(ctx); err != nil {
+		return fmt.Errorf("storing output file: %w", err)
+	}
+	if outcome.Error, err = w.errors.commit(ctx); err != nil {
+		return fmt.Errorf("storing error file: %w", err)
+	}
+	if err := e.store.FinishBatch(ctx, c, outcome); err != nil {
+		return fmt.Errorf("finishing batch: %w", err)
+	}
+	return nil
+}
+
+// writeSlices writes the results of all slices, in input order.
+func (e *Engine) writeSlices(ctx context.Context, b Batch, w *resultWriter) error {
+	inputKey := "" // found when a line without a result needs its custom_id
+	for first := 0; ; {
+		slices, err := e.store.Slices(ctx, b.ID, first, finalizeSlices)
+		if err != nil {
+			return fmt.Errorf("listing slices: %w", err)
+		}
+		if len(slices) == 0 {
+			return nil
+		}
+		for _, s := range slices {
+			if bits.OnesCount64(s.Done) < s.Lines && inputKey == "" {
+				input, err := e.store.InputFile(ctx, b.ID)
+				if err != nil {
+					return fmt.Errorf("finding input file: %w", err)
+				}
+				inputKey = input.Key
+			}
+			if err := e.writeSlice(ctx, b, inputKey, s, w); err != nil {
+				return fmt.Errorf("writing results of slice %d: %w", s.Number, err)
+			}
+		}
+		first = slices[len(slices)-1].Number + 1
+	}
+}
+
+// errUnfinished would be a broken invariant: a batch ends as completed only
+// when every line has its result.
+var errUnfinished = errors.New("slice has lines without a result, but the batch is complete")
+
+func (e *Engine) writeSlice(ctx context.Context, b Batch, inputKey string, s Slice, w *resultWriter) error {
+	results, err := e.store.Results(ctx, s.SliceRef)
+	if err != nil {
+		return err
+	}
+	if len(results) != bits.OnesCount64(s.Done) {
+		return fmt.Errorf("%w: %d results, %d lines done", errUnfinished, len(results), bits.OnesCount64(s.Done))
+	}
+	var requests []openai.Request
+	if len(results) < s.Lines {
+		if b.Ending == Completed {
+			return errUnfinished
+		}
+		if requests, err = e.readRequests(ctx, b, inputKey, s.SlicePlan); err != nil {
+			return err
+		}
+	}
+	for i := range s.Lines {
+		if len(results) > 0 && results[0].Index == i {
+			err = w.write(ctx, results[0])
+			results = results[1:]
+		} else {
+			err = w.write(ctx, neverRun(b, s.FirstLine+i, requests[i].CustomID))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// neverRun is the result of a line that the end of its batch left without one.
+func neverRun(b Batch, line int, customID string) LineResult {
+	code, message := "batch_cancelled", "This request could not be executed because the batch was cancelled."
+	if b.Ending == Expired {
+		code, message = "batch_expired", "This request could not be executed before the completion window expired."
+	}
+	return LineResult{Failed: true, Record: openai.AppendErrorLine(nil, requestID(b.ID, line), customID, code, message)}
+}
+
+// writeUnplanned writes the lines of a batch that was cancelled before it was
+// validated, if they are valid, and tells how many there are.
+func (e *Engine) writeUnplanned(ctx context.Context, b Batch, w *resultWriter) (int, error) {
+	input, finding, err := e.inputOf(ctx, b)
+	if err != nil || finding != nil {
+		return 0, err
+	}
+	s, err := e.scanInput(ctx, b, input)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return 0, err
+	}
+	if err != nil || len(s.findings) > 0 {
+		return 0, nil // it would have failed: it has no lines
+	}
+	for _, p := range s.plan.Slices {
+		requests, err := e.readRequests(ctx, b, input.Key, p)
+		if err != nil {
+			return 0, err
+		}
+		for i, r := range requests {
+			if err := w.write(ctx, neverRun(b, p.FirstLine+i, r.CustomID)); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return s.plan.Lines, nil
+}
+
+// resultWriter sorts results into the two files.
+type resultWriter struct{ output, errors resultFile }
+
+func (w *resultWriter) write(ctx context.Context, r LineResult) error {
+	if r.Failed {
+		return w.errors.write(ctx, r.Record)
+	}
+	return w.output.write(ctx, r.Record)
+}
+
+// resultFile is an output or error file on its way, made with its first line.
+type resultFile struct {
+	engine *Engine
+	batch  Batch
+	ttl    time.Duration
+	kind   string
+
+	id    string
+	dst   FileWriter
+	buf   *bufio.Writer
+	sum   hash.Hash
+	bytes int64
+}
+
+// resultBuffer is how much is gathered before it is written and hashed.
+const resultBuffer = 256 << 10
+
+func (f *resultFile) write(ctx context.Context, record []byte) error {
+	if f.dst == nil {
+		f.id = openai.NewID("file-")
+		dst, err := f.engine.files.Create(ctx, f.id)
+		if err != nil {
+			return fmt.Errorf("creating %s file: %w", f.kind, err)
+		}
+		f.dst, f.buf, f.sum = dst, bufio.NewWriterSize(dst, resultBuffer), sha256.New()
+	}
+	if _, err := f.buf.Write(record); err != nil {
+		return fmt.Errorf("writing %s file: %w", f.kind, err)
+	}
+	if err := f.buf.WriteByte('\n'); err != nil {
+		return fmt.Errorf("writing %s file: %w", f.kind, err)
+	}
+	f.sum.Write(record)
+	f.sum.Write([]byte{'\n'})
+	f.bytes += int64(len(record)) + 1
+	return nil
+}
+
+// commit makes the content durable and describes the file; nil if it is empty.
+func (f *resultFile) commit(ctx context.Context) (*NewFile, error) {
+	if f.dst == nil {
+		return nil, nil
+	}
+	if err := f.buf.Flush(); err != nil {
+		return nil, err
+	}
+	if err := f.dst.Commit(ctx); err != nil {
+		return nil, err
+	}
+	return &NewFile{
+		ID: f.id, Tenant: f.batch.Tenant, Key: f.id, Filename: f.batch.ID + "_" + f.kind + ".jsonl",
+		Purpose: openai.PurposeBatchOutput, Bytes: f.bytes, SHA256: hex.EncodeToString(f.sum.Sum(nil)), TTL: f.ttl,
+	}, nil
+}
+
+// abort leaves nothing of a file that was not committed.
+func (f *resultFile) abort() {
+	if f.dst == nil {
+		return
+	}
+	f.engine.note("removing an unfinished "+f.kind+" file", f.dst.Abort())
+}

@@ -1,0 +1,234 @@
+package batch
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// maxFindings is how many findings a failed batch lists; one more entry says
+// how many there were beyond.
+const maxFindings = 500
+
+// scan is what one pass over an input file found.
+type scan struct {
+	plan     Plan
+	findings []openai.BatchError
+	beyond   int // findings over maxFindings
+}
+
+// validate takes a validating batch to InProgress or Failed.
+func (e *Engine) validate(ctx context.Context, c BatchClaim) error {
+	input, finding, err := e.inputOf(ctx, c.Batch)
+	if err != nil {
+		return err
+	}
+	if finding != nil {
+		return e.store.FailBatch(ctx, c, []openai.BatchError{*finding})
+	}
+	if err := e.waitSettled(ctx); err != nil {
+		return err
+	}
+	s, err := e.scanInput(ctx, c.Batch, input)
+	if errors.Is(err, ErrNotFound) {
+		return e.store.FailBatch(ctx, c, []openai.BatchError{{
+			Code: "invalid_request", Param: strPtr("file_id"), Message: fmt.Sprintf("The content of file %s is gone.", input.ID),
+		}})
+	}
+	if err != nil {
+		return err
+	}
+	if len(s.findings) > 0 {
+		return e.store.FailBatch(ctx, c, s.report())
+	}
+	if err := e.store.StartBatch(ctx, c, s.plan); err != nil {
+		return fmt.Errorf("starting batch: %w", err)
+	}
+	numbers := make([]int, len(s.plan.Slices))
+	for i := range numbers {
+		numbers[i] = i
+	}
+	// What the queue does not take is found in the store.
+	e.note("queue", e.queue.Push(ctx, c.Batch.ID, numbers))
+	e.runner.refreshSoon()
+	return nil
+}
+
+// inputOf finds the input file, or what is wrong with it.
+func (e *Engine) inputOf(ctx context.Context, b Batch) (File, *openai.BatchError, error) {
+	input, err := e.store.InputFile(ctx, b.ID)
+	if errors.Is(err, ErrNotFound) {
+		return File{}, &openai.BatchError{
+			Code: "invalid_request", Param: strPtr("file_id"), Message: fmt.Sprintf("Cannot find file %s, or organization does not have access to it.", b.InputFileID),
+		}, nil
+	}
+	if err != nil {
+		return File{}, nil, fmt.Errorf("finding input file: %w", err)
+	}
+	if input.Purpose != openai.PurposeBatch {
+		return File{}, &openai.BatchError{
+			Code: "invalid_request", Param: strPtr("file_id"), Message: fmt.Sprintf("File %s has the purpose '%s'; the input of a batch must have 'batch'.", input.ID, input.Purpose),
+		}, nil
+	}
+	return input, nil, nil
+}
+
+// settleTime is how long a batch waits for upstreams that have not told their
+// models yet, before a model may be called unknown.
+const settleTime = 30 * time.Second
+
+func (e *Engine) waitSettled(ctx context.Context) error {
+	deadline := time.NewTimer(settleTime)
+	defer deadline.Stop()
+	for !e.dispatcher.Settled() {
+		poll := time.NewTimer(100 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			poll.Stop()
+			return ctx.Err()
+		case <-deadline.C:
+			poll.Stop()
+			return nil
+		case <-poll.C:
+		}
+	}
+	return nil
+}
+
+// scanInput reads the input once, front to back.
+func (e *Engine) scanInput(ctx context.Context, b Batch, input File) (*scan, error) {
+	cfg := e.config()
+	content, err := e.files.Read(ctx, input.Key, 0, -1)
+	if err != nil {
+		return nil, fmt.Errorf("opening input file: %w", err)
+	}
+	defer content.Close()
+	var (
+		s      scan
+		slicer slicer
+		models = make(map[string]string) // what is wrong with each, "" if nothing
+		ids    = make(map[[16]byte]struct{})
+		lines  = openai.NewLineReader(content, cfg.MaxLineBytes)
+	)
+	for {
+		line, err := lines.Next()
+		if err == io.EOF {
+			break
+		}
+		if tooLong, ok := errors.AsType[*openai.LineTooLongError](err); ok {
+			s.plan.Lines++
+			s.find(tooLong.Number, openai.Finding{Code: "invalid_request", Message: fmt.Sprintf("This line is longer than the limit of %d bytes.", tooLong.Limit)})
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading input file: %w", err)
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		s.plan.Lines++
+		if s.plan.Lines > cfg.MaxRequests {
+			s.find(line.Number, openai.Finding{Code: "too_many_requests", Message: fmt.Sprintf("The file has more than %d requests, the limit of a batch.", cfg.MaxRequests)})
+			return &s, nil
+		}
+		request, findings := openai.ParseRequest(line.Bytes, b.Endpoint)
+		for _, f := range findings {
+			s.find(line.Number, f)
+		}
+		if request.CustomID != "" {
+			key := [16]byte(sha256Of(request.CustomID))
+			if _, used := ids[key]; used {
+				s.find(line.Number, openai.Finding{Code: "duplicate_custom_id", Param: "custom_id", Message: "The custom_id for this request is a duplicate of another request. The custom_id must be unique in a batch."})
+			}
+			ids[key] = struct{}{}
+		}
+		if request.Model != "" {
+			unknown, seen := models[request.Model]
+			if !seen {
+				unknown = e.unknownModel(request.Model)
+				models[request.Model] = unknown
+			}
+			if unknown != "" {
+				s.find(line.Number, openai.Finding{Code: "model_not_found", Param: "body.model", Message: unknown})
+			}
+		}
+		slicer.add(line)
+	}
+	s.plan.Slices = slicer.slices
+	if s.plan.Lines == 0 {
+		s.findings = append(s.findings, openai.BatchError{Code: "empty_file", Message: "The input file has no requests."})
+	}
+	if len(models) == 1 {
+		for name := range models {
+			s.plan.Model = name
+		}
+	}
+	return &s, nil
+}
+
+// unknownModel is what is wrong with a model, "" if nothing.
+func (e *Engine) unknownModel(model string) string {
+	known, closest := e.dispatcher.Serves(model)
+	switch {
+	case known:
+		return ""
+	case len(closest) == 0:
+		return fmt.Sprintf("The model '%s' is not served here.", model)
+	default:
+		return fmt.Sprintf("The model '%s' is not served here. The closest that are: %s.", model, strings.Join(closest, ", "))
+	}
+}
+
+func (s *scan) find(line int, f openai.Finding) {
+	if len(s.findings) == maxFindings {
+		s.beyond++
+		return
+	}
+	found := openai.BatchError{Code: f.Code, Message: f.Message, Line: &line}
+	if f.Param != "" {
+		found.Param = &f.Param
+	}
+	s.findings = append(s.findings, found)
+}
+
+func (s *scan) report() []openai.BatchError {
+	if s.beyond == 0 {
+		return s.findings
+	}
+	return append(s.findings, openai.BatchError{Code: "too_many_errors", Message: fmt.Sprintf("There are %d more errors in this file.", s.beyond)})
+}
+
+// slicer cuts lines into slices.
+type slicer struct {
+	slices []SlicePlan
+	lines  int
+}
+
+func (s *slicer) add(line openai.Line) {
+	if n := len(s.slices); n > 0 {
+		last := &s.slices[n-1]
+		// Blank lines between two slices belong to none.
+		length := line.Offset + line.Length - last.Offset
+		if last.Lines < SliceLines && length <= SliceBytes {
+			last.Lines++
+			last.Length = length
+			s.lines++
+			return
+		}
+	}
+	s.slices = append(s.slices, SlicePlan{Offset: line.Offset, Length: line.Length, FirstLine: s.lines, Lines: 1})
+	s.lines++
+}
+
+func sha256Of(s string) []byte {
+	sum := sha256.Sum256([]byte(s))
+	return sum[:16]
+}
+
+func strPtr(s string) *string { return &s }

@@ -1,0 +1,335 @@
+package batch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+const (
+	// crashLimit is how often a line may take its upstream down before it is
+	// given up.
+	crashLimit = 3
+	// timeoutLimit is how often a line may run out of its time.
+	timeoutLimit = 2
+	// retryAfterLimit bounds what an upstream may ask for.
+	retryAfterLimit = 5 * time.Minute
+)
+
+// startLines gives lines to slots until either is used up.
+func (r *runner) startLines() {
+	cfg := r.engine.config()
+	if r.noSpace || r.engine.commit.waiting() > cfg.MemoryBytes {
+		return
+	}
+	full := make(map[string]bool)    // models without a slot now
+	starved := make(map[string]bool) // models without any upstream now
+	for r.inFlight < cfg.MaxInFlight {
+		f, lane := r.next(full)
+		if f == nil {
+			break
+		}
+		l := f.pop(lane)
+		slot, err := r.engine.dispatcher.Reserve(lane.model, l.avoid)
+		if err != nil {
+			f.pushFront(l)
+			full[lane.model] = true
+			if !errors.Is(err, ErrBusy) {
+				starved[lane.model] = true
+				r.engine.note("model "+lane.model, err)
+			}
+			continue
+		}
+		r.startLine(l, slot)
+	}
+	for model := range r.starved {
+		if !starved[model] {
+			r.engine.note("model "+model, nil)
+		}
+	}
+	r.starved = starved
+}
+
+// next chooses the batch and the model whose line goes next: fair among the
+// feeds, then by priority, deadline and age.
+func (r *runner) next(full map[string]bool) (*feed, lane) {
+	var best *feed
+	var bestLane lane
+	for _, f := range r.feeds {
+		if f.nPending == 0 || (best != nil && !f.before(best)) {
+			continue
+		}
+		for lane := range f.pending {
+			if !full[lane.model] && (!lane.suspect || r.suspect == nil) {
+				best, bestLane = f, lane
+				break
+			}
+		}
+	}
+	return best, bestLane
+}
+
+func (f *feed) before(g *feed) bool {
+	switch {
+	case f.running != g.running:
+		return f.running < g.running
+	case f.batch.Priority != g.batch.Priority:
+		return f.batch.Priority > g.batch.Priority
+	case !f.batch.ExpiresAt.Equal(g.batch.ExpiresAt):
+		return f.batch.ExpiresAt.Before(g.batch.ExpiresAt)
+	default:
+		return f.batch.ID < g.batch.ID
+	}
+}
+
+// suspicious tells whether a line is to run alone among its like, so that one
+// more crash convicts it and not its neighbours.
+func (l *line) suspicious() bool { return l.crashes >= crashLimit-1 }
+
+func (l *line) lane() lane { return lane{l.request.Model, l.suspicious()} }
+
+func (r *runner) startLine(l *line, slot Slot) {
+	ctx, cancel := context.WithCancel(r.ctx)
+	l.state, l.abort = lineRunning, cancel
+	l.work.feed.running++
+	r.inFlight++
+	if l.suspicious() {
+		r.suspect = l
+	}
+	r.lines.Go(func() {
+		defer cancel()
+		out := r.engine.attempt(ctx, l, slot)
+		if out.done {
+			l.result = out.result
+			// Handed over here rather than by the loop: a result must reach
+			// the committer whatever the loop is at.
+			r.engine.commit.add(l)
+		}
+		r.post(func() { r.attempted(l, out) })
+	})
+}
+
+// outcome is what an attempt at a line came to.
+type outcome struct {
+	done     bool // result holds the line's result
+	result   LineResult
+	aborted  bool
+	unsent   bool // nothing reached the upstream: no attempt was used up
+	crashed  bool // the upstream went down
+	timedOut bool
+	wait     time.Duration // what the upstream asked for
+	upstream string
+}
+
+// attempt sends a line once. It touches only the line's own fields that the
+// loop leaves alone while it runs.
+func (e *Engine) attempt(ctx context.Context, l *line, slot Slot) outcome {
+	cfg := e.config()
+	out := outcome{upstream: slot.Upstream()}
+	timed, cancel := context.WithTimeout(ctx, cfg.LineTimeout)
+	defer cancel()
+	endpoint := l.work.feed.batch.Endpoint
+	answer, err := slot.Send(timed, endpoint, l.request.Body)
+	slot.Release()
+	if err != nil {
+		return e.failed(ctx, timed, l, out, err)
+	}
+	body, err := openai.CompactAnswer(answer.Body)
+	switch {
+	case err != nil && success(answer.Status):
+		return e.last(l, out, cfg.Retries, func() LineResult {
+			return e.unanswered(l, "upstream_error", fmt.Sprintf("The server answered %d with a body that is not JSON: %v.", answer.Status, err))
+		})
+	case err != nil:
+		body = wrapAnswer(answer.Body)
+	}
+	result := func() LineResult { return e.answered(l, answer, body) }
+	if passing(answer.Status) {
+		out.wait = retryAfter(answer.Header)
+		return e.last(l, out, cfg.Retries, result)
+	}
+	out.done, out.result = true, result()
+	return out
+}
+
+// failed sorts out an attempt without an answer.
+func (e *Engine) failed(ctx, timed context.Context, l *line, out outcome, err error) outcome {
+	if ctx.Err() != nil {
+		out.aborted = true
+		return out
+	}
+	if timed.Err() != nil {
+		out.timedOut = true
+		if l.timeouts+1 < timeoutLimit {
+			return out
+		}
+		out.done = true
+		out.result = e.unanswered(l, "request_timeout", fmt.Sprintf("No answer within %s.", e.config().LineTimeout))
+		return out
+	}
+	send, ok := errors.AsType[*SendError](err)
+	switch {
+	case ok && !send.Sent:
+		out.unsent = true
+		return out
+	case ok && send.TooLarge:
+		out.done = true
+		out.result = e.unanswered(l, "upstream_error", "The answer is larger than the gateway accepts.")
+		return out
+	case ok && send.Crashed:
+		out.crashed = true
+		if l.crashes+1 < crashLimit {
+			return out
+		}
+		e.log.Error("line given up: its server went down each time it ran", zapBatch(l.work.BatchID), zap.Int("line", l.work.FirstLine+l.index))
+		out.done = true
+		out.result = e.unanswered(l, "upstream_error", fmt.Sprintf("The server went down %d times while it ran this request.", crashLimit))
+		return out
+	}
+	return e.last(l, out, e.config().Retries, func() LineResult {
+		return e.unanswered(l, "upstream_error", "The server did not answer: "+err.Error()+".")
+	})
+}
+
+// last makes the result when the line has no retry left.
+func (e *Engine) last(l *line, out outcome, retries int, result func() LineResult) outcome {
+	if l.failures >= retries {
+		out.done, out.result = true, result()
+	}
+	return out
+}
+
+func success(status int) bool { return status >= 200 && status < 300 }
+
+// passing tells whether an answer may be another one later.
+func passing(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	default:
+		return false
+	}
+}
+
+// attempted takes in the outcome of an attempt.
+func (r *runner) attempted(l *line, out outcome) {
+	w := l.work
+	w.feed.running--
+	if r.suspect == l {
+		r.suspect = nil
+	}
+	if out.done {
+		if l.state == lineRunning { // else its commit was quicker than this
+			l.state = lineFinished
+		}
+		return
+	}
+	r.inFlight--
+	if out.aborted || w.dropped {
+		l.state = lineEnded
+		return
+	}
+	pause := r.backoff(l.failures)
+	switch {
+	case out.unsent:
+		pause = r.backoff(0)
+	case out.crashed:
+		l.crashes++
+	case out.timedOut:
+		l.timeouts++
+	default:
+		l.failures++
+	}
+	l.avoid = out.upstream
+	l.state = lineResting
+	time.AfterFunc(max(pause, out.wait), func() {
+		r.post(func() {
+			if !w.dropped {
+				w.feed.pushFront(l)
+			}
+		})
+	})
+}
+
+// backoff doubles with every failure, with jitter over its upper half.
+func (r *runner) backoff(failures int) time.Duration {
+	cfg := r.engine.config()
+	d := cfg.RetryBackoffMin
+	for range failures {
+		if d *= 2; d >= cfg.RetryBackoffMax {
+			d = cfg.RetryBackoffMax
+			break
+		}
+	}
+	return d/2 + rand.N(d/2+1)
+}
+
+// retryAfter reads the header of that name, in seconds or as a date
+// (RFC 9110, 10.2.3), bounded.
+func retryAfter(h http.Header) time.Duration {
+	value := h.Get("Retry-After")
+	if value == "" {
+		return 0
+	}
+	var d time.Duration
+	if seconds, err := strconv.ParseFloat(value, 64); err == nil {
+		if !(seconds < retryAfterLimit.Seconds()) { // NaN as well
+			return retryAfterLimit
+		}
+		d = time.Duration(seconds * float64(time.Second))
+	} else if at, err := http.ParseTime(value); err == nil {
+		d = time.Until(at)
+	}
+	return min(max(d, 0), retryAfterLimit)
+}
+
+// requestID names a line in its result: the same for every attempt.
+func requestID(batchID string, line int) string {
+	return fmt.Sprintf("batch_req_%x", sha256Of(batchID+"/"+strconv.Itoa(line)))
+}
+
+// answered makes the result of a line that got an answer.
+func (e *Engine) answered(l *line, a Answer, body []byte) LineResult {
+	id := requestID(l.work.BatchID, l.work.FirstLine+l.index)
+	upstreamID := a.RequestID
+	if upstreamID == "" {
+		upstreamID = id
+	}
+	usage, _, _ := openai.ScanUsage(body)
+	return LineResult{
+		Index: l.index, Failed: !success(a.Status), Model: l.request.Model, Usage: usage,
+		Record: openai.AppendResponseLine(nil, id, l.request.CustomID, a.Status, upstreamID, body),
+	}
+}
+
+// unanswered makes the result of a line that got none.
+func (e *Engine) unanswered(l *line, code, message string) LineResult {
+	id := requestID(l.work.BatchID, l.work.FirstLine+l.index)
+	return LineResult{
+		Index: l.index, Failed: true, Model: l.request.Model,
+		Record: openai.AppendErrorLine(nil, id, l.request.CustomID, code, message),
+	}
+}
+
+// wrapLimit bounds how much of an error page is kept in a result.
+const wrapLimit = 4 << 10
+
+// wrapAnswer puts a body that is not JSON into the error envelope.
+func wrapAnswer(body []byte) []byte {
+	text := string(body[:min(len(body), wrapLimit)])
+	wrapped, err := json.Marshal(openai.BadGateway("The server answered with something that is not JSON: %s", text))
+	if err != nil { // strings always marshal
+		panic(err)
+	}
+	return wrapped
+}

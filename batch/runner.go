@@ -1,0 +1,465 @@
+package batch
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// runner brings lines to free slots. One goroutine, the loop, owns all its
+// state; everything else posts functions to it. The loop does no I/O: loads,
+// refreshes, renewals and lines run beside it.
+type runner struct {
+	engine *Engine
+
+	mu     sync.Mutex
+	posted []func() // guarded by mu
+	bell   chan struct{}
+
+	// Owned by the loop:
+	feeds      map[string]*feed
+	active     map[string]Batch // InProgress, by the last refresh
+	turns      []string         // active batches without a feed, whose turn is next first
+	inFlight   int              // lines running or finished, not durable
+	memory     int64            // bytes of input in feeds
+	suspect    *line            // a line that may take its upstream down runs alone
+	stopping   bool
+	refreshing bool
+	refreshDue bool
+	noSpace    bool
+	starved    map[string]bool      // models without any upstream, kept in health
+	rest       map[string]time.Time // batches that are left alone until then
+
+	inFlightNow atomic.Int64 // inFlight, for others to read
+
+	ctx   context.Context // ends when lines are to be aborted
+	abort context.CancelFunc
+	loop  sync.WaitGroup // the loop
+	lines sync.WaitGroup // lines that run
+	side  sync.WaitGroup // whatever else runs beside the loop
+	quit  context.CancelFunc
+}
+
+func newRunner(e *Engine) *runner {
+	return &runner{engine: e, bell: make(chan struct{}, 1), feeds: make(map[string]*feed), active: make(map[string]Batch), rest: make(map[string]time.Time)}
+}
+
+// post has f run by the loop. It never waits.
+func (r *runner) post(f func()) {
+	r.mu.Lock()
+	r.posted = append(r.posted, f)
+	r.mu.Unlock()
+	r.wake()
+}
+
+// wake has the loop look for what it can do.
+func (r *runner) wake() {
+	select {
+	case r.bell <- struct{}{}:
+	default:
+	}
+}
+
+// refreshInterval is how often the store is asked which batches are active,
+// when nobody said that something changed.
+const refreshInterval = time.Second
+
+func (r *runner) start(ctx context.Context) {
+	r.ctx, r.abort = context.WithCancel(ctx)
+	quit, stop := context.WithCancel(ctx)
+	r.quit = stop
+	r.refreshDue = true
+	r.loop.Go(func() { r.run(quit) })
+	r.wake()
+}
+
+func (r *runner) run(quit context.Context) {
+	refresh := time.NewTicker(refreshInterval)
+	defer refresh.Stop()
+	renew := time.NewTimer(r.engine.config().LeaseRenew)
+	defer renew.Stop()
+	for {
+		select {
+		case <-quit.Done():
+			return
+		case <-r.bell:
+		case <-r.engine.dispatcher.Freed():
+		case <-refresh.C:
+			r.refreshDue = true
+		case <-renew.C:
+			r.renew()
+			renew.Reset(r.engine.config().LeaseRenew)
+		}
+		r.runPosted()
+		r.schedule()
+		r.inFlightNow.Store(int64(r.inFlight))
+	}
+}
+
+func (r *runner) runPosted() {
+	r.mu.Lock()
+	todo := r.posted
+	r.posted = nil
+	r.mu.Unlock()
+	for _, f := range todo {
+		f()
+	}
+}
+
+// schedule starts all that can start now.
+func (r *runner) schedule() {
+	if r.stopping {
+		return
+	}
+	if r.refreshDue && !r.refreshing {
+		r.refresh()
+	}
+	r.fillFeeds()
+	r.startLines()
+}
+
+// refreshSoon has the store asked which batches are active.
+func (r *runner) refreshSoon() {
+	r.post(func() { r.refreshDue = true })
+}
+
+// activeLimit bounds how many active batches are looked at in one refresh.
+const activeLimit = 10_000
+
+func (r *runner) refresh() {
+	e := r.engine
+	r.refreshing, r.refreshDue = true, false
+	r.side.Go(func() {
+		ctx, cancel := e.bounded(r.ctx)
+		defer cancel()
+		batches, err := e.store.ActiveBatches(ctx, activeLimit)
+		space := e.files.Ping(ctx)
+		r.post(func() {
+			r.refreshing = false
+			e.note("looking for active batches", err)
+			e.note("storing files", space)
+			r.noSpace = space != nil
+			if err == nil {
+				r.refreshed(batches)
+			}
+		})
+	})
+}
+
+// refreshed takes in which batches are active, the most urgent first.
+func (r *runner) refreshed(batches []Batch) {
+	now := make(map[string]Batch, len(batches))
+	for _, b := range batches {
+		now[b.ID] = b
+	}
+	if len(batches) < activeLimit { // else what is missing may just be far behind
+		for id, f := range r.feeds {
+			if _, still := now[id]; !still {
+				r.dropFeed(f)
+			}
+		}
+	}
+	r.turns = slices.DeleteFunc(r.turns, func(id string) bool { _, still := now[id]; return !still })
+	for _, b := range batches {
+		if _, known := r.active[b.ID]; !known {
+			r.turns = append(r.turns, b.ID)
+		}
+	}
+	for id := range r.active {
+		if _, still := now[id]; !still {
+			r.forget(id)
+		}
+	}
+	r.active = now
+}
+
+// forget drops the little that is kept of a batch without a feed.
+func (r *runner) forget(id string) {
+	delete(r.rest, id)
+	r.engine.note("batch "+id, nil)
+}
+
+// abandon drops what is in memory of a batch that was cancelled.
+func (r *runner) abandon(id string) {
+	r.post(func() {
+		if f := r.feeds[id]; f != nil {
+			r.dropFeed(f)
+		}
+		delete(r.active, id)
+		r.forget(id)
+		r.turns = slices.DeleteFunc(r.turns, func(turn string) bool { return turn == id })
+	})
+}
+
+// Turns: a batch gives up its feed after so many slices when others wait.
+const turnSlices = 4
+
+// restTime is how long a batch in which nothing was to be claimed, or whose
+// load failed, is left alone.
+const restTime = time.Second
+
+// fillFeeds gives batches their feeds and has slices loaded ahead of need.
+func (r *runner) fillFeeds() {
+	cfg := r.engine.config()
+	now := time.Now()
+	serving := 0
+	for id, f := range r.feeds {
+		if f.empty() && (f.retiring || now.Before(r.rest[id])) {
+			delete(r.feeds, id)
+			if _, active := r.active[id]; active {
+				r.turns = append(r.turns, id)
+			}
+			continue
+		}
+		if !f.retiring {
+			serving++
+		}
+	}
+	if r.noSpace {
+		return
+	}
+	r.turns = slices.DeleteFunc(r.turns, func(id string) bool {
+		if serving >= cfg.MaxConcurrentBatches || now.Before(r.rest[id]) || r.feeds[id] != nil {
+			return false
+		}
+		if b, active := r.active[id]; active {
+			r.feeds[id] = newFeed(b)
+			serving++
+		}
+		return true
+	})
+	for _, f := range r.feeds {
+		if f.loading || now.Before(r.rest[f.batch.ID]) {
+			continue
+		}
+		if !f.retiring && f.loads >= turnSlices && serving >= cfg.MaxConcurrentBatches && len(r.turns) > 0 {
+			f.retiring = true
+		}
+		// Ahead of need: what all slots of this feed's share would take twice.
+		ahead := max(SliceLines, 2*cfg.MaxInFlight/max(serving, 1))
+		if f.nPending >= ahead/2 || (f.retiring && len(f.unread) == 0) {
+			continue
+		}
+		free := cfg.MemoryBytes - r.memory
+		if free <= 0 && len(f.work) > 0 {
+			continue
+		}
+		r.load(f, (ahead-f.nPending+SliceLines-1)/SliceLines, free)
+	}
+}
+
+// load has slices loaded into a feed.
+func (r *runner) load(f *feed, slices int, memory int64) {
+	request := loadRequest{
+		batch: f.batch, inputKey: f.inputKey, unread: f.unread,
+		slices: slices, memory: memory, force: len(f.work) == 0,
+	}
+	f.loading, f.unread = true, nil
+	r.side.Go(func() {
+		got := r.engine.load(r.ctx, request)
+		r.post(func() { r.loaded(f, got) })
+	})
+}
+
+func (r *runner) loaded(f *feed, got loaded) {
+	e := r.engine
+	f.loading = false
+	f.inputKey = got.inputKey
+	f.unread = got.unread
+	for _, w := range got.work {
+		w.feed = f
+		f.work[w.Number] = w
+		f.loads++
+		r.memory += w.bytes
+		for _, l := range w.lines {
+			f.push(l)
+		}
+	}
+	id := f.batch.ID
+	if r.feeds[id] != f { // dropped meanwhile
+		r.dropFeed(f)
+		return
+	}
+	e.note("batch "+id, got.err)
+	if got.err != nil || !got.found {
+		r.rest[id] = time.Now().Add(restTime)
+		time.AfterFunc(restTime, r.wake)
+	} else {
+		delete(r.rest, id)
+	}
+}
+
+// dropFeed forgets a batch that is not active any more. Its claims are stale
+// already: whoever took it off made them so.
+func (r *runner) dropFeed(f *feed) {
+	for _, w := range f.work {
+		r.dropWork(w)
+	}
+	f.unread = nil
+	if r.feeds[f.batch.ID] == f {
+		delete(r.feeds, f.batch.ID)
+	}
+}
+
+// dropWork forgets a slice whose claim was lost, and aborts its lines.
+func (r *runner) dropWork(w *work) {
+	if w.dropped {
+		return
+	}
+	w.dropped = true
+	f := w.feed
+	for _, l := range w.lines {
+		if l.state == lineRunning {
+			l.abort()
+		}
+	}
+	for lane, q := range f.pending {
+		kept := slices.DeleteFunc(q, func(l *line) bool { return l.work == w })
+		f.nPending -= len(q) - len(kept)
+		if len(kept) == 0 {
+			delete(f.pending, lane)
+		} else {
+			f.pending[lane] = kept
+		}
+	}
+	r.memory -= w.bytes
+	if f.work[w.Number] == w {
+		delete(f.work, w.Number)
+	}
+}
+
+// committed takes in that lines are durable, or that their claim was stale.
+func (r *runner) committed(group []*line, stale []SliceClaim) {
+	lost := make(map[SliceClaim]bool, len(stale))
+	for _, c := range stale {
+		lost[c] = true
+	}
+	done := make(map[string][]int)
+	for _, l := range group {
+		w := l.work
+		l.state = lineEnded
+		l.result = LineResult{}
+		r.inFlight--
+		w.left--
+		if lost[w.SliceClaim] && !w.dropped {
+			r.engine.log.Warn("results refused: the slice was claimed by another since", zapBatch(w.BatchID), zap.Int("slice", w.Number), zap.Int("attempt", w.Attempt))
+			r.dropWork(w)
+		} else if w.left == 0 && !w.dropped {
+			r.memory -= w.bytes
+			w.dropped = true
+			delete(w.feed.work, w.Number)
+			done[w.BatchID] = append(done[w.BatchID], w.Number)
+		}
+	}
+	if len(done) > 0 {
+		r.acknowledge(done)
+	}
+}
+
+// acknowledge tells the queue what is finished, and wakes who finalizes.
+func (r *runner) acknowledge(done map[string][]int) {
+	e := r.engine
+	e.ringClerks()
+	r.side.Go(func() {
+		ctx, cancel := e.bounded(r.ctx)
+		defer cancel()
+		for id, numbers := range done {
+			e.note("queue", e.queue.Done(ctx, id, numbers))
+		}
+	})
+}
+
+// claims lists every claim that is held.
+func (r *runner) claims() []SliceClaim {
+	var held []SliceClaim
+	for _, f := range r.feeds {
+		for _, w := range f.work {
+			held = append(held, w.SliceClaim)
+		}
+		for _, s := range f.unread {
+			held = append(held, s.SliceClaim)
+		}
+	}
+	return held
+}
+
+// renew extends the leases of all claims.
+func (r *runner) renew() {
+	held := r.claims()
+	if len(held) == 0 {
+		return
+	}
+	e := r.engine
+	r.side.Go(func() {
+		ctx, cancel := e.bounded(r.ctx)
+		defer cancel()
+		lost, err := e.store.RenewSlices(ctx, held, e.config().Lease)
+		r.post(func() {
+			e.note("renewing leases", err)
+			r.lost(lost)
+		})
+	})
+}
+
+// lost drops slices that another instance has claimed since.
+func (r *runner) lost(claims []SliceClaim) {
+	for _, c := range claims {
+		f := r.feeds[c.BatchID]
+		if f == nil {
+			continue
+		}
+		if w := f.work[c.Number]; w != nil && w.SliceClaim == c {
+			r.engine.log.Warn("slice lost to another instance", zapBatch(c.BatchID), zap.Int("slice", c.Number), zap.Int("attempt", c.Attempt))
+			r.dropWork(w)
+		}
+		f.unread = slices.DeleteFunc(f.unread, func(s Slice) bool { return s.SliceClaim == c })
+	}
+}
+
+// drain starts nothing more and waits until no line runs; lines that still do
+// when ctx ends are aborted.
+func (r *runner) drain(ctx context.Context) {
+	stopped := make(chan struct{})
+	r.post(func() { r.stopping = true; close(stopped) })
+	<-stopped
+	giveUp := context.AfterFunc(ctx, r.abort)
+	defer giveUp()
+	r.lines.Wait()
+}
+
+// stop ends the loop and hands back what was not finished.
+func (r *runner) stop() {
+	r.quit()
+	r.loop.Wait()
+	r.runPosted()
+	r.abort()
+	r.side.Wait()
+	r.runPosted() // what the last loads brought is handed back as well
+	held := r.claims()
+	if len(held) == 0 {
+		return
+	}
+	e := r.engine
+	ctx, cancel := context.WithTimeout(context.Background(), commitGrace)
+	defer cancel()
+	if err := e.store.ReleaseSlices(ctx, held); err != nil {
+		e.log.Warn("handing back slices; others wait for their lease to end", zap.Error(err))
+		return
+	}
+	back := make(map[string][]int)
+	for _, c := range held {
+		back[c.BatchID] = append(back[c.BatchID], c.Number)
+	}
+	for _, id := range slices.Sorted(maps.Keys(back)) {
+		if err := e.queue.Push(ctx, id, back[id]); err != nil {
+			e.log.Warn("queueing slices that were handed back", zap.Error(err))
+			return
+		}
+	}
+	e.log.Info("slices handed back", zap.Int("slices", len(held)))
+}

@@ -1,0 +1,66 @@
+package batch
+
+import (
+	"context"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// CreateBatch accepts a batch. The batch is durable when this returns; whether
+// its input is any good is found out later, by validation.
+func (e *Engine) CreateBatch(ctx context.Context, tenant string, r CreateRequest) (Batch, error) {
+	b, created, err := e.store.CreateBatch(ctx, NewBatch{
+		ID: openai.NewID("batch_"), Tenant: tenant, Endpoint: r.Endpoint, InputFileID: r.InputFileID,
+		CompletionWindow: r.CompletionWindow, Window: r.Window, Metadata: r.Metadata, OutputTTL: r.OutputTTL,
+		IdempotencyKey: r.IdempotencyKey, RequestHash: r.RequestHash,
+	})
+	if err != nil {
+		return Batch{}, err
+	}
+	if created {
+		e.log.Info("batch created", zapBatch(b.ID), zap.String("endpoint", b.Endpoint), zap.String("input", b.InputFileID))
+		e.notify(ctx)
+	}
+	return b, nil
+}
+
+// Batch gives one batch, or ErrNotFound.
+func (e *Engine) Batch(ctx context.Context, tenant, id string) (Batch, error) {
+	return e.store.Batch(ctx, tenant, id)
+}
+
+// Batches gives a page of batches, newest first, and whether more follow.
+func (e *Engine) Batches(ctx context.Context, tenant string, q BatchQuery) ([]Batch, bool, error) {
+	return e.store.Batches(ctx, tenant, q)
+}
+
+// CancelBatch stops a batch. What finished is kept; what runs is aborted.
+func (e *Engine) CancelBatch(ctx context.Context, tenant, id string) (Batch, error) {
+	b, err := e.store.CancelBatch(ctx, tenant, id)
+	if err != nil {
+		return b, err
+	}
+	e.log.Info("batch cancelled", zapBatch(id))
+	e.runner.abandon(id)
+	e.notify(ctx)
+	return b, nil
+}
+
+// DeleteBatch removes a terminal batch and its results, and its input if asked
+// and nothing else uses it.
+func (e *Engine) DeleteBatch(ctx context.Context, tenant, id string, input bool) (Batch, error) {
+	b, err := e.store.DeleteBatch(ctx, tenant, id, input)
+	if err == nil {
+		e.log.Info("batch deleted", zapBatch(id))
+	}
+	return b, err
+}
+
+// Files gives the service for files and uploads on the same store.
+func (e *Engine) Files(limits FileLimits) *FileService {
+	return &FileService{Store: e.store, Files: e.files, Limits: limits}
+}
+
+func zapBatch(id string) zap.Field { return zap.String("batch", id) }

@@ -1,0 +1,109 @@
+// Command bench measures Tidegate beside something else in one run: machines
+// are noisy, so every figure is a ratio or a processor time. README.md in this
+// folder has the method; results/ has raw numbers.
+//
+//	go run ./bench [-tidegate BINARY] [-out FILE] SCENARIO…
+//
+// Scenarios: live (beside nginx), batchrate (beside live), makespan (beside the
+// ideal), memory (a 200 MB batch).
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// scenario measures one thing and gives its raw numbers.
+type scenario func(ctx context.Context, b *bench) (any, error)
+
+var scenarios = map[string]scenario{
+	"live":      measureLive,
+	"batchrate": measureBatchRate,
+	"makespan":  measureMakespan,
+	"memory":    measureMemory,
+}
+
+// bench is what the scenarios share.
+type bench struct {
+	tidegate string // path of the binary
+	dir      string // scratch
+}
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	binary := flag.String("tidegate", "", "the binary to measure; built from this checkout when empty")
+	out := flag.String("out", "", "file that raw numbers are written to, as JSON")
+	flag.Parse()
+	if flag.NArg() == 0 {
+		return errors.New("name at least one scenario: live, batchrate, makespan, memory")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	dir, err := os.MkdirTemp("", "tidegate-bench-")
+	if err != nil {
+		return fmt.Errorf("making scratch directory: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	b := &bench{tidegate: *binary, dir: dir}
+	if b.tidegate == "" {
+		b.tidegate = filepath.Join(dir, "tidegate")
+		build := exec.CommandContext(ctx, "go", "build", "-o", b.tidegate, "./cmd/tidegate")
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			return fmt.Errorf("building tidegate: %w", err)
+		}
+	}
+	results := map[string]any{"machine": machine()}
+	for _, name := range flag.Args() {
+		measure, known := scenarios[name]
+		if !known {
+			return fmt.Errorf("unknown scenario %q", name)
+		}
+		fmt.Printf("== %s\n", name)
+		raw, err := measure(ctx, b)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		results[name] = raw
+	}
+	text, err := json.MarshalIndent(results, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encoding results: %w", err)
+	}
+	if *out == "" {
+		fmt.Println(string(text))
+		return nil
+	}
+	return os.WriteFile(*out, append(text, '\n'), 0o644)
+}
+
+// machine says what the numbers were measured on.
+func machine() map[string]any {
+	model := "unknown"
+	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(info)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				model = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	return map[string]any{"cpu": model, "cores": runtime.NumCPU(), "go": runtime.Version(), "date": time.Now().UTC().Format(time.DateOnly)}
+}

@@ -1,0 +1,270 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// chat is the live request of all scenarios.
+var chat = []byte(`{"model":"` + model + `","max_tokens":16,"messages":[{"role":"user","content":"What does the tide do at the gate?"}]}`)
+
+// rounds is how often a comparison is repeated, alternating between the two
+// sides; the median counts.
+const rounds = 5
+
+func median[T float64 | time.Duration](values []T) T {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
+
+// liveSide is one gateway's part in measureLive.
+type liveSide struct {
+	Load loadResult    `json:"load"`
+	CPU  time.Duration `json:"cpu_ns"` // of the gateway, all of its processes
+}
+
+func (s liveSide) perRequest() time.Duration { return s.CPU / time.Duration(s.Load.Requests) }
+
+// measureLive compares the processor time per live request with nginx's, the
+// same simulated server behind both, and behind neither for the floor.
+func measureLive(ctx context.Context, b *bench) (any, error) {
+	sim, err := b.startSim(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer sim.stop()
+	gateway, err := b.startGateway(ctx, []*process{sim})
+	if err != nil {
+		return nil, err
+	}
+	defer gateway.stop()
+	nginx, err := b.startNginx(ctx, sim)
+	if err != nil {
+		return nil, err
+	}
+	defer nginx.stop()
+
+	var tidegate, other []liveSide
+	for range rounds {
+		for _, side := range []struct {
+			p   *process
+			out *[]liveSide
+		}{{nginx, &other}, {gateway, &tidegate}} {
+			before, err := side.p.cpu()
+			if err != nil {
+				return nil, err
+			}
+			result, err := load{addr: side.p.addr, path: "/v1/chat/completions", body: chat, connections: 32, requests: 40_000}.run(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("loading %s: %w", side.p.name, err)
+			}
+			after, err := side.p.cpu()
+			if err != nil {
+				return nil, err
+			}
+			if result.Errors > 0 {
+				return nil, fmt.Errorf("%s answered %d requests with errors", side.p.name, result.Errors)
+			}
+			*side.out = append(*side.out, liveSide{result, after - before})
+		}
+	}
+	var ratios, ours, theirs []float64
+	for i := range tidegate {
+		ours = append(ours, tidegate[i].perRequest().Seconds()*1e6)
+		theirs = append(theirs, other[i].perRequest().Seconds()*1e6)
+		ratios = append(ratios, ours[i]/theirs[i])
+	}
+	fmt.Printf("processor time per live request: tidegate %.1f µs, nginx %.1f µs, ratio %.2f (median of %d)\n", median(ours), median(theirs), median(ratios), rounds)
+	return map[string]any{"tidegate": tidegate, "nginx": other, "cpu_ratio": median(ratios)}, nil
+}
+
+const nginxConfig = `worker_processes auto;
+pid %[1]s/nginx.pid;
+error_log %[1]s/nginx-error.log warn;
+daemon off;
+events { worker_connections 4096; }
+http {
+	access_log off;
+	client_body_temp_path %[1]s/nginx-body;
+	proxy_temp_path %[1]s/nginx-proxy;
+	fastcgi_temp_path %[1]s/nginx-fastcgi;
+	uwsgi_temp_path %[1]s/nginx-uwsgi;
+	scgi_temp_path %[1]s/nginx-scgi;
+	keepalive_requests 1000000;
+	upstream vllm { least_conn; server %[2]s; keepalive 256; keepalive_requests 1000000; }
+	server {
+		listen %[3]s;
+		location / {
+			proxy_pass http://vllm;
+			proxy_http_version 1.1;
+			proxy_set_header Connection "";
+			proxy_set_header Host $host;
+			proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+			proxy_buffering off;
+			client_max_body_size 64m;
+		}
+	}
+}
+`
+
+// startNginx runs nginx as people have it before vLLM: upstream keepalive, no
+// buffering.
+func (b *bench) startNginx(ctx context.Context, upstream *process) (*process, error) {
+	path, err := exec.LookPath("nginx")
+	if err != nil {
+		return nil, fmt.Errorf("looking for nginx (apt-get install nginx-light): %w", err)
+	}
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	config := filepath.Join(b.dir, "nginx.conf")
+	if err := os.WriteFile(config, fmt.Appendf(nil, nginxConfig, b.dir, upstream.addr, addr), 0o600); err != nil {
+		return nil, fmt.Errorf("writing nginx's configuration: %w", err)
+	}
+	return b.start(ctx, "nginx", addr, "/health", path, "-p", b.dir, "-c", config)
+}
+
+// measureBatchRate compares lines per second of a batch, from its creation to
+// its output file, with live requests per second through the same gateway.
+func measureBatchRate(ctx context.Context, b *bench) (any, error) {
+	const lines = 50_000
+	sim, err := b.startSim(ctx, "--max-num-seqs", "512")
+	if err != nil {
+		return nil, err
+	}
+	defer sim.stop()
+	gateway, err := b.startGateway(ctx, []*process{sim})
+	if err != nil {
+		return nil, err
+	}
+	defer gateway.stop()
+
+	type round struct {
+		Live      loadResult `json:"live"`
+		BatchWall float64    `json:"batch_seconds"`
+		Ratio     float64    `json:"ratio"`
+	}
+	var raw []round
+	var ratios, liveRates, batchRates []float64
+	for range 3 {
+		live, err := load{addr: gateway.addr, path: "/v1/chat/completions", body: chat, connections: 64, requests: lines}.run(ctx)
+		if err != nil {
+			return nil, err
+		}
+		fileID, err := uploadInput(ctx, gateway.addr, lines, 40)
+		if err != nil {
+			return nil, err
+		}
+		begin := time.Now()
+		created, err := createBatch(ctx, gateway.addr, fileID)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := waitBatch(ctx, gateway.addr, created.ID, nil); err != nil {
+			return nil, err
+		}
+		wall := time.Since(begin).Seconds()
+		ratio := lines / wall / live.Rate()
+		raw = append(raw, round{live, wall, ratio})
+		ratios, liveRates, batchRates = append(ratios, ratio), append(liveRates, live.Rate()), append(batchRates, lines/wall)
+	}
+	fmt.Printf("lines of a batch per second %.0f, live requests per second %.0f, ratio %.2f (median of %d)\n", median(batchRates), median(liveRates), median(ratios), len(raw))
+	return map[string]any{"rounds": raw, "ratio": median(ratios)}, nil
+}
+
+// measureMakespan compares the time that 5,000 lines take on 4 servers of 32
+// slots and 200 ms of service time with the ideal: full rounds of all slots.
+func measureMakespan(ctx context.Context, b *bench) (any, error) {
+	const (
+		lines, servers, slots = 5000, 4, 32
+		service               = 200 * time.Millisecond
+	)
+	var sims []*process
+	for range servers {
+		sim, err := b.startSim(ctx, "--max-num-seqs", strconv.Itoa(slots), "--ttft", service.String())
+		if err != nil {
+			return nil, err
+		}
+		defer sim.stop()
+		sims = append(sims, sim)
+	}
+	gateway, err := b.startGateway(ctx, sims, "--max-num-seqs", strconv.Itoa(slots), "--batch-share", "1")
+	if err != nil {
+		return nil, err
+	}
+	defer gateway.stop()
+	ideal := time.Duration(math.Ceil(float64(lines)/(servers*slots))) * service
+	var walls, ratios []float64
+	for range 3 {
+		fileID, err := uploadInput(ctx, gateway.addr, lines, 40)
+		if err != nil {
+			return nil, err
+		}
+		begin := time.Now()
+		created, err := createBatch(ctx, gateway.addr, fileID)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := waitBatch(ctx, gateway.addr, created.ID, nil); err != nil {
+			return nil, err
+		}
+		wall := time.Since(begin)
+		walls, ratios = append(walls, wall.Seconds()), append(ratios, float64(wall)/float64(ideal))
+	}
+	fmt.Printf("makespan %.2f s, ideal %.2f s, ratio %.3f (median of %d)\n", median(walls), ideal.Seconds(), median(ratios), len(walls))
+	return map[string]any{"seconds": walls, "ideal_seconds": ideal.Seconds(), "ratio": median(ratios)}, nil
+}
+
+// measureMemory takes a batch of 200 MB from upload to download and compares
+// the most memory that the gateway had with what it has when idle.
+func measureMemory(ctx context.Context, b *bench) (any, error) {
+	const lines, size = 50_000, 4000
+	sim, err := b.startSim(ctx, "--max-num-seqs", "512")
+	if err != nil {
+		return nil, err
+	}
+	defer sim.stop()
+	gateway, err := b.startGateway(ctx, []*process{sim})
+	if err != nil {
+		return nil, err
+	}
+	defer gateway.stop()
+	idle, err := gateway.memory("VmRSS")
+	if err != nil {
+		return nil, err
+	}
+	fileID, err := uploadInput(ctx, gateway.addr, lines, size)
+	if err != nil {
+		return nil, err
+	}
+	created, err := createBatch(ctx, gateway.addr, fileID)
+	if err != nil {
+		return nil, err
+	}
+	ended, err := waitBatch(ctx, gateway.addr, created.ID, nil)
+	if err != nil {
+		return nil, err
+	}
+	bytes, got, err := download(ctx, gateway.addr, ended.OutputFileID)
+	if err != nil {
+		return nil, err
+	}
+	if got != lines {
+		return nil, fmt.Errorf("%d lines of output, want %d", got, lines)
+	}
+	peak, err := gateway.memory("VmHWM")
+	if err != nil {
+		return nil, err
+	}
+	above := float64(peak-idle) / (1 << 20)
+	fmt.Printf("memory: idle %.0f MiB, at most %.0f MiB above it (input %d MB, output %d MB)\n", float64(idle)/(1<<20), above, int64(lines)*(size+150)/1e6, bytes/1e6)
+	return map[string]any{"idle_bytes": idle, "peak_bytes": peak, "above_idle_mib": above}, nil
+}
