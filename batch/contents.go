@@ -1,0 +1,111 @@
+package batch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Content reads a content from any place, by ranges. It is used by one
+// goroutine.
+type Content struct {
+	// ctx ends all reading; io.Reader leaves no other way to pass it.
+	ctx   context.Context
+	files Files
+	key   string
+	size  int64
+
+	offset int64         // of the next Read
+	src    io.ReadCloser // nil when nothing is open
+	at     int64         // where src is
+	err    error         // the first of reading, save EOF
+}
+
+// openContent gives ErrNotFound when there is no such content.
+func openContent(ctx context.Context, files Files, key string, size int64) (*Content, error) {
+	c := &Content{ctx: ctx, files: files, key: key, size: size}
+	if err := c.open(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Content) open() error {
+	src, err := c.files.Read(c.ctx, c.key, c.offset, -1)
+	if err != nil {
+		return fmt.Errorf("opening content: %w", err)
+	}
+	c.src, c.at = src, c.offset
+	return nil
+}
+
+// Read reads on from where the last Read or Seek ended.
+func (c *Content) Read(p []byte) (int, error) {
+	n, err := c.read(p)
+	if err != nil && err != io.EOF && c.err == nil {
+		c.err = err
+	}
+	return n, err
+}
+
+func (c *Content) read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	if c.offset >= c.size {
+		return 0, io.EOF
+	}
+	if c.src != nil && c.at != c.offset {
+		if err := c.Close(); err != nil {
+			return 0, err
+		}
+	}
+	if c.src == nil {
+		if err := c.open(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := c.src.Read(p[:min(int64(len(p)), c.size-c.offset)])
+	c.offset += int64(n)
+	c.at = c.offset
+	if err == io.EOF && c.offset < c.size {
+		err = fmt.Errorf("reading content: it ends at byte %d of %d: %w", c.offset, c.size, io.ErrUnexpectedEOF)
+	}
+	return n, err
+}
+
+// Err is the first error of reading, nil if there was none: callers such as
+// http.ServeContent tell nobody.
+func (c *Content) Err() error { return c.err }
+
+// Size is the length of the content in bytes.
+func (c *Content) Size() int64 { return c.size }
+
+// Seek sets where the next Read begins. It reads nothing.
+func (c *Content) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekStart:
+	case io.SeekCurrent:
+		offset += c.offset
+	case io.SeekEnd:
+		offset += c.size
+	default:
+		return 0, fmt.Errorf("seeking in content: unknown whence %d", whence)
+	}
+	if offset < 0 {
+		return 0, errors.New("seeking in content: before its start")
+	}
+	c.offset = offset
+	return offset, nil
+}
+
+// Close frees what is open. A Read after it opens again.
+func (c *Content) Close() error {
+	if c.src == nil {
+		return nil
+	}
+	err := c.src.Close()
+	c.src = nil
+	return err
+}

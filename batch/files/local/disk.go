@@ -1,0 +1,65 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// disk is what can fail for want of space.
+type disk interface {
+	// free is how many bytes this process may still write below dir.
+	free(dir string) (int64, error)
+	createTemp(dir, prefix string) (file, error)
+	rename(from, to string) error
+	syncDir(dir string) error
+}
+
+// file is an unfinished content.
+type file interface {
+	io.WriteCloser
+	Name() string
+	Sync() error
+}
+
+type realDisk struct{}
+
+func (realDisk) free(dir string) (int64, error) { return freeBytes(dir) }
+
+func (realDisk) createTemp(dir, prefix string) (file, error) {
+	return os.CreateTemp(dir, prefix) // mode 0600
+}
+
+func (realDisk) rename(from, to string) error { return os.Rename(from, to) }
+
+func (realDisk) syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// checkSpace gives ErrNoSpace when writing n bytes would use up the reserve.
+func (f *Files) checkSpace(n int64) error {
+	free, err := f.disk.free(f.dir)
+	if err != nil {
+		return fmt.Errorf("measuring free space: %w", err)
+	}
+	if free-n < f.reserve {
+		return fmt.Errorf("%w: %d bytes are free below %s and %d are kept in reserve", batch.ErrNoSpace, free, f.dir, f.reserve)
+	}
+	return nil
+}
+
+// noSpace marks a full disk or quota as ErrNoSpace.
+func noSpace(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", batch.ErrNoSpace, err)
+	}
+	return err
+}

@@ -1,0 +1,18 @@
+//go:build !linux && !darwin
+
+package local
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+)
+
+var errLocked = errors.New("locked by another")
+
+func lockFile(string) (*os.File, error) {
+	return nil, fmt.Errorf("%w: files in a directory are kept on Linux and macOS only, not on %s", errors.ErrUnsupported, runtime.GOOS)
+}
+
+func freeBytes(string) (int64, error) { return 0, errors.ErrUnsupported }

@@ -1,0 +1,43 @@
+//go:build linux || darwin
+
+package local
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+var errLocked = errors.New("locked by another")
+
+// lockFile locks a file until it is closed; the kernel frees the lock when the
+// process dies. errLocked when another one holds it.
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, fileMode)
+	if err != nil {
+		return nil, noSpace(err)
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = errLocked
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func freeBytes(dir string) (int64, error) {
+	var s unix.Statfs_t
+	for {
+		err := unix.Statfs(dir, &s)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		return int64(s.Bavail) * int64(s.Bsize), nil
+	}
+}

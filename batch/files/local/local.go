@@ -1,0 +1,269 @@
+// Package local keeps contents of files in a directory.
+//
+// A content lies in Dir/<shard>/<key>, the shard being two hex digits of a hash
+// of the key, so that no directory grows without bound. It is written to
+// Dir/tmp first, synced, and renamed into its place; then the directory is
+// synced. What a crash leaves in Dir/tmp is removed by the next Open.
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// DefaultReserve is how much room Files leave on the disk unless told
+// otherwise.
+const DefaultReserve = 64 << 20
+
+// Config are the settings of Files. A zero field means its default.
+type Config struct {
+	// Dir is the directory; it is made if it does not exist. Only one live
+	// instance can have it open.
+	Dir string
+	// Reserve is how many bytes are left free on the disk, so that a database
+	// beside the files can go on writing: with less than this nothing is
+	// created or written, and Ping says so. Default 64 MiB.
+	Reserve int64
+}
+
+// Files is a batch.Files in a directory.
+type Files struct {
+	dir     string
+	reserve int64
+	disk    disk
+
+	lock *os.File // held from Open to Close
+
+	mu     sync.Mutex
+	shards map[string]bool // guarded by mu; those known to be durable
+}
+
+// New makes Files without touching the disk.
+func New(cfg Config) *Files {
+	if cfg.Reserve == 0 {
+		cfg.Reserve = DefaultReserve
+	}
+	return &Files{dir: cfg.Dir, reserve: cfg.Reserve, disk: realDisk{}}
+}
+
+const (
+	tmpName  = "tmp"
+	lockName = "lock"
+	dirMode  = 0o700
+	fileMode = 0o600
+)
+
+// Open makes the directory, locks it and removes what a crash left unfinished.
+func (f *Files) Open(context.Context) error {
+	if f.dir == "" {
+		return errors.New("opening files: no directory is given")
+	}
+	if err := f.makeDir(f.tmp()); err != nil {
+		return fmt.Errorf("making directory of files: %w", noSpace(err))
+	}
+	lock, err := lockFile(filepath.Join(f.dir, lockName))
+	if errors.Is(err, errLocked) {
+		return fmt.Errorf("locking directory of files: %s is in use by another live instance", f.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("locking directory of files %s: %w", f.dir, err)
+	}
+	shards, err := f.settle()
+	if err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	f.lock, f.shards = lock, shards
+	return nil
+}
+
+// settle removes leftovers and makes durable the shards that are there: their
+// maker may have died before it could.
+func (f *Files) settle() (shards map[string]bool, err error) {
+	leftovers, err := os.ReadDir(f.tmp())
+	if err != nil {
+		return nil, fmt.Errorf("reading unfinished files: %w", err)
+	}
+	for _, l := range leftovers {
+		if err := os.RemoveAll(filepath.Join(f.tmp(), l.Name())); err != nil {
+			return nil, fmt.Errorf("removing unfinished file: %w", err)
+		}
+	}
+	entries, err := os.ReadDir(f.dir)
+	if err != nil {
+		return nil, fmt.Errorf("reading directory of files: %w", err)
+	}
+	shards = make(map[string]bool)
+	for _, e := range entries {
+		if e.IsDir() && isShard(e.Name()) {
+			shards[e.Name()] = true
+		}
+	}
+	if err := f.disk.syncDir(f.dir); err != nil {
+		return nil, fmt.Errorf("syncing directory of files: %w", noSpace(err))
+	}
+	return shards, nil
+}
+
+// makeDir makes a directory and its parents, and each that is new durable.
+func (f *Files) makeDir(path string) error {
+	_, err := os.Stat(path)
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(path)
+	if err := f.makeDir(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return f.disk.syncDir(parent)
+}
+
+// Close gives the directory free for another instance.
+func (f *Files) Close() error {
+	if f.lock == nil {
+		return nil
+	}
+	err := f.lock.Close()
+	f.lock = nil
+	return err
+}
+
+// Ping writes and removes a small file, and looks at the free space.
+func (f *Files) Ping(context.Context) error {
+	if err := f.checkSpace(0); err != nil {
+		return err
+	}
+	probe, err := os.CreateTemp(f.tmp(), "ping-")
+	if err != nil {
+		return fmt.Errorf("probing directory of files: %w", noSpace(err))
+	}
+	_, err = probe.WriteString("ping")
+	if err = errors.Join(err, probe.Close(), os.Remove(probe.Name())); err != nil {
+		return fmt.Errorf("probing directory of files: %w", noSpace(err))
+	}
+	return nil
+}
+
+// Read opens a content at offset.
+func (f *Files) Read(_ context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	path, err := f.path(key)
+	if err != nil {
+		return nil, err
+	}
+	if offset < 0 {
+		return nil, fmt.Errorf("reading file %s: negative offset %d", key, offset)
+	}
+	content, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading file %s: %w", key, batch.ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading file %s: %w", key, err)
+	}
+	if _, err := content.Seek(offset, io.SeekStart); err != nil {
+		return nil, errors.Join(fmt.Errorf("reading file %s: %w", key, err), content.Close())
+	}
+	if length < 0 {
+		return content, nil
+	}
+	return limited{io.LimitReader(content, length), content}, nil
+}
+
+// limited is a range of a content.
+type limited struct {
+	io.Reader
+	io.Closer
+}
+
+// Delete removes a content.
+func (f *Files) Delete(_ context.Context, key string) error {
+	path, err := f.path(key)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("deleting file %s: %w", key, err)
+	}
+	return nil
+}
+
+// List visits the contents shard by shard.
+func (f *Files) List(ctx context.Context, visit func(key string, modified time.Time) error) error {
+	shards, err := os.ReadDir(f.dir)
+	if err != nil {
+		return fmt.Errorf("listing files: %w", err)
+	}
+	for _, shard := range shards {
+		if !shard.IsDir() || !isShard(shard.Name()) {
+			continue
+		}
+		if err := f.listShard(ctx, shard.Name(), visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *Files) listShard(ctx context.Context, shard string, visit func(key string, modified time.Time) error) error {
+	entries, err := os.ReadDir(filepath.Join(f.dir, shard))
+	if err != nil {
+		return fmt.Errorf("listing files: %w", err)
+	}
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		// Whatever else lies here is not ours: nobody could read it by a key.
+		if shardOf(e.Name()) != shard || !validKey.MatchString(e.Name()) {
+			continue
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) { // deleted since
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("listing files: %w", err)
+		}
+		if err := visit(e.Name(), info.ModTime()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// validKey keeps keys from being paths. 200 leaves room for suffixes below the
+// 255 bytes that names may have.
+var validKey = regexp.MustCompile(`^[A-Za-z0-9_-]{1,200}$`)
+
+// path is where the content of a key lies.
+func (f *Files) path(key string) (string, error) {
+	if !validKey.MatchString(key) {
+		return "", fmt.Errorf("file key %q is not made of letters, digits, _ and -", key)
+	}
+	return filepath.Join(f.dir, shardOf(key), key), nil
+}
+
+func (f *Files) tmp() string { return filepath.Join(f.dir, tmpName) }
+
+func shardOf(key string) string {
+	h := fnv.New32a()
+	h.Write([]byte(key))
+	return fmt.Sprintf("%02x", byte(h.Sum32()))
+}
+
+var shardName = regexp.MustCompile(`^[0-9a-f]{2}$`)
+
+func isShard(name string) bool { return shardName.MatchString(name) }

@@ -1,0 +1,54 @@
+package httpapi
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// maxJSON is how large a JSON body may be, in bytes.
+const maxJSON = 1 << 20
+
+// readJSON reads a JSON body. A request that does not say what its body is may
+// have one; one that says something else may not: a web page could send that
+// from another site without asking.
+func readJSON(r *http.Request) ([]byte, error) {
+	if r.Header.Get("Content-Type") != "" {
+		media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+		if err != nil || media != "application/json" && !strings.HasSuffix(media, "+json") {
+			return nil, errContentType(r, "application/json")
+		}
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxJSON+1))
+	if err != nil {
+		return nil, errBody(err)
+	}
+	if len(body) > maxJSON {
+		return nil, openai.TooLarge("", "The body of the request is larger than the limit of %d bytes.", maxJSON)
+	}
+	return body, nil
+}
+
+func errContentType(r *http.Request, want string) *openai.Error {
+	return openai.InvalidRequest("", "unsupported_content_type",
+		"Unsupported content type: '%s'. This API method only accepts '%s' requests.", clip(r.Header.Get("Content-Type")), want)
+}
+
+// bodyError is a failure of reading the body of a request, which is the
+// client's or the network's.
+type bodyError struct{ err error }
+
+func (e *bodyError) Error() string { return fmt.Sprintf("reading body: %v", e.err) }
+func (e *bodyError) Unwrap() error { return e.err }
+
+func errBody(err error) *openai.Error {
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok { // of a handler in front
+		return openai.TooLarge("", "The body of the request is larger than the limit of %d bytes.", tooLarge.Limit).WithCause(err)
+	}
+	return openai.InvalidRequest("", "", "The body of the request could not be read to its end.").WithCause(err)
+}

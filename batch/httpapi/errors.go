@@ -1,0 +1,78 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// retryAfter is when a client may ask again while the store is away.
+const retryAfter = 5 * time.Second
+
+// asError makes the answer of an error. missing is the 404 of the object that
+// the request names.
+func asError(err error, missing func() *openai.Error) *openai.Error {
+	if e, ok := errors.AsType[*openai.Error](err); ok {
+		return e
+	}
+	switch {
+	case errors.Is(err, batch.ErrNotFound):
+		return missing()
+	case errors.Is(err, batch.ErrBadCursor):
+		return errBadCursor()
+	case errors.Is(err, batch.ErrKeyReused):
+		return openai.Conflict("This Idempotency-Key was used before, with another request.")
+	case errors.Is(err, batch.ErrConflict):
+		return openai.Conflict("The state of the object does not allow this.")
+	case errors.Is(err, batch.ErrNoSpace):
+		return openai.InsufficientStorage()
+	case errors.Is(err, batch.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return openai.Unavailable(retryAfter, "The service is not available at the moment. Please try again.")
+	default:
+		return openai.Internal(err)
+	}
+}
+
+func errBadCursor() *openai.Error {
+	return openai.InvalidRequest("after", "invalid_value", "Invalid 'after': there is no such object to continue after.")
+}
+
+// refuse answers with an error, and logs it if it is none of the client's.
+func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error, missing func() *openai.Error) {
+	if r.Context().Err() == nil || !errors.Is(err, context.Canceled) { // else the client is gone
+		h.logError(r, err, missing)
+	}
+	openai.WriteError(w, asError(err, missing))
+}
+
+func (h *handler) logError(r *http.Request, err error, missing func() *openai.Error) {
+	e := asError(err, missing)
+	if _, refused := errors.AsType[*openai.Error](err); e.Status < http.StatusInternalServerError && (!refused || onlyRefusals(err)) {
+		return
+	}
+	if c := h.log.Check(zap.WarnLevel, "request failed"); c != nil {
+		c.Write(zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Int("status", e.Status), zap.Error(err))
+	}
+}
+
+// onlyRefusals tells whether nothing came with a refusal: an error of tidying
+// up is joined to it.
+func onlyRefusals(err error) bool {
+	switch e := err.(type) {
+	case *openai.Error:
+		return true
+	case interface{ Unwrap() []error }:
+		return !slices.ContainsFunc(e.Unwrap(), func(err error) bool { return !onlyRefusals(err) })
+	case interface{ Unwrap() error }:
+		return onlyRefusals(e.Unwrap())
+	default:
+		return false
+	}
+}

@@ -1,0 +1,124 @@
+package httpapi
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// maxFilePage is how many files a page may have, and has unless told
+// otherwise.
+const maxFilePage = 10_000
+
+// listedPurposes are those that can be asked for: also of files that others
+// than clients make.
+var listedPurposes = slices.Concat(openai.UploadPurposes, []string{openai.PurposeBatchOutput, "assistants_output", "fine-tune-results"})
+
+// Names of the fields of expires_after in a form.
+const (
+	expiryAnchor  = "expires_after[anchor]"
+	expirySeconds = "expires_after[seconds]"
+)
+
+func (h *handler) createFile(w http.ResponseWriter, r *http.Request, _ string) (err error) {
+	var in *batch.Incoming
+	defer func() {
+		if in != nil {
+			err = errors.Join(err, in.Abort())
+		}
+	}()
+	commit := batch.CommitRequest{}
+	form := form{file: "file", limit: h.files.MaxFileBytes(), known: []string{"purpose", "expires_after", expiryAnchor, expirySeconds}}
+	form.open = func(filename string) (io.Writer, error) {
+		if purpose, known := form.fields["purpose"]; known {
+			if err := batch.ParsePurpose(purpose); err != nil {
+				return nil, err // before all of the file has come
+			}
+		}
+		commit.Filename = filename
+		begun, err := h.files.Begin(r.Context())
+		if err != nil {
+			return nil, err
+		}
+		in = begun
+		return in, nil
+	}
+	if err := form.read(r); err != nil {
+		return err
+	}
+	if in == nil {
+		return openai.MissingParameter("file")
+	}
+	commit.Purpose = form.fields["purpose"]
+	if err := batch.ParsePurpose(commit.Purpose); err != nil {
+		return err
+	}
+	if commit.TTL, err = expiryOf(form.fields); err != nil {
+		return err
+	}
+	f, err := in.Commit(r.Context(), h.tenant(r), commit)
+	if err != nil {
+		return err
+	}
+	return answer(w, wireFile(f))
+}
+
+// expiryOf reads expires_after, 0 when it is absent.
+func expiryOf(fields map[string]string) (time.Duration, error) {
+	if whole, ok := fields["expires_after"]; ok { // OpenAI's client for Ruby sends JSON
+		return batch.ParseExpiryJSON([]byte(whole))
+	}
+	anchor, hasAnchor := fields[expiryAnchor]
+	seconds, hasSeconds := fields[expirySeconds]
+	if !hasAnchor && !hasSeconds {
+		return 0, nil
+	}
+	return batch.ParseExpiry(anchor, seconds)
+}
+
+func (h *handler) listFiles(w http.ResponseWriter, r *http.Request, _ string) error {
+	query, err := parseQuery(r)
+	if err != nil {
+		return err
+	}
+	var q batch.FileQuery
+	if q.Purpose, err = query.oneOf("purpose", listedPurposes...); err != nil {
+		return err
+	}
+	if q.Limit, err = query.limit(maxFilePage, maxFilePage); err != nil {
+		return err
+	}
+	order, err := query.oneOf("order", "asc", "desc")
+	if err != nil {
+		return err
+	}
+	q.Ascending = order == "asc"
+	if q.After, err = query.after(fileObject.id); err != nil {
+		return err
+	}
+	page, more, err := h.files.List(r.Context(), h.tenant(r), q)
+	if err != nil {
+		return err
+	}
+	return answer(w, list(page, more, wireFile, func(f batch.File) string { return f.ID }))
+}
+
+func (h *handler) getFile(w http.ResponseWriter, r *http.Request, id string) error {
+	f, err := h.files.File(r.Context(), h.tenant(r), id)
+	if err != nil {
+		return err
+	}
+	return answer(w, wireFile(f))
+}
+
+func (h *handler) deleteFile(w http.ResponseWriter, r *http.Request, id string) error {
+	if err := h.files.Delete(r.Context(), h.tenant(r), id); err != nil {
+		return err
+	}
+	return answer(w, openai.Deleted{ID: id, Object: "file", Deleted: true})
+}

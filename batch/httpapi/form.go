@@ -1,0 +1,179 @@
+package httpapi
+
+import (
+	"errors"
+	"io"
+	"math"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"slices"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// The limits of a multipart form but for its file.
+const (
+	formParts    = 64       // parts of any kind
+	formHeader   = 16 << 10 // bytes of a part's header
+	formField    = 64 << 10 // bytes of a field
+	formBoundary = 70       // characters: RFC 2046, 5.1.1
+	copyBuffer   = 64 << 10
+	formOverhead = formParts * (formHeader + formField)
+)
+
+// form reads a multipart/form-data body as a stream: its one file goes to
+// where open says, its fields are kept.
+type form struct {
+	// file is the name of the part with the file.
+	file string
+	// known are the names of the fields that are kept. Others are read and
+	// passed over.
+	known []string
+	// limit is how large the file may be, in bytes.
+	limit int64
+	// open is called with the file's name, clean, when the file begins. The
+	// fields that came before it are known by then.
+	open func(filename string) (io.Writer, error)
+
+	fields  map[string]string
+	hasFile bool
+}
+
+// read reads all of the body. Nothing of it may be believed before read
+// returns: only the closing boundary tells that it was all.
+func (f *form) read(r *http.Request) error {
+	boundary, err := boundaryOf(r)
+	if err != nil {
+		return err
+	}
+	if r.ContentLength > f.limit+formOverhead {
+		return openai.TooLarge(f.file, "The body of the request is larger than a file may be: the limit is %d bytes.", f.limit)
+	}
+	f.fields = make(map[string]string)
+	gauge := &gauge{r: r.Body}
+	parts := multipart.NewReader(gauge, boundary)
+	buf := make([]byte, copyBuffer)
+	for n := 0; ; n++ {
+		gauge.left = formHeader
+		part, err := parts.NextRawPart()
+		if err == io.EOF { // unwrapped only at the closing boundary
+			return nil
+		}
+		if err != nil {
+			return errForm(err, "it ends too early or is malformed")
+		}
+		if n == formParts {
+			return errForm(nil, "it has too many parts")
+		}
+		gauge.left = math.MaxInt64
+		if err := f.take(part, buf); err != nil {
+			return err
+		}
+	}
+}
+
+func boundaryOf(r *http.Request) (string, error) {
+	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if media != "multipart/form-data" {
+		return "", errContentType(r, "multipart/form-data")
+	}
+	boundary := params["boundary"]
+	if err != nil || boundary == "" || len(boundary) > formBoundary {
+		return "", errForm(err, "its Content-Type has no valid boundary")
+	}
+	return boundary, nil
+}
+
+func errForm(cause error, what string) *openai.Error {
+	if errors.Is(cause, errHeaderTooLong) {
+		what = "the header of a part is too long"
+	}
+	return openai.InvalidRequest("", "", "We could not parse the multipart form of your request: %s.", what).WithCause(cause)
+}
+
+// take reads one part to its end.
+func (f *form) take(part *multipart.Part, buf []byte) error {
+	disposition, params, err := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
+	name := params["name"]
+	if err != nil || disposition != "form-data" || name == "" {
+		return errForm(err, "a part has no name")
+	}
+	filename, isFile := params["filename"]
+	if name == f.file {
+		return f.takeFile(part, filename, isFile, buf)
+	}
+	value, err := io.ReadAll(io.LimitReader(part, formField+1))
+	if err != nil {
+		return errBody(err)
+	}
+	if len(value) > formField {
+		return openai.TooLarge(clip(name), "The field '%s' is larger than the limit of %d bytes.", clip(name), formField)
+	}
+	if !slices.Contains(f.known, name) {
+		return nil
+	}
+	if _, twice := f.fields[name]; twice {
+		return errTwice(name)
+	}
+	f.fields[name] = string(value)
+	return nil
+}
+
+func (f *form) takeFile(part *multipart.Part, filename string, isFile bool, buf []byte) error {
+	if f.hasFile {
+		return errTwice(f.file)
+	}
+	if !isFile {
+		return openai.InvalidType(f.file, "a file", "a string")
+	}
+	filename, err := batch.CleanFilename(f.file, filename)
+	if err != nil {
+		return err
+	}
+	f.hasFile = true
+	dst, err := f.open(filename)
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyBuffer(struct{ io.Writer }{dst}, bodyReader{part}, buf)
+	if broken, ok := errors.AsType[*bodyError](err); ok {
+		return errBody(broken.err)
+	}
+	return err
+}
+
+func errTwice(name string) *openai.Error {
+	return openai.InvalidRequest(name, "invalid_value", "Invalid '%s': it is given more than once.", name)
+}
+
+// bodyReader marks errors of reading, so that they can be told from those of
+// writing.
+type bodyReader struct{ r io.Reader }
+
+func (b bodyReader) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = &bodyError{err}
+	}
+	return n, err
+}
+
+var errHeaderTooLong = errors.New("header is too long")
+
+// gauge lets through what is left. mime/multipart itself would take headers of
+// 10 MiB.
+type gauge struct {
+	r    io.Reader
+	left int64
+}
+
+func (g *gauge) Read(p []byte) (int, error) {
+	if g.left <= 0 {
+		return 0, errHeaderTooLong
+	}
+	n, err := g.r.Read(p)
+	g.left -= int64(n)
+	return n, err
+}

@@ -1,0 +1,73 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// Batches is what the API needs to do with batches. Where a batch is returned
+// with batch.ErrConflict, it is in the state that was in the way.
+type Batches interface {
+	// CreateBatch gives batch.ErrKeyReused for an idempotency key that came
+	// with another request before.
+	CreateBatch(ctx context.Context, tenant string, r batch.CreateRequest) (batch.Batch, error)
+	Batch(ctx context.Context, tenant, id string) (batch.Batch, error)
+	Batches(ctx context.Context, tenant string, q batch.BatchQuery) (page []batch.Batch, more bool, err error)
+	CancelBatch(ctx context.Context, tenant, id string) (batch.Batch, error)
+	// DeleteBatch deletes the input file too when input is set and no other
+	// batch uses it.
+	DeleteBatch(ctx context.Context, tenant, id string, input bool) (batch.Batch, error)
+}
+
+// Config is what a handler is made of.
+type Config struct {
+	Files   *batch.FileService
+	Batches Batches
+	// Tenant tells whose request it is. Nil: everybody is
+	// batch.DefaultTenant.
+	Tenant func(*http.Request) string
+	// Log takes what went wrong on the server's side. Nil: nothing is logged.
+	Log *zap.Logger
+}
+
+// handler answers the requests of all routes.
+type handler struct {
+	files   *batch.FileService
+	batches Batches
+	tenant  func(*http.Request) string
+	log     *zap.Logger
+	routes  []route
+}
+
+// New makes the handler.
+func New(cfg Config) http.Handler {
+	h := &handler{files: cfg.Files, batches: cfg.Batches, tenant: cfg.Tenant, log: cfg.Log}
+	if h.tenant == nil {
+		h.tenant = func(*http.Request) string { return batch.DefaultTenant }
+	}
+	if h.log == nil {
+		h.log = zap.NewNop()
+	}
+	h.routes = h.table()
+	return h
+}
+
+// answer writes a JSON object with status 200.
+func answer(w http.ResponseWriter, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write(body) // the client is gone: nobody is left to tell
+	return nil
+}

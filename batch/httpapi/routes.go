@@ -1,0 +1,124 @@
+package httpapi
+
+import (
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// endpoint answers one method of one route. An error becomes the answer, so
+// nothing is to be written before it.
+type endpoint func(w http.ResponseWriter, r *http.Request, id string) error
+
+// route is a path and what can be done there.
+type route struct {
+	path    string // "*" stands for an id
+	object  object // what the id names
+	methods map[string]endpoint
+}
+
+// object is a kind of things that have ids.
+type object struct {
+	id      *regexp.Regexp
+	missing func(id string) *openai.Error
+}
+
+var (
+	fileObject   = object{regexp.MustCompile(`^file-[A-Za-z0-9]{1,64}$`), openai.NoSuchFile}
+	uploadObject = object{regexp.MustCompile(`^upload_[A-Za-z0-9]{1,64}$`), openai.NoSuchUpload}
+	batchObject  = object{regexp.MustCompile(`^batch_[A-Za-z0-9]{1,64}$`), openai.NoSuchBatch}
+)
+
+func (h *handler) table() []route {
+	return []route{
+		{"/v1/files", object{}, map[string]endpoint{"GET": h.listFiles, "POST": h.createFile}},
+		{"/v1/files/*", fileObject, map[string]endpoint{"GET": h.getFile, "DELETE": h.deleteFile}},
+		{"/v1/files/*/content", fileObject, map[string]endpoint{"GET": h.downloadFile}},
+		{"/v1/uploads", object{}, map[string]endpoint{"POST": h.createUpload}},
+		{"/v1/uploads/*/parts", uploadObject, map[string]endpoint{"POST": h.addPart}},
+		{"/v1/uploads/*/complete", uploadObject, map[string]endpoint{"POST": h.completeUpload}},
+		{"/v1/uploads/*/cancel", uploadObject, map[string]endpoint{"POST": h.cancelUpload}},
+		{"/v1/batches", object{}, map[string]endpoint{"GET": h.listBatches, "POST": h.createBatch}},
+		// These two names are no ids. They are kept for reports.
+		{"/v1/batches/status", object{}, nil},
+		{"/v1/batches/dashboard", object{}, nil},
+		{"/v1/batches/*", batchObject, map[string]endpoint{"GET": h.getBatch, "DELETE": h.deleteBatch}},
+		{"/v1/batches/*/cancel", batchObject, map[string]endpoint{"POST": h.cancelBatch}},
+	}
+}
+
+// find gives the first route of a path and the id in it. The path is compared
+// as it was sent: no escape or dot segment leads anywhere.
+func (h *handler) find(path string) (route, string, bool) {
+	segments := strings.Split(path, "/")
+	for _, rt := range h.routes {
+		if id, ok := match(strings.Split(rt.path, "/"), segments); ok {
+			return rt, id, rt.methods != nil
+		}
+	}
+	return route{}, "", false
+}
+
+func match(pattern, segments []string) (id string, ok bool) {
+	if len(pattern) != len(segments) {
+		return "", false
+	}
+	for i, p := range pattern {
+		switch {
+		case p == segments[i]:
+		case p == "*" && segments[i] != "":
+			id = segments[i]
+		default:
+			return "", false
+		}
+	}
+	return id, true
+}
+
+// ServeHTTP answers one request.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.EscapedPath()
+	rt, id, ok := h.find(path)
+	if !ok {
+		openai.WriteError(w, openai.UnknownRoute(r.Method, clip(path)))
+		return
+	}
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet // the server leaves the body out
+	}
+	do, ok := rt.methods[method]
+	if !ok {
+		w.Header().Set("Allow", allowed(rt.methods))
+		openai.WriteError(w, openai.MethodNotAllowed(r.Method, clip(path)))
+		return
+	}
+	if rt.object.id != nil && !rt.object.id.MatchString(id) {
+		openai.WriteError(w, rt.object.missing(clip(id)))
+		return
+	}
+	if err := do(w, r, id); err != nil {
+		h.refuse(w, r, err, func() *openai.Error { return rt.object.missing(id) })
+	}
+}
+
+func allowed(methods map[string]endpoint) string {
+	names := slices.Sorted(maps.Keys(methods))
+	if i := slices.Index(names, http.MethodGet); i >= 0 {
+		names = slices.Insert(names, i+1, http.MethodHead)
+	}
+	return strings.Join(names, ", ")
+}
+
+// clip shortens what a client wrote for a message.
+func clip(s string) string {
+	const limit = 200 // bytes
+	if len(s) > limit {
+		s = s[:limit] + "…"
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}

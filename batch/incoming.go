@@ -1,0 +1,183 @@
+package batch
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"time"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// Incoming is the content of a file on its way in. Exactly one of Commit and
+// Abort ends it; Abort after Commit does nothing. It is used by one goroutine.
+type Incoming struct {
+	service *FileService
+	*measured
+}
+
+// Begin begins a file. What it is for is said at the end, because the parts of
+// a form come in any order.
+func (s *FileService) Begin(ctx context.Context) (*Incoming, error) {
+	limit := s.limits().MaxFileBytes
+	m, err := s.measure(ctx, openai.NewID("file-"), limit, openai.TooLarge("file", "The file is larger than the limit of %d bytes.", limit))
+	if err != nil {
+		return nil, err
+	}
+	return &Incoming{s, m}, nil
+}
+
+// CommitRequest says what an incoming content is.
+type CommitRequest struct {
+	Filename string        // as CleanFilename gives it
+	Purpose  string        // one of openai.UploadPurposes
+	TTL      time.Duration // 0: the purpose's default
+}
+
+// Commit makes the content durable and then the file. Nothing is left after an
+// error. A compressed file of requests is decompressed.
+func (in *Incoming) Commit(ctx context.Context, tenant string, r CommitRequest) (File, error) {
+	s := in.service
+	c, err := s.settle(ctx, in.measured, r, s.limits().MaxFileBytes)
+	if err != nil {
+		return File{}, err
+	}
+	nf := c.file(tenant, r, s)
+	var f File
+	err = s.record(ctx, c.key,
+		func(ctx context.Context) (err error) { f, err = s.Store.CreateFile(ctx, nf); return err },
+		func(ctx context.Context) (err error) { f, err = s.Store.File(ctx, tenant, nf.ID); return err })
+	if err != nil {
+		return File{}, fmt.Errorf("recording file: %w", err)
+	}
+	return f, nil
+}
+
+// stored is a content that is durable and has no row yet.
+type stored struct {
+	key         string
+	bytes       int64
+	sha256      string
+	compression *openai.Compression
+}
+
+func (c stored) file(tenant string, r CommitRequest, s *FileService) NewFile {
+	return NewFile{
+		ID: c.key, Key: c.key, Tenant: tenant, Filename: r.Filename, Purpose: r.Purpose,
+		Bytes: c.bytes, SHA256: c.sha256, TTL: s.ttl(r.Purpose, r.TTL), Compression: c.compression,
+	}
+}
+
+// settle makes a content durable as it is to be kept; nothing is left of it
+// after an error. plainLimit is how large it may be uncompressed, in bytes,
+// unless MaxDecompressedBytes says otherwise.
+func (s *FileService) settle(ctx context.Context, m *measured, r CommitRequest, plainLimit int64) (stored, error) {
+	if r.Purpose == openai.PurposeBatch && m.size == 0 {
+		return stored{}, errors.Join(errNotJSONL(), m.Abort())
+	}
+	raw, err := m.commit(ctx)
+	if err != nil || r.Purpose != openai.PurposeBatch {
+		return raw, err
+	}
+	plain := raw
+	if format := compressionOf(r.Filename); format != "" {
+		limit := s.Limits.MaxDecompressedBytes
+		def(&limit, plainLimit)
+		plain, err = s.unpack(ctx, raw, format, limit)
+		if removing := s.remove(ctx, raw.key); removing != nil && err == nil {
+			err = errors.Join(removing, s.remove(ctx, plain.key))
+		}
+		if err != nil {
+			return stored{}, err
+		}
+	}
+	if err := s.checkJSONL(ctx, plain); err != nil {
+		return stored{}, errors.Join(err, s.remove(ctx, plain.key))
+	}
+	return plain, nil
+}
+
+func errNotJSONL() *openai.Error {
+	return openai.InvalidRequest("", "", "Invalid file format for Batch API. Must be .jsonl")
+}
+
+// checkJSONL refuses a content of which no line is JSON. Single bad lines are
+// found when a batch is made of it.
+func (s *FileService) checkJSONL(ctx context.Context, c stored) error {
+	content, err := openContent(ctx, s.Files, c.key, c.bytes)
+	if err != nil {
+		return fmt.Errorf("checking file: %w", err)
+	}
+	defer content.Close()
+	lines := openai.NewLineReader(content, s.limits().MaxLineBytes)
+	for {
+		line, err := lines.Next()
+		if _, tooLong := errors.AsType[*openai.LineTooLongError](err); tooLong {
+			continue
+		}
+		switch {
+		case err == io.EOF:
+			return errNotJSONL()
+		case err != nil:
+			return fmt.Errorf("checking file: %w", err)
+		case json.Valid(line.Bytes):
+			return nil
+		}
+	}
+}
+
+// measured is a content being written, counted and hashed.
+type measured struct {
+	key   string
+	dst   FileWriter
+	sum   hash.Hash
+	size  int64
+	limit int64
+	over  *openai.Error // for more than limit bytes
+	err   error         // of the first write that failed
+}
+
+func (s *FileService) measure(ctx context.Context, key string, limit int64, over *openai.Error) (*measured, error) {
+	dst, err := s.Files.Create(ctx, key)
+	if err != nil {
+		return nil, fmt.Errorf("creating content: %w", err)
+	}
+	return &measured{key: key, dst: dst, sum: sha256.New(), limit: limit, over: over}, nil
+}
+
+// Write gives an *openai.Error when the content becomes too large.
+func (m *measured) Write(p []byte) (int, error) {
+	if m.err != nil {
+		return 0, m.err
+	}
+	if int64(len(p)) > m.limit-m.size {
+		m.err = m.over
+		return 0, m.err
+	}
+	n, err := m.dst.Write(p)
+	m.sum.Write(p[:n])
+	m.size += int64(n)
+	m.err = err
+	return n, err
+}
+
+// Size is how many bytes were written so far.
+func (m *measured) Size() int64 { return m.size }
+
+// Abort leaves nothing behind.
+func (m *measured) Abort() error { return m.dst.Abort() }
+
+func (m *measured) commit(ctx context.Context) (stored, error) {
+	if m.err != nil {
+		return stored{}, errors.Join(m.err, m.Abort())
+	}
+	if err := m.dst.Commit(ctx); err != nil {
+		return stored{}, fmt.Errorf("storing content: %w", err)
+	}
+	return stored{key: m.key, bytes: m.size, sha256: hex.EncodeToString(m.sum.Sum(nil))}, nil
+}

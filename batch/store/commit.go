@@ -1,0 +1,134 @@
+package store
+
+import (
+	"fmt"
+	"math/bits"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// CommitBatch is what a group commit reads and changes of a batch.
+type CommitBatch struct {
+	Row              int64 // the driver's own key
+	Tenant, Endpoint string
+	Status, Ending   batch.Status
+	Counts           openai.RequestCounts
+	Usage            openai.Usage
+}
+
+// takesResults tells whether claims on slices of the batch are worth anything.
+// Once the last line is done nothing is added any more, but the commit that
+// did it may be repeated and is not stale.
+func (b *CommitBatch) takesResults() bool {
+	return b.Status == batch.InProgress || b.Ending == batch.Completed
+}
+
+// CommitSlice is what a group commit reads and changes of a slice.
+type CommitSlice struct {
+	Batch                  *CommitBatch
+	Number, Attempt, Lines int
+	Done                   uint64
+}
+
+// Left is how many lines have no committed result.
+func (s *CommitSlice) Left() int { return s.Lines - bits.OnesCount64(s.Done) }
+
+// Stale tells whether a write under the claim is refused; s is nil when there
+// is no such slice.
+func Stale(c batch.SliceClaim, s *CommitSlice) bool {
+	return s == nil || s.Attempt != c.Attempt || !s.Batch.takesResults()
+}
+
+// Segment is a row to insert.
+type Segment struct {
+	Slice  *CommitSlice
+	Number int // unique and rising within the slice
+	Data   []byte
+}
+
+// Commit is what a group of writes comes to.
+type Commit struct {
+	Stale    []batch.SliceClaim
+	Segments []Segment
+	Slices   []*CommitSlice // those that changed, with their new state
+	// Batches are those that changed, with their new state. One whose last
+	// line is done has become Finalizing.
+	Batches []*CommitBatch
+	Usage   []batch.UsageRecord
+}
+
+// PlanCommit works out a group commit. The slices are those that the writes
+// name, as they are in the database; missing ones do not exist. It changes
+// them and their batches.
+func PlanCommit(writes []batch.SegmentWrite, slices map[batch.SliceRef]*CommitSlice) (Commit, error) {
+	var (
+		c       Commit
+		stale   = make(map[batch.SliceClaim]bool)
+		changed = make(map[*CommitSlice]bool)
+		grown   = make(map[*CommitBatch]bool)
+		cells   = make(map[UsageCell]int)
+	)
+	for _, w := range writes {
+		s := slices[w.Claim.SliceRef]
+		if Stale(w.Claim, s) {
+			if !stale[w.Claim] {
+				stale[w.Claim] = true
+				c.Stale = append(c.Stale, w.Claim)
+			}
+			continue
+		}
+		number := bits.OnesCount64(s.Done)
+		fresh := make([]batch.LineResult, 0, len(w.Lines))
+		for _, l := range w.Lines {
+			if l.Index < 0 || l.Index >= s.Lines {
+				return Commit{}, fmt.Errorf("slice %d of %s has no line %d", w.Claim.Number, w.Claim.BatchID, l.Index)
+			}
+			if s.Done&(1<<l.Index) != 0 {
+				continue
+			}
+			s.Done |= 1 << l.Index
+			fresh = append(fresh, l)
+			r := s.Batch.count(l)
+			cell := CellOf(r)
+			at, known := cells[cell]
+			if !known {
+				cells[cell] = len(c.Usage)
+				c.Usage = append(c.Usage, r)
+				continue
+			}
+			AddRecord(&c.Usage[at], r)
+		}
+		if len(fresh) == 0 {
+			continue
+		}
+		c.Segments = append(c.Segments, Segment{Slice: s, Number: number, Data: EncodeSegment(fresh)})
+		if !changed[s] {
+			changed[s] = true
+			c.Slices = append(c.Slices, s)
+		}
+		if !grown[s.Batch] {
+			grown[s.Batch] = true
+			c.Batches = append(c.Batches, s.Batch)
+		}
+	}
+	for _, b := range c.Batches {
+		if b.Counts.Completed+b.Counts.Failed == b.Counts.Total {
+			b.Status, b.Ending = batch.Finalizing, batch.Completed
+		}
+	}
+	return c, nil
+}
+
+// count counts a line and gives what it adds to usage_15m.
+func (b *CommitBatch) count(l batch.LineResult) batch.UsageRecord {
+	r := batch.UsageRecord{Tenant: b.Tenant, Class: ClassBatch, Model: l.Model, Endpoint: b.Endpoint, Requests: 1, Usage: l.Usage}
+	if l.Failed {
+		b.Counts.Failed++
+		r.Failures = 1
+	} else {
+		b.Counts.Completed++
+	}
+	AddUsage(&b.Usage, l.Usage)
+	return r
+}

@@ -1,0 +1,108 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// A segment is written as
+//
+//	version  1 byte, segmentVersion
+//	lines    each: index in the slice 1 byte, flags 1 byte, length of the
+//	         record uvarint, record
+//	checksum 4 bytes, CRC-32C of all before, little-endian
+//
+// The checksum is there because a segment is the only copy of results that
+// cost hours to make: a damaged one is reported, not written to a result file.
+const (
+	segmentVersion  = 1
+	segmentChecksum = 4
+	lineFailed      = 1 // flag: the line belongs in the error file
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// ErrBadSegment says that a stored segment is not what was written.
+var ErrBadSegment = errors.New("damaged segment")
+
+// EncodeSegment writes the Index, Failed and Record of lines. An Index is
+// below [batch.SliceLines].
+func EncodeSegment(lines []batch.LineResult) []byte {
+	size := 1 + segmentChecksum
+	for _, l := range lines {
+		size += 2 + binary.MaxVarintLen64 + len(l.Record)
+	}
+	b := make([]byte, 0, size)
+	b = append(b, segmentVersion)
+	for _, l := range lines {
+		var flags byte
+		if l.Failed {
+			flags |= lineFailed
+		}
+		b = append(b, byte(l.Index), flags)
+		b = binary.AppendUvarint(b, uint64(len(l.Record)))
+		b = append(b, l.Record...)
+	}
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+// DecodeSegment reads what EncodeSegment wrote, in the same order. The records
+// share b's memory. It gives ErrBadSegment for anything else.
+func DecodeSegment(b []byte) ([]batch.LineResult, error) {
+	if len(b) < 1+segmentChecksum {
+		return nil, fmt.Errorf("%w: %d bytes", ErrBadSegment, len(b))
+	}
+	end := len(b) - segmentChecksum
+	if binary.LittleEndian.Uint32(b[end:]) != crc32.Checksum(b[:end], castagnoli) {
+		return nil, fmt.Errorf("%w: wrong checksum", ErrBadSegment)
+	}
+	if b[0] != segmentVersion {
+		return nil, fmt.Errorf("%w: unknown version %d", ErrBadSegment, b[0])
+	}
+	var lines []batch.LineResult
+	for rest := b[1:end]; len(rest) > 0; {
+		if len(rest) < 2 || rest[0] >= batch.SliceLines {
+			return nil, fmt.Errorf("%w: line %d", ErrBadSegment, len(lines))
+		}
+		length, n := binary.Uvarint(rest[2:])
+		if n <= 0 || length > uint64(len(rest)-2-n) {
+			return nil, fmt.Errorf("%w: length of line %d", ErrBadSegment, len(lines))
+		}
+		from, to := 2+n, 2+n+int(length)
+		lines = append(lines, batch.LineResult{Index: int(rest[0]), Failed: rest[1]&lineFailed != 0, Record: rest[from:to:to]})
+		rest = rest[to:]
+	}
+	return lines, nil
+}
+
+// MergeSegments gives the results of a slice by Index from its segments.
+func MergeSegments(segments [][]byte) ([]batch.LineResult, error) {
+	var (
+		at   [batch.SliceLines]*batch.LineResult
+		seen int
+	)
+	for _, s := range segments {
+		lines, err := DecodeSegment(s)
+		if err != nil {
+			return nil, err
+		}
+		for i, l := range lines {
+			if at[l.Index] != nil {
+				return nil, fmt.Errorf("%w: line %d has two results", ErrBadSegment, l.Index)
+			}
+			at[l.Index] = &lines[i]
+			seen++
+		}
+	}
+	merged := make([]batch.LineResult, 0, seen)
+	for _, l := range at {
+		if l != nil {
+			merged = append(merged, *l)
+		}
+	}
+	return merged, nil
+}

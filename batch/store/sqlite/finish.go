@@ -1,0 +1,157 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// claimed finds the batch of a claim that still holds.
+const claimed = `id = ? AND attempt = ? AND lease_until <> 0`
+
+var (
+	claimBatch = writes(`UPDATE batches SET attempt = attempt + 1, owner = ?, lease_until = ?
+		WHERE seq = (SELECT seq FROM batches INDEXED BY batches_pending
+			WHERE status IN ('validating', 'finalizing', 'cancelling') AND lease_until <= ? ORDER BY seq LIMIT 1)
+		RETURNING ` + batchColumns + `, attempt`)
+	renewBatch   = writes(`UPDATE batches SET lease_until = ? WHERE ` + claimed)
+	releaseBatch = writes(`UPDATE batches SET owner = '', lease_until = 0 WHERE ` + claimed)
+
+	startBatch = writes(`UPDATE batches SET status = 'in_progress', model = ?, total = ?, in_progress_at = ?, work = 1, ` + unclaim + `
+		WHERE ` + claimed + ` AND status = 'validating' RETURNING seq`)
+	insertSlice = writes(`INSERT INTO slices (batch, number, offset, length, first_line, lines, lines_left) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)`)
+	failBatch   = writes(`UPDATE batches SET status = 'failed', errors = ?, failed_at = ?, ` + unclaim + ` WHERE ` + claimed + ` AND status = 'validating'`)
+
+	selectSlices  = reads(`SELECT ` + sliceColumns + ` FROM slices WHERE batch = (SELECT seq FROM batches WHERE id = ?) AND number >= ? ORDER BY number LIMIT ?`)
+	selectResults = reads(`SELECT data FROM segments WHERE batch = (SELECT seq FROM batches WHERE id = ?) AND slice = ? ORDER BY number`)
+
+	selectEnding = reads(`SELECT ` + batchColumns + ` FROM batches WHERE ` + claimed + ` AND status IN ('finalizing', 'cancelling')`)
+	finishBatch  = writes(`UPDATE batches SET status = ending, output_file_id = ?2, error_file_id = ?3,
+			total = iif(in_progress_at IS NULL, ?4, total),
+			completed_at = iif(ending = 'completed', ?5, completed_at),
+			expired_at = iif(ending = 'expired', ?5, expired_at),
+			cancelled_at = iif(ending = 'cancelled', ?5, cancelled_at), ` + unclaim + `
+		WHERE id = ?1`)
+)
+
+func scanClaim(r row) (c batch.BatchClaim, err error) {
+	c.Batch, err = scanBatchAnd(r, &c.Attempt)
+	return c, err
+}
+
+// fenced is batch.ErrStale when a claim found no row to change.
+func fenced(n int, err error) error {
+	if err == nil && n == 0 {
+		return batch.ErrStale
+	}
+	return err
+}
+
+// stale is batch.ErrStale when a claim found no row.
+func stale(err error) error {
+	if errors.Is(err, batch.ErrNotFound) {
+		return batch.ErrStale
+	}
+	return err
+}
+
+// ClaimBatch claims the oldest batch that wants to be validated or finalized.
+func (s *Store) ClaimBatch(ctx context.Context, owner string, lease time.Duration) (c batch.BatchClaim, err error) {
+	err = s.write(ctx, "claiming batch", func(t *tx) error {
+		c, err = one(ctx, t, claimBatch, scanClaim, owner, leaseEnd(t.now, lease), micros(t.now))
+		return err
+	})
+	return c, err
+}
+
+// RenewBatch extends a lease.
+func (s *Store) RenewBatch(ctx context.Context, c batch.BatchClaim, lease time.Duration) error {
+	return s.write(ctx, "renewing batch", func(t *tx) error {
+		return fenced(t.exec(ctx, renewBatch, leaseEnd(t.now, lease), c.Batch.ID, c.Attempt))
+	})
+}
+
+// ReleaseBatch gives a claim back.
+func (s *Store) ReleaseBatch(ctx context.Context, c batch.BatchClaim) error {
+	return s.write(ctx, "releasing batch", func(t *tx) error {
+		return fenced(t.exec(ctx, releaseBatch, c.Batch.ID, c.Attempt))
+	})
+}
+
+// StartBatch moves a batch to InProgress with the slices of a plan.
+func (s *Store) StartBatch(ctx context.Context, c batch.BatchClaim, p batch.Plan) error {
+	if err := store.CheckPlan(p); err != nil {
+		return fmt.Errorf("starting batch: %w", err)
+	}
+	return s.write(ctx, "starting batch", func(t *tx) error {
+		seq, err := one(ctx, t, startBatch, value[int64], p.Model, p.Lines, micros(t.now), c.Batch.ID, c.Attempt)
+		if err != nil {
+			return stale(err)
+		}
+		for i, slice := range p.Slices {
+			if _, err := t.exec(ctx, insertSlice, seq, i, slice.Offset, slice.Length, slice.FirstLine, slice.Lines); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Slices lists slices by number.
+func (s *Store) Slices(ctx context.Context, batchID string, first, limit int) (slices []batch.Slice, err error) {
+	err = s.read(ctx, "listing slices", func(t *tx) error {
+		slices, err = all(ctx, t, selectSlices, sliceOf(batchID), batchID, first, limitOf(limit))
+		return err
+	})
+	return slices, err
+}
+
+// Results gives the results of a slice by Index.
+func (s *Store) Results(ctx context.Context, ref batch.SliceRef) (lines []batch.LineResult, err error) {
+	err = s.read(ctx, "reading results", func(t *tx) error {
+		segments, err := all(ctx, t, selectResults, value[[]byte], ref.BatchID, ref.Number)
+		if err != nil {
+			return err
+		}
+		lines, err = store.MergeSegments(segments)
+		return err
+	})
+	return lines, err
+}
+
+// FailBatch moves a batch to Failed.
+func (s *Store) FailBatch(ctx context.Context, c batch.BatchClaim, findings []openai.BatchError) error {
+	errs, err := store.EncodeFindings(findings)
+	if err != nil {
+		return fmt.Errorf("failing batch: %w", err)
+	}
+	return s.write(ctx, "failing batch", func(t *tx) error {
+		return fenced(t.exec(ctx, failBatch, text(errs), micros(t.now), c.Batch.ID, c.Attempt))
+	})
+}
+
+// FinishBatch moves a batch to its Ending.
+func (s *Store) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Outcome) error {
+	return s.write(ctx, "finishing batch", func(t *tx) error {
+		if _, err := one(ctx, t, selectEnding, scanBatch, c.Batch.ID, c.Attempt); err != nil {
+			return stale(err)
+		}
+		var ids [2]string
+		for i, f := range []*batch.NewFile{o.Output, o.Error} {
+			if f == nil {
+				continue
+			}
+			if _, err := t.createFile(ctx, *f); err != nil {
+				return err
+			}
+			ids[i] = f.ID
+		}
+		_, err := t.exec(ctx, finishBatch, c.Batch.ID, ids[0], ids[1], o.Lines, micros(t.now))
+		return err
+	})
+}

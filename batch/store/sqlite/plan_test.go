@@ -1,0 +1,90 @@
+package sqlite
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// scans are statements that may go through a whole index: a partial one that
+// has no more entries than there is unfinished work, in the order wanted.
+var scans = map[*statement]string{
+	activeBatches:  "SCAN batches USING INDEX batches_active",
+	claimBatch:     "SCAN batches USING INDEX batches_pending",
+	endBatchLeases: "SCAN batches USING INDEX batches_pending",
+	finishedWork:   "SCAN batches USING INDEX batches_work",
+	endSliceLeases: "SCAN slices USING INDEX slices_unfinished",
+}
+
+// searches are statements whose index matters beyond being one.
+var searches = map[*statement]string{
+	batchesPage:     "SEARCH batches USING INDEX batches_page (tenant=? AND seq<?)",
+	filesPages[0]:   "SEARCH files USING INDEX files_page (tenant=? AND seq<?)",
+	filesPages[1]:   "SEARCH files USING INDEX files_page (tenant=? AND seq>?)",
+	filesPages[2]:   "SEARCH files USING INDEX files_page_purpose (tenant=? AND purpose=? AND seq<?)",
+	filesPages[3]:   "SEARCH files USING INDEX files_page_purpose (tenant=? AND purpose=? AND seq>?)",
+	expireBatches:   "SEARCH batches USING COVERING INDEX batches_deadline (expires_at<?)",
+	claimableSlices: "SEARCH slices USING INDEX slices_unfinished (batch=?)",
+	claimSlice:      "SEARCH slices USING PRIMARY KEY (batch=? AND number=?)",
+	renewSlice:      "SEARCH slices USING PRIMARY KEY (batch=? AND number=?)",
+	updateSlice:     "SEARCH slices USING PRIMARY KEY (batch=? AND number=?)",
+	selectResults:   "SEARCH segments USING INDEX segments_slice (batch=? AND slice=?)",
+	selectOtherUser: "SEARCH batches USING INDEX batches_input (input=?)",
+	garbageFiles:    "SEARCH b USING INDEX batches_input_unfinished (input=?)",
+}
+
+// TestPlans looks at how SQLite runs every statement of the driver: by an
+// index that finds or orders its rows, without going through a table and
+// without sorting, so that none slows down with what has been finished.
+func TestPlans(t *testing.T) {
+	s := openStore(t, databasePath(t))
+	for _, st := range statements {
+		if strings.HasPrefix(st.text, "PRAGMA") {
+			continue
+		}
+		steps := explain(t, s, st)
+		text := st.text + "\n\truns as: " + strings.Join(steps, "\n\t\t")
+		for _, step := range steps {
+			switch {
+			case strings.Contains(step, "TEMP B-TREE"), strings.Contains(step, "AUTOMATIC"):
+				t.Errorf("sorts: %s", text)
+			case strings.HasPrefix(step, "SCAN") && step != "SCAN CONSTANT ROW" && step != scans[st]:
+				t.Errorf("goes through a table: %s", text)
+			}
+		}
+		for _, want := range []string{scans[st], searches[st]} {
+			if want != "" && !slices.Contains(steps, want) {
+				t.Errorf("does not use %q: %s", want, text)
+			}
+		}
+	}
+}
+
+var parameter = regexp.MustCompile(`\?\d*`)
+
+// explain gives the steps of SQLite's plan
+// (https://www.sqlite.org/eqp.html).
+func explain(t *testing.T, s *Store, st *statement) []string {
+	args := make([]any, len(parameter.FindAllString(st.text, -1)))
+	rows, err := s.writer.db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+st.text, args...)
+	if err != nil {
+		t.Fatalf("%s: %v", st.text, err)
+	}
+	defer rows.Close()
+	var steps []string
+	for rows.Next() {
+		var (
+			id, parent, unused int
+			step               string
+		)
+		if err := rows.Scan(&id, &parent, &unused, &step); err != nil {
+			t.Fatal(err)
+		}
+		steps = append(steps, step)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return steps
+}

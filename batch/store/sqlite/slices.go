@@ -1,0 +1,163 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
+)
+
+const (
+	// runningBatch is the row of a batch whose slices can be worked on.
+	runningBatch = `(SELECT seq FROM batches WHERE id = ? AND status = 'in_progress')`
+
+	sliceColumns = `number, attempt, offset, length, first_line, lines, done`
+)
+
+var (
+	activeBatches = reads(`SELECT ` + batchColumns + ` FROM batches WHERE status = 'in_progress' ORDER BY priority DESC, expires_at, seq LIMIT ?`)
+	inputFile     = reads(`SELECT ` + fileColumns + ` FROM files WHERE seq = (SELECT input FROM batches WHERE id = ?)`)
+
+	claimableSlices = reads(`SELECT number FROM slices INDEXED BY slices_unfinished
+		WHERE batch = ` + runningBatch + ` AND lines_left > 0 AND lease_until <= ? ORDER BY number LIMIT ?`)
+	claimSlice = writes(`UPDATE slices SET attempt = attempt + 1, owner = ?, lease_until = ?
+		WHERE batch = ` + runningBatch + ` AND number = ? AND lines_left > 0 AND lease_until <= ? RETURNING ` + sliceColumns)
+	renewSlice = writes(`UPDATE slices SET lease_until = ?
+		WHERE batch = ` + runningBatch + ` AND number = ? AND attempt = ? AND lease_until <> 0`)
+	releaseSlice = writes(`UPDATE slices SET owner = '', lease_until = 0
+		WHERE batch = (SELECT seq FROM batches WHERE id = ?) AND number = ? AND attempt = ?`)
+
+	endSliceLeases = writes(`UPDATE slices INDEXED BY slices_unfinished SET owner = '', lease_until = 0 WHERE lines_left > 0 AND lease_until <> 0`)
+	endBatchLeases = writes(`UPDATE batches SET owner = '', lease_until = 0
+		WHERE status IN ('validating', 'finalizing', 'cancelling') AND lease_until <> 0`)
+)
+
+// endLeases ends all leases.
+func (t *tx) endLeases(ctx context.Context) error {
+	if _, err := t.exec(ctx, endBatchLeases); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, endSliceLeases)
+	return err
+}
+
+// sliceOf scans the slices of a batch.
+func sliceOf(batchID string) func(row) (batch.Slice, error) {
+	return func(r row) (batch.Slice, error) {
+		var (
+			s    batch.Slice
+			done int64
+		)
+		s.BatchID = batchID
+		err := r.Scan(&s.Number, &s.Attempt, &s.Offset, &s.Length, &s.FirstLine, &s.Lines, &done)
+		s.Done = uint64(done)
+		return s, err
+	}
+}
+
+// ActiveBatches lists the batches that are InProgress.
+func (s *Store) ActiveBatches(ctx context.Context, limit int) (batches []batch.Batch, err error) {
+	err = s.read(ctx, "listing active batches", func(t *tx) error {
+		batches, err = all(ctx, t, activeBatches, scanBatch, limitOf(limit))
+		return err
+	})
+	return batches, err
+}
+
+// InputFile gives the file that a batch's input named when the batch was made.
+func (s *Store) InputFile(ctx context.Context, batchID string) (file batch.File, err error) {
+	err = s.read(ctx, "reading input file", func(t *tx) error {
+		file, err = one(ctx, t, inputFile, scanFile, batchID)
+		return err
+	})
+	return file, err
+}
+
+// ClaimableSlices lists slices that can be claimed.
+func (s *Store) ClaimableSlices(ctx context.Context, batchID string, limit int) (numbers []int, err error) {
+	err = s.read(ctx, "listing claimable slices", func(t *tx) error {
+		numbers, err = all(ctx, t, claimableSlices, value[int], batchID, micros(t.now), limitOf(limit))
+		return err
+	})
+	return numbers, err
+}
+
+// ClaimSlices claims what can be claimed of refs, in their order.
+func (s *Store) ClaimSlices(ctx context.Context, owner string, refs []batch.SliceRef, lease time.Duration) ([]batch.Slice, error) {
+	var claimed []batch.Slice
+	err := s.write(ctx, "claiming slices", func(t *tx) error {
+		until := leaseEnd(t.now, lease)
+		for _, ref := range refs {
+			slice, err := one(ctx, t, claimSlice, sliceOf(ref.BatchID), owner, until, ref.BatchID, ref.Number, micros(t.now))
+			if errors.Is(err, batch.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			claimed = append(claimed, slice)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return claimed, nil
+}
+
+// leaseEnd is never 0, which would say that there is no lease.
+func leaseEnd(now time.Time, lease time.Duration) int64 { return max(micros(now.Add(lease)), 1) }
+
+// RenewSlices extends leases. A claim whose slice was finished meanwhile is
+// neither extended nor lost.
+func (s *Store) RenewSlices(ctx context.Context, claims []batch.SliceClaim, lease time.Duration) ([]batch.SliceClaim, error) {
+	var lost []batch.SliceClaim
+	err := s.write(ctx, "renewing slices", func(t *tx) error {
+		until := leaseEnd(t.now, lease)
+		for _, c := range claims {
+			n, err := t.exec(ctx, renewSlice, until, c.BatchID, c.Number, c.Attempt)
+			if err != nil {
+				return err
+			}
+			if n > 0 {
+				continue
+			}
+			finished, err := t.finishedBy(ctx, c)
+			if err != nil {
+				return err
+			}
+			if !finished {
+				lost = append(lost, c)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return lost, nil
+}
+
+// finishedBy tells whether the slice's last line was done under the claim, and
+// still counts.
+func (t *tx) finishedBy(ctx context.Context, c batch.SliceClaim) (bool, error) {
+	s, err := t.commitSlice(ctx, c.SliceRef)
+	if errors.Is(err, batch.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && !store.Stale(c, s) && s.Left() == 0, err
+}
+
+// ReleaseSlices gives claims back.
+func (s *Store) ReleaseSlices(ctx context.Context, claims []batch.SliceClaim) error {
+	return s.write(ctx, "releasing slices", func(t *tx) error {
+		for _, c := range claims {
+			if _, err := t.exec(ctx, releaseSlice, c.BatchID, c.Number, c.Attempt); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,77 @@
+package sqlite
+
+import (
+	"database/sql"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store/storetest"
+)
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(openInChild); path != "" {
+		os.Exit(child(path))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// clock is a database's clock that tests move.
+type clock struct{ micros atomic.Int64 }
+
+func newClock() *clock {
+	c := &clock{}
+	c.micros.Store(time.Date(2026, 7, 1, 12, 7, 30, 123456000, time.UTC).UnixMicro())
+	return c
+}
+
+func (c *clock) now() time.Time          { return time.UnixMicro(c.micros.Load()) }
+func (c *clock) advance(d time.Duration) { c.micros.Add(d.Microseconds()) }
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) storetest.Database {
+		path, clock := databasePath(t), newClock()
+		return storetest.Database{
+			Store:     func() batch.Store { return New(Config{Path: path, Now: clock.now}) },
+			Advance:   clock.advance,
+			SetSchema: func(t *testing.T, version int) { setSchema(t, path, version) },
+			Exclusive: true,
+		}
+	})
+}
+
+func databasePath(t testing.TB) string {
+	return filepath.Join(t.TempDir(), "data", "tidegate.db")
+}
+
+func setSchema(t *testing.T, path string, version int) {
+	db, err := sql.Open("sqlite", source(path, writing))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(`INSERT INTO schema_migrations (version, applied_at) VALUES (?, 0)`, version); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// openStore opens a store and closes it at the end of the test.
+func openStore(t testing.TB, path string) *Store {
+	s := New(Config{Path: path, Now: newClock().now})
+	if err := s.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}

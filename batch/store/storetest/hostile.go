@@ -1,0 +1,209 @@
+package storetest
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// hostile are strings that a database must keep exactly or refuse.
+var hostile = []string{
+	`'; DROP TABLE batches; --`, `"`, "`", `\`, `\'`, `%`, `_`, `?1`, `$1`, `:id`, `{}`, `null`, `NULL`, `0`, ` `,
+	"line\nfeed\r\n", "tab\t", "\x01\x7f", "☃ 𝄞 e\u0301", "\ufeff", "\u202e", "nul\x00inside", "\x00", "bad \xff\xfe utf-8", "\xed\xa0\x80", strings.Repeat("long", 5000),
+}
+
+// refusable tells whether a driver may refuse s: text types of databases take
+// neither NUL nor what is not UTF-8.
+func refusable(s string) bool { return strings.Contains(s, "\x00") || strings.ToValidUTF8(s, "") != s }
+
+// kept checks that what was made of s came back exactly, or was refused.
+func (e *env) kept(s, what string, err error, got, want any) {
+	e.Helper()
+	if err != nil && refusable(s) {
+		return
+	}
+	if err != nil {
+		e.Fatalf("%s %q: %v", what, s, err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		e.Fatalf("%s %q (-want +got):\n%s", what, s, diff)
+	}
+}
+
+var hostileTests = []test{
+	{"strings of files", func(e *env) {
+		for _, s := range hostile {
+			n := e.newFile()
+			n.Filename, n.Purpose, n.Tenant, n.SHA256 = s, s, s, s
+			f, err := e.s.CreateFile(e.Context(), n)
+			if err == nil {
+				f, err = e.s.File(e.Context(), s, n.ID)
+			}
+			e.kept(s, "file with", err, f, batch.File{
+				ID: n.ID, Tenant: s, Key: n.Key, Filename: s, Purpose: s, Bytes: n.Bytes, SHA256: s, CreatedAt: f.CreatedAt,
+			})
+			page, _, err := e.s.Files(e.Context(), s, batch.FileQuery{Purpose: s, Limit: 10})
+			e.kept(s, "files of", err, len(page), 1)
+		}
+	}},
+	{"strings that look things up", func(e *env) {
+		e.failed()
+		e.file(nil)
+		for _, s := range hostile {
+			_, err := e.s.File(e.Context(), tenant, s)
+			e.none(s, err, batch.ErrNotFound)
+			_, err = e.s.Batch(e.Context(), s, s)
+			e.none(s, err, batch.ErrNotFound)
+			_, err = e.s.CancelBatch(e.Context(), tenant, s)
+			e.none(s, err, batch.ErrNotFound)
+			_, _, err = e.s.Files(e.Context(), tenant, batch.FileQuery{After: s, Limit: 10})
+			e.none(s, err, batch.ErrBadCursor)
+			_, _, err = e.s.Batches(e.Context(), tenant, batch.BatchQuery{After: s, Limit: 10})
+			e.none(s, err, batch.ErrBadCursor)
+			keys, err := e.s.UnknownKeys(e.Context(), []string{s})
+			e.kept(s, "unknown key", err, keys, []string{s})
+		}
+	}},
+	{"strings of batches", func(e *env) {
+		for _, s := range hostile {
+			n := e.newBatch()
+			n.InputFileID, n.CompletionWindow, n.Endpoint, n.IdempotencyKey, n.RequestHash = s, s, s, s, s
+			b, _, err := e.s.CreateBatch(e.Context(), n)
+			if err == nil {
+				b, err = e.s.Batch(e.Context(), tenant, n.ID)
+			}
+			e.kept(s, "batch with", err, b, batch.Batch{
+				ID: n.ID, Tenant: tenant, Endpoint: s, InputFileID: s, CompletionWindow: s, Status: batch.Validating, CreatedAt: b.CreatedAt, ExpiresAt: b.ExpiresAt,
+			})
+			if err != nil {
+				continue
+			}
+			n.ID = e.id("batch_")
+			again, created, err := e.s.CreateBatch(e.Context(), n)
+			e.ok(err)
+			equal(e, "created again", created, false)
+			equal(e, "batch", again, b)
+		}
+	}},
+	{"metadata", func(e *env) {
+		for _, s := range hostile {
+			n := e.newBatch()
+			n.Metadata = map[string]string{s: "v", "k": s, "<b>&": "\u2028"}
+			b, _, err := e.s.CreateBatch(e.Context(), n)
+			if err == nil {
+				b, err = e.s.Batch(e.Context(), tenant, n.ID)
+			}
+			e.kept(s, "metadata", err, b.Metadata, n.Metadata)
+		}
+	}},
+	{"large metadata", func(e *env) {
+		m := make(map[string]string)
+		for i := range 16 {
+			m[fmt.Sprint(i)] = strings.Repeat(string(rune('a'+i)), 1<<20)
+		}
+		b := e.batch(func(n *batch.NewBatch) { n.Metadata = m })
+		if !cmp.Equal(e.get(b).Metadata, m) {
+			e.Fatal("metadata is not what was made")
+		}
+	}},
+	{"findings", func(e *env) {
+		for _, s := range hostile {
+			b := e.batch(nil)
+			findings := []openai.BatchError{{Code: s, Message: s, Param: &s}}
+			err := e.s.FailBatch(e.Context(), e.claimBatch(b.ID), findings)
+			e.ok(err) // a finding that cannot be written would keep its batch for ever
+			if got := e.get(b).Errors; !refusable(s) {
+				equal(e, "findings", got, findings)
+			}
+		}
+	}},
+	{"names of models and owners", func(e *env) {
+		for _, s := range hostile {
+			if refusable(s) {
+				continue // the engine gets none: models come from JSON, owners are its own
+			}
+			b := e.batch(nil)
+			c, err := e.s.ClaimBatch(e.Context(), s, lease)
+			e.ok(err)
+			p := plan(1)
+			p.Model = s
+			e.ok(e.s.StartBatch(e.Context(), c, p))
+			slices, err := e.s.ClaimSlices(e.Context(), s, refs(b, 0), lease)
+			e.ok(err)
+			w := write(slices[0].SliceClaim, 0)
+			w.Lines[0].Model, w.Lines[0].Record = s, []byte(s)
+			_, err = e.s.CommitResults(e.Context(), []batch.SegmentWrite{w})
+			e.ok(err)
+			equal(e, "model", e.get(b).Model, s)
+			equal(e, "record", string(e.results(b, 0)[0].Record), s)
+			e.finish(b, batch.Outcome{})
+		}
+		models := make(map[string]bool)
+		for _, r := range e.usage(tenant) {
+			models[r.Model] = true
+		}
+		for _, s := range hostile {
+			if !refusable(s) && !models[s] {
+				e.Fatalf("no usage of model %q", s)
+			}
+		}
+	}},
+	{"records of any bytes", func(e *env) {
+		b := e.running(len(hostile))
+		w := write(e.claim(b, 0), upTo(len(hostile))...)
+		for i, s := range hostile {
+			w.Lines[i].Record = []byte(s)
+		}
+		_, err := e.s.CommitResults(e.Context(), []batch.SegmentWrite{w})
+		e.ok(err)
+		for i, r := range e.results(b, 0) {
+			equal(e, "record", string(r.Record), hostile[i])
+		}
+	}},
+	{"negative and zero limits give nothing", func(e *env) {
+		b := e.running(1)
+		f := e.file(nil)
+		e.ok(e.s.DeleteFile(e.Context(), tenant, f.ID))
+		e.upload()
+		e.db.Advance(48 * lease)
+		for _, limit := range []int{0, -1, -1 << 40} {
+			files, _, err := e.s.Files(e.Context(), tenant, batch.FileQuery{Limit: limit})
+			e.ok(err)
+			batches, _, err := e.s.Batches(e.Context(), tenant, batch.BatchQuery{Limit: limit})
+			e.ok(err)
+			active, err := e.s.ActiveBatches(e.Context(), limit)
+			e.ok(err)
+			numbers, err := e.s.ClaimableSlices(e.Context(), b.ID, limit)
+			e.ok(err)
+			slices, err := e.s.Slices(e.Context(), b.ID, 0, limit)
+			e.ok(err)
+			expired, err := e.s.ExpireBatches(e.Context(), limit)
+			e.ok(err)
+			uploads, err := e.s.ExpireUploads(e.Context(), limit)
+			e.ok(err)
+			dropped, err := e.s.DropWork(e.Context(), limit)
+			e.ok(err)
+			keys, err := e.s.Garbage(e.Context(), limit)
+			e.ok(err)
+			forgotten, err := e.s.Forget(e.Context(), limit)
+			e.ok(err)
+			n := len(files) + len(batches) + len(active) + len(numbers) + len(slices) + len(expired) + uploads + dropped + len(keys) + forgotten
+			equal(e, fmt.Sprintf("with limit %d", limit), n, 0)
+		}
+	}},
+}
+
+// none checks that a look-up found nothing, or refused s.
+func (e *env) none(s string, err, want error) {
+	e.Helper()
+	if err == nil {
+		e.Fatalf("something was found by %q", s)
+	}
+	if !refusable(s) {
+		e.is(err, want)
+	}
+}

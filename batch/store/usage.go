@@ -1,0 +1,74 @@
+package store
+
+import (
+	"cmp"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// UsageBucket is the width of a bucket of usage_15m. Buckets begin at
+// multiples of it since the Unix epoch.
+const UsageBucket = 15 * time.Minute
+
+// ClassBatch is the class of what lines of batches use.
+const ClassBatch = "batch"
+
+// UsageCell names a cell of a bucket.
+type UsageCell struct{ Tenant, Class, Model, Endpoint string }
+
+// CellOf gives the cell that r adds to.
+func CellOf(r batch.UsageRecord) UsageCell {
+	return UsageCell{Tenant: r.Tenant, Class: r.Class, Model: r.Model, Endpoint: r.Endpoint}
+}
+
+// AddRecord adds the counts of s to those of r.
+func AddRecord(r *batch.UsageRecord, s batch.UsageRecord) {
+	r.Requests = Sum(r.Requests, s.Requests)
+	r.Failures = Sum(r.Failures, s.Failures)
+	AddUsage(&r.Usage, s.Usage)
+}
+
+// SumRecords gives the sum of each cell, the cells ordered by their names.
+func SumRecords(records []batch.UsageRecord) []batch.UsageRecord {
+	sums := make(map[UsageCell]batch.UsageRecord)
+	for _, r := range records {
+		sum, known := sums[CellOf(r)]
+		if known {
+			AddRecord(&sum, r)
+		} else {
+			sum = r
+		}
+		sums[CellOf(r)] = sum
+	}
+	return slices.SortedFunc(maps.Values(sums), func(a, b batch.UsageRecord) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Class, b.Class), cmp.Compare(a.Model, b.Model), cmp.Compare(a.Endpoint, b.Endpoint))
+	})
+}
+
+// AddUsage adds v to u.
+func AddUsage(u *openai.Usage, v openai.Usage) {
+	u.InputTokens = Sum(u.InputTokens, v.InputTokens)
+	u.InputTokensDetails.CachedTokens = Sum(u.InputTokensDetails.CachedTokens, v.InputTokensDetails.CachedTokens)
+	u.OutputTokens = Sum(u.OutputTokens, v.OutputTokens)
+	u.OutputTokensDetails.ReasoningTokens = Sum(u.OutputTokensDetails.ReasoningTokens, v.OutputTokensDetails.ReasoningTokens)
+	u.TotalTokens = Sum(u.TotalTokens, v.TotalTokens)
+}
+
+// Sum adds two counts and stays at the limit of int64 instead of passing it.
+// Counts come from upstreams: an absurd one may spoil a statistic, but it must
+// not make a database refuse the commit that carries it.
+func Sum(a, b int64) int64 {
+	switch {
+	case b > 0 && a > math.MaxInt64-b:
+		return math.MaxInt64
+	case b < 0 && a < math.MinInt64-b:
+		return math.MinInt64
+	default:
+		return a + b
+	}
+}

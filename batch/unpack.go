@@ -1,0 +1,161 @@
+package batch
+
+import (
+	"archive/zip"
+	"bufio"
+	"compress/bzip2"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// Formats of compression, as the File object names them.
+const (
+	formatGzip  = "gzip"
+	formatZstd  = "zstd"
+	formatBzip2 = "bzip2"
+	formatZip   = "zip"
+)
+
+const (
+	// zstdWindow is the largest window of zstd that is decoded: the largest
+	// that `zstd --decompress` takes without being asked to.
+	zstdWindow = 128 << 20
+	// unpackAtOnce is how many files are decompressed at a time, because each
+	// may need a window of that size.
+	unpackAtOnce = 2
+	unpackBuffer = 128 << 10
+)
+
+// compressionOf tells by a file's name how it is packed, "" for not at all.
+func compressionOf(filename string) string {
+	switch strings.ToLower(path.Ext(filename)) {
+	case ".gz":
+		return formatGzip
+	case ".zst":
+		return formatZstd
+	case ".bz2":
+		return formatBzip2
+	case ".zip":
+		return formatZip
+	default:
+		return ""
+	}
+}
+
+// PlainFilename is the name of a file whose content was decompressed when it
+// came in.
+func (f File) PlainFilename() string {
+	if f.Compression == nil {
+		return f.Filename
+	}
+	name := strings.TrimSuffix(f.Filename, path.Ext(f.Filename))
+	if path.Ext(name) == "" {
+		name += ".jsonl"
+	}
+	return name
+}
+
+// unpack decompresses a stored content to a new one of at most limit bytes.
+func (s *FileService) unpack(ctx context.Context, raw stored, format string, limit int64) (stored, error) {
+	s.once.Do(func() { s.unpacking = semaphore.NewWeighted(unpackAtOnce) })
+	if err := s.unpacking.Acquire(ctx, 1); err != nil {
+		return stored{}, err
+	}
+	defer s.unpacking.Release(1)
+	src, err := openContent(ctx, s.Files, raw.key, raw.bytes)
+	if err != nil {
+		return stored{}, fmt.Errorf("decompressing file: %w", err)
+	}
+	defer src.Close()
+	over := openai.InvalidRequest("file", "", "The decompressed file is larger than the limit of %d bytes.", limit)
+	dst, err := s.measure(ctx, openai.NewID("file-"), limit, over)
+	if err != nil {
+		return stored{}, err
+	}
+	if err := decompress(dst, src, format); err != nil {
+		return stored{}, errors.Join(err, dst.Abort())
+	}
+	plain, err := dst.commit(ctx)
+	if err != nil {
+		return stored{}, err
+	}
+	plain.compression = &openai.Compression{
+		Format: format, OriginalSize: raw.bytes, DecompressedSize: plain.bytes,
+		CompressionRatio: float64(plain.bytes) / float64(raw.bytes),
+	}
+	return plain, nil
+}
+
+// decompress tells apart who is at fault: the disk, or the client.
+func decompress(dst *measured, src *Content, format string) error {
+	err := copyPlain(dst, src, format)
+	switch {
+	case err == nil:
+		return nil
+	case src.err != nil:
+		return fmt.Errorf("decompressing file: %w", src.err)
+	case dst.err != nil:
+		return dst.err
+	}
+	if refusal, ok := errors.AsType[*openai.Error](err); ok {
+		return refusal
+	}
+	return openai.InvalidRequest("file", "", "The file could not be decompressed as %s: %s.", format, reason(err)).WithCause(err)
+}
+
+// reason puts an error of a decoder into words for the client.
+func reason(err error) string {
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return "it ends too early"
+	case errors.Is(err, gzip.ErrHeader), errors.Is(err, zstd.ErrMagicMismatch), errors.Is(err, zip.ErrFormat):
+		return "it is not in that format, or there is something else in it"
+	case errors.Is(err, gzip.ErrChecksum), errors.Is(err, zip.ErrChecksum), errors.Is(err, zstd.ErrCRCMismatch):
+		return "its checksum or size is wrong"
+	case errors.Is(err, zip.ErrAlgorithm):
+		return "its entry is compressed in a way that is not supported"
+	case errors.Is(err, zstd.ErrWindowSizeExceeded):
+		return fmt.Sprintf("it needs a window of more than %d MiB", zstdWindow>>20)
+	default:
+		return "it is corrupt"
+	}
+}
+
+// copyPlain writes the decompressed src to dst.
+func copyPlain(dst *measured, src *Content, format string) error {
+	r, err := plainReader(src, format, dst)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{r}, make([]byte, unpackBuffer))
+	return err
+}
+
+func plainReader(src *Content, format string, dst *measured) (io.ReadCloser, error) {
+	buffered := bufio.NewReaderSize(src, unpackBuffer)
+	switch format {
+	case formatGzip:
+		return gzip.NewReader(buffered)
+	case formatZstd:
+		d, err := zstd.NewReader(buffered, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(zstdWindow))
+		if err != nil {
+			return nil, err
+		}
+		return d.IOReadCloser(), nil
+	case formatBzip2:
+		return io.NopCloser(bzip2.NewReader(buffered)), nil
+	default:
+		return zipEntry(src, dst)
+	}
+}

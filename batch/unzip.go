@@ -1,0 +1,121 @@
+package batch
+
+import (
+	"archive/zip"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// zipDirectory bounds the bytes that are read to find the one entry of an
+// archive: the longest possible directory of one entry and the search for its
+// end, twice. A directory of millions of entries would become gigabytes in
+// memory.
+const zipDirectory = 512 << 10
+
+// zipEntry opens the one entry of an archive.
+func zipEntry(src *Content, dst *measured) (io.ReadCloser, error) {
+	at := &readerAt{src: src, left: zipDirectory}
+	if err := checkZipRecords(at, src.Size()); err != nil {
+		return nil, err
+	}
+	archive, err := zip.NewReader(at, src.Size())
+	if at.left < 0 {
+		return nil, errZipEntries()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(archive.File) != 1 || archive.File[0].FileInfo().IsDir() {
+		return nil, errZipEntries()
+	}
+	entry := archive.File[0]
+	const encrypted = 1 // bit of Flags: APPNOTE.TXT 4.4.4
+	if entry.Flags&encrypted != 0 {
+		return nil, openai.InvalidRequest("file", "", "The zip archive is encrypted.")
+	}
+	if entry.UncompressedSize64 > uint64(dst.limit) {
+		return nil, dst.over
+	}
+	at.left = src.Size() + zipDirectory // what the entry may take
+	return entry.Open()
+}
+
+func errZipEntries() *openai.Error {
+	return openai.InvalidRequest("file", "", "The zip archive must have exactly one entry, a file.")
+}
+
+// Records at the end of an archive: APPNOTE.TXT 4.3.14 to 4.3.16.
+const (
+	zipEndLen       = 22 // without the comment
+	zip64LocatorLen = 20
+	zip64EndLen     = 56
+)
+
+// checkZipRecords refuses an archive that claims to have other than one entry.
+// zip.NewReader makes room for as many as are claimed, 8 bytes for each that
+// the archive is long enough for.
+func checkZipRecords(r io.ReaderAt, size int64) error {
+	tail := make([]byte, min(size, zipEndLen+1<<16))
+	from := size - int64(len(tail))
+	if _, err := r.ReadAt(tail, from); err != nil {
+		return err
+	}
+	at := bytes.LastIndex(tail[:max(0, len(tail)-zipEndLen+4)], []byte("PK\x05\x06"))
+	if at < 0 {
+		return zip.ErrFormat
+	}
+	end := tail[at:]
+	records := uint64(binary.LittleEndian.Uint16(end[10:]))
+	locator := make([]byte, zip64LocatorLen)
+	if n := from + int64(at) - zip64LocatorLen; n >= 0 {
+		if _, err := r.ReadAt(locator, n); err != nil {
+			return err
+		}
+	}
+	if bytes.HasPrefix(locator, []byte("PK\x06\x07")) {
+		end64 := make([]byte, zip64EndLen)
+		offset := binary.LittleEndian.Uint64(locator[8:])
+		if offset > uint64(size) {
+			return zip.ErrFormat
+		}
+		if _, err := r.ReadAt(end64, int64(offset)); err != nil {
+			return err
+		}
+		// zip.NewReader believes it only when the end is full of ones.
+		if n := binary.LittleEndian.Uint64(end64[32:]); records == 1<<16-1 || n > 1 {
+			records = n
+		}
+	}
+	if records != 1 {
+		return errZipEntries()
+	}
+	return nil
+}
+
+// errReadEnough ends reading an archive that wants to be read too much.
+var errReadEnough = errors.New("too much to read")
+
+// readerAt reads a content at offsets, up to so many bytes. Reading on from
+// where the last read ended opens nothing anew.
+type readerAt struct {
+	src  *Content
+	left int64 // negative once it was too much
+}
+
+func (r *readerAt) ReadAt(p []byte, offset int64) (int, error) {
+	if _, err := r.src.Seek(offset, io.SeekStart); err != nil {
+		return 0, err
+	}
+	if r.left -= int64(len(p)); r.left < 0 {
+		return 0, errReadEnough
+	}
+	n, err := io.ReadFull(r.src, p)
+	if err == io.ErrUnexpectedEOF {
+		err = io.EOF // as io.ReaderAt has it
+	}
+	return n, err
+}

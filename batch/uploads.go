@@ -1,0 +1,303 @@
+package batch
+
+import (
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// UploadRequest asks for an upload in parts. It is what POST /v1/uploads takes
+// (https://platform.openai.com/docs/api-reference/uploads/create).
+type UploadRequest struct {
+	Filename string
+	Purpose  string
+	MimeType string
+	Bytes    int64         // of all parts together
+	FileTTL  time.Duration // of the file, 0: the purpose's default
+}
+
+// ParseUpload reads the body of a request for an upload. A client's mistake is
+// an *openai.Error.
+func (s *FileService) ParseUpload(body []byte) (UploadRequest, error) {
+	p, err := parseParams(body)
+	if err != nil {
+		return UploadRequest{}, err
+	}
+	var r UploadRequest
+	if r.Filename, err = p.text("filename", 4096); err != nil {
+		return UploadRequest{}, err
+	}
+	if r.Filename, err = CleanFilename("filename", r.Filename); err != nil {
+		return UploadRequest{}, err
+	}
+	if r.Purpose, err = p.text("purpose", 512); err != nil {
+		return UploadRequest{}, err
+	}
+	if err := ParsePurpose(r.Purpose); err != nil {
+		return UploadRequest{}, err
+	}
+	if r.Bytes, err = p.integer("bytes", 1, s.limits().MaxUploadBytes); err != nil {
+		return UploadRequest{}, err
+	}
+	if r.MimeType, err = p.text("mime_type", 255); err != nil {
+		return UploadRequest{}, err
+	}
+	r.FileTTL, err = p.ttl("expires_after")
+	return r, err
+}
+
+// CreateUpload begins an upload.
+func (s *FileService) CreateUpload(ctx context.Context, tenant string, r UploadRequest) (Upload, error) {
+	return s.Store.CreateUpload(ctx, Upload{
+		ID: openai.NewID("upload_"), Tenant: tenant, Filename: r.Filename, Purpose: r.Purpose, MimeType: r.MimeType, Bytes: r.Bytes, FileTTL: r.FileTTL,
+	}, s.limits().UploadTTL)
+}
+
+// IncomingPart is the content of a part on its way in. Exactly one of Commit
+// and Abort ends it; Abort after Commit does nothing.
+type IncomingPart struct {
+	service  *FileService
+	tenant   string
+	uploadID string
+	*measured
+}
+
+// BeginPart begins a part of a pending upload.
+func (s *FileService) BeginPart(ctx context.Context, tenant, uploadID string) (*IncomingPart, error) {
+	u, err := s.Store.Upload(ctx, tenant, uploadID)
+	if err != nil {
+		return nil, err
+	}
+	if u.Status != UploadPending {
+		return nil, errNotPending("add a part to", u)
+	}
+	limit := s.limits().MaxPartBytes
+	m, err := s.measure(ctx, openai.NewID("part_"), limit, openai.TooLarge("data", "The part is larger than the limit of %d bytes.", limit))
+	if err != nil {
+		return nil, err
+	}
+	return &IncomingPart{s, tenant, uploadID, m}, nil
+}
+
+// Commit makes the content durable and then the part. Nothing is left after an
+// error.
+func (in *IncomingPart) Commit(ctx context.Context) (UploadPart, error) {
+	s := in.service
+	if in.size == 0 {
+		return UploadPart{}, errors.Join(openai.InvalidRequest("data", "invalid_value", "Invalid 'data': the part is empty."), in.Abort())
+	}
+	c, err := in.commit(ctx)
+	if err != nil {
+		return UploadPart{}, err
+	}
+	part := UploadPart{ID: c.key, UploadID: in.uploadID, Key: c.key, Bytes: c.bytes}
+	err = s.record(ctx, c.key,
+		func(ctx context.Context) error {
+			added, err := s.Store.AddPart(ctx, in.tenant, part)
+			if err == nil {
+				part = added
+			}
+			return err
+		},
+		func(ctx context.Context) error {
+			parts, err := s.Store.Parts(ctx, in.tenant, in.uploadID, []string{part.ID})
+			if err == nil {
+				part = parts[0]
+			}
+			return err
+		})
+	if errors.Is(err, ErrConflict) {
+		err = s.whyNot(ctx, in.tenant, in.uploadID, "add a part to", err)
+	}
+	if err != nil {
+		return UploadPart{}, fmt.Errorf("recording part: %w", err)
+	}
+	return part, nil
+}
+
+// CompleteRequest says of which parts an upload consists.
+type CompleteRequest struct {
+	PartIDs []string // in the order of the content
+	MD5     string   // of the content, hex; "" when it is not to be checked
+}
+
+// ParseComplete reads the body of a request to complete an upload. A client's
+// mistake is an *openai.Error.
+func ParseComplete(body []byte) (CompleteRequest, error) {
+	p, err := parseParams(body)
+	if err != nil {
+		return CompleteRequest{}, err
+	}
+	var r CompleteRequest
+	if r.PartIDs, err = p.texts("part_ids"); err != nil {
+		return CompleteRequest{}, err
+	}
+	if _, ok := p.get("md5"); !ok {
+		return r, nil
+	}
+	if r.MD5, err = p.text("md5", 512); err != nil {
+		return CompleteRequest{}, err
+	}
+	r.MD5 = strings.ToLower(r.MD5)
+	if sum, err := hex.DecodeString(r.MD5); err != nil || len(sum) != md5.Size {
+		return CompleteRequest{}, openai.InvalidRequest("md5", "invalid_value", "Invalid 'md5': expected 32 hexadecimal digits.")
+	}
+	return r, nil
+}
+
+// CompleteUpload puts the parts together and makes the file. Repeated, it
+// gives the same answer. The file is empty when it was deleted since.
+func (s *FileService) CompleteUpload(ctx context.Context, tenant, id string, r CompleteRequest) (Upload, File, error) {
+	u, err := s.Store.Upload(ctx, tenant, id)
+	if err != nil {
+		return Upload{}, File{}, err
+	}
+	switch u.Status {
+	case UploadPending:
+	case UploadCompleted:
+		return s.completed(ctx, u)
+	default:
+		return Upload{}, File{}, errNotPending("complete", u)
+	}
+	parts, err := s.partsOf(ctx, u, r.PartIDs)
+	if err != nil {
+		return Upload{}, File{}, err
+	}
+	content, err := s.join(ctx, u, parts, r.MD5)
+	if errors.Is(err, ErrConflict) {
+		err = s.whyNot(ctx, tenant, id, "complete", err)
+	}
+	if err != nil {
+		return Upload{}, File{}, err
+	}
+	commit := CommitRequest{Filename: u.Filename, Purpose: u.Purpose, TTL: u.FileTTL}
+	c, err := s.settle(ctx, content, commit, s.limits().MaxUploadBytes)
+	if err != nil {
+		return Upload{}, File{}, err
+	}
+	nf := c.file(tenant, commit, s)
+	var f File
+	err = s.record(ctx, c.key,
+		func(ctx context.Context) (err error) {
+			u, f, err = s.Store.CompleteUpload(ctx, tenant, id, nf)
+			return err
+		},
+		func(ctx context.Context) (err error) {
+			if f, err = s.Store.File(ctx, tenant, nf.ID); err != nil {
+				return err
+			}
+			u, err = s.Store.Upload(ctx, tenant, id)
+			return err
+		})
+	if errors.Is(err, ErrConflict) { // another request ended it meanwhile
+		now, err := s.Store.Upload(ctx, tenant, id)
+		switch {
+		case err != nil:
+			return Upload{}, File{}, err
+		case now.Status == UploadCompleted:
+			return s.completed(ctx, now)
+		}
+		return Upload{}, File{}, errNotPending("complete", now)
+	}
+	if err != nil {
+		return Upload{}, File{}, fmt.Errorf("recording file: %w", err)
+	}
+	return u, f, nil
+}
+
+func (s *FileService) completed(ctx context.Context, u Upload) (Upload, File, error) {
+	f, err := s.Store.File(ctx, u.Tenant, u.FileID)
+	if errors.Is(err, ErrNotFound) {
+		return u, File{}, nil
+	}
+	return u, f, err
+}
+
+// partsOf finds the parts of an upload and checks that they are all of it.
+func (s *FileService) partsOf(ctx context.Context, u Upload, ids []string) ([]UploadPart, error) {
+	parts, err := s.Store.Parts(ctx, u.Tenant, u.ID, ids)
+	if errors.Is(err, ErrNotFound) {
+		return nil, openai.InvalidRequest("part_ids", "invalid_value", "Invalid 'part_ids': one of them is no part of upload %s.", u.ID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var sum int64
+	for _, p := range parts {
+		sum += p.Bytes
+	}
+	if sum != u.Bytes {
+		return nil, openai.InvalidRequest("part_ids", "invalid_value", "Invalid 'part_ids': the parts add up to %d bytes, but the upload is of %d.", sum, u.Bytes)
+	}
+	return parts, nil
+}
+
+// join writes the parts one behind the other. Nothing is left after an error.
+func (s *FileService) join(ctx context.Context, u Upload, parts []UploadPart, wantMD5 string) (*measured, error) {
+	dst, err := s.measure(ctx, openai.NewID("file-"), u.Bytes, openai.TooLarge("part_ids", "The parts are larger than the upload."))
+	if err != nil {
+		return nil, err
+	}
+	err = s.copyParts(ctx, dst, parts, wantMD5)
+	if err != nil {
+		return nil, errors.Join(err, dst.Abort())
+	}
+	return dst, nil
+}
+
+func (s *FileService) copyParts(ctx context.Context, dst io.Writer, parts []UploadPart, wantMD5 string) error {
+	sum := md5.New()
+	if wantMD5 != "" {
+		dst = io.MultiWriter(dst, sum)
+	}
+	buf := make([]byte, unpackBuffer)
+	for _, p := range parts {
+		src, err := openContent(ctx, s.Files, p.Key, p.Bytes)
+		if errors.Is(err, ErrNotFound) { // the upload was ended meanwhile
+			return fmt.Errorf("content of part %s is gone: %w", p.ID, ErrConflict)
+		}
+		if err != nil {
+			return fmt.Errorf("joining parts: %w", err)
+		}
+		_, err = io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, buf)
+		if err = errors.Join(err, src.Close()); err != nil {
+			return fmt.Errorf("joining parts: %w", err)
+		}
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); wantMD5 != "" && got != wantMD5 {
+		return openai.InvalidRequest("md5", "invalid_value", "Invalid 'md5': the content has the checksum %s.", got)
+	}
+	return nil
+}
+
+// CancelUpload gives an upload up.
+func (s *FileService) CancelUpload(ctx context.Context, tenant, id string) (Upload, error) {
+	u, err := s.Store.CancelUpload(ctx, tenant, id)
+	if errors.Is(err, ErrConflict) {
+		return Upload{}, s.whyNot(ctx, tenant, id, "cancel", err)
+	}
+	return u, err
+}
+
+// whyNot explains a conflict by the state that the upload is in now.
+func (s *FileService) whyNot(ctx context.Context, tenant, id, what string, conflict error) error {
+	u, err := s.Store.Upload(ctx, tenant, id)
+	if err != nil {
+		return err
+	}
+	if u.Status == UploadPending {
+		return fmt.Errorf("upload %s is pending, but: %v", id, conflict) // nothing that the client could mend
+	}
+	return errNotPending(what, u).WithCause(conflict)
+}
+
+func errNotPending(what string, u Upload) *openai.Error {
+	return openai.Conflict("Cannot %s an upload with status '%s'.", what, u.Status)
+}

@@ -1,0 +1,88 @@
+package openai
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// maxDepth is how deep arrays and objects may stand in each other, the
+// outermost counted. Parsers of clients and servers give up from about 1,000
+// on, some by crashing.
+const maxDepth = 500
+
+// validator is a tokenizer for one value at a time, with the buffers that it
+// keeps between values.
+type validator struct {
+	decoder jsontext.Decoder
+	source  bytes.Buffer
+}
+
+var validators = sync.Pool{New: func() any { return new(validator) }}
+
+// validate finds out what is wrong with b as one JSON value. By default that
+// is JSON as in RFC 7493: UTF-8, no lone surrogates, no name twice. The error
+// is for whoever wrote the JSON; its offsets are 1-based.
+func validate(b []byte, opts ...jsontext.Options) error {
+	if deeper(b, maxDepth) {
+		return fmt.Errorf("it is nested more than %d levels deep", maxDepth)
+	}
+	v := validators.Get().(*validator)
+	v.source = *bytes.NewBuffer(b)
+	v.decoder.Reset(&v.source, opts...)
+	_, err := v.decoder.ReadValue()
+	end := int(v.decoder.InputOffset())
+	v.source = bytes.Buffer{} // b must not live on in the pool
+	v.decoder.Reset(&v.source)
+	validators.Put(v)
+	if err != nil {
+		return explain(err)
+	}
+	if i := skipSpace(b, end); i < len(b) {
+		return fmt.Errorf("there is more after the end of the value (byte %d)", i+1)
+	}
+	return nil
+}
+
+// explain puts an error of the tokenizer into words.
+func explain(err error) error {
+	syntactic, ok := errors.AsType[*jsontext.SyntacticError](err)
+	switch {
+	case errors.Is(err, io.EOF):
+		return errors.New("it is empty")
+	case !ok:
+		return err
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		at := ""
+		if parent := syntactic.JSONPointer.Parent(); parent != "" {
+			at = fmt.Sprintf(" within '%s'", clip(string(parent)))
+		}
+		return fmt.Errorf("the key '%s' stands there twice%s", clip(syntactic.JSONPointer.LastToken()), at)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("it ends in the middle of a value")
+	default:
+		reason := strings.TrimPrefix(syntactic.Err.Error(), "jsontext: ")
+		return fmt.Errorf("%s (byte %d)", reason, syntactic.ByteOffset+1)
+	}
+}
+
+// clipLength is how many bytes of a client's words a message repeats.
+const clipLength = 100
+
+// clip shortens what a client wrote for a message.
+func clip(s string) string {
+	if len(s) > clipLength {
+		end := clipLength
+		for end > 0 && !utf8.RuneStart(s[end]) {
+			end--
+		}
+		s = s[:end] + "…"
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}

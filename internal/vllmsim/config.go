@@ -1,0 +1,92 @@
+package vllmsim
+
+import (
+	"os"
+	"time"
+)
+
+// Defaults of Config.
+const (
+	DefaultModel      = "sim"
+	DefaultMaxNumSeqs = 256 // vLLM's own
+	DefaultVersion    = "0.11.0+sim"
+
+	reportedModelLen = 131072 // what /v1/models says without Config.MaxModelLen
+)
+
+// Config says what a simulated server serves, how fast and how badly. The zero
+// value serves the model "sim" without delay and without faults.
+type Config struct {
+	// Models are the names that /v1/models lists and that requests may name.
+	// Default: "sim". The first one labels the metrics.
+	Models []string
+
+	// TTFT is the time from the start of a request's run to its first token.
+	// Default: 0.
+	TTFT time.Duration
+
+	// ITL is the time between two tokens. An answer of n tokens takes
+	// TTFT + (n-1)·ITL, streamed or not. Default: 0.
+	ITL time.Duration
+
+	// MaxNumSeqs is how many requests run at once. The others wait, first come
+	// first served. Default: 256.
+	MaxNumSeqs int
+
+	// Startup is how long the model loads, counted from New. Until then every
+	// request but those to /sim/ is answered 503. Default: 0.
+	Startup time.Duration
+
+	// RefuseAtStartup closes connections without an answer during Startup
+	// instead: a vLLM that loads its model does not listen yet.
+	RefuseAtStartup bool
+
+	// Faults are the rates, 0 to 1, at which requests meet a fault. At most one
+	// strikes a request, so their sum should not exceed 1. Default: none.
+	Faults map[Fault]float64
+
+	// Seed decides which requests meet a fault: the same seed, request and
+	// number of its reception give the same decision, whatever the timing. The
+	// servers of a pool want different seeds, or a retry elsewhere meets the
+	// same fault. Default: differs from server to server of one process; in
+	// Serve it comes from the listener's address.
+	Seed uint64
+
+	// MaxModelLen is the context length in tokens. A request that cannot fit
+	// is answered 400. Default: 131072 is reported and nothing is refused.
+	MaxModelLen int
+
+	// APIKey, when set, is the bearer token without which requests to /v1/…
+	// are answered 401, as by `vllm serve --api-key`. Other paths stay open.
+	APIKey string
+
+	// Exit ends the process for the fault FaultExit. When it returns, the
+	// connection is cut. Default: os.Exit.
+	Exit func(code int)
+
+	// Version answers GET /version. Default: DefaultVersion.
+	Version string
+
+	// Ledger counts receptions per request. Servers of one process may share
+	// one. Default: one of the server's own.
+	Ledger *Ledger
+}
+
+func (c Config) withDefaults() Config {
+	if len(c.Models) == 0 {
+		c.Models = []string{DefaultModel}
+	}
+	if c.MaxNumSeqs <= 0 {
+		c.MaxNumSeqs = DefaultMaxNumSeqs
+	}
+	if c.Exit == nil {
+		c.Exit = os.Exit
+	}
+	if c.Version == "" {
+		c.Version = DefaultVersion
+	}
+	if c.Ledger == nil {
+		c.Ledger = NewLedger()
+	}
+	return c
+}

@@ -1,0 +1,147 @@
+package vllmsim_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/openai/openai-go/v3"
+	"github.com/openai/openai-go/v3/option"
+	"github.com/openai/openai-go/v3/responses"
+
+	"github.com/tidegate/tidegate/internal/vllmsim"
+)
+
+// start serves on a loopback address until the test ends.
+func start(t *testing.T, cfg vllmsim.Config) (url string, stop func()) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- vllmsim.Serve(ctx, ln, cfg) }()
+	stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		done <- nil // for the next call
+	}
+	t.Cleanup(stop)
+	return "http://" + ln.Addr().String(), stop
+}
+
+func TestServeEndsWithItsContext(t *testing.T) {
+	url, stop := start(t, vllmsim.Config{})
+	// A connection that never sends anything must not hold it up.
+	idle, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer idle.Close()
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	hung := make(chan error, 1)
+	headers := make(chan struct{})
+	go func() {
+		resp, err := client.Post(url+chatPath, "application/json", strings.NewReader(streamed(chatWith("[[sim:hang-mid]]"))))
+		close(headers)
+		if err == nil {
+			_, err = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+		hung <- err
+	}()
+	<-headers
+	stop()
+	if err := <-hung; err == nil {
+		t.Error("the stream ended well")
+	}
+	if err := idle.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := idle.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the idle connection is open")
+	}
+	if _, err := client.Get(url + "/health"); err == nil {
+		t.Error("it still answers")
+	}
+}
+
+func TestServeSaysWhyItCannot(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	if err := vllmsim.Serve(t.Context(), ln, vllmsim.Config{}); err == nil || !strings.Contains(err.Error(), ln.Addr().String()) {
+		t.Errorf("Serve on a closed listener: %v", err)
+	}
+}
+
+// OpenAI's own client understands the answers.
+func TestOpenAIClient(t *testing.T) {
+	url, _ := start(t, vllmsim.Config{APIKey: "key"})
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	client := openai.NewClient(option.WithBaseURL(url+"/v1"), option.WithAPIKey("key"), option.WithMaxRetries(0), option.WithHTTPClient(&http.Client{Transport: transport}))
+	ctx := t.Context()
+
+	chat := openai.ChatCompletionNewParams{Model: "sim", Messages: []openai.ChatCompletionMessageParamUnion{openai.UserMessage("What is a neap tide?")}}
+	answer, err := client.Chat.Completions.New(ctx, chat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if content := answer.Choices[0].Message.Content; !strings.Contains(content, " What is a neap tide?") || answer.Usage.CompletionTokens != int64(len(strings.Fields(content))) {
+		t.Errorf("chat %+v", answer)
+	}
+
+	chat.StreamOptions.IncludeUsage = openai.Bool(true)
+	stream := client.Chat.Completions.NewStreaming(ctx, chat)
+	var all openai.ChatCompletionAccumulator
+	for stream.Next() {
+		if !all.AddChunk(stream.Current()) {
+			t.Fatalf("chunk %s does not fit", stream.Current().RawJSON())
+		}
+	}
+	if err := stream.Err(); err != nil || all.Usage.TotalTokens == 0 || len(all.Choices) != 1 || all.Choices[0].FinishReason != "stop" {
+		t.Errorf("streamed chat: %v, %+v", err, all.ChatCompletion)
+	}
+
+	vectors, err := client.Embeddings.New(ctx, openai.EmbeddingNewParams{Model: "sim", Input: openai.EmbeddingNewParamsInputUnion{OfArrayOfStrings: []string{"a", "b"}}})
+	if err != nil || len(vectors.Data) != 2 || len(vectors.Data[1].Embedding) != 16 || cmp.Equal(vectors.Data[0].Embedding, vectors.Data[1].Embedding) {
+		t.Errorf("embeddings: %v, %+v", err, vectors)
+	}
+
+	told := client.Responses.NewStreaming(ctx, responses.ResponseNewParams{Model: "sim", Input: responses.ResponseNewParamsInputUnion{OfString: openai.String("tell me")}})
+	text, done := "", ""
+	for told.Next() {
+		switch event := told.Current().AsAny().(type) {
+		case responses.ResponseTextDeltaEvent:
+			text += event.Delta
+		case responses.ResponseCompletedEvent:
+			done = event.Response.OutputText()
+		}
+	}
+	if err := told.Err(); err != nil || text == "" || text != done {
+		t.Errorf("response: %v, deltas %q, text %q", err, text, done)
+	}
+
+	models, err := client.Models.List(ctx)
+	if err != nil || len(models.Data) != 1 || models.Data[0].ID != "sim" {
+		t.Errorf("models: %v, %+v", err, models)
+	}
+	if moderation, err := client.Moderations.New(ctx, openai.ModerationNewParams{Model: "sim", Input: openai.ModerationNewParamsInputUnion{OfString: openai.String("x")}}); err != nil || len(moderation.Results) != 1 {
+		t.Errorf("moderation: %v, %+v", err, moderation)
+	}
+}
