@@ -125,7 +125,7 @@ func TestRefusedUploads(t *testing.T) {
 		{"no file", []part{purpose}, refused{400, "file", "missing_required_parameter", "Missing required parameter: 'file'."}},
 		{"no purpose", []part{file}, refused{400, "purpose", "missing_required_parameter", "Missing required parameter: 'purpose'."}},
 		{"empty purpose", []part{{"purpose", "", ""}, file}, refused{400, "purpose", "missing_required_parameter", ""}},
-		{"no parts", nil, refused{400, "", "", "We could not parse the multipart form"}},
+		{"no parts", nil, refused{400, "file", "missing_required_parameter", ""}},
 		{"unknown purpose", []part{{"purpose", "", "x"}, file}, refused{400, "purpose", "invalid_value", "Invalid value: 'x'. Supported values are: 'assistants', "}},
 		{"unknown purpose, behind the file", []part{file, {"purpose", "", "x"}}, refused{400, "purpose", "invalid_value", "Invalid value: 'x'."}},
 		{"purpose of results", []part{{"purpose", "", "batch_output"}, file}, refused{400, "purpose", "invalid_value", ""}},
@@ -134,7 +134,8 @@ func TestRefusedUploads(t *testing.T) {
 		{"two purposes", []part{purpose, file, purpose}, refused{400, "purpose", "invalid_value", ""}},
 		{"file without a filename", []part{purpose, {"file", "", line}}, refused{400, "file", "invalid_type", "Invalid type for 'file': expected a file, but got a string instead."}},
 		{"filename of dots", []part{purpose, {"file", "a/..", line}}, refused{400, "file", "invalid_value", ""}},
-		{"filename of control characters", []part{purpose, {"file", "\x01\x02", line}}, refused{400, "file", "invalid_value", ""}},
+		{"filename of control characters", []part{purpose, {"file", "\x01\x02", line}}, refused{400, "", "", "We could not parse the multipart form"}},
+		{"filename of invisible characters", []part{purpose, {"file", "\u202e\u200b", line}}, refused{400, "file", "invalid_value", ""}},
 		{"long filename", []part{purpose, {"file", strings.Repeat("ä", 256), line}}, refused{400, "file", "string_above_max_length", ""}},
 		{"empty batch file", []part{purpose, {"file", "in.jsonl", ""}}, refused{400, "", "", badFormat}},
 		{"blank batch file", []part{{"file", "in.jsonl", "\n \r\n\t\n"}, purpose}, refused{400, "", "", badFormat}},
@@ -220,6 +221,21 @@ func TestMalformedForms(t *testing.T) {
 			a.wantStored(0, 0)
 		})
 	}
+}
+
+// TestTruncatedForms cuts a form at every byte.
+func TestTruncatedForms(t *testing.T) {
+	a := newAPI(t, batch.FileLimits{})
+	body, contentType := multipartOf(part{"file", "in.jsonl", line}, part{"purpose", "", "batch"})
+	for n := range len(body) - len("\r\n") {
+		r := a.request("POST", "/v1/files", body[:n], "Content-Type", contentType)
+		if r.StatusCode != 400 {
+			t.Errorf("cut at %d of %d: status %d", n, len(body), r.StatusCode)
+		}
+	}
+	a.wantStored(0, 0)
+	// The last line end may be missing.
+	decode[openai.File](t, a.request("POST", "/v1/files", body[:len(body)-2], "Content-Type", contentType))
 }
 
 func TestPreambleAndEpilogueArePassedOver(t *testing.T) {

@@ -58,7 +58,7 @@ func (f *form) read(r *http.Request) error {
 	for n := 0; ; n++ {
 		gauge.left = formHeader
 		part, err := parts.NextRawPart()
-		if err == io.EOF { // unwrapped only at the closing boundary
+		if err == io.EOF { // the closing boundary; see gauge
 			return nil
 		}
 		if err != nil {
@@ -162,18 +162,39 @@ func (b bodyReader) Read(p []byte) (int, error) {
 
 var errHeaderTooLong = errors.New("header is too long")
 
-// gauge lets through what is left. mime/multipart itself would take headers of
-// 10 MiB.
+// gauge is a body as mime/multipart can be trusted with it. It lets through no
+// more than left, because mime/multipart would take headers of 10 MiB. And it
+// ends in an error, never in io.EOF, because mime/multipart passes on the
+// io.EOF of a body that ends in a header, as if the form were complete.
 type gauge struct {
 	r    io.Reader
 	left int64
+	end  string // what is still to be read behind the end of r
+	over bool   // r has ended
 }
 
 func (g *gauge) Read(p []byte) (int, error) {
 	if g.left <= 0 {
 		return 0, errHeaderTooLong
 	}
+	if g.over {
+		return g.readEnd(p)
+	}
 	n, err := g.r.Read(p)
 	g.left -= int64(n)
+	if err == io.EOF {
+		// The line end behind the closing boundary may be missing
+		// (RFC 2046, 5.1.1), and is looked for.
+		g.over, g.end, err = true, "\r\n", nil
+	}
 	return n, err
+}
+
+func (g *gauge) readEnd(p []byte) (int, error) {
+	if g.end == "" {
+		return 0, io.ErrUnexpectedEOF
+	}
+	n := copy(p, g.end)
+	g.end = g.end[n:]
+	return n, nil
 }

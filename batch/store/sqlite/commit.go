@@ -39,14 +39,14 @@ func (t *tx) commitSlice(ctx context.Context, ref batch.SliceRef) (*store.Commit
 }
 
 // CommitResults adds results of lines.
-func (s *Store) CommitResults(ctx context.Context, writes []batch.SegmentWrite) ([]batch.SliceClaim, error) {
+func (s *Store) CommitResults(ctx context.Context, group []batch.SegmentWrite) ([]batch.SliceClaim, error) {
 	var c store.Commit
 	err := s.write(ctx, "committing results", func(t *tx) error {
-		slices, err := t.commitSlices(ctx, writes)
+		slices, err := t.commitSlices(ctx, group)
 		if err != nil {
 			return err
 		}
-		if c, err = store.PlanCommit(writes, slices); err != nil {
+		if c, err = store.PlanCommit(group, slices); err != nil {
 			return err
 		}
 		return t.commit(ctx, c)
@@ -57,11 +57,11 @@ func (s *Store) CommitResults(ctx context.Context, writes []batch.SegmentWrite) 
 	return c.Stale, nil
 }
 
-// commitSlices reads the slices that writes name; those of one batch share it.
-func (t *tx) commitSlices(ctx context.Context, writes []batch.SegmentWrite) (map[batch.SliceRef]*store.CommitSlice, error) {
-	slices := make(map[batch.SliceRef]*store.CommitSlice, len(writes))
+// commitSlices reads the slices that a group names; those of one batch share it.
+func (t *tx) commitSlices(ctx context.Context, group []batch.SegmentWrite) (map[batch.SliceRef]*store.CommitSlice, error) {
+	slices := make(map[batch.SliceRef]*store.CommitSlice, len(group))
 	batches := make(map[int64]*store.CommitBatch)
-	for _, w := range writes {
+	for _, w := range group {
 		ref := w.Claim.SliceRef
 		if slices[ref] != nil {
 			continue

@@ -202,6 +202,49 @@ func TestWaitingEndsWithContext(t *testing.T) {
 	}
 }
 
+// TestContextEndsWithin has a context end in the middle of a transaction.
+func TestContextEndsWithin(t *testing.T) {
+	s := openStore(t, databasePath(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	usage := []batch.UsageRecord{{Tenant: "acme", Requests: 1}}
+	err := s.write(ctx, "adding usage", func(t *tx) error {
+		if err := t.addUsage(ctx, usage); err != nil {
+			return err
+		}
+		cancel()
+		return t.addUsage(ctx, usage)
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error is %v, want %v", err, context.Canceled)
+	}
+	left, err := s.Usage(t.Context(), "acme", time.Time{})
+	if err != nil || len(left) > 0 {
+		t.Errorf("left %+v, %v", left, err)
+	}
+	if err := s.AddUsage(t.Context(), usage); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFinishedSliceHasNoLease looks at what the interface does not show.
+func TestFinishedSliceHasNoLease(t *testing.T) {
+	s := openStore(t, databasePath(t))
+	refs := makeRunning(t, s, "batch_1", 2*batch.SliceLines)
+	finishSlices(t, s, refs[:1])
+	claimAll(t, s, refs[1:])
+	rows := make([]string, 0, 2)
+	for number := range 2 {
+		var row string
+		if err := s.writer.db.QueryRowContext(t.Context(), `SELECT owner || ' ' || (lease_until <> 0) FROM slices WHERE number = ?`, number).Scan(&row); err != nil {
+			t.Fatal(err)
+		}
+		rows = append(rows, row)
+	}
+	if rows[0] != " 0" || rows[1] != "worker 1" {
+		t.Errorf("leases are %q", rows)
+	}
+}
+
 func TestMigrationsAreInOrder(t *testing.T) {
 	steps, err := migrations()
 	if err != nil {

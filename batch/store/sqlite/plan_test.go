@@ -71,7 +71,11 @@ func explain(t *testing.T, s *Store, st *statement) []string {
 	if err != nil {
 		t.Fatalf("%s: %v", st.text, err)
 	}
-	defer rows.Close()
+	defer func() {
+		if err := rows.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	var steps []string
 	for rows.Next() {
 		var (

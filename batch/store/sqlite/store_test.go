@@ -54,7 +54,7 @@ func setSchema(t *testing.T, path string, version int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Exec(`INSERT INTO schema_migrations (version, applied_at) VALUES (?, 0)`, version); err != nil {
+	if _, err := db.ExecContext(t.Context(), `INSERT INTO schema_migrations (version, applied_at) VALUES (?, 0)`, version); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {

@@ -83,7 +83,7 @@ func (t *tx) exec(ctx context.Context, s *statement, args ...any) (int, error) {
 type row interface{ Scan(to ...any) error }
 
 // all gives what scan makes of every row of s.
-func all[T any](ctx context.Context, t *tx, s *statement, scan func(row) (T, error), args ...any) ([]T, error) {
+func all[T any](ctx context.Context, t *tx, s *statement, scan func(row) (T, error), args ...any) (out []T, err error) {
 	ctx, prepared, err := t.begin(ctx, s)
 	if err != nil {
 		return nil, err
@@ -92,8 +92,7 @@ func all[T any](ctx context.Context, t *tx, s *statement, scan func(row) (T, err
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() // its error is that of rows.Err
-	var out []T
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		v, err := scan(rows)
 		if err != nil {

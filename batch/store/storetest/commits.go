@@ -187,7 +187,7 @@ var commitTests = []test{
 		b := e.running(3)
 		w := write(e.claim(b, 0), 0, 1)
 		w.Lines[0].Record = nil
-		w.Lines[1].Record = bytes.Repeat([]byte("tide"), 4<<20)
+		w.Lines[1].Record = bytes.Repeat([]byte("tide"), 1<<20)
 		_, err := e.s.CommitResults(e.Context(), []batch.SegmentWrite{w})
 		e.ok(err)
 		got := e.results(b, 0)

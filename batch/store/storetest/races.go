@@ -203,7 +203,7 @@ func (h *history) note(w batch.SegmentWrite) {
 
 // client reads the batch a few times and cancels it.
 func (h *history) client(ctx context.Context, r *rand.Rand) error {
-	for range r.IntN(30) {
+	for range r.IntN(400) {
 		if _, err := h.s.Batch(ctx, tenant, h.b.ID); err != nil {
 			return err
 		}
@@ -224,7 +224,7 @@ func (h *history) client(ctx context.Context, r *rand.Rand) error {
 
 // deadline moves the clock past the batch's end.
 func (h *history) deadline(ctx context.Context, r *rand.Rand) error {
-	for range r.IntN(30) {
+	for range r.IntN(400) {
 		if _, err := h.s.Slices(ctx, h.b.ID, 0, 10); err != nil {
 			return err
 		}
