@@ -1,0 +1,170 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// App is the gateway: a pool of upstreams, and the batch engine that works on
+// it. The handlers tidegate_proxy and tidegate_api are its doors.
+type App struct {
+	// Pool are the upstreams, and how they are watched and used.
+	Pool PoolConfig `json:"pool"`
+
+	// StoreRaw keeps the truth about files and batches. Default: sqlite in the
+	// data directory.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=tidegate.stores inline_key=driver"`
+	// QueueRaw says which work is next. Default: memory.
+	QueueRaw json.RawMessage `json:"queue,omitempty" caddy:"namespace=tidegate.queues inline_key=driver"`
+	// FilesRaw keeps contents of files. Default: local, in the data directory.
+	FilesRaw json.RawMessage `json:"files,omitempty" caddy:"namespace=tidegate.files inline_key=driver"`
+
+	// Batch are the settings of the batch engine.
+	Batch BatchConfig `json:"batch"`
+
+	// APIKeys are what clients must show one of, as bearer token. Default:
+	// none is asked for.
+	APIKeys []string `json:"api_keys,omitempty"`
+
+	// Data is the directory for what has no other place. Default: tidegate in
+	// Caddy's data directory.
+	Data string `json:"data,omitempty"`
+
+	store   StoreModule
+	queue   QueueModule
+	files   FilesModule
+	keys    keyring
+	log     *zap.Logger
+	runtime *runtime
+	key     string
+	applied *settings
+}
+
+// StoreModule is a guest module that makes a store. Identity tells two apart
+// that keep different truths; dataDir is App.Data.
+type StoreModule interface {
+	Identity(dataDir string) string
+	Store(dataDir string) batch.Store
+}
+
+// QueueModule is a guest module that makes a queue.
+type QueueModule interface {
+	Identity() string
+	Queue() batch.Queue
+}
+
+// FilesModule is a guest module that makes a place for contents.
+type FilesModule interface {
+	Identity(dataDir string) string
+	Files(dataDir string) batch.Files
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "tidegate", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision loads the guest modules and finds the runtime. It does no I/O.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.log = ctx.Logger()
+	replacer := caddy.NewReplacer()
+	if a.Data == "" {
+		a.Data = filepath.Join(caddy.AppDataDir(), "tidegate")
+	}
+	a.Data = replacer.ReplaceKnown(a.Data, "")
+	for i, key := range a.APIKeys {
+		a.APIKeys[i] = replacer.ReplaceKnown(key, "")
+	}
+	for _, guest := range []struct {
+		raw    *json.RawMessage
+		field  string
+		driver string
+	}{{&a.StoreRaw, "StoreRaw", "sqlite"}, {&a.QueueRaw, "QueueRaw", "memory"}, {&a.FilesRaw, "FilesRaw", "local"}} {
+		if *guest.raw == nil {
+			*guest.raw = json.RawMessage(`{"driver":"` + guest.driver + `"}`)
+		}
+		module, err := ctx.LoadModule(a, guest.field)
+		if err != nil {
+			return fmt.Errorf("loading %s: %w", guest.field, err)
+		}
+		var ok bool
+		switch guest.field {
+		case "StoreRaw":
+			a.store, ok = module.(StoreModule)
+		case "QueueRaw":
+			a.queue, ok = module.(QueueModule)
+		default:
+			a.files, ok = module.(FilesModule)
+		}
+		if !ok {
+			return fmt.Errorf("%T cannot be used as %s", module, guest.field)
+		}
+	}
+	var err error
+	if a.keys, err = newKeyring(a.APIKeys); err != nil {
+		return err
+	}
+	a.key = a.store.Identity(a.Data) + "\n" + a.queue.Identity() + "\n" + a.files.Identity(a.Data)
+	if err := a.Validate(); err != nil {
+		return err
+	}
+	value, _, err := runtimes.LoadOrNew(a.key, func() (caddy.Destructor, error) {
+		return newRuntime(a), nil
+	})
+	if err != nil {
+		return err
+	}
+	a.runtime = value.(*runtime)
+	return registerMetrics(ctx, a.runtime)
+}
+
+// Validate names the first setting that makes no sense.
+func (a *App) Validate() error {
+	if err := a.poolConfig().Validate(); err != nil {
+		return fmt.Errorf("pool: %w", err)
+	}
+	if err := a.Batch.engine().Validate(); err != nil {
+		return fmt.Errorf("batch: %w", err)
+	}
+	return nil
+}
+
+// Start opens the runtime, unless it is open, and applies the settings.
+func (a *App) Start() error {
+	a.applied = &settings{pool: a.poolConfig(), batch: a.Batch.engine(), limits: a.Batch.limits()}
+	return a.runtime.start(a.applied)
+}
+
+// Stop takes the settings back. When the process exits, it drains: running
+// lines may finish, the others are handed back.
+func (a *App) Stop() error {
+	return a.runtime.stop(a.applied, caddy.Exiting())
+}
+
+// Cleanup closes the runtime when no configuration uses it any more.
+func (a *App) Cleanup() error {
+	if a.runtime == nil {
+		return nil
+	}
+	_, err := runtimes.Delete(a.key)
+	return err
+}
+
+var errNoApp = errors.New("the tidegate app is not configured: there is no `tidegate` block in the global options")
+
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

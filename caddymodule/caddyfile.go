@@ -1,0 +1,175 @@
+package caddymodule
+
+import (
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("tidegate", parseGlobal)
+	httpcaddyfile.RegisterDirective("tidegate", parseSite)
+	httpcaddyfile.RegisterHandlerDirective("tidegate_api", parseHandler(func() caddyhttp.MiddlewareHandler { return new(APIHandler) }))
+	httpcaddyfile.RegisterHandlerDirective("tidegate_proxy", parseHandler(func() caddyhttp.MiddlewareHandler { return new(ProxyHandler) }))
+	httpcaddyfile.RegisterDirectiveOrder("tidegate_api", httpcaddyfile.Before, "reverse_proxy")
+	httpcaddyfile.RegisterDirectiveOrder("tidegate_proxy", httpcaddyfile.Before, "reverse_proxy")
+	httpcaddyfile.RegisterDirectiveOrder("tidegate", httpcaddyfile.Before, "reverse_proxy")
+}
+
+// parseGlobal parses the global option. See App.UnmarshalCaddyfile.
+func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		return nil, d.Err("tidegate is configured twice")
+	}
+	app := new(App)
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "tidegate", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// parseSite parses the directive of a site, short for its handlers:
+//
+//	tidegate [<matcher>]
+func parseSite(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	h.Next()
+	matcher, ok, err := h.MatcherToken()
+	if err != nil {
+		return nil, err
+	}
+	if h.NextArg() {
+		return nil, h.ArgErr()
+	}
+	for nesting := h.Nesting(); h.NextBlock(nesting); {
+		return nil, h.Errf("unrecognized option %q: tidegate is configured in the global options", h.Val())
+	}
+	if !ok {
+		matcher = nil
+	}
+	route := caddyhttp.Route{}
+	if matcher != nil {
+		route.MatcherSetsRaw = []caddy.ModuleMap{matcher}
+	}
+	var routes []httpcaddyfile.ConfigValue
+	for _, handler := range []string{"tidegate_api", "tidegate_proxy"} {
+		route.HandlersRaw = append(route.HandlersRaw, caddyconfig.JSON(map[string]string{"handler": handler}, nil))
+	}
+	routes = append(routes, httpcaddyfile.ConfigValue{Class: "route", Value: route})
+	return routes, nil
+}
+
+// parseHandler parses a handler without options.
+func parseHandler(handler func() caddyhttp.MiddlewareHandler) httpcaddyfile.UnmarshalHandlerFunc {
+	return func(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+		h.Next()
+		if h.NextArg() {
+			return nil, h.ArgErr()
+		}
+		for nesting := h.Nesting(); h.NextBlock(nesting); {
+			return nil, h.Errf("unrecognized option %q", h.Val())
+		}
+		return handler(), nil
+	}
+}
+
+// UnmarshalCaddyfile sets up the app:
+//
+//	tidegate {
+//		pool {
+//			upstream <url...> [{
+//				weight       <number>
+//				max_num_seqs <count>
+//			}]
+//			api_key         <key>
+//			batch_share     <number>
+//			health_interval <duration>
+//			health_timeout  <duration>
+//			models_interval <duration>
+//			retry_buffer    <size>
+//			max_answer      <size>
+//			dial_timeout    <duration>
+//		}
+//		store <driver> ...
+//		queue <driver> ...
+//		files <driver> ...
+//		data  <directory>
+//		api_keys <key...>
+//		batch {
+//			max_in_flight          <count>
+//			max_concurrent_batches <count>
+//			max_requests           <count>
+//			max_file_size          <size>
+//			max_line_size          <size>
+//			memory                 <size>
+//			retries                <count>
+//			retry_backoff          <first> <last>
+//			line_timeout           <duration>
+//			lease                  <duration>
+//			drain_timeout          <duration>
+//			collect_interval       <duration>
+//			output_ttl             <duration>
+//		}
+//	}
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return block(d, map[string]option{
+		"pool":  func(d *caddyfile.Dispenser) error { return a.Pool.unmarshal(d) },
+		"store": func(d *caddyfile.Dispenser) (err error) { a.StoreRaw, err = guest(d, "tidegate.stores."); return err },
+		"queue": func(d *caddyfile.Dispenser) (err error) { a.QueueRaw, err = guest(d, "tidegate.queues."); return err },
+		"files": func(d *caddyfile.Dispenser) (err error) { a.FilesRaw, err = guest(d, "tidegate.files."); return err },
+		"data":  text(&a.Data),
+		"api_keys": func(d *caddyfile.Dispenser) error {
+			a.APIKeys = d.RemainingArgs()
+			return nil // none: the variable that was to name them is empty
+		},
+		"batch": func(d *caddyfile.Dispenser) error { return a.Batch.unmarshal(d) },
+	})
+}
+
+func (p *PoolConfig) unmarshal(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	options := map[string]option{
+		"upstream": p.upstream, "api_key": text(&p.APIKey), "batch_share": number(&p.BatchShare),
+		"health_interval": span(&p.HealthInterval), "health_timeout": span(&p.HealthTimeout), "models_interval": span(&p.ModelsInterval),
+		"retry_buffer": size(&p.RetryBuffer), "max_answer": size(&p.MaxAnswer), "dial_timeout": span(&p.DialTimeout),
+	}
+	return block(d, options, "upstream")
+}
+
+func (p *PoolConfig) upstream(d *caddyfile.Dispenser) error {
+	urls := d.RemainingArgs()
+	if len(urls) == 0 {
+		return d.ArgErr()
+	}
+	var u UpstreamConfig
+	if err := block(d, map[string]option{"weight": number(&u.Weight), "max_num_seqs": count(&u.MaxNumSeqs)}); err != nil {
+		return err
+	}
+	for _, u.URL = range urls {
+		p.Upstreams = append(p.Upstreams, u)
+	}
+	return nil
+}
+
+func (b *BatchConfig) unmarshal(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	var line int64
+	err := block(d, map[string]option{
+		"max_in_flight": count(&b.MaxInFlight), "max_concurrent_batches": count(&b.MaxConcurrentBatches), "max_requests": count(&b.MaxRequests),
+		"max_file_size": size(&b.MaxFileSize), "max_line_size": size(&line), "memory": size(&b.Memory), "retries": count(&b.Retries),
+		"retry_backoff": spans(&b.RetryBackoffMin, &b.RetryBackoffMax),
+		"line_timeout":  span(&b.LineTimeout), "lease": span(&b.Lease), "drain_timeout": span(&b.DrainTimeout),
+		"collect_interval": span(&b.CollectInterval), "output_ttl": span(&b.OutputTTL),
+	})
+	b.MaxLineSize = int(line)
+	return err
+}

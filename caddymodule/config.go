@@ -1,0 +1,107 @@
+package caddymodule
+
+import (
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/upstreams"
+)
+
+// PoolConfig are the upstreams, and how they are watched and used.
+type PoolConfig struct {
+	// Upstreams are the servers.
+	Upstreams []UpstreamConfig `json:"upstreams,omitempty"`
+	// APIKey is sent to the upstreams as bearer token (vLLM's --api-key).
+	APIKey string `json:"api_key,omitempty"`
+	// BatchShare is the part of an upstream's max_num_seqs that lines of
+	// batches may take, above 0 and at most 1. Default 0.75.
+	BatchShare float64 `json:"batch_share,omitempty"`
+	// HealthInterval is how often an upstream is asked for its health. Default 5s.
+	HealthInterval caddy.Duration `json:"health_interval,omitempty"`
+	// HealthTimeout is how long the answer may take. Default 5s.
+	HealthTimeout caddy.Duration `json:"health_timeout,omitempty"`
+	// ModelsInterval is how often an upstream is asked for its models. Default 30s.
+	ModelsInterval caddy.Duration `json:"models_interval,omitempty"`
+	// RetryBuffer is how many bytes of a live request are kept for a retry on
+	// another upstream. Default 32 MiB.
+	RetryBuffer int64 `json:"retry_buffer,omitempty"`
+	// MaxAnswer is how many bytes the answer to a line may have. Default 32 MiB.
+	MaxAnswer int64 `json:"max_answer,omitempty"`
+	// DialTimeout is how long connecting may take. Default 5s.
+	DialTimeout caddy.Duration `json:"dial_timeout,omitempty"`
+}
+
+// UpstreamConfig is one server.
+type UpstreamConfig struct {
+	// URL is http://host:port, without a path.
+	URL string `json:"url"`
+	// Weight is its share of the load beside the others. Default 1.
+	Weight float64 `json:"weight,omitempty"`
+	// MaxNumSeqs is how many requests it runs at once (vLLM's
+	// --max-num-seqs). Default 256.
+	MaxNumSeqs int `json:"max_num_seqs,omitempty"`
+}
+
+func (a *App) poolConfig() upstreams.Config {
+	p := a.Pool
+	out := upstreams.Config{
+		APIKey: p.APIKey, DropAuthorization: len(a.APIKeys) > 0, BatchShare: p.BatchShare,
+		HealthInterval: duration(p.HealthInterval), HealthTimeout: duration(p.HealthTimeout), ModelsInterval: duration(p.ModelsInterval),
+		RetryBuffer: p.RetryBuffer, MaxAnswer: p.MaxAnswer, DialTimeout: duration(p.DialTimeout),
+	}
+	for _, u := range p.Upstreams {
+		out.Upstreams = append(out.Upstreams, upstreams.UpstreamConfig(u))
+	}
+	return out
+}
+
+// BatchConfig are the settings of the batch engine.
+type BatchConfig struct {
+	// MaxInFlight is how many lines at most were sent by this gateway and have
+	// no durable result yet. Default 256.
+	MaxInFlight int `json:"max_in_flight,omitempty"`
+	// MaxConcurrentBatches is how many batches are served at a time. Default 10.
+	MaxConcurrentBatches int `json:"max_concurrent_batches,omitempty"`
+	// MaxRequests is how many lines a batch may have. Default 50000.
+	MaxRequests int `json:"max_requests,omitempty"`
+	// MaxFileSize is how many bytes an uploaded file may have. Default 512 MiB.
+	MaxFileSize int64 `json:"max_file_size,omitempty"`
+	// MaxLineSize is how many bytes a line may have. Default 16 MiB.
+	MaxLineSize int `json:"max_line_size,omitempty"`
+	// Memory bounds, in bytes, the input that is read ahead. Default 64 MiB.
+	Memory int64 `json:"memory,omitempty"`
+	// Retries is how often a line is sent again after a failure that may pass. Default 8.
+	Retries int `json:"retries,omitempty"`
+	// RetryBackoffMin and RetryBackoffMax bound the pause before a retry.
+	// Default 500ms and 1m.
+	RetryBackoffMin caddy.Duration `json:"retry_backoff_min,omitempty"`
+	RetryBackoffMax caddy.Duration `json:"retry_backoff_max,omitempty"`
+	// LineTimeout is how long one attempt at a line may take. Default 30m.
+	LineTimeout caddy.Duration `json:"line_timeout,omitempty"`
+	// Lease is how long a claim holds without renewal. Default 30s.
+	Lease caddy.Duration `json:"lease,omitempty"`
+	// DrainTimeout is how long lines may go on when the gateway stops. Default 25s.
+	DrainTimeout caddy.Duration `json:"drain_timeout,omitempty"`
+	// CollectInterval is how often what expired is removed. Default 1m.
+	CollectInterval caddy.Duration `json:"collect_interval,omitempty"`
+	// OutputTTL is how long results are kept. Default 720h.
+	OutputTTL caddy.Duration `json:"output_ttl,omitempty"`
+}
+
+func (b BatchConfig) engine() batch.Config {
+	return batch.Config{
+		MaxInFlight: b.MaxInFlight, MaxConcurrentBatches: b.MaxConcurrentBatches, MaxRequests: b.MaxRequests,
+		MaxLineBytes: b.MaxLineSize, MemoryBytes: b.Memory, Retries: b.Retries,
+		RetryBackoffMin: duration(b.RetryBackoffMin), RetryBackoffMax: duration(b.RetryBackoffMax),
+		LineTimeout: duration(b.LineTimeout), Lease: duration(b.Lease), DrainTimeout: duration(b.DrainTimeout),
+		CollectInterval: duration(b.CollectInterval), OutputTTL: duration(b.OutputTTL),
+	}
+}
+
+func (b BatchConfig) limits() batch.FileLimits {
+	return batch.FileLimits{MaxFileBytes: b.MaxFileSize, MaxLineBytes: b.MaxLineSize}
+}
+
+func duration(d caddy.Duration) time.Duration { return time.Duration(d) }

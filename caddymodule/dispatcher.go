@@ -1,0 +1,45 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/upstreams"
+)
+
+// dispatcher lets the batch engine use the pool: names and errors of the one
+// in those of the other.
+type dispatcher struct{ *upstreams.Pool }
+
+// Reserve takes a slot.
+func (d dispatcher) Reserve(model, avoid string) (batch.Slot, error) {
+	s, err := d.Pool.Reserve(model, avoid)
+	switch {
+	case errors.Is(err, upstreams.ErrBusy):
+		return nil, batch.ErrBusy
+	case errors.Is(err, upstreams.ErrDown):
+		return nil, batch.ErrDown
+	case errors.Is(err, upstreams.ErrUnknownModel):
+		return nil, batch.ErrUnknownModel
+	case err != nil:
+		return nil, err
+	}
+	return slot{s}, nil
+}
+
+type slot struct{ *upstreams.Slot }
+
+// Send sends one request.
+func (s slot) Send(ctx context.Context, path string, body []byte) (batch.Answer, error) {
+	a, err := s.Slot.Send(ctx, path, body)
+	if send, ok := errors.AsType[*upstreams.SendError](err); ok {
+		return batch.Answer{}, &batch.SendError{Sent: send.Sent, Crashed: send.Crashed, TooLarge: send.TooLarge, Err: send.Err}
+	}
+	if err != nil {
+		return batch.Answer{}, err
+	}
+	return batch.Answer(*a), nil
+}
+
+var _ batch.Dispatcher = dispatcher{}

@@ -1,0 +1,138 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/dustin/go-humanize"
+)
+
+// option reads the arguments of one word of a block.
+type option func(*caddyfile.Dispenser) error
+
+// block reads a block of options, each at most once unless it is repeatable.
+func block(d *caddyfile.Dispenser, options map[string]option, repeatable ...string) error {
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		word := d.Val()
+		read, known := options[word]
+		switch {
+		case !known:
+			return d.Errf("unrecognized option %q", word)
+		case seen[word] && !slices.Contains(repeatable, word):
+			return d.Errf("%s stands there twice", word)
+		}
+		seen[word] = true
+		if err := read(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// argument reads exactly one argument.
+func argument(d *caddyfile.Dispenser) (string, error) {
+	if !d.NextArg() {
+		return "", d.ArgErr()
+	}
+	value := d.Val()
+	if d.NextArg() {
+		return "", d.ArgErr()
+	}
+	return value, nil
+}
+
+// parsed reads one argument with parse; want says what it must be.
+func parsed[T any](to *T, want string, parse func(string) (T, error)) option {
+	return func(d *caddyfile.Dispenser) error {
+		word := d.Val()
+		value, err := argument(d)
+		if err != nil {
+			return err
+		}
+		if *to, err = parse(value); err != nil {
+			return d.Errf("%s must be %s, not %q", word, want, value)
+		}
+		return nil
+	}
+}
+
+func text(to *string) option {
+	return parsed(to, "a word", func(s string) (string, error) { return s, nil })
+}
+
+func number(to *float64) option {
+	return parsed(to, "a positive number", func(s string) (float64, error) {
+		n, err := strconv.ParseFloat(s, 64)
+		if err == nil && !(n > 0 && n < math.Inf(1)) {
+			err = strconv.ErrRange
+		}
+		return n, err
+	})
+}
+
+func count(to *int) option {
+	return parsed(to, "a whole number above 0", func(s string) (int, error) {
+		n, err := strconv.Atoi(s)
+		if err == nil && n < 1 {
+			err = strconv.ErrRange
+		}
+		return n, err
+	})
+}
+
+func parseSpan(s string) (caddy.Duration, error) {
+	d, err := caddy.ParseDuration(s)
+	if err == nil && d <= 0 {
+		err = strconv.ErrRange
+	}
+	return caddy.Duration(d), err
+}
+
+func span(to *caddy.Duration) option { return parsed(to, "a duration above 0", parseSpan) }
+
+// spans reads two durations.
+func spans(first, last *caddy.Duration) option {
+	return func(d *caddyfile.Dispenser) error {
+		word := d.Val()
+		values := d.RemainingArgs()
+		if len(values) != 2 {
+			return d.ArgErr()
+		}
+		for i, to := range []*caddy.Duration{first, last} {
+			var err error
+			if *to, err = parseSpan(values[i]); err != nil {
+				return d.Errf("%s must be two durations above 0, not %q", word, values[i])
+			}
+		}
+		return nil
+	}
+}
+
+func size(to *int64) option {
+	return parsed(to, "a size above 0, such as 32MiB", func(s string) (int64, error) {
+		n, err := humanize.ParseBytes(s)
+		if err == nil && (n == 0 || n > math.MaxInt64) {
+			err = strconv.ErrRange
+		}
+		return int64(n), err
+	})
+}
+
+// guest reads the name of a driver and what belongs to it.
+func guest(d *caddyfile.Dispenser, namespace string) (json.RawMessage, error) {
+	if !d.NextArg() {
+		return nil, d.ArgErr()
+	}
+	name := d.Val()
+	module, err := caddyfile.UnmarshalModule(d, namespace+name)
+	if err != nil {
+		return nil, err
+	}
+	return caddyconfig.JSONModuleObject(module, "driver", name, nil), nil
+}

@@ -1,0 +1,188 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/httpapi"
+	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/upstreams"
+)
+
+func init() {
+	caddy.RegisterModule(new(APIHandler))
+	caddy.RegisterModule(new(ProxyHandler))
+}
+
+// door is what both handlers need of the app.
+type door struct{ app *App }
+
+func (d *door) provision(ctx caddy.Context) error {
+	app, err := ctx.AppIfConfigured("tidegate")
+	if err != nil {
+		return errNoApp
+	}
+	d.app = app.(*App)
+	return nil
+}
+
+// startingRetry is when a client may come back to a gateway that is starting.
+const startingRetry = 2 * time.Second
+
+// admit answers for requests that may not come in, and tells whether one may.
+func (d *door) admit(w http.ResponseWriter, r *http.Request) bool {
+	if !d.app.keys.admits(r) {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		openai.WriteError(w, openai.InvalidAPIKey())
+		return false
+	}
+	if !d.app.runtime.open.Load() {
+		openai.WriteError(w, openai.Unavailable(startingRetry, "The gateway is starting."))
+		return false
+	}
+	return true
+}
+
+// APIHandler serves /v1/files, /v1/uploads, /v1/batches, /health and /ready.
+// Other requests go to the next handler.
+type APIHandler struct {
+	door
+	api http.Handler
+}
+
+// CaddyModule returns the Caddy module information.
+func (*APIHandler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.tidegate_api", New: func() caddy.Module { return new(APIHandler) }}
+}
+
+// Provision finds the app.
+func (h *APIHandler) Provision(ctx caddy.Context) error {
+	if err := h.provision(ctx); err != nil {
+		return err
+	}
+	r := h.app.runtime
+	h.api = httpapi.New(httpapi.Config{Files: r.engine.Files(h.app.Batch.limits()), Batches: r.engine, Log: r.log.Named("api")})
+	return nil
+}
+
+// ServeHTTP answers.
+func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	switch path := r.URL.EscapedPath(); {
+	case path == "/health":
+		h.health(w, r)
+	case path == "/ready":
+		h.ready(w, r)
+	case under(path, "/v1/files"), under(path, "/v1/uploads"), under(path, "/v1/batches"):
+		if h.admit(w, r) {
+			h.api.ServeHTTP(w, r)
+		}
+	default:
+		return next.ServeHTTP(w, r)
+	}
+	return nil
+}
+
+func under(path, root string) bool {
+	rest, ok := strings.CutPrefix(path, root)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// health is the answer of GET /health.
+type health struct {
+	Status    string                     `json:"status"` // ok, degraded or starting
+	Upstreams []upstreams.UpstreamStatus `json:"upstreams"`
+	Batch     *batch.Health              `json:"batch,omitempty"`
+}
+
+func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
+	rt := h.app.runtime
+	out := health{Status: "starting", Upstreams: rt.pool.Status()}
+	status := http.StatusServiceUnavailable
+	if rt.open.Load() {
+		state := rt.engine.Health(r.Context())
+		out.Batch = &state
+		status = http.StatusOK
+		out.Status = "ok"
+		if !state.OK() {
+			out.Status = "degraded"
+		}
+		for _, u := range out.Upstreams {
+			if u.State != upstreams.Up {
+				out.Status = "degraded"
+			}
+		}
+	}
+	writeJSON(w, status, out)
+}
+
+func (h *APIHandler) ready(w http.ResponseWriter, _ *http.Request) {
+	rt := h.app.runtime
+	if !rt.open.Load() || !rt.pool.Ready() {
+		openai.WriteError(w, openai.Unavailable(startingRetry, "No request could be served now."))
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		openai.WriteError(w, openai.Internal(err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // the client is gone: nobody is left to tell
+}
+
+// ProxyHandler forwards live requests to the pool and answers for everything
+// that is not served.
+type ProxyHandler struct {
+	door
+	proxy http.Handler
+}
+
+// CaddyModule returns the Caddy module information.
+func (*ProxyHandler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.tidegate_proxy", New: func() caddy.Module { return new(ProxyHandler) }}
+}
+
+// Provision finds the app.
+func (h *ProxyHandler) Provision(ctx caddy.Context) error {
+	if err := h.provision(ctx); err != nil {
+		return err
+	}
+	r := h.app.runtime
+	h.proxy = upstreams.NewProxy(r.pool, r.log.Named("live"), r.record)
+	return nil
+}
+
+// record counts a live request.
+func (r *runtime) record(l upstreams.LiveRequest) {
+	u := batch.UsageRecord{Tenant: batch.DefaultTenant, Class: upstreams.Live.String(), Model: l.Model, Endpoint: l.Endpoint, Requests: 1, Usage: l.Usage}
+	if l.Status >= http.StatusBadRequest || l.Status == 0 {
+		u.Failures = 1
+	}
+	r.engine.RecordUsage(u)
+}
+
+// ServeHTTP answers; there is nothing behind it.
+func (h *ProxyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	if h.admit(w, r) {
+		h.proxy.ServeHTTP(w, r)
+	}
+	return nil
+}
+
+var (
+	_ caddyhttp.MiddlewareHandler = (*APIHandler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*ProxyHandler)(nil)
+	_ caddy.Provisioner           = (*APIHandler)(nil)
+	_ caddy.Provisioner           = (*ProxyHandler)(nil)
+)

@@ -1,0 +1,41 @@
+package caddymodule
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"net/http"
+	"strings"
+)
+
+// keyring are the API keys, hashed.
+type keyring [][sha256.Size]byte
+
+func newKeyring(keys []string) (keyring, error) {
+	ring := make(keyring, len(keys))
+	for i, key := range keys {
+		if strings.TrimSpace(key) == "" {
+			return nil, errors.New("api_keys: a key is empty")
+		}
+		ring[i] = sha256.Sum256([]byte(key))
+	}
+	return ring, nil
+}
+
+// admits tells whether a request shows one of the keys; everybody may come in
+// when there are none.
+func (k keyring) admits(r *http.Request) bool {
+	if len(k) == 0 {
+		return true
+	}
+	shown, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok { // Anthropic's clients
+		shown = r.Header.Get("X-Api-Key")
+	}
+	sum := sha256.Sum256([]byte(strings.TrimSpace(shown)))
+	found := 0
+	for _, key := range k {
+		found |= subtle.ConstantTimeCompare(key[:], sum[:])
+	}
+	return found == 1
+}

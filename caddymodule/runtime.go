@@ -1,0 +1,136 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/upstreams"
+)
+
+// runtimes are what holds state, by what they are. A reload finds its runtime
+// here and changes the settings, so that nothing under way is interrupted.
+var runtimes = caddy.NewUsagePool()
+
+// settings are what a generation of the configuration applies.
+type settings struct {
+	pool   upstreams.Config
+	batch  batch.Config
+	limits batch.FileLimits
+}
+
+// runtime is the pool and the engine on one store, queue and files.
+type runtime struct {
+	log    *zap.Logger
+	pool   *upstreams.Pool
+	engine *batch.Engine
+
+	open   atomic.Bool // requests can be served
+	limits atomic.Pointer[batch.FileLimits]
+
+	mu          sync.Mutex  // guards what follows
+	generations []*settings // started and not stopped, the newest last
+	opened      bool
+	drained     bool
+	drainTime   time.Duration
+}
+
+func newRuntime(a *App) *runtime {
+	// A runtime outlives the configuration that made it, and so must its log.
+	log := caddy.Log().Named("tidegate")
+	pool := upstreams.NewPool(log.Named("pool"))
+	return &runtime{
+		log: log, pool: pool,
+		engine: batch.NewEngine(a.Batch.engine(), a.store.Store(a.Data), a.queue.Queue(), a.files.Files(a.Data), dispatcher{pool}, log.Named("batch")),
+	}
+}
+
+// openTimeout is how long opening may take, migrations included.
+const openTimeout = 5 * time.Minute
+
+// start opens the runtime and applies the settings of a generation.
+func (r *runtime) start(s *settings) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.apply(s); err != nil {
+		return err
+	}
+	if !r.opened {
+		ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+		defer cancel()
+		if err := r.engine.Open(ctx); err != nil {
+			return err
+		}
+		r.opened = true
+		r.pool.Start()
+		r.engine.Start()
+		r.open.Store(true)
+	}
+	r.generations = append(r.generations, s)
+	return nil
+}
+
+func (r *runtime) apply(s *settings) error {
+	if err := r.pool.Apply(s.pool); err != nil {
+		return fmt.Errorf("applying pool: %w", err)
+	}
+	r.engine.Apply(s.batch)
+	r.limits.Store(&s.limits)
+	r.drainTime = s.batch.DrainTimeout
+	return nil
+}
+
+// stop takes a generation back. The settings of the newest that is left count
+// again, in case a newer one failed to start.
+func (r *runtime) stop(s *settings, exiting bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	newest := len(r.generations) > 0 && r.generations[len(r.generations)-1] == s
+	r.generations = slices.DeleteFunc(r.generations, func(g *settings) bool { return g == s })
+	if n := len(r.generations); n > 0 {
+		if newest {
+			return r.apply(r.generations[n-1])
+		}
+		return nil
+	}
+	if exiting {
+		return r.drain()
+	}
+	return nil
+}
+
+// defaultDrain is the engine's own default.
+const defaultDrain = 25 * time.Second
+
+// drain lets lines that run finish and closes the engine. The pool stays, for
+// live requests that still run. The caller holds mu.
+func (r *runtime) drain() error {
+	if !r.opened || r.drained {
+		return nil
+	}
+	r.drained = true
+	wait := r.drainTime
+	if wait == 0 {
+		wait = defaultDrain
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	return r.engine.Stop(ctx)
+}
+
+// Destruct closes the runtime: no configuration uses it any more.
+func (r *runtime) Destruct() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open.Store(false)
+	err := r.drain()
+	r.pool.Close()
+	return err
+}

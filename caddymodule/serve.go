@@ -1,0 +1,202 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "serve",
+		Usage: "--upstream <url> [--upstream <url>] [--listen <addr>] [--data <dir>]",
+		Short: "Runs the gateway without a configuration file",
+		Long: `Runs the gateway in front of one or more OpenAI-compatible servers, on embedded
+defaults: files and batches are kept in SQLite and in files below --data.
+
+Without an API key the gateway listens on loopback only. The key comes from
+--api-key or TIDEGATE_API_KEY.`,
+		CobraFunc: func(cmd *cobra.Command) {
+			f := cmd.Flags()
+			f.StringArray("upstream", nil, "URL of a server, http://host:port; may be repeated")
+			f.String("listen", "127.0.0.1:8080", "address to listen on")
+			f.String("data", "", "directory for files and batches (default: tidegate in Caddy's data directory)")
+			f.StringArray("api-key", nil, "key that clients must show; may be repeated (default: TIDEGATE_API_KEY)")
+			f.String("upstream-api-key", os.Getenv("TIDEGATE_UPSTREAM_API_KEY"), "key that is sent to the servers (vLLM's --api-key)")
+			f.Bool("no-auth", false, "listen beyond loopback without an API key: something in front asks for one")
+			f.String("admin", "", "address of Caddy's admin endpoint, needed to drain servers (default: off)")
+			f.Int("max-in-flight", 0, "lines of batches that are under way at most (default 256)")
+			f.Int("max-num-seqs", 0, "requests that a server runs at once, its --max-num-seqs (default 256)")
+			f.Float64("batch-share", 0, "part of a server's max-num-seqs that lines of batches may take (default 0.75)")
+			f.Bool("access-log", false, "log every request")
+			f.Bool("debug", false, "log more")
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return serve(cmd) }
+		},
+	})
+}
+
+// serveOptions are what a gateway without a configuration file is made of.
+type serveOptions struct {
+	upstreams   []string
+	listen      string
+	data        string
+	apiKeys     []string
+	upstreamKey string
+	noAuth      bool
+	admin       string
+	maxInFlight int
+	maxNumSeqs  int
+	batchShare  float64
+	accessLog   bool
+	debug       bool
+}
+
+func serve(cmd *cobra.Command) error {
+	cmd.SilenceUsage = true
+	f := cmd.Flags()
+	var o serveOptions
+	var errs []error
+	read := func(err error) { errs = append(errs, err) }
+	var err error
+	o.upstreams, err = f.GetStringArray("upstream")
+	read(err)
+	o.listen, err = f.GetString("listen")
+	read(err)
+	o.data, err = f.GetString("data")
+	read(err)
+	o.apiKeys, err = f.GetStringArray("api-key")
+	read(err)
+	o.upstreamKey, err = f.GetString("upstream-api-key")
+	read(err)
+	o.noAuth, err = f.GetBool("no-auth")
+	read(err)
+	o.admin, err = f.GetString("admin")
+	read(err)
+	o.maxInFlight, err = f.GetInt("max-in-flight")
+	read(err)
+	o.maxNumSeqs, err = f.GetInt("max-num-seqs")
+	read(err)
+	o.batchShare, err = f.GetFloat64("batch-share")
+	read(err)
+	o.accessLog, err = f.GetBool("access-log")
+	read(err)
+	o.debug, err = f.GetBool("debug")
+	read(err)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if key := os.Getenv("TIDEGATE_API_KEY"); key != "" && len(o.apiKeys) == 0 {
+		o.apiKeys = []string{key}
+	}
+	cfg, err := o.config()
+	if err != nil {
+		return err
+	}
+	caddy.TrapSignals()
+	if err := caddy.Run(cfg); err != nil {
+		return err
+	}
+	log := caddy.Log().Named("tidegate")
+	log.Info("gateway is running", zap.String("listen", o.listen), zap.Strings("upstreams", o.upstreams))
+	if len(o.apiKeys) == 0 && !o.noAuth {
+		log.Info("no API key is configured: the gateway is reachable from this machine only")
+	}
+	select {}
+}
+
+// grace is how long requests may go on after the gateway was asked to stop.
+const grace = 30 * time.Second
+
+// config is what `tidegate serve` runs.
+func (o serveOptions) config() (*caddy.Config, error) {
+	if len(o.upstreams) == 0 {
+		return nil, errors.New("no server is named: give at least one --upstream http://host:port")
+	}
+	if err := o.checkListen(); err != nil {
+		return nil, err
+	}
+	app := App{
+		Data: o.data, APIKeys: o.apiKeys,
+		Pool:  PoolConfig{APIKey: o.upstreamKey, BatchShare: o.batchShare},
+		Batch: BatchConfig{MaxInFlight: o.maxInFlight},
+	}
+	for _, url := range o.upstreams {
+		app.Pool.Upstreams = append(app.Pool.Upstreams, UpstreamConfig{URL: strings.TrimSuffix(url, "/"), MaxNumSeqs: o.maxNumSeqs})
+	}
+	if err := app.Validate(); err != nil {
+		return nil, err
+	}
+	server := &caddyhttp.Server{
+		Listen:    []string{o.listen},
+		AutoHTTPS: &caddyhttp.AutoHTTPSConfig{Disabled: true},
+		Protocols: []string{"h1", "h2c"},
+		Routes: caddyhttp.RouteList{{HandlersRaw: []json.RawMessage{
+			json.RawMessage(`{"handler":"tidegate_api"}`), json.RawMessage(`{"handler":"tidegate_proxy"}`),
+		}}},
+	}
+	if o.accessLog {
+		server.Logs = &caddyhttp.ServerLogConfig{}
+	}
+	web := caddyhttp.App{GracePeriod: caddy.Duration(grace), Servers: map[string]*caddyhttp.Server{"gateway": server}}
+	persist := false
+	cfg := &caddy.Config{
+		Admin:   &caddy.AdminConfig{Disabled: o.admin == "", Listen: o.admin, Config: &caddy.ConfigSettings{Persist: &persist}},
+		AppsRaw: caddy.ModuleMap{"tidegate": caddyconfig.JSON(app, nil), "http": caddyconfig.JSON(web, nil)},
+	}
+	if o.debug {
+		cfg.Logging = &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{Level: zap.DebugLevel.CapitalString()}}}}
+	}
+	return cfg, nil
+}
+
+// checkListen refuses to let strangers in.
+func (o serveOptions) checkListen() error {
+	host, _, err := net.SplitHostPort(o.listen)
+	if err != nil {
+		return fmt.Errorf("--listen %q: %w", o.listen, err)
+	}
+	if len(o.apiKeys) > 0 || o.noAuth || host == "localhost" {
+		return nil
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("--listen %s is reachable from elsewhere, and no API key is configured: give --api-key, or --no-auth when something in front asks for one", o.listen)
+}
+
+// readyPoll is how often a gateway that starts is asked whether it is ready.
+const readyPoll = 50 * time.Millisecond
+
+// waitReady waits until the gateway at base could serve a request.
+func waitReady(ctx context.Context, base string) error {
+	for {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/ready", nil)
+		if err != nil {
+			return err
+		}
+		if answer, err := http.DefaultClient.Do(request); err == nil {
+			answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(readyPoll):
+		}
+	}
+}
