@@ -1,0 +1,10 @@
+package badinput
+
+import (
+	"os"
+	"testing"
+
+	"github.com/tidegate/tidegate/integration/tidegatetest"
+)
+
+func TestMain(m *testing.M) { os.Exit(tidegatetest.Main(m)) }

@@ -1,0 +1,124 @@
+package integration
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/integration/tidegatetest"
+)
+
+// mixed is live traffic of which every other request is streamed.
+func mixed(t *testing.T) func(i int) ([]byte, bool) {
+	return func(i int) ([]byte, bool) {
+		stream := i%2 == 1
+		return tidegatetest.ChatBody(t, fmt.Sprintf("What does live request %d ask?", i), stream), stream
+	}
+}
+
+// A server that is killed under load costs no client an error, but those whose
+// stream it had begun.
+func TestServerKilledUnderLoad(t *testing.T) {
+	sims := tidegatetest.StartSims(t, 4, "--ttft", "100ms", "--itl", "2ms")
+	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: sims})
+	load := gateway.StartLoad(t, 200, mixed(t))
+	load.WaitEnded(t, 200)
+	tidegatetest.Eventually(t, 10*time.Second, "the server to have work", func() bool { return sims[0].Stats(t).Running > 0 })
+	sims[0].Kill(t)
+	load.WaitEnded(t, 400)
+	sims[0].Start(t)
+	tidegatetest.Eventually(t, 30*time.Second, "the server to get work again", func() bool { return sims[0].Stats(t).Finished > 0 })
+	cut := 0
+	for _, s := range load.Stop() {
+		if s.Stream && s.Live.Events > 0 && !s.Live.Done {
+			cut++
+			if err := s.Live.CheckCut(s.Body); err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		if err := s.Check(); err != nil {
+			t.Errorf("stream %t: %v", s.Stream, err)
+		}
+	}
+	t.Logf("%d streams had begun on the server that was killed", cut)
+}
+
+// A stream whose server dies in its middle ends with an error event and a cut
+// connection, never as if it were complete.
+func TestServerDiesInMidStream(t *testing.T) {
+	sims := tidegatetest.StartSims(t, 2, "--itl", "10ms")
+	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: sims})
+
+	t.Run("killed", func(t *testing.T) {
+		body := tidegatetest.ChatBody(t, "sim-id:killed [[sim:tokens=1000]]", true)
+		live := gateway.Chat(t.Context(), body, func(events int) {
+			if events != 5 {
+				return
+			}
+			for _, s := range sims {
+				if s.CallsTo(t, "killed").Received > 0 {
+					s.Kill(t)
+				}
+			}
+		})
+		if err := live.CheckCut(body); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("connection cut", func(t *testing.T) {
+		body := tidegatetest.ChatBody(t, "[[sim:cut-mid]] [[sim:tokens=30]]", true)
+		if err := gateway.Chat(t.Context(), body, nil).CheckCut(body); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("ends early", func(t *testing.T) {
+		body := tidegatetest.ChatBody(t, "[[sim:truncated]] [[sim:tokens=30]]", true)
+		if live := gateway.Chat(t.Context(), body, nil); live.Done || live.Failure == "" {
+			t.Errorf("a stream that its server ended early came as %+v", live)
+		}
+	})
+}
+
+// While every server is down, live requests are told when to try again and
+// batches wait; when the servers are back, both go on by themselves.
+func TestAllServersDownThenBack(t *testing.T) {
+	sims := tidegatetest.StartSims(t, 2)
+	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: sims})
+	body := tidegatetest.ChatBody(t, "Is anybody there?", false)
+	if err := gateway.Chat(t.Context(), body, nil).Check(body, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sims {
+		s.Kill(t)
+	}
+	input := tidegatetest.BatchInput(t, 200, nil)
+	b := gateway.Submit(t, input)
+	for range 5 {
+		request, err := gateway.Request(t.Context(), http.MethodPost, tidegatetest.ChatPath, "application/json", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := answer.Body.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if answer.StatusCode != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" {
+			t.Errorf("without any server: status %d, Retry-After %q", answer.StatusCode, answer.Header.Get("Retry-After"))
+		}
+	}
+	for _, s := range sims {
+		s.Start(t)
+	}
+	tidegatetest.Eventually(t, 30*time.Second, "a live request to be answered again", func() bool {
+		return gateway.Chat(t.Context(), body, nil).Check(body, false) == nil
+	})
+	b = gateway.WaitEnd(t, b.ID, time.Minute)
+	if results := gateway.Results(t, b, input); b.Status != "completed" || len(results.Errors) > 0 {
+		t.Errorf("the batch ended as %+v with %d errors", b, len(results.Errors))
+	}
+}

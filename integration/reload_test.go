@@ -1,0 +1,65 @@
+package integration
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/integration/tidegatetest"
+)
+
+// Reloads interrupt nothing: no live request, no stream, no line of a batch,
+// and no line runs a second time.
+func TestReloadsUnderLoad(t *testing.T) {
+	const lines, reloads = 3000, 20
+	sims := tidegatetest.StartSims(t, 2, "--ttft", "100ms", "--itl", "5ms")
+	settings := func(i int) tidegatetest.Settings {
+		return tidegatetest.Settings{
+			Sims:  sims,
+			Batch: fmt.Sprintf("max_in_flight %d", 48+i),
+			Site:  fmt.Sprintf("header X-Reload %d\n\ttidegate", i),
+		}
+	}
+	gateway := tidegatetest.Run(t, settings(0))
+	input := tidegatetest.BatchInput(t, lines, nil)
+	b := gateway.Submit(t, input)
+	gateway.WaitCompleted(t, b.ID, 1, time.Minute)
+	load := gateway.StartLoad(t, 50, mixed(t))
+	for i := range reloads {
+		load.WaitEnded(t, 10)
+		if i%5 == 4 {
+			gateway.ReloadByCommand(t, settings(i+1))
+		} else {
+			gateway.Reload(t, settings(i+1))
+		}
+	}
+	if now := gateway.Batch(t, b.ID); now.Status != "in_progress" {
+		t.Errorf("the batch is %s: it did not last through the reloads", now.Status)
+	}
+	b = gateway.WaitEnd(t, b.ID, 2*time.Minute)
+	sent := load.Stop()
+	for _, s := range sent {
+		if err := s.Check(); err != nil {
+			t.Errorf("stream %t: %v", s.Stream, err)
+		}
+	}
+	if results := gateway.Results(t, b, input); b.Status != "completed" || len(results.Output) != lines {
+		t.Errorf("the batch ended as %+v", b)
+	}
+	wantOnce(t, lines+len(sent), sims...)
+}
+
+// wantOnce asserts that so many requests came, and each once.
+func wantOnce(t *testing.T, requests int, sims ...*tidegatetest.Sim) {
+	t.Helper()
+	calls := tidegatetest.TotalCalls(t, sims...)
+	again := 0
+	for _, c := range calls {
+		if c.Received != 1 || c.Finished != 1 {
+			again++
+		}
+	}
+	if len(calls) != requests || again > 0 {
+		t.Errorf("the servers got %d different requests, want %d; %d of them not exactly once", len(calls), requests, again)
+	}
+}

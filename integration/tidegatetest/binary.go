@@ -1,0 +1,80 @@
+package tidegatetest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// Root is the directory of the module.
+func Root(tb testing.TB) string {
+	tb.Helper()
+	root, err := root()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return root
+}
+
+// Binary is the path of the program under test: $TIDEGATE_BIN, or else a build
+// of this tree.
+func Binary(tb testing.TB) string {
+	tb.Helper()
+	path, err := binary()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
+var root = sync.OnceValues(func() (string, error) {
+	dir, err := os.Getwd() // of a test: its package's folder
+	if err != nil {
+		return "", fmt.Errorf("looking for the module: %w", err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("looking for the module: no go.mod above the test")
+		}
+		dir = parent
+	}
+})
+
+var binary = sync.OnceValues(func() (_ string, err error) {
+	if path := os.Getenv("TIDEGATE_BIN"); path != "" {
+		return filepath.Abs(path)
+	}
+	dir, err := root()
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, ".cache", "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return "", fmt.Errorf("building the program: %w", err)
+	}
+	// Packages are tested side by side. The second build finds everything done.
+	lock, err := os.Create(filepath.Join(bin, "lock"))
+	if err != nil {
+		return "", fmt.Errorf("building the program: %w", err)
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", fmt.Errorf("waiting for another build: %w", err)
+	}
+	path := filepath.Join(bin, "tidegate")
+	build := exec.Command("go", "build", "-o", path, "./cmd/tidegate")
+	build.Dir = dir
+	if printed, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building the program: %w\n%s", err, printed)
+	}
+	return path, nil
+})

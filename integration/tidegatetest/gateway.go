@@ -1,0 +1,178 @@
+package tidegatetest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Gateway is the gateway as a process.
+type Gateway struct {
+	process
+	URL    string // http://127.0.0.1:PORT, without /v1
+	Admin  string // host:port of Caddy's admin endpoint; "" for those of Serve
+	Data   string // the data directory
+	APIKey string // sent with every request of this package; "" for none
+
+	listen, caddyfile string
+}
+
+// ServeConfig is a gateway without a Caddyfile.
+type ServeConfig struct {
+	Sims      []*Sim
+	Upstreams []string // URLs of further upstreams
+	APIKey    string   // wanted of clients; "" for none
+	Args      []string // further flags
+	Env       []string // NAME=value, beside the test's own environment
+}
+
+// Serve starts `tidegate serve` in a new data directory and waits for /ready.
+func Serve(tb testing.TB, cfg ServeConfig) *Gateway {
+	tb.Helper()
+	listen := FreeAddr(tb)
+	g := &Gateway{URL: "http://" + listen, Data: tb.TempDir(), APIKey: cfg.APIKey, listen: listen}
+	argv := []string{Binary(tb), "serve", "--listen", listen, "--data", g.Data}
+	for _, upstream := range append(urls(cfg.Sims), cfg.Upstreams...) {
+		argv = append(argv, "--upstream", upstream)
+	}
+	if cfg.APIKey != "" {
+		argv = append(argv, "--api-key", cfg.APIKey)
+	}
+	g.process = process{name: "gateway-" + port(listen), ready: g.URL + "/ready", argv: append(argv, cfg.Args...), env: cfg.Env}
+	startProcess(tb, &g.process)
+	return g
+}
+
+// Settings are what a Caddyfile of Run says. Every field but Sims is text in
+// Caddyfile form that is put into the block of its name.
+type Settings struct {
+	Sims   []*Sim
+	Global string // global options
+	App    string // tidegate { … }
+	Pool   string // tidegate { pool { … } }
+	Batch  string // tidegate { batch { … } }
+	Site   string // the site; "tidegate" when empty
+}
+
+// Run starts `tidegate run` with a Caddyfile in a new data directory and waits
+// for /ready.
+func Run(tb testing.TB, s Settings) *Gateway {
+	tb.Helper()
+	listen := FreeAddr(tb)
+	g := &Gateway{URL: "http://" + listen, Admin: FreeAddr(tb), Data: tb.TempDir(), listen: listen}
+	g.caddyfile = filepath.Join(tb.TempDir(), "Caddyfile")
+	g.WriteCaddyfile(tb, s)
+	g.process = process{
+		name:  "gateway-" + port(listen),
+		ready: g.URL + "/ready",
+		argv:  []string{Binary(tb), "run", "--config", g.caddyfile},
+	}
+	startProcess(tb, &g.process)
+	return g
+}
+
+// WriteCaddyfile replaces the Caddyfile; it counts from the next start or
+// Reload on.
+func (g *Gateway) WriteCaddyfile(tb testing.TB, s Settings) {
+	tb.Helper()
+	if err := os.WriteFile(g.caddyfile, []byte(g.render(s)), 0o644); err != nil {
+		tb.Fatalf("writing the Caddyfile: %v", err)
+	}
+}
+
+func (g *Gateway) render(s Settings) string {
+	if s.Site == "" {
+		s.Site = "tidegate"
+	}
+	return fmt.Sprintf(`{
+	admin %s
+	%s
+	tidegate {
+		data %s
+		%s
+		pool {
+			upstream %s
+			%s
+		}
+		batch {
+			%s
+		}
+	}
+}
+http://%s {
+	%s
+}
+`, g.Admin, s.Global, g.Data, s.App, strings.Join(urls(s.Sims), " "), s.Pool, s.Batch, g.listen, s.Site)
+}
+
+// Reload has the running gateway take other settings, by its admin endpoint.
+func (g *Gateway) Reload(tb testing.TB, s Settings) {
+	tb.Helper()
+	g.WriteCaddyfile(tb, s)
+	g.admin(tb, "/load", "text/caddyfile", []byte(g.render(s)))
+}
+
+// ReloadByCommand does the same by `tidegate reload`.
+func (g *Gateway) ReloadByCommand(tb testing.TB, s Settings) {
+	tb.Helper()
+	g.WriteCaddyfile(tb, s)
+	ctx, cancel := context.WithTimeout(tb.Context(), startLimit)
+	defer cancel()
+	command := exec.CommandContext(ctx, Binary(tb), "reload", "--config", g.caddyfile, "--address", g.Admin)
+	command.Env = g.env
+	if printed, err := command.CombinedOutput(); err != nil {
+		tb.Fatalf("tidegate reload: %v\n%s", err, printed)
+	}
+}
+
+// Drain has an upstream get nothing new, until Undrain.
+func (g *Gateway) Drain(tb testing.TB, s *Sim) {
+	tb.Helper()
+	g.admin(tb, "/tidegate/upstreams/drain?url="+url.QueryEscape(s.URL), "", nil)
+}
+
+// Undrain takes an upstream back.
+func (g *Gateway) Undrain(tb testing.TB, s *Sim) {
+	tb.Helper()
+	g.admin(tb, "/tidegate/upstreams/undrain?url="+url.QueryEscape(s.URL), "", nil)
+}
+
+// admin posts to Caddy's admin endpoint, which only takes requests with its
+// own address as their host and origin.
+func (g *Gateway) admin(tb testing.TB, path, contentType string, body []byte) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), startLimit)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+g.Admin+path, bytes.NewReader(body))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if contentType != "" {
+		request.Header.Set("Content-Type", contentType)
+	}
+	answer, err := probes.Do(request)
+	if err != nil {
+		tb.Fatalf("posting %s to the admin endpoint: %v", path, err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode >= http.StatusBadRequest {
+		text, err := io.ReadAll(answer.Body)
+		tb.Fatalf("the admin endpoint answered %s with %d: %s (%v)", path, answer.StatusCode, text, err)
+	}
+}
+
+func urls(sims []*Sim) []string {
+	list := make([]string, len(sims))
+	for i, s := range sims {
+		list[i] = s.URL
+	}
+	return list
+}

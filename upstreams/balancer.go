@@ -1,0 +1,62 @@
+package upstreams
+
+import "math/rand/v2"
+
+// Query is what a balancer may know of a request.
+type Query struct {
+	Class Class
+	Model string
+	// Prompt is the beginning of the request's body, as it came; nil for a
+	// batch line, whose body is not known yet when its place is chosen. It is
+	// not to be kept or changed.
+	Prompt []byte
+}
+
+// Candidate is an upstream that could take a request.
+type Candidate struct {
+	URL        string
+	Weight     float64
+	MaxNumSeqs int
+	BatchLimit int // batch lines in flight at most
+
+	*upstream
+}
+
+// InFlight is how many requests of both classes are in flight on it.
+func (c *Candidate) InFlight() int {
+	live, batch := c.counts()
+	return live + batch
+}
+
+// Balancer chooses where a request goes. It is called for every request, by
+// many goroutines at once, and is not to take a lock or keep what it is given.
+type Balancer interface {
+	// Choose gives one of the candidates, of which there is at least one.
+	Choose(candidates []*Candidate, q *Query) *Candidate
+}
+
+// LeastLoaded chooses the server with the fewest requests in flight in relation
+// to its weight, and among equals any.
+type LeastLoaded struct{}
+
+// Choose implements Balancer.
+func (LeastLoaded) Choose(candidates []*Candidate, _ *Query) *Candidate {
+	if len(candidates) == 1 {
+		return candidates[0]
+	}
+	// Equals are told apart by where the search begins.
+	first := rand.IntN(len(candidates))
+	best := candidates[first]
+	least := float64(best.InFlight()+1) / best.Weight
+	for i := 1; i < len(candidates); i++ {
+		at := first + i
+		if at >= len(candidates) {
+			at -= len(candidates)
+		}
+		c := candidates[at]
+		if load := float64(c.InFlight()+1) / c.Weight; load < least {
+			best, least = c, load
+		}
+	}
+	return best
+}

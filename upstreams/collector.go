@@ -1,0 +1,146 @@
+package upstreams
+
+import (
+	"strconv"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are what the pool counts for Prometheus, as long as it lives, and the
+// collector of it and of the upstreams.
+type metrics struct {
+	pool    *Pool
+	retries atomic.Int64
+	routes  []routeMetrics // by route.index
+
+	durations, ttfts *prometheus.HistogramVec
+}
+
+// routeMetrics are one route's.
+type routeMetrics struct {
+	statuses [statusClasses]atomic.Int64
+	duration prometheus.Observer
+	ttft     prometheus.Observer
+}
+
+// statusClasses are 1xx to 5xx, and clients that left.
+const statusClasses = 6
+
+// liveBuckets go from a small embedding to the longest answer, in seconds.
+var liveBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640}
+
+func newMetrics(p *Pool) *metrics {
+	m := &metrics{
+		pool:   p,
+		routes: make([]routeMetrics, len(routeList)),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tidegate_live_request_duration_seconds", Help: "Duration of live requests, from their arrival to the end of the answer.", Buckets: liveBuckets,
+		}, []string{"endpoint"}),
+		ttfts: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tidegate_live_time_to_first_token_seconds", Help: "Time from the arrival of a live request to the first event of its stream.", Buckets: liveBuckets,
+		}, []string{"endpoint"}),
+	}
+	for _, rt := range routes {
+		m.routes[rt.index].duration = m.durations.WithLabelValues(rt.path)
+		m.routes[rt.index].ttft = m.ttfts.WithLabelValues(rt.path)
+	}
+	return m
+}
+
+// observe counts a request that is over.
+func (m *metrics) observe(rt *route, done *LiveRequest) {
+	at := &m.routes[rt.index]
+	class := done.Status/100 - 1
+	if done.Status == statusClientGone || class < 0 || class >= statusClasses-1 {
+		class = statusClasses - 1
+	}
+	at.statuses[class].Add(1)
+	at.duration.Observe(done.Duration.Seconds())
+	if done.TTFT > 0 {
+		at.ttft.Observe(done.TTFT.Seconds())
+	}
+}
+
+// Collector collects the pool's metrics, named tidegate_*. It is always the
+// same one and may be registered in several registries.
+func (p *Pool) Collector() prometheus.Collector { return p.metrics }
+
+var (
+	descUp       = prometheus.NewDesc("tidegate_upstream_up", "Whether the upstream takes new requests.", []string{"upstream"}, nil)
+	descState    = prometheus.NewDesc("tidegate_upstream_state", "1 for the upstream's state, 0 for the others.", []string{"upstream", "state"}, nil)
+	descInFlight = prometheus.NewDesc("tidegate_upstream_requests_in_flight", "Requests of this gateway in flight on the upstream.", []string{"upstream", "class"}, nil)
+	descLimit    = prometheus.NewDesc("tidegate_upstream_batch_limit", "Batch lines that may be in flight on the upstream.", []string{"upstream"}, nil)
+	descRunning  = prometheus.NewDesc("tidegate_upstream_requests_running", "Requests that the upstream says it runs.", []string{"upstream"}, nil)
+	descWaiting  = prometheus.NewDesc("tidegate_upstream_requests_waiting", "Requests that the upstream says wait.", []string{"upstream"}, nil)
+	descKVCache  = prometheus.NewDesc("tidegate_upstream_kv_cache_usage_ratio", "Part of the upstream's KV cache in use, 0 to 1.", []string{"upstream"}, nil)
+	descRequests = prometheus.NewDesc("tidegate_upstream_requests_total", "Attempts at the upstream.", []string{"upstream", "class"}, nil)
+	descFailures = prometheus.NewDesc("tidegate_upstream_failures_total", "Attempts at the upstream that got no answer, a broken one, or a status of 5xx or 429.", []string{"upstream", "class"}, nil)
+	descRetries  = prometheus.NewDesc("tidegate_live_retries_total", "Attempts of live requests at another upstream after one had failed.", nil, nil)
+	descLive     = prometheus.NewDesc("tidegate_live_requests_total", "Live requests that are over, by the class of their status; 499 for clients that left before it.", []string{"endpoint", "code"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		descUp, descState, descInFlight, descLimit, descRunning, descWaiting, descKVCache, descRequests, descFailures, descRetries, descLive,
+	} {
+		ch <- d
+	}
+	m.durations.Describe(ch)
+	m.ttfts.Describe(ch)
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	for _, u := range m.pool.now.Load().upstreams {
+		for _, class := range []Class{Live, Batch} {
+			counter(descRequests, u.requests[class].Load(), u.url, class.String())
+			counter(descFailures, u.failures[class].Load(), u.url, class.String())
+		}
+	}
+	for _, u := range m.pool.Status() {
+		gauge(descUp, number(u.State == StateUp || u.State == StateBusy), u.URL)
+		for _, state := range States {
+			gauge(descState, number(u.State == state), u.URL, string(state))
+		}
+		gauge(descInFlight, float64(u.LiveInFlight), u.URL, Live.String())
+		gauge(descInFlight, float64(u.BatchInFlight), u.URL, Batch.String())
+		gauge(descLimit, float64(u.BatchLimit), u.URL)
+		if u.HasMetrics {
+			gauge(descRunning, u.Running, u.URL)
+			gauge(descWaiting, u.Waiting, u.URL)
+			gauge(descKVCache, u.KVCacheUsage, u.URL)
+		}
+	}
+	counter(descRetries, m.retries.Load())
+	for _, rt := range routes {
+		for class := range statusClasses {
+			if n := m.routes[rt.index].statuses[class].Load(); n > 0 {
+				counter(descLive, n, rt.path, statusClass(class))
+			}
+		}
+	}
+	m.durations.Collect(ch)
+	m.ttfts.Collect(ch)
+}
+
+func statusClass(class int) string {
+	if class == statusClasses-1 {
+		return strconv.Itoa(statusClientGone)
+	}
+	return strconv.Itoa(class+1) + "xx"
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,186 @@
+package upstreams
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// UpstreamConfig is one model server.
+type UpstreamConfig struct {
+	// URL is http or https, host, and port if it is not the scheme's. A path is
+	// put before every route; it does not end in /v1.
+	URL string
+	// Weight is the server's share of requests in relation to the others'.
+	// Default: 1.
+	Weight float64
+	// MaxNumSeqs is how many requests the server runs at once, its own
+	// --max-num-seqs. Default: 256, as vLLM's.
+	MaxNumSeqs int
+}
+
+// Config is what a pool consists of. The zero value of every field is its
+// default.
+type Config struct {
+	Upstreams []UpstreamConfig
+
+	// APIKey is sent to the upstreams as bearer token, instead of whatever the
+	// client sent. Default: none.
+	APIKey string
+	// DropAuthorization keeps the client's credentials from the upstreams: they
+	// are the gateway's own. Default: they are passed on, unless APIKey is set.
+	DropAuthorization bool
+
+	// BatchShare is the part of a server's MaxNumSeqs, above 0 and up to 1,
+	// that batch lines may take, rounded down and at least one. Default: 0.75.
+	BatchShare float64
+
+	// HealthInterval is the time between two probes of a server that is well.
+	// Default: 5 s.
+	HealthInterval time.Duration
+	// HealthTimeout is how long a probe may take. Default: 5 s.
+	HealthTimeout time.Duration
+	// HealthFailures is how many probes in a row time out or are answered
+	// badly, while no request gets on, before a server is down. Default: 3.
+	HealthFailures int
+	// ModelsInterval is the time between two looks at a server's models.
+	// Default: 30 s.
+	ModelsInterval time.Duration
+	// LoadTime is how long a server that has not been up yet and refuses
+	// connections is believed to be loading: vLLM does not listen before it
+	// has its model. Default: 30 s.
+	LoadTime time.Duration
+
+	// RetryBuffer is the largest body of a live request, in bytes, that is kept
+	// so that it can be sent again. Larger ones are sent once, as they come.
+	// Default: 32 MiB.
+	RetryBuffer int64
+	// MaxAnswer is the largest answer to a batch line, in bytes.
+	// Default: 32 MiB.
+	MaxAnswer int64
+
+	// DialTimeout is how long connecting may take. Default: 5 s.
+	DialTimeout time.Duration
+	// IdleConnTimeout is how long a connection is kept for another request. It
+	// is to be less than the servers' own limit, 5 s for vLLM
+	// (VLLM_HTTP_TIMEOUT_KEEP_ALIVE), so that no request meets a connection
+	// that is being closed. Default: 4 s.
+	IdleConnTimeout time.Duration
+	// StreamIdleTimeout ends a stream that has been silent for so long.
+	// Default: never.
+	StreamIdleTimeout time.Duration
+
+	// Balancer chooses among the servers that could take a request.
+	// Default: LeastLoaded.
+	Balancer Balancer
+}
+
+// withDefaults fills in what is zero.
+func (c Config) withDefaults() Config {
+	c.Upstreams = append([]UpstreamConfig(nil), c.Upstreams...)
+	for i := range c.Upstreams {
+		u := &c.Upstreams[i]
+		fill(&u.Weight, 1)
+		fill(&u.MaxNumSeqs, 256)
+	}
+	fill(&c.BatchShare, 0.75)
+	fill(&c.HealthInterval, 5*time.Second)
+	fill(&c.HealthTimeout, 5*time.Second)
+	fill(&c.HealthFailures, 3)
+	fill(&c.ModelsInterval, 30*time.Second)
+	fill(&c.LoadTime, 30*time.Second)
+	fill(&c.RetryBuffer, 32<<20)
+	fill(&c.MaxAnswer, 32<<20)
+	fill(&c.DialTimeout, 5*time.Second)
+	fill(&c.IdleConnTimeout, 4*time.Second)
+	if c.Balancer == nil {
+		c.Balancer = LeastLoaded{}
+	}
+	return c
+}
+
+func fill[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Validate says what is wrong with the configuration, naming the field.
+func (c Config) Validate() error {
+	seen := make(map[string]int, len(c.Upstreams))
+	for i, u := range c.Upstreams {
+		base, err := parseURL(u.URL)
+		if err != nil {
+			return fmt.Errorf("upstreams[%d].url: %w", i, err)
+		}
+		if first, twice := seen[base.String()]; twice {
+			return fmt.Errorf("upstreams[%d].url: %s is upstreams[%d] already", i, u.URL, first)
+		}
+		seen[base.String()] = i
+		if !(u.Weight >= 0 && u.Weight <= maxWeight) { // NaN is refused too
+			return fmt.Errorf("upstreams[%d].weight: %v is not above 0 and up to %g", i, u.Weight, maxWeight)
+		}
+		if u.MaxNumSeqs < 0 || u.MaxNumSeqs > maxNumSeqs {
+			return fmt.Errorf("upstreams[%d].max_num_seqs: %d is not from 1 to %d", i, u.MaxNumSeqs, maxNumSeqs)
+		}
+	}
+	if strings.ContainsFunc(c.APIKey, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return errors.New("api_key: it has characters that cannot be in a header")
+	}
+	if !(c.BatchShare >= 0 && c.BatchShare <= 1) {
+		return fmt.Errorf("batch_share: %v is not above 0 and up to 1", c.BatchShare)
+	}
+	for _, d := range []struct {
+		name  string
+		value int64
+	}{
+		{"health_interval", int64(c.HealthInterval)},
+		{"health_timeout", int64(c.HealthTimeout)},
+		{"health_failures", int64(c.HealthFailures)},
+		{"models_interval", int64(c.ModelsInterval)},
+		{"load_time", int64(c.LoadTime)},
+		{"retry_buffer", c.RetryBuffer},
+		{"max_answer", c.MaxAnswer},
+		{"dial_timeout", int64(c.DialTimeout)},
+		{"idle_conn_timeout", int64(c.IdleConnTimeout)},
+		{"stream_idle_timeout", int64(c.StreamIdleTimeout)},
+	} {
+		if d.value < 0 {
+			return fmt.Errorf("%s: it is negative", d.name)
+		}
+	}
+	return nil
+}
+
+const (
+	maxWeight  = 1e6
+	maxNumSeqs = 1 << 20
+)
+
+// parseURL reads an upstream's URL and brings it to the form that names it.
+func parseURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, errors.New("it is no URL") // url.Error would repeat a password
+	}
+	u.Scheme, u.Host = strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	u.Path = strings.TrimRight(u.Path, "/")
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("%q does not begin with http:// or https://", u.Redacted())
+	case u.Hostname() == "":
+		return nil, fmt.Errorf("%q names no host", u.Redacted())
+	case u.User != nil:
+		return nil, errors.New("it has a user name in it; a key belongs in api_key")
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, fmt.Errorf("%q has a query or a fragment", raw)
+	case u.RawPath != "":
+		return nil, fmt.Errorf("%q has an escaped path", raw)
+	case strings.HasSuffix(u.Path, "/v1"):
+		return nil, fmt.Errorf("%q ends in /v1, which every route has already", raw)
+	}
+	return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}, nil
+}

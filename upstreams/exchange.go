@@ -1,0 +1,105 @@
+package upstreams
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptrace"
+)
+
+// attempt is one request on its way to one upstream.
+type attempt struct {
+	flight
+	pool  *Pool
+	up    *upstream
+	class Class
+	ctx   context.Context
+	trace httptrace.ClientTrace
+
+	sent   bool // there was a connection: something may have reached the upstream
+	reused bool // the connection had carried a request before
+}
+
+// begin starts an attempt at u, whose requests it counts from now on, for a
+// request of the model. ctx ends it, as does end.
+func (p *Pool) begin(ctx context.Context, u *upstream, class Class, model string) *attempt {
+	a := &attempt{pool: p, up: u, class: class}
+	a.model = model
+	ctx, a.cancel = context.WithCancelCause(ctx)
+	a.trace.GotConn = func(info httptrace.GotConnInfo) { a.sent, a.reused = true, info.Reused }
+	a.ctx = httptrace.WithClientTrace(ctx, &a.trace)
+	u.flights.add(&a.flight)
+	return a
+}
+
+// landed says that the client has a byte: the attempt can no longer be begun
+// anew elsewhere.
+func (a *attempt) landed() { a.up.flights.remove(&a.flight) }
+
+// end ends the attempt. If its answer was not read to the end, the upstream
+// sees the connection close and stops working on it.
+func (a *attempt) end() {
+	a.up.flights.remove(&a.flight)
+	a.cancel(nil)
+}
+
+// cause is why the attempt was cancelled, nil when it was not.
+func (a *attempt) cause() error { return context.Cause(a.ctx) }
+
+// blank is what every request to an upstream has.
+var blank = &http.Request{Method: http.MethodPost, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+
+// exchange sends the request and gives the answer once its header is there.
+//
+// A connection that was kept may have been closed by the server just as the
+// request was sent. What happens to a request on such a one is tried again on
+// a new connection: only that tells whether the server is gone.
+func (a *attempt) exchange(s *snapshot, rt *route, header http.Header, body *payload) (*http.Response, error) {
+	answer, err := s.out.keep.RoundTrip(a.request(rt, header, body))
+	if err != nil && a.reused && body.replayable() && a.ctx.Err() == nil {
+		first := err
+		answer, err = s.out.fresh.RoundTrip(a.request(rt, header, body))
+		if err != nil && refused(err) {
+			err = &goneError{first: first, then: err}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if answer.StatusCode < http.StatusInternalServerError {
+		a.up.progress.Add(1)
+	}
+	return answer, nil
+}
+
+func (a *attempt) request(rt *route, header http.Header, body *payload) *http.Request {
+	r := blank.WithContext(a.ctx)
+	r.URL, r.Host = a.up.urls[rt.index], a.up.host
+	r.Header = header
+	r.Body, r.ContentLength = body.reader(), body.length
+	return r
+}
+
+// goneError is that a connection broke and that the next one was refused.
+type goneError struct{ first, then error }
+
+func (e *goneError) Error() string { return e.then.Error() }
+func (e *goneError) Unwrap() error { return e.then }
+
+// failed takes note of an attempt that got no answer, or only a part of one.
+// Clients that leave and attempts that were taken off a hanging server are none
+// of those.
+func (a *attempt) failed(err error) {
+	a.up.failures[a.class].Add(1)
+	if refused(err) && (!a.sent || isGone(err)) {
+		a.pool.gone(a.up, err)
+		return
+	}
+	a.pool.doubt(a.up)
+}
+
+// answeredBadly takes note of a status that says that the server may not be
+// well.
+func (a *attempt) answeredBadly() {
+	a.up.failures[a.class].Add(1)
+	a.up.probeSoon()
+}

@@ -1,0 +1,148 @@
+package upstreams
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/textproto"
+	"strings"
+)
+
+// Values of headers that many requests share. They are never changed.
+var (
+	identity    = []string{"identity"}
+	contentJSON = []string{"application/json"}
+	userAgent   = []string{"tidegate"}
+	noUserAgent = []string(nil)
+	protoHTTP   = []string{"http"}
+	protoHTTPS  = []string{"https"}
+)
+
+// hopByHop tells whether a header is about one connection only (RFC 9110,
+// section 7.6.1).
+func hopByHop(name string) bool {
+	switch name {
+	case "Connection", "Proxy-Connection", "Keep-Alive", "Te", "Trailer", "Trailers", "Transfer-Encoding", "Upgrade",
+		"Proxy-Authenticate", "Proxy-Authorization", "Proxy-Authentication-Info", "Http2-Settings":
+		return true
+	}
+	return false
+}
+
+// requestHeader makes the header that goes to an upstream from a client's.
+// vLLM reads few of them, but servers of other makes may read any.
+func requestHeader(r *http.Request, s *snapshot, id []string) http.Header {
+	h := make(http.Header, len(r.Header)+6)
+	for name, values := range r.Header {
+		if hopByHop(name) {
+			continue
+		}
+		switch name {
+		case "Host", "Content-Length", "Expect", "Accept-Encoding", "Forwarded", "X-Forwarded-Proto", "X-Forwarded-Host",
+			"Cookie": // of the site that the gateway is on
+			continue
+		case "Authorization", "X-Api-Key", "Api-Key":
+			if s.cfg.DropAuthorization || s.bearer != nil {
+				continue
+			}
+		}
+		h[name] = values
+	}
+	dropNamed(h, r.Header["Connection"])
+
+	h["Accept-Encoding"] = identity
+	h["X-Request-Id"] = id
+	if s.bearer != nil {
+		h["Authorization"] = s.bearer
+	}
+	if _, there := h["User-Agent"]; !there {
+		h["User-Agent"] = noUserAgent // keeps the transport from naming itself
+	}
+	own := new([2]string) // one allocation for two headers
+	own[0], own[1] = forwardedFor(r), r.Host
+	h["X-Forwarded-For"] = own[0:1:1]
+	h["X-Forwarded-Host"] = own[1:2:2]
+	if r.TLS != nil {
+		h["X-Forwarded-Proto"] = protoHTTPS
+	} else {
+		h["X-Forwarded-Proto"] = protoHTTP
+	}
+	return h
+}
+
+// dropNamed deletes what a Connection header names.
+func dropNamed(h http.Header, connection []string) {
+	for _, line := range connection {
+		for name := range strings.SplitSeq(line, ",") {
+			if name = textproto.TrimString(name); name != "" {
+				delete(h, http.CanonicalHeaderKey(name))
+			}
+		}
+	}
+}
+
+func forwardedFor(r *http.Request) string {
+	peer := r.RemoteAddr
+	if host, _, err := net.SplitHostPort(peer); err == nil {
+		peer = host
+	}
+	if before := r.Header["X-Forwarded-For"]; len(before) > 0 {
+		return strings.Join(before, ", ") + ", " + peer
+	}
+	return peer
+}
+
+// maxRequestID bounds a client's X-Request-Id in bytes.
+const maxRequestID = 128
+
+// requestID gives the request's id, the client's own if it sent a usable one.
+func requestID(r *http.Request) []string {
+	if ids := r.Header["X-Request-Id"]; len(ids) == 1 && usableID(ids[0]) {
+		return ids
+	}
+	return []string{newRequestID()}
+}
+
+func usableID(id string) bool {
+	if id == "" || len(id) > maxRequestID {
+		return false
+	}
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// newRequestID makes an id that is unlike any other. It is no secret.
+func newRequestID() string {
+	var random [16]byte
+	binary.LittleEndian.PutUint64(random[:8], rand.Uint64())
+	binary.LittleEndian.PutUint64(random[8:], rand.Uint64())
+	text := [4 + 32]byte{'r', 'e', 'q', '_'}
+	hex.Encode(text[4:], random[:])
+	return string(text[:])
+}
+
+// answerHeader copies an upstream's header to a client's answer. Content-Length
+// is left to whoever knows it.
+func answerHeader(dst, src http.Header, id []string) {
+	for name, values := range src {
+		if hopByHop(name) {
+			continue
+		}
+		switch name {
+		case "Content-Length",
+			"Date", "Server", // the gateway has its own
+			"Location", // the caller is not sent to a server of the pool
+			"Alt-Svc":
+			continue
+		}
+		dst[name] = values
+	}
+	dropNamed(dst, src["Connection"])
+	dst["X-Request-Id"] = id
+}

@@ -1,0 +1,220 @@
+package upstreams
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// Pool is a set of upstreams that live requests and batch lines share. Its
+// methods may be called by several goroutines at once.
+type Pool struct {
+	log     *zap.Logger
+	now     atomic.Pointer[snapshot]
+	freed   chan struct{}
+	wanting atomic.Bool // a Reserve failed since the last signal
+	metrics *metrics
+
+	mu        sync.Mutex
+	cfg       Config      // guarded by mu, with defaults
+	upstreams []*upstream // guarded by mu, in the configuration's order
+	running   bool        // guarded by mu
+	ctx       context.Context
+	cancel    context.CancelFunc
+	probers   sync.WaitGroup
+}
+
+// NewPool makes a pool without upstreams. It does no I/O and starts nothing.
+func NewPool(log *zap.Logger) *Pool {
+	p := &Pool{log: log, freed: make(chan struct{}, 1), cfg: Config{}.withDefaults()}
+	p.metrics = newMetrics(p)
+	p.mu.Lock()
+	p.publish()
+	p.mu.Unlock()
+	return p
+}
+
+// Apply makes cfg the pool's configuration. Upstreams whose URL stays keep
+// their state and their counts. Those that are left out get nothing new; what
+// runs on them goes on. It may be called at any time.
+func (p *Pool) Apply(cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("configuring the pool: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	next := make([]*upstream, 0, len(cfg.Upstreams))
+	for _, uc := range cfg.Upstreams {
+		base, err := parseURL(uc.URL)
+		if err != nil {
+			return fmt.Errorf("configuring the pool: %w", err)
+		}
+		u := p.find(base.String())
+		if u == nil {
+			u = newUpstream(base, now)
+		}
+		u.weight, u.maxSeqs = uc.Weight, uc.MaxNumSeqs
+		next = append(next, u)
+	}
+	for _, u := range p.upstreams {
+		if !slices.Contains(next, u) && u.stop != nil {
+			u.stop()
+			u.stop = nil
+		}
+	}
+	p.cfg, p.upstreams = cfg, next
+	p.startProbers()
+	p.publish()
+	return nil
+}
+
+// find gives the upstream of a URL in its normal form, nil when there is none.
+// mu is held.
+func (p *Pool) find(url string) *upstream {
+	for _, u := range p.upstreams {
+		if u.url == url {
+			return u
+		}
+	}
+	return nil
+}
+
+// Start begins to probe. Until the first probes have ended every upstream is
+// loading.
+func (p *Pool) Start() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.running {
+		return
+	}
+	p.running = true
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.startProbers()
+}
+
+// startProbers gives every upstream that has none its prober. mu is held.
+func (p *Pool) startProbers() {
+	if !p.running {
+		return
+	}
+	for _, u := range p.upstreams {
+		if u.stop != nil {
+			continue
+		}
+		ctx, stop := context.WithCancel(p.ctx)
+		u.stop = stop
+		p.probers.Go(func() {
+			defer stop()
+			p.watch(ctx, u)
+		})
+	}
+}
+
+// Close ends probing and waits for it. Requests that run go on; the pool may be
+// started again.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	if p.running {
+		p.running = false
+		p.cancel()
+		for _, u := range p.upstreams {
+			u.stop = nil
+		}
+	}
+	p.mu.Unlock()
+	p.probers.Wait()
+	p.now.Load().out.closeIdle()
+}
+
+// Freed delivers a value after something happened by which a Reserve that
+// failed may succeed now: a slot or a live request ended, an upstream came up,
+// the configuration changed.
+func (p *Pool) Freed() <-chan struct{} { return p.freed }
+
+func (p *Pool) signal() {
+	p.wanting.Store(false)
+	select {
+	case p.freed <- struct{}{}:
+	default:
+	}
+}
+
+// released signals if somebody waits for it.
+func (p *Pool) released() {
+	if p.wanting.Load() {
+		p.signal()
+	}
+}
+
+// Drain keeps new requests from an upstream until Undrain; what runs on it goes
+// on. It survives Apply, as long as the URL stays. The error is ErrNoUpstream.
+func (p *Pool) Drain(url string) error { return p.setDraining(url, true) }
+
+// Undrain takes back Drain.
+func (p *Pool) Undrain(url string) error { return p.setDraining(url, false) }
+
+func (p *Pool) setDraining(raw string, draining bool) error {
+	base, err := parseURL(raw)
+	if err != nil {
+		return ErrNoUpstream
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u := p.find(base.String())
+	if u == nil {
+		return ErrNoUpstream
+	}
+	if u.draining != draining {
+		u.draining = draining
+		p.log.Info("upstream draining", zap.String("upstream", u.url), zap.Bool("draining", draining))
+		p.publish()
+	}
+	return nil
+}
+
+// Ready tells whether a request could be served: an upstream is up and not
+// draining.
+func (p *Pool) Ready() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.upstreams, func(u *upstream) bool { return u.isUp() && !u.draining })
+}
+
+// Settled tells whether "unknown" may be believed of a model: every upstream
+// has told its models at least once or is down after a probe. One that says it
+// is not ready, or that refuses connections and is younger than
+// Config.LoadTime, is still loading and may have any model.
+func (p *Pool) Settled() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !slices.ContainsFunc(p.upstreams, func(u *upstream) bool {
+		return !u.told && (!u.probed || p.notUp(u) == StateLoading)
+	})
+}
+
+// Models are those that the upstreams have told, sorted by id, each once. They
+// stay when their upstreams go down.
+func (p *Pool) Models() []openai.Model { return slices.Clone(p.now.Load().list) }
+
+// Serves tells whether a model is known, and names the closest known ones when
+// it is not.
+func (p *Pool) Serves(model string) (bool, []string) {
+	s := p.now.Load()
+	if s.models[model] != nil {
+		return true, nil
+	}
+	names := make([]string, len(s.list))
+	for i := range s.list {
+		names[i] = s.list[i].ID
+	}
+	return false, openai.Nearest(model, names, 3)
+}

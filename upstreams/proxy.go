@@ -1,0 +1,116 @@
+package upstreams
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// Proxy is the way of live traffic: an http.Handler that forwards requests to
+// model servers to the pool, and answers GET /v1/models itself. Every other
+// path is answered 404.
+type Proxy struct {
+	pool   *Pool
+	log    *zap.Logger
+	record func(LiveRequest)
+}
+
+// LiveRequest is what one live request came to.
+type LiveRequest struct {
+	Endpoint string // as the client asked for it, like /v1/chat/completions
+	Model    string // "" when the request names none that is known
+	Upstream string // the last one it was sent to, "" for none
+	Status   int    // what the client got; 499 when it left before anything
+	Retries  int    // attempts beyond the first
+	// Broken tells that the answer was cut off after it had begun, by either
+	// side.
+	Broken   bool
+	Usage    openai.Usage
+	HasUsage bool
+	Duration time.Duration
+	// TTFT is the time to the first event of a stream; 0 for other answers.
+	TTFT time.Duration
+}
+
+// statusClientGone is nginx's status for a client that left.
+const statusClientGone = 499
+
+// NewProxy makes a proxy to p. record, if any, is called once for every request
+// to a model, at its end and in its goroutine.
+func NewProxy(p *Pool, log *zap.Logger, record func(LiveRequest)) *Proxy {
+	return &Proxy{pool: p, log: log, record: record}
+}
+
+const modelsPrefix = "/v1/models/"
+
+// ServeHTTP answers a live request. It panics with http.ErrAbortHandler to cut
+// the connection when an answer breaks off.
+func (x *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// As it came: an escaped path is another path.
+	path := r.URL.EscapedPath()
+	if rt := routes[path]; rt != nil {
+		if r.Method != http.MethodPost {
+			notAllowed(w, r, path, http.MethodPost)
+			return
+		}
+		x.serve(w, r, rt)
+		return
+	}
+	if path == modelsRoute.target || strings.HasPrefix(path, modelsPrefix) && len(path) > len(modelsPrefix) {
+		if r.Method != http.MethodGet {
+			notAllowed(w, r, path, http.MethodGet)
+			return
+		}
+		id, err := url.PathUnescape(strings.TrimPrefix(path[len(modelsRoute.target):], "/"))
+		if err == nil {
+			x.serveModels(w, id)
+			return
+		}
+	}
+	openai.WriteError(w, openai.UnknownRoute(r.Method, path))
+}
+
+func notAllowed(w http.ResponseWriter, r *http.Request, path, allowed string) {
+	w.Header().Set("Allow", allowed)
+	openai.WriteError(w, openai.MethodNotAllowed(r.Method, path))
+}
+
+func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
+	l := &live{proxy: x, w: w, r: r, route: rt, began: time.Now(), id: requestID(r)}
+	l.done.Endpoint = rt.path
+	defer l.finish()
+	s := x.pool.now.Load()
+	body, err := readPayload(r, s.cfg.RetryBuffer)
+	if err != nil {
+		l.badBody(err)
+		return
+	}
+	l.body = body
+	model, err := rt.model(body.buf.b, body.replayable(), r.Header.Get("Content-Type"))
+	if err != nil {
+		l.refuse(err)
+		return
+	}
+	l.query = Query{Class: Live, Model: model, Prompt: body.buf.b}
+	l.header = requestHeader(r, s, l.id)
+	l.forward()
+}
+
+// badBody answers a request whose body did not come whole.
+func (l *live) badBody(err error) {
+	if l.r.Context().Err() != nil {
+		l.done.Status = statusClientGone
+		return
+	}
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		l.refuse(openai.TooLarge("", "The body is larger than %d bytes.", tooLarge.Limit).WithCause(err))
+		return
+	}
+	l.refuse(openai.InvalidRequest("", "", "We could not read the body of your request.").WithCause(err))
+}

@@ -1,0 +1,224 @@
+package upstreams
+
+import (
+	"bytes"
+	"encoding/json"
+	"mime"
+	"mime/multipart"
+	"net/http"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// route is a path that may be asked of the gateway, or of an upstream.
+type route struct {
+	index  int
+	path   string // as clients ask for it, "" for what only the gateway asks
+	target string // as upstreams know it
+	form   bool   // the body is a multipart form
+	end    bool   // its streams say their end
+	broken func(problem string, events int64) []byte
+}
+
+// What the gateway asks of upstreams.
+var (
+	healthRoute  = &route{target: "/health"}
+	modelsRoute  = &route{target: "/v1/models"}
+	versionRoute = &route{target: "/version"}
+	metricsRoute = &route{target: "/metrics"}
+)
+
+// routeList are the routes of model servers that clients may use, all POST, and
+// the gateway's own. vLLM has more, some of which control the server and want no
+// key (https://docs.vllm.ai/en/latest/usage/security.html): what is not here is
+// not forwarded.
+//
+// vLLM has classify and pooling without /v1 only; with it they are Tidegate's,
+// so that batches may name them.
+var routeList = []*route{
+	healthRoute, modelsRoute, versionRoute, metricsRoute,
+	{path: "/v1/chat/completions", end: true, broken: brokenCompletion},
+	{path: "/v1/completions", end: true, broken: brokenCompletion},
+	{path: "/v1/responses", end: true, broken: brokenResponse},
+	{path: "/v1/messages", end: true, broken: brokenMessage},
+	{path: "/v1/messages/count_tokens"},
+	{path: "/v1/embeddings"},
+	{path: "/v1/moderations"},
+	{path: "/v1/audio/transcriptions", form: true},
+	{path: "/v1/audio/translations", form: true},
+	{path: "/v1/rerank"},
+	{path: "/v2/rerank"},
+	{path: "/rerank"},
+	{path: "/v1/score"},
+	{path: "/score"},
+	{path: "/v1/classify", target: "/classify"},
+	{path: "/classify"},
+	{path: "/v1/pooling", target: "/pooling"},
+	{path: "/pooling"},
+	{path: "/tokenize"},
+	{path: "/detokenize"},
+}
+
+// routes are those of clients, by path.
+var routes = func() map[string]*route {
+	byPath := make(map[string]*route, len(routeList))
+	for i, rt := range routeList {
+		rt.index = i
+		if rt.path == "" {
+			continue
+		}
+		if rt.target == "" {
+			rt.target = rt.path
+		}
+		if rt.broken == nil {
+			rt.broken = brokenCompletion
+		}
+		byPath[rt.path] = rt
+	}
+	return byPath
+}()
+
+// model finds the model that a body names. head is the body or the beginning
+// of a larger one.
+func (rt *route) model(head []byte, whole bool, contentType string) (string, error) {
+	if rt.form {
+		return formModel(head, contentType)
+	}
+	model, _, err := openai.PeekModel(head)
+	if err != nil && !whole {
+		if model, ok := modelOfBeginning(head); ok {
+			return model, nil
+		}
+	}
+	return model, err
+}
+
+// modelOfBeginning finds the model in a body that is cut off.
+func modelOfBeginning(head []byte) (string, bool) {
+	d := json.NewDecoder(bytes.NewReader(head))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return "", false
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return "", false
+		}
+		if name == "model" {
+			var model string
+			return model, d.Decode(&model) == nil && model != ""
+		}
+		var passed json.RawMessage
+		if d.Decode(&passed) != nil {
+			return "", false
+		}
+	}
+	return "", false
+}
+
+// formModel finds the field `model` of a multipart form.
+func formModel(head []byte, contentType string) (string, error) {
+	media, params, err := mime.ParseMediaType(contentType)
+	if err != nil || media != "multipart/form-data" || params["boundary"] == "" {
+		return "", openai.InvalidRequest("", "", "The body must be multipart/form-data.")
+	}
+	form := multipart.NewReader(bytes.NewReader(head), params["boundary"])
+	for {
+		part, err := form.NextRawPart()
+		if err != nil { // the end of the form, or of what there is of it
+			return "", openai.MissingParameter("model")
+		}
+		if part.FormName() != "model" || part.FileName() != "" {
+			continue
+		}
+		var name [maxModelName + 1]byte
+		n := 0
+		for n < len(name) && err == nil {
+			var m int
+			m, err = part.Read(name[n:])
+			n += m
+		}
+		if n == 0 || n > maxModelName {
+			return "", openai.MissingParameter("model")
+		}
+		return string(name[:n]), nil
+	}
+}
+
+// The forms that an error has in the midst of a stream, by the API that the
+// client speaks.
+
+// brokenCompletion is an event of chat completions and completions, as vLLM and
+// OpenAI write it and as OpenAI's SDKs raise it.
+func brokenCompletion(problem string, _ int64) []byte {
+	return event("", openai.BadGateway("%s", problem))
+}
+
+// brokenResponse is the event `error` of the Responses API
+// (https://platform.openai.com/docs/api-reference/responses-streaming/error).
+func brokenResponse(problem string, events int64) []byte {
+	return event("error", struct {
+		Type     string  `json:"type"`
+		Code     string  `json:"code"`
+		Message  string  `json:"message"`
+		Param    *string `json:"param"`
+		Sequence int64   `json:"sequence_number"`
+	}{"error", "upstream_error", problem, nil, events})
+}
+
+// brokenMessage is the event `error` of Anthropic's Messages API
+// (https://platform.claude.com/docs/en/build-with-claude/streaming#error-events).
+func brokenMessage(problem string, _ int64) []byte {
+	type inner struct {
+		Type    string `json:"type"`
+		Message string `json:"message"`
+	}
+	return event("error", struct {
+		Type  string `json:"type"`
+		Error inner  `json:"error"`
+	}{"error", inner{"api_error", problem}})
+}
+
+func event(name string, data any) []byte {
+	var b bytes.Buffer
+	if name != "" {
+		b.WriteString("event: " + name + "\n")
+	}
+	text, err := json.Marshal(data)
+	if err != nil { // strings always marshal
+		panic(err)
+	}
+	b.WriteString("data: ")
+	b.Write(text)
+	b.WriteString("\n\n")
+	return b.Bytes()
+}
+
+// serveModels answers GET /v1/models and /v1/models/{id}; id is "" for the
+// list.
+func (x *Proxy) serveModels(w http.ResponseWriter, id string) {
+	list := x.pool.now.Load().list
+	if id == "" {
+		if list == nil {
+			list = []openai.Model{}
+		}
+		writeJSON(w, openai.ModelList{Object: "list", Data: list})
+		return
+	}
+	for i := range list {
+		if list[i].ID == id {
+			writeJSON(w, list[i])
+			return
+		}
+	}
+	openai.WriteError(w, openai.ModelNotFound(id))
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	body, err := json.Marshal(v)
+	if err != nil { // names and numbers always marshal
+		panic(err)
+	}
+	w.Header()["Content-Type"] = contentJSON
+	_, _ = w.Write(body) // the client is gone: nobody is left to tell
+}

@@ -1,0 +1,63 @@
+package upstreams
+
+import "time"
+
+// UpstreamStatus is how an upstream is.
+type UpstreamStatus struct {
+	URL      string    `json:"url"`
+	State    State     `json:"state"`
+	Since    time.Time `json:"since"`            // of the state
+	Reason   string    `json:"reason,omitempty"` // why it is not up
+	Draining bool      `json:"draining"`
+
+	Models      []string `json:"models"`
+	MaxModelLen int64    `json:"max_model_len,omitempty"` // of the first model, in tokens
+	Version     string   `json:"version,omitempty"`
+	Weight      float64  `json:"weight"`
+	MaxNumSeqs  int      `json:"max_num_seqs"`
+	BatchLimit  int      `json:"batch_limit"` // batch lines in flight at most
+
+	// In flight through this gateway.
+	LiveInFlight  int `json:"live_in_flight"`
+	BatchInFlight int `json:"batch_in_flight"`
+
+	// The server's own figures, as of the last probe. HasMetrics is false when
+	// it tells none.
+	HasMetrics   bool    `json:"has_metrics"`
+	Running      float64 `json:"running"`
+	Waiting      float64 `json:"waiting"`
+	KVCacheUsage float64 `json:"kv_cache_usage"` // 0 to 1
+
+	// Attempts since the upstream was configured, of both classes.
+	Requests int64 `json:"requests"`
+	Failures int64 `json:"failures"`
+}
+
+// Status tells how every upstream is, in the configuration's order.
+func (p *Pool) Status() []UpstreamStatus {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make([]UpstreamStatus, 0, len(p.upstreams))
+	for _, u := range p.upstreams {
+		s := UpstreamStatus{
+			URL: u.url, State: u.state, Since: u.since, Reason: u.reason, Draining: u.draining,
+			Models: make([]string, 0, len(u.models)), Version: u.version,
+			Weight: u.weight, MaxNumSeqs: u.maxSeqs, BatchLimit: batchLimit(p.cfg.BatchShare, u.maxSeqs),
+			HasMetrics: u.gauges.told, Running: u.gauges.running, Waiting: u.gauges.waiting, KVCacheUsage: u.gauges.kvCache,
+			Requests: u.requests[Live].Load() + u.requests[Batch].Load(),
+			Failures: u.failures[Live].Load() + u.failures[Batch].Load(),
+		}
+		s.LiveInFlight, s.BatchInFlight = u.counts()
+		if u.draining && u.isUp() {
+			s.State = StateDraining
+		}
+		for i := range u.models {
+			s.Models = append(s.Models, u.models[i].ID)
+		}
+		if len(u.models) > 0 {
+			s.MaxModelLen = u.models[0].MaxModelLen
+		}
+		all = append(all, s)
+	}
+	return all
+}

@@ -1,0 +1,178 @@
+package upstreams
+
+import (
+	"context"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// upstream is one model server for as long as its URL is configured, and for as
+// long after that as requests run on it.
+type upstream struct {
+	url  string
+	host string
+	urls []*url.URL // by route.index, shared by all requests and never changed
+
+	// load is the number of requests in flight: live ones in the lower half,
+	// batch lines in the upper one, so that both are read at once.
+	load atomic.Uint64
+	// progress counts answers and pieces of streams: a server that makes some
+	// is not hung, whatever its probes say.
+	progress atomic.Uint64
+	// suspect says that it did something which a probe is to explain.
+	suspect  atomic.Bool
+	requests [2]atomic.Int64 // by Class, dispatched so far
+	failures [2]atomic.Int64 // by Class, of those
+	flights  flights
+	wake     chan struct{} // cap 1: probe soon
+
+	condition // guarded by Pool.mu
+}
+
+// condition is what is known of an upstream.
+type condition struct {
+	state    State
+	since    time.Time // of the state
+	added    time.Time
+	reason   string // why it is not up; "" when it is
+	probed   bool   // a probe has ended
+	told     bool   // it has told its models at least once
+	loading  bool   // it listens, and says that it is not ready
+	failed   int    // probes in a row that time out or are answered badly
+	draining bool
+	models   []openai.Model
+	version  string
+	gauges   gauges
+	weight   float64
+	maxSeqs  int
+	stop     context.CancelFunc // ends its probing; nil when there is none
+}
+
+func newUpstream(base *url.URL, now time.Time) *upstream {
+	u := &upstream{url: base.String(), host: base.Host, wake: make(chan struct{}, 1)}
+	u.urls = make([]*url.URL, len(routeList))
+	for _, rt := range routeList {
+		u.urls[rt.index] = u.at(base, rt.target)
+	}
+	u.state, u.since, u.added = StateLoading, now, now
+	return u
+}
+
+func (u *upstream) at(base *url.URL, path string) *url.URL {
+	return &url.URL{Scheme: base.Scheme, Host: base.Host, Path: base.Path + path}
+}
+
+const oneBatch = 1 << 32
+
+// begin counts a live request as in flight.
+func (u *upstream) begin() {
+	u.requests[Live].Add(1)
+	u.load.Add(1)
+}
+
+// end takes back begin.
+func (u *upstream) end() { u.load.Add(^uint64(0)) }
+
+// beginBatch counts a batch line as in flight, if there is room.
+func (c *Candidate) beginBatch() bool {
+	for {
+		load := c.load.Load()
+		live, batch := split(load)
+		if batch >= c.BatchLimit || live+batch >= c.MaxNumSeqs {
+			return false
+		}
+		if c.load.CompareAndSwap(load, load+oneBatch) {
+			return true
+		}
+	}
+}
+
+// endBatch takes back beginBatch.
+func (u *upstream) endBatch() { u.load.Add(^uint64(oneBatch - 1)) }
+
+func split(load uint64) (live, batch int) { return int(uint32(load)), int(load >> 32) }
+
+func (u *upstream) counts() (live, batch int) { return split(u.load.Load()) }
+
+// probeSoon has the upstream probed without waiting for the interval.
+func (u *upstream) probeSoon() {
+	select {
+	case u.wake <- struct{}{}:
+	default:
+	}
+}
+
+// isUp tells whether it takes requests, drained or not. Pool.mu is held.
+func (u *upstream) isUp() bool { return u.state == StateUp || u.state == StateBusy }
+
+// has tells whether it has told the model. Pool.mu is held.
+func (u *upstream) has(model string) bool {
+	for i := range u.models {
+		if u.models[i].ID == model {
+			return true
+		}
+	}
+	return false
+}
+
+// flights are requests that have not brought their client a byte yet: what can
+// be begun anew elsewhere.
+type flights struct {
+	mu    sync.Mutex
+	first *flight // guarded by mu
+}
+
+// flight is one of them.
+type flight struct {
+	model      string
+	cancel     context.CancelCauseFunc
+	prev, next *flight // guarded by flights.mu
+	listed     bool    // the request's own
+}
+
+func (l *flights) add(f *flight) {
+	f.listed = true
+	l.mu.Lock()
+	if f.next = l.first; f.next != nil {
+		f.next.prev = f
+	}
+	l.first = f
+	l.mu.Unlock()
+}
+
+// remove takes f off the list. Doing it again does nothing.
+func (l *flights) remove(f *flight) {
+	if !f.listed {
+		return
+	}
+	f.listed = false
+	l.mu.Lock()
+	if f.prev != nil {
+		f.prev.next = f.next
+	} else {
+		l.first = f.next
+	}
+	if f.next != nil {
+		f.next.prev = f.prev
+	}
+	f.prev, f.next = nil, nil
+	l.mu.Unlock()
+}
+
+// abort cancels those whose model may, and says how many.
+func (l *flights) abort(cause error, may func(model string) bool) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for f := l.first; f != nil; f = f.next {
+		if may(f.model) {
+			f.cancel(cause)
+			n++
+		}
+	}
+	return n
+}
