@@ -113,7 +113,7 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 			out.Status = "degraded"
 		}
 		for _, u := range out.Upstreams {
-			if u.State != upstreams.Up {
+			if u.State != upstreams.StateUp && u.State != upstreams.StateDraining {
 				out.Status = "degraded"
 			}
 		}

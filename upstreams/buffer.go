@@ -78,17 +78,16 @@ type payload struct {
 // readPayload reads the body of r, up to limit bytes of it.
 func readPayload(r *http.Request, limit int64) (*payload, error) {
 	size := r.ContentLength
-	first := int64(largestBuffer) // a client may say more than it sends
-	if size >= 0 {
-		first = min(first, size)
-	} else {
-		first = smallestBuffer
-	}
-	p := &payload{buf: getBuffer(int(min(first, limit) + 1)), length: size}
-	p.refs.Store(1)
 	// One byte more than is wanted: so the body's end is seen, by which
 	// net/http begins to watch for the client's leaving.
 	most := int(limit + 1)
+	first := smallestBuffer
+	if size >= 0 {
+		most = int(min(limit, size) + 1)
+		first = min(most, largestBuffer) // a client may say more than it sends
+	}
+	p := &payload{buf: getBuffer(first), length: size}
+	p.refs.Store(1)
 	for {
 		b := p.buf
 		if len(b.b) == cap(b.b) {

@@ -22,6 +22,10 @@ func (l *live) relayWhole(a *attempt, answer *http.Response) (settled bool) {
 	if _, err := io.ReadFull(answer.Body, text); err != nil {
 		return l.failed(a, err)
 	}
+	readable := answer.StatusCode == http.StatusOK && unpacked(answer.Header)
+	if readable && isJSON(answer.Header) && !closed(text) {
+		return l.failed(a, errCutJSON)
+	}
 	a.landed()
 	h := l.w.Header()
 	answerHeader(h, answer.Header, l.id)
@@ -31,8 +35,27 @@ func (l *live) relayWhole(a *attempt, answer *http.Response) (settled bool) {
 	if _, err := l.w.Write(text); err != nil {
 		l.done.Broken = true
 	}
-	if answer.StatusCode == http.StatusOK && unpacked(answer.Header) {
+	if readable {
 		l.done.Usage, _, l.done.HasUsage = openai.ScanUsage(text)
+	}
+	return true
+}
+
+// errCutJSON is that an answer is shorter than the JSON in it.
+var errCutJSON = errors.New("the answer's JSON is cut off")
+
+// closed tells whether JSON ends as it begins. It finds out most of what a
+// wrong Content-Length or a proxy on the way cut off, at no cost.
+func closed(text []byte) bool {
+	text = bytes.TrimSpace(text)
+	if len(text) < 2 {
+		return false
+	}
+	switch last := text[len(text)-1]; text[0] {
+	case '{':
+		return last == '}'
+	case '[':
+		return last == ']'
 	}
 	return true
 }

@@ -30,108 +30,149 @@ var errNoEnd = errors.New("the stream ended without its last event")
 // the client before the first event does, so that until then the request can go
 // to another server.
 func (l *live) relayStream(s *snapshot, a *attempt, answer *http.Response) (settled bool) {
-	buf := getBuffer(2 * eventLimit)
-	defer buf.put()
-	space := buf.b[:2*eventLimit]
-	held := 0 // bytes at the beginning of space that the client has not got
-	var seen openai.StreamScanner
-	defer func() { l.done.Usage, _, l.done.HasUsage = seen.Usage() }()
-	if limit := s.cfg.StreamIdleTimeout; limit > 0 {
-		idle := time.AfterFunc(limit, func() { a.cancel(errSilent) })
-		defer idle.Stop()
-		answer.Body = &watched{answer.Body, idle, limit}
-	}
-	out := http.NewResponseController(l.w)
-	begun := false
+	st := stream{live: l, attempt: a, answer: answer, out: http.NewResponseController(l.w), limit: s.cfg.StreamIdleTimeout}
+	st.buf = getBuffer(firstStreamBuffer)
+	defer st.close()
 	for {
-		n, err := answer.Body.Read(space[held:])
-		_, _ = seen.Write(space[held : held+n]) // never fails
-		ready := held + n
-		if err == nil {
-			ready = wholeEvents(space[:held+n], held)
-		} else if err == io.EOF {
-			_, _ = seen.Write(endOfLine)
-		}
-		whole := err == io.EOF && (seen.Ended() || !l.route.end) || err != nil && seen.Ended()
-		if err != nil && !whole {
-			// What is left of an event would stand before the one that tells
-			// of the error.
-			ready = wholeEvents(space[:held+n], held)
-		}
-		if ready > 0 {
-			if !begun {
-				begun = true
-				a.landed()
-				l.start(answer)
-				l.done.TTFT = time.Since(l.began)
-			}
-			if !l.send(out, space[:ready]) {
-				return true
-			}
-			a.up.progress.Add(1)
-			held = copy(space, space[ready:held+n])
-		} else {
-			held += n
-		}
-		switch {
-		case err == nil:
-		case whole:
-			if !begun {
-				a.landed()
-				l.start(answer)
-			}
-			return true
-		case !begun:
-			if err == io.EOF {
-				err = errNoEnd
-			}
-			return l.failed(a, err)
-		default:
-			l.breakStream(out, a, err, seen.Events())
+		settled, over := st.step()
+		if over {
+			return settled
 		}
 	}
 }
 
-var endOfLine = []byte{'\n'}
+// firstStreamBuffer is enough for the events of nearly all streams, in bytes.
+const firstStreamBuffer = 16 << 10
 
-// send gives events to the client. It is false when the client is gone.
-func (l *live) send(out *http.ResponseController, events []byte) bool {
-	if _, err := l.w.Write(events); err != nil || !flush(out) {
-		l.done.Broken = true
+// stream is a stream that is being relayed.
+type stream struct {
+	*live
+	attempt *attempt
+	answer  *http.Response
+	out     *http.ResponseController
+	limit   time.Duration // of silence; 0 for none
+	idle    *time.Timer   // nil before the first event, or without limit
+	buf     *buffer       // what the client has not got: the beginning of an event
+	seen    openai.StreamScanner
+	begun   bool // the client has something
+	open    bool // the last that it has is not the end of an event
+}
+
+func (st *stream) close() {
+	st.done.Usage, _, st.done.HasUsage = st.seen.Usage()
+	if st.idle != nil {
+		st.idle.Stop()
+	}
+	st.buf.put()
+}
+
+// step reads once and relays what is whole. over is true when that was the
+// last, with relayStream's result.
+func (st *stream) step() (settled, over bool) {
+	held := len(st.buf.b)
+	n, err := st.answer.Body.Read(st.buf.b[held:cap(st.buf.b)])
+	st.buf.b = st.buf.b[:held+n]
+	_, _ = st.seen.Write(st.buf.b[held:]) // never fails
+	if err == io.EOF {
+		_, _ = st.seen.Write(endOfLine)
+	}
+	whole := err != nil && (st.seen.Ended() || err == io.EOF && !st.route.end)
+	ready := lastEventEnd(st.buf.b, held)
+	switch {
+	case whole:
+		ready = held + n
+	case err == nil && ready == 0 && held+n >= eventLimit:
+		ready, st.open = held+n, true
+	case ready > 0:
+		st.open = false
+	}
+	if ready > 0 && !st.relay(ready) {
+		return true, true
+	}
+	switch {
+	case err == nil:
+		if len(st.buf.b) == cap(st.buf.b) {
+			st.buf.grow(eventLimit)
+		}
+		return false, false
+	case whole:
+		if !st.begun {
+			st.begin()
+		}
+		return true, true
+	case !st.begun:
+		if err == io.EOF {
+			err = errNoEnd
+		}
+		return st.failed(st.attempt, err), true
+	}
+	st.breakOff(err)
+	return true, true
+}
+
+// relay gives the first n bytes of what is held to the client. It is false when
+// the client is gone.
+func (st *stream) relay(n int) bool {
+	if !st.begun {
+		st.begin()
+	}
+	if st.idle != nil {
+		st.idle.Reset(st.limit)
+	}
+	st.attempt.up.progress.Add(1)
+	ok := st.send(st.buf.b[:n])
+	st.buf.b = st.buf.b[:copy(st.buf.b, st.buf.b[n:])]
+	return ok
+}
+
+func (st *stream) begin() {
+	st.begun = true
+	st.attempt.landed()
+	st.start(st.answer)
+	st.done.TTFT = time.Since(st.began)
+	if st.limit > 0 {
+		st.idle = time.AfterFunc(st.limit, func() { st.attempt.cancel(errSilent) })
+	}
+}
+
+// send writes to the client at once. It is false when the client is gone.
+func (st *stream) send(events []byte) bool {
+	if _, err := st.w.Write(events); err != nil || !flush(st.out) {
+		st.done.Broken = true
 		return false
 	}
 	return true
 }
 
-// breakStream ends a stream whose server broke off: an event that says so, and
-// a cut. Not everybody reads the one, and not everybody sees the other.
-func (l *live) breakStream(out *http.ResponseController, a *attempt, err error, events int64) {
+// breakOff ends a stream whose server broke off: an event that says so, and a
+// cut. Not everybody reads the one, and not everybody sees the other.
+func (st *stream) breakOff(err error) {
 	problem := "The model server broke off in the middle of the stream."
 	switch {
 	case err == io.EOF:
 		err = errNoEnd
-	case errors.Is(a.cause(), errSilent):
+	case errors.Is(st.attempt.cause(), errSilent):
 		err = errSilent
 		problem = "The model server was silent for too long in the middle of the stream."
 	}
-	if l.r.Context().Err() == nil {
-		_ = l.send(out, l.route.broken(problem, events)) // it is cut in any case
+	if st.r.Context().Err() == nil {
+		last := st.route.broken(problem, st.seen.Events())
+		if st.open {
+			last = append([]byte("\n\n"), last...)
+		}
+		_ = st.send(last) // it is cut in any case
 	}
-	l.cut(a, err)
+	st.cut(st.attempt, err)
 }
 
-// wholeEvents is the length of the part of b that consists of whole events, or
-// of all of b when the rest is too large to be held back. The first held bytes
-// have no end of an event in them.
-func wholeEvents(b []byte, held int) int {
+// lastEventEnd is the length of the part of b that consists of whole events.
+// There is no end of an event in the first held bytes.
+func lastEventEnd(b []byte, held int) int {
 	from := max(0, held-3) // an end may be cut in two
 	for _, end := range eventEnds {
 		if at := bytes.LastIndex(b[from:], end); at >= 0 {
 			return from + at + len(end)
 		}
-	}
-	if len(b) >= eventLimit {
-		return len(b)
 	}
 	return 0
 }
@@ -139,16 +180,4 @@ func wholeEvents(b []byte, held int) int {
 // eventEnds are empty lines, in the three forms that lines may end in.
 var eventEnds = [][]byte{[]byte("\n\n"), []byte("\r\n\r\n"), []byte("\r\r")}
 
-// watched is a body that is cancelled when it is silent for too long.
-type watched struct {
-	io.ReadCloser
-
-	idle  *time.Timer
-	limit time.Duration
-}
-
-func (w *watched) Read(p []byte) (int, error) {
-	n, err := w.ReadCloser.Read(p)
-	w.idle.Reset(w.limit)
-	return n, err
-}
+var endOfLine = []byte{'\n'}
