@@ -43,7 +43,7 @@ func (c *Content) open() error {
 // Read reads on from where the last Read or Seek ended.
 func (c *Content) Read(p []byte) (int, error) {
 	n, err := c.read(p)
-	if err != nil && err != io.EOF && c.err == nil {
+	if err != nil && !errors.Is(err, io.EOF) && c.err == nil {
 		c.err = err
 	}
 	return n, err
@@ -69,7 +69,7 @@ func (c *Content) read(p []byte) (int, error) {
 	n, err := c.src.Read(p[:min(int64(len(p)), c.size-c.offset)])
 	c.offset += int64(n)
 	c.at = c.offset
-	if err == io.EOF && c.offset < c.size {
+	if errors.Is(err, io.EOF) && c.offset < c.size {
 		err = fmt.Errorf("reading content: it ends at byte %d of %d: %w", c.offset, c.size, io.ErrUnexpectedEOF)
 	}
 	return n, err

@@ -129,6 +129,10 @@ func (s *FileService) ttl(purpose string, asked time.Duration) time.Duration {
 	return asked
 }
 
+// ErrLeftBehind comes with the error of a request after which a content could
+// not be removed. The collector will do it.
+var ErrLeftBehind = errors.New("content without a file was left behind")
+
 // cleanupTime is how long removing what came to nothing may take. It is done
 // even when the client is gone.
 const cleanupTime = 30 * time.Second
@@ -142,7 +146,7 @@ func (s *FileService) remove(ctx context.Context, key string) error {
 	ctx, cancel := cleanupContext(ctx)
 	defer cancel()
 	if err := s.Files.Delete(ctx, key); err != nil {
-		return fmt.Errorf("removing a content without a row: %w", err)
+		return fmt.Errorf("%w: %w", ErrLeftBehind, err)
 	}
 	return nil
 }

@@ -121,7 +121,7 @@ func (s *FileService) checkJSONL(ctx context.Context, c stored) error {
 			continue
 		}
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return errNotJSONL()
 		case err != nil:
 			return fmt.Errorf("checking file: %w", err)
@@ -170,7 +170,12 @@ func (m *measured) Write(p []byte) (int, error) {
 func (m *measured) Size() int64 { return m.size }
 
 // Abort leaves nothing behind.
-func (m *measured) Abort() error { return m.dst.Abort() }
+func (m *measured) Abort() error {
+	if err := m.dst.Abort(); err != nil {
+		return fmt.Errorf("%w: %w", ErrLeftBehind, err)
+	}
+	return nil
+}
 
 func (m *measured) commit(ctx context.Context) (stored, error) {
 	if m.err != nil {

@@ -293,7 +293,7 @@ func (s *FileService) whyNot(ctx context.Context, tenant, id, what string, confl
 		return err
 	}
 	if u.Status == UploadPending {
-		return fmt.Errorf("upload %s is pending, but: %v", id, conflict) // nothing that the client could mend
+		return fmt.Errorf("upload %s is pending, but: %s", id, conflict.Error()) // nothing that the client could mend
 	}
 	return errNotPending(what, u).WithCause(conflict)
 }

@@ -102,7 +102,7 @@ func TestAcceptedBatches(t *testing.T) {
 
 func TestRefusedBatches(t *testing.T) {
 	a := newAPI(t, batch.FileLimits{})
-	with := func(old, new string) string { return strings.Replace(create, old, new, 1) }
+	with := func(from, to string) string { return strings.Replace(create, from, to, 1) }
 	plus := func(member string) string { return with("{", "{"+member+",") }
 	missing := func(name string) refused {
 		return refused{400, name, "missing_required_parameter", "Missing required parameter: '" + name + "'."}

@@ -60,13 +60,13 @@ type envelopes struct {
 }
 
 func (e *envelopes) WriteHeader(status int) {
-	switch {
-	case status == http.StatusRequestedRangeNotSatisfiable:
+	switch status {
+	case http.StatusRequestedRangeNotSatisfiable:
 		e.replaced = true
 		openai.WriteError(e.ResponseWriter, &openai.Error{
 			Status: status, Message: "The range that was asked for is not in the file.", Type: openai.TypeInvalidRequest, Param: "Range",
 		})
-	case status == http.StatusPreconditionFailed:
+	case http.StatusPreconditionFailed:
 		e.replaced = true
 		openai.WriteError(e.ResponseWriter, &openai.Error{
 			Status: status, Message: "The file does not meet the conditions of the request.", Type: openai.TypeInvalidRequest,

@@ -1,9 +1,11 @@
 package httpapi_test
 
 import (
+	"errors"
 	"io"
 	"mime"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -154,6 +156,23 @@ func TestDownloadBreaksOff(t *testing.T) {
 	if body, err := io.ReadAll(resp.Body); err == nil {
 		t.Errorf("got %d bytes as if they were all", len(body))
 	}
+}
+
+// TestBrokenDownloadIsAborted checks the same for protocols that do not notice
+// by themselves that less comes than was promised.
+func TestBrokenDownloadIsAborted(t *testing.T) {
+	a := newAPI(t, batch.FileLimits{})
+	f := a.upload("user_data", "a.txt", "content")
+	if err := os.Truncate(a.contents()[0], 3); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if got, _ := recover().(error); !errors.Is(got, http.ErrAbortHandler) {
+			t.Errorf("got %v, want http.ErrAbortHandler", got)
+		}
+	}()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/files/"+f.ID+"/content", nil)
+	a.server.Config.Handler.ServeHTTP(httptest.NewRecorder(), r)
 }
 
 func TestDownloadOfWhatWasCompressed(t *testing.T) {

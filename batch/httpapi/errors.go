@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -54,25 +53,10 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error, miss
 
 func (h *handler) logError(r *http.Request, err error, missing func() *openai.Error) {
 	e := asError(err, missing)
-	if _, refused := errors.AsType[*openai.Error](err); e.Status < http.StatusInternalServerError && (!refused || onlyRefusals(err)) {
+	if e.Status < http.StatusInternalServerError && !errors.Is(err, batch.ErrLeftBehind) {
 		return
 	}
 	if c := h.log.Check(zap.WarnLevel, "request failed"); c != nil {
 		c.Write(zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Int("status", e.Status), zap.Error(err))
-	}
-}
-
-// onlyRefusals tells whether nothing came with a refusal: an error of tidying
-// up is joined to it.
-func onlyRefusals(err error) bool {
-	switch e := err.(type) {
-	case *openai.Error:
-		return true
-	case interface{ Unwrap() []error }:
-		return !slices.ContainsFunc(e.Unwrap(), func(err error) bool { return !onlyRefusals(err) })
-	case interface{ Unwrap() error }:
-		return onlyRefusals(e.Unwrap())
-	default:
-		return false
 	}
 }

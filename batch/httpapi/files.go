@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -34,14 +35,14 @@ func (h *handler) createFile(w http.ResponseWriter, r *http.Request, _ string) (
 	}()
 	commit := batch.CommitRequest{}
 	form := form{file: "file", limit: h.files.MaxFileBytes(), known: []string{"purpose", "expires_after", expiryAnchor, expirySeconds}}
-	form.open = func(filename string) (io.Writer, error) {
+	form.open = func(ctx context.Context, filename string) (io.Writer, error) {
 		if purpose, known := form.fields["purpose"]; known {
 			if err := batch.ParsePurpose(purpose); err != nil {
 				return nil, err // before all of the file has come
 			}
 		}
 		commit.Filename = filename
-		begun, err := h.files.Begin(r.Context())
+		begun, err := h.files.Begin(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"io"
 	"math"
@@ -35,14 +36,14 @@ type form struct {
 	limit int64
 	// open is called with the file's name, clean, when the file begins. The
 	// fields that came before it are known by then.
-	open func(filename string) (io.Writer, error)
+	open func(ctx context.Context, filename string) (io.Writer, error)
 
 	fields  map[string]string
 	hasFile bool
 }
 
 // read reads all of the body. Nothing of it may be believed before read
-// returns: only the closing boundary tells that it was all.
+// returns: only the end tells that it was all.
 func (f *form) read(r *http.Request) error {
 	boundary, err := boundaryOf(r)
 	if err != nil {
@@ -59,7 +60,7 @@ func (f *form) read(r *http.Request) error {
 		gauge.left = formHeader
 		part, err := parts.NextRawPart()
 		if err == io.EOF { // the closing boundary; see gauge
-			return nil
+			return drain(r.Body)
 		}
 		if err != nil {
 			return errForm(err, "it ends too early or is malformed")
@@ -68,10 +69,19 @@ func (f *form) read(r *http.Request) error {
 			return errForm(nil, "it has too many parts")
 		}
 		gauge.left = math.MaxInt64
-		if err := f.take(part, buf); err != nil {
+		if err := f.take(r.Context(), part, buf); err != nil {
 			return err
 		}
 	}
+}
+
+// drain reads what stands behind the closing boundary, so that a request that
+// breaks off there is known to be incomplete too.
+func drain(body io.Reader) error {
+	if _, err := io.Copy(io.Discard, io.LimitReader(body, formField)); err != nil {
+		return errBody(err)
+	}
+	return nil
 }
 
 func boundaryOf(r *http.Request) (string, error) {
@@ -94,7 +104,7 @@ func errForm(cause error, what string) *openai.Error {
 }
 
 // take reads one part to its end.
-func (f *form) take(part *multipart.Part, buf []byte) error {
+func (f *form) take(ctx context.Context, part *multipart.Part, buf []byte) error {
 	disposition, params, err := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
 	name := params["name"]
 	if err != nil || disposition != "form-data" || name == "" {
@@ -102,7 +112,10 @@ func (f *form) take(part *multipart.Part, buf []byte) error {
 	}
 	filename, isFile := params["filename"]
 	if name == f.file {
-		return f.takeFile(part, filename, isFile, buf)
+		if !isFile {
+			return openai.InvalidType(f.file, "a file", "a string")
+		}
+		return f.takeFile(ctx, part, filename, buf)
 	}
 	value, err := io.ReadAll(io.LimitReader(part, formField+1))
 	if err != nil {
@@ -121,19 +134,16 @@ func (f *form) take(part *multipart.Part, buf []byte) error {
 	return nil
 }
 
-func (f *form) takeFile(part *multipart.Part, filename string, isFile bool, buf []byte) error {
+func (f *form) takeFile(ctx context.Context, part *multipart.Part, filename string, buf []byte) error {
 	if f.hasFile {
 		return errTwice(f.file)
-	}
-	if !isFile {
-		return openai.InvalidType(f.file, "a file", "a string")
 	}
 	filename, err := batch.CleanFilename(f.file, filename)
 	if err != nil {
 		return err
 	}
 	f.hasFile = true
-	dst, err := f.open(filename)
+	dst, err := f.open(ctx, filename)
 	if err != nil {
 		return err
 	}

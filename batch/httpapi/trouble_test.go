@@ -12,6 +12,9 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/files/local"
 	"github.com/tidegate/tidegate/batch/httpapi"
@@ -49,26 +52,19 @@ func TestDisconnectInMidUpload(t *testing.T) {
 func TestWrongContentLength(t *testing.T) {
 	a := newAPI(t, batch.FileLimits{})
 	body, contentType := multipartOf(part{"purpose", "", "batch"}, part{"file", "in.jsonl", line})
-	for name, c := range map[string]struct{ length, status, files int }{
-		"too short": {len(body) - 20, 400, 0},
-		"too long":  {len(body) + 20, 200, 1}, // all that counts has come
-	} {
-		conn := a.dial(c.length, contentType, body)
+	for name, length := range map[string]int{"too short": len(body) - 20, "too long": len(body) + 20} {
+		conn := a.dial(length, contentType, body)
+		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
 		head := make([]byte, len("HTTP/1.1 200"))
-		if _, err := io.ReadFull(conn, head); err != nil || string(head) != fmt.Sprint("HTTP/1.1 ", c.status) {
-			t.Errorf("%s: got %q, %v; want %d", name, head, err, c.status)
+		if _, err := io.ReadFull(conn, head); err != nil || string(head) != "HTTP/1.1 400" {
+			t.Errorf("%s: got %q, %v", name, head, err)
 		}
 		if err := conn.Close(); err != nil {
 			t.Fatal(err)
 		}
-		_, rows := a.stored()
-		if rows != c.files {
-			t.Errorf("%s: %d files", name, rows)
-		}
-		if rows > 0 {
-			l := decode[openai.List[openai.File]](t, a.request("GET", "/v1/files", ""))
-			decode[openai.Deleted](t, a.request("DELETE", "/v1/files/"+l.Data[0].ID, ""))
-		}
+		a.wantStored(0, 0)
 	}
 }
 
@@ -209,4 +205,27 @@ func TestCancelledContext(t *testing.T) {
 		t.Errorf("status %d: %s", w.Code, w.Body)
 	}
 	a.wantStored(0, 0)
+}
+
+// stuckFiles cannot delete.
+type stuckFiles struct{ batch.Files }
+
+func (stuckFiles) Delete(context.Context, string) error { return errors.New("stuck") }
+
+// TestWhatCannotBeRemovedIsLogged although the client alone is at fault.
+func TestWhatCannotBeRemovedIsLogged(t *testing.T) {
+	a := newAPI(t, batch.FileLimits{})
+	core, logged := observer.New(zap.WarnLevel)
+	a.server.Config.Handler = httpapi.New(httpapi.Config{
+		Files: &batch.FileService{Store: a.store, Files: stuckFiles{a.files}}, Batches: batches{a.store}, Log: zap.New(core),
+	})
+	want := refused{400, "", "", "Invalid file format for Batch API."}
+	want.check(t, a.form("/v1/files", part{"purpose", "", "batch"}, part{"file", "in.jsonl", ""}))
+	if logged.Len() > 0 {
+		t.Errorf("a client's mistake is logged: %v", logged.All())
+	}
+	want.check(t, a.form("/v1/files", part{"purpose", "", "batch"}, part{"file", "in.jsonl", "text"}))
+	if logged.Len() != 1 {
+		t.Errorf("logged: %v", logged.All())
+	}
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -32,8 +33,8 @@ func (h *handler) addPart(w http.ResponseWriter, r *http.Request, id string) (er
 			err = errors.Join(err, in.Abort())
 		}
 	}()
-	form := form{file: "data", limit: h.files.MaxPartBytes(), open: func(string) (io.Writer, error) {
-		begun, err := h.files.BeginPart(r.Context(), h.tenant(r), id)
+	form := form{file: "data", limit: h.files.MaxPartBytes(), open: func(ctx context.Context, _ string) (io.Writer, error) {
+		begun, err := h.files.BeginPart(ctx, h.tenant(r), id)
 		if err != nil {
 			return nil, err
 		}

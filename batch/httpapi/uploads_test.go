@@ -126,8 +126,8 @@ func TestUploadsOfOthersDoNotExist(t *testing.T) {
 
 func TestRefusedUploadRequests(t *testing.T) {
 	a := newAPI(t, batch.FileLimits{MaxUploadBytes: 1000})
-	with := func(old, new string) string {
-		return strings.Replace(`{"filename":"a.jsonl","purpose":"batch","bytes":5,"mime_type":"text/jsonl"}`, old, new, 1)
+	with := func(from, to string) string {
+		return strings.Replace(`{"filename":"a.jsonl","purpose":"batch","bytes":5,"mime_type":"text/jsonl"}`, from, to, 1)
 	}
 	for _, c := range []struct {
 		name, body string

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 
 	"github.com/tidegate/tidegate/internal/vllmsim"
@@ -22,13 +23,31 @@ type Live struct {
 	Events  int    // of a stream, before [DONE]
 	Done    bool   // [DONE] came
 	Failure string // the error event of a stream, "" for none
+	Resent  bool   // the first try died with an idle connection
 	Err     error  // how the connection or the reading failed
 }
 
 // Chat sends a request to the chat completions of a gateway and reads the
 // answer, streamed or not. seen, if not nil, is called after every event of a
 // stream.
-func (g *Gateway) Chat(ctx context.Context, body []byte, seen func(events int)) (l Live) {
+//
+// A server may close an idle connection just as a client uses it again, and
+// clients are to expect it (RFC 9112, section 9.3.1); OpenAI's libraries send
+// such a request again. So does this one, once, and says so.
+func (g *Gateway) Chat(ctx context.Context, body []byte, seen func(events int)) Live {
+	var reused bool
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(c httptrace.GotConnInfo) { reused = c.Reused },
+	})
+	l := g.chatOnce(traced, body, seen)
+	if l.Status == 0 && reused && ctx.Err() == nil {
+		l = g.chatOnce(ctx, body, seen)
+		l.Resent = true
+	}
+	return l
+}
+
+func (g *Gateway) chatOnce(ctx context.Context, body []byte, seen func(events int)) (l Live) {
 	request, err := g.Request(ctx, http.MethodPost, ChatPath, "application/json", body)
 	if err != nil {
 		return Live{Err: err}

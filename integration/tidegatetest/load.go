@@ -2,6 +2,7 @@ package tidegatetest
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,8 +17,14 @@ type Sent struct {
 	Took   time.Duration
 }
 
-// Check tells what is wrong with the answer, as Live.Check does.
-func (s Sent) Check() error { return s.Live.Check(s.Body, s.Stream) }
+// Check tells what is wrong with the answer, as Live.Check does, or that it
+// took a second try.
+func (s Sent) Check() error {
+	if s.Live.Resent {
+		return errors.New("the connection was closed as the request was sent")
+	}
+	return s.Live.Check(s.Body, s.Stream)
+}
 
 // Load is live traffic at a steady rate: requests are sent when their time has
 // come, whether or not earlier ones were answered.

@@ -38,6 +38,6 @@ func freeBytes(dir string) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		return int64(s.Bavail) * int64(s.Bsize), nil
+		return int64(s.Bavail * uint64(s.Bsize)), nil // of different types on different systems
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -205,11 +206,19 @@ func (f fullFile) Sync() error { return errors.Join(f.disk.fail("sync"), f.file.
 
 func TestFullDisk(t *testing.T) {
 	for _, cause := range []error{syscall.ENOSPC, syscall.EDQUOT} {
-		for _, at := range []string{"create", "write", "sync", "syncDir"} {
-			t.Run(at+" "+cause.Error(), func(t *testing.T) {
+		for _, c := range []struct {
+			at       string
+			newShard bool
+		}{{"create", true}, {"write", true}, {"sync", true}, {"syncDir", true}, {"syncDir", false}} {
+			t.Run(fmt.Sprint(c, cause), func(t *testing.T) {
 				dir := t.TempDir()
 				f := open(t, Config{Dir: dir})
-				f.disk = &fullDisk{at: at, err: cause}
+				if !c.newShard {
+					if err := errors.Join(store(f, "a", ""), f.Delete(t.Context(), "a")); err != nil {
+						t.Fatal(err)
+					}
+				}
+				f.disk = &fullDisk{at: c.at, err: cause}
 				if err := store(f, "a", strings.Repeat("x", 2*writeBuffer)); !errors.Is(err, batch.ErrNoSpace) {
 					t.Errorf("got %v, want ErrNoSpace", err)
 				}

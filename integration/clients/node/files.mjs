@@ -111,7 +111,7 @@ check("uploads in parts", async () => {
 check("uploads cancel", async () => {
   const begun = await client.uploads.create({ bytes: 1, filename: "no.jsonl", mime_type: "application/jsonl", purpose: "batch" });
   assert.equal((await client.uploads.cancel(begun.id)).status, "cancelled");
-  await rejects(OpenAI.BadRequestError, async () =>
+  await rejects(OpenAI.ConflictError, async () =>
     client.uploads.parts.create(begun.id, { data: await toFile(Buffer.from("x"), "part") }),
   );
 });

@@ -152,7 +152,8 @@ def uploads_cancel():
     begun = client.uploads.create(bytes=10, filename="no.jsonl", mime_type="application/jsonl", purpose="batch")
     part = client.uploads.parts.create(begun.id, data=b"0123456789")
     equal(client.uploads.cancel(begun.id).status, "cancelled")
-    raises(openai.BadRequestError, lambda: client.uploads.complete(begun.id, part_ids=[part.id]))
+    error = raises(openai.ConflictError, lambda: client.uploads.complete(begun.id, part_ids=[part.id]))
+    equal(error.body["message"], "Cannot complete an upload with status 'cancelled'.")
 
 
 @check
