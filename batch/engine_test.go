@@ -478,7 +478,6 @@ func TestAnswers(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			h := newHouse(t, batch.Config{Retries: tt.retries, LineTimeout: patience})
 			if tt.code == "request_timeout" {
 				h.cfg.LineTimeout = 20 * time.Millisecond

@@ -134,11 +134,13 @@ func (e *Engine) writeUnplanned(ctx context.Context, b Batch, w *resultWriter) (
 		return 0, err
 	}
 	s, err := e.scanInput(ctx, b, input)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	switch {
+	case errors.Is(err, ErrNotFound): // its content is gone: it would have failed
+		return 0, nil
+	case err != nil:
 		return 0, err
-	}
-	if err != nil || len(s.findings) > 0 {
-		return 0, nil // it would have failed: it has no lines
+	case len(s.findings) > 0: // it would have failed: it has no lines
+		return 0, nil
 	}
 	for _, p := range s.plan.Slices {
 		requests, err := e.readRequests(ctx, b, input.Key, p)

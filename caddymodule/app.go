@@ -20,7 +20,7 @@ func init() {
 // it. The handlers tidegate_proxy and tidegate_api are its doors.
 type App struct {
 	// Pool are the upstreams, and how they are watched and used.
-	Pool PoolConfig `json:"pool"`
+	Pool PoolConfig `json:"pool,omitzero"`
 
 	// StoreRaw keeps the truth about files and batches. Default: sqlite in the
 	// data directory.
@@ -31,7 +31,7 @@ type App struct {
 	FilesRaw json.RawMessage `json:"files,omitempty" caddy:"namespace=tidegate.files inline_key=driver"`
 
 	// Batch are the settings of the batch engine.
-	Batch BatchConfig `json:"batch"`
+	Batch BatchConfig `json:"batch,omitzero"`
 
 	// APIKeys are what clients must show one of, as bearer token. Default:
 	// none is asked for.
@@ -137,12 +137,15 @@ func (a *App) Validate() error {
 	if err := a.Batch.engine().Validate(); err != nil {
 		return fmt.Errorf("batch: %w", err)
 	}
+	if err := a.Batch.limits().Validate(); err != nil {
+		return fmt.Errorf("batch: %w", err)
+	}
 	return nil
 }
 
 // Start opens the runtime, unless it is open, and applies the settings.
 func (a *App) Start() error {
-	a.applied = &settings{pool: a.poolConfig(), batch: a.Batch.engine(), limits: a.Batch.limits()}
+	a.applied = &settings{pool: a.poolConfig(), batch: a.Batch.engine()}
 	return a.runtime.start(a.applied)
 }
 

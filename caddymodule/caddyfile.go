@@ -21,6 +21,7 @@ func init() {
 // parseGlobal parses the global option. See App.UnmarshalCaddyfile.
 func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
+		d.Next()
 		return nil, d.Err("tidegate is configured twice")
 	}
 	app := new(App)
@@ -34,30 +35,25 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 //
 //	tidegate [<matcher>]
 func parseSite(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
-	h.Next()
-	matcher, ok, err := h.MatcherToken()
+	matcher, err := h.ExtractMatcherSet()
 	if err != nil {
 		return nil, err
 	}
+	h.Next()
 	if h.NextArg() {
 		return nil, h.ArgErr()
 	}
 	for nesting := h.Nesting(); h.NextBlock(nesting); {
 		return nil, h.Errf("unrecognized option %q: tidegate is configured in the global options", h.Val())
 	}
-	if !ok {
-		matcher = nil
-	}
-	route := caddyhttp.Route{}
+	var route caddyhttp.Route
 	if matcher != nil {
 		route.MatcherSetsRaw = []caddy.ModuleMap{matcher}
 	}
-	var routes []httpcaddyfile.ConfigValue
 	for _, handler := range []string{"tidegate_api", "tidegate_proxy"} {
 		route.HandlersRaw = append(route.HandlersRaw, caddyconfig.JSON(map[string]string{"handler": handler}, nil))
 	}
-	routes = append(routes, httpcaddyfile.ConfigValue{Class: "route", Value: route})
-	return routes, nil
+	return []httpcaddyfile.ConfigValue{{Class: "route", Value: route}}, nil
 }
 
 // parseHandler parses a handler without options.
@@ -90,6 +86,10 @@ func parseHandler(handler func() caddyhttp.MiddlewareHandler) httpcaddyfile.Unma
 //			retry_buffer    <size>
 //			max_answer      <size>
 //			dial_timeout    <duration>
+//			health_failures <count>
+//			load_time       <duration>
+//			idle_timeout    <duration>
+//			stream_idle_timeout <duration>
 //		}
 //		store <driver> ...
 //		queue <driver> ...
@@ -139,6 +139,7 @@ func (p *PoolConfig) unmarshal(d *caddyfile.Dispenser) error {
 		"upstream": p.upstream, "api_key": text(&p.APIKey), "batch_share": number(&p.BatchShare),
 		"health_interval": span(&p.HealthInterval), "health_timeout": span(&p.HealthTimeout), "models_interval": span(&p.ModelsInterval),
 		"retry_buffer": size(&p.RetryBuffer), "max_answer": size(&p.MaxAnswer), "dial_timeout": span(&p.DialTimeout),
+		"health_failures": count(&p.HealthFailures), "load_time": span(&p.LoadTime), "idle_timeout": span(&p.IdleTimeout), "stream_idle_timeout": span(&p.StreamIdleTimeout),
 	}
 	return block(d, options, "upstream")
 }

@@ -31,6 +31,17 @@ type PoolConfig struct {
 	MaxAnswer int64 `json:"max_answer,omitempty"`
 	// DialTimeout is how long connecting may take. Default 5s.
 	DialTimeout caddy.Duration `json:"dial_timeout,omitempty"`
+	// HealthFailures is how many probes in a row fail, while no request gets
+	// on, before an upstream is down. Default 3.
+	HealthFailures int `json:"health_failures,omitempty"`
+	// LoadTime is how long a server that was never up and refuses connections
+	// is believed to be loading its model. Default 30s.
+	LoadTime caddy.Duration `json:"load_time,omitempty"`
+	// IdleTimeout is how long a connection is kept for another request; less
+	// than the servers' own limit, 5s for vLLM. Default 4s.
+	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
+	// StreamIdleTimeout ends a stream that was silent for so long. Default: never.
+	StreamIdleTimeout caddy.Duration `json:"stream_idle_timeout,omitempty"`
 }
 
 // UpstreamConfig is one server.
@@ -50,6 +61,7 @@ func (a *App) poolConfig() upstreams.Config {
 		APIKey: p.APIKey, DropAuthorization: len(a.APIKeys) > 0, BatchShare: p.BatchShare,
 		HealthInterval: duration(p.HealthInterval), HealthTimeout: duration(p.HealthTimeout), ModelsInterval: duration(p.ModelsInterval),
 		RetryBuffer: p.RetryBuffer, MaxAnswer: p.MaxAnswer, DialTimeout: duration(p.DialTimeout),
+		HealthFailures: p.HealthFailures, LoadTime: duration(p.LoadTime), IdleConnTimeout: duration(p.IdleTimeout), StreamIdleTimeout: duration(p.StreamIdleTimeout),
 	}
 	for _, u := range p.Upstreams {
 		out.Upstreams = append(out.Upstreams, upstreams.UpstreamConfig(u))

@@ -67,7 +67,7 @@ func (h *APIHandler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	r := h.app.runtime
-	h.api = httpapi.New(httpapi.Config{Files: r.engine.Files(h.app.Batch.limits()), Batches: r.engine, Log: r.log.Named("api")})
+	h.api = httpapi.New(httpapi.Config{Files: r.fileService(h.app.Batch.limits()), Batches: r.engine, Log: r.log.Named("api")})
 	return nil
 }
 

@@ -21,9 +21,8 @@ var runtimes = caddy.NewUsagePool()
 
 // settings are what a generation of the configuration applies.
 type settings struct {
-	pool   upstreams.Config
-	batch  batch.Config
-	limits batch.FileLimits
+	pool  upstreams.Config
+	batch batch.Config
 }
 
 // runtime is the pool and the engine on one store, queue and files.
@@ -32,10 +31,10 @@ type runtime struct {
 	pool   *upstreams.Pool
 	engine *batch.Engine
 
-	open   atomic.Bool // requests can be served
-	limits atomic.Pointer[batch.FileLimits]
+	open atomic.Bool // requests can be served
 
-	mu          sync.Mutex  // guards what follows
+	mu          sync.Mutex // guards what follows
+	files       *batch.FileService
 	generations []*settings // started and not stopped, the newest last
 	opened      bool
 	drained     bool
@@ -50,6 +49,17 @@ func newRuntime(a *App) *runtime {
 		log: log, pool: pool,
 		engine: batch.NewEngine(a.Batch.engine(), a.store.Store(a.Data), a.queue.Queue(), a.files.Files(a.Data), dispatcher{pool}, log.Named("batch")),
 	}
+}
+
+// fileService gives the service for files. Configurations with the same limits
+// share one, because it bounds what is decompressed at a time.
+func (r *runtime) fileService(limits batch.FileLimits) *batch.FileService {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.files == nil || r.files.Limits != limits {
+		r.files = r.engine.Files(limits)
+	}
+	return r.files
 }
 
 // openTimeout is how long opening may take, migrations included.
@@ -82,7 +92,6 @@ func (r *runtime) apply(s *settings) error {
 		return fmt.Errorf("applying pool: %w", err)
 	}
 	r.engine.Apply(s.batch)
-	r.limits.Store(&s.limits)
 	r.drainTime = s.batch.DrainTimeout
 	return nil
 }

@@ -1,12 +1,10 @@
 package caddymodule
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -175,28 +173,4 @@ func (o serveOptions) checkListen() error {
 		return nil
 	}
 	return fmt.Errorf("--listen %s is reachable from elsewhere, and no API key is configured: give --api-key, or --no-auth when something in front asks for one", o.listen)
-}
-
-// readyPoll is how often a gateway that starts is asked whether it is ready.
-const readyPoll = 50 * time.Millisecond
-
-// waitReady waits until the gateway at base could serve a request.
-func waitReady(ctx context.Context, base string) error {
-	for {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/ready", nil)
-		if err != nil {
-			return err
-		}
-		if answer, err := http.DefaultClient.Do(request); err == nil {
-			answer.Body.Close()
-			if answer.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(readyPoll):
-		}
-	}
 }

@@ -47,6 +47,9 @@ func TestReloadsUnderLoad(t *testing.T) {
 			t.Errorf("stream %t: %v", s.Stream, err)
 		}
 	}
+	if resent > reloads {
+		t.Errorf("%d requests had to be sent again in %d reloads", resent, reloads)
+	}
 	t.Logf("%d of %d live requests met an idle connection that a reload closed", resent, len(sent))
 	if results := gateway.Results(t, b, input); b.Status != "completed" || len(results.Output) != lines {
 		t.Errorf("the batch ended as %+v", b)

@@ -55,7 +55,7 @@ var blank = &http.Request{Method: http.MethodPost, Proto: "HTTP/1.1", ProtoMajor
 // a new connection: only that tells whether the server is gone.
 func (a *attempt) exchange(s *snapshot, rt *route, header http.Header, body *payload) (*http.Response, error) {
 	answer, err := s.out.keep.RoundTrip(a.request(rt, header, body))
-	if err != nil && a.reused && body.replayable() && a.ctx.Err() == nil {
+	if err != nil && a.reused && stale(err) && body.replayable() && a.ctx.Err() == nil {
 		first := err
 		answer, err = s.out.fresh.RoundTrip(a.request(rt, header, body))
 		if err != nil && refused(err) {

@@ -161,7 +161,7 @@ func (l *live) giveUp(at *served) {
 		l.done.Status = statusClientGone
 	case l.last != nil:
 		l.relaySpare()
-	case l.connected:
+	case l.connected && len(at.up) > 0:
 		l.refuse(openai.BadGateway("The model server broke the connection."))
 	case at != nil:
 		at.probeSoon()

@@ -21,6 +21,7 @@ type Pool struct {
 	freed   chan struct{}
 	wanting atomic.Bool // a Reserve failed since the last signal
 	metrics *metrics
+	dial    dialFunc // nil but in tests
 
 	mu        sync.Mutex
 	cfg       Config      // guarded by mu, with defaults
@@ -32,8 +33,10 @@ type Pool struct {
 }
 
 // NewPool makes a pool without upstreams. It does no I/O and starts nothing.
-func NewPool(log *zap.Logger) *Pool {
-	p := &Pool{log: log, freed: make(chan struct{}, 1), cfg: Config{}.withDefaults()}
+func NewPool(log *zap.Logger) *Pool { return newPool(log, nil) }
+
+func newPool(log *zap.Logger, dial dialFunc) *Pool {
+	p := &Pool{log: log, dial: dial, freed: make(chan struct{}, 1), cfg: Config{}.withDefaults()}
 	p.metrics = newMetrics(p)
 	p.mu.Lock()
 	p.publish()

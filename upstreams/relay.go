@@ -48,7 +48,7 @@ var errCutJSON = errors.New("the answer's JSON is cut off")
 // wrong Content-Length or a proxy on the way cut off, at no cost.
 func closed(text []byte) bool {
 	text = bytes.TrimSpace(text)
-	if len(text) < 2 {
+	if len(text) == 0 {
 		return false
 	}
 	switch last := text[len(text)-1]; text[0] {

@@ -29,7 +29,7 @@ func (p *Pool) publish() {
 	if last := p.now.Load(); last != nil && last.out.fits(&p.cfg) {
 		s.out = last.out
 	} else {
-		s.out = newTransport(&p.cfg)
+		s.out = newTransport(&p.cfg, p.dial)
 		if last != nil {
 			last.out.closeIdle()
 		}

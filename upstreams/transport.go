@@ -1,10 +1,12 @@
 package upstreams
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -29,18 +31,25 @@ const (
 	headerLimit = 256 << 10
 )
 
-func newTransport(cfg *Config) *transport {
+// dialFunc connects, as net.Dialer.DialContext does.
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// newTransport makes a transport; dial is nil but in tests.
+func newTransport(cfg *Config, dial dialFunc) *transport {
 	dialer := &net.Dialer{
 		Timeout: cfg.DialTimeout,
 		// A machine that vanished is found out within half a minute.
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
+	}
+	if dial == nil {
+		dial = dialer.DialContext
 	}
 	var http1 http.Protocols
 	http1.SetHTTP1(true)
 	base := &http.Transport{
 		// Proxies of the environment are for the way out of the house.
 		Proxy:                  nil,
-		DialContext:            dialer.DialContext,
+		DialContext:            dial,
 		Protocols:              &http1,
 		TLSHandshakeTimeout:    cfg.DialTimeout,
 		MaxIdleConnsPerHost:    idlePerHost,
@@ -66,6 +75,18 @@ func (t *transport) closeIdle() {
 			c.CloseIdleConnections()
 		}
 	}
+}
+
+// stale tells whether err is how a request fails on a connection that the server
+// closes: there is not one byte of an answer.
+func stale(err error) bool {
+	for _, end := range []error{io.EOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	// net/http does not export this one.
+	return strings.Contains(err.Error(), "server closed idle connection")
 }
 
 // broken tells whether err is that a connection ended before its time.

@@ -2,6 +2,7 @@ package badinput
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
 	"net/http"
@@ -180,10 +181,14 @@ func (g *gateway) contents(t *testing.T) []string {
 	t.Helper()
 	var found []string
 	err := filepath.WalkDir(filepath.Join(g.data, "files"), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || strings.HasSuffix(path, ".lock") || d.Name() == "lock" {
-			return nil // it may just have been removed
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // just removed
+			return nil
+		case err != nil:
+			return err
+		case !d.IsDir() && !strings.HasSuffix(d.Name(), "lock"):
+			found = append(found, path)
 		}
-		found = append(found, path)
 		return nil
 	})
 	if err != nil {

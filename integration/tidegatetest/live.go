@@ -35,12 +35,12 @@ type Live struct {
 // clients are to expect it (RFC 9112, section 9.3.1); OpenAI's libraries send
 // such a request again. So does this one, once, and says so.
 func (g *Gateway) Chat(ctx context.Context, body []byte, seen func(events int)) Live {
-	var reused bool
+	var idle bool
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(c httptrace.GotConnInfo) { reused = c.Reused },
+		GotConn: func(c httptrace.GotConnInfo) { idle = c.Reused || c.WasIdle },
 	})
 	l := g.chatOnce(traced, body, seen)
-	if l.Status == 0 && reused && ctx.Err() == nil {
+	if l.Status == 0 && idle && ctx.Err() == nil {
 		l = g.chatOnce(ctx, body, seen)
 		l.Resent = true
 	}

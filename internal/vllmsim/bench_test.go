@@ -2,6 +2,7 @@ package vllmsim_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -70,8 +71,11 @@ func BenchmarkLoopback(b *testing.B) {
 						b.Error(err)
 						return
 					}
-					_, _ = io.Copy(io.Discard, resp.Body)
-					resp.Body.Close()
+					_, err = io.Copy(io.Discard, resp.Body)
+					if err = errors.Join(err, resp.Body.Close()); err != nil {
+						b.Error(err)
+						return
+					}
 				}
 			})
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "req/s")
@@ -94,7 +98,7 @@ func BenchmarkRawConn(b *testing.B) {
 			b.Error(err)
 			return
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		buf := make([]byte, 64<<10)
 		length := 0
 		for pb.Next() {

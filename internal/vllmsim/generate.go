@@ -127,7 +127,7 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request, ep *endpoint) 
 	defer g.leave()
 
 	if err := s.admit(sc, ep, r, len(at)); err != nil {
-		g.reject(err)
+		g.reject(refusalOf(err))
 		return
 	}
 	g.plan = planFor(sc.directives, nth)
@@ -151,7 +151,8 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request, ep *endpoint) 
 	}
 }
 
-// admit reads the request and refuses what this server cannot run.
+// admit reads the request and refuses what this server cannot run. The error
+// is a *Refusal.
 func (s *Server) admit(sc *scratch, ep *endpoint, r *http.Request, pathLen int) error {
 	if !ep.opaque && !isJSON(r) {
 		return &Refusal{Status: http.StatusBadRequest, Type: "Bad Request", Message: "Unsupported Media Type: Only 'application/json' is allowed"}
@@ -183,8 +184,7 @@ func (s *Server) serves(raw []byte) bool {
 	return err == nil && s.served[string(name)]
 }
 
-func (g *run) reject(err error) {
-	refusal := err.(*Refusal) // admit gives no others
+func (g *run) reject(refusal *Refusal) {
 	g.end(&g.s.counts.rejected)
 	writeBody(g.w, refusal.Status, headerJSON, g.ep.appendRefusal(nil, refusal))
 }

@@ -1,6 +1,7 @@
 package vllmsim
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -18,6 +19,14 @@ type Refusal struct {
 
 // Error is the status with the message.
 func (r *Refusal) Error() string { return fmt.Sprintf("%d: %s", r.Status, r.Message) }
+
+// refusalOf is the refusal that err is or wraps.
+func refusalOf(err error) *Refusal {
+	if r, ok := errors.AsType[*Refusal](err); ok {
+		return r
+	}
+	return badRequest("", "%s", err)
+}
 
 // appendBody writes vLLM's envelope (vllm/entrypoints/openai/engine/protocol.py,
 // ErrorResponse). Unlike OpenAI's, its code is a number.

@@ -28,6 +28,8 @@ const (
 	hasTokens
 )
 
+const maxChoices = 128 // OpenAI's limit
+
 // request is what the answer depends on besides the digest. It is read in one
 // pass that checks the whole body; members without meaning here are skipped.
 type request struct {
@@ -137,7 +139,11 @@ func (p *parser) member(name []byte, maxCompletion *int) error {
 	case "max_completion_tokens":
 		return p.integer(string(name), 1, maxCompletion)
 	case "n":
-		return p.integer("n", 1, &r.n)
+		err := p.integer("n", 1, &r.n)
+		if err == nil && r.n > maxChoices {
+			err = badRequest("n", "n must be at most %d, got %d.", maxChoices, r.n)
+		}
+		return err
 	case "top_n":
 		return p.integer("top_n", 0, &r.topN)
 	case "dimensions":

@@ -75,6 +75,7 @@ func TestRefusals(t *testing.T) {
 		"max_tokens fraction": {chatPath, `{"model":"sim","max_tokens":1.5,` + message + `}`, 400, `valid integer`},
 		"max_tokens string":   {chatPath, `{"model":"sim","max_tokens":"9",` + message + `}`, 400, `valid integer`},
 		"n 0":                 {chatPath, `{"model":"sim","n":0,` + message + `}`, 400, `n must be at least 1`},
+		"n 129":               {chatPath, `{"model":"sim","n":129,` + message + `}`, 400, `n must be at most 128`},
 		"too long":            {chatPath, `{"model":"sim","max_tokens":100,` + message + `}`, 400, `maximum context length is 100 tokens. However, you requested 119 tokens (19 in`},
 		"no prompt":           {"/v1/completions", `{"model":"sim"}`, 400, `'prompt'`},
 		"no input":            {"/v1/embeddings", `{"model":"sim"}`, 400, `'input'`},

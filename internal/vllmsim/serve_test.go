@@ -47,7 +47,7 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer idle.Close()
+	defer func() { _ = idle.Close() }()
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
@@ -58,7 +58,7 @@ func TestServeEndsWithItsContext(t *testing.T) {
 		close(headers)
 		if err == nil {
 			_, err = io.Copy(io.Discard, resp.Body)
-			resp.Body.Close()
+			_ = resp.Body.Close() // it is broken on purpose
 		}
 		hung <- err
 	}()
@@ -83,7 +83,9 @@ func TestServeSaysWhyItCannot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln.Close()
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if err := vllmsim.Serve(t.Context(), ln, vllmsim.Config{}); err == nil || !strings.Contains(err.Error(), ln.Addr().String()) {
 		t.Errorf("Serve on a closed listener: %v", err)
 	}

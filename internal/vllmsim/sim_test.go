@@ -52,6 +52,14 @@ func get(t *testing.T, s *vllmsim.Server, path string) *httptest.ResponseRecorde
 	return w
 }
 
+// wantAbort fails the test unless the handler cut the connection.
+func wantAbort(t *testing.T, recovered any) {
+	t.Helper()
+	if err, ok := recovered.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+		t.Errorf("the handler gave %v, want http.ErrAbortHandler", recovered)
+	}
+}
+
 // event is one of a stream of server-sent events.
 type event struct{ name, data string }
 

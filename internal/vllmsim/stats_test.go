@@ -146,11 +146,7 @@ func TestMetrics(t *testing.T) {
 		var clients sync.WaitGroup
 		for range 3 {
 			clients.Go(func() {
-				defer func() {
-					if got := recover(); got != http.ErrAbortHandler {
-						t.Errorf("the handler gave %v", got)
-					}
-				}()
+				defer func() { wantAbort(t, recover()) }()
 				postContext(ctx, s, chatPath, chatWith("[[sim:hang]]"))
 			})
 		}
@@ -269,11 +265,7 @@ func TestCountedBeforeTheEnd(t *testing.T) {
 		r.Header.Set("Content-Type", "application/json")
 		w = &lastWrite{ResponseRecorder: httptest.NewRecorder(), s: s, fail: errors.New("broken pipe")}
 		func() {
-			defer func() {
-				if got := recover(); got != http.ErrAbortHandler {
-					t.Errorf("the handler gave %v", got)
-				}
-			}()
+			defer func() { wantAbort(t, recover()) }()
 			s.ServeHTTP(w, r)
 		}()
 		if got := s.Stats(); got.Finished != 1 || got.Aborted != 1 || s.Calls("x") != (vllmsim.Calls{Received: 2, Finished: 1, Aborted: 1}) {
@@ -287,9 +279,7 @@ func TestClientLeavesWhileSending(t *testing.T) {
 	s := vllmsim.New(vllmsim.Config{})
 	defer s.Close()
 	defer func() {
-		if got := recover(); got != http.ErrAbortHandler {
-			t.Errorf("the handler gave %v", got)
-		}
+		wantAbort(t, recover())
 		if got := s.Stats(); got.Calls != 0 || got.Requests != 1 {
 			t.Errorf("stats %+v", got)
 		}

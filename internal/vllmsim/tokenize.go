@@ -21,7 +21,7 @@ func (s *Server) inspect(w http.ResponseWriter, r *http.Request, answer func(dst
 		body, err = answer(body, &sc.req)
 	}
 	if err != nil {
-		refusal := err.(*Refusal) // neither gives others
+		refusal := refusalOf(err)
 		writeBody(w, refusal.Status, headerJSON, refusal.appendBody(nil))
 		return
 	}

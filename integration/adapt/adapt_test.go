@@ -1,0 +1,107 @@
+// Package adapt tests the Caddyfile grammar: each file of testdata is an input,
+// a line of dashes, and the JSON that it becomes or the error that it is
+// refused with.
+package adapt
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile" // the adapter
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/tidegate/tidegate/caddymodule"
+)
+
+const dashes = "----------\n"
+
+var update = flag.Bool("update", false, "write what the inputs become now")
+
+func TestAdapt(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.caddyfiletest")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, path := range files {
+		name := strings.TrimSuffix(filepath.Base(path), ".caddyfiletest")
+		t.Run(name, func(t *testing.T) {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			input, want, ok := strings.Cut(string(text), dashes)
+			if !ok {
+				t.Fatal("no line of dashes")
+			}
+			got := adapt(t, input)
+			if *update {
+				if err := os.WriteFile(path, []byte(input+dashes+got+"\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got != strings.TrimSpace(want) {
+				t.Errorf("got:\n%s\nwant:\n%s", got, strings.TrimSpace(want))
+			}
+		})
+	}
+}
+
+// adapt gives the JSON of a Caddyfile, which must then be valid, or the error.
+func adapt(t *testing.T, input string) string {
+	t.Helper()
+	text, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(input), map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		return err.Error()
+	}
+	for _, w := range warnings {
+		if !strings.Contains(w.Message, "not formatted") {
+			t.Errorf("warning: %s", w)
+		}
+	}
+	var cfg caddy.Config
+	if err := json.Unmarshal(text, &cfg); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&cfg); err != nil {
+		return "invalid: " + err.Error()
+	}
+	var pretty bytes.Buffer
+	if err := json.Indent(&pretty, text, "", "\t"); err != nil {
+		t.Fatal(err)
+	}
+	return pretty.String()
+}
+
+// The Caddyfile of the repository is valid with nothing set, and with all.
+func TestShippedCaddyfile(t *testing.T) {
+	text, err := os.ReadFile("../../Caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := adapt(t, string(text)); !strings.Contains(got, `"listen": [
+						"127.0.0.1:8080"
+					]`) {
+		t.Errorf("it does not listen on loopback by default: %s", got)
+	}
+	for name, value := range map[string]string{
+		"TIDEGATE_UPSTREAMS": "http://a:8000 http://b:8000", "TIDEGATE_LISTEN": ":9000", "TIDEGATE_BIND": "0.0.0.0",
+		"TIDEGATE_API_KEYS": "one two", "TIDEGATE_UPSTREAM_API_KEY": "three", "TIDEGATE_DATA": "/srv/tidegate",
+		"TIDEGATE_MAX_NUM_SEQS": "512", "TIDEGATE_BATCH_SHARE": "0.9", "TIDEGATE_MAX_IN_FLIGHT": "1024", "TIDEGATE_ADMIN": "off",
+	} {
+		t.Setenv(name, value)
+	}
+	got := adapt(t, string(text))
+	for _, want := range []string{"http://a:8000", "http://b:8000", "0.0.0.0:9000", `"one"`, `"two"`, `"three"`, "/srv/tidegate", "512", "0.9", "1024", `"disabled": true`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in %s", want, got)
+		}
+	}
+}

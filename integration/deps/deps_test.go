@@ -1,0 +1,100 @@
+// Package deps tests who imports whom: the rooms of docs/architecture.md.
+package deps
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/tidegate/tidegate"
+
+// mayImport lists, for each room, which of our rooms it may import, tests left
+// out. A room is a package and what lies below it, the longest name counts.
+var mayImport = map[string][]string{
+	"":                 {"caddymodule"},
+	"cmd":              {"caddymodule"},
+	"caddymodule":      {"batch", "batch/httpapi", "batch/store", "batch/queue", "batch/files", "upstreams", "internal"},
+	"batch":            {"internal/openai"},
+	"batch/httpapi":    {"batch", "internal/openai"},
+	"batch/store":      {"batch", "batch/store", "internal/openai"},
+	"batch/queue":      {"batch", "batch/queue", "internal/openai"},
+	"batch/files":      {"batch", "batch/files", "internal/openai"},
+	"upstreams":        {"internal/openai"},
+	"internal/openai":  {},
+	"internal/vllmsim": {"internal/openai"},
+	"internal/cli":     {"internal/cli", "internal/openai", "internal/vllmsim"},
+	"bench":            {},
+}
+
+// mayImportCaddy are the rooms that know Caddy.
+var mayImportCaddy = []string{"cmd", "caddymodule"}
+
+func room(path string) string {
+	for path != "" {
+		if _, known := mayImport[path]; known {
+			return path
+		}
+		i := strings.LastIndexByte(path, '/')
+		if i < 0 {
+			break
+		}
+		path = path[:i]
+	}
+	if _, known := mayImport[path]; known {
+		return path
+	}
+	return "?" + path
+}
+
+func allowed(from, to string) bool {
+	for to != "" {
+		if slices.Contains(mayImport[from], to) {
+			return true
+		}
+		i := strings.LastIndexByte(to, '/')
+		if i < 0 {
+			return false
+		}
+		to = to[:i]
+		if _, isRoom := mayImport[to]; isRoom && !slices.Contains(mayImport[from], to) {
+			return false
+		}
+	}
+	return false
+}
+
+func TestImports(t *testing.T) {
+	list := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"/...")
+	out, err := list.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	checked := 0
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		path := strings.TrimPrefix(strings.TrimPrefix(fields[0], module), "/")
+		if strings.HasPrefix(path, "integration") {
+			continue
+		}
+		from := room(path)
+		if strings.HasPrefix(from, "?") {
+			t.Errorf("%s is in no room", path)
+			continue
+		}
+		checked++
+		for _, imported := range fields[1:] {
+			if strings.HasPrefix(imported, "github.com/caddyserver/") && !slices.Contains(mayImportCaddy, from) {
+				t.Errorf("%s imports %s: only %v may", path, imported, mayImportCaddy)
+			}
+			to, ours := strings.CutPrefix(imported, module+"/")
+			if ours && room(to) != from && !allowed(from, to) {
+				t.Errorf("%s imports %s: %q may import %v only", path, to, from, mayImport[from])
+			}
+		}
+	}
+	if checked < 10 {
+		t.Errorf("only %d packages were looked at", checked)
+	}
+}
