@@ -1,0 +1,84 @@
+package caddymodule
+
+import (
+	"errors"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/internal/cli"
+)
+
+func init() {
+	for _, c := range []struct {
+		name, usage, short string
+		set                func(*cobra.Command)
+	}{
+		{"sim", "[--listen <addr>] [--model <name>] [--ttft <duration>] [--fault <kind>=<rate>]", "Runs a simulated vLLM server", cli.SimCommand},
+		{"batch", "submit|list|show|wait|cancel|delete|results", "Works with batches on a running gateway", cli.BatchCommand},
+		{"files", "list|upload|download|delete", "Works with files on a running gateway", cli.FilesCommand},
+		{"demo", "[--input <file>] [--output <file>] [--data <dir>] [--listen <addr>] [--once]", "Runs a batch on simulated servers", demoCommand},
+	} {
+		caddycmd.RegisterCommand(caddycmd.Command{
+			Name: c.name, Usage: c.usage, Short: c.short,
+			CobraFunc: func(cmd *cobra.Command) {
+				c.set(cmd)
+				withExitCodes(cmd)
+			},
+		})
+	}
+}
+
+// withExitCodes gives an error's own exit code, if it has one, to the program.
+func withExitCodes(cmd *cobra.Command) {
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			err := run(cmd, args)
+			if exit, ok := errors.AsType[*cli.ExitError](err); ok {
+				return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return exit.Code, exit.Err })(cmd, args)
+			}
+			return err
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		withExitCodes(sub)
+	}
+}
+
+func demoCommand(cmd *cobra.Command) {
+	f := cmd.Flags()
+	var cfg cli.DemoConfig
+	f.StringVar(&cfg.Input, "input", "", "file of requests (default: a sample)")
+	f.StringVar(&cfg.Output, "output", "", "file for the results (default: results.jsonl in the data directory)")
+	f.StringVar(&cfg.DataDir, "data", "", "data directory (default: a new temporary one)")
+	f.StringVar(&cfg.Listen, "listen", "127.0.0.1:8080", "address of the gateway")
+	f.BoolVar(&cfg.Once, "once", false, "end when the batch has ended; the status is 0 when every line has completed")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		cmd.SilenceUsage = true
+		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
+		defer stop()
+		cfg.Stdout, cfg.Stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
+		cfg.StartGateway = startGateway
+		defer func() { err = errors.Join(err, caddy.Stop()) }()
+		return cli.Demo(ctx, cfg)
+	}
+}
+
+// startGateway runs the gateway in this process, quietly.
+func startGateway(o cli.GatewayOptions) (string, error) {
+	serve := serveOptions{upstreams: o.Upstreams, listen: o.Listen, data: o.DataDir, maxNumSeqs: o.MaxNumSeqs}
+	cfg, err := serve.config()
+	if err != nil {
+		return "", err
+	}
+	cfg.Logging = &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{Level: zap.ErrorLevel.CapitalString()}}}}
+	if err := caddy.Run(cfg); err != nil {
+		return "", err
+	}
+	return "http://" + strings.Replace(o.Listen, "localhost", "127.0.0.1", 1), nil
+}

@@ -1,0 +1,220 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate/internal/cli/client"
+	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/internal/vllmsim"
+)
+
+//go:embed sample.jsonl
+var sample []byte
+
+// DemoConfig says what the demo is of.
+type DemoConfig struct {
+	Input   string // file of requests; the sample when empty
+	Output  string // file for the results; results.jsonl in DataDir when empty
+	DataDir string // made when it is missing; a new temporary one when empty
+	Listen  string // of the gateway
+	Once    bool   // end when the batch has ended
+
+	Stdout, Stderr io.Writer
+	// StartGateway starts the gateway and gives its URL, without /v1.
+	StartGateway func(GatewayOptions) (url string, err error)
+}
+
+// GatewayOptions say what gateway the demo needs.
+type GatewayOptions struct {
+	Listen, DataDir string
+	Upstreams       []string
+	MaxNumSeqs      int
+}
+
+// The demo's servers: as slow as small GPUs, so that there is something to see.
+const (
+	demoServers = 4
+	demoSeqs    = 32
+	demoTTFT    = 120 * time.Millisecond
+	demoITL     = 20 * time.Millisecond
+)
+
+// Demo starts simulated servers and the gateway, runs a batch on them and shows
+// what can be done next. It stays up until ctx ends or, with Once, until the
+// batch has ended, and then fails unless every line has completed.
+func Demo(ctx context.Context, cfg DemoConfig) (err error) {
+	input, models, err := demoInput(cfg.Input)
+	if err != nil {
+		return err
+	}
+	if cfg.DataDir == "" {
+		if cfg.DataDir, err = os.MkdirTemp("", "tidegate-demo-"); err != nil {
+			return fmt.Errorf("making a data directory: %w", err)
+		}
+	} else if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return fmt.Errorf("making the data directory: %w", err)
+	}
+	if cfg.Output == "" {
+		cfg.Output = filepath.Join(cfg.DataDir, "results.jsonl")
+	}
+	sims, err := startSims(ctx, models)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sims.stop()) }()
+	fmt.Fprintf(cfg.Stdout, "%d simulated servers of %s\n", demoServers, models[0])
+	server, err := cfg.StartGateway(GatewayOptions{Listen: cfg.Listen, DataDir: cfg.DataDir, Upstreams: sims.urls, MaxNumSeqs: demoSeqs})
+	if err != nil {
+		return fmt.Errorf("starting the gateway: %w", err)
+	}
+	s := &session{Client: &client.Client{Server: server}, out: cfg.Stdout, err: cfg.Stderr}
+	if err := s.Ready(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(cfg.Stdout, "gateway on %s, data in %s\n", server, cfg.DataDir)
+
+	b, err := s.runDemo(ctx, input, filepath.Base(firstOf(cfg.Input, "sample.jsonl")))
+	if err != nil {
+		return err
+	}
+	if err := s.save(ctx, b, cfg.Output, ""); err != nil {
+		return err
+	}
+	describe(cfg.Stdout, b)
+	incomplete := complete(b)
+	if cfg.Once {
+		return incomplete
+	}
+	if incomplete != nil {
+		fmt.Fprintln(cfg.Stderr, incomplete)
+	}
+	fmt.Fprintf(cfg.Stdout, `
+The results are in %[3]s.
+
+A live request:
+  curl %[1]s/v1/chat/completions -H 'Content-Type: application/json' -d '{"model": "%[2]s", "messages": [{"role": "user", "content": "Hello"}]}'
+
+The same, streamed:
+  curl -N %[1]s/v1/chat/completions -H 'Content-Type: application/json' -d '{"model": "%[2]s", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}'
+
+What the gateway is at:
+  curl %[1]s/health
+
+Ctrl-C ends the demo.
+`, server, models[0], cfg.Output)
+	<-ctx.Done()
+	return nil
+}
+
+// runDemo uploads the input and runs it as a batch.
+func (s *session) runDemo(ctx context.Context, input []byte, name string) (openai.Batch, error) {
+	endpoint, err := firstURL(input)
+	if err != nil {
+		return openai.Batch{}, err
+	}
+	f, err := s.Upload(ctx, name, openai.PurposeBatch, bytes.NewReader(input), int64(len(input)), nil)
+	if err != nil {
+		return openai.Batch{}, fmt.Errorf("uploading %s: %w", name, err)
+	}
+	b, err := s.Create(ctx, client.CreateBatch{InputFileID: f.ID, Endpoint: endpoint, CompletionWindow: "24h"})
+	if err != nil {
+		return openai.Batch{}, fmt.Errorf("creating the batch: %w", err)
+	}
+	return s.wait(ctx, b.ID)
+}
+
+func firstURL(input []byte) (string, error) {
+	line, err := openai.NewLineReader(bytes.NewReader(input), len(input)).Next()
+	if err != nil {
+		return "", fmt.Errorf("the input has no request: %w", err)
+	}
+	var request struct {
+		URL string `json:"url"`
+	}
+	if json.Unmarshal(line.Bytes, &request) != nil || request.URL == "" {
+		return "", fmt.Errorf("line %d of the input names no url", line.Number)
+	}
+	return request.URL, nil
+}
+
+// demoInput reads the input and the models that it names.
+func demoInput(path string) (input []byte, models []string, err error) {
+	input = sample
+	if path != "" {
+		if input, err = os.ReadFile(path); err != nil {
+			return nil, nil, err
+		}
+	}
+	named := make(map[string]bool)
+	lines := openai.NewLineReader(bytes.NewReader(input), max(len(input), 1))
+	for {
+		line, err := lines.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("reading the input: %w", err)
+		}
+		var request struct {
+			Body struct {
+				Model string `json:"model"`
+			} `json:"body"`
+		}
+		if json.Unmarshal(line.Bytes, &request) == nil && request.Body.Model != "" {
+			named[request.Body.Model] = true
+		}
+	}
+	if len(named) == 0 {
+		return nil, nil, errors.New("no line of the input names a model")
+	}
+	return input, slices.Sorted(maps.Keys(named)), nil
+}
+
+// simPool is the demo's servers.
+type simPool struct {
+	urls   []string
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	mu     sync.Mutex
+	errs   []error // guarded by mu
+}
+
+func startSims(ctx context.Context, models []string) (*simPool, error) {
+	// They outlive ctx until the gateway needs them no more.
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	p := &simPool{cancel: cancel}
+	for range demoServers {
+		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("starting a simulated server: %w", err), p.stop())
+		}
+		p.urls = append(p.urls, "http://"+ln.Addr().String())
+		p.wg.Go(func() {
+			if err := vllmsim.Serve(running, ln, vllmsim.Config{Models: models, TTFT: demoTTFT, ITL: demoITL, MaxNumSeqs: demoSeqs}); err != nil {
+				p.mu.Lock()
+				p.errs = append(p.errs, err)
+				p.mu.Unlock()
+			}
+		})
+	}
+	return p, nil
+}
+
+func (p *simPool) stop() error {
+	p.cancel()
+	p.wg.Wait()
+	return errors.Join(p.errs...)
+}

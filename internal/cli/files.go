@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// FilesCommand sets up `tidegate files`.
+func FilesCommand(cmd *cobra.Command) {
+	addFlags(cmd)
+	cmd.AddCommand(filesList(), filesUpload(), filesDownload(), filesDelete())
+}
+
+// upload uploads a file, "-" for standard input, and shows how far it is.
+func (s *session) upload(ctx context.Context, path, purpose string) (openai.File, error) {
+	content, name, length := s.in, "stdin.jsonl", int64(-1)
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return openai.File{}, err
+		}
+		defer f.Close()
+		info, err := f.Stat()
+		if err != nil {
+			return openai.File{}, err
+		}
+		if info.IsDir() {
+			return openai.File{}, fmt.Errorf("%s is a directory", path)
+		}
+		content, name, length = f, filepath.Base(path), info.Size()
+	}
+	bar := newProgress(s.err)
+	defer bar.end()
+	f, err := s.Upload(ctx, name, purpose, content, length, func(n int64) {
+		if length > 1<<20 {
+			bar.show(state{label: "uploading " + name, done: n, total: length, unit: "B"})
+		}
+	})
+	if err != nil {
+		return f, fmt.Errorf("uploading %s: %w", path, err)
+	}
+	return f, nil
+}
+
+func filesList() *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "Lists files, newest first", Args: cobra.NoArgs}
+	purpose := cmd.Flags().String("purpose", "", "only those with this purpose")
+	limit := cmd.Flags().Int("limit", 0, "at most so many; 0 for all")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		s, err := newSession(cmd)
+		if err != nil {
+			return err
+		}
+		table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+		if !s.json {
+			fmt.Fprintln(table, "ID\tPURPOSE\tSIZE\tAGE\tNAME")
+		}
+		n := 0
+		err = errors.Join(s.Files(cmd.Context(), func(f openai.File) bool {
+			if *purpose != "" && f.Purpose != *purpose {
+				return true
+			}
+			err = s.print(f, func(io.Writer) {
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%q\n", f.ID, f.Purpose, size(f.Bytes), age(f.CreatedAt), f.Filename)
+			})
+			n++
+			return err == nil && n != *limit
+		}), err)
+		return errors.Join(err, table.Flush())
+	}
+	return cmd
+}
+
+func filesUpload() *cobra.Command {
+	cmd := &cobra.Command{Use: "upload <file...>", Short: "Uploads files", Args: cobra.MinimumNArgs(1)}
+	purpose := cmd.Flags().String("purpose", openai.PurposeBatch, "what they are for")
+	cmd.RunE = func(cmd *cobra.Command, paths []string) error {
+		s, err := newSession(cmd)
+		if err != nil {
+			return err
+		}
+		for _, path := range paths {
+			f, err := s.upload(cmd.Context(), path, *purpose)
+			if err != nil {
+				return err
+			}
+			if err := s.print(f, func(w io.Writer) { fmt.Fprintln(w, f.ID) }); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+func filesDownload() *cobra.Command {
+	cmd := &cobra.Command{Use: "download <id>", Short: "Writes the content of a file", Args: cobra.ExactArgs(1)}
+	output := cmd.Flags().String("output", "", "where to (default: standard output)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		s, err := newSession(cmd)
+		if err != nil {
+			return err
+		}
+		if *output != "" {
+			return s.download(cmd.Context(), args[0], *output)
+		}
+		_, err = s.Download(cmd.Context(), args[0], s.out)
+		return err
+	}
+	return cmd
+}
+
+func filesDelete() *cobra.Command {
+	cmd := &cobra.Command{Use: "delete <id...> | --all", Short: "Deletes files", Args: cobra.ArbitraryArgs}
+	all := cmd.Flags().Bool("all", false, "all files, results too")
+	yes := cmd.Flags().Bool("yes", false, "do not ask")
+	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
+		s, err := newSession(cmd)
+		if err != nil {
+			return err
+		}
+		if *all == (len(ids) > 0) {
+			return errors.New("name files, or give --all")
+		}
+		if *all {
+			if err := s.Files(cmd.Context(), func(f openai.File) bool { ids = append(ids, f.ID); return true }); err != nil {
+				return err
+			}
+		}
+		if len(ids) == 0 {
+			return nil
+		}
+		if err := s.confirm(*yes, fmt.Sprintf("Delete %d files?", len(ids))); err != nil {
+			return err
+		}
+		for _, id := range ids {
+			deleted, err := s.DeleteFile(cmd.Context(), id)
+			if err != nil {
+				return fmt.Errorf("deleting %s: %w", id, err)
+			}
+			if err := s.print(deleted, func(w io.Writer) { fmt.Fprintln(w, "deleted", id) }); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return cmd
+}
