@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"strings"
 
 	"github.com/tidegate/tidegate/internal/vllmsim"
@@ -23,7 +22,7 @@ type Live struct {
 	Events  int    // of a stream, before [DONE]
 	Done    bool   // [DONE] came
 	Failure string // the error event of a stream, "" for none
-	Resent  bool   // the first try died with an idle connection
+	Resent  int    // tries before this one that got no answer at all
 	Err     error  // how the connection or the reading failed
 }
 
@@ -31,21 +30,23 @@ type Live struct {
 // answer, streamed or not. seen, if not nil, is called after every event of a
 // stream.
 //
-// A server may close an idle connection just as a client uses it again, and
-// clients are to expect it (RFC 9112, section 9.3.1); OpenAI's libraries send
-// such a request again. So does this one, once, and says so.
+// A connection can break before anything comes back through no fault of the
+// gateway's handlers: a server closes an idle one just as a client uses it again
+// (RFC 9112, section 9.3.1), or closes its socket with connections waiting to be
+// accepted. Clients are to expect it, and OpenAI's libraries send such a request
+// again up to twice. So does this one, and counts.
 func (g *Gateway) Chat(ctx context.Context, body []byte, seen func(events int)) Live {
-	var idle bool
-	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(c httptrace.GotConnInfo) { idle = c.Reused || c.WasIdle },
-	})
-	l := g.chatOnce(traced, body, seen)
-	if l.Status == 0 && idle && ctx.Err() == nil {
-		l = g.chatOnce(ctx, body, seen)
-		l.Resent = true
+	for resent := 0; ; resent++ {
+		l := g.chatOnce(ctx, body, seen)
+		l.Resent = resent
+		if l.Status != 0 || resent == clientRetries || ctx.Err() != nil {
+			return l
+		}
 	}
-	return l
 }
+
+// clientRetries is the default of OpenAI's libraries.
+const clientRetries = 2
 
 func (g *Gateway) chatOnce(ctx context.Context, body []byte, seen func(events int)) (l Live) {
 	request, err := g.Request(ctx, http.MethodPost, ChatPath, "application/json", body)

@@ -1,0 +1,91 @@
+package upstreams
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+func TestParseGauges(t *testing.T) {
+	for name, tt := range map[string]struct {
+		text string
+		want gauges
+	}{
+		"nothing":     {"", gauges{}},
+		"other names": {"# HELP x\nvllm:num_requests_running_total{a=\"b\"} 3\npython_info 1\n", gauges{}},
+		"vLLM's": {`# HELP vllm:num_requests_running Number of requests in model execution batches.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="m"} 3.0
+vllm:num_requests_waiting{engine="0",model_name="m"} 5.0
+vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
+`, gauges{true, 3, 5, .25}},
+		"two engines":       {"vllm:num_requests_running{engine=\"0\"} 3\nvllm:num_requests_running{engine=\"1\"} 4\nvllm:kv_cache_usage_perc{engine=\"0\"} 0.5\nvllm:kv_cache_usage_perc{engine=\"1\"} 0.25\n", gauges{true, 7, 0, .5}},
+		"the older name":    {"vllm:gpu_cache_usage_perc{model_name=\"a } b\"} 0.75 1700000000000\n", gauges{true, 0, 0, .75}},
+		"without labels":    {"vllm:num_requests_waiting 2\r\n", gauges{true, 0, 2, 0}},
+		"not a number":      {"vllm:num_requests_waiting NaN\nvllm:num_requests_running +Inf\nvllm:kv_cache_usage_perc x\nvllm:kv_cache_usage_perc\n", gauges{}},
+		"cut off":           {"vllm:num_requests_waiting 2\nvllm:num_requests_runn", gauges{true, 0, 2, 0}},
+		"below what can be": {"vllm:num_requests_waiting -2\n", gauges{}},
+	} {
+		if got := parseGauges([]byte(tt.text)); got != tt.want {
+			t.Errorf("%s: %+v, want %+v", name, got, tt.want)
+		}
+	}
+}
+
+func TestCollector(t *testing.T) {
+	f, h := newFake(t), newFake(t)
+	set(&f.serve, streamed(sseEvent, sseDone))
+	set(&h.serve, streamed(sseEvent, sseDone))
+	p := startPool(t, calm(f.URL, h.URL))
+	g := newGateway(t, p)
+	g.post(t, "/v1/chat/completions", chatBody(model)).wantOK(t, sseEvent+sseDone)
+	g.post(t, "/v1/chat/completions", chatBody("nope"))
+	g.recorded(t, 2)
+	slot := reserve(t, p, f.URL)
+	defer slot.Release()
+	registry := prometheus.NewPedanticRegistry()
+	if err := registry.Register(p.Collector()); err != nil {
+		t.Fatal(err)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]float64)
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			var labels []string
+			for _, l := range m.GetLabel() {
+				labels = append(labels, l.GetName()+"="+l.GetValue())
+			}
+			name := family.GetName() + "{" + strings.Join(labels, ",") + "}"
+			switch {
+			case m.Gauge != nil:
+				got[name] = m.Gauge.GetValue()
+			case m.Counter != nil:
+				got[name] = m.Counter.GetValue()
+			default:
+				got[name] = float64(m.Histogram.GetSampleCount())
+			}
+		}
+	}
+	for name, want := range map[string]float64{
+		"tidegate_upstream_up{upstream=" + h.URL + "}":                             1,
+		"tidegate_upstream_state{state=up,upstream=" + h.URL + "}":                 1,
+		"tidegate_upstream_state{state=down,upstream=" + h.URL + "}":               0,
+		"tidegate_upstream_requests_in_flight{class=batch,upstream=" + h.URL + "}": 1,
+		"tidegate_upstream_requests_in_flight{class=live,upstream=" + h.URL + "}":  0,
+		"tidegate_upstream_batch_limit{upstream=" + h.URL + "}":                    192,
+		"tidegate_upstream_requests_total{class=batch,upstream=" + h.URL + "}":     1,
+		"tidegate_live_retries_total{}":                                            0,
+		"tidegate_live_requests_total{code=2xx,endpoint=/v1/chat/completions}":     1,
+		"tidegate_live_requests_total{code=4xx,endpoint=/v1/chat/completions}":     1,
+		"tidegate_live_request_duration_seconds{endpoint=/v1/chat/completions}":    2,
+		"tidegate_live_time_to_first_token_seconds{endpoint=/v1/chat/completions}": 1,
+	} {
+		if have, there := got[name]; !there || have != want {
+			t.Errorf("%s is %v (%v), want %v", name, have, there, want)
+		}
+	}
+}
