@@ -205,9 +205,6 @@ func (l *live) refuse(err error) {
 
 // finish is the request's end, whatever that was.
 func (l *live) finish() {
-	if l.body != nil {
-		l.body.release()
-	}
 	l.done.Duration = time.Since(l.began)
 	l.proxy.pool.metrics.observe(l.route, &l.done)
 	if l.proxy.record != nil {

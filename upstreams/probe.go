@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"mime"
 	"net/http"
 	"time"
 
@@ -214,15 +213,4 @@ func (s *snapshot) get(ctx context.Context, u *upstream, rt *route) (status int,
 		return 0, nil, nil, err
 	}
 	return answer.StatusCode, answer.Header, body, nil
-}
-
-// isHTML tells whether an answer is a page for people: no server of models
-// gives one, but proxies on the way do.
-func isHTML(h http.Header) bool {
-	kind := h.Get("Content-Type")
-	if len(kind) < len("text/html") {
-		return false
-	}
-	media, _, err := mime.ParseMediaType(kind)
-	return err == nil && (media == "text/html" || media == "application/xhtml+xml")
 }

@@ -92,12 +92,12 @@ func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 		return
 	}
 	l.body = body
-	model, err := rt.model(body.buf.b, body.replayable(), r.Header.Get("Content-Type"))
+	model, err := rt.model(body.head, body.replayable(), r.Header.Get("Content-Type"))
 	if err != nil {
 		l.refuse(err)
 		return
 	}
-	l.query = Query{Class: Live, Model: model, Prompt: body.buf.b}
+	l.query = Query{Class: Live, Model: model, Prompt: body.head}
 	l.header = requestHeader(r, s, l.id)
 	l.forward()
 }

@@ -135,8 +135,7 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 	a := s.pool.begin(ctx, s.up, Batch, s.model)
 	defer a.end()
 	sn := s.pool.now.Load()
-	whole := &payload{buf: &buffer{body}, length: int64(len(body))}
-	whole.refs.Store(1) // never released: the buffer is the caller's
+	whole := &payload{head: body, length: int64(len(body))}
 	header := http.Header{"Content-Type": contentJSON, "Accept": contentJSON, "Accept-Encoding": identity, "User-Agent": userAgent}
 	if sn.bearer != nil {
 		header["Authorization"] = sn.bearer

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/tidegate/tidegate/internal/openai"
@@ -18,8 +17,7 @@ const eventLimit = 64 << 10
 // isStream tells whether an answer is a stream of server-sent events that can
 // be read.
 func isStream(h http.Header) bool {
-	kind := h["Content-Type"]
-	return len(kind) == 1 && strings.HasPrefix(kind[0], "text/event-stream") && unpacked(h)
+	return mediaType(h) == "text/event-stream" && unpacked(h)
 }
 
 // errNoEnd is that a stream ended without saying so.

@@ -36,13 +36,25 @@ func judge(answer *http.Response) verdict {
 
 // isJSON tells whether an answer says that it is JSON.
 func isJSON(h http.Header) bool {
+	media := mediaType(h)
+	return media == "application/json" || strings.HasSuffix(media, "+json") && strings.HasPrefix(media, "application/")
+}
+
+// isHTML tells whether an answer is a page for people: no server of models
+// gives one, but proxies on the way do.
+func isHTML(h http.Header) bool {
+	media := mediaType(h)
+	return strings.EqualFold(media, "text/html") || strings.EqualFold(media, "application/xhtml+xml")
+}
+
+// mediaType is what a Content-Type names, without its parameters.
+func mediaType(h http.Header) string {
 	kind := h["Content-Type"]
 	if len(kind) != 1 {
-		return false
+		return ""
 	}
 	media, _, _ := strings.Cut(kind[0], ";")
-	media = strings.TrimSpace(media)
-	return media == "application/json" || strings.HasSuffix(media, "+json") && strings.HasPrefix(media, "application/")
+	return strings.TrimSpace(media)
 }
 
 // status is what the client is told instead of status.
