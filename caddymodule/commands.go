@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"errors"
+	"fmt"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -40,7 +41,9 @@ func withExitCodes(cmd *cobra.Command) {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			err := run(cmd, args)
 			if exit, ok := errors.AsType[*cli.ExitError](err); ok {
-				return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return exit.Code, exit.Err })(cmd, args)
+				fmt.Fprintln(cmd.ErrOrStderr(), "Error:", exit.Err)
+				cmd.SilenceErrors = true
+				return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return exit.Code, nil })(cmd, args)
 			}
 			return err
 		}

@@ -35,11 +35,11 @@ func readPayload(r *http.Request, limit int64) (*payload, error) {
 	size := r.ContentLength
 	// One byte more than is wanted: so the body's end is seen, by which
 	// net/http begins to watch for the client's leaving.
-	most, room := int(limit+1), firstRead
+	most, room := limit+1, int64(firstRead)
 	if size >= 0 {
-		most = int(min(limit, size) + 1)
-		room = min(most, trusted)
+		most, room = min(limit, size)+1, trusted
 	}
+	room = min(room, most)
 	b := make([]byte, 0, room)
 	for {
 		n, err := r.Body.Read(b[len(b):cap(b)])
@@ -53,11 +53,11 @@ func readPayload(r *http.Request, limit int64) (*payload, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(b) == most {
+		if int64(len(b)) == most {
 			return &payload{head: b, rest: r.Body, length: size}, nil
 		}
 		if len(b) == cap(b) {
-			larger := make([]byte, len(b), min(4*cap(b), most))
+			larger := make([]byte, len(b), min(4*int64(cap(b)), most))
 			copy(larger, b)
 			b = larger
 		}
