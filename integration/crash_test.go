@@ -66,3 +66,38 @@ func TestKill(t *testing.T) {
 	}
 	t.Logf("%d kills over %d batches: %d calls for %d lines, %d repeated", *kills, batches, received, batches*lines, repeated)
 }
+
+// Small batches whose gateway is killed while they are validated, run and
+// finalized: each that was accepted ends once and whole.
+func TestKillBetweenStates(t *testing.T) {
+	const (
+		lines   = 100
+		rounds  = 12
+		batches = 4 // in each round
+	)
+	seed := *killSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("seed: -kill-seed=%d", seed)
+	random := rand.New(rand.NewPCG(seed, seed))
+	sims := tidegatetest.StartSims(t, 2, "--ttft", "1ms")
+	g := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: sims})
+	inputs := make(map[string][]byte)
+	for round := range rounds {
+		for n := range batches {
+			input := tidegatetest.BatchInput(t, lines, func(i int) string { return fmt.Sprintf("round %d, batch %d, line %d", round, n, i) })
+			inputs[g.Submit(t, input).ID] = input
+		}
+		<-time.After(time.Duration(random.Int64N(int64(150 * time.Millisecond)))) // the moment of the kill
+		g.Kill(t)
+		g.Start(t)
+	}
+	for id, input := range inputs {
+		b := g.WaitEnd(t, id, time.Minute)
+		g.Results(t, b, input)
+		if b.Status != "completed" || b.RequestCounts.Completed != lines {
+			t.Errorf("%s is %s with %+v", id, b.Status, b.RequestCounts)
+		}
+	}
+}
