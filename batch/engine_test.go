@@ -89,7 +89,11 @@ func (h *house) upload(content string) string {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	defer in.Abort()
+	defer func() {
+		if err := in.Abort(); err != nil {
+			h.t.Error(err)
+		}
+	}()
 	if _, err := io.Copy(in, strings.NewReader(content)); err != nil {
 		h.t.Fatal(err)
 	}

@@ -234,7 +234,7 @@ func (e *Engine) readRequests(ctx context.Context, b Batch, key string, p SliceP
 	requests := make([]openai.Request, 0, p.Lines)
 	for {
 		l, err := lines.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -38,7 +38,7 @@ func (e *Engine) validate(ctx context.Context, c BatchClaim) error {
 	s, err := e.scanInput(ctx, c.Batch, input)
 	if errors.Is(err, ErrNotFound) {
 		return e.store.FailBatch(ctx, c, []openai.BatchError{{
-			Code: "invalid_request", Param: strPtr("file_id"), Message: fmt.Sprintf("The content of file %s is gone.", input.ID),
+			Code: "invalid_request", Param: new("file_id"), Message: fmt.Sprintf("The content of file %s is gone.", input.ID),
 		}})
 	}
 	if err != nil {
@@ -65,7 +65,7 @@ func (e *Engine) inputOf(ctx context.Context, b Batch) (File, *openai.BatchError
 	input, err := e.store.InputFile(ctx, b.ID)
 	if errors.Is(err, ErrNotFound) {
 		return File{}, &openai.BatchError{
-			Code: "invalid_request", Param: strPtr("file_id"), Message: fmt.Sprintf("Cannot find file %s, or organization does not have access to it.", b.InputFileID),
+			Code: "invalid_request", Param: new("file_id"), Message: fmt.Sprintf("Cannot find file %s, or organization does not have access to it.", b.InputFileID),
 		}, nil
 	}
 	if err != nil {
@@ -73,7 +73,7 @@ func (e *Engine) inputOf(ctx context.Context, b Batch) (File, *openai.BatchError
 	}
 	if input.Purpose != openai.PurposeBatch {
 		return File{}, &openai.BatchError{
-			Code: "invalid_request", Param: strPtr("file_id"), Message: fmt.Sprintf("File %s has the purpose '%s'; the input of a batch must have 'batch'.", input.ID, input.Purpose),
+			Code: "invalid_request", Param: new("file_id"), Message: fmt.Sprintf("File %s has the purpose '%s'; the input of a batch must have 'batch'.", input.ID, input.Purpose),
 		}, nil
 	}
 	return input, nil, nil
@@ -118,7 +118,7 @@ func (e *Engine) scanInput(ctx context.Context, b Batch, input File) (*scan, err
 	)
 	for {
 		line, err := lines.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if tooLong, ok := errors.AsType[*openai.LineTooLongError](err); ok {
@@ -230,5 +230,3 @@ func sha256Of(s string) []byte {
 	sum := sha256.Sum256([]byte(s))
 	return sum[:16]
 }
-
-func strPtr(s string) *string { return &s }

@@ -90,14 +90,14 @@ type discovery struct {
 	version string
 }
 
-// badAnswer is an answer that a server which is well does not give.
-type badAnswer struct {
+// badAnswerError is an answer that a server which is well does not give.
+type badAnswerError struct {
 	path    string
 	status  int
 	problem string
 }
 
-func (e *badAnswer) Error() string {
+func (e *badAnswerError) Error() string {
 	if e.problem != "" {
 		return fmt.Sprintf("GET %s answers %d with %s", e.path, e.status, e.problem)
 	}
@@ -122,7 +122,7 @@ func (p *Pool) probe(ctx context.Context, s *snapshot, u *upstream, models bool)
 		p.probeOK(u, found)
 		return true, found != nil
 	}
-	bad, answered := errors.AsType[*badAnswer](err)
+	bad, answered := errors.AsType[*badAnswerError](err)
 	switch {
 	case answered:
 		p.probeBad(u, err, u.progress.Load() != before, bad.status == http.StatusServiceUnavailable)
@@ -137,41 +137,41 @@ func (p *Pool) probe(ctx context.Context, s *snapshot, u *upstream, models bool)
 // checkHealth asks GET /health. healthless says that the server has no such
 // route: then its models tell whether it is well.
 func (p *Pool) checkHealth(ctx context.Context, s *snapshot, u *upstream) (healthless bool, err error) {
-	status, header, _, err := s.get(ctx, u, healthRoute)
+	told, err := s.get(ctx, u, healthRoute)
 	switch {
 	case err != nil:
 		return false, fmt.Errorf("asking for health: %w", err)
-	case status == http.StatusNotFound || status == http.StatusMethodNotAllowed:
+	case told.status == http.StatusNotFound || told.status == http.StatusMethodNotAllowed:
 		return true, nil
-	case status != http.StatusOK:
-		return false, &badAnswer{path: healthRoute.target, status: status}
-	case isHTML(header):
-		return false, &badAnswer{path: healthRoute.target, status: status, problem: "an HTML page"}
+	case told.status != http.StatusOK:
+		return false, &badAnswerError{path: healthRoute.target, status: told.status}
+	case isHTML(told.header):
+		return false, &badAnswerError{path: healthRoute.target, status: told.status, problem: "an HTML page"}
 	}
 	return false, nil
 }
 
 // discover asks for the models and the version.
 func (p *Pool) discover(ctx context.Context, s *snapshot, u *upstream) (*discovery, error) {
-	status, _, body, err := s.get(ctx, u, modelsRoute)
+	told, err := s.get(ctx, u, modelsRoute)
 	if err != nil {
 		return nil, fmt.Errorf("asking for models: %w", err)
 	}
-	if status != http.StatusOK {
-		bad := &badAnswer{path: modelsRoute.target, status: status}
-		if status == http.StatusUnauthorized || status == http.StatusForbidden {
+	if told.status != http.StatusOK {
+		bad := &badAnswerError{path: modelsRoute.target, status: told.status}
+		if told.status == http.StatusUnauthorized || told.status == http.StatusForbidden {
 			bad.problem = "a refusal of the api_key"
 		}
 		return nil, bad
 	}
-	models, err := parseModels(body)
+	models, err := parseModels(told.body)
 	if err != nil {
-		return nil, &badAnswer{path: modelsRoute.target, status: status, problem: err.Error()}
+		return nil, &badAnswerError{path: modelsRoute.target, status: told.status, problem: err.Error()}
 	}
 	found := &discovery{models: models}
 	// Not every server tells its version, and none needs to.
-	if status, _, body, err = s.get(ctx, u, versionRoute); err == nil && status == http.StatusOK {
-		found.version = parseVersion(body)
+	if told, err = s.get(ctx, u, versionRoute); err == nil && told.status == http.StatusOK {
+		found.version = parseVersion(told.body)
 	}
 	return found, nil
 }
@@ -182,22 +182,29 @@ func (p *Pool) scrape(ctx context.Context, s *snapshot, u *upstream) {
 	timed, cancel := context.WithTimeout(ctx, s.cfg.HealthTimeout)
 	defer cancel()
 	var g gauges
-	status, header, body, err := s.get(timed, u, metricsRoute)
+	told, err := s.get(timed, u, metricsRoute)
 	if err != nil {
 		if c := p.log.Check(zap.DebugLevel, "reading metrics"); c != nil && ctx.Err() == nil {
 			c.Write(zap.String("upstream", u.url), zap.Error(err))
 		}
-	} else if status == http.StatusOK && !isHTML(header) {
-		g = parseGauges(body)
+	} else if told.status == http.StatusOK && !isHTML(told.header) {
+		g = parseGauges(told.body)
 	}
 	p.mu.Lock()
 	u.gauges = g
 	p.mu.Unlock()
 }
 
+// page is what an upstream answered when it was asked about itself.
+type page struct {
+	status int
+	header http.Header
+	body   []byte // at most probeLimit bytes
+}
+
 // get asks an upstream for one of its own pages.
-func (s *snapshot) get(ctx context.Context, u *upstream, rt *route) (status int, header http.Header, body []byte, err error) {
-	header = http.Header{"User-Agent": userAgent, "Accept-Encoding": identity}
+func (s *snapshot) get(ctx context.Context, u *upstream, rt *route) (page, error) {
+	header := http.Header{"User-Agent": userAgent, "Accept-Encoding": identity}
 	if s.bearer != nil {
 		header["Authorization"] = s.bearer
 	}
@@ -205,12 +212,12 @@ func (s *snapshot) get(ctx context.Context, u *upstream, rt *route) (status int,
 		Method: http.MethodGet, URL: u.urls[rt.index], Host: u.host, Header: header,
 	}).WithContext(ctx))
 	if err != nil {
-		return 0, nil, nil, err
+		return page{}, err
 	}
 	defer answer.Body.Close()
-	body, err = io.ReadAll(io.LimitReader(answer.Body, probeLimit))
+	body, err := io.ReadAll(io.LimitReader(answer.Body, probeLimit))
 	if err != nil {
-		return 0, nil, nil, err
+		return page{}, err
 	}
-	return answer.StatusCode, answer.Header, body, nil
+	return page{answer.StatusCode, answer.Header, body}, nil
 }

@@ -15,7 +15,7 @@ import (
 // counts over all of them.
 func newSims(t *testing.T, n int) ([]*vllmsim.Server, []string) {
 	t.Helper()
-	ledger := &vllmsim.Ledger{}
+	ledger := vllmsim.NewLedger()
 	var sims []*vllmsim.Server
 	var urls []string
 	for range n {

@@ -185,7 +185,7 @@ func (s *Slot) failed(ctx context.Context, a *attempt, err error) error {
 func (p *Pool) crashed(ctx context.Context, u *upstream) bool {
 	timed, cancel := context.WithTimeout(ctx, crashCheck)
 	defer cancel()
-	_, _, _, err := p.now.Load().get(timed, u, healthRoute)
+	_, err := p.now.Load().get(timed, u, healthRoute)
 	gone := err != nil && timed.Err() == nil && !timedOut(err) && (refused(err) || broken(err))
 	if gone {
 		p.gone(u, err)

@@ -147,7 +147,7 @@ func (st *stream) send(events []byte) bool {
 func (st *stream) breakOff(err error) {
 	problem := "The model server broke off in the middle of the stream."
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		err = errNoEnd
 	case errors.Is(st.attempt.cause(), errSilent):
 		err = errSilent

@@ -72,6 +72,7 @@ func (v verdict) explain(status int) *openai.Error {
 		return openai.BadGateway("The model server answered with a redirect.")
 	case webPage:
 		return openai.BadGateway("The model server answered with an HTML page.")
+	case asItIs, reworded:
 	}
 	text := http.StatusText(status)
 	if text == "" {

@@ -89,7 +89,7 @@ func endpointOf(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	lines := openai.NewLineReader(f, 64<<20)
 	line, err := lines.Next()
 	if err != nil {

@@ -162,7 +162,7 @@ func demoInput(path string) (input []byte, models []string, err error) {
 	lines := openai.NewLineReader(bytes.NewReader(input), max(len(input), 1))
 	for {
 		line, err := lines.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -28,7 +28,7 @@ func (s *session) upload(ctx context.Context, path, purpose string) (openai.File
 		if err != nil {
 			return openai.File{}, err
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }() // it was only read
 		info, err := f.Stat()
 		if err != nil {
 			return openai.File{}, err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -77,9 +78,7 @@ func TestWriteError(t *testing.T) {
 				t.Errorf("got %d %s\nwant %d %s", w.Code, w.Body, test.status, test.body)
 			}
 			want := map[string]string{"Content-Type": "application/json", "Content-Length": fmt.Sprint(len(test.body)), "Content-Encoding": ""}
-			for name, value := range test.header {
-				want[name] = value
-			}
+			maps.Copy(want, test.header)
 			for name, value := range want {
 				if got := w.Header().Get(name); got != value {
 					t.Errorf("%s is %q, want %q", name, got, value)

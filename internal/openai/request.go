@@ -1,6 +1,9 @@
 package openai
 
-import "unicode/utf8"
+import (
+	"slices"
+	"unicode/utf8"
+)
 
 // Request is one line of a batch's input file.
 type Request struct {
@@ -154,7 +157,7 @@ func (p *requestParser) body(raw []byte) {
 		p.find(CodeMissingParameter, "body", MissingParameter("body").Message)
 		return
 	}
-	p.request.Body = raw[:len(raw):len(raw)]
+	p.request.Body = slices.Clip(raw)
 	p.model(b.model)
 	p.stream(b.stream)
 	p.content(&b)

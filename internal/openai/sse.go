@@ -165,8 +165,8 @@ var (
 // servers that do not name the event.
 func typeOf(data []byte) []byte {
 	if name, ok := bytes.CutPrefix(data, typeFirst); ok {
-		if end := bytes.IndexByte(name, '"'); end >= 0 {
-			return name[:end]
+		if before, _, ok := bytes.Cut(name, []byte{'"'}); ok {
+			return before
 		}
 	}
 	if name, ok := bytes.CutSuffix(data, []byte(`"}`)); ok {

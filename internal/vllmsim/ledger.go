@@ -38,11 +38,10 @@ var simIDMark = []byte("sim-id:")
 
 // simID is the name that a body gives itself, nil for none.
 func simID(body []byte) []byte {
-	at := bytes.Index(body, simIDMark)
-	if at < 0 {
+	_, id, ok := bytes.Cut(body, simIDMark)
+	if !ok {
 		return nil
 	}
-	id := body[at+len(simIDMark):]
 	n := 0
 	for n < len(id) && isNameByte(id[n]) {
 		n++

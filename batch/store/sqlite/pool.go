@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"time"
 
@@ -53,9 +54,7 @@ func source(path string, a access) string {
 		"_dqs":          {"0"}, // a misspelt column is an error, not a string
 		"_error_rc":     {"1"},
 	}
-	for k, v := range pragmas[a] {
-		q[k] = v
-	}
+	maps.Copy(q, pragmas[a])
 	q["_pragma"] = append([]string{"temp_store(2)"}, q["_pragma"]...) // in memory
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
 }

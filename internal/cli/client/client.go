@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime/multipart"
 	"net"
 	"net/http"
@@ -155,9 +156,7 @@ func call[T any](ctx context.Context, c *Client, method, path string, body any, 
 		if err != nil {
 			return nil, fmt.Errorf("making request: %w", err)
 		}
-		for name, values := range header {
-			request.Header[name] = values
-		}
+		maps.Copy(request.Header, header)
 		if body != nil {
 			request.Header.Set("Content-Type", "application/json")
 		}
