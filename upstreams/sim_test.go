@@ -134,12 +134,13 @@ func TestSimulatedAbort(t *testing.T) {
 					t.Error(err)
 					return
 				}
+				r.Header.Set("Content-Type", "application/json")
 				if answer, err := g.Client().Do(r); err == nil {
 					_, _ = io.Copy(io.Discard, answer.Body)
 					answer.Body.Close()
 				}
 			}()
-			until(t, "the server has the request", func() bool { return sims[0].Stats().Calls == 1 })
+			until(t, "the server runs the request", func() bool { return sims[0].Stats().Running == 1 })
 			leave()
 			receive(t, "the client is gone", left)
 			wantIdle(t, g.pool)
