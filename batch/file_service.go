@@ -58,7 +58,7 @@ func (l FileLimits) Validate() error {
 		{"max_part_size", l.MaxPartBytes},
 		{"max_decompressed_size", l.MaxDecompressedBytes},
 		{"max_line_size", int64(l.MaxLineBytes)},
-		{"batch_file_ttl", int64(l.BatchFileTTL)},
+		{"input_ttl", int64(l.BatchFileTTL)},
 		{"upload_ttl", int64(l.UploadTTL)},
 	} {
 		if f.value <= 0 {

@@ -20,7 +20,7 @@ func TestFileLimits(t *testing.T) {
 		"part":          {batch.FileLimits{MaxPartBytes: -1}, "max_part_size"},
 		"decompressed":  {batch.FileLimits{MaxDecompressedBytes: -1}, "max_decompressed_size"},
 		"line":          {batch.FileLimits{MaxLineBytes: -1}, "max_line_size"},
-		"time to live":  {batch.FileLimits{BatchFileTTL: -time.Second}, "batch_file_ttl"},
+		"time to live":  {batch.FileLimits{BatchFileTTL: -time.Second}, "input_ttl"},
 		"upload's time": {batch.FileLimits{UploadTTL: -time.Second}, "upload_ttl"},
 	} {
 		err := c.limits.Validate()

@@ -83,6 +83,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.Data = filepath.Join(caddy.AppDataDir(), "tidegate")
 	}
 	a.Data = replacer.ReplaceKnown(a.Data, "")
+	a.Pool.APIKey = replacer.ReplaceKnown(a.Pool.APIKey, "")
 	for i, key := range a.APIKeys {
 		a.APIKeys[i] = replacer.ReplaceKnown(key, "")
 	}

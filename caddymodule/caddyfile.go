@@ -101,6 +101,9 @@ func parseHandler(handler func() caddyhttp.MiddlewareHandler) httpcaddyfile.Unma
 //			max_concurrent_batches <count>
 //			max_requests           <count>
 //			max_file_size          <size>
+//			max_upload_size        <size>
+//			max_part_size          <size>
+//			max_decompressed_size  <size>
 //			max_line_size          <size>
 //			memory                 <size>
 //			retries                <count>
@@ -109,6 +112,8 @@ func parseHandler(handler func() caddyhttp.MiddlewareHandler) httpcaddyfile.Unma
 //			lease                  <duration>
 //			drain_timeout          <duration>
 //			collect_interval       <duration>
+//			upload_ttl             <duration>
+//			input_ttl              <duration>
 //			output_ttl             <duration>
 //		}
 //	}
@@ -117,7 +122,12 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	return block(d, map[string]option{
+	return block(d, a.options())
+}
+
+// options are the words of the global option.
+func (a *App) options() map[string]option {
+	return map[string]option{
 		"pool":  func(d *caddyfile.Dispenser) error { return a.Pool.unmarshal(d) },
 		"store": func(d *caddyfile.Dispenser) (err error) { a.StoreRaw, err = guest(d, "tidegate.stores."); return err },
 		"queue": func(d *caddyfile.Dispenser) (err error) { a.QueueRaw, err = guest(d, "tidegate.queues."); return err },
@@ -128,20 +138,23 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return nil // none: the variable that was to name them is empty
 		},
 		"batch": func(d *caddyfile.Dispenser) error { return a.Batch.unmarshal(d) },
-	})
+	}
 }
 
 func (p *PoolConfig) unmarshal(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	options := map[string]option{
+	return block(d, p.options(), "upstream")
+}
+
+func (p *PoolConfig) options() map[string]option {
+	return map[string]option{
 		"upstream": p.upstream, "api_key": text(&p.APIKey), "batch_share": number(&p.BatchShare),
 		"health_interval": span(&p.HealthInterval), "health_timeout": span(&p.HealthTimeout), "models_interval": span(&p.ModelsInterval),
 		"retry_buffer": size(&p.RetryBuffer), "max_answer": size(&p.MaxAnswer), "dial_timeout": span(&p.DialTimeout),
 		"health_failures": count(&p.HealthFailures), "load_time": span(&p.LoadTime), "idle_timeout": span(&p.IdleTimeout), "stream_idle_timeout": span(&p.StreamIdleTimeout),
 	}
-	return block(d, options, "upstream")
 }
 
 func (p *PoolConfig) upstream(d *caddyfile.Dispenser) error {
@@ -150,7 +163,7 @@ func (p *PoolConfig) upstream(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	var u UpstreamConfig
-	if err := block(d, map[string]option{"weight": number(&u.Weight), "max_num_seqs": count(&u.MaxNumSeqs)}); err != nil {
+	if err := block(d, u.options()); err != nil {
 		return err
 	}
 	for _, u.URL = range urls {
@@ -159,18 +172,24 @@ func (p *PoolConfig) upstream(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+func (u *UpstreamConfig) options() map[string]option {
+	return map[string]option{"weight": number(&u.Weight), "max_num_seqs": count(&u.MaxNumSeqs)}
+}
+
 func (b *BatchConfig) unmarshal(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	var line int64
-	err := block(d, map[string]option{
+	return block(d, b.options())
+}
+
+func (b *BatchConfig) options() map[string]option {
+	return map[string]option{
 		"max_in_flight": count(&b.MaxInFlight), "max_concurrent_batches": count(&b.MaxConcurrentBatches), "max_requests": count(&b.MaxRequests),
-		"max_file_size": size(&b.MaxFileSize), "max_line_size": size(&line), "memory": size(&b.Memory), "retries": count(&b.Retries),
+		"max_file_size": size(&b.MaxFileSize), "max_upload_size": size(&b.MaxUploadSize), "max_part_size": size(&b.MaxPartSize),
+		"max_decompressed_size": size(&b.MaxDecompressedSize), "max_line_size": size(&b.MaxLineSize), "memory": size(&b.Memory), "retries": count(&b.Retries),
 		"retry_backoff": spans(&b.RetryBackoffMin, &b.RetryBackoffMax),
 		"line_timeout":  span(&b.LineTimeout), "lease": span(&b.Lease), "drain_timeout": span(&b.DrainTimeout),
-		"collect_interval": span(&b.CollectInterval), "output_ttl": span(&b.OutputTTL),
-	})
-	b.MaxLineSize = int(line)
-	return err
+		"collect_interval": span(&b.CollectInterval), "upload_ttl": span(&b.UploadTTL), "input_ttl": span(&b.InputTTL), "output_ttl": span(&b.OutputTTL),
+	}
 }

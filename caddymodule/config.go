@@ -80,8 +80,16 @@ type BatchConfig struct {
 	MaxRequests int `json:"max_requests,omitempty"`
 	// MaxFileSize is how many bytes an uploaded file may have. Default 512 MiB.
 	MaxFileSize int64 `json:"max_file_size,omitempty"`
+	// MaxUploadSize is how many bytes a file in parts (the Uploads API) may
+	// have. Default 8 GiB.
+	MaxUploadSize int64 `json:"max_upload_size,omitempty"`
+	// MaxPartSize is how many bytes a part may have. Default 64 MiB.
+	MaxPartSize int64 `json:"max_part_size,omitempty"`
+	// MaxDecompressedSize is how many bytes a compressed file may become.
+	// Default: as many as it may have when it comes uncompressed.
+	MaxDecompressedSize int64 `json:"max_decompressed_size,omitempty"`
 	// MaxLineSize is how many bytes a line may have. Default 16 MiB.
-	MaxLineSize int `json:"max_line_size,omitempty"`
+	MaxLineSize int64 `json:"max_line_size,omitempty"`
 	// Memory bounds, in bytes, the input that is read ahead. Default 64 MiB.
 	Memory int64 `json:"memory,omitempty"`
 	// Retries is how often a line is sent again after a failure that may pass. Default 8.
@@ -98,6 +106,11 @@ type BatchConfig struct {
 	DrainTimeout caddy.Duration `json:"drain_timeout,omitempty"`
 	// CollectInterval is how often what expired is removed. Default 1m.
 	CollectInterval caddy.Duration `json:"collect_interval,omitempty"`
+	// UploadTTL is how long an upload in parts may take. Default 1h.
+	UploadTTL caddy.Duration `json:"upload_ttl,omitempty"`
+	// InputTTL is how long files of requests are kept unless the client says
+	// otherwise. Default 720h.
+	InputTTL caddy.Duration `json:"input_ttl,omitempty"`
 	// OutputTTL is how long results are kept. Default 720h.
 	OutputTTL caddy.Duration `json:"output_ttl,omitempty"`
 }
@@ -105,7 +118,7 @@ type BatchConfig struct {
 func (b BatchConfig) engine() batch.Config {
 	return batch.Config{
 		MaxInFlight: b.MaxInFlight, MaxConcurrentBatches: b.MaxConcurrentBatches, MaxRequests: b.MaxRequests,
-		MaxLineBytes: b.MaxLineSize, MemoryBytes: b.Memory, Retries: b.Retries,
+		MaxLineBytes: int(b.MaxLineSize), MemoryBytes: b.Memory, Retries: b.Retries,
 		RetryBackoffMin: duration(b.RetryBackoffMin), RetryBackoffMax: duration(b.RetryBackoffMax),
 		LineTimeout: duration(b.LineTimeout), Lease: duration(b.Lease), DrainTimeout: duration(b.DrainTimeout),
 		CollectInterval: duration(b.CollectInterval), OutputTTL: duration(b.OutputTTL),
@@ -113,7 +126,10 @@ func (b BatchConfig) engine() batch.Config {
 }
 
 func (b BatchConfig) limits() batch.FileLimits {
-	return batch.FileLimits{MaxFileBytes: b.MaxFileSize, MaxLineBytes: b.MaxLineSize}
+	return batch.FileLimits{
+		MaxFileBytes: b.MaxFileSize, MaxUploadBytes: b.MaxUploadSize, MaxPartBytes: b.MaxPartSize, MaxDecompressedBytes: b.MaxDecompressedSize,
+		MaxLineBytes: int(b.MaxLineSize), BatchFileTTL: duration(b.InputTTL), UploadTTL: duration(b.UploadTTL),
+	}
 }
 
 func duration(d caddy.Duration) time.Duration { return time.Duration(d) }

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -25,8 +26,11 @@ type door struct{ app *App }
 
 func (d *door) provision(ctx caddy.Context) error {
 	app, err := ctx.AppIfConfigured("tidegate")
-	if err != nil {
+	if errors.Is(err, caddy.ErrNotConfigured) {
 		return errNoApp
+	}
+	if err != nil {
+		return err
 	}
 	d.app = app.(*App)
 	return nil

@@ -28,8 +28,8 @@ func (k keyring) admits(r *http.Request) bool {
 	if len(k) == 0 {
 		return true
 	}
-	shown, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok { // Anthropic's clients
+	scheme, shown, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") { // Anthropic's clients
 		shown = r.Header.Get("X-Api-Key")
 	}
 	sum := sha256.Sum256([]byte(strings.TrimSpace(shown)))

@@ -2,6 +2,9 @@
 package main
 
 import (
+	"runtime/debug"
+
+	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
@@ -9,5 +12,27 @@ import (
 )
 
 func main() {
+	caddy.CustomBinaryName = "tidegate"
+	caddy.CustomLongDescription = `Tidegate is one gateway for live and batch traffic in front of vLLM servers: it
+balances live OpenAI requests over a health-checked pool and executes
+/v1/files and /v1/batches on the same pool.
+
+	tidegate demo                            simulated servers, the gateway, a batch
+	tidegate serve --upstream URL            the gateway without a configuration file
+	tidegate run --config Caddyfile          the gateway as it is configured there
+	tidegate batch submit FILE --wait        a batch on a running gateway
+
+It is Caddy with modules of its own, so that all of Caddy's commands are here
+too: https://caddyserver.com/docs/command-line`
+	caddy.CustomVersion = "Tidegate " + version() + ", Caddy"
 	caddycmd.Main()
+}
+
+// version is the module's own, with the revision that it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(unknown)"
+	}
+	return info.Main.Version
 }

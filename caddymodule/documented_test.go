@@ -1,0 +1,75 @@
+package caddymodule
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// Every word of the Caddyfile stands in the documentation, and in the grammar
+// above UnmarshalCaddyfile.
+func TestWordsAreDocumented(t *testing.T) {
+	pages := map[string]string{
+		"docs/configuration.md": read(t, "../docs/configuration.md"),
+		"caddyfile.go":          read(t, "caddyfile.go"),
+	}
+	grammar, _, _ := strings.Cut(pages["caddyfile.go"][strings.Index(pages["caddyfile.go"], "// UnmarshalCaddyfile"):], "\nfunc")
+	for _, options := range []map[string]option{new(App).options(), new(PoolConfig).options(), new(UpstreamConfig).options(), new(BatchConfig).options()} {
+		for word := range options {
+			if !regexp.MustCompile("\\| `" + word + "[ `]").MatchString(pages["docs/configuration.md"]) {
+				t.Errorf("%s is not in docs/configuration.md", word)
+			}
+			if !regexp.MustCompile(`//\s+` + word + `\s`).MatchString(grammar) {
+				t.Errorf("%s is not in the grammar of caddyfile.go", word)
+			}
+		}
+	}
+}
+
+// Every flag of serve and every variable of the Caddyfile is documented, and
+// nothing that does not exist.
+func TestFlagsAndVariablesAreDocumented(t *testing.T) {
+	page := read(t, "../docs/configuration.md")
+	cmd := new(cobra.Command)
+	caddycmd.Commands()["serve"].CobraFunc(cmd)
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !strings.Contains(page, "| `--"+f.Name+" ") && !strings.Contains(page, "| `--"+f.Name+"`") {
+			t.Errorf("--%s is not in docs/configuration.md", f.Name)
+		}
+	})
+	for _, flag := range regexp.MustCompile("(?m)^\\| `--([a-z-]+)").FindAllStringSubmatch(page, -1) {
+		if cmd.Flags().Lookup(flag[1]) == nil {
+			t.Errorf("docs/configuration.md has --%s, which does not exist", flag[1])
+		}
+	}
+	file := read(t, "../Caddyfile")
+	used := map[string]bool{}
+	for _, v := range regexp.MustCompile(`\{\$(TIDEGATE_[A-Z_]+)`).FindAllStringSubmatch(file, -1) {
+		used[v[1]] = true
+		if !strings.Contains(page, "| `"+v[1]+"` |") {
+			t.Errorf("%s is not in docs/configuration.md", v[1])
+		}
+		if !regexp.MustCompile("(?m)^#   " + v[1] + " ").MatchString(file) {
+			t.Errorf("%s is not explained at the top of the Caddyfile", v[1])
+		}
+	}
+	for _, v := range regexp.MustCompile("(?m)^\\| `(TIDEGATE_[A-Z_]+)` \\|").FindAllStringSubmatch(page, -1) {
+		if !used[v[1]] {
+			t.Errorf("docs/configuration.md has %s, which the Caddyfile does not read", v[1])
+		}
+	}
+}

@@ -1,0 +1,230 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store/sqlite"
+)
+
+// listening records the header of every request that reaches a server.
+type listening struct {
+	http.Handler
+	mu   sync.Mutex
+	seen []http.Header // guarded by mu
+}
+
+func (l *listening) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	l.mu.Lock()
+	l.seen = append(l.seen, r.Header.Clone())
+	l.mu.Unlock()
+	l.Handler.ServeHTTP(w, r)
+}
+
+// Whoever shows no key gets in nowhere but to /health and /ready, and no server
+// ever sees the gateway's key.
+func TestKeys(t *testing.T) {
+	sim, _ := newSim(t)
+	server := &listening{Handler: sim}
+	front := httptest.NewServer(server)
+	t.Cleanup(front.Close)
+	g := newGateway(t, front.URL)
+	g.app.APIKeys = []string{"gateway-secret"}
+	g.run(t)
+	for _, path := range []string{"/v1/chat/completions", "/v1/files", "/v1/uploads", "/v1/batches", "/v1/batches/batch_x/cancel", "/v1/models", "/metrics/x", "/"} {
+		for _, header := range [][]string{nil, {"Authorization", "Bearer wrong"}, {"X-Api-Key", "wrong"}} {
+			a := g.ask(t, "POST", path, chat, header...)
+			a.wantError(t, 401, "invalid_request_error")
+			if a.header.Get("WWW-Authenticate") == "" || strings.Contains(a.body, "secret") {
+				t.Errorf("%s: %v %s", path, a.header, a.body)
+			}
+		}
+	}
+	if n := sim.Stats().Calls; n != 0 {
+		t.Errorf("%d requests got through", n)
+	}
+	for _, path := range []string{"/health", "/ready"} {
+		if a := g.ask(t, "GET", path, ""); a.status != 200 {
+			t.Errorf("%s: %d %s", path, a.status, a.body)
+		}
+	}
+	for _, header := range [][]string{{"Authorization", "Bearer gateway-secret"}, {"X-Api-Key", "gateway-secret"}} {
+		if a := g.ask(t, "POST", "/v1/chat/completions", chat, header...); a.status != 200 {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+		if a := g.ask(t, "GET", "/v1/batches", "", header...); a.status != 200 {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}
+	server.mu.Lock()
+	defer server.mu.Unlock()
+	for _, header := range server.seen {
+		for name, values := range header {
+			if strings.Contains(strings.Join(values, ""), "secret") {
+				t.Errorf("a server saw the key in %s", name)
+			}
+		}
+	}
+}
+
+// Keys and directories may stand elsewhere than in the configuration.
+func TestPlaceholders(t *testing.T) {
+	server := &listening{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
+	front := httptest.NewServer(server)
+	t.Cleanup(front.Close)
+	t.Setenv("GATEWAY_KEY", "from-outside")
+	t.Setenv("SERVER_KEY", "for-the-server")
+	t.Setenv("DATA_DIR", t.TempDir())
+	g := newGateway(t, front.URL)
+	g.app.APIKeys, g.app.Pool.APIKey, g.app.Data = []string{"{env.GATEWAY_KEY}"}, "{env.SERVER_KEY}", "{env.DATA_DIR}/here"
+	g.load(t)
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if a := g.ask(t, "GET", "/v1/batches", "", "Authorization", "Bearer from-outside"); a.status != 200 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	g.ask(t, "GET", "/v1/batches", "", "Authorization", "Bearer {env.GATEWAY_KEY}").wantError(t, 401, "invalid_request_error")
+	until(t, "the server is probed", func() bool {
+		server.mu.Lock()
+		defer server.mu.Unlock()
+		return len(server.seen) > 0
+	})
+	if got := server.seen[0].Get("Authorization"); got != "Bearer for-the-server" {
+		t.Errorf("the server was shown %q", got)
+	}
+}
+
+// state is the answer of /health.
+type state struct {
+	Status    string
+	Upstreams []struct{ URL, State string }
+	Batch     *struct {
+		Store, Queue, Files string
+	}
+}
+
+func (g *gateway) health(t *testing.T) (int, state) {
+	t.Helper()
+	a := g.ask(t, "GET", "/health", "")
+	var s state
+	if err := json.Unmarshal([]byte(a.body), &s); err != nil {
+		t.Fatalf("%v: %s", err, a.body)
+	}
+	return a.status, s
+}
+
+func TestHealth(t *testing.T) {
+	_, one := newSim(t)
+	other := httptest.NewServer(http.NotFoundHandler())
+	gone := other.URL
+	other.Close()
+	g := newGateway(t, one)
+	g.run(t)
+	if status, s := g.health(t); status != 200 || s.Status != "ok" || s.Batch == nil || s.Batch.Store != "ok" || len(s.Upstreams) != 1 || s.Upstreams[0].State != "up" {
+		t.Errorf("%d %+v", status, s)
+	}
+	if a := g.ask(t, "GET", "/ready", ""); a.status != 200 {
+		t.Errorf("not ready: %s", a.body)
+	}
+
+	g.app.Pool.Upstreams = []UpstreamConfig{{URL: one}, {URL: gone}}
+	g.load(t)
+	if status, s := g.health(t); status != 200 || s.Status != "degraded" || len(s.Upstreams) != 2 {
+		t.Errorf("with a server that is gone: %d %+v", status, s)
+	}
+	if a := g.ask(t, "GET", "/ready", ""); a.status != 200 {
+		t.Errorf("not ready with one of two: %s", a.body)
+	}
+
+	g.app.Pool.Upstreams = []UpstreamConfig{{URL: gone}}
+	g.load(t)
+	until(t, "nothing is ready", func() bool { return g.ask(t, "GET", "/ready", "").status == 503 })
+	if a := g.ask(t, "GET", "/ready", ""); a.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	if status, s := g.health(t); status != 200 || s.Status != "degraded" {
+		t.Errorf("without a server: %d %+v", status, s)
+	}
+}
+
+// Until the runtime is open both doors answer 503: Caddy starts apps in no
+// order.
+func TestStarting(t *testing.T) {
+	app := &App{Data: t.TempDir(), store: new(SQLiteStore), queue: new(MemoryQueue), files: new(LocalFiles)}
+	app.runtime = newRuntime(app)
+	t.Cleanup(func() {
+		if err := app.runtime.Destruct(); err != nil {
+			t.Error(err)
+		}
+	})
+	api, proxy := &APIHandler{door: door{app}}, &ProxyHandler{door: door{app}}
+	ask := func(h caddyhttp.MiddlewareHandler, path string) answer {
+		w := httptest.NewRecorder()
+		if err := h.ServeHTTP(w, httptest.NewRequest("GET", path, nil), nil); err != nil {
+			t.Fatal(err)
+		}
+		return answer{w.Code, w.Header(), w.Body.String()}
+	}
+	for _, a := range []answer{ask(api, "/v1/batches"), ask(api, "/v1/files/file-x"), ask(proxy, "/v1/models"), ask(api, "/ready")} {
+		a.wantError(t, 503, "server_error")
+		if a.header.Get("Retry-After") == "" {
+			t.Errorf("no Retry-After: %s", a.body)
+		}
+	}
+	if a := ask(api, "/health"); a.status != 503 || !strings.Contains(a.body, `"starting"`) {
+		t.Errorf("/health: %d %s", a.status, a.body)
+	}
+}
+
+// Live requests are counted beside those of batches.
+func TestLiveUsage(t *testing.T) {
+	_, url := newSim(t)
+	g := newGateway(t, url)
+	g.app.StoreRaw = []byte(`{"driver": "sqlite", "path": "` + t.TempDir() + `/db"}`)
+	t.Run("requests", func(t *testing.T) {
+		g.run(t) // and stop
+		for range 3 {
+			if a := g.ask(t, "POST", "/v1/chat/completions", chat); a.status != 200 {
+				t.Fatalf("%d %s", a.status, a.body)
+			}
+		}
+		g.ask(t, "POST", "/v1/chat/completions", `{"model":"m","messages":3}`).wantError(t, 400, "Bad Request")
+		g.ask(t, "POST", "/v1/chat/completions", `{"model":"unheard-of","messages":[]}`).wantError(t, 404, "invalid_request_error")
+	})
+	var config struct{ Path string }
+	if err := json.Unmarshal(g.app.StoreRaw, &config); err != nil {
+		t.Fatal(err)
+	}
+	store := sqlite.New(sqlite.Config{Path: config.Path})
+	if err := store.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	records, err := store.Usage(t.Context(), batch.DefaultTenant, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := map[string]batch.UsageRecord{}
+	for _, r := range records {
+		counted[r.Model] = r
+	}
+	m := counted[model]
+	if m.Requests != 4 || m.Failures != 1 || m.Usage.InputTokens == 0 || m.Usage.OutputTokens == 0 || m.Class != "live" || m.Endpoint != "/v1/chat/completions" {
+		t.Errorf("counted %+v", records)
+	}
+	if r, ok := counted["unheard-of"]; ok {
+		t.Errorf("a client's own word became a model: %+v", r)
+	}
+}

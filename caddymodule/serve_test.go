@@ -1,0 +1,60 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func TestServeOptions(t *testing.T) {
+	const server = "http://gpu-0:8000"
+	for name, tt := range map[string]struct {
+		options serveOptions
+		refused string // part of the error; "" for none
+	}{
+		"a server":                    {serveOptions{upstreams: []string{server}, listen: "127.0.0.1:8080"}, ""},
+		"with a slash":                {serveOptions{upstreams: []string{server + "/"}, listen: "127.0.0.1:8080"}, ""},
+		"IPv6 loopback":               {serveOptions{upstreams: []string{server}, listen: "[::1]:8080"}, ""},
+		"localhost":                   {serveOptions{upstreams: []string{server}, listen: "localhost:8080"}, ""},
+		"everywhere with a key":       {serveOptions{upstreams: []string{server}, listen: ":8080", apiKeys: []string{"k"}}, ""},
+		"everywhere without, on word": {serveOptions{upstreams: []string{server}, listen: "0.0.0.0:8080", noAuth: true}, ""},
+		"everything":                  {serveOptions{upstreams: []string{server, "https://gpu-1"}, listen: "127.0.0.1:0", data: "/d", upstreamKey: "u", admin: "localhost:0", maxInFlight: 9, maxNumSeqs: 8, batchShare: .5, accessLog: true, debug: true}, ""},
+		"no server":                   {serveOptions{listen: "127.0.0.1:8080"}, "--upstream"},
+		"no port":                     {serveOptions{upstreams: []string{server}, listen: "127.0.0.1"}, "--listen"},
+		"everywhere":                  {serveOptions{upstreams: []string{server}, listen: ":8080"}, "--api-key"},
+		"a name that is not this one": {serveOptions{upstreams: []string{server}, listen: "example.com:8080"}, "--api-key"},
+		"another address":             {serveOptions{upstreams: []string{server}, listen: "10.0.0.1:8080"}, "--api-key"},
+		"no scheme":                   {serveOptions{upstreams: []string{"gpu-0:8000"}, listen: "127.0.0.1:8080"}, "gpu-0"},
+		"twice the same":              {serveOptions{upstreams: []string{server, server}, listen: "127.0.0.1:8080"}, server},
+		"with /v1":                    {serveOptions{upstreams: []string{server + "/v1"}, listen: "127.0.0.1:8080"}, "/v1"},
+		"more than all":               {serveOptions{upstreams: []string{server}, listen: "127.0.0.1:8080", batchShare: 1.5}, "batch_share"},
+		"less than nothing":           {serveOptions{upstreams: []string{server}, listen: "127.0.0.1:8080", maxInFlight: -1}, "max_in_flight"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, err := tt.options.config()
+			if tt.refused != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.refused) {
+					t.Errorf("got %v, want one about %s", err, tt.refused)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			// As Caddy reads it.
+			text, err := json.Marshal(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var read caddy.Config
+			if err := caddy.StrictUnmarshalJSON(text, &read); err != nil {
+				t.Fatal(err)
+			}
+			if err := caddy.Validate(&read); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
