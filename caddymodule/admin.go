@@ -32,10 +32,10 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 	}
 }
 
-// eachRuntime calls f with every runtime that is open.
+// eachRuntime calls f with every runtime that serves.
 func eachRuntime(f func(*runtime)) {
 	runtimes.Range(func(_, value any) bool {
-		if r, ok := value.(*runtime); ok && r.open.Load() {
+		if r, ok := value.(*runtime); ok && r.live.Load() {
 			f(r)
 		}
 		return true

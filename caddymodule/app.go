@@ -146,6 +146,9 @@ func (a *App) Validate() error {
 
 // Start opens the runtime, unless it is open, and applies the settings.
 func (a *App) Start() error {
+	if len(a.keys) == 0 {
+		a.log.Warn("no api_keys are configured: whoever reaches the gateway may use it")
+	}
 	a.applied = &settings{pool: a.poolConfig(), batch: a.Batch.engine()}
 	return a.runtime.start(a.applied)
 }

@@ -1,10 +1,12 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -39,15 +41,20 @@ func (d *door) provision(ctx caddy.Context) error {
 // startingRetry is when a client may come back to a gateway that is starting.
 const startingRetry = 2 * time.Second
 
-// admit answers for requests that may not come in, and tells whether one may.
-func (d *door) admit(w http.ResponseWriter, r *http.Request) bool {
+// admit answers for requests that may not come in, and tells whether one may:
+// it must show a key, and what it needs must be open.
+func (d *door) admit(w http.ResponseWriter, r *http.Request, open *atomic.Bool) bool {
 	if !d.app.keys.admits(r) {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		openai.WriteError(w, openai.InvalidAPIKey())
 		return false
 	}
-	if !d.app.runtime.open.Load() {
-		openai.WriteError(w, openai.Unavailable(startingRetry, "The gateway is starting."))
+	if !open.Load() {
+		problem := "The gateway is starting."
+		if d.app.runtime.live.Load() {
+			problem = "Files and batches are not available at the moment: the gateway waits for its store."
+		}
+		openai.WriteError(w, openai.Unavailable(startingRetry, "%s", problem))
 		return false
 	}
 	return true
@@ -83,7 +90,7 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	case path == "/ready":
 		h.ready(w, r)
 	case under(path, "/v1/files"), under(path, "/v1/uploads"), under(path, "/v1/batches"):
-		if h.admit(w, r) {
+		if h.admit(w, r, &h.app.runtime.open) {
 			h.api.ServeHTTP(w, r)
 		}
 	default:
@@ -108,8 +115,8 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 	rt := h.app.runtime
 	out := health{Status: "starting", Upstreams: rt.pool.Status()}
 	status := http.StatusServiceUnavailable
-	if rt.open.Load() {
-		state := rt.engine.Health(r.Context())
+	if rt.live.Load() {
+		state := rt.batchHealth(r.Context())
 		out.Batch = &state
 		status = http.StatusOK
 		out.Status = "ok"
@@ -125,9 +132,21 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, status, out)
 }
 
+// batchHealth is how the engine is, or why it is not open yet.
+func (r *runtime) batchHealth(ctx context.Context) batch.Health {
+	if r.open.Load() {
+		return r.engine.Health(ctx)
+	}
+	why := "not open yet"
+	if closed := r.closed.Load(); closed != nil {
+		why = *closed
+	}
+	return batch.Health{Store: why, Queue: "not open yet", Files: "not open yet", Paused: []string{"waiting for the store"}}
+}
+
 func (h *APIHandler) ready(w http.ResponseWriter, _ *http.Request) {
 	rt := h.app.runtime
-	if !rt.open.Load() || !rt.pool.Ready() {
+	if !rt.live.Load() || !rt.pool.Ready() {
 		openai.WriteError(w, openai.Unavailable(startingRetry, "No request could be served now."))
 		return
 	}
@@ -178,7 +197,7 @@ func (r *runtime) record(l upstreams.LiveRequest) {
 
 // ServeHTTP answers; there is nothing behind it.
 func (h *ProxyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	if h.admit(w, r) {
+	if h.admit(w, r, &h.app.runtime.live) {
 		h.proxy.ServeHTTP(w, r)
 	}
 	return nil

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -31,12 +32,17 @@ type runtime struct {
 	pool   *upstreams.Pool
 	engine *batch.Engine
 
-	open atomic.Bool // requests can be served
+	live atomic.Bool // live requests can be served
+	open atomic.Bool // files and batches can be served
+
+	// closed is what keeps the engine from being open, once it is live.
+	closed      atomic.Pointer[string]
+	opening     sync.WaitGroup     // the opener, while there is one
+	stopOpening context.CancelFunc // ends it
 
 	mu          sync.Mutex // guards what follows
 	files       *batch.FileService
 	generations []*settings // started and not stopped, the newest last
-	opened      bool
 	drained     bool
 	drainTime   time.Duration
 }
@@ -62,9 +68,6 @@ func (r *runtime) fileService(limits batch.FileLimits) *batch.FileService {
 	return r.files
 }
 
-// openTimeout is how long opening may take, migrations included.
-const openTimeout = 5 * time.Minute
-
 // start opens the runtime and applies the settings of a generation.
 func (r *runtime) start(s *settings) error {
 	r.mu.Lock()
@@ -72,16 +75,16 @@ func (r *runtime) start(s *settings) error {
 	if err := r.apply(s); err != nil {
 		return err
 	}
-	if !r.opened {
-		ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
-		defer cancel()
-		if err := r.engine.Open(ctx); err != nil {
+	if !r.live.Load() {
+		err := r.openEngine(context.Background())
+		if err != nil && !errors.Is(err, batch.ErrUnavailable) {
 			return err
 		}
-		r.opened = true
 		r.pool.Start()
-		r.engine.Start()
-		r.open.Store(true)
+		r.live.Store(true)
+		if err != nil {
+			r.openLater(err)
+		}
 	}
 	r.generations = append(r.generations, s)
 	return nil
@@ -121,10 +124,17 @@ const defaultDrain = 25 * time.Second
 // drain lets lines that run finish and closes the engine. The pool stays, for
 // live requests that still run. The caller holds mu.
 func (r *runtime) drain() error {
-	if !r.opened || r.drained {
+	if !r.live.Load() || r.drained {
 		return nil
 	}
 	r.drained = true
+	if r.stopOpening != nil {
+		r.stopOpening()
+		r.opening.Wait()
+	}
+	if !r.open.Load() {
+		return nil
+	}
 	wait := r.drainTime
 	if wait == 0 {
 		wait = defaultDrain
@@ -138,8 +148,9 @@ func (r *runtime) drain() error {
 func (r *runtime) Destruct() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.open.Store(false)
 	err := r.drain()
+	r.live.Store(false)
+	r.open.Store(false)
 	r.pool.Close()
 	return err
 }

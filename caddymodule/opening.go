@@ -1,0 +1,50 @@
+package caddymodule
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	openTimeout  = 5 * time.Minute // how long opening may take, migrations included
+	openPause    = time.Second     // before it is tried again, at first
+	openPauseMax = 5 * time.Second
+)
+
+// openEngine opens the engine and starts its work.
+func (r *runtime) openEngine(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	if err := r.engine.Open(ctx); err != nil {
+		return err
+	}
+	r.engine.Start()
+	r.open.Store(true)
+	return nil
+}
+
+// openLater opens the engine as soon as what it needs is there; live requests
+// do not wait for that.
+func (r *runtime) openLater(err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	r.stopOpening = cancel
+	r.opening.Go(func() {
+		for pause := openPause; err != nil; pause = min(2*pause, openPauseMax) {
+			if text := err.Error(); r.closed.Load() == nil || *r.closed.Load() != text {
+				r.closed.Store(&text)
+				r.log.Warn("files and batches are not served yet", zap.Error(err))
+			}
+			timer := time.NewTimer(pause)
+			select {
+			case <-ctx.Done():
+				timer.Stop()
+				return
+			case <-timer.C:
+			}
+			err = r.openEngine(ctx)
+		}
+		r.log.Info("files and batches are served now")
+	})
+}
