@@ -13,16 +13,17 @@ const (
 	openPauseMax = 5 * time.Second
 )
 
-// openEngine opens the engine and starts its work.
+// openEngine opens the engine.
 func (r *runtime) openEngine(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	if err := r.engine.Open(ctx); err != nil {
-		return err
-	}
+	return r.engine.Open(ctx)
+}
+
+// startEngine starts the work of an engine that is open.
+func (r *runtime) startEngine() {
 	r.engine.Start()
 	r.open.Store(true)
-	return nil
 }
 
 // openLater opens the engine as soon as what it needs is there; live requests
@@ -45,6 +46,7 @@ func (r *runtime) openLater(err error) {
 			}
 			err = r.openEngine(ctx)
 		}
+		r.startEngine()
 		r.log.Info("files and batches are served now")
 	})
 }

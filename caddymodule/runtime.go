@@ -82,7 +82,9 @@ func (r *runtime) start(s *settings) error {
 		}
 		r.pool.Start()
 		r.live.Store(true)
-		if err != nil {
+		if err == nil {
+			r.startEngine()
+		} else {
 			r.openLater(err)
 		}
 	}
