@@ -17,15 +17,17 @@ type Candidate struct {
 	URL        string
 	Weight     float64
 	MaxNumSeqs int
-	BatchLimit int // batch lines in flight at most
+	BatchLimit int // batch lines of this gateway in flight at most
 
 	*upstream
 }
 
-// InFlight is how many requests of both classes are in flight on it.
+// InFlight is how many requests of both classes are in flight on it, those of
+// other gateways included.
 func (c *Candidate) InFlight() int {
 	live, batch := c.counts()
-	return live + batch
+	otherLive, otherBatch := split(c.others.Load())
+	return live + batch + otherLive + otherBatch
 }
 
 // Balancer chooses where a request goes. It is called for every request, by

@@ -26,6 +26,7 @@ type Pool struct {
 	mu        sync.Mutex
 	cfg       Config      // guarded by mu, with defaults
 	upstreams []*upstream // guarded by mu, in the configuration's order
+	peers     int         // guarded by mu; other gateways on the same upstreams
 	running   bool        // guarded by mu
 	ctx       context.Context
 	cancel    context.CancelFunc

@@ -91,7 +91,7 @@ func (s *snapshot) take(left []*Candidate, q *Query) *Candidate {
 	for {
 		n := 0
 		for _, c := range left {
-			if live, batch := c.counts(); batch < c.BatchLimit && live+batch < c.MaxNumSeqs {
+			if c.hasRoom(c.load.Load()) {
 				left[n] = c
 				n++
 			}

@@ -40,7 +40,7 @@ func (p *Pool) publish() {
 	for _, u := range p.upstreams {
 		c := &Candidate{
 			URL: u.url, Weight: u.weight, MaxNumSeqs: u.maxSeqs,
-			BatchLimit: batchLimit(p.cfg.BatchShare, u.maxSeqs),
+			BatchLimit: batchLimit(p.cfg.BatchShare, u.maxSeqs, p.peers),
 			upstream:   u,
 		}
 		for i := range u.models {
@@ -105,6 +105,9 @@ func (s *snapshot) choose(at *served, q *Query, tried []*upstream) *Candidate {
 	return nil
 }
 
-// batchLimit is the whole part of share·seqs, at least 1. A share such as 0.29
-// is a little less than it says: the addend makes up for that.
-func batchLimit(share float64, seqs int) int { return max(1, int(share*float64(seqs)+1e-9)) }
+// batchLimit is the whole part of share·seqs, shared with other gateways, at
+// least 1. A share such as 0.29 is a little less than it says: the addend makes
+// up for that.
+func batchLimit(share float64, seqs, peers int) int {
+	return max(1, int(share*float64(seqs)/float64(1+peers)+1e-9))
+}

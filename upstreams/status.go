@@ -15,11 +15,13 @@ type UpstreamStatus struct {
 	Version     string   `json:"version,omitempty"`
 	Weight      float64  `json:"weight"`
 	MaxNumSeqs  int      `json:"max_num_seqs"`
-	BatchLimit  int      `json:"batch_limit"` // batch lines in flight at most
+	BatchLimit  int      `json:"batch_limit"` // batch lines of this gateway in flight at most
 
 	// In flight through this gateway.
 	LiveInFlight  int `json:"live_in_flight"`
 	BatchInFlight int `json:"batch_in_flight"`
+	// In flight through other gateways, of both classes, as they said last.
+	OthersInFlight int `json:"others_in_flight"`
 
 	// The server's own figures, as of the last probe. HasMetrics is false when
 	// it tells none.
@@ -42,12 +44,14 @@ func (p *Pool) Status() []UpstreamStatus {
 		s := UpstreamStatus{
 			URL: u.url, State: u.state, Since: u.since, Reason: u.reason, Draining: u.draining,
 			Models: make([]string, 0, len(u.models)), Version: u.version,
-			Weight: u.weight, MaxNumSeqs: u.maxSeqs, BatchLimit: batchLimit(p.cfg.BatchShare, u.maxSeqs),
+			Weight: u.weight, MaxNumSeqs: u.maxSeqs, BatchLimit: batchLimit(p.cfg.BatchShare, u.maxSeqs, p.peers),
 			HasMetrics: u.gauges.told, Running: u.gauges.running, Waiting: u.gauges.waiting, KVCacheUsage: u.gauges.kvCache,
 			Requests: u.requests[Live].Load() + u.requests[Batch].Load(),
 			Failures: u.failures[Live].Load() + u.failures[Batch].Load(),
 		}
 		s.LiveInFlight, s.BatchInFlight = u.counts()
+		otherLive, otherBatch := split(u.others.Load())
+		s.OthersInFlight = otherLive + otherBatch
 		if u.draining && u.isUp() {
 			s.State = StateDraining
 		}

@@ -20,6 +20,9 @@ type upstream struct {
 	// load is the number of requests in flight: live ones in the lower half,
 	// batch lines in the upper one, so that both are read at once.
 	load atomic.Uint64
+	// others is the same for what other gateways have in flight, as of the
+	// last SetPeers.
+	others atomic.Uint64
 	// progress counts answers and pieces of streams: a server that makes some
 	// is not hung, whatever its probes say.
 	progress atomic.Uint64
@@ -77,12 +80,18 @@ func (u *upstream) begin() {
 // end takes back begin.
 func (u *upstream) end() { u.load.Add(^uint64(0)) }
 
+// hasRoom tells whether a batch line may come to a load.
+func (c *Candidate) hasRoom(load uint64) bool {
+	live, batch := split(load)
+	otherLive, otherBatch := split(c.others.Load())
+	return batch < c.BatchLimit && live+batch+otherLive+otherBatch < c.MaxNumSeqs
+}
+
 // beginBatch counts a batch line as in flight, if there is room.
 func (c *Candidate) beginBatch() bool {
 	for {
 		load := c.load.Load()
-		live, batch := split(load)
-		if batch >= c.BatchLimit || live+batch >= c.MaxNumSeqs {
+		if !c.hasRoom(load) {
 			return false
 		}
 		if c.load.CompareAndSwap(load, load+oneBatch) {

@@ -1,0 +1,39 @@
+package upstreams
+
+// Load is how many requests a gateway has in flight on an upstream.
+type Load struct {
+	Live  int `json:"live"`
+	Batch int `json:"batch"`
+}
+
+// Loads tells what this gateway has in flight, by URL; upstreams without any
+// are left out.
+func (p *Pool) Loads() map[string]Load {
+	loads := make(map[string]Load)
+	for _, u := range p.now.Load().upstreams {
+		if live, batch := u.counts(); live+batch > 0 {
+			loads[u.url] = Load{Live: live, Batch: batch}
+		}
+	}
+	return loads
+}
+
+// SetPeers tells of other gateways that use the same upstreams: how many there
+// are, and what they have in flight together, by URL. The balancer counts it in,
+// and no batch line goes to an upstream that all of them together have filled.
+// What an upstream gives to batch lines is shared out evenly, so that gateways
+// that know of each other late do not overfill it.
+func (p *Pool) SetPeers(gateways int, loads map[string]Load) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, u := range p.upstreams {
+		l := loads[u.url]
+		u.others.Store(uint64(max(l.Batch, 0))*oneBatch + uint64(max(l.Live, 0)))
+	}
+	if p.peers != gateways {
+		p.peers = gateways
+		p.publish()
+		return
+	}
+	p.released()
+}

@@ -1,0 +1,88 @@
+package upstreams
+
+import (
+	"errors"
+	"testing"
+)
+
+// What other gateways have in flight counts as if it were our own.
+func TestPeersCount(t *testing.T) {
+	f, h := newFake(t), newFake(t)
+	cfg := calm(f.URL, h.URL)
+	p := startPool(t, cfg)
+	p.SetPeers(2, map[string]Load{f.URL: {Live: 3, Batch: 2}})
+	q := &Query{Class: Live, Model: model}
+	for range 4 { // h has 0 to 3 in flight, f has 5
+		c := p.now.Load().choose(p.now.Load().models[model], q, nil)
+		if c.URL != h.URL {
+			t.Fatalf("chose %s", c.URL)
+		}
+		c.begin()
+		defer c.end()
+	}
+	if loads := p.Loads(); len(loads) != 1 || loads[h.URL] != (Load{Live: 4}) {
+		t.Errorf("loads %v", loads)
+	}
+	if s := statusOf(t, p, f.URL); s.OthersInFlight != 5 {
+		t.Errorf("status %+v", s)
+	}
+	// They are gone: nothing is left of them.
+	p.SetPeers(0, nil)
+	if c := p.now.Load().choose(p.now.Load().models[model], q, nil); c.URL != f.URL {
+		t.Errorf("chose %s", c.URL)
+	}
+}
+
+// Three gateways that know of each other take a third each, and none takes what
+// live requests of others fill.
+func TestPeersShare(t *testing.T) {
+	f := newFake(t)
+	cfg := calm(f.URL)
+	cfg.Upstreams[0].MaxNumSeqs = 12
+	cfg.BatchShare = .75
+	p := startPool(t, cfg)
+	take := func(want int) (slots []*Slot) {
+		t.Helper()
+		for {
+			s, err := p.Reserve(model, "")
+			if errors.Is(err, ErrBusy) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			slots = append(slots, s)
+		}
+		if len(slots) != want {
+			t.Errorf("took %d slots, want %d", len(slots), want)
+		}
+		return slots
+	}
+	release := func(slots []*Slot) {
+		for _, s := range slots {
+			s.Release()
+		}
+	}
+	release(take(9))
+	p.SetPeers(2, nil)
+	mine := take(3)
+	// One of them leaves: there is room, and whoever waits is told.
+	drained(p)
+	if _, err := p.Reserve(model, ""); !errors.Is(err, ErrBusy) {
+		t.Fatal(err)
+	}
+	drained(p)
+	p.SetPeers(1, nil)
+	receive(t, "Freed", p.Freed())
+	mine = append(mine, take(1)...)
+	release(mine)
+	p.SetPeers(1, map[string]Load{f.URL: {Live: 10}})
+	release(take(2))
+	p.SetPeers(1, map[string]Load{f.URL: {Live: 20}})
+	take(0)
+	drained(p)
+	p.SetPeers(1, map[string]Load{f.URL: {Live: -5, Batch: 2}})
+	receive(t, "Freed", p.Freed())
+	release(take(4))
+	wantIdle(t, p)
+}
