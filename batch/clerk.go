@@ -92,7 +92,7 @@ func (e *Engine) processBatch(ctx context.Context, c BatchClaim) error {
 	e.log.Info("batch "+string(b.Status), zapBatch(b.ID), zap.Int64("total", b.Counts.Total), zap.Int64("completed", b.Counts.Completed),
 		zap.Int64("failed", b.Counts.Failed), zap.Duration("took", time.Since(start)))
 	if b.Status.Terminal() {
-		return e.queue.Drop(ctx, b.ID)
+		e.noteQueue(e.queue.Drop(ctx, b.ID)) // what is left in it is worth nothing
 	}
 	return nil
 }

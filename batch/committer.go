@@ -107,7 +107,7 @@ func (c *committer) run(ctx context.Context) {
 // Pauses between attempts to commit a group that the store does not take.
 const (
 	commitBackoffMin = 50 * time.Millisecond
-	commitBackoffMax = 5 * time.Second
+	commitBackoffMax = time.Second // less than outageGrace
 )
 
 // commit makes a group durable, however long that takes. It gives up only when

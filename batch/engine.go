@@ -17,13 +17,16 @@ import (
 // the goroutines that do the work. Its zero value is not usable; see NewEngine.
 type Engine struct {
 	settings   atomic.Pointer[Config]
-	owner      string // this instance, in leases
+	owner      string       // this instance, in leases
+	self       Announcement // to other gateways
 	store      Store
 	queue      Queue
 	files      Files
 	dispatcher Dispatcher
 	log        *zap.Logger
 	health     health
+
+	queueRested atomic.Int64 // Unix nanoseconds until which the queue is not asked
 
 	runner *runner
 	commit *committer
@@ -34,6 +37,7 @@ type Engine struct {
 	aborting  context.CancelFunc // ends all
 	clerks    sync.WaitGroup     // what takes new work and ends with stopping
 	committed sync.WaitGroup     // the committer, which outlives the runner
+	present   sync.WaitGroup     // what tells the other gateways
 	clerkBell chan struct{}
 }
 
@@ -72,6 +76,9 @@ func (e *Engine) Open(ctx context.Context) error {
 	if err := e.queue.Open(ctx); err != nil {
 		return errors.Join(fmt.Errorf("opening queue: %w", err), e.files.Close(), e.store.Close())
 	}
+	if err := e.enter(ctx); err != nil {
+		return errors.Join(err, e.closeAll())
+	}
 	return nil
 }
 
@@ -90,6 +97,7 @@ func (e *Engine) Start() {
 	e.clerks.Go(func() { e.runExpirer(work) })
 	e.clerks.Go(func() { e.usage.run(work) })
 	e.clerks.Go(func() { e.hearWakes(work) })
+	e.present.Go(func() { e.runPresence(all) })
 	e.committed.Go(func() { e.commit.run(all) })
 	e.runner.start(all)
 }
@@ -115,6 +123,8 @@ func (e *Engine) Stop(ctx context.Context) error {
 		e.clerks.Wait()
 		e.aborting()
 		e.runner.stop()
+		e.present.Wait()
+		e.leave()
 	}
 	return e.closeAll()
 }
@@ -123,16 +133,21 @@ func (e *Engine) closeAll() error {
 	return errors.Join(e.queue.Close(), e.files.Close(), e.store.Close())
 }
 
-// hearWakes passes on what the queue says to whoever looks for work.
+// hearWakes passes on what queue and store say to whoever looks for work.
 func (e *Engine) hearWakes(ctx context.Context) {
+	var stored <-chan struct{} // never, unless the store tells
+	if w, ok := e.store.(Waker); ok {
+		stored = w.Wake()
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-e.queue.Wake():
-			e.runner.refreshSoon()
-			e.ringClerks()
+		case <-stored:
 		}
+		e.runner.refreshSoon()
+		e.ringClerks()
 	}
 }
 

@@ -170,9 +170,9 @@ func (e *Engine) load(ctx context.Context, r loadRequest) loaded {
 func (e *Engine) claim(ctx context.Context, batchID string, n int) ([]Slice, error) {
 	ctx, cancel := e.bounded(ctx)
 	defer cancel()
-	for {
+	for e.queueWorks() {
 		numbers, err := e.queue.Pop(ctx, batchID, n)
-		e.note("queue", err)
+		e.noteQueue(err)
 		if len(numbers) == 0 {
 			break
 		}

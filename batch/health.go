@@ -34,10 +34,13 @@ const pingTimeout = 3 * time.Second
 func (e *Engine) Health(ctx context.Context) Health {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
-	return Health{
-		Store: verdict(e.store.Ping(ctx)), Queue: verdict(e.queue.Ping(ctx)), Files: verdict(e.files.Ping(ctx)),
-		Paused: e.health.reasons(), InFlight: e.runner.inFlightNow.Load(),
-	}
+	h := Health{Paused: e.health.reasons(), InFlight: e.runner.inFlightNow.Load()}
+	var asking sync.WaitGroup
+	asking.Go(func() { h.Store = verdict(e.store.Ping(ctx)) })
+	asking.Go(func() { h.Queue = verdict(e.queue.Ping(ctx)) })
+	asking.Go(func() { h.Files = verdict(e.files.Ping(ctx)) })
+	asking.Wait()
+	return h
 }
 
 func verdict(err error) string {

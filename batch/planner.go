@@ -55,7 +55,7 @@ func (e *Engine) validate(ctx context.Context, c BatchClaim) error {
 		numbers[i] = i
 	}
 	// What the queue does not take is found in the store.
-	e.note("queue", e.queue.Push(ctx, c.Batch.ID, numbers))
+	e.noteQueue(e.queue.Push(ctx, c.Batch.ID, numbers))
 	e.runner.refreshSoon()
 	return nil
 }

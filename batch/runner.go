@@ -32,6 +32,8 @@ type runner struct {
 	refreshing bool
 	refreshDue bool
 	noSpace    bool
+	outage     bool                 // the store did not answer the last refresh
+	noClaims   time.Time            // until when nothing is claimed
 	starved    map[string]bool      // models without any upstream, kept in health
 	rest       map[string]time.Time // batches that are left alone until then
 
@@ -144,11 +146,30 @@ func (r *runner) refresh() {
 			e.note("looking for active batches", err)
 			e.note("storing files", space)
 			r.noSpace = space != nil
+			r.storeAnswered(err)
 			if err == nil {
 				r.refreshed(batches)
 			}
 		})
 	})
+}
+
+// outageGrace is for how long nothing is claimed after the store was away:
+// leases ran out meanwhile, and who holds results for them commits these first
+// or renews. What is claimed sooner would run twice.
+const outageGrace = 3 * time.Second
+
+// storeAnswered takes note of whether the store is there.
+func (r *runner) storeAnswered(err error) {
+	switch {
+	case err != nil:
+		r.outage = true
+	case r.outage:
+		r.outage = false
+		r.noClaims = time.Now().Add(outageGrace)
+		time.AfterFunc(outageGrace, r.wake)
+		r.renew()
+	}
 }
 
 // refreshed takes in which batches are active, the most urgent first.
@@ -233,6 +254,9 @@ func (r *runner) fillFeeds() {
 		}
 		return true
 	})
+	if now.Before(r.noClaims) {
+		return
+	}
 	for _, f := range r.feeds {
 		if f.loading || now.Before(r.rest[f.batch.ID]) {
 			continue
@@ -283,6 +307,10 @@ func (r *runner) loaded(f *feed, got loaded) {
 	id := f.batch.ID
 	if r.feeds[id] != f { // dropped meanwhile
 		r.dropFeed(f)
+		return
+	}
+	if r.stopping {
+		r.handBackIdle()
 		return
 	}
 	e.note("batch "+id, got.err)
@@ -359,7 +387,36 @@ func (r *runner) committed(group []*line, stale []SliceClaim) {
 	if len(done) > 0 {
 		r.acknowledge(done)
 	}
+	if r.stopping {
+		r.handBackIdle()
+	}
 }
+
+// handBackIdle gives slices of which nothing is under way to whoever is not
+// stopping.
+func (r *runner) handBackIdle() {
+	var idle []SliceClaim
+	for _, f := range r.feeds {
+		for _, w := range f.work {
+			if !w.dropped && !slices.ContainsFunc(w.lines, (*line).underWay) {
+				idle = append(idle, w.SliceClaim)
+				r.dropWork(w)
+			}
+		}
+		for _, s := range f.unread {
+			idle = append(idle, s.SliceClaim)
+		}
+		f.unread = nil
+	}
+	if len(idle) > 0 {
+		// Also when the last line has ended meanwhile and all is being closed.
+		ctx := context.WithoutCancel(r.ctx)
+		r.side.Go(func() { r.handBack(ctx, idle) })
+	}
+}
+
+// underWay tells whether a line was sent and is not durable yet.
+func (l *line) underWay() bool { return l.state == lineRunning || l.state == lineFinished }
 
 // acknowledge tells the queue what is finished, and wakes who finalizes.
 func (r *runner) acknowledge(done map[string][]int) {
@@ -369,7 +426,7 @@ func (r *runner) acknowledge(done map[string][]int) {
 		ctx, cancel := e.bounded(r.ctx)
 		defer cancel()
 		for id, numbers := range done {
-			e.note("queue", e.queue.Done(ctx, id, numbers))
+			e.noteQueue(e.queue.Done(ctx, id, numbers))
 		}
 	})
 }
@@ -390,11 +447,11 @@ func (r *runner) claims() []SliceClaim {
 
 // renew extends the leases of all claims.
 func (r *runner) renew() {
-	held := r.claims()
+	held, e := r.claims(), r.engine
 	if len(held) == 0 {
+		e.note("renewing leases", nil)
 		return
 	}
-	e := r.engine
 	r.side.Go(func() {
 		ctx, cancel := e.bounded(r.ctx)
 		defer cancel()
@@ -425,7 +482,11 @@ func (r *runner) lost(claims []SliceClaim) {
 // when ctx ends are aborted.
 func (r *runner) drain(ctx context.Context) {
 	stopped := make(chan struct{})
-	r.post(func() { r.stopping = true; close(stopped) })
+	r.post(func() {
+		r.stopping = true
+		r.handBackIdle()
+		close(stopped)
+	})
 	<-stopped
 	giveUp := context.AfterFunc(ctx, r.abort)
 	defer giveUp()
@@ -440,12 +501,15 @@ func (r *runner) stop() {
 	r.abort()
 	r.side.Wait()
 	r.runPosted() // what the last loads brought is handed back as well
-	held := r.claims()
-	if len(held) == 0 {
-		return
+	if held := r.claims(); len(held) > 0 {
+		r.handBack(context.Background(), held)
 	}
+}
+
+// handBack gives claims back and has the others told.
+func (r *runner) handBack(ctx context.Context, held []SliceClaim) {
 	e := r.engine
-	ctx, cancel := context.WithTimeout(context.Background(), commitGrace)
+	ctx, cancel := context.WithTimeout(ctx, commitGrace)
 	defer cancel()
 	if err := e.store.ReleaseSlices(ctx, held); err != nil {
 		e.log.Warn("handing back slices; others wait for their lease to end", zap.Error(err))
@@ -457,8 +521,8 @@ func (r *runner) stop() {
 	}
 	for _, id := range slices.Sorted(maps.Keys(back)) {
 		if err := e.queue.Push(ctx, id, back[id]); err != nil {
-			e.log.Warn("queueing slices that were handed back", zap.Error(err))
-			return
+			e.log.Warn("queueing slices that were handed back; others find them in the store", zap.Error(err))
+			break
 		}
 	}
 	e.log.Info("slices handed back", zap.Int("slices", len(held)))

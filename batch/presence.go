@@ -1,0 +1,108 @@
+package batch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// announceInterval is how often a gateway tells the others what it has in
+	// flight.
+	announceInterval = 500 * time.Millisecond
+	// announceTTL is how long a gateway that says nothing any more is believed
+	// to be there.
+	announceTTL = 5 * time.Second
+)
+
+// enter makes this gateway known to those that share its store, and refuses to
+// stand beside them with files that they do not see.
+func (e *Engine) enter(ctx context.Context) error {
+	registry, ok := e.store.(Registry)
+	if !ok {
+		return nil
+	}
+	placed, ok := e.files.(Placed)
+	if !ok {
+		return errors.New("these files cannot be shared by several gateways, and the store can")
+	}
+	place, err := placed.Place(ctx)
+	if err != nil {
+		return fmt.Errorf("finding out where files lie: %w", err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("finding out the host's name: %w", err)
+	}
+	e.self = Announcement{ID: e.owner, Host: host, Place: place}
+	others, err := registry.Announce(ctx, e.self, announceTTL)
+	if err != nil {
+		return fmt.Errorf("announcing this gateway: %w", err)
+	}
+	for _, o := range others {
+		if o.Place != place {
+			return errors.Join(
+				fmt.Errorf("a gateway on %s uses the same store with other files (%s) than this one (%s): give all of them the same directory or bucket", o.Host, o.Place, place),
+				registry.Withdraw(ctx, e.owner))
+		}
+	}
+	return nil
+}
+
+// runPresence tells the other gateways what this one has in flight, and the
+// pool what they have.
+func (e *Engine) runPresence(ctx context.Context) {
+	registry, ok := e.store.(Registry)
+	if !ok {
+		return
+	}
+	pool, sharing := e.dispatcher.(LoadSharer)
+	heard := time.Now()
+	for sleep(ctx, announceInterval) {
+		a := e.self
+		if sharing {
+			a.Loads = pool.Loads()
+		}
+		bounded, cancel := context.WithTimeout(ctx, announceTTL)
+		others, err := registry.Announce(bounded, a, announceTTL)
+		cancel()
+		e.note("telling the other gateways", err)
+		switch {
+		case !sharing:
+		case err == nil:
+			heard = time.Now()
+			pool.SetPeers(len(others), sumLoads(others))
+		case time.Since(heard) > announceTTL:
+			// What they said is old: this one balances for itself.
+			pool.SetPeers(0, nil)
+		}
+	}
+}
+
+func sumLoads(others []Announcement) map[string]Load {
+	sum := make(map[string]Load)
+	for _, o := range others {
+		for url, l := range o.Loads {
+			s := sum[url]
+			sum[url] = Load{Live: s.Live + l.Live, Batch: s.Batch + l.Batch}
+		}
+	}
+	return sum
+}
+
+// leave tells the other gateways that this one is gone.
+func (e *Engine) leave() {
+	registry, ok := e.store.(Registry)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), announceTTL)
+	defer cancel()
+	if err := registry.Withdraw(ctx, e.owner); err != nil {
+		e.log.Warn("telling the other gateways that this one leaves; they find out by themselves", zap.Error(err))
+	}
+}

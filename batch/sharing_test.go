@@ -1,0 +1,398 @@
+package batch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/files/local"
+	"github.com/tidegate/tidegate/batch/queue/memory"
+	"github.com/tidegate/tidegate/batch/store/sqlite"
+)
+
+// street is several engines in one process that share a store and files, as
+// gateways share a Postgres. Each has a queue and a pool of its own.
+type street struct {
+	store  *sharedStore
+	houses []*house
+}
+
+func newStreet(t *testing.T, cfg batch.Config, n int) *street {
+	t.Helper()
+	dir := t.TempDir()
+	embedded := sqlite.New(sqlite.Config{Path: dir + "/tidegate.db"})
+	contents := local.New(local.Config{Dir: dir + "/files"})
+	if err := errors.Join(embedded.Open(t.Context()), contents.Open(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(embedded.Close(), contents.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	s := &street{store: &sharedStore{hookedStore: hookedStore{Store: embedded, ended: make(chan string, 1000)}, known: map[string]batch.Announcement{}, bell: make(chan struct{}, 1)}}
+	for range n {
+		h := newHouse(t, cfg)
+		h.store = &s.store.hookedStore
+		h.engine = batch.NewEngine(h.cfg, s.store, memory.New(), sharedFiles{contents, dir}, h.pool, zap.NewNop())
+		if err := h.engine.Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		h.engine.Start()
+		t.Cleanup(func() {
+			if h.engine != nil {
+				h.close(0)
+			}
+		})
+		s.houses = append(s.houses, h)
+	}
+	return s
+}
+
+// sharedStore is a store that several engines use, that can be away, and that
+// knows who is there.
+type sharedStore struct {
+	hookedStore
+	away atomic.Bool
+	bell chan struct{}
+
+	mu    sync.Mutex
+	known map[string]batch.Announcement // guarded by mu
+}
+
+func (s *sharedStore) Open(context.Context) error { return nil }
+func (s *sharedStore) Close() error               { return nil }
+
+func (s *sharedStore) Announce(_ context.Context, a batch.Announcement, _ time.Duration) (others []batch.Announcement, err error) {
+	if err := s.there(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known[a.ID] = a
+	for id, o := range s.known {
+		if id != a.ID {
+			others = append(others, o)
+		}
+	}
+	return others, nil
+}
+
+func (s *sharedStore) Withdraw(_ context.Context, id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.known, id)
+	return s.there()
+}
+
+func (s *sharedStore) Wake() <-chan struct{} { return s.bell }
+
+func (s *sharedStore) there() error {
+	if s.away.Load() {
+		return fmt.Errorf("connecting: %w", batch.ErrUnavailable)
+	}
+	return nil
+}
+
+func (s *sharedStore) ActiveBatches(ctx context.Context, limit int) ([]batch.Batch, error) {
+	if err := s.there(); err != nil {
+		return nil, err
+	}
+	return s.hookedStore.ActiveBatches(ctx, limit)
+}
+
+func (s *sharedStore) ClaimableSlices(ctx context.Context, id string, limit int) ([]int, error) {
+	if err := s.there(); err != nil {
+		return nil, err
+	}
+	return s.hookedStore.ClaimableSlices(ctx, id, limit)
+}
+
+func (s *sharedStore) ClaimSlices(ctx context.Context, owner string, refs []batch.SliceRef, lease time.Duration) ([]batch.Slice, error) {
+	if err := s.there(); err != nil {
+		return nil, err
+	}
+	return s.hookedStore.ClaimSlices(ctx, owner, refs, lease)
+}
+
+func (s *sharedStore) RenewSlices(ctx context.Context, claims []batch.SliceClaim, lease time.Duration) ([]batch.SliceClaim, error) {
+	if err := s.there(); err != nil {
+		return nil, err
+	}
+	return s.hookedStore.RenewSlices(ctx, claims, lease)
+}
+
+func (s *sharedStore) CommitResults(ctx context.Context, writes []batch.SegmentWrite) ([]batch.SliceClaim, error) {
+	if err := s.there(); err != nil {
+		return nil, err
+	}
+	return s.hookedStore.CommitResults(ctx, writes)
+}
+
+func (s *sharedStore) ClaimBatch(ctx context.Context, owner string, lease time.Duration) (batch.BatchClaim, error) {
+	if err := s.there(); err != nil {
+		return batch.BatchClaim{}, err
+	}
+	return s.hookedStore.ClaimBatch(ctx, owner, lease)
+}
+
+// sharedFiles are files that several engines use.
+type sharedFiles struct {
+	batch.Files
+	place string
+}
+
+func (sharedFiles) Open(context.Context) error              { return nil }
+func (sharedFiles) Close() error                            { return nil }
+func (f sharedFiles) Place(context.Context) (string, error) { return f.place, nil }
+
+// until polls for what other goroutines have a part in.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never happened: %s", what)
+		}
+	}
+}
+
+// callsOf are the calls that all pools got, by custom id.
+func (s *street) callsOf() map[string]int {
+	sum := make(map[string]int)
+	for _, h := range s.houses {
+		h.pool.mu.Lock()
+		for id, n := range h.pool.calls {
+			sum[id] += n
+		}
+		h.pool.mu.Unlock()
+	}
+	return sum
+}
+
+func (s *street) wantOnce(t *testing.T, n int) {
+	t.Helper()
+	calls := s.callsOf()
+	if len(calls) != n {
+		t.Errorf("%d lines were sent, want %d", len(calls), n)
+	}
+	for id, n := range calls {
+		if n != 1 {
+			t.Errorf("%s was sent %d times", id, n)
+		}
+	}
+}
+
+// behind answers when the gate is open.
+func behind(gate <-chan struct{}) func(context.Context, string, int) (batch.Answer, error) {
+	return func(ctx context.Context, id string, _ int) (batch.Answer, error) {
+		select {
+		case <-gate:
+			return ok(id), nil
+		case <-ctx.Done():
+			return batch.Answer{}, ctx.Err()
+		}
+	}
+}
+
+// Engines that share a store share the work, and nothing is done twice.
+func TestEnginesShareABatch(t *testing.T) {
+	const lines = 2000
+	s := newStreet(t, batch.Config{MaxInFlight: 64}, 3)
+	gate := make(chan struct{})
+	for _, h := range s.houses {
+		h.pool.answer = behind(gate)
+	}
+	id := s.houses[0].create(s.houses[0].upload(input(lines)))
+	for _, h := range s.houses {
+		until(t, "every engine has lines", func() bool { h.pool.mu.Lock(); defer h.pool.mu.Unlock(); return h.pool.running > 0 })
+	}
+	close(gate)
+	b := s.houses[0].wait(id)
+	s.houses[0].check(b, lines)
+	s.wantOnce(t, lines)
+}
+
+// An engine that stops hands back at once what it has not begun, while lines
+// that run still finish.
+func TestDrainHandsBackAtOnce(t *testing.T) {
+	const lines = 1000
+	s := newStreet(t, batch.Config{MaxInFlight: 10}, 2)
+	leaving, staying := s.houses[0], s.houses[1]
+	staying.pool.set(func() { staying.pool.slots = 0 })
+	leaving.pool.received = make(chan string, lines)
+	answer, open := letSome(0)
+	leaving.pool.answer = answer
+	id := leaving.create(leaving.upload(input(lines)))
+	for range 10 {
+		<-leaving.pool.received
+	}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		leaving.close(patience)
+	}()
+	staying.pool.set(func() { staying.pool.slots = 10 })
+	// All but the slice of the ten lines, which still run.
+	staying.waitCounted(id, lines-64)
+	open()
+	<-stopped
+	b := staying.wait(id)
+	staying.check(b, lines)
+	s.wantOnce(t, lines)
+}
+
+// While the store is away leases run out. When it is back, results that were
+// held are committed, and nobody runs their lines again.
+func TestOutageRepeatsNothing(t *testing.T) {
+	const lines = 200
+	s := newStreet(t, batch.Config{MaxInFlight: lines, Lease: 300 * time.Millisecond}, 2)
+	gate := make(chan struct{})
+	for _, h := range s.houses {
+		h.pool.answer = behind(gate)
+	}
+	id := s.houses[0].create(s.houses[0].upload(input(lines)))
+	until(t, "all lines run", func() bool { return len(s.callsOf()) == lines })
+	s.store.away.Store(true)
+	time.Sleep(time.Second) // leases run out: there is no other sign of it
+	close(gate)
+	for _, h := range s.houses {
+		until(t, "it is seen that the store is away", func() bool { return !h.engine.Health(t.Context()).OK() })
+	}
+	s.store.away.Store(false)
+	b := s.houses[0].wait(id)
+	s.houses[0].check(b, lines)
+	s.wantOnce(t, lines)
+	for _, h := range s.houses {
+		until(t, "all is well: "+fmt.Sprint(h.engine.Health(t.Context())), func() bool { return h.engine.Health(t.Context()).OK() })
+	}
+}
+
+// A gateway that sees other files than those that are there is refused.
+func TestOtherFilesAreRefused(t *testing.T) {
+	s := newStreet(t, batch.Config{}, 1)
+	other := batch.NewEngine(batch.Config{}, s.store, memory.New(), sharedFiles{nil, "/elsewhere"}, newFakePool(), zap.NewNop())
+	err := other.Open(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "/elsewhere") {
+		t.Errorf("opened: %v", err)
+	}
+	if n := len(s.store.known); n != 1 {
+		t.Errorf("%d gateways are known", n)
+	}
+	unshared := batch.NewEngine(batch.Config{}, s.store, memory.New(), local.New(local.Config{Dir: t.TempDir()}), newFakePool(), zap.NewNop())
+	if err := unshared.Open(t.Context()); err == nil {
+		t.Error("files without a place were taken")
+		unshared.Stop(t.Context())
+	}
+}
+
+// sharingPool records what it is told of other gateways.
+type sharingPool struct {
+	*fakePool
+	loads map[string]batch.Load
+	told  atomic.Pointer[map[string]batch.Load]
+	peers atomic.Int32
+}
+
+func (p *sharingPool) Loads() map[string]batch.Load { return p.loads }
+
+func (p *sharingPool) SetPeers(n int, loads map[string]batch.Load) {
+	p.peers.Store(int32(n))
+	p.told.Store(&loads)
+}
+
+// Every pool is told what the others have in flight, and forgets it when they
+// are gone or silent.
+func TestLoadsAreShared(t *testing.T) {
+	s := newStreet(t, batch.Config{}, 0)
+	pools := make([]*sharingPool, 3)
+	engines := make([]*batch.Engine, 3)
+	for i := range pools {
+		pools[i] = &sharingPool{fakePool: newFakePool(), loads: map[string]batch.Load{"http://a": {Live: i, Batch: 10}}}
+		engines[i] = batch.NewEngine(batch.Config{}, s.store, memory.New(), sharedFiles{place: "here", Files: nopFiles{}}, pools[i], zap.NewNop())
+		if err := engines[i].Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		engines[i].Start()
+	}
+	told := func(p *sharingPool, peers int, want map[string]batch.Load) func() bool {
+		return func() bool {
+			loads := p.told.Load()
+			return loads != nil && int(p.peers.Load()) == peers && maps.Equal(*loads, want)
+		}
+	}
+	until(t, "the first is told of the others", told(pools[0], 2, map[string]batch.Load{"http://a": {Live: 3, Batch: 20}}))
+	if err := engines[2].Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	until(t, "the first is told that one left", told(pools[0], 1, map[string]batch.Load{"http://a": {Live: 1, Batch: 10}}))
+	s.store.away.Store(true)
+	until(t, "the first forgets what is old", told(pools[0], 0, map[string]batch.Load{}))
+	s.store.away.Store(false)
+	for _, e := range engines[:2] {
+		if err := e.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := len(s.store.known); n != 0 {
+		t.Errorf("%d gateways are still known", n)
+	}
+}
+
+// nopFiles have room, and nothing in them.
+type nopFiles struct{ batch.Files }
+
+func (nopFiles) Ping(context.Context) error                                { return nil }
+func (nopFiles) List(context.Context, func(string, time.Time) error) error { return nil }
+
+// What the store says wakes whoever looks for work.
+func TestStoreWakes(t *testing.T) {
+	s := newStreet(t, batch.Config{}, 1)
+	for range 3 {
+		s.store.bell <- struct{}{} // taken, not kept
+	}
+}
+
+// brokenQueue fails, and counts how often it is asked.
+type brokenQueue struct {
+	batch.Queue
+	pops atomic.Int64
+}
+
+var errQueue = errors.New("queue is away")
+
+func (q *brokenQueue) Push(context.Context, string, []int) error { return errQueue }
+func (q *brokenQueue) Pop(context.Context, string, int) ([]int, error) {
+	q.pops.Add(1)
+	return nil, errQueue
+}
+func (q *brokenQueue) Done(context.Context, string, []int) error { return errQueue }
+func (q *brokenQueue) Drop(context.Context, string) error        { return errQueue }
+func (q *brokenQueue) Notify(context.Context) error              { return errQueue }
+
+// A queue that is away holds nothing up and is left alone for a while.
+func TestQueueAway(t *testing.T) {
+	h := newHouse(t, batch.Config{MaxInFlight: 10})
+	q := &brokenQueue{Queue: memory.New()}
+	h.queue = func() batch.Queue { return q }
+	h.open()
+	b := h.wait(h.create(h.upload(input(2000))))
+	h.check(b, 2000)
+	if n := q.pops.Load(); n > 3 {
+		t.Errorf("it was asked %d times", n)
+	}
+	if health := h.engine.Health(t.Context()); health.OK() || !strings.Contains(strings.Join(health.Paused, " "), "queue is away") {
+		t.Errorf("health %+v", health)
+	}
+	if r := h.pool.repeated(); r != 0 {
+		t.Errorf("%d calls repeated", r)
+	}
+}
