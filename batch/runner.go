@@ -2,6 +2,7 @@ package batch
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -32,7 +33,7 @@ type runner struct {
 	refreshing bool
 	refreshDue bool
 	noSpace    bool
-	outage     bool                 // the store did not answer the last refresh
+	outage     bool                 // the store failed, and has not answered a refresh since
 	noClaims   time.Time            // until when nothing is claimed
 	starved    map[string]bool      // models without any upstream, kept in health
 	rest       map[string]time.Time // batches that are left alone until then
@@ -254,7 +255,7 @@ func (r *runner) fillFeeds() {
 		}
 		return true
 	})
-	if now.Before(r.noClaims) {
+	if r.outage || now.Before(r.noClaims) {
 		return
 	}
 	for _, f := range r.feeds {
@@ -314,6 +315,7 @@ func (r *runner) loaded(f *feed, got loaded) {
 		return
 	}
 	e.note("batch "+id, got.err)
+	r.outage = r.outage || errors.Is(got.err, ErrUnavailable)
 	if got.err != nil || !got.found {
 		r.rest[id] = time.Now().Add(restTime)
 		time.AfterFunc(restTime, r.wake)
@@ -458,6 +460,7 @@ func (r *runner) renew() {
 		lost, err := e.store.RenewSlices(ctx, held, e.config().Lease)
 		r.post(func() {
 			e.note("renewing leases", err)
+			r.outage = r.outage || err != nil
 			r.lost(lost)
 		})
 	})

@@ -23,6 +23,7 @@ import (
 // gateways share a Postgres. Each has a queue and a pool of its own.
 type street struct {
 	store  *sharedStore
+	files  sharedFiles
 	houses []*house
 }
 
@@ -40,30 +41,40 @@ func newStreet(t *testing.T, cfg batch.Config, n int) *street {
 		}
 	})
 	s := &street{store: &sharedStore{hookedStore: hookedStore{Store: embedded, ended: make(chan string, 1000)}, known: map[string]batch.Announcement{}, bell: make(chan struct{}, 1)}}
+	s.files = sharedFiles{contents, dir}
 	for range n {
-		h := newHouse(t, cfg)
-		h.store = &s.store.hookedStore
-		h.engine = batch.NewEngine(h.cfg, s.store, memory.New(), sharedFiles{contents, dir}, h.pool, zap.NewNop())
-		if err := h.engine.Open(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		h.engine.Start()
-		t.Cleanup(func() {
-			if h.engine != nil {
-				h.close(0)
-			}
-		})
-		s.houses = append(s.houses, h)
+		s.join(t, cfg)
 	}
 	return s
+}
+
+// join has another engine work.
+func (s *street) join(t *testing.T, cfg batch.Config) *house {
+	t.Helper()
+	h := newHouse(t, cfg)
+	h.store = &s.store.hookedStore
+	h.engine = batch.NewEngine(h.cfg, s.store, memory.New(), s.files, h.pool, zap.NewNop())
+	if err := h.engine.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.engine.Start()
+	t.Cleanup(func() {
+		if h.engine != nil {
+			h.close(0)
+		}
+	})
+	s.houses = append(s.houses, h)
+	return h
 }
 
 // sharedStore is a store that several engines use, that can be away, and that
 // knows who is there.
 type sharedStore struct {
 	hookedStore
-	away atomic.Bool
-	bell chan struct{}
+	away      atomic.Bool
+	slow      atomic.Bool // takes no results and renews nothing
+	refreshes atomic.Int64
+	bell      chan struct{}
 
 	mu    sync.Mutex
 	known map[string]batch.Announcement // guarded by mu
@@ -103,10 +114,23 @@ func (s *sharedStore) there() error {
 	return nil
 }
 
+// quick waits while the store is slow.
+func (s *sharedStore) quick(ctx context.Context) error {
+	for s.slow.Load() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return nil
+}
+
 func (s *sharedStore) ActiveBatches(ctx context.Context, limit int) ([]batch.Batch, error) {
 	if err := s.there(); err != nil {
 		return nil, err
 	}
+	defer s.refreshes.Add(1)
 	return s.hookedStore.ActiveBatches(ctx, limit)
 }
 
@@ -128,11 +152,17 @@ func (s *sharedStore) RenewSlices(ctx context.Context, claims []batch.SliceClaim
 	if err := s.there(); err != nil {
 		return nil, err
 	}
+	if err := s.quick(ctx); err != nil {
+		return nil, err
+	}
 	return s.hookedStore.RenewSlices(ctx, claims, lease)
 }
 
 func (s *sharedStore) CommitResults(ctx context.Context, writes []batch.SegmentWrite) ([]batch.SliceClaim, error) {
 	if err := s.there(); err != nil {
+		return nil, err
+	}
+	if err := s.quick(ctx); err != nil {
 		return nil, err
 	}
 	return s.hookedStore.CommitResults(ctx, writes)
@@ -254,25 +284,37 @@ func TestDrainHandsBackAtOnce(t *testing.T) {
 // held are committed, and nobody runs their lines again.
 func TestOutageRepeatsNothing(t *testing.T) {
 	const lines = 200
-	s := newStreet(t, batch.Config{MaxInFlight: lines, Lease: 300 * time.Millisecond}, 2)
+	s := newStreet(t, batch.Config{MaxInFlight: lines, Lease: 1500 * time.Millisecond}, 1)
+	busy := s.houses[0]
 	gate := make(chan struct{})
-	for _, h := range s.houses {
-		h.pool.answer = behind(gate)
-	}
-	id := s.houses[0].create(s.houses[0].upload(input(lines)))
+	busy.pool.answer = behind(gate)
+	id := busy.create(busy.upload(input(lines)))
 	until(t, "all lines run", func() bool { return len(s.callsOf()) == lines })
+	idle := s.join(t, batch.Config{MaxInFlight: lines, Lease: 1500 * time.Millisecond})
+
 	s.store.away.Store(true)
-	time.Sleep(time.Second) // leases run out: there is no other sign of it
-	close(gate)
+	until(t, "the leases have run out", func() bool {
+		numbers, err := s.store.Store.ClaimableSlices(t.Context(), id, 10)
+		return err == nil && len(numbers) == (lines+63)/64
+	})
 	for _, h := range s.houses {
-		until(t, "it is seen that the store is away", func() bool { return !h.engine.Health(t.Context()).OK() })
+		until(t, "it is seen that the store is away", func() bool {
+			return strings.Contains(fmt.Sprint(h.engine.Health(t.Context()).Paused), "looking for active batches")
+		})
 	}
+	close(gate)
+	// The one that waits for work is quicker than the one that has results.
+	s.store.slow.Store(true)
+	seen := s.store.refreshes.Load()
 	s.store.away.Store(false)
-	b := s.houses[0].wait(id)
-	s.houses[0].check(b, lines)
+	until(t, "both have seen that the store is back", func() bool { return s.store.refreshes.Load() >= seen+4 })
+	s.store.slow.Store(false)
+
+	b := idle.wait(id)
+	idle.check(b, lines)
 	s.wantOnce(t, lines)
 	for _, h := range s.houses {
-		until(t, "all is well: "+fmt.Sprint(h.engine.Health(t.Context())), func() bool { return h.engine.Health(t.Context()).OK() })
+		until(t, "all is well", func() bool { return h.engine.Health(t.Context()).OK() })
 	}
 }
 
@@ -290,7 +332,9 @@ func TestOtherFilesAreRefused(t *testing.T) {
 	unshared := batch.NewEngine(batch.Config{}, s.store, memory.New(), local.New(local.Config{Dir: t.TempDir()}), newFakePool(), zap.NewNop())
 	if err := unshared.Open(t.Context()); err == nil {
 		t.Error("files without a place were taken")
-		unshared.Stop(t.Context())
+		if err := unshared.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
