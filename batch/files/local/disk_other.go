@@ -11,8 +11,10 @@ import (
 
 var errLocked = errors.New("locked by another")
 
-func lockFile(string) (*os.File, error) {
+func lockFile(string, bool) (*os.File, error) {
 	return nil, fmt.Errorf("%w: files in a directory are kept on Linux and macOS only, not on %s", errors.ErrUnsupported, runtime.GOOS)
 }
+
+func shareLock(*os.File) error { return errors.ErrUnsupported }
 
 func freeBytes(string) (int64, error) { return 0, errors.ErrUnsupported }

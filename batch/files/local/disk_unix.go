@@ -11,14 +11,18 @@ import (
 
 var errLocked = errors.New("locked by another")
 
-// lockFile locks a file until it is closed; the kernel frees the lock when the
-// process dies. errLocked when another one holds it.
-func lockFile(path string) (*os.File, error) {
+// lockFile locks a file until it is closed, alone or shared; the kernel frees
+// the lock when the process dies. errLocked when others are in the way.
+func lockFile(path string, shared bool) (*os.File, error) {
+	how := unix.LOCK_EX
+	if shared {
+		how = unix.LOCK_SH
+	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, fileMode)
 	if err != nil {
 		return nil, noSpace(err)
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		err = errLocked
 	}
@@ -26,6 +30,16 @@ func lockFile(path string) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// shareLock lets others share a lock that was held alone. It is lost when
+// another was quicker to take it: errLocked.
+func shareLock(f *os.File) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return errLocked
+	}
+	return err
 }
 
 func freeBytes(dir string) (int64, error) {

@@ -29,8 +29,12 @@ const DefaultReserve = 64 << 20
 // Config are the settings of Files. A zero field means its default.
 type Config struct {
 	// Dir is the directory; it is made if it does not exist. Only one live
-	// instance can have it open.
+	// instance can have it open, unless all of them share it.
 	Dir string
+	// Shared lets several instances have the directory open, on this machine
+	// or on others that have the same file system mounted. The file system
+	// must have locks (flock) and atomic renames, as NFS 4 has.
+	Shared bool
 	// Reserve is how many bytes are left free on the disk, so that a database
 	// beside the files can go on writing: with less than this nothing is
 	// created or written, and Ping says so. Default 64 MiB.
@@ -40,6 +44,7 @@ type Config struct {
 // Files is a batch.Files in a directory.
 type Files struct {
 	dir     string
+	shared  bool
 	reserve int64
 	disk    disk
 
@@ -54,7 +59,7 @@ func New(cfg Config) *Files {
 	if cfg.Reserve == 0 {
 		cfg.Reserve = DefaultReserve
 	}
-	return &Files{dir: cfg.Dir, reserve: cfg.Reserve, disk: realDisk{}}
+	return &Files{dir: cfg.Dir, shared: cfg.Shared, reserve: cfg.Reserve, disk: realDisk{}}
 }
 
 const (
@@ -64,22 +69,31 @@ const (
 	fileMode = 0o600
 )
 
-// Open makes the directory, locks it and removes what a crash left unfinished.
-func (f *Files) Open(context.Context) error {
+// Open makes the directory, locks it and removes what a crash left unfinished,
+// unless another instance that shares the directory may still be writing it.
+func (f *Files) Open(ctx context.Context) error {
 	if f.dir == "" {
 		return errors.New("opening files: no directory is given")
 	}
 	if err := f.makeDir(f.tmp()); err != nil {
 		return fmt.Errorf("making directory of files: %w", noSpace(err))
 	}
-	lock, err := lockFile(filepath.Join(f.dir, lockName))
-	if errors.Is(err, errLocked) {
-		return fmt.Errorf("locking directory of files: %s is in use by another live instance", f.dir)
-	}
+	lock, alone, err := f.lockDir(ctx)
 	if err != nil {
-		return fmt.Errorf("locking directory of files %s: %w", f.dir, err)
+		return err
 	}
-	shards, err := f.settle()
+	if alone {
+		err = f.removeLeftovers()
+	}
+	var shards map[string]bool
+	if err == nil {
+		shards, err = f.settle()
+	}
+	if err == nil && f.shared && alone {
+		if err = shareLock(lock); errors.Is(err, errLocked) {
+			return errors.Join(f.Open(ctx), lock.Close()) // what is settled stays so
+		}
+	}
 	if err != nil {
 		return errors.Join(err, lock.Close())
 	}
@@ -87,18 +101,55 @@ func (f *Files) Open(context.Context) error {
 	return nil
 }
 
-// settle removes leftovers and makes durable the shards that are there: their
-// maker may have died before it could.
-func (f *Files) settle() (shards map[string]bool, err error) {
+// lockPause is the time between two attempts to lock a directory that another
+// instance has just begun to share.
+const lockPause = 20 * time.Millisecond
+
+// lockDir locks the directory: alone, or beside others that share it.
+func (f *Files) lockDir(ctx context.Context) (lock *os.File, alone bool, err error) {
+	path := filepath.Join(f.dir, lockName)
+	for range 100 {
+		lock, err = lockFile(path, false)
+		if err == nil {
+			return lock, true, nil
+		}
+		if f.shared && errors.Is(err, errLocked) {
+			if lock, err = lockFile(path, true); err == nil {
+				return lock, false, nil
+			}
+		}
+		if !f.shared || !errors.Is(err, errLocked) {
+			break
+		}
+		select { // one that is opening it holds it alone for a moment
+		case <-ctx.Done():
+			return nil, false, ctx.Err()
+		case <-time.After(lockPause):
+		}
+	}
+	if errors.Is(err, errLocked) {
+		return nil, false, fmt.Errorf("locking directory of files: %s is in use by another live instance", f.dir)
+	}
+	return nil, false, fmt.Errorf("locking directory of files %s: %w", f.dir, err)
+}
+
+// removeLeftovers removes what was never finished.
+func (f *Files) removeLeftovers() error {
 	leftovers, err := os.ReadDir(f.tmp())
 	if err != nil {
-		return nil, fmt.Errorf("reading unfinished files: %w", err)
+		return fmt.Errorf("reading unfinished files: %w", err)
 	}
 	for _, l := range leftovers {
 		if err := os.RemoveAll(filepath.Join(f.tmp(), l.Name())); err != nil {
-			return nil, fmt.Errorf("removing unfinished file: %w", err)
+			return fmt.Errorf("removing unfinished file: %w", err)
 		}
 	}
+	return nil
+}
+
+// settle makes durable the shards that are there: their maker may have died
+// before it could.
+func (f *Files) settle() (shards map[string]bool, err error) {
 	entries, err := os.ReadDir(f.dir)
 	if err != nil {
 		return nil, fmt.Errorf("reading directory of files: %w", err)
