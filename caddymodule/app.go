@@ -55,19 +55,22 @@ type App struct {
 // that keep different truths; dataDir is App.Data.
 type StoreModule interface {
 	Identity(dataDir string) string
-	Store(dataDir string) batch.Store
+	Store(dataDir string, log *zap.Logger) (batch.Store, error)
+	// Shared tells whether several gateways can use the store at once.
+	Shared() bool
 }
 
 // QueueModule is a guest module that makes a queue.
 type QueueModule interface {
 	Identity() string
-	Queue() batch.Queue
+	Queue(log *zap.Logger) (batch.Queue, error)
 }
 
-// FilesModule is a guest module that makes a place for contents.
+// FilesModule is a guest module that makes a place for contents, one that
+// several gateways can use at once if it is to be shared.
 type FilesModule interface {
 	Identity(dataDir string) string
-	Files(dataDir string) batch.Files
+	Files(dataDir string, shared bool, log *zap.Logger) (batch.Files, error)
 }
 
 // CaddyModule returns the Caddy module information.
@@ -121,7 +124,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	value, _, err := runtimes.LoadOrNew(a.key, func() (caddy.Destructor, error) {
-		return newRuntime(a), nil
+		return newRuntime(a)
 	})
 	if err != nil {
 		return err

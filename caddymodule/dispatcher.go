@@ -28,6 +28,24 @@ func (d dispatcher) Reserve(model, avoid string) (batch.Slot, error) {
 	return slot{s}, nil
 }
 
+// Loads tells what this gateway has in flight.
+func (d dispatcher) Loads() map[string]batch.Load {
+	loads := make(map[string]batch.Load)
+	for url, l := range d.Pool.Loads() {
+		loads[url] = batch.Load(l)
+	}
+	return loads
+}
+
+// SetPeers tells the pool what other gateways have in flight.
+func (d dispatcher) SetPeers(gateways int, loads map[string]batch.Load) {
+	others := make(map[string]upstreams.Load, len(loads))
+	for url, l := range loads {
+		others[url] = upstreams.Load(l)
+	}
+	d.Pool.SetPeers(gateways, others)
+}
+
 type slot struct{ *upstreams.Slot }
 
 // Send sends one request.
@@ -42,4 +60,7 @@ func (s slot) Send(ctx context.Context, path string, body []byte) (batch.Answer,
 	return batch.Answer(*a), nil
 }
 
-var _ batch.Dispatcher = dispatcher{}
+var (
+	_ batch.Dispatcher = dispatcher{}
+	_ batch.LoadSharer = dispatcher{}
+)

@@ -163,7 +163,10 @@ func TestHealth(t *testing.T) {
 // order.
 func TestStarting(t *testing.T) {
 	app := &App{Data: t.TempDir(), store: new(SQLiteStore), queue: new(MemoryQueue), files: new(LocalFiles)}
-	app.runtime = newRuntime(app)
+	var err error
+	if app.runtime, err = newRuntime(app); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		if err := app.runtime.Destruct(); err != nil {
 			t.Error(err)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/files/local"
@@ -39,9 +40,12 @@ func (s *SQLiteStore) path(dataDir string) string {
 // Identity tells databases apart.
 func (s *SQLiteStore) Identity(dataDir string) string { return "sqlite " + s.path(dataDir) }
 
+// Shared is false: the database is locked by the gateway that has it open.
+func (*SQLiteStore) Shared() bool { return false }
+
 // Store makes the store.
-func (s *SQLiteStore) Store(dataDir string) batch.Store {
-	return sqlite.New(sqlite.Config{Path: s.path(dataDir)})
+func (s *SQLiteStore) Store(dataDir string, _ *zap.Logger) (batch.Store, error) {
+	return sqlite.New(sqlite.Config{Path: s.path(dataDir)}), nil
 }
 
 // UnmarshalCaddyfile sets up the module:
@@ -63,7 +67,7 @@ func (*MemoryQueue) CaddyModule() caddy.ModuleInfo {
 func (*MemoryQueue) Identity() string { return "memory" }
 
 // Queue makes the queue.
-func (*MemoryQueue) Queue() batch.Queue { return memory.New() }
+func (*MemoryQueue) Queue(*zap.Logger) (batch.Queue, error) { return memory.New(), nil }
 
 // UnmarshalCaddyfile sets up the module:
 //
@@ -79,7 +83,8 @@ func (*MemoryQueue) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// LocalFiles keeps contents in a directory, for one gateway.
+// LocalFiles keeps contents in a directory, which several gateways must all
+// see if they share a store.
 type LocalFiles struct {
 	// Dir is the directory. Default: files in the data directory.
 	Dir string `json:"dir,omitempty"`
@@ -101,8 +106,8 @@ func (f *LocalFiles) dir(dataDir string) string {
 func (f *LocalFiles) Identity(dataDir string) string { return "local " + f.dir(dataDir) }
 
 // Files makes the place.
-func (f *LocalFiles) Files(dataDir string) batch.Files {
-	return local.New(local.Config{Dir: f.dir(dataDir)})
+func (f *LocalFiles) Files(dataDir string, shared bool, _ *zap.Logger) (batch.Files, error) {
+	return local.New(local.Config{Dir: f.dir(dataDir), Shared: shared}), nil
 }
 
 // UnmarshalCaddyfile sets up the module:

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
 )
@@ -24,8 +25,9 @@ func (lateStore) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "tidegate.stores.late", New: func() caddy.Module { return new(lateStore) }}
 }
 
-func (s *lateStore) Store(dataDir string) batch.Store {
-	return &lateOpening{s.SQLiteStore.Store(dataDir)}
+func (s *lateStore) Store(dataDir string, log *zap.Logger) (batch.Store, error) {
+	store, err := s.SQLiteStore.Store(dataDir, log)
+	return &lateOpening{store}, err
 }
 
 type lateOpening struct{ batch.Store }

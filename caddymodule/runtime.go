@@ -47,14 +47,26 @@ type runtime struct {
 	drainTime   time.Duration
 }
 
-func newRuntime(a *App) *runtime {
+func newRuntime(a *App) (*runtime, error) {
 	// A runtime outlives the configuration that made it, and so must its log.
 	log := caddy.Log().Named("tidegate")
+	store, err := a.store.Store(a.Data, log.Named("store"))
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	queue, err := a.queue.Queue(log.Named("queue"))
+	if err != nil {
+		return nil, fmt.Errorf("queue: %w", err)
+	}
+	files, err := a.files.Files(a.Data, a.store.Shared(), log.Named("files"))
+	if err != nil {
+		return nil, fmt.Errorf("files: %w", err)
+	}
 	pool := upstreams.NewPool(log.Named("pool"))
 	return &runtime{
 		log: log, pool: pool,
-		engine: batch.NewEngine(a.Batch.engine(), a.store.Store(a.Data), a.queue.Queue(), a.files.Files(a.Data), dispatcher{pool}, log.Named("batch")),
-	}
+		engine: batch.NewEngine(a.Batch.engine(), store, queue, files, dispatcher{pool}, log.Named("batch")),
+	}, nil
 }
 
 // fileService gives the service for files. Configurations with the same limits
