@@ -66,7 +66,12 @@ func (e *Engine) postpone(ctx context.Context, c BatchClaim) {
 	if ctx.Err() != nil {
 		giveBack = func() error { return e.store.ReleaseBatch(bounded, c) }
 	}
-	if err := giveBack(); err != nil && !errors.Is(err, ErrStale) {
+	err := giveBack()
+	if errors.Is(err, ErrStale) { // it is over, or another's: what troubled us is past
+		e.note("batch "+c.Batch.ID, nil)
+		return
+	}
+	if err != nil {
 		e.log.Warn("giving back batch; it is taken again when its lease ends", zapBatch(c.Batch.ID), zap.Error(err))
 	}
 }

@@ -63,9 +63,13 @@ func newRuntime(a *App) (*runtime, error) {
 		return nil, fmt.Errorf("files: %w", err)
 	}
 	pool := upstreams.NewPool(log.Named("pool"))
+	store, queue, files, dispatch, err := withFailpoints(store, queue, files, dispatcher{pool})
+	if err != nil {
+		return nil, err
+	}
 	return &runtime{
 		log: log, pool: pool,
-		engine: batch.NewEngine(a.Batch.engine(), store, queue, files, dispatcher{pool}, log.Named("batch")),
+		engine: batch.NewEngine(a.Batch.engine(), store, queue, files, dispatch, log.Named("batch")),
 	}, nil
 }
 

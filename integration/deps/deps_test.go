@@ -13,19 +13,20 @@ const module = "github.com/tidegate/tidegate"
 // mayImport lists, for each room, which of our rooms it may import, tests left
 // out. A room is a package and what lies below it, the longest name counts.
 var mayImport = map[string][]string{
-	"":                 {"caddymodule"},
-	"cmd":              {"caddymodule"},
-	"caddymodule":      {"batch", "batch/httpapi", "batch/store", "batch/queue", "batch/files", "upstreams", "internal"},
-	"batch":            {"internal/openai"},
-	"batch/httpapi":    {"batch", "internal/openai"},
-	"batch/store":      {"batch", "batch/store", "internal/openai"},
-	"batch/queue":      {"batch", "batch/queue", "internal/openai"},
-	"batch/files":      {"batch", "batch/files", "internal/openai"},
-	"upstreams":        {"internal/openai"},
-	"internal/openai":  {},
-	"internal/vllmsim": {"internal/openai"},
-	"internal/cli":     {"internal/cli", "internal/openai", "internal/vllmsim"},
-	"bench":            {},
+	"":                   {"caddymodule"},
+	"cmd":                {"caddymodule"},
+	"caddymodule":        {"batch", "batch/httpapi", "batch/store", "batch/queue", "batch/files", "upstreams", "internal"},
+	"batch":              {"internal/openai"},
+	"batch/httpapi":      {"batch", "internal/openai"},
+	"batch/store":        {"batch", "batch/store", "internal/openai"},
+	"batch/queue":        {"batch", "batch/queue", "internal/openai"},
+	"batch/files":        {"batch", "batch/files", "internal/openai"},
+	"upstreams":          {"internal/openai"},
+	"internal/openai":    {},
+	"internal/vllmsim":   {"internal/openai"},
+	"internal/failpoint": {"batch", "internal/openai"},
+	"internal/cli":       {"internal/cli", "internal/openai", "internal/vllmsim"},
+	"bench":              {},
 }
 
 // mayImportCaddy are the rooms that know Caddy.

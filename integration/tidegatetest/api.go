@@ -3,6 +3,8 @@ package tidegatetest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,7 +20,8 @@ import (
 // apiLimit is how long a call of Files or Batches may take.
 const apiLimit = time.Minute
 
-// Request makes a request to the gateway with its API key.
+// Request makes a request to the gateway with its API key, and with an
+// Idempotency-Key of its content where one is understood.
 func (g *Gateway) Request(ctx context.Context, method, path, contentType string, body []byte) (*http.Request, error) {
 	request, err := http.NewRequestWithContext(ctx, method, g.URL+path, bytes.NewReader(body))
 	if err != nil {
@@ -29,6 +32,10 @@ func (g *Gateway) Request(ctx context.Context, method, path, contentType string,
 	}
 	if g.APIKey != "" {
 		request.Header.Set("Authorization", "Bearer "+g.APIKey)
+	}
+	if path == "/v1/batches" && method == http.MethodPost { // the same body twice is one wish
+		sum := sha256.Sum256(body)
+		request.Header.Set("Idempotency-Key", hex.EncodeToString(sum[:]))
 	}
 	return request, nil
 }
@@ -51,6 +58,23 @@ func (g *Gateway) Call(ctx context.Context, method, path, contentType string, bo
 	return got.StatusCode, answer, nil
 }
 
+// Ask is Call within a time. If the gateway is persistent, it is asked again,
+// and started again, until it answers with less than 500, as a client that does
+// not give up would.
+func (g *Gateway) Ask(tb testing.TB, method, path, contentType string, body []byte) (status int, answer []byte, err error) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), apiLimit)
+	defer cancel()
+	for {
+		status, answer, err = g.Call(ctx, method, path, contentType, body)
+		if !g.persistent || ctx.Err() != nil || err == nil && status < http.StatusInternalServerError {
+			return status, answer, err
+		}
+		g.revive(tb)
+		<-time.After(20 * time.Millisecond)
+	}
+}
+
 // want calls and decodes an answer of 200.
 func (g *Gateway) want(tb testing.TB, method, path, contentType string, body []byte, into any) {
 	tb.Helper()
@@ -62,9 +86,7 @@ func (g *Gateway) want(tb testing.TB, method, path, contentType string, body []b
 
 func (g *Gateway) wantBytes(tb testing.TB, method, path, contentType string, body []byte) []byte {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), apiLimit)
-	defer cancel()
-	status, text, err := g.Call(ctx, method, path, contentType, body)
+	status, text, err := g.Ask(tb, method, path, contentType, body)
 	if err != nil {
 		tb.Fatalf("%s %s: %v", method, path, err)
 	}

@@ -49,10 +49,28 @@ var root = sync.OnceValues(func() (string, error) {
 	}
 })
 
-var binary = sync.OnceValues(func() (_ string, err error) {
+var binary = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("TIDEGATE_BIN"); path != "" {
 		return filepath.Abs(path)
 	}
+	return build("tidegate")
+})
+
+// FaultyBinary is the path of a build of the program that fails where
+// TIDEGATE_FAILPOINTS says; see internal/failpoint.
+func FaultyBinary(tb testing.TB) string {
+	tb.Helper()
+	path, err := faultyBinary()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
+var faultyBinary = sync.OnceValues(func() (string, error) { return build("tidegate-failpoints", "-tags", "failpoints") })
+
+// build builds the program under a name of its own.
+func build(name string, flags ...string) (_ string, err error) {
 	dir, err := root()
 	if err != nil {
 		return "", err
@@ -70,11 +88,11 @@ var binary = sync.OnceValues(func() (_ string, err error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return "", fmt.Errorf("waiting for another build: %w", err)
 	}
-	path := filepath.Join(bin, "tidegate")
-	build := exec.Command("go", "build", "-o", path, "./cmd/tidegate")
-	build.Dir = dir
-	if printed, err := build.CombinedOutput(); err != nil {
+	path := filepath.Join(bin, name)
+	command := exec.Command("go", append(append([]string{"build"}, flags...), "-o", path, "./cmd/tidegate")...)
+	command.Dir = dir
+	if printed, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the program: %w\n%s", err, printed)
 	}
 	return path, nil
-})
+}

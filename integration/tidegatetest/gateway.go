@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -23,6 +24,9 @@ type Gateway struct {
 	APIKey string // sent with every request of this package; "" for none
 
 	listen, caddyfile string
+
+	persistent bool // see Persist
+	deaths     int
 }
 
 // ServeConfig is a gateway without a Caddyfile.
@@ -60,22 +64,74 @@ type Settings struct {
 	Pool   string // tidegate { pool { … } }
 	Batch  string // tidegate { batch { … } }
 	Site   string // the site; "tidegate" when empty
+
+	Binary string   // the program; that of Binary when empty
+	Env    []string // NAME=value, beside the test's own environment
 }
 
 // Run starts `tidegate run` with a Caddyfile in a new data directory and waits
 // for /ready.
 func Run(tb testing.TB, s Settings) *Gateway {
 	tb.Helper()
+	g := prepare(tb, s)
+	startProcess(tb, &g.process)
+	return g
+}
+
+// Persist is Run for a gateway that dies now and then: nobody waits until it is
+// ready, calls of its API are made again until they are answered, and it is
+// started again when it is gone, without TIDEGATE_FAILPOINTS.
+func Persist(tb testing.TB, s Settings) *Gateway {
+	tb.Helper()
+	g := prepare(tb, s)
+	g.persistent = true
+	ready := g.ready
+	g.ready = ""
+	startProcess(tb, &g.process)
+	g.ready = ready
+	return g
+}
+
+// revive starts the gateway again if it is gone.
+func (g *Gateway) revive(tb testing.TB) {
+	tb.Helper()
+	if g.gone() {
+		g.deaths++
+		g.Unset("TIDEGATE_FAILPOINTS")
+		g.launch(tb)
+	}
+}
+
+// StopAndLaunch stops a persistent gateway in good order and starts it again. It
+// may die while it stops.
+func (g *Gateway) StopAndLaunch(tb testing.TB) {
+	tb.Helper()
+	g.Signal(tb, syscall.SIGTERM)
+	if code := g.Wait(tb); code != 0 {
+		g.revive(tb)
+		return
+	}
+	g.launch(tb)
+}
+
+// Deaths is how often a persistent gateway had to be started again.
+func (g *Gateway) Deaths() int { return g.deaths }
+
+func prepare(tb testing.TB, s Settings) *Gateway {
+	tb.Helper()
 	listen := FreeAddr(tb)
 	g := &Gateway{URL: "http://" + listen, Admin: FreeAddr(tb), Data: tb.TempDir(), listen: listen}
 	g.caddyfile = filepath.Join(tb.TempDir(), "Caddyfile")
 	g.WriteCaddyfile(tb, s)
+	if s.Binary == "" {
+		s.Binary = Binary(tb)
+	}
 	g.process = process{
 		name:  "gateway-" + port(listen),
 		ready: g.URL + "/ready",
-		argv:  []string{Binary(tb), "run", "--config", g.caddyfile},
+		argv:  []string{s.Binary, "run", "--config", g.caddyfile},
+		env:   s.Env,
 	}
-	startProcess(tb, &g.process)
 	return g
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -187,6 +188,11 @@ func (p *process) Restart(tb testing.TB) {
 	tb.Helper()
 	p.Stop(tb)
 	p.start(tb)
+}
+
+// Unset takes a variable out of the environment of later starts.
+func (p *process) Unset(name string) {
+	p.env = slices.DeleteFunc(p.env, func(pair string) bool { return strings.HasPrefix(pair, name+"=") })
 }
 
 // MayExit says that the process may end by itself from now on.

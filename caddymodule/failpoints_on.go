@@ -1,0 +1,22 @@
+//go:build failpoints
+
+package caddymodule
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/failpoint"
+)
+
+// withFailpoints puts the failpoints of TIDEGATE_FAILPOINTS between the engine
+// and all that it stands on.
+func withFailpoints(s batch.Store, q batch.Queue, f batch.Files, d batch.Dispatcher) (batch.Store, batch.Queue, batch.Files, batch.Dispatcher, error) {
+	points, err := failpoint.Parse(os.Getenv("TIDEGATE_FAILPOINTS"))
+	if err != nil {
+		return nil, nil, nil, nil, fmt.Errorf("TIDEGATE_FAILPOINTS: %w", err)
+	}
+	set := failpoint.NewSet(points, os.Stderr)
+	return set.Store(s), set.Queue(q), set.Files(f), set.Dispatcher(d), nil
+}

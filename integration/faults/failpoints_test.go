@@ -1,0 +1,258 @@
+package faults
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"mime/multipart"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/integration/tidegatetest"
+	"github.com/tidegate/tidegate/internal/failpoint"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// notReached are calls that a day's work does not come to, and why.
+var notReached = map[string]string{
+	"store.UnknownKeys":  "asked for contents older than an hour",
+	"store.RenewBatch":   "asked while a batch takes longer to validate or finalize than a third of its lease",
+	"store.ReleaseBatch": "asked when a stop comes in the middle of that",
+	"store.Forget":       "finds only what was deleted an hour ago; it is reached, and has nothing to repeat",
+}
+
+// inFlight bounds what a death of the gateway repeats.
+const inFlight = 8
+
+// At every call to store, queue, files and pool, before and after it, the
+// gateway crashes or gets an error once. All that it promised holds.
+func TestFailpoints(t *testing.T) {
+	binary := tidegatetest.FaultyBinary(t)
+	sims := tidegatetest.StartSims(t, 2, "--ttft", "20ms")
+	for _, call := range failpoint.Calls() {
+		for _, when := range []string{"before", "after"} {
+			for _, action := range []string{"crash", "error"} {
+				point := call + ":" + when + "=" + action
+				t.Run(point, func(t *testing.T) {
+					t.Parallel()
+					d := day{t: t, name: point, sims: sims}
+					d.gateway = tidegatetest.Persist(t, tidegatetest.Settings{
+						Sims: sims, Binary: binary, Env: []string{"TIDEGATE_FAILPOINTS=" + point + "@1"},
+						Batch: fmt.Sprintf("max_in_flight %d\n lease 1s\n collect_interval 100ms\n retry_backoff 10ms 20ms", inFlight),
+					})
+					d.run()
+					fired := func() bool { return strings.Contains(d.gateway.Log(t), "failpoint "+point+"@1") }
+					if _, rare := notReached[call]; !rare && !tidegatetest.Poll(5*time.Second, fired) {
+						t.Error("it never came to that")
+					}
+					d.wellAgain()
+					if action == "crash" && fired() != (d.gateway.Deaths() > 0) {
+						t.Errorf("%d deaths", d.gateway.Deaths())
+					}
+				})
+			}
+		}
+	}
+}
+
+// day is what a gateway does in a day: a bit of everything.
+type day struct {
+	t       *testing.T
+	name    string
+	sims    []*tidegatetest.Sim
+	gateway *tidegatetest.Gateway
+}
+
+func (d *day) run() {
+	t, g := d.t, d.gateway
+	d.live()
+	const lines = 150 // three slices
+	whole, cancelled := d.input("whole", lines), d.input("cancelled", lines)
+	wholeID := g.Submit(t, whole).ID
+	g.WaitCompleted(t, wholeID, 20, time.Minute)
+	g.StopAndLaunch(t)
+	cancelledID := g.Submit(t, cancelled).ID
+	d.ask(http.MethodPost, "/v1/batches/"+cancelledID+"/cancel", http.StatusOK, http.StatusConflict)
+	bad := bytes.Replace(d.input("bad", 2), []byte(`"POST"`), []byte(`"GET"`), 1)
+	badID := g.Submit(t, bad).ID
+	uploaded := d.uploadParts()
+
+	b := g.WaitEnd(t, wholeID, time.Minute)
+	if g.Results(t, b, whole); b.Status != "completed" || b.RequestCounts != (openai.RequestCounts{Total: lines, Completed: lines}) {
+		t.Errorf("the batch ended as %s, %+v", b.Status, b.RequestCounts)
+	}
+	d.calls(lines)
+	over := g.WaitEnd(t, cancelledID, time.Minute)
+	r := g.Results(t, over, cancelled)
+	if c := over.RequestCounts; c.Total != lines || int(c.Completed) != len(r.Output) || int(c.Failed) > len(r.Errors) {
+		t.Errorf("the cancelled batch ended as %s, %+v with %d and %d results", over.Status, c, len(r.Output), len(r.Errors))
+	}
+	if failed := g.WaitEnd(t, badID, time.Minute); failed.Status != "failed" || failed.Errors == nil {
+		t.Errorf("the bad batch ended as %+v", failed)
+	}
+	if got := g.Content(t, &uploaded); string(got) != "first second" {
+		t.Errorf("the upload holds %q", got)
+	}
+
+	gone := []string{b.InputFileID, uploaded}
+	d.ask(http.MethodDelete, "/v1/files/"+b.InputFileID, http.StatusOK, http.StatusNotFound)
+	d.ask(http.MethodDelete, "/v1/files/"+uploaded, http.StatusOK, http.StatusNotFound)
+	d.ask(http.MethodDelete, "/v1/batches/"+cancelledID+"?input=true", http.StatusOK, http.StatusNotFound)
+	for _, id := range []*string{over.OutputFileID, over.ErrorFileID, &over.InputFileID} {
+		if id != nil && *id != "" {
+			gone = append(gone, *id)
+		}
+	}
+	for _, id := range gone {
+		d.ask(http.MethodGet, "/v1/files/"+id, http.StatusNotFound)
+	}
+	d.collected(gone)
+	if got := g.Batch(t, wholeID); got.RequestCounts != b.RequestCounts || got.Status != b.Status {
+		t.Errorf("the batch is %s, %+v after its end", got.Status, got.RequestCounts)
+	}
+}
+
+// live asks for a chat answer.
+func (d *day) live() {
+	status, answer, err := d.gateway.Ask(d.t, http.MethodPost, tidegatetest.ChatPath, "application/json", tidegatetest.ChatBody(d.t, d.name, false))
+	if err != nil || status != http.StatusOK {
+		d.t.Fatalf("live: %d %s %v", status, answer, err)
+	}
+}
+
+func (d *day) input(name string, lines int) []byte {
+	return tidegatetest.BatchInput(d.t, lines, func(i int) string { return "sim-id:" + d.id(name, i) })
+}
+
+// id names a line to the simulated servers.
+func (d *day) id(name string, line int) string {
+	return fmt.Sprintf("%s-%s-%d", strings.NewReplacer(":", "-", "=", "-").Replace(d.name), name, line)
+}
+
+// ask wants one of some statuses.
+func (d *day) ask(method, path string, want ...int) {
+	d.t.Helper()
+	status, answer, err := d.gateway.Ask(d.t, method, path, "", nil)
+	if err != nil || !slices.Contains(want, status) {
+		d.t.Fatalf("%s %s: %d %s %v, want %v", method, path, status, answer, err, want)
+	}
+}
+
+// uploadParts makes a file of two parts, and another upload that is cancelled.
+func (d *day) uploadParts() (fileID string) {
+	t, g := d.t, d.gateway
+	decode := func(answer []byte, into any) {
+		t.Helper()
+		if err := json.Unmarshal(answer, into); err != nil {
+			t.Fatalf("%v: %s", err, answer)
+		}
+	}
+	for range 50 { // an answer that is lost leaves an upload that cannot be gone on with
+		var upload openai.Upload
+		var parts []string
+		_, answer, err := g.Ask(t, http.MethodPost, "/v1/uploads", "application/json", []byte(`{"filename":"a.txt","purpose":"user_data","mime_type":"text/plain","bytes":12}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		decode(answer, &upload)
+		for _, text := range []string{"first ", "second"} {
+			var form bytes.Buffer
+			w := multipart.NewWriter(&form)
+			part, err := w.CreateFormFile("data", "part")
+			if err == nil {
+				_, err = part.Write([]byte(text))
+			}
+			if err != nil || w.Close() != nil {
+				t.Fatal(err)
+			}
+			var p openai.UploadPart
+			if _, answer, err = g.Ask(t, http.MethodPost, "/v1/uploads/"+upload.ID+"/parts", w.FormDataContentType(), form.Bytes()); err != nil {
+				t.Fatal(err)
+			}
+			decode(answer, &p)
+			parts = append(parts, p.ID)
+		}
+		body, err := json.Marshal(map[string][]string{"part_ids": parts})
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, answer, err := g.Ask(t, http.MethodPost, "/v1/uploads/"+upload.ID+"/complete", "application/json", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status != http.StatusOK { // completed, and the answer was lost
+			continue
+		}
+		decode(answer, &upload)
+		var other openai.Upload
+		if _, answer, err = g.Ask(t, http.MethodPost, "/v1/uploads", "application/json", []byte(`{"filename":"b.txt","purpose":"user_data","mime_type":"text/plain","bytes":1}`)); err != nil {
+			t.Fatal(err)
+		}
+		decode(answer, &other)
+		d.ask(http.MethodPost, "/v1/uploads/"+other.ID+"/cancel", http.StatusOK)
+		return upload.File.ID
+	}
+	t.Fatal("no upload could be completed")
+	return ""
+}
+
+// calls asserts that every line of the whole batch was sent, and that no more
+// were sent again than were in flight when the gateway died, or lost an answer.
+func (d *day) calls(lines int) {
+	again := int64(0)
+	for i := range lines {
+		received := int64(0)
+		for _, s := range d.sims {
+			received += s.CallsTo(d.t, d.id("whole", i)).Received
+		}
+		if received == 0 {
+			d.t.Errorf("line %d was never sent", i)
+		}
+		again += received - 1
+	}
+	if most := int64(inFlight*d.gateway.Deaths() + 2); again > most { // 2: an answer is lost once in each process
+		d.t.Errorf("%d calls were made again after %d deaths with %d lines in flight", again, d.gateway.Deaths(), inFlight)
+	}
+}
+
+// collected waits until contents are gone from the disk.
+func (d *day) collected(ids []string) {
+	for _, id := range ids {
+		if !tidegatetest.Poll(30*time.Second, func() bool {
+			found, err := filepath.Glob(filepath.Join(d.gateway.Data, "files", "*", id))
+			if err != nil {
+				d.t.Fatal(err)
+			}
+			d.ask(http.MethodGet, "/v1/files", http.StatusOK) // so that it is alive
+			return len(found) == 0
+		}) {
+			d.t.Errorf("the content of %s is still there", id)
+		}
+	}
+}
+
+// wellAgain waits until the gateway says that all is well, and looks for what
+// should not be there.
+func (d *day) wellAgain() {
+	var last []byte
+	if !tidegatetest.Poll(20*time.Second, func() bool {
+		_, last, _ = d.gateway.Ask(d.t, http.MethodGet, "/health", "", nil)
+		return bytes.Contains(last, []byte(`"status":"ok"`))
+	}) {
+		d.t.Errorf("it is not well: %s", last)
+	}
+	unfinished, err := os.ReadDir(filepath.Join(d.gateway.Data, "files", "tmp"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for _, f := range unfinished {
+		if !strings.HasPrefix(f.Name(), "ping-") {
+			d.t.Errorf("unfinished: %s", f.Name())
+		}
+	}
+}
