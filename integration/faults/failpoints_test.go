@@ -32,6 +32,7 @@ const inFlight = 8
 // At every call to store, queue, files and pool, before and after it, the
 // gateway crashes or gets an error once. All that it promised holds.
 func TestFailpoints(t *testing.T) {
+	t.Parallel()
 	binary := tidegatetest.FaultyBinary(t)
 	sims := tidegatetest.StartSims(t, 2, "--ttft", "20ms")
 	for _, call := range failpoint.Calls() {
