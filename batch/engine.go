@@ -20,7 +20,7 @@ type Engine struct {
 	owner      string       // this instance, in leases
 	self       Announcement // to other gateways
 	store      Store
-	queue      Queue
+	queue      *lateQueue
 	files      Files
 	dispatcher Dispatcher
 	log        *zap.Logger
@@ -44,7 +44,7 @@ type Engine struct {
 // NewEngine composes an engine. It does no I/O and starts nothing.
 func NewEngine(cfg Config, store Store, queue Queue, files Files, d Dispatcher, log *zap.Logger) *Engine {
 	e := &Engine{
-		owner: openai.NewID(""), store: store, queue: queue, files: files, dispatcher: d, log: log,
+		owner: openai.NewID(""), store: store, queue: &lateQueue{Queue: queue}, files: files, dispatcher: d, log: log,
 		clerkBell: make(chan struct{}, 1),
 	}
 	e.Apply(cfg)
@@ -97,6 +97,7 @@ func (e *Engine) Start() {
 	e.clerks.Go(func() { e.runExpirer(work) })
 	e.clerks.Go(func() { e.usage.run(work) })
 	e.clerks.Go(func() { e.hearWakes(work) })
+	e.clerks.Go(func() { e.runLateQueue(work) })
 	e.present.Go(func() { e.runPresence(all) })
 	e.committed.Go(func() { e.commit.run(all) })
 	e.runner.start(all)

@@ -440,3 +440,54 @@ func TestQueueAway(t *testing.T) {
 		t.Errorf("%d calls repeated", r)
 	}
 }
+
+// latecomer is a queue whose server is away at first.
+type latecomer struct {
+	batch.Queue
+	there atomic.Bool
+	pops  atomic.Int64
+}
+
+func (q *latecomer) Open(ctx context.Context) error {
+	if !q.there.Load() {
+		return fmt.Errorf("connecting: %w", batch.ErrUnavailable)
+	}
+	return q.Queue.Open(ctx)
+}
+
+func (q *latecomer) Pop(ctx context.Context, id string, n int) ([]int, error) {
+	q.pops.Add(1)
+	return q.Queue.Pop(ctx, id, n)
+}
+
+// A queue that is away at the start is used when it comes.
+func TestQueueComesLater(t *testing.T) {
+	h := newHouse(t, batch.Config{MaxInFlight: 10})
+	q := &latecomer{Queue: memory.New()}
+	h.queue = func() batch.Queue { return q }
+	h.open()
+	h.check(h.wait(h.create(h.upload(input(500)))), 500)
+	if health := h.engine.Health(t.Context()); !strings.Contains(health.Queue, "connecting") || q.pops.Load() != 0 {
+		t.Errorf("health %+v, %d pops", health, q.pops.Load())
+	}
+	q.there.Store(true)
+	until(t, "the queue is open", func() bool { return h.engine.Health(t.Context()).OK() })
+	b := h.wait(h.create(h.upload(input(500))))
+	h.check(b, 500)
+	if q.pops.Load() == 0 {
+		t.Error("the queue is not used")
+	}
+}
+
+// A queue that cannot be used at all is refused.
+func TestQueueRefused(t *testing.T) {
+	h := newHouse(t, batch.Config{})
+	engine := batch.NewEngine(batch.Config{}, sqlite.New(sqlite.Config{Path: h.dir + "/db"}), refusedQueue{memory.New()}, local.New(local.Config{Dir: h.dir + "/files"}), h.pool, zap.NewNop())
+	if err := engine.Open(t.Context()); !errors.Is(err, errQueue) {
+		t.Errorf("opened: %v", err)
+	}
+}
+
+type refusedQueue struct{ batch.Queue }
+
+func (refusedQueue) Open(context.Context) error { return errQueue }

@@ -1,0 +1,109 @@
+package batch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+)
+
+// lateQueue is a queue that need not be there when the gateway starts: the
+// engine works without it and opens it when it comes.
+type lateQueue struct {
+	Queue
+	open atomic.Bool
+	why  atomic.Pointer[error] // it is not open; nil before the first attempt
+}
+
+var errQueueNotOpen = errors.New("queue is not open")
+
+// Open opens the queue. That its server is away is no error.
+func (q *lateQueue) Open(ctx context.Context) error {
+	err := q.Queue.Open(ctx)
+	if err != nil && !errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	if err != nil {
+		q.why.Store(&err)
+		return nil
+	}
+	q.open.Store(true)
+	return nil
+}
+
+func (q *lateQueue) Close() error {
+	if !q.open.Swap(false) {
+		return nil
+	}
+	return q.Queue.Close()
+}
+
+// there tells what is wrong with a queue that is not open.
+func (q *lateQueue) there() error {
+	if q.open.Load() {
+		return nil
+	}
+	if why := q.why.Load(); why != nil {
+		return fmt.Errorf("%w: %w", errQueueNotOpen, *why)
+	}
+	return errQueueNotOpen
+}
+
+func (q *lateQueue) Ping(ctx context.Context) error {
+	if err := q.there(); err != nil {
+		return err
+	}
+	return q.Queue.Ping(ctx)
+}
+
+func (q *lateQueue) Push(ctx context.Context, batchID string, numbers []int) error {
+	if err := q.there(); err != nil {
+		return err
+	}
+	return q.Queue.Push(ctx, batchID, numbers)
+}
+
+func (q *lateQueue) Pop(ctx context.Context, batchID string, n int) ([]int, error) {
+	if err := q.there(); err != nil {
+		return nil, err
+	}
+	return q.Queue.Pop(ctx, batchID, n)
+}
+
+func (q *lateQueue) Done(ctx context.Context, batchID string, numbers []int) error {
+	if err := q.there(); err != nil {
+		return err
+	}
+	return q.Queue.Done(ctx, batchID, numbers)
+}
+
+func (q *lateQueue) Drop(ctx context.Context, batchID string) error {
+	if err := q.there(); err != nil {
+		return err
+	}
+	return q.Queue.Drop(ctx, batchID)
+}
+
+func (q *lateQueue) Notify(ctx context.Context) error {
+	if err := q.there(); err != nil {
+		return err
+	}
+	return q.Queue.Notify(ctx)
+}
+
+// runLateQueue opens a queue that was away at the start, as soon as it is
+// there. Work that is under way is in the store; the queue begins empty.
+func (e *Engine) runLateQueue(ctx context.Context) {
+	for !e.queue.open.Load() {
+		if !sleep(ctx, queueRest) {
+			return
+		}
+		opening, cancel := e.bounded(ctx)
+		err := e.queue.Open(opening)
+		cancel()
+		if err == nil {
+			err = e.queue.there()
+		}
+		e.noteQueue(err)
+	}
+}
