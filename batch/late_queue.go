@@ -19,16 +19,19 @@ var errQueueNotOpen = errors.New("queue is not open")
 
 // Open opens the queue. That its server is away is no error.
 func (q *lateQueue) Open(ctx context.Context) error {
-	err := q.Queue.Open(ctx)
-	if err != nil && !errors.Is(err, ErrUnavailable) {
+	if err := q.attempt(ctx); !errors.Is(err, ErrUnavailable) {
 		return err
 	}
+	return nil
+}
+
+func (q *lateQueue) attempt(ctx context.Context) error {
+	err := q.Queue.Open(ctx)
 	if err != nil {
 		q.why.Store(&err)
-		return nil
 	}
-	q.open.Store(true)
-	return nil
+	q.open.Store(err == nil)
+	return err
 }
 
 func (q *lateQueue) Close() error {
@@ -99,11 +102,11 @@ func (e *Engine) runLateQueue(ctx context.Context) {
 			return
 		}
 		opening, cancel := e.bounded(ctx)
-		err := e.queue.Open(opening)
+		err := e.queue.attempt(opening)
 		cancel()
-		if err == nil {
-			err = e.queue.there()
-		}
 		e.noteQueue(err)
+		if err == nil {
+			e.queueRested.Store(0)
+		}
 	}
 }
