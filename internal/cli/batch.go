@@ -3,12 +3,12 @@ package cli
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -39,18 +39,18 @@ func batchSubmit() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		b, err := s.submit(cmd.Context(), args[0], client.CreateBatch{Endpoint: *endpoint, CompletionWindow: *window, Metadata: *metadata})
+		b, err := s.submit(s.ctx, args[0], client.CreateBatch{Endpoint: *endpoint, CompletionWindow: *window, Metadata: *metadata})
 		if err != nil {
 			return err
 		}
 		if !*wait && *output == "" {
 			return s.print(b, func(w io.Writer) { fmt.Fprintln(w, b.ID) })
 		}
-		if b, err = s.wait(cmd.Context(), b.ID); err != nil {
+		if b, err = s.wait(s.ctx, b.ID); err != nil {
 			return err
 		}
 		if *output != "" {
-			if err := s.save(cmd.Context(), b, *output, *errs); err != nil {
+			if err := s.save(s.ctx, b, *output, *errs); err != nil {
 				return err
 			}
 		}
@@ -64,14 +64,17 @@ func batchSubmit() *cobra.Command {
 
 // submit uploads a file and makes a batch of it.
 func (s *session) submit(ctx context.Context, path string, b client.CreateBatch) (openai.Batch, error) {
+	in, err := s.open(path)
+	if err != nil {
+		return openai.Batch{}, err
+	}
+	defer in.close()
 	if b.Endpoint == "" {
-		endpoint, err := endpointOf(path)
-		if err != nil {
+		if b.Endpoint, err = in.endpoint(); err != nil {
 			return openai.Batch{}, err
 		}
-		b.Endpoint = endpoint
 	}
-	f, err := s.upload(ctx, path, openai.PurposeBatch)
+	f, err := s.uploadInput(ctx, in, openai.PurposeBatch)
 	if err != nil {
 		return openai.Batch{}, err
 	}
@@ -83,27 +86,6 @@ func (s *session) submit(ctx context.Context, path string, b client.CreateBatch)
 	return created, nil
 }
 
-// endpointOf is the url of the first line of a file.
-func endpointOf(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	lines := openai.NewLineReader(f, 64<<20)
-	line, err := lines.Next()
-	if err != nil {
-		return "", fmt.Errorf("%s: no first line that names the endpoint (%w); give --endpoint", path, err)
-	}
-	var request struct {
-		URL string `json:"url"`
-	}
-	if json.Unmarshal(line.Bytes, &request) != nil || request.URL == "" {
-		return "", fmt.Errorf("%s: line %d names no url; give --endpoint", path, line.Number)
-	}
-	return request.URL, nil
-}
-
 // pollBatch is how often a batch that is waited for is looked at.
 const pollBatch = 250 * time.Millisecond
 
@@ -113,32 +95,32 @@ func (s *session) wait(ctx context.Context, id string) (openai.Batch, error) {
 	defer bar.end()
 	for {
 		b, err := s.Batch(ctx, id)
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			return b, err
 		}
-		c := b.RequestCounts
-		bar.show(state{label: b.ID + " " + b.Status, done: c.Completed + c.Failed, failed: c.Failed, total: c.Total, unit: "lines"})
-		if ended(b.Status) {
-			return b, nil
+		if err == nil {
+			c := b.RequestCounts
+			bar.show(state{label: b.ID + " " + b.Status, done: c.Completed + c.Failed, failed: c.Failed, total: c.Total, unit: "lines"})
+			if ended(b.Status) {
+				return b, nil
+			}
 		}
 		timer := time.NewTimer(pollBatch)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return b, ctx.Err()
+			return b, &ExitError{exitInterrupted, fmt.Errorf("not waiting any longer; %s goes on, and `tidegate batch wait %s` waits for it again", id, id)}
 		case <-timer.C:
 		}
 	}
 }
 
-func ended(status string) bool {
-	switch status {
-	case "completed", "failed", "expired", "cancelled":
-		return true
-	default:
-		return false
-	}
-}
+var (
+	running = []string{"validating", "in_progress", "finalizing", "cancelling"}
+	over    = []string{"completed", "failed", "expired", "cancelled"}
+)
+
+func ended(status string) bool { return slices.Contains(over, status) }
 
 // complete is an error unless every line of a batch has completed.
 func complete(b openai.Batch) error {
@@ -201,6 +183,12 @@ func batchList() *cobra.Command {
 	limit := cmd.Flags().Int("limit", 20, "at most so many; 0 for all")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := newSession(cmd)
+		if err == nil {
+			err = oneOf("--status", *status, append(running, over...)...)
+		}
+		if err == nil {
+			err = notNegative("--limit", *limit)
+		}
 		if err != nil {
 			return err
 		}
@@ -209,7 +197,7 @@ func batchList() *cobra.Command {
 			fmt.Fprintln(table, "ID\tSTATUS\tLINES\tCOMPLETED\tFAILED\tMODEL\tAGE")
 		}
 		n := 0
-		err = errors.Join(s.Batches(cmd.Context(), func(b openai.Batch) bool {
+		err = errors.Join(s.Batches(s.ctx, func(b openai.Batch) bool {
 			if *status != "" && b.Status != *status {
 				return true
 			}
@@ -253,7 +241,7 @@ func batchShow() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		b, err := s.Batch(cmd.Context(), args[0])
+		b, err := s.Batch(s.ctx, args[0])
 		if err != nil {
 			return err
 		}
@@ -319,7 +307,7 @@ func batchWait() *cobra.Command {
 		}
 		var incomplete error
 		for _, id := range args {
-			b, err := s.wait(cmd.Context(), id)
+			b, err := s.wait(s.ctx, id)
 			if err != nil {
 				return err
 			}
@@ -344,7 +332,7 @@ func batchCancel() *cobra.Command {
 			return err
 		}
 		for _, id := range args {
-			b, err := s.Cancel(cmd.Context(), id)
+			b, err := s.Cancel(s.ctx, id)
 			if err != nil {
 				return err
 			}
@@ -371,7 +359,7 @@ func batchDelete() *cobra.Command {
 			return errors.New("name batches, or give --all")
 		}
 		if *all {
-			if err := s.Batches(cmd.Context(), func(b openai.Batch) bool { ids = append(ids, b.ID); return true }); err != nil {
+			if err := s.Batches(s.ctx, func(b openai.Batch) bool { ids = append(ids, b.ID); return true }); err != nil {
 				return err
 			}
 		}
@@ -381,21 +369,14 @@ func batchDelete() *cobra.Command {
 		if err := s.confirm(*yes, fmt.Sprintf("Delete %d batches and their results?", len(ids))); err != nil {
 			return err
 		}
-		for _, id := range ids {
+		return s.deleteEach(ids, func(id string) (openai.Deleted, error) {
 			if *all {
-				if err := s.stopBatch(cmd.Context(), id); err != nil {
-					return err
+				if err := s.stopBatch(s.ctx, id); err != nil {
+					return openai.Deleted{}, err
 				}
 			}
-			deleted, err := s.DeleteBatch(cmd.Context(), id, *input)
-			if err != nil {
-				return fmt.Errorf("deleting %s: %w", id, err)
-			}
-			if err := s.print(deleted, func(w io.Writer) { fmt.Fprintln(w, "deleted", id) }); err != nil {
-				return err
-			}
-		}
-		return nil
+			return s.DeleteBatch(s.ctx, id, *input)
+		})
 	}
 	return cmd
 }
@@ -424,7 +405,7 @@ func batchResults() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		b, err := s.Batch(cmd.Context(), args[0])
+		b, err := s.Batch(s.ctx, args[0])
 		if err != nil {
 			return err
 		}
@@ -432,15 +413,15 @@ func batchResults() *cobra.Command {
 			return fmt.Errorf("%s is %s: it has no results yet", b.ID, b.Status)
 		}
 		if *output != "" {
-			return s.save(cmd.Context(), b, *output, *errs)
+			return s.save(s.ctx, b, *output, *errs)
 		}
 		if b.OutputFileID != nil {
-			if _, err := s.Download(cmd.Context(), *b.OutputFileID, s.out); err != nil {
+			if _, err := s.Download(s.ctx, *b.OutputFileID, s.out); err != nil {
 				return err
 			}
 		}
 		if b.ErrorFileID != nil && *errs != "" {
-			return s.download(cmd.Context(), *b.ErrorFileID, *errs)
+			return s.download(s.ctx, *b.ErrorFileID, *errs)
 		}
 		return nil
 	}

@@ -80,7 +80,7 @@ func Demo(ctx context.Context, cfg DemoConfig) (err error) {
 	if err != nil {
 		return fmt.Errorf("starting the gateway: %w", err)
 	}
-	s := &session{Client: &client.Client{Server: server}, out: cfg.Stdout, err: cfg.Stderr}
+	s := &session{Client: &client.Client{Server: server}, ctx: ctx, out: cfg.Stdout, err: cfg.Stderr}
 	if err := s.Ready(ctx); err != nil {
 		return err
 	}
@@ -121,9 +121,9 @@ Ctrl-C ends the demo.
 
 // runDemo uploads the input and runs it as a batch.
 func (s *session) runDemo(ctx context.Context, input []byte, name string) (openai.Batch, error) {
-	endpoint, err := firstURL(input)
+	endpoint, err := firstURL(bytes.NewReader(input))
 	if err != nil {
-		return openai.Batch{}, err
+		return openai.Batch{}, fmt.Errorf("the input: %w", err)
 	}
 	f, err := s.Upload(ctx, name, openai.PurposeBatch, bytes.NewReader(input), int64(len(input)), nil)
 	if err != nil {
@@ -134,20 +134,6 @@ func (s *session) runDemo(ctx context.Context, input []byte, name string) (opena
 		return openai.Batch{}, fmt.Errorf("creating the batch: %w", err)
 	}
 	return s.wait(ctx, b.ID)
-}
-
-func firstURL(input []byte) (string, error) {
-	line, err := openai.NewLineReader(bytes.NewReader(input), len(input)).Next()
-	if err != nil {
-		return "", fmt.Errorf("the input has no request: %w", err)
-	}
-	var request struct {
-		URL string `json:"url"`
-	}
-	if json.Unmarshal(line.Bytes, &request) != nil || request.URL == "" {
-		return "", fmt.Errorf("line %d of the input names no url", line.Number)
-	}
-	return request.URL, nil
 }
 
 // demoInput reads the input and the models that it names.

@@ -1,12 +1,9 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -20,43 +17,18 @@ func FilesCommand(cmd *cobra.Command) {
 	cmd.AddCommand(filesList(), filesUpload(), filesDownload(), filesDelete())
 }
 
-// upload uploads a file, "-" for standard input, and shows how far it is.
-func (s *session) upload(ctx context.Context, path, purpose string) (openai.File, error) {
-	content, name, length := s.in, "stdin.jsonl", int64(-1)
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return openai.File{}, err
-		}
-		defer func() { _ = f.Close() }() // it was only read
-		info, err := f.Stat()
-		if err != nil {
-			return openai.File{}, err
-		}
-		if info.IsDir() {
-			return openai.File{}, fmt.Errorf("%s is a directory", path)
-		}
-		content, name, length = f, filepath.Base(path), info.Size()
-	}
-	bar := newProgress(s.err)
-	defer bar.end()
-	f, err := s.Upload(ctx, name, purpose, content, length, func(n int64) {
-		if length > 1<<20 {
-			bar.show(state{label: "uploading " + name, done: n, total: length, unit: "B"})
-		}
-	})
-	if err != nil {
-		return f, fmt.Errorf("uploading %s: %w", path, err)
-	}
-	return f, nil
-}
-
 func filesList() *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "Lists files, newest first", Args: cobra.NoArgs}
 	purpose := cmd.Flags().String("purpose", "", "only those with this purpose")
 	limit := cmd.Flags().Int("limit", 0, "at most so many; 0 for all")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := newSession(cmd)
+		if err == nil {
+			err = oneOf("--purpose", *purpose, append(openai.UploadPurposes, openai.PurposeBatchOutput)...)
+		}
+		if err == nil {
+			err = notNegative("--limit", *limit)
+		}
 		if err != nil {
 			return err
 		}
@@ -65,7 +37,7 @@ func filesList() *cobra.Command {
 			fmt.Fprintln(table, "ID\tPURPOSE\tSIZE\tAGE\tNAME")
 		}
 		n := 0
-		err = errors.Join(s.Files(cmd.Context(), func(f openai.File) bool {
+		err = errors.Join(s.Files(s.ctx, func(f openai.File) bool {
 			if *purpose != "" && f.Purpose != *purpose {
 				return true
 			}
@@ -89,7 +61,7 @@ func filesUpload() *cobra.Command {
 			return err
 		}
 		for _, path := range paths {
-			f, err := s.upload(cmd.Context(), path, *purpose)
+			f, err := s.upload(s.ctx, path, *purpose)
 			if err != nil {
 				return err
 			}
@@ -111,9 +83,9 @@ func filesDownload() *cobra.Command {
 			return err
 		}
 		if *output != "" {
-			return s.download(cmd.Context(), args[0], *output)
+			return s.download(s.ctx, args[0], *output)
 		}
-		_, err = s.Download(cmd.Context(), args[0], s.out)
+		_, err = s.Download(s.ctx, args[0], s.out)
 		return err
 	}
 	return cmd
@@ -132,7 +104,7 @@ func filesDelete() *cobra.Command {
 			return errors.New("name files, or give --all")
 		}
 		if *all {
-			if err := s.Files(cmd.Context(), func(f openai.File) bool { ids = append(ids, f.ID); return true }); err != nil {
+			if err := s.Files(s.ctx, func(f openai.File) bool { ids = append(ids, f.ID); return true }); err != nil {
 				return err
 			}
 		}
@@ -142,16 +114,7 @@ func filesDelete() *cobra.Command {
 		if err := s.confirm(*yes, fmt.Sprintf("Delete %d files?", len(ids))); err != nil {
 			return err
 		}
-		for _, id := range ids {
-			deleted, err := s.DeleteFile(cmd.Context(), id)
-			if err != nil {
-				return fmt.Errorf("deleting %s: %w", id, err)
-			}
-			if err := s.print(deleted, func(w io.Writer) { fmt.Fprintln(w, "deleted", id) }); err != nil {
-				return err
-			}
-		}
-		return nil
+		return s.deleteEach(ids, func(id string) (openai.Deleted, error) { return s.DeleteFile(s.ctx, id) })
 	}
 	return cmd
 }

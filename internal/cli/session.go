@@ -2,17 +2,22 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
 	"github.com/tidegate/tidegate/internal/cli/client"
+	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // ExitError ends the program with a status of its own.
@@ -28,9 +33,14 @@ func (e *ExitError) Unwrap() error { return e.Err }
 // completed.
 const ExitIncomplete = 2
 
+// exitInterrupted is the status when somebody did not want to wait, as a shell
+// has it for Ctrl-C.
+const exitInterrupted = 130
+
 // session is what every client command has.
 type session struct {
 	*client.Client
+	ctx  context.Context // ends with Ctrl-C
 	json bool
 	out  io.Writer
 	err  io.Writer
@@ -67,7 +77,10 @@ func newSession(cmd *cobra.Command) (*session, error) {
 		return nil, fmt.Errorf("--server %q must begin with http:// or https://", server)
 	}
 	server = strings.TrimSuffix(strings.TrimSuffix(server, "/"), "/v1")
+	// Until the program ends: nothing else is to be done with these signals.
+	ctx, _ := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	return &session{
+		ctx:    ctx,
 		Client: &client.Client{Server: server, APIKey: firstOf(key, os.Getenv("TIDEGATE_API_KEY"))},
 		json:   asJSON, out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(), in: cmd.InOrStdin(),
 	}, nil
@@ -80,6 +93,40 @@ func firstOf(words ...string) string {
 		}
 	}
 	return ""
+}
+
+// oneOf refuses a value that is neither empty nor known.
+func oneOf(flag, value string, known ...string) error {
+	if value == "" || slices.Contains(known, value) {
+		return nil
+	}
+	return fmt.Errorf("%s %q is none of %s", flag, value, strings.Join(known, ", "))
+}
+
+func notNegative(flag string, n int) error {
+	if n < 0 {
+		return fmt.Errorf("%s %d is negative", flag, n)
+	}
+	return nil
+}
+
+// deleteEach deletes one after the other. One that cannot be deleted keeps
+// nobody from the others.
+func (s *session) deleteEach(ids []string, remove func(id string) (openai.Deleted, error)) error {
+	var failed error
+	for _, id := range ids {
+		deleted, err := remove(id)
+		if err == nil {
+			err = s.print(deleted, func(w io.Writer) { fmt.Fprintln(w, "deleted", id) })
+		}
+		if s.ctx.Err() != nil {
+			return errors.Join(failed, err)
+		}
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("deleting %s: %w", id, err))
+		}
+	}
+	return failed
 }
 
 // print writes v as JSON, or what text writes.
