@@ -346,38 +346,22 @@ func batchCancel() *cobra.Command {
 }
 
 func batchDelete() *cobra.Command {
-	cmd := &cobra.Command{Use: "delete <id...> | --all", Short: "Deletes batches and their results", Args: cobra.ArbitraryArgs}
-	all := cmd.Flags().Bool("all", false, "all batches; those that run are cancelled first")
-	input := cmd.Flags().Bool("input", false, "their input files too, unless another batch uses them")
-	yes := cmd.Flags().Bool("yes", false, "do not ask")
-	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
-		s, err := newSession(cmd)
-		if err != nil {
-			return err
-		}
-		if *all == (len(ids) > 0) {
-			return errors.New("name batches, or give --all")
-		}
-		if *all {
-			if err := s.Batches(s.ctx, func(b openai.Batch) bool { ids = append(ids, b.ID); return true }); err != nil {
-				return err
-			}
-		}
-		if len(ids) == 0 {
-			return nil
-		}
-		if err := s.confirm(*yes, fmt.Sprintf("Delete %d batches and their results?", len(ids))); err != nil {
-			return err
-		}
-		return s.deleteEach(ids, func(id string) (openai.Deleted, error) {
-			if *all {
+	var input *bool
+	cmd := deleteCommand(deletion{
+		short: "Deletes batches and their results", what: "batches and their results", all: "all batches; those that run are cancelled first",
+		list: func(s *session, add func(string)) error {
+			return s.Batches(s.ctx, func(b openai.Batch) bool { add(b.ID); return true })
+		},
+		remove: func(s *session, id string, all bool) (openai.Deleted, error) {
+			if all {
 				if err := s.stopBatch(s.ctx, id); err != nil {
 					return openai.Deleted{}, err
 				}
 			}
 			return s.DeleteBatch(s.ctx, id, *input)
-		})
-	}
+		},
+	})
+	input = cmd.Flags().Bool("input", false, "their input files too, unless another batch uses them")
 	return cmd
 }
 

@@ -92,29 +92,11 @@ func filesDownload() *cobra.Command {
 }
 
 func filesDelete() *cobra.Command {
-	cmd := &cobra.Command{Use: "delete <id...> | --all", Short: "Deletes files", Args: cobra.ArbitraryArgs}
-	all := cmd.Flags().Bool("all", false, "all files, results too")
-	yes := cmd.Flags().Bool("yes", false, "do not ask")
-	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
-		s, err := newSession(cmd)
-		if err != nil {
-			return err
-		}
-		if *all == (len(ids) > 0) {
-			return errors.New("name files, or give --all")
-		}
-		if *all {
-			if err := s.Files(s.ctx, func(f openai.File) bool { ids = append(ids, f.ID); return true }); err != nil {
-				return err
-			}
-		}
-		if len(ids) == 0 {
-			return nil
-		}
-		if err := s.confirm(*yes, fmt.Sprintf("Delete %d files?", len(ids))); err != nil {
-			return err
-		}
-		return s.deleteEach(ids, func(id string) (openai.Deleted, error) { return s.DeleteFile(s.ctx, id) })
-	}
-	return cmd
+	return deleteCommand(deletion{
+		short: "Deletes files", what: "files", all: "all files, results too",
+		list: func(s *session, add func(string)) error {
+			return s.Files(s.ctx, func(f openai.File) bool { add(f.ID); return true })
+		},
+		remove: func(s *session, id string, _ bool) (openai.Deleted, error) { return s.DeleteFile(s.ctx, id) },
+	})
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tidegate/tidegate/internal/cli/client"
-	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // ExitError ends the program with a status of its own.
@@ -108,25 +107,6 @@ func notNegative(flag string, n int) error {
 		return fmt.Errorf("%s %d is negative", flag, n)
 	}
 	return nil
-}
-
-// deleteEach deletes one after the other. One that cannot be deleted keeps
-// nobody from the others.
-func (s *session) deleteEach(ids []string, remove func(id string) (openai.Deleted, error)) error {
-	var failed error
-	for _, id := range ids {
-		deleted, err := remove(id)
-		if err == nil {
-			err = s.print(deleted, func(w io.Writer) { fmt.Fprintln(w, "deleted", id) })
-		}
-		if s.ctx.Err() != nil {
-			return errors.Join(failed, err)
-		}
-		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("deleting %s: %w", id, err))
-		}
-	}
-	return failed
 }
 
 // print writes v as JSON, or what text writes.
