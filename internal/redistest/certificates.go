@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// Certificates makes an authority and its certificate for 127.0.0.1.
+// Certificates makes an authority and its certificate for 127.0.0.1, good for
+// a server and for a client.
 func Certificates(tb testing.TB) *TLS {
 	tb.Helper()
 	dir := tb.TempDir()
@@ -29,7 +30,8 @@ func Certificates(tb testing.TB) *TLS {
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "server of a test"},
 		NotBefore: authority.NotBefore, NotAfter: authority.NotAfter,
 		IPAddresses: []net.IP{net.ParseIP(loopback)},
-		KeyUsage:    x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	authorityKey, serverKey := newKey(tb), newKey(tb)
 	sign(tb, t.CA, authority, authority, authorityKey, authorityKey)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -151,8 +152,7 @@ func (s *Server) start() error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(s.program, args...)
-	cmd.SysProcAttr = endWithTest()
+	cmd := &exec.Cmd{Path: s.program, Args: append([]string{s.program}, args...), SysProcAttr: endWithTest()}
 	s.ended = make(chan struct{})
 	started := make(chan error)
 	go func(ended chan struct{}) { // ends with the process, which Close sees to
@@ -281,11 +281,11 @@ func (s *Server) Close() error {
 func (s *Server) URL() string {
 	scheme, user := "redis", ""
 	if s.options.Password != "" {
-		user = ":" + s.options.Password + "@"
+		user = url.UserPassword("", s.options.Password).String() + "@"
 	}
 	query := ""
 	if s.options.TLS != nil {
-		scheme, query = "rediss", "?ca_file="+s.options.TLS.CA
+		scheme, query = "rediss", "?ca_file="+url.QueryEscape(s.options.TLS.CA)
 	}
 	return scheme + "://" + user + s.Addr + "/0" + query
 }

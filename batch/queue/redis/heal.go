@@ -34,7 +34,7 @@ func (q *Queue) makeGroup(ctx context.Context, batchID string) (made bool, err e
 	switch {
 	case err == nil, rueidis.IsRedisBusyGroup(err): // busy: another was first
 		return true, nil
-	case answered(err, "ERR") && strings.Contains(err.Error(), "key to exist"):
+	case strings.Contains(err.Error(), "requires the key to exist"):
 		return false, nil
 	}
 	return false, err

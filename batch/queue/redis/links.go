@@ -15,23 +15,35 @@ import (
 type links struct {
 	timeout time.Duration
 	tls     *tls.Config // nil for none
-	alive   context.Context
-	end     context.CancelFunc
+
+	over  func()        // closes ended, once
+	ended chan struct{} // no further connection is made
 
 	mu   sync.Mutex
 	open map[*link]struct{} // guarded by mu; nil once cut
 }
 
 func newLinks(timeout time.Duration, secure *tls.Config) *links {
-	alive, end := context.WithCancel(context.Background())
-	return &links{timeout: timeout, tls: secure, alive: alive, end: end, open: make(map[*link]struct{})}
+	ended := make(chan struct{})
+	return &links{
+		timeout: timeout, tls: secure, ended: ended, over: sync.OnceFunc(func() { close(ended) }),
+		open: make(map[*link]struct{}),
+	}
 }
 
 // dial has the form of rueidis.ClientOption.DialCtxFn.
 func (l *links) dial(ctx context.Context, address string, dialer *net.Dialer, _ *tls.Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	var watch sync.WaitGroup
+	defer watch.Wait()
 	defer cancel()
-	defer context.AfterFunc(l.alive, cancel)()
+	watch.Go(func() {
+		select {
+		case <-l.ended:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
@@ -88,7 +100,7 @@ func (l *links) drop() {
 }
 
 // refuse ends attempts under way and makes no further connection.
-func (l *links) refuse() { l.end() }
+func (l *links) refuse() { l.over() }
 
 // cut ends everything.
 func (l *links) cut() {

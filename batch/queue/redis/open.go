@@ -42,8 +42,8 @@ func (q *Queue) open(ctx context.Context) error {
 	if err == nil {
 		err = q.inspect(ctx, client)
 	}
-	if !ctxEnded() {
-		err = errors.Join(ctx.Err(), err)
+	if !ctxEnded() { // and all was cut, which is what err says, if anything
+		err = ctx.Err()
 	}
 	if err != nil {
 		links.refuse()
@@ -54,7 +54,7 @@ func (q *Queue) open(ctx context.Context) error {
 		return err
 	}
 	q.client, q.links = client, links
-	hearing, deafen := context.WithCancel(context.Background())
+	hearing, deafen := context.WithCancel(context.WithoutCancel(ctx))
 	q.deafen = deafen
 	q.hearing.Go(func() { q.listen(hearing) })
 	return nil
