@@ -30,8 +30,14 @@ type Options struct {
 	Password string // requirepass; "" for none
 	TLS      *TLS   // the server's port speaks TLS; nil for none
 	Cluster  bool   // a cluster of one node that has all slots
-	Args     []string
+	// SentinelOf makes the server a sentinel that watches another, whose name
+	// is SentinelMaster, and replaces it soon after it died.
+	SentinelOf *Server
+	Args       []string // further ones
 }
+
+// SentinelMaster is the name that sentinels have for the server they watch.
+const SentinelMaster = "main"
 
 // TLS names PEM files.
 type TLS struct{ CA, Cert, Key string }
@@ -120,9 +126,15 @@ func freePort() (int, error) {
 }
 
 func (s *Server) args() ([]string, error) {
-	args := []string{
-		"--bind", loopback, "--dir", s.dir, "--logfile", s.logFile(), "--daemonize", "no",
-		"--save", "", "--appendonly", "no",
+	args := []string{"--bind", loopback, "--dir", s.dir, "--logfile", s.logFile(), "--daemonize", "no"}
+	if s.options.SentinelOf != nil {
+		file, err := s.sentinelFile()
+		if err != nil {
+			return nil, err
+		}
+		args = append([]string{file, "--sentinel"}, args...)
+	} else {
+		args = append(args, "--save", "", "--appendonly", "no")
 	}
 	port := strconv.Itoa(s.port)
 	if t := s.options.TLS; t != nil {
@@ -142,6 +154,19 @@ func (s *Server) args() ([]string, error) {
 		args = append(args, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus))
 	}
 	return append(args, s.options.Args...), nil
+}
+
+// sentinelFile writes the configuration of a sentinel, which must be a file, as
+// sentinels keep there what they find out.
+func (s *Server) sentinelFile() (string, error) {
+	file := filepath.Join(s.dir, "sentinel.conf")
+	text := fmt.Sprintf("sentinel monitor %[1]s %[2]s %[3]d 1\n"+
+		"sentinel down-after-milliseconds %[1]s 500\nsentinel failover-timeout %[1]s 5000\n",
+		SentinelMaster, loopback, s.options.SentinelOf.port)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return "", fmt.Errorf("configuring a sentinel: %w", err)
+	}
+	return file, nil
 }
 
 func (s *Server) logFile() string { return filepath.Join(s.dir, "log") }

@@ -26,7 +26,9 @@ type Config struct {
 	// Instance names this gateway among the consumers of a group. No two that
 	// run may have the same. Default: random.
 	Instance string
-	// Timeout bounds a connection attempt and each command. Default: 2 s.
+	// Timeout bounds a connection attempt and each command. Contexts are obeyed
+	// before it is over, save while a server that was reached does not greet.
+	// Default: 2 s.
 	Timeout time.Duration
 	// Idle is after how long a reference that somebody took and did not report
 	// done is given to another. Default: 60 s.

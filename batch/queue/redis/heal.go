@@ -20,7 +20,8 @@ func answered(err error, kind string) bool {
 func wrongType(err error) bool { return answered(err, "WRONGTYPE") }
 func noGroup(err error) bool   { return answered(err, "NOGROUP") }
 
-// replace deletes a key under our name that is no stream.
+// replace deletes a key under our name that is no stream. Where two instances do
+// so, what one has pushed in between is lost, and found in the store.
 func (q *Queue) replace(ctx context.Context, batchID string) error {
 	q.log.Warn("deleting a key that should be a stream and is not", zap.String("key", q.cfg.stream(batchID)))
 	return q.delete(ctx, batchID)

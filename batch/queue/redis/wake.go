@@ -44,10 +44,11 @@ func (q *Queue) listen(ctx context.Context) {
 	backoff, deaf := minBackoff, false
 	for {
 		var confirmed atomic.Bool
+		outage := deaf
 		hooked := rueidis.WithOnSubscriptionHook(ctx, func(s rueidis.PubSubSubscription) {
 			if s.Kind == "subscribe" {
-				if !confirmed.Swap(true) {
-					q.log.Debug("listening to Redis", zap.String("channel", s.Channel))
+				if !confirmed.Swap(true) && outage {
+					q.log.Info("the subscription to Redis is back")
 				}
 				q.ring()
 			}
