@@ -41,7 +41,7 @@ func (q *Queue) ring() {
 
 // listen subscribes, again and again, until ctx is done.
 func (q *Queue) listen(ctx context.Context) {
-	backoff, deaf := minBackoff, false
+	backoff, deaf, alone := minBackoff, false, 0
 	for {
 		var confirmed atomic.Bool
 		outage := deaf
@@ -59,18 +59,21 @@ func (q *Queue) listen(ctx context.Context) {
 			return
 		}
 		if confirmed.Load() {
-			backoff, deaf = minBackoff, false
+			backoff, deaf, alone = minBackoff, false, 0
 		}
 		if !deaf {
 			// Once in an outage; batches go on without, more slowly.
 			q.log.Warn("the subscription to Redis broke off", zap.Error(q.failed("listening", err)))
 			deaf = true
 		}
-		_, refused := errors.AsType[*rueidis.RedisError](err)
-		if !confirmed.Load() && !refused && q.Ping(ctx) == nil {
-			// Where RESP3 lacks, the library has one connection beside the
-			// other for subscriptions, and makes a new one only with it.
-			q.links.drop()
+		if _, refused := errors.AsType[*rueidis.RedisError](err); !confirmed.Load() && !refused && q.Ping(ctx) == nil {
+			// It may just have come back. But where RESP3 lacks, the library has
+			// a connection for subscriptions beside the other, and makes a new
+			// one only with a new other.
+			if alone++; alone > 1 {
+				q.links.drop()
+				alone = 0
+			}
 		}
 		pause := time.NewTimer(backoff/2 + rand.N(backoff/2))
 		select {
