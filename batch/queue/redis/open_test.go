@@ -1,0 +1,247 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zapcore"
+
+	"github.com/tidegate/tidegate/internal/redistest"
+)
+
+const secret = "hunter2-and-more"
+
+// refused opens what cannot be opened, and gives the error.
+func refused(t *testing.T, cfg Config) string {
+	t.Helper()
+	q := New(cfg)
+	err := q.Open(t.Context())
+	if err == nil {
+		must(t, q.Close())
+		t.Fatal("it was opened")
+	}
+	if strings.Contains(err.Error(), secret) {
+		t.Errorf("the password is shown: %v", err)
+	}
+	must(t, q.Close())
+	return err.Error()
+}
+
+func TestRefusedByServer(t *testing.T) {
+	s := redistest.Start(t, redistest.Options{Password: secret})
+	server := serverOf(t, s)
+	works(t, open(t, Config{Server: server}))
+
+	server.Password = "wrong-" + secret
+	if text := refused(t, Config{Server: server}); !strings.Contains(text, "WRONGPASS") {
+		t.Error(text)
+	}
+	server.Password = ""
+	if text := refused(t, Config{Server: server}); !strings.Contains(text, "NOAUTH") {
+		t.Error(text)
+	}
+	server.Password, server.Database = secret, 16
+	if text := refused(t, Config{Server: server}); !strings.Contains(text, "DB index is out of range") {
+		t.Error(text)
+	}
+	do(t, s, "ACL", "SETUSER", "gate", "on", ">"+secret, "~tidegate:*", "&tidegate:*", "+@all", "-info", "-config", "-cluster")
+	log, seen := logs()
+	server.Database, server.Username = 3, "gate"
+	works(t, open(t, Config{Server: server, Logger: log})) // what it need not know it may be refused
+	if seen.FilterMessageSnippet("version of Redis is unknown").Len() != 1 {
+		t.Error("nothing was logged of the version")
+	}
+	if n := do(t, s, "CONFIG", "GET", "maxmemory-policy"); n == nil {
+		t.Error("no policy")
+	}
+}
+
+func TestOldVersion(t *testing.T) {
+	for version, want := range map[string]string{
+		"5.0.7": "6.2 or newer", "6.0.16": "6.2 or newer", "6.2.0": "", "7.0.15": "", "10.0": "", "seven": "is needed", "": "is needed", "x.y": "reading",
+	} {
+		err := checkVersion("# Server\r\nredis_version:" + version + "\r\nos:Linux\r\n")
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("version %q: %v", version, err)
+		}
+	}
+	if err := checkVersion("# Server\r\n"); err == nil {
+		t.Error("no version is no error")
+	}
+	f := startFake(t, map[string]string{
+		"AUTH":    "+OK\r\n",
+		"CLUSTER": "-ERR This instance has cluster support disabled\r\n",
+		"INFO":    bulk("# Server\r\nredis_version:5.0.7\r\n"),
+	})
+	server := f.server()
+	server.Password = secret
+	if text := refused(t, Config{Server: server}); !strings.Contains(text, "version 5.0.7 of Redis, and 6.2 or newer") {
+		t.Error(text)
+	}
+}
+
+// A proxy that repeats what it refuses, with a password in it.
+func TestPasswordIsHidden(t *testing.T) {
+	f := startFake(t, map[string]string{"HELLO": "-ERR no such thing here: HELLO 3 AUTH default " + secret + "\r\n"})
+	server := f.server()
+	server.Password = secret
+	if text := refused(t, Config{Server: server}); !strings.Contains(text, "AUTH default ***") {
+		t.Error(text)
+	}
+}
+
+func TestBlackHole(t *testing.T) {
+	silent := startFake(t, map[string]string{"HELLO": "", "INFO": "", "AUTH": ""})
+	full, err := net.Listen("tcp", "127.0.0.1:0") // accepts nobody
+	must(t, err)
+	defer full.Close()
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	must(t, closed.Close())
+	for name, address := range map[string]string{
+		"silent": silent.addr, "not accepting": full.Addr().String(), "closed": closed.Addr().String(),
+	} {
+		for kind, server := range map[string]Server{
+			"single":   {Addresses: []string{address}},
+			"cluster":  {Addresses: []string{address, address}},
+			"sentinel": {Addresses: []string{address}, SentinelMaster: "main"},
+			"tls":      {Addresses: []string{address}, TLS: new(TLS)},
+		} {
+			t.Run(name+" "+kind, func(t *testing.T) {
+				begin := time.Now()
+				const timeout = 200 * time.Millisecond
+				text := refused(t, Config{Server: server, Timeout: timeout})
+				if took := time.Since(begin); took > (openWithin+2)*timeout {
+					t.Errorf("it took %s: %s", took, text)
+				}
+			})
+		}
+	}
+}
+
+func TestOpenObeysContext(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts nobody
+	must(t, err)
+	defer silent.Close()
+	address := silent.Addr().String()
+	for name, server := range map[string]Server{
+		"single":   {Addresses: []string{address}},
+		"sentinel": {Addresses: []string{address}, SentinelMaster: "main"},
+		"tls":      {Addresses: []string{address}, TLS: new(TLS)},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		begin := time.Now()
+		err := New(Config{Server: server, Timeout: time.Minute}).Open(ctx)
+		cancel()
+		if took := time.Since(begin); !errors.Is(err, context.DeadlineExceeded) || took > patience {
+			t.Errorf("%s: after %s: %v", name, took, err)
+		}
+	}
+}
+
+func TestEvictionIsWarnedOf(t *testing.T) {
+	s := redistest.Start(t)
+	for policy, warnings := range map[string]int{"noeviction": 0, "allkeys-lru": 1} {
+		do(t, s, "CONFIG", "SET", "maxmemory-policy", policy)
+		log, seen := logs()
+		open(t, Config{Server: serverOf(t, s), Logger: log})
+		if n := seen.FilterLevelExact(zapcore.WarnLevel).Len(); n != warnings {
+			t.Errorf("%s: %d warnings", policy, n)
+		}
+	}
+}
+
+func TestTLS(t *testing.T) {
+	files := redistest.Certificates(t)
+	s := redistest.Start(t, redistest.Options{TLS: files, Args: []string{"--tls-auth-clients", "optional"}})
+	for name, c := range map[string]struct {
+		tls  *TLS
+		want string // part of the error; "" for none
+	}{
+		"authority":          {&TLS{CAFile: files.CA}, ""},
+		"insecure":           {&TLS{Insecure: true}, ""},
+		"client certificate": {&TLS{CAFile: files.CA, CertFile: files.Cert, KeyFile: files.Key}, ""},
+		"other name":         {&TLS{CAFile: files.CA, ServerName: "elsewhere"}, "wanted to match elsewhere"},
+		"system":             {new(TLS), "unknown authority"},
+		"no file":            {&TLS{CAFile: files.CA + "x"}, "no such file"},
+		"no certificate":     {&TLS{CAFile: files.Key}, "no certificate in"},
+		"half a certificate": {&TLS{CertFile: files.Cert}, "needs both"},
+		"contradiction":      {&TLS{CAFile: files.CA, Insecure: true}, "makes no sense"},
+		"in the clear":       {nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := Config{Server: Server{Addresses: []string{s.Addr}, TLS: c.tls}, Timeout: 500 * time.Millisecond}
+			if c.want == "" && c.tls != nil {
+				works(t, open(t, cfg))
+				return
+			}
+			if text := refused(t, cfg); !strings.Contains(text, c.want) {
+				t.Error(text)
+			}
+		})
+	}
+}
+
+func TestClosedAndNeverOpened(t *testing.T) {
+	never := New(Config{Server: serverOf(t, shared)})
+	closed := New(Config{Server: serverOf(t, shared)})
+	must(t, closed.Open(t.Context()))
+	must(t, closed.Close())
+	must(t, closed.Close())
+	must(t, never.Close())
+	for name, method := range methods {
+		if method(t.Context(), never) == nil || method(t.Context(), closed) == nil {
+			t.Errorf("%s succeeds", name)
+		}
+	}
+}
+
+// Close returns soon although nothing answers.
+func TestCloseWhileHanging(t *testing.T) {
+	s := redistest.Start(t)
+	q := New(Config{Server: serverOf(t, s)})
+	must(t, q.Open(t.Context()))
+	heardAgain(t, s, q)
+	must(t, s.Pause())
+	begin := time.Now()
+	must(t, q.Close())
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	must(t, s.Resume())
+}
+
+// The answer of XAUTOCLAIM in 6.2: two values, and nil for what was deleted.
+func TestTakeOverIn62(t *testing.T) {
+	f := startFake(t, map[string]string{
+		"CLUSTER":    "-ERR This instance has cluster support disabled\r\n",
+		"INFO":       bulk("# Server\r\nredis_version:6.2.0\r\n"),
+		"XREADGROUP": "*-1\r\n",
+		"XAUTOCLAIM": "*2\r\n" + bulk("0-0") + "*3\r\n*-1\r\n*2\r\n" + bulk("5-1") + "*2\r\n" + bulk(field) + bulk("42") + "*-1\r\n",
+	})
+	q := open(t, Config{Server: f.server()})
+	got, err := q.Pop(t.Context(), aBatch, 3)
+	must(t, err)
+	want(t, got, []int{42})
+	if ids := idsOf(q.popped.take(aBatch, []int{42})); !slices.Equal(ids, []string{"5-1"}) {
+		t.Errorf("ids are %v", ids)
+	}
+}
+
+// In 7, what was deleted is told apart, and forgotten.
+func TestTakeOverOfDeletedEntries(t *testing.T) {
+	cfg := Config{Server: serverOf(t, shared), Prefix: prefix(), Idle: time.Millisecond}
+	q := open(t, cfg)
+	must(t, q.Push(t.Context(), aBatch, upTo(30)))
+	drainFor(t, q, 30)
+	do(t, shared, "XTRIM", cfg.stream(aBatch), "MAXLEN", "0")
+	eventually(t, "nothing is pending any more", func() bool {
+		want(t, drain(t, q, aBatch), nil)
+		return do(t, shared, "XPENDING", cfg.stream(aBatch), group).([]any)[0] == int64(0)
+	})
+}
