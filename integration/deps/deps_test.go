@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"upstreams":          {"internal/openai"},
 	"internal/openai":    {},
 	"internal/vllmsim":   {"internal/openai"},
+	"internal/redistest": {},
 	"internal/failpoint": {"batch", "internal/openai"},
 	"internal/cli":       {"internal/cli", "internal/openai", "internal/vllmsim"},
 	"bench":              {},

@@ -11,6 +11,8 @@ import (
 
 	"github.com/redis/rueidis"
 	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
 )
 
 // openWithin is how many timeouts Open may take: for several nodes or
@@ -18,12 +20,38 @@ import (
 const openWithin = 5
 
 // Open connects, checks that the server is one that can be used, and begins to
-// listen. After an error nothing is left open.
+// listen. After an error nothing is left open; it is batch.ErrUnavailable when
+// the server may be there later.
 func (q *Queue) Open(ctx context.Context) error {
-	if err := q.open(ctx); err != nil {
-		return fmt.Errorf("opening %s: %w", q.cfg.Server, q.cfg.Server.hide(err))
+	err := q.open(ctx)
+	if err == nil {
+		return nil
 	}
-	return nil
+	hidden := q.cfg.Server.hide(err)
+	if errors.Is(err, errServer) {
+		return fmt.Errorf("opening %s: %w: %w", q.cfg.Server, batch.ErrUnavailable, hidden)
+	}
+	return fmt.Errorf("opening %s: %w", q.cfg.Server, hidden)
+}
+
+// errServer marks what went wrong while a server was asked, and may go well
+// another time.
+var errServer = errors.New("no answer")
+
+// passing marks an error of asking a server, unless it is a refusal that stays.
+func passing(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, refused := errors.AsType[*rueidis.RedisError](err); refused {
+		for _, kind := range []string{"LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "BUSY", "ERR max number of clients"} {
+			if answered(err, kind) {
+				return fmt.Errorf("%w: %w", errServer, err)
+			}
+		}
+		return err
+	}
+	return fmt.Errorf("%w: %w", errServer, err)
 }
 
 func (q *Queue) open(ctx context.Context) error {
@@ -39,6 +67,7 @@ func (q *Queue) open(ctx context.Context) error {
 	defer cancel()
 	ctxEnded := context.AfterFunc(ctx, links.cut)
 	client, err := rueidis.NewClient(q.cfg.client(links))
+	err = passing(err)
 	if err == nil {
 		err = q.inspect(ctx, client)
 	}
@@ -137,7 +166,7 @@ func (q *Queue) inspect(ctx context.Context, client rueidis.Client) error {
 	if answered(err, "NOPERM") {
 		q.log.Warn("the version of Redis is unknown, as INFO is not permitted", zap.Error(err))
 	} else if err != nil {
-		return fmt.Errorf("asking for the version: %w", err)
+		return fmt.Errorf("asking for the version: %w", passing(err))
 	} else if err := checkVersion(info); err != nil {
 		return err
 	}
@@ -147,7 +176,7 @@ func (q *Queue) inspect(ctx context.Context, client rueidis.Client) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("asking for maxmemory-policy: %w", err)
+		return fmt.Errorf("asking for maxmemory-policy: %w", passing(err))
 	}
 	if policy := settings["maxmemory-policy"]; policy != "" && policy != "noeviction" {
 		q.log.Warn("Redis may evict queues of batches when its memory is full, which delays batches; set maxmemory-policy to noeviction",

@@ -1,0 +1,84 @@
+package caddymodule
+
+import (
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/queue/redis"
+)
+
+func init() {
+	caddy.RegisterModule(new(RedisQueue))
+}
+
+// RedisQueue is a queue in Redis streams, for several gateways.
+type RedisQueue struct {
+	// URL says where Redis is and how to be let in:
+	// redis://[[user]:password@]host[:port][,host…][/database][?option=value],
+	// or rediss:// over TLS. See docs/configuration.md for the options.
+	URL string `json:"url"`
+	// Prefix is what names of keys begin with. Default: tidegate.
+	Prefix string `json:"prefix,omitempty"`
+	// Timeout bounds each command. Default 2s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+	// Idle is after how long a slice that a gateway took and did not finish is
+	// offered to another. Default 1m.
+	Idle caddy.Duration `json:"idle,omitempty"`
+
+	config redis.Config
+}
+
+// CaddyModule returns the Caddy module information.
+func (*RedisQueue) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "tidegate.queues.redis", New: func() caddy.Module { return new(RedisQueue) }}
+}
+
+// Provision reads the URL.
+func (q *RedisQueue) Provision(caddy.Context) error {
+	server, err := redis.ParseURL(caddy.NewReplacer().ReplaceKnown(q.URL, ""))
+	if err != nil {
+		return fmt.Errorf("queue redis: %w", err)
+	}
+	q.config = redis.Config{Server: server, Prefix: q.Prefix, Timeout: duration(q.Timeout), Idle: duration(q.Idle)}
+	return nil
+}
+
+// Identity tells servers and prefixes apart.
+func (q *RedisQueue) Identity() string { return q.config.Identity() }
+
+// Queue makes the queue.
+func (q *RedisQueue) Queue(log *zap.Logger) (batch.Queue, error) {
+	cfg := q.config
+	cfg.Logger = log
+	return redis.New(cfg), nil
+}
+
+// UnmarshalCaddyfile sets up the module:
+//
+//	redis <url> {
+//		prefix  <word>
+//		timeout <duration>
+//		idle    <duration>
+//	}
+func (q *RedisQueue) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	var err error
+	if q.URL, err = argument(d); err != nil {
+		return err
+	}
+	return block(d, q.options())
+}
+
+func (q *RedisQueue) options() map[string]option {
+	return map[string]option{"prefix": text(&q.Prefix), "timeout": span(&q.Timeout), "idle": span(&q.Idle)}
+}
+
+var (
+	_ QueueModule           = (*RedisQueue)(nil)
+	_ caddyfile.Unmarshaler = (*RedisQueue)(nil)
+	_ caddy.Provisioner     = (*RedisQueue)(nil)
+)
