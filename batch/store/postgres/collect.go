@@ -1,0 +1,197 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// forgetAfter is how long the row of what was deleted stays, so that a client
+// can go on listing after it.
+const forgetAfter = time.Hour
+
+var (
+	expireBatches = `UPDATE batches SET status = 'finalizing', ending = 'expired', finalizing_at = $1, ` + unclaim + `
+		WHERE seq IN (SELECT seq FROM batches WHERE status = 'in_progress' AND expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id`
+	overdueUploads = `SELECT ` + uploadColumns + `, seq FROM uploads WHERE status = 'pending' AND expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED`
+
+	// One instance at a time drops the work of a batch.
+	finishedWork = `SELECT seq FROM batches WHERE work = 1 AND status IN ('failed', 'completed', 'expired', 'cancelled') ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED`
+	dropSegments = `DELETE FROM segments WHERE ctid = ANY (ARRAY(SELECT ctid FROM segments WHERE batch = $1 LIMIT $2))`
+	dropSlices   = `DELETE FROM slices WHERE batch = $1 AND number = ANY (ARRAY(SELECT number FROM slices WHERE batch = $1 ORDER BY number LIMIT $2))`
+	dropped      = `UPDATE batches SET work = 0 WHERE seq = $1`
+
+	garbageFiles = `SELECT content FROM files f WHERE collected_at IS NULL AND gone_at IS NOT NULL AND gone_at <= $1
+		AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.input = f.seq AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'))
+		ORDER BY gone_at LIMIT $2 FOR UPDATE OF f SKIP LOCKED`
+	// A file can have taken over the content of the part that it was made of.
+	garbageParts = `SELECT content FROM upload_parts p WHERE collected_at IS NULL AND gone_at IS NOT NULL AND gone_at <= $1
+		AND NOT EXISTS (SELECT 1 FROM files f WHERE f.content = p.content AND f.collected_at IS NULL)
+		ORDER BY gone_at LIMIT $2`
+	filesCollected = `UPDATE files SET collected_at = $1 WHERE content = ANY ($2::text[]) AND collected_at IS NULL`
+	partsCollected = `UPDATE upload_parts SET collected_at = $1 WHERE content = ANY ($2::text[]) AND collected_at IS NULL`
+
+	forgetFiles = `DELETE FROM files WHERE seq IN (SELECT seq FROM files WHERE collected_at IS NOT NULL AND gone_at <= $1 ORDER BY gone_at LIMIT $2 FOR UPDATE SKIP LOCKED)`
+	overUploads = `SELECT seq FROM uploads u WHERE ended_at IS NOT NULL AND ended_at <= $1
+		AND NOT EXISTS (SELECT 1 FROM upload_parts p WHERE p.upload = u.seq AND p.collected_at IS NULL) ORDER BY ended_at LIMIT $2 FOR UPDATE OF u SKIP LOCKED`
+	forgetParts   = `DELETE FROM upload_parts WHERE upload = ANY ($1::bigint[])`
+	forgetUploads = `DELETE FROM uploads WHERE seq = ANY ($1::bigint[])`
+	forgetBatches = `DELETE FROM batches WHERE seq IN
+		(SELECT seq FROM batches WHERE deleted_at IS NOT NULL AND work = 0 AND deleted_at <= $1 ORDER BY deleted_at LIMIT $2 FOR UPDATE SKIP LOCKED)`
+
+	unknownKeys = `SELECT k FROM unnest($1::text[]) WITH ORDINALITY AS n (k, place)
+		WHERE NOT EXISTS (SELECT 1 FROM files WHERE content = k) AND NOT EXISTS (SELECT 1 FROM upload_parts WHERE content = k) ORDER BY place`
+)
+
+// ExpireBatches ends batches that are out of time.
+func (s *Store) ExpireBatches(ctx context.Context, limit int) (ids []string, err error) {
+	err = s.write(ctx, "expiring batches", func(t *tx) error {
+		ids, err = all(ctx, t, value[string], expireBatches, t.micros(), limitOf(limit))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ids, nil
+}
+
+// ExpireUploads ends uploads that are out of time.
+func (s *Store) ExpireUploads(ctx context.Context, limit int) (n int, err error) {
+	err = s.write(ctx, "expiring uploads", func(t *tx) error {
+		overdue, err := all(ctx, t, scanUploadRow, overdueUploads, t.micros(), limitOf(limit))
+		if err != nil {
+			return err
+		}
+		for _, u := range overdue {
+			u.Status = batch.UploadExpired
+			if err := t.end(ctx, u); err != nil {
+				return err
+			}
+		}
+		n = len(overdue)
+		return nil
+	})
+	return n, err
+}
+
+// DropWork removes rows of finished work, of one batch at a time. Their space is
+// given back to the table by autovacuum.
+func (s *Store) DropWork(ctx context.Context, limit int) (n int, err error) {
+	err = s.write(ctx, "dropping finished work", func(t *tx) error {
+		n, err = t.dropWork(ctx, limitOf(limit))
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+func (t *tx) dropWork(ctx context.Context, limit int) (int, error) {
+	n := 0
+	for n < limit {
+		seq, err := one(ctx, t, value[int64], finishedWork)
+		if errors.Is(err, batch.ErrNotFound) {
+			return n, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		segments, err := t.exec(ctx, dropSegments, seq, limit-n)
+		if err != nil {
+			return 0, err
+		}
+		if n += segments; n == limit {
+			return n, nil
+		}
+		slices, err := t.exec(ctx, dropSlices, seq, limit-n)
+		if err != nil {
+			return 0, err
+		}
+		if n += slices; n == limit {
+			return n, nil
+		}
+		if _, err := t.exec(ctx, dropped, seq); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+// Garbage lists contents that nothing needs.
+func (s *Store) Garbage(ctx context.Context, limit int) (keys []string, err error) {
+	limit = limitOf(limit)
+	err = s.write(ctx, "looking for garbage", func(t *tx) error {
+		if keys, err = all(ctx, t, value[string], garbageFiles, t.micros(), limit); err != nil {
+			return err
+		}
+		parts, err := all(ctx, t, value[string], garbageParts, t.micros(), limit-len(keys))
+		keys = append(keys, parts...)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return keys, nil
+}
+
+// Collected says that contents are gone.
+func (s *Store) Collected(ctx context.Context, keys []string) error {
+	return s.write(ctx, "noting collected contents", func(t *tx) error {
+		for _, collected := range []string{filesCollected, partsCollected} {
+			if _, err := t.exec(ctx, collected, t.micros(), keys); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Forget removes rows that nobody asks for any more: of files, of uploads that
+// are over however they ended, and of batches.
+func (s *Store) Forget(ctx context.Context, limit int) (n int, err error) {
+	err = s.write(ctx, "forgetting deleted objects", func(t *tx) error {
+		n, err = t.forget(ctx, micros(t.now.Add(-forgetAfter)), limitOf(limit))
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+func (t *tx) forget(ctx context.Context, before int64, limit int) (int, error) {
+	n, err := t.exec(ctx, forgetFiles, before, limit)
+	if err != nil {
+		return 0, err
+	}
+	batches, err := t.exec(ctx, forgetBatches, before, limit-n)
+	if err != nil {
+		return 0, err
+	}
+	n += batches
+	uploads, err := all(ctx, t, value[int64], overUploads, before, limit-n)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := t.exec(ctx, forgetParts, uploads); err != nil {
+		return 0, err
+	}
+	if _, err := t.exec(ctx, forgetUploads, uploads); err != nil {
+		return 0, err
+	}
+	return n + len(uploads), nil
+}
+
+// UnknownKeys gives those of keys that no row names, not even one of something
+// that was deleted.
+func (s *Store) UnknownKeys(ctx context.Context, keys []string) ([]string, error) {
+	var unknown []string
+	err := s.read(ctx, "looking up contents", func(t *tx) (err error) {
+		unknown, err = all(ctx, t, value[string], unknownKeys, keys)
+		return err
+	})
+	return unknown, err
+}

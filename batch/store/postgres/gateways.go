@@ -1,0 +1,60 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+const (
+	announce = `INSERT INTO gateways (id, host, place, since, until, loads) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (id) DO UPDATE SET until = excluded.until, loads = excluded.loads`
+	otherGateways = `SELECT id, host, place, since, loads FROM gateways WHERE id <> $1 AND until > $2 ORDER BY since, id LIMIT 1000`
+	// The rows of gateways that died are of no use to anybody after a while.
+	forgetGateways = `DELETE FROM gateways WHERE id IN (SELECT id FROM gateways WHERE until < $1 LIMIT 100 FOR UPDATE SKIP LOCKED)`
+	withdraw       = `DELETE FROM gateways WHERE id = $1`
+)
+
+// gatewayMemory is how long the row of a gateway that died stays.
+const gatewayMemory = time.Hour
+
+func scanGateway(r row) (a batch.Announcement, err error) {
+	var loads string
+	if err := r.Scan(&a.ID, &a.Host, &a.Place, timeIn{&a.Since}, &loads); err != nil {
+		return a, err
+	}
+	if err := json.Unmarshal([]byte(loads), &a.Loads); err != nil {
+		return a, fmt.Errorf("reading loads of %s: %w", a.ID, err)
+	}
+	return a, nil
+}
+
+// Announce says that a gateway is there, and gives the others.
+func (s *Store) Announce(ctx context.Context, a batch.Announcement, ttl time.Duration) (others []batch.Announcement, err error) {
+	loads, err := json.Marshal(a.Loads)
+	if err != nil {
+		return nil, fmt.Errorf("announcing gateway: %w", err)
+	}
+	err = s.write(ctx, "announcing gateway", func(t *tx) error {
+		if _, err := t.exec(ctx, announce, a.ID, a.Host, a.Place, t.micros(), micros(t.now.Add(ttl)), string(loads)); err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, forgetGateways, micros(t.now.Add(-gatewayMemory))); err != nil {
+			return err
+		}
+		others, err = all(ctx, t, scanGateway, otherGateways, a.ID, t.micros())
+		return err
+	})
+	return others, err
+}
+
+// Withdraw says that a gateway leaves.
+func (s *Store) Withdraw(ctx context.Context, id string) error {
+	return s.write(ctx, "withdrawing gateway", func(t *tx) error {
+		_, err := t.exec(ctx, withdraw, id)
+		return err
+	})
+}

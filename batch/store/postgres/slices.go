@@ -1,0 +1,192 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
+)
+
+const (
+	sliceColumns = `s.number, s.attempt, s.start, s.length, s.first_line, s.lines, s.done`
+
+	activeBatches = `SELECT ` + batchColumns + ` FROM batches WHERE status = 'in_progress' ORDER BY priority DESC, expires_at, seq LIMIT $1`
+	inputFile     = `SELECT ` + fileColumns + ` FROM files WHERE seq = (SELECT input FROM batches WHERE id = $1)`
+
+	claimableSlices = `SELECT number FROM slices
+		WHERE batch = (SELECT seq FROM batches WHERE id = $1 AND status = 'in_progress') AND NOT finished AND lease_until <= $2
+		ORDER BY number LIMIT $3`
+
+	// What another instance has locked it is claiming itself.
+	claimSlices = `UPDATE slices s SET attempt = s.attempt + 1, owner = $1, lease_until = $2
+		FROM (SELECT s.batch, s.number, r.id, r.place
+			FROM unnest($3::text[], $4::integer[]) WITH ORDINALITY AS r (id, number, place)
+			JOIN batches b ON b.id = r.id AND b.status = 'in_progress'
+			JOIN slices s ON s.batch = b.seq AND s.number = r.number
+			WHERE NOT s.finished AND s.lease_until <= $5
+			ORDER BY s.batch, s.number FOR UPDATE OF s SKIP LOCKED) c
+		WHERE s.batch = c.batch AND s.number = c.number
+		RETURNING c.place, c.id, ` + sliceColumns
+
+	// claimsHeld locks the slices of claims that still hold.
+	claimsHeld = `SELECT s.batch, s.number, c.place
+		FROM unnest($1::text[], $2::integer[], $3::integer[]) WITH ORDINALITY AS c (id, number, attempt, place)
+		JOIN batches b ON b.id = c.id
+		JOIN slices s ON s.batch = b.seq AND s.number = c.number AND s.attempt = c.attempt
+		WHERE s.lease_until <> 0`
+
+	renewSlices = `UPDATE slices s SET lease_until = $4
+		FROM (` + claimsHeld + ` AND b.status = 'in_progress' ORDER BY s.batch, s.number FOR UPDATE OF s) h
+		WHERE s.batch = h.batch AND s.number = h.number RETURNING h.place`
+	releaseSlices = `UPDATE slices s SET owner = '', lease_until = 0
+		FROM (` + claimsHeld + ` ORDER BY s.batch, s.number FOR UPDATE OF s) h
+		WHERE s.batch = h.batch AND s.number = h.number`
+)
+
+// sliceOf scans the slices of a batch.
+func sliceOf(batchID string) func(row) (batch.Slice, error) {
+	return func(r row) (batch.Slice, error) { return scanSlice(r, batchID) }
+}
+
+func scanSlice(r row, batchID string, before ...any) (batch.Slice, error) {
+	var (
+		s    batch.Slice
+		done int64
+	)
+	s.BatchID = batchID
+	err := r.Scan(append(before, &s.Number, &s.Attempt, &s.Offset, &s.Length, &s.FirstLine, &s.Lines, &done)...)
+	s.Done = uint64(done)
+	return s, err
+}
+
+// ActiveBatches lists the batches that are InProgress.
+func (s *Store) ActiveBatches(ctx context.Context, limit int) (batches []batch.Batch, err error) {
+	err = s.read(ctx, "listing active batches", func(t *tx) error {
+		batches, err = all(ctx, t, scanBatch, activeBatches, limitOf(limit))
+		return err
+	})
+	return batches, err
+}
+
+// InputFile gives the file that a batch's input named when the batch was made.
+func (s *Store) InputFile(ctx context.Context, batchID string) (file batch.File, err error) {
+	err = s.read(ctx, "reading input file", func(t *tx) error {
+		file, err = one(ctx, t, scanFile, inputFile, batchID)
+		return err
+	})
+	return file, err
+}
+
+// ClaimableSlices lists slices that can be claimed.
+func (s *Store) ClaimableSlices(ctx context.Context, batchID string, limit int) (numbers []int, err error) {
+	err = s.read(ctx, "listing claimable slices", func(t *tx) error {
+		numbers, err = all(ctx, t, value[int], claimableSlices, batchID, t.micros(), limitOf(limit))
+		return err
+	})
+	return numbers, err
+}
+
+// claimed is a slice with its place among the references.
+type claimed struct {
+	batch.Slice
+	place int
+}
+
+func scanClaimed(r row) (c claimed, err error) {
+	var id string
+	c.Slice, err = scanSlice(r, "", &c.place, &id)
+	c.BatchID = id
+	return c, err
+}
+
+// ClaimSlices claims what can be claimed of refs, in their order.
+func (s *Store) ClaimSlices(ctx context.Context, owner string, refs []batch.SliceRef, lease time.Duration) ([]batch.Slice, error) {
+	ids, numbers := make([]string, len(refs)), make([]int32, len(refs))
+	for i, r := range refs {
+		ids[i], numbers[i] = r.BatchID, int32(r.Number)
+	}
+	var found []claimed
+	err := s.write(ctx, "claiming slices", func(t *tx) (err error) {
+		found, err = all(ctx, t, scanClaimed, claimSlices, owner, leaseEnd(t.now, lease), ids, numbers, t.micros())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	inOrder := make([]*batch.Slice, len(refs))
+	for i := range found {
+		inOrder[found[i].place-1] = &found[i].Slice
+	}
+	slices := make([]batch.Slice, 0, len(found))
+	for _, s := range inOrder {
+		if s != nil {
+			slices = append(slices, *s)
+		}
+	}
+	return slices, nil
+}
+
+// leaseEnd is never 0, which would say that there is no lease.
+func leaseEnd(now time.Time, lease time.Duration) int64 { return max(micros(now.Add(lease)), 1) }
+
+// columns are claims as statements take them.
+func columns(claims []batch.SliceClaim) (ids []string, numbers, attempts []int32) {
+	for _, c := range claims {
+		ids, numbers, attempts = append(ids, c.BatchID), append(numbers, int32(c.Number)), append(attempts, int32(c.Attempt))
+	}
+	return ids, numbers, attempts
+}
+
+// RenewSlices extends leases. A claim whose slice was finished meanwhile is
+// neither extended nor lost.
+func (s *Store) RenewSlices(ctx context.Context, claims []batch.SliceClaim, lease time.Duration) ([]batch.SliceClaim, error) {
+	ids, numbers, attempts := columns(claims)
+	var lost []batch.SliceClaim
+	err := s.write(ctx, "renewing slices", func(t *tx) error {
+		lost = nil
+		places, err := all(ctx, t, value[int], renewSlices, ids, numbers, attempts, leaseEnd(t.now, lease))
+		if err != nil {
+			return err
+		}
+		renewed := make([]bool, len(claims))
+		for _, p := range places {
+			renewed[p-1] = true
+		}
+		var rest []batch.SliceRef
+		for i, c := range claims {
+			if !renewed[i] {
+				rest = append(rest, c.SliceRef)
+			}
+		}
+		if len(rest) == 0 {
+			return nil
+		}
+		now, err := t.commitSlices(ctx, rest, "")
+		if err != nil {
+			return err
+		}
+		for i, c := range claims {
+			if renewed[i] {
+				continue
+			}
+			if at := now[c.SliceRef]; store.Stale(c, at) || at.Left() > 0 {
+				lost = append(lost, c)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return lost, nil
+}
+
+// ReleaseSlices gives claims back.
+func (s *Store) ReleaseSlices(ctx context.Context, claims []batch.SliceClaim) error {
+	ids, numbers, attempts := columns(claims)
+	return s.write(ctx, "releasing slices", func(t *tx) error {
+		_, err := t.exec(ctx, releaseSlices, ids, numbers, attempts)
+		return err
+	})
+}

@@ -1,0 +1,175 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+const (
+	uploadColumns = `id, tenant, filename, purpose, mime_type, bytes, file_ttl, status, file_id, created_at, expires_at`
+	partColumns   = `p.id, u.id, p.content, p.bytes, p.created_at`
+)
+
+var (
+	insertUpload = `INSERT INTO uploads (id, tenant, filename, purpose, mime_type, bytes, file_ttl, status, created_at, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9) RETURNING ` + uploadColumns
+	selectUpload = `SELECT ` + uploadColumns + `, seq FROM uploads WHERE id = $1 AND tenant = $2`
+	lockUpload   = selectUpload + ` FOR UPDATE`
+	endUpload    = `UPDATE uploads SET status = $1, file_id = $2, ended_at = $3 WHERE seq = $4`
+	insertPart   = `INSERT INTO upload_parts (id, upload, content, bytes, created_at) VALUES ($1, $2, $3, $4, $5)`
+	selectPart   = `SELECT ` + partColumns + ` FROM upload_parts p JOIN uploads u ON u.seq = p.upload WHERE p.id = $1 AND p.upload = $2`
+	endParts     = `UPDATE upload_parts SET gone_at = $1 WHERE upload = $2 AND gone_at IS NULL`
+)
+
+// upload is an upload with its row's number.
+type upload struct {
+	batch.Upload
+	seq int64
+}
+
+func scanUpload(r row) (batch.Upload, error) { return scanUploadAnd(r) }
+
+func scanUploadRow(r row) (u upload, err error) {
+	u.Upload, err = scanUploadAnd(r, &u.seq)
+	return u, err
+}
+
+func scanUploadAnd(r row, more ...any) (u batch.Upload, err error) {
+	err = r.Scan(append([]any{
+		&u.ID, &u.Tenant, &u.Filename, &u.Purpose, &u.MimeType, &u.Bytes,
+		durationIn{&u.FileTTL},
+		&u.Status, &u.FileID,
+		timeIn{&u.CreatedAt},
+		timeIn{&u.ExpiresAt},
+	}, more...)...)
+	return u, err
+}
+
+func scanPart(r row) (p batch.UploadPart, err error) {
+	err = r.Scan(&p.ID, &p.UploadID, &p.Key, &p.Bytes, timeIn{&p.CreatedAt})
+	return p, err
+}
+
+// upload reads an upload, and with lockUpload locks it; one whose time is over is expired, whatever its row
+// still says.
+func (t *tx) upload(ctx context.Context, sql, tenant, id string) (upload, error) {
+	u, err := one(ctx, t, scanUploadRow, sql, id, tenant)
+	if err == nil && u.Status == batch.UploadPending && !u.ExpiresAt.After(t.now) {
+		u.Status = batch.UploadExpired
+	}
+	return u, err
+}
+
+// pendingUpload gives batch.ErrConflict for an upload that is over.
+func (t *tx) pendingUpload(ctx context.Context, tenant, id string) (upload, error) {
+	u, err := t.upload(ctx, lockUpload, tenant, id)
+	if err == nil && u.Status != batch.UploadPending {
+		err = batch.ErrConflict
+	}
+	return u, err
+}
+
+// end makes u what it says, and garbage of its parts.
+func (t *tx) end(ctx context.Context, u upload) error {
+	if _, err := t.exec(ctx, endUpload, u.Status, u.FileID, t.micros(), u.seq); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, endParts, t.micros(), u.seq)
+	return err
+}
+
+// CreateUpload makes a pending upload.
+func (s *Store) CreateUpload(ctx context.Context, u batch.Upload, ttl time.Duration) (made batch.Upload, err error) {
+	err = s.write(ctx, "creating upload", func(t *tx) error {
+		made, err = one(ctx, t, scanUpload, insertUpload, u.ID, u.Tenant, u.Filename, u.Purpose, u.MimeType, u.Bytes, u.FileTTL.Microseconds(),
+			t.micros(), micros(t.now.Add(ttl)))
+		return err
+	})
+	return made, err
+}
+
+// Upload gives an upload.
+func (s *Store) Upload(ctx context.Context, tenant, id string) (batch.Upload, error) {
+	var u upload
+	err := s.read(ctx, "reading upload", func(t *tx) (err error) {
+		u, err = t.upload(ctx, selectUpload, tenant, id)
+		return err
+	})
+	return u.Upload, err
+}
+
+// AddPart adds a part to a pending upload.
+func (s *Store) AddPart(ctx context.Context, tenant string, p batch.UploadPart) (batch.UploadPart, error) {
+	err := s.write(ctx, "adding part", func(t *tx) error {
+		u, err := t.pendingUpload(ctx, tenant, p.UploadID)
+		if err != nil {
+			return err
+		}
+		p.CreatedAt = t.now
+		_, err = t.exec(ctx, insertPart, p.ID, u.seq, p.Key, p.Bytes, t.micros())
+		return err
+	})
+	if err != nil {
+		return batch.UploadPart{}, err
+	}
+	return p, nil
+}
+
+// Parts gives the parts with these ids in this order.
+func (s *Store) Parts(ctx context.Context, tenant, uploadID string, ids []string) ([]batch.UploadPart, error) {
+	parts := make([]batch.UploadPart, len(ids))
+	err := s.read(ctx, "reading parts", func(t *tx) error {
+		u, err := t.upload(ctx, selectUpload, tenant, uploadID)
+		if err != nil {
+			return err
+		}
+		for i, id := range ids {
+			if parts[i], err = one(ctx, t, scanPart, selectPart, id, u.seq); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return parts, nil
+}
+
+// CompleteUpload makes the file and ends the upload.
+func (s *Store) CompleteUpload(ctx context.Context, tenant, id string, f batch.NewFile) (batch.Upload, batch.File, error) {
+	var (
+		u    upload
+		file batch.File
+	)
+	err := s.write(ctx, "completing upload", func(t *tx) (err error) {
+		if u, err = t.pendingUpload(ctx, tenant, id); err != nil {
+			return err
+		}
+		if file, err = t.createFile(ctx, f); err != nil {
+			return err
+		}
+		u.Status, u.FileID = batch.UploadCompleted, file.ID
+		return t.end(ctx, u)
+	})
+	return u.Upload, file, err
+}
+
+// CancelUpload ends a pending upload.
+func (s *Store) CancelUpload(ctx context.Context, tenant, id string) (batch.Upload, error) {
+	var u upload
+	err := s.write(ctx, "cancelling upload", func(t *tx) (err error) {
+		u, err = t.upload(ctx, lockUpload, tenant, id)
+		switch {
+		case err != nil || u.Status == batch.UploadCancelled:
+			return err
+		case u.Status != batch.UploadPending:
+			return batch.ErrConflict
+		}
+		u.Status = batch.UploadCancelled
+		return t.end(ctx, u)
+	})
+	return u.Upload, err
+}

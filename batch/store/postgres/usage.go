@@ -1,0 +1,88 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
+)
+
+const (
+	usageColumns = `tenant, class, model, endpoint, requests, failures, input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens`
+
+	// Counts stay at the limit of bigint instead of passing it: an absurd one
+	// may spoil a statistic, but not the commit that carries it.
+	addCells = `INSERT INTO usage_15m AS u (bucket, ` + usageColumns + `)
+		SELECT $1::bigint, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[],
+			$6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[])
+		ON CONFLICT (tenant, bucket, class, model, endpoint) DO UPDATE SET
+			requests = ` + plus + `u.requests::numeric + excluded.requests))::bigint,
+			failures = ` + plus + `u.failures::numeric + excluded.failures))::bigint,
+			input_tokens = ` + plus + `u.input_tokens::numeric + excluded.input_tokens))::bigint,
+			cached_tokens = ` + plus + `u.cached_tokens::numeric + excluded.cached_tokens))::bigint,
+			output_tokens = ` + plus + `u.output_tokens::numeric + excluded.output_tokens))::bigint,
+			reasoning_tokens = ` + plus + `u.reasoning_tokens::numeric + excluded.reasoning_tokens))::bigint,
+			total_tokens = ` + plus + `u.total_tokens::numeric + excluded.total_tokens))::bigint`
+	plus = `greatest(-9223372036854775808, least(9223372036854775807, `
+
+	usageSince = `SELECT ` + usageColumns + ` FROM usage_15m WHERE tenant = $1 AND bucket >= $2`
+)
+
+func scanUsage(r row) (u batch.UsageRecord, err error) {
+	err = r.Scan(&u.Tenant, &u.Class, &u.Model, &u.Endpoint, &u.Requests, &u.Failures,
+		&u.Usage.InputTokens, &u.Usage.InputTokensDetails.CachedTokens,
+		&u.Usage.OutputTokens, &u.Usage.OutputTokensDetails.ReasoningTokens, &u.Usage.TotalTokens)
+	return u, err
+}
+
+// bucketOf is when the bucket of t begins.
+func bucketOf(t time.Time) int64 { return micros(t.Truncate(store.UsageBucket)) }
+
+// addUsage adds to cells, in the order of their names, so that instances that
+// add to the same ones wait for each other and do not deadlock.
+func (t *tx) addUsage(ctx context.Context, records []batch.UsageRecord) error {
+	if len(records) == 0 {
+		return nil
+	}
+	sums := store.SumRecords(records) // in order
+	var names [4][]string
+	var counts [7][]int64
+	for _, r := range sums {
+		for i, v := range []string{r.Tenant, r.Class, r.Model, r.Endpoint} {
+			names[i] = append(names[i], v)
+		}
+		for i, v := range []int64{
+			r.Requests, r.Failures, r.Usage.InputTokens, r.Usage.InputTokensDetails.CachedTokens,
+			r.Usage.OutputTokens, r.Usage.OutputTokensDetails.ReasoningTokens, r.Usage.TotalTokens,
+		} {
+			counts[i] = append(counts[i], v)
+		}
+	}
+	args := []any{bucketOf(t.now)}
+	for i := range names {
+		args = append(args, names[i])
+	}
+	for i := range counts {
+		args = append(args, counts[i])
+	}
+	_, err := t.exec(ctx, addCells, args...)
+	return err
+}
+
+// AddUsage adds to the present bucket.
+func (s *Store) AddUsage(ctx context.Context, records []batch.UsageRecord) error {
+	return s.write(ctx, "adding usage", func(t *tx) error { return t.addUsage(ctx, records) })
+}
+
+// Usage sums the buckets from the one on that since lies in, a record for
+// each class, model and endpoint.
+func (s *Store) Usage(ctx context.Context, tenant string, since time.Time) ([]batch.UsageRecord, error) {
+	var sums []batch.UsageRecord
+	err := s.read(ctx, "summing usage", func(t *tx) error {
+		buckets, err := all(ctx, t, scanUsage, usageSince, tenant, bucketOf(since))
+		sums = store.SumRecords(buckets)
+		return err
+	})
+	return sums, err
+}

@@ -1,0 +1,270 @@
+package pgtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// How long a server may take to start or to stop.
+const patience = 60 * time.Second
+
+// Server is a PostgreSQL of the test's own. Its methods are called by one
+// goroutine at a time, but for URL and NewDatabase.
+type Server struct {
+	bin, dir string
+	port     int
+	settings []string
+	account  *syscall.Credential // nil: that of the test
+
+	process *exec.Cmd
+	ended   chan struct{}
+	serial  atomic.Int64
+}
+
+// New starts a server; settings are "name=value" beside its own. PostgreSQL
+// refuses to run as root, so that root runs it as postgres or nobody. The caller
+// closes it.
+func New(settings ...string) (_ *Server, err error) {
+	s := &Server{settings: settings}
+	if s.bin, err = programs(); err != nil {
+		return nil, err
+	}
+	if s.account, err = account(); err != nil {
+		return nil, err
+	}
+	if s.dir, err = os.MkdirTemp("", "pgtest-"); err != nil {
+		return nil, fmt.Errorf("making a directory for PostgreSQL: %w", err)
+	}
+	if err := s.initialize(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(s.dir))
+	}
+	if err := s.Start(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(s.dir))
+	}
+	return s, nil
+}
+
+// Start starts a server for one test.
+func Start(tb testing.TB, settings ...string) *Server {
+	tb.Helper()
+	s, err := New(settings...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return s
+}
+
+// programs is the folder of PostgreSQL's programs, the newest there is.
+func programs() (string, error) {
+	if path, err := exec.LookPath("initdb"); err == nil {
+		return filepath.Dir(path), nil
+	}
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil || len(found) == 0 {
+		return "", errors.New("PostgreSQL is not installed: no initdb in PATH or below /usr/lib/postgresql (apt-get install postgresql)")
+	}
+	version := func(path string) int {
+		n, err := strconv.Atoi(strings.Split(path, "/")[4])
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	return filepath.Dir(slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) })), nil
+}
+
+// account is whose processes they are.
+func account() (*syscall.Credential, error) {
+	if os.Getuid() != 0 {
+		return nil, nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+		gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, fmt.Errorf("reading the account %s: %w", name, err)
+		}
+		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+	}
+	return nil, errors.New("PostgreSQL does not run as root, and there is no account postgres or nobody")
+}
+
+func (s *Server) initialize() error {
+	if s.account != nil {
+		if err := os.Chown(s.dir, int(s.account.Uid), int(s.account.Gid)); err != nil {
+			return fmt.Errorf("giving away the directory: %w", err)
+		}
+	}
+	command := exec.Command(filepath.Join(s.bin, "initdb"), "-D", s.data(), "-U", "tidegate", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+	command.Dir = s.dir
+	command.SysProcAttr = &syscall.SysProcAttr{Credential: s.account}
+	if printed, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("making a PostgreSQL: %w\n%s", err, printed)
+	}
+	return nil
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+// Start starts a server that was stopped, on the same port.
+func (s *Server) Start() error {
+	if s.port == 0 {
+		free, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return fmt.Errorf("looking for a port: %w", err)
+		}
+		s.port = free.Addr().(*net.TCPAddr).Port
+		if err := free.Close(); err != nil {
+			return err
+		}
+	}
+	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("making a log: %w", err)
+	}
+	args := []string{"-D", s.data(), "-p", strconv.Itoa(s.port)}
+	for _, setting := range append([]string{
+		"listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "full_page_writes=off", "max_connections=200", "shared_buffers=64MB",
+	}, s.settings...) {
+		args = append(args, "-c", setting)
+	}
+	command := exec.Command(filepath.Join(s.bin, "postgres"), args...)
+	command.Dir = s.dir
+	command.Stdout, command.Stderr = log, log
+	command.SysProcAttr = withTest(s.account)
+	started := make(chan error)
+	ended := make(chan struct{})
+	go func() {
+		// A process ends with the thread that started it, so that this one
+		// stays until then.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(ended)
+		err := errors.Join(command.Start(), log.Close())
+		started <- err
+		if err == nil {
+			_ = command.Wait() // that it ended is all there is to know
+		}
+	}()
+	if err := <-started; err != nil {
+		return fmt.Errorf("starting PostgreSQL: %w", err)
+	}
+	s.process, s.ended = command, ended
+	return s.await()
+}
+
+// await waits until the server answers.
+func (s *Server) await() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for {
+		c, err := pgx.Connect(ctx, s.URL("postgres"))
+		if err == nil {
+			return c.Close(ctx)
+		}
+		select {
+		case <-s.ended:
+			text, reading := os.ReadFile(filepath.Join(s.dir, "log"))
+			return errors.Join(fmt.Errorf("PostgreSQL ended at its start:\n%s", text), reading)
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for PostgreSQL: %w", err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// URL is how a database of the server is reached.
+func (s *Server) URL(database string) string {
+	return fmt.Sprintf("postgres://tidegate@127.0.0.1:%d/%s?sslmode=disable", s.port, database)
+}
+
+// Addr is host:port.
+func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
+// making is held while a database is made: PostgreSQL copies its template for
+// one at a time.
+var making sync.Mutex
+
+// NewDatabase makes an empty database and gives its URL.
+func (s *Server) NewDatabase(tb testing.TB) string {
+	tb.Helper()
+	making.Lock()
+	defer making.Unlock()
+	name := fmt.Sprintf("test_%d", s.serial.Add(1))
+	s.Exec(tb, "postgres", "CREATE DATABASE "+name)
+	return s.URL(name)
+}
+
+// Exec runs a statement in a database.
+func (s *Server) Exec(tb testing.TB, database, sql string) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c, err := pgx.Connect(ctx, s.URL(database))
+	if err != nil {
+		tb.Fatalf("connecting to PostgreSQL: %v", err)
+	}
+	_, err = c.Exec(ctx, sql)
+	if err := errors.Join(err, c.Close(ctx)); err != nil {
+		tb.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// Ways to stop a server
+// (https://www.postgresql.org/docs/current/server-shutdown.html).
+const (
+	Fast      = syscall.SIGINT  // connections are cut, transactions rolled back
+	Immediate = syscall.SIGQUIT // as a crash: the next start recovers
+)
+
+// Stop stops the server and waits until it is gone.
+func (s *Server) Stop(how syscall.Signal) error {
+	if err := s.process.Process.Signal(how); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("stopping PostgreSQL: %w", err)
+	}
+	select {
+	case <-s.ended:
+		return nil
+	case <-time.After(patience):
+		return errors.Join(errors.New("PostgreSQL did not stop"), s.process.Process.Kill())
+	}
+}
+
+// Restart stops the server and starts it again.
+func (s *Server) Restart(how syscall.Signal) error {
+	if err := s.Stop(how); err != nil {
+		return err
+	}
+	return s.Start()
+}
+
+// Close stops the server and removes all that it wrote.
+func (s *Server) Close() error {
+	return errors.Join(s.Stop(Immediate), os.RemoveAll(s.dir))
+}
