@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -35,6 +36,26 @@ func TestWordsAreDocumented(t *testing.T) {
 			}
 			if !regexp.MustCompile(`//\s+` + word + `\s`).MatchString(grammar) {
 				t.Errorf("%s is not in the grammar of caddyfile.go", word)
+			}
+		}
+	}
+}
+
+// So does every word of a driver.
+func TestDriversAreDocumented(t *testing.T) {
+	page := read(t, "../docs/configuration.md")
+	for driver, options := range map[string]map[string]option{"postgres": new(PostgresStore).options(), "redis": new(RedisQueue).options()} {
+		for word := range options {
+			if !regexp.MustCompile("\\| `" + word + " [^|]*\\(in `" + driver + "`\\)").MatchString(page) {
+				t.Errorf("%s of %s is not in docs/configuration.md", word, driver)
+			}
+		}
+	}
+	for _, id := range []string{"tidegate.stores", "tidegate.queues", "tidegate.files"} {
+		for _, m := range caddy.GetModules(id) {
+			kind := map[string]string{"tidegate.stores": "store", "tidegate.queues": "queue", "tidegate.files": "files"}[id]
+			if name := m.ID.Name(); name != "late" && !strings.Contains(page, "| `"+kind+" "+name) {
+				t.Errorf("%s is not in docs/configuration.md", m.ID)
 			}
 		}
 	}

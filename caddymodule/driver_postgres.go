@@ -1,0 +1,86 @@
+package caddymodule
+
+import (
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store/postgres"
+)
+
+func init() {
+	caddy.RegisterModule(new(PostgresStore))
+}
+
+// PostgresStore keeps files and batches in PostgreSQL, for any number of
+// gateways.
+type PostgresStore struct {
+	// URL is a connection string as PostgreSQL's own programs take it, such as
+	// postgres://user:password@host:5432/database?sslmode=require.
+	URL string `json:"url"`
+	// MaxConns bounds the connections of this gateway. Default 16.
+	MaxConns int `json:"max_conns,omitempty"`
+	// ConnectTimeout is how long a connection attempt may take. Default 5s.
+	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
+	// StatementTimeout is how long a statement may take. Default 30s.
+	StatementTimeout caddy.Duration `json:"statement_timeout,omitempty"`
+
+	url      string
+	identity string
+}
+
+// CaddyModule returns the Caddy module information.
+func (*PostgresStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "tidegate.stores.postgres", New: func() caddy.Module { return new(PostgresStore) }}
+}
+
+// Provision reads the URL.
+func (s *PostgresStore) Provision(caddy.Context) (err error) {
+	s.url = caddy.NewReplacer().ReplaceKnown(s.URL, "")
+	if s.identity, err = postgres.Identity(s.url); err != nil {
+		return fmt.Errorf("store postgres: %w", err)
+	}
+	return nil
+}
+
+// Identity tells databases apart.
+func (s *PostgresStore) Identity(string) string { return s.identity }
+
+// Shared is true: any number of gateways can use it.
+func (*PostgresStore) Shared() bool { return true }
+
+// Store makes the store.
+func (s *PostgresStore) Store(_ string, log *zap.Logger) (batch.Store, error) {
+	return postgres.New(postgres.Config{
+		URL: s.url, MaxConns: s.MaxConns, ConnectTimeout: duration(s.ConnectTimeout), StatementTimeout: duration(s.StatementTimeout), Logger: log,
+	})
+}
+
+// UnmarshalCaddyfile sets up the module:
+//
+//	postgres <url> {
+//		max_conns         <count>
+//		connect_timeout   <duration>
+//		statement_timeout <duration>
+//	}
+func (s *PostgresStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	var err error
+	if s.URL, err = argument(d); err != nil {
+		return err
+	}
+	return block(d, s.options())
+}
+
+func (s *PostgresStore) options() map[string]option {
+	return map[string]option{"max_conns": count(&s.MaxConns), "connect_timeout": span(&s.ConnectTimeout), "statement_timeout": span(&s.StatementTimeout)}
+}
+
+var (
+	_ StoreModule           = (*PostgresStore)(nil)
+	_ caddyfile.Unmarshaler = (*PostgresStore)(nil)
+	_ caddy.Provisioner     = (*PostgresStore)(nil)
+)
