@@ -97,7 +97,7 @@ func (e *Engine) Start() {
 	e.clerks.Go(func() { e.runExpirer(work) })
 	e.clerks.Go(func() { e.usage.run(work) })
 	e.clerks.Go(func() { e.hearWakes(work) })
-	e.clerks.Go(func() { e.runLateQueue(work) })
+	e.clerks.Go(func() { e.runQueueWatch(work) })
 	e.present.Go(func() { e.runPresence(all) })
 	e.committed.Go(func() { e.commit.run(all) })
 	e.runner.start(all)

@@ -78,6 +78,14 @@ func (h *health) note(who string, err error) bool {
 	return news
 }
 
+// has tells whether a part is in trouble.
+func (h *health) has(who string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, had := h.trouble[who]
+	return had
+}
+
 func (h *health) reasons() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()

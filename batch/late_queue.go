@@ -94,19 +94,22 @@ func (q *lateQueue) Notify(ctx context.Context) error {
 	return q.Queue.Notify(ctx)
 }
 
-// runLateQueue opens a queue that was away at the start, as soon as it is
-// there. Work that is under way is in the store; the queue begins empty.
-func (e *Engine) runLateQueue(ctx context.Context) {
-	for !e.queue.open.Load() {
-		if !sleep(ctx, queueRest) {
-			return
+// runQueueWatch opens a queue that was away at the start as soon as it is
+// there, and finds out that one is well again which failed. Work that is under
+// way is in the store; the queue begins empty.
+func (e *Engine) runQueueWatch(ctx context.Context) {
+	for sleep(ctx, queueRest) {
+		bounded, cancel := e.bounded(ctx)
+		switch {
+		case !e.queue.open.Load():
+			err := e.queue.attempt(bounded)
+			e.noteQueue(err)
+			if err == nil {
+				e.queueRested.Store(0)
+			}
+		case e.health.has("queue"):
+			e.noteQueue(e.queue.Ping(bounded))
 		}
-		opening, cancel := e.bounded(ctx)
-		err := e.queue.attempt(opening)
 		cancel()
-		e.noteQueue(err)
-		if err == nil {
-			e.queueRested.Store(0)
-		}
 	}
 }

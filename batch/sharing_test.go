@@ -405,10 +405,18 @@ func TestStoreWakes(t *testing.T) {
 	}
 }
 
-// brokenQueue fails, and counts how often it is asked.
+// brokenQueue fails until it is mended, and counts how often it is asked.
 type brokenQueue struct {
 	batch.Queue
-	pops atomic.Int64
+	pops   atomic.Int64
+	mended atomic.Bool
+}
+
+func (q *brokenQueue) Ping(context.Context) error {
+	if q.mended.Load() {
+		return nil
+	}
+	return errQueue
 }
 
 var errQueue = errors.New("queue is away")
@@ -439,6 +447,9 @@ func TestQueueAway(t *testing.T) {
 	if r := h.pool.repeated(); r != 0 {
 		t.Errorf("%d calls repeated", r)
 	}
+	// That it is well again is found out without any work.
+	q.mended.Store(true)
+	until(t, "all is well", func() bool { return h.engine.Health(t.Context()).OK() })
 }
 
 // latecomer is a queue whose server is away at first.

@@ -75,6 +75,12 @@ func (g *Gateway) Ask(tb testing.TB, method, path, contentType string, body []by
 	}
 }
 
+// Get decodes the answer of 200 to a GET.
+func (g *Gateway) Get(tb testing.TB, path string, into any) {
+	tb.Helper()
+	g.want(tb, http.MethodGet, path, "", nil, into)
+}
+
 // want calls and decodes an answer of 200.
 func (g *Gateway) want(tb testing.TB, method, path, contentType string, body []byte, into any) {
 	tb.Helper()

@@ -1,0 +1,59 @@
+// Package several tests gateways that share a PostgreSQL, a Redis and a
+// directory, as processes beside real servers.
+package several
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/tidegate/tidegate/integration/tidegatetest"
+	"github.com/tidegate/tidegate/internal/pgtest"
+	"github.com/tidegate/tidegate/internal/redistest"
+)
+
+func TestMain(m *testing.M) { os.Exit(tidegatetest.Main(m)) }
+
+// shared is what gateways share.
+type shared struct {
+	postgres *pgtest.Server
+	redis    *redistest.Server
+	url      string // of the database
+	files    string // directory
+}
+
+func newShared(t *testing.T) *shared {
+	t.Helper()
+	s := &shared{postgres: pgtest.Start(t), redis: redistest.Start(t), files: t.TempDir()}
+	s.url = s.postgres.NewDatabase(t)
+	return s
+}
+
+// settings are those of a gateway on it. Leases are short, so that tests need
+// not wait for long.
+func (s *shared) settings(sims []*tidegatetest.Sim, inFlight int) tidegatetest.Settings {
+	return tidegatetest.Settings{
+		Sims:  sims,
+		App:   fmt.Sprintf("store postgres %s\n queue redis %s\n files local %s", s.url, s.redis.URL(), s.files),
+		Batch: fmt.Sprintf("max_in_flight %d\n lease 3s\n retry_backoff 20ms 100ms", inFlight),
+	}
+}
+
+func start(t *testing.T, settings tidegatetest.Settings, n int) []*tidegatetest.Gateway {
+	t.Helper()
+	var gateways []*tidegatetest.Gateway
+	for range n {
+		gateways = append(gateways, tidegatetest.Run(t, settings))
+	}
+	return gateways
+}
+
+// repeated counts calls beyond the first of each request.
+func repeated(t *testing.T, sims []*tidegatetest.Sim) (distinct, again int64) {
+	t.Helper()
+	for _, c := range tidegatetest.TotalCalls(t, sims...) {
+		distinct++
+		again += c.Received - 1
+	}
+	return distinct, again
+}

@@ -1,0 +1,276 @@
+package several
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/integration/tidegatetest"
+	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/internal/pgtest"
+)
+
+const (
+	lines    = 1500
+	inFlight = 40
+)
+
+// ask makes lines that nobody else makes.
+func ask(t *testing.T, name string, n int) []byte {
+	return tidegatetest.BatchInput(t, n, func(i int) string { return fmt.Sprintf("%s, line %d", name, i) })
+}
+
+// wantCompleted waits for a batch by one of the gateways and checks it by it.
+func wantCompleted(t *testing.T, g *tidegatetest.Gateway, id string, input []byte, n int64) {
+	t.Helper()
+	b := g.WaitEnd(t, id, 2*time.Minute)
+	g.Results(t, b, input)
+	if b.Status != "completed" || b.RequestCounts != (openai.RequestCounts{Total: n, Completed: n}) {
+		t.Errorf("%s is %s with %+v", id, b.Status, b.RequestCounts)
+	}
+}
+
+// Three gateways share the batches that any of them is given, beside live
+// traffic; one is killed and comes back; another leaves in good order. Every
+// line ends once, and only what was in flight at the kill runs again.
+func TestThreeGateways(t *testing.T) {
+	s := newShared(t)
+	sims := tidegatetest.StartSims(t, 3, "--ttft", "60ms")
+	gateways := start(t, s.settings(sims, inFlight), 3)
+	inputs := make(map[string][]byte)
+	for i, g := range gateways {
+		input := ask(t, fmt.Sprint("batch ", i), lines)
+		inputs[g.Submit(t, input).ID] = input
+	}
+	load := gateways[0].StartLoad(t, 30, func(i int) ([]byte, bool) {
+		return tidegatetest.ChatBody(t, fmt.Sprint("live ", i), i%2 == 0), i%2 == 0
+	})
+	for _, g := range gateways { // every one works, and any one knows of all
+		tidegatetest.Eventually(t, time.Minute, "the gateway has lines in flight", func() bool { return healthOf(t, g).Batch.InFlight > 0 })
+		for id := range inputs {
+			g.Batch(t, id)
+		}
+	}
+	gateways[2].Kill(t)
+	load.WaitEnded(t, 20)
+	gateways[2].Start(t)
+	gateways[1].Stop(t)
+	for id, input := range inputs {
+		wantCompleted(t, gateways[0], id, input, lines)
+	}
+	sent := load.Stop()
+	for _, l := range sent {
+		if err := l.Check(); err != nil {
+			t.Error(err)
+		}
+	}
+	distinct, again := repeated(t, sims)
+	if want := int64(3*lines + len(sent)); distinct != want {
+		t.Errorf("%d different requests, want %d", distinct, want)
+	}
+	if again > inFlight {
+		t.Errorf("%d calls repeated by a kill with at most %d lines in flight", again, inFlight)
+	}
+	t.Logf("%d requests, %d calls repeated", distinct, again)
+}
+
+// health is the answer of /health.
+type health struct {
+	Status string
+	Batch  struct {
+		Store, Queue string
+		InFlight     int64 `json:"in_flight"`
+	}
+	Upstreams []struct {
+		Live   int `json:"live_in_flight"`
+		Batch  int `json:"batch_in_flight"`
+		Others int `json:"others_in_flight"`
+		Limit  int `json:"batch_limit"`
+	}
+}
+
+func healthOf(t *testing.T, g *tidegatetest.Gateway) health {
+	t.Helper()
+	var h health
+	g.Get(t, "/health", &h)
+	return h
+}
+
+// What one gateway has in flight the others know, and they share out what a
+// server gives to batches.
+func TestLoadsAreKnown(t *testing.T) {
+	s := newShared(t)
+	sims := tidegatetest.StartSims(t, 1, "--ttft", "20s")
+	gateways := start(t, s.settings(sims, inFlight), 2)
+	for _, g := range gateways {
+		tidegatetest.Eventually(t, 30*time.Second, "the limit is shared", func() bool { return healthOf(t, g).Upstreams[0].Limit == 96 })
+	}
+	b := gateways[0].Submit(t, ask(t, "slow", 64))
+	for _, g := range gateways {
+		tidegatetest.Eventually(t, 30*time.Second, "each knows of the other's lines", func() bool {
+			u := healthOf(t, g).Upstreams[0]
+			return u.Batch+u.Others == inFlight
+		})
+	}
+	gateways[1].CancelBatch(t, b.ID)
+	gateways[1].Stop(t)
+	tidegatetest.Eventually(t, 30*time.Second, "the one that is left has all", func() bool {
+		u := healthOf(t, gateways[0]).Upstreams[0]
+		return u.Limit == 192 && u.Others == 0
+	})
+}
+
+// What a gateway that is stopped does not finish, another takes over at once.
+func TestStopHandsOver(t *testing.T) {
+	s := newShared(t)
+	sims := tidegatetest.StartSims(t, 1, "--ttft", "300ms")
+	settings := s.settings(sims, 20)
+	settings.Batch = strings.Replace(settings.Batch, "lease 3s", "lease 10m", 1) // nothing is taken over by that
+	gateways := start(t, settings, 1)
+	input := ask(t, "handed over", 400)
+	id := gateways[0].Submit(t, input).ID
+	gateways[0].WaitCompleted(t, id, 1, time.Minute)
+	gateways = append(gateways, tidegatetest.Run(t, settings))
+	gateways[0].Signal(t, syscall.SIGTERM)
+	tidegatetest.Eventually(t, 5*time.Second, "the other works on it", func() bool { return healthOf(t, gateways[1]).Batch.InFlight > 0 })
+	if code := gateways[0].Wait(t); code != 0 {
+		t.Errorf("it ended with %d", code)
+	}
+	wantCompleted(t, gateways[1], id, input, 400)
+	if distinct, again := repeated(t, sims); distinct != 400 || again != 0 {
+		t.Errorf("%d different requests, %d calls repeated", distinct, again)
+	}
+}
+
+// A gateway that sees another directory is refused, with the reason.
+func TestOtherDirectoryIsRefused(t *testing.T) {
+	s := newShared(t)
+	sims := tidegatetest.StartSims(t, 1)
+	start(t, s.settings(sims, inFlight), 1)
+	s.files = t.TempDir()
+	g := tidegatetest.Persist(t, s.settings(sims, inFlight))
+	if code := g.Wait(t); code == 0 || !strings.Contains(g.Log(t), "uses the same store with other files") {
+		t.Errorf("it ended with %d:\n%s", code, g.Log(t))
+	}
+}
+
+// Without Redis batches go on by the store, and with it again when it is back,
+// empty.
+func TestRedisAway(t *testing.T) {
+	s := newShared(t)
+	sims := tidegatetest.StartSims(t, 2, "--ttft", "50ms")
+	gateways := start(t, s.settings(sims, inFlight), 2)
+	one, two := ask(t, "one", lines), ask(t, "two", lines)
+	first := gateways[0].Submit(t, one).ID
+	gateways[0].WaitCompleted(t, first, 100, time.Minute)
+	load := gateways[0].StartLoad(t, 30, func(i int) ([]byte, bool) { return tidegatetest.ChatBody(t, fmt.Sprint("live ", i), false), false })
+	if err := s.redis.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	second := gateways[1].Submit(t, two).ID
+	tidegatetest.Eventually(t, time.Minute, "it says so", func() bool {
+		h := healthOf(t, gateways[0])
+		return h.Status == "degraded" && h.Batch.Queue != "ok" && h.Batch.Store == "ok"
+	})
+	wantCompleted(t, gateways[1], first, one, lines)
+	wantCompleted(t, gateways[0], second, two, lines)
+	if err := s.redis.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range gateways {
+		tidegatetest.Eventually(t, time.Minute, "all is well", func() bool { return healthOf(t, g).Status == "ok" })
+	}
+	three := ask(t, "three", lines)
+	wantCompleted(t, gateways[1], gateways[0].Submit(t, three).ID, three, lines)
+	sent := load.Stop()
+	for _, l := range sent {
+		if err := l.Check(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, again := repeated(t, sims); again != 0 {
+		t.Errorf("%d calls repeated", again)
+	}
+}
+
+// Without PostgreSQL live requests are answered as ever, the batch API says when
+// to come again, and what finished meanwhile is committed when it is back: no
+// line runs twice.
+func TestPostgresAway(t *testing.T) {
+	s := newShared(t)
+	sims := tidegatetest.StartSims(t, 2, "--ttft", "100ms")
+	gateways := start(t, s.settings(sims, inFlight), 2)
+	input := ask(t, "held", lines)
+	id := gateways[0].Submit(t, input).ID
+	gateways[0].WaitCompleted(t, id, 100, time.Minute)
+	load := gateways[0].StartLoad(t, 50, func(i int) ([]byte, bool) { return tidegatetest.ChatBody(t, fmt.Sprint("live ", i), false), false })
+	for _, how := range []syscall.Signal{pgtest.Fast, pgtest.Immediate} {
+		if err := s.postgres.Stop(how); err != nil {
+			t.Fatal(err)
+		}
+		tidegatetest.Eventually(t, time.Minute, "it says so", func() bool { return healthOf(t, gateways[0]).Status == "degraded" })
+		answer, err := http.Get(gateways[0].URL + "/v1/batches/" + id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer.Body.Close() != nil || answer.StatusCode != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" {
+			t.Errorf("the batch API answers %d, %v", answer.StatusCode, answer.Header)
+		}
+		load.WaitEnded(t, 300) // longer than a lease
+		if err := s.postgres.Start(); err != nil {
+			t.Fatal(err)
+		}
+		before := int64(-1)
+		tidegatetest.Eventually(t, 10*time.Second, "it gets on", func() bool {
+			b := gateways[1].Batch(t, id)
+			if before < 0 {
+				before = b.RequestCounts.Completed
+			}
+			return b.Status == "completed" || b.RequestCounts.Completed > before
+		})
+	}
+	wantCompleted(t, gateways[1], id, input, lines)
+	sent := load.Stop()
+	for _, l := range sent {
+		if err := l.Check(); err != nil {
+			t.Error(err)
+		}
+	}
+	if distinct, again := repeated(t, sims); distinct != int64(lines+len(sent)) || again != 0 {
+		t.Errorf("%d different requests, want %d; %d calls repeated", distinct, lines+len(sent), again)
+	}
+}
+
+// A gateway that starts before its servers serves live requests, and the rest
+// when they come.
+func TestServersComeLater(t *testing.T) {
+	s := newShared(t)
+	if err := s.postgres.Stop(pgtest.Fast); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.redis.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	sims := tidegatetest.StartSims(t, 1)
+	g := tidegatetest.Run(t, s.settings(sims, inFlight))
+	body := tidegatetest.ChatBody(t, "hello", false)
+	if l := g.Chat(t.Context(), body, nil); l.Check(body, false) != nil {
+		t.Errorf("live: %+v", l)
+	}
+	if h := healthOf(t, g); h.Status != "degraded" {
+		t.Errorf("health %+v", h)
+	}
+	if err := s.postgres.Start(); err != nil {
+		t.Fatal(err)
+	}
+	tidegatetest.Eventually(t, 30*time.Second, "the store is open", func() bool { return healthOf(t, g).Batch.Store == "ok" })
+	input := ask(t, "later", 200)
+	wantCompleted(t, g, g.Submit(t, input).ID, input, 200)
+	if err := s.redis.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	tidegatetest.Eventually(t, 30*time.Second, "all is well", func() bool { return healthOf(t, g).Status == "ok" })
+}
