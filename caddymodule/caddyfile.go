@@ -78,7 +78,7 @@ func parseHandler(handler func() caddyhttp.MiddlewareHandler) httpcaddyfile.Unma
 //				weight       <number>
 //				max_num_seqs <count>
 //			}]
-//			api_key         <key>
+//			api_key         [<key>]
 //			batch_share     <number>
 //			health_interval <duration>
 //			health_timeout  <duration>
@@ -150,7 +150,7 @@ func (p *PoolConfig) unmarshal(d *caddyfile.Dispenser) error {
 
 func (p *PoolConfig) options() map[string]option {
 	return map[string]option{
-		"upstream": p.upstream, "api_key": text(&p.APIKey), "batch_share": number(&p.BatchShare),
+		"upstream": p.upstream, "api_key": optionalText(&p.APIKey), "batch_share": number(&p.BatchShare),
 		"health_interval": span(&p.HealthInterval), "health_timeout": span(&p.HealthTimeout), "models_interval": span(&p.ModelsInterval),
 		"retry_buffer": size(&p.RetryBuffer), "max_answer": size(&p.MaxAnswer), "dial_timeout": span(&p.DialTimeout),
 		"health_failures": count(&p.HealthFailures), "load_time": span(&p.LoadTime), "idle_timeout": span(&p.IdleTimeout), "stream_idle_timeout": span(&p.StreamIdleTimeout),

@@ -66,6 +66,20 @@ func text(to *string) option {
 	return parsed(to, "a word", func(s string) (string, error) { return s, nil })
 }
 
+// optionalText reads at most one argument. None is what a variable leaves that
+// is set to nothing.
+func optionalText(to *string) option {
+	return func(d *caddyfile.Dispenser) error {
+		if d.NextArg() {
+			*to = d.Val()
+		}
+		if d.NextArg() {
+			return d.ArgErr()
+		}
+		return nil
+	}
+}
+
 func number(to *float64) option {
 	return parsed(to, "a positive number", func(s string) (float64, error) {
 		n, err := strconv.ParseFloat(s, 64)

@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"internal/openai":    {},
 	"internal/vllmsim":   {"internal/openai"},
 	"internal/redistest": {},
-	"internal/pgtest": {},
+	"internal/pgtest":    {},
 	"internal/failpoint": {"batch", "internal/openai"},
 	"internal/cli":       {"internal/cli", "internal/openai", "internal/vllmsim"},
 	"bench":              {},

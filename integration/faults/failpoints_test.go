@@ -10,12 +10,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 	"github.com/tidegate/tidegate/internal/failpoint"
 	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/internal/pgtest"
+	"github.com/tidegate/tidegate/internal/redistest"
 )
 
 // notReached are calls that a day's work does not come to, and why.
@@ -29,10 +32,35 @@ var notReached = map[string]string{
 // inFlight bounds what a death of the gateway repeats.
 const inFlight = 8
 
+// backend is what the gateway of a day stands on.
+type backend struct {
+	app   string // in the Caddyfile
+	files string // directory
+}
+
 // At every call to store, queue, files and pool, before and after it, the
 // gateway crashes or gets an error once. All that it promised holds.
 func TestFailpoints(t *testing.T) {
 	t.Parallel()
+	failpoints(t, func(t *testing.T) backend {
+		dir := t.TempDir()
+		return backend{"files local " + dir, dir}
+	})
+}
+
+// The same on PostgreSQL and Redis.
+func TestFailpointsShared(t *testing.T) {
+	t.Parallel()
+	postgres, redis := pgtest.Start(t, "max_connections=400"), redistest.Start(t)
+	var n atomic.Int64
+	failpoints(t, func(t *testing.T) backend {
+		dir := t.TempDir()
+		app := fmt.Sprintf("store postgres %s {\n max_conns 4\n }\n queue redis %s {\n prefix day%d\n }\n files local %s", postgres.NewDatabase(t), redis.URL(), n.Add(1), dir)
+		return backend{app, dir}
+	})
+}
+
+func failpoints(t *testing.T, make func(t *testing.T) backend) {
 	binary := tidegatetest.FaultyBinary(t)
 	sims := tidegatetest.StartSims(t, 2, "--ttft", "20ms")
 	for _, call := range failpoint.Calls() {
@@ -41,9 +69,10 @@ func TestFailpoints(t *testing.T) {
 				point := call + ":" + when + "=" + action
 				t.Run(point, func(t *testing.T) {
 					t.Parallel()
-					d := day{t: t, name: point, sims: sims}
+					b := make(t)
+					d := day{t: t, name: point, sims: sims, files: b.files}
 					d.gateway = tidegatetest.Persist(t, tidegatetest.Settings{
-						Sims: sims, Binary: binary, Env: []string{"TIDEGATE_FAILPOINTS=" + point + "@1"},
+						Sims: sims, Binary: binary, Env: []string{"TIDEGATE_FAILPOINTS=" + point + "@1"}, App: b.app,
 						Batch: fmt.Sprintf("max_in_flight %d\n lease 1s\n collect_interval 100ms\n retry_backoff 10ms 20ms", inFlight),
 					})
 					d.run()
@@ -66,6 +95,7 @@ type day struct {
 	t       *testing.T
 	name    string
 	sims    []*tidegatetest.Sim
+	files   string // directory of contents
 	gateway *tidegatetest.Gateway
 }
 
@@ -225,7 +255,7 @@ func (d *day) calls(lines int) {
 func (d *day) collected(ids []string) {
 	for _, id := range ids {
 		if !tidegatetest.Poll(30*time.Second, func() bool {
-			found, err := filepath.Glob(filepath.Join(d.gateway.Data, "files", "*", id))
+			found, err := filepath.Glob(filepath.Join(d.files, "*", id))
 			if err != nil {
 				d.t.Fatal(err)
 			}
@@ -247,7 +277,7 @@ func (d *day) wellAgain() {
 	}) {
 		d.t.Errorf("it is not well: %s", last)
 	}
-	unfinished, err := os.ReadDir(filepath.Join(d.gateway.Data, "files", "tmp"))
+	unfinished, err := os.ReadDir(filepath.Join(d.files, "tmp"))
 	if err != nil {
 		d.t.Fatal(err)
 	}

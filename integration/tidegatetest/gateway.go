@@ -31,6 +31,7 @@ type Gateway struct {
 
 // ServeConfig is a gateway without a Caddyfile.
 type ServeConfig struct {
+	Binary    string // the program; that of Binary when empty
 	Sims      []*Sim
 	Upstreams []string // URLs of further upstreams
 	APIKey    string   // wanted of clients; "" for none
@@ -43,7 +44,10 @@ func Serve(tb testing.TB, cfg ServeConfig) *Gateway {
 	tb.Helper()
 	listen := FreeAddr(tb)
 	g := &Gateway{URL: "http://" + listen, Data: tb.TempDir(), APIKey: cfg.APIKey, listen: listen}
-	argv := []string{Binary(tb), "serve", "--listen", listen, "--data", g.Data}
+	if cfg.Binary == "" {
+		cfg.Binary = Binary(tb)
+	}
+	argv := []string{cfg.Binary, "serve", "--listen", listen, "--data", g.Data}
 	for _, upstream := range append(urls(cfg.Sims), cfg.Upstreams...) {
 		argv = append(argv, "--upstream", upstream)
 	}
