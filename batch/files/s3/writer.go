@@ -1,0 +1,247 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+const (
+	// maxParts is what services take in one upload.
+	maxParts = 10_000
+	// abortTimeout bounds the taking back of one content.
+	abortTimeout = 30 * time.Second
+)
+
+// writer is a content on its way. It is used by one goroutine, and runs one of
+// its own while a part is on its way.
+type writer struct {
+	files  *Files
+	conn   *connection
+	key    string
+	object string
+	// token is stored with the object, so that an object can be told to be this
+	// writer's after the answer to its upload was lost.
+	token string
+
+	// ctx ends all requests but those of Abort. It follows the context of
+	// Create at first and that of Commit then; unfollow ends that.
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	unfollow func() bool
+
+	buf  *[]byte // being filled, from the pool; nil before the first byte
+	n    int     // how much of it is filled
+	size int64
+	sent int   // how many parts were begun
+	err  error // of the first Write that failed
+
+	flight sync.WaitGroup // of the part on its way
+	// What follows belongs to the flight while there is one.
+	uploadID string
+	parts    []minio.CompletePart
+	failed   error
+	strays   bool // an upload may have begun whose answer was lost
+
+	unsure bool // the object may be there
+	ended  bool
+}
+
+// Create begins a content. Nothing is sent before there is more than one part
+// of it. ctx must live until Commit or Abort: it ends what Write sends.
+func (f *Files) Create(ctx context.Context, key string) (batch.FileWriter, error) {
+	object, err := f.object(key)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := f.open()
+	if err != nil {
+		return nil, fmt.Errorf("creating file %s: %w", key, err)
+	}
+	w := &writer{files: f, conn: conn, key: key, object: object, token: openai.NewID("write-")}
+	w.ctx, w.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	w.follow(ctx)
+	return w, nil
+}
+
+// follow ends w.ctx with ctx.
+func (w *writer) follow(ctx context.Context) {
+	if w.unfollow != nil {
+		w.unfollow()
+	}
+	w.unfollow = context.AfterFunc(ctx, func() { w.cancel(ctx.Err()) })
+}
+
+// Write fills the part and sends it when more follows.
+func (w *writer) Write(p []byte) (int, error) {
+	if w.ended {
+		return 0, fmt.Errorf("writing file %s: it has ended", w.key)
+	}
+	if w.err != nil {
+		return 0, w.err
+	}
+	written := 0
+	for written < len(p) {
+		if w.buf == nil {
+			w.take()
+		}
+		if w.n == len(*w.buf) {
+			if err := w.send(); err != nil {
+				w.err = fmt.Errorf("writing file %s: %w", w.key, w.explain(err))
+				return written, w.err
+			}
+		}
+		n := copy((*w.buf)[w.n:], p[written:])
+		w.n += n
+		w.size += int64(n)
+		written += n
+	}
+	return written, nil
+}
+
+// explain gives the reason why w.ctx ended in the place of the error that it
+// led to.
+func (w *writer) explain(err error) error {
+	if w.ctx.Err() != nil {
+		return context.Cause(w.ctx)
+	}
+	return w.files.explain(err)
+}
+
+func (w *writer) take() {
+	w.buf, _ = w.files.buffers.Get().(*[]byte)
+	w.n = 0
+}
+
+// release gives the buffer back.
+func (w *writer) release() {
+	if w.buf != nil {
+		w.files.buffers.Put(w.buf)
+		w.buf = nil
+	}
+}
+
+// send waits for the part on its way, sends the one that is full, and takes a
+// buffer for the next.
+func (w *writer) send() error {
+	if err := w.land(); err != nil {
+		return err
+	}
+	if w.sent == maxParts {
+		return fmt.Errorf("it is longer than %d parts of %d bytes; a larger part size is needed", maxParts, w.files.cfg.PartSize)
+	}
+	w.sent++
+	number, buf, n := w.sent, w.buf, w.n
+	w.flight.Go(func() {
+		w.failed = w.upload(number, (*buf)[:n])
+		w.files.buffers.Put(buf)
+	})
+	w.take()
+	return nil
+}
+
+// land waits for the part on its way.
+func (w *writer) land() error {
+	w.flight.Wait()
+	return w.failed
+}
+
+// Commit sends what is left and makes the content visible. After an error
+// nothing is left.
+func (w *writer) Commit(ctx context.Context) error {
+	if w.ended {
+		return fmt.Errorf("committing file %s: it has ended", w.key)
+	}
+	err := w.err
+	if err == nil {
+		err = w.commit(ctx)
+	}
+	if err != nil {
+		if ended := ctx.Err(); ended != nil {
+			err = ended
+		}
+		return errors.Join(fmt.Errorf("committing file %s: %w", w.key, w.explain(err)), w.Abort())
+	}
+	w.end()
+	return nil
+}
+
+func (w *writer) commit(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	w.follow(ctx)
+	if w.sent == 0 {
+		return w.putWhole()
+	}
+	if err := w.land(); err != nil {
+		return err
+	}
+	w.sent++ // the last part: a buffer that was taken is never left empty
+	if w.sent > maxParts {
+		return fmt.Errorf("it is longer than %d parts of %d bytes; a larger part size is needed", maxParts, w.files.cfg.PartSize)
+	}
+	if err := w.upload(w.sent, (*w.buf)[:w.n]); err != nil {
+		return err
+	}
+	return w.complete()
+}
+
+// end frees what the writer holds; no part is on its way.
+func (w *writer) end() {
+	w.ended = true
+	w.unfollow()
+	w.cancel(nil)
+	w.release()
+}
+
+// Abort takes back what was uploaded.
+func (w *writer) Abort() error {
+	if w.ended {
+		return nil
+	}
+	w.cancel(context.Canceled)
+	w.flight.Wait()
+	w.end()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), abortTimeout)
+	defer cancel()
+	if err := w.takeBack(ctx); err != nil {
+		return fmt.Errorf("removing unfinished file %s: %w", w.key, w.files.explain(err))
+	}
+	return nil
+}
+
+func (w *writer) takeBack(ctx context.Context) error {
+	f := w.files
+	if w.uploadID != "" {
+		if err := f.abortUpload(ctx, w.conn, w.object, w.uploadID); err != nil {
+			return err
+		}
+	}
+	if w.strays {
+		err := f.eachUpload(ctx, w.conn, w.object, func(u minio.ObjectMultipartInfo) error {
+			if u.Key != w.object {
+				return nil
+			}
+			return f.abortUpload(ctx, w.conn, u.Key, u.UploadID)
+		})
+		if err != nil && !isCode(err, codeNoSuchUpload) {
+			return err
+		}
+	}
+	if !w.unsure {
+		return nil
+	}
+	found, err := w.look(ctx)
+	if found != ours { // ours may be there and damaged
+		return err
+	}
+	return f.retry(ctx, func(ctx context.Context) error { return f.remove(ctx, w.conn, w.object) })
+}

@@ -1,0 +1,82 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/files/s3"
+)
+
+func init() {
+	caddy.RegisterModule(new(S3Files))
+}
+
+// S3Files keeps contents in a bucket of S3 or a service like it, for any number
+// of gateways.
+type S3Files struct {
+	// URL names the bucket: s3://bucket[/prefix][?endpoint=https://host:port].
+	// See docs/configuration.md for its parameters.
+	URL string `json:"url"`
+	// AccessKey and SecretKey let the gateway in. Default: AWS_ACCESS_KEY_ID
+	// and AWS_SECRET_ACCESS_KEY, else the role of the machine or container.
+	AccessKey string `json:"access_key,omitempty"`
+	SecretKey string `json:"secret_key,omitempty"`
+
+	config s3.Config
+}
+
+// CaddyModule returns the Caddy module information.
+func (*S3Files) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "tidegate.files.s3", New: func() caddy.Module { return new(S3Files) }}
+}
+
+// Provision reads the URL.
+func (f *S3Files) Provision(caddy.Context) (err error) {
+	replacer := caddy.NewReplacer()
+	if f.config, err = s3.ParseURL(replacer.ReplaceKnown(f.URL, "")); err != nil {
+		return fmt.Errorf("files s3: %w", err)
+	}
+	f.config.AccessKey, f.config.SecretKey = replacer.ReplaceKnown(f.AccessKey, ""), replacer.ReplaceKnown(f.SecretKey, "")
+	if (f.config.AccessKey == "") != (f.config.SecretKey == "") {
+		return errors.New("files s3: access_key and secret_key go together")
+	}
+	return nil
+}
+
+// Identity tells buckets and prefixes apart.
+func (f *S3Files) Identity(string) string { return f.config.Identity() }
+
+// Files makes the place.
+func (f *S3Files) Files(_ string, _ bool, _ *zap.Logger) (batch.Files, error) {
+	return s3.New(f.config), nil
+}
+
+// UnmarshalCaddyfile sets up the module:
+//
+//	s3 <url> {
+//		access_key <key>
+//		secret_key <key>
+//	}
+func (f *S3Files) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	var err error
+	if f.URL, err = argument(d); err != nil {
+		return err
+	}
+	return block(d, f.options())
+}
+
+func (f *S3Files) options() map[string]option {
+	return map[string]option{"access_key": text(&f.AccessKey), "secret_key": text(&f.SecretKey)}
+}
+
+var (
+	_ FilesModule           = (*S3Files)(nil)
+	_ caddyfile.Unmarshaler = (*S3Files)(nil)
+	_ caddy.Provisioner     = (*S3Files)(nil)
+)
