@@ -44,7 +44,7 @@ func TestWordsAreDocumented(t *testing.T) {
 // So does every word of a driver.
 func TestDriversAreDocumented(t *testing.T) {
 	page := read(t, "../docs/configuration.md")
-	for driver, options := range map[string]map[string]option{"postgres": new(PostgresStore).options(), "redis": new(RedisQueue).options()} {
+	for driver, options := range map[string]map[string]option{"postgres": new(PostgresStore).options(), "redis": new(RedisQueue).options(), "s3": new(S3Files).options()} {
 		for word := range options {
 			if !regexp.MustCompile("\\| `" + word + " [^|]*\\(in `" + driver + "`\\)").MatchString(page) {
 				t.Errorf("%s of %s is not in docs/configuration.md", word, driver)

@@ -137,13 +137,6 @@ func (s *server) fail(kind string, times int, do faultFunc) {
 	s.faults = append(s.faults, &fault{kind, times, do})
 }
 
-// heal ends all faults.
-func (s *server) heal() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.faults = nil
-}
-
 // requests are those of a kind so far.
 func (s *server) requests(kind string) []*http.Request {
 	s.mu.Lock()
@@ -177,12 +170,6 @@ func hangUp(w http.ResponseWriter, _ *http.Request, _ http.Handler) { panic(http
 // hangUpAfter does what was asked and cuts the connection before the answer.
 func hangUpAfter(_ http.ResponseWriter, r *http.Request, real http.Handler) {
 	real.ServeHTTP(httptest.NewRecorder(), r)
-	panic(http.ErrAbortHandler)
-}
-
-// hangUpInside reads a third of what is sent and cuts the connection.
-func hangUpInside(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
-	_, _ = io.CopyN(io.Discard, r.Body, r.ContentLength/3)
 	panic(http.ErrAbortHandler)
 }
 
@@ -331,4 +318,3 @@ func mustStore(t *testing.T, f batch.Files, key string, content []byte) {
 		t.Fatal(err)
 	}
 }
-
