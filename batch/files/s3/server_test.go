@@ -14,12 +14,16 @@ import (
 
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
+	"github.com/minio/minio-go/v7"
 	"go.uber.org/goleak"
 
 	"github.com/tidegate/tidegate/batch"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	minio.DefaultRetryUnit = time.Millisecond // it waits even after the only attempt
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	bucket    = "contents"
@@ -137,6 +141,13 @@ func (s *server) fail(kind string, times int, do faultFunc) {
 	s.faults = append(s.faults, &fault{kind, times, do})
 }
 
+// heal ends all faults.
+func (s *server) heal() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = nil
+}
+
 // requests are those of a kind so far.
 func (s *server) requests(kind string) []*http.Request {
 	s.mu.Lock()
@@ -173,6 +184,12 @@ func hangUpAfter(_ http.ResponseWriter, r *http.Request, real http.Handler) {
 	panic(http.ErrAbortHandler)
 }
 
+// hangUpInside reads a third of what is sent and cuts the connection.
+func hangUpInside(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
+	_, _ = io.CopyN(io.Discard, r.Body, r.ContentLength/3)
+	panic(http.ErrAbortHandler)
+}
+
 // corrupt flips a bit of what is sent.
 func corrupt(w http.ResponseWriter, r *http.Request, real http.Handler) {
 	body, err := io.ReadAll(r.Body)
@@ -198,7 +215,7 @@ func (s *server) config() Config {
 	}
 }
 
-// make opens a driver, which does not wait between attempts.
+// open opens a driver, which does not wait between attempts.
 func (s *server) open(cfg Config) *Files {
 	s.t.Helper()
 	f := s.driver(cfg)

@@ -10,15 +10,15 @@ import (
 	"github.com/minio/minio-go/v7"
 )
 
-// tokenHeader is the metadata that holds a writer's token.
-const tokenHeader = "X-Amz-Meta-Tidegate-Write"
+// writerHeader is the metadata that tells which writer an object is of.
+const writerHeader = "X-Amz-Meta-Tidegate-Writer"
 
 // options are those of a new object.
 func (w *writer) options() (minio.PutObjectOptions, error) {
 	sse, err := w.files.encryption()
 	return minio.PutObjectOptions{
 		ServerSideEncryption: sse,
-		UserMetadata:         map[string]string{tokenHeader: w.token},
+		UserMetadata:         map[string]string{writerHeader: w.id},
 		DisableContentSha256: true, // Content-MD5 is sent
 	}, err
 }
@@ -180,7 +180,7 @@ func (w *writer) look(ctx context.Context) (presence, error) {
 		return nothing, nil
 	case err != nil:
 		return nothing, err
-	case info.Metadata.Get(tokenHeader) != w.token:
+	case info.Metadata.Get(writerHeader) != w.id:
 		return another, nil
 	case info.Size != w.size:
 		return ours, fmt.Errorf("%w: %d bytes were written and %d are stored", errDamaged, w.size, info.Size)

@@ -27,9 +27,9 @@ type writer struct {
 	conn   *connection
 	key    string
 	object string
-	// token is stored with the object, so that an object can be told to be this
+	// id is stored with the object, so that an object can be told to be this
 	// writer's after the answer to its upload was lost.
-	token string
+	id string
 
 	// ctx ends all requests but those of Abort. It follows the context of
 	// Create at first and that of Commit then; unfollow ends that.
@@ -37,11 +37,14 @@ type writer struct {
 	cancel   context.CancelCauseFunc
 	unfollow func() bool
 
-	buf  *[]byte // being filled, from the pool; nil before the first byte
-	n    int     // how much of it is filled
-	size int64
-	sent int   // how many parts were begun
-	err  error // of the first Write that failed
+	// Buffers are from the pool, one part long. Between two parts they change
+	// places.
+	buf    *[]byte // being filled; nil before the first byte
+	n      int     // how much of it is filled
+	flying *[]byte // of the part on its way, or of the last one; nil before the first
+	size   int64
+	sent   int   // how many parts were begun
+	err    error // of the first Write that failed
 
 	flight sync.WaitGroup // of the part on its way
 	// What follows belongs to the flight while there is one.
@@ -65,7 +68,7 @@ func (f *Files) Create(ctx context.Context, key string) (batch.FileWriter, error
 	if err != nil {
 		return nil, fmt.Errorf("creating file %s: %w", key, err)
 	}
-	w := &writer{files: f, conn: conn, key: key, object: object, token: openai.NewID("write-")}
+	w := &writer{files: f, conn: conn, key: key, object: object, id: openai.NewID("write-")}
 	w.ctx, w.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	w.follow(ctx)
 	return w, nil
@@ -90,7 +93,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	written := 0
 	for written < len(p) {
 		if w.buf == nil {
-			w.take()
+			w.buf = w.files.take()
 		}
 		if w.n == len(*w.buf) {
 			if err := w.send(); err != nil {
@@ -115,21 +118,23 @@ func (w *writer) explain(err error) error {
 	return w.files.explain(err)
 }
 
-func (w *writer) take() {
-	w.buf, _ = w.files.buffers.Get().(*[]byte)
-	w.n = 0
+func (f *Files) take() *[]byte {
+	buf, _ := f.buffers.Get().(*[]byte)
+	return buf
 }
 
-// release gives the buffer back.
+// release gives the buffers back.
 func (w *writer) release() {
-	if w.buf != nil {
-		w.files.buffers.Put(w.buf)
-		w.buf = nil
+	for _, buf := range []*[]byte{w.buf, w.flying} {
+		if buf != nil {
+			w.files.buffers.Put(buf)
+		}
 	}
+	w.buf, w.flying = nil, nil
 }
 
-// send waits for the part on its way, sends the one that is full, and takes a
-// buffer for the next.
+// send waits for the part on its way, sends the one that is full, and has the
+// next written into the buffer that became free.
 func (w *writer) send() error {
 	if err := w.land(); err != nil {
 		return err
@@ -138,12 +143,12 @@ func (w *writer) send() error {
 		return fmt.Errorf("it is longer than %d parts of %d bytes; a larger part size is needed", maxParts, w.files.cfg.PartSize)
 	}
 	w.sent++
-	number, buf, n := w.sent, w.buf, w.n
-	w.flight.Go(func() {
-		w.failed = w.upload(number, (*buf)[:n])
-		w.files.buffers.Put(buf)
-	})
-	w.take()
+	number, full := w.sent, (*w.buf)[:w.n]
+	w.flight.Go(func() { w.failed = w.upload(number, full) })
+	if w.flying == nil {
+		w.flying = w.files.take()
+	}
+	w.buf, w.flying, w.n = w.flying, w.buf, 0
 	return nil
 }
 
@@ -167,7 +172,7 @@ func (w *writer) Commit(ctx context.Context) error {
 		if ended := ctx.Err(); ended != nil {
 			err = ended
 		}
-		return errors.Join(fmt.Errorf("committing file %s: %w", w.key, w.explain(err)), w.Abort())
+		return errors.Join(fmt.Errorf("committing file %s: %w", w.key, w.explain(err)), w.abort(ctx))
 	}
 	w.end()
 	return nil
@@ -207,10 +212,15 @@ func (w *writer) Abort() error {
 	if w.ended {
 		return nil
 	}
+	return w.abort(w.ctx)
+}
+
+// abort does not end with ctx.
+func (w *writer) abort(ctx context.Context) error {
 	w.cancel(context.Canceled)
 	w.flight.Wait()
 	w.end()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), abortTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
 	if err := w.takeBack(ctx); err != nil {
 		return fmt.Errorf("removing unfinished file %s: %w", w.key, w.files.explain(err))
