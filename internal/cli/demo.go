@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -56,7 +57,8 @@ const (
 // what can be done next. It stays up until ctx ends or, with Once, until the
 // batch has ended, and then fails unless every line has completed.
 func Demo(ctx context.Context, cfg DemoConfig) (err error) {
-	input, models, err := demoInput(cfg.Input)
+	defer func() { err = interrupted(ctx, err) }()
+	in, err := readDemoInput(cfg.Input)
 	if err != nil {
 		return err
 	}
@@ -70,27 +72,31 @@ func Demo(ctx context.Context, cfg DemoConfig) (err error) {
 	if cfg.Output == "" {
 		cfg.Output = filepath.Join(cfg.DataDir, "results.jsonl")
 	}
-	sims, err := startSims(ctx, models)
+	r := results{output: cfg.Output}
+	if err := r.check(); err != nil {
+		return err
+	}
+	sims, err := startSims(ctx, in.models)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, sims.stop()) }()
-	fmt.Fprintf(cfg.Stdout, "%d simulated servers of %s\n", demoServers, models[0])
+	fmt.Fprintf(cfg.Stdout, "%d simulated servers of %s\n", demoServers, strings.Join(in.models, ", "))
 	server, err := cfg.StartGateway(GatewayOptions{Listen: cfg.Listen, DataDir: cfg.DataDir, Upstreams: sims.urls, MaxNumSeqs: demoSeqs})
 	if err != nil {
 		return fmt.Errorf("starting the gateway: %w", err)
 	}
-	s := &session{Client: &client.Client{Server: server}, ctx: ctx, out: cfg.Stdout, err: cfg.Stderr}
+	s := &session{Client: &client.Client{Server: server}, out: cfg.Stdout, err: cfg.Stderr, patience: defaultPatience}
 	if err := s.Ready(ctx); err != nil {
 		return err
 	}
 	fmt.Fprintf(cfg.Stdout, "gateway on %s, data in %s\n", server, cfg.DataDir)
 
-	b, err := s.runDemo(ctx, input, filepath.Base(firstOf(cfg.Input, "sample.jsonl")))
+	b, err := s.runDemo(ctx, in)
 	if err != nil {
 		return err
 	}
-	if err := s.save(ctx, b, cfg.Output, ""); err != nil {
+	if err := s.save(ctx, b, r); err != nil {
 		return err
 	}
 	describe(cfg.Stdout, b)
@@ -101,9 +107,10 @@ func Demo(ctx context.Context, cfg DemoConfig) (err error) {
 	if incomplete != nil {
 		fmt.Fprintln(cfg.Stderr, incomplete)
 	}
+	if b.Status != "failed" {
+		fmt.Fprintf(cfg.Stdout, "\nThe results are in %s.\n", cfg.Output)
+	}
 	fmt.Fprintf(cfg.Stdout, `
-The results are in %[3]s.
-
 A live request:
   curl %[1]s/v1/chat/completions -H 'Content-Type: application/json' -d '{"model": "%[2]s", "messages": [{"role": "user", "content": "Hello"}]}'
 
@@ -114,45 +121,74 @@ What the gateway is at:
   curl %[1]s/health
 
 Ctrl-C ends the demo.
-`, server, models[0], cfg.Output)
+`, server, in.models[0])
 	<-ctx.Done()
 	return nil
 }
 
 // runDemo uploads the input and runs it as a batch.
-func (s *session) runDemo(ctx context.Context, input []byte, name string) (openai.Batch, error) {
-	endpoint, err := firstURL(bytes.NewReader(input))
+func (s *session) runDemo(ctx context.Context, in demoInput) (openai.Batch, error) {
+	f, err := s.Upload(ctx, client.Content{Name: in.name, Purpose: openai.PurposeBatch, At: bytes.NewReader(in.content), Size: int64(len(in.content))})
 	if err != nil {
-		return openai.Batch{}, fmt.Errorf("the input: %w", err)
+		return openai.Batch{}, fmt.Errorf("uploading %s: %w", in.name, err)
 	}
-	f, err := s.Upload(ctx, name, openai.PurposeBatch, bytes.NewReader(input), int64(len(input)), nil)
+	b, err := s.create(ctx, f, client.CreateBatch{Endpoint: in.endpoint, CompletionWindow: "24h"})
 	if err != nil {
-		return openai.Batch{}, fmt.Errorf("uploading %s: %w", name, err)
-	}
-	b, err := s.Create(ctx, client.CreateBatch{InputFileID: f.ID, Endpoint: endpoint, CompletionWindow: "24h"})
-	if err != nil {
-		return openai.Batch{}, fmt.Errorf("creating the batch: %w", err)
+		return b, err
 	}
 	return s.wait(ctx, b.ID)
 }
 
-// demoInput reads the input and the models that it names.
-func demoInput(path string) (input []byte, models []string, err error) {
-	input = sample
+// demoInput is a file of requests.
+type demoInput struct {
+	name     string // for the gateway
+	content  []byte // as it is in the file
+	endpoint string
+	models   []string // at least one
+}
+
+// readDemoInput reads a file, "" for the sample, and what it asks for.
+func readDemoInput(path string) (demoInput, error) {
+	in := demoInput{name: "sample.jsonl", content: sample}
 	if path != "" {
-		if input, err = os.ReadFile(path); err != nil {
-			return nil, nil, err
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return in, err
 		}
+		in.name, in.content = filepath.Base(path), content
 	}
+	p := packingOf(in.content)
+	if p != plain {
+		in.name = p.rename(in.name)
+	}
+	err := p.read(bytes.NewReader(in.content), func(r io.Reader) (err error) {
+		text, err := io.ReadAll(r)
+		if err != nil {
+			return err
+		}
+		if in.endpoint, err = firstURL(bytes.NewReader(text)); err != nil {
+			return err
+		}
+		in.models, err = modelsOf(text)
+		return err
+	})
+	if err != nil {
+		return in, fmt.Errorf("reading the requests in %s: %w", in.name, err)
+	}
+	return in, nil
+}
+
+// modelsOf are the models that the requests name.
+func modelsOf(text []byte) ([]string, error) {
 	named := make(map[string]bool)
-	lines := openai.NewLineReader(bytes.NewReader(input), max(len(input), 1))
+	lines := openai.NewLineReader(bytes.NewReader(text), len(text))
 	for {
 		line, err := lines.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("reading the input: %w", err)
+			return nil, err
 		}
 		var request struct {
 			Body struct {
@@ -164,9 +200,9 @@ func demoInput(path string) (input []byte, models []string, err error) {
 		}
 	}
 	if len(named) == 0 {
-		return nil, nil, errors.New("no line of the input names a model")
+		return nil, errors.New("no line names a model")
 	}
-	return input, slices.Sorted(maps.Keys(named)), nil
+	return slices.Sorted(maps.Keys(named)), nil
 }
 
 // simPool is the demo's servers.

@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"text/tabwriter"
+	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +16,7 @@ import (
 // FilesCommand sets up `tidegate files`.
 func FilesCommand(cmd *cobra.Command) {
 	addFlags(cmd)
+	group(cmd)
 	cmd.AddCommand(filesList(), filesUpload(), filesDownload(), filesDelete())
 }
 
@@ -21,82 +24,73 @@ func filesList() *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "Lists files, newest first", Args: cobra.NoArgs}
 	purpose := cmd.Flags().String("purpose", "", "only those with this purpose")
 	limit := cmd.Flags().Int("limit", 0, "at most so many; 0 for all")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		s, err := newSession(cmd)
-		if err == nil {
-			err = oneOf("--purpose", *purpose, append(openai.UploadPurposes, openai.PurposeBatchOutput)...)
-		}
-		if err == nil {
-			err = notNegative("--limit", *limit)
-		}
-		if err != nil {
+	cmd.RunE = run(func(ctx context.Context, s *session, _ []string) error {
+		if err := checkLimit(*limit); err != nil {
 			return err
 		}
-		table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-		if !s.json {
-			fmt.Fprintln(table, "ID\tPURPOSE\tSIZE\tAGE\tNAME")
-		}
-		n := 0
-		err = errors.Join(s.Files(s.ctx, func(f openai.File) bool {
-			if *purpose != "" && f.Purpose != *purpose {
-				return true
+		if *purpose != "" {
+			if err := oneOf("purpose", *purpose, slices.Concat(openai.UploadPurposes, []string{openai.PurposeBatchOutput})); err != nil {
+				return err
 			}
-			err = s.print(f, func(io.Writer) {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%q\n", f.ID, f.Purpose, size(f.Bytes), age(f.CreatedAt), f.Filename)
-			})
-			n++
-			return err == nil && n != *limit
-		}), err)
-		return errors.Join(err, table.Flush())
-	}
+		}
+		l := s.newList("ID\tPURPOSE\tSIZE\tAGE\tNAME", *limit)
+		return l.end(s.Files(ctx, *purpose, func(f openai.File) bool {
+			return l.add(f, "%s\t%s\t%s\t%s\t%q\n", clean(f.ID), clean(f.Purpose), size(f.Bytes), age(f.CreatedAt, time.Now()), f.Filename)
+		}))
+	})
 	return cmd
 }
 
 func filesUpload() *cobra.Command {
-	cmd := &cobra.Command{Use: "upload <file...>", Short: "Uploads files", Args: cobra.MinimumNArgs(1)}
+	cmd := &cobra.Command{Use: "upload <file...>", Short: "Uploads files, - for standard input", Args: cobra.MinimumNArgs(1)}
 	purpose := cmd.Flags().String("purpose", openai.PurposeBatch, "what they are for")
-	cmd.RunE = func(cmd *cobra.Command, paths []string) error {
-		s, err := newSession(cmd)
-		if err != nil {
+	cmd.RunE = run(func(ctx context.Context, s *session, paths []string) error {
+		if err := oneOf("purpose", *purpose, openai.UploadPurposes); err != nil {
 			return err
 		}
-		for _, path := range paths {
-			f, err := s.upload(s.ctx, path, *purpose)
+		return s.each(ctx, paths, func(path string) (err error) {
+			src, err := s.open(ctx, path, *purpose)
 			if err != nil {
 				return err
 			}
-			if err := s.print(f, func(w io.Writer) { fmt.Fprintln(w, f.ID) }); err != nil {
+			defer func() { err = errors.Join(err, src.close()) }()
+			f, err := s.upload(ctx, src)
+			if err != nil {
 				return err
 			}
-		}
-		return nil
-	}
+			return s.print(f, func(w io.Writer) { fmt.Fprintln(w, f.ID) })
+		})
+	})
 	return cmd
 }
 
 func filesDownload() *cobra.Command {
-	cmd := &cobra.Command{Use: "download <id>", Short: "Writes the content of a file", Args: cobra.ExactArgs(1)}
-	output := cmd.Flags().String("output", "", "where to (default: standard output)")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		s, err := newSession(cmd)
-		if err != nil {
+	cmd := &cobra.Command{Use: "download <id>", Short: "Writes the content of a file", Args: ids(cobra.ExactArgs(1))}
+	output := cmd.Flags().String("output", toStdout, "where to, - for standard output")
+	cmd.RunE = run(func(ctx context.Context, s *session, args []string) error {
+		if err := checkOutput(*output); err != nil {
 			return err
 		}
-		if *output != "" {
-			return s.download(s.ctx, args[0], *output)
-		}
-		_, err = s.Download(s.ctx, args[0], s.out)
-		return err
-	}
+		return s.write(*output, func(w io.Writer) error {
+			_, err := s.Download(ctx, args[0], w)
+			return err
+		})
+	})
 	return cmd
 }
 
 func filesDelete() *cobra.Command {
-	return deleteCommand(deletion{
-		short: "Deletes files", what: "files", all: "all files, results too",
-		list: func(s *session, add func(string)) error {
-			return s.Files(s.ctx, func(f openai.File) bool { add(f.ID); return true })
-		},
-		remove: func(s *session, id string, _ bool) (openai.Deleted, error) { return s.DeleteFile(s.ctx, id) },
+	cmd := &cobra.Command{Use: "delete <id...> | --all", Short: "Deletes files", Args: ids(cobra.ArbitraryArgs)}
+	all := cmd.Flags().Bool("all", false, "all files, results too")
+	yes := cmd.Flags().Bool("yes", false, "do not ask")
+	cmd.RunE = run(func(ctx context.Context, s *session, args []string) error {
+		return s.delete(ctx, args, deletion{
+			all: *all, yes: *yes, one: "file", many: "files",
+			list: func(visit func(id string) bool) error {
+				return s.Files(ctx, "", func(f openai.File) bool { return visit(f.ID) })
+			},
+			delete: func(id string) (openai.Deleted, error) { return s.DeleteFile(ctx, id) },
+		})
 	})
+	return cmd
 }

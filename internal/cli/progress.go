@@ -16,27 +16,29 @@ import (
 type progress struct {
 	w        io.Writer
 	terminal bool
-	width    func() int
+	width    func() int // of the terminal, in columns
 	now      func() time.Time
 
 	began, drawn time.Time
-	first        int64 // done when it began
-	label        string
+	last         state // as shown last
+	first        int64 // done when the label was new
+	shown        bool
 }
 
 const (
 	redraw    = 100 * time.Millisecond // at most so often on a terminal
 	plainLine = 5 * time.Second        // at most so often elsewhere
+	usualWide = 80
 )
 
 func newProgress(w io.Writer) *progress {
-	p := &progress{w: w, now: time.Now, width: func() int { return 80 }}
-	if f, ok := w.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
+	p := &progress{w: w, now: time.Now, width: func() int { return usualWide }}
+	if f, ok := w.(*os.File); ok && isatty.IsTerminal(f.Fd()) && os.Getenv("TERM") != "dumb" {
 		p.terminal = true
 		p.width = func() int {
 			columns, _, err := term.GetSize(int(f.Fd()))
-			if err != nil {
-				return 80
+			if err != nil || columns <= 0 {
+				return usualWide
 			}
 			return columns
 		}
@@ -47,88 +49,102 @@ func newProgress(w io.Writer) *progress {
 // state is what a progress shows.
 type state struct {
 	label               string // what goes on; a new label is always shown
-	done, failed, total int64
+	done, failed, total int64  // total 0: not known
 	unit                string // "lines", or "B" for bytes
 }
 
-// show draws s, unless it was drawn just now.
+func (s state) complete() bool { return s.total > 0 && s.done >= s.total }
+
+// show draws s, unless something was drawn just now.
 func (p *progress) show(s state) {
 	now := p.now()
-	fresh := s.label != p.label
-	if fresh {
-		p.label, p.began, p.first = s.label, now, s.done
+	fresh := !p.shown || s.label != p.last.label
+	if fresh || s.done < p.last.done { // or it began anew
+		p.began, p.first = now, s.done
 	}
 	pause := plainLine
 	if p.terminal {
 		pause = redraw
 	}
-	if !fresh && s.done < s.total && now.Sub(p.drawn) < pause {
+	if !fresh && now.Sub(p.drawn) < pause && (p.last.complete() || !s.complete()) {
 		return
 	}
-	p.drawn = now
-	text := s.text(now.Sub(p.began), s.done-p.first)
-	if !p.terminal {
-		fmt.Fprintln(p.w, text)
+	if !fresh && !p.terminal && s == p.last {
+		return // a log is not told twice
+	}
+	p.shown, p.drawn, p.last = true, now, s
+	figures := s.figures(now.Sub(p.began), s.done-p.first)
+	if p.terminal {
+		fmt.Fprintf(p.w, "\r\x1b[K%s", s.bar(figures, p.width()))
 		return
 	}
-	width := max(p.width(), 20)
-	room := width - len([]rune(text)) - 4
-	if room >= 10 && s.total > 0 {
-		full := int(int64(room) * min(s.done, s.total) / s.total)
+	fmt.Fprintln(p.w, clean(s.label)+figures)
+}
+
+// bar fits into one line of a terminal.
+func (s state) bar(figures string, width int) string {
+	const least, frame = 10, 3 // columns
+	label, room := []rune(clean(s.label)), width-1-len([]rune(figures))
+	if len(label) > room && room > least {
+		label = append(label[:room-1], '…')
+	}
+	text := string(label) + figures
+	if r := []rune(text); len(r) >= width {
+		return string(r[:max(0, width-1)])
+	}
+	if room -= len(label) + frame; room >= least && s.total > 0 {
+		full := int(float64(room) * float64(min(s.done, s.total)) / float64(s.total))
 		text = "[" + strings.Repeat("█", full) + strings.Repeat("·", room-full) + "] " + text
 	}
-	if r := []rune(text); len(r) >= width {
-		text = string(r[:width-1])
-	}
-	fmt.Fprintf(p.w, "\r\x1b[K%s", text)
+	return text
 }
 
 // end leaves what was drawn last on its line.
 func (p *progress) end() {
-	if p.terminal && p.label != "" {
+	if p.terminal && p.shown {
 		fmt.Fprintln(p.w)
 	}
-	p.label = ""
+	p.shown = false
 }
 
-// text is the figures of s, elapsed after its beginning, with so much done
+// longest is the most that is said to be left; more is a guess.
+const longest = 100 * time.Hour
+
+// figures are the numbers of s, elapsed after its beginning, with so much done
 // since then.
-func (s state) text(elapsed time.Duration, since int64) string {
-	out := s.label
-	if s.total <= 0 {
-		return out
+func (s state) figures(elapsed time.Duration, since int64) string {
+	var out string
+	switch {
+	case s.total > 0:
+		out = fmt.Sprintf(" %d%% %s/%s", 100*min(s.done, s.total)/s.total, s.count(s.done), s.count(s.total))
+	case s.done > 0:
+		out = " " + s.count(s.done)
+	default:
+		return ""
 	}
-	out += fmt.Sprintf(" %d%% %s/%s", 100*s.done/s.total, s.count(s.done), s.count(s.total))
 	if s.failed > 0 {
 		out += fmt.Sprintf(", %d failed", s.failed)
 	}
 	if seconds := elapsed.Seconds(); since > 0 && seconds >= 0.5 {
 		rate := float64(since) / seconds
-		out += fmt.Sprintf(", %s/s", s.count(int64(rate)))
-		if left := s.total - s.done; left > 0 {
-			out += ", " + (time.Duration(float64(left)/rate*float64(time.Second)).Round(time.Second) + 0).String() + " left"
+		out += ", " + s.rate(rate)
+		if left := float64(s.total-s.done) / rate; left > 0 && left < longest.Seconds() {
+			out += ", " + time.Duration(left*float64(time.Second)).Round(time.Second).String() + " left"
 		}
 	}
 	return out
 }
 
 func (s state) count(n int64) string {
-	if s.unit != "B" {
-		return fmt.Sprint(n)
+	if s.unit == "B" {
+		return size(n)
 	}
-	return size(n)
+	return fmt.Sprint(n)
 }
 
-// size writes a number of bytes for people.
-func size(n int64) string {
-	value, units := float64(n), "BKMGT"
-	i := 0
-	for value >= 1000 && i < len(units)-1 {
-		value /= 1000
-		i++
+func (s state) rate(perSecond float64) string {
+	if s.unit != "B" && perSecond < 10 {
+		return fmt.Sprintf("%.1f/s", perSecond)
 	}
-	if i == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %cB", value, units[i])
+	return s.count(int64(perSecond)) + "/s"
 }

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
@@ -28,25 +30,31 @@ type ExitError struct {
 func (e *ExitError) Error() string { return e.Err.Error() }
 func (e *ExitError) Unwrap() error { return e.Err }
 
-// ExitIncomplete is the status when a batch ended, but not with every line
-// completed.
-const ExitIncomplete = 2
-
-// exitInterrupted is the status when somebody did not want to wait, as a shell
-// has it for Ctrl-C.
-const exitInterrupted = 130
+const (
+	// ExitIncomplete is the status when a batch ended, but not with every
+	// line completed.
+	ExitIncomplete = 2
+	// ExitInterrupted is the status after Ctrl-C, as shells have it.
+	ExitInterrupted = 128 + int(syscall.SIGINT)
+)
 
 // session is what every client command has.
 type session struct {
 	*client.Client
-	ctx  context.Context // ends with Ctrl-C
 	json bool
 	out  io.Writer
 	err  io.Writer
 	in   io.Reader
+	// named is the flag that names the gateway again, as in a hint.
+	named string
+	// patience is how long wait bears a gateway that does not answer.
+	patience time.Duration
 }
 
-const defaultServer = "http://127.0.0.1:8080"
+const (
+	defaultServer   = "http://127.0.0.1:8080"
+	defaultPatience = 5 * time.Minute
+)
 
 // addFlags adds the flags of every client command.
 func addFlags(cmd *cobra.Command) {
@@ -56,8 +64,56 @@ func addFlags(cmd *cobra.Command) {
 	f.Bool("json", false, "print JSON: the API's objects, one a line")
 }
 
+// group makes a command of which only the sub-commands do something refuse
+// what is none: cobra would print the help and succeed.
+func group(cmd *cobra.Command) {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		cmd.SuggestionsMinimumDistance = 2
+		text := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
+		if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
+			text += "; did you mean " + strings.Join(similar, " or ") + "?"
+		}
+		return errors.New(text)
+	}
+}
+
+// ids are arguments that name objects, as many as number allows.
+func ids(number cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if slices.Contains(args, "") {
+			return errors.New("an id is empty")
+		}
+		return number(cmd, args)
+	}
+}
+
+// run makes a client command of a function. Its context ends with Ctrl-C.
+func run(do func(ctx context.Context, s *session, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		cmd.SilenceUsage = true
+		s, err := newSession(cmd)
+		if err != nil {
+			return err
+		}
+		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+		defer stop()
+		context.AfterFunc(ctx, stop) // a second one ends the program at once
+		return interrupted(ctx, do(ctx, s, args))
+	}
+}
+
+// interrupted puts into words that err came of the end of ctx.
+func interrupted(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
+		return err
+	}
+	return &ExitError{ExitInterrupted, errors.New("interrupted")}
+}
+
 func newSession(cmd *cobra.Command) (*session, error) {
-	cmd.SilenceUsage = true
 	f := cmd.Flags()
 	server, err := f.GetString("server")
 	if err != nil {
@@ -71,18 +127,44 @@ func newSession(cmd *cobra.Command) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	server = firstOf(server, os.Getenv("TIDEGATE_SERVER"), defaultServer)
-	if !strings.HasPrefix(server, "http://") && !strings.HasPrefix(server, "https://") {
-		return nil, fmt.Errorf("--server %q must begin with http:// or https://", server)
+	s := &session{
+		Client: &client.Client{}, json: asJSON, patience: defaultPatience,
+		out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(), in: cmd.InOrStdin(),
 	}
-	server = strings.TrimSuffix(strings.TrimSuffix(server, "/"), "/v1")
-	// Until the program ends: nothing else is to be done with these signals.
-	ctx, _ := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
-	return &session{
-		ctx:    ctx,
-		Client: &client.Client{Server: server, APIKey: firstOf(key, os.Getenv("TIDEGATE_API_KEY"))},
-		json:   asJSON, out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(), in: cmd.InOrStdin(),
-	}, nil
+	source := "--server"
+	switch env := os.Getenv("TIDEGATE_SERVER"); {
+	case server != "":
+		s.named = " --server " + server
+	case env != "":
+		server, source = env, "TIDEGATE_SERVER"
+	default:
+		server = defaultServer
+	}
+	if s.Server, err = parseServer(server); err != nil {
+		return nil, fmt.Errorf("%s %q %w", source, server, err)
+	}
+	// A key from a file often ends in a newline.
+	s.APIKey = strings.TrimSpace(firstOf(key, os.Getenv("TIDEGATE_API_KEY")))
+	if strings.ContainsFunc(s.APIKey, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return nil, errors.New("the API key has control characters in it")
+	}
+	return s, nil
+}
+
+// parseServer gives the URL of a gateway without /v1.
+func parseServer(text string) (string, error) {
+	u, err := url.Parse(strings.TrimSpace(text))
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https":
+		return "", errors.New("is no URL that begins with http:// or https://")
+	case u.Hostname() == "":
+		return "", errors.New("names no host")
+	case u.RawQuery != "" || u.Fragment != "":
+		return "", errors.New("must end with its path")
+	}
+	u.Path = strings.TrimRight(strings.TrimSuffix(strings.TrimRight(u.Path, "/"), "/v1"), "/")
+	u.RawPath = ""
+	return u.String(), nil
 }
 
 func firstOf(words ...string) string {
@@ -94,17 +176,17 @@ func firstOf(words ...string) string {
 	return ""
 }
 
-// oneOf refuses a value that is neither empty nor known.
-func oneOf(flag, value string, known ...string) error {
-	if value == "" || slices.Contains(known, value) {
+// oneOf refuses the value of a flag that is none of those allowed.
+func oneOf(flag, value string, allowed []string) error {
+	if slices.Contains(allowed, value) {
 		return nil
 	}
-	return fmt.Errorf("%s %q is none of %s", flag, value, strings.Join(known, ", "))
+	return fmt.Errorf("--%s %q must be one of %s", flag, value, strings.Join(allowed, ", "))
 }
 
-func notNegative(flag string, n int) error {
+func checkLimit(n int) error {
 	if n < 0 {
-		return fmt.Errorf("%s %d is negative", flag, n)
+		return fmt.Errorf("--limit %d must not be negative; 0 is for all", n)
 	}
 	return nil
 }
@@ -118,11 +200,35 @@ func (s *session) print(v any, text func(io.Writer)) error {
 	return json.NewEncoder(s.out).Encode(v)
 }
 
+// each does something with every id. With several it goes on past one that
+// fails, unless the gateway is gone.
+func (s *session) each(ctx context.Context, ids []string, do func(id string) error) error {
+	if len(ids) == 1 {
+		return do(ids[0])
+	}
+	failed := 0
+	for _, id := range ids {
+		err := do(id)
+		if err == nil {
+			continue
+		}
+		if _, gone := errors.AsType[*client.UnreachableError](err); gone || ctx.Err() != nil {
+			return err
+		}
+		fmt.Fprintln(s.err, "Error:", err)
+		failed++
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d failed", failed, len(ids))
+	}
+	return nil
+}
+
 var errNotConfirmed = errors.New("not confirmed; nothing was deleted")
 
 // confirm asks before something is destroyed. Without a terminal --yes is
 // needed.
-func (s *session) confirm(yes bool, question string) error {
+func (s *session) confirm(ctx context.Context, yes bool, question string) error {
 	if yes {
 		return nil
 	}
@@ -131,9 +237,12 @@ func (s *session) confirm(yes bool, question string) error {
 		return errors.New("this deletes without a way back: give --yes")
 	}
 	fmt.Fprintf(s.err, "%s [y/N] ", question)
-	answer, err := bufio.NewReader(s.in).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("reading the answer: %w", err)
+	answer, err := bufio.NewReader(&interruptible{ctx: ctx, r: s.in}).ReadString('\n')
+	if err != nil {
+		fmt.Fprintln(s.err) // the prompt's line is not ended
+		if !errors.Is(err, io.EOF) {
+			return fmt.Errorf("reading the answer: %w", err)
+		}
 	}
 	switch strings.ToLower(strings.TrimSpace(answer)) {
 	case "y", "yes":

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -14,6 +16,7 @@ import (
 
 // SimCommand sets up `tidegate sim`.
 func SimCommand(cmd *cobra.Command) {
+	cmd.Args = cobra.NoArgs
 	f := cmd.Flags()
 	var cfg vllmsim.Config
 	listen := f.String("listen", "127.0.0.1:8000", "address to listen on; port 0 for a free one")
@@ -38,6 +41,9 @@ func SimCommand(cmd *cobra.Command) {
 			}
 			cfg.Faults[fault] = rate
 		}
+		if err := checkSim(cfg); err != nil {
+			return err
+		}
 		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
 		defer stop()
 		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", *listen)
@@ -51,4 +57,34 @@ func SimCommand(cmd *cobra.Command) {
 		fmt.Fprintf(cmd.OutOrStdout(), "simulated vLLM server of %s on http://%s\n", strings.Join(models, ", "), ln.Addr())
 		return vllmsim.Serve(ctx, ln, cfg)
 	}
+}
+
+// checkSim names the first flag that makes no sense.
+func checkSim(cfg vllmsim.Config) error {
+	for _, flag := range []struct {
+		name  string
+		value int64
+		least int64
+	}{
+		{"ttft", int64(cfg.TTFT), 0},
+		{"itl", int64(cfg.ITL), 0},
+		{"startup", int64(cfg.Startup), 0},
+		{"max-model-len", int64(cfg.MaxModelLen), 0},
+		{"max-num-seqs", int64(cfg.MaxNumSeqs), 1},
+	} {
+		if flag.value < flag.least {
+			return fmt.Errorf("--%s must be at least %d", flag.name, flag.least)
+		}
+	}
+	if slices.Contains(cfg.Models, "") {
+		return errors.New("--model must not be empty")
+	}
+	sum := 0.0
+	for _, rate := range cfg.Faults {
+		sum += rate
+	}
+	if sum > 1 {
+		return fmt.Errorf("--fault: the rates are %g together, more than 1", sum)
+	}
+	return nil
 }

@@ -1,0 +1,87 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+)
+
+const (
+	// retries is how often a request is sent again.
+	retries = 4
+	// maxRetryAfter is the longest Retry-After that is waited for. Who is
+	// asked to wait for longer wants to know it.
+	maxRetryAfter = time.Minute
+)
+
+// retry makes attempts until one succeeds, one fails for good, or retries are
+// used up.
+func (c *Client) retry(ctx context.Context, attempt func() error) error {
+	for n := 0; ; n++ {
+		err := attempt()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		after, again := again(err)
+		if !again || n == retries {
+			return c.explain(err)
+		}
+		if err := sleep(ctx, max(c.pause()<<n, after)); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *Client) pause() time.Duration {
+	if c.Pause == 0 {
+		return 500 * time.Millisecond
+	}
+	return c.Pause
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// again tells whether a request that failed so is sent again, and how long to
+// wait before at least.
+func again(err error) (after time.Duration, yes bool) {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.retryAfter, e.mayPass() && e.retryAfter <= maxRetryAfter
+	}
+	if _, final := errors.AsType[*finalError](err); final {
+		return 0, false
+	}
+	if e, ok := errors.AsType[*net.DNSError](err); ok && e.IsNotFound {
+		return 0, false
+	}
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	_, noTLS := errors.AsType[tls.RecordHeaderError](err)
+	return 0, !untrusted && !noTLS && !errors.Is(err, http.ErrSchemeMismatch) && !errors.Is(err, syscall.ECONNREFUSED)
+}
+
+// explain tells apart an answer, a mistake on this side, and a gateway that is
+// not there.
+func (c *Client) explain(err error) error {
+	if _, ok := errors.AsType[*Error](err); ok {
+		return err
+	}
+	if final, ok := errors.AsType[*finalError](err); ok {
+		return final.err
+	}
+	return &UnreachableError{Server: c.Server, Err: err}
+}

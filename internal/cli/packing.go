@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"bytes"
+	"compress/bzip2"
+	"compress/gzip"
+	"errors"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// packing is a way to compress that the gateway undoes. It goes by the name of
+// the file.
+type packing struct {
+	name, ext, magic string
+}
+
+// plain is how a file is packed that is not.
+var plain = packing{}
+
+var packings = []packing{
+	{"gzip", ".gz", "\x1f\x8b"},
+	{"zstd", ".zst", "\x28\xb5\x2f\xfd"},
+	{"bzip2", ".bz2", "BZh"},
+	{"zip", ".zip", "PK\x03\x04"},
+}
+
+// magicLen is how many bytes packingOf wants to see.
+const magicLen = 4
+
+func packingOf(head []byte) packing {
+	for _, p := range packings {
+		if bytes.HasPrefix(head, []byte(p.magic)) {
+			return p
+		}
+	}
+	return plain
+}
+
+// rename gives a file's name the ending by which the gateway knows it.
+func (p packing) rename(name string) string {
+	if strings.EqualFold(filepath.Ext(name), p.ext) {
+		return name
+	}
+	return name + p.ext
+}
+
+// zstdWindow is the largest window that the gateway decodes.
+const zstdWindow = 128 << 20
+
+// read gives the plain bytes of r to do.
+func (p packing) read(r io.Reader, do func(io.Reader) error) error {
+	switch p.name {
+	case "":
+		return do(r)
+	case "gzip":
+		d, err := gzip.NewReader(r)
+		if err != nil {
+			return err
+		}
+		return do(d)
+	case "zstd":
+		d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(zstdWindow))
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		return do(d)
+	case "bzip2":
+		return do(bzip2.NewReader(r))
+	default:
+		return errors.New("an archive cannot be looked into")
+	}
+}

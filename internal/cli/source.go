@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/tidegate/tidegate/internal/cli/client"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// source is what is uploaded, opened once.
+type source struct {
+	client.Content
+	from  string // as messages name it
+	close func() error
+}
+
+// open opens a file, "-" for standard input. What is no regular file is a
+// stream: how long it is shows in the end, and it can be read once.
+func (s *session) open(ctx context.Context, path, purpose string) (*source, error) {
+	src := &source{Content: client.Content{Name: filepath.Base(path), Purpose: purpose}, from: path, close: func() error { return nil }}
+	in := s.in
+	if path == "-" {
+		src.Name, src.from = "stdin.jsonl", "standard input"
+	} else {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		in, src.close = f, f.Close
+	}
+	if err := src.attach(ctx, in); err != nil {
+		return nil, errors.Join(err, src.close())
+	}
+	return src, nil
+}
+
+// attach takes what in still has.
+func (src *source) attach(ctx context.Context, in io.Reader) error {
+	if f, ok := in.(*os.File); ok {
+		info, err := f.Stat()
+		switch {
+		case err != nil:
+			return err
+		case info.IsDir():
+			return fmt.Errorf("%s is a directory", src.from)
+		case info.Mode().IsRegular():
+			at, err := f.Seek(0, io.SeekCurrent) // not 0 for standard input that was read before
+			if err != nil {
+				return fmt.Errorf("reading %s: %w", src.from, err)
+			}
+			src.Size = max(0, info.Size()-at)
+			src.At = offsetReader{f, at}
+		}
+	}
+	if src.At == nil {
+		src.Stream = &interruptible{ctx: ctx, r: in}
+	}
+	if src.Purpose != openai.PurposeBatch {
+		return nil
+	}
+	p, err := src.packing()
+	if err == nil && p != plain {
+		src.Name = p.rename(src.Name)
+	}
+	return err
+}
+
+// offsetReader reads what stands behind an offset.
+type offsetReader struct {
+	r  io.ReaderAt
+	at int64
+}
+
+func (o offsetReader) ReadAt(p []byte, off int64) (int, error) { return o.r.ReadAt(p, o.at+off) }
+
+// peek has read see the content from its beginning. Nothing of it is lost.
+func (src *source) peek(read func(io.Reader) error) error {
+	if src.At != nil {
+		return read(io.NewSectionReader(src.At, 0, src.Size))
+	}
+	var seen bytes.Buffer
+	err := read(io.TeeReader(src.Stream, &seen))
+	src.Stream = io.MultiReader(&seen, src.Stream)
+	return err
+}
+
+func (src *source) packing() (p packing, err error) {
+	err = src.peek(func(r io.Reader) error {
+		head := make([]byte, magicLen)
+		n, err := io.ReadFull(r, head)
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return fmt.Errorf("reading %s: %w", src.from, err)
+		}
+		p = packingOf(head[:n])
+		return nil
+	})
+	return p, err
+}
+
+// maxFirstLine is how far the first line is looked for, in bytes.
+const maxFirstLine = 64 << 20
+
+// endpoint is the url of the first line.
+func (src *source) endpoint() (endpoint string, err error) {
+	p, err := src.packing()
+	if err != nil {
+		return "", err
+	}
+	if p.name == "zip" {
+		return "", fmt.Errorf("%s is a zip archive: give --endpoint", src.from)
+	}
+	err = src.peek(func(r io.Reader) error {
+		return p.read(r, func(r io.Reader) (err error) {
+			endpoint, err = firstURL(io.LimitReader(r, maxFirstLine))
+			return err
+		})
+	})
+	if err != nil {
+		return "", fmt.Errorf("finding the endpoint in %s: %w; give --endpoint", src.from, err)
+	}
+	return endpoint, nil
+}
+
+// firstURL is the url of the first line of a file of requests.
+func firstURL(r io.Reader) (string, error) {
+	line, err := openai.NewLineReader(r, maxFirstLine).Next()
+	if errors.Is(err, io.EOF) {
+		return "", errors.New("there is no request in it")
+	}
+	if err != nil {
+		return "", err
+	}
+	var request struct {
+		URL string `json:"url"`
+	}
+	if err := json.Unmarshal(line.Bytes, &request); err != nil {
+		return "", fmt.Errorf("line %d is no request: %w", line.Number, err)
+	}
+	if request.URL == "" {
+		return "", fmt.Errorf("line %d names no url", line.Number)
+	}
+	return request.URL, nil
+}
+
+// upload uploads a source and shows how far it is.
+func (s *session) upload(ctx context.Context, src *source) (openai.File, error) {
+	bar := newProgress(s.err)
+	defer bar.end()
+	content := src.Content
+	content.Sent = func(n int64) {
+		if n > 1<<20 || src.Size > 1<<20 {
+			bar.show(state{label: "uploading " + src.Name, done: n, total: src.Size, unit: "B"})
+		}
+	}
+	f, err := s.Upload(ctx, content)
+	if err != nil {
+		return f, fmt.Errorf("uploading %s: %w", src.from, err)
+	}
+	return f, nil
+}
