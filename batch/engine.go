@@ -25,6 +25,7 @@ type Engine struct {
 	dispatcher Dispatcher
 	log        *zap.Logger
 	health     health
+	metrics    metrics
 
 	queueRested atomic.Int64 // Unix nanoseconds until which the queue is not asked
 
@@ -49,6 +50,7 @@ func NewEngine(cfg Config, store Store, queue Queue, files Files, d Dispatcher, 
 	}
 	e.Apply(cfg)
 	e.runner = newRunner(e)
+	e.metrics.inFlight = &e.runner.inFlightNow
 	e.commit = newCommitter(e)
 	e.usage = newUsageBuffer(e)
 	return e

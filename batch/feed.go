@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/bits"
 	"slices"
+	"time"
 
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -22,7 +23,7 @@ type feed struct {
 	nPending int
 	running  int // lines that have a slot
 	work     map[int]*work
-	unread   []Slice // claimed, but not read for want of memory
+	unread   []claimed // not read for want of memory
 
 	loading  bool // a load is under way
 	loads    int  // slices loaded since the feed was made
@@ -36,9 +37,15 @@ type lane struct {
 	suspect bool
 }
 
-// work is a claimed slice.
-type work struct {
+// claimed is a slice that is ours until its lease ends.
+type claimed struct {
 	Slice
+	until time.Time // by this machine's clock, and not after the store's
+}
+
+// work is a claimed slice in memory.
+type work struct {
+	claimed
 	feed    *feed
 	lines   []*line // those without a result when it was claimed
 	left    int     // of lines, without a durable result
@@ -114,7 +121,7 @@ func (f *feed) empty() bool { return len(f.work) == 0 && len(f.unread) == 0 && !
 type loaded struct {
 	inputKey string
 	work     []*work
-	unread   []Slice
+	unread   []claimed
 	found    bool // there was something to claim
 	err      error
 }
@@ -123,7 +130,7 @@ type loaded struct {
 type loadRequest struct {
 	batch    Batch
 	inputKey string
-	unread   []Slice
+	unread   []claimed
 	slices   int   // how many to claim
 	memory   int64 // bytes of input that may be read
 	force    bool  // read one slice even over memory
@@ -144,7 +151,12 @@ func (e *Engine) load(ctx context.Context, r loadRequest) loaded {
 		out.inputKey = input.Key
 	}
 	if len(out.unread) == 0 {
-		out.unread, out.err = e.claim(ctx, r.batch.ID, r.slices)
+		until := time.Now().Add(e.config().Lease)
+		slices, err := e.claim(ctx, r.batch.ID, r.slices)
+		for _, s := range slices {
+			out.unread = append(out.unread, claimed{s, until})
+		}
+		out.err = err
 		out.found = len(out.unread) > 0
 	}
 	for len(out.unread) > 0 {
@@ -208,12 +220,12 @@ func (e *Engine) claimNumbers(ctx context.Context, batchID string, numbers []int
 var errInputChanged = errors.New("input file is not what was validated")
 
 // readSlice reads the undone lines of a slice.
-func (e *Engine) readSlice(ctx context.Context, b Batch, key string, s Slice) (*work, error) {
+func (e *Engine) readSlice(ctx context.Context, b Batch, key string, s claimed) (*work, error) {
 	requests, err := e.readRequests(ctx, b, key, s.SlicePlan)
 	if err != nil {
 		return nil, fmt.Errorf("reading slice %d of %s: %w", s.Number, b.ID, err)
 	}
-	w := &work{Slice: s, left: s.Lines - bits.OnesCount64(s.Done), bytes: s.Length}
+	w := &work{claimed: s, left: s.Lines - bits.OnesCount64(s.Done), bytes: s.Length}
 	w.lines = make([]*line, 0, w.left)
 	for i, r := range requests {
 		if s.Done&(1<<i) == 0 {

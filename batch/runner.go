@@ -35,6 +35,7 @@ type runner struct {
 	noSpace    bool
 	outage     bool                 // the store failed, and has not answered a refresh since
 	noClaims   time.Time            // until when nothing is claimed
+	held       time.Time            // until when every claim is surely ours; means nothing without one
 	starved    map[string]bool      // models without any upstream, kept in health
 	rest       map[string]time.Time // batches that are left alone until then
 
@@ -305,6 +306,10 @@ func (r *runner) loaded(f *feed, got loaded) {
 			f.push(l)
 		}
 	}
+	r.updateHeld()
+	if !r.held.IsZero() && time.Now().After(r.held) {
+		r.renew() // the load took that long
+	}
 	id := f.batch.ID
 	if r.feeds[id] != f { // dropped meanwhile
 		r.dropFeed(f)
@@ -370,8 +375,18 @@ func (r *runner) committed(group []*line, stale []SliceClaim) {
 		lost[c] = true
 	}
 	done := make(map[string][]int)
+	m := &r.engine.metrics
+	m.commits.Add(1)
 	for _, l := range group {
 		w := l.work
+		switch {
+		case lost[w.SliceClaim]:
+			m.refused.Add(1)
+		case l.result.Failed:
+			m.failed.Add(1)
+		default:
+			m.completed.Add(1)
+		}
 		l.state = lineEnded
 		l.result = LineResult{}
 		r.inFlight--
@@ -447,9 +462,29 @@ func (r *runner) claims() []SliceClaim {
 	return held
 }
 
+// updateHeld finds out when the first lease ends. After that nothing is started
+// until all are renewed: another may run it.
+func (r *runner) updateHeld() {
+	r.held = time.Time{}
+	sooner := func(until time.Time) {
+		if r.held.IsZero() || until.Before(r.held) {
+			r.held = until
+		}
+	}
+	for _, f := range r.feeds {
+		for _, w := range f.work {
+			sooner(w.until)
+		}
+		for _, s := range f.unread {
+			sooner(s.until)
+		}
+	}
+}
+
 // renew extends the leases of all claims.
 func (r *runner) renew() {
 	held, e := r.claims(), r.engine
+	until := time.Now().Add(e.config().Lease)
 	if len(held) == 0 {
 		e.note("renewing leases", nil)
 		return
@@ -462,8 +497,30 @@ func (r *runner) renew() {
 			e.note("renewing leases", err)
 			r.outage = r.outage || err != nil
 			r.lost(lost)
+			if err == nil {
+				r.renewed(held, until)
+			}
 		})
 	})
+}
+
+// renewed takes in that claims hold for longer.
+func (r *runner) renewed(claims []SliceClaim, until time.Time) {
+	for _, c := range claims {
+		f := r.feeds[c.BatchID]
+		if f == nil {
+			continue
+		}
+		if w := f.work[c.Number]; w != nil && w.SliceClaim == c {
+			w.until = until
+		}
+		for i, s := range f.unread {
+			if s.SliceClaim == c {
+				f.unread[i].until = until
+			}
+		}
+	}
+	r.updateHeld()
 }
 
 // lost drops slices that another instance has claimed since.
@@ -475,9 +532,10 @@ func (r *runner) lost(claims []SliceClaim) {
 		}
 		if w := f.work[c.Number]; w != nil && w.SliceClaim == c {
 			r.engine.log.Warn("slice lost to another instance", zapBatch(c.BatchID), zap.Int("slice", c.Number), zap.Int("attempt", c.Attempt))
+			r.engine.metrics.lost.Add(1)
 			r.dropWork(w)
 		}
-		f.unread = slices.DeleteFunc(f.unread, func(s Slice) bool { return s.SliceClaim == c })
+		f.unread = slices.DeleteFunc(f.unread, func(s claimed) bool { return s.SliceClaim == c })
 	}
 }
 

@@ -183,6 +183,16 @@ func (p *process) Start(tb testing.TB) {
 	p.start(tb)
 }
 
+// Launch starts the process again after it has ended and does not wait for
+// anything.
+func (p *process) Launch(tb testing.TB) {
+	tb.Helper()
+	if !p.gone() {
+		tb.Fatalf("%s still runs", p.name)
+	}
+	p.launch(tb)
+}
+
 // Restart stops the process in good order and starts it again.
 func (p *process) Restart(tb testing.TB) {
 	tb.Helper()

@@ -40,7 +40,7 @@ const reported = 10
 // What stands in the error file is for the test to judge.
 func CheckResults(tb testing.TB, input, output, errors []byte) Results {
 	tb.Helper()
-	results, problems := checkResults(input, output, errors)
+	results, problems := Compare(input, output, errors)
 	for i, problem := range problems {
 		if i == reported {
 			tb.Errorf("and %d more", len(problems)-reported)
@@ -62,7 +62,8 @@ type asked struct {
 	index    int
 }
 
-func checkResults(input, output, errors []byte) (Results, []string) {
+// Compare is CheckResults for those who gather what is wrong.
+func Compare(input, output, errors []byte) (r Results, problems []string) {
 	c := checker{lines: map[string]asked{}, seen: map[string]string{}, ids: map[string]bool{}}
 	for line := range bytes.Lines(input) {
 		if len(bytes.TrimSpace(line)) == 0 {
@@ -76,7 +77,7 @@ func checkResults(input, output, errors []byte) (Results, []string) {
 		a.index = len(c.lines)
 		c.lines[a.CustomID] = a
 	}
-	r := Results{Output: c.file("output", output), Errors: c.file("error", errors)}
+	r = Results{Output: c.file("output", output), Errors: c.file("error", errors)}
 	for id, result := range r.Output {
 		c.answer(id, result)
 	}

@@ -48,7 +48,7 @@ func TestCheckResults(t *testing.T) {
 		"failure as success": {[]string{zero, one, failure(2)}, nil, "without a success"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			results, problems := checkResults(input, []byte(strings.Join(test.output, "\n")), []byte(strings.Join(test.errors, "\n")))
+			results, problems := Compare(input, []byte(strings.Join(test.output, "\n")), []byte(strings.Join(test.errors, "\n")))
 			if test.want == "" {
 				if len(problems) > 0 || len(results.Output) != len(test.output) || len(results.Errors) != len(test.errors) {
 					t.Errorf("complains: %q", problems)

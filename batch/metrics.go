@@ -1,0 +1,49 @@
+package batch
+
+import (
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are what an engine counts for Prometheus, as long as it lives.
+type metrics struct {
+	inFlight *atomic.Int64
+
+	completed, failed atomic.Int64 // lines with a durable result
+	commits           atomic.Int64
+	refused           atomic.Int64 // results
+	lost              atomic.Int64 // claims
+}
+
+var (
+	descInFlight = prometheus.NewDesc("tidegate_batch_lines_in_flight", "Lines of batches that this gateway has sent and that have no durable result yet.", nil, nil)
+	descLines    = prometheus.NewDesc("tidegate_batch_lines_total", "Lines whose result this gateway has made durable.", []string{"outcome"}, nil)
+	descCommits  = prometheus.NewDesc("tidegate_batch_commits_total", "Groups of results that this gateway has made durable.", nil, nil)
+	descRefused  = prometheus.NewDesc("tidegate_batch_results_refused_total", "Results that the store refused because the claim on their slice had ended: another gateway has taken over, or the batch is over.", nil, nil)
+	descLost     = prometheus.NewDesc("tidegate_batch_claims_lost_total", "Claims on slices that this gateway gave up because they had ended.", nil, nil)
+)
+
+// Collector collects the engine's metrics, named tidegate_batch_*. It is always
+// the same one and may be registered in several registries.
+func (e *Engine) Collector() prometheus.Collector { return &e.metrics }
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descInFlight, descLines, descCommits, descRefused, descLost} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, n *atomic.Int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n.Load()), labels...)
+	}
+	ch <- prometheus.MustNewConstMetric(descInFlight, prometheus.GaugeValue, float64(m.inFlight.Load()))
+	counter(descLines, &m.completed, "completed")
+	counter(descLines, &m.failed, "failed")
+	counter(descCommits, &m.commits)
+	counter(descRefused, &m.refused)
+	counter(descLost, &m.lost)
+}

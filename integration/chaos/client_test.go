@@ -1,0 +1,159 @@
+package chaos
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"mime/multipart"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tidegate/tidegate/integration/tidegatetest"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// client works through one session after the other, as a program does that uses
+// the batch API and does not give up: it asks another gateway when one does not
+// answer.
+type client struct {
+	world  *world
+	name   string
+	random *rand.Rand
+}
+
+const (
+	askLimit  = 10 * time.Second // for one answer
+	giveUp    = 3 * time.Minute  // of asking all gateways in vain
+	endLimit  = 5 * time.Minute  // for a batch to end
+	pollPause = 60 * time.Millisecond
+)
+
+// sizes of batches, in lines.
+var sizes = []int{1, 3, 64, 65, 150, 300, 700}
+
+// run works until no more sessions are wanted, and ends the last in peace.
+func (c *client) run() {
+	for n := 0; !c.world.closing.Load(); n++ {
+		s := &session{Name: fmt.Sprintf("%s-%d", c.name, n), Lines: sizes[c.random.IntN(len(sizes))]}
+		s.Input = tidegatetest.BatchInput(c.world.t, s.Lines, func(i int) string { return fmt.Sprintf("Session %s, line %d?", s.Name, i) })
+		c.work(s)
+		c.world.over(s)
+	}
+}
+
+// work is one session.
+func (c *client) work(s *session) {
+	var file openai.File
+	var b openai.Batch
+	form, contentType := uploadForm(c.world.t, s.Input)
+	if !c.ask(s, http.MethodPost, "/v1/files", contentType, form, &file) {
+		return
+	}
+	body := fmt.Appendf(nil, `{"input_file_id":%q,"endpoint":%q,"completion_window":"24h","metadata":{"session":%q}}`, file.ID, tidegatetest.ChatPath, s.Name)
+	if !c.ask(s, http.MethodPost, "/v1/batches", "application/json", body, &b) {
+		return
+	}
+	cancelAt := -1
+	if c.random.IntN(8) == 0 {
+		cancelAt = c.random.IntN(8)
+	}
+	path := "/v1/batches/" + b.ID
+	deadline := time.Now().Add(endLimit)
+	for poll := 0; rank[b.Status] != ended; poll++ {
+		if time.Now().After(deadline) {
+			return // the judge sees that it has not ended
+		}
+		<-time.After(pollPause)
+		before := b.RequestCounts.Completed
+		if poll == cancelAt {
+			var ignored openai.Batch // too late is no batch
+			c.ask(s, http.MethodPost, path+"/cancel", "", nil, &ignored)
+		}
+		if !c.ask(s, http.MethodGet, path, "", nil, &b) {
+			return
+		}
+		if b.RequestCounts.Completed > before {
+			c.world.progressed.Add(1)
+		}
+	}
+	c.world.progressed.Add(1)
+	for _, id := range []*string{b.OutputFileID, b.ErrorFileID, &b.InputFileID} {
+		if id != nil && *id != "" && !c.ask(s, http.MethodGet, "/v1/files/"+*id+"/content", "", nil, nil) {
+			return
+		}
+	}
+	if c.random.IntN(3) == 0 {
+		if c.ask(s, http.MethodDelete, path+"?input=true", "", nil, nil) {
+			c.ask(s, http.MethodGet, path, "", nil, nil)
+			c.ask(s, http.MethodGet, "/v1/files/"+b.InputFileID+"/content", "", nil, nil)
+		}
+	}
+}
+
+// ask asks gateways until one answers with less than 500, notes what it said and
+// decodes an answer of 200 into a value. It tells whether the session can go on.
+func (c *client) ask(s *session, method, path, contentType string, body []byte, into any) bool {
+	for deadline := time.Now().Add(giveUp); ; {
+		g := c.world.gateways[c.random.IntN(len(c.world.gateways))]
+		ctx, cancel := context.WithTimeout(context.Background(), askLimit)
+		status, answer, err := g.Call(ctx, method, path, contentType, body)
+		cancel()
+		if err == nil && status < http.StatusInternalServerError {
+			return c.note(s, told{At: time.Now(), Gateway: g.URL, Method: method, Path: path, Status: status}, answer, into)
+		}
+		if time.Now().After(deadline) {
+			s.Unanswered = fmt.Sprintf("%s %s: %d %.300s %v", method, path, status, answer, err)
+			return false
+		}
+		<-time.After(between(c.random, 20*time.Millisecond, 150*time.Millisecond))
+	}
+}
+
+func (c *client) note(s *session, t told, answer []byte, into any) bool {
+	path, _, _ := strings.Cut(t.Path, "?")
+	t.Path = path
+	if strings.HasSuffix(path, "/content") && t.Status == http.StatusOK {
+		t.Content = answer
+	} else {
+		t.Body = bytes.Clone(answer)
+		if !json.Valid(answer) {
+			s.Unanswered = fmt.Sprintf("%s %s with JSON: %d %.300s", t.Method, t.Path, t.Status, answer)
+			t.Body = nil
+			s.Told = append(s.Told, t)
+			return false
+		}
+	}
+	s.Told = append(s.Told, t)
+	if into == nil || t.Status != http.StatusOK {
+		return slices.Contains([]int{http.StatusOK, http.StatusNotFound, http.StatusConflict}, t.Status)
+	}
+	if err := json.Unmarshal(answer, into); err != nil {
+		s.Unanswered = fmt.Sprintf("%s %s as documented: %v: %.300s", t.Method, t.Path, err, answer)
+		return false
+	}
+	return true
+}
+
+// uploadForm is the body of an upload.
+func uploadForm(t interface{ Fatal(args ...any) }, content []byte) (body []byte, contentType string) {
+	var form bytes.Buffer
+	w := multipart.NewWriter(&form)
+	err := w.WriteField("purpose", openai.PurposeBatch)
+	if err == nil {
+		part, e := w.CreateFormFile("file", "input.jsonl")
+		if err = e; err == nil {
+			_, err = part.Write(content)
+		}
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return form.Bytes(), w.FormDataContentType()
+}

@@ -1,0 +1,245 @@
+package chaos
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"reflect"
+	"strings"
+
+	"github.com/tidegate/tidegate/integration/tidegatetest"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// rank orders states: a batch never goes back.
+var rank = map[string]int{
+	"validating": 0, "in_progress": 1, "finalizing": 2, "cancelling": 3,
+	"failed": 4, "completed": 4, "expired": 4, "cancelled": 4,
+}
+
+const ended = 4
+
+// judge finds everything in what a client was told that cannot be true
+// together, and everything that was promised and is missing.
+func judge(s *session) []string {
+	j := &judgement{session: s, contents: make(map[string][]byte)}
+	if s.Unanswered != "" {
+		j.complain("no gateway answered %s", s.Unanswered)
+	}
+	for i := range s.Told {
+		j.hear(&s.Told[i])
+	}
+	if j.batch == nil {
+		if len(j.problems) == 0 {
+			j.complain("the batch was never accepted")
+		}
+		return j.problems
+	}
+	j.end()
+	return j.problems
+}
+
+// judgement is what a judge knows so far.
+type judgement struct {
+	*session
+	uploaded string        // id of the input file
+	batch    *openai.Batch // as last told
+	raw      map[string]any
+	deleted  bool // and the client was told so, or that there is none any more
+	contents map[string][]byte
+	problems []string
+}
+
+func (j *judgement) complain(format string, args ...any) {
+	j.problems = append(j.problems, j.Name+": "+fmt.Sprintf(format, args...))
+}
+
+// hear takes in one answer.
+func (j *judgement) hear(t *told) {
+	switch {
+	case t.Method == http.MethodPost && t.Path == "/v1/files":
+		var f openai.File
+		if j.decode(t, &f) && f.Bytes != int64(len(j.Input)) {
+			j.complain("an upload of %d bytes was stored as %d", len(j.Input), f.Bytes)
+		}
+		j.uploaded = f.ID
+	case strings.HasSuffix(t.Path, "/content"):
+		j.hearContent(t)
+	case t.Method == http.MethodDelete:
+		if t.Status != http.StatusOK && t.Status != http.StatusNotFound {
+			j.complain("a batch that has ended cannot be deleted: %d %s", t.Status, t.Body)
+		}
+		j.deleted = true
+	case t.Status == http.StatusNotFound:
+		if !j.deleted {
+			j.complain("%s %s of an accepted batch says 404", t.Method, t.Path)
+		}
+	case t.Status == http.StatusConflict:
+		if j.batch != nil && rank[j.batch.Status] == ended && j.batch.Status != "cancelled" {
+			return // a cancel that came too late
+		}
+		if !strings.HasSuffix(t.Path, "/cancel") {
+			j.complain("%s %s says 409: %s", t.Method, t.Path, t.Body)
+		}
+	default:
+		j.hearBatch(t)
+	}
+}
+
+func (j *judgement) decode(t *told, into any) bool {
+	if err := json.Unmarshal(t.Body, into); err != nil || t.Status != http.StatusOK {
+		j.complain("%s %s says %d %.300s (%v)", t.Method, t.Path, t.Status, t.Body, err)
+		return false
+	}
+	return true
+}
+
+func (j *judgement) hearContent(t *told) {
+	id := strings.TrimSuffix(strings.TrimPrefix(t.Path, "/v1/files/"), "/content")
+	if t.Status != http.StatusOK {
+		if !j.deleted {
+			j.complain("the content of %s cannot be had: %d", id, t.Status)
+		}
+		return
+	}
+	if before, known := j.contents[id]; known && !bytes.Equal(before, t.Content) {
+		j.complain("the content of %s has changed", id)
+	}
+	if id == j.uploaded && !bytes.Equal(t.Content, j.Input) {
+		j.complain("the content of the upload is another one")
+	}
+	j.contents[id] = t.Content
+}
+
+// constant are the fields of a batch that never change once they are not null.
+var constant = []string{
+	"id", "object", "endpoint", "model", "input_file_id", "completion_window", "output_file_id", "error_file_id", "created_at", "in_progress_at",
+	"expires_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelling_at", "cancelled_at",
+}
+
+// hearBatch takes in a batch, which goes on from what was told before.
+func (j *judgement) hearBatch(t *told) {
+	var b openai.Batch
+	var raw map[string]any
+	if !j.decode(t, &b) || !j.decode(t, &raw) {
+		return
+	}
+	if j.deleted {
+		j.complain("a deleted batch is there again: %s %s", t.Method, t.Path)
+		return
+	}
+	c := b.RequestCounts
+	if c.Completed+c.Failed > c.Total || c.Total != 0 && c.Total != int64(j.Lines) {
+		j.complain("counts %+v of %d lines", c, j.Lines)
+	}
+	if was := j.batch; was != nil {
+		if rank[b.Status] < rank[was.Status] || rank[was.Status] == ended && b.Status != was.Status {
+			j.complain("it was %s and is %s", was.Status, b.Status)
+		}
+		if w := was.RequestCounts; c.Total < w.Total || c.Completed < w.Completed || c.Failed < w.Failed {
+			j.complain("counts went from %+v to %+v", w, c)
+		}
+		if rank[was.Status] == ended && c != was.RequestCounts {
+			j.complain("counts of a batch that has ended went from %+v to %+v", was.RequestCounts, c)
+		}
+		for _, field := range constant {
+			if old := j.raw[field]; old != nil && !reflect.DeepEqual(old, raw[field]) {
+				j.complain("%s was %v and is %v", field, old, raw[field])
+			}
+		}
+	} else if b.InputFileID != j.uploaded {
+		j.complain("the batch has the input %s instead of %s", b.InputFileID, j.uploaded)
+	}
+	j.batch, j.raw = &b, raw
+}
+
+// why is what the error file says of lines that never ran.
+var why = map[string]string{"cancelled": "batch_cancelled", "expired": "batch_expired"}
+
+// end holds the end of the batch against its input. The servers answer every
+// request in these tests, so that no line fails.
+func (j *judgement) end() {
+	b := j.batch
+	if rank[b.Status] != ended || b.Status == "failed" {
+		j.complain("it is %s after all: %s", b.Status, j.Told[len(j.Told)-1].Body)
+		return
+	}
+	output, ok := j.content(b.OutputFileID)
+	errors, ok2 := j.content(b.ErrorFileID)
+	if !ok || !ok2 {
+		return
+	}
+	results, problems := tidegatetest.Compare(j.Input, output, errors)
+	for i, p := range problems {
+		if i == 5 {
+			j.complain("and %d more", len(problems)-i)
+			break
+		}
+		j.complain("%s", p)
+	}
+	c := b.RequestCounts
+	if c.Total != int64(j.Lines) || c.Completed != int64(len(results.Output)) || c.Failed != 0 {
+		j.complain("it is %s with counts %+v, and %d and %d lines in its files", b.Status, c, len(results.Output), len(results.Errors))
+	}
+	for id, r := range results.Errors {
+		if r.Error == nil || r.Error.Code != why[b.Status] {
+			j.complain("%s of a batch that is %s failed: %+v %+v", id, b.Status, r.Error, r.Response)
+			break
+		}
+	}
+	if want := tokens(results); b.Usage.InputTokens != want.InputTokens || b.Usage.OutputTokens != want.OutputTokens {
+		j.complain("usage is %+v, and its results come to %+v", b.Usage, want)
+	}
+}
+
+// content is what the client was told of a file; "" for none.
+func (j *judgement) content(id *string) ([]byte, bool) {
+	if id == nil || *id == "" {
+		return nil, true
+	}
+	content, known := j.contents[*id]
+	if !known {
+		j.complain("the client never got %s", *id)
+	}
+	return content, known
+}
+
+// tokens adds up what results say.
+func tokens(r tidegatetest.Results) (sum openai.Usage) {
+	for _, result := range r.Output {
+		var body struct {
+			Usage struct {
+				Prompt     int64 `json:"prompt_tokens"`
+				Completion int64 `json:"completion_tokens"`
+			} `json:"usage"`
+		}
+		if json.Unmarshal(result.Response.Body, &body) == nil { // Compare has complained of what it is not
+			sum.InputTokens += body.Usage.Prompt
+			sum.OutputTokens += body.Usage.Completion
+		}
+	}
+	return sum
+}
+
+// outcome is what a client was last told of its batch, and whether it deleted
+// it.
+func outcome(s *session) (b openai.Batch, deleted bool) {
+	for _, t := range s.Told {
+		switch {
+		case t.Method == http.MethodDelete:
+			deleted = true
+		case strings.HasPrefix(t.Path, "/v1/batches") && t.Status == http.StatusOK:
+			if err := json.Unmarshal(t.Body, &b); err != nil {
+				panic(err) // the judge has read it
+			}
+		}
+	}
+	return b, deleted
+}
+
+// healthy tells whether /health says that all is well.
+func healthy(answer []byte) bool {
+	var h struct{ Status string }
+	return json.Unmarshal(answer, &h) == nil && h.Status == "ok"
+}

@@ -1,0 +1,54 @@
+// Package chaos breaks gateways and the servers that they stand on at random
+// moments, while clients work, and holds what the clients were told against
+// what came of it.
+package chaos
+
+import (
+	"flag"
+	"math/rand/v2"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/integration/tidegatetest"
+)
+
+var (
+	seed      = flag.Uint64("seed", 0, "seed of what happens when; 0: a new one each time")
+	kills     = flag.Int("kills", 25, "how often a gateway is killed, on each backend")
+	stops     = flag.Int("stops", 5, "how often a gateway is stopped for longer than two leases")
+	redis     = flag.Int("redis", 7, "how many faults Redis has")
+	postgres  = flag.Int("postgres", 8, "how many faults PostgreSQL has")
+	histories = flag.Int("histories", 500, "how many batches are cancelled, deleted, expired and finished at once")
+	duration  = flag.Duration("for", 0, "how long faults are made; 0: until there were as many as the other flags say")
+)
+
+func TestMain(m *testing.M) { os.Exit(tidegatetest.Main(m)) }
+
+// rounds gives the numbers from 0 on: n of them, or as many as fit in -for.
+func rounds(n int) func(yield func(int) bool) {
+	start := time.Now()
+	return func(yield func(int) bool) {
+		for i := 0; *duration == 0 && i < n || *duration > 0 && time.Since(start) < *duration; i++ {
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// newRandom makes a source of chance and prints the seed that gives the same
+// one again.
+func newRandom(t *testing.T) *rand.Rand {
+	s := *seed
+	if s == 0 {
+		s = rand.Uint64()
+	}
+	t.Logf("seed: -seed=%d", s)
+	return rand.New(rand.NewPCG(s, s))
+}
+
+// between is a time of a range.
+func between(r *rand.Rand, from, to time.Duration) time.Duration {
+	return from + time.Duration(r.Int64N(int64(to-from)))
+}

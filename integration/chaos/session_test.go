@@ -1,0 +1,48 @@
+package chaos
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// told is an answer that a client got from a gateway: every 2xx, and every
+// refusal that is the client's own doing.
+type told struct {
+	At      time.Time       `json:"at"`
+	Gateway string          `json:"gateway"` // its URL
+	Method  string          `json:"method"`
+	Path    string          `json:"path"`
+	Status  int             `json:"status"`
+	Body    json.RawMessage `json:"body,omitempty"`    // an answer in JSON
+	Content []byte          `json:"content,omitempty"` // of a file
+}
+
+// session is what one client did with one batch and what it was told, in order:
+// a client asks one thing at a time.
+type session struct {
+	Name  string `json:"name"`
+	Input []byte `json:"input"`
+	Lines int    `json:"lines"`
+	Told  []told `json:"told"`
+	// Unanswered is set when a call was given up after every gateway had failed
+	// to answer it for long.
+	Unanswered string `json:"unanswered,omitempty"`
+}
+
+// keep writes a session to a file for people to read.
+func (s *session) keep(t *testing.T) {
+	text, err := json.MarshalIndent(s, "", " ")
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	path := filepath.Join(os.TempDir(), "tidegate-chaos-"+s.Name+".json")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Error(err)
+		return
+	}
+	t.Logf("what client %s was told: %s", s.Name, path)
+}

@@ -1,0 +1,142 @@
+package chaos
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/integration/tidegatetest"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+const (
+	inFlight   = 40 // lines, of each gateway
+	lease      = 3 * time.Second
+	simTTFT    = "120ms" // so that lines are in flight when something breaks
+	clients    = 6
+	reported   = 15              // problems, before a test names no more
+	progressIn = 60 * time.Second // after a fault is over
+)
+
+// world is what a test breaks: gateways that share a backend, simulated servers
+// that stay whole, and clients.
+type world struct {
+	t        *testing.T
+	random   *rand.Rand // of the faults
+	servers  *tidegatetest.Servers
+	backend  *tidegatetest.Backend
+	sims     []*tidegatetest.Sim
+	gateways []*tidegatetest.Gateway
+
+	closing    atomic.Bool  // no more sessions are begun
+	progressed atomic.Int64 // how often clients saw a batch get on
+	working    sync.WaitGroup
+
+	mu       sync.Mutex
+	sessions int            // guarded by mu; over
+	lines    int64          // guarded by mu; of batches that were completed
+	left     []openai.Batch // guarded by mu; ended and not deleted, as they were last told
+	problems []string       // guarded by mu
+
+	mayRepeat int64 // calls, for what was in flight at faults so far
+}
+
+// newWorld starts n gateways on a backend, and clients.
+func newWorld(t *testing.T, servers *tidegatetest.Servers, n int, backendOf func(b *tidegatetest.Backend, gateway int) *tidegatetest.Backend) *world {
+	t.Helper()
+	random := newRandom(t)
+	w := &world{t: t, random: random, servers: servers, backend: servers.NewBackend(t)}
+	w.backend.MaxConns = 8
+	w.sims = tidegatetest.StartSims(t, 2, "--ttft", simTTFT)
+	for i := range n {
+		b := w.backend
+		if backendOf != nil {
+			b = backendOf(b, i)
+		}
+		w.gateways = append(w.gateways, tidegatetest.Run(t, tidegatetest.Settings{
+			Sims: w.sims, App: b.App(),
+			Batch: fmt.Sprintf("max_in_flight %d\n lease %s\n retry_backoff 20ms 100ms\n collect_interval 2s", inFlight, lease),
+		}))
+	}
+	for i := range clients {
+		c := &client{world: w, name: fmt.Sprintf("c%d-%x", i, random.Uint32()), random: rand.New(rand.NewPCG(random.Uint64(), uint64(i)))}
+		w.working.Go(c.run)
+	}
+	t.Cleanup(func() { // when the test ended early
+		w.closing.Store(true)
+		w.working.Wait()
+	})
+	return w
+}
+
+// over judges a session that is over.
+func (w *world) over(s *session) {
+	problems := judge(s)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sessions++
+	w.problems = append(w.problems, problems...)
+	if len(problems) > 0 {
+		s.keep(w.t)
+		return
+	}
+	b, deleted := outcome(s)
+	if b.Status == "completed" {
+		w.lines += int64(s.Lines)
+	}
+	if !deleted {
+		w.left = append(w.left, b)
+	}
+}
+
+// wantProgress waits until clients see some batch get on.
+func (w *world) wantProgress(limit time.Duration, after string) {
+	w.t.Helper()
+	before := w.progressed.Load()
+	tidegatetest.Eventually(w.t, limit, "progress after "+after, func() bool { return w.progressed.Load() > before })
+}
+
+// finish has the clients end their sessions and holds everything together.
+func (w *world) finish() {
+	t := w.t
+	t.Helper()
+	w.closing.Store(true)
+	w.working.Wait()
+	for _, g := range w.gateways {
+		tidegatetest.Eventually(t, time.Minute, "all is well", func() bool {
+			status, answer, err := g.Call(t.Context(), http.MethodGet, "/health", "", nil)
+			return err == nil && status == http.StatusOK && healthy(answer)
+		})
+		for _, b := range w.left {
+			if got := g.Batch(t, b.ID); got.Status != b.Status || got.RequestCounts != b.RequestCounts {
+				w.problems = append(w.problems, fmt.Sprintf("%s was %s with %+v at last, and %s says %s with %+v", b.ID, b.Status, b.RequestCounts, g.URL, got.Status, got.RequestCounts))
+			}
+		}
+	}
+	var distinct, repeated int64
+	for _, c := range tidegatetest.TotalCalls(t, w.sims...) {
+		distinct++
+		repeated += c.Received - 1
+	}
+	if distinct < w.lines {
+		t.Errorf("%d lines have a result, and only %d were ever sent", w.lines, distinct)
+	}
+	if repeated > w.mayRepeat {
+		t.Errorf("%d calls were repeated, and at most %d were in flight at faults", repeated, w.mayRepeat)
+	}
+	for i, p := range w.problems {
+		if i == reported {
+			t.Errorf("and %d more", len(w.problems)-i)
+			break
+		}
+		t.Error(p)
+	}
+	if w.sessions < clients {
+		t.Errorf("only %d sessions", w.sessions)
+	}
+	t.Logf("%d sessions, %d lines completed, %d calls repeated of at most %d", w.sessions, w.lines, repeated, w.mayRepeat)
+}
