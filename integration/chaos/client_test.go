@@ -47,66 +47,108 @@ func (c *client) run() {
 
 // work is one session.
 func (c *client) work(s *session) {
-	var file openai.File
-	var b openai.Batch
-	form, contentType := uploadForm(c.world.t, s.Input)
-	if !c.ask(s, http.MethodPost, "/v1/files", contentType, form, &file) {
+	b, ok := c.begin(s, "24h")
+	if !ok {
 		return
 	}
-	body := fmt.Appendf(nil, `{"input_file_id":%q,"endpoint":%q,"completion_window":"24h","metadata":{"session":%q}}`, file.ID, tidegatetest.ChatPath, s.Name)
-	if !c.ask(s, http.MethodPost, "/v1/batches", "application/json", body, &b) {
-		return
-	}
-	cancelAt := -1
+	cancelAt := never
 	if c.random.IntN(8) == 0 {
 		cancelAt = c.random.IntN(8)
 	}
+	if !c.follow(s, &b, cancelAt) || !c.fetch(s, b) {
+		return
+	}
+	path := "/v1/batches/" + b.ID
+	if c.random.IntN(3) == 0 && c.ask(s, http.MethodDelete, path+"?input=true", "", nil, nil) {
+		c.ask(s, http.MethodGet, path, "", nil, nil)
+		c.ask(s, http.MethodGet, "/v1/files/"+b.InputFileID+"/content", "", nil, nil)
+	}
+}
+
+// begin uploads an input and makes a batch of it.
+func (c *client) begin(s *session, window string) (b openai.Batch, ok bool) {
+	var file openai.File
+	form, contentType := uploadForm(c.world.t, s.Input)
+	if !c.ask(s, http.MethodPost, "/v1/files", contentType, form, &file) {
+		return b, false
+	}
+	body := fmt.Appendf(nil, `{"input_file_id":%q,"endpoint":%q,"completion_window":%q,"metadata":{"session":%q}}`, file.ID, tidegatetest.ChatPath, window, s.Name)
+	ok = c.ask(s, http.MethodPost, "/v1/batches", "application/json", body, &b)
+	return b, ok
+}
+
+const never = -1
+
+// follow looks at a batch until it has ended, and cancels it after some looks.
+func (c *client) follow(s *session, b *openai.Batch, cancelAt int) bool {
 	path := "/v1/batches/" + b.ID
 	deadline := time.Now().Add(endLimit)
-	for poll := 0; rank[b.Status] != ended; poll++ {
+	for look := 0; rank[b.Status] != ended; look++ {
 		if time.Now().After(deadline) {
-			return // the judge sees that it has not ended
+			return false // the judge sees that it has not ended
 		}
 		<-time.After(pollPause)
 		before := b.RequestCounts.Completed
-		if poll == cancelAt {
+		if look == cancelAt {
 			var ignored openai.Batch // too late is no batch
 			c.ask(s, http.MethodPost, path+"/cancel", "", nil, &ignored)
 		}
-		if !c.ask(s, http.MethodGet, path, "", nil, &b) {
-			return
+		if !c.ask(s, http.MethodGet, path, "", nil, b) {
+			return false
+		}
+		if s.Told[len(s.Told)-1].Status == http.StatusNotFound { // another has deleted it
+			return false
 		}
 		if b.RequestCounts.Completed > before {
 			c.world.progressed.Add(1)
 		}
 	}
 	c.world.progressed.Add(1)
+	return true
+}
+
+// fetch reads the files of a batch.
+func (c *client) fetch(s *session, b openai.Batch) bool {
 	for _, id := range []*string{b.OutputFileID, b.ErrorFileID, &b.InputFileID} {
 		if id != nil && *id != "" && !c.ask(s, http.MethodGet, "/v1/files/"+*id+"/content", "", nil, nil) {
-			return
+			return false
 		}
 	}
-	if c.random.IntN(3) == 0 {
-		if c.ask(s, http.MethodDelete, path+"?input=true", "", nil, nil) {
-			c.ask(s, http.MethodGet, path, "", nil, nil)
-			c.ask(s, http.MethodGet, "/v1/files/"+b.InputFileID+"/content", "", nil, nil)
-		}
-	}
+	return true
 }
 
 // ask asks gateways until one answers with less than 500, notes what it said and
 // decodes an answer of 200 into a value. It tells whether the session can go on.
 func (c *client) ask(s *session, method, path, contentType string, body []byte, into any) bool {
-	for deadline := time.Now().Add(giveUp); ; {
+	return c.insist(s, method, path, func() (t told, answer []byte, err error) {
 		g := c.world.gateways[c.random.IntN(len(c.world.gateways))]
-		ctx, cancel := context.WithTimeout(context.Background(), askLimit)
-		status, answer, err := g.Call(ctx, method, path, contentType, body)
-		cancel()
-		if err == nil && status < http.StatusInternalServerError {
-			return c.note(s, told{At: time.Now(), Gateway: g.URL, Method: method, Path: path, Status: status}, answer, into)
+		return call(g, method, path, contentType, body)
+	}, into)
+}
+
+// askOf asks one gateway without a body.
+func (c *client) askOf(s *session, g *tidegatetest.Gateway, method, path string) bool {
+	return c.insist(s, method, path, func() (t told, answer []byte, err error) {
+		return call(g, method, path, "", nil)
+	}, nil)
+}
+
+func call(g *tidegatetest.Gateway, method, path, contentType string, body []byte) (t told, answer []byte, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), askLimit)
+	defer cancel()
+	status, answer, err := g.Call(ctx, method, path, contentType, body)
+	return told{At: time.Now(), Gateway: g.URL, Method: method, Path: path, Status: status}, answer, err
+}
+
+// insist calls until there is an answer.
+func (c *client) insist(s *session, method, path string, call func() (told, []byte, error), into any) bool {
+	for deadline := time.Now().Add(giveUp); ; {
+		t, answer, err := call()
+		if err == nil && t.Status < http.StatusInternalServerError {
+			return c.note(s, t, answer, into)
 		}
 		if time.Now().After(deadline) {
-			s.Unanswered = fmt.Sprintf("%s %s: %d %.300s %v", method, path, status, answer, err)
+			s.Unanswered = fmt.Sprintf("%s %s: %d %.300s %v", method, path, t.Status, answer, err)
 			return false
 		}
 		<-time.After(between(c.random, 20*time.Millisecond, 150*time.Millisecond))

@@ -16,7 +16,7 @@ func TestKills(t *testing.T) {
 			if kind == tidegatetest.SQLite {
 				n = 1
 			}
-			w := newWorld(t, tidegatetest.StartServers(t, kind), n, nil)
+			w := newWorld(t, tidegatetest.StartServers(t, kind), plan{gateways: n, clients: clients})
 			for range rounds(*kills) {
 				<-time.After(between(w.random, 50*time.Millisecond, 700*time.Millisecond)) // the moment of the kill
 				g := w.gateways[w.random.IntN(n)]

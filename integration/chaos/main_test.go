@@ -52,3 +52,6 @@ func newRandom(t *testing.T) *rand.Rand {
 func between(r *rand.Rand, from, to time.Duration) time.Duration {
 	return from + time.Duration(r.Int64N(int64(to-from)))
 }
+
+// newChance makes a source of chance from another.
+func newChance(r *rand.Rand) *rand.Rand { return rand.New(rand.NewPCG(r.Uint64(), r.Uint64())) }

@@ -19,6 +19,7 @@ var redisFaults = []struct {
 			return err
 		}
 		w.wantProgress(progressIn, "Redis was killed") // while it is away
+		w.while()
 		return w.servers.Redis.Restart()
 	}},
 	{"a restart, empty", func(w *world) error { return w.servers.Redis.Restart() }},
@@ -28,6 +29,7 @@ var redisFaults = []struct {
 			return err
 		}
 		w.wantProgress(progressIn, "Redis had no memory left")
+		w.while()
 		return w.redis("CONFIG", "SET", "maxmemory", "0")
 	}},
 	{"connections cut", func(w *world) error {
@@ -58,9 +60,13 @@ var redisFaults = []struct {
 			return err
 		}
 		w.wantProgress(progressIn, "Redis stopped answering")
+		w.while()
 		return w.servers.Redis.Resume()
 	}},
 }
+
+// while is how long something stays broken.
+func (w *world) while() { <-time.After(between(w.random, time.Second, 6*time.Second)) }
 
 func (w *world) redis(args ...string) error {
 	_, err := w.servers.Redis.Do(args...)
@@ -74,10 +80,11 @@ func (w *world) redis(args ...string) error {
 // live requests do not notice.
 func TestRedis(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, tidegatetest.StartServers(t, tidegatetest.PostgresRedis), 3, nil)
+	w := newWorld(t, tidegatetest.StartServers(t, tidegatetest.PostgresRedis), plan{gateways: 3, clients: clients})
 	live := w.startLive()
 	order := w.random.Perm(len(redisFaults))
 	for i := range rounds(*redis) {
+		w.wantWell() // or else nobody asks Redis
 		w.wantProgress(progressIn, "Redis was well")
 		f := redisFaults[order[i%len(order)]]
 		t.Log(f.name)

@@ -27,6 +27,8 @@ type session struct {
 	Input []byte `json:"input"`
 	Lines int    `json:"lines"`
 	Told  []told `json:"told"`
+	// Shared is set when others may delete the batch.
+	Shared bool `json:"shared,omitempty"`
 	// Unanswered is set when a call was given up after every gateway had failed
 	// to answer it for long.
 	Unanswered string `json:"unanswered,omitempty"`

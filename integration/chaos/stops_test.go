@@ -21,7 +21,7 @@ func TestStops(t *testing.T) {
 	for _, kind := range []tidegatetest.Kind{tidegatetest.Postgres, tidegatetest.PostgresRedis} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, tidegatetest.StartServers(t, kind), 3, nil)
+			w := newWorld(t, tidegatetest.StartServers(t, kind), plan{gateways: 3, clients: clients})
 			for range rounds(*stops) {
 				g := w.busyGateway()
 				before := staleWrites(t, g)

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -16,9 +17,9 @@ import (
 const (
 	inFlight   = 40 // lines, of each gateway
 	lease      = 3 * time.Second
-	simTTFT    = "120ms" // so that lines are in flight when something breaks
-	clients    = 6
-	reported   = 15              // problems, before a test names no more
+	simTTFT    = "120ms"          // so that lines are in flight when something breaks
+	clients    = 6                // at once
+	reported   = 15               // problems, before a test names no more
 	progressIn = 60 * time.Second // after a fault is over
 )
 
@@ -42,28 +43,40 @@ type world struct {
 	left     []openai.Batch // guarded by mu; ended and not deleted, as they were last told
 	problems []string       // guarded by mu
 
+	named     int   // clients so far
 	mayRepeat int64 // calls, for what was in flight at faults so far
 }
 
-// newWorld starts n gateways on a backend, and clients.
-func newWorld(t *testing.T, servers *tidegatetest.Servers, n int, backendOf func(b *tidegatetest.Backend, gateway int) *tidegatetest.Backend) *world {
+// plan says what a world is made of.
+type plan struct {
+	gateways int
+	clients  int
+	inFlight int    // lines, of each gateway; 0: the usual
+	batch    string // further settings
+	// reach gives the way by which a gateway reaches the backend; nil for the
+	// straight one.
+	reach func(b *tidegatetest.Backend) *tidegatetest.Backend
+}
+
+// newWorld starts gateways on a backend of servers, and clients.
+func newWorld(t *testing.T, servers *tidegatetest.Servers, p plan) *world {
 	t.Helper()
-	random := newRandom(t)
-	w := &world{t: t, random: random, servers: servers, backend: servers.NewBackend(t)}
+	w := &world{t: t, random: newRandom(t), servers: servers, backend: servers.NewBackend(t)}
 	w.backend.MaxConns = 8
+	p.inFlight = cmp.Or(p.inFlight, inFlight)
 	w.sims = tidegatetest.StartSims(t, 2, "--ttft", simTTFT)
-	for i := range n {
+	for range p.gateways {
 		b := w.backend
-		if backendOf != nil {
-			b = backendOf(b, i)
+		if p.reach != nil {
+			b = p.reach(b)
 		}
 		w.gateways = append(w.gateways, tidegatetest.Run(t, tidegatetest.Settings{
 			Sims: w.sims, App: b.App(),
-			Batch: fmt.Sprintf("max_in_flight %d\n lease %s\n retry_backoff 20ms 100ms\n collect_interval 2s", inFlight, lease),
+			Batch: fmt.Sprintf("max_in_flight %d\n lease %s\n retry_backoff 20ms 100ms\n collect_interval 2s\n%s", p.inFlight, lease, p.batch),
 		}))
 	}
-	for i := range clients {
-		c := &client{world: w, name: fmt.Sprintf("c%d-%x", i, random.Uint32()), random: rand.New(rand.NewPCG(random.Uint64(), uint64(i)))}
+	for range p.clients {
+		c := w.newClient()
 		w.working.Go(c.run)
 	}
 	t.Cleanup(func() { // when the test ended early
@@ -71,6 +84,16 @@ func newWorld(t *testing.T, servers *tidegatetest.Servers, n int, backendOf func
 		w.working.Wait()
 	})
 	return w
+}
+
+// newClient makes a client with a name and a chance of its own. It is called by
+// one goroutine at a time.
+func (w *world) newClient() *client {
+	w.named++
+	return &client{
+		world: w, name: fmt.Sprintf("c%d-%x", w.named, w.random.Uint32()),
+		random: newChance(w.random),
+	}
 }
 
 // over judges a session that is over.
@@ -100,17 +123,25 @@ func (w *world) wantProgress(limit time.Duration, after string) {
 	tidegatetest.Eventually(w.t, limit, "progress after "+after, func() bool { return w.progressed.Load() > before })
 }
 
+// wantWell waits until every gateway says that all is well.
+func (w *world) wantWell() {
+	w.t.Helper()
+	for _, g := range w.gateways {
+		tidegatetest.Eventually(w.t, time.Minute, "all is well", func() bool {
+			status, answer, err := g.Call(w.t.Context(), http.MethodGet, "/health", "", nil)
+			return err == nil && status == http.StatusOK && healthy(answer)
+		})
+	}
+}
+
 // finish has the clients end their sessions and holds everything together.
 func (w *world) finish() {
 	t := w.t
 	t.Helper()
 	w.closing.Store(true)
 	w.working.Wait()
+	w.wantWell()
 	for _, g := range w.gateways {
-		tidegatetest.Eventually(t, time.Minute, "all is well", func() bool {
-			status, answer, err := g.Call(t.Context(), http.MethodGet, "/health", "", nil)
-			return err == nil && status == http.StatusOK && healthy(answer)
-		})
 		for _, b := range w.left {
 			if got := g.Batch(t, b.ID); got.Status != b.Status || got.RequestCounts != b.RequestCounts {
 				w.problems = append(w.problems, fmt.Sprintf("%s was %s with %+v at last, and %s says %s with %+v", b.ID, b.Status, b.RequestCounts, g.URL, got.Status, got.RequestCounts))
@@ -135,8 +166,8 @@ func (w *world) finish() {
 		}
 		t.Error(p)
 	}
-	if w.sessions < clients {
-		t.Errorf("only %d sessions", w.sessions)
+	if w.sessions < w.named {
+		t.Errorf("only %d sessions of %d clients", w.sessions, w.named)
 	}
 	t.Logf("%d sessions, %d lines completed, %d calls repeated of at most %d", w.sessions, w.lines, repeated, w.mayRepeat)
 }

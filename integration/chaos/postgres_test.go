@@ -1,0 +1,166 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tidegate/tidegate/integration/tidegatetest"
+	"github.com/tidegate/tidegate/internal/pgtest"
+	"github.com/tidegate/tidegate/internal/proxytest"
+)
+
+// backAfter is how soon batches get on when PostgreSQL is back.
+const backAfter = 10 * time.Second
+
+// postgresFault is what can become of PostgreSQL. It has ended when do returns.
+type postgresFault struct {
+	name string
+	do   func(w *world, proxies []*proxytest.Proxy) error
+	// alone says that it befalls one gateway, whose lines others take over.
+	alone bool
+}
+
+var postgresFaults = []postgresFault{
+	{name: "a fast restart", do: func(w *world, _ []*proxytest.Proxy) error { return w.servers.Postgres.Restart(pgtest.Fast) }},
+	{name: "an immediate restart", do: func(w *world, _ []*proxytest.Proxy) error { return w.servers.Postgres.Restart(pgtest.Immediate) }},
+	{name: "a minute away", do: func(w *world, _ []*proxytest.Proxy) error {
+		if err := w.servers.Postgres.Stop(pgtest.Fast); err != nil {
+			return err
+		}
+		<-time.After(time.Minute) // which is the fault
+		return w.servers.Postgres.Start()
+	}},
+	{name: "connections exhausted", do: exhaust},
+	{name: "backends terminated", do: func(w *world, _ []*proxytest.Proxy) error {
+		for range 20 {
+			if err := w.sql(terminate); err != nil {
+				return err
+			}
+			<-time.After(between(w.random, 0, 150*time.Millisecond)) // the moment of the next
+		}
+		return nil
+	}},
+	// Three gateways write to the same rows: in this isolation they fail at it
+	// all the time.
+	{name: "serialization failures", do: func(w *world, _ []*proxytest.Proxy) error {
+		if err := w.isolation("serializable"); err != nil {
+			return err
+		}
+		for range 20 {
+			w.wantProgress(progressIn, "transactions began to fail")
+		}
+		if log, err := w.servers.Postgres.Log(); err != nil || !strings.Contains(log, "could not serialize access") {
+			return fmt.Errorf("none failed (%w)", err)
+		}
+		return w.isolation("read committed")
+	}},
+	{name: "a black hole", do: func(w *world, proxies []*proxytest.Proxy) error {
+		for _, p := range proxies {
+			p.Swallow()
+		}
+		<-time.After(between(w.random, 2*time.Second, 8*time.Second)) // how long it is one
+		for _, p := range proxies {
+			p.Heal()
+			p.Cut()
+		}
+		return nil
+	}},
+	{name: "a black hole for one gateway", alone: true, do: func(w *world, proxies []*proxytest.Proxy) error {
+		p := proxies[w.random.IntN(len(proxies))]
+		p.Swallow()
+		<-time.After(2*lease + between(w.random, 0, 3*time.Second)) // how long it is one
+		w.wantProgress(progressIn, "one gateway was cut off")
+		p.Heal()
+		return nil
+	}},
+}
+
+// terminate ends all connections of gateways.
+const terminate = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidegate'`
+
+// sql runs a statement in the gateways' database.
+func (w *world) sql(statements ...string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, err := pgx.Connect(ctx, w.backend.Database)
+	if err != nil {
+		return err
+	}
+	for _, s := range statements {
+		if _, err = c.Exec(ctx, s); err != nil {
+			break
+		}
+	}
+	return errors.Join(err, c.Close(ctx))
+}
+
+// isolation sets that of all transactions that do not say.
+func (w *world) isolation(level string) error {
+	return w.sql(`ALTER SYSTEM SET default_transaction_isolation = '`+level+`'`, `SELECT pg_reload_conf()`, terminate)
+}
+
+// exhaust takes every connection that PostgreSQL has, for some seconds.
+func exhaust(w *world, _ []*proxytest.Proxy) error {
+	ctx, cancel := context.WithTimeout(context.Background(), between(w.random, 3*time.Second, 6*time.Second))
+	defer cancel()
+	cfg, err := pgx.ParseConfig(w.backend.Database)
+	if err != nil {
+		return err
+	}
+	var taken []*pgx.Conn
+	for ctx.Err() == nil {
+		c, err := pgx.ConnectConfig(ctx, cfg)
+		if err == nil {
+			taken = append(taken, c)
+			continue
+		}
+		// All are in use: those of the gateways are ended, to be taken as well.
+		if len(taken) > 0 {
+			_, err = taken[0].Exec(ctx, terminate)
+		}
+		if err != nil && ctx.Err() == nil {
+			<-time.After(20 * time.Millisecond)
+		}
+	}
+	err = nil
+	for _, c := range taken {
+		err = errors.Join(err, c.Close(context.Background()))
+	}
+	return err
+}
+
+// Whatever becomes of PostgreSQL, what finished is held and committed when it is
+// back, no line runs twice, batches get on soon, and live requests do not notice.
+func TestPostgres(t *testing.T) {
+	t.Parallel()
+	servers := tidegatetest.StartServers(t, tidegatetest.PostgresRedis, "max_connections=60")
+	var proxies []*proxytest.Proxy
+	w := newWorld(t, servers, plan{gateways: 3, clients: clients, reach: func(b *tidegatetest.Backend) *tidegatetest.Backend {
+		p := proxytest.Start(t, servers.Postgres.Addr())
+		proxies = append(proxies, p)
+		return b.Via(t, p.Addr)
+	}})
+	live := w.startLive()
+	order := w.random.Perm(len(postgresFaults))
+	for i := range rounds(*postgres) {
+		w.wantWell()
+		w.wantProgress(progressIn, "PostgreSQL was well")
+		f := postgresFaults[order[i%len(order)]]
+		t.Log(f.name)
+		if f.alone {
+			w.mayRepeat += inFlight
+		}
+		if err := f.do(w, proxies); err != nil {
+			t.Fatalf("%s: %v", f.name, err)
+		}
+		w.wantProgress(backAfter, f.name)
+	}
+	live()
+	w.finish()
+}
