@@ -9,6 +9,7 @@ import (
 
 // Gateways are killed again and again, at any moment of their lives.
 func TestKills(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []tidegatetest.Kind{tidegatetest.SQLite, tidegatetest.Postgres, tidegatetest.PostgresRedis, tidegatetest.PostgresRedisS3} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()

@@ -18,6 +18,7 @@ import (
 // or is moved, and then goes on as if nothing had happened. Others have taken
 // its work over; what it still says of it is refused, and counted.
 func TestStops(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []tidegatetest.Kind{tidegatetest.Postgres, tidegatetest.PostgresRedis} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()

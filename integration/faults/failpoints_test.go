@@ -3,6 +3,7 @@ package faults
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"mime/multipart"
 	"net/http"
@@ -10,15 +11,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 	"github.com/tidegate/tidegate/internal/failpoint"
 	"github.com/tidegate/tidegate/internal/openai"
-	"github.com/tidegate/tidegate/internal/pgtest"
-	"github.com/tidegate/tidegate/internal/redistest"
 )
 
 // notReached are calls that a day's work does not come to, and why.
@@ -32,35 +30,27 @@ var notReached = map[string]string{
 // inFlight bounds what a death of the gateway repeats.
 const inFlight = 8
 
-// backend is what the gateway of a day stands on.
-type backend struct {
-	app   string // in the Caddyfile
-	files string // directory
-}
+// everywhere has the failpoints tried on every kind of backend, not only on
+// those that have all drivers between them.
+var everywhere = flag.Bool("everywhere", false, "try the failpoints on every kind of backend")
 
 // At every call to store, queue, files and pool, before and after it, the
 // gateway crashes or gets an error once. All that it promised holds.
 func TestFailpoints(t *testing.T) {
 	t.Parallel()
-	failpoints(t, func(t *testing.T) backend {
-		dir := t.TempDir()
-		return backend{"files local " + dir, dir}
-	})
+	kinds := []tidegatetest.Kind{tidegatetest.SQLite, tidegatetest.PostgresRedisS3}
+	if *everywhere {
+		kinds = append(kinds, tidegatetest.Postgres, tidegatetest.PostgresRedis)
+	}
+	for _, kind := range kinds {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			failpoints(t, tidegatetest.StartServers(t, kind, "max_connections=400"))
+		})
+	}
 }
 
-// The same on PostgreSQL and Redis.
-func TestFailpointsShared(t *testing.T) {
-	t.Parallel()
-	postgres, redis := pgtest.Start(t, "max_connections=400"), redistest.Start(t)
-	var n atomic.Int64
-	failpoints(t, func(t *testing.T) backend {
-		dir := t.TempDir()
-		app := fmt.Sprintf("store postgres %s {\n max_conns 4\n }\n queue redis %s {\n prefix day%d\n }\n files local %s", postgres.NewDatabase(t), redis.URL(), n.Add(1), dir)
-		return backend{app, dir}
-	})
-}
-
-func failpoints(t *testing.T, make func(t *testing.T) backend) {
+func failpoints(t *testing.T, servers *tidegatetest.Servers) {
 	binary := tidegatetest.FaultyBinary(t)
 	sims := tidegatetest.StartSims(t, 2, "--ttft", "20ms")
 	for _, call := range failpoint.Calls() {
@@ -69,10 +59,11 @@ func failpoints(t *testing.T, make func(t *testing.T) backend) {
 				point := call + ":" + when + "=" + action
 				t.Run(point, func(t *testing.T) {
 					t.Parallel()
-					b := make(t)
-					d := day{t: t, name: point, sims: sims, files: b.files}
+					b := servers.NewBackend(t)
+					b.MaxConns = 4
+					d := day{t: t, name: point, sims: sims, backend: b}
 					d.gateway = tidegatetest.Persist(t, tidegatetest.Settings{
-						Sims: sims, Binary: binary, Env: []string{"TIDEGATE_FAILPOINTS=" + point + "@1"}, App: b.app,
+						Sims: sims, Binary: binary, Env: []string{"TIDEGATE_FAILPOINTS=" + point + "@1"}, App: b.App(),
 						Batch: fmt.Sprintf("max_in_flight %d\n lease 1s\n collect_interval 100ms\n retry_backoff 10ms 20ms", inFlight),
 					})
 					d.run()
@@ -95,7 +86,7 @@ type day struct {
 	t       *testing.T
 	name    string
 	sims    []*tidegatetest.Sim
-	files   string // directory of contents
+	backend *tidegatetest.Backend
 	gateway *tidegatetest.Gateway
 }
 
@@ -255,12 +246,8 @@ func (d *day) calls(lines int) {
 func (d *day) collected(ids []string) {
 	for _, id := range ids {
 		if !tidegatetest.Poll(30*time.Second, func() bool {
-			found, err := filepath.Glob(filepath.Join(d.files, "*", id))
-			if err != nil {
-				d.t.Fatal(err)
-			}
 			d.ask(http.MethodGet, "/v1/files", http.StatusOK) // so that it is alive
-			return len(found) == 0
+			return !slices.Contains(d.backend.Contents(d.t), id)
 		}) {
 			d.t.Errorf("the content of %s is still there", id)
 		}
@@ -277,7 +264,10 @@ func (d *day) wellAgain() {
 	}) {
 		d.t.Errorf("it is not well: %s", last)
 	}
-	unfinished, err := os.ReadDir(filepath.Join(d.files, "tmp"))
+	if d.backend.Dir == "" { // unfinished uploads to S3 are nobody's business for an hour
+		return
+	}
+	unfinished, err := os.ReadDir(filepath.Join(d.backend.Dir, "tmp"))
 	if err != nil {
 		d.t.Fatal(err)
 	}

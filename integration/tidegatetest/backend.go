@@ -3,6 +3,7 @@ package tidegatetest
 import (
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 
@@ -51,6 +52,8 @@ func StartServers(tb testing.TB, kind Kind, postgres ...string) *Servers {
 
 // Backend is a place for the state of gateways that nobody else uses.
 type Backend struct {
+	servers *Servers
+
 	Database string // URL of the database; "" for SQLite
 	Redis    string // URL of the server; "" for the memory queue
 	Prefix   string // of keys in Redis and objects in S3
@@ -62,7 +65,7 @@ type Backend struct {
 // NewBackend makes an empty one.
 func (s *Servers) NewBackend(tb testing.TB) *Backend {
 	tb.Helper()
-	b := &Backend{Prefix: fmt.Sprintf("test%d", s.backends.Add(1))}
+	b := &Backend{servers: s, Prefix: fmt.Sprintf("test%d", s.backends.Add(1))}
 	if s.Postgres != nil {
 		b.Database = s.Postgres.NewDatabase(tb)
 	}
@@ -109,4 +112,20 @@ func (b *Backend) Via(tb testing.TB, addr string) *Backend {
 	other := *b
 	other.Database = u.String()
 	return &other
+}
+
+// Contents are the keys of the contents that are there.
+func (b *Backend) Contents(tb testing.TB) []string {
+	tb.Helper()
+	if b.S3 != "" {
+		return b.servers.S3.Objects(tb, b.Prefix)
+	}
+	paths, err := filepath.Glob(filepath.Join(b.Dir, "*", "*"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for i, path := range paths {
+		paths[i] = filepath.Base(path)
+	}
+	return paths
 }

@@ -1,11 +1,13 @@
 package tidegatetest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -68,6 +70,35 @@ func FaultyBinary(tb testing.TB) string {
 }
 
 var faultyBinary = sync.OnceValues(func() (string, error) { return build("tidegate-failpoints", "-tags", "failpoints") })
+
+// ChangedBinary is the path of a build of the program with other texts in some
+// of its files, by their path in the module; files that are not there are added.
+// The tree stays as it is.
+func ChangedBinary(tb testing.TB, name string, files map[string]string) string {
+	tb.Helper()
+	dir, root := tb.TempDir(), Root(tb)
+	replace := make(map[string]string)
+	for path, text := range files {
+		changed := filepath.Join(dir, strings.ReplaceAll(path, "/", "_"))
+		if err := os.WriteFile(changed, []byte(text), 0o600); err != nil {
+			tb.Fatal(err)
+		}
+		replace[filepath.Join(root, path)] = changed
+	}
+	text, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	overlay := filepath.Join(dir, "overlay.json") // https://pkg.go.dev/cmd/go, -overlay
+	if err := os.WriteFile(overlay, text, 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	bin, err := build(name, "-overlay", overlay)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return bin
+}
 
 // build builds the program under a name of its own.
 func build(name string, flags ...string) (_ string, err error) {

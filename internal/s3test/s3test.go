@@ -3,6 +3,7 @@ package s3test
 
 import (
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/johannesboyne/gofakes3"
@@ -19,6 +20,8 @@ const (
 // Server is a service with one empty Bucket.
 type Server struct {
 	Endpoint string // http://127.0.0.1:PORT
+
+	backend *s3mem.Backend
 }
 
 // Start starts a service that ends with the test.
@@ -30,7 +33,22 @@ func Start(tb testing.TB) *Server {
 	}
 	listener := httptest.NewServer(gofakes3.New(backend, gofakes3.WithTimeSkewLimit(0)).Server())
 	tb.Cleanup(listener.Close)
-	return &Server{Endpoint: listener.URL}
+	return &Server{listener.URL, backend}
+}
+
+// Objects are the names of all below a prefix, without it.
+func (s *Server) Objects(tb testing.TB, prefix string) []string {
+	tb.Helper()
+	below := prefix + "/"
+	list, err := s.backend.ListBucket(Bucket, new(gofakes3.NewPrefix(&below, nil)), gofakes3.ListBucketPage{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	names := make([]string, len(list.Contents))
+	for i, o := range list.Contents {
+		names[i] = strings.TrimPrefix(o.Key, below)
+	}
+	return names
 }
 
 // URL is that of a prefix in the bucket, as `files s3` takes it.
