@@ -47,7 +47,7 @@ func (e *Engine) clerkStep(ctx context.Context) bool {
 		e.log.Info("batch taken by another instance, or cancelled, meanwhile", zapBatch(c.Batch.ID))
 		return true
 	}
-	e.note("batch "+c.Batch.ID, err)
+	e.noteBatch(c.Batch.ID, err)
 	if err != nil {
 		e.postpone(ctx, c)
 	}
@@ -68,7 +68,7 @@ func (e *Engine) postpone(ctx context.Context, c BatchClaim) {
 	}
 	err := giveBack()
 	if errors.Is(err, ErrStale) { // it is over, or another's: what troubled us is past
-		e.note("batch "+c.Batch.ID, nil)
+		e.noteBatch(c.Batch.ID, nil)
 		return
 	}
 	if err != nil {

@@ -3,7 +3,6 @@ package batch
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -52,50 +51,82 @@ func verdict(err error) string {
 
 // health collects what keeps parts of the engine from their work.
 type health struct {
-	mu      sync.Mutex
-	trouble map[string]string // guarded by mu; what is wrong by who has it
+	mu       sync.Mutex
+	troubles map[string]trouble // guarded by mu; by who has it
 }
 
+// trouble is what is wrong with a part.
+type trouble struct {
+	text  string
+	until time.Time // it is past by then if nobody says it again; zero: it is not
+}
+
+func (t trouble) past() bool { return !t.until.IsZero() && time.Now().After(t.until) }
+
 // note records err as the trouble of who, or its end when err is nil, and
-// tells whether that is news.
-func (h *health) note(who string, err error) bool {
+// tells whether that is news. A trouble is past after some time, unless that
+// is 0.
+func (h *health) note(who string, err error, past time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err == nil {
-		_, had := h.trouble[who]
-		delete(h.trouble, who)
+		_, had := h.troubles[who]
+		delete(h.troubles, who)
 		return had
 	}
 	if errors.Is(err, context.Canceled) {
 		return false
 	}
-	if h.trouble == nil {
-		h.trouble = make(map[string]string)
+	if h.troubles == nil {
+		h.troubles = make(map[string]trouble)
 	}
-	text := who + ": " + err.Error()
-	news := h.trouble[who] != text
-	h.trouble[who] = text
-	return news
+	now := trouble{text: who + ": " + err.Error()}
+	if past > 0 {
+		now.until = time.Now().Add(past)
+	}
+	before, had := h.troubles[who]
+	h.troubles[who] = now
+	return !had || before.text != now.text || before.past()
 }
 
 // has tells whether a part is in trouble.
 func (h *health) has(who string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	_, had := h.trouble[who]
+	_, had := h.troubles[who]
 	return had
 }
 
+// reasons lists all troubles, and forgets those that are past.
 func (h *health) reasons() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.Sorted(maps.Values(h.trouble))
+	var texts []string
+	for who, t := range h.troubles {
+		if t.past() {
+			delete(h.troubles, who)
+			continue
+		}
+		texts = append(texts, t.text)
+	}
+	slices.Sort(texts)
+	return texts
 }
 
 // note keeps in health what keeps a part from its work, nil when nothing does,
 // and logs the change.
-func (e *Engine) note(who string, err error) {
-	if !e.health.note(who, err) {
+func (e *Engine) note(who string, err error) { e.noteFor(who, err, 0) }
+
+// batchTrouble is how long the trouble with a batch is believed that nobody
+// here speaks of any more: another gateway may have taken it over. Whoever has
+// it tries again every few seconds.
+const batchTrouble = 5 * postponement
+
+// noteBatch is note for one batch.
+func (e *Engine) noteBatch(id string, err error) { e.noteFor("batch "+id, err, batchTrouble) }
+
+func (e *Engine) noteFor(who string, err error, past time.Duration) {
+	if !e.health.note(who, err, past) {
 		return
 	}
 	if err != nil {

@@ -28,7 +28,7 @@ const (
 // startLines gives lines to slots until either is used up.
 func (r *runner) startLines() {
 	cfg := r.engine.config()
-	if r.noSpace || r.engine.commit.waiting() > cfg.MemoryBytes || time.Now().After(r.held) {
+	if r.noSpace || r.engine.commit.waiting() > cfg.MemoryBytes || r.lapsed(time.Now()) {
 		return
 	}
 	full := make(map[string]bool)    // models without a slot now

@@ -35,7 +35,7 @@ type runner struct {
 	noSpace    bool
 	outage     bool                 // the store failed, and has not answered a refresh since
 	noClaims   time.Time            // until when nothing is claimed
-	held       time.Time            // until when every claim is surely ours; means nothing without one
+	held       time.Time            // until when every claim is surely ours; zero without one
 	starved    map[string]bool      // models without any upstream, kept in health
 	rest       map[string]time.Time // batches that are left alone until then
 
@@ -204,7 +204,7 @@ func (r *runner) refreshed(batches []Batch) {
 // forget drops the little that is kept of a batch without a feed.
 func (r *runner) forget(id string) {
 	delete(r.rest, id)
-	r.engine.note("batch "+id, nil)
+	r.engine.noteBatch(id, nil)
 }
 
 // abandon drops what is in memory of a batch that was cancelled.
@@ -256,7 +256,7 @@ func (r *runner) fillFeeds() {
 		}
 		return true
 	})
-	if r.outage || now.Before(r.noClaims) {
+	if r.outage || now.Before(r.noClaims) || r.lapsed(now) {
 		return
 	}
 	for _, f := range r.feeds {
@@ -307,7 +307,7 @@ func (r *runner) loaded(f *feed, got loaded) {
 		}
 	}
 	r.updateHeld()
-	if !r.held.IsZero() && time.Now().After(r.held) {
+	if r.lapsed(time.Now()) {
 		r.renew() // the load took that long
 	}
 	id := f.batch.ID
@@ -319,7 +319,7 @@ func (r *runner) loaded(f *feed, got loaded) {
 		r.handBackIdle()
 		return
 	}
-	e.note("batch "+id, got.err)
+	e.noteBatch(id, got.err)
 	r.outage = r.outage || errors.Is(got.err, ErrUnavailable)
 	if got.err != nil || !got.found {
 		r.rest[id] = time.Now().Add(restTime)
@@ -462,8 +462,18 @@ func (r *runner) claims() []SliceClaim {
 	return held
 }
 
-// updateHeld finds out when the first lease ends. After that nothing is started
-// until all are renewed: another may run it.
+// lapsed tells whether a lease may have ended. Then nothing is started, for
+// another may run it, and nothing is claimed, which may be our own, until all
+// are renewed.
+func (r *runner) lapsed(now time.Time) bool {
+	if r.held.IsZero() || now.Before(r.held) {
+		return false
+	}
+	r.updateHeld() // the slice that it was about may be finished
+	return !r.held.IsZero() && !now.Before(r.held)
+}
+
+// updateHeld finds out when the first lease ends.
 func (r *runner) updateHeld() {
 	r.held = time.Time{}
 	sooner := func(until time.Time) {

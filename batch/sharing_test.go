@@ -318,6 +318,41 @@ func TestOutageRepeatsNothing(t *testing.T) {
 	}
 }
 
+// Once a lease may have ended nothing more is begun, for another may have: not
+// before it is renewed.
+func TestNothingBeginsWithoutALease(t *testing.T) {
+	const (
+		lines = 200
+		some  = 10
+		lease = 600 * time.Millisecond
+	)
+	s := newStreet(t, batch.Config{MaxInFlight: lines, Lease: lease}, 1)
+	h := s.houses[0]
+	gate := make(chan struct{})
+	h.pool.set(func() { h.pool.slots, h.pool.answer = some, behind(gate) })
+	id := h.create(h.upload(input(lines)))
+	until(t, "some lines run", func() bool { return len(s.callsOf()) == some })
+	s.store.slow.Store(true) // leases are not renewed any more
+	until(t, "the leases have run out", func() bool {
+		numbers, err := s.store.Store.ClaimableSlices(t.Context(), id, 10)
+		return err == nil && len(numbers) > 0
+	})
+	seen := s.store.refreshes.Load()
+	close(gate)
+	until(t, "the slots are free", func() bool {
+		h.pool.mu.Lock()
+		defer h.pool.mu.Unlock()
+		return h.pool.running == 0
+	})
+	until(t, "it has looked for work", func() bool { return s.store.refreshes.Load() >= seen+2 })
+	if begun := len(s.callsOf()); begun != some {
+		t.Errorf("%d lines were begun, %d of them without a lease", begun, begun-some)
+	}
+	s.store.slow.Store(false)
+	h.check(h.wait(id), lines)
+	s.wantOnce(t, lines)
+}
+
 // A gateway that sees other files than those that are there is refused.
 func TestOtherFilesAreRefused(t *testing.T) {
 	s := newStreet(t, batch.Config{}, 1)
