@@ -27,8 +27,6 @@ type client struct {
 
 const (
 	askLimit  = 10 * time.Second // for one answer
-	giveUp    = 3 * time.Minute  // of asking all gateways in vain
-	endLimit  = 5 * time.Minute  // for a batch to end
 	pollPause = 60 * time.Millisecond
 )
 
@@ -82,7 +80,7 @@ const never = -1
 // follow looks at a batch until it has ended, and cancels it after some looks.
 func (c *client) follow(s *session, b *openai.Batch, cancelAt int) bool {
 	path := "/v1/batches/" + b.ID
-	deadline := time.Now().Add(endLimit)
+	deadline := time.Now().Add(*patience)
 	for look := 0; rank[b.Status] != ended; look++ {
 		if time.Now().After(deadline) {
 			return false // the judge sees that it has not ended
@@ -142,7 +140,7 @@ func call(g *tidegatetest.Gateway, method, path, contentType string, body []byte
 
 // insist calls until there is an answer.
 func (c *client) insist(s *session, method, path string, call func() (told, []byte, error), into any) bool {
-	for deadline := time.Now().Add(giveUp); ; {
+	for deadline := time.Now().Add(*patience); ; {
 		t, answer, err := call()
 		if err == nil && t.Status < http.StatusInternalServerError {
 			return c.note(s, t, answer, into)

@@ -123,9 +123,7 @@ func (c *client) race(name string, expires bool) string {
 		c.ask(s, http.MethodGet, "/v1/batches/"+b.ID, "", nil, nil)
 	}
 	end, problems := c.settle(s, others, b.ID)
-	w.mu.Lock()
-	w.problems = append(w.problems, problems...)
-	w.mu.Unlock()
+	w.report(problems...)
 	w.over(s)
 	return end
 }

@@ -7,6 +7,8 @@ import (
 	"flag"
 	"math/rand/v2"
 	"os"
+	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -20,6 +22,8 @@ var (
 	redis     = flag.Int("redis", 7, "how many faults Redis has")
 	postgres  = flag.Int("postgres", 8, "how many faults PostgreSQL has")
 	histories = flag.Int("histories", 500, "how many batches are cancelled, deleted, expired and finished at once")
+	only      = flag.String("only", "", "of the faults of Redis and PostgreSQL, those whose name matches")
+	patience  = flag.Duration("patience", 5*time.Minute, "how long a client waits for a batch to end, and for any gateway to answer")
 	duration  = flag.Duration("for", 0, "how long faults are made; 0: until there were as many as the other flags say")
 )
 
@@ -51,6 +55,13 @@ func newRandom(t *testing.T) *rand.Rand {
 // between is a time of a range.
 func between(r *rand.Rand, from, to time.Duration) time.Duration {
 	return from + time.Duration(r.Int64N(int64(to-from)))
+}
+
+// series gives faults in an order of chance, over and over.
+func series[F any](r *rand.Rand, faults []F, name func(F) string) func(i int) F {
+	some := slices.DeleteFunc(slices.Clone(faults), func(f F) bool { return !regexp.MustCompile(*only).MatchString(name(f)) })
+	order := r.Perm(len(some))
+	return func(i int) F { return some[order[i%len(order)]] }
 }
 
 // newChance makes a source of chance from another.

@@ -3,7 +3,6 @@ package chaos
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -52,12 +51,14 @@ var postgresFaults = []postgresFault{
 		if err := w.isolation("serializable"); err != nil {
 			return err
 		}
-		for range 20 {
-			w.wantProgress(progressIn, "transactions began to fail")
+		before, err := w.serializationFailures()
+		if err != nil {
+			return err
 		}
-		if log, err := w.servers.Postgres.Log(); err != nil || !strings.Contains(log, "could not serialize access") {
-			return fmt.Errorf("none failed (%w)", err)
-		}
+		tidegatetest.Eventually(w.t, progressIn, "transactions to fail", func() bool {
+			now, err := w.serializationFailures()
+			return err == nil && now > before+10
+		})
 		return w.isolation("read committed")
 	}},
 	{name: "a black hole", do: func(w *world, proxies []*proxytest.Proxy) error {
@@ -105,6 +106,12 @@ func (w *world) isolation(level string) error {
 	return w.sql(`ALTER SYSTEM SET default_transaction_isolation = '`+level+`'`, `SELECT pg_reload_conf()`, terminate)
 }
 
+// serializationFailures counts what the server has logged of them.
+func (w *world) serializationFailures() (int, error) {
+	log, err := w.servers.Postgres.Log()
+	return strings.Count(log, "could not serialize access"), err
+}
+
 // exhaust takes every connection that PostgreSQL has, for some seconds.
 func exhaust(w *world, _ []*proxytest.Proxy) error {
 	ctx, cancel := context.WithTimeout(context.Background(), between(w.random, 3*time.Second, 6*time.Second))
@@ -147,11 +154,11 @@ func TestPostgres(t *testing.T) {
 		return b.Via(t, p.Addr)
 	}})
 	live := w.startLive()
-	order := w.random.Perm(len(postgresFaults))
+	faults := series(w.random, postgresFaults, func(f postgresFault) string { return f.name })
 	for i := range rounds(*postgres) {
 		w.wantWell()
 		w.wantProgress(progressIn, "PostgreSQL was well")
-		f := postgresFaults[order[i%len(order)]]
+		f := faults(i)
 		t.Log(f.name)
 		if f.alone {
 			w.mayRepeat += inFlight

@@ -9,11 +9,13 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// redisFaults are what can become of Redis. Each has ended when it returns.
-var redisFaults = []struct {
+// redisFault is what can become of Redis. It has ended when do returns.
+type redisFault struct {
 	name string
 	do   func(w *world) error
-}{
+}
+
+var redisFaults = []redisFault{
 	{"a kill, and a start without anything", func(w *world) error {
 		if err := w.servers.Redis.Kill(); err != nil {
 			return err
@@ -82,11 +84,11 @@ func TestRedis(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, tidegatetest.StartServers(t, tidegatetest.PostgresRedis), plan{gateways: 3, clients: clients})
 	live := w.startLive()
-	order := w.random.Perm(len(redisFaults))
+	faults := series(w.random, redisFaults, func(f redisFault) string { return f.name })
 	for i := range rounds(*redis) {
 		w.wantWell() // or else nobody asks Redis
 		w.wantProgress(progressIn, "Redis was well")
-		f := redisFaults[order[i%len(order)]]
+		f := faults(i)
 		t.Log(f.name)
 		if err := f.do(w); err != nil {
 			t.Fatalf("%s: %v", f.name, err)
@@ -113,7 +115,7 @@ func (w *world) startLive() func() {
 			for _, s := range l.Stop() {
 				sent++
 				if err := s.Check(); err != nil {
-					w.problems = append(w.problems, "live: "+err.Error())
+					w.report("live: " + err.Error())
 				}
 			}
 		}

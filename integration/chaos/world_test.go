@@ -41,7 +41,7 @@ type world struct {
 	sessions int            // guarded by mu; over
 	lines    int64          // guarded by mu; of batches that were completed
 	left     []openai.Batch // guarded by mu; ended and not deleted, as they were last told
-	problems []string       // guarded by mu
+	problems int            // guarded by mu; reported
 
 	named     int   // clients so far
 	mayRepeat int64 // calls, for what was in flight at faults so far
@@ -99,10 +99,10 @@ func (w *world) newClient() *client {
 // over judges a session that is over.
 func (w *world) over(s *session) {
 	problems := judge(s)
+	w.report(problems...)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sessions++
-	w.problems = append(w.problems, problems...)
 	if len(problems) > 0 {
 		s.keep(w.t)
 		return
@@ -113,6 +113,20 @@ func (w *world) over(s *session) {
 	}
 	if !deleted {
 		w.left = append(w.left, b)
+	}
+}
+
+// report fails the test for each problem, and names the first.
+func (w *world) report(problems ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range problems {
+		if w.problems++; w.problems <= reported {
+			w.t.Error(p)
+		}
+	}
+	if w.problems > reported {
+		w.t.Fail()
 	}
 }
 
@@ -144,7 +158,7 @@ func (w *world) finish() {
 	for _, g := range w.gateways {
 		for _, b := range w.left {
 			if got := g.Batch(t, b.ID); got.Status != b.Status || got.RequestCounts != b.RequestCounts {
-				w.problems = append(w.problems, fmt.Sprintf("%s was %s with %+v at last, and %s says %s with %+v", b.ID, b.Status, b.RequestCounts, g.URL, got.Status, got.RequestCounts))
+				w.report(fmt.Sprintf("%s was %s with %+v at last, and %s says %s with %+v", b.ID, b.Status, b.RequestCounts, g.URL, got.Status, got.RequestCounts))
 			}
 		}
 	}
@@ -159,15 +173,8 @@ func (w *world) finish() {
 	if repeated > w.mayRepeat {
 		t.Errorf("%d calls were repeated, and at most %d were in flight at faults", repeated, w.mayRepeat)
 	}
-	for i, p := range w.problems {
-		if i == reported {
-			t.Errorf("and %d more", len(w.problems)-i)
-			break
-		}
-		t.Error(p)
-	}
 	if w.sessions < w.named {
 		t.Errorf("only %d sessions of %d clients", w.sessions, w.named)
 	}
-	t.Logf("%d sessions, %d lines completed, %d calls repeated of at most %d", w.sessions, w.lines, repeated, w.mayRepeat)
+	t.Logf("%d sessions, %d lines completed, %d calls repeated of at most %d, %d problems", w.sessions, w.lines, repeated, w.mayRepeat, w.problems)
 }

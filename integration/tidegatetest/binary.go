@@ -59,7 +59,8 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 // FaultyBinary is the path of a build of the program that fails where
-// TIDEGATE_FAILPOINTS says; see internal/failpoint.
+// TIDEGATE_FAILPOINTS says (see internal/failpoint): $TIDEGATE_FAULTY_BIN, or
+// else a build of this tree.
 func FaultyBinary(tb testing.TB) string {
 	tb.Helper()
 	path, err := faultyBinary()
@@ -69,12 +70,27 @@ func FaultyBinary(tb testing.TB) string {
 	return path
 }
 
-var faultyBinary = sync.OnceValues(func() (string, error) { return build("tidegate-failpoints", "-tags", "failpoints") })
+var faultyBinary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("TIDEGATE_FAULTY_BIN"); path != "" {
+		return filepath.Abs(path)
+	}
+	return build("tidegate-failpoints", "-tags", "failpoints")
+})
 
-// ChangedBinary is the path of a build of the program with other texts in some
-// of its files, by their path in the module; files that are not there are added.
-// The tree stays as it is.
-func ChangedBinary(tb testing.TB, name string, files map[string]string) string {
+// ChangedBinary is the path of a build of the program with an Overlay.
+func ChangedBinary(tb testing.TB, name string, files map[string]string, flags ...string) string {
+	tb.Helper()
+	bin, err := build(name, append(flags, Overlay(tb, files)...)...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return bin
+}
+
+// Overlay gives the flags that have go build and go test see other texts in some
+// files, by their path in the module; files that are not there are added. The
+// tree stays as it is.
+func Overlay(tb testing.TB, files map[string]string) []string {
 	tb.Helper()
 	dir, root := tb.TempDir(), Root(tb)
 	replace := make(map[string]string)
@@ -93,11 +109,7 @@ func ChangedBinary(tb testing.TB, name string, files map[string]string) string {
 	if err := os.WriteFile(overlay, text, 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	bin, err := build(name, "-overlay", overlay)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return bin
+	return []string{"-overlay", overlay}
 }
 
 // build builds the program under a name of its own.

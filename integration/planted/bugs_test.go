@@ -1,0 +1,117 @@
+package planted
+
+// The suites that find bugs: a package, which of its tests, and how.
+var (
+	durable  = suite{pkg: "integration", run: "^TestToldIsDurable$"}
+	killed   = suite{pkg: "integration/chaos", run: "^TestKills$/^sqlite$", flags: []string{"-kills=12", "-patience=30s"}}
+	redis    = suite{pkg: "integration/chaos", run: "^TestRedis$", flags: []string{"-redis=3", "-patience=40s"}}
+	postgres = suite{pkg: "integration/chaos", run: "^TestPostgres$", flags: []string{"-postgres=4", "-only=immediate restart|backends terminated", "-patience=40s"}}
+	engine   = suite{pkg: "batch", run: "^TestNothingBeginsWithoutALease$"}
+	racing   = suite{pkg: "integration/chaos", run: "^TestHistories$", flags: []string{"-histories=300", "-patience=40s"}}
+	driver   = suite{pkg: "batch/store/sqlite", run: "."}
+)
+
+// failing is one failpoint.
+func failing(point string) suite {
+	return suite{pkg: "integration/faults", run: "^TestFailpoints$/^sqlite$/^" + point + "$"}
+}
+
+// bug is something that somebody might get wrong.
+type bug struct {
+	name  string
+	edits []edit
+	found suite
+	says  string // what the suite complains of, as a regular expression
+}
+
+// edit is a change of a file. What it puts in asks planted.Is for its bug's name.
+type edit struct{ file, from, to string }
+
+var bugs = []bug{
+	{"content not synced", []edit{{
+		"batch/files/local/writer.go",
+		"if err := w.file.Sync(); err != nil {",
+		"if planted.Is(`content not synced`) {\n} else if err := w.file.Sync(); err != nil {",
+	}}, durable, `/files/../file-\w+ was not synced`},
+	{"directory not synced", []edit{{
+		"batch/files/local/writer.go",
+		"if err := w.files.disk.syncDir(shard); err != nil {",
+		"if planted.Is(`directory not synced`) {\n} else if err := w.files.disk.syncDir(shard); err != nil {",
+	}}, durable, `/files/.. was not synced`},
+	{"commits not synced", []edit{{
+		"batch/store/sqlite/pool.go",
+		`"_synchronous":  {"FULL"},`,
+		`"_synchronous":  {planted.Or("commits not synced", "FULL", "NORMAL")},`,
+	}}, durable, `tidegate.db-wal was not synced`},
+	{"acknowledged before the commit", []edit{{
+		"batch/committer.go",
+		"	for pause := commitBackoffMin; ; pause",
+		`	if planted.Is("acknowledged before the commit") {
+		e.runner.post(func() { e.runner.committed(group, nil) })
+		bounded, cancel := e.bounded(ctx)
+		_, err := e.store.CommitResults(bounded, writes)
+		cancel()
+		e.note("committing results", err)
+		return true
+	}
+	for pause := commitBackoffMin; ; pause`,
+	}}, postgres, `calls were repeated|counts went|never ended|vain|after all`},
+	{"fenced by nothing but the batch", []edit{{
+		"batch/store/commit.go",
+		"s.Attempt != c.Attempt ||",
+		"s.Attempt != c.Attempt && !planted.Is(`fenced by nothing but the batch`) ||",
+	}}, driver, `FAIL: Test.*tale`},
+	{"results of a batch that is over", []edit{{
+		"batch/store/commit.go",
+		"return b.Status == batch.InProgress ||",
+		"return planted.Is(`results of a batch that is over`) || b.Status == batch.InProgress ||",
+	}}, racing, `counts .* lines in its files|counts went|was .* and is|usage is`},
+	{"counted twice", []edit{{
+		"batch/store/commit.go",
+		"if s.Done&(1<<l.Index) != 0 {",
+		"if s.Done&(1<<l.Index) != 0 && !planted.Is(`counted twice`) {",
+	}}, failing("store.CommitResults:after=error"), `the batch ended as|still in_progress|with \{Total`},
+	{"done lines forgotten", []edit{{
+		"batch/feed.go",
+		"if s.Done&(1<<i) == 0 {",
+		"if s.Done&(1<<i) == 0 || planted.Is(`done lines forgotten`) {",
+	}}, killed, `calls were repeated`},
+	{"the store is never asked for what the queue forgot", []edit{{
+		"batch/feed.go",
+		"		if len(numbers) == 0 {\n			break\n		}",
+		"		if len(numbers) == 0 && planted.Is(`the store is never asked for what the queue forgot`) && err == nil {\n			return nil, nil\n		}\n		if len(numbers) == 0 {\n			break\n		}",
+	}}, killed, `is in_progress after all|in vain`},
+	{"leases of others ignored", []edit{
+		{"batch/store/postgres/slices.go", "found, err = all(ctx, t, scanClaimed, claimSlices,", "found, err = all(ctx, t, scanClaimed, planted.Without(`leases of others ignored`, claimSlices, ` AND s.lease_until <= $5`, ` AND s.lease_until <= $5 + 1000000000000`),"},
+		{"batch/store/postgres/slices.go", "numbers, err = all(ctx, t, value[int], claimableSlices,", "numbers, err = all(ctx, t, value[int], planted.Without(`leases of others ignored`, claimableSlices, ` AND lease_until <= $2`, ` AND lease_until <= $2 + 1000000000000`),"},
+	}, redis, `calls were repeated`},
+	{"status before the files", []edit{
+		{"batch/finalizer.go", "if err := f.dst.Commit(ctx); err != nil {", "if planted.Is(`status before the files`) {\n} else if err := f.dst.Commit(ctx); err != nil {"},
+		{
+			"batch/finalizer.go", "		return fmt.Errorf(\"finishing batch: %w\", err)\n	}", `		return fmt.Errorf("finishing batch: %w", err)
+	}
+	for _, f := range []*resultFile{&w.output, &w.errors} {
+		if planted.Is("status before the files") && f.dst != nil {
+			if err := f.dst.Commit(ctx); err != nil {
+				return err
+			}
+		}
+	}`,
+		},
+	}, failing("store.FinishBatch:after=crash"), `/content(:| answered)`},
+	{"two batches of one wish", []edit{{
+		"batch/service.go",
+		"IdempotencyKey: r.IdempotencyKey,",
+		"IdempotencyKey: planted.Or(`two batches of one wish`, r.IdempotencyKey, ``),",
+	}}, failing("store.CreateBatch:after=error"), `calls were made again`},
+	{"begun without a lease", []edit{{
+		"batch/runner.go",
+		"	if r.held.IsZero() || now.Before(r.held) {",
+		"	if r.held.IsZero() || now.Before(r.held) || planted.Is(`begun without a lease`) {",
+	}}, engine, `of them without a lease`},
+	{"an outage of the store is an end", []edit{{
+		"batch/committer.go",
+		"		if !sleep(ctx, pause) {",
+		"		if planted.Is(`an outage of the store is an end`) {\n			e.runner.post(func() { e.runner.committed(group, nil) })\n			return true\n		}\n		if !sleep(ctx, pause) {",
+	}}, postgres, `calls were repeated|after all|vain`},
+}

@@ -1,0 +1,133 @@
+package planted
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/integration/tidegatetest"
+)
+
+// suite is a run of tests.
+type suite struct {
+	pkg   string // folder
+	run   string
+	flags []string
+}
+
+const (
+	module = "github.com/tidegate/tidegate"
+	// switches is what planted bugs ask whether they are wanted. It exists in the
+	// builds of this test alone.
+	switches = `package planted
+
+import (
+	"os"
+	"strings"
+)
+
+var wanted = os.Getenv("PLANTED_BUG")
+
+func Is(bug string) bool { return wanted == bug }
+
+func Or(bug, right, wrong string) string {
+	if Is(bug) {
+		return wrong
+	}
+	return right
+}
+
+// Without puts something else in a part of a text, which must be there.
+func Without(bug, text, part, other string) string {
+	if !strings.Contains(text, part) {
+		panic("no " + part + " in " + text)
+	}
+	return Or(bug, text, strings.ReplaceAll(text, part, other))
+}
+`
+)
+
+// planted is the texts of files with all bugs in them, each asleep.
+func planted(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{"internal/planted/planted.go": switches}
+	for _, b := range bugs {
+		for _, e := range b.edits {
+			text, known := texts[e.file]
+			if !known {
+				content, err := os.ReadFile(filepath.Join(tidegatetest.Root(t), e.file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				text = imported(string(content))
+			}
+			if strings.Count(text, e.from) != 1 {
+				t.Fatalf("%s: %s has %d times %q", b.name, e.file, strings.Count(text, e.from), e.from)
+			}
+			texts[e.file] = strings.Replace(text, e.from, e.to, 1)
+		}
+	}
+	return texts
+}
+
+// imported is the text of a file that imports the switches as well.
+func imported(text string) string {
+	head, rest, _ := strings.Cut(text, "\n\n")
+	if !strings.HasPrefix(head, "package ") { // a comment before it
+		at := strings.Index(text, "\npackage ")
+		end := at + 1 + strings.Index(text[at+1:], "\n")
+		head, rest = text[:end], text[end:]
+	}
+	return head + "\n\nimport \"" + module + "/internal/planted\"\n\n" + rest
+}
+
+// limit is how long a suite may take to find a bug.
+const limit = 5 * time.Minute
+
+// Every bug is found by the suite that is there to find it, which says so.
+func TestPlantedBugs(t *testing.T) {
+	files := planted(t)
+	overlay := tidegatetest.Overlay(t, files)
+	env := append(os.Environ(),
+		"TIDEGATE_BIN="+tidegatetest.ChangedBinary(t, "tidegate-planted", files),
+		"TIDEGATE_FAULTY_BIN="+tidegatetest.ChangedBinary(t, "tidegate-planted-failpoints", files, "-tags", "failpoints"))
+	suites := make(map[string]string) // folder to a program of its tests
+	dir := t.TempDir()
+	for _, b := range bugs {
+		if pkg := b.found.pkg; suites[pkg] == "" {
+			suites[pkg] = filepath.Join(dir, strings.ReplaceAll(pkg, "/", "-"))
+			run(t, exec.CommandContext(t.Context(), "go", slices.Concat([]string{"test", "-c", "-vet=off", "-o", suites[pkg]}, overlay, []string{"./" + pkg})...), tidegatetest.Root(t))
+		}
+	}
+	for _, b := range bugs {
+		t.Run(strings.ReplaceAll(b.name, " ", "_"), func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
+			command := exec.CommandContext(ctx, suites[b.found.pkg], append([]string{"-test.run=" + b.found.run, "-test.timeout=" + limit.String(), "-test.parallel=1"}, b.found.flags...)...)
+			command.Dir = filepath.Join(tidegatetest.Root(t), b.found.pkg)
+			command.Env = append(slices.Clone(env), "PLANTED_BUG="+b.name)
+			printed, err := command.CombinedOutput()
+			switch {
+			case err == nil:
+				t.Errorf("%s did not find it:\n%.2000s", b.found.run, printed)
+			case !regexp.MustCompile(b.says).Match(printed):
+				t.Errorf("%s failed, but not for this (%v):\n%.6000s", b.found.run, err, printed)
+			}
+		})
+	}
+}
+
+func run(t *testing.T, command *exec.Cmd, dir string) {
+	t.Helper()
+	command.Dir = dir
+	if printed, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, printed)
+	}
+}
