@@ -92,6 +92,7 @@ const limit = 5 * time.Minute
 
 // Every bug is found by the suite that is there to find it, which says so.
 func TestPlantedBugs(t *testing.T) {
+	t.Parallel()
 	files := planted(t)
 	overlay := tidegatetest.Overlay(t, files)
 	env := append(os.Environ(),
