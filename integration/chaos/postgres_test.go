@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,22 +46,7 @@ var postgresFaults = []postgresFault{
 		}
 		return nil
 	}},
-	// Three gateways write to the same rows: in this isolation they fail at it
-	// all the time.
-	{name: "serialization failures", do: func(w *world, _ []*proxytest.Proxy) error {
-		if err := w.isolation("serializable"); err != nil {
-			return err
-		}
-		before, err := w.serializationFailures()
-		if err != nil {
-			return err
-		}
-		tidegatetest.Eventually(w.t, progressIn, "transactions to fail", func() bool {
-			now, err := w.serializationFailures()
-			return err == nil && now > before+10
-		})
-		return w.isolation("read committed")
-	}},
+	{name: "serialization failures", do: conflict},
 	{name: "a black hole", do: func(w *world, proxies []*proxytest.Proxy) error {
 		for _, p := range proxies {
 			p.Swallow()
@@ -106,10 +92,28 @@ func (w *world) isolation(level string) error {
 	return w.sql(`ALTER SYSTEM SET default_transaction_isolation = '`+level+`'`, `SELECT pg_reload_conf()`, terminate)
 }
 
-// serializationFailures counts what the server has logged of them.
-func (w *world) serializationFailures() (int, error) {
-	log, err := w.servers.Postgres.Log()
-	return strings.Count(log, "could not serialize access"), err
+// conflict has transactions fail that would have waited for another.
+func conflict(w *world, _ []*proxytest.Proxy) error {
+	if err := w.isolation("serializable"); err != nil {
+		return err
+	}
+	failures := func() (int, error) {
+		log, err := w.servers.Postgres.Log()
+		return strings.Count(log, "could not serialize access"), err
+	}
+	before, err := failures()
+	if err != nil {
+		return err
+	}
+	tidegatetest.Eventually(w.t, progressIn, "transactions to fail", func() bool {
+		// What gateways have read changes before they lock it.
+		if err := w.sql(slices.Repeat([]string{`UPDATE batches SET priority = priority WHERE status = 'in_progress'`}, 200)...); err != nil {
+			return false // it has failed itself
+		}
+		now, err := failures()
+		return err == nil && now > before+10
+	})
+	return w.isolation("read committed")
 }
 
 // exhaust takes every connection that PostgreSQL has, for some seconds.
