@@ -35,7 +35,8 @@ type Config struct {
 	LineTimeout time.Duration
 
 	// Lease is how long a claim holds without renewal, by the store's clock.
-	// Default 30 s. LeaseRenew is how often it is renewed. Default 10 s.
+	// Default 20 s: what a gateway had that was killed is taken over within
+	// 30 s. LeaseRenew is how often it is renewed. Default a third of Lease.
 	Lease, LeaseRenew time.Duration
 	// DrainTimeout is how long running lines may go on after a stop was
 	// asked for, before they are handed back. Default 25 s.
@@ -61,7 +62,7 @@ func (c Config) withDefaults() Config {
 	def(&c.RetryBackoffMin, 500*time.Millisecond)
 	def(&c.RetryBackoffMax, time.Minute)
 	def(&c.LineTimeout, 30*time.Minute)
-	def(&c.Lease, 30*time.Second)
+	def(&c.Lease, 20*time.Second)
 	def(&c.LeaseRenew, c.Lease/3)
 	def(&c.DrainTimeout, 25*time.Second)
 	def(&c.CollectInterval, time.Minute)

@@ -100,7 +100,7 @@ type BatchConfig struct {
 	RetryBackoffMax caddy.Duration `json:"retry_backoff_max,omitempty"`
 	// LineTimeout is how long one attempt at a line may take. Default 30m.
 	LineTimeout caddy.Duration `json:"line_timeout,omitempty"`
-	// Lease is how long a claim holds without renewal. Default 30s.
+	// Lease is how long a claim holds without renewal. Default 20s.
 	Lease caddy.Duration `json:"lease,omitempty"`
 	// DrainTimeout is how long lines may go on when the gateway stops. Default 25s.
 	DrainTimeout caddy.Duration `json:"drain_timeout,omitempty"`

@@ -37,6 +37,10 @@ const (
 	defaultConnectTimeout   = 5 * time.Second
 	defaultStatementTimeout = 30 * time.Second
 	minVersion              = 130000 // server_version_num of PostgreSQL 13
+	// idleTimeout is how long a transaction may stand still, which holds locks:
+	// that of a gateway that was stopped in its middle, or cut off, must not keep
+	// the others from taking its work over.
+	idleTimeout = 5 * time.Second
 )
 
 // Store is a [batch.Store] in PostgreSQL.
@@ -72,7 +76,7 @@ func New(c Config) (*Store, error) {
 	params := cfg.ConnConfig.RuntimeParams
 	params["application_name"] = "tidegate"
 	params["statement_timeout"] = strconv.FormatInt(c.StatementTimeout.Milliseconds(), 10)
-	params["idle_in_transaction_session_timeout"] = strconv.FormatInt(2*c.StatementTimeout.Milliseconds(), 10)
+	params["idle_in_transaction_session_timeout"] = strconv.FormatInt(idleTimeout.Milliseconds(), 10)
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
