@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	atOnce    = 24 // histories without an expiry
-	expiring  = 60 // histories that expire, in a wave
-	ofExpiry  = 5  // every so many histories expire
-	racers    = 4  // at most, beside the client that made the batch
+	atOnce    = 24  // histories without an expiry
+	expiring  = 180 // histories that expire, in a wave
+	ofExpiry  = 8   // every so many histories expire
+	racers    = 4   // at most, beside the client that made the batch
 	raceIn    = 400 * time.Millisecond
 	expiryIn  = time.Minute             // the shortest window there is
 	expiryGap = 1200 * time.Millisecond // before and after it, in which all happens
