@@ -8,25 +8,20 @@ import (
 	"testing"
 
 	"github.com/tidegate/tidegate/integration/tidegatetest"
-	"github.com/tidegate/tidegate/internal/pgtest"
-	"github.com/tidegate/tidegate/internal/redistest"
 )
 
 func TestMain(m *testing.M) { os.Exit(tidegatetest.Main(m)) }
 
 // shared is what gateways share.
 type shared struct {
-	postgres *pgtest.Server
-	redis    *redistest.Server
-	url      string // of the database
-	files    string // directory
+	*tidegatetest.Servers
+	backend *tidegatetest.Backend
 }
 
 func newShared(t *testing.T) *shared {
 	t.Helper()
-	s := &shared{postgres: pgtest.Start(t), redis: redistest.Start(t), files: t.TempDir()}
-	s.url = s.postgres.NewDatabase(t)
-	return s
+	servers := tidegatetest.StartServers(t, tidegatetest.PostgresRedis)
+	return &shared{servers, servers.NewBackend(t)}
 }
 
 // settings are those of a gateway on it. Leases are short, so that tests need
@@ -34,7 +29,7 @@ func newShared(t *testing.T) *shared {
 func (s *shared) settings(sims []*tidegatetest.Sim, inFlight int) tidegatetest.Settings {
 	return tidegatetest.Settings{
 		Sims:  sims,
-		App:   fmt.Sprintf("store postgres %s\n queue redis %s\n files local %s", s.url, s.redis.URL(), s.files),
+		App:   s.backend.App(),
 		Batch: fmt.Sprintf("max_in_flight %d\n lease 3s\n retry_backoff 20ms 100ms", inFlight),
 	}
 }

@@ -150,7 +150,7 @@ func TestOtherDirectoryIsRefused(t *testing.T) {
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 1)
 	start(t, s.settings(sims, inFlight), 1)
-	s.files = t.TempDir()
+	s.backend.Dir = t.TempDir()
 	g := tidegatetest.Persist(t, s.settings(sims, inFlight))
 	if code := g.Wait(t); code == 0 || !strings.Contains(g.Log(t), "uses the same store with other files") {
 		t.Errorf("it ended with %d:\n%s", code, g.Log(t))
@@ -167,7 +167,7 @@ func TestRedisAway(t *testing.T) {
 	first := gateways[0].Submit(t, one).ID
 	gateways[0].WaitCompleted(t, first, 100, time.Minute)
 	load := gateways[0].StartLoad(t, 30, func(i int) ([]byte, bool) { return tidegatetest.ChatBody(t, fmt.Sprint("live ", i), false), false })
-	if err := s.redis.Kill(); err != nil {
+	if err := s.Redis.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	second := gateways[1].Submit(t, two).ID
@@ -177,7 +177,7 @@ func TestRedisAway(t *testing.T) {
 	})
 	wantCompleted(t, gateways[1], first, one, lines)
 	wantCompleted(t, gateways[0], second, two, lines)
-	if err := s.redis.Restart(); err != nil {
+	if err := s.Redis.Restart(); err != nil {
 		t.Fatal(err)
 	}
 	for _, g := range gateways {
@@ -208,7 +208,7 @@ func TestPostgresAway(t *testing.T) {
 	gateways[0].WaitCompleted(t, id, 100, time.Minute)
 	load := gateways[0].StartLoad(t, 50, func(i int) ([]byte, bool) { return tidegatetest.ChatBody(t, fmt.Sprint("live ", i), false), false })
 	for _, how := range []syscall.Signal{pgtest.Fast, pgtest.Immediate} {
-		if err := s.postgres.Stop(how); err != nil {
+		if err := s.Postgres.Stop(how); err != nil {
 			t.Fatal(err)
 		}
 		tidegatetest.Eventually(t, time.Minute, "it says so", func() bool { return healthOf(t, gateways[0]).Status == "degraded" })
@@ -220,7 +220,7 @@ func TestPostgresAway(t *testing.T) {
 			t.Errorf("the batch API answers %d, %v", answer.StatusCode, answer.Header)
 		}
 		load.WaitEnded(t, 300) // longer than a lease
-		if err := s.postgres.Start(); err != nil {
+		if err := s.Postgres.Start(); err != nil {
 			t.Fatal(err)
 		}
 		before := int64(-1)
@@ -248,10 +248,10 @@ func TestPostgresAway(t *testing.T) {
 // when they come.
 func TestServersComeLater(t *testing.T) {
 	s := newShared(t)
-	if err := s.postgres.Stop(pgtest.Fast); err != nil {
+	if err := s.Postgres.Stop(pgtest.Fast); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.redis.Stop(); err != nil {
+	if err := s.Redis.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	sims := tidegatetest.StartSims(t, 1)
@@ -263,13 +263,13 @@ func TestServersComeLater(t *testing.T) {
 	if h := healthOf(t, g); h.Status != "degraded" {
 		t.Errorf("health %+v", h)
 	}
-	if err := s.postgres.Start(); err != nil {
+	if err := s.Postgres.Start(); err != nil {
 		t.Fatal(err)
 	}
 	tidegatetest.Eventually(t, 30*time.Second, "the store is open", func() bool { return healthOf(t, g).Batch.Store == "ok" })
 	input := ask(t, "later", 200)
 	wantCompleted(t, g, g.Submit(t, input).ID, input, 200)
-	if err := s.redis.Restart(); err != nil {
+	if err := s.Redis.Restart(); err != nil {
 		t.Fatal(err)
 	}
 	tidegatetest.Eventually(t, 30*time.Second, "all is well", func() bool { return healthOf(t, g).Status == "ok" })
