@@ -3,8 +3,6 @@ package chaos
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -87,33 +85,52 @@ func (w *world) sql(statements ...string) error {
 	return errors.Join(err, c.Close(ctx))
 }
 
-// isolation sets that of all transactions that do not say.
-func (w *world) isolation(level string) error {
-	return w.sql(`ALTER SYSTEM SET default_transaction_isolation = '`+level+`'`, `SELECT pg_reload_conf()`, terminate)
+// Transactions fail by chance, within a statement and at COMMIT, as they do when
+// they cannot be put in an order or block each other. A sequence counts them: it
+// is not rolled back.
+const (
+	failures = `
+		CREATE SEQUENCE chaos_failures;
+		CREATE FUNCTION chaos_fail() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			IF random() < 0.1 THEN
+				PERFORM nextval('chaos_failures');
+				IF random() < 0.5 THEN
+					RAISE EXCEPTION 'could not serialize access' USING ERRCODE = 'serialization_failure';
+				END IF;
+				RAISE EXCEPTION 'deadlock detected' USING ERRCODE = 'deadlock_detected';
+			END IF;
+			RETURN NULL;
+		END $$;
+		CREATE TRIGGER chaos_batches AFTER INSERT OR UPDATE ON batches FOR EACH STATEMENT EXECUTE FUNCTION chaos_fail();
+		CREATE TRIGGER chaos_slices AFTER INSERT OR UPDATE ON slices FOR EACH STATEMENT EXECUTE FUNCTION chaos_fail();
+		CREATE CONSTRAINT TRIGGER chaos_segments AFTER INSERT ON segments DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION chaos_fail();`
+	noFailures = `DROP FUNCTION chaos_fail CASCADE; DROP SEQUENCE chaos_failures`
+	manyFailed = `SELECT 1 / (last_value / 50) FROM chaos_failures` // fails while there are fewer
+)
+
+// conflict has transactions fail.
+func conflict(w *world, _ []*proxytest.Proxy) error {
+	w.define(failures)
+	tidegatetest.Eventually(w.t, progressIn, "transactions to fail", func() bool {
+		<-time.After(100 * time.Millisecond) // until they are counted again
+		return w.sql(manyFailed) == nil
+	})
+	w.define(noFailures)
+	return nil
 }
 
-// conflict has transactions fail that would have waited for another.
-func conflict(w *world, _ []*proxytest.Proxy) error {
-	if err := w.isolation("serializable"); err != nil {
-		return err
-	}
-	failures := func() (int, error) {
-		log, err := w.servers.Postgres.Log()
-		return strings.Count(log, "could not serialize access"), err
-	}
-	before, err := failures()
-	if err != nil {
-		return err
-	}
-	tidegatetest.Eventually(w.t, progressIn, "transactions to fail", func() bool {
-		// What gateways have read changes before they lock it.
-		if err := w.sql(slices.Repeat([]string{`UPDATE batches SET priority = priority WHERE status = 'in_progress'`}, 200)...); err != nil {
-			return false // it has failed itself
+// define runs statements that change tables. They wait for others, and others
+// for them: now and then one of them has to begin again.
+func (w *world) define(sql string) {
+	w.t.Helper()
+	var err error
+	defer func() {
+		if err != nil {
+			w.t.Log(err)
 		}
-		now, err := failures()
-		return err == nil && now > before+10
-	})
-	return w.isolation("read committed")
+	}()
+	tidegatetest.Eventually(w.t, progressIn, "tables to be changed", func() bool { err = w.sql(sql); return err == nil })
 }
 
 // exhaust takes every connection that PostgreSQL has, for some seconds.

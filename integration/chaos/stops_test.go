@@ -25,15 +25,21 @@ func TestStops(t *testing.T) {
 			w := newWorld(t, tidegatetest.StartServers(t, kind), plan{gateways: 3, clients: clients})
 			for range rounds(*stops) {
 				g := w.busyGateway()
-				before := staleWrites(t, g)
 				g.Signal(t, syscall.SIGSTOP)
 				w.mayRepeat += inFlight
 				<-time.After(2*lease + between(w.random, 500*time.Millisecond, 2*time.Second)) // how long it stands still
 				g.Signal(t, syscall.SIGCONT)
-				tidegatetest.Eventually(t, progressIn, "a stale write of the gateway to be refused", func() bool { return staleWrites(t, g) > before })
 				w.wantProgress(progressIn, "the gateway goes on")
 			}
 			w.finish()
+			// Not by every gateway each time: what it had may be over by then.
+			refused := int64(0)
+			for _, g := range w.gateways {
+				refused += staleWrites(t, g)
+			}
+			if t.Logf("%d results and claims refused", refused); refused == 0 {
+				t.Error("nothing was refused")
+			}
 		})
 	}
 }
