@@ -43,9 +43,9 @@ type churn struct {
 }
 
 // measureChurn has a gateway run batch after batch at full speed on PostgreSQL,
-// with autovacuum and the gateway's collector by their defaults, deletes each when it
-// has ended, and watches what becomes of the tables and of the statements by
-// which slices are claimed and results committed.
+// with autovacuum and the gateway's collector as their defaults have them,
+// deletes each when it has ended, and watches what becomes of the tables and of
+// the statements by which slices are claimed and results committed.
 func measureChurn(ctx context.Context, b *bench) (any, error) {
 	shared, err := startBackends(ctx, "shared_preload_libraries=pg_stat_statements", "track_wal_io_timing=on")
 	if err != nil {
@@ -73,7 +73,7 @@ func measureChurn(ctx context.Context, b *bench) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer w.close()
+	defer w.close(ctx)
 
 	run := &churn{gateway: gateway.addr}
 	if run.fileID, err = uploadInput(ctx, run.gateway, churnBatch, 40); err != nil {
@@ -161,21 +161,33 @@ func (r *churn) batch(ctx context.Context) error {
 	return nil
 }
 
-// report sets the first third of the working time beside the last.
+// report sets the thirds of the working time beside each other. Tables grow until
+// autovacuum has gone over them, so that their size is compared from the second
+// third on.
 func (r *churn) report(w *watch, worked time.Duration, settings map[string]string) map[string]any {
-	first, last := w.between(0, worked/3), w.between(worked*2/3, worked)
 	lines := r.lines.Load()
 	fmt.Printf("churn: %d lines in %.0f s, %.0f lines/s\n", lines, worked.Seconds(), float64(lines)/worked.Seconds())
+	report := map[string]any{"postgres": settings, "lines": lines, "seconds": worked.Seconds(), "batches": r.batches, "samples": w.samples}
+	spans := make(map[string]span)
 	for _, part := range []struct {
-		name string
-		span span
-	}{{"first third", first}, {"last third", last}, {"after the end", w.between(worked, worked+churnAfter)}} {
-		fmt.Printf("  %s: work tables at most %.1f MB, %d dead rows at most; claim %.2f ms, commit %.2f ms per group, wait for disk %.2f ms per sync\n",
-			part.name, part.span.MaxBytes/1e6, part.span.MaxDead, part.span.ClaimMillis, part.span.CommitMillis, part.span.SyncMillis)
+		name     string
+		from, to time.Duration
+	}{
+		{"first third", 0, worked / 3},
+		{"second third", worked / 3, worked * 2 / 3},
+		{"last third", worked * 2 / 3, worked},
+		{"after the end", worked, worked + churnAfter},
+		{"last minute", worked + churnAfter - time.Minute, worked + churnAfter},
+	} {
+		s := w.between(part.from, part.to)
+		fmt.Printf("  %s: work tables at most %.0f MB, dead rows at most %d; claim %.2f ms, commit %.2f ms per group, wait for the disk %.2f ms per sync\n",
+			part.name, s.MaxBytes/1e6, s.MaxDead, s.ClaimMillis, s.CommitMillis, s.SyncMillis)
+		report[part.name], spans[part.name] = s, s
 	}
-	return map[string]any{
-		"postgres": settings, "lines": lines, "seconds": worked.Seconds(), "batches": r.batches, "samples": w.samples,
-		"first_third": first, "last_third": last, "after": w.between(worked, worked+churnAfter),
-		"bytes_ratio": last.MaxBytes / first.MaxBytes, "claim_ratio": last.ClaimMillis / first.ClaimMillis, "commit_ratio": last.CommitMillis / first.CommitMillis,
-	}
+	first, second, last := spans["first third"], spans["second third"], spans["last third"]
+	report["bytes_ratio"] = last.MaxBytes / second.MaxBytes
+	report["claim_ratio"] = last.ClaimMillis / first.ClaimMillis
+	report["commit_ratio"] = last.CommitMillis / first.CommitMillis
+	fmt.Printf("  last third beside second: size %.2f; beside first: claim %.2f, commit %.2f\n", report["bytes_ratio"], report["claim_ratio"], report["commit_ratio"])
+	return report
 }

@@ -58,7 +58,7 @@ func newWatch(ctx context.Context, url string) (*watch, error) {
 	return &watch{conn: c}, nil
 }
 
-func (w *watch) close() { w.conn.Close(context.Background()) }
+func (w *watch) close(ctx context.Context) { w.conn.Close(ctx) }
 
 const (
 	selectTables = `SELECT c.relname, pg_total_relation_size(c.oid), pg_indexes_size(c.oid),
@@ -105,15 +105,16 @@ func (w *watch) sample(ctx context.Context, at time.Duration, lines int64) error
 	return nil
 }
 
-// span is a part of the run.
+// span is a part of the run. Times are the median of what a call took between
+// one sample and the next: a stall of the machine is in worst alone.
 type span struct {
 	MaxBytes     float64 `json:"max_work_bytes"` // of slices and segments with all that belongs to them
 	MaxDead      int64   `json:"max_dead_rows"`  // of these, TOAST included
-	ClaimMillis  float64 `json:"claim_ms"`       // mean of a statement that claims slices
-	CommitMillis float64 `json:"commit_ms"`      // mean of a group's statements together
+	ClaimMillis  float64 `json:"claim_ms"`       // of a statement that claims slices
+	CommitMillis float64 `json:"commit_ms"`      // of a group's statements together
 	SyncMillis   float64 `json:"wal_sync_ms"`
-	SlowClaim    float64 `json:"claim_ms_worst_sample"`
-	SlowCommit   float64 `json:"commit_ms_worst_sample"`
+	WorstClaim   float64 `json:"claim_ms_worst_sample"`
+	WorstCommit  float64 `json:"commit_ms_worst_sample"`
 }
 
 // between sums up the samples of a part of the run.
@@ -124,7 +125,10 @@ func (w *watch) between(from, to time.Duration) span {
 }
 
 func spanOf(points []churnPoint) span {
-	var s span
+	var (
+		s                     span
+		claims, groups, syncs []float64
+	)
 	for i, p := range points {
 		var bytes, dead int64
 		for _, t := range p.Tables {
@@ -135,23 +139,28 @@ func spanOf(points []churnPoint) span {
 		}
 		s.MaxBytes, s.MaxDead = max(s.MaxBytes, float64(bytes)), max(s.MaxDead, dead)
 		if i > 0 {
-			before := points[i-1]
-			s.SlowClaim = max(s.SlowClaim, p.Claim.mean(before.Claim))
-			s.SlowCommit = max(s.SlowCommit, p.Commit.mean(before.Commit))
+			claims = p.Claim.meanSince(points[i-1].Claim, claims)
+			groups = p.Commit.meanSince(points[i-1].Commit, groups)
+			syncs = p.Syncs.meanSince(points[i-1].Syncs, syncs)
 		}
 	}
-	if n := len(points); n > 1 {
-		s.ClaimMillis = points[n-1].Claim.mean(points[0].Claim)
-		s.CommitMillis = points[n-1].Commit.mean(points[0].Commit)
-		s.SyncMillis = points[n-1].Syncs.mean(points[0].Syncs)
-	}
+	s.ClaimMillis, s.WorstClaim = medianAndWorst(claims)
+	s.CommitMillis, s.WorstCommit = medianAndWorst(groups)
+	s.SyncMillis, _ = medianAndWorst(syncs)
 	return s
 }
 
-// mean is what a call took since before, 0 when there was none.
-func (s statementSample) mean(before statementSample) float64 {
-	if s.Calls == before.Calls {
-		return 0
+func medianAndWorst(values []float64) (middle, worst float64) {
+	if len(values) == 0 {
+		return 0, 0
 	}
-	return (s.Millis - before.Millis) / float64(s.Calls-before.Calls)
+	return median(values), slices.Max(values)
+}
+
+// meanSince adds what a call took since before, if there was one.
+func (s statementSample) meanSince(before statementSample, means []float64) []float64 {
+	if s.Calls == before.Calls {
+		return means
+	}
+	return append(means, (s.Millis-before.Millis)/float64(s.Calls-before.Calls))
 }

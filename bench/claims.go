@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/store/postgres"
 	"github.com/tidegate/tidegate/batch/store/sqlite"
@@ -30,8 +32,9 @@ type claimsSide struct {
 
 // measureClaims compares what looking for slices, claiming eight and committing
 // 256 lines of them takes when the store holds about a thousand unfinished lines
-// and when it holds a million, on both stores. The two sizes are databases of
-// their own, and their calls alternate.
+// and when it holds a million, on both stores, and on PostgreSQL before and after
+// autovacuum has been there. The two sizes are databases of their own, and their
+// calls alternate.
 func measureClaims(ctx context.Context, b *bench) (any, error) {
 	db, err := startDatabase(ctx)
 	if err != nil {
@@ -39,22 +42,21 @@ func measureClaims(ctx context.Context, b *bench) (any, error) {
 	}
 	defer db.Close()
 	report := map[string]any{"postgres settings": db.Settings, "goal": claimsGoal}
-	for _, driver := range []struct {
-		name string
-		open func(name string) (batch.Store, error)
-	}{
-		{"sqlite", func(name string) (batch.Store, error) {
+	onPostgres := func(name string) (batch.Store, error) {
+		url, err := db.create(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		return postgres.New(postgres.Config{URL: url})
+	}
+	for _, driver := range []claimsDriver{
+		{name: "sqlite", open: func(name string) (batch.Store, error) {
 			return sqlite.New(sqlite.Config{Path: filepath.Join(b.dir, name, "tidegate.db")}), nil
 		}},
-		{"postgres", func(name string) (batch.Store, error) {
-			url, err := db.create(ctx, name)
-			if err != nil {
-				return nil, err
-			}
-			return postgres.New(postgres.Config{URL: url})
-		}},
+		{name: "postgres", open: onPostgres},
+		{name: "postgres_analyzed", open: onPostgres, warm: db.analyze},
 	} {
-		small, large, err := compareClaims(ctx, driver.open)
+		small, large, err := compareClaims(ctx, driver)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", driver.name, err)
 		}
@@ -77,14 +79,36 @@ func measureClaims(ctx context.Context, b *bench) (any, error) {
 	return report, nil
 }
 
+// claimsDriver is a kind of store.
+type claimsDriver struct {
+	name string
+	open func(name string) (batch.Store, error)
+	// warm, when set, is called for each after the warm-up.
+	warm func(ctx context.Context, name string) error
+}
+
+// analyze does what autovacuum does within a minute: what the planner knows of
+// the tables is of now, and statements that were prepared are planned again.
+func (d *database) analyze(ctx context.Context, name string) error {
+	c, err := pgx.Connect(ctx, d.URL(name))
+	if err != nil {
+		return fmt.Errorf("connecting to PostgreSQL: %w", err)
+	}
+	defer c.Close(ctx)
+	if _, err := c.Exec(ctx, `VACUUM ANALYZE`); err != nil {
+		return fmt.Errorf("analyzing tables: %w", err)
+	}
+	return nil
+}
+
 // compareClaims runs both sizes side by side.
-func compareClaims(ctx context.Context, open func(string) (batch.Store, error)) (small, large claimsSide, err error) {
+func compareClaims(ctx context.Context, driver claimsDriver) (small, large claimsSide, err error) {
 	sides := []*workload{
-		{name: "small", unfinishedWant: claimsSmall, batchLines: claimsSmall},
-		{name: "large", unfinishedWant: claimsLarge, batchLines: claimsLarge / 20},
+		{name: driver.name + "_small", unfinishedWant: claimsSmall, batchLines: claimsSmall},
+		{name: driver.name + "_large", unfinishedWant: claimsLarge, batchLines: claimsLarge / 20},
 	}
 	for _, w := range sides {
-		if w.store, err = open(w.name); err != nil {
+		if w.store, err = driver.open(w.name); err != nil {
 			return small, large, err
 		}
 		if err := w.store.Open(ctx); err != nil {
@@ -95,6 +119,11 @@ func compareClaims(ctx context.Context, open func(string) (batch.Store, error)) 
 	for i := range claimsWarmup + claimsSteps {
 		if i == claimsWarmup {
 			for _, w := range sides {
+				if driver.warm != nil {
+					if err := driver.warm(ctx, w.name); err != nil {
+						return small, large, err
+					}
+				}
 				w.looks, w.claims, w.commits = nil, nil, nil
 			}
 		}

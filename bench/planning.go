@@ -23,8 +23,8 @@ const (
 // had happened, in seconds.
 type planningRound struct {
 	Answered float64 `json:"answered"` // the request had its answer
-	Queued   float64 `json:"queued"`   // every slice was in Redis
-	Stored   float64 `json:"stored"`   // of Queued, from the row's creation to its slices in the store, by the database's clock
+	Scanned  float64 `json:"scanned"`  // the input was read and checked; from the row's creation on, by the database's clock
+	Queued   float64 `json:"queued"`   // every slice was in the store and in Redis
 	Slices   int64   `json:"slices"`
 }
 
@@ -123,7 +123,7 @@ func (r *planningRound) check(ctx context.Context, url, id string, want int64) e
 	defer c.Close(ctx)
 	var slices, lines, completed int64
 	if err := c.QueryRow(ctx, `SELECT (b.in_progress_at - b.created_at) / 1e6::float8, b.completed, count(*), sum(s.lines)
-		FROM batches b JOIN slices s ON s.batch = b.seq WHERE b.id = $1 GROUP BY b.seq`, id).Scan(&r.Stored, &completed, &slices, &lines); err != nil {
+		FROM batches b JOIN slices s ON s.batch = b.seq WHERE b.id = $1 GROUP BY b.seq`, id).Scan(&r.Scanned, &completed, &slices, &lines); err != nil {
 		return fmt.Errorf("counting slices: %w", err)
 	}
 	if slices != want || r.Slices != want || lines != planningLines || completed != 0 {

@@ -29,8 +29,22 @@ type stack struct {
 type stackRound struct {
 	Seconds float64            `json:"seconds"` // from its creation to its output file
 	Rate    float64            `json:"lines_per_second"`
-	CPU     map[string]float64 `json:"cpu_us_per_line"` // microseconds of processor time, by server
+	CPU     map[string]float64 `json:"cpu_us_per_line"` // microseconds of processor time of each server
 }
+
+// ours is the processor time per line of all servers but the simulated one.
+func (r stackRound) ours() float64 {
+	sum := 0.0
+	for name, cpu := range r.CPU {
+		if name != simulated {
+			sum += cpu
+		}
+	}
+	return sum
+}
+
+// simulated is what the simulated server is called among the servers.
+const simulated = "simulated server"
 
 // measureShared compares a gateway on embedded defaults with one, and with
 // three, on PostgreSQL and Redis: lines per second from the creation of a batch
@@ -87,9 +101,9 @@ func (b *bench) stackRound(ctx context.Context, s *stack, sim *process, shared *
 	if err := pause(ctx, 2*sharedCollect); err != nil { // what the warm-up left is removed
 		return err
 	}
-	servers := map[string][]int{"simulated server": {sim.cmd.Process.Pid}, "postgres": {shared.db.pid}, "redis": {shared.redis.pid}}
-	for _, g := range gateways {
-		servers["gateways"] = append(servers["gateways"], g.cmd.Process.Pid)
+	servers := map[string]int{simulated: sim.cmd.Process.Pid, "postgres": shared.db.pid, "redis": shared.redis.pid}
+	for i, g := range gateways {
+		servers[fmt.Sprintf("gateway %d", i+1)] = g.cmd.Process.Pid
 	}
 	before, err := cpuOfAll(servers)
 	if err != nil {
@@ -120,17 +134,15 @@ func (b *bench) stackRound(ctx context.Context, s *stack, sim *process, shared *
 	return checkOutput(ctx, entrance, ended)
 }
 
-// cpuOfAll is the processor time of servers that may each be several processes.
-func cpuOfAll(servers map[string][]int) (map[string]time.Duration, error) {
+// cpuOfAll is the processor time of servers by their name.
+func cpuOfAll(servers map[string]int) (map[string]time.Duration, error) {
 	used := make(map[string]time.Duration, len(servers))
-	for name, pids := range servers {
-		for _, pid := range pids {
-			cpu, err := cpuOf(pid)
-			if err != nil {
-				return nil, fmt.Errorf("reading processor time of %s: %w", name, err)
-			}
-			used[name] += cpu
+	for name, pid := range servers {
+		cpu, err := cpuOf(pid)
+		if err != nil {
+			return nil, fmt.Errorf("reading processor time of %s: %w", name, err)
 		}
+		used[name] = cpu
 	}
 	return used, nil
 }
@@ -152,7 +164,7 @@ func reportShared(stacks []*stack, shared *backends) map[string]any {
 		for i, r := range s.Rounds {
 			rates = append(rates, r.Rate)
 			ratios = append(ratios, r.Rate/stacks[0].Rounds[i].Rate)
-			cpu = append(cpu, r.CPU["gateways"]+r.CPU["postgres"]+r.CPU["redis"])
+			cpu = append(cpu, r.ours())
 		}
 		fmt.Printf("%s: %.0f lines/s, %.2f of embedded, %.0f µs of processor time per line (median of %d)\n", s.name, median(rates), median(ratios), median(cpu), len(rates))
 		report[s.name] = map[string]any{"rounds": s.Rounds, "lines_per_second": median(rates), "ratio": median(ratios), "cpu_us_per_line": median(cpu)}
