@@ -12,12 +12,18 @@ import (
 	"time"
 )
 
+// inputLine is a line with its number twice, the model and the prompt.
+const inputLine = `{"custom_id":"line-%06d","method":"POST","url":"/v1/chat/completions","body":{"model":"%s","max_tokens":16,"messages":[{"role":"user","content":"%06d %s"}]}}` + "\n"
+
+// lineBytes is how long a line is whose prompt has size bytes.
+func lineBytes(size int) int { return len(fmt.Sprintf(inputLine, 0, model, 0, "")) + size }
+
 // writeInput writes n lines whose prompts are about size bytes.
 func writeInput(w io.Writer, n, size int) error {
 	out := bufio.NewWriterSize(w, 1<<20)
 	filler := bytes.Repeat([]byte("tide "), size/5+1)[:size]
 	for i := range n {
-		if _, err := fmt.Fprintf(out, `{"custom_id":"line-%06d","method":"POST","url":"/v1/chat/completions","body":{"model":"%s","max_tokens":16,"messages":[{"role":"user","content":"%06d %s"}]}}`+"\n", i, model, i, filler); err != nil {
+		if _, err := fmt.Fprintf(out, inputLine, i, model, i, filler); err != nil {
 			return fmt.Errorf("writing input: %w", err)
 		}
 	}

@@ -4,21 +4,25 @@
 //
 //	go run ./bench [-tidegate BINARY] [-out FILE] SCENARIO…
 //
-// Scenarios: live (beside nginx), batchrate (beside live), makespan (beside the
-// ideal), memory (a 200 MB batch).
+// Scenarios on embedded defaults: live (beside nginx), batchrate (beside live),
+// makespan (beside the ideal), memory (a 200 MB batch). On PostgreSQL and Redis:
+// shared (beside embedded, one gateway and three), planning (of a batch, until
+// all is queued), redismemory (per queued line), churn (of a million lines and
+// more, the tables watched), claims (among a million lines beside a thousand).
 package main
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,10 +32,15 @@ import (
 type scenario func(ctx context.Context, b *bench) (any, error)
 
 var scenarios = map[string]scenario{
-	"live":      measureLive,
-	"batchrate": measureBatchRate,
-	"makespan":  measureMakespan,
-	"memory":    measureMemory,
+	"live":        measureLive,
+	"batchrate":   measureBatchRate,
+	"makespan":    measureMakespan,
+	"memory":      measureMemory,
+	"shared":      measureShared,
+	"planning":    measurePlanning,
+	"redismemory": measureRedisMemory,
+	"churn":       measureChurn,
+	"claims":      measureClaims,
 }
 
 // bench is what the scenarios share.
@@ -52,7 +61,7 @@ func run() error {
 	out := flag.String("out", "", "file that raw numbers are written to, as JSON")
 	flag.Parse()
 	if flag.NArg() == 0 {
-		return errors.New("name at least one scenario: live, batchrate, makespan, memory")
+		return fmt.Errorf("name at least one scenario: %s", strings.Join(slices.Sorted(maps.Keys(scenarios)), ", "))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -73,64 +72,6 @@ func (p *process) stop() {
 		_ = p.cmd.Process.Kill()
 		<-done
 	}
-}
-
-// pids are the process and its children (nginx's workers).
-func (p *process) pids() []int {
-	pids := []int{p.cmd.Process.Pid}
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pids[0], pids[0]))
-	if err == nil {
-		for field := range strings.FieldsSeq(string(children)) {
-			if pid, err := strconv.Atoi(field); err == nil {
-				pids = append(pids, pid)
-			}
-		}
-	}
-	return pids
-}
-
-// clockTick is the unit of processor times in /proc, USER_HZ, which is 100 on
-// every Linux that Go runs on.
-const clockTick = 10 * time.Millisecond
-
-// cpu is the processor time that the server and its children have used, user
-// and system together (proc(5): fields 14 and 15 of stat).
-func (p *process) cpu() (time.Duration, error) {
-	var total time.Duration
-	for _, pid := range p.pids() {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			return 0, fmt.Errorf("reading processor time of %s: %w", p.name, err)
-		}
-		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+2:]))
-		for _, f := range fields[11:13] {
-			n, err := strconv.ParseInt(f, 10, 64)
-			if err != nil {
-				return 0, fmt.Errorf("reading processor time of %s: %w", p.name, err)
-			}
-			total += time.Duration(n) * clockTick
-		}
-	}
-	return total, nil
-}
-
-// memory is a line of /proc/PID/status in bytes: VmRSS is what the server has
-// now, VmHWM the most it ever had.
-func (p *process) memory(line string) (int64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		return 0, fmt.Errorf("reading memory of %s: %w", p.name, err)
-	}
-	for l := range strings.Lines(string(status)) {
-		if value, ok := strings.CutPrefix(l, line+":"); ok {
-			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
-			if err != nil {
-				return 0, fmt.Errorf("reading memory of %s: %w", p.name, err)
-			}
-			return kib << 10, nil
-		}
-	}
-	return 0, fmt.Errorf("no %s in the status of %s", line, p.name)
 }
 
 // model is the model that every simulated server has.

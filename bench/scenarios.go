@@ -19,9 +19,12 @@ var chat = []byte(`{"model":"` + model + `","max_tokens":16,"messages":[{"role":
 // sides; the median counts.
 const rounds = 5
 
-func median[T float64 | time.Duration](values []T) T {
+func median[T float64 | time.Duration](values []T) T { return quantile(values, 0.5) }
+
+// quantile is the value that a part q of all do not exceed; 1 is the largest.
+func quantile[T float64 | time.Duration](values []T, q float64) T {
 	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
+	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
 }
 
 // liveSide is one gateway's part in measureLive.
