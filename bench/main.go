@@ -8,7 +8,8 @@
 // makespan (beside the ideal), memory (a 200 MB batch). On PostgreSQL and Redis:
 // shared (beside embedded, one gateway and three), planning (of a batch, until
 // all is queued), redismemory (per queued line), churn (of a million lines and
-// more, the tables watched), claims (among a million lines beside a thousand).
+// more, the tables watched), claims (among a million lines beside a thousand),
+// takeover (of what a gateway had that was killed).
 package main
 
 import (
@@ -41,6 +42,7 @@ var scenarios = map[string]scenario{
 	"redismemory": measureRedisMemory,
 	"churn":       measureChurn,
 	"claims":      measureClaims,
+	"takeover":    measureTakeover,
 }
 
 // bench is what the scenarios share.

@@ -74,6 +74,12 @@ func (p *process) stop() {
 	}
 }
 
+// kill ends the server as a crash does.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may be gone
+	_ = p.cmd.Wait()         // says that it was killed
+}
+
 // model is the model that every simulated server has.
 const model = "bench"
 
