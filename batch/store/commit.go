@@ -10,6 +10,7 @@ import (
 
 // CommitBatch is what a group commit reads and changes of a batch.
 type CommitBatch struct {
+	ID               string
 	Row              int64 // the driver's own key
 	Tenant, Endpoint string
 	Status, Ending   batch.Status
@@ -29,6 +30,33 @@ type CommitSlice struct {
 	Batch                  *CommitBatch
 	Number, Attempt, Lines int
 	Done                   uint64
+}
+
+// ByRef gives slices by their names. Those of one batch share it.
+func ByRef(found []*CommitSlice) map[batch.SliceRef]*CommitSlice {
+	slices := make(map[batch.SliceRef]*CommitSlice, len(found))
+	batches := make(map[int64]*CommitBatch)
+	for _, s := range found {
+		if b := batches[s.Batch.Row]; b != nil {
+			s.Batch = b
+		}
+		batches[s.Batch.Row] = s.Batch
+		slices[batch.SliceRef{BatchID: s.Batch.ID, Number: s.Number}] = s
+	}
+	return slices
+}
+
+// Named gives the slices that a group of writes names, each once.
+func Named(writes []batch.SegmentWrite) []batch.SliceRef {
+	seen := make(map[batch.SliceRef]bool, len(writes))
+	var refs []batch.SliceRef
+	for _, w := range writes {
+		if ref := w.Claim.SliceRef; !seen[ref] {
+			seen[ref] = true
+			refs = append(refs, ref)
+		}
+	}
+	return refs
 }
 
 // Left is how many lines have no committed result.

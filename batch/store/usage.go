@@ -15,6 +15,9 @@ import (
 // multiples of it since the Unix epoch.
 const UsageBucket = 15 * time.Minute
 
+// BucketOf is when the bucket of t begins, as it is stored.
+func BucketOf(t time.Time) int64 { return Micros(t.Truncate(UsageBucket)) }
+
 // ClassBatch is the class of what lines of batches use.
 const ClassBatch = "batch"
 

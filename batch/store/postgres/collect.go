@@ -3,19 +3,15 @@ package postgres
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
 )
-
-// forgetAfter is how long the row of what was deleted stays, so that a client
-// can go on listing after it.
-const forgetAfter = time.Hour
 
 var (
 	expireBatches = `UPDATE batches SET status = 'finalizing', ending = 'expired', finalizing_at = $1, ` + unclaim + `
 		WHERE seq IN (SELECT seq FROM batches WHERE status = 'in_progress' AND expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id`
-	overdueUploads = `SELECT ` + uploadColumns + `, seq FROM uploads WHERE status = 'pending' AND expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED`
+	overdueUploads = `SELECT ` + store.UploadColumns + `, seq FROM uploads WHERE status = 'pending' AND expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED`
 
 	// One instance at a time drops the work of a batch.
 	finishedWork = `SELECT seq FROM batches WHERE work = 1 AND status IN ('failed', 'completed', 'expired', 'cancelled') ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED`
@@ -48,7 +44,7 @@ var (
 // ExpireBatches ends batches that are out of time.
 func (s *Store) ExpireBatches(ctx context.Context, limit int) (ids []string, err error) {
 	err = s.write(ctx, "expiring batches", func(t *tx) error {
-		ids, err = all(ctx, t, value[string], expireBatches, t.micros(), limitOf(limit))
+		ids, err = all(ctx, t, store.Value[string], expireBatches, t.micros(), store.LimitOf(limit))
 		return err
 	})
 	if err != nil {
@@ -60,7 +56,7 @@ func (s *Store) ExpireBatches(ctx context.Context, limit int) (ids []string, err
 // ExpireUploads ends uploads that are out of time.
 func (s *Store) ExpireUploads(ctx context.Context, limit int) (n int, err error) {
 	err = s.write(ctx, "expiring uploads", func(t *tx) error {
-		overdue, err := all(ctx, t, scanUploadRow, overdueUploads, t.micros(), limitOf(limit))
+		overdue, err := all(ctx, t, store.ScanUploadRow, overdueUploads, t.micros(), store.LimitOf(limit))
 		if err != nil {
 			return err
 		}
@@ -80,7 +76,7 @@ func (s *Store) ExpireUploads(ctx context.Context, limit int) (n int, err error)
 // given back to the table by autovacuum.
 func (s *Store) DropWork(ctx context.Context, limit int) (n int, err error) {
 	err = s.write(ctx, "dropping finished work", func(t *tx) error {
-		n, err = t.dropWork(ctx, limitOf(limit))
+		n, err = t.dropWork(ctx, store.LimitOf(limit))
 		return err
 	})
 	if err != nil {
@@ -92,7 +88,7 @@ func (s *Store) DropWork(ctx context.Context, limit int) (n int, err error) {
 func (t *tx) dropWork(ctx context.Context, limit int) (int, error) {
 	n := 0
 	for n < limit {
-		seq, err := one(ctx, t, value[int64], finishedWork)
+		seq, err := one(ctx, t, store.Value[int64], finishedWork)
 		if errors.Is(err, batch.ErrNotFound) {
 			return n, nil
 		}
@@ -122,12 +118,12 @@ func (t *tx) dropWork(ctx context.Context, limit int) (int, error) {
 
 // Garbage lists contents that nothing needs.
 func (s *Store) Garbage(ctx context.Context, limit int) (keys []string, err error) {
-	limit = limitOf(limit)
+	limit = store.LimitOf(limit)
 	err = s.write(ctx, "looking for garbage", func(t *tx) error {
-		if keys, err = all(ctx, t, value[string], garbageFiles, t.micros(), limit); err != nil {
+		if keys, err = all(ctx, t, store.Value[string], garbageFiles, t.micros(), limit); err != nil {
 			return err
 		}
-		parts, err := all(ctx, t, value[string], garbageParts, t.micros(), limit-len(keys))
+		parts, err := all(ctx, t, store.Value[string], garbageParts, t.micros(), limit-len(keys))
 		keys = append(keys, parts...)
 		return err
 	})
@@ -153,7 +149,7 @@ func (s *Store) Collected(ctx context.Context, keys []string) error {
 // are over however they ended, and of batches.
 func (s *Store) Forget(ctx context.Context, limit int) (n int, err error) {
 	err = s.write(ctx, "forgetting deleted objects", func(t *tx) error {
-		n, err = t.forget(ctx, micros(t.now.Add(-forgetAfter)), limitOf(limit))
+		n, err = t.forget(ctx, store.Micros(t.now.Add(-store.ForgetAfter)), store.LimitOf(limit))
 		return err
 	})
 	if err != nil {
@@ -172,7 +168,7 @@ func (t *tx) forget(ctx context.Context, before int64, limit int) (int, error) {
 		return 0, err
 	}
 	n += batches
-	uploads, err := all(ctx, t, value[int64], overUploads, before, limit-n)
+	uploads, err := all(ctx, t, store.Value[int64], overUploads, before, limit-n)
 	if err != nil {
 		return 0, err
 	}
@@ -190,7 +186,7 @@ func (t *tx) forget(ctx context.Context, before int64, limit int) (int, error) {
 func (s *Store) UnknownKeys(ctx context.Context, keys []string) ([]string, error) {
 	var unknown []string
 	err := s.read(ctx, "looking up contents", func(t *tx) (err error) {
-		unknown, err = all(ctx, t, value[string], unknownKeys, keys)
+		unknown, err = all(ctx, t, store.Value[string], unknownKeys, keys)
 		return err
 	})
 	return unknown, err

@@ -11,8 +11,7 @@ const (
 	// Batches are locked before their slices, and both in one order.
 	lockBatches = `SELECT b.seq FROM batches b WHERE b.id = ANY ($1::text[]) ORDER BY b.seq FOR UPDATE`
 
-	selectCommitSlices = `SELECT b.id, s.number, s.attempt, s.lines, s.done, b.seq, b.tenant, b.endpoint, b.status, b.ending,
-			b.total, b.completed, b.failed, b.input_tokens, b.cached_tokens, b.output_tokens, b.reasoning_tokens, b.total_tokens
+	selectCommitSlices = `SELECT ` + store.CommitColumns + `
 		FROM unnest($1::text[], $2::integer[]) AS r (id, number)
 		JOIN batches b ON b.id = r.id JOIN slices s ON s.batch = b.seq AND s.number = r.number
 		ORDER BY s.batch, s.number`
@@ -32,60 +31,21 @@ const (
 	finalizeCompleted = `UPDATE batches SET status = 'finalizing', ending = 'completed', finalizing_at = $1, ` + unclaim + ` WHERE seq = ANY ($2::bigint[])`
 )
 
-func scanCommitSlice(r row) (*sliceNow, error) {
-	var (
-		b    store.CommitBatch
-		s    = sliceNow{CommitSlice: store.CommitSlice{Batch: &b}}
-		done int64
-	)
-	err := r.Scan(&s.batchID, &s.Number, &s.Attempt, &s.Lines, &done, &b.Row, &b.Tenant, &b.Endpoint, &b.Status, &b.Ending,
-		&b.Counts.Total, &b.Counts.Completed, &b.Counts.Failed,
-		&b.Usage.InputTokens, &b.Usage.InputTokensDetails.CachedTokens,
-		&b.Usage.OutputTokens, &b.Usage.OutputTokensDetails.ReasoningTokens, &b.Usage.TotalTokens)
-	s.Done = uint64(done)
-	return &s, err
-}
-
-// sliceNow is a slice as it is in the database.
-type sliceNow struct {
-	store.CommitSlice
-	batchID string
-}
-
-// commitSlices reads slices; those of one batch share it. lock is how.
+// commitSlices reads slices. lock is how.
 func (t *tx) commitSlices(ctx context.Context, refs []batch.SliceRef, lock string) (map[batch.SliceRef]*store.CommitSlice, error) {
-	seen := make(map[batch.SliceRef]bool, len(refs))
-	var ids []string
-	var numbers []int32
-	for _, r := range refs {
-		if !seen[r] {
-			seen[r] = true
-			ids, numbers = append(ids, r.BatchID), append(numbers, int32(r.Number))
-		}
-	}
-	found, err := all(ctx, t, scanCommitSlice, selectCommitSlices+lock, ids, numbers)
+	ids, numbers := names(refs)
+	found, err := all(ctx, t, store.ScanCommitSlice, selectCommitSlices+lock, ids, numbers)
 	if err != nil {
 		return nil, err
 	}
-	slices := make(map[batch.SliceRef]*store.CommitSlice, len(found))
-	batches := make(map[int64]*store.CommitBatch)
-	for _, s := range found {
-		if b := batches[s.Batch.Row]; b != nil {
-			s.Batch = b
-		}
-		batches[s.Batch.Row] = s.Batch
-		slices[batch.SliceRef{BatchID: s.batchID, Number: s.Number}] = &s.CommitSlice
-	}
-	return slices, nil
+	return store.ByRef(found), nil
 }
 
 // CommitResults adds results of lines.
 func (s *Store) CommitResults(ctx context.Context, group []batch.SegmentWrite) ([]batch.SliceClaim, error) {
 	var c store.Commit
-	refs, ids := make([]batch.SliceRef, len(group)), make([]string, len(group))
-	for i, w := range group {
-		refs[i], ids[i] = w.Claim.SliceRef, w.Claim.BatchID
-	}
+	refs := store.Named(group)
+	ids, _ := names(refs)
 	err := s.write(ctx, "committing results", func(t *tx) error {
 		if _, err := t.exec(ctx, lockBatches, ids); err != nil {
 			return err

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -15,7 +14,7 @@ const (
 	claimBatch = `UPDATE batches SET attempt = attempt + 1, owner = $1, lease_until = $2
 		WHERE seq = (SELECT seq FROM batches
 			WHERE status IN ('validating', 'finalizing', 'cancelling') AND lease_until <= $3 ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED)
-		RETURNING ` + batchColumns + `, attempt`
+		RETURNING ` + store.BatchColumns + `, attempt`
 
 	// claimHolds finds the batch of a claim that still holds.
 	claimHolds   = `id = $1 AND attempt = $2 AND lease_until <> 0`
@@ -32,7 +31,7 @@ const (
 	selectSlices  = `SELECT ` + sliceColumns + ` FROM slices s WHERE batch = (SELECT seq FROM batches WHERE id = $1) AND number >= $2 ORDER BY number LIMIT $3`
 	selectResults = `SELECT data FROM segments WHERE batch = (SELECT seq FROM batches WHERE id = $1) AND slice = $2 ORDER BY number`
 
-	selectEnding = `SELECT ` + batchColumns + ` FROM batches WHERE ` + claimHolds + ` AND status IN ('finalizing', 'cancelling') FOR UPDATE`
+	selectEnding = `SELECT ` + store.BatchColumns + ` FROM batches WHERE ` + claimHolds + ` AND status IN ('finalizing', 'cancelling') FOR UPDATE`
 	finishBatch  = `UPDATE batches SET status = ending, output_file_id = $2, error_file_id = $3,
 			total = CASE WHEN in_progress_at IS NULL THEN $4 ELSE total END,
 			completed_at = CASE WHEN ending = 'completed' THEN $5 ELSE completed_at END,
@@ -41,31 +40,10 @@ const (
 		WHERE id = $1`
 )
 
-func scanClaim(r row) (c batch.BatchClaim, err error) {
-	c.Batch, err = scanBatchAnd(r, &c.Attempt)
-	return c, err
-}
-
-// fenced is batch.ErrStale when a claim found no row to change.
-func fenced(n int, err error) error {
-	if err == nil && n == 0 {
-		return batch.ErrStale
-	}
-	return err
-}
-
-// stale is batch.ErrStale when a claim found no row.
-func stale(err error) error {
-	if errors.Is(err, batch.ErrNotFound) {
-		return batch.ErrStale
-	}
-	return err
-}
-
 // ClaimBatch claims the oldest batch that wants to be validated or finalized.
 func (s *Store) ClaimBatch(ctx context.Context, owner string, lease time.Duration) (c batch.BatchClaim, err error) {
 	err = s.write(ctx, "claiming batch", func(t *tx) error {
-		c, err = one(ctx, t, scanClaim, claimBatch, owner, leaseEnd(t.now, lease), t.micros())
+		c, err = one(ctx, t, store.ScanBatchClaim, claimBatch, owner, store.LeaseEnd(t.now, lease), t.micros())
 		return err
 	})
 	return c, err
@@ -74,14 +52,14 @@ func (s *Store) ClaimBatch(ctx context.Context, owner string, lease time.Duratio
 // RenewBatch extends a lease.
 func (s *Store) RenewBatch(ctx context.Context, c batch.BatchClaim, lease time.Duration) error {
 	return s.write(ctx, "renewing batch", func(t *tx) error {
-		return fenced(t.exec(ctx, renewBatch, c.Batch.ID, c.Attempt, leaseEnd(t.now, lease)))
+		return store.Fenced(t.exec(ctx, renewBatch, c.Batch.ID, c.Attempt, store.LeaseEnd(t.now, lease)))
 	})
 }
 
 // ReleaseBatch gives a claim back.
 func (s *Store) ReleaseBatch(ctx context.Context, c batch.BatchClaim) error {
 	return s.write(ctx, "releasing batch", func(t *tx) error {
-		return fenced(t.exec(ctx, releaseBatch, c.Batch.ID, c.Attempt))
+		return store.Fenced(t.exec(ctx, releaseBatch, c.Batch.ID, c.Attempt))
 	})
 }
 
@@ -91,9 +69,9 @@ func (s *Store) StartBatch(ctx context.Context, c batch.BatchClaim, p batch.Plan
 		return fmt.Errorf("starting batch: %w", err)
 	}
 	return s.write(ctx, "starting batch", func(t *tx) error {
-		seq, err := one(ctx, t, value[int64], startBatch, c.Batch.ID, c.Attempt, p.Model, p.Lines, t.micros())
+		seq, err := one(ctx, t, store.Value[int64], startBatch, c.Batch.ID, c.Attempt, p.Model, p.Lines, t.micros())
 		if err != nil {
-			return stale(err)
+			return store.ClaimLost(err)
 		}
 		var starts, lengths []int64
 		var firsts, lines []int32
@@ -112,7 +90,7 @@ func (s *Store) StartBatch(ctx context.Context, c batch.BatchClaim, p batch.Plan
 // Slices lists slices by number.
 func (s *Store) Slices(ctx context.Context, batchID string, first, limit int) (slices []batch.Slice, err error) {
 	err = s.read(ctx, "listing slices", func(t *tx) error {
-		slices, err = all(ctx, t, sliceOf(batchID), selectSlices, batchID, first, limitOf(limit))
+		slices, err = all(ctx, t, store.SliceIn(batchID), selectSlices, batchID, first, store.LimitOf(limit))
 		return err
 	})
 	return slices, err
@@ -121,7 +99,7 @@ func (s *Store) Slices(ctx context.Context, batchID string, first, limit int) (s
 // Results gives the results of a slice by Index.
 func (s *Store) Results(ctx context.Context, ref batch.SliceRef) (lines []batch.LineResult, err error) {
 	err = s.read(ctx, "reading results", func(t *tx) error {
-		segments, err := all(ctx, t, value[[]byte], selectResults, ref.BatchID, ref.Number)
+		segments, err := all(ctx, t, store.Value[[]byte], selectResults, ref.BatchID, ref.Number)
 		if err != nil {
 			return err
 		}
@@ -138,15 +116,15 @@ func (s *Store) FailBatch(ctx context.Context, c batch.BatchClaim, findings []op
 		return fmt.Errorf("failing batch: %w", err)
 	}
 	return s.write(ctx, "failing batch", func(t *tx) error {
-		return fenced(t.exec(ctx, failBatch, c.Batch.ID, c.Attempt, text(errs), t.micros()))
+		return store.Fenced(t.exec(ctx, failBatch, c.Batch.ID, c.Attempt, store.Text(errs), t.micros()))
 	})
 }
 
 // FinishBatch moves a batch to its Ending.
 func (s *Store) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Outcome) error {
 	return s.write(ctx, "finishing batch", func(t *tx) error {
-		if _, err := one(ctx, t, scanBatch, selectEnding, c.Batch.ID, c.Attempt); err != nil {
-			return stale(err)
+		if _, err := one(ctx, t, store.ScanBatch, selectEnding, c.Batch.ID, c.Attempt); err != nil {
+			return store.ClaimLost(err)
 		}
 		var ids [2]string
 		for i, f := range []*batch.NewFile{o.Output, o.Error} {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
 )
 
 const (
@@ -21,9 +22,9 @@ const (
 // gatewayMemory is how long the row of a gateway that died stays.
 const gatewayMemory = time.Hour
 
-func scanGateway(r row) (a batch.Announcement, err error) {
+func scanGateway(r store.Row) (a batch.Announcement, err error) {
 	var loads string
-	if err := r.Scan(&a.ID, &a.Host, &a.Place, timeIn{&a.Since}, &loads); err != nil {
+	if err := r.Scan(&a.ID, &a.Host, &a.Place, store.TimeIn(&a.Since), &loads); err != nil {
 		return a, err
 	}
 	if err := json.Unmarshal([]byte(loads), &a.Loads); err != nil {
@@ -39,10 +40,10 @@ func (s *Store) Announce(ctx context.Context, a batch.Announcement, ttl time.Dur
 		return nil, fmt.Errorf("announcing gateway: %w", err)
 	}
 	err = s.write(ctx, "announcing gateway", func(t *tx) error {
-		if _, err := t.exec(ctx, announce, a.ID, a.Host, a.Place, t.micros(), micros(t.now.Add(ttl)), string(loads)); err != nil {
+		if _, err := t.exec(ctx, announce, a.ID, a.Host, a.Place, t.micros(), store.Micros(t.now.Add(ttl)), string(loads)); err != nil {
 			return err
 		}
-		if _, err := t.exec(ctx, forgetGateways, micros(t.now.Add(-gatewayMemory))); err != nil {
+		if _, err := t.exec(ctx, forgetGateways, store.Micros(t.now.Add(-gatewayMemory))); err != nil {
 			return err
 		}
 		others, err = all(ctx, t, scanGateway, otherGateways, a.ID, t.micros())

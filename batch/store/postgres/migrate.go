@@ -5,48 +5,14 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
-	"strconv"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
 )
 
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
-
-// migration is one step of the schema. Steps are only ever added.
-type migration struct {
-	version int
-	name    string
-	sql     string
-}
-
-// migrations gives the steps in order; the number that a file's name begins
-// with is its version.
-func migrations() ([]migration, error) {
-	names, err := fs.Glob(migrationFiles, "migrations/*.sql") // sorted
-	if err != nil {
-		return nil, err
-	}
-	steps := make([]migration, len(names))
-	for i, name := range names {
-		text, err := migrationFiles.ReadFile(name)
-		if err != nil {
-			return nil, err
-		}
-		base := strings.TrimPrefix(name, "migrations/")
-		number, _, _ := strings.Cut(base, "_")
-		version, err := strconv.Atoi(number)
-		if err != nil || version != i+1 {
-			return nil, fmt.Errorf("migration %s is not number %d", base, i+1)
-		}
-		steps[i] = migration{version, base, string(text)}
-	}
-	return steps, nil
-}
 
 // migrationLock is the advisory lock under which one instance at a time
 // migrates: "tidegate" in ASCII.
@@ -55,7 +21,7 @@ const migrationLock = 0x7469646567617465
 // migrate brings the schema up to date, each step in a transaction of its own,
 // and refuses a schema that it does not know.
 func migrate(ctx context.Context, c *pgx.Conn) (err error) {
-	steps, err := migrations()
+	steps, err := store.Migrations(migrationFiles)
 	if err != nil {
 		return err
 	}
@@ -78,23 +44,24 @@ func migrate(ctx context.Context, c *pgx.Conn) (err error) {
 	if err := c.QueryRow(ctx, `SELECT coalesce(max(version), 0) FROM schema_migrations`).Scan(&have); err != nil {
 		return fmt.Errorf("reading schema version: %w", err)
 	}
-	if have > len(steps) {
-		return fmt.Errorf("%w: its schema is version %d, this program knows up to %d", batch.ErrNewerSchema, have, len(steps))
+	missing, err := store.Missing(steps, have)
+	if err != nil {
+		return err
 	}
-	for _, m := range steps[have:] {
+	for _, m := range missing {
 		if err := apply(ctx, c, m); err != nil {
-			return fmt.Errorf("applying migration %s: %w", m.name, err)
+			return fmt.Errorf("applying migration %s: %w", m.Name, err)
 		}
 	}
 	return nil
 }
 
-func apply(ctx context.Context, c *pgx.Conn, m migration) error {
+func apply(ctx context.Context, c *pgx.Conn, m store.Migration) error {
 	return pgx.BeginFunc(ctx, c, func(t pgx.Tx) error {
-		if _, err := t.Exec(ctx, m.sql); err != nil {
+		if _, err := t.Exec(ctx, m.SQL); err != nil {
 			return err
 		}
-		_, err := t.Exec(ctx, `INSERT INTO schema_migrations (version) VALUES ($1)`, m.version)
+		_, err := t.Exec(ctx, `INSERT INTO schema_migrations (version) VALUES ($1)`, m.Version)
 		return err
 	})
 }

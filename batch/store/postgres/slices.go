@@ -11,8 +11,8 @@ import (
 const (
 	sliceColumns = `s.number, s.attempt, s.start, s.length, s.first_line, s.lines, s.done`
 
-	activeBatches = `SELECT ` + batchColumns + ` FROM batches WHERE status = 'in_progress' ORDER BY priority DESC, expires_at, seq LIMIT $1`
-	inputFile     = `SELECT ` + fileColumns + ` FROM files WHERE seq = (SELECT input FROM batches WHERE id = $1)`
+	activeBatches = `SELECT ` + store.BatchColumns + ` FROM batches WHERE status = 'in_progress' ORDER BY priority DESC, expires_at, seq LIMIT $1`
+	inputFile     = `SELECT ` + store.FileColumns + ` FROM files WHERE seq = (SELECT input FROM batches WHERE id = $1)`
 
 	claimableSlices = `SELECT number FROM slices
 		WHERE batch = (SELECT seq FROM batches WHERE id = $1 AND status = 'in_progress') AND NOT finished AND lease_until <= $2
@@ -44,26 +44,10 @@ const (
 		WHERE s.batch = h.batch AND s.number = h.number`
 )
 
-// sliceOf scans the slices of a batch.
-func sliceOf(batchID string) func(row) (batch.Slice, error) {
-	return func(r row) (batch.Slice, error) { return scanSlice(r, batchID) }
-}
-
-func scanSlice(r row, batchID string, before ...any) (batch.Slice, error) {
-	var (
-		s    batch.Slice
-		done int64
-	)
-	s.BatchID = batchID
-	err := r.Scan(append(before, &s.Number, &s.Attempt, &s.Offset, &s.Length, &s.FirstLine, &s.Lines, &done)...)
-	s.Done = uint64(done)
-	return s, err
-}
-
 // ActiveBatches lists the batches that are InProgress.
 func (s *Store) ActiveBatches(ctx context.Context, limit int) (batches []batch.Batch, err error) {
 	err = s.read(ctx, "listing active batches", func(t *tx) error {
-		batches, err = all(ctx, t, scanBatch, activeBatches, limitOf(limit))
+		batches, err = all(ctx, t, store.ScanBatch, activeBatches, store.LimitOf(limit))
 		return err
 	})
 	return batches, err
@@ -72,7 +56,7 @@ func (s *Store) ActiveBatches(ctx context.Context, limit int) (batches []batch.B
 // InputFile gives the file that a batch's input named when the batch was made.
 func (s *Store) InputFile(ctx context.Context, batchID string) (file batch.File, err error) {
 	err = s.read(ctx, "reading input file", func(t *tx) error {
-		file, err = one(ctx, t, scanFile, inputFile, batchID)
+		file, err = one(ctx, t, store.ScanFile, inputFile, batchID)
 		return err
 	})
 	return file, err
@@ -81,7 +65,7 @@ func (s *Store) InputFile(ctx context.Context, batchID string) (file batch.File,
 // ClaimableSlices lists slices that can be claimed.
 func (s *Store) ClaimableSlices(ctx context.Context, batchID string, limit int) (numbers []int, err error) {
 	err = s.read(ctx, "listing claimable slices", func(t *tx) error {
-		numbers, err = all(ctx, t, value[int], claimableSlices, batchID, t.micros(), limitOf(limit))
+		numbers, err = all(ctx, t, store.Value[int], claimableSlices, batchID, t.micros(), store.LimitOf(limit))
 		return err
 	})
 	return numbers, err
@@ -93,22 +77,19 @@ type claimed struct {
 	place int
 }
 
-func scanClaimed(r row) (c claimed, err error) {
+func scanClaimed(r store.Row) (c claimed, err error) {
 	var id string
-	c.Slice, err = scanSlice(r, "", &c.place, &id)
+	c.Slice, err = store.SliceIn("", &c.place, &id)(r)
 	c.BatchID = id
 	return c, err
 }
 
 // ClaimSlices claims what can be claimed of refs, in their order.
 func (s *Store) ClaimSlices(ctx context.Context, owner string, refs []batch.SliceRef, lease time.Duration) ([]batch.Slice, error) {
-	ids, numbers := make([]string, len(refs)), make([]int32, len(refs))
-	for i, r := range refs {
-		ids[i], numbers[i] = r.BatchID, int32(r.Number)
-	}
+	ids, numbers := names(refs)
 	var found []claimed
 	err := s.write(ctx, "claiming slices", func(t *tx) (err error) {
-		found, err = all(ctx, t, scanClaimed, claimSlices, owner, leaseEnd(t.now, lease), ids, numbers, t.micros())
+		found, err = all(ctx, t, scanClaimed, claimSlices, owner, store.LeaseEnd(t.now, lease), ids, numbers, t.micros())
 		return err
 	})
 	if err != nil {
@@ -127,8 +108,14 @@ func (s *Store) ClaimSlices(ctx context.Context, owner string, refs []batch.Slic
 	return slices, nil
 }
 
-// leaseEnd is never 0, which would say that there is no lease.
-func leaseEnd(now time.Time, lease time.Duration) int64 { return max(micros(now.Add(lease)), 1) }
+// names are references as statements take them.
+func names(refs []batch.SliceRef) (ids []string, numbers []int32) {
+	ids, numbers = make([]string, len(refs)), make([]int32, len(refs))
+	for i, r := range refs {
+		ids[i], numbers[i] = r.BatchID, int32(r.Number)
+	}
+	return ids, numbers
+}
 
 // columns are claims as statements take them.
 func columns(claims []batch.SliceClaim) (ids []string, numbers, attempts []int32) {
@@ -145,7 +132,7 @@ func (s *Store) RenewSlices(ctx context.Context, claims []batch.SliceClaim, leas
 	var lost []batch.SliceClaim
 	err := s.write(ctx, "renewing slices", func(t *tx) error {
 		lost = nil
-		places, err := all(ctx, t, value[int], renewSlices, ids, numbers, attempts, leaseEnd(t.now, lease))
+		places, err := all(ctx, t, store.Value[int], renewSlices, ids, numbers, attempts, store.LeaseEnd(t.now, lease))
 		if err != nil {
 			return err
 		}

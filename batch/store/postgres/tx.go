@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
 )
 
 // tx is a transaction that runs.
@@ -19,7 +20,7 @@ type tx struct {
 }
 
 // micros is when the transaction began, as times are stored.
-func (t *tx) micros() int64 { return micros(t.now) }
+func (t *tx) micros() int64 { return store.Micros(t.now) }
 
 // exec tells how many rows a statement changed.
 func (t *tx) exec(ctx context.Context, sql string, args ...any) (int, error) {
@@ -27,11 +28,8 @@ func (t *tx) exec(ctx context.Context, sql string, args ...any) (int, error) {
 	return int(tag.RowsAffected()), err
 }
 
-// row is a row of a result.
-type row interface{ Scan(to ...any) error }
-
 // all gives what scan makes of every row.
-func all[T any](ctx context.Context, t *tx, scan func(row) (T, error), sql string, args ...any) ([]T, error) {
+func all[T any](ctx context.Context, t *tx, scan func(store.Row) (T, error), sql string, args ...any) ([]T, error) {
 	rows, err := t.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
@@ -41,18 +39,12 @@ func all[T any](ctx context.Context, t *tx, scan func(row) (T, error), sql strin
 
 // one gives what scan makes of the first row, batch.ErrNotFound when there is
 // none.
-func one[T any](ctx context.Context, t *tx, scan func(row) (T, error), sql string, args ...any) (T, error) {
+func one[T any](ctx context.Context, t *tx, scan func(store.Row) (T, error), sql string, args ...any) (T, error) {
 	v, err := scan(t.QueryRow(ctx, sql, args...))
 	if errors.Is(err, pgx.ErrNoRows) {
 		var none T
 		return none, batch.ErrNotFound
 	}
-	return v, err
-}
-
-// value scans a row of one column.
-func value[T any](r row) (v T, err error) {
-	err = r.Scan(&v)
 	return v, err
 }
 

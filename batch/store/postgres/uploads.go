@@ -5,65 +5,29 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
-)
-
-const (
-	uploadColumns = `id, tenant, filename, purpose, mime_type, bytes, file_ttl, status, file_id, created_at, expires_at`
-	partColumns   = `p.id, u.id, p.content, p.bytes, p.created_at`
+	"github.com/tidegate/tidegate/batch/store"
 )
 
 var (
 	insertUpload = `INSERT INTO uploads (id, tenant, filename, purpose, mime_type, bytes, file_ttl, status, created_at, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9) RETURNING ` + uploadColumns
-	selectUpload = `SELECT ` + uploadColumns + `, seq FROM uploads WHERE id = $1 AND tenant = $2`
+		VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9) RETURNING ` + store.UploadColumns + `, seq`
+	selectUpload = `SELECT ` + store.UploadColumns + `, seq FROM uploads WHERE id = $1 AND tenant = $2`
 	lockUpload   = selectUpload + ` FOR UPDATE`
 	endUpload    = `UPDATE uploads SET status = $1, file_id = $2, ended_at = $3 WHERE seq = $4`
 	insertPart   = `INSERT INTO upload_parts (id, upload, content, bytes, created_at) VALUES ($1, $2, $3, $4, $5)`
-	selectPart   = `SELECT ` + partColumns + ` FROM upload_parts p JOIN uploads u ON u.seq = p.upload WHERE p.id = $1 AND p.upload = $2`
+	selectPart   = `SELECT ` + store.PartColumns + ` FROM upload_parts p JOIN uploads u ON u.seq = p.upload WHERE p.id = $1 AND p.upload = $2`
 	endParts     = `UPDATE upload_parts SET gone_at = $1 WHERE upload = $2 AND gone_at IS NULL`
 )
 
-// upload is an upload with its row's number.
-type upload struct {
-	batch.Upload
-	seq int64
-}
-
-func scanUpload(r row) (batch.Upload, error) { return scanUploadAnd(r) }
-
-func scanUploadRow(r row) (u upload, err error) {
-	u.Upload, err = scanUploadAnd(r, &u.seq)
-	return u, err
-}
-
-func scanUploadAnd(r row, more ...any) (u batch.Upload, err error) {
-	err = r.Scan(append([]any{
-		&u.ID, &u.Tenant, &u.Filename, &u.Purpose, &u.MimeType, &u.Bytes,
-		durationIn{&u.FileTTL},
-		&u.Status, &u.FileID,
-		timeIn{&u.CreatedAt},
-		timeIn{&u.ExpiresAt},
-	}, more...)...)
-	return u, err
-}
-
-func scanPart(r row) (p batch.UploadPart, err error) {
-	err = r.Scan(&p.ID, &p.UploadID, &p.Key, &p.Bytes, timeIn{&p.CreatedAt})
-	return p, err
-}
-
 // upload reads an upload, and with lockUpload locks it; one whose time is over is expired, whatever its row
 // still says.
-func (t *tx) upload(ctx context.Context, sql, tenant, id string) (upload, error) {
-	u, err := one(ctx, t, scanUploadRow, sql, id, tenant)
-	if err == nil && u.Status == batch.UploadPending && !u.ExpiresAt.After(t.now) {
-		u.Status = batch.UploadExpired
-	}
-	return u, err
+func (t *tx) upload(ctx context.Context, sql, tenant, id string) (store.UploadRow, error) {
+	u, err := one(ctx, t, store.ScanUploadRow, sql, id, tenant)
+	return u.At(t.now), err
 }
 
 // pendingUpload gives batch.ErrConflict for an upload that is over.
-func (t *tx) pendingUpload(ctx context.Context, tenant, id string) (upload, error) {
+func (t *tx) pendingUpload(ctx context.Context, tenant, id string) (store.UploadRow, error) {
 	u, err := t.upload(ctx, lockUpload, tenant, id)
 	if err == nil && u.Status != batch.UploadPending {
 		err = batch.ErrConflict
@@ -72,27 +36,28 @@ func (t *tx) pendingUpload(ctx context.Context, tenant, id string) (upload, erro
 }
 
 // end makes u what it says, and garbage of its parts.
-func (t *tx) end(ctx context.Context, u upload) error {
-	if _, err := t.exec(ctx, endUpload, u.Status, u.FileID, t.micros(), u.seq); err != nil {
+func (t *tx) end(ctx context.Context, u store.UploadRow) error {
+	if _, err := t.exec(ctx, endUpload, u.Status, u.FileID, t.micros(), u.Row); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, endParts, t.micros(), u.seq)
+	_, err := t.exec(ctx, endParts, t.micros(), u.Row)
 	return err
 }
 
 // CreateUpload makes a pending upload.
-func (s *Store) CreateUpload(ctx context.Context, u batch.Upload, ttl time.Duration) (made batch.Upload, err error) {
-	err = s.write(ctx, "creating upload", func(t *tx) error {
-		made, err = one(ctx, t, scanUpload, insertUpload, u.ID, u.Tenant, u.Filename, u.Purpose, u.MimeType, u.Bytes, u.FileTTL.Microseconds(),
-			t.micros(), micros(t.now.Add(ttl)))
+func (s *Store) CreateUpload(ctx context.Context, u batch.Upload, ttl time.Duration) (batch.Upload, error) {
+	var made store.UploadRow
+	err := s.write(ctx, "creating upload", func(t *tx) (err error) {
+		made, err = one(ctx, t, store.ScanUploadRow, insertUpload, u.ID, u.Tenant, u.Filename, u.Purpose, u.MimeType, u.Bytes, u.FileTTL.Microseconds(),
+			t.micros(), store.Micros(t.now.Add(ttl)))
 		return err
 	})
-	return made, err
+	return made.Upload, err
 }
 
 // Upload gives an upload.
 func (s *Store) Upload(ctx context.Context, tenant, id string) (batch.Upload, error) {
-	var u upload
+	var u store.UploadRow
 	err := s.read(ctx, "reading upload", func(t *tx) (err error) {
 		u, err = t.upload(ctx, selectUpload, tenant, id)
 		return err
@@ -108,7 +73,7 @@ func (s *Store) AddPart(ctx context.Context, tenant string, p batch.UploadPart) 
 			return err
 		}
 		p.CreatedAt = t.now
-		_, err = t.exec(ctx, insertPart, p.ID, u.seq, p.Key, p.Bytes, t.micros())
+		_, err = t.exec(ctx, insertPart, p.ID, u.Row, p.Key, p.Bytes, t.micros())
 		return err
 	})
 	if err != nil {
@@ -126,7 +91,7 @@ func (s *Store) Parts(ctx context.Context, tenant, uploadID string, ids []string
 			return err
 		}
 		for i, id := range ids {
-			if parts[i], err = one(ctx, t, scanPart, selectPart, id, u.seq); err != nil {
+			if parts[i], err = one(ctx, t, store.ScanPart, selectPart, id, u.Row); err != nil {
 				return err
 			}
 		}
@@ -141,7 +106,7 @@ func (s *Store) Parts(ctx context.Context, tenant, uploadID string, ids []string
 // CompleteUpload makes the file and ends the upload.
 func (s *Store) CompleteUpload(ctx context.Context, tenant, id string, f batch.NewFile) (batch.Upload, batch.File, error) {
 	var (
-		u    upload
+		u    store.UploadRow
 		file batch.File
 	)
 	err := s.write(ctx, "completing upload", func(t *tx) (err error) {
@@ -159,7 +124,7 @@ func (s *Store) CompleteUpload(ctx context.Context, tenant, id string, f batch.N
 
 // CancelUpload ends a pending upload.
 func (s *Store) CancelUpload(ctx context.Context, tenant, id string) (batch.Upload, error) {
-	var u upload
+	var u store.UploadRow
 	err := s.write(ctx, "cancelling upload", func(t *tx) (err error) {
 		u, err = t.upload(ctx, lockUpload, tenant, id)
 		switch {

@@ -9,11 +9,9 @@ import (
 )
 
 const (
-	usageColumns = `tenant, class, model, endpoint, requests, failures, input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens`
-
 	// Counts stay at the limit of bigint instead of passing it: an absurd one
 	// may spoil a statistic, but not the commit that carries it.
-	addCells = `INSERT INTO usage_15m AS u (bucket, ` + usageColumns + `)
+	addCells = `INSERT INTO usage_15m AS u (bucket, ` + store.UsageColumns + `)
 		SELECT $1::bigint, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[],
 			$6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[])
 		ON CONFLICT (tenant, bucket, class, model, endpoint) DO UPDATE SET
@@ -26,18 +24,8 @@ const (
 			total_tokens = ` + plus + `u.total_tokens::numeric + excluded.total_tokens))::bigint`
 	plus = `greatest(-9223372036854775808, least(9223372036854775807, `
 
-	usageSince = `SELECT ` + usageColumns + ` FROM usage_15m WHERE tenant = $1 AND bucket >= $2`
+	usageSince = `SELECT ` + store.UsageColumns + ` FROM usage_15m WHERE tenant = $1 AND bucket >= $2`
 )
-
-func scanUsage(r row) (u batch.UsageRecord, err error) {
-	err = r.Scan(&u.Tenant, &u.Class, &u.Model, &u.Endpoint, &u.Requests, &u.Failures,
-		&u.Usage.InputTokens, &u.Usage.InputTokensDetails.CachedTokens,
-		&u.Usage.OutputTokens, &u.Usage.OutputTokensDetails.ReasoningTokens, &u.Usage.TotalTokens)
-	return u, err
-}
-
-// bucketOf is when the bucket of t begins.
-func bucketOf(t time.Time) int64 { return micros(t.Truncate(store.UsageBucket)) }
 
 // addUsage adds to cells, in the order of their names, so that instances that
 // add to the same ones wait for each other and do not deadlock.
@@ -59,7 +47,7 @@ func (t *tx) addUsage(ctx context.Context, records []batch.UsageRecord) error {
 			counts[i] = append(counts[i], v)
 		}
 	}
-	args := []any{bucketOf(t.now)}
+	args := []any{store.BucketOf(t.now)}
 	for i := range names {
 		args = append(args, names[i])
 	}
@@ -80,7 +68,7 @@ func (s *Store) AddUsage(ctx context.Context, records []batch.UsageRecord) error
 func (s *Store) Usage(ctx context.Context, tenant string, since time.Time) ([]batch.UsageRecord, error) {
 	var sums []batch.UsageRecord
 	err := s.read(ctx, "summing usage", func(t *tx) error {
-		buckets, err := all(ctx, t, scanUsage, usageSince, tenant, bucketOf(since))
+		buckets, err := all(ctx, t, store.ScanUsage, usageSince, tenant, store.BucketOf(since))
 		sums = store.SumRecords(buckets)
 		return err
 	})

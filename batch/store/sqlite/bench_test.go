@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
 )
 
 // makeRunning makes a running batch of the given number of lines.
@@ -148,8 +149,8 @@ func BenchmarkPage(b *testing.B) {
 	s := openStore(b, databasePath(b))
 	if err := s.write(b.Context(), "making batches", func(t *tx) error {
 		for i := range batches {
-			if _, err := one(b.Context(), t, insertBatch, scanBatch, fmt.Sprintf("batch_%d", i), "acme", "/v1/chat/completions", "file-1", nil, "24h",
-				nil, 0, 0, "", "", micros(t.now), micros(t.now)); err != nil {
+			if _, err := one(b.Context(), t, insertBatch, store.ScanBatch, fmt.Sprintf("batch_%d", i), "acme", "/v1/chat/completions", "file-1", nil, "24h",
+				nil, 0, 0, "", "", store.Micros(t.now), store.Micros(t.now)); err != nil {
 				return err
 			}
 		}

@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
 )
-
-// forgetAfter is how long the row of what was deleted stays, so that a client
-// can go on listing after it.
-const forgetAfter = time.Hour
 
 // Free space in the file beyond reservePages is given back, vacuumPages at a
 // time. The reserve saves batches that come and go from growing and shrinking
@@ -24,7 +20,7 @@ const (
 var (
 	expireBatches = writes(`UPDATE batches SET status = 'finalizing', ending = 'expired', finalizing_at = ?1, ` + unclaim + `
 		WHERE seq IN (SELECT seq FROM batches WHERE status = 'in_progress' AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2) RETURNING id`)
-	overdueUploads = reads(`SELECT ` + uploadColumns + `, seq FROM uploads WHERE status = 'pending' AND expires_at <= ? ORDER BY expires_at LIMIT ?`)
+	overdueUploads = reads(`SELECT ` + store.UploadColumns + `, seq FROM uploads WHERE status = 'pending' AND expires_at <= ? ORDER BY expires_at LIMIT ?`)
 
 	finishedWork = reads(`SELECT seq FROM batches WHERE work = 1 AND status IN ('failed', 'completed', 'expired', 'cancelled') ORDER BY seq LIMIT 1`)
 	dropSegments = writes(`DELETE FROM segments WHERE seq IN (SELECT seq FROM segments WHERE batch = ? LIMIT ?)`)
@@ -55,7 +51,7 @@ var (
 // ExpireBatches ends batches that are out of time.
 func (s *Store) ExpireBatches(ctx context.Context, limit int) (ids []string, err error) {
 	err = s.write(ctx, "expiring batches", func(t *tx) error {
-		ids, err = all(ctx, t, expireBatches, value[string], micros(t.now), limitOf(limit))
+		ids, err = all(ctx, t, expireBatches, store.Value[string], store.Micros(t.now), store.LimitOf(limit))
 		return err
 	})
 	if err != nil {
@@ -67,7 +63,7 @@ func (s *Store) ExpireBatches(ctx context.Context, limit int) (ids []string, err
 // ExpireUploads ends uploads that are out of time.
 func (s *Store) ExpireUploads(ctx context.Context, limit int) (n int, err error) {
 	err = s.write(ctx, "expiring uploads", func(t *tx) error {
-		overdue, err := all(ctx, t, overdueUploads, scanUploadRow, micros(t.now), limitOf(limit))
+		overdue, err := all(ctx, t, overdueUploads, store.ScanUploadRow, store.Micros(t.now), store.LimitOf(limit))
 		if err != nil {
 			return err
 		}
@@ -87,7 +83,7 @@ func (s *Store) ExpireUploads(ctx context.Context, limit int) (n int, err error)
 // space back.
 func (s *Store) DropWork(ctx context.Context, limit int) (n int, err error) {
 	err = s.write(ctx, "dropping finished work", func(t *tx) error {
-		n, err = t.dropWork(ctx, limitOf(limit))
+		n, err = t.dropWork(ctx, store.LimitOf(limit))
 		return err
 	})
 	if err != nil {
@@ -99,7 +95,7 @@ func (s *Store) DropWork(ctx context.Context, limit int) (n int, err error) {
 func (t *tx) dropWork(ctx context.Context, limit int) (int, error) {
 	n := 0
 	for n < limit {
-		seq, err := one(ctx, t, finishedWork, value[int64])
+		seq, err := one(ctx, t, finishedWork, store.Value[int64])
 		if errors.Is(err, batch.ErrNotFound) {
 			return n, nil
 		}
@@ -132,7 +128,7 @@ var freePages = reads(`PRAGMA freelist_count`)
 // shrink gives back some of the free space beyond the reserve.
 func (s *Store) shrink(ctx context.Context) error {
 	return s.write(ctx, "giving back space", func(t *tx) error {
-		free, err := one(ctx, t, freePages, value[int])
+		free, err := one(ctx, t, freePages, store.Value[int])
 		if err != nil || free <= reservePages {
 			return err
 		}
@@ -143,12 +139,12 @@ func (s *Store) shrink(ctx context.Context) error {
 
 // Garbage lists contents that nothing needs.
 func (s *Store) Garbage(ctx context.Context, limit int) (keys []string, err error) {
-	limit = limitOf(limit)
+	limit = store.LimitOf(limit)
 	err = s.read(ctx, "looking for garbage", func(t *tx) error {
-		if keys, err = all(ctx, t, garbageFiles, value[string], micros(t.now), limit); err != nil {
+		if keys, err = all(ctx, t, garbageFiles, store.Value[string], store.Micros(t.now), limit); err != nil {
 			return err
 		}
-		parts, err := all(ctx, t, garbageParts, value[string], micros(t.now), limit-len(keys))
+		parts, err := all(ctx, t, garbageParts, store.Value[string], store.Micros(t.now), limit-len(keys))
 		keys = append(keys, parts...)
 		return err
 	})
@@ -163,7 +159,7 @@ func (s *Store) Collected(ctx context.Context, keys []string) error {
 	return s.write(ctx, "noting collected contents", func(t *tx) error {
 		for _, key := range keys {
 			for _, collected := range []*statement{fileCollected, partCollected} {
-				if _, err := t.exec(ctx, collected, micros(t.now), key); err != nil {
+				if _, err := t.exec(ctx, collected, store.Micros(t.now), key); err != nil {
 					return err
 				}
 			}
@@ -176,7 +172,7 @@ func (s *Store) Collected(ctx context.Context, keys []string) error {
 // are over however they ended, and of batches.
 func (s *Store) Forget(ctx context.Context, limit int) (n int, err error) {
 	err = s.write(ctx, "forgetting deleted objects", func(t *tx) error {
-		n, err = t.forget(ctx, micros(t.now.Add(-forgetAfter)), limitOf(limit))
+		n, err = t.forget(ctx, store.Micros(t.now.Add(-store.ForgetAfter)), store.LimitOf(limit))
 		return err
 	})
 	if err != nil {
@@ -195,7 +191,7 @@ func (t *tx) forget(ctx context.Context, before int64, limit int) (int, error) {
 		return 0, err
 	}
 	n += batches
-	uploads, err := all(ctx, t, overUploads, value[int64], before, limit-n)
+	uploads, err := all(ctx, t, overUploads, store.Value[int64], before, limit-n)
 	if err != nil {
 		return 0, err
 	}
@@ -216,7 +212,7 @@ func (s *Store) UnknownKeys(ctx context.Context, keys []string) ([]string, error
 	var unknown []string
 	err := s.read(ctx, "looking up contents", func(t *tx) error {
 		for _, key := range keys {
-			known, err := one(ctx, t, keyKnown, value[bool], key)
+			known, err := one(ctx, t, keyKnown, store.Value[bool], key)
 			if err != nil {
 				return err
 			}

@@ -9,33 +9,17 @@ import (
 )
 
 var (
-	selectCommitSlice = reads(`SELECT s.number, s.attempt, s.lines, s.done, b.seq, b.tenant, b.endpoint, b.status, b.ending,
-			b.total, b.completed, b.failed, b.input_tokens, b.cached_tokens, b.output_tokens, b.reasoning_tokens, b.total_tokens
-		FROM batches b JOIN slices s ON s.batch = b.seq WHERE b.id = ? AND s.number = ?`)
-	insertSegment = writes(`INSERT INTO segments (batch, slice, number, data) VALUES (?, ?, ?, ?)`)
-	updateSlice   = writes(`UPDATE slices SET done = ?1, lines_left = ?2, owner = iif(?2 = 0, '', owner), lease_until = iif(?2 = 0, 0, lease_until)
+	selectCommitSlice = reads(`SELECT ` + store.CommitColumns + ` FROM batches b JOIN slices s ON s.batch = b.seq WHERE b.id = ? AND s.number = ?`)
+	insertSegment     = writes(`INSERT INTO segments (batch, slice, number, data) VALUES (?, ?, ?, ?)`)
+	updateSlice       = writes(`UPDATE slices SET done = ?1, lines_left = ?2, owner = iif(?2 = 0, '', owner), lease_until = iif(?2 = 0, 0, lease_until)
 		WHERE batch = ?3 AND number = ?4`)
 	updateCounts = writes(`UPDATE batches SET completed = ?, failed = ?,
 			input_tokens = ?, cached_tokens = ?, output_tokens = ?, reasoning_tokens = ?, total_tokens = ? WHERE seq = ?`)
 	finalizeCompleted = writes(`UPDATE batches SET status = 'finalizing', ending = 'completed', finalizing_at = ?, ` + unclaim + ` WHERE seq = ?`)
 )
 
-func scanCommitSlice(r row) (*store.CommitSlice, error) {
-	var (
-		b    store.CommitBatch
-		s    = store.CommitSlice{Batch: &b}
-		done int64
-	)
-	err := r.Scan(&s.Number, &s.Attempt, &s.Lines, &done, &b.Row, &b.Tenant, &b.Endpoint, &b.Status, &b.Ending,
-		&b.Counts.Total, &b.Counts.Completed, &b.Counts.Failed,
-		&b.Usage.InputTokens, &b.Usage.InputTokensDetails.CachedTokens,
-		&b.Usage.OutputTokens, &b.Usage.OutputTokensDetails.ReasoningTokens, &b.Usage.TotalTokens)
-	s.Done = uint64(done)
-	return &s, err
-}
-
 func (t *tx) commitSlice(ctx context.Context, ref batch.SliceRef) (*store.CommitSlice, error) {
-	return one(ctx, t, selectCommitSlice, scanCommitSlice, ref.BatchID, ref.Number)
+	return one(ctx, t, selectCommitSlice, store.ScanCommitSlice, ref.BatchID, ref.Number)
 }
 
 // CommitResults adds results of lines.
@@ -57,15 +41,10 @@ func (s *Store) CommitResults(ctx context.Context, group []batch.SegmentWrite) (
 	return c.Stale, nil
 }
 
-// commitSlices reads the slices that a group names; those of one batch share it.
+// commitSlices reads the slices that a group names.
 func (t *tx) commitSlices(ctx context.Context, group []batch.SegmentWrite) (map[batch.SliceRef]*store.CommitSlice, error) {
-	slices := make(map[batch.SliceRef]*store.CommitSlice, len(group))
-	batches := make(map[int64]*store.CommitBatch)
-	for _, w := range group {
-		ref := w.Claim.SliceRef
-		if slices[ref] != nil {
-			continue
-		}
+	var found []*store.CommitSlice
+	for _, ref := range store.Named(group) {
 		s, err := t.commitSlice(ctx, ref)
 		if errors.Is(err, batch.ErrNotFound) {
 			continue
@@ -73,13 +52,9 @@ func (t *tx) commitSlices(ctx context.Context, group []batch.SegmentWrite) (map[
 		if err != nil {
 			return nil, err
 		}
-		if b := batches[s.Batch.Row]; b != nil {
-			s.Batch = b
-		}
-		batches[s.Batch.Row] = s.Batch
-		slices[ref] = s
+		found = append(found, s)
 	}
-	return slices, nil
+	return store.ByRef(found), nil
 }
 
 // commit writes what a group of results comes to.
@@ -103,7 +78,7 @@ func (t *tx) commit(ctx context.Context, c store.Commit) error {
 		if b.Status != batch.Finalizing {
 			continue
 		}
-		if _, err := t.exec(ctx, finalizeCompleted, micros(t.now), b.Row); err != nil {
+		if _, err := t.exec(ctx, finalizeCompleted, store.Micros(t.now), b.Row); err != nil {
 			return err
 		}
 	}

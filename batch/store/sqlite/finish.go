@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -18,7 +17,7 @@ var (
 	claimBatch = writes(`UPDATE batches SET attempt = attempt + 1, owner = ?, lease_until = ?
 		WHERE seq = (SELECT seq FROM batches INDEXED BY batches_pending
 			WHERE status IN ('validating', 'finalizing', 'cancelling') AND lease_until <= ? ORDER BY seq LIMIT 1)
-		RETURNING ` + batchColumns + `, attempt`)
+		RETURNING ` + store.BatchColumns + `, attempt`)
 	renewBatch   = writes(`UPDATE batches SET lease_until = ? WHERE ` + claimed)
 	releaseBatch = writes(`UPDATE batches SET owner = '', lease_until = 0 WHERE ` + claimed)
 
@@ -30,7 +29,7 @@ var (
 	selectSlices  = reads(`SELECT ` + sliceColumns + ` FROM slices WHERE batch = (SELECT seq FROM batches WHERE id = ?) AND number >= ? ORDER BY number LIMIT ?`)
 	selectResults = reads(`SELECT data FROM segments WHERE batch = (SELECT seq FROM batches WHERE id = ?) AND slice = ? ORDER BY number`)
 
-	selectEnding = reads(`SELECT ` + batchColumns + ` FROM batches WHERE ` + claimed + ` AND status IN ('finalizing', 'cancelling')`)
+	selectEnding = reads(`SELECT ` + store.BatchColumns + ` FROM batches WHERE ` + claimed + ` AND status IN ('finalizing', 'cancelling')`)
 	finishBatch  = writes(`UPDATE batches SET status = ending, output_file_id = ?2, error_file_id = ?3,
 			total = iif(in_progress_at IS NULL, ?4, total),
 			completed_at = iif(ending = 'completed', ?5, completed_at),
@@ -39,31 +38,10 @@ var (
 		WHERE id = ?1`)
 )
 
-func scanClaim(r row) (c batch.BatchClaim, err error) {
-	c.Batch, err = scanBatchAnd(r, &c.Attempt)
-	return c, err
-}
-
-// fenced is batch.ErrStale when a claim found no row to change.
-func fenced(n int, err error) error {
-	if err == nil && n == 0 {
-		return batch.ErrStale
-	}
-	return err
-}
-
-// stale is batch.ErrStale when a claim found no row.
-func stale(err error) error {
-	if errors.Is(err, batch.ErrNotFound) {
-		return batch.ErrStale
-	}
-	return err
-}
-
 // ClaimBatch claims the oldest batch that wants to be validated or finalized.
 func (s *Store) ClaimBatch(ctx context.Context, owner string, lease time.Duration) (c batch.BatchClaim, err error) {
 	err = s.write(ctx, "claiming batch", func(t *tx) error {
-		c, err = one(ctx, t, claimBatch, scanClaim, owner, leaseEnd(t.now, lease), micros(t.now))
+		c, err = one(ctx, t, claimBatch, store.ScanBatchClaim, owner, store.LeaseEnd(t.now, lease), store.Micros(t.now))
 		return err
 	})
 	return c, err
@@ -72,14 +50,14 @@ func (s *Store) ClaimBatch(ctx context.Context, owner string, lease time.Duratio
 // RenewBatch extends a lease.
 func (s *Store) RenewBatch(ctx context.Context, c batch.BatchClaim, lease time.Duration) error {
 	return s.write(ctx, "renewing batch", func(t *tx) error {
-		return fenced(t.exec(ctx, renewBatch, leaseEnd(t.now, lease), c.Batch.ID, c.Attempt))
+		return store.Fenced(t.exec(ctx, renewBatch, store.LeaseEnd(t.now, lease), c.Batch.ID, c.Attempt))
 	})
 }
 
 // ReleaseBatch gives a claim back.
 func (s *Store) ReleaseBatch(ctx context.Context, c batch.BatchClaim) error {
 	return s.write(ctx, "releasing batch", func(t *tx) error {
-		return fenced(t.exec(ctx, releaseBatch, c.Batch.ID, c.Attempt))
+		return store.Fenced(t.exec(ctx, releaseBatch, c.Batch.ID, c.Attempt))
 	})
 }
 
@@ -89,9 +67,9 @@ func (s *Store) StartBatch(ctx context.Context, c batch.BatchClaim, p batch.Plan
 		return fmt.Errorf("starting batch: %w", err)
 	}
 	return s.write(ctx, "starting batch", func(t *tx) error {
-		seq, err := one(ctx, t, startBatch, value[int64], p.Model, p.Lines, micros(t.now), c.Batch.ID, c.Attempt)
+		seq, err := one(ctx, t, startBatch, store.Value[int64], p.Model, p.Lines, store.Micros(t.now), c.Batch.ID, c.Attempt)
 		if err != nil {
-			return stale(err)
+			return store.ClaimLost(err)
 		}
 		for i, slice := range p.Slices {
 			if _, err := t.exec(ctx, insertSlice, seq, i, slice.Offset, slice.Length, slice.FirstLine, slice.Lines); err != nil {
@@ -105,7 +83,7 @@ func (s *Store) StartBatch(ctx context.Context, c batch.BatchClaim, p batch.Plan
 // Slices lists slices by number.
 func (s *Store) Slices(ctx context.Context, batchID string, first, limit int) (slices []batch.Slice, err error) {
 	err = s.read(ctx, "listing slices", func(t *tx) error {
-		slices, err = all(ctx, t, selectSlices, sliceOf(batchID), batchID, first, limitOf(limit))
+		slices, err = all(ctx, t, selectSlices, store.SliceIn(batchID), batchID, first, store.LimitOf(limit))
 		return err
 	})
 	return slices, err
@@ -114,7 +92,7 @@ func (s *Store) Slices(ctx context.Context, batchID string, first, limit int) (s
 // Results gives the results of a slice by Index.
 func (s *Store) Results(ctx context.Context, ref batch.SliceRef) (lines []batch.LineResult, err error) {
 	err = s.read(ctx, "reading results", func(t *tx) error {
-		segments, err := all(ctx, t, selectResults, value[[]byte], ref.BatchID, ref.Number)
+		segments, err := all(ctx, t, selectResults, store.Value[[]byte], ref.BatchID, ref.Number)
 		if err != nil {
 			return err
 		}
@@ -131,15 +109,15 @@ func (s *Store) FailBatch(ctx context.Context, c batch.BatchClaim, findings []op
 		return fmt.Errorf("failing batch: %w", err)
 	}
 	return s.write(ctx, "failing batch", func(t *tx) error {
-		return fenced(t.exec(ctx, failBatch, text(errs), micros(t.now), c.Batch.ID, c.Attempt))
+		return store.Fenced(t.exec(ctx, failBatch, store.Text(errs), store.Micros(t.now), c.Batch.ID, c.Attempt))
 	})
 }
 
 // FinishBatch moves a batch to its Ending.
 func (s *Store) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Outcome) error {
 	return s.write(ctx, "finishing batch", func(t *tx) error {
-		if _, err := one(ctx, t, selectEnding, scanBatch, c.Batch.ID, c.Attempt); err != nil {
-			return stale(err)
+		if _, err := one(ctx, t, selectEnding, store.ScanBatch, c.Batch.ID, c.Attempt); err != nil {
+			return store.ClaimLost(err)
 		}
 		var ids [2]string
 		for i, f := range []*batch.NewFile{o.Output, o.Error} {
@@ -151,7 +129,7 @@ func (s *Store) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Out
 			}
 			ids[i] = f.ID
 		}
-		_, err := t.exec(ctx, finishBatch, c.Batch.ID, ids[0], ids[1], o.Lines, micros(t.now))
+		_, err := t.exec(ctx, finishBatch, c.Batch.ID, ids[0], ids[1], o.Lines, store.Micros(t.now))
 		return err
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
 )
 
 func TestNewDoesNoIO(t *testing.T) {
@@ -246,7 +247,7 @@ func TestFinishedSliceHasNoLease(t *testing.T) {
 }
 
 func TestMigrationsAreInOrder(t *testing.T) {
-	steps, err := migrations()
+	steps, err := store.Migrations(migrationFiles)
 	if err != nil {
 		t.Fatal(err)
 	}

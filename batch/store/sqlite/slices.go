@@ -17,8 +17,8 @@ const (
 )
 
 var (
-	activeBatches = reads(`SELECT ` + batchColumns + ` FROM batches WHERE status = 'in_progress' ORDER BY priority DESC, expires_at, seq LIMIT ?`)
-	inputFile     = reads(`SELECT ` + fileColumns + ` FROM files WHERE seq = (SELECT input FROM batches WHERE id = ?)`)
+	activeBatches = reads(`SELECT ` + store.BatchColumns + ` FROM batches WHERE status = 'in_progress' ORDER BY priority DESC, expires_at, seq LIMIT ?`)
+	inputFile     = reads(`SELECT ` + store.FileColumns + ` FROM files WHERE seq = (SELECT input FROM batches WHERE id = ?)`)
 
 	claimableSlices = reads(`SELECT number FROM slices INDEXED BY slices_unfinished
 		WHERE batch = ` + runningBatch + ` AND lines_left > 0 AND lease_until <= ? ORDER BY number LIMIT ?`)
@@ -43,24 +43,10 @@ func (t *tx) endLeases(ctx context.Context) error {
 	return err
 }
 
-// sliceOf scans the slices of a batch.
-func sliceOf(batchID string) func(row) (batch.Slice, error) {
-	return func(r row) (batch.Slice, error) {
-		var (
-			s    batch.Slice
-			done int64
-		)
-		s.BatchID = batchID
-		err := r.Scan(&s.Number, &s.Attempt, &s.Offset, &s.Length, &s.FirstLine, &s.Lines, &done)
-		s.Done = uint64(done)
-		return s, err
-	}
-}
-
 // ActiveBatches lists the batches that are InProgress.
 func (s *Store) ActiveBatches(ctx context.Context, limit int) (batches []batch.Batch, err error) {
 	err = s.read(ctx, "listing active batches", func(t *tx) error {
-		batches, err = all(ctx, t, activeBatches, scanBatch, limitOf(limit))
+		batches, err = all(ctx, t, activeBatches, store.ScanBatch, store.LimitOf(limit))
 		return err
 	})
 	return batches, err
@@ -69,7 +55,7 @@ func (s *Store) ActiveBatches(ctx context.Context, limit int) (batches []batch.B
 // InputFile gives the file that a batch's input named when the batch was made.
 func (s *Store) InputFile(ctx context.Context, batchID string) (file batch.File, err error) {
 	err = s.read(ctx, "reading input file", func(t *tx) error {
-		file, err = one(ctx, t, inputFile, scanFile, batchID)
+		file, err = one(ctx, t, inputFile, store.ScanFile, batchID)
 		return err
 	})
 	return file, err
@@ -78,7 +64,7 @@ func (s *Store) InputFile(ctx context.Context, batchID string) (file batch.File,
 // ClaimableSlices lists slices that can be claimed.
 func (s *Store) ClaimableSlices(ctx context.Context, batchID string, limit int) (numbers []int, err error) {
 	err = s.read(ctx, "listing claimable slices", func(t *tx) error {
-		numbers, err = all(ctx, t, claimableSlices, value[int], batchID, micros(t.now), limitOf(limit))
+		numbers, err = all(ctx, t, claimableSlices, store.Value[int], batchID, store.Micros(t.now), store.LimitOf(limit))
 		return err
 	})
 	return numbers, err
@@ -88,9 +74,9 @@ func (s *Store) ClaimableSlices(ctx context.Context, batchID string, limit int) 
 func (s *Store) ClaimSlices(ctx context.Context, owner string, refs []batch.SliceRef, lease time.Duration) ([]batch.Slice, error) {
 	var claimed []batch.Slice
 	err := s.write(ctx, "claiming slices", func(t *tx) error {
-		until := leaseEnd(t.now, lease)
+		until := store.LeaseEnd(t.now, lease)
 		for _, ref := range refs {
-			slice, err := one(ctx, t, claimSlice, sliceOf(ref.BatchID), owner, until, ref.BatchID, ref.Number, micros(t.now))
+			slice, err := one(ctx, t, claimSlice, store.SliceIn(ref.BatchID), owner, until, ref.BatchID, ref.Number, store.Micros(t.now))
 			if errors.Is(err, batch.ErrNotFound) {
 				continue
 			}
@@ -107,15 +93,12 @@ func (s *Store) ClaimSlices(ctx context.Context, owner string, refs []batch.Slic
 	return claimed, nil
 }
 
-// leaseEnd is never 0, which would say that there is no lease.
-func leaseEnd(now time.Time, lease time.Duration) int64 { return max(micros(now.Add(lease)), 1) }
-
 // RenewSlices extends leases. A claim whose slice was finished meanwhile is
 // neither extended nor lost.
 func (s *Store) RenewSlices(ctx context.Context, claims []batch.SliceClaim, lease time.Duration) ([]batch.SliceClaim, error) {
 	var lost []batch.SliceClaim
 	err := s.write(ctx, "renewing slices", func(t *tx) error {
-		until := leaseEnd(t.now, lease)
+		until := store.LeaseEnd(t.now, lease)
 		for _, c := range claims {
 			n, err := t.exec(ctx, renewSlice, until, c.BatchID, c.Number, c.Attempt)
 			if err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
 )
 
 // Config is where the database lies.
@@ -163,7 +164,7 @@ var touchPing = writes(`UPDATE ping SET at = ?1 WHERE id = 1`)
 // Ping writes a row: a full disk fails it too.
 func (s *Store) Ping(ctx context.Context) error {
 	return s.write(ctx, "pinging store", func(t *tx) error {
-		_, err := t.exec(ctx, touchPing, micros(t.now))
+		_, err := t.exec(ctx, touchPing, store.Micros(t.now))
 		return err
 	})
 }

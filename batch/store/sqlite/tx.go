@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
 )
 
 // statement is one SQL statement of the driver. All are known before the
@@ -79,11 +80,8 @@ func (t *tx) exec(ctx context.Context, s *statement, args ...any) (int, error) {
 	return int(n), err
 }
 
-// row is a row of a result.
-type row interface{ Scan(to ...any) error }
-
 // all gives what scan makes of every row of s.
-func all[T any](ctx context.Context, t *tx, s *statement, scan func(row) (T, error), args ...any) (out []T, err error) {
+func all[T any](ctx context.Context, t *tx, s *statement, scan func(store.Row) (T, error), args ...any) (out []T, err error) {
 	ctx, prepared, err := t.begin(ctx, s)
 	if err != nil {
 		return nil, err
@@ -105,7 +103,7 @@ func all[T any](ctx context.Context, t *tx, s *statement, scan func(row) (T, err
 
 // one gives what scan makes of the first row of s, batch.ErrNotFound when
 // there is none.
-func one[T any](ctx context.Context, t *tx, s *statement, scan func(row) (T, error), args ...any) (T, error) {
+func one[T any](ctx context.Context, t *tx, s *statement, scan func(store.Row) (T, error), args ...any) (T, error) {
 	var none T
 	ctx, prepared, err := t.begin(ctx, s)
 	if err != nil {
@@ -115,12 +113,6 @@ func one[T any](ctx context.Context, t *tx, s *statement, scan func(row) (T, err
 	if errors.Is(err, sql.ErrNoRows) {
 		return none, batch.ErrNotFound
 	}
-	return v, err
-}
-
-// value scans a row of one column.
-func value[T any](r row) (v T, err error) {
-	err = r.Scan(&v)
 	return v, err
 }
 

@@ -5,64 +5,28 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
-)
-
-const (
-	uploadColumns = `id, tenant, filename, purpose, mime_type, bytes, file_ttl, status, file_id, created_at, expires_at`
-	partColumns   = `p.id, u.id, p.content, p.bytes, p.created_at`
+	"github.com/tidegate/tidegate/batch/store"
 )
 
 var (
 	insertUpload = writes(`INSERT INTO uploads (id, tenant, filename, purpose, mime_type, bytes, file_ttl, status, created_at, expires_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?) RETURNING ` + uploadColumns)
-	selectUpload = reads(`SELECT ` + uploadColumns + `, seq FROM uploads WHERE id = ? AND tenant = ?`)
+		VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?) RETURNING ` + store.UploadColumns + `, seq`)
+	selectUpload = reads(`SELECT ` + store.UploadColumns + `, seq FROM uploads WHERE id = ? AND tenant = ?`)
 	endUpload    = writes(`UPDATE uploads SET status = ?, file_id = ?, ended_at = ? WHERE seq = ?`)
 	insertPart   = writes(`INSERT INTO upload_parts (id, upload, content, bytes, created_at) VALUES (?, ?, ?, ?, ?)`)
-	selectPart   = reads(`SELECT ` + partColumns + ` FROM upload_parts p JOIN uploads u ON u.seq = p.upload WHERE p.id = ? AND p.upload = ?`)
+	selectPart   = reads(`SELECT ` + store.PartColumns + ` FROM upload_parts p JOIN uploads u ON u.seq = p.upload WHERE p.id = ? AND p.upload = ?`)
 	endParts     = writes(`UPDATE upload_parts SET gone_at = ? WHERE upload = ? AND gone_at IS NULL`)
 )
 
-// upload is an upload with its row's number.
-type upload struct {
-	batch.Upload
-	seq int64
-}
-
-func scanUpload(r row) (batch.Upload, error) { return scanUploadAnd(r) }
-
-func scanUploadRow(r row) (u upload, err error) {
-	u.Upload, err = scanUploadAnd(r, &u.seq)
-	return u, err
-}
-
-func scanUploadAnd(r row, more ...any) (u batch.Upload, err error) {
-	err = r.Scan(append([]any{
-		&u.ID, &u.Tenant, &u.Filename, &u.Purpose, &u.MimeType, &u.Bytes,
-		durationIn{&u.FileTTL},
-		&u.Status, &u.FileID,
-		timeIn{&u.CreatedAt},
-		timeIn{&u.ExpiresAt},
-	}, more...)...)
-	return u, err
-}
-
-func scanPart(r row) (p batch.UploadPart, err error) {
-	err = r.Scan(&p.ID, &p.UploadID, &p.Key, &p.Bytes, timeIn{&p.CreatedAt})
-	return p, err
-}
-
 // upload reads an upload; one whose time is over is expired, whatever its row
 // still says.
-func (t *tx) upload(ctx context.Context, tenant, id string) (upload, error) {
-	u, err := one(ctx, t, selectUpload, scanUploadRow, id, tenant)
-	if err == nil && u.Status == batch.UploadPending && !u.ExpiresAt.After(t.now) {
-		u.Status = batch.UploadExpired
-	}
-	return u, err
+func (t *tx) upload(ctx context.Context, tenant, id string) (store.UploadRow, error) {
+	u, err := one(ctx, t, selectUpload, store.ScanUploadRow, id, tenant)
+	return u.At(t.now), err
 }
 
 // pendingUpload gives batch.ErrConflict for an upload that is over.
-func (t *tx) pendingUpload(ctx context.Context, tenant, id string) (upload, error) {
+func (t *tx) pendingUpload(ctx context.Context, tenant, id string) (store.UploadRow, error) {
 	u, err := t.upload(ctx, tenant, id)
 	if err == nil && u.Status != batch.UploadPending {
 		err = batch.ErrConflict
@@ -71,27 +35,28 @@ func (t *tx) pendingUpload(ctx context.Context, tenant, id string) (upload, erro
 }
 
 // end makes u what it says, and garbage of its parts.
-func (t *tx) end(ctx context.Context, u upload) error {
-	if _, err := t.exec(ctx, endUpload, u.Status, u.FileID, micros(t.now), u.seq); err != nil {
+func (t *tx) end(ctx context.Context, u store.UploadRow) error {
+	if _, err := t.exec(ctx, endUpload, u.Status, u.FileID, store.Micros(t.now), u.Row); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, endParts, micros(t.now), u.seq)
+	_, err := t.exec(ctx, endParts, store.Micros(t.now), u.Row)
 	return err
 }
 
 // CreateUpload makes a pending upload.
-func (s *Store) CreateUpload(ctx context.Context, u batch.Upload, ttl time.Duration) (made batch.Upload, err error) {
-	err = s.write(ctx, "creating upload", func(t *tx) error {
-		made, err = one(ctx, t, insertUpload, scanUpload, u.ID, u.Tenant, u.Filename, u.Purpose, u.MimeType, u.Bytes, microsIn(u.FileTTL),
-			micros(t.now), micros(t.now.Add(ttl)))
+func (s *Store) CreateUpload(ctx context.Context, u batch.Upload, ttl time.Duration) (batch.Upload, error) {
+	var made store.UploadRow
+	err := s.write(ctx, "creating upload", func(t *tx) (err error) {
+		made, err = one(ctx, t, insertUpload, store.ScanUploadRow, u.ID, u.Tenant, u.Filename, u.Purpose, u.MimeType, u.Bytes, u.FileTTL.Microseconds(),
+			store.Micros(t.now), store.Micros(t.now.Add(ttl)))
 		return err
 	})
-	return made, err
+	return made.Upload, err
 }
 
 // Upload gives an upload.
 func (s *Store) Upload(ctx context.Context, tenant, id string) (batch.Upload, error) {
-	var u upload
+	var u store.UploadRow
 	err := s.read(ctx, "reading upload", func(t *tx) (err error) {
 		u, err = t.upload(ctx, tenant, id)
 		return err
@@ -107,7 +72,7 @@ func (s *Store) AddPart(ctx context.Context, tenant string, p batch.UploadPart) 
 			return err
 		}
 		p.CreatedAt = t.now
-		_, err = t.exec(ctx, insertPart, p.ID, u.seq, p.Key, p.Bytes, micros(t.now))
+		_, err = t.exec(ctx, insertPart, p.ID, u.Row, p.Key, p.Bytes, store.Micros(t.now))
 		return err
 	})
 	if err != nil {
@@ -125,7 +90,7 @@ func (s *Store) Parts(ctx context.Context, tenant, uploadID string, ids []string
 			return err
 		}
 		for i, id := range ids {
-			if parts[i], err = one(ctx, t, selectPart, scanPart, id, u.seq); err != nil {
+			if parts[i], err = one(ctx, t, selectPart, store.ScanPart, id, u.Row); err != nil {
 				return err
 			}
 		}
@@ -140,7 +105,7 @@ func (s *Store) Parts(ctx context.Context, tenant, uploadID string, ids []string
 // CompleteUpload makes the file and ends the upload.
 func (s *Store) CompleteUpload(ctx context.Context, tenant, id string, f batch.NewFile) (batch.Upload, batch.File, error) {
 	var (
-		u    upload
+		u    store.UploadRow
 		file batch.File
 	)
 	err := s.write(ctx, "completing upload", func(t *tx) (err error) {
@@ -158,7 +123,7 @@ func (s *Store) CompleteUpload(ctx context.Context, tenant, id string, f batch.N
 
 // CancelUpload ends a pending upload.
 func (s *Store) CancelUpload(ctx context.Context, tenant, id string) (batch.Upload, error) {
-	var u upload
+	var u store.UploadRow
 	err := s.write(ctx, "cancelling upload", func(t *tx) (err error) {
 		u, err = t.upload(ctx, tenant, id)
 		switch {

@@ -9,30 +9,18 @@ import (
 	"github.com/tidegate/tidegate/batch/store"
 )
 
-const usageColumns = `tenant, class, model, endpoint, requests, failures, input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens`
-
 var (
-	selectCell = reads(`SELECT ` + usageColumns + ` FROM usage_15m WHERE tenant = ? AND bucket = ? AND class = ? AND model = ? AND endpoint = ?`)
-	putCell    = writes(`INSERT OR REPLACE INTO usage_15m (bucket, ` + usageColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
-	usageSince = reads(`SELECT ` + usageColumns + ` FROM usage_15m WHERE tenant = ? AND bucket >= ?`)
+	selectCell = reads(`SELECT ` + store.UsageColumns + ` FROM usage_15m WHERE tenant = ? AND bucket = ? AND class = ? AND model = ? AND endpoint = ?`)
+	putCell    = writes(`INSERT OR REPLACE INTO usage_15m (bucket, ` + store.UsageColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+	usageSince = reads(`SELECT ` + store.UsageColumns + ` FROM usage_15m WHERE tenant = ? AND bucket >= ?`)
 )
-
-func scanUsage(r row) (u batch.UsageRecord, err error) {
-	err = r.Scan(&u.Tenant, &u.Class, &u.Model, &u.Endpoint, &u.Requests, &u.Failures,
-		&u.Usage.InputTokens, &u.Usage.InputTokensDetails.CachedTokens,
-		&u.Usage.OutputTokens, &u.Usage.OutputTokensDetails.ReasoningTokens, &u.Usage.TotalTokens)
-	return u, err
-}
-
-// bucketOf is when the bucket of t begins.
-func bucketOf(t time.Time) int64 { return micros(t.Truncate(store.UsageBucket)) }
 
 // addUsage reads, adds and writes: SQL's + turns into floating point where it
 // overflows.
 func (t *tx) addUsage(ctx context.Context, records []batch.UsageRecord) error {
-	bucket := bucketOf(t.now)
+	bucket := store.BucketOf(t.now)
 	for _, r := range records {
-		sum, err := one(ctx, t, selectCell, scanUsage, r.Tenant, bucket, r.Class, r.Model, r.Endpoint)
+		sum, err := one(ctx, t, selectCell, store.ScanUsage, r.Tenant, bucket, r.Class, r.Model, r.Endpoint)
 		switch {
 		case errors.Is(err, batch.ErrNotFound):
 			sum = r
@@ -60,7 +48,7 @@ func (s *Store) AddUsage(ctx context.Context, records []batch.UsageRecord) error
 func (s *Store) Usage(ctx context.Context, tenant string, since time.Time) ([]batch.UsageRecord, error) {
 	var sums []batch.UsageRecord
 	err := s.read(ctx, "summing usage", func(t *tx) error {
-		buckets, err := all(ctx, t, usageSince, scanUsage, tenant, bucketOf(since))
+		buckets, err := all(ctx, t, usageSince, store.ScanUsage, tenant, store.BucketOf(since))
 		sums = store.SumRecords(buckets)
 		return err
 	})

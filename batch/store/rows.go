@@ -1,0 +1,178 @@
+package store
+
+import (
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// Columns of the tables that both drivers have, in the order in which the
+// functions below scan them.
+const (
+	FileColumns   = `id, tenant, content, filename, purpose, bytes, sha256, compression, created_at, expires_at`
+	UploadColumns = `id, tenant, filename, purpose, mime_type, bytes, file_ttl, status, file_id, created_at, expires_at`
+	PartColumns   = `p.id, u.id, p.content, p.bytes, p.created_at`
+	BatchColumns  = `id, tenant, endpoint, input_file_id, completion_window, metadata, priority, output_ttl, status, ending, model, errors,
+		total, completed, failed, input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens, output_file_id, error_file_id,
+		created_at, expires_at, in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at`
+	CommitColumns = `b.id, s.number, s.attempt, s.lines, s.done, b.seq, b.tenant, b.endpoint, b.status, b.ending,
+		b.total, b.completed, b.failed, b.input_tokens, b.cached_tokens, b.output_tokens, b.reasoning_tokens, b.total_tokens`
+	UsageColumns = `tenant, class, model, endpoint, requests, failures, input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens`
+)
+
+// Row is a row of a result.
+type Row interface{ Scan(to ...any) error }
+
+// Value scans a row of one column.
+func Value[T any](r Row) (v T, err error) {
+	err = r.Scan(&v)
+	return v, err
+}
+
+// ScanTime scans a row of one time.
+func ScanTime(r Row) (t time.Time, err error) {
+	err = r.Scan(timeIn{&t})
+	return t, err
+}
+
+// ScanFile scans FileColumns.
+func ScanFile(r Row) (batch.File, error) {
+	var (
+		f           batch.File
+		compression []byte
+	)
+	if err := r.Scan(&f.ID, &f.Tenant, &f.Key, &f.Filename, &f.Purpose, &f.Bytes, &f.SHA256, &compression,
+		timeIn{&f.CreatedAt}, timeIn{&f.ExpiresAt}); err != nil {
+		return f, err
+	}
+	return f, DecodeFile(&f, compression)
+}
+
+// UploadRow is an upload with its row's number.
+type UploadRow struct {
+	batch.Upload
+	Row int64
+}
+
+// ScanUploadRow scans UploadColumns and seq.
+func ScanUploadRow(r Row) (u UploadRow, err error) {
+	err = r.Scan(&u.ID, &u.Tenant, &u.Filename, &u.Purpose, &u.MimeType, &u.Bytes, durationIn{&u.FileTTL}, &u.Status, &u.FileID,
+		timeIn{&u.CreatedAt}, timeIn{&u.ExpiresAt}, &u.Row)
+	return u, err
+}
+
+// At is the upload at a time: one whose time is over is expired, whatever its
+// row still says.
+func (u UploadRow) At(now time.Time) UploadRow {
+	if u.Status == batch.UploadPending && !u.ExpiresAt.After(now) {
+		u.Status = batch.UploadExpired
+	}
+	return u
+}
+
+// ScanPart scans PartColumns.
+func ScanPart(r Row) (p batch.UploadPart, err error) {
+	err = r.Scan(&p.ID, &p.UploadID, &p.Key, &p.Bytes, timeIn{&p.CreatedAt})
+	return p, err
+}
+
+// ScanBatch scans BatchColumns.
+func ScanBatch(r Row) (batch.Batch, error) { return scanBatchAnd(r) }
+
+// scanBatchAnd scans BatchColumns and what a statement gives behind them.
+func scanBatchAnd(r Row, more ...any) (batch.Batch, error) {
+	var (
+		b                  batch.Batch
+		metadata, findings []byte
+	)
+	err := r.Scan(append([]any{
+		&b.ID, &b.Tenant, &b.Endpoint, &b.InputFileID, &b.CompletionWindow, &metadata, &b.Priority,
+		durationIn{&b.OutputTTL},
+		&b.Status, &b.Ending, &b.Model, &findings,
+		&b.Counts.Total, &b.Counts.Completed, &b.Counts.Failed,
+		&b.Usage.InputTokens, &b.Usage.InputTokensDetails.CachedTokens,
+		&b.Usage.OutputTokens, &b.Usage.OutputTokensDetails.ReasoningTokens, &b.Usage.TotalTokens,
+		&b.OutputFileID, &b.ErrorFileID,
+		timeIn{&b.CreatedAt},
+		timeIn{&b.ExpiresAt},
+		timeIn{&b.InProgressAt},
+		timeIn{&b.FinalizingAt},
+		timeIn{&b.CompletedAt},
+		timeIn{&b.FailedAt},
+		timeIn{&b.ExpiredAt},
+		timeIn{&b.CancellingAt},
+		timeIn{&b.CancelledAt},
+	}, more...)...)
+	if err != nil {
+		return b, err
+	}
+	return b, DecodeBatch(&b, metadata, findings)
+}
+
+// KeyedBatch is the batch that an idempotency key made, and of what request.
+type KeyedBatch struct {
+	batch.Batch
+	RequestHash string
+}
+
+// ScanKeyedBatch scans BatchColumns and request_hash.
+func ScanKeyedBatch(r Row) (b KeyedBatch, err error) {
+	b.Batch, err = scanBatchAnd(r, &b.RequestHash)
+	return b, err
+}
+
+// ScanBatchClaim scans BatchColumns and attempt.
+func ScanBatchClaim(r Row) (c batch.BatchClaim, err error) {
+	c.Batch, err = scanBatchAnd(r, &c.Attempt)
+	return c, err
+}
+
+// HiddenBatch names what a batch that was just hidden refers to.
+type HiddenBatch struct {
+	Row   int64
+	Input *int64 // nil when it had none
+}
+
+// ScanHiddenBatch scans seq and input.
+func ScanHiddenBatch(r Row) (h HiddenBatch, err error) {
+	err = r.Scan(&h.Row, &h.Input)
+	return h, err
+}
+
+// SliceIn gives a scan of slices of a batch: number, attempt, offset, length,
+// first line, lines and done, behind what goes before.
+func SliceIn(batchID string, before ...any) func(Row) (batch.Slice, error) {
+	return func(r Row) (batch.Slice, error) {
+		var (
+			s    batch.Slice
+			done int64
+		)
+		s.BatchID = batchID
+		err := r.Scan(append(before, &s.Number, &s.Attempt, &s.Offset, &s.Length, &s.FirstLine, &s.Lines, &done)...)
+		s.Done = uint64(done)
+		return s, err
+	}
+}
+
+// ScanCommitSlice scans CommitColumns.
+func ScanCommitSlice(r Row) (*CommitSlice, error) {
+	var (
+		b    CommitBatch
+		s    = CommitSlice{Batch: &b}
+		done int64
+	)
+	err := r.Scan(&b.ID, &s.Number, &s.Attempt, &s.Lines, &done, &b.Row, &b.Tenant, &b.Endpoint, &b.Status, &b.Ending,
+		&b.Counts.Total, &b.Counts.Completed, &b.Counts.Failed,
+		&b.Usage.InputTokens, &b.Usage.InputTokensDetails.CachedTokens,
+		&b.Usage.OutputTokens, &b.Usage.OutputTokensDetails.ReasoningTokens, &b.Usage.TotalTokens)
+	s.Done = uint64(done)
+	return &s, err
+}
+
+// ScanUsage scans UsageColumns.
+func ScanUsage(r Row) (u batch.UsageRecord, err error) {
+	err = r.Scan(&u.Tenant, &u.Class, &u.Model, &u.Endpoint, &u.Requests, &u.Failures,
+		&u.Usage.InputTokens, &u.Usage.InputTokensDetails.CachedTokens,
+		&u.Usage.OutputTokens, &u.Usage.OutputTokensDetails.ReasoningTokens, &u.Usage.TotalTokens)
+	return u, err
+}

@@ -1,0 +1,60 @@
+package store
+
+import (
+	"database/sql"
+	"fmt"
+	"time"
+)
+
+// Micros is how a time is stored: microseconds since the Unix epoch.
+func Micros(t time.Time) int64 { return t.UnixMicro() }
+
+// EndOf is when something that begins at t and lives for ttl ends, NULL for a
+// ttl of 0.
+func EndOf(t time.Time, ttl time.Duration) *int64 {
+	if ttl == 0 {
+		return nil
+	}
+	return new(Micros(t.Add(ttl)))
+}
+
+// LeaseEnd is when a lease that begins now ends. It is never 0, which would say
+// that there is no lease.
+func LeaseEnd(now time.Time, lease time.Duration) int64 { return max(Micros(now.Add(lease)), 1) }
+
+// Text is how JSON is stored, NULL for none.
+func Text(json []byte) *string {
+	if json == nil {
+		return nil
+	}
+	return new(string(json))
+}
+
+// TimeIn scans a time; NULL is the zero time.
+func TimeIn(to *time.Time) sql.Scanner { return timeIn{to} }
+
+type timeIn struct{ to *time.Time }
+
+func (t timeIn) Scan(v any) error {
+	switch v := v.(type) {
+	case nil:
+		*t.to = time.Time{}
+	case int64:
+		*t.to = time.UnixMicro(v).UTC()
+	default:
+		return fmt.Errorf("no time: %T", v)
+	}
+	return nil
+}
+
+// durationIn is a [sql.Scanner] for a duration, in microseconds.
+type durationIn struct{ to *time.Duration }
+
+func (d durationIn) Scan(v any) error {
+	n, ok := v.(int64)
+	if !ok {
+		return fmt.Errorf("no duration: %T", v)
+	}
+	*d.to = time.Duration(n) * time.Microsecond
+	return nil
+}
