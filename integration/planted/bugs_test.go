@@ -83,7 +83,7 @@ var bugs = []bug{
 	}}, killed, `is in_progress after all|in vain`},
 	{"leases of others ignored", []edit{
 		{"batch/store/postgres/slices.go", "found, err = all(ctx, t, scanClaimed, claimSlices,", "found, err = all(ctx, t, scanClaimed, planted.Without(`leases of others ignored`, claimSlices, ` AND s.lease_until <= $5`, ` AND s.lease_until <= $5 + 1000000000000`),"},
-		{"batch/store/postgres/slices.go", "numbers, err = all(ctx, t, value[int], claimableSlices,", "numbers, err = all(ctx, t, value[int], planted.Without(`leases of others ignored`, claimableSlices, ` AND lease_until <= $2`, ` AND lease_until <= $2 + 1000000000000`),"},
+		{"batch/store/postgres/slices.go", "numbers, err = all(ctx, t, store.Value[int], claimableSlices,", "numbers, err = all(ctx, t, store.Value[int], planted.Without(`leases of others ignored`, claimableSlices, ` AND lease_until <= $2`, ` AND lease_until <= $2 + 1000000000000`),"},
 	}, redis, `calls were repeated`},
 	{"status before the files", []edit{
 		{"batch/finalizer.go", "if err := f.dst.Commit(ctx); err != nil {", "if planted.Is(`status before the files`) {\n} else if err := f.dst.Commit(ctx); err != nil {"},
