@@ -167,7 +167,7 @@ func (r *churn) batch(ctx context.Context) error {
 func (r *churn) report(w *watch, worked time.Duration, settings map[string]string) map[string]any {
 	lines := r.lines.Load()
 	fmt.Printf("churn: %d lines in %.0f s, %.0f lines/s\n", lines, worked.Seconds(), float64(lines)/worked.Seconds())
-	report := map[string]any{"postgres": settings, "lines": lines, "seconds": worked.Seconds(), "batches": r.batches, "samples": w.samples}
+	report := map[string]any{"postgres": settings, "lines": lines, "seconds": worked.Seconds(), "batches": r.batches, "samples": w.raw()}
 	spans := make(map[string]span)
 	for _, part := range []struct {
 		name     string

@@ -11,33 +11,36 @@ import (
 
 // tableSample is one table at one time.
 type tableSample struct {
-	Name      string `json:"name"`
-	Total     int64  `json:"total_bytes"` // rows, indexes and TOAST
-	Indexes   int64  `json:"index_bytes"`
-	Toast     int64  `json:"toast_bytes"` // with its index
-	Live      int64  `json:"n_live_tup"`
-	Dead      int64  `json:"n_dead_tup"`
-	ToastDead int64  `json:"toast_n_dead_tup"`
-	Updated   int64  `json:"n_tup_upd"`
-	InPlace   int64  `json:"n_tup_hot_upd"`
-	Vacuumed  int64  `json:"autovacuum_count"`
+	Name           string
+	Total          int64 // bytes of rows, indexes and TOAST
+	Indexes        int64 // bytes
+	Toast          int64 // bytes, with its index
+	Live, Dead     int64 // rows, as PostgreSQL counts them
+	ToastDead      int64 // chunks
+	Updated        int64 // rows since the start
+	UpdatedInPlace int64 // of these, without a new entry in any index (HOT)
+	Autovacuums    int64
 }
 
 // statementSample is what a kind of statement came to since the start.
 type statementSample struct {
-	Calls  int64   `json:"calls"`
-	Millis float64 `json:"ms"` // inside the server, without the wait for the disk at the end of the transaction
+	Calls  int64
+	Millis float64 // inside the server, without the wait for the disk at the end of the transaction
 }
 
 // churnPoint is all that is known at one time.
 type churnPoint struct {
-	At     float64         `json:"at"`    // seconds since the start
-	Lines  int64           `json:"lines"` // of batches that have ended
-	Tables []tableSample   `json:"tables"`
-	Claim  statementSample `json:"claim"`
-	Commit statementSample `json:"commit"` // all statements of a group; Calls are groups
-	Syncs  statementSample `json:"wal_sync"`
+	At     float64 // seconds since the start
+	Lines  int64   // of batches that have ended
+	Tables []tableSample
+	Claim  statementSample
+	Commit statementSample // all statements of a group; Calls are groups
+	Syncs  statementSample
 }
+
+// watchedTables are those that a batch writes. Of the rest, uploads and the
+// schema's version, nothing changes.
+var watchedTables = []string{"batches", "files", "gateways", "segments", "slices", "usage_15m"}
 
 // watch looks at a database from time to time.
 type watch struct {
@@ -103,6 +106,27 @@ func (w *watch) sample(ctx context.Context, at time.Duration, lines int64) error
 	}
 	w.samples = append(w.samples, p)
 	return nil
+}
+
+// raw is all samples as text, a row each under a row of names: some hundred rows
+// of JSON objects nobody could read.
+func (w *watch) raw() map[string][]string {
+	rows := map[string][]string{"statements": {"at lines claim_calls claim_ms commit_groups commit_ms wal_syncs wal_sync_ms"}}
+	for _, p := range w.samples {
+		rows["statements"] = append(rows["statements"], fmt.Sprintf("%.1f %d %d %.1f %d %.1f %d %.1f",
+			p.At, p.Lines, p.Claim.Calls, p.Claim.Millis, p.Commit.Calls, p.Commit.Millis, p.Syncs.Calls, p.Syncs.Millis))
+		for _, t := range p.Tables {
+			if !slices.Contains(watchedTables, t.Name) {
+				continue
+			}
+			if rows[t.Name] == nil {
+				rows[t.Name] = []string{"at total_bytes index_bytes toast_bytes live dead toast_dead updated updated_in_place autovacuums"}
+			}
+			rows[t.Name] = append(rows[t.Name], fmt.Sprintf("%.1f %d %d %d %d %d %d %d %d %d",
+				p.At, t.Total, t.Indexes, t.Toast, t.Live, t.Dead, t.ToastDead, t.Updated, t.UpdatedInPlace, t.Autovacuums))
+		}
+	}
+	return rows
 }
 
 // span is a part of the run. Times are the median of what a call took between

@@ -81,13 +81,15 @@ func run() error {
 			return fmt.Errorf("building tidegate: %w", err)
 		}
 	}
-	results := map[string]any{"machine": machine()}
+	loads := make(map[string]string)
+	results := map[string]any{"machine": machine(), "load_average_before": loads}
 	for _, name := range flag.Args() {
 		measure, known := scenarios[name]
 		if !known {
 			return fmt.Errorf("unknown scenario %q", name)
 		}
-		fmt.Printf("== %s\n", name)
+		loads[name] = loadAverage()
+		fmt.Printf("== %s (load average %s)\n", name, loads[name])
 		raw, err := measure(ctx, b)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -103,6 +105,17 @@ func run() error {
 		return nil
 	}
 	return os.WriteFile(*out, append(text, '\n'), 0o644)
+}
+
+// loadAverage is how busy the machine has been for 1, 5 and 15 minutes: with
+// others at work, lines per second say little.
+func loadAverage() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	fields := strings.Fields(string(text))
+	if err != nil || len(fields) < 3 {
+		return "unknown"
+	}
+	return strings.Join(fields[:3], " ")
 }
 
 // machine says what the numbers were measured on.

@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -86,53 +83,6 @@ func measureLive(ctx context.Context, b *bench) (any, error) {
 	}
 	fmt.Printf("processor time per live request: tidegate %.1f µs, nginx %.1f µs, ratio %.2f (median of %d)\n", median(ours), median(theirs), median(ratios), rounds)
 	return map[string]any{"tidegate": tidegate, "nginx": other, "cpu_ratio": median(ratios)}, nil
-}
-
-const nginxConfig = `worker_processes auto;
-pid %[1]s/nginx.pid;
-error_log %[1]s/nginx-error.log warn;
-daemon off;
-events { worker_connections 4096; }
-http {
-	access_log off;
-	client_body_temp_path %[1]s/nginx-body;
-	proxy_temp_path %[1]s/nginx-proxy;
-	fastcgi_temp_path %[1]s/nginx-fastcgi;
-	uwsgi_temp_path %[1]s/nginx-uwsgi;
-	scgi_temp_path %[1]s/nginx-scgi;
-	keepalive_requests 1000000;
-	upstream vllm { least_conn; server %[2]s; keepalive 256; keepalive_requests 1000000; }
-	server {
-		listen %[3]s;
-		location / {
-			proxy_pass http://vllm;
-			proxy_http_version 1.1;
-			proxy_set_header Connection "";
-			proxy_set_header Host $host;
-			proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-			proxy_buffering off;
-			client_max_body_size 64m;
-		}
-	}
-}
-`
-
-// startNginx runs nginx as people have it before vLLM: upstream keepalive, no
-// buffering.
-func (b *bench) startNginx(ctx context.Context, upstream *process) (*process, error) {
-	path, err := exec.LookPath("nginx")
-	if err != nil {
-		return nil, fmt.Errorf("looking for nginx (apt-get install nginx-light): %w", err)
-	}
-	addr, err := freeAddr()
-	if err != nil {
-		return nil, err
-	}
-	config := filepath.Join(b.dir, "nginx.conf")
-	if err := os.WriteFile(config, fmt.Appendf(nil, nginxConfig, b.dir, upstream.addr, addr), 0o600); err != nil {
-		return nil, fmt.Errorf("writing nginx's configuration: %w", err)
-	}
-	return b.start(ctx, "nginx", addr, "/health", path, "-p", b.dir, "-c", config)
 }
 
 // measureBatchRate compares lines per second of a batch, from its creation to
