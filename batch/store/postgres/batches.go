@@ -17,24 +17,24 @@ const (
 )
 
 var (
-	insertBatch = `INSERT INTO batches (id, tenant, endpoint, input_file_id, input, completion_window, metadata, priority, output_ttl,
+	insertBatch = declare(`INSERT INTO batches (id, tenant, endpoint, input_file_id, input, completion_window, metadata, priority, output_ttl,
 			idempotency_key, request_hash, status, created_at, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'validating', $12, $13) RETURNING ` + store.BatchColumns
-	selectRepeated = `SELECT ` + store.BatchColumns + `, request_hash FROM batches WHERE tenant = $1 AND idempotency_key = $2 AND idempotency_key <> ''`
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'validating', $12, $13) RETURNING ` + store.BatchColumns)
+	selectRepeated = declare(`SELECT ` + store.BatchColumns + `, request_hash FROM batches WHERE tenant = $1 AND idempotency_key = $2 AND idempotency_key <> ''`)
 	// The collector passes over a file that is just becoming an input.
-	selectInput = `SELECT seq FROM files WHERE id = $2 AND tenant = $3 AND ` + fileVisible + ` FOR SHARE`
-	selectBatch = `SELECT ` + store.BatchColumns + ` FROM batches WHERE id = $1 AND tenant = $2 AND deleted_at IS NULL`
-	lockBatch   = selectBatch + ` FOR UPDATE`
+	selectInput = declare(`SELECT seq FROM files WHERE id = $2 AND tenant = $3 AND ` + fileVisible + ` FOR SHARE`)
+	selectBatch = declare(`SELECT ` + store.BatchColumns + ` FROM batches WHERE id = $1 AND tenant = $2 AND deleted_at IS NULL`)
+	lockBatch   = declare(selectBatch + ` FOR UPDATE`)
 
-	batchCursor = `SELECT seq FROM batches WHERE id = $1 AND tenant = $2`
-	batchesPage = `SELECT ` + store.BatchColumns + ` FROM batches WHERE tenant = $1 AND seq < $2 AND deleted_at IS NULL ORDER BY seq DESC LIMIT $3`
+	batchCursor = declare(`SELECT seq FROM batches WHERE id = $1 AND tenant = $2`)
+	batchesPage = declare(`SELECT ` + store.BatchColumns + ` FROM batches WHERE tenant = $1 AND seq < $2 AND deleted_at IS NULL ORDER BY seq DESC LIMIT $3`)
 
-	cancelBatch = `UPDATE batches SET status = 'cancelling', ending = 'cancelled', cancelling_at = $1, ` + unclaim + `
-		WHERE id = $2 RETURNING ` + store.BatchColumns
-	hideBatch       = `UPDATE batches SET deleted_at = $1 WHERE id = $2 RETURNING seq, input`
-	selectOtherUser = `SELECT EXISTS (SELECT 1 FROM batches WHERE input = $1 AND deleted_at IS NULL AND seq <> $2)`
-	lockInput       = `SELECT seq FROM files WHERE seq = $1 FOR UPDATE`
-	hideInput       = `UPDATE files SET deleted_at = $1 WHERE seq = $2 AND ` + fileVisible
+	cancelBatch = declare(`UPDATE batches SET status = 'cancelling', ending = 'cancelled', cancelling_at = $1, ` + unclaim + `
+		WHERE id = $2 RETURNING ` + store.BatchColumns)
+	hideBatch       = declare(`UPDATE batches SET deleted_at = $1 WHERE id = $2 RETURNING seq, input`)
+	selectOtherUser = declare(`SELECT EXISTS (SELECT 1 FROM batches WHERE input = $1 AND deleted_at IS NULL AND seq <> $2)`)
+	lockInput       = declare(`SELECT seq FROM files WHERE seq = $1 FOR UPDATE`)
+	hideInput       = declare(`UPDATE files SET deleted_at = $1 WHERE seq = $2 AND ` + fileVisible)
 )
 
 // CreateBatch makes a batch. An idempotency key is known for as long as the
@@ -72,8 +72,8 @@ func (s *Store) CreateBatch(ctx context.Context, n batch.NewBatch) (b batch.Batc
 			return err
 		}
 		created = true
-		_, err = t.exec(ctx, notify)
-		return err
+		t.later(notify)
+		return nil
 	})
 	if err != nil {
 		return batch.Batch{}, false, err
@@ -116,10 +116,8 @@ func (s *Store) CancelBatch(ctx context.Context, tenant, id string) (b batch.Bat
 		case b.Status.Terminal():
 			return batch.ErrConflict
 		}
-		if b, err = one(ctx, t, store.ScanBatch, cancelBatch, t.micros(), id); err != nil {
-			return err
-		}
-		_, err = t.exec(ctx, notify)
+		b, err = one(ctx, t, store.ScanBatch, cancelBatch, t.micros(), id)
+		t.later(notify)
 		return err
 	})
 	return b, err
@@ -139,11 +137,8 @@ func (s *Store) DeleteBatch(ctx context.Context, tenant, id string, input bool) 
 			return err
 		}
 		for _, file := range []string{b.OutputFileID, b.ErrorFileID} {
-			if file == "" {
-				continue
-			}
-			if _, err := t.exec(ctx, hideFile, t.micros(), file, tenant); err != nil {
-				return err
+			if file != "" {
+				t.later(hideFile, t.micros(), file, tenant)
 			}
 		}
 		if !input || h.Input == nil {
@@ -161,8 +156,8 @@ func (s *Store) DeleteBatch(ctx context.Context, tenant, id string, input bool) 
 		if err != nil || used {
 			return err
 		}
-		_, err = t.exec(ctx, hideInput, t.micros(), *h.Input)
-		return err
+		t.later(hideInput, t.micros(), *h.Input)
+		return nil
 	})
 	return b, err
 }

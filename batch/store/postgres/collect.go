@@ -8,37 +8,52 @@ import (
 	"github.com/tidegate/tidegate/batch/store"
 )
 
+// Instances collect at the same time: what one has locked the others pass over.
+// Rows are found by an index and a limit, once (a sub-select in ARRAY is run
+// once, whatever the plan), so that what a call does is bounded.
 var (
-	expireBatches = `UPDATE batches SET status = 'finalizing', ending = 'expired', finalizing_at = $1, ` + unclaim + `
-		WHERE seq IN (SELECT seq FROM batches WHERE status = 'in_progress' AND expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id`
-	overdueUploads = `SELECT ` + store.UploadColumns + `, seq FROM uploads WHERE status = 'pending' AND expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED`
+	// A batch that is being committed to is waited for: a busy one must end too.
+	expireBatches = declare(`WITH due AS (
+			SELECT seq FROM batches WHERE status = 'in_progress' AND expires_at <= $1 ORDER BY expires_at LIMIT $2
+		), locked AS (
+			SELECT seq FROM batches WHERE seq = ANY (ARRAY(SELECT seq FROM due)) AND status = 'in_progress' ORDER BY seq FOR UPDATE
+		)
+		UPDATE batches SET status = 'finalizing', ending = 'expired', finalizing_at = $1, ` + unclaim + `
+		WHERE seq = ANY (ARRAY(SELECT seq FROM locked)) RETURNING id`)
+	overdueUploads = declare(`SELECT seq FROM uploads WHERE status = 'pending' AND expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED`)
 
 	// One instance at a time drops the work of a batch.
-	finishedWork = `SELECT seq FROM batches WHERE work = 1 AND status IN ('failed', 'completed', 'expired', 'cancelled') ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED`
-	dropSegments = `DELETE FROM segments WHERE ctid = ANY (ARRAY(SELECT ctid FROM segments WHERE batch = $1 LIMIT $2))`
-	dropSlices   = `DELETE FROM slices WHERE batch = $1 AND number = ANY (ARRAY(SELECT number FROM slices WHERE batch = $1 ORDER BY number LIMIT $2))`
-	dropped      = `UPDATE batches SET work = 0 WHERE seq = $1`
+	finishedWork = declare(`SELECT seq FROM batches WHERE work = 1 AND status IN ('failed', 'completed', 'expired', 'cancelled') ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED`)
+	dropSegments = declare(`DELETE FROM segments WHERE ctid = ANY (ARRAY(SELECT ctid FROM segments WHERE batch = $1 LIMIT $2))`)
+	// A late renewal may hold slices: they are dropped next time.
+	dropSlices = declare(`DELETE FROM slices WHERE batch = $1 AND number = ANY (ARRAY(
+		SELECT number FROM slices WHERE batch = $1 ORDER BY number LIMIT $2 FOR UPDATE SKIP LOCKED))`)
+	// min is looked up in the index; EXISTS would go through the table.
+	dropped = declare(`UPDATE batches SET work = 0 WHERE seq = $1 AND (SELECT min(number) FROM slices WHERE batch = $1) IS NULL`)
 
-	garbageFiles = `SELECT content FROM files f WHERE collected_at IS NULL AND gone_at IS NOT NULL AND gone_at <= $1
+	garbageFiles = declare(`SELECT content FROM files f WHERE collected_at IS NULL AND gone_at IS NOT NULL AND gone_at <= $1
 		AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.input = f.seq AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'))
-		ORDER BY gone_at LIMIT $2 FOR UPDATE OF f SKIP LOCKED`
+		ORDER BY gone_at LIMIT $2 FOR UPDATE OF f SKIP LOCKED`)
 	// A file can have taken over the content of the part that it was made of.
-	garbageParts = `SELECT content FROM upload_parts p WHERE collected_at IS NULL AND gone_at IS NOT NULL AND gone_at <= $1
+	garbageParts = declare(`SELECT content FROM upload_parts p WHERE collected_at IS NULL AND gone_at IS NOT NULL AND gone_at <= $1
 		AND NOT EXISTS (SELECT 1 FROM files f WHERE f.content = p.content AND f.collected_at IS NULL)
-		ORDER BY gone_at LIMIT $2`
-	filesCollected = `UPDATE files SET collected_at = $1 WHERE content = ANY ($2::text[]) AND collected_at IS NULL`
-	partsCollected = `UPDATE upload_parts SET collected_at = $1 WHERE content = ANY ($2::text[]) AND collected_at IS NULL`
+		ORDER BY gone_at LIMIT $2`)
+	filesCollected = declare(`UPDATE files SET collected_at = $1 WHERE seq = ANY (ARRAY(
+		SELECT seq FROM files WHERE content = ANY ($2::text[]) AND collected_at IS NULL ORDER BY seq FOR UPDATE))`)
+	partsCollected = declare(`UPDATE upload_parts SET collected_at = $1 WHERE seq = ANY (ARRAY(
+		SELECT seq FROM upload_parts WHERE content = ANY ($2::text[]) AND collected_at IS NULL ORDER BY seq FOR UPDATE))`)
 
-	forgetFiles = `DELETE FROM files WHERE seq IN (SELECT seq FROM files WHERE collected_at IS NOT NULL AND gone_at <= $1 ORDER BY gone_at LIMIT $2 FOR UPDATE SKIP LOCKED)`
-	overUploads = `SELECT seq FROM uploads u WHERE ended_at IS NOT NULL AND ended_at <= $1
-		AND NOT EXISTS (SELECT 1 FROM upload_parts p WHERE p.upload = u.seq AND p.collected_at IS NULL) ORDER BY ended_at LIMIT $2 FOR UPDATE OF u SKIP LOCKED`
-	forgetParts   = `DELETE FROM upload_parts WHERE upload = ANY ($1::bigint[])`
-	forgetUploads = `DELETE FROM uploads WHERE seq = ANY ($1::bigint[])`
-	forgetBatches = `DELETE FROM batches WHERE seq IN
-		(SELECT seq FROM batches WHERE deleted_at IS NOT NULL AND work = 0 AND deleted_at <= $1 ORDER BY deleted_at LIMIT $2 FOR UPDATE SKIP LOCKED)`
+	forgetFiles = declare(`DELETE FROM files WHERE seq = ANY (ARRAY(
+		SELECT seq FROM files WHERE collected_at IS NOT NULL AND gone_at <= $1 ORDER BY gone_at LIMIT $2 FOR UPDATE SKIP LOCKED))`)
+	forgetBatches = declare(`DELETE FROM batches WHERE seq = ANY (ARRAY(
+		SELECT seq FROM batches WHERE deleted_at IS NOT NULL AND work = 0 AND deleted_at <= $1 ORDER BY deleted_at LIMIT $2 FOR UPDATE SKIP LOCKED))`)
+	overUploads = declare(`SELECT seq FROM uploads u WHERE ended_at IS NOT NULL AND ended_at <= $1
+		AND NOT EXISTS (SELECT 1 FROM upload_parts p WHERE p.upload = u.seq AND p.collected_at IS NULL) ORDER BY ended_at LIMIT $2 FOR UPDATE OF u SKIP LOCKED`)
+	forgetParts   = declare(`DELETE FROM upload_parts WHERE upload = ANY ($1::bigint[])`)
+	forgetUploads = declare(`DELETE FROM uploads WHERE seq = ANY ($1::bigint[])`)
 
-	unknownKeys = `SELECT k FROM unnest($1::text[]) WITH ORDINALITY AS n (k, place)
-		WHERE NOT EXISTS (SELECT 1 FROM files WHERE content = k) AND NOT EXISTS (SELECT 1 FROM upload_parts WHERE content = k) ORDER BY place`
+	unknownKeys = declare(`SELECT k FROM unnest($1::text[]) WITH ORDINALITY AS n (k, place)
+		WHERE NOT EXISTS (SELECT 1 FROM files WHERE content = k) AND NOT EXISTS (SELECT 1 FROM upload_parts WHERE content = k) ORDER BY place`)
 )
 
 // ExpireBatches ends batches that are out of time.
@@ -56,20 +71,16 @@ func (s *Store) ExpireBatches(ctx context.Context, limit int) (ids []string, err
 // ExpireUploads ends uploads that are out of time.
 func (s *Store) ExpireUploads(ctx context.Context, limit int) (n int, err error) {
 	err = s.write(ctx, "expiring uploads", func(t *tx) error {
-		overdue, err := all(ctx, t, store.ScanUploadRow, overdueUploads, t.micros(), store.LimitOf(limit))
-		if err != nil {
-			return err
+		overdue, err := all(ctx, t, store.Value[int64], overdueUploads, t.micros(), store.LimitOf(limit))
+		if n = len(overdue); n > 0 {
+			t.end(batch.UploadExpired, "", overdue...)
 		}
-		for _, u := range overdue {
-			u.Status = batch.UploadExpired
-			if err := t.end(ctx, u); err != nil {
-				return err
-			}
-		}
-		n = len(overdue)
-		return nil
+		return err
 	})
-	return n, err
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
 }
 
 // DropWork removes rows of finished work, of one batch at a time. Their space is
@@ -109,8 +120,8 @@ func (t *tx) dropWork(ctx context.Context, limit int) (int, error) {
 		if n += slices; n == limit {
 			return n, nil
 		}
-		if _, err := t.exec(ctx, dropped, seq); err != nil {
-			return 0, err
+		if ended, err := t.exec(ctx, dropped, seq); err != nil || ended == 0 {
+			return n, err
 		}
 	}
 	return n, nil
@@ -136,11 +147,8 @@ func (s *Store) Garbage(ctx context.Context, limit int) (keys []string, err erro
 // Collected says that contents are gone.
 func (s *Store) Collected(ctx context.Context, keys []string) error {
 	return s.write(ctx, "noting collected contents", func(t *tx) error {
-		for _, collected := range []string{filesCollected, partsCollected} {
-			if _, err := t.exec(ctx, collected, t.micros(), keys); err != nil {
-				return err
-			}
-		}
+		t.later(filesCollected, t.micros(), keys)
+		t.later(partsCollected, t.micros(), keys)
 		return nil
 	})
 }
@@ -172,11 +180,9 @@ func (t *tx) forget(ctx context.Context, before int64, limit int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if _, err := t.exec(ctx, forgetParts, uploads); err != nil {
-		return 0, err
-	}
-	if _, err := t.exec(ctx, forgetUploads, uploads); err != nil {
-		return 0, err
+	if len(uploads) > 0 {
+		t.later(forgetParts, uploads)
+		t.later(forgetUploads, uploads)
 	}
 	return n + len(uploads), nil
 }

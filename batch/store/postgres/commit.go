@@ -3,61 +3,59 @@ package postgres
 import (
 	"context"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/store"
 )
 
-const (
+// A group commit is two round trips: one begins, locks and reads what the group
+// names, the other writes and commits. In between the batches' rows are locked,
+// by which the commits of a batch, its cancellation and its expiry wait for each
+// other. The cells of usage, which all batches have in common, are locked last.
+var (
 	// Batches are locked before their slices, and both in one order.
-	lockBatches = `SELECT b.seq FROM batches b WHERE b.id = ANY ($1::text[]) ORDER BY b.seq FOR UPDATE`
+	lockBatches = declare(`SELECT b.seq FROM batches b WHERE b.id = ANY ($1::text[]) ORDER BY b.seq FOR UPDATE`)
 
-	selectCommitSlices = `SELECT ` + store.CommitColumns + `
+	readSlices = declare(`SELECT ` + store.CommitColumns + `
 		FROM unnest($1::text[], $2::integer[]) AS r (id, number)
 		JOIN batches b ON b.id = r.id JOIN slices s ON s.batch = b.seq AND s.number = r.number
-		ORDER BY s.batch, s.number`
-	lockSlices = ` FOR UPDATE OF s`
+		ORDER BY s.batch, s.number`)
+	lockSlices = declare(readSlices + ` FOR UPDATE OF s`)
 
-	insertSegments = `INSERT INTO segments (batch, slice, number, data)
-		SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bytea[])`
-	updateSlices = `UPDATE slices s SET done = n.done, finished = n.finished,
+	insertSegments = declare(`INSERT INTO segments (batch, slice, number, data)
+		SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bytea[])`)
+	updateSlices = declare(`UPDATE slices s SET done = n.done, finished = n.finished,
 			owner = CASE WHEN n.finished THEN '' ELSE s.owner END, lease_until = CASE WHEN n.finished THEN 0 ELSE s.lease_until END
 		FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::boolean[]) AS n (batch, number, done, finished)
-		WHERE s.batch = n.batch AND s.number = n.number`
-	updateCounts = `UPDATE batches b SET completed = n.completed, failed = n.failed, input_tokens = n.input, cached_tokens = n.cached,
+		WHERE s.batch = n.batch AND s.number = n.number`)
+	updateCounts = declare(`UPDATE batches b SET completed = n.completed, failed = n.failed, input_tokens = n.input, cached_tokens = n.cached,
 			output_tokens = n.output, reasoning_tokens = n.reasoning, total_tokens = n.total
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])
 			AS n (seq, completed, failed, input, cached, output, reasoning, total)
-		WHERE b.seq = n.seq`
-	finalizeCompleted = `UPDATE batches SET status = 'finalizing', ending = 'completed', finalizing_at = $1, ` + unclaim + ` WHERE seq = ANY ($2::bigint[])`
+		WHERE b.seq = n.seq`)
+	finalizeCompleted = declare(`UPDATE batches SET status = 'finalizing', ending = 'completed', finalizing_at = $1, ` + unclaim + ` WHERE seq = ANY ($2::bigint[])`)
 )
-
-// commitSlices reads slices. lock is how.
-func (t *tx) commitSlices(ctx context.Context, refs []batch.SliceRef, lock string) (map[batch.SliceRef]*store.CommitSlice, error) {
-	ids, numbers := names(refs)
-	found, err := all(ctx, t, store.ScanCommitSlice, selectCommitSlices+lock, ids, numbers)
-	if err != nil {
-		return nil, err
-	}
-	return store.ByRef(found), nil
-}
 
 // CommitResults adds results of lines.
 func (s *Store) CommitResults(ctx context.Context, group []batch.SegmentWrite) ([]batch.SliceClaim, error) {
-	var c store.Commit
-	refs := store.Named(group)
-	ids, _ := names(refs)
-	err := s.write(ctx, "committing results", func(t *tx) error {
-		if _, err := t.exec(ctx, lockBatches, ids); err != nil {
+	var (
+		found []*store.CommitSlice
+		c     store.Commit
+	)
+	ids, numbers := names(store.Named(group))
+	lock := func(b *pgx.Batch) {
+		b.Queue(lockBatches, ids)
+		b.Queue(lockSlices, ids, numbers).Query(func(rows pgx.Rows) (err error) {
+			found, err = collect(rows, store.ScanCommitSlice)
 			return err
+		})
+	}
+	err := s.writeAfter(ctx, "committing results", lock, func(t *tx) (err error) {
+		if c, err = store.PlanCommit(group, store.ByRef(found)); err == nil {
+			t.commitGroup(c)
 		}
-		slices, err := t.commitSlices(ctx, refs, lockSlices)
-		if err != nil {
-			return err
-		}
-		if c, err = store.PlanCommit(group, slices); err != nil {
-			return err
-		}
-		return t.commit(ctx, c)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -65,24 +63,18 @@ func (s *Store) CommitResults(ctx context.Context, group []batch.SegmentWrite) (
 	return c.Stale, nil
 }
 
-// commit writes what a group of results comes to.
-func (t *tx) commit(ctx context.Context, c store.Commit) error {
-	if err := t.commitSegments(ctx, c.Segments); err != nil {
-		return err
+// commitGroup writes what a group of results comes to.
+func (t *tx) commitGroup(c store.Commit) {
+	if len(c.Segments) == 0 {
+		return
 	}
-	if err := t.commitRows(ctx, c.Slices); err != nil {
-		return err
-	}
-	if err := t.commitCounts(ctx, c.Batches); err != nil {
-		return err
-	}
-	return t.addUsage(ctx, c.Usage)
+	t.commitSegments(c.Segments)
+	t.commitSlices(c.Slices)
+	t.commitCounts(c.Batches)
+	t.addUsage(c.Usage)
 }
 
-func (t *tx) commitSegments(ctx context.Context, segments []store.Segment) error {
-	if len(segments) == 0 {
-		return nil
-	}
+func (t *tx) commitSegments(segments []store.Segment) {
 	var (
 		batches         []int64
 		slices, numbers []int32
@@ -92,14 +84,10 @@ func (t *tx) commitSegments(ctx context.Context, segments []store.Segment) error
 		batches, slices = append(batches, g.Slice.Batch.Row), append(slices, int32(g.Slice.Number))
 		numbers, data = append(numbers, int32(g.Number)), append(data, g.Data)
 	}
-	_, err := t.exec(ctx, insertSegments, batches, slices, numbers, data)
-	return err
+	t.later(insertSegments, batches, slices, numbers, data)
 }
 
-func (t *tx) commitRows(ctx context.Context, changed []*store.CommitSlice) error {
-	if len(changed) == 0 {
-		return nil
-	}
+func (t *tx) commitSlices(changed []*store.CommitSlice) {
 	var (
 		batches, done []int64
 		numbers       []int32
@@ -109,14 +97,10 @@ func (t *tx) commitRows(ctx context.Context, changed []*store.CommitSlice) error
 		batches, numbers = append(batches, s.Batch.Row), append(numbers, int32(s.Number))
 		done, finished = append(done, int64(s.Done)), append(finished, s.Left() == 0)
 	}
-	_, err := t.exec(ctx, updateSlices, batches, numbers, done, finished)
-	return err
+	t.later(updateSlices, batches, numbers, done, finished)
 }
 
-func (t *tx) commitCounts(ctx context.Context, changed []*store.CommitBatch) error {
-	if len(changed) == 0 {
-		return nil
-	}
+func (t *tx) commitCounts(changed []*store.CommitBatch) {
 	var columns [8][]int64
 	var over []int64
 	for _, b := range changed {
@@ -135,9 +119,8 @@ func (t *tx) commitCounts(ctx context.Context, changed []*store.CommitBatch) err
 	for i := range columns {
 		args[i] = columns[i]
 	}
-	if _, err := t.exec(ctx, updateCounts, args...); err != nil || len(over) == 0 {
-		return err
+	t.later(updateCounts, args...)
+	if len(over) > 0 {
+		t.later(finalizeCompleted, t.micros(), over)
 	}
-	_, err := t.exec(ctx, finalizeCompleted, t.micros(), over)
-	return err
 }

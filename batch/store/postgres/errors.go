@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -20,53 +19,72 @@ const (
 	serializationFailure = "40001"
 	deadlockDetected     = "40P01"
 	diskFull             = "53100"
-	readOnlyTransaction  = "25006"
+	readOnlyTransaction  = "25006" // of a standby, too
+	idleInTransaction    = "25P03" // idle_in_transaction_session_timeout
 	queryCanceled        = "57014" // statement_timeout
 	lockNotAvailable     = "55P03"
+	unknownDatabase      = "3D000"
 )
+
+// Classes of errors that pass, or that an administrator ends.
+var passing = map[string]bool{
+	"08": true, // connection exceptions
+	"53": true, // too many connections, out of memory
+	"57": true, // shutting down, starting, statement_timeout
+	"58": true, // I/O errors
+	"XX": true, // internal errors, as of a disk
+}
 
 // errKeyTaken says that another instance was quicker to use an idempotency key.
 var errKeyTaken = errors.New("idempotency key was used just now")
 
+// code is what the server said, "" when it was not the server.
+func code(err error) string {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code
+	}
+	return ""
+}
+
+// class is what kind of error the server said that it is.
+func class(err error) string {
+	c := code(err)
+	return c[:min(2, len(c))]
+}
+
 // repeatable tells whether a transaction that failed may go well when it is
 // run again at once. It has left nothing.
 func repeatable(err error) bool {
-	if errors.Is(err, errKeyTaken) {
-		return true
-	}
-	e, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (e.Code == serializationFailure || e.Code == deadlockDetected)
+	c := code(err)
+	return errors.Is(err, errKeyTaken) || c == serializationFailure || c == deadlockDetected
 }
 
-// translate gives PostgreSQL's errors the names that callers know. Others stay
-// as they are, those of contexts among them.
-func (s *Store) translate(err error) error {
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return named(e, err)
-	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) && !connecting(err) {
+// refused tells whether the server will have nothing to do with us as we are
+// configured: an unknown user, a wrong password, a database that is not there.
+func refused(err error) bool { return class(err) == "28" || code(err) == unknownDatabase }
+
+// translate gives the errors of PostgreSQL and of connections the names that
+// callers know; ctx is the caller's, the end of which is its own error. Others
+// stay as they are.
+func translate(ctx context.Context, err error) error {
+	cause := ctx.Err()
+	switch c := code(err); {
+	case connecting(err) && !errors.Is(cause, context.Canceled): // whatever the server said: it may be mended
+		return fmt.Errorf("%w: %w", batch.ErrUnavailable, err)
+	case cause != nil && errors.Is(err, cause):
+		return err
+	case cause != nil && (c == queryCanceled || c == ""): // by its end
+		return fmt.Errorf("%w: %w", cause, err)
+	case c == uniqueViolation:
+		return fmt.Errorf("%w: %w", batch.ErrConflict, err)
+	case c == diskFull:
+		return fmt.Errorf("%w: %w", batch.ErrNoSpace, err)
+	case c == serializationFailure, c == deadlockDetected, c == readOnlyTransaction, c == idleInTransaction, c == lockNotAvailable, passing[class(err)],
+		c == "" && (broken(err) || errors.Is(err, context.DeadlineExceeded)): // our own
+		return fmt.Errorf("%w: %w", batch.ErrUnavailable, err)
+	default:
 		return err
 	}
-	if connecting(err) || broken(err) {
-		return fmt.Errorf("%w: %w", batch.ErrUnavailable, err)
-	}
-	return err
-}
-
-func named(e *pgconn.PgError, err error) error {
-	switch class := e.Code[:2]; {
-	case e.Code == uniqueViolation:
-		return fmt.Errorf("%w: %w", batch.ErrConflict, err)
-	case e.Code == diskFull:
-		return fmt.Errorf("%w: %w", batch.ErrNoSpace, err)
-	case e.Code == serializationFailure, e.Code == deadlockDetected, e.Code == readOnlyTransaction, e.Code == queryCanceled, e.Code == lockNotAvailable,
-		class == "08",                // connection exceptions
-		class == "53",                // too many connections, out of memory
-		class == "57", class == "58", // shutting down, starting, I/O errors
-		e.Code == "25P03", class == "XX": // idle in transaction; internal errors, as of a disk
-		return fmt.Errorf("%w: %w", batch.ErrUnavailable, err)
-	}
-	return err
 }
 
 // connecting tells whether no connection could be had.
@@ -77,9 +95,14 @@ func connecting(err error) bool {
 
 // broken tells whether a connection broke off.
 func broken(err error) bool {
+	if connecting(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return false
+	}
+	if c := code(err); c != "" {
+		return c == "57P01" || c == "57P02" // the server ended it as it went
+	}
 	if _, ok := errors.AsType[net.Error](err); ok {
 		return true
 	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
-		strings.Contains(err.Error(), "conn closed") || strings.Contains(err.Error(), "closed pool")
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, pgconn.ErrConnClosed)
 }

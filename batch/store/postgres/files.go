@@ -14,17 +14,17 @@ const (
 )
 
 var (
-	insertFile = `INSERT INTO files (` + store.FileColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING ` + store.FileColumns
-	selectFile = `SELECT ` + store.FileColumns + ` FROM files WHERE id = $2 AND tenant = $3 AND ` + fileVisible
-	hideFile   = `UPDATE files SET deleted_at = $1 WHERE id = $2 AND tenant = $3 AND ` + fileVisible
+	insertFile = declare(`INSERT INTO files (` + store.FileColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING ` + store.FileColumns)
+	selectFile = declare(`SELECT ` + store.FileColumns + ` FROM files WHERE id = $2 AND tenant = $3 AND ` + fileVisible)
+	hideFile   = declare(`UPDATE files SET deleted_at = $1 WHERE id = $2 AND tenant = $3 AND ` + fileVisible)
 
 	// A cursor may be hidden: the row stays for an hour or longer.
-	fileCursor = `SELECT seq FROM files WHERE id = $1 AND tenant = $2`
+	fileCursor = declare(`SELECT seq FROM files WHERE id = $1 AND tenant = $2`)
 	filesPages = [store.FilePages]string{
-		`SELECT ` + store.FileColumns + ` FROM files WHERE tenant = $2 AND seq < $3 AND ` + fileVisible + ` ORDER BY seq DESC LIMIT $4`,
-		`SELECT ` + store.FileColumns + ` FROM files WHERE tenant = $2 AND seq > $3 AND ` + fileVisible + ` ORDER BY seq LIMIT $4`,
-		`SELECT ` + store.FileColumns + ` FROM files WHERE tenant = $2 AND seq < $3 AND purpose = $5 AND ` + fileVisible + ` ORDER BY seq DESC LIMIT $4`,
-		`SELECT ` + store.FileColumns + ` FROM files WHERE tenant = $2 AND seq > $3 AND purpose = $5 AND ` + fileVisible + ` ORDER BY seq LIMIT $4`,
+		declare(`SELECT ` + store.FileColumns + ` FROM files WHERE tenant = $2 AND seq < $3 AND ` + fileVisible + ` ORDER BY seq DESC LIMIT $4`),
+		declare(`SELECT ` + store.FileColumns + ` FROM files WHERE tenant = $2 AND seq > $3 AND ` + fileVisible + ` ORDER BY seq LIMIT $4`),
+		declare(`SELECT ` + store.FileColumns + ` FROM files WHERE tenant = $2 AND seq < $3 AND purpose = $5 AND ` + fileVisible + ` ORDER BY seq DESC LIMIT $4`),
+		declare(`SELECT ` + store.FileColumns + ` FROM files WHERE tenant = $2 AND seq > $3 AND purpose = $5 AND ` + fileVisible + ` ORDER BY seq LIMIT $4`),
 	}
 )
 

@@ -10,34 +10,34 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-const (
-	claimBatch = `UPDATE batches SET attempt = attempt + 1, owner = $1, lease_until = $2
+// claimHolds finds the batch of a claim that still holds.
+const claimHolds = `id = $1 AND attempt = $2 AND lease_until <> 0`
+
+var (
+	claimBatch = declare(`UPDATE batches SET attempt = attempt + 1, owner = $1, lease_until = $2
 		WHERE seq = (SELECT seq FROM batches
 			WHERE status IN ('validating', 'finalizing', 'cancelling') AND lease_until <= $3 ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED)
-		RETURNING ` + store.BatchColumns + `, attempt`
+		RETURNING ` + store.BatchColumns + `, attempt`)
 
-	// claimHolds finds the batch of a claim that still holds.
-	claimHolds   = `id = $1 AND attempt = $2 AND lease_until <> 0`
-	renewBatch   = `UPDATE batches SET lease_until = $3 WHERE ` + claimHolds
-	releaseBatch = `UPDATE batches SET owner = '', lease_until = 0 WHERE ` + claimHolds
+	renewBatch   = declare(`UPDATE batches SET lease_until = $3 WHERE ` + claimHolds)
+	releaseBatch = declare(`UPDATE batches SET owner = '', lease_until = 0 WHERE ` + claimHolds)
 
-	startBatch = `UPDATE batches SET status = 'in_progress', model = $3, total = $4, in_progress_at = $5, work = 1, ` + unclaim + `
-		WHERE ` + claimHolds + ` AND status = 'validating' RETURNING seq`
-	insertSlices = `INSERT INTO slices (batch, number, start, length, first_line, lines)
+	startBatch = declare(`UPDATE batches SET status = 'in_progress', model = $3, total = $4, in_progress_at = $5, work = 1, ` + unclaim + `
+		WHERE ` + claimHolds + ` AND status = 'validating' RETURNING seq`)
+	insertSlices = declare(`INSERT INTO slices (batch, number, start, length, first_line, lines)
 		SELECT $1::bigint, n.place - 1, n.start, n.length, n.first_line, n.lines
-		FROM unnest($2::bigint[], $3::bigint[], $4::integer[], $5::integer[]) WITH ORDINALITY AS n (start, length, first_line, lines, place)`
-	failBatch = `UPDATE batches SET status = 'failed', errors = $3, failed_at = $4, ` + unclaim + ` WHERE ` + claimHolds + ` AND status = 'validating'`
+		FROM unnest($2::bigint[], $3::bigint[], $4::integer[], $5::integer[]) WITH ORDINALITY AS n (start, length, first_line, lines, place)`)
+	failBatch = declare(`UPDATE batches SET status = 'failed', errors = $3, failed_at = $4, ` + unclaim + ` WHERE ` + claimHolds + ` AND status = 'validating'`)
 
-	selectSlices  = `SELECT ` + sliceColumns + ` FROM slices s WHERE batch = (SELECT seq FROM batches WHERE id = $1) AND number >= $2 ORDER BY number LIMIT $3`
-	selectResults = `SELECT data FROM segments WHERE batch = (SELECT seq FROM batches WHERE id = $1) AND slice = $2 ORDER BY number`
+	selectSlices  = declare(`SELECT ` + sliceColumns + ` FROM slices s WHERE batch = (SELECT seq FROM batches WHERE id = $1) AND number >= $2 ORDER BY number LIMIT $3`)
+	selectResults = declare(`SELECT data FROM segments WHERE batch = (SELECT seq FROM batches WHERE id = $1) AND slice = $2 ORDER BY number`)
 
-	selectEnding = `SELECT ` + store.BatchColumns + ` FROM batches WHERE ` + claimHolds + ` AND status IN ('finalizing', 'cancelling') FOR UPDATE`
-	finishBatch  = `UPDATE batches SET status = ending, output_file_id = $2, error_file_id = $3,
-			total = CASE WHEN in_progress_at IS NULL THEN $4 ELSE total END,
-			completed_at = CASE WHEN ending = 'completed' THEN $5 ELSE completed_at END,
-			expired_at = CASE WHEN ending = 'expired' THEN $5 ELSE expired_at END,
-			cancelled_at = CASE WHEN ending = 'cancelled' THEN $5 ELSE cancelled_at END, ` + unclaim + `
-		WHERE id = $1`
+	finishBatch = declare(`UPDATE batches SET status = ending, output_file_id = $3, error_file_id = $4,
+			total = CASE WHEN in_progress_at IS NULL THEN $5 ELSE total END,
+			completed_at = CASE WHEN ending = 'completed' THEN $6 ELSE completed_at END,
+			expired_at = CASE WHEN ending = 'expired' THEN $6 ELSE expired_at END,
+			cancelled_at = CASE WHEN ending = 'cancelled' THEN $6 ELSE cancelled_at END, ` + unclaim + `
+		WHERE ` + claimHolds + ` AND status IN ('finalizing', 'cancelling')`)
 )
 
 // ClaimBatch claims the oldest batch that wants to be validated or finalized.
@@ -79,11 +79,9 @@ func (s *Store) StartBatch(ctx context.Context, c batch.BatchClaim, p batch.Plan
 			starts, lengths = append(starts, slice.Offset), append(lengths, slice.Length)
 			firsts, lines = append(firsts, int32(slice.FirstLine)), append(lines, int32(slice.Lines))
 		}
-		if _, err := t.exec(ctx, insertSlices, seq, starts, lengths, firsts, lines); err != nil {
-			return err
-		}
-		_, err = t.exec(ctx, notify)
-		return err
+		t.later(insertSlices, seq, starts, lengths, firsts, lines)
+		t.later(notify)
+		return nil
 	})
 }
 
@@ -120,23 +118,28 @@ func (s *Store) FailBatch(ctx context.Context, c batch.BatchClaim, findings []op
 	})
 }
 
-// FinishBatch moves a batch to its Ending.
+// FinishBatch moves a batch to its Ending. The claim is checked, and the batch
+// locked, before the files are made.
 func (s *Store) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Outcome) error {
 	return s.write(ctx, "finishing batch", func(t *tx) error {
-		if _, err := one(ctx, t, store.ScanBatch, selectEnding, c.Batch.ID, c.Attempt); err != nil {
-			return store.ClaimLost(err)
-		}
+		files := []*batch.NewFile{o.Output, o.Error}
 		var ids [2]string
-		for i, f := range []*batch.NewFile{o.Output, o.Error} {
+		for i, f := range files {
+			if f != nil {
+				ids[i] = f.ID
+			}
+		}
+		if err := store.Fenced(t.exec(ctx, finishBatch, c.Batch.ID, c.Attempt, ids[0], ids[1], o.Lines, t.micros())); err != nil {
+			return err
+		}
+		for _, f := range files {
 			if f == nil {
 				continue
 			}
 			if _, err := t.createFile(ctx, *f); err != nil {
 				return err
 			}
-			ids[i] = f.ID
 		}
-		_, err := t.exec(ctx, finishBatch, c.Batch.ID, ids[0], ids[1], o.Lines, t.micros())
-		return err
+		return nil
 	})
 }

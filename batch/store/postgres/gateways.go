@@ -10,13 +10,13 @@ import (
 	"github.com/tidegate/tidegate/batch/store"
 )
 
-const (
-	announce = `INSERT INTO gateways (id, host, place, since, until, loads) VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT (id) DO UPDATE SET until = excluded.until, loads = excluded.loads`
-	otherGateways = `SELECT id, host, place, since, loads FROM gateways WHERE id <> $1 AND until > $2 ORDER BY since, id LIMIT 1000`
+var (
+	announce = declare(`INSERT INTO gateways (id, host, place, since, until, loads) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (id) DO UPDATE SET until = excluded.until, loads = excluded.loads`)
+	otherGateways = declare(`SELECT id, host, place, since, loads FROM gateways WHERE id <> $1 AND until > $2 ORDER BY since, id LIMIT 1000`)
 	// The rows of gateways that died are of no use to anybody after a while.
-	forgetGateways = `DELETE FROM gateways WHERE id IN (SELECT id FROM gateways WHERE until < $1 LIMIT 100 FOR UPDATE SKIP LOCKED)`
-	withdraw       = `DELETE FROM gateways WHERE id = $1`
+	forgetGateways = declare(`DELETE FROM gateways WHERE id = ANY (ARRAY(SELECT id FROM gateways WHERE until < $1 LIMIT 100 FOR UPDATE SKIP LOCKED))`)
+	withdraw       = declare(`DELETE FROM gateways WHERE id = $1`)
 )
 
 // gatewayMemory is how long the row of a gateway that died stays.
@@ -43,9 +43,7 @@ func (s *Store) Announce(ctx context.Context, a batch.Announcement, ttl time.Dur
 		if _, err := t.exec(ctx, announce, a.ID, a.Host, a.Place, t.micros(), store.Micros(t.now.Add(ttl)), string(loads)); err != nil {
 			return err
 		}
-		if _, err := t.exec(ctx, forgetGateways, store.Micros(t.now.Add(-gatewayMemory))); err != nil {
-			return err
-		}
+		t.later(forgetGateways, store.Micros(t.now.Add(-gatewayMemory)))
 		others, err = all(ctx, t, scanGateway, otherGateways, a.ID, t.micros())
 		return err
 	})
@@ -55,7 +53,7 @@ func (s *Store) Announce(ctx context.Context, a batch.Announcement, ttl time.Dur
 // Withdraw says that a gateway leaves.
 func (s *Store) Withdraw(ctx context.Context, id string) error {
 	return s.write(ctx, "withdrawing gateway", func(t *tx) error {
-		_, err := t.exec(ctx, withdraw, id)
-		return err
+		t.later(withdraw, id)
+		return nil
 	})
 }

@@ -8,18 +8,25 @@ import (
 	"github.com/tidegate/tidegate/batch/store"
 )
 
-const (
-	sliceColumns = `s.number, s.attempt, s.start, s.length, s.first_line, s.lines, s.done`
+// claimsHeld locks the slices of claims that still hold.
+const claimsHeld = `SELECT s.batch, s.number, c.place
+		FROM unnest($1::text[], $2::integer[], $3::integer[]) WITH ORDINALITY AS c (id, number, attempt, place)
+		JOIN batches b ON b.id = c.id
+		JOIN slices s ON s.batch = b.seq AND s.number = c.number AND s.attempt = c.attempt
+		WHERE s.lease_until <> 0`
 
-	activeBatches = `SELECT ` + store.BatchColumns + ` FROM batches WHERE status = 'in_progress' ORDER BY priority DESC, expires_at, seq LIMIT $1`
-	inputFile     = `SELECT ` + store.FileColumns + ` FROM files WHERE seq = (SELECT input FROM batches WHERE id = $1)`
+const sliceColumns = `s.number, s.attempt, s.start, s.length, s.first_line, s.lines, s.done`
 
-	claimableSlices = `SELECT number FROM slices
+var (
+	activeBatches = declare(`SELECT ` + store.BatchColumns + ` FROM batches WHERE status = 'in_progress' ORDER BY priority DESC, expires_at, seq LIMIT $1`)
+	inputFile     = declare(`SELECT ` + store.FileColumns + ` FROM files WHERE seq = (SELECT input FROM batches WHERE id = $1)`)
+
+	claimableSlices = declare(`SELECT number FROM slices
 		WHERE batch = (SELECT seq FROM batches WHERE id = $1 AND status = 'in_progress') AND NOT finished AND lease_until <= $2
-		ORDER BY number LIMIT $3`
+		ORDER BY number LIMIT $3`)
 
 	// What another instance has locked it is claiming itself.
-	claimSlices = `UPDATE slices s SET attempt = s.attempt + 1, owner = $1, lease_until = $2
+	claimSlices = declare(`UPDATE slices s SET attempt = s.attempt + 1, owner = $1, lease_until = $2
 		FROM (SELECT s.batch, s.number, r.id, r.place
 			FROM unnest($3::text[], $4::integer[]) WITH ORDINALITY AS r (id, number, place)
 			JOIN batches b ON b.id = r.id AND b.status = 'in_progress'
@@ -27,21 +34,13 @@ const (
 			WHERE NOT s.finished AND s.lease_until <= $5
 			ORDER BY s.batch, s.number FOR UPDATE OF s SKIP LOCKED) c
 		WHERE s.batch = c.batch AND s.number = c.number
-		RETURNING c.place, c.id, ` + sliceColumns
-
-	// claimsHeld locks the slices of claims that still hold.
-	claimsHeld = `SELECT s.batch, s.number, c.place
-		FROM unnest($1::text[], $2::integer[], $3::integer[]) WITH ORDINALITY AS c (id, number, attempt, place)
-		JOIN batches b ON b.id = c.id
-		JOIN slices s ON s.batch = b.seq AND s.number = c.number AND s.attempt = c.attempt
-		WHERE s.lease_until <> 0`
-
-	renewSlices = `UPDATE slices s SET lease_until = $4
+		RETURNING c.place, c.id, ` + sliceColumns)
+	renewSlices = declare(`UPDATE slices s SET lease_until = $4
 		FROM (` + claimsHeld + ` AND b.status = 'in_progress' ORDER BY s.batch, s.number FOR UPDATE OF s) h
-		WHERE s.batch = h.batch AND s.number = h.number RETURNING h.place`
-	releaseSlices = `UPDATE slices s SET owner = '', lease_until = 0
+		WHERE s.batch = h.batch AND s.number = h.number RETURNING h.place`)
+	releaseSlices = declare(`UPDATE slices s SET owner = '', lease_until = 0
 		FROM (` + claimsHeld + ` ORDER BY s.batch, s.number FOR UPDATE OF s) h
-		WHERE s.batch = h.batch AND s.number = h.number`
+		WHERE s.batch = h.batch AND s.number = h.number`)
 )
 
 // ActiveBatches lists the batches that are InProgress.
@@ -149,10 +148,12 @@ func (s *Store) RenewSlices(ctx context.Context, claims []batch.SliceClaim, leas
 		if len(rest) == 0 {
 			return nil
 		}
-		now, err := t.commitSlices(ctx, rest, "")
+		ids, numbers := names(rest)
+		found, err := all(ctx, t, store.ScanCommitSlice, readSlices, ids, numbers)
 		if err != nil {
 			return err
 		}
+		now := store.ByRef(found)
 		for i, c := range claims {
 			if renewed[i] {
 				continue
@@ -173,7 +174,7 @@ func (s *Store) RenewSlices(ctx context.Context, claims []batch.SliceClaim, leas
 func (s *Store) ReleaseSlices(ctx context.Context, claims []batch.SliceClaim) error {
 	ids, numbers, attempts := columns(claims)
 	return s.write(ctx, "releasing slices", func(t *tx) error {
-		_, err := t.exec(ctx, releaseSlices, ids, numbers, attempts)
-		return err
+		t.later(releaseSlices, ids, numbers, attempts)
+		return nil
 	})
 }

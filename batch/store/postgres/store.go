@@ -11,10 +11,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
 )
 
 // Config says where the database is and how it is used.
@@ -26,7 +29,8 @@ type Config struct {
 	MaxConns int
 	// ConnectTimeout is how long a connection attempt may take. Default 5 s.
 	ConnectTimeout time.Duration
-	// StatementTimeout is how long a statement may take. Default 30 s.
+	// StatementTimeout is how long a statement may take. Default 30 s. A whole
+	// operation may take twice as long: then the server is held to be gone.
 	StatementTimeout time.Duration
 	// Logger is told of outages. Default: nobody.
 	Logger *zap.Logger
@@ -36,7 +40,7 @@ const (
 	defaultMaxConns         = 16
 	defaultConnectTimeout   = 5 * time.Second
 	defaultStatementTimeout = 30 * time.Second
-	minVersion              = 130000 // server_version_num of PostgreSQL 13
+	oldest                  = 13 // PostgreSQL
 	// idleTimeout is how long a transaction may stand still, which holds locks:
 	// that of a gateway that was stopped in its middle, or cut off, must not keep
 	// the others from taking its work over.
@@ -49,6 +53,11 @@ type Store struct {
 	log  *zap.Logger
 	skew atomic.Int64 // microseconds that tests move the clock by
 	wake chan struct{}
+
+	// patience is how long an operation may take, with its wait for a
+	// connection and its repetitions.
+	patience time.Duration
+	silence  time.Duration // shorter in tests
 
 	// life is held for reading by every operation and for writing by Open and
 	// Close, which therefore wait for what runs.
@@ -77,10 +86,16 @@ func New(c Config) (*Store, error) {
 	params["application_name"] = "tidegate"
 	params["statement_timeout"] = strconv.FormatInt(c.StatementTimeout.Milliseconds(), 10)
 	params["idle_in_transaction_session_timeout"] = strconv.FormatInt(idleTimeout.Milliseconds(), 10)
+	cfg.AfterConnect = keepCommits
+	// A call whose context ends has its statement cancelled, which gives back
+	// its locks, and keeps its connection.
+	cfg.ConnConfig.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: giveUp}
+	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
-	return &Store{cfg: cfg, log: c.Logger, wake: make(chan struct{}, 1)}, nil
+	return &Store{cfg: cfg, log: c.Logger, wake: make(chan struct{}, 1), patience: 2 * c.StatementTimeout, silence: silence}, nil
 }
 
 var errURL = errors.New("the URL of the database is none that PostgreSQL's libpq would take: want postgres://user:password@host:port/database?sslmode=…, special characters percent-encoded")
@@ -90,6 +105,17 @@ func def[T comparable](field *T, value T) {
 	if *field == zero {
 		*field = value
 	}
+}
+
+// keepCommits has a commit on disk before it is reported, whatever the server, the
+// role or the database are set to. What else they say of synchronous_commit, of
+// standbys, holds.
+func keepCommits(ctx context.Context, c *pgx.Conn) error {
+	const setting = `SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`
+	if _, err := c.Exec(ctx, setting); err != nil {
+		return fmt.Errorf("setting up a connection: %w", err)
+	}
+	return nil
 }
 
 // Identity names a database without its password: the same for all that mean
@@ -107,7 +133,9 @@ var errOpen = errors.New("store is open already")
 
 // Open connects, migrates and begins to listen for other instances. Leases of
 // others stay. A database that a newer version wrote gives
-// batch.ErrNewerSchema, one that cannot be reached batch.ErrUnavailable.
+// batch.ErrNewerSchema, one that cannot be reached or is a standby
+// batch.ErrUnavailable; a server that refuses the user or does not have the
+// database gives an error of its own.
 func (s *Store) Open(ctx context.Context) error {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -116,11 +144,14 @@ func (s *Store) Open(ctx context.Context) error {
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, s.cfg)
 	if err != nil {
-		return fmt.Errorf("opening store: %w", s.translate(err))
+		return fmt.Errorf("opening store: %w", translate(ctx, err))
 	}
 	if err := prepare(ctx, pool); err != nil {
 		pool.Close()
-		return fmt.Errorf("opening store %s: %w", s.name(), s.translate(err))
+		if !refused(err) {
+			err = translate(ctx, err)
+		}
+		return fmt.Errorf("opening store %s: %w", s.name(), err)
 	}
 	s.pool = pool
 	listening, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -138,15 +169,48 @@ func (s *Store) name() string {
 // prepare checks the server and brings the schema up to date.
 func prepare(ctx context.Context, pool *pgxpool.Pool) error {
 	return pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
-		var version int
-		if err := c.QueryRow(ctx, `SELECT current_setting('server_version_num')::int`).Scan(&version); err != nil {
-			return fmt.Errorf("asking for the version: %w", err)
-		}
-		if version < minVersion {
-			return fmt.Errorf("the server is PostgreSQL %d, and 13 or newer is needed", version/10000)
+		if err := examine(ctx, c.Conn()); err != nil {
+			return err
 		}
 		return migrate(ctx, c.Conn())
 	})
+}
+
+// errStandby is for a server that does not take writes, but may once it is
+// promoted.
+var errStandby = fmt.Errorf("%w: the server is a standby, which cannot be written", batch.ErrUnavailable)
+
+// Errors of servers and databases that cannot be used.
+var (
+	errOldServer = errors.New("the server is too old")
+	errEncoding  = errors.New("the database is not in UTF-8")
+)
+
+// examine tells whether the statements mean what they should on this server.
+func examine(ctx context.Context, c *pgx.Conn) error {
+	var (
+		version           int
+		release, encoding string
+		standby           bool
+	)
+	const asking = `SELECT current_setting('server_version_num')::integer, current_setting('server_version'), current_setting('server_encoding'), pg_is_in_recovery()`
+	if err := c.QueryRow(ctx, asking).Scan(&version, &release, &encoding, &standby); err != nil {
+		return fmt.Errorf("asking for the version: %w", err)
+	}
+	if standby {
+		return errStandby
+	}
+	return suitable(version, release, encoding)
+}
+
+func suitable(version int, release, encoding string) error {
+	if version < oldest*10_000 {
+		return fmt.Errorf("%w: it is PostgreSQL %s, and %d or newer is needed", errOldServer, release, oldest)
+	}
+	if encoding != "UTF8" {
+		return fmt.Errorf("%w but in %s", errEncoding, encoding)
+	}
+	return nil
 }
 
 // Close waits for what runs and closes all connections. It can be repeated.
@@ -172,17 +236,17 @@ func (s *Store) Now(ctx context.Context) (now time.Time, err error) {
 	return now, err
 }
 
+// askWritable is for a transaction of a write.
+var askWritable = declare(`SELECT NOT pg_is_in_recovery() AND NOT current_setting('transaction_read_only')::boolean`)
+
 // Ping asks whether the database can be written.
 func (s *Store) Ping(ctx context.Context) error {
-	return s.read(ctx, "pinging store", func(t *tx) error {
-		var readOnly bool
-		if err := t.QueryRow(ctx, `SELECT pg_is_in_recovery()`).Scan(&readOnly); err != nil {
-			return err
+	return s.write(ctx, "pinging store", func(t *tx) error {
+		writable, err := one(ctx, t, store.Value[bool], askWritable)
+		if err == nil && !writable {
+			err = errStandby
 		}
-		if readOnly {
-			return fmt.Errorf("%w: the server is a standby, which cannot be written", batch.ErrUnavailable)
-		}
-		return nil
+		return err
 	})
 }
 

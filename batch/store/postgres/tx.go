@@ -8,39 +8,58 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/store"
 )
 
+// statements are all that the driver runs but those of a migration, so that
+// every one's plan can be tested. It is complete once the package is
+// initialized.
+var statements []string
+
+func declare(text string) string {
+	statements = append(statements, text)
+	return text
+}
+
 // tx is a transaction that runs.
 type tx struct {
-	pgx.Tx
-	now time.Time // when it began, by the database's clock
+	conn *pgx.Conn
+	now  time.Time // when it began, by the database's clock
+	last pgx.Batch
 }
 
 // micros is when the transaction began, as times are stored.
 func (t *tx) micros() int64 { return store.Micros(t.now) }
 
+// later has a statement run with the commit, in one round trip for all of them.
+func (t *tx) later(sql string, args ...any) { t.last.Queue(sql, args...) }
+
 // exec tells how many rows a statement changed.
 func (t *tx) exec(ctx context.Context, sql string, args ...any) (int, error) {
-	tag, err := t.Exec(ctx, sql, args...)
+	tag, err := t.conn.Exec(ctx, sql, args...)
 	return int(tag.RowsAffected()), err
 }
 
 // all gives what scan makes of every row.
 func all[T any](ctx context.Context, t *tx, scan func(store.Row) (T, error), sql string, args ...any) ([]T, error) {
-	rows, err := t.Query(ctx, sql, args...)
+	rows, err := t.conn.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
 	}
+	return collect(rows, scan)
+}
+
+func collect[T any](rows pgx.Rows, scan func(store.Row) (T, error)) ([]T, error) {
 	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (T, error) { return scan(r) })
 }
 
 // one gives what scan makes of the first row, batch.ErrNotFound when there is
 // none.
 func one[T any](ctx context.Context, t *tx, scan func(store.Row) (T, error), sql string, args ...any) (T, error) {
-	v, err := scan(t.QueryRow(ctx, sql, args...))
+	v, err := scan(t.conn.QueryRow(ctx, sql, args...))
 	if errors.Is(err, pgx.ErrNoRows) {
 		var none T
 		return none, batch.ErrNotFound
@@ -51,20 +70,30 @@ func one[T any](ctx context.Context, t *tx, scan func(store.Row) (T, error), sql
 // errClosed is for a store before Open and after Close.
 var errClosed = fmt.Errorf("%w: it is not open", batch.ErrUnavailable)
 
-var (
-	reading = pgx.TxOptions{AccessMode: pgx.ReadOnly, IsoLevel: pgx.RepeatableRead}
-	writing = pgx.TxOptions{AccessMode: pgx.ReadWrite, IsoLevel: pgx.ReadCommitted}
+// How transactions begin. Statements of a read all see the same state; each of a
+// write sees what was committed when it began, or when it got its locks.
+const (
+	reading = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`
+	writing = `BEGIN ISOLATION LEVEL READ COMMITTED`
 )
+
+var readClock = declare(`SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint`)
 
 // read runs f in a transaction that sees one committed state.
 func (s *Store) read(ctx context.Context, doing string, f func(*tx) error) error {
-	return s.run(ctx, doing, reading, f)
+	return s.run(ctx, doing, reading, nil, f)
 }
 
 // write runs f in a transaction that is durable when write returns nil. After
 // batch.ErrUnavailable it may be.
 func (s *Store) write(ctx context.Context, doing string, f func(*tx) error) error {
-	return s.run(ctx, doing, writing, f)
+	return s.run(ctx, doing, writing, nil, f)
+}
+
+// writeAfter is write with statements that need no round trip of their own: they
+// run as the transaction begins.
+func (s *Store) writeAfter(ctx context.Context, doing string, first func(*pgx.Batch), f func(*tx) error) error {
+	return s.run(ctx, doing, writing, first, f)
 }
 
 // Deadlocks and serialization failures are rare, as rows are locked in one
@@ -74,38 +103,109 @@ const (
 	repeatLimit = 8
 )
 
-func (s *Store) run(ctx context.Context, doing string, how pgx.TxOptions, f func(*tx) error) error {
+func (s *Store) run(ctx context.Context, doing, how string, first func(*pgx.Batch), f func(*tx) error) error {
 	s.life.RLock()
 	defer s.life.RUnlock()
 	if s.pool == nil {
 		return fmt.Errorf("%s: %w", doing, errClosed)
 	}
+	bounded, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
 	for repeated := 0; ; repeated++ {
-		err := s.transact(ctx, how, f)
+		began, err := s.transact(bounded, how, first, f)
 		if err == nil {
 			return nil
 		}
-		if repeated == repeatLimit || !repeatable(err) {
-			return fmt.Errorf("%s: %w", doing, s.translate(err))
+		stale := !began && broken(err) // a connection that has died in the pool
+		if stale || code(err) == readOnlyTransaction {
+			s.pool.Reset() // others may have died with it, or lead to a server that is no primary any more
 		}
-		timer := time.NewTimer(rand.N(repeatPause << repeated))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return fmt.Errorf("%s: %w", doing, ctx.Err())
-		case <-timer.C:
+		if repeated == repeatLimit || !stale && !repeatable(err) || !pause(bounded, repeatPause<<repeated) {
+			return fmt.Errorf("%s: %w", doing, translate(ctx, err))
 		}
 	}
 }
 
-func (s *Store) transact(ctx context.Context, how pgx.TxOptions, f func(*tx) error) error {
-	return pgx.BeginTxFunc(ctx, s.pool, how, func(inner pgx.Tx) error {
-		t := &tx{Tx: inner}
-		var now int64
-		if err := inner.QueryRow(ctx, `SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint`).Scan(&now); err != nil {
-			return err
-		}
-		t.now = time.UnixMicro(now + s.skew.Load()).UTC()
-		return f(t)
+// pause waits for a random part of d, and tells whether ctx lets it.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(rand.N(d))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// transact runs a transaction and leaves the connection without one. It tells
+// whether f was reached.
+func (s *Store) transact(ctx context.Context, how string, first func(*pgx.Batch), f func(*tx) error) (began bool, err error) {
+	c, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer c.Release() // closes what is in no state to be used again
+	t := &tx{conn: c.Conn()}
+	defer func() { err = t.rollBack(ctx, err) }()
+	if err := t.begin(ctx, how, s.skew.Load(), first); err != nil {
+		return false, err
+	}
+	if err := f(t); err != nil {
+		return true, err
+	}
+	return true, t.commit(ctx)
+}
+
+// begin begins the transaction and reads the clock, which tests move by skew
+// microseconds.
+func (t *tx) begin(ctx context.Context, how string, skew int64, first func(*pgx.Batch)) error {
+	var b pgx.Batch
+	b.Queue(how)
+	b.Queue(readClock).QueryRow(func(r pgx.Row) error {
+		now, err := store.Value[int64](r)
+		t.now = time.UnixMicro(now + skew).UTC()
+		return err
 	})
+	if first != nil {
+		first(&b)
+	}
+	return t.conn.SendBatch(ctx, &b).Close()
+}
+
+// errRolledBack is for a commit that the server turned into a rollback.
+var errRolledBack = errors.New("the transaction was rolled back")
+
+// commit runs what was left for later, and commits. A statement that fails keeps
+// the server from what comes after it, the commit too.
+func (t *tx) commit(ctx context.Context) error {
+	var tag string
+	t.last.Queue(`COMMIT`).Exec(func(done pgconn.CommandTag) error {
+		tag = done.String()
+		return nil
+	})
+	if err := t.conn.SendBatch(ctx, &t.last).Close(); err != nil {
+		return err
+	}
+	if tag != "COMMIT" {
+		return errRolledBack
+	}
+	return nil
+}
+
+// giveUp is how long the server has to answer once it was told to give up a
+// statement or a transaction. Then the connection is given up.
+const giveUp = 2 * time.Second
+
+// rollBack rolls back what is left of a transaction that failed with err.
+func (t *tx) rollBack(ctx context.Context, err error) error {
+	if err == nil || t.conn.IsClosed() || t.conn.PgConn().TxStatus() == 'I' {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveUp)
+	defer cancel()
+	if _, rollback := t.conn.Exec(ctx, `ROLLBACK`); rollback != nil {
+		err = fmt.Errorf("%w (rolling back: %w)", err, rollback)
+	}
+	return err
 }

@@ -9,18 +9,18 @@ import (
 )
 
 var (
-	insertUpload = `INSERT INTO uploads (id, tenant, filename, purpose, mime_type, bytes, file_ttl, status, created_at, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9) RETURNING ` + store.UploadColumns + `, seq`
-	selectUpload = `SELECT ` + store.UploadColumns + `, seq FROM uploads WHERE id = $1 AND tenant = $2`
+	insertUpload = declare(`INSERT INTO uploads (id, tenant, filename, purpose, mime_type, bytes, file_ttl, status, created_at, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9) RETURNING ` + store.UploadColumns + `, seq`)
+	selectUpload = declare(`SELECT ` + store.UploadColumns + `, seq FROM uploads WHERE id = $1 AND tenant = $2`)
 	lockUpload   = selectUpload + ` FOR UPDATE`
-	endUpload    = `UPDATE uploads SET status = $1, file_id = $2, ended_at = $3 WHERE seq = $4`
-	insertPart   = `INSERT INTO upload_parts (id, upload, content, bytes, created_at) VALUES ($1, $2, $3, $4, $5)`
-	selectPart   = `SELECT ` + store.PartColumns + ` FROM upload_parts p JOIN uploads u ON u.seq = p.upload WHERE p.id = $1 AND p.upload = $2`
-	endParts     = `UPDATE upload_parts SET gone_at = $1 WHERE upload = $2 AND gone_at IS NULL`
+	endUploads   = declare(`UPDATE uploads SET status = $1, file_id = $2, ended_at = $3 WHERE seq = ANY ($4::bigint[])`)
+	insertPart   = declare(`INSERT INTO upload_parts (id, upload, content, bytes, created_at) VALUES ($1, $2, $3, $4, $5)`)
+	selectPart   = declare(`SELECT ` + store.PartColumns + ` FROM upload_parts p JOIN uploads u ON u.seq = p.upload WHERE p.id = $1 AND p.upload = $2`)
+	endParts     = declare(`UPDATE upload_parts SET gone_at = $1 WHERE upload = ANY ($2::bigint[]) AND gone_at IS NULL`)
 )
 
-// upload reads an upload, and with lockUpload locks it; one whose time is over is expired, whatever its row
-// still says.
+// upload reads an upload, and with lockUpload locks it; one whose time is over
+// is expired, whatever its row still says.
 func (t *tx) upload(ctx context.Context, sql, tenant, id string) (store.UploadRow, error) {
 	u, err := one(ctx, t, store.ScanUploadRow, sql, id, tenant)
 	return u.At(t.now), err
@@ -35,13 +35,10 @@ func (t *tx) pendingUpload(ctx context.Context, tenant, id string) (store.Upload
 	return u, err
 }
 
-// end makes u what it says, and garbage of its parts.
-func (t *tx) end(ctx context.Context, u store.UploadRow) error {
-	if _, err := t.exec(ctx, endUpload, u.Status, u.FileID, t.micros(), u.Row); err != nil {
-		return err
-	}
-	_, err := t.exec(ctx, endParts, t.micros(), u.Row)
-	return err
+// end ends uploads that are locked, and makes garbage of their parts.
+func (t *tx) end(status, fileID string, uploads ...int64) {
+	t.later(endUploads, status, fileID, t.micros(), uploads)
+	t.later(endParts, t.micros(), uploads)
 }
 
 // CreateUpload makes a pending upload.
@@ -73,8 +70,8 @@ func (s *Store) AddPart(ctx context.Context, tenant string, p batch.UploadPart) 
 			return err
 		}
 		p.CreatedAt = t.now
-		_, err = t.exec(ctx, insertPart, p.ID, u.Row, p.Key, p.Bytes, t.micros())
-		return err
+		t.later(insertPart, p.ID, u.Row, p.Key, p.Bytes, t.micros())
+		return nil
 	})
 	if err != nil {
 		return batch.UploadPart{}, err
@@ -117,7 +114,8 @@ func (s *Store) CompleteUpload(ctx context.Context, tenant, id string, f batch.N
 			return err
 		}
 		u.Status, u.FileID = batch.UploadCompleted, file.ID
-		return t.end(ctx, u)
+		t.end(u.Status, u.FileID, u.Row)
+		return nil
 	})
 	return u.Upload, file, err
 }
@@ -134,7 +132,8 @@ func (s *Store) CancelUpload(ctx context.Context, tenant, id string) (batch.Uplo
 			return batch.ErrConflict
 		}
 		u.Status = batch.UploadCancelled
-		return t.end(ctx, u)
+		t.end(u.Status, "", u.Row)
+		return nil
 	})
 	return u.Upload, err
 }

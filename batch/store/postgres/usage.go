@@ -8,10 +8,12 @@ import (
 	"github.com/tidegate/tidegate/batch/store"
 )
 
-const (
-	// Counts stay at the limit of bigint instead of passing it: an absurd one
-	// may spoil a statistic, but not the commit that carries it.
-	addCells = `INSERT INTO usage_15m AS u (bucket, ` + store.UsageColumns + `)
+// Counts stay at the limit of bigint instead of passing it: an absurd one may
+// spoil a statistic, but not the commit that carries it.
+const plus = `greatest(-9223372036854775808, least(9223372036854775807, `
+
+var (
+	addCells = declare(`INSERT INTO usage_15m AS u (bucket, ` + store.UsageColumns + `)
 		SELECT $1::bigint, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[],
 			$6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[])
 		ON CONFLICT (tenant, bucket, class, model, endpoint) DO UPDATE SET
@@ -21,17 +23,16 @@ const (
 			cached_tokens = ` + plus + `u.cached_tokens::numeric + excluded.cached_tokens))::bigint,
 			output_tokens = ` + plus + `u.output_tokens::numeric + excluded.output_tokens))::bigint,
 			reasoning_tokens = ` + plus + `u.reasoning_tokens::numeric + excluded.reasoning_tokens))::bigint,
-			total_tokens = ` + plus + `u.total_tokens::numeric + excluded.total_tokens))::bigint`
-	plus = `greatest(-9223372036854775808, least(9223372036854775807, `
+			total_tokens = ` + plus + `u.total_tokens::numeric + excluded.total_tokens))::bigint`)
 
-	usageSince = `SELECT ` + store.UsageColumns + ` FROM usage_15m WHERE tenant = $1 AND bucket >= $2`
+	usageSince = declare(`SELECT ` + store.UsageColumns + ` FROM usage_15m WHERE tenant = $1 AND bucket >= $2`)
 )
 
-// addUsage adds to cells, in the order of their names, so that instances that
+// addUsage adds to cells as the transaction ends, in the order of their names, so that instances that
 // add to the same ones wait for each other and do not deadlock.
-func (t *tx) addUsage(ctx context.Context, records []batch.UsageRecord) error {
+func (t *tx) addUsage(records []batch.UsageRecord) {
 	if len(records) == 0 {
-		return nil
+		return
 	}
 	sums := store.SumRecords(records) // in order
 	var names [4][]string
@@ -54,13 +55,15 @@ func (t *tx) addUsage(ctx context.Context, records []batch.UsageRecord) error {
 	for i := range counts {
 		args = append(args, counts[i])
 	}
-	_, err := t.exec(ctx, addCells, args...)
-	return err
+	t.later(addCells, args...)
 }
 
 // AddUsage adds to the present bucket.
 func (s *Store) AddUsage(ctx context.Context, records []batch.UsageRecord) error {
-	return s.write(ctx, "adding usage", func(t *tx) error { return t.addUsage(ctx, records) })
+	return s.write(ctx, "adding usage", func(t *tx) error {
+		t.addUsage(records)
+		return nil
+	})
 }
 
 // Usage sums the buckets from the one on that since lies in, a record for

@@ -2,16 +2,19 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"go.uber.org/zap"
 )
 
 // channel is where instances tell each other that there is something new.
 const channel = "tidegate"
 
-const notify = `SELECT pg_notify('` + channel + `', '')`
+var notify = declare(`SELECT pg_notify('` + channel + `', '')`)
 
 // Wake delivers a value after a batch was created, started or cancelled, by
 // whatever instance. What happens during an outage is one value after it.
@@ -23,6 +26,10 @@ func (s *Store) ring() {
 	default:
 	}
 }
+
+// silence is how long a listener hears nothing until it asks whether the server
+// is still there.
+const silence = 30 * time.Second
 
 // Pauses between attempts to listen again.
 const (
@@ -53,18 +60,52 @@ func (s *Store) listen(ctx context.Context) {
 }
 
 func (s *Store) listenOnce(ctx context.Context) error {
-	c, err := pgx.ConnectConfig(ctx, s.cfg.ConnConfig)
+	cfg := s.cfg.ConnConfig.Copy()
+	// Waiting is ended by a deadline here: there is no statement to cancel.
+	cfg.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.DeadlineContextWatcherHandler{Conn: c.Conn()}
+	}
+	c, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }() // it is over in any case
-	if _, err := c.Exec(ctx, `LISTEN `+channel); err != nil {
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveUp)
+		defer cancel()
+		_ = c.Close(ctx) // it is over in any case
+	}()
+	if err := within(ctx, s.patience, func(ctx context.Context) error {
+		_, err := c.Exec(ctx, `LISTEN `+channel)
+		return err
+	}); err != nil {
 		return err
 	}
 	for {
 		s.ring()
-		if _, err := c.WaitForNotification(ctx); err != nil {
+		if err := s.hear(ctx, c); err != nil {
 			return err
 		}
 	}
+}
+
+// hear returns nil when there was a notification.
+func (s *Store) hear(ctx context.Context, c *pgx.Conn) error {
+	for {
+		err := within(ctx, s.silence, func(ctx context.Context) error {
+			_, err := c.WaitForNotification(ctx)
+			return err
+		})
+		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		if err := within(ctx, s.cfg.ConnConfig.ConnectTimeout, c.Ping); err != nil {
+			return err
+		}
+	}
+}
+
+func within(ctx context.Context, d time.Duration, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return f(ctx)
 }

@@ -1,0 +1,165 @@
+package postgres
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// aged fills a database as time does: 20 running batches with 100,000 slices,
+// half of them finished, behind thousands of others, of a thousand tenants. The
+// time is 1000000.
+const aged = `
+INSERT INTO files (id, tenant, content, filename, purpose, bytes, sha256, created_at, expires_at, deleted_at, collected_at)
+	SELECT 'file-' || i, 'tenant-' || i % 1000, 'key-' || i, '', 'batch', 1, '', 0, CASE WHEN i % 10 = 0 THEN 2000000 END,
+		CASE WHEN i % 7 = 0 THEN i END, CASE WHEN i % 14 = 0 THEN i END FROM generate_series(1, 20000) i;
+INSERT INTO uploads (id, tenant, filename, purpose, mime_type, bytes, file_ttl, status, created_at, expires_at, ended_at)
+	SELECT 'upload_' || i, 'tenant-' || i % 1000, '', 'batch', '', 1, 0, CASE WHEN i % 10 = 0 THEN 'pending' ELSE 'completed' END, 0, i,
+		CASE WHEN i % 10 > 0 THEN i END FROM generate_series(1, 10000) i;
+INSERT INTO upload_parts (id, upload, content, bytes, created_at, gone_at, collected_at)
+	SELECT 'part_' || i, 1 + i % 10000, 'part-key-' || i, 1, 0, CASE WHEN i % 10 > 0 THEN i END, CASE WHEN i % 10 > 1 THEN i END
+	FROM generate_series(1, 20000) i;
+INSERT INTO batches (id, tenant, endpoint, input_file_id, input, completion_window, priority, output_ttl, idempotency_key, request_hash, status,
+		total, created_at, expires_at, work, deleted_at)
+	SELECT 'batch_' || i, 'tenant-' || i % 1000, '', 'file-' || i, i, '24h', 0, 0, CASE WHEN i % 2 = 0 THEN 'key-' || i ELSE '' END, '',
+		CASE WHEN i <= 20 THEN 'in_progress' WHEN i <= 40 THEN 'validating' ELSE 'completed' END,
+		300000, 0, 1000000 + i, CASE WHEN i <= 20 OR i BETWEEN 41 AND 50 THEN 1 ELSE 0 END, CASE WHEN i % 50 = 0 THEN i END
+	FROM generate_series(1, 20000) i;
+INSERT INTO slices (batch, number, start, length, first_line, lines, done, finished)
+	SELECT b, n, n * 32000, 32000, n * 64, 64, CASE WHEN n < 2500 THEN -1 ELSE 0 END, n < 2500 FROM generate_series(1, 20) b, generate_series(0, 4999) n;
+INSERT INTO segments (batch, slice, number, data) SELECT b, n, 0, '\x00' FROM generate_series(1, 20) b, generate_series(0, 2499) n;
+INSERT INTO usage_15m SELECT 'tenant-' || t, i * 900000000::bigint, 'batch', 'model', '', 1, 0, 0, 0, 0, 0, 0
+	FROM generate_series(1, 20) t, generate_series(1, 1000) i;
+INSERT INTO gateways (id, host, place, since, until, loads) SELECT 'gateway-' || i, '', '', 0, i, '{}' FROM generate_series(1, 200) i;
+ANALYZE`
+
+// indexes are what statements must use beyond some index of each table.
+var indexes = map[string][]string{
+	activeBatches:   {"batches_active"},
+	claimableSlices: {"slices_unfinished"},
+	claimSlices:     {"slices_pkey"},
+	renewSlices:     {"slices_pkey"},
+	releaseSlices:   {"batches_id_key", "slices_pkey"},
+	lockBatches:     {"batches_id_key"},
+	readSlices:      {"batches_id_key", "slices_pkey"},
+	lockSlices:      {"batches_id_key", "slices_pkey"},
+	updateSlices:    {"slices_pkey"},
+	updateCounts:    {"batches_pkey"},
+	claimBatch:      {"batches_pending"},
+	selectSlices:    {"slices_pkey"},
+	selectResults:   {"segments_pkey"},
+	batchesPage:     {"batches_page"},
+	filesPages[0]:   {"files_page"},
+	filesPages[1]:   {"files_page"},
+	filesPages[2]:   {"files_page_purpose"},
+	filesPages[3]:   {"files_page_purpose"},
+	expireBatches:   {"batches_deadline"},
+	overdueUploads:  {"uploads_pending"},
+	finishedWork:    {"batches_work"},
+	dropSegments:    {"segments_pkey"},
+	dropSlices:      {"slices_pkey"},
+	garbageFiles:    {"files_garbage", "batches_input_unfinished"},
+	garbageParts:    {"upload_parts_garbage", "files_content_key"},
+	forgetFiles:     {"files_forgettable"},
+	forgetBatches:   {"batches_forgettable"},
+	overUploads:     {"uploads_forgettable"},
+	selectRepeated:  {"batches_idempotency"},
+	selectOtherUser: {"batches_input"},
+	usageSince:      {"usage_15m_pkey"},
+}
+
+// ordered are statements whose rows come in order from an index: that they are
+// few is not known beforehand.
+var ordered = []string{activeBatches, claimableSlices, claimBatch, selectSlices, selectResults, batchesPage, filesPages[0], filesPages[1], filesPages[2], filesPages[3]}
+
+// background are the statements that nobody waits for, and that nothing but
+// their limit bounds.
+var background = []string{
+	activeBatches, claimableSlices, claimBatch, expireBatches, overdueUploads, finishedWork, dropSegments, dropSlices,
+	garbageFiles, garbageParts, forgetFiles, forgetBatches, overUploads, forgetGateways, otherGateways,
+}
+
+var (
+	tables    = regexp.MustCompile(`Seq Scan on (files|uploads|upload_parts|batches|slices|segments|usage_15m)\b`)
+	parameter = regexp.MustCompile(`\$(\d+)`)
+)
+
+// TestPlans looks at how the server runs every statement of the driver when it
+// knows nothing of the arguments: by an index that finds its rows, so that none
+// slows down with what has been finished.
+func TestPlans(t *testing.T) {
+	url := server.NewDatabase(t)
+	opened(t, url)
+	c, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := c.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, sql := range []string{aged, `SET plan_cache_mode = force_generic_plan`} {
+		if _, err := c.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	plans := make(map[string]string)
+	for i, sql := range statements {
+		plans[sql] = explain(t, c, i, sql)
+		if tables.MatchString(plans[sql]) {
+			t.Errorf("goes through a table: %s\n\truns as:\n%s", sql, plans[sql])
+		}
+	}
+	for sql, names := range indexes {
+		for _, index := range names {
+			if !regexp.MustCompile(`(on|using) ` + index + `\b`).MatchString(plans[sql]) {
+				t.Errorf("does not use %s: %s\n\truns as:\n%s", index, sql, plans[sql])
+			}
+		}
+	}
+	for _, sql := range ordered {
+		if plans[sql] == "" || strings.Contains(plans[sql], "Sort") {
+			t.Errorf("sorts: %s\n\truns as:\n%s", sql, plans[sql])
+		}
+	}
+	for _, sql := range background {
+		if !strings.Contains(plans[sql], "Limit") {
+			t.Errorf("is not bounded: %s\n\truns as:\n%s", sql, plans[sql])
+		}
+	}
+}
+
+// explain gives the generic plan of a statement.
+func explain(t *testing.T, c *pgx.Conn, i int, sql string) string {
+	t.Helper()
+	name := fmt.Sprintf("explained_%d", i)
+	if _, err := c.Exec(t.Context(), `PREPARE `+name+` AS `+sql); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	n := 0
+	for _, p := range parameter.FindAllStringSubmatch(sql, -1) {
+		k, err := strconv.Atoi(p[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		n = max(n, k)
+	}
+	execute := `EXPLAIN EXECUTE ` + name
+	if n > 0 {
+		execute += "(" + strings.TrimSuffix(strings.Repeat("NULL, ", n), ", ") + ")"
+	}
+	rows, err := c.Query(t.Context(), execute)
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return strings.Join(lines, "\n")
+}

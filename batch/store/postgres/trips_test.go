@@ -1,0 +1,71 @@
+package postgres
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// TestRoundTrips counts how often an operation waits for the server, once its
+// statements are prepared.
+func TestRoundTrips(t *testing.T) {
+	p, through := behindProxy(t, server.NewDatabase(t))
+	s := opened(t, through)
+	ctx := t.Context()
+	b := running(t, s, 32)
+	var refs []batch.SliceRef
+	for i := range 24 {
+		refs = append(refs, batch.SliceRef{BatchID: b.ID, Number: i})
+	}
+	claimed, err := s.ClaimSlices(ctx, "worker", refs, time.Hour)
+	if err != nil || len(claimed) != len(refs) {
+		t.Fatalf("claimed %d slices: %v", len(claimed), err)
+	}
+	var claims []batch.SliceClaim
+	for _, c := range claimed {
+		claims = append(claims, c.SliceClaim)
+	}
+	line := 0
+	for _, c := range []struct {
+		name string
+		want int64
+		do   func() error
+	}{
+		{"Batch", 3, func() error { _, err := s.Batch(ctx, tenant, b.ID); return err }},
+		{"ActiveBatches", 3, func() error { _, err := s.ActiveBatches(ctx, 10); return err }},
+		{"ClaimableSlices", 3, func() error { _, err := s.ClaimableSlices(ctx, b.ID, 8); return err }},
+		{"ClaimSlices", 3, func() error { _, err := s.ClaimSlices(ctx, "worker", refs, time.Hour); return err }},
+		{"RenewSlices", 3, func() error { _, err := s.RenewSlices(ctx, claims, time.Hour); return err }},
+		{"CommitResults of 256 lines in 8 slices", 2, func() error {
+			var group []batch.SegmentWrite
+			for _, c := range claims[line*8 : line*8+8] {
+				w := batch.SegmentWrite{Claim: c}
+				for i := range 32 {
+					w.Lines = append(w.Lines, result(c.Number, i))
+				}
+				group = append(group, w)
+			}
+			line++
+			_, err := s.CommitResults(ctx, group)
+			return err
+		}},
+		{"AddUsage", 2, func() error { return s.AddUsage(ctx, []batch.UsageRecord{{Tenant: tenant, Requests: 1}}) }},
+		{"CreateBatch", 4, func() error {
+			_, _, err := s.CreateBatch(ctx, batch.NewBatch{ID: openai.NewID("batch_"), Tenant: tenant, InputFileID: "x", Window: time.Hour})
+			return err
+		}},
+	} {
+		if err := c.do(); err != nil { // prepares
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		before := p.trips.Load()
+		if err := c.do(); err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if got := p.trips.Load() - before; got != c.want {
+			t.Errorf("%s takes %d round trips, want %d", c.name, got, c.want)
+		}
+	}
+}
