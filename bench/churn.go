@@ -84,7 +84,7 @@ func measureChurn(ctx context.Context, b *bench) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return run.report(w, worked, shared.db.Settings), nil
+	return run.report(w, worked, shared.db.Settings)
 }
 
 // observed runs batches and takes samples beside, and for a while after. It
@@ -164,7 +164,7 @@ func (r *churn) batch(ctx context.Context) error {
 // report sets the thirds of the working time beside each other. Tables grow until
 // autovacuum has gone over them, so that their size is compared from the second
 // third on.
-func (r *churn) report(w *watch, worked time.Duration, settings map[string]string) map[string]any {
+func (r *churn) report(w *watch, worked time.Duration, settings map[string]string) (map[string]any, error) {
 	lines := r.lines.Load()
 	fmt.Printf("churn: %d lines in %.0f s, %.0f lines/s\n", lines, worked.Seconds(), float64(lines)/worked.Seconds())
 	report := map[string]any{"postgres": settings, "lines": lines, "seconds": worked.Seconds(), "batches": r.batches, "samples": w.raw()}
@@ -185,9 +185,17 @@ func (r *churn) report(w *watch, worked time.Duration, settings map[string]strin
 		report[part.name], spans[part.name] = s, s
 	}
 	first, second, last := spans["first third"], spans["second third"], spans["last third"]
+	for _, s := range []span{first, second, last} {
+		if s.ClaimMillis == 0 || s.CommitMillis == 0 {
+			return nil, errUnseen
+		}
+	}
 	report["bytes_ratio"] = last.MaxBytes / second.MaxBytes
 	report["claim_ratio"] = last.ClaimMillis / first.ClaimMillis
 	report["commit_ratio"] = last.CommitMillis / first.CommitMillis
 	fmt.Printf("  last third beside second: size %.2f; beside first: claim %.2f, commit %.2f\n", report["bytes_ratio"], report["claim_ratio"], report["commit_ratio"])
-	return report
+	return report, nil
 }
+
+// errUnseen is for statements that batch/store/postgres words otherwise by now.
+var errUnseen = errors.New("a third of the run shows no claims or no commits: do the statements begin as this program expects?")
