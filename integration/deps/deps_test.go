@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 	"internal/pgtest":    {},
 	"internal/failpoint": {"batch", "internal/openai"},
 	"internal/cli":       {"internal/cli", "internal/openai", "internal/vllmsim"},
-	"bench":              {},
+	"bench":              {"batch", "internal"},
 }
 
 // mayImportCaddy are the rooms that know Caddy.
