@@ -26,6 +26,8 @@ var mayImport = map[string][]string{
 	"internal/vllmsim":   {"internal/openai"},
 	"internal/redistest": {},
 	"internal/pgtest":    {},
+	"internal/s3test":    {},
+	"internal/proxytest": {},
 	"internal/failpoint": {"batch", "internal/openai"},
 	"internal/cli":       {"internal/cli", "internal/openai", "internal/vllmsim"},
 	"bench":              {"batch", "internal"},
