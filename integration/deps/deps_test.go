@@ -30,7 +30,7 @@ var mayImport = map[string][]string{
 	"internal/proxytest": {},
 	"internal/failpoint": {"batch", "internal/openai"},
 	"internal/cli":       {"internal/cli", "internal/openai", "internal/vllmsim"},
-	"bench":              {"batch", "internal"},
+	"bench":              {"batch", "batch/store", "batch/queue", "internal"},
 }
 
 // mayImportCaddy are the rooms that know Caddy.

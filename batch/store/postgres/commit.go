@@ -75,27 +75,19 @@ func (t *tx) commitGroup(c store.Commit) {
 }
 
 func (t *tx) commitSegments(segments []store.Segment) {
-	var (
-		batches         []int64
-		slices, numbers []int32
-		data            [][]byte
-	)
-	for _, g := range segments {
-		batches, slices = append(batches, g.Slice.Batch.Row), append(slices, int32(g.Slice.Number))
-		numbers, data = append(numbers, int32(g.Number)), append(data, g.Data)
+	n := len(segments)
+	batches, slices, numbers, data := make([]int64, n), make([]int32, n), make([]int32, n), make([][]byte, n)
+	for i, g := range segments {
+		batches[i], slices[i], numbers[i], data[i] = g.Slice.Batch.Row, int32(g.Slice.Number), int32(g.Number), g.Data
 	}
 	t.later(insertSegments, batches, slices, numbers, data)
 }
 
 func (t *tx) commitSlices(changed []*store.CommitSlice) {
-	var (
-		batches, done []int64
-		numbers       []int32
-		finished      []bool
-	)
-	for _, s := range changed {
-		batches, numbers = append(batches, s.Batch.Row), append(numbers, int32(s.Number))
-		done, finished = append(done, int64(s.Done)), append(finished, s.Left() == 0)
+	n := len(changed)
+	batches, numbers, done, finished := make([]int64, n), make([]int32, n), make([]int64, n), make([]bool, n)
+	for i, s := range changed {
+		batches[i], numbers[i], done[i], finished[i] = s.Batch.Row, int32(s.Number), int64(s.Done), s.Left() == 0
 	}
 	t.later(updateSlices, batches, numbers, done, finished)
 }

@@ -73,7 +73,7 @@ var errClosed = fmt.Errorf("%w: it is not open", batch.ErrUnavailable)
 // How transactions begin. Statements of a read all see the same state; each of a
 // write sees what was committed when it began, or when it got its locks.
 const (
-	reading = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`
+	reading = `BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY`
 	writing = `BEGIN ISOLATION LEVEL READ COMMITTED`
 )
 
