@@ -162,7 +162,7 @@ type CollectStore interface {
 	DropWork(ctx context.Context, limit int) (int, error)
 	// Garbage lists content keys that nothing needs: of files deleted or
 	// expired that no unfinished batch has as input, and of parts whose
-	// upload is over.
+	// upload is over. What it has listed no batch can be made of any more.
 	Garbage(ctx context.Context, limit int) ([]string, error)
 	// Collected says that the contents are gone: they are not listed again.
 	Collected(ctx context.Context, keys []string) error

@@ -190,7 +190,7 @@ func (s *Server) await() error {
 		}
 		select {
 		case <-s.ended:
-			text, reading := os.ReadFile(filepath.Join(s.dir, "log"))
+			text, reading := s.Log()
 			return errors.Join(fmt.Errorf("PostgreSQL ended at its start:\n%s", text), reading)
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for PostgreSQL: %w", err)
@@ -255,6 +255,35 @@ func (s *Server) Stop(how syscall.Signal) error {
 		return errors.Join(errors.New("PostgreSQL did not stop"), s.process.Process.Kill())
 	}
 }
+
+// Demote restarts the server as a standby that follows nobody, until it is
+// promoted (https://www.postgresql.org/docs/current/hot-standby.html).
+func (s *Server) Demote() error {
+	if err := s.Stop(Fast); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(s.data(), "standby.signal"), nil, 0o644); err != nil {
+		return fmt.Errorf("demoting PostgreSQL: %w", err)
+	}
+	return s.Start()
+}
+
+// Restrict has the server ask a role for its password.
+func (s *Server) Restrict(role string) error {
+	path := filepath.Join(s.data(), "pg_hba.conf")
+	rules, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("reading who may connect: %w", err)
+	}
+	rule := fmt.Sprintf("host all %s 127.0.0.1/32 scram-sha-256\n", role)
+	if err := os.WriteFile(path, append([]byte(rule), rules...), 0o600); err != nil { // keeps its owner
+		return fmt.Errorf("writing who may connect: %w", err)
+	}
+	return s.Restart(Fast)
+}
+
+// Log is what the server has written since it was made.
+func (s *Server) Log() ([]byte, error) { return os.ReadFile(filepath.Join(s.dir, "log")) }
 
 // Restart stops the server and starts it again.
 func (s *Server) Restart(how syscall.Signal) error {

@@ -21,7 +21,8 @@ var (
 			idempotency_key, request_hash, status, created_at, expires_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'validating', $12, $13) RETURNING ` + store.BatchColumns)
 	selectRepeated = declare(`SELECT ` + store.BatchColumns + `, request_hash FROM batches WHERE tenant = $1 AND idempotency_key = $2 AND idempotency_key <> ''`)
-	// The collector passes over a file that is just becoming an input.
+	// The collector passes over a file that is just becoming an input; one that
+	// it has listed is deleted.
 	selectInput = declare(`SELECT seq FROM files WHERE id = $2 AND tenant = $3 AND ` + fileVisible + ` FOR SHARE`)
 	selectBatch = declare(`SELECT ` + store.BatchColumns + ` FROM batches WHERE id = $1 AND tenant = $2 AND deleted_at IS NULL`)
 	lockBatch   = declare(selectBatch + ` FOR UPDATE`)

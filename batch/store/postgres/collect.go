@@ -8,6 +8,9 @@ import (
 	"github.com/tidegate/tidegate/batch/store"
 )
 
+// unneeded is true for a file f that no unfinished batch has as its input.
+const unneeded = ` AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.input = f.seq AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'))`
+
 // Instances collect at the same time: what one has locked the others pass over.
 // Rows are found by an index and a limit, once (a sub-select in ARRAY is run
 // once, whatever the plan), so that what a call does is bounded.
@@ -31,9 +34,13 @@ var (
 	// min is looked up in the index; EXISTS would go through the table.
 	dropped = declare(`UPDATE batches SET work = 0 WHERE seq = $1 AND (SELECT min(number) FROM slices WHERE batch = $1) IS NULL`)
 
-	garbageFiles = declare(`SELECT content FROM files f WHERE collected_at IS NULL AND gone_at IS NOT NULL AND gone_at <= $1
-		AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.input = f.seq AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'))
+	garbageFiles = declare(`SELECT seq FROM files f WHERE collected_at IS NULL AND gone_at IS NOT NULL AND gone_at <= $1` + unneeded + `
 		ORDER BY gone_at LIMIT $2 FOR UPDATE OF f SKIP LOCKED`)
+	// Who has an expired file's lock, and deletes it under that, keeps it from
+	// becoming an input: a creation whose clock was read before sees it gone. A
+	// batch that was made of it until the lock was had is seen here.
+	deleteExpired = declare(`UPDATE files f SET deleted_at = expires_at WHERE seq = ANY ($1::bigint[]) AND deleted_at IS NULL` + unneeded)
+	deletedFiles  = declare(`SELECT content FROM files WHERE seq = ANY ($1::bigint[]) AND deleted_at IS NOT NULL ORDER BY gone_at`)
 	// A file can have taken over the content of the part that it was made of.
 	garbageParts = declare(`SELECT content FROM upload_parts p WHERE collected_at IS NULL AND gone_at IS NOT NULL AND gone_at <= $1
 		AND NOT EXISTS (SELECT 1 FROM files f WHERE f.content = p.content AND f.collected_at IS NULL)
@@ -127,11 +134,12 @@ func (t *tx) dropWork(ctx context.Context, limit int) (int, error) {
 	return n, nil
 }
 
-// Garbage lists contents that nothing needs.
+// Garbage lists contents that nothing needs. Expired files are deleted by it, so
+// that nothing comes to need them.
 func (s *Store) Garbage(ctx context.Context, limit int) (keys []string, err error) {
 	limit = store.LimitOf(limit)
 	err = s.write(ctx, "looking for garbage", func(t *tx) error {
-		if keys, err = all(ctx, t, store.Value[string], garbageFiles, t.micros(), limit); err != nil {
+		if keys, err = t.garbageFiles(ctx, limit); err != nil {
 			return err
 		}
 		parts, err := all(ctx, t, store.Value[string], garbageParts, t.micros(), limit-len(keys))
@@ -142,6 +150,17 @@ func (s *Store) Garbage(ctx context.Context, limit int) (keys []string, err erro
 		return nil, err
 	}
 	return keys, nil
+}
+
+func (t *tx) garbageFiles(ctx context.Context, limit int) ([]string, error) {
+	files, err := all(ctx, t, store.Value[int64], garbageFiles, t.micros(), limit)
+	if err != nil || len(files) == 0 {
+		return nil, err
+	}
+	if _, err := t.exec(ctx, deleteExpired, files); err != nil {
+		return nil, err
+	}
+	return all(ctx, t, store.Value[string], deletedFiles, files)
 }
 
 // Collected says that contents are gone.

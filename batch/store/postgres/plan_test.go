@@ -63,6 +63,8 @@ var indexes = map[string][]string{
 	dropSegments:    {"segments_pkey"},
 	dropSlices:      {"slices_pkey"},
 	garbageFiles:    {"files_garbage", "batches_input_unfinished"},
+	deleteExpired:   {"files_pkey", "batches_input_unfinished"},
+	deletedFiles:    {"files_pkey"},
 	garbageParts:    {"upload_parts_garbage", "files_content_key"},
 	forgetFiles:     {"files_forgettable"},
 	forgetBatches:   {"batches_forgettable"},

@@ -17,6 +17,12 @@ const (
 	vacuumPages  = 2 << 10
 )
 
+// unneededFiles are deleted or expired files that no unfinished batch has as its
+// input.
+const unneededFiles = `FROM files f WHERE collected_at IS NULL AND gone_at IS NOT NULL AND gone_at <= ?
+	AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.input = f.seq AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'))
+	ORDER BY gone_at LIMIT ?`
+
 var (
 	expireBatches = writes(`UPDATE batches SET status = 'finalizing', ending = 'expired', finalizing_at = ?1, ` + unclaim + `
 		WHERE seq IN (SELECT seq FROM batches WHERE status = 'in_progress' AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2) RETURNING id`)
@@ -27,9 +33,8 @@ var (
 	dropSlices   = writes(`DELETE FROM slices WHERE batch = ?1 AND number IN (SELECT number FROM slices WHERE batch = ?1 LIMIT ?2)`)
 	dropped      = writes(`UPDATE batches SET work = 0 WHERE seq = ?`)
 
-	garbageFiles = reads(`SELECT content FROM files f WHERE collected_at IS NULL AND gone_at IS NOT NULL AND gone_at <= ?
-		AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.input = f.seq AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'))
-		ORDER BY gone_at LIMIT ?`)
+	garbageFiles  = reads(`SELECT content ` + unneededFiles)
+	deleteExpired = writes(`UPDATE files SET deleted_at = expires_at WHERE seq IN (SELECT seq ` + unneededFiles + `) AND deleted_at IS NULL`)
 	// A file can have taken over the content of the part that it was made of.
 	garbageParts = reads(`SELECT content FROM upload_parts p WHERE collected_at IS NULL AND gone_at IS NOT NULL AND gone_at <= ?
 		AND NOT EXISTS (SELECT 1 FROM files f WHERE f.content = p.content AND f.collected_at IS NULL)
@@ -137,10 +142,15 @@ func (s *Store) shrink(ctx context.Context) error {
 	})
 }
 
-// Garbage lists contents that nothing needs.
+// Garbage lists contents that nothing needs. Expired files are deleted by it, so
+// that nothing comes to need them: neither a batch that is being made now, which
+// it waits for, nor one that is made when the clock was put back.
 func (s *Store) Garbage(ctx context.Context, limit int) (keys []string, err error) {
 	limit = store.LimitOf(limit)
-	err = s.read(ctx, "looking for garbage", func(t *tx) error {
+	err = s.write(ctx, "looking for garbage", func(t *tx) error {
+		if _, err := t.exec(ctx, deleteExpired, store.Micros(t.now), limit); err != nil {
+			return err
+		}
 		if keys, err = all(ctx, t, garbageFiles, store.Value[string], store.Micros(t.now), limit); err != nil {
 			return err
 		}

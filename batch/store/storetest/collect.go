@@ -168,6 +168,22 @@ var collectTests = []test{
 		equal(e, "forgotten an hour later", e.forget(), 1)
 		e.fileGone(kept.ID, false)
 	}},
+	{"what is listed as garbage is no input any more", func(e *env) {
+		f := e.file(func(f *batch.NewFile) { f.TTL = time.Hour })
+		e.db.Advance(time.Hour)
+		equal(e, "garbage", e.garbage(), []string{f.Key})
+		// As a creation sees it that has read the clock before.
+		e.db.Advance(-time.Minute)
+		e.fileGone(f.ID, true)
+		b := e.batch(func(n *batch.NewBatch) { n.InputFileID = f.ID })
+		_, err := e.s.InputFile(e.Context(), b.ID)
+		e.is(err, batch.ErrNotFound)
+		e.db.Advance(time.Minute)
+		equal(e, "garbage again", e.collectGarbage(), []string{f.Key})
+		equal(e, "garbage once collected", e.garbage(), nil)
+		e.db.Advance(time.Hour)
+		equal(e, "forgotten", e.forget(), 1)
+	}},
 	{"a row stays for an hour after its deletion", func(e *env) {
 		f := e.file(nil)
 		e.ok(e.s.DeleteFile(e.Context(), tenant, f.ID))

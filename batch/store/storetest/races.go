@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/bits"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,6 +48,11 @@ var raceTests = []test{
 			e.finish(b, batch.Outcome{})
 		}
 	}},
+	{"a file is an input or garbage, when it expires as a batch is made of it", func(e *env) {
+		for range 30 {
+			e.expireAsInputs(8)
+		}
+	}},
 	{"of concurrent finishers one ends the batch", func(e *env) {
 		for range 20 {
 			b := e.running(1)
@@ -79,6 +85,59 @@ var raceTests = []test{
 			equal(e, "finishers that ended it", ended, 1)
 		}
 	}},
+}
+
+// expireAsInputs makes n batches at once of n files, which expire when the first
+// of the batches is there, and collects all the while.
+func (e *env) expireAsInputs(n int) {
+	e.Helper()
+	var (
+		creating, collecting sync.WaitGroup
+		batches              = make([]batch.NewBatch, n)
+		keys                 = make([]string, n)
+		errs                 = make([]error, n+1)
+		garbage              []string
+	)
+	for i := range n {
+		f := e.file(func(f *batch.NewFile) { f.TTL = time.Hour })
+		batches[i], keys[i] = e.newBatch(), f.Key
+		batches[i].InputFileID = f.ID
+	}
+	first, all := make(chan struct{}, n), make(chan struct{})
+	for i := range n {
+		creating.Go(func() {
+			_, _, errs[i] = e.s.CreateBatch(e.Context(), batches[i])
+			first <- struct{}{}
+		})
+	}
+	collecting.Go(func() {
+		for last := false; !last && errs[n] == nil; {
+			select {
+			case <-all:
+				last = true
+			default:
+			}
+			var found []string
+			found, errs[n] = e.s.Garbage(e.Context(), 1000)
+			garbage = append(garbage, found...)
+		}
+	})
+	<-first
+	e.db.Advance(time.Hour)
+	creating.Wait()
+	close(all)
+	collecting.Wait()
+	e.ok(errors.Join(errs...))
+	for i, b := range batches {
+		_, err := e.s.InputFile(e.Context(), b.ID)
+		if slices.Contains(garbage, keys[i]) {
+			e.is(err, batch.ErrNotFound)
+		} else {
+			e.ok(err)
+		}
+		e.finish(e.cancel(e.get(batch.Batch{ID: b.ID, Tenant: tenant})), batch.Outcome{})
+	}
+	e.collectGarbage()
 }
 
 // history is one batch that workers, finalizers, a client that cancels and the

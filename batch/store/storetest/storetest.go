@@ -18,8 +18,8 @@ type Database struct {
 	// Store makes a store on the database that is not open. The suite opens
 	// and closes it; it has one open at a time.
 	Store func() batch.Store
-	// Advance moves the database's clock forward. The clock may run by
-	// itself besides.
+	// Advance moves the database's clock forward, or back for a negative
+	// duration. The clock may run by itself besides.
 	Advance func(time.Duration)
 	// SetSchema makes the closed database say that its schema has the given
 	// version, as one that a newer program migrated would.
