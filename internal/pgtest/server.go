@@ -293,12 +293,6 @@ func (s *Server) Restart(how syscall.Signal) error {
 	return s.Start()
 }
 
-// Log is what the server logged so far.
-func (s *Server) Log() (string, error) {
-	text, err := os.ReadFile(filepath.Join(s.dir, "log"))
-	return string(text), err
-}
-
 // Close stops the server and removes all that it wrote.
 func (s *Server) Close() error {
 	return errors.Join(s.Stop(Immediate), os.RemoveAll(s.dir))
