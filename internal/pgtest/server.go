@@ -262,7 +262,7 @@ func (s *Server) Demote() error {
 	if err := s.Stop(Fast); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(s.data(), "standby.signal"), nil, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(s.data(), "standby.signal"), nil, 0o600); err != nil {
 		return fmt.Errorf("demoting PostgreSQL: %w", err)
 	}
 	return s.Start()

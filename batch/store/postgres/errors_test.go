@@ -55,7 +55,7 @@ func TestTranslate(t *testing.T) {
 			t.Errorf("%v has lost %v", got, c.err)
 		}
 		for _, known := range []error{batch.ErrNoSpace, batch.ErrConflict, batch.ErrUnavailable} {
-			if errors.Is(got, known) != (c.want == known) {
+			if errors.Is(got, known) != errors.Is(c.want, known) {
 				t.Errorf("%v became %v, want %v", c.err, got, c.want)
 			}
 		}

@@ -235,7 +235,7 @@ func TestSettings(t *testing.T) {
 	err = s.write(t.Context(), "reading settings", func(w *tx) error {
 		for name, want := range map[string]string{
 			"synchronous_commit": "on", "transaction_isolation": "read committed", "statement_timeout": "7s",
-			"idle_in_transaction_session_timeout": "14s", "application_name": "tidegate",
+			"idle_in_transaction_session_timeout": "5s", "application_name": "tidegate",
 		} {
 			got, err := one(t.Context(), w, store.Value[string], `SELECT current_setting($1)`, name)
 			if err != nil {
