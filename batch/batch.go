@@ -40,7 +40,7 @@ type Batch struct {
 	InputFileID      string
 	CompletionWindow string // as the client wrote it
 	Metadata         map[string]string
-	Priority         int // larger goes first
+	Priority         int // larger goes first, MinPriority to MaxPriority for clients
 	OutputTTL        time.Duration
 
 	Status Status
@@ -57,6 +57,7 @@ type Batch struct {
 	CreatedAt, ExpiresAt                              time.Time
 	InProgressAt, FinalizingAt, CompletedAt, FailedAt time.Time // zero: not reached
 	ExpiredAt, CancellingAt, CancelledAt              time.Time
+	PausedAt                                          time.Time // zero: it is not paused
 }
 
 // NewBatch is what a store needs to make a Batch. The store sets the times by

@@ -59,13 +59,13 @@ func (r *runner) startLines() {
 	r.starved = starved
 }
 
-// next chooses the batch and the model whose line goes next: fair among the
-// feeds, then by priority, deadline and age.
+// next chooses the batch and the model whose line goes next: by priority, fair
+// among feeds of one priority, then by deadline and age.
 func (r *runner) next(full map[string]bool) (*feed, lane) {
 	var best *feed
 	var bestLane lane
 	for _, f := range r.feeds {
-		if f.nPending == 0 || (best != nil && !f.before(best)) {
+		if f.nPending == 0 || f.paused || (best != nil && !f.before(best)) {
 			continue
 		}
 		for lane := range f.pending {
@@ -80,10 +80,10 @@ func (r *runner) next(full map[string]bool) (*feed, lane) {
 
 func (f *feed) before(g *feed) bool {
 	switch {
-	case f.running != g.running:
-		return f.running < g.running
 	case f.batch.Priority != g.batch.Priority:
 		return f.batch.Priority > g.batch.Priority
+	case f.running != g.running:
+		return f.running < g.running
 	case !f.batch.ExpiresAt.Equal(g.batch.ExpiresAt):
 		return f.batch.ExpiresAt.Before(g.batch.ExpiresAt)
 	default:
@@ -252,6 +252,7 @@ func (r *runner) attempted(l *line, out outcome) {
 	}
 	l.avoid = out.upstream
 	l.state = lineResting
+	r.settle(w.feed)
 	time.AfterFunc(max(pause, out.wait), func() {
 		r.post(func() {
 			if !w.dropped {

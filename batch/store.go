@@ -39,6 +39,7 @@ type Store interface {
 	FileStore
 	UploadStore
 	BatchStore
+	ControlStore
 	WorkStore
 	FinishStore
 	CollectStore
@@ -100,16 +101,17 @@ type BatchStore interface {
 
 // WorkStore is what workers need.
 type WorkStore interface {
-	// ActiveBatches lists the batches that are InProgress, all tenants, by
-	// priority (larger first), then deadline, then age; at most limit.
+	// ActiveBatches lists the batches that are InProgress, all tenants, those
+	// that are paused behind the others, by priority (larger first), then
+	// deadline, then age; at most limit.
 	ActiveBatches(ctx context.Context, limit int) ([]Batch, error)
 	// InputFile gives the input of a batch, even if deleted or expired since.
 	InputFile(ctx context.Context, batchID string) (File, error)
-	// ClaimableSlices lists slices of an InProgress batch that are
-	// unfinished and not leased, in input order.
+	// ClaimableSlices lists slices of an InProgress batch that is not paused
+	// that are unfinished and not leased, in input order.
 	ClaimableSlices(ctx context.Context, batchID string, limit int) ([]int, error)
 	// ClaimSlices claims those of refs that are unfinished, not leased and
-	// of an InProgress batch: Attempt goes up by one, the lease runs from
+	// of an InProgress batch that is not paused: Attempt goes up by one, the lease runs from
 	// now. The others are left out without an error.
 	ClaimSlices(ctx context.Context, owner string, refs []SliceRef, lease time.Duration) ([]Slice, error)
 	// RenewSlices extends the leases and tells which claims are stale.

@@ -77,7 +77,7 @@ type batches struct{ store *hooked }
 func (b batches) CreateBatch(ctx context.Context, tenant string, r batch.CreateRequest) (batch.Batch, error) {
 	made, _, err := b.store.CreateBatch(ctx, batch.NewBatch{
 		ID: openai.NewID("batch_"), Tenant: tenant, Endpoint: r.Endpoint, InputFileID: r.InputFileID,
-		CompletionWindow: r.CompletionWindow, Window: r.Window, Metadata: r.Metadata, OutputTTL: r.OutputTTL,
+		CompletionWindow: r.CompletionWindow, Window: r.Window, Metadata: r.Metadata, Priority: r.Priority, OutputTTL: r.OutputTTL,
 		IdempotencyKey: r.IdempotencyKey, RequestHash: r.RequestHash,
 	})
 	return made, err
@@ -97,6 +97,18 @@ func (b batches) CancelBatch(ctx context.Context, tenant, id string) (batch.Batc
 
 func (b batches) DeleteBatch(ctx context.Context, tenant, id string, input bool) (batch.Batch, error) {
 	return b.store.DeleteBatch(ctx, tenant, id, input)
+}
+
+func (b batches) PauseBatch(ctx context.Context, tenant, id string) (batch.Batch, error) {
+	return b.store.PauseBatch(ctx, tenant, id)
+}
+
+func (b batches) ResumeBatch(ctx context.Context, tenant, id string) (batch.Batch, error) {
+	return b.store.ResumeBatch(ctx, tenant, id)
+}
+
+func (b batches) PrioritizeBatch(ctx context.Context, tenant, id string, priority int) (batch.Batch, error) {
+	return b.store.PrioritizeBatch(ctx, tenant, id, priority)
 }
 
 // tenantHeader says whose request it is, in these tests.

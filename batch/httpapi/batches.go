@@ -32,7 +32,9 @@ func (h *handler) createBatch(w http.ResponseWriter, r *http.Request, _ string) 
 	if err != nil {
 		return err
 	}
-	return answer(w, wireBatch(asCreated(b)))
+	made := asCreated(b)
+	made.Priority = request.Priority // it may have another by now
+	return answer(w, wireBatch(made))
 }
 
 // maxKey is how long an idempotency key may be.

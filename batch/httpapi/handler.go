@@ -23,6 +23,7 @@ type Batches interface {
 	// DeleteBatch deletes the input file too when input is set and no other
 	// batch uses it.
 	DeleteBatch(ctx context.Context, tenant, id string, input bool) (batch.Batch, error)
+	Control
 }
 
 // Config is what a handler is made of.

@@ -48,6 +48,9 @@ func (h *handler) table() []route {
 		{"/v1/batches/dashboard", object{}, nil},
 		{"/v1/batches/*", batchObject, map[string]endpoint{"GET": h.getBatch, "DELETE": h.deleteBatch}},
 		{"/v1/batches/*/cancel", batchObject, map[string]endpoint{"POST": h.cancelBatch}},
+		{"/v1/batches/*/pause", batchObject, map[string]endpoint{"POST": h.pauseBatch}},
+		{"/v1/batches/*/resume", batchObject, map[string]endpoint{"POST": h.resumeBatch}},
+		{"/v1/batches/*/priority", batchObject, map[string]endpoint{"POST": h.prioritizeBatch}},
 	}
 }
 

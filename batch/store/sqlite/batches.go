@@ -13,7 +13,7 @@ import (
 const (
 	batchColumns = `id, tenant, endpoint, input_file_id, completion_window, metadata, priority, output_ttl, status, ending, model, errors,
 		total, completed, failed, input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens, output_file_id, error_file_id,
-		created_at, expires_at, in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at`
+		created_at, expires_at, in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at, paused_at`
 
 	// unclaim goes with every change of state: claims from before are stale.
 	unclaim = `attempt = attempt + 1, owner = '', lease_until = 0`
@@ -62,6 +62,7 @@ func scanBatchAnd(r row, more ...any) (batch.Batch, error) {
 		timeIn{&b.ExpiredAt},
 		timeIn{&b.CancellingAt},
 		timeIn{&b.CancelledAt},
+		timeIn{&b.PausedAt},
 	}, more...)...)
 	if err != nil {
 		return b, err

@@ -10,7 +10,7 @@ import (
 // scans are statements that may go through a whole index: a partial one that
 // has no more entries than there is unfinished work, in the order wanted.
 var scans = map[*statement]string{
-	activeBatches:  "SCAN batches USING INDEX batches_active",
+	activeBatches:  "SCAN batches USING INDEX batches_turns",
 	claimBatch:     "SCAN batches USING INDEX batches_pending",
 	endBatchLeases: "SCAN batches USING INDEX batches_pending",
 	finishedWork:   "SCAN batches USING INDEX batches_work",

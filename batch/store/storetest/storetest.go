@@ -40,6 +40,7 @@ func Run(t *testing.T, database func(t *testing.T) Database) {
 		{"Files", fileTests},
 		{"Uploads", uploadTests},
 		{"Batches", batchTests},
+		{"Control", controlTests},
 		{"Idempotency", idempotencyTests},
 		{"Deletion", deletionTests},
 		{"Claims", claimTests},
