@@ -17,11 +17,13 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/files/local"
 	"github.com/tidegate/tidegate/batch/httpapi"
+	"github.com/tidegate/tidegate/batch/queue/memory"
 	"github.com/tidegate/tidegate/batch/store/sqlite"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -71,8 +73,11 @@ func (h *hooked) Batch(ctx context.Context, tenant, id string) (batch.Batch, err
 	return h.Store.Batch(ctx, tenant, id)
 }
 
-// batches is the service without an engine.
-type batches struct{ store *hooked }
+// batches is the service without an engine that works.
+type batches struct {
+	*batch.Engine
+	store *hooked
+}
 
 func (b batches) CreateBatch(ctx context.Context, tenant string, r batch.CreateRequest) (batch.Batch, error) {
 	made, _, err := b.store.CreateBatch(ctx, batch.NewBatch{
@@ -99,18 +104,6 @@ func (b batches) DeleteBatch(ctx context.Context, tenant, id string, input bool)
 	return b.store.DeleteBatch(ctx, tenant, id, input)
 }
 
-func (b batches) PauseBatch(ctx context.Context, tenant, id string) (batch.Batch, error) {
-	return b.store.PauseBatch(ctx, tenant, id)
-}
-
-func (b batches) ResumeBatch(ctx context.Context, tenant, id string) (batch.Batch, error) {
-	return b.store.ResumeBatch(ctx, tenant, id)
-}
-
-func (b batches) PrioritizeBatch(ctx context.Context, tenant, id string, priority int) (batch.Batch, error) {
-	return b.store.PrioritizeBatch(ctx, tenant, id, priority)
-}
-
 // tenantHeader says whose request it is, in these tests.
 const tenantHeader = "X-Tenant"
 
@@ -135,7 +128,7 @@ func newAPI(t *testing.T, limits batch.FileLimits) *api {
 	}
 	a.server = httptest.NewServer(httpapi.New(httpapi.Config{
 		Files:   &batch.FileService{Store: a.store, Files: a.files, Limits: limits},
-		Batches: batches{a.store},
+		Batches: batches{batch.NewEngine(batch.Config{}, a.store, memory.New(), a.files, nil, zap.NewNop()), a.store},
 		Tenant: func(r *http.Request) string {
 			if name := r.Header.Get(tenantHeader); name != "" {
 				return name

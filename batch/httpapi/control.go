@@ -14,6 +14,8 @@ type Control interface {
 	PauseBatch(ctx context.Context, tenant, id string) (batch.Batch, error)
 	ResumeBatch(ctx context.Context, tenant, id string) (batch.Batch, error)
 	PrioritizeBatch(ctx context.Context, tenant, id string, priority int) (batch.Batch, error)
+	// RetryFailed gives an *openai.Error for what cannot be retried.
+	RetryFailed(ctx context.Context, tenant, id string, r batch.RetryRequest) (batch.Batch, error)
 }
 
 func (h *handler) pauseBatch(w http.ResponseWriter, r *http.Request, id string) error {
@@ -47,4 +49,16 @@ func answerControl(w http.ResponseWriter, b batch.Batch, err error, verb string)
 		return err
 	}
 	return answer(w, wireBatch(b))
+}
+
+func (h *handler) retryFailed(w http.ResponseWriter, r *http.Request, id string) error {
+	key, err := idempotencyKey(r)
+	if err != nil {
+		return err
+	}
+	b, err := h.batches.RetryFailed(r.Context(), h.tenant(r), id, batch.RetryRequest{Files: h.files, IdempotencyKey: key})
+	if err != nil {
+		return err
+	}
+	return answer(w, wireBatch(asCreated(b)))
 }

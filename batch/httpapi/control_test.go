@@ -67,3 +67,12 @@ func TestPriority(t *testing.T) {
 		}
 	}
 }
+
+func TestRetryFailed(t *testing.T) {
+	a := newAPI(t, batch.FileLimits{})
+	b := a.createBatch()
+	refused{409, "", "", "Cannot retry the failed requests of a batch with status 'validating'."}.check(t, a.request("POST", "/v1/batches/"+b.ID+"/retry_failed", ""))
+	refused{404, "", "", "No batch found with id 'batch_unknown'."}.check(t, a.request("POST", "/v1/batches/batch_unknown/retry_failed", ""))
+	refused{404, "", "", "No batch found"}.check(t, a.request("POST", "/v1/batches/"+b.ID+"/retry_failed", "", tenantHeader, "other"))
+	refused{400, "Idempotency-Key", "invalid_value", "Invalid header"}.check(t, a.request("POST", "/v1/batches/"+b.ID+"/retry_failed", "", "Idempotency-Key", "ä"))
+}

@@ -51,6 +51,7 @@ func (h *handler) table() []route {
 		{"/v1/batches/*/pause", batchObject, map[string]endpoint{"POST": h.pauseBatch}},
 		{"/v1/batches/*/resume", batchObject, map[string]endpoint{"POST": h.resumeBatch}},
 		{"/v1/batches/*/priority", batchObject, map[string]endpoint{"POST": h.prioritizeBatch}},
+		{"/v1/batches/*/retry_failed", batchObject, map[string]endpoint{"POST": h.retryFailed}},
 	}
 }
 
