@@ -53,6 +53,7 @@ type Batch struct {
 	Usage  openai.Usage
 
 	OutputFileID, ErrorFileID string
+	IndexFileID               string // "": it has none
 
 	CreatedAt, ExpiresAt                              time.Time
 	InProgressAt, FinalizingAt, CompletedAt, FailedAt time.Time // zero: not reached
@@ -134,6 +135,15 @@ type LineResult struct {
 	Record []byte // the line of that file, without a newline
 	Model  string
 	Usage  openai.Usage
+	LineInfo
+}
+
+// LineInfo says how the result of a line came about. It is kept for reports;
+// nothing depends on it.
+type LineInfo struct {
+	Attempts int           // that this gateway made; 0: not known
+	Duration time.Duration // of the last one, in whole milliseconds
+	Upstream string        // of the last one
 }
 
 // SegmentWrite is a group of results of one slice.
@@ -145,6 +155,8 @@ type SegmentWrite struct {
 // Outcome is what finalizing writes: the files, when they are not empty.
 type Outcome struct {
 	Output, Error *NewFile
+	// Index tells where each line stands in them. Its tenant is IndexTenant.
+	Index *NewFile
 	// Lines becomes the batch's total when it has none yet: it was cancelled
 	// before it was validated.
 	Lines int

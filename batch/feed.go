@@ -78,6 +78,7 @@ type line struct {
 	crashes  int    // attempts that took their upstream down
 	avoid    string // upstream of the last failure
 
+	info   LineInfo // of the last attempt
 	result LineResult
 }
 

@@ -154,7 +154,10 @@ func TestRetryIsRefused(t *testing.T) {
 	h.close(0)
 	h.cfg.CollectInterval = time.Millisecond
 	h.open()
-	until(t, "the input is gone", func() bool { _, err := h.retry(b.ID, ""); return conflict(err, "the input file '"+upload+"' of the batch is gone") })
+	until(t, "the input is gone", func() bool {
+		_, err := h.retry(b.ID, "")
+		return conflict(err, "the input file '"+upload+"' of the batch is gone")
+	})
 	if err := h.store.DeleteFile(t.Context(), tenant, b.ErrorFileID); err != nil {
 		t.Fatal(err)
 	}

@@ -138,7 +138,13 @@ func (e *Engine) attempt(ctx context.Context, l *line, slot Slot) outcome {
 	timed, cancel := context.WithTimeout(ctx, cfg.LineTimeout)
 	defer cancel()
 	endpoint := l.work.feed.batch.Endpoint
+	begun := time.Now()
 	answer, err := slot.Send(timed, endpoint, l.request.Body)
+	l.info = LineInfo{
+		Attempts: l.failures + l.timeouts + l.crashes + 1,
+		Duration: time.Since(begun).Truncate(time.Millisecond),
+		Upstream: out.upstream,
+	}
 	slot.Release()
 	if err != nil {
 		return e.failed(ctx, timed, l, out, err)
@@ -309,7 +315,8 @@ func (e *Engine) answered(l *line, a Answer, body []byte) LineResult {
 	usage, _, _ := openai.ScanUsage(body)
 	return LineResult{
 		Index: l.index, Failed: !success(a.Status), Model: l.request.Model, Usage: usage,
-		Record: openai.AppendResponseLine(nil, id, l.request.CustomID, a.Status, upstreamID, body),
+		Record:   openai.AppendResponseLine(nil, id, l.request.CustomID, a.Status, upstreamID, body),
+		LineInfo: l.info,
 	}
 }
 
@@ -318,7 +325,8 @@ func (e *Engine) unanswered(l *line, code, message string) LineResult {
 	id := requestID(l.work.BatchID, l.work.FirstLine+l.index)
 	return LineResult{
 		Index: l.index, Failed: true, Model: l.request.Model,
-		Record: openai.AppendErrorLine(nil, id, l.request.CustomID, code, message),
+		Record:   openai.AppendErrorLine(nil, id, l.request.CustomID, code, message),
+		LineInfo: l.info,
 	}
 }
 

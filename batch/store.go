@@ -142,7 +142,7 @@ type FinishStore interface {
 	// Slices lists slices by number from first on, whatever their state.
 	Slices(ctx context.Context, batchID string, first, limit int) ([]Slice, error)
 	// Results gives the committed results of a slice by Index: Index,
-	// Failed and Record are set.
+	// Failed, Record, Usage and LineInfo are set.
 	Results(ctx context.Context, ref SliceRef) ([]LineResult, error)
 	// FailBatch moves the batch from Validating to Failed with findings.
 	FailBatch(ctx context.Context, c BatchClaim, findings []openai.BatchError) error

@@ -24,6 +24,7 @@ type Batches interface {
 	// batch uses it.
 	DeleteBatch(ctx context.Context, tenant, id string, input bool) (batch.Batch, error)
 	Control
+	Lines
 }
 
 // Config is what a handler is made of.

@@ -16,7 +16,7 @@ type endpoint func(w http.ResponseWriter, r *http.Request, id string) error
 
 // route is a path and what can be done there.
 type route struct {
-	path    string // "*" stands for an id
+	path    string // "*" stands for an id, "#" for a number
 	object  object // what the id names
 	methods map[string]endpoint
 }
@@ -52,6 +52,8 @@ func (h *handler) table() []route {
 		{"/v1/batches/*/resume", batchObject, map[string]endpoint{"POST": h.resumeBatch}},
 		{"/v1/batches/*/priority", batchObject, map[string]endpoint{"POST": h.prioritizeBatch}},
 		{"/v1/batches/*/retry_failed", batchObject, map[string]endpoint{"POST": h.retryFailed}},
+		{"/v1/batches/*/results", batchObject, map[string]endpoint{"GET": h.listLines}},
+		{"/v1/batches/*/lines/#", batchObject, map[string]endpoint{"GET": h.getLine}},
 	}
 }
 
@@ -76,6 +78,7 @@ func match(pattern, segments []string) (id string, ok bool) {
 		case p == segments[i]:
 		case p == "*" && segments[i] != "":
 			id = segments[i]
+		case p == "#" && segments[i] != "":
 		default:
 			return "", false
 		}

@@ -45,6 +45,7 @@ type Segment struct {
 	Slice  *CommitSlice
 	Number int // unique and rising within the slice
 	Data   []byte
+	Info   []byte // see EncodeInfo
 }
 
 // Commit is what a group of writes comes to.
@@ -102,7 +103,7 @@ func PlanCommit(writes []batch.SegmentWrite, slices map[batch.SliceRef]*CommitSl
 		if len(fresh) == 0 {
 			continue
 		}
-		c.Segments = append(c.Segments, Segment{Slice: s, Number: number, Data: EncodeSegment(fresh)})
+		c.Segments = append(c.Segments, Segment{Slice: s, Number: number, Data: EncodeSegment(fresh), Info: EncodeInfo(fresh)})
 		if !changed[s] {
 			changed[s] = true
 			c.Slices = append(c.Slices, s)

@@ -15,7 +15,7 @@ import (
 const (
 	batchColumns = `id, tenant, endpoint, input_file_id, completion_window, metadata, priority, output_ttl, status, ending, model, errors,
 		total, completed, failed, input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens, output_file_id, error_file_id,
-		created_at, expires_at, in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at, paused_at`
+		created_at, expires_at, in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at, paused_at, index_file_id`
 
 	// unclaim goes with every change of state: claims from before are stale.
 	unclaim = `attempt = attempt + 1, owner = '', lease_until = 0`
@@ -68,6 +68,7 @@ func scanBatchAnd(r row, more ...any) (batch.Batch, error) {
 		timeIn{&b.CancellingAt},
 		timeIn{&b.CancelledAt},
 		timeIn{&b.PausedAt},
+		&b.IndexFileID,
 	}, more...)...)
 	if err != nil {
 		return b, err
@@ -198,11 +199,11 @@ func (s *Store) DeleteBatch(ctx context.Context, tenant, id string, input bool) 
 		if err != nil {
 			return err
 		}
-		for _, file := range []string{b.OutputFileID, b.ErrorFileID} {
-			if file == "" {
+		for _, file := range [][2]string{{b.OutputFileID, tenant}, {b.ErrorFileID, tenant}, {b.IndexFileID, batch.IndexTenant(tenant)}} {
+			if file[0] == "" {
 				continue
 			}
-			if _, err := t.exec(ctx, hideFile, t.micros(), file, tenant); err != nil {
+			if _, err := t.exec(ctx, hideFile, t.micros(), file[0], file[1]); err != nil {
 				return err
 			}
 		}

@@ -18,8 +18,8 @@ const (
 		ORDER BY s.batch, s.number`
 	lockSlices = ` FOR UPDATE OF s`
 
-	insertSegments = `INSERT INTO segments (batch, slice, number, data)
-		SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bytea[])`
+	insertSegments = `INSERT INTO segments (batch, slice, number, data, info)
+		SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bytea[], $5::bytea[])`
 	updateSlices = `UPDATE slices s SET done = n.done, finished = n.finished,
 			owner = CASE WHEN n.finished THEN '' ELSE s.owner END, lease_until = CASE WHEN n.finished THEN 0 ELSE s.lease_until END
 		FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::boolean[]) AS n (batch, number, done, finished)
@@ -126,13 +126,14 @@ func (t *tx) commitSegments(ctx context.Context, segments []store.Segment) error
 	var (
 		batches         []int64
 		slices, numbers []int32
-		data            [][]byte
+		data, info      [][]byte
 	)
 	for _, g := range segments {
 		batches, slices = append(batches, g.Slice.Batch.Row), append(slices, int32(g.Slice.Number))
 		numbers, data = append(numbers, int32(g.Number)), append(data, g.Data)
+		info = append(info, g.Info)
 	}
-	_, err := t.exec(ctx, insertSegments, batches, slices, numbers, data)
+	_, err := t.exec(ctx, insertSegments, batches, slices, numbers, data, info)
 	return err
 }
 

@@ -30,16 +30,21 @@ const (
 	failBatch = `UPDATE batches SET status = 'failed', errors = $3, failed_at = $4, ` + unclaim + ` WHERE ` + claimHolds + ` AND status = 'validating'`
 
 	selectSlices  = `SELECT ` + sliceColumns + ` FROM slices s WHERE batch = (SELECT seq FROM batches WHERE id = $1) AND number >= $2 ORDER BY number LIMIT $3`
-	selectResults = `SELECT data FROM segments WHERE batch = (SELECT seq FROM batches WHERE id = $1) AND slice = $2 ORDER BY number`
+	selectResults = `SELECT data, info FROM segments WHERE batch = (SELECT seq FROM batches WHERE id = $1) AND slice = $2 ORDER BY number`
 
 	selectEnding = `SELECT ` + batchColumns + ` FROM batches WHERE ` + claimHolds + ` AND status IN ('finalizing', 'cancelling') FOR UPDATE`
-	finishBatch  = `UPDATE batches SET status = ending, output_file_id = $2, error_file_id = $3,
+	finishBatch  = `UPDATE batches SET status = ending, output_file_id = $2, error_file_id = $3, index_file_id = $6,
 			total = CASE WHEN in_progress_at IS NULL THEN $4 ELSE total END,
 			completed_at = CASE WHEN ending = 'completed' THEN $5 ELSE completed_at END,
 			expired_at = CASE WHEN ending = 'expired' THEN $5 ELSE expired_at END,
 			cancelled_at = CASE WHEN ending = 'cancelled' THEN $5 ELSE cancelled_at END, ` + unclaim + `
 		WHERE id = $1`
 )
+
+func scanSegment(r row) (s store.StoredSegment, err error) {
+	err = r.Scan(&s.Data, &s.Info)
+	return s, err
+}
 
 func scanClaim(r row) (c batch.BatchClaim, err error) {
 	c.Batch, err = scanBatchAnd(r, &c.Attempt)
@@ -121,11 +126,11 @@ func (s *Store) Slices(ctx context.Context, batchID string, first, limit int) (s
 // Results gives the results of a slice by Index.
 func (s *Store) Results(ctx context.Context, ref batch.SliceRef) (lines []batch.LineResult, err error) {
 	err = s.read(ctx, "reading results", func(t *tx) error {
-		segments, err := all(ctx, t, value[[]byte], selectResults, ref.BatchID, ref.Number)
+		segments, err := all(ctx, t, scanSegment, selectResults, ref.BatchID, ref.Number)
 		if err != nil {
 			return err
 		}
-		lines, err = store.MergeSegments(segments)
+		lines, err = store.MergeStored(segments)
 		return err
 	})
 	return lines, err
@@ -148,8 +153,8 @@ func (s *Store) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Out
 		if _, err := one(ctx, t, scanBatch, selectEnding, c.Batch.ID, c.Attempt); err != nil {
 			return stale(err)
 		}
-		var ids [2]string
-		for i, f := range []*batch.NewFile{o.Output, o.Error} {
+		var ids [3]string
+		for i, f := range []*batch.NewFile{o.Output, o.Error, o.Index} {
 			if f == nil {
 				continue
 			}
@@ -158,7 +163,7 @@ func (s *Store) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Out
 			}
 			ids[i] = f.ID
 		}
-		_, err := t.exec(ctx, finishBatch, c.Batch.ID, ids[0], ids[1], o.Lines, t.micros())
+		_, err := t.exec(ctx, finishBatch, c.Batch.ID, ids[0], ids[1], o.Lines, t.micros(), ids[2])
 		return err
 	})
 }

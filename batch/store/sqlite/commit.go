@@ -12,7 +12,7 @@ var (
 	selectCommitSlice = reads(`SELECT s.number, s.attempt, s.lines, s.done, b.seq, b.tenant, b.endpoint, b.status, b.ending,
 			b.total, b.completed, b.failed, b.input_tokens, b.cached_tokens, b.output_tokens, b.reasoning_tokens, b.total_tokens
 		FROM batches b JOIN slices s ON s.batch = b.seq WHERE b.id = ? AND s.number = ?`)
-	insertSegment = writes(`INSERT INTO segments (batch, slice, number, data) VALUES (?, ?, ?, ?)`)
+	insertSegment = writes(`INSERT INTO segments (batch, slice, number, data, info) VALUES (?, ?, ?, ?, ?)`)
 	updateSlice   = writes(`UPDATE slices SET done = ?1, lines_left = ?2, owner = iif(?2 = 0, '', owner), lease_until = iif(?2 = 0, 0, lease_until)
 		WHERE batch = ?3 AND number = ?4`)
 	updateCounts = writes(`UPDATE batches SET completed = ?, failed = ?,
@@ -85,7 +85,7 @@ func (t *tx) commitSlices(ctx context.Context, group []batch.SegmentWrite) (map[
 // commit writes what a group of results comes to.
 func (t *tx) commit(ctx context.Context, c store.Commit) error {
 	for _, g := range c.Segments {
-		if _, err := t.exec(ctx, insertSegment, g.Slice.Batch.Row, g.Slice.Number, g.Number, g.Data); err != nil {
+		if _, err := t.exec(ctx, insertSegment, g.Slice.Batch.Row, g.Slice.Number, g.Number, g.Data, g.Info); err != nil {
 			return err
 		}
 	}
