@@ -44,6 +44,8 @@ type Store interface {
 	FinishStore
 	CollectStore
 	UsageStore
+	EstimateStore
+	AnalyticsStore
 }
 
 // FileStore keeps the rows of files.

@@ -76,6 +76,17 @@ func (h *handler) listBatches(w http.ResponseWriter, r *http.Request, _ string) 
 }
 
 func (h *handler) getBatch(w http.ResponseWriter, r *http.Request, id string) error {
+	query, err := parseQuery(r)
+	if err != nil {
+		return err
+	}
+	estimate, err := query.oneOf("estimate", "1", "true", "0", "false")
+	if err != nil {
+		return err
+	}
+	if estimate == "1" || estimate == "true" {
+		return h.getEstimate(w, r, id)
+	}
 	b, err := h.batches.Batch(r.Context(), h.tenant(r), id)
 	if err != nil {
 		return err

@@ -43,9 +43,12 @@ func (h *handler) table() []route {
 		{"/v1/uploads/*/complete", uploadObject, map[string]endpoint{"POST": h.completeUpload}},
 		{"/v1/uploads/*/cancel", uploadObject, map[string]endpoint{"POST": h.cancelUpload}},
 		{"/v1/batches", object{}, map[string]endpoint{"GET": h.listBatches, "POST": h.createBatch}},
-		// These two names are no ids. They are kept for reports.
-		{"/v1/batches/status", object{}, nil},
-		{"/v1/batches/dashboard", object{}, nil},
+		// These names are no ids: see reports.go.
+		{"/v1/batches/status", object{}, map[string]endpoint{"GET": h.reportStatus}},
+		{"/v1/batches/dashboard", object{}, map[string]endpoint{"GET": h.reportDashboard}},
+		{"/v1/batches/analytics/timeline", object{}, map[string]endpoint{"GET": h.reportTimeline}},
+		{"/v1/batches/analytics/tokens", object{}, map[string]endpoint{"GET": h.reportTokens}},
+		{"/v1/batches/*/token_usage", batchObject, map[string]endpoint{"GET": h.reportBatchTokens}},
 		{"/v1/batches/*", batchObject, map[string]endpoint{"GET": h.getBatch, "DELETE": h.deleteBatch}},
 		{"/v1/batches/*/cancel", batchObject, map[string]endpoint{"POST": h.cancelBatch}},
 		{"/v1/batches/*/pause", batchObject, map[string]endpoint{"POST": h.pauseBatch}},

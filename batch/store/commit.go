@@ -15,6 +15,8 @@ type CommitBatch struct {
 	Status, Ending   batch.Status
 	Counts           openai.RequestCounts
 	Usage            openai.Usage
+	// Fresh are the lines that the commit adds.
+	Fresh struct{ Completed, Failed int64 }
 }
 
 // takesResults tells whether claims on slices of the batch are worth anything.
@@ -126,9 +128,11 @@ func (b *CommitBatch) count(l batch.LineResult) batch.UsageRecord {
 	r := batch.UsageRecord{Tenant: b.Tenant, Class: ClassBatch, Model: l.Model, Endpoint: b.Endpoint, Requests: 1, Usage: l.Usage}
 	if l.Failed {
 		b.Counts.Failed++
+		b.Fresh.Failed++
 		r.Failures = 1
 	} else {
 		b.Counts.Completed++
+		b.Fresh.Completed++
 	}
 	AddUsage(&b.Usage, l.Usage)
 	return r

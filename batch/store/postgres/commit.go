@@ -176,7 +176,10 @@ func (t *tx) commitCounts(ctx context.Context, changed []*store.CommitBatch) err
 	for i := range columns {
 		args[i] = columns[i]
 	}
-	if _, err := t.exec(ctx, updateCounts, args...); err != nil || len(over) == 0 {
+	if _, err := t.exec(ctx, updateCounts, args...); err != nil {
+		return err
+	}
+	if err := t.addMinutes(ctx, changed); err != nil || len(over) == 0 {
 		return err
 	}
 	_, err := t.exec(ctx, finalizeCompleted, t.micros(), over)

@@ -100,6 +100,9 @@ func (t *tx) commit(ctx context.Context, c store.Commit) error {
 			b.Usage.OutputTokens, b.Usage.OutputTokensDetails.ReasoningTokens, b.Usage.TotalTokens, b.Row); err != nil {
 			return err
 		}
+		if _, err := t.exec(ctx, addMinute, b.Row, minuteOf(t.now), b.Fresh.Completed, b.Fresh.Failed); err != nil {
+			return err
+		}
 		if b.Status != batch.Finalizing {
 			continue
 		}

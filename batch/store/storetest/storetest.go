@@ -48,6 +48,7 @@ func Run(t *testing.T, database func(t *testing.T) Database) {
 		{"Finish", finishTests},
 		{"Collect", collectTests},
 		{"Usage", usageTests},
+		{"Analytics", analyticsTests},
 		{"Tenants", tenantTests},
 		{"Hostile", hostileTests},
 		{"Races", raceTests},

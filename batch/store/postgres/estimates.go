@@ -1,0 +1,55 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
+)
+
+const (
+	addMinutes = `INSERT INTO batch_minutes AS m (batch, minute, completed, failed)
+		SELECT n.batch, $2::bigint, n.completed, n.failed FROM unnest($1::bigint[], $3::bigint[], $4::bigint[]) AS n (batch, completed, failed)
+		ON CONFLICT (batch, minute) DO UPDATE SET completed = m.completed + excluded.completed, failed = m.failed + excluded.failed`
+	minutesSince = `SELECT b.id, m.minute, m.completed, m.failed FROM batches b JOIN batch_minutes m ON m.batch = b.seq
+		WHERE b.id = ANY ($1::text[]) AND b.deleted_at IS NULL AND m.minute >= $2 ORDER BY m.batch, m.minute`
+)
+
+// minuteOf is when the minute of t begins.
+func minuteOf(t time.Time) int64 { return micros(t.Truncate(time.Minute)) }
+
+// addMinutes counts the lines that a commit adds. Their batches are locked.
+func (t *tx) addMinutes(ctx context.Context, changed []*store.CommitBatch) error {
+	var batches, completed, failed []int64
+	for _, b := range changed {
+		batches, completed, failed = append(batches, b.Row), append(completed, b.Fresh.Completed), append(failed, b.Fresh.Failed)
+	}
+	_, err := t.exec(ctx, addMinutes, batches, minuteOf(t.now), completed, failed)
+	return err
+}
+
+// batchMinute is a minute with its batch.
+type batchMinute struct {
+	batch.Minute
+	id string
+}
+
+func scanMinute(r row) (m batchMinute, err error) {
+	err = r.Scan(&m.id, timeIn{&m.At}, &m.Completed, &m.Failed)
+	return m, err
+}
+
+// Progress gives the minutes of batches.
+func (s *Store) Progress(ctx context.Context, ids []string, since time.Time) (map[string][]batch.Minute, error) {
+	progress := make(map[string][]batch.Minute)
+	err := s.read(ctx, "reading progress", func(t *tx) error {
+		clear(progress) // of an attempt before
+		minutes, err := all(ctx, t, scanMinute, minutesSince, ids, minuteOf(since))
+		for _, m := range minutes {
+			progress[m.id] = append(progress[m.id], m.Minute)
+		}
+		return err
+	})
+	return progress, err
+}

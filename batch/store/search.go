@@ -1,0 +1,77 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// SearchRows is how many batches one search for text looks at.
+const SearchRows = 5000
+
+// Cursor writes the place of a row in a listing.
+func Cursor(seq int64) string { return strconv.FormatInt(seq, 36) }
+
+// ParseCursor reads what Cursor wrote; "" is the place before all, the newest
+// first.
+func ParseCursor(s string) (int64, error) {
+	if s == "" {
+		return math.MaxInt64, nil
+	}
+	seq, err := strconv.ParseInt(s, 36, 64)
+	if err != nil || seq < 0 {
+		return 0, fmt.Errorf("%w: %q", batch.ErrBadCursor, s)
+	}
+	return seq, nil
+}
+
+// SearchTerms gives a text to look for in columns of text and in those of
+// JSON, each in lower case as far as ASCII goes: databases differ in the rest.
+func SearchTerms(text string) (plain, inJSON string, err error) {
+	plain = strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, text)
+	quoted, err := json.Marshal(plain)
+	if err != nil {
+		return "", "", err
+	}
+	return plain, string(quoted[1 : len(quoted)-1]), nil
+}
+
+// Bounds are a period as rows have it, in microseconds.
+type Bounds struct{ From, To, Step int64 }
+
+// BoundsOf rounds a period to buckets.
+func BoundsOf(p batch.Period) Bounds {
+	step := max(p.Step, UsageBucket)
+	if rest := step % UsageBucket; rest > 0 {
+		step += UsageBucket - rest
+	}
+	return Bounds{From: p.From.Truncate(UsageBucket).UnixMicro(), To: p.To.UnixMicro(), Step: step.Microseconds()}
+}
+
+// Horizons are the times before which history is pruned, in microseconds.
+func Horizons(now time.Time) (history, minutes int64) {
+	return now.Add(-batch.HistoryTTL).UnixMicro(), now.Add(-batch.MinutesTTL).UnixMicro()
+}
+
+// Whole gives the int64 nearest to a sum that was made in floating point:
+// absurd counts may spoil a statistic, but not the report.
+func Whole(f float64) int64 {
+	switch {
+	case f >= math.MaxInt64:
+		return math.MaxInt64
+	case f <= math.MinInt64:
+		return math.MinInt64
+	default:
+		return int64(math.Round(f))
+	}
+}

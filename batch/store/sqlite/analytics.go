@@ -1,0 +1,215 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
+)
+
+// Sums are made in floating point, as SQLite's of integers fail where they
+// overflow.
+const usageSums = `total(requests), total(failures), total(input_tokens), total(cached_tokens), total(output_tokens), total(reasoning_tokens), total(total_tokens)`
+
+var (
+	usageSeries = reads(`SELECT bucket - bucket % ?4 AS step, class, ` + usageSums + ` FROM usage_15m
+		WHERE tenant = ?1 AND bucket >= ?2 AND bucket < ?3 GROUP BY step, class ORDER BY step, class`)
+	usageByModel = reads(`SELECT class, model, ` + usageSums + ` FROM usage_15m
+		WHERE tenant = ?1 AND bucket >= ?2 AND bucket < ?3 GROUP BY class, model ORDER BY class, model`)
+	eventSeries = reads(`SELECT bucket - bucket % ?4 AS step, kind, total(events), total(amount) FROM events_15m
+		WHERE tenant = ?1 AND bucket >= ?2 AND bucket < ?3 GROUP BY step, kind ORDER BY step, kind`)
+	batchStates = reads(`SELECT status, batches FROM batch_states WHERE tenant = ? AND batches <> 0`)
+	waiting     = reads(`SELECT count(*) FILTER (WHERE paused_at IS NULL), count(*) FILTER (WHERE paused_at IS NOT NULL),
+			coalesce(sum(total - completed - failed) FILTER (WHERE paused_at IS NULL), 0),
+			coalesce(sum(total - completed - failed) FILTER (WHERE paused_at IS NOT NULL), 0),
+			min(in_progress_at) FILTER (WHERE paused_at IS NULL)
+		FROM batches WHERE tenant = ? AND status = 'in_progress' AND deleted_at IS NULL`)
+	fileUses = reads(`SELECT count(*) FROM (SELECT 1 FROM batches
+		WHERE input = (SELECT seq FROM files WHERE id = ?1 AND tenant = ?2) AND deleted_at IS NULL LIMIT ?3)`)
+	batchesOfFile = reads(`SELECT id FROM batches WHERE input = (SELECT seq FROM files WHERE id = ?1 AND tenant = ?2) AND deleted_at IS NULL
+		ORDER BY seq DESC LIMIT ?3`)
+	storageUse = reads(`SELECT purpose, files, bytes FROM storage WHERE tenant IN (?, ?) AND files <> 0 ORDER BY purpose`)
+
+	pruneUsage   = writes(`DELETE FROM usage_15m WHERE (tenant, bucket, class, model, endpoint) IN (SELECT tenant, bucket, class, model, endpoint FROM usage_15m INDEXED BY usage_15m_age WHERE bucket < ? LIMIT ?)`)
+	pruneEvents  = writes(`DELETE FROM events_15m WHERE (tenant, bucket, kind) IN (SELECT tenant, bucket, kind FROM events_15m INDEXED BY events_15m_age WHERE bucket < ? LIMIT ?)`)
+	pruneMinutes = writes(`DELETE FROM batch_minutes WHERE (batch, minute) IN (SELECT batch, minute FROM batch_minutes INDEXED BY batch_minutes_age WHERE minute < ? LIMIT ?)`)
+)
+
+// sums scans usageSums.
+type sums [7]float64
+
+func (s *sums) columns() []any {
+	to := make([]any, len(s))
+	for i := range s {
+		to[i] = &s[i]
+	}
+	return to
+}
+
+func (s *sums) record() (r batch.UsageRecord) {
+	r.Requests, r.Failures = store.Whole(s[0]), store.Whole(s[1])
+	r.Usage.InputTokens, r.Usage.InputTokensDetails.CachedTokens = store.Whole(s[2]), store.Whole(s[3])
+	r.Usage.OutputTokens, r.Usage.OutputTokensDetails.ReasoningTokens = store.Whole(s[4]), store.Whole(s[5])
+	r.Usage.TotalTokens = store.Whole(s[6])
+	return r
+}
+
+func scanUsagePoint(r row) (p batch.UsagePoint, err error) {
+	var s sums
+	err = r.Scan(append([]any{timeIn{&p.At}, &p.Class}, s.columns()...)...)
+	sum := s.record()
+	p.Requests, p.Failures, p.Usage = sum.Requests, sum.Failures, sum.Usage
+	return p, err
+}
+
+// UsageSeries sums usage by class over steps.
+func (s *Store) UsageSeries(ctx context.Context, tenant string, p batch.Period) (points []batch.UsagePoint, err error) {
+	b := store.BoundsOf(p)
+	err = s.read(ctx, "summing usage", func(t *tx) error {
+		points, err = all(ctx, t, usageSeries, scanUsagePoint, tenant, b.From, b.To, b.Step)
+		return err
+	})
+	return points, err
+}
+
+func scanModelUsage(r row) (u batch.UsageRecord, err error) {
+	var s sums
+	var class, model string
+	err = r.Scan(append([]any{&class, &model}, s.columns()...)...)
+	u = s.record()
+	u.Class, u.Model = class, model
+	return u, err
+}
+
+// UsageByModel sums usage by class and model.
+func (s *Store) UsageByModel(ctx context.Context, tenant string, p batch.Period) (records []batch.UsageRecord, err error) {
+	b := store.BoundsOf(p)
+	err = s.read(ctx, "summing usage", func(t *tx) error {
+		records, err = all(ctx, t, usageByModel, scanModelUsage, tenant, b.From, b.To)
+		return err
+	})
+	return records, err
+}
+
+func scanEvents(r row) (p batch.EventPoint, err error) {
+	var s [2]float64
+	err = r.Scan(timeIn{&p.At}, &p.Kind, &s[0], &s[1])
+	p.Events, p.Amount = store.Whole(s[0]), store.Whole(s[1])
+	return p, err
+}
+
+// Events counts events by kind over steps.
+func (s *Store) Events(ctx context.Context, tenant string, p batch.Period) (points []batch.EventPoint, err error) {
+	b := store.BoundsOf(p)
+	err = s.read(ctx, "counting events", func(t *tx) error {
+		points, err = all(ctx, t, eventSeries, scanEvents, tenant, b.From, b.To, b.Step)
+		return err
+	})
+	return points, err
+}
+
+type stateCount struct {
+	status batch.Status
+	n      int64
+}
+
+func scanState(r row) (c stateCount, err error) {
+	err = r.Scan(&c.status, &c.n)
+	return c, err
+}
+
+// BatchStates counts batches by status.
+func (s *Store) BatchStates(ctx context.Context, tenant string) (map[batch.Status]int64, error) {
+	states := make(map[batch.Status]int64)
+	err := s.read(ctx, "counting batches", func(t *tx) error {
+		counts, err := all(ctx, t, batchStates, scanState, tenant)
+		for _, c := range counts {
+			states[c.status] = c.n
+		}
+		return err
+	})
+	return states, err
+}
+
+func scanWaiting(r row) (w batch.Waiting, err error) {
+	err = r.Scan(&w.Batches, &w.Paused, &w.Lines, &w.PausedLines, timeIn{&w.Oldest})
+	return w, err
+}
+
+// Waiting tells what batches have before them.
+func (s *Store) Waiting(ctx context.Context, tenant string) (w batch.Waiting, err error) {
+	err = s.read(ctx, "counting lines that wait", func(t *tx) error {
+		w, err = one(ctx, t, waiting, scanWaiting, tenant)
+		return err
+	})
+	return w, err
+}
+
+// FileUses counts the batches of files.
+func (s *Store) FileUses(ctx context.Context, tenant string, ids []string) (map[string]int, error) {
+	uses := make(map[string]int)
+	err := s.read(ctx, "counting uses of files", func(t *tx) error {
+		for _, id := range ids {
+			n, err := one(ctx, t, fileUses, value[int], id, tenant, batch.MaxFileUses)
+			if err != nil {
+				return err
+			}
+			if n > 0 {
+				uses[id] = n
+			}
+		}
+		return nil
+	})
+	return uses, err
+}
+
+// BatchesOfFile lists the batches of a file.
+func (s *Store) BatchesOfFile(ctx context.Context, tenant, fileID string, limit int) (ids []string, err error) {
+	err = s.read(ctx, "listing batches of file", func(t *tx) error {
+		ids, err = all(ctx, t, batchesOfFile, value[string], fileID, tenant, limitOf(limit))
+		return err
+	})
+	return ids, err
+}
+
+func scanStorage(r row) (u batch.StorageUse, err error) {
+	err = r.Scan(&u.Purpose, &u.Files, &u.Bytes)
+	return u, err
+}
+
+// Storage sums what contents take.
+func (s *Store) Storage(ctx context.Context, tenant string) (uses []batch.StorageUse, err error) {
+	err = s.read(ctx, "summing storage", func(t *tx) error {
+		uses, err = all(ctx, t, storageUse, scanStorage, tenant, batch.IndexTenant(tenant))
+		return err
+	})
+	return uses, err
+}
+
+// PruneHistory removes old history.
+func (s *Store) PruneHistory(ctx context.Context, limit int) (n int, err error) {
+	err = s.write(ctx, "pruning history", func(t *tx) error {
+		n, err = t.prune(ctx, limitOf(limit))
+		return err
+	})
+	return n, err
+}
+
+func (t *tx) prune(ctx context.Context, limit int) (n int, err error) {
+	history, minutes := store.Horizons(t.now)
+	for _, p := range []struct {
+		statement *statement
+		before    int64
+	}{{pruneUsage, history}, {pruneEvents, history}, {pruneMinutes, minutes}} {
+		gone, err := t.exec(ctx, p.statement, p.before, limit-n)
+		if err != nil {
+			return 0, err
+		}
+		n += gone
+	}
+	return n, nil
+}
+
+// everAfter is later than any time that is stored.
+var everAfter = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
