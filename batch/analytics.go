@@ -56,7 +56,8 @@ const MaxFileUses = 1000
 
 // Period is From up to, and not with, To, in steps. From is rounded down to a
 // bucket of 15 minutes, Step, which begins at multiples of itself since the
-// Unix epoch, up to a multiple of one.
+// Unix epoch, up to a multiple of one. Where Step is a multiple of 24 h, and in
+// sums over more than a week, From is rounded down to a day, UTC.
 type Period struct {
 	From, To time.Time
 	Step     time.Duration

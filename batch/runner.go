@@ -34,6 +34,7 @@ type runner struct {
 	refreshDue bool
 	epoch      int // goes up when an answer to a refresh that is under way is out of date
 	noSpace    bool
+	idle       []SliceClaim         // to be handed back
 	outage     bool                 // the store failed, and has not answered a refresh since
 	noClaims   time.Time            // until when nothing is claimed
 	held       time.Time            // until when every claim is surely ours; zero without one
@@ -101,6 +102,7 @@ func (r *runner) run(quit context.Context) {
 			renew.Reset(r.engine.config().LeaseRenew)
 		}
 		r.runPosted()
+		r.giveBack()
 		r.schedule()
 		r.inFlightNow.Store(int64(r.inFlight))
 	}
@@ -433,24 +435,30 @@ func (r *runner) committed(group []*line, stale []SliceClaim) {
 }
 
 // handBackIdle gives slices of which nothing is under way to whoever may begin
-// them, now or later.
+// them, now or later: giveBack does it.
 func (r *runner) handBackIdle(f *feed) {
-	var idle []SliceClaim
 	for _, w := range f.work {
 		if !w.dropped && !slices.ContainsFunc(w.lines, (*line).underWay) {
-			idle = append(idle, w.SliceClaim)
+			r.idle = append(r.idle, w.SliceClaim)
 			r.dropWork(w)
 		}
 	}
 	for _, s := range f.unread {
-		idle = append(idle, s.SliceClaim)
+		r.idle = append(r.idle, s.SliceClaim)
 	}
 	f.unread = nil
-	if len(idle) > 0 {
-		// Also when the last line has ended meanwhile and all is being closed.
-		ctx := context.WithoutCancel(r.ctx)
-		r.side.Go(func() { r.handBack(ctx, idle) })
+}
+
+// giveBack hands back what is idle.
+func (r *runner) giveBack() {
+	idle := r.idle
+	if len(idle) == 0 {
+		return
 	}
+	r.idle = nil
+	// Also when the last line has ended meanwhile and all is being closed.
+	ctx := context.WithoutCancel(r.ctx)
+	r.side.Go(func() { r.handBack(ctx, idle) })
 }
 
 // underWay tells whether a line was sent and is not durable yet.
@@ -595,7 +603,7 @@ func (r *runner) stop() {
 	r.abort()
 	r.side.Wait()
 	r.runPosted() // what the last loads brought is handed back as well
-	if held := r.claims(); len(held) > 0 {
+	if held := append(r.idle, r.claims()...); len(held) > 0 {
 		r.handBack(context.Background(), held)
 	}
 }

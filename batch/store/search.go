@@ -46,16 +46,32 @@ func SearchTerms(text string) (plain, inJSON string, err error) {
 	return plain, string(quoted[1 : len(quoted)-1]), nil
 }
 
-// Bounds are a period as rows have it, in microseconds.
-type Bounds struct{ From, To, Step int64 }
+// Day is the width of a row of usage_1d.
+const Day = 24 * time.Hour
 
-// BoundsOf rounds a period to buckets.
+// longPeriod is from where on sums are made of whole days.
+const longPeriod = 7 * Day
+
+// Bounds are a period as rows have it, in microseconds.
+type Bounds struct {
+	From, To, Step int64
+	Daily          bool // steps are whole days
+}
+
+// Long tells whether a sum over the period is made of whole days.
+func (b Bounds) Long() bool { return b.To-b.From > longPeriod.Microseconds() }
+
+// BoundsOf rounds a period to buckets, and to days where steps are days.
 func BoundsOf(p batch.Period) Bounds {
 	step := max(p.Step, UsageBucket)
 	if rest := step % UsageBucket; rest > 0 {
 		step += UsageBucket - rest
 	}
-	return Bounds{From: p.From.Truncate(UsageBucket).UnixMicro(), To: p.To.UnixMicro(), Step: step.Microseconds()}
+	b := Bounds{From: p.From.Truncate(UsageBucket).UnixMicro(), To: p.To.UnixMicro(), Step: step.Microseconds(), Daily: step%Day == 0}
+	if b.Daily || b.Long() && p.Step == 0 {
+		b.From = p.From.Truncate(Day).UnixMicro()
+	}
+	return b
 }
 
 // Horizons are the times before which history is pruned, in microseconds.

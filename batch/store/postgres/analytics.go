@@ -16,6 +16,10 @@ const (
 	inPeriod = ` WHERE tenant = $1 AND bucket >= $2 AND bucket < $3 `
 
 	usageSeries = `SELECT bucket - bucket % $4::bigint AS step, class, ` + usageSums + ` FROM usage_15m` + inPeriod + `GROUP BY step, class ORDER BY step, class COLLATE "C"`
+	dailySeries = `SELECT day - day % $4::bigint AS step, class, ` + usageSums + ` FROM usage_1d WHERE tenant = $1 AND day >= $2 AND day < $3
+		GROUP BY step, class ORDER BY step, class COLLATE "C"`
+	dailyByModel = `SELECT class, model, ` + usageSums + ` FROM usage_1d WHERE tenant = $1 AND day >= $2 AND day < $3
+		GROUP BY class, model ORDER BY class COLLATE "C", model COLLATE "C"`
 	// "C" is the order of the other driver.
 	usageByModel = `SELECT class, model, ` + usageSums + ` FROM usage_15m` + inPeriod + `GROUP BY class, model ORDER BY class COLLATE "C", model COLLATE "C"`
 	eventSeries  = `SELECT bucket - bucket % $4::bigint AS step, kind, sum(events::float8), sum(amount::float8) FROM events_15m` + inPeriod + `GROUP BY step, kind ORDER BY step, kind COLLATE "C"`
@@ -32,6 +36,7 @@ const (
 	storageUse = `SELECT purpose, files, bytes FROM storage WHERE tenant IN ($1, $2) AND files <> 0 ORDER BY purpose`
 
 	pruneUsage   = `DELETE FROM usage_15m WHERE ctid = ANY (ARRAY(SELECT ctid FROM usage_15m WHERE bucket < $1 ORDER BY bucket LIMIT $2 FOR UPDATE SKIP LOCKED))`
+	pruneDays    = `DELETE FROM usage_1d WHERE ctid = ANY (ARRAY(SELECT ctid FROM usage_1d WHERE day < $1 ORDER BY day LIMIT $2 FOR UPDATE SKIP LOCKED))`
 	pruneEvents  = `DELETE FROM events_15m WHERE ctid = ANY (ARRAY(SELECT ctid FROM events_15m WHERE bucket < $1 ORDER BY bucket LIMIT $2 FOR UPDATE SKIP LOCKED))`
 	pruneMinutes = `DELETE FROM batch_minutes WHERE ctid = ANY (ARRAY(SELECT ctid FROM batch_minutes WHERE minute < $1 ORDER BY minute LIMIT $2 FOR UPDATE SKIP LOCKED))`
 )
@@ -67,7 +72,11 @@ func scanUsagePoint(r row) (p batch.UsagePoint, err error) {
 func (s *Store) UsageSeries(ctx context.Context, tenant string, p batch.Period) (points []batch.UsagePoint, err error) {
 	b := store.BoundsOf(p)
 	err = s.read(ctx, "summing usage", func(t *tx) error {
-		points, err = all(ctx, t, scanUsagePoint, usageSeries, tenant, b.From, b.To, b.Step)
+		statement := usageSeries
+		if b.Daily {
+			statement = dailySeries
+		}
+		points, err = all(ctx, t, scanUsagePoint, statement, tenant, b.From, b.To, b.Step)
 		return err
 	})
 	return points, err
@@ -84,9 +93,14 @@ func scanModelUsage(r row) (u batch.UsageRecord, err error) {
 
 // UsageByModel sums usage by class and model.
 func (s *Store) UsageByModel(ctx context.Context, tenant string, p batch.Period) (records []batch.UsageRecord, err error) {
+	p.Step = 0 // there are none
 	b := store.BoundsOf(p)
 	err = s.read(ctx, "summing usage", func(t *tx) error {
-		records, err = all(ctx, t, scanModelUsage, usageByModel, tenant, b.From, b.To)
+		statement := usageByModel
+		if b.Long() {
+			statement = dailyByModel
+		}
+		records, err = all(ctx, t, scanModelUsage, statement, tenant, b.From, b.To)
 		return err
 	})
 	return records, err
@@ -203,7 +217,7 @@ func (t *tx) prune(ctx context.Context, limit int) (n int, err error) {
 	for _, p := range []struct {
 		statement string
 		before    int64
-	}{{pruneUsage, history}, {pruneEvents, history}, {pruneMinutes, minutes}} {
+	}{{pruneUsage, history}, {pruneDays, history - store.Day.Microseconds()}, {pruneEvents, history}, {pruneMinutes, minutes}} {
 		gone, err := t.exec(ctx, p.statement, p.before, limit-n)
 		if err != nil {
 			return 0, err

@@ -21,9 +21,9 @@ func minuteOf(t time.Time) int64 { return micros(t.Truncate(time.Minute)) }
 
 // addMinutes counts the lines that a commit adds. Their batches are locked.
 func (t *tx) addMinutes(ctx context.Context, changed []*store.CommitBatch) error {
-	var batches, completed, failed []int64
-	for _, b := range changed {
-		batches, completed, failed = append(batches, b.Row), append(completed, b.Fresh.Completed), append(failed, b.Fresh.Failed)
+	batches, completed, failed := make([]int64, len(changed)), make([]int64, len(changed)), make([]int64, len(changed))
+	for i, b := range changed {
+		batches[i], completed[i], failed[i] = b.Row, b.Fresh.Completed, b.Fresh.Failed
 	}
 	_, err := t.exec(ctx, addMinutes, batches, minuteOf(t.now), completed, failed)
 	return err

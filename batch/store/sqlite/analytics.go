@@ -17,6 +17,10 @@ var (
 		WHERE tenant = ?1 AND bucket >= ?2 AND bucket < ?3 GROUP BY step, class ORDER BY step, class`)
 	usageByModel = reads(`SELECT class, model, ` + usageSums + ` FROM usage_15m
 		WHERE tenant = ?1 AND bucket >= ?2 AND bucket < ?3 GROUP BY class, model ORDER BY class, model`)
+	dailySeries = reads(`SELECT day - day % ?4 AS step, class, ` + usageSums + ` FROM usage_1d
+		WHERE tenant = ?1 AND day >= ?2 AND day < ?3 GROUP BY step, class ORDER BY step, class`)
+	dailyByModel = reads(`SELECT class, model, ` + usageSums + ` FROM usage_1d
+		WHERE tenant = ?1 AND day >= ?2 AND day < ?3 GROUP BY class, model ORDER BY class, model`)
 	eventSeries = reads(`SELECT bucket - bucket % ?4 AS step, kind, total(events), total(amount) FROM events_15m
 		WHERE tenant = ?1 AND bucket >= ?2 AND bucket < ?3 GROUP BY step, kind ORDER BY step, kind`)
 	batchStates = reads(`SELECT status, batches FROM batch_states WHERE tenant = ? AND batches <> 0`)
@@ -32,6 +36,7 @@ var (
 	storageUse = reads(`SELECT purpose, files, bytes FROM storage WHERE tenant IN (?, ?) AND files <> 0 ORDER BY purpose`)
 
 	pruneUsage   = writes(`DELETE FROM usage_15m WHERE (tenant, bucket, class, model, endpoint) IN (SELECT tenant, bucket, class, model, endpoint FROM usage_15m INDEXED BY usage_15m_age WHERE bucket < ? LIMIT ?)`)
+	pruneDays    = writes(`DELETE FROM usage_1d WHERE (tenant, day, class, model) IN (SELECT tenant, day, class, model FROM usage_1d INDEXED BY usage_1d_age WHERE day < ? LIMIT ?)`)
 	pruneEvents  = writes(`DELETE FROM events_15m WHERE (tenant, bucket, kind) IN (SELECT tenant, bucket, kind FROM events_15m INDEXED BY events_15m_age WHERE bucket < ? LIMIT ?)`)
 	pruneMinutes = writes(`DELETE FROM batch_minutes WHERE (batch, minute) IN (SELECT batch, minute FROM batch_minutes INDEXED BY batch_minutes_age WHERE minute < ? LIMIT ?)`)
 )
@@ -67,7 +72,11 @@ func scanUsagePoint(r row) (p batch.UsagePoint, err error) {
 func (s *Store) UsageSeries(ctx context.Context, tenant string, p batch.Period) (points []batch.UsagePoint, err error) {
 	b := store.BoundsOf(p)
 	err = s.read(ctx, "summing usage", func(t *tx) error {
-		points, err = all(ctx, t, usageSeries, scanUsagePoint, tenant, b.From, b.To, b.Step)
+		statement := usageSeries
+		if b.Daily {
+			statement = dailySeries
+		}
+		points, err = all(ctx, t, statement, scanUsagePoint, tenant, b.From, b.To, b.Step)
 		return err
 	})
 	return points, err
@@ -84,9 +93,14 @@ func scanModelUsage(r row) (u batch.UsageRecord, err error) {
 
 // UsageByModel sums usage by class and model.
 func (s *Store) UsageByModel(ctx context.Context, tenant string, p batch.Period) (records []batch.UsageRecord, err error) {
+	p.Step = 0 // there are none
 	b := store.BoundsOf(p)
 	err = s.read(ctx, "summing usage", func(t *tx) error {
-		records, err = all(ctx, t, usageByModel, scanModelUsage, tenant, b.From, b.To)
+		statement := usageByModel
+		if b.Long() {
+			statement = dailyByModel
+		}
+		records, err = all(ctx, t, statement, scanModelUsage, tenant, b.From, b.To)
 		return err
 	})
 	return records, err
@@ -201,7 +215,7 @@ func (t *tx) prune(ctx context.Context, limit int) (n int, err error) {
 	for _, p := range []struct {
 		statement *statement
 		before    int64
-	}{{pruneUsage, history}, {pruneEvents, history}, {pruneMinutes, minutes}} {
+	}{{pruneUsage, history}, {pruneDays, history - store.Day.Microseconds()}, {pruneEvents, history}, {pruneMinutes, minutes}} {
 		gone, err := t.exec(ctx, p.statement, p.before, limit-n)
 		if err != nil {
 			return 0, err

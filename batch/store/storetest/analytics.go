@@ -112,6 +112,35 @@ var analyticsTests = []test{
 		equal(e, "batch", [3]any{models[0].Class, models[0].Model, models[0].Requests}, [3]any{"batch", "n", int64(8)})
 		equal(e, "live", [3]any{models[1].Class, models[1].Model, models[1].Requests}, [3]any{"live", "m", int64(111)})
 	}},
+	{"usage by day is that by 15 minutes", func(e *env) {
+		for range 5 {
+			batchUse := live(7)
+			batchUse.Class, batchUse.Endpoint = "batch", "/v1/embeddings"
+			e.add(live(3), batchUse, live(1))
+			e.add(live(2))
+			e.db.Advance(7 * time.Hour)
+		}
+		now := e.now()
+		from := now.Add(-60 * time.Hour).Truncate(24 * time.Hour)
+		sum := func(p batch.Period) map[string]int64 {
+			points, err := e.s.UsageSeries(e.Context(), tenant, p)
+			e.ok(err)
+			sums := make(map[string]int64)
+			for _, u := range points {
+				sums[u.At.Truncate(24*time.Hour).Format(time.DateOnly)+u.Class] += 1000*u.Usage.TotalTokens + u.Requests
+			}
+			return sums
+		}
+		fine := sum(batch.Period{From: from, To: now.Add(time.Hour)})
+		equal(e, "usage by day", sum(batch.Period{From: from, To: now.Add(time.Hour), Step: 24 * time.Hour}), fine)
+		equal(e, "days and classes", len(fine) >= 4, true)
+		short, err := e.s.UsageByModel(e.Context(), tenant, batch.Period{From: from, To: now.Add(time.Hour)})
+		e.ok(err)
+		long, err := e.s.UsageByModel(e.Context(), tenant, batch.Period{From: from.Add(-240 * time.Hour), To: now.Add(time.Hour)})
+		e.ok(err)
+		equal(e, "usage by model", long, short)
+		equal(e, "live requests", short[1].Requests, int64(30))
+	}},
 	{"absurd usage does not break a report", func(e *env) {
 		r := live(1)
 		r.Requests = math.MaxInt64

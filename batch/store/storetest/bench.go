@@ -43,7 +43,7 @@ func BenchReports(b *testing.B, s batch.Store) {
 		{"usage, 30 days", series(back(30*day, time.Hour))},
 		{"usage, a year", series(back(365*day, day))},
 		{"models, 30 days", func() error { _, err := s.UsageByModel(b.Context(), BenchTenant, back(30*day, 0)); return err }},
-		{"events, 30 days", func() error { _, err := s.Events(b.Context(), BenchTenant, back(30*day, 0)); return err }},
+		{"events, 30 days", func() error { _, err := s.Events(b.Context(), BenchTenant, back(30*day, time.Hour)); return err }},
 		{"states", func() error { _, err := s.BatchStates(b.Context(), BenchTenant); return err }},
 		{"waiting", func() error { _, err := s.Waiting(b.Context(), BenchTenant); return err }},
 		{"storage", func() error { _, err := s.Storage(b.Context(), BenchTenant); return err }},

@@ -29,6 +29,40 @@ CREATE INDEX batch_minutes_age ON batch_minutes (minute);
 
 CREATE INDEX usage_15m_age ON usage_15m (bucket);
 
+-- Sums of usage_15m by day, for long periods. They are floating point, so that
+-- absurd counts break nothing.
+CREATE TABLE usage_1d (
+	tenant           TEXT NOT NULL,
+	day              BIGINT NOT NULL, -- when it begins, UTC
+	class            TEXT NOT NULL,
+	model            TEXT NOT NULL,
+	requests         FLOAT8 NOT NULL,
+	failures         FLOAT8 NOT NULL,
+	input_tokens     FLOAT8 NOT NULL,
+	cached_tokens    FLOAT8 NOT NULL,
+	output_tokens    FLOAT8 NOT NULL,
+	reasoning_tokens FLOAT8 NOT NULL,
+	total_tokens     FLOAT8 NOT NULL,
+	PRIMARY KEY (tenant, day, class, model)
+) WITH (fillfactor = 70);
+CREATE INDEX usage_1d_age ON usage_1d (day);
+LOCK TABLE usage_15m IN SHARE ROW EXCLUSIVE MODE;
+INSERT INTO usage_1d SELECT tenant, bucket - bucket % 86400000000, class, model,
+	sum(requests::float8), sum(failures::float8), sum(input_tokens::float8), sum(cached_tokens::float8), sum(output_tokens::float8), sum(reasoning_tokens::float8), sum(total_tokens::float8) FROM usage_15m GROUP BY 1, 2, 3, 4;
+CREATE FUNCTION usage_summed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF TG_OP = 'INSERT' THEN
+		INSERT INTO usage_1d AS u VALUES (NEW.tenant, NEW.bucket - NEW.bucket % 86400000000, NEW.class, NEW.model,
+			NEW.requests, NEW.failures, NEW.input_tokens, NEW.cached_tokens, NEW.output_tokens, NEW.reasoning_tokens, NEW.total_tokens)
+			ON CONFLICT (tenant, day, class, model) DO UPDATE SET requests = u.requests + excluded.requests, failures = u.failures + excluded.failures, input_tokens = u.input_tokens + excluded.input_tokens, cached_tokens = u.cached_tokens + excluded.cached_tokens, output_tokens = u.output_tokens + excluded.output_tokens, reasoning_tokens = u.reasoning_tokens + excluded.reasoning_tokens, total_tokens = u.total_tokens + excluded.total_tokens;
+	ELSE
+		UPDATE usage_1d SET requests = requests + NEW.requests::float8 - OLD.requests::float8, failures = failures + NEW.failures::float8 - OLD.failures::float8, input_tokens = input_tokens + NEW.input_tokens::float8 - OLD.input_tokens::float8, cached_tokens = cached_tokens + NEW.cached_tokens::float8 - OLD.cached_tokens::float8, output_tokens = output_tokens + NEW.output_tokens::float8 - OLD.output_tokens::float8, reasoning_tokens = reasoning_tokens + NEW.reasoning_tokens::float8 - OLD.reasoning_tokens::float8, total_tokens = total_tokens + NEW.total_tokens::float8 - OLD.total_tokens::float8
+			WHERE tenant = NEW.tenant AND day = NEW.bucket - NEW.bucket % 86400000000 AND class = NEW.class AND model = NEW.model;
+	END IF;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER usage_summed AFTER INSERT OR UPDATE ON usage_15m FOR EACH ROW EXECUTE FUNCTION usage_summed();
+
 -- What happened, by 15 minutes.
 CREATE TABLE events_15m (
 	tenant TEXT NOT NULL,

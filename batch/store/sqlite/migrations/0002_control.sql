@@ -24,6 +24,35 @@ CREATE INDEX batch_minutes_age ON batch_minutes (minute);
 
 CREATE INDEX usage_15m_age ON usage_15m (bucket);
 
+-- Sums of usage_15m by day, for long periods. They are floating point, so that
+-- absurd counts break nothing.
+CREATE TABLE usage_1d (
+	tenant           TEXT NOT NULL,
+	day              INTEGER NOT NULL, -- when it begins, UTC
+	class            TEXT NOT NULL,
+	model            TEXT NOT NULL,
+	requests         REAL NOT NULL,
+	failures         REAL NOT NULL,
+	input_tokens     REAL NOT NULL,
+	cached_tokens    REAL NOT NULL,
+	output_tokens    REAL NOT NULL,
+	reasoning_tokens REAL NOT NULL,
+	total_tokens     REAL NOT NULL,
+	PRIMARY KEY (tenant, day, class, model)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX usage_1d_age ON usage_1d (day);
+INSERT INTO usage_1d SELECT tenant, bucket - bucket % 86400000000 AS day, class, model,
+	total(requests), total(failures), total(input_tokens), total(cached_tokens), total(output_tokens), total(reasoning_tokens), total(total_tokens) FROM usage_15m GROUP BY tenant, day, class, model;
+-- Cells are written by INSERT OR REPLACE, so what a write adds is what it has
+-- more than the row before.
+CREATE TRIGGER usage_summed BEFORE INSERT ON usage_15m BEGIN
+	INSERT INTO usage_1d
+		SELECT NEW.tenant, NEW.bucket - NEW.bucket % 86400000000, NEW.class, NEW.model,
+			CAST(NEW.requests AS REAL) - total(u.requests), CAST(NEW.failures AS REAL) - total(u.failures), CAST(NEW.input_tokens AS REAL) - total(u.input_tokens), CAST(NEW.cached_tokens AS REAL) - total(u.cached_tokens), CAST(NEW.output_tokens AS REAL) - total(u.output_tokens), CAST(NEW.reasoning_tokens AS REAL) - total(u.reasoning_tokens), CAST(NEW.total_tokens AS REAL) - total(u.total_tokens)
+		FROM usage_15m u WHERE u.tenant = NEW.tenant AND u.bucket = NEW.bucket AND u.class = NEW.class AND u.model = NEW.model AND u.endpoint = NEW.endpoint
+		ON CONFLICT (tenant, day, class, model) DO UPDATE SET requests = requests + excluded.requests, failures = failures + excluded.failures, input_tokens = input_tokens + excluded.input_tokens, cached_tokens = cached_tokens + excluded.cached_tokens, output_tokens = output_tokens + excluded.output_tokens, reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens, total_tokens = total_tokens + excluded.total_tokens;
+END;
+
 -- What happened, by 15 minutes.
 CREATE TABLE events_15m (
 	tenant TEXT NOT NULL,
