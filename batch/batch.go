@@ -40,7 +40,7 @@ type Batch struct {
 	InputFileID      string
 	CompletionWindow string // as the client wrote it
 	Metadata         map[string]string
-	Priority         int // larger goes first
+	Priority         int // larger goes first, MinPriority to MaxPriority for clients
 	OutputTTL        time.Duration
 
 	Status Status
@@ -53,10 +53,12 @@ type Batch struct {
 	Usage  openai.Usage
 
 	OutputFileID, ErrorFileID string
+	IndexFileID               string // "": it has none
 
 	CreatedAt, ExpiresAt                              time.Time
 	InProgressAt, FinalizingAt, CompletedAt, FailedAt time.Time // zero: not reached
 	ExpiredAt, CancellingAt, CancelledAt              time.Time
+	PausedAt                                          time.Time // zero: it is not paused
 }
 
 // NewBatch is what a store needs to make a Batch. The store sets the times by
@@ -133,6 +135,15 @@ type LineResult struct {
 	Record []byte // the line of that file, without a newline
 	Model  string
 	Usage  openai.Usage
+	LineInfo
+}
+
+// LineInfo says how the result of a line came about. It is kept for reports;
+// nothing depends on it.
+type LineInfo struct {
+	Attempts int           // that this gateway made; 0: not known
+	Duration time.Duration // of the last one, in whole milliseconds
+	Upstream string        // of the last one
 }
 
 // SegmentWrite is a group of results of one slice.
@@ -144,6 +155,8 @@ type SegmentWrite struct {
 // Outcome is what finalizing writes: the files, when they are not empty.
 type Outcome struct {
 	Output, Error *NewFile
+	// Index tells where each line stands in them. Its tenant is IndexTenant.
+	Index *NewFile
 	// Lines becomes the batch's total when it has none yet: it was cancelled
 	// before it was validated.
 	Lines int

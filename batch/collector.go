@@ -62,6 +62,7 @@ func (e *Engine) collect(ctx context.Context) error {
 		{"dropping finished work", e.store.DropWork},
 		{"deleting contents", e.deleteGarbage},
 		{"forgetting deleted objects", e.store.Forget},
+		{"pruning history", e.store.PruneHistory},
 	} {
 		for {
 			bounded, cancel := e.bounded(ctx)

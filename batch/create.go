@@ -23,6 +23,7 @@ type CreateRequest struct {
 	Window           time.Duration
 	Metadata         map[string]string // nil when there is none
 	OutputTTL        time.Duration     // 0: the default
+	Priority         int               // MinPriority to MaxPriority; an addition
 
 	// IdempotencyKey is that of the header, "" for none.
 	IdempotencyKey string
@@ -65,10 +66,30 @@ func ParseCreate(body []byte) (CreateRequest, error) {
 	if r.OutputTTL, err = p.ttl("output_expires_after"); err != nil {
 		return CreateRequest{}, err
 	}
+	if _, ok := p.get("priority"); ok {
+		if r.Priority, err = p.priority(); err != nil {
+			return CreateRequest{}, err
+		}
+	}
 	if r.RequestHash, err = hashJSON(body); err != nil {
 		return CreateRequest{}, err
 	}
 	return r, nil
+}
+
+func (p params) priority() (int, error) {
+	n, err := p.integer("priority", MinPriority, MaxPriority)
+	return int(n), err
+}
+
+// ParsePriority reads the body of a request to change a priority. A client's
+// mistake is an *openai.Error.
+func ParsePriority(body []byte) (int, error) {
+	p, err := parseParams(body)
+	if err != nil {
+		return 0, err
+	}
+	return p.priority()
 }
 
 func parseWindow(s string) (time.Duration, error) {

@@ -28,6 +28,7 @@ type feed struct {
 	loading  bool // a load is under way
 	loads    int  // slices loaded since the feed was made
 	retiring bool // has had its turn; others wait
+	paused   bool // nothing more of it is started
 }
 
 // lane is what decides whether a line can start now: its model needs a free
@@ -77,6 +78,7 @@ type line struct {
 	crashes  int    // attempts that took their upstream down
 	avoid    string // upstream of the last failure
 
+	info   LineInfo // of the last attempt
 	result LineResult
 }
 

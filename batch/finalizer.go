@@ -29,9 +29,11 @@ func (e *Engine) finalize(ctx context.Context, c BatchClaim) error {
 	w := resultWriter{
 		output: resultFile{engine: e, batch: b, ttl: ttl, kind: "output"},
 		errors: resultFile{engine: e, batch: b, ttl: ttl, kind: "error"},
+		index:  indexWriter{file: resultFile{engine: e, batch: b, ttl: ttl, kind: "index"}},
 	}
 	defer w.output.abort()
 	defer w.errors.abort()
+	defer w.index.file.abort()
 
 	var outcome Outcome
 	var err error
@@ -48,6 +50,9 @@ func (e *Engine) finalize(ctx context.Context, c BatchClaim) error {
 	}
 	if outcome.Error, err = w.errors.commit(ctx); err != nil {
 		return fmt.Errorf("storing error file: %w", err)
+	}
+	if outcome.Index, err = w.index.commit(ctx); err != nil {
+		return fmt.Errorf("storing index of lines: %w", err)
 	}
 	if err := e.store.FinishBatch(ctx, c, outcome); err != nil {
 		return fmt.Errorf("finishing batch: %w", err)
@@ -103,18 +108,19 @@ func (e *Engine) writeSlice(ctx context.Context, b Batch, inputKey string, s Sli
 			return err
 		}
 	}
+	w.index.begin(s.SlicePlan, w.output.bytes, w.errors.bytes)
 	for i := range s.Lines {
 		if len(results) > 0 && results[0].Index == i {
-			err = w.write(ctx, results[0])
+			err = w.write(ctx, results[0], lineRan)
 			results = results[1:]
 		} else {
-			err = w.write(ctx, neverRun(b, s.FirstLine+i, requests[i].CustomID))
+			err = w.write(ctx, neverRun(b, s.FirstLine+i, requests[i].CustomID), 0)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return nil
+	return w.index.end(ctx)
 }
 
 // neverRun is the result of a line that the end of its batch left without one.
@@ -150,19 +156,27 @@ func (e *Engine) writeUnplanned(ctx context.Context, b Batch, w *resultWriter) (
 		if err != nil {
 			return 0, err
 		}
+		w.index.begin(p, w.output.bytes, w.errors.bytes)
 		for i, r := range requests {
-			if err := w.write(ctx, neverRun(b, p.FirstLine+i, r.CustomID)); err != nil {
+			if err := w.write(ctx, neverRun(b, p.FirstLine+i, r.CustomID), 0); err != nil {
 				return 0, err
 			}
+		}
+		if err := w.index.end(ctx); err != nil {
+			return 0, err
 		}
 	}
 	return s.plan.Lines, nil
 }
 
-// resultWriter sorts results into the two files.
-type resultWriter struct{ output, errors resultFile }
+// resultWriter sorts results into the two files, and notes where they stand.
+type resultWriter struct {
+	output, errors resultFile
+	index          indexWriter
+}
 
-func (w *resultWriter) write(ctx context.Context, r LineResult) error {
+func (w *resultWriter) write(ctx context.Context, r LineResult, flags byte) error {
+	w.index.add(r, flags)
 	if r.Failed {
 		return w.errors.write(ctx, r.Record)
 	}
@@ -186,7 +200,17 @@ type resultFile struct {
 // resultBuffer is how much is gathered before it is written and hashed.
 const resultBuffer = 256 << 10
 
+// write writes a line.
 func (f *resultFile) write(ctx context.Context, record []byte) error {
+	if err := f.append(ctx, record); err != nil {
+		return err
+	}
+	return f.append(ctx, newline)
+}
+
+var newline = []byte{'\n'}
+
+func (f *resultFile) append(ctx context.Context, b []byte) error {
 	if f.dst == nil {
 		f.id = openai.NewID("file-")
 		dst, err := f.engine.files.Create(ctx, f.id)
@@ -195,15 +219,11 @@ func (f *resultFile) write(ctx context.Context, record []byte) error {
 		}
 		f.dst, f.buf, f.sum = dst, bufio.NewWriterSize(dst, resultBuffer), sha256.New()
 	}
-	if _, err := f.buf.Write(record); err != nil {
+	if _, err := f.buf.Write(b); err != nil {
 		return fmt.Errorf("writing %s file: %w", f.kind, err)
 	}
-	if err := f.buf.WriteByte('\n'); err != nil {
-		return fmt.Errorf("writing %s file: %w", f.kind, err)
-	}
-	f.sum.Write(record)
-	f.sum.Write([]byte{'\n'})
-	f.bytes += int64(len(record)) + 1
+	f.sum.Write(b)
+	f.bytes += int64(len(b))
 	return nil
 }
 

@@ -216,6 +216,12 @@ func echo(id string) string {
 
 func input(n int) string { return inputFor(n, "m") }
 
+// inputFrom is n lines whose custom ids begin with that of line first.
+func inputFrom(first, n int) string {
+	all := inputFor(first+n, "m")
+	return all[len(all)*first/(first+n):] // all lines are as long
+}
+
 func inputFor(n int, model string) string {
 	var b strings.Builder
 	for i := range n {

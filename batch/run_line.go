@@ -59,13 +59,13 @@ func (r *runner) startLines() {
 	r.starved = starved
 }
 
-// next chooses the batch and the model whose line goes next: fair among the
-// feeds, then by priority, deadline and age.
+// next chooses the batch and the model whose line goes next: by priority, fair
+// among feeds of one priority, then by deadline and age.
 func (r *runner) next(full map[string]bool) (*feed, lane) {
 	var best *feed
 	var bestLane lane
 	for _, f := range r.feeds {
-		if f.nPending == 0 || (best != nil && !f.before(best)) {
+		if f.nPending == 0 || f.paused || (best != nil && !f.before(best)) {
 			continue
 		}
 		for lane := range f.pending {
@@ -80,10 +80,10 @@ func (r *runner) next(full map[string]bool) (*feed, lane) {
 
 func (f *feed) before(g *feed) bool {
 	switch {
-	case f.running != g.running:
-		return f.running < g.running
 	case f.batch.Priority != g.batch.Priority:
 		return f.batch.Priority > g.batch.Priority
+	case f.running != g.running:
+		return f.running < g.running
 	case !f.batch.ExpiresAt.Equal(g.batch.ExpiresAt):
 		return f.batch.ExpiresAt.Before(g.batch.ExpiresAt)
 	default:
@@ -138,7 +138,13 @@ func (e *Engine) attempt(ctx context.Context, l *line, slot Slot) outcome {
 	timed, cancel := context.WithTimeout(ctx, cfg.LineTimeout)
 	defer cancel()
 	endpoint := l.work.feed.batch.Endpoint
+	begun := time.Now()
 	answer, err := slot.Send(timed, endpoint, l.request.Body)
+	l.info = LineInfo{
+		Attempts: l.failures + l.timeouts + l.crashes + 1,
+		Duration: time.Since(begun).Truncate(time.Millisecond),
+		Upstream: out.upstream,
+	}
 	slot.Release()
 	if err != nil {
 		return e.failed(ctx, timed, l, out, err)
@@ -252,6 +258,7 @@ func (r *runner) attempted(l *line, out outcome) {
 	}
 	l.avoid = out.upstream
 	l.state = lineResting
+	r.settle(w.feed)
 	time.AfterFunc(max(pause, out.wait), func() {
 		r.post(func() {
 			if !w.dropped {
@@ -308,7 +315,8 @@ func (e *Engine) answered(l *line, a Answer, body []byte) LineResult {
 	usage, _, _ := openai.ScanUsage(body)
 	return LineResult{
 		Index: l.index, Failed: !success(a.Status), Model: l.request.Model, Usage: usage,
-		Record: openai.AppendResponseLine(nil, id, l.request.CustomID, a.Status, upstreamID, body),
+		Record:   openai.AppendResponseLine(nil, id, l.request.CustomID, a.Status, upstreamID, body),
+		LineInfo: l.info,
 	}
 }
 
@@ -317,7 +325,8 @@ func (e *Engine) unanswered(l *line, code, message string) LineResult {
 	id := requestID(l.work.BatchID, l.work.FirstLine+l.index)
 	return LineResult{
 		Index: l.index, Failed: true, Model: l.request.Model,
-		Record: openai.AppendErrorLine(nil, id, l.request.CustomID, code, message),
+		Record:   openai.AppendErrorLine(nil, id, l.request.CustomID, code, message),
+		LineInfo: l.info,
 	}
 }
 

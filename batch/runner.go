@@ -32,7 +32,9 @@ type runner struct {
 	stopping   bool
 	refreshing bool
 	refreshDue bool
+	epoch      int // goes up when an answer to a refresh that is under way is out of date
 	noSpace    bool
+	idle       []SliceClaim         // to be handed back
 	outage     bool                 // the store failed, and has not answered a refresh since
 	noClaims   time.Time            // until when nothing is claimed
 	held       time.Time            // until when every claim is surely ours; zero without one
@@ -100,6 +102,7 @@ func (r *runner) run(quit context.Context) {
 			renew.Reset(r.engine.config().LeaseRenew)
 		}
 		r.runPosted()
+		r.giveBack()
 		r.schedule()
 		r.inFlightNow.Store(int64(r.inFlight))
 	}
@@ -138,6 +141,7 @@ const activeLimit = 10_000
 func (r *runner) refresh() {
 	e := r.engine
 	r.refreshing, r.refreshDue = true, false
+	epoch := r.epoch
 	r.side.Go(func() {
 		ctx, cancel := e.bounded(r.ctx)
 		defer cancel()
@@ -149,7 +153,11 @@ func (r *runner) refresh() {
 			e.note("storing files", space)
 			r.noSpace = space != nil
 			r.storeAnswered(err)
-			if err == nil {
+			switch {
+			case err != nil:
+			case epoch != r.epoch:
+				r.refreshDue = true
+			default:
 				r.refreshed(batches)
 			}
 		})
@@ -177,19 +185,32 @@ func (r *runner) storeAnswered(err error) {
 // refreshed takes in which batches are active, the most urgent first.
 func (r *runner) refreshed(batches []Batch) {
 	now := make(map[string]Batch, len(batches))
+	paused := make(map[string]bool)
 	for _, b := range batches {
-		now[b.ID] = b
+		if b.PausedAt.IsZero() {
+			now[b.ID] = b
+		} else {
+			paused[b.ID] = true
+			r.rested(b)
+		}
 	}
 	if len(batches) < activeLimit { // else what is missing may just be far behind
 		for id, f := range r.feeds {
-			if _, still := now[id]; !still {
+			if _, still := now[id]; !still && !paused[id] {
 				r.dropFeed(f)
 			}
 		}
 	}
 	r.turns = slices.DeleteFunc(r.turns, func(id string) bool { _, still := now[id]; return !still })
 	for _, b := range batches {
-		if _, known := r.active[b.ID]; !known {
+		if !b.PausedAt.IsZero() {
+			continue
+		}
+		f := r.feeds[b.ID]
+		if f != nil {
+			f.batch, f.paused = b, false
+		}
+		if _, known := r.active[b.ID]; !known && f == nil {
 			r.turns = append(r.turns, b.ID)
 		}
 	}
@@ -219,7 +240,8 @@ func (r *runner) abandon(id string) {
 	})
 }
 
-// Turns: a batch gives up its feed after so many slices when others wait.
+// Turns: a batch gives up its feed when one of a larger priority waits, and
+// after so many slices when one of its own does.
 const turnSlices = 4
 
 // restTime is how long a batch in which nothing was to be claimed, or whose
@@ -232,20 +254,21 @@ func (r *runner) fillFeeds() {
 	now := time.Now()
 	serving := 0
 	for id, f := range r.feeds {
-		if f.empty() && (f.retiring || now.Before(r.rest[id])) {
+		if f.empty() && (f.retiring || f.paused || now.Before(r.rest[id])) {
 			delete(r.feeds, id)
 			if _, active := r.active[id]; active {
 				r.turns = append(r.turns, id)
 			}
 			continue
 		}
-		if !f.retiring {
+		if !f.retiring && !f.paused {
 			serving++
 		}
 	}
 	if r.noSpace {
 		return
 	}
+	r.sortTurns()
 	r.turns = slices.DeleteFunc(r.turns, func(id string) bool {
 		if serving >= cfg.MaxConcurrentBatches || now.Before(r.rest[id]) || r.feeds[id] != nil {
 			return false
@@ -260,10 +283,10 @@ func (r *runner) fillFeeds() {
 		return
 	}
 	for _, f := range r.feeds {
-		if f.loading || now.Before(r.rest[f.batch.ID]) {
+		if f.loading || f.paused || now.Before(r.rest[f.batch.ID]) {
 			continue
 		}
-		if !f.retiring && f.loads >= turnSlices && serving >= cfg.MaxConcurrentBatches && len(r.turns) > 0 {
+		if !f.retiring && serving >= cfg.MaxConcurrentBatches && r.turnOver(f) {
 			f.retiring = true
 		}
 		// Ahead of need: what all slots of this feed's share would take twice.
@@ -315,8 +338,8 @@ func (r *runner) loaded(f *feed, got loaded) {
 		r.dropFeed(f)
 		return
 	}
-	if r.stopping {
-		r.handBackIdle()
+	if r.stopping || f.paused {
+		r.handBackIdle(f)
 		return
 	}
 	e.noteBatch(id, got.err)
@@ -375,10 +398,12 @@ func (r *runner) committed(group []*line, stale []SliceClaim) {
 		lost[c] = true
 	}
 	done := make(map[string][]int)
+	feeds := make(map[*feed]bool)
 	m := &r.engine.metrics
 	m.commits.Add(1)
 	for _, l := range group {
 		w := l.work
+		feeds[w.feed] = true
 		switch {
 		case lost[w.SliceClaim]:
 			m.refused.Add(1)
@@ -404,32 +429,36 @@ func (r *runner) committed(group []*line, stale []SliceClaim) {
 	if len(done) > 0 {
 		r.acknowledge(done)
 	}
-	if r.stopping {
-		r.handBackIdle()
+	for f := range feeds {
+		r.settle(f)
 	}
 }
 
-// handBackIdle gives slices of which nothing is under way to whoever is not
-// stopping.
-func (r *runner) handBackIdle() {
-	var idle []SliceClaim
-	for _, f := range r.feeds {
-		for _, w := range f.work {
-			if !w.dropped && !slices.ContainsFunc(w.lines, (*line).underWay) {
-				idle = append(idle, w.SliceClaim)
-				r.dropWork(w)
-			}
+// handBackIdle gives slices of which nothing is under way to whoever may begin
+// them, now or later: giveBack does it.
+func (r *runner) handBackIdle(f *feed) {
+	for _, w := range f.work {
+		if !w.dropped && !slices.ContainsFunc(w.lines, (*line).underWay) {
+			r.idle = append(r.idle, w.SliceClaim)
+			r.dropWork(w)
 		}
-		for _, s := range f.unread {
-			idle = append(idle, s.SliceClaim)
-		}
-		f.unread = nil
 	}
-	if len(idle) > 0 {
-		// Also when the last line has ended meanwhile and all is being closed.
-		ctx := context.WithoutCancel(r.ctx)
-		r.side.Go(func() { r.handBack(ctx, idle) })
+	for _, s := range f.unread {
+		r.idle = append(r.idle, s.SliceClaim)
 	}
+	f.unread = nil
+}
+
+// giveBack hands back what is idle.
+func (r *runner) giveBack() {
+	idle := r.idle
+	if len(idle) == 0 {
+		return
+	}
+	r.idle = nil
+	// Also when the last line has ended meanwhile and all is being closed.
+	ctx := context.WithoutCancel(r.ctx)
+	r.side.Go(func() { r.handBack(ctx, idle) })
 }
 
 // underWay tells whether a line was sent and is not durable yet.
@@ -555,7 +584,9 @@ func (r *runner) drain(ctx context.Context) {
 	stopped := make(chan struct{})
 	r.post(func() {
 		r.stopping = true
-		r.handBackIdle()
+		for _, f := range r.feeds {
+			r.handBackIdle(f)
+		}
 		close(stopped)
 	})
 	<-stopped
@@ -572,7 +603,7 @@ func (r *runner) stop() {
 	r.abort()
 	r.side.Wait()
 	r.runPosted() // what the last loads brought is handed back as well
-	if held := r.claims(); len(held) > 0 {
+	if held := append(r.idle, r.claims()...); len(held) > 0 {
 		r.handBack(context.Background(), held)
 	}
 }

@@ -13,7 +13,7 @@ import (
 func (e *Engine) CreateBatch(ctx context.Context, tenant string, r CreateRequest) (Batch, error) {
 	b, created, err := e.store.CreateBatch(ctx, NewBatch{
 		ID: openai.NewID("batch_"), Tenant: tenant, Endpoint: r.Endpoint, InputFileID: r.InputFileID,
-		CompletionWindow: r.CompletionWindow, Window: r.Window, Metadata: r.Metadata, OutputTTL: r.OutputTTL,
+		CompletionWindow: r.CompletionWindow, Window: r.Window, Metadata: r.Metadata, Priority: r.Priority, OutputTTL: r.OutputTTL,
 		IdempotencyKey: r.IdempotencyKey, RequestHash: r.RequestHash,
 	})
 	if err != nil {

@@ -39,10 +39,13 @@ type Store interface {
 	FileStore
 	UploadStore
 	BatchStore
+	ControlStore
 	WorkStore
 	FinishStore
 	CollectStore
 	UsageStore
+	EstimateStore
+	AnalyticsStore
 }
 
 // FileStore keeps the rows of files.
@@ -100,16 +103,17 @@ type BatchStore interface {
 
 // WorkStore is what workers need.
 type WorkStore interface {
-	// ActiveBatches lists the batches that are InProgress, all tenants, by
-	// priority (larger first), then deadline, then age; at most limit.
+	// ActiveBatches lists the batches that are InProgress, all tenants, those
+	// that are paused behind the others, by priority (larger first), then
+	// deadline, then age; at most limit.
 	ActiveBatches(ctx context.Context, limit int) ([]Batch, error)
 	// InputFile gives the input of a batch, even if deleted or expired since.
 	InputFile(ctx context.Context, batchID string) (File, error)
-	// ClaimableSlices lists slices of an InProgress batch that are
-	// unfinished and not leased, in input order.
+	// ClaimableSlices lists slices of an InProgress batch that is not paused
+	// that are unfinished and not leased, in input order.
 	ClaimableSlices(ctx context.Context, batchID string, limit int) ([]int, error)
 	// ClaimSlices claims those of refs that are unfinished, not leased and
-	// of an InProgress batch: Attempt goes up by one, the lease runs from
+	// of an InProgress batch that is not paused: Attempt goes up by one, the lease runs from
 	// now. The others are left out without an error.
 	ClaimSlices(ctx context.Context, owner string, refs []SliceRef, lease time.Duration) ([]Slice, error)
 	// RenewSlices extends the leases and tells which claims are stale.
@@ -140,7 +144,7 @@ type FinishStore interface {
 	// Slices lists slices by number from first on, whatever their state.
 	Slices(ctx context.Context, batchID string, first, limit int) ([]Slice, error)
 	// Results gives the committed results of a slice by Index: Index,
-	// Failed and Record are set.
+	// Failed, Record, Usage and LineInfo are set.
 	Results(ctx context.Context, ref SliceRef) ([]LineResult, error)
 	// FailBatch moves the batch from Validating to Failed with findings.
 	FailBatch(ctx context.Context, c BatchClaim, findings []openai.BatchError) error

@@ -17,11 +17,13 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/files/local"
 	"github.com/tidegate/tidegate/batch/httpapi"
+	"github.com/tidegate/tidegate/batch/queue/memory"
 	"github.com/tidegate/tidegate/batch/store/sqlite"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -71,13 +73,16 @@ func (h *hooked) Batch(ctx context.Context, tenant, id string) (batch.Batch, err
 	return h.Store.Batch(ctx, tenant, id)
 }
 
-// batches is the service without an engine.
-type batches struct{ store *hooked }
+// batches is the service without an engine that works.
+type batches struct {
+	*batch.Engine
+	store *hooked
+}
 
 func (b batches) CreateBatch(ctx context.Context, tenant string, r batch.CreateRequest) (batch.Batch, error) {
 	made, _, err := b.store.CreateBatch(ctx, batch.NewBatch{
 		ID: openai.NewID("batch_"), Tenant: tenant, Endpoint: r.Endpoint, InputFileID: r.InputFileID,
-		CompletionWindow: r.CompletionWindow, Window: r.Window, Metadata: r.Metadata, OutputTTL: r.OutputTTL,
+		CompletionWindow: r.CompletionWindow, Window: r.Window, Metadata: r.Metadata, Priority: r.Priority, OutputTTL: r.OutputTTL,
 		IdempotencyKey: r.IdempotencyKey, RequestHash: r.RequestHash,
 	})
 	return made, err
@@ -123,7 +128,7 @@ func newAPI(t *testing.T, limits batch.FileLimits) *api {
 	}
 	a.server = httptest.NewServer(httpapi.New(httpapi.Config{
 		Files:   &batch.FileService{Store: a.store, Files: a.files, Limits: limits},
-		Batches: batches{a.store},
+		Batches: batches{batch.NewEngine(batch.Config{}, a.store, memory.New(), a.files, nil, zap.NewNop()), a.store},
 		Tenant: func(r *http.Request) string {
 			if name := r.Header.Get(tenantHeader); name != "" {
 				return name

@@ -32,7 +32,9 @@ func (h *handler) createBatch(w http.ResponseWriter, r *http.Request, _ string) 
 	if err != nil {
 		return err
 	}
-	return answer(w, wireBatch(asCreated(b)))
+	made := asCreated(b)
+	made.Priority = request.Priority // it may have another by now
+	return answer(w, wireBatch(made))
 }
 
 // maxKey is how long an idempotency key may be.
@@ -74,6 +76,17 @@ func (h *handler) listBatches(w http.ResponseWriter, r *http.Request, _ string) 
 }
 
 func (h *handler) getBatch(w http.ResponseWriter, r *http.Request, id string) error {
+	query, err := parseQuery(r)
+	if err != nil {
+		return err
+	}
+	estimate, err := query.oneOf("estimate", "1", "true", "0", "false")
+	if err != nil {
+		return err
+	}
+	if estimate == "1" || estimate == "true" {
+		return h.getEstimate(w, r, id)
+	}
 	b, err := h.batches.Batch(r.Context(), h.tenant(r), id)
 	if err != nil {
 		return err

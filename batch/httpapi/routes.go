@@ -16,7 +16,7 @@ type endpoint func(w http.ResponseWriter, r *http.Request, id string) error
 
 // route is a path and what can be done there.
 type route struct {
-	path    string // "*" stands for an id
+	path    string // "*" stands for an id, "#" for a number
 	object  object // what the id names
 	methods map[string]endpoint
 }
@@ -43,11 +43,20 @@ func (h *handler) table() []route {
 		{"/v1/uploads/*/complete", uploadObject, map[string]endpoint{"POST": h.completeUpload}},
 		{"/v1/uploads/*/cancel", uploadObject, map[string]endpoint{"POST": h.cancelUpload}},
 		{"/v1/batches", object{}, map[string]endpoint{"GET": h.listBatches, "POST": h.createBatch}},
-		// These two names are no ids. They are kept for reports.
-		{"/v1/batches/status", object{}, nil},
-		{"/v1/batches/dashboard", object{}, nil},
+		// These names are no ids: see reports.go.
+		{"/v1/batches/status", object{}, map[string]endpoint{"GET": h.reportStatus}},
+		{"/v1/batches/dashboard", object{}, map[string]endpoint{"GET": h.reportDashboard}},
+		{"/v1/batches/analytics/timeline", object{}, map[string]endpoint{"GET": h.reportTimeline}},
+		{"/v1/batches/analytics/tokens", object{}, map[string]endpoint{"GET": h.reportTokens}},
+		{"/v1/batches/*/token_usage", batchObject, map[string]endpoint{"GET": h.reportBatchTokens}},
 		{"/v1/batches/*", batchObject, map[string]endpoint{"GET": h.getBatch, "DELETE": h.deleteBatch}},
 		{"/v1/batches/*/cancel", batchObject, map[string]endpoint{"POST": h.cancelBatch}},
+		{"/v1/batches/*/pause", batchObject, map[string]endpoint{"POST": h.pauseBatch}},
+		{"/v1/batches/*/resume", batchObject, map[string]endpoint{"POST": h.resumeBatch}},
+		{"/v1/batches/*/priority", batchObject, map[string]endpoint{"POST": h.prioritizeBatch}},
+		{"/v1/batches/*/retry_failed", batchObject, map[string]endpoint{"POST": h.retryFailed}},
+		{"/v1/batches/*/results", batchObject, map[string]endpoint{"GET": h.listLines}},
+		{"/v1/batches/*/lines/#", batchObject, map[string]endpoint{"GET": h.getLine}},
 	}
 }
 
@@ -72,6 +81,7 @@ func match(pattern, segments []string) (id string, ok bool) {
 		case p == segments[i]:
 		case p == "*" && segments[i] != "":
 			id = segments[i]
+		case p == "#" && segments[i] != "":
 		default:
 			return "", false
 		}

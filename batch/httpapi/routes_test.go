@@ -47,12 +47,6 @@ func TestRoutes(t *testing.T) {
 		{"POST", "/v1/batches/status/cancel", noBatch("status"), ""},
 		{"POST", "/v1/uploads/x/complete", noUpload("x"), ""},
 
-		{"GET", "/v1/batches/status", unknown("GET", "/v1/batches/status"), ""},
-		{"GET", "/v1/batches/dashboard", unknown("GET", "/v1/batches/dashboard"), ""},
-		{"GET", "/v1/batches/analytics/timeline", unknown("GET", "/v1/batches/analytics/timeline"), ""},
-		{"GET", "/v1/batches/analytics/tokens", unknown("GET", "/v1/batches/analytics/tokens"), ""},
-		{"DELETE", "/v1/batches/status", unknown("DELETE", "/v1/batches/status"), ""},
-		{"GET", "/v1/batches/" + b + "/token_usage", unknown("GET", "/v1/batches/"+b+"/token_usage"), ""},
 		{"GET", "/v1/models", unknown("GET", "/v1/models"), ""},
 		{"GET", "/v1/files/", unknown("GET", "/v1/files/"), ""},
 		{"GET", "/v1//files", unknown("GET", "/v1//files"), ""},

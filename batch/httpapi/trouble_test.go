@@ -127,7 +127,7 @@ func TestFullDisk(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	a.server.Config.Handler = httpapi.New(httpapi.Config{Files: &batch.FileService{Store: a.store, Files: full}, Batches: batches{a.store}})
+	a.server.Config.Handler = httpapi.New(httpapi.Config{Files: &batch.FileService{Store: a.store, Files: full}, Batches: batches{store: a.store}})
 	want := refused{507, "", "insufficient_storage", ""}
 	r := a.form("/v1/files", part{"purpose", "", "batch"}, part{"file", "in.jsonl", line})
 	want.check(t, r)
@@ -184,7 +184,7 @@ func TestDiskThatFillsUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := newAPI(t, batch.FileLimits{})
 			files := &fullFiles{a.files, c.room, c.atCommit}
-			a.server.Config.Handler = httpapi.New(httpapi.Config{Files: &batch.FileService{Store: a.store, Files: files}, Batches: batches{a.store}})
+			a.server.Config.Handler = httpapi.New(httpapi.Config{Files: &batch.FileService{Store: a.store, Files: files}, Batches: batches{store: a.store}})
 			refused{507, "", "insufficient_storage", ""}.check(t, a.form("/v1/files", part{"purpose", "", "batch"}, part{"file", c.filename, c.content}))
 			a.wantStored(0, 0)
 		})
@@ -217,7 +217,7 @@ func TestWhatCannotBeRemovedIsLogged(t *testing.T) {
 	a := newAPI(t, batch.FileLimits{})
 	core, logged := observer.New(zap.WarnLevel)
 	a.server.Config.Handler = httpapi.New(httpapi.Config{
-		Files: &batch.FileService{Store: a.store, Files: stuckFiles{a.files}}, Batches: batches{a.store}, Log: zap.New(core),
+		Files: &batch.FileService{Store: a.store, Files: stuckFiles{a.files}}, Batches: batches{store: a.store}, Log: zap.New(core),
 	})
 	want := refused{400, "", "", "Invalid file format for Batch API."}
 	want.check(t, a.form("/v1/files", part{"purpose", "", "batch"}, part{"file", "in.jsonl", ""}))

@@ -16,6 +16,8 @@ type CommitBatch struct {
 	Status, Ending   batch.Status
 	Counts           openai.RequestCounts
 	Usage            openai.Usage
+	// Fresh are the lines that the commit adds.
+	Fresh struct{ Completed, Failed int64 }
 }
 
 // takesResults tells whether claims on slices of the batch are worth anything.
@@ -73,6 +75,7 @@ type Segment struct {
 	Slice  *CommitSlice
 	Number int // unique and rising within the slice
 	Data   []byte
+	Info   []byte // see EncodeInfo
 }
 
 // Commit is what a group of writes comes to.
@@ -130,7 +133,7 @@ func PlanCommit(writes []batch.SegmentWrite, slices map[batch.SliceRef]*CommitSl
 		if len(fresh) == 0 {
 			continue
 		}
-		c.Segments = append(c.Segments, Segment{Slice: s, Number: number, Data: EncodeSegment(fresh)})
+		c.Segments = append(c.Segments, Segment{Slice: s, Number: number, Data: EncodeSegment(fresh), Info: EncodeInfo(fresh)})
 		if !changed[s] {
 			changed[s] = true
 			c.Slices = append(c.Slices, s)
@@ -153,9 +156,11 @@ func (b *CommitBatch) count(l batch.LineResult) batch.UsageRecord {
 	r := batch.UsageRecord{Tenant: b.Tenant, Class: ClassBatch, Model: l.Model, Endpoint: b.Endpoint, Requests: 1, Usage: l.Usage}
 	if l.Failed {
 		b.Counts.Failed++
+		b.Fresh.Failed++
 		r.Failures = 1
 	} else {
 		b.Counts.Completed++
+		b.Fresh.Completed++
 	}
 	AddUsage(&b.Usage, l.Usage)
 	return r

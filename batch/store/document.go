@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 	"unicode/utf8"
 
 	"github.com/tidegate/tidegate/batch"
@@ -41,8 +42,12 @@ func encode(v any, none bool) ([]byte, error) {
 	return json.Marshal(v)
 }
 
-// DecodeBatch fills in what is kept as JSON of a batch.
+// DecodeBatch fills in what is kept as JSON of a batch, and takes back what its
+// state has made void.
 func DecodeBatch(b *batch.Batch, metadata, findings []byte) error {
+	if !b.Status.Controllable() {
+		b.PausedAt = time.Time{} // it ended while it was paused
+	}
 	if err := decode(metadata, &b.Metadata); err != nil {
 		return fmt.Errorf("reading metadata of %s: %w", b.ID, err)
 	}

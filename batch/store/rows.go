@@ -14,7 +14,7 @@ const (
 	PartColumns   = `p.id, u.id, p.content, p.bytes, p.created_at`
 	BatchColumns  = `id, tenant, endpoint, input_file_id, completion_window, metadata, priority, output_ttl, status, ending, model, errors,
 		total, completed, failed, input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens, output_file_id, error_file_id,
-		created_at, expires_at, in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at`
+		created_at, expires_at, in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at, paused_at, index_file_id`
 	CommitColumns = `b.id, s.number, s.attempt, s.lines, s.done, b.seq, b.tenant, b.endpoint, b.status, b.ending,
 		b.total, b.completed, b.failed, b.input_tokens, b.cached_tokens, b.output_tokens, b.reasoning_tokens, b.total_tokens`
 	UsageColumns = `tenant, class, model, endpoint, requests, failures, input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens`
@@ -102,11 +102,19 @@ func scanBatchAnd(r Row, more ...any) (batch.Batch, error) {
 		timeIn{&b.ExpiredAt},
 		timeIn{&b.CancellingAt},
 		timeIn{&b.CancelledAt},
+		timeIn{&b.PausedAt},
+		&b.IndexFileID,
 	}, more...)...)
 	if err != nil {
 		return b, err
 	}
 	return b, DecodeBatch(&b, metadata, findings)
+}
+
+// ScanSegment scans data and info.
+func ScanSegment(r Row) (s StoredSegment, err error) {
+	err = r.Scan(&s.Data, &s.Info)
+	return s, err
 }
 
 // KeyedBatch is the batch that an idempotency key made, and of what request.

@@ -84,6 +84,10 @@ type Batch struct {
 	RequestCounts    RequestCounts     `json:"request_counts"`
 	Usage            Usage             `json:"usage"`
 	Metadata         map[string]string `json:"metadata"`
+	// Additions: larger priorities go first; a paused batch is still
+	// in_progress.
+	Priority int    `json:"priority"`
+	PausedAt *int64 `json:"paused_at"`
 }
 
 // RequestCounts counts the lines of a batch. Completed + Failed ≤ Total: lines

@@ -137,9 +137,9 @@ func (s *Store) DeleteBatch(ctx context.Context, tenant, id string, input bool) 
 		if err != nil {
 			return err
 		}
-		for _, file := range []string{b.OutputFileID, b.ErrorFileID} {
-			if file != "" {
-				t.later(hideFile, t.micros(), file, tenant)
+		for _, file := range [][2]string{{b.OutputFileID, tenant}, {b.ErrorFileID, tenant}, {b.IndexFileID, batch.IndexTenant(tenant)}} {
+			if file[0] != "" {
+				t.later(hideFile, t.micros(), file[0], file[1])
 			}
 		}
 		if !input || h.Input == nil {

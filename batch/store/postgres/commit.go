@@ -23,8 +23,8 @@ var (
 		ORDER BY s.batch, s.number`)
 	lockSlices = declare(readSlices + ` FOR UPDATE OF s`)
 
-	insertSegments = declare(`INSERT INTO segments (batch, slice, number, data)
-		SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bytea[])`)
+	insertSegments = declare(`INSERT INTO segments (batch, slice, number, data, info)
+		SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bytea[], $5::bytea[])`)
 	updateSlices = declare(`UPDATE slices s SET done = n.done, finished = n.finished,
 			owner = CASE WHEN n.finished THEN '' ELSE s.owner END, lease_until = CASE WHEN n.finished THEN 0 ELSE s.lease_until END
 		FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::boolean[]) AS n (batch, number, done, finished)
@@ -76,11 +76,13 @@ func (t *tx) commitGroup(c store.Commit) {
 
 func (t *tx) commitSegments(segments []store.Segment) {
 	n := len(segments)
-	batches, slices, numbers, data := make([]int64, n), make([]int32, n), make([]int32, n), make([][]byte, n)
+	batches, slices, numbers := make([]int64, n), make([]int32, n), make([]int32, n)
+	data, info := make([][]byte, n), make([][]byte, n)
 	for i, g := range segments {
-		batches[i], slices[i], numbers[i], data[i] = g.Slice.Batch.Row, int32(g.Slice.Number), int32(g.Number), g.Data
+		batches[i], slices[i], numbers[i] = g.Slice.Batch.Row, int32(g.Slice.Number), int32(g.Number)
+		data[i], info[i] = g.Data, g.Info
 	}
-	t.later(insertSegments, batches, slices, numbers, data)
+	t.later(insertSegments, batches, slices, numbers, data, info)
 }
 
 func (t *tx) commitSlices(changed []*store.CommitSlice) {
@@ -112,6 +114,7 @@ func (t *tx) commitCounts(changed []*store.CommitBatch) {
 		args[i] = columns[i]
 	}
 	t.later(updateCounts, args...)
+	t.addMinutes(changed)
 	if len(over) > 0 {
 		t.later(finalizeCompleted, t.micros(), over)
 	}

@@ -30,9 +30,9 @@ var (
 	failBatch = declare(`UPDATE batches SET status = 'failed', errors = $3, failed_at = $4, ` + unclaim + ` WHERE ` + claimHolds + ` AND status = 'validating'`)
 
 	selectSlices  = declare(`SELECT ` + sliceColumns + ` FROM slices s WHERE batch = (SELECT seq FROM batches WHERE id = $1) AND number >= $2 ORDER BY number LIMIT $3`)
-	selectResults = declare(`SELECT data FROM segments WHERE batch = (SELECT seq FROM batches WHERE id = $1) AND slice = $2 ORDER BY number`)
+	selectResults = declare(`SELECT data, info FROM segments WHERE batch = (SELECT seq FROM batches WHERE id = $1) AND slice = $2 ORDER BY number`)
 
-	finishBatch = declare(`UPDATE batches SET status = ending, output_file_id = $3, error_file_id = $4,
+	finishBatch = declare(`UPDATE batches SET status = ending, output_file_id = $3, error_file_id = $4, index_file_id = $7,
 			total = CASE WHEN in_progress_at IS NULL THEN $5 ELSE total END,
 			completed_at = CASE WHEN ending = 'completed' THEN $6 ELSE completed_at END,
 			expired_at = CASE WHEN ending = 'expired' THEN $6 ELSE expired_at END,
@@ -97,11 +97,11 @@ func (s *Store) Slices(ctx context.Context, batchID string, first, limit int) (s
 // Results gives the results of a slice by Index.
 func (s *Store) Results(ctx context.Context, ref batch.SliceRef) (lines []batch.LineResult, err error) {
 	err = s.read(ctx, "reading results", func(t *tx) error {
-		segments, err := all(ctx, t, store.Value[[]byte], selectResults, ref.BatchID, ref.Number)
+		segments, err := all(ctx, t, store.ScanSegment, selectResults, ref.BatchID, ref.Number)
 		if err != nil {
 			return err
 		}
-		lines, err = store.MergeSegments(segments)
+		lines, err = store.MergeStored(segments)
 		return err
 	})
 	return lines, err
@@ -122,14 +122,14 @@ func (s *Store) FailBatch(ctx context.Context, c batch.BatchClaim, findings []op
 // locked, before the files are made.
 func (s *Store) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Outcome) error {
 	return s.write(ctx, "finishing batch", func(t *tx) error {
-		files := []*batch.NewFile{o.Output, o.Error}
-		var ids [2]string
+		files := []*batch.NewFile{o.Output, o.Error, o.Index}
+		var ids [3]string
 		for i, f := range files {
 			if f != nil {
 				ids[i] = f.ID
 			}
 		}
-		if err := store.Fenced(t.exec(ctx, finishBatch, c.Batch.ID, c.Attempt, ids[0], ids[1], o.Lines, t.micros())); err != nil {
+		if err := store.Fenced(t.exec(ctx, finishBatch, c.Batch.ID, c.Attempt, ids[0], ids[1], o.Lines, t.micros(), ids[2])); err != nil {
 			return err
 		}
 		for _, f := range files {

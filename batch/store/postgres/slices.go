@@ -18,18 +18,18 @@ const claimsHeld = `SELECT s.batch, s.number, c.place
 const sliceColumns = `s.number, s.attempt, s.start, s.length, s.first_line, s.lines, s.done`
 
 var (
-	activeBatches = declare(`SELECT ` + store.BatchColumns + ` FROM batches WHERE status = 'in_progress' ORDER BY priority DESC, expires_at, seq LIMIT $1`)
+	activeBatches = declare(`SELECT ` + store.BatchColumns + ` FROM batches WHERE status = 'in_progress' ORDER BY (paused_at IS NOT NULL), priority DESC, expires_at, seq LIMIT $1`)
 	inputFile     = declare(`SELECT ` + store.FileColumns + ` FROM files WHERE seq = (SELECT input FROM batches WHERE id = $1)`)
 
 	claimableSlices = declare(`SELECT number FROM slices
-		WHERE batch = (SELECT seq FROM batches WHERE id = $1 AND status = 'in_progress') AND NOT finished AND lease_until <= $2
+		WHERE batch = (SELECT seq FROM batches WHERE id = $1 AND status = 'in_progress' AND paused_at IS NULL) AND NOT finished AND lease_until <= $2
 		ORDER BY number LIMIT $3`)
 
 	// What another instance has locked it is claiming itself.
 	claimSlices = declare(`UPDATE slices s SET attempt = s.attempt + 1, owner = $1, lease_until = $2
 		FROM (SELECT s.batch, s.number, r.id, r.place
 			FROM unnest($3::text[], $4::integer[]) WITH ORDINALITY AS r (id, number, place)
-			JOIN batches b ON b.id = r.id AND b.status = 'in_progress'
+			JOIN batches b ON b.id = r.id AND b.status = 'in_progress' AND b.paused_at IS NULL
 			JOIN slices s ON s.batch = b.seq AND s.number = r.number
 			WHERE NOT s.finished AND s.lease_until <= $5
 			ORDER BY s.batch, s.number FOR UPDATE OF s SKIP LOCKED) c

@@ -123,11 +123,11 @@ func (s *Store) DeleteBatch(ctx context.Context, tenant, id string, input bool) 
 		if err != nil {
 			return err
 		}
-		for _, file := range []string{b.OutputFileID, b.ErrorFileID} {
-			if file == "" {
+		for _, file := range [][2]string{{b.OutputFileID, tenant}, {b.ErrorFileID, tenant}, {b.IndexFileID, batch.IndexTenant(tenant)}} {
+			if file[0] == "" {
 				continue
 			}
-			if _, err := t.exec(ctx, hideFile, store.Micros(t.now), file, tenant); err != nil {
+			if _, err := t.exec(ctx, hideFile, store.Micros(t.now), file[0], file[1]); err != nil {
 				return err
 			}
 		}

@@ -10,7 +10,7 @@ import (
 
 var (
 	selectCommitSlice = reads(`SELECT ` + store.CommitColumns + ` FROM batches b JOIN slices s ON s.batch = b.seq WHERE b.id = ? AND s.number = ?`)
-	insertSegment     = writes(`INSERT INTO segments (batch, slice, number, data) VALUES (?, ?, ?, ?)`)
+	insertSegment     = writes(`INSERT INTO segments (batch, slice, number, data, info) VALUES (?, ?, ?, ?, ?)`)
 	updateSlice       = writes(`UPDATE slices SET done = ?1, lines_left = ?2, owner = iif(?2 = 0, '', owner), lease_until = iif(?2 = 0, 0, lease_until)
 		WHERE batch = ?3 AND number = ?4`)
 	updateCounts = writes(`UPDATE batches SET completed = ?, failed = ?,
@@ -60,7 +60,7 @@ func (t *tx) commitSlices(ctx context.Context, group []batch.SegmentWrite) (map[
 // commit writes what a group of results comes to.
 func (t *tx) commit(ctx context.Context, c store.Commit) error {
 	for _, g := range c.Segments {
-		if _, err := t.exec(ctx, insertSegment, g.Slice.Batch.Row, g.Slice.Number, g.Number, g.Data); err != nil {
+		if _, err := t.exec(ctx, insertSegment, g.Slice.Batch.Row, g.Slice.Number, g.Number, g.Data, g.Info); err != nil {
 			return err
 		}
 	}
@@ -73,6 +73,9 @@ func (t *tx) commit(ctx context.Context, c store.Commit) error {
 		if _, err := t.exec(ctx, updateCounts, b.Counts.Completed, b.Counts.Failed,
 			b.Usage.InputTokens, b.Usage.InputTokensDetails.CachedTokens,
 			b.Usage.OutputTokens, b.Usage.OutputTokensDetails.ReasoningTokens, b.Usage.TotalTokens, b.Row); err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, addMinute, b.Row, store.MinuteOf(t.now), b.Fresh.Completed, b.Fresh.Failed); err != nil {
 			return err
 		}
 		if b.Status != batch.Finalizing {

@@ -27,10 +27,10 @@ var (
 	failBatch   = writes(`UPDATE batches SET status = 'failed', errors = ?, failed_at = ?, ` + unclaim + ` WHERE ` + claimed + ` AND status = 'validating'`)
 
 	selectSlices  = reads(`SELECT ` + sliceColumns + ` FROM slices WHERE batch = (SELECT seq FROM batches WHERE id = ?) AND number >= ? ORDER BY number LIMIT ?`)
-	selectResults = reads(`SELECT data FROM segments WHERE batch = (SELECT seq FROM batches WHERE id = ?) AND slice = ? ORDER BY number`)
+	selectResults = reads(`SELECT data, info FROM segments WHERE batch = (SELECT seq FROM batches WHERE id = ?) AND slice = ? ORDER BY number`)
 
 	selectEnding = reads(`SELECT ` + store.BatchColumns + ` FROM batches WHERE ` + claimed + ` AND status IN ('finalizing', 'cancelling')`)
-	finishBatch  = writes(`UPDATE batches SET status = ending, output_file_id = ?2, error_file_id = ?3,
+	finishBatch  = writes(`UPDATE batches SET status = ending, output_file_id = ?2, error_file_id = ?3, index_file_id = ?6,
 			total = iif(in_progress_at IS NULL, ?4, total),
 			completed_at = iif(ending = 'completed', ?5, completed_at),
 			expired_at = iif(ending = 'expired', ?5, expired_at),
@@ -92,11 +92,11 @@ func (s *Store) Slices(ctx context.Context, batchID string, first, limit int) (s
 // Results gives the results of a slice by Index.
 func (s *Store) Results(ctx context.Context, ref batch.SliceRef) (lines []batch.LineResult, err error) {
 	err = s.read(ctx, "reading results", func(t *tx) error {
-		segments, err := all(ctx, t, selectResults, store.Value[[]byte], ref.BatchID, ref.Number)
+		segments, err := all(ctx, t, selectResults, store.ScanSegment, ref.BatchID, ref.Number)
 		if err != nil {
 			return err
 		}
-		lines, err = store.MergeSegments(segments)
+		lines, err = store.MergeStored(segments)
 		return err
 	})
 	return lines, err
@@ -119,8 +119,8 @@ func (s *Store) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Out
 		if _, err := one(ctx, t, selectEnding, store.ScanBatch, c.Batch.ID, c.Attempt); err != nil {
 			return store.ClaimLost(err)
 		}
-		var ids [2]string
-		for i, f := range []*batch.NewFile{o.Output, o.Error} {
+		var ids [3]string
+		for i, f := range []*batch.NewFile{o.Output, o.Error, o.Index} {
 			if f == nil {
 				continue
 			}
@@ -129,7 +129,7 @@ func (s *Store) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Out
 			}
 			ids[i] = f.ID
 		}
-		_, err := t.exec(ctx, finishBatch, c.Batch.ID, ids[0], ids[1], o.Lines, store.Micros(t.now))
+		_, err := t.exec(ctx, finishBatch, c.Batch.ID, ids[0], ids[1], o.Lines, store.Micros(t.now), ids[2])
 		return err
 	})
 }

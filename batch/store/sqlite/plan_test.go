@@ -10,12 +10,16 @@ import (
 // scans are statements that may go through a whole index: a partial one that
 // has no more entries than there is unfinished work, in the order wanted.
 var scans = map[*statement]string{
-	activeBatches:  "SCAN batches USING INDEX batches_active",
+	activeBatches:  "SCAN batches USING INDEX batches_turns",
 	claimBatch:     "SCAN batches USING INDEX batches_pending",
 	endBatchLeases: "SCAN batches USING INDEX batches_pending",
 	finishedWork:   "SCAN batches USING INDEX batches_work",
 	endSliceLeases: "SCAN slices USING INDEX slices_unfinished",
 }
+
+// sorters are statements that may sort: the sums of a period, which are few
+// however much there is behind them, and a handful of rows.
+var sorters = map[*statement]bool{usageSeries: true, usageByModel: true, dailySeries: true, dailyByModel: true, eventSeries: true, storageUse: true}
 
 // searches are statements whose index matters beyond being one.
 var searches = map[*statement]string{
@@ -31,6 +35,10 @@ var searches = map[*statement]string{
 	updateSlice:     "SEARCH slices USING PRIMARY KEY (batch=? AND number=?)",
 	selectResults:   "SEARCH segments USING INDEX segments_slice (batch=? AND slice=?)",
 	selectOtherUser: "SEARCH batches USING INDEX batches_input (input=?)",
+	waiting:         "SEARCH batches USING INDEX batches_status (tenant=? AND status=?)",
+	usageSeries:     "SEARCH usage_15m USING PRIMARY KEY (tenant=? AND bucket>? AND bucket<?)",
+	eventSeries:     "SEARCH events_15m USING PRIMARY KEY (tenant=? AND bucket>? AND bucket<?)",
+	fileUses:        "SEARCH batches USING INDEX batches_input (input=?)",
 	garbageFiles:    "SEARCH b USING INDEX batches_input_unfinished (input=?)",
 }
 
@@ -47,9 +55,9 @@ func TestPlans(t *testing.T) {
 		text := st.text + "\n\truns as: " + strings.Join(steps, "\n\t\t")
 		for _, step := range steps {
 			switch {
-			case strings.Contains(step, "TEMP B-TREE"), strings.Contains(step, "AUTOMATIC"):
+			case strings.Contains(step, "TEMP B-TREE") && !sorters[st], strings.Contains(step, "AUTOMATIC"):
 				t.Errorf("sorts: %s", text)
-			case strings.HasPrefix(step, "SCAN") && step != "SCAN CONSTANT ROW" && step != scans[st]:
+			case strings.HasPrefix(step, "SCAN") && step != "SCAN CONSTANT ROW" && !strings.HasPrefix(step, "SCAN (subquery-") && step != scans[st]:
 				t.Errorf("goes through a table: %s", text)
 			}
 		}

@@ -12,18 +12,20 @@ import (
 const (
 	// runningBatch is the row of a batch whose slices can be worked on.
 	runningBatch = `(SELECT seq FROM batches WHERE id = ? AND status = 'in_progress')`
+	// servedBatch is that of one whose slices can be claimed.
+	servedBatch = `(SELECT seq FROM batches WHERE id = ? AND status = 'in_progress' AND paused_at IS NULL)`
 
 	sliceColumns = `number, attempt, offset, length, first_line, lines, done`
 )
 
 var (
-	activeBatches = reads(`SELECT ` + store.BatchColumns + ` FROM batches WHERE status = 'in_progress' ORDER BY priority DESC, expires_at, seq LIMIT ?`)
+	activeBatches = reads(`SELECT ` + store.BatchColumns + ` FROM batches WHERE status = 'in_progress' ORDER BY paused_at IS NOT NULL, priority DESC, expires_at, seq LIMIT ?`)
 	inputFile     = reads(`SELECT ` + store.FileColumns + ` FROM files WHERE seq = (SELECT input FROM batches WHERE id = ?)`)
 
 	claimableSlices = reads(`SELECT number FROM slices INDEXED BY slices_unfinished
-		WHERE batch = ` + runningBatch + ` AND lines_left > 0 AND lease_until <= ? ORDER BY number LIMIT ?`)
+		WHERE batch = ` + servedBatch + ` AND lines_left > 0 AND lease_until <= ? ORDER BY number LIMIT ?`)
 	claimSlice = writes(`UPDATE slices SET attempt = attempt + 1, owner = ?, lease_until = ?
-		WHERE batch = ` + runningBatch + ` AND number = ? AND lines_left > 0 AND lease_until <= ? RETURNING ` + sliceColumns)
+		WHERE batch = ` + servedBatch + ` AND number = ? AND lines_left > 0 AND lease_until <= ? RETURNING ` + sliceColumns)
 	renewSlice = writes(`UPDATE slices SET lease_until = ?
 		WHERE batch = ` + runningBatch + ` AND number = ? AND attempt = ? AND lease_until <> 0`)
 	releaseSlice = writes(`UPDATE slices SET owner = '', lease_until = 0

@@ -220,6 +220,7 @@ func line(c batch.SliceClaim, index int) batch.LineResult {
 		Record: fmt.Appendf(nil, `{"slice":%d,"line":%d}`, c.Number, index),
 		Usage:  openai.Usage{InputTokens: 10 * n, OutputTokens: n, TotalTokens: 11 * n},
 	}
+	l.LineInfo = batch.LineInfo{Attempts: index + 1, Duration: time.Duration(n) * time.Millisecond, Upstream: fmt.Sprintf("http://gpu-%d:8000", index%3)}
 	l.Usage.InputTokensDetails.CachedTokens = 2 * n
 	l.Usage.OutputTokensDetails.ReasoningTokens = 3 * n
 	return l
@@ -318,7 +319,7 @@ func (e *env) results(b batch.Batch, number int) []batch.LineResult {
 
 // stored is what Results gives of a line.
 func stored(l batch.LineResult) batch.LineResult {
-	return batch.LineResult{Index: l.Index, Failed: l.Failed, Record: bytes.Clone(l.Record)}
+	return batch.LineResult{Index: l.Index, Failed: l.Failed, Record: bytes.Clone(l.Record), Usage: l.Usage, LineInfo: l.LineInfo}
 }
 
 // slices lists all slices of a batch.

@@ -1,0 +1,120 @@
+package batch
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Minute is how many lines of a batch got their result in a minute.
+type Minute struct {
+	At                time.Time // when it begins
+	Completed, Failed int64
+}
+
+// EstimateStore tells how quickly batches go on.
+type EstimateStore interface {
+	// Progress gives the minutes of batches, by their ids, from the one on
+	// that since lies in, in order, without those in which nothing ended. It
+	// gives none of a batch that is deleted, nor of one whose minutes are too
+	// old (see AnalyticsStore.PruneHistory).
+	Progress(ctx context.Context, ids []string, since time.Time) (map[string][]Minute, error)
+}
+
+// Estimate is what can be said of the rest of a batch. What is not known is
+// nil.
+type Estimate struct {
+	// LinesPerMinute is the rate of the last minute, on all gateways.
+	LinesPerMinute *float64
+	// Remaining is how long the lines without a result take at that rate;
+	// nil when nothing moves, and for a batch that is paused.
+	Remaining *time.Duration
+	// FinishesAt is when they are done.
+	FinishesAt *time.Time
+	// MissesDeadline tells whether that is after ExpiresAt.
+	MissesDeadline *bool
+}
+
+// rateSpan is the time that a rate is about; rateLeast is how long a batch must
+// have run for it to say anything.
+const (
+	rateSpan  = time.Minute
+	rateLeast = 5 * time.Second
+)
+
+// Estimates estimates the rest of batches, by their ids.
+func (e *Engine) Estimates(ctx context.Context, batches ...Batch) (map[string]Estimate, error) {
+	now, err := e.store.Now(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the clock: %w", err)
+	}
+	estimates := make(map[string]Estimate, len(batches))
+	var ids []string
+	for _, b := range batches {
+		estimates[b.ID] = Estimate{}
+		if b.Status == InProgress {
+			ids = append(ids, b.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return estimates, nil
+	}
+	minutes, err := e.store.Progress(ctx, ids, now.Add(-rateSpan))
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range batches {
+		if b.Status == InProgress {
+			estimates[b.ID] = estimate(b, minutes[b.ID], now)
+		}
+	}
+	return estimates, nil
+}
+
+// Progress gives how many lines of a batch got their result, by minute.
+func (e *Engine) Progress(ctx context.Context, tenant, id string, since time.Time) ([]Minute, error) {
+	if _, err := e.store.Batch(ctx, tenant, id); err != nil {
+		return nil, err
+	}
+	minutes, err := e.store.Progress(ctx, []string{id}, since)
+	return minutes[id], err
+}
+
+// estimate works out an estimate from the minutes that the last rateSpan
+// touches.
+func estimate(b Batch, minutes []Minute, now time.Time) Estimate {
+	ran := now.Sub(b.InProgressAt)
+	if ran < rateLeast {
+		return Estimate{}
+	}
+	lines := 0.0
+	begun := now.Add(-rateSpan)
+	for _, m := range minutes {
+		share := 1.0
+		if m.At.Before(begun) && ran > rateSpan { // only its end is of the last minute
+			share = max(0, float64(time.Minute-begun.Sub(m.At))/float64(time.Minute))
+		}
+		lines += share * float64(m.Completed+m.Failed)
+	}
+	perMinute := lines / min(ran, rateSpan).Minutes()
+	e := Estimate{LinesPerMinute: &perMinute}
+	left := b.Counts.Total - b.Counts.Completed - b.Counts.Failed
+	if perMinute <= 0 || !b.PausedAt.IsZero() {
+		return e
+	}
+	minutesLeft := float64(left) / perMinute
+	if minutesLeft > maxWindow.Minutes() { // it will not get there, and a Duration may not hold it
+		return e.missing()
+	}
+	remaining := time.Duration(minutesLeft * float64(time.Minute)).Truncate(time.Second)
+	finishes := now.Add(remaining)
+	misses := finishes.After(b.ExpiresAt)
+	e.Remaining, e.FinishesAt, e.MissesDeadline = &remaining, &finishes, &misses
+	return e
+}
+
+// missing is for a rest of more than any window.
+func (e Estimate) missing() Estimate {
+	e.MissesDeadline = new(true)
+	return e
+}

@@ -1,0 +1,64 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// Control is what the API needs to change how batches are worked on.
+type Control interface {
+	PauseBatch(ctx context.Context, tenant, id string) (batch.Batch, error)
+	ResumeBatch(ctx context.Context, tenant, id string) (batch.Batch, error)
+	PrioritizeBatch(ctx context.Context, tenant, id string, priority int) (batch.Batch, error)
+	// RetryFailed gives an *openai.Error for what cannot be retried.
+	RetryFailed(ctx context.Context, tenant, id string, r batch.RetryRequest) (batch.Batch, error)
+}
+
+func (h *handler) pauseBatch(w http.ResponseWriter, r *http.Request, id string) error {
+	b, err := h.batches.PauseBatch(r.Context(), h.tenant(r), id)
+	return answerControl(w, b, err, "pause")
+}
+
+func (h *handler) resumeBatch(w http.ResponseWriter, r *http.Request, id string) error {
+	b, err := h.batches.ResumeBatch(r.Context(), h.tenant(r), id)
+	return answerControl(w, b, err, "resume")
+}
+
+func (h *handler) prioritizeBatch(w http.ResponseWriter, r *http.Request, id string) error {
+	body, err := readJSON(r)
+	if err != nil {
+		return err
+	}
+	priority, err := batch.ParsePriority(body)
+	if err != nil {
+		return err
+	}
+	b, err := h.batches.PrioritizeBatch(r.Context(), h.tenant(r), id, priority)
+	return answerControl(w, b, err, "change the priority of")
+}
+
+func answerControl(w http.ResponseWriter, b batch.Batch, err error, verb string) error {
+	if errors.Is(err, batch.ErrConflict) {
+		return openai.Conflict("Cannot %s a batch with status '%s'.", verb, b.Status)
+	}
+	if err != nil {
+		return err
+	}
+	return answer(w, wireBatch(b))
+}
+
+func (h *handler) retryFailed(w http.ResponseWriter, r *http.Request, id string) error {
+	key, err := idempotencyKey(r)
+	if err != nil {
+		return err
+	}
+	b, err := h.batches.RetryFailed(r.Context(), h.tenant(r), id, batch.RetryRequest{Files: h.files, IdempotencyKey: key})
+	if err != nil {
+		return err
+	}
+	return answer(w, wireBatch(asCreated(b)))
+}

@@ -1,0 +1,127 @@
+package store
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// What is known of lines besides their results is written beside a segment, so
+// that versions that do not know it still read the segment:
+//
+//	version   1 byte, infoVersion
+//	upstreams their number uvarint, then each: length uvarint, bytes
+//	lines     each: index in the slice 1 byte, then as uvarints: number of the
+//	          upstream from 1 (0: none), attempts, duration in ms, input,
+//	          cached, output, reasoning and total tokens
+//
+// That is some 15 bytes a line. It is for reports: one that cannot be read is
+// taken for one that is not there.
+const infoVersion = 1
+
+// EncodeInfo writes the Usage and LineInfo of lines.
+func EncodeInfo(lines []batch.LineResult) []byte {
+	var names []string
+	numbers := map[string]uint64{"": 0}
+	for _, l := range lines {
+		if _, known := numbers[l.Upstream]; !known {
+			names = append(names, l.Upstream)
+			numbers[l.Upstream] = uint64(len(names))
+		}
+	}
+	b := append(make([]byte, 0, 32+20*len(lines)), infoVersion)
+	b = binary.AppendUvarint(b, uint64(len(names)))
+	for _, n := range names {
+		b = binary.AppendUvarint(b, uint64(len(n)))
+		b = append(b, n...)
+	}
+	for _, l := range lines {
+		b = append(b, byte(l.Index))
+		for _, v := range []int64{
+			int64(numbers[l.Upstream]), int64(l.Attempts), l.Duration.Milliseconds(),
+			l.Usage.InputTokens, l.Usage.InputTokensDetails.CachedTokens,
+			l.Usage.OutputTokens, l.Usage.OutputTokensDetails.ReasoningTokens, l.Usage.TotalTokens,
+		} {
+			b = binary.AppendUvarint(b, uint64(max(v, 0)))
+		}
+	}
+	return b
+}
+
+// infoReader reads on through an info, until something is not as it should be.
+type infoReader struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *infoReader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.rest)
+	if n <= 0 {
+		r.bad = true
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return v
+}
+
+func (r *infoReader) bytes(n uint64) []byte {
+	if r.bad || n > uint64(len(r.rest)) {
+		r.bad = true
+		return nil
+	}
+	b := r.rest[:n]
+	r.rest = r.rest[n:]
+	return b
+}
+
+// AddInfo fills in the Usage and LineInfo of results by Index from what
+// EncodeInfo wrote.
+func AddInfo(results []batch.LineResult, info []byte) {
+	if len(info) == 0 || info[0] != infoVersion {
+		return
+	}
+	r := infoReader{rest: info[1:]}
+	names := []string{""}
+	for n := r.uvarint(); n > 0 && !r.bad; n-- {
+		names = append(names, string(r.bytes(r.uvarint())))
+	}
+	var at [256]*batch.LineResult
+	for i := range results {
+		at[byte(results[i].Index)] = &results[i]
+	}
+	for len(r.rest) > 0 && !r.bad {
+		l := at[r.bytes(1)[0]]
+		var v [8]uint64
+		for i := range v {
+			v[i] = r.uvarint()
+		}
+		if r.bad || l == nil || v[0] >= uint64(len(names)) {
+			return
+		}
+		l.Upstream, l.Attempts, l.Duration = names[v[0]], int(v[1]), time.Duration(v[2])*time.Millisecond
+		l.Usage.InputTokens, l.Usage.InputTokensDetails.CachedTokens = int64(v[3]), int64(v[4])
+		l.Usage.OutputTokens, l.Usage.OutputTokensDetails.ReasoningTokens = int64(v[5]), int64(v[6])
+		l.Usage.TotalTokens = int64(v[7])
+	}
+}
+
+// StoredSegment is a segment as it was stored.
+type StoredSegment struct{ Data, Info []byte }
+
+// MergeStored gives the results of a slice by Index, with what is known of
+// them besides.
+func MergeStored(segments []StoredSegment) ([]batch.LineResult, error) {
+	data := make([][]byte, len(segments))
+	for i, s := range segments {
+		data[i] = s.Data
+	}
+	lines, err := MergeSegments(data)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range segments {
+		AddInfo(lines, s.Info)
+	}
+	return lines, nil
+}

@@ -1,0 +1,164 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
+)
+
+// Sums are made in floating point, so that none overflows.
+const usageSums = `sum(requests::float8), sum(failures::float8), sum(input_tokens::float8), sum(cached_tokens::float8), sum(output_tokens::float8),
+		sum(reasoning_tokens::float8), sum(total_tokens::float8)`
+
+const inPeriod = ` WHERE tenant = $1 AND bucket >= $2 AND bucket < $3 `
+
+var (
+	usageSeries = declare(`SELECT bucket - bucket % $4::bigint AS step, class, ` + usageSums + ` FROM usage_15m` + inPeriod + `GROUP BY step, class ORDER BY step, class COLLATE "C"`)
+	dailySeries = declare(`SELECT day - day % $4::bigint AS step, class, ` + usageSums + ` FROM usage_1d WHERE tenant = $1 AND day >= $2 AND day < $3
+		GROUP BY step, class ORDER BY step, class COLLATE "C"`)
+	dailyByModel = declare(`SELECT class, model, ` + usageSums + ` FROM usage_1d WHERE tenant = $1 AND day >= $2 AND day < $3
+		GROUP BY class, model ORDER BY class COLLATE "C", model COLLATE "C"`)
+	// "C" is the order of the other driver.
+	usageByModel = declare(`SELECT class, model, ` + usageSums + ` FROM usage_15m` + inPeriod + `GROUP BY class, model ORDER BY class COLLATE "C", model COLLATE "C"`)
+	eventSeries  = declare(`SELECT bucket - bucket % $4::bigint AS step, kind, sum(events::float8), sum(amount::float8) FROM events_15m` + inPeriod + `GROUP BY step, kind ORDER BY step, kind COLLATE "C"`)
+	batchStates  = declare(`SELECT status, batches FROM batch_states WHERE tenant = $1 AND batches <> 0`)
+	waiting      = declare(`SELECT count(*) FILTER (WHERE paused_at IS NULL), count(*) FILTER (WHERE paused_at IS NOT NULL),
+			coalesce(sum(total - completed - failed) FILTER (WHERE paused_at IS NULL), 0)::bigint,
+			coalesce(sum(total - completed - failed) FILTER (WHERE paused_at IS NOT NULL), 0)::bigint,
+			min(in_progress_at) FILTER (WHERE paused_at IS NULL)
+		FROM batches WHERE tenant = $1 AND status = 'in_progress' AND deleted_at IS NULL`)
+	fileUses = declare(`SELECT count(*) FROM (SELECT 1 FROM batches
+		WHERE input = (SELECT seq FROM files WHERE id = $1 AND tenant = $2) AND deleted_at IS NULL LIMIT $3) b`)
+	batchesOfFile = declare(`SELECT id FROM batches WHERE input = (SELECT seq FROM files WHERE id = $1 AND tenant = $2) AND deleted_at IS NULL
+		ORDER BY seq DESC LIMIT $3`)
+	storageUse = declare(`SELECT purpose, files, bytes FROM storage WHERE tenant IN ($1, $2) AND files <> 0 ORDER BY purpose`)
+
+	pruneUsage   = declare(`DELETE FROM usage_15m WHERE ctid = ANY (ARRAY(SELECT ctid FROM usage_15m WHERE bucket < $1 ORDER BY bucket LIMIT $2 FOR UPDATE SKIP LOCKED))`)
+	pruneDays    = declare(`DELETE FROM usage_1d WHERE ctid = ANY (ARRAY(SELECT ctid FROM usage_1d WHERE day < $1 ORDER BY day LIMIT $2 FOR UPDATE SKIP LOCKED))`)
+	pruneEvents  = declare(`DELETE FROM events_15m WHERE ctid = ANY (ARRAY(SELECT ctid FROM events_15m WHERE bucket < $1 ORDER BY bucket LIMIT $2 FOR UPDATE SKIP LOCKED))`)
+	pruneMinutes = declare(`DELETE FROM batch_minutes WHERE ctid = ANY (ARRAY(SELECT ctid FROM batch_minutes WHERE minute < $1 ORDER BY minute LIMIT $2 FOR UPDATE SKIP LOCKED))`)
+)
+
+// UsageSeries sums usage by class over steps.
+func (s *Store) UsageSeries(ctx context.Context, tenant string, p batch.Period) (points []batch.UsagePoint, err error) {
+	b := store.BoundsOf(p)
+	err = s.read(ctx, "summing usage", func(t *tx) error {
+		statement := usageSeries
+		if b.Daily {
+			statement = dailySeries
+		}
+		points, err = all(ctx, t, store.ScanUsagePoint, statement, tenant, b.From, b.To, b.Step)
+		return err
+	})
+	return points, err
+}
+
+// UsageByModel sums usage by class and model.
+func (s *Store) UsageByModel(ctx context.Context, tenant string, p batch.Period) (records []batch.UsageRecord, err error) {
+	p.Step = 0 // there are none
+	b := store.BoundsOf(p)
+	err = s.read(ctx, "summing usage", func(t *tx) error {
+		statement := usageByModel
+		if b.Long() {
+			statement = dailyByModel
+		}
+		records, err = all(ctx, t, store.ScanModelUsage, statement, tenant, b.From, b.To)
+		return err
+	})
+	return records, err
+}
+
+// Events counts events by kind over steps.
+func (s *Store) Events(ctx context.Context, tenant string, p batch.Period) (points []batch.EventPoint, err error) {
+	b := store.BoundsOf(p)
+	err = s.read(ctx, "counting events", func(t *tx) error {
+		points, err = all(ctx, t, store.ScanEvents, eventSeries, tenant, b.From, b.To, b.Step)
+		return err
+	})
+	return points, err
+}
+
+// BatchStates counts batches by status.
+func (s *Store) BatchStates(ctx context.Context, tenant string) (map[batch.Status]int64, error) {
+	states := make(map[batch.Status]int64)
+	err := s.read(ctx, "counting batches", func(t *tx) error {
+		clear(states) // of an attempt before
+		counts, err := all(ctx, t, store.ScanStateCount, batchStates, tenant)
+		for _, c := range counts {
+			states[c.Status] = c.Batches
+		}
+		return err
+	})
+	return states, err
+}
+
+// Waiting tells what batches have before them.
+func (s *Store) Waiting(ctx context.Context, tenant string) (w batch.Waiting, err error) {
+	err = s.read(ctx, "counting lines that wait", func(t *tx) error {
+		w, err = one(ctx, t, store.ScanWaiting, waiting, tenant)
+		return err
+	})
+	return w, err
+}
+
+// FileUses counts the batches of files.
+func (s *Store) FileUses(ctx context.Context, tenant string, ids []string) (map[string]int, error) {
+	uses := make(map[string]int)
+	err := s.read(ctx, "counting uses of files", func(t *tx) error {
+		clear(uses) // of an attempt before
+		for _, id := range ids {
+			n, err := one(ctx, t, store.Value[int], fileUses, id, tenant, batch.MaxFileUses)
+			if err != nil {
+				return err
+			}
+			if n > 0 {
+				uses[id] = n
+			}
+		}
+		return nil
+	})
+	return uses, err
+}
+
+// BatchesOfFile lists the batches of a file.
+func (s *Store) BatchesOfFile(ctx context.Context, tenant, fileID string, limit int) (ids []string, err error) {
+	err = s.read(ctx, "listing batches of file", func(t *tx) error {
+		ids, err = all(ctx, t, store.Value[string], batchesOfFile, fileID, tenant, store.LimitOf(limit))
+		return err
+	})
+	return ids, err
+}
+
+// Storage sums what contents take.
+func (s *Store) Storage(ctx context.Context, tenant string) (uses []batch.StorageUse, err error) {
+	err = s.read(ctx, "summing storage", func(t *tx) error {
+		uses, err = all(ctx, t, store.ScanStorage, storageUse, tenant, batch.IndexTenant(tenant))
+		return err
+	})
+	return uses, err
+}
+
+// PruneHistory removes old history.
+func (s *Store) PruneHistory(ctx context.Context, limit int) (n int, err error) {
+	err = s.write(ctx, "pruning history", func(t *tx) error {
+		n, err = t.prune(ctx, store.LimitOf(limit))
+		return err
+	})
+	return n, err
+}
+
+func (t *tx) prune(ctx context.Context, limit int) (n int, err error) {
+	history, minutes := store.Horizons(t.now)
+	for _, p := range []struct {
+		statement string
+		before    int64
+	}{{pruneUsage, history}, {pruneDays, history - store.Day.Microseconds()}, {pruneEvents, history}, {pruneMinutes, minutes}} {
+		gone, err := t.exec(ctx, p.statement, p.before, limit-n)
+		if err != nil {
+			return 0, err
+		}
+		n += gone
+	}
+	return n, nil
+}

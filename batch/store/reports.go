@@ -1,0 +1,106 @@
+package store
+
+import (
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// EverAfter is later than any time that is stored.
+var EverAfter = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// MinuteOf is when the minute of t begins, as it is stored.
+func MinuteOf(t time.Time) int64 { return Micros(t.Truncate(time.Minute)) }
+
+// usageSums are sums of requests, failures, and input, cached, output,
+// reasoning and all tokens. Both drivers make them in floating point, so that
+// none overflows.
+type usageSums [7]float64
+
+func (s *usageSums) columns() []any {
+	to := make([]any, len(s))
+	for i := range s {
+		to[i] = &s[i]
+	}
+	return to
+}
+
+func (s *usageSums) record() (r batch.UsageRecord) {
+	r.Requests, r.Failures = Whole(s[0]), Whole(s[1])
+	r.Usage.InputTokens, r.Usage.InputTokensDetails.CachedTokens = Whole(s[2]), Whole(s[3])
+	r.Usage.OutputTokens, r.Usage.OutputTokensDetails.ReasoningTokens = Whole(s[4]), Whole(s[5])
+	r.Usage.TotalTokens = Whole(s[6])
+	return r
+}
+
+// ScanUsagePoint scans a time, a class and the sums of UsageColumns.
+func ScanUsagePoint(r Row) (p batch.UsagePoint, err error) {
+	var s usageSums
+	err = r.Scan(append([]any{timeIn{&p.At}, &p.Class}, s.columns()...)...)
+	sum := s.record()
+	p.Requests, p.Failures, p.Usage = sum.Requests, sum.Failures, sum.Usage
+	return p, err
+}
+
+// ScanModelUsage scans a class, a model and the sums of UsageColumns.
+func ScanModelUsage(r Row) (batch.UsageRecord, error) {
+	var (
+		s            usageSums
+		class, model string
+	)
+	err := r.Scan(append([]any{&class, &model}, s.columns()...)...)
+	u := s.record()
+	u.Class, u.Model = class, model
+	return u, err
+}
+
+// ScanEvents scans a time, a kind, and sums of events and of their amounts.
+func ScanEvents(r Row) (p batch.EventPoint, err error) {
+	var events, amount float64
+	err = r.Scan(timeIn{&p.At}, &p.Kind, &events, &amount)
+	p.Events, p.Amount = Whole(events), Whole(amount)
+	return p, err
+}
+
+// StateCount is how many batches have a status.
+type StateCount struct {
+	Status  batch.Status
+	Batches int64
+}
+
+// ScanStateCount scans status and batches.
+func ScanStateCount(r Row) (c StateCount, err error) {
+	err = r.Scan(&c.Status, &c.Batches)
+	return c, err
+}
+
+// ScanWaiting scans numbers of batches that wait and that are paused, of their
+// lines, and the oldest time.
+func ScanWaiting(r Row) (w batch.Waiting, err error) {
+	err = r.Scan(&w.Batches, &w.Paused, &w.Lines, &w.PausedLines, timeIn{&w.Oldest})
+	return w, err
+}
+
+// ScanStorage scans purpose, files and bytes.
+func ScanStorage(r Row) (u batch.StorageUse, err error) {
+	err = r.Scan(&u.Purpose, &u.Files, &u.Bytes)
+	return u, err
+}
+
+// ScanMinute scans minute, completed and failed.
+func ScanMinute(r Row) (m batch.Minute, err error) {
+	err = r.Scan(timeIn{&m.At}, &m.Completed, &m.Failed)
+	return m, err
+}
+
+// BatchMinute is a minute with its batch.
+type BatchMinute struct {
+	batch.Minute
+	BatchID string
+}
+
+// ScanBatchMinute scans id, minute, completed and failed.
+func ScanBatchMinute(r Row) (m BatchMinute, err error) {
+	err = r.Scan(&m.BatchID, timeIn{&m.At}, &m.Completed, &m.Failed)
+	return m, err
+}

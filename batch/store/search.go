@@ -1,0 +1,114 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// SearchRows is how many batches one search for text looks at.
+const SearchRows = 5000
+
+// CursorAt writes the place of a row in a listing.
+func CursorAt(seq int64) string { return strconv.FormatInt(seq, 36) }
+
+// ParseCursor reads what CursorAt wrote; "" is the place before all, the newest
+// first.
+func ParseCursor(s string) (int64, error) {
+	if s == "" {
+		return math.MaxInt64, nil
+	}
+	seq, err := strconv.ParseInt(s, 36, 64)
+	if err != nil || seq < 0 {
+		return 0, fmt.Errorf("%w: %q", batch.ErrBadCursor, s)
+	}
+	return seq, nil
+}
+
+// FoundBatch is a batch with its row's number.
+type FoundBatch struct {
+	batch.Batch
+	Row int64
+}
+
+// ScanFoundBatch scans BatchColumns and seq.
+func ScanFoundBatch(r Row) (f FoundBatch, err error) {
+	f.Batch, err = scanBatchAnd(r, &f.Row)
+	return f, err
+}
+
+// Floor is how many rows a search looks at, and the last of them.
+type Floor struct{ Rows, Row int64 }
+
+// ScanFloor scans a number of rows and the least seq.
+func ScanFloor(r Row) (f Floor, err error) {
+	err = r.Scan(&f.Rows, &f.Row)
+	return f, err
+}
+
+// SearchTerms gives a text to look for in columns of text and in those of
+// JSON, each in lower case as far as ASCII goes: databases differ in the rest.
+func SearchTerms(text string) (plain, inJSON string, err error) {
+	plain = strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, text)
+	quoted, err := json.Marshal(plain)
+	if err != nil {
+		return "", "", err
+	}
+	return plain, string(quoted[1 : len(quoted)-1]), nil
+}
+
+// Day is the width of a row of usage_1d.
+const Day = 24 * time.Hour
+
+// longPeriod is from where on sums are made of whole days.
+const longPeriod = 7 * Day
+
+// Bounds are a period as rows have it, in microseconds.
+type Bounds struct {
+	From, To, Step int64
+	Daily          bool // steps are whole days
+}
+
+// Long tells whether a sum over the period is made of whole days.
+func (b Bounds) Long() bool { return b.To-b.From > longPeriod.Microseconds() }
+
+// BoundsOf rounds a period to buckets, and to days where steps are days.
+func BoundsOf(p batch.Period) Bounds {
+	step := max(p.Step, UsageBucket)
+	if rest := step % UsageBucket; rest > 0 {
+		step += UsageBucket - rest
+	}
+	b := Bounds{From: p.From.Truncate(UsageBucket).UnixMicro(), To: p.To.UnixMicro(), Step: step.Microseconds(), Daily: step%Day == 0}
+	if b.Daily || b.Long() && p.Step == 0 {
+		b.From = p.From.Truncate(Day).UnixMicro()
+	}
+	return b
+}
+
+// Horizons are the times before which history is pruned, in microseconds.
+func Horizons(now time.Time) (history, minutes int64) {
+	return now.Add(-batch.HistoryTTL).UnixMicro(), now.Add(-batch.MinutesTTL).UnixMicro()
+}
+
+// Whole gives the int64 nearest to a sum that was made in floating point:
+// absurd counts may spoil a statistic, but not the report.
+func Whole(f float64) int64 {
+	switch {
+	case f >= math.MaxInt64:
+		return math.MaxInt64
+	case f <= math.MinInt64:
+		return math.MinInt64
+	default:
+		return int64(math.Round(f))
+	}
+}

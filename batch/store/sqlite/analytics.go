@@ -1,0 +1,162 @@
+package sqlite
+
+import (
+	"context"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
+)
+
+// Sums are made in floating point, as SQLite's of integers fail where they
+// overflow.
+const usageSums = `total(requests), total(failures), total(input_tokens), total(cached_tokens), total(output_tokens), total(reasoning_tokens), total(total_tokens)`
+
+var (
+	usageSeries = reads(`SELECT bucket - bucket % ?4 AS step, class, ` + usageSums + ` FROM usage_15m
+		WHERE tenant = ?1 AND bucket >= ?2 AND bucket < ?3 GROUP BY step, class ORDER BY step, class`)
+	usageByModel = reads(`SELECT class, model, ` + usageSums + ` FROM usage_15m
+		WHERE tenant = ?1 AND bucket >= ?2 AND bucket < ?3 GROUP BY class, model ORDER BY class, model`)
+	dailySeries = reads(`SELECT day - day % ?4 AS step, class, ` + usageSums + ` FROM usage_1d
+		WHERE tenant = ?1 AND day >= ?2 AND day < ?3 GROUP BY step, class ORDER BY step, class`)
+	dailyByModel = reads(`SELECT class, model, ` + usageSums + ` FROM usage_1d
+		WHERE tenant = ?1 AND day >= ?2 AND day < ?3 GROUP BY class, model ORDER BY class, model`)
+	eventSeries = reads(`SELECT bucket - bucket % ?4 AS step, kind, total(events), total(amount) FROM events_15m
+		WHERE tenant = ?1 AND bucket >= ?2 AND bucket < ?3 GROUP BY step, kind ORDER BY step, kind`)
+	batchStates = reads(`SELECT status, batches FROM batch_states WHERE tenant = ? AND batches <> 0`)
+	waiting     = reads(`SELECT count(*) FILTER (WHERE paused_at IS NULL), count(*) FILTER (WHERE paused_at IS NOT NULL),
+			coalesce(sum(total - completed - failed) FILTER (WHERE paused_at IS NULL), 0),
+			coalesce(sum(total - completed - failed) FILTER (WHERE paused_at IS NOT NULL), 0),
+			min(in_progress_at) FILTER (WHERE paused_at IS NULL)
+		FROM batches WHERE tenant = ? AND status = 'in_progress' AND deleted_at IS NULL`)
+	fileUses = reads(`SELECT count(*) FROM (SELECT 1 FROM batches
+		WHERE input = (SELECT seq FROM files WHERE id = ?1 AND tenant = ?2) AND deleted_at IS NULL LIMIT ?3)`)
+	batchesOfFile = reads(`SELECT id FROM batches WHERE input = (SELECT seq FROM files WHERE id = ?1 AND tenant = ?2) AND deleted_at IS NULL
+		ORDER BY seq DESC LIMIT ?3`)
+	storageUse = reads(`SELECT purpose, files, bytes FROM storage WHERE tenant IN (?, ?) AND files <> 0 ORDER BY purpose`)
+
+	pruneUsage   = writes(`DELETE FROM usage_15m WHERE (tenant, bucket, class, model, endpoint) IN (SELECT tenant, bucket, class, model, endpoint FROM usage_15m INDEXED BY usage_15m_age WHERE bucket < ? LIMIT ?)`)
+	pruneDays    = writes(`DELETE FROM usage_1d WHERE (tenant, day, class, model) IN (SELECT tenant, day, class, model FROM usage_1d INDEXED BY usage_1d_age WHERE day < ? LIMIT ?)`)
+	pruneEvents  = writes(`DELETE FROM events_15m WHERE (tenant, bucket, kind) IN (SELECT tenant, bucket, kind FROM events_15m INDEXED BY events_15m_age WHERE bucket < ? LIMIT ?)`)
+	pruneMinutes = writes(`DELETE FROM batch_minutes WHERE (batch, minute) IN (SELECT batch, minute FROM batch_minutes INDEXED BY batch_minutes_age WHERE minute < ? LIMIT ?)`)
+)
+
+// UsageSeries sums usage by class over steps.
+func (s *Store) UsageSeries(ctx context.Context, tenant string, p batch.Period) (points []batch.UsagePoint, err error) {
+	b := store.BoundsOf(p)
+	err = s.read(ctx, "summing usage", func(t *tx) error {
+		statement := usageSeries
+		if b.Daily {
+			statement = dailySeries
+		}
+		points, err = all(ctx, t, statement, store.ScanUsagePoint, tenant, b.From, b.To, b.Step)
+		return err
+	})
+	return points, err
+}
+
+// UsageByModel sums usage by class and model.
+func (s *Store) UsageByModel(ctx context.Context, tenant string, p batch.Period) (records []batch.UsageRecord, err error) {
+	p.Step = 0 // there are none
+	b := store.BoundsOf(p)
+	err = s.read(ctx, "summing usage", func(t *tx) error {
+		statement := usageByModel
+		if b.Long() {
+			statement = dailyByModel
+		}
+		records, err = all(ctx, t, statement, store.ScanModelUsage, tenant, b.From, b.To)
+		return err
+	})
+	return records, err
+}
+
+// Events counts events by kind over steps.
+func (s *Store) Events(ctx context.Context, tenant string, p batch.Period) (points []batch.EventPoint, err error) {
+	b := store.BoundsOf(p)
+	err = s.read(ctx, "counting events", func(t *tx) error {
+		points, err = all(ctx, t, eventSeries, store.ScanEvents, tenant, b.From, b.To, b.Step)
+		return err
+	})
+	return points, err
+}
+
+// BatchStates counts batches by status.
+func (s *Store) BatchStates(ctx context.Context, tenant string) (map[batch.Status]int64, error) {
+	states := make(map[batch.Status]int64)
+	err := s.read(ctx, "counting batches", func(t *tx) error {
+		counts, err := all(ctx, t, batchStates, store.ScanStateCount, tenant)
+		for _, c := range counts {
+			states[c.Status] = c.Batches
+		}
+		return err
+	})
+	return states, err
+}
+
+// Waiting tells what batches have before them.
+func (s *Store) Waiting(ctx context.Context, tenant string) (w batch.Waiting, err error) {
+	err = s.read(ctx, "counting lines that wait", func(t *tx) error {
+		w, err = one(ctx, t, waiting, store.ScanWaiting, tenant)
+		return err
+	})
+	return w, err
+}
+
+// FileUses counts the batches of files.
+func (s *Store) FileUses(ctx context.Context, tenant string, ids []string) (map[string]int, error) {
+	uses := make(map[string]int)
+	err := s.read(ctx, "counting uses of files", func(t *tx) error {
+		for _, id := range ids {
+			n, err := one(ctx, t, fileUses, store.Value[int], id, tenant, batch.MaxFileUses)
+			if err != nil {
+				return err
+			}
+			if n > 0 {
+				uses[id] = n
+			}
+		}
+		return nil
+	})
+	return uses, err
+}
+
+// BatchesOfFile lists the batches of a file.
+func (s *Store) BatchesOfFile(ctx context.Context, tenant, fileID string, limit int) (ids []string, err error) {
+	err = s.read(ctx, "listing batches of file", func(t *tx) error {
+		ids, err = all(ctx, t, batchesOfFile, store.Value[string], fileID, tenant, store.LimitOf(limit))
+		return err
+	})
+	return ids, err
+}
+
+// Storage sums what contents take.
+func (s *Store) Storage(ctx context.Context, tenant string) (uses []batch.StorageUse, err error) {
+	err = s.read(ctx, "summing storage", func(t *tx) error {
+		uses, err = all(ctx, t, storageUse, store.ScanStorage, tenant, batch.IndexTenant(tenant))
+		return err
+	})
+	return uses, err
+}
+
+// PruneHistory removes old history.
+func (s *Store) PruneHistory(ctx context.Context, limit int) (n int, err error) {
+	err = s.write(ctx, "pruning history", func(t *tx) error {
+		n, err = t.prune(ctx, store.LimitOf(limit))
+		return err
+	})
+	return n, err
+}
+
+func (t *tx) prune(ctx context.Context, limit int) (n int, err error) {
+	history, minutes := store.Horizons(t.now)
+	for _, p := range []struct {
+		statement *statement
+		before    int64
+	}{{pruneUsage, history}, {pruneDays, history - store.Day.Microseconds()}, {pruneEvents, history}, {pruneMinutes, minutes}} {
+		gone, err := t.exec(ctx, p.statement, p.before, limit-n)
+		if err != nil {
+			return 0, err
+		}
+		n += gone
+	}
+	return n, nil
+}

@@ -1,0 +1,67 @@
+package sqlite
+
+import (
+	"context"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
+)
+
+var (
+	pauseBatch      = writes(`UPDATE batches SET paused_at = ? WHERE id = ? RETURNING ` + store.BatchColumns)
+	resumeBatch     = writes(`UPDATE batches SET paused_at = NULL WHERE id = ? RETURNING ` + store.BatchColumns)
+	prioritizeBatch = writes(`UPDATE batches SET priority = ? WHERE id = ? RETURNING ` + store.BatchColumns)
+)
+
+// control changes a batch that is Validating or InProgress. change is not
+// called for others, and not when same says that there is nothing to change.
+func (s *Store) control(ctx context.Context, doing, tenant, id string, same func(batch.Batch) bool, change func(*tx) (batch.Batch, error)) (b batch.Batch, err error) {
+	err = s.write(ctx, doing, func(t *tx) error {
+		b, err = one(ctx, t, selectBatch, store.ScanBatch, id, tenant)
+		switch {
+		case err != nil:
+			return err
+		case !b.Status.Controllable():
+			return batch.ErrConflict
+		case same(b):
+			return nil
+		}
+		b, err = change(t)
+		return err
+	})
+	return b, err
+}
+
+// PauseBatch pauses a batch.
+func (s *Store) PauseBatch(ctx context.Context, tenant, id string) (batch.Batch, error) {
+	return s.control(ctx, "pausing batch", tenant, id,
+		func(b batch.Batch) bool { return !b.PausedAt.IsZero() },
+		func(t *tx) (batch.Batch, error) { return one(ctx, t, pauseBatch, store.ScanBatch, store.Micros(t.now), id) })
+}
+
+// ResumeBatch ends the pause of a batch.
+func (s *Store) ResumeBatch(ctx context.Context, tenant, id string) (batch.Batch, error) {
+	return s.control(ctx, "resuming batch", tenant, id,
+		func(b batch.Batch) bool { return b.PausedAt.IsZero() },
+		func(t *tx) (batch.Batch, error) { return one(ctx, t, resumeBatch, store.ScanBatch, id) })
+}
+
+// PrioritizeBatch sets the priority of a batch.
+func (s *Store) PrioritizeBatch(ctx context.Context, tenant, id string, priority int) (batch.Batch, error) {
+	return s.control(ctx, "prioritizing batch", tenant, id,
+		func(b batch.Batch) bool { return b.Priority == priority },
+		func(t *tx) (batch.Batch, error) { return one(ctx, t, prioritizeBatch, store.ScanBatch, priority, id) })
+}
+
+// BatchOfKey gives the batch that an idempotency key made.
+func (s *Store) BatchOfKey(ctx context.Context, tenant, key, hash string) (batch.Batch, error) {
+	var b store.KeyedBatch
+	err := s.read(ctx, "looking up idempotency key", func(t *tx) (err error) {
+		b, err = one(ctx, t, selectRepeated, store.ScanKeyedBatch, tenant, key)
+		if err == nil && b.RequestHash != hash {
+			b, err = store.KeyedBatch{}, batch.ErrKeyReused
+		}
+		return err
+	})
+	return b.Batch, err
+}

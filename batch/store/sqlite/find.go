@@ -1,0 +1,113 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
+)
+
+// finder is the statements of one combination of filters. All take the same
+// parameters.
+type finder struct{ page, floor, search *statement }
+
+const (
+	findBase = ` WHERE tenant = ?1 AND seq < ?2 AND seq >= ?3 AND created_at >= ?4 AND created_at < ?5 AND deleted_at IS NULL`
+	findText = ` AND (instr(lower(id), ?9) > 0 OR instr(lower(coalesce(metadata, '')), ?10) > 0
+			OR EXISTS (SELECT 1 FROM files f WHERE f.seq = batches.input AND instr(lower(f.filename), ?9) > 0))`
+	findOrder = ` ORDER BY seq DESC LIMIT ?8`
+)
+
+// finders are by whether a status and whether a model is asked for.
+var finders = map[[2]bool]finder{
+	{false, false}: findBy("batches_page", ` AND ?6 = '' AND ?7 = ''`),
+	{true, false}:  findBy("batches_status", ` AND status = ?6 AND ?7 = ''`),
+	{false, true}:  findBy("batches_model", ` AND ?6 = '' AND model = ?7`),
+	{true, true}:   findBy("batches_status_model", ` AND status = ?6 AND model = ?7`),
+}
+
+func findBy(index, filter string) finder {
+	base := ` FROM batches INDEXED BY ` + index + findBase + filter
+	return finder{
+		page:   reads(`SELECT ` + store.BatchColumns + `, seq` + base + findOrder),
+		floor:  reads(`SELECT count(*), coalesce(min(seq), 0) FROM (SELECT seq` + base + findOrder + `)`),
+		search: reads(`SELECT ` + store.BatchColumns + `, seq` + base + findText + findOrder),
+	}
+}
+
+var createdFrom = reads(`SELECT seq FROM batches WHERE tenant = ? AND created_at >= ? ORDER BY created_at, seq LIMIT 1`)
+
+// FindBatches lists batches.
+func (s *Store) FindBatches(ctx context.Context, tenant string, q batch.BatchFilter) (page batch.BatchPage, err error) {
+	below, err := store.ParseCursor(q.After)
+	if err != nil {
+		return page, err
+	}
+	plain, inJSON, err := store.SearchTerms(q.Text)
+	if err != nil {
+		return page, err
+	}
+	err = s.read(ctx, "finding batches", func(t *tx) error {
+		page, err = t.find(ctx, tenant, q, below, plain, inJSON)
+		return err
+	})
+	return page, err
+}
+
+// find looks between the rows that the filter's times come to. A row's number
+// grows with the time of its creation unless the clock was set back.
+func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, below int64, plain, inJSON string) (page batch.BatchPage, err error) {
+	var from int64
+	to := store.EverAfter
+	if !q.From.IsZero() {
+		switch from, err = one(ctx, t, createdFrom, store.Value[int64], tenant, store.Micros(q.From)); {
+		case errors.Is(err, batch.ErrNotFound):
+			return page, nil
+		case err != nil:
+			return page, err
+		}
+	}
+	if !q.To.IsZero() {
+		to = q.To
+		switch end, err := one(ctx, t, createdFrom, store.Value[int64], tenant, store.Micros(q.To)); {
+		case err == nil:
+			below = min(below, end)
+		case !errors.Is(err, batch.ErrNotFound):
+			return page, err
+		}
+	}
+	earliest := int64(0)
+	if !q.From.IsZero() {
+		earliest = store.Micros(q.From)
+	}
+	f, limit := finders[[2]bool{q.Status != "", q.Model != ""}], store.LimitOf(q.Limit)
+	args := []any{tenant, below, from, earliest, store.Micros(to), string(q.Status), q.Model}
+	statement, more := f.page, false
+	if q.Text != "" {
+		looked, err := one(ctx, t, f.floor, store.ScanFloor, append(args, store.SearchRows)...)
+		if err != nil || looked.Rows == 0 {
+			return page, err
+		}
+		page.After, more = store.CursorAt(looked.Row), looked.Rows == store.SearchRows
+		args[2] = looked.Row
+		statement = f.search
+	}
+	args = append(args, limit+1)
+	if q.Text != "" {
+		args = append(args, plain, inJSON)
+	}
+	rows, err := all(ctx, t, statement, store.ScanFoundBatch, args...)
+	if err != nil {
+		return batch.BatchPage{}, err
+	}
+	rows, page.More = store.Cut(rows, limit)
+	for _, r := range rows {
+		page.Batches = append(page.Batches, r.Batch)
+		if page.More || q.Text == "" {
+			page.After = store.CursorAt(r.Row)
+		}
+	}
+	page.More = page.More || more
+	return page, nil
+}

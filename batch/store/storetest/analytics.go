@@ -1,0 +1,349 @@
+package storetest
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// lastDay is the time around now, to both sides.
+func (e *env) lastDay() batch.Period {
+	now := e.now()
+	return batch.Period{From: now.Add(-24 * time.Hour), To: now.Add(time.Hour)}
+}
+
+// states counts batches by status.
+func (e *env) states() map[batch.Status]int64 {
+	e.Helper()
+	s, err := e.s.BatchStates(e.Context(), tenant)
+	e.ok(err)
+	return s
+}
+
+// stored sums what contents take, by purpose.
+func (e *env) storage() map[string]batch.StorageUse {
+	e.Helper()
+	uses, err := e.s.Storage(e.Context(), tenant)
+	e.ok(err)
+	by := make(map[string]batch.StorageUse)
+	for _, u := range uses {
+		by[u.Purpose] = u
+	}
+	return by
+}
+
+// found lists the ids that a filter finds, all pages.
+func (e *env) found(f batch.BatchFilter) []string {
+	e.Helper()
+	if f.Limit == 0 {
+		f.Limit = 3
+	}
+	var ids []string
+	for {
+		page, err := e.s.FindBatches(e.Context(), tenant, f)
+		e.ok(err)
+		for _, b := range page.Batches {
+			ids = append(ids, b.ID)
+		}
+		if !page.More {
+			return ids
+		}
+		if page.After == "" || page.After == f.After {
+			e.Fatalf("more after %q, to go on after %q", f.After, page.After)
+		}
+		f.After = page.After
+	}
+}
+
+var analyticsTests = []test{
+	{"progress by minute", func(e *env) {
+		e.toBucket()
+		b, other := e.running(8), e.running(8)
+		c := e.claim(b, 0)
+		begun := e.now().Truncate(time.Minute)
+		e.commit(c, 0, 1, 3) // the last one failed
+		e.commit(c, 2)
+		e.db.Advance(3 * time.Minute)
+		e.commit(c, 2, 4)
+		e.work(other, 0, 1)
+		got, err := e.s.Progress(e.Context(), []string{b.ID, "batch_unknown"}, begun.Add(30*time.Second))
+		e.ok(err)
+		minutes := got[b.ID]
+		equal(e, "batches", len(got), 1)
+		equal(e, "minutes", len(minutes), 2)
+		equal(e, "first", minutes[0], batch.Minute{At: begun, Completed: 3, Failed: 1})
+		equal(e, "second", minutes[1], batch.Minute{At: begun.Add(3 * time.Minute), Completed: 1})
+		got, err = e.s.Progress(e.Context(), []string{b.ID}, begun.Add(time.Minute))
+		e.ok(err)
+		equal(e, "later minutes", got[b.ID], minutes[1:])
+		got, err = e.s.Progress(e.Context(), nil, begun)
+		e.ok(err)
+		equal(e, "of none", len(got), 0)
+	}},
+	{"usage in steps", func(e *env) {
+		e.toBucket()
+		e.db.Advance(e.now().Truncate(time.Hour).Add(time.Hour).Sub(e.now()))
+		begun := e.now().Truncate(bucket)
+		batchUse := live(8)
+		batchUse.Class, batchUse.Model = "batch", "n"
+		e.add(live(1), batchUse)
+		e.db.Advance(bucket)
+		e.add(live(10))
+		e.db.Advance(time.Hour)
+		e.add(live(100))
+		requests := func(p batch.Period) (out []string) {
+			points, err := e.s.UsageSeries(e.Context(), tenant, p)
+			e.ok(err)
+			for _, u := range points {
+				out = append(out, fmt.Sprintf("%s %s %d %d", u.At.Sub(begun), u.Class, u.Requests, u.Usage.TotalTokens))
+			}
+			return out
+		}
+		equal(e, "by bucket", requests(batch.Period{From: begun, To: begun.Add(2 * time.Hour)}), []string{"0s batch 8 64", "0s live 1 8", "15m0s live 10 80", "1h15m0s live 100 800"})
+		equal(e, "by hour", requests(batch.Period{From: begun, To: begun.Add(2 * time.Hour), Step: 50 * time.Minute}), []string{"0s batch 8 64", "0s live 11 88", "1h0m0s live 100 800"})
+		equal(e, "a part", requests(batch.Period{From: begun.Add(20 * time.Minute), To: begun.Add(75 * time.Minute)}), []string{"15m0s live 10 80"})
+		models, err := e.s.UsageByModel(e.Context(), tenant, batch.Period{From: begun, To: begun.Add(2 * time.Hour)})
+		e.ok(err)
+		equal(e, "models", len(models), 2)
+		equal(e, "batch", [3]any{models[0].Class, models[0].Model, models[0].Requests}, [3]any{"batch", "n", int64(8)})
+		equal(e, "live", [3]any{models[1].Class, models[1].Model, models[1].Requests}, [3]any{"live", "m", int64(111)})
+	}},
+	{"usage by day is that by 15 minutes", func(e *env) {
+		for range 5 {
+			batchUse := live(7)
+			batchUse.Class, batchUse.Endpoint = "batch", "/v1/embeddings"
+			e.add(live(3), batchUse, live(1))
+			e.add(live(2))
+			e.db.Advance(7 * time.Hour)
+		}
+		now := e.now()
+		from := now.Add(-60 * time.Hour).Truncate(24 * time.Hour)
+		sum := func(p batch.Period) map[string]int64 {
+			points, err := e.s.UsageSeries(e.Context(), tenant, p)
+			e.ok(err)
+			sums := make(map[string]int64)
+			for _, u := range points {
+				sums[u.At.Truncate(24*time.Hour).Format(time.DateOnly)+u.Class] += 1000*u.Usage.TotalTokens + u.Requests
+			}
+			return sums
+		}
+		fine := sum(batch.Period{From: from, To: now.Add(time.Hour)})
+		equal(e, "usage by day", sum(batch.Period{From: from, To: now.Add(time.Hour), Step: 24 * time.Hour}), fine)
+		equal(e, "days and classes", len(fine) >= 4, true)
+		short, err := e.s.UsageByModel(e.Context(), tenant, batch.Period{From: from, To: now.Add(time.Hour)})
+		e.ok(err)
+		long, err := e.s.UsageByModel(e.Context(), tenant, batch.Period{From: from.Add(-240 * time.Hour), To: now.Add(time.Hour)})
+		e.ok(err)
+		equal(e, "usage by model", long, short)
+		equal(e, "live requests", short[1].Requests, int64(30))
+	}},
+	{"absurd usage does not break a report", func(e *env) {
+		r := live(1)
+		r.Requests = math.MaxInt64
+		e.add(r)
+		e.db.Advance(bucket)
+		e.add(r)
+		models, err := e.s.UsageByModel(e.Context(), tenant, e.lastDay())
+		e.ok(err)
+		equal(e, "requests", models[0].Requests, int64(math.MaxInt64))
+		p := e.lastDay()
+		p.Step = 240 * time.Hour
+		_, err = e.s.UsageSeries(e.Context(), tenant, p)
+		e.ok(err)
+	}},
+	{"uploads, creations and ends are counted", func(e *env) {
+		e.file(func(n *batch.NewFile) { n.Bytes = 1000 })
+		ended := e.completed(nil)
+		e.failed()
+		counts := make(map[string][2]int64)
+		p := e.lastDay()
+		p.Step = 240 * time.Hour
+		points, err := e.s.Events(e.Context(), tenant, p)
+		e.ok(err)
+		for _, k := range points {
+			c := counts[k.Kind]
+			counts[k.Kind] = [2]int64{c[0] + k.Events, c[1] + k.Amount}
+		}
+		equal(e, "uploads", counts[batch.EventUpload], [2]int64{3, 1000 + 2*1234})
+		equal(e, "created", counts[batch.EventBatchCreated], [2]int64{2, 0})
+		equal(e, "ended", counts[batch.EventBatchEnded][0], int64(2))
+		if took := ended.CompletedAt.Sub(ended.CreatedAt).Microseconds(); counts[batch.EventBatchEnded][1] < took {
+			e.Fatalf("batches took %d µs, one alone %d", counts[batch.EventBatchEnded][1], took)
+		}
+		none, err := e.s.Events(e.Context(), rival, p)
+		e.ok(err)
+		equal(e, "of another tenant", none, nil)
+	}},
+	{"states of batches are counted", func(e *env) {
+		e.batch(nil)
+		running := e.running(1)
+		finalizing := e.running(1)
+		e.work(finalizing, 0, 1)
+		cancelling := e.batch(nil)
+		_, err := e.s.CancelBatch(e.Context(), tenant, cancelling.ID)
+		e.ok(err)
+		e.completed(nil)
+		e.cancelled()
+		gone := e.failed()
+		e.failed()
+		want := map[batch.Status]int64{
+			batch.Validating: 1, batch.InProgress: 1, batch.Finalizing: 1, batch.Cancelling: 1, batch.Completed: 1, batch.Cancelled: 1, batch.Failed: 2,
+		}
+		equal(e, "states", e.states(), want)
+		_, err = e.s.DeleteBatch(e.Context(), tenant, gone.ID, false)
+		e.ok(err)
+		e.db.Advance(24 * time.Hour)
+		e.expire(running.ID)
+		delete(want, batch.InProgress)
+		want[batch.Finalizing]++
+		want[batch.Failed]--
+		equal(e, "states", e.states(), want)
+		e.db.Advance(2 * time.Hour)
+		_, err = e.s.Forget(e.Context(), 100)
+		e.ok(err)
+		equal(e, "states", e.states(), want)
+	}},
+	{"what waits", func(e *env) {
+		w, err := e.s.Waiting(e.Context(), tenant)
+		e.ok(err)
+		equal(e, "nothing waits", w, batch.Waiting{})
+		first, second, paused := e.running(10), e.running(5, 5), e.running(7)
+		e.commit(e.claim(first, 0), 0, 1, 3)
+		e.pause(paused)
+		w, err = e.s.Waiting(e.Context(), tenant)
+		e.ok(err)
+		equal(e, "what waits", w, batch.Waiting{Batches: 2, Paused: 1, Lines: 17, PausedLines: 7, Oldest: first.InProgressAt})
+		if second.InProgressAt.Before(first.InProgressAt) {
+			e.Fatal("the second batch began first")
+		}
+	}},
+	{"batches are found by state, model, text and time", func(e *env) {
+		var all []string
+		begun := e.now()
+		make1 := func(meta, name string) batch.Batch {
+			f := e.file(func(n *batch.NewFile) { n.Filename = name })
+			b := e.batch(func(n *batch.NewBatch) { n.InputFileID, n.Metadata = f.ID, map[string]string{"job": meta} })
+			all = append([]string{b.ID}, all...)
+			e.db.Advance(time.Minute)
+			return b
+		}
+		first := make1("Nightly <1>", "a.jsonl")
+		second := e.start(make1(`50% off\_"`, "Report.jsonl"), 1)
+		third := make1("nightly <2>", "b.jsonl")
+		fourth := make1("x", "ü.jsonl")
+		equal(e, "all", e.found(batch.BatchFilter{}), all)
+		for text, want := range map[string][]string{
+			"nightly": {third.ID, first.ID}, "NIGHTLY": {third.ID, first.ID}, "<1>": {first.ID}, `off\_"`: {second.ID}, "report": {second.ID},
+			"ü": {fourth.ID}, second.ID: {second.ID}, "%": {second.ID}, "nothing like it": nil, ".jsonl": all, "job": all,
+		} {
+			equal(e, "text "+text, e.found(batch.BatchFilter{Text: text}), want)
+			equal(e, "text "+text+", one a page", e.found(batch.BatchFilter{Text: text, Limit: 1}), want)
+		}
+		equal(e, "state", e.found(batch.BatchFilter{Status: batch.InProgress}), []string{second.ID})
+		equal(e, "model", e.found(batch.BatchFilter{Model: "tide-7b"}), []string{second.ID})
+		equal(e, "state and model", e.found(batch.BatchFilter{Model: "tide-7b", Status: batch.Validating}), nil)
+		equal(e, "state and text", e.found(batch.BatchFilter{Text: "nightly", Status: batch.Validating}), []string{third.ID, first.ID})
+		equal(e, "from", e.found(batch.BatchFilter{From: second.CreatedAt}), all[:3])
+		equal(e, "to", e.found(batch.BatchFilter{To: second.CreatedAt}), all[3:])
+		equal(e, "from and to", e.found(batch.BatchFilter{From: second.CreatedAt, To: fourth.CreatedAt}), all[1:3])
+		equal(e, "later", e.found(batch.BatchFilter{From: e.now().Add(time.Hour)}), nil)
+		equal(e, "earlier", e.found(batch.BatchFilter{To: begun}), nil)
+		page, err := e.s.FindBatches(e.Context(), rival, batch.BatchFilter{Limit: 10})
+		e.ok(err)
+		equal(e, "another tenant's", page.Batches, nil)
+		for _, cursor := range []string{"-1", "!", "zzzzzzzzzzzzzzzzzzzz"} {
+			_, err := e.s.FindBatches(e.Context(), tenant, batch.BatchFilter{After: cursor, Limit: 1})
+			e.is(err, batch.ErrBadCursor)
+		}
+		_, err = e.s.CancelBatch(e.Context(), tenant, fourth.ID)
+		e.ok(err)
+		e.finish(e.get(fourth), batch.Outcome{})
+		_, err = e.s.DeleteBatch(e.Context(), tenant, fourth.ID, false)
+		e.ok(err)
+		equal(e, "without the deleted one", e.found(batch.BatchFilter{}), all[1:])
+	}},
+	{"uses of files", func(e *env) {
+		f, unused := e.file(nil), e.file(nil)
+		var ids []string
+		for range 3 {
+			ids = append([]string{e.batch(func(n *batch.NewBatch) { n.InputFileID = f.ID }).ID}, ids...)
+		}
+		uses, err := e.s.FileUses(e.Context(), tenant, []string{f.ID, unused.ID, "file-unknown"})
+		e.ok(err)
+		equal(e, "uses", uses, map[string]int{f.ID: 3})
+		got, err := e.s.BatchesOfFile(e.Context(), tenant, f.ID, 2)
+		e.ok(err)
+		equal(e, "batches", got, ids[:2])
+		got, err = e.s.BatchesOfFile(e.Context(), rival, f.ID, 2)
+		e.ok(err)
+		equal(e, "another tenant's", got, nil)
+	}},
+	{"what contents take", func(e *env) {
+		f := e.file(func(n *batch.NewFile) { n.Bytes = 1000 })
+		e.file(func(n *batch.NewFile) { n.Bytes, n.Purpose = 50, openai.PurposeBatchOutput })
+		e.file(func(n *batch.NewFile) {
+			n.Bytes, n.Purpose, n.Tenant = 7, batch.PurposeIndex, batch.IndexTenant(tenant)
+		})
+		u := e.upload()
+		part := e.part(u)
+		want := map[string]batch.StorageUse{
+			"batch": {Purpose: "batch", Files: 1, Bytes: 1000}, "batch_output": {Purpose: "batch_output", Files: 1, Bytes: 50},
+			batch.PurposeIndex: {Purpose: batch.PurposeIndex, Files: 1, Bytes: 7},
+			batch.PurposePart:  {Purpose: batch.PurposePart, Files: 1, Bytes: part.Bytes},
+		}
+		equal(e, "storage", e.storage(), want)
+		e.ok(e.s.DeleteFile(e.Context(), tenant, f.ID))
+		_, err := e.s.CancelUpload(e.Context(), tenant, u.ID)
+		e.ok(err)
+		delete(want, batch.PurposePart)
+		equal(e, "storage with what is not collected", e.storage(), want)
+		e.collectGarbage()
+		delete(want, "batch")
+		equal(e, "storage", e.storage(), want)
+	}},
+	{"a batch's index goes with it", func(e *env) {
+		b := e.running(1)
+		e.work(b, 0, 1)
+		out, index := e.newFile(), e.newFile()
+		index.Tenant, index.Purpose = batch.IndexTenant(tenant), batch.PurposeIndex
+		b = e.finish(b, batch.Outcome{Output: &out, Index: &index})
+		equal(e, "index", b.IndexFileID, index.ID)
+		_, err := e.s.File(e.Context(), batch.IndexTenant(tenant), index.ID)
+		e.ok(err)
+		_, err = e.s.File(e.Context(), tenant, index.ID)
+		e.is(err, batch.ErrNotFound)
+		_, err = e.s.DeleteBatch(e.Context(), tenant, b.ID, false)
+		e.ok(err)
+		garbage := e.garbage()
+		if !slices.Contains(garbage, index.Key) || !slices.Contains(garbage, out.Key) {
+			e.Fatalf("garbage is %v", garbage)
+		}
+	}},
+	{"history is pruned", func(e *env) {
+		e.add(live(1))
+		b := e.running(8)
+		c := e.claim(b, 0)
+		e.commit(c, 0)
+		e.db.Advance(batch.MinutesTTL + time.Hour)
+		prune := func(limit, want int) {
+			e.Helper()
+			n, err := e.s.PruneHistory(e.Context(), limit)
+			e.ok(err)
+			equal(e, "pruned", n, want)
+		}
+		prune(10, 1) // the minute
+		e.db.Advance(batch.HistoryTTL - batch.MinutesTTL - 2*time.Hour)
+		prune(10, 0)
+		e.add(live(1))
+		e.db.Advance(2 * time.Hour)
+		for range 4 { // usage live and batch, an upload, a batch
+			prune(1, 1)
+		}
+		prune(10, 0)
+		equal(e, "usage that is left", len(e.usage(tenant)), 1)
+	}},
+}
