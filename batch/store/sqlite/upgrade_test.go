@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/store"
 )
 
 // asFirstVersion is what a database of the first schema may hold.
@@ -25,7 +26,7 @@ INSERT INTO usage_15m VALUES ('t', 1800000000, 'live', 'm', '/e', 1, 0, 2, 0, 3,
 // TestUpgrade has the counters of a database that the first version wrote.
 func TestUpgrade(t *testing.T) {
 	path := databasePath(t)
-	steps, err := migrations()
+	steps, err := store.Migrations(migrationFiles)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +38,7 @@ func TestUpgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, text := range []string{
-		createMigrations, steps[0].sql, asFirstVersion, `INSERT INTO schema_migrations VALUES (1, 1)`,
+		createMigrations, steps[0].SQL, asFirstVersion, `INSERT INTO schema_migrations VALUES (1, 1)`,
 	} {
 		if _, err := db.ExecContext(t.Context(), text); err != nil {
 			t.Fatal(err)
