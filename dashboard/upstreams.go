@@ -115,7 +115,7 @@ func upstreamCharts(s templates.Site, u UpstreamDetail) []templates.Chart {
 		chart("flight", "Requests in flight", templates.Numbers, 0, classes, func(p UpstreamPoint) []float64 { return []float64{p.Live, p.Batch} }),
 		chart("waiting", "Waiting on the server", templates.Numbers, 0, one("requests", "plain"), func(p UpstreamPoint) []float64 { return []float64{p.Waiting} }),
 		chart("kv", "KV cache in use", templates.Shares, 1, one("share", "plain"), func(p UpstreamPoint) []float64 { return []float64{p.KVCacheUsage} }),
-		chart("ended", "Requests that ended per "+templates.Span(u.Step), templates.Numbers, 0,
+		chart("ended", "Requests that ended per "+templates.Coarse(u.Step), templates.Numbers, 0,
 			[]templates.Series{{Name: "answered", Tone: "good"}, {Name: "failed", Tone: "bad"}},
 			func(p UpstreamPoint) []float64 {
 				return []float64{float64(p.Requests - p.Failures), float64(p.Failures)}

@@ -29,6 +29,14 @@ func (b BatchRow) Name() string {
 	return b.ID
 }
 
+// Short is the end of its id, enough to tell batches of one name apart.
+func (b BatchRow) Short() string {
+	if len(b.ID) <= 8 {
+		return b.ID
+	}
+	return "…" + b.ID[len(b.ID)-8:]
+}
+
 // BatchList is the model of the list of batches.
 type BatchList struct {
 	Filter BatchFilter

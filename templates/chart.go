@@ -3,6 +3,7 @@ package templates
 import (
 	"math"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -148,9 +149,18 @@ func (c Chart) marks() []mark {
 	var all []mark
 	for v := 0.; v <= top*(1+1e-9); v += step {
 		y := axisBase - v/top*plotHeight
-		all = append(all, mark{pixels(y), c.Unit.Write(v), pixels(y + 3.5)})
+		all = append(all, mark{pixels(y), plain(c.Unit.Write(v)), pixels(y + 3.5)})
 	}
 	return all
+}
+
+// plain takes away decimals that say nothing, as marks are round.
+func plain(label string) string {
+	number, unit, _ := strings.Cut(label, " ")
+	if strings.Contains(number, ".") {
+		number = strings.TrimRight(strings.TrimRight(number, "0"), ".")
+	}
+	return strings.TrimSpace(number + " " + unit)
 }
 
 func (c Chart) stacks() []stack {

@@ -113,7 +113,7 @@ func Span(d time.Duration) string {
 		return "0 s"
 	case d < time.Minute:
 		return fmt.Sprintf("%d s", d/time.Second)
-	case d < 10*time.Minute:
+	case d < 10*time.Minute && d%time.Minute != 0:
 		return fmt.Sprintf("%d min %02d s", d/time.Minute, d%time.Minute/time.Second)
 	case d < time.Hour:
 		return fmt.Sprintf("%d min", d/time.Minute)
@@ -137,6 +137,18 @@ func Coarse(d time.Duration) string {
 	default:
 		return fmt.Sprintf("%d d", d/(24*time.Hour))
 	}
+}
+
+// roughly writes a guess no finer than it is: 43 min, 1 h 20 min, 14 h, 3 d.
+func roughly(d time.Duration) string {
+	if d < time.Hour || d >= 6*time.Hour {
+		return Coarse(d)
+	}
+	d = d.Round(10 * time.Minute)
+	if d%time.Hour == 0 {
+		return fmt.Sprintf("%d h", d/time.Hour)
+	}
+	return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
 }
 
 // Brief writes a time that is well below a minute: 340 ms, 1.24 s.

@@ -33,11 +33,15 @@ func (e Estimate) Text() string {
 	if !e.Known {
 		return "not known"
 	}
-	low, high := Coarse(e.Low), Coarse(e.High)
-	if low == high {
+	low, high := roughly(e.Low), roughly(e.High)
+	switch {
+	case low != high:
+		return low + " – " + high
+	case e.High < time.Minute:
+		return high
+	default:
 		return "~" + high
 	}
-	return low + " – " + high
 }
 
 // ProgressBar is how far a batch is, in lines.
@@ -54,6 +58,13 @@ func (p ProgressBar) label() string {
 
 // Share is which share of the lines is done.
 func (p ProgressBar) Share() float64 { return Share(p.Completed+p.Failed, p.Total) }
+
+func (p ProgressBar) percent() string {
+	if p.Total == 0 {
+		return "–"
+	}
+	return Percent(p.Share())
+}
 
 func (p ProgressBar) parts() []barPart {
 	if p.Total == 0 {

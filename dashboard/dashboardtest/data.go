@@ -51,7 +51,7 @@ func (f *Fake) fill() {
 	} {
 		b := &dashboard.BatchDetail{}
 		b.ID, b.InputName, b.Model, b.Status = f.id("batch_"), say(p.name), say(p.model), p.status
-		if p.model == "" {
+		if p.model == "" || p.status == batch.Validating {
 			b.Model = ""
 		}
 		b.Tenant, b.Endpoint, b.CompletionWindow, b.Priority = batch.DefaultTenant, p.endpoint, "24h", p.priority
@@ -116,6 +116,7 @@ func (f *Fake) fill() {
 		n := int64(900 + i*7)
 		b.Counts = openai.RequestCounts{Total: n, Completed: n}
 		b.Usage = openai.Usage{InputTokens: n * 640, OutputTokens: n * 120}
+		b.InputBytes = n * 1_130
 		b.History = history(b, now)
 		f.batches = append(f.batches, b)
 		f.fileOf(b)
@@ -212,8 +213,8 @@ func (f *Fake) fileOf(b *dashboard.BatchDetail) {
 		file.ExpiresAt = created.Add(30 * 24 * time.Hour)
 		f.files = append(f.files, file)
 	}
-	add(b.OutputFileID, b.ID+"_output.jsonl", "batch_output", b.OutputBytes, b.CompletedAt)
-	add(b.ErrorFileID, b.ID+"_error.jsonl", "batch_output", b.ErrorBytes, b.CompletedAt)
+	add(b.OutputFileID, b.ID+"_output.jsonl", "batch_output", b.OutputBytes, ended(b))
+	add(b.ErrorFileID, b.ID+"_error.jsonl", "batch_output", b.ErrorBytes, ended(b))
 	add(b.InputFileID, b.InputName, "batch", b.InputBytes, b.CreatedAt.Add(-time.Minute))
 }
 
@@ -259,4 +260,14 @@ func (f *Fake) sayIf(text string) string {
 		return ""
 	}
 	return f.Say(text)
+}
+
+// ended is when a batch was over.
+func ended(b *dashboard.BatchDetail) time.Time {
+	for _, t := range []time.Time{b.CompletedAt, b.ExpiredAt, b.CancelledAt} {
+		if !t.IsZero() {
+			return t
+		}
+	}
+	return b.CreatedAt
 }

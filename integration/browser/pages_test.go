@@ -62,6 +62,9 @@ func upstreamKey(url string) string {
 	return hex.EncodeToString(sum[:6])
 }
 
+// zoneIsKnown is true once the reader's zone was told and the page came again.
+const zoneIsKnown = `!document.body.dataset.zoneWanted && document.readyState === 'complete'`
+
 // TestPages looks at every page in every way: no page is wider than the screen,
 // the browser has nothing to complain about, and a picture of each is kept.
 func TestPages(t *testing.T) {
@@ -71,10 +74,11 @@ func TestPages(t *testing.T) {
 		desktop.withoutScript(), phone.withoutScript(),
 	} {
 		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
 			p := open(t, l)
 			if l.script { // the reader's zone is told once, and the page then comes again
 				p.visit(h.url + "/")
-				p.until(`!document.body.dataset.zoneWanted && document.readyState === 'complete'`)
+				p.until(zoneIsKnown)
 			}
 			for _, page := range h.pages(t) {
 				p.visit(h.url + page.path)
