@@ -66,7 +66,8 @@ func findChromium() string {
 // house is a dashboard on a server of its own.
 type house struct {
 	*dashboardtest.Fake
-	url string // of the dashboard
+	url  string // of the dashboard
+	stop func()
 }
 
 func start(t *testing.T, say func(string) string) *house {
@@ -77,11 +78,13 @@ func start(t *testing.T, say func(string) string) *house {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(d)
-	t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		d.Close()
+		server.CloseClientConnections()
 		server.Close()
 	})
-	return &house{fake, server.URL + "/dashboard"}
+	t.Cleanup(stop)
+	return &house{fake, server.URL + "/dashboard", stop}
 }
 
 // looks are how a reader looks at pages.
@@ -215,7 +218,10 @@ func (p *tab) visit(url string) {
 // click presses something that leads to another page, where wanted is seen.
 func (p *tab) click(selector, wanted string) {
 	p.Helper()
-	p.do(chromedp.Click(chromedp.CSS(selector)), chromedp.WaitVisible(chromedp.CSS(wanted)))
+	evaluate[string](p, `document.documentElement.dataset.left = 'not yet'`)
+	p.do(chromedp.Click(chromedp.CSS(selector)))
+	p.until(`document.documentElement.dataset.left === undefined && document.readyState === 'complete'`)
+	p.do(chromedp.WaitVisible(chromedp.CSS(wanted)))
 }
 
 // evaluate gives the value of an expression.

@@ -3,11 +3,9 @@ package browser
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"net/http"
 	"os"
 	"strings"
 	"testing"
-	"time"
 )
 
 // page is a page of the dashboard.
@@ -114,16 +112,4 @@ func TestVendored(t *testing.T) {
 	if !strings.HasPrefix(string(sums), hex.EncodeToString(sum[:])+" ") {
 		t.Error("axe.min.js is not what was vendored")
 	}
-}
-
-// get asks for a page without a browser.
-func (h *house) get(t *testing.T, path string) *http.Response {
-	t.Helper()
-	client := &http.Client{Timeout: 10 * time.Second}
-	resp, err := client.Get(h.url + path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	return resp
 }
