@@ -1,0 +1,154 @@
+package dashboard
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/tidegate/tidegate/templates"
+)
+
+// notices are what pages say after something was done, by the query's word.
+var notices = map[string]string{
+	"cancelled":   "The batch is being cancelled. What has finished is kept.",
+	"deleted":     "It was deleted.",
+	"retried":     "This batch repeats the lines that failed.",
+	"paused":      "Nothing more of this batch is started until it is resumed.",
+	"resumed":     "The batch goes on.",
+	"prioritized": "The priority was changed.",
+	"created":     "The batch was created.",
+	"uploaded":    "The file was stored and looked through.",
+	"draining":    "The server gets nothing new.",
+	"undrained":   "The server gets requests again.",
+}
+
+// batchAction is something that can be done with a batch.
+type batchAction struct {
+	name string
+	// ask makes the page that asks whether it is really meant; nil when
+	// nothing is destroyed by it.
+	ask func(b templates.Batch) templates.Confirmation
+	// do does it and tells where to go: pages below the base.
+	do func(ctx context.Context, b Batches, id string, form url.Values) (to []string, done string, err error)
+}
+
+var batchActions = []batchAction{
+	{
+		name: "cancel",
+		ask: func(b templates.Batch) templates.Confirmation {
+			left := b.Bar.Total - b.Bar.Completed - b.Bar.Failed
+			return templates.Confirmation{
+				Title: "Cancel this batch?",
+				Text: []string{
+					templates.Count(b.Bar.Completed) + " lines are completed and are kept in the output file.",
+					templates.Count(left) + " lines have no result. They get none; what runs of them is aborted.",
+					"A cancelled batch cannot be taken up again.",
+				},
+				Button: "Cancel the batch", Danger: true,
+			}
+		},
+		do: func(ctx context.Context, b Batches, id string, _ url.Values) ([]string, string, error) {
+			return []string{"batches", id}, "cancelled", b.Cancel(ctx, id)
+		},
+	},
+	{
+		name: "delete",
+		ask: func(b templates.Batch) templates.Confirmation {
+			return templates.Confirmation{
+				Title: "Delete this batch?",
+				Text: []string{
+					"The batch, its output file and its error file go for good.",
+					templates.Count(b.Bar.Completed) + " completed and " + templates.Count(b.Bar.Failed) + " failed lines are in them.",
+				},
+				Button: "Delete the batch", Danger: true,
+				Option: "input", OptionText: "Delete the input file as well, unless something else uses it",
+			}
+		},
+		do: func(ctx context.Context, b Batches, id string, form url.Values) ([]string, string, error) {
+			return []string{"batches"}, "deleted", b.Delete(ctx, id, form.Get("input") != "")
+		},
+	},
+	{
+		name: "retry",
+		ask: func(b templates.Batch) templates.Confirmation {
+			return templates.Confirmation{
+				Title: "Repeat the lines that failed?",
+				Text: []string{
+					"A new batch is made of the " + templates.Count(b.Bar.Failed) + " lines that failed. This one stays as it is.",
+				},
+				Button: "Create the batch",
+			}
+		},
+		do: func(ctx context.Context, b Batches, id string, _ url.Values) ([]string, string, error) {
+			made, err := b.RetryFailed(ctx, id)
+			return []string{"batches", made}, "retried", err
+		},
+	},
+	{
+		name: "pause",
+		do: func(ctx context.Context, b Batches, id string, _ url.Values) ([]string, string, error) {
+			return []string{"batches", id}, "paused", b.Pause(ctx, id)
+		},
+	},
+	{
+		name: "resume",
+		do: func(ctx context.Context, b Batches, id string, _ url.Values) ([]string, string, error) {
+			return []string{"batches", id}, "resumed", b.Resume(ctx, id)
+		},
+	},
+	{
+		name: "priority",
+		do: func(ctx context.Context, b Batches, id string, form url.Values) ([]string, string, error) {
+			priority, err := readPriority(form.Get("priority"))
+			if err != nil {
+				return nil, "", err
+			}
+			return []string{"batches", id}, "prioritized", b.SetPriority(ctx, id, priority)
+		},
+	},
+}
+
+func readPriority(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < minPriority || n > maxPriority {
+		return 0, refuse(http.StatusBadRequest, "A priority is a whole number from %d to %d.", minPriority, maxPriority)
+	}
+	return n, nil
+}
+
+// askBatch shows what an action would do.
+func (d *Dashboard) askBatch(a batchAction) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		b, err := d.source.Batches.Batch(r.Context(), r.PathValue("id"))
+		if err != nil {
+			return err
+		}
+		v := batchModel(b, d.now())
+		c := a.ask(v)
+		s := d.site(r, "Batches", c.Title)
+		c.Subject, c.Action, c.Back = v.Name(), s.To("batches", b.ID, a.name), s.To("batches", b.ID)
+		return d.render(w, r, http.StatusOK, templates.ConfirmPage(s, c))
+	}
+}
+
+// doBatch does it.
+func (d *Dashboard) doBatch(a batchAction) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if !d.form(w, r) {
+			return nil
+		}
+		to, done, err := a.do(r.Context(), d.source.Batches, r.PathValue("id"), r.PostForm)
+		if err != nil {
+			return err
+		}
+		d.went(w, r, done, to...)
+		return nil
+	}
+}
+
+// went leads on after something was done.
+func (d *Dashboard) went(w http.ResponseWriter, r *http.Request, done string, to ...string) {
+	s := templates.Site{Base: d.base}
+	http.Redirect(w, r, string(s.With(s.To(to...), "done", done)), http.StatusSeeOther)
+}

@@ -1,0 +1,101 @@
+package dashboard
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/templates"
+)
+
+// batchesPerPage is how many batches the list shows at a time.
+const batchesPerPage = 50
+
+func (d *Dashboard) batchList(w http.ResponseWriter, r *http.Request) error {
+	s := d.site(r, "Batches", "Batches")
+	v, err := d.batchListModel(r.Context(), r.URL.Query(), s)
+	if err != nil {
+		return err
+	}
+	s.Stream = "/events/batches"
+	if q := r.URL.Query(); len(q) > 0 {
+		s.Stream += "?" + q.Encode()
+	}
+	return d.render(w, r, http.StatusOK, templates.BatchListPage(s, v))
+}
+
+// batchListLive brings the list up to date. What is filtered or far down is
+// looked up less often: it may cost the store more, and moves less.
+func (d *Dashboard) batchListLive(ctx context.Context, r *http.Request, s templates.Site, snap *snapshot) (sections []section, err error) {
+	v, err := d.batchListModel(ctx, r.URL.Query(), s)
+	if err != nil {
+		return nil, err
+	}
+	return sections, part(ctx, &sections, "list", templates.BatchListTable(s, v))
+}
+
+func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s templates.Site) (templates.BatchList, error) {
+	f := templates.BatchFilter{
+		State: query.Get("state"), Model: query.Get("model"), Text: query.Get("q"),
+		From: query.Get("from"), To: query.Get("to"),
+	}
+	v := templates.BatchList{Filter: f}
+	q := BatchQuery{Model: f.Model, Text: f.Text, After: query.Get("after"), Limit: batchesPerPage}
+	switch {
+	case f.State == "active":
+		q.Active = true
+	case slices.Contains(templates.BatchStates, f.State):
+		q.Status = batch.Status(f.State)
+	case f.State != "":
+		v.Filter.Wrong = "There is no such state."
+	}
+	var ok bool
+	if q.From, ok = dateIn(f.From, s.Zone); !ok {
+		v.Filter.Wrong = "The first day is not a date."
+	}
+	if q.To, ok = dateIn(f.To, s.Zone); !ok {
+		v.Filter.Wrong = "The last day is not a date."
+	}
+	if !q.To.IsZero() {
+		q.To = q.To.AddDate(0, 0, 1) // the day itself is meant too
+	}
+	if len(f.Text) > 200 {
+		v.Filter.Wrong = "That is too long a text to look for."
+	}
+	if v.Filter.Wrong != "" {
+		return v, nil
+	}
+	page, err := d.source.Batches.List(ctx, q)
+	if err != nil {
+		return templates.BatchList{}, err
+	}
+	for _, b := range page.Batches {
+		v.Rows = append(v.Rows, batchRow(b, s.Now))
+	}
+	v.Models = page.Models
+	if f.Model != "" && !slices.Contains(v.Models, f.Model) {
+		v.Models = append(slices.Clone(v.Models), f.Model)
+	}
+	same := []string{"state", f.State, "model", f.Model, "q", f.Text, "from", f.From, "to", f.To}
+	list := s.To("batches")
+	v.Pages.What = "Pages of batches"
+	if q.After != "" {
+		v.Pages.First = s.With(list, same...)
+	}
+	if page.More && len(page.Batches) > 0 {
+		v.Pages.Next = s.With(list, append(slices.Clone(same), "after", page.Batches[len(page.Batches)-1].ID)...)
+	}
+	return v, nil
+}
+
+// dateIn reads a day as a form sends it; "" is no day, and no mistake.
+func dateIn(text string, zone *time.Location) (time.Time, bool) {
+	if text == "" {
+		return time.Time{}, true
+	}
+	t, err := time.ParseInLocation(time.DateOnly, text, zone)
+	return t, err == nil
+}

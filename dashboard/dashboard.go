@@ -1,0 +1,173 @@
+package dashboard
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Config is what a Dashboard needs.
+type Config struct {
+	// Base is the path under which it lies: "/dashboard", or "" for the root.
+	Base   string
+	Source Source
+	// TrustedOrigins may send actions besides the dashboard's own origin:
+	// "https://ops.example.com".
+	TrustedOrigins []string
+
+	// Interval is how often the pages that somebody looks at are brought up
+	// to date. Default 1 s.
+	Interval time.Duration
+	// Viewers is how many event streams there may be at a time; more are
+	// refused with 503. Default 256.
+	Viewers int
+	// Timeout is how long a page may take. Default 10 s.
+	Timeout time.Duration
+
+	Log *zap.Logger      // nil: nothing is logged
+	Now func() time.Time // nil: time.Now
+}
+
+// Dashboard is an http.Handler for everything below its base. It must be
+// closed.
+type Dashboard struct {
+	base    string
+	source  Source
+	timeout time.Duration
+	log     *zap.Logger
+	now     func() time.Time
+
+	handler     http.Handler
+	broadcaster *broadcaster
+	day         remembered // charts of the last 24 hours
+}
+
+// New makes a Dashboard.
+func New(cfg Config) (*Dashboard, error) {
+	base := strings.TrimSuffix(cfg.Base, "/")
+	if base != "" && (base[0] != '/' || strings.ContainsAny(base, "{}?#% \\\"<>") || strings.Contains(base, "//")) {
+		return nil, fmt.Errorf("base %q is not a path such as /dashboard", cfg.Base)
+	}
+	s := cfg.Source
+	if s.Overview == nil || s.Throughput == nil || s.Batches == nil || s.Files == nil || s.Upstreams == nil || s.Doctor == nil {
+		return nil, errors.New("a part of the source is missing")
+	}
+	or(&cfg.Interval, time.Second)
+	or(&cfg.Viewers, 256)
+	or(&cfg.Timeout, 10*time.Second)
+	if cfg.Log == nil {
+		cfg.Log = zap.NewNop()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	d := &Dashboard{base: base, source: s, timeout: cfg.Timeout, log: cfg.Log, now: cfg.Now}
+	d.broadcaster = newBroadcaster(s.Overview.Now, cfg.Interval, cfg.Viewers)
+	d.broadcaster.clock = cfg.Now
+
+	var protection http.CrossOriginProtection
+	for _, origin := range cfg.TrustedOrigins {
+		if err := protection.AddTrustedOrigin(origin); err != nil {
+			return nil, fmt.Errorf("trusting origin: %w", err)
+		}
+	}
+	protection.SetDenyHandler(http.HandlerFunc(d.crossOrigin))
+	d.handler = protection.Handler(d.routes())
+	return d, nil
+}
+
+func or[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Close ends all event streams and waits until nothing is read any more. Pages
+// are answered still.
+func (d *Dashboard) Close() { d.broadcaster.close() }
+
+// ServeHTTP answers for everything below the base.
+func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	secure(w.Header())
+	d.handler.ServeHTTP(w, r)
+}
+
+// contentSecurityPolicy allows what the dashboard itself brings, and nothing
+// that stands within a page.
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// secure sets what every answer says to browsers.
+func secure(h http.Header) {
+	h.Set("Content-Security-Policy", contentSecurityPolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	// With no-referrer browsers would send "Origin: null" with forms, which
+	// is refused as another origin's where Sec-Fetch-Site is missing.
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+}
+
+func (d *Dashboard) routes() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(method, path string, f func(http.ResponseWriter, *http.Request) error) {
+		mux.Handle(method+" "+d.base+path, d.page(f))
+	}
+	get := func(path string, f func(http.ResponseWriter, *http.Request) error) { handle("GET", path, f) }
+	post := func(path string, f func(http.ResponseWriter, *http.Request) error) { handle("POST", path, f) }
+	live := func(path string, every int64, f livePage) {
+		mux.Handle("GET "+d.base+"/events"+path, d.stream(every, f))
+	}
+
+	get("/{$}", d.overview)
+	live("/{$}", 1, d.overviewLive)
+	get("/throughput", d.throughput)
+	live("/throughput", 15, d.throughputLive)
+
+	get("/batches", d.batchList)
+	live("/batches", 2, d.batchListLive)
+	get("/batches/{id}", d.batch)
+	live("/batches/{id}", 1, d.batchLive)
+	get("/batches/{id}/lines", d.lines)
+	live("/batches/{id}/lines", 5, d.linesLive)
+	get("/batches/{id}/lines/{number}", d.line)
+	for _, a := range batchActions {
+		if a.ask != nil {
+			get("/batches/{id}/"+a.name, d.askBatch(a))
+		}
+		post("/batches/{id}/"+a.name, d.doBatch(a))
+	}
+
+	get("/new", d.newBatch)
+	mux.HandleFunc("POST "+d.base+"/new/upload", d.upload)
+	post("/new", d.createBatch)
+
+	get("/files", d.fileList)
+	get("/files/{id}/delete", d.askDeleteFile)
+	post("/files/{id}/delete", d.deleteFile)
+	mux.HandleFunc("GET "+d.base+"/files/{id}/content", d.fileContent)
+	mux.HandleFunc("GET "+d.base+"/batches/{id}/results/{kind}", d.results)
+
+	get("/upstreams", d.upstreamList)
+	live("/upstreams", 1, d.upstreamListLive)
+	get("/upstreams/{key}", d.upstream)
+	live("/upstreams/{key}", 1, d.upstreamLive)
+	get("/upstreams/{key}/drain", d.askDrain)
+	post("/upstreams/{key}/drain", d.drain(true))
+	post("/upstreams/{key}/undrain", d.drain(false))
+
+	get("/doctor", d.doctor)
+
+	mux.HandleFunc("POST "+d.base+"/preferences", d.preferences)
+	mux.HandleFunc("GET "+d.base+"/assets/{hash}/{name}", d.asset)
+	mux.Handle(d.base+"/", d.page(d.nowhere))
+	if d.base != "" {
+		mux.Handle("GET "+d.base, http.RedirectHandler(d.base+"/", http.StatusMovedPermanently))
+	}
+	return mux
+}

@@ -1,0 +1,146 @@
+// Package dashboardtest is a source for the dashboard that lives in memory: a
+// gateway with a day behind it, some trouble, and users who write whatever they
+// like. Tests of handlers and of browsers use it.
+package dashboardtest
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/dashboard"
+)
+
+// Fake is the gateway.
+type Fake struct {
+	// Clock is what time it is. Set it before use.
+	Clock func() time.Time
+	// Say is what users, clients and servers say in place of a plain word:
+	// the identity, or something hostile. Set it before use.
+	Say func(plain string) string
+
+	mu        sync.Mutex
+	batches   []*dashboard.BatchDetail // guarded by mu; the newest first
+	files     []dashboard.File         // guarded by mu; the newest first
+	upstreams []dashboard.Upstream     // guarded by mu
+	contents  map[string]string        // guarded by mu; of uploaded files
+	done      []string                 // guarded by mu; actions, as "pause batch_1"
+	failing   error                    // guarded by mu; of all methods
+	reads     int                      // guarded by mu; of Now
+	made      int                      // guarded by mu; ids given
+	problems  bool                     // guarded by mu
+}
+
+// New makes a gateway with a history that ends at now.
+func New(now func() time.Time, say func(string) string) *Fake {
+	if say == nil {
+		say = func(plain string) string { return plain }
+	}
+	f := &Fake{Clock: now, Say: say, contents: make(map[string]string), problems: true}
+	f.fill()
+	return f
+}
+
+// Source is the gateway as the dashboard sees it.
+func (f *Fake) Source() dashboard.Source {
+	return dashboard.Source{
+		Overview: overview{f}, Throughput: throughput{f}, Batches: batches{f},
+		Files: files{f}, Upstreams: pool{f}, Doctor: doctor{f},
+	}
+}
+
+// FailWith makes every method fail, until it is called with nil.
+func (f *Fake) FailWith(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failing = err
+}
+
+// Calm takes all problems away.
+func (f *Fake) Calm() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.problems = false
+}
+
+// Done are the actions so far.
+func (f *Fake) Done() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.done)
+}
+
+// Reads is how often Now was asked.
+func (f *Fake) Reads() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.reads
+}
+
+// IDs are those of all batches, the newest first.
+func (f *Fake) IDs() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var ids []string
+	for _, b := range f.batches {
+		ids = append(ids, b.ID)
+	}
+	return ids
+}
+
+// FileIDs are those of all files, the newest first.
+func (f *Fake) FileIDs() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var ids []string
+	for _, file := range f.files {
+		ids = append(ids, file.ID)
+	}
+	return ids
+}
+
+// Change changes a batch.
+func (f *Fake) Change(id string, change func(*dashboard.BatchDetail)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, b := range f.batches {
+		if b.ID == id {
+			change(b)
+		}
+	}
+}
+
+// begin locks, notes an action, and tells whether all fails now.
+func (f *Fake) begin(action ...string) (unlock func(), err error) {
+	f.mu.Lock()
+	if f.failing != nil {
+		defer f.mu.Unlock()
+		return nil, f.failing
+	}
+	if len(action) > 0 {
+		text := action[0]
+		for _, word := range action[1:] {
+			text += " " + word
+		}
+		f.done = append(f.done, text)
+	}
+	return f.mu.Unlock, nil
+}
+
+// find gives a batch. mu is held.
+func (f *Fake) find(id string) (*dashboard.BatchDetail, error) {
+	for _, b := range f.batches {
+		if b.ID == id {
+			return b, nil
+		}
+	}
+	return nil, fmt.Errorf("finding batch: %w", batch.ErrNotFound)
+}
+
+// id gives an id as the gateway's are. mu is held.
+func (f *Fake) id(prefix string) string {
+	f.made++
+	return fmt.Sprintf("%s%032x", prefix, 0x6a1fd0c3b2e94785+uint64(f.made)*0x9e3779b97f4a7c15)
+}

@@ -1,0 +1,124 @@
+package dashboardtest
+
+import (
+	"context"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/upstreams"
+)
+
+type pool struct{ *Fake }
+
+func (p pool) Upstream(_ context.Context, url string) (dashboard.UpstreamDetail, error) {
+	unlock, err := p.begin()
+	if err != nil {
+		return dashboard.UpstreamDetail{}, err
+	}
+	defer unlock()
+	for i, u := range p.upstreams {
+		if u.URL == url {
+			return p.detail(u, i), nil
+		}
+	}
+	return dashboard.UpstreamDetail{}, batch.ErrNotFound
+}
+
+func (p pool) detail(u dashboard.Upstream, index int) dashboard.UpstreamDetail {
+	d := dashboard.UpstreamDetail{Upstream: u, Step: time.Minute}
+	now := p.Clock().Truncate(time.Minute)
+	if index >= 2 {
+		d.OnlyOneFor = u.Models
+	}
+	if u.State != upstreams.StateLoading {
+		for i := range 60 {
+			x := float64(i) / 8
+			wave := 1 + .25*math.Sin(x) + .1*math.Sin(x*3.7)
+			point := dashboard.UpstreamPoint{At: now.Add(time.Duration(i-59) * time.Minute), Missed: i == 22 || u.State == upstreams.StateDown && i > 48}
+			if !point.Missed {
+				point.Live, point.Batch = 31*wave, 118*(2-wave)
+				point.Waiting = math.Max(0, 9*(wave-1.2)*10)
+				point.KVCacheUsage = math.Min(1, .6*wave)
+				point.Requests = int64(410 * wave)
+				point.Failures = int64(math.Max(0, 40*(wave-1.25)))
+				point.TTFT = dashboard.Latency{N: 100, P50: time.Duration(180*wave) * time.Millisecond, P95: time.Duration(620*wave) * time.Millisecond}
+				point.ITL = dashboard.Latency{N: 9000, P50: time.Duration(30*wave) * time.Millisecond, P95: time.Duration(61*wave) * time.Millisecond}
+			}
+			d.History = append(d.History, point)
+		}
+	}
+	for i := range 6 {
+		e := dashboard.UpstreamError{
+			At: now.Add(-time.Duration(i*i*3) * time.Minute), Class: []string{"live", "batch"}[i%2], Endpoint: "/v1/chat/completions",
+			Model: p.Say(llama), Status: 500 * (i % 2), Message: p.Say("connection reset by peer while reading the answer, after " + strconv.Itoa(i*7) + " events"),
+		}
+		if u.State != upstreams.StateLoading {
+			d.Errors = append(d.Errors, e)
+		}
+	}
+	return d
+}
+
+func (p pool) SetDraining(_ context.Context, url string, draining bool) error {
+	action := "undrain"
+	if draining {
+		action = "drain"
+	}
+	unlock, err := p.begin(action, url)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for i := range p.upstreams {
+		u := &p.upstreams[i]
+		if u.URL != url {
+			continue
+		}
+		u.Draining = draining
+		switch {
+		case draining && u.State == upstreams.StateUp:
+			u.State = upstreams.StateDraining
+		case !draining && u.State == upstreams.StateDraining:
+			u.State = upstreams.StateUp
+		}
+		return nil
+	}
+	return batch.ErrNotFound
+}
+
+type doctor struct{ *Fake }
+
+func (d doctor) Checks(context.Context) (dashboard.Report, error) {
+	unlock, err := d.begin()
+	if err != nil {
+		return dashboard.Report{}, err
+	}
+	defer unlock()
+	r := dashboard.Report{At: d.Clock()}
+	add := func(area, name string, v dashboard.Verdict, found, remedy string) {
+		r.Checks = append(r.Checks, dashboard.Check{Area: area, Name: name, Verdict: v, Found: found, Remedy: remedy})
+	}
+	add("Store", "PostgreSQL answers", dashboard.Passed, "in 1.4 ms; version 17.2, schema 3", "")
+	add("Store", "Clock against the database", dashboard.Passed, "4 ms behind", "")
+	add("Queue", "Redis answers", dashboard.Failed, d.Say("dial tcp 10.2.0.5:6379: i/o timeout"), "Bring Redis back. Until then slices are taken from the store, which costs it more queries and nothing else.")
+	add("Files", "A file can be written and read", dashboard.Passed, "/srv/tidegate/files, 3.1 ms", "")
+	add("Files", "Disk space", dashboard.Doubted, "6.1 GiB of 200 GiB are free; at the last day's pace it is full in 9 hours", "Delete files on the page Files, or shorten output_ttl.")
+	for i, u := range d.upstreams {
+		switch {
+		case u.State == upstreams.StateDown:
+			add("Upstreams", u.URL+" answers", dashboard.Failed, u.Reason, "Start vLLM there, or take the server out of the configuration.")
+		case u.State == upstreams.StateLoading:
+			add("Upstreams", u.URL+" answers", dashboard.Unknown, "it is loading its model", "")
+		case i == 0:
+			add("Upstreams", u.URL+" priority scheduling", dashboard.Doubted, "off: --scheduling-policy is fcfs", "Start vLLM with --scheduling-policy priority, so that live requests go before batch lines on the server as well.")
+		default:
+			add("Upstreams", u.URL+" answers", dashboard.Passed, "vLLM "+u.Version+", context 40,960, prefix caching on, max_num_seqs "+strconv.Itoa(u.MaxNumSeqs), "")
+		}
+	}
+	add("Gateway", "File descriptors", dashboard.Passed, "412 of 1,048,576 are open", "")
+	add("Gateway", "In flight against max_num_seqs", dashboard.Passed, "512 batch lines at most; the servers take 1,152", "")
+	return r, nil
+}

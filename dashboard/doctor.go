@@ -1,0 +1,34 @@
+package dashboard
+
+import (
+	"net/http"
+
+	"github.com/tidegate/tidegate/templates"
+)
+
+func (d *Dashboard) doctor(w http.ResponseWriter, r *http.Request) error {
+	report, err := d.source.Doctor.Checks(r.Context())
+	if err != nil {
+		return err
+	}
+	s := d.site(r, "Doctor", "Doctor")
+	v := templates.Doctor{At: report.At}
+	for _, c := range report.Checks {
+		if len(v.Areas) == 0 || v.Areas[len(v.Areas)-1].Name != c.Area {
+			v.Areas = append(v.Areas, templates.CheckArea{Name: c.Area})
+		}
+		area := &v.Areas[len(v.Areas)-1]
+		area.Checks = append(area.Checks, templates.Check{Name: c.Name, Verdict: string(c.Verdict), Found: c.Found, Remedy: c.Remedy})
+		switch c.Verdict {
+		case Passed:
+			v.Passed++
+		case Doubted:
+			v.Doubted++
+		case Failed:
+			v.Failed++
+		default:
+			v.Unknown++
+		}
+	}
+	return d.render(w, r, http.StatusOK, templates.DoctorPage(s, v))
+}

@@ -1,0 +1,95 @@
+package dashboard
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/tidegate/tidegate/templates"
+)
+
+// filesPerPage is how many files the list shows at a time.
+const filesPerPage = 50
+
+// purposes are those that files can be filtered by.
+var purposes = []string{"batch", "batch_output", "assistants", "fine-tune", "vision", "user_data", "evals"}
+
+func (d *Dashboard) fileList(w http.ResponseWriter, r *http.Request) error {
+	s := d.site(r, "Files", "Files")
+	query := r.URL.Query()
+	q := FileQuery{After: query.Get("after"), Limit: filesPerPage}
+	if p := query.Get("purpose"); slices.Contains(purposes, p) {
+		q.Purpose = p
+	}
+	page, err := d.source.Files.List(r.Context(), q)
+	if err != nil {
+		return err
+	}
+	space, err := d.source.Files.Space(r.Context())
+	if err != nil {
+		return err
+	}
+	v := templates.FileList{Purpose: q.Purpose, Purposes: purposes, Space: spaceModel(space), Pages: templates.Pages{What: "Pages of files"}}
+	for _, f := range page.Files {
+		v.Rows = append(v.Rows, fileRow(f))
+	}
+	if q.After != "" {
+		v.Pages.First = s.With(s.To("files"), "purpose", q.Purpose)
+	}
+	if page.More && len(page.Files) > 0 {
+		v.Pages.Next = s.With(s.To("files"), "purpose", q.Purpose, "after", page.Files[len(page.Files)-1].ID)
+	}
+	return d.render(w, r, http.StatusOK, templates.FilesPage(s, v))
+}
+
+func spaceModel(space Space) templates.Space {
+	v := templates.Space{Total: space.Total, Free: space.Free, Reserve: space.Reserve}
+	for _, p := range space.ByPurpose {
+		v.Bytes += p.Bytes
+		v.Files += p.Files
+	}
+	for _, p := range space.ByPurpose {
+		v.ByPurpose = append(v.ByPurpose, templates.PurposeSpace{Purpose: p.Purpose, Files: p.Files, Bytes: p.Bytes, Share: templates.Share(p.Bytes, v.Bytes)})
+	}
+	for _, f := range space.Largest {
+		v.Largest = append(v.Largest, fileRow(f))
+	}
+	return v
+}
+
+func fileRow(f File) templates.FileRow {
+	return templates.FileRow{
+		ID: f.ID, Filename: f.Filename, Purpose: f.Purpose, Bytes: f.Bytes, Created: f.CreatedAt, Expires: f.ExpiresAt,
+		UsedBy: f.UsedBy, UsedMore: f.UsedByTotal - len(f.UsedBy), Needed: f.Needed,
+	}
+}
+
+func (d *Dashboard) fileContent(w http.ResponseWriter, r *http.Request) {
+	d.download(w, r, func() (Download, error) { return d.source.Files.Content(r.Context(), r.PathValue("id")) })
+}
+
+func (d *Dashboard) askDeleteFile(w http.ResponseWriter, r *http.Request) error {
+	f, err := d.source.Files.File(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	s := d.site(r, "Files", "Delete this file?")
+	c := templates.Confirmation{
+		Title: s.Title, Subject: f.Filename, Text: []string{templates.Bytes(f.Bytes) + " go for good."},
+		Button: "Delete the file", Danger: true, Action: s.To("files", f.ID, "delete"), Back: s.To("files"),
+	}
+	switch {
+	case f.Needed:
+		c.Text = append(c.Text, "A batch that is not over has it as its input. It keeps the content until it ends.")
+	case f.UsedByTotal > 0:
+		c.Text = append(c.Text, templates.Count(int64(f.UsedByTotal))+" batches name it. They stay, without it.")
+	}
+	return d.render(w, r, http.StatusOK, templates.ConfirmPage(s, c))
+}
+
+func (d *Dashboard) deleteFile(w http.ResponseWriter, r *http.Request) error {
+	if err := d.source.Files.Delete(r.Context(), r.PathValue("id")); err != nil {
+		return err
+	}
+	d.went(w, r, "deleted", "files")
+	return nil
+}

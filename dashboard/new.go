@@ -1,0 +1,188 @@
+package dashboard
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/templates"
+)
+
+// windows are the times to choose from in which a batch is to be over.
+var windows = []time.Duration{time.Hour, 6 * time.Hour, day, 3 * day, 7 * day, 30 * day}
+
+// newBatch asks for a file or, when there is one, shows what is in it and asks
+// for the rest.
+func (d *Dashboard) newBatch(w http.ResponseWriter, r *http.Request) error {
+	s := d.site(r, "Batches", "New batch")
+	v := templates.NewBatch{MaxBytes: d.source.Files.MaxBytes(), Endpoints: openai.BatchEndpoints, MinPriority: minPriority, MaxPriority: maxPriority}
+	for _, t := range windows {
+		v.Windows = append(v.Windows, templates.Window{Value: t.String(), Name: spanText(t), Chosen: t == day})
+	}
+	if id := r.URL.Query().Get("file"); id != "" {
+		found, err := d.source.Files.Inspect(r.Context(), id)
+		if err != nil {
+			return err
+		}
+		v.Found = inspection(found)
+	}
+	return d.render(w, r, http.StatusOK, templates.NewBatchPage(s, v))
+}
+
+func spanText(t time.Duration) string {
+	if t >= 2*day {
+		return fmt.Sprintf("%d days", t/day)
+	}
+	if t == time.Hour {
+		return "1 hour"
+	}
+	return fmt.Sprintf("%d hours", t/time.Hour)
+}
+
+func inspection(in Inspection) *templates.Inspection {
+	v := &templates.Inspection{
+		FileID: in.File.ID, Filename: in.File.Filename, Bytes: in.File.Bytes, Endpoint: in.Endpoint, Lines: in.Lines,
+		Findings: findings(in.Findings), FindingsTotal: in.FindingsTotal,
+		InputTokens: in.InputTokens, OutputTokens: in.OutputTokens, Duration: estimate(in.Duration), Basis: in.Basis,
+	}
+	for _, m := range in.Models {
+		v.Models = append(v.Models, templates.ModelLines(m))
+	}
+	return v
+}
+
+// fromScript is the header by which the page's script says that it follows
+// Tidegate-Location itself: it shows how far the upload is.
+const fromScript = "Tidegate-Upload"
+
+// maxFields is how much a form may have besides its file, in bytes.
+const maxFields = 1 << 20
+
+// upload hands the file of a form on as it arrives. It may take as long as it
+// takes.
+func (d *Dashboard) upload(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, d.source.Files.MaxBytes()+maxFields)
+	id, err := d.takeFile(r)
+	if err != nil {
+		d.fail(w, r, err)
+		return
+	}
+	s := templates.Site{Base: d.base}
+	to := string(s.With(s.To("new"), "file", id, "done", "uploaded"))
+	if r.Header.Get(fromScript) != "" {
+		w.Header().Set("Tidegate-Location", to)
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
+func (d *Dashboard) takeFile(r *http.Request) (id string, err error) {
+	parts, err := r.MultipartReader()
+	if err != nil {
+		return "", refuse(http.StatusBadRequest, "That is not a form with a file.")
+	}
+	for {
+		p, err := parts.NextPart()
+		if errors.Is(err, io.EOF) {
+			return "", refuse(http.StatusBadRequest, "Choose a file first.")
+		}
+		if err != nil {
+			return "", brokenOff(err)
+		}
+		if p.FormName() != "file" {
+			continue // NextPart passes over what was not read
+		}
+		if filename(p) == "" {
+			return "", refuse(http.StatusBadRequest, "Choose a file first.")
+		}
+		id, err := d.source.Files.Upload(r.Context(), filename(p), p)
+		if err != nil {
+			return "", brokenOff(err)
+		}
+		return id, nil
+	}
+}
+
+// filename is what the browser calls the file, without directories.
+func filename(p *multipart.Part) string {
+	name := path.Base(strings.ReplaceAll(p.FileName(), `\`, "/"))
+	if name == "." || name == "/" {
+		return ""
+	}
+	return name
+}
+
+// brokenOff tells a form that ended too early from other errors.
+func brokenOff(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return refuse(http.StatusBadRequest, "The upload was broken off.")
+	}
+	return err
+}
+
+// maxMetadata is how many pairs a batch may have.
+const maxMetadata = 16
+
+func (d *Dashboard) createBatch(w http.ResponseWriter, r *http.Request) error {
+	if !d.form(w, r) {
+		return nil
+	}
+	n := NewBatch{InputFileID: r.PostForm.Get("file"), Endpoint: r.PostForm.Get("endpoint")}
+	if n.InputFileID == "" {
+		return refuse(http.StatusBadRequest, "Choose a file first.")
+	}
+	if !slices.Contains(openai.BatchEndpoints, n.Endpoint) {
+		return refuse(http.StatusBadRequest, "Choose an endpoint that batches may have.")
+	}
+	var err error
+	if n.Window, err = time.ParseDuration(r.PostForm.Get("window")); err != nil || !slices.Contains(windows, n.Window) {
+		return refuse(http.StatusBadRequest, "Choose in which time the batch is to be over.")
+	}
+	if n.Priority, err = readPriority(r.PostForm.Get("priority")); err != nil {
+		return err
+	}
+	if n.Metadata, err = readMetadata(r.PostForm.Get("metadata")); err != nil {
+		return err
+	}
+	id, err := d.source.Batches.Create(r.Context(), n)
+	if err != nil {
+		return err
+	}
+	d.went(w, r, "created", "batches", id)
+	return nil
+}
+
+// readMetadata reads a pair from each line: name=value.
+func readMetadata(text string) (map[string]string, error) {
+	pairs := make(map[string]string)
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(line, "=")
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		if !ok || name == "" {
+			return nil, refuse(http.StatusBadRequest, "Metadata are lines such as name=value.")
+		}
+		if _, twice := pairs[name]; twice {
+			return nil, refuse(http.StatusBadRequest, "The metadata have a name twice.")
+		}
+		pairs[name] = value
+	}
+	if len(pairs) > maxMetadata {
+		return nil, refuse(http.StatusBadRequest, "A batch has at most %d metadata.", maxMetadata)
+	}
+	if len(pairs) == 0 {
+		return nil, nil
+	}
+	return pairs, nil
+}

@@ -1,0 +1,129 @@
+package dashboard
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate/templates"
+)
+
+// overviewRows is how many active batches the first page shows.
+const overviewRows = 12
+
+func (d *Dashboard) overview(w http.ResponseWriter, r *http.Request) error {
+	s := d.site(r, "Overview", "Overview")
+	s.Stream = "/events/"
+	snap := d.broadcaster.current()
+	d.logReading(r, snap)
+	v := d.overviewModel(s, snap)
+	var err error
+	if v.Charts, err = d.dayCharts(r.Context(), s); err != nil {
+		// The rest is worth seeing, above all when the store is away.
+		d.logTrouble(r, err)
+	}
+	return d.render(w, r, http.StatusOK, templates.OverviewPage(s, v))
+}
+
+func (d *Dashboard) overviewLive(ctx context.Context, r *http.Request, s templates.Site, snap *snapshot) (sections []section, err error) {
+	d.logReading(r, snap)
+	v := d.overviewModel(s, snap)
+	if err := part(ctx, &sections, "problems", templates.OverviewProblems(s, v)); err != nil || snap.err != nil {
+		return sections, err // what was known before stays, under the problem
+	}
+	if err := part(ctx, &sections, "now", templates.OverviewNow(s, v)); err != nil {
+		return nil, err
+	}
+	if err := part(ctx, &sections, "queue", templates.OverviewQueue(s, v)); err != nil {
+		return nil, err
+	}
+	if err := part(ctx, &sections, "upstreams", templates.UpstreamTable(s, v.Upstreams)); err != nil {
+		return nil, err
+	}
+	return sections, part(ctx, &sections, "active", templates.OverviewBatches(s, v))
+}
+
+func (d *Dashboard) logReading(r *http.Request, snap *snapshot) {
+	if snap.err != nil {
+		d.logTrouble(r, snap.err)
+	}
+}
+
+func (d *Dashboard) overviewModel(s templates.Site, snap *snapshot) templates.Overview {
+	now := snap.now
+	v := templates.Overview{
+		At: snap.at, Window: now.Window, Live: rate(now.Live), Batch: rate(now.Batch),
+		Queue: templates.Queue{
+			Waiting: now.Queue.Waiting, InFlight: now.Queue.InFlight, Limit: now.Queue.Limit,
+			Oldest: now.Queue.Oldest, Paused: now.Queue.Paused, Active: now.ActiveTotal,
+		},
+		Problems: problems(s, now.Problems),
+	}
+	if snap.err != nil {
+		v.Trouble, _ = told(snap.err)
+	}
+	for _, u := range now.Upstreams {
+		v.Upstreams = append(v.Upstreams, upstreamRow(s, u))
+		v.Live.InFlight += u.LiveInFlight
+		v.Batch.InFlight += u.BatchInFlight
+	}
+	for i, b := range now.Active {
+		if i == overviewRows {
+			break
+		}
+		v.Batches = append(v.Batches, batchRow(b, snap.at))
+	}
+	v.More = now.ActiveTotal - len(v.Batches)
+	return v
+}
+
+func rate(r Rate) templates.Rate {
+	return templates.Rate{Requests: r.Requests, Failures: r.Failures, InputTokens: r.InputTokens, OutputTokens: r.OutputTokens}
+}
+
+func problems(s templates.Site, all []Problem) []templates.Problem {
+	views := make([]templates.Problem, 0, len(all))
+	for _, p := range all {
+		v := templates.Problem{Severity: string(p.Severity), What: p.What, Detail: p.Detail, Remedy: p.Remedy, Since: p.Since}
+		switch p.Subject {
+		case BatchSubject:
+			v.URL = s.To("batches", p.SubjectID)
+		case UpstreamSubject:
+			v.URL = s.To("upstreams", upstreamKey(p.SubjectID))
+		case FilesSubject:
+			v.URL = s.To("files")
+		case DoctorSubject:
+			v.URL = s.To("doctor")
+		}
+		views = append(views, v)
+	}
+	return views
+}
+
+// remembered is a series that was read not long ago.
+type remembered struct {
+	mu     sync.Mutex
+	at     time.Time // guarded by mu
+	series Series    // guarded by mu; never changed once it is here
+}
+
+// dayAge is how old the charts of the first page may be.
+const dayAge = 15 * time.Second
+
+// dayCharts are the charts of the last 24 hours for the first page.
+func (d *Dashboard) dayCharts(ctx context.Context, s templates.Site) ([]templates.Chart, error) {
+	span := spans[0]
+	q := span.query(s.Now, "")
+	d.day.mu.Lock()
+	defer d.day.mu.Unlock()
+	if d.day.at.IsZero() || s.Now.Sub(d.day.at) > dayAge || s.Now.Before(d.day.at) {
+		series, err := d.source.Throughput.Series(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		d.day.at, d.day.series = s.Now, series
+	}
+	buckets := fill(q, d.day.series.Buckets)
+	return []templates.Chart{requestChart(s, span, buckets), outputChart(s, span, buckets)}, nil
+}

@@ -1,0 +1,65 @@
+package dashboard
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/templates"
+)
+
+// upstreamKey names a server in URLs: its own address would not fit.
+func upstreamKey(url string) string {
+	sum := sha256.Sum256([]byte(url))
+	return hex.EncodeToString(sum[:6])
+}
+
+func upstreamRow(s templates.Site, u Upstream) templates.UpstreamRow {
+	return templates.UpstreamRow{
+		URL: u.URL, Page: s.To("upstreams", upstreamKey(u.URL)), State: string(u.State), Reason: u.Reason, Since: u.Since,
+		Draining: u.Draining, Models: u.Models, Version: u.Version,
+		Live: u.LiveInFlight, Batch: u.BatchInFlight, Others: u.OthersInFlight, BatchLimit: u.BatchLimit, MaxSeqs: u.MaxNumSeqs,
+		HasMetrics: u.HasMetrics, Running: u.Running, Waiting: u.Waiting, KV: u.KVCacheUsage,
+		TTFT: latency(u.TTFT), ITL: latency(u.ITL), Window: u.Window, Recent: u.Recent, Failures: u.Failures,
+	}
+}
+
+func latency(l Latency) templates.Latency { return templates.Latency(l) }
+
+func estimate(e Estimate) templates.Estimate { return templates.Estimate(e) }
+
+func batchRow(b Batch, now time.Time) templates.BatchRow {
+	row := templates.BatchRow{
+		ID: b.ID, InputName: b.InputName, Model: b.Model, State: string(b.Status),
+		Bar:  templates.ProgressBar{Total: b.Counts.Total, Completed: b.Counts.Completed, Failed: b.Counts.Failed, InFlight: b.InFlight},
+		Rate: b.LineRate, Remaining: estimate(b.Remaining), Created: b.CreatedAt, Deadline: b.ExpiresAt,
+		Over: b.Status.Terminal(), InputTokens: b.Usage.InputTokens, OutputTokens: b.Usage.OutputTokens, Priority: b.Priority,
+	}
+	if !b.PausedAt.IsZero() && !row.Over {
+		row.State = "paused"
+	}
+	row.Misses = !row.Over && b.Remaining.Known && now.Add(b.Remaining.Low).After(b.ExpiresAt)
+	if end := endOf(b.Batch); !end.IsZero() {
+		row.Took = end.Sub(b.CreatedAt)
+	} else if !row.Over {
+		row.Took = now.Sub(b.CreatedAt)
+	}
+	return row
+}
+
+// endOf is when a batch came to its end; zero while it has not.
+func endOf(b batch.Batch) time.Time {
+	switch b.Status {
+	case batch.Completed:
+		return b.CompletedAt
+	case batch.Failed:
+		return b.FailedAt
+	case batch.Expired:
+		return b.ExpiredAt
+	case batch.Cancelled:
+		return b.CancelledAt
+	default:
+		return time.Time{}
+	}
+}

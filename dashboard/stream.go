@@ -1,0 +1,142 @@
+package dashboard
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/a-h/templ"
+
+	"github.com/tidegate/tidegate/templates"
+)
+
+// section is a part of a page that changes, by the name of its event.
+type section struct {
+	name string
+	html []byte
+}
+
+// livePage makes the parts of a page that change. r is the request for the
+// stream of whoever asked first; only its path and query may be used.
+type livePage func(ctx context.Context, r *http.Request, s templates.Site, snap *snapshot) ([]section, error)
+
+// part renders a component as a section.
+func part(ctx context.Context, sections *[]section, name string, c templ.Component) error {
+	var b bytes.Buffer
+	if err := c.Render(ctx, &b); err != nil {
+		return fmt.Errorf("rendering %s: %w", name, err)
+	}
+	*sections = append(*sections, section{name, b.Bytes()})
+	return nil
+}
+
+const (
+	// streamRest is how long a stream may be silent before it says that it
+	// is there, so that nobody on the way takes it for dead.
+	streamRest = 15 * time.Second
+	// streamPatience is how long a viewer may take to accept what is sent.
+	streamPatience = 10 * time.Second
+	// streamRetry is when a browser may come back, in milliseconds.
+	streamRetry = 2000
+)
+
+// stream sends the sections of a page whenever they have changed. They are
+// made anew with every every-th snapshot.
+func (d *Dashboard) stream(every int64, page livePage) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v, ok := d.broadcaster.join()
+		if !ok {
+			w.Header().Set("Retry-After", "5")
+			http.Error(w, "too many pages are open", http.StatusServiceUnavailable)
+			return
+		}
+		defer d.broadcaster.leave(v)
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("X-Accel-Buffering", "no") // nginx in front
+		out := &eventWriter{w: w, control: http.NewResponseController(w)}
+		if out.send(fmt.Appendf(nil, "retry: %d\n\n", streamRetry)) != nil {
+			return // the viewer is gone
+		}
+		d.follow(r, v, every, page, out)
+	})
+}
+
+// follow sends news until the viewer or the dashboard goes.
+func (d *Dashboard) follow(r *http.Request, v *viewer, every int64, page livePage, out *eventWriter) {
+	site := d.site(r, "", "")
+	key := r.URL.Path + "?" + r.URL.RawQuery + " " + site.Zone.String()
+	sent := make(map[string][]byte)
+	rest := time.NewTicker(streamRest)
+	defer rest.Stop()
+	for {
+		select {
+		case <-r.Context().Done():
+			return
+		case <-d.broadcaster.ctx.Done():
+			return
+		case <-rest.C:
+			if out.send([]byte(": still here\n\n")) != nil {
+				return
+			}
+		case snap := <-v.news:
+			if len(sent) > 0 && snap.number%every != 0 {
+				continue
+			}
+			site.Now = snap.at
+			sections, err := snap.page(key, func(ctx context.Context) ([]section, error) { return page(ctx, r, site, snap) })
+			if err != nil {
+				d.logTrouble(r, err)
+				if text, gone := told(err); gone {
+					// What the page is about is there no more.
+					_ = out.send(event("gone", []byte(text))) // the stream ends either way
+					return
+				}
+				continue
+			}
+			for _, s := range sections {
+				if bytes.Equal(sent[s.name], s.html) {
+					continue
+				}
+				if out.send(event(s.name, s.html)) != nil {
+					return
+				}
+				sent[s.name] = s.html
+				rest.Reset(streamRest)
+			}
+		}
+	}
+}
+
+// event writes an event (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+func event(name string, data []byte) []byte {
+	b := fmt.Appendf(make([]byte, 0, len(data)+64), "event: %s\n", name)
+	data = bytes.ReplaceAll(data, []byte("\r"), []byte("\n")) // either ends a line
+	for line := range bytes.SplitSeq(data, []byte("\n")) {
+		b = append(b, "data: "...)
+		b = append(append(b, line...), '\n')
+	}
+	return append(b, '\n')
+}
+
+// eventWriter sends to a viewer who may be slow.
+type eventWriter struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+}
+
+func (e *eventWriter) send(text []byte) error {
+	// A writer that knows no deadlines is bounded by its connection alone.
+	if err := e.control.SetWriteDeadline(time.Now().Add(streamPatience)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("setting deadline: %w", err)
+	}
+	if _, err := e.w.Write(text); err != nil {
+		return fmt.Errorf("sending event: %w", err)
+	}
+	if err := e.control.Flush(); err != nil {
+		return fmt.Errorf("sending event: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package dashboard
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/templates"
+)
+
+func (d *Dashboard) upstreamList(w http.ResponseWriter, r *http.Request) error {
+	snap := d.broadcaster.current()
+	if snap.err != nil {
+		return snap.err
+	}
+	s := d.site(r, "Upstreams", "Upstreams")
+	s.Stream = "/events/upstreams"
+	return d.render(w, r, http.StatusOK, templates.UpstreamsPage(s, upstreamRows(s, snap)))
+}
+
+func (d *Dashboard) upstreamListLive(ctx context.Context, _ *http.Request, s templates.Site, snap *snapshot) (sections []section, err error) {
+	if snap.err != nil {
+		return nil, snap.err
+	}
+	return sections, part(ctx, &sections, "upstreams", templates.UpstreamTable(s, upstreamRows(s, snap)))
+}
+
+func upstreamRows(s templates.Site, snap *snapshot) []templates.UpstreamRow {
+	rows := make([]templates.UpstreamRow, 0, len(snap.now.Upstreams))
+	for _, u := range snap.now.Upstreams {
+		rows = append(rows, upstreamRow(s, u))
+	}
+	return rows
+}
+
+// urlOf gives the server of a key.
+func urlOf(snap *snapshot, key string) (string, error) {
+	if snap.err != nil {
+		return "", snap.err
+	}
+	for _, u := range snap.now.Upstreams {
+		if upstreamKey(u.URL) == key {
+			return u.URL, nil
+		}
+	}
+	return "", batch.ErrNotFound
+}
+
+func (d *Dashboard) upstreamModel(ctx context.Context, s templates.Site, snap *snapshot, key string) (templates.Upstream, error) {
+	url, err := urlOf(snap, key)
+	if err != nil {
+		return templates.Upstream{}, err
+	}
+	u, err := d.source.Upstreams.Upstream(ctx, url)
+	if err != nil {
+		return templates.Upstream{}, err
+	}
+	v := templates.Upstream{
+		UpstreamRow: upstreamRow(s, u.Upstream), Key: key, Weight: u.Weight, MaxModelLen: u.MaxModelLen,
+		Requests: u.Requests, AllFailures: u.UpstreamStatus.Failures, OnlyOneFor: u.OnlyOneFor, Charts: upstreamCharts(s, u),
+	}
+	for _, e := range u.Errors {
+		v.Errors = append(v.Errors, templates.UpstreamError(e))
+	}
+	return v, nil
+}
+
+func (d *Dashboard) upstream(w http.ResponseWriter, r *http.Request) error {
+	key := r.PathValue("key")
+	s := d.site(r, "Upstreams", "Upstream")
+	v, err := d.upstreamModel(r.Context(), s, d.broadcaster.current(), key)
+	if err != nil {
+		return err
+	}
+	s.Title = v.URL
+	s.Stream = "/events/upstreams/" + key
+	return d.render(w, r, http.StatusOK, templates.UpstreamPage(s, v))
+}
+
+func (d *Dashboard) upstreamLive(ctx context.Context, r *http.Request, s templates.Site, snap *snapshot) (sections []section, err error) {
+	v, err := d.upstreamModel(ctx, s, snap, r.PathValue("key"))
+	if err != nil {
+		return nil, err
+	}
+	if err := part(ctx, &sections, "state", templates.UpstreamState(s, v)); err != nil {
+		return nil, err
+	}
+	if err := part(ctx, &sections, "charts", templates.UpstreamCharts(v)); err != nil {
+		return nil, err
+	}
+	return sections, part(ctx, &sections, "errors", templates.UpstreamErrors(s, v))
+}
+
+func upstreamCharts(s templates.Site, u UpstreamDetail) []templates.Chart {
+	if len(u.History) == 0 {
+		return nil
+	}
+	chart := func(id, title string, unit templates.Unit, top float64, series []templates.Series, values func(UpstreamPoint) []float64) templates.Chart {
+		c := templates.Chart{ID: id, Title: title, Unit: unit, Top: top, Series: series}
+		every := max(1, len(u.History)/4)
+		for i, p := range u.History {
+			at := p.At.In(s.Zone)
+			col := templates.Column{Name: at.Add(-u.Step).Format("Jan 2 15:04:05") + "–" + at.Format("15:04:05"), Values: values(p), Missed: p.Missed}
+			if i%every == every/2 {
+				col.Tick, col.Major = at.Format("15:04"), true
+			}
+			c.Columns = append(c.Columns, col)
+		}
+		return c
+	}
+	one := func(name, tone string) []templates.Series { return []templates.Series{{Name: name, Tone: tone}} }
+	quantiles := []templates.Series{{Name: "median", Tone: "live"}, {Name: "to 95 %", Tone: "running"}}
+	of := func(l Latency) []float64 { return []float64{l.P50.Seconds(), max(0, (l.P95 - l.P50).Seconds())} }
+	return []templates.Chart{
+		chart("flight", "Requests in flight", templates.Numbers, 0, classes, func(p UpstreamPoint) []float64 { return []float64{p.Live, p.Batch} }),
+		chart("waiting", "Waiting on the server", templates.Numbers, 0, one("requests", "plain"), func(p UpstreamPoint) []float64 { return []float64{p.Waiting} }),
+		chart("kv", "KV cache in use", templates.Shares, 1, one("share", "plain"), func(p UpstreamPoint) []float64 { return []float64{p.KVCacheUsage} }),
+		chart("ended", "Requests that ended per "+templates.Coarse(u.Step), templates.Numbers, 0,
+			[]templates.Series{{Name: "answered", Tone: "good"}, {Name: "failed", Tone: "bad"}},
+			func(p UpstreamPoint) []float64 {
+				return []float64{float64(p.Requests - p.Failures), float64(p.Failures)}
+			}),
+		chart("ttft", "Time to first token", templates.Seconds, 0, quantiles, func(p UpstreamPoint) []float64 { return of(p.TTFT) }),
+		chart("itl", "Time between tokens", templates.Seconds, 0, quantiles, func(p UpstreamPoint) []float64 { return of(p.ITL) }),
+	}
+}
+
+func (d *Dashboard) askDrain(w http.ResponseWriter, r *http.Request) error {
+	s := d.site(r, "Upstreams", "Drain this server?")
+	v, err := d.upstreamModel(r.Context(), s, d.broadcaster.current(), r.PathValue("key"))
+	if err != nil {
+		return err
+	}
+	c := templates.Confirmation{
+		Title: s.Title, Subject: v.URL, Button: "Drain the server", Action: s.To("upstreams", v.Key, "drain"), Back: s.To("upstreams", v.Key),
+		Text: []string{
+			"It gets nothing new. " + templates.Count(int64(v.Live+v.Batch)) + " requests that run there go on to their end.",
+		},
+	}
+	for _, m := range v.OnlyOneFor {
+		c.Text = append(c.Text, "No other server has "+m+" now: requests for it are refused until one has.")
+		c.Danger = true
+	}
+	return d.render(w, r, http.StatusOK, templates.ConfirmPage(s, c))
+}
+
+func (d *Dashboard) drain(draining bool) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		key := r.PathValue("key")
+		url, err := urlOf(d.broadcaster.current(), key)
+		if err != nil {
+			return err
+		}
+		if err := d.source.Upstreams.SetDraining(r.Context(), url, draining); err != nil {
+			return err
+		}
+		done := "draining"
+		if !draining {
+			done = "undrained"
+		}
+		d.went(w, r, done, "upstreams", key)
+		return nil
+	}
+}

@@ -1,0 +1,69 @@
+package browser
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+//go:embed testdata/axe/axe.min.js
+var axe string
+
+// violation is what axe-core finds (https://github.com/dequelabs/axe-core/blob/develop/doc/API.md).
+type violation struct {
+	ID, Impact, Help string
+	Nodes            []struct {
+		HTML           string
+		FailureSummary string
+	}
+}
+
+// findings are what axe-core finds on the page that is open. It is run by the
+// developer's tools, which no content security policy stops.
+func (p *tab) findings() []violation {
+	p.Helper()
+	p.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := chromedp.Evaluate[chromedp.Void](axe+";undefined")(ctx, target)
+		return err
+	}))
+	text, err := chromedp.Run(p.ctx, chromedp.Evaluate[string](
+		`axe.run(document, {resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}).then(r => JSON.stringify(r.violations))`,
+		chromedp.EvalAwaitPromise))
+	if err != nil {
+		p.Fatal(err)
+	}
+	var all []violation
+	if err := json.Unmarshal([]byte(text), &all); err != nil {
+		p.Fatal(err)
+	}
+	return all
+}
+
+// TestAccessible has axe-core look at every page, in both colours and widths.
+// Nothing serious or critical may be found.
+func TestAccessible(t *testing.T) {
+	h := start(t, nil)
+	for _, l := range []looks{desktop, desktop.inDark(), phone, phone.inDark()} {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			p := open(t, l)
+			p.visit(h.url + "/")
+			p.until(zoneIsKnown)
+			for _, page := range h.pages(t) {
+				p.visit(h.url + page.path)
+				for _, v := range p.findings() {
+					for _, n := range v.Nodes {
+						if v.Impact == "serious" || v.Impact == "critical" {
+							t.Errorf("%s: %s (%s): %s\n%s\n%s", page.name, v.ID, v.Impact, v.Help, n.HTML, n.FailureSummary)
+						} else {
+							t.Logf("%s: %s (%s): %s\n%s", page.name, v.ID, v.Impact, v.Help, n.HTML)
+						}
+					}
+				}
+			}
+		})
+	}
+}

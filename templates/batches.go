@@ -1,0 +1,150 @@
+package templates
+
+import (
+	"time"
+
+	"github.com/a-h/templ"
+)
+
+// BatchRow is a batch in a list.
+type BatchRow struct {
+	ID, InputName, Model      string
+	State                     string // with "paused" for those that are
+	Bar                       ProgressBar
+	Rate                      float64 // lines per second
+	Remaining                 Estimate
+	Misses                    bool // it will not be over at its deadline
+	Created, Deadline         time.Time
+	Took                      time.Duration // from creation to end, or to now; 0: not known
+	Over                      bool
+	InputTokens, OutputTokens int64
+	Priority                  int
+}
+
+// Name is what people call a batch.
+func (b BatchRow) Name() string {
+	if b.InputName != "" {
+		return b.InputName
+	}
+	return b.ID
+}
+
+// Short is the end of its id, enough to tell batches of one name apart.
+func (b BatchRow) Short() string {
+	if len(b.ID) <= 8 {
+		return b.ID
+	}
+	return "…" + b.ID[len(b.ID)-8:]
+}
+
+// BatchList is the model of the list of batches.
+type BatchList struct {
+	Filter BatchFilter
+	Models []string
+	Rows   []BatchRow
+	Pages  Pages
+}
+
+// BatchFilter is what the reader asked for.
+type BatchFilter struct {
+	State, Model, Text, From, To string
+	Wrong                        string // what is wrong with it
+}
+
+// Any tells whether something is left out of the list.
+func (f BatchFilter) Any() bool {
+	return f.State != "" || f.Model != "" || f.Text != "" || f.From != "" || f.To != ""
+}
+
+// BatchStates are the states to filter by.
+var BatchStates = []string{"active", "validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"}
+
+// Batch is the model of a batch's page.
+type Batch struct {
+	BatchRow
+	Endpoint, Window         string
+	Input, Output, Errors    FileLink
+	Metadata                 []Pair
+	Timeline                 []Stage
+	Charts                   []Chart
+	Findings                 []Finding
+	Groups                   []ErrorGroup
+	GroupsLeft               int // groups that are not shown
+	RetryOf, RetriedBy       string
+	CachedTokens, Reasoning  int64
+	CanCancel, CanDelete     bool
+	CanRetry, CanControl     bool // CanControl: pause, resume, priority
+	Paused                   bool
+	MinPriority, MaxPriority int
+}
+
+// FileLink is a file that belongs to a batch.
+type FileLink struct {
+	ID    string
+	Bytes int64
+}
+
+// Pair is a name and a value.
+type Pair struct{ Name, Value string }
+
+// Stage is a step in the life of a batch.
+type Stage struct {
+	State string
+	At    time.Time
+	After time.Duration // since the step before; 0 for the first
+	Now   bool          // it is at this
+}
+
+// Finding is what is wrong in a line of a file.
+type Finding struct {
+	Line                 int // 0: none
+	Code, Param, Message string
+}
+
+// ErrorGroup are lines that failed alike.
+type ErrorGroup struct {
+	Code, Message string
+	Lines         int64
+	Share         float64 // of all failed lines
+	Examples      []ErrorExample
+}
+
+// ErrorExample is a line of a group.
+type ErrorExample struct {
+	Number            int
+	CustomID, Message string
+}
+
+// Lines is the model of a batch's lines.
+type Lines struct {
+	Batch BatchRow
+	State string // that are shown, "" for all
+	After int    // the number of the line before the first
+	Rows  []Line
+	More  bool
+	Pages Pages
+}
+
+// LineStates are the states to filter by.
+var LineStates = []string{"waiting", "running", "completed", "failed"}
+
+// Line is a line in a list.
+type Line struct {
+	Number                    int
+	CustomID, State, Error    string
+	Status, Attempts          int
+	Upstream                  string
+	UpstreamPage              templ.SafeURL
+	Duration                  time.Duration
+	InputTokens, OutputTokens int64
+}
+
+// LineDetail is the model of a line's page.
+type LineDetail struct {
+	Batch BatchRow
+	Line
+	Input, Result           string
+	InputCut, ResultCut     bool
+	InputBytes, ResultBytes int64
+	Before, After           int // numbers of its neighbours, 0: there is none
+}

@@ -1,0 +1,79 @@
+package templates
+
+import (
+	"time"
+
+	"github.com/a-h/templ"
+)
+
+// Overview is the model of the first page.
+type Overview struct {
+	Trouble     string // why nothing is known; the rest is empty then
+	At          time.Time
+	Window      time.Duration // that rates are averages of
+	Live, Batch Rate
+	Queue       Queue
+	Problems    []Problem
+	Upstreams   []UpstreamRow
+	Batches     []BatchRow
+	More        int // active batches that are not among Batches
+	Charts      []Chart
+}
+
+// Rate is how much is done per second.
+type Rate struct {
+	Requests, Failures, InputTokens, OutputTokens float64
+	InFlight                                      int
+}
+
+func (r Rate) plus(o Rate) Rate {
+	return Rate{r.Requests + o.Requests, r.Failures + o.Failures, r.InputTokens + o.InputTokens, r.OutputTokens + o.OutputTokens, r.InFlight + o.InFlight}
+}
+
+func (r Rate) errorRate() float64 {
+	if r.Requests <= 0 {
+		return 0
+	}
+	return r.Failures / r.Requests
+}
+
+// Queue is how much batch work waits.
+type Queue struct {
+	Waiting, InFlight, Limit int64
+	Oldest                   time.Duration
+	Paused                   []string
+	Active                   int // batches
+}
+
+// UpstreamRow is a server in a list.
+type UpstreamRow struct {
+	URL                 string
+	Page                templ.SafeURL
+	State, Reason       string
+	Since               time.Time
+	Draining            bool
+	Models              []string
+	Version             string
+	Live, Batch, Others int
+	BatchLimit, MaxSeqs int
+	HasMetrics          bool
+	Running, Waiting    float64
+	KV                  float64
+	TTFT, ITL           Latency
+	Window              time.Duration
+	Recent, Failures    int64
+}
+
+// Latency is how long something took, N times.
+type Latency struct {
+	N        int64
+	P50, P95 time.Duration
+}
+
+// Text is the middle and the slow end.
+func (l Latency) Text() string {
+	if l.N == 0 {
+		return "–"
+	}
+	return Brief(l.P50) + " / " + Brief(l.P95)
+}

@@ -1,0 +1,122 @@
+package templates
+
+import (
+	"time"
+
+	"github.com/a-h/templ"
+)
+
+// Confirmation asks whether something is really meant.
+type Confirmation struct {
+	Title, Subject string // Subject: the name of what it is about
+	Text           []string
+	Button         string
+	Danger         bool // something is destroyed
+	Action, Back   templ.SafeURL
+	// Option is the name of a box to tick, "" for none.
+	Option, OptionText string
+}
+
+// NewBatch is the model of the page that makes a batch.
+type NewBatch struct {
+	MaxBytes                 int64
+	Found                    *Inspection // nil before there is a file
+	Endpoints                []string
+	Windows                  []Window
+	MinPriority, MaxPriority int
+}
+
+// Window is a time in which a batch is to be over.
+type Window struct {
+	Value, Name string
+	Chosen      bool
+}
+
+// Inspection is what is in a file of requests.
+type Inspection struct {
+	FileID, Filename, Endpoint string
+	Bytes, Lines               int64
+	Models                     []ModelLines
+	Findings                   []Finding
+	FindingsTotal              int
+	InputTokens, OutputTokens  int64 // estimates, 0: not known
+	Duration                   Estimate
+	Basis                      string
+}
+
+// ModelLines is how many lines of a file name a model.
+type ModelLines struct {
+	Model  string
+	Lines  int64
+	Served bool
+}
+
+// FileList is the model of the page of files.
+type FileList struct {
+	Purpose  string // that are shown, "" for all
+	Purposes []string
+	Rows     []FileRow
+	Pages    Pages
+	Space    Space
+}
+
+// FileRow is a file in a list.
+type FileRow struct {
+	ID, Filename, Purpose string
+	Bytes                 int64
+	Created, Expires      time.Time
+	UsedBy                []string // ids of batches
+	UsedMore              int
+	Needed                bool
+}
+
+// Space is what fills the place where contents lie, in bytes.
+type Space struct {
+	Files, Bytes         int64
+	ByPurpose            []PurposeSpace
+	Largest              []FileRow
+	Total, Free, Reserve int64
+}
+
+// PurposeSpace is what the files of a purpose take.
+type PurposeSpace struct {
+	Purpose      string
+	Files, Bytes int64
+	Share        float64
+}
+
+// Upstream is the model of a server's page.
+type Upstream struct {
+	UpstreamRow
+	Key                   string
+	Weight                float64
+	MaxModelLen           int64
+	Requests, AllFailures int64 // since it was configured
+	OnlyOneFor            []string
+	Charts                []Chart
+	Errors                []UpstreamError
+}
+
+// UpstreamError is a request that a server failed.
+type UpstreamError struct {
+	At                     time.Time
+	Class, Endpoint, Model string
+	Status                 int // 0: no answer
+	Message                string
+}
+
+// Doctor is the model of the page of checks.
+type Doctor struct {
+	At                               time.Time
+	Areas                            []CheckArea
+	Passed, Doubted, Failed, Unknown int
+}
+
+// CheckArea are checks of one area.
+type CheckArea struct {
+	Name   string
+	Checks []Check
+}
+
+// Check is one thing that was looked at.
+type Check struct{ Name, Verdict, Found, Remedy string }

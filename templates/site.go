@@ -1,0 +1,84 @@
+package templates
+
+import (
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/a-h/templ"
+)
+
+// Site is what every page needs besides its own model: where it stands and for
+// whom it is.
+type Site struct {
+	Base    string // path under which the dashboard lies, "" for the root
+	Section string // of the navigation
+	Title   string
+	Path    string // of this page below Base with its query, to come back to
+	Stream  string // path of its event stream below Base; "" when it has none
+	Notice  string // what was done just now
+
+	Theme     string // "dark", "light" or "": as the reader's system has it
+	Zone      *time.Location
+	ZoneKnown bool     // the reader has said which
+	Zones     []string // to choose from
+	Now       time.Time
+}
+
+// section is an entry of the navigation.
+type section struct{ name, path string }
+
+var sections = []section{
+	{"Overview", ""},
+	{"Throughput", "throughput"},
+	{"Batches", "batches"},
+	{"Files", "files"},
+	{"Upstreams", "upstreams"},
+	{"Doctor", "doctor"},
+}
+
+// To is the address of a page; each part is escaped.
+func (s Site) To(parts ...string) templ.SafeURL {
+	var b strings.Builder
+	b.WriteString(s.Base)
+	for _, p := range parts {
+		b.WriteByte('/')
+		b.WriteString(url.PathEscape(p))
+	}
+	if len(parts) == 0 || parts[0] == "" && len(parts) == 1 {
+		return templ.SafeURL(s.Base + "/")
+	}
+	return templ.SafeURL(b.String())
+}
+
+// With is the address of a page with a query; names and values alternate, and
+// what has no value is left out.
+func (s Site) With(page templ.SafeURL, pairs ...string) templ.SafeURL {
+	q := url.Values{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			q.Set(pairs[i], pairs[i+1])
+		}
+	}
+	if len(q) == 0 {
+		return page
+	}
+	return page + templ.SafeURL("?"+q.Encode())
+}
+
+// asset is the address of an asset. It changes with the content, so that
+// browsers may keep it for ever.
+func (s Site) asset(name string) string {
+	return s.Base + "/assets/" + Assets[name].Hash + "/" + name
+}
+
+// stream is the address of the page's event stream.
+func (s Site) stream() string { return s.Base + s.Stream }
+
+// zoneName is how the reader's zone is called.
+func (s Site) zoneName() string {
+	if s.Zone == time.UTC {
+		return "UTC"
+	}
+	return s.Zone.String()
+}
