@@ -33,6 +33,11 @@ type AnalyticsStore interface {
 	// BatchesOfFile lists ids of the batches that have a file as their
 	// input, newest first.
 	BatchesOfFile(ctx context.Context, tenant, fileID string, limit int) ([]string, error)
+	// FileNames gives the names of files by their ids, of deleted ones too as
+	// long as their rows are there. Unknown ids are left out.
+	FileNames(ctx context.Context, tenant string, ids []string) (map[string]string, error)
+	// LargestFiles lists files, those with the most bytes first.
+	LargestFiles(ctx context.Context, tenant string, limit int) ([]File, error)
 	// Storage sums by purpose what the contents of files take, deleted ones
 	// that are not collected yet included. Parts of uploads are of purpose
 	// PurposePart, indexes of results of PurposeIndex.
@@ -97,6 +102,7 @@ type Waiting struct {
 // BatchFilter asks for batches; zero fields ask for any.
 type BatchFilter struct {
 	Status   Status
+	Active   bool // only those that are not over; Status is "" then
 	Model    string
 	Text     string    // in id, metadata or the input's file name; ASCII letters of either case
 	From, To time.Time // created from From up to, and not at, To

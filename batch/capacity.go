@@ -1,5 +1,10 @@
 package batch
 
+import (
+	"context"
+	"errors"
+)
+
 // Capacity is how much batch work a gateway does at a time.
 type Capacity struct {
 	MaxInFlight          int // lines
@@ -10,4 +15,50 @@ type Capacity struct {
 func (e *Engine) Capacity() Capacity {
 	cfg := e.config()
 	return Capacity{cfg.MaxInFlight, cfg.MaxConcurrentBatches}
+}
+
+// LinesInFlight counts by batch the lines that this gateway has on an upstream.
+// It is empty while the engine does not run.
+func (e *Engine) LinesInFlight(ctx context.Context) map[string]int64 {
+	told := make(chan map[string]int64, 1)
+	e.runner.post(func() {
+		counts := make(map[string]int64, len(e.runner.feeds))
+		for id, f := range e.runner.feeds {
+			if f.running > 0 {
+				counts[id] = int64(f.running)
+			}
+		}
+		told <- counts
+	})
+	select {
+	case counts := <-told:
+		return counts
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// Space is what there is of room for contents, in bytes.
+type Space struct {
+	Total, Free int64
+	Reserve     int64 // of Free, what is left free on purpose
+}
+
+// Measured is what Files offer besides, if the room that they have is known.
+type Measured interface {
+	Space() (Space, error)
+}
+
+// Space measures the room for contents; known is false where there is no such
+// bound, as in an object store.
+func (e *Engine) Space() (s Space, known bool, err error) {
+	m, ok := e.files.(Measured)
+	if !ok {
+		return Space{}, false, nil
+	}
+	s, err = m.Space()
+	if errors.Is(err, errors.ErrUnsupported) {
+		return Space{}, false, nil
+	}
+	return s, err == nil, err
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -18,9 +17,18 @@ const maxFindings = 500
 
 // scan is what one pass over an input file found.
 type scan struct {
+	endpoint string // that all requests must have
 	plan     Plan
+	bytes    int64 // up to the end of the last line
+	models   map[string]*scannedModel
 	findings []openai.BatchError
 	beyond   int // findings over maxFindings
+}
+
+// scannedModel is a model that requests name.
+type scannedModel struct {
+	lines   int64
+	unknown string // what is wrong with it, "" if nothing
 }
 
 // validate takes a validating batch to InProgress or Failed.
@@ -103,73 +111,12 @@ func (e *Engine) waitSettled(ctx context.Context) error {
 
 // scanInput reads the input once, front to back.
 func (e *Engine) scanInput(ctx context.Context, b Batch, input File) (*scan, error) {
-	cfg := e.config()
 	content, err := e.files.Read(ctx, input.Key, 0, -1)
 	if err != nil {
 		return nil, fmt.Errorf("opening input file: %w", err)
 	}
 	defer content.Close()
-	var (
-		s      scan
-		slicer slicer
-		models = make(map[string]string) // what is wrong with each, "" if nothing
-		ids    = make(map[[16]byte]struct{})
-		lines  = openai.NewLineReader(content, cfg.MaxLineBytes)
-	)
-	for {
-		line, err := lines.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if tooLong, ok := errors.AsType[*openai.LineTooLongError](err); ok {
-			s.plan.Lines++
-			s.find(tooLong.Number, openai.Finding{Code: "invalid_request", Message: fmt.Sprintf("This line is longer than the limit of %d bytes.", tooLong.Limit)})
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading input file: %w", err)
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		s.plan.Lines++
-		if s.plan.Lines > cfg.MaxRequests {
-			s.find(line.Number, openai.Finding{Code: "too_many_requests", Message: fmt.Sprintf("The file has more than %d requests, the limit of a batch.", cfg.MaxRequests)})
-			return &s, nil
-		}
-		request, findings := openai.ParseRequest(line.Bytes, b.Endpoint)
-		for _, f := range findings {
-			s.find(line.Number, f)
-		}
-		if request.CustomID != "" {
-			key := [16]byte(sha256Of(request.CustomID))
-			if _, used := ids[key]; used {
-				s.find(line.Number, openai.Finding{Code: "duplicate_custom_id", Param: "custom_id", Message: "The custom_id for this request is a duplicate of another request. The custom_id must be unique in a batch."})
-			}
-			ids[key] = struct{}{}
-		}
-		if request.Model != "" {
-			unknown, seen := models[request.Model]
-			if !seen {
-				unknown = e.unknownModel(request.Model)
-				models[request.Model] = unknown
-			}
-			if unknown != "" {
-				s.find(line.Number, openai.Finding{Code: "model_not_found", Param: "body.model", Message: unknown})
-			}
-		}
-		slicer.add(line)
-	}
-	s.plan.Slices = slicer.slices
-	if s.plan.Lines == 0 {
-		s.findings = append(s.findings, openai.BatchError{Code: "empty_file", Message: "The input file has no requests."})
-	}
-	if len(models) == 1 {
-		for name := range models {
-			s.plan.Model = name
-		}
-	}
-	return &s, nil
+	return e.scanLines(ctx, content, b.Endpoint)
 }
 
 // unknownModel is what is wrong with a model, "" if nothing.

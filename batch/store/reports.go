@@ -81,6 +81,15 @@ func ScanWaiting(r Row) (w batch.Waiting, err error) {
 	return w, err
 }
 
+// FileName is the name of a file.
+type FileName struct{ ID, Name string }
+
+// ScanFileName scans id and filename.
+func ScanFileName(r Row) (f FileName, err error) {
+	err = r.Scan(&f.ID, &f.Name)
+	return f, err
+}
+
 // ScanStorage scans purpose, files and bytes.
 func ScanStorage(r Row) (u batch.StorageUse, err error) {
 	err = r.Scan(&u.Purpose, &u.Files, &u.Bytes)

@@ -42,6 +42,17 @@ func ScanFoundBatch(r Row) (f FoundBatch, err error) {
 	return f, err
 }
 
+// Filter is which of the statements that find batches answers a filter.
+type Filter struct{ Status, Active, Model bool }
+
+// FilterOf tells what a filter asks for.
+func FilterOf(f batch.BatchFilter) Filter {
+	return Filter{Status: f.Status != "", Active: f.Active, Model: f.Model != ""}
+}
+
+// ActiveStatuses are those of batches that are not over.
+var ActiveStatuses = []batch.Status{batch.Validating, batch.InProgress, batch.Finalizing, batch.Cancelling}
+
 // Floor is how many rows a search looks at, and the last of them.
 type Floor struct{ Rows, Row int64 }
 

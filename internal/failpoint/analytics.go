@@ -39,6 +39,14 @@ func (s *store) FileUses(ctx context.Context, tenant string, ids []string) (map[
 	return get(s.set, "store.FileUses", func() (map[string]int, error) { return s.Store.FileUses(ctx, tenant, ids) })
 }
 
+func (s *store) FileNames(ctx context.Context, tenant string, ids []string) (map[string]string, error) {
+	return get(s.set, "store.FileNames", func() (map[string]string, error) { return s.Store.FileNames(ctx, tenant, ids) })
+}
+
+func (s *store) LargestFiles(ctx context.Context, tenant string, limit int) ([]batch.File, error) {
+	return get(s.set, "store.LargestFiles", func() ([]batch.File, error) { return s.Store.LargestFiles(ctx, tenant, limit) })
+}
+
 func (s *store) BatchesOfFile(ctx context.Context, tenant, fileID string, limit int) ([]string, error) {
 	return get(s.set, "store.BatchesOfFile", func() ([]string, error) { return s.Store.BatchesOfFile(ctx, tenant, fileID, limit) })
 }

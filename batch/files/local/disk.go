@@ -28,7 +28,10 @@ type file interface {
 
 type realDisk struct{}
 
-func (realDisk) free(dir string) (int64, error) { return freeBytes(dir) }
+func (realDisk) free(dir string) (int64, error) {
+	_, free, err := diskSpace(dir)
+	return free, err
+}
 
 func (realDisk) createTemp(dir, prefix string) (file, error) {
 	return os.CreateTemp(dir, prefix) // mode 0600
@@ -54,6 +57,15 @@ func (f *Files) checkSpace(n int64) error {
 		return fmt.Errorf("%w: %d bytes are free below %s and %d are kept in reserve", batch.ErrNoSpace, free, f.dir, f.reserve)
 	}
 	return nil
+}
+
+// Space measures the disk.
+func (f *Files) Space() (batch.Space, error) {
+	total, free, err := diskSpace(f.dir)
+	if err != nil {
+		return batch.Space{}, fmt.Errorf("measuring free space: %w", err)
+	}
+	return batch.Space{Total: total, Free: free, Reserve: f.reserve}, nil
 }
 
 // noSpace marks a full disk or quota as ErrNoSpace.

@@ -17,4 +17,4 @@ func lockFile(string, bool) (*os.File, error) {
 
 func shareLock(*os.File) error { return errors.ErrUnsupported }
 
-func freeBytes(string) (int64, error) { return 0, errors.ErrUnsupported }
+func diskSpace(string) (total, free int64, err error) { return 0, 0, errors.ErrUnsupported }

@@ -42,7 +42,9 @@ func shareLock(f *os.File) error {
 	return err
 }
 
-func freeBytes(dir string) (int64, error) {
+// diskSpace gives the size of a disk and what of it is free for this user, in
+// bytes.
+func diskSpace(dir string) (total, free int64, err error) {
 	var s unix.Statfs_t
 	for {
 		err := unix.Statfs(dir, &s)
@@ -50,8 +52,9 @@ func freeBytes(dir string) (int64, error) {
 			continue
 		}
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
-		return int64(s.Bavail * uint64(s.Bsize)), nil // of different types on different systems
+		size := uint64(s.Bsize) // of different types on different systems
+		return int64(s.Blocks * size), int64(s.Bavail * size), nil
 	}
 }

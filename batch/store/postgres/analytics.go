@@ -32,7 +32,9 @@ var (
 		WHERE input = (SELECT seq FROM files WHERE id = $1 AND tenant = $2) AND deleted_at IS NULL LIMIT $3) b`)
 	batchesOfFile = declare(`SELECT id FROM batches WHERE input = (SELECT seq FROM files WHERE id = $1 AND tenant = $2) AND deleted_at IS NULL
 		ORDER BY seq DESC LIMIT $3`)
-	storageUse = declare(`SELECT purpose, files, bytes FROM storage WHERE tenant IN ($1, $2) AND files <> 0 ORDER BY purpose`)
+	fileNames    = declare(`SELECT id, filename FROM files WHERE id = ANY ($2::text[]) AND tenant = $1`)
+	largestFiles = declare(`SELECT ` + store.FileColumns + ` FROM files WHERE tenant = $2 AND ` + fileVisible + ` ORDER BY bytes DESC, seq DESC LIMIT $3`)
+	storageUse   = declare(`SELECT purpose, files, bytes FROM storage WHERE tenant IN ($1, $2) AND files <> 0 ORDER BY purpose`)
 
 	pruneUsage   = declare(`DELETE FROM usage_15m WHERE ctid = ANY (ARRAY(SELECT ctid FROM usage_15m WHERE bucket < $1 ORDER BY bucket LIMIT $2 FOR UPDATE SKIP LOCKED))`)
 	pruneDays    = declare(`DELETE FROM usage_1d WHERE ctid = ANY (ARRAY(SELECT ctid FROM usage_1d WHERE day < $1 ORDER BY day LIMIT $2 FOR UPDATE SKIP LOCKED))`)
@@ -128,6 +130,29 @@ func (s *Store) BatchesOfFile(ctx context.Context, tenant, fileID string, limit 
 		return err
 	})
 	return ids, err
+}
+
+// FileNames gives the names of files.
+func (s *Store) FileNames(ctx context.Context, tenant string, ids []string) (map[string]string, error) {
+	names := make(map[string]string, len(ids))
+	err := s.read(ctx, "looking up names of files", func(t *tx) error {
+		clear(names) // of an attempt before
+		found, err := all(ctx, t, store.ScanFileName, fileNames, tenant, ids)
+		for _, f := range found {
+			names[f.ID] = f.Name
+		}
+		return err
+	})
+	return names, err
+}
+
+// LargestFiles lists files by size.
+func (s *Store) LargestFiles(ctx context.Context, tenant string, limit int) (files []batch.File, err error) {
+	err = s.read(ctx, "listing large files", func(t *tx) error {
+		files, err = all(ctx, t, store.ScanFile, largestFiles, t.micros(), tenant, store.LimitOf(limit))
+		return err
+	})
+	return files, err
 }
 
 // Storage sums what contents take.

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/store"
@@ -22,12 +23,13 @@ var createdFrom = declare(`SELECT seq FROM batches WHERE tenant = $1 AND created
 // parameters.
 type finder struct{ page, floor, search string }
 
-// finders are by whether a status and whether a model is asked for.
-var finders = map[[2]bool]finder{
-	{false, false}: findBy(` AND $6::text = '' AND $7::text = ''`),
-	{true, false}:  findBy(` AND status = $6 AND $7::text = ''`),
-	{false, true}:  findBy(` AND $6::text = '' AND model = $7`),
-	{true, true}:   findBy(` AND status = $6 AND model = $7`),
+var finders = map[store.Filter]finder{
+	{}:                          findBy(` AND $6::text = '' AND $7::text = ''`),
+	{Status: true}:              findBy(` AND status = $6 AND $7::text = ''`),
+	{Model: true}:               findBy(` AND $6::text = '' AND model = $7`),
+	{Status: true, Model: true}: findBy(` AND status = $6 AND model = $7`),
+	{Active: true}:              findActive(` AND $6::text = '' AND $7::text = ''`),
+	{Active: true, Model: true}: findActive(` AND $6::text = '' AND model = $7`),
 }
 
 func findBy(filter string) finder {
@@ -36,6 +38,23 @@ func findBy(filter string) finder {
 		page:   declare(`SELECT ` + store.BatchColumns + `, seq` + base + findOrder),
 		floor:  declare(`SELECT count(*), coalesce(min(seq), 0) FROM (SELECT seq` + base + findOrder + `) b`),
 		search: declare(`SELECT ` + store.BatchColumns + `, seq` + base + findText + findOrder),
+	}
+}
+
+// findActive looks at every state that is not over by itself, as an index has
+// one state in order.
+func findActive(filter string) finder {
+	union := func(columns, text string) string {
+		arms := make([]string, len(store.ActiveStatuses))
+		for i, status := range store.ActiveStatuses {
+			arms[i] = `(SELECT ` + columns + findBase + filter + ` AND status = '` + string(status) + `'` + text + findOrder + `)`
+		}
+		return `(` + strings.Join(arms, ` UNION ALL `) + `) b`
+	}
+	return finder{
+		page:   declare(`SELECT * FROM ` + union(store.BatchColumns+`, seq`, ``) + findOrder),
+		floor:  declare(`SELECT count(*), coalesce(min(seq), 0) FROM (SELECT seq FROM ` + union(`seq`, ``) + findOrder + `) b`),
+		search: declare(`SELECT * FROM ` + union(store.BatchColumns+`, seq`, findText) + findOrder),
 	}
 }
 
@@ -82,7 +101,7 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, below
 	if !q.From.IsZero() {
 		earliest = store.Micros(q.From)
 	}
-	f, limit := finders[[2]bool{q.Status != "", q.Model != ""}], store.LimitOf(q.Limit)
+	f, limit := finders[store.FilterOf(q)], store.LimitOf(q.Limit)
 	args := []any{tenant, below, from, earliest, store.Micros(to), string(q.Status), q.Model}
 	statement, more := f.page, false
 	if q.Text != "" {

@@ -39,7 +39,10 @@ ANALYZE`
 
 // indexes are what statements must use beyond some index of each table.
 var indexes = map[string][]string{
-	activeBatches:   {"batches_active"},
+	activeBatches:   {"batches_turns"},
+	createdFrom:     {"batches_created"},
+	largestFiles:    {"files_size"},
+	pruneUsage:      {"usage_15m_age"},
 	claimableSlices: {"slices_unfinished"},
 	claimSlices:     {"slices_pkey"},
 	renewSlices:     {"slices_pkey"},
@@ -76,13 +79,13 @@ var indexes = map[string][]string{
 
 // ordered are statements whose rows come in order from an index: that they are
 // few is not known beforehand.
-var ordered = []string{activeBatches, claimableSlices, claimBatch, selectSlices, selectResults, batchesPage, filesPages[0], filesPages[1], filesPages[2], filesPages[3]}
+var ordered = []string{activeBatches, createdFrom, largestFiles, claimableSlices, claimBatch, selectSlices, selectResults, batchesPage, filesPages[0], filesPages[1], filesPages[2], filesPages[3]}
 
 // background are the statements that nobody waits for, and that nothing but
 // their limit bounds.
 var background = []string{
 	activeBatches, claimableSlices, claimBatch, expireBatches, overdueUploads, finishedWork, dropSegments, dropSlices,
-	garbageFiles, garbageParts, forgetFiles, forgetBatches, overUploads, forgetGateways, otherGateways,
+	garbageFiles, garbageParts, forgetFiles, forgetBatches, overUploads, forgetGateways, otherGateways, pruneUsage, pruneDays, pruneEvents, pruneMinutes,
 }
 
 var (

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/store"
@@ -32,6 +33,9 @@ var (
 		WHERE input = (SELECT seq FROM files WHERE id = ?1 AND tenant = ?2) AND deleted_at IS NULL LIMIT ?3)`)
 	batchesOfFile = reads(`SELECT id FROM batches WHERE input = (SELECT seq FROM files WHERE id = ?1 AND tenant = ?2) AND deleted_at IS NULL
 		ORDER BY seq DESC LIMIT ?3`)
+	fileName     = reads(`SELECT filename FROM files WHERE id = ? AND tenant = ?`)
+	largestFiles = reads(`SELECT ` + store.FileColumns + ` FROM files INDEXED BY files_size
+		WHERE tenant = ?2 AND ` + fileVisible + ` ORDER BY bytes DESC, seq DESC LIMIT ?3`)
 	storageUse = reads(`SELECT purpose, files, bytes FROM storage WHERE tenant IN (?, ?) AND files <> 0 ORDER BY purpose`)
 
 	pruneUsage   = writes(`DELETE FROM usage_15m WHERE (tenant, bucket, class, model, endpoint) IN (SELECT tenant, bucket, class, model, endpoint FROM usage_15m INDEXED BY usage_15m_age WHERE bucket < ? LIMIT ?)`)
@@ -126,6 +130,33 @@ func (s *Store) BatchesOfFile(ctx context.Context, tenant, fileID string, limit 
 		return err
 	})
 	return ids, err
+}
+
+// FileNames gives the names of files.
+func (s *Store) FileNames(ctx context.Context, tenant string, ids []string) (map[string]string, error) {
+	names := make(map[string]string, len(ids))
+	err := s.read(ctx, "looking up names of files", func(t *tx) error {
+		for _, id := range ids {
+			name, err := one(ctx, t, fileName, store.Value[string], id, tenant)
+			switch {
+			case err == nil:
+				names[id] = name
+			case !errors.Is(err, batch.ErrNotFound):
+				return err
+			}
+		}
+		return nil
+	})
+	return names, err
+}
+
+// LargestFiles lists files by size.
+func (s *Store) LargestFiles(ctx context.Context, tenant string, limit int) (files []batch.File, err error) {
+	err = s.read(ctx, "listing large files", func(t *tx) error {
+		files, err = all(ctx, t, largestFiles, store.ScanFile, store.Micros(t.now), tenant, store.LimitOf(limit))
+		return err
+	})
+	return files, err
 }
 
 // Storage sums what contents take.

@@ -36,7 +36,9 @@ func (s *Store) control(ctx context.Context, doing, tenant, id string, same func
 func (s *Store) PauseBatch(ctx context.Context, tenant, id string) (batch.Batch, error) {
 	return s.control(ctx, "pausing batch", tenant, id,
 		func(b batch.Batch) bool { return !b.PausedAt.IsZero() },
-		func(t *tx) (batch.Batch, error) { return one(ctx, t, pauseBatch, store.ScanBatch, store.Micros(t.now), id) })
+		func(t *tx) (batch.Batch, error) {
+			return one(ctx, t, pauseBatch, store.ScanBatch, store.Micros(t.now), id)
+		})
 }
 
 // ResumeBatch ends the pause of a batch.

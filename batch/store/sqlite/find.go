@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/store"
@@ -19,12 +20,13 @@ const (
 	findOrder = ` ORDER BY seq DESC LIMIT ?8`
 )
 
-// finders are by whether a status and whether a model is asked for.
-var finders = map[[2]bool]finder{
-	{false, false}: findBy("batches_page", ` AND ?6 = '' AND ?7 = ''`),
-	{true, false}:  findBy("batches_status", ` AND status = ?6 AND ?7 = ''`),
-	{false, true}:  findBy("batches_model", ` AND ?6 = '' AND model = ?7`),
-	{true, true}:   findBy("batches_status_model", ` AND status = ?6 AND model = ?7`),
+var finders = map[store.Filter]finder{
+	{}:                          findBy("batches_page", ` AND ?6 = '' AND ?7 = ''`),
+	{Status: true}:              findBy("batches_status", ` AND status = ?6 AND ?7 = ''`),
+	{Model: true}:               findBy("batches_model", ` AND ?6 = '' AND model = ?7`),
+	{Status: true, Model: true}: findBy("batches_status_model", ` AND status = ?6 AND model = ?7`),
+	{Active: true}:              findActive("batches_status", ` AND ?6 = '' AND ?7 = ''`),
+	{Active: true, Model: true}: findActive("batches_status_model", ` AND ?6 = '' AND model = ?7`),
 }
 
 func findBy(index, filter string) finder {
@@ -33,6 +35,24 @@ func findBy(index, filter string) finder {
 		page:   reads(`SELECT ` + store.BatchColumns + `, seq` + base + findOrder),
 		floor:  reads(`SELECT count(*), coalesce(min(seq), 0) FROM (SELECT seq` + base + findOrder + `)`),
 		search: reads(`SELECT ` + store.BatchColumns + `, seq` + base + findText + findOrder),
+	}
+}
+
+// findActive looks at every state that is not over by itself, as an index has
+// one state in order.
+func findActive(index, filter string) finder {
+	union := func(columns, text string) string {
+		arms := make([]string, len(store.ActiveStatuses))
+		for i, status := range store.ActiveStatuses {
+			arms[i] = `SELECT * FROM (SELECT ` + columns + ` FROM batches INDEXED BY ` + index + findBase + filter +
+				` AND status = '` + string(status) + `'` + text + findOrder + `)`
+		}
+		return `(` + strings.Join(arms, ` UNION ALL `) + `)`
+	}
+	return finder{
+		page:   reads(`SELECT * FROM ` + union(store.BatchColumns+`, seq`, ``) + findOrder),
+		floor:  reads(`SELECT count(*), coalesce(min(seq), 0) FROM (SELECT seq FROM ` + union(`seq`, ``) + findOrder + `)`),
+		search: reads(`SELECT * FROM ` + union(store.BatchColumns+`, seq`, findText) + findOrder),
 	}
 }
 
@@ -81,7 +101,7 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, below
 	if !q.From.IsZero() {
 		earliest = store.Micros(q.From)
 	}
-	f, limit := finders[[2]bool{q.Status != "", q.Model != ""}], store.LimitOf(q.Limit)
+	f, limit := finders[store.FilterOf(q)], store.LimitOf(q.Limit)
 	args := []any{tenant, below, from, earliest, store.Micros(to), string(q.Status), q.Model}
 	statement, more := f.page, false
 	if q.Text != "" {

@@ -39,7 +39,16 @@ var searches = map[*statement]string{
 	usageSeries:     "SEARCH usage_15m USING PRIMARY KEY (tenant=? AND bucket>? AND bucket<?)",
 	eventSeries:     "SEARCH events_15m USING PRIMARY KEY (tenant=? AND bucket>? AND bucket<?)",
 	fileUses:        "SEARCH batches USING INDEX batches_input (input=?)",
+	largestFiles:    "SEARCH files USING INDEX files_size (tenant=?)",
 	garbageFiles:    "SEARCH b USING INDEX batches_input_unfinished (input=?)",
+}
+
+func init() {
+	for filter, f := range finders {
+		if filter.Active { // at most a page of each state
+			sorters[f.page], sorters[f.floor], sorters[f.search] = true, true, true
+		}
+	}
 }
 
 // TestPlans looks at how SQLite runs every statement of the driver: by an

@@ -252,6 +252,10 @@ var analyticsTests = []test{
 		equal(e, "from and to", e.found(batch.BatchFilter{From: second.CreatedAt, To: fourth.CreatedAt}), all[1:3])
 		equal(e, "later", e.found(batch.BatchFilter{From: e.now().Add(time.Hour)}), nil)
 		equal(e, "earlier", e.found(batch.BatchFilter{To: begun}), nil)
+		equal(e, "active", e.found(batch.BatchFilter{Active: true}), all)
+		equal(e, "active, one a page", e.found(batch.BatchFilter{Active: true, Limit: 1}), all)
+		equal(e, "active and model", e.found(batch.BatchFilter{Active: true, Model: "tide-7b"}), []string{second.ID})
+		equal(e, "active and text", e.found(batch.BatchFilter{Active: true, Text: "nightly"}), []string{third.ID, first.ID})
 		page, err := e.s.FindBatches(e.Context(), rival, batch.BatchFilter{Limit: 10})
 		e.ok(err)
 		equal(e, "another tenant's", page.Batches, nil)
@@ -261,7 +265,9 @@ var analyticsTests = []test{
 		}
 		_, err = e.s.CancelBatch(e.Context(), tenant, fourth.ID)
 		e.ok(err)
+		equal(e, "active with one that is cancelled", e.found(batch.BatchFilter{Active: true}), all)
 		e.finish(e.get(fourth), batch.Outcome{})
+		equal(e, "active without one that was cancelled", e.found(batch.BatchFilter{Active: true}), all[1:])
 		_, err = e.s.DeleteBatch(e.Context(), tenant, fourth.ID, false)
 		e.ok(err)
 		equal(e, "without the deleted one", e.found(batch.BatchFilter{}), all[1:])
@@ -281,6 +287,35 @@ var analyticsTests = []test{
 		got, err = e.s.BatchesOfFile(e.Context(), rival, f.ID, 2)
 		e.ok(err)
 		equal(e, "another tenant's", got, nil)
+	}},
+	{"names of files", func(e *env) {
+		a := e.file(func(n *batch.NewFile) { n.Filename = "a.jsonl" })
+		gone := e.file(func(n *batch.NewFile) { n.Filename = "gone.jsonl" })
+		e.ok(e.s.DeleteFile(e.Context(), tenant, gone.ID))
+		names, err := e.s.FileNames(e.Context(), tenant, []string{a.ID, gone.ID, "file-unknown"})
+		e.ok(err)
+		equal(e, "names", names, map[string]string{a.ID: "a.jsonl", gone.ID: "gone.jsonl"})
+		names, err = e.s.FileNames(e.Context(), rival, []string{a.ID})
+		e.ok(err)
+		equal(e, "another tenant's", names, map[string]string{})
+	}},
+	{"the largest files", func(e *env) {
+		sized := func(bytes int64) string { return e.file(func(n *batch.NewFile) { n.Bytes = bytes }).ID }
+		small, large, gone, middle, same := sized(1), sized(1000), sized(5000), sized(10), sized(10)
+		e.ok(e.s.DeleteFile(e.Context(), tenant, gone))
+		e.file(func(n *batch.NewFile) { n.Bytes, n.TTL = 9000, time.Minute })
+		e.file(func(n *batch.NewFile) { n.Bytes, n.Tenant = 9000, rival })
+		e.db.Advance(time.Hour)
+		largest := func(limit int) (ids []string) {
+			files, err := e.s.LargestFiles(e.Context(), tenant, limit)
+			e.ok(err)
+			for _, f := range files {
+				ids = append(ids, f.ID)
+			}
+			return ids
+		}
+		equal(e, "files", largest(10), []string{large, same, middle, small})
+		equal(e, "two files", largest(2), []string{large, same})
 	}},
 	{"what contents take", func(e *env) {
 		f := e.file(func(n *batch.NewFile) { n.Bytes = 1000 })

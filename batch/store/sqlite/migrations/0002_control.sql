@@ -10,6 +10,7 @@ CREATE INDEX batches_turns ON batches ((paused_at IS NOT NULL), priority DESC, e
 CREATE INDEX batches_status ON batches (tenant, status, seq) WHERE deleted_at IS NULL;
 CREATE INDEX batches_model ON batches (tenant, model, seq) WHERE deleted_at IS NULL;
 CREATE INDEX batches_status_model ON batches (tenant, status, model, seq) WHERE deleted_at IS NULL;
+CREATE INDEX files_size ON files (tenant, bytes DESC, seq DESC) WHERE deleted_at IS NULL;
 CREATE INDEX batches_created ON batches (tenant, created_at, seq);
 
 -- Lines that got their result, by minute.
