@@ -10,9 +10,9 @@ import (
 // AnalyticsStore answers what reports ask. None of it goes through tables that
 // grow with finished work: counters are kept on write, lists are by index.
 type AnalyticsStore interface {
-	// UsageSeries sums usage by class over steps of a period, in order,
-	// without steps in which nothing was used.
-	UsageSeries(ctx context.Context, tenant string, p Period) ([]UsagePoint, error)
+	// UsageSeries sums usage of a model ("" for all) by class over steps of a
+	// period, in order, without steps in which nothing was used.
+	UsageSeries(ctx context.Context, tenant, model string, p Period) ([]UsagePoint, error)
 	// UsageByModel sums usage by class and model over a period, which are
 	// set besides the sums.
 	UsageByModel(ctx context.Context, tenant string, p Period) ([]UsageRecord, error)

@@ -12,8 +12,10 @@ func init() {
 	httpcaddyfile.RegisterGlobalOption("tidegate", parseGlobal)
 	httpcaddyfile.RegisterDirective("tidegate", parseSite)
 	httpcaddyfile.RegisterHandlerDirective("tidegate_api", parseHandler(func() caddyhttp.MiddlewareHandler { return new(APIHandler) }))
+	httpcaddyfile.RegisterHandlerDirective("tidegate_dashboard", parseDashboard)
 	httpcaddyfile.RegisterHandlerDirective("tidegate_proxy", parseHandler(func() caddyhttp.MiddlewareHandler { return new(ProxyHandler) }))
 	httpcaddyfile.RegisterDirectiveOrder("tidegate_api", httpcaddyfile.Before, "reverse_proxy")
+	httpcaddyfile.RegisterDirectiveOrder("tidegate_dashboard", httpcaddyfile.Before, "reverse_proxy")
 	httpcaddyfile.RegisterDirectiveOrder("tidegate_proxy", httpcaddyfile.Before, "reverse_proxy")
 	httpcaddyfile.RegisterDirectiveOrder("tidegate", httpcaddyfile.Before, "reverse_proxy")
 }
@@ -30,6 +32,9 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 	}
 	return httpcaddyfile.App{Name: "tidegate", Value: caddyconfig.JSON(app, nil)}, nil
 }
+
+// handlers are those of a site, in their order.
+var handlers = []string{"tidegate_api", "tidegate_dashboard", "tidegate_proxy"}
 
 // parseSite parses the directive of a site, short for its handlers:
 //
@@ -50,7 +55,7 @@ func parseSite(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if matcher != nil {
 		route.MatcherSetsRaw = []caddy.ModuleMap{matcher}
 	}
-	for _, handler := range []string{"tidegate_api", "tidegate_proxy"} {
+	for _, handler := range handlers {
 		route.HandlersRaw = append(route.HandlersRaw, caddyconfig.JSON(map[string]string{"handler": handler}, nil))
 	}
 	return []httpcaddyfile.ConfigValue{{Class: "route", Value: route}}, nil
@@ -67,6 +72,34 @@ func parseHandler(handler func() caddyhttp.MiddlewareHandler) httpcaddyfile.Unma
 			return nil, h.Errf("unrecognized option %q", h.Val())
 		}
 		return handler(), nil
+	}
+}
+
+// parseDashboard parses the handler of the dashboard:
+//
+//	tidegate_dashboard [<matcher>] {
+//		path            <path>
+//		trusted_origins <origin...>
+//	}
+func parseDashboard(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(DashboardHandler)
+	h.Next()
+	if h.NextArg() {
+		return nil, h.ArgErr()
+	}
+	return handler, block(h.Dispenser, handler.options())
+}
+
+// options are the words of the handler.
+func (h *DashboardHandler) options() map[string]option {
+	return map[string]option{
+		"path": text(&h.Path),
+		"trusted_origins": func(d *caddyfile.Dispenser) error {
+			if h.TrustedOrigins = d.RemainingArgs(); len(h.TrustedOrigins) == 0 {
+				return d.ArgErr()
+			}
+			return nil
+		},
 	}
 }
 

@@ -32,7 +32,20 @@ func (k keyring) admits(r *http.Request) bool {
 	if !strings.EqualFold(scheme, "Bearer") { // Anthropic's clients
 		shown = r.Header.Get("X-Api-Key")
 	}
-	sum := sha256.Sum256([]byte(strings.TrimSpace(shown)))
+	return k.has(strings.TrimSpace(shown))
+}
+
+// admitsReader is admits for browsers, which can show a key as the password of
+// HTTP Basic authentication.
+func (k keyring) admitsReader(r *http.Request) bool {
+	if _, password, ok := r.BasicAuth(); ok && k.has(password) {
+		return true
+	}
+	return k.admits(r)
+}
+
+func (k keyring) has(shown string) bool {
+	sum := sha256.Sum256([]byte(shown))
 	found := 0
 	for _, key := range k {
 		found |= subtle.ConstantTimeCompare(key[:], sum[:])

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -141,9 +140,10 @@ func (o serveOptions) config() (*caddy.Config, error) {
 		Listen:    []string{o.listen},
 		AutoHTTPS: &caddyhttp.AutoHTTPSConfig{Disabled: true},
 		Protocols: []string{"h1", "h2c"},
-		Routes: caddyhttp.RouteList{{HandlersRaw: []json.RawMessage{
-			json.RawMessage(`{"handler":"tidegate_api"}`), json.RawMessage(`{"handler":"tidegate_proxy"}`),
-		}}},
+		Routes:    caddyhttp.RouteList{{}},
+	}
+	for _, handler := range handlers {
+		server.Routes[0].HandlersRaw = append(server.Routes[0].HandlersRaw, caddyconfig.JSON(map[string]string{"handler": handler}, nil))
 	}
 	if o.accessLog {
 		server.Logs = &caddyhttp.ServerLogConfig{}

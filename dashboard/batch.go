@@ -70,7 +70,7 @@ func batchModel(b BatchDetail, now time.Time) templates.Batch {
 		RetryOf: b.RetryOf, RetriedBy: b.RetriedBy,
 		CachedTokens: b.Usage.InputTokensDetails.CachedTokens, Reasoning: b.Usage.OutputTokensDetails.ReasoningTokens,
 		Paused: !b.PausedAt.IsZero(), MinPriority: minPriority, MaxPriority: maxPriority,
-		GroupsLeft: b.ErrorGroups - len(b.Errors), Timeline: timeline(b.Batch),
+		GroupsLeft: b.ErrorGroups - len(b.Errors), LinesLeft: b.Counts.Failed - b.ErrorLines, Timeline: timeline(b.Batch),
 	}
 	status := b.Status
 	v.CanDelete = status.Terminal()
@@ -82,7 +82,7 @@ func batchModel(b BatchDetail, now time.Time) templates.Batch {
 	}
 	v.Findings = findings(b.Batch.Batch.Errors)
 	for _, g := range b.Errors {
-		group := templates.ErrorGroup{Code: g.Code, Message: g.Message, Lines: g.Lines, Share: templates.Share(g.Lines, b.Counts.Failed)}
+		group := templates.ErrorGroup{Code: g.Code, Message: g.Message, Lines: g.Lines, Share: templates.Share(g.Lines, b.ErrorLines)}
 		for _, e := range g.Examples {
 			group.Examples = append(group.Examples, templates.ErrorExample(e))
 		}
@@ -143,7 +143,6 @@ func progressCharts(s templates.Site, history []ProgressPoint) []templates.Chart
 	}
 	lines := templates.Chart{ID: "rate", Title: "Lines per second", Series: []templates.Series{{Name: "completed", Tone: "good"}, {Name: "failed", Tone: "bad"}}}
 	done := templates.Chart{ID: "done", Title: "Lines done", Series: lines.Series}
-	tokens := templates.Chart{ID: "tokens", Title: "Tokens out per second", Series: []templates.Series{{Name: "tokens", Tone: "batch"}}}
 	every := max(1, len(history)/4)
 	for i := 1; i < len(history); i++ {
 		from, to := history[i-1], history[i]
@@ -161,9 +160,8 @@ func progressCharts(s templates.Site, history []ProgressPoint) []templates.Chart
 		}
 		lines.Columns = append(lines.Columns, with(float64(to.Completed-from.Completed)/seconds, float64(to.Failed-from.Failed)/seconds))
 		done.Columns = append(done.Columns, with(float64(to.Completed), float64(to.Failed)))
-		tokens.Columns = append(tokens.Columns, with(float64(to.OutputTokens-from.OutputTokens)/seconds))
 	}
-	return []templates.Chart{done, lines, tokens}
+	return []templates.Chart{done, lines}
 }
 
 // linesPerPage is how many lines are shown at a time.
@@ -216,7 +214,7 @@ func (d *Dashboard) linesModel(ctx context.Context, r *http.Request) (templates.
 	if err != nil {
 		return templates.Lines{}, err
 	}
-	v := templates.Lines{Batch: batchRow(b.Batch, d.now()), State: string(q.State), After: q.After, More: page.More}
+	v := templates.Lines{Batch: batchRow(b.Batch, d.now()), State: string(q.State), After: q.After, More: page.More, Next: page.After}
 	for _, l := range page.Lines {
 		v.Rows = append(v.Rows, lineRow(l))
 	}
@@ -230,8 +228,8 @@ func (d *Dashboard) linkLines(s templates.Site, v *templates.Lines) {
 	if v.After > 0 {
 		v.Pages.First = s.With(here, "state", v.State)
 	}
-	if v.More && len(v.Rows) > 0 {
-		v.Pages.Next = s.With(here, "state", v.State, "after", strconv.Itoa(v.Rows[len(v.Rows)-1].Number))
+	if v.More {
+		v.Pages.Next = s.With(here, "state", v.State, "after", strconv.Itoa(v.Next))
 	}
 	for i, l := range v.Rows {
 		if l.Upstream != "" {

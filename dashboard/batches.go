@@ -86,7 +86,7 @@ func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s temp
 		v.Pages.First = s.With(list, same...)
 	}
 	if page.More && len(page.Batches) > 0 {
-		v.Pages.Next = s.With(list, append(slices.Clone(same), "after", page.Batches[len(page.Batches)-1].ID)...)
+		v.Pages.Next = s.With(list, append(slices.Clone(same), "after", page.After)...)
 	}
 	return v, nil
 }

@@ -39,7 +39,7 @@ func batchRow(b Batch, now time.Time) templates.BatchRow {
 	if !b.PausedAt.IsZero() && !row.Over {
 		row.State = "paused"
 	}
-	row.Misses = !row.Over && b.Remaining.Known && now.Add(b.Remaining.Low).After(b.ExpiresAt)
+	row.Misses = !row.Over && b.Misses
 	if end := endOf(b.Batch); !end.IsZero() {
 		row.Took = end.Sub(b.CreatedAt)
 	} else if !row.Over {

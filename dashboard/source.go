@@ -133,6 +133,7 @@ type Batch struct {
 	InFlight  int64    // lines that run now
 	LineRate  float64  // lines per second now, an average of the last minute
 	Remaining Estimate // until it is over
+	Misses    bool     // it will not be over by its deadline, as things are
 }
 
 // Finding is what validation found in a line of an input file.

@@ -43,7 +43,7 @@ type BatchQuery struct {
 	// Text is looked for in ids, names of input files and metadata.
 	Text     string
 	From, To time.Time // of creation; zero: open
-	After    string    // id of the batch before the first wanted, "" from the start
+	After    string    // BatchPage.After of the page before, "" from the start
 	Limit    int
 }
 
@@ -51,6 +51,7 @@ type BatchQuery struct {
 type BatchPage struct {
 	Batches []Batch
 	More    bool
+	After   string // continues behind the page
 	// Models are those that batches have, for the filter; a few dozen at most.
 	Models []string
 }
@@ -63,10 +64,12 @@ type BatchDetail struct {
 	// History is how it went on, oldest first: at most a few hundred points.
 	History []ProgressPoint
 
-	// Errors are the failed lines by message, the most frequent first, at
-	// most a few dozen groups. ErrorGroups counts all.
+	// Errors are failed lines by message, the most frequent first, at most a
+	// few dozen groups. ErrorGroups counts all; ErrorLines is how many of the
+	// failed lines, the first, were looked at.
 	Errors      []ErrorGroup
 	ErrorGroups int
+	ErrorLines  int64
 
 	RetriedBy string // id of the batch that repeats its failed lines
 }
@@ -75,7 +78,6 @@ type BatchDetail struct {
 type ProgressPoint struct {
 	At                time.Time
 	Completed, Failed int64 // lines, up to At
-	OutputTokens      int64 // up to At
 }
 
 // ErrorGroup are lines that failed alike.
@@ -97,8 +99,7 @@ type LineState string
 
 // The states of lines.
 const (
-	LineWaiting   LineState = "waiting"
-	LineRunning   LineState = "running"
+	LineWaiting   LineState = "waiting" // or running
 	LineCompleted LineState = "completed"
 	LineFailed    LineState = "failed"
 )
@@ -113,7 +114,10 @@ type LineQuery struct {
 // LinePage is a page of lines.
 type LinePage struct {
 	Lines []Line
+	// More says that others follow behind After. A page of one state may be
+	// short, even empty, while there are more.
 	More  bool
+	After int
 }
 
 // Line is a line as lists show it. What is not known is zero.

@@ -69,7 +69,8 @@ type Batch struct {
 	Charts                   []Chart
 	Findings                 []Finding
 	Groups                   []ErrorGroup
-	GroupsLeft               int // groups that are not shown
+	GroupsLeft               int   // groups that are not shown
+	LinesLeft                int64 // failed lines that are in no group
 	RetryOf, RetriedBy       string
 	CachedTokens, Reasoning  int64
 	CanCancel, CanDelete     bool
@@ -122,11 +123,12 @@ type Lines struct {
 	After int    // the number of the line before the first
 	Rows  []Line
 	More  bool
+	Next  int // the number of the line before the next page
 	Pages Pages
 }
 
 // LineStates are the states to filter by.
-var LineStates = []string{"waiting", "running", "completed", "failed"}
+var LineStates = []string{"waiting", "completed", "failed"}
 
 // Line is a line in a list.
 type Line struct {

@@ -145,7 +145,7 @@ type tokenReport struct {
 // reportTokens sums what lines of batches used.
 func (h *handler) reportTokens(w http.ResponseWriter, r *http.Request, _ string) error {
 	p, tenant := h.reportPeriod(), h.tenant(r)
-	usage, err := h.batches.Analytics().UsageSeries(r.Context(), tenant, p)
+	usage, err := h.batches.Analytics().UsageSeries(r.Context(), tenant, "", p)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func (b batches) List(_ context.Context, q dashboard.BatchQuery) (dashboard.Batc
 			page.More = true
 			break
 		}
-		page.Batches = append(page.Batches, d.Batch)
+		page.Batches, page.After = append(page.Batches, d.Batch), d.ID
 	}
 	if !reached {
 		return dashboard.BatchPage{}, batch.ErrBadCursor
@@ -79,10 +79,8 @@ func (b batches) state(d *dashboard.BatchDetail, number int) dashboard.LineState
 	n := int64(number)
 	done := d.Counts.Completed + d.Counts.Failed
 	switch {
-	case n > done+d.InFlight:
-		return dashboard.LineWaiting
 	case n > done:
-		return dashboard.LineRunning
+		return dashboard.LineWaiting
 	case d.Counts.Failed > 0 && n%max(1, done/d.Counts.Failed) == 0 && n/max(1, done/d.Counts.Failed) <= d.Counts.Failed:
 		return dashboard.LineFailed
 	default:
@@ -100,8 +98,6 @@ func (b batches) makeLine(d *dashboard.BatchDetail, number int) dashboard.Line {
 		l.Status, l.Attempts, l.Upstream = 400, 1, b.upstreams[0].URL
 		l.Error = b.Say("This model's maximum context length is 32768 tokens. However, you requested 41216 tokens.")
 		l.Duration = 14 * time.Millisecond
-	case dashboard.LineRunning:
-		l.Attempts, l.Upstream = 1, b.upstreams[0].URL
 	default:
 	}
 	return l
@@ -127,7 +123,7 @@ func (b batches) Lines(_ context.Context, id string, q dashboard.LineQuery) (das
 			page.More = true
 			break
 		}
-		page.Lines = append(page.Lines, l)
+		page.Lines, page.After = append(page.Lines, l), n
 	}
 	return page, nil
 }

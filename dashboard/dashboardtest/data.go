@@ -95,6 +95,7 @@ func (f *Fake) fill() {
 			b.PausedAt = now.Add(-40 * time.Minute)
 		}
 		b.Remaining = f.remaining(p.rate, p.total-p.ok-p.bad, p.paused)
+		b.Misses = b.Remaining.Known && now.Add(b.Remaining.Low).After(b.ExpiresAt)
 		if b.Status.Terminal() && p.ok > 0 {
 			b.OutputFileID, b.OutputBytes = f.id("file-"), p.ok*2_240
 		}
@@ -174,7 +175,7 @@ func (f *Fake) errorsOf(b *dashboard.BatchDetail) {
 		add("context_length_exceeded", "This model's maximum context length is … tokens. However, you requested … tokens", "This model's maximum context length is 32768 tokens. However, you requested 41216 tokens (40192 in the messages, 1024 in the completion).", first, 48)
 		add("upstream_error", "the connection was closed before the answer was complete", "the connection was closed before the answer was complete", bad-first, 200)
 	}
-	b.ErrorGroups = len(b.Errors)
+	b.ErrorGroups, b.ErrorLines = len(b.Errors), bad
 }
 
 // history makes up to 60 steps in which a batch went on unevenly.
@@ -194,10 +195,9 @@ func history(b *dashboard.BatchDetail, now time.Time) []dashboard.ProgressPoint 
 		x := float64(i) / steps
 		share := x + .04*math.Sin(9*x)*(1-x)*2*x
 		all = append(all, dashboard.ProgressPoint{
-			At:           b.InProgressAt.Add(time.Duration(float64(end.Sub(b.InProgressAt)) * x)),
-			Completed:    int64(share * float64(b.Counts.Completed)),
-			Failed:       int64(x * x * float64(b.Counts.Failed)),
-			OutputTokens: int64(share * float64(b.Usage.OutputTokens)),
+			At:        b.InProgressAt.Add(time.Duration(float64(end.Sub(b.InProgressAt)) * x)),
+			Completed: int64(share * float64(b.Counts.Completed)),
+			Failed:    int64(x * x * float64(b.Counts.Failed)),
 		})
 	}
 	return all

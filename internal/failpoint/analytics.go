@@ -11,8 +11,8 @@ func (s *store) Progress(ctx context.Context, ids []string, since time.Time) (ma
 	return get(s.set, "store.Progress", func() (map[string][]batch.Minute, error) { return s.Store.Progress(ctx, ids, since) })
 }
 
-func (s *store) UsageSeries(ctx context.Context, tenant string, p batch.Period) ([]batch.UsagePoint, error) {
-	return get(s.set, "store.UsageSeries", func() ([]batch.UsagePoint, error) { return s.Store.UsageSeries(ctx, tenant, p) })
+func (s *store) UsageSeries(ctx context.Context, tenant, model string, p batch.Period) ([]batch.UsagePoint, error) {
+	return get(s.set, "store.UsageSeries", func() ([]batch.UsagePoint, error) { return s.Store.UsageSeries(ctx, tenant, model, p) })
 }
 
 func (s *store) UsageByModel(ctx context.Context, tenant string, p batch.Period) ([]batch.UsageRecord, error) {

@@ -14,8 +14,8 @@ const usageSums = `sum(requests::float8), sum(failures::float8), sum(input_token
 const inPeriod = ` WHERE tenant = $1 AND bucket >= $2 AND bucket < $3 `
 
 var (
-	usageSeries = declare(`SELECT bucket - bucket % $4::bigint AS step, class, ` + usageSums + ` FROM usage_15m` + inPeriod + `GROUP BY step, class ORDER BY step, class COLLATE "C"`)
-	dailySeries = declare(`SELECT day - day % $4::bigint AS step, class, ` + usageSums + ` FROM usage_1d WHERE tenant = $1 AND day >= $2 AND day < $3
+	usageSeries = declare(`SELECT bucket - bucket % $4::bigint AS step, class, ` + usageSums + ` FROM usage_15m` + inPeriod + ` AND ($5::text = '' OR model = $5) GROUP BY step, class ORDER BY step, class COLLATE "C"`)
+	dailySeries = declare(`SELECT day - day % $4::bigint AS step, class, ` + usageSums + ` FROM usage_1d WHERE tenant = $1 AND day >= $2 AND day < $3 AND ($5::text = '' OR model = $5)
 		GROUP BY step, class ORDER BY step, class COLLATE "C"`)
 	dailyByModel = declare(`SELECT class, model, ` + usageSums + ` FROM usage_1d WHERE tenant = $1 AND day >= $2 AND day < $3
 		GROUP BY class, model ORDER BY class COLLATE "C", model COLLATE "C"`)
@@ -43,14 +43,14 @@ var (
 )
 
 // UsageSeries sums usage by class over steps.
-func (s *Store) UsageSeries(ctx context.Context, tenant string, p batch.Period) (points []batch.UsagePoint, err error) {
+func (s *Store) UsageSeries(ctx context.Context, tenant, model string, p batch.Period) (points []batch.UsagePoint, err error) {
 	b := store.BoundsOf(p)
 	err = s.read(ctx, "summing usage", func(t *tx) error {
 		statement := usageSeries
 		if b.Daily {
 			statement = dailySeries
 		}
-		points, err = all(ctx, t, store.ScanUsagePoint, statement, tenant, b.From, b.To, b.Step)
+		points, err = all(ctx, t, store.ScanUsagePoint, statement, tenant, b.From, b.To, b.Step, model)
 		return err
 	})
 	return points, err

@@ -14,11 +14,11 @@ const usageSums = `total(requests), total(failures), total(input_tokens), total(
 
 var (
 	usageSeries = reads(`SELECT bucket - bucket % ?4 AS step, class, ` + usageSums + ` FROM usage_15m
-		WHERE tenant = ?1 AND bucket >= ?2 AND bucket < ?3 GROUP BY step, class ORDER BY step, class`)
+		WHERE tenant = ?1 AND bucket >= ?2 AND bucket < ?3 AND (?5 = '' OR model = ?5) GROUP BY step, class ORDER BY step, class`)
 	usageByModel = reads(`SELECT class, model, ` + usageSums + ` FROM usage_15m
 		WHERE tenant = ?1 AND bucket >= ?2 AND bucket < ?3 GROUP BY class, model ORDER BY class, model`)
 	dailySeries = reads(`SELECT day - day % ?4 AS step, class, ` + usageSums + ` FROM usage_1d
-		WHERE tenant = ?1 AND day >= ?2 AND day < ?3 GROUP BY step, class ORDER BY step, class`)
+		WHERE tenant = ?1 AND day >= ?2 AND day < ?3 AND (?5 = '' OR model = ?5) GROUP BY step, class ORDER BY step, class`)
 	dailyByModel = reads(`SELECT class, model, ` + usageSums + ` FROM usage_1d
 		WHERE tenant = ?1 AND day >= ?2 AND day < ?3 GROUP BY class, model ORDER BY class, model`)
 	eventSeries = reads(`SELECT bucket - bucket % ?4 AS step, kind, total(events), total(amount) FROM events_15m
@@ -45,14 +45,14 @@ var (
 )
 
 // UsageSeries sums usage by class over steps.
-func (s *Store) UsageSeries(ctx context.Context, tenant string, p batch.Period) (points []batch.UsagePoint, err error) {
+func (s *Store) UsageSeries(ctx context.Context, tenant, model string, p batch.Period) (points []batch.UsagePoint, err error) {
 	b := store.BoundsOf(p)
 	err = s.read(ctx, "summing usage", func(t *tx) error {
 		statement := usageSeries
 		if b.Daily {
 			statement = dailySeries
 		}
-		points, err = all(ctx, t, statement, store.ScanUsagePoint, tenant, b.From, b.To, b.Step)
+		points, err = all(ctx, t, statement, store.ScanUsagePoint, tenant, b.From, b.To, b.Step, model)
 		return err
 	})
 	return points, err

@@ -96,7 +96,7 @@ var analyticsTests = []test{
 		e.db.Advance(time.Hour)
 		e.add(live(100))
 		requests := func(p batch.Period) (out []string) {
-			points, err := e.s.UsageSeries(e.Context(), tenant, p)
+			points, err := e.s.UsageSeries(e.Context(), tenant, "", p)
 			e.ok(err)
 			for _, u := range points {
 				out = append(out, fmt.Sprintf("%s %s %d %d", u.At.Sub(begun), u.Class, u.Requests, u.Usage.TotalTokens))
@@ -106,6 +106,12 @@ var analyticsTests = []test{
 		equal(e, "by bucket", requests(batch.Period{From: begun, To: begun.Add(2 * time.Hour)}), []string{"0s batch 8 64", "0s live 1 8", "15m0s live 10 80", "1h15m0s live 100 800"})
 		equal(e, "by hour", requests(batch.Period{From: begun, To: begun.Add(2 * time.Hour), Step: 50 * time.Minute}), []string{"0s batch 8 64", "0s live 11 88", "1h0m0s live 100 800"})
 		equal(e, "a part", requests(batch.Period{From: begun.Add(20 * time.Minute), To: begun.Add(75 * time.Minute)}), []string{"15m0s live 10 80"})
+		for _, step := range []time.Duration{0, 24 * time.Hour} {
+			points, err := e.s.UsageSeries(e.Context(), tenant, "n", batch.Period{From: begun, To: begun.Add(2 * time.Hour), Step: step})
+			e.ok(err)
+			equal(e, "points of a model", len(points), 1)
+			equal(e, "of a model", [2]any{points[0].Class, points[0].Requests}, [2]any{"batch", int64(8)})
+		}
 		models, err := e.s.UsageByModel(e.Context(), tenant, batch.Period{From: begun, To: begun.Add(2 * time.Hour)})
 		e.ok(err)
 		equal(e, "models", len(models), 2)
@@ -123,7 +129,7 @@ var analyticsTests = []test{
 		now := e.now()
 		from := now.Add(-60 * time.Hour).Truncate(24 * time.Hour)
 		sum := func(p batch.Period) map[string]int64 {
-			points, err := e.s.UsageSeries(e.Context(), tenant, p)
+			points, err := e.s.UsageSeries(e.Context(), tenant, "", p)
 			e.ok(err)
 			sums := make(map[string]int64)
 			for _, u := range points {
@@ -152,7 +158,7 @@ var analyticsTests = []test{
 		equal(e, "requests", models[0].Requests, int64(math.MaxInt64))
 		p := e.lastDay()
 		p.Step = 240 * time.Hour
-		_, err = e.s.UsageSeries(e.Context(), tenant, p)
+		_, err = e.s.UsageSeries(e.Context(), tenant, "", p)
 		e.ok(err)
 	}},
 	{"uploads, creations and ends are counted", func(e *env) {

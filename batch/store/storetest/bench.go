@@ -33,7 +33,7 @@ func BenchReports(b *testing.B, s batch.Store) {
 		return func() error { _, err := s.FindBatches(b.Context(), BenchTenant, f); return err }
 	}
 	series := func(p batch.Period) func() error {
-		return func() error { _, err := s.UsageSeries(b.Context(), BenchTenant, p); return err }
+		return func() error { _, err := s.UsageSeries(b.Context(), BenchTenant, "", p); return err }
 	}
 	for _, q := range []struct {
 		name string

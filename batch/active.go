@@ -1,0 +1,31 @@
+package batch
+
+import "context"
+
+// ActiveBatches lists batches that are not over: those that run in the order in
+// which they are served, then those that end or wait for their validation; at
+// most limit.
+func (e *Engine) ActiveBatches(ctx context.Context, tenant string, limit int) ([]Batch, error) {
+	running, err := e.store.ActiveBatches(ctx, limit)
+	if err != nil {
+		return nil, err
+	}
+	var active []Batch
+	for _, b := range running {
+		if b.Tenant == tenant {
+			active = append(active, b)
+		}
+	}
+	for _, status := range []Status{Finalizing, Cancelling, Validating} {
+		left := limit - len(active)
+		if left <= 0 {
+			break
+		}
+		page, err := e.store.FindBatches(ctx, tenant, BatchFilter{Status: status, Limit: left})
+		if err != nil {
+			return nil, err
+		}
+		active = append(active, page.Batches...)
+	}
+	return active, nil
+}

@@ -1,0 +1,101 @@
+package caddymodule
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/dashboard/source"
+)
+
+func init() {
+	caddy.RegisterModule(new(DashboardHandler))
+}
+
+// defaultDashboard is where the dashboard lies unless the configuration says
+// otherwise.
+const defaultDashboard = "/dashboard"
+
+// DashboardHandler serves the dashboard below its path. Other requests go to
+// the next handler. Where the app has api_keys, a browser asks for one: the
+// password of HTTP Basic authentication, whatever the name.
+type DashboardHandler struct {
+	// Path is where it lies. Default: /dashboard.
+	Path string `json:"path,omitempty"`
+	// TrustedOrigins may send actions besides the dashboard's own origin, such
+	// as https://ops.example.com.
+	TrustedOrigins []string `json:"trusted_origins,omitempty"`
+
+	door
+	pages *dashboard.Dashboard
+	path  string
+}
+
+// CaddyModule returns the Caddy module information.
+func (*DashboardHandler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.tidegate_dashboard", New: func() caddy.Module { return new(DashboardHandler) }}
+}
+
+// Provision finds the app and makes the dashboard.
+func (h *DashboardHandler) Provision(ctx caddy.Context) error {
+	if err := h.provision(ctx); err != nil {
+		return err
+	}
+	r := h.app.runtime
+	h.path = strings.TrimSuffix(cmp.Or(h.Path, defaultDashboard), "/")
+	if h.path == "" {
+		return errors.New("path: the dashboard cannot lie at the root: it would hide the API")
+	}
+	var err error
+	h.pages, err = dashboard.New(dashboard.Config{
+		Base: h.path, TrustedOrigins: h.TrustedOrigins, Log: r.log.Named("dashboard"),
+		Source: source.New(source.Config{
+			Tenant: batch.DefaultTenant, Engine: r.engine, Files: r.fileService(h.app.Batch.limits()), Pool: r.pool,
+			Doctor: stubDoctor{}, Health: r.batchHealth,
+		}),
+	})
+	if err != nil {
+		return fmt.Errorf("dashboard: %w", err)
+	}
+	// A server that shuts down would wait for pages that are open. They come
+	// back to the next one.
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		server.RegisterOnShutdown(h.pages.Close)
+	}
+	return nil
+}
+
+// Cleanup ends what is left of open pages.
+func (h *DashboardHandler) Cleanup() error {
+	if h.pages != nil {
+		h.pages.Close()
+	}
+	return nil
+}
+
+// ServeHTTP answers.
+func (h *DashboardHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if !under(r.URL.EscapedPath(), h.path) {
+		return next.ServeHTTP(w, r)
+	}
+	if !h.app.keys.admitsReader(r) {
+		w.Header().Set("WWW-Authenticate", `Basic realm="Tidegate: any name, an API key as password", charset="UTF-8"`)
+		http.Error(w, "An API key is needed: as password, with any name.", http.StatusUnauthorized)
+		return nil
+	}
+	h.pages.ServeHTTP(w, r)
+	return nil
+}
+
+var (
+	_ caddyhttp.MiddlewareHandler = (*DashboardHandler)(nil)
+	_ caddy.Provisioner           = (*DashboardHandler)(nil)
+	_ caddy.CleanerUpper          = (*DashboardHandler)(nil)
+)

@@ -1,0 +1,260 @@
+package source
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/dashboard"
+)
+
+type batches struct {
+	*source
+	failures recent[string, counted]
+}
+
+// counted are the failures of a batch when it had a number of them.
+type counted struct {
+	failed int64
+	batch.Failures
+}
+
+// failuresAge is how old grouped failures may be while a batch runs and fails.
+const failuresAge = 10 * time.Second
+
+// List finds batches.
+func (b *batches) List(ctx context.Context, q dashboard.BatchQuery) (dashboard.BatchPage, error) {
+	found, err := b.analytics().FindBatches(ctx, b.Tenant, batch.BatchFilter{
+		Status: q.Status, Active: q.Active, Model: q.Model, Text: q.Text, From: q.From, To: q.To, After: q.After, Limit: q.Limit,
+	})
+	if err != nil {
+		return dashboard.BatchPage{}, err
+	}
+	page := dashboard.BatchPage{More: found.More, After: found.After, Models: b.models()}
+	page.Batches, err = b.describe(ctx, found.Batches)
+	return page, err
+}
+
+// models are those that servers have, for filters.
+func (s *source) models() []string {
+	names := make(map[string]bool)
+	for _, u := range s.Pool.Status() {
+		for _, m := range u.Models {
+			names[m] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// Batch gives everything about a batch.
+func (b *batches) Batch(ctx context.Context, id string) (dashboard.BatchDetail, error) {
+	row, err := b.Engine.Batch(ctx, b.Tenant, id)
+	if err != nil {
+		return dashboard.BatchDetail{}, err
+	}
+	described, err := b.describe(ctx, []batch.Batch{row})
+	if err != nil {
+		return dashboard.BatchDetail{}, err
+	}
+	d := dashboard.BatchDetail{Batch: described[0]}
+	for _, f := range []struct {
+		id    string
+		bytes *int64
+	}{{row.InputFileID, &d.InputBytes}, {row.OutputFileID, &d.OutputBytes}, {row.ErrorFileID, &d.ErrorBytes}} {
+		if *f.bytes, err = b.sizeOf(ctx, f.id); err != nil {
+			return dashboard.BatchDetail{}, err
+		}
+	}
+	if d.History, err = b.history(ctx, row); err != nil {
+		return dashboard.BatchDetail{}, err
+	}
+	if row.Counts.Failed == 0 {
+		return d, nil
+	}
+	if err := b.explain(ctx, &d); err != nil {
+		return dashboard.BatchDetail{}, err
+	}
+	if row.Status.Terminal() {
+		d.RetriedBy, err = b.retriedBy(ctx, row)
+	}
+	return d, err
+}
+
+// sizeOf is how many bytes a file has, 0 when it is gone.
+func (s *source) sizeOf(ctx context.Context, id string) (int64, error) {
+	if id == "" {
+		return 0, nil
+	}
+	f, err := s.Files.File(ctx, s.Tenant, id)
+	if gone(err) {
+		return 0, nil
+	}
+	return f.Bytes, err
+}
+
+// historyPoints is how many points of a history are shown at most.
+const historyPoints = 240
+
+// history adds minutes up.
+func (b *batches) history(ctx context.Context, row batch.Batch) ([]dashboard.ProgressPoint, error) {
+	if row.InProgressAt.IsZero() {
+		return nil, nil
+	}
+	minutes, err := b.Engine.Progress(ctx, b.Tenant, row.ID, row.InProgressAt)
+	if err != nil || len(minutes) == 0 {
+		return nil, err
+	}
+	points := []dashboard.ProgressPoint{{At: row.InProgressAt}}
+	span := minutes[len(minutes)-1].At.Sub(row.InProgressAt)
+	step := max(time.Minute, (span/historyPoints).Truncate(time.Minute)+time.Minute)
+	sum := dashboard.ProgressPoint{}
+	for i, m := range minutes {
+		sum.Completed += m.Completed
+		sum.Failed += m.Failed
+		sum.At = m.At.Add(time.Minute)
+		last := i == len(minutes)-1
+		if !last && minutes[i+1].At.Truncate(step).Equal(m.At.Truncate(step)) {
+			continue
+		}
+		if last {
+			sum.At = minTime(sum.At, lineEnd(row, b.Config.Now()))
+		}
+		points = append(points, sum)
+		if !last && minutes[i+1].At.Sub(sum.At) >= step { // it stood still
+			points = append(points, dashboard.ProgressPoint{At: minutes[i+1].At, Completed: sum.Completed, Failed: sum.Failed})
+		}
+	}
+	return points, nil
+}
+
+// lineEnd is when the last line of a batch ended, at most.
+func lineEnd(b batch.Batch, now time.Time) time.Time {
+	for _, at := range []time.Time{b.FinalizingAt, b.CancellingAt} {
+		if !at.IsZero() {
+			return at
+		}
+	}
+	return now
+}
+
+func minTime(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// mostGroups is how many groups of failures are shown.
+const mostGroups = 20
+
+// explain groups the failures of a batch. It is done anew when there are more
+// of them, and not all the time.
+func (b *batches) explain(ctx context.Context, d *dashboard.BatchDetail) error {
+	now := b.Config.Now()
+	known, ok := b.failures.get(d.ID, now)
+	if !ok || d.Status.Terminal() && known.failed != d.Counts.Failed {
+		f, err := b.Engine.Failures(ctx, b.Tenant, d.ID)
+		switch {
+		case refused(err):
+			return nil // what is left of the batch does not tell
+		case err != nil:
+			return err
+		}
+		known = counted{d.Counts.Failed, f}
+		b.failures.put(d.ID, now, known)
+	}
+	d.ErrorGroups, d.ErrorLines = len(known.Groups), known.Looked
+	for _, g := range known.Groups[:min(len(known.Groups), mostGroups)] {
+		group := dashboard.ErrorGroup{Message: g.Message, Lines: g.Lines}
+		if g.Status > 0 {
+			group.Code = fmt.Sprintf("%d %s", g.Status, http.StatusText(g.Status))
+		}
+		for _, l := range g.Examples {
+			group.Examples = append(group.Examples, dashboard.ErrorExample{Number: l.Number, CustomID: l.CustomID, Message: l.Message})
+		}
+		d.Errors = append(d.Errors, group)
+	}
+	return nil
+}
+
+// retriedBy looks for a batch of the failed lines of another.
+func (b *batches) retriedBy(ctx context.Context, row batch.Batch) (string, error) {
+	page, err := b.analytics().FindBatches(ctx, b.Tenant, batch.BatchFilter{Text: row.ID, From: row.CreatedAt, Limit: 10})
+	if err != nil {
+		return "", err
+	}
+	for _, other := range page.Batches {
+		if other.Metadata[batch.RetryOf] == row.ID {
+			return other.ID, nil
+		}
+	}
+	return "", nil
+}
+
+// Create makes a batch as the API would.
+func (b *batches) Create(ctx context.Context, n dashboard.NewBatch) (string, error) {
+	body, err := json.Marshal(map[string]any{
+		"input_file_id": n.InputFileID, "endpoint": n.Endpoint, "completion_window": windowText(n.Window),
+		"priority": n.Priority, "metadata": n.Metadata,
+	})
+	if err != nil {
+		return "", fmt.Errorf("writing request: %w", err)
+	}
+	r, err := batch.ParseCreate(body)
+	if err != nil {
+		return "", err
+	}
+	made, err := b.Engine.CreateBatch(ctx, b.Tenant, r)
+	return made.ID, err
+}
+
+// windowText is how clients write a window: "24h", "90m".
+func windowText(d time.Duration) string {
+	text := strings.TrimSuffix(d.String(), "0s")
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+// RetryFailed makes a batch of the lines that failed.
+func (b *batches) RetryFailed(ctx context.Context, id string) (string, error) {
+	made, err := b.Engine.RetryFailed(ctx, b.Tenant, id, batch.RetryRequest{Files: b.Files})
+	return made.ID, err
+}
+
+// Cancel stops a batch.
+func (b *batches) Cancel(ctx context.Context, id string) error {
+	_, err := b.Engine.CancelBatch(ctx, b.Tenant, id)
+	return err
+}
+
+// Pause begins no more lines of a batch.
+func (b *batches) Pause(ctx context.Context, id string) error {
+	_, err := b.Engine.PauseBatch(ctx, b.Tenant, id)
+	return err
+}
+
+// Resume goes on with a batch.
+func (b *batches) Resume(ctx context.Context, id string) error {
+	_, err := b.Engine.ResumeBatch(ctx, b.Tenant, id)
+	return err
+}
+
+// SetPriority sets the priority of a batch.
+func (b *batches) SetPriority(ctx context.Context, id string, priority int) error {
+	_, err := b.Engine.PrioritizeBatch(ctx, b.Tenant, id, priority)
+	return err
+}
+
+// Delete removes a batch that is over.
+func (b *batches) Delete(ctx context.Context, id string, input bool) error {
+	_, err := b.Engine.DeleteBatch(ctx, b.Tenant, id, input)
+	return err
+}

@@ -1,0 +1,208 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+type files struct {
+	*source
+	once     sync.Once
+	findings recent[string, batch.Inspection]
+}
+
+// inspectedAge is how long what was found in a file is remembered: what is
+// served may change.
+const inspectedAge = 10 * time.Minute
+
+func (f *files) inspected() *recent[string, batch.Inspection] {
+	f.once.Do(func() { f.findings.age = inspectedAge })
+	return &f.findings
+}
+
+const (
+	shownUses  = 3  // batches of a file that lists name
+	largeFiles = 10 // the largest files
+)
+
+// List gives a page of files.
+func (f *files) List(ctx context.Context, q dashboard.FileQuery) (dashboard.FilePage, error) {
+	page, more, err := f.Config.Files.List(ctx, f.Tenant, batch.FileQuery{Purpose: q.Purpose, After: q.After, Limit: q.Limit})
+	if err != nil {
+		return dashboard.FilePage{}, err
+	}
+	rows, err := f.uses(ctx, page)
+	return dashboard.FilePage{Files: rows, More: more}, err
+}
+
+// uses adds who uses files.
+func (f *files) uses(ctx context.Context, page []batch.File) ([]dashboard.File, error) {
+	var inputs []string
+	for _, file := range page {
+		if file.Purpose == openai.PurposeBatch {
+			inputs = append(inputs, file.ID)
+		}
+	}
+	counts, err := f.analytics().FileUses(ctx, f.Tenant, inputs)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]dashboard.File, len(page))
+	for i, file := range page {
+		rows[i] = dashboard.File{File: file, UsedByTotal: counts[file.ID]}
+		switch {
+		case counts[file.ID] > 0:
+			if rows[i].UsedBy, err = f.analytics().BatchesOfFile(ctx, f.Tenant, file.ID, shownUses); err != nil {
+				return nil, err
+			}
+		case file.Purpose == openai.PurposeBatchOutput:
+			if id := batchOf(file.Filename); id != "" {
+				rows[i].UsedBy, rows[i].UsedByTotal = []string{id}, 1
+			}
+		}
+	}
+	return rows, nil
+}
+
+// batchOf is the batch whose results a file is called after.
+func batchOf(filename string) string {
+	for _, suffix := range []string{"_output.jsonl", "_error.jsonl"} {
+		if id, ok := strings.CutSuffix(filename, suffix); ok {
+			return id
+		}
+	}
+	return ""
+}
+
+// File gives one file.
+func (f *files) File(ctx context.Context, id string) (dashboard.File, error) {
+	file, err := f.Config.Files.File(ctx, f.Tenant, id)
+	if err != nil {
+		return dashboard.File{}, err
+	}
+	rows, err := f.uses(ctx, []batch.File{file})
+	if err != nil {
+		return dashboard.File{}, err
+	}
+	row := rows[0]
+	if file.Purpose != openai.PurposeBatch {
+		return row, nil
+	}
+	for _, user := range row.UsedBy {
+		b, err := f.Engine.Batch(ctx, f.Tenant, user)
+		if err != nil && !gone(err) {
+			return dashboard.File{}, err
+		}
+		row.Needed = row.Needed || err == nil && !b.Status.Terminal()
+	}
+	return row, nil
+}
+
+// Space tells what fills the disk.
+func (f *files) Space(ctx context.Context) (dashboard.Space, error) {
+	uses, err := f.analytics().Storage(ctx, f.Tenant)
+	if err != nil {
+		return dashboard.Space{}, err
+	}
+	var s dashboard.Space
+	for _, u := range uses {
+		s.ByPurpose = append(s.ByPurpose, dashboard.PurposeSpace{Purpose: u.Purpose, Files: u.Files, Bytes: u.Bytes})
+	}
+	bySize(s.ByPurpose)
+	largest, err := f.analytics().LargestFiles(ctx, f.Tenant, largeFiles)
+	if err != nil {
+		return dashboard.Space{}, err
+	}
+	if s.Largest, err = f.uses(ctx, largest); err != nil {
+		return dashboard.Space{}, err
+	}
+	room, known, err := f.Engine.Space()
+	if known {
+		s.Total, s.Free, s.Reserve = room.Total, room.Free, room.Reserve
+	}
+	return s, err
+}
+
+// Content opens a file.
+func (f *files) Content(ctx context.Context, id string) (dashboard.Download, error) {
+	file, content, err := f.Config.Files.Content(ctx, f.Tenant, id)
+	if err != nil {
+		return dashboard.Download{}, err
+	}
+	return dashboard.Download{ReadCloser: content, Filename: file.Filename, Bytes: file.Bytes}, nil
+}
+
+// Delete removes a file.
+func (f *files) Delete(ctx context.Context, id string) error {
+	return f.Config.Files.Delete(ctx, f.Tenant, id)
+}
+
+// MaxBytes is how large a file may be.
+func (f *files) MaxBytes() int64 { return f.Config.Files.MaxFileBytes() }
+
+// Upload stores a file of requests and looks through it as it arrives; one that
+// is compressed is looked through when it is asked for.
+func (f *files) Upload(ctx context.Context, filename string, content io.Reader) (id string, err error) {
+	name, err := batch.CleanFilename("file", filename)
+	if err != nil {
+		return "", err
+	}
+	in, err := f.Config.Files.Begin(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if aborting := in.Abort(); aborting != nil { // nothing after a commit
+			err = errors.Join(err, aborting)
+		}
+	}()
+	look := f.look(ctx)
+	_, err = io.Copy(io.MultiWriter(in, look), content)
+	found, looking := look.end(err)
+	if err != nil {
+		return "", fmt.Errorf("storing file: %w", err)
+	}
+	file, err := in.Commit(ctx, f.Tenant, batch.CommitRequest{Filename: name, Purpose: openai.PurposeBatch})
+	if err != nil {
+		return "", err
+	}
+	if looking == nil && file.Compression == nil {
+		f.inspected().put(file.ID, f.Config.Now(), found)
+	}
+	return file.ID, nil
+}
+
+// looking looks through what is written to it, beside.
+type looking struct {
+	*io.PipeWriter
+	done  chan struct{}
+	found batch.Inspection
+	err   error
+}
+
+func (f *files) look(ctx context.Context) *looking {
+	from, to := io.Pipe()
+	l := &looking{PipeWriter: to, done: make(chan struct{})}
+	go func() {
+		defer close(l.done)
+		l.found, l.err = f.Engine.InspectLines(ctx, from)
+		_, _ = io.Copy(io.Discard, from) // whatever it was: storing goes on; what is wrong is said by whoever writes
+	}()
+	return l
+}
+
+// end waits for what was found. err is what ended the writing, nil for all of it.
+func (l *looking) end(err error) (batch.Inspection, error) {
+	_ = l.CloseWithError(err) // never fails
+	<-l.done
+	return l.found, l.err
+}

@@ -1,0 +1,140 @@
+package source
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/upstreams"
+)
+
+func bySize(all []dashboard.PurposeSpace) {
+	slices.SortFunc(all, func(a, b dashboard.PurposeSpace) int { return cmp.Compare(b.Bytes, a.Bytes) })
+}
+
+const (
+	shownFindings = 100
+	shownModels   = 20
+)
+
+// Inspect tells what is in a file of requests, and what a batch of it would take.
+func (f *files) Inspect(ctx context.Context, id string) (dashboard.Inspection, error) {
+	file, err := f.Config.Files.File(ctx, f.Tenant, id)
+	if err != nil {
+		return dashboard.Inspection{}, err
+	}
+	found, known := f.inspected().get(id, f.Config.Now())
+	if !known {
+		if found, err = f.Engine.Inspect(ctx, f.Tenant, id); err != nil {
+			return dashboard.Inspection{}, err
+		}
+		f.inspected().put(id, f.Config.Now(), found)
+	}
+	in := dashboard.Inspection{
+		File: file, Endpoint: found.Endpoint, Lines: found.Lines,
+		Findings: found.Findings[:min(len(found.Findings), shownFindings)], FindingsTotal: len(found.Findings) + int(found.Beyond),
+	}
+	served := f.models()
+	for model, lines := range found.Models {
+		in.Models = append(in.Models, dashboard.ModelLines{Model: model, Lines: lines, Served: slices.Contains(served, model)})
+	}
+	slices.SortFunc(in.Models, func(a, b dashboard.ModelLines) int {
+		return cmp.Or(cmp.Compare(b.Lines, a.Lines), cmp.Compare(a.Model, b.Model))
+	})
+	in.Models = in.Models[:min(len(in.Models), shownModels)]
+	if len(found.Findings) > 0 {
+		return in, nil // there will be no batch of it
+	}
+	return in, f.foresee(ctx, &in, found)
+}
+
+const (
+	foreseeSpan    = 7 * 24 * time.Hour // what averages are made of
+	foreseeEnough  = 20                 // requests of a model that make an average
+	bytesPerToken  = 4                  // of English text
+	foreseeLonger  = 1.5
+	foreseeNothing = "no batch has run in the last 7 days"
+)
+
+// foresee estimates tokens and time from what the models did in the last days.
+func (f *files) foresee(ctx context.Context, in *dashboard.Inspection, found batch.Inspection) error {
+	now := f.Config.Now()
+	period := batch.Period{From: now.Add(-foreseeSpan), To: now.Add(bucket)}
+	records, err := f.analytics().UsageByModel(ctx, f.Tenant, period)
+	if err != nil {
+		return err
+	}
+	known := averages(records)
+	var guessed int64 // lines of models without an average
+	for model, lines := range found.Models {
+		a, ok := known[model]
+		if !ok {
+			guessed += lines
+			continue
+		}
+		in.InputTokens += int64(a.input * float64(lines))
+		in.OutputTokens += int64(a.output * float64(lines))
+	}
+	switch {
+	case guessed == 0:
+		in.Basis = "Tokens: averages of these models over the last 7 days."
+	case guessed < found.Lines:
+		in.Basis = "Tokens: averages of the models over the last 7 days; new models are left out of the answers and counted by their size."
+	default:
+		in.Basis = "Tokens: the size of the requests, a token to every 4 bytes. Answers of these models are not known yet."
+	}
+	if found.Lines > 0 {
+		in.InputTokens += found.Bytes / bytesPerToken * guessed / found.Lines
+	}
+	in.Duration, err = f.duration(ctx, in.Lines, now)
+	if in.Duration.Known {
+		in.Basis += " Time: the best 15 minutes of batch work in the last 7 days, and what waits already."
+	}
+	return err
+}
+
+type average struct{ input, output float64 }
+
+// averages gives tokens per request by model, of batches where there were
+// enough, else of live requests.
+func averages(records []batch.UsageRecord) map[string]average {
+	all := make(map[string]average)
+	for _, class := range []upstreams.Class{upstreams.Live, upstreams.Batch} { // the latter counts where both are there
+		for _, r := range records {
+			good := r.Requests - r.Failures
+			if r.Class == class.String() && good >= foreseeEnough {
+				all[r.Model] = average{float64(r.Usage.InputTokens) / float64(good), float64(r.Usage.OutputTokens) / float64(good)}
+			}
+		}
+	}
+	return all
+}
+
+// duration estimates how long so many lines take, behind what waits.
+func (f *files) duration(ctx context.Context, lines int64, now time.Time) (dashboard.Estimate, error) {
+	points, err := f.analytics().UsageSeries(ctx, f.Tenant, "", batch.Period{From: now.Add(-foreseeSpan), To: now.Add(bucket), Step: bucket})
+	if err != nil {
+		return dashboard.Estimate{}, err
+	}
+	var best int64
+	for _, p := range points {
+		if p.Class == upstreams.Batch.String() {
+			best = max(best, p.Requests)
+		}
+	}
+	if best == 0 {
+		return dashboard.Estimate{Why: foreseeNothing}, nil
+	}
+	waiting, err := f.analytics().Waiting(ctx, f.Tenant)
+	if err != nil {
+		return dashboard.Estimate{}, err
+	}
+	rate := float64(best) / bucket.Seconds()
+	seconds := func(lines int64, times float64) time.Duration {
+		return time.Duration(float64(lines) / rate * times * float64(time.Second))
+	}
+	return dashboard.Estimate{Known: true, Low: seconds(lines, 1), High: seconds(lines+waiting.Lines, foreseeLonger)}, nil
+}

@@ -1,0 +1,97 @@
+package source
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// states are what the dashboard calls the engine's states of lines.
+var states = map[batch.LineState]dashboard.LineState{
+	batch.LinePending: dashboard.LineWaiting, batch.LineCompleted: dashboard.LineCompleted, batch.LineFailed: dashboard.LineFailed,
+}
+
+// Lines gives a page of lines.
+func (b *batches) Lines(ctx context.Context, id string, q dashboard.LineQuery) (dashboard.LinePage, error) {
+	query := batch.LineQuery{After: q.After, Limit: q.Limit}
+	for theirs, ours := range states {
+		if ours == q.State {
+			query.State = theirs
+		}
+	}
+	var out dashboard.LinePage
+	for range linePasses {
+		page, err := b.Engine.Lines(ctx, b.Tenant, id, query)
+		if err != nil {
+			return dashboard.LinePage{}, err
+		}
+		for _, l := range page.Lines {
+			out.Lines = append(out.Lines, lineOf(l))
+		}
+		out.More, out.After = page.More, page.After
+		query.After, query.Limit = page.After, q.Limit-len(out.Lines)
+		if !page.More || query.Limit <= 0 {
+			break
+		}
+	}
+	return out, nil
+}
+
+// linePasses is how often the engine looks at a bounded part of a batch to fill
+// a page of one state.
+const linePasses = 4
+
+func lineOf(l batch.Line) dashboard.Line {
+	return dashboard.Line{
+		Number: l.Number, CustomID: l.CustomID, State: states[l.State], Status: l.Status, Error: l.Message, Attempts: l.Attempts,
+		Upstream: l.Upstream, Duration: l.Duration, InputTokens: l.Usage.InputTokens, OutputTokens: l.Usage.OutputTokens,
+	}
+}
+
+// shownBytes is how much of a request or a result is shown.
+const shownBytes = 64 << 10
+
+// Line gives one line.
+func (b *batches) Line(ctx context.Context, id string, number int) (dashboard.LineDetail, error) {
+	l, err := b.Engine.Line(ctx, b.Tenant, id, number)
+	if err != nil {
+		return dashboard.LineDetail{}, err
+	}
+	d := dashboard.LineDetail{Line: lineOf(l.Line), InputBytes: int64(len(l.Input)), ResultBytes: int64(len(l.Result))}
+	d.Input, d.InputTruncated = shown(l.Input)
+	d.Result, d.ResultTruncated = shown(l.Result)
+	return d, nil
+}
+
+// shown is the beginning of a text.
+func shown(text []byte) (string, bool) {
+	if len(text) <= shownBytes {
+		return string(text), false
+	}
+	return string(text[:shownBytes]), true
+}
+
+// Results gives what a batch has brought.
+func (b *batches) Results(ctx context.Context, id string, kind dashboard.ResultKind) (dashboard.Download, error) {
+	failed := kind == dashboard.ErrorResults
+	r, err := b.Engine.Results(ctx, b.Tenant, id, failed)
+	if err != nil {
+		return dashboard.Download{}, err
+	}
+	name := id + "_output.jsonl"
+	if failed {
+		name = id + "_error.jsonl"
+	}
+	return dashboard.Download{ReadCloser: r, Filename: name, Bytes: r.Bytes}, nil
+}
+
+func gone(err error) bool { return errors.Is(err, batch.ErrNotFound) }
+
+// refused tells whether the state of things does not allow what was asked.
+func refused(err error) bool {
+	_, ok := errors.AsType[*openai.Error](err)
+	return ok
+}

@@ -1,0 +1,154 @@
+package source
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/dashboard"
+)
+
+type overview struct {
+	*source
+
+	mu    sync.Mutex
+	since map[string]time.Time // guarded by mu; when each problem was first seen
+}
+
+// activeRows is how many active batches are looked at.
+const activeRows = 50
+
+// Now tells how things are. What the store does not tell while it is away is
+// left out: that it is away is one of the problems then.
+func (o *overview) Now(ctx context.Context) (dashboard.Now, error) {
+	health, err := o.health.get(ctx)
+	if err != nil {
+		return dashboard.Now{}, err
+	}
+	now := dashboard.Now{At: o.Config.Now(), Upstreams: o.upstreams()}
+	now.Queue = dashboard.Queue{InFlight: health.InFlight, Limit: int64(o.Engine.Capacity().MaxInFlight), Paused: health.Paused}
+	if health.Store == "ok" {
+		if err := o.stored(ctx, &now); err != nil {
+			health.Store = err.Error()
+		}
+	}
+	now.Problems = o.dated(o.problems(&now, health), now.At)
+	return now, nil
+}
+
+// stored adds what the store tells.
+func (o *overview) stored(ctx context.Context, now *dashboard.Now) (err error) {
+	if now.Window, now.Live, now.Batch, err = o.meter.rates(ctx, now.At); err != nil {
+		return err
+	}
+	waiting, err := o.analytics().Waiting(ctx, o.Tenant)
+	if err != nil {
+		return err
+	}
+	now.Queue.Waiting = max(0, waiting.Lines-now.Queue.InFlight)
+	if !waiting.Oldest.IsZero() && now.Queue.Waiting > 0 {
+		now.Queue.Oldest = max(0, now.At.Sub(waiting.Oldest))
+	}
+	states, err := o.analytics().BatchStates(ctx, o.Tenant)
+	if err != nil {
+		return err
+	}
+	for status, n := range states {
+		if !status.Terminal() {
+			now.ActiveTotal += int(n)
+		}
+	}
+	if now.ActiveTotal == 0 {
+		return nil
+	}
+	active, err := o.Engine.ActiveBatches(ctx, o.Tenant, activeRows)
+	if err != nil {
+		return err
+	}
+	now.Active, err = o.describe(ctx, active)
+	return err
+}
+
+// describe adds to batches what lists show besides.
+func (s *source) describe(ctx context.Context, rows []batch.Batch) ([]dashboard.Batch, error) {
+	estimates, err := s.Engine.Estimates(ctx, rows...)
+	if err != nil {
+		return nil, err
+	}
+	inputs := make(map[string]bool)
+	moving := false
+	for _, b := range rows {
+		inputs[b.InputFileID] = true
+		moving = moving || b.Status == batch.InProgress
+	}
+	names, err := s.analytics().FileNames(ctx, s.Tenant, slices.Collect(maps.Keys(inputs)))
+	if err != nil {
+		return nil, err
+	}
+	var inFlight map[string]int64
+	if moving {
+		inFlight = s.Engine.LinesInFlight(ctx)
+	}
+	described := make([]dashboard.Batch, len(rows))
+	for i, b := range rows {
+		described[i] = dashboard.Batch{
+			Batch: b, PausedAt: b.PausedAt, InputName: names[b.InputFileID], RetryOf: b.Metadata[batch.RetryOf],
+			InFlight: inFlight[b.ID], Remaining: remaining(b, estimates[b.ID]),
+		}
+		if misses := estimates[b.ID].MissesDeadline; misses != nil {
+			described[i].Misses = *misses
+		}
+		if rate := estimates[b.ID].LinesPerMinute; rate != nil {
+			described[i].LineRate = *rate / time.Minute.Seconds()
+		}
+	}
+	return described, nil
+}
+
+// How much longer than at the rate of the last minute it may take: rates fall
+// when other batches and live users come.
+const estimateSlack = 1.3
+
+// remaining puts an estimate into words.
+func remaining(b batch.Batch, e batch.Estimate) dashboard.Estimate {
+	switch {
+	case b.Status.Terminal():
+		return dashboard.Estimate{}
+	case e.Remaining != nil:
+		return dashboard.Estimate{Known: true, Low: *e.Remaining, High: time.Duration(float64(*e.Remaining) * estimateSlack)}
+	case b.Status == batch.Validating:
+		return dashboard.Estimate{Why: "its file is being checked"}
+	case b.Status != batch.InProgress:
+		return dashboard.Estimate{Why: "its files are being written"}
+	case !b.PausedAt.IsZero():
+		return dashboard.Estimate{Why: "it is paused"}
+	case e.LinesPerMinute == nil:
+		return dashboard.Estimate{Why: "it has just begun"}
+	case *e.LinesPerMinute > 0:
+		return dashboard.Estimate{Why: "more than 30 days at this rate"}
+	default:
+		return dashboard.Estimate{Why: "no line ended in the last minute"}
+	}
+}
+
+// dated says since when each problem is there.
+func (o *overview) dated(problems []dashboard.Problem, now time.Time) []dashboard.Problem {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	since := make(map[string]time.Time, len(problems))
+	for i, p := range problems {
+		if p.Since.IsZero() {
+			if first, known := o.since[p.What]; known {
+				problems[i].Since = first
+			} else {
+				problems[i].Since = now
+			}
+		}
+		since[p.What] = problems[i].Since
+	}
+	o.since = since
+	return problems
+}

@@ -1,0 +1,160 @@
+package source
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/upstreams"
+)
+
+const well = "ok" // as batch.Health says it
+
+// problems lists what is wrong, the worst first.
+func (o *overview) problems(now *dashboard.Now, health batch.Health) []dashboard.Problem {
+	var all []dashboard.Problem
+	all = append(all, serverProblems(now.Upstreams)...)
+	all = append(all, partProblems(health)...)
+	all = append(all, o.spaceProblems()...)
+	all = append(all, batchProblems(now.Active, now.Upstreams)...)
+	slices.SortStableFunc(all, func(a, b dashboard.Problem) int { return severity(a) - severity(b) })
+	return all
+}
+
+func severity(p dashboard.Problem) int {
+	if p.Severity == dashboard.Failing {
+		return 0
+	}
+	return 1
+}
+
+// kvFull is from where on a server's cache is called full.
+const kvFull = 0.97
+
+func serverProblems(servers []dashboard.Upstream) (all []dashboard.Problem) {
+	if len(servers) == 0 {
+		return []dashboard.Problem{{
+			Severity: dashboard.Failing, What: "No upstream is configured", Remedy: "Name your vLLM servers in the pool block of the Caddyfile.",
+		}}
+	}
+	up := 0
+	for _, u := range servers {
+		if takesRequests(u) {
+			up++
+		}
+	}
+	if up == 0 {
+		all = append(all, dashboard.Problem{
+			Severity: dashboard.Failing, What: "No upstream takes requests", Remedy: "Live requests are refused with 503 and batches wait until one does. Start a server, or end a drain.",
+		})
+	}
+	for _, u := range servers {
+		p := dashboard.Problem{Severity: dashboard.Warning, Since: u.Since, Detail: u.Reason, Subject: dashboard.UpstreamSubject, SubjectID: u.URL}
+		switch {
+		case u.State == upstreams.StateDown:
+			p.What = u.URL + " is down"
+			p.Remedy = "Look at its log and start it again; it gets requests as soon as it answers /health."
+		case u.State == upstreams.StateLoading:
+			p.What = u.URL + " is not ready yet"
+			p.Remedy = "Loading a model takes minutes. If it stays so, look at its log."
+		case u.State == upstreams.StateBusy:
+			p.What = u.URL + " does not answer its health checks in time"
+			p.Remedy = "It still gets requests. If it stays so, it has more than it can do: lower max_num_seqs or batch_share."
+		case u.HasMetrics && u.KVCacheUsage >= kvFull && u.Waiting > 0:
+			p.What, p.Since = "The KV cache of "+u.URL+" is full", time.Time{}
+			p.Detail = fmt.Sprintf("%.0f %% in use, %.0f requests wait", 100*u.KVCacheUsage, u.Waiting)
+			p.Remedy = "Lower max_num_seqs of this server so that it keeps what it runs in its cache, or give it more memory (--gpu-memory-utilization)."
+		default:
+			continue
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+func takesRequests(u dashboard.Upstream) bool {
+	return u.State == upstreams.StateUp || u.State == upstreams.StateBusy
+}
+
+func partProblems(h batch.Health) (all []dashboard.Problem) {
+	for _, part := range []struct {
+		says, what, remedy string
+		severity           dashboard.Severity
+	}{
+		{h.Store, "The store is away", "Live requests are served. Files and batches answer 503; lines that finished are kept and committed when it is back. Start the database.", dashboard.Failing},
+		{h.Queue, "The queue is away", "Batches go on by way of the store, a little slower. Start Redis.", dashboard.Warning},
+		{h.Files, "Files cannot be stored", "Uploads are refused and batches cannot end. Look at the disk, or at the object store.", dashboard.Failing},
+	} {
+		if part.says != well {
+			all = append(all, dashboard.Problem{Severity: part.severity, What: part.what, Detail: part.says, Remedy: part.remedy, Subject: dashboard.DoctorSubject})
+		}
+	}
+	if len(all) > 0 {
+		return all // what is held up is held up by it
+	}
+	for _, reason := range h.Paused {
+		all = append(all, dashboard.Problem{
+			Severity: dashboard.Warning, What: "Batch work is held up", Detail: reason, Remedy: "It goes on by itself as soon as this is over; the doctor looks at every part.", Subject: dashboard.DoctorSubject,
+		})
+	}
+	return all
+}
+
+// spareSpace is which part of a disk is to be free besides the reserve.
+const spareSpace = 0.1
+
+func (o *overview) spaceProblems() []dashboard.Problem {
+	s, known, err := o.Engine.Space()
+	p := dashboard.Problem{Severity: dashboard.Warning, Subject: dashboard.FilesSubject, Remedy: "Delete files and batches that are not needed, or shorten input_ttl and output_ttl."}
+	switch {
+	case err != nil:
+		p.What, p.Detail = "The room for files cannot be measured", err.Error()
+	case !known:
+		return nil
+	case s.Free < s.Reserve:
+		p.Severity, p.What = dashboard.Failing, "The disk is full"
+	case float64(s.Free-s.Reserve) < spareSpace*float64(s.Total):
+		p.What = "The disk is filling"
+	default:
+		return nil
+	}
+	if p.Detail == "" {
+		p.Detail = fmt.Sprintf("%d MiB of %d MiB are free, of which %d MiB are kept in reserve", s.Free>>20, s.Total>>20, s.Reserve>>20)
+	}
+	return []dashboard.Problem{p}
+}
+
+func batchProblems(active []dashboard.Batch, servers []dashboard.Upstream) (all []dashboard.Problem) {
+	served := make(map[string]bool)
+	for _, u := range servers {
+		if takesRequests(u) {
+			for _, m := range u.Models {
+				served[m] = true
+			}
+		}
+	}
+	for _, b := range active {
+		p := dashboard.Problem{Severity: dashboard.Warning, Subject: dashboard.BatchSubject, SubjectID: b.ID}
+		name := b.InputName
+		if name == "" {
+			name = b.ID
+		}
+		switch {
+		case b.Status != batch.InProgress || !b.PausedAt.IsZero():
+			continue
+		case b.Model != "" && !served[b.Model]:
+			p.What = "Batch " + name + " waits for the model " + b.Model
+			p.Remedy = "No server that takes requests has it. Start one, or cancel the batch."
+		case b.Misses:
+			p.What = "Batch " + name + " will miss its deadline"
+			p.Detail = fmt.Sprintf("%d of %d lines are left", b.Counts.Total-b.Counts.Completed-b.Counts.Failed, b.Counts.Total)
+			p.Remedy = "Raise its priority, pause others, or add servers. What is not done by then ends as batch_expired in its error file."
+		default:
+			continue
+		}
+		all = append(all, p)
+	}
+	return all
+}

@@ -1,0 +1,82 @@
+package source
+
+import (
+	"context"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/upstreams"
+)
+
+type servers struct{ *source }
+
+// upstreams are the servers with what they did in the last minute.
+func (s *source) upstreams() []dashboard.Upstream {
+	recent := s.Pool.Recent()
+	var all []dashboard.Upstream
+	for _, u := range s.Pool.Status() {
+		all = append(all, upstreamOf(u, recent[u.URL]))
+	}
+	return all
+}
+
+func upstreamOf(u upstreams.UpstreamStatus, r upstreams.Recent) dashboard.Upstream {
+	return dashboard.Upstream{
+		UpstreamStatus: u, Window: r.Window, Recent: r.Requests, Failures: r.Failures,
+		TTFT: dashboard.Latency(r.TTFT), ITL: dashboard.Latency(r.ITL),
+	}
+}
+
+// Upstream gives one server.
+func (s servers) Upstream(_ context.Context, url string) (dashboard.UpstreamDetail, error) {
+	t, ok := s.Pool.Telemetry(url)
+	if !ok {
+		return dashboard.UpstreamDetail{}, batch.ErrNotFound
+	}
+	var d dashboard.UpstreamDetail
+	others := make(map[string]bool)
+	for _, u := range s.Pool.Status() {
+		if u.URL == url {
+			d.Upstream = upstreamOf(u, t.Recent)
+			continue
+		}
+		if u.State == upstreams.StateUp || u.State == upstreams.StateBusy {
+			for _, m := range u.Models {
+				others[m] = true
+			}
+		}
+	}
+	if d.URL == "" {
+		return dashboard.UpstreamDetail{}, batch.ErrNotFound // it was taken out just now
+	}
+	for _, m := range d.Models {
+		if !others[m] {
+			d.OnlyOneFor = append(d.OnlyOneFor, m)
+		}
+	}
+	d.Step = t.Step
+	for _, p := range t.History {
+		d.History = append(d.History, dashboard.UpstreamPoint{
+			At: p.At, Missed: p.Missed, Live: p.Live, Batch: p.Batch, Waiting: p.Waiting, KVCacheUsage: p.KVCacheUsage,
+			Requests: p.Requests, Failures: p.Failures, TTFT: dashboard.Latency(p.TTFT), ITL: dashboard.Latency(p.ITL),
+		})
+	}
+	for _, f := range t.Failures {
+		d.Errors = append(d.Errors, dashboard.UpstreamError{
+			At: f.At, Class: f.Class.String(), Endpoint: f.Endpoint, Model: f.Model, Status: f.Status, Message: f.Message,
+		})
+	}
+	return d, nil
+}
+
+// SetDraining begins or ends a drain.
+func (s servers) SetDraining(_ context.Context, url string, draining bool) error {
+	change := s.Pool.Undrain
+	if draining {
+		change = s.Pool.Drain
+	}
+	if change(url) != nil { // there is no such server
+		return batch.ErrNotFound
+	}
+	return nil
+}

@@ -1,0 +1,51 @@
+package source
+
+import (
+	"context"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/upstreams"
+)
+
+// Config is what a source asks.
+type Config struct {
+	Tenant string
+	Engine *batch.Engine
+	Files  *batch.FileService
+	Pool   *upstreams.Pool
+	Doctor dashboard.Doctor
+	// Health is how the engine is, also while it is not open.
+	Health func(context.Context) batch.Health
+	Now    func() time.Time // nil: time.Now
+}
+
+// New makes a dashboard's source. It does no I/O and starts nothing.
+func New(cfg Config) dashboard.Source {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	s := &source{Config: cfg}
+	s.health = remember(healthAge, cfg.Now, func(ctx context.Context) (batch.Health, error) { return cfg.Health(ctx), nil })
+	s.meter.read = s.recentUsage
+	batches := &batches{source: s}
+	batches.failures.age = failuresAge
+	return dashboard.Source{
+		Overview: &overview{source: s}, Throughput: throughput{s}, Batches: batches,
+		Files: &files{source: s}, Upstreams: servers{s}, Doctor: cfg.Doctor,
+	}
+}
+
+// source is what all parts have in common.
+type source struct {
+	Config
+	health *remembered[batch.Health]
+	meter  meter
+}
+
+func (s *source) analytics() batch.AnalyticsStore { return s.Engine.Analytics() }
+
+// healthAge is how old what is said of the engine's health may be: asking for
+// it writes to a disk.
+const healthAge = 3 * time.Second

@@ -1,0 +1,95 @@
+package source
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/upstreams"
+)
+
+type throughput struct{ *source }
+
+// mostModels is how many models are listed.
+const mostModels = 50
+
+// Series reads the counts of a time.
+func (t throughput) Series(ctx context.Context, q dashboard.SeriesQuery) (dashboard.Series, error) {
+	p := batch.Period{From: q.From, To: q.To, Step: q.Step}
+	points, err := t.analytics().UsageSeries(ctx, t.Tenant, q.Model, p)
+	if err != nil {
+		return dashboard.Series{}, err
+	}
+	events, err := t.analytics().Events(ctx, t.Tenant, p)
+	if err != nil {
+		return dashboard.Series{}, err
+	}
+	models, err := t.analytics().UsageByModel(ctx, t.Tenant, p)
+	if err != nil {
+		return dashboard.Series{}, err
+	}
+	buckets := make(map[int64]*dashboard.Bucket)
+	at := func(when time.Time) *dashboard.Bucket {
+		b := buckets[when.Unix()]
+		if b == nil {
+			b = &dashboard.Bucket{Start: when}
+			buckets[when.Unix()] = b
+		}
+		return b
+	}
+	for _, u := range points {
+		if u.Class == upstreams.Live.String() {
+			at(u.At).Live = workOf(u)
+		} else {
+			at(u.At).Batch = workOf(u)
+		}
+	}
+	for _, e := range events {
+		switch e.Kind {
+		case batch.EventUpload:
+			at(e.At).Uploads, at(e.At).UploadBytes = e.Events, e.Amount
+		case batch.EventBatchCreated:
+			at(e.At).Batches = e.Events
+		}
+	}
+	s := dashboard.Series{Models: byModel(models)}
+	for _, b := range buckets {
+		s.Buckets = append(s.Buckets, *b)
+	}
+	slices.SortFunc(s.Buckets, func(a, b dashboard.Bucket) int { return a.Start.Compare(b.Start) })
+	return s, nil
+}
+
+// byModel joins the classes of models, those with the most tokens first.
+func byModel(records []batch.UsageRecord) []dashboard.ModelWork {
+	works := make(map[string]*dashboard.ModelWork)
+	var all []*dashboard.ModelWork
+	for _, r := range records {
+		m := works[r.Model]
+		if m == nil {
+			m = &dashboard.ModelWork{Model: r.Model}
+			works[r.Model] = m
+			all = append(all, m)
+		}
+		w := workOf(batch.UsagePoint{Requests: r.Requests, Failures: r.Failures, Usage: r.Usage})
+		if r.Class == upstreams.Live.String() {
+			m.Live = plus(m.Live, w)
+		} else {
+			m.Batch = plus(m.Batch, w)
+		}
+	}
+	tokens := func(m *dashboard.ModelWork) int64 {
+		return m.Live.InputTokens + m.Live.OutputTokens + m.Batch.InputTokens + m.Batch.OutputTokens
+	}
+	slices.SortFunc(all, func(a, b *dashboard.ModelWork) int {
+		return cmp.Or(cmp.Compare(tokens(b), tokens(a)), cmp.Compare(a.Model, b.Model))
+	})
+	var list []dashboard.ModelWork
+	for _, m := range all[:min(len(all), mostModels)] {
+		list = append(list, *m)
+	}
+	return list
+}
