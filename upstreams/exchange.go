@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptrace"
+	"strconv"
 )
 
 // attempt is one request on its way to one upstream.
@@ -15,14 +16,15 @@ type attempt struct {
 	ctx   context.Context
 	trace httptrace.ClientTrace
 
-	sent   bool // there was a connection: something may have reached the upstream
-	reused bool // the connection had carried a request before
+	endpoint string
+	sent     bool // there was a connection: something may have reached the upstream
+	reused   bool // the connection had carried a request before
 }
 
 // begin starts an attempt at u, whose requests it counts from now on, for a
-// request of the model. ctx ends it, as does end.
-func (p *Pool) begin(ctx context.Context, u *upstream, class Class, model string) *attempt {
-	a := &attempt{pool: p, up: u, class: class}
+// request of the model to the endpoint. ctx ends it, as does end.
+func (p *Pool) begin(ctx context.Context, u *upstream, class Class, endpoint, model string) *attempt {
+	a := &attempt{pool: p, up: u, class: class, endpoint: endpoint}
 	a.model = model
 	ctx, a.cancel = context.WithCancelCause(ctx)
 	a.trace.GotConn = func(info httptrace.GotConnInfo) { a.sent, a.reused = true, info.Reused }
@@ -40,6 +42,14 @@ func (a *attempt) landed() { a.up.flights.remove(&a.flight) }
 func (a *attempt) end() {
 	a.up.flights.remove(&a.flight)
 	a.cancel(nil)
+	a.up.telemetry.ended()
+}
+
+// fault counts the attempt as failed by the upstream. status is that of the
+// answer, 0 if there was none.
+func (a *attempt) fault(status int, why string) {
+	a.up.failures[a.class].Add(1)
+	a.up.telemetry.failed(Failure{Class: a.class, Endpoint: a.endpoint, Model: a.model, Status: status, Message: why})
 }
 
 // cause is why the attempt was cancelled, nil when it was not.
@@ -89,7 +99,7 @@ func (e *goneError) Unwrap() error { return e.then }
 // Clients that leave and attempts that were taken off a hanging server are none
 // of those.
 func (a *attempt) failed(err error) {
-	a.up.failures[a.class].Add(1)
+	a.fault(0, err.Error())
 	if refused(err) && (!a.sent || isGone(err)) {
 		a.pool.gone(a.up, err)
 		return
@@ -99,7 +109,7 @@ func (a *attempt) failed(err error) {
 
 // answeredBadly takes note of a status that says that the server may not be
 // well.
-func (a *attempt) answeredBadly() {
-	a.up.failures[a.class].Add(1)
+func (a *attempt) answeredBadly(status int) {
+	a.fault(status, "it answered "+strconv.Itoa(status)+" "+http.StatusText(status))
 	a.up.probeSoon()
 }

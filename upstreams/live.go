@@ -70,7 +70,7 @@ func (l *live) try(s *snapshot, u *upstream) (settled bool) {
 	p := l.proxy.pool
 	l.done.Upstream = u.url
 	u.begin()
-	a := p.begin(l.r.Context(), u, Live, l.query.Model)
+	a := p.begin(l.r.Context(), u, Live, l.route.path, l.query.Model)
 	defer func() {
 		a.end()
 		u.end()
@@ -84,12 +84,12 @@ func (l *live) try(s *snapshot, u *upstream) (settled bool) {
 	defer answer.Body.Close()
 	v := judge(answer)
 	if v.passing(answer.StatusCode) {
-		a.answeredBadly()
+		a.answeredBadly(answer.StatusCode)
 		l.keep(a, v, answer)
 		return false
 	}
 	if answer.StatusCode >= http.StatusInternalServerError {
-		a.answeredBadly()
+		a.answeredBadly(answer.StatusCode)
 	}
 	switch {
 	case v != asItIs:
@@ -113,7 +113,7 @@ func (l *live) failed(a *attempt, err error) (settled bool) {
 		return true
 	}
 	if cause := a.cause(); cause != nil {
-		a.up.failures[Live].Add(1)
+		a.fault(0, cause.Error())
 		err = cause
 	} else if clientFault, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		// A body that was sent as it came turned out to be too large.

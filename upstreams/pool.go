@@ -102,6 +102,8 @@ func (p *Pool) Start() {
 	}
 	p.running = true
 	p.ctx, p.cancel = context.WithCancel(context.Background())
+	ctx := p.ctx
+	p.probers.Go(func() { p.sample(ctx) })
 	p.startProbers()
 }
 

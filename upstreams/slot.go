@@ -132,7 +132,7 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 	if rt == nil {
 		return nil, &SendError{Err: fmt.Errorf("path %s is not forwarded", path)}
 	}
-	a := s.pool.begin(ctx, s.up, Batch, s.model)
+	a := s.pool.begin(ctx, s.up, Batch, rt.path, s.model)
 	defer a.end()
 	sn := s.pool.now.Load()
 	whole := &payload{head: body, length: int64(len(body))}
@@ -147,14 +147,14 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 	defer answer.Body.Close()
 	text, err := readAnswer(answer, sn.cfg.MaxAnswer)
 	if errors.Is(err, errAnswerSize) {
-		a.up.failures[Batch].Add(1)
+		a.fault(answer.StatusCode, err.Error())
 		return nil, &SendError{Sent: true, TooLarge: true, Err: err}
 	}
 	if err != nil {
 		return nil, s.failed(ctx, a, fmt.Errorf("reading the answer: %w", err))
 	}
 	if answer.StatusCode >= http.StatusInternalServerError {
-		a.answeredBadly()
+		a.answeredBadly(answer.StatusCode)
 	}
 	v := judge(answer)
 	if v != asItIs {
@@ -170,7 +170,7 @@ func (s *Slot) failed(ctx context.Context, a *attempt, err error) error {
 	}
 	failure := &SendError{Sent: a.sent, Err: err}
 	if cause := a.cause(); cause != nil {
-		a.up.failures[Batch].Add(1)
+		a.fault(0, cause.Error())
 		failure.Err = cause
 		return failure
 	}

@@ -58,10 +58,26 @@ type stream struct {
 
 func (st *stream) close() {
 	st.done.Usage, _, st.done.HasUsage = st.seen.Usage()
+	if st.begun {
+		st.attempt.up.telemetry.streamed(st.done.TTFT, st.interval())
+	}
 	if st.idle != nil {
 		st.idle.Stop()
 	}
 	st.buf.put()
+}
+
+// interval is the average time between tokens, 0 when it is not known. Without
+// usage, events stand for tokens.
+func (st *stream) interval() time.Duration {
+	tokens := int64(st.seen.Events())
+	if st.done.HasUsage {
+		tokens = st.done.Usage.OutputTokens
+	}
+	if tokens < 2 || st.done.Broken {
+		return 0
+	}
+	return (time.Since(st.began) - st.done.TTFT) / time.Duration(tokens-1)
 }
 
 // step reads once and relays what is whole. over is true when that was the

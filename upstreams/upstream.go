@@ -33,6 +33,8 @@ type upstream struct {
 	flights  flights
 	wake     chan struct{} // cap 1: probe soon
 
+	telemetry telemetry
+
 	condition // guarded by Pool.mu
 }
 
@@ -62,6 +64,7 @@ func newUpstream(base *url.URL, now time.Time) *upstream {
 		u.urls[rt.index] = u.at(base, rt.target)
 	}
 	u.state, u.since, u.added = StateLoading, now, now
+	u.telemetry.begun = now
 	return u
 }
 
