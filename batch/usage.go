@@ -28,6 +28,9 @@ func newUsageBuffer(e *Engine) *usageBuffer {
 	return &usageBuffer{engine: e, cells: make(map[usageKey]*UsageRecord)}
 }
 
+// StoreTime is the store's clock.
+func (e *Engine) StoreTime(ctx context.Context) (time.Time, error) { return e.store.Now(ctx) }
+
 // RecordUsage counts requests that are no batch lines. It never waits; counts
 // are written every few seconds.
 func (e *Engine) RecordUsage(r UsageRecord) { e.usage.add(r) }

@@ -68,6 +68,7 @@ func measureTakeover(ctx context.Context, b *bench) (any, error) {
 			return nil, err
 		}
 		raw, times = append(raw, r), append(times, r.Seconds)
+		fmt.Printf("takeover: %d slices after %.1f s\n", r.Held, r.Seconds)
 		if gateways[0], err = b.startConfigured(ctx, c); err != nil {
 			return nil, err
 		}

@@ -152,7 +152,7 @@ func (a *App) Start() error {
 	if len(a.keys) == 0 {
 		a.log.Warn("no api_keys are configured: whoever reaches the gateway may use it")
 	}
-	a.applied = &settings{pool: a.poolConfig(), batch: a.Batch.engine()}
+	a.applied = &settings{pool: a.poolConfig(), batch: a.Batch.engine(), keyed: len(a.keys) > 0}
 	return a.runtime.start(a.applied)
 }
 

@@ -23,6 +23,7 @@ func init() {
 		{"sim", "[--listen <addr>] [--model <name>] [--ttft <duration>] [--fault <kind>=<rate>]", "Runs a simulated vLLM server", cli.SimCommand},
 		{"batch", "submit|list|show|wait|cancel|delete|results", "Works with batches on a running gateway", cli.BatchCommand},
 		{"files", "list|upload|download|delete", "Works with files on a running gateway", cli.FilesCommand},
+		{"doctor", "[--server <url>] [--json]", "Looks at every part of a running gateway", cli.DoctorCommand},
 		{"demo", "[--input <file>] [--output <file>] [--data <dir>] [--listen <addr>] [--once]", "Runs a batch on simulated servers", demoCommand},
 	} {
 		caddycmd.RegisterCommand(caddycmd.Command{

@@ -58,7 +58,7 @@ func (h *DashboardHandler) Provision(ctx caddy.Context) error {
 		Base: h.path, TrustedOrigins: h.TrustedOrigins, Log: r.log.Named("dashboard"),
 		Source: source.New(source.Config{
 			Tenant: batch.DefaultTenant, Engine: r.engine, Files: r.fileService(h.app.Batch.limits()), Pool: r.pool,
-			Doctor: stubDoctor{}, Health: r.batchHealth,
+			Doctor: r.doctor, Health: r.batchHealth,
 		}),
 	})
 	if err != nil {

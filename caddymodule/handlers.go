@@ -14,6 +14,7 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/httpapi"
+	"github.com/tidegate/tidegate/doctor"
 	"github.com/tidegate/tidegate/internal/openai"
 	"github.com/tidegate/tidegate/upstreams"
 )
@@ -60,7 +61,8 @@ func (d *door) admit(w http.ResponseWriter, r *http.Request, open *atomic.Bool) 
 	return true
 }
 
-// APIHandler serves /v1/files, /v1/uploads, /v1/batches, /health and /ready.
+// APIHandler serves /v1/files, /v1/uploads, /v1/batches, /health, /ready
+// and /doctor.
 // Other requests go to the next handler.
 type APIHandler struct {
 	door
@@ -89,6 +91,10 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		h.health(w, r)
 	case path == "/ready":
 		h.ready(w, r)
+	case path == "/doctor":
+		if h.admit(w, r, &h.app.runtime.live) {
+			h.doctor(w, r)
+		}
 	case under(path, "/v1/files"), under(path, "/v1/uploads"), under(path, "/v1/batches"):
 		if h.admit(w, r, &h.app.runtime.open) {
 			h.api.ServeHTTP(w, r)
@@ -130,6 +136,18 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	writeJSON(w, status, out)
+}
+
+// doctor answers with what the doctor finds.
+func (h *APIHandler) doctor(w http.ResponseWriter, r *http.Request) {
+	report, err := h.app.runtime.doctor.Checks(r.Context())
+	if err != nil {
+		return // the client is gone
+	}
+	writeJSON(w, http.StatusOK, struct {
+		Object string `json:"object"`
+		doctor.Report
+	}{"doctor.report", report})
 }
 
 // batchHealth is how the engine is, or why it is not open yet.

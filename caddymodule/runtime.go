@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/doctor"
 	"github.com/tidegate/tidegate/upstreams"
 )
 
@@ -24,6 +25,7 @@ var runtimes = caddy.NewUsagePool()
 type settings struct {
 	pool  upstreams.Config
 	batch batch.Config
+	keyed bool // clients must show an API key
 }
 
 // runtime is the pool and the engine on one store, queue and files.
@@ -31,9 +33,12 @@ type runtime struct {
 	log    *zap.Logger
 	pool   *upstreams.Pool
 	engine *batch.Engine
+	doctor *doctor.Doctor
 
 	live atomic.Bool // live requests can be served
 	open atomic.Bool // files and batches can be served
+
+	keyed atomic.Bool // clients must show an API key
 
 	// closed is what keeps the engine from being open, once it is live.
 	closed      atomic.Pointer[string]
@@ -67,10 +72,12 @@ func newRuntime(a *App) (*runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &runtime{
+	r := &runtime{
 		log: log, pool: pool,
 		engine: batch.NewEngine(a.Batch.engine(), store, queue, files, dispatch, log.Named("batch")),
-	}, nil
+	}
+	r.doctor = doctor.New(doctor.Config{Engine: r.engine, Pool: pool, Health: r.batchHealth, Keys: r.keyed.Load})
+	return r, nil
 }
 
 // fileService gives the service for files. Configurations with the same limits
@@ -113,6 +120,7 @@ func (r *runtime) apply(s *settings) error {
 		return fmt.Errorf("applying pool: %w", err)
 	}
 	r.engine.Apply(s.batch)
+	r.keyed.Store(s.keyed)
 	r.drainTime = s.batch.DrainTimeout
 	return nil
 }

@@ -3,6 +3,7 @@ package dashboard
 import (
 	"net/http"
 
+	"github.com/tidegate/tidegate/doctor"
 	"github.com/tidegate/tidegate/templates"
 )
 
@@ -20,11 +21,11 @@ func (d *Dashboard) doctor(w http.ResponseWriter, r *http.Request) error {
 		area := &v.Areas[len(v.Areas)-1]
 		area.Checks = append(area.Checks, templates.Check{Name: c.Name, Verdict: string(c.Verdict), Found: c.Found, Remedy: c.Remedy})
 		switch c.Verdict {
-		case Passed:
+		case doctor.Passed:
 			v.Passed++
-		case Doubted:
+		case doctor.Doubted:
 			v.Doubted++
-		case Failed:
+		case doctor.Failed:
 			v.Failed++
 		default:
 			v.Unknown++

@@ -3,6 +3,8 @@ package dashboard
 import (
 	"context"
 	"time"
+
+	"github.com/tidegate/tidegate/doctor"
 )
 
 // Throughput is what was done, from the counts that are kept on write.
@@ -44,31 +46,5 @@ type ModelWork struct {
 // Doctor checks that everything is as it should be.
 type Doctor interface {
 	// Checks may be as old as a few seconds.
-	Checks(ctx context.Context) (Report, error)
+	Checks(ctx context.Context) (doctor.Report, error)
 }
-
-// Report is what the doctor found.
-type Report struct {
-	At     time.Time
-	Checks []Check
-}
-
-// Check is one thing that was looked at.
-type Check struct {
-	Area    string // "store", "queue", "files", "upstreams", "gateway"
-	Name    string // "clock against the database"
-	Verdict Verdict
-	Found   string // "4 ms behind"
-	Remedy  string // "" when there is nothing to do
-}
-
-// Verdict is what came of a check.
-type Verdict string
-
-// The verdicts.
-const (
-	Passed  Verdict = "ok"
-	Doubted Verdict = "warning"
-	Failed  Verdict = "failed"
-	Unknown Verdict = "unknown" // it could not be checked
-)

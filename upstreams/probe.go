@@ -182,16 +182,17 @@ func (p *Pool) scrape(ctx context.Context, s *snapshot, u *upstream) {
 	timed, cancel := context.WithTimeout(ctx, s.cfg.HealthTimeout)
 	defer cancel()
 	var g gauges
+	var f Facts
 	told, err := s.get(timed, u, metricsRoute)
 	if err != nil {
 		if c := p.log.Check(zap.DebugLevel, "reading metrics"); c != nil && ctx.Err() == nil {
 			c.Write(zap.String("upstream", u.url), zap.Error(err))
 		}
 	} else if told.status == http.StatusOK && !isHTML(told.header) {
-		g = parseGauges(told.body)
+		g, f = parseGauges(told.body), parseFacts(told.body)
 	}
 	p.mu.Lock()
-	u.gauges = g
+	u.gauges, u.facts = g, f
 	p.mu.Unlock()
 }
 

@@ -52,6 +52,7 @@ type condition struct {
 	models   []openai.Model
 	version  string
 	gauges   gauges
+	facts    Facts
 	weight   float64
 	maxSeqs  int
 	stop     context.CancelFunc // ends its probing; nil when there is none

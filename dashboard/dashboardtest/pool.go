@@ -8,6 +8,7 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/doctor"
 	"github.com/tidegate/tidegate/upstreams"
 )
 
@@ -89,36 +90,36 @@ func (p pool) SetDraining(_ context.Context, url string, draining bool) error {
 	return batch.ErrNotFound
 }
 
-type doctor struct{ *Fake }
+type checks struct{ *Fake }
 
-func (d doctor) Checks(context.Context) (dashboard.Report, error) {
+func (d checks) Checks(context.Context) (doctor.Report, error) {
 	unlock, err := d.begin()
 	if err != nil {
-		return dashboard.Report{}, err
+		return doctor.Report{}, err
 	}
 	defer unlock()
-	r := dashboard.Report{At: d.Clock()}
-	add := func(area, name string, v dashboard.Verdict, found, remedy string) {
-		r.Checks = append(r.Checks, dashboard.Check{Area: area, Name: name, Verdict: v, Found: found, Remedy: remedy})
+	r := doctor.Report{At: d.Clock()}
+	add := func(area, name string, v doctor.Verdict, found, remedy string) {
+		r.Checks = append(r.Checks, doctor.Check{Area: area, Name: name, Verdict: v, Found: found, Remedy: remedy})
 	}
-	add("Store", "PostgreSQL answers", dashboard.Passed, "in 1.4 ms; version 17.2, schema 3", "")
-	add("Store", "Clock against the database", dashboard.Passed, "4 ms behind", "")
-	add("Queue", "Redis answers", dashboard.Failed, d.Say("dial tcp 10.2.0.5:6379: i/o timeout"), "Bring Redis back. Until then slices are taken from the store, which costs it more queries and nothing else.")
-	add("Files", "A file can be written and read", dashboard.Passed, "/srv/tidegate/files, 3.1 ms", "")
-	add("Files", "Disk space", dashboard.Doubted, "6.1 GiB of 200 GiB are free; at the last day's pace it is full in 9 hours", "Delete files on the page Files, or shorten output_ttl.")
+	add("Store", "PostgreSQL answers", doctor.Passed, "in 1.4 ms; version 17.2, schema 3", "")
+	add("Store", "Clock against the database", doctor.Passed, "4 ms behind", "")
+	add("Queue", "Redis answers", doctor.Failed, d.Say("dial tcp 10.2.0.5:6379: i/o timeout"), "Bring Redis back. Until then slices are taken from the store, which costs it more queries and nothing else.")
+	add("Files", "A file can be written and read", doctor.Passed, "/srv/tidegate/files, 3.1 ms", "")
+	add("Files", "Disk space", doctor.Doubted, "6.1 GiB of 200 GiB are free; at the last day's pace it is full in 9 hours", "Delete files on the page Files, or shorten output_ttl.")
 	for i, u := range d.upstreams {
 		switch {
 		case u.State == upstreams.StateDown:
-			add("Upstreams", u.URL+" answers", dashboard.Failed, u.Reason, "Start vLLM there, or take the server out of the configuration.")
+			add("Upstreams", u.URL+" answers", doctor.Failed, u.Reason, "Start vLLM there, or take the server out of the configuration.")
 		case u.State == upstreams.StateLoading:
-			add("Upstreams", u.URL+" answers", dashboard.Unknown, "it is loading its model", "")
+			add("Upstreams", u.URL+" answers", doctor.Unknown, "it is loading its model", "")
 		case i == 0:
-			add("Upstreams", u.URL+" priority scheduling", dashboard.Doubted, "off: --scheduling-policy is fcfs", "Start vLLM with --scheduling-policy priority, so that live requests go before batch lines on the server as well.")
+			add("Upstreams", u.URL+" priority scheduling", doctor.Doubted, "off: --scheduling-policy is fcfs", "Start vLLM with --scheduling-policy priority, so that live requests go before batch lines on the server as well.")
 		default:
-			add("Upstreams", u.URL+" answers", dashboard.Passed, "vLLM "+u.Version+", context 40,960, prefix caching on, max_num_seqs "+strconv.Itoa(u.MaxNumSeqs), "")
+			add("Upstreams", u.URL+" answers", doctor.Passed, "vLLM "+u.Version+", context 40,960, prefix caching on, max_num_seqs "+strconv.Itoa(u.MaxNumSeqs), "")
 		}
 	}
-	add("Gateway", "File descriptors", dashboard.Passed, "412 of 1,048,576 are open", "")
-	add("Gateway", "In flight against max_num_seqs", dashboard.Passed, "512 batch lines at most; the servers take 1,152", "")
+	add("Gateway", "File descriptors", doctor.Passed, "412 of 1,048,576 are open", "")
+	add("Gateway", "In flight against max_num_seqs", doctor.Passed, "512 batch lines at most; the servers take 1,152", "")
 	return r, nil
 }

@@ -26,6 +26,8 @@ func SimCommand(cmd *cobra.Command) {
 	f.IntVar(&cfg.MaxNumSeqs, "max-num-seqs", vllmsim.DefaultMaxNumSeqs, "how many requests run at once; the others wait")
 	f.DurationVar(&cfg.Startup, "startup", 0, "how long the model loads")
 	f.IntVar(&cfg.MaxModelLen, "max-model-len", 0, "context length in tokens (default: nothing is refused)")
+	f.BoolVar(&cfg.NoPrefixCaching, "no-prefix-caching", false, "say that the prefix cache is off")
+	f.BoolVar(&cfg.PriorityScheduling, "priority-scheduling", false, "accept requests with a priority, as after --scheduling-policy priority")
 	f.StringVar(&cfg.APIKey, "api-key", "", "key that it asks for")
 	f.Uint64Var(&cfg.Seed, "seed", 0, "decides which requests meet a fault (default: made of the address)")
 	faults := f.StringArray("fault", nil, "KIND=RATE: a fault that some requests meet, such as status-503=0.01 or cut-mid=0.001; may be repeated")

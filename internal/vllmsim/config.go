@@ -56,6 +56,13 @@ type Config struct {
 	// is answered 400. Default: 131072 is reported and nothing is refused.
 	MaxModelLen int
 
+	// NoPrefixCaching is what /metrics says of the prefix cache.
+	NoPrefixCaching bool
+
+	// PriorityScheduling accepts requests with a priority, as after
+	// --scheduling-policy priority. They are refused otherwise.
+	PriorityScheduling bool
+
 	// APIKey, when set, is the bearer token without which requests to /v1/…
 	// are answered 401, as by `vllm serve --api-key`. Other paths stay open.
 	APIKey string

@@ -165,6 +165,9 @@ func (s *Server) admit(sc *scratch, ep *endpoint, r *http.Request, pathLen int) 
 		name, _ := jsontext.AppendUnquote(nil, raw) // for people
 		return unknownModel(string(name))
 	}
+	if req.priority != 0 && !s.cfg.PriorityScheduling && ep.generates {
+		return badRequest("", "Got priority %d but Priority scheduling is not enabled.", req.priority)
+	}
 	if most := s.cfg.MaxModelLen; most > 0 && ep.generates {
 		prompt := promptTokens(req.body)
 		if prompt+max(req.maxTokens, 1) > most {

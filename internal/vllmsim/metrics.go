@@ -1,6 +1,7 @@
 package vllmsim
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -82,6 +83,26 @@ func (m *metrics) failed() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.bad++
+}
+
+// The simulated KV cache.
+const (
+	cacheBlocks    = 8192
+	cacheBlockSize = 16 // tokens
+)
+
+// appendSettings writes the metric by which vLLM tells the settings of its KV
+// cache (https://docs.vllm.ai/en/latest/design/metrics.html#cache-config-info).
+func appendSettings(dst []byte, cfg Config) []byte {
+	caching := "True"
+	if cfg.NoPrefixCaching {
+		caching = "False"
+	}
+	const name = "vllm:cache_config_info"
+	dst = appendFamily(dst, name, "gauge", "Information of the LLMEngine CacheConfig.")
+	labels := fmt.Sprintf(`block_size="%d",cache_dtype="auto",enable_prefix_caching="%s",engine="0",gpu_memory_utilization="0.9",num_gpu_blocks="%d"`,
+		cacheBlockSize, caching, cacheBlocks)
+	return appendSample(dst, name, labels, 1)
 }
 
 // appendText writes all metrics in Prometheus' text format 0.0.4.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"strconv"
 	"unicode/utf8"
 
@@ -46,6 +47,7 @@ type request struct {
 	n            int
 	topN         int
 	dimensions   int
+	priority     int
 }
 
 func (r *request) slice(s span) []byte { return r.body[s.lo:s.hi] }
@@ -146,6 +148,8 @@ func (p *parser) member(name []byte, maxCompletion *int) error {
 		return err
 	case "top_n":
 		return p.integer("top_n", 0, &r.topN)
+	case "priority":
+		return p.integer("priority", math.MinInt32, &r.priority)
 	case "dimensions":
 		return p.integer("dimensions", 1, &r.dimensions)
 	case "encoding_format":

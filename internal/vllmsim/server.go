@@ -154,7 +154,7 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request) {
 		s.get(w, r, headerJSON, s.models)
 	case "/metrics":
 		running, waiting, _ := s.slots.counts()
-		s.get(w, r, headerText, s.metrics.appendText(nil, running, waiting, s.cfg.MaxNumSeqs))
+		s.get(w, r, headerText, appendSettings(s.metrics.appendText(nil, running, waiting, s.cfg.MaxNumSeqs), s.cfg))
 	case "/tokenize":
 		s.post(w, r, func() { s.inspect(w, r, s.appendTokens) })
 	case "/detokenize":

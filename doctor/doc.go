@@ -1,0 +1,3 @@
+// Package doctor looks at every part of a gateway and says how each is, and
+// what to do about it.
+package doctor

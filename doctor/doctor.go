@@ -1,0 +1,156 @@
+package doctor
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/upstreams"
+)
+
+// Verdict is what came of a check.
+type Verdict string
+
+// The verdicts.
+const (
+	Passed  Verdict = "ok"
+	Doubted Verdict = "warning"
+	Failed  Verdict = "failed"
+	Unknown Verdict = "unknown" // it could not be checked
+)
+
+// The areas of checks, in the order in which they are shown.
+const (
+	Gateway   = "gateway"
+	Store     = "store"
+	Queue     = "queue"
+	Files     = "files"
+	Upstreams = "upstreams"
+)
+
+// Check is one thing that was looked at.
+type Check struct {
+	Area    string  `json:"area"`
+	Name    string  `json:"name"` // "clock against the database"
+	Verdict Verdict `json:"verdict"`
+	Found   string  `json:"found"`            // "4 ms behind"
+	Remedy  string  `json:"remedy,omitempty"` // "" when there is nothing to do
+}
+
+// Report is what the doctor found.
+type Report struct {
+	At     time.Time `json:"at"`
+	Checks []Check   `json:"checks"`
+}
+
+// Failed counts the checks that failed.
+func (r Report) Failed() int {
+	n := 0
+	for _, c := range r.Checks {
+		if c.Verdict == Failed {
+			n++
+		}
+	}
+	return n
+}
+
+// Engine is what the doctor asks of the batch engine.
+type Engine interface {
+	StoreTime(ctx context.Context) (time.Time, error)
+	Space() (s batch.Space, known bool, err error)
+	Capacity() batch.Capacity
+}
+
+// Pool is what it asks of the pool.
+type Pool interface {
+	Status() []upstreams.UpstreamStatus
+	Facts() map[string]upstreams.Facts
+	Peers() int
+	// TryPriority finds out by a request for one token whether a server
+	// schedules by priority.
+	TryPriority(ctx context.Context, url string) (bool, error)
+}
+
+// Config is what a Doctor looks at.
+type Config struct {
+	Engine Engine
+	Pool   Pool
+	// Health is how the engine is, also while it is not open.
+	Health func(context.Context) batch.Health
+	// Keys tells whether clients must show an API key.
+	Keys func() bool
+	Now  func() time.Time // nil: time.Now
+	// Descriptors gives how many files the process has open and may have open,
+	// of which nothing is known where that is 0; nil: of this process.
+	Descriptors func() (open, most int64)
+}
+
+// Doctor looks, when it is asked. It is safe for concurrent use.
+type Doctor struct {
+	Config
+
+	mu   sync.Mutex // held while somebody looks
+	last Report     // guarded by mu
+
+	asked      sync.Mutex
+	priorities map[string]scheduled // guarded by asked; by URL
+}
+
+// New makes a Doctor.
+func New(cfg Config) *Doctor {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Descriptors == nil {
+		cfg.Descriptors = descriptors
+	}
+	return &Doctor{Config: cfg, priorities: make(map[string]scheduled)}
+}
+
+const (
+	reportAge = 5 * time.Second // how old a report may be
+	patience  = 3 * time.Second // how long one check may take
+)
+
+// Checks looks at everything, or gives what was found a moment ago.
+func (d *Doctor) Checks(ctx context.Context) (Report, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.Now()
+	if age := now.Sub(d.last.At); !d.last.At.IsZero() && age >= 0 && age < reportAge {
+		return d.last, nil
+	}
+	r := Report{At: now}
+	for _, checks := range each(
+		func() []Check { return d.gateway() },
+		func() []Check { return d.parts(ctx) },
+		func() []Check { return d.clock(ctx) },
+		func() []Check { return d.space() },
+		func() []Check { return d.servers(ctx) },
+	) {
+		r.Checks = append(r.Checks, checks...)
+	}
+	if err := ctx.Err(); err != nil {
+		return Report{}, err // what was found may be wrong
+	}
+	order := []string{Gateway, Store, Queue, Files, Upstreams}
+	slices.SortStableFunc(r.Checks, func(a, b Check) int {
+		return cmp.Compare(slices.Index(order, a.Area), slices.Index(order, b.Area))
+	})
+	d.last = r
+	return r, nil
+}
+
+// each runs all at once and gives their results in order.
+func each(all ...func() []Check) [][]Check {
+	out := make([][]Check, len(all))
+	var running sync.WaitGroup
+	for i, f := range all {
+		running.Go(func() { out[i] = f() })
+	}
+	running.Wait()
+	return out
+}

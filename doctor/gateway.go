@@ -1,0 +1,167 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// gateway looks at the process.
+func (d *Doctor) gateway() []Check {
+	keys := Check{Area: Gateway, Name: "API keys", Verdict: Passed, Found: "clients must show one"}
+	if !d.Keys() {
+		keys.Verdict, keys.Found = Doubted, "none is asked for"
+		keys.Remedy = "Whoever reaches the gateway may use it: set api_keys, or be sure that something in front asks for one."
+	}
+	others := Check{Area: Gateway, Name: "other gateways", Verdict: Passed, Found: "none shares this store"}
+	if n := d.Pool.Peers(); n > 0 {
+		others.Found = fmt.Sprintf("%d share this store and the upstreams", n)
+	}
+	return []Check{keys, d.descriptors(), others}
+}
+
+const (
+	fewDescriptors = 4096
+	// muchOfDescriptors is which part of the limit may be in use.
+	muchOfDescriptors = 0.8
+)
+
+// descriptors looks at how many files the process may open: a client is one, a
+// request to an upstream another.
+func (d *Doctor) descriptors() Check {
+	c := Check{Area: Gateway, Name: "file descriptors", Verdict: Passed}
+	open, most := d.Descriptors()
+	if most <= 0 {
+		c.Verdict, c.Found = Unknown, "this system does not tell"
+		return c
+	}
+	needed := int64(fewDescriptors)
+	for _, u := range d.Pool.Status() {
+		needed += int64(u.MaxNumSeqs)
+	}
+	c.Found = fmt.Sprintf("%d of %d are in use", open, most)
+	switch {
+	case float64(open) > muchOfDescriptors*float64(most):
+		c.Verdict = Failed
+	case most < needed:
+		c.Verdict = Doubted
+		c.Found += fmt.Sprintf("; with these servers %d may be needed", needed)
+	default:
+		return c
+	}
+	c.Remedy = "Raise the limit: ulimit -n, LimitNOFILE= in a systemd unit, or nofile in Docker's ulimits."
+	return c
+}
+
+const well = "ok" // as batch.Health says it
+
+// parts looks at store, queue and files.
+func (d *Doctor) parts(ctx context.Context) []Check {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	h := d.Health(ctx)
+	var checks []Check
+	for _, p := range []struct{ area, says, remedy string }{
+		{Store, h.Store, "Live requests are served; files and batches answer 503. Start the database, and look at its log."},
+		{Queue, h.Queue, "Batches go on by way of the store. Start Redis, and look at its log."},
+		{Files, h.Files, "Uploads are refused and batches cannot end. Look at the disk, or at the object store."},
+	} {
+		c := Check{Area: p.area, Name: "answers", Verdict: Passed, Found: "yes"}
+		if p.area == Files {
+			c.Name = "can be written"
+		}
+		if p.says != well {
+			c.Verdict, c.Found, c.Remedy = Failed, p.says, p.remedy
+			if p.area == Queue {
+				c.Verdict = Doubted
+			}
+		}
+		checks = append(checks, c)
+	}
+	held := Check{Area: Gateway, Name: "batch work", Verdict: Passed, Found: fmt.Sprintf("goes on; %d lines are in flight, %d at most", h.InFlight, d.Engine.Capacity().MaxInFlight)}
+	if len(h.Paused) > 0 {
+		held.Verdict, held.Found = Doubted, "held up: "+strings.Join(h.Paused, "; ")
+		held.Remedy = "It goes on by itself when this is over."
+	}
+	return append(checks, held)
+}
+
+// How far the clocks may be apart. Times of leases and deadlines are the
+// database's; only what people read is wrong then.
+const (
+	clockDoubt = time.Second
+	clockFail  = 10 * time.Second
+)
+
+// clock compares this machine's clock with the store's.
+func (d *Doctor) clock(ctx context.Context) []Check {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	c := Check{Area: Store, Name: "clock against this machine's", Verdict: Passed}
+	before := d.Now()
+	theirs, err := d.Engine.StoreTime(ctx)
+	if err != nil {
+		c.Verdict, c.Found = Unknown, err.Error()
+		return []Check{c}
+	}
+	after := d.Now()
+	apart := before.Add(after.Sub(before) / 2).Sub(theirs)
+	word := "behind"
+	if apart < 0 {
+		apart, word = -apart, "ahead"
+	}
+	c.Found = fmt.Sprintf("%s %s", apart.Round(time.Millisecond), word)
+	if apart <= clockDoubt {
+		return []Check{c}
+	}
+	c.Verdict, c.Remedy = Doubted, "Leases and deadlines follow the database's clock; times that people read are off. Run an NTP client on both machines."
+	if apart > clockFail {
+		c.Verdict = Failed
+	}
+	return []Check{c}
+}
+
+// spareSpace is which part of a disk is to be free besides the reserve.
+const spareSpace = 0.1
+
+// space looks at the disk that files lie on.
+func (d *Doctor) space() []Check {
+	c := Check{Area: Files, Name: "disk space", Verdict: Passed}
+	s, known, err := d.Engine.Space()
+	switch {
+	case err != nil:
+		c.Verdict, c.Found = Unknown, err.Error()
+	case !known:
+		c.Found = "no bound that the gateway knows of"
+	default:
+		c.Found = spaceText(s)
+		if s.Free < s.Reserve {
+			c.Verdict = Failed
+		} else if float64(s.Free-s.Reserve) < spareSpace*float64(s.Total) {
+			c.Verdict = Doubted
+		}
+		if c.Verdict != Passed {
+			c.Remedy = "Delete files and batches that are not needed (the dashboard's Files page shows the largest), shorten input_ttl and output_ttl, or give the disk more room."
+		}
+	}
+	return []Check{c}
+}
+
+func spaceText(s batch.Space) string {
+	size := func(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+	return fmt.Sprintf("%s of %s are free, of which %s are kept in reserve", size(s.Free), size(s.Total), size(s.Reserve))
+}
+
+// errText shortens what a server's refusal came to.
+func errText(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "it did not answer in time"
+	}
+	return err.Error()
+}

@@ -1,0 +1,177 @@
+package upstreams
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// Facts are what a server tells of its settings. What it does not tell is the
+// zero value.
+type Facts struct {
+	PrefixCaching string // "True" or "False"
+	Blocks        int64  // of its KV cache
+	BlockSize     int64  // tokens in each
+	Scheduling    string // "fcfs" or "priority"
+	MaxNumSeqs    int64
+}
+
+// The metrics by which vLLM tells its settings, as labels: the first of all
+// versions, the second of newer ones
+// (https://docs.vllm.ai/en/latest/design/metrics.html#cache-config-info).
+const (
+	metricCacheConfig = "vllm:cache_config_info{"
+	metricConfig      = "vllm:vllm_config_info{"
+)
+
+// parseFacts finds the settings in Prometheus' text format.
+func parseFacts(body []byte) Facts {
+	var f Facts
+	for len(body) > 0 {
+		var line []byte
+		line, body, _ = bytes.Cut(body, newline)
+		for _, name := range []string{metricCacheConfig, metricConfig} {
+			if rest, ok := bytes.CutPrefix(line, []byte(name)); ok {
+				f.take(string(rest))
+			}
+		}
+	}
+	return f
+}
+
+// take reads labels.
+func (f *Facts) take(labels string) {
+	for {
+		name, rest, ok := strings.Cut(labels, `="`)
+		if !ok {
+			return
+		}
+		value, rest, ok := quoted(rest)
+		if !ok {
+			return
+		}
+		switch name = strings.TrimPrefix(strings.TrimLeft(name, ", "), "cache_config_"); name {
+		case "enable_prefix_caching":
+			if value == "True" || value == "False" {
+				f.PrefixCaching = value
+			}
+		case "num_gpu_blocks":
+			whole(&f.Blocks, value)
+		case "block_size":
+			whole(&f.BlockSize, value)
+		case "scheduler_config_policy":
+			f.Scheduling = value
+		case "scheduler_config_max_num_seqs":
+			whole(&f.MaxNumSeqs, value)
+		}
+		labels = rest
+	}
+}
+
+// quoted reads a label's value up to its closing quote.
+func quoted(s string) (value, rest string, ok bool) {
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return s[:i], s[i+1:], true
+		}
+	}
+	return "", "", false
+}
+
+func whole(to *int64, text string) {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil && n > 0 {
+		*to = n
+	}
+}
+
+// Facts gives what servers told of their settings at the last probe, by URL.
+func (p *Pool) Facts() map[string]Facts {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make(map[string]Facts, len(p.upstreams))
+	for _, u := range p.upstreams {
+		all[u.url] = u.facts
+	}
+	return all
+}
+
+// Peers is how many other gateways use the same store.
+func (p *Pool) Peers() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.peers
+}
+
+// errNotAsked is for a server that cannot be asked now.
+var errNotAsked = errors.New("the server is not up")
+
+// notEnabled is what vLLM says of a request with a priority unless it was
+// started with --scheduling-policy priority (vllm/engine: "Got priority 1 but
+// Priority scheduling is not enabled.").
+const notEnabled = "riority scheduling is not enabled"
+
+// TryPriority finds out whether a server schedules by priority, by a request
+// for one token that has one. It is false, without an error, for a server that
+// refuses it as vLLM does. Other answers are errors.
+func (p *Pool) TryPriority(ctx context.Context, url string) (bool, error) {
+	s := p.now.Load()
+	for _, u := range s.upstreams {
+		if u.url == url {
+			return s.tryPriority(ctx, u, p.modelOf(u))
+		}
+	}
+	return false, ErrNoUpstream
+}
+
+func (p *Pool) modelOf(u *upstream) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !u.isUp() || len(u.models) == 0 {
+		return ""
+	}
+	return u.models[0].ID
+}
+
+func (s *snapshot) tryPriority(ctx context.Context, u *upstream, model string) (bool, error) {
+	if model == "" {
+		return false, errNotAsked
+	}
+	body, err := json.Marshal(map[string]any{
+		"model": model, "max_tokens": 1, "priority": 1, "messages": []map[string]string{{"role": "user", "content": "."}},
+	})
+	if err != nil {
+		return false, fmt.Errorf("writing request: %w", err)
+	}
+	rt := routes["/v1/chat/completions"]
+	header := http.Header{"User-Agent": userAgent, "Content-Type": contentJSON, "Accept-Encoding": identity}
+	if s.bearer != nil {
+		header["Authorization"] = s.bearer
+	}
+	request := blank.WithContext(ctx)
+	request.URL, request.Host, request.Header = u.urls[rt.index], u.host, header
+	request.Body, request.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	answer, err := s.out.keep.RoundTrip(request)
+	if err != nil {
+		return false, fmt.Errorf("asking for a token: %w", err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, probeLimit))
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("asking for a token: %w", err)
+	case answer.StatusCode == http.StatusOK:
+		return true, nil
+	case bytes.Contains(text, []byte(notEnabled)):
+		return false, nil
+	}
+	return false, fmt.Errorf("POST %s answers %d", rt.target, answer.StatusCode)
+}
