@@ -25,10 +25,11 @@ type feed struct {
 	work     map[int]*work
 	unread   []claimed // not read for want of memory
 
-	loading  bool // a load is under way
-	loads    int  // slices loaded since the feed was made
-	retiring bool // has had its turn; others wait
-	paused   bool // nothing more of it is started
+	loading  bool      // a load is under way
+	looked   time.Time // for lapsed slices
+	loads    int       // slices loaded since the feed was made
+	retiring bool      // has had its turn; others wait
+	paused   bool      // nothing more of it is started
 }
 
 // lane is what decides whether a line can start now: its model needs a free
@@ -136,6 +137,8 @@ type loadRequest struct {
 	slices   int   // how many to claim
 	memory   int64 // bytes of input that may be read
 	force    bool  // read one slice even over memory
+	lapsed   bool  // look for what others left lying, before the queue is asked
+	only     bool  // look for nothing else
 }
 
 // load claims slices of a batch and reads their lines. It runs beside the
@@ -154,7 +157,7 @@ func (e *Engine) load(ctx context.Context, r loadRequest) loaded {
 	}
 	if len(out.unread) == 0 {
 		until := time.Now().Add(e.config().Lease)
-		slices, err := e.claim(ctx, r.batch.ID, r.slices)
+		slices, err := e.claimFor(ctx, r)
 		for _, s := range slices {
 			out.unread = append(out.unread, claimed{s, until})
 		}
@@ -177,6 +180,34 @@ func (e *Engine) load(ctx context.Context, r loadRequest) loaded {
 		out.work = append(out.work, w)
 	}
 	return out
+}
+
+// lapsedInterval is how often a feed looks for slices whose lease has ended: the
+// queue has those of a gateway that died behind all that is new.
+const lapsedInterval = 5 * time.Second
+
+// claimFor claims what a load asks for.
+func (e *Engine) claimFor(ctx context.Context, r loadRequest) ([]Slice, error) {
+	if r.lapsed {
+		slices, err := e.claimLapsed(ctx, r.batch.ID, r.slices)
+		if err != nil || len(slices) > 0 || r.only {
+			return slices, err
+		}
+	}
+	return e.claim(ctx, r.batch.ID, r.slices)
+}
+
+func (e *Engine) claimLapsed(ctx context.Context, batchID string, n int) ([]Slice, error) {
+	ctx, cancel := e.bounded(ctx)
+	defer cancel()
+	numbers, err := e.store.LapsedSlices(ctx, batchID, n)
+	if err != nil {
+		return nil, fmt.Errorf("looking for lapsed slices: %w", err)
+	}
+	if len(numbers) == 0 {
+		return nil, nil
+	}
+	return e.claimNumbers(ctx, batchID, numbers)
 }
 
 // claim takes what the queue says and, when it says nothing, what the store

@@ -291,31 +291,35 @@ func (r *runner) fillFeeds() {
 		}
 		// Ahead of need: what all slots of this feed's share would take twice.
 		ahead := max(SliceLines, 2*cfg.MaxInFlight/max(serving, 1))
-		if f.nPending >= ahead/2 || (f.retiring && len(f.unread) == 0) {
+		full := f.nPending >= ahead/2
+		lapsed := !f.retiring && now.Sub(f.looked) >= lapsedInterval
+		if full && !lapsed || f.retiring && len(f.unread) == 0 {
 			continue
 		}
 		free := cfg.MemoryBytes - r.memory
 		if free <= 0 && len(f.work) > 0 {
 			continue
 		}
-		r.load(f, (ahead-f.nPending+SliceLines-1)/SliceLines, free)
+		if lapsed {
+			f.looked = now
+		}
+		r.load(f, loadRequest{slices: max(1, (ahead-f.nPending+SliceLines-1)/SliceLines), memory: free, lapsed: lapsed, only: full})
 	}
 }
 
 // load has slices loaded into a feed.
-func (r *runner) load(f *feed, slices int, memory int64) {
-	request := loadRequest{
-		batch: f.batch, inputKey: f.inputKey, unread: f.unread,
-		slices: slices, memory: memory, force: len(f.work) == 0,
-	}
+func (r *runner) load(f *feed, request loadRequest) {
+	request.batch, request.inputKey, request.unread, request.force = f.batch, f.inputKey, f.unread, len(f.work) == 0
 	f.loading, f.unread = true, nil
 	r.side.Go(func() {
 		got := r.engine.load(r.ctx, request)
-		r.post(func() { r.loaded(f, got) })
+		r.post(func() { r.loaded(f, got, request.only) })
 	})
 }
 
-func (r *runner) loaded(f *feed, got loaded) {
+// loaded takes in what a load brought; only says that it looked for nothing but
+// lapsed slices.
+func (r *runner) loaded(f *feed, got loaded, only bool) {
 	e := r.engine
 	f.loading = false
 	f.inputKey = got.inputKey
@@ -344,7 +348,7 @@ func (r *runner) loaded(f *feed, got loaded) {
 	}
 	e.noteBatch(id, got.err)
 	r.outage = r.outage || errors.Is(got.err, ErrUnavailable)
-	if got.err != nil || !got.found {
+	if got.err != nil || !got.found && !only {
 		r.rest[id] = time.Now().Add(restTime)
 		time.AfterFunc(restTime, r.wake)
 	} else {

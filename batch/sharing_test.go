@@ -134,6 +134,13 @@ func (s *sharedStore) ActiveBatches(ctx context.Context, limit int) ([]batch.Bat
 	return s.hookedStore.ActiveBatches(ctx, limit)
 }
 
+func (s *sharedStore) LapsedSlices(ctx context.Context, id string, limit int) ([]int, error) {
+	if err := s.there(); err != nil {
+		return nil, err
+	}
+	return s.hookedStore.LapsedSlices(ctx, id, limit)
+}
+
 func (s *sharedStore) ClaimableSlices(ctx context.Context, id string, limit int) ([]int, error) {
 	if err := s.there(); err != nil {
 		return nil, err
@@ -278,6 +285,37 @@ func TestDrainHandsBackAtOnce(t *testing.T) {
 	b := staying.wait(id)
 	staying.check(b, lines)
 	s.wantOnce(t, lines)
+}
+
+// What a gateway that died has left lying is taken over when its lease has
+// ended, however much new work there is.
+func TestTakeOverBesideABacklog(t *testing.T) {
+	const lines, left = 6000, 2 // slice of the one that dies
+	s := newStreet(t, batch.Config{MaxInFlight: 10}, 1)
+	h := s.houses[0]
+	h.pool.set(func() { h.pool.slots = 0 })
+	var calls, before atomic.Int64
+	h.pool.answer = func(_ context.Context, id string, _ int) (batch.Answer, error) {
+		n := calls.Add(1)
+		if id == customID(left*batch.SliceLines) {
+			before.Store(n)
+		}
+		time.Sleep(15 * time.Millisecond) // so that the backlog lasts
+		return ok(id), nil
+	}
+	id := h.create(h.upload(input(lines)))
+	until(t, "the batch is planned", func() bool { return h.get(id).Status == batch.InProgress })
+	claimed, err := s.store.Store.ClaimSlices(t.Context(), "dying", []batch.SliceRef{{BatchID: id, Number: left}}, 3*time.Second)
+	if err != nil || len(claimed) != 1 {
+		t.Fatalf("claimed %d slices: %v", len(claimed), err)
+	}
+	h.pool.set(func() { h.pool.slots = 10 })
+	b := h.wait(id)
+	h.check(b, lines)
+	s.wantOnce(t, lines)
+	if n := before.Load(); n > lines-500 {
+		t.Errorf("its line was the %d. of %d that ran", n, lines)
+	}
 }
 
 // While the store is away leases run out. When it is back, results that were

@@ -112,6 +112,10 @@ type WorkStore interface {
 	// ClaimableSlices lists slices of an InProgress batch that is not paused
 	// that are unfinished and not leased, in input order.
 	ClaimableSlices(ctx context.Context, batchID string, limit int) ([]int, error)
+	// LapsedSlices lists slices of such a batch, in input order, whose lease
+	// ended although they are unfinished: whoever had them is gone or hangs.
+	// It looks among the first LapsedDepth unfinished ones.
+	LapsedSlices(ctx context.Context, batchID string, limit int) ([]int, error)
 	// ClaimSlices claims those of refs that are unfinished, not leased and
 	// of an InProgress batch that is not paused: Attempt goes up by one, the lease runs from
 	// now. The others are left out without an error.
@@ -129,6 +133,10 @@ type WorkStore interface {
 	// transaction.
 	CommitResults(ctx context.Context, writes []SegmentWrite) (stale []SliceClaim, err error)
 }
+
+// LapsedDepth is how many slices LapsedSlices looks at. Slices are claimed about
+// in their order, so that those which were are the first unfinished ones.
+const LapsedDepth = 1000
 
 // FinishStore is what validating and finalizing need.
 type FinishStore interface {

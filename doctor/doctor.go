@@ -92,8 +92,8 @@ type Config struct {
 type Doctor struct {
 	Config
 
-	mu   sync.Mutex // held while somebody looks
-	last Report     // guarded by mu
+	turn chan struct{} // taken while somebody looks
+	last Report        // of who has the turn
 
 	asked      sync.Mutex
 	priorities map[string]scheduled // guarded by asked; by URL
@@ -107,7 +107,7 @@ func New(cfg Config) *Doctor {
 	if cfg.Descriptors == nil {
 		cfg.Descriptors = descriptors
 	}
-	return &Doctor{Config: cfg, priorities: make(map[string]scheduled)}
+	return &Doctor{Config: cfg, turn: make(chan struct{}, 1), priorities: make(map[string]scheduled)}
 }
 
 const (
@@ -117,8 +117,12 @@ const (
 
 // Checks looks at everything, or gives what was found a moment ago.
 func (d *Doctor) Checks(ctx context.Context) (Report, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	select {
+	case d.turn <- struct{}{}:
+		defer func() { <-d.turn }()
+	case <-ctx.Done():
+		return Report{}, ctx.Err()
+	}
 	now := d.Now()
 	if age := now.Sub(d.last.At); !d.last.At.IsZero() && age >= 0 && age < reportAge {
 		return d.last, nil

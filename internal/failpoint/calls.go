@@ -49,6 +49,7 @@ var calls = []string{
 	"store.File",
 	"store.FileNames",
 	"store.FileUses",
+	"store.LapsedSlices",
 	"store.LargestFiles",
 	"store.FindBatches",
 	"store.FinishBatch",

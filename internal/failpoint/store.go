@@ -99,6 +99,10 @@ func (s *store) InputFile(ctx context.Context, batchID string) (batch.File, erro
 	return get(s.set, "store.InputFile", func() (batch.File, error) { return s.Store.InputFile(ctx, batchID) })
 }
 
+func (s *store) LapsedSlices(ctx context.Context, batchID string, limit int) ([]int, error) {
+	return get(s.set, "store.LapsedSlices", func() ([]int, error) { return s.Store.LapsedSlices(ctx, batchID, limit) })
+}
+
 func (s *store) ClaimableSlices(ctx context.Context, batchID string, limit int) ([]int, error) {
 	return get(s.set, "store.ClaimableSlices", func() ([]int, error) { return s.Store.ClaimableSlices(ctx, batchID, limit) })
 }

@@ -25,6 +25,11 @@ var (
 		WHERE batch = (SELECT seq FROM batches WHERE id = $1 AND status = 'in_progress' AND paused_at IS NULL) AND NOT finished AND lease_until <= $2
 		ORDER BY number LIMIT $3`)
 
+	lapsedSlices = declare(`SELECT number FROM (SELECT number, lease_until FROM slices
+			WHERE batch = (SELECT seq FROM batches WHERE id = $1 AND status = 'in_progress' AND paused_at IS NULL) AND NOT finished
+			ORDER BY number LIMIT $2) s
+		WHERE lease_until <> 0 AND lease_until <= $3 ORDER BY number LIMIT $4`)
+
 	// What another instance has locked it is claiming itself.
 	claimSlices = declare(`UPDATE slices s SET attempt = s.attempt + 1, owner = $1, lease_until = $2
 		FROM (SELECT s.batch, s.number, r.id, r.place
@@ -65,6 +70,15 @@ func (s *Store) InputFile(ctx context.Context, batchID string) (file batch.File,
 func (s *Store) ClaimableSlices(ctx context.Context, batchID string, limit int) (numbers []int, err error) {
 	err = s.read(ctx, "listing claimable slices", func(t *tx) error {
 		numbers, err = all(ctx, t, store.Value[int], claimableSlices, batchID, t.micros(), store.LimitOf(limit))
+		return err
+	})
+	return numbers, err
+}
+
+// LapsedSlices lists slices whose lease has ended.
+func (s *Store) LapsedSlices(ctx context.Context, batchID string, limit int) (numbers []int, err error) {
+	err = s.read(ctx, "listing lapsed slices", func(t *tx) error {
+		numbers, err = all(ctx, t, store.Value[int], lapsedSlices, batchID, batch.LapsedDepth, t.micros(), store.LimitOf(limit))
 		return err
 	})
 	return numbers, err

@@ -24,6 +24,9 @@ var (
 
 	claimableSlices = reads(`SELECT number FROM slices INDEXED BY slices_unfinished
 		WHERE batch = ` + servedBatch + ` AND lines_left > 0 AND lease_until <= ? ORDER BY number LIMIT ?`)
+	lapsedSlices = reads(`SELECT number FROM
+		(SELECT number, lease_until FROM slices INDEXED BY slices_unfinished WHERE batch = ` + servedBatch + ` AND lines_left > 0 ORDER BY number LIMIT ?)
+		WHERE lease_until <> 0 AND lease_until <= ? LIMIT ?`)
 	claimSlice = writes(`UPDATE slices SET attempt = attempt + 1, owner = ?, lease_until = ?
 		WHERE batch = ` + servedBatch + ` AND number = ? AND lines_left > 0 AND lease_until <= ? RETURNING ` + sliceColumns)
 	renewSlice = writes(`UPDATE slices SET lease_until = ?
@@ -67,6 +70,15 @@ func (s *Store) InputFile(ctx context.Context, batchID string) (file batch.File,
 func (s *Store) ClaimableSlices(ctx context.Context, batchID string, limit int) (numbers []int, err error) {
 	err = s.read(ctx, "listing claimable slices", func(t *tx) error {
 		numbers, err = all(ctx, t, claimableSlices, store.Value[int], batchID, store.Micros(t.now), store.LimitOf(limit))
+		return err
+	})
+	return numbers, err
+}
+
+// LapsedSlices lists slices whose lease has ended.
+func (s *Store) LapsedSlices(ctx context.Context, batchID string, limit int) (numbers []int, err error) {
+	err = s.read(ctx, "listing lapsed slices", func(t *tx) error {
+		numbers, err = all(ctx, t, lapsedSlices, store.Value[int], batchID, batch.LapsedDepth, store.Micros(t.now), store.LimitOf(limit))
 		return err
 	})
 	return numbers, err

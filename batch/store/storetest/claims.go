@@ -110,6 +110,27 @@ var claimTests = []test{
 		e.ok(err)
 		equal(e, "claimable slices", numbers, nil)
 	}},
+	{"slices that nobody had, or that were handed back, have not lapsed", func(e *env) {
+		b := e.running(1, 1, 1)
+		e.ok(e.s.ReleaseSlices(e.Context(), []batch.SliceClaim{e.claim(b, 0)}))
+		c := e.claim(b, 1)
+		e.commit(c, 0)
+		e.claim(b, 2)
+		numbers, err := e.s.LapsedSlices(e.Context(), b.ID, 10)
+		e.ok(err)
+		equal(e, "lapsed slices", numbers, nil)
+		e.db.Advance(lease + time.Second)
+		numbers, err = e.s.LapsedSlices(e.Context(), b.ID, 10)
+		e.ok(err)
+		equal(e, "lapsed slices", numbers, []int{2})
+		_, err = e.s.CancelBatch(e.Context(), tenant, b.ID)
+		e.ok(err)
+		for _, id := range []string{b.ID, "batch_unknown"} {
+			numbers, err = e.s.LapsedSlices(e.Context(), id, 10)
+			e.ok(err)
+			equal(e, "lapsed slices of no running batch", numbers, nil)
+		}
+	}},
 	{"renewing extends the lease from now", func(e *env) {
 		b := e.running(1, 1)
 		first, second := e.claim(b, 0), e.claim(b, 1)
@@ -123,10 +144,18 @@ var claimTests = []test{
 		numbers, err := e.s.ClaimableSlices(e.Context(), b.ID, 10)
 		e.ok(err)
 		equal(e, "claimable slices", numbers, []int{1})
+		numbers, err = e.s.LapsedSlices(e.Context(), b.ID, 10)
+		e.ok(err)
+		equal(e, "lapsed slices", numbers, []int{1})
 		e.db.Advance(lease / 2)
 		numbers, err = e.s.ClaimableSlices(e.Context(), b.ID, 10)
 		e.ok(err)
 		equal(e, "claimable slices later", numbers, []int{0, 1})
+		for limit, want := range map[int][]int{1: {0}, 10: {0, 1}} {
+			numbers, err = e.s.LapsedSlices(e.Context(), b.ID, limit)
+			e.ok(err)
+			equal(e, "lapsed slices later", numbers, want)
+		}
 	}},
 	{"a finished slice has no lease, and its claim is not lost", func(e *env) {
 		b := e.running(2, 1)

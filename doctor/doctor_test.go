@@ -1,0 +1,274 @@
+package doctor_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/doctor"
+	"github.com/tidegate/tidegate/upstreams"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// gateway is a gateway that a test plays.
+type gateway struct {
+	skew      time.Duration // of the store's clock
+	clock     error
+	space     batch.Space
+	bounded   bool
+	measuring error
+	health    batch.Health
+	keys      bool
+	open      int64
+	most      int64
+	peers     int
+	status    []upstreams.UpstreamStatus
+	facts     map[string]upstreams.Facts
+	priority  bool
+	trying    error
+	hang      bool // no server answers
+
+	mu    sync.Mutex
+	tries int // guarded by mu
+}
+
+func (g *gateway) StoreTime(context.Context) (time.Time, error) {
+	return time.Now().Add(g.skew), g.clock
+}
+
+func (g *gateway) Space() (batch.Space, bool, error) { return g.space, g.bounded, g.measuring }
+
+func (g *gateway) Capacity() batch.Capacity           { return batch.Capacity{MaxInFlight: 256} }
+func (g *gateway) Status() []upstreams.UpstreamStatus { return g.status }
+func (g *gateway) Facts() map[string]upstreams.Facts  { return g.facts }
+func (g *gateway) Peers() int                         { return g.peers }
+func (g *gateway) TryPriority(ctx context.Context, _ string) (bool, error) {
+	g.mu.Lock()
+	g.tries++
+	g.mu.Unlock()
+	if g.hang {
+		<-ctx.Done()
+		return false, ctx.Err()
+	}
+	return g.priority, g.trying
+}
+
+const (
+	one = "http://one:8000"
+	two = "http://two:8000"
+)
+
+// well is a gateway on which nothing is wrong.
+func well() *gateway {
+	server := func(url string) upstreams.UpstreamStatus {
+		return upstreams.UpstreamStatus{URL: url, State: upstreams.StateUp, Models: []string{"m"}, MaxModelLen: 4096, Version: "0.11.0", MaxNumSeqs: 256, HasMetrics: true}
+	}
+	known := upstreams.Facts{PrefixCaching: "True", Blocks: 100, BlockSize: 16, Scheduling: "fcfs", MaxNumSeqs: 256}
+	return &gateway{
+		space: batch.Space{Total: 1000, Free: 900, Reserve: 10}, bounded: true,
+		health: batch.Health{Store: "ok", Queue: "ok", Files: "ok"}, keys: true, open: 50, most: 100_000,
+		status: []upstreams.UpstreamStatus{server(one), server(two)},
+		facts:  map[string]upstreams.Facts{one: known, two: known},
+	}
+}
+
+func (g *gateway) doctor() *doctor.Doctor {
+	return doctor.New(doctor.Config{
+		Engine: g, Pool: g, Health: func(context.Context) batch.Health { return g.health }, Keys: func() bool { return g.keys },
+		Descriptors: func() (int64, int64) { return g.open, g.most },
+	})
+}
+
+// find gives the checks whose area and name say a text.
+func find(r doctor.Report, text string) []doctor.Check {
+	var found []doctor.Check
+	for _, c := range r.Checks {
+		if strings.Contains(c.Area+" "+c.Name, text) {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+// Nothing is wrong with a gateway that is well, and each thing that may be
+// wrong is found by its check alone, with a remedy.
+func TestChecks(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		change  func(*gateway)
+		check   string // area and name
+		verdict doctor.Verdict
+		found   string
+	}{
+		{"no keys", func(g *gateway) { g.keys = false }, "gateway API keys", doctor.Doubted, "none"},
+		{"few descriptors", func(g *gateway) { g.most = 1024 }, "gateway file descriptors", doctor.Doubted, "4608"},
+		{"descriptors run out", func(g *gateway) { g.open = 90_000 }, "gateway file descriptors", doctor.Failed, "90000 of 100000"},
+		{"descriptors unknown", func(g *gateway) { g.most = 0 }, "gateway file descriptors", doctor.Unknown, ""},
+		{"held up", func(g *gateway) { g.health.Paused = []string{"storing files: no space"} }, "gateway batch work", doctor.Doubted, "no space"},
+		{"store away", func(g *gateway) { g.health.Store = "dial: refused" }, "store answers", doctor.Failed, "refused"},
+		{"queue away", func(g *gateway) { g.health.Queue = "dial: refused" }, "queue answers", doctor.Doubted, "refused"},
+		{"files away", func(g *gateway) { g.health.Files = "read-only" }, "files can be written", doctor.Failed, "read-only"},
+		{"clock ahead", func(g *gateway) { g.skew = 2 * time.Second }, "store clock", doctor.Doubted, "2s ahead"},
+		{"clock far behind", func(g *gateway) { g.skew = -time.Minute }, "store clock", doctor.Failed, "1m0s behind"},
+		{"clock unknown", func(g *gateway) { g.clock = errors.New("closed") }, "store clock", doctor.Unknown, "closed"},
+		{"disk filling", func(g *gateway) { g.space.Free = 100 }, "files disk space", doctor.Doubted, "100 B of 1000 B"},
+		{"disk full", func(g *gateway) { g.space.Free = 9 }, "files disk space", doctor.Failed, "9 B"},
+		{"disk unknown", func(g *gateway) { g.measuring = errors.New("gone") }, "files disk space", doctor.Unknown, "gone"},
+		{"server down", func(g *gateway) {
+			g.status = append(g.status, upstreams.UpstreamStatus{URL: "http://three", State: upstreams.StateDown, Reason: "refused"})
+		}, "http://three: state", doctor.Failed, "refused"},
+		{"server loading", func(g *gateway) {
+			g.status = append(g.status, upstreams.UpstreamStatus{URL: "http://three", State: upstreams.StateLoading})
+		}, "http://three: state", doctor.Doubted, "loading"},
+		{"server late", func(g *gateway) { g.status[0].State = upstreams.StateBusy }, one + ": state", doctor.Doubted, "busy"},
+		{"no prefix cache", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.PrefixCaching = "False" }) }, one + ": prefix", doctor.Doubted, "off"},
+		{"prefix cache unknown", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.PrefixCaching = "" }) }, one + ": prefix", doctor.Unknown, "does not tell"},
+		{"fewer at the server", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.MaxNumSeqs = 64 }) }, one + ": max_num_seqs", doctor.Doubted, "256 here, 64"},
+		{"more at the server", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.MaxNumSeqs = 512 }) }, one + ": max_num_seqs", doctor.Doubted, "256 here, 512"},
+		{"requests wait at the server", func(g *gateway) {
+			g.change(one, func(f *upstreams.Facts) { f.MaxNumSeqs = 0 })
+			g.status[0].Waiting, g.status[0].Running = 12, 32
+		}, one + ": max_num_seqs", doctor.Doubted, "12 requests wait"},
+		{"priority refused", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.Scheduling = "" }) }, one + ": priority", doctor.Passed, "off"},
+		{"priority unknown", func(g *gateway) {
+			g.change(one, func(f *upstreams.Facts) { f.Scheduling = "" })
+			g.trying = errors.New("POST answers 404")
+		}, one + ": priority", doctor.Unknown, "404"},
+		{"not asked at work", func(g *gateway) {
+			g.change(one, func(f *upstreams.Facts) { f.Scheduling = "" })
+			g.status[0].LiveInFlight = 1
+		}, one + ": priority", doctor.Unknown, "at work"},
+		{"other context length", func(g *gateway) { g.status[0].MaxModelLen = 8192 }, "m: context length", doctor.Doubted, "4096, 8192"},
+		{"other version", func(g *gateway) { g.status[0].Version = "0.12.0" }, "m: version", doctor.Doubted, "0.11.0, 0.12.0"},
+		{"one server has it", func(g *gateway) { g.status[0].Models = []string{"m", "n"} }, "n: servers", doctor.Doubted, "one server"},
+		{"no servers", func(g *gateway) { g.status = nil }, "upstreams configuration", doctor.Failed, "no server"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := well()
+				c.change(g)
+				r, err := g.doctor().Checks(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				found := find(r, c.check)
+				if len(found) != 1 {
+					t.Fatalf("%d checks say %q: %+v", len(found), c.check, r.Checks)
+				}
+				got := found[0]
+				if got.Verdict != c.verdict || !strings.Contains(got.Found, c.found) {
+					t.Errorf("%+v, want %s and %q", got, c.verdict, c.found)
+				}
+				if (got.Verdict == doctor.Doubted || got.Verdict == doctor.Failed) && got.Remedy == "" {
+					t.Errorf("no remedy for %+v", got)
+				}
+				for _, other := range r.Checks {
+					if other != got && other.Verdict != doctor.Passed {
+						t.Errorf("besides: %+v", other)
+					}
+				}
+				if want := map[bool]int{true: 1}[c.verdict == doctor.Failed]; r.Failed() != want {
+					t.Errorf("%d failed, want %d", r.Failed(), want)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		g := well()
+		g.bounded, g.peers = false, 2
+		r, err := g.doctor().Checks(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, check := range r.Checks {
+			if check.Verdict != doctor.Passed {
+				t.Errorf("%+v", check)
+			}
+		}
+		if c := find(r, "other gateways"); len(c) != 1 || !strings.Contains(c[0].Found, "2") {
+			t.Errorf("%+v", c)
+		}
+	})
+}
+
+func (g *gateway) change(url string, f func(*upstreams.Facts)) {
+	facts := g.facts[url]
+	f(&facts)
+	g.facts[url] = facts
+}
+
+// Whoever asks at the same time shares a report, a hanging server keeps nobody,
+// and a token is asked for once an hour, or of a server that came back.
+func TestReportsAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := well()
+		g.facts = nil
+		d := g.doctor()
+		g.hang = true
+		began := time.Now()
+		var readers sync.WaitGroup
+		for range 10 {
+			readers.Go(func() {
+				if _, err := d.Checks(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		readers.Wait()
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		if g.tries != 2 {
+			t.Errorf("two servers were asked %d times", g.tries)
+		}
+		g.hang, g.priority = false, true
+		ask := func(after time.Duration, tries int) {
+			t.Helper()
+			time.Sleep(after)
+			g.tries = 0
+			r, err := d.Checks(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c := find(r, one+": priority"); len(c) != 1 || c[0].Found != "on" {
+				t.Errorf("%+v", c)
+			}
+			if g.tries != tries {
+				t.Errorf("%d tokens were asked for, want %d", g.tries, tries)
+			}
+		}
+		ask(10*time.Second, 2) // what was not found out is asked again
+		ask(10*time.Second, 0)
+		g.status[0].Since = time.Now() // it was started anew
+		ask(10*time.Second, 1)
+		ask(time.Hour, 2)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		time.Sleep(10 * time.Second)
+		if _, err := d.Checks(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("a reader who left: %v", err)
+		}
+		ask(0, 0)
+	})
+}
+
+// The limits of this process are told.
+func TestDescriptors(t *testing.T) {
+	g := well()
+	d := doctor.New(doctor.Config{Engine: g, Pool: g, Health: func(context.Context) batch.Health { return g.health }, Keys: func() bool { return true }})
+	r, err := d.Checks(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := find(r, "file descriptors"); len(c) != 1 || c[0].Verdict == doctor.Unknown || !strings.Contains(c[0].Found, " of ") {
+		t.Errorf("%+v", c)
+	}
+}
