@@ -92,7 +92,7 @@ func batchModel(b BatchDetail, now time.Time) templates.Batch {
 }
 
 func findings(all []Finding) []templates.Finding {
-	var views []templates.Finding
+	views := make([]templates.Finding, 0, len(all))
 	for _, f := range all {
 		v := templates.Finding{Code: f.Code, Message: f.Message}
 		if f.Line != nil {

@@ -51,6 +51,7 @@ func (d *Doctor) server(ctx context.Context, u upstreams.UpstreamStatus, f upstr
 		state.Verdict, state.Remedy = Doubted, "Loading a model takes minutes. If it stays so, look at the server's log."
 	case upstreams.StateBusy:
 		state.Verdict, state.Remedy = Doubted, "It gets on with requests but answers its health checks late: lower max_num_seqs or batch_share."
+	case upstreams.StateUp, upstreams.StateDraining:
 	}
 	if !takesRequests(u) {
 		return []Check{state}

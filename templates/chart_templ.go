@@ -5,8 +5,10 @@ package templates
 
 //lint:file-ignore SA4006 This context is only used if a nested component is present.
 
-import "github.com/a-h/templ"
-import templruntime "github.com/a-h/templ/runtime"
+import (
+	"github.com/a-h/templ"
+	templruntime "github.com/a-h/templ/runtime"
+)
 
 import "strconv"
 
@@ -63,7 +65,7 @@ func ChartView(c Chart) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		for _, series := range c.Series {
-			var templ_7745c5c3_Var4 = []any{"key", "tone-" + series.Tone}
+			templ_7745c5c3_Var4 := []any{"key", "tone-" + series.Tone}
 			templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var4...)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -238,7 +240,7 @@ func ChartView(c Chart) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				var templ_7745c5c3_Var15 = []any{"hit", templ.KV("missed", s.missed)}
+				templ_7745c5c3_Var15 := []any{"hit", templ.KV("missed", s.missed)}
 				templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var15...)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
@@ -313,7 +315,7 @@ func ChartView(c Chart) templ.Component {
 					return templ_7745c5c3_Err
 				}
 				for _, b := range s.bars {
-					var templ_7745c5c3_Var21 = []any{"tone-" + b.tone}
+					templ_7745c5c3_Var21 := []any{"tone-" + b.tone}
 					templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var21...)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
@@ -394,7 +396,7 @@ func ChartView(c Chart) templ.Component {
 				}
 			}
 			for _, t := range c.ticks() {
-				var templ_7745c5c3_Var27 = []any{templ.KV("minor", !t.major)}
+				templ_7745c5c3_Var27 := []any{templ.KV("minor", !t.major)}
 				templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var27...)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err

@@ -5,8 +5,10 @@ package templates
 
 //lint:file-ignore SA4006 This context is only used if a nested component is present.
 
-import "github.com/a-h/templ"
-import templruntime "github.com/a-h/templ/runtime"
+import (
+	"github.com/a-h/templ"
+	templruntime "github.com/a-h/templ/runtime"
+)
 
 // ConfirmPage asks whether something is really meant.
 func ConfirmPage(s Site, c Confirmation) templ.Component {
@@ -144,7 +146,7 @@ func ConfirmPage(s Site, c Confirmation) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			var templ_7745c5c3_Var9 = []any{templ.KV("danger", c.Danger), templ.KV("main", !c.Danger)}
+			templ_7745c5c3_Var9 := []any{templ.KV("danger", c.Danger), templ.KV("main", !c.Danger)}
 			templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var9...)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err

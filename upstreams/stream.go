@@ -70,7 +70,7 @@ func (st *stream) close() {
 // interval is the average time between tokens, 0 when it is not known. Without
 // usage, events stand for tokens.
 func (st *stream) interval() time.Duration {
-	tokens := int64(st.seen.Events())
+	tokens := st.seen.Events()
 	if st.done.HasUsage {
 		tokens = st.done.Usage.OutputTokens
 	}

@@ -6,6 +6,7 @@ package dashboardtest
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -120,11 +121,7 @@ func (f *Fake) begin(action ...string) (unlock func(), err error) {
 		return nil, f.failing
 	}
 	if len(action) > 0 {
-		text := action[0]
-		for _, word := range action[1:] {
-			text += " " + word
-		}
-		f.done = append(f.done, text)
+		f.done = append(f.done, strings.Join(action, " "))
 	}
 	return f.mu.Unlock, nil
 }

@@ -14,8 +14,7 @@ const well = "ok" // as batch.Health says it
 
 // problems lists what is wrong, the worst first.
 func (o *overview) problems(now *dashboard.Now, health batch.Health) []dashboard.Problem {
-	var all []dashboard.Problem
-	all = append(all, serverProblems(now.Upstreams)...)
+	all := serverProblems(now.Upstreams)
 	all = append(all, partProblems(health)...)
 	all = append(all, o.spaceProblems()...)
 	all = append(all, batchProblems(now.Active, now.Upstreams)...)

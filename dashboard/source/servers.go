@@ -13,8 +13,9 @@ type servers struct{ *source }
 // upstreams are the servers with what they did in the last minute.
 func (s *source) upstreams() []dashboard.Upstream {
 	recent := s.Pool.Recent()
-	var all []dashboard.Upstream
-	for _, u := range s.Pool.Status() {
+	status := s.Pool.Status()
+	all := make([]dashboard.Upstream, 0, len(status))
+	for _, u := range status {
 		all = append(all, upstreamOf(u, recent[u.URL]))
 	}
 	return all

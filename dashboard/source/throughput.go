@@ -87,9 +87,10 @@ func byModel(records []batch.UsageRecord) []dashboard.ModelWork {
 	slices.SortFunc(all, func(a, b *dashboard.ModelWork) int {
 		return cmp.Or(cmp.Compare(tokens(b), tokens(a)), cmp.Compare(a.Model, b.Model))
 	})
-	var list []dashboard.ModelWork
-	for _, m := range all[:min(len(all), mostModels)] {
-		list = append(list, *m)
+	all = all[:min(len(all), mostModels)]
+	list := make([]dashboard.ModelWork, len(all))
+	for i, m := range all {
+		list[i] = *m
 	}
 	return list
 }
