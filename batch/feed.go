@@ -14,9 +14,10 @@ import (
 )
 
 // feed is what the runner has in memory of one batch. Only the runner's loop
-// touches it.
+// touches it, but for endpoint.
 type feed struct {
 	batch    Batch
+	endpoint string // of the batch; never changed, so that lines may read it
 	inputKey string // of the input file's content, once known
 
 	pending  map[lane][]*line // lines that may start, in order
@@ -84,7 +85,7 @@ type line struct {
 }
 
 func newFeed(b Batch) *feed {
-	return &feed{batch: b, pending: make(map[lane][]*line), work: make(map[int]*work)}
+	return &feed{batch: b, endpoint: b.Endpoint, pending: make(map[lane][]*line), work: make(map[int]*work)}
 }
 
 // push has a line wait for its start, behind the others.
@@ -126,6 +127,7 @@ type loaded struct {
 	work     []*work
 	unread   []claimed
 	found    bool // there was something to claim
+	more     bool // there may be more that has lapsed
 	err      error
 }
 
@@ -157,11 +159,11 @@ func (e *Engine) load(ctx context.Context, r loadRequest) loaded {
 	}
 	if len(out.unread) == 0 {
 		until := time.Now().Add(e.config().Lease)
-		slices, err := e.claimFor(ctx, r)
+		slices, more, err := e.claimFor(ctx, r)
 		for _, s := range slices {
 			out.unread = append(out.unread, claimed{s, until})
 		}
-		out.err = err
+		out.err, out.more = err, more
 		out.found = len(out.unread) > 0
 	}
 	for len(out.unread) > 0 {
@@ -184,17 +186,19 @@ func (e *Engine) load(ctx context.Context, r loadRequest) loaded {
 
 // lapsedInterval is how often a feed looks for slices whose lease has ended: the
 // queue has those of a gateway that died behind all that is new.
-const lapsedInterval = 5 * time.Second
+const lapsedInterval = 3 * time.Second
 
-// claimFor claims what a load asks for.
-func (e *Engine) claimFor(ctx context.Context, r loadRequest) ([]Slice, error) {
+// claimFor claims what a load asks for. more says that there may be more that
+// has lapsed.
+func (e *Engine) claimFor(ctx context.Context, r loadRequest) (slices []Slice, more bool, err error) {
 	if r.lapsed {
-		slices, err := e.claimLapsed(ctx, r.batch.ID, r.slices)
+		slices, err = e.claimLapsed(ctx, r.batch.ID, r.slices)
 		if err != nil || len(slices) > 0 || r.only {
-			return slices, err
+			return slices, len(slices) == r.slices, err
 		}
 	}
-	return e.claim(ctx, r.batch.ID, r.slices)
+	slices, err = e.claim(ctx, r.batch.ID, r.slices)
+	return slices, false, err
 }
 
 func (e *Engine) claimLapsed(ctx context.Context, batchID string, n int) ([]Slice, error) {

@@ -137,9 +137,8 @@ func (e *Engine) attempt(ctx context.Context, l *line, slot Slot) outcome {
 	out := outcome{upstream: slot.Upstream()}
 	timed, cancel := context.WithTimeout(ctx, cfg.LineTimeout)
 	defer cancel()
-	endpoint := l.work.feed.batch.Endpoint
 	begun := time.Now()
-	answer, err := slot.Send(timed, endpoint, l.request.Body)
+	answer, err := slot.Send(timed, l.work.feed.endpoint, l.request.Body)
 	l.info = LineInfo{
 		Attempts: l.failures + l.timeouts + l.crashes + 1,
 		Duration: time.Since(begun).Truncate(time.Millisecond),

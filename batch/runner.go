@@ -292,7 +292,7 @@ func (r *runner) fillFeeds() {
 		// Ahead of need: what all slots of this feed's share would take twice.
 		ahead := max(SliceLines, 2*cfg.MaxInFlight/max(serving, 1))
 		full := f.nPending >= ahead/2
-		lapsed := !f.retiring && now.Sub(f.looked) >= lapsedInterval
+		lapsed := !f.retiring && f.nPending < 2*ahead && now.Sub(f.looked) >= lapsedInterval
 		if full && !lapsed || f.retiring && len(f.unread) == 0 {
 			continue
 		}
@@ -300,10 +300,14 @@ func (r *runner) fillFeeds() {
 		if free <= 0 && len(f.work) > 0 {
 			continue
 		}
+		request := loadRequest{slices: (ahead - f.nPending + SliceLines - 1) / SliceLines, memory: free, lapsed: lapsed, only: full}
 		if lapsed {
 			f.looked = now
 		}
-		r.load(f, loadRequest{slices: max(1, (ahead-f.nPending+SliceLines-1)/SliceLines), memory: free, lapsed: lapsed, only: full})
+		if full {
+			request.slices = ahead / SliceLines
+		}
+		r.load(f, request)
 	}
 }
 
@@ -324,6 +328,9 @@ func (r *runner) loaded(f *feed, got loaded, only bool) {
 	f.loading = false
 	f.inputKey = got.inputKey
 	f.unread = got.unread
+	if got.more {
+		f.looked = time.Time{} // at once
+	}
 	for _, w := range got.work {
 		w.feed = f
 		f.work[w.Number] = w

@@ -117,7 +117,8 @@ A live request:
 The same, streamed:
   curl -N %[1]s/v1/chat/completions -H 'Content-Type: application/json' -d '{"model": "%[2]s", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}'
 
-What the gateway is at:
+What the gateway is at, in a browser or in a terminal:
+  %[1]s/dashboard
   curl %[1]s/health
 
 Ctrl-C ends the demo.
