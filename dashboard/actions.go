@@ -149,6 +149,7 @@ func (d *Dashboard) doBatch(a batchAction) func(http.ResponseWriter, *http.Reque
 
 // went leads on after something was done.
 func (d *Dashboard) went(w http.ResponseWriter, r *http.Request, done string, to ...string) {
+	d.broadcaster.outdate()
 	s := templates.Site{Base: d.base}
 	http.Redirect(w, r, string(s.With(s.To(to...), "done", done)), http.StatusSeeOther)
 }

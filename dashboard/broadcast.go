@@ -77,6 +77,13 @@ func (b *broadcaster) current() *snapshot {
 	return b.takeLocked()
 }
 
+// outdate has the next page see what was changed just now.
+func (b *broadcaster) outdate() {
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	b.latest = nil
+}
+
 func (b *broadcaster) take() *snapshot {
 	b.reading.Lock()
 	defer b.reading.Unlock()
