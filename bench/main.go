@@ -9,7 +9,8 @@
 // shared (beside embedded, one gateway and three), planning (of a batch, until
 // all is queued), redismemory (per queued line), churn (of a million lines and
 // more, the tables watched), claims (among a million lines beside a thousand),
-// takeover (of what a gateway had that was killed).
+// takeover (of what a gateway had that was killed). On both stores: dashboard
+// (pages with a year behind them, and what open ones cost).
 package main
 
 import (
@@ -43,6 +44,7 @@ var scenarios = map[string]scenario{
 	"churn":       measureChurn,
 	"claims":      measureClaims,
 	"takeover":    measureTakeover,
+	"dashboard":   measureDashboard,
 }
 
 // bench is what the scenarios share.

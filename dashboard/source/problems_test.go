@@ -1,0 +1,131 @@
+package source
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/upstreams"
+)
+
+// What is wrong is named, with something to do about it.
+func TestProblems(t *testing.T) {
+	server := func(state upstreams.State, change ...func(*upstreams.UpstreamStatus)) dashboard.Upstream {
+		u := upstreams.UpstreamStatus{URL: "http://gpu", State: state, Models: []string{"m"}}
+		for _, f := range change {
+			f(&u)
+		}
+		return dashboard.Upstream{UpstreamStatus: u}
+	}
+	up := server(upstreams.StateUp)
+	well := batch.Health{Store: "ok", Queue: "ok", Files: "ok"}
+	running := func(change func(*dashboard.Batch)) dashboard.Batch {
+		b := dashboard.Batch{Batch: batch.Batch{ID: "batch_1", Status: batch.InProgress, Model: "m", Counts: openai.RequestCounts{Total: 10}}, InputName: "in.jsonl"}
+		change(&b)
+		return b
+	}
+	for _, c := range []struct {
+		name    string
+		servers []dashboard.Upstream
+		health  batch.Health
+		active  []dashboard.Batch
+		want    []string // severity and the beginning
+	}{
+		{"nothing", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(*dashboard.Batch) {})}, nil},
+		{"no servers", nil, well, nil, []string{"failing No upstream is configured"}},
+		{"all down", []dashboard.Upstream{server(upstreams.StateDown)}, well, nil, []string{"failing No upstream takes", "warning http://gpu is down"}},
+		{"one down", []dashboard.Upstream{up, server(upstreams.StateDown)}, well, nil, []string{"warning http://gpu is down"}},
+		{"loading", []dashboard.Upstream{up, server(upstreams.StateLoading)}, well, nil, []string{"warning http://gpu is not ready"}},
+		{"late", []dashboard.Upstream{server(upstreams.StateBusy)}, well, nil, []string{"warning http://gpu does not answer"}},
+		{"full", []dashboard.Upstream{server(upstreams.StateUp, func(u *upstreams.UpstreamStatus) { u.HasMetrics, u.KVCacheUsage, u.Waiting = true, 0.99, 3 })}, well, nil, []string{"warning The KV cache"}},
+		{"store away", []dashboard.Upstream{up}, batch.Health{Store: "refused", Queue: "ok", Files: "ok", Paused: []string{"because of it"}}, nil, []string{"failing The store"}},
+		{"queue and files away", []dashboard.Upstream{up}, batch.Health{Store: "ok", Queue: "refused", Files: "full"}, nil, []string{"failing Files", "warning The queue"}},
+		{"held up", []dashboard.Upstream{up}, batch.Health{Store: "ok", Queue: "ok", Files: "ok", Paused: []string{"model m: down"}}, nil, []string{"warning Batch work is held up"}},
+		{"late batch", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(b *dashboard.Batch) { b.Misses = true })}, []string{"warning Batch in.jsonl will miss"}},
+		{"nobody has its model", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(b *dashboard.Batch) { b.Model, b.InputName = "n", "" })}, []string{"warning Batch batch_1 waits for the model n"}},
+		{"paused on purpose", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(b *dashboard.Batch) { b.Misses, b.PausedAt = true, time.Unix(1, 0) })}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			now := &dashboard.Now{Upstreams: c.servers, Active: c.active}
+			var got []dashboard.Problem
+			got = append(got, serverProblems(now.Upstreams)...)
+			got = append(got, partProblems(c.health)...)
+			got = append(got, batchProblems(now.Active, now.Upstreams)...)
+			slices.SortStableFunc(got, func(a, b dashboard.Problem) int { return severity(a) - severity(b) })
+			if len(got) != len(c.want) {
+				t.Fatalf("%+v, want %q", got, c.want)
+			}
+			for i, p := range got {
+				if text := string(p.Severity) + " " + p.What; !strings.HasPrefix(text, c.want[i]) || p.Remedy == "" {
+					t.Errorf("%q (%q), want %q", text, p.Remedy, c.want[i])
+				}
+			}
+		})
+	}
+}
+
+// A problem is there since it was first seen, until it is gone.
+func TestProblemsAreDated(t *testing.T) {
+	var o overview
+	one, two := dashboard.Problem{What: "one"}, dashboard.Problem{What: "two", Since: time.Unix(5, 0)}
+	for _, c := range []struct {
+		at       int64
+		problems []dashboard.Problem
+		want     []int64
+	}{
+		{10, []dashboard.Problem{one, two}, []int64{10, 5}},
+		{20, []dashboard.Problem{one}, []int64{10}},
+		{30, nil, nil},
+		{40, []dashboard.Problem{one}, []int64{40}},
+	} {
+		var got []int64
+		for _, p := range o.dated(slices.Clone(c.problems), time.Unix(c.at, 0)) {
+			got = append(got, p.Since.Unix())
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("at %d (-want +got):\n%s", c.at, diff)
+		}
+	}
+}
+
+// What is said of the rest of a batch is what is known.
+func TestRemaining(t *testing.T) {
+	rate, none, rest := 60.0, 0.0, time.Minute
+	b := func(s batch.Status) batch.Batch { return batch.Batch{Status: s} }
+	paused := b(batch.InProgress)
+	paused.PausedAt = time.Unix(1, 0)
+	for _, c := range []struct {
+		name     string
+		batch    batch.Batch
+		estimate batch.Estimate
+		want     dashboard.Estimate
+	}{
+		{"known", b(batch.InProgress), batch.Estimate{LinesPerMinute: &rate, Remaining: &rest}, dashboard.Estimate{Known: true, Low: time.Minute, High: 78 * time.Second}},
+		{"over", b(batch.Completed), batch.Estimate{}, dashboard.Estimate{}},
+		{"just begun", b(batch.InProgress), batch.Estimate{}, dashboard.Estimate{Why: "it has just begun"}},
+		{"standing still", b(batch.InProgress), batch.Estimate{LinesPerMinute: &none}, dashboard.Estimate{Why: "no line ended in the last minute"}},
+		{"never", b(batch.InProgress), batch.Estimate{LinesPerMinute: &rate}, dashboard.Estimate{Why: "more than 30 days at this rate"}},
+		{"paused", paused, batch.Estimate{LinesPerMinute: &rate}, dashboard.Estimate{Why: "it is paused"}},
+		{"validating", b(batch.Validating), batch.Estimate{}, dashboard.Estimate{Why: "its file is being checked"}},
+		{"finalizing", b(batch.Finalizing), batch.Estimate{}, dashboard.Estimate{Why: "its files are being written"}},
+	} {
+		if diff := cmp.Diff(c.want, remaining(c.batch, c.estimate)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+}
+
+// Windows are written as clients write them.
+func TestWindowText(t *testing.T) {
+	for d, want := range map[time.Duration]string{24 * time.Hour: "24h", 90 * time.Minute: "1h30m", 10 * time.Minute: "10m", 720 * time.Hour: "720h"} {
+		if got := windowText(d); got != want {
+			t.Errorf("%v is written %q, want %q", d, got, want)
+		}
+	}
+}
