@@ -96,8 +96,8 @@ type looks struct {
 }
 
 var (
-	phone   = looks{"phone", 360, 740, false, true}
-	desktop = looks{"desktop", 1280, 800, false, true}
+	phone   = looks{"phone", 390, 844, false, true}
+	desktop = looks{"desktop", 1440, 900, false, true}
 )
 
 func (l looks) inDark() looks {
