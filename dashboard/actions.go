@@ -41,8 +41,8 @@ var batchActions = []batchAction{
 			return templates.Confirmation{
 				Title: "Cancel this batch?",
 				Text: []string{
-					templates.Count(b.Bar.Completed) + " lines are completed and are kept in the output file.",
-					templates.Count(left) + " lines have no result. They get none; what runs of them is aborted.",
+					templates.Plural(b.Bar.Completed, "completed line is", "completed lines are") + " kept in the output file.",
+					templates.Plural(left, "line has", "lines have") + " no result, and will have none: what runs of them is aborted.",
 					"A cancelled batch cannot be taken up again.",
 				},
 				Button: "Cancel the batch", Danger: true,
@@ -59,7 +59,7 @@ var batchActions = []batchAction{
 				Title: "Delete this batch?",
 				Text: []string{
 					"The batch, its output file and its error file go for good.",
-					templates.Count(b.Bar.Completed) + " completed and " + templates.Count(b.Bar.Failed) + " failed lines are in them.",
+					"They have " + templates.Plural(b.Bar.Completed, "completed line", "completed lines") + " and " + templates.Plural(b.Bar.Failed, "failed line", "failed lines") + ".",
 				},
 				Button: "Delete the batch", Danger: true,
 				Option: "input", OptionText: "Delete the input file as well, unless something else uses it",
@@ -75,7 +75,7 @@ var batchActions = []batchAction{
 			return templates.Confirmation{
 				Title: "Repeat the lines that failed?",
 				Text: []string{
-					"A new batch is made of the " + templates.Count(b.Bar.Failed) + " lines that failed. This one stays as it is.",
+					"A new batch is made of the " + templates.Plural(b.Bar.Failed, "line", "lines") + " that failed. This one stays as it is.",
 				},
 				Button: "Create the batch",
 			}

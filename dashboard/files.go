@@ -81,7 +81,7 @@ func (d *Dashboard) askDeleteFile(w http.ResponseWriter, r *http.Request) error 
 	case f.Needed:
 		c.Text = append(c.Text, "A batch that is not over has it as its input. It keeps the content until it ends.")
 	case f.UsedByTotal > 0:
-		c.Text = append(c.Text, templates.Count(int64(f.UsedByTotal))+" batches name it. They stay, without it.")
+		c.Text = append(c.Text, templates.Plural(int64(f.UsedByTotal), "batch names it and stays", "batches name it and stay")+", without it.")
 	}
 	return d.render(w, r, http.StatusOK, templates.ConfirmPage(s, c))
 }

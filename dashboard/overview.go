@@ -41,7 +41,14 @@ func (d *Dashboard) overviewLive(ctx context.Context, r *http.Request, s templat
 	if err := part(ctx, &sections, "upstreams", templates.UpstreamTable(s, v.Upstreams)); err != nil {
 		return nil, err
 	}
-	return sections, part(ctx, &sections, "active", templates.OverviewBatches(s, v))
+	if err := part(ctx, &sections, "active", templates.OverviewBatches(s, v)); err != nil {
+		return nil, err
+	}
+	if v.Charts, err = d.dayCharts(ctx, s); err != nil {
+		d.logTrouble(r, err)
+		return sections, nil // the charts stay as they were
+	}
+	return sections, part(ctx, &sections, "day", templates.OverviewDay(s, v))
 }
 
 func (d *Dashboard) logReading(r *http.Request, snap *snapshot) {

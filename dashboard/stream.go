@@ -69,6 +69,7 @@ func (d *Dashboard) follow(r *http.Request, v *viewer, every int64, page livePag
 	site := d.site(r, "", "")
 	key := r.URL.Path + "?" + r.URL.RawQuery + " " + site.Zone.String()
 	sent := make(map[string][]byte)
+	away := false // the viewer was told that nothing can be read
 	rest := time.NewTicker(streamRest)
 	defer rest.Stop()
 	for {
@@ -89,13 +90,22 @@ func (d *Dashboard) follow(r *http.Request, v *viewer, every int64, page livePag
 			sections, err := snap.page(key, func(ctx context.Context) ([]section, error) { return page(ctx, r, site, snap) })
 			if err != nil {
 				d.logTrouble(r, err)
-				if text, gone := told(err); gone {
+				text, gone := told(err)
+				if gone {
 					// What the page is about is there no more.
 					_ = out.send(event("gone", []byte(text))) // the stream ends either way
 					return
 				}
+				if !away && out.send(event("away", []byte(text))) != nil {
+					return
+				}
+				away = true
 				continue
 			}
+			if away && out.send(event("back", []byte("it is live again"))) != nil {
+				return
+			}
+			away = false
 			for _, s := range sections {
 				if bytes.Equal(sent[s.name], s.html) {
 					continue

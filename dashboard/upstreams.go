@@ -134,7 +134,7 @@ func (d *Dashboard) askDrain(w http.ResponseWriter, r *http.Request) error {
 	c := templates.Confirmation{
 		Title: s.Title, Subject: v.URL, Button: "Drain the server", Action: s.To("upstreams", v.Key, "drain"), Back: s.To("upstreams", v.Key),
 		Text: []string{
-			"It gets nothing new. " + templates.Count(int64(v.Live+v.Batch)) + " requests that run there go on to their end.",
+			"It gets nothing new. What runs there goes on to its end: " + templates.Plural(int64(v.Live+v.Batch), "request", "requests") + " of this gateway.",
 		},
 	}
 	for _, m := range v.OnlyOneFor {

@@ -24,6 +24,14 @@ func Count(n int64) string {
 	return b.String()
 }
 
+// Plural writes a count with the word for it: 1 line, 2,000 lines.
+func Plural(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return Count(n) + " " + many
+}
+
 // Short writes a number in three digits and a unit, 1.24 M, and those below
 // ten thousand whole.
 func Short(n int64) string {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // Fake is the gateway.
@@ -32,6 +33,7 @@ type Fake struct {
 	reads     int                      // guarded by mu; of Now
 	made      int                      // guarded by mu; ids given
 	problems  bool                     // guarded by mu
+	size      int64                    // guarded by mu; how often everything is there, 0 for nothing at all
 }
 
 // New makes a gateway with a history that ends at now.
@@ -39,7 +41,7 @@ func New(now func() time.Time, say func(string) string) *Fake {
 	if say == nil {
 		say = func(plain string) string { return plain }
 	}
-	f := &Fake{Clock: now, Say: say, contents: make(map[string]string), problems: true}
+	f := &Fake{Clock: now, Say: say, contents: make(map[string]string), problems: true, size: 1}
 	f.fill()
 	return f
 }
@@ -64,6 +66,48 @@ func (f *Fake) Calm() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.problems = false
+}
+
+// Clear leaves a gateway that was never used and has no server.
+func (f *Fake) Clear() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.batches, f.files, f.upstreams, f.problems, f.size = nil, nil, nil, false, 0
+}
+
+// Grow makes everything that is counted larger.
+func (f *Fake) Grow(times int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.size *= times
+	for _, b := range f.batches {
+		b.Counts = openai.RequestCounts{Total: b.Counts.Total * times, Completed: b.Counts.Completed * times, Failed: b.Counts.Failed * times}
+		b.Usage.InputTokens *= times
+		b.Usage.OutputTokens *= times
+		b.Usage.InputTokensDetails.CachedTokens *= times
+		b.InFlight *= times
+		b.LineRate *= float64(times)
+		b.InputBytes *= times
+		b.OutputBytes *= times
+		for i := range b.Errors {
+			b.Errors[i].Lines *= times
+		}
+		for i := range b.History {
+			p := &b.History[i]
+			p.Completed, p.Failed = p.Completed*times, p.Failed*times
+		}
+	}
+	for i := range f.files {
+		f.files[i].Bytes *= times
+	}
+	for i := range f.upstreams {
+		u := &f.upstreams[i]
+		u.LiveInFlight, u.BatchInFlight, u.OthersInFlight = u.LiveInFlight*int(times), u.BatchInFlight*int(times), u.OthersInFlight*int(times)
+		u.BatchLimit, u.MaxNumSeqs = u.BatchLimit*int(times), u.MaxNumSeqs*int(times)
+		u.Running, u.Waiting = u.Running*float64(times), u.Waiting*float64(times)
+		u.Requests, u.UpstreamStatus.Failures, u.Recent = u.Requests*times, u.UpstreamStatus.Failures*times, u.Recent*times
+		u.Failures *= times
+	}
 }
 
 // Done are the actions so far.

@@ -68,7 +68,7 @@ func (f files) Space(context.Context) (dashboard.Space, error) {
 		return dashboard.Space{}, err
 	}
 	defer unlock()
-	s := dashboard.Space{Total: 200 << 30, Free: 61 << 30 / 10, Reserve: 64 << 20}
+	s := dashboard.Space{Total: 200 << 30 * max(1, f.size), Free: 61 << 30 / 10, Reserve: 64 << 20}
 	sums := map[string]*dashboard.PurposeSpace{}
 	for _, file := range f.files {
 		p := sums[file.Purpose]

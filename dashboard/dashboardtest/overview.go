@@ -19,11 +19,15 @@ func (o overview) Now(context.Context) (dashboard.Now, error) {
 	o.reads++
 	now := o.Clock()
 	wave := 1 + .05*math.Sin(float64(now.Unix())/7)
+	size := float64(o.size)
 	n := dashboard.Now{
 		At: now, Window: 10 * time.Second, Upstreams: o.upstreams,
-		Live:  dashboard.Rate{Requests: 14.2 * wave, Failures: .11, InputTokens: 11_840 * wave, OutputTokens: 2_930 * wave},
-		Batch: dashboard.Rate{Requests: 35.1 / wave, Failures: .04, InputTokens: 28_400 / wave, OutputTokens: 5_120 / wave},
-		Queue: dashboard.Queue{InFlight: 249, Limit: 512, Oldest: 96 * time.Minute},
+		Live:  dashboard.Rate{Requests: size * 14.2 * wave, Failures: size * .11, InputTokens: size * 11_840 * wave, OutputTokens: size * 2_930 * wave},
+		Batch: dashboard.Rate{Requests: size * 35.1 / wave, Failures: size * .04, InputTokens: size * 28_400 / wave, OutputTokens: size * 5_120 / wave},
+		Queue: dashboard.Queue{InFlight: 249 * o.size, Limit: 512 * o.size},
+	}
+	if o.size > 0 {
+		n.Queue.Oldest = 96 * time.Minute
 	}
 	for _, b := range o.batches {
 		if !b.Status.Terminal() {
@@ -75,6 +79,9 @@ func (t throughput) Series(_ context.Context, q dashboard.SeriesQuery) (dashboar
 	defer unlock()
 	now := t.Clock()
 	var s dashboard.Series
+	if t.size == 0 {
+		return s, nil
+	}
 	shares := []struct {
 		model string
 		share float64
@@ -88,7 +95,7 @@ func (t throughput) Series(_ context.Context, q dashboard.SeriesQuery) (dashboar
 			}
 		}
 	}
-	steps := float64(q.Step / (15 * time.Minute))
+	steps := float64(q.Step/(15*time.Minute)) * float64(t.size)
 	var all dashboard.Work
 	for at := q.From; at.Before(q.To); at = at.Add(q.Step) {
 		hour := float64(at.Hour()) + float64(at.Minute())/60
@@ -103,7 +110,7 @@ func (t throughput) Series(_ context.Context, q dashboard.SeriesQuery) (dashboar
 			b.Uploads, b.Batches = int64(3*steps*jitter), int64(2*steps*jitter)
 			b.UploadBytes = b.Uploads * 31 << 20
 		}
-		if steps == 1 && at.Equal(q.From.Add(7*time.Hour)) {
+		if q.Step == 15*time.Minute && at.Equal(q.From.Add(7*time.Hour)) {
 			continue // nothing was done
 		}
 		b.Batch.Failures = b.Batch.Requests / 900

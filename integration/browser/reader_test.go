@@ -1,53 +1,15 @@
 package browser
 
 import (
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
-	"github.com/chromedp/chromedp/kb"
-
-	"github.com/tidegate/tidegate/dashboard/dashboardtest"
 )
-
-// TestKeyboard goes to the content and through the navigation by keys alone,
-// and sees where it is.
-func TestKeyboard(t *testing.T) {
-	h := start(t, nil)
-	p := open(t, desktop)
-	p.visit(h.url + "/")
-	p.until(zoneIsKnown)
-	focused := func() string {
-		return evaluate[string](p, `(e => e.textContent.trim() + (parseFloat(getComputedStyle(e).outlineWidth) > 0 && getComputedStyle(e).outlineStyle !== 'none' ? '' : ' (not to be seen)'))(document.activeElement)`)
-	}
-	p.do(chromedp.KeyEvent(kb.Tab))
-	if got := focused(); got != "To the content" {
-		t.Errorf("first is %q", got)
-	}
-	if top := evaluate[float64](p, `document.activeElement.getBoundingClientRect().top`); top < -60 {
-		t.Errorf("the way to the content is %v above the page", top)
-	}
-	for _, want := range []string{"Tidegate", "Overview", "Throughput", "Batches"} {
-		p.do(chromedp.KeyEvent(kb.Tab))
-		if got := focused(); got != want {
-			t.Errorf("then %q, want %q", got, want)
-		}
-	}
-	p.do(chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(chromedp.CSS("#f-state")))
-	p.do(chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Enter))
-	p.until(`location.hash === '#main'`)
-	p.do(chromedp.KeyEvent(kb.Tab))
-	if got := focused(); got != "New batch" {
-		t.Errorf("in the content comes %q", got)
-	}
-	p.quiet()
-}
 
 // TestTheme changes colours by the switch, without JavaScript, for good.
 func TestTheme(t *testing.T) {
 	h := start(t, nil)
-	p := open(t, desktop.withoutScript())
+	p := enter(t, h, desktop.withoutScript())
 	p.visit(h.url + "/batches?state=active")
 	ground := func() string { return evaluate[string](p, `getComputedStyle(document.body).backgroundColor`) }
 	light := ground()
@@ -70,52 +32,70 @@ func TestTheme(t *testing.T) {
 	p.quiet()
 }
 
+// inZone is how many times on the page are not as a clock in a zone has them.
+func inZone(p *tab, zone string) (wrong int) {
+	p.Helper()
+	return evaluate[int](p, `(() => {
+		const all = Array.from(document.querySelectorAll('time[datetime]'))
+		if (all.length === 0) return -1
+		const clock = new Intl.DateTimeFormat('en-GB', {timeZone: '`+zone+`', hour: '2-digit', minute: '2-digit'})
+		return all.filter(t => !t.textContent.includes(clock.format(new Date(t.getAttribute('datetime'))))).length
+	})()`)
+}
+
 // TestZone takes the reader's zone from the browser, and from a choice where
-// there is no JavaScript.
+// there is no JavaScript; all times are in it, also those that are sent later.
 func TestZone(t *testing.T) {
 	h := start(t, nil)
 	p := open(t, desktop)
-	p.visit(h.url + "/")
-	p.until(zoneIsKnown)
+	p.do(chromedp.Navigate(h.url + "/"))
+	p.until(`document.readyState === 'complete' && document.body.dataset.base === '/dashboard' && !document.body.dataset.zoneWanted`) // it was loaded again
+	p.settle()
 	if got := evaluate[string](p, `document.getElementById('zone').value`); got != "Europe/Berlin" {
 		t.Errorf("the zone is %s", got)
 	}
+	if n := inZone(p, "Europe/Berlin"); n != 0 {
+		t.Errorf("%d times are in another zone", n)
+	}
+
 	without := open(t, phone.withoutScript())
-	without.visit(h.url + "/throughput?span=7d")
+	without.visit(h.url + "/batches?state=active")
+	if n := inZone(without, "UTC"); n != 0 {
+		t.Errorf("without a zone %d times are not in UTC", n)
+	}
 	without.do(chromedp.SetValue(chromedp.CSS("#zone"), "Asia/Kathmandu"))
-	without.do(chromedp.Click(chromedp.CSS("footer form button")))
-	without.until(`document.querySelector('footer').textContent.includes('+0545') && location.search === '?span=7d'`)
+	without.click("footer form button", "#zone")
+	without.until(`document.querySelector('footer').textContent.includes('+0545') && location.search === '?state=active'`)
+	if n := inZone(without, "Asia/Kathmandu"); n != 0 {
+		t.Errorf("%d times are not in Kathmandu's zone", n)
+	}
 	without.quiet()
 	p.quiet()
 }
 
-// TestHostile opens pages that are full of strings which want to be more than
-// text: nothing runs, nothing is loaded, and the policy has nothing to stop.
-func TestHostile(t *testing.T) {
-	for i, hostile := range dashboardtest.Hostile {
-		t.Run(strconv.Itoa(i), func(t *testing.T) {
-			t.Parallel()
-			h := start(t, func(string) string { return hostile })
-			p := open(t, desktop)
-			p.visit(h.url + "/")
-			p.until(zoneIsKnown)
-			ids := h.IDs()
-			for _, page := range h.pages(t) {
-				if page.name == "not-found" || strings.HasPrefix(page.name, "throughput-") {
-					continue
-				}
-				p.visit(h.url + page.path)
-				if evaluate[bool](p, `!!document.querySelector('[sse-connect]')`) && (page.name == "overview" || page.name == "batch-errors" || page.name == "lines") {
-					p.until(`document.getElementById('stream-state').textContent === 'live' || ` + strconv.FormatBool(page.path == "/batches/"+ids[9]))
-				}
-				if evaluate[bool](p, `'pwned' in window || document.cookie.includes('pwned') || !location.href.startsWith(`+strconv.Quote(h.url)+`)`) {
-					t.Errorf("%s: it was run", page.name)
-				}
-				if wide := evaluate[int](p, `document.documentElement.scrollWidth`); int64(wide) > desktop.width {
-					t.Errorf("%s is %d pixels wide", page.name, wide)
-				}
-			}
-			p.quiet()
-		})
+// TestReducedMotion holds that nothing moves for readers who want that, and
+// that something may for others, so that this test can fail.
+func TestReducedMotion(t *testing.T) {
+	h := start(t, nil)
+	moving := func(p *tab) int {
+		return evaluate[int](p, `document.getAnimations().length + Array.from(document.querySelectorAll('*')).filter(e => {
+			const s = getComputedStyle(e)
+			return s.transitionDuration.split(', ').some(d => parseFloat(d) > 0) || s.animationName !== 'none' || s.scrollBehavior === 'smooth'
+		}).length`)
+	}
+	calm := desktop
+	calm.calm = true
+	p := enter(t, h, calm)
+	for _, page := range h.pages() {
+		p.look(h, page)
+		if n := moving(p); n > 0 {
+			t.Errorf("%s: %d things move", page.name, n)
+		}
+	}
+	p.quiet()
+	other := enter(t, h, desktop)
+	other.look(h, page{path: "/"})
+	if moving(other) == 0 {
+		t.Error("nothing moves for anybody")
 	}
 }

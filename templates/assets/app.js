@@ -26,8 +26,21 @@
     this.readyState = EventSource.CONNECTING
     this.open = function () {
       self.source = new EventSource(url)
-      self.source.onopen = function (e) { self.readyState = EventSource.OPEN; say('live'); if (self.onopen) self.onopen(e) }
-      self.source.onerror = function (e) { self.readyState = self.source.readyState; say('stale'); if (self.onerror) self.onerror(e) }
+      self.source.onopen = function (e) {
+        self.readyState = EventSource.OPEN
+        say('live')
+        if (self.onopen) self.onopen(e)
+      }
+      self.source.onerror = function (e) {
+        self.readyState = self.source.readyState
+        say('stale')
+        // A source that has given up is replaced by another.
+        if (self.readyState === EventSource.CLOSED) document.removeEventListener('visibilitychange', self.seen)
+        if (self.onerror) self.onerror(e)
+      }
+      self.source.addEventListener('away', function (e) { say('stale', e.data) })
+      self.source.addEventListener('back', function () { say('live') })
+      self.source.addEventListener('gone', function (e) { say('gone', e.data) })
       self.listeners.forEach(function (l) { self.source.addEventListener(l[0], l[1]) })
     }
     this.seen = function () {
@@ -52,38 +65,97 @@
   }
   htmx.createEventSource = function (url) { return new Stream(url) }
 
-  // Whether what is on the page is live.
-  function say (state) {
+  // Whether what is on the page is live, and if not, why.
+  function say (state, why) {
     var at = document.getElementById('stream-state')
     at.hidden = false
+    at.title = why || ''
     if (at.textContent !== state) at.textContent = state
     at.className = 'stream is-' + state
   }
 
-  // Tables that the reader opened stay open when their part is sent anew.
-  var open = []
-  document.body.addEventListener('htmx:beforeSwap', remember)
-  document.body.addEventListener('htmx:sseBeforeMessage', remember)
-  document.body.addEventListener('htmx:sseMessage', reopen)
-  document.body.addEventListener('htmx:afterSwap', reopen)
-  function remember (e) {
-    open = Array.from(e.target.querySelectorAll('details[open][id]'), function (d) { return d.id })
-  }
-  function reopen (e) {
-    open.forEach(function (id) {
+  // What the reader has done with a part of the page outlasts that it is sent
+  // anew: opened tables, how far they are scrolled, what was typed, and where
+  // the keyboard is. htmx itself keeps the focus of what has an id.
+  var controls = 'a[href], button, input, select, summary, [tabindex]'
+  var kept = null
+  document.body.addEventListener('htmx:sseBeforeMessage', function (e) {
+    var part = e.target
+    var at = part.contains(document.activeElement) ? document.activeElement : null
+    var owner = at && at.closest('[id]')
+    kept = {
+      open: Array.from(part.querySelectorAll('details[open][id]'), function (d) { return d.id }),
+      boxes: Array.from(part.querySelectorAll('[id] > .scroll'), function (b) { return [b.parentElement.id, b.scrollTop, b.scrollLeft] }),
+      typed: Array.from(part.querySelectorAll('input[id]')).filter(function (i) { return i.value !== i.defaultValue }).map(function (i) { return [i.id, i.value] }),
+      owner: owner && owner.id,
+      nth: owner ? Array.from(owner.querySelectorAll(controls)).indexOf(at) : -1
+    }
+  })
+  document.body.addEventListener('htmx:sseMessage', function () {
+    var was = kept
+    if (!was) return
+    kept = null
+    was.open.forEach(function (id) {
       var d = document.getElementById(id)
       if (d) d.open = true
     })
+    was.boxes.forEach(function (b) {
+      var box = document.querySelector('#' + CSS.escape(b[0]) + ' > .scroll')
+      if (box) box.scrollTo(b[2], b[1])
+    })
+    was.typed.forEach(function (t) {
+      var field = document.getElementById(t[0])
+      if (field) field.value = t[1]
+    })
+    if (!was.owner || document.activeElement !== document.body) return
+    var owner = document.getElementById(was.owner)
+    var to = owner && (was.nth < 0 ? owner : owner.querySelectorAll(controls)[was.nth])
+    // What had the focus may be there no more: the next key then starts from
+    // the content, not from the top of the page.
+    ;(to || document.getElementById('main')).focus({ preventScroll: true })
+  })
+
+  // Escape leaves a question as its way back does.
+  document.addEventListener('keydown', function (e) {
+    var back = document.querySelector('a[data-escape]')
+    if (e.key === 'Escape' && back && !e.isComposing) back.click()
+  })
+
+  // A file may be dropped anywhere on the page, and how much of it has arrived
+  // is shown.
+  var form = document.querySelector('form[data-upload]')
+  if (!form) return
+  var field = form.querySelector('input[type="file"]')
+  var words = form.querySelector('[data-words]')
+  document.addEventListener('dragover', function (e) {
+    if (!Array.from(e.dataTransfer.types).includes('Files')) return
+    e.preventDefault()
+    field.classList.add('is-over')
+  })
+  document.addEventListener('dragleave', function (e) {
+    if (!e.relatedTarget) field.classList.remove('is-over')
+  })
+  document.addEventListener('drop', function (e) {
+    if (!e.dataTransfer.files.length) return
+    e.preventDefault()
+    field.classList.remove('is-over')
+    var one = new DataTransfer()
+    one.items.add(e.dataTransfer.files[0])
+    field.files = one.files
+    chosen()
+  })
+  field.addEventListener('change', chosen)
+  function chosen () {
+    words.textContent = tooLarge() ? form.dataset.tooLarge : ''
+  }
+  function tooLarge () {
+    return field.files.length > 0 && field.files[0].size > Number(form.dataset.max)
   }
 
-  // A file may be dropped anywhere on its field, and how much of it has
-  // arrived is shown.
-  document.addEventListener('submit', function (e) {
-    var form = e.target
-    if (!form.matches('form[data-upload]') || !window.FormData) return
+  form.addEventListener('submit', function (e) {
     e.preventDefault()
+    if (tooLarge()) return
     var bar = form.querySelector('progress')
-    var words = form.querySelector('[data-words]')
     var button = form.querySelector('button')
     var request = new XMLHttpRequest()
     button.disabled = true

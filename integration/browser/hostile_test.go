@@ -1,0 +1,157 @@
+package browser
+
+import (
+	"bytes"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/tidegate/tidegate/dashboard/dashboardtest"
+)
+
+// shapes are the elements on the page that is open, each with the names of its
+// attributes, and the values of those that browsers act upon.
+const shapes = `Array.from(new Set(Array.from(document.querySelectorAll('*'), e =>
+	e.tagName + '[' + Array.from(e.attributes, a => a.name + (/^(hx-|sse-|on|style|srcdoc|http-equiv)/.test(a.name) ? '=' + a.value : '')).sort().join(' ') + ']')))`
+
+// signs is the page's text as a reader gets it, and its attributes.
+const signs = `(() => {
+	const all = [document.documentElement.textContent]
+	for (const e of document.querySelectorAll('[title], [aria-label], [value]')) all.push(e.getAttribute('title'), e.getAttribute('aria-label'), e.getAttribute('value'))
+	return all.join(' ').replace(/\s+/g, ' ')
+})()`
+
+// literal is how a string stands in a page: white space as one, and NUL as
+// HTML has it.
+func literal(s string) string {
+	return strings.Join(strings.Fields(strings.ReplaceAll(s, "\x00", "\uFFFD")), " ")
+}
+
+// hostilePages are those that show what users, clients and servers say, and
+// what an address says.
+func (h *house) hostilePages(say string) []page {
+	q := url.QueryEscape(say)
+	skip := []string{"not-found", "throughput-7d", "throughput-30d", "batches-page-2", "batches-none", "batch-validating", "batch-expired", "lines", "files-output", "upstream-loading", "line-waiting"}
+	all := slices.DeleteFunc(h.pages(), func(p page) bool { return slices.Contains(skip, p.name) })
+	return append(all,
+		page{"asked-text", "/batches?q=" + q, 0},
+		page{"asked-filter", "/batches?model=" + q + "&state=" + q, 0},
+		page{"asked-time", "/batches?from=" + q, 0},
+		page{"asked-model", "/throughput?model=" + q + "&span=" + q, 0},
+		page{"asked-purpose", "/files?done=" + q, 0},
+		page{"asked-page", "/" + url.PathEscape(say), http.StatusNotFound},
+		page{"asked-batch", "/batches/" + url.PathEscape(say) + "/lines", http.StatusNotFound},
+	)
+}
+
+// quotesNothing are pages that say nothing of anybody.
+var quotesNothing = []string{"new", "asked-time", "asked-purpose", "asked-page", "asked-batch", "batch-invalid"}
+
+// upload stores a file of a hostile name and makes a batch with hostile
+// metadata, as a form does.
+func (h *house) upload(say string) (inspection, made string) {
+	h.Helper()
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	part, err := form.CreateFormFile("file", say)
+	if err != nil {
+		h.Fatal(err)
+	}
+	if _, err := io.WriteString(part, `{"id":`+strconv.Quote(say)+"}\n"); err != nil {
+		h.Fatal(err)
+	}
+	if err := form.Close(); err != nil {
+		h.Fatal(err)
+	}
+	h.post("/new/upload", form.FormDataContentType(), &body)
+	inspection = "/new?file=" + h.FileIDs()[0]
+	flat := strings.NewReplacer("\r", " ", "\n", " ").Replace(say)
+	h.post("/new", "application/x-www-form-urlencoded", strings.NewReader(url.Values{
+		"file": {h.FileIDs()[0]}, "endpoint": {"/v1/embeddings"}, "window": {"24h0m0s"}, "priority": {"0"}, "metadata": {"note=" + flat},
+	}.Encode()))
+	return inspection, "/batches/" + h.IDs()[0]
+}
+
+// post sends a form as a page of the house does.
+func (h *house) post(path, kind string, body io.Reader) {
+	h.Helper()
+	r, err := http.NewRequestWithContext(h.Context(), http.MethodPost, h.url+path, body)
+	if err != nil {
+		h.Fatal(err)
+	}
+	r.Header.Set("Content-Type", kind)
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	w, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		h.Fatal(err)
+	}
+	w.Body.Close()
+	if w.StatusCode != http.StatusSeeOther {
+		h.Fatalf("POST %s: %s", path, w.Status)
+	}
+}
+
+// TestHostile opens pages in which everybody says something that wants to be
+// more than text, and asks for pages with it: nothing runs, nothing is loaded,
+// the policy has nothing to stop, no element is there that is not there
+// otherwise, no page becomes wider than the screen, and the text can be read.
+func TestHostile(t *testing.T) {
+	if n := len(dashboardtest.Hostile); n < 40 {
+		t.Fatalf("there are %d hostile strings", n)
+	}
+	known := harmless(t)
+	for i, say := range dashboardtest.Hostile {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			t.Parallel()
+			h := start(t, func(string) string { return say })
+			l := desktop
+			if i%2 == 1 {
+				l = phone
+			}
+			p := enter(t, h, l)
+			pages := h.hostilePages(say)
+			inspection, made := h.upload(say)
+			pages = append(pages, page{"uploaded", inspection, 0}, page{"made", made, 0})
+			for _, page := range pages {
+				p.look(h, page)
+				p.narrow(page.name)
+				if evaluate[bool](p, `'pwned' in window || document.cookie.includes('pwned') || !location.href.startsWith(`+strconv.Quote(h.url)+`)`) {
+					t.Errorf("%s: it was run", page.name)
+				}
+				for _, shape := range evaluate[[]string](p, shapes) {
+					if !known[shape] {
+						t.Errorf("%s: there is a strange %s", page.name, shape)
+					}
+				}
+				if !slices.Contains(quotesNothing, page.name) && !strings.Contains(evaluate[string](p, signs), literal(say)) {
+					t.Errorf("%s: %q is not to be read", page.name, say)
+				}
+			}
+			p.quiet()
+		})
+	}
+}
+
+// harmless are the shapes on pages on which nobody says anything bad.
+func harmless(t *testing.T) map[string]bool {
+	t.Helper()
+	known := make(map[string]bool)
+	for _, say := range []func(string) string{nil, func(string) string { return "plain" }} {
+		h := start(t, say)
+		p := enter(t, h, desktop)
+		pages := append(h.pages(), h.hostilePages("plain")...)
+		inspection, made := h.upload("plain")
+		for _, page := range append(pages, page{"", inspection, 0}, page{"", made, 0}) {
+			p.look(h, page)
+			for _, shape := range evaluate[[]string](p, shapes) {
+				known[shape] = true
+			}
+		}
+	}
+	return known
+}
