@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/tidegate/tidegate/doctor"
 	"github.com/tidegate/tidegate/templates"
@@ -14,12 +15,14 @@ func (d *Dashboard) doctor(w http.ResponseWriter, r *http.Request) error {
 	}
 	s := d.site(r, "Doctor", "Doctor")
 	v := templates.Doctor{At: report.At}
+	area := ""
 	for _, c := range report.Checks {
-		if len(v.Areas) == 0 || v.Areas[len(v.Areas)-1].Name != c.Area {
-			v.Areas = append(v.Areas, templates.CheckArea{Name: c.Area})
+		if len(v.Areas) == 0 || area != c.Area {
+			v.Areas = append(v.Areas, templates.CheckArea{Name: strings.ToUpper(c.Area[:1]) + c.Area[1:]})
 		}
-		area := &v.Areas[len(v.Areas)-1]
-		area.Checks = append(area.Checks, templates.Check{Name: c.Name, Verdict: string(c.Verdict), Found: c.Found, Remedy: c.Remedy})
+		area = c.Area
+		last := &v.Areas[len(v.Areas)-1]
+		last.Checks = append(last.Checks, templates.Check{Name: c.Name, Verdict: string(c.Verdict), Found: c.Found, Remedy: c.Remedy})
 		switch c.Verdict {
 		case doctor.Passed:
 			v.Passed++

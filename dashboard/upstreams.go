@@ -3,6 +3,7 @@ package dashboard
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/templates"
@@ -98,11 +99,15 @@ func upstreamCharts(s templates.Site, u UpstreamDetail) []templates.Chart {
 	chart := func(id, title string, unit templates.Unit, top float64, series []templates.Series, values func(UpstreamPoint) []float64) templates.Chart {
 		c := templates.Chart{ID: id, Title: title, Unit: unit, Top: top, Series: series}
 		every := max(1, len(u.History)/4)
+		clock := "15:04"
+		if time.Duration(every)*u.Step < 2*time.Minute {
+			clock = "15:04:05"
+		}
 		for i, p := range u.History {
 			at := p.At.In(s.Zone)
 			col := templates.Column{Name: at.Add(-u.Step).Format("Jan 2 15:04:05") + "–" + at.Format("15:04:05"), Values: values(p), Missed: p.Missed}
 			if i%every == every/2 {
-				col.Tick, col.Major = at.Format("15:04"), true
+				col.Tick, col.Major = at.Format(clock), true
 			}
 			c.Columns = append(c.Columns, col)
 		}
@@ -115,7 +120,7 @@ func upstreamCharts(s templates.Site, u UpstreamDetail) []templates.Chart {
 		chart("flight", "Requests in flight", templates.Numbers, 0, classes, func(p UpstreamPoint) []float64 { return []float64{p.Live, p.Batch} }),
 		chart("waiting", "Waiting on the server", templates.Numbers, 0, one("requests", "plain"), func(p UpstreamPoint) []float64 { return []float64{p.Waiting} }),
 		chart("kv", "KV cache in use", templates.Shares, 1, one("share", "plain"), func(p UpstreamPoint) []float64 { return []float64{p.KVCacheUsage} }),
-		chart("ended", "Requests that ended per "+templates.Coarse(u.Step), templates.Numbers, 0,
+		chart("ended", "Requests that ended per "+templates.Span(u.Step), templates.Numbers, 0,
 			[]templates.Series{{Name: "answered", Tone: "good"}, {Name: "failed", Tone: "bad"}},
 			func(p UpstreamPoint) []float64 {
 				return []float64{float64(p.Requests - p.Failures), float64(p.Failures)}

@@ -213,6 +213,8 @@ func (c Chart) ticks() []tick {
 		}
 		x, anchor := float64(i)*step, "middle"
 		switch {
+		case x < 2 && len(c.Columns) > i+1 && c.tickWithin(i+1, tickRoom/step):
+			continue // the next one would be written over it
 		case x < 2:
 			anchor = "start"
 		case x > 97:
@@ -221,6 +223,20 @@ func (c Chart) ticks() []tick {
 		all = append(all, tick{percent(x), anchor, col.Tick, col.Major})
 	}
 	return all
+}
+
+// tickRoom is how far ticks lie apart at least that are both written, in
+// percent of a narrow chart.
+const tickRoom = 16
+
+// tickWithin tells whether one of so many columns from the first on has a tick.
+func (c Chart) tickWithin(first int, columns float64) bool {
+	for _, col := range c.Columns[first:min(len(c.Columns), first+int(columns))] {
+		if col.Tick != "" {
+			return true
+		}
+	}
+	return false
 }
 
 func percent(f float64) string { return strconv.FormatFloat(f, 'f', 3, 64) + "%" }

@@ -37,6 +37,14 @@ func (r Rate) errorRate() float64 {
 	return r.Failures / r.Requests
 }
 
+// orUnknown is a dash for what is not known.
+func orUnknown(known bool, text string) string {
+	if !known {
+		return "–"
+	}
+	return text
+}
+
 // Queue is how much batch work waits.
 type Queue struct {
 	Waiting, InFlight, Limit int64

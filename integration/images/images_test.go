@@ -79,7 +79,7 @@ func main() { caddycmd.Main() }
 	run(t, dir, "go", "build", "-o", binary, ".")
 
 	modules := run(t, dir, binary, "list-modules")
-	for _, id := range []string{"tidegate", "http.handlers.tidegate_api", "http.handlers.tidegate_proxy", "admin.api.tidegate", "tidegate.stores.postgres", "tidegate.stores.sqlite", "tidegate.queues.redis", "tidegate.files.local"} {
+	for _, id := range []string{"tidegate", "http.handlers.tidegate_api", "http.handlers.tidegate_dashboard", "http.handlers.tidegate_proxy", "admin.api.tidegate", "tidegate.stores.postgres", "tidegate.stores.sqlite", "tidegate.queues.redis", "tidegate.files.local"} {
 		if !slices.Contains(strings.Fields(modules), id) {
 			t.Errorf("no module %s", id)
 		}
