@@ -43,7 +43,7 @@ SELECT 'file-' || i, 'default', 'content-' || i, 'input-' || i || '.jsonl', 'bat
 WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
 INSERT INTO batches (id, tenant, endpoint, input_file_id, input, completion_window, metadata, priority, output_ttl, idempotency_key, request_hash,
 	status, model, total, completed, failed, created_at, expires_at, in_progress_at, completed_at)
-SELECT 'batch_' || i, 'default', '/v1/chat/completions', 'file-' || i, i, '24h', '{"job":"nightly-' || i || '"}', 0, 0, '', '',
+SELECT 'batch_' || i, 'default', '/v1/chat/completions', 'file-' || i, i + 0, '24h', '{"job":"nightly-' || i || '"}', 0, 0, '', '',
 	CASE WHEN i % 50 = 0 THEN 'cancelled' ELSE 'completed' END, 'model-' || (i % 3), 1000, 990, 10, ?1 - (100000 - i) * 315360000, ?1 + 1000000, ?1 - (100000 - i) * 315360000,
 	?1 - (100000 - i) * 315360000 + 600000000 FROM n;
 WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 35040)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/url"
@@ -30,9 +31,7 @@ func (r *reader) ask(ctx context.Context, method, path, contentType string, body
 	if err != nil {
 		return nil, err
 	}
-	for name, values := range r.header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, r.header)
 	if contentType != "" {
 		request.Header.Set("Content-Type", contentType)
 	}

@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"errors"
+	"maps"
 	"testing"
 	"time"
 
@@ -17,11 +18,7 @@ func TestMeter(t *testing.T) {
 	var failing error
 	m := meter{read: func(context.Context, time.Time) (usage, error) {
 		reads++
-		copied := make(usage)
-		for c, w := range counted {
-			copied[c] = w
-		}
-		return copied, failing
+		return maps.Clone(counted), failing
 	}}
 	at := func(seconds int, window time.Duration, live, batch float64) {
 		t.Helper()
