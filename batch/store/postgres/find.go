@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/store"
 )
@@ -102,7 +104,9 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, below
 		earliest = store.Micros(q.From)
 	}
 	f, limit := finders[store.FilterOf(q)], store.LimitOf(q.Limit)
-	args := []any{tenant, below, from, earliest, store.Micros(to), string(q.Status), q.Model}
+	// Planned for these arguments: a plan for any would take a range of rows and
+	// a status for rarer than they are.
+	args := []any{pgx.QueryExecModeExec, tenant, below, from, earliest, store.Micros(to), string(q.Status), q.Model}
 	statement, more := f.page, false
 	if q.Text != "" {
 		looked, err := one(ctx, t, store.ScanFloor, f.floor, append(args, store.SearchRows)...)
@@ -110,7 +114,7 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, below
 			return page, err
 		}
 		page.After, more = store.CursorAt(looked.Row), looked.Rows == store.SearchRows
-		args[2] = looked.Row
+		args[3] = looked.Row
 		statement = f.search
 	}
 	args = append(args, limit+1)
