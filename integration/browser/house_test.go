@@ -113,7 +113,7 @@ func (h *house) pages() []page {
 		{"throughput-7d", "/throughput?span=7d", 0},
 		{"throughput-30d", "/throughput?span=30d", 0},
 		{"batches", "/batches", 0},
-		{"batches-page-2", "/batches?after=" + ids[49], 0},
+		{"batches-page-2", "/batches?after=" + ids[len(ids)/3], 0},
 		{"batches-none", "/batches?q=nothing+is+called+that", 0},
 		{"batch-validating", "/batches/" + ids[0], 0},
 		{"batch-running", "/batches/" + ids[1], 0},
