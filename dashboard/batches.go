@@ -43,6 +43,9 @@ func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s temp
 		From: query.Get("from"), To: query.Get("to"),
 	}
 	v := templates.BatchList{Filter: f}
+	if f.Model != "" {
+		v.Models = []string{f.Model}
+	}
 	q := BatchQuery{Model: f.Model, Text: f.Text, After: query.Get("after"), Limit: batchesPerPage}
 	switch {
 	case f.State == "active":

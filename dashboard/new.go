@@ -95,7 +95,7 @@ func (d *Dashboard) takeFile(r *http.Request) (id string, err error) {
 			return "", refuse(http.StatusBadRequest, "Choose a file first.")
 		}
 		if err != nil {
-			return "", brokenOff(err)
+			return "", unreadable(err)
 		}
 		if p.FormName() != "file" {
 			continue // NextPart passes over what was not read
@@ -118,6 +118,15 @@ func filename(p *multipart.Part) string {
 		return ""
 	}
 	return name
+}
+
+// unreadable tells a form that is none from one that is too large or ended
+// too early.
+func unreadable(err error) error {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok || errors.Is(err, io.ErrUnexpectedEOF) {
+		return brokenOff(err)
+	}
+	return refuse(http.StatusBadRequest, "The form could not be read.")
 }
 
 // brokenOff tells a form that ended too early from other errors.

@@ -75,6 +75,16 @@ func (f *Fake) Clear() {
 	f.batches, f.files, f.upstreams, f.problems, f.size = nil, nil, nil, false, 0
 }
 
+// Keep forgets all batches but the newest, and the files of those forgotten.
+func (f *Fake) Keep(newest int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.batches = f.batches[:min(newest, len(f.batches))]
+	f.files = slices.DeleteFunc(f.files, func(file dashboard.File) bool {
+		return !slices.ContainsFunc(f.batches, func(b *dashboard.BatchDetail) bool { return slices.Contains(file.UsedBy, b.ID) })
+	})
+}
+
 // Grow makes everything that is counted larger.
 func (f *Fake) Grow(times int64) {
 	f.mu.Lock()

@@ -50,6 +50,7 @@ func (p *tab) findings() []violation {
 // with every table open. Nothing serious or critical may be found.
 func TestAccessible(t *testing.T) {
 	h := start(t, nil)
+	h.Keep(16)
 	for _, l := range []looks{desktop, phone, desktop.inDark(), phone.inDark()} {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()

@@ -28,7 +28,8 @@ type house struct {
 	full atomic.Bool // every request is answered with 503, as by a proxy in front
 
 	streams atomic.Int64 // that are open
-	end     func()       // takes the server away
+	shown   atomic.Pointer[dashboard.Dashboard]
+	end     func() // takes the server away
 }
 
 // morning is when all of this happens.
@@ -46,17 +47,37 @@ func startAt(t *testing.T, say func(string) string, now func() time.Time) *house
 	t.Helper()
 	h := &house{T: t, Fake: dashboardtest.New(now, say), now: now}
 	h.serve("127.0.0.1:0")
-	t.Cleanup(func() { h.end() })
+	t.Cleanup(func() {
+		h.end()
+		h.shown.Load().Close()
+	})
 	return h
 }
 
-// serve begins to answer at an address.
-func (h *house) serve(address string) {
+// become makes another gateway stand behind the same address: browsers keep
+// what they have of the dashboard.
+func (h *house) become(say func(string) string) {
+	h.Helper()
+	h.Fake = dashboardtest.New(h.now, say)
+	h.show()
+}
+
+// show makes a new dashboard and ends the one that was there.
+func (h *house) show() {
 	h.Helper()
 	d, err := dashboard.New(dashboard.Config{Base: "/dashboard", Source: h.Source(), Now: h.now, Interval: interval})
 	if err != nil {
 		h.Fatal(err)
 	}
+	if before := h.shown.Swap(d); before != nil {
+		before.Close()
+	}
+}
+
+// serve begins to answer at an address.
+func (h *house) serve(address string) {
+	h.Helper()
+	h.show()
 	listener, err := net.Listen("tcp", address)
 	for give := time.Now().Add(patience); err != nil && time.Now().Before(give); {
 		listener, err = net.Listen("tcp", address) // the one before may be about to leave
@@ -73,14 +94,13 @@ func (h *house) serve(address string) {
 			h.streams.Add(1)
 			defer h.streams.Add(-1)
 		}
-		d.ServeHTTP(w, r)
+		h.shown.Load().ServeHTTP(w, r)
 	}))
 	server.Listener.Close()
 	server.Listener = listener
 	server.Start()
 	h.url = server.URL + "/dashboard"
 	h.end = sync.OnceFunc(func() {
-		d.Close()
 		server.CloseClientConnections()
 		server.Close()
 	})
@@ -113,7 +133,7 @@ func (h *house) pages() []page {
 		{"throughput-7d", "/throughput?span=7d", 0},
 		{"throughput-30d", "/throughput?span=30d", 0},
 		{"batches", "/batches", 0},
-		{"batches-page-2", "/batches?after=" + ids[49], 0},
+		{"batches-page-2", "/batches?after=" + ids[len(ids)/3], 0},
 		{"batches-none", "/batches?q=nothing+is+called+that", 0},
 		{"batch-validating", "/batches/" + ids[0], 0},
 		{"batch-running", "/batches/" + ids[1], 0},

@@ -36,14 +36,19 @@ const follow = `(() => {
 // is reached in the order of the page, and is seen to be reached.
 func TestKeyboard(t *testing.T) {
 	h := startAt(t, nil, func() time.Time { return morning }) // nothing changes meanwhile
+	h.Keep(13)
+	like := []string{ // other pages, as to controls
+		"throughput-7d", "throughput-30d", "batches-page-2", "batches-none", "batch-late", "batch-paused", "batch-expired",
+		"lines", "line-failed", "line-waiting", "delete", "retry", "files-output", "file-delete", "upstream-down", "upstream-loading", "drain",
+	}
 	for _, l := range []looks{desktop, phone.inDark()} {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
 			l.calm = true // what is reached is there at once
 			p := enter(t, h, l)
 			for _, page := range h.pages() {
-				if page.name == "lines" || page.name == "batches-page-2" {
-					continue // as lines-failed and batches, only longer
+				if slices.Contains(like, page.name) {
+					continue
 				}
 				p.look(h, page)
 				n := evaluate[int](p, follow)

@@ -8,6 +8,7 @@ package browser
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -42,6 +43,12 @@ func run(m *testing.M) int {
 	defer end()
 	if err := chromedp.Do(chromium); err != nil {
 		fmt.Fprintln(os.Stderr, "starting chromium:", err)
+		return 1
+	}
+	// So many tabs at a time keep two cores busy, and no more memory than a
+	// container has.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	status := m.Run()

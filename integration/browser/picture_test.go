@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/chromedp/chromedp"
+	cdppage "github.com/chromedp/cdproto/page"
 )
 
 // pictures is the directory for screenshots.
@@ -21,10 +21,9 @@ var pictures = sync.OnceValues(func() (string, error) {
 // shoot keeps a picture of the whole page.
 func (p *tab) shoot(name string) {
 	p.Helper()
-	picture, err := chromedp.Run(p.ctx, chromedp.FullScreenshot(100))
-	if err != nil {
-		p.Fatal(err)
-	}
+	picture := call(p, cdppage.CaptureScreenshot, cdppage.CaptureScreenshotParams{
+		Format: cdppage.CaptureScreenshotFormatPng, CaptureBeyondViewport: new(true), OptimizeForSpeed: new(true),
+	}).Data
 	if !bytes.HasPrefix(picture, []byte("\x89PNG")) {
 		p.Fatal("the picture is none")
 	}

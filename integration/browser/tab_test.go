@@ -102,8 +102,14 @@ func open(t *testing.T, l looks) *tab {
 func enter(t *testing.T, h *house, l looks) *tab {
 	t.Helper()
 	p := open(t, l)
-	call(p, network.SetCookie, network.SetCookieParams{Name: "tidegate_zone", Value: "Europe%2FBerlin", URL: h.url + "/", Path: "/dashboard/"})
+	p.know(h)
 	return p
+}
+
+// know tells a house the reader's time zone.
+func (p *tab) know(h *house) {
+	p.Helper()
+	call(p, network.SetCookie, network.SetCookieParams{Name: "tidegate_zone", Value: "Europe%2FBerlin", URL: h.url + "/", Path: "/dashboard/"})
 }
 
 // hear notes everything that should never happen on a page.
@@ -282,7 +288,8 @@ func (p *tab) soon(expression string) bool {
 func (p *tab) narrow(name string) {
 	p.Helper()
 	if wide := evaluate[int64](p, `document.documentElement.scrollWidth`); wide > p.looks.width {
-		p.Errorf("%s is %d pixels wide on a screen of %d", name, wide, p.looks.width)
+		p.Errorf("%s is %d pixels wide on a screen of %d: %s", name, wide, p.looks.width, evaluate[string](p, `Array.from(document.querySelectorAll('main *'))
+			.filter(e => e.getBoundingClientRect().right > innerWidth && e.children.length === 0).map(e => e.outerHTML.slice(0, 200)).slice(0, 3).join(' ')`))
 	}
 }
 
