@@ -101,6 +101,8 @@ func TestPlaceholders(t *testing.T) {
 		defer server.mu.Unlock()
 		return len(server.seen) > 0
 	})
+	server.mu.Lock()
+	defer server.mu.Unlock()
 	if got := server.seen[0].Get("Authorization"); got != "Bearer for-the-server" {
 		t.Errorf("the server was shown %q", got)
 	}

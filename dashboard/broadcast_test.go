@@ -174,9 +174,9 @@ func TestCloseWaits(t *testing.T) {
 func TestReadingMayFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broken := errors.New("broken")
-		fail := true
+		var well atomic.Bool
 		b := newBroadcaster(func(context.Context) (Now, error) {
-			if fail {
+			if !well.Load() {
 				return Now{}, broken
 			}
 			return Now{ActiveTotal: 1}, nil
@@ -186,7 +186,7 @@ func TestReadingMayFail(t *testing.T) {
 		if s := <-v.news; !errors.Is(s.err, broken) {
 			t.Errorf("error %v", s.err)
 		}
-		fail = false
+		well.Store(true)
 		if s := <-v.news; s.err != nil || s.now.ActiveTotal != 1 {
 			t.Errorf("then %+v, %v", s.now, s.err)
 		}
