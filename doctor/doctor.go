@@ -70,7 +70,7 @@ type Pool interface {
 	Facts() map[string]upstreams.Facts
 	Peers() int
 	// TryPriority finds out by a request for one token whether a server
-	// schedules by priority.
+	// accepts a priority.
 	TryPriority(ctx context.Context, url string) (bool, error)
 }
 

@@ -138,6 +138,11 @@ func TestChecks(t *testing.T) {
 			g.status[0].Waiting, g.status[0].Running = 12, 32
 		}, one + ": max_num_seqs", doctor.Doubted, "12 requests wait"},
 		{"priority refused", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.Scheduling = "" }) }, one + ": priority", doctor.Passed, "off"},
+		{"priority told", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.Scheduling = "priority" }) }, one + ": priority", doctor.Passed, "on"},
+		{"priority accepted", func(g *gateway) {
+			g.change(one, func(f *upstreams.Facts) { f.Scheduling = "" })
+			g.priority = true
+		}, one + ": priority", doctor.Unknown, "accepted"},
 		{"priority unknown", func(g *gateway) {
 			g.change(one, func(f *upstreams.Facts) { f.Scheduling = "" })
 			g.trying = errors.New("POST answers 404")
@@ -238,7 +243,7 @@ func TestReportsAreShared(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c := find(r, one+": priority"); len(c) != 1 || c[0].Found != "on" {
+			if c := find(r, one+": priority"); len(c) != 1 || !strings.Contains(c[0].Found, "accepted") {
 				t.Errorf("%+v", c)
 			}
 			if g.tries != tries {

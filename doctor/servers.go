@@ -112,13 +112,17 @@ const scheduledAge = time.Hour
 // not need it; clients that send a priority do.
 func (d *Doctor) scheduling(ctx context.Context, name string, u upstreams.UpstreamStatus, f upstreams.Facts) Check {
 	c := Check{Area: Upstreams, Name: name, Verdict: Passed}
-	on, why := f.Scheduling == "priority", ""
-	if f.Scheduling == "" {
+	on, why, tried := f.Scheduling == "priority", "", f.Scheduling == ""
+	if tried {
 		on, why = d.tryPriority(ctx, u)
 	}
 	switch {
 	case why != "":
 		c.Verdict, c.Found = Unknown, why
+	case on && tried:
+		// vLLM's V1 engine takes a priority whatever its scheduling
+		// (https://github.com/vllm-project/vllm/issues/22997).
+		c.Verdict, c.Found = Unknown, "requests with a priority are accepted, which newer versions do without --scheduling-policy priority as well"
 	case on:
 		c.Found = "on"
 	default:

@@ -119,9 +119,10 @@ var errNotAsked = errors.New("the server is not up")
 // Priority scheduling is not enabled.").
 const notEnabled = "riority scheduling is not enabled"
 
-// TryPriority finds out whether a server schedules by priority, by a request
-// for one token that has one. It is false, without an error, for a server that
-// refuses it as vLLM does. Other answers are errors.
+// TryPriority finds out whether a server accepts a request with a priority, by
+// one for a token. It is false, without an error, for a server that refuses it as
+// vLLM's first engine does without --scheduling-policy priority. Other answers
+// are errors.
 func (p *Pool) TryPriority(ctx context.Context, url string) (bool, error) {
 	s := p.now.Load()
 	for _, u := range s.upstreams {
