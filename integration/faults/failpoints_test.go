@@ -24,6 +24,7 @@ var notReached = map[string]string{
 	"store.UnknownKeys":  "asked for contents older than an hour",
 	"store.RenewBatch":   "asked while a batch takes longer to validate or finalize than a third of its lease",
 	"store.ReleaseBatch": "asked when a stop comes in the middle of that",
+	"store.BatchOfKey":   "asked when failed lines are retried with an idempotency key",
 	"store.Forget":       "finds only what was deleted an hour ago; it is reached, and has nothing to repeat",
 }
 
@@ -90,6 +91,19 @@ type day struct {
 	gateway *tidegatetest.Gateway
 }
 
+// look asks for everything that there is to look at.
+func (d *day) look(wholeID string) {
+	for _, path := range []string{
+		"/v1/batches/status", "/v1/batches/dashboard", "/v1/batches/analytics/timeline", "/v1/batches/analytics/tokens", "/v1/batches/" + wholeID + "?estimate=1",
+		"/dashboard/throughput", "/dashboard/batches", "/dashboard/batches/" + wholeID, "/dashboard/files",
+	} {
+		d.ask(http.MethodGet, path, http.StatusOK)
+	}
+	// The first page shows what it can while the store is away: it is asked for
+	// until nothing is.
+	d.ask(http.MethodGet, "/dashboard/", http.StatusOK)
+}
+
 func (d *day) run() {
 	t, g := d.t, d.gateway
 	d.live()
@@ -97,6 +111,12 @@ func (d *day) run() {
 	whole, cancelled := d.input("whole", lines), d.input("cancelled", lines)
 	wholeID := g.Submit(t, whole).ID
 	g.WaitCompleted(t, wholeID, 20, time.Minute)
+	for _, change := range []string{"pause", "priority", "resume"} {
+		status, answer, err := g.Ask(t, http.MethodPost, "/v1/batches/"+wholeID+"/"+change, "application/json", []byte(`{"priority": 1}`))
+		if err != nil || status != http.StatusOK && status != http.StatusConflict {
+			t.Fatalf("%s: %d %s %v", change, status, answer, err)
+		}
+	}
 	g.StopAndLaunch(t)
 	cancelledID := g.Submit(t, cancelled).ID
 	d.ask(http.MethodPost, "/v1/batches/"+cancelledID+"/cancel", http.StatusOK, http.StatusConflict)
@@ -117,6 +137,7 @@ func (d *day) run() {
 	if failed := g.WaitEnd(t, badID, time.Minute); failed.Status != "failed" || failed.Errors == nil {
 		t.Errorf("the bad batch ended as %+v", failed)
 	}
+	d.look(wholeID)
 	if got := g.Content(t, &uploaded); string(got) != "first second" {
 		t.Errorf("the upload holds %q", got)
 	}
