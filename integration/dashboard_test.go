@@ -255,7 +255,7 @@ func TestDashboardControls(t *testing.T) {
 	r.post(server+"/drain", nil)
 	r.page("/", "No upstream takes requests")
 	r.post(server+"/undrain", nil)
-	r.page(server, "Requests in flight")
+	r.page(server, "Live in flight", sim.URL)
 }
 
 // Where the gateway has keys, a reader shows one as password.
