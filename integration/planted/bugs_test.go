@@ -3,11 +3,11 @@ package planted
 // The suites that find bugs: a package, which of its tests, and how.
 var (
 	durable  = suite{pkg: "integration", run: "^TestToldIsDurable$"}
-	killed   = suite{pkg: "integration/chaos", run: "^TestKills$/^sqlite$", flags: []string{"-kills=12", "-patience=30s"}}
-	redis    = suite{pkg: "integration/chaos", run: "^TestRedis$", flags: []string{"-redis=3", "-patience=40s"}}
-	postgres = suite{pkg: "integration/chaos", run: "^TestPostgres$", flags: []string{"-postgres=4", "-only=immediate restart|backends terminated", "-patience=40s"}}
+	killed   = suite{pkg: "integration/chaos", run: "^TestKills$/^sqlite$", flags: []string{"-kills=12", "-patience=30s"}, patient: []string{"-patience=2m"}}
+	redis    = suite{pkg: "integration/chaos", run: "^TestRedis$", flags: []string{"-redis=3", "-patience=40s"}, patient: []string{"-patience=2m"}}
+	postgres = suite{pkg: "integration/chaos", run: "^TestPostgres$", flags: []string{"-postgres=4", "-only=immediate restart|backends terminated", "-patience=40s"}, patient: []string{"-patience=2m"}}
 	engine   = suite{pkg: "batch", run: "^TestNothingBeginsWithoutALease$"}
-	racing   = suite{pkg: "integration/chaos", run: "^TestHistories$", flags: []string{"-histories=300", "-patience=40s"}}
+	racing   = suite{pkg: "integration/chaos", run: "^TestHistories$", flags: []string{"-histories=500", "-patience=2m"}}
 	driver   = suite{pkg: "batch/store/sqlite", run: "."}
 )
 
@@ -65,7 +65,7 @@ var bugs = []bug{
 		"batch/store/commit.go",
 		"return b.Status == batch.InProgress ||",
 		"return planted.Is(`results of a batch that is over`) || b.Status == batch.InProgress ||",
-	}}, racing, `counts .* lines in its files|counts went|was .* and is|usage is`},
+	}}, racing, `a cancel was accepted: true|counts .* lines in its files|counts went|was .* and is|usage is`},
 	{"counted twice", []edit{{
 		"batch/store/commit.go",
 		"if s.Done&(1<<l.Index) != 0 {",
