@@ -27,12 +27,10 @@ type AnalyticsStore interface {
 	// may be short, even empty, while More is true: one call looks at a
 	// bounded number of batches. ErrBadCursor is for an After of no page.
 	FindBatches(ctx context.Context, tenant string, f BatchFilter) (BatchPage, error)
-	// FileUses counts the batches that have files as their input, by the ids
-	// of the files, those that none has left out; at most MaxFileUses each.
-	FileUses(ctx context.Context, tenant string, ids []string) (map[string]int, error)
-	// BatchesOfFile lists ids of the batches that have a file as their
-	// input, newest first.
-	BatchesOfFile(ctx context.Context, tenant, fileID string, limit int) ([]string, error)
+	// FileUses tells which batches have files as their input, by the ids of
+	// the files, those that none has left out; of each file the latest few
+	// batches.
+	FileUses(ctx context.Context, tenant string, ids []string, latest int) (map[string]FileUse, error)
 	// FileNames gives the names of files by their ids, of deleted ones too as
 	// long as their rows are there. Unknown ids are left out.
 	FileNames(ctx context.Context, tenant string, ids []string) (map[string]string, error)
@@ -58,6 +56,12 @@ const PurposePart = "upload_part"
 
 // MaxFileUses is up to where batches of a file are counted.
 const MaxFileUses = 1000
+
+// FileUse is who has a file as its input.
+type FileUse struct {
+	Batches int      // at most MaxFileUses
+	Latest  []string // ids, newest first
+}
 
 // Period is From up to, and not with, To, in steps. From is rounded down to a
 // bucket of 15 minutes, Step, which begins at multiples of itself since the

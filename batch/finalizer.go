@@ -27,8 +27,8 @@ func (e *Engine) finalize(ctx context.Context, c BatchClaim) error {
 		ttl = e.config().OutputTTL
 	}
 	w := resultWriter{
-		output: resultFile{engine: e, batch: b, ttl: ttl, kind: "output"},
-		errors: resultFile{engine: e, batch: b, ttl: ttl, kind: "error"},
+		output: resultFile{engine: e, batch: b, ttl: ttl, kind: outputKind},
+		errors: resultFile{engine: e, batch: b, ttl: ttl, kind: errorKind},
 		index:  indexWriter{file: resultFile{engine: e, batch: b, ttl: ttl, kind: "index"}},
 	}
 	defer w.output.abort()
@@ -239,7 +239,7 @@ func (f *resultFile) commit(ctx context.Context) (*NewFile, error) {
 		return nil, err
 	}
 	return &NewFile{
-		ID: f.id, Tenant: f.batch.Tenant, Key: f.id, Filename: f.batch.ID + "_" + f.kind + ".jsonl",
+		ID: f.id, Tenant: f.batch.Tenant, Key: f.id, Filename: resultsName(f.batch.ID, f.kind),
 		Purpose: openai.PurposeBatchOutput, Bytes: f.bytes, SHA256: hex.EncodeToString(f.sum.Sum(nil)), TTL: f.ttl,
 	}, nil
 }

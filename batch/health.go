@@ -10,9 +10,12 @@ import (
 	"go.uber.org/zap"
 )
 
+// Well is what Health says of a part with nothing wrong.
+const Well = "ok"
+
 // Health says how the engine is.
 type Health struct {
-	Store string `json:"store"` // "ok" or what is wrong
+	Store string `json:"store"` // Well or what is wrong
 	Queue string `json:"queue"`
 	Files string `json:"files"`
 	// Paused says why batch work stands still; empty while it does not.
@@ -23,7 +26,7 @@ type Health struct {
 
 // OK tells whether nothing is wrong.
 func (h Health) OK() bool {
-	return h.Store == "ok" && h.Queue == "ok" && h.Files == "ok" && len(h.Paused) == 0
+	return h.Store == Well && h.Queue == Well && h.Files == Well && len(h.Paused) == 0
 }
 
 // pingTimeout is how long a part may take to say that it is well.
@@ -46,7 +49,7 @@ func verdict(err error) string {
 	if err != nil {
 		return err.Error()
 	}
-	return "ok"
+	return Well
 }
 
 // health collects what keeps parts of the engine from their work.

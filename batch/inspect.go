@@ -27,18 +27,14 @@ const MaxInspectedModels = 100
 
 // Inspect looks through a stored file of requests.
 func (e *Engine) Inspect(ctx context.Context, tenant, fileID string) (Inspection, error) {
-	f, err := e.store.File(ctx, tenant, fileID)
-	if err != nil {
-		return Inspection{}, err
-	}
-	if f.Purpose != openai.PurposeBatch {
-		return Inspection{}, openai.InvalidRequest("file_id", "", "File '%s' has the purpose '%s'; the input of a batch must have 'batch'.", fileID, f.Purpose)
-	}
-	content, err := openContent(ctx, e.files, f.Key, f.Bytes)
+	f, content, err := e.Files(FileLimits{}).Content(ctx, tenant, fileID)
 	if err != nil {
 		return Inspection{}, err
 	}
 	defer content.Close()
+	if f.Purpose != openai.PurposeBatch {
+		return Inspection{}, openai.InvalidRequest("file_id", "", "File '%s' has the purpose '%s'; the input of a batch must have 'batch'.", fileID, f.Purpose)
+	}
 	return e.InspectLines(ctx, content)
 }
 

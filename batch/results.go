@@ -5,7 +5,35 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
+
+// Kinds of files that hold results.
+const (
+	outputKind = "output"
+	errorKind  = "error"
+)
+
+func resultsName(batchID, kind string) string { return batchID + "_" + kind + ".jsonl" }
+
+// ResultsName is what the output file of a batch is called, or its error file.
+func ResultsName(batchID string, failed bool) string {
+	if failed {
+		return resultsName(batchID, errorKind)
+	}
+	return resultsName(batchID, outputKind)
+}
+
+// BatchOfResults is the batch whose output or error file is called so, "" when
+// no such file is.
+func BatchOfResults(name string) string {
+	for _, kind := range []string{outputKind, errorKind} {
+		if id, ok := strings.CutSuffix(name, resultsName("", kind)); ok {
+			return id
+		}
+	}
+	return ""
+}
 
 // Results are the lines of a batch's output or error file.
 type Results struct {
@@ -32,11 +60,7 @@ func (e *Engine) Results(ctx context.Context, tenant, id string, failed bool) (R
 	if fileID == "" {
 		return Results{}, ErrNotFound
 	}
-	f, err := e.store.File(ctx, tenant, fileID)
-	if err != nil {
-		return Results{}, err
-	}
-	c, err := openContent(ctx, e.files, f.Key, f.Bytes)
+	f, c, err := e.Files(FileLimits{}).Content(ctx, tenant, fileID)
 	if err != nil {
 		return Results{}, err
 	}

@@ -3,7 +3,6 @@ package batch
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -445,33 +444,6 @@ func (r *runner) committed(group []*line, stale []SliceClaim) {
 	}
 }
 
-// handBackIdle gives slices of which nothing is under way to whoever may begin
-// them, now or later: giveBack does it.
-func (r *runner) handBackIdle(f *feed) {
-	for _, w := range f.work {
-		if !w.dropped && !slices.ContainsFunc(w.lines, (*line).underWay) {
-			r.idle = append(r.idle, w.SliceClaim)
-			r.dropWork(w)
-		}
-	}
-	for _, s := range f.unread {
-		r.idle = append(r.idle, s.SliceClaim)
-	}
-	f.unread = nil
-}
-
-// giveBack hands back what is idle.
-func (r *runner) giveBack() {
-	idle := r.idle
-	if len(idle) == 0 {
-		return
-	}
-	r.idle = nil
-	// Also when the last line has ended meanwhile and all is being closed.
-	ctx := context.WithoutCancel(r.ctx)
-	r.side.Go(func() { r.handBack(ctx, idle) })
-}
-
 // underWay tells whether a line was sent and is not durable yet.
 func (l *line) underWay() bool { return l.state == lineRunning || l.state == lineFinished }
 
@@ -486,107 +458,6 @@ func (r *runner) acknowledge(done map[string][]int) {
 			e.noteQueue(e.queue.Done(ctx, id, numbers))
 		}
 	})
-}
-
-// claims lists every claim that is held.
-func (r *runner) claims() []SliceClaim {
-	var held []SliceClaim
-	for _, f := range r.feeds {
-		for _, w := range f.work {
-			held = append(held, w.SliceClaim)
-		}
-		for _, s := range f.unread {
-			held = append(held, s.SliceClaim)
-		}
-	}
-	return held
-}
-
-// lapsed tells whether a lease may have ended. Then nothing is started, for
-// another may run it, and nothing is claimed, which may be our own, until all
-// are renewed.
-func (r *runner) lapsed(now time.Time) bool {
-	if r.held.IsZero() || now.Before(r.held) {
-		return false
-	}
-	r.updateHeld() // the slice that it was about may be finished
-	return !r.held.IsZero() && !now.Before(r.held)
-}
-
-// updateHeld finds out when the first lease ends.
-func (r *runner) updateHeld() {
-	r.held = time.Time{}
-	sooner := func(until time.Time) {
-		if r.held.IsZero() || until.Before(r.held) {
-			r.held = until
-		}
-	}
-	for _, f := range r.feeds {
-		for _, w := range f.work {
-			sooner(w.until)
-		}
-		for _, s := range f.unread {
-			sooner(s.until)
-		}
-	}
-}
-
-// renew extends the leases of all claims.
-func (r *runner) renew() {
-	held, e := r.claims(), r.engine
-	until := time.Now().Add(e.config().Lease)
-	if len(held) == 0 {
-		e.note("renewing leases", nil)
-		return
-	}
-	r.side.Go(func() {
-		ctx, cancel := e.bounded(r.ctx)
-		defer cancel()
-		lost, err := e.store.RenewSlices(ctx, held, e.config().Lease)
-		r.post(func() {
-			e.note("renewing leases", err)
-			r.outage = r.outage || err != nil
-			r.lost(lost)
-			if err == nil {
-				r.renewed(held, until)
-			}
-		})
-	})
-}
-
-// renewed takes in that claims hold for longer.
-func (r *runner) renewed(claims []SliceClaim, until time.Time) {
-	for _, c := range claims {
-		f := r.feeds[c.BatchID]
-		if f == nil {
-			continue
-		}
-		if w := f.work[c.Number]; w != nil && w.SliceClaim == c {
-			w.until = until
-		}
-		for i, s := range f.unread {
-			if s.SliceClaim == c {
-				f.unread[i].until = until
-			}
-		}
-	}
-	r.updateHeld()
-}
-
-// lost drops slices that another instance has claimed since.
-func (r *runner) lost(claims []SliceClaim) {
-	for _, c := range claims {
-		f := r.feeds[c.BatchID]
-		if f == nil {
-			continue
-		}
-		if w := f.work[c.Number]; w != nil && w.SliceClaim == c {
-			r.engine.log.Warn("slice lost to another instance", zapBatch(c.BatchID), zap.Int("slice", c.Number), zap.Int("attempt", c.Attempt))
-			r.engine.metrics.lost.Add(1)
-			r.dropWork(w)
-		}
-		f.unread = slices.DeleteFunc(f.unread, func(s claimed) bool { return s.SliceClaim == c })
-	}
 }
 
 // drain starts nothing more and waits until no line runs; lines that still do
@@ -617,26 +488,4 @@ func (r *runner) stop() {
 	if held := append(r.idle, r.claims()...); len(held) > 0 {
 		r.handBack(context.Background(), held)
 	}
-}
-
-// handBack gives claims back and has the others told.
-func (r *runner) handBack(ctx context.Context, held []SliceClaim) {
-	e := r.engine
-	ctx, cancel := context.WithTimeout(ctx, commitGrace)
-	defer cancel()
-	if err := e.store.ReleaseSlices(ctx, held); err != nil {
-		e.log.Warn("handing back slices; others wait for their lease to end", zap.Error(err))
-		return
-	}
-	back := make(map[string][]int)
-	for _, c := range held {
-		back[c.BatchID] = append(back[c.BatchID], c.Number)
-	}
-	for _, id := range slices.Sorted(maps.Keys(back)) {
-		if err := e.queue.Push(ctx, id, back[id]); err != nil {
-			e.log.Warn("queueing slices that were handed back; others find them in the store", zap.Error(err))
-			break
-		}
-	}
-	e.log.Info("slices handed back", zap.Int("slices", len(held)))
 }

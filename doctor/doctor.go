@@ -46,17 +46,6 @@ type Report struct {
 	Checks []Check   `json:"checks"`
 }
 
-// Failed counts the checks that failed.
-func (r Report) Failed() int {
-	n := 0
-	for _, c := range r.Checks {
-		if c.Verdict == Failed {
-			n++
-		}
-	}
-	return n
-}
-
 // Engine is what the doctor asks of the batch engine.
 type Engine interface {
 	StoreTime(ctx context.Context) (time.Time, error)

@@ -180,9 +180,6 @@ func TestChecks(t *testing.T) {
 						t.Errorf("besides: %+v", other)
 					}
 				}
-				if want := map[bool]int{true: 1}[c.verdict == doctor.Failed]; r.Failed() != want {
-					t.Errorf("%d failed, want %d", r.Failed(), want)
-				}
 			})
 		})
 	}

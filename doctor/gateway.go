@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	"github.com/tidegate/tidegate/batch"
 )
 
@@ -59,8 +57,6 @@ func (d *Doctor) descriptors() Check {
 	return c
 }
 
-const well = "ok" // as batch.Health says it
-
 // parts looks at store, queue and files.
 func (d *Doctor) parts(ctx context.Context) []Check {
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -76,7 +72,7 @@ func (d *Doctor) parts(ctx context.Context) []Check {
 		if p.area == Files {
 			c.Name = "can be written"
 		}
-		if p.says != well {
+		if p.says != batch.Well {
 			c.Verdict, c.Found, c.Remedy = Failed, p.says, p.remedy
 			if p.area == Queue {
 				c.Verdict = Doubted
@@ -127,9 +123,6 @@ func (d *Doctor) clock(ctx context.Context) []Check {
 	return []Check{c}
 }
 
-// spareSpace is which part of a disk is to be free besides the reserve.
-const spareSpace = 0.1
-
 // space looks at the disk that files lie on.
 func (d *Doctor) space() []Check {
 	c := Check{Area: Files, Name: "disk space", Verdict: Passed}
@@ -140,10 +133,10 @@ func (d *Doctor) space() []Check {
 	case !known:
 		c.Found = "no bound that the gateway knows of"
 	default:
-		c.Found = spaceText(s)
-		if s.Free < s.Reserve {
+		c.Found = s.String()
+		if s.Full() {
 			c.Verdict = Failed
-		} else if float64(s.Free-s.Reserve) < spareSpace*float64(s.Total) {
+		} else if s.Filling() {
 			c.Verdict = Doubted
 		}
 		if c.Verdict != Passed {
@@ -151,11 +144,6 @@ func (d *Doctor) space() []Check {
 		}
 	}
 	return []Check{c}
-}
-
-func spaceText(s batch.Space) string {
-	size := func(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
-	return fmt.Sprintf("%s of %s are free, of which %s are kept in reserve", size(s.Free), size(s.Total), size(s.Reserve))
 }
 
 // errText shortens what a server's refusal came to.

@@ -30,8 +30,9 @@ func (d *Doctor) servers(ctx context.Context) []Check {
 	return append(checks, agreement(all)...)
 }
 
-func takesRequests(u upstreams.UpstreamStatus) bool {
-	return u.State == upstreams.StateUp || u.State == upstreams.StateBusy || u.State == upstreams.StateDraining
+// answers tells whether a server is there to be looked at.
+func answers(u upstreams.UpstreamStatus) bool {
+	return u.State.TakesRequests() || u.State == upstreams.StateDraining
 }
 
 // server looks at one upstream.
@@ -53,7 +54,7 @@ func (d *Doctor) server(ctx context.Context, u upstreams.UpstreamStatus, f upstr
 		state.Verdict, state.Remedy = Doubted, "It gets on with requests but answers its health checks late: lower max_num_seqs or batch_share."
 	case upstreams.StateUp, upstreams.StateDraining:
 	}
-	if !takesRequests(u) {
+	if !answers(u) {
 		return []Check{state}
 	}
 	return []Check{state, caching(name("prefix caching"), f), d.scheduling(ctx, name("priority scheduling"), u, f), concurrency(name("max_num_seqs"), u, f)}
@@ -170,7 +171,7 @@ func agreement(all []upstreams.UpstreamStatus) []Check {
 		to[model][value] = true
 	}
 	for _, u := range all {
-		if !takesRequests(u) {
+		if !answers(u) {
 			continue
 		}
 		for i, model := range u.Models {

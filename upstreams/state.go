@@ -18,6 +18,9 @@ const (
 	StateDraining State = "draining" // up, but it is to get nothing new
 )
 
+// TakesRequests tells whether new requests may be sent to such an upstream.
+func (s State) TakesRequests() bool { return s == StateUp || s == StateBusy }
+
 // States are all of them.
 var States = []State{StateLoading, StateUp, StateBusy, StateDown, StateDraining}
 

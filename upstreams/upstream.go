@@ -120,7 +120,7 @@ func (u *upstream) probeSoon() {
 }
 
 // isUp tells whether it takes requests, drained or not. Pool.mu is held.
-func (u *upstream) isUp() bool { return u.state == StateUp || u.state == StateBusy }
+func (u *upstream) isUp() bool { return u.state.TakesRequests() }
 
 // has tells whether it has told the model. Pool.mu is held.
 func (u *upstream) has(model string) bool {

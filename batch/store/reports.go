@@ -1,6 +1,7 @@
 package store
 
 import (
+	"strings"
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
@@ -88,6 +89,32 @@ type FileName struct{ ID, Name string }
 func ScanFileName(r Row) (f FileName, err error) {
 	err = r.Scan(&f.ID, &f.Name)
 	return f, err
+}
+
+// FileUse is who uses a file.
+type FileUse struct {
+	ID  string
+	Use batch.FileUse
+}
+
+// ScanFileUse scans a file's id, the number of its batches and the ids of the
+// latest, with commas between them.
+func ScanFileUse(r Row) (u FileUse, err error) {
+	var latest string
+	err = r.Scan(&u.ID, &u.Use.Batches, &latest)
+	u.Use.Latest = strings.Split(latest, ",")
+	return u, err
+}
+
+// UsesOf gives uses by the ids of their files, without those that are none.
+func UsesOf(found []FileUse) map[string]batch.FileUse {
+	uses := make(map[string]batch.FileUse, len(found))
+	for _, f := range found {
+		if f.Use.Batches > 0 {
+			uses[f.ID] = f.Use
+		}
+	}
+	return uses
 }
 
 // ScanStorage scans purpose, files and bytes.

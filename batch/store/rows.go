@@ -29,12 +29,6 @@ func Value[T any](r Row) (v T, err error) {
 	return v, err
 }
 
-// ScanTime scans a row of one time.
-func ScanTime(r Row) (t time.Time, err error) {
-	err = r.Scan(timeIn{&t})
-	return t, err
-}
-
 // ScanFile scans FileColumns.
 func ScanFile(r Row) (batch.File, error) {
 	var (

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"time"
 
@@ -52,35 +51,21 @@ func (f *files) uses(ctx context.Context, page []batch.File) ([]dashboard.File, 
 			inputs = append(inputs, file.ID)
 		}
 	}
-	counts, err := f.analytics().FileUses(ctx, f.Tenant, inputs)
+	uses, err := f.analytics().FileUses(ctx, f.Tenant, inputs, shownUses)
 	if err != nil {
 		return nil, err
 	}
 	rows := make([]dashboard.File, len(page))
 	for i, file := range page {
-		rows[i] = dashboard.File{File: file, UsedByTotal: counts[file.ID]}
-		switch {
-		case counts[file.ID] > 0:
-			if rows[i].UsedBy, err = f.analytics().BatchesOfFile(ctx, f.Tenant, file.ID, shownUses); err != nil {
-				return nil, err
-			}
-		case file.Purpose == openai.PurposeBatchOutput:
-			if id := batchOf(file.Filename); id != "" {
+		use := uses[file.ID]
+		rows[i] = dashboard.File{File: file, UsedBy: use.Latest, UsedByTotal: use.Batches}
+		if file.Purpose == openai.PurposeBatchOutput {
+			if id := batch.BatchOfResults(file.Filename); id != "" {
 				rows[i].UsedBy, rows[i].UsedByTotal = []string{id}, 1
 			}
 		}
 	}
 	return rows, nil
-}
-
-// batchOf is the batch whose results a file is called after.
-func batchOf(filename string) string {
-	for _, suffix := range []string{"_output.jsonl", "_error.jsonl"} {
-		if id, ok := strings.CutSuffix(filename, suffix); ok {
-			return id
-		}
-	}
-	return ""
 }
 
 // File gives one file.

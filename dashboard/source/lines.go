@@ -81,11 +81,7 @@ func (b *batches) Results(ctx context.Context, id string, kind dashboard.ResultK
 	if err != nil {
 		return dashboard.Download{}, err
 	}
-	name := id + "_output.jsonl"
-	if failed {
-		name = id + "_error.jsonl"
-	}
-	return dashboard.Download{ReadCloser: r, Filename: name, Bytes: r.Bytes}, nil
+	return dashboard.Download{ReadCloser: r, Filename: batch.ResultsName(id, failed), Bytes: r.Bytes}, nil
 }
 
 func gone(err error) bool { return errors.Is(err, batch.ErrNotFound) }

@@ -30,7 +30,7 @@ func (o *overview) Now(ctx context.Context) (dashboard.Now, error) {
 	}
 	now := dashboard.Now{At: o.Config.Now(), Upstreams: o.upstreams()}
 	now.Queue = dashboard.Queue{InFlight: health.InFlight, Limit: int64(o.Engine.Capacity().MaxInFlight), Paused: health.Paused}
-	if health.Store == "ok" {
+	if health.Store == batch.Well {
 		if err := o.stored(ctx, &now); err != nil {
 			health.Store = err.Error()
 		}

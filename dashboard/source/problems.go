@@ -10,8 +10,6 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-const well = "ok" // as batch.Health says it
-
 // problems lists what is wrong, the worst first.
 func (o *overview) problems(now *dashboard.Now, health batch.Health) []dashboard.Problem {
 	all := serverProblems(now.Upstreams)
@@ -40,7 +38,7 @@ func serverProblems(servers []dashboard.Upstream) (all []dashboard.Problem) {
 	}
 	up := 0
 	for _, u := range servers {
-		if takesRequests(u) {
+		if u.State.TakesRequests() {
 			up++
 		}
 	}
@@ -73,10 +71,6 @@ func serverProblems(servers []dashboard.Upstream) (all []dashboard.Problem) {
 	return all
 }
 
-func takesRequests(u dashboard.Upstream) bool {
-	return u.State == upstreams.StateUp || u.State == upstreams.StateBusy
-}
-
 func partProblems(h batch.Health) (all []dashboard.Problem) {
 	for _, part := range []struct {
 		says, what, remedy string
@@ -86,7 +80,7 @@ func partProblems(h batch.Health) (all []dashboard.Problem) {
 		{h.Queue, "The queue is away", "Batches go on by way of the store, a little slower. Start Redis.", dashboard.Warning},
 		{h.Files, "Files cannot be stored", "Uploads are refused and batches cannot end. Look at the disk, or at the object store.", dashboard.Failing},
 	} {
-		if part.says != well {
+		if part.says != batch.Well {
 			all = append(all, dashboard.Problem{Severity: part.severity, What: part.what, Detail: part.says, Remedy: part.remedy, Subject: dashboard.DoctorSubject})
 		}
 	}
@@ -101,9 +95,6 @@ func partProblems(h batch.Health) (all []dashboard.Problem) {
 	return all
 }
 
-// spareSpace is which part of a disk is to be free besides the reserve.
-const spareSpace = 0.1
-
 func (o *overview) spaceProblems() []dashboard.Problem {
 	s, known, err := o.Engine.Space()
 	p := dashboard.Problem{Severity: dashboard.Warning, Subject: dashboard.FilesSubject, Remedy: "Delete files and batches that are not needed, or shorten input_ttl and output_ttl."}
@@ -112,15 +103,15 @@ func (o *overview) spaceProblems() []dashboard.Problem {
 		p.What, p.Detail = "The room for files cannot be measured", err.Error()
 	case !known:
 		return nil
-	case s.Free < s.Reserve:
+	case s.Full():
 		p.Severity, p.What = dashboard.Failing, "The disk is full"
-	case float64(s.Free-s.Reserve) < spareSpace*float64(s.Total):
+	case s.Filling():
 		p.What = "The disk is filling"
 	default:
 		return nil
 	}
 	if p.Detail == "" {
-		p.Detail = fmt.Sprintf("%d MiB of %d MiB are free, of which %d MiB are kept in reserve", s.Free>>20, s.Total>>20, s.Reserve>>20)
+		p.Detail = s.String()
 	}
 	return []dashboard.Problem{p}
 }
@@ -128,7 +119,7 @@ func (o *overview) spaceProblems() []dashboard.Problem {
 func batchProblems(active []dashboard.Batch, servers []dashboard.Upstream) (all []dashboard.Problem) {
 	served := make(map[string]bool)
 	for _, u := range servers {
-		if takesRequests(u) {
+		if u.State.TakesRequests() {
 			for _, m := range u.Models {
 				served[m] = true
 			}

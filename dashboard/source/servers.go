@@ -41,7 +41,7 @@ func (s servers) Upstream(_ context.Context, url string) (dashboard.UpstreamDeta
 			d.Upstream = upstreamOf(u, t.Recent)
 			continue
 		}
-		if u.State == upstreams.StateUp || u.State == upstreams.StateBusy {
+		if u.State.TakesRequests() {
 			for _, m := range u.Models {
 				others[m] = true
 			}

@@ -105,7 +105,7 @@ var bugs = []bug{
 		"IdempotencyKey: planted.Or(`two batches of one wish`, r.IdempotencyKey, ``),",
 	}}, failing("store.CreateBatch:after=error"), `calls were made again`},
 	{"begun without a lease", []edit{{
-		"batch/runner.go",
+		"batch/leases.go",
 		"	if r.held.IsZero() || now.Before(r.held) {",
 		"	if r.held.IsZero() || now.Before(r.held) || planted.Is(`begun without a lease`) {",
 	}}, engine, `of them without a lease`},

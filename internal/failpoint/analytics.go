@@ -35,8 +35,10 @@ func (s *store) FindBatches(ctx context.Context, tenant string, f batch.BatchFil
 	return get(s.set, "store.FindBatches", func() (batch.BatchPage, error) { return s.Store.FindBatches(ctx, tenant, f) })
 }
 
-func (s *store) FileUses(ctx context.Context, tenant string, ids []string) (map[string]int, error) {
-	return get(s.set, "store.FileUses", func() (map[string]int, error) { return s.Store.FileUses(ctx, tenant, ids) })
+func (s *store) FileUses(ctx context.Context, tenant string, ids []string, latest int) (map[string]batch.FileUse, error) {
+	return get(s.set, "store.FileUses", func() (map[string]batch.FileUse, error) {
+		return s.Store.FileUses(ctx, tenant, ids, latest)
+	})
 }
 
 func (s *store) FileNames(ctx context.Context, tenant string, ids []string) (map[string]string, error) {
@@ -45,10 +47,6 @@ func (s *store) FileNames(ctx context.Context, tenant string, ids []string) (map
 
 func (s *store) LargestFiles(ctx context.Context, tenant string, limit int) ([]batch.File, error) {
 	return get(s.set, "store.LargestFiles", func() ([]batch.File, error) { return s.Store.LargestFiles(ctx, tenant, limit) })
-}
-
-func (s *store) BatchesOfFile(ctx context.Context, tenant, fileID string, limit int) ([]string, error) {
-	return get(s.set, "store.BatchesOfFile", func() ([]string, error) { return s.Store.BatchesOfFile(ctx, tenant, fileID, limit) })
 }
 
 func (s *store) Storage(ctx context.Context, tenant string) ([]batch.StorageUse, error) {

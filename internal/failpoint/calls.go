@@ -27,7 +27,6 @@ var calls = []string{
 	"store.Batch",
 	"store.BatchOfKey",
 	"store.BatchStates",
-	"store.BatchesOfFile",
 	"store.CancelBatch",
 	"store.CancelUpload",
 	"store.ClaimBatch",

@@ -28,10 +28,10 @@ var (
 			coalesce(sum(total - completed - failed) FILTER (WHERE paused_at IS NOT NULL), 0)::bigint,
 			min(in_progress_at) FILTER (WHERE paused_at IS NULL)
 		FROM batches WHERE tenant = $1 AND status = 'in_progress' AND deleted_at IS NULL`)
-	fileUses = declare(`SELECT count(*) FROM (SELECT 1 FROM batches
-		WHERE input = (SELECT seq FROM files WHERE id = $1 AND tenant = $2) AND deleted_at IS NULL LIMIT $3) b`)
-	batchesOfFile = declare(`SELECT id FROM batches WHERE input = (SELECT seq FROM files WHERE id = $1 AND tenant = $2) AND deleted_at IS NULL
-		ORDER BY seq DESC LIMIT $3`)
+	fileUses = declare(`SELECT f.id, (SELECT count(*) FROM (SELECT 1 FROM batches WHERE input = f.seq AND deleted_at IS NULL LIMIT $3) b),
+			coalesce((SELECT string_agg(id, ',' ORDER BY seq DESC)
+				FROM (SELECT id, seq FROM batches WHERE input = f.seq AND deleted_at IS NULL ORDER BY seq DESC LIMIT $4) b), '')
+		FROM files f WHERE f.id = ANY ($2::text[]) AND f.tenant = $1`)
 	fileNames    = declare(`SELECT id, filename FROM files WHERE id = ANY ($2::text[]) AND tenant = $1`)
 	largestFiles = declare(`SELECT ` + store.FileColumns + ` FROM files WHERE tenant = $2 AND ` + fileVisible + ` ORDER BY bytes DESC, seq DESC LIMIT $3`)
 	storageUse   = declare(`SELECT purpose, files, bytes FROM storage WHERE tenant IN ($1, $2) AND files <> 0 ORDER BY purpose`)
@@ -45,7 +45,7 @@ var (
 // UsageSeries sums usage by class over steps.
 func (s *Store) UsageSeries(ctx context.Context, tenant, model string, p batch.Period) (points []batch.UsagePoint, err error) {
 	b := store.BoundsOf(p)
-	err = s.read(ctx, "summing usage", func(t *tx) error {
+	err = s.report(ctx, "summing usage", func(t *tx) error {
 		statement := usageSeries
 		if b.Daily {
 			statement = dailySeries
@@ -60,7 +60,7 @@ func (s *Store) UsageSeries(ctx context.Context, tenant, model string, p batch.P
 func (s *Store) UsageByModel(ctx context.Context, tenant string, p batch.Period) (records []batch.UsageRecord, err error) {
 	p.Step = 0 // there are none
 	b := store.BoundsOf(p)
-	err = s.read(ctx, "summing usage", func(t *tx) error {
+	err = s.report(ctx, "summing usage", func(t *tx) error {
 		statement := usageByModel
 		if b.Long() {
 			statement = dailyByModel
@@ -74,7 +74,7 @@ func (s *Store) UsageByModel(ctx context.Context, tenant string, p batch.Period)
 // Events counts events by kind over steps.
 func (s *Store) Events(ctx context.Context, tenant string, p batch.Period) (points []batch.EventPoint, err error) {
 	b := store.BoundsOf(p)
-	err = s.read(ctx, "counting events", func(t *tx) error {
+	err = s.report(ctx, "counting events", func(t *tx) error {
 		points, err = all(ctx, t, store.ScanEvents, eventSeries, tenant, b.From, b.To, b.Step)
 		return err
 	})
@@ -84,7 +84,7 @@ func (s *Store) Events(ctx context.Context, tenant string, p batch.Period) (poin
 // BatchStates counts batches by status.
 func (s *Store) BatchStates(ctx context.Context, tenant string) (map[batch.Status]int64, error) {
 	states := make(map[batch.Status]int64)
-	err := s.read(ctx, "counting batches", func(t *tx) error {
+	err := s.report(ctx, "counting batches", func(t *tx) error {
 		clear(states) // of an attempt before
 		counts, err := all(ctx, t, store.ScanStateCount, batchStates, tenant)
 		for _, c := range counts {
@@ -97,45 +97,27 @@ func (s *Store) BatchStates(ctx context.Context, tenant string) (map[batch.Statu
 
 // Waiting tells what batches have before them.
 func (s *Store) Waiting(ctx context.Context, tenant string) (w batch.Waiting, err error) {
-	err = s.read(ctx, "counting lines that wait", func(t *tx) error {
+	err = s.report(ctx, "counting lines that wait", func(t *tx) error {
 		w, err = one(ctx, t, store.ScanWaiting, waiting, tenant)
 		return err
 	})
 	return w, err
 }
 
-// FileUses counts the batches of files.
-func (s *Store) FileUses(ctx context.Context, tenant string, ids []string) (map[string]int, error) {
-	uses := make(map[string]int)
-	err := s.read(ctx, "counting uses of files", func(t *tx) error {
-		clear(uses) // of an attempt before
-		for _, id := range ids {
-			n, err := one(ctx, t, store.Value[int], fileUses, id, tenant, batch.MaxFileUses)
-			if err != nil {
-				return err
-			}
-			if n > 0 {
-				uses[id] = n
-			}
-		}
-		return nil
-	})
-	return uses, err
-}
-
-// BatchesOfFile lists the batches of a file.
-func (s *Store) BatchesOfFile(ctx context.Context, tenant, fileID string, limit int) (ids []string, err error) {
-	err = s.read(ctx, "listing batches of file", func(t *tx) error {
-		ids, err = all(ctx, t, store.Value[string], batchesOfFile, fileID, tenant, store.LimitOf(limit))
+// FileUses tells who uses files.
+func (s *Store) FileUses(ctx context.Context, tenant string, ids []string, latest int) (uses map[string]batch.FileUse, err error) {
+	err = s.report(ctx, "looking up uses of files", func(t *tx) error {
+		found, err := all(ctx, t, store.ScanFileUse, fileUses, tenant, ids, batch.MaxFileUses, latest)
+		uses = store.UsesOf(found)
 		return err
 	})
-	return ids, err
+	return uses, err
 }
 
 // FileNames gives the names of files.
 func (s *Store) FileNames(ctx context.Context, tenant string, ids []string) (map[string]string, error) {
 	names := make(map[string]string, len(ids))
-	err := s.read(ctx, "looking up names of files", func(t *tx) error {
+	err := s.report(ctx, "looking up names of files", func(t *tx) error {
 		clear(names) // of an attempt before
 		found, err := all(ctx, t, store.ScanFileName, fileNames, tenant, ids)
 		for _, f := range found {
@@ -148,7 +130,7 @@ func (s *Store) FileNames(ctx context.Context, tenant string, ids []string) (map
 
 // LargestFiles lists files by size.
 func (s *Store) LargestFiles(ctx context.Context, tenant string, limit int) (files []batch.File, err error) {
-	err = s.read(ctx, "listing large files", func(t *tx) error {
+	err = s.report(ctx, "listing large files", func(t *tx) error {
 		files, err = all(ctx, t, store.ScanFile, largestFiles, t.micros(), tenant, store.LimitOf(limit))
 		return err
 	})
@@ -157,7 +139,7 @@ func (s *Store) LargestFiles(ctx context.Context, tenant string, limit int) (fil
 
 // Storage sums what contents take.
 func (s *Store) Storage(ctx context.Context, tenant string) (uses []batch.StorageUse, err error) {
-	err = s.read(ctx, "summing storage", func(t *tx) error {
+	err = s.report(ctx, "summing storage", func(t *tx) error {
 		uses, err = all(ctx, t, store.ScanStorage, storageUse, tenant, batch.IndexTenant(tenant))
 		return err
 	})

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/store"
 )
@@ -70,7 +68,7 @@ func (s *Store) FindBatches(ctx context.Context, tenant string, q batch.BatchFil
 	if err != nil {
 		return page, err
 	}
-	err = s.read(ctx, "finding batches", func(t *tx) error {
+	err = s.report(ctx, "finding batches", func(t *tx) error {
 		page, err = t.find(ctx, tenant, q, below, plain, inJSON)
 		return err
 	})
@@ -104,9 +102,7 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, below
 		earliest = store.Micros(q.From)
 	}
 	f, limit := finders[store.FilterOf(q)], store.LimitOf(q.Limit)
-	// Planned for these arguments: a plan for any would take a range of rows and
-	// a status for rarer than they are.
-	args := []any{pgx.QueryExecModeExec, tenant, below, from, earliest, store.Micros(to), string(q.Status), q.Model}
+	args := []any{tenant, below, from, earliest, store.Micros(to), string(q.Status), q.Model}
 	statement, more := f.page, false
 	if q.Text != "" {
 		looked, err := one(ctx, t, store.ScanFloor, f.floor, append(args, store.SearchRows)...)
@@ -114,7 +110,7 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, below
 			return page, err
 		}
 		page.After, more = store.CursorAt(looked.Row), looked.Rows == store.SearchRows
-		args[3] = looked.Row
+		args[2] = looked.Row
 		statement = f.search
 	}
 	args = append(args, limit+1)

@@ -77,11 +77,20 @@ const (
 	writing = `BEGIN ISOLATION LEVEL READ COMMITTED`
 )
 
+const planEach = `SET LOCAL plan_cache_mode = force_custom_plan`
+
 var readClock = declare(`SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint`)
 
 // read runs f in a transaction that sees one committed state.
 func (s *Store) read(ctx context.Context, doing string, f func(*tx) error) error {
 	return s.run(ctx, doing, reading, nil, f)
+}
+
+// report is read for statements that look at much: each is planned for its
+// arguments, as a plan for any would take a range of rows, or a status, for rarer
+// than it is.
+func (s *Store) report(ctx context.Context, doing string, f func(*tx) error) error {
+	return s.run(ctx, doing, reading, func(b *pgx.Batch) { b.Queue(planEach) }, f)
 }
 
 // write runs f in a transaction that is durable when write returns nil. After

@@ -29,10 +29,10 @@ var (
 			coalesce(sum(total - completed - failed) FILTER (WHERE paused_at IS NOT NULL), 0),
 			min(in_progress_at) FILTER (WHERE paused_at IS NULL)
 		FROM batches WHERE tenant = ? AND status = 'in_progress' AND deleted_at IS NULL`)
-	fileUses = reads(`SELECT count(*) FROM (SELECT 1 FROM batches
-		WHERE input = (SELECT seq FROM files WHERE id = ?1 AND tenant = ?2) AND deleted_at IS NULL LIMIT ?3)`)
-	batchesOfFile = reads(`SELECT id FROM batches WHERE input = (SELECT seq FROM files WHERE id = ?1 AND tenant = ?2) AND deleted_at IS NULL
-		ORDER BY seq DESC LIMIT ?3`)
+	fileUses = reads(`SELECT f.id, (SELECT count(*) FROM (SELECT 1 FROM batches WHERE input = f.seq AND deleted_at IS NULL LIMIT ?3)),
+			coalesce((SELECT group_concat(id, ',' ORDER BY seq DESC)
+				FROM (SELECT id, seq FROM batches WHERE input = f.seq AND deleted_at IS NULL ORDER BY seq DESC LIMIT ?4)), '')
+		FROM files f WHERE f.id = ?2 AND f.tenant = ?1`)
 	fileName     = reads(`SELECT filename FROM files WHERE id = ? AND tenant = ?`)
 	largestFiles = reads(`SELECT ` + store.FileColumns + ` FROM files INDEXED BY files_size
 		WHERE tenant = ?2 AND ` + fileVisible + ` ORDER BY bytes DESC, seq DESC LIMIT ?3`)
@@ -105,31 +105,20 @@ func (s *Store) Waiting(ctx context.Context, tenant string) (w batch.Waiting, er
 	return w, err
 }
 
-// FileUses counts the batches of files.
-func (s *Store) FileUses(ctx context.Context, tenant string, ids []string) (map[string]int, error) {
-	uses := make(map[string]int)
-	err := s.read(ctx, "counting uses of files", func(t *tx) error {
+// FileUses tells who uses files.
+func (s *Store) FileUses(ctx context.Context, tenant string, ids []string, latest int) (map[string]batch.FileUse, error) {
+	var found []store.FileUse
+	err := s.read(ctx, "looking up uses of files", func(t *tx) error {
 		for _, id := range ids {
-			n, err := one(ctx, t, fileUses, store.Value[int], id, tenant, batch.MaxFileUses)
+			of, err := all(ctx, t, fileUses, store.ScanFileUse, tenant, id, batch.MaxFileUses, latest)
 			if err != nil {
 				return err
 			}
-			if n > 0 {
-				uses[id] = n
-			}
+			found = append(found, of...)
 		}
 		return nil
 	})
-	return uses, err
-}
-
-// BatchesOfFile lists the batches of a file.
-func (s *Store) BatchesOfFile(ctx context.Context, tenant, fileID string, limit int) (ids []string, err error) {
-	err = s.read(ctx, "listing batches of file", func(t *tx) error {
-		ids, err = all(ctx, t, batchesOfFile, store.Value[string], fileID, tenant, store.LimitOf(limit))
-		return err
-	})
-	return ids, err
+	return store.UsesOf(found), err
 }
 
 // FileNames gives the names of files.

@@ -19,7 +19,7 @@ var scans = map[*statement]string{
 
 // sorters are statements that may sort: the sums of a period, which are few
 // however much there is behind them, and a handful of rows.
-var sorters = map[*statement]bool{usageSeries: true, usageByModel: true, dailySeries: true, dailyByModel: true, eventSeries: true, storageUse: true}
+var sorters = map[*statement]bool{usageSeries: true, usageByModel: true, dailySeries: true, dailyByModel: true, eventSeries: true, storageUse: true, fileUses: true}
 
 // searches are statements whose index matters beyond being one.
 var searches = map[*statement]string{

@@ -281,18 +281,25 @@ var analyticsTests = []test{
 	{"uses of files", func(e *env) {
 		f, unused := e.file(nil), e.file(nil)
 		var ids []string
+		var latest batch.Batch
 		for range 3 {
-			ids = append([]string{e.batch(func(n *batch.NewBatch) { n.InputFileID = f.ID }).ID}, ids...)
+			latest = e.batch(func(n *batch.NewBatch) { n.InputFileID = f.ID })
+			ids = append([]string{latest.ID}, ids...)
 		}
-		uses, err := e.s.FileUses(e.Context(), tenant, []string{f.ID, unused.ID, "file-unknown"})
+		uses, err := e.s.FileUses(e.Context(), tenant, []string{f.ID, unused.ID, "file-unknown"}, 2)
 		e.ok(err)
-		equal(e, "uses", uses, map[string]int{f.ID: 3})
-		got, err := e.s.BatchesOfFile(e.Context(), tenant, f.ID, 2)
+		equal(e, "uses", uses, map[string]batch.FileUse{f.ID: {Batches: 3, Latest: ids[:2]}})
+		_, err = e.s.CancelBatch(e.Context(), tenant, latest.ID)
 		e.ok(err)
-		equal(e, "batches", got, ids[:2])
-		got, err = e.s.BatchesOfFile(e.Context(), rival, f.ID, 2)
+		e.finish(e.get(latest), batch.Outcome{})
+		_, err = e.s.DeleteBatch(e.Context(), tenant, latest.ID, false)
 		e.ok(err)
-		equal(e, "another tenant's", got, nil)
+		uses, err = e.s.FileUses(e.Context(), tenant, []string{f.ID}, 3)
+		e.ok(err)
+		equal(e, "uses without the deleted", uses, map[string]batch.FileUse{f.ID: {Batches: 2, Latest: ids[1:]}})
+		uses, err = e.s.FileUses(e.Context(), rival, []string{f.ID}, 2)
+		e.ok(err)
+		equal(e, "another tenant's", uses, map[string]batch.FileUse{})
 	}},
 	{"names of files", func(e *env) {
 		a := e.file(func(n *batch.NewFile) { n.Filename = "a.jsonl" })
@@ -365,6 +372,7 @@ var analyticsTests = []test{
 		}
 	}},
 	{"history is pruned", func(e *env) {
+		e.noon() // days are kept up to their end
 		e.add(live(1))
 		b := e.running(8)
 		c := e.claim(b, 0)
@@ -386,5 +394,8 @@ var analyticsTests = []test{
 		}
 		prune(10, 0)
 		equal(e, "usage that is left", len(e.usage(tenant)), 1)
+		e.db.Advance(24 * time.Hour)
+		prune(10, 2) // the days, live and batch
+		prune(10, 0)
 	}},
 }

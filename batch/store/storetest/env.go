@@ -84,6 +84,12 @@ func (e *env) during(what string, at, from, to time.Time) {
 	}
 }
 
+// noon advances the clock to the middle of the next day, UTC.
+func (e *env) noon() {
+	now := e.now()
+	e.db.Advance(now.Truncate(24 * time.Hour).Add(36 * time.Hour).Sub(now))
+}
+
 // id makes an id that no other object of the test has.
 func (e *env) id(prefix string) string { return fmt.Sprintf("%s%04d", prefix, e.serial.Add(1)) }
 

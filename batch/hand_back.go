@@ -1,0 +1,58 @@
+package batch
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"go.uber.org/zap"
+)
+
+// handBackIdle gives slices of which nothing is under way to whoever may begin
+// them, now or later: giveBack does it.
+func (r *runner) handBackIdle(f *feed) {
+	for _, w := range f.work {
+		if !w.dropped && !slices.ContainsFunc(w.lines, (*line).underWay) {
+			r.idle = append(r.idle, w.SliceClaim)
+			r.dropWork(w)
+		}
+	}
+	for _, s := range f.unread {
+		r.idle = append(r.idle, s.SliceClaim)
+	}
+	f.unread = nil
+}
+
+// giveBack hands back what is idle.
+func (r *runner) giveBack() {
+	idle := r.idle
+	if len(idle) == 0 {
+		return
+	}
+	r.idle = nil
+	// Also when the last line has ended meanwhile and all is being closed.
+	ctx := context.WithoutCancel(r.ctx)
+	r.side.Go(func() { r.handBack(ctx, idle) })
+}
+
+// handBack gives claims back and has the others told.
+func (r *runner) handBack(ctx context.Context, held []SliceClaim) {
+	e := r.engine
+	ctx, cancel := context.WithTimeout(ctx, commitGrace)
+	defer cancel()
+	if err := e.store.ReleaseSlices(ctx, held); err != nil {
+		e.log.Warn("handing back slices; others wait for their lease to end", zap.Error(err))
+		return
+	}
+	back := make(map[string][]int)
+	for _, c := range held {
+		back[c.BatchID] = append(back[c.BatchID], c.Number)
+	}
+	for _, id := range slices.Sorted(maps.Keys(back)) {
+		if err := e.queue.Push(ctx, id, back[id]); err != nil {
+			e.log.Warn("queueing slices that were handed back; others find them in the store", zap.Error(err))
+			break
+		}
+	}
+	e.log.Info("slices handed back", zap.Int("slices", len(held)))
+}

@@ -1,0 +1,109 @@
+package batch
+
+import (
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// claims lists every claim that is held.
+func (r *runner) claims() []SliceClaim {
+	var held []SliceClaim
+	for _, f := range r.feeds {
+		for _, w := range f.work {
+			held = append(held, w.SliceClaim)
+		}
+		for _, s := range f.unread {
+			held = append(held, s.SliceClaim)
+		}
+	}
+	return held
+}
+
+// lapsed tells whether a lease may have ended. Then nothing is started, for
+// another may run it, and nothing is claimed, which may be our own, until all
+// are renewed.
+func (r *runner) lapsed(now time.Time) bool {
+	if r.held.IsZero() || now.Before(r.held) {
+		return false
+	}
+	r.updateHeld() // the slice that it was about may be finished
+	return !r.held.IsZero() && !now.Before(r.held)
+}
+
+// updateHeld finds out when the first lease ends.
+func (r *runner) updateHeld() {
+	r.held = time.Time{}
+	sooner := func(until time.Time) {
+		if r.held.IsZero() || until.Before(r.held) {
+			r.held = until
+		}
+	}
+	for _, f := range r.feeds {
+		for _, w := range f.work {
+			sooner(w.until)
+		}
+		for _, s := range f.unread {
+			sooner(s.until)
+		}
+	}
+}
+
+// renew extends the leases of all claims.
+func (r *runner) renew() {
+	held, e := r.claims(), r.engine
+	until := time.Now().Add(e.config().Lease)
+	if len(held) == 0 {
+		e.note("renewing leases", nil)
+		return
+	}
+	r.side.Go(func() {
+		ctx, cancel := e.bounded(r.ctx)
+		defer cancel()
+		lost, err := e.store.RenewSlices(ctx, held, e.config().Lease)
+		r.post(func() {
+			e.note("renewing leases", err)
+			r.outage = r.outage || err != nil
+			r.lost(lost)
+			if err == nil {
+				r.renewed(held, until)
+			}
+		})
+	})
+}
+
+// renewed takes in that claims hold for longer.
+func (r *runner) renewed(claims []SliceClaim, until time.Time) {
+	for _, c := range claims {
+		f := r.feeds[c.BatchID]
+		if f == nil {
+			continue
+		}
+		if w := f.work[c.Number]; w != nil && w.SliceClaim == c {
+			w.until = until
+		}
+		for i, s := range f.unread {
+			if s.SliceClaim == c {
+				f.unread[i].until = until
+			}
+		}
+	}
+	r.updateHeld()
+}
+
+// lost drops slices that another instance has claimed since.
+func (r *runner) lost(claims []SliceClaim) {
+	for _, c := range claims {
+		f := r.feeds[c.BatchID]
+		if f == nil {
+			continue
+		}
+		if w := f.work[c.Number]; w != nil && w.SliceClaim == c {
+			r.engine.log.Warn("slice lost to another instance", zapBatch(c.BatchID), zap.Int("slice", c.Number), zap.Int("attempt", c.Attempt))
+			r.engine.metrics.lost.Add(1)
+			r.dropWork(w)
+		}
+		f.unread = slices.DeleteFunc(f.unread, func(s claimed) bool { return s.SliceClaim == c })
+	}
+}
