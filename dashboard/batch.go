@@ -92,7 +92,7 @@ func batchModel(b BatchDetail, now time.Time) templates.Batch {
 }
 
 func findings(all []Finding) []templates.Finding {
-	var views []templates.Finding
+	views := make([]templates.Finding, 0, len(all))
 	for _, f := range all {
 		v := templates.Finding{Code: f.Code, Message: f.Message}
 		if f.Line != nil {
@@ -282,5 +282,7 @@ func (d *Dashboard) results(w http.ResponseWriter, r *http.Request) {
 		d.fail(w, r, batch.ErrNotFound)
 		return
 	}
-	d.download(w, r, func() (Download, error) { return d.source.Batches.Results(r.Context(), r.PathValue("id"), kind) })
+	d.download(w, r, func(ctx context.Context) (Download, error) {
+		return d.source.Batches.Results(ctx, r.PathValue("id"), kind)
+	})
 }

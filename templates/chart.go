@@ -223,20 +223,6 @@ func (c Chart) ticks() []tick {
 	return all
 }
 
-func (c Chart) empty() bool {
-	for _, col := range c.Columns {
-		if col.Missed {
-			continue
-		}
-		for _, v := range col.Values {
-			if v != 0 {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 func percent(f float64) string { return strconv.FormatFloat(f, 'f', 3, 64) + "%" }
 
 func pixels(f float64) string { return strconv.FormatFloat(f, 'f', 1, 64) }

@@ -46,10 +46,11 @@ func (b batches) List(_ context.Context, q dashboard.BatchQuery) (dashboard.Batc
 }
 
 func wanted(d *dashboard.BatchDetail, q dashboard.BatchQuery) bool {
-	text := d.ID + " " + d.InputName
+	words := append(make([]string, 0, 2+2*len(d.Metadata)), d.ID, d.InputName)
 	for name, value := range d.Metadata {
-		text += " " + name + " " + value
+		words = append(words, name, value)
 	}
+	text := strings.Join(words, " ")
 	switch {
 	case q.Status != "" && d.Status != q.Status, q.Active && d.Status.Terminal(), q.Model != "" && d.Model != q.Model:
 		return false

@@ -6,6 +6,7 @@ package dashboardtest
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -137,7 +138,7 @@ func (f *Fake) Reads() int {
 func (f *Fake) IDs() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var ids []string
+	ids := make([]string, 0, len(f.batches))
 	for _, b := range f.batches {
 		ids = append(ids, b.ID)
 	}
@@ -148,7 +149,7 @@ func (f *Fake) IDs() []string {
 func (f *Fake) FileIDs() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var ids []string
+	ids := make([]string, 0, len(f.files))
 	for _, file := range f.files {
 		ids = append(ids, file.ID)
 	}
@@ -174,11 +175,7 @@ func (f *Fake) begin(action ...string) (unlock func(), err error) {
 		return nil, f.failing
 	}
 	if len(action) > 0 {
-		text := action[0]
-		for _, word := range action[1:] {
-			text += " " + word
-		}
-		f.done = append(f.done, text)
+		f.done = append(f.done, strings.Join(action, " "))
 	}
 	return f.mu.Unlock, nil
 }

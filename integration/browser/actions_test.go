@@ -26,6 +26,7 @@ func (h *house) didNot(p *tab) {
 // TestActions does everything that can be done, by clicks alone, at both
 // widths and with and without JavaScript.
 func TestActions(t *testing.T) {
+	t.Parallel()
 	for _, l := range []looks{desktop, desktop.inDark().withoutScript(), phone.inDark(), phone.withoutScript()} {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -164,6 +165,15 @@ func (h *house) pages() []page {
 		{"doctor", "/doctor", 0},
 		{"not-found", "/batches/batch_nobody", http.StatusNotFound},
 	}
+}
+
+// kinds are the pages without those that have what another has.
+func (h *house) kinds() []page {
+	like := []string{
+		"throughput-7d", "throughput-30d", "batches-page-2", "batches-none", "batch-late", "batch-paused", "batch-expired",
+		"lines", "line-failed", "line-waiting", "delete", "retry", "files-output", "file-delete", "upstream-down", "upstream-loading", "drain",
+	}
+	return slices.DeleteFunc(h.pages(), func(p page) bool { return slices.Contains(like, p.name) })
 }
 
 // roots are the pages that a gateway has before anything was done with it.

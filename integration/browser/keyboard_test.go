@@ -35,21 +35,16 @@ const follow = `(() => {
 // TestKeyboard goes through every page by Tab alone: all that can be pressed
 // is reached in the order of the page, and is seen to be reached.
 func TestKeyboard(t *testing.T) {
+	t.Parallel()
 	h := startAt(t, nil, func() time.Time { return morning }) // nothing changes meanwhile
 	h.Keep(13)
-	like := []string{ // other pages, as to controls
-		"throughput-7d", "throughput-30d", "batches-page-2", "batches-none", "batch-late", "batch-paused", "batch-expired",
-		"lines", "line-failed", "line-waiting", "delete", "retry", "files-output", "file-delete", "upstream-down", "upstream-loading", "drain",
-	}
 	for _, l := range []looks{desktop, phone.inDark()} {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
 			l.calm = true // what is reached is there at once
 			p := enter(t, h, l)
-			for _, page := range h.pages() {
-				if slices.Contains(like, page.name) {
-					continue
-				}
+			p.simple()
+			for _, page := range h.kinds() {
 				p.look(h, page)
 				n := evaluate[int](p, follow)
 				keys := make([]action, 0, n)
@@ -77,6 +72,7 @@ func TestKeyboard(t *testing.T) {
 // TestKeys goes to the content past the navigation, opens a table, submits
 // forms and leaves a question, by keys alone.
 func TestKeys(t *testing.T) {
+	t.Parallel()
 	h := start(t, nil)
 	id := h.IDs()[1]
 	p := enter(t, h, desktop)

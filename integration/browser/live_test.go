@@ -19,6 +19,7 @@ const isLive = `document.getElementById('stream-state').textContent === 'live'`
 // TestBatchToItsEnd makes a batch and sees it from its creation to its end
 // without a reload.
 func TestBatchToItsEnd(t *testing.T) {
+	t.Parallel()
 	good, _ := inputs(t)
 	for _, l := range []looks{desktop, phone.inDark()} {
 		t.Run(l.name, func(t *testing.T) {
@@ -67,6 +68,7 @@ func TestBatchToItsEnd(t *testing.T) {
 // TestNewsDisturbNobody holds that what a reader has opened, scrolled, typed
 // and reached with the keyboard stays as it is when its part is sent anew.
 func TestNewsDisturbNobody(t *testing.T) {
+	t.Parallel()
 	h := start(t, nil)
 	id := h.IDs()[1]
 	p := enter(t, h, desktop)
@@ -119,6 +121,7 @@ func TestNewsDisturbNobody(t *testing.T) {
 // TestScrollStays holds that what is read far down a page does not jump when
 // something comes or goes above it.
 func TestScrollStays(t *testing.T) {
+	t.Parallel()
 	h := start(t, nil)
 	p := enter(t, h, phone)
 	p.look(h, page{path: "/"})
@@ -133,6 +136,7 @@ func TestScrollStays(t *testing.T) {
 // TestOverviewLives sees on the overview that trouble ends and that batches
 // and charts go on.
 func TestOverviewLives(t *testing.T) {
+	t.Parallel()
 	h := start(t, nil)
 	p := enter(t, h, desktop)
 	p.look(h, page{path: "/"})
@@ -156,6 +160,7 @@ func TestOverviewLives(t *testing.T) {
 // TestReconnect takes the server away and brings it back: the page says so and
 // is live again by itself.
 func TestReconnect(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct{ leave, back func(*house) }{
 		"stopped": {
 			func(h *house) { h.end() },
@@ -196,6 +201,7 @@ func TestReconnect(t *testing.T) {
 // TestAway says that a page is out of date while the store is away, and that a
 // batch is gone.
 func TestAway(t *testing.T) {
+	t.Parallel()
 	h := start(t, nil)
 	id := h.IDs()[1]
 	p := enter(t, h, desktop)
@@ -209,9 +215,28 @@ func TestAway(t *testing.T) {
 	p.quiet()
 }
 
+// TestAwayAtFirst opens the overview while nothing can be read: no zero stands
+// for what is not known, and all is there once it can be read.
+func TestAwayAtFirst(t *testing.T) {
+	t.Parallel()
+	h := start(t, nil)
+	h.FailWith(batch.ErrUnavailable)
+	p := enter(t, h, desktop)
+	p.visit(h.url + "/")
+	for _, part := range []string{"now", "queue", "upstreams", "active", "day"} {
+		if got := evaluate[string](p, `document.getElementById('live-`+part+`').textContent.trim()`); got != "Not known at the moment." {
+			t.Errorf("%s: %q", part, got)
+		}
+	}
+	h.FailWith(nil)
+	p.until(`document.querySelectorAll('#live-upstreams tbody tr').length === 5 && document.querySelectorAll('#live-day .chart').length === 2`)
+	p.quiet()
+}
+
 // TestHidden holds that a page that nobody sees has no stream, and is brought
 // up to date when it is seen again; also after the server was away.
 func TestHidden(t *testing.T) {
+	t.Parallel()
 	h := start(t, nil)
 	id := h.IDs()[1]
 	p := enter(t, h, phone)

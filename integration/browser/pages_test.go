@@ -22,12 +22,18 @@ func ways() []looks {
 // each says what it is, the browser has nothing to complain about, and a
 // picture of each is kept.
 func TestPages(t *testing.T) {
+	t.Parallel()
 	h := start(t, nil)
 	for _, l := range ways() {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
 			p := enter(t, h, l)
-			for _, page := range h.pages() {
+			p.simple()
+			pages := h.pages()
+			if !l.script {
+				pages = h.kinds()
+			}
+			for _, page := range pages {
 				p.look(h, page)
 				p.narrow(page.name)
 				if got := evaluate[int](p, `document.querySelectorAll('h1').length`); got != 1 {
@@ -45,6 +51,7 @@ func TestPages(t *testing.T) {
 // TestExtremes looks at a gateway that was never used, at one with very large
 // numbers, at one whose users like long names, and at one whose store is away.
 func TestExtremes(t *testing.T) {
+	t.Parallel()
 	unused := start(t, nil)
 	unused.Clear()
 	huge := start(t, nil)
@@ -71,6 +78,7 @@ func TestExtremes(t *testing.T) {
 			t.Run(v.name+"-"+l.name, func(t *testing.T) {
 				t.Parallel()
 				p := enter(t, v.house, l)
+				p.simple()
 				p.expect("503 (Service Unavailable)")
 				for _, page := range v.pages {
 					p.visit(v.house.url + page.path)

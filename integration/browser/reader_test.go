@@ -8,6 +8,7 @@ import (
 
 // TestTheme changes colours by the switch, without JavaScript, for good.
 func TestTheme(t *testing.T) {
+	t.Parallel()
 	h := start(t, nil)
 	p := enter(t, h, desktop.withoutScript())
 	p.visit(h.url + "/batches?state=active")
@@ -46,6 +47,7 @@ func inZone(p *tab, zone string) (wrong int) {
 // TestZone takes the reader's zone from the browser, and from a choice where
 // there is no JavaScript; all times are in it, also those that are sent later.
 func TestZone(t *testing.T) {
+	t.Parallel()
 	h := start(t, nil)
 	p := open(t, desktop)
 	p.do(chromedp.Navigate(h.url + "/"))
@@ -76,6 +78,7 @@ func TestZone(t *testing.T) {
 // TestReducedMotion holds that nothing moves for readers who want that, and
 // that something may for others, so that this test can fail.
 func TestReducedMotion(t *testing.T) {
+	t.Parallel()
 	h := start(t, nil)
 	moving := func(p *tab) int {
 		return evaluate[int](p, `document.getAnimations().length + Array.from(document.querySelectorAll('*')).filter(e => {
@@ -86,7 +89,7 @@ func TestReducedMotion(t *testing.T) {
 	calm := desktop
 	calm.calm = true
 	p := enter(t, h, calm)
-	for _, page := range h.pages() {
+	for _, page := range h.kinds() {
 		p.look(h, page)
 		if n := moving(p); n > 0 {
 			t.Errorf("%s: %d things move", page.name, n)

@@ -12,6 +12,8 @@ import (
 
 	"github.com/chromedp/cdproto/audits"
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/css"
+	"github.com/chromedp/cdproto/dom"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
@@ -110,6 +112,14 @@ func enter(t *testing.T, h *house, l looks) *tab {
 func (p *tab) know(h *house) {
 	p.Helper()
 	call(p, network.SetCookie, network.SetCookieParams{Name: "tidegate_zone", Value: "Europe%2FBerlin", URL: h.url + "/", Path: "/dashboard/"})
+}
+
+// simple spares a tab what only finding and pressing things needs.
+func (p *tab) simple() {
+	p.Helper()
+	call(p, css.Disable, cdp.Empty{})
+	call(p, dom.Disable, cdp.Empty{})
+	call(p, network.Disable, cdp.Empty{})
 }
 
 // hear notes everything that should never happen on a page.

@@ -30,6 +30,7 @@ func inputs(t *testing.T) (good, bad string) {
 // TestNewBatch chooses a file, sees by lines what is wrong in it, chooses
 // another and makes a batch of it.
 func TestNewBatch(t *testing.T) {
+	t.Parallel()
 	good, bad := inputs(t)
 	for _, l := range []looks{desktop, desktop.withoutScript(), phone, phone.withoutScript()} {
 		t.Run(l.name, func(t *testing.T) {
@@ -68,6 +69,7 @@ func TestNewBatch(t *testing.T) {
 
 // TestDrop drops a file beside the field.
 func TestDrop(t *testing.T) {
+	t.Parallel()
 	good, _ := inputs(t)
 	h := start(t, nil)
 	p := enter(t, h, desktop)
@@ -91,6 +93,7 @@ func TestDrop(t *testing.T) {
 
 // TestTooLarge says that a file is too large before it is sent.
 func TestTooLarge(t *testing.T) {
+	t.Parallel()
 	good, _ := inputs(t)
 	h := start(t, nil)
 	p := enter(t, h, phone)
@@ -106,6 +109,7 @@ func TestTooLarge(t *testing.T) {
 
 // TestBrokenUpload says so when the gateway goes away meanwhile.
 func TestBrokenUpload(t *testing.T) {
+	t.Parallel()
 	good, _ := inputs(t)
 	h := start(t, nil)
 	p := enter(t, h, desktop)
