@@ -165,7 +165,7 @@ func harmless(t *testing.T) map[string]bool {
 	for _, say := range []func(string) string{nil, func(string) string { return "plain" }} {
 		h.become(say)
 		h.Keep(13)
-		pages := append(h.pages(), h.hostilePages("plain")...)
+		pages := append(h.kinds(), h.hostilePages("plain")...)
 		inspection, made := h.upload("plain")
 		for _, page := range append(pages, page{"", made, 0}, page{"", inspection, 0}) {
 			p.look(h, page)
