@@ -280,5 +280,7 @@ func (d *Dashboard) results(w http.ResponseWriter, r *http.Request) {
 		d.fail(w, r, batch.ErrNotFound)
 		return
 	}
-	d.download(w, r, func() (Download, error) { return d.source.Batches.Results(r.Context(), r.PathValue("id"), kind) })
+	d.download(w, r, func(ctx context.Context) (Download, error) {
+		return d.source.Batches.Results(ctx, r.PathValue("id"), kind)
+	})
 }

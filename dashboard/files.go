@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"context"
 	"net/http"
 	"slices"
 
@@ -64,7 +65,7 @@ func fileRow(f File) templates.FileRow {
 }
 
 func (d *Dashboard) fileContent(w http.ResponseWriter, r *http.Request) {
-	d.download(w, r, func() (Download, error) { return d.source.Files.Content(r.Context(), r.PathValue("id")) })
+	d.download(w, r, func(ctx context.Context) (Download, error) { return d.source.Files.Content(ctx, r.PathValue("id")) })
 }
 
 func (d *Dashboard) askDeleteFile(w http.ResponseWriter, r *http.Request) error {

@@ -154,8 +154,8 @@ func (d *Dashboard) asset(w http.ResponseWriter, r *http.Request) {
 }
 
 // download hands a content to the reader, never to be shown by the browser.
-func (d *Dashboard) download(w http.ResponseWriter, r *http.Request, open func() (Download, error)) {
-	content, err := open()
+func (d *Dashboard) download(w http.ResponseWriter, r *http.Request, open func(context.Context) (Download, error)) {
+	content, err := open(r.Context())
 	if err != nil {
 		d.fail(w, r, err)
 		return

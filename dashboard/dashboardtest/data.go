@@ -136,7 +136,7 @@ func (f *Fake) remaining(rate float64, left int64, paused bool) dashboard.Estima
 }
 
 func (f *Fake) findings() []dashboard.Finding {
-	var all []dashboard.Finding
+	all := make([]dashboard.Finding, 0, 3)
 	for i, what := range []struct{ code, param, message string }{
 		{"invalid_json_line", "", "This line is not valid JSON: unexpected end after {\"custom_id\":\"row-18\",\"body\":{\"messages\":"},
 		{"duplicate_custom_id", "custom_id", "The custom_id 'row-7' was already used in line 7."},

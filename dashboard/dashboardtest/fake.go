@@ -138,7 +138,7 @@ func (f *Fake) Reads() int {
 func (f *Fake) IDs() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var ids []string
+	ids := make([]string, 0, len(f.batches))
 	for _, b := range f.batches {
 		ids = append(ids, b.ID)
 	}
@@ -149,7 +149,7 @@ func (f *Fake) IDs() []string {
 func (f *Fake) FileIDs() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var ids []string
+	ids := make([]string, 0, len(f.files))
 	for _, file := range f.files {
 		ids = append(ids, file.ID)
 	}

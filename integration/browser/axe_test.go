@@ -1,0 +1,93 @@
+package browser
+
+import (
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+//go:embed testdata/axe/axe.min.js
+var axe string
+
+// violation is what axe-core finds (https://github.com/dequelabs/axe-core/blob/develop/doc/API.md).
+type violation struct {
+	ID, Impact, Help string
+	Nodes            []struct {
+		HTML           string
+		FailureSummary string
+	}
+}
+
+// findings are what axe-core finds on the page that is open, where one chart
+// stands for all: each is a thousand shapes. It is run by the developer's
+// tools, which no content security policy stops.
+func (p *tab) findings() []violation {
+	p.Helper()
+	p.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := chromedp.Evaluate[chromedp.Void](axe+";undefined")(ctx, target)
+		return err
+	}))
+	text, err := chromedp.Run(p.ctx, chromedp.Evaluate[string](
+		`axe.run({exclude: [['.chart:not(:first-child) svg']]}, {resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}).then(r => JSON.stringify(r.violations))`,
+		chromedp.EvalAwaitPromise))
+	if err != nil {
+		p.Fatal(err)
+	}
+	var all []violation
+	if err := json.Unmarshal([]byte(text), &all); err != nil {
+		p.Fatal(err)
+	}
+	return all
+}
+
+// TestAccessible has axe-core look at every kind of page, in both themes and widths,
+// with a table open. Nothing serious or critical may be found.
+func TestAccessible(t *testing.T) {
+	t.Parallel()
+	h := start(t, nil)
+	h.Keep(13)
+	for _, l := range []looks{desktop, phone, desktop.inDark(), phone.inDark()} {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			p := enter(t, h, l)
+			p.simple()
+			for _, page := range h.kinds() {
+				p.look(h, page)
+				evaluate[int](p, `Array.from(document.querySelectorAll('details')).slice(0, 1).forEach(d => { d.open = true }), 0`)
+				for _, v := range p.findings() {
+					for _, n := range v.Nodes {
+						if v.Impact == "serious" || v.Impact == "critical" {
+							t.Errorf("%s: %s (%s): %s\n%s\n%s", page.name, v.ID, v.Impact, v.Help, n.HTML, n.FailureSummary)
+						} else {
+							t.Logf("%s: %s (%s): %s\n%s", page.name, v.ID, v.Impact, v.Help, n.HTML)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestVendored holds axe-core against its checksum.
+func TestVendored(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile("testdata/axe/axe.min.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums, err := os.ReadFile("testdata/axe/SHA256SUMS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(content)
+	if !strings.HasPrefix(string(sums), hex.EncodeToString(sum[:])+" ") {
+		t.Error("axe.min.js is not what was vendored")
+	}
+}

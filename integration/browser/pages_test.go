@@ -1,0 +1,101 @@
+package browser
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// ways are the ways to look at pages: two widths, two themes, with and without
+// JavaScript.
+func ways() []looks {
+	all := []looks{desktop, phone, desktop.inDark(), phone.inDark()}
+	for _, l := range all[:4:4] {
+		all = append(all, l.withoutScript())
+	}
+	return all
+}
+
+// TestPages looks at every page in every way: no page is wider than the screen,
+// each says what it is, the browser has nothing to complain about, and a
+// picture of each is kept.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	h := start(t, nil)
+	for _, l := range ways() {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			p := enter(t, h, l)
+			p.simple()
+			pages := h.pages()
+			if !l.script {
+				pages = h.kinds()
+			}
+			for _, page := range pages {
+				p.look(h, page)
+				p.narrow(page.name)
+				if got := evaluate[int](p, `document.querySelectorAll('h1').length`); got != 1 {
+					t.Errorf("%s has %d first headings", page.name, got)
+				}
+				if l.script {
+					p.shoot(page.name)
+				}
+				p.quiet()
+			}
+		})
+	}
+}
+
+// TestExtremes looks at a gateway that was never used, at one with very large
+// numbers, at one whose users like long names, and at one whose store is away.
+func TestExtremes(t *testing.T) {
+	t.Parallel()
+	unused := start(t, nil)
+	unused.Clear()
+	huge := start(t, nil)
+	huge.Grow(9_999)
+	long := start(t, func(plain string) string {
+		return plain + " " + strings.Repeat("and-so-on.", 12) + " and so on, and so on"
+	})
+	away := start(t, nil)
+	away.FailWith(batch.ErrUnavailable)
+	for _, h := range []*house{huge, long} {
+		h.Keep(16)
+	}
+	for _, l := range []looks{desktop, phone} {
+		for _, v := range []struct {
+			name  string
+			house *house
+			pages []page
+		}{
+			{"unused", unused, roots()},
+			{"huge", huge, huge.telling()},
+			{"long", long, long.telling()},
+			{"away", away, roots()},
+		} {
+			t.Run(v.name+"-"+l.name, func(t *testing.T) {
+				t.Parallel()
+				p := enter(t, v.house, l)
+				p.simple()
+				p.expect("503 (Service Unavailable)")
+				for _, page := range v.pages {
+					p.visit(v.house.url + page.path)
+					p.narrow(v.name + " " + page.name)
+					p.shoot(v.name + "-" + page.name)
+				}
+				p.quiet()
+			})
+		}
+	}
+}
+
+// telling are the pages that look different when numbers or names do.
+func (h *house) telling() []page {
+	names := []string{
+		"overview", "throughput-30d", "batches", "batch-running", "batch-errors", "lines-failed", "line-failed",
+		"cancel", "new-findings", "files", "upstreams", "upstream", "drain", "doctor",
+	}
+	return slices.DeleteFunc(h.pages(), func(p page) bool { return !slices.Contains(names, p.name) })
+}

@@ -1,0 +1,320 @@
+package browser
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/audits"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/css"
+	"github.com/chromedp/cdproto/dom"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	cdppage "github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// looks are how a reader looks at pages.
+type looks struct {
+	name          string
+	width, height int64
+	dark          bool
+	script        bool
+	calm          bool // prefers reduced motion
+}
+
+var (
+	phone   = looks{name: "phone", width: 390, height: 844, script: true}
+	desktop = looks{name: "desktop", width: 1440, height: 900, script: true}
+)
+
+func (l looks) inDark() looks {
+	l.dark, l.name = true, l.name+"-dark"
+	return l
+}
+
+func (l looks) withoutScript() looks {
+	l.script, l.name = false, l.name+"-noscript"
+	return l
+}
+
+// witness tells the console of what must not happen, and counts the parts that
+// were sent anew.
+const witness = `(() => {
+	for (const name of ['alert', 'confirm', 'prompt', 'print', 'open']) {
+		window[name] = () => console.error('a script called ' + name)
+	}
+	addEventListener('securitypolicyviolation', e => console.error('csp report: ' + e.violatedDirective + ' ' + e.blockedURI))
+	window.news = 0
+	addEventListener('htmx:sseMessage', () => { window.news++ })
+})()`
+
+// tab is a page in a browser.
+type tab struct {
+	*testing.T
+	ctx   context.Context
+	looks looks
+
+	mu       sync.Mutex
+	troubles []string // guarded by mu; what the browser complained about
+	expected []string // guarded by mu; what it may say
+}
+
+// open opens a tab in a profile of its own.
+func open(t *testing.T, l looks) *tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext())
+	ctx, stop := context.WithTimeout(ctx, 3*time.Minute)
+	t.Cleanup(func() { stop(); cancel() })
+	p := &tab{T: t, ctx: ctx, looks: l}
+	p.do() // the tab is there
+	if err := chromedp.Listen(ctx, p.hear); err != nil {
+		t.Fatal(err)
+	}
+	features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "light"}}
+	if l.dark {
+		features[0].Value = "dark"
+	}
+	if l.calm {
+		features = append(features, &emulation.MediaFeature{Name: "prefers-reduced-motion", Value: "reduce"})
+	}
+	call(p, log.Enable, cdp.Empty{})
+	call(p, audits.Enable, cdp.Empty{})
+	call(p, runtime.Enable, cdp.Empty{})
+	call(p, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+		Width: l.width, Height: l.height, DeviceScaleFactor: 1, Mobile: l.width < 600,
+	})
+	call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features})
+	call(p, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Europe/Berlin"})
+	call(p, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !l.script})
+	call(p, cdppage.AddScriptToEvaluateOnNewDocument, cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: witness})
+	return p
+}
+
+// enter opens a tab for a reader whose time zone the house knows: pages are
+// loaded once, not again after the zone was told.
+func enter(t *testing.T, h *house, l looks) *tab {
+	t.Helper()
+	p := open(t, l)
+	p.know(h)
+	return p
+}
+
+// know tells a house the reader's time zone.
+func (p *tab) know(h *house) {
+	p.Helper()
+	call(p, network.SetCookie, network.SetCookieParams{Name: "tidegate_zone", Value: "Europe%2FBerlin", URL: h.url + "/", Path: "/dashboard/"})
+}
+
+// simple spares a tab what only finding and pressing things needs.
+func (p *tab) simple() {
+	p.Helper()
+	call(p, css.Disable, cdp.Empty{})
+	call(p, dom.Disable, cdp.Empty{})
+	call(p, network.Disable, cdp.Empty{})
+}
+
+// hear notes everything that should never happen on a page.
+func (p *tab) hear(event any) {
+	var text string
+	switch e := event.(type) {
+	case *log.EventEntryAdded:
+		if e.Entry.Level == log.EntryLevelError || e.Entry.Source == log.EntrySourceSecurity {
+			text = "log: " + e.Entry.Text + " " + e.Entry.URL
+		}
+	case *runtime.EventExceptionThrown:
+		text = "exception: " + e.ExceptionDetails.Text
+		if e.ExceptionDetails.Exception != nil {
+			text += " " + e.ExceptionDetails.Exception.Description
+		}
+	case *runtime.EventConsoleAPICalled:
+		if e.Type == runtime.ConsoleAPICalledTypeError {
+			text = "console:"
+			for _, a := range e.Args {
+				text += " " + string(a.Value)
+			}
+		}
+	case *audits.EventIssueAdded:
+		if d := e.Issue.Details; d != nil && d.ContentSecurityPolicyIssueDetails != nil {
+			text = "csp: " + d.ContentSecurityPolicyIssueDetails.ViolatedDirective + " " + d.ContentSecurityPolicyIssueDetails.BlockedURL
+		}
+	}
+	if text == "" {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range p.expected {
+		if strings.Contains(text, e) {
+			return
+		}
+	}
+	p.troubles = append(p.troubles, text)
+}
+
+// expect lets the browser say some things, until it is called again.
+func (p *tab) expect(texts ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.expected = texts
+}
+
+// quiet fails the test if the browser complained about anything.
+func (p *tab) quiet() {
+	p.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, text := range p.troubles {
+		p.Errorf("the browser says: %s", text)
+	}
+	p.troubles = nil
+}
+
+// call gives the browser an order.
+func call[P, R any](p *tab, command cdp.Command[P, R], params P) R {
+	p.Helper()
+	r, err := chromedp.Call(p.ctx, command, params)
+	if err != nil {
+		p.Fatal(err)
+	}
+	return r
+}
+
+// action is a step that gives nothing.
+type action = chromedp.Action[chromedp.Void]
+
+func (p *tab) do(actions ...action) {
+	p.Helper()
+	if err := chromedp.Do(p.ctx, actions...); err != nil {
+		p.Fatal(err)
+	}
+}
+
+// visit goes to an address and waits until the page is there.
+func (p *tab) visit(url string) {
+	p.Helper()
+	if err := chromedp.Do(p.ctx, chromedp.Navigate(url)); err != nil {
+		p.Fatalf("going to %s: %v", url, err)
+	}
+	if !evaluate[bool](p, `document.querySelector('footer') !== null`) {
+		p.Fatalf("%s is no page of the dashboard", url)
+	}
+}
+
+// look goes to a page, with all that is sent to it anew at first.
+func (p *tab) look(h *house, to page) {
+	p.Helper()
+	if to.status != 0 {
+		p.expect(fmt.Sprintf("the server responded with a status of %d (%s)", to.status, http.StatusText(to.status)))
+	}
+	p.visit(h.url + to.path)
+	p.settle()
+}
+
+// settle waits until a live page has got its first news.
+func (p *tab) settle() {
+	p.Helper()
+	if p.looks.script {
+		p.until(`document.querySelector('[sse-connect]') === null || window.news >= document.querySelectorAll('[sse-swap]').length`)
+	}
+}
+
+// click presses something that leads to another page, where wanted is seen.
+func (p *tab) click(selector, wanted string) {
+	p.Helper()
+	p.settle()
+	evaluate[string](p, `document.documentElement.dataset.left = 'not yet'`)
+	p.press(selector)
+	if !p.soon(`document.documentElement.dataset.left === undefined && document.readyState === 'complete'`) {
+		p.shoot("click")
+		p.Fatalf("%s led nowhere from %s", selector, evaluate[string](p, `location.href`))
+	}
+	p.do(chromedp.WaitVisible(chromedp.CSS(wanted)))
+}
+
+// press clicks on something once it can be seen and nothing lies above it.
+func (p *tab) press(selector string) {
+	p.Helper()
+	e := `document.querySelector(` + strconv.Quote(selector) + `)`
+	p.until(`(e => {
+		if (e === null || !e.checkVisibility()) return false
+		e.scrollIntoView({block: 'center', behavior: 'instant'})
+		const box = e.getClientRects()[0]
+		return e.contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2))
+	})(` + e + `)`)
+	at := evaluate[[]float64](p, `(b => [b.x + b.width / 2, b.y + b.height / 2])(`+e+`.getClientRects()[0])`)
+	p.do(chromedp.MouseClickXY(at[0], at[1]))
+}
+
+// evaluate gives the value of an expression.
+func evaluate[V any](p *tab, expression string) V {
+	p.Helper()
+	v, err := chromedp.Run(p.ctx, chromedp.Evaluate[V](expression))
+	if err != nil {
+		p.Fatalf("evaluating %s: %v", expression, err)
+	}
+	return v
+}
+
+// patience is how long a page may take to become what is wanted.
+const patience = 20 * time.Second
+
+// until waits for an expression to become true, also across pages.
+func (p *tab) until(expression string) {
+	p.Helper()
+	if !p.soon(expression) {
+		p.Fatalf("waited for %s", expression)
+	}
+}
+
+// soon tells whether an expression becomes true in time.
+func (p *tab) soon(expression string) bool {
+	p.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	give := time.After(patience)
+	for {
+		yes, err := chromedp.Run(p.ctx, chromedp.Evaluate[bool](expression))
+		if err == nil && yes {
+			return true
+		}
+		select {
+		case <-tick.C:
+		case <-give:
+			return false
+		}
+	}
+}
+
+// narrow fails the test if the page is wider than the screen.
+func (p *tab) narrow(name string) {
+	p.Helper()
+	if wide := evaluate[int64](p, `document.documentElement.scrollWidth`); wide > p.looks.width {
+		p.Errorf("%s is %d pixels wide on a screen of %d: %s", name, wide, p.looks.width, evaluate[string](p, `Array.from(document.querySelectorAll('main *'))
+			.filter(e => e.getBoundingClientRect().right > innerWidth && e.children.length === 0).map(e => e.outerHTML.slice(0, 200)).slice(0, 3).join(' ')`))
+	}
+}
+
+// leave goes to a page that is not the dashboard's.
+func (p *tab) leave(url string) {
+	p.Helper()
+	p.do(chromedp.Navigate(url))
+}
+
+// framed is the text of all frames within the page.
+func (p *tab) framed() string {
+	p.Helper()
+	var b strings.Builder
+	for _, f := range call(p, cdppage.GetFrameTree, cdp.Empty{}).FrameTree.ChildFrames {
+		b.WriteString(f.Frame.URL + " " + f.Frame.UnreachableURL + "\n")
+	}
+	return b.String()
+}
