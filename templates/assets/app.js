@@ -9,7 +9,9 @@
     var zone = Intl.DateTimeFormat().resolvedOptions().timeZone
     if (zone && sessionStorage.getItem('zone') !== zone) {
       sessionStorage.setItem('zone', zone) // once, also where cookies are refused
-      fetch(document.body.dataset.base + '/preferences', {
+      // With the origin: fetch refuses the name and password that the page's own
+      // address may have.
+      fetch(location.origin + document.body.dataset.base + '/preferences', {
         method: 'POST', redirect: 'manual', credentials: 'same-origin',
         body: new URLSearchParams({ zone: zone })
       }).then(function () {
