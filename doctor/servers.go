@@ -57,6 +57,9 @@ func (d *Doctor) server(ctx context.Context, u upstreams.UpstreamStatus, f upstr
 	if !answers(u) {
 		return []Check{state}
 	}
+	if u.Version == "" {
+		state.Found += "; it does not tell its version"
+	}
 	return []Check{state, caching(name("prefix caching"), f), d.scheduling(ctx, name("priority scheduling"), u, f), concurrency(name("max_num_seqs"), u, f)}
 }
 
