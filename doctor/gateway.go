@@ -112,7 +112,9 @@ func (d *Doctor) clock(ctx context.Context) []Check {
 	if apart < 0 {
 		apart, word = -apart, "ahead"
 	}
-	c.Found = fmt.Sprintf("%s %s", apart.Round(time.Millisecond), word)
+	if c.Found = "the same"; apart.Round(time.Millisecond) > 0 {
+		c.Found = fmt.Sprintf("%s %s", apart.Round(time.Millisecond), word)
+	}
 	if apart <= clockDoubt {
 		return []Check{c}
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/upstreams"
@@ -19,16 +21,25 @@ const mostModels = 50
 // Series reads the counts of a time.
 func (t throughput) Series(ctx context.Context, q dashboard.SeriesQuery) (dashboard.Series, error) {
 	p := batch.Period{From: q.From, To: q.To, Step: q.Step}
-	points, err := t.analytics().UsageSeries(ctx, t.Tenant, q.Model, p)
-	if err != nil {
-		return dashboard.Series{}, err
-	}
-	events, err := t.analytics().Events(ctx, t.Tenant, p)
-	if err != nil {
-		return dashboard.Series{}, err
-	}
-	models, err := t.analytics().UsageByModel(ctx, t.Tenant, p)
-	if err != nil {
+	var (
+		points []batch.UsagePoint
+		events []batch.EventPoint
+		models []batch.UsageRecord
+	)
+	reads, ctx := errgroup.WithContext(ctx) // at once, as each may take long
+	reads.Go(func() (err error) {
+		points, err = t.analytics().UsageSeries(ctx, t.Tenant, q.Model, p)
+		return err
+	})
+	reads.Go(func() (err error) {
+		events, err = t.analytics().Events(ctx, t.Tenant, p)
+		return err
+	})
+	reads.Go(func() (err error) {
+		models, err = t.analytics().UsageByModel(ctx, t.Tenant, p)
+		return err
+	})
+	if err := reads.Wait(); err != nil {
 		return dashboard.Series{}, err
 	}
 	buckets := make(map[int64]*dashboard.Bucket)
