@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sync"
 	"time"
 
@@ -169,23 +168,16 @@ func (b *bench) measurePages(ctx context.Context, kind string, c configured) (*d
 	if _, err := waitBatch(ctx, gateway.addr, created.ID, nil); err != nil {
 		return nil, err
 	}
-	_, list, err := page(ctx, gateway.addr, "/batches?state=completed")
-	if err != nil {
-		return nil, err
-	}
-	next := regexp.MustCompile(`/batches\?[^"]*after=[^"]*`).FindString(list)
 	out := &dashboardReport{Pages: make(map[string]quantiles)}
 	batchPage := "/batches/" + created.ID
+	deep := store.CursorAt(50_000) // in the middle of them
 	worst := 0.0
 	for _, path := range []string{
 		"/", "/throughput", "/throughput?span=7d", "/throughput?span=30d", "/throughput?span=30d&model=model-1",
 		"/batches", "/batches?state=active", "/batches?state=cancelled&model=model-1", "/batches?q=needle", "/batches?q=nightly-77", "/batches?from=2026-01-01&to=2026-01-31",
-		next[:min(len(next), 1<<10)], batchPage, batchPage + "/lines?after=4000", batchPage + "/lines?state=failed", batchPage + "/lines/2500",
+		"/batches?state=completed&after=" + deep, batchPage, batchPage + "/lines?after=4000", batchPage + "/lines?state=failed", batchPage + "/lines/2500",
 		"/new?file=" + fileID, "/files", "/upstreams", "/doctor",
 	} {
-		if path == "" {
-			return nil, errors.New("the list of batches has no next page")
-		}
 		var times []time.Duration
 		for i := range dashboardAsks + 3 {
 			took, _, err := page(ctx, gateway.addr, path)
