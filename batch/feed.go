@@ -129,6 +129,7 @@ type loaded struct {
 	found    bool // there was something to claim
 	more     bool // there may be more that has lapsed
 	err      error
+	away     bool // it is the store that failed
 }
 
 // loadRequest says what a load is to bring.
@@ -147,23 +148,23 @@ type loadRequest struct {
 // runner's loop and touches nothing of it.
 func (e *Engine) load(ctx context.Context, r loadRequest) loaded {
 	out := loaded{inputKey: r.inputKey, unread: r.unread, found: len(r.unread) > 0}
+	prompt, cancel := e.promptly(ctx)
+	defer cancel()
 	if out.inputKey == "" {
-		bounded, cancel := e.bounded(ctx)
-		input, err := e.store.InputFile(bounded, r.batch.ID)
-		cancel()
+		input, err := e.store.InputFile(prompt, r.batch.ID)
 		if err != nil {
-			out.err = fmt.Errorf("finding input file: %w", err)
+			out.err, out.away = fmt.Errorf("finding input file: %w", err), !errors.Is(err, ErrNotFound)
 			return out
 		}
 		out.inputKey = input.Key
 	}
 	if len(out.unread) == 0 {
 		until := time.Now().Add(e.config().Lease)
-		slices, more, err := e.claimFor(ctx, r)
+		slices, more, err := e.claimFor(prompt, r)
 		for _, s := range slices {
 			out.unread = append(out.unread, claimed{s, until})
 		}
-		out.err, out.more = err, more
+		out.err, out.more, out.away = err, more, err != nil
 		out.found = len(out.unread) > 0
 	}
 	for len(out.unread) > 0 {
@@ -202,8 +203,6 @@ func (e *Engine) claimFor(ctx context.Context, r loadRequest) (slices []Slice, m
 }
 
 func (e *Engine) claimLapsed(ctx context.Context, batchID string, n int) ([]Slice, error) {
-	ctx, cancel := e.bounded(ctx)
-	defer cancel()
 	numbers, err := e.store.LapsedSlices(ctx, batchID, n)
 	if err != nil {
 		return nil, fmt.Errorf("looking for lapsed slices: %w", err)
@@ -217,8 +216,6 @@ func (e *Engine) claimLapsed(ctx context.Context, batchID string, n int) ([]Slic
 // claim takes what the queue says and, when it says nothing, what the store
 // knows: the queue may have forgotten.
 func (e *Engine) claim(ctx context.Context, batchID string, n int) ([]Slice, error) {
-	ctx, cancel := e.bounded(ctx)
-	defer cancel()
 	for e.queueWorks() {
 		numbers, err := e.queue.Pop(ctx, batchID, n)
 		e.noteQueue(err)

@@ -2,7 +2,6 @@ package batch
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -142,9 +141,11 @@ func (r *runner) refresh() {
 	r.refreshing, r.refreshDue = true, false
 	epoch := r.epoch
 	r.side.Go(func() {
+		prompt, cancel := e.promptly(r.ctx)
+		batches, err := e.store.ActiveBatches(prompt, activeLimit)
+		cancel()
 		ctx, cancel := e.bounded(r.ctx)
 		defer cancel()
-		batches, err := e.store.ActiveBatches(ctx, activeLimit)
 		space := e.files.Ping(ctx)
 		r.post(func() {
 			r.refreshing = false
@@ -167,6 +168,15 @@ func (r *runner) refresh() {
 // leases ran out meanwhile, and who holds results for them commits these first
 // or renews. What is claimed sooner would run twice.
 const outageGrace = 3 * time.Second
+
+// promptly bounds what shows whether the store is there, and what claims. A store
+// that says nothing for longer counts as away: a claim that waits for it would be
+// made in the moment in which it is back, before those whose leases ran out
+// meanwhile. One that is silent for less lets all of them be renewed in time.
+func (e *Engine) promptly(ctx context.Context) (context.Context, context.CancelFunc) {
+	cfg := e.config()
+	return context.WithTimeout(ctx, min(storeTimeout, (cfg.Lease-cfg.LeaseRenew)/2))
+}
 
 // storeAnswered takes note of whether the store is there.
 func (r *runner) storeAnswered(err error) {
@@ -353,7 +363,7 @@ func (r *runner) loaded(f *feed, got loaded, only bool) {
 		return
 	}
 	e.noteBatch(id, got.err)
-	r.outage = r.outage || errors.Is(got.err, ErrUnavailable)
+	r.outage = r.outage || got.away
 	if got.err != nil || !got.found && !only {
 		r.rest[id] = time.Now().Add(restTime)
 		time.AfterFunc(restTime, r.wake)

@@ -73,6 +73,7 @@ type sharedStore struct {
 	hookedStore
 	away      atomic.Bool
 	slow      atomic.Bool // takes no results and renews nothing
+	silent    atomic.Bool // says nothing until it is not any more
 	refreshes atomic.Int64
 	bell      chan struct{}
 
@@ -83,8 +84,8 @@ type sharedStore struct {
 func (s *sharedStore) Open(context.Context) error { return nil }
 func (s *sharedStore) Close() error               { return nil }
 
-func (s *sharedStore) Announce(_ context.Context, a batch.Announcement, _ time.Duration) (others []batch.Announcement, err error) {
-	if err := s.there(); err != nil {
+func (s *sharedStore) Announce(ctx context.Context, a batch.Announcement, _ time.Duration) (others []batch.Announcement, err error) {
+	if err := s.there(ctx); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -98,25 +99,27 @@ func (s *sharedStore) Announce(_ context.Context, a batch.Announcement, _ time.D
 	return others, nil
 }
 
-func (s *sharedStore) Withdraw(_ context.Context, id string) error {
+func (s *sharedStore) Withdraw(ctx context.Context, id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.known, id)
-	return s.there()
+	return s.there(ctx)
 }
 
 func (s *sharedStore) Wake() <-chan struct{} { return s.bell }
 
-func (s *sharedStore) there() error {
+func (s *sharedStore) there(ctx context.Context) error {
 	if s.away.Load() {
 		return fmt.Errorf("connecting: %w", batch.ErrUnavailable)
 	}
-	return nil
+	return waitWhile(ctx, &s.silent)
 }
 
 // quick waits while the store is slow.
-func (s *sharedStore) quick(ctx context.Context) error {
-	for s.slow.Load() {
+func (s *sharedStore) quick(ctx context.Context) error { return waitWhile(ctx, &s.slow) }
+
+func waitWhile(ctx context.Context, it *atomic.Bool) error {
+	for it.Load() {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -127,7 +130,7 @@ func (s *sharedStore) quick(ctx context.Context) error {
 }
 
 func (s *sharedStore) ActiveBatches(ctx context.Context, limit int) ([]batch.Batch, error) {
-	if err := s.there(); err != nil {
+	if err := s.there(ctx); err != nil {
 		return nil, err
 	}
 	defer s.refreshes.Add(1)
@@ -135,28 +138,28 @@ func (s *sharedStore) ActiveBatches(ctx context.Context, limit int) ([]batch.Bat
 }
 
 func (s *sharedStore) LapsedSlices(ctx context.Context, id string, limit int) ([]int, error) {
-	if err := s.there(); err != nil {
+	if err := s.there(ctx); err != nil {
 		return nil, err
 	}
 	return s.hookedStore.LapsedSlices(ctx, id, limit)
 }
 
 func (s *sharedStore) ClaimableSlices(ctx context.Context, id string, limit int) ([]int, error) {
-	if err := s.there(); err != nil {
+	if err := s.there(ctx); err != nil {
 		return nil, err
 	}
 	return s.hookedStore.ClaimableSlices(ctx, id, limit)
 }
 
 func (s *sharedStore) ClaimSlices(ctx context.Context, owner string, refs []batch.SliceRef, lease time.Duration) ([]batch.Slice, error) {
-	if err := s.there(); err != nil {
+	if err := s.there(ctx); err != nil {
 		return nil, err
 	}
 	return s.hookedStore.ClaimSlices(ctx, owner, refs, lease)
 }
 
 func (s *sharedStore) RenewSlices(ctx context.Context, claims []batch.SliceClaim, lease time.Duration) ([]batch.SliceClaim, error) {
-	if err := s.there(); err != nil {
+	if err := s.there(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.quick(ctx); err != nil {
@@ -166,7 +169,7 @@ func (s *sharedStore) RenewSlices(ctx context.Context, claims []batch.SliceClaim
 }
 
 func (s *sharedStore) CommitResults(ctx context.Context, writes []batch.SegmentWrite) ([]batch.SliceClaim, error) {
-	if err := s.there(); err != nil {
+	if err := s.there(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.quick(ctx); err != nil {
@@ -176,7 +179,7 @@ func (s *sharedStore) CommitResults(ctx context.Context, writes []batch.SegmentW
 }
 
 func (s *sharedStore) ClaimBatch(ctx context.Context, owner string, lease time.Duration) (batch.BatchClaim, error) {
-	if err := s.there(); err != nil {
+	if err := s.there(ctx); err != nil {
 		return batch.BatchClaim{}, err
 	}
 	return s.hookedStore.ClaimBatch(ctx, owner, lease)
@@ -354,6 +357,40 @@ func TestOutageRepeatsNothing(t *testing.T) {
 	for _, h := range s.houses {
 		until(t, "all is well", func() bool { return h.engine.Health(t.Context()).OK() })
 	}
+}
+
+// A store that says nothing for a while fails nobody: what was asked is answered
+// when it is back. Leases have run out by then, and what waited to claim is no
+// quicker than what waits to be committed.
+func TestSilenceRepeatsNothing(t *testing.T) {
+	const lines = 200
+	cfg := batch.Config{MaxInFlight: lines, Lease: 1500 * time.Millisecond}
+	s := newStreet(t, cfg, 1)
+	busy := s.houses[0]
+	gate := make(chan struct{})
+	busy.pool.answer = behind(gate)
+	id := busy.create(busy.upload(input(lines)))
+	until(t, "all lines run", func() bool { return len(s.callsOf()) == lines })
+	idle := s.join(t, cfg)
+	looked := s.store.refreshes.Load()
+	until(t, "the other has looked for work", func() bool { return s.store.refreshes.Load() >= looked+4 })
+
+	s.store.silent.Store(true)
+	until(t, "the leases have run out", func() bool {
+		numbers, err := s.store.Store.ClaimableSlices(t.Context(), id, 10)
+		return err == nil && len(numbers) == (lines+63)/64
+	})
+	close(gate)
+	// The one that waits for work is quicker than the one that has results.
+	s.store.slow.Store(true)
+	looked = s.store.refreshes.Load()
+	s.store.silent.Store(false)
+	until(t, "both have looked for work", func() bool { return s.store.refreshes.Load() >= looked+4 })
+	s.store.slow.Store(false)
+
+	b := idle.wait(id)
+	idle.check(b, lines)
+	s.wantOnce(t, lines)
 }
 
 // Once a lease may have ended nothing more is begun, for another may have: not
