@@ -122,9 +122,8 @@ func (s *Store) FailBatch(ctx context.Context, c batch.BatchClaim, findings []op
 // locked, before the files are made.
 func (s *Store) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Outcome) error {
 	return s.write(ctx, "finishing batch", func(t *tx) error {
-		files := []*batch.NewFile{o.Output, o.Error, o.Index}
 		var ids [3]string
-		for i, f := range files {
+		for i, f := range []*batch.NewFile{o.Output, o.Error, o.Index} {
 			if f != nil {
 				ids[i] = f.ID
 			}
@@ -132,7 +131,9 @@ func (s *Store) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Out
 		if err := store.Fenced(t.exec(ctx, finishBatch, c.Batch.ID, c.Attempt, ids[0], ids[1], o.Lines, t.micros(), ids[2])); err != nil {
 			return err
 		}
-		for _, f := range files {
+		// The index is first, as its tenant is: rows of storage are changed in
+		// the order of tenant and purpose.
+		for _, f := range []*batch.NewFile{o.Index, o.Output, o.Error} {
 			if f == nil {
 				continue
 			}
