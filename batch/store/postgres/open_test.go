@@ -250,7 +250,4 @@ func TestSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := s.pool.Config().MaxConns; got != 3 {
-		t.Errorf("there are up to %d connections", got)
-	}
 }

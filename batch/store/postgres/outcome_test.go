@@ -193,7 +193,7 @@ func TestListenerThatHearsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.silence = 20 * time.Millisecond
-	s.cfg.ConnConfig.ConnectTimeout = 200 * time.Millisecond
+	s.cfg.ConnConfig.ConnectTimeout = time.Second
 	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
