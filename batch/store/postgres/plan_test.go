@@ -67,7 +67,7 @@ var indexes = map[string][]string{
 	dropSlices:      {"slices_pkey"},
 	garbageFiles:    {"files_garbage", "batches_input_unfinished"},
 	deleteExpired:   {"files_pkey", "batches_input_unfinished"},
-	deletedFiles:    {"files_pkey"},
+	deletedFiles:    {"files_pkey", "batches_input_unfinished"},
 	garbageParts:    {"upload_parts_garbage", "files_content_key"},
 	forgetFiles:     {"files_forgettable"},
 	forgetBatches:   {"batches_forgettable"},
