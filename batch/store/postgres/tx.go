@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -43,8 +45,29 @@ func (t *tx) exec(ctx context.Context, sql string, args ...any) (int, error) {
 	return int(tag.RowsAffected()), err
 }
 
+// nameless tells whether a statement looks for a text that no column can hold, as
+// it has a NUL or is not UTF-8. The server would call that an error of ours, and
+// it is a name that nothing has.
+func nameless(sql string, args []any) bool {
+	if !strings.HasPrefix(sql, "SELECT") {
+		return false
+	}
+	for _, arg := range args {
+		if text, ok := arg.(string); ok && !holdable(text) {
+			return true
+		}
+	}
+	return false
+}
+
+// holdable tells whether a column of text can hold s.
+func holdable(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
+
 // all gives what scan makes of every row.
 func all[T any](ctx context.Context, t *tx, scan func(store.Row) (T, error), sql string, args ...any) ([]T, error) {
+	if nameless(sql, args) {
+		return nil, nil
+	}
 	rows, err := t.conn.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
@@ -59,9 +82,12 @@ func collect[T any](rows pgx.Rows, scan func(store.Row) (T, error)) ([]T, error)
 // one gives what scan makes of the first row, batch.ErrNotFound when there is
 // none.
 func one[T any](ctx context.Context, t *tx, scan func(store.Row) (T, error), sql string, args ...any) (T, error) {
+	var none T
+	if nameless(sql, args) {
+		return none, batch.ErrNotFound
+	}
 	v, err := scan(t.conn.QueryRow(ctx, sql, args...))
 	if errors.Is(err, pgx.ErrNoRows) {
-		var none T
 		return none, batch.ErrNotFound
 	}
 	return v, err
