@@ -24,6 +24,8 @@ const (
 	queryCanceled        = "57014" // statement_timeout
 	lockNotAvailable     = "55P03"
 	unknownDatabase      = "3D000"
+	statementUnknown     = "26000" // that we have prepared
+	statementKnown       = "42P05" // that we have not
 )
 
 // Classes of errors that pass, or that an administrator ends.
@@ -79,6 +81,8 @@ func translate(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", batch.ErrConflict, err)
 	case c == diskFull:
 		return fmt.Errorf("%w: %w", batch.ErrNoSpace, err)
+	case c == statementUnknown, c == statementKnown:
+		return fmt.Errorf("%w: %w", errShared, err)
 	case c == serializationFailure, c == deadlockDetected, c == readOnlyTransaction, c == idleInTransaction, c == lockNotAvailable, passing[class(err)],
 		c == "" && (broken(err) || errors.Is(err, context.DeadlineExceeded)): // our own
 		return fmt.Errorf("%w: %w", batch.ErrUnavailable, err)

@@ -40,6 +40,8 @@ func TestTranslate(t *testing.T) {
 		{said("08006"), batch.ErrUnavailable},
 		{said("58030"), batch.ErrUnavailable},
 		{said("XX001"), batch.ErrUnavailable},
+		{said("26000"), errShared},
+		{said("42P05"), errShared},
 		{said("42601"), nil},
 		{said(""), nil},
 		{io.ErrUnexpectedEOF, batch.ErrUnavailable},

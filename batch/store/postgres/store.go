@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -83,11 +84,8 @@ func New(c Config) (*Store, error) {
 	}
 	cfg.MaxConns = int32(min(c.MaxConns, 1<<20)) - 1 // and one listens
 	cfg.ConnConfig.ConnectTimeout = c.ConnectTimeout
-	params := cfg.ConnConfig.RuntimeParams
-	params["application_name"] = "tidegate"
-	params["statement_timeout"] = strconv.FormatInt(c.StatementTimeout.Milliseconds(), 10)
-	params["idle_in_transaction_session_timeout"] = strconv.FormatInt(idleTimeout.Milliseconds(), 10)
-	cfg.AfterConnect = keepCommits
+	cfg.ConnConfig.RuntimeParams["application_name"] = "tidegate"
+	cfg.AfterConnect = settings(c.StatementTimeout)
 	// A call whose context ends has its statement cancelled, which gives back
 	// its locks, and keeps its connection.
 	cfg.ConnConfig.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
@@ -110,21 +108,37 @@ func def[T comparable](field *T, value T) {
 	}
 }
 
-// keepCommits has a commit on disk before it is reported, whatever the server, the
-// role or the database are set to. What else they say of synchronous_commit, of
-// standbys, holds. It belongs to connecting, and has as long: nobody else bounds
-// it, and the pool has no place for others meanwhile.
-func keepCommits(ctx context.Context, c *pgx.Conn) error {
-	const setting = `SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`
-	err := within(ctx, c.Config().ConnectTimeout, func(ctx context.Context) error {
-		_, err := c.Exec(ctx, setting)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("setting up a connection: %w", err)
+// settings gives a connection what durability and bounds rest on, whatever the
+// server, the role or the database are set to. A commit is on disk before it is
+// reported; what else they say of synchronous_commit, of standbys, holds. They are
+// no parameters of the connection, which poolers refuse or, told to, pass over.
+//
+// It belongs to connecting, and has as long: nobody else bounds it, and the pool
+// has no place for others meanwhile.
+func settings(statement time.Duration) func(context.Context, *pgx.Conn) error {
+	const setting = `SELECT set_config('statement_timeout', '%d', false), set_config('idle_in_transaction_session_timeout', '%d', false),
+		set_config('tidegate.session', '%s', false),
+		CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END`
+	return func(ctx context.Context, c *pgx.Conn) error {
+		session := rand.Text()
+		c.PgConn().CustomData()[sessionKey] = session
+		err := within(ctx, c.Config().ConnectTimeout, func(ctx context.Context) error {
+			_, err := c.Exec(ctx, fmt.Sprintf(setting, statement.Milliseconds(), idleTimeout.Milliseconds(), session))
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("setting up a connection: %w", err)
+		}
+		return nil
 	}
-	return nil
 }
+
+// sessionKey has, of a connection, what it has set tidegate.session to.
+const sessionKey = "session"
+
+// errShared is for a pooler that gives each transaction any of its sessions: what a
+// connection has set, prepared and listens to is another's.
+var errShared = fmt.Errorf("%w: its session is not this connection's: a pooler in between must pool sessions, not transactions", batch.ErrUnavailable)
 
 // idle is how long a connection was not used that is probed before it is.
 const idle = time.Second

@@ -105,7 +105,7 @@ const (
 
 const planEach = `SET LOCAL plan_cache_mode = force_custom_plan`
 
-var readClock = declare(`SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint`)
+var readClock = declare(`SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, coalesce(current_setting('tidegate.session', true), '')`)
 
 // read runs f in a transaction that sees one committed state.
 func (s *Store) read(ctx context.Context, doing string, f func(*tx) error) error {
@@ -193,13 +193,18 @@ func (s *Store) transact(ctx context.Context, how string, first func(*pgx.Batch)
 }
 
 // begin begins the transaction and reads the clock, which tests move by skew
-// microseconds.
+// microseconds, and in whose session it does.
 func (t *tx) begin(ctx context.Context, how string, skew int64, first func(*pgx.Batch)) error {
 	var b pgx.Batch
 	b.Queue(how)
 	b.Queue(readClock).QueryRow(func(r pgx.Row) error {
-		now, err := store.Value[int64](r)
+		var now int64
+		var session string
+		err := r.Scan(&now, &session)
 		t.now = time.UnixMicro(now + skew).UTC()
+		if err == nil && session != t.conn.PgConn().CustomData()[sessionKey] {
+			err = errShared
+		}
 		return err
 	})
 	if first != nil {
