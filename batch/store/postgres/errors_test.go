@@ -36,6 +36,7 @@ func TestTranslate(t *testing.T) {
 		{said("53300"), batch.ErrUnavailable},
 		{said("25006"), batch.ErrUnavailable},
 		{said("25P03"), batch.ErrUnavailable},
+		{said("25P04"), batch.ErrUnavailable},
 		{said("55P03"), batch.ErrUnavailable},
 		{said("08006"), batch.ErrUnavailable},
 		{said("58030"), batch.ErrUnavailable},

@@ -85,7 +85,7 @@ func (t *tx) cursor(ctx context.Context, sql, id, tenant string) (int64, error) 
 // DeleteFile hides a file.
 func (s *Store) DeleteFile(ctx context.Context, tenant, id string) error {
 	return s.write(ctx, "deleting file", func(t *tx) error {
-		if !holdable(id) {
+		if unholdable(id) {
 			return batch.ErrNotFound
 		}
 		n, err := t.exec(ctx, hideFile, t.micros(), id, tenant)

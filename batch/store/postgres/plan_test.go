@@ -72,6 +72,7 @@ var indexes = map[string][]string{
 	forgetFiles:     {"files_forgettable"},
 	forgetBatches:   {"batches_forgettable"},
 	overUploads:     {"uploads_forgettable"},
+	selectParts:     {"upload_parts_upload"},
 	selectRepeated:  {"batches_idempotency"},
 	selectOtherUser: {"batches_input"},
 	usageSince:      {"usage_15m_pkey"},

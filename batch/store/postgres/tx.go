@@ -53,15 +53,15 @@ func nameless(sql string, args []any) bool {
 		return false
 	}
 	for _, arg := range args {
-		if text, ok := arg.(string); ok && !holdable(text) {
+		if text, ok := arg.(string); ok && unholdable(text) {
 			return true
 		}
 	}
 	return false
 }
 
-// holdable tells whether a column of text can hold s.
-func holdable(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
+// unholdable tells whether no column of text can hold s.
+func unholdable(s string) bool { return !utf8.ValidString(s) || strings.IndexByte(s, 0) >= 0 }
 
 // all gives what scan makes of every row.
 func all[T any](ctx context.Context, t *tx, scan func(store.Row) (T, error), sql string, args ...any) ([]T, error) {

@@ -58,8 +58,12 @@ var hostileTests = []test{
 	{"strings that look things up", func(e *env) {
 		e.failed()
 		e.file(nil)
+		up := e.upload()
+		part := e.part(up)
 		for _, s := range hostile {
-			_, err := e.s.File(e.Context(), tenant, s)
+			_, err := e.s.Parts(e.Context(), tenant, up.ID, []string{part.ID, s})
+			e.is(err, batch.ErrNotFound)
+			_, err = e.s.File(e.Context(), tenant, s)
 			e.is(err, batch.ErrNotFound)
 			e.is(e.s.DeleteFile(e.Context(), tenant, s), batch.ErrNotFound)
 			_, err = e.s.Upload(e.Context(), tenant, s)
