@@ -76,6 +76,11 @@ func (s *Store) CreateBatch(ctx context.Context, n batch.NewBatch) (b batch.Batc
 		t.later(notify)
 		return nil
 	})
+	if broken(err) { // whether before it was committed or after nobody said
+		if made, looking := s.Batch(ctx, n.Tenant, n.ID); looking == nil {
+			return made, true, nil
+		}
+	}
 	if err != nil {
 		return batch.Batch{}, false, err
 	}

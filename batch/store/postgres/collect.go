@@ -40,7 +40,7 @@ var (
 	// becoming an input: a creation whose clock was read before sees it gone. A
 	// batch that was made of it until the lock was had is seen here.
 	deleteExpired = declare(`UPDATE files f SET deleted_at = expires_at WHERE seq = ANY ($1::bigint[]) AND deleted_at IS NULL` + unneeded)
-	deletedFiles  = declare(`SELECT content FROM files WHERE seq = ANY ($1::bigint[]) AND deleted_at IS NOT NULL ORDER BY gone_at`)
+	deletedFiles  = declare(`SELECT content FROM files f WHERE seq = ANY ($1::bigint[]) AND deleted_at IS NOT NULL` + unneeded + ` ORDER BY gone_at`)
 	// A file can have taken over the content of the part that it was made of.
 	garbageParts = declare(`SELECT content FROM upload_parts p WHERE collected_at IS NULL AND gone_at IS NOT NULL AND gone_at <= $1
 		AND NOT EXISTS (SELECT 1 FROM files f WHERE f.content = p.content AND f.collected_at IS NULL)
@@ -157,6 +157,14 @@ func (t *tx) garbageFiles(ctx context.Context, limit int) ([]string, error) {
 	if err != nil || len(files) == 0 {
 		return nil, err
 	}
+	return t.unneeded(ctx, files)
+}
+
+// unneeded deletes what is expired of files that are locked, and lists the
+// contents of those that nothing needs. A batch that was made of one until its
+// lock was had need not have been seen as the file was found, not even when the
+// client deleted the file since.
+func (t *tx) unneeded(ctx context.Context, files []int64) ([]string, error) {
 	if _, err := t.exec(ctx, deleteExpired, files); err != nil {
 		return nil, err
 	}

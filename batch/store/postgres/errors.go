@@ -21,9 +21,12 @@ const (
 	diskFull             = "53100"
 	readOnlyTransaction  = "25006" // of a standby, too
 	idleInTransaction    = "25P03" // idle_in_transaction_session_timeout
+	transactionTimeout   = "25P04" // of PostgreSQL 17 and newer
 	queryCanceled        = "57014" // statement_timeout
 	lockNotAvailable     = "55P03"
 	unknownDatabase      = "3D000"
+	statementUnknown     = "26000" // that we have prepared
+	statementKnown       = "42P05" // that we have not
 )
 
 // Classes of errors that pass, or that an administrator ends.
@@ -79,7 +82,9 @@ func translate(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", batch.ErrConflict, err)
 	case c == diskFull:
 		return fmt.Errorf("%w: %w", batch.ErrNoSpace, err)
-	case c == serializationFailure, c == deadlockDetected, c == readOnlyTransaction, c == idleInTransaction, c == lockNotAvailable, passing[class(err)],
+	case c == statementUnknown, c == statementKnown:
+		return fmt.Errorf("%w: %w", errShared, err)
+	case c == serializationFailure, c == deadlockDetected, c == readOnlyTransaction, c == idleInTransaction, c == transactionTimeout, c == lockNotAvailable, passing[class(err)],
 		c == "" && (broken(err) || errors.Is(err, context.DeadlineExceeded)): // our own
 		return fmt.Errorf("%w: %w", batch.ErrUnavailable, err)
 	default:

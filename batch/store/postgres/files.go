@@ -85,6 +85,9 @@ func (t *tx) cursor(ctx context.Context, sql, id, tenant string) (int64, error) 
 // DeleteFile hides a file.
 func (s *Store) DeleteFile(ctx context.Context, tenant, id string) error {
 	return s.write(ctx, "deleting file", func(t *tx) error {
+		if unholdable(id) {
+			return batch.ErrNotFound
+		}
 		n, err := t.exec(ctx, hideFile, t.micros(), id, tenant)
 		if err == nil && n == 0 {
 			return batch.ErrNotFound

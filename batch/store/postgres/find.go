@@ -64,6 +64,9 @@ func (s *Store) FindBatches(ctx context.Context, tenant string, q batch.BatchFil
 	if err != nil {
 		return page, err
 	}
+	if unholdable(q.Text) || unholdable(q.Model) {
+		return page, nil // no batch has it
+	}
 	plain, inJSON, err := store.SearchTerms(q.Text)
 	if err != nil {
 		return page, err

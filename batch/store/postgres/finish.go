@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
@@ -25,8 +26,8 @@ var (
 	startBatch = declare(`UPDATE batches SET status = 'in_progress', model = $3, total = $4, in_progress_at = $5, work = 1, ` + unclaim + `
 		WHERE ` + claimHolds + ` AND status = 'validating' RETURNING seq`)
 	insertSlices = declare(`INSERT INTO slices (batch, number, start, length, first_line, lines)
-		SELECT $1::bigint, n.place - 1, n.start, n.length, n.first_line, n.lines
-		FROM unnest($2::bigint[], $3::bigint[], $4::integer[], $5::integer[]) WITH ORDINALITY AS n (start, length, first_line, lines, place)`)
+		SELECT $1::bigint, $2::bigint + n.place - 1, n.start, n.length, n.first_line, n.lines
+		FROM unnest($3::bigint[], $4::bigint[], $5::integer[], $6::integer[]) WITH ORDINALITY AS n (start, length, first_line, lines, place)`)
 	failBatch = declare(`UPDATE batches SET status = 'failed', errors = $3, failed_at = $4, ` + unclaim + ` WHERE ` + claimHolds + ` AND status = 'validating'`)
 
 	selectSlices  = declare(`SELECT ` + sliceColumns + ` FROM slices s WHERE batch = (SELECT seq FROM batches WHERE id = $1) AND number >= $2 ORDER BY number LIMIT $3`)
@@ -73,16 +74,27 @@ func (s *Store) StartBatch(ctx context.Context, c batch.BatchClaim, p batch.Plan
 		if err != nil {
 			return store.ClaimLost(err)
 		}
-		var starts, lengths []int64
-		var firsts, lines []int32
-		for _, slice := range p.Slices {
-			starts, lengths = append(starts, slice.Offset), append(lengths, slice.Length)
-			firsts, lines = append(firsts, int32(slice.FirstLine)), append(lines, int32(slice.Lines))
+		first := 0
+		for slices := range slices.Chunk(p.Slices, planChunk) {
+			t.insertSlices(seq, first, slices)
+			first += len(slices)
 		}
-		t.later(insertSlices, seq, starts, lengths, firsts, lines)
 		t.later(notify)
 		return nil
 	})
+}
+
+// planChunk is how many slices one statement inserts: a fraction of the time of a
+// statement, however large the batch.
+const planChunk = 10_000
+
+func (t *tx) insertSlices(seq int64, first int, slices []batch.SlicePlan) {
+	n := len(slices)
+	starts, lengths, firsts, lines := make([]int64, n), make([]int64, n), make([]int32, n), make([]int32, n)
+	for i, s := range slices {
+		starts[i], lengths[i], firsts[i], lines[i] = s.Offset, s.Length, int32(s.FirstLine), int32(s.Lines)
+	}
+	t.later(insertSlices, seq, first, starts, lengths, firsts, lines)
 }
 
 // Slices lists slices by number.
@@ -122,9 +134,8 @@ func (s *Store) FailBatch(ctx context.Context, c batch.BatchClaim, findings []op
 // locked, before the files are made.
 func (s *Store) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Outcome) error {
 	return s.write(ctx, "finishing batch", func(t *tx) error {
-		files := []*batch.NewFile{o.Output, o.Error, o.Index}
 		var ids [3]string
-		for i, f := range files {
+		for i, f := range []*batch.NewFile{o.Output, o.Error, o.Index} {
 			if f != nil {
 				ids[i] = f.ID
 			}
@@ -132,7 +143,9 @@ func (s *Store) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Out
 		if err := store.Fenced(t.exec(ctx, finishBatch, c.Batch.ID, c.Attempt, ids[0], ids[1], o.Lines, t.micros(), ids[2])); err != nil {
 			return err
 		}
-		for _, f := range files {
+		// The index is first, as its tenant is: rows of storage are changed in
+		// the order of tenant and purpose.
+		for _, f := range []*batch.NewFile{o.Index, o.Output, o.Error} {
 			if f == nil {
 				continue
 			}

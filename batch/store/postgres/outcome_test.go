@@ -71,6 +71,22 @@ func TestUnknownOutcome(t *testing.T) {
 	}
 }
 
+// The answer to a creation is lost: the client is not told to try again, which
+// would make another batch.
+func TestUnknownCreation(t *testing.T) {
+	p, through := behindProxy(t, server.NewDatabase(t))
+	s := opened(t, through)
+	n := batch.NewBatch{ID: "batch_1", Tenant: tenant, Endpoint: "/v1/embeddings", InputFileID: "x", CompletionWindow: "24h", Window: time.Hour}
+	p.cut.Store(true)
+	b, created, err := s.CreateBatch(t.Context(), n)
+	if err != nil || !created || b.ID != n.ID || b.Status != batch.Validating {
+		t.Errorf("created %t: %+v, %v", created, b, err)
+	}
+	if p.cuts.Load() != 1 {
+		t.Fatal("no answer was lost")
+	}
+}
+
 // A commit that the server turns into a rollback is none.
 func TestRolledBack(t *testing.T) {
 	s := opened(t, server.NewDatabase(t))
@@ -193,7 +209,7 @@ func TestListenerThatHearsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.silence = 20 * time.Millisecond
-	s.cfg.ConnConfig.ConnectTimeout = 200 * time.Millisecond
+	s.cfg.ConnConfig.ConnectTimeout = time.Second
 	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}

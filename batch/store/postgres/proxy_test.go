@@ -20,7 +20,9 @@ type proxy struct {
 	trips  atomic.Int64 // times that the server was ready for more
 	cut    atomic.Bool  // cut the next connection on which it says COMMIT, instead of telling the client
 	cuts   atomic.Int64
-	mute   atomic.Bool // tell clients nothing more
+	mute   atomic.Bool  // tell clients nothing more
+	deaf   atomic.Bool  // tell those that connect now nothing more, once they are let in
+	age    atomic.Int64 // those that connected at an earlier one are told nothing more
 
 	passing sync.WaitGroup
 	mu      sync.Mutex
@@ -83,6 +85,7 @@ func (p *proxy) serve() {
 // with itself, the rest.
 func (p *proxy) answers(client io.Writer, server io.Reader) {
 	var head [5]byte
+	age, silent := p.age.Load(), false
 	for {
 		if _, err := io.ReadFull(server, head[:]); err != nil {
 			return
@@ -98,11 +101,12 @@ func (p *proxy) answers(client io.Writer, server io.Reader) {
 			p.cuts.Add(1)
 			return
 		}
-		if p.mute.Load() {
+		if p.mute.Load() || silent || age < p.age.Load() {
 			continue
 		}
 		if _, err := client.Write(append(head[:], body...)); err != nil {
 			return
 		}
+		silent = head[0] == 'Z' && p.deaf.Load()
 	}
 }

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -58,6 +59,7 @@ type Store struct {
 	// connection and its repetitions.
 	patience time.Duration
 	silence  time.Duration // shorter in tests
+	idle     time.Duration // shorter in tests
 
 	// life is held for reading by every operation and for writing by Open and
 	// Close, which therefore wait for what runs.
@@ -80,13 +82,10 @@ func New(c Config) (*Store, error) {
 	if c.MaxConns < 2 {
 		return nil, fmt.Errorf("max_conns must be at least 2, not %d", c.MaxConns)
 	}
-	cfg.MaxConns = int32(min(c.MaxConns, 1<<20))
+	cfg.MaxConns = int32(min(c.MaxConns, 1<<20)) - 1 // and one listens
 	cfg.ConnConfig.ConnectTimeout = c.ConnectTimeout
-	params := cfg.ConnConfig.RuntimeParams
-	params["application_name"] = "tidegate"
-	params["statement_timeout"] = strconv.FormatInt(c.StatementTimeout.Milliseconds(), 10)
-	params["idle_in_transaction_session_timeout"] = strconv.FormatInt(idleTimeout.Milliseconds(), 10)
-	cfg.AfterConnect = keepCommits
+	cfg.ConnConfig.RuntimeParams["application_name"] = "tidegate"
+	cfg.AfterConnect = settings(c.StatementTimeout)
 	// A call whose context ends has its statement cancelled, which gives back
 	// its locks, and keeps its connection.
 	cfg.ConnConfig.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
@@ -95,7 +94,9 @@ func New(c Config) (*Store, error) {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
-	return &Store{cfg: cfg, log: c.Logger, wake: make(chan struct{}, 1), patience: 2 * c.StatementTimeout, silence: silence}, nil
+	s := &Store{cfg: cfg, log: c.Logger, wake: make(chan struct{}, 1), patience: 2 * c.StatementTimeout, silence: silence, idle: idle}
+	cfg.ShouldPing = s.probe
+	return s, nil
 }
 
 var errURL = errors.New("the URL of the database is none that PostgreSQL's libpq would take: want postgres://user:password@host:port/database?sslmode=…, special characters percent-encoded")
@@ -107,15 +108,54 @@ func def[T comparable](field *T, value T) {
 	}
 }
 
-// keepCommits has a commit on disk before it is reported, whatever the server, the
-// role or the database are set to. What else they say of synchronous_commit, of
-// standbys, holds.
-func keepCommits(ctx context.Context, c *pgx.Conn) error {
-	const setting = `SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`
-	if _, err := c.Exec(ctx, setting); err != nil {
-		return fmt.Errorf("setting up a connection: %w", err)
+// settings gives a connection what durability and bounds rest on, whatever the
+// server, the role or the database are set to. A commit is on disk before it is
+// reported; what else they say of synchronous_commit, of standbys, holds. They are
+// no parameters of the connection, which poolers refuse or, told to, pass over.
+//
+// It belongs to connecting, and has as long: nobody else bounds it, and the pool
+// has no place for others meanwhile.
+func settings(statement time.Duration) func(context.Context, *pgx.Conn) error {
+	const setting = `SELECT set_config('statement_timeout', '%d', false), set_config('idle_in_transaction_session_timeout', '%d', false),
+		set_config('tidegate.session', '%s', false),
+		CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END`
+	return func(ctx context.Context, c *pgx.Conn) error {
+		session := rand.Text()
+		c.PgConn().CustomData()[sessionKey] = session
+		err := within(ctx, c.Config().ConnectTimeout, func(ctx context.Context) error {
+			_, err := c.Exec(ctx, fmt.Sprintf(setting, statement.Milliseconds(), idleTimeout.Milliseconds(), session))
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("setting up a connection: %w", err)
+		}
+		return nil
 	}
-	return nil
+}
+
+// sessionKey has, of a connection, what it has set tidegate.session to.
+const sessionKey = "session"
+
+// errShared is for a pooler that gives each transaction any of its sessions: what a
+// connection has set, prepared and listens to is another's.
+var errShared = fmt.Errorf("%w: its session is not this connection's: a pooler in between must pool sessions, not transactions", batch.ErrUnavailable)
+
+// idle is how long a connection was not used that is probed before it is.
+const idle = time.Second
+
+// probe asks whether the server is still at the other end of a connection that is
+// about to be used. When it is not, as after its host went down, the others of the
+// pool lead nowhere either, and go at once: each would take as long to be found
+// out. True has the pool throw the connection away and take another.
+func (s *Store) probe(ctx context.Context, c pgxpool.ShouldPingParams) bool {
+	if c.IdleDuration < s.idle {
+		return false
+	}
+	err := within(ctx, s.cfg.ConnConfig.ConnectTimeout, c.Conn.Ping)
+	if err != nil && ctx.Err() == nil && s.pool != nil { // nil while it opens
+		s.pool.Reset()
+	}
+	return c.Conn.IsClosed()
 }
 
 // Identity names a database without its password: the same for all that mean
@@ -169,7 +209,8 @@ func (s *Store) name() string {
 // prepare checks the server and brings the schema up to date.
 func prepare(ctx context.Context, pool *pgxpool.Pool) error {
 	return pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
-		if err := examine(ctx, c.Conn()); err != nil {
+		err := within(ctx, pool.Config().ConnConfig.ConnectTimeout, func(ctx context.Context) error { return examine(ctx, c.Conn()) })
+		if err != nil {
 			return err
 		}
 		return migrate(ctx, c.Conn())

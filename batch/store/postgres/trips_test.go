@@ -27,6 +27,18 @@ func TestRoundTrips(t *testing.T) {
 	for _, c := range claimed {
 		claims = append(claims, c.SliceClaim)
 	}
+	up, err := s.CreateUpload(ctx, batch.Upload{ID: "upload_1", Tenant: tenant}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parts []string
+	for range 20 {
+		p, err := s.AddPart(ctx, tenant, batch.UploadPart{ID: openai.NewID("part_"), UploadID: up.ID, Key: openai.NewID("")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts = append(parts, p.ID)
+	}
 	line := 0
 	for _, c := range []struct {
 		name string
@@ -51,6 +63,7 @@ func TestRoundTrips(t *testing.T) {
 			_, err := s.CommitResults(ctx, group)
 			return err
 		}},
+		{"Parts", 4, func() error { _, err := s.Parts(ctx, tenant, up.ID, parts); return err }},
 		{"AddUsage", 2, func() error { return s.AddUsage(ctx, []batch.UsageRecord{{Tenant: tenant, Requests: 1}}) }},
 		{"CreateBatch", 4, func() error {
 			_, _, err := s.CreateBatch(ctx, batch.NewBatch{ID: openai.NewID("batch_"), Tenant: tenant, InputFileID: "x", Window: time.Hour})

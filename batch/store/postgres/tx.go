@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -43,8 +45,29 @@ func (t *tx) exec(ctx context.Context, sql string, args ...any) (int, error) {
 	return int(tag.RowsAffected()), err
 }
 
+// nameless tells whether a statement looks for a text that no column can hold, as
+// it has a NUL or is not UTF-8. The server would call that an error of ours, and
+// it is a name that nothing has.
+func nameless(sql string, args []any) bool {
+	if !strings.HasPrefix(sql, "SELECT") {
+		return false
+	}
+	for _, arg := range args {
+		if text, ok := arg.(string); ok && unholdable(text) {
+			return true
+		}
+	}
+	return false
+}
+
+// unholdable tells whether no column of text can hold s.
+func unholdable(s string) bool { return !utf8.ValidString(s) || strings.IndexByte(s, 0) >= 0 }
+
 // all gives what scan makes of every row.
 func all[T any](ctx context.Context, t *tx, scan func(store.Row) (T, error), sql string, args ...any) ([]T, error) {
+	if nameless(sql, args) {
+		return nil, nil
+	}
 	rows, err := t.conn.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
@@ -59,9 +82,12 @@ func collect[T any](rows pgx.Rows, scan func(store.Row) (T, error)) ([]T, error)
 // one gives what scan makes of the first row, batch.ErrNotFound when there is
 // none.
 func one[T any](ctx context.Context, t *tx, scan func(store.Row) (T, error), sql string, args ...any) (T, error) {
+	var none T
+	if nameless(sql, args) {
+		return none, batch.ErrNotFound
+	}
 	v, err := scan(t.conn.QueryRow(ctx, sql, args...))
 	if errors.Is(err, pgx.ErrNoRows) {
-		var none T
 		return none, batch.ErrNotFound
 	}
 	return v, err
@@ -79,7 +105,7 @@ const (
 
 const planEach = `SET LOCAL plan_cache_mode = force_custom_plan`
 
-var readClock = declare(`SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint`)
+var readClock = declare(`SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, coalesce(current_setting('tidegate.session', true), '')`)
 
 // read runs f in a transaction that sees one committed state.
 func (s *Store) read(ctx context.Context, doing string, f func(*tx) error) error {
@@ -167,13 +193,18 @@ func (s *Store) transact(ctx context.Context, how string, first func(*pgx.Batch)
 }
 
 // begin begins the transaction and reads the clock, which tests move by skew
-// microseconds.
+// microseconds, and in whose session it does.
 func (t *tx) begin(ctx context.Context, how string, skew int64, first func(*pgx.Batch)) error {
 	var b pgx.Batch
 	b.Queue(how)
 	b.Queue(readClock).QueryRow(func(r pgx.Row) error {
-		now, err := store.Value[int64](r)
+		var now int64
+		var session string
+		err := r.Scan(&now, &session)
 		t.now = time.UnixMicro(now + skew).UTC()
+		if err == nil && session != t.conn.PgConn().CustomData()[sessionKey] {
+			err = errShared
+		}
 		return err
 	})
 	if first != nil {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
@@ -15,8 +16,9 @@ var (
 	lockUpload   = selectUpload + ` FOR UPDATE`
 	endUploads   = declare(`UPDATE uploads SET status = $1, file_id = $2, ended_at = $3 WHERE seq = ANY ($4::bigint[])`)
 	insertPart   = declare(`INSERT INTO upload_parts (id, upload, content, bytes, created_at) VALUES ($1, $2, $3, $4, $5)`)
-	selectPart   = declare(`SELECT ` + store.PartColumns + ` FROM upload_parts p JOIN uploads u ON u.seq = p.upload WHERE p.id = $1 AND p.upload = $2`)
-	endParts     = declare(`UPDATE upload_parts SET gone_at = $1 WHERE upload = ANY ($2::bigint[]) AND gone_at IS NULL`)
+	selectParts  = declare(`SELECT ` + store.PartColumns + ` FROM unnest($1::text[]) WITH ORDINALITY AS n (id, place)
+		JOIN upload_parts p ON p.id = n.id JOIN uploads u ON u.seq = p.upload WHERE p.upload = $2 ORDER BY n.place`)
+	endParts = declare(`UPDATE upload_parts SET gone_at = $1 WHERE upload = ANY ($2::bigint[]) AND gone_at IS NULL`)
 )
 
 // upload reads an upload, and with lockUpload locks it; one whose time is over
@@ -80,19 +82,20 @@ func (s *Store) AddPart(ctx context.Context, tenant string, p batch.UploadPart) 
 }
 
 // Parts gives the parts with these ids in this order.
-func (s *Store) Parts(ctx context.Context, tenant, uploadID string, ids []string) ([]batch.UploadPart, error) {
-	parts := make([]batch.UploadPart, len(ids))
-	err := s.read(ctx, "reading parts", func(t *tx) error {
+func (s *Store) Parts(ctx context.Context, tenant, uploadID string, ids []string) (parts []batch.UploadPart, err error) {
+	err = s.read(ctx, "reading parts", func(t *tx) error {
 		u, err := t.upload(ctx, selectUpload, tenant, uploadID)
 		if err != nil {
 			return err
 		}
-		for i, id := range ids {
-			if parts[i], err = one(ctx, t, store.ScanPart, selectPart, id, u.Row); err != nil {
-				return err
-			}
+		if slices.ContainsFunc(ids, unholdable) {
+			return batch.ErrNotFound
 		}
-		return nil
+		parts, err = all(ctx, t, store.ScanPart, selectParts, ids, u.Row)
+		if err == nil && len(parts) < len(ids) {
+			err = batch.ErrNotFound
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err

@@ -1,0 +1,115 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// holding has n operations read at once, and calls f while all of them do, or
+// wait to.
+func holding(t *testing.T, s *Store, n int, f func()) {
+	t.Helper()
+	release := make(chan struct{})
+	var held sync.WaitGroup
+	for range n {
+		held.Go(func() {
+			if err := s.read(t.Context(), "holding a connection", func(*tx) error { <-release; return nil }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	f()
+	close(release)
+	held.Wait()
+}
+
+// The connections of a store are as many as its configuration says, with that on
+// which it listens.
+func TestMaxConns(t *testing.T) {
+	const most = 4
+	url := server.NewDatabase(t)
+	s, err := New(Config{URL: url, MaxConns: most})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	until(t, "it listens", func() bool { return woken(s) })
+	holding(t, s, 2*most, func() {
+		until(t, "all connections are in use", func() bool { return s.pool.Stat().AcquiredConns() == s.pool.Stat().MaxConns() })
+		if got := query[int](t, url, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tidegate'`); got != most {
+			t.Errorf("there are %d connections, want %d", got, most)
+		}
+	})
+}
+
+// A server that lets a connection in and says nothing more keeps none of the
+// places of the pool.
+func TestConnectionThatIsLetInAndFallsSilent(t *testing.T) {
+	p, through := behindProxy(t, server.NewDatabase(t))
+	s, err := New(Config{URL: through, MaxConns: 2, ConnectTimeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	p.deaf.Store(true)
+	s.pool.Reset()
+	ctx, cancel := context.WithTimeout(t.Context(), patience/3)
+	defer cancel()
+	if err := s.Ping(ctx); !errors.Is(err, batch.ErrUnavailable) || ctx.Err() != nil {
+		t.Errorf("error is %v, want %v", err, batch.ErrUnavailable)
+	}
+	p.deaf.Store(false)
+	until(t, "it works again", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		return s.Ping(ctx) == nil
+	})
+}
+
+// The host of the server is gone without a word, and another has its address:
+// one connection of many is found out, and the others go with it.
+func TestConnectionsThatFallSilent(t *testing.T) {
+	const many = 12
+	p, through := behindProxy(t, server.NewDatabase(t))
+	s, err := New(Config{URL: through, ConnectTimeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.idle = 0
+	if err := s.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	holding(t, s, many, func() {
+		until(t, "there are connections", func() bool { return s.pool.Stat().AcquiredConns() == many })
+	})
+	p.age.Add(1)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*(time.Second+giveUp)) // that of one connection, and as much for a slow machine
+	defer cancel()
+	if err := s.Ping(ctx); err != nil {
+		t.Error(err)
+	}
+}
