@@ -270,6 +270,8 @@ type fakePool struct {
 	most     int                                                                  // guarded by mu
 	settled  bool                                                                 // guarded by mu
 	down     bool                                                                 // guarded by mu
+	gone     map[string]bool                                                      // guarded by mu; models whose server is down
+	busy     map[string]bool                                                      // guarded by mu; models whose server is full
 	answer   func(ctx context.Context, id string, call int) (batch.Answer, error) // guarded by mu; nil: echo
 	received chan string                                                          // if set, ids as they come
 }
@@ -302,13 +304,22 @@ func (p *fakePool) Serves(model string) (bool, []string) {
 	return p.models[model], slices.Sorted(maps.Keys(p.models))
 }
 
-func (p *fakePool) Reserve(string, string) (batch.Slot, error) {
+func (p *fakePool) Up(model string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down || p.gone[model] {
+		return batch.ErrDown
+	}
+	return nil
+}
+
+func (p *fakePool) Reserve(model, _ string) (batch.Slot, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.down:
+	case p.down || p.gone[model]:
 		return nil, batch.ErrDown
-	case p.running >= p.slots:
+	case p.running >= p.slots || p.busy[model]:
 		return nil, batch.ErrBusy
 	}
 	p.running++
