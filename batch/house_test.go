@@ -235,6 +235,14 @@ type hookedStore struct {
 	batch.Store
 	ended  chan string
 	commit atomic.Pointer[func([]batch.SegmentWrite) error] // before a commit
+	read   atomic.Pointer[func()]                           // before results are read, once
+}
+
+func (s *hookedStore) Results(ctx context.Context, ref batch.SliceRef) ([]batch.LineResult, error) {
+	if hook := s.read.Swap(nil); hook != nil {
+		(*hook)()
+	}
+	return s.Store.Results(ctx, ref)
 }
 
 func (s *hookedStore) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Outcome) error {
