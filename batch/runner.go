@@ -176,10 +176,15 @@ func (r *runner) storeAnswered(err error) {
 		r.outage = true
 	case r.outage:
 		r.outage = false
-		r.noClaims = time.Now().Add(outageGrace)
-		time.AfterFunc(outageGrace, r.wake)
+		r.claimLater()
 		r.renew()
 	}
+}
+
+// claimLater has nothing claimed for now: the store was away.
+func (r *runner) claimLater() {
+	r.noClaims = time.Now().Add(outageGrace)
+	time.AfterFunc(outageGrace, r.wake)
 }
 
 // refreshed takes in which batches are active, the most urgent first.

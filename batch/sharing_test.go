@@ -80,7 +80,7 @@ type sharedStore struct {
 	known map[string]batch.Announcement // guarded by mu
 }
 
-func (s *sharedStore) Open(context.Context) error { return nil }
+func (s *sharedStore) Open(context.Context) error { return s.there() }
 func (s *sharedStore) Close() error               { return nil }
 
 func (s *sharedStore) Announce(_ context.Context, a batch.Announcement, _ time.Duration) (others []batch.Announcement, err error) {
@@ -354,6 +354,45 @@ func TestOutageRepeatsNothing(t *testing.T) {
 	for _, h := range s.houses {
 		until(t, "all is well", func() bool { return h.engine.Health(t.Context()).OK() })
 	}
+}
+
+// A gateway that comes while the store is away claims nothing either, when it is
+// back, before those that hold results have committed them.
+func TestLatecomerRepeatsNothing(t *testing.T) {
+	const lines = 200
+	cfg := batch.Config{MaxInFlight: lines, Lease: 1500 * time.Millisecond}
+	s := newStreet(t, cfg, 1)
+	busy := s.houses[0]
+	gate := make(chan struct{})
+	busy.pool.answer = behind(gate)
+	id := busy.create(busy.upload(input(lines)))
+	until(t, "all lines run", func() bool { return len(s.callsOf()) == lines })
+	s.store.away.Store(true)
+	close(gate)
+
+	late := newHouse(t, cfg)
+	store := &sharedStore{hookedStore: hookedStore{Store: s.store.Store, ended: s.store.ended}, known: map[string]batch.Announcement{}, bell: make(chan struct{}, 1)}
+	store.away.Store(true)
+	late.store = &store.hookedStore
+	late.engine = batch.NewEngine(cfg, store, memory.New(), s.files, late.pool, zap.NewNop())
+	if err := late.engine.Open(t.Context()); !errors.Is(err, batch.ErrUnavailable) {
+		t.Fatalf("opened: %v", err)
+	}
+	until(t, "the leases have run out", func() bool {
+		numbers, err := s.store.Store.ClaimableSlices(t.Context(), id, 10)
+		return err == nil && len(numbers) == (lines+63)/64
+	})
+	store.away.Store(false) // it is back for the latecomer first
+	if err := late.engine.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	late.engine.Start()
+	t.Cleanup(func() { late.close(0) })
+	s.houses = append(s.houses, late)
+	until(t, "it has looked for work", func() bool { return store.refreshes.Load() >= 2 })
+	s.store.away.Store(false)
+	late.check(late.wait(id), lines)
+	s.wantOnce(t, lines)
 }
 
 // Once a lease may have ended nothing more is begun, for another may have: not
