@@ -19,6 +19,9 @@ type Dispatcher interface {
 	// ErrDown or ErrUnknownModel otherwise. It prefers another upstream than
 	// avoid ("" for none).
 	Reserve(model, avoid string) (Slot, error)
+	// Up tells whether a model has an upstream, be it full or not: nil, or
+	// ErrDown or ErrUnknownModel.
+	Up(model string) error
 	// Freed delivers a value after a Reserve that failed might succeed.
 	Freed() <-chan struct{}
 	// Serves tells whether a model is known, and names the closest known

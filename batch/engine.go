@@ -29,6 +29,8 @@ type Engine struct {
 
 	queueRested atomic.Int64 // Unix nanoseconds until which the queue is not asked
 
+	missed bool // the store was away when Open was called before
+
 	runner *runner
 	commit *committer
 	usage  *usageBuffer
@@ -67,9 +69,11 @@ func (e *Engine) Apply(cfg Config) {
 
 func (e *Engine) config() *Config { return e.settings.Load() }
 
-// Open opens store, files and queue. After an error nothing is left open.
+// Open opens store, files and queue. After an error nothing is left open, and it
+// may be called again.
 func (e *Engine) Open(ctx context.Context) error {
 	if err := e.store.Open(ctx); err != nil {
+		e.missed = e.missed || errors.Is(err, ErrUnavailable)
 		return fmt.Errorf("opening store: %w", err)
 	}
 	if err := e.files.Open(ctx); err != nil {
@@ -102,6 +106,9 @@ func (e *Engine) Start() {
 	e.clerks.Go(func() { e.runQueueWatch(work) })
 	e.present.Go(func() { e.runPresence(all) })
 	e.committed.Go(func() { e.commit.run(all) })
+	if e.missed {
+		e.runner.claimLater()
+	}
 	e.runner.start(all)
 }
 

@@ -23,6 +23,7 @@ type feed struct {
 	pending  map[lane][]*line // lines that may start, in order
 	nPending int
 	running  int // lines that have a slot
+	resting  int // lines that wait for their retry
 	work     map[int]*work
 	unread   []claimed // not read for want of memory
 
@@ -31,6 +32,7 @@ type feed struct {
 	loads    int       // slices loaded since the feed was made
 	retiring bool      // has had its turn; others wait
 	paused   bool      // nothing more of it is started
+	stuck    time.Time // since when nothing of it can start; zero: it can, or some of it runs
 }
 
 // lane is what decides whether a line can start now: its model needs a free

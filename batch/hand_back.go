@@ -10,9 +10,12 @@ import (
 
 // handBackIdle gives slices of which nothing is under way to whoever may begin
 // them, now or later: giveBack does it.
-func (r *runner) handBackIdle(f *feed) {
+func (r *runner) handBackIdle(f *feed) { r.handBackBut(f, (*line).underWay) }
+
+// handBackBut is handBackIdle for slices without a line that is kept.
+func (r *runner) handBackBut(f *feed, kept func(*line) bool) {
 	for _, w := range f.work {
-		if !w.dropped && !slices.ContainsFunc(w.lines, (*line).underWay) {
+		if !w.dropped && !slices.ContainsFunc(w.lines, kept) {
 			r.idle = append(r.idle, w.SliceClaim)
 			r.dropWork(w)
 		}

@@ -235,6 +235,14 @@ type hookedStore struct {
 	batch.Store
 	ended  chan string
 	commit atomic.Pointer[func([]batch.SegmentWrite) error] // before a commit
+	read   atomic.Pointer[func()]                           // before results are read, once
+}
+
+func (s *hookedStore) Results(ctx context.Context, ref batch.SliceRef) ([]batch.LineResult, error) {
+	if hook := s.read.Swap(nil); hook != nil {
+		(*hook)()
+	}
+	return s.Store.Results(ctx, ref)
 }
 
 func (s *hookedStore) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Outcome) error {
@@ -270,6 +278,8 @@ type fakePool struct {
 	most     int                                                                  // guarded by mu
 	settled  bool                                                                 // guarded by mu
 	down     bool                                                                 // guarded by mu
+	gone     map[string]bool                                                      // guarded by mu; models whose server is down
+	busy     map[string]bool                                                      // guarded by mu; models whose server is full
 	answer   func(ctx context.Context, id string, call int) (batch.Answer, error) // guarded by mu; nil: echo
 	received chan string                                                          // if set, ids as they come
 }
@@ -302,13 +312,22 @@ func (p *fakePool) Serves(model string) (bool, []string) {
 	return p.models[model], slices.Sorted(maps.Keys(p.models))
 }
 
-func (p *fakePool) Reserve(string, string) (batch.Slot, error) {
+func (p *fakePool) Up(model string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down || p.gone[model] {
+		return batch.ErrDown
+	}
+	return nil
+}
+
+func (p *fakePool) Reserve(model, _ string) (batch.Slot, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.down:
+	case p.down || p.gone[model]:
 		return nil, batch.ErrDown
-	case p.running >= p.slots:
+	case p.running >= p.slots || p.busy[model]:
 		return nil, batch.ErrBusy
 	}
 	p.running++

@@ -19,10 +19,14 @@ import (
 func (e *Engine) Lines(ctx context.Context, tenant, id string, q LineQuery) (LinePage, error) {
 	q.Limit = min(max(q.Limit, 1), MaxLines)
 	q.After = max(q.After, 0)
-	p := pager{query: q, page: LinePage{After: q.After}}
+	var p pager
+	begin := func() *pager { // again, when the batch ends meanwhile
+		p = pager{query: q, page: LinePage{After: q.After}}
+		return &p
+	}
 	err := e.withLines(ctx, tenant, id,
-		func(b Batch) error { return e.runningLines(ctx, b, &p) },
-		func(_ Batch, x *lineIndex) error { return endedLines(ctx, x, &p) })
+		func(b Batch) error { return e.runningLines(ctx, b, begin()) },
+		func(_ Batch, x *lineIndex) error { return endedLines(ctx, x, begin()) })
 	return p.page, err
 }
 
@@ -134,10 +138,10 @@ func (e *Engine) runningLines(ctx context.Context, b Batch, p *pager) error {
 			return fmt.Errorf("listing slices: %w", err)
 		}
 		if len(plans) == 0 {
-			if b.Counts.Total > 0 && p.page.After < int(b.Counts.Total) && listed == 0 {
+			p.page.More = false
+			if p.page.After < int(b.Counts.Total) {
 				return e.moved(ctx, b)
 			}
-			p.page.More = false
 			return nil
 		}
 		for _, s := range plans {
@@ -168,6 +172,23 @@ func (e *Engine) runningLines(ctx context.Context, b Batch, p *pager) error {
 			return nil
 		}
 	}
+}
+
+// errResultsGone would be a broken invariant: a result is there until its batch
+// has ended.
+var errResultsGone = errors.New("results of a slice are gone, but its batch goes on")
+
+// resultsOf gives the results of a slice of a batch that runs, no fewer than
+// were there when it was listed.
+func (e *Engine) resultsOf(ctx context.Context, b Batch, s Slice) ([]LineResult, error) {
+	results, err := e.store.Results(ctx, s.SliceRef)
+	if err != nil {
+		return nil, fmt.Errorf("reading results: %w", err)
+	}
+	if len(results) < bits.OnesCount64(s.Done) {
+		return nil, cmpErr(e.moved(ctx, b), errResultsGone)
+	}
+	return results, nil
 }
 
 // moved tells why a batch has no slices: it may have just ended.
@@ -216,9 +237,9 @@ func (e *Engine) sliceOf(ctx context.Context, batchID string, after int) (int, e
 
 // sliceLines gives the lines of a slice of a batch that runs.
 func (e *Engine) sliceLines(ctx context.Context, b Batch, s Slice, inputKey *string) ([]Line, error) {
-	results, err := e.store.Results(ctx, s.SliceRef)
+	results, err := e.resultsOf(ctx, b, s)
 	if err != nil {
-		return nil, fmt.Errorf("reading results: %w", err)
+		return nil, err
 	}
 	var requests []openai.Request
 	if len(results) < s.Lines {
@@ -266,9 +287,9 @@ func (e *Engine) runningLine(ctx context.Context, b Batch, number int) (LineDeta
 	if d.Input, err = e.inputLine(ctx, b, s.SlicePlan, i); err != nil {
 		return LineDetail{}, err
 	}
-	results, err := e.store.Results(ctx, s.SliceRef)
+	results, err := e.resultsOf(ctx, b, s)
 	if err != nil {
-		return LineDetail{}, fmt.Errorf("reading results: %w", err)
+		return LineDetail{}, err
 	}
 	if n := slices.IndexFunc(results, func(r LineResult) bool { return r.Index == i }); n >= 0 {
 		d.Line, d.Result = lineOf(results[n], number), results[n].Record

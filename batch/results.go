@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 	"strings"
 )
 
@@ -81,7 +82,8 @@ type soFar struct {
 	text   []byte  // of a slice, not handed out yet
 }
 
-// errEndedMeanwhile is for a reader whose slices went with the end of the batch.
+// errEndedMeanwhile is for a reader whose slices, or their results, went with the
+// end of the batch.
 var errEndedMeanwhile = errors.New("the batch ended while its results were read: its files have them")
 
 // Read implements io.Reader.
@@ -123,6 +125,9 @@ func (s *soFar) load() error {
 	results, err := s.engine.store.Results(s.ctx, first.SliceRef)
 	if err != nil {
 		return fmt.Errorf("reading results: %w", err)
+	}
+	if len(results) < bits.OnesCount64(first.Done) {
+		return errEndedMeanwhile
 	}
 	for _, r := range results {
 		if r.Failed == s.failed {

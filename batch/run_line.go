@@ -31,8 +31,7 @@ func (r *runner) startLines() {
 	if r.noSpace || r.engine.commit.waiting() > cfg.MemoryBytes || r.lapsed(time.Now()) {
 		return
 	}
-	full := make(map[string]bool)    // models without a slot now
-	starved := make(map[string]bool) // models without any upstream now
+	full := make(map[string]bool) // models without a slot now
 	for r.inFlight < cfg.MaxInFlight {
 		f, lane := r.next(full)
 		if f == nil {
@@ -44,19 +43,14 @@ func (r *runner) startLines() {
 			f.pushFront(l)
 			full[lane.model] = true
 			if !errors.Is(err, ErrBusy) {
-				starved[lane.model] = true
-				r.engine.note("model "+lane.model, err)
+				r.starve(lane.model, err)
 			}
 			continue
 		}
 		r.startLine(l, slot)
 	}
-	for model := range r.starved {
-		if !starved[model] {
-			r.engine.note("model "+model, nil)
-		}
-	}
-	r.starved = starved
+	r.feedStarved()
+	r.noteStuck(full)
 }
 
 // next chooses the batch and the model whose line goes next: by priority, fair
@@ -257,10 +251,12 @@ func (r *runner) attempted(l *line, out outcome) {
 	}
 	l.avoid = out.upstream
 	l.state = lineResting
+	w.feed.resting++
 	r.settle(w.feed)
 	time.AfterFunc(max(pause, out.wait), func() {
 		r.post(func() {
 			if !w.dropped {
+				w.feed.resting--
 				w.feed.pushFront(l)
 			}
 		})

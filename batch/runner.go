@@ -37,6 +37,7 @@ type runner struct {
 	noClaims   time.Time            // until when nothing is claimed
 	held       time.Time            // until when every claim is surely ours; zero without one
 	starved    map[string]bool      // models without any upstream, kept in health
+	named      map[string]bool      // Model of active batches, by the last refresh
 	rest       map[string]time.Time // batches that are left alone until then
 
 	inFlightNow atomic.Int64 // inFlight, for others to read
@@ -50,7 +51,7 @@ type runner struct {
 }
 
 func newRunner(e *Engine) *runner {
-	return &runner{engine: e, bell: make(chan struct{}, 1), feeds: make(map[string]*feed), active: make(map[string]Batch), rest: make(map[string]time.Time)}
+	return &runner{engine: e, bell: make(chan struct{}, 1), feeds: make(map[string]*feed), active: make(map[string]Batch), rest: make(map[string]time.Time), starved: make(map[string]bool)}
 }
 
 // post has f run by the loop. It never waits.
@@ -100,8 +101,8 @@ func (r *runner) run(quit context.Context) {
 			renew.Reset(r.engine.config().LeaseRenew)
 		}
 		r.runPosted()
-		r.giveBack()
 		r.schedule()
+		r.giveBack()
 		r.inFlightNow.Store(int64(r.inFlight))
 	}
 }
@@ -185,10 +186,15 @@ func (r *runner) storeAnswered(err error) {
 		r.outage = true
 	case r.outage:
 		r.outage = false
-		r.noClaims = time.Now().Add(outageGrace)
-		time.AfterFunc(outageGrace, r.wake)
+		r.claimLater()
 		r.renew()
 	}
+}
+
+// claimLater has nothing claimed for now: the store was away.
+func (r *runner) claimLater() {
+	r.noClaims = time.Now().Add(outageGrace)
+	time.AfterFunc(outageGrace, r.wake)
 }
 
 // refreshed takes in which batches are active, the most urgent first.
@@ -211,10 +217,12 @@ func (r *runner) refreshed(batches []Batch) {
 		}
 	}
 	r.turns = slices.DeleteFunc(r.turns, func(id string) bool { _, still := now[id]; return !still })
+	r.named = make(map[string]bool)
 	for _, b := range batches {
 		if !b.PausedAt.IsZero() {
 			continue
 		}
+		r.named[b.Model] = true
 		f := r.feeds[b.ID]
 		if f != nil {
 			f.batch, f.paused = b, false
@@ -249,57 +257,28 @@ func (r *runner) abandon(id string) {
 	})
 }
 
-// Turns: a batch gives up its feed when one of a larger priority waits, and
-// after so many slices when one of its own does.
-const turnSlices = 4
-
-// restTime is how long a batch in which nothing was to be claimed, or whose
-// load failed, is left alone.
-const restTime = time.Second
-
 // fillFeeds gives batches their feeds and has slices loaded ahead of need.
 func (r *runner) fillFeeds() {
 	cfg := r.engine.config()
 	now := time.Now()
-	serving := 0
-	for id, f := range r.feeds {
-		if f.empty() && (f.retiring || f.paused || now.Before(r.rest[id])) {
-			delete(r.feeds, id)
-			if _, active := r.active[id]; active {
-				r.turns = append(r.turns, id)
-			}
-			continue
-		}
-		if !f.retiring && !f.paused {
-			serving++
-		}
-	}
+	seats := r.endTurns(now)
 	if r.noSpace {
 		return
 	}
-	r.sortTurns()
-	r.turns = slices.DeleteFunc(r.turns, func(id string) bool {
-		if serving >= cfg.MaxConcurrentBatches || now.Before(r.rest[id]) || r.feeds[id] != nil {
-			return false
-		}
-		if b, active := r.active[id]; active {
-			r.feeds[id] = newFeed(b)
-			serving++
-		}
-		return true
-	})
+	r.giveTurns(&seats, now)
 	if r.outage || now.Before(r.noClaims) || r.lapsed(now) {
 		return
 	}
+	next := r.nextDue(now)
 	for _, f := range r.feeds {
-		if f.loading || f.paused || now.Before(r.rest[f.batch.ID]) {
+		if f.loading || f.paused || now.Before(r.rest[f.batch.ID]) || r.starved[f.batch.Model] && f.nPending > 0 {
 			continue
 		}
-		if !f.retiring && serving >= cfg.MaxConcurrentBatches && r.turnOver(f) {
+		if next != "" && !f.retiring && seats.taken >= cfg.MaxConcurrentBatches && r.turnOver(f, next) {
 			f.retiring = true
 		}
 		// Ahead of need: what all slots of this feed's share would take twice.
-		ahead := max(SliceLines, 2*cfg.MaxInFlight/max(serving, 1))
+		ahead := max(SliceLines, 2*cfg.MaxInFlight/max(seats.taken, 1))
 		full := f.nPending >= ahead/2
 		lapsed := !f.retiring && f.nPending < 2*ahead && now.Sub(f.looked) >= lapsedInterval
 		if full && !lapsed || f.retiring && len(f.unread) == 0 {
@@ -392,8 +371,11 @@ func (r *runner) dropWork(w *work) {
 	w.dropped = true
 	f := w.feed
 	for _, l := range w.lines {
-		if l.state == lineRunning {
+		switch l.state {
+		case lineRunning:
 			l.abort()
+		case lineResting:
+			f.resting--
 		}
 	}
 	for lane, q := range f.pending {

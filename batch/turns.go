@@ -3,7 +3,67 @@ package batch
 import (
 	"cmp"
 	"slices"
+	"time"
 )
+
+// Turns: a batch gives up its feed when one of a larger priority waits, and
+// after so many slices when one of its own does.
+const turnSlices = 4
+
+// restTime is how long a batch in which nothing was to be claimed, or whose
+// load failed, is left alone.
+const restTime = time.Second
+
+// seats are the places of batches that are served.
+type seats struct {
+	taken   int
+	aside   int             // of taken, by feeds of which nothing can start
+	clogged map[string]bool // models that these wait for, "" for a batch of several
+}
+
+// endTurns drops feeds that are over, and counts those that are not.
+func (r *runner) endTurns(now time.Time) seats {
+	s := seats{clogged: make(map[string]bool)}
+	for id, f := range r.feeds {
+		r.unload(f, now)
+		if f.empty() && (f.retiring || f.paused || now.Before(r.rest[id])) {
+			delete(r.feeds, id)
+			if _, active := r.active[id]; active {
+				r.turns = append(r.turns, id)
+			}
+			continue
+		}
+		if f.retiring || f.paused {
+			continue
+		}
+		s.taken++
+		if f.stuckLong(now) {
+			s.aside++
+			s.clogged[f.batch.Model] = true
+			for lane := range f.pending {
+				s.clogged[lane.model] = true
+			}
+		}
+	}
+	return s
+}
+
+// giveTurns gives feeds to batches whose turn it is. A batch has the place of
+// one that is set aside if it is not to wait for the same.
+func (r *runner) giveTurns(s *seats, now time.Time) {
+	most := r.engine.config().MaxConcurrentBatches
+	r.sortTurns()
+	r.turns = slices.DeleteFunc(r.turns, func(id string) bool {
+		if s.taken-s.aside >= most || s.taken >= most && s.clogged[r.active[id].Model] || !r.due(id, now) {
+			return false
+		}
+		if b, active := r.active[id]; active {
+			r.feeds[id] = newFeed(b)
+			s.taken++
+		}
+		return true
+	})
+}
 
 // sortTurns puts batches of larger priorities first; others stay in the order
 // in which they began to wait.
@@ -13,11 +73,23 @@ func (r *runner) sortTurns() {
 	})
 }
 
-// turnOver tells whether a feed is to make room for the first that waits.
-func (r *runner) turnOver(f *feed) bool {
-	if len(r.turns) == 0 {
-		return false
+// due tells whether a batch that waits for its turn could use it now.
+func (r *runner) due(id string, now time.Time) bool {
+	return r.feeds[id] == nil && !now.Before(r.rest[id]) && !r.starved[r.active[id].Model]
+}
+
+// nextDue is the first batch that waits and could use its turn, "" for none.
+func (r *runner) nextDue(now time.Time) string {
+	for _, id := range r.turns {
+		if r.due(id, now) {
+			return id
+		}
 	}
-	waiting := r.active[r.turns[0]].Priority
+	return ""
+}
+
+// turnOver tells whether a feed is to make room for a batch that waits.
+func (r *runner) turnOver(f *feed, next string) bool {
+	waiting := r.active[next].Priority
 	return waiting > f.batch.Priority || waiting == f.batch.Priority && f.loads >= turnSlices
 }

@@ -15,17 +15,27 @@ type dispatcher struct{ *upstreams.Pool }
 // Reserve takes a slot.
 func (d dispatcher) Reserve(model, avoid string) (batch.Slot, error) {
 	s, err := d.Pool.Reserve(model, avoid)
-	switch {
-	case errors.Is(err, upstreams.ErrBusy):
-		return nil, batch.ErrBusy
-	case errors.Is(err, upstreams.ErrDown):
-		return nil, batch.ErrDown
-	case errors.Is(err, upstreams.ErrUnknownModel):
-		return nil, batch.ErrUnknownModel
-	case err != nil:
-		return nil, err
+	if err != nil {
+		return nil, inWords(err)
 	}
 	return slot{s}, nil
+}
+
+// Up tells whether a model has an upstream.
+func (d dispatcher) Up(model string) error { return inWords(d.Pool.Up(model)) }
+
+// inWords gives the engine's error for one of the pool.
+func inWords(err error) error {
+	switch {
+	case errors.Is(err, upstreams.ErrBusy):
+		return batch.ErrBusy
+	case errors.Is(err, upstreams.ErrDown):
+		return batch.ErrDown
+	case errors.Is(err, upstreams.ErrUnknownModel):
+		return batch.ErrUnknownModel
+	default:
+		return err
+	}
 }
 
 // Loads tells what this gateway has in flight.

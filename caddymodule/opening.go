@@ -10,7 +10,7 @@ import (
 const (
 	openTimeout  = 5 * time.Minute // how long opening may take, migrations included
 	openPause    = time.Second     // before it is tried again, at first
-	openPauseMax = 5 * time.Second
+	openPauseMax = 2 * time.Second // with outageGrace of package batch well below the 10 s in which batches go on
 )
 
 // openEngine opens the engine.

@@ -43,8 +43,15 @@ func (p *Pool) Reserve(model, avoid string) (*Slot, error) {
 	return &Slot{pool: p, up: u, model: model}, nil
 }
 
-func (p *Pool) reserve(model, avoid string) (*upstream, error) {
-	s := p.now.Load()
+// Up tells whether an upstream of a model takes requests, be it full or not:
+// nil, or ErrDown or ErrUnknownModel as Reserve has them.
+func (p *Pool) Up(model string) error {
+	_, err := p.up(p.now.Load(), model)
+	return err
+}
+
+// up is where a model is, if it is up anywhere.
+func (p *Pool) up(s *snapshot, model string) (*served, error) {
 	at := s.models[model]
 	if at == nil {
 		if !p.Settled() {
@@ -55,6 +62,15 @@ func (p *Pool) reserve(model, avoid string) (*upstream, error) {
 	if len(at.up) == 0 {
 		at.probeSoon()
 		return nil, ErrDown
+	}
+	return at, nil
+}
+
+func (p *Pool) reserve(model, avoid string) (*upstream, error) {
+	s := p.now.Load()
+	at, err := p.up(s, model)
+	if err != nil {
+		return nil, err
 	}
 	q := &Query{Class: Batch, Model: model}
 	var room [roomFor]*Candidate

@@ -341,7 +341,16 @@ func TestFreedWhenUp(t *testing.T) {
 	if _, err := p.Reserve(model, ""); !errors.Is(err, ErrDown) {
 		t.Fatalf("Reserve: %v", err)
 	}
+	if err := p.Up(model); !errors.Is(err, ErrDown) {
+		t.Errorf("Up: %v", err)
+	}
 	set(&f.health, func(http.ResponseWriter, *http.Request) {})
 	receive(t, "Freed", p.Freed())
+	if err := p.Up(model); err != nil {
+		t.Errorf("Up: %v", err)
+	}
+	if err := p.Up("other"); !errors.Is(err, ErrUnknownModel) {
+		t.Errorf("Up of a model that nobody has: %v", err)
+	}
 	reserve(t, p, "").Release()
 }

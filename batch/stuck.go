@@ -1,0 +1,92 @@
+package batch
+
+import "time"
+
+// What the runner does about batches of which nothing can start: their models
+// have no upstream, or none with a slot, or every line waits for its retry. They
+// are set aside: batches of other models are served in their place. And what
+// waits for a model without an upstream is handed back, so that another gateway
+// may run it and other lines of the batch are looked at.
+
+// stuckTime is for how long nothing of a feed can start before it is set aside.
+// An upstream that is away for a moment is not worth that.
+const stuckTime = 2 * time.Second
+
+// noteStuck finds out which feeds are stuck. full are the models for which
+// there was no slot just now.
+func (r *runner) noteStuck(full map[string]bool) {
+	for _, f := range r.feeds {
+		switch {
+		case !f.standsStill(full):
+			f.stuck = time.Time{}
+		case f.stuck.IsZero():
+			f.stuck = time.Now()
+			time.AfterFunc(stuckTime, r.wake)
+		}
+	}
+}
+
+// standsStill tells whether lines of a feed wait, and none runs or can start.
+func (f *feed) standsStill(full map[string]bool) bool {
+	if f.running > 0 || f.nPending+f.resting == 0 {
+		return false
+	}
+	for lane := range f.pending {
+		if !full[lane.model] {
+			return false
+		}
+	}
+	return true
+}
+
+// stuckLong tells whether a feed has been stuck for long enough.
+func (f *feed) stuckLong(now time.Time) bool {
+	return !f.stuck.IsZero() && now.Sub(f.stuck) >= stuckTime
+}
+
+// unload hands back what a stuck feed has of models without an upstream, and
+// leaves its batch alone for a moment. Slices with a line that was tried are
+// kept: handing them back would forget which retries are used up.
+func (r *runner) unload(f *feed, now time.Time) {
+	if !f.stuckLong(now) || f.nPending == 0 {
+		return
+	}
+	for lane := range f.pending {
+		if !r.starved[lane.model] {
+			return // a slot will come
+		}
+	}
+	before := len(r.idle)
+	r.handBackBut(f, (*line).tried)
+	if len(r.idle) > before {
+		r.rest[f.batch.ID] = now.Add(restTime)
+		time.AfterFunc(restTime, r.wake)
+	}
+}
+
+// tried tells whether a line was sent, or is to be.
+func (l *line) tried() bool {
+	return l.underWay() || l.state == lineResting || l.failures+l.timeouts+l.crashes > 0
+}
+
+// starve takes in that a model has no upstream.
+func (r *runner) starve(model string, why error) {
+	r.starved[model] = true
+	r.engine.note("model "+model, why)
+}
+
+// feedStarved finds out which models have an upstream again, or are not asked
+// for any more: batches of which all lines wait for one have no feed that would.
+func (r *runner) feedStarved() {
+	for model := range r.starved {
+		if r.named[model] || r.named[""] {
+			if err := r.engine.dispatcher.Up(model); err != nil {
+				r.starve(model, err)
+				continue
+			}
+		}
+		delete(r.starved, model)
+		r.engine.note("model "+model, nil)
+		r.wake() // for batches that wait for it
+	}
+}
