@@ -57,11 +57,30 @@ func between(r *rand.Rand, from, to time.Duration) time.Duration {
 	return from + time.Duration(r.Int64N(int64(to-from)))
 }
 
-// series gives faults in an order of chance, over and over.
-func series[F any](r *rand.Rand, faults []F, name func(F) string) func(i int) F {
-	some := slices.DeleteFunc(slices.Clone(faults), func(f F) bool { return !regexp.MustCompile(*only).MatchString(name(f)) })
-	order := r.Perm(len(some))
-	return func(i int) F { return some[order[i%len(order)]] }
+// fault is what can become of a server. It has ended when do returns.
+type fault struct {
+	name string
+	do   func(w *world) error
+	// alone says that it befalls one gateway, whose lines others take over.
+	alone bool
+}
+
+// series gives faults in an order of chance, over and over. Those that befall
+// one gateway come last: until then no call at all may be repeated.
+func series(r *rand.Rand, faults []fault) func(i int) fault {
+	some := slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return !regexp.MustCompile(*only).MatchString(f.name) })
+	r.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+	slices.SortStableFunc(some, func(f, g fault) int {
+		switch {
+		case f.alone == g.alone:
+			return 0
+		case g.alone:
+			return -1
+		default:
+			return 1
+		}
+	})
+	return func(i int) fault { return some[i%len(some)] }
 }
 
 // newChance makes a source of chance from another.
