@@ -52,32 +52,44 @@ func TestFailpoints(t *testing.T) {
 }
 
 func failpoints(t *testing.T, servers *tidegatetest.Servers) {
-	binary := tidegatetest.FaultyBinary(t)
 	sims := tidegatetest.StartSims(t, 2, "--ttft", "20ms")
 	for _, call := range failpoint.Calls() {
-		for _, when := range []string{"before", "after"} {
-			for _, action := range []string{"crash", "error"} {
-				point := call + ":" + when + "=" + action
-				t.Run(point, func(t *testing.T) {
-					t.Parallel()
-					b := servers.NewBackend(t)
-					b.MaxConns = 4
-					d := day{t: t, name: point, sims: sims, backend: b}
-					d.gateway = tidegatetest.Persist(t, tidegatetest.Settings{
-						Sims: sims, Binary: binary, Env: []string{"TIDEGATE_FAILPOINTS=" + point + "@1"}, App: b.App(),
-						Batch: fmt.Sprintf("max_in_flight %d\n lease 1s\n collect_interval 100ms\n retry_backoff 10ms 20ms", inFlight),
-					})
-					d.run()
-					fired := func() bool { return strings.Contains(d.gateway.Log(t), "failpoint "+point+"@1") }
-					if _, rare := notReached[call]; !rare && !tidegatetest.Poll(5*time.Second, fired) {
-						t.Error("it never came to that")
-					}
-					d.wellAgain()
-					if action == "crash" && fired() != (d.gateway.Deaths() > 0) {
-						t.Errorf("%d deaths", d.gateway.Deaths())
-					}
-				})
+		_, rare := notReached[call]
+		fail(t, servers, sims, call, 1, rare, (*day).run)
+	}
+}
+
+// fail lives through days at whose nth call, before and after it, the gateway
+// crashes or gets an error; a rare call need not come.
+func fail(t *testing.T, servers *tidegatetest.Servers, sims []*tidegatetest.Sim, call string, nth int, rare bool, live func(d *day)) {
+	binary := tidegatetest.FaultyBinary(t)
+	for _, when := range []string{"before", "after"} {
+		for _, action := range []string{"crash", "error"} {
+			place := call + ":" + when + "=" + action
+			point := fmt.Sprintf("%s@%d", place, nth)
+			name := place
+			if nth > 1 {
+				name = point
 			}
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				b := servers.NewBackend(t)
+				b.MaxConns = 4
+				d := day{t: t, name: point, sims: sims, backend: b}
+				d.gateway = tidegatetest.Persist(t, tidegatetest.Settings{
+					Sims: sims, Binary: binary, Env: []string{"TIDEGATE_FAILPOINTS=" + point}, App: b.App(),
+					Batch: fmt.Sprintf("max_in_flight %d\n lease 1s\n collect_interval 100ms\n retry_backoff 10ms 20ms", inFlight),
+				})
+				live(&d)
+				fired := func() bool { return strings.Contains(d.gateway.Log(t), "failpoint "+point+"\n") }
+				if !rare && !tidegatetest.Poll(5*time.Second, fired) {
+					t.Error("it never came to that")
+				}
+				d.wellAgain()
+				if action == "crash" && fired() != (d.gateway.Deaths() > 0) {
+					t.Errorf("%d deaths", d.gateway.Deaths())
+				}
+			})
 		}
 	}
 }
@@ -174,7 +186,7 @@ func (d *day) input(name string, lines int) []byte {
 
 // id names a line to the simulated servers.
 func (d *day) id(name string, line int) string {
-	return fmt.Sprintf("%s-%s-%d", strings.NewReplacer(":", "-", "=", "-").Replace(d.name), name, line)
+	return fmt.Sprintf("%s-%s-%d", strings.NewReplacer(":", "-", "=", "-", "@", "-").Replace(d.name), name, line)
 }
 
 // ask wants one of some statuses.
