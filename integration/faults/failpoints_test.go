@@ -259,7 +259,15 @@ func (d *day) uploadParts() (fileID string) {
 // calls asserts that every line of the whole batch was sent, and that no more
 // were sent again than were in flight when the gateway died, or lost an answer.
 func (d *day) calls(lines int) {
-	again := int64(0)
+	again := d.repeated(lines)
+	if most := int64(inFlight*d.gateway.Deaths() + 2); again > most { // 2: an answer is lost once in each process
+		d.t.Errorf("%d calls were made again after %d deaths with %d lines in flight", again, d.gateway.Deaths(), inFlight)
+	}
+}
+
+// repeated counts how often lines of the whole batch were sent again, and wants
+// each to have been sent.
+func (d *day) repeated(lines int) (again int64) {
 	for i := range lines {
 		received := int64(0)
 		for _, s := range d.sims {
@@ -270,9 +278,7 @@ func (d *day) calls(lines int) {
 		}
 		again += received - 1
 	}
-	if most := int64(inFlight*d.gateway.Deaths() + 2); again > most { // 2: an answer is lost once in each process
-		d.t.Errorf("%d calls were made again after %d deaths with %d lines in flight", again, d.gateway.Deaths(), inFlight)
-	}
+	return again
 }
 
 // collected waits until contents are gone from the disk.
