@@ -149,6 +149,7 @@ func (d *day) run() {
 	if failed := g.WaitEnd(t, badID, time.Minute); failed.Status != "failed" || failed.Errors == nil {
 		t.Errorf("the bad batch ended as %+v", failed)
 	}
+	d.used(b.Usage, over.Usage)
 	d.look(wholeID)
 	if got := g.Content(t, &uploaded); string(got) != "first second" {
 		t.Errorf("the upload holds %q", got)
@@ -169,6 +170,25 @@ func (d *day) run() {
 	d.collected(gone)
 	if got := g.Batch(t, wholeID); got.RequestCounts != b.RequestCounts || got.Status != b.Status {
 		t.Errorf("the batch is %s, %+v after its end", got.Status, got.RequestCounts)
+	}
+}
+
+// used wants the report on usage to come to what batches used.
+func (d *day) used(batches ...openai.Usage) {
+	d.t.Helper()
+	var want struct{ Input, Output int64 }
+	for _, u := range batches {
+		want.Input, want.Output = want.Input+u.InputTokens, want.Output+u.OutputTokens
+	}
+	var report struct {
+		Summary struct {
+			Input  int64 `json:"total_input_tokens"`
+			Output int64 `json:"total_output_tokens"`
+		}
+	}
+	d.gateway.Get(d.t, "/v1/batches/analytics/tokens", &report)
+	if got := report.Summary; got.Input != want.Input || got.Output != want.Output {
+		d.t.Errorf("usage of %+v is reported as %+v", want, got)
 	}
 }
 
