@@ -5,6 +5,7 @@ package chaos
 
 import (
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"regexp"
@@ -85,3 +86,32 @@ func series(r *rand.Rand, faults []fault) func(i int) fault {
 
 // newChance makes a source of chance from another.
 func newChance(r *rand.Rand) *rand.Rand { return rand.New(rand.NewPCG(r.Uint64(), r.Uint64())) }
+
+// The seed says what happens in which order: everything happens, and what befalls
+// one gateway last.
+func TestSeedDecides(t *testing.T) {
+	names := func(seed uint64) (all []string) {
+		next := series(rand.New(rand.NewPCG(seed, seed)), postgresFaults)
+		for i := range postgresFaults {
+			all = append(all, next(i).name)
+		}
+		return all
+	}
+	orders := make(map[string]bool)
+	for seed := range uint64(20) {
+		order := names(seed)
+		if again := names(seed); !slices.Equal(order, again) {
+			t.Errorf("seed %d: %q and %q", seed, order, again)
+		}
+		if different := slices.Compact(slices.Sorted(slices.Values(order))); len(different) != len(postgresFaults) {
+			t.Errorf("seed %d has only %q", seed, different)
+		}
+		if last := order[len(order)-1]; last != "a black hole for one gateway" {
+			t.Errorf("seed %d ends with %s", seed, last)
+		}
+		orders[fmt.Sprint(order)] = true
+	}
+	if len(orders) < 10 {
+		t.Errorf("20 seeds give %d orders", len(orders))
+	}
+}

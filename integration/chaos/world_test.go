@@ -165,8 +165,9 @@ func (w *world) wantWell() {
 	}
 }
 
-// finish has the clients end their sessions and holds everything together.
-func (w *world) finish() {
+// finish has the clients end their sessions and holds everything together. It
+// counts calls that were repeated.
+func (w *world) finish() (repeated int64) {
 	t := w.t
 	t.Helper()
 	w.closing.Store(true)
@@ -184,6 +185,7 @@ func (w *world) finish() {
 		t.Errorf("only %d sessions of %d clients", w.sessions, w.named)
 	}
 	t.Logf("%d sessions, %d lines completed, %d calls repeated of at most %d, %d problems", w.sessions, w.lines, repeated, w.mayRepeat, w.problems)
+	return repeated
 }
 
 // wantKept wants a gateway to say of every batch what was said at its end, and
