@@ -11,6 +11,8 @@ import (
 	"math/bits"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -244,10 +246,14 @@ func (f *resultFile) commit(ctx context.Context) (*NewFile, error) {
 	}, nil
 }
 
-// abort leaves nothing of a file that was not committed.
+// abort leaves nothing of a file that was not committed. What cannot be removed
+// keeps nobody from anything: it is logged, and not noted in health, where nobody
+// would take it back.
 func (f *resultFile) abort() {
 	if f.dst == nil {
 		return
 	}
-	f.engine.note("removing an unfinished "+f.kind+" file", f.dst.Abort())
+	if err := f.dst.Abort(); err != nil {
+		f.engine.log.Warn("removing unfinished file", zapBatch(f.batch.ID), zap.String("kind", f.kind), zap.Error(err))
+	}
 }

@@ -22,12 +22,19 @@ import (
 type client struct {
 	world  *world
 	name   string
-	random *rand.Rand
+	wishes *rand.Rand // what it does: for a seed always the same
+	random *rand.Rand // of which gateway it does it, and when
 }
 
 const (
 	askLimit  = 10 * time.Second // for one answer
 	pollPause = 60 * time.Millisecond
+)
+
+// One of so many lines is refused by the servers, with this status.
+const (
+	refusedEvery = 13
+	refusal      = http.StatusUnprocessableEntity
 )
 
 // sizes of batches, in lines.
@@ -36,8 +43,15 @@ var sizes = []int{1, 3, 64, 65, 150, 300, 700}
 // run works until no more sessions are wanted, and ends the last in peace.
 func (c *client) run() {
 	for n := 0; !c.world.closing.Load(); n++ {
-		s := &session{Name: fmt.Sprintf("%s-%d", c.name, n), Lines: sizes[c.random.IntN(len(sizes))]}
-		s.Input = tidegatetest.BatchInput(c.world.t, s.Lines, func(i int) string { return fmt.Sprintf("Session %s, line %d?", s.Name, i) })
+		s := &session{Name: fmt.Sprintf("%s-%d", c.name, n), Lines: sizes[c.wishes.IntN(len(sizes))], Refused: make(map[string]bool)}
+		s.Input = tidegatetest.BatchInput(c.world.t, s.Lines, func(i int) string {
+			prompt := fmt.Sprintf("Session %s, line %d?", s.Name, i)
+			if i%refusedEvery == refusedEvery-1 {
+				s.Refused[tidegatetest.CustomID(i)] = true
+				prompt += fmt.Sprintf(" [[sim:status=%d]]", refusal)
+			}
+			return prompt
+		})
 		c.work(s)
 		c.world.over(s)
 	}
@@ -50,14 +64,15 @@ func (c *client) work(s *session) {
 		return
 	}
 	cancelAt := never
-	if c.random.IntN(8) == 0 {
-		cancelAt = c.random.IntN(8)
+	if c.wishes.IntN(8) == 0 {
+		cancelAt = c.wishes.IntN(8)
 	}
+	deletes := c.wishes.IntN(3) == 0
 	if !c.follow(s, &b, cancelAt) || !c.fetch(s, b) {
 		return
 	}
 	path := "/v1/batches/" + b.ID
-	if c.random.IntN(3) == 0 && c.ask(s, http.MethodDelete, path+"?input=true", "", nil, nil) {
+	if deletes && c.ask(s, http.MethodDelete, path+"?input=true", "", nil, nil) {
 		c.ask(s, http.MethodGet, path, "", nil, nil)
 		c.ask(s, http.MethodGet, "/v1/files/"+b.InputFileID+"/content", "", nil, nil)
 	}
@@ -140,8 +155,9 @@ func call(g *tidegatetest.Gateway, method, path, contentType string, body []byte
 
 // insist calls until there is an answer.
 func (c *client) insist(s *session, method, path string, call func() (told, []byte, error), into any) bool {
-	for deadline := time.Now().Add(*patience); ; {
+	for deadline, tries := time.Now().Add(*patience), 1; ; tries++ {
 		t, answer, err := call()
+		t.Tries = tries
 		if err == nil && t.Status < http.StatusInternalServerError {
 			return c.note(s, t, answer, into)
 		}

@@ -90,7 +90,7 @@ func (e *ends) add(end string) {
 // its end. It tells the end.
 func (c *client) race(name string, expires bool) string {
 	w := c.world
-	s := &session{Name: name, Lines: 1 + c.random.IntN(3), Shared: true}
+	s := &session{Name: name, Lines: 1 + c.wishes.IntN(3), Shared: true}
 	window, from, to := "24h", time.Duration(0), raceIn
 	if expires {
 		window, from, to = expiryIn.String(), expiryIn-expiryGap, expiryIn+expiryGap
@@ -98,18 +98,21 @@ func (c *client) race(name string, expires bool) string {
 	s.Input = tidegatetest.BatchInput(w.t, s.Lines, func(i int) string {
 		prompt := fmt.Sprintf("History %s, line %d?", s.Name, i)
 		if expires && i == 0 { // so that it ends at about that time
-			prompt += fmt.Sprintf(" [[sim:slow=%s]]", between(c.random, from, to))
+			prompt += fmt.Sprintf(" [[sim:slow=%s]]", between(c.wishes, from, to))
 		}
 		return prompt
 	})
 	b, ok := c.begin(s, window)
 	var others []*session
 	var racing sync.WaitGroup
-	for i := 0; ok && i < 1+c.random.IntN(racers); i++ {
+	for i := range 1 + c.wishes.IntN(racers) {
+		if !ok {
+			break
+		}
 		other := &session{Name: fmt.Sprintf("%s-r%d", name, i)}
 		others = append(others, other)
-		racer := &client{world: w, random: newChance(c.random)}
-		moment := between(racer.random, from, to)
+		racer := &client{world: w, wishes: newChance(c.wishes), random: newChance(c.random)}
+		moment := between(racer.wishes, from, to)
 		racing.Go(func() {
 			<-time.After(moment) // of the race
 			racer.meddle(other, "/v1/batches/"+b.ID)
@@ -130,7 +133,7 @@ func (c *client) race(name string, expires bool) string {
 
 // meddle does something to another's batch.
 func (c *client) meddle(s *session, path string) {
-	switch c.random.IntN(4) {
+	switch c.wishes.IntN(4) {
 	case 0, 1:
 		c.ask(s, http.MethodPost, path+"/cancel", "", nil, nil)
 	case 2:

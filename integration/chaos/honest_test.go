@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,14 +13,15 @@ import (
 	"github.com/tidegate/tidegate/internal/vllmsim"
 )
 
-// honest is a session in which everything is as it should be: three lines, all
-// completed.
+// honest is a session in which everything is as it should be: three lines that
+// were answered, and one that was refused.
 func honest(t *testing.T) *session {
 	t.Helper()
-	s := &session{Name: "honest", Lines: 3, Input: tidegatetest.BatchInput(t, 3, nil)}
+	const answered = 3
+	s := &session{Name: "honest", Lines: answered + 1, Input: tidegatetest.BatchInput(t, answered+1, nil), Refused: map[string]bool{tidegatetest.CustomID(answered): true}}
 	var output bytes.Buffer
 	var in, out int64
-	for i := range s.Lines {
+	for i := range answered {
 		body := tidegatetest.ChatBody(t, fmt.Sprintf("What does line %d of the batch bring?", i), false)
 		answer, err := vllmsim.Expected(tidegatetest.ChatPath, body)
 		if err != nil {
@@ -40,16 +42,18 @@ func honest(t *testing.T) *session {
 	say := func(method, path string, status int, format string, args ...any) {
 		s.Told = append(s.Told, told{Method: method, Path: path, Status: status, Body: fmt.Appendf(nil, format, args...)})
 	}
-	batch := func(status string, total, completed int, output string, in, out int64) string {
-		return fmt.Sprintf(`{"id":"batch_1","object":"batch","input_file_id":"file-1","status":%q,"output_file_id":%s,"error_file_id":null,"created_at":7,
-			"request_counts":{"total":%d,"completed":%d,"failed":0},"usage":{"input_tokens":%d,"output_tokens":%d}}`, status, output, total, completed, in, out)
+	batch := func(status string, total, completed, failed int, files string, in, out int64) string {
+		return fmt.Sprintf(`{"id":"batch_1","object":"batch","input_file_id":"file-1","status":%q,%s"created_at":7,
+			"request_counts":{"total":%d,"completed":%d,"failed":%d},"usage":{"input_tokens":%d,"output_tokens":%d}}`, status, files, total, completed, failed, in, out)
 	}
 	say(http.MethodPost, "/v1/files", 200, `{"id":"file-1","bytes":%d}`, len(s.Input))
-	say(http.MethodPost, "/v1/batches", 200, "%s", batch("validating", 0, 0, "null", 0, 0))
-	say(http.MethodGet, "/v1/batches/batch_1", 200, "%s", batch("in_progress", 3, 1, "null", in/3, out/3))
-	say(http.MethodGet, "/v1/batches/batch_1", 200, "%s", batch("completed", 3, 3, `"file-2"`, in, out))
+	say(http.MethodPost, "/v1/batches", 200, "%s", batch("validating", 0, 0, 0, "", 0, 0))
+	say(http.MethodGet, "/v1/batches/batch_1", 200, "%s", batch("in_progress", 4, 1, 0, "", in/3, out/3))
+	say(http.MethodGet, "/v1/batches/batch_1", 200, "%s", batch("completed", 4, 3, 1, `"output_file_id":"file-2","error_file_id":"file-3",`, in, out))
 	s.Told = append(s.Told,
 		told{Method: http.MethodGet, Path: "/v1/files/file-2/content", Status: 200, Content: output.Bytes()},
+		told{Method: http.MethodGet, Path: "/v1/files/file-3/content", Status: 200, Content: fmt.Appendf(nil,
+			`{"id":"batch_req_3","custom_id":%q,"response":{"status_code":%d,"request_id":"r","body":{}},"error":null}`+"\n", tidegatetest.CustomID(answered), refusal)},
 		told{Method: http.MethodGet, Path: "/v1/files/file-1/content", Status: 200, Content: s.Input})
 	return s
 }
@@ -62,6 +66,7 @@ func TestJudge(t *testing.T) {
 		running
 		completed
 		output
+		refused
 		input
 	)
 	edit := func(n int, old, replaced string) func(s *session) {
@@ -71,7 +76,7 @@ func TestJudge(t *testing.T) {
 				t.Errorf("no %q in %s", old, text)
 			}
 			text = strings.ReplaceAll(text, old, replaced)
-			if n == output || n == input {
+			if n >= output {
 				s.Told[n].Content = []byte(text)
 			} else {
 				s.Told[n].Body = []byte(text)
@@ -93,7 +98,8 @@ func TestJudge(t *testing.T) {
 	}{
 		"nothing":                {func(*session) {}, ""},
 		"deleted":                {say("DELETE", path, 200, "{}"), ""},
-		"deleted twice":          {say("DELETE", path, 404, "{}"), ""},
+		"deleted twice":          {func(s *session) { say("DELETE", path, 404, "{}")(s); s.Told[len(s.Told)-1].Tries = 2 }, ""},
+		"deleted by nobody":      {say("DELETE", path, 404, "{}"), "says 404"},
 		"late cancel":            {say("POST", path+"/cancel", 409, "{}"), ""},
 		"upload of another size": {edit(upload, `"bytes":`, `"bytes":1`), "was stored as"},
 		"refused upload":         {func(s *session) { s.Told[upload].Status = 400 }, "says 400"},
@@ -106,14 +112,14 @@ func TestJudge(t *testing.T) {
 		"made at another time":   {edit(completed, `"created_at":7`, `"created_at":8`), "created_at was"},
 		"went back":              {edit(running, "in_progress", "finalizing"), ""},
 		"went far back":          {edit(create, "validating", "finalizing"), "it was finalizing and is in_progress"},
-		"another end":            {say("GET", path, 200, `{"id":"batch_1","object":"batch","input_file_id":"file-1","status":"cancelled","output_file_id":"file-2","created_at":7,"request_counts":{"total":3,"completed":3}}`), "it was completed and is cancelled"},
+		"another end":            {say("GET", path, 200, `{"id":"batch_1","object":"batch","input_file_id":"file-1","status":"cancelled","output_file_id":"file-2","error_file_id":"file-3","created_at":7,"request_counts":{"total":4,"completed":3,"failed":1}}`), "it was completed and is cancelled"},
 		"there again":            {func(s *session) { say("DELETE", path, 200, "{}")(s); s.Told = append(s.Told, s.Told[completed]) }, "there again"},
 		"cannot be deleted":      {say("DELETE", path, 409, "{}"), "cannot be deleted"},
 		"fewer than before":      {edit(running, `"completed":1`, `"completed":3`), ""},
 		"counts went down":       {edit(completed, `"completed":3`, `"completed":0`), "counts went from"},
-		"too many":               {edit(running, `"completed":1`, `"completed":4`), "counts"},
-		"other total":            {edit(running, `"total":3`, `"total":2`), "of 3 lines"},
-		"too few":                {edit(completed, `"completed":3`, `"completed":2`), "and 3 and 0 lines"},
+		"too many":               {edit(running, `"completed":1`, `"completed":5`), "counts"},
+		"other total":            {edit(running, `"total":4`, `"total":3`), "of 4 lines"},
+		"too few":                {edit(completed, `"completed":3`, `"completed":2`), "and 3 and 1 lines"},
 		"counted twice":          {edit(completed, `"input_tokens":`, `"input_tokens":1`), "usage is"},
 		"no output":              {drop(output), "never got file-2"},
 		"missing line":           {func(s *session) { _, s.Told[output].Content, _ = bytes.Cut(s.Told[output].Content, []byte("\n")) }, "line-000000 has no result"},
@@ -124,7 +130,19 @@ func TestJudge(t *testing.T) {
 		"content changed": {func(s *session) {
 			s.Told = append(s.Told, told{Method: "GET", Path: "/v1/files/file-2/content", Status: 200})
 		}, "has changed"},
-		"unanswered": {func(s *session) { s.Unanswered = "GET /" }, "no gateway answered GET /"},
+		"no error file": {drop(refused), "never got file-3"},
+		"cancelled in vain": {func(s *session) {
+			cancel := told{Method: "POST", Path: path + "/cancel", Status: 200, Body: bytes.Replace(s.Told[running].Body, []byte("in_progress"), []byte("cancelling"), 1)}
+			s.Told = slices.Insert(s.Told, completed, cancel)
+		}, "a cancel was accepted, and it is completed"},
+		"too late, and not over": {func(s *session) {
+			s.Told = slices.Insert(s.Told, running, told{Method: "POST", Path: path + "/cancel", Status: 409, Body: []byte("{}")})
+		}, "it was over, and is in_progress"},
+		"refused and answered": {func(s *session) { s.Refused = map[string]bool{"line-000001": true} }, "the servers refuse it"},
+		"refused by nobody":    {func(s *session) { s.Refused = nil }, "of a batch that is completed failed"},
+		"refused otherwise":    {edit(refused, "422", "500"), "of a batch that is completed failed"},
+		"refused, not counted": {edit(completed, `"completed":3,"failed":1`, `"completed":4,"failed":0`), "1 of which were refused"},
+		"unanswered":           {func(s *session) { s.Unanswered = "GET /" }, "no gateway answered GET /"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := honest(t)

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -47,6 +48,8 @@ type judgement struct {
 	batch    *openai.Batch // as last told
 	raw      map[string]any
 	deleted  bool // and the client was told so, or that there is none any more
+	wanted   bool // to be cancelled, and that was accepted
+	over     bool // it is too late to cancel it, the client was told
 	contents map[string][]byte
 	problems []string
 }
@@ -70,6 +73,10 @@ func (j *judgement) hear(t *told) {
 		if t.Status != http.StatusOK && t.Status != http.StatusNotFound {
 			j.complain("a batch that has ended cannot be deleted: %d %s", t.Status, t.Body)
 		}
+		// An answer may have been lost, and then there is nothing to delete any more.
+		if t.Status == http.StatusNotFound && t.Tries <= 1 && !j.deleted && !j.Shared {
+			j.complain("%s %s of an accepted batch says 404", t.Method, t.Path)
+		}
 		j.deleted = true
 	case t.Status == http.StatusNotFound:
 		if !j.deleted && !j.Shared {
@@ -77,12 +84,10 @@ func (j *judgement) hear(t *told) {
 		}
 		j.deleted = true
 	case t.Status == http.StatusConflict:
-		if j.batch != nil && rank[j.batch.Status] == ended && j.batch.Status != "cancelled" {
-			return // a cancel that came too late
-		}
-		if !strings.HasSuffix(t.Path, "/cancel") {
+		if !strings.HasSuffix(t.Path, "/cancel") || j.wanted {
 			j.complain("%s %s says 409: %s", t.Method, t.Path, t.Body)
 		}
+		j.over = true
 	default:
 		j.hearBatch(t)
 	}
@@ -97,7 +102,7 @@ func (j *judgement) decode(t *told, into any) bool {
 }
 
 func (j *judgement) hearContent(t *told) {
-	id := strings.TrimSuffix(strings.TrimPrefix(t.Path, "/v1/files/"), "/content")
+	id := contentOf(t.Path)
 	if t.Status != http.StatusOK {
 		if !j.deleted && !j.Shared {
 			j.complain("the content of %s cannot be had: %d", id, t.Status)
@@ -130,6 +135,13 @@ func (j *judgement) hearBatch(t *told) {
 		j.complain("a deleted batch is there again: %s %s", t.Method, t.Path)
 		return
 	}
+	j.wanted = j.wanted || strings.HasSuffix(t.Path, "/cancel")
+	if rank[b.Status] == ended && j.wanted && b.Status != "cancelled" {
+		j.complain("a cancel was accepted, and it is %s", b.Status)
+	}
+	if rank[b.Status] != ended && j.over {
+		j.complain("it was over, and is %s", b.Status)
+	}
 	c := b.RequestCounts
 	if c.Completed+c.Failed > c.Total || c.Total != 0 && c.Total != int64(j.Lines) {
 		j.complain("counts %+v of %d lines", c, j.Lines)
@@ -159,7 +171,7 @@ func (j *judgement) hearBatch(t *told) {
 var why = map[string]string{"cancelled": "batch_cancelled", "expired": "batch_expired"}
 
 // end holds the end of the batch against its input. The servers answer every
-// request in these tests, so that no line fails.
+// request in these tests but those that are to be refused: no other line fails.
 func (j *judgement) end() {
 	b := j.batch
 	if j.Shared && j.deleted {
@@ -182,15 +194,24 @@ func (j *judgement) end() {
 		}
 		j.complain("%s", p)
 	}
-	c := b.RequestCounts
-	if c.Total != int64(j.Lines) || c.Completed != int64(len(results.Output)) || c.Failed != 0 {
-		j.complain("it is %s with counts %+v, and %d and %d lines in its files", b.Status, c, len(results.Output), len(results.Errors))
-	}
-	for id, r := range results.Errors {
-		if r.Error == nil || r.Error.Code != why[b.Status] {
-			j.complain("%s of a batch that is %s failed: %+v %+v", id, b.Status, r.Error, r.Response)
+	for id := range results.Output {
+		if j.Refused[id] {
+			j.complain("%s stands in the output file, and the servers refuse it", id)
 			break
 		}
+	}
+	failed := int64(0)
+	for id, r := range results.Errors {
+		switch {
+		case r.Response != nil && r.Response.StatusCode == refusal && j.Refused[id]:
+			failed++
+		case r.Response != nil || r.Error == nil || r.Error.Code != why[b.Status]:
+			j.complain("%s of a batch that is %s failed: %+v %+v", id, b.Status, r.Error, r.Response)
+		}
+	}
+	c := b.RequestCounts
+	if c.Total != int64(j.Lines) || c.Completed != int64(len(results.Output)) || c.Failed != failed {
+		j.complain("it is %s with counts %+v, and %d and %d lines in its files, %d of which were refused", b.Status, c, len(results.Output), len(results.Errors), failed)
 	}
 	if want := tokens(results); b.Usage.InputTokens != want.InputTokens || b.Usage.OutputTokens != want.OutputTokens {
 		j.complain("usage is %+v, and its results come to %+v", b.Usage, want)
@@ -226,11 +247,14 @@ func tokens(r tidegatetest.Results) (sum openai.Usage) {
 	return sum
 }
 
-// outcome is what a client was last told of its batch, and whether it is
-// deleted.
-func outcome(s *session) (b openai.Batch, deleted bool) {
+// outcome is what a client was last told of its batch and of files, by their id,
+// and whether it is deleted.
+func outcome(s *session) (b openai.Batch, contents map[string][sha256.Size]byte, deleted bool) {
+	contents = make(map[string][sha256.Size]byte)
 	for _, t := range s.Told {
 		switch {
+		case t.Content != nil:
+			contents[contentOf(t.Path)] = sha256.Sum256(t.Content)
 		case t.Method == http.MethodDelete || t.Status == http.StatusNotFound:
 			deleted = true
 		case strings.HasPrefix(t.Path, "/v1/batches") && t.Status == http.StatusOK:
@@ -239,11 +263,10 @@ func outcome(s *session) (b openai.Batch, deleted bool) {
 			}
 		}
 	}
-	return b, deleted
+	return b, contents, deleted
 }
 
-// healthy tells whether /health says that all is well.
-func healthy(answer []byte) bool {
-	var h struct{ Status string }
-	return json.Unmarshal(answer, &h) == nil && h.Status == "ok"
+// contentOf is the id of the file whose content a path names.
+func contentOf(path string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(path, "/v1/files/"), "/content")
 }

@@ -18,10 +18,12 @@ func TestKills(t *testing.T) {
 				n = 1
 			}
 			w := newWorld(t, tidegatetest.StartServers(t, kind), plan{gateways: n, clients: clients})
+			killed := 0
 			for range rounds(*kills) {
 				<-time.After(between(w.random, 50*time.Millisecond, 700*time.Millisecond)) // the moment of the kill
 				g := w.gateways[w.random.IntN(n)]
 				g.Kill(t)
+				killed++
 				w.mayRepeat += inFlight
 				<-time.After(between(w.random, 0, 300*time.Millisecond))
 				if w.random.IntN(5) == 0 { // and once more while it starts
@@ -31,7 +33,9 @@ func TestKills(t *testing.T) {
 				}
 			}
 			w.wantProgress(progressIn, "the last kill")
-			w.finish()
+			if repeated := w.finish(); repeated < int64(killed) {
+				t.Errorf("%d kills hit no more than %d lines in flight", killed, repeated)
+			}
 		})
 	}
 }

@@ -5,6 +5,7 @@ package chaos
 
 import (
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"regexp"
@@ -19,6 +20,7 @@ var (
 	seed      = flag.Uint64("seed", 0, "seed of what happens when; 0: a new one each time")
 	kills     = flag.Int("kills", 25, "how often a gateway is killed, on each backend")
 	stops     = flag.Int("stops", 5, "how often a gateway is stopped for longer than two leases")
+	restarts  = flag.Int("restarts", 6, "how often a gateway is restarted in good order, on each backend")
 	redis     = flag.Int("redis", 7, "how many faults Redis has")
 	postgres  = flag.Int("postgres", 8, "how many faults PostgreSQL has")
 	histories = flag.Int("histories", 500, "how many batches are cancelled, deleted, expired and finished at once")
@@ -57,12 +59,60 @@ func between(r *rand.Rand, from, to time.Duration) time.Duration {
 	return from + time.Duration(r.Int64N(int64(to-from)))
 }
 
-// series gives faults in an order of chance, over and over.
-func series[F any](r *rand.Rand, faults []F, name func(F) string) func(i int) F {
-	some := slices.DeleteFunc(slices.Clone(faults), func(f F) bool { return !regexp.MustCompile(*only).MatchString(name(f)) })
-	order := r.Perm(len(some))
-	return func(i int) F { return some[order[i%len(order)]] }
+// fault is what can become of a server. It has ended when do returns.
+type fault struct {
+	name string
+	do   func(w *world) error
+	// alone says that it befalls one gateway, whose lines others take over.
+	alone bool
+}
+
+// series gives faults in an order of chance, over and over. Those that befall
+// one gateway come last: until then no call at all may be repeated.
+func series(r *rand.Rand, faults []fault) func(i int) fault {
+	some := slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return !regexp.MustCompile(*only).MatchString(f.name) })
+	r.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+	slices.SortStableFunc(some, func(f, g fault) int {
+		switch {
+		case f.alone == g.alone:
+			return 0
+		case g.alone:
+			return -1
+		default:
+			return 1
+		}
+	})
+	return func(i int) fault { return some[i%len(some)] }
 }
 
 // newChance makes a source of chance from another.
 func newChance(r *rand.Rand) *rand.Rand { return rand.New(rand.NewPCG(r.Uint64(), r.Uint64())) }
+
+// The seed says what happens in which order: everything happens, and what befalls
+// one gateway last.
+func TestSeedDecides(t *testing.T) {
+	names := func(seed uint64) (all []string) {
+		next := series(rand.New(rand.NewPCG(seed, seed)), postgresFaults)
+		for i := range postgresFaults {
+			all = append(all, next(i).name)
+		}
+		return all
+	}
+	orders := make(map[string]bool)
+	for seed := range uint64(20) {
+		order := names(seed)
+		if again := names(seed); !slices.Equal(order, again) {
+			t.Errorf("seed %d: %q and %q", seed, order, again)
+		}
+		if different := slices.Compact(slices.Sorted(slices.Values(order))); len(different) != len(postgresFaults) {
+			t.Errorf("seed %d has only %q", seed, different)
+		}
+		if last := order[len(order)-1]; last != "a black hole for one gateway" {
+			t.Errorf("seed %d ends with %s", seed, last)
+		}
+		orders[fmt.Sprint(order)] = true
+	}
+	if len(orders) < 10 {
+		t.Errorf("20 seeds give %d orders", len(orders))
+	}
+}

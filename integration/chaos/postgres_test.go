@@ -3,6 +3,8 @@ package chaos
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,24 +12,16 @@ import (
 
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 	"github.com/tidegate/tidegate/internal/pgtest"
-	"github.com/tidegate/tidegate/internal/proxytest"
 )
 
 // backAfter is how soon batches get on when PostgreSQL is back.
 const backAfter = 10 * time.Second
 
-// postgresFault is what can become of PostgreSQL. It has ended when do returns.
-type postgresFault struct {
-	name string
-	do   func(w *world, proxies []*proxytest.Proxy) error
-	// alone says that it befalls one gateway, whose lines others take over.
-	alone bool
-}
-
-var postgresFaults = []postgresFault{
-	{name: "a fast restart", do: func(w *world, _ []*proxytest.Proxy) error { return w.servers.Postgres.Restart(pgtest.Fast) }},
-	{name: "an immediate restart", do: func(w *world, _ []*proxytest.Proxy) error { return w.servers.Postgres.Restart(pgtest.Immediate) }},
-	{name: "a minute away", do: func(w *world, _ []*proxytest.Proxy) error {
+// What can become of PostgreSQL.
+var postgresFaults = []fault{
+	{name: "a fast restart", do: func(w *world) error { return w.servers.Postgres.Restart(pgtest.Fast) }},
+	{name: "an immediate restart", do: func(w *world) error { return w.servers.Postgres.Restart(pgtest.Immediate) }},
+	{name: "a minute away", do: func(w *world) error {
 		if err := w.servers.Postgres.Stop(pgtest.Fast); err != nil {
 			return err
 		}
@@ -35,31 +29,42 @@ var postgresFaults = []postgresFault{
 		return w.servers.Postgres.Start()
 	}},
 	{name: "connections exhausted", do: exhaust},
-	{name: "backends terminated", do: func(w *world, _ []*proxytest.Proxy) error {
+	{name: "backends terminated", do: func(w *world) error {
+		ended := int64(0)
 		for range 20 {
-			if err := w.sql(terminate); err != nil {
+			n, err := w.sql(terminate)
+			if err != nil {
 				return err
 			}
+			ended += n
 			<-time.After(between(w.random, 0, 150*time.Millisecond)) // the moment of the next
+		}
+		if ended < 20 {
+			return fmt.Errorf("only %d backends were there to be terminated", ended)
 		}
 		return nil
 	}},
 	{name: "serialization failures", do: conflict},
-	{name: "a black hole", do: func(w *world, proxies []*proxytest.Proxy) error {
-		for _, p := range proxies {
+	{name: "a black hole", do: func(w *world) error {
+		for _, p := range w.proxies {
 			p.Swallow()
 		}
 		<-time.After(between(w.random, 2*time.Second, 8*time.Second)) // how long it is one
-		for _, p := range proxies {
+		for _, g := range w.gateways {
+			w.wantUnwell(g, "a black hole")
+		}
+		for _, p := range w.proxies {
 			p.Heal()
 			p.Cut()
 		}
 		return nil
 	}},
-	{name: "a black hole for one gateway", alone: true, do: func(w *world, proxies []*proxytest.Proxy) error {
-		p := proxies[w.random.IntN(len(proxies))]
+	{name: "a black hole for one gateway", alone: true, do: func(w *world) error {
+		i := w.random.IntN(len(w.gateways))
+		p := w.proxies[i]
 		p.Swallow()
 		<-time.After(2*lease + between(w.random, 0, 3*time.Second)) // how long it is one
+		w.wantUnwell(w.gateways[i], "a black hole")
 		w.wantProgress(progressIn, "one gateway was cut off")
 		p.Heal()
 		return nil
@@ -69,33 +74,32 @@ var postgresFaults = []postgresFault{
 // terminate ends all connections of gateways.
 const terminate = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidegate'`
 
-// sql runs a statement in the gateways' database.
-func (w *world) sql(statements ...string) error {
+// sql runs statements in the gateways' database, and counts the rows of the last.
+func (w *world) sql(statements string) (rows int64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c, err := pgx.Connect(ctx, w.backend.Database)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	for _, s := range statements {
-		if _, err = c.Exec(ctx, s); err != nil {
-			break
-		}
-	}
-	return errors.Join(err, c.Close(ctx))
+	tag, err := c.Exec(ctx, statements)
+	return tag.RowsAffected(), errors.Join(err, c.Close(ctx))
 }
 
-// Transactions fail by chance, within a statement and at COMMIT, as they do when
-// they cannot be put in an order or block each other. A sequence counts them: it
-// is not rolled back.
+// Transactions fail by a chance of which the seed decides, within a statement and
+// at COMMIT, as they do when they cannot be put in an order or block each other.
+// Sequences count them: these are not rolled back.
 const (
 	failures = `
+		CREATE SEQUENCE chaos_chances;
 		CREATE SEQUENCE chaos_failures;
 		CREATE FUNCTION chaos_fail() RETURNS trigger LANGUAGE plpgsql AS $$
+		DECLARE
+			chance BIGINT := hashint8extended(nextval('chaos_chances'), %d);
 		BEGIN
-			IF random() < 0.1 THEN
+			IF (chance & 1023) < 102 THEN
 				PERFORM nextval('chaos_failures');
-				IF random() < 0.5 THEN
+				IF (chance & 1024) = 0 THEN
 					RAISE EXCEPTION 'could not serialize access' USING ERRCODE = 'serialization_failure';
 				END IF;
 				RAISE EXCEPTION 'deadlock detected' USING ERRCODE = 'deadlock_detected';
@@ -105,16 +109,17 @@ const (
 		CREATE TRIGGER chaos_batches AFTER INSERT OR UPDATE ON batches FOR EACH STATEMENT EXECUTE FUNCTION chaos_fail();
 		CREATE TRIGGER chaos_slices AFTER INSERT OR UPDATE ON slices FOR EACH STATEMENT EXECUTE FUNCTION chaos_fail();
 		CREATE CONSTRAINT TRIGGER chaos_segments AFTER INSERT ON segments DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION chaos_fail();`
-	noFailures = `DROP FUNCTION chaos_fail CASCADE; DROP SEQUENCE chaos_failures`
+	noFailures = `DROP FUNCTION chaos_fail CASCADE; DROP SEQUENCE chaos_chances; DROP SEQUENCE chaos_failures`
 	manyFailed = `SELECT 1 / (last_value / 50) FROM chaos_failures` // fails while there are fewer
 )
 
 // conflict has transactions fail.
-func conflict(w *world, _ []*proxytest.Proxy) error {
-	w.define(failures)
+func conflict(w *world) error {
+	w.define(fmt.Sprintf(failures, w.random.Int64()))
 	tidegatetest.Eventually(w.t, progressIn, "transactions to fail", func() bool {
 		<-time.After(100 * time.Millisecond) // until they are counted again
-		return w.sql(manyFailed) == nil
+		_, err := w.sql(manyFailed)
+		return err == nil
 	})
 	w.define(noFailures)
 	return nil
@@ -130,13 +135,26 @@ func (w *world) define(sql string) {
 			w.t.Log(err)
 		}
 	}()
-	tidegatetest.Eventually(w.t, progressIn, "tables to be changed", func() bool { err = w.sql(sql); return err == nil })
+	tidegatetest.Eventually(w.t, progressIn, "tables to be changed", func() bool { _, err = w.sql(sql); return err == nil })
 }
 
-// exhaust takes every connection that PostgreSQL has, for some seconds.
-func exhaust(w *world, _ []*proxytest.Proxy) error {
-	ctx, cancel := context.WithTimeout(context.Background(), between(w.random, 3*time.Second, 6*time.Second))
+// exhaust takes every connection that PostgreSQL has, for some seconds, until
+// every gateway has felt it.
+func exhaust(w *world) error {
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	over := between(w.random, 3*time.Second, 6*time.Second)
+	var feeling sync.WaitGroup
+	defer feeling.Wait()
+	feeling.Go(func() {
+		defer cancel()
+		<-time.After(over) // how long there are none
+		for _, g := range w.gateways {
+			if !tidegatetest.Poll(progressIn, func() bool { h, ok := w.healthOf(g); return ok && h.Status != "ok" }) {
+				w.report("a gateway did not feel that there were no connections")
+			}
+		}
+	})
 	cfg, err := pgx.ParseConfig(w.backend.Database)
 	if err != nil {
 		return err
@@ -168,14 +186,9 @@ func exhaust(w *world, _ []*proxytest.Proxy) error {
 func TestPostgres(t *testing.T) {
 	t.Parallel()
 	servers := tidegatetest.StartServers(t, tidegatetest.PostgresRedis, "max_connections=60")
-	var proxies []*proxytest.Proxy
-	w := newWorld(t, servers, plan{gateways: 3, clients: clients, reach: func(b *tidegatetest.Backend) *tidegatetest.Backend {
-		p := proxytest.Start(t, servers.Postgres.Addr())
-		proxies = append(proxies, p)
-		return b.Via(t, p.Addr)
-	}})
+	w := newWorld(t, servers, plan{gateways: 3, clients: clients, proxied: true})
 	live := w.startLive()
-	faults := series(w.random, postgresFaults, func(f postgresFault) string { return f.name })
+	faults := series(w.random, postgresFaults)
 	for i := range rounds(*postgres) {
 		w.wantWell()
 		w.wantProgress(progressIn, "PostgreSQL was well")
@@ -184,10 +197,11 @@ func TestPostgres(t *testing.T) {
 		if f.alone {
 			w.mayRepeat += inFlight
 		}
-		if err := f.do(w, proxies); err != nil {
+		if err := f.do(w); err != nil {
 			t.Fatalf("%s: %v", f.name, err)
 		}
 		w.wantProgress(backAfter, f.name)
+		w.wantFewRepeats(f.name)
 	}
 	live()
 	w.finish()

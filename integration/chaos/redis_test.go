@@ -9,58 +9,66 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// redisFault is what can become of Redis. It has ended when do returns.
-type redisFault struct {
-	name string
-	do   func(w *world) error
-}
-
-var redisFaults = []redisFault{
-	{"a kill, and a start without anything", func(w *world) error {
+// What can become of Redis.
+var redisFaults = []fault{
+	{name: "a kill, and a start without anything", do: func(w *world) error {
 		if err := w.servers.Redis.Kill(); err != nil {
 			return err
 		}
+		w.wantUnwell(w.gateways[0], "that Redis was killed")
 		w.wantProgress(progressIn, "Redis was killed") // while it is away
 		w.while()
 		return w.servers.Redis.Restart()
 	}},
-	{"a restart, empty", func(w *world) error { return w.servers.Redis.Restart() }},
-	{"FLUSHALL", func(w *world) error { return w.redis("FLUSHALL") }},
-	{"no memory left", func(w *world) error {
+	{name: "a restart, empty", do: func(w *world) error {
+		w.wantStreams()
+		return w.servers.Redis.Restart()
+	}},
+	{name: "FLUSHALL", do: func(w *world) error {
+		w.wantStreams()
+		return w.redis("FLUSHALL")
+	}},
+	{name: "no memory left", do: func(w *world) error {
 		if err := w.redis("CONFIG", "SET", "maxmemory", "1"); err != nil {
 			return err
 		}
+		w.wantErrors("OOM", nil)
 		w.wantProgress(progressIn, "Redis had no memory left")
 		w.while()
 		return w.redis("CONFIG", "SET", "maxmemory", "0")
 	}},
-	{"connections cut", func(w *world) error {
+	{name: "connections cut", do: func(w *world) error {
+		cut := int64(0)
 		for range 20 {
 			for _, kind := range []string{"normal", "pubsub"} {
-				if err := w.redis("CLIENT", "KILL", "TYPE", kind); err != nil {
+				n, err := w.servers.Redis.Do("CLIENT", "KILL", "TYPE", kind)
+				if err != nil {
 					return err
 				}
+				cut += n.(int64)
 			}
 			<-time.After(between(w.random, 0, 100*time.Millisecond)) // the moment of the cut
 		}
+		if cut < int64(len(w.gateways)) {
+			return fmt.Errorf("only %d connections were there to be cut", cut)
+		}
 		return nil
 	}},
-	{"streams of the wrong type", func(w *world) error {
-		keys, err := w.servers.Redis.Do("KEYS", "*")
-		if err != nil {
-			return err
-		}
-		for _, key := range keys.([]any) {
-			if err := w.redis("SET", key.(string), "not a stream"); err != nil {
-				return err
+	{name: "streams of the wrong type", do: func(w *world) error {
+		w.wantErrors("WRONGTYPE", func() {
+			for _, key := range w.streams() {
+				if err := w.redis("SET", key, "not a stream"); err != nil {
+					w.t.Error(err)
+				}
 			}
-		}
+		})
 		return nil
 	}},
-	{"no answer", func(w *world) error {
+	{name: "no answer", do: func(w *world) error {
 		if err := w.servers.Redis.Pause(); err != nil {
 			return err
 		}
+		w.wantUnwell(w.gateways[0], "that Redis does not answer")
 		w.wantProgress(progressIn, "Redis stopped answering")
 		w.while()
 		return w.servers.Redis.Resume()
@@ -72,10 +80,55 @@ func (w *world) while() { <-time.After(between(w.random, time.Second, 6*time.Sec
 
 func (w *world) redis(args ...string) error {
 	_, err := w.servers.Redis.Do(args...)
-	if err != nil && strings.HasPrefix(err.Error(), "CLIENT") { // nobody was there to be cut
+	return err
+}
+
+// streams are the keys of streams that are there.
+func (w *world) streams() (keys []string) {
+	w.t.Helper()
+	found, err := w.servers.Redis.Do("SCAN", "0", "COUNT", "100000", "TYPE", "stream")
+	if err != nil {
+		w.t.Error(err)
 		return nil
 	}
-	return err
+	for _, key := range found.([]any)[1].([]any) {
+		keys = append(keys, key.(string))
+	}
+	return keys
+}
+
+// wantStreams waits until there is something to lose.
+func (w *world) wantStreams() {
+	w.t.Helper()
+	tidegatetest.Eventually(w.t, progressIn, "streams", func() bool { return len(w.streams()) > 0 })
+}
+
+// wantErrors waits until Redis has answered gateways with more errors of a kind,
+// and does something for it until then.
+func (w *world) wantErrors(kind string, again func()) {
+	w.t.Helper()
+	count := func() (n int64) {
+		info, err := w.servers.Redis.Do("INFO", "errorstats")
+		if err != nil {
+			w.t.Error(err)
+			return 0
+		}
+		_, after, found := strings.Cut(info.(string), "errorstat_"+kind+":count=")
+		if !found {
+			return 0
+		}
+		if _, err := fmt.Sscan(after, &n); err != nil {
+			w.t.Error(err)
+		}
+		return n
+	}
+	before := count()
+	tidegatetest.Eventually(w.t, progressIn, "Redis to answer "+kind, func() bool {
+		if again != nil {
+			again()
+		}
+		return count() > before
+	})
 }
 
 // Whatever becomes of Redis, batches go on by the store, no line runs twice, and
@@ -84,7 +137,7 @@ func TestRedis(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, tidegatetest.StartServers(t, tidegatetest.PostgresRedis), plan{gateways: 3, clients: clients})
 	live := w.startLive()
-	faults := series(w.random, redisFaults, func(f redisFault) string { return f.name })
+	faults := series(w.random, redisFaults)
 	for i := range rounds(*redis) {
 		w.wantWell() // or else nobody asks Redis
 		w.wantProgress(progressIn, "Redis was well")
@@ -94,6 +147,7 @@ func TestRedis(t *testing.T) {
 			t.Fatalf("%s: %v", f.name, err)
 		}
 		w.wantProgress(progressIn, f.name)
+		w.wantFewRepeats(f.name)
 	}
 	live()
 	w.finish()

@@ -16,6 +16,7 @@ type told struct {
 	Method  string          `json:"method"`
 	Path    string          `json:"path"`
 	Status  int             `json:"status"`
+	Tries   int             `json:"tries"`             // calls until this answer came
 	Body    json.RawMessage `json:"body,omitempty"`    // an answer in JSON
 	Content []byte          `json:"content,omitempty"` // of a file
 }
@@ -29,6 +30,8 @@ type session struct {
 	Told  []told `json:"told"`
 	// Shared is set when others may delete the batch.
 	Shared bool `json:"shared,omitempty"`
+	// Refused are the lines that the servers refuse, by custom id.
+	Refused map[string]bool `json:"refused,omitempty"`
 	// Unanswered is set when a call was given up after every gateway had failed
 	// to answer it for long.
 	Unanswered string `json:"unanswered,omitempty"`

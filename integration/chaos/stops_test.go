@@ -3,7 +3,6 @@ package chaos
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"net/http"
 	"strconv"
 	"strings"
@@ -24,50 +23,45 @@ func TestStops(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, tidegatetest.StartServers(t, kind), plan{gateways: 3, clients: clients})
 			for range rounds(*stops) {
-				g := w.busyGateway()
+				g := w.gateways[w.random.IntN(len(w.gateways))]
+				w.wantBusy(g)
 				g.Signal(t, syscall.SIGSTOP)
 				w.mayRepeat += inFlight
 				<-time.After(2*lease + between(w.random, 500*time.Millisecond, 2*time.Second)) // how long it stands still
 				g.Signal(t, syscall.SIGCONT)
 				w.wantProgress(progressIn, "the gateway goes on")
+				w.wantWell()
+				w.wantFewRepeats("a stop")
 			}
 			w.finish()
 			// Not by every gateway each time: what it had may be over by then.
-			refused := int64(0)
+			var refused stale
 			for _, g := range w.gateways {
-				refused += staleWrites(t, g)
+				s := staleOf(t, g)
+				refused.results += s.results
+				refused.claims += s.claims
 			}
-			if t.Logf("%d results and claims refused", refused); refused == 0 {
-				t.Error("nothing was refused")
+			if t.Logf("%d results and %d claims refused", refused.results, refused.claims); refused.results == 0 || refused.claims == 0 {
+				t.Error("a gateway that had stood still was believed")
 			}
 		})
 	}
 }
 
-// busyGateway waits for one of the gateways, chosen by chance, to have many lines
-// in flight.
-func (w *world) busyGateway() *tidegatetest.Gateway {
+// wantBusy waits until a gateway has many lines in flight.
+func (w *world) wantBusy(g *tidegatetest.Gateway) {
 	w.t.Helper()
-	var busy *tidegatetest.Gateway
 	tidegatetest.Eventually(w.t, progressIn, "a gateway to be busy", func() bool {
-		g := w.gateways[w.random.IntN(len(w.gateways))]
-		_, answer, err := g.Call(w.t.Context(), http.MethodGet, "/health", "", nil)
-		var h struct {
-			Batch struct {
-				InFlight int `json:"in_flight"`
-			}
-		}
-		if err == nil && json.Unmarshal(answer, &h) == nil && h.Batch.InFlight > inFlight/2 {
-			busy = g
-		}
-		return busy != nil
+		h, ok := w.healthOf(g)
+		return ok && h.Batch.InFlight > inFlight/2
 	})
-	return busy
 }
 
-// staleWrites is what the gateway counts of results that were refused and of
-// claims that it lost.
-func staleWrites(t *testing.T, g *tidegatetest.Gateway) (n int64) {
+// stale is what a gateway counts of results that were refused and of claims that
+// it lost.
+type stale struct{ results, claims int64 }
+
+func staleOf(t *testing.T, g *tidegatetest.Gateway) (s stale) {
 	t.Helper()
 	response, err := http.Get("http://" + g.Admin + "/metrics")
 	if err != nil {
@@ -76,7 +70,7 @@ func staleWrites(t *testing.T, g *tidegatetest.Gateway) (n int64) {
 	defer response.Body.Close()
 	found := 0
 	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
-		for _, name := range []string{"tidegate_batch_results_refused_total ", "tidegate_batch_claims_lost_total "} {
+		for name, into := range map[string]*int64{"tidegate_batch_results_refused_total ": &s.results, "tidegate_batch_claims_lost_total ": &s.claims} {
 			value, ok := bytes.CutPrefix(lines.Bytes(), []byte(name))
 			if !ok {
 				continue
@@ -85,12 +79,12 @@ func staleWrites(t *testing.T, g *tidegatetest.Gateway) (n int64) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			n += int64(count)
+			*into = int64(count)
 			found++
 		}
 	}
 	if found != 2 {
 		t.Fatalf("the gateway's metrics have %d of the two counts", found)
 	}
-	return n
+	return s
 }

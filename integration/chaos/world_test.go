@@ -2,6 +2,8 @@ package chaos
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/internal/proxytest"
 )
 
 const (
@@ -32,19 +35,30 @@ type world struct {
 	backend  *tidegatetest.Backend
 	sims     []*tidegatetest.Sim
 	gateways []*tidegatetest.Gateway
+	proxies  []*proxytest.Proxy // to PostgreSQL, that of each gateway
 
+	began      time.Time
 	closing    atomic.Bool  // no more sessions are begun
 	progressed atomic.Int64 // how often clients saw a batch get on
 	working    sync.WaitGroup
 
 	mu       sync.Mutex
-	sessions int            // guarded by mu; over
-	lines    int64          // guarded by mu; of batches that were completed
-	left     []openai.Batch // guarded by mu; ended and not deleted, as they were last told
-	problems int            // guarded by mu; reported
+	sessions int          // guarded by mu; over
+	lines    int64        // guarded by mu; of batches that were completed
+	left     []left       // guarded by mu
+	usage    openai.Usage // guarded by mu; of all batches
+	unknown  bool         // guarded by mu; the usage of some batch is
+	problems int          // guarded by mu; reported
 
 	named     int   // clients so far
 	mayRepeat int64 // calls, for what was in flight at faults so far
+}
+
+// left is a batch that has ended and was not deleted, as it was last told, and
+// the files of it that were read.
+type left struct {
+	openai.Batch
+	contents map[string][sha256.Size]byte
 }
 
 // plan says what a world is made of.
@@ -53,22 +67,22 @@ type plan struct {
 	clients  int
 	inFlight int    // lines, of each gateway; 0: the usual
 	batch    string // further settings
-	// reach gives the way by which a gateway reaches the backend; nil for the
-	// straight one.
-	reach func(b *tidegatetest.Backend) *tidegatetest.Backend
+	proxied  bool   // each gateway reaches PostgreSQL through a proxy of its own
 }
 
 // newWorld starts gateways on a backend of servers, and clients.
 func newWorld(t *testing.T, servers *tidegatetest.Servers, p plan) *world {
 	t.Helper()
-	w := &world{t: t, random: newRandom(t), servers: servers, backend: servers.NewBackend(t)}
+	w := &world{t: t, began: time.Now(), random: newRandom(t), servers: servers, backend: servers.NewBackend(t)}
 	w.backend.MaxConns = 8
 	p.inFlight = cmp.Or(p.inFlight, inFlight)
 	w.sims = tidegatetest.StartSims(t, 2, "--ttft", simTTFT)
 	for range p.gateways {
 		b := w.backend
-		if p.reach != nil {
-			b = p.reach(b)
+		if p.proxied {
+			proxy := proxytest.Start(t, servers.Postgres.Addr())
+			w.proxies = append(w.proxies, proxy)
+			b = b.Via(t, proxy.Addr)
 		}
 		w.gateways = append(w.gateways, tidegatetest.Run(t, tidegatetest.Settings{
 			Sims: w.sims, App: b.App(),
@@ -92,7 +106,7 @@ func (w *world) newClient() *client {
 	w.named++
 	return &client{
 		world: w, name: fmt.Sprintf("c%d-%x", w.named, w.random.Uint32()),
-		random: newChance(w.random),
+		wishes: newChance(w.random), random: newChance(w.random),
 	}
 }
 
@@ -107,12 +121,15 @@ func (w *world) over(s *session) {
 		s.keep(w.t)
 		return
 	}
-	b, deleted := outcome(s)
+	b, contents, deleted := outcome(s)
 	if b.Status == "completed" {
 		w.lines += int64(s.Lines)
 	}
+	w.usage.InputTokens += b.Usage.InputTokens
+	w.usage.OutputTokens += b.Usage.OutputTokens
+	w.unknown = w.unknown || rank[b.Status] != ended // another has deleted it
 	if !deleted {
-		w.left = append(w.left, b)
+		w.left = append(w.left, left{b, contents})
 	}
 }
 
@@ -142,39 +159,111 @@ func (w *world) wantWell() {
 	w.t.Helper()
 	for _, g := range w.gateways {
 		tidegatetest.Eventually(w.t, time.Minute, "all is well", func() bool {
-			status, answer, err := g.Call(w.t.Context(), http.MethodGet, "/health", "", nil)
-			return err == nil && status == http.StatusOK && healthy(answer)
+			h, ok := w.healthOf(g)
+			return ok && h.Status == "ok"
 		})
 	}
 }
 
-// finish has the clients end their sessions and holds everything together.
-func (w *world) finish() {
+// finish has the clients end their sessions and holds everything together. It
+// counts calls that were repeated.
+func (w *world) finish() (repeated int64) {
 	t := w.t
 	t.Helper()
 	w.closing.Store(true)
 	w.working.Wait()
 	w.wantWell()
-	for _, g := range w.gateways {
-		for _, b := range w.left {
-			if got := g.Batch(t, b.ID); got.Status != b.Status || got.RequestCounts != b.RequestCounts {
-				w.report(fmt.Sprintf("%s was %s with %+v at last, and %s says %s with %+v", b.ID, b.Status, b.RequestCounts, g.URL, got.Status, got.RequestCounts))
-			}
-		}
+	for i, g := range w.gateways {
+		w.wantKept(g, i)
+		w.wantUsage(g)
 	}
-	var distinct, repeated int64
-	for _, c := range tidegatetest.TotalCalls(t, w.sims...) {
-		distinct++
-		repeated += c.Received - 1
-	}
+	distinct, repeated := w.wantFewRepeats("all")
 	if distinct < w.lines {
 		t.Errorf("%d lines have a result, and only %d were ever sent", w.lines, distinct)
-	}
-	if repeated > w.mayRepeat {
-		t.Errorf("%d calls were repeated, and at most %d were in flight at faults", repeated, w.mayRepeat)
 	}
 	if w.sessions < w.named {
 		t.Errorf("only %d sessions of %d clients", w.sessions, w.named)
 	}
 	t.Logf("%d sessions, %d lines completed, %d calls repeated of at most %d, %d problems", w.sessions, w.lines, repeated, w.mayRepeat, w.problems)
+	return repeated
+}
+
+// wantKept wants a gateway to say of every batch what was said at its end, and
+// every so many files to hold what they held.
+func (w *world) wantKept(g *tidegatetest.Gateway, nth int) {
+	w.t.Helper()
+	for i, b := range w.left {
+		if got := g.Batch(w.t, b.ID); got.Status != b.Status || got.RequestCounts != b.RequestCounts {
+			w.report(fmt.Sprintf("%s was %s with %+v at last, and %s says %s with %+v", b.ID, b.Status, b.RequestCounts, g.URL, got.Status, got.RequestCounts))
+		}
+		if i%len(w.gateways) != nth {
+			continue
+		}
+		for id, sum := range b.contents {
+			status, content, err := g.Call(w.t.Context(), http.MethodGet, "/v1/files/"+id+"/content", "", nil)
+			if err != nil || status != http.StatusOK || sha256.Sum256(content) != sum {
+				w.report(fmt.Sprintf("the content of %s of %s is not what it was: %d, %d bytes (%v)", id, b.ID, status, len(content), err))
+			}
+		}
+	}
+}
+
+// reportTime is how far back the report on usage goes, less some.
+const reportTime = 23 * time.Hour
+
+// wantUsage wants a gateway's report on usage to come to what the batches used,
+// also those that are deleted.
+func (w *world) wantUsage(g *tidegatetest.Gateway) {
+	w.t.Helper()
+	if w.unknown || w.problems > 0 || time.Since(w.began) > reportTime {
+		return
+	}
+	var report struct {
+		Summary struct {
+			Input  int64 `json:"total_input_tokens"`
+			Output int64 `json:"total_output_tokens"`
+		}
+	}
+	g.Get(w.t, "/v1/batches/analytics/tokens", &report)
+	if s := report.Summary; s.Input != w.usage.InputTokens || s.Output != w.usage.OutputTokens {
+		w.report(fmt.Sprintf("%s reports a usage of %+v, and that of the batches comes to %+v", g.URL, s, w.usage))
+	}
+}
+
+// wantFewRepeats wants no more calls to have been repeated so far than lines
+// were in flight at faults. It counts different calls, and repeated ones.
+func (w *world) wantFewRepeats(after string) (distinct, repeated int64) {
+	w.t.Helper()
+	for _, c := range tidegatetest.TotalCalls(w.t, w.sims...) {
+		distinct++
+		repeated += c.Received - 1
+	}
+	if repeated > w.mayRepeat {
+		w.report(fmt.Sprintf("after %s %d calls were repeated, and at most %d were in flight at faults", after, repeated, w.mayRepeat))
+	}
+	return distinct, repeated
+}
+
+// health is what /health says.
+type health struct {
+	Status string
+	Batch  struct {
+		Store, Queue string
+		InFlight     int `json:"in_flight"`
+	}
+}
+
+func (w *world) healthOf(g *tidegatetest.Gateway) (h health, ok bool) {
+	status, answer, err := g.Call(w.t.Context(), http.MethodGet, "/health", "", nil)
+	return h, err == nil && status == http.StatusOK && json.Unmarshal(answer, &h) == nil
+}
+
+// wantUnwell waits until a gateway feels a fault that has begun: one that nobody
+// feels tests nothing.
+func (w *world) wantUnwell(g *tidegatetest.Gateway, fault string) {
+	w.t.Helper()
+	tidegatetest.Eventually(w.t, progressIn, "a gateway to feel "+fault, func() bool {
+		h, ok := w.healthOf(g)
+		return ok && h.Status != "ok"
+	})
 }

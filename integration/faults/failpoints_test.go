@@ -31,53 +31,66 @@ var notReached = map[string]string{
 // inFlight bounds what a death of the gateway repeats.
 const inFlight = 8
 
-// everywhere has the failpoints tried on every kind of backend, not only on
-// those that have all drivers between them.
-var everywhere = flag.Bool("everywhere", false, "try the failpoints on every kind of backend")
+// everywhere has all failpoints tried on every kind of backend. Without it calls
+// to the store are tried only on those two that have all drivers between them:
+// which queue and which files stand beside it, a store does not know.
+var everywhere = flag.Bool("everywhere", false, "try the failpoints of the store on every kind of backend")
 
 // At every call to store, queue, files and pool, before and after it, the
 // gateway crashes or gets an error once. All that it promised holds.
 func TestFailpoints(t *testing.T) {
 	t.Parallel()
-	kinds := []tidegatetest.Kind{tidegatetest.SQLite, tidegatetest.PostgresRedisS3}
-	if *everywhere {
-		kinds = append(kinds, tidegatetest.Postgres, tidegatetest.PostgresRedis)
-	}
-	for _, kind := range kinds {
+	for _, kind := range []tidegatetest.Kind{tidegatetest.SQLite, tidegatetest.Postgres, tidegatetest.PostgresRedis, tidegatetest.PostgresRedisS3} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			failpoints(t, tidegatetest.StartServers(t, kind, "max_connections=400"))
+			stores := *everywhere || kind == tidegatetest.SQLite || kind == tidegatetest.PostgresRedisS3
+			failpoints(t, tidegatetest.StartServers(t, kind, "max_connections=400"), stores)
 		})
 	}
 }
 
-func failpoints(t *testing.T, servers *tidegatetest.Servers) {
-	binary := tidegatetest.FaultyBinary(t)
+func failpoints(t *testing.T, servers *tidegatetest.Servers, stores bool) {
 	sims := tidegatetest.StartSims(t, 2, "--ttft", "20ms")
 	for _, call := range failpoint.Calls() {
-		for _, when := range []string{"before", "after"} {
-			for _, action := range []string{"crash", "error"} {
-				point := call + ":" + when + "=" + action
-				t.Run(point, func(t *testing.T) {
-					t.Parallel()
-					b := servers.NewBackend(t)
-					b.MaxConns = 4
-					d := day{t: t, name: point, sims: sims, backend: b}
-					d.gateway = tidegatetest.Persist(t, tidegatetest.Settings{
-						Sims: sims, Binary: binary, Env: []string{"TIDEGATE_FAILPOINTS=" + point + "@1"}, App: b.App(),
-						Batch: fmt.Sprintf("max_in_flight %d\n lease 1s\n collect_interval 100ms\n retry_backoff 10ms 20ms", inFlight),
-					})
-					d.run()
-					fired := func() bool { return strings.Contains(d.gateway.Log(t), "failpoint "+point+"@1") }
-					if _, rare := notReached[call]; !rare && !tidegatetest.Poll(5*time.Second, fired) {
-						t.Error("it never came to that")
-					}
-					d.wellAgain()
-					if action == "crash" && fired() != (d.gateway.Deaths() > 0) {
-						t.Errorf("%d deaths", d.gateway.Deaths())
-					}
-				})
+		if !stores && strings.HasPrefix(call, "store.") {
+			continue
+		}
+		_, rare := notReached[call]
+		fail(t, servers, sims, call, 1, rare, (*day).run)
+	}
+}
+
+// fail lives through days at whose nth call, before and after it, the gateway
+// crashes or gets an error; a rare call need not come.
+func fail(t *testing.T, servers *tidegatetest.Servers, sims []*tidegatetest.Sim, call string, nth int, rare bool, live func(d *day)) {
+	binary := tidegatetest.FaultyBinary(t)
+	for _, when := range []string{"before", "after"} {
+		for _, action := range []string{"crash", "error"} {
+			place := call + ":" + when + "=" + action
+			point := fmt.Sprintf("%s@%d", place, nth)
+			name := place
+			if nth > 1 {
+				name = point
 			}
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				b := servers.NewBackend(t)
+				b.MaxConns = 4
+				d := day{t: t, name: point, sims: sims, backend: b}
+				d.gateway = tidegatetest.Persist(t, tidegatetest.Settings{
+					Sims: sims, Binary: binary, Env: []string{"TIDEGATE_FAILPOINTS=" + point}, App: b.App(),
+					Batch: fmt.Sprintf("max_in_flight %d\n lease 1s\n collect_interval 100ms\n retry_backoff 10ms 20ms", inFlight),
+				})
+				live(&d)
+				fired := func() bool { return strings.Contains(d.gateway.Log(t), "failpoint "+point+"\n") }
+				if !rare && !tidegatetest.Poll(5*time.Second, fired) {
+					t.Error("it never came to that")
+				}
+				d.wellAgain()
+				if action == "crash" && fired() != (d.gateway.Deaths() > 0) {
+					t.Errorf("%d deaths", d.gateway.Deaths())
+				}
+			})
 		}
 	}
 }
@@ -137,6 +150,7 @@ func (d *day) run() {
 	if failed := g.WaitEnd(t, badID, time.Minute); failed.Status != "failed" || failed.Errors == nil {
 		t.Errorf("the bad batch ended as %+v", failed)
 	}
+	d.used(b.Usage, over.Usage)
 	d.look(wholeID)
 	if got := g.Content(t, &uploaded); string(got) != "first second" {
 		t.Errorf("the upload holds %q", got)
@@ -160,6 +174,25 @@ func (d *day) run() {
 	}
 }
 
+// used wants the report on usage to come to what batches used.
+func (d *day) used(batches ...openai.Usage) {
+	d.t.Helper()
+	var want struct{ Input, Output int64 }
+	for _, u := range batches {
+		want.Input, want.Output = want.Input+u.InputTokens, want.Output+u.OutputTokens
+	}
+	var report struct {
+		Summary struct {
+			Input  int64 `json:"total_input_tokens"`
+			Output int64 `json:"total_output_tokens"`
+		}
+	}
+	d.gateway.Get(d.t, "/v1/batches/analytics/tokens", &report)
+	if got := report.Summary; got.Input != want.Input || got.Output != want.Output {
+		d.t.Errorf("usage of %+v is reported as %+v", want, got)
+	}
+}
+
 // live asks for a chat answer.
 func (d *day) live() {
 	status, answer, err := d.gateway.Ask(d.t, http.MethodPost, tidegatetest.ChatPath, "application/json", tidegatetest.ChatBody(d.t, d.name, false))
@@ -174,7 +207,7 @@ func (d *day) input(name string, lines int) []byte {
 
 // id names a line to the simulated servers.
 func (d *day) id(name string, line int) string {
-	return fmt.Sprintf("%s-%s-%d", strings.NewReplacer(":", "-", "=", "-").Replace(d.name), name, line)
+	return fmt.Sprintf("%s-%s-%d", strings.NewReplacer(":", "-", "=", "-", "@", "-").Replace(d.name), name, line)
 }
 
 // ask wants one of some statuses.
@@ -247,7 +280,15 @@ func (d *day) uploadParts() (fileID string) {
 // calls asserts that every line of the whole batch was sent, and that no more
 // were sent again than were in flight when the gateway died, or lost an answer.
 func (d *day) calls(lines int) {
-	again := int64(0)
+	again := d.repeated(lines)
+	if most := int64(inFlight*d.gateway.Deaths() + 2); again > most { // 2: an answer is lost once in each process
+		d.t.Errorf("%d calls were made again after %d deaths with %d lines in flight", again, d.gateway.Deaths(), inFlight)
+	}
+}
+
+// repeated counts how often lines of the whole batch were sent again, and wants
+// each to have been sent.
+func (d *day) repeated(lines int) (again int64) {
 	for i := range lines {
 		received := int64(0)
 		for _, s := range d.sims {
@@ -258,9 +299,7 @@ func (d *day) calls(lines int) {
 		}
 		again += received - 1
 	}
-	if most := int64(inFlight*d.gateway.Deaths() + 2); again > most { // 2: an answer is lost once in each process
-		d.t.Errorf("%d calls were made again after %d deaths with %d lines in flight", again, d.gateway.Deaths(), inFlight)
-	}
+	return again
 }
 
 // collected waits until contents are gone from the disk.

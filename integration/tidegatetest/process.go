@@ -200,6 +200,9 @@ func (p *process) Restart(tb testing.TB) {
 	p.start(tb)
 }
 
+// Use has later starts run another program with the same arguments.
+func (p *process) Use(binary string) { p.argv[0] = binary }
+
 // Unset takes a variable out of the environment of later starts.
 func (p *process) Unset(name string) {
 	p.env = slices.DeleteFunc(p.env, func(pair string) bool { return strings.HasPrefix(pair, name+"=") })
