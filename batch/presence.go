@@ -39,15 +39,25 @@ func (e *Engine) enter(ctx context.Context) error {
 		return fmt.Errorf("finding out the host's name: %w", err)
 	}
 	e.self = Announcement{ID: e.owner, Host: host, Place: place}
-	others, err := registry.Announce(ctx, e.self, announceTTL)
-	if err != nil {
-		return fmt.Errorf("announcing this gateway: %w", err)
+	// Twice, because gateways that announce themselves at the same moment do not
+	// see each other: by the second time, one of them has been there before.
+	for range 2 {
+		others, err := registry.Announce(ctx, e.self, announceTTL)
+		if err != nil {
+			return fmt.Errorf("announcing this gateway: %w", err)
+		}
+		if err := e.sameFiles(others); err != nil {
+			return errors.Join(err, registry.Withdraw(ctx, e.owner))
+		}
 	}
+	return nil
+}
+
+// sameFiles says which of the other gateways does not see the files of this one.
+func (e *Engine) sameFiles(others []Announcement) error {
 	for _, o := range others {
-		if o.Place != place {
-			return errors.Join(
-				fmt.Errorf("a gateway on %s uses the same store with other files (%s) than this one (%s): give all of them the same directory or bucket", o.Host, o.Place, place),
-				registry.Withdraw(ctx, e.owner))
+		if o.Place != e.self.Place {
+			return fmt.Errorf("a gateway on %s uses the same store with other files (%s) than this one (%s): give all of them the same directory or bucket", o.Host, o.Place, e.self.Place)
 		}
 	}
 	return nil
@@ -61,7 +71,7 @@ func (e *Engine) runPresence(ctx context.Context) {
 		return
 	}
 	pool, sharing := e.dispatcher.(LoadSharer)
-	heard := time.Now()
+	heard, gateways := time.Now(), 0
 	for sleep(ctx, announceInterval) {
 		a := e.self
 		if sharing {
@@ -71,14 +81,19 @@ func (e *Engine) runPresence(ctx context.Context) {
 		others, err := registry.Announce(bounded, a, announceTTL)
 		cancel()
 		e.note("telling the other gateways", err)
+		if err == nil {
+			// One that was silent when the other came finds out now.
+			e.note("files", e.sameFiles(others))
+		}
 		switch {
 		case !sharing:
 		case err == nil:
-			heard = time.Now()
-			pool.SetPeers(len(others), sumLoads(others))
+			heard, gateways = time.Now(), len(others)
+			pool.SetPeers(gateways, sumLoads(others))
 		case time.Since(heard) > announceTTL:
-			// What they said is old: this one balances for itself.
-			pool.SetPeers(0, nil)
+			// What they said is old. But they are no fewer because the store is
+			// away, and take their share of the servers as this one does.
+			pool.SetPeers(gateways, nil)
 		}
 	}
 }

@@ -417,7 +417,7 @@ func TestLoadsAreShared(t *testing.T) {
 	}
 	until(t, "the first is told that one left", told(pools[0], 1, map[string]batch.Load{"http://a": {Live: 1, Batch: 10}}))
 	s.store.away.Store(true)
-	until(t, "the first forgets what is old", told(pools[0], 0, map[string]batch.Load{}))
+	until(t, "the first forgets what is old, and leaves the other its share", told(pools[0], 1, map[string]batch.Load{}))
 	s.store.away.Store(false)
 	for _, e := range engines[:2] {
 		if err := e.Stop(t.Context()); err != nil {

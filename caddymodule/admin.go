@@ -32,14 +32,15 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 	}
 }
 
-// eachRuntime calls f with every runtime that serves.
-func eachRuntime(f func(*runtime)) {
-	runtimes.Range(func(_, value any) bool {
-		if r, ok := value.(*runtime); ok && r.live.Load() {
-			f(r)
+// runningPool gives the pool, nil when no configuration has one.
+func runningPool() (running *sharedPool) {
+	pools.Range(func(_, value any) bool {
+		if p, ok := value.(*sharedPool); ok && p.live.Load() {
+			running = p
 		}
-		return true
+		return running == nil
 	})
+	return running
 }
 
 func listUpstreams(w http.ResponseWriter, r *http.Request) error {
@@ -47,7 +48,9 @@ func listUpstreams(w http.ResponseWriter, r *http.Request) error {
 		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("use GET")}
 	}
 	all := []upstreams.UpstreamStatus{}
-	eachRuntime(func(r *runtime) { all = append(all, r.pool.Status()...) })
+	if pool := runningPool(); pool != nil {
+		all = pool.Status()
+	}
 	writeJSON(w, http.StatusOK, all)
 	return nil
 }
@@ -67,18 +70,14 @@ func change(f func(*upstreams.Pool, string) error) func(http.ResponseWriter, *ht
 				return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("reading body: %w", err)}
 			}
 		}
-		var done []upstreams.UpstreamStatus
-		err := upstreams.ErrNoUpstream
-		eachRuntime(func(r *runtime) {
-			if e := f(r.pool, request.URL); e == nil {
-				err = nil
-				done = append(done, r.pool.Status()...)
-			}
-		})
-		if err != nil {
+		pool := runningPool()
+		if pool == nil {
+			return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("no gateway is running")}
+		}
+		if err := f(pool.Pool, request.URL); err != nil {
 			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("%w: %s", err, request.URL)}
 		}
-		writeJSON(w, http.StatusOK, done)
+		writeJSON(w, http.StatusOK, pool.Status())
 		return nil
 	}
 }

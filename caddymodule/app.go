@@ -46,13 +46,15 @@ type App struct {
 	files   FilesModule
 	keys    keyring
 	log     *zap.Logger
+	pool    *sharedPool
 	runtime *runtime
 	key     string
 	applied *settings
 }
 
 // StoreModule is a guest module that makes a store. Identity tells two apart
-// that keep different truths; dataDir is App.Data.
+// that keep different truths, or keep one in different ways: with another
+// password, or more connections. It shows no secrets. dataDir is App.Data.
 type StoreModule interface {
 	Identity(dataDir string) string
 	Store(dataDir string, log *zap.Logger) (batch.Store, error)
@@ -123,6 +125,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.Validate(); err != nil {
 		return err
 	}
+	if a.pool, err = loadPool(); err != nil {
+		return err
+	}
 	value, _, err := runtimes.LoadOrNew(a.key, func() (caddy.Destructor, error) {
 		return newRuntime(a)
 	})
@@ -147,7 +152,8 @@ func (a *App) Validate() error {
 	return nil
 }
 
-// Start opens the runtime, unless it is open, and applies the settings.
+// Start opens the runtime, unless it is open, and applies the settings. After an
+// error those before are in force.
 func (a *App) Start() error {
 	if len(a.keys) == 0 {
 		a.log.Warn("no api_keys are configured: whoever reaches the gateway may use it")
@@ -162,13 +168,19 @@ func (a *App) Stop() error {
 	return a.runtime.stop(a.applied, caddy.Exiting())
 }
 
-// Cleanup closes the runtime when no configuration uses it any more.
+// Cleanup closes the runtime when no configuration uses it any more, and the
+// pool that its last lines ran on.
 func (a *App) Cleanup() error {
-	if a.runtime == nil {
-		return nil
+	var errs []error
+	if a.runtime != nil {
+		_, err := runtimes.Delete(a.key)
+		errs = append(errs, err)
 	}
-	_, err := runtimes.Delete(a.key)
-	return err
+	if a.pool != nil {
+		_, err := pools.Delete(thePool)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 var errNoApp = errors.New("the tidegate app is not configured: there is no `tidegate` block in the global options")

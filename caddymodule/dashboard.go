@@ -57,7 +57,7 @@ func (h *DashboardHandler) Provision(ctx caddy.Context) error {
 	h.pages, err = dashboard.New(dashboard.Config{
 		Base: h.path, TrustedOrigins: h.TrustedOrigins, Log: r.log.Named("dashboard"),
 		Source: source.New(source.Config{
-			Tenant: batch.DefaultTenant, Engine: r.engine, Files: r.fileService(h.app.Batch.limits()), Pool: r.pool,
+			Tenant: batch.DefaultTenant, Engine: r.engine, Files: r.fileService(h.app.Batch.limits()), Pool: r.pool.Pool,
 			Doctor: r.doctor, Health: r.batchHealth,
 		}),
 	})

@@ -3,14 +3,19 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/upstreams"
 )
 
 // dispatcher lets the batch engine use the pool: names and errors of the one
-// in those of the other.
-type dispatcher struct{ *upstreams.Pool }
+// in those of the other. A retired engine leaves it to the one after it to tell
+// other gateways what the pool has in flight, and the pool what they have.
+type dispatcher struct {
+	*upstreams.Pool
+	retired *atomic.Bool
+}
 
 // Reserve takes a slot.
 func (d dispatcher) Reserve(model, avoid string) (batch.Slot, error) {
@@ -41,6 +46,9 @@ func inWords(err error) error {
 // Loads tells what this gateway has in flight.
 func (d dispatcher) Loads() map[string]batch.Load {
 	loads := make(map[string]batch.Load)
+	if d.retired.Load() {
+		return loads
+	}
 	for url, l := range d.Pool.Loads() {
 		loads[url] = batch.Load(l)
 	}
@@ -49,6 +57,9 @@ func (d dispatcher) Loads() map[string]batch.Load {
 
 // SetPeers tells the pool what other gateways have in flight.
 func (d dispatcher) SetPeers(gateways int, loads map[string]batch.Load) {
+	if d.retired.Load() {
+		return
+	}
 	others := make(map[string]upstreams.Load, len(loads))
 	for url, l := range loads {
 		others[url] = upstreams.Load(l)

@@ -11,9 +11,11 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/store/sqlite"
+	"github.com/tidegate/tidegate/upstreams"
 )
 
 // listening records the header of every request that reaches a server.
@@ -165,6 +167,7 @@ func TestHealth(t *testing.T) {
 // order.
 func TestStarting(t *testing.T) {
 	app := &App{Data: t.TempDir(), store: new(SQLiteStore), queue: new(MemoryQueue), files: new(LocalFiles)}
+	app.pool = &sharedPool{Pool: upstreams.NewPool(zap.NewNop())}
 	var err error
 	if app.runtime, err = newRuntime(app); err != nil {
 		t.Fatal(err)

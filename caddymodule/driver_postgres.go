@@ -46,8 +46,10 @@ func (s *PostgresStore) Provision(caddy.Context) (err error) {
 	return nil
 }
 
-// Identity tells databases apart.
-func (s *PostgresStore) Identity(string) string { return s.identity }
+// Identity tells databases apart, and ways to use one.
+func (s *PostgresStore) Identity(string) string {
+	return s.identity + " " + fingerprint(s.url, s.MaxConns, s.ConnectTimeout, s.StatementTimeout)
+}
 
 // Shared is true: any number of gateways can use it.
 func (*PostgresStore) Shared() bool { return true }

@@ -29,6 +29,7 @@ type RedisQueue struct {
 	// offered to another. Default 1m.
 	Idle caddy.Duration `json:"idle,omitempty"`
 
+	url    string
 	config redis.Config
 }
 
@@ -39,7 +40,8 @@ func (*RedisQueue) CaddyModule() caddy.ModuleInfo {
 
 // Provision reads the URL.
 func (q *RedisQueue) Provision(caddy.Context) error {
-	server, err := redis.ParseURL(caddy.NewReplacer().ReplaceKnown(q.URL, ""))
+	q.url = caddy.NewReplacer().ReplaceKnown(q.URL, "")
+	server, err := redis.ParseURL(q.url)
 	if err != nil {
 		return fmt.Errorf("queue redis: %w", err)
 	}
@@ -47,8 +49,10 @@ func (q *RedisQueue) Provision(caddy.Context) error {
 	return nil
 }
 
-// Identity tells servers and prefixes apart.
-func (q *RedisQueue) Identity() string { return q.config.Identity() }
+// Identity tells servers and prefixes apart, and ways to use them.
+func (q *RedisQueue) Identity() string {
+	return q.config.Identity() + " " + fingerprint(q.url, q.Timeout, q.Idle)
+}
 
 // Queue makes the queue.
 func (q *RedisQueue) Queue(log *zap.Logger) (batch.Queue, error) {

@@ -27,6 +27,7 @@ type S3Files struct {
 	AccessKey string `json:"access_key,omitempty"`
 	SecretKey string `json:"secret_key,omitempty"`
 
+	url    string
 	config s3.Config
 }
 
@@ -38,7 +39,8 @@ func (*S3Files) CaddyModule() caddy.ModuleInfo {
 // Provision reads the URL.
 func (f *S3Files) Provision(caddy.Context) (err error) {
 	replacer := caddy.NewReplacer()
-	if f.config, err = s3.ParseURL(replacer.ReplaceKnown(f.URL, "")); err != nil {
+	f.url = replacer.ReplaceKnown(f.URL, "")
+	if f.config, err = s3.ParseURL(f.url); err != nil {
 		return fmt.Errorf("files s3: %w", err)
 	}
 	f.config.AccessKey, f.config.SecretKey = replacer.ReplaceKnown(f.AccessKey, ""), replacer.ReplaceKnown(f.SecretKey, "")
@@ -48,8 +50,10 @@ func (f *S3Files) Provision(caddy.Context) (err error) {
 	return nil
 }
 
-// Identity tells buckets and prefixes apart.
-func (f *S3Files) Identity(string) string { return f.config.Identity() }
+// Identity tells buckets and prefixes apart, and ways to use them.
+func (f *S3Files) Identity(string) string {
+	return f.config.Identity() + " " + fingerprint(f.url, f.config.AccessKey, f.config.SecretKey)
+}
 
 // Files makes the place.
 func (f *S3Files) Files(_ string, _ bool, _ *zap.Logger) (batch.Files, error) {

@@ -52,7 +52,7 @@ func (d *door) admit(w http.ResponseWriter, r *http.Request, open *atomic.Bool) 
 	}
 	if !open.Load() {
 		problem := "The gateway is starting."
-		if d.app.runtime.live.Load() {
+		if d.app.runtime.started.Load() {
 			problem = "Files and batches are not available at the moment: the gateway waits for its store."
 		}
 		openai.WriteError(w, openai.Unavailable(startingRetry, "%s", problem))
@@ -92,7 +92,7 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	case path == "/ready":
 		h.ready(w, r)
 	case path == "/doctor":
-		if h.admit(w, r, &h.app.runtime.live) {
+		if h.admit(w, r, &h.app.pool.live) {
 			h.doctor(w, r)
 		}
 	case under(path, "/v1/files"), under(path, "/v1/uploads"), under(path, "/v1/batches"):
@@ -121,7 +121,7 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 	rt := h.app.runtime
 	out := health{Status: "starting", Upstreams: rt.pool.Status()}
 	status := http.StatusServiceUnavailable
-	if rt.live.Load() {
+	if rt.pool.live.Load() {
 		state := rt.batchHealth(r.Context())
 		out.Batch = &state
 		status = http.StatusOK
@@ -164,7 +164,7 @@ func (r *runtime) batchHealth(ctx context.Context) batch.Health {
 
 func (h *APIHandler) ready(w http.ResponseWriter, _ *http.Request) {
 	rt := h.app.runtime
-	if !rt.live.Load() || !rt.pool.Ready() {
+	if !rt.pool.live.Load() || !rt.pool.Ready() {
 		openai.WriteError(w, openai.Unavailable(startingRetry, "No request could be served now."))
 		return
 	}
@@ -200,7 +200,7 @@ func (h *ProxyHandler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	r := h.app.runtime
-	h.proxy = upstreams.NewProxy(r.pool, r.log.Named("live"), r.record)
+	h.proxy = upstreams.NewProxy(r.pool.Pool, r.log.Named("live"), r.record)
 	return nil
 }
 
@@ -215,7 +215,7 @@ func (r *runtime) record(l upstreams.LiveRequest) {
 
 // ServeHTTP answers; there is nothing behind it.
 func (h *ProxyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	if h.admit(w, r, &h.app.runtime.live) {
+	if h.admit(w, r, &h.app.pool.live) {
 		h.proxy.ServeHTTP(w, r)
 	}
 	return nil

@@ -121,7 +121,12 @@ func (g *gateway) run(t *testing.T) {
 // open are the runtimes that are open.
 func open() []*runtime {
 	var all []*runtime
-	eachRuntime(func(r *runtime) { all = append(all, r) })
+	runtimes.Range(func(_, value any) bool {
+		if r := value.(*runtime); r.started.Load() {
+			all = append(all, r)
+		}
+		return true
+	})
 	return all
 }
 

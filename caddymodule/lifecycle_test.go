@@ -172,6 +172,64 @@ func TestOtherStore(t *testing.T) {
 	}
 }
 
+// Live requests do not notice that the store is another: the pool stays, with
+// what it knows and what an operator has done to it.
+func TestPoolOutlivesStores(t *testing.T) {
+	drained, one := newSim(t)
+	_, two := newSim(t)
+	g := newGateway(t, one, two)
+	g.run(t)
+	if err := g.runtime(t).pool.Drain(one); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		before := g.runtime(t)
+		g.app.Data = t.TempDir()
+		g.load(t)
+		if g.runtime(t) == before {
+			t.Fatal("the runtime is the same")
+		}
+		if a := g.ask(t, "POST", "/v1/chat/completions", chat); a.status != 200 {
+			t.Errorf("live: %d %s", a.status, a.body)
+		}
+	}
+	if n := drained.Stats().Calls; n != 0 {
+		t.Errorf("the drained server got %d requests", n)
+	}
+	a := g.ask(t, "GET", "/metrics", "")
+	if want := `tidegate_live_requests_total{code="2xx",endpoint="/v1/chat/completions"} 5`; !strings.Contains(a.body, want) {
+		t.Errorf("the metrics do not have %s", want)
+	}
+}
+
+// Servers that a configuration leaves out which then cannot start are back as
+// they were, at once.
+func TestFailedReloadKeepsServers(t *testing.T) {
+	_, one := newSim(t)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	g := newGateway(t, one)
+	g.run(t)
+	failing := map[string]string{"http": `{"servers": {"other": {"listen": ["` + taken.Addr().String() + `"], "automatic_https": {"disable": true}}}}`}
+	good := g.app.Pool
+	for range 10 { // apps start in any order
+		g.app.Pool.Upstreams = nil
+		if err := caddy.Load(g.config(t, failing), true); err == nil {
+			t.Fatal("it was taken")
+		}
+		if s := g.runtime(t).pool.Status(); len(s) != 1 || s[0].State != upstreams.StateUp {
+			t.Errorf("the pool has %+v", s)
+		}
+		if a := g.ask(t, "POST", "/v1/chat/completions", chat); a.status != 200 {
+			t.Errorf("live: %d %s", a.status, a.body)
+		}
+		g.app.Pool = good
+	}
+}
+
 // Checking a configuration touches nothing: no file, no server.
 func TestValidateDoesNothing(t *testing.T) {
 	touched := make(chan string, 100)

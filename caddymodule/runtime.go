@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,8 +16,9 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// runtimes are what holds state, by what they are. A reload finds its runtime
-// here and changes the settings, so that nothing under way is interrupted.
+// runtimes are the engines with what they work on, by what that is. A reload
+// finds its runtime here and changes the settings, so that nothing under way is
+// interrupted.
 var runtimes = caddy.NewUsagePool()
 
 // settings are what a generation of the configuration applies.
@@ -28,26 +28,27 @@ type settings struct {
 	keyed bool // clients must show an API key
 }
 
-// runtime is the pool and the engine on one store, queue and files.
+// runtime is the engine on one store, queue and files, beside the pool.
 type runtime struct {
 	log    *zap.Logger
-	pool   *upstreams.Pool
+	pool   *sharedPool
 	engine *batch.Engine
 	doctor *doctor.Doctor
 
-	live atomic.Bool // live requests can be served
-	open atomic.Bool // files and batches can be served
+	started atomic.Bool // the engine is open, or will be as soon as it can be
+	open    atomic.Bool // files and batches can be served
+	retired atomic.Bool // no configuration wants it any more: it only ends its work
 
 	keyed atomic.Bool // clients must show an API key
 
-	// closed is what keeps the engine from being open, once it is live.
+	// closed is what keeps the engine from being open, once it has started.
 	closed      atomic.Pointer[string]
 	opening     sync.WaitGroup     // the opener, while there is one
 	stopOpening context.CancelFunc // ends it
 
 	mu          sync.Mutex // guards what follows
 	files       *batch.FileService
-	generations []*settings // started and not stopped, the newest last
+	generations generations[settings]
 	drained     bool
 	drainTime   time.Duration
 }
@@ -67,16 +68,13 @@ func newRuntime(a *App) (*runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("files: %w", err)
 	}
-	pool := upstreams.NewPool(log.Named("pool"))
-	store, queue, files, dispatch, err := withFailpoints(store, queue, files, dispatcher{pool})
+	r := &runtime{log: log, pool: a.pool}
+	store, queue, files, dispatch, err := withFailpoints(store, queue, files, dispatcher{a.pool.Pool, &r.retired})
 	if err != nil {
 		return nil, err
 	}
-	r := &runtime{
-		log: log, pool: pool,
-		engine: batch.NewEngine(a.Batch.engine(), store, queue, files, dispatch, log.Named("batch")),
-	}
-	r.doctor = doctor.New(doctor.Config{Engine: r.engine, Pool: pool, Health: r.batchHealth, Keys: r.keyed.Load})
+	r.engine = batch.NewEngine(a.Batch.engine(), store, queue, files, dispatch, log.Named("batch"))
+	r.doctor = doctor.New(doctor.Config{Engine: r.engine, Pool: a.pool.Pool, Health: r.batchHealth, Keys: r.keyed.Load})
 	return r, nil
 }
 
@@ -91,66 +89,70 @@ func (r *runtime) fileService(limits batch.FileLimits) *batch.FileService {
 	return r.files
 }
 
-// start opens the runtime and applies the settings of a generation.
+// start opens the runtime and applies the settings of a generation, to it and to
+// the pool. What may fail comes first: after an error nothing has changed.
 func (r *runtime) start(s *settings) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.apply(s); err != nil {
+	var opening error
+	first := !r.started.Load()
+	if first {
+		if opening = r.openEngine(context.Background()); opening != nil && !errors.Is(opening, batch.ErrUnavailable) {
+			return opening
+		}
+	}
+	if err := r.pool.start(&s.pool); err != nil {
+		if first && opening == nil {
+			err = errors.Join(err, r.engine.Stop(context.Background()))
+		}
 		return err
 	}
-	if !r.live.Load() {
-		err := r.openEngine(context.Background())
-		if err != nil && !errors.Is(err, batch.ErrUnavailable) {
-			return err
-		}
-		r.pool.Start()
-		r.live.Store(true)
-		if err == nil {
+	r.apply(s)
+	r.generations.add(s)
+	r.retired.Store(false)
+	if first {
+		r.started.Store(true)
+		if opening == nil {
 			r.startEngine()
 		} else {
-			r.openLater(err)
+			r.openLater(opening)
 		}
 	}
-	r.generations = append(r.generations, s)
 	return nil
 }
 
-func (r *runtime) apply(s *settings) error {
-	if err := r.pool.Apply(s.pool); err != nil {
-		return fmt.Errorf("applying pool: %w", err)
-	}
+func (r *runtime) apply(s *settings) {
 	r.engine.Apply(s.batch)
 	r.keyed.Store(s.keyed)
 	r.drainTime = s.batch.DrainTimeout
-	return nil
 }
 
-// stop takes a generation back. The settings of the newest that is left count
-// again, in case a newer one failed to start.
+// stop takes a generation back.
 func (r *runtime) stop(s *settings, exiting bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	newest := len(r.generations) > 0 && r.generations[len(r.generations)-1] == s
-	r.generations = slices.DeleteFunc(r.generations, func(g *settings) bool { return g == s })
-	if n := len(r.generations); n > 0 {
-		if newest {
-			return r.apply(r.generations[n-1])
-		}
+	if err := r.pool.stop(&s.pool); err != nil {
+		return err
+	}
+	if before := r.generations.remove(s); before != nil {
+		r.apply(before)
+	}
+	if r.generations.last() != nil {
 		return nil
 	}
 	if exiting {
 		return r.drain()
 	}
+	r.retired.Store(true)
 	return nil
 }
 
 // defaultDrain is the engine's own default.
 const defaultDrain = 25 * time.Second
 
-// drain lets lines that run finish and closes the engine. The pool stays, for
-// live requests that still run. The caller holds mu.
+// drain lets lines that run finish and closes the engine. The caller holds mu.
 func (r *runtime) drain() error {
-	if !r.live.Load() || r.drained {
+	if !r.started.Load() || r.drained {
 		return nil
 	}
 	r.drained = true
@@ -175,8 +177,7 @@ func (r *runtime) Destruct() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	err := r.drain()
-	r.live.Store(false)
+	r.started.Store(false)
 	r.open.Store(false)
-	r.pool.Close()
 	return err
 }

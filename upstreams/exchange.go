@@ -62,9 +62,14 @@ var blank = &http.Request{Method: http.MethodPost, Proto: "HTTP/1.1", ProtoMajor
 //
 // A connection that was kept may have been closed by the server just as the
 // request was sent. What happens to a request on such a one is tried again on
-// a new connection: only that tells whether the server is gone.
+// a new connection: only that tells whether the server is gone. A body that can
+// be sent only once gets a new connection to begin with.
 func (a *attempt) exchange(s *snapshot, rt *route, header http.Header, body *payload) (*http.Response, error) {
-	answer, err := s.out.keep.RoundTrip(a.request(rt, header, body))
+	out := s.out.keep
+	if !body.replayable() {
+		out = s.out.fresh
+	}
+	answer, err := out.RoundTrip(a.request(rt, header, body))
 	if err != nil && a.reused && stale(err) && body.replayable() && a.ctx.Err() == nil {
 		first := err
 		answer, err = s.out.fresh.RoundTrip(a.request(rt, header, body))

@@ -450,3 +450,43 @@ func TestVanishedMachine(t *testing.T) {
 		}
 	})
 }
+
+// New settings of the probes count from the moment they are applied.
+func TestProbesHearOfSettings(t *testing.T) {
+	f := newFake(t)
+	p := startPool(t, calm(f.URL))
+	var asked atomic.Int64
+	set(&f.health, func(http.ResponseWriter, *http.Request) { asked.Add(1) })
+	cfg := calm(f.URL)
+	cfg.HealthInterval = time.Millisecond
+	if err := p.Apply(cfg); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it is probed by the new interval", func() bool { return asked.Load() > 2 })
+}
+
+// A server that was left out is as it was when that is taken back, and a new one
+// when it is configured again.
+func TestServerComesBack(t *testing.T) {
+	f := newFake(t)
+	cfg := calm(f.URL)
+	p := startPool(t, cfg)
+	if err := p.Drain(f.URL); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := errors.Join(p.Apply(Config{}), p.Restore(cfg)); err != nil {
+			t.Fatal(err)
+		}
+		if s := statusOf(t, p, f.URL); s.State != StateDraining {
+			t.Fatalf("it is %+v", s)
+		}
+	}
+	if err := errors.Join(p.Apply(Config{}), p.Apply(cfg)); err != nil {
+		t.Fatal(err)
+	}
+	if s := statusOf(t, p, f.URL); s.Draining {
+		t.Errorf("it is %+v", s)
+	}
+	until(t, "it is probed", func() bool { return statusOf(t, p, f.URL).State == StateUp })
+}

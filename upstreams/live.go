@@ -49,7 +49,9 @@ func (l *live) forward() {
 			l.done.Model = l.query.Model
 			c = s.choose(at, &l.query, l.tried)
 		}
-		if c == nil || len(l.tried) > 0 && !l.body.replayable() {
+		// A body that cannot be sent twice may still be whole: nobody was there
+		// to read of it.
+		if c == nil || l.connected && !l.body.replayable() {
 			l.giveUp(at)
 			return
 		}
@@ -161,7 +163,7 @@ func (l *live) giveUp(at *served) {
 		l.done.Status = statusClientGone
 	case l.last != nil:
 		l.relaySpare()
-	case l.connected && len(at.up) > 0:
+	case l.connected && (at == nil || len(at.up) > 0):
 		l.refuse(openai.BadGateway("The model server broke the connection."))
 	case at != nil:
 		at.probeSoon()

@@ -26,6 +26,7 @@ type Pool struct {
 	mu        sync.Mutex
 	cfg       Config      // guarded by mu, with defaults
 	upstreams []*upstream // guarded by mu, in the configuration's order
+	former    []*upstream // guarded by mu; those that the last Apply left out
 	peers     int         // guarded by mu; other gateways on the same upstreams
 	running   bool        // guarded by mu
 	ctx       context.Context
@@ -48,7 +49,13 @@ func newPool(log *zap.Logger, dial dialFunc) *Pool {
 // Apply makes cfg the pool's configuration. Upstreams whose URL stays keep
 // their state and their counts. Those that are left out get nothing new; what
 // runs on them goes on. It may be called at any time.
-func (p *Pool) Apply(cfg Config) error {
+func (p *Pool) Apply(cfg Config) error { return p.apply(cfg, false) }
+
+// Restore takes the last Apply back: it is Apply of the configuration before,
+// and upstreams that the last one left out are as they were.
+func (p *Pool) Restore(cfg Config) error { return p.apply(cfg, true) }
+
+func (p *Pool) apply(cfg Config, restore bool) error {
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("configuring the pool: %w", err)
 	}
@@ -62,29 +69,35 @@ func (p *Pool) Apply(cfg Config) error {
 		if err != nil {
 			return fmt.Errorf("configuring the pool: %w", err)
 		}
-		u := p.find(base.String())
+		u := find(p.upstreams, base.String())
+		if u == nil && restore {
+			u = find(p.former, base.String())
+		}
 		if u == nil {
 			u = newUpstream(base, now)
 		}
 		u.weight, u.maxSeqs = uc.Weight, uc.MaxNumSeqs
 		next = append(next, u)
 	}
-	for _, u := range p.upstreams {
-		if !slices.Contains(next, u) && u.stop != nil {
+	p.former = slices.DeleteFunc(p.upstreams, func(u *upstream) bool { return slices.Contains(next, u) })
+	for _, u := range p.former {
+		if u.stop != nil {
 			u.stop()
 			u.stop = nil
 		}
 	}
 	p.cfg, p.upstreams = cfg, next
+	for _, u := range next {
+		u.probeSoon() // by the new settings
+	}
 	p.startProbers()
 	p.publish()
 	return nil
 }
 
-// find gives the upstream of a URL in its normal form, nil when there is none.
-// mu is held.
-func (p *Pool) find(url string) *upstream {
-	for _, u := range p.upstreams {
+// find gives the one with a URL in its normal form, nil when there is none.
+func find(among []*upstream, url string) *upstream {
+	for _, u := range among {
 		if u.url == url {
 			return u
 		}
@@ -175,7 +188,7 @@ func (p *Pool) setDraining(raw string, draining bool) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	u := p.find(base.String())
+	u := find(p.upstreams, base.String())
 	if u == nil {
 		return ErrNoUpstream
 	}

@@ -251,7 +251,7 @@ func TestRemovedServerFinishes(t *testing.T) {
 	running := make(chan got)
 	go func() { running <- g.post(t, "/v1/chat/completions", chatBody(model)) }()
 	receive(t, "the stream runs", begun)
-	old := p.find(f.URL)
+	old := find(p.upstreams, f.URL)
 	if err := p.Apply(quick(h.URL)); err != nil {
 		t.Fatal(err)
 	}

@@ -415,3 +415,43 @@ func TestLoadingPoolIsNotUnknown(t *testing.T) {
 	}
 	g.post(t, "/v1/chat/completions", chatBody(model)).wantError(t, 404, "model_not_found")
 }
+
+// A body that can be sent once is sent where somebody is there to take it: on a
+// connection that was not kept, and past servers that refuse connections.
+func TestLargeBodiesFindAServer(t *testing.T) {
+	f, h := newFake(t), newFake(t)
+	cfg := calm(f.URL, h.URL)
+	cfg.RetryBuffer = 1000
+	p := startPool(t, cfg)
+	g := newGateway(t, p)
+	body := `{"model":"m","x":"` + strings.Repeat("x", 100_000) + `"}`
+	for range 4 { // idle connections to both
+		g.post(t, "/v1/chat/completions", chatBody(model)).wantOK(t, jsonAnswer)
+	}
+	f.CloseClientConnections()
+	h.CloseClientConnections()
+	f.Close()
+	for range 4 {
+		g.post(t, "/v1/chat/completions", body).wantOK(t, jsonAnswer)
+	}
+	h.Close()
+	g.post(t, "/v1/chat/completions", body).wantError(t, http.StatusServiceUnavailable, "")
+}
+
+// A model that is taken away while its server breaks off is no reason to break
+// the client's connection as well.
+func TestModelLeavesWhileItsServerBreaks(t *testing.T) {
+	f := newFake(t)
+	p := startPool(t, calm(f.URL))
+	g := newGateway(t, p)
+	set(&f.serve, func(http.ResponseWriter, *http.Request) {
+		if err := p.Apply(Config{}); err != nil {
+			t.Error(err)
+		}
+		panic(http.ErrAbortHandler)
+	})
+	g.post(t, "/v1/chat/completions", chatBody(model)).wantError(t, http.StatusBadGateway, "")
+	if done := g.recorded(t, 1); done.Status != http.StatusBadGateway {
+		t.Errorf("recorded %+v", done)
+	}
+}

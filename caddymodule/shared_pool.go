@@ -1,0 +1,68 @@
+package caddymodule
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/tidegate/tidegate/upstreams"
+)
+
+// pools holds the one pool of the process. Configurations share it whatever
+// store they have: live requests do not notice that the store is another.
+var pools = caddy.NewUsagePool()
+
+const thePool = "pool"
+
+// sharedPool is the pool of upstreams and what configurations want of it.
+type sharedPool struct {
+	*upstreams.Pool
+
+	live atomic.Bool // requests can be served
+
+	mu          sync.Mutex
+	generations generations[upstreams.Config] // guarded by mu
+}
+
+func loadPool() (*sharedPool, error) {
+	value, _, err := pools.LoadOrNew(thePool, func() (caddy.Destructor, error) {
+		// It outlives the configuration that made it, and so must its log.
+		return &sharedPool{Pool: upstreams.NewPool(caddy.Log().Named("tidegate.pool"))}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return value.(*sharedPool), nil
+}
+
+// start applies the settings of a generation and lets live requests in.
+func (p *sharedPool) start(cfg *upstreams.Config) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.Apply(*cfg); err != nil {
+		return fmt.Errorf("applying pool: %w", err)
+	}
+	p.Start()
+	p.generations.add(cfg)
+	p.live.Store(true)
+	return nil
+}
+
+// stop takes a generation back.
+func (p *sharedPool) stop(cfg *upstreams.Config) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if before := p.generations.remove(cfg); before != nil {
+		return p.Restore(*before)
+	}
+	return nil
+}
+
+// Destruct closes the pool: no configuration uses it any more.
+func (p *sharedPool) Destruct() error {
+	p.live.Store(false)
+	p.Close()
+	return nil
+}
