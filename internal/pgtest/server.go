@@ -76,8 +76,19 @@ func Start(tb testing.TB, settings ...string) *Server {
 	return s
 }
 
-// programs is the folder of PostgreSQL's programs, the newest there is.
+// ProgramsVariable is the environment variable that names the folder with
+// PostgreSQL's programs. Without it they are those of initdb in PATH, and
+// without that the newest below /usr/lib/postgresql.
+const ProgramsVariable = "TIDEGATE_POSTGRES"
+
+// programs is the folder of PostgreSQL's programs.
 func programs() (string, error) {
+	if named := os.Getenv(ProgramsVariable); named != "" {
+		if _, err := exec.LookPath(filepath.Join(named, "initdb")); err != nil {
+			return "", fmt.Errorf("looking for PostgreSQL where %s says: %w", ProgramsVariable, err)
+		}
+		return named, nil
+	}
 	if path, err := exec.LookPath("initdb"); err == nil {
 		return filepath.Dir(path), nil
 	}

@@ -3,7 +3,9 @@ package redistest
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -82,14 +84,38 @@ func TestOverTLSAndAsACluster(t *testing.T) {
 }
 
 func TestMissingProgramFails(t *testing.T) {
+	t.Setenv(ProgramVariable, "")
 	t.Setenv("PATH", t.TempDir())
 	if s, err := New(); err == nil {
 		t.Errorf("a server was found: %v, %v", s, s.Close())
 	}
 }
 
+// The program that is named is run, also when another stands in PATH, and no
+// other when it is not there.
+func TestNamedProgram(t *testing.T) {
+	program, err := find()
+	must(t, err)
+	named := filepath.Join(t.TempDir(), "named")
+	must(t, os.Symlink(program, named))
+	t.Setenv(ProgramVariable, named)
+	if info := do(t, Start(t), "INFO", "server"); !strings.Contains(info.(string), "executable:"+named+"\r\n") {
+		t.Errorf("not %s runs: %s", named, info)
+	}
+	must(t, os.Remove(named))
+	if s, err := New(); err == nil {
+		t.Errorf("another server was taken: %v", s.Close())
+	} else if !strings.Contains(err.Error(), named) {
+		t.Error(err)
+	}
+}
+
 func TestRefusedOptionFails(t *testing.T) {
-	if s, err := New(Options{Args: []string{"--nonsense", "1"}}); err == nil {
-		t.Errorf("nonsense was accepted: %v", s.Close())
+	s, err := New(Options{Args: []string{"--nonsense", "1"}})
+	if err == nil {
+		t.Fatalf("nonsense was accepted: %v", s.Close())
+	}
+	if !strings.Contains(err.Error(), "nonsense") {
+		t.Errorf("what is wrong is not told: %v", err)
 	}
 }

@@ -21,6 +21,7 @@ const (
 	stopLimit  = 10 * time.Second // from SIGTERM to the end
 	pollGap    = 5 * time.Millisecond
 	portTries  = 5 // somebody else may take a free port before the server does
+	portSearch = 100
 	shownLog   = 8 << 10
 )
 
@@ -90,7 +91,7 @@ func New(options ...Options) (*Server, error) {
 		s.options = options[0]
 	}
 	for try := 1; ; try++ {
-		if s.port, err = freePort(); err == nil {
+		if s.port, err = s.choosePort(); err == nil {
 			s.Addr = net.JoinHostPort(loopback, strconv.Itoa(s.port))
 			err = s.start()
 		}
@@ -103,10 +104,22 @@ func New(options ...Options) (*Server, error) {
 	}
 }
 
+// ProgramVariable is the environment variable that names the server's program,
+// a path or a name in PATH. Without it redis-server is taken, and valkey-server
+// where there is none.
+const ProgramVariable = "TIDEGATE_REDIS"
+
 // programs are what speaks the protocol, in the order of preference.
 var programs = []string{"redis-server", "valkey-server"}
 
 func find() (string, error) {
+	if named := os.Getenv(ProgramVariable); named != "" {
+		path, err := exec.LookPath(named)
+		if err != nil {
+			return "", fmt.Errorf("looking for the server that %s names: %w", ProgramVariable, err)
+		}
+		return path, nil
+	}
 	for _, name := range programs {
 		if path, err := exec.LookPath(name); err == nil {
 			return path, nil
@@ -115,7 +128,10 @@ func find() (string, error) {
 	return "", fmt.Errorf("these tests need a server: none of %s is installed", strings.Join(programs, ", "))
 }
 
-const loopback = "127.0.0.1"
+const (
+	loopback = "127.0.0.1"
+	slots    = 1 << 14 // of a cluster
+)
 
 func freePort() (int, error) {
 	listener, err := net.Listen("tcp", net.JoinHostPort(loopback, "0"))
@@ -123,6 +139,38 @@ func freePort() (int, error) {
 		return 0, fmt.Errorf("looking for a free port: %w", err)
 	}
 	return listener.Addr().(*net.TCPAddr).Port, listener.Close()
+}
+
+// busOffset is how far a cluster's bus is above the port
+// (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/):
+// only from 7.0 on it can be elsewhere.
+const busOffset = 10000
+
+// choosePort is a free port, for a cluster one with a free port for its bus.
+func (s *Server) choosePort() (int, error) {
+	if !s.options.Cluster {
+		return freePort()
+	}
+	for range portSearch {
+		bus, err := freePort()
+		if err != nil {
+			return 0, err
+		}
+		// From above: what is free there may be too high for a port below it.
+		port := bus - busOffset
+		if port < 1024 {
+			continue
+		}
+		listener, err := net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			return 0, fmt.Errorf("looking for a free port: %w", err)
+		}
+		return port, listener.Close()
+	}
+	return 0, fmt.Errorf("%d pairs of ports for a cluster were in use", portSearch)
 }
 
 func (s *Server) args() ([]string, error) {
@@ -147,11 +195,7 @@ func (s *Server) args() ([]string, error) {
 		args = append(args, "--requirepass", s.options.Password)
 	}
 	if s.options.Cluster {
-		bus, err := freePort()
-		if err != nil {
-			return nil, err
-		}
-		args = append(args, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus))
+		args = append(args, "--cluster-enabled", "yes")
 	}
 	return append(args, s.options.Args...), nil
 }
@@ -177,14 +221,22 @@ func (s *Server) start() error {
 	if err != nil {
 		return err
 	}
-	cmd := &exec.Cmd{Path: s.program, Args: append([]string{s.program}, args...), SysProcAttr: endWithTest()}
+	// What it complains of before it reads where its log is.
+	printed, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("making a log: %w", err)
+	}
+	cmd := &exec.Cmd{
+		Path: s.program, Args: append([]string{s.program}, args...), SysProcAttr: endWithTest(),
+		Stdout: printed, Stderr: printed,
+	}
 	s.ended = make(chan struct{})
 	started := make(chan error)
 	go func(ended chan struct{}) { // ends with the process, which Close sees to
 		// The kernel ends a process with the thread that started it.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err := cmd.Start()
+		err := errors.Join(cmd.Start(), printed.Close())
 		started <- err
 		if err == nil {
 			s.err = cmd.Wait()
@@ -214,7 +266,11 @@ func (s *Server) awaitReady() error {
 	if !s.options.Cluster {
 		return nil
 	}
-	if _, err := s.Do("CLUSTER", "ADDSLOTSRANGE", "0", "16383"); err != nil {
+	assign := []string{"CLUSTER", "ADDSLOTS"} // by ranges only from 7.0 on
+	for slot := range slots {
+		assign = append(assign, strconv.Itoa(slot))
+	}
+	if _, err := s.Do(assign...); err != nil {
 		return err
 	}
 	for deadline := time.Now().Add(startLimit); ; time.Sleep(pollGap) {

@@ -66,7 +66,7 @@ func (q *Queue) open(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, openWithin*q.cfg.Timeout)
 	defer cancel()
 	ctxEnded := context.AfterFunc(ctx, links.cut)
-	client, err := rueidis.NewClient(q.cfg.client(links))
+	client, err := connect(q.cfg.client(links))
 	err = passing(err)
 	if err == nil {
 		err = q.inspect(ctx, client)
@@ -87,6 +87,20 @@ func (q *Queue) open(ctx context.Context) error {
 	q.deafen = deafen
 	q.hearing.Go(func() { q.listen(hearing) })
 	return nil
+}
+
+// connect makes the client. The library begins with HELLO, which carries the
+// password, and does without it where the server says that it does not know
+// the command. Valkey 9 says that only to whom it knows, and NOAUTH to others,
+// as if no password had been sent: then the older version of the protocol,
+// which begins with AUTH, tells whether the password is right.
+func connect(options rueidis.ClientOption) (rueidis.Client, error) {
+	client, err := rueidis.NewClient(options)
+	if !answered(err, "NOAUTH") {
+		return client, err
+	}
+	options.AlwaysRESP2 = true
+	return rueidis.NewClient(options)
 }
 
 // Close ends listening and closes the connections.

@@ -49,7 +49,7 @@ func TestRefusedByServer(t *testing.T) {
 	if text := refused(t, Config{Server: server}); !strings.Contains(text, "DB index is out of range") {
 		t.Error(text)
 	}
-	do(t, s, "ACL", "SETUSER", "gate", "on", ">"+secret, "~tidegate:*", "&tidegate:*", "+@all", "-info", "-config", "-cluster")
+	do(t, s, "ACL", "SETUSER", "gate", "on", ">"+secret, "~tidegate:*", "resetchannels", "&tidegate:*", "+@all", "-info", "-config", "-cluster")
 	log, seen := logs()
 	server.Database, server.Username = 3, "gate"
 	works(t, open(t, Config{Server: server, Logger: log})) // what it need not know it may be refused
@@ -233,15 +233,34 @@ func TestTakeOverIn62(t *testing.T) {
 	}
 }
 
-// In 7, what was deleted is told apart, and forgotten.
-func TestTakeOverOfDeletedEntries(t *testing.T) {
-	cfg := Config{Server: serverOf(t, shared), Prefix: prefix(), Idle: time.Millisecond}
-	q := open(t, cfg)
+// trimmed is a queue whose entries were all taken, and deleted by somebody else.
+func trimmed(t *testing.T) *Queue {
+	t.Helper()
+	q := open(t, Config{Server: serverOf(t, shared), Prefix: prefix(), Idle: time.Millisecond})
 	must(t, q.Push(t.Context(), aBatch, upTo(30)))
 	drainFor(t, q, 30)
-	do(t, shared, "XTRIM", cfg.stream(aBatch), "MAXLEN", "0")
+	do(t, shared, "XTRIM", q.cfg.stream(aBatch), "MAXLEN", "0")
+	return q
+}
+
+// What was deleted is passed over, with every version's answer.
+func TestTakeOverOfDeletedEntries(t *testing.T) {
+	q := trimmed(t)
+	idle := func() bool { // long enough to be taken over
+		first := do(t, shared, "XPENDING", q.cfg.stream(aBatch), group, "IDLE", "2", "-", "+", "30").([]any)
+		return len(first) == 30
+	}
+	eventually(t, "the entries are idle", idle)
+	want(t, drain(t, q, aBatch), nil)
+	must(t, q.Push(t.Context(), aBatch, upTo(5)))
+	want(t, drainFor(t, q, 5), upTo(5))
+}
+
+// In 7, what was deleted is told apart, and forgotten.
+func TestDeletedEntriesAreForgotten(t *testing.T) {
+	q := trimmed(t)
 	eventually(t, "nothing is pending any more", func() bool {
 		want(t, drain(t, q, aBatch), nil)
-		return do(t, shared, "XPENDING", cfg.stream(aBatch), group).([]any)[0] == int64(0)
+		return do(t, shared, "XPENDING", q.cfg.stream(aBatch), group).([]any)[0] == int64(0)
 	})
 }

@@ -11,9 +11,11 @@ import (
 
 const (
 	findBase = ` FROM batches WHERE tenant = $1 AND seq < $2 AND seq >= $3 AND created_at >= $4 AND created_at < $5 AND deleted_at IS NULL`
-	// Only ASCII is lowered, as in the other driver.
+	// Only ASCII is lowered, as in the other driver. The input's name is asked for
+	// as a value: EXISTS could be run as a hash of all files with the text, which
+	// versions before 14 leave open until the statement runs.
 	findText = ` AND (strpos(lower(id COLLATE "C"), $9) > 0 OR strpos(lower(coalesce(metadata, '') COLLATE "C"), $10) > 0
-			OR EXISTS (SELECT 1 FROM files f WHERE f.seq = batches.input AND strpos(lower(f.filename COLLATE "C"), $9) > 0))`
+			OR (SELECT strpos(lower(f.filename COLLATE "C"), $9) FROM files f WHERE f.seq = batches.input) > 0)`
 	findOrder = ` ORDER BY seq DESC LIMIT $8`
 )
 
