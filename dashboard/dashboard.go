@@ -38,8 +38,10 @@ type Dashboard struct {
 	base    string
 	source  Source
 	timeout time.Duration
-	log     *zap.Logger
-	now     func() time.Time
+	// patience is how long a viewer may take to accept what is sent.
+	patience time.Duration
+	log      *zap.Logger
+	now      func() time.Time
 
 	handler     http.Handler
 	broadcaster *broadcaster
@@ -65,7 +67,7 @@ func New(cfg Config) (*Dashboard, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	d := &Dashboard{base: base, source: s, timeout: cfg.Timeout, log: cfg.Log, now: cfg.Now}
+	d := &Dashboard{base: base, source: s, timeout: cfg.Timeout, patience: streamPatience, log: cfg.Log, now: cfg.Now}
 	d.broadcaster = newBroadcaster(s.Overview.Now, cfg.Interval, cfg.Viewers)
 	d.broadcaster.clock = cfg.Now
 
