@@ -25,7 +25,8 @@ type Config struct {
 	// Viewers is how many event streams there may be at a time; more are
 	// refused with 503. Default 256.
 	Viewers int
-	// Timeout is how long a page may take. Default 10 s.
+	// Timeout is how long a page may take that reads no whole file. Default
+	// 10 s.
 	Timeout time.Duration
 
 	Log *zap.Logger      // nil: nothing is logged
@@ -142,10 +143,14 @@ func (d *Dashboard) routes() http.Handler {
 		if a.ask != nil {
 			get("/batches/{id}/"+a.name, d.askBatch(a))
 		}
+		if a.reads {
+			mux.Handle("POST "+d.base+"/batches/{id}/"+a.name, d.reading(d.doBatch(a)))
+			continue
+		}
 		post("/batches/{id}/"+a.name, d.doBatch(a))
 	}
 
-	get("/new", d.newBatch)
+	mux.Handle("GET "+d.base+"/new", d.reading(d.newBatch))
 	mux.HandleFunc("POST "+d.base+"/new/upload", d.upload)
 	post("/new", d.createBatch)
 
