@@ -31,6 +31,8 @@ type batchAction struct {
 	ask func(b templates.Batch) templates.Confirmation
 	// do does it and tells where to go: pages below the base.
 	do func(ctx context.Context, b Batches, id string, form url.Values) (to []string, done string, err error)
+	// reads says that it reads whole files, which may take long.
+	reads bool
 }
 
 var batchActions = []batchAction{
@@ -84,6 +86,7 @@ var batchActions = []batchAction{
 			made, err := b.RetryFailed(ctx, id)
 			return []string{"batches", made}, "retried", err
 		},
+		reads: true,
 	},
 	{
 		name: "pause",

@@ -325,3 +325,45 @@ func TestAssetsAreKept(t *testing.T) {
 		_, after, _ = strings.Cut(rest, `href="/dashboard/assets/`)
 	}
 }
+
+// thorough files and batches take until their contents are read.
+type (
+	thoroughFiles   struct{ dashboard.Files }
+	thoroughBatches struct{ dashboard.Batches }
+)
+
+// read reads until long after the patience with pages, or until it is told to
+// end.
+func read(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok {
+		<-ctx.Done()
+		return fmt.Errorf("reading until %v: %w", deadline, ctx.Err())
+	}
+	return nil
+}
+
+func (f thoroughFiles) Inspect(ctx context.Context, id string) (dashboard.Inspection, error) {
+	if err := read(ctx); err != nil {
+		return dashboard.Inspection{}, err
+	}
+	return f.Files.Inspect(ctx, id)
+}
+
+func (b thoroughBatches) RetryFailed(ctx context.Context, id string) (string, error) {
+	if err := read(ctx); err != nil {
+		return "", err
+	}
+	return b.Batches.RetryFailed(ctx, id)
+}
+
+// A file is looked through, and failed lines are copied, however large they are.
+func TestLargeFilesAreRead(t *testing.T) {
+	h := build(t, nil, func(c *dashboard.Config) {
+		c.Timeout = time.Millisecond
+		c.Source.Files, c.Source.Batches = thoroughFiles{c.Source.Files}, thoroughBatches{c.Source.Batches}
+	})
+	h.page("/new?file=" + h.FileIDs()[0])
+	if w := h.post("/batches/" + h.IDs()[9] + "/retry"); w.Code != http.StatusSeeOther {
+		t.Errorf("a retry: %d", w.Code)
+	}
+}

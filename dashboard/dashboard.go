@@ -25,7 +25,8 @@ type Config struct {
 	// Viewers is how many event streams there may be at a time; more are
 	// refused with 503. Default 256.
 	Viewers int
-	// Timeout is how long a page may take. Default 10 s.
+	// Timeout is how long a page may take that reads no whole file. Default
+	// 10 s.
 	Timeout time.Duration
 
 	Log *zap.Logger      // nil: nothing is logged
@@ -38,8 +39,10 @@ type Dashboard struct {
 	base    string
 	source  Source
 	timeout time.Duration
-	log     *zap.Logger
-	now     func() time.Time
+	// patience is how long a viewer may take to accept what is sent.
+	patience time.Duration
+	log      *zap.Logger
+	now      func() time.Time
 
 	handler     http.Handler
 	broadcaster *broadcaster
@@ -65,7 +68,7 @@ func New(cfg Config) (*Dashboard, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	d := &Dashboard{base: base, source: s, timeout: cfg.Timeout, log: cfg.Log, now: cfg.Now}
+	d := &Dashboard{base: base, source: s, timeout: cfg.Timeout, patience: streamPatience, log: cfg.Log, now: cfg.Now}
 	d.broadcaster = newBroadcaster(s.Overview.Now, cfg.Interval, cfg.Viewers)
 	d.broadcaster.clock = cfg.Now
 
@@ -140,10 +143,14 @@ func (d *Dashboard) routes() http.Handler {
 		if a.ask != nil {
 			get("/batches/{id}/"+a.name, d.askBatch(a))
 		}
+		if a.reads {
+			mux.Handle("POST "+d.base+"/batches/{id}/"+a.name, d.reading(d.doBatch(a)))
+			continue
+		}
 		post("/batches/{id}/"+a.name, d.doBatch(a))
 	}
 
-	get("/new", d.newBatch)
+	mux.Handle("GET "+d.base+"/new", d.reading(d.newBatch))
 	mux.HandleFunc("POST "+d.base+"/new/upload", d.upload)
 	post("/new", d.createBatch)
 

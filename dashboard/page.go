@@ -20,10 +20,18 @@ import (
 
 // page answers with what f makes, or with what went wrong.
 func (d *Dashboard) page(f func(http.ResponseWriter, *http.Request) error) http.Handler {
+	whole := d.reading(f)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), d.timeout)
 		defer cancel()
-		r = r.WithContext(ctx)
+		whole.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// reading is page for what reads whole files: it takes as long as they are, or
+// until the reader goes.
+func (d *Dashboard) reading(f func(http.ResponseWriter, *http.Request) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := f(w, r); err != nil {
 			d.fail(w, r, err)
 		}

@@ -39,6 +39,9 @@ const (
 	streamRest = 15 * time.Second
 	// streamPatience is how long a viewer may take to accept what is sent.
 	streamPatience = 10 * time.Second
+	// streamParting is how long one may still take when the dashboard closes:
+	// whoever closes it waits for all of them.
+	streamParting = time.Second
 	// streamRetry is when a browser may come back, in milliseconds.
 	streamRetry = 2000
 )
@@ -56,7 +59,13 @@ func (d *Dashboard) stream(every int64, page livePage) http.Handler {
 		defer d.broadcaster.leave(v)
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.Header().Set("X-Accel-Buffering", "no") // nginx in front
-		out := &eventWriter{w: w, control: http.NewResponseController(w)}
+		if r.ProtoMajor == 1 {
+			// The connection has a deadline for what is written, which would
+			// break off the answer to whatever came next on it.
+			w.Header().Set("Connection", "close")
+		}
+		out := &eventWriter{w: w, control: http.NewResponseController(w), closing: d.broadcaster.ctx, patience: d.patience}
+		defer context.AfterFunc(d.broadcaster.ctx, out.part)()
 		if out.send(fmt.Appendf(nil, "retry: %d\n\n", streamRetry)) != nil {
 			return // the viewer is gone
 		}
@@ -133,20 +142,38 @@ func event(name string, data []byte) []byte {
 
 // eventWriter sends to a viewer who may be slow.
 type eventWriter struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
+	w        http.ResponseWriter
+	control  *http.ResponseController
+	closing  context.Context // of the dashboard: ends when it closes
+	patience time.Duration
 }
 
 func (e *eventWriter) send(text []byte) error {
-	// A writer that knows no deadlines is bounded by its connection alone.
-	if err := e.control.SetWriteDeadline(time.Now().Add(streamPatience)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return fmt.Errorf("setting deadline: %w", err)
+	if err := e.until(e.patience); err != nil {
+		return err
+	}
+	if err := e.closing.Err(); err != nil { // part may have been before
+		return err
 	}
 	if _, err := e.w.Write(text); err != nil {
 		return fmt.Errorf("sending event: %w", err)
 	}
 	if err := e.control.Flush(); err != nil {
 		return fmt.Errorf("sending event: %w", err)
+	}
+	return nil
+}
+
+// part hurries what is being sent while the dashboard closes.
+func (e *eventWriter) part() {
+	_ = e.until(streamParting) // a connection that takes no deadline has gone
+}
+
+// until bounds how long the viewer may take from now on. A writer that knows no
+// deadlines is bounded by its connection alone.
+func (e *eventWriter) until(patience time.Duration) error {
+	if err := e.control.SetWriteDeadline(time.Now().Add(patience)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("setting deadline: %w", err)
 	}
 	return nil
 }

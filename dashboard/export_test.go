@@ -1,0 +1,7 @@
+package dashboard
+
+import "time"
+
+// SetPatience changes how long a viewer may take to accept what is sent, before
+// anybody looks.
+func (d *Dashboard) SetPatience(p time.Duration) { d.patience = p }
