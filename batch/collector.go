@@ -28,7 +28,7 @@ func (e *Engine) runExpirer(ctx context.Context) {
 			e.runner.abandon(id)
 		}
 		if len(ids) > 0 {
-			e.notify(ctx)
+			e.notify()
 		}
 	}
 }

@@ -219,7 +219,7 @@ func (e *Engine) claimLapsed(ctx context.Context, batchID string, n int) ([]Slic
 func (e *Engine) claim(ctx context.Context, batchID string, n int) ([]Slice, error) {
 	ctx, cancel := e.bounded(ctx)
 	defer cancel()
-	for e.queueWorks() {
+	for {
 		numbers, err := e.queue.Pop(ctx, batchID, n)
 		e.noteQueue(err)
 		if len(numbers) == 0 {
