@@ -28,7 +28,7 @@ func (e *Engine) runExpirer(ctx context.Context) {
 			e.runner.abandon(id)
 		}
 		if len(ids) > 0 {
-			e.notify(ctx)
+			e.notify()
 		}
 	}
 }
@@ -84,12 +84,21 @@ func (e *Engine) deleteGarbage(ctx context.Context, limit int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, key := range keys {
-		if err := e.files.Delete(ctx, key); err != nil {
-			return 0, err
+	gone := 0
+	for ; gone < len(keys); gone++ {
+		if err = e.files.Delete(ctx, keys[gone]); err != nil {
+			break
 		}
 	}
-	return len(keys), e.store.Collected(ctx, keys)
+	if gone == 0 {
+		return 0, err
+	}
+	// What is gone is noted also when one failed or time ran out: a slow object
+	// store would have the same ones to delete for ever. The one that failed is
+	// the first of the next call.
+	noting, cancel := e.bounded(context.WithoutCancel(ctx))
+	defer cancel()
+	return gone, e.store.Collected(noting, keys[:gone])
 }
 
 // sweepOrphans deletes contents that no row names: what a crash left between

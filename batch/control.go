@@ -43,7 +43,7 @@ func (e *Engine) PauseBatch(ctx context.Context, tenant, id string) (Batch, erro
 	}
 	e.log.Info("batch paused", zapBatch(id))
 	e.runner.pause(b)
-	e.notify(ctx)
+	e.notify()
 	return b, nil
 }
 
@@ -55,7 +55,7 @@ func (e *Engine) ResumeBatch(ctx context.Context, tenant, id string) (Batch, err
 	}
 	e.log.Info("batch resumed", zapBatch(id))
 	e.runner.refreshAnew()
-	e.notify(ctx)
+	e.notify()
 	return b, nil
 }
 
@@ -68,6 +68,6 @@ func (e *Engine) PrioritizeBatch(ctx context.Context, tenant, id string, priorit
 	}
 	e.log.Info("priority of batch changed", zapBatch(id), zap.Int("priority", priority))
 	e.runner.refreshAnew()
-	e.notify(ctx)
+	e.notify()
 	return b, nil
 }

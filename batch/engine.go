@@ -27,8 +27,6 @@ type Engine struct {
 	health     health
 	metrics    metrics
 
-	queueRested atomic.Int64 // Unix nanoseconds until which the queue is not asked
-
 	missed bool // the store was away when Open was called before
 
 	runner *runner
@@ -42,13 +40,14 @@ type Engine struct {
 	committed sync.WaitGroup     // the committer, which outlives the runner
 	present   sync.WaitGroup     // what tells the other gateways
 	clerkBell chan struct{}
+	tellBell  chan struct{} // the other instances are to be told
 }
 
 // NewEngine composes an engine. It does no I/O and starts nothing.
 func NewEngine(cfg Config, store Store, queue Queue, files Files, d Dispatcher, log *zap.Logger) *Engine {
 	e := &Engine{
 		owner: openai.NewID(""), store: store, queue: &lateQueue{Queue: queue}, files: files, dispatcher: d, log: log,
-		clerkBell: make(chan struct{}, 1),
+		clerkBell: make(chan struct{}, 1), tellBell: make(chan struct{}, 1),
 	}
 	e.Apply(cfg)
 	e.runner = newRunner(e)
@@ -103,6 +102,7 @@ func (e *Engine) Start() {
 	e.clerks.Go(func() { e.runExpirer(work) })
 	e.clerks.Go(func() { e.usage.run(work) })
 	e.clerks.Go(func() { e.hearWakes(work) })
+	e.clerks.Go(func() { e.tellOthers(work) })
 	e.clerks.Go(func() { e.runQueueWatch(work) })
 	e.present.Go(func() { e.runPresence(all) })
 	e.committed.Go(func() { e.commit.run(all) })
@@ -161,20 +161,38 @@ func (e *Engine) hearWakes(ctx context.Context) {
 	}
 }
 
-func (e *Engine) ringClerks() {
+func (e *Engine) ringClerks() { ring(e.clerkBell) }
+
+// ring has whoever waits for a bell look, now or when it next does.
+func ring(bell chan<- struct{}) {
 	select {
-	case e.clerkBell <- struct{}{}:
+	case bell <- struct{}{}:
 	default:
 	}
 }
 
-// notify tells every instance that there is something new to look at.
-func (e *Engine) notify(ctx context.Context) {
-	if err := e.queue.Notify(ctx); err != nil {
-		e.log.Warn("notifying other instances", zap.Error(err))
-	}
+// notify tells every instance that there is something new to look at. It does
+// not wait for the queue: whoever calls the API is not to wait for a server
+// that hangs.
+func (e *Engine) notify() {
 	e.runner.refreshSoon()
 	e.ringClerks()
+	ring(e.tellBell)
+}
+
+// tellOthers passes on what notify says to the other instances. However often
+// that was while they were being told, they are told once more.
+func (e *Engine) tellOthers(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.tellBell:
+		}
+		bounded, cancel := e.bounded(ctx)
+		e.noteQueue(e.queue.Notify(bounded))
+		cancel()
+	}
 }
 
 // storeTimeout bounds every statement of background work.

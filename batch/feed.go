@@ -218,7 +218,7 @@ func (e *Engine) claimLapsed(ctx context.Context, batchID string, n int) ([]Slic
 // claim takes what the queue says and, when it says nothing, what the store
 // knows: the queue may have forgotten.
 func (e *Engine) claim(ctx context.Context, batchID string, n int) ([]Slice, error) {
-	for e.queueWorks() {
+	for {
 		numbers, err := e.queue.Pop(ctx, batchID, n)
 		e.noteQueue(err)
 		if len(numbers) == 0 {

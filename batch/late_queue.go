@@ -8,11 +8,12 @@ import (
 )
 
 // lateQueue is a queue that need not be there when the gateway starts: the
-// engine works without it and opens it when it comes.
+// engine works without it and opens it when it comes. One that fails rests.
 type lateQueue struct {
 	Queue
-	open atomic.Bool
-	why  atomic.Pointer[error] // it is not open; nil before the first attempt
+	open   atomic.Bool
+	why    atomic.Pointer[error] // it is not open; nil before the first attempt
+	rested atomic.Int64          // Unix nanoseconds until which it is not asked
 }
 
 var errQueueNotOpen = errors.New("queue is not open")
@@ -60,35 +61,35 @@ func (q *lateQueue) Ping(ctx context.Context) error {
 }
 
 func (q *lateQueue) Push(ctx context.Context, batchID string, numbers []int) error {
-	if err := q.there(); err != nil {
+	if err := q.ready(); err != nil {
 		return err
 	}
 	return q.Queue.Push(ctx, batchID, numbers)
 }
 
 func (q *lateQueue) Pop(ctx context.Context, batchID string, n int) ([]int, error) {
-	if err := q.there(); err != nil {
+	if err := q.ready(); err != nil {
 		return nil, err
 	}
 	return q.Queue.Pop(ctx, batchID, n)
 }
 
 func (q *lateQueue) Done(ctx context.Context, batchID string, numbers []int) error {
-	if err := q.there(); err != nil {
+	if err := q.ready(); err != nil {
 		return err
 	}
 	return q.Queue.Done(ctx, batchID, numbers)
 }
 
 func (q *lateQueue) Drop(ctx context.Context, batchID string) error {
-	if err := q.there(); err != nil {
+	if err := q.ready(); err != nil {
 		return err
 	}
 	return q.Queue.Drop(ctx, batchID)
 }
 
 func (q *lateQueue) Notify(ctx context.Context) error {
-	if err := q.there(); err != nil {
+	if err := q.ready(); err != nil {
 		return err
 	}
 	return q.Queue.Notify(ctx)
@@ -105,7 +106,7 @@ func (e *Engine) runQueueWatch(ctx context.Context) {
 			err := e.queue.attempt(bounded)
 			e.noteQueue(err)
 			if err == nil {
-				e.queueRested.Store(0)
+				e.queue.rested.Store(0)
 			}
 		case e.health.has("queue"):
 			e.noteQueue(e.queue.Ping(bounded))

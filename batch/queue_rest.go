@@ -1,19 +1,40 @@
 package batch
 
-import "time"
+import (
+	"context"
+	"errors"
+	"time"
+)
 
 // queueRest is how long a queue that failed is not asked: the store knows all
-// that the queue does, and a queue that does not answer would cost every claim
-// its timeout.
+// that the queue does, and a queue that does not answer would cost everybody
+// who asks its timeout.
 const queueRest = 5 * time.Second
 
-// noteQueue takes note of how the queue did.
+// errQueueRests is what a queue says that failed a moment ago.
+var errQueueRests = errors.New("queue failed and is left alone for a while")
+
+// noteQueue takes note of how the queue did. After a failure nobody asks it for
+// a while, but for how it is.
 func (e *Engine) noteQueue(err error) {
+	if errors.Is(err, errQueueRests) {
+		return // what is wrong was noted before
+	}
 	e.note("queue", err)
-	if err != nil {
-		e.queueRested.Store(time.Now().Add(queueRest).UnixNano())
+	if err != nil && !errors.Is(err, context.Canceled) {
+		e.queue.rest()
 	}
 }
 
-// queueWorks tells whether the queue is to be asked.
-func (e *Engine) queueWorks() bool { return time.Now().UnixNano() >= e.queueRested.Load() }
+func (q *lateQueue) rest() { q.rested.Store(time.Now().Add(queueRest).UnixNano()) }
+
+// ready tells why the queue is not to be asked now.
+func (q *lateQueue) ready() error {
+	if err := q.there(); err != nil {
+		return err
+	}
+	if time.Now().UnixNano() < q.rested.Load() {
+		return errQueueRests
+	}
+	return nil
+}

@@ -21,7 +21,7 @@ func (e *Engine) CreateBatch(ctx context.Context, tenant string, r CreateRequest
 	}
 	if created {
 		e.log.Info("batch created", zapBatch(b.ID), zap.String("endpoint", b.Endpoint), zap.String("input", b.InputFileID))
-		e.notify(ctx)
+		e.notify()
 	}
 	return b, nil
 }
@@ -44,7 +44,7 @@ func (e *Engine) CancelBatch(ctx context.Context, tenant, id string) (Batch, err
 	}
 	e.log.Info("batch cancelled", zapBatch(id))
 	e.runner.abandon(id)
-	e.notify(ctx)
+	e.notify()
 	return b, nil
 }
 

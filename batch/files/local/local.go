@@ -3,7 +3,9 @@
 // A content lies in Dir/<shard>/<key>, the shard being two hex digits of a hash
 // of the key, so that no directory grows without bound. It is written to
 // Dir/tmp first, synced, and renamed into its place; then the directory is
-// synced. What a crash leaves in Dir/tmp is removed by the next Open.
+// synced. What a crash leaves in Dir/tmp is removed by the next Open of an
+// instance that has the directory alone, else by List, which the engine's
+// collector calls once an hour, when nobody has written it for a day.
 package local
 
 import (
@@ -133,20 +135,6 @@ func (f *Files) lockDir(ctx context.Context) (lock *os.File, alone bool, err err
 	return nil, false, fmt.Errorf("locking directory of files %s: %w", f.dir, err)
 }
 
-// removeLeftovers removes what was never finished.
-func (f *Files) removeLeftovers() error {
-	leftovers, err := os.ReadDir(f.tmp())
-	if err != nil {
-		return fmt.Errorf("reading unfinished files: %w", err)
-	}
-	for _, l := range leftovers {
-		if err := os.RemoveAll(filepath.Join(f.tmp(), l.Name())); err != nil {
-			return fmt.Errorf("removing unfinished file: %w", err)
-		}
-	}
-	return nil
-}
-
 // settle makes durable the shards that are there: their maker may have died
 // before it could.
 func (f *Files) settle() (shards map[string]bool, err error) {
@@ -251,7 +239,7 @@ func (f *Files) Delete(_ context.Context, key string) error {
 	return nil
 }
 
-// List visits the contents shard by shard.
+// List visits the contents shard by shard, and then removes what crashes left.
 func (f *Files) List(ctx context.Context, visit func(key string, modified time.Time) error) error {
 	shards, err := os.ReadDir(f.dir)
 	if err != nil {
@@ -265,7 +253,7 @@ func (f *Files) List(ctx context.Context, visit func(key string, modified time.T
 			return err
 		}
 	}
-	return nil
+	return f.removeStale(ctx)
 }
 
 func (f *Files) listShard(ctx context.Context, shard string, visit func(key string, modified time.Time) error) error {
