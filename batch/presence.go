@@ -43,11 +43,17 @@ func (e *Engine) enter(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("announcing this gateway: %w", err)
 	}
+	if err := e.sameFiles(others); err != nil {
+		return errors.Join(err, registry.Withdraw(ctx, e.owner))
+	}
+	return nil
+}
+
+// sameFiles gives an error when another gateway keeps its contents elsewhere.
+func (e *Engine) sameFiles(others []Announcement) error {
 	for _, o := range others {
-		if o.Place != place {
-			return errors.Join(
-				fmt.Errorf("a gateway on %s uses the same store with other files (%s) than this one (%s): give all of them the same directory or bucket", o.Host, o.Place, place),
-				registry.Withdraw(ctx, e.owner))
+		if o.Place != e.self.Place {
+			return fmt.Errorf("a gateway on %s uses the same store with other files (%s) than this one (%s): give all of them the same directory or bucket", o.Host, o.Place, e.self.Place)
 		}
 	}
 	return nil
@@ -62,6 +68,7 @@ func (e *Engine) runPresence(ctx context.Context) {
 	}
 	pool, sharing := e.dispatcher.(LoadSharer)
 	heard := time.Now()
+	var strange error
 	for sleep(ctx, announceInterval) {
 		a := e.self
 		if sharing {
@@ -71,6 +78,14 @@ func (e *Engine) runPresence(ctx context.Context) {
 		others, err := registry.Announce(bounded, a, announceTTL)
 		cancel()
 		e.note("telling the other gateways", err)
+		if err == nil {
+			// One could come unseen while the store was away from the others.
+			// One that is refused is gone the next time.
+			before := strange
+			if strange = e.sameFiles(others); strange == nil || before != nil {
+				e.note("files", strange)
+			}
+		}
 		switch {
 		case !sharing:
 		case err == nil:

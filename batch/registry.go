@@ -10,7 +10,8 @@ import (
 type Registry interface {
 	// Announce says that a gateway is there until ttl is over, and gives what
 	// the others said last, without those whose time is over. Since is set by
-	// the store when an ID is announced first.
+	// the store when an ID is announced first. Of two gateways that are
+	// announced first at the same time, one is given the other.
 	Announce(ctx context.Context, a Announcement, ttl time.Duration) (others []Announcement, err error)
 	// Withdraw says that a gateway leaves.
 	Withdraw(ctx context.Context, id string) error

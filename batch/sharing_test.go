@@ -411,6 +411,23 @@ func TestOtherFilesAreRefused(t *testing.T) {
 	}
 }
 
+// A gateway with other files that came while nobody was to be seen is told of.
+func TestOtherFilesAreToldOf(t *testing.T) {
+	s := newStreet(t, batch.Config{}, 1)
+	stranger := batch.Announcement{ID: "stranger", Host: "afar", Place: "/elsewhere"}
+	if _, err := s.store.Announce(t.Context(), stranger, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	told := func() bool {
+		return strings.Contains(strings.Join(s.houses[0].engine.Health(t.Context()).Paused, " "), "a gateway on afar uses the same store with other files")
+	}
+	until(t, "it is told of", told)
+	if err := s.store.Withdraw(t.Context(), stranger.ID); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it is forgotten", func() bool { return !told() })
+}
+
 // sharingPool records what it is told of other gateways.
 type sharingPool struct {
 	*fakePool

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -423,5 +424,39 @@ func TestGateways(t *testing.T) {
 	}
 	if others := hello(one, "1", nil); len(others) != 0 {
 		t.Errorf("one that left: %+v", others)
+	}
+}
+
+// Of those that come at once each sees those that came before it: of two, one
+// sees the other, so that it can be refused.
+func TestGatewaysThatComeAtOnce(t *testing.T) {
+	url := server.NewDatabase(t)
+	stores := []*Store{opened(t, url), opened(t, url), opened(t, url)}
+	for round := range 50 {
+		var (
+			coming sync.WaitGroup
+			seen   [3]int
+		)
+		gate := make(chan struct{})
+		for i, s := range stores {
+			coming.Go(func() {
+				<-gate
+				others, err := s.Announce(t.Context(), batch.Announcement{ID: fmt.Sprint(round, ".", i), Host: "h", Place: fmt.Sprint(i)}, time.Minute)
+				if err != nil {
+					t.Error(err)
+				}
+				for _, o := range others {
+					if strings.HasPrefix(o.ID, fmt.Sprint(round, ".")) {
+						seen[i]++
+					}
+				}
+			})
+		}
+		close(gate)
+		coming.Wait()
+		slices.Sort(seen[:])
+		if seen != [3]int{0, 1, 2} {
+			t.Fatalf("round %d: they see %v of the others", round, seen)
+		}
 	}
 }
