@@ -82,9 +82,9 @@ type soFar struct {
 	text   []byte  // of a slice, not handed out yet
 }
 
-// errEndedMeanwhile is for a reader whose slices, or their results, went with the
+// ErrEndedMeanwhile is for a reader whose slices, or their results, went with the
 // end of the batch.
-var errEndedMeanwhile = errors.New("the batch ended while its results were read: its files have them")
+var ErrEndedMeanwhile = errors.New("the batch ended while its results were read: its files have them")
 
 // Read implements io.Reader.
 func (s *soFar) Read(p []byte) (int, error) {
@@ -110,7 +110,7 @@ func (s *soFar) load() error {
 		}
 		if len(plans) == 0 {
 			if s.passed < s.total {
-				return errEndedMeanwhile
+				return ErrEndedMeanwhile
 			}
 			return io.EOF
 		}
@@ -127,7 +127,7 @@ func (s *soFar) load() error {
 		return fmt.Errorf("reading results: %w", err)
 	}
 	if len(results) < bits.OnesCount64(first.Done) {
-		return errEndedMeanwhile
+		return ErrEndedMeanwhile
 	}
 	for _, r := range results {
 		if r.Failed == s.failed {

@@ -45,7 +45,8 @@ type api struct {
 // hooked is a store that a test can break.
 type hooked struct {
 	batch.Store
-	fail map[string]error // by method
+	fail      map[string]error // by method
+	meanwhile func()           // before results are read, once
 }
 
 func (h *hooked) CreateFile(ctx context.Context, f batch.NewFile) (batch.File, error) {

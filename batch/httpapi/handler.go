@@ -26,6 +26,7 @@ type Batches interface {
 	DeleteBatch(ctx context.Context, tenant, id string, input bool) (batch.Batch, error)
 	Control
 	Lines
+	Results
 	Reports
 }
 

@@ -56,6 +56,8 @@ func (h *handler) table() []route {
 		{"/v1/batches/*/priority", batchObject, map[string]endpoint{"POST": h.prioritizeBatch}},
 		{"/v1/batches/*/retry_failed", batchObject, map[string]endpoint{"POST": h.retryFailed}},
 		{"/v1/batches/*/results", batchObject, map[string]endpoint{"GET": h.listLines}},
+		{"/v1/batches/*/output", batchObject, map[string]endpoint{"GET": h.getOutput}},
+		{"/v1/batches/*/errors", batchObject, map[string]endpoint{"GET": h.getErrors}},
 		{"/v1/batches/*/lines/#", batchObject, map[string]endpoint{"GET": h.getLine}},
 	}
 }

@@ -1,0 +1,90 @@
+package httpapi
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// Results is what the API needs to send what a batch has brought so far.
+type Results interface {
+	// Results gives batch.ErrNotFound too for a batch that has ended without
+	// such lines, and when its file is gone. Reading gives
+	// batch.ErrEndedMeanwhile when the batch ends.
+	Results(ctx context.Context, tenant, id string, failed bool) (batch.Results, error)
+}
+
+func (h *handler) getOutput(w http.ResponseWriter, r *http.Request, id string) error {
+	return h.sendResults(w, r, id, false)
+}
+
+func (h *handler) getErrors(w http.ResponseWriter, r *http.Request, id string) error {
+	return h.sendResults(w, r, id, true)
+}
+
+// resultsBuffer is how much of results is read before anything is sent, so that
+// an error which comes at once is answered as one.
+const resultsBuffer = 64 << 10
+
+// sendResults sends lines of the output or the error file of a batch, as many
+// as there are.
+func (h *handler) sendResults(w http.ResponseWriter, r *http.Request, id string, failed bool) (err error) {
+	lines, err := h.batches.Results(r.Context(), h.tenant(r), id, failed)
+	if errors.Is(err, batch.ErrNotFound) {
+		lines, err = h.noResults(r, id, failed)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lines.Close()) }()
+	content := bufio.NewReaderSize(lines, resultsBuffer)
+	if r.Method != http.MethodHead {
+		if _, err := content.Peek(1); errors.Is(err, batch.ErrEndedMeanwhile) {
+			return h.sendResults(w, r, id, failed) // from its files
+		} else if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+	}
+	header := w.Header()
+	header.Set("Content-Type", "application/octet-stream") // as a file's content
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Content-Disposition", attachment(batch.ResultsName(id, failed)))
+	if lines.Bytes >= 0 {
+		header.Set("Content-Length", strconv.FormatInt(lines.Bytes, 10))
+	}
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	if _, err := io.Copy(w, content); err != nil {
+		if r.Context().Err() == nil {
+			h.log.Warn("results broke off", zap.String("batch", id), zap.Error(err))
+		}
+		panic(http.ErrAbortHandler) // else a part would be taken for the whole
+	}
+	return nil
+}
+
+// noResults tells apart why a batch that has ended has no lines of a kind: there
+// are none, or their file is gone.
+func (h *handler) noResults(r *http.Request, id string, failed bool) (batch.Results, error) {
+	b, err := h.batches.Batch(r.Context(), h.tenant(r), id)
+	if err != nil {
+		return batch.Results{}, err
+	}
+	file := b.OutputFileID
+	if failed {
+		file = b.ErrorFileID
+	}
+	if file != "" {
+		return batch.Results{}, openai.Conflict("The results of batch '%s' are gone.", id)
+	}
+	return batch.Results{ReadCloser: http.NoBody}, nil
+}
