@@ -2,6 +2,8 @@
 #
 #   docker build -f xcaddy.Dockerfile -t tidegate .
 
+# The builder of 2.11 has Go 1.26 and fetches no other: go.mod can ask for no
+# newer one than the builder has.
 ARG CADDY_VERSION=2.11.9
 
 FROM caddy:${CADDY_VERSION}-builder AS build

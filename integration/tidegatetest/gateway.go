@@ -59,6 +59,16 @@ func Serve(tb testing.TB, cfg ServeConfig) *Gateway {
 	return g
 }
 
+// Start starts a program as it is started elsewhere, with arguments and an
+// environment of its own that have it serve url, and waits until health answers.
+func Start(tb testing.TB, url, health string, env []string, argv ...string) *Gateway {
+	tb.Helper()
+	g := &Gateway{URL: url}
+	g.process = process{name: "server-" + port(strings.TrimPrefix(url, "http://")), ready: health, argv: argv, env: env}
+	startProcess(tb, &g.process)
+	return g
+}
+
 // Settings are what a Caddyfile of Run says. Every field but Sims is text in
 // Caddyfile form that is put into the block of its name.
 type Settings struct {

@@ -1,0 +1,216 @@
+package images
+
+import (
+	"maps"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
+
+	"github.com/tidegate/tidegate/integration/tidegatetest"
+)
+
+// load reads the compose file as Compose does, which knows every key there may
+// be, with some profiles and without any variable.
+func load(t *testing.T, profiles ...string) *types.Project {
+	t.Helper()
+	return loadWith(t, cli.WithProfiles(profiles))
+}
+
+func loadWith(t *testing.T, more ...cli.ProjectOptionsFn) *types.Project {
+	t.Helper()
+	root := tidegatetest.Root(t)
+	options, err := cli.NewProjectOptions([]string{filepath.Join(root, "docker-compose.yml")},
+		append([]cli.ProjectOptionsFn{cli.WithWorkingDirectory(root), cli.WithName("tidegate")}, more...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	project, err := options.LoadProject(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return project
+}
+
+// A profile has one thing behind the gateways, at the name that they ask, and
+// Compose refuses to start both.
+func TestProfiles(t *testing.T) {
+	always := []string{"gateway", "postgres", "valkey"}
+	for profile, server := range map[string]string{"sim": "sim", "gpu": "vllm"} {
+		p := load(t, profile)
+		if names := slices.Sorted(maps.Keys(p.Services)); !slices.Equal(names, slices.Sorted(slices.Values(append(slices.Clone(always), server)))) {
+			t.Errorf("the profile %s has %v", profile, names)
+		}
+		if err := p.CheckContainerNameUnicity(); err != nil {
+			t.Error(err)
+		}
+		upstream := *p.Services["gateway"].Environment["TIDEGATE_UPSTREAMS"]
+		if aliases := p.Services[server].Networks["default"].Aliases; len(aliases) != 1 || upstream != "http://"+aliases[0]+":8000" {
+			t.Errorf("gateways ask %s, and %s is called %v", upstream, server, aliases)
+		}
+	}
+	if names := slices.Sorted(maps.Keys(load(t).Services)); !slices.Equal(names, always) {
+		t.Errorf("without a profile there are %v", names)
+	}
+	if err := load(t, "sim", "gpu").CheckContainerNameUnicity(); err == nil {
+		t.Error("both profiles start at once")
+	}
+	if p := loadWith(t, cli.WithEnvFiles(filepath.Join(tidegatetest.Root(t), ".env.example")), cli.WithDotEnv, cli.WithDefaultProfiles()); !slices.Equal(p.Profiles, []string{"sim"}) {
+		t.Errorf("with .env.example the profiles are %v", p.Profiles)
+	}
+	if p := loadWith(t, cli.WithEnvFiles(filepath.Join(tidegatetest.Root(t), ".env.example")), cli.WithDotEnv, cli.WithDefaultProfiles("gpu")); !slices.Equal(p.Profiles, []string{"gpu"}) {
+		t.Errorf("with --profile gpu the profiles are %v", p.Profiles)
+	}
+}
+
+// Of each gateway that --scale makes, the port is one of a range on loopback,
+// and nothing else is reached from outside.
+func TestPorts(t *testing.T) {
+	for name, s := range load(t, "sim", "gpu").Services {
+		if name != "gateway" {
+			if len(s.Ports) > 0 {
+				t.Errorf("%s publishes %v", name, s.Ports)
+			}
+			continue
+		}
+		if len(s.Ports) != 1 || s.Ports[0].HostIP != "127.0.0.1" || s.Ports[0].Published != "8080-8083" || s.Ports[0].Target != 8080 {
+			t.Errorf("gateways publish %+v", s.Ports)
+		}
+		if s.ContainerName != "" {
+			t.Errorf("gateways cannot be scaled, as all are called %s", s.ContainerName)
+		}
+	}
+	if !strings.Contains(read(t, "xcaddy.Dockerfile"), "\nEXPOSE 8080\n") {
+		t.Error("the Dockerfile exposes another port")
+	}
+}
+
+// Everything comes back by itself, and is waited for by a check that it has.
+func TestDependencies(t *testing.T) {
+	p := load(t, "sim", "gpu")
+	for name, s := range p.Services {
+		if s.Restart != types.RestartPolicyUnlessStopped {
+			t.Errorf("%s restarts %q", name, s.Restart)
+		}
+		for other, d := range s.DependsOn {
+			if d.Condition != types.ServiceConditionHealthy || p.Services[other].HealthCheck == nil {
+				t.Errorf("%s waits for %s until it is %s", name, other, d.Condition)
+			}
+		}
+	}
+	if n := len(p.Services["gateway"].DependsOn); n != 2 {
+		t.Errorf("gateways wait for %d others", n)
+	}
+	// Its socket answers before there is a database.
+	if check := []string(p.Services["postgres"].HealthCheck.Test); !slices.Equal(check, []string{"CMD", "pg_isready", "-h", "127.0.0.1", "-U", "tidegate", "-d", "tidegate"}) {
+		t.Errorf("postgres is checked by %v", check)
+	}
+	if check := []string(p.Services["valkey"].HealthCheck.Test); !slices.Equal(check, []string{"CMD", "valkey-cli", "ping"}) {
+		t.Errorf("valkey is checked by %v", check)
+	}
+}
+
+// A gateway that is stopped is not killed before it has drained: live requests
+// have Caddy's grace period, and then lines their drain_timeout.
+func TestGracePeriod(t *testing.T) {
+	grace := regexp.MustCompile(`\n\tgrace_period (\S+)\n`).FindStringSubmatch(read(t, "Caddyfile"))
+	drain := regexp.MustCompile("\n\\| `drain_timeout <duration>` \\| (\\S+) \\|").FindStringSubmatch(read(t, "docs/configuration.md"))
+	if grace == nil || drain == nil {
+		t.Fatal("no grace period, or no drain_timeout")
+	}
+	var both time.Duration
+	for _, text := range []string{grace[1], drain[1]} {
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		both += d
+	}
+	if stop := load(t).Services["gateway"].StopGracePeriod; stop == nil || time.Duration(*stop) <= both {
+		t.Errorf("a gateway may take %s to stop, and is killed after %v", both, stop)
+	}
+}
+
+// Data outlive containers, where the images keep them and where the user of
+// ours may write. All gateways have one directory for files.
+func TestVolumes(t *testing.T) {
+	p := load(t, "sim", "gpu")
+	image := p.Services["postgres"].Image
+	major, err := strconv.Atoi(regexp.MustCompile(`^postgres:(\d+)`).FindStringSubmatch(image + " postgres:0")[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	// https://github.com/docker-library/postgres/pull/1259
+	database := "/var/lib/postgresql/data"
+	if major >= 18 {
+		database = "/var/lib/postgresql"
+	}
+	want := map[string]string{"gateway": "files:/srv/tidegate/files", "postgres": "postgres:" + database, "valkey": "valkey:/data", "vllm": "models:/root/.cache/huggingface"}
+	for name, s := range p.Services {
+		var got string
+		for _, v := range s.Volumes {
+			if v.Type != types.VolumeTypeVolume {
+				t.Errorf("%s mounts %+v", name, v)
+			}
+			got += v.Source + ":" + v.Target
+		}
+		if got != want[name] {
+			t.Errorf("%s has the volume %q, not %q", name, got, want[name])
+		}
+	}
+	dockerfile := read(t, "xcaddy.Dockerfile")
+	made, user, declared := strings.Index(dockerfile, "install -d -o tidegate -g tidegate /srv/tidegate /srv/tidegate/files\n"), strings.Index(dockerfile, "\nUSER tidegate\n"), strings.Index(dockerfile, "\nVOLUME /srv/tidegate\n")
+	if made < 0 || user < made || declared < made {
+		t.Error("the directories are not made before the user and the volume")
+	}
+	if files := *p.Services["gateway"].Environment["TIDEGATE_FILES"]; files != "local /srv/tidegate/files" {
+		t.Errorf("files lie in %q", files)
+	}
+}
+
+// What can change under one's hands is pinned.
+func TestPinned(t *testing.T) {
+	for name, s := range load(t, "sim", "gpu").Services {
+		if s.Build != nil {
+			continue
+		}
+		if !regexp.MustCompile(`:v?\d+[^:]*$`).MatchString(s.Image) {
+			t.Errorf("%s runs %s", name, s.Image)
+		}
+	}
+	for _, from := range regexp.MustCompile(`(?m)^FROM (\S+)`).FindAllStringSubmatch(read(t, "xcaddy.Dockerfile"), -1) {
+		if !regexp.MustCompile(`:(\d|\$\{CADDY_VERSION\}-builder$)`).MatchString(from[1]) {
+			t.Errorf("the image is built from %s", from[1])
+		}
+	}
+}
+
+// vLLM is started as one, for the model that can be chosen, and as the gateways
+// think that it is.
+func TestVLLM(t *testing.T) {
+	p := loadWith(t, cli.WithProfiles([]string{"gpu"}), cli.WithEnv([]string{
+		"VLLM_MODEL=a/model", "TIDEGATE_MAX_NUM_SEQS=77", "VLLM_TENSOR_PARALLEL_SIZE=8", "TIDEGATE_UPSTREAM_API_KEY=key", "HF_TOKEN=token",
+	}))
+	vllm, gateway := p.Services["vllm"], p.Services["gateway"]
+	if got := strings.Join(vllm.Command, " "); got != "--model a/model --max-num-seqs 77 --tensor-parallel-size 8" {
+		t.Errorf("vLLM gets %s", got)
+	}
+	if key := *gateway.Environment["TIDEGATE_UPSTREAM_API_KEY"]; key != "key" || *vllm.Environment["VLLM_API_KEY"] != key {
+		t.Errorf("gateways show the key %q, and vLLM wants %q", key, *vllm.Environment["VLLM_API_KEY"])
+	}
+	if n := *gateway.Environment["TIDEGATE_MAX_NUM_SEQS"]; n != "77" {
+		t.Errorf("gateways give it %s requests", n)
+	}
+	if *vllm.Environment["HF_TOKEN"] != "token" || vllm.Ipc != "host" {
+		t.Errorf("vLLM has %v and shares memory with %q", vllm.Environment, vllm.Ipc)
+	}
+	if d := vllm.Deploy.Resources.Reservations.Devices; len(d) != 1 || d[0].Driver != "nvidia" || d[0].Count != -1 || !slices.Equal(d[0].Capabilities, []string{"gpu"}) {
+		t.Errorf("vLLM has %+v", d)
+	}
+}

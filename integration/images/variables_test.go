@@ -1,0 +1,96 @@
+package images
+
+import (
+	"maps"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+
+	"github.com/tidegate/tidegate/integration/tidegatetest"
+)
+
+var variable = regexp.MustCompile(`\$\{([A-Z_]+)(:-([^}]*))?\}`)
+
+// .env.example has every variable of the compose file with its default, and no
+// other, so that copying it changes nothing but the profile.
+func TestEnvExample(t *testing.T) {
+	text := read(t, "docker-compose.yml")
+	used := map[string]string{"COMPOSE_PROFILES": "sim"}
+	found := variable.FindAllStringSubmatch(text, -1)
+	if dollars := strings.Count(text, "$"); dollars != len(found) {
+		t.Errorf("%d variables of %d have the form that this test knows", len(found), dollars)
+	}
+	for _, v := range found {
+		if v[1] == "COMPOSE_PROJECT_NAME" { // Compose sets it
+			continue
+		}
+		if before, again := used[v[1]]; v[2] == "" || again && before != v[3] {
+			t.Errorf("%s has the defaults %q and %q", v[1], before, v[3])
+		}
+		used[v[1]] = v[3]
+	}
+	example := map[string]string{}
+	for line := range strings.Lines(read(t, ".env.example")) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(name, "#") {
+			example[name] = value
+		}
+	}
+	if !maps.Equal(used, example) {
+		t.Errorf("the compose file has %v\n.env.example has %v", used, example)
+	}
+	profiles := cli.WithProfiles([]string{"sim", "gpu"})
+	without, err := loadWith(t, profiles).MarshalYAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	with, err := loadWith(t, cli.WithEnvFiles(filepath.Join(tidegatetest.Root(t), ".env.example")), cli.WithDotEnv, profiles).MarshalYAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(with) != string(without) {
+		t.Errorf("with .env.example it is\n%s\nand without\n%s", with, without)
+	}
+}
+
+// Every variable that the Caddyfile reads is set by the image or the compose
+// file, and the reverse, but for the admin endpoint, which stays in the container.
+// All are told of at its top.
+func TestVariablesOfTheCaddyfile(t *testing.T) {
+	caddyfile := read(t, "Caddyfile")
+	head, body, _ := strings.Cut(caddyfile, "\n{\n")
+	reads, told := map[string]bool{}, map[string]bool{}
+	for _, v := range regexp.MustCompile(`\{\$([A-Z_]+)[:}]`).FindAllStringSubmatch(body, -1) {
+		reads[v[1]] = true
+	}
+	for _, v := range regexp.MustCompile(`(?m)^#   (TIDEGATE_[A-Z_]+) `).FindAllStringSubmatch(head, -1) {
+		told[v[1]] = true
+	}
+	sets := map[string]bool{"TIDEGATE_ADMIN": true}
+	for name := range readImage(t).env {
+		if !strings.HasPrefix(name, "XDG_") { // Caddy's own: where it keeps certificates
+			sets[name] = true
+		}
+	}
+	for name := range load(t).Services["gateway"].Environment {
+		sets[name] = true
+	}
+	for what, names := range map[string]map[string]bool{"are set": sets, "are told of": told} {
+		if !maps.Equal(names, reads) {
+			t.Errorf("the Caddyfile reads\n%v\nand these %s\n%v", slices.Sorted(maps.Keys(reads)), what, slices.Sorted(maps.Keys(names)))
+		}
+	}
+}
+
+// The URL of the database has the account that its image makes.
+func TestDatabase(t *testing.T) {
+	p := loadWith(t, cli.WithEnv([]string{"POSTGRES_PASSWORD=chosen"}))
+	made := p.Services["postgres"].Environment
+	want := "postgres postgres://" + *made["POSTGRES_USER"] + ":" + *made["POSTGRES_PASSWORD"] + "@postgres:5432/" + *made["POSTGRES_DB"] + "?sslmode=disable"
+	if got := *p.Services["gateway"].Environment["TIDEGATE_STORE"]; got != want || *made["POSTGRES_PASSWORD"] != "chosen" {
+		t.Errorf("gateways have %s, not %s", got, want)
+	}
+}
