@@ -25,14 +25,15 @@ func init() {
 defaults: files and batches are kept in SQLite and in files below --data.
 
 Without an API key the gateway listens on loopback only. The key comes from
---api-key or TIDEGATE_API_KEY.`,
+--api-key or TIDEGATE_API_KEY, that of the servers from --upstream-api-key or
+TIDEGATE_UPSTREAM_API_KEY.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			f := cmd.Flags()
 			f.StringArray("upstream", nil, "URL of a server, http://host:port; may be repeated")
 			f.String("listen", "127.0.0.1:8080", "address to listen on")
 			f.String("data", "", "directory for files and batches (default: tidegate in Caddy's data directory)")
 			f.StringArray("api-key", nil, "key that clients must show; may be repeated (default: TIDEGATE_API_KEY)")
-			f.String("upstream-api-key", os.Getenv("TIDEGATE_UPSTREAM_API_KEY"), "key that is sent to the servers (vLLM's --api-key)")
+			f.String("upstream-api-key", "", "key that is sent to the servers, vLLM's --api-key (default: TIDEGATE_UPSTREAM_API_KEY)")
 			f.Bool("no-auth", false, "listen beyond loopback without an API key: something in front asks for one")
 			f.String("admin", "", "address of Caddy's admin endpoint, needed to drain servers (default: off)")
 			f.Int("max-in-flight", 0, "lines of batches that are under way at most (default 256)")
@@ -97,6 +98,9 @@ func serve(cmd *cobra.Command) error {
 	}
 	if key := os.Getenv("TIDEGATE_API_KEY"); key != "" && len(o.apiKeys) == 0 {
 		o.apiKeys = []string{key}
+	}
+	if !f.Changed("upstream-api-key") {
+		o.upstreamKey = os.Getenv("TIDEGATE_UPSTREAM_API_KEY")
 	}
 	cfg, err := o.config()
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
 )
 
 func TestServeOptions(t *testing.T) {
@@ -56,5 +58,21 @@ func TestServeOptions(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// What keys the environment holds is not in the help.
+func TestHelpShowsNoKey(t *testing.T) {
+	t.Setenv("TIDEGATE_API_KEY", "hunter1")
+	t.Setenv("TIDEGATE_UPSTREAM_API_KEY", "hunter2")
+	for name, c := range caddycmd.Commands() {
+		if c.CobraFunc == nil {
+			continue
+		}
+		cmd := &cobra.Command{Use: name}
+		c.CobraFunc(cmd)
+		if usage := cmd.UsageString(); strings.Contains(usage, "hunter") {
+			t.Errorf("%s: %s", name, usage)
+		}
 	}
 }
