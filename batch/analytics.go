@@ -61,6 +61,7 @@ const MaxFileUses = 1000
 type FileUse struct {
 	Batches int      // at most MaxFileUses
 	Latest  []string // ids, newest first
+	Needed  bool     // by a batch that is not over
 }
 
 // Period is From up to, and not with, To, in steps. From is rounded down to a

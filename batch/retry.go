@@ -38,7 +38,7 @@ func (e *Engine) RetryFailed(ctx context.Context, tenant, id string, r RetryRequ
 	if err != nil {
 		return Batch{}, err
 	}
-	hash := hex.EncodeToString(sha256Of("retry_failed " + id))
+	hash := retryHash(id)
 	if r.IdempotencyKey != "" {
 		made, err := e.store.BatchOfKey(ctx, tenant, r.IdempotencyKey, hash)
 		if !errors.Is(err, ErrNotFound) {
@@ -77,6 +77,16 @@ func (e *Engine) RetryFailed(ctx context.Context, tenant, id string, r RetryRequ
 	e.log.Info("failed lines of a batch are retried", zapBatch(id), zap.String("as", made.ID))
 	e.notify()
 	return made, nil
+}
+
+// retryHash stands for what RetryFailed is asked, beside an idempotency key.
+func retryHash(id string) string { return hex.EncodeToString(sha256Of("retry_failed " + id)) }
+
+// RetriedWith gives the batch that RetryFailed made with an idempotency key,
+// also one that is deleted: its key is taken all the same. ErrNotFound is for a
+// key with which none was made, ErrKeyReused for one that made something else.
+func (e *Engine) RetriedWith(ctx context.Context, tenant, id, key string) (Batch, error) {
+	return e.store.BatchOfKey(ctx, tenant, key, retryHash(id))
 }
 
 // discard deletes a file that nothing came of. Should there be a batch of it

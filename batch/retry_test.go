@@ -82,6 +82,15 @@ func TestRetryOfFailedLines(t *testing.T) {
 	if b.Status != batch.Completed || b.Counts != (openai.RequestCounts{Total: 29, Completed: 29}) {
 		t.Errorf("%+v", b)
 	}
+	for _, c := range []struct {
+		id, key string
+		want    error
+	}{{first.ID, "key", nil}, {first.ID, "other", batch.ErrNotFound}, {made.ID, "key", batch.ErrKeyReused}} {
+		got, err := h.engine.RetriedWith(t.Context(), tenant, c.id, c.key)
+		if !errors.Is(err, c.want) || err == nil && got.ID != made.ID {
+			t.Errorf("%s with %q was retried as %q, %v; want %v", c.id, c.key, got.ID, err, c.want)
+		}
+	}
 	files, _, err := h.store.Files(t.Context(), tenant, batch.FileQuery{Purpose: openai.PurposeBatch, Limit: 100})
 	if err != nil {
 		t.Fatal(err)

@@ -97,11 +97,11 @@ type FileUse struct {
 	Use batch.FileUse
 }
 
-// ScanFileUse scans a file's id, the number of its batches and the ids of the
-// latest, with commas between them.
+// ScanFileUse scans a file's id, the number of its batches, the ids of the
+// latest, with commas between them, and whether one is not over.
 func ScanFileUse(r Row) (u FileUse, err error) {
 	var latest string
-	err = r.Scan(&u.ID, &u.Use.Batches, &latest)
+	err = r.Scan(&u.ID, &u.Use.Batches, &latest, &u.Use.Needed)
 	u.Use.Latest = strings.Split(latest, ",")
 	return u, err
 }

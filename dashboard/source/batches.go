@@ -183,20 +183,6 @@ func (b *batches) explain(ctx context.Context, d *dashboard.BatchDetail) error {
 	return nil
 }
 
-// retriedBy looks for a batch of the failed lines of another.
-func (b *batches) retriedBy(ctx context.Context, row batch.Batch) (string, error) {
-	page, err := b.analytics().FindBatches(ctx, b.Tenant, batch.BatchFilter{Text: row.ID, From: row.CreatedAt, Limit: 10})
-	if err != nil {
-		return "", err
-	}
-	for _, other := range page.Batches {
-		if other.Metadata[batch.RetryOf] == row.ID {
-			return other.ID, nil
-		}
-	}
-	return "", nil
-}
-
 // Create makes a batch as the API would.
 func (b *batches) Create(ctx context.Context, n dashboard.NewBatch) (string, error) {
 	body, err := json.Marshal(map[string]any{
@@ -221,12 +207,6 @@ func windowText(d time.Duration) string {
 		text = strings.TrimSuffix(text, "0m")
 	}
 	return text
-}
-
-// RetryFailed makes a batch of the lines that failed.
-func (b *batches) RetryFailed(ctx context.Context, id string) (string, error) {
-	made, err := b.Engine.RetryFailed(ctx, b.Tenant, id, batch.RetryRequest{Files: b.Files})
-	return made.ID, err
 }
 
 // Cancel stops a batch.

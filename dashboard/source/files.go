@@ -58,7 +58,7 @@ func (f *files) uses(ctx context.Context, page []batch.File) ([]dashboard.File, 
 	rows := make([]dashboard.File, len(page))
 	for i, file := range page {
 		use := uses[file.ID]
-		rows[i] = dashboard.File{File: file, UsedBy: use.Latest, UsedByTotal: use.Batches}
+		rows[i] = dashboard.File{File: file, UsedBy: use.Latest, UsedByTotal: use.Batches, Needed: use.Needed}
 		if file.Purpose == openai.PurposeBatchOutput {
 			if id := batch.BatchOfResults(file.Filename); id != "" {
 				rows[i].UsedBy, rows[i].UsedByTotal = []string{id}, 1
@@ -78,18 +78,7 @@ func (f *files) File(ctx context.Context, id string) (dashboard.File, error) {
 	if err != nil {
 		return dashboard.File{}, err
 	}
-	row := rows[0]
-	if file.Purpose != openai.PurposeBatch {
-		return row, nil
-	}
-	for _, user := range row.UsedBy {
-		b, err := f.Engine.Batch(ctx, f.Tenant, user)
-		if err != nil && !gone(err) {
-			return dashboard.File{}, err
-		}
-		row.Needed = row.Needed || err == nil && !b.Status.Terminal()
-	}
-	return row, nil
+	return rows[0], nil
 }
 
 // Space tells what fills the disk.

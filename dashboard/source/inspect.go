@@ -57,6 +57,8 @@ const (
 	bytesPerToken  = 4                  // of English text
 	foreseeLonger  = 1.5
 	foreseeNothing = "no batch has run in the last 7 days"
+	foreseeBatches = 50  // ended batches that are looked at
+	foreseeLines   = 100 // of a batch whose rate says something
 )
 
 // foresee estimates tokens and time from what the models did in the last days.
@@ -91,7 +93,7 @@ func (f *files) foresee(ctx context.Context, in *dashboard.Inspection, found bat
 	}
 	in.Duration, err = f.duration(ctx, in.Lines, now)
 	if in.Duration.Known {
-		in.Basis += " Time: the best 15 minutes of batch work in the last 7 days, and what waits already."
+		in.Basis += " Time: the best 15 minutes or the quickest batch of the last 7 days, and what waits already."
 	}
 	return err
 }
@@ -119,22 +121,38 @@ func (f *files) duration(ctx context.Context, lines int64, now time.Time) (dashb
 	if err != nil {
 		return dashboard.Estimate{}, err
 	}
-	var best int64
-	for _, p := range points {
-		if p.Class == upstreams.Batch.String() {
-			best = max(best, p.Requests)
-		}
+	ended, err := f.analytics().FindBatches(ctx, f.Tenant, batch.BatchFilter{Status: batch.Completed, From: now.Add(-foreseeSpan), Limit: foreseeBatches})
+	if err != nil {
+		return dashboard.Estimate{}, err
 	}
-	if best == 0 {
+	rate := bestRate(points, ended.Batches)
+	if rate == 0 {
 		return dashboard.Estimate{Why: foreseeNothing}, nil
 	}
 	waiting, err := f.analytics().Waiting(ctx, f.Tenant)
 	if err != nil {
 		return dashboard.Estimate{}, err
 	}
-	rate := float64(best) / bucket.Seconds()
 	seconds := func(lines int64, times float64) time.Duration {
 		return time.Duration(float64(lines) / rate * times * float64(time.Second))
 	}
 	return dashboard.Estimate{Known: true, Low: seconds(lines, 1), High: seconds(lines+waiting.Lines, foreseeLonger)}, nil
+}
+
+// bestRate is the most lines per second that there were. Buckets tell it of long
+// work, which fills them; batches that were over sooner tell it themselves.
+func bestRate(points []batch.UsagePoint, ended []batch.Batch) float64 {
+	best := 0.0
+	for _, p := range points {
+		if p.Class == upstreams.Batch.String() {
+			best = max(best, float64(p.Requests)/bucket.Seconds())
+		}
+	}
+	for _, b := range ended {
+		lines, took := b.Counts.Completed+b.Counts.Failed, b.FinalizingAt.Sub(b.InProgressAt)
+		if lines >= foreseeLines && took > 0 {
+			best = max(best, float64(lines)/took.Seconds())
+		}
+	}
+	return best
 }

@@ -39,8 +39,7 @@ type sample struct {
 	grown map[string]dashboard.Work // by class, since the sample before
 }
 
-// rates gives what is done per second, and over what time that was measured: 0
-// while it is not known.
+// rates gives what is done per second, and over what time that was measured.
 func (m *meter) rates(ctx context.Context, now time.Time) (window time.Duration, live, batch dashboard.Rate, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -62,18 +61,32 @@ func (m *meter) rates(ctx context.Context, now time.Time) (window time.Duration,
 		old := slices.IndexFunc(m.samples, func(s sample) bool { return now.Sub(s.at) <= meterWindow })
 		m.samples = slices.Delete(m.samples, 0, max(0, old))
 	}
-	first := m.samples[0]
-	window = m.samples[len(m.samples)-1].at.Sub(first.at)
-	if window <= 0 {
-		return 0, live, batch, nil
-	}
+	window, sums := m.measured()
+	return window, perSecond(sums[upstreams.Live.String()], window), perSecond(sums[upstreams.Batch.String()], window), nil
+}
+
+// measured sums what was counted in which time: between the samples or, while
+// there is one alone, in the bucket before the present one and in that one so
+// far. Somebody who asks for the first time, or only once, is told something
+// too.
+func (m *meter) measured() (time.Duration, map[string]dashboard.Work) {
 	sums := make(map[string]dashboard.Work)
+	first := m.samples[0]
+	if len(m.samples) == 1 {
+		from := first.at.Add(-bucket).Truncate(bucket)
+		for c, w := range first.usage {
+			if c.at >= from.Unix() {
+				sums[c.class] = plus(sums[c.class], w)
+			}
+		}
+		return first.at.Sub(from), sums
+	}
 	for _, s := range m.samples[1:] {
 		for class, w := range s.grown {
 			sums[class] = plus(sums[class], w)
 		}
 	}
-	return window, perSecond(sums[upstreams.Live.String()], window), perSecond(sums[upstreams.Batch.String()], window), nil
+	return m.samples[len(m.samples)-1].at.Sub(first.at), sums
 }
 
 // since is by how much usage has grown.

@@ -30,29 +30,30 @@ func TestMeter(t *testing.T) {
 			t.Errorf("after %d s: %v, live %v, batch %v; want %v, %v, %v", seconds, w, l.Requests, b.Requests, window, live, batch)
 		}
 	}
+	before, now := begun.Add(-bucket).Unix(), begun.Unix() // buckets
 	count := func(bucket int64, class string, requests int64) {
 		counted[cell{bucket, class}] = dashboard.Work{Requests: counted[cell{bucket, class}].Requests + requests}
 	}
-	counted = usage{{0, "live"}: {Requests: 1000}, {0, "batch"}: {Requests: 5}}
-	at(0, 0, 0, 0) // nothing is known yet
-	count(0, "live", 20)
-	at(1, 0, 0, 0) // too soon to look again
+	counted = usage{{before, "live"}: {Requests: 1800}, {before, "batch"}: {Requests: 9}, {before - 900, "live"}: {Requests: 1e6}}
+	at(0, bucket, 2, .01) // what buckets tell
+	count(before, "live", 20)
+	at(1, bucket, 2, .01) // too soon to look again
 	at(10, 10*time.Second, 2, 0)
-	count(900, "live", 30) // in the next bucket
-	count(900, "batch", 60)
+	count(now, "live", 30) // in the next bucket
+	count(now, "batch", 60)
 	at(20, 20*time.Second, 2.5, 3)
-	delete(counted, cell{0, "live"}) // out of what is read
-	delete(counted, cell{0, "batch"})
+	delete(counted, cell{before, "live"}) // out of what is read
+	delete(counted, cell{before, "batch"})
 	at(30, 30*time.Second, 50./30, 2)
 	at(40, 30*time.Second, 1, 2) // the first ten seconds are out of the window
 	at(50, 30*time.Second, 0, 0)
-	at(200, 0, 0, 0) // nobody has asked for long
+	at(200, 1100*time.Second, 30./1100, 60./1100) // nobody has asked for long
 	at(210, 10*time.Second, 0, 0)
-	at(100, 0, 0, 0) // the clock was set back
-	before := reads
+	at(100, 1000*time.Second, .03, .06) // the clock was set back
+	read := reads
 	failing = errors.New("no")
-	if _, _, _, err := m.rates(t.Context(), begun.Add(110*time.Second)); !errors.Is(err, failing) || reads != before+1 {
-		t.Errorf("error is %v after %d reads", err, reads-before)
+	if _, _, _, err := m.rates(t.Context(), begun.Add(110*time.Second)); !errors.Is(err, failing) || reads != read+1 {
+		t.Errorf("error is %v after %d reads", err, reads-read)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 func (o *overview) problems(now *dashboard.Now, health batch.Health) []dashboard.Problem {
 	all := serverProblems(now.Upstreams)
 	all = append(all, partProblems(health)...)
-	all = append(all, o.spaceProblems()...)
+	all = append(all, spaceProblems(o.Engine.Space())...)
 	all = append(all, batchProblems(now.Active, now.Upstreams)...)
 	slices.SortStableFunc(all, func(a, b dashboard.Problem) int { return severity(a) - severity(b) })
 	return all
@@ -95,8 +95,7 @@ func partProblems(h batch.Health) (all []dashboard.Problem) {
 	return all
 }
 
-func (o *overview) spaceProblems() []dashboard.Problem {
-	s, known, err := o.Engine.Space()
+func spaceProblems(s batch.Space, known bool, err error) []dashboard.Problem {
 	p := dashboard.Problem{Severity: dashboard.Warning, Subject: dashboard.FilesSubject, Remedy: "Delete files and batches that are not needed, or shorten input_ttl and output_ttl."}
 	switch {
 	case err != nil:

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -67,6 +68,34 @@ func TestProblems(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Room that gets scarce is a problem before it is used up.
+func TestSpaceProblems(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		space batch.Space
+		known bool
+		err   error
+		want  string // severity and what; "": none
+	}{
+		{"enough", batch.Space{Total: 1000, Free: 900, Reserve: 10}, true, nil, ""},
+		{"filling", batch.Space{Total: 1000, Free: 40, Reserve: 10}, true, nil, "warning The disk is filling"},
+		{"full", batch.Space{Total: 1000, Free: 9, Reserve: 10}, true, nil, "failing The disk is full"},
+		{"without a bound", batch.Space{}, false, nil, ""},
+		{"not to be measured", batch.Space{}, false, errors.New("no such directory"), "warning The room for files cannot be measured"},
+	} {
+		all := spaceProblems(c.space, c.known, c.err)
+		if len(all) != min(1, len(c.want)) {
+			t.Errorf("%s: %+v, want %q", c.name, all, c.want)
+			continue
+		}
+		for _, p := range all {
+			if string(p.Severity)+" "+p.What != c.want || p.Detail == "" || p.Remedy == "" || p.Subject != dashboard.FilesSubject {
+				t.Errorf("%s: %+v, want %q", c.name, p, c.want)
+			}
+		}
 	}
 }
 
