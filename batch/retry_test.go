@@ -112,6 +112,39 @@ func conflict(err error, words string) bool {
 	return ok && e.Status == http.StatusConflict && strings.Contains(e.Message, words)
 }
 
+// A retry that several gateways are asked for at once, with one key, is one
+// batch with one input.
+func TestRetryAtOnce(t *testing.T) {
+	s := newStreet(t, batch.Config{}, 2)
+	one := s.houses[0]
+	for _, h := range s.houses {
+		h.pool.set(func() { h.pool.answer = failEvery(2) })
+	}
+	id := one.create(one.upload(input(20)))
+	one.wait(id)
+	answers := make(chan string)
+	for i := range 8 {
+		go func() {
+			b, err := s.houses[i%2].retry(id, "key")
+			answers <- fmt.Sprint(b.ID, err)
+		}()
+	}
+	distinct := make(map[string]bool)
+	for range 8 {
+		distinct[<-answers] = true
+	}
+	if len(distinct) != 1 {
+		t.Errorf("answers: %v", distinct)
+	}
+	files, _, err := s.store.Files(t.Context(), tenant, batch.FileQuery{Purpose: openai.PurposeBatch, Limit: 100})
+	if err != nil || len(files) != 2 {
+		t.Errorf("%d input files, want 2; %v", len(files), err)
+	}
+	for answer := range distinct {
+		one.wait(strings.TrimSuffix(answer, "<nil>"))
+	}
+}
+
 // Lines that never ran are retried as well.
 func TestRetryOfCancelledLines(t *testing.T) {
 	h := newHouse(t, batch.Config{MaxInFlight: 20})

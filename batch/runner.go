@@ -371,10 +371,10 @@ func (r *runner) dropWork(w *work) {
 	w.dropped = true
 	f := w.feed
 	for _, l := range w.lines {
-		switch l.state {
-		case lineRunning:
+		if l.state == lineRunning {
 			l.abort()
-		case lineResting:
+		}
+		if l.state == lineResting {
 			f.resting--
 		}
 	}

@@ -1,12 +1,14 @@
 package images
 
 import (
+	"maps"
 	"net"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
 
 	"github.com/tidegate/tidegate/integration/tidegatetest"
@@ -29,7 +31,7 @@ func newHost(t *testing.T, binary string) *host {
 	t.Helper()
 	postgres := pgtest.Start(t)
 	postgres.Exec(t, "postgres", "CREATE DATABASE tidegate")
-	h := &host{binary: binary, project: load(t, "sim"), redis: redistest.Start(t), files: t.TempDir()}
+	h := &host{binary: binary, project: loadWith(t, cli.WithProfiles([]string{"sim"}), cli.WithEnv([]string{"SIM_MODEL=" + tidegatetest.Model})), redis: redistest.Start(t), files: t.TempDir()}
 	h.reached = map[string]string{"postgres:5432": postgres.Addr(), "valkey:6379": h.redis.Addr}
 	for name := range h.reached {
 		service, _, _ := strings.Cut(name, ":")
@@ -51,14 +53,12 @@ func (h *host) start(t *testing.T, service string) *tidegatetest.Gateway {
 	if s.Build == nil || s.Build.Dockerfile != "xcaddy.Dockerfile" || image.entrypoint != "/usr/bin/tidegate" {
 		t.Fatalf("%s runs another program", service)
 	}
-	command, check := []string(s.Command), []string(nil)
-	if command == nil {
-		command = image.command
+	command, check := image.command, image.health
+	if s.Command != nil {
+		command = s.Command
 	}
 	if s.HealthCheck != nil {
 		check = s.HealthCheck.Test[1:]
-	} else {
-		check = image.health
 	}
 	url := regexp.MustCompile(`^http://127\.0\.0\.1(:\d+)/health$`).FindStringSubmatch(check[len(check)-1])
 	if url == nil || strings.Join(check[:len(check)-1], " ") != "wget -q -O /dev/null" {
@@ -78,9 +78,7 @@ func (h *host) start(t *testing.T, service string) *tidegatetest.Gateway {
 	}
 	here := strings.NewReplacer(replace...)
 	env := map[string]string{"TIDEGATE_ADMIN": tidegatetest.FreeAddr(t)} // a container has ports of its own
-	for name, value := range image.env {
-		env[name] = value
-	}
+	maps.Copy(env, image.env)
 	for name, value := range s.Environment {
 		env[name] = *value
 	}
