@@ -95,6 +95,13 @@ func (q *lateQueue) Notify(ctx context.Context) error {
 	return q.Queue.Notify(ctx)
 }
 
+// retain has the queue forget batches that are over.
+func (q *lateQueue) retain(active func(batchID string) bool) {
+	if r, ok := q.Queue.(Retainer); ok {
+		r.Retain(active)
+	}
+}
+
 // runQueueWatch opens a queue that was away at the start as soon as it is
 // there, and finds out that one is well again which failed. Work that is under
 // way is in the store; the queue begins empty.

@@ -27,3 +27,11 @@ type Queue interface {
 	// alone.
 	Wake() <-chan struct{}
 }
+
+// Retainer is what a Queue offers besides, if it keeps something of batches in
+// this process, of which another instance may be the one that calls Drop.
+type Retainer interface {
+	// Retain says which batches are active. What is kept of one that was not
+	// when Retain was called twice, without a Push in between, is of no use.
+	Retain(active func(batchID string) bool)
+}

@@ -215,6 +215,7 @@ func (r *runner) refreshed(batches []Batch) {
 				r.dropFeed(f)
 			}
 		}
+		r.engine.queue.retain(func(id string) bool { _, still := now[id]; return still || paused[id] })
 	}
 	r.turns = slices.DeleteFunc(r.turns, func(id string) bool { _, still := now[id]; return !still })
 	r.named = make(map[string]bool)

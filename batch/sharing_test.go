@@ -53,7 +53,9 @@ func (s *street) join(t *testing.T, cfg batch.Config) *house {
 	t.Helper()
 	h := newHouse(t, cfg)
 	h.store = &s.store.hookedStore
-	h.engine = batch.NewEngine(h.cfg, s.store, memory.New(), s.files, h.pool, zap.NewNop())
+	queue := memory.New()
+	h.queue = func() batch.Queue { return queue }
+	h.engine = batch.NewEngine(h.cfg, s.store, queue, s.files, h.pool, zap.NewNop())
 	if err := h.engine.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -354,6 +356,39 @@ func TestNothingBeginsWithoutALease(t *testing.T) {
 	s.store.slow.Store(false)
 	h.check(h.wait(id), lines)
 	s.wantOnce(t, lines)
+}
+
+// What a gateway has queued in its memory of batches that another finalizes is
+// forgotten when they are over.
+func TestQueuesForgetWhatIsOver(t *testing.T) {
+	s := newStreet(t, batch.Config{MaxInFlight: 10}, 2)
+	for _, h := range s.houses {
+		h.pool.set(func() { h.pool.slots = 0 })
+	}
+	in := s.houses[0].upload(input(2000))
+	var ids []string
+	for range 16 {
+		ids = append(ids, s.houses[0].create(in))
+	}
+	for i, id := range ids {
+		h := s.houses[i%2]
+		until(t, "it is planned", func() bool { return h.get(id).Status == batch.InProgress })
+		if _, err := h.engine.CancelBatch(t.Context(), tenant, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range ids {
+		s.houses[0].wait(id)
+	}
+	seen := s.store.refreshes.Load()
+	until(t, "both have looked often enough", func() bool { return s.store.refreshes.Load() >= seen+10 })
+	for i, h := range s.houses {
+		for _, id := range ids {
+			if left, err := h.queue().Pop(t.Context(), id, 1000); err != nil || len(left) > 0 {
+				t.Errorf("gateway %d has %d slices of a batch that is over, %v", i, len(left), err)
+			}
+		}
+	}
 }
 
 // A gateway that sees other files than those that are there is refused.

@@ -5,7 +5,8 @@
 // A content is the object <prefix>/<key>. What is at most one part long is one
 // PutObject; what is longer is a multipart upload that runs while it is
 // written, so that a writer holds two parts in memory at most: the one being
-// filled and the one on its way. The object appears when the upload is
+// filled and the one on its way; a smaller content takes four times its length
+// at most. The object appears when the upload is
 // completed, whole or not at all. Several instances may use one bucket and one
 // prefix at the same time.
 //

@@ -132,6 +132,35 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// Many small contents at a time take as much memory as they are long, or so, and
+// not a part each.
+func TestSmallContentsTakeLittleMemory(t *testing.T) {
+	const writers = 100
+	f := serve(t).files()
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range writers {
+		w, err := f.Create(t.Context(), fmt.Sprint(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := w.Abort(); err != nil {
+				t.Error(err)
+			}
+		}()
+		if _, err := w.Write(pattern(10_000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > writers*(128<<10) {
+		t.Errorf("%d writers of 10 kB hold %d bytes", writers, grown)
+	}
+}
+
 func TestAKeyIsWrittenOnce(t *testing.T) {
 	s := serve(t)
 	f := s.files()

@@ -37,8 +37,8 @@ type writer struct {
 	cancel   context.CancelCauseFunc
 	unfollow func() bool
 
-	// Buffers are from the pool, one part long. Between two parts they change
-	// places.
+	// Buffers are from the pool, one part long, and change places between two
+	// parts. Only the first grows to that length.
 	buf    *[]byte // being filled; nil before the first byte
 	n      int     // how much of it is filled
 	flying *[]byte // of the part on its way, or of the last one; nil before the first
@@ -92,10 +92,10 @@ func (w *writer) Write(p []byte) (int, error) {
 	}
 	written := 0
 	for written < len(p) {
-		if w.buf == nil {
-			w.buf = w.files.take()
-		}
-		if w.n == len(*w.buf) {
+		switch {
+		case w.buf == nil || w.n == len(*w.buf) && int64(w.n) < w.files.cfg.PartSize:
+			w.grow()
+		case w.n == len(*w.buf):
 			if err := w.send(); err != nil {
 				w.err = fmt.Errorf("writing file %s: %w", w.key, w.explain(err))
 				return written, w.err
@@ -118,6 +118,30 @@ func (w *writer) explain(err error) error {
 	return w.files.explain(err)
 }
 
+// firstBuffer is what a writer begins with, in bytes, and growth by how many
+// times it is made larger when it is full.
+const (
+	firstBuffer = 64 << 10
+	growth      = 4
+)
+
+// grow makes room for more of the first part. A whole part from the beginning
+// would make small contents, of which many may be on their way, cost as much
+// memory as large ones.
+func (w *writer) grow() {
+	size := int64(max(firstBuffer, growth*w.n))
+	var larger *[]byte
+	if size < w.files.cfg.PartSize {
+		larger = new(make([]byte, size))
+	} else {
+		larger = w.files.take()
+	}
+	if w.buf != nil {
+		copy(*larger, (*w.buf)[:w.n])
+	}
+	w.buf = larger
+}
+
 func (f *Files) take() *[]byte {
 	buf, _ := f.buffers.Get().(*[]byte)
 	return buf
@@ -126,7 +150,7 @@ func (f *Files) take() *[]byte {
 // release gives the buffers back.
 func (w *writer) release() {
 	for _, buf := range []*[]byte{w.buf, w.flying} {
-		if buf != nil {
+		if buf != nil && int64(len(*buf)) == w.files.cfg.PartSize {
 			w.files.buffers.Put(buf)
 		}
 	}

@@ -37,6 +37,9 @@ func (q *Queue) Push(ctx context.Context, batchID string, add []int) error {
 		b = &numbers{queued: make(map[int]struct{}, len(add))}
 		q.batches[batchID] = b
 	}
+	if b != nil {
+		b.over = false
+	}
 	for _, n := range add {
 		b.push(n)
 	}
@@ -80,6 +83,24 @@ func (q *Queue) Drop(_ context.Context, batchID string) error {
 	return nil
 }
 
+// Retain forgets batches that are over. When several instances share a store,
+// the one that has pushed a batch need be neither the one that finishes it nor
+// the one that drops it.
+func (q *Queue) Retain(active func(batchID string) bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for id, b := range q.batches {
+		switch {
+		case active(id):
+			b.over = false
+		case b.over:
+			delete(q.batches, id)
+		default:
+			b.over = true // or it began just now
+		}
+	}
+}
+
 // tidy frees what an empty batch holds. The caller has mu.
 func (q *Queue) tidy(batchID string, b *numbers) {
 	if len(b.queued) == 0 {
@@ -103,6 +124,7 @@ func (q *Queue) Wake() <-chan struct{} { return q.wake }
 type numbers struct {
 	order  []int // may hold numbers that are not queued any more
 	queued map[int]struct{}
+	over   bool // was not active when Retain was called last
 }
 
 func (b *numbers) push(n int) {

@@ -89,3 +89,34 @@ func TestWakesAreMerged(t *testing.T) {
 	default:
 	}
 }
+
+func TestRetain(t *testing.T) {
+	q := New()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	retain := func(active ...string) {
+		q.Retain(func(id string) bool { return slices.Contains(active, id) })
+	}
+	for _, id := range []string{"runs", "over", "begins"} {
+		must(q.Push(t.Context(), id, []int{1, 2}))
+	}
+	retain("runs") // what is asked for this may be older than the last Push
+	must(q.Push(t.Context(), "begins", []int{3}))
+	retain("runs")
+	for id, want := range map[string]int{"runs": 2, "over": 0, "begins": 3} {
+		if got, err := q.Pop(t.Context(), id, 10); err != nil || len(got) != want {
+			t.Errorf("%s has %v, %v; want %d", id, got, err, want)
+		}
+	}
+	must(q.Push(t.Context(), "back", []int{1}))
+	retain()
+	retain("back")
+	retain()
+	if got, err := q.Pop(t.Context(), "back", 10); err != nil || len(got) != 1 {
+		t.Errorf("one that was active in between has %v, %v", got, err)
+	}
+}
