@@ -233,16 +233,34 @@ func inputFor(n int, model string) string {
 // hookedStore is the real store, with places for a test to step in.
 type hookedStore struct {
 	batch.Store
-	ended  chan string
-	commit atomic.Pointer[func([]batch.SegmentWrite) error] // before a commit
-	read   atomic.Pointer[func()]                           // before results are read, once
+	ended    chan string
+	commit   atomic.Pointer[func([]batch.SegmentWrite) error] // before a commit
+	results  atomic.Pointer[func()]                           // before results are read
+	claims   atomic.Int64                                     // on batches, so far
+	renewals atomic.Int64                                     // of claims on batches, so far
 }
 
 func (s *hookedStore) Results(ctx context.Context, ref batch.SliceRef) ([]batch.LineResult, error) {
-	if hook := s.read.Swap(nil); hook != nil {
+	if hook := s.results.Load(); hook != nil {
 		(*hook)()
 	}
 	return s.Store.Results(ctx, ref)
+}
+
+func (s *hookedStore) ClaimBatch(ctx context.Context, owner string, lease time.Duration) (batch.BatchClaim, error) {
+	c, err := s.Store.ClaimBatch(ctx, owner, lease)
+	if err == nil {
+		s.claims.Add(1)
+	}
+	return c, err
+}
+
+func (s *hookedStore) RenewBatch(ctx context.Context, c batch.BatchClaim, lease time.Duration) error {
+	err := s.Store.RenewBatch(ctx, c, lease)
+	if err == nil {
+		s.renewals.Add(1)
+	}
+	return err
 }
 
 func (s *hookedStore) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Outcome) error {

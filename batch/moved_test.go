@@ -3,6 +3,7 @@ package batch_test
 import (
 	"fmt"
 	"io"
+	"sync/atomic"
 	"testing"
 
 	"github.com/tidegate/tidegate/batch"
@@ -16,7 +17,11 @@ func (h *house) almost(t *testing.T, n int) (id string, end func()) {
 	h.pool.set(func() { h.pool.answer = answer })
 	id = h.create(h.upload(input(n)))
 	h.waitCounted(id, int64(n-1))
+	var ending atomic.Bool
 	return id, func() {
+		if ending.Swap(true) {
+			return // whoever ends it reads results too
+		}
 		open()
 		h.wait(id)
 		for left := 1; left > 0; {
@@ -39,7 +44,7 @@ func TestResultsOfABatchThatEndsMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	h.store.read.Store(&end)
+	h.store.results.Store(&end)
 	if text, err := io.ReadAll(r); err == nil {
 		t.Errorf("%d bytes of results, and no error", len(text))
 	}
@@ -52,7 +57,7 @@ func TestLinesOfABatchThatEndsMeanwhile(t *testing.T) {
 	for _, state := range []batch.LineState{"", batch.LineCompleted} {
 		t.Run(fmt.Sprintf("page of state %q", state), func(t *testing.T) {
 			id, end := h.almost(t, 200)
-			h.store.read.Store(&end)
+			h.store.results.Store(&end)
 			page, err := h.engine.Lines(t.Context(), tenant, id, batch.LineQuery{Limit: 1000, State: state})
 			if err != nil {
 				t.Fatal(err)
@@ -69,7 +74,7 @@ func TestLinesOfABatchThatEndsMeanwhile(t *testing.T) {
 	}
 	t.Run("one", func(t *testing.T) {
 		id, end := h.almost(t, 200)
-		h.store.read.Store(&end)
+		h.store.results.Store(&end)
 		d, err := h.engine.Line(t.Context(), tenant, id, 1)
 		if err != nil || d.State != batch.LineCompleted || d.Result == nil {
 			t.Errorf("%+v, %v", d, err)

@@ -158,6 +158,11 @@ var bugs = []bug{
 		"		first = slices[len(slices)-1].Number + 1",
 		"		if planted.Is(`slices beyond the first page`) {\n			return nil\n		}\n		first = slices[len(slices)-1].Number + 1",
 	}}, engine("TestResultsOfManySlices"), `distinct custom_ids in the results`},
+	{"the lease on a batch is never renewed", []edit{{
+		"batch/clerk.go",
+		"		for sleep(stop, e.config().LeaseRenew) {",
+		"		for !planted.Is(`the lease on a batch is never renewed`) && sleep(stop, e.config().LeaseRenew) {",
+	}}, engine("TestSlowFinalizerKeepsItsBatch"), `never happened: the claim is renewed`},
 	{"orphans are given no time", []edit{{
 		"batch/collector.go",
 		"if time.Since(modified) < orphanAge {",
