@@ -213,7 +213,16 @@ func TestDashboard(t *testing.T) {
 	retryPage, _, _ := strings.Cut(again, "?")
 	tidegatetest.Eventually(t, time.Minute, "the retry to end", func() bool { return strings.Contains(r.page(retryPage), "Delete") })
 	r.page(retryPage, batchID)
+	if second := r.post(batchPage+"/retry", nil); second != again {
+		t.Errorf("asking for the retry again led to %s, not to %s", second, again)
+	}
 	r.page(batchPage, strings.TrimPrefix(retryPage, "/batches/"))
+
+	r.post(retryPage+"/delete", nil)
+	r.page(batchPage, "Retry failed lines")
+	if third := r.post(batchPage+"/retry", nil); third == again {
+		t.Errorf("a retry after the first was deleted led to that, %s", third)
+	}
 
 	r.page("/batches?q=ops", batchID)
 	r.page("/files", "good &lt;&amp;&gt; ü.jsonl", batchID+"_output.jsonl")
