@@ -38,15 +38,17 @@ func (*PostgresStore) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision reads the URL.
-func (s *PostgresStore) Provision(caddy.Context) (err error) {
+func (s *PostgresStore) Provision(caddy.Context) error {
 	s.url = caddy.NewReplacer().ReplaceKnown(s.URL, "")
-	if s.identity, err = postgres.Identity(s.url); err != nil {
+	place, err := postgres.Identity(s.url)
+	if err != nil {
 		return fmt.Errorf("store postgres: %w", err)
 	}
-	return nil
+	s.identity, err = identify(place, []any{s.url, s.MaxConns, s.ConnectTimeout, s.StatementTimeout})
+	return err
 }
 
-// Identity tells databases apart.
+// Identity tells databases apart, and what else is set.
 func (s *PostgresStore) Identity(string) string { return s.identity }
 
 // Shared is true: any number of gateways can use it.

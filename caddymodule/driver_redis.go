@@ -29,7 +29,8 @@ type RedisQueue struct {
 	// offered to another. Default 1m.
 	Idle caddy.Duration `json:"idle,omitempty"`
 
-	config redis.Config
+	config   redis.Config
+	identity string
 }
 
 // CaddyModule returns the Caddy module information.
@@ -44,11 +45,12 @@ func (q *RedisQueue) Provision(caddy.Context) error {
 		return fmt.Errorf("queue redis: %w", err)
 	}
 	q.config = redis.Config{Server: server, Prefix: q.Prefix, Timeout: duration(q.Timeout), Idle: duration(q.Idle)}
-	return nil
+	q.identity, err = identify(q.config.Identity(), q.config)
+	return err
 }
 
-// Identity tells servers and prefixes apart.
-func (q *RedisQueue) Identity() string { return q.config.Identity() }
+// Identity tells servers and prefixes apart, and what else is set.
+func (q *RedisQueue) Identity() string { return q.identity }
 
 // Queue makes the queue.
 func (q *RedisQueue) Queue(log *zap.Logger) (batch.Queue, error) {

@@ -27,7 +27,8 @@ type S3Files struct {
 	AccessKey string `json:"access_key,omitempty"`
 	SecretKey string `json:"secret_key,omitempty"`
 
-	config s3.Config
+	config   s3.Config
+	identity string
 }
 
 // CaddyModule returns the Caddy module information.
@@ -45,11 +46,12 @@ func (f *S3Files) Provision(caddy.Context) (err error) {
 	if (f.config.AccessKey == "") != (f.config.SecretKey == "") {
 		return errors.New("files s3: access_key and secret_key go together")
 	}
-	return nil
+	f.identity, err = identify(f.config.Identity(), f.config)
+	return err
 }
 
-// Identity tells buckets and prefixes apart.
-func (f *S3Files) Identity(string) string { return f.config.Identity() }
+// Identity tells buckets and prefixes apart, and what else is set.
+func (f *S3Files) Identity(string) string { return f.identity }
 
 // Files makes the place.
 func (f *S3Files) Files(_ string, _ bool, _ *zap.Logger) (batch.Files, error) {
