@@ -50,6 +50,8 @@ type Files struct {
 	reserve int64
 	disk    disk
 
+	probing chan struct{} // held by the one probe that is under way
+
 	lock *os.File // held from Open to Close
 
 	mu     sync.Mutex
@@ -61,7 +63,7 @@ func New(cfg Config) *Files {
 	if cfg.Reserve == 0 {
 		cfg.Reserve = DefaultReserve
 	}
-	return &Files{dir: cfg.Dir, shared: cfg.Shared, reserve: cfg.Reserve, disk: realDisk{}}
+	return &Files{dir: cfg.Dir, shared: cfg.Shared, reserve: cfg.Reserve, disk: realDisk{}, probing: make(chan struct{}, 1)}
 }
 
 const (
@@ -178,22 +180,6 @@ func (f *Files) Close() error {
 	err := f.lock.Close()
 	f.lock = nil
 	return err
-}
-
-// Ping writes and removes a small file, and looks at the free space.
-func (f *Files) Ping(context.Context) error {
-	if err := f.checkSpace(0); err != nil {
-		return err
-	}
-	probe, err := os.CreateTemp(f.tmp(), "ping-")
-	if err != nil {
-		return fmt.Errorf("probing directory of files: %w", noSpace(err))
-	}
-	_, err = probe.WriteString("ping")
-	if err = errors.Join(err, probe.Close(), os.Remove(probe.Name())); err != nil {
-		return fmt.Errorf("probing directory of files: %w", noSpace(err))
-	}
-	return nil
 }
 
 // Read opens a content at offset.

@@ -14,7 +14,7 @@ import (
 // server turns out to be no master any more; and in the end.
 type links struct {
 	timeout time.Duration
-	tls     *tls.Config // nil for none
+	tls     *TLS // nil for none; its files are read for each connection
 
 	over  func()        // closes ended, once
 	ended chan struct{} // no further connection is made
@@ -23,7 +23,7 @@ type links struct {
 	open map[*link]struct{} // guarded by mu; nil once cut
 }
 
-func newLinks(timeout time.Duration, secure *tls.Config) *links {
+func newLinks(timeout time.Duration, secure *TLS) *links {
 	ended := make(chan struct{})
 	return &links{
 		timeout: timeout, tls: secure, ended: ended, over: sync.OnceFunc(func() { close(ended) }),
@@ -57,13 +57,17 @@ func (l *links) dial(ctx context.Context, address string, dialer *net.Dialer, _ 
 }
 
 func (l *links) secure(ctx context.Context, conn net.Conn, address string) (net.Conn, error) {
-	cfg := l.tls
+	// Certificates may live for a day, and this process for a year.
+	cfg, err := l.tls.load()
+	if err != nil {
+		_ = conn.Close() // it was never used
+		return nil, err
+	}
 	if cfg.ServerName == "" {
 		host, _, err := net.SplitHostPort(address)
 		if err != nil {
 			host = address
 		}
-		cfg = cfg.Clone()
 		cfg.ServerName = host
 	}
 	secured := tls.Client(conn, cfg)

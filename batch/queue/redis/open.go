@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -62,11 +63,11 @@ func (q *Queue) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	links := newLinks(q.cfg.Timeout, secure)
+	links := newLinks(q.cfg.Timeout, q.cfg.Server.TLS)
 	ctx, cancel := context.WithTimeout(ctx, openWithin*q.cfg.Timeout)
 	defer cancel()
 	ctxEnded := context.AfterFunc(ctx, links.cut)
-	client, err := connect(q.cfg.client(links))
+	client, err := connect(q.cfg.client(links, secure))
 	err = passing(err)
 	if err == nil {
 		err = q.inspect(ctx, client)
@@ -132,8 +133,9 @@ const (
 	topologyInterval = 5 * time.Second
 )
 
-// client is how the library is used.
-func (c *Config) client(l *links) rueidis.ClientOption {
+// client is how the library is used. secure tells it whether there is TLS; it is
+// the links that agree on it.
+func (c *Config) client(l *links, secure *tls.Config) rueidis.ClientOption {
 	// The keep-alive is also the gap between pings on a connection that is
 	// silent: a server that hangs is noticed within two timeouts.
 	dialer := net.Dialer{Timeout: c.Timeout, KeepAlive: c.Timeout}
@@ -142,12 +144,12 @@ func (c *Config) client(l *links) rueidis.ClientOption {
 		Username:    c.Server.Username,
 		Password:    c.Server.Password,
 		SelectDB:    c.Server.Database,
-		TLSConfig:   l.tls,
+		TLSConfig:   secure,
 		DialCtxFn:   l.dial,
 		Dialer:      dialer,
 		Sentinel: rueidis.SentinelOption{
 			MasterSet: c.Server.SentinelMaster, Username: c.Server.SentinelUsername, Password: c.Server.SentinelPassword,
-			Dialer: dialer, TLSConfig: l.tls, TopologyRefreshInterval: topologyInterval,
+			Dialer: dialer, TLSConfig: secure, TopologyRefreshInterval: topologyInterval,
 		},
 		ClusterOption:    rueidis.ClusterOption{MaxMovedRedirections: maxRedirections},
 		ConnWriteTimeout: c.Timeout,

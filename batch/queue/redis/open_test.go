@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -185,6 +186,24 @@ func TestTLS(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Certificates that are renewed while the gateway runs are used as soon as the
+// server wants them.
+func TestRenewedCertificates(t *testing.T) {
+	files := redistest.Certificates(t)
+	s := redistest.Start(t, redistest.Options{TLS: files})
+	q := open(t, Config{Server: Server{Addresses: []string{s.Addr}, TLS: &TLS{CAFile: files.CA, CertFile: files.Cert, KeyFile: files.Key}}, Timeout: 500 * time.Millisecond})
+	works(t, q)
+	must(t, s.Kill())
+	renewed := redistest.Certificates(t) // of another authority
+	for from, to := range map[string]string{renewed.CA: files.CA, renewed.Cert: files.Cert, renewed.Key: files.Key} {
+		must(t, os.Rename(from, to))
+	}
+	must(t, s.Restart())
+	eventually(t, "the server is used again", func() bool { return q.Ping(t.Context()) == nil })
+	works(t, q)
+	heardAgain(t, s, q)
 }
 
 func TestClosedAndNeverOpened(t *testing.T) {

@@ -9,7 +9,8 @@ import (
 )
 
 // TLS says whom to believe, and as whom to appear. Its zero value believes the
-// system's authorities.
+// system's authorities. Files that are renewed count from the next connection
+// on.
 type TLS struct {
 	CAFile     string // PEM, instead of the system's authorities
 	CertFile   string // PEM, of a client certificate

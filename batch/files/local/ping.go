@@ -1,0 +1,49 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// Ping writes and removes a small file, and looks at the free space. It does
+// not wait longer than ctx for a file system that hangs, as one behind a network
+// may for hours; of the system calls that do, there is one at a time.
+func (f *Files) Ping(ctx context.Context) error {
+	select {
+	case f.probing <- struct{}{}:
+	case <-ctx.Done():
+		return noAnswer(ctx)
+	}
+	answered := make(chan error, 1)
+	go func() {
+		answered <- f.probe()
+		<-f.probing
+	}()
+	select {
+	case err := <-answered:
+		return err
+	case <-ctx.Done():
+		return noAnswer(ctx)
+	}
+}
+
+func noAnswer(ctx context.Context) error {
+	return fmt.Errorf("probing directory of files: its file system does not answer: %w", ctx.Err())
+}
+
+func (f *Files) probe() error {
+	if err := f.checkSpace(0); err != nil {
+		return err
+	}
+	probe, err := os.CreateTemp(f.tmp(), "ping-")
+	if err != nil {
+		return fmt.Errorf("probing directory of files: %w", noSpace(err))
+	}
+	_, err = probe.WriteString("ping")
+	if err = errors.Join(err, probe.Close(), os.Remove(probe.Name())); err != nil {
+		return fmt.Errorf("probing directory of files: %w", noSpace(err))
+	}
+	return nil
+}
