@@ -2,6 +2,7 @@ package batch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -52,53 +53,85 @@ func (e *Engine) runCollector(ctx context.Context) {
 	}
 }
 
-// collect does one round.
+// collect does one round. A step that fails keeps none of the others from
+// theirs.
 func (e *Engine) collect(ctx context.Context) error {
+	var errs []error
 	for _, step := range []struct {
 		name string
 		do   func(context.Context, int) (int, error)
 	}{
-		{"expiring uploads", e.store.ExpireUploads},
-		{"dropping finished work", e.store.DropWork},
+		{"expiring uploads", e.statement(e.store.ExpireUploads)},
+		{"dropping finished work", e.statement(e.store.DropWork)},
 		{"deleting contents", e.deleteGarbage},
-		{"forgetting deleted objects", e.store.Forget},
-		{"pruning history", e.store.PruneHistory},
+		{"forgetting deleted objects", e.statement(e.store.Forget)},
+		{"pruning history", e.statement(e.store.PruneHistory)},
 	} {
 		for {
-			bounded, cancel := e.bounded(ctx)
-			n, err := step.do(bounded, collectChunk)
-			cancel()
+			n, err := step.do(ctx, collectChunk)
 			if err != nil {
-				return fmt.Errorf("%s: %w", step.name, err)
+				errs = append(errs, fmt.Errorf("%s: %w", step.name, err))
 			}
-			if n == 0 {
+			if err != nil || n == 0 {
 				break
 			}
 		}
-	}
-	return nil
-}
-
-func (e *Engine) deleteGarbage(ctx context.Context, limit int) (int, error) {
-	keys, err := e.store.Garbage(ctx, limit)
-	if err != nil {
-		return 0, err
-	}
-	gone := 0
-	for ; gone < len(keys); gone++ {
-		if err = e.files.Delete(ctx, keys[gone]); err != nil {
+		if ctx.Err() != nil {
 			break
 		}
 	}
-	if gone == 0 {
+	return errors.Join(errs...)
+}
+
+// statement bounds a step that is one statement.
+func (e *Engine) statement(do func(context.Context, int) (int, error)) func(context.Context, int) (int, error) {
+	return func(ctx context.Context, limit int) (int, error) {
+		bounded, cancel := e.bounded(ctx)
+		defer cancel()
+		return do(bounded, limit)
+	}
+}
+
+// deleteGarbage deletes a chunk of contents that nothing needs. Each deletion has
+// its own time: all of them together may take any. What was deleted before
+// something failed is not listed again.
+func (e *Engine) deleteGarbage(ctx context.Context, limit int) (int, error) {
+	bounded, cancel := e.bounded(ctx)
+	keys, err := e.store.Garbage(bounded, limit)
+	cancel()
+	if err != nil {
 		return 0, err
 	}
-	// What is gone is noted also when one failed or time ran out: a slow object
-	// store would have the same ones to delete for ever. The one that failed is
-	// the first of the next call.
-	noting, cancel := e.bounded(context.WithoutCancel(ctx))
+	deleted, err := e.deleteContents(ctx, keys)
+	if len(deleted) == 0 {
+		return 0, err
+	}
+	bounded, cancel = e.bounded(ctx)
 	defer cancel()
-	return gone, e.store.Collected(noting, keys[:gone])
+	return len(deleted), errors.Join(err, e.store.Collected(bounded, deleted))
+}
+
+// deleteContents gives the keys of those that are gone. One that cannot be
+// deleted does not stand before the others, but nothing is asked of files that
+// do not answer.
+func (e *Engine) deleteContents(ctx context.Context, keys []string) (deleted []string, failed error) {
+	for _, key := range keys {
+		bounded, cancel := e.bounded(ctx)
+		err := e.files.Delete(bounded, key)
+		silent := bounded.Err() != nil || errors.Is(err, ErrUnavailable)
+		cancel()
+		if err == nil {
+			deleted = append(deleted, key)
+			continue
+		}
+		if failed == nil {
+			failed = err
+		}
+		if silent {
+			break
+		}
+	}
+	return deleted, failed
 }
 
 // sweepOrphans deletes contents that no row names: what a crash left between

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -84,34 +83,4 @@ func (h *house) start(store batch.Store, files batch.Files) {
 	}
 	h.engine.Start()
 	h.t.Cleanup(func() { h.close(0) })
-}
-
-// reluctant are files of which a round of the collector can delete one.
-type reluctant struct {
-	batch.Files
-	deleted atomic.Int64
-}
-
-func (f *reluctant) Delete(ctx context.Context, key string) error {
-	if f.deleted.Add(1)%2 == 0 {
-		return context.DeadlineExceeded
-	}
-	return f.Files.Delete(ctx, key)
-}
-
-// However few contents can be deleted at a time, all are in the end.
-func TestCollectorGetsOnWithSlowFiles(t *testing.T) {
-	const n = 20
-	h := newHouse(t, batch.Config{CollectInterval: time.Millisecond})
-	h.store = &hookedStore{Store: sqlite.New(sqlite.Config{Path: h.dir + "/tidegate.db"}), ended: make(chan string, n)}
-	h.start(h.store, &reluctant{Files: local.New(local.Config{Dir: h.dir + "/files"})})
-	for range n {
-		if err := h.store.DeleteFile(t.Context(), tenant, h.upload(input(1))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	until(t, "every content is gone", func() bool {
-		keys, err := h.store.Garbage(t.Context(), n)
-		return err == nil && len(keys) == 0
-	})
 }
