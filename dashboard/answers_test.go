@@ -367,3 +367,15 @@ func TestLargeFilesAreRead(t *testing.T) {
 		t.Errorf("a retry: %d", w.Code)
 	}
 }
+
+// Whoever asks for the head alone gets it at once: no file is read for it, and
+// nobody has a place among those who follow.
+func TestHeads(t *testing.T) {
+	h := build(t, nil, func(c *dashboard.Config) { c.Source.Files = brokenFiles{c.Source.Files} })
+	for path, kind := range map[string]string{"/files/x/content": "application/octet-stream", "/events/": "text/event-stream"} {
+		w := h.do(httptest.NewRequest(http.MethodHead, "/dashboard"+path, http.NoBody).WithContext(t.Context()))
+		if w.Code != http.StatusOK || w.Header().Get("Content-Type") != kind || w.Body.Len() > 0 {
+			t.Errorf("%s: %d %v %q", path, w.Code, w.Header(), w.Body)
+		}
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"time"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/templates"
@@ -56,14 +55,11 @@ func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s temp
 		v.Filter.Wrong = "There is no such state."
 	}
 	var ok bool
-	if q.From, ok = dateIn(f.From, s.Zone); !ok {
+	if q.From, _, ok = dayIn(f.From, s.Zone); !ok {
 		v.Filter.Wrong = "The first day is not a date."
 	}
-	if q.To, ok = dateIn(f.To, s.Zone); !ok {
+	if _, q.To, ok = dayIn(f.To, s.Zone); !ok { // the day itself is meant too
 		v.Filter.Wrong = "The last day is not a date."
-	}
-	if !q.To.IsZero() {
-		q.To = q.To.AddDate(0, 0, 1) // the day itself is meant too
 	}
 	if len(f.Text) > 200 {
 		v.Filter.Wrong = "That is too long a text to look for."
@@ -92,13 +88,4 @@ func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s temp
 		v.Pages.Next = s.With(list, append(slices.Clone(same), "after", page.After)...)
 	}
 	return v, nil
-}
-
-// dateIn reads a day as a form sends it; "" is no day, and no mistake.
-func dateIn(text string, zone *time.Location) (time.Time, bool) {
-	if text == "" {
-		return time.Time{}, true
-	}
-	t, err := time.ParseInLocation(time.DateOnly, text, zone)
-	return t, err == nil
 }

@@ -101,7 +101,7 @@ func (b *broadcaster) takeLocked() *snapshot {
 	return s
 }
 
-// join adds a viewer, who gets a snapshot at once. It is false when there are
+// join adds a viewer, who gets the next snapshot. It is false when there are
 // too many already or the broadcaster is closed.
 func (b *broadcaster) join() (*viewer, bool) {
 	b.mu.Lock()

@@ -179,6 +179,9 @@ func (d *Dashboard) download(w http.ResponseWriter, r *http.Request, open func(c
 	if content.Bytes >= 0 {
 		h.Set("Content-Length", strconv.FormatInt(content.Bytes, 10))
 	}
+	if r.Method == http.MethodHead {
+		return // nothing is to be read
+	}
 	if _, err := io.Copy(w, content); err != nil {
 		if r.Context().Err() == nil {
 			d.log.Warn("download was broken off", zap.String("path", r.URL.Path), zap.Error(err))

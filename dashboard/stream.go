@@ -50,6 +50,11 @@ const (
 // made anew with every every-th snapshot.
 func (d *Dashboard) stream(every int64, page livePage) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Accel-Buffering", "no") // nginx in front
+		if r.Method == http.MethodHead {
+			w.Header().Set("Content-Type", "text/event-stream")
+			return // nobody follows
+		}
 		v, ok := d.broadcaster.join()
 		if !ok {
 			w.Header().Set("Retry-After", "5")
@@ -58,7 +63,6 @@ func (d *Dashboard) stream(every int64, page livePage) http.Handler {
 		}
 		defer d.broadcaster.leave(v)
 		w.Header().Set("Content-Type", "text/event-stream")
-		w.Header().Set("X-Accel-Buffering", "no") // nginx in front
 		if r.ProtoMajor == 1 {
 			// The connection has a deadline for what is written, which would
 			// break off the answer to whatever came next on it.

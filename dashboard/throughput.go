@@ -149,14 +149,21 @@ func total(s templates.Site, p span, q SeriesQuery, buckets []Bucket, of func(Bu
 	return t
 }
 
-// stepName is how a step is called in the reader's zone.
+// stepName is how a step is called in the reader's zone. A time that the clock
+// shows twice on that day is told from the other.
 func stepName(s templates.Site, step time.Duration, start time.Time) string {
 	from, to := start.In(s.Zone), start.Add(step).In(s.Zone)
-	layout := "15:04"
+	begins, ends := "Mon Jan 2 15:04", "15:04"
 	if from.YearDay() != to.YearDay() && (to.Hour() != 0 || to.Minute() != 0) {
-		layout = "Jan 2 15:04"
+		ends = "Jan 2 15:04"
 	}
-	return from.Format("Mon Jan 2 15:04") + "–" + to.Format(layout)
+	if twice(from) {
+		begins += " MST"
+	}
+	if twice(to) {
+		ends += " MST"
+	}
+	return from.Format(begins) + "–" + to.Format(ends)
 }
 
 // columns makes a column for every bucket.

@@ -69,7 +69,7 @@ func TestOpenPages(t *testing.T) {
 	settings := tidegatetest.Settings{Sims: []*tidegatetest.Sim{sim}}
 	gateway := tidegatetest.Run(t, settings)
 	open := func() (all []<-chan error) {
-		for range 20 {
+		for range 4 {
 			all = append(all, openPage(t, gateway))
 		}
 		openAndForget(t, gateway)

@@ -141,6 +141,14 @@ type Line struct {
 	InputTokens, OutputTokens int64
 }
 
+// took is how long its answer took, which is known in milliseconds.
+func (l Line) took() string {
+	if l.Status > 0 && l.Duration < time.Millisecond {
+		return "<1 ms"
+	}
+	return Brief(l.Duration)
+}
+
 // LineDetail is the model of a line's page.
 type LineDetail struct {
 	Batch BatchRow

@@ -75,6 +75,14 @@ func TestFormats(t *testing.T) {
 		{Estimate{Known: true, Low: time.Hour, High: time.Hour}.Text(), "~1 h"},
 		{Estimate{Known: true}.Text(), "<1 min"},
 		{Estimate{}.Text(), "not known"},
+		{Latency{N: 1, P50: 111 * time.Millisecond, P95: 134 * time.Millisecond}.Text(), "111 / 134 ms"},
+		{Latency{N: 1, P50: 111 * time.Millisecond, P95: 1340 * time.Millisecond}.Text(), "111 ms / 1.34 s"},
+		{Latency{N: 1, P95: time.Second}.Text(), "– / 1.00 s"},
+		{Latency{N: 1, P50: 62 * time.Minute, P95: 122 * time.Minute}.Text(), "1 h 02 min / 2 h 02 min"},
+		{Latency{}.Text(), "–"},
+		{Line{Status: 400}.took(), "<1 ms"},
+		{Line{Status: 200, Duration: time.Millisecond}.took(), "1.0 ms"},
+		{Line{}.took(), "–"},
 	} {
 		if tt.got != tt.want {
 			t.Errorf("%q, want %q", tt.got, tt.want)

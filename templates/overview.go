@@ -1,6 +1,7 @@
 package templates
 
 import (
+	"strings"
 	"time"
 
 	"github.com/a-h/templ"
@@ -83,5 +84,10 @@ func (l Latency) Text() string {
 	if l.N == 0 {
 		return "–"
 	}
-	return Brief(l.P50) + " / " + Brief(l.P95)
+	middle, slow := Brief(l.P50), Brief(l.P95)
+	number, unit, _ := strings.Cut(middle, " ")
+	if strings.HasSuffix(slow, " "+unit) && !strings.Contains(unit, " ") {
+		middle = number // one unit says it for both
+	}
+	return middle + " / " + slow
 }

@@ -9,13 +9,13 @@ import (
 )
 
 // ways are the ways to look at pages: two widths, two themes, with and without
-// JavaScript.
+// JavaScript, and the widths between.
 func ways() []looks {
 	all := []looks{desktop, phone, desktop.inDark(), phone.inDark()}
 	for _, l := range all[:4:4] {
 		all = append(all, l.withoutScript())
 	}
-	return all
+	return append(all, tablet, laptop)
 }
 
 // TestPages looks at every page in every way: no page is wider than the screen,
@@ -64,7 +64,7 @@ func TestExtremes(t *testing.T) {
 	for _, h := range []*house{huge, long} {
 		h.Keep(16)
 	}
-	for _, l := range []looks{desktop, phone} {
+	for _, l := range []looks{desktop, laptop, tablet, phone} {
 		for _, v := range []struct {
 			name  string
 			house *house

@@ -33,6 +33,8 @@ type looks struct {
 
 var (
 	phone   = looks{name: "phone", width: 390, height: 844, script: true}
+	tablet  = looks{name: "tablet", width: 820, height: 1180, script: true}
+	laptop  = looks{name: "laptop", width: 1100, height: 760, script: true}
 	desktop = looks{name: "desktop", width: 1440, height: 900, script: true}
 )
 

@@ -7,8 +7,7 @@
   var wanted = document.body.dataset.zoneWanted
   if (wanted !== undefined) {
     var zone = Intl.DateTimeFormat().resolvedOptions().timeZone
-    if (zone && sessionStorage.getItem('zone') !== zone) {
-      sessionStorage.setItem('zone', zone) // once, also where cookies are refused
+    if (zone && firstTime(zone)) {
       // With the origin: fetch refuses the name and password that the page's own
       // address may have.
       fetch(location.origin + document.body.dataset.base + '/preferences', {
@@ -17,6 +16,18 @@
       }).then(function () {
         if (zone !== wanted) location.reload()
       })
+    }
+  }
+
+  // Whether the zone was not sent yet, also where cookies are refused. Where
+  // nothing at all may be kept it is not sent: the page would load for ever.
+  function firstTime (zone) {
+    try {
+      if (sessionStorage.getItem('zone') === zone) return false
+      sessionStorage.setItem('zone', zone)
+      return true
+    } catch (e) {
+      return false
     }
   }
 

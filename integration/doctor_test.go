@@ -1,0 +1,76 @@
+package integration
+
+import (
+	"encoding/json"
+	"errors"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/doctor"
+	"github.com/tidegate/tidegate/integration/tidegatetest"
+)
+
+// examine runs `tidegate doctor` and gives what it prints and its status.
+func examine(t *testing.T, g *tidegatetest.Gateway, flags ...string) (printed string, status int) {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), tidegatetest.Binary(t), append([]string{"doctor", "--server", g.URL}, flags...)...)
+	out, err := command.Output()
+	exit, exited := errors.AsType[*exec.ExitError](err)
+	switch {
+	case exited:
+		return string(out), exit.ExitCode()
+	case err != nil:
+		t.Fatal(err)
+	}
+	return string(out), 0
+}
+
+// The doctor tells in a terminal what it tells in the dashboard, and whether
+// anything failed by its status.
+func TestDoctorCommand(t *testing.T) {
+	sim := tidegatetest.StartSim(t)
+	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: []*tidegatetest.Sim{sim}})
+	printed, status := examine(t, gateway)
+	if status != 0 {
+		t.Errorf("the status for a gateway that is well is %d:\n%s", status, printed)
+	}
+	for _, want := range []string{
+		"API keys", "file descriptors", "store", "queue", "can be written", "disk space", "clock", "max_num_seqs",
+		"prefix caching", "priority scheduling", "context length", "version", sim.URL, "→ Whoever reaches the gateway",
+	} {
+		if !strings.Contains(printed, want) {
+			t.Errorf("%q is not in\n%s", want, printed)
+		}
+	}
+	sim.Kill(t)
+	// A report is a few seconds old at most.
+	tidegatetest.Eventually(t, time.Minute, "the doctor to find the server down", func() bool {
+		printed, status = examine(t, gateway, "--json")
+		return status != 0
+	})
+	if status != 2 {
+		t.Errorf("the status for a server that is down is %d", status)
+	}
+	var report doctor.Report
+	if err := json.Unmarshal([]byte(printed), &report); err != nil {
+		t.Fatalf("%v:\n%s", err, printed)
+	}
+	failed := 0
+	for _, c := range report.Checks {
+		if c.Verdict == doctor.Failed {
+			failed++
+			if !strings.Contains(c.Name, sim.URL) || c.Remedy == "" {
+				t.Errorf("%+v", c)
+			}
+		}
+	}
+	if failed == 0 {
+		t.Errorf("no check failed:\n%s", printed)
+	}
+	gateway.Stop(t)
+	if printed, status := examine(t, gateway); status != 1 || printed != "" {
+		t.Errorf("the status for a gateway that is not there is %d:\n%s", status, printed)
+	}
+}
