@@ -55,10 +55,11 @@ type Config struct {
 	SecretKey    string
 	SessionToken string
 
-	// PathStyle puts the bucket into the path, not into the host's name, even
-	// where the service could have it there (Amazon, Google, Alibaba). With any
-	// other service it always is in the path.
-	PathStyle bool
+	// PathStyle puts the bucket into the path, and VirtualHost into the host's
+	// name: "https://bucket.host". Default: into the host's name where that is
+	// known to work (Amazon, Google, Alibaba), else into the path.
+	PathStyle   bool
+	VirtualHost bool
 	// SSE is how the service encrypts: SSES3, SSEKMS, or "" for the bucket's own
 	// setting.
 	SSE string
@@ -105,6 +106,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if err := s3utils.CheckValidBucketName(c.Bucket); err != nil {
 		return c, fmt.Errorf("bucket %q: %w", c.Bucket, err)
+	}
+	if c.PathStyle && c.VirtualHost {
+		return c, errors.New("the bucket can be in the path or in the host's name, not in both")
 	}
 	if c.Prefix, err = cleanPrefix(c.Prefix); err != nil {
 		return c, err

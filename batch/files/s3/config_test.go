@@ -45,38 +45,69 @@ func TestParseURL(t *testing.T) {
 	}
 	const hidden = "hidden-secret"
 	for raw, said := range map[string]string{
-		"http://contents":                                   `scheme is "http"`,
-		"contents":                                          "scheme",
-		"s3://":                                             "no bucket",
-		"s3://key:" + hidden + "@contents":                  "credentials do not belong",
-		"s3://key:" + hidden + "@contents\x7f":              "not a URL",
-		"s3://contents?secret_key=" + hidden:                `unknown parameter "secret_key"`,
-		"s3://contents?region=a&region=b":                   "region is given 2 times",
-		"s3://contents?region=%zz":                          "malformed",
-		"s3://contents#x":                                   "fragment",
-		"s3://contents":                                     "no region",
-		"s3://contents?part_size=5M":                        "part_size",
-		"s3://contents?region=a&part_size=1000":             "part size 1000",
-		"s3://contents?path_style=perhaps":                  "path_style",
-		"s3://contents?timeout=30":                          "timeout",
-		"s3://contents?region=a&timeout=-1s":                "negative",
-		"s3://contents?region=a&attempts=-1":                "negative",
-		"s3://contents?region=a&sse=rot13":                  `"rot13"`,
-		"s3://contents?region=a&kms_key_id=k":               "KMS key",
-		"s3://Contents_?region=a":                           `bucket "Contents_"`,
-		"s3://contents/a/../b?region=a":                     `".."`,
-		"s3://contents/a//b?region=a":                       `""`,
-		"s3://contents/ä?region=a":                          `"ä"`,
-		"s3://contents?endpoint=ftp://x":                    `"ftp"`,
-		"s3://contents?endpoint=https://x/path":             "path",
-		"s3://contents?endpoint=https://":                   "no host",
-		"s3://contents?endpoint=https://a:" + hidden + "@x": "credentials",
+		"http://contents":                                          `scheme is "http"`,
+		"contents":                                                 "scheme",
+		"s3://":                                                    "no bucket",
+		"s3://key:" + hidden + "@contents":                         "credentials do not belong",
+		"s3://key:" + hidden + "@contents\x7f":                     "not a URL",
+		"s3://contents?secret_key=" + hidden:                       `unknown parameter "secret_key"`,
+		"s3://contents?region=a&region=b":                          "region is given 2 times",
+		"s3://contents?region=%zz":                                 "malformed",
+		"s3://contents#x":                                          "fragment",
+		"s3://contents":                                            "no region",
+		"s3://contents?part_size=5M":                               "part_size",
+		"s3://contents?region=a&part_size=1000":                    "part size 1000",
+		"s3://contents?path_style=perhaps":                         "path_style",
+		"s3://contents?region=a&path_style=true&virtual_host=true": "not in both",
+		"s3://contents?timeout=30":                                 "timeout",
+		"s3://contents?region=a&timeout=-1s":                       "negative",
+		"s3://contents?region=a&attempts=-1":                       "negative",
+		"s3://contents?region=a&sse=rot13":                         `"rot13"`,
+		"s3://contents?region=a&kms_key_id=k":                      "KMS key",
+		"s3://Contents_?region=a":                                  `bucket "Contents_"`,
+		"s3://contents/a/../b?region=a":                            `".."`,
+		"s3://contents/a//b?region=a":                              `""`,
+		"s3://contents/ä?region=a":                                 `"ä"`,
+		"s3://contents?endpoint=ftp://x":                           `"ftp"`,
+		"s3://contents?endpoint=https://x/path":                    "path",
+		"s3://contents?endpoint=https://":                          "no host",
+		"s3://contents?endpoint=https://a:" + hidden + "@x":        "credentials",
 	} {
 		_, err := ParseURL(raw)
 		if err == nil || !strings.Contains(err.Error(), said) {
 			t.Errorf("%s: got %v, want %q in it", raw, err, said)
 		} else if strings.Contains(err.Error(), hidden) {
 			t.Errorf("%s: tells the secret: %v", raw, err)
+		}
+	}
+}
+
+// Where the bucket stands in what is asked for.
+func TestWhereTheBucketStands(t *testing.T) {
+	noEnvironment(t)
+	for query, want := range map[string]string{
+		"region=eu-west-1":                                        "contents.s3.dualstack.eu-west-1.amazonaws.com/team/a",
+		"region=eu-west-1&path_style=true":                        "s3.dualstack.eu-west-1.amazonaws.com/contents/team/a",
+		"endpoint=https://storage.googleapis.com":                 "contents.storage.googleapis.com/team/a",
+		"endpoint=http://minio:9000":                              "minio:9000/contents/team/a",
+		"endpoint=https://cos.ap-x.example.com&virtual_host=true": "contents.cos.ap-x.example.com/team/a",
+	} {
+		cfg, err := ParseURL("s3://contents/team?" + query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.AccessKey, cfg.SecretKey = accessKey, secretKey
+		cfg, err = cfg.complete()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := connect(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := conn.PresignedGetObject(t.Context(), cfg.Bucket, cfg.Prefix+"a", time.Minute, nil)
+		if err != nil || u.Host+u.Path != want {
+			t.Errorf("%s: %v, want %s, %v", query, u, want, err)
 		}
 	}
 }

@@ -8,7 +8,8 @@
 // filled and the one on its way; a smaller content takes four times its length
 // at most. The object appears when the upload is
 // completed, whole or not at all. Several instances may use one bucket and one
-// prefix at the same time.
+// prefix at the same time; the object .place below it lets them find out whether
+// they do.
 //
 // # What is asked of the service
 //

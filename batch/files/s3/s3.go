@@ -93,8 +93,11 @@ func connect(ctx context.Context, cfg Config) (*connection, error) {
 		return nil, err
 	}
 	lookup := minio.BucketLookupAuto
-	if cfg.PathStyle {
+	switch {
+	case cfg.PathStyle:
 		lookup = minio.BucketLookupPath
+	case cfg.VirtualHost:
+		lookup = minio.BucketLookupDNS
 	}
 	core, err := minio.NewCore(endpoint.Host, &minio.Options{
 		Creds:        creds,

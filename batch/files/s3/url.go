@@ -12,21 +12,22 @@ import (
 
 // urlSettings are the parameters that ParseURL knows.
 var urlSettings = map[string]func(c *Config, value string) error{
-	"endpoint":   func(c *Config, v string) error { c.Endpoint = v; return nil },
-	"region":     func(c *Config, v string) error { c.Region = v; return nil },
-	"sse":        func(c *Config, v string) error { c.SSE = v; return nil },
-	"kms_key_id": func(c *Config, v string) error { c.KMSKeyID = v; return nil },
-	"ca_file":    func(c *Config, v string) error { c.CAFile = v; return nil },
-	"path_style": func(c *Config, v string) (err error) { c.PathStyle, err = strconv.ParseBool(v); return err },
-	"part_size":  func(c *Config, v string) (err error) { c.PartSize, err = strconv.ParseInt(v, 10, 64); return err },
-	"timeout":    func(c *Config, v string) (err error) { c.Timeout, err = time.ParseDuration(v); return err },
-	"attempts":   func(c *Config, v string) (err error) { c.Attempts, err = strconv.Atoi(v); return err },
+	"endpoint":     func(c *Config, v string) error { c.Endpoint = v; return nil },
+	"region":       func(c *Config, v string) error { c.Region = v; return nil },
+	"sse":          func(c *Config, v string) error { c.SSE = v; return nil },
+	"kms_key_id":   func(c *Config, v string) error { c.KMSKeyID = v; return nil },
+	"ca_file":      func(c *Config, v string) error { c.CAFile = v; return nil },
+	"path_style":   func(c *Config, v string) (err error) { c.PathStyle, err = strconv.ParseBool(v); return err },
+	"virtual_host": func(c *Config, v string) (err error) { c.VirtualHost, err = strconv.ParseBool(v); return err },
+	"part_size":    func(c *Config, v string) (err error) { c.PartSize, err = strconv.ParseInt(v, 10, 64); return err },
+	"timeout":      func(c *Config, v string) (err error) { c.Timeout, err = time.ParseDuration(v); return err },
+	"attempts":     func(c *Config, v string) (err error) { c.Attempts, err = strconv.Atoi(v); return err },
 }
 
 // ParseURL reads the settings from
 //
 //	s3://bucket[/prefix][?endpoint=https://host:port&region=eu-west-1&path_style=true&
-//	    sse=aws:kms&kms_key_id=ID&ca_file=PATH&part_size=BYTES&timeout=30s&attempts=6]
+//	    virtual_host=true&sse=aws:kms&kms_key_id=ID&ca_file=PATH&part_size=BYTES&timeout=30s&attempts=6]
 //
 // and checks them. Credentials do not belong into it, for URLs get into logs;
 // its errors do not repeat it.

@@ -68,10 +68,15 @@ func (f *Files) Create(ctx context.Context, key string) (batch.FileWriter, error
 	if err != nil {
 		return nil, fmt.Errorf("creating file %s: %w", key, err)
 	}
+	return f.begin(ctx, conn, key, object), nil
+}
+
+// begin begins what is to be an object.
+func (f *Files) begin(ctx context.Context, conn *connection, key, object string) *writer {
 	w := &writer{files: f, conn: conn, key: key, object: object, id: openai.NewID("write-")}
 	w.ctx, w.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	w.follow(ctx)
-	return w, nil
+	return w
 }
 
 // follow ends w.ctx with ctx.

@@ -13,4 +13,16 @@
 // stream or a group that is gone, a key of another type. When the server cannot
 // be reached, each method fails within its timeout, and works again as soon as
 // the server does.
+//
+// # Permissions
+//
+// A user of the access control list needs no more than this, for the default
+// prefix; Open tries each of the commands and refuses a user who lacks one:
+//
+//	ACL SETUSER gateway on >PASSWORD ~tidegate:* &tidegate:wake -@all
+//	    +hello +auth +select +ping +xgroup +xadd +pexpire +xreadgroup +xautoclaim
+//	    +xack +xdel +del +publish +subscribe +unsubscribe
+//
+// With +info and +config|get it is also told of an old version and of a
+// maxmemory-policy that evicts. On a cluster +cluster is needed, too.
 package redis

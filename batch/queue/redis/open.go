@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
-	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
 )
@@ -172,55 +169,4 @@ func (c *Config) client(l *links, secure *tls.Config) rueidis.ClientOption {
 		WriteBufferEachConn: bufferSize,
 		ClientSetInfo:       rueidis.DisableClientSetInfo,
 	}
-}
-
-// inspect checks the server's version and what it does when its memory is full.
-func (q *Queue) inspect(ctx context.Context, client rueidis.Client) error {
-	ctx, cancel := q.bounded(ctx)
-	defer cancel()
-	info, err := client.Do(ctx, client.B().Info().Section("server").Build()).ToString()
-	if answered(err, "NOPERM") {
-		q.log.Warn("the version of Redis is unknown, as INFO is not permitted", zap.Error(err))
-	} else if err != nil {
-		return fmt.Errorf("asking for the version: %w", passing(err))
-	} else if err := checkVersion(info); err != nil {
-		return err
-	}
-	settings, err := client.Do(ctx, client.B().ConfigGet().Parameter("maxmemory-policy").Build()).AsStrMap()
-	if _, refused := errors.AsType[*rueidis.RedisError](err); refused {
-		q.log.Debug("Redis does not tell its maxmemory-policy", zap.Error(q.cfg.Server.hide(err)))
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("asking for maxmemory-policy: %w", passing(err))
-	}
-	if policy := settings["maxmemory-policy"]; policy != "" && policy != "noeviction" {
-		q.log.Warn("Redis may evict queues of batches when its memory is full, which delays batches; set maxmemory-policy to noeviction",
-			zap.String("maxmemory_policy", policy))
-	}
-	return nil
-}
-
-// checkVersion wants 6.2, for XAUTOCLAIM. Valkey and others tell in
-// redis_version with which version of Redis they are compatible.
-func checkVersion(info string) error {
-	_, after, found := strings.Cut(info, "redis_version:")
-	if !found {
-		return errors.New("the server does not tell its version")
-	}
-	version, _, _ := strings.Cut(after, "\n")
-	version = strings.TrimSpace(version)
-	numbers := strings.SplitN(version, ".", 3)
-	if len(numbers) < 2 {
-		return fmt.Errorf("the server has the version %q, and Redis 6.2 or Valkey is needed", version)
-	}
-	major, err1 := strconv.Atoi(numbers[0])
-	minor, err2 := strconv.Atoi(numbers[1])
-	if err := errors.Join(err1, err2); err != nil {
-		return fmt.Errorf("reading the server's version %q: %w", version, err)
-	}
-	if major < 6 || major == 6 && minor < 2 {
-		return fmt.Errorf("the server has version %s of Redis, and 6.2 or newer or Valkey is needed", version)
-	}
-	return nil
 }

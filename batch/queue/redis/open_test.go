@@ -62,6 +62,57 @@ func TestRefusedByServer(t *testing.T) {
 	}
 }
 
+// permissions are those that the package's documentation names.
+var permissions = strings.Fields("~tidegate:* &tidegate:wake -@all +hello +auth +select +ping +xgroup +xadd +pexpire +xreadgroup +xautoclaim +xack +xdel +del +publish +subscribe +unsubscribe")
+
+// What the documentation names is enough, and whoever lacks a part of it is told
+// so at the start.
+func TestPermissions(t *testing.T) {
+	s := redistest.Start(t)
+	server := serverOf(t, s)
+	server.Username, server.Password, server.Database = "gateway", secret, 1
+	let := func(permissions ...string) {
+		t.Helper()
+		do(t, s, append([]string{"ACL", "SETUSER", "gateway", "reset", "on", ">" + secret}, permissions...)...)
+	}
+	let(permissions...)
+	q := open(t, Config{Server: server})
+	works(t, q)
+	heardAgain(t, s, q)
+	for i, p := range permissions {
+		command := strings.TrimPrefix(p, "+")
+		if p == "-@all" || slices.Contains([]string{"auth", "hello", "ping", "subscribe", "unsubscribe"}, command) {
+			continue // everybody may, or it is not asked for by Open
+		}
+		let(slices.Delete(slices.Clone(permissions), i, i+1)...)
+		if text := refused(t, Config{Server: server}); !strings.Contains(text, "NOPERM") {
+			t.Errorf("without %s: %s", p, text)
+		}
+	}
+	if left := do(t, s, "DBSIZE"); left != int64(0) {
+		t.Errorf("%v keys are left", left)
+	}
+}
+
+func TestPermissionsOnACluster(t *testing.T) {
+	s := redistest.Start(t, redistest.Options{Cluster: true})
+	do(t, s, append([]string{"ACL", "SETUSER", "gateway", "on", ">" + secret}, permissions...)...)
+	do(t, s, "ACL", "SETUSER", "gateway", "+cluster")
+	server := serverOf(t, s)
+	server.Username, server.Password = "gateway", secret
+	q := open(t, Config{Server: server})
+	works(t, q)
+	heardAgain(t, s, q)
+	// A node of a cluster that looks like a single server.
+	f := startFake(t, map[string]string{
+		"AUTH": "+OK\r\n", "CLUSTER": "-NOPERM this user has no permissions to run the 'cluster|slots' command\r\n",
+		"INFO": bulk("# Server\r\nredis_version:7.0.15\r\n"), "XGROUP": "-MOVED 1 127.0.0.1:1\r\n",
+	})
+	if text := refused(t, Config{Server: f.server()}); !strings.Contains(text, "a node of a cluster") {
+		t.Error(text)
+	}
+}
+
 func TestOldVersion(t *testing.T) {
 	for version, want := range map[string]string{
 		"5.0.7": "6.2 or newer", "6.0.16": "6.2 or newer", "6.2.0": "", "7.0.15": "", "10.0": "", "seven": "is needed", "": "is needed", "x.y": "reading",
