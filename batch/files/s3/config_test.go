@@ -207,6 +207,12 @@ func TestCredentials(t *testing.T) {
 	if got := used(cfg); got != "ROLE role-token" {
 		t.Errorf("of a role: got %q", got)
 	}
+	s.fail("ping", 1, func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+		answer(w, http.StatusForbidden, "AccessDenied", "not for "+r.Header.Get("X-Amz-Security-Token"))
+	})
+	if err := s.driver(cfg).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "not for ***") {
+		t.Errorf("the token of a role is told: %v", err)
+	}
 	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", role.URL+"/none")
 	err := s.driver(cfg).Open(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "none in the configuration, none in AWS_ACCESS_KEY_ID") {

@@ -31,6 +31,7 @@ const (
 	codeNoSuchKey    = "NoSuchKey"
 	codeNoSuchBucket = "NoSuchBucket"
 	codeNoSuchUpload = "NoSuchUpload"
+	codeSkewed       = "RequestTimeTooSkewed"
 )
 
 // noSpaceCodes are for a full service, bucket or account: MinIO's and Ceph's.
@@ -143,6 +144,8 @@ func (f *Files) explain(err error) error {
 	switch {
 	case noSpaceCodes[answer.Code], answer.StatusCode == http.StatusInsufficientStorage:
 		return fmt.Errorf("%w: %s", batch.ErrNoSpace, said)
+	case answer.Code == codeSkewed:
+		return fmt.Errorf("the clock of this machine is too far from that of the service: %s", said)
 	case deniedCodes[answer.Code], answer.StatusCode == http.StatusForbidden, answer.StatusCode == http.StatusUnauthorized:
 		return fmt.Errorf("access to bucket %q was denied: %s; check the credentials and their permissions", f.cfg.Bucket, said)
 	case isPassing(err):
@@ -173,9 +176,16 @@ func (f *Files) said(answer minio.ErrorResponse) string {
 	return said
 }
 
+// redact takes secrets out of what a service said: those of the configuration,
+// and the token of a role's session, which changes.
 func (f *Files) redact(text string) string {
 	for _, s := range f.secrets {
 		text = strings.ReplaceAll(text, s, "***")
+	}
+	if conn := f.conn.Load(); conn != nil {
+		if token := conn.watched.token.Load(); token != nil {
+			text = strings.ReplaceAll(text, *token, "***")
+		}
 	}
 	return text
 }

@@ -207,6 +207,7 @@ func TestClearErrors(t *testing.T) {
 	}{
 		{http.StatusForbidden, "AccessDenied", `access to bucket "contents" was denied`, nil},
 		{http.StatusForbidden, "SignatureDoesNotMatch", "check the credentials", nil},
+		{http.StatusForbidden, "RequestTimeTooSkewed", "the clock of this machine", nil},
 		{http.StatusForbidden, "InvalidAccessKeyId", "check the credentials", nil},
 		{http.StatusNotFound, "NoSuchBucket", `bucket "contents" does not exist at ` + s.url, nil},
 		{http.StatusMovedPermanently, "PermanentRedirect", "another region than us-east-1", nil},

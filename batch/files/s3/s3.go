@@ -41,6 +41,7 @@ type Files struct {
 type connection struct {
 	minio.Core
 	transport *http.Transport
+	watched   *steady
 }
 
 var _ batch.Files = (*Files)(nil)
@@ -111,7 +112,7 @@ func connect(ctx context.Context, cfg Config) (*connection, error) {
 		return nil, err
 	}
 	core.SetAppInfo("tidegate", "1")
-	return &connection{*core, transport}, nil
+	return &connection{*core, transport, watched}, nil
 }
 
 // Close ends idle connections. What is still being read or written goes on.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -63,9 +64,17 @@ func rootCAs(file string) (*x509.CertPool, error) {
 type steady struct {
 	base    http.RoundTripper
 	timeout time.Duration
+	token   atomic.Pointer[string] // of a session, that was sent last; nil for none
 }
 
+// tokenHeader is the one of a request that holds a secret: other credentials are
+// not sent.
+const tokenHeader = "X-Amz-Security-Token"
+
 func (s *steady) RoundTrip(req *http.Request) (*http.Response, error) {
+	if token := req.Header.Get(tokenHeader); token != "" {
+		s.token.Store(&token)
+	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	w := &watch{ctx: ctx, cancel: cancel, timeout: s.timeout}
 	w.timer = time.AfterFunc(s.timeout, func() { cancel(fmt.Errorf("%w for %s", errStalled, s.timeout)) })

@@ -1,0 +1,73 @@
+package dashboard_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/html"
+
+	"github.com/tidegate/tidegate/dashboard"
+)
+
+// told are the buckets of a gateway that did a little.
+type told struct{ buckets []dashboard.Bucket }
+
+func (t told) Series(context.Context, dashboard.SeriesQuery) (dashboard.Series, error) {
+	return dashboard.Series{Buckets: t.buckets}, nil
+}
+
+// words is the text of an element.
+func words(n *html.Node) string {
+	var b strings.Builder
+	for c := range n.Descendants() {
+		if c.Type == html.TextNode {
+			b.WriteString(c.Data + " ")
+		}
+	}
+	return strings.Join(strings.Fields(b.String()), " ")
+}
+
+// Totals, averages and peaks are those of requests and of tokens in and out, for
+// each class and for both.
+func TestTotals(t *testing.T) {
+	at := func(clock string, live, batch dashboard.Work) dashboard.Bucket {
+		start, err := time.Parse(time.RFC3339, "2026-11-23T"+clock+":00Z")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return dashboard.Bucket{Start: start, Live: live, Batch: batch}
+	}
+	h := build(t, nil, func(c *dashboard.Config) {
+		c.Source.Throughput = told{[]dashboard.Bucket{
+			at("09:00", dashboard.Work{Requests: 100, Failures: 2, InputTokens: 3000, OutputTokens: 200, CachedTokens: 1500}, dashboard.Work{Requests: 50, InputTokens: 40, OutputTokens: 9000}),
+			at("10:00", dashboard.Work{Requests: 300, InputTokens: 1000, OutputTokens: 400}, dashboard.Work{Requests: 20, InputTokens: 5000, OutputTokens: 80}),
+		}}
+	})
+	want := map[string]string{
+		"Class": "Class Requests Failed Tokens in of them cached Tokens out Peak requests Peak in Peak out",
+		"Live": "Live 400 <0.01 per s 2 0.5 % 4,000 0.05 per s 38 % 600 0.01 per s " +
+			"300 Mon Nov 23 10:00–10:15 3,000 Mon Nov 23 09:00–09:15 400 Mon Nov 23 10:00–10:15",
+		"Batch": "Batch 70 <0.01 per s 0 0 % 5,040 0.06 per s 0 % 9,080 0.11 per s " +
+			"50 Mon Nov 23 09:00–09:15 5,000 Mon Nov 23 10:00–10:15 9,000 Mon Nov 23 09:00–09:15",
+		"Both": "Both 470 0.01 per s 2 0.4 % 9,040 0.11 per s 17 % 9,680 0.11 per s " +
+			"320 Mon Nov 23 10:00–10:15 6,000 Mon Nov 23 10:00–10:15 9,200 Mon Nov 23 09:00–09:15",
+	}
+	walk(parse(t, h.page("/throughput")), func(n *html.Node) {
+		if n.Data != "tr" {
+			return
+		}
+		row := words(n)
+		name, _, _ := strings.Cut(row, " ")
+		if text, ok := want[name]; ok {
+			if row != text {
+				t.Errorf("%s:\n%s, want\n%s", name, row, text)
+			}
+			delete(want, name)
+		}
+	})
+	if len(want) > 0 {
+		t.Errorf("the page has no %v", want)
+	}
+}
