@@ -107,7 +107,7 @@ func (e *Engine) Start() {
 	e.present.Go(func() { e.runPresence(all) })
 	e.committed.Go(func() { e.commit.run(all) })
 	if e.missed {
-		e.runner.claimLater()
+		e.runner.bePatient()
 	}
 	e.runner.start(all)
 }

@@ -142,6 +142,7 @@ type loadRequest struct {
 	slices   int   // how many to claim
 	memory   int64 // bytes of input that may be read
 	force    bool  // read one slice even over memory
+	patient  bool  // claim nothing that others have, although their leases have ended
 	lapsed   bool  // look for what others left lying, before the queue is asked
 	only     bool  // look for nothing else
 }
@@ -150,10 +151,14 @@ type loadRequest struct {
 // runner's loop and touches nothing of it.
 func (e *Engine) load(ctx context.Context, r loadRequest) loaded {
 	out := loaded{inputKey: r.inputKey, unread: r.unread, found: len(r.unread) > 0}
-	prompt, cancel := e.promptly(ctx)
+	limit := storeTimeout
+	if !r.patient {
+		limit = min(limit, e.config().silence())
+	}
+	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if out.inputKey == "" {
-		input, err := e.store.InputFile(prompt, r.batch.ID)
+		input, err := e.store.InputFile(bounded, r.batch.ID)
 		if err != nil {
 			out.err, out.away = fmt.Errorf("finding input file: %w", err), !errors.Is(err, ErrNotFound)
 			return out
@@ -162,7 +167,7 @@ func (e *Engine) load(ctx context.Context, r loadRequest) loaded {
 	}
 	if len(out.unread) == 0 {
 		until := time.Now().Add(e.config().Lease)
-		slices, more, err := e.claimFor(prompt, r)
+		slices, more, err := e.claimFor(bounded, r)
 		for _, s := range slices {
 			out.unread = append(out.unread, claimed{s, until})
 		}
@@ -195,57 +200,57 @@ const lapsedInterval = 3 * time.Second
 // has lapsed.
 func (e *Engine) claimFor(ctx context.Context, r loadRequest) (slices []Slice, more bool, err error) {
 	if r.lapsed {
-		slices, err = e.claimLapsed(ctx, r.batch.ID, r.slices)
+		slices, err = e.claimLapsed(ctx, r)
 		if err != nil || len(slices) > 0 || r.only {
 			return slices, len(slices) == r.slices, err
 		}
 	}
-	slices, err = e.claim(ctx, r.batch.ID, r.slices)
+	slices, err = e.claim(ctx, r)
 	return slices, false, err
 }
 
-func (e *Engine) claimLapsed(ctx context.Context, batchID string, n int) ([]Slice, error) {
-	numbers, err := e.store.LapsedSlices(ctx, batchID, n)
+func (e *Engine) claimLapsed(ctx context.Context, r loadRequest) ([]Slice, error) {
+	numbers, err := e.store.LapsedSlices(ctx, r.batch.ID, r.slices)
 	if err != nil {
 		return nil, fmt.Errorf("looking for lapsed slices: %w", err)
 	}
 	if len(numbers) == 0 {
 		return nil, nil
 	}
-	return e.claimNumbers(ctx, batchID, numbers)
+	return e.claimNumbers(ctx, r, numbers)
 }
 
 // claim takes what the queue says and, when it says nothing, what the store
 // knows: the queue may have forgotten.
-func (e *Engine) claim(ctx context.Context, batchID string, n int) ([]Slice, error) {
+func (e *Engine) claim(ctx context.Context, r loadRequest) ([]Slice, error) {
 	for {
-		numbers, err := e.queue.Pop(ctx, batchID, n)
+		numbers, err := e.queue.Pop(ctx, r.batch.ID, r.slices)
 		e.noteQueue(err)
 		if len(numbers) == 0 {
 			break
 		}
-		slices, err := e.claimNumbers(ctx, batchID, numbers)
+		slices, err := e.claimNumbers(ctx, r, numbers)
 		if err != nil || len(slices) > 0 {
 			return slices, err
 		}
 		// All were taken or finished; what the queue has behind may not be.
 	}
-	numbers, err := e.store.ClaimableSlices(ctx, batchID, n)
+	numbers, err := e.store.ClaimableSlices(ctx, r.batch.ID, r.slices)
 	if err != nil {
 		return nil, fmt.Errorf("looking for slices: %w", err)
 	}
 	if len(numbers) == 0 {
 		return nil, nil
 	}
-	return e.claimNumbers(ctx, batchID, numbers)
+	return e.claimNumbers(ctx, r, numbers)
 }
 
-func (e *Engine) claimNumbers(ctx context.Context, batchID string, numbers []int) ([]Slice, error) {
+func (e *Engine) claimNumbers(ctx context.Context, r loadRequest, numbers []int) ([]Slice, error) {
 	refs := make([]SliceRef, len(numbers))
 	for i, n := range numbers {
-		refs[i] = SliceRef{BatchID: batchID, Number: n}
+		refs[i] = SliceRef{BatchID: r.batch.ID, Number: n}
 	}
-	slices, err := e.store.ClaimSlices(ctx, e.owner, refs, e.config().Lease)
+	slices, err := e.store.ClaimSlices(ctx, Claimant{Owner: e.owner, Lease: e.config().Lease, Patient: r.patient}, refs)
 	if err != nil {
 		return nil, fmt.Errorf("claiming slices: %w", err)
 	}

@@ -34,7 +34,8 @@ type runner struct {
 	noSpace    bool
 	idle       []SliceClaim         // to be handed back
 	outage     bool                 // the store failed, and has not answered a refresh since
-	noClaims   time.Time            // until when nothing is claimed
+	asked      time.Time            // since when a refresh waits for the store; zero: none does
+	patience   time.Time            // until when leases that ended are left alone
 	held       time.Time            // until when every claim is surely ours; zero without one
 	starved    map[string]bool      // models without any upstream, kept in health
 	named      map[string]bool      // Model of active batches, by the last refresh
@@ -139,21 +140,21 @@ const activeLimit = 10_000
 
 func (r *runner) refresh() {
 	e := r.engine
-	r.refreshing, r.refreshDue = true, false
+	r.refreshing, r.refreshDue, r.asked = true, false, time.Now()
 	epoch := r.epoch
 	r.side.Go(func() {
-		prompt, cancel := e.promptly(r.ctx)
-		batches, err := e.store.ActiveBatches(prompt, activeLimit)
-		cancel()
 		ctx, cancel := e.bounded(r.ctx)
 		defer cancel()
+		batches, err := e.store.ActiveBatches(ctx, activeLimit)
+		r.post(func() {
+			e.note("looking for active batches", err)
+			r.storeAnswered(err)
+		})
 		space := e.files.Ping(ctx)
 		r.post(func() {
 			r.refreshing = false
-			e.note("looking for active batches", err)
 			e.note("storing files", space)
 			r.noSpace = space != nil
-			r.storeAnswered(err)
 			switch {
 			case err != nil:
 			case epoch != r.epoch:
@@ -163,38 +164,6 @@ func (r *runner) refresh() {
 			}
 		})
 	})
-}
-
-// outageGrace is for how long nothing is claimed after the store was away:
-// leases ran out meanwhile, and who holds results for them commits these first
-// or renews. What is claimed sooner would run twice.
-const outageGrace = 3 * time.Second
-
-// promptly bounds what shows whether the store is there, and what claims. A store
-// that says nothing for longer counts as away: a claim that waits for it would be
-// made in the moment in which it is back, before those whose leases ran out
-// meanwhile. One that is silent for less lets all of them be renewed in time.
-func (e *Engine) promptly(ctx context.Context) (context.Context, context.CancelFunc) {
-	cfg := e.config()
-	return context.WithTimeout(ctx, min(storeTimeout, (cfg.Lease-cfg.LeaseRenew)/2))
-}
-
-// storeAnswered takes note of whether the store is there.
-func (r *runner) storeAnswered(err error) {
-	switch {
-	case err != nil:
-		r.outage = true
-	case r.outage:
-		r.outage = false
-		r.claimLater()
-		r.renew()
-	}
-}
-
-// claimLater has nothing claimed for now: the store was away.
-func (r *runner) claimLater() {
-	r.noClaims = time.Now().Add(outageGrace)
-	time.AfterFunc(outageGrace, r.wake)
 }
 
 // refreshed takes in which batches are active, the most urgent first.
@@ -267,9 +236,10 @@ func (r *runner) fillFeeds() {
 		return
 	}
 	r.giveTurns(&seats, now)
-	if r.outage || now.Before(r.noClaims) || r.lapsed(now) {
+	if r.outage || r.lapsed(now) {
 		return
 	}
+	patient := r.patient(now)
 	next := r.nextDue(now)
 	for _, f := range r.feeds {
 		if f.loading || f.paused || now.Before(r.rest[f.batch.ID]) || r.starved[f.batch.Model] && f.nPending > 0 {
@@ -281,7 +251,7 @@ func (r *runner) fillFeeds() {
 		// Ahead of need: what all slots of this feed's share would take twice.
 		ahead := max(SliceLines, 2*cfg.MaxInFlight/max(seats.taken, 1))
 		full := f.nPending >= ahead/2
-		lapsed := !f.retiring && f.nPending < 2*ahead && now.Sub(f.looked) >= lapsedInterval
+		lapsed := !patient && !f.retiring && f.nPending < 2*ahead && now.Sub(f.looked) >= lapsedInterval
 		if full && !lapsed || f.retiring && len(f.unread) == 0 {
 			continue
 		}
@@ -289,7 +259,7 @@ func (r *runner) fillFeeds() {
 		if free <= 0 && len(f.work) > 0 {
 			continue
 		}
-		request := loadRequest{slices: (ahead - f.nPending + SliceLines - 1) / SliceLines, memory: free, lapsed: lapsed, only: full}
+		request := loadRequest{slices: (ahead - f.nPending + SliceLines - 1) / SliceLines, memory: free, patient: patient, lapsed: lapsed, only: full}
 		if lapsed {
 			f.looked = now
 		}

@@ -153,11 +153,11 @@ func (s *sharedStore) ClaimableSlices(ctx context.Context, id string, limit int)
 	return s.hookedStore.ClaimableSlices(ctx, id, limit)
 }
 
-func (s *sharedStore) ClaimSlices(ctx context.Context, owner string, refs []batch.SliceRef, lease time.Duration) ([]batch.Slice, error) {
+func (s *sharedStore) ClaimSlices(ctx context.Context, by batch.Claimant, refs []batch.SliceRef) ([]batch.Slice, error) {
 	if err := s.there(ctx); err != nil {
 		return nil, err
 	}
-	return s.hookedStore.ClaimSlices(ctx, owner, refs, lease)
+	return s.hookedStore.ClaimSlices(ctx, by, refs)
 }
 
 func (s *sharedStore) RenewSlices(ctx context.Context, claims []batch.SliceClaim, lease time.Duration) ([]batch.SliceClaim, error) {
@@ -310,7 +310,7 @@ func TestTakeOverBesideABacklog(t *testing.T) {
 	}
 	id := h.create(h.upload(input(lines)))
 	until(t, "the batch is planned", func() bool { return h.get(id).Status == batch.InProgress })
-	claimed, err := s.store.Store.ClaimSlices(t.Context(), "dying", []batch.SliceRef{{BatchID: id, Number: left}}, 3*time.Second)
+	claimed, err := s.store.Store.ClaimSlices(t.Context(), batch.Claimant{Owner: "dying", Lease: 3 * time.Second}, []batch.SliceRef{{BatchID: id, Number: left}})
 	if err != nil || len(claimed) != 1 {
 		t.Fatalf("claimed %d slices: %v", len(claimed), err)
 	}

@@ -119,7 +119,7 @@ type WorkStore interface {
 	// ClaimSlices claims those of refs that are unfinished, not leased and
 	// of an InProgress batch that is not paused: Attempt goes up by one, the lease runs from
 	// now. The others are left out without an error.
-	ClaimSlices(ctx context.Context, owner string, refs []SliceRef, lease time.Duration) ([]Slice, error)
+	ClaimSlices(ctx context.Context, by Claimant, refs []SliceRef) ([]Slice, error)
 	// RenewSlices extends the leases and tells which claims are stale.
 	RenewSlices(ctx context.Context, claims []SliceClaim, lease time.Duration) (lost []SliceClaim, err error)
 	// ReleaseSlices gives claims back; stale ones are passed over.
@@ -132,6 +132,15 @@ type WorkStore interface {
 	// line is done becomes Finalizing (Ending Completed) in the same
 	// transaction.
 	CommitResults(ctx context.Context, writes []SegmentWrite) (stale []SliceClaim, err error)
+}
+
+// Claimant is who claims slices.
+type Claimant struct {
+	Owner string
+	Lease time.Duration
+	// Patient leaves out slices whose lease has ended although they are
+	// unfinished: who has them may have been kept from renewing it.
+	Patient bool
 }
 
 // LapsedDepth is how many slices LapsedSlices looks at. Slices are claimed about

@@ -94,7 +94,7 @@ func (w *workload) step(ctx context.Context) error {
 	}
 	var claimed []batch.Slice
 	if err := timed(&w.claims, func() (err error) {
-		claimed, err = w.store.ClaimSlices(ctx, "bench", refs, time.Hour)
+		claimed, err = w.store.ClaimSlices(ctx, batch.Claimant{Owner: "bench", Lease: time.Hour}, refs)
 		return err
 	}); err != nil {
 		return err

@@ -45,7 +45,7 @@ func (a *api) begun() string {
 // commit makes a line's result durable.
 func (a *api) commit(id string, index int, record string) {
 	a.t.Helper()
-	slices, err := a.store.ClaimSlices(a.t.Context(), "test", []batch.SliceRef{{BatchID: id}}, time.Nanosecond)
+	slices, err := a.store.ClaimSlices(a.t.Context(), batch.Claimant{Owner: "test", Lease: time.Nanosecond}, []batch.SliceRef{{BatchID: id}})
 	if err != nil || len(slices) != 1 {
 		a.t.Fatal(slices, err)
 	}

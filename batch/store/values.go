@@ -4,6 +4,8 @@ import (
 	"database/sql"
 	"fmt"
 	"time"
+
+	"github.com/tidegate/tidegate/batch"
 )
 
 // Micros is how a time is stored: microseconds since the Unix epoch.
@@ -21,6 +23,14 @@ func EndOf(t time.Time, ttl time.Duration) *int64 {
 // LeaseEnd is when a lease that begins now ends. It is never 0, which would say
 // that there is no lease.
 func LeaseEnd(now time.Time, lease time.Duration) int64 { return max(Micros(now.Add(lease)), 1) }
+
+// FreeUntil is the latest end of a lease by which a slice is free for a claimant.
+func FreeUntil(now time.Time, by batch.Claimant) int64 {
+	if by.Patient {
+		return 0 // only what nobody has
+	}
+	return Micros(now)
+}
 
 // Text is how JSON is stored, NULL for none.
 func Text(json []byte) *string {

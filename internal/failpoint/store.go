@@ -107,8 +107,8 @@ func (s *store) ClaimableSlices(ctx context.Context, batchID string, limit int) 
 	return get(s.set, "store.ClaimableSlices", func() ([]int, error) { return s.Store.ClaimableSlices(ctx, batchID, limit) })
 }
 
-func (s *store) ClaimSlices(ctx context.Context, owner string, refs []batch.SliceRef, lease time.Duration) ([]batch.Slice, error) {
-	return get(s.set, "store.ClaimSlices", func() ([]batch.Slice, error) { return s.Store.ClaimSlices(ctx, owner, refs, lease) })
+func (s *store) ClaimSlices(ctx context.Context, by batch.Claimant, refs []batch.SliceRef) ([]batch.Slice, error) {
+	return get(s.set, "store.ClaimSlices", func() ([]batch.Slice, error) { return s.Store.ClaimSlices(ctx, by, refs) })
 }
 
 func (s *store) RenewSlices(ctx context.Context, claims []batch.SliceClaim, lease time.Duration) ([]batch.SliceClaim, error) {

@@ -79,7 +79,7 @@ func (s *Store) workOff(ctx context.Context, b batch.Batch) error {
 	for _, o := range others {
 		refs = append(refs, batch.SliceRef{BatchID: o.ID}, batch.SliceRef{BatchID: o.ID, Number: 1})
 	}
-	claimed, err := s.ClaimSlices(ctx, "worker", refs, time.Minute)
+	claimed, err := s.ClaimSlices(ctx, batch.Claimant{Owner: "worker", Lease: time.Minute}, refs)
 	if err != nil || len(claimed) == 0 {
 		return err
 	}

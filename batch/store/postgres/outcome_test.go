@@ -20,7 +20,7 @@ func claimAll(tb testing.TB, s *Store, b batch.Batch, slices int) []batch.SliceC
 	for i := range slices {
 		refs = append(refs, batch.SliceRef{BatchID: b.ID, Number: i})
 	}
-	claimed, err := s.ClaimSlices(tb.Context(), "worker", refs, time.Hour)
+	claimed, err := s.ClaimSlices(tb.Context(), batch.Claimant{Owner: "worker", Lease: time.Hour}, refs)
 	if err != nil || len(claimed) != slices {
 		tb.Fatalf("claimed %d of %d slices: %v", len(claimed), slices, err)
 	}

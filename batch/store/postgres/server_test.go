@@ -76,7 +76,7 @@ func finish(t *testing.T, s *Store, owner string, b batch.Batch, slices int) {
 		for range 4 {
 			refs = append(refs, batch.SliceRef{BatchID: b.ID, Number: rand.IntN(slices)})
 		}
-		claimed, err := s.ClaimSlices(ctx, owner, refs, 500*time.Millisecond)
+		claimed, err := s.ClaimSlices(ctx, batch.Claimant{Owner: owner, Lease: 500 * time.Millisecond}, refs)
 		if err != nil && !errors.Is(err, batch.ErrUnavailable) {
 			t.Error(err)
 			return

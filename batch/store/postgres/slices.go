@@ -98,11 +98,11 @@ func scanClaimed(r store.Row) (c claimed, err error) {
 }
 
 // ClaimSlices claims what can be claimed of refs, in their order.
-func (s *Store) ClaimSlices(ctx context.Context, owner string, refs []batch.SliceRef, lease time.Duration) ([]batch.Slice, error) {
+func (s *Store) ClaimSlices(ctx context.Context, by batch.Claimant, refs []batch.SliceRef) ([]batch.Slice, error) {
 	ids, numbers := names(refs)
 	var found []claimed
 	err := s.write(ctx, "claiming slices", func(t *tx) (err error) {
-		found, err = all(ctx, t, scanClaimed, claimSlices, owner, store.LeaseEnd(t.now, lease), ids, numbers, t.micros())
+		found, err = all(ctx, t, scanClaimed, claimSlices, by.Owner, store.LeaseEnd(t.now, by.Lease), ids, numbers, store.FreeUntil(t.now, by))
 		return err
 	})
 	if err != nil {

@@ -19,7 +19,7 @@ func TestRoundTrips(t *testing.T) {
 	for i := range 24 {
 		refs = append(refs, batch.SliceRef{BatchID: b.ID, Number: i})
 	}
-	claimed, err := s.ClaimSlices(ctx, "worker", refs, time.Hour)
+	claimed, err := s.ClaimSlices(ctx, batch.Claimant{Owner: "worker", Lease: time.Hour}, refs)
 	if err != nil || len(claimed) != len(refs) {
 		t.Fatalf("claimed %d slices: %v", len(claimed), err)
 	}
@@ -48,7 +48,10 @@ func TestRoundTrips(t *testing.T) {
 		{"Batch", 3, func() error { _, err := s.Batch(ctx, tenant, b.ID); return err }},
 		{"ActiveBatches", 3, func() error { _, err := s.ActiveBatches(ctx, 10); return err }},
 		{"ClaimableSlices", 3, func() error { _, err := s.ClaimableSlices(ctx, b.ID, 8); return err }},
-		{"ClaimSlices", 3, func() error { _, err := s.ClaimSlices(ctx, "worker", refs, time.Hour); return err }},
+		{"ClaimSlices", 3, func() error {
+			_, err := s.ClaimSlices(ctx, batch.Claimant{Owner: "worker", Lease: time.Hour}, refs)
+			return err
+		}},
 		{"RenewSlices", 3, func() error { _, err := s.RenewSlices(ctx, claims, time.Hour); return err }},
 		{"CommitResults of 256 lines in 8 slices", 2, func() error {
 			var group []batch.SegmentWrite

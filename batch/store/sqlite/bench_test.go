@@ -39,7 +39,7 @@ func makeRunning(tb testing.TB, s *Store, id string, lines int) []batch.SliceRef
 // claimAll claims slices.
 func claimAll(tb testing.TB, s *Store, refs []batch.SliceRef) []batch.Slice {
 	tb.Helper()
-	claimed, err := s.ClaimSlices(tb.Context(), "worker", refs, time.Hour)
+	claimed, err := s.ClaimSlices(tb.Context(), batch.Claimant{Owner: "worker", Lease: time.Hour}, refs)
 	if err != nil {
 		tb.Fatal(err)
 	}

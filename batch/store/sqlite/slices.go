@@ -85,12 +85,12 @@ func (s *Store) LapsedSlices(ctx context.Context, batchID string, limit int) (nu
 }
 
 // ClaimSlices claims what can be claimed of refs, in their order.
-func (s *Store) ClaimSlices(ctx context.Context, owner string, refs []batch.SliceRef, lease time.Duration) ([]batch.Slice, error) {
+func (s *Store) ClaimSlices(ctx context.Context, by batch.Claimant, refs []batch.SliceRef) ([]batch.Slice, error) {
 	var claimed []batch.Slice
 	err := s.write(ctx, "claiming slices", func(t *tx) error {
-		until := store.LeaseEnd(t.now, lease)
+		until := store.LeaseEnd(t.now, by.Lease)
 		for _, ref := range refs {
-			slice, err := one(ctx, t, claimSlice, store.SliceIn(ref.BatchID), owner, until, ref.BatchID, ref.Number, store.Micros(t.now))
+			slice, err := one(ctx, t, claimSlice, store.SliceIn(ref.BatchID), by.Owner, until, ref.BatchID, ref.Number, store.FreeUntil(t.now, by))
 			if errors.Is(err, batch.ErrNotFound) {
 				continue
 			}

@@ -108,7 +108,7 @@ var batchTests = []test{
 		e.ok(err)
 		equal(e, "lost claims", lost, []batch.SliceClaim{c})
 		e.ok(e.s.ReleaseSlices(e.Context(), []batch.SliceClaim{c}))
-		claimed, err := e.s.ClaimSlices(e.Context(), "worker", refs(b, 0, 1), lease)
+		claimed, err := e.s.ClaimSlices(e.Context(), batch.Claimant{Owner: "worker", Lease: lease}, refs(b, 0, 1))
 		e.ok(err)
 		equal(e, "claimed slices", claimed, nil)
 		numbers, err := e.s.ClaimableSlices(e.Context(), b.ID, 10)

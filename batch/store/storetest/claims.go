@@ -48,10 +48,10 @@ var claimTests = []test{
 	}},
 	{"a claim tells what there is to do", func(e *env) {
 		b := e.running(3, 64)
-		first, err := e.s.ClaimSlices(e.Context(), "worker", refs(b, 1), 0)
+		first, err := e.s.ClaimSlices(e.Context(), batch.Claimant{Owner: "worker", Lease: 0}, refs(b, 1))
 		e.ok(err)
 		e.commit(first[0].SliceClaim, 0, 63)
-		got, err := e.s.ClaimSlices(e.Context(), "worker", refs(b, 1, 0), lease)
+		got, err := e.s.ClaimSlices(e.Context(), batch.Claimant{Owner: "worker", Lease: lease}, refs(b, 1, 0))
 		e.ok(err)
 		p := plan(3, 64)
 		equal(e, "slices", got, []batch.Slice{
@@ -66,11 +66,11 @@ var claimTests = []test{
 		e.work(b, 1, 1)
 		ask := append(refs(b, 0, 1, 2, 3, -1), refs(other, 0)...)
 		ask = append(ask, batch.SliceRef{BatchID: "batch_unknown"}, batch.SliceRef{BatchID: b.ID, Number: 2})
-		got, err := e.s.ClaimSlices(e.Context(), "worker", ask, lease)
+		got, err := e.s.ClaimSlices(e.Context(), batch.Claimant{Owner: "worker", Lease: lease}, ask)
 		e.ok(err)
 		equal(e, "claimed", len(got), 1)
 		equal(e, "slice", got[0].SliceClaim, batch.SliceClaim{SliceRef: refs(b, 2)[0], Attempt: 1})
-		got, err = e.s.ClaimSlices(e.Context(), "worker", nil, lease)
+		got, err = e.s.ClaimSlices(e.Context(), batch.Claimant{Owner: "worker", Lease: lease}, nil)
 		e.ok(err)
 		equal(e, "claimed of nothing", got, nil)
 	}},
@@ -79,7 +79,7 @@ var claimTests = []test{
 		first := e.claim(b, 0)
 		e.commit(first, 0)
 		e.db.Advance(lease - time.Second)
-		got, err := e.s.ClaimSlices(e.Context(), "other", refs(b, 0), lease)
+		got, err := e.s.ClaimSlices(e.Context(), batch.Claimant{Owner: "other", Lease: lease}, refs(b, 0))
 		e.ok(err)
 		equal(e, "claimed during the lease", got, nil)
 		e.db.Advance(time.Second)
@@ -97,9 +97,23 @@ var claimTests = []test{
 		equal(e, "claimable slices", numbers, nil)
 		equal(e, "results", e.results(b, 0), []batch.LineResult{stored(line(first, 0)), stored(line(second, 2))})
 	}},
+	{"who is patient claims only what nobody has", func(e *env) {
+		b := e.running(4, 4, 4)
+		ended, released := e.claim(b, 0), e.claim(b, 1)
+		e.ok(e.s.ReleaseSlices(e.Context(), []batch.SliceClaim{released}))
+		e.db.Advance(lease)
+		got, err := e.s.ClaimSlices(e.Context(), batch.Claimant{Owner: "other", Lease: lease, Patient: true}, refs(b, 0, 1, 2))
+		e.ok(err)
+		equal(e, "claimed", len(got), 2)
+		equal(e, "first", got[0].SliceClaim, batch.SliceClaim{SliceRef: released.SliceRef, Attempt: released.Attempt + 1})
+		equal(e, "second", got[1].SliceClaim, batch.SliceClaim{SliceRef: refs(b, 2)[0], Attempt: 1})
+		stale, err := e.s.CommitResults(e.Context(), []batch.SegmentWrite{write(ended, 0)})
+		e.ok(err)
+		equal(e, "stale claims", stale, nil)
+	}},
 	{"a lease that ended unnoticed can be renewed and used", func(e *env) {
 		b := e.running(2)
-		got, err := e.s.ClaimSlices(e.Context(), "worker", refs(b, 0), 0)
+		got, err := e.s.ClaimSlices(e.Context(), batch.Claimant{Owner: "worker", Lease: 0}, refs(b, 0))
 		e.ok(err)
 		c := got[0].SliceClaim
 		e.commit(c, 0)
@@ -165,7 +179,7 @@ var claimTests = []test{
 			lost, err := e.s.RenewSlices(e.Context(), []batch.SliceClaim{c}, lease)
 			e.ok(err)
 			equal(e, "lost claims", lost, nil)
-			got, err := e.s.ClaimSlices(e.Context(), "worker", refs(b, 0), lease)
+			got, err := e.s.ClaimSlices(e.Context(), batch.Claimant{Owner: "worker", Lease: lease}, refs(b, 0))
 			e.ok(err)
 			equal(e, "claimed", got, nil)
 			e.db.Advance(2 * lease)
@@ -184,7 +198,7 @@ var claimTests = []test{
 		equal(e, "lost claims", lost, []batch.SliceClaim{first})
 		again := e.claim(b, 0)
 		equal(e, "attempt", again.Attempt, first.Attempt+1)
-		got, err := e.s.ClaimSlices(e.Context(), "worker", refs(b, 1), lease)
+		got, err := e.s.ClaimSlices(e.Context(), batch.Claimant{Owner: "worker", Lease: lease}, refs(b, 1))
 		e.ok(err)
 		equal(e, "claimed", got, nil)
 	}},
@@ -208,7 +222,7 @@ var claimTests = []test{
 						errs[w] = err
 						return
 					}
-					got, err := e.s.ClaimSlices(e.Context(), "worker", refs(b, numbers...), lease)
+					got, err := e.s.ClaimSlices(e.Context(), batch.Claimant{Owner: "worker", Lease: lease}, refs(b, numbers...))
 					if err != nil {
 						errs[w] = err
 						return

@@ -65,7 +65,7 @@ var collectTests = []test{
 		lost, err := e.s.RenewSlices(e.Context(), []batch.SliceClaim{c}, lease)
 		e.ok(err)
 		equal(e, "lost claims", lost, []batch.SliceClaim{c})
-		claimed, err := e.s.ClaimSlices(e.Context(), "worker", refs(b, 0), lease)
+		claimed, err := e.s.ClaimSlices(e.Context(), batch.Claimant{Owner: "worker", Lease: lease}, refs(b, 0))
 		e.ok(err)
 		equal(e, "claimed", claimed, nil)
 		e.expire()

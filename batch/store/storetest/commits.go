@@ -109,7 +109,7 @@ var commitTests = []test{
 	}},
 	{"a stale write is left out, the others are not", func(e *env) {
 		b := e.running(2, 2)
-		old, err := e.s.ClaimSlices(e.Context(), "worker", refs(b, 0), 0)
+		old, err := e.s.ClaimSlices(e.Context(), batch.Claimant{Owner: "worker", Lease: 0}, refs(b, 0))
 		e.ok(err)
 		claim, other := e.claim(b, 0), e.claim(b, 1)
 		unknown := batch.SliceClaim{SliceRef: batch.SliceRef{BatchID: "batch_unknown"}, Attempt: 1}

@@ -39,7 +39,7 @@ var controlTests = []test{
 		numbers, err := e.s.ClaimableSlices(e.Context(), b.ID, 10)
 		e.ok(err)
 		equal(e, "claimable slices", numbers, nil)
-		claimed, err := e.s.ClaimSlices(e.Context(), "worker", refs(b, 0, 1), lease)
+		claimed, err := e.s.ClaimSlices(e.Context(), batch.Claimant{Owner: "worker", Lease: lease}, refs(b, 0, 1))
 		e.ok(err)
 		equal(e, "claimed slices", claimed, nil)
 		lost, err := e.s.RenewSlices(e.Context(), []batch.SliceClaim{held}, lease)

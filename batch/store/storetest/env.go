@@ -210,7 +210,7 @@ func refs(b batch.Batch, numbers ...int) []batch.SliceRef {
 // claim claims one slice.
 func (e *env) claim(b batch.Batch, number int) batch.SliceClaim {
 	e.Helper()
-	slices, err := e.s.ClaimSlices(e.Context(), "worker", refs(b, number), lease)
+	slices, err := e.s.ClaimSlices(e.Context(), batch.Claimant{Owner: "worker", Lease: lease}, refs(b, number))
 	e.ok(err)
 	if len(slices) != 1 {
 		e.Fatalf("slice %d of %s could not be claimed", number, b.ID)

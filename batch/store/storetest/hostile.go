@@ -156,7 +156,7 @@ var hostileTests = []test{
 			p := plan(1)
 			p.Model = s
 			e.ok(e.s.StartBatch(e.Context(), c, p))
-			slices, err := e.s.ClaimSlices(e.Context(), s, refs(b, 0), lease)
+			slices, err := e.s.ClaimSlices(e.Context(), batch.Claimant{Owner: s, Lease: lease}, refs(b, 0))
 			e.ok(err)
 			w := write(slices[0].SliceClaim, 0)
 			w.Lines[0].Model, w.Lines[0].Record = s, []byte(s)

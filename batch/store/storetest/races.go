@@ -209,7 +209,7 @@ func (h *history) worker(ctx context.Context, r *rand.Rand) error {
 			}
 		}
 		hold := time.Duration(r.IntN(2)) * lease // half of the claims can be taken away at once
-		claimed, err := h.s.ClaimSlices(ctx, "worker", refs(h.b, numbers...), hold)
+		claimed, err := h.s.ClaimSlices(ctx, batch.Claimant{Owner: "worker", Lease: hold}, refs(h.b, numbers...))
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,50 @@
+package batch
+
+import "time"
+
+// What the runner does about a store that is away, or says nothing. Leases run
+// out meanwhile, and whoever holds results for them can neither commit these nor
+// renew. So for a while after it is back slices whose lease has ended are left
+// alone, lest their lines run twice; what nobody had is claimed at once.
+
+// outageGrace is how long that while is.
+const outageGrace = 3 * time.Second
+
+// silence is how long the store may say nothing without counting as away. All
+// leases can be renewed in time after it was silent for less.
+func (c *Config) silence() time.Duration { return (c.Lease - c.LeaseRenew) / 2 }
+
+// storeAnswered takes in the answer to a refresh, or that there is none.
+func (r *runner) storeAnswered(err error) {
+	if r.silent(time.Now()) {
+		r.outage = true
+	}
+	r.asked = time.Time{}
+	switch {
+	case err != nil:
+		r.outage = true
+	case r.outage:
+		r.outage = false
+		r.bePatient()
+		r.renew()
+	}
+}
+
+// silent tells whether the store has not answered a refresh for too long. What
+// waits for it may be answered in the moment in which it is back.
+func (r *runner) silent(now time.Time) bool {
+	return !r.asked.IsZero() && now.Sub(r.asked) >= r.engine.config().silence()
+}
+
+// bePatient has leases that ended left alone for now: the store was away.
+func (r *runner) bePatient() {
+	r.patience = time.Now().Add(outageGrace)
+	time.AfterFunc(outageGrace, r.wake)
+}
+
+// patient tells whether leases that ended are to be left alone. A load that does
+// not leave them alone has no longer than a silence: it would claim in the moment
+// in which the store is back.
+func (r *runner) patient(now time.Time) bool {
+	return r.outage || now.Before(r.patience) || r.silent(now)
+}
