@@ -90,7 +90,7 @@ func New(options ...Options) (*Server, error) {
 		s.options = options[0]
 	}
 	for try := 1; ; try++ {
-		if s.port, err = freePort(); err == nil {
+		if s.port, err = portFor(s.options); err == nil {
 			s.Addr = net.JoinHostPort(loopback, strconv.Itoa(s.port))
 			err = s.start()
 		}
@@ -103,19 +103,36 @@ func New(options ...Options) (*Server, error) {
 	}
 }
 
-// programs are what speaks the protocol, in the order of preference.
+// programs are what speaks the protocol.
 var programs = []string{"redis-server", "valkey-server"}
 
+// find gives the program that is first in PATH, whatever its name.
 func find() (string, error) {
-	for _, name := range programs {
-		if path, err := exec.LookPath(name); err == nil {
-			return path, nil
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		for _, name := range programs {
+			if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil && filepath.IsAbs(path) {
+				return path, nil
+			}
 		}
 	}
 	return "", fmt.Errorf("these tests need a server: none of %s is installed", strings.Join(programs, ", "))
 }
 
 const loopback = "127.0.0.1"
+
+// busOffset is how far above its port a node of a cluster speaks with others:
+// before Redis 7 that cannot be set.
+const busOffset = 10_000
+
+// portFor gives a free port, and for a cluster one whose bus has room above it.
+func portFor(options Options) (int, error) {
+	for {
+		port, err := freePort()
+		if err != nil || !options.Cluster || port+busOffset < 1<<16 {
+			return port, err
+		}
+	}
+}
 
 func freePort() (int, error) {
 	listener, err := net.Listen("tcp", net.JoinHostPort(loopback, "0"))
@@ -147,11 +164,7 @@ func (s *Server) args() ([]string, error) {
 		args = append(args, "--requirepass", s.options.Password)
 	}
 	if s.options.Cluster {
-		bus, err := freePort()
-		if err != nil {
-			return nil, err
-		}
-		args = append(args, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus))
+		args = append(args, "--cluster-enabled", "yes")
 	}
 	return append(args, s.options.Args...), nil
 }
@@ -214,7 +227,12 @@ func (s *Server) awaitReady() error {
 	if !s.options.Cluster {
 		return nil
 	}
-	if _, err := s.Do("CLUSTER", "ADDSLOTSRANGE", "0", "16383"); err != nil {
+	const slots = 16384
+	add := []string{"CLUSTER", "ADDSLOTS"}
+	for slot := range slots {
+		add = append(add, strconv.Itoa(slot))
+	}
+	if _, err := s.Do(add...); err != nil {
 		return err
 	}
 	for deadline := time.Now().Add(startLimit); ; time.Sleep(pollGap) {

@@ -15,7 +15,7 @@ func TestSentinelFailover(t *testing.T) {
 	master := redistest.Start(t)
 	host, port, err := net.SplitHostPort(master.Addr)
 	must(t, err)
-	replica := redistest.Start(t, redistest.Options{Args: []string{"--replicaof", host + " " + port}})
+	replica := redistest.Start(t, redistest.Options{Args: []string{"--replicaof", host, port}})
 	sentinel := redistest.Start(t, redistest.Options{SentinelOf: master})
 	eventually(t, "the replica follows", func() bool {
 		return strings.Contains(do(t, replica, "INFO", "replication").(string), "master_link_status:up")
