@@ -67,12 +67,12 @@ type steady struct {
 	token   atomic.Pointer[string] // of a session, that was sent last; nil for none
 }
 
-// tokenHeader is the one of a request that holds a secret: other credentials are
+// sessionHeader is the one of a request that holds a secret: other credentials are
 // not sent.
-const tokenHeader = "X-Amz-Security-Token"
+const sessionHeader = "X-Amz-Security-Token"
 
 func (s *steady) RoundTrip(req *http.Request) (*http.Response, error) {
-	if token := req.Header.Get(tokenHeader); token != "" {
+	if token := req.Header.Get(sessionHeader); token != "" {
 		s.token.Store(&token)
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())

@@ -19,7 +19,7 @@
 // A user of the access control list needs no more than this, for the default
 // prefix; Open tries each of the commands and refuses a user who lacks one:
 //
-//	ACL SETUSER gateway on >PASSWORD ~tidegate:* &tidegate:wake -@all
+//	ACL SETUSER gateway on >PASSWORD resetchannels ~tidegate:* &tidegate:wake -@all
 //	    +hello +auth +select +ping +xgroup +xadd +pexpire +xreadgroup +xautoclaim
 //	    +xack +xdel +del +publish +subscribe +unsubscribe
 //
