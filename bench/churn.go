@@ -15,7 +15,7 @@ const (
 	// churnLines and churnTime are what a run lasts at least, both: autovacuum
 	// comes once a minute, and what it keeps bounded shows after some rounds.
 	churnLines = 1_000_000
-	churnTime  = 10 * time.Minute
+	churnTime  = 5 * time.Minute
 
 	churnBatch  = 50_000 // lines of a batch
 	churnBeside = 2      // batches at a time
