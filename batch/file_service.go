@@ -151,12 +151,6 @@ func (s *FileService) remove(ctx context.Context, key string) error {
 	return nil
 }
 
-// unknown tells whether an insert that failed may come to something yet: its commit
-// may be under way where nobody waits for it any more.
-func unknown(ctx context.Context, err error) bool {
-	return errors.Is(err, ErrUnavailable) || ctx.Err() != nil
-}
-
 // record makes the row of a content that is durable. When that fails and no
 // row was made, the content goes too.
 func (s *FileService) record(ctx context.Context, key string, insert, find func(context.Context) error) error {
@@ -170,9 +164,9 @@ func (s *FileService) record(ctx context.Context, key string, insert, find func(
 	switch found := find(looking); {
 	case found == nil:
 		return nil
-	case errors.Is(found, ErrNotFound) && !unknown(ctx, err):
+	case errors.Is(found, ErrNotFound) && !errors.Is(err, ErrUnknown):
 		return errors.Join(err, s.remove(ctx, key))
-	default: // nobody knows; the collector deletes the content if it has no row
+	default: // nobody knows, or the commit is under way yet; the collector deletes the content if it has no row
 		return err
 	}
 }

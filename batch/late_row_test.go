@@ -26,7 +26,7 @@ type lateCommit struct {
 
 func (s *lateCommit) CreateFile(_ context.Context, f batch.NewFile) (batch.File, error) {
 	s.late.Store(&f)
-	return batch.File{}, fmt.Errorf("connection lost: %w", batch.ErrUnavailable)
+	return batch.File{}, fmt.Errorf("connection lost: %w: %w", batch.ErrUnavailable, batch.ErrUnknown)
 }
 
 func (s *lateCommit) File(ctx context.Context, tenant, id string) (batch.File, error) {

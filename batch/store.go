@@ -16,7 +16,8 @@ var (
 	ErrStale       = errors.New("claim was lost to a later attempt")
 	ErrKeyReused   = errors.New("idempotency key was used with another request")
 	ErrNoSpace     = errors.New("no space left")
-	ErrUnavailable = errors.New("store is not available") // worth a retry
+	ErrUnavailable = errors.New("store is not available")                   // worth a retry
+	ErrUnknown     = errors.New("it is not known whether the store did it") // it may do it yet; goes with ErrUnavailable, or the end of a context
 	ErrNewerSchema = errors.New("database was written by a newer version")
 	ErrBadCursor   = errors.New("no such object to continue after")
 )

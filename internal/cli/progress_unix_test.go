@@ -35,6 +35,11 @@ func TestRealTerminal(t *testing.T) {
 	if err := interrupted(ctx, s.confirm(ctx, false, "Sure?")); err == nil || err.Error() != "interrupted" {
 		t.Errorf("got %v", err)
 	}
+	// Nobody waits for the read that was interrupted, and closing does not end it:
+	// what a terminal echoes does.
+	if _, err := terminal.WriteString("\n"); err != nil {
+		t.Error(err)
+	}
 }
 
 type writerFunc func()

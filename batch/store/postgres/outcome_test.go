@@ -53,8 +53,8 @@ func TestUnknownOutcome(t *testing.T) {
 			group = append(group, writeOf(c, l))
 		}
 		p.cut.Store(true)
-		if _, err := s.CommitResults(t.Context(), group); !errors.Is(err, batch.ErrUnavailable) {
-			t.Fatalf("error is %v, want %v", err, batch.ErrUnavailable)
+		if _, err := s.CommitResults(t.Context(), group); !errors.Is(err, batch.ErrUnavailable) || !errors.Is(err, batch.ErrUnknown) {
+			t.Fatalf("error is %v, want %v and %v", err, batch.ErrUnavailable, batch.ErrUnknown)
 		}
 		if got := p.cuts.Load(); int(got) != i+1 {
 			t.Fatalf("%d connections were cut, want %d", got, i+1)

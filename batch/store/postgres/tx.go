@@ -225,6 +225,9 @@ func (t *tx) commit(ctx context.Context) error {
 		return nil
 	})
 	if err := t.conn.SendBatch(ctx, &t.last).Close(); err != nil {
+		if code(err) == "" || broken(err) { // the server did not say that it failed
+			err = fmt.Errorf("%w: %w", batch.ErrUnknown, err)
+		}
 		return err
 	}
 	if tag != "COMMIT" {
