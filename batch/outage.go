@@ -12,7 +12,9 @@ const outageGrace = 3 * time.Second
 
 // silence is how long the store may say nothing without counting as away. All
 // leases can be renewed in time after it was silent for less.
-func (c *Config) silence() time.Duration { return (c.Lease - c.LeaseRenew) / 2 }
+func (c *Config) silence() time.Duration {
+	return (c.Lease - c.LeaseRenew) / 2
+}
 
 // storeAnswered takes in the answer to a refresh, or that there is none.
 func (r *runner) storeAnswered(err error) {

@@ -119,10 +119,15 @@ var bugs = []bug{
 		"		if planted.Is(`an outage of the store is an end`) {\n			e.runner.post(func() { e.runner.committed(group, nil) })\n			return true\n		}\n		if !sleep(ctx, pause) {",
 	}}, postgres, `calls were repeated`},
 	{"claimed as soon as an outage ends", []edit{{
-		"batch/runner.go",
-		"r.noClaims = time.Now().Add(outageGrace)",
-		"r.noClaims = time.Now()\nif !planted.Is(`claimed as soon as an outage ends`) {\nr.noClaims = time.Now().Add(outageGrace)\n}",
+		"batch/outage.go",
+		"	r.patience = time.Now().Add(outageGrace)",
+		"	if !planted.Is(`claimed as soon as an outage ends`) {\n\t\tr.patience = time.Now().Add(outageGrace)\n\t}",
 	}}, engine("TestOutageRepeatsNothing"), `was sent 2 times`},
+	{"silence is no outage", []edit{{
+		"batch/outage.go",
+		"return (c.Lease - c.LeaseRenew) / 2",
+		"if planted.Is(`silence is no outage`) {\n\t\treturn time.Hour\n\t}\n\treturn (c.Lease - c.LeaseRenew) / 2",
+	}}, engine("TestSilenceRepeatsNothing"), `was sent 2 times`},
 	{"renewed although another has it", []edit{{
 		"batch/store/postgres/slices.go",
 		"all(ctx, t, store.Value[int], renewSlices,",
@@ -130,8 +135,8 @@ var bugs = []bug{
 	}}, stopped, `calls were repeated`},
 	{"handed back while they run", []edit{{
 		"batch/hand_back.go",
-		"!slices.ContainsFunc(w.lines, (*line).underWay)",
-		"(planted.Is(`handed back while they run`) || !slices.ContainsFunc(w.lines, (*line).underWay))",
+		"!slices.ContainsFunc(w.lines, kept)",
+		"(planted.Is(`handed back while they run`) || !slices.ContainsFunc(w.lines, kept))",
 	}}, leaving, `requests, [1-9]\d* calls repeated`},
 	{"lines placed in the order in which they are left", []edit{{
 		"batch/feed.go",
