@@ -24,7 +24,7 @@ const day = 24 * time.Hour
 var spans = []span{
 	{"24h", day, 15 * time.Minute, "15 minutes", 3 * time.Hour, 6 * time.Hour},
 	{"7d", 7 * day, time.Hour, "hour", day, 2 * day},
-	{"30d", 30 * day, 6 * time.Hour, "6 hours", 3 * day, 9 * day},
+	{"30d", 30 * day, 6 * time.Hour, "6 hours", 5 * day, 10 * day},
 }
 
 // query asks for the span that ends with the step that now is in.
