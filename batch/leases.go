@@ -68,7 +68,27 @@ func (r *runner) renew() {
 			r.lost(lost)
 			if err == nil {
 				r.renewed(held, until)
+			} else {
+				r.renewSoon()
 			}
+		})
+	})
+}
+
+// renewPause is how soon a renewal that failed is repeated: others take what is
+// not renewed, and the store may be back long before the next is due.
+const renewPause = 100 * time.Millisecond
+
+// renewSoon repeats a renewal that failed.
+func (r *runner) renewSoon() {
+	if r.renewing {
+		return
+	}
+	r.renewing = true
+	time.AfterFunc(renewPause, func() {
+		r.post(func() {
+			r.renewing = false
+			r.renew()
 		})
 	})
 }

@@ -37,6 +37,7 @@ type runner struct {
 	asked      time.Time            // since when a refresh waits for the store; zero: none does
 	patience   time.Time            // until when leases that ended are left alone
 	held       time.Time            // until when every claim is surely ours; zero without one
+	renewing   bool                 // a renewal that failed is about to be repeated
 	starved    map[string]bool      // models without any upstream, kept in health
 	named      map[string]bool      // Model of active batches, by the last refresh
 	rest       map[string]time.Time // batches that are left alone until then
