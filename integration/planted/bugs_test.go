@@ -7,6 +7,7 @@ var (
 	redis    = suite{pkg: "integration/chaos", run: "^TestRedis$", flags: []string{"-redis=3", "-patience=40s"}, patient: []string{"-patience=2m"}}
 	postgres = suite{pkg: "integration/chaos", run: "^TestPostgres$", flags: []string{"-postgres=4", "-only=immediate restart|backends terminated", "-patience=40s"}, patient: []string{"-patience=2m"}}
 	stopped  = suite{pkg: "integration/chaos", run: "^TestStops$/^postgres$", flags: []string{"-stops=3", "-patience=60s"}, patient: []string{"-patience=2m"}}
+	renewing = suite{pkg: "batch/store/postgres", run: "^TestStore$/.*/lease_that_ended_lets"}
 	leaving  = suite{pkg: "integration/several", run: "^TestStopHandsOver$"}
 	racing   = suite{pkg: "integration/chaos", run: "^TestHistories$", flags: []string{"-histories=500", "-patience=2m"}}
 	driver   = suite{pkg: "batch/store/sqlite", run: "."}
@@ -132,7 +133,7 @@ var bugs = []bug{
 		"batch/store/postgres/slices.go",
 		"all(ctx, t, store.Value[int], renewSlices,",
 		"all(ctx, t, store.Value[int], planted.Without(`renewed although another has it`, renewSlices, ` AND s.attempt = c.attempt`, ``),",
-	}}, stopped, `calls were repeated`},
+	}}, renewing, `lost claims`},
 	{"handed back while they run", []edit{{
 		"batch/hand_back.go",
 		"!slices.ContainsFunc(w.lines, kept)",
