@@ -55,12 +55,7 @@ func (c *committer) finish() {
 	c.ring()
 }
 
-func (c *committer) ring() {
-	select {
-	case c.bell <- struct{}{}:
-	default:
-	}
-}
+func (c *committer) ring() { ring(c.bell) }
 
 // take gives the next group, and whether there will be none any more.
 func (c *committer) take() (group []*line, ended bool) {

@@ -65,12 +65,7 @@ func (r *runner) post(f func()) {
 }
 
 // wake has the loop look for what it can do.
-func (r *runner) wake() {
-	select {
-	case r.bell <- struct{}{}:
-	default:
-	}
-}
+func (r *runner) wake() { ring(r.bell) }
 
 // refreshInterval is how often the store is asked which batches are active,
 // when nobody said that something changed.
