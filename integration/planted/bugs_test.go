@@ -6,7 +6,6 @@ var (
 	killed   = suite{pkg: "integration/chaos", run: "^TestKills$/^sqlite$", flags: []string{"-kills=12", "-patience=30s"}, patient: []string{"-patience=2m"}}
 	redis    = suite{pkg: "integration/chaos", run: "^TestRedis$", flags: []string{"-redis=3", "-patience=40s"}, patient: []string{"-patience=2m"}}
 	postgres = suite{pkg: "integration/chaos", run: "^TestPostgres$", flags: []string{"-postgres=4", "-only=immediate restart|backends terminated", "-patience=40s"}, patient: []string{"-patience=2m"}}
-	stopped  = suite{pkg: "integration/chaos", run: "^TestStops$/^postgres$", flags: []string{"-stops=3", "-patience=60s"}, patient: []string{"-patience=2m"}}
 	renewing = suite{pkg: "batch/store/postgres", run: "^TestStore$/.*/lease_that_ended_lets"}
 	leaving  = suite{pkg: "integration/several", run: "^TestStopHandsOver$"}
 	racing   = suite{pkg: "integration/chaos", run: "^TestHistories$", flags: []string{"-histories=500", "-patience=2m"}}
