@@ -112,6 +112,15 @@ type Slice struct {
 	SliceClaim
 	SlicePlan
 	Done uint64 // bit i: the slice's line i has a committed result
+	Kept uint64 // bit i: the slice's line i is kept by a former claimant, see Release
+}
+
+// Release is a claim that is given back.
+type Release struct {
+	SliceClaim
+	// Keep are lines that the claimant has begun and goes on with, bit i for
+	// the slice's line i. A slice of which another keeps lines is passed over.
+	Keep uint64
 }
 
 // Plan is what validation makes of an accepted input file.

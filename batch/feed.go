@@ -52,10 +52,11 @@ type claimed struct {
 type work struct {
 	claimed
 	feed    *feed
-	lines   []*line // those without a result when it was claimed
+	lines   []*line // those without a result when it was claimed, and not kept by others
 	left    int     // of lines, without a durable result
 	bytes   int64   // of input held for it
 	dropped bool    // no longer ours: results are worth nothing
+	parted  bool    // only its lines are still ours, the rest of the slice is not
 }
 
 // lineState is where a line is on its way through the runner.
@@ -266,10 +267,11 @@ func (e *Engine) readSlice(ctx context.Context, b Batch, key string, s claimed) 
 	if err != nil {
 		return nil, fmt.Errorf("reading slice %d of %s: %w", s.Number, b.ID, err)
 	}
-	w := &work{claimed: s, left: s.Lines - bits.OnesCount64(s.Done), bytes: s.Length}
+	taken := s.Done | s.Kept
+	w := &work{claimed: s, left: s.Lines - bits.OnesCount64(taken), bytes: s.Length}
 	w.lines = make([]*line, 0, w.left)
 	for i, r := range requests {
-		if s.Done&(1<<i) == 0 {
+		if taken&(1<<i) == 0 {
 			w.lines = append(w.lines, &line{work: w, index: i, request: r})
 		}
 	}

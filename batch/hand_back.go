@@ -16,14 +16,45 @@ func (r *runner) handBackIdle(f *feed) { r.handBackBut(f, (*line).underWay) }
 func (r *runner) handBackBut(f *feed, kept func(*line) bool) {
 	for _, w := range f.work {
 		if !w.dropped && !slices.ContainsFunc(w.lines, kept) {
-			r.idle = append(r.idle, w.SliceClaim)
+			r.idle = append(r.idle, Release{SliceClaim: w.SliceClaim})
 			r.dropWork(w)
 		}
 	}
 	for _, s := range f.unread {
-		r.idle = append(r.idle, s.SliceClaim)
+		r.idle = append(r.idle, Release{SliceClaim: s.SliceClaim})
 	}
 	f.unread = nil
+}
+
+// leave is handBackIdle for a gateway that stops. Of slices of which lines are
+// under way it keeps just these: others need not wait for their end.
+func (r *runner) leave(f *feed) {
+	r.handBackIdle(f)
+	for _, w := range f.work {
+		r.part(w)
+	}
+}
+
+// part hands back what has not begun of a slice. One of which another keeps
+// lines is kept whole.
+func (r *runner) part(w *work) {
+	release := Release{SliceClaim: w.SliceClaim}
+	var begun, rest []*line
+	for _, l := range w.lines {
+		switch {
+		case l.underWay():
+			begun = append(begun, l)
+			release.Keep |= 1 << l.index
+		case l.state != lineEnded:
+			rest = append(rest, l)
+		}
+	}
+	if w.Kept != 0 || len(rest) == 0 {
+		return
+	}
+	r.withdraw(w, rest)
+	w.lines, w.left, w.parted = begun, len(begun), true
+	r.idle = append(r.idle, release)
 }
 
 // giveBack hands back what is idle.
@@ -39,11 +70,11 @@ func (r *runner) giveBack() {
 }
 
 // handBack gives claims back and has the others told.
-func (r *runner) handBack(ctx context.Context, held []SliceClaim) {
+func (r *runner) handBack(ctx context.Context, held []Release) {
 	e := r.engine
 	ctx, cancel := context.WithTimeout(ctx, commitGrace)
 	defer cancel()
-	if err := e.store.ReleaseSlices(ctx, held); err != nil {
+	if err := e.store.ReleaseSlices(ctx, held, e.config().Lease); err != nil {
 		e.log.Warn("handing back slices; others wait for their lease to end", zap.Error(err))
 		return
 	}

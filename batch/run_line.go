@@ -255,7 +255,7 @@ func (r *runner) attempted(l *line, out outcome) {
 	r.settle(w.feed)
 	time.AfterFunc(max(pause, out.wait), func() {
 		r.post(func() {
-			if !w.dropped {
+			if l.state == lineResting {
 				w.feed.resting--
 				w.feed.pushFront(l)
 			}

@@ -32,7 +32,7 @@ type runner struct {
 	refreshDue bool
 	epoch      int // goes up when an answer to a refresh that is under way is out of date
 	noSpace    bool
-	idle       []SliceClaim         // to be handed back
+	idle       []Release            // to be handed back
 	outage     bool                 // the store failed, and has not answered a refresh since
 	asked      time.Time            // since when a refresh waits for the store; zero: none does
 	patience   time.Time            // until when leases that ended are left alone
@@ -286,8 +286,13 @@ func (r *runner) loaded(f *feed, got loaded, only bool) {
 	if got.more {
 		f.looked = time.Time{} // at once
 	}
+	var others []*work // of which others keep all that is left
 	for _, w := range got.work {
 		w.feed = f
+		if w.left == 0 {
+			others = append(others, w)
+			continue
+		}
 		f.work[w.Number] = w
 		f.loads++
 		r.memory += w.bytes
@@ -295,6 +300,7 @@ func (r *runner) loaded(f *feed, got loaded, only bool) {
 			f.push(l)
 		}
 	}
+	r.acknowledge(others)
 	r.updateHeld()
 	if r.lapsed(time.Now()) {
 		r.renew() // the load took that long
@@ -341,22 +347,35 @@ func (r *runner) dropWork(w *work) {
 		if l.state == lineRunning {
 			l.abort()
 		}
+	}
+	r.withdraw(w, w.lines)
+	r.memory -= w.bytes
+	if f.work[w.Number] == w {
+		delete(f.work, w.Number)
+	}
+}
+
+// withdraw keeps lines of a slice that wait from being started.
+func (r *runner) withdraw(w *work, lines []*line) {
+	f := w.feed
+	gone := make(map[*line]bool, len(lines))
+	for _, l := range lines {
 		if l.state == lineResting {
 			f.resting--
 		}
+		if l.state == lineResting || l.state == linePending {
+			l.state = lineEnded
+		}
+		gone[l] = true
 	}
 	for lane, q := range f.pending {
-		kept := slices.DeleteFunc(q, func(l *line) bool { return l.work == w })
+		kept := slices.DeleteFunc(q, func(l *line) bool { return gone[l] })
 		f.nPending -= len(q) - len(kept)
 		if len(kept) == 0 {
 			delete(f.pending, lane)
 		} else {
 			f.pending[lane] = kept
 		}
-	}
-	r.memory -= w.bytes
-	if f.work[w.Number] == w {
-		delete(f.work, w.Number)
 	}
 }
 
@@ -366,7 +385,7 @@ func (r *runner) committed(group []*line, stale []SliceClaim) {
 	for _, c := range stale {
 		lost[c] = true
 	}
-	done := make(map[string][]int)
+	var done []*work
 	feeds := make(map[*feed]bool)
 	m := &r.engine.metrics
 	m.commits.Add(1)
@@ -392,12 +411,12 @@ func (r *runner) committed(group []*line, stale []SliceClaim) {
 			r.memory -= w.bytes
 			w.dropped = true
 			delete(w.feed.work, w.Number)
-			done[w.BatchID] = append(done[w.BatchID], w.Number)
+			if !w.parted { // else what is left of the slice is for others
+				done = append(done, w)
+			}
 		}
 	}
-	if len(done) > 0 {
-		r.acknowledge(done)
-	}
+	r.acknowledge(done)
 	for f := range feeds {
 		r.settle(f)
 	}
@@ -406,15 +425,33 @@ func (r *runner) committed(group []*line, stale []SliceClaim) {
 // underWay tells whether a line was sent and is not durable yet.
 func (l *line) underWay() bool { return l.state == lineRunning || l.state == lineFinished }
 
-// acknowledge tells the queue what is finished, and wakes who finalizes.
-func (r *runner) acknowledge(done map[string][]int) {
+// acknowledge tells the queue of slices in which nothing is left to do, and
+// wakes who finalizes. Where others keep lines the slice is given back: should
+// these lines not get their results, it can be claimed again.
+func (r *runner) acknowledge(done []*work) {
+	if len(done) == 0 {
+		return
+	}
 	e := r.engine
 	e.ringClerks()
+	numbers := make(map[string][]int)
+	var shared []Release
+	for _, w := range done {
+		numbers[w.BatchID] = append(numbers[w.BatchID], w.Number)
+		if w.Kept != 0 {
+			shared = append(shared, Release{SliceClaim: w.SliceClaim})
+		}
+	}
 	r.side.Go(func() {
 		ctx, cancel := e.bounded(r.ctx)
 		defer cancel()
-		for id, numbers := range done {
-			e.noteQueue(e.queue.Done(ctx, id, numbers))
+		if len(shared) > 0 {
+			if err := e.store.ReleaseSlices(ctx, shared, e.config().Lease); err != nil {
+				e.log.Warn("giving back slices of which others keep lines; they can be claimed when their lease has ended", zap.Error(err))
+			}
+		}
+		for id, n := range numbers {
+			e.noteQueue(e.queue.Done(ctx, id, n))
 		}
 	})
 }
@@ -426,7 +463,7 @@ func (r *runner) drain(ctx context.Context) {
 	r.post(func() {
 		r.stopping = true
 		for _, f := range r.feeds {
-			r.handBackIdle(f)
+			r.leave(f)
 		}
 		close(stopped)
 	})
@@ -444,7 +481,11 @@ func (r *runner) stop() {
 	r.abort()
 	r.side.Wait()
 	r.runPosted() // what the last loads brought is handed back as well
-	if held := append(r.idle, r.claims()...); len(held) > 0 {
+	held := r.idle
+	for _, c := range r.claims() {
+		held = append(held, Release{SliceClaim: c})
+	}
+	if len(held) > 0 {
 		r.handBack(context.Background(), held)
 	}
 }

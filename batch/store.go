@@ -119,12 +119,18 @@ type WorkStore interface {
 	LapsedSlices(ctx context.Context, batchID string, limit int) ([]int, error)
 	// ClaimSlices claims those of refs that are unfinished, not leased and
 	// of an InProgress batch that is not paused: Attempt goes up by one, the lease runs from
-	// now. The others are left out without an error.
+	// now. The others are left out without an error. Lines that others kept
+	// when they gave a slice back are theirs no longer if their lease has
+	// ended.
 	ClaimSlices(ctx context.Context, by Claimant, refs []SliceRef) ([]Slice, error)
 	// RenewSlices extends the leases and tells which claims are stale.
 	RenewSlices(ctx context.Context, claims []SliceClaim, lease time.Duration) (lost []SliceClaim, err error)
-	// ReleaseSlices gives claims back; stale ones are passed over.
-	ReleaseSlices(ctx context.Context, claims []SliceClaim) error
+	// ReleaseSlices gives claims back, stale ones are passed over. Lines to
+	// keep stay the claimant's for as long as a lease: under its claim it
+	// commits their results, renews it, and gives it back in the end. Whoever
+	// claims the slice meanwhile finds them in Kept. A slice in which nothing
+	// else is left to do cannot be claimed until their lease has ended.
+	ReleaseSlices(ctx context.Context, released []Release, lease time.Duration) error
 	// CommitResults adds results in one transaction: segments, done bits,
 	// counts and usage of the batch, and usage_15m. A write with a stale
 	// claim is left out and its claim returned; a line that is done already

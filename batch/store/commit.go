@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
@@ -32,20 +33,22 @@ type CommitSlice struct {
 	Batch                  *CommitBatch
 	Number, Attempt, Lines int
 	Done                   uint64
+	Kept                   uint64 // lines of a former claim that still holds on them
+	KeptAttempt            int    // that claim's
 }
 
 // ByRef gives slices by their names. Those of one batch share it.
 func ByRef(found []*CommitSlice) map[batch.SliceRef]*CommitSlice {
-	slices := make(map[batch.SliceRef]*CommitSlice, len(found))
+	known := make(map[batch.SliceRef]*CommitSlice, len(found))
 	batches := make(map[int64]*CommitBatch)
 	for _, s := range found {
 		if b := batches[s.Batch.Row]; b != nil {
 			s.Batch = b
 		}
 		batches[s.Batch.Row] = s.Batch
-		slices[batch.SliceRef{BatchID: s.Batch.ID, Number: s.Number}] = s
+		known[batch.SliceRef{BatchID: s.Batch.ID, Number: s.Number}] = s
 	}
-	return slices
+	return known
 }
 
 // Named gives the slices that a group of writes names, each once.
@@ -64,11 +67,36 @@ func Named(writes []batch.SegmentWrite) []batch.SliceRef {
 // Left is how many lines have no committed result.
 func (s *CommitSlice) Left() int { return s.Lines - bits.OnesCount64(s.Done) }
 
-// Stale tells whether a write under the claim is refused; s is nil when there
-// is no such slice.
+// Stale tells whether a claim holds on nothing; s is nil when there is no such
+// slice.
 func Stale(c batch.SliceClaim, s *CommitSlice) bool {
-	return s == nil || s.Attempt != c.Attempt || !s.Batch.takesResults()
+	return s == nil || s.heldBy(c) == 0 || !s.Batch.takesResults()
 }
+
+// heldBy are the lines that may be written under a claim.
+func (s *CommitSlice) heldBy(c batch.SliceClaim) uint64 {
+	switch c.Attempt {
+	case s.Attempt:
+		return ^uint64(0)
+	case s.KeptAttempt:
+		return s.Kept
+	default:
+		return 0
+	}
+}
+
+// refuses tells whether a write is refused: as one, as what it has beyond what
+// its claim holds on would be written by somebody else.
+func (s *CommitSlice) refuses(w batch.SegmentWrite) bool {
+	if Stale(w.Claim, s) {
+		return true
+	}
+	held := s.heldBy(w.Claim)
+	return slices.ContainsFunc(w.Lines, func(l batch.LineResult) bool { return s.has(l.Index) && held&(1<<l.Index) == 0 })
+}
+
+// has tells whether the slice has a line.
+func (s *CommitSlice) has(index int) bool { return index >= 0 && index < s.Lines }
 
 // Segment is a row to insert.
 type Segment struct {
@@ -89,10 +117,10 @@ type Commit struct {
 	Usage   []batch.UsageRecord
 }
 
-// PlanCommit works out a group commit. The slices are those that the writes
+// PlanCommit works out a group commit. Known are the slices that the writes
 // name, as they are in the database; missing ones do not exist. It changes
 // them and their batches.
-func PlanCommit(writes []batch.SegmentWrite, slices map[batch.SliceRef]*CommitSlice) (Commit, error) {
+func PlanCommit(writes []batch.SegmentWrite, known map[batch.SliceRef]*CommitSlice) (Commit, error) {
 	var (
 		c       Commit
 		stale   = make(map[batch.SliceClaim]bool)
@@ -101,8 +129,8 @@ func PlanCommit(writes []batch.SegmentWrite, slices map[batch.SliceRef]*CommitSl
 		cells   = make(map[UsageCell]int)
 	)
 	for _, w := range writes {
-		s := slices[w.Claim.SliceRef]
-		if Stale(w.Claim, s) {
+		s := known[w.Claim.SliceRef]
+		if s.refuses(w) {
 			if !stale[w.Claim] {
 				stale[w.Claim] = true
 				c.Stale = append(c.Stale, w.Claim)
@@ -112,7 +140,7 @@ func PlanCommit(writes []batch.SegmentWrite, slices map[batch.SliceRef]*CommitSl
 		number := bits.OnesCount64(s.Done)
 		fresh := make([]batch.LineResult, 0, len(w.Lines))
 		for _, l := range w.Lines {
-			if l.Index < 0 || l.Index >= s.Lines {
+			if !s.has(l.Index) {
 				return Commit{}, fmt.Errorf("slice %d of %s has no line %d", w.Claim.Number, w.Claim.BatchID, l.Index)
 			}
 			if s.Done&(1<<l.Index) != 0 {
@@ -122,8 +150,8 @@ func PlanCommit(writes []batch.SegmentWrite, slices map[batch.SliceRef]*CommitSl
 			fresh = append(fresh, l)
 			r := s.Batch.count(l)
 			cell := CellOf(r)
-			at, known := cells[cell]
-			if !known {
+			at, seen := cells[cell]
+			if !seen {
 				cells[cell] = len(c.Usage)
 				c.Usage = append(c.Usage, r)
 				continue

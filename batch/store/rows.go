@@ -15,7 +15,7 @@ const (
 	BatchColumns  = `id, tenant, endpoint, input_file_id, completion_window, metadata, priority, output_ttl, status, ending, model, errors,
 		total, completed, failed, input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens, output_file_id, error_file_id,
 		created_at, expires_at, in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at, paused_at, index_file_id`
-	CommitColumns = `b.id, s.number, s.attempt, s.lines, s.done, b.seq, b.tenant, b.endpoint, b.status, b.ending,
+	CommitColumns = `b.id, s.number, s.attempt, s.lines, s.done, s.kept, s.kept_attempt, b.seq, b.tenant, b.endpoint, b.status, b.ending,
 		b.total, b.completed, b.failed, b.input_tokens, b.cached_tokens, b.output_tokens, b.reasoning_tokens, b.total_tokens`
 	UsageColumns = `tenant, class, model, endpoint, requests, failures, input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens`
 )
@@ -142,16 +142,16 @@ func ScanHiddenBatch(r Row) (h HiddenBatch, err error) {
 }
 
 // SliceIn gives a scan of slices of a batch: number, attempt, offset, length,
-// first line, lines and done, behind what goes before.
+// first line, lines, done and kept, behind what goes before.
 func SliceIn(batchID string, before ...any) func(Row) (batch.Slice, error) {
 	return func(r Row) (batch.Slice, error) {
 		var (
-			s    batch.Slice
-			done int64
+			s          batch.Slice
+			done, kept int64
 		)
 		s.BatchID = batchID
-		err := r.Scan(append(before, &s.Number, &s.Attempt, &s.Offset, &s.Length, &s.FirstLine, &s.Lines, &done)...)
-		s.Done = uint64(done)
+		err := r.Scan(append(before, &s.Number, &s.Attempt, &s.Offset, &s.Length, &s.FirstLine, &s.Lines, &done, &kept)...)
+		s.Done, s.Kept = uint64(done), uint64(kept)
 		return s, err
 	}
 }
@@ -159,15 +159,15 @@ func SliceIn(batchID string, before ...any) func(Row) (batch.Slice, error) {
 // ScanCommitSlice scans CommitColumns.
 func ScanCommitSlice(r Row) (*CommitSlice, error) {
 	var (
-		b    CommitBatch
-		s    = CommitSlice{Batch: &b}
-		done int64
+		b          CommitBatch
+		s          = CommitSlice{Batch: &b}
+		done, kept int64
 	)
-	err := r.Scan(&b.ID, &s.Number, &s.Attempt, &s.Lines, &done, &b.Row, &b.Tenant, &b.Endpoint, &b.Status, &b.Ending,
+	err := r.Scan(&b.ID, &s.Number, &s.Attempt, &s.Lines, &done, &kept, &s.KeptAttempt, &b.Row, &b.Tenant, &b.Endpoint, &b.Status, &b.Ending,
 		&b.Counts.Total, &b.Counts.Completed, &b.Counts.Failed,
 		&b.Usage.InputTokens, &b.Usage.InputTokensDetails.CachedTokens,
 		&b.Usage.OutputTokens, &b.Usage.OutputTokensDetails.ReasoningTokens, &b.Usage.TotalTokens)
-	s.Done = uint64(done)
+	s.Done, s.Kept = uint64(done), uint64(kept)
 	return &s, err
 }
 

@@ -145,6 +145,39 @@ func TestStopHandsOver(t *testing.T) {
 	}
 }
 
+// Nor does the rest of a slice wait for the lines of it that run: these the
+// gateway keeps until they end, or until it is dead.
+func TestStopKeepsOnlyWhatHasBegun(t *testing.T) {
+	for name, killed := range map[string]bool{"finished": false, "killed": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newShared(t)
+			sims := tidegatetest.StartSims(t, 1, "--ttft", "9s")
+			settings := s.settings(sims, 20)
+			if !killed {
+				settings.Batch = strings.Replace(settings.Batch, "lease 3s", "lease 10m", 1) // nothing is taken over by that
+			}
+			gateways := start(t, settings, 1)
+			input := ask(t, "one slice", 64)
+			id := gateways[0].Submit(t, input).ID
+			tidegatetest.Eventually(t, time.Minute, "it has begun", func() bool { return healthOf(t, gateways[0]).Batch.InFlight == 20 })
+			gateways = append(gateways, tidegatetest.Run(t, settings))
+			gateways[0].Signal(t, syscall.SIGTERM)
+			tidegatetest.Eventually(t, 5*time.Second, "the other works on it", func() bool { return healthOf(t, gateways[1]).Batch.InFlight == 20 })
+			want := int64(0)
+			if killed {
+				gateways[0].Kill(t)
+				want = 20
+			} else if code := gateways[0].Wait(t); code != 0 {
+				t.Errorf("it ended with %d", code)
+			}
+			wantCompleted(t, gateways[1], id, input, 64)
+			if distinct, again := repeated(t, sims); distinct != 64 || again != want {
+				t.Errorf("%d different requests, %d calls repeated, want 64 and %d", distinct, again, want)
+			}
+		})
+	}
+}
+
 // A gateway that sees another directory is refused, with the reason.
 func TestOtherDirectoryIsRefused(t *testing.T) {
 	s := newShared(t)

@@ -115,8 +115,8 @@ func (s *store) RenewSlices(ctx context.Context, claims []batch.SliceClaim, leas
 	return get(s.set, "store.RenewSlices", func() ([]batch.SliceClaim, error) { return s.Store.RenewSlices(ctx, claims, lease) })
 }
 
-func (s *store) ReleaseSlices(ctx context.Context, claims []batch.SliceClaim) error {
-	return s.set.do("store.ReleaseSlices", func() error { return s.Store.ReleaseSlices(ctx, claims) })
+func (s *store) ReleaseSlices(ctx context.Context, released []batch.Release, lease time.Duration) error {
+	return s.set.do("store.ReleaseSlices", func() error { return s.Store.ReleaseSlices(ctx, released, lease) })
 }
 
 func (s *store) CommitResults(ctx context.Context, writes []batch.SegmentWrite) ([]batch.SliceClaim, error) {

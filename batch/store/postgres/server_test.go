@@ -102,14 +102,16 @@ func finish(t *testing.T, s *Store, owner string, b batch.Batch, slices int) {
 			}
 		}
 		var claims []batch.SliceClaim
+		var released []batch.Release
 		for _, c := range claimed {
 			claims = append(claims, c.SliceClaim)
+			released = append(released, batch.Release{SliceClaim: c.SliceClaim})
 		}
 		if _, err := s.RenewSlices(ctx, claims, time.Second); err != nil && !errors.Is(err, batch.ErrUnavailable) {
 			t.Error(err)
 			return
 		}
-		if err := s.ReleaseSlices(ctx, claims); err != nil && !errors.Is(err, batch.ErrUnavailable) {
+		if err := s.ReleaseSlices(ctx, released, time.Second); err != nil && !errors.Is(err, batch.ErrUnavailable) {
 			t.Error(err)
 			return
 		}

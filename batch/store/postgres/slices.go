@@ -8,14 +8,20 @@ import (
 	"github.com/tidegate/tidegate/batch/store"
 )
 
-// claimsHeld locks the slices of claims that still hold.
-const claimsHeld = `SELECT s.batch, s.number, c.place
-		FROM unnest($1::text[], $2::integer[], $3::integer[]) WITH ORDINALITY AS c (id, number, attempt, place)
-		JOIN batches b ON b.id = c.id
+// claimsHeld are the slices of claims that still hold, and claimsKept those of
+// which they hold on some lines only.
+const (
+	claimed    = `unnest($1::text[], $2::integer[], $3::integer[]) WITH ORDINALITY AS c (id, number, attempt, place) JOIN batches b ON b.id = c.id`
+	claimsHeld = `SELECT s.batch, s.number, c.place FROM ` + claimed + `
 		JOIN slices s ON s.batch = b.seq AND s.number = c.number AND s.attempt = c.attempt
 		WHERE s.lease_until <> 0`
+	claimsKept = `SELECT s.batch, s.number, c.place FROM ` + claimed + `
+		JOIN slices s ON s.batch = b.seq AND s.number = c.number AND s.kept_attempt = c.attempt
+		WHERE s.kept <> 0`
+	inOrder = ` ORDER BY s.batch, s.number FOR UPDATE OF s`
+)
 
-const sliceColumns = `s.number, s.attempt, s.start, s.length, s.first_line, s.lines, s.done`
+const sliceColumns = `s.number, s.attempt, s.start, s.length, s.first_line, s.lines, s.done, s.kept`
 
 var (
 	activeBatches = declare(`SELECT ` + store.BatchColumns + ` FROM batches WHERE status = 'in_progress' ORDER BY (paused_at IS NOT NULL), priority DESC, expires_at, seq LIMIT $1`)
@@ -31,7 +37,8 @@ var (
 		WHERE lease_until <> 0 AND lease_until <= $3 ORDER BY number LIMIT $4`)
 
 	// What another instance has locked it is claiming itself.
-	claimSlices = declare(`UPDATE slices s SET attempt = s.attempt + 1, owner = $1, lease_until = $2
+	claimSlices = declare(`UPDATE slices s SET attempt = s.attempt + 1, owner = $1, lease_until = $2,
+			kept = CASE WHEN s.kept_until > $5 THEN s.kept ELSE 0 END
 		FROM (SELECT s.batch, s.number, r.id, r.place
 			FROM unnest($3::text[], $4::integer[]) WITH ORDINALITY AS r (id, number, place)
 			JOIN batches b ON b.id = r.id AND b.status = 'in_progress' AND b.paused_at IS NULL
@@ -41,10 +48,21 @@ var (
 		WHERE s.batch = c.batch AND s.number = c.number
 		RETURNING c.place, c.id, ` + sliceColumns)
 	renewSlices = declare(`UPDATE slices s SET lease_until = $4
-		FROM (` + claimsHeld + ` AND b.status = 'in_progress' ORDER BY s.batch, s.number FOR UPDATE OF s) h
+		FROM (` + claimsHeld + ` AND b.status = 'in_progress'` + inOrder + `) h
 		WHERE s.batch = h.batch AND s.number = h.number RETURNING h.place`)
-	releaseSlices = declare(`UPDATE slices s SET owner = '', lease_until = 0
-		FROM (` + claimsHeld + ` ORDER BY s.batch, s.number FOR UPDATE OF s) h
+	// Of a slice that nobody can do anything for, the lease is that on its kept lines.
+	renewKept = declare(`UPDATE slices s SET kept_until = $4, lease_until = CASE WHEN s.owner = '' AND s.lease_until <> 0 THEN $4 ELSE s.lease_until END
+		FROM (` + claimsKept + ` AND b.status = 'in_progress'` + inOrder + `) h
+		WHERE s.batch = h.batch AND s.number = h.number RETURNING h.place`)
+	releaseSlices = declare(`UPDATE slices s SET owner = '',
+			lease_until = CASE WHEN s.kept_until > $4 AND s.done | s.kept = CASE s.lines WHEN 64 THEN -1 ELSE ~(-1::bigint << s.lines) END THEN s.kept_until ELSE 0 END
+		FROM (` + claimsHeld + inOrder + `) h
+		WHERE s.batch = h.batch AND s.number = h.number`)
+	keepLines = declare(`UPDATE slices s SET owner = '', lease_until = 0, kept = k.keep, kept_attempt = s.attempt, kept_until = $5
+		FROM (` + claimsHeld + ` AND s.kept_until <= $6` + inOrder + `) h, unnest($4::bigint[]) WITH ORDINALITY AS k (keep, place)
+		WHERE s.batch = h.batch AND s.number = h.number AND k.place = h.place`)
+	releaseKept = declare(`UPDATE slices s SET kept = 0, kept_until = 0, lease_until = CASE WHEN s.owner = '' THEN 0 ELSE s.lease_until END
+		FROM (` + claimsKept + inOrder + `) h
 		WHERE s.batch = h.batch AND s.number = h.number`)
 )
 
@@ -84,13 +102,13 @@ func (s *Store) LapsedSlices(ctx context.Context, batchID string, limit int) (nu
 	return numbers, err
 }
 
-// claimed is a slice with its place among the references.
-type claimed struct {
+// placed is a slice with its place among the references.
+type placed struct {
 	batch.Slice
 	place int
 }
 
-func scanClaimed(r store.Row) (c claimed, err error) {
+func scanPlaced(r store.Row) (c placed, err error) {
 	var id string
 	c.Slice, err = store.SliceIn("", &c.place, &id)(r)
 	c.BatchID = id
@@ -100,20 +118,20 @@ func scanClaimed(r store.Row) (c claimed, err error) {
 // ClaimSlices claims what can be claimed of refs, in their order.
 func (s *Store) ClaimSlices(ctx context.Context, by batch.Claimant, refs []batch.SliceRef) ([]batch.Slice, error) {
 	ids, numbers := names(refs)
-	var found []claimed
+	var found []placed
 	err := s.write(ctx, "claiming slices", func(t *tx) (err error) {
-		found, err = all(ctx, t, scanClaimed, claimSlices, by.Owner, store.LeaseEnd(t.now, by.Lease), ids, numbers, store.FreeUntil(t.now, by))
+		found, err = all(ctx, t, scanPlaced, claimSlices, by.Owner, store.LeaseEnd(t.now, by.Lease), ids, numbers, store.FreeUntil(t.now, by))
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	inOrder := make([]*batch.Slice, len(refs))
+	asked := make([]*batch.Slice, len(refs))
 	for i := range found {
-		inOrder[found[i].place-1] = &found[i].Slice
+		asked[found[i].place-1] = &found[i].Slice
 	}
 	slices := make([]batch.Slice, 0, len(found))
-	for _, s := range inOrder {
+	for _, s := range asked {
 		if s != nil {
 			slices = append(slices, *s)
 		}
@@ -145,33 +163,24 @@ func (s *Store) RenewSlices(ctx context.Context, claims []batch.SliceClaim, leas
 	var lost []batch.SliceClaim
 	err := s.write(ctx, "renewing slices", func(t *tx) error {
 		lost = nil
-		places, err := all(ctx, t, store.Value[int], renewSlices, ids, numbers, attempts, store.LeaseEnd(t.now, lease))
-		if err != nil {
+		until := store.LeaseEnd(t.now, lease)
+		places, err := all(ctx, t, store.Value[int], renewSlices, ids, numbers, attempts, until)
+		rest := without(claims, places)
+		if err != nil || len(rest) == 0 {
 			return err
 		}
-		renewed := make([]bool, len(claims))
-		for _, p := range places {
-			renewed[p-1] = true
+		ids, numbers, attempts := columns(rest)
+		places, err = all(ctx, t, store.Value[int], renewKept, ids, numbers, attempts, until)
+		if rest = without(rest, places); err != nil || len(rest) == 0 {
+			return err
 		}
-		var rest []batch.SliceRef
-		for i, c := range claims {
-			if !renewed[i] {
-				rest = append(rest, c.SliceRef)
-			}
-		}
-		if len(rest) == 0 {
-			return nil
-		}
-		ids, numbers := names(rest)
+		ids, numbers, _ = columns(rest)
 		found, err := all(ctx, t, store.ScanCommitSlice, readSlices, ids, numbers)
 		if err != nil {
 			return err
 		}
 		now := store.ByRef(found)
-		for i, c := range claims {
-			if renewed[i] {
-				continue
-			}
+		for _, c := range rest {
 			if at := now[c.SliceRef]; store.Stale(c, at) || at.Left() > 0 {
 				lost = append(lost, c)
 			}
@@ -184,11 +193,41 @@ func (s *Store) RenewSlices(ctx context.Context, claims []batch.SliceClaim, leas
 	return lost, nil
 }
 
+// without leaves out claims by their places, from 1.
+func without(claims []batch.SliceClaim, places []int) (rest []batch.SliceClaim) {
+	out := make([]bool, len(claims))
+	for _, p := range places {
+		out[p-1] = true
+	}
+	for i, c := range claims {
+		if !out[i] {
+			rest = append(rest, c)
+		}
+	}
+	return rest
+}
+
 // ReleaseSlices gives claims back.
-func (s *Store) ReleaseSlices(ctx context.Context, claims []batch.SliceClaim) error {
-	ids, numbers, attempts := columns(claims)
+func (s *Store) ReleaseSlices(ctx context.Context, released []batch.Release, lease time.Duration) error {
+	var whole, parted []batch.SliceClaim
+	var kept []int64
+	for _, r := range released {
+		if r.Keep == 0 {
+			whole = append(whole, r.SliceClaim)
+		} else {
+			parted, kept = append(parted, r.SliceClaim), append(kept, int64(r.Keep))
+		}
+	}
 	return s.write(ctx, "releasing slices", func(t *tx) error {
-		t.later(releaseSlices, ids, numbers, attempts)
+		if len(parted) > 0 {
+			ids, numbers, attempts := columns(parted)
+			t.later(keepLines, ids, numbers, attempts, kept, store.LeaseEnd(t.now, lease), t.micros())
+		}
+		if len(whole) > 0 {
+			ids, numbers, attempts := columns(whole)
+			t.later(releaseSlices, ids, numbers, attempts, t.micros())
+			t.later(releaseKept, ids, numbers, attempts)
+		}
 		return nil
 	})
 }

@@ -108,11 +108,11 @@ func BenchmarkClaim(b *testing.B) {
 				for i, n := range numbers {
 					free[i] = batch.SliceRef{BatchID: "batch_1", Number: n}
 				}
-				claims := make([]batch.SliceClaim, len(free))
+				claims := make([]batch.Release, len(free))
 				for i, c := range claimAll(b, s, free) {
-					claims[i] = c.SliceClaim
+					claims[i].SliceClaim = c.SliceClaim
 				}
-				if err := s.ReleaseSlices(b.Context(), claims); err != nil {
+				if err := s.ReleaseSlices(b.Context(), claims, time.Minute); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -15,7 +15,10 @@ const (
 	// servedBatch is that of one whose slices can be claimed.
 	servedBatch = `(SELECT seq FROM batches WHERE id = ? AND status = 'in_progress' AND paused_at IS NULL)`
 
-	sliceColumns = `number, attempt, offset, length, first_line, lines, done`
+	sliceColumns = `number, attempt, offset, length, first_line, lines, done, kept`
+
+	// namedSlice is a slice of a claim.
+	namedSlice = ` WHERE batch = (SELECT seq FROM batches WHERE id = ?) AND number = ?`
 )
 
 var (
@@ -27,12 +30,19 @@ var (
 	lapsedSlices = reads(`SELECT number FROM
 		(SELECT number, lease_until FROM slices INDEXED BY slices_unfinished WHERE batch = ` + servedBatch + ` AND lines_left > 0 ORDER BY number LIMIT ?)
 		WHERE lease_until <> 0 AND lease_until <= ? LIMIT ?`)
-	claimSlice = writes(`UPDATE slices SET attempt = attempt + 1, owner = ?, lease_until = ?
+	claimSlice = writes(`UPDATE slices SET attempt = attempt + 1, owner = ?, lease_until = ?, kept = iif(kept_until > ?, kept, 0)
 		WHERE batch = ` + servedBatch + ` AND number = ? AND lines_left > 0 AND lease_until <= ? RETURNING ` + sliceColumns)
 	renewSlice = writes(`UPDATE slices SET lease_until = ?
 		WHERE batch = ` + runningBatch + ` AND number = ? AND attempt = ? AND lease_until <> 0`)
-	releaseSlice = writes(`UPDATE slices SET owner = '', lease_until = 0
-		WHERE batch = (SELECT seq FROM batches WHERE id = ?) AND number = ? AND attempt = ?`)
+	// Of a slice that nobody can do anything for, the lease is that on its kept lines.
+	renewKept = writes(`UPDATE slices SET kept_until = ?1, lease_until = iif(owner = '' AND lease_until <> 0, ?1, lease_until)
+		WHERE batch = (SELECT seq FROM batches WHERE id = ?2 AND status = 'in_progress') AND number = ?3 AND kept_attempt = ?4 AND kept <> 0`)
+	releaseSlice = writes(`UPDATE slices SET owner = '', lease_until = iif(kept_until > ? AND done | kept = ~(-1 << lines), kept_until, 0)` +
+		namedSlice + ` AND attempt = ? AND lease_until <> 0`)
+	keepLines = writes(`UPDATE slices SET owner = '', lease_until = 0, kept = ?, kept_attempt = attempt, kept_until = ?` +
+		namedSlice + ` AND attempt = ? AND lease_until <> 0 AND kept_until <= ?`)
+	releaseKept = writes(`UPDATE slices SET kept = 0, kept_until = 0, lease_until = iif(owner = '', 0, lease_until)` +
+		namedSlice + ` AND kept_attempt = ? AND kept <> 0`)
 
 	endSliceLeases = writes(`UPDATE slices INDEXED BY slices_unfinished SET owner = '', lease_until = 0 WHERE lines_left > 0 AND lease_until <> 0`)
 	endBatchLeases = writes(`UPDATE batches SET owner = '', lease_until = 0
@@ -88,9 +98,9 @@ func (s *Store) LapsedSlices(ctx context.Context, batchID string, limit int) (nu
 func (s *Store) ClaimSlices(ctx context.Context, by batch.Claimant, refs []batch.SliceRef) ([]batch.Slice, error) {
 	var claimed []batch.Slice
 	err := s.write(ctx, "claiming slices", func(t *tx) error {
-		until := store.LeaseEnd(t.now, by.Lease)
+		until, free := store.LeaseEnd(t.now, by.Lease), store.FreeUntil(t.now, by)
 		for _, ref := range refs {
-			slice, err := one(ctx, t, claimSlice, store.SliceIn(ref.BatchID), by.Owner, until, ref.BatchID, ref.Number, store.FreeUntil(t.now, by))
+			slice, err := one(ctx, t, claimSlice, store.SliceIn(ref.BatchID), by.Owner, until, free, ref.BatchID, ref.Number, free)
 			if errors.Is(err, batch.ErrNotFound) {
 				continue
 			}
@@ -115,6 +125,12 @@ func (s *Store) RenewSlices(ctx context.Context, claims []batch.SliceClaim, leas
 		until := store.LeaseEnd(t.now, lease)
 		for _, c := range claims {
 			n, err := t.exec(ctx, renewSlice, until, c.BatchID, c.Number, c.Attempt)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				n, err = t.exec(ctx, renewKept, until, c.BatchID, c.Number, c.Attempt)
+			}
 			if err != nil {
 				return err
 			}
@@ -148,13 +164,26 @@ func (t *tx) finishedBy(ctx context.Context, c batch.SliceClaim) (bool, error) {
 }
 
 // ReleaseSlices gives claims back.
-func (s *Store) ReleaseSlices(ctx context.Context, claims []batch.SliceClaim) error {
+func (s *Store) ReleaseSlices(ctx context.Context, released []batch.Release, lease time.Duration) error {
 	return s.write(ctx, "releasing slices", func(t *tx) error {
-		for _, c := range claims {
-			if _, err := t.exec(ctx, releaseSlice, c.BatchID, c.Number, c.Attempt); err != nil {
+		for _, r := range released {
+			if err := t.release(ctx, r, lease); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+func (t *tx) release(ctx context.Context, r batch.Release, lease time.Duration) error {
+	now := store.Micros(t.now)
+	if r.Keep != 0 {
+		_, err := t.exec(ctx, keepLines, int64(r.Keep), store.LeaseEnd(t.now, lease), r.BatchID, r.Number, r.Attempt, now)
+		return err
+	}
+	if _, err := t.exec(ctx, releaseSlice, now, r.BatchID, r.Number, r.Attempt); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, releaseKept, r.BatchID, r.Number, r.Attempt)
+	return err
 }

@@ -107,7 +107,7 @@ var batchTests = []test{
 		lost, err := e.s.RenewSlices(e.Context(), []batch.SliceClaim{c}, lease)
 		e.ok(err)
 		equal(e, "lost claims", lost, []batch.SliceClaim{c})
-		e.ok(e.s.ReleaseSlices(e.Context(), []batch.SliceClaim{c}))
+		e.ok(e.s.ReleaseSlices(e.Context(), whole(c), lease))
 		claimed, err := e.s.ClaimSlices(e.Context(), batch.Claimant{Owner: "worker", Lease: lease}, refs(b, 0, 1))
 		e.ok(err)
 		equal(e, "claimed slices", claimed, nil)

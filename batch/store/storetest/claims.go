@@ -91,7 +91,7 @@ var claimTests = []test{
 		lost, err := e.s.RenewSlices(e.Context(), []batch.SliceClaim{first, second}, lease)
 		e.ok(err)
 		equal(e, "lost claims", lost, []batch.SliceClaim{first})
-		e.ok(e.s.ReleaseSlices(e.Context(), []batch.SliceClaim{first}))
+		e.ok(e.s.ReleaseSlices(e.Context(), whole(first), lease))
 		numbers, err := e.s.ClaimableSlices(e.Context(), b.ID, 10)
 		e.ok(err)
 		equal(e, "claimable slices", numbers, nil)
@@ -100,7 +100,7 @@ var claimTests = []test{
 	{"who is patient claims only what nobody has", func(e *env) {
 		b := e.running(4, 4, 4)
 		ended, released := e.claim(b, 0), e.claim(b, 1)
-		e.ok(e.s.ReleaseSlices(e.Context(), []batch.SliceClaim{released}))
+		e.ok(e.s.ReleaseSlices(e.Context(), whole(released), lease))
 		e.db.Advance(lease)
 		got, err := e.s.ClaimSlices(e.Context(), batch.Claimant{Owner: "other", Lease: lease, Patient: true}, refs(b, 0, 1, 2))
 		e.ok(err)
@@ -126,7 +126,7 @@ var claimTests = []test{
 	}},
 	{"slices that nobody had, or that were handed back, have not lapsed", func(e *env) {
 		b := e.running(1, 1, 1)
-		e.ok(e.s.ReleaseSlices(e.Context(), []batch.SliceClaim{e.claim(b, 0)}))
+		e.ok(e.s.ReleaseSlices(e.Context(), whole(e.claim(b, 0)), lease))
 		c := e.claim(b, 1)
 		e.commit(c, 0)
 		e.claim(b, 2)
@@ -192,7 +192,7 @@ var claimTests = []test{
 	{"a claim that was given back is lost", func(e *env) {
 		b := e.running(1, 1)
 		first, second := e.claim(b, 0), e.claim(b, 1)
-		e.ok(e.s.ReleaseSlices(e.Context(), []batch.SliceClaim{first, {SliceRef: batch.SliceRef{BatchID: "batch_unknown"}, Attempt: 1}}))
+		e.ok(e.s.ReleaseSlices(e.Context(), whole(first, batch.SliceClaim{SliceRef: batch.SliceRef{BatchID: "batch_unknown"}, Attempt: 1}), lease))
 		lost, err := e.s.RenewSlices(e.Context(), []batch.SliceClaim{first, second}, lease)
 		e.ok(err)
 		equal(e, "lost claims", lost, []batch.SliceClaim{first})

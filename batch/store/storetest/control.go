@@ -46,7 +46,7 @@ var controlTests = []test{
 		e.ok(err)
 		equal(e, "lost claims", lost, nil)
 		e.commit(held, 0, 1)
-		e.ok(e.s.ReleaseSlices(e.Context(), []batch.SliceClaim{held}))
+		e.ok(e.s.ReleaseSlices(e.Context(), whole(held), lease))
 		equal(e, "completed", e.get(b).Counts.Completed, int64(2))
 
 		e.reopen()

@@ -218,6 +218,15 @@ func (e *env) claim(b batch.Batch, number int) batch.SliceClaim {
 	return slices[0].SliceClaim
 }
 
+// whole are releases that keep nothing.
+func whole(claims ...batch.SliceClaim) []batch.Release {
+	out := make([]batch.Release, len(claims))
+	for i, c := range claims {
+		out[i].SliceClaim = c
+	}
+	return out
+}
+
 // line is a result that can be told from all others.
 func line(c batch.SliceClaim, index int) batch.LineResult {
 	n := int64(index + 1)

@@ -225,7 +225,7 @@ func (h *history) worker(ctx context.Context, r *rand.Rand) error {
 func (h *history) work(ctx context.Context, r *rand.Rand, s batch.Slice) error {
 	var todo []int
 	for i := range s.Lines {
-		if s.Done&(1<<i) == 0 {
+		if (s.Done|s.Kept)&(1<<i) == 0 {
 			todo = append(todo, i)
 		}
 	}
@@ -245,10 +245,41 @@ func (h *history) work(ctx context.Context, r *rand.Rand, s batch.Slice) error {
 		}
 		todo = todo[n:]
 		if r.IntN(4) == 0 {
-			return h.s.ReleaseSlices(ctx, []batch.SliceClaim{s.SliceClaim})
+			return h.leave(ctx, r, s, todo)
 		}
 	}
+	if s.Kept != 0 {
+		return h.s.ReleaseSlices(ctx, whole(s.SliceClaim), lease)
+	}
 	return nil
+}
+
+// leave gives a slice back, sometimes but for a line that it commits while
+// others work on the rest, or does not come to after all.
+func (h *history) leave(ctx context.Context, r *rand.Rand, s batch.Slice, todo []int) error {
+	if len(todo) < 2 || s.Kept != 0 || r.IntN(2) == 0 {
+		return h.s.ReleaseSlices(ctx, whole(s.SliceClaim), lease)
+	}
+	keep := batch.Release{SliceClaim: s.SliceClaim, Keep: 1 << todo[0]}
+	if err := h.s.ReleaseSlices(ctx, []batch.Release{keep}, time.Duration(r.IntN(2))*lease); err != nil {
+		return err
+	}
+	for range r.IntN(20) {
+		if _, err := h.s.Slices(ctx, h.b.ID, 0, 10); err != nil {
+			return err
+		}
+	}
+	if r.IntN(2) == 0 {
+		w := write(s.SliceClaim, todo[0])
+		stale, err := h.s.CommitResults(ctx, []batch.SegmentWrite{w})
+		if err != nil {
+			return err
+		}
+		if len(stale) == 0 {
+			h.note(w)
+		}
+	}
+	return h.s.ReleaseSlices(ctx, whole(s.SliceClaim), lease)
 }
 
 // note remembers lines that the store said are committed.

@@ -44,6 +44,7 @@ func Run(t *testing.T, database func(t *testing.T) Database) {
 		{"Idempotency", idempotencyTests},
 		{"Deletion", deletionTests},
 		{"Claims", claimTests},
+		{"Kept", keptTests},
 		{"Commits", commitTests},
 		{"Finish", finishTests},
 		{"Collect", collectTests},

@@ -1,0 +1,5 @@
+-- A gateway that leaves gives slices back but for the lines that it has begun.
+ALTER TABLE slices
+	ADD COLUMN kept         BIGINT NOT NULL DEFAULT 0, -- bit i: line i is a former claim's
+	ADD COLUMN kept_attempt INTEGER NOT NULL DEFAULT 0, -- of that claim
+	ADD COLUMN kept_until   BIGINT NOT NULL DEFAULT 0; -- its lease
