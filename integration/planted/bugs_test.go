@@ -7,6 +7,7 @@ var (
 	redis    = suite{pkg: "integration/chaos", run: "^TestRedis$", flags: []string{"-redis=3", "-patience=40s"}, patient: []string{"-patience=2m"}}
 	postgres = suite{pkg: "integration/chaos", run: "^TestPostgres$", flags: []string{"-postgres=4", "-only=immediate restart|backends terminated", "-patience=40s"}, patient: []string{"-patience=2m"}}
 	renewing = suite{pkg: "batch/store/postgres", run: "^TestStore$/.*/lease_that_ended_lets"}
+	keeping  = suite{pkg: "batch/store/sqlite", run: "^TestStore$/.*/kept_lines_are_given_back"}
 	leaving  = suite{pkg: "integration/several", run: "^TestStopHandsOver$"}
 	racing   = suite{pkg: "integration/chaos", run: "^TestHistories$", flags: []string{"-histories=500", "-patience=2m"}}
 	driver   = suite{pkg: "batch/store/sqlite", run: "."}
@@ -62,9 +63,24 @@ var bugs = []bug{
 	}}, postgres, `calls were repeated`},
 	{"fenced by nothing but the batch", []edit{{
 		"batch/store/commit.go",
-		"s.Attempt != c.Attempt ||",
-		"s.Attempt != c.Attempt && !planted.Is(`fenced by nothing but the batch`) ||",
+		"	default:\n		return 0",
+		"	default:\n		if planted.Is(`fenced by nothing but the batch`) {\n			return ^uint64(0)\n		}\n		return 0",
 	}}, driver, `FAIL: Test.*tale`},
+	{"a claim on kept lines is one on all", []edit{{
+		"batch/store/commit.go",
+		"		return s.Kept\n",
+		"		if planted.Is(`a claim on kept lines is one on all`) {\n			return ^uint64(0)\n		}\n		return s.Kept\n",
+	}}, driver, `a line that was given back is refused`},
+	{"lines that another keeps are begun", []edit{{
+		"batch/feed.go",
+		"	taken := s.Done | s.Kept",
+		"	taken := s.Done | s.Kept\n	if planted.Is(`lines that another keeps are begun`) {\n		taken = s.Done\n	}",
+	}}, engine("TestKeptLinesOfTheDead"), `ran although another kept it`},
+	{"kept lines are not handed back", []edit{{
+		"batch/store/sqlite/slices.go",
+		"	_, err := t.exec(ctx, releaseKept,",
+		"	if planted.Is(`kept lines are not handed back`) {\n		return nil\n	}\n	_, err := t.exec(ctx, releaseKept,",
+	}}, keeping, `claimable slices`},
 	{"results of a batch that is over", []edit{{
 		"batch/store/commit.go",
 		"return b.Status == batch.InProgress ||",
@@ -77,8 +93,8 @@ var bugs = []bug{
 	}}, failing("store.CommitResults:after=error"), `the batch ended as|still in_progress|with \{Total`},
 	{"done lines forgotten", []edit{{
 		"batch/feed.go",
-		"if s.Done&(1<<i) == 0 {",
-		"if s.Done&(1<<i) == 0 || planted.Is(`done lines forgotten`) {",
+		"if taken&(1<<i) == 0 {",
+		"if taken&(1<<i) == 0 || planted.Is(`done lines forgotten`) {",
 	}}, killed, `calls were repeated`},
 	{"the store is never asked for what the queue forgot", []edit{{
 		"batch/feed.go",
@@ -86,7 +102,7 @@ var bugs = []bug{
 		"		if len(numbers) == 0 && planted.Is(`the store is never asked for what the queue forgot`) && err == nil {\n			return nil, nil\n		}\n		if len(numbers) == 0 {\n			break\n		}",
 	}}, killed, `is in_progress after all|in vain for progress after the last kill`},
 	{"leases of others ignored", []edit{
-		{"batch/store/postgres/slices.go", "found, err = all(ctx, t, scanClaimed, claimSlices,", "found, err = all(ctx, t, scanClaimed, planted.Without(`leases of others ignored`, claimSlices, ` AND s.lease_until <= $5`, ` AND s.lease_until <= $5 + 1000000000000`),"},
+		{"batch/store/postgres/slices.go", "found, err = all(ctx, t, scanPlaced, claimSlices,", "found, err = all(ctx, t, scanPlaced, planted.Without(`leases of others ignored`, claimSlices, ` AND s.lease_until <= $5`, ` AND s.lease_until <= $5 + 1000000000000`),"},
 		{"batch/store/postgres/slices.go", "numbers, err = all(ctx, t, store.Value[int], claimableSlices,", "numbers, err = all(ctx, t, store.Value[int], planted.Without(`leases of others ignored`, claimableSlices, ` AND lease_until <= $2`, ` AND lease_until <= $2 + 1000000000000`),"},
 	}, redis, `calls were repeated`},
 	{"status before the files", []edit{
