@@ -140,6 +140,48 @@ func TestPlans(t *testing.T) {
 	}
 }
 
+// allDone is a database in which all but the last few slices are finished, as the
+// server may find it when it counts rows.
+const allDone = `
+INSERT INTO files (id, tenant, content, filename, purpose, bytes, sha256, created_at)
+	SELECT 'file-' || i, 'tenant', 'key-' || i, '', 'batch', 1, '', 0 FROM generate_series(1, 6) i;
+INSERT INTO batches (id, tenant, endpoint, input_file_id, input, completion_window, priority, output_ttl, idempotency_key, request_hash, status,
+		total, created_at, expires_at, work)
+	SELECT 'batch_' || i, 'tenant', '', 'file-' || i, i, '24h', 0, 0, '', '', CASE WHEN i > 4 THEN 'in_progress' ELSE 'completed' END,
+		50000, 0, 1000000 + i, 1 FROM generate_series(1, 6) i;
+INSERT INTO slices (batch, number, start, length, first_line, lines, done, finished)
+	SELECT b, n, n * 32000, 32000, n * 64, 64, 0, b < 5 OR n > 5 FROM generate_series(1, 6) b, generate_series(0, 781) n;
+ANALYZE`
+
+// partOfKey is a look at slices by less than what names one.
+var partOfKey = regexp.MustCompile(`Index Cond: \(number = `)
+
+// TestPlansAfterIdleness looks at plans that were made when next to nothing was
+// to be done: they are kept for a while when there is.
+func TestPlansAfterIdleness(t *testing.T) {
+	url := server.NewDatabase(t)
+	opened(t, url)
+	c, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := c.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, sql := range []string{allDone, `SET plan_cache_mode = force_generic_plan`} {
+		if _, err := c.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, sql := range statements {
+		if plan := explain(t, c, i, sql); partOfKey.MatchString(plan) {
+			t.Errorf("goes through unfinished slices: %s\n\truns as:\n%s", sql, plan)
+		}
+	}
+}
+
 // explain gives the generic plan of a statement.
 func explain(t *testing.T, c *pgx.Conn, i int, sql string) string {
 	t.Helper()

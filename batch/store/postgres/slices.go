@@ -36,15 +36,16 @@ var (
 			ORDER BY number LIMIT $2) s
 		WHERE lease_until <> 0 AND lease_until <= $3 ORDER BY number LIMIT $4`)
 
-	// What another instance has locked it is claiming itself.
+	// What another instance has locked it is claiming itself. Each slice is looked
+	// up by its whole key, whatever the server believes of slices_unfinished: it
+	// may have counted it when all was done.
 	claimSlices = declare(`UPDATE slices s SET attempt = s.attempt + 1, owner = $1, lease_until = $2,
 			kept = CASE WHEN s.kept_until > $5 THEN s.kept ELSE 0 END
-		FROM (SELECT s.batch, s.number, r.id, r.place
+		FROM (SELECT f.batch, f.number, r.id, r.place
 			FROM unnest($3::text[], $4::integer[]) WITH ORDINALITY AS r (id, number, place)
 			JOIN batches b ON b.id = r.id AND b.status = 'in_progress' AND b.paused_at IS NULL
-			JOIN slices s ON s.batch = b.seq AND s.number = r.number
-			WHERE NOT s.finished AND s.lease_until <= $5
-			ORDER BY s.batch, s.number FOR UPDATE OF s SKIP LOCKED) c
+			CROSS JOIN LATERAL (SELECT s.batch, s.number FROM slices s
+				WHERE s.batch = b.seq AND s.number = r.number AND NOT s.finished AND s.lease_until <= $5 FOR UPDATE SKIP LOCKED) f) c
 		WHERE s.batch = c.batch AND s.number = c.number
 		RETURNING c.place, c.id, ` + sliceColumns)
 	renewSlices = declare(`UPDATE slices s SET lease_until = $4
