@@ -98,11 +98,10 @@ func estimate(b Batch, minutes []Minute, now time.Time) Estimate {
 	}
 	perMinute := lines / min(ran, rateSpan).Minutes()
 	e := Estimate{LinesPerMinute: &perMinute}
-	left := b.Counts.Total - b.Counts.Completed - b.Counts.Failed
 	if perMinute <= 0 || !b.PausedAt.IsZero() {
 		return e
 	}
-	minutesLeft := float64(left) / perMinute
+	minutesLeft := float64(b.Left()) / perMinute
 	if minutesLeft > maxWindow.Minutes() { // it will not get there, and a Duration may not hold it
 		return e.missing()
 	}

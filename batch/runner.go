@@ -42,7 +42,8 @@ type runner struct {
 	named      map[string]bool      // Model of active batches, by the last refresh
 	rest       map[string]time.Time // batches that are left alone until then
 
-	inFlightNow atomic.Int64 // inFlight, for others to read
+	inFlightNow atomic.Int64            // inFlight, for others to read
+	served      atomic.Pointer[[]Batch] // what the last refresh brought, for others to read
 
 	ctx   context.Context // ends when lines are to be aborted
 	abort context.CancelFunc
@@ -164,6 +165,7 @@ func (r *runner) refresh() {
 
 // refreshed takes in which batches are active, the most urgent first.
 func (r *runner) refreshed(batches []Batch) {
+	r.served.Store(&batches)
 	now := make(map[string]Batch, len(batches))
 	paused := make(map[string]bool)
 	for _, b := range batches {
@@ -203,6 +205,14 @@ func (r *runner) refreshed(batches []Batch) {
 		}
 	}
 	r.active = now
+}
+
+// latest are the batches that the last refresh brought.
+func (r *runner) latest() []Batch {
+	if batches := r.served.Load(); batches != nil {
+		return *batches
+	}
+	return nil
 }
 
 // forget drops the little that is kept of a batch without a feed.

@@ -16,9 +16,21 @@ type overview struct {
 
 	mu    sync.Mutex
 	since map[string]time.Time // guarded by mu; when each problem was first seen
+
+	late *remembered[[]batch.Late]
 }
 
-// activeRows is how many active batches are looked at.
+// lateAge is how old what is said of batches that will be late may be: it is read
+// of all that are active.
+const lateAge = 5 * time.Second
+
+func newOverview(s *source) *overview {
+	o := &overview{source: s}
+	o.late = remember(lateAge, s.Config.Now, func(ctx context.Context) ([]batch.Late, error) { return s.Engine.LateBatches(ctx, s.Tenant) })
+	return o
+}
+
+// activeRows is how many active batches are shown.
 const activeRows = 50
 
 // Now tells how things are. What the store does not tell while it is away is
@@ -30,23 +42,24 @@ func (o *overview) Now(ctx context.Context) (dashboard.Now, error) {
 	}
 	now := dashboard.Now{At: o.Config.Now(), Upstreams: o.upstreams()}
 	now.Queue = dashboard.Queue{InFlight: health.InFlight, Limit: int64(o.Engine.Capacity().MaxInFlight), Paused: health.Paused}
+	var late []batch.Late
 	if health.Store == batch.Well {
-		if err := o.stored(ctx, &now); err != nil {
+		if late, err = o.stored(ctx, &now); err != nil {
 			health.Store = err.Error()
 		}
 	}
-	now.Problems = o.dated(o.problems(&now, health), now.At)
+	now.Problems = o.dated(o.problems(&now, late, health), now.At)
 	return now, nil
 }
 
-// stored adds what the store tells.
-func (o *overview) stored(ctx context.Context, now *dashboard.Now) (err error) {
+// stored adds what the store tells, and gives the batches that will be late.
+func (o *overview) stored(ctx context.Context, now *dashboard.Now) (late []batch.Late, err error) {
 	if now.Window, now.Live, now.Batch, err = o.meter.rates(ctx, now.At); err != nil {
-		return err
+		return nil, err
 	}
 	waiting, err := o.analytics().Waiting(ctx, o.Tenant)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	now.Queue.Waiting = max(0, waiting.Lines-now.Queue.InFlight)
 	if !waiting.Oldest.IsZero() && now.Queue.Waiting > 0 {
@@ -54,7 +67,7 @@ func (o *overview) stored(ctx context.Context, now *dashboard.Now) (err error) {
 	}
 	states, err := o.analytics().BatchStates(ctx, o.Tenant)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for status, n := range states {
 		if !status.Terminal() {
@@ -62,14 +75,16 @@ func (o *overview) stored(ctx context.Context, now *dashboard.Now) (err error) {
 		}
 	}
 	if now.ActiveTotal == 0 {
-		return nil
+		return nil, nil
 	}
 	active, err := o.Engine.ActiveBatches(ctx, o.Tenant, activeRows)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	now.Active, err = o.describe(ctx, active)
-	return err
+	if now.Active, err = o.describe(ctx, active); err != nil {
+		return nil, err
+	}
+	return o.late.get(ctx)
 }
 
 // describe adds to batches what lists show besides.

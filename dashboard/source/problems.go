@@ -10,12 +10,13 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// problems lists what is wrong, the worst first.
-func (o *overview) problems(now *dashboard.Now, health batch.Health) []dashboard.Problem {
+// problems lists what is wrong, the worst first. late are batches that will miss
+// their deadlines.
+func (o *overview) problems(now *dashboard.Now, late []batch.Late, health batch.Health) []dashboard.Problem {
 	all := serverProblems(now.Upstreams)
 	all = append(all, partProblems(health)...)
 	all = append(all, spaceProblems(o.Engine.Space())...)
-	all = append(all, batchProblems(now.Active, now.Upstreams)...)
+	all = append(all, batchProblems(now.Active, late, now.Upstreams)...)
 	slices.SortStableFunc(all, func(a, b dashboard.Problem) int { return severity(a) - severity(b) })
 	return all
 }
@@ -113,37 +114,4 @@ func spaceProblems(s batch.Space, known bool, err error) []dashboard.Problem {
 		p.Detail = s.String()
 	}
 	return []dashboard.Problem{p}
-}
-
-func batchProblems(active []dashboard.Batch, servers []dashboard.Upstream) (all []dashboard.Problem) {
-	served := make(map[string]bool)
-	for _, u := range servers {
-		if u.State.TakesRequests() {
-			for _, m := range u.Models {
-				served[m] = true
-			}
-		}
-	}
-	for _, b := range active {
-		p := dashboard.Problem{Severity: dashboard.Warning, Subject: dashboard.BatchSubject, SubjectID: b.ID}
-		name := b.InputName
-		if name == "" {
-			name = b.ID
-		}
-		switch {
-		case b.Status != batch.InProgress || !b.PausedAt.IsZero():
-			continue
-		case b.Model != "" && !served[b.Model]:
-			p.What = "Batch " + name + " waits for the model " + b.Model
-			p.Remedy = "No server that takes requests has it. Start one, or cancel the batch."
-		case b.Misses:
-			p.What = "Batch " + name + " will miss its deadline"
-			p.Detail = fmt.Sprintf("%d of %d lines are left", b.Counts.Total-b.Counts.Completed-b.Counts.Failed, b.Counts.Total)
-			p.Remedy = "Raise its priority, pause others, or add servers. What is not done by then ends as batch_expired in its error file."
-		default:
-			continue
-		}
-		all = append(all, p)
-	}
-	return all
 }

@@ -31,33 +31,40 @@ func TestProblems(t *testing.T) {
 		change(&b)
 		return b
 	}
+	late := func(id string, why batch.LateReason) batch.Late {
+		return batch.Late{Batch: batch.Batch{ID: id, Model: "m", Counts: openai.RequestCounts{Total: 10}}, Why: why}
+	}
 	for _, c := range []struct {
 		name    string
 		servers []dashboard.Upstream
 		health  batch.Health
 		active  []dashboard.Batch
+		late    []batch.Late
 		want    []string // severity and the beginning
 	}{
-		{"nothing", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(*dashboard.Batch) {})}, nil},
-		{"no servers", nil, well, nil, []string{"failing No upstream is configured"}},
-		{"all down", []dashboard.Upstream{server(upstreams.StateDown)}, well, nil, []string{"failing No upstream takes", "warning http://gpu is down"}},
-		{"one down", []dashboard.Upstream{up, server(upstreams.StateDown)}, well, nil, []string{"warning http://gpu is down"}},
-		{"loading", []dashboard.Upstream{up, server(upstreams.StateLoading)}, well, nil, []string{"warning http://gpu is not ready"}},
-		{"late", []dashboard.Upstream{server(upstreams.StateBusy)}, well, nil, []string{"warning http://gpu does not answer"}},
-		{"full", []dashboard.Upstream{server(upstreams.StateUp, func(u *upstreams.UpstreamStatus) { u.HasMetrics, u.KVCacheUsage, u.Waiting = true, 0.99, 3 })}, well, nil, []string{"warning The KV cache"}},
-		{"store away", []dashboard.Upstream{up}, batch.Health{Store: "refused", Queue: "ok", Files: "ok", Paused: []string{"because of it"}}, nil, []string{"failing The store"}},
-		{"queue and files away", []dashboard.Upstream{up}, batch.Health{Store: "ok", Queue: "refused", Files: "full"}, nil, []string{"failing Files", "warning The queue"}},
-		{"held up", []dashboard.Upstream{up}, batch.Health{Store: "ok", Queue: "ok", Files: "ok", Paused: []string{"model m: down"}}, nil, []string{"warning Batch work is held up"}},
-		{"late batch", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(b *dashboard.Batch) { b.Misses = true })}, []string{"warning Batch in.jsonl will miss"}},
-		{"nobody has its model", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(b *dashboard.Batch) { b.Model, b.InputName = "n", "" })}, []string{"warning Batch batch_1 waits for the model n"}},
-		{"paused on purpose", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(b *dashboard.Batch) { b.Misses, b.PausedAt = true, time.Unix(1, 0) })}, nil},
+		{"nothing", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(*dashboard.Batch) {})}, nil, nil},
+		{"no servers", nil, well, nil, nil, []string{"failing No upstream is configured"}},
+		{"all down", []dashboard.Upstream{server(upstreams.StateDown)}, well, nil, nil, []string{"failing No upstream takes", "warning http://gpu is down"}},
+		{"one down", []dashboard.Upstream{up, server(upstreams.StateDown)}, well, nil, nil, []string{"warning http://gpu is down"}},
+		{"loading", []dashboard.Upstream{up, server(upstreams.StateLoading)}, well, nil, nil, []string{"warning http://gpu is not ready"}},
+		{"late", []dashboard.Upstream{server(upstreams.StateBusy)}, well, nil, nil, []string{"warning http://gpu does not answer"}},
+		{"full", []dashboard.Upstream{server(upstreams.StateUp, func(u *upstreams.UpstreamStatus) { u.HasMetrics, u.KVCacheUsage, u.Waiting = true, 0.99, 3 })}, well, nil, nil, []string{"warning The KV cache"}},
+		{"store away", []dashboard.Upstream{up}, batch.Health{Store: "refused", Queue: "ok", Files: "ok", Paused: []string{"because of it"}}, nil, nil, []string{"failing The store"}},
+		{"queue and files away", []dashboard.Upstream{up}, batch.Health{Store: "ok", Queue: "refused", Files: "full"}, nil, nil, []string{"failing Files", "warning The queue"}},
+		{"held up", []dashboard.Upstream{up}, batch.Health{Store: "ok", Queue: "ok", Files: "ok", Paused: []string{"model m: down"}}, nil, nil, []string{"warning Batch work is held up"}},
+		{"late batch", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(*dashboard.Batch) {})}, []batch.Late{late("batch_1", batch.LateSlow)}, []string{"warning Batch in.jsonl will miss"}},
+		{"late and not shown", []dashboard.Upstream{up}, well, nil, []batch.Late{late("batch_2", batch.LateWaiting)}, []string{"warning Batch batch_2 will miss"}},
+		{"paused for too long", []dashboard.Upstream{up}, well, nil, []batch.Late{late("batch_2", batch.LatePaused)}, []string{"warning Batch batch_2 will miss"}},
+		{"many are late", []dashboard.Upstream{up}, well, nil, slices.Repeat([]batch.Late{late("batch_2", batch.LateStill)}, 13), append(slices.Repeat([]string{"warning Batch batch_2 will miss"}, 10), "warning 3 more batches will miss")},
+		{"nobody has its model", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(b *dashboard.Batch) { b.Model, b.InputName = "n", "" })}, []batch.Late{late("batch_1", batch.LateStill)}, []string{"warning Batch batch_1 waits for the model n"}},
+		{"paused on purpose", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(b *dashboard.Batch) { b.Model, b.PausedAt = "n", time.Unix(1, 0) })}, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			now := &dashboard.Now{Upstreams: c.servers, Active: c.active}
 			var got []dashboard.Problem
 			got = append(got, serverProblems(now.Upstreams)...)
 			got = append(got, partProblems(c.health)...)
-			got = append(got, batchProblems(now.Active, now.Upstreams)...)
+			got = append(got, batchProblems(now.Active, c.late, now.Upstreams)...)
 			slices.SortStableFunc(got, func(a, b dashboard.Problem) int { return severity(a) - severity(b) })
 			if len(got) != len(c.want) {
 				t.Fatalf("%+v, want %q", got, c.want)

@@ -32,7 +32,7 @@ func New(cfg Config) dashboard.Source {
 	batches := &batches{source: s}
 	batches.failures.age = failuresAge
 	return dashboard.Source{
-		Overview: &overview{source: s}, Throughput: throughput{s}, Batches: batches,
+		Overview: newOverview(s), Throughput: throughput{s}, Batches: batches,
 		Files: &files{source: s}, Upstreams: servers{s}, Doctor: cfg.Doctor,
 	}
 }

@@ -1,0 +1,111 @@
+package batch
+
+import (
+	"context"
+	"time"
+)
+
+// Late is a batch that will miss its deadline if all goes on as it does.
+type Late struct {
+	Batch
+	Why LateReason
+}
+
+// Left is how many lines have no result yet.
+func (b *Batch) Left() int64 { return b.Counts.Total - b.Counts.Completed - b.Counts.Failed }
+
+// LateReason is why a batch will miss its deadline.
+type LateReason string
+
+// The reasons why batches miss their deadlines.
+const (
+	LateSlow    LateReason = "slow"    // its lines end, but not quickly enough
+	LateWaiting LateReason = "waiting" // too much of its model goes before it
+	LateStill   LateReason = "still"   // no line of its model has ended in the last minute
+	LatePaused  LateReason = "paused"
+)
+
+// How near a deadline is when nothing is known of a rate, so that the batch is
+// called late: one that stands still may go on in a moment, and a pause is
+// somebody's wish.
+const (
+	lateStill  = 15 * time.Minute
+	latePaused = time.Hour
+)
+
+// LateBatches tells which of a tenant's batches that are InProgress will miss
+// their deadlines, in the order in which they are served. It goes by the batches
+// of the last refresh, at most activeLimit, and by what ended in the last minute.
+func (e *Engine) LateBatches(ctx context.Context, tenant string) ([]Late, error) {
+	active := e.runner.latest()
+	var begun []string
+	for _, b := range active {
+		if b.Left() < b.Counts.Total {
+			begun = append(begun, b.ID)
+		}
+	}
+	now, err := e.store.Now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var minutes map[string][]Minute
+	if len(begun) > 0 {
+		if minutes, err = e.store.Progress(ctx, begun, now.Add(-rateSpan)); err != nil {
+			return nil, err
+		}
+	}
+	var own []Late
+	for _, l := range lateOf(active, minutes, now) {
+		if l.Tenant == tenant {
+			own = append(own, l)
+		}
+	}
+	return own, nil
+}
+
+// lateOf finds batches that will be late among those of all tenants, given in
+// the order in which they are served. One of which lines end goes on as it does.
+// One of which none do has the rate of its model when those before it are done:
+// models have servers of their own, batches of several models count as one.
+func lateOf(active []Batch, minutes map[string][]Minute, now time.Time) (late []Late) {
+	estimates := make([]Estimate, len(active))
+	rates := make(map[string]float64) // lines per minute, by model
+	for i, b := range active {
+		estimates[i] = estimate(b, minutes[b.ID], now)
+		if rate := estimates[i].LinesPerMinute; rate != nil {
+			rates[b.Model] += *rate
+		}
+	}
+	ahead := make(map[string]int64) // lines, by model
+	for i, b := range active {
+		before := ahead[b.Model]
+		ahead[b.Model] += b.Left()
+		if why := lateness(b, estimates[i], before, rates[b.Model], now); why != "" {
+			late = append(late, Late{b, why})
+		}
+	}
+	return late
+}
+
+// lateness tells why a batch will be late, "" when it will not. Before is how
+// many lines of its model go before its own, rate how many of them end in a
+// minute.
+func lateness(b Batch, e Estimate, before int64, rate float64, now time.Time) LateReason {
+	left := b.ExpiresAt.Sub(now)
+	tooMuch := rate > 0 && float64(before+b.Left())/rate > left.Minutes()
+	switch {
+	case !b.PausedAt.IsZero():
+		if tooMuch || left < latePaused {
+			return LatePaused
+		}
+	case e.MissesDeadline != nil:
+		if *e.MissesDeadline {
+			return LateSlow
+		}
+	case tooMuch:
+		return LateWaiting
+	case rate == 0 && left < lateStill && now.Sub(b.InProgressAt) >= rateSpan:
+		return LateStill
+	}
+	return ""
+}

@@ -1,0 +1,86 @@
+package batch
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestLateOf(t *testing.T) {
+	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	type part struct {
+		model  string
+		left   int64
+		rate   int64         // lines in the last minute
+		window time.Duration // until its deadline
+		paused bool
+		age    time.Duration
+	}
+	for name, tt := range map[string]struct {
+		parts []part // in the order in which they are served
+		want  []string
+	}{
+		"all in time": {[]part{{model: "m", left: 100, rate: 10, window: time.Hour}, {model: "m", left: 100, window: 21 * time.Minute}}, nil},
+		"one is too slow": {
+			[]part{{model: "m", left: 1000, rate: 10, window: time.Hour}, {model: "m", left: 1000, rate: 20, window: time.Hour}},
+			[]string{"0 slow"},
+		},
+		"too much goes before one that waits": {
+			[]part{{model: "m", left: 500, rate: 10, window: time.Hour}, {model: "m", left: 100, window: 59 * time.Minute}, {model: "m", left: 100, window: 71 * time.Minute}},
+			[]string{"1 waiting"},
+		},
+		"one that waits is late by its own lines": {
+			[]part{{model: "m", left: 10, rate: 10, window: time.Hour}, {model: "m", left: 1000, window: time.Hour}},
+			[]string{"1 waiting"},
+		},
+		"another model is in nobody's way": {
+			[]part{{model: "n", left: 10_000, rate: 1000, window: time.Hour}, {model: "m", left: 10, window: 20 * time.Minute}},
+			nil,
+		},
+		"nothing moves": {
+			[]part{{model: "n", left: 10, rate: 10, window: time.Hour}, {model: "m", left: 10, window: 16 * time.Minute}, {model: "m", left: 10, window: 14 * time.Minute}},
+			[]string{"2 still"},
+		},
+		"nothing moves yet": {[]part{{model: "m", left: 10, window: 14 * time.Minute, age: 30 * time.Second}}, nil},
+		"paused, with time enough": {
+			[]part{{model: "m", left: 10, rate: 10, window: time.Hour}, {model: "m", left: 100, window: 2 * time.Hour, paused: true}},
+			nil,
+		},
+		"paused, and the deadline is near": {[]part{{model: "m", left: 1, window: 59 * time.Minute, paused: true}}, []string{"0 paused"}},
+		"paused, and too much is left": {
+			[]part{{model: "m", left: 10, rate: 1, window: time.Hour}, {model: "m", left: 120, window: 2 * time.Hour, paused: true}},
+			[]string{"1 paused"},
+		},
+		"its deadline is over": {[]part{{model: "m", left: 1, rate: 10, window: -time.Second}}, []string{"0 slow"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var active []Batch
+			minutes := make(map[string][]Minute)
+			for i, p := range tt.parts {
+				age := p.age
+				if age == 0 {
+					age = time.Hour
+				}
+				b := Batch{ID: fmt.Sprint(i), Status: InProgress, Model: p.model, InProgressAt: now.Add(-age), ExpiresAt: now.Add(p.window)}
+				b.Counts.Total = p.left + p.rate
+				b.Counts.Completed = p.rate
+				if p.paused {
+					b.PausedAt = now
+				}
+				active = append(active, b)
+				if p.rate > 0 {
+					minutes[b.ID] = []Minute{{At: now.Add(-time.Minute), Completed: p.rate}}
+				}
+			}
+			var got []string
+			for _, l := range lateOf(active, minutes, now) {
+				got = append(got, l.ID+" "+string(l.Why))
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("late (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

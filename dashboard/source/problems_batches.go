@@ -1,0 +1,77 @@
+package source
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/dashboard"
+)
+
+// shownLate is how many batches that will be late are named.
+const shownLate = 10
+
+// batchProblems are those of batches: active are the first that are served, late
+// all that will be late.
+func batchProblems(active []dashboard.Batch, late []batch.Late, servers []dashboard.Upstream) (all []dashboard.Problem) {
+	served := make(map[string]bool)
+	for _, u := range servers {
+		if u.State.TakesRequests() {
+			for _, m := range u.Models {
+				served[m] = true
+			}
+		}
+	}
+	names := make(map[string]string, len(active))
+	waits := make(map[string]bool)
+	for _, b := range active {
+		names[b.ID] = b.InputName
+		if b.Status == batch.InProgress && b.PausedAt.IsZero() && b.Model != "" && !served[b.Model] {
+			waits[b.ID] = true
+			p := problemOf(b.Batch, b.InputName)
+			p.What += " waits for the model " + b.Model
+			p.Remedy = "No server that takes requests has it. Start one, or cancel the batch."
+			all = append(all, p)
+		}
+	}
+	late = slices.DeleteFunc(slices.Clone(late), func(l batch.Late) bool { return waits[l.ID] })
+	for _, l := range late[:min(len(late), shownLate)] {
+		all = append(all, lateProblem(l, names[l.ID]))
+	}
+	if more := len(late) - shownLate; more > 0 {
+		all = append(all, dashboard.Problem{
+			Severity: dashboard.Warning, What: fmt.Sprintf("%d more batches will miss their deadlines", more),
+			Remedy: "All of them together are more than the servers do in time: add servers, or cancel what is not needed.",
+		})
+	}
+	return all
+}
+
+// problemOf is a problem of a batch, with its subject alone.
+func problemOf(b batch.Batch, name string) dashboard.Problem {
+	if name == "" {
+		name = b.ID
+	}
+	return dashboard.Problem{Severity: dashboard.Warning, What: "Batch " + name, Subject: dashboard.BatchSubject, SubjectID: b.ID}
+}
+
+func lateProblem(l batch.Late, name string) dashboard.Problem {
+	p := problemOf(l.Batch, name)
+	p.What += " will miss its deadline"
+	p.Detail = fmt.Sprintf("%d of %d lines are left", l.Left(), l.Counts.Total)
+	const rest = " What is not done by then ends as batch_expired in its error file."
+	switch l.Why {
+	case batch.LatePaused:
+		p.Detail += "; it is paused"
+		p.Remedy = "Resume it." + rest
+	case batch.LateWaiting:
+		p.Detail += "; too much goes before it"
+		p.Remedy = "Raise its priority, pause others, or add servers." + rest
+	case batch.LateStill:
+		p.Detail += "; no line of its model ended in the last minute"
+		p.Remedy = "See whether the servers of its model answer, and whether live requests leave room." + rest
+	default:
+		p.Remedy = "Raise its priority, pause others, or add servers." + rest
+	}
+	return p
+}
