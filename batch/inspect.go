@@ -35,13 +35,21 @@ func (e *Engine) Inspect(ctx context.Context, tenant, fileID string) (Inspection
 	if f.Purpose != openai.PurposeBatch {
 		return Inspection{}, openai.InvalidRequest("file_id", "", "File '%s' has the purpose '%s'; the input of a batch must have 'batch'.", fileID, f.Purpose)
 	}
-	return e.InspectLines(ctx, content)
+	return e.InspectLines(ctx, content, nil)
+}
+
+// Seen is what was found in the lines of a file that have arrived.
+type Seen struct {
+	Lines    int64
+	Findings []openai.BatchError // never changed afterwards
+	Beyond   int64               // findings that are not in Findings
 }
 
 // InspectLines looks through requests as they arrive. The error is that of
-// reading.
-func (e *Engine) InspectLines(ctx context.Context, from io.Reader) (Inspection, error) {
-	s, err := e.scanLines(ctx, from, "")
+// reading. It tells seen, if that is not nil, after every line what it has found
+// so far.
+func (e *Engine) InspectLines(ctx context.Context, from io.Reader, seen func(Seen)) (Inspection, error) {
+	s, err := e.scanLines(ctx, from, "", seen)
 	if err != nil {
 		return Inspection{}, err
 	}
@@ -72,9 +80,9 @@ func endpointOf(line []byte) string {
 
 // scanLines reads requests once, front to back. Without an endpoint, that of
 // the first request is the one that all must have.
-func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string) (*scan, error) {
+func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string, seen func(Seen)) (*scan, error) {
 	cfg := e.config()
-	s := &scan{endpoint: endpoint, models: make(map[string]*scannedModel)}
+	s := &scan{endpoint: endpoint, models: make(map[string]*scannedModel), seen: seen}
 	var slicer slicer
 	ids := make(map[[16]byte]struct{})
 	lines := openai.NewLineReader(from, cfg.MaxLineBytes)
@@ -86,6 +94,7 @@ func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string)
 		if tooLong, ok := errors.AsType[*openai.LineTooLongError](err); ok {
 			s.plan.Lines++
 			s.find(tooLong.Number, openai.Finding{Code: "invalid_request", Message: fmt.Sprintf("This line is longer than the limit of %d bytes.", tooLong.Limit)})
+			s.tell()
 			continue
 		}
 		if err != nil {
@@ -104,6 +113,7 @@ func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string)
 		}
 		e.scanLine(s, line, ids)
 		slicer.add(line)
+		s.tell()
 	}
 	s.plan.Slices = slicer.slices
 	if s.plan.Lines == 0 {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ type scan struct {
 	models   map[string]*scannedModel
 	findings []openai.BatchError
 	beyond   int // findings over maxFindings
+	seen     func(Seen)
 }
 
 // scannedModel is a model that requests name.
@@ -116,7 +118,7 @@ func (e *Engine) scanInput(ctx context.Context, b Batch, input File) (*scan, err
 		return nil, fmt.Errorf("opening input file: %w", err)
 	}
 	defer content.Close()
-	return e.scanLines(ctx, content, b.Endpoint)
+	return e.scanLines(ctx, content, b.Endpoint, nil)
 }
 
 // unknownModel is what is wrong with a model, "" if nothing.
@@ -142,6 +144,13 @@ func (s *scan) find(line int, f openai.Finding) {
 		found.Param = &f.Param
 	}
 	s.findings = append(s.findings, found)
+}
+
+// tell tells whoever wants to know what was found so far.
+func (s *scan) tell() {
+	if s.seen != nil {
+		s.seen(Seen{Lines: int64(s.plan.Lines), Findings: slices.Clip(s.findings), Beyond: int64(s.beyond)})
+	}
 }
 
 func (s *scan) report() []openai.BatchError {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -146,9 +147,15 @@ func TestInspect(t *testing.T) {
 		{"too many", strings.Repeat("{}\n", 20), batch.Inspection{Endpoint: chat, Lines: 9, Models: map[string]int64{}}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := h.engine.InspectLines(t.Context(), strings.NewReader(c.text))
+			var seen []batch.Seen
+			got, err := h.engine.InspectLines(t.Context(), strings.NewReader(c.text), func(s batch.Seen) { seen = append(seen, s) })
 			if err != nil {
 				t.Fatal(err)
+			}
+			for i, s := range seen {
+				if s.Lines != int64(i+1) || !slices.EqualFunc(s.Findings, got.Findings[:len(s.Findings)], func(a, b openai.BatchError) bool { return a == b }) {
+					t.Errorf("after line %d it had seen %+v", i+1, s)
+				}
 			}
 			var codes []string
 			for _, f := range got.Findings {
@@ -170,7 +177,7 @@ func TestInspect(t *testing.T) {
 		})
 	}
 	broken := errors.New("broken off")
-	if _, err := h.engine.InspectLines(t.Context(), io.MultiReader(strings.NewReader(line("a", "m", chat)), failingReader{broken})); !errors.Is(err, broken) {
+	if _, err := h.engine.InspectLines(t.Context(), io.MultiReader(strings.NewReader(line("a", "m", chat)), failingReader{broken}), nil); !errors.Is(err, broken) {
 		t.Errorf("error is %v, want that of reading", err)
 	}
 	stored := h.upload(line("a", "m", chat))

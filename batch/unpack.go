@@ -52,6 +52,10 @@ func compressionOf(filename string) string {
 	}
 }
 
+// Packed tells whether a file of requests with this name is decompressed when it
+// has arrived.
+func Packed(filename string) bool { return compressionOf(filename) != "" }
+
 // PlainFilename is the name of a file whose content was decompressed when it
 // came in.
 func (f File) PlainFilename() string {

@@ -165,7 +165,7 @@ type hungry struct {
 	got chan string
 }
 
-func (f hungry) Upload(_ context.Context, _ string, content io.Reader) (string, error) {
+func (f hungry) Upload(_ context.Context, _ string, content io.Reader, _ func(dashboard.Arriving)) (string, error) {
 	b := make([]byte, 5)
 	for {
 		n, err := io.ReadFull(content, b)

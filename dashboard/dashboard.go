@@ -47,6 +47,7 @@ type Dashboard struct {
 	handler     http.Handler
 	broadcaster *broadcaster
 	day         remembered // charts of the last 24 hours
+	arrivals    arrivals
 }
 
 // New makes a Dashboard.
@@ -152,6 +153,7 @@ func (d *Dashboard) routes() http.Handler {
 
 	mux.Handle("GET "+d.base+"/new", d.reading(d.newBatch))
 	mux.HandleFunc("POST "+d.base+"/new/upload", d.upload)
+	mux.Handle("GET "+d.base+"/new/arriving", d.reading(d.arriving))
 	post("/new", d.createBatch)
 
 	get("/files", d.fileList)

@@ -59,7 +59,8 @@ func inspection(in Inspection) *templates.Inspection {
 }
 
 // fromScript is the header by which the page's script says that it follows
-// Tidegate-Location itself: it shows how far the upload is.
+// Tidegate-Location itself: it shows how far the upload is. Its value is the name
+// by which the script asks for what was found so far.
 const fromScript = "Tidegate-Upload"
 
 // maxFields is how much a form may have besides its file, in bytes.
@@ -69,7 +70,9 @@ const maxFields = 1 << 20
 // takes.
 func (d *Dashboard) upload(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, d.source.Files.MaxBytes()+maxFields)
-	id, err := d.takeFile(r)
+	seen, ended := d.arrivals.begin(r.Header.Get(fromScript))
+	defer ended()
+	id, err := d.takeFile(r, seen)
 	if err != nil {
 		d.fail(w, r, err)
 		return
@@ -84,7 +87,7 @@ func (d *Dashboard) upload(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
-func (d *Dashboard) takeFile(r *http.Request) (id string, err error) {
+func (d *Dashboard) takeFile(r *http.Request, seen func(Arriving)) (id string, err error) {
 	parts, err := r.MultipartReader()
 	if err != nil {
 		return "", refuse(http.StatusBadRequest, "That is not a form with a file.")
@@ -103,7 +106,7 @@ func (d *Dashboard) takeFile(r *http.Request) (id string, err error) {
 		if filename(p) == "" {
 			return "", refuse(http.StatusBadRequest, "Choose a file first.")
 		}
-		id, err := d.source.Files.Upload(r.Context(), filename(p), p)
+		id, err := d.source.Files.Upload(r.Context(), filename(p), p, seen)
 		if err != nil {
 			return "", brokenOff(err)
 		}

@@ -17,12 +17,19 @@ type Files interface {
 	Delete(ctx context.Context, id string) error
 
 	// Upload stores a file of requests as it arrives and gives its id.
-	// Findings do not make it fail.
-	Upload(ctx context.Context, filename string, content io.Reader) (string, error)
+	// Findings do not make it fail: seen is told of them as they are made.
+	Upload(ctx context.Context, filename string, content io.Reader, seen func(Arriving)) (string, error)
 	// Inspect tells what is in a file of requests.
 	Inspect(ctx context.Context, id string) (Inspection, error)
 	// MaxBytes is how large an uploaded file may be.
 	MaxBytes() int64
+}
+
+// Arriving is what was found in the lines of a file that have arrived.
+type Arriving struct {
+	Lines         int64     // that were looked through
+	Findings      []Finding // the first ones
+	FindingsTotal int
 }
 
 // FileQuery asks for a page of files, the newest first.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -119,8 +118,8 @@ func (f files) Delete(_ context.Context, id string) error {
 	return nil
 }
 
-func (f files) Upload(_ context.Context, filename string, content io.Reader) (string, error) {
-	all, err := io.ReadAll(content)
+func (f files) Upload(_ context.Context, filename string, content io.Reader, seen func(dashboard.Arriving)) (string, error) {
+	all, err := io.ReadAll(io.TeeReader(content, &lookout{files: f, tell: seen}))
 	if err != nil {
 		return "", fmt.Errorf("reading upload: %w", err)
 	}
@@ -153,10 +152,7 @@ func (f files) Inspect(_ context.Context, id string) (dashboard.Inspection, erro
 		in.Lines++
 		if !strings.Contains(line, "custom_id") {
 			in.FindingsTotal++
-			in.Findings = append(in.Findings, dashboard.Finding{
-				Code: "missing_required_parameter", Param: new("custom_id"), Line: new(int(in.Lines)),
-				Message: f.Say("Line " + strconv.FormatInt(in.Lines, 10) + " has no custom_id: " + strings.TrimSpace(line)),
-			})
+			in.Findings = append(in.Findings, f.nameless(in.Lines, line))
 		}
 	}
 	if f.contents[id] == "" {

@@ -125,7 +125,7 @@ func (f *files) MaxBytes() int64 { return f.Config.Files.MaxFileBytes() }
 
 // Upload stores a file of requests and looks through it as it arrives; one that
 // is compressed is looked through when it is asked for.
-func (f *files) Upload(ctx context.Context, filename string, content io.Reader) (id string, err error) {
+func (f *files) Upload(ctx context.Context, filename string, content io.Reader, seen func(dashboard.Arriving)) (id string, err error) {
 	name, err := batch.CleanFilename("file", filename)
 	if err != nil {
 		return "", err
@@ -139,7 +139,10 @@ func (f *files) Upload(ctx context.Context, filename string, content io.Reader) 
 			err = errors.Join(err, aborting)
 		}
 	}()
-	look := f.look(ctx)
+	if batch.Packed(name) {
+		seen = func(dashboard.Arriving) {} // what arrives are no lines yet
+	}
+	look := f.look(ctx, seen)
 	_, err = io.Copy(io.MultiWriter(in, look), content)
 	found, looking := look.end(err)
 	if err != nil {
@@ -163,12 +166,14 @@ type looking struct {
 	err   error
 }
 
-func (f *files) look(ctx context.Context) *looking {
+func (f *files) look(ctx context.Context, seen func(dashboard.Arriving)) *looking {
 	from, to := io.Pipe()
 	l := &looking{PipeWriter: to, done: make(chan struct{})}
 	go func() {
 		defer close(l.done)
-		l.found, l.err = f.Engine.InspectLines(ctx, from)
+		l.found, l.err = f.Engine.InspectLines(ctx, from, func(s batch.Seen) {
+			seen(dashboard.Arriving{Lines: s.Lines, Findings: s.Findings[:min(len(s.Findings), shownFindings)], FindingsTotal: len(s.Findings) + int(s.Beyond)})
+		})
 		_, _ = io.Copy(io.Discard, from) // whatever it was: storing goes on; what is wrong is said by whoever writes
 	}()
 	return l

@@ -2,16 +2,65 @@ package browser
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
+
+// TestFindingsOfGateway asks the program itself what it has found in a file of
+// which more is on its way.
+func TestFindingsOfGateway(t *testing.T) {
+	const name = "0123456789abcdef0123456789abcdef"
+	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: []*tidegatetest.Sim{tidegatetest.StartSim(t)}})
+	body, to := io.Pipe()
+	form := multipart.NewWriter(to)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, gateway.URL+"/dashboard/new/upload", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", form.FormDataContentType())
+	r.Header.Set("Tidegate-Upload", name)
+	answered := make(chan error, 1)
+	go func() {
+		answer, err := http.DefaultClient.Do(r)
+		if err == nil {
+			err = answer.Body.Close()
+			if answer.StatusCode != http.StatusOK || answer.Header.Get("Tidegate-Location") == "" {
+				err = fmt.Errorf("the upload was answered with %s", answer.Status)
+			}
+		}
+		answered <- err
+	}()
+	file, err := form.CreateFormFile("file", "slow.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := tidegatetest.BatchInput(t, 1, func(int) string { return "Hello" })
+	if _, err := file.Write(append(line, "no JSON\n"...)); err != nil {
+		t.Fatal(err)
+	}
+	tidegatetest.Eventually(t, time.Minute, "the finding is there", func() bool {
+		status, found, err := gateway.Call(t.Context(), http.MethodGet, "/dashboard/new/arriving?upload="+name, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return status == http.StatusOK && strings.Contains(string(found), "not parseable as valid JSON")
+	})
+	if err := errors.Join(form.Close(), to.Close(), <-answered); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // TestGateway stores a file, makes a batch of it and follows that from its
 // creation to its end without a reload, then reads its lines, retries those that

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 )
 
@@ -62,6 +63,44 @@ func TestNewBatch(t *testing.T) {
 			p.click("section form button.main", "#live-head")
 			p.until(`document.querySelector('.title .state').textContent === 'validating'`)
 			h.did(p, "create "+h.FileIDs()[0]+" /v1/chat/completions 6h0m0s -3 map[team:tests]")
+			p.quiet()
+		})
+	}
+}
+
+// TestArriving sees what is wrong with a file while most of it has yet to be
+// sent, over a slow line.
+func TestArriving(t *testing.T) {
+	t.Parallel()
+	slow := filepath.Join(t.TempDir(), "slow.jsonl")
+	content := "{\"custom_id\":\"a\"}\n{\"id\":\"b\"}\n" + strings.Repeat("{\"custom_id\":\"c\"}\n", 200_000)
+	if err := os.WriteFile(slow, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range []looks{desktop, phone.inDark()} {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			h := start(t, nil)
+			p := enter(t, h, l)
+			p.visit(h.url + "/new")
+			p.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{slow}))
+			line := func(bytesPerSecond float64) {
+				call(p, network.EmulateNetworkConditionsByRule, network.EmulateNetworkConditionsByRuleParams{
+					MatchedNetworkConditions: []*network.Conditions{{DownloadThroughput: -1, UploadThroughput: bytesPerSecond}},
+				})
+			}
+			line(200_000)
+			p.press("form[data-upload] button")
+			const found = `Array.from(document.querySelectorAll('#arriving tbody tr'), r => r.cells[0].textContent.trim() + ' ' + r.cells[1].textContent.trim().split(':')[0]).join('|')`
+			p.until(found + ` === '2 Line 2 has no custom_id'`)
+			p.until(`/^\d+ % sent. [\d,]+ requests checked so far, findings: 1.$/.test(document.querySelector('[data-words]').textContent)`)
+			if sent := evaluate[float64](p, `document.querySelector('progress').value / document.querySelector('progress').max`); sent > 0.9 {
+				t.Errorf("%.0f %% was sent by then", 100*sent)
+			}
+			p.narrow("what is wrong so far")
+			p.shoot("new-arriving")
+			line(-1)
+			p.until(`document.querySelector('#h-found') !== null && document.querySelector('button.main').disabled`)
 			p.quiet()
 		})
 	}

@@ -171,13 +171,45 @@
     var bar = form.querySelector('progress')
     var button = form.querySelector('button')
     var request = new XMLHttpRequest()
+    var name = Array.from(crypto.getRandomValues(new Uint8Array(16)), function (b) { return b.toString(16).padStart(2, '0') }).join('')
+    var sent = ''
+    var seen = ''
+    var asking = setInterval(ask, 1000)
+    show('')
     button.disabled = true
     bar.hidden = false
     request.upload.addEventListener('progress', function (p) {
       if (!p.lengthComputable) return
       bar.max = p.total
       bar.value = p.loaded
-      words.textContent = p.loaded < p.total ? Math.floor(p.loaded / p.total * 100) + ' % sent' : 'Sent; it is being checked.'
+      sent = p.loaded < p.total ? Math.floor(p.loaded / p.total * 100) + ' % sent' : 'Sent; it is being checked'
+      tell()
+    })
+    function tell () {
+      words.textContent = sent + (seen ? '. ' + seen : '') + '.'
+    }
+    // What was found in the lines that have arrived, from the gateway that they
+    // arrive at: another one knows nothing of them.
+    function ask () {
+      fetch(location.origin + form.dataset.arriving + '?upload=' + name, { credentials: 'same-origin' }).then(function (answer) {
+        if (answer.status !== 200) return
+        return answer.text().then(function (found) {
+          if (!asking) return
+          seen = answer.headers.get('Tidegate-Seen')
+          tell()
+          show(found)
+        })
+      }, function () {}) // the upload says what is wrong
+    }
+    function show (found) {
+      var at = document.getElementById('arriving')
+      if (at.dataset.shown === found) return // the reader may be in it
+      at.dataset.shown = found
+      at.innerHTML = found
+    }
+    request.addEventListener('loadend', function () {
+      clearInterval(asking)
+      asking = 0
     })
     request.addEventListener('load', function () {
       if (request.status === 200 && request.getResponseHeader('Tidegate-Location')) {
@@ -193,7 +225,7 @@
       words.textContent = why ? why.textContent : 'The upload was broken off. Is the gateway there?'
     }
     request.open('POST', form.action)
-    request.setRequestHeader('Tidegate-Upload', 'script')
+    request.setRequestHeader('Tidegate-Upload', name)
     request.send(new FormData(form))
   })
 })()

@@ -1,0 +1,43 @@
+package dashboardtest
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+
+	"github.com/tidegate/tidegate/dashboard"
+)
+
+// nameless is what is wrong with a line without a custom_id.
+func (f files) nameless(number int64, line string) dashboard.Finding {
+	return dashboard.Finding{
+		Code: "missing_required_parameter", Param: new("custom_id"), Line: new(int(number)),
+		Message: f.Say("Line " + strconv.FormatInt(number, 10) + " has no custom_id: " + strings.TrimSpace(line)),
+	}
+}
+
+// lookout finds what Inspect will find, in lines as they are written to it.
+type lookout struct {
+	files files
+	tell  func(dashboard.Arriving)
+
+	rest []byte // of a line without its end
+	seen dashboard.Arriving
+}
+
+func (l *lookout) Write(p []byte) (int, error) {
+	l.rest = append(l.rest, p...)
+	for {
+		line, rest, whole := bytes.Cut(l.rest, []byte{'\n'})
+		if !whole {
+			return len(p), nil
+		}
+		l.rest = rest
+		l.seen.Lines++
+		if !bytes.Contains(line, []byte("custom_id")) {
+			l.seen.FindingsTotal++
+			l.seen.Findings = append(l.seen.Findings, l.files.nameless(l.seen.Lines, string(line)))
+		}
+		l.tell(l.seen)
+	}
+}
