@@ -22,6 +22,24 @@ func TestNewDoesNoIO(t *testing.T) {
 	}
 }
 
+// TestPanicLeavesTheStoreUsable has a server recover from a panic of a handler.
+func TestPanicLeavesTheStoreUsable(t *testing.T) {
+	s := openStore(t, databasePath(t))
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic was swallowed")
+			}
+		}()
+		_ = s.write(t.Context(), "panicking", func(*tx) error { panic("a bug") })
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := s.write(ctx, "going on", func(*tx) error { return nil }); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestStrangePaths has names that mean something in a URI.
 func TestStrangePaths(t *testing.T) {
 	for _, name := range []string{"a b", "50%25", "what?", "c#", "a&b=c", "ü", "file:x"} {

@@ -118,6 +118,7 @@ func (p *pool) transact(ctx context.Context, f func(*sql.Tx) error) (err error) 
 	if err != nil {
 		return err
 	}
+	defer func() { _ = t.Rollback() }() // when f panics: closing conn would wait for t
 	if err := f(t); err != nil {
 		if rollback := t.Rollback(); rollback != nil && !nothingToRollBack(rollback) {
 			err = errors.Join(err, rollback)
