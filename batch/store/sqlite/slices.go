@@ -44,7 +44,8 @@ var (
 	releaseKept = writes(`UPDATE slices SET kept = 0, kept_until = 0, lease_until = iif(owner = '', 0, lease_until)` +
 		namedSlice + ` AND kept_attempt = ? AND kept <> 0`)
 
-	endSliceLeases = writes(`UPDATE slices INDEXED BY slices_unfinished SET owner = '', lease_until = 0 WHERE lines_left > 0 AND lease_until <> 0`)
+	endSliceLeases = writes(`UPDATE slices INDEXED BY slices_unfinished SET owner = '', lease_until = 0, kept = 0, kept_until = 0
+		WHERE lines_left > 0 AND (lease_until <> 0 OR kept <> 0)`)
 	endBatchLeases = writes(`UPDATE batches SET owner = '', lease_until = 0
 		WHERE status IN ('validating', 'finalizing', 'cancelling') AND lease_until <> 0`)
 )

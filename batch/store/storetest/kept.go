@@ -178,6 +178,20 @@ var keptTests = []test{
 		_, taken := e.taken("third", b, 0)
 		equal(e, "lines not to be run", taken, 0)
 	}},
+	{"opening gives back lines that are kept of an exclusive store only", func(e *env) {
+		b := e.running(3)
+		first := e.claim(b, 0)
+		e.keep(first, 2)
+		e.reopen()
+		_, taken := e.taken("other", b, 0)
+		if e.db.Exclusive {
+			equal(e, "lines not to be run", taken, 0)
+			equal(e, "a kept line is refused", e.staleWrite(first, 2), true)
+			return
+		}
+		equal(e, "lines not to be run", taken, 0b100)
+		e.commit(first, 2)
+	}},
 	{"nothing is kept of a batch that is over", func(e *env) {
 		b := e.running(2)
 		first := e.claim(b, 0)
