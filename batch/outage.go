@@ -10,10 +10,13 @@ import "time"
 // outageGrace is how long that while is.
 const outageGrace = 3 * time.Second
 
-// silence is how long the store may say nothing without counting as away. All
-// leases can be renewed in time after it was silent for less.
+// silence is how long the store may say nothing without counting as away. The
+// first lease that it keeps from being renewed ends Lease - LeaseRenew after it
+// fell silent at the earliest. Until then everything must be over that was asked
+// by one who took it to be there: it asks within refreshEvery, knows a silence
+// later, and waits for what it asked just before that for another.
 func (c *Config) silence() time.Duration {
-	return (c.Lease - c.LeaseRenew) / 2
+	return (c.Lease - c.LeaseRenew) / 3
 }
 
 // storeAnswered takes in the answer to a refresh, or that there is none.

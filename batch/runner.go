@@ -68,9 +68,13 @@ func (r *runner) post(f func()) {
 // wake has the loop look for what it can do.
 func (r *runner) wake() { ring(r.bell) }
 
-// refreshInterval is how often the store is asked which batches are active,
-// when nobody said that something changed.
+// refreshInterval is how often the store is asked at least which batches are
+// active, when nobody said that something changed.
 const refreshInterval = time.Second
+
+// refreshEvery is how often it is asked: often enough that a store that says
+// nothing counts as away before leases end that it kept from being renewed.
+func (c *Config) refreshEvery() time.Duration { return min(refreshInterval, c.silence()/2) }
 
 func (r *runner) start(ctx context.Context) {
 	r.ctx, r.abort = context.WithCancel(ctx)
@@ -82,7 +86,7 @@ func (r *runner) start(ctx context.Context) {
 }
 
 func (r *runner) run(quit context.Context) {
-	refresh := time.NewTicker(refreshInterval)
+	refresh := time.NewTimer(r.engine.config().refreshEvery())
 	defer refresh.Stop()
 	renew := time.NewTimer(r.engine.config().LeaseRenew)
 	defer renew.Stop()
@@ -94,6 +98,7 @@ func (r *runner) run(quit context.Context) {
 		case <-r.engine.dispatcher.Freed():
 		case <-refresh.C:
 			r.refreshDue = true
+			refresh.Reset(r.engine.config().refreshEvery())
 		case <-renew.C:
 			r.renew()
 			renew.Reset(r.engine.config().LeaseRenew)

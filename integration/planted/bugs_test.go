@@ -141,8 +141,8 @@ var bugs = []bug{
 	}}, engine("TestOutageRepeatsNothing"), `was sent 2 times`},
 	{"silence is no outage", []edit{{
 		"batch/outage.go",
-		"return (c.Lease - c.LeaseRenew) / 2",
-		"if planted.Is(`silence is no outage`) {\n\t\treturn time.Hour\n\t}\n\treturn (c.Lease - c.LeaseRenew) / 2",
+		"return (c.Lease - c.LeaseRenew) / 3",
+		"if planted.Is(`silence is no outage`) {\n\t\treturn time.Hour\n\t}\n\treturn (c.Lease - c.LeaseRenew) / 3",
 	}}, engine("TestSilenceRepeatsNothing"), `was sent 2 times`},
 	{"renewed although another has it", []edit{{
 		"batch/store/postgres/slices.go",
