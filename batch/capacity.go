@@ -20,6 +20,9 @@ func (e *Engine) Capacity() Capacity {
 	return Capacity{cfg.MaxInFlight, cfg.MaxConcurrentBatches}
 }
 
+// InFlight is how many lines this gateway has sent that are not durable yet.
+func (e *Engine) InFlight() int64 { return e.runner.inFlightNow.Load() }
+
 // LinesInFlight counts by batch the lines that this gateway has on an upstream.
 // It is empty while the engine does not run.
 func (e *Engine) LinesInFlight(ctx context.Context) map[string]int64 {

@@ -36,7 +36,7 @@ const pingTimeout = 3 * time.Second
 func (e *Engine) Health(ctx context.Context) Health {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
-	h := Health{Paused: e.health.reasons(), InFlight: e.runner.inFlightNow.Load()}
+	h := Health{Paused: e.health.reasons(), InFlight: e.InFlight()}
 	var asking sync.WaitGroup
 	asking.Go(func() { h.Store = verdict(e.store.Ping(ctx)) })
 	asking.Go(func() { h.Queue = verdict(e.queue.Ping(ctx)) })

@@ -41,7 +41,7 @@ func (o *overview) Now(ctx context.Context) (dashboard.Now, error) {
 		return dashboard.Now{}, err
 	}
 	now := dashboard.Now{At: o.Config.Now(), Upstreams: o.upstreams()}
-	now.Queue = dashboard.Queue{InFlight: health.InFlight, Limit: int64(o.Engine.Capacity().MaxInFlight), Paused: health.Paused}
+	now.Queue = dashboard.Queue{InFlight: o.Engine.InFlight(), Limit: int64(o.Engine.Capacity().MaxInFlight), Paused: health.Paused}
 	var late []batch.Late
 	if health.Store == batch.Well {
 		if late, err = o.stored(ctx, &now); err != nil {
