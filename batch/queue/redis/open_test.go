@@ -73,7 +73,7 @@ func TestPermissions(t *testing.T) {
 	server.Username, server.Password, server.Database = "gateway", secret, 1
 	let := func(permissions ...string) {
 		t.Helper()
-		do(t, s, append([]string{"ACL", "SETUSER", "gateway", "reset", "on", ">" + secret}, permissions...)...)
+		do(t, s, append([]string{"ACL", "SETUSER", "gateway", "reset", "resetchannels", "on", ">" + secret}, permissions...)...)
 	}
 	let(permissions...)
 	q := open(t, Config{Server: server})
@@ -96,7 +96,7 @@ func TestPermissions(t *testing.T) {
 
 func TestPermissionsOnACluster(t *testing.T) {
 	s := redistest.Start(t, redistest.Options{Cluster: true})
-	do(t, s, append([]string{"ACL", "SETUSER", "gateway", "on", ">" + secret}, permissions...)...)
+	do(t, s, append([]string{"ACL", "SETUSER", "gateway", "resetchannels", "on", ">" + secret}, permissions...)...)
 	do(t, s, "ACL", "SETUSER", "gateway", "+cluster")
 	server := serverOf(t, s)
 	server.Username, server.Password = "gateway", secret
