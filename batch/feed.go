@@ -154,7 +154,7 @@ func (e *Engine) load(ctx context.Context, r loadRequest) loaded {
 	out := loaded{inputKey: r.inputKey, unread: r.unread, found: len(r.unread) > 0}
 	limit := storeTimeout
 	if !r.patient {
-		limit = min(limit, e.config().silence())
+		limit = min(limit, e.config().claimWait())
 	}
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -10,13 +10,27 @@ import "time"
 // outageGrace is how long that while is.
 const outageGrace = 3 * time.Second
 
-// silence is how long the store may say nothing without counting as away. The
-// first lease that it keeps from being renewed ends Lease - LeaseRenew after it
-// fell silent at the earliest. Until then everything must be over that was asked
-// by one who took it to be there: it asks within refreshEvery, knows a silence
-// later, and waits for what it asked just before that for another.
+// The first lease that a silent store keeps from being renewed ends Lease -
+// LeaseRenew after it fell silent, at the earliest. By then every claim must have
+// been given up that was begun by one who took the store to be there: it asks the
+// store within refreshEvery, knows after a silence that it is away, and waits for
+// what it wanted to claim just before that for claimWait. Together that is nine
+// tenths of the time.
+
+// refreshEvery is how often the store is asked which batches are active.
+func (c *Config) refreshEvery() time.Duration {
+	return min(refreshInterval, (c.Lease-c.LeaseRenew)/8)
+}
+
+// silence is how long the store may say nothing without counting as away.
 func (c *Config) silence() time.Duration {
 	return (c.Lease - c.LeaseRenew) / 3
+}
+
+// claimWait is how long a claim waits for the store that may take what others
+// have.
+func (c *Config) claimWait() time.Duration {
+	return 4 * (c.Lease - c.LeaseRenew) / 9
 }
 
 // storeAnswered takes in the answer to a refresh, or that there is none.
@@ -48,7 +62,7 @@ func (r *runner) bePatient() {
 }
 
 // patient tells whether leases that ended are to be left alone. A load that does
-// not leave them alone has no longer than a silence: it would claim in the moment
+// not leave them alone has no longer than claimWait: it would claim in the moment
 // in which the store is back.
 func (r *runner) patient(now time.Time) bool {
 	return r.outage || now.Before(r.patience) || r.silent(now)

@@ -72,10 +72,6 @@ func (r *runner) wake() { ring(r.bell) }
 // active, when nobody said that something changed.
 const refreshInterval = time.Second
 
-// refreshEvery is how often it is asked: often enough that a store that says
-// nothing counts as away before leases end that it kept from being renewed.
-func (c *Config) refreshEvery() time.Duration { return min(refreshInterval, c.silence()/2) }
-
 func (r *runner) start(ctx context.Context) {
 	r.ctx, r.abort = context.WithCancel(ctx)
 	quit, stop := context.WithCancel(ctx)
