@@ -40,6 +40,9 @@ type AnalyticsStore interface {
 	// that are not collected yet included. Parts of uploads are of purpose
 	// PurposePart, indexes of results of PurposeIndex.
 	Storage(ctx context.Context, tenant string) ([]StorageUse, error)
+	// Pace gives what batches of all tenants got done by minute, the newest
+	// minutes first, from the one on that since lies in; at most limit.
+	Pace(ctx context.Context, since time.Time, limit int) ([]Pace, error)
 	// PruneHistory removes usage and events older than HistoryTTL and
 	// minutes of batches older than MinutesTTL, at most limit rows.
 	PruneHistory(ctx context.Context, limit int) (int, error)

@@ -12,6 +12,12 @@ type Minute struct {
 	Completed, Failed int64
 }
 
+// Pace is what a batch got done in a minute.
+type Pace struct {
+	BatchID, Model string
+	Minute
+}
+
 // EstimateStore tells how quickly batches go on.
 type EstimateStore interface {
 	// Progress gives the minutes of batches, by their ids, from the one on
@@ -88,11 +94,10 @@ func estimate(b Batch, minutes []Minute, now time.Time) Estimate {
 		return Estimate{}
 	}
 	lines := 0.0
-	begun := now.Add(-rateSpan)
 	for _, m := range minutes {
 		share := 1.0
-		if m.At.Before(begun) && ran > rateSpan { // only its end is of the last minute
-			share = max(0, float64(time.Minute-begun.Sub(m.At))/float64(time.Minute))
+		if ran > rateSpan {
+			share = shareOf(m, now)
 		}
 		lines += share * float64(m.Completed+m.Failed)
 	}
@@ -110,6 +115,15 @@ func estimate(b Batch, minutes []Minute, now time.Time) Estimate {
 	misses := finishes.After(b.ExpiresAt)
 	e.Remaining, e.FinishesAt, e.MissesDeadline = &remaining, &finishes, &misses
 	return e
+}
+
+// shareOf is how much of a minute is of the last rateSpan.
+func shareOf(m Minute, now time.Time) float64 {
+	begun := now.Add(-rateSpan)
+	if !m.At.Before(begun) {
+		return 1
+	}
+	return max(0, float64(time.Minute-begun.Sub(m.At))/float64(time.Minute)) // its end
 }
 
 // missing is for a rest of more than any window.

@@ -2,6 +2,7 @@ package batch
 
 import (
 	"context"
+	"sort"
 	"time"
 )
 
@@ -37,25 +38,16 @@ const (
 // their deadlines, in the order in which they are served. It goes by the batches
 // of the last refresh, at most activeLimit, and by what ended in the last minute.
 func (e *Engine) LateBatches(ctx context.Context, tenant string) ([]Late, error) {
-	active := e.runner.latest()
-	var begun []string
-	for _, b := range active {
-		if b.Left() < b.Counts.Total {
-			begun = append(begun, b.ID)
-		}
-	}
 	now, err := e.store.Now(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var minutes map[string][]Minute
-	if len(begun) > 0 {
-		if minutes, err = e.store.Progress(ctx, begun, now.Add(-rateSpan)); err != nil {
-			return nil, err
-		}
+	pace, err := e.store.Pace(ctx, now.Add(-rateSpan), activeLimit)
+	if err != nil {
+		return nil, err
 	}
 	var own []Late
-	for _, l := range lateOf(active, minutes, now) {
+	for _, l := range lateOf(e.runner.latest(), pace, now) {
 		if l.Tenant == tenant {
 			own = append(own, l)
 		}
@@ -64,27 +56,76 @@ func (e *Engine) LateBatches(ctx context.Context, tenant string) ([]Late, error)
 }
 
 // lateOf finds batches that will be late among those of all tenants, given in
-// the order in which they are served. One of which lines end goes on as it does.
-// One of which none do has the rate of its model when those before it are done:
-// models have servers of their own, batches of several models count as one.
-func lateOf(active []Batch, minutes map[string][]Minute, now time.Time) (late []Late) {
+// the order in which they are served, those that are paused last. One of which
+// lines end goes on as it does. One of which none do has the rate of its model
+// when those before it are done: models have servers of their own, batches of
+// several models count as one.
+func lateOf(active []Batch, pace []Pace, now time.Time) (late []Late) {
+	minutes := make(map[string][]Minute) // by batch
+	for _, p := range pace {
+		minutes[p.BatchID] = append(minutes[p.BatchID], p.Minute)
+	}
 	estimates := make([]Estimate, len(active))
 	rates := make(map[string]float64) // lines per minute, by model
+	known := make(map[string]bool)    // batches whose rate is among them
 	for i, b := range active {
 		estimates[i] = estimate(b, minutes[b.ID], now)
 		if rate := estimates[i].LinesPerMinute; rate != nil {
 			rates[b.Model] += *rate
+			known[b.ID] = true
 		}
 	}
-	ahead := make(map[string]int64) // lines, by model
+	for _, p := range pace { // of batches that are over, or have just begun
+		if !known[p.BatchID] {
+			rates[p.Model] += shareOf(p.Minute, now) * float64(p.Completed+p.Failed)
+		}
+	}
+	queues := make(map[string]*queued) // by model
 	for i, b := range active {
-		before := ahead[b.Model]
-		ahead[b.Model] += b.Left()
+		q := queues[b.Model]
+		if q == nil {
+			q = new(queued)
+			queues[b.Model] = q
+		}
+		before := q.before(b)
+		if b.PausedAt.IsZero() {
+			q.add(b)
+		}
 		if why := lateness(b, estimates[i], before, rates[b.Model], now); why != "" {
 			late = append(late, Late{b, why})
 		}
 	}
 	return late
+}
+
+// queued are the batches of a model that are not paused, in the order in which
+// they are served, with the lines left up to each.
+type queued struct {
+	batches []Batch
+	lines   []int64
+}
+
+func (q *queued) add(b Batch) {
+	q.lines = append(q.lines, q.before(b)+b.Left())
+	q.batches = append(q.batches, b)
+}
+
+// before is how many lines are left in batches that go before one.
+func (q *queued) before(b Batch) int64 {
+	n := sort.Search(len(q.batches), func(i int) bool { return !goesBefore(q.batches[i], b) })
+	if n == 0 {
+		return 0
+	}
+	return q.lines[n-1]
+}
+
+// goesBefore tells whether one batch is served before another that is not paused,
+// or would not be.
+func goesBefore(a, b Batch) bool {
+	if a.Priority != b.Priority {
+		return a.Priority > b.Priority
+	}
+	return !a.ExpiresAt.After(b.ExpiresAt)
 }
 
 // lateness tells why a batch will be late, "" when it will not. Before is how

@@ -16,6 +16,7 @@ func TestLateOf(t *testing.T) {
 		rate   int64         // lines in the last minute
 		window time.Duration // until its deadline
 		paused bool
+		over   bool
 		age    time.Duration
 	}
 	for name, tt := range map[string]struct {
@@ -28,7 +29,7 @@ func TestLateOf(t *testing.T) {
 			[]string{"0 slow"},
 		},
 		"too much goes before one that waits": {
-			[]part{{model: "m", left: 500, rate: 10, window: time.Hour}, {model: "m", left: 100, window: 59 * time.Minute}, {model: "m", left: 100, window: 71 * time.Minute}},
+			[]part{{model: "m", left: 500, rate: 10, window: 58 * time.Minute}, {model: "m", left: 100, window: 59 * time.Minute}, {model: "m", left: 100, window: 71 * time.Minute}},
 			[]string{"1 waiting"},
 		},
 		"one that waits is late by its own lines": {
@@ -53,11 +54,16 @@ func TestLateOf(t *testing.T) {
 			[]part{{model: "m", left: 10, rate: 1, window: time.Hour}, {model: "m", left: 120, window: 2 * time.Hour, paused: true}},
 			[]string{"1 paused"},
 		},
+		"those before it ended just now": {[]part{{model: "m", rate: 10, over: true}, {model: "m", left: 100, window: 11 * time.Minute}, {model: "m", left: 100, window: 14 * time.Minute}}, []string{"2 waiting"}},
+		"paused batches are in nobody's way": {
+			[]part{{model: "m", left: 10, rate: 10, window: 3 * time.Hour}, {model: "m", left: 100_000, window: 150 * time.Hour, paused: true}, {model: "m", left: 100, window: 2 * time.Hour, paused: true}},
+			[]string{"1 paused"},
+		},
 		"its deadline is over": {[]part{{model: "m", left: 1, rate: 10, window: -time.Second}}, []string{"0 slow"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var active []Batch
-			minutes := make(map[string][]Minute)
+			var pace []Pace
 			for i, p := range tt.parts {
 				age := p.age
 				if age == 0 {
@@ -69,13 +75,17 @@ func TestLateOf(t *testing.T) {
 				if p.paused {
 					b.PausedAt = now
 				}
-				active = append(active, b)
+				if p.over {
+					b.Counts.Total = p.rate
+				} else {
+					active = append(active, b)
+				}
 				if p.rate > 0 {
-					minutes[b.ID] = []Minute{{At: now.Add(-time.Minute), Completed: p.rate}}
+					pace = append(pace, Pace{b.ID, b.Model, Minute{At: now.Add(-time.Minute), Completed: p.rate}})
 				}
 			}
 			var got []string
-			for _, l := range lateOf(active, minutes, now) {
+			for _, l := range lateOf(active, pace, now) {
 				got = append(got, l.ID+" "+string(l.Why))
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {

@@ -152,6 +152,9 @@ func TestInspect(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if int64(len(seen)) != got.Lines && c.name != "too many" { // the line that is too much is not told
+				t.Errorf("it told %d times what it had seen of %d lines", len(seen), got.Lines)
+			}
 			for i, s := range seen {
 				if s.Lines != int64(i+1) || !slices.EqualFunc(s.Findings, got.Findings[:len(s.Findings)], func(a, b openai.BatchError) bool { return a == b }) {
 					t.Errorf("after line %d it had seen %+v", i+1, s)

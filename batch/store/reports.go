@@ -129,6 +129,12 @@ func ScanMinute(r Row) (m batch.Minute, err error) {
 	return m, err
 }
 
+// ScanPace scans id, model, minute, completed and failed.
+func ScanPace(r Row) (p batch.Pace, err error) {
+	err = r.Scan(&p.BatchID, &p.Model, timeIn{&p.At}, &p.Completed, &p.Failed)
+	return p, err
+}
+
 // BatchMinute is a minute with its batch.
 type BatchMinute struct {
 	batch.Minute

@@ -75,7 +75,7 @@ func (o *overview) stored(ctx context.Context, now *dashboard.Now) (late []batch
 		}
 	}
 	if now.ActiveTotal == 0 {
-		return nil, nil
+		return o.late.get(ctx)
 	}
 	active, err := o.Engine.ActiveBatches(ctx, o.Tenant, activeRows)
 	if err != nil {

@@ -40,7 +40,7 @@ func batchProblems(active []dashboard.Batch, late []batch.Late, servers []dashbo
 	}
 	if more := len(late) - shownLate; more > 0 {
 		all = append(all, dashboard.Problem{
-			Severity: dashboard.Warning, What: fmt.Sprintf("%d more batches will miss their deadlines", more),
+			Severity: dashboard.Warning, What: "More batches will miss their deadlines", Detail: fmt.Sprintf("%d besides those named", more),
 			Remedy: "All of them together are more than the servers do in time: add servers, or cancel what is not needed.",
 		})
 	}
@@ -57,12 +57,14 @@ func problemOf(b batch.Batch, name string) dashboard.Problem {
 
 func lateProblem(l batch.Late, name string) dashboard.Problem {
 	p := problemOf(l.Batch, name)
+	if l.Why == batch.LatePaused {
+		p.What += " is paused and"
+	}
 	p.What += " will miss its deadline"
 	p.Detail = fmt.Sprintf("%d of %d lines are left", l.Left(), l.Counts.Total)
 	const rest = " What is not done by then ends as batch_expired in its error file."
 	switch l.Why {
 	case batch.LatePaused:
-		p.Detail += "; it is paused"
 		p.Remedy = "Resume it." + rest
 	case batch.LateWaiting:
 		p.Detail += "; too much goes before it"

@@ -54,8 +54,8 @@ func TestProblems(t *testing.T) {
 		{"held up", []dashboard.Upstream{up}, batch.Health{Store: "ok", Queue: "ok", Files: "ok", Paused: []string{"model m: down"}}, nil, nil, []string{"warning Batch work is held up"}},
 		{"late batch", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(*dashboard.Batch) {})}, []batch.Late{late("batch_1", batch.LateSlow)}, []string{"warning Batch in.jsonl will miss"}},
 		{"late and not shown", []dashboard.Upstream{up}, well, nil, []batch.Late{late("batch_2", batch.LateWaiting)}, []string{"warning Batch batch_2 will miss"}},
-		{"paused for too long", []dashboard.Upstream{up}, well, nil, []batch.Late{late("batch_2", batch.LatePaused)}, []string{"warning Batch batch_2 will miss"}},
-		{"many are late", []dashboard.Upstream{up}, well, nil, slices.Repeat([]batch.Late{late("batch_2", batch.LateStill)}, 13), append(slices.Repeat([]string{"warning Batch batch_2 will miss"}, 10), "warning 3 more batches will miss")},
+		{"paused for too long", []dashboard.Upstream{up}, well, nil, []batch.Late{late("batch_2", batch.LatePaused)}, []string{"warning Batch batch_2 is paused and will miss"}},
+		{"many are late", []dashboard.Upstream{up}, well, nil, slices.Repeat([]batch.Late{late("batch_2", batch.LateStill)}, 13), append(slices.Repeat([]string{"warning Batch batch_2 will miss"}, 10), "warning More batches will miss")},
 		{"nobody has its model", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(b *dashboard.Batch) { b.Model, b.InputName = "n", "" })}, []batch.Late{late("batch_1", batch.LateStill)}, []string{"warning Batch batch_1 waits for the model n"}},
 		{"paused on purpose", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(b *dashboard.Batch) { b.Model, b.PausedAt = "n", time.Unix(1, 0) })}, nil, nil},
 	} {

@@ -11,6 +11,10 @@ func (s *store) Progress(ctx context.Context, ids []string, since time.Time) (ma
 	return get(s.set, "store.Progress", func() (map[string][]batch.Minute, error) { return s.Store.Progress(ctx, ids, since) })
 }
 
+func (s *store) Pace(ctx context.Context, since time.Time, limit int) ([]batch.Pace, error) {
+	return get(s.set, "store.Pace", func() ([]batch.Pace, error) { return s.Store.Pace(ctx, since, limit) })
+}
+
 func (s *store) UsageSeries(ctx context.Context, tenant, model string, p batch.Period) ([]batch.UsagePoint, error) {
 	return get(s.set, "store.UsageSeries", func() ([]batch.UsagePoint, error) { return s.Store.UsageSeries(ctx, tenant, model, p) })
 }

@@ -56,6 +56,7 @@ var calls = []string{
 	"store.LapsedSlices",
 	"store.LargestFiles",
 	"store.Open",
+	"store.Pace",
 	"store.Parts",
 	"store.PauseBatch",
 	"store.PrioritizeBatch",

@@ -174,6 +174,7 @@
     var name = Array.from(crypto.getRandomValues(new Uint8Array(16)), function (b) { return b.toString(16).padStart(2, '0') }).join('')
     var sent = ''
     var seen = ''
+    var asked = false
     var asking = setInterval(ask, 1000)
     show('')
     button.disabled = true
@@ -186,20 +187,24 @@
       tell()
     })
     function tell () {
-      words.textContent = sent + (seen ? '. ' + seen : '') + '.'
+      var text = [sent, seen].filter(Boolean).join('. ') + '.'
+      if (words.textContent !== text) words.textContent = text
     }
     // What was found in the lines that have arrived, from the gateway that they
     // arrive at: another one knows nothing of them.
     function ask () {
-      fetch(location.origin + form.dataset.arriving + '?upload=' + name, { credentials: 'same-origin' }).then(function (answer) {
-        if (answer.status !== 200) return
+      if (asked) return
+      asked = true
+      fetch(location.origin + form.dataset.arriving + '?upload=' + name, { credentials: 'same-origin', redirect: 'manual' }).then(function (answer) {
+        var says = answer.headers.get('Tidegate-Seen')
+        if (!says) return
         return answer.text().then(function (found) {
           if (!asking) return
-          seen = answer.headers.get('Tidegate-Seen')
+          seen = says
           tell()
           show(found)
         })
-      }, function () {}) // the upload says what is wrong
+      }).catch(function () {}).then(function () { asked = false }) // the upload says what is wrong
     }
     function show (found) {
       var at = document.getElementById('arriving')

@@ -14,7 +14,19 @@ var (
 		ON CONFLICT (batch, minute) DO UPDATE SET completed = m.completed + excluded.completed, failed = m.failed + excluded.failed`)
 	minutesSince = declare(`SELECT b.id, m.minute, m.completed, m.failed FROM batches b JOIN batch_minutes m ON m.batch = b.seq
 		WHERE b.id = ANY ($1::text[]) AND b.deleted_at IS NULL AND m.minute >= $2 ORDER BY m.batch, m.minute`)
+	paceSince = declare(`SELECT b.id, b.model, m.minute, m.completed, m.failed
+		FROM (SELECT * FROM batch_minutes WHERE minute >= $1 ORDER BY minute DESC LIMIT $2) m JOIN batches b ON b.seq = m.batch
+		ORDER BY m.minute DESC`)
 )
+
+// Pace gives what batches got done by minute.
+func (s *Store) Pace(ctx context.Context, since time.Time, limit int) (pace []batch.Pace, err error) {
+	err = s.read(ctx, "reading pace", func(t *tx) error {
+		pace, err = all(ctx, t, store.ScanPace, paceSince, store.MinuteOf(since), store.LimitOf(limit))
+		return err
+	})
+	return pace, err
+}
 
 // addMinutes counts the lines that a commit adds. Their batches are locked.
 func (t *tx) addMinutes(changed []*store.CommitBatch) {

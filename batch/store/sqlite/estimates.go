@@ -13,7 +13,19 @@ var (
 		ON CONFLICT (batch, minute) DO UPDATE SET completed = completed + excluded.completed, failed = failed + excluded.failed`)
 	minutesSince = reads(`SELECT minute, completed, failed FROM batch_minutes
 		WHERE batch = (SELECT seq FROM batches WHERE id = ? AND deleted_at IS NULL) AND minute >= ? ORDER BY minute`)
+	paceSince = reads(`SELECT b.id, b.model, m.minute, m.completed, m.failed
+		FROM batch_minutes m INDEXED BY batch_minutes_age CROSS JOIN batches b ON b.seq = m.batch
+		WHERE m.minute >= ? ORDER BY m.minute DESC LIMIT ?`)
 )
+
+// Pace gives what batches got done by minute.
+func (s *Store) Pace(ctx context.Context, since time.Time, limit int) (pace []batch.Pace, err error) {
+	err = s.read(ctx, "reading pace", func(t *tx) error {
+		pace, err = all(ctx, t, paceSince, store.ScanPace, store.MinuteOf(since), store.LimitOf(limit))
+		return err
+	})
+	return pace, err
+}
 
 // Progress gives the minutes of batches.
 func (s *Store) Progress(ctx context.Context, ids []string, since time.Time) (map[string][]batch.Minute, error) {

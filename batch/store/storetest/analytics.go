@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -83,6 +84,19 @@ var analyticsTests = []test{
 		got, err = e.s.Progress(e.Context(), nil, begun)
 		e.ok(err)
 		equal(e, "of none", len(got), 0)
+		_, err = e.s.CancelBatch(e.Context(), tenant, other.ID)
+		e.ok(err)
+		pace, err := e.s.Pace(e.Context(), begun.Add(time.Minute), 10)
+		e.ok(err)
+		slices.SortFunc(pace, func(a, b batch.Pace) int { return cmp.Compare(a.BatchID, b.BatchID) })
+		last := begun.Add(3 * time.Minute)
+		equal(e, "pace", pace, []batch.Pace{{BatchID: b.ID, Model: b.Model, Minute: batch.Minute{At: last, Completed: 1}}, {BatchID: other.ID, Model: other.Model, Minute: batch.Minute{At: last, Completed: 1}}})
+		pace, err = e.s.Pace(e.Context(), begun, 2)
+		e.ok(err)
+		equal(e, "the newest pace", len(pace) == 2 && pace[0].At.Equal(last) && pace[1].At.Equal(last), true)
+		pace, err = e.s.Pace(e.Context(), begun, 10)
+		e.ok(err)
+		equal(e, "all pace", len(pace), 3)
 	}},
 	{"usage in steps", func(e *env) {
 		e.toBucket()
