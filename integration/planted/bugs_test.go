@@ -143,6 +143,10 @@ var bugs = []bug{
 		"batch/outage.go",
 		"return (c.Lease - c.LeaseRenew) / 3",
 		"if planted.Is(`silence is no outage`) {\n\t\treturn time.Hour\n\t}\n\treturn (c.Lease - c.LeaseRenew) / 3",
+	}, {
+		"batch/outage.go",
+		"return 4 * (c.Lease - c.LeaseRenew) / 9",
+		"if planted.Is(`silence is no outage`) {\n\t\treturn time.Hour\n\t}\n\treturn 4 * (c.Lease - c.LeaseRenew) / 9",
 	}}, engine("TestSilenceRepeatsNothing"), `was sent 2 times`},
 	{"renewed although another has it", []edit{{
 		"batch/store/postgres/slices.go",
