@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -98,22 +99,7 @@ var (
 // knows nothing of the arguments: by an index that finds its rows, so that none
 // slows down with what has been finished.
 func TestPlans(t *testing.T) {
-	url := server.NewDatabase(t)
-	opened(t, url)
-	c, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := c.Close(t.Context()); err != nil {
-			t.Error(err)
-		}
-	}()
-	for _, sql := range []string{aged, `SET plan_cache_mode = force_generic_plan`} {
-		if _, err := c.Exec(t.Context(), sql); err != nil {
-			t.Fatal(err)
-		}
-	}
+	c := filled(t, aged)
 	plans := make(map[string]string)
 	for i, sql := range statements {
 		plans[sql] = explain(t, c, i, sql)
@@ -159,27 +145,35 @@ var partOfKey = regexp.MustCompile(`Index Cond: \(number = `)
 // TestPlansAfterIdleness looks at plans that were made when next to nothing was
 // to be done: they are kept for a while when there is.
 func TestPlansAfterIdleness(t *testing.T) {
+	c := filled(t, allDone)
+	for i, sql := range statements {
+		if plan := explain(t, c, i, sql); partOfKey.MatchString(plan) {
+			t.Errorf("goes through unfinished slices: %s\n\truns as:\n%s", sql, plan)
+		}
+	}
+}
+
+// filled is a connection to a database with some rows, which makes plans without a
+// look at the arguments.
+func filled(t *testing.T, rows string) *pgx.Conn {
+	t.Helper()
 	url := server.NewDatabase(t)
 	opened(t, url)
 	c, err := pgx.Connect(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
-		if err := c.Close(t.Context()); err != nil {
+	t.Cleanup(func() {
+		if err := c.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
-	}()
-	for _, sql := range []string{allDone, `SET plan_cache_mode = force_generic_plan`} {
+	})
+	for _, sql := range []string{rows, `SET plan_cache_mode = force_generic_plan`} {
 		if _, err := c.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for i, sql := range statements {
-		if plan := explain(t, c, i, sql); partOfKey.MatchString(plan) {
-			t.Errorf("goes through unfinished slices: %s\n\truns as:\n%s", sql, plan)
-		}
-	}
+	return c
 }
 
 // explain gives the generic plan of a statement.
