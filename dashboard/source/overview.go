@@ -44,7 +44,10 @@ func (o *overview) Now(ctx context.Context) (dashboard.Now, error) {
 	now.Queue = dashboard.Queue{InFlight: o.Engine.InFlight(), Limit: int64(o.Engine.Capacity().MaxInFlight), Paused: health.Paused}
 	var late []batch.Late
 	if health.Store == batch.Well {
-		if late, err = o.stored(ctx, &now); err != nil {
+		if err = o.stored(ctx, &now); err == nil {
+			late, err = o.late.get(ctx)
+		}
+		if err != nil {
 			health.Store = err.Error()
 		}
 	}
@@ -52,14 +55,14 @@ func (o *overview) Now(ctx context.Context) (dashboard.Now, error) {
 	return now, nil
 }
 
-// stored adds what the store tells, and gives the batches that will be late.
-func (o *overview) stored(ctx context.Context, now *dashboard.Now) (late []batch.Late, err error) {
+// stored adds what the store tells.
+func (o *overview) stored(ctx context.Context, now *dashboard.Now) (err error) {
 	if now.Window, now.Live, now.Batch, err = o.meter.rates(ctx, now.At); err != nil {
-		return nil, err
+		return err
 	}
 	waiting, err := o.analytics().Waiting(ctx, o.Tenant)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	now.Queue.Waiting = max(0, waiting.Lines-now.Queue.InFlight)
 	if !waiting.Oldest.IsZero() && now.Queue.Waiting > 0 {
@@ -67,7 +70,7 @@ func (o *overview) stored(ctx context.Context, now *dashboard.Now) (late []batch
 	}
 	states, err := o.analytics().BatchStates(ctx, o.Tenant)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for status, n := range states {
 		if !status.Terminal() {
@@ -75,16 +78,14 @@ func (o *overview) stored(ctx context.Context, now *dashboard.Now) (late []batch
 		}
 	}
 	if now.ActiveTotal == 0 {
-		return o.late.get(ctx)
+		return nil
 	}
 	active, err := o.Engine.ActiveBatches(ctx, o.Tenant, activeRows)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if now.Active, err = o.describe(ctx, active); err != nil {
-		return nil, err
-	}
-	return o.late.get(ctx)
+	now.Active, err = o.describe(ctx, active)
+	return err
 }
 
 // describe adds to batches what lists show besides.
