@@ -1,8 +1,13 @@
 package browser
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/network"
+	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -72,6 +77,48 @@ func TestZone(t *testing.T) {
 		t.Errorf("%d times are not in Kathmandu's zone", n)
 	}
 	without.quiet()
+	p.quiet()
+}
+
+// TestZoneComesLate holds that a page is not loaded again once its reader has
+// begun: a file that was chosen stays chosen.
+func TestZoneComesLate(t *testing.T) {
+	t.Parallel()
+	h := start(t, nil)
+	p := open(t, desktop)
+	call(p, cdppage.AddScriptToEvaluateOnNewDocument, cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: `{
+		const now = fetch
+		fetch = (...what) => new Promise(go => { window.go = go }).then(() => now(...what)).then(answer => {
+			setTimeout(() => { window.told = true })
+			return answer
+		})
+		navigation.addEventListener('navigate', () => { window.left = true })
+	}`})
+	file := filepath.Join(t.TempDir(), "prompts.jsonl")
+	if err := os.WriteFile(file, []byte("{}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, begun := range []bool{true, false} {
+		p.do(chromedp.Navigate(h.url + "/new"))
+		p.until(`window.go !== undefined`)
+		if begun {
+			p.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file}))
+		}
+		evaluate[bool](p, `window.go() === undefined`)
+		if !begun {
+			p.until(`document.readyState === 'complete' && document.body.dataset.zoneWanted === undefined`)
+			continue
+		}
+		p.until(`window.told`)
+		if evaluate[bool](p, `window.left === true`) {
+			t.Error("the page was loaded again")
+		}
+		if n := evaluate[int](p, `document.getElementById('file').files.length`); n != 1 {
+			t.Errorf("%d files are chosen", n)
+		}
+		evaluate[bool](p, `sessionStorage.clear() === undefined`)
+		call(p, network.ClearBrowserCookies, cdp.Empty{})
+	}
 	p.quiet()
 }
 

@@ -200,13 +200,14 @@ func (p *tab) do(actions ...action) {
 	}
 }
 
-// visit goes to an address and waits until the page is there.
+// visit goes to an address and waits until the page is there: with a script, the
+// one that is loaded after the zone was told.
 func (p *tab) visit(url string) {
 	p.Helper()
 	if err := chromedp.Do(p.ctx, chromedp.Navigate(url)); err != nil {
 		p.Fatalf("going to %s: %v", url, err)
 	}
-	if !evaluate[bool](p, `document.querySelector('footer') !== null`) {
+	if !p.soon(`document.querySelector('footer') !== null` + map[bool]string{true: ` && document.body.dataset.zoneWanted === undefined`}[p.looks.script]) {
 		p.Fatalf("%s is no page of the dashboard", url)
 	}
 }

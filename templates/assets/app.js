@@ -3,7 +3,12 @@
 (function () {
   'use strict'
 
-  // The reader's time zone is sent once, when no cookie says it yet.
+  // The reader's time zone is sent once, when no cookie says it yet. The page is
+  // loaded again with it, but not under the hands of a reader who has begun.
+  var begun = false
+  ;['click', 'keydown', 'input', 'drop'].forEach(function (name) {
+    document.addEventListener(name, function () { begun = true })
+  })
   var wanted = document.body.dataset.zoneWanted
   if (wanted !== undefined) {
     var zone = Intl.DateTimeFormat().resolvedOptions().timeZone
@@ -14,7 +19,7 @@
         method: 'POST', redirect: 'manual', credentials: 'same-origin',
         body: new URLSearchParams({ zone: zone })
       }).then(function () {
-        if (zone !== wanted) location.reload()
+        if (zone !== wanted && !begun) location.reload()
       })
     }
   }
