@@ -111,6 +111,7 @@ type Waiting struct {
 type BatchFilter struct {
 	Status   Status
 	Active   bool // only those that are not over; Status is "" then
+	Paused   bool // only those that are paused; Status is "" and Active false then
 	Model    string
 	Text     string    // in id, metadata or the input's file name; ASCII letters of either case
 	From, To time.Time // created from From up to, and not at, To

@@ -174,7 +174,7 @@ func (b *bench) measurePages(ctx context.Context, kind string, c configured) (*d
 	worst := 0.0
 	for _, path := range []string{
 		"/", "/throughput", "/throughput?span=7d", "/throughput?span=30d", "/throughput?span=30d&model=model-1",
-		"/batches", "/batches?state=active", "/batches?state=cancelled&model=model-1", "/batches?q=needle", "/batches?q=nightly-77", "/batches?from=2026-01-01&to=2026-01-31",
+		"/batches", "/batches?state=active", "/batches?state=paused", "/batches?state=cancelled&model=model-1", "/batches?q=needle", "/batches?q=nightly-77", "/batches?from=2026-01-01&to=2026-01-31",
 		"/batches?state=completed&after=" + deep, batchPage, batchPage + "/lines?after=4000", batchPage + "/lines?state=failed", batchPage + "/lines/2500",
 		"/new?file=" + fileID, "/files", "/upstreams", "/doctor",
 	} {

@@ -107,6 +107,7 @@ func TestFilters(t *testing.T) {
 		"":                               50,
 		"?state=active":                  8,
 		"?state=failed":                  1,
+		"?state=paused":                  1,
 		"?q=NIGHTLY":                     1,
 		"?q=legal":                       1, // in the metadata
 		"?model=BAAI%2Fbge-m3":           1,
@@ -145,6 +146,15 @@ func TestFilters(t *testing.T) {
 	}
 	if len(seen) != len(h.IDs()) {
 		t.Errorf("%d of %d batches were seen", len(seen), len(h.IDs()))
+	}
+	// Those of all lines lead back as well.
+	lines := "/batches/" + h.IDs()[1] + "/lines"
+	for at, back := range map[string]string{"?after=31000": "?after=30900", "?after=200": "?after=100", "?after=100": "", "": "", "?state=completed&after=200": ""} {
+		_, found, there := strings.Cut(h.page(lines+at), `rel="prev" href="/dashboard`)
+		found, _, _ = strings.Cut(found, `"`)
+		if there != (back != "") || there && found != lines+back {
+			t.Errorf("before %s comes %q, want %q", at, found, back)
+		}
 	}
 }
 

@@ -228,6 +228,9 @@ func (d *Dashboard) linkLines(s templates.Site, v *templates.Lines) {
 	if v.After > 0 {
 		v.Pages.First = s.With(here, "state", v.State)
 	}
+	if v.After > linesPerPage && v.State == "" { // of one state nobody knows where it began
+		v.Pages.Previous = s.With(here, "after", strconv.Itoa(v.After-linesPerPage))
+	}
 	if v.More {
 		v.Pages.Next = s.With(here, "state", v.State, "after", strconv.Itoa(v.Next))
 	}

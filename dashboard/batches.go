@@ -49,6 +49,8 @@ func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s temp
 	switch {
 	case f.State == "active":
 		q.Active = true
+	case f.State == "paused":
+		q.Paused = true
 	case slices.Contains(templates.BatchStates, f.State):
 		q.Status = batch.Status(f.State)
 	case f.State != "":

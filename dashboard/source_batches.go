@@ -39,6 +39,7 @@ type Batches interface {
 type BatchQuery struct {
 	Status batch.Status // "" for any
 	Active bool         // only those that are not over; Status is "" then
+	Paused bool         // only those that are paused; Status is "" and Active false then
 	Model  string       // "" for any
 	// Text is looked for in ids, names of input files and metadata.
 	Text     string

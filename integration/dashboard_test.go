@@ -4,6 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"mime/multipart"
@@ -15,6 +18,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/integration/tidegatetest"
+	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // reader is somebody who looks at the dashboard with nothing but HTML forms.
@@ -247,6 +251,7 @@ func TestDashboardControls(t *testing.T) {
 	r.page(page, "paused", "Resume")
 	tidegatetest.Eventually(t, time.Minute, "what runs to end", func() bool { return sim.Stats(t).Running == 0 })
 	r.page("/batches?state=active", b.ID)
+	r.page("/batches?state=paused", b.ID)
 	r.post(page+"/priority", url.Values{"priority": {"-7"}})
 	r.page(page, "-7")
 	done := gateway.Batch(t, b.ID).RequestCounts.Completed
@@ -265,6 +270,32 @@ func TestDashboardControls(t *testing.T) {
 	r.page("/", "No upstream takes requests")
 	r.post(server+"/undrain", nil)
 	r.page(server, "Live in flight", sim.URL)
+}
+
+// A batch that is too much for its window is named, with what to do, for as long
+// as it is.
+func TestDashboardLate(t *testing.T) {
+	const lines = 20_000 // of 20 a second, in 10 minutes
+	sim := tidegatetest.StartSim(t, "--ttft", "200ms", "--max-num-seqs", "4")
+	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: []*tidegatetest.Sim{sim}})
+	r := &reader{T: t, at: gateway.URL}
+	input := gateway.Upload(t, "much.jsonl", tidegatetest.BatchInput(t, lines, func(int) string { return "Hello" }))
+	var late openai.Batch
+	_, made, err := gateway.Call(t.Context(), http.MethodPost, "/v1/batches", "application/json",
+		fmt.Appendf(nil, `{"input_file_id": %q, "endpoint": %q, "completion_window": "10m"}`, input.ID, tidegatetest.ChatPath))
+	if err := errors.Join(err, json.Unmarshal(made, &late)); err != nil {
+		t.Fatal(err)
+	}
+	page := "/batches/" + late.ID
+	r.follow("/", "Batch much.jsonl will miss its deadline")
+	r.page("/", `href="/dashboard`+page+`"`, fmt.Sprintf("of %d lines are left", lines), "Raise its priority, pause others, or add servers.")
+	r.post(page+"/pause", nil)
+	r.follow("/", "Batch much.jsonl is paused and will miss its deadline")
+	r.page("/", "Resume it.")
+	r.post(page+"/resume", nil)
+	r.post(page+"/cancel", nil)
+	r.follow(page, "cancelled")
+	tidegatetest.Eventually(t, time.Minute, "nothing to be late", func() bool { return !strings.Contains(r.page("/"), "miss its deadline") })
 }
 
 // Where the gateway has keys, a reader shows one as password.

@@ -57,7 +57,7 @@ func (f BatchFilter) Any() bool {
 }
 
 // BatchStates are the states to filter by.
-var BatchStates = []string{"active", "validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"}
+var BatchStates = []string{"active", "paused", "validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"}
 
 // Batch is the model of a batch's page.
 type Batch struct {

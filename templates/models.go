@@ -17,8 +17,8 @@ type Problem struct {
 
 // Pages are the ways on in a list.
 type Pages struct {
-	What        string // the list is of
-	First, Next templ.SafeURL
+	What                  string // the list is of
+	First, Previous, Next templ.SafeURL
 }
 
 // Estimate is a statement about the future.

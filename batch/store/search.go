@@ -43,12 +43,16 @@ func ScanFoundBatch(r Row) (f FoundBatch, err error) {
 }
 
 // Filter is which of the statements that find batches answers a filter.
-type Filter struct{ Status, Active, Model bool }
+type Filter struct{ Status, Active, Paused, Model bool }
 
 // FilterOf tells what a filter asks for.
 func FilterOf(f batch.BatchFilter) Filter {
-	return Filter{Status: f.Status != "", Active: f.Active, Model: f.Model != ""}
+	return Filter{Status: f.Status != "", Active: f.Active, Paused: f.Paused, Model: f.Model != ""}
 }
+
+// Paused is the condition of batches that are paused. One that has ended keeps
+// its paused_at.
+const Paused = `paused_at IS NOT NULL AND status IN ('validating', 'in_progress')`
 
 // ActiveStatuses are those of batches that are not over.
 var ActiveStatuses = []batch.Status{batch.Validating, batch.InProgress, batch.Finalizing, batch.Cancelling}

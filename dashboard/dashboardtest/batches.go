@@ -52,7 +52,7 @@ func wanted(d *dashboard.BatchDetail, q dashboard.BatchQuery) bool {
 	}
 	text := strings.Join(words, " ")
 	switch {
-	case q.Status != "" && d.Status != q.Status, q.Active && d.Status.Terminal(), q.Model != "" && d.Model != q.Model:
+	case q.Status != "" && d.Status != q.Status, q.Active && d.Status.Terminal(), q.Paused && d.PausedAt.IsZero(), q.Model != "" && d.Model != q.Model:
 		return false
 	case !strings.Contains(strings.ToLower(text), strings.ToLower(q.Text)):
 		return false

@@ -31,7 +31,7 @@ const failuresAge = 10 * time.Second
 // List finds batches.
 func (b *batches) List(ctx context.Context, q dashboard.BatchQuery) (dashboard.BatchPage, error) {
 	found, err := b.analytics().FindBatches(ctx, b.Tenant, batch.BatchFilter{
-		Status: q.Status, Active: q.Active, Model: q.Model, Text: q.Text, From: q.From, To: q.To, After: q.After, Limit: q.Limit,
+		Status: q.Status, Active: q.Active, Paused: q.Paused, Model: q.Model, Text: q.Text, From: q.From, To: q.To, After: q.After, Limit: q.Limit,
 	})
 	if err != nil {
 		return dashboard.BatchPage{}, err

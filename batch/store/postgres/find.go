@@ -30,6 +30,8 @@ var finders = map[store.Filter]finder{
 	{Status: true}:              findBy(` AND status = $6 AND $7::text = ''`),
 	{Model: true}:               findBy(` AND $6::text = '' AND model = $7`),
 	{Status: true, Model: true}: findBy(` AND status = $6 AND model = $7`),
+	{Paused: true}:              findBy(` AND ` + store.Paused + ` AND $6::text = '' AND $7::text = ''`),
+	{Paused: true, Model: true}: findBy(` AND ` + store.Paused + ` AND $6::text = '' AND model = $7`),
 	{Active: true}:              findActive(` AND $6::text = '' AND $7::text = ''`),
 	{Active: true, Model: true}: findActive(` AND $6::text = '' AND model = $7`),
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/tidegate/tidegate/batch/store"
 )
 
 // aged fills a database as time does: 20 running batches with 100,000 slices,
@@ -38,6 +40,8 @@ INSERT INTO usage_15m SELECT 'tenant-' || t, i * 900000000::bigint, 'batch', 'mo
 INSERT INTO gateways (id, host, place, since, until, loads) SELECT 'gateway-' || i, '', '', 0, i, '{}' FROM generate_series(1, 200) i;
 ANALYZE`
 
+var pausedPage = finders[store.Filter{Paused: true}].page
+
 // indexes are what statements must use beyond some index of each table.
 var indexes = map[string][]string{
 	activeBatches:   {"batches_turns"},
@@ -57,6 +61,7 @@ var indexes = map[string][]string{
 	selectSlices:    {"slices_pkey"},
 	selectResults:   {"segments_pkey"},
 	batchesPage:     {"batches_page"},
+	pausedPage:      {"batches_paused"},
 	filesPages[0]:   {"files_page"},
 	filesPages[1]:   {"files_page"},
 	filesPages[2]:   {"files_page_purpose"},
@@ -81,7 +86,7 @@ var indexes = map[string][]string{
 
 // ordered are statements whose rows come in order from an index: that they are
 // few is not known beforehand.
-var ordered = []string{activeBatches, createdFrom, largestFiles, claimableSlices, claimBatch, selectSlices, selectResults, batchesPage, filesPages[0], filesPages[1], filesPages[2], filesPages[3]}
+var ordered = []string{activeBatches, createdFrom, largestFiles, claimableSlices, claimBatch, selectSlices, selectResults, batchesPage, pausedPage, filesPages[0], filesPages[1], filesPages[2], filesPages[3]}
 
 // background are the statements that nobody waits for, and that nothing but
 // their limit bounds.

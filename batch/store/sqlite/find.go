@@ -25,6 +25,8 @@ var finders = map[store.Filter]finder{
 	{Status: true}:              findBy("batches_status", ` AND status = ?6 AND ?7 = ''`),
 	{Model: true}:               findBy("batches_model", ` AND ?6 = '' AND model = ?7`),
 	{Status: true, Model: true}: findBy("batches_status_model", ` AND status = ?6 AND model = ?7`),
+	{Paused: true}:              findBy("batches_paused", ` AND `+store.Paused+` AND ?6 = '' AND ?7 = ''`),
+	{Paused: true, Model: true}: findBy("batches_paused", ` AND `+store.Paused+` AND ?6 = '' AND model = ?7`),
 	{Active: true}:              findActive("batches_status", ` AND ?6 = '' AND ?7 = ''`),
 	{Active: true, Model: true}: findActive("batches_status_model", ` AND ?6 = '' AND model = ?7`),
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/tidegate/tidegate/batch/store"
 )
 
 // scans are statements that may go through a whole index: a partial one that
@@ -21,9 +23,12 @@ var scans = map[*statement]string{
 // however much there is behind them, and a handful of rows.
 var sorters = map[*statement]bool{usageSeries: true, usageByModel: true, dailySeries: true, dailyByModel: true, eventSeries: true, storageUse: true, fileUses: true}
 
+var pausedPage = finders[store.Filter{Paused: true}].page
+
 // searches are statements whose index matters beyond being one.
 var searches = map[*statement]string{
 	batchesPage:     "SEARCH batches USING INDEX batches_page (tenant=? AND seq<?)",
+	pausedPage:      "SEARCH batches USING INDEX batches_paused (tenant=? AND seq>? AND seq<?)",
 	filesPages[0]:   "SEARCH files USING INDEX files_page (tenant=? AND seq<?)",
 	filesPages[1]:   "SEARCH files USING INDEX files_page (tenant=? AND seq>?)",
 	filesPages[2]:   "SEARCH files USING INDEX files_page_purpose (tenant=? AND purpose=? AND seq<?)",
