@@ -47,8 +47,23 @@ func (p *tab) findings() []violation {
 	return all
 }
 
+// accessible fails the test if axe-core finds anything serious or critical on the
+// page that is open.
+func (p *tab) accessible(name string) {
+	p.Helper()
+	for _, v := range p.findings() {
+		for _, n := range v.Nodes {
+			if v.Impact == "serious" || v.Impact == "critical" {
+				p.Errorf("%s: %s (%s): %s\n%s\n%s", name, v.ID, v.Impact, v.Help, n.HTML, n.FailureSummary)
+			} else {
+				p.Logf("%s: %s (%s): %s\n%s", name, v.ID, v.Impact, v.Help, n.HTML)
+			}
+		}
+	}
+}
+
 // TestAccessible has axe-core look at every kind of page, in both themes and widths,
-// with a table open. Nothing serious or critical may be found.
+// with a table open.
 func TestAccessible(t *testing.T) {
 	t.Parallel()
 	h := start(t, nil)
@@ -61,15 +76,7 @@ func TestAccessible(t *testing.T) {
 			for _, page := range h.kinds() {
 				p.look(h, page)
 				evaluate[int](p, `Array.from(document.querySelectorAll('details')).slice(0, 1).forEach(d => { d.open = true }), 0`)
-				for _, v := range p.findings() {
-					for _, n := range v.Nodes {
-						if v.Impact == "serious" || v.Impact == "critical" {
-							t.Errorf("%s: %s (%s): %s\n%s\n%s", page.name, v.ID, v.Impact, v.Help, n.HTML, n.FailureSummary)
-						} else {
-							t.Logf("%s: %s (%s): %s\n%s", page.name, v.ID, v.Impact, v.Help, n.HTML)
-						}
-					}
-				}
+				p.accessible(page.name)
 			}
 		})
 	}

@@ -98,6 +98,7 @@ func TestArriving(t *testing.T) {
 				t.Errorf("%.0f %% was sent by then", 100*sent)
 			}
 			p.narrow("what is wrong so far")
+			p.accessible("what is wrong so far")
 			p.shoot("new-arriving")
 			line(-1)
 			p.until(`document.querySelector('#h-found') !== null && document.querySelector('button.main').disabled`)
