@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"go.uber.org/zap"
@@ -12,12 +13,17 @@ import (
 // clerkPoll is how often a clerk looks for batches when nobody rang.
 const clerkPoll = time.Second
 
+// clerkCount is how many batches are validated or finalized at a time, on half
+// the processors. Each has a task that it does before the other: a new batch
+// does not wait until all that have ended are written, nor these for new ones.
+func clerkCount() int { return min(max(runtime.GOMAXPROCS(0)/2, 2), 8) }
+
 // runClerk validates and finalizes batches, one at a time, until ctx ends.
-func (e *Engine) runClerk(ctx context.Context) {
+func (e *Engine) runClerk(ctx context.Context, task Task) {
 	poll := time.NewTicker(clerkPoll)
 	defer poll.Stop()
 	for {
-		for e.clerkStep(ctx) {
+		for e.clerkStep(ctx, task) {
 		}
 		select {
 		case <-ctx.Done():
@@ -29,9 +35,9 @@ func (e *Engine) runClerk(ctx context.Context) {
 }
 
 // clerkStep does one batch and tells whether to look for another at once.
-func (e *Engine) clerkStep(ctx context.Context) bool {
+func (e *Engine) clerkStep(ctx context.Context, task Task) bool {
 	bounded, cancel := e.bounded(ctx)
-	c, err := e.store.ClaimBatch(bounded, e.owner, e.config().Lease)
+	c, err := e.store.ClaimBatch(bounded, e.owner, e.config().Lease, task)
 	cancel()
 	if errors.Is(err, ErrNotFound) {
 		e.note("taking batches", nil)

@@ -87,16 +87,13 @@ func (e *Engine) Open(ctx context.Context) error {
 	return nil
 }
 
-// clerkCount is how many batches are validated or finalized at a time.
-const clerkCount = 2
-
 // Start starts the work. The engine must be open.
 func (e *Engine) Start() {
 	work, stopWork := context.WithCancel(context.Background())
 	all, stopAll := context.WithCancel(context.Background())
 	e.stopping, e.all, e.aborting = stopWork, all, stopAll
-	for range clerkCount {
-		e.clerks.Go(func() { e.runClerk(work) })
+	for i := range clerkCount() {
+		e.clerks.Go(func() { e.runClerk(work, Task(i%2)) })
 	}
 	e.clerks.Go(func() { e.runCollector(work) })
 	e.clerks.Go(func() { e.runExpirer(work) })

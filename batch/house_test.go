@@ -247,8 +247,8 @@ func (s *hookedStore) Results(ctx context.Context, ref batch.SliceRef) ([]batch.
 	return s.Store.Results(ctx, ref)
 }
 
-func (s *hookedStore) ClaimBatch(ctx context.Context, owner string, lease time.Duration) (batch.BatchClaim, error) {
-	c, err := s.Store.ClaimBatch(ctx, owner, lease)
+func (s *hookedStore) ClaimBatch(ctx context.Context, owner string, lease time.Duration, task batch.Task) (batch.BatchClaim, error) {
+	c, err := s.Store.ClaimBatch(ctx, owner, lease, task)
 	if err == nil {
 		s.claims.Add(1)
 	}

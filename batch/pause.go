@@ -25,9 +25,11 @@ func (r *runner) pause(b Batch) {
 
 // rested takes in that a batch is paused.
 func (r *runner) rested(b Batch) {
-	delete(r.active, b.ID)
-	r.forget(b.ID)
-	r.turns = slices.DeleteFunc(r.turns, func(id string) bool { return id == b.ID })
+	if _, served := r.active[b.ID]; served {
+		delete(r.active, b.ID)
+		r.forget(b.ID)
+		r.turns = slices.DeleteFunc(r.turns, func(id string) bool { return id == b.ID })
+	}
 	if f := r.feeds[b.ID]; f != nil {
 		f.batch, f.paused = b, true
 		r.handBackIdle(f)

@@ -21,26 +21,28 @@ type runner struct {
 	bell   chan struct{}
 
 	// Owned by the loop:
-	feeds      map[string]*feed
-	active     map[string]Batch // InProgress, by the last refresh
-	turns      []string         // active batches without a feed, whose turn is next first
-	inFlight   int              // lines running or finished, not durable
-	memory     int64            // bytes of input in feeds
-	suspect    *line            // a line that may take its upstream down runs alone
-	stopping   bool
-	refreshing bool
-	refreshDue bool
-	epoch      int // goes up when an answer to a refresh that is under way is out of date
-	noSpace    bool
-	idle       []Release            // to be handed back
-	outage     bool                 // the store failed, and has not answered a refresh since
-	asked      time.Time            // since when a refresh waits for the store; zero: none does
-	patience   time.Time            // until when leases that ended are left alone
-	held       time.Time            // until when every claim is surely ours; zero without one
-	renewing   bool                 // a renewal that failed is about to be repeated
-	starved    map[string]bool      // models without any upstream, kept in health
-	named      map[string]bool      // Model of active batches, by the last refresh
-	rest       map[string]time.Time // batches that are left alone until then
+	feeds       map[string]*feed
+	active      map[string]Batch // InProgress, by the last refresh
+	turns       []string         // active batches without a feed, whose turn is next first
+	noneDue     time.Time        // until when none of them is looked for
+	inFlight    int              // lines running or finished, not durable
+	memory      int64            // bytes of input in feeds
+	suspect     *line            // a line that may take its upstream down runs alone
+	stopping    bool
+	refreshing  bool
+	refreshDue  bool
+	refreshFrom time.Time // no refresh is begun before
+	epoch       int       // goes up when an answer to a refresh that is under way is out of date
+	noSpace     bool
+	idle        []Release            // to be handed back
+	outage      bool                 // the store failed, and has not answered a refresh since
+	asked       time.Time            // since when a refresh waits for the store; zero: none does
+	patience    time.Time            // until when leases that ended are left alone
+	held        time.Time            // until when every claim is surely ours; zero without one
+	renewing    bool                 // a renewal that failed is about to be repeated
+	starved     map[string]bool      // models without any upstream, kept in health
+	named       map[string]bool      // Model of active batches, by the last refresh
+	rest        map[string]time.Time // batches that are left alone until then
 
 	inFlightNow atomic.Int64            // inFlight, for others to read
 	served      atomic.Pointer[[]Batch] // what the last refresh brought, for others to read
@@ -121,7 +123,7 @@ func (r *runner) schedule() {
 	if r.stopping {
 		return
 	}
-	if r.refreshDue && !r.refreshing {
+	if r.refreshDue && !r.refreshing && !time.Now().Before(r.refreshFrom) {
 		r.refresh()
 	}
 	r.fillFeeds()
@@ -136,10 +138,15 @@ func (r *runner) refreshSoon() {
 // activeLimit bounds how many active batches are looked at in one refresh.
 const activeLimit = 10_000
 
+// refreshRest is how long there is from one refresh to the next at least, for
+// each batch that it brought: batches that are created one after the other, each
+// of which asks for a refresh, do not make it the work of all processors.
+const refreshRest = 50 * time.Microsecond
+
 func (r *runner) refresh() {
 	e := r.engine
-	r.refreshing, r.refreshDue, r.asked = true, false, time.Now()
-	epoch := r.epoch
+	began, epoch := time.Now(), r.epoch
+	r.refreshing, r.refreshDue, r.asked = true, false, began
 	r.side.Go(func() {
 		ctx, cancel := e.bounded(r.ctx)
 		defer cancel()
@@ -151,6 +158,7 @@ func (r *runner) refresh() {
 		space := e.files.Ping(ctx)
 		r.post(func() {
 			r.refreshing = false
+			r.restRefresh(began, len(batches))
 			e.note("storing files", space)
 			r.noSpace = space != nil
 			switch {
@@ -162,6 +170,14 @@ func (r *runner) refresh() {
 			}
 		})
 	})
+}
+
+// restRefresh has the store left alone for a while after a refresh.
+func (r *runner) restRefresh(began time.Time, batches int) {
+	r.refreshFrom = began.Add(min(time.Duration(batches)*refreshRest, r.engine.config().refreshEvery()))
+	if wait := time.Until(r.refreshFrom); wait > 0 {
+		time.AfterFunc(wait, r.wake)
+	}
 }
 
 // refreshed takes in which batches are active, the most urgent first.
@@ -206,6 +222,7 @@ func (r *runner) refreshed(batches []Batch) {
 		}
 	}
 	r.active = now
+	r.sortTurns()
 }
 
 // latest are the batches that the last refresh brought.
@@ -247,16 +264,19 @@ func (r *runner) fillFeeds() {
 		return
 	}
 	patient := r.patient(now)
-	next := r.nextDue(now)
+	next := ""
+	if seats.taken >= cfg.MaxConcurrentBatches {
+		next = r.nextDue(now)
+	}
 	for _, f := range r.feeds {
 		if f.loading || f.paused || now.Before(r.rest[f.batch.ID]) || r.starved[f.batch.Model] && f.nPending > 0 {
 			continue
 		}
-		if next != "" && !f.retiring && seats.taken >= cfg.MaxConcurrentBatches && r.turnOver(f, next) {
+		if next != "" && !f.retiring && r.turnOver(f, next) {
 			f.retiring = true
 		}
 		// Ahead of need: what all slots of this feed's share would take twice.
-		ahead := max(SliceLines, 2*cfg.MaxInFlight/max(seats.taken, 1))
+		ahead := max(SliceLines, 2*cfg.MaxInFlight/r.sharers(f, seats))
 		full := f.nPending >= ahead/2
 		lapsed := !patient && !f.retiring && f.nPending < 2*ahead && now.Sub(f.looked) >= lapsedInterval
 		if full && !lapsed || f.retiring && len(f.unread) == 0 {
@@ -275,6 +295,22 @@ func (r *runner) fillFeeds() {
 		}
 		r.load(f, request)
 	}
+}
+
+// sharers is how many feeds have the slots that a feed may have, itself among
+// them: those of the largest priority share all.
+func (r *runner) sharers(f *feed, s seats) int {
+	peers := 1
+	for _, other := range r.feeds {
+		switch {
+		case other == f || other.paused || other.retiring:
+		case other.batch.Priority > f.batch.Priority:
+			return max(s.taken, 1)
+		case other.batch.Priority == f.batch.Priority:
+			peers++
+		}
+	}
+	return peers
 }
 
 // load has slices loaded into a feed.

@@ -180,11 +180,11 @@ func (s *sharedStore) CommitResults(ctx context.Context, writes []batch.SegmentW
 	return s.hookedStore.CommitResults(ctx, writes)
 }
 
-func (s *sharedStore) ClaimBatch(ctx context.Context, owner string, lease time.Duration) (batch.BatchClaim, error) {
+func (s *sharedStore) ClaimBatch(ctx context.Context, owner string, lease time.Duration, task batch.Task) (batch.BatchClaim, error) {
 	if err := s.there(ctx); err != nil {
 		return batch.BatchClaim{}, err
 	}
-	return s.hookedStore.ClaimBatch(ctx, owner, lease)
+	return s.hookedStore.ClaimBatch(ctx, owner, lease, task)
 }
 
 // sharedFiles are files that several engines use.

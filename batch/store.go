@@ -154,11 +154,21 @@ type Claimant struct {
 // in their order, so that those which were are the first unfinished ones.
 const LapsedDepth = 1000
 
+// Task is what is to be done with a batch of which no line runs.
+type Task int
+
+// The tasks.
+const (
+	Validate Task = iota // a batch that is Validating
+	Finalize             // one that is Finalizing or Cancelling
+)
+
 // FinishStore is what validating and finalizing need.
 type FinishStore interface {
-	// ClaimBatch claims a batch that is Validating, Finalizing or Cancelling
-	// and not leased, the oldest first; ErrNotFound when there is none.
-	ClaimBatch(ctx context.Context, owner string, lease time.Duration) (BatchClaim, error)
+	// ClaimBatch claims a batch that is not leased: one for the task if there is
+	// one, else one for the other. Of those for a task the largest priority comes
+	// first, then the oldest; ErrNotFound when there is none at all.
+	ClaimBatch(ctx context.Context, owner string, lease time.Duration, task Task) (BatchClaim, error)
 	// RenewBatch and ReleaseBatch give ErrStale for an old claim.
 	RenewBatch(ctx context.Context, c BatchClaim, lease time.Duration) error
 	ReleaseBatch(ctx context.Context, c BatchClaim) error

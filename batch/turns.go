@@ -3,6 +3,7 @@ package batch
 import (
 	"cmp"
 	"slices"
+	"sort"
 	"time"
 )
 
@@ -29,7 +30,7 @@ func (r *runner) endTurns(now time.Time) seats {
 		if f.empty() && (f.retiring || f.paused || now.Before(r.rest[id])) {
 			delete(r.feeds, id)
 			if _, active := r.active[id]; active {
-				r.turns = append(r.turns, id)
+				r.lineUp(id)
 			}
 			continue
 		}
@@ -52,17 +53,40 @@ func (r *runner) endTurns(now time.Time) seats {
 // one that is set aside if it is not to wait for the same.
 func (r *runner) giveTurns(s *seats, now time.Time) {
 	most := r.engine.config().MaxConcurrentBatches
-	r.sortTurns()
-	r.turns = slices.DeleteFunc(r.turns, func(id string) bool {
-		if s.taken-s.aside >= most || s.taken >= most && s.clogged[r.active[id].Model] || !r.due(id, now) {
-			return false
+	if s.taken-s.aside >= most || now.Before(r.noneDue) {
+		return
+	}
+	i := 0
+	for i < len(r.turns) && s.taken-s.aside < most {
+		id := r.turns[i]
+		if s.taken >= most && s.clogged[r.active[id].Model] || !r.due(id, now) {
+			i++
+			continue
 		}
-		if b, active := r.active[id]; active {
-			r.feeds[id] = newFeed(b)
-			s.taken++
-		}
-		return true
-	})
+		r.turns = slices.Delete(r.turns, i, i+1)
+		r.feeds[id] = newFeed(r.active[id])
+		s.taken++
+	}
+	if i > 0 && i == len(r.turns) {
+		r.lookLater(now)
+	}
+}
+
+// lookInterval is how long nobody looks again for a batch that could use its
+// turn after none of those that wait could: they may be thousands.
+const lookInterval = 100 * time.Millisecond
+
+func (r *runner) lookLater(now time.Time) {
+	r.noneDue = now.Add(lookInterval)
+	time.AfterFunc(lookInterval, r.wake)
+}
+
+// lineUp has a batch wait for its turn behind all of its priority.
+func (r *runner) lineUp(id string) {
+	priority := r.active[id].Priority
+	at := sort.Search(len(r.turns), func(i int) bool { return r.active[r.turns[i]].Priority < priority })
+	r.turns = slices.Insert(r.turns, at, id)
+	r.noneDue = time.Time{}
 }
 
 // sortTurns puts batches of larger priorities first; others stay in the order
@@ -71,6 +95,7 @@ func (r *runner) sortTurns() {
 	slices.SortStableFunc(r.turns, func(a, b string) int {
 		return cmp.Compare(r.active[b].Priority, r.active[a].Priority)
 	})
+	r.noneDue = time.Time{}
 }
 
 // due tells whether a batch that waits for its turn could use it now.
@@ -80,11 +105,15 @@ func (r *runner) due(id string, now time.Time) bool {
 
 // nextDue is the first batch that waits and could use its turn, "" for none.
 func (r *runner) nextDue(now time.Time) string {
+	if len(r.turns) == 0 || now.Before(r.noneDue) {
+		return ""
+	}
 	for _, id := range r.turns {
 		if r.due(id, now) {
 			return id
 		}
 	}
+	r.lookLater(now)
 	return ""
 }
 

@@ -45,6 +45,7 @@ var scenarios = map[string]scenario{
 	"claims":      measureClaims,
 	"takeover":    measureTakeover,
 	"dashboard":   measureDashboard,
+	"crowd":       measureCrowd,
 }
 
 // bench is what the scenarios share.

@@ -63,7 +63,7 @@ func (w *workload) fill(ctx context.Context) error {
 // for an end that never comes, and are kept claimed.
 func (w *workload) claimBatch(ctx context.Context, id string) (batch.BatchClaim, error) {
 	for {
-		c, err := w.store.ClaimBatch(ctx, "bench", 24*time.Hour)
+		c, err := w.store.ClaimBatch(ctx, "bench", 24*time.Hour, batch.Validate)
 		if err != nil || c.Batch.ID == id {
 			return c, err
 		}

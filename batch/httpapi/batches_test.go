@@ -241,7 +241,7 @@ func TestListBatches(t *testing.T) {
 // fail ends a batch in validation.
 func (a *api) fail(id string) {
 	a.t.Helper()
-	c, err := a.store.ClaimBatch(a.t.Context(), "me", time.Minute)
+	c, err := a.store.ClaimBatch(a.t.Context(), "me", time.Minute, batch.Validate)
 	if err != nil || c.Batch.ID != id {
 		a.t.Fatalf("claimed %s: %v", c.Batch.ID, err)
 	}

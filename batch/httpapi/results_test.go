@@ -24,7 +24,7 @@ func (h *hooked) Results(ctx context.Context, ref batch.SliceRef) ([]batch.LineR
 // claim claims the batch that waits for a clerk.
 func (a *api) claim() batch.BatchClaim {
 	a.t.Helper()
-	c, err := a.store.ClaimBatch(a.t.Context(), "test", time.Minute)
+	c, err := a.store.ClaimBatch(a.t.Context(), "test", time.Minute, batch.Validate)
 	if err != nil {
 		a.t.Fatal(err)
 	}

@@ -123,8 +123,8 @@ func (s *store) CommitResults(ctx context.Context, writes []batch.SegmentWrite) 
 	return get(s.set, "store.CommitResults", func() ([]batch.SliceClaim, error) { return s.Store.CommitResults(ctx, writes) })
 }
 
-func (s *store) ClaimBatch(ctx context.Context, owner string, lease time.Duration) (batch.BatchClaim, error) {
-	return get(s.set, "store.ClaimBatch", func() (batch.BatchClaim, error) { return s.Store.ClaimBatch(ctx, owner, lease) })
+func (s *store) ClaimBatch(ctx context.Context, owner string, lease time.Duration, task batch.Task) (batch.BatchClaim, error) {
+	return get(s.set, "store.ClaimBatch", func() (batch.BatchClaim, error) { return s.Store.ClaimBatch(ctx, owner, lease, task) })
 }
 
 func (s *store) RenewBatch(ctx context.Context, c batch.BatchClaim, lease time.Duration) error {

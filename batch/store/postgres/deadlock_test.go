@@ -43,7 +43,7 @@ func live(t *testing.T, s *Store) error {
 			_, err = s.DeleteBatch(ctx, tenant, b.ID, true)
 			return err
 		}
-		c, err := s.ClaimBatch(ctx, "clerk", time.Minute)
+		c, err := s.ClaimBatch(ctx, "clerk", time.Minute, batch.Validate)
 		switch {
 		case errors.Is(err, batch.ErrNotFound):
 		case err != nil:

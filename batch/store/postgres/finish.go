@@ -14,12 +14,21 @@ import (
 // claimHolds finds the batch of a claim that still holds.
 const claimHolds = `id = $1 AND attempt = $2 AND lease_until <> 0`
 
-var (
-	claimBatch = declare(`UPDATE batches SET attempt = attempt + 1, owner = $1, lease_until = $2
-		WHERE seq = (SELECT seq FROM batches
-			WHERE status IN ('validating', 'finalizing', 'cancelling') AND lease_until <= $3 ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED)
-		RETURNING ` + store.BatchColumns + `, attempt`)
+// claimBatch by what is looked for first.
+var claimBatch = map[batch.Task]string{
+	batch.Validate: claimFirst(`status = 'validating'`, `status IN ('finalizing', 'cancelling')`),
+	batch.Finalize: claimFirst(`status IN ('finalizing', 'cancelling')`, `status = 'validating'`),
+}
 
+func claimFirst(first, second string) string {
+	next := func(which string) string {
+		return `(SELECT seq FROM batches WHERE ` + which + ` AND lease_until <= $3 ORDER BY priority DESC, seq LIMIT 1 FOR UPDATE SKIP LOCKED)`
+	}
+	return declare(`UPDATE batches SET attempt = attempt + 1, owner = $1, lease_until = $2
+		WHERE seq = coalesce(` + next(first) + `, ` + next(second) + `) RETURNING ` + store.BatchColumns + `, attempt`)
+}
+
+var (
 	renewBatch   = declare(`UPDATE batches SET lease_until = $3 WHERE ` + claimHolds)
 	releaseBatch = declare(`UPDATE batches SET owner = '', lease_until = 0 WHERE ` + claimHolds)
 
@@ -41,10 +50,10 @@ var (
 		WHERE ` + claimHolds + ` AND status IN ('finalizing', 'cancelling')`)
 )
 
-// ClaimBatch claims the oldest batch that wants to be validated or finalized.
-func (s *Store) ClaimBatch(ctx context.Context, owner string, lease time.Duration) (c batch.BatchClaim, err error) {
+// ClaimBatch claims a batch that wants to be validated or finalized.
+func (s *Store) ClaimBatch(ctx context.Context, owner string, lease time.Duration, task batch.Task) (c batch.BatchClaim, err error) {
 	err = s.write(ctx, "claiming batch", func(t *tx) error {
-		c, err = one(ctx, t, store.ScanBatchClaim, claimBatch, owner, store.LeaseEnd(t.now, lease), t.micros())
+		c, err = one(ctx, t, store.ScanBatchClaim, claimBatch[task], owner, store.LeaseEnd(t.now, lease), t.micros())
 		return err
 	})
 	return c, err

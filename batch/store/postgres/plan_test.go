@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/store"
 )
 
@@ -40,7 +41,11 @@ INSERT INTO usage_15m SELECT 'tenant-' || t, i * 900000000::bigint, 'batch', 'mo
 INSERT INTO gateways (id, host, place, since, until, loads) SELECT 'gateway-' || i, '', '', 0, i, '{}' FROM generate_series(1, 200) i;
 ANALYZE`
 
-var pausedPage = finders[store.Filter{Paused: true}].page
+var (
+	pausedPage  = finders[store.Filter{Paused: true}].page
+	claimUnread = claimBatch[batch.Validate]
+	claimEnding = claimBatch[batch.Finalize]
+)
 
 // indexes are what statements must use beyond some index of each table.
 var indexes = map[string][]string{
@@ -57,7 +62,8 @@ var indexes = map[string][]string{
 	lockSlices:      {"batches_id_key", "slices_pkey"},
 	updateSlices:    {"slices_pkey"},
 	updateCounts:    {"batches_pkey"},
-	claimBatch:      {"batches_pending"},
+	claimUnread:     {"batches_validating", "batches_ending"},
+	claimEnding:     {"batches_validating", "batches_ending"},
 	selectSlices:    {"slices_pkey"},
 	selectResults:   {"segments_pkey"},
 	batchesPage:     {"batches_page"},
@@ -86,12 +92,12 @@ var indexes = map[string][]string{
 
 // ordered are statements whose rows come in order from an index: that they are
 // few is not known beforehand.
-var ordered = []string{activeBatches, createdFrom, largestFiles, claimableSlices, claimBatch, selectSlices, selectResults, batchesPage, pausedPage, filesPages[0], filesPages[1], filesPages[2], filesPages[3]}
+var ordered = []string{activeBatches, createdFrom, largestFiles, claimableSlices, claimUnread, claimEnding, selectSlices, selectResults, batchesPage, pausedPage, filesPages[0], filesPages[1], filesPages[2], filesPages[3]}
 
 // background are the statements that nobody waits for, and that nothing but
 // their limit bounds.
 var background = []string{
-	activeBatches, claimableSlices, claimBatch, expireBatches, overdueUploads, finishedWork, dropSegments, dropSlices,
+	activeBatches, claimableSlices, claimUnread, claimEnding, expireBatches, overdueUploads, finishedWork, dropSegments, dropSlices,
 	garbageFiles, garbageParts, forgetFiles, forgetBatches, overUploads, forgetGateways, otherGateways, pruneUsage, pruneDays, pruneEvents, pruneMinutes,
 }
 

@@ -14,10 +14,6 @@ import (
 const claimed = `id = ? AND attempt = ? AND lease_until <> 0`
 
 var (
-	claimBatch = writes(`UPDATE batches SET attempt = attempt + 1, owner = ?, lease_until = ?
-		WHERE seq = (SELECT seq FROM batches INDEXED BY batches_pending
-			WHERE status IN ('validating', 'finalizing', 'cancelling') AND lease_until <= ? ORDER BY seq LIMIT 1)
-		RETURNING ` + store.BatchColumns + `, attempt`)
 	renewBatch   = writes(`UPDATE batches SET lease_until = ? WHERE ` + claimed)
 	releaseBatch = writes(`UPDATE batches SET owner = '', lease_until = 0 WHERE ` + claimed)
 
@@ -38,10 +34,28 @@ var (
 		WHERE id = ?1`)
 )
 
-// ClaimBatch claims the oldest batch that wants to be validated or finalized.
-func (s *Store) ClaimBatch(ctx context.Context, owner string, lease time.Duration) (c batch.BatchClaim, err error) {
+// claimBatch by what is looked for first.
+var claimBatch = map[batch.Task]*statement{
+	batch.Validate: claimFirst(nextValidating, nextEnding),
+	batch.Finalize: claimFirst(nextEnding, nextValidating),
+}
+
+const (
+	nextValidating = `(SELECT seq FROM batches INDEXED BY batches_validating
+		WHERE status = 'validating' AND lease_until <= ?3 ORDER BY priority DESC, seq LIMIT 1)`
+	nextEnding = `(SELECT seq FROM batches INDEXED BY batches_ending
+		WHERE status IN ('finalizing', 'cancelling') AND lease_until <= ?3 ORDER BY priority DESC, seq LIMIT 1)`
+)
+
+func claimFirst(first, second string) *statement {
+	return writes(`UPDATE batches SET attempt = attempt + 1, owner = ?1, lease_until = ?2
+		WHERE seq = coalesce(` + first + `, ` + second + `) RETURNING ` + store.BatchColumns + `, attempt`)
+}
+
+// ClaimBatch claims a batch that wants to be validated or finalized.
+func (s *Store) ClaimBatch(ctx context.Context, owner string, lease time.Duration, task batch.Task) (c batch.BatchClaim, err error) {
 	err = s.write(ctx, "claiming batch", func(t *tx) error {
-		c, err = one(ctx, t, claimBatch, store.ScanBatchClaim, owner, store.LeaseEnd(t.now, lease), store.Micros(t.now))
+		c, err = one(ctx, t, claimBatch[task], store.ScanBatchClaim, owner, store.LeaseEnd(t.now, lease), store.Micros(t.now))
 		return err
 	})
 	return c, err

@@ -6,17 +6,19 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/store"
 )
 
 // scans are statements that may go through a whole index: a partial one that
 // has no more entries than there is unfinished work, in the order wanted.
-var scans = map[*statement]string{
-	activeBatches:  "SCAN batches USING INDEX batches_turns",
-	claimBatch:     "SCAN batches USING INDEX batches_pending",
-	endBatchLeases: "SCAN batches USING INDEX batches_pending",
-	finishedWork:   "SCAN batches USING INDEX batches_work",
-	endSliceLeases: "SCAN slices USING INDEX slices_unfinished",
+var scans = map[*statement][]string{
+	activeBatches:              {"SCAN batches USING INDEX batches_turns"},
+	claimBatch[batch.Validate]: {"SCAN batches USING INDEX batches_validating", "SCAN batches USING INDEX batches_ending"},
+	claimBatch[batch.Finalize]: {"SCAN batches USING INDEX batches_validating", "SCAN batches USING INDEX batches_ending"},
+	endBatchLeases:             {"SCAN batches USING INDEX batches_pending"},
+	finishedWork:               {"SCAN batches USING INDEX batches_work"},
+	endSliceLeases:             {"SCAN slices USING INDEX slices_unfinished"},
 }
 
 // sorters are statements that may sort: the sums of a period, which are few
@@ -71,11 +73,11 @@ func TestPlans(t *testing.T) {
 			switch {
 			case strings.Contains(step, "TEMP B-TREE") && !sorters[st], strings.Contains(step, "AUTOMATIC"):
 				t.Errorf("sorts: %s", text)
-			case strings.HasPrefix(step, "SCAN") && step != "SCAN CONSTANT ROW" && !strings.HasPrefix(step, "SCAN (subquery-") && step != scans[st]:
+			case strings.HasPrefix(step, "SCAN") && step != "SCAN CONSTANT ROW" && !strings.HasPrefix(step, "SCAN (subquery-") && !slices.Contains(scans[st], step):
 				t.Errorf("goes through a table: %s", text)
 			}
 		}
-		for _, want := range []string{scans[st], searches[st]} {
+		for _, want := range append(slices.Clone(scans[st]), searches[st]) {
 			if want != "" && !slices.Contains(steps, want) {
 				t.Errorf("does not use %q: %s", want, text)
 			}

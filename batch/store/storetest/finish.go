@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
@@ -10,7 +11,7 @@ import (
 // noClaim checks that no batch can be claimed.
 func (e *env) noClaim() {
 	e.Helper()
-	c, err := e.s.ClaimBatch(e.Context(), "clerk", lease)
+	c, err := e.s.ClaimBatch(e.Context(), "clerk", lease, batch.Validate)
 	if err == nil {
 		e.Fatalf("batch %s was claimed", c.Batch.ID)
 	}
@@ -36,7 +37,7 @@ func (e *env) useless(c batch.BatchClaim) {
 }
 
 var finishTests = []test{
-	{"the oldest batch with something to do is claimed", func(e *env) {
+	{"a batch with something to do is claimed", func(e *env) {
 		running := e.running(1)
 		finalizing := e.running(1)
 		e.work(finalizing, 0, 1)
@@ -49,6 +50,39 @@ var finishTests = []test{
 		}
 		e.noClaim()
 		equal(e, "status", e.get(running).Status, batch.InProgress)
+	}},
+	{"each task has its order, by priority and age", func(e *env) {
+		of := func(priority int) batch.Batch { return e.batch(func(n *batch.NewBatch) { n.Priority = priority }) }
+		ended := func(priority int) batch.Batch {
+			b := of(priority)
+			e.cancel(b)
+			return b
+		}
+		late, other, urgent, last := of(0), of(0), of(9), of(-9)
+		lateEnd, otherEnd, urgentEnd := ended(0), ended(0), ended(9)
+		lastEnd := ended(-1)
+		for i, want := range []struct {
+			task batch.Task
+			batch.Batch
+		}{
+			{batch.Validate, urgent},
+			{batch.Finalize, urgentEnd},
+			{batch.Validate, late},
+			{batch.Finalize, lateEnd},
+			{batch.Validate, other},
+			{batch.Validate, last},
+			{batch.Validate, otherEnd},
+			{batch.Finalize, lastEnd},
+		} {
+			c, err := e.s.ClaimBatch(e.Context(), "clerk", lease, want.task)
+			e.ok(err)
+			equal(e, fmt.Sprintf("claim %d", i), c.Batch.ID, want.ID)
+		}
+		e.noClaim()
+		e.db.Advance(lease)
+		c, err := e.s.ClaimBatch(e.Context(), "clerk", lease, batch.Finalize)
+		e.ok(err)
+		equal(e, "claimed when leases have ended", c.Batch.ID, urgentEnd.ID)
 	}},
 	{"a lease that ended lets another claim", func(e *env) {
 		b := e.batch(nil)
@@ -74,7 +108,7 @@ var finishTests = []test{
 	}},
 	{"a lease that ended unnoticed can be renewed and used", func(e *env) {
 		b := e.batch(nil)
-		c, err := e.s.ClaimBatch(e.Context(), "clerk", 0)
+		c, err := e.s.ClaimBatch(e.Context(), "clerk", 0, batch.Validate)
 		e.ok(err)
 		e.ok(e.s.RenewBatch(e.Context(), c, lease))
 		e.noClaim()

@@ -151,7 +151,7 @@ var hostileTests = []test{
 				continue // the engine gets none: models come from JSON, owners are its own
 			}
 			b := e.batch(nil)
-			c, err := e.s.ClaimBatch(e.Context(), s, lease)
+			c, err := e.s.ClaimBatch(e.Context(), s, lease, batch.Validate)
 			e.ok(err)
 			p := plan(1)
 			p.Model = s

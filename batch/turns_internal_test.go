@@ -1,0 +1,150 @@
+package batch
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+)
+
+// waiting is a runner in which batches wait, given as "id model priority" in the
+// order in which they came.
+func waiting(most int, batches ...Batch) *runner {
+	r := NewEngine(Config{MaxConcurrentBatches: most}, nil, nil, nil, nil, zap.NewNop()).runner
+	r.refreshed(batches)
+	return r
+}
+
+func TestTurns(t *testing.T) {
+	now := time.Now()
+	of := func(id, model string, priority int) Batch { return Batch{ID: id, Model: model, Priority: priority} }
+	many := []Batch{of("a", "m", 0), of("b", "n", 0), of("c", "m", 5), of("d", "n", 5), of("e", "o", -1)}
+	for name, tt := range map[string]struct {
+		most    int
+		prepare func(r *runner)
+		seats   seats
+		given   string // batches that get feeds
+		left    string // those that wait after, the next first
+	}{
+		"the largest priority first, then the oldest": {most: 3, given: "a c d", left: "b e"},
+		"no seat":             {most: 3, seats: seats{taken: 3}, left: "c d a b e"},
+		"a seat for each":     {most: 9, given: "a b c d e"},
+		"models without any":  {most: 2, prepare: func(r *runner) { r.starved["m"] = true }, given: "b d", left: "c a e"},
+		"nothing to be found": {most: 2, prepare: func(r *runner) { r.rest["c"], r.rest["d"] = now.Add(restTime), now.Add(-1) }, given: "a d", left: "c b e"},
+		"one is set aside, and what waits for the same with it": {
+			most: 1, seats: seats{taken: 1, aside: 1, clogged: map[string]bool{"m": true}}, given: "d", left: "c a b e",
+		},
+		"all wait for what others are set aside for": {
+			most: 1, seats: seats{taken: 1, aside: 1, clogged: map[string]bool{"m": true, "n": true, "o": true}}, left: "c d a b e",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := waiting(tt.most, many...)
+			if tt.prepare != nil {
+				tt.prepare(r)
+			}
+			r.giveTurns(&tt.seats, now)
+			var given []string
+			for id := range r.feeds {
+				given = append(given, id)
+			}
+			slices.Sort(given)
+			if diff := cmp.Diff([]string{tt.given, tt.left}, []string{strings.Join(given, " "), strings.Join(r.turns, " ")}); diff != "" {
+				t.Errorf("who gets a feed, and who waits (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestLineUp(t *testing.T) {
+	r := waiting(1, Batch{ID: "a"}, Batch{ID: "b", Priority: 5}, Batch{ID: "c"}, Batch{ID: "d", Priority: -3})
+	for _, id := range []string{"a", "b", "d"} {
+		r.turns = slices.DeleteFunc(r.turns, func(turn string) bool { return turn == id })
+		r.lineUp(id)
+	}
+	if got := strings.Join(r.turns, " "); got != "b c a d" {
+		t.Errorf("%s, want each behind those of its priority: b c a d", got)
+	}
+	r.refreshed([]Batch{{ID: "a"}, {ID: "b"}, {ID: "c", Priority: 1}, {ID: "e", Priority: 1}})
+	if got := strings.Join(r.turns, " "); got != "c e b a" {
+		t.Errorf("%s, want the new priorities and no batch that is over: c e b a", got)
+	}
+}
+
+// TestLooksAgain holds that batches of which none was due are looked for again:
+// at once when something changed, else after a while.
+func TestLooksAgain(t *testing.T) {
+	for name, change := range map[string]func(r *runner, now *time.Time){
+		"time passed":                func(r *runner, now *time.Time) { delete(r.rest, "a"); *now = now.Add(lookInterval) },
+		"a refresh":                  func(r *runner, _ *time.Time) { delete(r.rest, "a"); r.refreshed([]Batch{{ID: "a", Model: "x"}}) },
+		"another came":               func(r *runner, _ *time.Time) { r.active["b"] = Batch{ID: "b"}; r.lineUp("b") },
+		"a model has a server again": func(r *runner, _ *time.Time) { delete(r.rest, "a"); r.starved["m"] = true; r.feedStarved() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := time.Now()
+			r := waiting(1, Batch{ID: "a", Model: "x"})
+			r.rest["a"] = now.Add(time.Hour)
+			r.giveTurns(new(seats), now)
+			if next := r.nextDue(now); next != "" || len(r.feeds) > 0 {
+				t.Fatalf("%s had a turn", next)
+			}
+			change(r, &now)
+			if next := r.nextDue(now); next == "" {
+				t.Error("nobody is next")
+			}
+			r.giveTurns(new(seats), now)
+			if len(r.feeds) != 1 {
+				t.Errorf("%d have a turn, want 1", len(r.feeds))
+			}
+		})
+	}
+}
+
+// manyActive is a store with a number of active batches, which counts how often
+// it is asked for them.
+type manyActive struct {
+	Store
+	batches []Batch
+	asked   atomic.Int64
+}
+
+func (s *manyActive) ActiveBatches(context.Context, int) ([]Batch, error) {
+	s.asked.Add(1)
+	return s.batches, nil
+}
+
+// room are files that can be stored.
+type room struct{ Files }
+
+func (room) Ping(context.Context) error { return nil }
+
+// idlePool is a dispatcher whose slots never get free.
+type idlePool struct{ Dispatcher }
+
+func (idlePool) Freed() <-chan struct{} { return nil }
+
+// TestRefreshRests asks for a refresh over and over, as when batch after batch is
+// created: the more are active, the more seldom the store is asked.
+func TestRefreshRests(t *testing.T) {
+	store := &manyActive{batches: make([]Batch, 400)}
+	for i := range store.batches {
+		store.batches[i] = Batch{ID: strconv.Itoa(i), PausedAt: time.Now()}
+	}
+	r := NewEngine(Config{}, store, nil, room{}, idlePool{}, zap.NewNop()).runner
+	begin := time.Now()
+	r.start(t.Context())
+	for store.asked.Load() < 5 { // as soon as it may be
+		r.refreshSoon()
+		time.Sleep(time.Millisecond)
+	}
+	if took, least := time.Since(begin), 4*time.Duration(len(store.batches))*refreshRest; took < least {
+		t.Errorf("five refreshes in %s, want %s between the first and the last at least", took, least)
+	}
+	r.stop()
+}
