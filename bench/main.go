@@ -10,7 +10,8 @@
 // all is queued), redismemory (per queued line), churn (of a million lines and
 // more, the tables watched), claims (among a million lines beside a thousand),
 // takeover (of what a gateway had that was killed). On both stores: dashboard
-// (pages with a year behind them, and what open ones cost).
+// (pages with a year behind them, and what open ones cost), crowd (a batch that
+// goes before 10,000 others, beside itself alone).
 package main
 
 import (

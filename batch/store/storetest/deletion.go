@@ -114,7 +114,7 @@ var deletionTests = []test{
 		kept(batch.InProgress)
 		e.work(b, 0, 1)
 		kept(batch.Finalizing)
-		claim := e.claimBatch(b.ID)
+		claim := e.claimOf(b)
 		e.cancel(b)
 		kept(batch.Cancelling)
 		e.is(e.s.FinishBatch(e.Context(), claim, batch.Outcome{}), batch.ErrStale)
