@@ -268,6 +268,7 @@ func (r *runner) fillFeeds() {
 	if seats.taken >= cfg.MaxConcurrentBatches {
 		next = r.nextDue(now)
 	}
+	first, peers := r.firstFeeds()
 	for _, f := range r.feeds {
 		if f.loading || f.paused || now.Before(r.rest[f.batch.ID]) || r.starved[f.batch.Model] && f.nPending > 0 {
 			continue
@@ -276,7 +277,11 @@ func (r *runner) fillFeeds() {
 			f.retiring = true
 		}
 		// Ahead of need: what all slots of this feed's share would take twice.
-		ahead := max(SliceLines, 2*cfg.MaxInFlight/r.sharers(f, seats))
+		sharers := max(seats.taken, 1)
+		if f.batch.Priority == first {
+			sharers = max(peers, 1)
+		}
+		ahead := max(SliceLines, 2*cfg.MaxInFlight/sharers)
 		full := f.nPending >= ahead/2
 		lapsed := !patient && !f.retiring && f.nPending < 2*ahead && now.Sub(f.looked) >= lapsedInterval
 		if full && !lapsed || f.retiring && len(f.unread) == 0 {
@@ -297,20 +302,19 @@ func (r *runner) fillFeeds() {
 	}
 }
 
-// sharers is how many feeds have the slots that a feed may have, itself among
-// them: those of the largest priority share all.
-func (r *runner) sharers(f *feed, s seats) int {
-	peers := 1
-	for _, other := range r.feeds {
+// firstFeeds is the largest priority among feeds that start lines, and how many
+// have it: these share all slots.
+func (r *runner) firstFeeds() (priority, n int) {
+	for _, f := range r.feeds {
 		switch {
-		case other == f || other.paused || other.retiring:
-		case other.batch.Priority > f.batch.Priority:
-			return max(s.taken, 1)
-		case other.batch.Priority == f.batch.Priority:
-			peers++
+		case f.paused || f.retiring || n > 0 && f.batch.Priority < priority:
+		case n > 0 && f.batch.Priority == priority:
+			n++
+		default:
+			priority, n = f.batch.Priority, 1
 		}
 	}
-	return peers
+	return priority, n
 }
 
 // load has slices loaded into a feed.

@@ -106,6 +106,27 @@ func TestLooksAgain(t *testing.T) {
 	}
 }
 
+func TestFirstFeeds(t *testing.T) {
+	for name, tt := range map[string]struct {
+		feeds       []feed
+		priority, n int
+	}{
+		"none":                    {},
+		"all of one priority":     {[]feed{{}, {}, {}}, 0, 3},
+		"some of a larger one":    {[]feed{{batch: Batch{Priority: 2}}, {}, {batch: Batch{Priority: 2}}}, 2, 2},
+		"all below nothing":       {[]feed{{batch: Batch{Priority: -7}}, {batch: Batch{Priority: -9}}}, -7, 1},
+		"some that start nothing": {[]feed{{batch: Batch{Priority: 9}, paused: true}, {batch: Batch{Priority: 8}, retiring: true}, {}}, 0, 1},
+	} {
+		r := waiting(9)
+		for i := range tt.feeds {
+			r.feeds[strconv.Itoa(i)] = &tt.feeds[i]
+		}
+		if priority, n := r.firstFeeds(); priority != tt.priority || n != tt.n {
+			t.Errorf("%s: %d of priority %d, want %d of %d", name, n, priority, tt.n, tt.priority)
+		}
+	}
+}
+
 // manyActive is a store with a number of active batches, which counts how often
 // it is asked for them.
 type manyActive struct {
