@@ -250,13 +250,13 @@ func TestCancelKeepsWhatFinished(t *testing.T) {
 
 func TestCancelBeforeValidation(t *testing.T) {
 	h := newHouse(t, batch.Config{})
-	h.pool.settled = false // validation waits
+	h.pool.settled, h.pool.models = false, nil // validation waits
 	h.open()
 	id := h.create(h.upload(input(130)))
 	if _, err := h.engine.CancelBatch(t.Context(), tenant, id); err != nil {
 		t.Fatal(err)
 	}
-	h.pool.set(func() { h.pool.settled = true })
+	h.pool.set(func() { h.pool.settled, h.pool.models = true, map[string]bool{"m": true} })
 	b := h.wait(id)
 	if b.Status != batch.Cancelled || b.Counts != (openai.RequestCounts{Total: 130}) {
 		t.Errorf("%s %+v", b.Status, b.Counts)
@@ -266,6 +266,30 @@ func TestCancelBeforeValidation(t *testing.T) {
 	}
 	if len(h.pool.calls) != 0 {
 		t.Errorf("%d lines were run", len(h.pool.calls))
+	}
+}
+
+// TestModelsToldLate has upstreams that have not told all their models: what
+// needs one of these waits, the rest does not.
+func TestModelsToldLate(t *testing.T) {
+	h := newHouse(t, batch.Config{})
+	h.pool.settled = false
+	h.open()
+	late := h.create(h.upload(strings.ReplaceAll(input(70), `"model":"m"`, `"model":"late"`)))
+	if b := h.wait(h.create(h.upload(input(70)))); b.Status != batch.Completed {
+		t.Errorf("a batch of a model that is known: %s", b.Status)
+	}
+	if b, err := h.engine.Batch(t.Context(), tenant, late); err != nil || b.Status != batch.Validating {
+		t.Errorf("a batch of one that is not: %s, %v", b.Status, err)
+	}
+	h.pool.set(func() { h.pool.models["late"] = true })
+	if b := h.wait(late); b.Status != batch.Completed {
+		t.Errorf("a batch of one that was told: %s %v", b.Status, b.Errors)
+	}
+	never := h.create(h.upload(strings.ReplaceAll(input(70), `"model":"m"`, `"model":"never"`)))
+	h.pool.set(func() { h.pool.settled = true })
+	if b := h.wait(never); b.Status != batch.Failed || len(b.Errors) != 70 || b.Errors[0].Code != "model_not_found" {
+		t.Errorf("a batch of a model that nobody has: %s %v", b.Status, b.Errors)
 	}
 }
 

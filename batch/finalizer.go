@@ -141,9 +141,6 @@ func (e *Engine) writeUnplanned(ctx context.Context, b Batch, w *resultWriter) (
 	if err != nil || finding != nil {
 		return 0, err
 	}
-	if err := e.waitSettled(ctx); err != nil { // as validating it would have
-		return 0, err
-	}
 	s, err := e.scanInput(ctx, b, input)
 	switch {
 	case errors.Is(err, ErrNotFound): // its content is gone: it would have failed

@@ -49,7 +49,7 @@ type Seen struct {
 // reading. It tells seen, if that is not nil, after every line what it has found
 // so far.
 func (e *Engine) InspectLines(ctx context.Context, from io.Reader, seen func(Seen)) (Inspection, error) {
-	s, err := e.scanLines(ctx, from, "", seen)
+	s, err := e.scanLines(ctx, from, "", scanOptions{seen: seen})
 	if err != nil {
 		return Inspection{}, err
 	}
@@ -80,9 +80,9 @@ func endpointOf(line []byte) string {
 
 // scanLines reads requests once, front to back. Without an endpoint, that of
 // the first request is the one that all must have.
-func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string, seen func(Seen)) (*scan, error) {
+func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string, options scanOptions) (*scan, error) {
 	cfg := e.config()
-	s := &scan{endpoint: endpoint, models: make(map[string]*scannedModel), seen: seen}
+	s := &scan{endpoint: endpoint, models: make(map[string]*scannedModel), scanOptions: options}
 	var slicer slicer
 	ids := make(map[[16]byte]struct{})
 	lines := openai.NewLineReader(from, cfg.MaxLineBytes)
@@ -111,9 +111,12 @@ func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string,
 		if s.endpoint == "" {
 			s.endpoint = cmp.Or(endpointOf(line.Bytes), openai.BatchEndpoints[0])
 		}
-		e.scanLine(s, line, ids)
+		e.scanLine(ctx, s, line, ids)
 		slicer.add(line)
 		s.tell()
+	}
+	if err := ctx.Err(); err != nil { // it may have ended a wait
+		return nil, err
 	}
 	s.plan.Slices = slicer.slices
 	if s.plan.Lines == 0 {
@@ -128,7 +131,7 @@ func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string,
 }
 
 // scanLine takes in one line. ids are those of the lines before it, hashed.
-func (e *Engine) scanLine(s *scan, line openai.Line, ids map[[16]byte]struct{}) {
+func (e *Engine) scanLine(ctx context.Context, s *scan, line openai.Line, ids map[[16]byte]struct{}) {
 	request, findings := openai.ParseRequest(line.Bytes, s.endpoint)
 	for _, f := range findings {
 		s.find(line.Number, f)
@@ -145,6 +148,7 @@ func (e *Engine) scanLine(s *scan, line openai.Line, ids map[[16]byte]struct{}) 
 	}
 	m := s.models[request.Model]
 	if m == nil {
+		e.awaitModel(ctx, request.Model, s.late)
 		m = &scannedModel{unknown: e.unknownModel(request.Model)}
 		s.models[request.Model] = m
 	}

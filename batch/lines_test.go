@@ -162,7 +162,7 @@ func TestLinesThatNeverRan(t *testing.T) {
 		t.Errorf("%+v, %v", d, err)
 	}
 
-	h.pool.set(func() { h.pool.settled = false }) // validation waits
+	h.pool.set(func() { h.pool.settled, h.pool.models = false, nil }) // validation waits
 	early := h.create(h.upload(input(70)))
 	if page, err := h.engine.Lines(t.Context(), tenant, early, batch.LineQuery{Limit: 10}); err != nil || len(page.Lines) > 0 || page.More {
 		t.Errorf("while it validates: %+v, %v", page, err)
@@ -170,7 +170,7 @@ func TestLinesThatNeverRan(t *testing.T) {
 	if _, err := h.engine.CancelBatch(t.Context(), tenant, early); err != nil {
 		t.Fatal(err)
 	}
-	h.pool.set(func() { h.pool.settled = true })
+	h.pool.set(func() { h.pool.settled, h.pool.models = true, map[string]bool{"m": true} })
 	h.wait(early)
 	checkLines(t, "cancelled early", h.allLines(t, early, batch.LineQuery{Limit: 50}), 70, func(int) bool { return true })
 	failed := h.wait(h.create(h.upload(`{"custom_id":1}`)))

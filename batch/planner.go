@@ -24,7 +24,13 @@ type scan struct {
 	models   map[string]*scannedModel
 	findings []openai.BatchError
 	beyond   int // findings over maxFindings
-	seen     func(Seen)
+	scanOptions
+}
+
+// scanOptions are what differs between scans.
+type scanOptions struct {
+	seen func(Seen) // if not nil, called after every line
+	late time.Time  // until then a model is waited for that may be told yet
 }
 
 // scannedModel is a model that requests name.
@@ -41,9 +47,6 @@ func (e *Engine) validate(ctx context.Context, c BatchClaim) error {
 	}
 	if finding != nil {
 		return e.store.FailBatch(ctx, c, []openai.BatchError{*finding})
-	}
-	if err := e.waitSettled(ctx); err != nil {
-		return err
 	}
 	s, err := e.scanInput(ctx, c.Batch, input)
 	if errors.Is(err, ErrNotFound) {
@@ -90,25 +93,16 @@ func (e *Engine) inputOf(ctx context.Context, b Batch) (File, *openai.BatchError
 }
 
 // settleTime is how long a batch waits for upstreams that have not told their
-// models yet, before a model may be called unknown.
+// models yet, before one of its models may be called unknown.
 const settleTime = 30 * time.Second
 
-func (e *Engine) waitSettled(ctx context.Context) error {
-	deadline := time.NewTimer(settleTime)
-	defer deadline.Stop()
-	for !e.dispatcher.Settled() {
-		poll := time.NewTimer(100 * time.Millisecond)
-		select {
-		case <-ctx.Done():
-			poll.Stop()
-			return ctx.Err()
-		case <-deadline.C:
-			poll.Stop()
-			return nil
-		case <-poll.C:
+// awaitModel waits until a model is known, or surely unknown, or it is late.
+func (e *Engine) awaitModel(ctx context.Context, model string, late time.Time) {
+	for time.Now().Before(late) {
+		if known, _ := e.dispatcher.Serves(model); known || e.dispatcher.Settled() || !sleep(ctx, 100*time.Millisecond) {
+			return
 		}
 	}
-	return nil
 }
 
 // scanInput reads the input once, front to back.
@@ -118,7 +112,7 @@ func (e *Engine) scanInput(ctx context.Context, b Batch, input File) (*scan, err
 		return nil, fmt.Errorf("opening input file: %w", err)
 	}
 	defer content.Close()
-	return e.scanLines(ctx, content, b.Endpoint, nil)
+	return e.scanLines(ctx, content, b.Endpoint, scanOptions{late: time.Now().Add(settleTime)})
 }
 
 // unknownModel is what is wrong with a model, "" if nothing.
