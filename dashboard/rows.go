@@ -37,7 +37,7 @@ func batchRow(b Batch, now time.Time) templates.BatchRow {
 		Over: b.Status.Terminal(), InputTokens: b.Usage.InputTokens, OutputTokens: b.Usage.OutputTokens, Priority: b.Priority,
 	}
 	if !b.PausedAt.IsZero() && !row.Over {
-		row.State = "paused"
+		row.State, row.Rate = "paused", 0 // whatever it was a minute ago
 	}
 	row.Misses = !row.Over && b.Misses
 	if end := endOf(b.Batch); !end.IsZero() {
