@@ -24,7 +24,8 @@ type runner struct {
 	feeds       map[string]*feed
 	active      map[string]Batch // InProgress, by the last refresh
 	turns       []string         // active batches without a feed, whose turn is next first
-	noneDue     time.Time        // until when none of them is looked for
+	noneFits    time.Time        // until when none of them is looked for that could have a free place
+	noneDue     time.Time        // until when none is looked for to follow another
 	inFlight    int              // lines running or finished, not durable
 	memory      int64            // bytes of input in feeds
 	suspect     *line            // a line that may take its upstream down runs alone

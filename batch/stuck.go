@@ -87,7 +87,7 @@ func (r *runner) feedStarved() {
 		}
 		delete(r.starved, model)
 		r.engine.note("model "+model, nil)
-		r.noneDue = time.Time{}
+		r.lookAgain()
 		r.wake() // for batches that wait for it
 	}
 }

@@ -53,7 +53,7 @@ func (r *runner) endTurns(now time.Time) seats {
 // one that is set aside if it is not to wait for the same.
 func (r *runner) giveTurns(s *seats, now time.Time) {
 	most := r.engine.config().MaxConcurrentBatches
-	if s.taken-s.aside >= most || now.Before(r.noneDue) {
+	if s.taken-s.aside >= most || now.Before(r.noneFits) {
 		return
 	}
 	i := 0
@@ -68,7 +68,7 @@ func (r *runner) giveTurns(s *seats, now time.Time) {
 		s.taken++
 	}
 	if i > 0 && i == len(r.turns) {
-		r.lookLater(now)
+		r.noneFits = r.later(now)
 	}
 }
 
@@ -76,17 +76,20 @@ func (r *runner) giveTurns(s *seats, now time.Time) {
 // turn after none of those that wait could: they may be thousands.
 const lookInterval = 100 * time.Millisecond
 
-func (r *runner) lookLater(now time.Time) {
-	r.noneDue = now.Add(lookInterval)
+func (r *runner) later(now time.Time) time.Time {
 	time.AfterFunc(lookInterval, r.wake)
+	return now.Add(lookInterval)
 }
+
+// lookAgain has those that wait looked through at once: something changed.
+func (r *runner) lookAgain() { r.noneFits, r.noneDue = time.Time{}, time.Time{} }
 
 // lineUp has a batch wait for its turn behind all of its priority.
 func (r *runner) lineUp(id string) {
 	priority := r.active[id].Priority
 	at := sort.Search(len(r.turns), func(i int) bool { return r.active[r.turns[i]].Priority < priority })
 	r.turns = slices.Insert(r.turns, at, id)
-	r.noneDue = time.Time{}
+	r.lookAgain()
 }
 
 // sortTurns puts batches of larger priorities first; others stay in the order
@@ -95,7 +98,7 @@ func (r *runner) sortTurns() {
 	slices.SortStableFunc(r.turns, func(a, b string) int {
 		return cmp.Compare(r.active[b].Priority, r.active[a].Priority)
 	})
-	r.noneDue = time.Time{}
+	r.lookAgain()
 }
 
 // due tells whether a batch that waits for its turn could use it now.
@@ -113,7 +116,7 @@ func (r *runner) nextDue(now time.Time) string {
 			return id
 		}
 	}
-	r.lookLater(now)
+	r.noneDue = r.later(now)
 	return ""
 }
 

@@ -31,17 +31,18 @@ func TestTurns(t *testing.T) {
 		seats   seats
 		given   string // batches that get feeds
 		left    string // those that wait after, the next first
+		next    string // the first of these that could use a turn
 	}{
-		"the largest priority first, then the oldest": {most: 3, given: "a c d", left: "b e"},
-		"no seat":             {most: 3, seats: seats{taken: 3}, left: "c d a b e"},
+		"the largest priority first, then the oldest": {most: 3, given: "a c d", left: "b e", next: "b"},
+		"no seat":             {most: 3, seats: seats{taken: 3}, left: "c d a b e", next: "c"},
 		"a seat for each":     {most: 9, given: "a b c d e"},
-		"models without any":  {most: 2, prepare: func(r *runner) { r.starved["m"] = true }, given: "b d", left: "c a e"},
-		"nothing to be found": {most: 2, prepare: func(r *runner) { r.rest["c"], r.rest["d"] = now.Add(restTime), now.Add(-1) }, given: "a d", left: "c b e"},
+		"models without any":  {most: 2, prepare: func(r *runner) { r.starved["m"] = true }, given: "b d", left: "c a e", next: "e"},
+		"nothing to be found": {most: 2, prepare: func(r *runner) { r.rest["c"], r.rest["d"] = now.Add(restTime), now.Add(-1) }, given: "a d", left: "c b e", next: "b"},
 		"one is set aside, and what waits for the same with it": {
-			most: 1, seats: seats{taken: 1, aside: 1, clogged: map[string]bool{"m": true}}, given: "d", left: "c a b e",
+			most: 1, seats: seats{taken: 1, aside: 1, clogged: map[string]bool{"m": true}}, given: "d", left: "c a b e", next: "c",
 		},
 		"all wait for what others are set aside for": {
-			most: 1, seats: seats{taken: 1, aside: 1, clogged: map[string]bool{"m": true, "n": true, "o": true}}, left: "c d a b e",
+			most: 1, seats: seats{taken: 1, aside: 1, clogged: map[string]bool{"m": true, "n": true, "o": true}}, left: "c d a b e", next: "c",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,6 +56,9 @@ func TestTurns(t *testing.T) {
 				given = append(given, id)
 			}
 			slices.Sort(given)
+			if next := r.nextDue(now); tt.next != next {
+				t.Errorf("%q could follow another, want %q", next, tt.next)
+			}
 			if diff := cmp.Diff([]string{tt.given, tt.left}, []string{strings.Join(given, " "), strings.Join(r.turns, " ")}); diff != "" {
 				t.Errorf("who gets a feed, and who waits (-want +got):\n%s", diff)
 			}
