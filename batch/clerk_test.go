@@ -1,7 +1,9 @@
 package batch_test
 
 import (
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,5 +32,51 @@ func TestSlowFinalizerKeepsItsBatch(t *testing.T) {
 	h.check(b, 100)
 	if n := s.store.claims.Load(); n != 2 { // to validate it, and to write its results
 		t.Errorf("it was claimed %d times", n)
+	}
+}
+
+// A new batch does not wait until all that have ended are written.
+func TestNewBatchGoesBetween(t *testing.T) {
+	const ending = 30
+	h := newHouse(t, batch.Config{MaxConcurrentBatches: ending})
+	lines := make(chan struct{})
+	h.pool.answer = gate{lines}.answer
+	h.open()
+	var reached atomic.Int64
+	results := make(chan struct{})
+	open := sync.OnceFunc(func() { close(results) })
+	t.Cleanup(open)
+	wait := func() { reached.Add(1); <-results }
+	h.store.results.Store(&wait)
+	file := h.upload(input(2))
+	is := func(status batch.Status, ids ...string) func() bool {
+		return func() bool {
+			return !slices.ContainsFunc(ids, func(id string) bool { return h.get(id).Status != status })
+		}
+	}
+	ids := make([]string, ending)
+	for i := range ids {
+		ids[i] = h.create(file)
+	}
+	until(t, "all to run", is(batch.InProgress, ids...))
+	close(lines)
+	until(t, "all to be over", is(batch.Finalizing, ids...))
+	until(t, "one to be written", func() bool { return reached.Load() > 0 })
+
+	fresh := h.create(file)
+	waits := is(batch.Validating, fresh)
+	written := 0
+	for waits() && written < ending {
+		before := reached.Load()
+		results <- struct{}{}
+		written++
+		until(t, "the clerk to go on", func() bool { return reached.Load() > before || !waits() })
+	}
+	if written > ending/2 {
+		t.Errorf("%d of %d batches that had ended were written before a new one was validated", written, ending)
+	}
+	open()
+	for _, id := range append(ids, fresh) {
+		h.check(h.wait(id), 2)
 	}
 }

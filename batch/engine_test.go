@@ -275,7 +275,7 @@ func TestModelsToldLate(t *testing.T) {
 	h := newHouse(t, batch.Config{})
 	h.pool.settled = false
 	h.open()
-	late := h.create(h.upload(strings.ReplaceAll(input(70), `"model":"m"`, `"model":"late"`)))
+	late := h.create(h.upload(inputFor(70, "late")))
 	if b := h.wait(h.create(h.upload(input(70)))); b.Status != batch.Completed {
 		t.Errorf("a batch of a model that is known: %s", b.Status)
 	}
@@ -286,7 +286,7 @@ func TestModelsToldLate(t *testing.T) {
 	if b := h.wait(late); b.Status != batch.Completed {
 		t.Errorf("a batch of one that was told: %s %v", b.Status, b.Errors)
 	}
-	never := h.create(h.upload(strings.ReplaceAll(input(70), `"model":"m"`, `"model":"never"`)))
+	never := h.create(h.upload(inputFor(70, "never")))
 	h.pool.set(func() { h.pool.settled = true })
 	if b := h.wait(never); b.Status != batch.Failed || len(b.Errors) != 70 || b.Errors[0].Code != "model_not_found" {
 		t.Errorf("a batch of a model that nobody has: %s %v", b.Status, b.Errors)
