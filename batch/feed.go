@@ -30,6 +30,7 @@ type feed struct {
 	loading  bool      // a load is under way
 	looked   time.Time // for lapsed slices
 	loads    int       // slices loaded since the feed was made
+	spent    bool      // the last load found nothing to claim
 	retiring bool      // has had its turn; others wait
 	paused   bool      // nothing more of it is started
 	stuck    time.Time // since when nothing of it can start; zero: it can, or some of it runs
@@ -119,6 +120,12 @@ func (f *feed) pop(lane lane) *line {
 	}
 	f.nPending--
 	return l
+}
+
+// allRuns tells whether all that is left of the batch, as far as is known, runs:
+// the feed has no use for its place.
+func (f *feed) allRuns() bool {
+	return f.spent && !f.loading && f.nPending+f.resting == 0 && len(f.unread) == 0
 }
 
 // empty tells whether nothing of the batch is in memory.

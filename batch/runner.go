@@ -265,17 +265,11 @@ func (r *runner) fillFeeds() {
 		return
 	}
 	patient := r.patient(now)
-	next := ""
-	if seats.taken >= cfg.MaxConcurrentBatches {
-		next = r.nextDue(now)
-	}
+	r.takeTurns(&seats, now)
 	first, peers := r.firstFeeds()
 	for _, f := range r.feeds {
 		if f.loading || f.paused || now.Before(r.rest[f.batch.ID]) || r.starved[f.batch.Model] && f.nPending > 0 {
 			continue
-		}
-		if next != "" && !f.retiring && r.turnOver(f, next) {
-			f.retiring = true
 		}
 		// Ahead of need: what all slots of this feed's share would take twice.
 		sharers := max(seats.taken, 1)
@@ -368,6 +362,9 @@ func (r *runner) loaded(f *feed, got loaded, only bool) {
 	}
 	e.noteBatch(id, got.err)
 	r.outage = r.outage || got.away
+	if got.found || !only {
+		f.spent = got.err == nil && !got.found
+	}
 	if got.err != nil || !got.found && !only {
 		r.rest[id] = time.Now().Add(restTime)
 		time.AfterFunc(restTime, r.wake)

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// Turns: a batch gives up its feed when one of a larger priority waits, and
-// after so many slices when one of its own does.
+// Turns: a batch gives up its feed when one of a larger priority waits, after so
+// many slices when one of its own does, and for any other when all that is left
+// of it runs already. When nobody waits it goes on.
 const turnSlices = 4
 
 // restTime is how long a batch in which nothing was to be claimed, or whose
@@ -123,5 +124,27 @@ func (r *runner) nextDue(now time.Time) string {
 // turnOver tells whether a feed is to make room for a batch that waits.
 func (r *runner) turnOver(f *feed, next string) bool {
 	waiting := r.active[next].Priority
-	return waiting > f.batch.Priority || waiting == f.batch.Priority && f.loads >= turnSlices
+	return waiting > f.batch.Priority || waiting == f.batch.Priority && f.loads >= turnSlices || f.allRuns()
+}
+
+// takeTurns ends the turns that are over while all seats are taken and another
+// batch waits for one, and lets batches go on when there are seats that nobody
+// waits for.
+func (r *runner) takeTurns(s *seats, now time.Time) {
+	most := r.engine.config().MaxConcurrentBatches
+	next := ""
+	if s.taken >= most {
+		next = r.nextDue(now)
+	}
+	for _, f := range r.feeds {
+		switch {
+		case f.paused || f.loading || r.starved[f.batch.Model] && f.nPending > 0:
+		case f.retiring && s.taken < most:
+			f.retiring, f.loads = false, 0
+			s.taken++
+		case !f.retiring && next != "" && r.turnOver(f, next):
+			f.retiring = true
+			r.wake() // for the next
+		}
+	}
 }
