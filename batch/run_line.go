@@ -47,10 +47,13 @@ func (r *runner) startLines() {
 			}
 			continue
 		}
+		f.stuck = time.Time{}
 		r.startLine(l, slot)
 	}
 	r.feedStarved()
-	r.noteStuck(full)
+	if r.inFlight < cfg.MaxInFlight { // else nobody knows what could start
+		r.noteStuck(full)
+	}
 }
 
 // next chooses the batch and the model whose line goes next: by priority, fair

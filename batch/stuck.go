@@ -2,11 +2,12 @@ package batch
 
 import "time"
 
-// What the runner does about batches of which nothing can start: their models
-// have no upstream, or none with a slot, or every line waits for its retry. They
-// are set aside: batches of other models are served in their place. And what
-// waits for a model without an upstream is handed back, so that another gateway
-// may run it and other lines of the batch are looked at.
+// What the runner does about batches of which nothing more can start: their
+// models have no upstream, or none with a slot, or every line waits for its retry.
+// They are set aside: batches of other models are served in their place, so that
+// no model's upstreams are idle because those of another are full. And what waits
+// for a model without an upstream is handed back, so that another gateway may run
+// it and other lines of the batch are looked at.
 
 // stuckTime is for how long nothing of a feed can start before it is set aside.
 // An upstream that is away for a moment is not worth that.
@@ -26,9 +27,9 @@ func (r *runner) noteStuck(full map[string]bool) {
 	}
 }
 
-// standsStill tells whether lines of a feed wait, and none runs or can start.
+// standsStill tells whether lines of a feed wait, and none can start.
 func (f *feed) standsStill(full map[string]bool) bool {
-	if f.running > 0 || f.nPending+f.resting == 0 {
+	if f.nPending == 0 && (f.resting == 0 || f.running > 0) {
 		return false
 	}
 	for lane := range f.pending {
@@ -48,7 +49,7 @@ func (f *feed) stuckLong(now time.Time) bool {
 // leaves its batch alone for a moment. Slices with a line that was tried are
 // kept: handing them back would forget which retries are used up.
 func (r *runner) unload(f *feed, now time.Time) {
-	if !f.stuckLong(now) || f.nPending == 0 {
+	if !f.stuckLong(now) || f.nPending == 0 || f.running > 0 {
 		return
 	}
 	for lane := range f.pending {

@@ -19,7 +19,7 @@ const restTime = time.Second
 // seats are the places of batches that are served.
 type seats struct {
 	taken   int
-	aside   int             // of taken, by feeds of which nothing can start
+	aside   int             // of taken, by feeds of which nothing more can start
 	clogged map[string]bool // models that these wait for, "" for a batch of several
 }
 
@@ -54,7 +54,7 @@ func (r *runner) endTurns(now time.Time) seats {
 // one that is set aside if it is not to wait for the same.
 func (r *runner) giveTurns(s *seats, now time.Time) {
 	most := r.engine.config().MaxConcurrentBatches
-	if s.taken-s.aside >= most || now.Before(r.noneFits) {
+	if s.taken-s.aside >= most || now.Before(r.noneDue) || s.taken >= most && now.Before(r.noneFits) {
 		return
 	}
 	i := 0
@@ -68,7 +68,11 @@ func (r *runner) giveTurns(s *seats, now time.Time) {
 		r.feeds[id] = newFeed(r.active[id])
 		s.taken++
 	}
-	if i > 0 && i == len(r.turns) {
+	switch {
+	case i == 0 || i < len(r.turns):
+	case s.taken < most:
+		r.noneDue = r.later(now)
+	default:
 		r.noneFits = r.later(now)
 	}
 }
@@ -107,6 +111,21 @@ func (r *runner) due(id string, now time.Time) bool {
 	return r.feeds[id] == nil && !now.Before(r.rest[id]) && !r.starved[r.active[id].Model]
 }
 
+// nextOther is the first batch that waits, could use its turn and is not to wait
+// for what others are set aside for; "" for none.
+func (r *runner) nextOther(s *seats, now time.Time) string {
+	if now.Before(r.noneFits) {
+		return ""
+	}
+	for _, id := range r.turns {
+		if !s.clogged[r.active[id].Model] && r.due(id, now) {
+			return id
+		}
+	}
+	r.noneFits = r.later(now)
+	return ""
+}
+
 // nextDue is the first batch that waits and could use its turn, "" for none.
 func (r *runner) nextDue(now time.Time) string {
 	if len(r.turns) == 0 || now.Before(r.noneDue) {
@@ -128,21 +147,29 @@ func (r *runner) turnOver(f *feed, next string) bool {
 }
 
 // takeTurns ends the turns that are over while all seats are taken and another
-// batch waits for one, and lets batches go on when there are seats that nobody
-// waits for.
+// batch waits that could have the place, and lets batches go on when there are
+// seats that nobody waits for.
 func (r *runner) takeTurns(s *seats, now time.Time) {
 	most := r.engine.config().MaxConcurrentBatches
-	next := ""
+	next, other := "", ""
 	if s.taken >= most {
 		next = r.nextDue(now)
+		other = next
+		if next != "" && s.clogged[r.active[next].Model] {
+			other = r.nextOther(s, now)
+		}
 	}
 	for _, f := range r.feeds {
+		follower := next
+		if !s.clogged[f.batch.Model] { // one that is to wait for others would not have its place
+			follower = other
+		}
 		switch {
 		case f.paused || f.loading || r.starved[f.batch.Model] && f.nPending > 0:
 		case f.retiring && s.taken < most:
 			f.retiring, f.loads = false, 0
 			s.taken++
-		case !f.retiring && next != "" && r.turnOver(f, next):
+		case !f.retiring && follower != "" && r.turnOver(f, follower):
 			f.retiring = true
 			r.wake() // for the next
 		}

@@ -2,6 +2,7 @@ package batch_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/tidegate/tidegate/batch"
@@ -49,4 +50,45 @@ func TestTurnGoesOn(t *testing.T) {
 	until(t, "all but its long line to be done", func() bool { return h.get(large).Counts.Completed == lines-1 })
 	close(long.open)
 	h.check(h.wait(large), lines)
+}
+
+// Where the upstreams of a model are full, those of another have work as soon as
+// a batch for them is there, and it keeps its place while only batches of the
+// first wait.
+func TestOtherModelsFillTheirSlots(t *testing.T) {
+	const lines = 10 * batch.SliceLines
+	h := newHouse(t, batch.Config{MaxConcurrentBatches: 2, MaxInFlight: 3 * batch.SliceLines})
+	full, long := gate{make(chan struct{})}, gate{make(chan struct{})}
+	h.pool.models["n"] = true
+	h.pool.answer = func(ctx context.Context, id string, call int) (batch.Answer, error) {
+		switch {
+		case id < customID(lines):
+			return full.answer(ctx, id, call)
+		case id == customID(lines):
+			return long.answer(ctx, id, call)
+		default:
+			return ok(id), nil
+		}
+	}
+	h.open()
+	var many []string
+	of := func() string { return h.create(h.upload(inputFrom(100, 100))) }
+	many = append(many, of())
+	until(t, "the upstreams to be full", func() bool { return h.engine.Health(t.Context()).InFlight == 100 })
+	h.pool.set(func() { h.pool.busy = map[string]bool{"m": true} })
+	for range 5 {
+		many = append(many, of())
+	}
+	until(t, "many to wait", func() bool { return h.get(many[5]).Status == batch.InProgress })
+	other := h.create(h.upload(strings.ReplaceAll(inputFrom(lines, lines), `"m"`, `"n"`)))
+	until(t, "all but its long line to be done", func() bool { return h.get(other).Counts.Completed == lines-1 })
+	close(long.open)
+	h.wait(other)
+	h.pool.set(func() { h.pool.busy = nil })
+	close(full.open)
+	for _, id := range many {
+		if b := h.wait(id); b.Counts.Completed != 100 {
+			t.Errorf("%+v", b.Counts)
+		}
+	}
 }
