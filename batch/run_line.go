@@ -47,7 +47,6 @@ func (r *runner) startLines() {
 			}
 			continue
 		}
-		f.stuck = time.Time{}
 		r.startLine(l, slot)
 	}
 	r.feedStarved()
