@@ -33,7 +33,7 @@ type feed struct {
 	spent    bool      // the last load found nothing to claim
 	retiring bool      // has had its turn; others wait
 	paused   bool      // nothing more of it is started
-	stuck    time.Time // since when more of it waits for slots than there are; zero: it does not
+	stuck    time.Time // since when nothing of it can start; zero: it can, or some of it runs
 }
 
 // lane is what decides whether a line can start now: its model needs a free

@@ -298,6 +298,7 @@ type fakePool struct {
 	down     bool                                                                 // guarded by mu
 	gone     map[string]bool                                                      // guarded by mu; models whose server is down
 	busy     map[string]bool                                                      // guarded by mu; models whose server is full
+	room     map[string]int                                                       // guarded by mu; slots left of a model that has not as many as it wants
 	answer   func(ctx context.Context, id string, call int) (batch.Answer, error) // guarded by mu; nil: echo
 	received chan string                                                          // if set, ids as they come
 }
@@ -348,17 +349,31 @@ func (p *fakePool) Reserve(model, _ string) (batch.Slot, error) {
 	case p.running >= p.slots || p.busy[model]:
 		return nil, batch.ErrBusy
 	}
+	if room, limited := p.room[model]; limited {
+		if room == 0 {
+			return nil, batch.ErrBusy
+		}
+		p.room[model]--
+	}
 	p.running++
 	p.most = max(p.most, p.running)
-	return &fakeSlot{p}, nil
+	return &fakeSlot{p, model}, nil
 }
 
-type fakeSlot struct{ pool *fakePool }
+type fakeSlot struct {
+	pool  *fakePool
+	model string
+}
 
 func (s *fakeSlot) Upstream() string { return "fake" }
 
 func (s *fakeSlot) Release() {
-	s.pool.set(func() { s.pool.running-- })
+	s.pool.set(func() {
+		s.pool.running--
+		if _, limited := s.pool.room[s.model]; limited {
+			s.pool.room[s.model]++
+		}
+	})
 }
 
 func (s *fakeSlot) Send(ctx context.Context, path string, body []byte) (batch.Answer, error) {

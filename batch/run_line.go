@@ -50,9 +50,8 @@ func (r *runner) startLines() {
 		r.startLine(l, slot)
 	}
 	r.feedStarved()
-	if r.inFlight < cfg.MaxInFlight { // else nobody knows what could start
-		r.noteStuck(full)
-	}
+	r.noteStuck(full)
+	r.noteCrowded(full, r.inFlight < cfg.MaxInFlight, time.Now())
 }
 
 // next chooses the batch and the model whose line goes next: by priority, fair

@@ -42,6 +42,7 @@ type runner struct {
 	held        time.Time            // until when every claim is surely ours; zero without one
 	renewing    bool                 // a renewal that failed is about to be repeated
 	starved     map[string]bool      // models without any upstream, kept in health
+	crowded     map[string]crowded   // models of which more lines wait than there are slots for
 	named       map[string]bool      // Model of active batches, by the last refresh
 	rest        map[string]time.Time // batches that are left alone until then
 
@@ -57,7 +58,7 @@ type runner struct {
 }
 
 func newRunner(e *Engine) *runner {
-	return &runner{engine: e, bell: make(chan struct{}, 1), feeds: make(map[string]*feed), active: make(map[string]Batch), rest: make(map[string]time.Time), starved: make(map[string]bool)}
+	return &runner{engine: e, bell: make(chan struct{}, 1), feeds: make(map[string]*feed), active: make(map[string]Batch), rest: make(map[string]time.Time), starved: make(map[string]bool), crowded: make(map[string]crowded)}
 }
 
 // post has f run by the loop. It never waits.

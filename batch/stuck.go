@@ -2,12 +2,13 @@ package batch
 
 import "time"
 
-// What the runner does about batches of which nothing more can start: their
-// models have no upstream, or none with a slot, or every line waits for its retry.
-// They are set aside: batches of other models are served in their place, so that
-// no model's upstreams are idle because those of another are full. And what waits
-// for a model without an upstream is handed back, so that another gateway may run
-// it and other lines of the batch are looked at.
+// What the runner does about batches of which nothing can start: their models
+// have no upstream, or none with a slot, or every line waits for its retry. They
+// are set aside, and so are batches of a model of which more lines wait than there
+// are slots for: batches of other models are served in their place, so that no
+// upstreams are idle because those of another model are full. And what waits for a
+// model without an upstream is handed back, so that another gateway may run it and
+// other lines of the batch are looked at.
 
 // stuckTime is for how long nothing of a feed can start before it is set aside.
 // An upstream that is away for a moment is not worth that.
@@ -27,9 +28,9 @@ func (r *runner) noteStuck(full map[string]bool) {
 	}
 }
 
-// standsStill tells whether lines of a feed wait, and none can start.
+// standsStill tells whether lines of a feed wait, and none runs or can start.
 func (f *feed) standsStill(full map[string]bool) bool {
-	if f.nPending == 0 && (f.resting == 0 || f.running > 0) {
+	if f.running > 0 || f.nPending+f.resting == 0 {
 		return false
 	}
 	for lane := range f.pending {
@@ -38,6 +39,40 @@ func (f *feed) standsStill(full map[string]bool) bool {
 		}
 	}
 	return true
+}
+
+// crowded is a model of which more lines wait than there are slots for.
+type crowded struct{ since, last time.Time }
+
+// crowdPause is how long nothing may wait for a crowded model: between two loads,
+// or between two batches.
+const crowdPause = 500 * time.Millisecond
+
+// noteCrowded takes in for which models there was no slot just now. Where no line
+// at all could be started, nothing is known of any model.
+func (r *runner) noteCrowded(full map[string]bool, known bool, now time.Time) {
+	for model := range full {
+		c := r.crowded[model]
+		if c.since.IsZero() {
+			c.since = now
+			time.AfterFunc(stuckTime, r.wake)
+		}
+		r.crowded[model] = crowded{c.since, now}
+	}
+	for model, c := range r.crowded {
+		switch {
+		case !known:
+			r.crowded[model] = crowded{c.since, now}
+		case now.Sub(c.last) > crowdPause:
+			delete(r.crowded, model)
+		}
+	}
+}
+
+// crowdedLong tells whether a model has been crowded for long enough.
+func (r *runner) crowdedLong(model string, now time.Time) bool {
+	c, is := r.crowded[model]
+	return is && now.Sub(c.since) >= stuckTime
 }
 
 // stuckLong tells whether a feed has been stuck for long enough.
@@ -49,7 +84,7 @@ func (f *feed) stuckLong(now time.Time) bool {
 // leaves its batch alone for a moment. Slices with a line that was tried are
 // kept: handing them back would forget which retries are used up.
 func (r *runner) unload(f *feed, now time.Time) {
-	if !f.stuckLong(now) || f.nPending == 0 || f.running > 0 {
+	if !f.stuckLong(now) || f.nPending == 0 {
 		return
 	}
 	for lane := range f.pending {

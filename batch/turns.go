@@ -19,13 +19,18 @@ const restTime = time.Second
 // seats are the places of batches that are served.
 type seats struct {
 	taken   int
-	aside   int             // of taken, by feeds of which nothing more can start
+	aside   int             // of taken, by feeds of which nothing can start, or of a crowded model
 	clogged map[string]bool // models that these wait for, "" for a batch of several
 }
 
 // endTurns drops feeds that are over, and counts those that are not.
 func (r *runner) endTurns(now time.Time) seats {
 	s := seats{clogged: make(map[string]bool)}
+	for model := range r.crowded {
+		if r.crowdedLong(model, now) {
+			s.clogged[model] = true
+		}
+	}
 	for id, f := range r.feeds {
 		r.unload(f, now)
 		if f.empty() && (f.retiring || f.paused || now.Before(r.rest[id])) {
@@ -39,12 +44,15 @@ func (r *runner) endTurns(now time.Time) seats {
 			continue
 		}
 		s.taken++
-		if f.stuckLong(now) {
-			s.aside++
+		stuck := f.stuckLong(now)
+		if stuck {
 			s.clogged[f.batch.Model] = true
 			for lane := range f.pending {
 				s.clogged[lane.model] = true
 			}
+		}
+		if stuck || r.crowdedLong(f.batch.Model, now) {
+			s.aside++
 		}
 	}
 	return s

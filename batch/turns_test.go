@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tidegate/tidegate/batch"
 )
@@ -56,39 +57,35 @@ func TestTurnGoesOn(t *testing.T) {
 // a batch for them is there, and it keeps its place while only batches of the
 // first wait.
 func TestOtherModelsFillTheirSlots(t *testing.T) {
-	const lines = 10 * batch.SliceLines
-	h := newHouse(t, batch.Config{MaxConcurrentBatches: 2, MaxInFlight: 3 * batch.SliceLines})
-	full, long := gate{make(chan struct{})}, gate{make(chan struct{})}
+	const lines, size, batches = 10 * batch.SliceLines, 150, 20
+	h := newHouse(t, batch.Config{MaxConcurrentBatches: 2})
 	h.pool.models["n"] = true
+	h.pool.room = map[string]int{"m": 20}
+	long := gate{make(chan struct{})}
 	h.pool.answer = func(ctx context.Context, id string, call int) (batch.Answer, error) {
 		switch {
-		case id < customID(lines):
-			return full.answer(ctx, id, call)
+		case id < customID(lines): // of the first model: 400 a second
+			time.Sleep(50 * time.Millisecond)
 		case id == customID(lines):
 			return long.answer(ctx, id, call)
-		default:
-			return ok(id), nil
 		}
+		return ok(id), nil
 	}
 	h.open()
-	var many []string
-	of := func() string { return h.create(h.upload(inputFrom(100, 100))) }
-	many = append(many, of())
-	until(t, "the upstreams to be full", func() bool { return h.engine.Health(t.Context()).InFlight == 100 })
-	h.pool.set(func() { h.pool.busy = map[string]bool{"m": true} })
-	for range 5 {
-		many = append(many, of())
+	file := h.upload(input(size))
+	many := make([]string, batches)
+	for i := range many {
+		many[i] = h.create(file)
 	}
-	until(t, "many to wait", func() bool { return h.get(many[5]).Status == batch.InProgress })
+	until(t, "many to wait", func() bool { return h.get(many[batches-1]).Status == batch.InProgress })
 	other := h.create(h.upload(strings.ReplaceAll(inputFrom(lines, lines), `"m"`, `"n"`)))
 	until(t, "all but its long line to be done", func() bool { return h.get(other).Counts.Completed == lines-1 })
+	if b := h.get(many[batches*3/4]); b.Status != batch.InProgress {
+		t.Errorf("by then three of four that waited longer were over: %s", b.Status)
+	}
 	close(long.open)
 	h.wait(other)
-	h.pool.set(func() { h.pool.busy = nil })
-	close(full.open)
 	for _, id := range many {
-		if b := h.wait(id); b.Counts.Completed != 100 {
-			t.Errorf("%+v", b.Counts)
-		}
+		h.check(h.wait(id), size)
 	}
 }
