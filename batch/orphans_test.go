@@ -55,6 +55,9 @@ func TestOrphans(t *testing.T) {
 	h.open()
 	kept := h.upload(input(1))
 	h.close(0)
+	if h.contentPath(kept) == "" { // the first round came between it and its row
+		t.Fatal("a content is gone whose row may have been about to be made")
+	}
 	old, young := h.orphan(), h.orphan()
 	long := time.Now().Add(-2 * time.Hour)
 	for _, key := range []string{kept, old} {
