@@ -80,3 +80,27 @@ func TestNewBatchGoesBetween(t *testing.T) {
 		h.check(h.wait(id), 2)
 	}
 }
+
+// TestModelsToldLate has upstreams that have not told all their models: what
+// needs one of these waits, the rest does not.
+func TestModelsToldLate(t *testing.T) {
+	h := newHouse(t, batch.Config{})
+	h.pool.settled = false
+	h.open()
+	late := h.create(h.upload(inputFor(70, "late")))
+	if b := h.wait(h.create(h.upload(input(70)))); b.Status != batch.Completed {
+		t.Errorf("a batch of a model that is known: %s", b.Status)
+	}
+	if b, err := h.engine.Batch(t.Context(), tenant, late); err != nil || b.Status != batch.Validating {
+		t.Errorf("a batch of one that is not: %s, %v", b.Status, err)
+	}
+	h.pool.set(func() { h.pool.models["late"] = true })
+	if b := h.wait(late); b.Status != batch.Completed {
+		t.Errorf("a batch of one that was told: %s %v", b.Status, b.Errors)
+	}
+	never := h.create(h.upload(inputFor(70, "never")))
+	h.pool.set(func() { h.pool.settled = true })
+	if b := h.wait(never); b.Status != batch.Failed || len(b.Errors) != 70 || b.Errors[0].Code != "model_not_found" {
+		t.Errorf("a batch of a model that nobody has: %s %v", b.Status, b.Errors)
+	}
+}

@@ -66,7 +66,12 @@ type batchState struct {
 }
 
 func createBatch(ctx context.Context, gateway, fileID string) (batchState, error) {
-	request := fmt.Sprintf(`{"input_file_id":"%s","endpoint":"/v1/chat/completions","completion_window":"24h"}`, fileID)
+	return createUrgent(ctx, gateway, fileID, 0)
+}
+
+// createUrgent creates a batch with a priority.
+func createUrgent(ctx context.Context, gateway, fileID string, priority int) (batchState, error) {
+	request := fmt.Sprintf(`{"input_file_id":"%s","endpoint":"/v1/chat/completions","completion_window":"24h","priority":%d}`, fileID, priority)
 	var b batchState
 	err := call(ctx, http.MethodPost, "http://"+gateway+"/v1/batches", "application/json", bytes.NewReader([]byte(request)), &b)
 	return b, err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -67,7 +66,8 @@ func measureCrowd(ctx context.Context, b *bench) (any, error) {
 }
 
 func (b *bench) crowd(ctx context.Context, c configured, database int) (r crowdReport, err error) {
-	sim, err := b.startSim(ctx, "--max-num-seqs", "512")
+	slots := []string{"--max-num-seqs", "512"}
+	sim, err := b.startSim(ctx, slots...)
 	if err != nil {
 		return r, err
 	}
@@ -103,7 +103,7 @@ func (b *bench) crowd(ctx context.Context, c configured, database int) (r crowdR
 		return r, err
 	}
 	r.Idle = idle.CPU / 1e6 / idle.Seconds
-	if sim, err = b.start(ctx, "sim", sim.addr, "/health", b.tidegate, "sim", "--listen", sim.addr, "--model", model, "--max-num-seqs", "512"); err != nil {
+	if sim, err = b.startSimAt(ctx, sim.addr, slots...); err != nil {
 		return r, err
 	}
 	if r.Beside, err = m.measure(ctx, first); err != nil {
@@ -201,12 +201,11 @@ func (m *crowdMeter) gather(ctx context.Context, fileID string) error {
 
 // runFirst runs a batch that goes before all others.
 func (m *crowdMeter) runFirst(ctx context.Context, fileID string) error {
-	request := fmt.Sprintf(`{"input_file_id":"%s","endpoint":"/v1/chat/completions","completion_window":"24h","priority":10}`, fileID)
-	var created batchState
-	if err := call(ctx, http.MethodPost, "http://"+m.gateway+"/v1/batches", "application/json", bytes.NewReader([]byte(request)), &created); err != nil {
+	created, err := createUrgent(ctx, m.gateway, fileID, 10)
+	if err != nil {
 		return err
 	}
 	m.first = crowdLines
-	_, err := waitBatch(ctx, m.gateway, created.ID, nil)
+	_, err = waitBatch(ctx, m.gateway, created.ID, nil)
 	return err
 }

@@ -89,6 +89,11 @@ func (b *bench) startSim(ctx context.Context, args ...string) (*process, error) 
 	if err != nil {
 		return nil, err
 	}
+	return b.startSimAt(ctx, addr, args...)
+}
+
+// startSimAt runs one at an address, such as that of another before it.
+func (b *bench) startSimAt(ctx context.Context, addr string, args ...string) (*process, error) {
 	return b.start(ctx, "sim", addr, "/health", append([]string{b.tidegate, "sim", "--listen", addr, "--model", model}, args...)...)
 }
 
