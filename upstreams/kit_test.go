@@ -329,6 +329,17 @@ func (g *gateway) post(t *testing.T, path, body string, headers ...string) got {
 	return got{answer.StatusCode, answer.Header, string(text), err}
 }
 
+func (g *gateway) get(t *testing.T, path string) got {
+	t.Helper()
+	answer, err := g.Client().Get(g.URL + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	return got{answer.StatusCode, answer.Header, string(text), err}
+}
+
 // sendRaw sends bytes to the gateway and reads one answer.
 func (g *gateway) sendRaw(t *testing.T, request string) got {
 	t.Helper()

@@ -42,8 +42,7 @@ type spare struct {
 func (l *live) forward() {
 	l.tried = l.triedRoom[:0]
 	for {
-		s := l.proxy.pool.now.Load()
-		at := s.models[l.query.Model]
+		s, at, settled := l.proxy.pool.where(l.query.Model)
 		var c *Candidate
 		if at != nil {
 			l.done.Model = l.query.Model
@@ -52,7 +51,7 @@ func (l *live) forward() {
 		// A body that cannot be sent twice may still be whole: nobody was there
 		// to read of it.
 		if c == nil || l.connected && !l.body.replayable() {
-			l.giveUp(at)
+			l.giveUp(at, settled)
 			return
 		}
 		if len(l.tried) > 0 {
@@ -156,8 +155,9 @@ func (l *live) keep(a *attempt, v verdict, answer *http.Response) {
 	l.last = next
 }
 
-// giveUp answers when no server is left to try.
-func (l *live) giveUp(at *served) {
+// giveUp answers when no server is left to try; at and settled are as where has
+// them.
+func (l *live) giveUp(at *served, settled bool) {
 	switch {
 	case l.r.Context().Err() != nil:
 		l.done.Status = statusClientGone
@@ -168,11 +168,17 @@ func (l *live) giveUp(at *served) {
 	case at != nil:
 		at.probeSoon()
 		l.refuse(openai.Unavailable(retryAfter, "Every server of the model '%s' is down.", l.query.Model))
-	case !l.proxy.pool.Settled():
-		l.refuse(openai.Unavailable(retryAfter, "The model '%s' is not served yet; servers are still loading.", clip(l.query.Model)))
 	default:
-		l.refuse(openai.ModelNotFound(clip(l.query.Model)))
+		l.refuse(notFound(l.query.Model, settled))
 	}
+}
+
+// notFound is the error for a model that no upstream has told.
+func notFound(model string, settled bool) *openai.Error {
+	if !settled {
+		return openai.Unavailable(retryAfter, "The model '%s' is not served yet; servers are still loading.", clip(model))
+	}
+	return openai.ModelNotFound(clip(model))
 }
 
 // clip bounds a name that is repeated in an answer.

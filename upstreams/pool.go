@@ -220,6 +220,19 @@ func (p *Pool) Settled() bool {
 	})
 }
 
+// where finds a model: at is nil when no upstream has told it, and settled says
+// whether that makes it unknown. A model that is told while this looks is found,
+// or not settled: what is told before Settled looks is in the snapshot after.
+func (p *Pool) where(model string) (s *snapshot, at *served, settled bool) {
+	s = p.now.Load()
+	if at = s.models[model]; at != nil {
+		return s, at, true
+	}
+	settled = p.Settled()
+	s = p.now.Load()
+	return s, s.models[model], settled
+}
+
 // Models are those that the upstreams have told, sorted by id, each once. They
 // stay when their upstreams go down.
 func (p *Pool) Models() []openai.Model { return slices.Clone(p.now.Load().list) }

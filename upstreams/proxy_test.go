@@ -193,17 +193,8 @@ func TestModels(t *testing.T) {
 	set(&h.listed, answerStatus(200, "application/json", `{"object":"list","data":[{"id":"b","max_model_len":100},{"id":"c"}]}`))
 	p := startPool(t, calm(f.URL, h.URL))
 	g := newGateway(t, p)
-	get := func(path string) got {
-		answer, err := g.Client().Get(g.URL + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer answer.Body.Close()
-		text, _ := io.ReadAll(answer.Body)
-		return got{status: answer.StatusCode, header: answer.Header, body: string(text)}
-	}
 	var list openai.ModelList
-	if err := json.Unmarshal([]byte(get("/v1/models").body), &list); err != nil {
+	if err := json.Unmarshal([]byte(g.get(t, "/v1/models").body), &list); err != nil {
 		t.Fatal(err)
 	}
 	var ids []string
@@ -214,12 +205,12 @@ func TestModels(t *testing.T) {
 		t.Errorf("models %+v", list)
 	}
 	for _, path := range []string{"/v1/models/org/a", "/v1/models/org%2Fa", "/v1/models/c"} {
-		if a := get(path); a.status != 200 || !strings.Contains(a.body, `"id":"`+strings.TrimPrefix(strings.Replace(path, "%2F", "/", 1), "/v1/models/")) {
+		if a := g.get(t, path); a.status != 200 || !strings.Contains(a.body, `"id":"`+strings.TrimPrefix(strings.Replace(path, "%2F", "/", 1), "/v1/models/")) {
 			t.Errorf("%s: %+v", path, a)
 		}
 	}
-	get("/v1/models/nope").wantError(t, 404, "model_not_found")
-	get("/v1/models/").wantError(t, 404, "unknown_url")
+	g.get(t, "/v1/models/nope").wantError(t, 404, "model_not_found")
+	g.get(t, "/v1/models/").wantError(t, 404, "unknown_url")
 	if known, closest := p.Serves("org/b"); known || len(closest) == 0 {
 		t.Errorf("Serves: %v, %v", known, closest)
 	}
@@ -410,10 +401,12 @@ func TestLoadingPoolIsNotUnknown(t *testing.T) {
 	if a.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
+	g.get(t, "/v1/models/"+model).wantError(t, 503, "")
 	if err := p.Apply(Config{}); err != nil {
 		t.Fatal(err)
 	}
 	g.post(t, "/v1/chat/completions", chatBody(model)).wantError(t, 404, "model_not_found")
+	g.get(t, "/v1/models/"+model).wantError(t, 404, "model_not_found")
 }
 
 // A body that can be sent once is sent where somebody is there to take it: on a

@@ -6,6 +6,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"slices"
 
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -197,21 +198,21 @@ func event(name string, data any) []byte {
 // serveModels answers GET /v1/models and /v1/models/{id}; id is "" for the
 // list.
 func (x *Proxy) serveModels(w http.ResponseWriter, id string) {
-	list := x.pool.now.Load().list
 	if id == "" {
+		list := x.pool.now.Load().list
 		if list == nil {
 			list = []openai.Model{}
 		}
 		writeJSON(w, openai.ModelList{Object: "list", Data: list})
 		return
 	}
-	for i := range list {
-		if list[i].ID == id {
-			writeJSON(w, list[i])
-			return
-		}
+	s, at, settled := x.pool.where(id)
+	if at == nil {
+		openai.WriteError(w, notFound(id, settled))
+		return
 	}
-	openai.WriteError(w, openai.ModelNotFound(id))
+	i := slices.IndexFunc(s.list, func(m openai.Model) bool { return m.ID == id })
+	writeJSON(w, s.list[i])
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

@@ -46,29 +46,27 @@ func (p *Pool) Reserve(model, avoid string) (*Slot, error) {
 // Up tells whether an upstream of a model takes requests, be it full or not:
 // nil, or ErrDown or ErrUnknownModel as Reserve has them.
 func (p *Pool) Up(model string) error {
-	_, err := p.up(p.now.Load(), model)
+	_, _, err := p.up(model)
 	return err
 }
 
 // up is where a model is, if it is up anywhere.
-func (p *Pool) up(s *snapshot, model string) (*served, error) {
-	at := s.models[model]
-	if at == nil {
-		if !p.Settled() {
-			return nil, ErrDown
-		}
-		return nil, ErrUnknownModel
-	}
-	if len(at.up) == 0 {
+func (p *Pool) up(model string) (*snapshot, *served, error) {
+	s, at, settled := p.where(model)
+	switch {
+	case at == nil && settled:
+		return nil, nil, ErrUnknownModel
+	case at == nil:
+		return nil, nil, ErrDown
+	case len(at.up) == 0:
 		at.probeSoon()
-		return nil, ErrDown
+		return nil, nil, ErrDown
 	}
-	return at, nil
+	return s, at, nil
 }
 
 func (p *Pool) reserve(model, avoid string) (*upstream, error) {
-	s := p.now.Load()
-	at, err := p.up(s, model)
+	s, at, err := p.up(model)
 	if err != nil {
 		return nil, err
 	}
