@@ -14,10 +14,21 @@ type Capacity struct {
 	MaxConcurrentBatches int
 }
 
-// Capacity gives the settings of this gateway.
+// Capacity tells what this gateway does now.
 func (e *Engine) Capacity() Capacity {
-	cfg := e.config()
-	return Capacity{cfg.MaxInFlight, cfg.MaxConcurrentBatches}
+	return Capacity{e.maxInFlight(), e.config().MaxConcurrentBatches}
+}
+
+// leastInFlight is what Config.MaxInFlight is by default for small pools.
+const leastInFlight = 256
+
+// maxInFlight is Config.MaxInFlight, or what the pool needs to be full.
+func (e *Engine) maxInFlight() int {
+	if limit := e.config().MaxInFlight; limit > 0 {
+		return limit
+	}
+	slots := e.dispatcher.Slots()
+	return max(leastInFlight, slots+slots/3)
 }
 
 // InFlight is how many lines this gateway has sent that are not durable yet.

@@ -10,7 +10,8 @@ type Config struct {
 	// MaxInFlight is how many lines, at most, have been sent by this gateway
 	// and have no durable result yet. It bounds what a crash repeats and,
 	// times the size of an answer, the memory that results take while the
-	// store is away. Default 256.
+	// store is away. By default it follows the pool: a third more than
+	// Dispatcher.Slots, for what is being committed, and at least 256.
 	MaxInFlight int
 	// MaxConcurrentBatches is how many batches are served at a time; more
 	// take turns. Default 10.
@@ -53,7 +54,6 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	def(&c.MaxInFlight, 256)
 	def(&c.MaxConcurrentBatches, 10)
 	def(&c.MaxRequests, 50_000)
 	def(&c.MaxLineBytes, 16<<20)
@@ -85,7 +85,6 @@ func (c Config) Validate() error {
 		name  string
 		value int64
 	}{
-		{"max_in_flight", int64(c.MaxInFlight)},
 		{"max_concurrent_batches", int64(c.MaxConcurrentBatches)},
 		{"max_requests", int64(c.MaxRequests)},
 		{"max_line_size", int64(c.MaxLineBytes)},
@@ -103,6 +102,8 @@ func (c Config) Validate() error {
 		}
 	}
 	switch {
+	case c.MaxInFlight < 0:
+		return fmt.Errorf("max_in_flight must be positive, not %d", c.MaxInFlight)
 	case c.Retries < 0:
 		return fmt.Errorf("retries must not be negative, as %d is", c.Retries)
 	case c.RetryBackoffMax < c.RetryBackoffMin:

@@ -22,6 +22,10 @@ type Dispatcher interface {
 	// Up tells whether a model has an upstream, be it full or not: nil, or
 	// ErrDown or ErrUnknownModel.
 	Up(model string) error
+	// Slots is how many lines this gateway may have on all upstreams at once,
+	// those that are down included. It changes with the pool's configuration
+	// and with the number of gateways that share it.
+	Slots() int
 	// Freed delivers a value after a Reserve that failed might succeed.
 	Freed() <-chan struct{}
 	// Serves tells whether a model is known, and names the closest known

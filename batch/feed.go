@@ -55,7 +55,7 @@ type work struct {
 	feed    *feed
 	lines   []*line // those without a result when it was claimed, and not kept by others
 	left    int     // of lines, without a durable result
-	bytes   int64   // of input held for it
+	bytes   int64   // of input held for its lines, as long as they are not durable
 	dropped bool    // no longer ours: results are worth nothing
 	parted  bool    // only its lines are still ours, the rest of the slice is not
 }
@@ -275,11 +275,12 @@ func (e *Engine) readSlice(ctx context.Context, b Batch, key string, s claimed) 
 		return nil, fmt.Errorf("reading slice %d of %s: %w", s.Number, b.ID, err)
 	}
 	taken := s.Done | s.Kept
-	w := &work{claimed: s, left: s.Lines - bits.OnesCount64(taken), bytes: s.Length}
+	w := &work{claimed: s, left: s.Lines - bits.OnesCount64(taken)}
 	w.lines = make([]*line, 0, w.left)
 	for i, r := range requests {
 		if taken&(1<<i) == 0 {
 			w.lines = append(w.lines, &line{work: w, index: i, request: r})
+			w.bytes += int64(len(r.Body))
 		}
 	}
 	return w, nil

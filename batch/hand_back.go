@@ -53,6 +53,9 @@ func (r *runner) part(w *work) {
 		return
 	}
 	r.withdraw(w, rest)
+	for _, l := range rest {
+		r.free(l)
+	}
 	w.lines, w.left, w.parted = begun, len(begun), true
 	r.idle = append(r.idle, release)
 }

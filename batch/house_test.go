@@ -323,6 +323,8 @@ func (p *fakePool) ring() {
 
 func (p *fakePool) Freed() <-chan struct{} { return p.freed }
 
+func (p *fakePool) Slots() int { p.mu.Lock(); defer p.mu.Unlock(); return p.slots }
+
 func (p *fakePool) Settled() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.settled }
 
 func (p *fakePool) Serves(model string) (bool, []string) {

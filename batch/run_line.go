@@ -27,12 +27,12 @@ const (
 
 // startLines gives lines to slots until either is used up.
 func (r *runner) startLines() {
-	cfg := r.engine.config()
-	if r.noSpace || r.engine.commit.waiting() > cfg.MemoryBytes || r.lapsed(time.Now()) {
+	if r.noSpace || r.engine.commit.waiting() > r.engine.config().MemoryBytes || r.lapsed(time.Now()) {
 		return
 	}
+	limit := r.engine.maxInFlight()
 	full := make(map[string]bool) // models without a slot now
-	for r.inFlight < cfg.MaxInFlight {
+	for r.inFlight < limit {
 		f, lane := r.next(full)
 		if f == nil {
 			break
@@ -51,7 +51,7 @@ func (r *runner) startLines() {
 	}
 	r.feedStarved()
 	r.noteStuck(full)
-	r.noteCrowded(full, r.inFlight < cfg.MaxInFlight, time.Now())
+	r.noteCrowded(full, r.inFlight < limit, time.Now())
 }
 
 // next chooses the batch and the model whose line goes next: by priority, fair

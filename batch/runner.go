@@ -268,6 +268,7 @@ func (r *runner) fillFeeds() {
 	patient := r.patient(now)
 	r.takeTurns(&seats, now)
 	first, peers := r.firstFeeds()
+	limit := r.engine.maxInFlight()
 	for _, f := range r.feeds {
 		if f.loading || f.paused || now.Before(r.rest[f.batch.ID]) || r.starved[f.batch.Model] && f.nPending > 0 {
 			continue
@@ -277,7 +278,7 @@ func (r *runner) fillFeeds() {
 		if f.batch.Priority == first {
 			sharers = max(peers, 1)
 		}
-		ahead := max(SliceLines, 2*cfg.MaxInFlight/sharers)
+		ahead := max(SliceLines, 2*limit/sharers)
 		full := f.nPending >= ahead/2
 		lapsed := !patient && !f.retiring && f.nPending < 2*ahead && now.Sub(f.looked) >= lapsedInterval
 		if full && !lapsed || f.retiring && len(f.unread) == 0 {
@@ -405,6 +406,14 @@ func (r *runner) dropWork(w *work) {
 	}
 }
 
+// free lets go of a line's input: it is not sent any more.
+func (r *runner) free(l *line) {
+	size := int64(len(l.request.Body))
+	l.request.Body = nil
+	l.work.bytes -= size
+	r.memory -= size
+}
+
 // withdraw keeps lines of a slice that wait from being started.
 func (r *runner) withdraw(w *work, lines []*line) {
 	f := w.feed
@@ -452,13 +461,15 @@ func (r *runner) committed(group []*line, stale []SliceClaim) {
 		}
 		l.state = lineEnded
 		l.result = LineResult{}
+		if !w.dropped {
+			r.free(l)
+		}
 		r.inFlight--
 		w.left--
 		if lost[w.SliceClaim] && !w.dropped {
 			r.engine.log.Warn("results refused: the slice was claimed by another since", zapBatch(w.BatchID), zap.Int("slice", w.Number), zap.Int("attempt", w.Attempt))
 			r.dropWork(w)
 		} else if w.left == 0 && !w.dropped {
-			r.memory -= w.bytes
 			w.dropped = true
 			delete(w.feed.work, w.Number)
 			if !w.parted { // else what is left of the slice is for others

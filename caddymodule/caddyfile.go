@@ -130,7 +130,7 @@ func (h *DashboardHandler) options() map[string]option {
 //		data  <directory>
 //		api_keys <key...>
 //		batch {
-//			max_in_flight          <count>
+//			max_in_flight          <count>|auto
 //			max_concurrent_batches <count>
 //			max_requests           <count>
 //			max_file_size          <size>
@@ -218,7 +218,7 @@ func (b *BatchConfig) unmarshal(d *caddyfile.Dispenser) error {
 
 func (b *BatchConfig) options() map[string]option {
 	return map[string]option{
-		"max_in_flight": count(&b.MaxInFlight), "max_concurrent_batches": count(&b.MaxConcurrentBatches), "max_requests": count(&b.MaxRequests),
+		"max_in_flight": countOrAuto(&b.MaxInFlight), "max_concurrent_batches": count(&b.MaxConcurrentBatches), "max_requests": count(&b.MaxRequests),
 		"max_file_size": size(&b.MaxFileSize), "max_upload_size": size(&b.MaxUploadSize), "max_part_size": size(&b.MaxPartSize),
 		"max_decompressed_size": size(&b.MaxDecompressedSize), "max_line_size": size(&b.MaxLineSize), "memory": size(&b.Memory), "retries": count(&b.Retries),
 		"retry_backoff": spans(&b.RetryBackoffMin, &b.RetryBackoffMax),

@@ -72,7 +72,8 @@ func (a *App) poolConfig() upstreams.Config {
 // BatchConfig are the settings of the batch engine.
 type BatchConfig struct {
 	// MaxInFlight is how many lines at most were sent by this gateway and have
-	// no durable result yet. Default 256.
+	// no durable result yet. Without it, it is what fills the pool: see
+	// batch.Config.
 	MaxInFlight int `json:"max_in_flight,omitempty"`
 	// MaxConcurrentBatches is how many batches are served at a time. Default 10.
 	MaxConcurrentBatches int `json:"max_concurrent_batches,omitempty"`

@@ -90,13 +90,23 @@ func number(to *float64) option {
 	})
 }
 
-func count(to *int) option {
-	return parsed(to, "a whole number above 0", func(s string) (int, error) {
-		n, err := strconv.Atoi(s)
-		if err == nil && n < 1 {
-			err = strconv.ErrRange
+func parseCount(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err == nil && n < 1 {
+		err = strconv.ErrRange
+	}
+	return n, err
+}
+
+func count(to *int) option { return parsed(to, "a whole number above 0", parseCount) }
+
+// countOrAuto reads a count, or the word for leaving it to the gateway: 0.
+func countOrAuto(to *int) option {
+	return parsed(to, `a whole number above 0, or "auto"`, func(s string) (int, error) {
+		if s == "auto" {
+			return 0, nil
 		}
-		return n, err
+		return parseCount(s)
 	})
 }
 

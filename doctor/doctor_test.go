@@ -46,7 +46,7 @@ func (g *gateway) StoreTime(context.Context) (time.Time, error) {
 
 func (g *gateway) Space() (batch.Space, bool, error) { return g.space, g.bounded, g.measuring }
 
-func (g *gateway) Capacity() batch.Capacity           { return batch.Capacity{MaxInFlight: 256} }
+func (g *gateway) Capacity() batch.Capacity           { return batch.Capacity{MaxInFlight: 512} }
 func (g *gateway) Status() []upstreams.UpstreamStatus { return g.status }
 func (g *gateway) Facts() map[string]upstreams.Facts  { return g.facts }
 func (g *gateway) Peers() int                         { return g.peers }
@@ -69,7 +69,7 @@ const (
 // well is a gateway on which nothing is wrong.
 func well() *gateway {
 	server := func(url string) upstreams.UpstreamStatus {
-		return upstreams.UpstreamStatus{URL: url, State: upstreams.StateUp, Models: []string{"m"}, MaxModelLen: 4096, Version: "0.11.0", MaxNumSeqs: 256, HasMetrics: true}
+		return upstreams.UpstreamStatus{URL: url, State: upstreams.StateUp, Models: []string{"m"}, MaxModelLen: 4096, Version: "0.11.0", MaxNumSeqs: 256, BatchLimit: 192, HasMetrics: true}
 	}
 	known := upstreams.Facts{PrefixCaching: "True", Blocks: 100, BlockSize: 16, Scheduling: "fcfs", MaxNumSeqs: 256}
 	return &gateway{
@@ -112,6 +112,7 @@ func TestChecks(t *testing.T) {
 		{"few descriptors", func(g *gateway) { g.most = 1024 }, "gateway file descriptors", doctor.Doubted, "4608"},
 		{"descriptors run out", func(g *gateway) { g.open = 90_000 }, "gateway file descriptors", doctor.Failed, "90000 of 100000"},
 		{"descriptors unknown", func(g *gateway) { g.most = 0 }, "gateway file descriptors", doctor.Unknown, ""},
+		{"too few lines at a time", func(g *gateway) { g.status[1].BatchLimit = 512 }, "gateway lines at a time", doctor.Doubted, "512, for 704"},
 		{"held up", func(g *gateway) { g.health.Paused = []string{"storing files: no space"} }, "gateway batch work", doctor.Doubted, "no space"},
 		{"store away", func(g *gateway) { g.health.Store = "dial: refused" }, "store answers", doctor.Failed, "refused"},
 		{"queue away", func(g *gateway) { g.health.Queue = "dial: refused" }, "queue answers", doctor.Doubted, "refused"},

@@ -21,7 +21,23 @@ func (d *Doctor) gateway() []Check {
 	if n := d.Pool.Peers(); n > 0 {
 		others.Found = fmt.Sprintf("%d share this store and the upstreams", n)
 	}
-	return []Check{keys, d.descriptors(), others}
+	return []Check{keys, d.descriptors(), d.slots(), others}
+}
+
+// slots compares how many lines the gateway may have under way with how many the
+// servers would take of it.
+func (d *Doctor) slots() Check {
+	slots := 0
+	for _, u := range d.Pool.Status() {
+		slots += u.BatchLimit
+	}
+	limit := d.Engine.Capacity().MaxInFlight
+	c := Check{Area: Gateway, Name: "lines at a time", Verdict: Passed, Found: fmt.Sprintf("%d, for %d slots that batches may take", limit, slots)}
+	if limit < slots {
+		c.Verdict = Doubted
+		c.Remedy = fmt.Sprintf("%d slots stay free of batches: leave max_in_flight out, or set it to %d or more.", slots-limit, slots)
+	}
+	return c
 }
 
 const (

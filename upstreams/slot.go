@@ -43,6 +43,10 @@ func (p *Pool) Reserve(model, avoid string) (*Slot, error) {
 	return &Slot{pool: p, up: u, model: model}, nil
 }
 
+// Slots is how many batch lines this gateway may have on all upstreams at once,
+// those that are down included.
+func (p *Pool) Slots() int { return p.now.Load().slots }
+
 // Up tells whether an upstream of a model takes requests, be it full or not:
 // nil, or ErrDown or ErrUnknownModel as Reserve has them.
 func (p *Pool) Up(model string) error {

@@ -15,6 +15,7 @@ type snapshot struct {
 	upstreams []*upstream
 	models    map[string]*served
 	list      []openai.Model
+	slots     int // of all BatchLimits
 }
 
 // served is where a model is.
@@ -43,6 +44,7 @@ func (p *Pool) publish() {
 			BatchLimit: batchLimit(p.cfg.BatchShare, u.maxSeqs, p.peers),
 			upstream:   u,
 		}
+		s.slots += c.BatchLimit
 		for i := range u.models {
 			m := &u.models[i]
 			at := s.models[m.ID]

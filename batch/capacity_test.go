@@ -1,0 +1,55 @@
+package batch_test
+
+import (
+	"context"
+	"strconv"
+	"testing"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// A gateway that is not told how many lines it may have under way fills what
+// slots there are, also those that come later; one that is told keeps to it.
+func TestFillsWhatSlotsThereAre(t *testing.T) {
+	const few, many, told = 300, 1000, 100
+	for _, c := range []struct{ told, first, then int }{{0, few, many}, {told, told, told}} {
+		h := newHouse(t, batch.Config{MaxInFlight: c.told})
+		h.pool.slots = few
+		hold := make(chan struct{})
+		h.pool.answer = gate{hold}.answer
+		h.open()
+		id := h.create(h.upload(input(2 * many)))
+		running := func() int { h.pool.mu.Lock(); defer h.pool.mu.Unlock(); return h.pool.running }
+		until(t, "the first slots to be taken", func() bool { return running() == c.first })
+		h.pool.set(func() { h.pool.slots = many })
+		until(t, "those that came to be taken", func() bool { return running() == c.then })
+		if limit := h.engine.Capacity().MaxInFlight; c.told > 0 && limit != c.told || limit < c.then {
+			t.Errorf("%d lines may be under way, %d are", limit, c.then)
+		}
+		close(hold)
+		h.check(h.wait(id), 2*many)
+		if h.pool.most > c.then {
+			t.Errorf("%d lines were under way", h.pool.most)
+		}
+	}
+}
+
+// Memory is that of lines which are not done: one of a slice that takes long
+// does not hold that of the others.
+func TestMemoryOfLinesThatAreDone(t *testing.T) {
+	const slices, lines = 64, 64 * batch.SliceLines
+	text := input(lines)
+	h := newHouse(t, batch.Config{MemoryBytes: int64(4 * len(text) / slices)})
+	long := gate{make(chan struct{})}
+	h.pool.answer = func(ctx context.Context, id string, call int) (batch.Answer, error) {
+		if n, err := strconv.Atoi(id[len(id)-5:]); err == nil && n%batch.SliceLines == 0 {
+			return long.answer(ctx, id, call)
+		}
+		return ok(id), nil
+	}
+	h.open()
+	id := h.create(h.upload(text))
+	until(t, "all to be done but the first of each slice", func() bool { return h.get(id).Counts.Completed == lines-slices })
+	close(long.open)
+	h.check(h.wait(id), lines)
+}
