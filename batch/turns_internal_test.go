@@ -153,6 +153,7 @@ func (room) Ping(context.Context) error { return nil }
 type idlePool struct{ Dispatcher }
 
 func (idlePool) Freed() <-chan struct{} { return nil }
+func (idlePool) Slots() int             { return 0 }
 
 // TestRefreshRests asks for a refresh over and over, as when batch after batch is
 // created: the more are active, the more seldom the store is asked.

@@ -24,12 +24,12 @@ func (s State) TakesRequests() bool { return s == StateUp || s == StateBusy }
 // States are all of them.
 var States = []State{StateLoading, StateUp, StateBusy, StateDown, StateDraining}
 
-// become changes an upstream's state. Pool.mu is held.
-func (p *Pool) become(u *upstream, state State, reason string) {
-	changed := u.state != state
+// become changes an upstream's state, and publishes that if it is another one.
+// Pool.mu is held.
+func (p *Pool) become(u *upstream, state State, reason string) (published bool) {
 	u.reason = reason
-	if !changed {
-		return
+	if u.state == state {
+		return false
 	}
 	if u.state == StateLoading && state == StateDown || u.state == StateDown && state == StateLoading {
 		p.log.Debug("upstream "+string(state), zap.String("upstream", u.url), zap.String("reason", reason))
@@ -40,6 +40,7 @@ func (p *Pool) become(u *upstream, state State, reason string) {
 	}
 	u.state, u.since = state, time.Now()
 	p.publish()
+	return true
 }
 
 // gone takes an upstream out at once: it refused a connection.
@@ -65,16 +66,17 @@ func (p *Pool) probeOK(u *upstream, found *discovery) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	u.probed, u.failed, u.loading = true, 0, false
-	cleared := u.suspect.Swap(false)
+	cleared, others := u.suspect.Swap(false), false
 	if found != nil {
-		u.told = true
-		u.version = found.version
-		if !sameModels(u.models, found.models) {
+		u.told, u.version = true, found.version
+		if others = !sameModels(u.models, found.models); others {
 			u.models = found.models
-			p.publish()
 		}
 	}
-	p.become(u, StateUp, "")
+	// Whoever hears of the models finds them served.
+	if !p.become(u, StateUp, "") && others {
+		p.publish()
+	}
 	if cleared {
 		p.signal()
 	}

@@ -105,6 +105,11 @@ func (b batches) DeleteBatch(ctx context.Context, tenant, id string, input bool)
 	return b.store.DeleteBatch(ctx, tenant, id, input)
 }
 
+// noPool is a pool without a server.
+type noPool struct{ batch.Dispatcher }
+
+func (noPool) Slots() int { return 0 }
+
 // tenantHeader says whose request it is, in these tests.
 const tenantHeader = "X-Tenant"
 
@@ -129,7 +134,7 @@ func newAPI(t *testing.T, limits batch.FileLimits) *api {
 	}
 	a.server = httptest.NewServer(httpapi.New(httpapi.Config{
 		Files:   &batch.FileService{Store: a.store, Files: a.files, Limits: limits},
-		Batches: batches{batch.NewEngine(batch.Config{}, a.store, memory.New(), a.files, nil, zap.NewNop()), a.store},
+		Batches: batches{batch.NewEngine(batch.Config{}, a.store, memory.New(), a.files, noPool{}, zap.NewNop()), a.store},
 		Tenant: func(r *http.Request) string {
 			if name := r.Header.Get(tenantHeader); name != "" {
 				return name
