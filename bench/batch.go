@@ -35,6 +35,11 @@ func writeInput(w io.Writer, n, size int) error {
 
 // uploadInput streams an input of n lines to the gateway and gives the file id.
 func uploadInput(ctx context.Context, gateway string, n, size int) (string, error) {
+	return upload(ctx, gateway, func(to io.Writer) error { return writeInput(to, n, size) })
+}
+
+// upload streams what is written to the gateway and gives the file id.
+func upload(ctx context.Context, gateway string, write func(io.Writer) error) (string, error) {
 	body, pipe := io.Pipe()
 	form := multipart.NewWriter(pipe)
 	go func() {
@@ -42,7 +47,7 @@ func uploadInput(ctx context.Context, gateway string, n, size int) (string, erro
 		if err == nil {
 			var part io.Writer
 			if part, err = form.CreateFormFile("file", "bench.jsonl"); err == nil {
-				err = writeInput(part, n, size)
+				err = write(part)
 			}
 		}
 		if err == nil {

@@ -5,7 +5,7 @@
 //	go run ./bench [-tidegate BINARY] [-out FILE] SCENARIO…
 //
 // Scenarios on embedded defaults: live (beside nginx), batchrate (beside live),
-// makespan (beside the ideal), memory (a 200 MB batch). On PostgreSQL and Redis:
+// makespan and tail (beside the ideal), memory (a 200 MB batch). On PostgreSQL and Redis:
 // shared (beside embedded, one gateway and three), planning (of a batch, until
 // all is queued), redismemory (per queued line), churn (of a million lines and
 // more, the tables watched), claims (among a million lines beside a thousand),
@@ -38,6 +38,7 @@ var scenarios = map[string]scenario{
 	"live":        measureLive,
 	"batchrate":   measureBatchRate,
 	"makespan":    measureMakespan,
+	"tail":        measureTail,
 	"memory":      measureMemory,
 	"shared":      measureShared,
 	"planning":    measurePlanning,

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strconv"
@@ -140,6 +141,13 @@ func measureMakespan(ctx context.Context, b *bench) (any, error) {
 		lines, servers, slots = 5000, 4, 32
 		service               = 200 * time.Millisecond
 	)
+	ideal := time.Duration(math.Ceil(float64(lines)/(servers*slots))) * service
+	return b.makespan(ctx, "makespan", servers, slots, service, ideal, func(to io.Writer) error { return writeInput(to, lines, 40) })
+}
+
+// makespan measures three times how long the lines that are written take on
+// servers with slots each, beside an ideal.
+func (b *bench) makespan(ctx context.Context, name string, servers, slots int, service, ideal time.Duration, write func(io.Writer) error) (any, error) {
 	var sims []*process
 	for range servers {
 		sim, err := b.startSim(ctx, "--max-num-seqs", strconv.Itoa(slots), "--ttft", service.String())
@@ -154,10 +162,9 @@ func measureMakespan(ctx context.Context, b *bench) (any, error) {
 		return nil, err
 	}
 	defer gateway.stop()
-	ideal := time.Duration(math.Ceil(float64(lines)/(servers*slots))) * service
 	var walls, ratios []float64
 	for range 3 {
-		fileID, err := uploadInput(ctx, gateway.addr, lines, 40)
+		fileID, err := upload(ctx, gateway.addr, write)
 		if err != nil {
 			return nil, err
 		}
@@ -172,7 +179,7 @@ func measureMakespan(ctx context.Context, b *bench) (any, error) {
 		wall := time.Since(begin)
 		walls, ratios = append(walls, wall.Seconds()), append(ratios, float64(wall)/float64(ideal))
 	}
-	fmt.Printf("makespan %.2f s, ideal %.2f s, ratio %.3f (median of %d)\n", median(walls), ideal.Seconds(), median(ratios), len(walls))
+	fmt.Printf("%s %.2f s, ideal %.2f s, ratio %.3f (median of %d)\n", name, median(walls), ideal.Seconds(), median(ratios), len(walls))
 	return map[string]any{"seconds": walls, "ideal_seconds": ideal.Seconds(), "ratio": median(ratios)}, nil
 }
 

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+const (
+	tailLines   = 12_000
+	tailBytes   = 20_000 // of a prompt
+	tailEvery   = 13     // one in so many lines takes long: one of each slice
+	tailServers = 4
+	tailSlots   = 384 // of a server
+	tailShort   = 200 * time.Millisecond
+	tailLong    = 5 * time.Second
+)
+
+// measureTail compares the time that long prompts take of which some are
+// answered at length with Graham's bound: whoever leaves no slot free while a
+// line waits needs at most all the work, shared by the slots, and one long answer
+// (https://doi.org/10.1137/0117039).
+func measureTail(ctx context.Context, b *bench) (any, error) {
+	const long = (tailLines + tailEvery - 1) / tailEvery
+	work := long*tailLong + (tailLines-long)*tailShort
+	bound := work/(tailServers*tailSlots) + tailLong
+	return b.makespan(ctx, "tail", tailServers, tailSlots, tailShort, bound, writeTail)
+}
+
+// writeTail writes the lines.
+func writeTail(to io.Writer) error {
+	w := bufio.NewWriter(to)
+	prompt := strings.Repeat("long prompt ", tailBytes/12)
+	for i := range tailLines {
+		marker := ""
+		if i%tailEvery == 0 {
+			marker = fmt.Sprintf("[[sim:slow=%s]]", tailLong)
+		}
+		if _, err := fmt.Fprintf(w, inputLine, i, model, i, marker+prompt); err != nil {
+			return fmt.Errorf("writing input: %w", err)
+		}
+	}
+	return w.Flush()
+}
