@@ -20,9 +20,9 @@ type Config struct {
 	MaxRequests int
 	// MaxLineBytes is how long a line may be. Default 16 MiB.
 	MaxLineBytes int
-	// MemoryBytes bounds the input read ahead, and apart from it the results
-	// that wait for the store. Default 64 MiB. One line and one result of
-	// any allowed size always fit.
+	// MemoryBytes bounds the requests that are under way or read ahead, and
+	// apart from them the results that wait for the store. Default 64 MiB. One
+	// line and one result of any allowed size always fit.
 	MemoryBytes int64
 
 	// Retries is how often a line is sent again after an answer or a failure

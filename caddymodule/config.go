@@ -91,7 +91,8 @@ type BatchConfig struct {
 	MaxDecompressedSize int64 `json:"max_decompressed_size,omitempty"`
 	// MaxLineSize is how many bytes a line may have. Default 16 MiB.
 	MaxLineSize int64 `json:"max_line_size,omitempty"`
-	// Memory bounds, in bytes, the input that is read ahead. Default 64 MiB.
+	// Memory bounds, in bytes, the requests that are under way or read ahead.
+	// Default 64 MiB.
 	Memory int64 `json:"memory,omitempty"`
 	// Retries is how often a line is sent again after a failure that may pass. Default 8.
 	Retries int `json:"retries,omitempty"`
