@@ -110,3 +110,37 @@ func TestShippedCaddyfile(t *testing.T) {
 		}
 	}
 }
+
+// Every whole Caddyfile in the documentation is valid. A fragment does not begin
+// with global options.
+func TestDocumentedCaddyfiles(t *testing.T) {
+	for name, value := range map[string]string{
+		"TIDEGATE_API_KEY": "one", "DATABASE_URL": "postgres://tidegate@db/tidegate", "REDIS_URL": "redis://queue",
+	} {
+		t.Setenv(name, value)
+	}
+	paths, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, path := range append(paths, "../../README.md") {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range strings.Split(string(text), "```caddyfile\n")[1:] {
+			file, _, _ := strings.Cut(block, "```")
+			if !strings.HasPrefix(file, "{\n") {
+				continue
+			}
+			found++
+			if got := adapt(t, file); !strings.HasPrefix(got, "{") {
+				t.Errorf("%s: %s\n%s", path, got, file)
+			}
+		}
+	}
+	if found < 3 {
+		t.Errorf("only %d were found", found)
+	}
+}
