@@ -9,6 +9,7 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -20,10 +21,16 @@ func lineBytes(size int) int { return len(fmt.Sprintf(inputLine, 0, model, 0, ""
 
 // writeInput writes n lines whose prompts are about size bytes.
 func writeInput(w io.Writer, n, size int) error {
+	return writeLines(w, n, size, func(int) string { return "" })
+}
+
+// writeLines writes n lines whose prompts are about size bytes after what is
+// marked.
+func writeLines(w io.Writer, n, size int, mark func(i int) string) error {
 	out := bufio.NewWriterSize(w, 1<<20)
-	filler := bytes.Repeat([]byte("tide "), size/5+1)[:size]
+	filler := strings.Repeat("tide ", size/5+1)[:size]
 	for i := range n {
-		if _, err := fmt.Fprintf(out, inputLine, i, model, i, filler); err != nil {
+		if _, err := fmt.Fprintf(out, inputLine, i, model, i, mark(i)+filler); err != nil {
 			return fmt.Errorf("writing input: %w", err)
 		}
 	}

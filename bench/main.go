@@ -5,13 +5,14 @@
 //	go run ./bench [-tidegate BINARY] [-out FILE] SCENARIO…
 //
 // Scenarios on embedded defaults: live (beside nginx), batchrate (beside live),
-// makespan and tail (beside the ideal), memory (a 200 MB batch). On PostgreSQL and Redis:
-// shared (beside embedded, one gateway and three), planning (of a batch, until
-// all is queued), redismemory (per queued line), churn (of a million lines and
-// more, the tables watched), claims (among a million lines beside a thousand),
-// takeover (of what a gateway had that was killed). On both stores: dashboard
-// (pages with a year behind them, and what open ones cost), crowd (a batch that
-// goes before 10,000 others, beside itself alone).
+// makespan (beside the ideal), tail (beside the bound of who leaves no slot free),
+// memory (a 200 MB batch). On PostgreSQL and Redis: shared (beside embedded, one
+// gateway and three), planning (of a batch, until all is queued), redismemory (per
+// queued line), churn (of a million lines and more, the tables watched), claims
+// (among a million lines beside a thousand), takeover (of what a gateway had that
+// was killed). On both stores: dashboard (pages with a year behind them, and what
+// open ones cost), crowd (a batch that goes before 10,000 others, beside itself
+// alone).
 package main
 
 import (

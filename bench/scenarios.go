@@ -141,13 +141,27 @@ func measureMakespan(ctx context.Context, b *bench) (any, error) {
 		lines, servers, slots = 5000, 4, 32
 		service               = 200 * time.Millisecond
 	)
+	walls, err := b.makespan(ctx, servers, slots, service, func(to io.Writer) error { return writeInput(to, lines, 40) })
+	if err != nil {
+		return nil, err
+	}
 	ideal := time.Duration(math.Ceil(float64(lines)/(servers*slots))) * service
-	return b.makespan(ctx, "makespan", servers, slots, service, ideal, func(to io.Writer) error { return writeInput(to, lines, 40) })
+	return walls.beside("makespan", "ideal", ideal), nil
+}
+
+// seconds are times of several rounds.
+type seconds []float64
+
+// beside prints and gives them beside what they are compared with.
+func (s seconds) beside(name, what string, other time.Duration) map[string]any {
+	ratio := median(s) / other.Seconds()
+	fmt.Printf("%s %.2f s, %s %.2f s, ratio %.3f (median of %d)\n", name, median(s), what, other.Seconds(), ratio, len(s))
+	return map[string]any{"seconds": s, what + "_seconds": other.Seconds(), "ratio": ratio}
 }
 
 // makespan measures three times how long the lines that are written take on
-// servers with slots each, beside an ideal.
-func (b *bench) makespan(ctx context.Context, name string, servers, slots int, service, ideal time.Duration, write func(io.Writer) error) (any, error) {
+// servers with slots each.
+func (b *bench) makespan(ctx context.Context, servers, slots int, service time.Duration, write func(io.Writer) error) (walls seconds, err error) {
 	var sims []*process
 	for range servers {
 		sim, err := b.startSim(ctx, "--max-num-seqs", strconv.Itoa(slots), "--ttft", service.String())
@@ -162,7 +176,6 @@ func (b *bench) makespan(ctx context.Context, name string, servers, slots int, s
 		return nil, err
 	}
 	defer gateway.stop()
-	var walls, ratios []float64
 	for range 3 {
 		fileID, err := upload(ctx, gateway.addr, write)
 		if err != nil {
@@ -176,11 +189,9 @@ func (b *bench) makespan(ctx context.Context, name string, servers, slots int, s
 		if _, err := waitBatch(ctx, gateway.addr, created.ID, nil); err != nil {
 			return nil, err
 		}
-		wall := time.Since(begin)
-		walls, ratios = append(walls, wall.Seconds()), append(ratios, float64(wall)/float64(ideal))
+		walls = append(walls, time.Since(begin).Seconds())
 	}
-	fmt.Printf("%s %.2f s, ideal %.2f s, ratio %.3f (median of %d)\n", name, median(walls), ideal.Seconds(), median(ratios), len(walls))
-	return map[string]any{"seconds": walls, "ideal_seconds": ideal.Seconds(), "ratio": median(ratios)}, nil
+	return walls, nil
 }
 
 // measureMemory takes a batch of 200 MB from upload to download and compares

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 )
 
@@ -27,21 +25,16 @@ func measureTail(ctx context.Context, b *bench) (any, error) {
 	const long = (tailLines + tailEvery - 1) / tailEvery
 	work := long*tailLong + (tailLines-long)*tailShort
 	bound := work/(tailServers*tailSlots) + tailLong
-	return b.makespan(ctx, "tail", tailServers, tailSlots, tailShort, bound, writeTail)
-}
-
-// writeTail writes the lines.
-func writeTail(to io.Writer) error {
-	w := bufio.NewWriter(to)
-	prompt := strings.Repeat("long prompt ", tailBytes/12)
-	for i := range tailLines {
-		marker := ""
-		if i%tailEvery == 0 {
-			marker = fmt.Sprintf("[[sim:slow=%s]]", tailLong)
-		}
-		if _, err := fmt.Fprintf(w, inputLine, i, model, i, marker+prompt); err != nil {
-			return fmt.Errorf("writing input: %w", err)
-		}
+	walls, err := b.makespan(ctx, tailServers, tailSlots, tailShort, func(to io.Writer) error {
+		return writeLines(to, tailLines, tailBytes, func(i int) string {
+			if i%tailEvery == 0 {
+				return fmt.Sprintf("[[sim:slow=%s]]", tailLong)
+			}
+			return ""
+		})
+	})
+	if err != nil {
+		return nil, err
 	}
-	return w.Flush()
+	return walls.beside("tail", "bound", bound), nil
 }
