@@ -14,7 +14,7 @@ type Capacity struct {
 	MaxConcurrentBatches int
 }
 
-// Capacity tells what this gateway does now.
+// Capacity tells how much this gateway may do now.
 func (e *Engine) Capacity() Capacity {
 	return Capacity{e.maxInFlight(), e.config().MaxConcurrentBatches}
 }

@@ -15,8 +15,8 @@ func TestFillsWhatSlotsThereAre(t *testing.T) {
 	for _, c := range []struct{ told, first, then int }{{0, few, many}, {told, told, told}} {
 		h := newHouse(t, batch.Config{MaxInFlight: c.told})
 		h.pool.slots = few
-		hold := make(chan struct{})
-		h.pool.answer = gate{hold}.answer
+		hold := gate{make(chan struct{})}
+		h.pool.answer = hold.answer
 		h.open()
 		id := h.create(h.upload(input(2 * many)))
 		running := func() int { h.pool.mu.Lock(); defer h.pool.mu.Unlock(); return h.pool.running }
@@ -26,7 +26,7 @@ func TestFillsWhatSlotsThereAre(t *testing.T) {
 		if limit := h.engine.Capacity().MaxInFlight; c.told > 0 && limit != c.told || limit < c.then {
 			t.Errorf("%d lines may be under way, %d are", limit, c.then)
 		}
-		close(hold)
+		close(hold.open)
 		h.check(h.wait(id), 2*many)
 		if h.pool.most > c.then {
 			t.Errorf("%d lines were under way", h.pool.most)

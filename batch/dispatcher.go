@@ -28,12 +28,11 @@ type Dispatcher interface {
 	Slots() int
 	// Freed delivers a value after a Reserve that failed might succeed.
 	Freed() <-chan struct{}
-	// Serves tells whether a model is known, and names the closest known
-	// ones when it is not.
-	Serves(model string) (bool, []string)
-	// Settled tells whether every upstream has told its models, so that
-	// "unknown" can be believed.
-	Settled() bool
+	// Serves tells whether a model is known and, when it is not, whether every
+	// upstream has told its models, so that this can be believed.
+	Serves(model string) (known, settled bool)
+	// Closest names the known models whose names are closest to that of another.
+	Closest(model string) []string
 }
 
 // Slot is the right to send one request to one upstream.

@@ -325,12 +325,16 @@ func (p *fakePool) Freed() <-chan struct{} { return p.freed }
 
 func (p *fakePool) Slots() int { p.mu.Lock(); defer p.mu.Unlock(); return p.slots }
 
-func (p *fakePool) Settled() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.settled }
-
-func (p *fakePool) Serves(model string) (bool, []string) {
+func (p *fakePool) Serves(model string) (known, settled bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.models[model], slices.Sorted(maps.Keys(p.models))
+	return p.models[model], p.settled
+}
+
+func (p *fakePool) Closest(string) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Sorted(maps.Keys(p.models))
 }
 
 func (p *fakePool) Up(model string) error {

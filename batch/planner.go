@@ -99,7 +99,7 @@ const settleTime = 30 * time.Second
 // awaitModel waits until a model is known, or surely unknown, or it is late.
 func (e *Engine) awaitModel(ctx context.Context, model string, late time.Time) {
 	for time.Now().Before(late) {
-		if known, _ := e.dispatcher.Serves(model); known || e.dispatcher.Settled() || !sleep(ctx, 100*time.Millisecond) {
+		if known, settled := e.dispatcher.Serves(model); known || settled || !sleep(ctx, 100*time.Millisecond) {
 			return
 		}
 	}
@@ -117,15 +117,14 @@ func (e *Engine) scanInput(ctx context.Context, b Batch, input File) (*scan, err
 
 // unknownModel is what is wrong with a model, "" if nothing.
 func (e *Engine) unknownModel(model string) string {
-	known, closest := e.dispatcher.Serves(model)
-	switch {
-	case known:
+	if known, _ := e.dispatcher.Serves(model); known {
 		return ""
-	case len(closest) == 0:
-		return fmt.Sprintf("The model '%s' is not served here.", model)
-	default:
-		return fmt.Sprintf("The model '%s' is not served here. The closest that are: %s.", model, strings.Join(closest, ", "))
 	}
+	said := fmt.Sprintf("The model '%s' is not served here.", model)
+	if closest := e.dispatcher.Closest(model); len(closest) > 0 {
+		said += fmt.Sprintf(" The closest that are: %s.", strings.Join(closest, ", "))
+	}
+	return said
 }
 
 func (s *scan) find(line int, f openai.Finding) {

@@ -57,6 +57,7 @@ type Engine interface {
 type Pool interface {
 	Status() []upstreams.UpstreamStatus
 	Facts() map[string]upstreams.Facts
+	Slots() int
 	Peers() int
 	// TryPriority finds out by a request for one token whether a server
 	// accepts a priority.

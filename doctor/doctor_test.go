@@ -29,6 +29,7 @@ type gateway struct {
 	keys      bool
 	open      int64
 	most      int64
+	slots     int
 	peers     int
 	status    []upstreams.UpstreamStatus
 	facts     map[string]upstreams.Facts
@@ -49,6 +50,7 @@ func (g *gateway) Space() (batch.Space, bool, error) { return g.space, g.bounded
 func (g *gateway) Capacity() batch.Capacity           { return batch.Capacity{MaxInFlight: 512} }
 func (g *gateway) Status() []upstreams.UpstreamStatus { return g.status }
 func (g *gateway) Facts() map[string]upstreams.Facts  { return g.facts }
+func (g *gateway) Slots() int                         { return g.slots }
 func (g *gateway) Peers() int                         { return g.peers }
 func (g *gateway) TryPriority(ctx context.Context, _ string) (bool, error) {
 	g.mu.Lock()
@@ -69,7 +71,7 @@ const (
 // well is a gateway on which nothing is wrong.
 func well() *gateway {
 	server := func(url string) upstreams.UpstreamStatus {
-		return upstreams.UpstreamStatus{URL: url, State: upstreams.StateUp, Models: []string{"m"}, MaxModelLen: 4096, Version: "0.11.0", MaxNumSeqs: 256, BatchLimit: 192, HasMetrics: true}
+		return upstreams.UpstreamStatus{URL: url, State: upstreams.StateUp, Models: []string{"m"}, MaxModelLen: 4096, Version: "0.11.0", MaxNumSeqs: 256, HasMetrics: true}
 	}
 	known := upstreams.Facts{PrefixCaching: "True", Blocks: 100, BlockSize: 16, Scheduling: "fcfs", MaxNumSeqs: 256}
 	return &gateway{
@@ -112,7 +114,7 @@ func TestChecks(t *testing.T) {
 		{"few descriptors", func(g *gateway) { g.most = 1024 }, "gateway file descriptors", doctor.Doubted, "4608"},
 		{"descriptors run out", func(g *gateway) { g.open = 90_000 }, "gateway file descriptors", doctor.Failed, "90000 of 100000"},
 		{"descriptors unknown", func(g *gateway) { g.most = 0 }, "gateway file descriptors", doctor.Unknown, ""},
-		{"too few lines at a time", func(g *gateway) { g.status[1].BatchLimit = 512 }, "gateway lines at a time", doctor.Doubted, "512, for 704"},
+		{"too few lines at a time", func(g *gateway) { g.slots = 704 }, "gateway lines at a time", doctor.Doubted, "512, for 704"},
 		{"held up", func(g *gateway) { g.health.Paused = []string{"storing files: no space"} }, "gateway batch work", doctor.Doubted, "no space"},
 		{"store away", func(g *gateway) { g.health.Store = "dial: refused" }, "store answers", doctor.Failed, "refused"},
 		{"queue away", func(g *gateway) { g.health.Queue = "dial: refused" }, "queue answers", doctor.Doubted, "refused"},

@@ -27,11 +27,7 @@ func (d *Doctor) gateway() []Check {
 // slots compares how many lines the gateway may have under way with how many the
 // servers would take of it.
 func (d *Doctor) slots() Check {
-	slots := 0
-	for _, u := range d.Pool.Status() {
-		slots += u.BatchLimit
-	}
-	limit := d.Engine.Capacity().MaxInFlight
+	slots, limit := d.Pool.Slots(), d.Engine.Capacity().MaxInFlight
 	c := Check{Area: Gateway, Name: "lines at a time", Verdict: Passed, Found: fmt.Sprintf("%d, for %d slots that batches may take", limit, slots)}
 	if limit < slots {
 		c.Verdict = Doubted

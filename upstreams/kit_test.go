@@ -320,18 +320,22 @@ func (g *gateway) post(t *testing.T, path, body string, headers ...string) got {
 	for i := 0; i < len(headers); i += 2 {
 		r.Header[headers[i]] = append(r.Header[headers[i]], headers[i+1])
 	}
-	answer, err := g.Client().Transport.RoundTrip(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	return got{answer.StatusCode, answer.Header, string(text), err}
+	return g.send(t, r)
 }
 
 func (g *gateway) get(t *testing.T, path string) got {
 	t.Helper()
-	answer, err := g.Client().Get(g.URL + path)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g.send(t, r)
+}
+
+// send sends a request as it is and reads the answer.
+func (g *gateway) send(t *testing.T, r *http.Request) got {
+	t.Helper()
+	answer, err := g.Client().Transport.RoundTrip(r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,8 @@ package upstreams
 import (
 	"errors"
 	"testing"
+
+	"go.uber.org/zap"
 )
 
 // What other gateways have in flight counts as if it were our own.
@@ -85,4 +87,30 @@ func TestPeersShare(t *testing.T) {
 	receive(t, "Freed", p.Freed())
 	release(take(4))
 	wantIdle(t, p)
+}
+
+// The slots of a gateway are those of all servers, be they up or not, less what
+// other gateways may take.
+func TestSlots(t *testing.T) {
+	cfg := calm("http://127.0.0.1:1", "http://127.0.0.1:2")
+	cfg.Upstreams[0].MaxNumSeqs, cfg.Upstreams[1].MaxNumSeqs, cfg.BatchShare = 12, 24, .75
+	p := NewPool(zap.NewNop())
+	want := func(slots int) {
+		t.Helper()
+		if got := p.Slots(); got != slots {
+			t.Errorf("%d slots, want %d", got, slots)
+		}
+	}
+	want(0)
+	for _, c := range []struct {
+		servers, peers, slots int
+	}{{2, 0, 27}, {2, 2, 9}, {1, 2, 3}, {1, 0, 9}} {
+		now := cfg
+		now.Upstreams = cfg.Upstreams[:c.servers]
+		if err := p.Apply(now); err != nil {
+			t.Fatal(err)
+		}
+		p.SetPeers(c.peers, nil)
+		want(c.slots)
+	}
 }

@@ -208,11 +208,10 @@ func (p *Pool) Ready() bool {
 	return slices.ContainsFunc(p.upstreams, func(u *upstream) bool { return u.isUp() && !u.draining })
 }
 
-// Settled tells whether "unknown" may be believed of a model: every upstream
-// has told its models at least once or is down after a probe. One that says it
-// is not ready, or that refuses connections and is younger than
-// Config.LoadTime, is still loading and may have any model.
-func (p *Pool) Settled() bool {
+// settled tells whether every upstream has told its models at least once or is
+// down after a probe. One that says it is not ready, or that refuses connections
+// and is younger than Config.LoadTime, is still loading and may have any model.
+func (p *Pool) settled() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return !slices.ContainsFunc(p.upstreams, func(u *upstream) bool {
@@ -222,13 +221,13 @@ func (p *Pool) Settled() bool {
 
 // where finds a model: at is nil when no upstream has told it, and settled says
 // whether that makes it unknown. A model that is told while this looks is found,
-// or not settled: what is told before Settled looks is in the snapshot after.
+// or not settled: what is told before settled looks is in the snapshot after.
 func (p *Pool) where(model string) (s *snapshot, at *served, settled bool) {
 	s = p.now.Load()
 	if at = s.models[model]; at != nil {
 		return s, at, true
 	}
-	settled = p.Settled()
+	settled = p.settled()
 	s = p.now.Load()
 	return s, s.models[model], settled
 }
@@ -237,16 +236,19 @@ func (p *Pool) where(model string) (s *snapshot, at *served, settled bool) {
 // stay when their upstreams go down.
 func (p *Pool) Models() []openai.Model { return slices.Clone(p.now.Load().list) }
 
-// Serves tells whether a model is known, and names the closest known ones when
-// it is not.
-func (p *Pool) Serves(model string) (bool, []string) {
+// Serves tells whether a model is known and, when it is not, whether that may be
+// believed: no upstream is still loading that may have it.
+func (p *Pool) Serves(model string) (known, settled bool) {
+	_, at, settled := p.where(model)
+	return at != nil, settled
+}
+
+// Closest names the known models whose names are closest to that of another.
+func (p *Pool) Closest(model string) []string {
 	s := p.now.Load()
-	if s.models[model] != nil {
-		return true, nil
-	}
 	names := make([]string, len(s.list))
 	for i := range s.list {
 		names[i] = s.list[i].ID
 	}
-	return false, openai.Nearest(model, names, 3)
+	return openai.Nearest(model, names, 3)
 }

@@ -68,7 +68,7 @@ func TestNewPoolDoesNothing(t *testing.T) {
 	if err := p.Apply(quick("http://127.0.0.1:1")); err != nil {
 		t.Fatal(err)
 	}
-	if p.Ready() || p.Settled() || p.Status()[0].State != StateLoading {
+	if p.Ready() || p.settled() || p.Status()[0].State != StateLoading {
 		t.Errorf("status %+v", p.Status())
 	}
 	p.Close() // not started

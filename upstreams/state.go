@@ -66,15 +66,13 @@ func (p *Pool) probeOK(u *upstream, found *discovery) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	u.probed, u.failed, u.loading = true, 0, false
-	cleared, others := u.suspect.Swap(false), false
+	cleared := u.suspect.Swap(false)
+	others := found != nil && !sameModels(u.models, found.models)
 	if found != nil {
-		u.told, u.version = true, found.version
-		if others = !sameModels(u.models, found.models); others {
-			u.models = found.models
-		}
+		u.told, u.version, u.models = true, found.version, found.models
 	}
-	// Whoever hears of the models finds them served.
-	if !p.become(u, StateUp, "") && others {
+	// Models and state together: whoever hears of the models finds them served.
+	if published := p.become(u, StateUp, ""); others && !published {
 		p.publish()
 	}
 	if cleared {
