@@ -83,7 +83,7 @@ func fail(t *testing.T, servers *tidegatetest.Servers, sims []*tidegatetest.Sim,
 				})
 				live(&d)
 				fired := func() bool { return strings.Contains(d.gateway.Log(t), "failpoint "+point+"\n") }
-				if !rare && !tidegatetest.Poll(5*time.Second, fired) {
+				if !rare && !tidegatetest.Poll(20*time.Second, fired) {
 					t.Error("it never came to that")
 				}
 				d.wellAgain()
@@ -121,7 +121,7 @@ func (d *day) run() {
 	t, g := d.t, d.gateway
 	d.live()
 	const lines = 150 // three slices
-	whole, cancelled := d.input("whole", lines), d.input("cancelled", lines)
+	whole, cancelled := d.whole(lines), d.input("cancelled", lines)
 	wholeID := g.Submit(t, whole).ID
 	g.WaitCompleted(t, wholeID, 20, time.Minute)
 	for _, change := range []string{"pause", "priority", "resume"} {
@@ -203,6 +203,21 @@ func (d *day) live() {
 
 func (d *day) input(name string, lines int) []byte {
 	return tidegatetest.BatchInput(d.t, lines, func(i int) string { return "sim-id:" + d.id(name, i) })
+}
+
+// whole is the input of the batch that is begun before the stop and ends after
+// it, however fast or slow the machine is: lines behind the first take long
+// enough for the stop to come while others wait for their places, and the last
+// is held for longer than a lease goes without being renewed.
+func (d *day) whole(lines int) []byte {
+	const long = "500ms" // a lease of 1s is renewed every 333ms
+	return tidegatetest.BatchInput(d.t, lines, func(i int) string {
+		prompt := "sim-id:" + d.id("whole", i)
+		if i >= 40 && i < 40+inFlight || i == lines-1 {
+			prompt += " [[sim:slow=" + long + "]]"
+		}
+		return prompt
+	})
 }
 
 // id names a line to the simulated servers.
