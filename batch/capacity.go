@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/dustin/go-humanize"
 )
@@ -12,11 +13,12 @@ import (
 type Capacity struct {
 	MaxInFlight          int // lines
 	MaxConcurrentBatches int
+	Memory               Memory
 }
 
 // Capacity tells how much this gateway may do now.
 func (e *Engine) Capacity() Capacity {
-	return Capacity{e.maxInFlight(), e.config().MaxConcurrentBatches}
+	return Capacity{e.maxInFlight(), e.config().MaxConcurrentBatches, e.runner.memoryNow(time.Now())}
 }
 
 // leastInFlight is what Config.MaxInFlight is by default for small pools.

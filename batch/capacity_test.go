@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/tidegate/tidegate/batch"
 )
@@ -52,4 +53,50 @@ func TestMemoryOfLinesThatAreDone(t *testing.T) {
 	until(t, "all to be done but the first of each slice", func() bool { return h.get(id).Counts.Completed == lines-slices })
 	close(long.open)
 	h.check(h.wait(id), lines)
+}
+
+// Slots that stay free because no more requests fit into memory are told, with
+// what would fill them.
+func TestShortOfMemory(t *testing.T) {
+	const slices, lines, fit = 64, 64 * batch.SliceLines, 4
+	text := input(lines)
+	h := newHouse(t, batch.Config{MemoryBytes: int64(fit*len(text)/slices + 100)})
+	hold := gate{make(chan struct{})}
+	h.pool.answer = hold.answer
+	h.open()
+	id := h.create(h.upload(text))
+	memory := func() batch.Memory { return h.engine.Capacity().Memory }
+	until(t, "it to be told", func() bool { return memory().Wanted > 0 })
+	m := memory()
+	if m.Taken <= 0 || m.Taken > m.Limit || m.Wanted < 2*m.Limit || m.Wanted > 2*int64(len(text)) {
+		t.Errorf("%+v of %d", m, len(text))
+	}
+	close(hold.open)
+	h.check(h.wait(id), lines)
+	until(t, "nothing to be taken", func() bool { return memory().Taken == 0 })
+}
+
+// Memory is not short where all slots are taken, nor where all there is runs.
+func TestMemoryIsNotShort(t *testing.T) {
+	for name, c := range map[string]struct{ slots, lines, running int }{
+		"all slots taken": {100, 64 * batch.SliceLines, 100},
+		"all of it runs":  {1000, batch.SliceLines, batch.SliceLines},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := input(c.lines)
+			h := newHouse(t, batch.Config{MemoryBytes: int64(min(len(text), 4*len(text)/(c.lines/batch.SliceLines))) / 2})
+			h.pool.slots = c.slots
+			hold := gate{make(chan struct{})}
+			h.pool.answer = hold.answer
+			h.open()
+			id := h.create(h.upload(text))
+			until(t, "lines to run", func() bool { h.pool.mu.Lock(); defer h.pool.mu.Unlock(); return h.pool.running == c.running })
+			<-time.After(3 * time.Second) // in which it is looked for three times
+			if m := h.engine.Capacity().Memory; m.Wanted != 0 || m.Taken == 0 {
+				t.Errorf("%+v", m)
+			}
+			close(hold.open)
+			h.check(h.wait(id), c.lines)
+		})
+	}
 }

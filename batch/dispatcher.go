@@ -22,6 +22,8 @@ type Dispatcher interface {
 	// Up tells whether a model has an upstream, be it full or not: nil, or
 	// ErrDown or ErrUnknownModel.
 	Up(model string) error
+	// Free tells whether a model has a slot that Reserve would give now.
+	Free(model string) bool
 	// Slots is how many lines this gateway may have on all upstreams at once,
 	// those that are down included. It changes with the pool's configuration
 	// and with the number of gateways that share it.

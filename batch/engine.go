@@ -51,7 +51,7 @@ func NewEngine(cfg Config, store Store, queue Queue, files Files, d Dispatcher, 
 	}
 	e.Apply(cfg)
 	e.runner = newRunner(e)
-	e.metrics.inFlight = &e.runner.inFlightNow
+	e.metrics.inFlight, e.metrics.memory = &e.runner.inFlightNow, &e.runner.memoryTaken
 	e.commit = newCommitter(e)
 	e.usage = newUsageBuffer(e)
 	return e

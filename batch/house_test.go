@@ -287,6 +287,7 @@ func (s *hookedStore) CommitResults(ctx context.Context, writes []batch.SegmentW
 // fakePool is a pool of one upstream that the test plays.
 type fakePool struct {
 	freed chan struct{}
+	asked atomic.Int64 // for its slots, which happens whenever it is looked for work
 
 	mu       sync.Mutex
 	slots    int                                                                  // guarded by mu
@@ -323,7 +324,30 @@ func (p *fakePool) ring() {
 
 func (p *fakePool) Freed() <-chan struct{} { return p.freed }
 
-func (p *fakePool) Slots() int { p.mu.Lock(); defer p.mu.Unlock(); return p.slots }
+func (p *fakePool) Free(model string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refuses(model) == nil
+}
+
+// refuses tells why there is no slot. p.mu is held.
+func (p *fakePool) refuses(model string) error {
+	room, limited := p.room[model]
+	switch {
+	case p.down || p.gone[model]:
+		return batch.ErrDown
+	case p.running >= p.slots || p.busy[model] || limited && room == 0:
+		return batch.ErrBusy
+	}
+	return nil
+}
+
+func (p *fakePool) Slots() int {
+	p.asked.Add(1)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.slots
+}
 
 func (p *fakePool) Serves(model string) (known, settled bool) {
 	p.mu.Lock()
@@ -349,16 +373,10 @@ func (p *fakePool) Up(model string) error {
 func (p *fakePool) Reserve(model, _ string) (batch.Slot, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case p.down || p.gone[model]:
-		return nil, batch.ErrDown
-	case p.running >= p.slots || p.busy[model]:
-		return nil, batch.ErrBusy
+	if err := p.refuses(model); err != nil {
+		return nil, err
 	}
-	if room, limited := p.room[model]; limited {
-		if room == 0 {
-			return nil, batch.ErrBusy
-		}
+	if _, limited := p.room[model]; limited {
 		p.room[model]--
 	}
 	p.running++

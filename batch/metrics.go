@@ -9,11 +9,13 @@ import (
 // metrics are what an engine counts for Prometheus, as long as it lives.
 type metrics struct {
 	inFlight *atomic.Int64
+	memory   *atomic.Int64
 
 	completed, failed atomic.Int64 // lines with a durable result
 	commits           atomic.Int64
 	refused           atomic.Int64 // results
 	lost              atomic.Int64 // claims
+	short             atomic.Int64 // looks that found slots free for want of memory
 }
 
 var (
@@ -21,6 +23,8 @@ var (
 	descLines    = prometheus.NewDesc("tidegate_batch_lines_total", "Lines whose result this gateway has made durable.", []string{"outcome"}, nil)
 	descCommits  = prometheus.NewDesc("tidegate_batch_commits_total", "Groups of results that this gateway has made durable.", nil, nil)
 	descRefused  = prometheus.NewDesc("tidegate_batch_results_refused_total", "Results that the store refused because the claim on their slice had ended: another gateway has taken over, or the batch is over.", nil, nil)
+	descMemory   = prometheus.NewDesc("tidegate_batch_memory_bytes", "Requests of batches in memory that are under way or read ahead.", nil, nil)
+	descShort    = prometheus.NewDesc("tidegate_batch_memory_short_total", "Looks, one a second, that found slots free because no more requests fit into memory.", nil, nil)
 	descLost     = prometheus.NewDesc("tidegate_batch_claims_lost_total", "Claims on slices that this gateway gave up because they had ended.", nil, nil)
 )
 
@@ -30,7 +34,7 @@ func (e *Engine) Collector() prometheus.Collector { return &e.metrics }
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descInFlight, descLines, descCommits, descRefused, descLost} {
+	for _, d := range []*prometheus.Desc{descInFlight, descLines, descCommits, descRefused, descLost, descMemory, descShort} {
 		ch <- d
 	}
 }
@@ -41,9 +45,11 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n.Load()), labels...)
 	}
 	ch <- prometheus.MustNewConstMetric(descInFlight, prometheus.GaugeValue, float64(m.inFlight.Load()))
+	ch <- prometheus.MustNewConstMetric(descMemory, prometheus.GaugeValue, float64(m.memory.Load()))
 	counter(descLines, &m.completed, "completed")
 	counter(descLines, &m.failed, "failed")
 	counter(descCommits, &m.commits)
 	counter(descRefused, &m.refused)
 	counter(descLost, &m.lost)
+	counter(descShort, &m.short)
 }

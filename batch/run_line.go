@@ -51,7 +51,9 @@ func (r *runner) startLines() {
 	}
 	r.feedStarved()
 	r.noteStuck(full)
-	r.noteCrowded(full, r.inFlight < limit, time.Now())
+	now := time.Now()
+	r.noteCrowded(full, r.inFlight < limit, now)
+	r.noteShortage(now)
 }
 
 // next chooses the batch and the model whose line goes next: by priority, fair

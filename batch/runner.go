@@ -46,8 +46,12 @@ type runner struct {
 	named       map[string]bool      // Model of active batches, by the last refresh
 	rest        map[string]time.Time // batches that are left alone until then
 
-	inFlightNow atomic.Int64            // inFlight, for others to read
-	served      atomic.Pointer[[]Batch] // what the last refresh brought, for others to read
+	shortLooked time.Time // when it was last looked for a shortage of memory
+
+	inFlightNow atomic.Int64             // inFlight, for others to read
+	memoryTaken atomic.Int64             // memory, for others to read
+	shortage    atomic.Pointer[shortage] // the last; nil: there was none
+	served      atomic.Pointer[[]Batch]  // what the last refresh brought, for others to read
 
 	ctx   context.Context // ends when lines are to be aborted
 	abort context.CancelFunc
@@ -107,6 +111,7 @@ func (r *runner) run(quit context.Context) {
 		r.schedule()
 		r.giveBack()
 		r.inFlightNow.Store(int64(r.inFlight))
+		r.memoryTaken.Store(r.memory)
 	}
 }
 
@@ -284,11 +289,10 @@ func (r *runner) fillFeeds() {
 		if full && !lapsed || f.retiring && len(f.unread) == 0 {
 			continue
 		}
-		free := cfg.MemoryBytes - r.memory
-		if free <= 0 && len(f.work) > 0 {
+		if r.noRoom(f) {
 			continue
 		}
-		request := loadRequest{slices: (ahead - f.nPending + SliceLines - 1) / SliceLines, memory: free, patient: patient, lapsed: lapsed, only: full}
+		request := loadRequest{slices: (ahead - f.nPending + SliceLines - 1) / SliceLines, memory: cfg.MemoryBytes - r.memory, patient: patient, lapsed: lapsed, only: full}
 		if lapsed {
 			f.looked = now
 		}

@@ -30,6 +30,7 @@ type gateway struct {
 	open      int64
 	most      int64
 	slots     int
+	memory    batch.Memory
 	peers     int
 	status    []upstreams.UpstreamStatus
 	facts     map[string]upstreams.Facts
@@ -47,7 +48,9 @@ func (g *gateway) StoreTime(context.Context) (time.Time, error) {
 
 func (g *gateway) Space() (batch.Space, bool, error) { return g.space, g.bounded, g.measuring }
 
-func (g *gateway) Capacity() batch.Capacity           { return batch.Capacity{MaxInFlight: 512} }
+func (g *gateway) Capacity() batch.Capacity {
+	return batch.Capacity{MaxInFlight: 512, Memory: g.memory}
+}
 func (g *gateway) Status() []upstreams.UpstreamStatus { return g.status }
 func (g *gateway) Facts() map[string]upstreams.Facts  { return g.facts }
 func (g *gateway) Slots() int                         { return g.slots }
@@ -76,6 +79,7 @@ func well() *gateway {
 	known := upstreams.Facts{PrefixCaching: "True", Blocks: 100, BlockSize: 16, Scheduling: "fcfs", MaxNumSeqs: 256}
 	return &gateway{
 		space: batch.Space{Total: 1000, Free: 900, Reserve: 10}, bounded: true,
+		memory: batch.Memory{Limit: 64 << 20, Taken: 1 << 20},
 		health: batch.Health{Store: "ok", Queue: "ok", Files: "ok"}, keys: true, open: 50, most: 100_000,
 		status: []upstreams.UpstreamStatus{server(one), server(two)},
 		facts:  map[string]upstreams.Facts{one: known, two: known},
@@ -115,6 +119,7 @@ func TestChecks(t *testing.T) {
 		{"descriptors run out", func(g *gateway) { g.open = 90_000 }, "gateway file descriptors", doctor.Failed, "90000 of 100000"},
 		{"descriptors unknown", func(g *gateway) { g.most = 0 }, "gateway file descriptors", doctor.Unknown, ""},
 		{"too few lines at a time", func(g *gateway) { g.slots = 704 }, "gateway lines at a time", doctor.Doubted, "512, for 704"},
+		{"too little memory", func(g *gateway) { g.memory.Wanted = 200<<20 - 1 }, "gateway memory for requests", doctor.Doubted, "fit into 64 MiB"},
 		{"held up", func(g *gateway) { g.health.Paused = []string{"storing files: no space"} }, "gateway batch work", doctor.Doubted, "no space"},
 		{"store away", func(g *gateway) { g.health.Store = "dial: refused" }, "store answers", doctor.Failed, "refused"},
 		{"queue away", func(g *gateway) { g.health.Queue = "dial: refused" }, "queue answers", doctor.Doubted, "refused"},

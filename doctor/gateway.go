@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/tidegate/tidegate/batch"
 )
 
@@ -21,7 +23,7 @@ func (d *Doctor) gateway() []Check {
 	if n := d.Pool.Peers(); n > 0 {
 		others.Found = fmt.Sprintf("%d share this store and the upstreams", n)
 	}
-	return []Check{keys, d.descriptors(), d.slots(), others}
+	return []Check{keys, d.descriptors(), d.slots(), d.memory(), others}
 }
 
 // slots compares how many lines the gateway may have under way with how many the
@@ -35,6 +37,20 @@ func (d *Doctor) slots() Check {
 	}
 	return c
 }
+
+// memory tells whether that for requests keeps slots free.
+func (d *Doctor) memory() Check {
+	m := d.Engine.Capacity().Memory
+	c := Check{Area: Gateway, Name: "memory for requests", Verdict: Passed, Found: fmt.Sprintf("%s of %s are taken", size(m.Taken), size(m.Limit))}
+	if m.Wanted > 0 {
+		c.Verdict = Doubted
+		c.Found = "slots stay free of batches because no more requests fit into " + size(m.Limit)
+		c.Remedy = "About this much fills them: " + m.Remedy() + " in the batch block."
+	}
+	return c
+}
+
+func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
 const (
 	fewDescriptors = 4096

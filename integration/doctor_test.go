@@ -37,7 +37,7 @@ func TestDoctorCommand(t *testing.T) {
 		t.Errorf("the status for a gateway that is well is %d:\n%s", status, printed)
 	}
 	for _, want := range []string{
-		"API keys", "file descriptors", "lines at a time", "store", "queue", "can be written", "disk space", "clock", "max_num_seqs",
+		"API keys", "file descriptors", "lines at a time", "memory for requests", "store", "queue", "can be written", "disk space", "clock", "max_num_seqs",
 		"prefix caching", "priority scheduling", "context length", "version", sim.URL, "→ Whoever reaches the gateway",
 	} {
 		if !strings.Contains(printed, want) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -41,6 +42,12 @@ func (p *Pool) Reserve(model, avoid string) (*Slot, error) {
 	}
 	u.requests[Batch].Add(1)
 	return &Slot{pool: p, up: u, model: model}, nil
+}
+
+// Free tells whether a model has a slot that Reserve would give now.
+func (p *Pool) Free(model string) bool {
+	_, at, err := p.up(model)
+	return err == nil && slices.ContainsFunc(at.up, func(c *Candidate) bool { return c.hasRoom(c.load.Load()) })
 }
 
 // Slots is how many batch lines this gateway may have on all upstreams at once,

@@ -49,12 +49,20 @@ func TestReserveKeepsToTheShare(t *testing.T) {
 		t.Errorf("placed %v", per)
 	}
 	drained(p)
+	wantFree := func(want bool) {
+		t.Helper()
+		if p.Free(model) != want || p.Free("nope") {
+			t.Errorf("Free: %t, and %t of an unknown model", p.Free(model), p.Free("nope"))
+		}
+	}
+	wantFree(false)
 	if _, err := p.Reserve(model, ""); !errors.Is(err, ErrBusy) {
 		t.Errorf("Reserve: %v", err)
 	}
 	slots[0].Release()
 	slots[0].Release() // counts once
 	receive(t, "Freed", p.Freed())
+	wantFree(true)
 	slots[0] = reserve(t, p, "")
 	if _, err := p.Reserve(model, ""); !errors.Is(err, ErrBusy) {
 		t.Errorf("Reserve: %v", err)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/upstreams"
@@ -16,6 +18,7 @@ func (o *overview) problems(now *dashboard.Now, late []batch.Late, health batch.
 	all := serverProblems(now.Upstreams)
 	all = append(all, partProblems(health)...)
 	all = append(all, spaceProblems(o.Engine.Space())...)
+	all = append(all, memoryProblems(o.Engine.Capacity().Memory)...)
 	all = append(all, batchProblems(now.Active, late, now.Upstreams)...)
 	slices.SortStableFunc(all, func(a, b dashboard.Problem) int { return severity(a) - severity(b) })
 	return all
@@ -94,6 +97,18 @@ func partProblems(h batch.Health) (all []dashboard.Problem) {
 		})
 	}
 	return all
+}
+
+func memoryProblems(m batch.Memory) []dashboard.Problem {
+	if m.Wanted == 0 {
+		return nil
+	}
+	return []dashboard.Problem{{
+		Severity: dashboard.Warning, What: "Slots stay free for want of memory",
+		Detail:  "No more requests of batches fit into " + humanize.IBytes(uint64(m.Limit)) + ".",
+		Remedy:  "About this much fills them: " + m.Remedy() + " in the batch block.",
+		Subject: dashboard.DoctorSubject,
+	}}
 }
 
 func spaceProblems(s batch.Space, known bool, err error) []dashboard.Problem {

@@ -106,6 +106,19 @@ func TestSpaceProblems(t *testing.T) {
 	}
 }
 
+// Slots that stay free for want of memory are a problem, and what to write is said.
+func TestMemoryProblems(t *testing.T) {
+	m := batch.Memory{Limit: 64 << 20, Taken: 63 << 20}
+	if all := memoryProblems(m); len(all) != 0 {
+		t.Errorf("%+v", all)
+	}
+	m.Wanted = 300<<20 - 5
+	all := memoryProblems(m)
+	if len(all) != 1 || all[0].Severity != dashboard.Warning || !strings.Contains(all[0].Detail, "64 MiB") || !strings.Contains(all[0].Remedy, "memory 300MiB ") {
+		t.Errorf("%+v", all)
+	}
+}
+
 // A problem is there since it was first seen, until it is gone.
 func TestProblemsAreDated(t *testing.T) {
 	var o overview

@@ -100,6 +100,7 @@ type pool struct {
 
 func (p *pool) Freed() <-chan struct{}                     { return p.freed }
 func (p *pool) Up(string) error                            { return nil }
+func (p *pool) Free(string) bool                           { return true }
 func (p *pool) Slots() int                                 { return 1 }
 func (p *pool) Serves(model string) (known, settled bool)  { return model != "unknown", true }
 func (p *pool) Closest(string) []string                    { return []string{"m"} }

@@ -1,0 +1,90 @@
+package batch
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"go.uber.org/zap"
+)
+
+// Memory is that for requests which are under way or read ahead, in bytes.
+type Memory struct {
+	Limit, Taken int64
+	// Wanted is about what fills the slots that stayed free lately because no
+	// more could be read; 0 when none did.
+	Wanted int64
+}
+
+// Remedy is what to write into the configuration when more is wanted.
+func (m Memory) Remedy() string { return fmt.Sprintf("memory %dMiB", (m.Wanted+1<<20-1)>>20) }
+
+// shortage is that slots stayed free for want of memory.
+type shortage struct {
+	at     time.Time
+	wanted int64 // bytes
+}
+
+const (
+	// shortLook is how often it is looked for a shortage, at most.
+	shortLook = time.Second
+	// shortTime is how long one is spoken of.
+	shortTime = time.Minute
+)
+
+// memoryNow tells what is taken, and whether that was too little.
+func (r *runner) memoryNow(now time.Time) Memory {
+	m := Memory{Limit: r.engine.config().MemoryBytes, Taken: r.memoryTaken.Load()}
+	if s := r.shortage.Load(); s != nil && now.Sub(s.at) < shortTime {
+		m.Wanted = s.wanted
+	}
+	return m
+}
+
+// noRoom tells whether a feed reads nothing until some of its lines are done.
+func (r *runner) noRoom(f *feed) bool {
+	free := r.engine.config().MemoryBytes - r.memory
+	return len(f.work) > 0 && (free <= 0 || len(f.unread) > 0 && free < f.unread[0].Length)
+}
+
+// noteShortage finds out whether slots stay free because what could take them
+// is not read.
+func (r *runner) noteShortage(now time.Time) {
+	if now.Sub(r.shortLooked) < shortLook || r.inFlight >= r.engine.maxInFlight() {
+		return
+	}
+	r.shortLooked = now
+	for _, f := range r.feeds {
+		if r.short(f) && r.engine.dispatcher.Free(f.batch.Model) {
+			r.noteShort(now)
+			return
+		}
+	}
+}
+
+// short tells whether a feed has nothing to start, and more than is read. Where
+// lines name different models nothing is known of slots that would take them.
+func (r *runner) short(f *feed) bool {
+	if f.paused || f.nPending > 0 || f.batch.Model == "" || !r.noRoom(f) {
+		return false
+	}
+	held := 0
+	for _, w := range f.work {
+		held += w.left
+	}
+	c := f.batch.Counts
+	return len(f.unread) > 0 || c.Total-c.Completed-c.Failed > int64(held)
+}
+
+// noteShort takes in that slots are free for want of memory. What would fill
+// them is what the lines under way take, for each slot twice.
+func (r *runner) noteShort(now time.Time) {
+	e := r.engine
+	limit := e.config().MemoryBytes
+	s := &shortage{now, max(2*limit, 2*int64(e.dispatcher.Slots())*r.memory/int64(max(r.inFlight, 1)))}
+	before := r.shortage.Swap(s)
+	e.metrics.short.Add(1)
+	if before == nil || now.Sub(before.at) >= shortTime {
+		e.log.Warn("slots stay free for want of memory for requests", zap.String("memory", humanize.IBytes(uint64(limit))), zap.String("wanted", humanize.IBytes(uint64(s.wanted))))
+	}
+}
