@@ -78,11 +78,13 @@ func TestShortOfMemory(t *testing.T) {
 
 // Memory is not short where all slots are taken, nor where all there is runs.
 func TestMemoryIsNotShort(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ slots, lines, running int }{
 		"all slots taken": {100, 64 * batch.SliceLines, 100},
 		"all of it runs":  {1000, batch.SliceLines, batch.SliceLines},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			text := input(c.lines)
 			h := newHouse(t, batch.Config{MemoryBytes: int64(min(len(text), 4*len(text)/(c.lines/batch.SliceLines))) / 2})
 			h.pool.slots = c.slots

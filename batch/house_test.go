@@ -287,7 +287,7 @@ func (s *hookedStore) CommitResults(ctx context.Context, writes []batch.SegmentW
 // fakePool is a pool of one upstream that the test plays.
 type fakePool struct {
 	freed chan struct{}
-	asked atomic.Int64 // for its slots, which happens whenever it is looked for work
+	looks atomic.Int64 // of the engine for what it can do
 
 	mu       sync.Mutex
 	slots    int                                                                  // guarded by mu
@@ -322,7 +322,7 @@ func (p *fakePool) ring() {
 	}
 }
 
-func (p *fakePool) Freed() <-chan struct{} { return p.freed }
+func (p *fakePool) Freed() <-chan struct{} { p.looks.Add(1); return p.freed }
 
 func (p *fakePool) Free(model string) bool {
 	p.mu.Lock()
@@ -342,12 +342,7 @@ func (p *fakePool) refuses(model string) error {
 	return nil
 }
 
-func (p *fakePool) Slots() int {
-	p.asked.Add(1)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.slots
-}
+func (p *fakePool) Slots() int { p.mu.Lock(); defer p.mu.Unlock(); return p.slots }
 
 func (p *fakePool) Serves(model string) (known, settled bool) {
 	p.mu.Lock()

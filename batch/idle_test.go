@@ -3,6 +3,7 @@ package batch_test
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 // While nothing can be done an engine does nothing but look now and then: who
 // waits does not take a processor.
 func TestIdleWhileNothingCanHappen(t *testing.T) {
-	const busy = 500 // looks in a second; it is a handful when idle, and 100,000 and more when it spins
+	t.Parallel()
 	text := input(1000)
 	never := gate{make(chan struct{})}
 	for _, c := range []struct {
@@ -55,15 +56,42 @@ func TestIdleWhileNothingCanHappen(t *testing.T) {
 			if c.then != nil {
 				c.then(h, ids)
 			}
-			settle := func() int64 { // looks in a second
-				before := h.pool.asked.Load()
-				<-time.After(time.Second) // of waiting
-				return h.pool.asked.Load() - before
-			}
-			settle() // it may have something to do at first
-			if looks := min(settle(), settle()); looks > busy {
-				t.Errorf("it looks for work %d times in a second", looks)
-			}
+			h.wantIdle(t)
 		})
+	}
+	for name, away := range map[string]func(*sharedStore) *atomic.Bool{
+		"the store is away":   func(s *sharedStore) *atomic.Bool { return &s.away },
+		"the store is silent": func(s *sharedStore) *atomic.Bool { return &s.silent },
+		"the store is slow":   func(s *sharedStore) *atomic.Bool { return &s.slow },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStreet(t, batch.Config{Lease: 2 * time.Second}, 1)
+			h := s.houses[0]
+			h.pool.set(func() { h.pool.slots, h.pool.answer = 20, never.answer })
+			h.create(h.upload(text))
+			until(t, "lines to run", func() bool { h.pool.mu.Lock(); defer h.pool.mu.Unlock(); return h.pool.running > 0 })
+			away(s.store).Store(true)
+			t.Cleanup(func() { away(s.store).Store(false) })
+			h.wantIdle(t)
+		})
+	}
+}
+
+// wantIdle wants the engine to look for work now and then alone.
+func (h *house) wantIdle(t *testing.T) {
+	t.Helper()
+	const (
+		wait = 300 * time.Millisecond
+		busy = 300 // looks in it; they are a handful when idle, and 10,000 and more when it spins
+	)
+	looks := func() int64 {
+		before := h.pool.looks.Load()
+		<-time.After(wait) // of time in which nothing can be done
+		return h.pool.looks.Load() - before
+	}
+	looks() // it may have something to do at first
+	if n := min(looks(), looks()); n > busy {
+		t.Errorf("it looks for work %d times in %s", n, wait)
 	}
 }
