@@ -244,16 +244,7 @@ func (w *world) wantFewRepeats(after string) (distinct, repeated int64) {
 	return distinct, repeated
 }
 
-// health is what /health says.
-type health struct {
-	Status string
-	Batch  struct {
-		Store, Queue string
-		InFlight     int `json:"in_flight"`
-	}
-}
-
-func (w *world) healthOf(g *tidegatetest.Gateway) (h health, ok bool) {
+func (w *world) healthOf(g *tidegatetest.Gateway) (h tidegatetest.Health, ok bool) {
 	status, answer, err := g.Call(w.t.Context(), http.MethodGet, "/health", "", nil)
 	return h, err == nil && status == http.StatusOK && json.Unmarshal(answer, &h) == nil
 }

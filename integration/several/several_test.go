@@ -49,7 +49,7 @@ func TestThreeGateways(t *testing.T) {
 		return tidegatetest.ChatBody(t, fmt.Sprint("live ", i), i%2 == 0), i%2 == 0
 	})
 	for _, g := range gateways { // every one works, and any one knows of all
-		tidegatetest.Eventually(t, time.Minute, "the gateway has lines in flight", func() bool { return healthOf(t, g).Batch.InFlight > 0 })
+		tidegatetest.Eventually(t, time.Minute, "the gateway has lines in flight", func() bool { return g.Health(t).Batch.InFlight > 0 })
 		for id := range inputs {
 			g.Batch(t, id)
 		}
@@ -77,28 +77,6 @@ func TestThreeGateways(t *testing.T) {
 	t.Logf("%d requests, %d calls repeated", distinct, again)
 }
 
-// health is the answer of /health.
-type health struct {
-	Status string
-	Batch  struct {
-		Store, Queue string
-		InFlight     int64 `json:"in_flight"`
-	}
-	Upstreams []struct {
-		Live   int `json:"live_in_flight"`
-		Batch  int `json:"batch_in_flight"`
-		Others int `json:"others_in_flight"`
-		Limit  int `json:"batch_limit"`
-	}
-}
-
-func healthOf(t *testing.T, g *tidegatetest.Gateway) health {
-	t.Helper()
-	var h health
-	g.Get(t, "/health", &h)
-	return h
-}
-
 // What one gateway has in flight the others know, and they share out what a
 // server gives to batches.
 func TestLoadsAreKnown(t *testing.T) {
@@ -106,19 +84,19 @@ func TestLoadsAreKnown(t *testing.T) {
 	sims := tidegatetest.StartSims(t, 1, "--ttft", "20s")
 	gateways := start(t, s.settings(sims, inFlight), 2)
 	for _, g := range gateways {
-		tidegatetest.Eventually(t, 30*time.Second, "the limit is shared", func() bool { return healthOf(t, g).Upstreams[0].Limit == 96 })
+		tidegatetest.Eventually(t, 30*time.Second, "the limit is shared", func() bool { return g.Health(t).Upstreams[0].Limit == 96 })
 	}
 	b := gateways[0].Submit(t, ask(t, "slow", 64))
 	for _, g := range gateways {
 		tidegatetest.Eventually(t, 30*time.Second, "each knows of the other's lines", func() bool {
-			u := healthOf(t, g).Upstreams[0]
+			u := g.Health(t).Upstreams[0]
 			return u.Batch+u.Others == inFlight
 		})
 	}
 	gateways[1].CancelBatch(t, b.ID)
 	gateways[1].Stop(t)
 	tidegatetest.Eventually(t, 30*time.Second, "the one that is left has all", func() bool {
-		u := healthOf(t, gateways[0]).Upstreams[0]
+		u := gateways[0].Health(t).Upstreams[0]
 		return u.Limit == 192 && u.Others == 0
 	})
 }
@@ -135,7 +113,7 @@ func TestStopHandsOver(t *testing.T) {
 	gateways[0].WaitCompleted(t, id, 1, time.Minute)
 	gateways = append(gateways, tidegatetest.Run(t, settings))
 	gateways[0].Signal(t, syscall.SIGTERM)
-	tidegatetest.Eventually(t, 5*time.Second, "the other works on it", func() bool { return healthOf(t, gateways[1]).Batch.InFlight > 0 })
+	tidegatetest.Eventually(t, 5*time.Second, "the other works on it", func() bool { return gateways[1].Health(t).Batch.InFlight > 0 })
 	if code := gateways[0].Wait(t); code != 0 {
 		t.Errorf("it ended with %d", code)
 	}
@@ -159,10 +137,10 @@ func TestStopKeepsOnlyWhatHasBegun(t *testing.T) {
 			gateways := start(t, settings, 1)
 			input := ask(t, "one slice", 64)
 			id := gateways[0].Submit(t, input).ID
-			tidegatetest.Eventually(t, time.Minute, "it has begun", func() bool { return healthOf(t, gateways[0]).Batch.InFlight == 20 })
+			tidegatetest.Eventually(t, time.Minute, "it has begun", func() bool { return gateways[0].Health(t).Batch.InFlight == 20 })
 			gateways = append(gateways, tidegatetest.Run(t, settings))
 			gateways[0].Signal(t, syscall.SIGTERM)
-			tidegatetest.Eventually(t, 5*time.Second, "the other works on it", func() bool { return healthOf(t, gateways[1]).Batch.InFlight == 20 })
+			tidegatetest.Eventually(t, 5*time.Second, "the other works on it", func() bool { return gateways[1].Health(t).Batch.InFlight == 20 })
 			want := int64(0)
 			if killed {
 				gateways[0].Kill(t)
@@ -205,7 +183,7 @@ func TestRedisAway(t *testing.T) {
 	}
 	second := gateways[1].Submit(t, two).ID
 	tidegatetest.Eventually(t, time.Minute, "it says so", func() bool {
-		h := healthOf(t, gateways[0])
+		h := gateways[0].Health(t)
 		return h.Status == "degraded" && h.Batch.Queue != "ok" && h.Batch.Store == "ok"
 	})
 	wantCompleted(t, gateways[1], first, one, lines)
@@ -214,7 +192,7 @@ func TestRedisAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, g := range gateways {
-		tidegatetest.Eventually(t, time.Minute, "all is well", func() bool { return healthOf(t, g).Status == "ok" })
+		tidegatetest.Eventually(t, time.Minute, "all is well", func() bool { return g.Health(t).Status == "ok" })
 	}
 	three := ask(t, "three", lines)
 	wantCompleted(t, gateways[1], gateways[0].Submit(t, three).ID, three, lines)
@@ -244,7 +222,7 @@ func TestPostgresAway(t *testing.T) {
 		if err := s.Postgres.Stop(how); err != nil {
 			t.Fatal(err)
 		}
-		tidegatetest.Eventually(t, time.Minute, "it says so", func() bool { return healthOf(t, gateways[0]).Status == "degraded" })
+		tidegatetest.Eventually(t, time.Minute, "it says so", func() bool { return gateways[0].Health(t).Status == "degraded" })
 		answer, err := http.Get(gateways[0].URL + "/v1/batches/" + id)
 		if err != nil {
 			t.Fatal(err)
@@ -293,17 +271,17 @@ func TestServersComeLater(t *testing.T) {
 	if l := g.Chat(t.Context(), body, nil); l.Check(body, false) != nil {
 		t.Errorf("live: %+v", l)
 	}
-	if h := healthOf(t, g); h.Status != "degraded" {
+	if h := g.Health(t); h.Status != "degraded" {
 		t.Errorf("health %+v", h)
 	}
 	if err := s.Postgres.Start(); err != nil {
 		t.Fatal(err)
 	}
-	tidegatetest.Eventually(t, 30*time.Second, "the store is open", func() bool { return healthOf(t, g).Batch.Store == "ok" })
+	tidegatetest.Eventually(t, 30*time.Second, "the store is open", func() bool { return g.Health(t).Batch.Store == "ok" })
 	input := ask(t, "later", 200)
 	wantCompleted(t, g, g.Submit(t, input).ID, input, 200)
 	if err := s.Redis.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	tidegatetest.Eventually(t, 30*time.Second, "all is well", func() bool { return healthOf(t, g).Status == "ok" })
+	tidegatetest.Eventually(t, 30*time.Second, "all is well", func() bool { return g.Health(t).Status == "ok" })
 }

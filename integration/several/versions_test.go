@@ -51,11 +51,11 @@ func TestTwoVersions(t *testing.T) {
 	gateways[0].WaitCompleted(t, first, 100, time.Minute)
 
 	gateways = append(gateways, tidegatetest.Run(t, upgraded))
-	tidegatetest.Eventually(t, time.Minute, "the database is migrated", func() bool { return healthOf(t, gateways[2]).Batch.Store == "ok" })
+	tidegatetest.Eventually(t, time.Minute, "the database is migrated", func() bool { return gateways[2].Health(t).Batch.Store == "ok" })
 	submit(gateways[2], "by the new one")
 	submit(gateways[0], "by an old one")
 	for _, g := range gateways { // all work, and each knows of all
-		tidegatetest.Eventually(t, time.Minute, "the gateway has lines in flight", func() bool { return healthOf(t, g).Batch.InFlight > 0 })
+		tidegatetest.Eventually(t, time.Minute, "the gateway has lines in flight", func() bool { return g.Health(t).Batch.InFlight > 0 })
 		for id := range inputs {
 			g.Batch(t, id)
 		}

@@ -81,6 +81,29 @@ func (g *Gateway) Get(tb testing.TB, path string, into any) {
 	g.want(tb, http.MethodGet, path, "", nil, into)
 }
 
+// Health is what /health says.
+type Health struct {
+	Status string
+	Batch  struct {
+		Store, Queue string
+		InFlight     int64 `json:"in_flight"`
+	}
+	Upstreams []struct {
+		Live   int `json:"live_in_flight"`
+		Batch  int `json:"batch_in_flight"`
+		Others int `json:"others_in_flight"`
+		Limit  int `json:"batch_limit"`
+	}
+}
+
+// Health asks for it.
+func (g *Gateway) Health(tb testing.TB) Health {
+	tb.Helper()
+	var h Health
+	g.Get(tb, "/health", &h)
+	return h
+}
+
 // want calls and decodes an answer of 200.
 func (g *Gateway) want(tb testing.TB, method, path, contentType string, body []byte, into any) {
 	tb.Helper()
