@@ -2,6 +2,7 @@ package batch_test
 
 import (
 	"context"
+	"net/http"
 	"strconv"
 	"testing"
 	"time"
@@ -76,26 +77,43 @@ func TestShortOfMemory(t *testing.T) {
 	until(t, "nothing to be taken", func() bool { return memory().Taken == 0 })
 }
 
-// Memory is not short where all slots are taken, nor where all there is runs.
+// Memory is not short where all slots are taken, where all there is runs, and
+// where servers refuse what they are given.
 func TestMemoryIsNotShort(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct{ slots, lines, running int }{
-		"all slots taken": {100, 64 * batch.SliceLines, 100},
-		"all of it runs":  {1000, batch.SliceLines, batch.SliceLines},
+	refused := func(context.Context, string, int) (batch.Answer, error) {
+		return batch.Answer{Status: http.StatusTooManyRequests}, nil
+	}
+	for name, c := range map[string]struct {
+		slots, lines, calls int
+		refuse              bool
+	}{
+		"all slots taken":      {100, 64 * batch.SliceLines, 100, false},
+		"all of it runs":       {1000, batch.SliceLines, batch.SliceLines, false},
+		"all wait for retries": {1000, 64 * batch.SliceLines, batch.SliceLines, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			text := input(c.lines)
-			h := newHouse(t, batch.Config{MemoryBytes: int64(min(len(text), 4*len(text)/(c.lines/batch.SliceLines))) / 2})
+			h := newHouse(t, batch.Config{
+				MemoryBytes:     int64(min(len(text), 4*len(text)/(c.lines/batch.SliceLines))) / 2,
+				RetryBackoffMin: time.Hour, RetryBackoffMax: time.Hour,
+			})
 			h.pool.slots = c.slots
 			hold := gate{make(chan struct{})}
 			h.pool.answer = hold.answer
+			if c.refuse {
+				h.pool.answer = refused
+			}
 			h.open()
 			id := h.create(h.upload(text))
-			until(t, "lines to run", func() bool { h.pool.mu.Lock(); defer h.pool.mu.Unlock(); return h.pool.running == c.running })
+			until(t, "lines to be sent", func() bool { h.pool.mu.Lock(); defer h.pool.mu.Unlock(); return len(h.pool.calls) >= c.calls })
 			<-time.After(3 * time.Second) // in which it is looked for three times
 			if m := h.engine.Capacity().Memory; m.Wanted != 0 || m.Taken == 0 {
 				t.Errorf("%+v", m)
+			}
+			if c.refuse {
+				return
 			}
 			close(hold.open)
 			h.check(h.wait(id), c.lines)

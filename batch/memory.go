@@ -63,25 +63,34 @@ func (r *runner) noteShortage(now time.Time) {
 }
 
 // short tells whether a feed has nothing to start, and more than is read. Where
-// lines name different models nothing is known of slots that would take them.
+// most of its lines wait for their retry it is the servers that take no more;
+// where lines name different models nothing is known of slots that would take
+// them.
 func (r *runner) short(f *feed) bool {
-	if f.paused || f.nPending > 0 || f.batch.Model == "" || !r.noRoom(f) {
+	if f.paused || f.nPending > 0 || f.resting > f.running || f.batch.Model == "" || !r.noRoom(f) {
 		return false
 	}
-	held := 0
-	for _, w := range f.work {
-		held += w.left
-	}
 	c := f.batch.Counts
-	return len(f.unread) > 0 || c.Total-c.Completed-c.Failed > int64(held)
+	return len(f.unread) > 0 || c.Total-c.Completed-c.Failed > f.held()
+}
+
+// held is how many lines a feed has in memory.
+func (f *feed) held() (n int64) {
+	for _, w := range f.work {
+		n += int64(w.left)
+	}
+	return n
 }
 
 // noteShort takes in that slots are free for want of memory. What would fill
-// them is what the lines under way take, for each slot twice.
+// them is what a line takes now, for each slot twice.
 func (r *runner) noteShort(now time.Time) {
 	e := r.engine
-	limit := e.config().MemoryBytes
-	s := &shortage{now, max(2*limit, 2*int64(e.dispatcher.Slots())*r.memory/int64(max(r.inFlight, 1)))}
+	limit, held := e.config().MemoryBytes, int64(0)
+	for _, f := range r.feeds {
+		held += f.held()
+	}
+	s := &shortage{now, max(2*limit, 2*int64(e.dispatcher.Slots())*r.memory/max(held, 1))}
 	before := r.shortage.Swap(s)
 	e.metrics.short.Add(1)
 	if before == nil || now.Sub(before.at) >= shortTime {
