@@ -33,6 +33,7 @@ type feed struct {
 	spent    bool      // the last load found nothing to claim
 	retiring bool      // has had its turn; others wait
 	paused   bool      // nothing more of it is started
+	idle     time.Time // since when other gateways could run more of it; zero: they could not
 	stuck    time.Time // since when nothing of it can start; zero: it can, or some of it runs
 }
 

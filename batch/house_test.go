@@ -296,6 +296,7 @@ type fakePool struct {
 	running  int                                                                  // guarded by mu
 	most     int                                                                  // guarded by mu
 	settled  bool                                                                 // guarded by mu
+	idle     bool                                                                 // guarded by mu; other gateways are
 	down     bool                                                                 // guarded by mu
 	gone     map[string]bool                                                      // guarded by mu; models whose server is down
 	busy     map[string]bool                                                      // guarded by mu; models whose server is full
@@ -323,6 +324,11 @@ func (p *fakePool) ring() {
 }
 
 func (p *fakePool) Freed() <-chan struct{} { p.looks.Add(1); return p.freed }
+
+func (p *fakePool) Loads() map[string]batch.Load        { return nil }
+func (p *fakePool) SetPeers(int, map[string]batch.Load) {}
+
+func (p *fakePool) OthersIdle(string) bool { p.mu.Lock(); defer p.mu.Unlock(); return p.idle }
 
 func (p *fakePool) Free(model string) bool {
 	p.mu.Lock()

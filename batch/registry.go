@@ -49,4 +49,7 @@ type Placed interface {
 type LoadSharer interface {
 	Loads() map[string]Load
 	SetPeers(gateways int, loads map[string]Load)
+	// OthersIdle tells whether the other gateways leave many slots of a model
+	// free.
+	OthersIdle(model string) bool
 }

@@ -133,8 +133,8 @@ func (r *runner) schedule() {
 	if r.refreshDue && !r.refreshing && !time.Now().Before(r.refreshFrom) {
 		r.refresh()
 	}
-	r.fillFeeds()
 	r.startLines()
+	r.fillFeeds()
 }
 
 // refreshSoon has the store asked which batches are active.
@@ -278,12 +278,13 @@ func (r *runner) fillFeeds() {
 		if f.loading || f.paused || now.Before(r.rest[f.batch.ID]) || r.starved[f.batch.Model] && f.nPending > 0 {
 			continue
 		}
-		// Ahead of need: what all slots of this feed's share would take twice.
 		sharers := max(seats.taken, 1)
 		if f.batch.Priority == first {
 			sharers = max(peers, 1)
 		}
-		ahead := max(SliceLines, 2*limit/sharers)
+		r.noteOthers(f, now)
+		ahead := f.ahead(limit, sharers)
+		r.spread(f, ahead, now)
 		full := f.nPending >= ahead/2
 		lapsed := !patient && !f.retiring && f.nPending < 2*ahead && now.Sub(f.looked) >= lapsedInterval
 		if full && !lapsed || f.retiring && len(f.unread) == 0 {

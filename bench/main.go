@@ -10,7 +10,7 @@
 // gateway and three), planning (of a batch, until all is queued), redismemory (per
 // queued line), churn (of a million lines and more, the tables watched), claims
 // (among a million lines beside a thousand), takeover (of what a gateway had that
-// was killed). On both stores: dashboard (pages with a year behind them, and what
+// was killed), spread (one batch on three gateways, beside the ideal). On both stores: dashboard (pages with a year behind them, and what
 // open ones cost), crowd (a batch that goes before 10,000 others, beside itself
 // alone).
 package main
@@ -47,6 +47,7 @@ var scenarios = map[string]scenario{
 	"churn":       measureChurn,
 	"claims":      measureClaims,
 	"takeover":    measureTakeover,
+	"spread":      measureSpread,
 	"dashboard":   measureDashboard,
 	"crowd":       measureCrowd,
 }

@@ -37,3 +37,24 @@ func (p *Pool) SetPeers(gateways int, loads map[string]Load) {
 	}
 	p.released()
 }
+
+// OthersIdle tells whether other gateways, by what SetPeers said last, leave
+// slots of a model free: together half of one gateway's share, or more.
+func (p *Pool) OthersIdle(model string) bool {
+	if p.now.Load().peers == 0 {
+		return false
+	}
+	s, at, err := p.up(model)
+	if err != nil {
+		return false
+	}
+	free, share := 0, 0
+	for _, c := range at.up {
+		live, batch := c.counts()
+		otherLive, otherBatch := split(c.others.Load())
+		left := min(s.peers*c.BatchLimit-otherBatch, c.MaxNumSeqs-live-batch-otherLive-otherBatch)
+		free += max(left, 0)
+		share += c.BatchLimit
+	}
+	return 2*free >= share
+}

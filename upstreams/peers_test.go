@@ -114,3 +114,35 @@ func TestSlots(t *testing.T) {
 		want(c.slots)
 	}
 }
+
+// Others are idle while they leave half of a gateway's share free of batch
+// lines, on servers that have room for these.
+func TestOthersIdle(t *testing.T) {
+	f, h := newFake(t), newFake(t)
+	cfg := calm(f.URL, h.URL)
+	cfg.Upstreams[0].MaxNumSeqs, cfg.Upstreams[1].MaxNumSeqs, cfg.BatchShare = 40, 40, .75
+	p := startPool(t, cfg) // 30 slots on each; 10 for each of three gateways
+	for _, c := range []struct {
+		name  string
+		peers int
+		loads map[string]Load
+		want  bool
+	}{
+		{"nobody else", 0, nil, false},
+		{"nothing is known of them", 2, nil, true},
+		{"all is taken", 2, map[string]Load{f.URL: {Batch: 20}, h.URL: {Batch: 20}}, false},
+		{"some is free", 2, map[string]Load{f.URL: {Batch: 15}, h.URL: {Batch: 16}}, false},
+		{"half of a share is free", 2, map[string]Load{f.URL: {Batch: 15}, h.URL: {Batch: 15}}, true},
+		{"one has nothing", 2, map[string]Load{f.URL: {Batch: 10}, h.URL: {Batch: 10}}, true},
+		{"live requests have it", 2, map[string]Load{f.URL: {Batch: 10, Live: 30}, h.URL: {Batch: 10, Live: 30}}, false},
+		{"more than their share", 2, map[string]Load{f.URL: {Batch: 40}, h.URL: {Batch: 20}}, false},
+	} {
+		p.SetPeers(c.peers, c.loads)
+		if got := p.OthersIdle(model); got != c.want {
+			t.Errorf("%s: %t", c.name, got)
+		}
+		if p.OthersIdle("nope") {
+			t.Errorf("%s: an unknown model", c.name)
+		}
+	}
+}

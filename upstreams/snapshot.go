@@ -16,6 +16,7 @@ type snapshot struct {
 	models    map[string]*served
 	list      []openai.Model
 	slots     int // of all BatchLimits
+	peers     int
 }
 
 // served is where a model is.
@@ -26,7 +27,7 @@ type served struct {
 
 // publish makes the snapshot of how things stand. mu is held.
 func (p *Pool) publish() {
-	s := &snapshot{cfg: p.cfg, upstreams: slices.Clone(p.upstreams), models: make(map[string]*served)}
+	s := &snapshot{cfg: p.cfg, peers: p.peers, upstreams: slices.Clone(p.upstreams), models: make(map[string]*served)}
 	if last := p.now.Load(); last != nil && last.out.fits(&p.cfg) {
 		s.out = last.out
 	} else {
