@@ -34,6 +34,9 @@ type feed struct {
 	retiring bool      // has had its turn; others wait
 	paused   bool      // nothing more of it is started
 	idle     time.Time // since when other gateways could run more of it; zero: they could not
+	done     int       // lines that were committed since paced
+	paced    time.Time
+	pace     float64   // lines per second, before that
 	stuck    time.Time // since when nothing of it can start; zero: it can, or some of it runs
 }
 

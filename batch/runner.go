@@ -283,7 +283,7 @@ func (r *runner) fillFeeds() {
 			sharers = max(peers, 1)
 		}
 		r.noteOthers(f, now)
-		ahead := f.ahead(limit, sharers)
+		ahead := r.ahead(f, limit, sharers)
 		r.spread(f, ahead, now)
 		full := f.nPending >= ahead/2
 		lapsed := !patient && !f.retiring && f.nPending < 2*ahead && now.Sub(f.looked) >= lapsedInterval
@@ -298,7 +298,7 @@ func (r *runner) fillFeeds() {
 			f.looked = now
 		}
 		if full {
-			request.slices = ahead / SliceLines
+			request.slices = max(1, ahead/SliceLines)
 		}
 		r.load(f, request)
 	}
@@ -471,6 +471,7 @@ func (r *runner) committed(group []*line, stale []SliceClaim) {
 		}
 		r.inFlight--
 		w.left--
+		w.feed.done++
 		if lost[w.SliceClaim] && !w.dropped {
 			r.engine.log.Warn("results refused: the slice was claimed by another since", zapBatch(w.BatchID), zap.Int("slice", w.Number), zap.Int("attempt", w.Attempt))
 			r.dropWork(w)

@@ -7,15 +7,22 @@ import (
 )
 
 // What a gateway reads ahead others cannot run. While these leave slots free it
-// reads no more ahead than it needs soon, and hands back what it has beyond that:
-// a batch is spread over all from its first lines to its last.
+// reads ahead no more than it will soon begin, and hands back what it has beyond
+// that: a batch is spread over all from its first lines to its last.
 
 // idleTime is for how long others leave slots free before something is handed
-// back. That they do at one moment is no news: what they have in flight is told
-// twice a second.
-const idleTime = 2 * announceInterval
+// back: until they have said so twice. At any one moment lines may just have ended.
+const idleTime = announceInterval + announceInterval/4
 
-// noteOthers finds out whether other gateways could run more of a feed.
+// paceTime is over how long the pace of a feed is measured.
+const paceTime = time.Second
+
+// aheadTime is for how long a feed has read ahead while others are idle: a claim
+// and a read take much less.
+const aheadTime = 200 * time.Millisecond
+
+// noteOthers finds out whether other gateways could run more of a feed, and how
+// fast it gets on here.
 func (r *runner) noteOthers(f *feed, now time.Time) {
 	others, ok := r.engine.dispatcher.(LoadSharer)
 	switch {
@@ -23,6 +30,10 @@ func (r *runner) noteOthers(f *feed, now time.Time) {
 		f.idle = time.Time{}
 	case f.idle.IsZero():
 		f.idle = now
+	}
+	if took := now.Sub(f.paced); took >= paceTime {
+		f.pace = float64(f.done) / took.Seconds()
+		f.done, f.paced = 0, now
 	}
 }
 
@@ -34,13 +45,18 @@ func (f *feed) model() string {
 	return f.batch.Model
 }
 
-// ahead is how many lines a feed has read ahead at most: what all slots of its
-// share take twice, or, while others are idle, a quarter of them.
-func (f *feed) ahead(limit, sharers int) int {
-	if f.idle.IsZero() {
+// ahead is how many lines a feed reads ahead: what all slots of its share take
+// twice; while others are idle, what it will soon begin, which is a slice when a
+// slot waits for it.
+func (r *runner) ahead(f *feed, limit, sharers int) int {
+	switch {
+	case f.idle.IsZero():
 		return max(SliceLines, 2*limit/sharers)
+	case f.nPending == 0 && r.engine.dispatcher.Free(f.model()):
+		return SliceLines
+	default:
+		return int(f.pace * aheadTime.Seconds())
 	}
-	return max(SliceLines, limit/4/sharers)
 }
 
 // spread hands back what a feed has far beyond its ahead for others that have
@@ -51,7 +67,7 @@ func (r *runner) spread(f *feed, ahead int, now time.Time) {
 	for _, s := range f.unread {
 		waiting += s.Lines
 	}
-	if f.idle.IsZero() || now.Sub(f.idle) < idleTime || waiting <= 2*ahead {
+	if f.idle.IsZero() || now.Sub(f.idle) < idleTime || waiting < 2*ahead+SliceLines {
 		return
 	}
 	for _, s := range f.unread {

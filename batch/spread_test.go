@@ -29,7 +29,7 @@ func TestLeavesWorkToIdleOthers(t *testing.T) {
 
 // What an engine has read far ahead it hands back when others become idle.
 func TestHandsBackToIdleOthers(t *testing.T) {
-	const slices, keeps = 8, 2 // the slice that it runs, and one ahead
+	const slices, keeps = 8, 1 // the slice that it runs
 	s := newStreet(t, batch.Config{}, 1)
 	hold := gate{make(chan struct{})}
 	one := s.houses[0]
