@@ -1,11 +1,6 @@
 package chaos
 
 import (
-	"bufio"
-	"bytes"
-	"net/http"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -79,30 +74,10 @@ func (w *world) refused() (all stale) {
 	return all
 }
 
-func staleOf(t *testing.T, g *tidegatetest.Gateway) (s stale) {
+func staleOf(t *testing.T, g *tidegatetest.Gateway) stale {
 	t.Helper()
-	response, err := http.Get("http://" + g.Admin + "/metrics")
-	if err != nil {
-		t.Fatal(err)
+	return stale{
+		results: int64(g.Metric(t, "tidegate_batch_results_refused_total")),
+		claims:  int64(g.Metric(t, "tidegate_batch_claims_lost_total")),
 	}
-	defer response.Body.Close()
-	found := 0
-	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
-		for name, into := range map[string]*int64{"tidegate_batch_results_refused_total ": &s.results, "tidegate_batch_claims_lost_total ": &s.claims} {
-			value, ok := bytes.CutPrefix(lines.Bytes(), []byte(name))
-			if !ok {
-				continue
-			}
-			count, err := strconv.ParseFloat(strings.TrimSpace(string(value)), 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			*into = int64(count)
-			found++
-		}
-	}
-	if found != 2 {
-		t.Fatalf("the gateway's metrics have %d of the two counts", found)
-	}
-	return s
 }

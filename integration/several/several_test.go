@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 	"github.com/tidegate/tidegate/internal/openai"
 	"github.com/tidegate/tidegate/internal/pgtest"
@@ -75,6 +76,29 @@ func TestThreeGateways(t *testing.T) {
 		t.Errorf("%d calls repeated by a kill with at most %d lines in flight", again, inFlight)
 	}
 	t.Logf("%d requests, %d calls repeated", distinct, again)
+}
+
+// One batch is spread over all gateways, also when one of them could have read
+// all of it ahead.
+func TestBatchIsSpread(t *testing.T) {
+	const slices = 12
+	s := newShared(t)
+	sims := tidegatetest.StartSims(t, 1, "--ttft", "1s")
+	gateways := start(t, s.settings(sims, 256), 3) // the server has 64 slots for each
+	for _, g := range gateways {
+		tidegatetest.Eventually(t, 30*time.Second, "the limit is shared", func() bool { return g.Health(t).Upstreams[0].Limit == 64 })
+	}
+	input := ask(t, "spread", slices*batch.SliceLines)
+	wantCompleted(t, gateways[0], gateways[0].Submit(t, input).ID, input, slices*batch.SliceLines)
+	for i, g := range gateways {
+		const fair = slices * batch.SliceLines / 3
+		if n := g.Metric(t, `tidegate_batch_lines_total{outcome="completed"}`); n < fair/2 {
+			t.Errorf("gateway %d ran %.0f lines, its share is %d", i, n, fair)
+		}
+	}
+	if _, again := repeated(t, sims); again != 0 {
+		t.Errorf("%d calls repeated", again)
+	}
 }
 
 // What one gateway has in flight the others know, and they share out what a

@@ -1,6 +1,7 @@
 package tidegatetest
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -11,6 +12,8 @@ import (
 	"mime/multipart"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,6 +105,28 @@ func (g *Gateway) Health(tb testing.TB) Health {
 	var h Health
 	g.Get(tb, "/health", &h)
 	return h
+}
+
+// Metric is the value of one of its metrics, by name and labels as they are
+// printed.
+func (g *Gateway) Metric(tb testing.TB, name string) float64 {
+	tb.Helper()
+	answer, err := http.Get("http://" + g.Admin + "/metrics")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer answer.Body.Close()
+	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			n, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			return n
+		}
+	}
+	tb.Fatalf("the gateway has no metric %s", name)
+	return 0
 }
 
 // want calls and decodes an answer of 200.
