@@ -48,6 +48,8 @@ type Placed interface {
 // gateways have in flight, by the URL of the upstream.
 type LoadSharer interface {
 	Loads() map[string]Load
+	// SetPeers tells how many others there are and what they have in flight
+	// together; nil when that is not known any more.
 	SetPeers(gateways int, loads map[string]Load)
 	// OthersIdle tells whether the other gateways leave many slots of a model
 	// free.

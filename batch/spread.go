@@ -26,7 +26,7 @@ const aheadTime = 200 * time.Millisecond
 func (r *runner) noteOthers(f *feed, now time.Time) {
 	others, ok := r.engine.dispatcher.(LoadSharer)
 	switch {
-	case !ok || !others.OthersIdle(f.model()):
+	case !ok || f.mixed() || !others.OthersIdle(f.batch.Model):
 		f.idle = time.Time{}
 	case f.idle.IsZero():
 		f.idle = now
@@ -37,23 +37,22 @@ func (r *runner) noteOthers(f *feed, now time.Time) {
 	}
 }
 
-// model is one that lines of a feed name; "" when none is known.
-func (f *feed) model() string {
-	for lane := range f.pending {
-		return lane.model
-	}
-	return f.batch.Model
+// mixed tells whether some lines of a feed may have to wait while others could
+// start, which are found by reading on: they name several models, or are
+// suspicious.
+func (f *feed) mixed() bool {
+	return f.batch.Model == "" || len(f.pending[lane{f.batch.Model, true}]) > 0
 }
 
 // ahead is how many lines a feed reads ahead: what all slots of its share take
-// twice; while others are idle, what it will soon begin, which is a slice when a
-// slot waits for it.
+// twice; while others are idle, what it will soon begin, which is a few slices
+// when slots wait for them.
 func (r *runner) ahead(f *feed, limit, sharers int) int {
 	switch {
 	case f.idle.IsZero():
 		return max(SliceLines, 2*limit/sharers)
-	case f.nPending == 0 && r.engine.dispatcher.Free(f.model()):
-		return SliceLines
+	case f.nPending == 0 && r.engine.dispatcher.Free(f.batch.Model):
+		return max(SliceLines, limit/8)
 	default:
 		return int(f.pace * aheadTime.Seconds())
 	}

@@ -60,6 +60,10 @@ func (d dispatcher) SetPeers(gateways int, loads map[string]batch.Load) {
 	if d.retired.Load() {
 		return
 	}
+	if loads == nil { // which says that they are not known
+		d.Pool.SetPeers(gateways, nil)
+		return
+	}
 	others := make(map[string]upstreams.Load, len(loads))
 	for url, l := range loads {
 		others[url] = upstreams.Load(l)

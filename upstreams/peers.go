@@ -22,10 +22,12 @@ func (p *Pool) Loads() map[string]Load {
 // are, and what they have in flight together, by URL. The balancer counts it in,
 // and no batch line goes to an upstream that all of them together have filled.
 // What an upstream gives to batch lines is shared out evenly, so that gateways
-// that know of each other late do not overfill it.
+// that know of each other late do not overfill it. Nil loads say that nothing has
+// been heard of them for long.
 func (p *Pool) SetPeers(gateways int, loads map[string]Load) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.heard.Store(loads != nil)
 	for _, u := range p.upstreams {
 		l := loads[u.url]
 		u.others.Store(uint64(max(l.Batch, 0))*oneBatch + uint64(max(l.Live, 0)))
@@ -41,7 +43,7 @@ func (p *Pool) SetPeers(gateways int, loads map[string]Load) {
 // OthersIdle tells whether other gateways, by what SetPeers said last, leave
 // slots of a model free: together half of one gateway's share, or more.
 func (p *Pool) OthersIdle(model string) bool {
-	if p.now.Load().peers == 0 {
+	if p.now.Load().peers == 0 || !p.heard.Load() {
 		return false
 	}
 	s, at, err := p.up(model)

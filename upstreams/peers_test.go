@@ -129,7 +129,8 @@ func TestOthersIdle(t *testing.T) {
 		want  bool
 	}{
 		{"nobody else", 0, nil, false},
-		{"nothing is known of them", 2, nil, true},
+		{"nothing is known of them", 2, nil, false},
+		{"they have nothing", 2, map[string]Load{}, true},
 		{"all is taken", 2, map[string]Load{f.URL: {Batch: 20}, h.URL: {Batch: 20}}, false},
 		{"some is free", 2, map[string]Load{f.URL: {Batch: 15}, h.URL: {Batch: 16}}, false},
 		{"half of a share is free", 2, map[string]Load{f.URL: {Batch: 15}, h.URL: {Batch: 15}}, true},

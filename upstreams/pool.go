@@ -20,6 +20,7 @@ type Pool struct {
 	now     atomic.Pointer[snapshot]
 	freed   chan struct{}
 	wanting atomic.Bool // a Reserve failed since the last signal
+	heard   atomic.Bool // what other gateways have in flight is known
 	metrics *metrics
 	dial    dialFunc // nil but in tests
 
