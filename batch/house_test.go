@@ -40,6 +40,7 @@ type house struct {
 	cfg    batch.Config
 	pool   *fakePool
 	store  *hookedStore
+	door   *door // to a shared store
 	engine *batch.Engine
 	queue  func() batch.Queue
 }

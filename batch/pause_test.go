@@ -173,8 +173,7 @@ func TestPauseStopsOtherGateways(t *testing.T) {
 		}
 	}
 	s.houses[0].pause(id)
-	seen := s.store.refreshes.Load()
-	until(t, "both have asked again", func() bool { return s.store.refreshes.Load() >= seen+4 })
+	s.looked(t)
 	close(hold)
 	for _, h := range s.houses {
 		h.settled(t, id, 40)

@@ -52,10 +52,10 @@ func newStreet(t *testing.T, cfg batch.Config, n int) *street {
 func (s *street) join(t *testing.T, cfg batch.Config) *house {
 	t.Helper()
 	h := newHouse(t, cfg)
-	h.store = &s.store.hookedStore
+	h.store, h.door = &s.store.hookedStore, &door{sharedStore: s.store}
 	queue := memory.New()
 	h.queue = func() batch.Queue { return queue }
-	h.engine = batch.NewEngine(h.cfg, s.store, queue, s.files, h.pool, zap.NewNop())
+	h.engine = batch.NewEngine(h.cfg, h.door, queue, s.files, h.pool, zap.NewNop())
 	if err := h.engine.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +67,31 @@ func (s *street) join(t *testing.T, cfg batch.Config) *house {
 	})
 	s.houses = append(s.houses, h)
 	return h
+}
+
+// door is how one engine comes to a shared store.
+type door struct {
+	*sharedStore
+	looks atomic.Int64 // for active batches, that were answered
+}
+
+func (d *door) ActiveBatches(ctx context.Context, limit int) ([]batch.Batch, error) {
+	batches, err := d.sharedStore.ActiveBatches(ctx, limit)
+	if err == nil {
+		d.looks.Add(1)
+	}
+	return batches, err
+}
+
+// looked waits until every engine has looked at the store since, and has acted
+// on what it saw: one look may have begun before, and the one after the next
+// begins when that is done.
+func (s *street) looked(t *testing.T) {
+	t.Helper()
+	for _, h := range s.houses {
+		seen := h.door.looks.Load()
+		until(t, "it has looked again", func() bool { return h.door.looks.Load() >= seen+3 })
+	}
 }
 
 // sharedStore is a store that several engines use, that can be away, and that
