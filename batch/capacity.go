@@ -75,9 +75,10 @@ func (s Space) Filling() bool {
 }
 
 func (s Space) String() string {
-	size := func(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 	return fmt.Sprintf("%s of %s are free, of which %s are kept in reserve", size(s.Free), size(s.Total), size(s.Reserve))
 }
+
+func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
 // Measured is what Files offer besides, if the room that they have is known.
 type Measured interface {

@@ -21,10 +21,9 @@ func TestFillsWhatSlotsThereAre(t *testing.T) {
 		h.pool.answer = hold.answer
 		h.open()
 		id := h.create(h.upload(input(2 * many)))
-		running := func() int { h.pool.mu.Lock(); defer h.pool.mu.Unlock(); return h.pool.running }
-		until(t, "the first slots to be taken", func() bool { return running() == c.first })
+		until(t, "the first slots to be taken", func() bool { return h.inFlight() == c.first })
 		h.pool.set(func() { h.pool.slots = many })
-		until(t, "those that came to be taken", func() bool { return running() == c.then })
+		until(t, "those that came to be taken", func() bool { return h.inFlight() == c.then })
 		if limit := h.engine.Capacity().MaxInFlight; c.told > 0 && limit != c.told || limit < c.then {
 			t.Errorf("%d lines may be under way, %d are", limit, c.then)
 		}

@@ -26,7 +26,7 @@ func TestSlowFinalizerKeepsItsBatch(t *testing.T) {
 	h := s.houses[0]
 	id := h.create(h.upload(input(100)))
 	until(t, "it is over", func() bool { return h.get(id).Status == batch.Finalizing })
-	until(t, "the claim is renewed for longer than a lease", func() bool { return s.store.renewals.Load() > int64(lease/renew)+1 })
+	until(t, "the claim is renewed for two leases", func() bool { return s.store.renewals.Load() > int64(2*lease/renew) })
 	open()
 	b := h.wait(id)
 	h.check(b, 100)

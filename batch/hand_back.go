@@ -10,12 +10,19 @@ import (
 
 // handBackIdle gives slices of which nothing is under way to whoever may begin
 // them, now or later: giveBack does it.
-func (r *runner) handBackIdle(f *feed) { r.handBackBut(f, (*line).underWay) }
+func (r *runner) handBackIdle(f *feed) { r.handBackBut(f, (*line).underWay, none) }
 
-// handBackBut is handBackIdle for slices without a line that is kept.
-func (r *runner) handBackBut(f *feed, kept func(*line) bool) {
-	for _, w := range f.work {
-		if !w.dropped && !slices.ContainsFunc(w.lines, kept) {
+// none is that not one line is left to wait.
+const none = -1
+
+// handBackBut is handBackIdle for slices without a line that is kept: those that
+// were read last first, while more lines than ahead wait for their start.
+func (r *runner) handBackBut(f *feed, kept func(*line) bool, ahead int) {
+	for _, n := range slices.Backward(slices.Sorted(maps.Keys(f.work))) {
+		if f.nPending <= ahead {
+			break
+		}
+		if w := f.work[n]; !w.dropped && !slices.ContainsFunc(w.lines, kept) {
 			r.idle = append(r.idle, Release{SliceClaim: w.SliceClaim})
 			r.dropWork(w)
 		}

@@ -310,6 +310,9 @@ func newFakePool() *fakePool {
 	return &fakePool{freed: make(chan struct{}, 1), slots: 1000, models: map[string]bool{"m": true}, calls: make(map[string]int), settled: true}
 }
 
+// inFlight is how many lines its pool has.
+func (h *house) inFlight() int { h.pool.mu.Lock(); defer h.pool.mu.Unlock(); return h.pool.running }
+
 func (p *fakePool) set(f func()) {
 	p.mu.Lock()
 	f()

@@ -70,7 +70,7 @@ func TestIdleWhileNothingCanHappen(t *testing.T) {
 			h := s.houses[0]
 			h.pool.set(func() { h.pool.slots, h.pool.answer = 20, never.answer })
 			h.create(h.upload(text))
-			until(t, "lines to run", func() bool { h.pool.mu.Lock(); defer h.pool.mu.Unlock(); return h.pool.running > 0 })
+			until(t, "lines to run", func() bool { return h.inFlight() > 0 })
 			away(s.store).Store(true)
 			t.Cleanup(func() { away(s.store).Store(false) })
 			h.wantIdle(t)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"go.uber.org/zap"
 )
 
@@ -16,8 +15,17 @@ type Memory struct {
 	Wanted int64
 }
 
-// Remedy is what to write into the configuration when more is wanted.
-func (m Memory) Remedy() string { return fmt.Sprintf("memory %dMiB", (m.Wanted+1<<20-1)>>20) }
+func (m Memory) String() string {
+	return fmt.Sprintf("%s of %s are taken", size(m.Taken), size(m.Limit))
+}
+
+// Shortage says what is wrong when more is wanted, and Remedy what to do.
+func (m Memory) Shortage() string { return "no more requests of batches fit into " + size(m.Limit) }
+
+// Remedy is what to write into the configuration.
+func (m Memory) Remedy() string {
+	return fmt.Sprintf("About this much fills them: memory %dMiB in the batch block.", (m.Wanted+1<<20-1)>>20)
+}
 
 // shortage is that slots stayed free for want of memory.
 type shortage struct {
@@ -94,6 +102,6 @@ func (r *runner) noteShort(now time.Time) {
 	before := r.shortage.Swap(s)
 	e.metrics.short.Add(1)
 	if before == nil || now.Sub(before.at) >= shortTime {
-		e.log.Warn("slots stay free for want of memory for requests", zap.String("memory", humanize.IBytes(uint64(limit))), zap.String("wanted", humanize.IBytes(uint64(s.wanted))))
+		e.log.Warn("slots stay free for want of memory for requests", zap.String("memory", size(limit)), zap.String("wanted", size(s.wanted)))
 	}
 }

@@ -1,10 +1,6 @@
 package batch
 
-import (
-	"maps"
-	"slices"
-	"time"
-)
+import "time"
 
 // What a gateway reads ahead others cannot run. While these leave slots free it
 // reads ahead no more than it will soon begin, and hands back what it has beyond
@@ -59,8 +55,8 @@ func (r *runner) ahead(f *feed, limit, sharers int) int {
 }
 
 // spread hands back what a feed has far beyond its ahead for others that have
-// been idle for a while: what was read last, and not a slice of which a line was
-// tried, as its retries are counted here.
+// been idle for a while, and not a slice of which a line was tried, as its retries
+// are counted here.
 func (r *runner) spread(f *feed, ahead int, now time.Time) {
 	waiting := f.nPending
 	for _, s := range f.unread {
@@ -69,17 +65,5 @@ func (r *runner) spread(f *feed, ahead int, now time.Time) {
 	if f.idle.IsZero() || now.Sub(f.idle) < idleTime || waiting < 2*ahead+SliceLines {
 		return
 	}
-	for _, s := range f.unread {
-		r.idle = append(r.idle, Release{SliceClaim: s.SliceClaim})
-	}
-	f.unread = nil
-	for _, n := range slices.Backward(slices.Sorted(maps.Keys(f.work))) {
-		if f.nPending <= ahead {
-			return
-		}
-		if w := f.work[n]; !w.dropped && !slices.ContainsFunc(w.lines, (*line).tried) {
-			r.idle = append(r.idle, Release{SliceClaim: w.SliceClaim})
-			r.dropWork(w)
-		}
-	}
+	r.handBackBut(f, (*line).tried, ahead)
 }

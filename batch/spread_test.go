@@ -6,9 +6,6 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// inFlight is how many lines its pool has.
-func (h *house) inFlight() int { h.pool.mu.Lock(); defer h.pool.mu.Unlock(); return h.pool.running }
-
 // While other engines are idle one takes no more than it can soon run: they get
 // the rest.
 func TestLeavesWorkToIdleOthers(t *testing.T) {

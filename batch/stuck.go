@@ -93,7 +93,7 @@ func (r *runner) unload(f *feed, now time.Time) {
 		}
 	}
 	before := len(r.idle)
-	r.handBackBut(f, (*line).tried)
+	r.handBackBut(f, (*line).tried, none)
 	if len(r.idle) > before {
 		r.rest[f.batch.ID] = now.Add(restTime)
 		time.AfterFunc(restTime, r.wake)

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	"github.com/tidegate/tidegate/batch"
 )
 
@@ -41,16 +39,12 @@ func (d *Doctor) slots() Check {
 // memory tells whether that for requests keeps slots free.
 func (d *Doctor) memory() Check {
 	m := d.Engine.Capacity().Memory
-	c := Check{Area: Gateway, Name: "memory for requests", Verdict: Passed, Found: fmt.Sprintf("%s of %s are taken", size(m.Taken), size(m.Limit))}
+	c := Check{Area: Gateway, Name: "memory for requests", Verdict: Passed, Found: m.String()}
 	if m.Wanted > 0 {
-		c.Verdict = Doubted
-		c.Found = "slots stay free of batches because no more requests fit into " + size(m.Limit)
-		c.Remedy = "About this much fills them: " + m.Remedy() + " in the batch block."
+		c.Verdict, c.Found, c.Remedy = Doubted, "slots stay free: "+m.Shortage(), m.Remedy()
 	}
 	return c
 }
-
-func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
 const (
 	fewDescriptors = 4096

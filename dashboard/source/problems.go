@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/upstreams"
@@ -105,9 +103,7 @@ func memoryProblems(m batch.Memory) []dashboard.Problem {
 	}
 	return []dashboard.Problem{{
 		Severity: dashboard.Warning, What: "Slots stay free for want of memory",
-		Detail:  "No more requests of batches fit into " + humanize.IBytes(uint64(m.Limit)) + ".",
-		Remedy:  "About this much fills them: " + m.Remedy() + " in the batch block.",
-		Subject: dashboard.DoctorSubject,
+		Detail: m.Shortage(), Remedy: m.Remedy(), Subject: dashboard.DoctorSubject,
 	}}
 }
 
