@@ -61,8 +61,8 @@ func (d *door) admit(w http.ResponseWriter, r *http.Request, open *atomic.Bool) 
 	return true
 }
 
-// APIHandler serves /v1/files, /v1/uploads, /v1/batches, /health, /ready
-// and /doctor.
+// APIHandler serves /v1/files, /v1/uploads, /v1/batches, /upstreams, /health,
+// /ready and /doctor.
 // Other requests go to the next handler.
 type APIHandler struct {
 	door
@@ -94,6 +94,10 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	case path == "/doctor":
 		if h.admit(w, r, &h.app.pool.live) {
 			h.doctor(w, r)
+		}
+	case path == "/upstreams", path == "/upstreams/drain", path == "/upstreams/undrain":
+		if h.admit(w, r, &h.app.pool.live) {
+			h.upstreams(w, r, path)
 		}
 	case under(path, "/v1/files"), under(path, "/v1/uploads"), under(path, "/v1/batches"):
 		if h.admit(w, r, &h.app.runtime.open) {

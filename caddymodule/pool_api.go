@@ -1,0 +1,69 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/upstreams"
+)
+
+// upstreamObject is a server of the pool in the API.
+type upstreamObject struct {
+	Object string `json:"object"` // "upstream"
+	upstreams.UpstreamStatus
+}
+
+// upstreamList is the answer of GET /upstreams.
+type upstreamList struct {
+	Object string           `json:"object"` // "list"
+	Data   []upstreamObject `json:"data"`
+}
+
+// maxDrainBody bounds the body of a request to drain, in bytes.
+const maxDrainBody = 64 << 10
+
+// upstreams answers GET /upstreams, and POST /upstreams/drain and /undrain whose
+// body {"url": …} names a server. Each answers with all servers.
+func (h *APIHandler) upstreams(w http.ResponseWriter, r *http.Request, path string) {
+	pool := h.app.runtime.pool
+	var change func(url string) error
+	method := http.MethodPost
+	switch path {
+	case "/upstreams/drain":
+		change = pool.Drain
+	case "/upstreams/undrain":
+		change = pool.Undrain
+	default:
+		method = http.MethodGet
+	}
+	if r.Method != method {
+		w.Header().Set("Allow", method)
+		openai.WriteError(w, openai.MethodNotAllowed(r.Method, path))
+		return
+	}
+	if change != nil && !changeUpstream(w, r, change) {
+		return
+	}
+	list := upstreamList{Object: "list", Data: []upstreamObject{}}
+	for _, u := range pool.Status() {
+		list.Data = append(list.Data, upstreamObject{"upstream", u})
+	}
+	writeJSON(w, http.StatusOK, list)
+}
+
+// changeUpstream changes the server that the body names, and answers if it cannot.
+func changeUpstream(w http.ResponseWriter, r *http.Request, change func(url string) error) (ok bool) {
+	var request struct {
+		URL string `json:"url"`
+	}
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxDrainBody)).Decode(&request); err != nil || request.URL == "" {
+		openai.WriteError(w, openai.InvalidRequest("url", "", "The body must be a JSON object with the url of a server: {\"url\": \"http://gpu-0:8000\"}."))
+		return false
+	}
+	if err := change(request.URL); err != nil {
+		openai.WriteError(w, openai.NotFound("url", "The pool has no server '%s'. GET /upstreams lists them.", request.URL))
+		return false
+	}
+	return true
+}
