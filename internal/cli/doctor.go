@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -18,6 +19,7 @@ func DoctorCommand(cmd *cobra.Command) {
 limits, and prints what it found and what to do about it.
 The status is 0 when nothing failed, 2 when something did, 1 for an error.`
 	cmd.Args = cobra.NoArgs
+	cmd.Example = "  tidegate doctor\n  tidegate doctor --json | jq '.checks[] | select(.verdict != \"ok\")'"
 	addFlags(cmd)
 	cmd.RunE = run(func(ctx context.Context, s *session, _ []string) error {
 		report, err := s.Doctor(ctx)
@@ -44,14 +46,50 @@ The status is 0 when nothing failed, 2 when something did, 1 for an error.`
 	})
 }
 
-// printReport writes a line for each check, and its remedy below.
+// printReport writes a line for each finding, and its remedy below. Checks with
+// the same finding share a line: a pool of 24 servers would else bury the rest.
 func printReport(w io.Writer, r client.Report) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, c := range r.Checks {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", clean(c.Verdict), clean(c.Area), clean(c.Name), clean(c.Found))
-		if c.Remedy != "" {
-			fmt.Fprintf(table, "\t\t\t→ %s\n", clean(c.Remedy))
+	for _, g := range groupChecks(r.Checks) {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", clean(g.Verdict), clean(g.Area), clean(g.name()), clean(g.Found))
+		if g.Remedy != "" {
+			fmt.Fprintf(table, "\t\t\t→ %s\n", clean(g.Remedy))
 		}
 	}
 	_ = table.Flush() // w tells its own errors
+}
+
+// checkGroup is several checks with one finding.
+type checkGroup struct {
+	client.Check
+	names []string
+}
+
+// namesShown is how many names of a group are printed.
+const namesShown = 3
+
+func (g checkGroup) name() string {
+	if len(g.names) <= namesShown {
+		return strings.Join(g.names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(g.names[:namesShown-1], ", "), len(g.names)-namesShown+1)
+}
+
+// groupChecks joins checks that differ in nothing but their name, at the place of
+// the first of them.
+func groupChecks(checks []client.Check) []checkGroup {
+	var groups []checkGroup
+	at := make(map[client.Check]int)
+	for _, c := range checks {
+		name := c.Name
+		c.Name = ""
+		i, seen := at[c]
+		if !seen {
+			i = len(groups)
+			at[c] = i
+			groups = append(groups, checkGroup{Check: c})
+		}
+		groups[i].names = append(groups[i].names, name)
+	}
+	return groups
 }

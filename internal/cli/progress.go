@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,22 +82,59 @@ func (p *progress) show(s state) {
 	fmt.Fprintln(p.w, clean(s.label)+figures)
 }
 
-// bar fits into one line of a terminal.
+// leastBar is the narrowest bar that is drawn, in columns without its frame.
+const leastBar = 10
+
+// bar fits into one line of a terminal. Where it is narrow the label is cut
+// first, then the bar is left out, then the figures are cut.
 func (s state) bar(figures string, width int) string {
-	const least, frame = 10, 3 // columns
-	label, room := []rune(clean(s.label)), width-1-len([]rune(figures))
-	if len(label) > room && room > least {
-		label = append(label[:room-1], '…')
+	const frame = 3 // "[", "] "
+	const leastLabel = 12
+	width-- // the cursor stands behind the text
+	label, barred := []rune(clean(s.label)), s.total > 0
+	room := width - len([]rune(figures))
+	if barred && room-leastBar-frame < min(leastLabel, len(label)) {
+		barred = false
 	}
+	most := room
+	if barred {
+		most -= leastBar + frame
+	}
+	label = shorten(label, most)
 	text := string(label) + figures
-	if r := []rune(text); len(r) >= width {
-		return string(r[:max(0, width-1)])
+	if r := []rune(text); len(r) > width {
+		return string(r[:max(0, width)])
 	}
-	if room -= len(label) + frame; room >= least && s.total > 0 {
-		full := int(float64(room) * float64(min(s.done, s.total)) / float64(s.total))
-		text = "[" + strings.Repeat("█", full) + strings.Repeat("·", room-full) + "] " + text
+	if !barred {
+		return text
 	}
-	return text
+	columns := room - len(label) - frame
+	full := int(float64(columns) * float64(min(s.done, s.total)) / float64(s.total))
+	return "[" + strings.Repeat("█", full) + strings.Repeat("·", columns-full) + "] " + text
+}
+
+// shorten cuts a label to most characters. It cuts the longest word, an id or a
+// file name, so that the others stay readable.
+func shorten(label []rune, most int) []rune {
+	if len(label) <= most || most < 1 {
+		return label
+	}
+	begin, end := 0, 0 // of the longest word
+	for at := 0; at < len(label); at++ {
+		from := at
+		for at < len(label) && label[at] != ' ' {
+			at++
+		}
+		if at-from > end-begin {
+			begin, end = from, at
+		}
+	}
+	const leastWord = 8
+	cut := len(label) - most + 1
+	if end-begin-cut < leastWord {
+		return append(label[:most-1:most-1], '…')
+	}
+	return slices.Concat(label[:end-cut], []rune{'…'}, label[end:])
 }
 
 // end leaves what was drawn last on its line.

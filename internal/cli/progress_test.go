@@ -66,6 +66,41 @@ func TestProgressOnATerminal(t *testing.T) {
 	}
 }
 
+// A batch's id leaves room for a bar on a terminal of the usual width, and its
+// status stays readable.
+func TestProgressOfABatchHasABar(t *testing.T) {
+	st := state{label: "batch_0123456789abcdef0123456789abcdef in_progress", done: 5000, failed: 12, total: 20000, unit: "lines"}
+	figures := st.figures(10*time.Second, 5000)
+	want := "[" + strings.Repeat("█", 2) + strings.Repeat("·", 8) + "] batch_0123… in_progress 25% 5000/20000, 12 failed, 500/s, 30s left"
+	if got := st.bar(figures, 80); got != want {
+		t.Errorf("80 columns: got\n%q, want\n%q", got, want)
+	}
+	want = st.label + figures
+	if got := st.bar(figures, 200); !strings.HasSuffix(got, want) || !strings.HasPrefix(got, "[█") {
+		t.Errorf("200 columns: got\n%q, want a bar and\n%q", got, want)
+	}
+}
+
+func TestShorten(t *testing.T) {
+	for _, tt := range []struct {
+		label string
+		most  int
+		want  string
+	}{
+		{"uploading x.jsonl", 17, "uploading x.jsonl"},
+		{"uploading a-long-file-name.jsonl", 20, "uploading a-long-fi…"},
+		{"batch_0123456789abcdef finalizing", 24, "batch_012345… finalizing"},
+		{"ab cd ef gh", 6, "ab cd…"},
+		{"abcdefghij", 1, "…"},
+		{"abc", 0, "abc"},
+	} {
+		got := string(shorten([]rune(tt.label), tt.most))
+		if got != tt.want {
+			t.Errorf("shorten(%q, %d) = %q, want %q", tt.label, tt.most, got, tt.want)
+		}
+	}
+}
+
 func TestProgressElsewhere(t *testing.T) {
 	s := newScreen(false)
 	st := func(done int64) state { return state{label: "b in_progress", done: done, total: 100, unit: "lines"} }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/tidegate/tidegate/internal/cli/client"
 	"github.com/tidegate/tidegate/internal/openai"
@@ -122,6 +123,9 @@ func (src *source) endpoint() (endpoint string, err error) {
 			return err
 		})
 	})
+	if _, ok := errors.AsType[*notRequestError](err); ok {
+		return "", fmt.Errorf("%s: %w", src.from, err) // an --endpoint would not help
+	}
 	if err != nil {
 		return "", fmt.Errorf("finding the endpoint in %s: %w; give --endpoint", src.from, err)
 	}
@@ -137,16 +141,56 @@ func firstURL(r io.Reader) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var request struct {
-		URL string `json:"url"`
-	}
+	var request map[string]json.RawMessage
 	if err := json.Unmarshal(line.Bytes, &request); err != nil {
-		return "", fmt.Errorf("line %d is no request: %w", line.Number, err)
+		return "", &notRequestError{line.Number, notObject(line.Bytes, err)}
 	}
-	if request.URL == "" {
+	url, there := request["url"]
+	if !there {
 		return "", fmt.Errorf("line %d names no url", line.Number)
 	}
-	return request.URL, nil
+	var endpoint string
+	if err := json.Unmarshal(url, &endpoint); err != nil {
+		return "", fmt.Errorf("line %d: url is no string: %.100s", line.Number, url)
+	}
+	if endpoint == "" {
+		return "", fmt.Errorf("line %d names no url", line.Number)
+	}
+	return endpoint, nil
+}
+
+// notRequestError reports that a line of a batch's input is no JSON object.
+type notRequestError struct {
+	line int
+	err  error
+}
+
+func (e *notRequestError) Error() string {
+	return fmt.Sprintf("line %d is no request: %s", e.line, e.err)
+}
+func (e *notRequestError) Unwrap() error { return e.err }
+
+// notObject says why a line that should be one JSON object is not one.
+func notObject(line []byte, err error) error {
+	var what string
+	switch line[0] { // a line is never blank
+	case '[':
+		what = "a JSON array; a batch has one request a line, each a JSON object (jq -c '.[]' makes one of the other)"
+		if !json.Valid(line) {
+			what = "the beginning of a JSON array; a batch has one request a line, each a JSON object (jq -c '.[]' makes one of the other)"
+		}
+	case '{':
+		if errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "unexpected end") {
+			return errors.New("the JSON object does not end on its line; a batch has one request a line (jq -c . writes it so)")
+		}
+		return err
+	default:
+		if !json.Valid(line) {
+			return err
+		}
+		what = "JSON, but no object"
+	}
+	return errors.New("it is " + what)
 }
 
 // upload uploads a source and shows how far it is.

@@ -29,6 +29,9 @@ func (e *Error) Error() string {
 	if e.Param != "" {
 		text = fmt.Sprintf("%s (%d, %s)", e.Message, e.Status, e.Param)
 	}
+	if e.Status == http.StatusUnauthorized {
+		text += "; set TIDEGATE_API_KEY or give --api-key"
+	}
 	if e.retryAfter > maxRetryAfter {
 		text += fmt.Sprintf("; it asks to be tried again in %s", e.retryAfter)
 	}
