@@ -2,13 +2,14 @@
 package main
 
 import (
+	"os"
 	"runtime/debug"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
-	_ "github.com/tidegate/tidegate/caddymodule"
+	"github.com/tidegate/tidegate/caddymodule"
 )
 
 func main() {
@@ -25,6 +26,12 @@ balances live OpenAI requests over a health-checked pool and executes
 It is Caddy with modules of its own, so that all of Caddy's commands are here
 too: https://caddyserver.com/docs/command-line`
 	caddy.CustomVersion = "Tidegate " + version() + ", Caddy"
+	if caddymodule.AsksForHelp(os.Args[1:]) {
+		if err := caddymodule.Help(os.Stdout); err != nil {
+			os.Exit(1)
+		}
+		return
+	}
 	caddycmd.Main()
 }
 
