@@ -21,8 +21,12 @@ func init() {
 		set                func(*cobra.Command)
 	}{
 		{"sim", "[--listen <addr>] [--model <name>] [--ttft <duration>] [--fault <kind>=<rate>]", "Runs a simulated vLLM server", cli.SimCommand},
-		{"batch", "submit|list|show|wait|cancel|delete|results", "Works with batches on a running gateway", cli.BatchCommand},
+		{"batch", "submit|list|show|wait|results|lines|line|estimate|pause|resume|priority|retry|cancel|delete", "Works with batches on a running gateway", cli.BatchCommand},
 		{"files", "list|upload|download|delete", "Works with files on a running gateway", cli.FilesCommand},
+		{"models", "[--server <url>] [--json]", "Lists the models of a running gateway", cli.ModelsCommand},
+		{"upstreams", "[--server <url>] [--json]", "Lists the servers of a running gateway", cli.UpstreamsCommand},
+		{"drain", "<url...> [--server <url>]", "Keeps new requests from servers of a running gateway", cli.DrainCommand},
+		{"undrain", "<url...> [--server <url>]", "Takes back drain", cli.UndrainCommand},
 		{"doctor", "[--server <url>] [--json]", "Looks at every part of a running gateway", cli.DoctorCommand},
 		{"demo", "[--input <file>] [--output <file>] [--data <dir>] [--listen <addr>] [--once]", "Runs a batch on simulated servers", demoCommand},
 	} {
@@ -55,6 +59,7 @@ func withExitCodes(cmd *cobra.Command) {
 }
 
 func demoCommand(cmd *cobra.Command) {
+	cmd.Example = "  tidegate demo\n  tidegate demo --input batch.jsonl --output results.jsonl --once"
 	f := cmd.Flags()
 	var cfg cli.DemoConfig
 	f.StringVar(&cfg.Input, "input", "", "file of requests (default: a sample)")

@@ -19,7 +19,7 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "serve",
-		Usage: "--upstream <url> [--upstream <url>] [--listen <addr>] [--data <dir>]",
+		Usage: "--upstream <url>[,<url>] [--listen <addr>] [--data <dir>]",
 		Short: "Runs the gateway without a configuration file",
 		Long: `Runs the gateway in front of one or more OpenAI-compatible servers, on embedded
 defaults: files and batches are kept in SQLite and in files below --data.
@@ -29,13 +29,15 @@ Without an API key the gateway listens on loopback only. The key comes from
 TIDEGATE_UPSTREAM_API_KEY.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			f := cmd.Flags()
-			f.StringArray("upstream", nil, "URL of a server, http://host:port; may be repeated")
+			cmd.Example = "  tidegate serve --upstream http://gpu-0:8000,http://gpu-1:8000\n" +
+				"  TIDEGATE_API_KEY=secret tidegate serve --listen :8080 --upstream http://gpu-0:8000"
+			f.StringSlice("upstream", nil, "URL of a server, http://host:port; several separated by commas, or the flag repeated")
 			f.String("listen", "127.0.0.1:8080", "address to listen on")
 			f.String("data", "", "directory for files and batches (default: tidegate in Caddy's data directory)")
 			f.StringArray("api-key", nil, "key that clients must show; may be repeated (default: TIDEGATE_API_KEY)")
 			f.String("upstream-api-key", "", "key that is sent to the servers, vLLM's --api-key (default: TIDEGATE_UPSTREAM_API_KEY)")
 			f.Bool("no-auth", false, "listen beyond loopback without an API key: something in front asks for one")
-			f.String("admin", "", "address of Caddy's admin endpoint, needed to drain servers (default: off)")
+			f.String("admin", "", "address of Caddy's admin endpoint (default: off)")
 			f.Int("max-in-flight", 0, "lines of batches that are under way at most (default: by the servers' slots, at least 256)")
 			f.Int("max-num-seqs", 0, "requests that a server runs at once, its --max-num-seqs (default 256)")
 			f.Float64("batch-share", 0, "part of a server's max-num-seqs that lines of batches may take (default 0.75)")
@@ -69,7 +71,7 @@ func serve(cmd *cobra.Command) error {
 	var errs []error
 	read := func(err error) { errs = append(errs, err) }
 	var err error
-	o.upstreams, err = f.GetStringArray("upstream")
+	o.upstreams, err = f.GetStringSlice("upstream")
 	read(err)
 	o.listen, err = f.GetString("listen")
 	read(err)
@@ -135,7 +137,7 @@ func (o serveOptions) config() (*caddy.Config, error) {
 		Batch: BatchConfig{MaxInFlight: o.maxInFlight},
 	}
 	for _, url := range o.upstreams {
-		app.Pool.Upstreams = append(app.Pool.Upstreams, UpstreamConfig{URL: strings.TrimSuffix(url, "/"), MaxNumSeqs: o.maxNumSeqs})
+		app.Pool.Upstreams = append(app.Pool.Upstreams, UpstreamConfig{URL: strings.TrimSuffix(strings.TrimSpace(url), "/"), MaxNumSeqs: o.maxNumSeqs})
 	}
 	if err := app.Validate(); err != nil {
 		return nil, err

@@ -14,7 +14,10 @@ import (
 )
 
 func batchDelete() *cobra.Command {
-	cmd := &cobra.Command{Use: "delete <id...> | --all", Short: "Deletes batches and their results", Args: ids(cobra.ArbitraryArgs)}
+	cmd := &cobra.Command{
+		Use: "delete <id...> | --all", Short: "Deletes batches and their results", Args: ids(cobra.ArbitraryArgs),
+		Example: "  tidegate batch delete batch_0123456789abcdef0123456789abcdef --input\n  tidegate batch delete --all --yes",
+	}
 	all := cmd.Flags().Bool("all", false, "all batches; those that run are cancelled first")
 	input := cmd.Flags().Bool("input", false, "their input files too, unless another batch uses them")
 	yes := cmd.Flags().Bool("yes", false, "do not ask")

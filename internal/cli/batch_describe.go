@@ -24,7 +24,7 @@ func describe(w io.Writer, b openai.Batch) {
 	}
 	c := b.RequestCounts
 	row("id", "%s", b.ID)
-	row("status", "%s", b.Status)
+	row("status", "%s", batchState(b))
 	row("endpoint", "%s", b.Endpoint)
 	row("model", "%s", orDash(b.Model))
 	row("lines", "%d: %d completed, %d failed", c.Total, c.Completed, c.Failed)
@@ -32,8 +32,12 @@ func describe(w io.Writer, b openai.Batch) {
 	row("input", "%s", b.InputFileID)
 	row("output", "%s", orDash(b.OutputFileID))
 	row("errors", "%s", orDash(b.ErrorFileID))
+	if b.Priority != 0 {
+		row("priority", "%d", b.Priority)
+	}
 	at("created", &b.CreatedAt)
 	at("in progress", b.InProgressAt)
+	at("paused", b.PausedAt)
 	at("finalizing", b.FinalizingAt)
 	at("completed", b.CompletedAt)
 	at("failed", b.FailedAt)

@@ -18,6 +18,8 @@ import (
 func batchSubmit() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "submit <file>", Short: "Uploads a file of requests and makes a batch of it", Args: cobra.ExactArgs(1),
+		Example: "  tidegate batch submit batch.jsonl --wait --output results.jsonl\n" +
+			"  zcat big.jsonl.gz | tidegate batch submit - --priority -10 --metadata team=search",
 		Long: "Uploads a file of requests, - for standard input, and makes a batch of it. It may be compressed (gzip, zstd, bzip2, zip).\n" +
 			"When the batch is waited for, the status is 0 when every line has completed, 2 when not, 1 for an error.",
 	}
@@ -25,6 +27,7 @@ func batchSubmit() *cobra.Command {
 	endpoint := f.String("endpoint", "", "path that the requests are for (default: the url of the first line)")
 	window := f.String("window", "24h", "time to complete in: 24h, or any duration from 1m to 720h")
 	pairs := f.StringArray("metadata", nil, "key=value to keep with the batch; may be repeated")
+	priority := f.Int("priority", 0, "-100 to 100; lines of larger priorities start first")
 	wait := f.Bool("wait", false, "wait until the batch has ended")
 	var r results
 	f.StringVar(&r.output, "output", "", "file for the results, - for standard output; implies --wait")
@@ -32,10 +35,10 @@ func batchSubmit() *cobra.Command {
 	cmd.RunE = run(func(ctx context.Context, s *session, args []string) error {
 		// What is wrong is said before much is uploaded or waited for.
 		metadata, err := parseMetadata(*pairs)
-		if err := errors.Join(err, checkWindow(*window), r.check()); err != nil {
+		if err := errors.Join(err, checkWindow(*window), checkPriority("--priority", *priority), r.check()); err != nil {
 			return err
 		}
-		b, err := s.submit(ctx, args[0], client.CreateBatch{Endpoint: *endpoint, CompletionWindow: *window, Metadata: metadata})
+		b, err := s.submit(ctx, args[0], client.CreateBatch{Endpoint: *endpoint, CompletionWindow: *window, Metadata: metadata, Priority: *priority})
 		if err != nil {
 			return err
 		}

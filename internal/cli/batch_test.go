@@ -132,6 +132,12 @@ func TestSubmitMistakes(t *testing.T) {
 		"empty":                {[]string{write(t, "x", "")}, "there is no request in it; give --endpoint"},
 		"blank":                {[]string{write(t, "x", "\n \n\r\n")}, "there is no request in it"},
 		"no JSON":              {[]string{write(t, "x", "\n{hello\n")}, "line 2 is no request"},
+		"an array":             {[]string{write(t, "x", `[{"url":"/v1/embeddings"}]`)}, "line 1 is no request: it is a JSON array; a batch has one request a line"},
+		"an indented array":    {[]string{write(t, "x", "[\n {}\n]")}, "line 1 is no request: it is the beginning of a JSON array"},
+		"an indented object":   {[]string{write(t, "x", "{\n \"url\": \"\"}")}, "line 1 is no request: the JSON object does not end on its line"},
+		"a string":             {[]string{write(t, "x", `"hello"`)}, "line 1 is no request: it is JSON, but no object"},
+		"url is a number":      {[]string{write(t, "x", `{"url":7}`)}, "line 1: url is no string: 7"},
+		"priority too large":   {[]string{good, "--priority", "101"}, "--priority 101 must be from -100 to 100"},
 		"no url":               {[]string{write(t, "x", `{"custom_id":"a"}`)}, "line 1 names no url; give --endpoint"},
 		"endless line":         {[]string{write(t, "x", strings.Repeat(" ", maxFirstLine+1)+"{}")}, "there is no request in it"},
 		"other endpoint":       {[]string{write(t, "x", `{"url":"/v1/chat"}`)}, `--endpoint "/v1/chat" must be one of /v1/chat/completions, `},
@@ -154,7 +160,10 @@ func TestSubmitMistakes(t *testing.T) {
 		"two files":            {[]string{good, good}, "accepts 1 arg(s)"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g.run(append([]string{"batch", "submit"}, tt.args...)...).want(t, 1, tt.say)
+			got := g.run(append([]string{"batch", "submit"}, tt.args...)...).want(t, 1, tt.say)
+			if got.error != nil && strings.Contains(got.error.Error(), "Go ") {
+				t.Errorf("error %q speaks of Go's types", got.error)
+			}
 		})
 	}
 	if files := g.files(); len(files) > 0 {
@@ -191,7 +200,7 @@ func TestSubmitThatIsRefused(t *testing.T) {
 
 func TestListShow(t *testing.T) {
 	g := newGateway(t)
-	if got := g.run("batch", "list").want(t, 0); got.out != "ID  STATUS  LINES  COMPLETED  FAILED  MODEL  AGE\n" {
+	if got := g.run("batch", "list").want(t, 0); got.out != "ID  STATUS  LINES  COMPLETED  FAILED  MODEL  AGE  FILE\n" {
 		t.Errorf("printed %q", got.out)
 	}
 	done := g.ran("a", "refuse")
@@ -211,6 +220,9 @@ func TestListShow(t *testing.T) {
 	rows := columns()
 	if len(rows) != 3 || rows[0][0] != bad || rows[1][0] != running || rows[2][0] != done {
 		t.Fatalf("listed %q", rows)
+	}
+	if got := rows[2][len(rows[2])-1]; got != "in.jsonl" {
+		t.Errorf("file %q, want in.jsonl", got)
 	}
 	if want := []string{done, "completed", "2", "1", "1", "m"}; !slices.Equal(rows[2][:6], want) {
 		t.Errorf("listed %q, want %q", rows[2], want)

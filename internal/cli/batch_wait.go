@@ -16,7 +16,8 @@ import (
 func batchWait() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "wait <id...>", Short: "Waits until batches have ended", Args: ids(cobra.MinimumNArgs(1)),
-		Long: "Waits until batches have ended. The status is 0 when every line of each has completed, 2 when not, 1 for an error.",
+		Example: "  tidegate batch wait batch_0123456789abcdef0123456789abcdef",
+		Long:    "Waits until batches have ended. The status is 0 when every line of each has completed, 2 when not, 1 for an error.",
 	}
 	cmd.RunE = run(func(ctx context.Context, s *session, args []string) error {
 		var incomplete error

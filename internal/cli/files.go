@@ -15,13 +15,17 @@ import (
 
 // FilesCommand sets up `tidegate files`.
 func FilesCommand(cmd *cobra.Command) {
+	cmd.Example = "  tidegate files list\n  tidegate files upload batch.jsonl"
 	addFlags(cmd)
 	group(cmd)
 	cmd.AddCommand(filesList(), filesUpload(), filesDownload(), filesDelete())
 }
 
 func filesList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "Lists files, newest first", Args: cobra.NoArgs}
+	cmd := &cobra.Command{
+		Use: "list", Short: "Lists files, newest first", Args: cobra.NoArgs,
+		Example: "  tidegate files list --purpose batch_output",
+	}
 	purpose := cmd.Flags().String("purpose", "", "only those with this purpose")
 	limit := cmd.Flags().Int("limit", 0, "at most so many; 0 for all")
 	cmd.RunE = run(func(ctx context.Context, s *session, _ []string) error {
@@ -42,7 +46,10 @@ func filesList() *cobra.Command {
 }
 
 func filesUpload() *cobra.Command {
-	cmd := &cobra.Command{Use: "upload <file...>", Short: "Uploads files, - for standard input", Args: cobra.MinimumNArgs(1)}
+	cmd := &cobra.Command{
+		Use: "upload <file...>", Short: "Uploads files, - for standard input", Args: cobra.MinimumNArgs(1),
+		Example: "  tidegate files upload batch.jsonl other.jsonl.gz",
+	}
 	purpose := cmd.Flags().String("purpose", openai.PurposeBatch, "what they are for")
 	cmd.RunE = run(func(ctx context.Context, s *session, paths []string) error {
 		if err := oneOf("purpose", *purpose, openai.UploadPurposes); err != nil {
@@ -65,7 +72,10 @@ func filesUpload() *cobra.Command {
 }
 
 func filesDownload() *cobra.Command {
-	cmd := &cobra.Command{Use: "download <id>", Short: "Writes the content of a file", Args: ids(cobra.ExactArgs(1))}
+	cmd := &cobra.Command{
+		Use: "download <id>", Short: "Writes the content of a file", Args: ids(cobra.ExactArgs(1)),
+		Example: "  tidegate files download file-0123456789abcdef --output results.jsonl",
+	}
 	output := cmd.Flags().String("output", toStdout, "where to, - for standard output")
 	cmd.RunE = run(func(ctx context.Context, s *session, args []string) error {
 		if err := checkOutput(*output); err != nil {
@@ -80,7 +90,10 @@ func filesDownload() *cobra.Command {
 }
 
 func filesDelete() *cobra.Command {
-	cmd := &cobra.Command{Use: "delete <id...> | --all", Short: "Deletes files", Args: ids(cobra.ArbitraryArgs)}
+	cmd := &cobra.Command{
+		Use: "delete <id...> | --all", Short: "Deletes files", Args: ids(cobra.ArbitraryArgs),
+		Example: "  tidegate files delete file-0123456789abcdef",
+	}
 	all := cmd.Flags().Bool("all", false, "all files, results too")
 	yes := cmd.Flags().Bool("yes", false, "do not ask")
 	cmd.RunE = run(func(ctx context.Context, s *session, args []string) error {

@@ -203,10 +203,16 @@ func jsonOf[T any](t *testing.T, text string) T {
 	return v
 }
 
+// commands are the program's own commands by name.
+var commands = map[string]func(*cobra.Command){
+	"batch": BatchCommand, "files": FilesCommand, "models": ModelsCommand, "upstreams": UpstreamsCommand,
+	"drain": DrainCommand, "undrain": UndrainCommand, "doctor": DoctorCommand, "sim": SimCommand,
+}
+
 // tidegate runs a command line in this process.
 func tidegate(ctx context.Context, in io.Reader, args ...string) invocation {
 	root := &cobra.Command{Use: "tidegate", SilenceErrors: true}
-	for name, set := range map[string]func(*cobra.Command){"batch": BatchCommand, "files": FilesCommand, "sim": SimCommand} {
+	for name, set := range commands {
 		cmd := &cobra.Command{Use: name}
 		set(cmd)
 		root.AddCommand(cmd)

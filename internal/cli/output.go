@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/tidegate/tidegate/internal/cli/client"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -66,6 +67,28 @@ func (s *session) save(ctx context.Context, b openai.Batch, r results) error {
 	default:
 		return s.saveFile(ctx, b.ErrorFileID, errs)
 	}
+}
+
+// saveSoFar writes the results and errors of a batch that are durable now.
+func (s *session) saveSoFar(ctx context.Context, b openai.Batch, r results) error {
+	for _, f := range []struct {
+		part client.Part
+		path string
+	}{{client.PartOutput, r.output}, {client.PartErrors, r.errorPath()}} {
+		if f.path == "" {
+			continue
+		}
+		if err := s.write(f.path, func(w io.Writer) error {
+			_, err := s.SoFar(ctx, b.ID, f.part, w)
+			return err
+		}); err != nil {
+			return err
+		}
+		if f.path != toStdout && !s.json {
+			fmt.Fprintln(s.err, "wrote", f.path)
+		}
+	}
+	return nil
 }
 
 // saveFile writes a file of the gateway, an empty one if there is none.

@@ -17,6 +17,7 @@ import (
 // SimCommand sets up `tidegate sim`.
 func SimCommand(cmd *cobra.Command) {
 	cmd.Args = cobra.NoArgs
+	cmd.Example = "  tidegate sim --listen 127.0.0.1:8000 --model my-model --ttft 200ms --itl 20ms\n  tidegate sim --fault status-503=0.01"
 	f := cmd.Flags()
 	var cfg vllmsim.Config
 	listen := f.String("listen", "127.0.0.1:8000", "address to listen on; port 0 for a free one")

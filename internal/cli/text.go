@@ -17,6 +17,15 @@ func clean(s string) string {
 	}, s)
 }
 
+// cleanLines is clean for text of several lines.
+func cleanLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		lines[i] = clean(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
 func orDash(s *string) string {
 	if s == nil || *s == "" {
 		return "-"

@@ -19,6 +19,7 @@ type CreateBatch struct {
 	Endpoint         string            `json:"endpoint"`
 	CompletionWindow string            `json:"completion_window"`
 	Metadata         map[string]string `json:"metadata,omitempty"`
+	Priority         int               `json:"priority,omitempty"`
 }
 
 // Create makes a batch. A retry cannot make two.
@@ -35,17 +36,17 @@ func (c *Client) Create(ctx context.Context, b CreateBatch) (openai.Batch, error
 
 // Batch gives a batch.
 func (c *Client) Batch(ctx context.Context, id string) (openai.Batch, error) {
-	return do[openai.Batch](ctx, c, call{method: http.MethodGet, path: "/v1/batches/" + url.PathEscape(id), object: "batch"})
+	return do[openai.Batch](ctx, c, call{method: http.MethodGet, path: batchPath(id), object: "batch"})
 }
 
 // Cancel cancels a batch.
 func (c *Client) Cancel(ctx context.Context, id string) (openai.Batch, error) {
-	return do[openai.Batch](ctx, c, call{method: http.MethodPost, path: "/v1/batches/" + url.PathEscape(id) + "/cancel", object: "batch"})
+	return do[openai.Batch](ctx, c, call{method: http.MethodPost, path: batchPath(id) + "/cancel", object: "batch"})
 }
 
 // DeleteBatch deletes a batch that has ended, and its input file if asked.
 func (c *Client) DeleteBatch(ctx context.Context, id string, input bool) (openai.Deleted, error) {
-	return c.remove(ctx, id, call{path: "/v1/batches/" + url.PathEscape(id) + "?input=" + strconv.FormatBool(input), object: "batch"})
+	return c.remove(ctx, id, call{path: batchPath(id) + "?input=" + strconv.FormatBool(input), object: "batch"})
 }
 
 // DeleteFile deletes a file.
