@@ -80,7 +80,8 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "tidegate", New: func() caddy.Module { return new(App) }}
 }
 
-// Provision loads the guest modules and finds the runtime. It does no I/O.
+// Provision loads the guest modules and finds the runtime. Its only I/O is to read
+// the files of certificates and keys that are named.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.log = ctx.Logger()
 	replacer := caddy.NewReplacer()
@@ -88,9 +89,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.Data = filepath.Join(caddy.AppDataDir(), "tidegate")
 	}
 	a.Data = replacer.ReplaceKnown(a.Data, "")
-	a.Pool.APIKey = replacer.ReplaceKnown(a.Pool.APIKey, "")
-	for i, key := range a.APIKeys {
-		a.APIKeys[i] = replacer.ReplaceKnown(key, "")
+	if err := a.reveal(replacer); err != nil {
+		return err
 	}
 	for _, guest := range []struct {
 		raw    *json.RawMessage
@@ -124,6 +124,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.key = a.store.Identity(a.Data) + "\n" + a.queue.Identity() + "\n" + a.files.Identity(a.Data)
 	if err := a.Validate(); err != nil {
 		return err
+	}
+	if err := a.poolConfig().CheckFiles(); err != nil {
+		return fmt.Errorf("pool: %w", err)
 	}
 	if a.pool, err = loadPool(); err != nil {
 		return err

@@ -110,6 +110,11 @@ func (h *DashboardHandler) options() map[string]option {
 //			upstream <url...> [{
 //				weight       <number>
 //				max_num_seqs <count>
+//				api_key      [<key>]
+//				tls_ca                   [<file...>]
+//				tls_client_auth          <cert_file> <key_file>
+//				tls_server_name          <name>
+//				tls_insecure_skip_verify
 //			}]
 //			api_key         [<key>]
 //			batch_share     <number>
@@ -206,7 +211,27 @@ func (p *PoolConfig) upstream(d *caddyfile.Dispenser) error {
 }
 
 func (u *UpstreamConfig) options() map[string]option {
-	return map[string]option{"weight": number(&u.Weight), "max_num_seqs": count(&u.MaxNumSeqs)}
+	return map[string]option{
+		"weight": number(&u.Weight), "max_num_seqs": count(&u.MaxNumSeqs), "api_key": optionalText(&u.APIKey),
+		"tls_ca": func(d *caddyfile.Dispenser) error {
+			u.TLS.RootCAPEMFiles = d.RemainingArgs()
+			return nil // none: the variable that was to name them is empty
+		},
+		"tls_client_auth": func(d *caddyfile.Dispenser) error {
+			if !d.Args(&u.TLS.ClientCertificateFile, &u.TLS.ClientCertificateKeyFile) || d.NextArg() {
+				return d.ArgErr()
+			}
+			return nil
+		},
+		"tls_server_name": text(&u.TLS.ServerName),
+		"tls_insecure_skip_verify": func(d *caddyfile.Dispenser) error {
+			if d.NextArg() {
+				return d.ArgErr()
+			}
+			u.TLS.InsecureSkipVerify = true
+			return nil
+		},
+	}
 }
 
 func (b *BatchConfig) unmarshal(d *caddyfile.Dispenser) error {

@@ -46,13 +46,50 @@ type PoolConfig struct {
 
 // UpstreamConfig is one server.
 type UpstreamConfig struct {
-	// URL is http://host:port, without a path.
+	// URL is http://host:port or https://host:port. A path is put before every
+	// route; /v1 at its end is dropped. Or it is a Unix domain socket:
+	// unix//run/vllm.sock.
 	URL string `json:"url"`
+	// APIKey is sent to this upstream instead of the pool's. Placeholders such
+	// as {env.KEY} and {file./run/secrets/key} are replaced.
+	APIKey string `json:"api_key,omitempty"`
+	// TLS says which certificates are trusted and shown, if the URL is https.
+	TLS TLSConfig `json:"tls,omitzero"`
 	// Weight is its share of the load beside the others. Default 1.
 	Weight float64 `json:"weight,omitempty"`
 	// MaxNumSeqs is how many requests it runs at once (vLLM's
 	// --max-num-seqs). Default 256.
 	MaxNumSeqs int `json:"max_num_seqs,omitempty"`
+}
+
+// TLSConfig says which certificates of an upstream are trusted, and which one it
+// is shown. Files that are renewed count from the next connection on.
+type TLSConfig struct {
+	// RootCAPEMFiles are files of authorities that are trusted instead of the
+	// system's.
+	RootCAPEMFiles []string `json:"root_ca_pem_files,omitempty"`
+	// ClientCertificateFile is the PEM file of a client certificate.
+	ClientCertificateFile string `json:"client_certificate_file,omitempty"`
+	// ClientCertificateKeyFile is the PEM file of its key.
+	ClientCertificateKeyFile string `json:"client_certificate_key_file,omitempty"`
+	// ServerName is the name in the server's certificate. Default: the URL's host.
+	ServerName string `json:"server_name,omitempty"`
+	// InsecureSkipVerify has every certificate trusted.
+	InsecureSkipVerify bool `json:"insecure_skip_verify,omitempty"`
+}
+
+func (u *UpstreamConfig) config() upstreams.UpstreamConfig {
+	return upstreams.UpstreamConfig{
+		URL: u.URL, APIKey: u.APIKey, Weight: u.Weight, MaxNumSeqs: u.MaxNumSeqs,
+		TLS: *u.TLS.config(),
+	}
+}
+
+func (t *TLSConfig) config() *upstreams.TLSConfig {
+	return &upstreams.TLSConfig{
+		CAFiles: t.RootCAPEMFiles, CertFile: t.ClientCertificateFile, KeyFile: t.ClientCertificateKeyFile,
+		ServerName: t.ServerName, InsecureSkipVerify: t.InsecureSkipVerify,
+	}
 }
 
 func (a *App) poolConfig() upstreams.Config {
@@ -63,8 +100,8 @@ func (a *App) poolConfig() upstreams.Config {
 		RetryBuffer: p.RetryBuffer, MaxAnswer: p.MaxAnswer, DialTimeout: duration(p.DialTimeout),
 		HealthFailures: p.HealthFailures, LoadTime: duration(p.LoadTime), IdleConnTimeout: duration(p.IdleTimeout), StreamIdleTimeout: duration(p.StreamIdleTimeout),
 	}
-	for _, u := range p.Upstreams {
-		out.Upstreams = append(out.Upstreams, upstreams.UpstreamConfig(u))
+	for i := range p.Upstreams {
+		out.Upstreams = append(out.Upstreams, p.Upstreams[i].config())
 	}
 	return out
 }

@@ -31,11 +31,15 @@ TIDEGATE_UPSTREAM_API_KEY.`,
 			f := cmd.Flags()
 			cmd.Example = "  tidegate serve --upstream http://gpu-0:8000,http://gpu-1:8000\n" +
 				"  TIDEGATE_API_KEY=secret tidegate serve --listen :8080 --upstream http://gpu-0:8000"
-			f.StringSlice("upstream", nil, "URL of a server, http://host:port; several separated by commas, or the flag repeated")
+			f.StringSlice("upstream", nil, "URL of a server, http://host:port, https://host:port or unix//path; several separated by commas, or the flag repeated")
 			f.String("listen", "127.0.0.1:8080", "address to listen on")
 			f.String("data", "", "directory for files and batches (default: tidegate in Caddy's data directory)")
 			f.StringArray("api-key", nil, "key that clients must show; may be repeated (default: TIDEGATE_API_KEY)")
 			f.String("upstream-api-key", "", "key that is sent to the servers, vLLM's --api-key (default: TIDEGATE_UPSTREAM_API_KEY)")
+			f.StringArray("upstream-ca", nil, "PEM file of an authority that https servers' certificates are signed by, instead of the system's; may be repeated")
+			f.String("upstream-client-cert", "", "PEM file of a certificate that is shown to https servers; needs --upstream-client-key")
+			f.String("upstream-client-key", "", "PEM file of its key")
+			f.String("upstream-server-name", "", "name in the certificates of https servers (default: the URL's host)")
 			f.Bool("no-auth", false, "listen beyond loopback without an API key: something in front asks for one")
 			f.String("admin", "", "address of Caddy's admin endpoint (default: off)")
 			f.Int("max-in-flight", 0, "lines of batches that are under way at most (default: by the servers' slots, at least 256)")
@@ -55,6 +59,7 @@ type serveOptions struct {
 	data        string
 	apiKeys     []string
 	upstreamKey string
+	upstreamTLS TLSConfig
 	noAuth      bool
 	admin       string
 	maxInFlight int
@@ -81,6 +86,14 @@ func serve(cmd *cobra.Command) error {
 	read(err)
 	o.upstreamKey, err = f.GetString("upstream-api-key")
 	read(err)
+	o.upstreamTLS.RootCAPEMFiles, err = f.GetStringArray("upstream-ca")
+	read(err)
+	o.upstreamTLS.ClientCertificateFile, err = f.GetString("upstream-client-cert")
+	read(err)
+	o.upstreamTLS.ClientCertificateKeyFile, err = f.GetString("upstream-client-key")
+	read(err)
+	o.upstreamTLS.ServerName, err = f.GetString("upstream-server-name")
+	read(err)
 	o.noAuth, err = f.GetBool("no-auth")
 	read(err)
 	o.admin, err = f.GetString("admin")
@@ -102,7 +115,9 @@ func serve(cmd *cobra.Command) error {
 		o.apiKeys = []string{key}
 	}
 	if !f.Changed("upstream-api-key") {
-		o.upstreamKey = os.Getenv("TIDEGATE_UPSTREAM_API_KEY")
+		if os.Getenv(upstreamKeyVariable) != "" {
+			o.upstreamKey = "{env." + upstreamKeyVariable + "}" // the admin endpoint shows the configuration
+		}
 	}
 	cfg, err := o.config()
 	if err != nil {
@@ -120,6 +135,9 @@ func serve(cmd *cobra.Command) error {
 	select {}
 }
 
+// upstreamKeyVariable names the key that is sent to the servers.
+const upstreamKeyVariable = "TIDEGATE_UPSTREAM_API_KEY"
+
 // grace is how long requests may go on after the gateway was asked to stop.
 const grace = 30 * time.Second
 
@@ -136,10 +154,19 @@ func (o serveOptions) config() (*caddy.Config, error) {
 		Pool:  PoolConfig{APIKey: o.upstreamKey, BatchShare: o.batchShare},
 		Batch: BatchConfig{MaxInFlight: o.maxInFlight},
 	}
+	secure := false
 	for _, url := range o.upstreams {
-		app.Pool.Upstreams = append(app.Pool.Upstreams, UpstreamConfig{URL: strings.TrimSuffix(strings.TrimSpace(url), "/"), MaxNumSeqs: o.maxNumSeqs})
+		url = strings.TrimSpace(url)
+		u := UpstreamConfig{URL: strings.TrimSuffix(url, "/"), MaxNumSeqs: o.maxNumSeqs}
+		if strings.HasPrefix(strings.ToLower(url), "https:") {
+			u.TLS, secure = o.upstreamTLS, true
+		}
+		app.Pool.Upstreams = append(app.Pool.Upstreams, u)
 	}
-	if err := app.Validate(); err != nil {
+	if !secure && !o.upstreamTLS.config().IsZero() {
+		return nil, errors.New("--upstream-ca, --upstream-client-cert, --upstream-client-key and --upstream-server-name are for https servers, and no --upstream is one")
+	}
+	if err := errors.Join(app.Validate(), app.poolConfig().CheckFiles()); err != nil {
 		return nil, err
 	}
 	server := &caddyhttp.Server{

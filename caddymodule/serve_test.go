@@ -8,10 +8,13 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+
+	"github.com/tidegate/tidegate/internal/certtest"
 )
 
 func TestServeOptions(t *testing.T) {
 	const server = "http://gpu-0:8000"
+	authority := certtest.New(t).File
 	for name, tt := range map[string]struct {
 		options serveOptions
 		refused string // part of the error; "" for none
@@ -30,7 +33,12 @@ func TestServeOptions(t *testing.T) {
 		"another address":             {serveOptions{upstreams: []string{server}, listen: "10.0.0.1:8080"}, "--api-key"},
 		"no scheme":                   {serveOptions{upstreams: []string{"gpu-0:8000"}, listen: "127.0.0.1:8080"}, "gpu-0"},
 		"twice the same":              {serveOptions{upstreams: []string{server, server}, listen: "127.0.0.1:8080"}, server},
-		"with /v1":                    {serveOptions{upstreams: []string{server + "/v1"}, listen: "127.0.0.1:8080"}, "/v1"},
+		"with /v1":                    {serveOptions{upstreams: []string{server + "/v1"}, listen: "127.0.0.1:8080"}, ""},
+		"with a route":                {serveOptions{upstreams: []string{server + "/v1/models"}, listen: "127.0.0.1:8080"}, "/v1/models"},
+		"a socket":                    {serveOptions{upstreams: []string{"unix//run/vllm.sock"}, listen: "127.0.0.1:8080"}, ""},
+		"an authority":                {serveOptions{upstreams: []string{"https://gpu-0", server}, listen: "127.0.0.1:8080", upstreamTLS: TLSConfig{RootCAPEMFiles: []string{authority}}}, ""},
+		"no such authority":           {serveOptions{upstreams: []string{"https://gpu-0"}, listen: "127.0.0.1:8080", upstreamTLS: TLSConfig{RootCAPEMFiles: []string{"/nowhere/ca.pem"}}}, "/nowhere/ca.pem"},
+		"an authority for nothing":    {serveOptions{upstreams: []string{server}, listen: "127.0.0.1:8080", upstreamTLS: TLSConfig{RootCAPEMFiles: []string{authority}}}, "--upstream-ca"},
 		"more than all":               {serveOptions{upstreams: []string{server}, listen: "127.0.0.1:8080", batchShare: 1.5}, "batch_share"},
 		"less than nothing":           {serveOptions{upstreams: []string{server}, listen: "127.0.0.1:8080", maxInFlight: -1}, "max_in_flight"},
 	} {

@@ -54,6 +54,9 @@ func (d *Doctor) server(ctx context.Context, u upstreams.UpstreamStatus, f upstr
 		state.Verdict, state.Remedy = Doubted, "It gets on with requests but answers its health checks late: lower max_num_seqs or batch_share."
 	case upstreams.StateUp, upstreams.StateDraining:
 	}
+	if u.Remedy != "" {
+		state.Remedy = u.Remedy
+	}
 	if !answers(u) {
 		return []Check{state}
 	}

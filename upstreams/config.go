@@ -3,7 +3,6 @@ package upstreams
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 )
@@ -11,8 +10,13 @@ import (
 // UpstreamConfig is one model server.
 type UpstreamConfig struct {
 	// URL is http or https, host, and port if it is not the scheme's. A path is
-	// put before every route; it does not end in /v1.
+	// put before every route; /v1 at its end is dropped. Or it is a Unix domain
+	// socket as in unix//run/vllm.sock.
 	URL string
+	// APIKey is sent to this upstream instead of Config.APIKey.
+	APIKey string
+	// TLS says which certificates are trusted and shown, if URL is https.
+	TLS TLSConfig
 	// Weight is the server's share of requests in relation to the others'.
 	// Default: 1.
 	Weight float64
@@ -112,14 +116,20 @@ func fill[T comparable](field *T, value T) {
 func (c Config) Validate() error {
 	seen := make(map[string]int, len(c.Upstreams))
 	for i, u := range c.Upstreams {
-		base, err := parseURL(u.URL)
+		at, err := parseAddress(u.URL)
 		if err != nil {
 			return fmt.Errorf("upstreams[%d].url: %w", i, err)
 		}
-		if first, twice := seen[base.String()]; twice {
+		if first, twice := seen[at.name]; twice {
 			return fmt.Errorf("upstreams[%d].url: %s is upstreams[%d] already", i, u.URL, first)
 		}
-		seen[base.String()] = i
+		seen[at.name] = i
+		if err := u.TLS.validate(at); err != nil {
+			return fmt.Errorf("upstreams[%d]: %w", i, err)
+		}
+		if !usableKey(u.APIKey) {
+			return fmt.Errorf("upstreams[%d].%w", i, errKey)
+		}
 		if !(u.Weight >= 0 && u.Weight <= maxWeight) { // NaN is refused too
 			return fmt.Errorf("upstreams[%d].weight: %v is not above 0 and up to %g", i, u.Weight, maxWeight)
 		}
@@ -127,8 +137,8 @@ func (c Config) Validate() error {
 			return fmt.Errorf("upstreams[%d].max_num_seqs: %d is not from 1 to %d", i, u.MaxNumSeqs, maxNumSeqs)
 		}
 	}
-	if strings.ContainsFunc(c.APIKey, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return errors.New("api_key: it has characters that cannot be in a header")
+	if !usableKey(c.APIKey) {
+		return errKey
 	}
 	if !(c.BatchShare >= 0 && c.BatchShare <= 1) {
 		return fmt.Errorf("batch_share: %v is not above 0 and up to 1", c.BatchShare)
@@ -155,32 +165,26 @@ func (c Config) Validate() error {
 	return nil
 }
 
+// CheckFiles reads the files of certificates that upstreams name. It says which
+// file of which upstream cannot be used.
+func (c Config) CheckFiles() error {
+	for i, u := range c.Upstreams {
+		if _, err := u.TLS.load(); err != nil {
+			return fmt.Errorf("upstreams[%d] (%s): %w", i, u.URL, err)
+		}
+	}
+	return nil
+}
+
+// errKey does not show the key.
+var errKey = errors.New("api_key: it has characters that cannot be in a header")
+
+// usableKey reports whether a key can be in a header.
+func usableKey(key string) bool {
+	return !strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r >= 0x7f })
+}
+
 const (
 	maxWeight  = 1e6
 	maxNumSeqs = 1 << 20
 )
-
-// parseURL reads an upstream's URL and brings it to the form that names it.
-func parseURL(raw string) (*url.URL, error) {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return nil, errors.New("it is no URL") // url.Error would repeat a password
-	}
-	u.Scheme, u.Host = strings.ToLower(u.Scheme), strings.ToLower(u.Host)
-	u.Path = strings.TrimRight(u.Path, "/")
-	switch {
-	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("%q does not begin with http:// or https://", u.Redacted())
-	case u.Hostname() == "":
-		return nil, fmt.Errorf("%q names no host", u.Redacted())
-	case u.User != nil:
-		return nil, errors.New("it has a user name in it; a key belongs in api_key")
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, fmt.Errorf("%q has a query or a fragment", raw)
-	case u.RawPath != "":
-		return nil, fmt.Errorf("%q has an escaped path", raw)
-	case strings.HasSuffix(u.Path, "/v1"):
-		return nil, fmt.Errorf("%q ends in /v1, which every route has already", raw)
-	}
-	return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}, nil
-}

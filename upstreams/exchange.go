@@ -64,15 +64,17 @@ var blank = &http.Request{Method: http.MethodPost, Proto: "HTTP/1.1", ProtoMajor
 // request was sent. What happens to a request on such a one is tried again on
 // a new connection: only that tells whether the server is gone. A body that can
 // be sent only once gets a new connection to begin with.
-func (a *attempt) exchange(s *snapshot, rt *route, header http.Header, body *payload) (*http.Response, error) {
-	out := s.out.keep
+func (a *attempt) exchange(rt *route, header http.Header, body *payload) (*http.Response, error) {
+	way := a.up.access.Load()
+	header = way.header(header)
+	out := way.out.keep
 	if !body.replayable() {
-		out = s.out.fresh
+		out = way.out.fresh
 	}
 	answer, err := out.RoundTrip(a.request(rt, header, body))
 	if err != nil && a.reused && stale(err) && body.replayable() && a.ctx.Err() == nil {
 		first := err
-		answer, err = s.out.fresh.RoundTrip(a.request(rt, header, body))
+		answer, err = way.out.fresh.RoundTrip(a.request(rt, header, body))
 		if err != nil && refused(err) {
 			err = &goneError{first: first, then: err}
 		}

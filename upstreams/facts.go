@@ -127,7 +127,7 @@ func (p *Pool) TryPriority(ctx context.Context, url string) (bool, error) {
 	s := p.now.Load()
 	for _, u := range s.upstreams {
 		if u.url == url {
-			return s.tryPriority(ctx, u, p.modelOf(u))
+			return u.tryPriority(ctx, p.modelOf(u))
 		}
 	}
 	return false, ErrNoUpstream
@@ -142,7 +142,7 @@ func (p *Pool) modelOf(u *upstream) string {
 	return u.models[0].ID
 }
 
-func (s *snapshot) tryPriority(ctx context.Context, u *upstream, model string) (bool, error) {
+func (u *upstream) tryPriority(ctx context.Context, model string) (bool, error) {
 	if model == "" {
 		return false, errNotAsked
 	}
@@ -153,14 +153,13 @@ func (s *snapshot) tryPriority(ctx context.Context, u *upstream, model string) (
 		return false, fmt.Errorf("writing request: %w", err)
 	}
 	rt := routes["/v1/chat/completions"]
-	header := http.Header{"User-Agent": userAgent, "Content-Type": contentJSON, "Accept-Encoding": identity}
-	if s.bearer != nil {
-		header["Authorization"] = s.bearer
-	}
+	way := u.access.Load()
+	header := way.probeHeader()
+	header["Content-Type"] = contentJSON
 	request := blank.WithContext(ctx)
 	request.URL, request.Host, request.Header = u.urls[rt.index], u.host, header
 	request.Body, request.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-	answer, err := s.out.keep.RoundTrip(request)
+	answer, err := way.out.keep.RoundTrip(request)
 	if err != nil {
 		return false, fmt.Errorf("asking for a token: %w", err)
 	}

@@ -245,7 +245,7 @@ func TestLastServerOfAModel(t *testing.T) {
 					t.Errorf("status %d", a.Code)
 				}
 				w.net.listen(up + ":80").Close() // refuses from now on
-				w.pool.now.Load().out.closeIdle()
+				w.pool.closeIdle()
 				if a := <-w.post(t.Context(), nil); a.Code != 503 {
 					t.Errorf("status %d", a.Code)
 				}
@@ -284,7 +284,7 @@ func TestRefusedProbe(t *testing.T) {
 	inTime(t, func(t *testing.T, w *timed) {
 		old := w.net.listen("b:80") // hides the server
 		old.Close()
-		w.pool.now.Load().out.closeIdle()
+		w.pool.closeIdle()
 		pass(6 * time.Second)
 		if state := w.state(t, "b"); state != StateDown {
 			t.Fatalf("state %s", state)
@@ -438,7 +438,7 @@ func TestSilence(t *testing.T) {
 func TestVanishedMachine(t *testing.T) {
 	inTime(t, func(t *testing.T, w *timed) {
 		w.net.listen("b:80") // accepts nothing
-		w.pool.now.Load().out.closeIdle()
+		w.pool.closeIdle()
 		pass(30 * time.Second)
 		if state := w.state(t, "b"); state != StateDown {
 			t.Errorf("state %s", state)

@@ -77,7 +77,7 @@ func (l *live) try(s *snapshot, u *upstream) (settled bool) {
 		u.end()
 		p.released()
 	}()
-	answer, err := a.exchange(s, l.route, l.header, l.body)
+	answer, err := a.exchange(l.route, l.header, l.body)
 	l.connected = l.connected || a.sent
 	if err != nil {
 		return l.failed(a, err)

@@ -24,15 +24,16 @@ type Pool struct {
 	metrics *metrics
 	dial    dialFunc // nil but in tests
 
-	mu        sync.Mutex
-	cfg       Config      // guarded by mu, with defaults
-	upstreams []*upstream // guarded by mu, in the configuration's order
-	former    []*upstream // guarded by mu; those that the last Apply left out
-	peers     int         // guarded by mu; other gateways on the same upstreams
-	running   bool        // guarded by mu
-	ctx       context.Context
-	cancel    context.CancelFunc
-	probers   sync.WaitGroup
+	mu         sync.Mutex
+	cfg        Config                      // guarded by mu, with defaults
+	upstreams  []*upstream                 // guarded by mu, in the configuration's order
+	former     []*upstream                 // guarded by mu; those that the last Apply left out
+	transports map[transportKey]*transport // guarded by mu
+	peers      int                         // guarded by mu; other gateways on the same upstreams
+	running    bool                        // guarded by mu
+	ctx        context.Context
+	cancel     context.CancelFunc
+	probers    sync.WaitGroup
 }
 
 // NewPool makes a pool without upstreams. It does no I/O and starts nothing.
@@ -60,22 +61,27 @@ func (p *Pool) apply(cfg Config, restore bool) error {
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("configuring the pool: %w", err)
 	}
+	if !restore { // files that were in force before are not a reason to stop
+		if err := cfg.CheckFiles(); err != nil {
+			return fmt.Errorf("configuring the pool: %w", err)
+		}
+	}
 	cfg = cfg.withDefaults()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
 	next := make([]*upstream, 0, len(cfg.Upstreams))
 	for _, uc := range cfg.Upstreams {
-		base, err := parseURL(uc.URL)
+		at, err := parseAddress(uc.URL)
 		if err != nil {
 			return fmt.Errorf("configuring the pool: %w", err)
 		}
-		u := find(p.upstreams, base.String())
+		u := find(p.upstreams, at.name)
 		if u == nil && restore {
-			u = find(p.former, base.String())
+			u = find(p.former, at.name)
 		}
 		if u == nil {
-			u = newUpstream(base, now)
+			u = newUpstream(at, now)
 		}
 		u.weight, u.maxSeqs = uc.Weight, uc.MaxNumSeqs
 		next = append(next, u)
@@ -88,6 +94,7 @@ func (p *Pool) apply(cfg Config, restore bool) error {
 		}
 	}
 	p.cfg, p.upstreams = cfg, next
+	p.arrange()
 	for _, u := range next {
 		u.probeSoon() // by the new settings
 	}
@@ -152,7 +159,7 @@ func (p *Pool) Close() {
 	}
 	p.mu.Unlock()
 	p.probers.Wait()
-	p.now.Load().out.closeIdle()
+	p.closeIdle()
 }
 
 // Freed delivers a value after something happened by which a Reserve that
@@ -183,13 +190,13 @@ func (p *Pool) Drain(url string) error { return p.setDraining(url, true) }
 func (p *Pool) Undrain(url string) error { return p.setDraining(url, false) }
 
 func (p *Pool) setDraining(raw string, draining bool) error {
-	base, err := parseURL(raw)
+	at, err := parseAddress(raw)
 	if err != nil {
 		return ErrNoUpstream
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	u := find(p.upstreams, base.String())
+	u := find(p.upstreams, at.name)
 	if u == nil {
 		return ErrNoUpstream
 	}

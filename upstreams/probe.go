@@ -122,6 +122,7 @@ func (p *Pool) probe(ctx context.Context, s *snapshot, u *upstream, models bool)
 		p.probeOK(u, found)
 		return true, found != nil
 	}
+	p.advise(u, err)
 	bad, answered := errors.AsType[*badAnswerError](err)
 	switch {
 	case answered:
@@ -141,14 +142,20 @@ func (p *Pool) checkHealth(ctx context.Context, s *snapshot, u *upstream) (healt
 	switch {
 	case err != nil:
 		return false, fmt.Errorf("asking for health: %w", err)
-	case told.status == http.StatusNotFound || told.status == http.StatusMethodNotAllowed:
+	case hidesHealth(told.status):
 		return true, nil
 	case told.status != http.StatusOK:
-		return false, &badAnswerError{path: healthRoute.target, status: told.status}
+		return false, &badAnswerError{path: u.urls[healthRoute.index].Path, status: told.status}
 	case isHTML(told.header):
-		return false, &badAnswerError{path: healthRoute.target, status: told.status, problem: "an HTML page"}
+		return false, &badAnswerError{path: u.urls[healthRoute.index].Path, status: told.status, problem: "an HTML page"}
 	}
 	return false, nil
+}
+
+// hidesHealth reports whether a status says that a server, or a proxy before it,
+// does not offer its health: it has no such route, or shows it to others.
+func hidesHealth(status int) bool {
+	return 400 <= status && status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests
 }
 
 // discover asks for the models and the version.
@@ -158,7 +165,7 @@ func (p *Pool) discover(ctx context.Context, s *snapshot, u *upstream) (*discove
 		return nil, fmt.Errorf("asking for models: %w", err)
 	}
 	if told.status != http.StatusOK {
-		bad := &badAnswerError{path: modelsRoute.target, status: told.status}
+		bad := &badAnswerError{path: u.urls[modelsRoute.index].Path, status: told.status}
 		if told.status == http.StatusUnauthorized || told.status == http.StatusForbidden {
 			bad.problem = "a refusal of the api_key"
 		}
@@ -166,7 +173,7 @@ func (p *Pool) discover(ctx context.Context, s *snapshot, u *upstream) (*discove
 	}
 	models, err := parseModels(told.body)
 	if err != nil {
-		return nil, &badAnswerError{path: modelsRoute.target, status: told.status, problem: err.Error()}
+		return nil, &badAnswerError{path: u.urls[modelsRoute.index].Path, status: told.status, problem: err.Error()}
 	}
 	found := &discovery{models: models}
 	// Not every server tells its version, and none needs to.
@@ -204,13 +211,10 @@ type page struct {
 }
 
 // get asks an upstream for one of its own pages.
-func (s *snapshot) get(ctx context.Context, u *upstream, rt *route) (page, error) {
-	header := http.Header{"User-Agent": userAgent, "Accept-Encoding": identity}
-	if s.bearer != nil {
-		header["Authorization"] = s.bearer
-	}
-	answer, err := s.out.keep.RoundTrip((&http.Request{
-		Method: http.MethodGet, URL: u.urls[rt.index], Host: u.host, Header: header,
+func (*snapshot) get(ctx context.Context, u *upstream, rt *route) (page, error) {
+	way := u.access.Load()
+	answer, err := way.out.keep.RoundTrip((&http.Request{
+		Method: http.MethodGet, URL: u.urls[rt.index], Host: u.host, Header: way.probeHeader(),
 	}).WithContext(ctx))
 	if err != nil {
 		return page{}, err

@@ -165,7 +165,7 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 	if sn.bearer != nil {
 		header["Authorization"] = sn.bearer
 	}
-	answer, err := a.exchange(sn, rt, header, whole)
+	answer, err := a.exchange(rt, header, whole)
 	if err != nil {
 		return nil, s.failed(ctx, a, err)
 	}

@@ -253,7 +253,7 @@ func TestSendFails(t *testing.T) {
 func TestSendToADeadServer(t *testing.T) {
 	f := newFake(t)
 	p := startPool(t, calm(f.URL))
-	p.now.Load().out.closeIdle()
+	p.closeIdle()
 	s := reserve(t, p, "")
 	defer s.Release()
 	f.Close()

@@ -10,8 +10,7 @@ import (
 // snapshot is the pool as a request sees it. It never changes.
 type snapshot struct {
 	cfg       Config
-	out       *transport
-	bearer    []string // the Authorization header for upstreams; nil for none
+	bearer    []string // the Authorization header for upstreams without a key of their own; nil for none
 	upstreams []*upstream
 	models    map[string]*served
 	list      []openai.Model
@@ -28,14 +27,6 @@ type served struct {
 // publish makes the snapshot of how things stand. mu is held.
 func (p *Pool) publish() {
 	s := &snapshot{cfg: p.cfg, peers: p.peers, upstreams: slices.Clone(p.upstreams), models: make(map[string]*served)}
-	if last := p.now.Load(); last != nil && last.out.fits(&p.cfg) {
-		s.out = last.out
-	} else {
-		s.out = newTransport(&p.cfg, p.dial)
-		if last != nil {
-			last.out.closeIdle()
-		}
-	}
 	if p.cfg.APIKey != "" {
 		s.bearer = []string{"Bearer " + p.cfg.APIKey}
 	}

@@ -8,6 +8,7 @@ type UpstreamStatus struct {
 	State    State     `json:"state"`
 	Since    time.Time `json:"since"`            // of the state
 	Reason   string    `json:"reason,omitempty"` // why it is not up
+	Remedy   string    `json:"remedy,omitempty"` // what to do about it, if the gateway knows
 	Draining bool      `json:"draining"`
 
 	Models      []string `json:"models"`
@@ -52,6 +53,9 @@ func (p *Pool) Status() []UpstreamStatus {
 		s.LiveInFlight, s.BatchInFlight = u.counts()
 		otherLive, otherBatch := split(u.others.Load())
 		s.OthersInFlight = otherLive + otherBatch
+		if u.state != StateUp {
+			s.Remedy = u.remedy
+		}
 		if u.draining && u.isUp() {
 			s.State = StateDraining
 		}

@@ -17,8 +17,6 @@ type transport struct {
 	// fresh makes a connection for every request: what a connection that had
 	// been kept too long did to a request is done again on it.
 	fresh http.RoundTripper
-
-	dial, idle time.Duration
 }
 
 const (
@@ -34,16 +32,27 @@ const (
 // dialFunc connects, as net.Dialer.DialContext does.
 type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// newTransport makes a transport; dial is nil but in tests.
-func newTransport(cfg *Config, dial dialFunc) *transport {
+// dialer connects to TCP addresses, or to a Unix domain socket whatever the
+// address says.
+func (p *Pool) dialer(socket string) dialFunc {
+	if p.dial != nil {
+		return p.dial // in tests
+	}
 	dialer := &net.Dialer{
-		Timeout: cfg.DialTimeout,
+		Timeout: p.cfg.DialTimeout,
 		// A machine that vanished is found out within half a minute.
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
 	}
-	if dial == nil {
-		dial = dialer.DialContext
+	if socket == "" {
+		return dialer.DialContext
 	}
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return dialer.DialContext(ctx, "unix", socket)
+	}
+}
+
+// newTransport makes a transport over what dial connects.
+func newTransport(cfg *Config, dial dialFunc, secure TLSConfig) *transport {
 	var http1 http.Protocols
 	http1.SetHTTP1(true)
 	base := &http.Transport{
@@ -51,7 +60,7 @@ func newTransport(cfg *Config, dial dialFunc) *transport {
 		Proxy:                  nil,
 		DialContext:            dial,
 		Protocols:              &http1,
-		TLSHandshakeTimeout:    cfg.DialTimeout,
+		DialTLSContext:         (&tlsDialer{cfg: secure, dial: dial, timeout: cfg.DialTimeout}).DialContext,
 		MaxIdleConnsPerHost:    idlePerHost,
 		IdleConnTimeout:        cfg.IdleConnTimeout,
 		DisableCompression:     true, // usage is read from what passes
@@ -61,12 +70,7 @@ func newTransport(cfg *Config, dial dialFunc) *transport {
 	}
 	fresh := base.Clone()
 	fresh.DisableKeepAlives = true
-	return &transport{keep: base, fresh: fresh, dial: cfg.DialTimeout, idle: cfg.IdleConnTimeout}
-}
-
-// fits tells whether the transport is one for cfg.
-func (t *transport) fits(cfg *Config) bool {
-	return t.dial == cfg.DialTimeout && t.idle == cfg.IdleConnTimeout
+	return &transport{keep: base, fresh: fresh}
 }
 
 func (t *transport) closeIdle() {

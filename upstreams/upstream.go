@@ -13,9 +13,10 @@ import (
 // upstream is one model server for as long as its URL is configured, and for as
 // long after that as requests run on it.
 type upstream struct {
-	url  string
-	host string
-	urls []*url.URL // by route.index, shared by all requests and never changed
+	url    string
+	host   string
+	socket string     // the path of a Unix domain socket, "" for TCP
+	urls   []*url.URL // by route.index, shared by all requests and never changed
 
 	// load is the number of requests in flight: live ones in the lower half,
 	// batch lines in the upper one, so that both are read at once.
@@ -35,6 +36,8 @@ type upstream struct {
 
 	telemetry telemetry
 
+	access atomic.Pointer[access]
+
 	condition // guarded by Pool.mu
 }
 
@@ -44,6 +47,7 @@ type condition struct {
 	since    time.Time // of the state
 	added    time.Time
 	reason   string // why it is not up; "" when it is
+	remedy   string // what to do about the last probe's failure, "" when that is not known
 	probed   bool   // a probe has ended
 	told     bool   // it has told its models at least once
 	loading  bool   // it listens, and says that it is not ready
@@ -58,11 +62,11 @@ type condition struct {
 	stop     context.CancelFunc // ends its probing; nil when there is none
 }
 
-func newUpstream(base *url.URL, now time.Time) *upstream {
-	u := &upstream{url: base.String(), host: base.Host, wake: make(chan struct{}, 1)}
+func newUpstream(at address, now time.Time) *upstream {
+	u := &upstream{url: at.name, host: at.base.Host, socket: at.socket, wake: make(chan struct{}, 1)}
 	u.urls = make([]*url.URL, len(routeList))
 	for _, rt := range routeList {
-		u.urls[rt.index] = u.at(base, rt.target)
+		u.urls[rt.index] = u.at(at.base, rt.target)
 	}
 	u.state, u.since, u.added = StateLoading, now, now
 	u.telemetry.begun = now

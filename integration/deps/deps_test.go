@@ -33,6 +33,7 @@ var mayImport = map[string][]string{
 	"internal/pgtest":         {},
 	"internal/s3test":         {},
 	"internal/proxytest":      {},
+	"internal/certtest":       {},
 	"internal/failpoint":      {"batch", "internal/openai"},
 	"internal/cli":            {"internal/cli", "internal/openai", "internal/vllmsim"},
 	"bench":                   {"batch", "batch/store", "batch/queue", "internal"},
