@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os/signal"
@@ -62,11 +63,11 @@ func demoCommand(cmd *cobra.Command) {
 	cmd.Example = "  tidegate demo\n  tidegate demo --input batch.jsonl --output results.jsonl --once"
 	f := cmd.Flags()
 	var cfg cli.DemoConfig
-	f.StringVar(&cfg.Input, "input", "", "file of requests (default: a sample)")
+	f.StringVar(&cfg.Input, "input", "", "file of requests (default: a sample of thousands; with --once of sixty)")
 	f.StringVar(&cfg.Output, "output", "", "file for the results (default: results.jsonl in the data directory)")
 	f.StringVar(&cfg.DataDir, "data", "", "data directory (default: a new temporary one)")
 	f.StringVar(&cfg.Listen, "listen", "127.0.0.1:8080", "address of the gateway")
-	f.BoolVar(&cfg.Once, "once", false, "end when the batch has ended; the status is 0 when every line has completed")
+	f.BoolVar(&cfg.Once, "once", false, "run the batch without live users beside it, and end with it; the status is 0 when every line has completed")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		cmd.SilenceUsage = true
 		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
@@ -86,6 +87,11 @@ func startGateway(o cli.GatewayOptions) (string, error) {
 		return "", err
 	}
 	cfg.Logging = &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{Level: zap.ErrorLevel.CapitalString()}}}}
+	if o.History {
+		if err := makeUpHistory(context.Background(), o.DataDir, o.Models); err != nil {
+			return "", err
+		}
+	}
 	if err := caddy.Run(cfg); err != nil {
 		return "", err
 	}

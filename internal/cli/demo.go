@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -27,11 +28,11 @@ var sample []byte
 
 // DemoConfig says what the demo is of.
 type DemoConfig struct {
-	Input   string // file of requests; the sample when empty
+	Input   string // file of requests; when empty the sample, many times over unless Once is set
 	Output  string // file for the results; results.jsonl in DataDir when empty
 	DataDir string // made when it is missing; a new temporary one when empty
 	Listen  string // of the gateway
-	Once    bool   // end when the batch has ended
+	Once    bool   // run the batch alone, and end when it has ended
 
 	Stdout, Stderr io.Writer
 	// StartGateway starts the gateway and gives its URL, without /v1.
@@ -43,6 +44,9 @@ type GatewayOptions struct {
 	Listen, DataDir string
 	Upstreams       []string
 	MaxNumSeqs      int
+	// History fills the charts of the last day with made-up figures for Models.
+	History bool
+	Models  []string
 }
 
 // The demo's servers: as slow as small GPUs, so that there is something to see.
@@ -51,6 +55,8 @@ const (
 	demoSeqs    = 32
 	demoTTFT    = 120 * time.Millisecond
 	demoITL     = 20 * time.Millisecond
+	// demoLines is how long the sample is made: a minute or two of work.
+	demoLines = 16_000
 )
 
 // Demo starts simulated servers and the gateway, runs a batch on them and shows
@@ -62,6 +68,10 @@ func Demo(ctx context.Context, cfg DemoConfig) (err error) {
 	if err != nil {
 		return err
 	}
+	if cfg.Input == "" && !cfg.Once {
+		in.content = repeatLines(in.content, demoLines)
+	}
+	history := !cfg.Once && cfg.DataDir == "" // never into somebody's own data
 	if cfg.DataDir == "" {
 		if cfg.DataDir, err = os.MkdirTemp("", "tidegate-demo-"); err != nil {
 			return fmt.Errorf("making a data directory: %w", err)
@@ -81,8 +91,7 @@ func Demo(ctx context.Context, cfg DemoConfig) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, sims.stop()) }()
-	fmt.Fprintf(cfg.Stdout, "%d simulated servers of %s\n", demoServers, strings.Join(in.models, ", "))
-	server, err := cfg.StartGateway(GatewayOptions{Listen: cfg.Listen, DataDir: cfg.DataDir, Upstreams: sims.urls, MaxNumSeqs: demoSeqs})
+	server, err := cfg.StartGateway(GatewayOptions{Listen: cfg.Listen, DataDir: cfg.DataDir, Upstreams: sims.urls, MaxNumSeqs: demoSeqs, History: history, Models: in.models})
 	if err != nil {
 		return fmt.Errorf("starting the gateway: %w", err)
 	}
@@ -90,7 +99,18 @@ func Demo(ctx context.Context, cfg DemoConfig) (err error) {
 	if err := s.Ready(ctx); err != nil {
 		return err
 	}
+	fmt.Fprintf(cfg.Stdout, "dashboard: %s/dashboard\n", server)
+	fmt.Fprintf(cfg.Stdout, "%d simulated servers of %s\n", demoServers, strings.Join(in.models, ", "))
 	fmt.Fprintf(cfg.Stdout, "gateway on %s, data in %s\n", server, cfg.DataDir)
+	if history {
+		fmt.Fprintln(cfg.Stdout, "the charts of the last day show made-up figures")
+	}
+	var live *liveLoad
+	if !cfg.Once {
+		live = startLive(ctx, server, in.models[0])
+		defer live.stop()
+		fmt.Fprintln(cfg.Stdout, "live users stream chats beside the batch")
+	}
 
 	b, err := s.runDemo(ctx, in)
 	if err != nil {
@@ -100,6 +120,9 @@ func Demo(ctx context.Context, cfg DemoConfig) (err error) {
 		return err
 	}
 	describe(cfg.Stdout, b)
+	if live != nil {
+		fmt.Fprintln(cfg.Stdout, live.summary())
+	}
 	incomplete := complete(b)
 	if cfg.Once {
 		return incomplete
@@ -117,11 +140,11 @@ A live request:
 The same, streamed:
   curl -N %[1]s/v1/chat/completions -H 'Content-Type: application/json' -d '{"model": "%[2]s", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}'
 
-What the gateway is at, in a browser or in a terminal:
+The dashboard, and the same in a terminal:
   %[1]s/dashboard
   curl %[1]s/health
 
-Ctrl-C ends the demo.
+The live users go on. Ctrl-C ends the demo.
 `, server, in.models[0])
 	<-ctx.Done()
 	return nil
@@ -177,6 +200,20 @@ func readDemoInput(path string) (demoInput, error) {
 		return in, fmt.Errorf("reading the requests in %s: %w", in.name, err)
 	}
 	return in, nil
+}
+
+// repeatLines makes a file of n lines of one that has fewer, each with a
+// custom_id of its own.
+func repeatLines(content []byte, n int) []byte {
+	lines := bytes.Split(bytes.TrimSpace(content), []byte("\n"))
+	var out bytes.Buffer
+	for i := range n {
+		line := lines[i%len(lines)]
+		id := openai.ScanCustomID(line)
+		out.Write(bytes.Replace(line, []byte(strconv.Quote(id)), fmt.Appendf(nil, "%q", fmt.Sprintf("%s-%04d", id, i)), 1))
+		out.WriteByte('\n')
+	}
+	return out.Bytes()
 }
 
 // modelsOf are the models that the requests name.

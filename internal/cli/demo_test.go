@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -162,5 +163,51 @@ func TestDemoInputThatIsPacked(t *testing.T) {
 	models, err := modelsOf([]byte("{\"body\":{\"model\":\"b\"}}\nnonsense\n{\"body\":{\"model\":\"a\"}}\n{\"body\":{\"model\":\"b\"}}"))
 	if err != nil || !slices.Equal(models, []string{"a", "b"}) {
 		t.Errorf("%q, %v", models, err)
+	}
+}
+
+// The sample many times over has a custom_id for every line, and its requests are
+// those of the sample.
+func TestRepeatLines(t *testing.T) {
+	n := bytes.Count(sample, []byte("\n"))
+	lines := bytes.Split(bytes.TrimSpace(repeatLines(sample, 2*n+1)), []byte("\n"))
+	if len(lines) != 2*n+1 {
+		t.Fatalf("got %d lines, want %d", len(lines), 2*n+1)
+	}
+	seen := make(map[string]bool)
+	for i, id := range customIDs(t, string(bytes.Join(lines, []byte("\n")))) {
+		if seen[id] {
+			t.Errorf("line %d: custom_id %q again", i+1, id)
+		}
+		seen[id] = true
+	}
+	body := func(line []byte) string {
+		_, rest, _ := strings.Cut(string(line), `"body"`)
+		return rest
+	}
+	if got, want := body(lines[n]), body(lines[0]); got != want {
+		t.Errorf("line %d: got %s, want %s", n+1, got, want)
+	}
+}
+
+// Live users see answers beside the batch, and leave with the demo.
+func TestLiveLoad(t *testing.T) {
+	answered := make(chan struct{}, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/chat/completions" || r.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("got %s with %q", r.URL.Path, r.Header.Get("Content-Type"))
+		}
+		_, _ = io.WriteString(w, "data: [DONE]\n\n")
+		select {
+		case answered <- struct{}{}:
+		default:
+		}
+	}))
+	defer server.Close()
+	l := startLive(t.Context(), server.URL, "m")
+	<-answered
+	l.stop()
+	if got := l.summary(); !strings.HasPrefix(got, "live beside it: ") || !strings.Contains(got, " 0 failed") {
+		t.Errorf("summary %q, want no failures", got)
 	}
 }

@@ -85,5 +85,5 @@ func (t *tx) commit(ctx context.Context, c store.Commit) error {
 			return err
 		}
 	}
-	return t.addUsage(ctx, c.Usage)
+	return t.addUsage(ctx, t.now, c.Usage)
 }

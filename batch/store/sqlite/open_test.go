@@ -227,11 +227,11 @@ func TestContextEndsWithin(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	usage := []batch.UsageRecord{{Tenant: "acme", Requests: 1}}
 	err := s.write(ctx, "adding usage", func(t *tx) error {
-		if err := t.addUsage(ctx, usage); err != nil {
+		if err := t.addUsage(ctx, t.now, usage); err != nil {
 			return err
 		}
 		cancel()
-		return t.addUsage(ctx, usage)
+		return t.addUsage(ctx, t.now, usage)
 	})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v, want %v", err, context.Canceled)

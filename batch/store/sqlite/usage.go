@@ -15,10 +15,10 @@ var (
 	usageSince = reads(`SELECT ` + store.UsageColumns + ` FROM usage_15m WHERE tenant = ? AND bucket >= ?`)
 )
 
-// addUsage reads, adds and writes: SQL's + turns into floating point where it
+// addUsage adds to the bucket of a time. It reads, adds and writes: SQL's + turns into floating point where it
 // overflows.
-func (t *tx) addUsage(ctx context.Context, records []batch.UsageRecord) error {
-	bucket := store.BucketOf(t.now)
+func (t *tx) addUsage(ctx context.Context, at time.Time, records []batch.UsageRecord) error {
+	bucket := store.BucketOf(at)
 	for _, r := range records {
 		sum, err := one(ctx, t, selectCell, store.ScanUsage, r.Tenant, bucket, r.Class, r.Model, r.Endpoint)
 		switch {
@@ -40,7 +40,13 @@ func (t *tx) addUsage(ctx context.Context, records []batch.UsageRecord) error {
 
 // AddUsage adds to the present bucket.
 func (s *Store) AddUsage(ctx context.Context, records []batch.UsageRecord) error {
-	return s.write(ctx, "adding usage", func(t *tx) error { return t.addUsage(ctx, records) })
+	return s.write(ctx, "adding usage", func(t *tx) error { return t.addUsage(ctx, t.now, records) })
+}
+
+// AddUsageAt adds to the bucket of a time in the past. The demo fills its charts
+// with it.
+func (s *Store) AddUsageAt(ctx context.Context, at time.Time, records []batch.UsageRecord) error {
+	return s.write(ctx, "adding usage", func(t *tx) error { return t.addUsage(ctx, at, records) })
 }
 
 // Usage sums the buckets from the one on that since lies in, a record for
