@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
@@ -50,6 +51,7 @@ type App struct {
 	runtime *runtime
 	key     string
 	applied *settings
+	watched map[*caddyhttp.Server]bool // see watchClients
 }
 
 // StoreModule is a guest module that makes a store. Identity tells two apart

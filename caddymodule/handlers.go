@@ -36,6 +36,7 @@ func (d *door) provision(ctx caddy.Context) error {
 		return err
 	}
 	d.app = app.(*App)
+	d.app.watchClients(ctx)
 	return nil
 }
 
@@ -119,6 +120,8 @@ type health struct {
 	Status    string                     `json:"status"` // ok, degraded or starting
 	Upstreams []upstreams.UpstreamStatus `json:"upstreams"`
 	Batch     *batch.Health              `json:"batch,omitempty"`
+	// Shortage is what the gateway itself has run out of.
+	Shortage *upstreams.Shortage `json:"shortage,omitempty"`
 }
 
 func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
@@ -130,7 +133,8 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 		out.Batch = &state
 		status = http.StatusOK
 		out.Status = "ok"
-		if !state.OK() {
+		out.Shortage = rt.pool.Shortage()
+		if !state.OK() || out.Shortage != nil {
 			out.Status = "degraded"
 		}
 		for _, u := range out.Upstreams {

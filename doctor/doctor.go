@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/descriptors"
 	"github.com/tidegate/tidegate/upstreams"
 )
 
@@ -59,6 +60,8 @@ type Pool interface {
 	Facts() map[string]upstreams.Facts
 	Slots() int
 	Peers() int
+	// Shortage is what the gateway has run out of, nil for nothing.
+	Shortage() *upstreams.Shortage
 	// TryPriority finds out by a request for one token whether a server
 	// accepts a priority.
 	TryPriority(ctx context.Context, url string) (bool, error)
@@ -95,7 +98,7 @@ func New(cfg Config) *Doctor {
 		cfg.Now = time.Now
 	}
 	if cfg.Descriptors == nil {
-		cfg.Descriptors = descriptors
+		cfg.Descriptors = descriptors.Count
 	}
 	return &Doctor{Config: cfg, turn: make(chan struct{}, 1), priorities: make(map[string]scheduled)}
 }

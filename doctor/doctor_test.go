@@ -13,6 +13,7 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/doctor"
+	"github.com/tidegate/tidegate/internal/descriptors"
 	"github.com/tidegate/tidegate/upstreams"
 )
 
@@ -34,6 +35,7 @@ type gateway struct {
 	peers     int
 	status    []upstreams.UpstreamStatus
 	facts     map[string]upstreams.Facts
+	short     *upstreams.Shortage
 	priority  bool
 	trying    error
 	hang      bool // no server answers
@@ -54,6 +56,7 @@ func (g *gateway) Capacity() batch.Capacity {
 func (g *gateway) Status() []upstreams.UpstreamStatus { return g.status }
 func (g *gateway) Facts() map[string]upstreams.Facts  { return g.facts }
 func (g *gateway) Slots() int                         { return g.slots }
+func (g *gateway) Shortage() *upstreams.Shortage      { return g.short }
 func (g *gateway) Peers() int                         { return g.peers }
 func (g *gateway) TryPriority(ctx context.Context, _ string) (bool, error) {
 	g.mu.Lock()
@@ -117,6 +120,12 @@ func TestChecks(t *testing.T) {
 		{"no keys", func(g *gateway) { g.keys = false }, "gateway API keys", doctor.Doubted, "none"},
 		{"few descriptors", func(g *gateway) { g.most = 1024 }, "gateway file descriptors", doctor.Doubted, "4608"},
 		{"descriptors run out", func(g *gateway) { g.open = 90_000 }, "gateway file descriptors", doctor.Failed, "90000 of 100000"},
+		{"descriptors ran out", func(g *gateway) {
+			g.short = &upstreams.Shortage{Resource: "file descriptors", Remedy: descriptors.Remedy, Count: 7}
+		}, "gateway file descriptors", doctor.Failed, "7 connections"},
+		{"ports ran out", func(g *gateway) {
+			g.short = &upstreams.Shortage{Resource: "local ports", Remedy: "sysctl", Count: 7}
+		}, "gateway local ports", doctor.Failed, "7 connections"},
 		{"descriptors unknown", func(g *gateway) { g.most = 0 }, "gateway file descriptors", doctor.Unknown, ""},
 		{"too few lines at a time", func(g *gateway) { g.slots = 704 }, "gateway lines at a time", doctor.Doubted, "512, for 704"},
 		{"too little memory", func(g *gateway) { g.memory.Wanted = 200<<20 - 1 }, "gateway memory for requests", doctor.Doubted, "fit into 64 MiB"},

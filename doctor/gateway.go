@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/descriptors"
 )
 
 // gateway looks at the process.
@@ -21,7 +22,7 @@ func (d *Doctor) gateway() []Check {
 	if n := d.Pool.Peers(); n > 0 {
 		others.Found = fmt.Sprintf("%d share this store and the upstreams", n)
 	}
-	return []Check{keys, d.descriptors(), d.slots(), d.memory(), others}
+	return append([]Check{keys, d.descriptors(), d.slots(), d.memory(), others}, d.resources()...)
 }
 
 // slots compares how many lines the gateway may have under way with how many the
@@ -66,7 +67,14 @@ func (d *Doctor) descriptors() Check {
 		needed += int64(u.MaxNumSeqs)
 	}
 	c.Found = fmt.Sprintf("%d of %d are in use", open, most)
+	short := d.Pool.Shortage()
+	if short != nil && short.Remedy != descriptors.Remedy {
+		short = nil // resources says it
+	}
 	switch {
+	case short != nil:
+		c.Verdict = Failed
+		c.Found += fmt.Sprintf("; %d connections to servers could not be made since %s", short.Count, short.Since.UTC().Format(time.TimeOnly))
 	case float64(open) > muchOfDescriptors*float64(most):
 		c.Verdict = Failed
 	case most < needed:
@@ -75,8 +83,20 @@ func (d *Doctor) descriptors() Check {
 	default:
 		return c
 	}
-	c.Remedy = "Raise the limit: ulimit -n, LimitNOFILE= in a systemd unit, or nofile in Docker's ulimits."
+	c.Remedy = descriptors.Remedy
 	return c
+}
+
+// resources looks for a shortage of this machine other than of descriptors.
+func (d *Doctor) resources() []Check {
+	short := d.Pool.Shortage()
+	if short == nil || short.Remedy == descriptors.Remedy {
+		return nil
+	}
+	return []Check{{
+		Area: Gateway, Name: short.Resource, Verdict: Failed, Remedy: short.Remedy,
+		Found: fmt.Sprintf("used up; %d connections to servers could not be made since %s", short.Count, short.Since.UTC().Format(time.TimeOnly)),
+	}}
 }
 
 // parts looks at store, queue and files.

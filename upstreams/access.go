@@ -1,6 +1,7 @@
 package upstreams
 
 import (
+	"crypto/x509"
 	"maps"
 	"net/http"
 	"time"
@@ -56,9 +57,14 @@ func (p *Pool) arrange() {
 			out = p.transports[key]
 		}
 		if out == nil {
-			out = newTransport(&p.cfg, p.dialer(u.socket), cfg.TLS)
+			out = newTransport(&p.cfg, p.within(p.dialer(u.socket)), cfg.TLS)
 		}
 		used[key] = out
+		if u.urls[healthRoute.index].Scheme == "https" {
+			// The system's authorities are read once. Without a descriptor for
+			// that there would be none from then on.
+			_, _ = x509.SystemCertPool() // its error comes again when it matters
+		}
 		a := &access{out: out}
 		switch {
 		case cfg.APIKey != "":

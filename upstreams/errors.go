@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"syscall"
+
+	"github.com/tidegate/tidegate/internal/descriptors"
 )
 
 // Errors of Pool.Reserve, Drain and Undrain.
@@ -66,6 +68,9 @@ func timedOut(err error) bool {
 
 // describe puts err into words without addresses.
 func describe(err error) string {
+	if resource, _ := descriptors.Shortage(err); resource != "" {
+		return "the gateway is out of " + resource
+	}
 	switch {
 	case errors.Is(err, errAnswerSize), errors.Is(err, errHung), errors.Is(err, errSilent):
 		return err.Error()

@@ -106,6 +106,9 @@ func (e *goneError) Unwrap() error { return e.then }
 // Clients that leave and attempts that were taken off a hanging server are none
 // of those.
 func (a *attempt) failed(err error) {
+	if a.pool.own(err) {
+		return
+	}
 	a.fault(0, err.Error())
 	if refused(err) && (!a.sent || isGone(err)) {
 		a.pool.gone(a.up, err)

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tidegate/tidegate/internal/descriptors"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -120,6 +121,11 @@ func (l *live) failed(a *attempt, err error) (settled bool) {
 		// A body that was sent as it came turned out to be too large.
 		l.refuse(openai.TooLarge("", "The body is larger than %d bytes.", clientFault.Limit))
 		return true
+	} else if l.proxy.pool.own(err) {
+		// Another server would not be reached either.
+		l.w.Header()["Connection"] = []string{"close"} // a descriptor the less
+		l.refuse(exhausted(err))
+		return true
 	} else {
 		a.failed(err)
 	}
@@ -179,6 +185,13 @@ func notFound(model string, settled bool) *openai.Error {
 		return openai.Unavailable(retryAfter, "The model '%s' is not served yet; servers are still loading.", clip(model))
 	}
 	return openai.ModelNotFound(clip(model))
+}
+
+// exhausted is the error for a request that the gateway cannot send for a
+// shortage of its own.
+func exhausted(err error) *openai.Error {
+	resource, _ := descriptors.Shortage(err)
+	return openai.Unavailable(retryAfter, "The gateway is out of %s.", resource).WithCause(err)
 }
 
 // clip bounds a name that is repeated in an answer.

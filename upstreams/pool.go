@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tidegate/tidegate/internal/descriptors"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -22,7 +23,10 @@ type Pool struct {
 	wanting atomic.Bool // a Reserve failed since the last signal
 	heard   atomic.Bool // what other gateways have in flight is known
 	metrics *metrics
-	dial    dialFunc // nil but in tests
+	dial    dialFunc                       // nil but in tests
+	take    func() (taken func(), ok bool) // descriptors.Take but in tests
+
+	shortages shortages
 
 	mu         sync.Mutex
 	cfg        Config                      // guarded by mu, with defaults
@@ -40,7 +44,7 @@ type Pool struct {
 func NewPool(log *zap.Logger) *Pool { return newPool(log, nil) }
 
 func newPool(log *zap.Logger, dial dialFunc) *Pool {
-	p := &Pool{log: log, dial: dial, freed: make(chan struct{}, 1), cfg: Config{}.withDefaults()}
+	p := &Pool{log: log, dial: dial, take: descriptors.Take, freed: make(chan struct{}, 1), cfg: Config{}.withDefaults()}
 	p.metrics = newMetrics(p)
 	p.mu.Lock()
 	p.publish()

@@ -122,6 +122,9 @@ func (p *Pool) probe(ctx context.Context, s *snapshot, u *upstream, models bool)
 		p.probeOK(u, found)
 		return true, found != nil
 	}
+	if p.own(err) {
+		return false, false // which says nothing about u
+	}
 	p.advise(u, err)
 	bad, answered := errors.AsType[*badAnswerError](err)
 	switch {
@@ -213,6 +216,7 @@ type page struct {
 // get asks an upstream for one of its own pages.
 func (*snapshot) get(ctx context.Context, u *upstream, rt *route) (page, error) {
 	way := u.access.Load()
+	ctx = withReserve(ctx)
 	answer, err := way.out.keep.RoundTrip((&http.Request{
 		Method: http.MethodGet, URL: u.urls[rt.index], Host: u.host, Header: way.probeHeader(),
 	}).WithContext(ctx))

@@ -199,6 +199,10 @@ func (s *Slot) failed(ctx context.Context, a *attempt, err error) error {
 		failure.Err = cause
 		return failure
 	}
+	if s.pool.own(err) {
+		failure.Sent = false // a line is not charged for what is the gateway's
+		return failure
+	}
 	a.failed(err)
 	if a.sent {
 		failure.Crashed = isGone(err) || s.pool.crashed(ctx, a.up)

@@ -1,0 +1,203 @@
+package caddymodule
+
+import (
+	"container/list"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/tidegate/tidegate/internal/descriptors"
+)
+
+// clients are the connections of clients to all servers of the process that have
+// one of the handlers.
+var clients = newClientConns(descriptors.Room, descriptors.Scarce)
+
+func init() { descriptors.OnShortage(clients.yield) }
+
+// watchClients has the connections of the server that ctx provisions watched,
+// once. Servers are provisioned one after the other.
+func (a *App) watchClients(ctx caddy.Context) {
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok || a.watched[server] {
+		return
+	}
+	if a.watched == nil {
+		a.watched = make(map[*caddyhttp.Server]bool)
+	}
+	a.watched[server] = true
+	server.RegisterConnState(clients.changed)
+}
+
+// clientConns closes idle connections of clients when descriptors become few: a
+// client that is not asking anything keeps nobody else out. Without it, idle
+// connections take every descriptor, and requests cannot be sent on.
+type clientConns struct {
+	room   func() bool // descriptors are left beyond the reserve
+	scarce func() bool // the reserve is half used up
+	// pending reports whether a client has sent what was not read yet.
+	pending func(net.Conn) bool
+	ended   chan struct{} // cap 1; a connection has ended, or is idle
+
+	mu     sync.Mutex
+	idle   *list.List                 // guarded by mu; of waiting after a request, the longest first
+	silent *list.List                 // guarded by mu; of waiting before the first one
+	at     map[net.Conn]*list.Element // guarded by mu
+}
+
+// waiting is a connection that is not asking anything.
+type waiting struct {
+	conn  net.Conn
+	since time.Time
+	in    *list.List
+}
+
+func newClientConns(room, scarce func() bool) *clientConns {
+	return &clientConns{
+		room: room, scarce: scarce, pending: pending, ended: make(chan struct{}, 1),
+		idle: list.New(), silent: list.New(), at: make(map[net.Conn]*list.Element),
+	}
+}
+
+// changed is called by net/http when a connection begins (http.StateNew), when
+// a request comes on it, when it is idle, and when it ends.
+func (c *clientConns) changed(conn net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		c.makeRoom(conn)
+		c.add(conn, c.silent)
+	case http.StateIdle:
+		c.add(conn, c.idle)
+		c.signal()
+	case http.StateActive, http.StateHijacked:
+		c.remove(conn)
+	case http.StateClosed:
+		c.remove(conn)
+		c.signal()
+	}
+}
+
+func (c *clientConns) signal() {
+	select {
+	case c.ended <- struct{}{}:
+	default:
+	}
+}
+
+func (c *clientConns) add(conn net.Conn, to *list.List) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.at[conn] == nil {
+		c.at[conn] = to.PushBack(&waiting{conn, time.Now(), to})
+	}
+}
+
+func (c *clientConns) remove(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.at[conn]; e != nil {
+		c.drop(e)
+	}
+}
+
+// drop takes a connection off its list. The caller holds mu.
+func (c *clientConns) drop(e *list.Element) *waiting {
+	w := e.Value.(*waiting)
+	w.in.Remove(e)
+	delete(c.at, w.conn)
+	return w
+}
+
+const (
+	// silence is how long a client may take to its first byte when descriptors
+	// are few.
+	silence = time.Second
+	// acceptPause is how long no connection is accepted while the reserve is
+	// scarce and none ends. Those that come meanwhile wait in the listener's
+	// queue.
+	acceptPause = 250 * time.Millisecond
+)
+
+// makeRoom makes room for a new connection. When none waits, the reserve serves
+// it: its request is refused with 503. When that is scarce, others are to end
+// first, and when none does, it is closed. It is called by who accepts.
+func (c *clientConns) makeRoom(fresh net.Conn) {
+	if c.room() || c.yield() || !c.scarce() {
+		return
+	}
+	pause := time.NewTimer(acceptPause)
+	defer pause.Stop()
+	for c.scarce() {
+		select {
+		case <-c.ended:
+			if c.yield() {
+				return
+			}
+		case <-pause.C:
+			if w := c.longest(c.silent, 0); w != nil {
+				closeNow(w.conn)
+			} else {
+				closeNow(fresh) // net/http sees that
+			}
+			return
+		}
+	}
+}
+
+// yield closes the connection that has been idle for longest, or one whose
+// client has not said anything for long, and reports whether there was one.
+func (c *clientConns) yield() bool {
+	w := c.longest(c.idle, 0)
+	if w == nil {
+		w = c.longest(c.silent, silence)
+	}
+	if w == nil {
+		return false
+	}
+	closeNow(w.conn)
+	return true
+}
+
+// mostLooks bounds how many connections are looked at to find one.
+const mostLooks = 64
+
+// longest takes the connection off a list that has waited for longest, at least
+// for age. One that has sent something is about to be served: it is left for
+// later. It is nil when there is none.
+func (c *clientConns) longest(in *list.List, age time.Duration) *waiting {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for range min(in.Len(), mostLooks) {
+		e := in.Front()
+		w := e.Value.(*waiting)
+		switch {
+		case time.Since(w.since) < age:
+			return nil
+		case c.pending(w.conn):
+			w.since = time.Now()
+			in.MoveToBack(e)
+		default:
+			return c.drop(e)
+		}
+	}
+	return nil
+}
+
+// closeNow closes a connection without a last word of TLS, which a client that
+// does not read would hold up.
+func closeNow(conn net.Conn) {
+	_ = plain(conn).Close() // there is nobody to tell
+}
+
+// plain is the connection below TLS.
+func plain(conn net.Conn) net.Conn {
+	if secure, ok := conn.(*tls.Conn); ok {
+		return secure.NetConn()
+	}
+	return conn
+}

@@ -1,0 +1,31 @@
+//go:build unix
+
+package caddymodule
+
+import (
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// pending reports whether a client has sent what was not read yet. It takes
+// nothing of it, and does not wait for a reader.
+func pending(conn net.Conn) bool {
+	socket, ok := plain(conn).(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return false
+	}
+	n := 0
+	err = raw.Control(func(fd uintptr) {
+		var one [1]byte
+		if n, _, err = unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT); err != nil {
+			n = 0
+		}
+	})
+	return err == nil && n > 0
+}

@@ -1,0 +1,88 @@
+package upstreams
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/internal/descriptors"
+)
+
+// Shortage is what the gateway itself has run out of, so that it could not
+// connect to upstreams. It says nothing about them.
+type Shortage struct {
+	Resource string    `json:"resource"` // "file descriptors"
+	Remedy   string    `json:"remedy"`
+	Since    time.Time `json:"since"` // of the first of these failures in a row
+	Last     time.Time `json:"last"`
+	Count    int64     `json:"count"` // failures since then
+}
+
+// shortageMemory is how long after its last failure a shortage counts as
+// present.
+const shortageMemory = 30 * time.Second
+
+// shortages keeps the present one.
+type shortages struct {
+	mu  sync.Mutex
+	now Shortage // guarded by mu; zero when there was none
+}
+
+// own reports whether err is a shortage of the gateway's own, and takes note of
+// it.
+func (p *Pool) own(err error) bool {
+	resource, remedy := descriptors.Shortage(err)
+	if resource == "" {
+		return false
+	}
+	s := &p.shortages
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if s.now.Resource != resource || now.Sub(s.now.Last) > shortageMemory {
+		s.now = Shortage{Resource: resource, Remedy: remedy, Since: now}
+		p.log.Error("gateway is out of a resource", zap.String("resource", resource), zap.Error(err), zap.String("remedy", remedy))
+	}
+	s.now.Last = now
+	s.now.Count++
+	return true
+}
+
+// Shortage returns what the gateway has run out of lately, nil when it is
+// nothing.
+func (p *Pool) Shortage() *Shortage {
+	p.shortages.mu.Lock()
+	defer p.shortages.mu.Unlock()
+	s := p.shortages.now
+	if s.Count == 0 || time.Since(s.Last) > shortageMemory {
+		return nil
+	}
+	return &s
+}
+
+// reserved is the key of contexts whose connections may use the reserve of
+// descriptors.
+type reserved struct{}
+
+// withReserve lets requests of ctx connect with descriptors of the reserve: the
+// gateway's own, which are few.
+func withReserve(ctx context.Context) context.Context {
+	return context.WithValue(ctx, reserved{}, true)
+}
+
+// within is dial that leaves the reserve of descriptors alone.
+func (p *Pool) within(dial dialFunc) dialFunc {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if ctx.Value(reserved{}) == nil {
+			taken, ok := p.take()
+			if !ok {
+				return nil, &net.OpError{Op: "dial", Net: network, Err: descriptors.ErrReserved}
+			}
+			defer taken()
+		}
+		return dial(ctx, network, addr)
+	}
+}
