@@ -97,6 +97,12 @@ func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 		l.refuse(err)
 		return
 	}
+	if rt.check != nil {
+		if err := rt.check(body.head); err != nil {
+			l.refuse(err)
+			return
+		}
+	}
 	l.query = Query{Class: Live, Model: model, Prompt: body.head}
 	l.header = requestHeader(r, s, l.id)
 	l.forward()

@@ -19,6 +19,7 @@ type route struct {
 	form   bool   // the body is a multipart form
 	end    bool   // its streams say their end
 	broken func(problem string, events int64) []byte
+	check  func(body []byte) error // refuses what the gateway cannot serve; may be nil
 }
 
 // What the gateway asks of upstreams.
@@ -40,7 +41,7 @@ var routeList = []*route{
 	healthRoute, modelsRoute, versionRoute, metricsRoute,
 	{path: "/v1/chat/completions", end: true, broken: brokenCompletion},
 	{path: "/v1/completions", end: true, broken: brokenCompletion},
-	{path: "/v1/responses", end: true, broken: brokenResponse},
+	{path: "/v1/responses", end: true, broken: brokenResponse, check: openai.CheckBackground},
 	{path: "/v1/messages", end: true, broken: brokenMessage},
 	{path: "/v1/messages/count_tokens"},
 	{path: "/v1/embeddings"},

@@ -1,7 +1,6 @@
 package upstreams
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -54,6 +53,7 @@ type stream struct {
 	seen    openai.StreamScanner
 	begun   bool // the client has something
 	open    bool // the last that it has is not the end of an event
+	sent    byte // the last byte that it has
 }
 
 func (st *stream) close() {
@@ -91,7 +91,7 @@ func (st *stream) step() (settled, over bool) {
 		_, _ = st.seen.Write(endOfLine)
 	}
 	whole := err != nil && (st.seen.Ended() || err == io.EOF && !st.route.end)
-	ready := lastEventEnd(st.buf.b, held)
+	ready := eventEnd(st.buf.b, held, st.sent, st.open)
 	switch {
 	case whole:
 		ready = held + n
@@ -134,6 +134,7 @@ func (st *stream) relay(n int) bool {
 		st.idle.Reset(st.limit)
 	}
 	st.attempt.up.progress.Add(1)
+	st.sent = st.buf.b[n-1]
 	ok := st.send(st.buf.b[:n])
 	st.buf.b = st.buf.b[:copy(st.buf.b, st.buf.b[n:])]
 	return ok
@@ -178,20 +179,5 @@ func (st *stream) breakOff(err error) {
 	}
 	st.cut(st.attempt, err)
 }
-
-// lastEventEnd is the length of the part of b that consists of whole events.
-// There is no end of an event in the first held bytes.
-func lastEventEnd(b []byte, held int) int {
-	from := max(0, held-3) // an end may be cut in two
-	for _, end := range eventEnds {
-		if at := bytes.LastIndex(b[from:], end); at >= 0 {
-			return from + at + len(end)
-		}
-	}
-	return 0
-}
-
-// eventEnds are empty lines, in the three forms that lines may end in.
-var eventEnds = [][]byte{[]byte("\n\n"), []byte("\r\n\r\n"), []byte("\r\r")}
 
 var endOfLine = []byte{'\n'}

@@ -165,7 +165,7 @@ func (p *requestParser) body(raw []byte) {
 
 // bodyMembers are the members of a body that are looked at.
 type bodyMembers struct {
-	model, stream, messages, prompt, promptEmbeds, input, query, documents []byte
+	model, stream, background, messages, prompt, promptEmbeds, input, query, documents []byte
 }
 
 func (b *bodyMembers) take(m *members) {
@@ -174,6 +174,8 @@ func (b *bodyMembers) take(m *members) {
 		b.model = m.value
 	case "stream":
 		b.stream = m.value
+	case "background":
+		b.background = m.value
 	case "messages":
 		b.messages = m.value
 	case "prompt":
@@ -227,6 +229,9 @@ func (p *requestParser) content(b *bodyMembers) {
 		p.oneOf("input", b.input)
 	case "/v1/responses":
 		p.oneOf("input", b.input, b.prompt)
+		if err := refuseBackground("body.background", b.background); err != nil {
+			p.find(CodeInvalidRequest, err.Param, err.Message)
+		}
 	case "/v1/rerank":
 		p.oneOf("query", b.query)
 		p.oneOf("documents", b.documents)
