@@ -105,17 +105,19 @@ func errForm(cause error, what string) *openai.Error {
 
 // take reads one part to its end.
 func (f *form) take(ctx context.Context, part *multipart.Part, buf []byte) error {
-	disposition, params, err := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
-	name := params["name"]
-	if err != nil || disposition != "form-data" || name == "" {
+	d, err := parseDisposition(part.Header.Get("Content-Disposition"))
+	name := d.name
+	switch {
+	case errors.Is(err, errNotFormData), err == nil && name == "":
 		return errForm(err, "a part has no name")
+	case err != nil:
+		return errForm(err, "the Content-Disposition of a part cannot be read: "+err.Error())
 	}
-	filename, isFile := params["filename"]
 	if name == f.file {
-		if !isFile {
+		if !d.isFile {
 			return openai.InvalidType(f.file, "a file", "a string")
 		}
-		return f.takeFile(ctx, part, filename, buf)
+		return f.takeFile(ctx, part, d.filename, buf)
 	}
 	value, err := io.ReadAll(io.LimitReader(part, formField+1))
 	if err != nil {
