@@ -4,18 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 )
 
-const (
-	// collectChunk bounds the work of one statement of the collector.
-	collectChunk = 500
-	// orphanAge is how old a content without a row must be: younger ones may
-	// be about to get it.
-	orphanAge = time.Hour
-	// orphanInterval is how often contents are compared with rows.
-	orphanInterval = time.Hour
-)
+// collectChunk bounds the work of one statement of the collector.
+const collectChunk = 500
 
 // runExpirer watches deadlines of batches.
 func (e *Engine) runExpirer(ctx context.Context) {
@@ -35,17 +27,10 @@ func (e *Engine) runExpirer(ctx context.Context) {
 }
 
 // runCollector removes what is over: work of finished batches, files that were
-// deleted or expired, uploads that were never completed, contents that no row
-// names.
+// deleted or expired, uploads that were never completed.
 func (e *Engine) runCollector(ctx context.Context) {
-	var swept time.Time
 	for {
 		err := e.collect(ctx)
-		if err == nil && time.Since(swept) >= orphanInterval {
-			if err = e.sweepOrphans(ctx); err == nil {
-				swept = time.Now()
-			}
-		}
 		e.note("collecting what expired", err)
 		if !sleep(ctx, e.config().CollectInterval) {
 			return
@@ -132,36 +117,4 @@ func (e *Engine) deleteContents(ctx context.Context, keys []string) (deleted []s
 		}
 	}
 	return deleted, failed
-}
-
-// sweepOrphans deletes contents that no row names: what a crash left between
-// a content and its row.
-func (e *Engine) sweepOrphans(ctx context.Context) error {
-	var old []string
-	flush := func() error {
-		unknown, err := e.store.UnknownKeys(ctx, old)
-		if err != nil {
-			return fmt.Errorf("looking for orphaned contents: %w", err)
-		}
-		for _, key := range unknown {
-			if err := e.files.Delete(ctx, key); err != nil {
-				return fmt.Errorf("deleting orphaned content: %w", err)
-			}
-		}
-		old = old[:0]
-		return nil
-	}
-	err := e.files.List(ctx, func(key string, modified time.Time) error {
-		if time.Since(modified) < orphanAge {
-			return nil
-		}
-		if old = append(old, key); len(old) == collectChunk {
-			return flush()
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return flush()
 }

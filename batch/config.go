@@ -44,6 +44,8 @@ type Config struct {
 	DrainTimeout time.Duration
 	// CollectInterval is how often what expired is collected. Default 1 min.
 	CollectInterval time.Duration
+	// Quarantine is how long a content that no row names is kept. Default 7 days.
+	Quarantine time.Duration
 	// ExpireInterval is how often deadlines of batches are looked at.
 	// Default 1 s.
 	ExpireInterval time.Duration
@@ -66,6 +68,7 @@ func (c Config) withDefaults() Config {
 	def(&c.LeaseRenew, c.Lease/3)
 	def(&c.DrainTimeout, 25*time.Second)
 	def(&c.CollectInterval, time.Minute)
+	def(&c.Quarantine, 7*24*time.Hour)
 	def(&c.ExpireInterval, time.Second)
 	def(&c.OutputTTL, 30*24*time.Hour)
 	return c
@@ -95,6 +98,7 @@ func (c Config) Validate() error {
 		{"lease", int64(c.Lease)},
 		{"drain_timeout", int64(c.DrainTimeout)},
 		{"collect_interval", int64(c.CollectInterval)},
+		{"quarantine", int64(c.Quarantine)},
 		{"output_ttl", int64(c.OutputTTL)},
 	} {
 		if f.value <= 0 {

@@ -3,7 +3,6 @@ package batch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +26,12 @@ type Engine struct {
 	health     health
 	metrics    metrics
 
-	missed bool // the store was away when Open was called before
+	missed bool        // the store was away when Open was called before
+	adopt  atomic.Bool // see AdoptContents
+
+	checking   sync.Mutex                 // held for a round of comparing contents with rows
+	quarantine atomic.Pointer[Quarantine] // of the last round; nil before
+	missing    atomic.Pointer[Missing]    // of the last round; nil before
 
 	runner *runner
 	commit *committer
@@ -52,6 +56,7 @@ func NewEngine(cfg Config, store Store, queue Queue, files Files, d Dispatcher, 
 	e.Apply(cfg)
 	e.runner = newRunner(e)
 	e.metrics.inFlight, e.metrics.memory = &e.runner.inFlightNow, &e.runner.memoryTaken
+	e.metrics.quarantine, e.metrics.missing = &e.quarantine, &e.missing
 	e.commit = newCommitter(e)
 	e.usage = newUsageBuffer(e)
 	return e
@@ -73,18 +78,39 @@ func (e *Engine) config() *Config { return e.settings.Load() }
 func (e *Engine) Open(ctx context.Context) error {
 	if err := e.store.Open(ctx); err != nil {
 		e.missed = e.missed || errors.Is(err, ErrUnavailable)
-		return fmt.Errorf("opening store: %w", err)
+		return &OpenError{"store", err}
 	}
 	if err := e.files.Open(ctx); err != nil {
-		return errors.Join(fmt.Errorf("opening files: %w", err), e.store.Close())
+		return errors.Join(&OpenError{"files", err}, e.store.Close())
 	}
 	if err := e.queue.Open(ctx); err != nil {
-		return errors.Join(fmt.Errorf("opening queue: %w", err), e.files.Close(), e.store.Close())
+		return errors.Join(&OpenError{"queue", err}, e.files.Close(), e.store.Close())
 	}
 	if err := e.enter(ctx); err != nil {
 		return errors.Join(err, e.closeAll())
 	}
+	if err := e.identify(ctx); err != nil {
+		e.leave()
+		return errors.Join(&OpenError{"files", err}, e.closeAll())
+	}
 	return nil
+}
+
+// OpenError reports which part kept the engine from opening.
+type OpenError struct {
+	Part string // store, queue or files
+	Err  error
+}
+
+func (e *OpenError) Error() string { return "opening " + e.Part + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *OpenError) Unwrap() error { return e.Err }
+
+// MayOpenLater reports whether Open may succeed later without another
+// configuration, so that it is worth to try it again.
+func MayOpenLater(err error) bool {
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrOtherContents)
 }
 
 // Start starts the work. The engine must be open.
@@ -96,6 +122,7 @@ func (e *Engine) Start() {
 		e.clerks.Go(func() { e.runClerk(work, Task(i%2)) })
 	}
 	e.clerks.Go(func() { e.runCollector(work) })
+	e.clerks.Go(func() { e.runContentCheck(work) })
 	e.clerks.Go(func() { e.runExpirer(work) })
 	e.clerks.Go(func() { e.usage.run(work) })
 	e.clerks.Go(func() { e.hearWakes(work) })

@@ -18,6 +18,9 @@ type Health struct {
 	Store string `json:"store"` // Well or what is wrong
 	Queue string `json:"queue"`
 	Files string `json:"files"`
+	// Contents says which contents of files are missing or unknown; empty when
+	// all is as it should be.
+	Contents string `json:"contents,omitempty"`
 	// Paused says why batch work stands still; empty while it does not.
 	Paused []string `json:"paused,omitempty"`
 	// InFlight counts lines that were sent and have no durable result yet.
@@ -26,7 +29,31 @@ type Health struct {
 
 // OK tells whether nothing is wrong.
 func (h Health) OK() bool {
-	return h.Store == Well && h.Queue == Well && h.Files == Well && len(h.Paused) == 0
+	return h.Store == Well && h.Queue == Well && h.Files == Well && h.Contents == "" && len(h.Paused) == 0
+}
+
+// Unopened is the health of an engine that err keeps from opening; nil is for one
+// that has not tried yet.
+func Unopened(err error) Health {
+	const not = "not open yet"
+	h := Health{Store: not, Queue: not, Files: not, Paused: []string{"files and batches are closed: the gateway is starting"}}
+	open, ok := errors.AsType[*OpenError](err)
+	if err == nil || !ok {
+		if err != nil {
+			h.Store = err.Error()
+		}
+		return h
+	}
+	h.Paused[0] = "files and batches are closed: " + open.Part
+	switch open.Part {
+	case "files":
+		h.Store, h.Files = Well, open.Err.Error()
+	case "queue":
+		h.Store, h.Files, h.Queue = Well, Well, open.Err.Error()
+	default:
+		h.Store = open.Err.Error()
+	}
+	return h
 }
 
 // pingTimeout is how long a part may take to say that it is well.
@@ -36,7 +63,7 @@ const pingTimeout = 3 * time.Second
 func (e *Engine) Health(ctx context.Context) Health {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
-	h := Health{Paused: e.health.reasons(), InFlight: e.InFlight()}
+	h := Health{Contents: e.contentsProblem(), Paused: e.health.reasons(), InFlight: e.InFlight()}
 	var asking sync.WaitGroup
 	asking.Go(func() { h.Store = verdict(e.store.Ping(ctx)) })
 	asking.Go(func() { h.Queue = verdict(e.queue.Ping(ctx)) })

@@ -15,6 +15,8 @@ type metrics struct {
 	commits           atomic.Int64
 	refused           atomic.Int64 // results
 	lost              atomic.Int64 // claims
+	quarantine        *atomic.Pointer[Quarantine]
+	missing           *atomic.Pointer[Missing]
 	short             atomic.Int64 // looks that found slots free for want of memory
 }
 
@@ -25,6 +27,8 @@ var (
 	descRefused  = prometheus.NewDesc("tidegate_batch_results_refused_total", "Results that the store refused because the claim on their slice had ended: another gateway has taken over, or the batch is over.", nil, nil)
 	descMemory   = prometheus.NewDesc("tidegate_batch_memory_bytes", "Requests of batches in memory that are under way or read ahead.", nil, nil)
 	descShort    = prometheus.NewDesc("tidegate_batch_memory_short_total", "Looks, one a second, that found slots free because no more requests fit into memory.", nil, nil)
+	descUnknown  = prometheus.NewDesc("tidegate_batch_contents_unknown", "Contents that no row of the database names, as of the last round; they are quarantined.", nil, nil)
+	descMissing  = prometheus.NewDesc("tidegate_batch_contents_missing", "Files whose content is missing, as of the last round.", nil, nil)
 	descLost     = prometheus.NewDesc("tidegate_batch_claims_lost_total", "Claims on slices that this gateway gave up because they had ended.", nil, nil)
 )
 
@@ -34,7 +38,7 @@ func (e *Engine) Collector() prometheus.Collector { return &e.metrics }
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descInFlight, descLines, descCommits, descRefused, descLost, descMemory, descShort} {
+	for _, d := range []*prometheus.Desc{descInFlight, descLines, descCommits, descRefused, descLost, descMemory, descShort, descUnknown, descMissing} {
 		ch <- d
 	}
 }
@@ -46,6 +50,12 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(descInFlight, prometheus.GaugeValue, float64(m.inFlight.Load()))
 	ch <- prometheus.MustNewConstMetric(descMemory, prometheus.GaugeValue, float64(m.memory.Load()))
+	if q := m.quarantine.Load(); q != nil {
+		ch <- prometheus.MustNewConstMetric(descUnknown, prometheus.GaugeValue, float64(q.Unknown))
+	}
+	if missing := m.missing.Load(); missing != nil {
+		ch <- prometheus.MustNewConstMetric(descMissing, prometheus.GaugeValue, float64(missing.Files))
+	}
 	counter(descLines, &m.completed, "completed")
 	counter(descLines, &m.failed, "failed")
 	counter(descCommits, &m.commits)

@@ -44,6 +44,7 @@ type Store interface {
 	WorkStore
 	FinishStore
 	CollectStore
+	ContentStore
 	UsageStore
 	EstimateStore
 	AnalyticsStore

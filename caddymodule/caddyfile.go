@@ -150,6 +150,7 @@ func (h *DashboardHandler) options() map[string]option {
 //			lease                  <duration>
 //			drain_timeout          <duration>
 //			collect_interval       <duration>
+//			quarantine             <duration>
 //			upload_ttl             <duration>
 //			input_ttl              <duration>
 //			output_ttl             <duration>
@@ -248,6 +249,6 @@ func (b *BatchConfig) options() map[string]option {
 		"max_decompressed_size": size(&b.MaxDecompressedSize), "max_line_size": size(&b.MaxLineSize), "memory": size(&b.Memory), "retries": count(&b.Retries),
 		"retry_backoff": spans(&b.RetryBackoffMin, &b.RetryBackoffMax),
 		"line_timeout":  span(&b.LineTimeout), "lease": span(&b.Lease), "drain_timeout": span(&b.DrainTimeout),
-		"collect_interval": span(&b.CollectInterval), "upload_ttl": span(&b.UploadTTL), "input_ttl": span(&b.InputTTL), "output_ttl": span(&b.OutputTTL),
+		"collect_interval": span(&b.CollectInterval), "quarantine": span(&b.Quarantine), "upload_ttl": span(&b.UploadTTL), "input_ttl": span(&b.InputTTL), "output_ttl": span(&b.OutputTTL),
 	}
 }

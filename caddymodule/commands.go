@@ -28,6 +28,7 @@ func init() {
 		{"upstreams", "[--server <url>] [--json]", "Lists the servers of a running gateway", cli.UpstreamsCommand},
 		{"drain", "<url...> [--server <url>]", "Keeps new requests from servers of a running gateway", cli.DrainCommand},
 		{"undrain", "<url...> [--server <url>]", "Takes back drain", cli.UndrainCommand},
+		{"contents", "adopt", "Joins contents and database of a running gateway", cli.ContentsCommand},
 		{"doctor", "[--server <url>] [--json]", "Looks at every part of a running gateway", cli.DoctorCommand},
 		{"demo", "[--input <file>] [--output <file>] [--data <dir>] [--listen <addr>] [--once]", "Runs a batch on simulated servers", demoCommand},
 	} {

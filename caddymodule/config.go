@@ -143,6 +143,9 @@ type BatchConfig struct {
 	Lease caddy.Duration `json:"lease,omitempty"`
 	// DrainTimeout is how long lines may go on when the gateway stops. Default 25s.
 	DrainTimeout caddy.Duration `json:"drain_timeout,omitempty"`
+	// Quarantine is how long contents that no row of the database names are kept.
+	// Default 168h.
+	Quarantine caddy.Duration `json:"quarantine,omitempty"`
 	// CollectInterval is how often what expired is removed. Default 1m.
 	CollectInterval caddy.Duration `json:"collect_interval,omitempty"`
 	// UploadTTL is how long an upload in parts may take. Default 1h.
@@ -160,7 +163,7 @@ func (b BatchConfig) engine() batch.Config {
 		MaxLineBytes: int(b.MaxLineSize), MemoryBytes: b.Memory, Retries: b.Retries,
 		RetryBackoffMin: duration(b.RetryBackoffMin), RetryBackoffMax: duration(b.RetryBackoffMax),
 		LineTimeout: duration(b.LineTimeout), Lease: duration(b.Lease), DrainTimeout: duration(b.DrainTimeout),
-		CollectInterval: duration(b.CollectInterval), OutputTTL: duration(b.OutputTTL),
+		CollectInterval: duration(b.CollectInterval), Quarantine: duration(b.Quarantine), OutputTTL: duration(b.OutputTTL),
 	}
 }
 

@@ -54,7 +54,7 @@ func (d *door) admit(w http.ResponseWriter, r *http.Request, open *atomic.Bool) 
 	if !open.Load() {
 		problem := "The gateway is starting."
 		if d.app.runtime.started.Load() {
-			problem = "Files and batches are not available at the moment: the gateway waits for its store."
+			problem = "Files and batches are not available now: see GET /health for the reason."
 		}
 		openai.WriteError(w, openai.Unavailable(startingRetry, "%s", problem))
 		return false
@@ -95,6 +95,10 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	case path == "/doctor":
 		if h.admit(w, r, &h.app.pool.live) {
 			h.doctor(w, r)
+		}
+	case path == "/contents/adopt":
+		if h.admit(w, r, &h.app.pool.live) {
+			h.adopt(w, r)
 		}
 	case path == "/upstreams", path == "/upstreams/drain", path == "/upstreams/undrain":
 		if h.admit(w, r, &h.app.pool.live) {
@@ -163,11 +167,10 @@ func (r *runtime) batchHealth(ctx context.Context) batch.Health {
 	if r.open.Load() {
 		return r.engine.Health(ctx)
 	}
-	why := "not open yet"
 	if closed := r.closed.Load(); closed != nil {
-		why = *closed
+		return batch.Unopened(*closed)
 	}
-	return batch.Health{Store: why, Queue: "not open yet", Files: "not open yet", Paused: []string{"waiting for the store"}}
+	return batch.Unopened(nil)
 }
 
 func (h *APIHandler) ready(w http.ResponseWriter, _ *http.Request) {

@@ -10,7 +10,7 @@ import (
 )
 
 // ownCommands are Tidegate's own, in the order in which the help lists them.
-var ownCommands = []string{"serve", "demo", "batch", "files", "models", "upstreams", "drain", "undrain", "doctor", "sim"}
+var ownCommands = []string{"serve", "demo", "batch", "files", "models", "upstreams", "drain", "undrain", "doctor", "contents", "sim"}
 
 // AsksForHelp reports whether the program's arguments ask for the help of the
 // program itself and not of one of its commands.

@@ -33,8 +33,7 @@ func (r *runtime) openLater(err error) {
 	r.stopOpening = cancel
 	r.opening.Go(func() {
 		for pause := openPause; err != nil; pause = min(2*pause, openPauseMax) {
-			if text := err.Error(); r.closed.Load() == nil || *r.closed.Load() != text {
-				r.closed.Store(&text)
+			if before := r.closed.Swap(&err); before == nil || (*before).Error() != err.Error() {
 				r.log.Warn("files and batches are not served yet", zap.Error(err))
 			}
 			timer := time.NewTimer(pause)

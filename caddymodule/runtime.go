@@ -42,7 +42,7 @@ type runtime struct {
 	keyed atomic.Bool // clients must show an API key
 
 	// closed is what keeps the engine from being open, once it has started.
-	closed      atomic.Pointer[string]
+	closed      atomic.Pointer[error]
 	opening     sync.WaitGroup     // the opener, while there is one
 	stopOpening context.CancelFunc // ends it
 
@@ -97,7 +97,7 @@ func (r *runtime) start(s *settings) error {
 	var opening error
 	first := !r.started.Load()
 	if first {
-		if opening = r.openEngine(context.Background()); opening != nil && !errors.Is(opening, batch.ErrUnavailable) {
+		if opening = r.openEngine(context.Background()); opening != nil && !batch.MayOpenLater(opening) {
 			return opening
 		}
 	}

@@ -52,6 +52,8 @@ type Engine interface {
 	StoreTime(ctx context.Context) (time.Time, error)
 	Space() (s batch.Space, known bool, err error)
 	Capacity() batch.Capacity
+	Missing() (m batch.Missing, ok bool)
+	Quarantine() (q batch.Quarantine, ok bool)
 }
 
 // Pool is what it asks of the pool.
@@ -125,7 +127,7 @@ func (d *Doctor) Checks(ctx context.Context) (Report, error) {
 		func() []Check { return d.gateway() },
 		func() []Check { return d.parts(ctx) },
 		func() []Check { return d.clock(ctx) },
-		func() []Check { return d.space() },
+		func() []Check { return append(d.space(), d.contents()) },
 		func() []Check { return d.servers(ctx) },
 	) {
 		r.Checks = append(r.Checks, checks...)

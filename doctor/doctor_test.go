@@ -25,6 +25,9 @@ type gateway struct {
 	clock     error
 	space     batch.Space
 	bounded   bool
+	compared  bool // contents with rows
+	missing   batch.Missing
+	unknown   batch.Quarantine
 	measuring error
 	health    batch.Health
 	keys      bool
@@ -49,6 +52,9 @@ func (g *gateway) StoreTime(context.Context) (time.Time, error) {
 }
 
 func (g *gateway) Space() (batch.Space, bool, error) { return g.space, g.bounded, g.measuring }
+
+func (g *gateway) Missing() (batch.Missing, bool)       { return g.missing, g.compared }
+func (g *gateway) Quarantine() (batch.Quarantine, bool) { return g.unknown, g.compared }
 
 func (g *gateway) Capacity() batch.Capacity {
 	return batch.Capacity{MaxInFlight: 512, Memory: g.memory}
@@ -82,6 +88,7 @@ func well() *gateway {
 	known := upstreams.Facts{PrefixCaching: "True", Blocks: 100, BlockSize: 16, Scheduling: "fcfs", MaxNumSeqs: 256}
 	return &gateway{
 		space: batch.Space{Total: 1000, Free: 900, Reserve: 10}, bounded: true,
+		compared: true, unknown: batch.Quarantine{Total: 100},
 		memory: batch.Memory{Limit: 64 << 20, Taken: 1 << 20},
 		health: batch.Health{Store: "ok", Queue: "ok", Files: "ok"}, keys: true, open: 50, most: 100_000,
 		status: []upstreams.UpstreamStatus{server(one), server(two)},
@@ -138,6 +145,10 @@ func TestChecks(t *testing.T) {
 		{"clock unknown", func(g *gateway) { g.clock = errors.New("closed") }, "store clock", doctor.Unknown, "closed"},
 		{"disk filling", func(g *gateway) { g.space.Free = 100 }, "files disk space", doctor.Doubted, "100 B of 1000 B"},
 		{"disk full", func(g *gateway) { g.space.Free = 9 }, "files disk space", doctor.Failed, "9 B"},
+		{"contents missing", func(g *gateway) { g.missing = batch.Missing{Files: 3, Some: []string{"file-a", "file-b"}} }, "files contents", doctor.Failed, "3 files have no content, among them file-a, file-b"},
+		{"contents unknown", func(g *gateway) { g.unknown.Unknown = 10 }, "files contents", doctor.Doubted, "10 of 100"},
+		{"many contents unknown", func(g *gateway) { g.unknown.Unknown = 11 }, "files contents", doctor.Failed, "11 of 100"},
+		{"contents not compared", func(g *gateway) { g.compared = false }, "files contents", doctor.Unknown, "not compared yet"},
 		{"disk unknown", func(g *gateway) { g.measuring = errors.New("gone") }, "files disk space", doctor.Unknown, "gone"},
 		{"server down", func(g *gateway) {
 			g.status = append(g.status, upstreams.UpstreamStatus{URL: "http://three", State: upstreams.StateDown, Reason: "refused"})

@@ -190,6 +190,30 @@ func (d *Doctor) space() []Check {
 	return []Check{c}
 }
 
+// contents says whether contents and rows fit together.
+func (d *Doctor) contents() Check {
+	c := Check{Area: Files, Name: "contents against the database", Verdict: Passed}
+	missing, looked := d.Engine.Missing()
+	unknown, swept := d.Engine.Quarantine()
+	switch {
+	case !looked || !swept:
+		c.Verdict, c.Found = Unknown, "not compared yet"
+	case missing.Files > 0:
+		c.Verdict, c.Found = Failed, fmt.Sprintf("%d files have no content, among them %s", missing.Files, strings.Join(missing.Some, ", "))
+		c.Remedy = "Restore the contents from a backup, or delete these files. Batches that need one of them cannot go on."
+	case unknown.Unknown > 0:
+		c.Verdict, c.Found = Doubted, fmt.Sprintf("%d of %d contents have no row; the oldest is known for %s", unknown.Unknown, unknown.Total, d.Now().Sub(unknown.Oldest).Round(time.Minute))
+		c.Remedy = "They are kept and deleted after the quarantine time, as leftovers of crashes are."
+		if unknown.TooMany() {
+			c.Verdict = Failed
+			c.Remedy = "So many are no leftovers of crashes: rows are missing. None is deleted. Restore the database that knows them, or delete them yourself."
+		}
+	default:
+		c.Found = fmt.Sprintf("all %d fit", unknown.Total)
+	}
+	return c
+}
+
 // errText shortens what a server's refusal came to.
 func errText(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {

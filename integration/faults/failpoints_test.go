@@ -21,6 +21,7 @@ import (
 
 // notReached are calls that a day's work does not come to, and why.
 var notReached = map[string]string{
+	"store.Quarantine":   "asked for contents older than an hour that no row names",
 	"store.UnknownKeys":  "asked for contents older than an hour",
 	"store.RenewBatch":   "asked while a batch takes longer to validate or finalize than a third of its lease",
 	"store.ReleaseBatch": "asked when a stop comes in the middle of that",

@@ -88,8 +88,9 @@ func (g *Gateway) Get(tb testing.TB, path string, into any) {
 type Health struct {
 	Status string
 	Batch  struct {
-		Store, Queue string
-		InFlight     int64 `json:"in_flight"`
+		Store, Queue, Files string
+		Contents            string
+		InFlight            int64 `json:"in_flight"`
 	}
 	Upstreams []struct {
 		Live   int `json:"live_in_flight"`

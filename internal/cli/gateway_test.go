@@ -206,7 +206,7 @@ func jsonOf[T any](t *testing.T, text string) T {
 // commands are the program's own commands by name.
 var commands = map[string]func(*cobra.Command){
 	"batch": BatchCommand, "files": FilesCommand, "models": ModelsCommand, "upstreams": UpstreamsCommand,
-	"drain": DrainCommand, "undrain": UndrainCommand, "doctor": DoctorCommand, "sim": SimCommand,
+	"drain": DrainCommand, "undrain": UndrainCommand, "doctor": DoctorCommand, "sim": SimCommand, "contents": ContentsCommand,
 }
 
 // tidegate runs a command line in this process.

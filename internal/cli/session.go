@@ -224,17 +224,25 @@ func (s *session) each(ctx context.Context, ids []string, do func(id string) err
 	return nil
 }
 
-var errNotConfirmed = errors.New("not confirmed; nothing was deleted")
+var (
+	errNotConfirmed = errors.New("not confirmed; nothing was deleted")
+	errNotAdopted   = errors.New("not confirmed; nothing was adopted")
+)
 
-// confirm asks before something is destroyed. Without a terminal --yes is
-// needed.
+// confirm asks before something is deleted.
 func (s *session) confirm(ctx context.Context, yes bool, question string) error {
+	return s.ask(ctx, yes, question, errNotConfirmed)
+}
+
+// ask asks before something that has no way back, and returns refused unless the
+// answer is yes. Without a terminal --yes is needed.
+func (s *session) ask(ctx context.Context, yes bool, question string, refused error) error {
 	if yes {
 		return nil
 	}
 	f, ok := s.in.(*os.File)
 	if ok && !isatty.IsTerminal(f.Fd()) {
-		return errors.New("this deletes without a way back: give --yes")
+		return errors.New("this has no way back: give --yes")
 	}
 	fmt.Fprintf(s.err, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(&interruptible{ctx: ctx, r: s.in}).ReadString('\n')
@@ -248,6 +256,6 @@ func (s *session) confirm(ctx context.Context, yes bool, question string) error 
 	case "y", "yes":
 		return nil
 	default:
-		return errNotConfirmed
+		return refused
 	}
 }

@@ -183,6 +183,26 @@ func (s *store) UnknownKeys(ctx context.Context, keys []string) ([]string, error
 	return get(s.set, "store.UnknownKeys", func() ([]string, error) { return s.Store.UnknownKeys(ctx, keys) })
 }
 
+func (s *store) Place(ctx context.Context) (string, error) {
+	return get(s.set, "store.Place", func() (string, error) { return s.Store.Place(ctx) })
+}
+
+func (s *store) SetPlace(ctx context.Context, place string) error {
+	return s.set.do("store.SetPlace", func() error { return s.Store.SetPlace(ctx, place) })
+}
+
+func (s *store) NeededContents(ctx context.Context, before int64, limit int) ([]batch.NeededContent, error) {
+	return get(s.set, "store.NeededContents", func() ([]batch.NeededContent, error) { return s.Store.NeededContents(ctx, before, limit) })
+}
+
+func (s *store) Quarantine(ctx context.Context, keys []string) ([]batch.UnknownContent, error) {
+	return get(s.set, "store.Quarantine", func() ([]batch.UnknownContent, error) { return s.Store.Quarantine(ctx, keys) })
+}
+
+func (s *store) PruneQuarantine(ctx context.Context, since time.Time) error {
+	return s.set.do("store.PruneQuarantine", func() error { return s.Store.PruneQuarantine(ctx, since) })
+}
+
 func (s *store) AddUsage(ctx context.Context, records []batch.UsageRecord) error {
 	return s.set.do("store.AddUsage", func() error { return s.Store.AddUsage(ctx, records) })
 }

@@ -15,7 +15,7 @@ const (
 	pingContent = "tidegate\n"
 	// How long the answer of a probe holds. Pings come more often than a bucket
 	// becomes full, and writes cost money.
-	goodAnswer = 30 * time.Second
+	goodAnswer = 5 * time.Second
 	badAnswer  = 2 * time.Second
 )
 
@@ -28,7 +28,7 @@ type probe struct {
 }
 
 // Ping writes the object .ping below the prefix, nine bytes long, unless that
-// was done in the last 30 seconds (2 after a failure): then it gives the same
+// was done in the last 5 seconds (2 after a failure): then it gives the same
 // answer. Only a write tells that the bucket exists, that the credentials may
 // write, and that there is room.
 func (f *Files) Ping(ctx context.Context) error {

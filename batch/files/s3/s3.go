@@ -73,6 +73,9 @@ func (f *Files) Open(ctx context.Context) error {
 	}
 	f.conn.Store(conn)
 	if err := f.Ping(ctx); err != nil {
+		if !errors.Is(err, batch.ErrUnavailable) { // a key or a bucket may be made later
+			err = fmt.Errorf("%w: %w", batch.ErrUnavailable, err)
+		}
 		return errors.Join(fmt.Errorf("opening S3 files: %w", err), f.Close())
 	}
 	return nil

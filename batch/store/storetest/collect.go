@@ -44,6 +44,81 @@ func (e *env) unknown(keys ...string) []string {
 }
 
 var collectTests = []test{
+	{"place of contents", func(e *env) {
+		place := func(want string) {
+			e.Helper()
+			got, err := e.s.Place(e.Context())
+			e.ok(err)
+			equal(e, "place", got, want)
+		}
+		place("")
+		e.ok(e.s.SetPlace(e.Context(), "local A"))
+		place("local A")
+		e.ok(e.s.SetPlace(e.Context(), "local B"))
+		e.reopen()
+		place("local B")
+	}},
+	{"contents that are needed", func(e *env) {
+		first, deleted := e.file(nil), e.file(nil)
+		expiring := e.file(func(f *batch.NewFile) { f.TTL = time.Hour })
+		b := e.running(1) // of a file of its own
+		last := e.file(nil)
+		needed := func(before int64, limit int) (keys []string, at int64) {
+			e.Helper()
+			page, err := e.s.NeededContents(e.Context(), before, limit)
+			e.ok(err)
+			for _, c := range page {
+				keys, at = append(keys, c.Key), c.Seq
+			}
+			return keys, at
+		}
+		input, err := e.s.InputFile(e.Context(), b.ID)
+		e.ok(err)
+		keys, _ := needed(0, 100)
+		equal(e, "all, newest first", keys, []string{last.Key, input.Key, expiring.Key, deleted.Key, first.Key})
+		keys, at := needed(0, 2)
+		equal(e, "a page", keys, []string{last.Key, input.Key})
+		keys, at = needed(at, 2)
+		equal(e, "the next page", keys, []string{expiring.Key, deleted.Key})
+		keys, at = needed(at, 2)
+		equal(e, "the last page", keys, []string{first.Key})
+		keys, _ = needed(at, 2)
+		equal(e, "after the last page", keys, nil)
+
+		e.ok(e.s.DeleteFile(e.Context(), tenant, deleted.ID))
+		e.ok(e.s.DeleteFile(e.Context(), tenant, input.ID))
+		e.db.Advance(time.Hour)
+		keys, _ = needed(0, 100)
+		equal(e, "without what is deleted or expired, with the input of a batch that runs", keys, []string{last.Key, input.Key, first.Key})
+	}},
+	{"unknown contents are remembered until they are not named any more", func(e *env) {
+		noted := func(keys ...string) map[string]time.Time {
+			e.Helper()
+			list, err := e.s.Quarantine(e.Context(), keys)
+			e.ok(err)
+			since := make(map[string]time.Time, len(list))
+			for _, c := range list {
+				since[c.Key] = c.Since
+			}
+			return since
+		}
+		before := e.now()
+		first := noted("a", "b", "a")
+		if len(first) != 2 {
+			e.Fatalf("noted %v, want a and b", first)
+		}
+		e.during("noted", first["a"], before, e.now())
+		e.db.Advance(time.Hour)
+		equal(e, "noted again", noted("a")["a"], first["a"])
+		e.ok(e.s.PruneQuarantine(e.Context(), first["b"].Add(time.Minute))) // b was not named since
+		e.reopen()
+		again := noted("a", "b")
+		equal(e, "still remembered", again["a"], first["a"])
+		if !again["b"].After(first["b"]) {
+			e.Errorf("b is noted since %s, want a time after %s", again["b"], first["b"])
+		}
+		equal(e, "nothing", len(noted()), 0)
+	}},
 	{"batches expire when their time is over", func(e *env) {
 		long := e.start(e.batch(func(n *batch.NewBatch) { n.Window = 48 * time.Hour }), 1)
 		b := e.running(4)

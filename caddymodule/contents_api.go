@@ -1,0 +1,30 @@
+package caddymodule
+
+import (
+	"net/http"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// adopted is the answer of POST /contents/adopt.
+type adopted struct {
+	Object  string `json:"object"` // "contents"
+	Adopted bool   `json:"adopted"`
+}
+
+// adopt has the engine take the contents that are there for those of its database
+// when it is opened next, which it is tried every second or two.
+func (h *APIHandler) adopt(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		openai.WriteError(w, openai.MethodNotAllowed(r.Method, r.URL.Path))
+		return
+	}
+	rt := h.app.runtime
+	if rt.open.Load() {
+		openai.WriteError(w, openai.Conflict("Files and batches are open: there is nothing to adopt."))
+		return
+	}
+	rt.engine.AdoptContents()
+	writeJSON(w, http.StatusOK, adopted{"contents", true})
+}
