@@ -188,9 +188,19 @@ var bugs = []bug{
 		"		for sleep(stop, e.config().LeaseRenew) {",
 		"		for !planted.Is(`the lease on a batch is never renewed`) && sleep(stop, e.config().LeaseRenew) {",
 	}}, engine("TestSlowFinalizerKeepsItsBatch"), `never happened: the claim is renewed`},
-	{"orphans are given no time", []edit{{
-		"batch/collector.go",
-		"if time.Since(modified) < orphanAge {",
-		"if time.Since(modified) < orphanAge && !planted.Is(`orphans are given no time`) {",
-	}}, engine("TestOrphans"), `whose row may have been about to be made`},
+	{"unknown contents are given no time to get a row", []edit{{
+		"batch/quarantine.go",
+		"if time.Since(modified) < unknownAge {",
+		"if time.Since(modified) < unknownAge && !planted.Is(`unknown contents are given no time to get a row`) {",
+	}}, engine("TestUnknownContentsAreQuarantined"), `want 1 of 22 unknown`},
+	{"unknown contents are deleted in the first round", []edit{{
+		"batch/quarantine.go",
+		"if !deleting || found.TooMany() {",
+		"if (!deleting && !planted.Is(`unknown contents are deleted in the first round`)) || found.TooMany() {",
+	}}, engine("TestUnknownContentsAreQuarantined"), `is deleted in the first round after a start`},
+	{"many unknown contents are deleted", []edit{{
+		"batch/quarantine.go",
+		"return q.Unknown*quarantineShare > q.Total",
+		"return !planted.Is(`many unknown contents are deleted`) && q.Unknown*quarantineShare > q.Total",
+	}}, engine("TestManyUnknownContentsAreKept"), `is deleted`},
 }
