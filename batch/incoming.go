@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -114,7 +115,13 @@ func (s *FileService) checkJSONL(ctx context.Context, c stored) error {
 		return fmt.Errorf("checking file: %w", err)
 	}
 	defer content.Close()
-	lines := openai.NewLineReader(content, s.limits().MaxLineBytes)
+	buffered := bufio.NewReaderSize(content, unpackBuffer)
+	head, _ := buffered.Peek(4) // its error is that of the next read
+	if encoding := openai.UTF16(head); encoding != "" {
+		return openai.InvalidRequest("file", "invalid_encoding",
+			"The file is %s, but the Batch API reads UTF-8. Convert it, for example with: iconv -f %s -t UTF-8.", encoding, encoding[:6])
+	}
+	lines := openai.NewLineReader(buffered, s.limits().MaxLineBytes)
 	for {
 		line, err := lines.Next()
 		if _, tooLong := errors.AsType[*openai.LineTooLongError](err); tooLong {

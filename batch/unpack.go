@@ -27,9 +27,9 @@ const (
 )
 
 const (
-	// zstdWindow is the largest window of zstd that is decoded: the largest
-	// that `zstd --decompress` takes without being asked to.
-	zstdWindow = 128 << 20
+	// zstdWindow is the largest window of zstd that is decoded, in bytes: that of
+	// zstd --ultra -20. A decoder may need several times as much memory.
+	zstdWindow = 32 << 20
 	// unpackAtOnce is how many files are decompressed at a time, because each
 	// may need a window of that size.
 	unpackAtOnce = 2

@@ -171,7 +171,7 @@ func TestRefusedCompressedUploads(t *testing.T) {
 		{"zstd: not at all", "in.zst", []byte(line), refused{400, "file", "", cannot + "zstd: it is not in that format"}},
 		{"zstd: bomb", "in.zst", zstandard(t, bomb), refused{400, "file", "", tooLarge}},
 		{"zstd: wrong checksum", "in.zst", append(bytes.Clone(zst[:len(zst)-4]), 1, 2, 3, 4), refused{400, "file", "", cannot + "zstd: its checksum or size is wrong."}},
-		{"zstd: huge window", "in.zst", []byte("\x28\xb5\x2f\xfd\x00\xa0\x01\x00\x00"), refused{400, "file", "", cannot + "zstd: it needs a window of more than 128 MiB."}},
+		{"zstd: huge window", "in.zst", []byte("\x28\xb5\x2f\xfd\x00\xa0\x01\x00\x00"), refused{400, "file", "", cannot + "zstd: it needs a window of more than 32 MiB."}},
 		{"bzip2: truncated", "in.bz2", bz[:len(bz)-10], refused{400, "file", "", cannot + "bzip2: it ends too early."}},
 		{"bzip2: trailing garbage", "in.bz2", append(bytes.Clone(bz), "garbage"...), refused{400, "file", "", cannot + "bzip2: it is corrupt."}},
 		{"bzip2: not at all", "in.bz2", []byte(line), refused{400, "file", "", cannot + "bzip2: it is corrupt."}},

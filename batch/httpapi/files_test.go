@@ -116,7 +116,11 @@ func TestRefusedUploads(t *testing.T) {
 	expiry := func(anchor, seconds string) []part {
 		return []part{purpose, {"expires_after[anchor]", "", anchor}, {"expires_after[seconds]", "", seconds}, file}
 	}
-	const badFormat = "Invalid file format for Batch API. Must be .jsonl"
+	const (
+		badFormat = "Invalid file format for Batch API. Must be .jsonl"
+		utf16     = "The file is "
+		convert   = ", but the Batch API reads UTF-8. Convert it, for example with: iconv -f "
+	)
 	for _, c := range []struct {
 		name  string
 		parts []part
@@ -141,7 +145,10 @@ func TestRefusedUploads(t *testing.T) {
 		{"blank batch file", []part{{"file", "in.jsonl", "\n \r\n\t\n"}, purpose}, refused{400, "", "", badFormat}},
 		{"BOM alone", []part{purpose, {"file", "in.jsonl", "\xef\xbb\xbf"}}, refused{400, "", "", badFormat}},
 		{"text", []part{purpose, {"file", "in.jsonl", "hello\nworld\n"}}, refused{400, "", "", badFormat}},
-		{"UTF-16", []part{purpose, {"file", "in.jsonl", "\xff\xfe{\x00}\x00\n\x00"}}, refused{400, "", "", badFormat}},
+		{"UTF-16", []part{purpose, {"file", "in.jsonl", "\xff\xfe{\x00}\x00\n\x00"}}, refused{400, "file", "invalid_encoding", utf16 + "UTF-16 (little-endian)" + convert + "UTF-16 -t UTF-8."}},
+		{"UTF-16 without a mark", []part{purpose, {"file", "in.jsonl", "{\x00}\x00\n\x00"}}, refused{400, "file", "invalid_encoding", utf16 + "UTF-16 (little-endian)" + convert + "UTF-16 -t UTF-8."}},
+		{"UTF-16, big-endian", []part{purpose, {"file", "in.jsonl", "\xfe\xff\x00{\x00}\x00\n"}}, refused{400, "file", "invalid_encoding", utf16 + "UTF-16 (big-endian)" + convert + "UTF-16 -t UTF-8."}},
+		{"UTF-32", []part{purpose, {"file", "in.jsonl", "\xff\xfe\x00\x00{\x00\x00\x00"}}, refused{400, "file", "invalid_encoding", utf16 + "UTF-32" + convert + "UTF-32 -t UTF-8."}},
 		{"half a line", []part{purpose, {"file", "in.jsonl", line[:20]}}, refused{400, "", "", badFormat}},
 		{"only lines that are too long", []part{purpose, {"file", "in.jsonl", `"` + strings.Repeat("x", 2000) + `"`}}, refused{400, "", "", badFormat}},
 		{"binary", []part{purpose, {"file", "in.jsonl", strings.Repeat("\x00\xff\n", 300)}}, refused{400, "", "", badFormat}},
