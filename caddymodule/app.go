@@ -34,6 +34,9 @@ type App struct {
 	// Batch are the settings of the batch engine.
 	Batch BatchConfig `json:"batch,omitzero"`
 
+	// Body says how slowly the body of a request may arrive.
+	Body BodyConfig `json:"body,omitzero"`
+
 	// APIKeys are what clients must show one of, as bearer token. Default:
 	// none is asked for.
 	APIKeys []string `json:"api_keys,omitempty"`
@@ -147,6 +150,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 func (a *App) Validate() error {
 	if err := a.poolConfig().Validate(); err != nil {
 		return fmt.Errorf("pool: %w", err)
+	}
+	if err := a.Body.Validate(); err != nil {
+		return fmt.Errorf("body: %w", err)
 	}
 	if err := a.Batch.engine().Validate(); err != nil {
 		return fmt.Errorf("batch: %w", err)

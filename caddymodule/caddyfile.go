@@ -122,6 +122,7 @@ func (h *DashboardHandler) options() map[string]option {
 //			health_timeout  <duration>
 //			models_interval <duration>
 //			retry_buffer    <size>
+//			body_memory     <size>
 //			max_answer      <size>
 //			dial_timeout    <duration>
 //			health_failures <count>
@@ -134,6 +135,10 @@ func (h *DashboardHandler) options() map[string]option {
 //		files <driver> ...
 //		data  <directory>
 //		api_keys <key...>
+//		body {
+//			min_rate <size>
+//			grace    <duration>
+//		}
 //		batch {
 //			max_in_flight          <count>|auto
 //			max_concurrent_batches <count>
@@ -177,6 +182,7 @@ func (a *App) options() map[string]option {
 			return nil // none: the variable that was to name them is empty
 		},
 		"batch": func(d *caddyfile.Dispenser) error { return a.Batch.unmarshal(d) },
+		"body":  func(d *caddyfile.Dispenser) error { return a.Body.unmarshal(d) },
 	}
 }
 
@@ -191,7 +197,7 @@ func (p *PoolConfig) options() map[string]option {
 	return map[string]option{
 		"upstream": p.upstream, "api_key": optionalText(&p.APIKey), "batch_share": number(&p.BatchShare),
 		"health_interval": span(&p.HealthInterval), "health_timeout": span(&p.HealthTimeout), "models_interval": span(&p.ModelsInterval),
-		"retry_buffer": size(&p.RetryBuffer), "max_answer": size(&p.MaxAnswer), "dial_timeout": span(&p.DialTimeout),
+		"retry_buffer": size(&p.RetryBuffer), "body_memory": size(&p.BodyMemory), "max_answer": size(&p.MaxAnswer), "dial_timeout": span(&p.DialTimeout),
 		"health_failures": count(&p.HealthFailures), "load_time": span(&p.LoadTime), "idle_timeout": span(&p.IdleTimeout), "stream_idle_timeout": span(&p.StreamIdleTimeout),
 	}
 }

@@ -27,6 +27,10 @@ type PoolConfig struct {
 	// RetryBuffer is how many bytes of a live request are kept for a retry on
 	// another upstream. Default 32 MiB.
 	RetryBuffer int64 `json:"retry_buffer,omitempty"`
+	// BodyMemory is how many bytes all bodies of live requests together may take
+	// in memory. A body must name its model in its first half of that. Default
+	// 256 MiB.
+	BodyMemory int64 `json:"body_memory,omitempty"`
 	// MaxAnswer is how many bytes the answer to a line may have. Default 32 MiB.
 	MaxAnswer int64 `json:"max_answer,omitempty"`
 	// DialTimeout is how long connecting may take. Default 5s.
@@ -97,7 +101,7 @@ func (a *App) poolConfig() upstreams.Config {
 	out := upstreams.Config{
 		APIKey: p.APIKey, DropAuthorization: len(a.APIKeys) > 0, BatchShare: p.BatchShare,
 		HealthInterval: duration(p.HealthInterval), HealthTimeout: duration(p.HealthTimeout), ModelsInterval: duration(p.ModelsInterval),
-		RetryBuffer: p.RetryBuffer, MaxAnswer: p.MaxAnswer, DialTimeout: duration(p.DialTimeout),
+		RetryBuffer: p.RetryBuffer, BodyMemory: p.BodyMemory, MaxAnswer: p.MaxAnswer, DialTimeout: duration(p.DialTimeout),
 		HealthFailures: p.HealthFailures, LoadTime: duration(p.LoadTime), IdleConnTimeout: duration(p.IdleTimeout), StreamIdleTimeout: duration(p.StreamIdleTimeout),
 	}
 	for i := range p.Upstreams {

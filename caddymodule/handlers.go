@@ -62,6 +62,18 @@ func (d *door) admit(w http.ResponseWriter, r *http.Request, open *atomic.Bool) 
 	return true
 }
 
+// serveBody lets next answer a request whose body is decoded and watched. See
+// BodyConfig.withBody.
+func (d *door) serveBody(w http.ResponseWriter, r *http.Request, limit int64, next http.Handler) {
+	ready, release, err := d.app.Body.withBody(w, r, limit)
+	if err != nil {
+		openai.WriteError(w, err)
+		return
+	}
+	defer release()
+	next.ServeHTTP(w, ready)
+}
+
 // APIHandler serves /v1/files, /v1/uploads, /v1/batches, /upstreams, /health,
 // /ready and /doctor.
 // Other requests go to the next handler.
@@ -106,7 +118,7 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		}
 	case under(path, "/v1/files"), under(path, "/v1/uploads"), under(path, "/v1/batches"):
 		if h.admit(w, r, &h.app.runtime.open) {
-			h.api.ServeHTTP(w, r)
+			h.serveBody(w, r, 0, h.api)
 		}
 	default:
 		return next.ServeHTTP(w, r)
@@ -227,7 +239,7 @@ func (r *runtime) record(l upstreams.LiveRequest) {
 // ServeHTTP answers; there is nothing behind it.
 func (h *ProxyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	if h.admit(w, r, &h.app.pool.live) {
-		h.proxy.ServeHTTP(w, r)
+		h.serveBody(w, r, h.app.pool.LargestBody(), h.proxy)
 	}
 	return nil
 }

@@ -80,10 +80,17 @@ var (
 	descLive     = prometheus.NewDesc("tidegate_live_requests_total", "Live requests that are over, by the class of their status; 499 for clients that left before it.", []string{"endpoint", "code"}, nil)
 )
 
+var (
+	descBodyMemory = prometheus.NewDesc("tidegate_live_body_memory_bytes", "Memory in use for bodies of live requests.", nil, nil)
+	descBodyLimit  = prometheus.NewDesc("tidegate_live_body_memory_limit_bytes", "Memory for bodies of live requests, body_memory.", nil, nil)
+	descBodyShort  = prometheus.NewDesc("tidegate_live_body_memory_short_total", "Bodies of live requests that met a shortage of memory: streamed (sent once as they came), waited, refused.", []string{"outcome"}, nil)
+)
+
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descUp, descState, descInFlight, descLimit, descRunning, descWaiting, descKVCache, descRequests, descFailures, descRetries, descLive,
+		descBodyMemory, descBodyLimit, descBodyShort,
 	} {
 		ch <- d
 	}
@@ -99,6 +106,12 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, v int64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
+	bodies := &m.pool.bodies
+	gauge(descBodyMemory, float64(bodies.inUse()))
+	gauge(descBodyLimit, float64(bodies.limit.Load()))
+	counter(descBodyShort, bodies.streamed.Load(), "streamed")
+	counter(descBodyShort, bodies.waited.Load(), "waited")
+	counter(descBodyShort, bodies.refused.Load(), "refused")
 	for _, u := range m.pool.now.Load().upstreams {
 		for _, class := range []Class{Live, Batch} {
 			counter(descRequests, u.requests[class].Load(), u.url, class.String())

@@ -61,6 +61,11 @@ type Config struct {
 	// so that it can be sent again. Larger ones are sent once, as they come.
 	// Default: 32 MiB.
 	RetryBuffer int64
+	// BodyMemory is the memory for all bodies of live requests that are held, in
+	// bytes. When it is used up, bodies that name their model early are sent
+	// once, as they come; others wait and are refused with 503 at last. A body
+	// must name its model in its first half of that. Default: 256 MiB.
+	BodyMemory int64
 	// MaxAnswer is the largest answer to a batch line, in bytes.
 	// Default: 32 MiB.
 	MaxAnswer int64
@@ -96,6 +101,7 @@ func (c Config) withDefaults() Config {
 	fill(&c.ModelsInterval, 30*time.Second)
 	fill(&c.LoadTime, 30*time.Second)
 	fill(&c.RetryBuffer, 32<<20)
+	fill(&c.BodyMemory, 256<<20)
 	fill(&c.MaxAnswer, 32<<20)
 	fill(&c.DialTimeout, 5*time.Second)
 	fill(&c.IdleConnTimeout, 4*time.Second)
@@ -153,6 +159,7 @@ func (c Config) Validate() error {
 		{"models_interval", int64(c.ModelsInterval)},
 		{"load_time", int64(c.LoadTime)},
 		{"retry_buffer", c.RetryBuffer},
+		{"body_memory", c.BodyMemory},
 		{"max_answer", c.MaxAnswer},
 		{"dial_timeout", int64(c.DialTimeout)},
 		{"idle_conn_timeout", int64(c.IdleConnTimeout)},

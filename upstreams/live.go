@@ -114,13 +114,13 @@ func (l *live) failed(a *attempt, err error) (settled bool) {
 		l.done.Status = statusClientGone
 		return true
 	}
+	if fault := l.body.fault(); fault != nil {
+		l.badBody(fault)
+		return true
+	}
 	if cause := a.cause(); cause != nil {
 		a.fault(0, cause.Error())
 		err = cause
-	} else if clientFault, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		// A body that was sent as it came turned out to be too large.
-		l.refuse(openai.TooLarge("", "The body is larger than %d bytes.", clientFault.Limit))
-		return true
 	} else if l.proxy.pool.own(err) {
 		// Another server would not be reached either.
 		l.w.Header()["Connection"] = []string{"close"} // a descriptor the less
@@ -226,6 +226,9 @@ func (l *live) refuse(err error) {
 
 // finish is the request's end, whatever that was.
 func (l *live) finish() {
+	if l.done.Status == statusClientGone {
+		l.w.WriteHeader(statusClientGone) // a handler that writes nothing answers 200
+	}
 	l.done.Duration = time.Since(l.began)
 	l.proxy.pool.metrics.observe(l.route, &l.done)
 	if l.proxy.record != nil {

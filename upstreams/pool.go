@@ -27,6 +27,7 @@ type Pool struct {
 	take    func() (taken func(), ok bool) // descriptors.Take but in tests
 
 	shortages shortages
+	bodies    bodyMemory
 
 	mu         sync.Mutex
 	cfg        Config                      // guarded by mu, with defaults
@@ -45,6 +46,7 @@ func NewPool(log *zap.Logger) *Pool { return newPool(log, nil) }
 
 func newPool(log *zap.Logger, dial dialFunc) *Pool {
 	p := &Pool{log: log, dial: dial, take: descriptors.Take, freed: make(chan struct{}, 1), cfg: Config{}.withDefaults()}
+	p.bodies.limit.Store(p.cfg.BodyMemory)
 	p.metrics = newMetrics(p)
 	p.mu.Lock()
 	p.publish()
@@ -98,6 +100,7 @@ func (p *Pool) apply(cfg Config, restore bool) error {
 		}
 	}
 	p.cfg, p.upstreams = cfg, next
+	p.bodies.limit.Store(cfg.BodyMemory)
 	p.arrange()
 	for _, u := range next {
 		u.probeSoon() // by the new settings

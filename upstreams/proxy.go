@@ -86,22 +86,24 @@ func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 	l.done.Endpoint = rt.path
 	defer l.finish()
 	s := x.pool.now.Load()
-	body, err := readPayload(r, s.cfg.RetryBuffer)
+	in := intake{r: r, route: rt, limit: s.cfg.RetryBuffer, room: &bodyRoom{memory: &x.pool.bodies}}
+	defer in.room.release()
+	body, err := in.read()
 	if err != nil {
 		l.badBody(err)
 		return
 	}
 	l.body = body
 	model, err := rt.model(body.head, body.replayable(), r.Header.Get("Content-Type"))
+	if err != nil && !openai.EmptyObject(body.head) { // which asks for nothing
+		model, err = s.onlyModel(err)
+	}
+	if err == nil && rt.check != nil {
+		err = rt.check(body.head)
+	}
 	if err != nil {
 		l.refuse(err)
 		return
-	}
-	if rt.check != nil {
-		if err := rt.check(body.head); err != nil {
-			l.refuse(err)
-			return
-		}
 	}
 	l.query = Query{Class: Live, Model: model, Prompt: body.head}
 	l.header = requestHeader(r, s, l.id)
@@ -110,6 +112,10 @@ func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 
 // badBody answers a request whose body did not come whole.
 func (l *live) badBody(err error) {
+	if refusal, ok := errors.AsType[*openai.Error](err); ok {
+		l.refuse(refusal)
+		return
+	}
 	if l.r.Context().Err() != nil {
 		l.done.Status = statusClientGone
 		return

@@ -3,6 +3,7 @@ package upstreams
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"mime"
 	"mime/multipart"
 	"net/http"
@@ -84,42 +85,20 @@ var routes = func() map[string]*route {
 // of a larger one.
 func (rt *route) model(head []byte, whole bool, contentType string) (string, error) {
 	if rt.form {
-		return formModel(head, contentType)
+		return formModel(head, whole, contentType)
 	}
-	model, _, err := openai.PeekModel(head)
-	if err != nil && !whole {
-		if model, ok := modelOfBeginning(head); ok {
+	if !whole {
+		if model, ok := openai.ModelOfPart(head); ok {
 			return model, nil
 		}
+		return "", openai.MissingParameter("model")
 	}
+	model, _, err := openai.PeekModel(head)
 	return model, err
 }
 
-// modelOfBeginning finds the model in a body that is cut off.
-func modelOfBeginning(head []byte) (string, bool) {
-	d := json.NewDecoder(bytes.NewReader(head))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return "", false
-	}
-	for d.More() {
-		name, err := d.Token()
-		if err != nil {
-			return "", false
-		}
-		if name == "model" {
-			var model string
-			return model, d.Decode(&model) == nil && model != ""
-		}
-		var passed json.RawMessage
-		if d.Decode(&passed) != nil {
-			return "", false
-		}
-	}
-	return "", false
-}
-
 // formModel finds the field `model` of a multipart form.
-func formModel(head []byte, contentType string) (string, error) {
+func formModel(head []byte, whole bool, contentType string) (string, error) {
 	media, params, err := mime.ParseMediaType(contentType)
 	if err != nil || media != "multipart/form-data" || params["boundary"] == "" {
 		return "", openai.InvalidRequest("", "", "The body must be multipart/form-data.")
@@ -140,7 +119,8 @@ func formModel(head []byte, contentType string) (string, error) {
 			m, err = part.Read(name[n:])
 			n += m
 		}
-		if n == 0 || n > maxModelName {
+		if n == 0 || n > maxModelName || !whole && err != io.EOF { // cut off
+
 			return "", openai.MissingParameter("model")
 		}
 		return string(name[:n]), nil

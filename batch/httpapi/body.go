@@ -31,7 +31,7 @@ func readJSON(r *http.Request) ([]byte, error) {
 	if len(body) > maxJSON {
 		return nil, openai.TooLarge("", "The body of the request is larger than the limit of %d bytes.", maxJSON)
 	}
-	return body, nil
+	return openai.TrimBOM(body), nil
 }
 
 func errContentType(r *http.Request, want string) *openai.Error {
@@ -47,6 +47,9 @@ func (e *bodyError) Error() string { return fmt.Sprintf("reading body: %v", e.er
 func (e *bodyError) Unwrap() error { return e.err }
 
 func errBody(err error) *openai.Error {
+	if refusal, ok := errors.AsType[*openai.Error](err); ok { // of a reader that knows better
+		return refusal
+	}
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok { // of a handler in front
 		return openai.TooLarge("", "The body of the request is larger than the limit of %d bytes.", tooLarge.Limit).WithCause(err)
 	}

@@ -97,6 +97,9 @@ func boundaryOf(r *http.Request) (string, error) {
 }
 
 func errForm(cause error, what string) *openai.Error {
+	if refusal, ok := errors.AsType[*openai.Error](cause); ok { // of a reader that knows better
+		return refusal
+	}
 	if errors.Is(cause, errHeaderTooLong) {
 		what = "the header of a part is too long"
 	}

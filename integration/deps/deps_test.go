@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"batch/files":             {"batch", "batch/files", "internal/openai"},
 	"upstreams":               {"internal/openai", "internal/descriptors"},
 	"internal/openai":         {},
+	"internal/httpbody":       {"internal/openai"},
 	"internal/descriptors":    {},
 	"internal/vllmsim":        {"internal/openai"},
 	"internal/redistest":      {},

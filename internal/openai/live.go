@@ -26,6 +26,9 @@ func PeekModel(body []byte) (model string, stream bool, err error) {
 		}
 		return "", false, badBody("it ends early")
 	case walkWrong:
+		if encoding := UTF16(body); encoding != "" {
+			return "", false, badBody("it is " + encoding + ", send UTF-8")
+		}
 		return "", false, badBody("it is not a valid JSON object")
 	}
 	switch {

@@ -1,0 +1,61 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/tidegate/tidegate/internal/httpbody"
+)
+
+// BodyConfig says how slowly the body of a request may arrive.
+type BodyConfig struct {
+	// MinRate is how many bytes per second must arrive on average over each
+	// Grace. Default 1 KiB.
+	MinRate int64 `json:"min_rate,omitempty"`
+	// Grace is how long a body may be slower, or stand still. Default 30s.
+	Grace caddy.Duration `json:"grace,omitempty"`
+}
+
+func (b *BodyConfig) unmarshal(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return block(d, b.options())
+}
+
+func (b *BodyConfig) options() map[string]option {
+	return map[string]option{"min_rate": size(&b.MinRate), "grace": span(&b.Grace)}
+}
+
+// Validate names the first setting that makes no sense.
+func (b BodyConfig) Validate() error {
+	switch {
+	case b.MinRate < 0:
+		return fmt.Errorf("min_rate must be positive, not %d", b.MinRate)
+	case b.Grace < 0:
+		return fmt.Errorf("grace must be positive, not %s", duration(b.Grace))
+	}
+	return nil
+}
+
+// withBody returns r with a body that is decoded and that must not come too
+// slowly. A decoded body has at most limit bytes, 0 for any number. release ends
+// the use of the body.
+func (b BodyConfig) withBody(w http.ResponseWriter, r *http.Request, limit int64) (ready *http.Request, release func(), err error) {
+	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
+		return r, func() {}, nil
+	}
+	watched := r.WithContext(r.Context())
+	floor := httpbody.Floor{Rate: b.MinRate, Grace: duration(b.Grace)}
+	body, stop := floor.Watch(w, r)
+	watched.Body = body
+	decoded, done, err := httpbody.Decode(watched, limit)
+	if err != nil {
+		stop()
+		return nil, nil, err
+	}
+	return decoded, func() { stop(); done() }, nil
+}
