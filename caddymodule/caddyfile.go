@@ -40,11 +40,12 @@ var handlers = []string{"tidegate_api", "tidegate_dashboard", "tidegate_proxy"}
 //
 //	tidegate [<matcher>]
 func parseSite(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	h.Next() // the directive's name: a matcher follows it
 	matcher, err := h.ExtractMatcherSet()
 	if err != nil {
 		return nil, err
 	}
-	h.Next()
+	h.Next() // ExtractMatcherSet has gone back to the start
 	if h.NextArg() {
 		return nil, h.ArgErr()
 	}
