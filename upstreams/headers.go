@@ -127,22 +127,44 @@ func newRequestID() string {
 	return string(text[:])
 }
 
-// answerHeader copies an upstream's header to a client's answer. Content-Length
-// is left to whoever knows it.
+// answerHeader copies those of an upstream's headers that passesToClient allows
+// to a client's answer. Content-Length is left to the caller, which knows it.
 func answerHeader(dst, src http.Header, id []string) {
+	named := src["Connection"]
 	for name, values := range src {
-		if hopByHop(name) {
-			continue
+		if passesToClient(name) && !isNamed(named, name) {
+			dst[name] = values
 		}
-		switch name {
-		case "Content-Length",
-			"Date", "Server", // the gateway has its own
-			"Location", // the caller is not sent to a server of the pool
-			"Alt-Svc":
-			continue
-		}
-		dst[name] = values
 	}
-	dropNamed(dst, src["Connection"])
 	dst["X-Request-Id"] = id
+}
+
+// passesToClient reports whether a header of an upstream's answer reaches the
+// client. Only headers about the answer itself do. Others act on the site that
+// the gateway is on (Set-Cookie, Clear-Site-Data, Strict-Transport-Security,
+// Access-Control-*), on a proxy in front (X-Accel-Redirect), or send the client
+// elsewhere (Location).
+func passesToClient(name string) bool {
+	switch name {
+	case "Content-Type", "Content-Encoding", "Content-Language",
+		"Retry-After", "Retry-After-Ms", "X-Should-Retry", // read by OpenAI's libraries
+		"Request-Id",            // Anthropic's id of a request
+		"Endpoint-Load-Metrics", // vLLM's load report
+		"Server-Timing":
+		return true
+	}
+	return strings.HasPrefix(name, "Openai-") || strings.HasPrefix(name, "Anthropic-") || strings.HasPrefix(name, "X-Ratelimit-")
+}
+
+// isNamed reports whether a Connection header names name as about one
+// connection only.
+func isNamed(connection []string, name string) bool {
+	for _, line := range connection {
+		for field := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(textproto.TrimString(field), name) {
+				return true
+			}
+		}
+	}
+	return false
 }
