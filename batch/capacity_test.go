@@ -81,7 +81,7 @@ func TestShortOfMemory(t *testing.T) {
 func TestMemoryIsNotShort(t *testing.T) {
 	t.Parallel()
 	refused := func(context.Context, string, int) (batch.Answer, error) {
-		return batch.Answer{Status: http.StatusTooManyRequests}, nil
+		return batch.Answer{Status: http.StatusTooManyRequests, Next: batch.Again}, nil
 	}
 	for name, c := range map[string]struct {
 		slots, lines, calls int

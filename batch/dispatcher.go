@@ -11,6 +11,8 @@ var (
 	ErrBusy         = errors.New("every upstream of the model is full")
 	ErrDown         = errors.New("every upstream of the model is down")
 	ErrUnknownModel = errors.New("no upstream serves the model")
+	// ErrTrial is returned by Up alone.
+	ErrTrial = errors.New("the upstreams of the model are suspect; a request is tried")
 )
 
 // Dispatcher is what the engine knows of the pool.
@@ -19,8 +21,9 @@ type Dispatcher interface {
 	// ErrDown or ErrUnknownModel otherwise. It prefers another upstream than
 	// avoid ("" for none).
 	Reserve(model, avoid string) (Slot, error)
-	// Up tells whether a model has an upstream, be it full or not: nil, or
-	// ErrDown or ErrUnknownModel.
+	// Up reports whether a model has an upstream, be it full or not: nil,
+	// ErrDown or ErrUnknownModel; or ErrTrial while all are suspect for their
+	// answers and Reserve would give a line to one of them, to find out.
 	Up(model string) error
 	// Free tells whether a model has a slot that Reserve would give now.
 	Free(model string) bool
@@ -54,7 +57,23 @@ type Answer struct {
 	Header    http.Header
 	Body      []byte
 	RequestID string // the upstream's, "" when it names none
+	Next      Next
+	Reason    string // why it is not final
 }
+
+// Next is what becomes of a line after an answer. The Dispatcher decides it.
+type Next uint8
+
+const (
+	// Final is for an answer that is the line's result.
+	Final Next = iota
+	// Again is for an error that may pass, and may be the line's: it costs a
+	// retry.
+	Again
+	// Elsewhere is for an error of the upstream's own: the line is sent again,
+	// however often.
+	Elsewhere
+)
 
 // SendError says how a request failed without an answer.
 type SendError struct {
@@ -66,7 +85,9 @@ type SendError struct {
 	Crashed bool
 	// TooLarge is true when the answer was over the limit.
 	TooLarge bool
-	Err      error
+	// Unreadable is true when the answer cannot be decoded, and never will be.
+	Unreadable bool
+	Err        error
 }
 
 func (e *SendError) Error() string { return e.Err.Error() }

@@ -85,6 +85,7 @@ type line struct {
 	abort    context.CancelFunc // while it runs
 	failures int                // attempts that failed in a way that may pass
 	timeouts int
+	excused  int    // failures of upstreams for reasons of their own
 	crashes  int    // attempts that took their upstream down
 	avoid    string // upstream of the last failure
 

@@ -430,7 +430,11 @@ func ok(id string) batch.Answer {
 }
 
 func status(code int, body string) batch.Answer {
-	return batch.Answer{Status: code, Header: http.Header{}, Body: []byte(body)}
+	a := batch.Answer{Status: code, Header: http.Header{}, Body: []byte(body)}
+	if code == http.StatusTooManyRequests || code >= http.StatusInternalServerError {
+		a.Next = batch.Again
+	}
+	return a
 }
 
 func (p *fakePool) repeated() (n int) {

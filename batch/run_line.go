@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,6 +24,9 @@ const (
 	timeoutLimit = 2
 	// retryAfterLimit bounds what an upstream may ask for.
 	retryAfterLimit = 5 * time.Minute
+	// excusedPause bounds the pause of a line whose upstream failed for a reason
+	// of its own. The pool paces what it gives to such upstreams.
+	excusedPause = 2 * time.Second
 )
 
 // startLines gives lines to slots until either is used up.
@@ -121,6 +125,7 @@ type outcome struct {
 	result   LineResult
 	aborted  bool
 	unsent   bool // nothing reached the upstream: no attempt was used up
+	excused  bool // the upstream failed for a reason of its own: likewise
 	crashed  bool // the upstream went down
 	timedOut bool
 	wait     time.Duration // what the upstream asked for
@@ -145,8 +150,16 @@ func (e *Engine) attempt(ctx context.Context, l *line, slot Slot) outcome {
 	if err != nil {
 		return e.failed(ctx, timed, l, out, err)
 	}
+	if answer.Next == Elsewhere {
+		out.excused = true
+		return out
+	}
 	body, err := openai.CompactAnswer(answer.Body)
 	switch {
+	case err != nil && success(answer.Status) && whole(answer.Body):
+		out.done = true
+		out.result = e.unanswered(l, "invalid_answer", fmt.Sprintf("The server answered %d with a body that is not valid JSON: %v. The body was: %s", answer.Status, err, answer.Body))
+		return out
 	case err != nil && success(answer.Status):
 		return e.last(l, out, cfg.Retries, func() LineResult {
 			return e.unanswered(l, "upstream_error", fmt.Sprintf("The server answered %d with a body that is not JSON: %v.", answer.Status, err))
@@ -155,7 +168,7 @@ func (e *Engine) attempt(ctx context.Context, l *line, slot Slot) outcome {
 		body = wrapAnswer(answer.Body)
 	}
 	result := func() LineResult { return e.answered(l, answer, body) }
-	if passing(answer.Status) {
+	if answer.Next == Again {
 		out.wait = retryAfter(answer.Header)
 		return e.last(l, out, cfg.Retries, result)
 	}
@@ -182,6 +195,10 @@ func (e *Engine) failed(ctx, timed context.Context, l *line, out outcome, err er
 	switch {
 	case ok && !send.Sent:
 		out.unsent = true
+		return out
+	case ok && send.Unreadable:
+		out.done = true
+		out.result = e.unanswered(l, "upstream_error", "The answer cannot be read: "+err.Error()+".")
 		return out
 	case ok && send.TooLarge:
 		out.done = true
@@ -212,15 +229,20 @@ func (e *Engine) last(l *line, out outcome, retries int, result func() LineResul
 
 func success(status int) bool { return status >= 200 && status < 300 }
 
-// passing tells whether an answer may be another one later.
-func passing(status int) bool {
-	switch status {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	default:
+// whole reports whether what looks like JSON ends as it begins. Then the server
+// wrote it so, as with NaN or bytes that are not UTF-8, and would again.
+func whole(body []byte) bool {
+	body = bytes.TrimSpace(body)
+	if len(body) < 2 {
 		return false
 	}
+	switch last := body[len(body)-1]; body[0] {
+	case '{':
+		return last == '}'
+	case '[':
+		return last == ']'
+	}
+	return false
 }
 
 // attempted takes in the outcome of an attempt.
@@ -245,6 +267,9 @@ func (r *runner) attempted(l *line, out outcome) {
 	switch {
 	case out.unsent:
 		pause = r.backoff(0)
+	case out.excused:
+		pause = min(r.backoff(l.excused), excusedPause)
+		l.excused++
 	case out.crashed:
 		l.crashes++
 	case out.timedOut:
@@ -260,7 +285,11 @@ func (r *runner) attempted(l *line, out outcome) {
 		r.post(func() {
 			if l.state == lineResting {
 				w.feed.resting--
-				w.feed.pushFront(l)
+				if out.excused { // so that each trial of a suspect upstream is another line's
+					w.feed.push(l)
+				} else {
+					w.feed.pushFront(l)
+				}
 			}
 		})
 	})

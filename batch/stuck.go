@@ -1,6 +1,9 @@
 package batch
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // What the runner does about batches of which nothing can start: their models
 // have no upstream, or none with a slot, or every line waits for its retry. They
@@ -116,7 +119,16 @@ func (r *runner) starve(model string, why error) {
 func (r *runner) feedStarved() {
 	for model := range r.starved {
 		if r.named[model] || r.named[""] {
-			if err := r.engine.dispatcher.Up(model); err != nil {
+			err := r.engine.dispatcher.Up(model)
+			if errors.Is(err, ErrTrial) {
+				if r.starved[model] { // lines are needed for it
+					r.starved[model] = false
+					r.lookAgain()
+					r.wake()
+				}
+				continue
+			}
+			if err != nil {
 				r.starve(model, err)
 				continue
 			}

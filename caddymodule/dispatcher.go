@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 
 	"github.com/tidegate/tidegate/batch"
@@ -31,7 +32,12 @@ func (d dispatcher) Up(model string) error { return inWords(d.Pool.Up(model)) }
 
 // inWords gives the engine's error for one of the pool.
 func inWords(err error) error {
+	if suspect, ok := errors.AsType[*upstreams.SuspectError](err); ok {
+		return fmt.Errorf("%w: %s", batch.ErrDown, suspect.Reason)
+	}
 	switch {
+	case errors.Is(err, upstreams.ErrTrial):
+		return batch.ErrTrial
 	case errors.Is(err, upstreams.ErrBusy):
 		return batch.ErrBusy
 	case errors.Is(err, upstreams.ErrDown):
@@ -73,16 +79,21 @@ func (d dispatcher) SetPeers(gateways int, loads map[string]batch.Load) {
 
 type slot struct{ *upstreams.Slot }
 
+var next = map[upstreams.Next]batch.Next{upstreams.Final: batch.Final, upstreams.Again: batch.Again, upstreams.Elsewhere: batch.Elsewhere}
+
 // Send sends one request.
 func (s slot) Send(ctx context.Context, path string, body []byte) (batch.Answer, error) {
 	a, err := s.Slot.Send(ctx, path, body)
 	if send, ok := errors.AsType[*upstreams.SendError](err); ok {
-		return batch.Answer{}, &batch.SendError{Sent: send.Sent, Crashed: send.Crashed, TooLarge: send.TooLarge, Err: send.Err}
+		return batch.Answer{}, &batch.SendError{Sent: send.Sent, Crashed: send.Crashed, TooLarge: send.TooLarge, Unreadable: send.Unreadable, Err: send}
 	}
 	if err != nil {
 		return batch.Answer{}, err
 	}
-	return batch.Answer(*a), nil
+	return batch.Answer{
+		Status: a.Status, Header: a.Header, Body: a.Body, RequestID: a.RequestID,
+		Next: next[a.Next], Reason: a.Reason,
+	}, nil
 }
 
 var (

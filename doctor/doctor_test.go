@@ -156,6 +156,7 @@ func TestChecks(t *testing.T) {
 		{"server loading", func(g *gateway) {
 			g.status = append(g.status, upstreams.UpstreamStatus{URL: "http://three", State: upstreams.StateLoading})
 		}, "http://three: state", doctor.Doubted, "loading"},
+		{"server suspect", func(g *gateway) { g.status[0].State = upstreams.StateSuspect }, one + ": state", doctor.Failed, "suspect"},
 		{"server late", func(g *gateway) { g.status[0].State = upstreams.StateBusy }, one + ": state", doctor.Doubted, "busy"},
 		{"no prefix cache", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.PrefixCaching = "False" }) }, one + ": prefix", doctor.Doubted, "off"},
 		{"prefix cache unknown", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.PrefixCaching = "" }) }, one + ": prefix", doctor.Unknown, "does not tell"},

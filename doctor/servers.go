@@ -52,6 +52,8 @@ func (d *Doctor) server(ctx context.Context, u upstreams.UpstreamStatus, f upstr
 		state.Verdict, state.Remedy = Doubted, "Loading a model takes minutes. If it stays so, look at the server's log."
 	case upstreams.StateBusy:
 		state.Verdict, state.Remedy = Doubted, "It gets on with requests but answers its health checks late: lower max_num_seqs or batch_share."
+	case upstreams.StateSuspect:
+		state.Verdict, state.Remedy = Failed, "Its answers are its own fault: look at its log, at api_key and at what stands between it and the gateway. It is tried again every few seconds."
 	case upstreams.StateUp, upstreams.StateDraining:
 	}
 	if u.Remedy != "" {

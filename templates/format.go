@@ -221,7 +221,7 @@ func tone(state string) string {
 		return "good"
 	case "busy", "loading", "draining", "paused", "warning", "cancelling", "needed":
 		return "warn"
-	case "down", "failed", "failing", "expired":
+	case "down", "suspect", "failed", "failing", "expired":
 		return "bad"
 	case "in_progress", "finalizing", "validating", "running":
 		return "busy"

@@ -14,8 +14,22 @@ var (
 	ErrBusy         = errors.New("every upstream of the model is full")
 	ErrDown         = errors.New("every upstream of the model is down")
 	ErrUnknownModel = errors.New("no upstream serves the model")
+	ErrTrial        = errors.New("the upstreams of the model are suspect; a request is tried")
 	ErrNoUpstream   = errors.New("the pool has no such upstream")
 )
+
+// SuspectError reports that every upstream of a model is suspect. It is an
+// ErrDown.
+type SuspectError struct {
+	Reason string // of one of them
+}
+
+func (e *SuspectError) Error() string {
+	return "every upstream of the model is suspect: " + e.Reason
+}
+
+// Unwrap returns ErrDown.
+func (e *SuspectError) Unwrap() error { return ErrDown }
 
 // SendError says how a batch line failed without an answer.
 type SendError struct {
@@ -26,7 +40,10 @@ type SendError struct {
 	Crashed bool
 	// TooLarge is true when the answer was over Config.MaxAnswer.
 	TooLarge bool
-	Err      error
+	// Unreadable is true when the answer is in a content coding that cannot be
+	// decoded.
+	Unreadable bool
+	Err        error
 }
 
 // Error says what happened in words that may be shown to clients: addresses of
@@ -70,6 +87,9 @@ func timedOut(err error) bool {
 func describe(err error) string {
 	if resource, _ := descriptors.Shortage(err); resource != "" {
 		return "the gateway is out of " + resource
+	}
+	if coding, ok := errors.AsType[*codingError](err); ok {
+		return coding.Error()
 	}
 	switch {
 	case errors.Is(err, errAnswerSize), errors.Is(err, errHung), errors.Is(err, errSilent):

@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptrace"
-	"strconv"
+	"time"
 )
 
 // attempt is one request on its way to one upstream.
@@ -19,12 +19,15 @@ type attempt struct {
 	endpoint string
 	sent     bool // there was a connection: something may have reached the upstream
 	reused   bool // the connection had carried a request before
+
+	begun      time.Time
+	goodBefore int64 // upstream.good at the beginning
 }
 
 // begin starts an attempt at u, whose requests it counts from now on, for a
 // request of the model to the endpoint. ctx ends it, as does end.
 func (p *Pool) begin(ctx context.Context, u *upstream, class Class, endpoint, model string) *attempt {
-	a := &attempt{pool: p, up: u, class: class, endpoint: endpoint}
+	a := &attempt{pool: p, up: u, class: class, endpoint: endpoint, begun: time.Now(), goodBefore: u.good.Load()}
 	a.model = model
 	ctx, a.cancel = context.WithCancelCause(ctx)
 	a.trace.GotConn = func(info httptrace.GotConnInfo) { a.sent, a.reused = true, info.Reused }
@@ -115,11 +118,4 @@ func (a *attempt) failed(err error) {
 		return
 	}
 	a.pool.doubt(a.up)
-}
-
-// answeredBadly takes note of a status that says that the server may not be
-// well.
-func (a *attempt) answeredBadly(status int) {
-	a.fault(status, "it answered "+strconv.Itoa(status)+" "+http.StatusText(status))
-	a.up.probeSoon()
 }

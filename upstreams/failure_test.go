@@ -88,9 +88,9 @@ func TestLastBadAnswer(t *testing.T) {
 		"a cut":               {raw(""), 502, ""},
 		"an endless error":    {answerStatus(503, "application/json", strings.Repeat(" ", 2*spareLimit)), 503, ""},
 		"400 is not retried":  {answerStatus(400, "application/json", vllm), 400, vllm},
-		"500 is not retried":  {answerStatus(500, "application/json", vllm), 500, vllm},
+		"500 twice":           {answerStatus(500, "application/json", vllm), 500, vllm},
 		"500 in text":         {answerStatus(500, "text/plain", "Internal Server Error"), 500, ""},
-		"404 in HTML":         {answerStatus(404, "text/html", "<html>"), 404, ""},
+		"404 in HTML":         {answerStatus(404, "text/html", "<html>"), 502, ""},
 		"a stream of nothing": {streamed(), 502, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -110,7 +110,7 @@ func TestLastBadAnswer(t *testing.T) {
 				t.Errorf("body %q", a.body)
 			}
 			wantCalls := int64(1)
-			if strings.Contains(name, "not retried") || tt.status == 500 || tt.status == 404 {
+			if strings.Contains(name, "not retried") {
 				wantCalls = 0
 			}
 			if f.calls.Load()+h.calls.Load() != 1+wantCalls {

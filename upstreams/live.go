@@ -1,8 +1,6 @@
 package upstreams
 
 import (
-	"errors"
-	"io"
 	"net/http"
 	"time"
 
@@ -26,17 +24,9 @@ type live struct {
 
 	tried     []*upstream
 	triedRoom [8]*upstream
-	last      *spare // the last answer that another server might have bettered
-	connected bool   // an attempt got as far as a connection
+	last      *refusal // the error for when no server answers better
+	connected bool     // an attempt got as far as a connection
 	done      LiveRequest
-}
-
-// spare is an answer for when no server has a better one.
-type spare struct {
-	status int
-	header http.Header
-	body   []byte // JSON
-	err    *openai.Error
 }
 
 // forward tries one server after the other, each once.
@@ -47,7 +37,12 @@ func (l *live) forward() {
 		var c *Candidate
 		if at != nil {
 			l.done.Model = l.query.Model
-			c = s.choose(at, &l.query, l.tried)
+			if len(l.tried) == 0 && l.body.replayable() {
+				c = l.proxy.pool.trial(at)
+			}
+			if c == nil {
+				c = s.choose(at, &l.query, l.tried)
+			}
 		}
 		// A body that cannot be sent twice may still be whole: nobody was there
 		// to read of it.
@@ -84,20 +79,17 @@ func (l *live) try(s *snapshot, u *upstream) (settled bool) {
 		return l.failed(a, err)
 	}
 	defer answer.Body.Close()
-	v := judge(answer)
-	if v.passing(answer.StatusCode) {
-		a.answeredBadly(answer.StatusCode)
-		l.keep(a, v, answer)
-		return false
+	if err := decode(answer); err != nil {
+		return l.undecodable(a, answer, err)
 	}
-	if answer.StatusCode >= http.StatusInternalServerError {
-		a.answeredBadly(answer.StatusCode)
+	told := said{status: answer.StatusCode, header: answer.Header, clientKey: a.hasClientKey(l.header)}
+	if answer.StatusCode < 200 || answer.StatusCode > 299 {
+		told.body = a.errorBody(answer)
+	}
+	if v := judge(told); v.blame != blameNone {
+		return l.judged(a, v, told)
 	}
 	switch {
-	case v != asItIs:
-		a.landed()
-		l.refuse(v.explain(answer.StatusCode))
-		return true
 	case isStream(answer.Header):
 		return l.relayStream(s, a, answer)
 	case 0 <= answer.ContentLength && answer.ContentLength <= wholeAnswer:
@@ -135,32 +127,6 @@ func (l *live) failed(a *attempt, err error) (settled bool) {
 	return false
 }
 
-const (
-	// spareLimit bounds the body of an error that is kept, in bytes.
-	spareLimit = 64 << 10
-	// spareWait bounds how long it is waited for.
-	spareWait = time.Second
-)
-
-// keep keeps an answer for when no server has a better one.
-func (l *live) keep(a *attempt, v verdict, answer *http.Response) {
-	next := &spare{status: answer.StatusCode, header: answer.Header}
-	if v == asItIs {
-		slow := time.AfterFunc(spareWait, func() { a.cancel(errSlowError) })
-		text, err := io.ReadAll(io.LimitReader(answer.Body, spareLimit+1))
-		slow.Stop()
-		if err == nil && len(text) <= spareLimit {
-			next.body = text
-		} else {
-			v = reworded
-		}
-	}
-	if v != asItIs {
-		next.err = v.explain(answer.StatusCode)
-	}
-	l.last = next
-}
-
 // giveUp answers when no server is left to try; at and settled are as where has
 // them.
 func (l *live) giveUp(at *served, settled bool) {
@@ -168,7 +134,7 @@ func (l *live) giveUp(at *served, settled bool) {
 	case l.r.Context().Err() != nil:
 		l.done.Status = statusClientGone
 	case l.last != nil:
-		l.relaySpare()
+		l.relayRefusal()
 	case l.connected && (at == nil || len(at.up) > 0):
 		l.refuse(openai.BadGateway("The model server broke the connection."))
 	case at != nil:
@@ -196,33 +162,6 @@ func exhausted(err error) *openai.Error {
 
 // clip bounds a name that is repeated in an answer.
 func clip(name string) string { return name[:min(len(name), maxModelName)] }
-
-func (l *live) relaySpare() {
-	after := l.last.header["Retry-After"]
-	if l.last.err != nil {
-		if after != nil {
-			l.w.Header()["Retry-After"] = after
-		}
-		l.refuse(l.last.err)
-		return
-	}
-	l.done.Status = l.last.status
-	answerHeader(l.w.Header(), l.last.header, l.id)
-	l.w.WriteHeader(l.last.status)
-	if _, err := l.w.Write(l.last.body); err != nil {
-		l.done.Broken = true
-	}
-}
-
-// refuse answers with err's envelope.
-func (l *live) refuse(err error) {
-	l.done.Status = http.StatusInternalServerError
-	if e, ok := errors.AsType[*openai.Error](err); ok {
-		l.done.Status = e.Status
-	}
-	l.w.Header()["X-Request-Id"] = l.id
-	openai.WriteError(l.w, err)
-}
 
 // finish is the request's end, whatever that was.
 func (l *live) finish() {

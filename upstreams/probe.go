@@ -40,7 +40,7 @@ func (p *Pool) watch(ctx context.Context, u *upstream) {
 		}
 		began := time.Now()
 		s := p.now.Load()
-		ok, told := p.probe(ctx, s, u, began.After(modelsDue))
+		ok, told := p.probe(ctx, s, u, began.After(modelsDue) || u.rediscover.Swap(false))
 		if ctx.Err() != nil {
 			return
 		}

@@ -27,6 +27,7 @@ func (l *live) relayWhole(a *attempt, answer *http.Response) (settled bool) {
 		return l.failed(a, errCutJSON)
 	}
 	a.landed()
+	a.good()
 	h := l.w.Header()
 	answerHeader(h, answer.Header, l.id)
 	h["Content-Length"] = answer.Header["Content-Length"]
@@ -87,6 +88,7 @@ func (l *live) relayParts(a *attempt, answer *http.Response) (settled bool) {
 			}
 			begun = true
 			a.landed()
+			a.good()
 			l.start(answer)
 		}
 		if n > 0 {

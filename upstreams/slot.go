@@ -17,7 +17,22 @@ type Answer struct {
 	Header    http.Header
 	Body      []byte
 	RequestID string // the upstream's, "" when it names none
+	Next      Next
+	Reason    string // why it is not final
 }
+
+// Next is what becomes of a line after an answer.
+type Next uint8
+
+const (
+	// Final is for an answer, and for an error that is about the request.
+	Final Next = iota
+	// Again is for an error that may pass, and may be the request's.
+	Again
+	// Elsewhere is for an error that is not about the request: it is to be sent
+	// again, however often.
+	Elsewhere
+)
 
 // Slot is the right to send one batch line to one upstream.
 type Slot struct {
@@ -28,8 +43,8 @@ type Slot struct {
 }
 
 // Reserve takes a slot for a batch line, if there is one now, preferring another
-// upstream than avoid ("" for none). The error is ErrBusy, ErrDown or
-// ErrUnknownModel; ErrDown too for a model that an upstream which is still
+// upstream than avoid ("" for none). The error is ErrBusy, ErrDown,
+// ErrUnknownModel or a *SuspectError; ErrDown too for a model that an upstream which is still
 // loading may have. The slot is to be released.
 func (p *Pool) Reserve(model, avoid string) (*Slot, error) {
 	u, err := p.reserve(model, avoid)
@@ -47,7 +62,18 @@ func (p *Pool) Reserve(model, avoid string) (*Slot, error) {
 // Free tells whether a model has a slot that Reserve would give now.
 func (p *Pool) Free(model string) bool {
 	_, at, err := p.up(model)
-	return err == nil && slices.ContainsFunc(at.up, func(c *Candidate) bool { return c.hasRoom(c.load.Load()) })
+	return err == nil && slices.ContainsFunc(at.up, func(c *Candidate) bool { return !c.shut() && c.hasRoom(c.load.Load()) })
+}
+
+// open reports whether an upstream of a model takes batch lines: nil, or a
+// *SuspectError if all are suspect and no trial is due.
+func (p *Pool) open(at *served) error {
+	for _, c := range at.up {
+		if gate := c.gate.Load(); gate == 0 || c.age() >= gate {
+			return nil
+		}
+	}
+	return &SuspectError{Reason: p.reasons(at)}
 }
 
 // Slots is how many batch lines this gateway may have on all upstreams at once,
@@ -55,10 +81,22 @@ func (p *Pool) Free(model string) bool {
 func (p *Pool) Slots() int { return p.now.Load().slots }
 
 // Up tells whether an upstream of a model takes requests, be it full or not:
-// nil, or ErrDown or ErrUnknownModel as Reserve has them.
+// nil, or an error as Reserve has it; ErrTrial if all are suspect and a line may
+// be tried.
 func (p *Pool) Up(model string) error {
-	_, _, err := p.up(model)
-	return err
+	_, at, err := p.up(model)
+	if err != nil {
+		return err
+	}
+	if err := p.open(at); err != nil {
+		return err
+	}
+	for _, c := range at.up {
+		if c.gate.Load() == 0 {
+			return nil
+		}
+	}
+	return ErrTrial
 }
 
 // up is where a model is, if it is up anywhere.
@@ -81,18 +119,31 @@ func (p *Pool) reserve(model, avoid string) (*upstream, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.open(at); err != nil {
+		return nil, err
+	}
 	q := &Query{Class: Batch, Model: model}
 	var room [roomFor]*Candidate
 	left := room[:0]
 	for rank := range 4 {
 		left = left[:0]
 		for _, c := range at.up {
-			if c.rank(avoid) == rank {
+			if c.rank(avoid) == rank && !c.shut() {
 				left = append(left, c)
 			}
 		}
-		if c := s.take(left, q); c != nil {
-			return c.upstream, nil
+		for {
+			c := s.take(left, q)
+			if c == nil {
+				break
+			}
+			if c.gate.Load() == 0 || p.try(c.upstream) {
+				return c.upstream, nil
+			}
+			c.endBatch() // another line has the trial
+			if left = slices.DeleteFunc(left, func(o *Candidate) bool { return o == c }); len(left) == 0 {
+				break
+			}
 		}
 	}
 	return nil, ErrBusy
@@ -149,9 +200,8 @@ const crashCheck = 2 * time.Second
 // Send posts body to path, byte for byte, and reads the answer whole. body is
 // not to be changed afterwards. The error is a *SendError, or ctx's own.
 //
-// An answer that no model server gives (a redirect, an HTML page) comes as 502,
-// an error in a form other than JSON with its status; both have a body of the
-// gateway's.
+// An error comes in OpenAI's envelope, with 502 for what no model server
+// answers. Next says what becomes of the line.
 func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, error) {
 	rt := routes[path]
 	if rt == nil {
@@ -170,6 +220,18 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 		return nil, s.failed(ctx, a, err)
 	}
 	defer answer.Body.Close()
+	if err := decode(answer); err != nil {
+		a.fault(answer.StatusCode, err.Error())
+		return nil, &SendError{Sent: true, Unreadable: true, Err: err}
+	}
+	told := said{status: answer.StatusCode, header: answer.Header}
+	if answer.StatusCode < 200 || answer.StatusCode > 299 {
+		told.body = a.errorBody(answer)
+	}
+	v := judge(told)
+	if v.blame != blameNone {
+		return s.judged(a, v, told, body), nil
+	}
 	text, err := readAnswer(answer, sn.cfg.MaxAnswer)
 	if errors.Is(err, errAnswerSize) {
 		a.fault(answer.StatusCode, err.Error())
@@ -178,14 +240,25 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 	if err != nil {
 		return nil, s.failed(ctx, a, fmt.Errorf("reading the answer: %w", err))
 	}
-	if answer.StatusCode >= http.StatusInternalServerError {
-		a.answeredBadly(answer.StatusCode)
+	a.good()
+	return &Answer{Status: answer.StatusCode, Header: answer.Header, Body: text, RequestID: answer.Header.Get("X-Request-Id")}, nil
+}
+
+// judged takes note of an error and says what becomes of the line.
+func (s *Slot) judged(a *attempt, v verdict, told said, body []byte) *Answer {
+	itsOwn := a.accuse(v, told, body)
+	answer := &Answer{
+		Status: v.status, Header: told.header, Body: v.body(told), RequestID: told.header.Get("X-Request-Id"),
+		Reason: v.reason,
 	}
-	v := judge(answer)
-	if v != asItIs {
-		text = v.envelope(answer.StatusCode)
+	switch {
+	case !v.blame.elsewhere():
+	case itsOwn:
+		answer.Next = Again
+	default:
+		answer.Next = Elsewhere
 	}
-	return &Answer{Status: v.status(answer.StatusCode), Header: answer.Header, Body: text, RequestID: answer.Header.Get("X-Request-Id")}, nil
+	return answer
 }
 
 // failed makes the error of a line that got no answer.

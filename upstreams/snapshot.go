@@ -3,6 +3,7 @@ package upstreams
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -30,6 +31,7 @@ func (p *Pool) publish() {
 	if p.cfg.APIKey != "" {
 		s.bearer = []string{"Bearer " + p.cfg.APIKey}
 	}
+	now := time.Now()
 	for _, u := range p.upstreams {
 		c := &Candidate{
 			URL: u.url, Weight: u.weight, MaxNumSeqs: u.maxSeqs,
@@ -48,7 +50,7 @@ func (p *Pool) publish() {
 				s.list[j].MaxModelLen = m.MaxModelLen // what every one of them can take
 			}
 			at.known = append(at.known, u)
-			if u.isUp() && !u.draining {
+			if u.isUp() && !u.draining && u.knows(m.ID, now) {
 				at.up = append(at.up, c)
 			}
 		}

@@ -14,19 +14,26 @@ const (
 	StateLoading  State = "loading"  // not up yet, or it says that it is not ready
 	StateUp       State = "up"       // it takes requests
 	StateBusy     State = "busy"     // it takes requests, but its probes fail
+	StateSuspect  State = "suspect"  // its answers are its own fault: it gets what no other can take, and trials
 	StateDown     State = "down"     // it takes none
 	StateDraining State = "draining" // up, but it is to get nothing new
 )
 
 // TakesRequests tells whether new requests may be sent to such an upstream.
-func (s State) TakesRequests() bool { return s == StateUp || s == StateBusy }
+func (s State) TakesRequests() bool { return s == StateUp || s == StateBusy || s == StateSuspect }
 
 // States are all of them.
-var States = []State{StateLoading, StateUp, StateBusy, StateDown, StateDraining}
+var States = []State{StateLoading, StateUp, StateBusy, StateSuspect, StateDown, StateDraining}
 
 // become changes an upstream's state, and publishes that if it is another one.
 // Pool.mu is held.
 func (p *Pool) become(u *upstream, state State, reason string) (published bool) {
+	if !state.TakesRequests() && u.suspicion != nil {
+		u.clear() // when it is back, it is another process
+	}
+	if u.suspicion != nil {
+		state, reason = StateSuspect, u.suspicion.reason
+	}
 	u.reason = reason
 	if u.state == state {
 		return false
@@ -66,7 +73,7 @@ func (p *Pool) probeOK(u *upstream, found *discovery) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	u.probed, u.failed, u.loading = true, 0, false
-	cleared := u.suspect.Swap(false)
+	cleared := u.suspicion == nil && u.suspect.Swap(false)
 	others := found != nil && !sameModels(u.models, found.models)
 	if found != nil {
 		u.told, u.version, u.models = true, found.version, found.models
@@ -107,7 +114,9 @@ func (p *Pool) probeBad(u *upstream, cause error, alive, loading bool) {
 	switch {
 	case alive:
 		u.failed = 0
-		u.suspect.Store(false)
+		if u.suspicion == nil {
+			u.suspect.Store(false)
+		}
 		p.become(u, StateBusy, cause.Error())
 	case u.failed < p.cfg.HealthFailures || p.isLast(u):
 		u.suspect.Store(true)

@@ -100,6 +100,17 @@ func (st *stream) step() (settled, over bool) {
 	case ready > 0:
 		st.open = false
 	}
+	if ready > 0 && !st.open {
+		if e, found := findError(st.buf.b[:ready]); found {
+			if e.first && !st.begun {
+				return st.refused(e), true
+			}
+			if st.relay(e.end) {
+				st.fail(e)
+			}
+			return true, true
+		}
+	}
 	if ready > 0 && !st.relay(ready) {
 		return true, true
 	}
@@ -143,6 +154,7 @@ func (st *stream) relay(n int) bool {
 func (st *stream) begin() {
 	st.begun = true
 	st.attempt.landed()
+	st.attempt.good()
 	st.start(st.answer)
 	st.done.TTFT = time.Since(st.began)
 	if st.limit > 0 {

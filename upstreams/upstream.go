@@ -28,7 +28,16 @@ type upstream struct {
 	// is not hung, whatever its probes say.
 	progress atomic.Uint64
 	// suspect says that it did something which a probe is to explain.
-	suspect  atomic.Bool
+	suspect atomic.Bool
+	// gate is when the next trial of an upstream that is suspect for its answers
+	// is due, as its age; 0 if it is not.
+	gate atomic.Int64
+	good atomic.Int64 // answers to requests
+	row  atomic.Int32 // faults since the last good answer
+	full saturation
+	// rediscover has the next probe ask for the models.
+	rediscover atomic.Bool
+
 	requests [2]atomic.Int64 // by Class, dispatched so far
 	failures [2]atomic.Int64 // by Class, of those
 	flights  flights
@@ -43,23 +52,25 @@ type upstream struct {
 
 // condition is what is known of an upstream.
 type condition struct {
-	state    State
-	since    time.Time // of the state
-	added    time.Time
-	reason   string // why it is not up; "" when it is
-	remedy   string // what to do about the last probe's failure, "" when that is not known
-	probed   bool   // a probe has ended
-	told     bool   // it has told its models at least once
-	loading  bool   // it listens, and says that it is not ready
-	failed   int    // probes in a row that time out or are answered badly
-	draining bool
-	models   []openai.Model
-	version  string
-	gauges   gauges
-	facts    Facts
-	weight   float64
-	maxSeqs  int
-	stop     context.CancelFunc // ends its probing; nil when there is none
+	state     State
+	since     time.Time // of the state
+	added     time.Time
+	reason    string // why it is not up; "" when it is
+	remedy    string // what to do about the last probe's failure, "" when that is not known
+	probed    bool   // a probe has ended
+	told      bool   // it has told its models at least once
+	loading   bool   // it listens, and says that it is not ready
+	failed    int    // probes in a row that time out or are answered badly
+	draining  bool
+	models    []openai.Model
+	version   string
+	gauges    gauges
+	facts     Facts
+	weight    float64
+	maxSeqs   int
+	suspicion *suspicion // nil without one
+	disowned  map[string]disowned
+	stop      context.CancelFunc // ends its probing; nil when there is none
 }
 
 func newUpstream(at address, now time.Time) *upstream {
@@ -92,7 +103,7 @@ func (u *upstream) end() { u.load.Add(^uint64(0)) }
 func (c *Candidate) hasRoom(load uint64) bool {
 	live, batch := split(load)
 	otherLive, otherBatch := split(c.others.Load())
-	return batch < c.BatchLimit && live+batch+otherLive+otherBatch < c.MaxNumSeqs
+	return batch < c.BatchLimit && c.full.fits(batch) && live+batch+otherLive+otherBatch < c.MaxNumSeqs
 }
 
 // beginBatch counts a batch line as in flight, if there is room.

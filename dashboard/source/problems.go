@@ -61,6 +61,9 @@ func serverProblems(servers []dashboard.Upstream) (all []dashboard.Problem) {
 		case u.State == upstreams.StateBusy:
 			p.What = u.URL + " does not answer its health checks in time"
 			p.Remedy = "It still gets requests. If it stays so, it has more than it can do: lower max_num_seqs or batch_share."
+		case u.State == upstreams.StateSuspect:
+			p.What = u.URL + " answers requests with errors of its own"
+			p.Remedy = "It gets what no other server can take, and a trial every few seconds. Look at its log, at api_key, and at what stands between it and the gateway."
 		case u.HasMetrics && u.KVCacheUsage >= kvFull && u.Waiting > 0:
 			p.What, p.Since = "The KV cache of "+u.URL+" is full", time.Time{}
 			p.Detail = fmt.Sprintf("%.0f %% in use, %.0f requests wait", 100*u.KVCacheUsage, u.Waiting)

@@ -48,6 +48,7 @@ func TestProblems(t *testing.T) {
 		{"one down", []dashboard.Upstream{up, server(upstreams.StateDown)}, well, nil, nil, []string{"warning http://gpu is down"}},
 		{"loading", []dashboard.Upstream{up, server(upstreams.StateLoading)}, well, nil, nil, []string{"warning http://gpu is not ready"}},
 		{"late", []dashboard.Upstream{server(upstreams.StateBusy)}, well, nil, nil, []string{"warning http://gpu does not answer"}},
+		{"suspect", []dashboard.Upstream{up, server(upstreams.StateSuspect)}, well, nil, nil, []string{"warning http://gpu answers requests with errors"}},
 		{"full", []dashboard.Upstream{server(upstreams.StateUp, func(u *upstreams.UpstreamStatus) { u.HasMetrics, u.KVCacheUsage, u.Waiting = true, 0.99, 3 })}, well, nil, nil, []string{"warning The KV cache"}},
 		{"store away", []dashboard.Upstream{up}, batch.Health{Store: "refused", Queue: "ok", Files: "ok", Paused: []string{"because of it"}}, nil, nil, []string{"failing The store"}},
 		{"queue and files away", []dashboard.Upstream{up}, batch.Health{Store: "ok", Queue: "refused", Files: "full"}, nil, nil, []string{"failing Files", "warning The queue"}},

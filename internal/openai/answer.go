@@ -1,7 +1,7 @@
 package openai
 
 import (
-	"errors"
+	"fmt"
 	"strconv"
 	"unicode/utf8"
 
@@ -27,7 +27,7 @@ func CompactAnswer(body []byte) ([]byte, error) {
 		return nil, err
 	}
 	if !utf8.Valid(body) {
-		return nil, errors.New("it has bytes that are not UTF-8")
+		return nil, fmt.Errorf("it has bytes that are not UTF-8 (byte %d)", invalidAt(body)+1)
 	}
 	i := indexSpace(body, 0)
 	if i == len(body) {
@@ -40,6 +40,19 @@ func CompactAnswer(body []byte) ([]byte, error) {
 		i = indexSpace(body, start)
 	}
 	return compact, nil
+}
+
+// invalidAt is the index of the first byte that is not UTF-8.
+func invalidAt(b []byte) int {
+	at := 0
+	for at < len(b) {
+		r, n := utf8.DecodeRune(b[at:])
+		if r == utf8.RuneError && n < 2 {
+			break
+		}
+		at += n
+	}
+	return at
 }
 
 // indexSpace gives the index of the first whitespace from i on that is outside

@@ -54,7 +54,7 @@ func TestCompactAnswerRefuses(t *testing.T) {
 		"two values":    {"{}\n{}", "there is more after the end of the value (byte 4)"},
 		"an SSE line":   {"data: {}", "invalid character 'd' at start of value (byte 1)"},
 		"NaN":           {`{"a":NaN}`, "invalid character 'N' at start of value (byte 6)"},
-		"invalid UTF-8": {"[\"a\xff\"]", "it has bytes that are not UTF-8"},
+		"invalid UTF-8": {"[\"a\xff\"]", "it has bytes that are not UTF-8 (byte 4)"},
 		"newline in a string": {
 			"[\"a\nb\"]", `invalid character '\n' in string (expecting non-control character) (byte 4)`,
 		},
