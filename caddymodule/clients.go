@@ -31,7 +31,10 @@ func (a *App) watchClients(ctx caddy.Context) {
 		a.watched = make(map[*caddyhttp.Server]bool)
 	}
 	a.watched[server] = true
+	server.RegisterConnState(connState)
+	server.RegisterConnContext(connContext)
 	server.RegisterConnState(clients.changed)
+	keepListeners(server)
 }
 
 // clientConns closes idle connections of clients when descriptors become few: a

@@ -82,6 +82,7 @@ func (h *DashboardHandler) Cleanup() error {
 
 // ServeHTTP answers.
 func (h *DashboardHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	begun(r)
 	if !under(r.URL.EscapedPath(), h.path) {
 		return next.ServeHTTP(w, r)
 	}

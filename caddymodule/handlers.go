@@ -99,6 +99,7 @@ func (h *APIHandler) Provision(ctx caddy.Context) error {
 
 // ServeHTTP answers.
 func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	begun(r)
 	switch path := r.URL.EscapedPath(); {
 	case path == "/health":
 		h.health(w, r)
@@ -238,6 +239,7 @@ func (r *runtime) record(l upstreams.LiveRequest) {
 
 // ServeHTTP answers; there is nothing behind it.
 func (h *ProxyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	begun(r)
 	if h.admit(w, r, &h.app.pool.live) {
 		h.serveBody(w, r, h.app.pool.LargestBody(), h.proxy)
 	}

@@ -190,6 +190,30 @@ func (g *Gateway) Reload(tb testing.TB, s Settings) {
 	g.admin(tb, "/load", "text/caddyfile", []byte(g.render(s)))
 }
 
+// LoadCaddyfile posts the Caddyfile to the admin endpoint once.
+func (g *Gateway) LoadCaddyfile(tb testing.TB) error {
+	tb.Helper()
+	text, err := os.ReadFile(g.caddyfile)
+	if err != nil {
+		tb.Fatalf("reading the Caddyfile: %v", err)
+	}
+	request, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, "http://"+g.Admin+"/load", bytes.NewReader(text))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "text/caddyfile")
+	answer, err := probes.Do(request)
+	if err != nil {
+		return fmt.Errorf("posting /load: %w", err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		problem, err := io.ReadAll(answer.Body)
+		tb.Fatalf("the configuration was refused with %d: %s (%v)", answer.StatusCode, problem, err)
+	}
+	return nil
+}
+
 // ReloadByCommand does the same by `tidegate reload`.
 func (g *Gateway) ReloadByCommand(tb testing.TB, s Settings) {
 	tb.Helper()

@@ -1,0 +1,238 @@
+package caddymodule
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// clientConn is the connection of a client that a reload hands over to the
+// server of the new configuration while it waits for an answer to nothing.
+//
+// http.Server.Shutdown closes idle connections, although a request may be on its
+// way on them, and from then on http.Server drops each request that it has read
+// and not begun (http.conn.serve, after readRequest). The client sees its
+// connection closed without an answer. So Close does not close the connection of
+// a server that shuts down, unless a request was begun on it that has not been
+// answered: it takes the connection away from that server, which reads
+// net.ErrClosed, and gives it to the newest one, with what was read of the next
+// request. No request is begun twice: a server that shuts down begins none.
+//
+// Only plain HTTP/1.1 is handed over. Under TLS the connection that http.Server
+// closes is TLS's, and HTTP/2 has state of its own and says goodbye.
+type clientConn struct {
+	*net.TCPConn
+
+	socket   *socket
+	listener *listener // whose server has it; set before that gets it
+	ahead    []byte    // read by the server before, and not yet by this one; the reader's
+
+	mu      sync.Mutex
+	watched bool   // guarded by mu; connState is told of it
+	idle    bool   // guarded by mu; http.Server says so
+	taken   bool   // guarded by mu; a handler has the request
+	reading bool   // guarded by mu; a Read waits for bytes
+	began   bool   // guarded by mu; bytes were read since it is idle
+	wrote   bool   // guarded by mu; bytes were written since it is idle
+	failed  bool   // guarded by mu; the last Read failed
+	pinned  bool   // guarded by mu; it does not speak HTTP/1.1
+	leaving bool   // guarded by mu; Close was called while a request was read
+	gone    bool   // guarded by mu; another clientConn has the connection
+	heard   bool   // guarded by mu; bytes were read ever
+	unsaid  []byte // guarded by mu; bytes read since the last Write
+	long    bool   // guarded by mu; more of them than unsaid has
+}
+
+// maxUnsaid bounds what is kept of a request in bytes.
+const maxUnsaid = 64 << 10
+
+var errHandedOver = net.ErrClosed
+
+// connState is called by net/http: see http.Server.ConnState.
+func connState(conn net.Conn, state http.ConnState) {
+	c, ok := conn.(*clientConn)
+	if !ok {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch state {
+	case http.StateNew, http.StateIdle:
+		// A Read that waits for the client to leave is ended before it is idle.
+		c.watched, c.idle, c.began, c.wrote, c.failed, c.taken = true, true, false, false, false, false
+	case http.StateHijacked:
+		c.idle, c.pinned = false, true
+	case http.StateActive, http.StateClosed:
+		c.idle = false
+	}
+}
+
+// connKey is the key of contexts for the connection of a request.
+type connKey struct{}
+
+// connContext is called by net/http: see http.Server.ConnContext.
+func connContext(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, conn)
+}
+
+// begun takes note that a handler has a request: it is not begun again.
+func begun(r *http.Request) {
+	c, ok := r.Context().Value(connKey{}).(*clientConn)
+	if !ok {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.taken, c.unsaid = true, nil
+}
+
+// Read reads what the server before has left, and then from the connection.
+func (c *clientConn) Read(p []byte) (int, error) {
+	if len(c.ahead) > 0 {
+		n := copy(p, c.ahead)
+		c.ahead = c.ahead[n:]
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.note(p[:n], nil)
+		return n, nil
+	}
+	c.mu.Lock()
+	if c.leaving && !c.gone {
+		c.handOver()
+	}
+	if c.gone {
+		c.mu.Unlock()
+		return 0, errHandedOver
+	}
+	c.reading = true
+	c.mu.Unlock()
+	n, err := c.TCPConn.Read(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reading = false
+	if c.leaving && n == 0 && errors.Is(err, os.ErrDeadlineExceeded) { // Close's
+		c.handOver()
+		return 0, errHandedOver
+	}
+	c.note(p[:n], err)
+	return n, err
+}
+
+// note takes note of what was read. The caller holds mu.
+func (c *clientConn) note(read []byte, err error) {
+	c.failed = err != nil
+	if len(read) == 0 {
+		return
+	}
+	if !c.heard {
+		c.heard = true
+		// "PRI * HTTP/2.0" is told from PROPFIND by its third byte.
+		c.pinned = len(read) < 3 || bytes.HasPrefix(read, []byte("PRI"))
+	}
+	c.began = true
+	if c.taken {
+		// The rest of a request that is being served, or the first byte of the
+		// next one.
+		if len(c.unsaid)+len(read) > 1 {
+			c.unsaid, c.long = nil, true
+			return
+		}
+	}
+	if c.long || len(c.unsaid)+len(read) > maxUnsaid {
+		c.unsaid, c.long = nil, true
+		return
+	}
+	c.unsaid = append(c.unsaid, read...)
+}
+
+// Write writes a part of an answer.
+func (c *clientConn) Write(p []byte) (int, error) {
+	if !c.writes() {
+		return 0, errHandedOver
+	}
+	return c.TCPConn.Write(p)
+}
+
+// ReadFrom is Write from a reader, which may be a file.
+func (c *clientConn) ReadFrom(r io.Reader) (int64, error) {
+	if !c.writes() {
+		return 0, errHandedOver
+	}
+	return c.TCPConn.ReadFrom(r)
+}
+
+func (c *clientConn) writes() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wrote, c.unsaid, c.long = true, c.unsaid[:0], false
+	return !c.gone
+}
+
+// Close closes the connection, or hands it over.
+func (c *clientConn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.gone:
+		return nil
+	case !c.watched || c.taken || c.wrote || c.failed || c.pinned || c.long || !c.listener.isClosed() || c.socket.newest() == nil:
+		return c.TCPConn.Close()
+	case c.reading:
+		c.leaving = true
+		return c.TCPConn.SetReadDeadline(time.Unix(1, 0)) // ends the Read
+	case c.idle && c.began && !c.leaving:
+		// Shutdown closes it while the server parses a request, which it then
+		// drops: it calls Close again.
+		c.leaving = true
+		return nil
+	}
+	c.handOver()
+	return nil
+}
+
+// SetDeadline, SetReadDeadline and SetWriteDeadline leave a connection alone
+// that another has.
+
+// SetDeadline sets both deadlines.
+func (c *clientConn) SetDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		return errHandedOver
+	}
+	return c.TCPConn.SetDeadline(t)
+}
+
+// SetReadDeadline sets that of Read.
+func (c *clientConn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		return errHandedOver
+	}
+	return c.TCPConn.SetReadDeadline(t)
+}
+
+// SetWriteDeadline sets that of Write.
+func (c *clientConn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		return errHandedOver
+	}
+	return c.TCPConn.SetWriteDeadline(t)
+}
+
+// handOver gives the connection to the newest listener. The caller holds mu.
+func (c *clientConn) handOver() {
+	c.gone = true
+	next := &clientConn{TCPConn: c.TCPConn, socket: c.socket, ahead: bytes.Clone(c.unsaid), heard: c.heard}
+	_ = next.TCPConn.SetDeadline(time.Time{}) // if it cannot be set, reading fails as well
+	go next.socket.deliver(next)
+}

@@ -1,0 +1,198 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+)
+
+// keptNetwork is the name of the network whose listeners outlive a reload. Caddy
+// opens a socket of its own for each configuration (SO_REUSEPORT) and closes the
+// one before, which resets connections that were not accepted yet.
+const keptNetwork = "tidegate"
+
+func init() {
+	caddy.RegisterNetwork(keptNetwork, listenKept)
+	caddyhttp.RegisterNetworkHTTP3(keptNetwork, "udp")
+}
+
+// keepListeners has a server that is being provisioned listen on keptNetwork
+// where it would on TCP.
+func keepListeners(server *caddyhttp.Server) {
+	for i, text := range server.Listen {
+		at, err := caddy.ParseNetworkAddress(text)
+		if err != nil || at.Network != "tcp" || at.StartPort == 0 {
+			continue // Caddy says what is wrong; the system chooses another port for each server
+		}
+		at.Network = keptNetwork
+		server.Listen[i] = at.String()
+	}
+}
+
+// sockets are the open listeners of keptNetwork by address.
+var sockets = struct {
+	sync.Mutex
+	open map[string]*socket // guarded by Mutex
+}{open: make(map[string]*socket)}
+
+// listenKept opens a listener, or joins one that is open on the address.
+func listenKept(ctx context.Context, _, host, ports string, offset uint, cfg net.ListenConfig) (any, error) {
+	at, err := caddy.ParseNetworkAddress(caddy.JoinNetworkAddress("tcp", host, ports))
+	if err != nil {
+		return nil, fmt.Errorf("parsing address: %w", err)
+	}
+	key := net.JoinHostPort(at.Host, strconv.FormatUint(uint64(at.StartPort+offset), 10))
+	sockets.Lock()
+	defer sockets.Unlock()
+	s := sockets.open[key]
+	if s == nil {
+		opened, err := at.Listen(ctx, offset, cfg)
+		if err != nil {
+			return nil, err
+		}
+		ln, ok := opened.(net.Listener)
+		if !ok {
+			return nil, fmt.Errorf("%s is no listener of connections", key)
+		}
+		s = &socket{Listener: ln, key: key, done: make(chan struct{})}
+		sockets.open[key] = s
+		go s.accept()
+	}
+	l := &listener{socket: s, conns: make(chan net.Conn), closed: make(chan struct{})}
+	s.listeners = append(s.listeners, l)
+	return l, nil
+}
+
+// socket accepts connections for the listeners of all configurations that are in
+// force.
+type socket struct {
+	net.Listener
+	key  string
+	done chan struct{} // closed with the last listener
+
+	listeners []*listener // guarded by sockets; the newest last
+}
+
+// acceptRetry bounds the pause after an error of accepting that may pass, such
+// as a lack of descriptors.
+const acceptRetry = time.Second
+
+// accept gives connections to the newest listener until the last one is closed.
+func (s *socket) accept() {
+	pause := 5 * time.Millisecond
+	for {
+		conn, err := s.Accept()
+		switch {
+		case err == nil:
+			pause = 5 * time.Millisecond
+			if tcp, ok := conn.(*net.TCPConn); ok {
+				conn = &clientConn{TCPConn: tcp, socket: s}
+			}
+			s.deliver(conn)
+			continue
+		case errors.Is(err, net.ErrClosed):
+			return
+		}
+		caddy.Log().Named("tidegate").Error("accepting connections", zap.String("address", s.key), zap.Error(err), zap.Duration("retry_after", pause))
+		timer := time.NewTimer(pause)
+		select {
+		case <-s.done:
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		pause = min(2*pause, acceptRetry)
+	}
+}
+
+// newest returns the listener that gets connections, nil when all are closed.
+func (s *socket) newest() *listener {
+	sockets.Lock()
+	defer sockets.Unlock()
+	if len(s.listeners) == 0 {
+		return nil
+	}
+	return s.listeners[len(s.listeners)-1]
+}
+
+// deliver gives a connection to the newest listener, or closes it when there is
+// none.
+func (s *socket) deliver(conn net.Conn) {
+	for l := s.newest(); l != nil; l = s.newest() {
+		if own, ok := conn.(*clientConn); ok {
+			own.listener = l
+		}
+		select {
+		case l.conns <- conn:
+			return
+		case <-l.closed:
+		}
+	}
+	_ = conn.Close() // there is nobody to serve it
+}
+
+// leave takes a closed listener off the socket, which is closed after the last.
+func (s *socket) leave(l *listener) error {
+	sockets.Lock()
+	defer sockets.Unlock()
+	for i, other := range s.listeners {
+		if other == l {
+			s.listeners = append(s.listeners[:i:i], s.listeners[i+1:]...)
+			break
+		}
+	}
+	if len(s.listeners) > 0 {
+		return nil
+	}
+	delete(sockets.open, s.key)
+	close(s.done)
+	return s.Close()
+}
+
+// listener is the part of one configuration in a socket.
+type listener struct {
+	socket *socket
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+// Accept waits for a connection.
+func (l *listener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.closed:
+		return nil, fmt.Errorf("accepting on %s: %w", l.socket.key, net.ErrClosed)
+	}
+}
+
+// Close ends the configuration's part. Connections that come go to the next one.
+func (l *listener) Close() error {
+	err := error(nil)
+	l.once.Do(func() {
+		close(l.closed)
+		err = l.socket.leave(l)
+	})
+	return err
+}
+
+// Addr is the socket's.
+func (l *listener) Addr() net.Addr { return l.socket.Addr() }
+
+func (l *listener) isClosed() bool {
+	select {
+	case <-l.closed:
+		return true
+	default:
+		return false
+	}
+}
