@@ -41,6 +41,15 @@ type App struct {
 	// none is asked for.
 	APIKeys []string `json:"api_keys,omitempty"`
 
+	// AuthOff lets clients on other machines in without a key: something in front
+	// of the gateway authenticates them. Default: false.
+	AuthOff bool `json:"auth_off,omitempty"`
+	// Hosts are names that a gateway without api_keys may be asked under, besides
+	// loopback and the names of its sites.
+	Hosts []string `json:"hosts,omitempty"`
+	// CORS are the origins whose web pages may use the API, or "*". Default: none.
+	CORS cors `json:"cors,omitempty"`
+
 	// Data is the directory for what has no other place. Default: tidegate in
 	// Caddy's data directory.
 	Data string `json:"data,omitempty"`
@@ -54,6 +63,10 @@ type App struct {
 	runtime *runtime
 	key     string
 	applied *settings
+	// dashboards are the paths of dashboards by the server that they are on. It is
+	// written while handlers are provisioned.
+	dashboards map[*caddyhttp.Server]string
+
 	watched map[*caddyhttp.Server]bool // see watchClients
 }
 

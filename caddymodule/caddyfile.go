@@ -136,6 +136,9 @@ func (h *DashboardHandler) options() map[string]option {
 //		files <driver> ...
 //		data  <directory>
 //		api_keys <key...>
+//		auth  [off]
+//		hosts [<name...>]
+//		cors  [<origin...>|*]
 //		body {
 //			min_rate <size>
 //			grace    <duration>
@@ -178,6 +181,18 @@ func (a *App) options() map[string]option {
 		"queue": func(d *caddyfile.Dispenser) (err error) { a.QueueRaw, err = guest(d, "tidegate.queues."); return err },
 		"files": func(d *caddyfile.Dispenser) (err error) { a.FilesRaw, err = guest(d, "tidegate.files."); return err },
 		"data":  text(&a.Data),
+		"auth": func(d *caddyfile.Dispenser) error {
+			var value string
+			if err := optionalText(&value)(d); err != nil {
+				return err
+			}
+			if a.AuthOff = value == "off"; value != "" && !a.AuthOff {
+				return d.Errf(`auth must be "off", not %q`, value)
+			}
+			return nil // none: the variable is empty
+		},
+		"hosts": names(&a.Hosts),
+		"cors":  origins(&a.CORS),
 		"api_keys": func(d *caddyfile.Dispenser) error {
 			a.APIKeys = d.RemainingArgs()
 			return nil // none: the variable that was to name them is empty

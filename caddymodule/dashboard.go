@@ -68,6 +68,10 @@ func (h *DashboardHandler) Provision(ctx caddy.Context) error {
 	// back to the next one.
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		server.RegisterOnShutdown(h.pages.Close)
+		if h.app.dashboards == nil {
+			h.app.dashboards = make(map[*caddyhttp.Server]string)
+		}
+		h.app.dashboards[server] = h.path
 	}
 	return nil
 }
@@ -85,6 +89,10 @@ func (h *DashboardHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, nex
 	begun(r)
 	if !under(r.URL.EscapedPath(), h.path) {
 		return next.ServeHTTP(w, r)
+	}
+	if err := h.guard.checkReader(r); err != nil {
+		http.Error(w, err.Message, err.Status)
+		return nil
 	}
 	if !h.app.keys.admitsReader(r) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="Tidegate: any name, an API key as password", charset="UTF-8"`)

@@ -177,10 +177,12 @@ func TestStarting(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	api, proxy := &APIHandler{door: door{app}}, &ProxyHandler{door: door{app}}
+	api, proxy := &APIHandler{door: door{app: app}}, &ProxyHandler{door: door{app: app}}
 	ask := func(h caddyhttp.MiddlewareHandler, path string) answer {
 		w := httptest.NewRecorder()
-		if err := h.ServeHTTP(w, httptest.NewRequest("GET", path, nil), nil); err != nil {
+		r := httptest.NewRequest("GET", "http://localhost"+path, nil)
+		r.RemoteAddr = "127.0.0.1:1"
+		if err := h.ServeHTTP(w, r, nil); err != nil {
 			t.Fatal(err)
 		}
 		return answer{w.Code, w.Header(), w.Body.String()}

@@ -3,8 +3,10 @@ package caddymodule
 import (
 	"encoding/json"
 	"math"
+	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -146,6 +148,37 @@ func size(to *int64) option {
 		}
 		return int64(n), err
 	})
+}
+
+// names reads host names, without a scheme or a port. None is what an empty
+// variable leaves.
+func names(to *[]string) option {
+	return func(d *caddyfile.Dispenser) error {
+		word := d.Val()
+		*to = d.RemainingArgs()
+		for _, name := range *to {
+			if name == "" || strings.ContainsAny(name, "/:,") {
+				return d.Errf("%s must be host names without scheme and port, not %q", word, name)
+			}
+		}
+		return nil
+	}
+}
+
+// origins reads origins, or "*" for all. None is what an empty variable leaves.
+func origins(to *cors) option {
+	return func(d *caddyfile.Dispenser) error {
+		word := d.Val()
+		*to = d.RemainingArgs()
+		for i, origin := range *to {
+			u, err := url.Parse(origin)
+			if origin != "*" && (err != nil || u.Scheme == "" || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "") {
+				return d.Errf("%s must be origins such as https://app.example.com, or *, not %q", word, origin)
+			}
+			(*to)[i] = strings.ToLower(origin)
+		}
+		return nil
+	}
 }
 
 // guest reads the name of a driver and what belongs to it.

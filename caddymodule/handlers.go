@@ -25,7 +25,10 @@ func init() {
 }
 
 // door is what both handlers need of the app.
-type door struct{ app *App }
+type door struct {
+	app   *App
+	guard guard
+}
 
 func (d *door) provision(ctx caddy.Context) error {
 	app, err := ctx.AppIfConfigured("tidegate")
@@ -37,6 +40,7 @@ func (d *door) provision(ctx caddy.Context) error {
 	}
 	d.app = app.(*App)
 	d.app.watchClients(ctx)
+	d.guard = d.app.newGuard(ctx)
 	return nil
 }
 
@@ -46,6 +50,13 @@ const startingRetry = 2 * time.Second
 // admit answers for requests that may not come in, and tells whether one may:
 // it must show a key, and what it needs must be open.
 func (d *door) admit(w http.ResponseWriter, r *http.Request, open *atomic.Bool) bool {
+	if d.guard.cors.handle(w, r) {
+		return false
+	}
+	if err := d.guard.checkAPI(r); err != nil {
+		openai.WriteError(w, err)
+		return false
+	}
 	if !d.app.keys.admits(r) {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		openai.WriteError(w, openai.InvalidAPIKey())
@@ -142,6 +153,13 @@ type health struct {
 }
 
 func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
+	if h.guard.cors.handle(w, r) {
+		return
+	}
+	if err := h.guard.checkReader(r); err != nil {
+		openai.WriteError(w, err)
+		return
+	}
 	rt := h.app.runtime
 	out := health{Status: "starting", Upstreams: rt.pool.Status()}
 	status := http.StatusServiceUnavailable
@@ -235,6 +253,16 @@ func (r *runtime) record(l upstreams.LiveRequest) {
 		u.Failures = 1
 	}
 	r.engine.RecordUsage(u)
+}
+
+// dashboard returns the path of the dashboard for a browser that asks for the root
+// of the site, "" for any other request.
+func (h *ProxyHandler) dashboard(r *http.Request) string {
+	if r.Method != http.MethodGet || r.URL.Path != "/" || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		return ""
+	}
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return h.app.dashboards[server]
 }
 
 // ServeHTTP answers; there is nothing behind it.

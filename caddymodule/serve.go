@@ -150,7 +150,7 @@ func (o serveOptions) config() (*caddy.Config, error) {
 		return nil, err
 	}
 	app := App{
-		Data: o.data, APIKeys: o.apiKeys,
+		Data: o.data, APIKeys: o.apiKeys, AuthOff: o.noAuth,
 		Pool:  PoolConfig{APIKey: o.upstreamKey, BatchShare: o.batchShare},
 		Batch: BatchConfig{MaxInFlight: o.maxInFlight},
 	}

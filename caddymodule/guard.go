@@ -1,0 +1,161 @@
+package caddymodule
+
+import (
+	"fmt"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// guard refuses what a web page of another origin could make a browser send to a
+// gateway without api_keys, and clients on other machines. With api_keys the key
+// is the proof: a page cannot send one.
+type guard struct {
+	open  bool     // api_keys are configured: nothing is checked
+	off   bool     // `auth off`: something in front authenticates
+	named bool     // hosts are configured: they are checked with `auth off` too
+	hosts []string // names that the gateway may be asked under besides loopback
+	cors  cors
+}
+
+// newGuard makes the guard of a handler on the server that ctx provisions. The
+// names of the server's sites count as configured hosts.
+func (a *App) newGuard(ctx caddy.Context) guard {
+	g := guard{open: len(a.APIKeys) > 0, off: a.AuthOff, named: len(a.Hosts) > 0, hosts: a.Hosts, cors: a.CORS}
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return g
+	}
+	for _, address := range server.Listen {
+		if parsed, err := caddy.ParseNetworkAddress(address); err == nil && parsed.Host != "" {
+			g.hosts = append(g.hosts[:len(g.hosts):len(g.hosts)], parsed.Host)
+		}
+	}
+	for _, route := range server.Routes {
+		for _, matchers := range route.MatcherSets {
+			for _, matcher := range matchers {
+				switch names := matcher.(type) {
+				case caddyhttp.MatchHost:
+					g.hosts = append(g.hosts[:len(g.hosts):len(g.hosts)], names...)
+				case *caddyhttp.MatchHost:
+					g.hosts = append(g.hosts[:len(g.hosts):len(g.hosts)], *names...)
+				}
+			}
+		}
+	}
+	return g
+}
+
+// checkReader returns the error for a request that may not read, nil when it may.
+func (g *guard) checkReader(r *http.Request) *openai.Error {
+	if g.open {
+		return nil
+	}
+	if !g.off && !isLocal(r.RemoteAddr) {
+		return forbidden("auth_not_configured", "This gateway has no API keys and serves clients on its own machine only. Its operator must set api_keys, or write `auth off` (--no-auth) when something in front authenticates.")
+	}
+	if !g.knows(r.Host) {
+		err := forbidden("unknown_host", "The Host header names '%s', which is not a name of this gateway. Its operator must list it: `hosts` in the tidegate block.", clipName(r.Host))
+		err.Status = http.StatusMisdirectedRequest
+		return err
+	}
+	return nil
+}
+
+// checkAPI returns the error for a request to the API that may not come in, nil
+// when it may.
+func (g *guard) checkAPI(r *http.Request) *openai.Error {
+	if g.open {
+		return nil
+	}
+	if err := g.checkReader(r); err != nil {
+		return err
+	}
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return nil
+	}
+	var protection http.CrossOriginProtection
+	if protection.Check(r) != nil && g.cors.allowed(r.Header.Get("Origin")) == "" {
+		return forbidden("cross_origin", "A web page of another origin ('%s') may not send this request. The gateway's operator can allow the origin: `cors` in the tidegate block.", clipName(r.Header.Get("Origin")))
+	}
+	return checkContentType(r)
+}
+
+// checkContentType refuses a body that browsers send across origins without
+// asking first: without a type, as text or as a form. Multipart forms are for
+// uploads, and the routes that take JSON refuse them.
+func checkContentType(r *http.Request) *openai.Error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	given := r.Header.Get("Content-Type")
+	media, _, _ := mime.ParseMediaType(given)
+	switch media {
+	case "", "text/plain", "application/x-www-form-urlencoded":
+		return &openai.Error{
+			Status: http.StatusUnsupportedMediaType, Type: openai.TypeInvalidRequest, Code: "unsupported_content_type",
+			Message: fmt.Sprintf("The Content-Type header is '%s': send 'Content-Type: application/json'.", clipName(given)),
+		}
+	}
+	return nil
+}
+
+func forbidden(code, format string, args ...any) *openai.Error {
+	return &openai.Error{Status: http.StatusForbidden, Message: fmt.Sprintf(format, args...), Type: openai.TypeInvalidRequest, Code: code, NoRetry: true}
+}
+
+// isLocal reports whether a client's address is on this machine: loopback, or a
+// Unix socket, whose clients have no address.
+func isLocal(remote string) bool {
+	host, _, err := net.SplitHostPort(remote)
+	if err != nil {
+		return !strings.Contains(remote, ".") && !strings.Contains(remote, ":")
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// knows reports whether a Host header names this gateway. A page that had its own
+// name point at this machine (DNS rebinding) sends that name. Where `auth off`
+// is written without hosts, the proxy in front decides.
+func (g *guard) knows(hostport string) bool {
+	if hostport == "" || g.off && !g.named {
+		return true // a request of HTTP/1.0 without Host comes from no browser
+	}
+	host := hostport
+	if name, _, err := net.SplitHostPort(hostport); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
+	if ip, err := netip.ParseAddr(host); err == nil && (g.off || ip.Unmap().IsLoopback()) {
+		return true // `auth off`: rebinding needs a name, not an address
+	}
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	for _, known := range g.hosts {
+		known = strings.ToLower(known)
+		if host == known {
+			return true
+		}
+		if rest, ok := strings.CutPrefix(known, "*."); ok {
+			if _, parent, _ := strings.Cut(host, "."); parent == rest {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// clipName bounds what an error repeats of a header.
+func clipName(name string) string {
+	const limit = 200
+	return strings.ToValidUTF8(name[:min(len(name), limit)], "")
+}
