@@ -178,10 +178,12 @@ func (c *clientConn) writes() bool {
 func (c *clientConn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	// A server shuts down before it closes its listener: a newer one tells.
+	next := c.socket.newest()
 	switch {
 	case c.gone:
 		return nil
-	case !c.watched || c.taken || c.wrote || c.failed || c.pinned || c.long || !c.listener.isClosed() || c.socket.newest() == nil:
+	case !c.watched || c.taken || c.wrote || c.failed || c.pinned || c.long || next == nil || next == c.listener:
 		return c.TCPConn.Close()
 	case c.reading:
 		c.leaving = true

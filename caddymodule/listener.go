@@ -187,12 +187,3 @@ func (l *listener) Close() error {
 
 // Addr is the socket's.
 func (l *listener) Addr() net.Addr { return l.socket.Addr() }
-
-func (l *listener) isClosed() bool {
-	select {
-	case <-l.closed:
-		return true
-	default:
-		return false
-	}
-}
