@@ -22,6 +22,10 @@ type FileLimits struct {
 	MaxUploadBytes int64
 	// MaxPartBytes is how large a part of an upload may be. Default 64 MiB.
 	MaxPartBytes int64
+	// MaxOpenUploads is how many uploads of a tenant may be open. Default 1000.
+	MaxOpenUploads int
+	// MaxUploadParts is how many parts an upload may have. Default 10,000.
+	MaxUploadParts int
 	// MaxDecompressedBytes is how large a compressed file may become.
 	// Default: as large as it may be when it comes uncompressed.
 	MaxDecompressedBytes int64
@@ -39,6 +43,8 @@ func (l FileLimits) withDefaults() FileLimits {
 	def(&l.MaxFileBytes, 512<<20)
 	def(&l.MaxUploadBytes, 8<<30)
 	def(&l.MaxPartBytes, 64<<20)
+	def(&l.MaxOpenUploads, 1000)
+	def(&l.MaxUploadParts, 10_000)
 	def(&l.MaxLineBytes, 16<<20)
 	def(&l.BatchFileTTL, 30*24*time.Hour)
 	def(&l.UploadTTL, time.Hour)
@@ -56,6 +62,8 @@ func (l FileLimits) Validate() error {
 		{"max_file_size", l.MaxFileBytes},
 		{"max_upload_size", l.MaxUploadBytes},
 		{"max_part_size", l.MaxPartBytes},
+		{"max_open_uploads", int64(l.MaxOpenUploads)},
+		{"max_upload_parts", int64(l.MaxUploadParts)},
 		{"max_decompressed_size", l.MaxDecompressedBytes},
 		{"max_line_size", int64(l.MaxLineBytes)},
 		{"input_ttl", int64(l.BatchFileTTL)},

@@ -70,6 +70,10 @@ type UploadStore interface {
 	CreateUpload(ctx context.Context, u Upload, ttl time.Duration) (Upload, error)
 	// Upload shows a pending upload whose time is over as expired.
 	Upload(ctx context.Context, tenant, id string) (Upload, error)
+	// OpenUploads counts the pending uploads of a tenant.
+	OpenUploads(ctx context.Context, tenant string) (int, error)
+	// CountParts counts the parts of an upload.
+	CountParts(ctx context.Context, tenant, uploadID string) (int, error)
 	// AddPart gives ErrConflict when the upload is not pending.
 	AddPart(ctx context.Context, tenant string, p UploadPart) (UploadPart, error)
 	// Parts gives the parts with these ids in this order, ErrNotFound when

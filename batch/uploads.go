@@ -55,6 +55,9 @@ func (s *FileService) ParseUpload(body []byte) (UploadRequest, error) {
 
 // CreateUpload begins an upload.
 func (s *FileService) CreateUpload(ctx context.Context, tenant string, r UploadRequest) (Upload, error) {
+	if err := s.admitUpload(ctx, tenant); err != nil {
+		return Upload{}, err
+	}
 	return s.Store.CreateUpload(ctx, Upload{
 		ID: openai.NewID("upload_"), Tenant: tenant, Filename: r.Filename, Purpose: r.Purpose, MimeType: r.MimeType, Bytes: r.Bytes, FileTTL: r.FileTTL,
 	}, s.limits().UploadTTL)
@@ -77,6 +80,9 @@ func (s *FileService) BeginPart(ctx context.Context, tenant, uploadID string) (*
 	}
 	if u.Status != UploadPending {
 		return nil, errNotPending("add a part to", u)
+	}
+	if err := s.admitPart(ctx, tenant, uploadID); err != nil {
+		return nil, err
 	}
 	limit := s.limits().MaxPartBytes
 	m, err := s.measure(ctx, openai.NewID("part_"), limit, openai.TooLarge("data", "The part is larger than the limit of %d bytes.", limit))

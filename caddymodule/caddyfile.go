@@ -150,6 +150,8 @@ func (h *DashboardHandler) options() map[string]option {
 //			max_file_size          <size>
 //			max_upload_size        <size>
 //			max_part_size          <size>
+//			max_open_uploads       <count>
+//			max_upload_parts       <count>
 //			max_decompressed_size  <size>
 //			max_line_size          <size>
 //			memory                 <size>
@@ -268,6 +270,7 @@ func (b *BatchConfig) options() map[string]option {
 	return map[string]option{
 		"max_in_flight": countOrAuto(&b.MaxInFlight), "max_concurrent_batches": count(&b.MaxConcurrentBatches), "max_requests": count(&b.MaxRequests),
 		"max_file_size": size(&b.MaxFileSize), "max_upload_size": size(&b.MaxUploadSize), "max_part_size": size(&b.MaxPartSize),
+		"max_open_uploads": count(&b.MaxOpenUploads), "max_upload_parts": count(&b.MaxUploadParts),
 		"max_decompressed_size": size(&b.MaxDecompressedSize), "max_line_size": size(&b.MaxLineSize), "memory": size(&b.Memory), "retries": count(&b.Retries),
 		"retry_backoff": spans(&b.RetryBackoffMin, &b.RetryBackoffMax),
 		"line_timeout":  span(&b.LineTimeout), "lease": span(&b.Lease), "drain_timeout": span(&b.DrainTimeout),

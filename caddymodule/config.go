@@ -127,6 +127,10 @@ type BatchConfig struct {
 	MaxUploadSize int64 `json:"max_upload_size,omitempty"`
 	// MaxPartSize is how many bytes a part may have. Default 64 MiB.
 	MaxPartSize int64 `json:"max_part_size,omitempty"`
+	// MaxOpenUploads is how many uploads in parts may be open. Default 1000.
+	MaxOpenUploads int `json:"max_open_uploads,omitempty"`
+	// MaxUploadParts is how many parts an upload may have. Default 10000.
+	MaxUploadParts int `json:"max_upload_parts,omitempty"`
 	// MaxDecompressedSize is how many bytes a compressed file may become.
 	// Default: as many as it may have when it comes uncompressed.
 	MaxDecompressedSize int64 `json:"max_decompressed_size,omitempty"`
@@ -174,6 +178,7 @@ func (b BatchConfig) engine() batch.Config {
 func (b BatchConfig) limits() batch.FileLimits {
 	return batch.FileLimits{
 		MaxFileBytes: b.MaxFileSize, MaxUploadBytes: b.MaxUploadSize, MaxPartBytes: b.MaxPartSize, MaxDecompressedBytes: b.MaxDecompressedSize,
+		MaxOpenUploads: b.MaxOpenUploads, MaxUploadParts: b.MaxUploadParts,
 		MaxLineBytes: int(b.MaxLineSize), BatchFileTTL: duration(b.InputTTL), UploadTTL: duration(b.UploadTTL),
 	}
 }

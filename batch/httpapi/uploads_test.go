@@ -228,3 +228,16 @@ func TestCompletedAtOnce(t *testing.T) {
 	}
 	a.wantStored(2, 1)
 }
+
+func TestUploadLimits(t *testing.T) {
+	a := newAPI(t, batch.FileLimits{MaxOpenUploads: 2, MaxUploadParts: 2})
+	first, second := a.beginUpload("a.jsonl", 10), a.beginUpload("b.jsonl", 10)
+	const create = `{"filename":"c.jsonl","purpose":"batch","bytes":10,"mime_type":"application/jsonl"}`
+	refused{429, "", "too_many_uploads", ""}.check(t, a.json("POST", "/v1/uploads", create))
+	a.json("POST", "/v1/uploads/"+second.ID+"/cancel", "")
+	a.beginUpload("c.jsonl", 10)
+
+	a.addPart(first.ID, "a")
+	a.addPart(first.ID, "b")
+	refused{400, "data", "too_many_parts", ""}.check(t, a.form("/v1/uploads/"+first.ID+"/parts", part{"data", "blob", "c"}))
+}

@@ -178,3 +178,9 @@ func ScanUsage(r Row) (u batch.UsageRecord, err error) {
 		&u.Usage.OutputTokens, &u.Usage.OutputTokensDetails.ReasoningTokens, &u.Usage.TotalTokens)
 	return u, err
 }
+
+// ScanCount reads a row of one number.
+func ScanCount(r Row) (n int, err error) {
+	err = r.Scan(&n)
+	return n, err
+}

@@ -67,6 +67,14 @@ func (s *store) Upload(ctx context.Context, tenant, id string) (batch.Upload, er
 	return get(s.set, "store.Upload", func() (batch.Upload, error) { return s.Store.Upload(ctx, tenant, id) })
 }
 
+func (s *store) OpenUploads(ctx context.Context, tenant string) (int, error) {
+	return get(s.set, "store.OpenUploads", func() (int, error) { return s.Store.OpenUploads(ctx, tenant) })
+}
+
+func (s *store) CountParts(ctx context.Context, tenant, uploadID string) (int, error) {
+	return get(s.set, "store.CountParts", func() (int, error) { return s.Store.CountParts(ctx, tenant, uploadID) })
+}
+
 func (s *store) AddPart(ctx context.Context, tenant string, p batch.UploadPart) (batch.UploadPart, error) {
 	return get(s.set, "store.AddPart", func() (batch.UploadPart, error) { return s.Store.AddPart(ctx, tenant, p) })
 }

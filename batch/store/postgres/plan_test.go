@@ -85,6 +85,8 @@ var indexes = map[string][]string{
 	forgetBatches:   {"batches_forgettable"},
 	overUploads:     {"uploads_forgettable"},
 	selectParts:     {"upload_parts_upload"},
+	countParts:      {"upload_parts_upload"},
+	openUploads:     {"uploads_pending"},
 	selectRepeated:  {"batches_idempotency"},
 	selectOtherUser: {"batches_input"},
 	usageSince:      {"usage_15m_pkey"},

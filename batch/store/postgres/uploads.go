@@ -18,7 +18,9 @@ var (
 	insertPart   = declare(`INSERT INTO upload_parts (id, upload, content, bytes, created_at) VALUES ($1, $2, $3, $4, $5)`)
 	selectParts  = declare(`SELECT ` + store.PartColumns + ` FROM unnest($1::text[]) WITH ORDINALITY AS n (id, place)
 		JOIN upload_parts p ON p.id = n.id JOIN uploads u ON u.seq = p.upload WHERE p.upload = $2 ORDER BY n.place`)
-	endParts = declare(`UPDATE upload_parts SET gone_at = $1 WHERE upload = ANY ($2::bigint[]) AND gone_at IS NULL`)
+	openUploads = declare(`SELECT count(*) FROM uploads WHERE tenant = $1 AND status = 'pending' AND expires_at > $2`)
+	countParts  = declare(`SELECT count(*) FROM upload_parts WHERE upload = $1`)
+	endParts    = declare(`UPDATE upload_parts SET gone_at = $1 WHERE upload = ANY ($2::bigint[]) AND gone_at IS NULL`)
 )
 
 // upload reads an upload, and with lockUpload locks it; one whose time is over
@@ -62,6 +64,27 @@ func (s *Store) Upload(ctx context.Context, tenant, id string) (batch.Upload, er
 		return err
 	})
 	return u.Upload, err
+}
+
+// OpenUploads counts pending uploads.
+func (s *Store) OpenUploads(ctx context.Context, tenant string) (n int, err error) {
+	err = s.read(ctx, "counting uploads", func(t *tx) error {
+		n, err = one(ctx, t, store.ScanCount, openUploads, tenant, t.micros())
+		return err
+	})
+	return n, err
+}
+
+// CountParts counts the parts of an upload.
+func (s *Store) CountParts(ctx context.Context, tenant, uploadID string) (n int, err error) {
+	err = s.read(ctx, "counting parts", func(t *tx) error {
+		u, err := t.upload(ctx, selectUpload, tenant, uploadID)
+		if err == nil {
+			n, err = one(ctx, t, store.ScanCount, countParts, u.Row)
+		}
+		return err
+	})
+	return n, err
 }
 
 // AddPart adds a part to a pending upload.

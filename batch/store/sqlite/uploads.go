@@ -15,6 +15,8 @@ var (
 	endUpload    = writes(`UPDATE uploads SET status = ?, file_id = ?, ended_at = ? WHERE seq = ?`)
 	insertPart   = writes(`INSERT INTO upload_parts (id, upload, content, bytes, created_at) VALUES (?, ?, ?, ?, ?)`)
 	selectPart   = reads(`SELECT ` + store.PartColumns + ` FROM upload_parts p JOIN uploads u ON u.seq = p.upload WHERE p.id = ? AND p.upload = ?`)
+	openUploads  = reads(`SELECT count(*) FROM uploads WHERE tenant = ? AND status = 'pending' AND expires_at > ?`)
+	countParts   = reads(`SELECT count(*) FROM upload_parts WHERE upload = ?`)
 	endParts     = writes(`UPDATE upload_parts SET gone_at = ? WHERE upload = ? AND gone_at IS NULL`)
 )
 
@@ -62,6 +64,27 @@ func (s *Store) Upload(ctx context.Context, tenant, id string) (batch.Upload, er
 		return err
 	})
 	return u.Upload, err
+}
+
+// OpenUploads counts pending uploads.
+func (s *Store) OpenUploads(ctx context.Context, tenant string) (n int, err error) {
+	err = s.read(ctx, "counting uploads", func(t *tx) error {
+		n, err = one(ctx, t, openUploads, store.ScanCount, tenant, store.Micros(t.now))
+		return err
+	})
+	return n, err
+}
+
+// CountParts counts the parts of an upload.
+func (s *Store) CountParts(ctx context.Context, tenant, uploadID string) (n int, err error) {
+	err = s.read(ctx, "counting parts", func(t *tx) error {
+		u, err := t.upload(ctx, tenant, uploadID)
+		if err == nil {
+			n, err = one(ctx, t, countParts, store.ScanCount, u.Row)
+		}
+		return err
+	})
+	return n, err
 }
 
 // AddPart adds a part to a pending upload.

@@ -60,6 +60,27 @@ var uploadTests = []test{
 		e.ok(err)
 		equal(e, "no parts", got, nil)
 	}},
+	{"uploads and parts are counted", func(e *env) {
+		before, err := e.s.OpenUploads(e.Context(), tenant)
+		e.ok(err)
+		u, cancelled := e.upload(), e.upload()
+		e.part(u)
+		e.part(u)
+		e.part(cancelled)
+		_, err = e.s.CancelUpload(e.Context(), tenant, cancelled.ID)
+		e.ok(err)
+		open, err := e.s.OpenUploads(e.Context(), tenant)
+		e.ok(err)
+		equal(e, "open uploads", open-before, 1)
+		parts, err := e.s.CountParts(e.Context(), tenant, u.ID)
+		e.ok(err)
+		equal(e, "parts", parts, 2)
+		theirs, err := e.s.OpenUploads(e.Context(), rival)
+		e.ok(err)
+		equal(e, "open uploads of another tenant", theirs, 0)
+		_, err = e.s.CountParts(e.Context(), rival, u.ID)
+		e.is(err, batch.ErrNotFound)
+	}},
 	{"a part of another upload is not found", func(e *env) {
 		u, other := e.upload(), e.upload()
 		mine, theirs := e.part(u), e.part(other)
