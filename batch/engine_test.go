@@ -117,6 +117,33 @@ func TestAnswers(t *testing.T) {
 			},
 			calls: 2, ok: true,
 		},
+		"an error of the server's own costs nothing": {
+			answer: func(_ context.Context, id string, call int) (batch.Answer, error) {
+				if call < 20 {
+					return batch.Answer{Status: 401, Next: batch.Elsewhere, Reason: "it refuses the gateway's key"}, nil
+				}
+				return ok(id), nil
+			},
+			retries: 1, calls: 20, ok: true,
+		},
+		"NaN": {
+			answer: func(context.Context, string, int) (batch.Answer, error) {
+				return status(200, `{"embedding":[1,NaN]}`), nil
+			},
+			retries: 8, calls: 1, code: "invalid_answer",
+		},
+		"bytes that are not UTF-8": {
+			answer: func(context.Context, string, int) (batch.Answer, error) {
+				return status(200, "{\"text\":\"a\xffb\"}"), nil
+			},
+			retries: 8, calls: 1, code: "invalid_answer",
+		},
+		"an answer that cannot be decoded": {
+			answer: func(context.Context, string, int) (batch.Answer, error) {
+				return batch.Answer{}, &batch.SendError{Sent: true, Unreadable: true, Err: sent}
+			},
+			retries: 8, calls: 1, code: "upstream_error",
+		},
 		"an error page": {
 			answer: func(context.Context, string, int) (batch.Answer, error) { return status(404, "<html>\n</html>"), nil },
 			calls:  1, status: 404,

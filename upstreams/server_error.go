@@ -127,7 +127,11 @@ func detail(raw json.RawMessage) string {
 
 // boundedText is a body in plain text as a message.
 func boundedText(body []byte) string {
-	return clipText(strings.TrimSpace(strings.ToValidUTF8(string(body[:min(len(body), messageLimit)]), "�")))
+	s := strings.TrimSpace(strings.ToValidUTF8(string(body[:min(len(body), messageLimit)]), "�"))
+	if s == "{}" || s == "null" {
+		return ""
+	}
+	return s
 }
 
 func clipText(s string) string {
