@@ -59,6 +59,10 @@ type Batch struct {
 	InProgressAt, FinalizingAt, CompletedAt, FailedAt time.Time // zero: not reached
 	ExpiredAt, CancellingAt, CancelledAt              time.Time
 	PausedAt                                          time.Time // zero: it is not paused
+
+	// PauseReason says why the gateway paused the batch; "" when it is not
+	// paused, or a client asked for it.
+	PauseReason string
 }
 
 // NewBatch is what a store needs to make a Batch. The store sets the times by

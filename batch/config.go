@@ -32,6 +32,9 @@ type Config struct {
 	// RetryBackoffMin and RetryBackoffMax bound the pause before a retry; it
 	// doubles from one to the other, with jitter. Default 500 ms and 60 s.
 	RetryBackoffMin, RetryBackoffMax time.Duration
+	// StopAfter pauses a batch when so many of its lines failed in a row with
+	// the same error. NoStop: never. Default 100.
+	StopAfter int
 	// LineTimeout is how long one attempt at a line may take. Default 30 min.
 	LineTimeout time.Duration
 
@@ -61,6 +64,7 @@ func (c Config) withDefaults() Config {
 	def(&c.MaxLineBytes, 16<<20)
 	def(&c.MemoryBytes, 64<<20)
 	def(&c.Retries, 8)
+	def(&c.StopAfter, 100)
 	def(&c.RetryBackoffMin, 500*time.Millisecond)
 	def(&c.RetryBackoffMax, time.Minute)
 	def(&c.LineTimeout, 30*time.Minute)
@@ -108,6 +112,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.MaxInFlight < 0:
 		return fmt.Errorf("max_in_flight must be positive, not %d", c.MaxInFlight)
+	case c.StopAfter < NoStop:
+		return fmt.Errorf("stop_after must be positive or off, not %d", c.StopAfter)
 	case c.Retries < 0:
 		return fmt.Errorf("retries must not be negative, as %d is", c.Retries)
 	case c.RetryBackoffMax < c.RetryBackoffMin:

@@ -16,11 +16,11 @@ const (
 // as BatchStore's do, and ErrConflict with the batch when that is neither
 // Validating nor InProgress.
 type ControlStore interface {
-	// PauseBatch sets PausedAt: no slice of the batch can be claimed, claims
+	// PauseBatch sets PausedAt and PauseReason: no slice of the batch can be claimed, claims
 	// that are held stay good. Its time goes on running out. A batch that is
 	// paused is returned as it is.
-	PauseBatch(ctx context.Context, tenant, id string) (Batch, error)
-	// ResumeBatch ends the pause of a batch, if it has one.
+	PauseBatch(ctx context.Context, tenant, id, reason string) (Batch, error)
+	// ResumeBatch ends the pause of a batch, if it has one, and its reason.
 	ResumeBatch(ctx context.Context, tenant, id string) (Batch, error)
 	// PrioritizeBatch sets the priority of a batch.
 	PrioritizeBatch(ctx context.Context, tenant, id string, priority int) (Batch, error)
@@ -37,7 +37,7 @@ func (s Status) Controllable() bool { return s == Validating || s == InProgress 
 // slices of which nothing runs are handed back. Other gateways follow as soon
 // as they hear of it, within refreshInterval at the latest.
 func (e *Engine) PauseBatch(ctx context.Context, tenant, id string) (Batch, error) {
-	b, err := e.store.PauseBatch(ctx, tenant, id)
+	b, err := e.store.PauseBatch(ctx, tenant, id, "")
 	if err != nil {
 		return b, err
 	}

@@ -23,13 +23,16 @@ type Health struct {
 	Contents string `json:"contents,omitempty"`
 	// Paused says why batch work stands still; empty while it does not.
 	Paused []string `json:"paused,omitempty"`
+	// Stopped lists batches that the gateway paused because their lines fail,
+	// at most 20.
+	Stopped []StoppedBatch `json:"stopped,omitempty"`
 	// InFlight counts lines that were sent and have no durable result yet.
 	InFlight int64 `json:"in_flight"`
 }
 
 // OK tells whether nothing is wrong.
 func (h Health) OK() bool {
-	return h.Store == Well && h.Queue == Well && h.Files == Well && h.Contents == "" && len(h.Paused) == 0
+	return h.Store == Well && h.Queue == Well && h.Files == Well && h.Contents == "" && len(h.Paused) == 0 && len(h.Stopped) == 0
 }
 
 // Unopened is the health of an engine that err keeps from opening; nil is for one
@@ -63,7 +66,7 @@ const pingTimeout = 3 * time.Second
 func (e *Engine) Health(ctx context.Context) Health {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
-	h := Health{Contents: e.contentsProblem(), Paused: e.health.reasons(), InFlight: e.InFlight()}
+	h := Health{Contents: e.contentsProblem(), Paused: e.health.reasons(), Stopped: e.stopped(), InFlight: e.InFlight()}
 	var asking sync.WaitGroup
 	asking.Go(func() { h.Store = verdict(e.store.Ping(ctx)) })
 	asking.Go(func() { h.Queue = verdict(e.queue.Ping(ctx)) })

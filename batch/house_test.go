@@ -236,6 +236,7 @@ type hookedStore struct {
 	batch.Store
 	ended    chan string
 	commit   atomic.Pointer[func([]batch.SegmentWrite) error] // before a commit
+	pause    atomic.Pointer[func() error]                     // before a pause
 	results  atomic.Pointer[func()]                           // before results are read
 	claims   atomic.Int64                                     // on batches, so far
 	renewals atomic.Int64                                     // of claims on batches, so far
@@ -246,6 +247,15 @@ func (s *hookedStore) Results(ctx context.Context, ref batch.SliceRef) ([]batch.
 		(*hook)()
 	}
 	return s.Store.Results(ctx, ref)
+}
+
+func (s *hookedStore) PauseBatch(ctx context.Context, tenant, id, reason string) (batch.Batch, error) {
+	if hook := s.pause.Load(); hook != nil {
+		if err := (*hook)(); err != nil {
+			return batch.Batch{}, err
+		}
+	}
+	return s.Store.PauseBatch(ctx, tenant, id, reason)
 }
 
 func (s *hookedStore) ClaimBatch(ctx context.Context, owner string, lease time.Duration, task batch.Task) (batch.BatchClaim, error) {

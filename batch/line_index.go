@@ -310,14 +310,7 @@ func (r *entryReader) bytes(n uint64) []byte {
 
 // errorMessage is what a failed line says of its failure, cut short.
 func errorMessage(h openai.ResultHead) string {
-	raw := h.Error
-	if h.Body != nil {
-		var body struct{ Error json.RawMessage }
-		if json.Unmarshal(h.Body, &body) != nil || body.Error == nil {
-			return ""
-		}
-		raw = body.Error
-	}
+	raw := errorOf(h)
 	var said struct{ Message string }
 	if err := json.Unmarshal(raw, &said); err != nil { // some servers say only a string
 		var text string
@@ -327,6 +320,29 @@ func errorMessage(h openai.ResultHead) string {
 		said.Message = text
 	}
 	return clipBytes(said.Message, maxMessage)
+}
+
+// errorCode is the code of a failure, "" when it has none that is a string.
+func errorCode(h openai.ResultHead) string {
+	var said struct{ Code json.RawMessage }
+	var code string
+	if json.Unmarshal(errorOf(h), &said) != nil || json.Unmarshal(said.Code, &code) != nil {
+		return ""
+	}
+	return code
+}
+
+// errorOf is the error that a failed line has, or that its answer has; nil for
+// none.
+func errorOf(h openai.ResultHead) json.RawMessage {
+	if h.Body == nil {
+		return h.Error
+	}
+	var body struct{ Error json.RawMessage }
+	if json.Unmarshal(h.Body, &body) != nil {
+		return nil
+	}
+	return body.Error
 }
 
 // clipBytes shortens s to at most n bytes, between characters.

@@ -111,6 +111,7 @@ func (r *runner) startLine(l *line, slot Slot) {
 		out := r.engine.attempt(ctx, l, slot)
 		if out.done {
 			l.result = out.result
+			out.failure = failureOf(out.result)
 			// Handed over here rather than by the loop: a result must reach
 			// the committer whatever the loop is at.
 			r.engine.commit.add(l)
@@ -123,6 +124,7 @@ func (r *runner) startLine(l *line, slot Slot) {
 type outcome struct {
 	done     bool // result holds the line's result
 	result   LineResult
+	failure  failure // of the result
 	aborted  bool
 	unsent   bool // nothing reached the upstream: no attempt was used up
 	excused  bool // the upstream failed for a reason of its own: likewise
@@ -255,6 +257,9 @@ func (r *runner) attempted(l *line, out outcome) {
 	if out.done {
 		if l.state == lineRunning { // else its commit was quicker than this
 			l.state = lineFinished
+		}
+		if !w.dropped {
+			r.ended(w.feed, out.failure)
 		}
 		return
 	}

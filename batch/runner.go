@@ -2,6 +2,7 @@ package batch
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -45,6 +46,7 @@ type runner struct {
 	crowded     map[string]crowded   // models of which more lines wait than there are slots for
 	named       map[string]bool      // Model of active batches, by the last refresh
 	rest        map[string]time.Time // batches that are left alone until then
+	streaks     map[string]*streak   // of failures, by batch
 
 	shortLooked time.Time // when it was last looked for a shortage of memory
 
@@ -62,7 +64,7 @@ type runner struct {
 }
 
 func newRunner(e *Engine) *runner {
-	return &runner{engine: e, bell: make(chan struct{}, 1), feeds: make(map[string]*feed), active: make(map[string]Batch), rest: make(map[string]time.Time), starved: make(map[string]bool), crowded: make(map[string]crowded)}
+	return &runner{engine: e, bell: make(chan struct{}, 1), feeds: make(map[string]*feed), active: make(map[string]Batch), rest: make(map[string]time.Time), streaks: make(map[string]*streak), starved: make(map[string]bool), crowded: make(map[string]crowded)}
 }
 
 // post has f run by the loop. It never waits.
@@ -228,6 +230,7 @@ func (r *runner) refreshed(batches []Batch) {
 			r.forget(id)
 		}
 	}
+	maps.DeleteFunc(r.streaks, func(id string, _ *streak) bool { _, still := now[id]; return !still })
 	r.active = now
 	r.sortTurns()
 }

@@ -6,6 +6,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/tidegate/tidegate/batch"
 )
 
 func init() {
@@ -156,6 +158,7 @@ func (h *DashboardHandler) options() map[string]option {
 //			max_line_size          <size>
 //			memory                 <size>
 //			retries                <count>
+//			stop_after             <count>|off
 //			retry_backoff          <first> <last>
 //			line_timeout           <duration>
 //			lease                  <duration>
@@ -272,6 +275,7 @@ func (b *BatchConfig) options() map[string]option {
 		"max_file_size": size(&b.MaxFileSize), "max_upload_size": size(&b.MaxUploadSize), "max_part_size": size(&b.MaxPartSize),
 		"max_open_uploads": count(&b.MaxOpenUploads), "max_upload_parts": count(&b.MaxUploadParts),
 		"max_decompressed_size": size(&b.MaxDecompressedSize), "max_line_size": size(&b.MaxLineSize), "memory": size(&b.Memory), "retries": count(&b.Retries),
+		"stop_after":    parsed(&b.StopAfter, `a whole number above 0, or "off"`, batch.ParseStopAfter),
 		"retry_backoff": spans(&b.RetryBackoffMin, &b.RetryBackoffMax),
 		"line_timeout":  span(&b.LineTimeout), "lease": span(&b.Lease), "drain_timeout": span(&b.DrainTimeout),
 		"collect_interval": span(&b.CollectInterval), "quarantine": span(&b.Quarantine), "upload_ttl": span(&b.UploadTTL), "input_ttl": span(&b.InputTTL), "output_ttl": span(&b.OutputTTL),

@@ -141,6 +141,9 @@ type BatchConfig struct {
 	Memory int64 `json:"memory,omitempty"`
 	// Retries is how often a line is sent again after a failure that may pass. Default 8.
 	Retries int `json:"retries,omitempty"`
+	// StopAfter pauses a batch when so many of its lines failed in a row with the
+	// same error; -1 never does. Default 100.
+	StopAfter int `json:"stop_after,omitempty"`
 	// RetryBackoffMin and RetryBackoffMax bound the pause before a retry.
 	// Default 500ms and 1m.
 	RetryBackoffMin caddy.Duration `json:"retry_backoff_min,omitempty"`
@@ -168,7 +171,7 @@ type BatchConfig struct {
 func (b BatchConfig) engine() batch.Config {
 	return batch.Config{
 		MaxInFlight: b.MaxInFlight, MaxConcurrentBatches: b.MaxConcurrentBatches, MaxRequests: b.MaxRequests,
-		MaxLineBytes: int(b.MaxLineSize), MemoryBytes: b.Memory, Retries: b.Retries,
+		MaxLineBytes: int(b.MaxLineSize), MemoryBytes: b.Memory, Retries: b.Retries, StopAfter: b.StopAfter,
 		RetryBackoffMin: duration(b.RetryBackoffMin), RetryBackoffMax: duration(b.RetryBackoffMax),
 		LineTimeout: duration(b.LineTimeout), Lease: duration(b.Lease), DrainTimeout: duration(b.DrainTimeout),
 		CollectInterval: duration(b.CollectInterval), Quarantine: duration(b.Quarantine), OutputTTL: duration(b.OutputTTL),

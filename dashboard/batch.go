@@ -69,7 +69,7 @@ func batchModel(b BatchDetail, now time.Time) templates.Batch {
 		Errors:  templates.FileLink{ID: b.ErrorFileID, Bytes: b.ErrorBytes},
 		RetryOf: b.RetryOf, RetriedBy: b.RetriedBy,
 		CachedTokens: b.Usage.InputTokensDetails.CachedTokens, Reasoning: b.Usage.OutputTokensDetails.ReasoningTokens,
-		Paused: !b.PausedAt.IsZero(), MinPriority: minPriority, MaxPriority: maxPriority,
+		Paused: !b.PausedAt.IsZero(), PauseReason: b.PauseReason, MinPriority: minPriority, MaxPriority: maxPriority,
 		GroupsLeft: b.ErrorGroups - len(b.Errors), LinesLeft: b.Counts.Failed - b.ErrorLines, Timeline: timeline(b.Batch),
 	}
 	status := b.Status

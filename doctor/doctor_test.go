@@ -137,6 +137,7 @@ func TestChecks(t *testing.T) {
 		{"too few lines at a time", func(g *gateway) { g.slots = 704 }, "gateway lines at a time", doctor.Doubted, "512, for 704"},
 		{"too little memory", func(g *gateway) { g.memory.Wanted = 200<<20 - 1 }, "gateway memory for requests", doctor.Doubted, "fit into 64 MiB"},
 		{"held up", func(g *gateway) { g.health.Paused = []string{"storing files: no space"} }, "gateway batch work", doctor.Doubted, "no space"},
+		{"a batch was stopped", func(g *gateway) { g.health.Stopped = []batch.StoppedBatch{{ID: "batch_1", Reason: "100 lines failed"}} }, "gateway batch batch_1", doctor.Doubted, "100 lines failed"},
 		{"store away", func(g *gateway) { g.health.Store = "dial: refused" }, "store answers", doctor.Failed, "refused"},
 		{"queue away", func(g *gateway) { g.health.Queue = "dial: refused" }, "queue answers", doctor.Doubted, "refused"},
 		{"files away", func(g *gateway) { g.health.Files = "read-only" }, "files can be written", doctor.Failed, "read-only"},

@@ -127,7 +127,14 @@ func (d *Doctor) parts(ctx context.Context) []Check {
 		held.Verdict, held.Found = Doubted, "held up: "+strings.Join(h.Paused, "; ")
 		held.Remedy = "It goes on by itself when this is over."
 	}
-	return append(checks, held)
+	checks = append(checks, held)
+	for _, b := range h.Stopped {
+		checks = append(checks, Check{
+			Area: Gateway, Name: "batch " + b.ID, Verdict: Doubted, Found: "paused: " + b.Reason,
+			Remedy: "Correct the cause and resume the batch, or cancel it.",
+		})
+	}
+	return checks
 }
 
 // How far the clocks may be apart. Times of leases and deadlines are the

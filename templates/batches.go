@@ -76,6 +76,7 @@ type Batch struct {
 	CanCancel, CanDelete     bool
 	CanRetry, CanControl     bool // CanControl: pause, resume, priority
 	Paused                   bool
+	PauseReason              string // why the gateway paused it
 	MinPriority, MaxPriority int
 }
 

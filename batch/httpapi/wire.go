@@ -42,7 +42,7 @@ func wireBatch(b batch.Batch) openai.Batch {
 		CreatedAt: b.CreatedAt.Unix(), InProgressAt: unix(b.InProgressAt), ExpiresAt: unix(b.ExpiresAt),
 		FinalizingAt: unix(b.FinalizingAt), CompletedAt: unix(b.CompletedAt), FailedAt: unix(b.FailedAt),
 		ExpiredAt: unix(b.ExpiredAt), CancellingAt: unix(b.CancellingAt), CancelledAt: unix(b.CancelledAt),
-		RequestCounts: b.Counts, Usage: b.Usage, Priority: b.Priority, PausedAt: unix(b.PausedAt),
+		RequestCounts: b.Counts, Usage: b.Usage, Priority: b.Priority, PausedAt: unix(b.PausedAt), PauseReason: text(b.PauseReason),
 	}
 	if len(b.Errors) > 0 {
 		o.Errors = &openai.BatchErrors{Object: "list", Data: b.Errors}

@@ -46,7 +46,7 @@ func encode(v any, none bool) ([]byte, error) {
 // state has made void.
 func DecodeBatch(b *batch.Batch, metadata, findings []byte) error {
 	if !b.Status.Controllable() {
-		b.PausedAt = time.Time{} // it ended while it was paused
+		b.PausedAt, b.PauseReason = time.Time{}, "" // it ended while it was paused
 	}
 	if err := decode(metadata, &b.Metadata); err != nil {
 		return fmt.Errorf("reading metadata of %s: %w", b.ID, err)

@@ -14,7 +14,7 @@ const (
 	PartColumns   = `p.id, u.id, p.content, p.bytes, p.created_at`
 	BatchColumns  = `id, tenant, endpoint, input_file_id, completion_window, metadata, priority, output_ttl, status, ending, model, errors,
 		total, completed, failed, input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens, output_file_id, error_file_id,
-		created_at, expires_at, in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at, paused_at, index_file_id`
+		created_at, expires_at, in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at, paused_at, index_file_id, pause_reason`
 	CommitColumns = `b.id, s.number, s.attempt, s.lines, s.done, s.kept, s.kept_attempt, b.seq, b.tenant, b.endpoint, b.status, b.ending,
 		b.total, b.completed, b.failed, b.input_tokens, b.cached_tokens, b.output_tokens, b.reasoning_tokens, b.total_tokens`
 	UsageColumns = `tenant, class, model, endpoint, requests, failures, input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens`
@@ -97,7 +97,7 @@ func scanBatchAnd(r Row, more ...any) (batch.Batch, error) {
 		timeIn{&b.CancellingAt},
 		timeIn{&b.CancelledAt},
 		timeIn{&b.PausedAt},
-		&b.IndexFileID,
+		&b.IndexFileID, &b.PauseReason,
 	}, more...)...)
 	if err != nil {
 		return b, err

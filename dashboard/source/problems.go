@@ -92,6 +92,12 @@ func partProblems(h batch.Health) (all []dashboard.Problem) {
 	if len(all) > 0 {
 		return all // what is held up is held up by it
 	}
+	for _, b := range h.Stopped {
+		all = append(all, dashboard.Problem{
+			Severity: dashboard.Warning, What: "Batch " + b.ID + " was paused because its lines fail", Detail: b.Reason,
+			Remedy: "Correct the cause and resume it, or cancel it.", Subject: dashboard.BatchSubject, SubjectID: b.ID,
+		})
+	}
 	for _, reason := range h.Paused {
 		all = append(all, dashboard.Problem{
 			Severity: dashboard.Warning, What: "Batch work is held up", Detail: reason, Remedy: "It goes on by itself as soon as this is over; the doctor looks at every part.", Subject: dashboard.DoctorSubject,

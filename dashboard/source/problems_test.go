@@ -52,6 +52,7 @@ func TestProblems(t *testing.T) {
 		{"full", []dashboard.Upstream{server(upstreams.StateUp, func(u *upstreams.UpstreamStatus) { u.HasMetrics, u.KVCacheUsage, u.Waiting = true, 0.99, 3 })}, well, nil, nil, []string{"warning The KV cache"}},
 		{"store away", []dashboard.Upstream{up}, batch.Health{Store: "refused", Queue: "ok", Files: "ok", Paused: []string{"because of it"}}, nil, nil, []string{"failing The store"}},
 		{"queue and files away", []dashboard.Upstream{up}, batch.Health{Store: "ok", Queue: "refused", Files: "full"}, nil, nil, []string{"failing Files", "warning The queue"}},
+		{"stopped", []dashboard.Upstream{up}, batch.Health{Store: "ok", Queue: "ok", Files: "ok", Stopped: []batch.StoppedBatch{{ID: "batch_1", Reason: "why"}}}, nil, nil, []string{"warning Batch batch_1 was paused because"}},
 		{"held up", []dashboard.Upstream{up}, batch.Health{Store: "ok", Queue: "ok", Files: "ok", Paused: []string{"model m: down"}}, nil, nil, []string{"warning Batch work is held up"}},
 		{"late batch", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(*dashboard.Batch) {})}, []batch.Late{late("batch_1", batch.LateSlow)}, []string{"warning Batch in.jsonl will miss"}},
 		{"late and not shown", []dashboard.Upstream{up}, well, nil, []batch.Late{late("batch_2", batch.LateWaiting)}, []string{"warning Batch batch_2 will miss"}},

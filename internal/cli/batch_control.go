@@ -49,6 +49,9 @@ func batchChange(verb, short, gerund string, change func(context.Context, *sessi
 // batchState is the status of a batch as commands print it: a paused batch says so.
 func batchState(b openai.Batch) string {
 	if b.PausedAt != nil && !ended(b.Status) {
+		if b.PauseReason != nil {
+			return clean(b.Status) + " (paused: " + clean(*b.PauseReason) + ")"
+		}
 		return clean(b.Status) + " (paused)"
 	}
 	return clean(b.Status)

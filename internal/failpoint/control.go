@@ -6,8 +6,8 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-func (s *store) PauseBatch(ctx context.Context, tenant, id string) (batch.Batch, error) {
-	return get(s.set, "store.PauseBatch", func() (batch.Batch, error) { return s.Store.PauseBatch(ctx, tenant, id) })
+func (s *store) PauseBatch(ctx context.Context, tenant, id, reason string) (batch.Batch, error) {
+	return get(s.set, "store.PauseBatch", func() (batch.Batch, error) { return s.Store.PauseBatch(ctx, tenant, id, reason) })
 }
 
 func (s *store) ResumeBatch(ctx context.Context, tenant, id string) (batch.Batch, error) {

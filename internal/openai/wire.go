@@ -88,6 +88,8 @@ type Batch struct {
 	// in_progress.
 	Priority int    `json:"priority"`
 	PausedAt *int64 `json:"paused_at"`
+	// PauseReason says why the gateway paused the batch, null when a client did.
+	PauseReason *string `json:"pause_reason"`
 }
 
 // RequestCounts counts the lines of a batch. Completed + Failed ≤ Total: lines

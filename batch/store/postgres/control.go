@@ -8,8 +8,8 @@ import (
 )
 
 var (
-	pauseBatch      = declare(`UPDATE batches SET paused_at = $1 WHERE id = $2 RETURNING ` + store.BatchColumns)
-	resumeBatch     = declare(`UPDATE batches SET paused_at = NULL WHERE id = $1 RETURNING ` + store.BatchColumns)
+	pauseBatch      = declare(`UPDATE batches SET paused_at = $1, pause_reason = $2 WHERE id = $3 RETURNING ` + store.BatchColumns)
+	resumeBatch     = declare(`UPDATE batches SET paused_at = NULL, pause_reason = '' WHERE id = $1 RETURNING ` + store.BatchColumns)
 	prioritizeBatch = declare(`UPDATE batches SET priority = $1 WHERE id = $2 RETURNING ` + store.BatchColumns)
 )
 
@@ -37,10 +37,12 @@ func (s *Store) control(ctx context.Context, doing, tenant, id string, same func
 }
 
 // PauseBatch pauses a batch.
-func (s *Store) PauseBatch(ctx context.Context, tenant, id string) (batch.Batch, error) {
+func (s *Store) PauseBatch(ctx context.Context, tenant, id, reason string) (batch.Batch, error) {
 	return s.control(ctx, "pausing batch", tenant, id,
 		func(b batch.Batch) bool { return !b.PausedAt.IsZero() },
-		func(t *tx) (batch.Batch, error) { return one(ctx, t, store.ScanBatch, pauseBatch, t.micros(), id) })
+		func(t *tx) (batch.Batch, error) {
+			return one(ctx, t, store.ScanBatch, pauseBatch, t.micros(), reason, id)
+		})
 }
 
 // ResumeBatch ends the pause of a batch.

@@ -8,8 +8,8 @@ import (
 )
 
 var (
-	pauseBatch      = writes(`UPDATE batches SET paused_at = ? WHERE id = ? RETURNING ` + store.BatchColumns)
-	resumeBatch     = writes(`UPDATE batches SET paused_at = NULL WHERE id = ? RETURNING ` + store.BatchColumns)
+	pauseBatch      = writes(`UPDATE batches SET paused_at = ?, pause_reason = ? WHERE id = ? RETURNING ` + store.BatchColumns)
+	resumeBatch     = writes(`UPDATE batches SET paused_at = NULL, pause_reason = '' WHERE id = ? RETURNING ` + store.BatchColumns)
 	prioritizeBatch = writes(`UPDATE batches SET priority = ? WHERE id = ? RETURNING ` + store.BatchColumns)
 )
 
@@ -33,11 +33,11 @@ func (s *Store) control(ctx context.Context, doing, tenant, id string, same func
 }
 
 // PauseBatch pauses a batch.
-func (s *Store) PauseBatch(ctx context.Context, tenant, id string) (batch.Batch, error) {
+func (s *Store) PauseBatch(ctx context.Context, tenant, id, reason string) (batch.Batch, error) {
 	return s.control(ctx, "pausing batch", tenant, id,
 		func(b batch.Batch) bool { return !b.PausedAt.IsZero() },
 		func(t *tx) (batch.Batch, error) {
-			return one(ctx, t, pauseBatch, store.ScanBatch, store.Micros(t.now), id)
+			return one(ctx, t, pauseBatch, store.ScanBatch, store.Micros(t.now), reason, id)
 		})
 }
 

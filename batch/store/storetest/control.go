@@ -9,7 +9,7 @@ import (
 // pause pauses a batch.
 func (e *env) pause(b batch.Batch) batch.Batch {
 	e.Helper()
-	b, err := e.s.PauseBatch(e.Context(), b.Tenant, b.ID)
+	b, err := e.s.PauseBatch(e.Context(), b.Tenant, b.ID, "")
 	e.ok(err)
 	return b
 }
@@ -70,6 +70,29 @@ var controlTests = []test{
 			equal(e, "resumed", got, b)
 		}
 	}},
+	{"the reason of a pause is kept until the batch is resumed or over", func(e *env) {
+		const reason = "100 lines failed in a row: 401 'no'; \u202e"
+		b, c := e.running(1), e.running(1)
+		for _, each := range []batch.Batch{b, c} {
+			paused, err := e.s.PauseBatch(e.Context(), tenant, each.ID, reason)
+			e.ok(err)
+			equal(e, "reason", paused.PauseReason, reason)
+		}
+		equal(e, "reason of a pause that is repeated", e.pause(b).PauseReason, reason)
+		e.reopen()
+		active, err := e.s.ActiveBatches(e.Context(), 10)
+		e.ok(err)
+		for _, a := range active {
+			equal(e, "reason among the active batches", a.PauseReason, reason)
+		}
+		resumed, err := e.s.ResumeBatch(e.Context(), tenant, b.ID)
+		e.ok(err)
+		equal(e, "reason after resuming", resumed.PauseReason, "")
+		equal(e, "reason of the next pause", e.pause(b).PauseReason, "")
+		e.db.Advance(24 * time.Hour)
+		e.expire(b.ID, c.ID)
+		equal(e, "reason after the end", e.get(c).PauseReason, "")
+	}},
 	{"a batch that is paused before its validation starts paused", func(e *env) {
 		b := e.batch(nil)
 		paused := e.pause(b)
@@ -104,7 +127,7 @@ var controlTests = []test{
 	{"a batch that is over cannot be paused, resumed or given a priority", func(e *env) {
 		for _, b := range e.uncontrollable() {
 			for _, change := range []func() (batch.Batch, error){
-				func() (batch.Batch, error) { return e.s.PauseBatch(e.Context(), tenant, b.ID) },
+				func() (batch.Batch, error) { return e.s.PauseBatch(e.Context(), tenant, b.ID, "") },
 				func() (batch.Batch, error) { return e.s.ResumeBatch(e.Context(), tenant, b.ID) },
 				func() (batch.Batch, error) { return e.s.PrioritizeBatch(e.Context(), tenant, b.ID, 7) },
 			} {
@@ -118,7 +141,7 @@ var controlTests = []test{
 	{"what is not there, or another tenant's, cannot be controlled", func(e *env) {
 		b := e.running(1)
 		for _, who := range [][2]string{{tenant, "batch_unknown"}, {rival, b.ID}} {
-			_, err := e.s.PauseBatch(e.Context(), who[0], who[1])
+			_, err := e.s.PauseBatch(e.Context(), who[0], who[1], "")
 			e.is(err, batch.ErrNotFound)
 			_, err = e.s.ResumeBatch(e.Context(), who[0], who[1])
 			e.is(err, batch.ErrNotFound)

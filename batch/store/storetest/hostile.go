@@ -74,7 +74,7 @@ var hostileTests = []test{
 			e.is(err, batch.ErrNotFound)
 			_, err = e.s.DeleteBatch(e.Context(), tenant, s, true)
 			e.is(err, batch.ErrNotFound)
-			_, err = e.s.PauseBatch(e.Context(), tenant, s)
+			_, err = e.s.PauseBatch(e.Context(), tenant, s, "")
 			e.is(err, batch.ErrNotFound)
 			_, err = e.s.BatchOfKey(e.Context(), tenant, s, s)
 			e.is(err, batch.ErrNotFound)

@@ -1,0 +1,145 @@
+package batch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// StopAfterKey is the metadata key by which a batch overrides
+// Config.StopAfter: a number of lines, or "off".
+const StopAfterKey = "stop_after"
+
+// NoStop as Config.StopAfter never pauses a batch for its failures.
+const NoStop = -1
+
+// streak counts lines of a batch that failed in a row with the same error, in
+// the order in which they ended at this gateway. A gateway does not count the
+// lines of the others.
+type streak struct {
+	failure failure
+	lines   int
+}
+
+// failure is the error of a line without what differs from line to line. The
+// zero value is that of a line that succeeded.
+type failure struct {
+	status  int // of the answer, 0 if there was none
+	code    string
+	message string
+}
+
+func (f failure) String() string {
+	var parts []string
+	if f.status != 0 {
+		parts = append(parts, strconv.Itoa(f.status))
+	}
+	if f.code != "" {
+		parts = append(parts, f.code)
+	}
+	said := strings.Join(parts, " ")
+	if f.message != "" {
+		return said + ": " + f.message
+	}
+	return said
+}
+
+// failureOf reads the error of a result.
+func failureOf(r LineResult) failure {
+	if !r.Failed {
+		return failure{}
+	}
+	head := openai.ScanResult(r.Record)
+	return failure{head.Status, clipBytes(errorCode(head), maxMessage), alike(errorMessage(head))}
+}
+
+// stopAfter is how many lines of a batch may fail in a row with one error; 0
+// for any number.
+func (b *Batch) stopAfter(cfg *Config) int {
+	if n, err := ParseStopAfter(b.Metadata[StopAfterKey]); err == nil {
+		return max(n, 0)
+	}
+	return max(cfg.StopAfter, 0)
+}
+
+// ParseStopAfter reads a number of lines above 0, or "off": NoStop.
+func ParseStopAfter(s string) (int, error) {
+	if s == "off" {
+		return NoStop, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err == nil && n < 1 {
+		err = strconv.ErrRange
+	}
+	return n, err
+}
+
+// ended counts the result of a line, and pauses its batch when too many failed
+// in a row. What the pause saves are the lines that have not begun: where none
+// is left, the batch ends as it would.
+func (r *runner) ended(f *feed, what failure) {
+	b := f.batch
+	if what == (failure{}) || f.paused {
+		delete(r.streaks, b.ID)
+		return
+	}
+	s := r.streaks[b.ID]
+	if s == nil || s.failure != what {
+		s = &streak{failure: what}
+		r.streaks[b.ID] = s
+	}
+	s.lines++
+	limit := b.stopAfter(r.engine.config())
+	if limit == 0 || s.lines < limit || f.allRuns() {
+		return
+	}
+	delete(r.streaks, b.ID)
+	r.rested(b) // nothing more starts while the store is told
+	reason := fmt.Sprintf("%d lines failed in a row with the same error: %s", s.lines, s.failure)
+	r.side.Go(func() { r.engine.stopBatch(r.ctx, b, reason) })
+}
+
+// stopBatch pauses a batch for a reason. A store that does not answer is asked
+// again by the next streak: the refresh after the failure lets the batch go on.
+func (e *Engine) stopBatch(ctx context.Context, b Batch, reason string) {
+	ctx, cancel := e.bounded(ctx)
+	defer cancel()
+	stopped, err := e.store.PauseBatch(ctx, b.Tenant, b.ID, reason)
+	switch {
+	case err == nil:
+		e.log.Warn("batch paused: lines fail in a row with the same error", zapBatch(b.ID), zap.String("reason", reason))
+		e.runner.pause(stopped)
+		e.notify()
+	case errors.Is(err, ErrConflict), errors.Is(err, ErrNotFound): // it is over
+		e.runner.refreshAnew()
+	default:
+		e.log.Warn("pausing a batch whose lines fail", zapBatch(b.ID), zap.Error(err))
+		e.runner.refreshAnew()
+	}
+}
+
+// StoppedBatch is a batch that the gateway paused because its lines fail.
+type StoppedBatch struct {
+	ID     string `json:"id"`
+	Reason string `json:"reason"`
+}
+
+// stoppedListed bounds how many of them Health lists.
+const stoppedListed = 20
+
+// stopped lists such batches, those of the last refresh.
+func (e *Engine) stopped() []StoppedBatch {
+	var all []StoppedBatch
+	for _, b := range e.runner.latest() {
+		if b.PauseReason != "" && len(all) < stoppedListed {
+			all = append(all, StoppedBatch{b.ID, b.PauseReason})
+		}
+	}
+	return all
+}
