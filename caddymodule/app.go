@@ -63,6 +63,8 @@ type App struct {
 	runtime *runtime
 	key     string
 	applied *settings
+	listens []string // addresses of the servers that have a handler
+
 	// dashboards are the paths of dashboards by the server that they are on. It is
 	// written while handlers are provisioned.
 	dashboards map[*caddyhttp.Server]string
@@ -183,13 +185,20 @@ func (a *App) Start() error {
 		a.log.Warn("no api_keys are configured: whoever reaches the gateway may use it")
 	}
 	a.applied = &settings{pool: a.poolConfig(), batch: a.Batch.engine(), keyed: len(a.keys) > 0}
-	return a.runtime.start(a.applied)
+	if err := addresses.acquire(a.listens); err != nil {
+		return err
+	}
+	if err := a.runtime.start(a.applied); err != nil {
+		return errors.Join(err, addresses.release(a.listens))
+	}
+	return nil
 }
 
 // Stop takes the settings back. When the process exits, it drains: running
 // lines may finish, the others are handed back.
 func (a *App) Stop() error {
-	return a.runtime.stop(a.applied, caddy.Exiting())
+	err := addresses.release(a.listens) // first: another gateway may start while this one drains
+	return errors.Join(err, a.runtime.stop(a.applied, caddy.Exiting()))
 }
 
 // Cleanup closes the runtime when no configuration uses it any more, and the

@@ -41,6 +41,7 @@ func (d *door) provision(ctx caddy.Context) error {
 	d.app = app.(*App)
 	d.app.watchClients(ctx)
 	d.guard = d.app.newGuard(ctx)
+	d.app.listensOn(ctx)
 	return nil
 }
 

@@ -1,0 +1,100 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// addresses are the listen addresses that this process has claimed.
+var addresses = addressClaims{claim: claimAddress, held: make(map[string]*heldAddress)}
+
+// addressClaims keeps two gateways off one address. Caddy listens with
+// SO_REUSEPORT, so that the kernel would give each of them half of the
+// connections.
+type addressClaims struct {
+	claim func(address string) (io.Closer, error)
+
+	mu   sync.Mutex
+	held map[string]*heldAddress // guarded by mu
+}
+
+// heldAddress is a claim, and how many configurations of this process use it: at
+// a reload the new one starts before the old one stops.
+type heldAddress struct {
+	claim io.Closer
+	users int
+}
+
+// errAddressClaimed reports that another process has the address.
+var errAddressClaimed = errors.New("another Tidegate gateway listens on this address: stop it, or listen on another one")
+
+// acquire claims all addresses or none.
+func (c *addressClaims) acquire(all []string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, address := range all {
+		if held := c.held[address]; held != nil {
+			held.users++
+			continue
+		}
+		claim, err := c.claim(address)
+		if err != nil {
+			return errors.Join(fmt.Errorf("listening on %s: %w", address, err), c.drop(all[:i]))
+		}
+		c.held[address] = &heldAddress{claim: claim, users: 1}
+	}
+	return nil
+}
+
+// release gives up what acquire claimed.
+func (c *addressClaims) release(all []string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.drop(all)
+}
+
+// drop is release for a caller that holds mu.
+func (c *addressClaims) drop(all []string) error {
+	var errs []error
+	for _, address := range all {
+		held := c.held[address]
+		if held == nil {
+			continue
+		}
+		if held.users--; held.users == 0 {
+			delete(c.held, address)
+			errs = append(errs, held.claim.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// listensOn adds the addresses of the server that ctx provisions to those that the
+// app claims when it starts. A port that the kernel chooses is nobody else's, and
+// Unix sockets are not shared.
+func (a *App) listensOn(ctx caddy.Context) {
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return
+	}
+	for _, text := range server.Listen {
+		parsed, err := caddy.ParseNetworkAddress(text)
+		if err != nil || parsed.IsUnixNetwork() || parsed.IsFdNetwork() {
+			continue
+		}
+		if parsed.Host == "localhost" {
+			parsed.Host = "127.0.0.1"
+		}
+		for _, one := range parsed.Expand() {
+			if address := one.JoinHostPort(0); one.StartPort != 0 && !slices.Contains(a.listens, address) {
+				a.listens = append(a.listens, address)
+			}
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package caddymodule
+
+import (
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// otherProcess has claims of its own, as a second gateway has.
+func otherProcess() *addressClaims {
+	return &addressClaims{claim: claimAddress, held: make(map[string]*heldAddress)}
+}
+
+// A running gateway keeps another process off its address, over reloads, until it
+// stops.
+func TestAddressOfRunningGateway(t *testing.T) {
+	_, url := newSim(t)
+	g := newGateway(t, url)
+	g.load(t)
+	other := otherProcess()
+	g.app.Pool.HealthFailures = 4
+	for range 2 {
+		if err := other.acquire([]string{g.addr}); !errors.Is(err, errAddressClaimed) {
+			t.Errorf("second gateway on %s: got %v, want %v", g.addr, err, errAddressClaimed)
+		}
+		g.load(t) // a reload of the same process is not a second gateway
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.acquire([]string{g.addr}); err != nil {
+		t.Fatalf("after the gateway has stopped: %v", err)
+	}
+	if err := other.release([]string{g.addr}); err != nil {
+		t.Error(err)
+	}
+}
+
+type closer func() error
+
+func (c closer) Close() error { return c() }
+
+// Claims are counted, and an address that cannot be claimed gives back those
+// before it.
+func TestAddressClaims(t *testing.T) {
+	open := map[string]bool{}
+	c := addressClaims{held: make(map[string]*heldAddress), claim: func(address string) (io.Closer, error) {
+		if address == "taken" {
+			return nil, errAddressClaimed
+		}
+		open[address] = true
+		return closer(func() error { delete(open, address); return nil }), nil
+	}}
+	if err := c.acquire([]string{"a", "taken"}); !errors.Is(err, errAddressClaimed) {
+		t.Errorf("got %v, want %v", err, errAddressClaimed)
+	}
+	if len(open) != 0 {
+		t.Errorf("after a failure these are claimed still: %v", open)
+	}
+	for range 2 {
+		if err := c.acquire([]string{"a"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []bool{true, false} {
+		if err := c.release([]string{"a"}); err != nil {
+			t.Fatal(err)
+		}
+		if open["a"] != want {
+			t.Errorf("claimed: got %v, want %v", open["a"], want)
+		}
+	}
+}
