@@ -21,6 +21,9 @@ type Health struct {
 	// Contents says which contents of files are missing or unknown; empty when
 	// all is as it should be.
 	Contents string `json:"contents,omitempty"`
+	// Quarantined counts contents that no row names and that are kept for now, as
+	// the last round found.
+	Quarantined int `json:"quarantined,omitempty"`
 	// Paused says why batch work stands still; empty while it does not.
 	Paused []string `json:"paused,omitempty"`
 	// Stopped lists batches that the gateway paused because their lines fail,
@@ -66,7 +69,11 @@ const pingTimeout = 3 * time.Second
 func (e *Engine) Health(ctx context.Context) Health {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
-	h := Health{Contents: e.contentsProblem(), Paused: e.health.reasons(), Stopped: e.stopped(), InFlight: e.InFlight()}
+	unknown, _ := e.Quarantine()
+	h := Health{
+		Contents: e.contentsProblem(), Quarantined: unknown.Unknown,
+		Paused: e.health.reasons(), Stopped: e.stopped(), InFlight: e.InFlight(),
+	}
 	var asking sync.WaitGroup
 	asking.Go(func() { h.Store = verdict(e.store.Ping(ctx)) })
 	asking.Go(func() { h.Queue = verdict(e.queue.Ping(ctx)) })

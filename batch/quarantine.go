@@ -3,6 +3,7 @@ package batch
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -18,6 +19,7 @@ type Quarantine struct {
 	Unknown int       // contents that no row names
 	Total   int       // contents in all
 	Oldest  time.Time // when the first of them was noted, by the store's clock
+	Some    []string  // keys of some of them
 }
 
 // TooMany reports that the unknown contents are too large a part of all to be
@@ -56,6 +58,9 @@ func (e *Engine) sweepUnknown(ctx context.Context, deleting bool) error {
 		}
 		found.Unknown += len(noted)
 		for _, c := range noted {
+			if len(found.Some) < missingNamed {
+				found.Some = append(found.Some, c.Key)
+			}
 			if found.Oldest.IsZero() || c.Since.Before(found.Oldest) {
 				found.Oldest = c.Since
 			}
@@ -88,7 +93,7 @@ func (e *Engine) sweepUnknown(ctx context.Context, deleting bool) error {
 	e.quarantine.Store(&found)
 	if found.Unknown > 0 && found.Unknown != before.Unknown {
 		e.log.Warn("contents without a row are quarantined", zap.Int("unknown", found.Unknown), zap.Int("total", found.Total),
-			zap.Time("oldest", found.Oldest), zap.Duration("kept_for", e.config().Quarantine))
+			zap.Strings("some", found.Some), zap.Time("oldest", found.Oldest), zap.Duration("kept_for", e.config().Quarantine))
 	}
 	if !deleting || found.TooMany() {
 		return nil
@@ -116,7 +121,7 @@ func (q Quarantine) problem() string {
 	if q.Unknown == 0 || !q.TooMany() {
 		return ""
 	}
-	return fmt.Sprintf("%d of %d contents are unknown to the database and kept: restore the database that knows them, or delete them yourself", q.Unknown, q.Total)
+	return fmt.Sprintf("%d of %d contents are unknown to the database and kept (among them %s): restore the database that knows them, or delete them yourself", q.Unknown, q.Total, strings.Join(q.Some, ", "))
 }
 
 // deleteOverdue deletes contents whose quarantine is over, if still no row names

@@ -18,3 +18,5 @@ func lockFile(string, bool) (*os.File, error) {
 func shareLock(*os.File) error { return errors.ErrUnsupported }
 
 func diskSpace(string) (total, free int64, err error) { return 0, 0, errors.ErrUnsupported }
+
+func mayWrite(string) error { return errors.ErrUnsupported }

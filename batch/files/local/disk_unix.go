@@ -58,3 +58,9 @@ func diskSpace(dir string) (total, free int64, err error) {
 		return int64(s.Blocks * size), int64(s.Bavail * size), nil
 	}
 }
+
+// mayWrite returns an error when this process may not make files in a directory,
+// as on a file system that is mounted read-only.
+func mayWrite(dir string) error {
+	return unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+}

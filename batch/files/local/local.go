@@ -75,10 +75,18 @@ const (
 
 // Open makes the directory, locks it and removes what a crash left unfinished,
 // unless another instance that shares the directory may still be writing it.
+//
+// A directory that this process may not use, or that is on a file system mounted
+// read-only, gives batch.ErrUnavailable: it may be mended while the gateway serves
+// live requests.
 func (f *Files) Open(ctx context.Context) error {
 	if f.dir == "" {
 		return errors.New("opening files: no directory is given")
 	}
+	return unusable(f.open(ctx))
+}
+
+func (f *Files) open(ctx context.Context) error {
 	if err := f.makeDir(f.tmp()); err != nil {
 		return fmt.Errorf("making directory of files: %w", noSpace(err))
 	}
@@ -95,7 +103,7 @@ func (f *Files) Open(ctx context.Context) error {
 	}
 	if err == nil && f.shared && alone {
 		if err = shareLock(lock); errors.Is(err, errLocked) {
-			return errors.Join(f.Open(ctx), lock.Close()) // what is settled stays so
+			return errors.Join(f.open(ctx), lock.Close()) // what is settled stays so
 		}
 	}
 	if err != nil {

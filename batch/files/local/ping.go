@@ -7,7 +7,8 @@ import (
 	"os"
 )
 
-// Ping writes and removes a small file, and looks at the free space. It does
+// Ping writes and removes a small file, looks at the free space, and checks that
+// every directory of contents can be written. It does
 // not wait longer than ctx for a file system that hangs, as one behind a network
 // may for hours; of the system calls that do, there is one at a time.
 func (f *Files) Ping(ctx context.Context) error {
@@ -45,5 +46,5 @@ func (f *Files) probe() error {
 	if err = errors.Join(err, probe.Close(), os.Remove(probe.Name())); err != nil {
 		return fmt.Errorf("probing directory of files: %w", noSpace(err))
 	}
-	return nil
+	return f.checkWritable()
 }
