@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/flate"
@@ -33,8 +34,8 @@ func decode(answer *http.Response) error {
 		return nil
 	}
 	codings := strings.Split(strings.Join(values, ","), ",")
-	for i := len(codings) - 1; i >= 0; i-- { // the last was applied last
-		coding := strings.ToLower(strings.TrimSpace(codings[i]))
+	for _, coding := range slices.Backward(codings) { // the last was applied last
+		coding = strings.ToLower(strings.TrimSpace(coding))
 		var open func(io.Reader) (io.ReadCloser, error)
 		switch coding {
 		case "", "identity":

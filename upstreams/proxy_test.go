@@ -29,7 +29,7 @@ func TestRelaysAnswers(t *testing.T) {
 	g := newGateway(t, startPool(t, calm(f.URL)))
 	a := g.post(t, "/v1/chat/completions", chatBody(model))
 	a.wantOK(t, jsonAnswer)
-	if a.header.Get("X-Of-The-Server") != "yes" || a.header.Get("Server") != "" || len(a.header["Date"]) != 1 || a.header.Get("X-Request-Id") == "" {
+	if a.header.Get("X-Of-The-Server") != "" || a.header.Get("Server") != "" || len(a.header["Date"]) != 1 || a.header.Get("X-Request-Id") == "" {
 		t.Errorf("header %v", a.header)
 	}
 	want := openai.Usage{InputTokens: 3, OutputTokens: 4, TotalTokens: 7}
