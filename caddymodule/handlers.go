@@ -268,6 +268,10 @@ func (h *ProxyHandler) dashboard(r *http.Request) string {
 
 // ServeHTTP answers; there is nothing behind it.
 func (h *ProxyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	if path := h.dashboard(r); path != "" {
+		http.Redirect(w, r, path, http.StatusSeeOther)
+		return nil
+	}
 	begun(r)
 	if h.admit(w, r, &h.app.pool.live) {
 		h.serveBody(w, r, h.app.pool.LargestBody(), h.proxy)

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	_ "github.com/caddyserver/caddy/v2/modules/logging" // the filter encoder of the access log
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 )
@@ -141,6 +143,10 @@ const upstreamKeyVariable = "TIDEGATE_UPSTREAM_API_KEY"
 // grace is how long requests may go on after the gateway was asked to stop.
 const grace = 30 * time.Second
 
+// withoutKeys is the encoder of a log that leaves out the keys which Caddy does
+// not redact by itself.
+const withoutKeys = `{"format": "filter", "fields": {"request>headers>X-Api-Key": {"filter": "delete"}, "request>headers>Api-Key": {"filter": "delete"}}}`
+
 // config is what `tidegate serve` runs.
 func (o serveOptions) config() (*caddy.Config, error) {
 	if len(o.upstreams) == 0 {
@@ -187,9 +193,14 @@ func (o serveOptions) config() (*caddy.Config, error) {
 		Admin:   &caddy.AdminConfig{Disabled: o.admin == "", Listen: o.admin, Config: &caddy.ConfigSettings{Persist: &persist}},
 		AppsRaw: caddy.ModuleMap{"tidegate": caddyconfig.JSON(app, nil), "http": caddyconfig.JSON(web, nil)},
 	}
+	var log caddy.BaseLog
 	if o.debug {
-		cfg.Logging = &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{Level: zap.DebugLevel.CapitalString()}}}}
+		log.Level = zap.DebugLevel.CapitalString()
 	}
+	if o.accessLog {
+		log.EncoderRaw = json.RawMessage(withoutKeys)
+	}
+	cfg.Logging = &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: log}}}
 	return cfg, nil
 }
 
