@@ -49,7 +49,7 @@ var inputs = map[string]struct {
 	"an object over two lines":         {"{\n" + goodLine[1:] + "\n" + good2 + "\n", 1, "invalid_json_line", ""},
 	"invalid UTF-8":                    {goodLine + "\n" + strings.Replace(good2, "hi", "\xff", 1) + "\n", 2, "invalid_json_line", ""},
 	"an overlong encoding":             {goodLine + "\n" + strings.Replace(good2, "hi", "\xc0\xaf", 1) + "\n", 2, "invalid_json_line", ""},
-	"a lone surrogate":                 {goodLine + "\n" + strings.Replace(good2, "hi", `\ud800`, 1) + "\n", 2, "invalid_json_line", ""},
+	"a custom_id of a lone surrogate":  {line(`"custom_id":"a"`, `"custom_id":"\ud800"`), 1, "invalid_request", "custom_id"},
 	"a raw control character":          {goodLine + "\n" + strings.Replace(good2, "hi", "\x01", 1) + "\n", 2, "invalid_json_line", ""},
 	"a NUL":                            {goodLine + "\n" + strings.Replace(good2, "hi", "\x00", 1) + "\n", 2, "invalid_json_line", ""},
 	"UTF-16 behind a good line":        {goodLine + "\n{\x00}\x00\n", 2, "invalid_json_line", ""},

@@ -39,13 +39,14 @@ const MaxCustomID = 512
 //
 // It returns everything that is wrong with the line, and the parts of the
 // request that are not. A line that is not one JSON object in UTF-8, with no
-// name twice in any object, no lone surrogates, and at most 500 levels of
-// nesting (the line itself is one) has only that finding. Unknown members are
+// name twice in any object, and at most 500 levels of
+// nesting (the line itself is one) has only that finding. Escapes of lone surrogates are JSON: they reach
+// the server as they are, but a custom_id has none. Unknown members are
 // allowed. What needs other lines or the pool is not found here:
 // duplicate_custom_id, model_not_found.
 func ParseRequest(line []byte, endpoint string) (Request, []Finding) {
 	line = trimSpace(line)
-	if err := validate(line); err != nil {
+	if err := validateLine(line); err != nil {
 		return Request{}, []Finding{{Code: CodeInvalidJSONLine, Message: notJSON + " Reason: " + err.Error() + "."}}
 	}
 	if line[0] != '{' {
@@ -89,6 +90,10 @@ func (p *requestParser) find(code, param, message string) {
 func (p *requestParser) customID(raw []byte) {
 	id, ok := p.required("custom_id", raw)
 	if !ok {
+		return
+	}
+	if validate(raw) != nil { // results would name another one
+		p.find(CodeInvalidRequest, "custom_id", "Invalid 'custom_id': it has an escape of a lone surrogate, which is no character.")
 		return
 	}
 	p.request.CustomID = id

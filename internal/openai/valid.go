@@ -50,6 +50,16 @@ func validate(b []byte, opts ...jsontext.Options) error {
 	return nil
 }
 
+// validateLine is validate for a line of a batch: escapes of lone surrogates are
+// allowed, bytes that are not UTF-8 are not. jsontext has one option for both.
+func validateLine(line []byte) error {
+	err := validate(line)
+	if err == nil || !utf8.Valid(line) {
+		return err
+	}
+	return validate(line, jsontext.AllowInvalidUTF8(true))
+}
+
 // explain puts an error of the tokenizer into words.
 func explain(err error) error {
 	syntactic, ok := errors.AsType[*jsontext.SyntacticError](err)
