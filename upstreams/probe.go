@@ -51,7 +51,7 @@ func (p *Pool) watch(ctx context.Context, u *upstream) {
 			}
 			p.scrape(ctx, s, u)
 			backoff = probeBackoff
-			next = jittered(s.cfg.HealthInterval)
+			next = jittered(u.probeAfter(s.cfg.HealthInterval))
 		} else {
 			modelsDue = time.Time{} // told anew on recovery
 			next = jittered(min(backoff, s.cfg.HealthInterval))
@@ -204,6 +204,7 @@ func (p *Pool) scrape(ctx context.Context, s *snapshot, u *upstream) {
 	p.mu.Lock()
 	u.gauges, u.facts = g, f
 	p.mu.Unlock()
+	p.findLimit(u, g)
 }
 
 // page is what an upstream answered when it was asked about itself.

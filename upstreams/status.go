@@ -17,6 +17,10 @@ type UpstreamStatus struct {
 	Weight      float64  `json:"weight"`
 	MaxNumSeqs  int      `json:"max_num_seqs"`
 	BatchLimit  int      `json:"batch_limit"` // batch lines of this gateway in flight at most
+	// LimitFound is the part of BatchLimit that the server gets by what it says of
+	// itself, 0 when it tells no figures; LimitReason says why.
+	LimitFound  int         `json:"limit_found,omitempty"`
+	LimitReason LimitReason `json:"limit_reason,omitempty"`
 
 	// In flight through this gateway.
 	LiveInFlight  int `json:"live_in_flight"`
@@ -46,6 +50,7 @@ func (p *Pool) Status() []UpstreamStatus {
 			URL: u.url, State: u.state, Since: u.since, Reason: u.reason, Draining: u.draining,
 			Models: make([]string, 0, len(u.models)), Version: u.version,
 			Weight: u.weight, MaxNumSeqs: u.maxSeqs, BatchLimit: batchLimit(p.cfg.BatchShare, u.maxSeqs, p.peers),
+			LimitFound: u.limiter.limit, LimitReason: u.limiter.reason,
 			HasMetrics: u.gauges.told, Running: u.gauges.running, Waiting: u.gauges.waiting, KVCacheUsage: u.gauges.kvCache,
 			Requests: u.requests[Live].Load() + u.requests[Batch].Load(),
 			Failures: u.failures[Live].Load() + u.failures[Batch].Load(),

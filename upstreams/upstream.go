@@ -31,10 +31,11 @@ type upstream struct {
 	suspect atomic.Bool
 	// gate is when the next trial of an upstream that is suspect for its answers
 	// is due, as its age; 0 if it is not.
-	gate atomic.Int64
-	good atomic.Int64 // answers to requests
-	row  atomic.Int32 // faults since the last good answer
-	full saturation
+	gate  atomic.Int64
+	good  atomic.Int64 // answers to requests
+	row   atomic.Int32 // faults since the last good answer
+	full  saturation
+	guard guard
 	// rediscover has the next probe ask for the models.
 	rediscover atomic.Bool
 
@@ -65,6 +66,7 @@ type condition struct {
 	models    []openai.Model
 	version   string
 	gauges    gauges
+	limiter   limiter
 	facts     Facts
 	weight    float64
 	maxSeqs   int
@@ -103,7 +105,7 @@ func (u *upstream) end() { u.load.Add(^uint64(0)) }
 func (c *Candidate) hasRoom(load uint64) bool {
 	live, batch := split(load)
 	otherLive, otherBatch := split(c.others.Load())
-	return batch < c.BatchLimit && c.full.fits(batch) && live+batch+otherLive+otherBatch < c.MaxNumSeqs
+	return batch < c.BatchLimit && c.full.fits(batch) && c.guard.admits(batch) && live+batch+otherLive+otherBatch < c.MaxNumSeqs
 }
 
 // beginBatch counts a batch line as in flight, if there is room.
@@ -114,6 +116,9 @@ func (c *Candidate) beginBatch() bool {
 			return false
 		}
 		if c.load.CompareAndSwap(load, load+oneBatch) {
+			if load < oneBatch && c.guard.limit.Load() != 0 {
+				c.probeSoon() // from now on every limitProbe
+			}
 			return true
 		}
 	}
