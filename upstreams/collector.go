@@ -71,6 +71,7 @@ var (
 	descState    = prometheus.NewDesc("tidegate_upstream_state", "1 for the upstream's state, 0 for the others.", []string{"upstream", "state"}, nil)
 	descInFlight = prometheus.NewDesc("tidegate_upstream_requests_in_flight", "Requests of this gateway in flight on the upstream.", []string{"upstream", "class"}, nil)
 	descLimit    = prometheus.NewDesc("tidegate_upstream_batch_limit", "Batch lines that may be in flight on the upstream.", []string{"upstream"}, nil)
+	descFound    = prometheus.NewDesc("tidegate_upstream_limit", "Requests that the upstream should have at once, as found so far.", []string{"upstream"}, nil)
 	descRunning  = prometheus.NewDesc("tidegate_upstream_requests_running", "Requests that the upstream says it runs.", []string{"upstream"}, nil)
 	descWaiting  = prometheus.NewDesc("tidegate_upstream_requests_waiting", "Requests that the upstream says wait.", []string{"upstream"}, nil)
 	descKVCache  = prometheus.NewDesc("tidegate_upstream_kv_cache_usage_ratio", "Part of the upstream's KV cache in use, 0 to 1.", []string{"upstream"}, nil)
@@ -89,7 +90,7 @@ var (
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descUp, descState, descInFlight, descLimit, descRunning, descWaiting, descKVCache, descRequests, descFailures, descRetries, descLive,
+		descUp, descState, descInFlight, descLimit, descFound, descRunning, descWaiting, descKVCache, descRequests, descFailures, descRetries, descLive,
 		descBodyMemory, descBodyLimit, descBodyShort,
 	} {
 		ch <- d
@@ -126,6 +127,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(descInFlight, float64(u.LiveInFlight), u.URL, Live.String())
 		gauge(descInFlight, float64(u.BatchInFlight), u.URL, Batch.String())
 		gauge(descLimit, float64(u.BatchLimit), u.URL)
+		gauge(descFound, float64(u.Limit), u.URL)
 		if u.HasMetrics {
 			gauge(descRunning, u.Running, u.URL)
 			gauge(descWaiting, u.Waiting, u.URL)

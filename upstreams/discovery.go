@@ -53,6 +53,9 @@ func parseVersion(body []byte) string {
 type gauges struct {
 	told             bool
 	running, waiting float64 // requests, summed over engines
+	counted          bool    // tokens is told
+	preempts         float64 // requests that were preempted, a counter
+	tokens           float64 // prompt and generated tokens, a counter
 	kvCache          float64 // part of the KV cache that is used, 0 to 1, of the fullest engine
 }
 
@@ -63,6 +66,10 @@ const (
 	metricWaiting = "vllm:num_requests_waiting"
 	metricKVCache = "vllm:kv_cache_usage_perc"
 	metricKVOld   = "vllm:gpu_cache_usage_perc"
+
+	metricPreempts   = "vllm:num_preemptions_total"
+	metricPrompt     = "vllm:prompt_tokens_total"
+	metricGeneration = "vllm:generation_tokens_total"
 )
 
 var metricPrefix = []byte("vllm:")
@@ -82,7 +89,9 @@ func parseGauges(body []byte) gauges {
 			continue
 		}
 		name := string(line[:end])
-		if name != metricRunning && name != metricWaiting && name != metricKVCache && name != metricKVOld {
+		switch name {
+		case metricRunning, metricWaiting, metricKVCache, metricKVOld, metricPreempts, metricPrompt, metricGeneration:
+		default:
 			continue
 		}
 		value, ok := sampleValue(line[end:])
@@ -95,6 +104,11 @@ func parseGauges(body []byte) gauges {
 			g.running += value
 		case metricWaiting:
 			g.waiting += value
+		case metricPreempts:
+			g.preempts += value
+		case metricPrompt, metricGeneration:
+			g.tokens += value
+			g.counted = true
 		default:
 			g.kvCache = max(g.kvCache, value)
 		}

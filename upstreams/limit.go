@@ -1,145 +1,147 @@
 package upstreams
 
-import (
-	"sync/atomic"
-	"time"
-)
+import "time"
 
-const (
-	// limitStart is how many batch lines a server gets before its figures have
-	// said that it takes more.
-	limitStart = 16
-	// limitProbe is the time between two looks at the figures of a server that
-	// runs batch lines.
-	limitProbe = time.Second
-	// limitRetry is the time without waiting requests after which a size that
-	// was found is tried a sixteenth larger.
-	limitRetry = time.Minute
-	// limitKV is the part of the KV cache above which the limit shrinks.
-	limitKV = 0.9
-)
-
-// LimitReason says why a server gets the batch lines that it gets.
+// LimitReason says why a server has the limit that it has.
 type LimitReason string
 
 // The reasons of a limit.
 const (
-	LimitCeiling LimitReason = "ceiling" // the configuration allows no more
-	LimitStart   LimitReason = "start"   // the limit still grows
+	LimitStart   LimitReason = "start"   // nothing is known yet
+	LimitGrowing LimitReason = "growing" // more requests bring more tokens per second
 	LimitWaiting LimitReason = "waiting" // requests waited at the server
-	LimitKV      LimitReason = "kv"      // the KV cache was nearly full
+	LimitKVCache LimitReason = "kv"      // the server preempted requests
+	LimitPlateau LimitReason = "plateau" // more requests did not bring more tokens per second
+	LimitCeiling LimitReason = "ceiling" // max_num_seqs as configured
 )
 
-// limiter finds how many batch lines a server takes without a queue. It starts
-// low and doubles while no request waits at the server. Waiting requests show
-// the server's size, and the limit stays an eighth below that.
+const (
+	// limitStart is the limit of a server of which nothing is known: about as many
+	// requests as a small server runs at once.
+	limitStart = 24
+	// limitFloor is the least limit.
+	limitFloor = 2
+	// limitSample is the time between two samples while batch lines run.
+	limitSample = time.Second
+	// limitWindow is how long throughput is measured before a limit grows again.
+	limitWindow = 2 * limitSample
+	// limitGrowth is the factor of one growth, limitProbe that of one after the
+	// limit was found.
+	limitGrowth = 1.5
+	limitProbe  = 1.25
+	// limitPays is the part of a growth by which throughput must grow at least.
+	limitPays = 0.4
+	// limitBinding is the part of the limit from which on it counts as used up.
+	limitBinding = 0.9
+	// limitRoom is what of the requests that a server runs at once it is given once
+	// requests waited at it: the rest is room for live requests.
+	limitRoom = 0.85
+	// waitingPart is the part of the running requests that must wait for it to be a
+	// queue, and not requests that arrived since the server's last step.
+	waitingPart = 1.0 / 8
+	waitingMin  = 2
+	// How long a limit is kept before it is tried to grow again.
+	plateauHold = time.Minute
+	waitingHold = 5 * time.Minute
+	preemptHold = time.Minute
+)
+
+// loadSample is what a server says of itself and what is sent to it, at one time.
+type loadSample struct {
+	at       time.Time
+	told     bool    // the server told what follows
+	running  float64 // requests
+	waiting  float64 // requests
+	preempts float64 // a counter
+	counted  bool    // tokens is known
+	tokens   float64 // prompt and generated, a counter
+
+	inFlight int // requests of both classes, of all gateways
+	batch    int // of these, batch lines of this gateway
+	ceiling  int // max_num_seqs as configured
+}
+
+// limiter finds how many requests a server should have at once, of both classes.
+// vLLM queues what it cannot run, first come first served, and tells its limit
+// nowhere: a batch in that queue makes every live request wait. So the limit grows
+// while it is used up and growing pays, and shrinks when requests wait.
+//
+// It is used by one goroutine. Its zero value begins with limitStart.
 type limiter struct {
-	limit  int // batch lines in flight at most, of this gateway; 0 before the first sample
-	size   int // requests that the server runs at once; 0 for not known
-	shut   bool
-	reason LimitReason
-	grown  time.Time // size was found or raised
-	asked  time.Time // the limit was raised
+	limit int
+	why   LimitReason
+	until time.Time // no growth before
+	found bool      // a limit was found before: grow by limitProbe
+
+	// The throughput at the limit before the last growth; 0 when unknown.
+	before     int
+	beforeRate float64
+
+	window loadSample // the beginning of the window that is measured; zero: none
+	last   loadSample
 }
 
-// limitSample is what a limiter is told at each probe.
-type limitSample struct {
-	now                       time.Time
-	running, waiting, kvCache float64 // the server's figures
-	live                      int     // requests in flight of this and other gateways
-	batch                     int     // lines of this gateway in flight
-	ceiling                   int     // configured for this gateway
-	gateways                  int     // that share the server
-	wanted                    bool    // the limit refused a line since the last sample
-}
-
-// observe sets the limit by a sample.
-func (l *limiter) observe(s limitSample) {
+// step takes a sample and returns the limit from now on.
+func (l *limiter) step(s loadSample) int {
 	if l.limit == 0 {
-		l.limit, l.reason = max(1, limitStart/s.gateways), LimitStart
+		l.limit, l.why = limitStart, LimitStart
 	}
-	l.shut = false
+	previous := l.last
+	l.last = s
 	switch {
-	case s.waiting > 0:
-		l.shut = true
-		l.size, l.grown, l.reason = max(1, int(s.running)), s.now, LimitWaiting
-		l.limit = min(l.limit, l.room(s))
-	case s.kvCache > limitKV && s.batch > 0:
-		l.reason, l.asked = LimitKV, s.now
-		l.limit = max(1, min(l.limit, s.batch*7/8))
+	case s.told && s.waiting >= max(waitingMin, waitingPart*s.running):
+		l.shrink(limitRoom*s.running, LimitWaiting, s.at.Add(waitingHold))
+	case s.told && previous.told && s.preempts > previous.preempts && s.batch > 0:
+		l.shrink(limitRoom*float64(l.limit), LimitKVCache, s.at.Add(preemptHold))
+	case s.batch == 0 || float64(s.inFlight) < limitBinding*float64(l.limit):
+		l.window = loadSample{} // what the limit would bring cannot be seen
+	case s.at.Before(l.until):
+	case l.window.at.IsZero():
+		l.window = s
 	default:
-		l.grow(s)
+		l.measure(s)
 	}
 	if l.limit >= s.ceiling {
-		l.limit, l.reason = s.ceiling, LimitCeiling
+		l.limit, l.why = s.ceiling, LimitCeiling
+	}
+	return l.limit
+}
+
+// shrink lowers the limit, if to is lower. A limit that stays is confirmed.
+func (l *limiter) shrink(to float64, why LimitReason, until time.Time) {
+	l.window, l.before, l.found = loadSample{}, 0, true
+	l.until = until
+	if lower := max(limitFloor, int(to)); lower < l.limit {
+		l.limit, l.why = lower, why
 	}
 }
 
-// room is what a server of a known size leaves to the batch lines of this
-// gateway.
-func (l *limiter) room(s limitSample) int {
-	return max(1, (l.size-(l.size+7)/8-s.live)/s.gateways)
-}
-
-func (l *limiter) grow(s limitSample) {
-	if l.size == 0 {
-		if s.wanted && s.now.Sub(l.asked) >= limitProbe/2 {
-			l.limit, l.asked = 2*l.limit, s.now
+// measure compares the throughput of the window with that at the limit before, and
+// grows when the last growth paid.
+func (l *limiter) measure(s loadSample) {
+	span := s.at.Sub(l.window.at)
+	if span < limitWindow && s.counted {
+		return
+	}
+	rate := 0.0
+	if s.counted && l.window.counted && s.tokens >= l.window.tokens {
+		rate = (s.tokens - l.window.tokens) / span.Seconds()
+	}
+	if l.before > 0 && l.beforeRate > 0 && rate > 0 {
+		growth := float64(l.limit)/float64(l.before) - 1
+		if rate/l.beforeRate-1 < limitPays*growth {
+			l.limit, l.why = l.before, LimitPlateau
+			l.before, l.found = 0, true
+			l.window, l.until = loadSample{}, s.at.Add(plateauHold)
+			return
 		}
-		return
 	}
-	if s.wanted && s.now.Sub(l.grown) >= limitRetry {
-		l.size, l.grown = l.size+max(1, l.size/16), s.now
+	factor := limitGrowth
+	if l.found {
+		factor = limitProbe
 	}
-	l.limit = l.room(s)
-}
-
-// guard is a limiter's result as requests read it.
-type guard struct {
-	limit  atomic.Int32 // batch lines in flight at most; 0 for no limit, below 0 for no new line
-	wanted atomic.Bool  // a line was refused since the last sample
-}
-
-// admits reports whether one more batch line may come beside others.
-func (g *guard) admits(batch int) bool {
-	limit := g.limit.Load()
-	if limit == 0 || batch < int(limit) {
-		return true
-	}
-	g.wanted.Store(true)
-	return false
-}
-
-// findLimit sets u's limit by the figures of a probe. A server without figures
-// has the configured limit alone.
-func (p *Pool) findLimit(u *upstream, g gauges) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !g.told {
-		u.limiter = limiter{}
-		u.guard.limit.Store(0)
-		return
-	}
-	live, batch := u.counts()
-	otherLive, _ := split(u.others.Load())
-	u.limiter.observe(limitSample{
-		now: time.Now(), running: g.running, waiting: g.waiting, kvCache: g.kvCache,
-		live: live + otherLive, batch: batch, gateways: 1 + p.peers,
-		ceiling: batchLimit(p.cfg.BatchShare, u.maxSeqs, p.peers), wanted: u.guard.wanted.Swap(false),
-	})
-	limit := int32(u.limiter.limit)
-	if u.limiter.shut {
-		limit = -limit
-	}
-	if before := u.guard.limit.Swap(limit); limit > before {
-		p.signal()
-	}
-}
-
-// probeAfter is the time to the next probe of a server that is up.
-func (u *upstream) probeAfter(interval time.Duration) time.Duration {
-	if _, batch := u.counts(); batch > 0 && u.guard.limit.Load() != 0 || u.guard.limit.Load() < 0 {
-		return min(interval, limitProbe)
-	}
-	return interval
+	l.before, l.beforeRate = l.limit, rate
+	l.limit = max(l.limit+1, int(factor*float64(l.limit)))
+	l.why = LimitGrowing
+	l.window = loadSample{}
 }

@@ -19,12 +19,13 @@ func TestParseGauges(t *testing.T) {
 vllm:num_requests_running{engine="0",model_name="m"} 3.0
 vllm:num_requests_waiting{engine="0",model_name="m"} 5.0
 vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
-`, gauges{true, 3, 5, .25}},
-		"two engines":       {"vllm:num_requests_running{engine=\"0\"} 3\nvllm:num_requests_running{engine=\"1\"} 4\nvllm:kv_cache_usage_perc{engine=\"0\"} 0.5\nvllm:kv_cache_usage_perc{engine=\"1\"} 0.25\n", gauges{true, 7, 0, .5}},
-		"the older name":    {"vllm:gpu_cache_usage_perc{model_name=\"a } b\"} 0.75 1700000000000\n", gauges{true, 0, 0, .75}},
-		"without labels":    {"vllm:num_requests_waiting 2\r\n", gauges{true, 0, 2, 0}},
+`, gauges{told: true, running: 3, waiting: 5, kvCache: .25}},
+		"counters":          {"vllm:prompt_tokens_total 7\nvllm:generation_tokens_total 5\nvllm:num_preemptions_total 2\nvllm:prompt_tokens_created 9\n", gauges{told: true, counted: true, tokens: 12, preempts: 2}},
+		"two engines":       {"vllm:num_requests_running{engine=\"0\"} 3\nvllm:num_requests_running{engine=\"1\"} 4\nvllm:kv_cache_usage_perc{engine=\"0\"} 0.5\nvllm:kv_cache_usage_perc{engine=\"1\"} 0.25\n", gauges{told: true, running: 7, waiting: 0, kvCache: .5}},
+		"the older name":    {"vllm:gpu_cache_usage_perc{model_name=\"a } b\"} 0.75 1700000000000\n", gauges{told: true, running: 0, waiting: 0, kvCache: .75}},
+		"without labels":    {"vllm:num_requests_waiting 2\r\n", gauges{told: true, running: 0, waiting: 2, kvCache: 0}},
 		"not a number":      {"vllm:num_requests_waiting NaN\nvllm:num_requests_running +Inf\nvllm:kv_cache_usage_perc x\nvllm:kv_cache_usage_perc\n", gauges{}},
-		"cut off":           {"vllm:num_requests_waiting 2\nvllm:num_requests_runn", gauges{true, 0, 2, 0}},
+		"cut off":           {"vllm:num_requests_waiting 2\nvllm:num_requests_runn", gauges{told: true, running: 0, waiting: 2, kvCache: 0}},
 		"below what can be": {"vllm:num_requests_waiting -2\n", gauges{}},
 	} {
 		if got := parseGauges([]byte(tt.text)); got != tt.want {

@@ -50,8 +50,12 @@ func (p *Pool) watch(ctx context.Context, u *upstream) {
 				modelsDue = began.Add(s.cfg.ModelsInterval)
 			}
 			p.scrape(ctx, s, u)
+			p.sampleLoad(u)
 			backoff = probeBackoff
-			next = jittered(u.probeAfter(s.cfg.HealthInterval))
+			next = jittered(s.cfg.HealthInterval)
+			if _, batch := u.counts(); batch > 0 {
+				next = min(next, limitSample)
+			}
 		} else {
 			modelsDue = time.Time{} // told anew on recovery
 			next = jittered(min(backoff, s.cfg.HealthInterval))
@@ -204,7 +208,24 @@ func (p *Pool) scrape(ctx context.Context, s *snapshot, u *upstream) {
 	p.mu.Lock()
 	u.gauges, u.facts = g, f
 	p.mu.Unlock()
-	p.findLimit(u, g)
+}
+
+// sampleLoad has u's limiter see what is sent to it and what it says of itself.
+func (p *Pool) sampleLoad(u *upstream) {
+	live, batch := u.counts()
+	otherLive, otherBatch := split(u.others.Load())
+	p.mu.Lock()
+	g := u.gauges
+	s := loadSample{
+		at: time.Now(), told: g.told, counted: g.counted, running: g.running, waiting: g.waiting, preempts: g.preempts, tokens: g.tokens,
+		inFlight: live + batch + otherLive + otherBatch, batch: batch, ceiling: u.maxSeqs,
+	}
+	limit := int64(u.limiter.step(s))
+	u.limitWhy = u.limiter.why
+	p.mu.Unlock()
+	if u.limit.Swap(limit) < limit {
+		p.released()
+	}
 }
 
 // page is what an upstream answered when it was asked about itself.

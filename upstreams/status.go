@@ -17,10 +17,11 @@ type UpstreamStatus struct {
 	Weight      float64  `json:"weight"`
 	MaxNumSeqs  int      `json:"max_num_seqs"`
 	BatchLimit  int      `json:"batch_limit"` // batch lines of this gateway in flight at most
-	// LimitFound is the part of BatchLimit that the server gets by what it says of
-	// itself, 0 when it tells no figures; LimitReason says why.
-	LimitFound  int         `json:"limit_found,omitempty"`
-	LimitReason LimitReason `json:"limit_reason,omitempty"`
+
+	// Limit is how many requests of both classes the server should have at once, as
+	// found so far, and LimitReason why it is not more. Batch lines come only below it.
+	Limit       int         `json:"limit"`
+	LimitReason LimitReason `json:"limit_reason"`
 
 	// In flight through this gateway.
 	LiveInFlight  int `json:"live_in_flight"`
@@ -50,12 +51,15 @@ func (p *Pool) Status() []UpstreamStatus {
 			URL: u.url, State: u.state, Since: u.since, Reason: u.reason, Draining: u.draining,
 			Models: make([]string, 0, len(u.models)), Version: u.version,
 			Weight: u.weight, MaxNumSeqs: u.maxSeqs, BatchLimit: batchLimit(p.cfg.BatchShare, u.maxSeqs, p.peers),
-			LimitFound: u.limiter.limit, LimitReason: u.limiter.reason,
 			HasMetrics: u.gauges.told, Running: u.gauges.running, Waiting: u.gauges.waiting, KVCacheUsage: u.gauges.kvCache,
 			Requests: u.requests[Live].Load() + u.requests[Batch].Load(),
 			Failures: u.failures[Live].Load() + u.failures[Batch].Load(),
 		}
 		s.LiveInFlight, s.BatchInFlight = u.counts()
+		s.Limit, s.LimitReason = min(u.maxSeqs, int(u.limit.Load())), u.limitWhy
+		if s.LimitReason == "" {
+			s.LimitReason = LimitStart
+		}
 		otherLive, otherBatch := split(u.others.Load())
 		s.OthersInFlight = otherLive + otherBatch
 		if u.state != StateUp {

@@ -24,6 +24,9 @@ type upstream struct {
 	// others is the same for what other gateways have in flight, as of the
 	// last SetPeers.
 	others atomic.Uint64
+	// limit is how many requests of both classes the server should have at once:
+	// what its limiter found. Batch lines come only below it.
+	limit atomic.Int64
 	// progress counts answers and pieces of streams: a server that makes some
 	// is not hung, whatever its probes say.
 	progress atomic.Uint64
@@ -31,11 +34,10 @@ type upstream struct {
 	suspect atomic.Bool
 	// gate is when the next trial of an upstream that is suspect for its answers
 	// is due, as its age; 0 if it is not.
-	gate  atomic.Int64
-	good  atomic.Int64 // answers to requests
-	row   atomic.Int32 // faults since the last good answer
-	full  saturation
-	guard guard
+	gate atomic.Int64
+	good atomic.Int64 // answers to requests
+	row  atomic.Int32 // faults since the last good answer
+	full saturation
 	// rediscover has the next probe ask for the models.
 	rediscover atomic.Bool
 
@@ -45,6 +47,7 @@ type upstream struct {
 	wake     chan struct{} // cap 1: probe soon
 
 	telemetry telemetry
+	limiter   limiter // used by the prober alone
 
 	access atomic.Pointer[access]
 
@@ -66,10 +69,10 @@ type condition struct {
 	models    []openai.Model
 	version   string
 	gauges    gauges
-	limiter   limiter
 	facts     Facts
 	weight    float64
 	maxSeqs   int
+	limitWhy  LimitReason
 	suspicion *suspicion // nil without one
 	disowned  map[string]disowned
 	stop      context.CancelFunc // ends its probing; nil when there is none
@@ -83,6 +86,7 @@ func newUpstream(at address, now time.Time) *upstream {
 	}
 	u.state, u.since, u.added = StateLoading, now, now
 	u.telemetry.begun = now
+	u.limit.Store(limitStart)
 	return u
 }
 
@@ -105,7 +109,7 @@ func (u *upstream) end() { u.load.Add(^uint64(0)) }
 func (c *Candidate) hasRoom(load uint64) bool {
 	live, batch := split(load)
 	otherLive, otherBatch := split(c.others.Load())
-	return batch < c.BatchLimit && c.full.fits(batch) && c.guard.admits(batch) && live+batch+otherLive+otherBatch < c.MaxNumSeqs
+	return batch < c.BatchLimit && c.full.fits(batch) && live+batch+otherLive+otherBatch < min(c.MaxNumSeqs, int(c.limit.Load()))
 }
 
 // beginBatch counts a batch line as in flight, if there is room.
@@ -116,8 +120,8 @@ func (c *Candidate) beginBatch() bool {
 			return false
 		}
 		if c.load.CompareAndSwap(load, load+oneBatch) {
-			if load < oneBatch && c.guard.limit.Load() != 0 {
-				c.probeSoon() // from now on every limitProbe
+			if load < oneBatch {
+				c.probeSoon() // samples are taken while batch lines run
 			}
 			return true
 		}
