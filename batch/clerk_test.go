@@ -2,6 +2,7 @@ package batch_test
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -94,6 +95,11 @@ func TestModelsToldLate(t *testing.T) {
 	if b, err := h.engine.Batch(t.Context(), tenant, late); err != nil || b.Status != batch.Validating {
 		t.Errorf("a batch of one that is not: %s, %v", b.Status, err)
 	}
+	// A worker does not wait for it beyond a moment: the batch says what it waits
+	// for, and is looked at again.
+	until(t, "the batch waits, and says for what", func() bool {
+		return strings.Contains(strings.Join(h.engine.Health(t.Context()).Paused, " "), `nobody serves the model "late" yet`)
+	})
 	h.pool.set(func() { h.pool.models["late"] = true })
 	if b := h.wait(late); b.Status != batch.Completed {
 		t.Errorf("a batch of one that was told: %s %v", b.Status, b.Errors)

@@ -111,7 +111,9 @@ func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string,
 		if s.endpoint == "" {
 			s.endpoint = cmp.Or(endpointOf(line.Bytes), openai.BatchEndpoints[0])
 		}
-		e.scanLine(ctx, s, line, ids)
+		if err := e.scanLine(ctx, s, line, ids); err != nil {
+			return nil, err
+		}
 		slicer.add(line)
 		s.tell()
 	}
@@ -130,8 +132,9 @@ func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string,
 	return s, nil
 }
 
-// scanLine takes in one line. ids are those of the lines before it, hashed.
-func (e *Engine) scanLine(ctx context.Context, s *scan, line openai.Line, ids map[[16]byte]struct{}) {
+// scanLine takes in one line. ids are those of the lines before it, hashed. The
+// error is a *loadingError.
+func (e *Engine) scanLine(ctx context.Context, s *scan, line openai.Line, ids map[[16]byte]struct{}) error {
 	request, findings := openai.ParseRequest(line.Bytes, s.endpoint)
 	for _, f := range findings {
 		s.find(line.Number, f)
@@ -144,11 +147,13 @@ func (e *Engine) scanLine(ctx context.Context, s *scan, line openai.Line, ids ma
 		ids[key] = struct{}{}
 	}
 	if request.Model == "" {
-		return
+		return nil
 	}
 	m := s.models[request.Model]
 	if m == nil {
-		e.awaitModel(ctx, request.Model, s.late)
+		if !s.late.IsZero() && e.awaitModel(ctx, request.Model, s.late) && ctx.Err() == nil {
+			return &loadingError{request.Model}
+		}
 		m = &scannedModel{unknown: e.unknownModel(request.Model)}
 		s.models[request.Model] = m
 	}
@@ -156,4 +161,5 @@ func (e *Engine) scanLine(ctx context.Context, s *scan, line openai.Line, ids ma
 	if m.unknown != "" {
 		s.find(line.Number, openai.Finding{Code: "model_not_found", Param: "body.model", Message: m.unknown})
 	}
+	return nil
 }

@@ -92,17 +92,30 @@ func (e *Engine) inputOf(ctx context.Context, b Batch) (File, *openai.BatchError
 	return input, nil, nil
 }
 
-// settleTime is how long a batch waits for upstreams that have not told their
-// models yet, before one of its models may be called unknown.
-const settleTime = 30 * time.Second
+// settleTime is how long a worker waits for upstreams that have not told their
+// models yet, before it leaves the batch for later and takes another.
+const settleTime = 2 * time.Second
 
-// awaitModel waits until a model is known, or surely unknown, or it is late.
-func (e *Engine) awaitModel(ctx context.Context, model string, late time.Time) {
-	for time.Now().Before(late) {
-		if known, settled := e.dispatcher.Serves(model); known || settled || !sleep(ctx, 100*time.Millisecond) {
-			return
+// awaitModel waits until a model is known, or surely unknown, or it is late. It
+// reports whether that is still open.
+func (e *Engine) awaitModel(ctx context.Context, model string, late time.Time) (open bool) {
+	for {
+		known, settled := e.dispatcher.Serves(model)
+		if known || settled {
+			return false
+		}
+		if !time.Now().Before(late) || !sleep(ctx, 100*time.Millisecond) {
+			return true
 		}
 	}
+}
+
+// loadingError reports that a batch names a model that nobody serves, while an
+// upstream loads that may serve it.
+type loadingError struct{ model string }
+
+func (e *loadingError) Error() string {
+	return fmt.Sprintf("waiting for an upstream that is loading: nobody serves the model %q yet", e.model)
 }
 
 // scanInput reads the input once, front to back.

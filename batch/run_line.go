@@ -204,7 +204,7 @@ func (e *Engine) failed(ctx, timed context.Context, l *line, out outcome, err er
 		return out
 	case ok && send.TooLarge:
 		out.done = true
-		out.result = e.unanswered(l, "upstream_error", "The answer is larger than the gateway accepts.")
+		out.result = e.unanswered(l, "upstream_error", "The answer is larger than the gateway accepts: "+send.Error()+".")
 		return out
 	case ok && send.Crashed:
 		out.crashed = true

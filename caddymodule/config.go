@@ -31,7 +31,7 @@ type PoolConfig struct {
 	// in memory. A body must name its model in its first half of that. Default
 	// 256 MiB.
 	BodyMemory int64 `json:"body_memory,omitempty"`
-	// MaxAnswer is how many bytes the answer to a line may have. Default 32 MiB.
+	// MaxAnswer is how many bytes the answer to a line may have. Default 128 MiB.
 	MaxAnswer int64 `json:"max_answer,omitempty"`
 	// DialTimeout is how long connecting may take. Default 5s.
 	DialTimeout caddy.Duration `json:"dial_timeout,omitempty"`
@@ -39,7 +39,7 @@ type PoolConfig struct {
 	// on, before an upstream is down. Default 3.
 	HealthFailures int `json:"health_failures,omitempty"`
 	// LoadTime is how long a server that was never up and refuses connections
-	// is believed to be loading its model. Default 30s.
+	// counts as loading its model. Default 30m.
 	LoadTime caddy.Duration `json:"load_time,omitempty"`
 	// IdleTimeout is how long a connection is kept for another request; less
 	// than the servers' own limit, 5s for vLLM. Default 4s.

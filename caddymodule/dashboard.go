@@ -90,8 +90,8 @@ func (h *DashboardHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, nex
 	if !under(r.URL.EscapedPath(), h.path) {
 		return next.ServeHTTP(w, r)
 	}
-	if err := h.guard.checkReader(r); err != nil {
-		http.Error(w, err.Message, err.Status)
+	if refused := h.guard.checkReader(r); refused != nil {
+		http.Error(w, refused.Message, refused.Status)
 		return nil
 	}
 	if !h.app.keys.admitsReader(r) {

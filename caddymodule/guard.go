@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -35,7 +36,7 @@ func (a *App) newGuard(ctx caddy.Context) guard {
 	}
 	for _, address := range server.Listen {
 		if parsed, err := caddy.ParseNetworkAddress(address); err == nil && parsed.Host != "" {
-			g.hosts = append(g.hosts[:len(g.hosts):len(g.hosts)], parsed.Host)
+			g.hosts = append(slices.Clip(g.hosts), parsed.Host)
 		}
 	}
 	for _, route := range server.Routes {
@@ -43,9 +44,9 @@ func (a *App) newGuard(ctx caddy.Context) guard {
 			for _, matcher := range matchers {
 				switch names := matcher.(type) {
 				case caddyhttp.MatchHost:
-					g.hosts = append(g.hosts[:len(g.hosts):len(g.hosts)], names...)
+					g.hosts = append(slices.Clip(g.hosts), names...)
 				case *caddyhttp.MatchHost:
-					g.hosts = append(g.hosts[:len(g.hosts):len(g.hosts)], *names...)
+					g.hosts = append(slices.Clip(g.hosts), *names...)
 				}
 			}
 		}

@@ -104,7 +104,7 @@ func (d *Doctor) parts(ctx context.Context) []Check {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	h := d.Health(ctx)
-	var checks []Check
+	checks := make([]Check, 0, 4+len(h.Stopped))
 	for _, p := range []struct{ area, says, remedy string }{
 		{Store, h.Store, "Live requests are served; files and batches answer 503. Start the database, and look at its log."},
 		{Queue, h.Queue, "Batches go on by way of the store. Start Redis, and look at its log."},

@@ -92,7 +92,9 @@ func TestModelBehindTheRetryBuffer(t *testing.T) {
 	w := multipart.NewWriter(&form)
 	part, _ := w.CreateFormFile("file", "model.wav")
 	io.WriteString(part, strings.Repeat("\x00\xff", 100<<10))
-	w.WriteField("model", model)
+	if err := w.WriteField("model", model); err != nil {
+		t.Fatal(err)
+	}
 	w.Close()
 
 	g.post(t, "/v1/chat/completions", late(300<<10)).wantOK(t, jsonAnswer)

@@ -54,7 +54,7 @@ type Config struct {
 	ModelsInterval time.Duration
 	// LoadTime is how long a server that has not been up yet and refuses
 	// connections is believed to be loading: vLLM does not listen before it
-	// has its model. Default: 30 s.
+	// has its model, which may take minutes. Default: 30 min.
 	LoadTime time.Duration
 
 	// RetryBuffer is the largest body of a live request, in bytes, that is kept
@@ -67,7 +67,7 @@ type Config struct {
 	// must name its model in its first half of that. Default: 256 MiB.
 	BodyMemory int64
 	// MaxAnswer is the largest answer to a batch line, in bytes.
-	// Default: 32 MiB.
+	// Default: 128 MiB.
 	MaxAnswer int64
 
 	// DialTimeout is how long connecting may take. Default: 5 s.
@@ -99,10 +99,10 @@ func (c Config) withDefaults() Config {
 	fill(&c.HealthTimeout, 5*time.Second)
 	fill(&c.HealthFailures, 3)
 	fill(&c.ModelsInterval, 30*time.Second)
-	fill(&c.LoadTime, 30*time.Second)
+	fill(&c.LoadTime, 30*time.Minute)
 	fill(&c.RetryBuffer, 32<<20)
 	fill(&c.BodyMemory, 256<<20)
-	fill(&c.MaxAnswer, 32<<20)
+	fill(&c.MaxAnswer, 128<<20)
 	fill(&c.DialTimeout, 5*time.Second)
 	fill(&c.IdleConnTimeout, 4*time.Second)
 	if c.Balancer == nil {

@@ -83,6 +83,11 @@ func timedOut(err error) bool {
 	return ok && e.Timeout()
 }
 
+func isAnswerSize(err error) bool {
+	_, ok := errors.AsType[*answerSizeError](err)
+	return ok
+}
+
 // describe puts err into words without addresses.
 func describe(err error) string {
 	if resource, _ := descriptors.Shortage(err); resource != "" {
@@ -92,7 +97,7 @@ func describe(err error) string {
 		return coding.Error()
 	}
 	switch {
-	case errors.Is(err, errAnswerSize), errors.Is(err, errHung), errors.Is(err, errSilent):
+	case isAnswerSize(err), errors.Is(err, errHung), errors.Is(err, errSilent):
 		return err.Error()
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "the connection was refused"

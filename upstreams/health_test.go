@@ -318,7 +318,7 @@ func TestRubbishIsNotUp(t *testing.T) {
 				c := makeFake("other")
 				set(&c.listed, bad)
 				w.net.serve(t, "c:80", c)
-				w.apply(t, Config{Upstreams: []UpstreamConfig{{URL: "http://a"}, {URL: "http://c"}}})
+				w.apply(t, Config{Upstreams: []UpstreamConfig{{URL: "http://a"}, {URL: "http://c"}}, LoadTime: 30 * time.Second})
 				pass(time.Minute)
 				s := statusOf(t, w.pool, "http://c")
 				if s.State != StateDown || s.Reason == "" {

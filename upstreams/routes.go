@@ -3,6 +3,7 @@ package upstreams
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -119,7 +120,7 @@ func formModel(head []byte, whole bool, contentType string) (string, error) {
 			m, err = part.Read(name[n:])
 			n += m
 		}
-		if n == 0 || n > maxModelName || !whole && err != io.EOF { // cut off
+		if n == 0 || n > maxModelName || !whole && !errors.Is(err, io.EOF) { // cut off
 
 			return "", openai.MissingParameter("model")
 		}

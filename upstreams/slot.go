@@ -233,7 +233,7 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 		return s.judged(a, v, told, body), nil
 	}
 	text, err := readAnswer(answer, sn.cfg.MaxAnswer)
-	if errors.Is(err, errAnswerSize) {
+	if _, tooLarge := errors.AsType[*answerSizeError](err); tooLarge {
 		a.fault(answer.StatusCode, err.Error())
 		return nil, &SendError{Sent: true, TooLarge: true, Err: err}
 	}
@@ -300,14 +300,24 @@ func isGone(err error) bool {
 	return ok
 }
 
-// errAnswerSize is that an answer is over Config.MaxAnswer.
-var errAnswerSize = errors.New("the answer is too large")
+// answerSizeError reports that an answer is over Config.MaxAnswer.
+type answerSizeError struct {
+	size  int64 // in bytes; negative when the server does not tell
+	limit int64
+}
+
+func (e *answerSizeError) Error() string {
+	if e.size >= 0 {
+		return fmt.Sprintf("the answer has %d bytes, and max_answer is %d", e.size, e.limit)
+	}
+	return fmt.Sprintf("the answer has more than %d bytes, which max_answer is", e.limit)
+}
 
 // readAnswer reads the body of an answer, up to limit bytes.
 func readAnswer(answer *http.Response, limit int64) ([]byte, error) {
 	size := answer.ContentLength
 	if size > limit {
-		return nil, errAnswerSize
+		return nil, &answerSizeError{size, limit}
 	}
 	if 0 <= size && size <= wholeAnswer {
 		text := make([]byte, size)
@@ -316,7 +326,7 @@ func readAnswer(answer *http.Response, limit int64) ([]byte, error) {
 	}
 	text, err := io.ReadAll(io.LimitReader(answer.Body, limit+1))
 	if err == nil && int64(len(text)) > limit {
-		return nil, errAnswerSize
+		return nil, &answerSizeError{-1, limit}
 	}
 	return text, err
 }

@@ -284,7 +284,7 @@ func (a *api) contents() []string {
 	a.t.Helper()
 	var found []string
 	err := filepath.WalkDir(a.dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() && d.Name() != "lock" {
+		if err == nil && d.Type().IsRegular() && d.Name() != "lock" && d.Name() != "place" {
 			found = append(found, path)
 		}
 		return err
