@@ -44,16 +44,21 @@ func TestPingFindsUnwritableShard(t *testing.T) {
 	}
 }
 
-// A place that is no directory yet may become one: it keeps nobody from live
-// requests.
+// A directory that this process may not use may be mended; one that cannot be made
+// is a mistake of the configuration.
 func TestOpenUnusableDirectory(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, fileMode); err != nil {
 		t.Fatal(err)
 	}
 	f := New(Config{Dir: filepath.Join(file, "files")})
-	if err := f.Open(t.Context()); !errors.Is(err, batch.ErrUnavailable) || !errors.Is(err, syscall.ENOTDIR) {
-		t.Errorf("got %v, want ErrUnavailable by ENOTDIR", err)
+	if err := f.Open(t.Context()); !errors.Is(err, syscall.ENOTDIR) || errors.Is(err, batch.ErrUnavailable) {
+		t.Errorf("got %v, want ENOTDIR and not ErrUnavailable", err)
+	}
+	for _, cause := range []error{syscall.EACCES, syscall.EROFS} {
+		if err := unusable(&os.PathError{Op: "mkdir", Path: "x", Err: cause}); !errors.Is(err, batch.ErrUnavailable) || !errors.Is(err, cause) {
+			t.Errorf("got %v, want ErrUnavailable by %v", err, cause)
+		}
 	}
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
