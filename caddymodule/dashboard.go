@@ -84,14 +84,22 @@ func (h *DashboardHandler) Cleanup() error {
 	return nil
 }
 
+// refuses answers a request that the guard refuses, and reports whether it did.
+func (h *DashboardHandler) refuses(w http.ResponseWriter, r *http.Request) bool {
+	refused := h.guard.checkReader(r)
+	if refused != nil {
+		http.Error(w, refused.Message, refused.Status)
+	}
+	return refused != nil
+}
+
 // ServeHTTP answers.
 func (h *DashboardHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	begun(r)
 	if !under(r.URL.EscapedPath(), h.path) {
 		return next.ServeHTTP(w, r)
 	}
-	if refused := h.guard.checkReader(r); refused != nil {
-		http.Error(w, refused.Message, refused.Status)
+	if h.refuses(w, r) {
 		return nil
 	}
 	if !h.app.keys.admitsReader(r) {

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -14,27 +16,73 @@ import (
 // metrics and a key of maps.
 const maxModelName = 1024
 
-// parseModels reads an answer to GET /v1/models.
+// parseModels reads an answer to GET /v1/models. Servers write the object in many
+// ways: an entry without a usable id is passed over, a number may have a fraction
+// or be a string, and members that the gateway does not know are kept.
 func parseModels(body []byte) ([]openai.Model, error) {
-	var list openai.ModelList
+	var list struct {
+		Data []map[string]json.RawMessage `json:"data"`
+	}
 	if err := json.Unmarshal(body, &list); err != nil {
 		return nil, errors.New("no list of models")
 	}
-	if len(list.Data) == 0 {
-		return nil, errors.New("no models")
-	}
 	models := make([]openai.Model, 0, len(list.Data))
-	for _, m := range list.Data {
-		if m.ID == "" || len(m.ID) > maxModelName {
-			return nil, errors.New("a model without a usable id")
+	for _, entry := range list.Data {
+		m, ok := parseModel(entry)
+		if ok && !slices.ContainsFunc(models, func(other openai.Model) bool { return other.ID == m.ID }) {
+			models = append(models, m)
 		}
-		if slices.ContainsFunc(models, func(other openai.Model) bool { return other.ID == m.ID }) {
-			continue
-		}
-		m.Object = "model"
-		models = append(models, m)
+	}
+	if len(models) == 0 {
+		return nil, errors.New("no models with a usable id")
 	}
 	return models, nil
+}
+
+// extraMost bounds what is kept of the members of a model that the gateway does not
+// know, in bytes.
+const extraMost = 8 << 10
+
+func parseModel(entry map[string]json.RawMessage) (m openai.Model, ok bool) {
+	m.Object = "model"
+	if json.Unmarshal(entry["id"], &m.ID) != nil || m.ID == "" || len(m.ID) > maxModelName {
+		return m, false
+	}
+	m.Created = wholeNumber(entry["created"])
+	m.MaxModelLen = max(0, wholeNumber(entry["max_model_len"]))
+	if json.Unmarshal(entry["owned_by"], &m.OwnedBy) != nil {
+		m.OwnedBy = ""
+	}
+	var extra []string
+	for _, name := range slices.Sorted(maps.Keys(entry)) {
+		switch name {
+		case "id", "object", "created", "owned_by", "max_model_len":
+			continue
+		}
+		// permission has random ids and times in vLLM: it would be news at each look.
+		if name == "permission" {
+			continue
+		}
+		key, err := json.Marshal(name)
+		var value bytes.Buffer
+		if err == nil && json.Compact(&value, entry[name]) == nil {
+			extra = append(extra, string(key)+":"+value.String())
+		}
+	}
+	if joined := strings.Join(extra, ","); len(joined) <= extraMost {
+		m.Extra = joined
+	}
+	return m, true
+}
+
+// wholeNumber reads a number that may have a fraction, 0 for anything else or what
+// no integer holds.
+func wholeNumber(text json.RawMessage) int64 {
+	var f float64
+	if json.Unmarshal(text, &f) != nil || f < -1<<53 || f > 1<<53 {
+		return 0
+	}
+	return int64(f)
 }
 
 // parseVersion reads vLLM's answer to GET /version, "" when it is something

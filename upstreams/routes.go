@@ -121,7 +121,6 @@ func formModel(head []byte, whole bool, contentType string) (string, error) {
 			n += m
 		}
 		if n == 0 || n > maxModelName || !whole && !errors.Is(err, io.EOF) { // cut off
-
 			return "", openai.MissingParameter("model")
 		}
 		return string(name[:n]), nil

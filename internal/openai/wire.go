@@ -1,5 +1,7 @@
 package openai
 
+import "encoding/json"
+
 // Purposes of files that a client may upload, and the one of results.
 const (
 	PurposeBatch       = "batch"
@@ -178,6 +180,20 @@ type Model struct {
 	OwnedBy string `json:"owned_by"`
 	// MaxModelLen is vLLM's addition: the context length in tokens.
 	MaxModelLen int64 `json:"max_model_len,omitempty"`
+	// Extra are further members of the object as the server wrote them, as JSON
+	// without braces: "root":"m","parent":null.
+	Extra string `json:"-"`
+}
+
+// MarshalJSON writes the object with its further members.
+func (m Model) MarshalJSON() ([]byte, error) {
+	type plain Model
+	text, err := json.Marshal(plain(m))
+	if err != nil || m.Extra == "" {
+		return text, err
+	}
+	text = append(text[:len(text)-1], ',')
+	return append(append(text, m.Extra...), '}'), nil
 }
 
 // ModelList answers GET /v1/models.
