@@ -9,8 +9,9 @@ import (
 	"path"
 )
 
-//go:embed assets/app.css assets/app.js assets/icon.svg assets/htmx.min.js assets/htmx-ext-sse.min.js
-//go:embed assets/htmx.LICENSE assets/htmx-ext-sse.LICENSE
+//go:embed assets/app.css assets/app.js assets/live.js assets/icon.svg
+//go:embed assets/htmx.min.js assets/htmx-ext-sse.min.js assets/idiomorph.min.js
+//go:embed assets/htmx.LICENSE assets/htmx-ext-sse.LICENSE assets/idiomorph.LICENSE
 var embedded embed.FS
 
 // Asset is a file that pages refer to.

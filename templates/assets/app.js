@@ -92,47 +92,6 @@
     at.className = 'stream is-' + state
   }
 
-  // What the reader has done with a part of the page outlasts that it is sent
-  // anew: opened tables, how far they are scrolled, what was typed, and where
-  // the keyboard is. htmx itself keeps the focus of what has an id.
-  var controls = 'a[href], button, input, select, summary, [tabindex]'
-  var kept = null
-  document.body.addEventListener('htmx:sseBeforeMessage', function (e) {
-    var part = e.target
-    var at = part.contains(document.activeElement) ? document.activeElement : null
-    var owner = at && at.closest('[id]')
-    kept = {
-      open: Array.from(part.querySelectorAll('details[open][id]'), function (d) { return d.id }),
-      boxes: Array.from(part.querySelectorAll('[id] > .scroll'), function (b) { return [b.parentElement.id, b.scrollTop, b.scrollLeft] }),
-      typed: Array.from(part.querySelectorAll('input[id]')).filter(function (i) { return i.value !== i.defaultValue }).map(function (i) { return [i.id, i.value] }),
-      owner: owner && owner.id,
-      nth: owner ? Array.from(owner.querySelectorAll(controls)).indexOf(at) : -1
-    }
-  })
-  document.body.addEventListener('htmx:sseMessage', function () {
-    var was = kept
-    if (!was) return
-    kept = null
-    was.open.forEach(function (id) {
-      var d = document.getElementById(id)
-      if (d) d.open = true
-    })
-    was.boxes.forEach(function (b) {
-      var box = document.querySelector('#' + CSS.escape(b[0]) + ' > .scroll')
-      if (box) box.scrollTo(b[2], b[1])
-    })
-    was.typed.forEach(function (t) {
-      var field = document.getElementById(t[0])
-      if (field) field.value = t[1]
-    })
-    if (!was.owner || document.activeElement !== document.body) return
-    var owner = document.getElementById(was.owner)
-    var to = owner && (was.nth < 0 ? owner : owner.querySelectorAll(controls)[was.nth])
-    // What had the focus may be there no more: the next key then starts from
-    // the content, not from the top of the page.
-    ;(to || document.getElementById('main')).focus({ preventScroll: true })
-  })
-
   // Escape leaves a question as its way back does.
   document.addEventListener('keydown', function (e) {
     var back = document.querySelector('a[data-escape]')
