@@ -80,7 +80,11 @@ func New(cfg Config) (*Dashboard, error) {
 		}
 	}
 	protection.SetDenyHandler(http.HandlerFunc(d.crossOrigin))
-	d.handler = protection.Handler(d.routes())
+	handler, err := compressing(protection.Handler(d.routes()))
+	if err != nil {
+		return nil, err
+	}
+	d.handler = handler
 	return d, nil
 }
 

@@ -68,7 +68,7 @@ func (d *Dashboard) stream(every int64, page livePage) http.Handler {
 			// break off the answer to whatever came next on it.
 			w.Header().Set("Connection", "close")
 		}
-		out := &eventWriter{w: w, control: http.NewResponseController(w), closing: d.broadcaster.ctx, patience: d.patience}
+		out := &eventWriter{w: w, flush: http.NewResponseController(w), control: http.NewResponseController(uncompressed(w)), closing: d.broadcaster.ctx, patience: d.patience}
 		defer context.AfterFunc(d.broadcaster.ctx, out.part)()
 		if out.send(fmt.Appendf(nil, "retry: %d\n\n", streamRetry)) != nil {
 			return // the viewer is gone
@@ -119,16 +119,21 @@ func (d *Dashboard) follow(r *http.Request, v *viewer, every int64, page livePag
 				return
 			}
 			away = false
+			var changes []byte // sent at once: each flush costs bytes and a packet
 			for _, s := range sections {
 				if bytes.Equal(sent[s.name], s.html) {
 					continue
 				}
-				if out.send(event(s.name, s.html)) != nil {
-					return
-				}
+				changes = append(changes, event(s.name, s.html)...)
 				sent[s.name] = s.html
-				rest.Reset(streamRest)
 			}
+			if len(changes) == 0 {
+				continue
+			}
+			if out.send(changes) != nil {
+				return
+			}
+			rest.Reset(streamRest)
 		}
 	}
 }
@@ -147,8 +152,9 @@ func event(name string, data []byte) []byte {
 // eventWriter sends to a viewer who may be slow.
 type eventWriter struct {
 	w        http.ResponseWriter
-	control  *http.ResponseController
-	closing  context.Context // of the dashboard: ends when it closes
+	flush    *http.ResponseController // of w
+	control  *http.ResponseController // of the connection: part may use it after the handler
+	closing  context.Context          // of the dashboard: ends when it closes
 	patience time.Duration
 }
 
@@ -160,6 +166,11 @@ func (e *eventWriter) send(text []byte) error {
 		return err
 	}
 	if _, err := e.w.Write(text); err != nil {
+		return fmt.Errorf("sending event: %w", err)
+	}
+	// The compression flushes itself, but the writer below it only where that
+	// is an http.Flusher, and drops errors.
+	if err := e.flush.Flush(); err != nil {
 		return fmt.Errorf("sending event: %w", err)
 	}
 	if err := e.control.Flush(); err != nil {

@@ -1,0 +1,57 @@
+package dashboard
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/klauspost/compress/gzhttp"
+	"github.com/klauspost/compress/gzip"
+)
+
+// compressedTypes are the types of content that are sent compressed. Files of
+// users are not: they are sent as they are stored.
+var compressedTypes = []string{"text/html", "text/css", "text/javascript", "text/plain", "text/event-stream", "image/svg+xml"}
+
+// compressing makes h answer in zstd or gzip, as the request accepts. Event
+// streams are compressed as one stream each, so that a part that is sent again
+// costs little more than its changes.
+//
+// Requests from pages of other sites are answered plainly. Otherwise such a
+// page could have a search repeat guesses beside contents that it must not
+// know, and learn from the length of the encrypted answer which guess is in
+// them (BREACH).
+func compressing(h http.Handler) (http.Handler, error) {
+	wrap, err := gzhttp.NewWrapper(gzhttp.CompressionLevel(gzip.BestSpeed), gzhttp.ContentTypeFilter(compresses))
+	if err != nil {
+		return nil, fmt.Errorf("configuring compression: %w", err)
+	}
+	compressed := wrap(h)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.Header.Get("Sec-Fetch-Site") {
+		case "cross-site", "same-site":
+			h.ServeHTTP(w, r)
+		default:
+			compressed.ServeHTTP(w, r)
+		}
+	}), nil
+}
+
+func compresses(contentType string) bool {
+	kind, _, _ := strings.Cut(contentType, ";")
+	for _, c := range compressedTypes {
+		if strings.EqualFold(strings.TrimSpace(kind), c) {
+			return true
+		}
+	}
+	return false
+}
+
+// uncompressed returns the writer below the compression. It outlives the
+// request, while the compressing writer is used again for others.
+func uncompressed(w http.ResponseWriter) http.ResponseWriter {
+	if u, ok := w.(interface{ Unwrap() http.ResponseWriter }); ok {
+		return u.Unwrap()
+	}
+	return w
+}
