@@ -84,9 +84,9 @@ var uploads = map[string]struct {
 	status      int
 	param, code string // "*" for whatever
 }{
-	"no content type":                 {contentType: "-", body: form(field("purpose", "batch"), file("a.jsonl", goodLine)), status: 400, code: "unsupported_content_type"},
+	"no content type":                 {contentType: "-", body: form(field("purpose", "batch"), file("a.jsonl", goodLine)), status: 415, code: "unsupported_content_type"},
 	"JSON instead of a form":          {contentType: "application/json", body: `{"file":"a","purpose":"batch"}`, status: 400, code: "unsupported_content_type"},
-	"urlencoded form":                 {contentType: "application/x-www-form-urlencoded", body: "purpose=batch&file=a", status: 400, code: "unsupported_content_type"},
+	"urlencoded form":                 {contentType: "application/x-www-form-urlencoded", body: "purpose=batch&file=a", status: 415, code: "unsupported_content_type"},
 	"no boundary":                     {contentType: "multipart/form-data", body: form(field("purpose", "batch"), file("a.jsonl", goodLine)), status: 400},
 	"another boundary":                {contentType: "multipart/form-data; boundary=other", body: form(field("purpose", "batch"), file("a.jsonl", goodLine)), status: 400},
 	"multipart/mixed":                 {contentType: "multipart/mixed; boundary=gate", body: form(field("purpose", "batch"), file("a.jsonl", goodLine)), status: 400, code: "unsupported_content_type"},
@@ -115,7 +115,7 @@ var uploads = map[string]struct {
 	"only newlines":                   {body: form(field("purpose", "batch"), file("a.jsonl", "\n\n\r\n")), status: 400},
 	"only a BOM":                      {body: form(field("purpose", "batch"), file("a.jsonl", "\xef\xbb\xbf")), status: 400},
 	"no line is JSON":                 {body: form(field("purpose", "batch"), file("a.jsonl", "hello\nworld\n")), status: 400},
-	"UTF-16":                          {body: form(field("purpose", "batch"), file("a.jsonl", "\xff\xfe{\x00}\x00\n\x00")), status: 400},
+	"UTF-16":                          {body: form(field("purpose", "batch"), file("a.jsonl", "\xff\xfe{\x00}\x00\n\x00")), status: 400, param: "file", code: "invalid_encoding"},
 	"binary":                          {body: form(field("purpose", "batch"), file("a.jsonl", "\x00\x01\x02\x03\xff")), status: 400},
 	"a PDF":                           {body: form(field("purpose", "batch"), file("a.pdf", "%PDF-1.7\n%\xe2\xe3\xcf\xd3\n")), status: 400},
 	"expiry without seconds":          {body: form(field("purpose", "batch"), field("expires_after[anchor]", "created_at"), file("a.jsonl", goodLine)), status: 400, param: "expires_after[seconds]", code: "*"},
