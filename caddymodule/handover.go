@@ -231,7 +231,7 @@ func (c *clientConn) SetWriteDeadline(t time.Time) error {
 	return c.TCPConn.SetWriteDeadline(t)
 }
 
-// handOver gives the connection to the newest listener. The caller holds mu.
+// handOver passes the connection to the newest listener. The caller holds mu.
 func (c *clientConn) handOver() {
 	c.gone = true
 	next := &clientConn{TCPConn: c.TCPConn, socket: c.socket, ahead: bytes.Clone(c.unsaid), heard: c.heard}
