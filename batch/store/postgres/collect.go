@@ -16,13 +16,12 @@ const unneeded = ` AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.input = f.seq
 // once, whatever the plan), so that what a call does is bounded.
 var (
 	// A batch that is being committed to is waited for: a busy one must end too.
-	expireBatches = declare(`WITH due AS (
+	overdueBatches = declare(`WITH due AS (
 			SELECT seq FROM batches WHERE status = 'in_progress' AND expires_at <= $1 ORDER BY expires_at LIMIT $2
-		), locked AS (
-			SELECT seq FROM batches WHERE seq = ANY (ARRAY(SELECT seq FROM due)) AND status = 'in_progress' ORDER BY seq FOR UPDATE
 		)
-		UPDATE batches SET status = 'finalizing', ending = 'expired', finalizing_at = $1, ` + unclaim + `
-		WHERE seq = ANY (ARRAY(SELECT seq FROM locked)) RETURNING id`)
+		SELECT seq FROM batches WHERE seq = ANY (ARRAY(SELECT seq FROM due)) AND status = 'in_progress' ORDER BY seq FOR UPDATE`)
+	expireBatches = declare(`UPDATE batches SET status = 'finalizing', ending = 'expired', finalizing_at = $1, ` + unclaim + `
+		WHERE seq = ANY ($2::bigint[]) RETURNING id`)
 	overdueUploads = declare(`SELECT seq FROM uploads WHERE status = 'pending' AND expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED`)
 
 	// One instance at a time drops the work of a batch.
@@ -66,7 +65,14 @@ var (
 // ExpireBatches ends batches that are out of time.
 func (s *Store) ExpireBatches(ctx context.Context, limit int) (ids []string, err error) {
 	err = s.write(ctx, "expiring batches", func(t *tx) error {
-		ids, err = all(ctx, t, store.Value[string], expireBatches, t.micros(), store.LimitOf(limit))
+		overdue, err := all(ctx, t, store.Value[int64], overdueBatches, t.micros(), store.LimitOf(limit))
+		if err != nil || len(overdue) == 0 {
+			return err
+		}
+		if _, err := t.exec(ctx, lockStates, overdue); err != nil {
+			return err
+		}
+		ids, err = all(ctx, t, store.Value[string], expireBatches, t.micros(), overdue)
 		return err
 	})
 	if err != nil {

@@ -34,6 +34,13 @@ var (
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])
 			AS n (seq, completed, failed, input, cached, output, reasoning, total)
 		WHERE b.seq = n.seq`)
+	// Who moves several batches locks the counters of their states first, in the
+	// order of tenants and of the states' progress: the trigger counts in the order
+	// in which batches are found, so that two that move batches of the same tenants
+	// would wait for each other.
+	lockStates = declare(`SELECT 1 FROM batch_states
+		WHERE tenant IN (SELECT tenant FROM batches WHERE seq = ANY ($1::bigint[])) AND status IN ('in_progress', 'finalizing')
+		ORDER BY tenant, status DESC FOR UPDATE`)
 	finalizeCompleted = declare(`UPDATE batches SET status = 'finalizing', ending = 'completed', finalizing_at = $1, ` + unclaim + ` WHERE seq = ANY ($2::bigint[])`)
 )
 
@@ -116,6 +123,7 @@ func (t *tx) commitCounts(changed []*store.CommitBatch) {
 	t.later(updateCounts, args...)
 	t.addMinutes(changed)
 	if len(over) > 0 {
+		t.later(lockStates, over)
 		t.later(finalizeCompleted, t.micros(), over)
 	}
 }

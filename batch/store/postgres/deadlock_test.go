@@ -93,9 +93,11 @@ func (s *Store) workOff(ctx context.Context, b batch.Batch) error {
 	return err
 }
 
-// upload makes an upload of parts, and completes or cancels it.
+// upload makes an upload of parts of one of three tenants, and completes or
+// cancels it.
 func upload(t *testing.T, s *Store) error {
 	ctx := t.Context()
+	tenant := fmt.Sprint(tenant, rand.IntN(3))
 	u, err := s.CreateUpload(ctx, batch.Upload{ID: openai.NewID("upload_"), Tenant: tenant, Purpose: openai.PurposeBatch}, time.Hour)
 	if err != nil {
 		return err
@@ -186,7 +188,66 @@ func TestNoDeadlock(t *testing.T) {
 	living.Wait()
 	close(over)
 	going.Wait()
-	log, err := own.Log()
+	wantNoDeadlock(t, own)
+}
+
+// Commits that end batches of the same tenants in another order count their
+// states in one order.
+func TestEndsOfSeveralTenants(t *testing.T) {
+	own := pgtest.Start(t)
+	url := own.NewDatabase(t)
+	stores := []*Store{opened(t, url), opened(t, url)}
+	ctx := t.Context()
+	begin := func(tenant string) batch.SliceRef {
+		in := stored(tenant, openai.PurposeBatch)
+		if _, err := stores[0].CreateFile(ctx, *in); err != nil {
+			t.Fatal(err)
+		}
+		b, _, err := stores[0].CreateBatch(ctx, batch.NewBatch{ID: openai.NewID("batch_"), Tenant: tenant, Endpoint: "/v1/embeddings", InputFileID: in.ID, CompletionWindow: "24h", Window: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := stores[0].ClaimBatch(ctx, "clerk", time.Minute, batch.Validate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stores[0].StartBatch(ctx, c, batch.Plan{Model: "m", Lines: 1, Slices: []batch.SlicePlan{{Length: 1, Lines: 1}}}); err != nil {
+			t.Fatal(err)
+		}
+		return batch.SliceRef{BatchID: b.ID}
+	}
+	for range 40 {
+		// Rows are found as they lie: one and two, and two and one.
+		var groups [2][]batch.SegmentWrite
+		for i, tenants := range [][]string{{"one", "two"}, {"two", "one"}} {
+			var refs []batch.SliceRef
+			for _, tenant := range tenants {
+				refs = append(refs, begin(tenant))
+			}
+			claimed, err := stores[i].ClaimSlices(ctx, batch.Claimant{Owner: "worker", Lease: time.Minute}, refs)
+			if err != nil || len(claimed) != 2 {
+				t.Fatalf("claimed %d slices: %v", len(claimed), err)
+			}
+			for _, c := range claimed {
+				groups[i] = append(groups[i], batch.SegmentWrite{Claim: c.SliceClaim, Lines: []batch.LineResult{result(c.Number, 0)}})
+			}
+		}
+		var both sync.WaitGroup
+		for i, s := range stores {
+			both.Go(func() {
+				if _, err := s.CommitResults(ctx, groups[i]); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
+	}
+	wantNoDeadlock(t, own)
+}
+
+func wantNoDeadlock(t *testing.T, s *pgtest.Server) {
+	t.Helper()
+	log, err := s.Log()
 	if err != nil {
 		t.Fatal(err)
 	}

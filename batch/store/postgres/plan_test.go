@@ -72,7 +72,7 @@ var indexes = map[string][]string{
 	filesPages[1]:   {"files_page"},
 	filesPages[2]:   {"files_page_purpose"},
 	filesPages[3]:   {"files_page_purpose"},
-	expireBatches:   {"batches_deadline"},
+	overdueBatches:  {"batches_deadline"},
 	overdueUploads:  {"uploads_pending"},
 	finishedWork:    {"batches_work"},
 	dropSegments:    {"segments_pkey"},
@@ -99,7 +99,7 @@ var ordered = []string{activeBatches, createdFrom, largestFiles, claimableSlices
 // background are the statements that nobody waits for, and that nothing but
 // their limit bounds.
 var background = []string{
-	activeBatches, claimableSlices, claimUnread, claimEnding, expireBatches, overdueUploads, finishedWork, dropSegments, dropSlices,
+	activeBatches, claimableSlices, claimUnread, claimEnding, overdueBatches, overdueUploads, finishedWork, dropSegments, dropSlices,
 	garbageFiles, garbageParts, forgetFiles, forgetBatches, overUploads, forgetGateways, otherGateways, pruneUsage, pruneDays, pruneEvents, pruneMinutes,
 }
 

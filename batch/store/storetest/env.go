@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -316,11 +317,13 @@ func (e *env) expired() batch.Batch {
 	return e.finish(b, batch.Outcome{})
 }
 
-// expire ends batches whose time is over, which must be these.
+// expire ends batches whose time is over, which must be these, in any order.
 func (e *env) expire(ids ...string) {
 	e.Helper()
 	got, err := e.s.ExpireBatches(e.Context(), 100)
 	e.ok(err)
+	slices.Sort(got)
+	slices.Sort(ids)
 	equal(e, "expired batches", got, ids)
 }
 
