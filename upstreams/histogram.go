@@ -5,18 +5,19 @@ import (
 	"time"
 )
 
-// Buckets of a histogram grow by a fifth each, so that what is read from it is
-// at most a tenth off: from 100 µs on, and over 5 minutes at the end.
+// Buckets of a histogram grow by a tenth each, from 100 µs on and over 5 minutes
+// at the end.
 const (
 	histogramFirst   = 100 * time.Microsecond
-	histogramGrowth  = 1.2
-	histogramBuckets = 84
+	histogramGrowth  = 1.1
+	histogramBuckets = 160
 )
 
-// histogram counts durations.
+// histogram counts durations. The zero value is empty.
 type histogram struct {
-	buckets [histogramBuckets]uint32
-	n       int64
+	buckets  [histogramBuckets]uint32
+	n        int64
+	min, max time.Duration // of all; 0 when n is
 }
 
 func (h *histogram) add(d time.Duration) {
@@ -25,6 +26,7 @@ func (h *histogram) add(d time.Duration) {
 		i = int(math.Ceil(math.Log(float64(d)/float64(histogramFirst)) / math.Log(histogramGrowth)))
 	}
 	h.buckets[min(i, histogramBuckets-1)]++
+	h.widen(d, d)
 	h.n++
 }
 
@@ -35,17 +37,32 @@ func (h *histogram) merge(o *histogram) {
 	for i, n := range o.buckets {
 		h.buckets[i] += n
 	}
+	h.widen(o.min, o.max)
 	h.n += o.n
 }
 
-// quantile gives the duration that a part q of all does not exceed.
+// widen extends the range of what was counted. n is still without it.
+func (h *histogram) widen(least, most time.Duration) {
+	if h.n == 0 {
+		h.min, h.max = least, most
+		return
+	}
+	h.min, h.max = min(h.min, least), max(h.max, most)
+}
+
+// quantile returns the duration that a part q of all does not exceed: the upper
+// end of its bucket, within what was measured. It is never less than the true
+// value, and at most a tenth more up to 5 minutes.
 func (h *histogram) quantile(q float64) time.Duration {
 	rank := int64(math.Ceil(q * float64(h.n)))
 	var seen int64
 	for i, n := range h.buckets {
 		if seen += int64(n); n > 0 && seen >= rank {
-			// The middle of a bucket whose ends lie a fifth apart.
-			return time.Duration(float64(histogramFirst) * math.Pow(histogramGrowth, float64(i)-0.5))
+			if i == histogramBuckets-1 {
+				return h.max // it has no upper end
+			}
+			end := math.Ceil(float64(histogramFirst) * math.Pow(histogramGrowth, float64(i)))
+			return min(max(time.Duration(end), h.min), h.max)
 		}
 	}
 	return 0

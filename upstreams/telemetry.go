@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// Latency is how long something took, N times. Quantiles are at most a tenth
-// off.
+// Latency is how long something took, N times. Quantiles are never less than what
+// was measured, and at most a tenth more.
 type Latency struct {
 	N        int64
 	P50, P95 time.Duration
