@@ -51,7 +51,7 @@ func listUpstreams(w http.ResponseWriter, r *http.Request) error {
 	if pool := runningPool(); pool != nil {
 		all = pool.Status()
 	}
-	writeJSON(w, http.StatusOK, all)
+	writeJSON(w, r, http.StatusOK, all)
 	return nil
 }
 
@@ -77,7 +77,7 @@ func change(f func(*upstreams.Pool, string) error) func(http.ResponseWriter, *ht
 		if err := f(pool.Pool, request.URL); err != nil {
 			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("%w: %s", err, request.URL)}
 		}
-		writeJSON(w, http.StatusOK, pool.Status())
+		writeJSON(w, r, http.StatusOK, pool.Status())
 		return nil
 	}
 }

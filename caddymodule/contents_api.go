@@ -17,14 +17,14 @@ type adopted struct {
 func (h *APIHandler) adopt(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		openai.WriteError(w, openai.MethodNotAllowed(r.Method, r.URL.Path))
+		openai.WriteError(w, r, openai.MethodNotAllowed(r.Method, r.URL.Path))
 		return
 	}
 	rt := h.app.runtime
 	if rt.open.Load() {
-		openai.WriteError(w, openai.Conflict("Files and batches are open: there is nothing to adopt."))
+		openai.WriteError(w, r, openai.Conflict("Files and batches are open: there is nothing to adopt."))
 		return
 	}
 	rt.engine.AdoptContents()
-	writeJSON(w, http.StatusOK, adopted{"contents", true})
+	writeJSON(w, r, http.StatusOK, adopted{"contents", true})
 }

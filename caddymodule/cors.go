@@ -44,7 +44,7 @@ func (c cors) handle(w http.ResponseWriter, r *http.Request) bool {
 	}
 	if allowed == "" {
 		if preflight {
-			openai.WriteError(w, forbidden("cross_origin", "Web pages of the origin '%s' may not use this gateway. Its operator can allow the origin: `cors %s` in the tidegate block.", clipName(origin), clipName(origin)))
+			openai.WriteError(w, r, forbidden("cross_origin", "Web pages of the origin '%s' may not use this gateway. Its operator can allow the origin: `cors %s` in the tidegate block.", clipName(origin), clipName(origin)))
 		}
 		return preflight
 	}

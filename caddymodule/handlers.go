@@ -55,12 +55,12 @@ func (d *door) admit(w http.ResponseWriter, r *http.Request, open *atomic.Bool) 
 		return false
 	}
 	if err := d.guard.checkAPI(r); err != nil {
-		openai.WriteError(w, err)
+		openai.WriteError(w, r, err)
 		return false
 	}
 	if !d.app.keys.admits(r) {
 		w.Header().Set("WWW-Authenticate", "Bearer")
-		openai.WriteError(w, openai.InvalidAPIKey())
+		openai.WriteError(w, r, openai.InvalidAPIKey())
 		return false
 	}
 	if !open.Load() {
@@ -68,7 +68,7 @@ func (d *door) admit(w http.ResponseWriter, r *http.Request, open *atomic.Bool) 
 		if d.app.runtime.started.Load() {
 			problem = "Files and batches are not available now: see GET /health for the reason."
 		}
-		openai.WriteError(w, openai.Unavailable(startingRetry, "%s", problem))
+		openai.WriteError(w, r, openai.Unavailable(startingRetry, "%s", problem))
 		return false
 	}
 	return true
@@ -79,7 +79,7 @@ func (d *door) admit(w http.ResponseWriter, r *http.Request, open *atomic.Bool) 
 func (d *door) serveBody(w http.ResponseWriter, r *http.Request, limit int64, next http.Handler) {
 	ready, release, err := d.app.Body.withBody(w, r, limit)
 	if err != nil {
-		openai.WriteError(w, err)
+		openai.WriteError(w, r, err)
 		return
 	}
 	defer release()
@@ -158,7 +158,7 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := h.guard.checkReader(r); err != nil {
-		openai.WriteError(w, err)
+		openai.WriteError(w, r, err)
 		return
 	}
 	rt := h.app.runtime
@@ -179,7 +179,7 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	writeJSON(w, status, out)
+	writeJSON(w, r, status, out)
 }
 
 // doctor answers with what the doctor finds.
@@ -188,7 +188,7 @@ func (h *APIHandler) doctor(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the client is gone
 	}
-	writeJSON(w, http.StatusOK, struct {
+	writeJSON(w, r, http.StatusOK, struct {
 		Object string `json:"object"`
 		doctor.Report
 	}{"doctor.report", report})
@@ -205,19 +205,19 @@ func (r *runtime) batchHealth(ctx context.Context) batch.Health {
 	return batch.Unopened(nil)
 }
 
-func (h *APIHandler) ready(w http.ResponseWriter, _ *http.Request) {
+func (h *APIHandler) ready(w http.ResponseWriter, r *http.Request) {
 	rt := h.app.runtime
 	if !rt.pool.live.Load() || !rt.pool.Ready() {
-		openai.WriteError(w, openai.Unavailable(startingRetry, "No request could be served now."))
+		openai.WriteError(w, r, openai.Unavailable(startingRetry, "No request could be served now."))
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+	writeJSON(w, r, http.StatusOK, map[string]string{"status": "ready"})
 }
 
-func writeJSON(w http.ResponseWriter, status int, v any) {
+func writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
 	body, err := json.Marshal(v)
 	if err != nil {
-		openai.WriteError(w, openai.Internal(err))
+		openai.WriteError(w, r, openai.Internal(err))
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

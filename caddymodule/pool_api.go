@@ -39,7 +39,7 @@ func (h *APIHandler) upstreams(w http.ResponseWriter, r *http.Request, path stri
 	}
 	if r.Method != method {
 		w.Header().Set("Allow", method)
-		openai.WriteError(w, openai.MethodNotAllowed(r.Method, path))
+		openai.WriteError(w, r, openai.MethodNotAllowed(r.Method, path))
 		return
 	}
 	if change != nil && !changeUpstream(w, r, change) {
@@ -49,7 +49,7 @@ func (h *APIHandler) upstreams(w http.ResponseWriter, r *http.Request, path stri
 	for _, u := range pool.Status() {
 		list.Data = append(list.Data, upstreamObject{"upstream", u})
 	}
-	writeJSON(w, http.StatusOK, list)
+	writeJSON(w, r, http.StatusOK, list)
 }
 
 // changeUpstream changes the server that the body names, and answers if it cannot.
@@ -58,11 +58,11 @@ func changeUpstream(w http.ResponseWriter, r *http.Request, change func(url stri
 		URL string `json:"url"`
 	}
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxDrainBody)).Decode(&request); err != nil || request.URL == "" {
-		openai.WriteError(w, openai.InvalidRequest("url", "", "The body must be a JSON object with the url of a server: {\"url\": \"http://gpu-0:8000\"}."))
+		openai.WriteError(w, r, openai.InvalidRequest("url", "", "The body must be a JSON object with the url of a server: {\"url\": \"http://gpu-0:8000\"}."))
 		return false
 	}
 	if err := change(request.URL); err != nil {
-		openai.WriteError(w, openai.NotFound("url", "The pool has no server '%s'. GET /upstreams lists them.", request.URL))
+		openai.WriteError(w, r, openai.NotFound("url", "The pool has no server '%s'. GET /upstreams lists them.", request.URL))
 		return false
 	}
 	return true

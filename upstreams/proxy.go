@@ -69,16 +69,16 @@ func (x *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		id, err := url.PathUnescape(strings.TrimPrefix(path[len(modelsRoute.target):], "/"))
 		if err == nil {
-			x.serveModels(w, id)
+			x.serveModels(w, r, id)
 			return
 		}
 	}
-	openai.WriteError(w, openai.UnknownRoute(r.Method, path))
+	openai.WriteError(w, r, openai.UnknownRoute(r.Method, path))
 }
 
 func notAllowed(w http.ResponseWriter, r *http.Request, path, allowed string) {
 	w.Header().Set("Allow", allowed)
-	openai.WriteError(w, openai.MethodNotAllowed(r.Method, path))
+	openai.WriteError(w, r, openai.MethodNotAllowed(r.Method, path))
 }
 
 func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {

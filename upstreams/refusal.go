@@ -1,7 +1,6 @@
 package upstreams
 
 import (
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -62,7 +61,7 @@ func (l *live) relayRefusal() {
 	v, s := l.last.verdict, l.last.said
 	h := l.w.Header()
 	e, raw := v.envelope(s)
-	if e != nil || l.route.anthropic() {
+	if e != nil || openai.SpeaksAnthropic(l.route.path) {
 		if after := s.header.Get("Retry-After"); after != "" && (v.status == http.StatusTooManyRequests || v.status == http.StatusServiceUnavailable) {
 			h.Set("Retry-After", after)
 			if e != nil {
@@ -97,63 +96,13 @@ func (l *live) refuse(err error) {
 	}
 	l.done.Status = e.Status
 	l.w.Header()["X-Request-Id"] = l.id
-	if !l.route.anthropic() {
-		openai.WriteError(l.w, e)
-		return
-	}
-	h := l.w.Header()
-	if e.RetryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
-	}
-	text := anthropicError(e.Status, e.Message)
-	h["Content-Type"] = contentJSON
-	h["Content-Length"] = []string{strconv.Itoa(len(text))}
-	h["X-Content-Type-Options"] = []string{"nosniff"}
-	l.w.WriteHeader(e.Status)
-	_, _ = l.w.Write(text) // the client is gone: nobody is left to tell
+	openai.WriteError(l.w, l.r, e)
 }
-
-// anthropic reports whether clients of the route speak Anthropic's API.
-func (rt *route) anthropic() bool { return strings.HasPrefix(rt.path, "/v1/messages") }
 
 // ofRaw is a server's error whose body has OpenAI's envelope, read.
 func (rt *route) ofRaw(v verdict, s said) *openai.Error {
 	from, _ := readError(s.body)
 	return &openai.Error{Status: v.status, Message: from.message, Type: from.kind}
-}
-
-// anthropicError is the body of an error of Anthropic's API
-// (https://docs.claude.com/en/api/errors).
-func anthropicError(status int, message string) []byte {
-	kind := "api_error"
-	switch status {
-	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusUnsupportedMediaType, http.StatusMethodNotAllowed:
-		kind = "invalid_request_error"
-	case http.StatusUnauthorized:
-		kind = "authentication_error"
-	case http.StatusForbidden:
-		kind = "permission_error"
-	case http.StatusNotFound:
-		kind = "not_found_error"
-	case http.StatusRequestEntityTooLarge:
-		kind = "request_too_large"
-	case http.StatusTooManyRequests:
-		kind = "rate_limit_error"
-	case http.StatusServiceUnavailable:
-		kind = "overloaded_error"
-	}
-	type inner struct {
-		Type    string `json:"type"`
-		Message string `json:"message"`
-	}
-	text, err := json.Marshal(struct {
-		Type  string `json:"type"`
-		Error inner  `json:"error"`
-	}{"error", inner{kind, message}})
-	if err != nil { // strings always marshal
-		panic(err)
-	}
-	return text
 }
 
 const (

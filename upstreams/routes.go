@@ -151,14 +151,7 @@ func brokenResponse(problem string, events int64) []byte {
 // brokenMessage is the event `error` of Anthropic's Messages API
 // (https://platform.claude.com/docs/en/build-with-claude/streaming#error-events).
 func brokenMessage(problem string, _ int64) []byte {
-	type inner struct {
-		Type    string `json:"type"`
-		Message string `json:"message"`
-	}
-	return event("error", struct {
-		Type  string `json:"type"`
-		Error inner  `json:"error"`
-	}{"error", inner{"api_error", problem}})
+	return event("error", json.RawMessage(openai.AnthropicError(http.StatusBadGateway, problem)))
 }
 
 func event(name string, data any) []byte {
@@ -178,7 +171,7 @@ func event(name string, data any) []byte {
 
 // serveModels answers GET /v1/models and /v1/models/{id}; id is "" for the
 // list.
-func (x *Proxy) serveModels(w http.ResponseWriter, id string) {
+func (x *Proxy) serveModels(w http.ResponseWriter, r *http.Request, id string) {
 	if id == "" {
 		list := x.pool.now.Load().list
 		if list == nil {
@@ -189,7 +182,7 @@ func (x *Proxy) serveModels(w http.ResponseWriter, id string) {
 	}
 	s, at, settled := x.pool.where(id)
 	if at == nil {
-		openai.WriteError(w, notFound(id, settled))
+		openai.WriteError(w, r, notFound(id, settled))
 		return
 	}
 	i := slices.IndexFunc(s.list, func(m openai.Model) bool { return m.ID == id })

@@ -23,7 +23,7 @@ func (h *handler) downloadFile(w http.ResponseWriter, r *http.Request, id string
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Content-Disposition", attachment(f.PlainFilename()))
 	header.Set("ETag", `"`+f.SHA256+`"`)
-	http.ServeContent(&envelopes{ResponseWriter: w}, r, "", f.CreatedAt, content)
+	http.ServeContent(&envelopes{ResponseWriter: w, request: r}, r, "", f.CreatedAt, content)
 	if err := content.Err(); err != nil {
 		if r.Context().Err() == nil {
 			h.log.Error("download broke off", zap.String("file", id), zap.Error(err))
@@ -56,6 +56,7 @@ func attachment(name string) string {
 // envelope that every error has.
 type envelopes struct {
 	http.ResponseWriter
+	request  *http.Request
 	replaced bool
 }
 
@@ -63,12 +64,12 @@ func (e *envelopes) WriteHeader(status int) {
 	switch status {
 	case http.StatusRequestedRangeNotSatisfiable:
 		e.replaced = true
-		openai.WriteError(e.ResponseWriter, &openai.Error{
+		openai.WriteError(e.ResponseWriter, e.request, &openai.Error{
 			Status: status, Message: "The range that was asked for is not in the file.", Type: openai.TypeInvalidRequest, Param: "Range",
 		})
 	case http.StatusPreconditionFailed:
 		e.replaced = true
-		openai.WriteError(e.ResponseWriter, &openai.Error{
+		openai.WriteError(e.ResponseWriter, e.request, &openai.Error{
 			Status: status, Message: "The file does not meet the conditions of the request.", Type: openai.TypeInvalidRequest,
 		})
 	default:

@@ -48,7 +48,7 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error, miss
 	if r.Context().Err() == nil || !errors.Is(err, context.Canceled) { // else the client is gone
 		h.logError(r, err, missing)
 	}
-	openai.WriteError(w, asError(err, missing))
+	openai.WriteError(w, r, asError(err, missing))
 }
 
 func (h *handler) logError(r *http.Request, err error, missing func() *openai.Error) {

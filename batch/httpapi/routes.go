@@ -96,7 +96,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.EscapedPath()
 	rt, id, ok := h.find(path)
 	if !ok {
-		openai.WriteError(w, openai.UnknownRoute(r.Method, clip(path)))
+		openai.WriteError(w, r, openai.UnknownRoute(r.Method, clip(path)))
 		return
 	}
 	method := r.Method
@@ -106,11 +106,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	do, ok := rt.methods[method]
 	if !ok {
 		w.Header().Set("Allow", allowed(rt.methods))
-		openai.WriteError(w, openai.MethodNotAllowed(r.Method, clip(path)))
+		openai.WriteError(w, r, openai.MethodNotAllowed(r.Method, clip(path)))
 		return
 	}
 	if rt.object.id != nil && !rt.object.id.MatchString(id) {
-		openai.WriteError(w, rt.object.missing(clip(id)))
+		openai.WriteError(w, r, rt.object.missing(clip(id)))
 		return
 	}
 	if err := do(w, r, id); err != nil {

@@ -140,9 +140,9 @@ func TestResultsSoFarThatBreakOff(t *testing.T) {
 // An error stands alone, without the head of a table.
 func TestListErrorHasNoHead(t *testing.T) {
 	g := newGateway(t)
-	g.intercept(func(w http.ResponseWriter, _ *http.Request) {
+	g.intercept(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		openai.WriteError(w, openai.InvalidAPIKey())
+		openai.WriteError(w, r, openai.InvalidAPIKey())
 		panic(answeredByHook{})
 	})
 	for _, args := range [][]string{{"batch", "list"}, {"files", "list"}, {"models"}, {"upstreams"}, {"batch", "lines", "batch_x"}} {

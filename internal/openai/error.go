@@ -18,9 +18,10 @@ const (
 	TypeRateLimit      = "rate_limit_error"
 )
 
-// Error is an answer of the API that is not a success. It is made here and
-// nowhere else, so that every client sees one shape
-// (https://platform.openai.com/docs/guides/error-codes).
+// Error is an answer of the API that is not a success. WriteError alone writes
+// it, so that every client sees the one form of its API
+// (https://platform.openai.com/docs/guides/error-codes,
+// https://docs.claude.com/en/api/errors).
 type Error struct {
 	Status  int    // HTTP status, 400 to 599
 	Message string // for people: what is wrong and where
@@ -78,9 +79,10 @@ func orNull(s string) *string {
 	return &s
 }
 
-// WriteError answers with err's envelope. An error that is no *Error is
-// answered as 500 without its text; the caller logs it.
-func WriteError(w http.ResponseWriter, err error) {
+// WriteError answers r with err in the form of the API that r's path belongs to:
+// OpenAI's envelope, or Anthropic's below /v1/messages. An error that is no
+// *Error is answered as 500 without its text; the caller logs it.
+func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
 		e = Internal(err)
@@ -97,13 +99,22 @@ func WriteError(w http.ResponseWriter, err error) {
 	if e.NoRetry {
 		h.Set("X-Should-Retry", "false")
 	}
-	body, err := json.Marshal(e)
-	if err != nil { // strings always marshal
-		panic(err)
-	}
+	body := e.body(r.URL.Path)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(e.Status)
 	_, _ = w.Write(body) // the client is gone: nobody is left to tell
+}
+
+// body returns the body of the answer to a request for path.
+func (e *Error) body(path string) []byte {
+	if SpeaksAnthropic(path) {
+		return AnthropicError(e.Status, e.Message)
+	}
+	text, err := json.Marshal(e)
+	if err != nil { // strings always marshal
+		panic(err)
+	}
+	return text
 }
 
 // InvalidRequest is a 400 about param ("" for none).

@@ -73,7 +73,7 @@ func TestWriteError(t *testing.T) {
 			w := httptest.NewRecorder()
 			w.Header().Set("Content-Length", "7")
 			w.Header().Set("Content-Encoding", "gzip")
-			WriteError(w, test.err)
+			WriteError(w, httptest.NewRequest(http.MethodPost, "/v1/batches", nil), test.err)
 			if w.Code != test.status || w.Body.String() != test.body {
 				t.Errorf("got %d %s\nwant %d %s", w.Code, w.Body, test.status, test.body)
 			}
@@ -85,6 +85,31 @@ func TestWriteError(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The form and the type of an error follow the path and the status.
+func TestWriteErrorOfMessages(t *testing.T) {
+	for status, kind := range map[int]string{
+		400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+		405: "invalid_request_error", 408: "invalid_request_error", 409: "invalid_request_error", 413: "request_too_large",
+		415: "invalid_request_error", 421: "invalid_request_error", 422: "invalid_request_error", 429: "rate_limit_error",
+		500: "api_error", 502: "api_error", 503: "overloaded_error", 504: "timeout_error", 507: "api_error", 529: "overloaded_error",
+	} {
+		e := &Error{Status: status, Message: "Say <why>.", Type: TypeServer, Param: "model", RetryAfter: time.Second}
+		for path, want := range map[string]string{
+			"/v1/messages":              `{"type":"error","error":{"type":"` + kind + `","message":"Say \u003cwhy\u003e."}}`,
+			"/v1/messages/count_tokens": `{"type":"error","error":{"type":"` + kind + `","message":"Say \u003cwhy\u003e."}}`,
+			"/v1/messages/batches":      `{"type":"error","error":{"type":"` + kind + `","message":"Say \u003cwhy\u003e."}}`,
+			"/v1/messagesx":             `{"error":{"message":"Say \u003cwhy\u003e.","type":"server_error","param":"model","code":null}}`,
+			"/v1/chat/completions":      `{"error":{"message":"Say \u003cwhy\u003e.","type":"server_error","param":"model","code":null}}`,
+		} {
+			w := httptest.NewRecorder()
+			WriteError(w, httptest.NewRequest(http.MethodPost, path+"?beta=true", nil), e)
+			if w.Code != status || w.Body.String() != want || w.Header().Get("Retry-After") != "1" {
+				t.Errorf("%s: got %d %s %v\nwant %d %s", path, w.Code, w.Body, w.Header(), status, want)
+			}
+		}
 	}
 }
 
