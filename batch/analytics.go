@@ -115,8 +115,10 @@ type BatchFilter struct {
 	Model    string
 	Text     string    // in id, metadata or the input's file name; ASCII letters of either case
 	From, To time.Time // created from From up to, and not at, To
-	After    string    // BatchPage.After of the page before
-	Limit    int
+	// OldestFirst lists the oldest batch first, otherwise the newest.
+	OldestFirst bool
+	After       string // BatchPage.After of the page before
+	Limit       int
 }
 
 // BatchPage is a page of batches.

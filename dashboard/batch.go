@@ -72,11 +72,10 @@ func batchModel(b BatchDetail, now time.Time) templates.Batch {
 		Paused: !b.PausedAt.IsZero(), PauseReason: b.PauseReason, MinPriority: minPriority, MaxPriority: maxPriority,
 		GroupsLeft: b.ErrorGroups - len(b.Errors), LinesLeft: b.Counts.Failed - b.ErrorLines, Timeline: timeline(b.Batch),
 	}
-	status := b.Status
-	v.CanDelete = status.Terminal()
-	v.CanRetry = status.Terminal() && b.Counts.Failed > 0 && b.RetriedBy == ""
-	v.CanCancel = status == batch.Validating || status == batch.InProgress || status == batch.Finalizing
-	v.CanControl = status == batch.Validating || status == batch.InProgress
+	v.CanDelete = whyNotDelete(b.Batch) == ""
+	v.CanRetry = whyNotRetry(b.Batch) == "" && b.RetriedBy == ""
+	v.CanCancel = whyNotCancel(b.Batch) == ""
+	v.CanControl = controllable(b.Batch)
 	for _, name := range slices.Sorted(maps.Keys(b.Metadata)) {
 		v.Metadata = append(v.Metadata, templates.Pair{Name: name, Value: b.Metadata[name]})
 	}

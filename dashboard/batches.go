@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/templates"
@@ -39,13 +40,13 @@ func (d *Dashboard) batchListLive(ctx context.Context, r *http.Request, s templa
 func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s templates.Site) (templates.BatchList, error) {
 	f := templates.BatchFilter{
 		State: query.Get("state"), Model: query.Get("model"), Text: query.Get("q"),
-		From: query.Get("from"), To: query.Get("to"),
+		From: query.Get("from"), To: query.Get("to"), Order: query.Get("order"),
 	}
-	v := templates.BatchList{Filter: f}
+	v := templates.BatchList{Filter: f, Actions: bulkButtons()}
 	if f.Model != "" {
 		v.Models = []string{f.Model}
 	}
-	q := BatchQuery{Model: f.Model, Text: f.Text, After: query.Get("after"), Limit: batchesPerPage}
+	q := BatchQuery{Order: BatchOrder(f.Order), Model: f.Model, Text: f.Text, After: query.Get("after"), Limit: batchesPerPage}
 	switch {
 	case f.State == "active":
 		q.Active = true
@@ -55,6 +56,9 @@ func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s temp
 		q.Status = batch.Status(f.State)
 	case f.State != "":
 		v.Filter.Wrong = "There is no such state."
+	}
+	if !slices.ContainsFunc(templates.BatchOrders, func(o templates.Pair) bool { return o.Name == f.Order }) {
+		v.Filter.Wrong = "There is no such order."
 	}
 	var ok bool
 	if q.From, _, ok = dayIn(f.From, s.Zone); !ok {
@@ -80,8 +84,16 @@ func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s temp
 	if f.Model != "" && !slices.Contains(v.Models, f.Model) {
 		v.Models = append(slices.Clone(v.Models), f.Model)
 	}
-	same := []string{"state", f.State, "model", f.Model, "q", f.Text, "from", f.From, "to", f.To}
+	like := []string{"state", f.State, "model", f.Model, "q", f.Text, "from", f.From, "to", f.To}
+	same := append(slices.Clone(like), "order", f.Order)
 	list := s.To("batches")
+	byAge := NewestFirst
+	if q.Order == NewestFirst {
+		byAge = OldestFirst
+	}
+	v.ByState = s.With(list, append(slices.Clone(like), "order", string(ByState))...)
+	v.ByAge = s.With(list, append(slices.Clone(like), "order", string(byAge))...)
+	v.Here = strings.TrimPrefix(string(s.With(list, append(slices.Clone(same), "after", q.After)...)), s.Base)
 	v.Pages.What = "Pages of batches"
 	if q.After != "" {
 		v.Pages.First = s.With(list, same...)

@@ -144,6 +144,7 @@ func (d *Dashboard) routes() http.Handler {
 	get("/batches/{id}/lines", d.lines)
 	live("/batches/{id}/lines", 5, d.linesLive)
 	get("/batches/{id}/lines/{number}", d.line)
+	mux.Handle("POST "+d.base+"/batches/actions", d.reading(d.bulk))
 	for _, a := range batchActions {
 		if a.ask != nil {
 			get("/batches/{id}/"+a.name, d.askBatch(a))

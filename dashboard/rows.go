@@ -3,6 +3,7 @@ package dashboard
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
@@ -39,6 +40,7 @@ func batchRow(b Batch, now time.Time) templates.BatchRow {
 	if !b.PausedAt.IsZero() && !row.Over {
 		row.State, row.Rate = "paused", 0 // whatever it was a minute ago
 	}
+	row.Reason = reason(b)
 	row.Misses = !row.Over && b.Misses
 	if end := endOf(b.Batch); !end.IsZero() {
 		row.Took = end.Sub(b.CreatedAt)
@@ -46,6 +48,30 @@ func batchRow(b Batch, now time.Time) templates.BatchRow {
 		row.Took = now.Sub(b.CreatedAt)
 	}
 	return row
+}
+
+// reason is why a batch failed, ended early or does not go on; "" for others.
+func reason(b Batch) string {
+	switch {
+	case b.Status == batch.Failed && len(b.Batch.Errors) > 0:
+		first := b.Batch.Errors[0]
+		text := first.Message
+		if first.Line != nil {
+			text = fmt.Sprintf("line %d: %s", *first.Line, text)
+		}
+		if more := len(b.Batch.Errors) - 1; more > 0 {
+			text += fmt.Sprintf(" (and %d more)", more)
+		}
+		return text
+	case b.Status == batch.Expired:
+		return "its deadline passed"
+	case b.Status.Terminal() || b.PausedAt.IsZero():
+		return ""
+	case b.PauseReason != "":
+		return "paused by the gateway: " + b.PauseReason
+	default:
+		return "paused on request"
+	}
 }
 
 // endOf is when a batch came to its end; zero while it has not.

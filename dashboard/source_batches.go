@@ -11,6 +11,8 @@ import (
 type Batches interface {
 	List(ctx context.Context, q BatchQuery) (BatchPage, error)
 	Batch(ctx context.Context, id string) (BatchDetail, error)
+	// Some returns the batches of ids that exist, in the order of ids.
+	Some(ctx context.Context, ids []string) ([]Batch, error)
 
 	// Lines gives a page of a batch's lines in input order.
 	Lines(ctx context.Context, id string, q LineQuery) (LinePage, error)
@@ -35,7 +37,18 @@ type Batches interface {
 	Delete(ctx context.Context, id string, input bool) error
 }
 
-// BatchQuery asks for a page of batches, the newest first.
+// BatchOrder is the order of a list of batches.
+type BatchOrder string
+
+// The orders of lists. ByState lists active batches before finished ones, and
+// the newest first within each state.
+const (
+	NewestFirst BatchOrder = ""
+	OldestFirst BatchOrder = "oldest"
+	ByState     BatchOrder = "state"
+)
+
+// BatchQuery asks for a page of batches.
 type BatchQuery struct {
 	Status batch.Status // "" for any
 	Active bool         // only those that are not over; Status is "" then
@@ -46,6 +59,7 @@ type BatchQuery struct {
 	From, To time.Time // of creation; zero: open
 	After    string    // BatchPage.After of the page before, "" from the start
 	Limit    int
+	Order    BatchOrder
 }
 
 // BatchPage is a page of batches.

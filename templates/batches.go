@@ -10,6 +10,7 @@ import (
 type BatchRow struct {
 	ID, InputName, Model      string
 	State                     string // with "paused" for those that are
+	Reason                    string // why it failed, ended early or does not go on
 	Bar                       ProgressBar
 	Rate                      float64 // lines per second
 	Remaining                 Estimate
@@ -43,11 +44,47 @@ type BatchList struct {
 	Models []string
 	Rows   []BatchRow
 	Pages  Pages
+	// Here is the path of this list with its query, to come back to.
+	Here string
+	// ByState and ByAge are this list in other orders.
+	ByState, ByAge templ.SafeURL
+	Actions        []BulkAction
+}
+
+// BulkAction is a button that acts on all selected batches.
+type BulkAction struct {
+	Name, Button string
+	Danger       bool
+}
+
+// Bulk is the model of the page that asks before an action on several batches,
+// or says what it did.
+type Bulk struct {
+	Title  string
+	Text   []string
+	Rows   []BulkRow
+	Action string // name of the action to confirm, "" when it was done
+	Button string
+	Danger bool
+	Back   templ.SafeURL
+	Here   string // the path of Back
+	Able   int    // rows that the action is allowed for, or was done for
+	// Option is the name of a box to tick, "" for none.
+	Option, OptionText string
+}
+
+// BulkRow is one of the batches that an action is about.
+type BulkRow struct {
+	ID, Name, State string
+	OK              bool   // it is allowed, or was done
+	Text            string // what it would do or did, or why it is not allowed
+	Made            string // id of a batch that was made by it
 }
 
 // BatchFilter is what the reader asked for.
 type BatchFilter struct {
 	State, Model, Text, From, To string
+	Order                        string // "" for the newest first
 	Wrong                        string // what is wrong with it
 }
 
@@ -55,6 +92,21 @@ type BatchFilter struct {
 func (f BatchFilter) Any() bool {
 	return f.State != "" || f.Model != "" || f.Text != "" || f.From != "" || f.To != ""
 }
+
+// ageSort is the value of aria-sort of the column of creation.
+func (f BatchFilter) ageSort() string {
+	switch f.Order {
+	case "":
+		return "descending"
+	case "oldest":
+		return "ascending"
+	default:
+		return "none"
+	}
+}
+
+// BatchOrders are the orders of the list and their names.
+var BatchOrders = []Pair{{"", "newest first"}, {"oldest", "oldest first"}, {"state", "by state"}}
 
 // BatchStates are the states to filter by.
 var BatchStates = []string{"active", "paused", "validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"}

@@ -887,7 +887,7 @@ func OverviewBatches(s Site, v Overview) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		} else {
-			templ_7745c5c3_Err = BatchTable(s, v.Batches, false).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = BatchTable(s, v.Batches, nil).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -51,6 +51,9 @@ func (s Site) To(parts ...string) templ.SafeURL {
 	return templ.SafeURL(b.String())
 }
 
+// Below is the address of a page whose path below the base is known.
+func (s Site) Below(path string) templ.SafeURL { return templ.SafeURL(s.Base + path) }
+
 // With is the address of a page with a query; names and values alternate, and
 // what has no value is left out.
 func (s Site) With(page templ.SafeURL, pairs ...string) templ.SafeURL {

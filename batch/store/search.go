@@ -17,12 +17,8 @@ const SearchRows = 5000
 // CursorAt writes the place of a row in a listing.
 func CursorAt(seq int64) string { return strconv.FormatInt(seq, 36) }
 
-// ParseCursor reads what CursorAt wrote; "" is the place before all, the newest
-// first.
+// ParseCursor reads what CursorAt wrote.
 func ParseCursor(s string) (int64, error) {
-	if s == "" {
-		return math.MaxInt64, nil
-	}
 	seq, err := strconv.ParseInt(s, 36, 64)
 	if err != nil || seq < 0 {
 		return 0, fmt.Errorf("%w: %q", batch.ErrBadCursor, s)
@@ -43,11 +39,28 @@ func ScanFoundBatch(r Row) (f FoundBatch, err error) {
 }
 
 // Filter is which of the statements that find batches answers a filter.
-type Filter struct{ Status, Active, Paused, Model bool }
+type Filter struct{ Status, Active, Paused, Model, OldestFirst bool }
 
 // FilterOf tells what a filter asks for.
 func FilterOf(f batch.BatchFilter) Filter {
-	return Filter{Status: f.Status != "", Active: f.Active, Paused: f.Paused, Model: f.Model != ""}
+	return Filter{Status: f.Status != "", Active: f.Active, Paused: f.Paused, Model: f.Model != "", OldestFirst: f.OldestFirst}
+}
+
+// Between returns the numbers of the rows that are behind the page before: from
+// (included) to below (not included).
+func Between(f batch.BatchFilter) (from, below int64, err error) {
+	if f.After == "" {
+		return 0, math.MaxInt64, nil
+	}
+	cursor, err := ParseCursor(f.After)
+	switch {
+	case err != nil:
+		return 0, 0, err
+	case f.OldestFirst:
+		return min(cursor, math.MaxInt64-1) + 1, math.MaxInt64, nil
+	default:
+		return 0, cursor, nil
+	}
 }
 
 // Paused is the condition of batches that are paused. One that has ended keeps
@@ -57,10 +70,17 @@ const Paused = `paused_at IS NOT NULL AND status IN ('validating', 'in_progress'
 // ActiveStatuses are those of batches that are not over.
 var ActiveStatuses = []batch.Status{batch.Validating, batch.InProgress, batch.Finalizing, batch.Cancelling}
 
+// Orders are the ends of the statements that list batches: the newest first and
+// the oldest first.
+var Orders = map[bool]string{false: ` ORDER BY seq DESC`, true: ` ORDER BY seq`}
+
+// Lasts are the last of the rows that a search looks at, in either order.
+var Lasts = map[bool]string{false: `min(seq)`, true: `max(seq)`}
+
 // Floor is how many rows a search looks at, and the last of them.
 type Floor struct{ Rows, Row int64 }
 
-// ScanFloor scans a number of rows and the least seq.
+// ScanFloor scans a number of rows and the last seq.
 func ScanFloor(r Row) (f Floor, err error) {
 	err = r.Scan(&f.Rows, &f.Row)
 	return f, err

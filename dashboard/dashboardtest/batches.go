@@ -25,7 +25,7 @@ func (b batches) List(_ context.Context, q dashboard.BatchQuery) (dashboard.Batc
 	defer unlock()
 	page := dashboard.BatchPage{Models: []string{b.Say(llama), b.Say(qwen), b.Say(bge)}}
 	reached := q.After == ""
-	for _, d := range b.batches {
+	for _, d := range inOrder(b.batches, q.Order) {
 		if !reached {
 			reached = d.ID == q.After
 			continue
@@ -43,6 +43,40 @@ func (b batches) List(_ context.Context, q dashboard.BatchQuery) (dashboard.Batc
 		return dashboard.BatchPage{}, batch.ErrBadCursor
 	}
 	return page, nil
+}
+
+// stateOrder is the order of batches by state.
+var stateOrder = []batch.Status{
+	batch.InProgress, batch.Validating, batch.Finalizing, batch.Cancelling, batch.Failed, batch.Expired, batch.Cancelled, batch.Completed,
+}
+
+func inOrder(all []*dashboard.BatchDetail, order dashboard.BatchOrder) []*dashboard.BatchDetail {
+	all = slices.Clone(all)
+	switch order {
+	case dashboard.OldestFirst:
+		slices.Reverse(all)
+	case dashboard.ByState:
+		slices.SortStableFunc(all, func(a, b *dashboard.BatchDetail) int {
+			return slices.Index(stateOrder, a.Status) - slices.Index(stateOrder, b.Status)
+		})
+	default:
+	}
+	return all
+}
+
+func (b batches) Some(_ context.Context, ids []string) ([]dashboard.Batch, error) {
+	unlock, err := b.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	var some []dashboard.Batch
+	for _, id := range ids {
+		if d, err := b.find(id); err == nil {
+			some = append(some, d.Batch)
+		}
+	}
+	return some, nil
 }
 
 func wanted(d *dashboard.BatchDetail, q dashboard.BatchQuery) bool {

@@ -28,19 +28,6 @@ type counted struct {
 // failuresAge is how old grouped failures may be while a batch runs and fails.
 const failuresAge = 10 * time.Second
 
-// List finds batches.
-func (b *batches) List(ctx context.Context, q dashboard.BatchQuery) (dashboard.BatchPage, error) {
-	found, err := b.analytics().FindBatches(ctx, b.Tenant, batch.BatchFilter{
-		Status: q.Status, Active: q.Active, Paused: q.Paused, Model: q.Model, Text: q.Text, From: q.From, To: q.To, After: q.After, Limit: q.Limit,
-	})
-	if err != nil {
-		return dashboard.BatchPage{}, err
-	}
-	page := dashboard.BatchPage{More: found.More, After: found.After, Models: b.models()}
-	page.Batches, err = b.describe(ctx, found.Batches)
-	return page, err
-}
-
 // models are those that servers have, for filters.
 func (s *source) models() []string {
 	names := make(map[string]bool)
@@ -84,6 +71,22 @@ func (b *batches) Batch(ctx context.Context, id string) (dashboard.BatchDetail, 
 		d.RetriedBy, err = b.retriedBy(ctx, row)
 	}
 	return d, err
+}
+
+// Some returns the batches of ids that exist.
+func (b *batches) Some(ctx context.Context, ids []string) ([]dashboard.Batch, error) {
+	rows := make([]batch.Batch, 0, len(ids))
+	for _, id := range ids {
+		row, err := b.Engine.Batch(ctx, b.Tenant, id)
+		if gone(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	return b.describe(ctx, rows)
 }
 
 // sizeOf is how many bytes a file has, 0 when it is gone.

@@ -98,6 +98,32 @@
     if (e.key === 'Escape' && back && !e.isComposing) back.click()
   })
 
+  // Rows of a list are selected all at once, and counted.
+  var bulk = document.getElementById('bulk')
+  var pickAll = bulk && bulk.querySelector('[data-pick-all]')
+  if (pickAll) {
+    var picks = function () { return Array.from(bulk.querySelectorAll('input[name="batch"]')) }
+    var picked = bulk.querySelector('[data-picked]')
+    var hint = picked.textContent
+    var count = function () {
+      var n = picks().filter(function (p) { return p.checked }).length
+      var all = n > 0 && n === picks().length
+      picked.textContent = n === 0 ? hint : n + ' selected:'
+      pickAll.textContent = all ? 'Select none' : 'Select all'
+    }
+    pickAll.hidden = false
+    pickAll.addEventListener('click', function () {
+      var all = picks()
+      var on = !all.every(function (p) { return p.checked })
+      all.forEach(function (p) { p.checked = on })
+      count()
+    })
+    bulk.addEventListener('change', count)
+    bulk.addEventListener('htmx:sseMessage', count)
+    addEventListener('pageshow', count)
+    count()
+  }
+
   // A file may be dropped anywhere on the page, and how much of it has arrived
   // is shown.
   var form = document.querySelector('form[data-upload]')

@@ -16,7 +16,7 @@ const (
 	// versions before 14 leave open until the statement runs.
 	findText = ` AND (strpos(lower(id COLLATE "C"), $9) > 0 OR strpos(lower(coalesce(metadata, '') COLLATE "C"), $10) > 0
 			OR (SELECT strpos(lower(f.filename COLLATE "C"), $9) FROM files f WHERE f.seq = batches.input) > 0)`
-	findOrder = ` ORDER BY seq DESC LIMIT $8`
+	findLimit = ` LIMIT $8`
 )
 
 var createdFrom = declare(`SELECT seq FROM batches WHERE tenant = $1 AND created_at >= $2 ORDER BY created_at, seq LIMIT 1`)
@@ -25,46 +25,59 @@ var createdFrom = declare(`SELECT seq FROM batches WHERE tenant = $1 AND created
 // parameters.
 type finder struct{ page, floor, search string }
 
-var finders = map[store.Filter]finder{
-	{}:                          findBy(` AND $6::text = '' AND $7::text = ''`),
-	{Status: true}:              findBy(` AND status = $6 AND $7::text = ''`),
-	{Model: true}:               findBy(` AND $6::text = '' AND model = $7`),
-	{Status: true, Model: true}: findBy(` AND status = $6 AND model = $7`),
-	{Paused: true}:              findBy(` AND ` + store.Paused + ` AND $6::text = '' AND $7::text = ''`),
-	{Paused: true, Model: true}: findBy(` AND ` + store.Paused + ` AND $6::text = '' AND model = $7`),
-	{Active: true}:              findActive(` AND $6::text = '' AND $7::text = ''`),
-	{Active: true, Model: true}: findActive(` AND $6::text = '' AND model = $7`),
+var finders = makeFinders()
+
+func makeFinders() map[store.Filter]finder {
+	all := make(map[store.Filter]finder)
+	for _, oldest := range []bool{false, true} {
+		for filter, f := range map[store.Filter]finder{
+			{}:                          findBy(oldest, ` AND $6::text = '' AND $7::text = ''`),
+			{Status: true}:              findBy(oldest, ` AND status = $6 AND $7::text = ''`),
+			{Model: true}:               findBy(oldest, ` AND $6::text = '' AND model = $7`),
+			{Status: true, Model: true}: findBy(oldest, ` AND status = $6 AND model = $7`),
+			{Paused: true}:              findBy(oldest, ` AND `+store.Paused+` AND $6::text = '' AND $7::text = ''`),
+			{Paused: true, Model: true}: findBy(oldest, ` AND `+store.Paused+` AND $6::text = '' AND model = $7`),
+			{Active: true}:              findActive(oldest, ` AND $6::text = '' AND $7::text = ''`),
+			{Active: true, Model: true}: findActive(oldest, ` AND $6::text = '' AND model = $7`),
+		} {
+			filter.OldestFirst = oldest
+			all[filter] = f
+		}
+	}
+	return all
 }
 
-func findBy(filter string) finder {
+func findBy(oldest bool, filter string) finder {
+	order := store.Orders[oldest] + findLimit
 	base := findBase + filter
 	return finder{
-		page:   declare(`SELECT ` + store.BatchColumns + `, seq` + base + findOrder),
-		floor:  declare(`SELECT count(*), coalesce(min(seq), 0) FROM (SELECT seq` + base + findOrder + `) b`),
-		search: declare(`SELECT ` + store.BatchColumns + `, seq` + base + findText + findOrder),
+		page:   declare(`SELECT ` + store.BatchColumns + `, seq` + base + order),
+		floor:  declare(`SELECT count(*), coalesce(` + store.Lasts[oldest] + `, 0) FROM (SELECT seq` + base + order + `) b`),
+		search: declare(`SELECT ` + store.BatchColumns + `, seq` + base + findText + order),
 	}
 }
 
 // findActive looks at every state that is not over by itself, as an index has
 // one state in order.
-func findActive(filter string) finder {
+func findActive(oldest bool, filter string) finder {
+	order := store.Orders[oldest] + findLimit
 	union := func(columns, text string) string {
 		arms := make([]string, len(store.ActiveStatuses))
 		for i, status := range store.ActiveStatuses {
-			arms[i] = `(SELECT ` + columns + findBase + filter + ` AND status = '` + string(status) + `'` + text + findOrder + `)`
+			arms[i] = `(SELECT ` + columns + findBase + filter + ` AND status = '` + string(status) + `'` + text + order + `)`
 		}
 		return `(` + strings.Join(arms, ` UNION ALL `) + `) b`
 	}
 	return finder{
-		page:   declare(`SELECT * FROM ` + union(store.BatchColumns+`, seq`, ``) + findOrder),
-		floor:  declare(`SELECT count(*), coalesce(min(seq), 0) FROM (SELECT seq FROM ` + union(`seq`, ``) + findOrder + `) b`),
-		search: declare(`SELECT * FROM ` + union(store.BatchColumns+`, seq`, findText) + findOrder),
+		page:   declare(`SELECT * FROM ` + union(store.BatchColumns+`, seq`, ``) + order),
+		floor:  declare(`SELECT count(*), coalesce(` + store.Lasts[oldest] + `, 0) FROM (SELECT seq FROM ` + union(`seq`, ``) + order + `) b`),
+		search: declare(`SELECT * FROM ` + union(store.BatchColumns+`, seq`, findText) + order),
 	}
 }
 
 // FindBatches lists batches.
 func (s *Store) FindBatches(ctx context.Context, tenant string, q batch.BatchFilter) (page batch.BatchPage, err error) {
-	below, err := store.ParseCursor(q.After)
+	from, below, err := store.Between(q)
 	if err != nil {
 		return page, err
 	}
@@ -76,7 +89,7 @@ func (s *Store) FindBatches(ctx context.Context, tenant string, q batch.BatchFil
 		return page, err
 	}
 	err = s.report(ctx, "finding batches", func(t *tx) error {
-		page, err = t.find(ctx, tenant, q, below, plain, inJSON)
+		page, err = t.find(ctx, tenant, q, from, below, plain, inJSON)
 		return err
 	})
 	return page, err
@@ -84,14 +97,15 @@ func (s *Store) FindBatches(ctx context.Context, tenant string, q batch.BatchFil
 
 // find looks between the rows that the filter's times come to. A row's number
 // grows with the time of its creation unless the clock was set back.
-func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, below int64, plain, inJSON string) (page batch.BatchPage, err error) {
-	var from int64
+func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from, below int64, plain, inJSON string) (page batch.BatchPage, err error) {
 	to := store.EverAfter
 	if !q.From.IsZero() {
-		switch from, err = one(ctx, t, store.Value[int64], createdFrom, tenant, store.Micros(q.From)); {
+		switch begin, err := one(ctx, t, store.Value[int64], createdFrom, tenant, store.Micros(q.From)); {
+		case err == nil:
+			from = max(from, begin)
 		case errors.Is(err, batch.ErrNotFound):
 			return page, nil
-		case err != nil:
+		default:
 			return page, err
 		}
 	}
@@ -117,7 +131,11 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, below
 			return page, err
 		}
 		page.After, more = store.CursorAt(looked.Row), looked.Rows == store.SearchRows
-		args[2] = looked.Row
+		if q.OldestFirst {
+			args[1] = looked.Row + 1
+		} else {
+			args[2] = looked.Row
+		}
 		statement = f.search
 	}
 	args = append(args, limit+1)

@@ -17,44 +17,57 @@ const (
 	findBase = ` WHERE tenant = ?1 AND seq < ?2 AND seq >= ?3 AND created_at >= ?4 AND created_at < ?5 AND deleted_at IS NULL`
 	findText = ` AND (instr(lower(id), ?9) > 0 OR instr(lower(coalesce(metadata, '')), ?10) > 0
 			OR EXISTS (SELECT 1 FROM files f WHERE f.seq = batches.input AND instr(lower(f.filename), ?9) > 0))`
-	findOrder = ` ORDER BY seq DESC LIMIT ?8`
+	findLimit = ` LIMIT ?8`
 )
 
-var finders = map[store.Filter]finder{
-	{}:                          findBy("batches_page", ` AND ?6 = '' AND ?7 = ''`),
-	{Status: true}:              findBy("batches_status", ` AND status = ?6 AND ?7 = ''`),
-	{Model: true}:               findBy("batches_model", ` AND ?6 = '' AND model = ?7`),
-	{Status: true, Model: true}: findBy("batches_status_model", ` AND status = ?6 AND model = ?7`),
-	{Paused: true}:              findBy("batches_paused", ` AND `+store.Paused+` AND ?6 = '' AND ?7 = ''`),
-	{Paused: true, Model: true}: findBy("batches_paused", ` AND `+store.Paused+` AND ?6 = '' AND model = ?7`),
-	{Active: true}:              findActive("batches_status", ` AND ?6 = '' AND ?7 = ''`),
-	{Active: true, Model: true}: findActive("batches_status_model", ` AND ?6 = '' AND model = ?7`),
+var finders = makeFinders()
+
+func makeFinders() map[store.Filter]finder {
+	all := make(map[store.Filter]finder)
+	for _, oldest := range []bool{false, true} {
+		for filter, f := range map[store.Filter]finder{
+			{}:                          findBy(oldest, "batches_page", ` AND ?6 = '' AND ?7 = ''`),
+			{Status: true}:              findBy(oldest, "batches_status", ` AND status = ?6 AND ?7 = ''`),
+			{Model: true}:               findBy(oldest, "batches_model", ` AND ?6 = '' AND model = ?7`),
+			{Status: true, Model: true}: findBy(oldest, "batches_status_model", ` AND status = ?6 AND model = ?7`),
+			{Paused: true}:              findBy(oldest, "batches_paused", ` AND `+store.Paused+` AND ?6 = '' AND ?7 = ''`),
+			{Paused: true, Model: true}: findBy(oldest, "batches_paused", ` AND `+store.Paused+` AND ?6 = '' AND model = ?7`),
+			{Active: true}:              findActive(oldest, "batches_status", ` AND ?6 = '' AND ?7 = ''`),
+			{Active: true, Model: true}: findActive(oldest, "batches_status_model", ` AND ?6 = '' AND model = ?7`),
+		} {
+			filter.OldestFirst = oldest
+			all[filter] = f
+		}
+	}
+	return all
 }
 
-func findBy(index, filter string) finder {
+func findBy(oldest bool, index, filter string) finder {
+	order := store.Orders[oldest] + findLimit
 	base := ` FROM batches INDEXED BY ` + index + findBase + filter
 	return finder{
-		page:   reads(`SELECT ` + store.BatchColumns + `, seq` + base + findOrder),
-		floor:  reads(`SELECT count(*), coalesce(min(seq), 0) FROM (SELECT seq` + base + findOrder + `)`),
-		search: reads(`SELECT ` + store.BatchColumns + `, seq` + base + findText + findOrder),
+		page:   reads(`SELECT ` + store.BatchColumns + `, seq` + base + order),
+		floor:  reads(`SELECT count(*), coalesce(` + store.Lasts[oldest] + `, 0) FROM (SELECT seq` + base + order + `)`),
+		search: reads(`SELECT ` + store.BatchColumns + `, seq` + base + findText + order),
 	}
 }
 
 // findActive looks at every state that is not over by itself, as an index has
 // one state in order.
-func findActive(index, filter string) finder {
+func findActive(oldest bool, index, filter string) finder {
+	order := store.Orders[oldest] + findLimit
 	union := func(columns, text string) string {
 		arms := make([]string, len(store.ActiveStatuses))
 		for i, status := range store.ActiveStatuses {
 			arms[i] = `SELECT * FROM (SELECT ` + columns + ` FROM batches INDEXED BY ` + index + findBase + filter +
-				` AND status = '` + string(status) + `'` + text + findOrder + `)`
+				` AND status = '` + string(status) + `'` + text + order + `)`
 		}
 		return `(` + strings.Join(arms, ` UNION ALL `) + `)`
 	}
 	return finder{
-		page:   reads(`SELECT * FROM ` + union(store.BatchColumns+`, seq`, ``) + findOrder),
-		floor:  reads(`SELECT count(*), coalesce(min(seq), 0) FROM (SELECT seq FROM ` + union(`seq`, ``) + findOrder + `)`),
-		search: reads(`SELECT * FROM ` + union(store.BatchColumns+`, seq`, findText) + findOrder),
+		page:   reads(`SELECT * FROM ` + union(store.BatchColumns+`, seq`, ``) + order),
+		floor:  reads(`SELECT count(*), coalesce(` + store.Lasts[oldest] + `, 0) FROM (SELECT seq FROM ` + union(`seq`, ``) + order + `)`),
+		search: reads(`SELECT * FROM ` + union(store.BatchColumns+`, seq`, findText) + order),
 	}
 }
 
@@ -62,7 +75,7 @@ var createdFrom = reads(`SELECT seq FROM batches WHERE tenant = ? AND created_at
 
 // FindBatches lists batches.
 func (s *Store) FindBatches(ctx context.Context, tenant string, q batch.BatchFilter) (page batch.BatchPage, err error) {
-	below, err := store.ParseCursor(q.After)
+	from, below, err := store.Between(q)
 	if err != nil {
 		return page, err
 	}
@@ -71,7 +84,7 @@ func (s *Store) FindBatches(ctx context.Context, tenant string, q batch.BatchFil
 		return page, err
 	}
 	err = s.read(ctx, "finding batches", func(t *tx) error {
-		page, err = t.find(ctx, tenant, q, below, plain, inJSON)
+		page, err = t.find(ctx, tenant, q, from, below, plain, inJSON)
 		return err
 	})
 	return page, err
@@ -79,14 +92,15 @@ func (s *Store) FindBatches(ctx context.Context, tenant string, q batch.BatchFil
 
 // find looks between the rows that the filter's times come to. A row's number
 // grows with the time of its creation unless the clock was set back.
-func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, below int64, plain, inJSON string) (page batch.BatchPage, err error) {
-	var from int64
+func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from, below int64, plain, inJSON string) (page batch.BatchPage, err error) {
 	to := store.EverAfter
 	if !q.From.IsZero() {
-		switch from, err = one(ctx, t, createdFrom, store.Value[int64], tenant, store.Micros(q.From)); {
+		switch begin, err := one(ctx, t, createdFrom, store.Value[int64], tenant, store.Micros(q.From)); {
+		case err == nil:
+			from = max(from, begin)
 		case errors.Is(err, batch.ErrNotFound):
 			return page, nil
-		case err != nil:
+		default:
 			return page, err
 		}
 	}
@@ -112,7 +126,11 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, below
 			return page, err
 		}
 		page.After, more = store.CursorAt(looked.Row), looked.Rows == store.SearchRows
-		args[2] = looked.Row
+		if q.OldestFirst {
+			args[1] = looked.Row + 1
+		} else {
+			args[2] = looked.Row
+		}
 		statement = f.search
 	}
 	args = append(args, limit+1)

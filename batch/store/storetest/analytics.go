@@ -263,6 +263,15 @@ var analyticsTests = []test{
 			equal(e, "text "+text, e.found(batch.BatchFilter{Text: text}), want)
 			equal(e, "text "+text+", one a page", e.found(batch.BatchFilter{Text: text, Limit: 1}), want)
 		}
+		oldest := slices.Clone(all)
+		slices.Reverse(oldest)
+		for _, limit := range []int{1, 3, 10} {
+			equal(e, "the oldest first", e.found(batch.BatchFilter{OldestFirst: true, Limit: limit}), oldest)
+			equal(e, "active, the oldest first", e.found(batch.BatchFilter{Active: true, OldestFirst: true, Limit: limit}), oldest)
+			equal(e, "text, the oldest first", e.found(batch.BatchFilter{Text: "nightly", OldestFirst: true, Limit: limit}), []string{first.ID, third.ID})
+			equal(e, "state, the oldest first", e.found(batch.BatchFilter{Status: batch.Validating, OldestFirst: true, Limit: limit}), []string{first.ID, third.ID, fourth.ID})
+			equal(e, "from and to, the oldest first", e.found(batch.BatchFilter{From: second.CreatedAt, To: fourth.CreatedAt, OldestFirst: true, Limit: limit}), oldest[1:3])
+		}
 		equal(e, "state", e.found(batch.BatchFilter{Status: batch.InProgress}), []string{second.ID})
 		equal(e, "model", e.found(batch.BatchFilter{Model: "tide-7b"}), []string{second.ID})
 		equal(e, "state and model", e.found(batch.BatchFilter{Model: "tide-7b", Status: batch.Validating}), nil)

@@ -1,0 +1,77 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/dashboard"
+)
+
+// List finds batches.
+func (b *batches) List(ctx context.Context, q dashboard.BatchQuery) (dashboard.BatchPage, error) {
+	filter := batch.BatchFilter{
+		Status: q.Status, Active: q.Active, Paused: q.Paused, Model: q.Model, Text: q.Text, From: q.From, To: q.To, After: q.After, Limit: q.Limit,
+		OldestFirst: q.Order == dashboard.OldestFirst,
+	}
+	find := func(f batch.BatchFilter) (batch.BatchPage, error) { return b.analytics().FindBatches(ctx, b.Tenant, f) }
+	search := find
+	if q.Order == dashboard.ByState && q.Status == "" && !q.Paused {
+		search = func(f batch.BatchFilter) (batch.BatchPage, error) { return byState(f, find) }
+	}
+	found, err := search(filter)
+	if err != nil {
+		return dashboard.BatchPage{}, err
+	}
+	page := dashboard.BatchPage{More: found.More, After: found.After, Models: b.models()}
+	page.Batches, err = b.describe(ctx, found.Batches)
+	return page, err
+}
+
+// stateOrder is the order of batches by state: active ones come first.
+var stateOrder = []batch.Status{
+	batch.InProgress, batch.Validating, batch.Finalizing, batch.Cancelling, batch.Failed, batch.Expired, batch.Cancelled, batch.Completed,
+}
+
+// byState lists one state after the other: a store has an index for each. A
+// cursor is a state and the place in it: "failed.3f".
+func byState(filter batch.BatchFilter, find func(batch.BatchFilter) (batch.BatchPage, error)) (page batch.BatchPage, err error) {
+	first := 0
+	if filter.After != "" {
+		state, after, _ := strings.Cut(filter.After, ".")
+		if first = slices.Index(stateOrder, batch.Status(state)); first < 0 {
+			return page, fmt.Errorf("%w: %q", batch.ErrBadCursor, filter.After)
+		}
+		filter.After = after
+	}
+	active := filter.Active
+	filter.Active = false
+	left := filter.Limit
+	for i, state := range stateOrder[first:] {
+		if active && state.Terminal() {
+			break
+		}
+		if i > 0 {
+			filter.After = ""
+		}
+		filter.Status, filter.Limit = state, max(left, 1)
+		found, err := find(filter)
+		if err != nil {
+			return batch.BatchPage{}, err
+		}
+		if left <= 0 && len(found.Batches) > 0 { // the page is full, and others follow
+			page.More = true
+			return page, nil
+		}
+		page.Batches = append(page.Batches, found.Batches...)
+		left -= len(found.Batches)
+		page.After = string(state) + "." + found.After
+		if found.More {
+			page.More = true
+			return page, nil
+		}
+	}
+	return page, nil
+}
