@@ -78,6 +78,11 @@ var (
 	descRequests = prometheus.NewDesc("tidegate_upstream_requests_total", "Attempts at the upstream.", []string{"upstream", "class"}, nil)
 	descFailures = prometheus.NewDesc("tidegate_upstream_failures_total", "Attempts at the upstream that got no answer, a broken one, or a status of 5xx or 429.", []string{"upstream", "class"}, nil)
 	descRetries  = prometheus.NewDesc("tidegate_live_retries_total", "Attempts of live requests at another upstream after one had failed.", nil, nil)
+	descServers  = prometheus.NewDesc("tidegate_model_servers", "Upstreams that have the model.", []string{"model"}, nil)
+	descAvail    = prometheus.NewDesc("tidegate_model_servers_available", "Upstreams that take requests for the model and are not suspect.", []string{"model"}, nil)
+	descProblem  = prometheus.NewDesc("tidegate_model_problem", "1 for a problem that the model has, 0 for the others.", []string{"model", "problem"}, nil)
+	descAsked    = prometheus.NewDesc("tidegate_model_live_requests_total", "Live requests for the model that are over, without those whose client left; of no model that a server has told: \"\".", []string{"model"}, nil)
+	descRefused  = prometheus.NewDesc("tidegate_model_live_failures_total", "Of these, those that were answered with 5xx, cut off by their server, or refused with 404 because the model's server is away.", []string{"model"}, nil)
 	descLive     = prometheus.NewDesc("tidegate_live_requests_total", "Live requests that are over, by the class of their status; 499 for clients that left before it.", []string{"endpoint", "code"}, nil)
 )
 
@@ -91,6 +96,7 @@ var (
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descUp, descState, descInFlight, descLimit, descFound, descRunning, descWaiting, descKVCache, descRequests, descFailures, descRetries, descLive,
+		descServers, descAvail, descProblem, descAsked, descRefused,
 		descBodyMemory, descBodyLimit, descBodyShort,
 	} {
 		ch <- d
@@ -132,6 +138,17 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 			gauge(descRunning, u.Running, u.URL)
 			gauge(descWaiting, u.Waiting, u.URL)
 			gauge(descKVCache, u.KVCacheUsage, u.URL)
+		}
+	}
+	for _, s := range m.pool.ModelStatus() {
+		counter(descAsked, s.TotalRequests, s.Model)
+		counter(descRefused, s.TotalFailed, s.Model)
+		for _, kind := range ProblemKinds {
+			gauge(descProblem, number(s.Problem == kind), s.Model, string(kind))
+		}
+		if s.Model != "" {
+			gauge(descServers, float64(s.Servers), s.Model)
+			gauge(descAvail, float64(s.Available), s.Model)
 		}
 	}
 	counter(descRetries, m.retries.Load())

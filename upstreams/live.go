@@ -27,6 +27,9 @@ type live struct {
 	last      *refusal // the error for when no server answers better
 	connected bool     // an attempt got as far as a connection
 	done      LiveRequest
+	record    *modelRecord // nil for a model that no server has
+	noServer  bool         // refused with 404 because the model's server is away
+	cutOff    bool         // the server broke the answer off
 }
 
 // forward tries one server after the other, each once.
@@ -36,7 +39,7 @@ func (l *live) forward() {
 		s, at, settled := l.proxy.pool.where(l.query.Model)
 		var c *Candidate
 		if at != nil {
-			l.done.Model = l.query.Model
+			l.done.Model, l.record = l.query.Model, at.record
 			if len(l.tried) == 0 && l.body.replayable() {
 				c = l.proxy.pool.trial(at)
 			}
@@ -134,6 +137,7 @@ func (l *live) giveUp(at *served, settled bool) {
 	case l.r.Context().Err() != nil:
 		l.done.Status = statusClientGone
 	case l.last != nil:
+		l.noServer = l.last.verdict.blame == blameModel
 		l.relayRefusal()
 	case l.connected && (at == nil || len(at.up) > 0):
 		l.refuse(openai.BadGateway("The model server broke the connection."))
@@ -141,6 +145,7 @@ func (l *live) giveUp(at *served, settled bool) {
 		at.probeSoon()
 		l.refuse(openai.Unavailable(retryAfter, "Every server of the model '%s' is down.", l.query.Model))
 	default:
+		l.record, l.noServer = l.proxy.pool.wanted(l.query.Model)
 		l.refuse(notFound(l.query.Model, settled))
 	}
 }
@@ -168,7 +173,9 @@ func (l *live) finish() {
 	if l.done.Status == statusClientGone {
 		l.w.WriteHeader(statusClientGone) // a handler that writes nothing answers 200
 	}
-	l.done.Duration = time.Since(l.began)
+	now := time.Now()
+	l.done.Duration = now.Sub(l.began)
+	l.recordOutcome(now)
 	l.proxy.pool.metrics.observe(l.route, &l.done)
 	if l.proxy.record != nil {
 		l.proxy.record(l.done)
@@ -179,6 +186,7 @@ func (l *live) finish() {
 func (l *live) cut(a *attempt, err error) {
 	l.done.Broken = true
 	if l.r.Context().Err() == nil {
+		l.cutOff = true
 		if a.cause() == nil {
 			a.failed(err)
 		}

@@ -35,16 +35,20 @@ vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
 }
 
 func TestCollector(t *testing.T) {
-	f, h := newFake(t), newFake(t)
+	f, h := newFake(t, model, "n"), newFake(t)
 	set(&f.serve, streamed(sseEvent, sseDone))
 	set(&h.serve, streamed(sseEvent, sseDone))
 	p := startPool(t, calm(f.URL, h.URL))
 	g := newGateway(t, p)
 	g.post(t, "/v1/chat/completions", chatBody(model)).wantOK(t, sseEvent+sseDone)
 	g.post(t, "/v1/chat/completions", chatBody("nope"))
-	g.recorded(t, 2)
 	slot := reserve(t, p, f.URL)
 	defer slot.Release()
+	if err := p.Drain(f.URL); err != nil {
+		t.Fatal(err)
+	}
+	g.post(t, "/v1/chat/completions", chatBody("n")).wantError(t, 503, "")
+	g.recorded(t, 3)
 	registry := prometheus.NewPedanticRegistry()
 	if err := registry.Register(p.Collector()); err != nil {
 		t.Fatal(err)
@@ -79,10 +83,19 @@ func TestCollector(t *testing.T) {
 		"tidegate_upstream_requests_in_flight{class=live,upstream=" + h.URL + "}":  0,
 		"tidegate_upstream_batch_limit{upstream=" + h.URL + "}":                    192,
 		"tidegate_upstream_requests_total{class=batch,upstream=" + h.URL + "}":     1,
+		"tidegate_model_servers{model=m}":                                          2,
+		"tidegate_model_servers_available{model=m}":                                1,
+		"tidegate_model_problem{model=m,problem=no_server}":                        0,
+		"tidegate_model_problem{model=n,problem=no_server}":                        1,
+		"tidegate_model_live_requests_total{model=m}":                              1,
+		"tidegate_model_live_failures_total{model=m}":                              0,
+		"tidegate_model_live_requests_total{model=}":                               1,
+		"tidegate_model_live_failures_total{model=}":                               0,
+		"tidegate_model_live_failures_total{model=n}":                              1,
 		"tidegate_live_retries_total{}":                                            0,
 		"tidegate_live_requests_total{code=2xx,endpoint=/v1/chat/completions}":     1,
 		"tidegate_live_requests_total{code=4xx,endpoint=/v1/chat/completions}":     1,
-		"tidegate_live_request_duration_seconds{endpoint=/v1/chat/completions}":    2,
+		"tidegate_live_request_duration_seconds{endpoint=/v1/chat/completions}":    3,
 		"tidegate_live_time_to_first_token_seconds{endpoint=/v1/chat/completions}": 1,
 	} {
 		if have, there := got[name]; !there || have != want {

@@ -28,6 +28,7 @@ type Pool struct {
 
 	shortages shortages
 	bodies    bodyMemory
+	nameless  modelRecord // of live requests for no model that a server has told
 
 	mu         sync.Mutex
 	cfg        Config                      // guarded by mu, with defaults
@@ -36,6 +37,7 @@ type Pool struct {
 	transports map[transportKey]*transport // guarded by mu
 	peers      int                         // guarded by mu; other gateways on the same upstreams
 	running    bool                        // guarded by mu
+	records    map[string]*modelRecord     // guarded by mu; of models that servers have or had
 	ctx        context.Context
 	cancel     context.CancelFunc
 	probers    sync.WaitGroup
@@ -47,6 +49,7 @@ func NewPool(log *zap.Logger) *Pool { return newPool(log, nil) }
 func newPool(log *zap.Logger, dial dialFunc) *Pool {
 	p := &Pool{log: log, dial: dial, take: descriptors.Take, freed: make(chan struct{}, 1), cfg: Config{}.withDefaults()}
 	p.bodies.limit.Store(p.cfg.BodyMemory)
+	p.records, p.nameless.begun = make(map[string]*modelRecord), time.Now()
 	p.metrics = newMetrics(p)
 	p.mu.Lock()
 	p.publish()
@@ -191,12 +194,15 @@ func (p *Pool) released() {
 
 // Drain keeps new requests from an upstream until Undrain; what runs on it goes
 // on. It survives Apply, as long as the URL stays. The error is ErrNoUpstream.
-func (p *Pool) Drain(url string) error { return p.setDraining(url, true) }
+func (p *Pool) Drain(url string) error { return p.DrainBy(url, "") }
+
+// DrainBy is Drain and notes by whom it was asked for: "the dashboard".
+func (p *Pool) DrainBy(url, by string) error { return p.setDraining(url, true, by) }
 
 // Undrain takes back Drain.
-func (p *Pool) Undrain(url string) error { return p.setDraining(url, false) }
+func (p *Pool) Undrain(url string) error { return p.setDraining(url, false, "") }
 
-func (p *Pool) setDraining(raw string, draining bool) error {
+func (p *Pool) setDraining(raw string, draining bool, by string) error {
 	at, err := parseAddress(raw)
 	if err != nil {
 		return ErrNoUpstream
@@ -208,8 +214,11 @@ func (p *Pool) setDraining(raw string, draining bool) error {
 		return ErrNoUpstream
 	}
 	if u.draining != draining {
-		u.draining = draining
-		p.log.Info("upstream draining", zap.String("upstream", u.url), zap.Bool("draining", draining))
+		u.draining, u.drainedAt, u.drainedBy = draining, time.Time{}, by
+		if draining {
+			u.drainedAt = time.Now()
+		}
+		p.log.Info("upstream draining", zap.String("upstream", u.url), zap.Bool("draining", draining), zap.String("by", by))
 		p.publish()
 	}
 	return nil

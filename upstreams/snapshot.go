@@ -21,8 +21,9 @@ type snapshot struct {
 
 // served is where a model is.
 type served struct {
-	up    []*Candidate // upstreams that have it and take requests
-	known []*upstream  // all that have it
+	up     []*Candidate // upstreams that have it and take requests
+	known  []*upstream  // all that have it
+	record *modelRecord
 }
 
 // publish makes the snapshot of how things stand. mu is held.
@@ -43,7 +44,7 @@ func (p *Pool) publish() {
 			m := &u.models[i]
 			at := s.models[m.ID]
 			if at == nil {
-				at = &served{}
+				at = &served{record: p.record(m.ID, now)}
 				s.models[m.ID] = at
 				s.list = append(s.list, *m)
 			} else if j := slices.IndexFunc(s.list, func(l openai.Model) bool { return l.ID == m.ID }); m.MaxModelLen > 0 && m.MaxModelLen < s.list[j].MaxModelLen {
@@ -56,6 +57,7 @@ func (p *Pool) publish() {
 		}
 	}
 	slices.SortFunc(s.list, func(a, b openai.Model) int { return cmp.Compare(a.ID, b.ID) })
+	p.keepRecords(s, now)
 	p.now.Store(s)
 	p.signal()
 }

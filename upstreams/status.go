@@ -6,10 +6,13 @@ import "time"
 type UpstreamStatus struct {
 	URL      string    `json:"url"`
 	State    State     `json:"state"`
-	Since    time.Time `json:"since"`            // of the state
+	Since    time.Time `json:"since"`            // of the state; of draining, when it was drained
 	Reason   string    `json:"reason,omitempty"` // why it is not up
 	Remedy   string    `json:"remedy,omitempty"` // what to do about it, if the gateway knows
 	Draining bool      `json:"draining"`
+	// DrainedAt is when it was drained and DrainedBy by whom, if that is known.
+	DrainedAt time.Time `json:"drained_at,omitzero"`
+	DrainedBy string    `json:"drained_by,omitempty"`
 
 	Models      []string `json:"models"`
 	MaxModelLen int64    `json:"max_model_len,omitempty"` // of the first model, in tokens
@@ -49,6 +52,7 @@ func (p *Pool) Status() []UpstreamStatus {
 	for _, u := range p.upstreams {
 		s := UpstreamStatus{
 			URL: u.url, State: u.state, Since: u.since, Reason: u.reason, Draining: u.draining,
+			DrainedAt: u.drainedAt, DrainedBy: u.drainedBy,
 			Models: make([]string, 0, len(u.models)), Version: u.version,
 			Weight: u.weight, MaxNumSeqs: u.maxSeqs, BatchLimit: batchLimit(p.cfg.BatchShare, u.maxSeqs, p.peers),
 			HasMetrics: u.gauges.told, Running: u.gauges.running, Waiting: u.gauges.waiting, KVCacheUsage: u.gauges.kvCache,
@@ -66,7 +70,7 @@ func (p *Pool) Status() []UpstreamStatus {
 			s.Remedy = u.remedy
 		}
 		if u.draining && u.isUp() {
-			s.State = StateDraining
+			s.State, s.Since = StateDraining, u.drainedAt
 		}
 		for i := range u.models {
 			s.Models = append(s.Models, u.models[i].ID)

@@ -91,7 +91,7 @@ func (st *stream) refused(e errorEvent) (settled bool) {
 func (st *stream) fail(e errorEvent) {
 	v, status := judgeEvent(e.body, st.attempt.hasClientKey(st.header))
 	st.attempt.accuse(v, said{status: status, header: http.Header{}}, st.body.head)
-	st.done.Broken = true
+	st.done.Broken, st.cutOff = true, true
 	if c := st.proxy.log.Check(zap.WarnLevel, "answer cut off"); c != nil {
 		c.Write(zap.String("request", st.id[0]), zap.String("upstream", st.attempt.up.url), zap.Error(errErrorEvent))
 	}

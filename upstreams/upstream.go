@@ -66,6 +66,8 @@ type condition struct {
 	loading   bool   // it listens, and says that it is not ready
 	failed    int    // probes in a row that time out or are answered badly
 	draining  bool
+	drainedAt time.Time // zero when it is not draining
+	drainedBy string    // "" when that is not known
 	models    []openai.Model
 	version   string
 	gauges    gauges

@@ -1,0 +1,255 @@
+package upstreams
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ProblemKind is what is wrong with a model.
+type ProblemKind string
+
+// The kinds of problems.
+const (
+	// ProblemNoServer says that no server takes requests for the model: they are
+	// refused.
+	ProblemNoServer ProblemKind = "no_server"
+	// ProblemSuspect says that all servers that take requests for the model are
+	// suspect: most requests fail.
+	ProblemSuspect ProblemKind = "suspect"
+	// ProblemErrors says that live requests for the model fail although it has a
+	// server.
+	ProblemErrors ProblemKind = "live_errors"
+)
+
+// ProblemKinds are all of them.
+var ProblemKinds = []ProblemKind{ProblemNoServer, ProblemSuspect, ProblemErrors}
+
+const (
+	// errorsFew is how many failures within recordWindow are no problem yet: a
+	// server that crashes takes that many streams with it.
+	errorsFew = 3
+	// errorsWarn is the part of live requests from which on failures are a
+	// problem, errorsFail that from which on the model counts as failing.
+	// docs/operations.md says why.
+	errorsWarn = 0.01
+	errorsFail = 0.1
+	// errorsFresh is how long after its last failure a model counts as failing.
+	errorsFresh = time.Minute
+)
+
+// LiveErrors counts live requests that ended in the last minutes, as clients saw
+// them.
+type LiveErrors struct {
+	Seconds  int64 `json:"window_seconds"` // five minutes, or less on a young gateway
+	Requests int64 `json:"requests"`
+	// Failed were answered with 5xx, cut off by their server, or refused with 404
+	// because the server of the model is away.
+	Failed int64 `json:"failed"`
+}
+
+// Share is the part that failed, 0 to 1.
+func (e LiveErrors) Share() float64 {
+	if e.Requests == 0 {
+		return 0
+	}
+	return float64(e.Failed) / float64(e.Requests)
+}
+
+// ModelStatus is how a model is: the one verdict that /health, the doctor, the
+// dashboard and the metrics share.
+type ModelStatus struct {
+	// Model is "" for live requests of models that no server has told.
+	Model     string `json:"model"`
+	Servers   int    `json:"servers"`   // that have it
+	Available int    `json:"available"` // of these, that take requests and are not suspect
+	// Problem is what is wrong, "" when nothing is.
+	Problem ProblemKind `json:"problem,omitempty"`
+	// Failing reports that users feel the problem now; it is a warning otherwise.
+	Failing bool      `json:"failing"`
+	Since   time.Time `json:"since,omitzero"` // of the problem
+	Reason  string    `json:"reason,omitempty"`
+	Remedy  string    `json:"remedy,omitempty"`
+	// Failed counts live requests that failed since the problem began.
+	Failed int64      `json:"failed"`
+	Live   LiveErrors `json:"live"`
+
+	// Of live requests since the model is known.
+	TotalRequests int64 `json:"-"`
+	TotalFailed   int64 `json:"-"`
+}
+
+// Summary is the problem in a sentence, "" without one.
+func (m ModelStatus) Summary() string {
+	name := m.Model
+	if name == "" {
+		name = "an unknown model"
+	}
+	switch m.Problem {
+	case ProblemNoServer:
+		return "No server takes requests for " + name
+	case ProblemSuspect:
+		return "Every server of " + name + " answers with errors of its own"
+	case ProblemErrors:
+		return fmt.Sprintf("%.3g %% of live requests for %s failed", 100*m.Live.Share(), name)
+	}
+	return ""
+}
+
+// ModelStatus tells how every model is that servers have or had, by name.
+// Models that no server has any more are left out unless they are asked for.
+func (p *Pool) ModelStatus() []ModelStatus {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	all := make([]ModelStatus, 0, len(p.records)+1)
+	for _, model := range slices.Sorted(maps.Keys(p.records)) {
+		m := p.modelStatus(model, p.records[model], now)
+		if m.Servers > 0 || m.Problem != "" {
+			all = append(all, m)
+		}
+	}
+	if m := p.modelStatus("", &p.nameless, now); m.TotalRequests > 0 {
+		all = append(all, m)
+	}
+	return all
+}
+
+// Problems lists the models with which something is wrong, the worst first.
+func (p *Pool) Problems() []ModelStatus {
+	all := slices.DeleteFunc(p.ModelStatus(), func(m ModelStatus) bool { return m.Problem == "" })
+	slices.SortStableFunc(all, func(a, b ModelStatus) int {
+		if a.Failing != b.Failing {
+			if a.Failing {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(b.Failed, a.Failed)
+	})
+	return all
+}
+
+// LiveErrors counts the live requests of all models.
+func (p *Pool) LiveErrors() LiveErrors {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	sum := p.nameless.live(now)
+	for _, r := range p.records {
+		e := r.live(now)
+		sum.Requests += e.Requests
+		sum.Failed += e.Failed
+	}
+	return sum
+}
+
+func (r *modelRecord) live(now time.Time) LiveErrors {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.recent(now)
+}
+
+// modelStatus judges one model. Pool.mu is held.
+func (p *Pool) modelStatus(model string, r *modelRecord, now time.Time) ModelStatus {
+	m := ModelStatus{Model: model}
+	suspects := 0
+	var states []string
+	var known []*upstream
+	if at := p.now.Load().models[model]; at != nil {
+		known = at.known
+	}
+	m.Servers = len(known)
+	for _, u := range known {
+		why := u.whyNot(model, now)
+		switch {
+		case why == "":
+			m.Available++
+		case u.isUp() && !u.draining && u.knows(model, now):
+			suspects++
+		}
+		if why != "" {
+			states = append(states, u.url+" "+why)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m.Live = r.recent(now)
+	m.TotalRequests, m.TotalFailed = r.total, r.failed
+	var began streak
+	switch {
+	case model == "" || m.Available > 0:
+		if m.Live.Failed < errorsFew || m.Live.Share() < errorsWarn {
+			return m
+		}
+		began = r.bad
+		m.Problem, m.Failing = ProblemErrors, m.Live.Share() >= errorsFail && now.Sub(r.last) <= errorsFresh
+		m.Reason = fmt.Sprintf("%d of %d live requests failed in the last %s", m.Live.Failed, m.Live.Requests, time.Duration(m.Live.Seconds)*time.Second)
+		m.Remedy = "Look at the last errors of its servers (dashboard, Upstreams) and at their logs."
+		if model == "" {
+			m.Remedy = "They name no model that a server has told: look at servers that are loading or down, and at what the gateway has run out of."
+		}
+	case m.Servers == 0:
+		if m.Live.Failed == 0 {
+			return m // no client asks for it
+		}
+		began = r.out
+		m.Problem, m.Failing = ProblemNoServer, m.Live.Failed >= errorsFew
+		m.Reason = "no server has the model any more"
+		m.Remedy = "Load the model on a server of the pool, or have clients ask for another one."
+	default:
+		began = r.out
+		m.Problem, m.Failing = ProblemNoServer, true
+		m.Remedy = "Live requests for it are answered 503 and its batches wait. Start one of its servers, or end a drain."
+		if suspects > 0 {
+			m.Problem = ProblemSuspect
+			m.Remedy = "Look at their logs, at api_key and at what stands between them and the gateway. They are tried again every few seconds."
+		}
+		m.Reason = someOf(states)
+	}
+	m.Since, m.Failed = began.since, r.failed-began.before
+	return m
+}
+
+// reasonServers is how many servers a reason names.
+const reasonServers = 3
+
+func someOf(states []string) string {
+	if more := len(states) - reasonServers; more > 0 {
+		return strings.Join(states[:reasonServers], "; ") + fmt.Sprintf("; and %d more", more)
+	}
+	return strings.Join(states, "; ")
+}
+
+// whyNot says why a server that has the model takes no requests for it, "" when
+// it does. Pool.mu is held.
+func (u *upstream) whyNot(model string, now time.Time) string {
+	since := func(t time.Time) string { return " since " + t.UTC().Format(time.DateTime) + " UTC" }
+	because := func(text string) string {
+		if u.reason != "" {
+			text += ": " + u.reason
+		}
+		return text
+	}
+	switch {
+	case u.draining:
+		text := "is drained" + since(u.drainedAt)
+		if u.drainedBy != "" {
+			text += " by " + u.drainedBy
+		}
+		if !u.isUp() {
+			text += because(" and " + string(u.state))
+		}
+		return text
+	case !u.isUp():
+		return because("is " + string(u.state) + since(u.since))
+	case !u.knows(model, now):
+		return "answers that it does not have the model, which it lists"
+	case u.state == StateSuspect:
+		return because("is suspect" + since(u.since))
+	}
+	return ""
+}
