@@ -267,6 +267,12 @@ func (d *Dashboard) line(w http.ResponseWriter, r *http.Request) error {
 		InputCut: l.InputTruncated, ResultCut: l.ResultTruncated, InputBytes: l.InputBytes, ResultBytes: l.ResultBytes,
 		Before: number - 1,
 	}
+	for _, m := range l.Prompt {
+		v.Prompt = append(v.Prompt, templates.Message(m))
+	}
+	for _, m := range l.Answer {
+		v.Answer = append(v.Answer, templates.Message(m))
+	}
 	if int64(number) < b.Counts.Total {
 		v.After = number + 1
 	}

@@ -156,6 +156,8 @@ type LineDetail struct {
 	Input, Result                   string
 	InputTruncated, ResultTruncated bool
 	InputBytes, ResultBytes         int64
+	// Prompt and Answer are read from all of them.
+	Prompt, Answer []Message
 }
 
 // ResultKind says which results are meant.

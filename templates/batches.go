@@ -2,6 +2,7 @@ package templates
 
 import (
 	"time"
+	"unicode/utf8"
 
 	"github.com/a-h/templ"
 )
@@ -210,4 +211,26 @@ type LineDetail struct {
 	InputCut, ResultCut     bool
 	InputBytes, ResultBytes int64
 	Before, After           int // numbers of its neighbours, 0: there is none
+	Prompt, Answer          []Message
+}
+
+// Message is a part of a request or of an answer.
+type Message struct {
+	Role, Text string
+	Cut        bool // the text is longer
+}
+
+// shortMessage is how much of a message is shown unfolded, in bytes.
+const shortMessage = 1500
+
+// fold returns the beginning of a text and the rest, which is folded.
+func (m Message) fold() (begin, rest string) {
+	if len(m.Text) <= shortMessage*5/4 { // a short rest is not worth it
+		return m.Text, ""
+	}
+	end := shortMessage
+	for !utf8.RuneStart(m.Text[end]) {
+		end--
+	}
+	return m.Text[:end], m.Text[end:]
 }

@@ -2,6 +2,7 @@ package dashboardtest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -177,13 +178,26 @@ func (b batches) Line(_ context.Context, id string, number int) (dashboard.LineD
 		return dashboard.LineDetail{}, batch.ErrNotFound
 	}
 	l := dashboard.LineDetail{Line: b.makeLine(d, number)}
-	l.Input = "{\n  \"custom_id\": " + strconv.Quote(l.CustomID) + ",\n  \"method\": \"POST\",\n  \"url\": \"" + d.Endpoint + "\",\n  \"body\": {\n    \"model\": \"" + d.Model + "\",\n    \"messages\": [\n      {\"role\": \"user\", \"content\": \"" + b.Say("Summarize the ticket in two sentences.") + "\"}\n    ]\n  }\n}"
+	l.Input = "{\n  \"custom_id\": " + jsonText(l.CustomID) + ",\n  \"method\": \"POST\",\n  \"url\": \"" + d.Endpoint + "\",\n  \"body\": {\n    \"model\": " + jsonText(d.Model) + ",\n    \"messages\": [\n      {\"role\": \"user\", \"content\": " + jsonText(b.Say("Summarize the ticket in two sentences.")) + "}\n    ]\n  }\n}"
 	l.InputBytes = int64(len(l.Input))
 	if l.State == dashboard.LineCompleted {
-		l.Result = "{\n  \"custom_id\": " + strconv.Quote(l.CustomID) + ",\n  \"response\": {\n    \"status_code\": 200,\n    \"body\": {\"choices\": [{\"message\": {\"content\": \"" + b.Say("The customer cannot log in since the update.") + "\"}}]}\n  }\n}"
+		l.Result = "{\n  \"custom_id\": " + jsonText(l.CustomID) + ",\n  \"response\": {\n    \"status_code\": 200,\n    \"body\": {\"choices\": [{\"message\": {\"content\": " + jsonText(b.Say("The customer cannot log in since the update.")) + "}}]}\n  }\n}"
 		l.ResultBytes, l.ResultTruncated = 91_244, true
 	}
+	l.Prompt, l.Answer = dashboard.Prompt([]byte(l.Input)), dashboard.Answer([]byte(l.Result))
 	return l, nil
+}
+
+// jsonText writes a text as JSON, with what HTML knows unescaped: that is for
+// pages to escape.
+func jsonText(text string) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(text); err != nil {
+		panic(err) // strings can always be written
+	}
+	return strings.TrimSpace(b.String())
 }
 
 func (b batches) Results(_ context.Context, id string, kind dashboard.ResultKind) (dashboard.Download, error) {

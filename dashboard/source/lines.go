@@ -61,6 +61,7 @@ func (b *batches) Line(ctx context.Context, id string, number int) (dashboard.Li
 		return dashboard.LineDetail{}, err
 	}
 	d := dashboard.LineDetail{Line: lineOf(l.Line), InputBytes: int64(len(l.Input)), ResultBytes: int64(len(l.Result))}
+	d.Prompt, d.Answer = dashboard.Prompt(l.Input), dashboard.Answer(l.Result)
 	d.Input, d.InputTruncated = shown(l.Input)
 	d.Result, d.ResultTruncated = shown(l.Result)
 	return d, nil

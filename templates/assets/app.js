@@ -124,6 +124,35 @@
     count()
   }
 
+  // The text of an element is copied: of its parts that are the text, if it has
+  // such parts.
+  document.querySelectorAll('[data-copy]').forEach(function (button) {
+    button.hidden = false
+    button.addEventListener('click', function () {
+      var from = document.getElementById(button.dataset.copy)
+      var parts = from.querySelectorAll('[data-text]')
+      var text = Array.from(parts.length ? parts : [from], function (p) { return p.textContent }).join('')
+      var says = button.querySelector('[data-says]')
+      copy(text).then(function () { return 'Copied' }, function () { return 'Not allowed' }).then(function (done) {
+        says.textContent = done
+        setTimeout(function () { says.textContent = 'Copy' }, 2000)
+      })
+    })
+  })
+  // The clipboard is there for pages over HTTPS and on localhost only; others
+  // copy a selection.
+  function copy (text) {
+    if (navigator.clipboard) return navigator.clipboard.writeText(text)
+    var field = document.createElement('textarea')
+    field.value = text
+    field.className = 'sr'
+    document.body.appendChild(field)
+    field.select()
+    var done = document.execCommand('copy')
+    field.remove()
+    return done ? Promise.resolve() : Promise.reject(new Error('not allowed'))
+  }
+
   // A file may be dropped anywhere on the page, and how much of it has arrived
   // is shown.
   var form = document.querySelector('form[data-upload]')
