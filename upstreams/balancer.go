@@ -19,7 +19,18 @@ type Candidate struct {
 	MaxNumSeqs int
 	BatchLimit int // batch lines of this gateway in flight at most
 
+	gateways int // that use the upstream
 	*upstream
+}
+
+// atOnce is how many requests the server should have at once, of all gateways:
+// what was found, up to what is configured.
+func (c *Candidate) atOnce() int { return min(c.MaxNumSeqs, int(c.limit.Load())) }
+
+// share is how many batch lines of this gateway may be in flight now: of what was
+// found each gateway has an equal part.
+func (c *Candidate) share() int {
+	return min(c.BatchLimit, (c.atOnce()+c.gateways-1)/c.gateways)
 }
 
 // InFlight is how many requests of both classes are in flight on it, those of

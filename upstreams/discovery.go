@@ -104,6 +104,8 @@ type gauges struct {
 	counted          bool    // tokens is told
 	preempts         float64 // requests that were preempted, a counter
 	tokens           float64 // prompt and generated tokens, a counter
+	steps            float64 // of the engine, a counter
+	queried          float64 // tokens of prompts that were looked up in the prefix cache, a counter
 	kvCache          float64 // part of the KV cache that is used, 0 to 1, of the fullest engine
 }
 
@@ -118,6 +120,8 @@ const (
 	metricPreempts   = "vllm:num_preemptions_total"
 	metricPrompt     = "vllm:prompt_tokens_total"
 	metricGeneration = "vllm:generation_tokens_total"
+	metricSteps      = "vllm:iteration_tokens_total_count"
+	metricQueried    = "vllm:prefix_cache_queries_total"
 )
 
 var metricPrefix = []byte("vllm:")
@@ -138,7 +142,7 @@ func parseGauges(body []byte) gauges {
 		}
 		name := string(line[:end])
 		switch name {
-		case metricRunning, metricWaiting, metricKVCache, metricKVOld, metricPreempts, metricPrompt, metricGeneration:
+		case metricRunning, metricWaiting, metricKVCache, metricKVOld, metricPreempts, metricPrompt, metricGeneration, metricSteps, metricQueried:
 		default:
 			continue
 		}
@@ -157,11 +161,20 @@ func parseGauges(body []byte) gauges {
 		case metricPrompt, metricGeneration:
 			g.tokens += value
 			g.counted = true
+		case metricSteps:
+			g.steps += value
+		case metricQueried:
+			g.queried += value
 		default:
 			g.kvCache = max(g.kvCache, value)
 		}
 	}
 	return g
+}
+
+// engine returns the figures that change with the engine's steps.
+func (g *gauges) engine() engineFigures {
+	return engineFigures{g.running, g.waiting, g.preempts, g.tokens, g.steps, g.queried, g.kvCache}
 }
 
 var newline = []byte{'\n'}

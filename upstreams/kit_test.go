@@ -59,11 +59,12 @@ func chatBody(model string) string {
 // fake is a model server on a loopback port whose parts can be replaced.
 type fake struct {
 	*httptest.Server
-	models []string
-	calls  atomic.Int64 // of routes other than the probed ones
-	health atomic.Pointer[http.HandlerFunc]
-	listed atomic.Pointer[http.HandlerFunc] // /v1/models
-	serve  atomic.Pointer[http.HandlerFunc] // everything else
+	models  []string
+	calls   atomic.Int64 // of routes other than the probed ones
+	health  atomic.Pointer[http.HandlerFunc]
+	listed  atomic.Pointer[http.HandlerFunc] // /v1/models
+	figures atomic.Pointer[http.HandlerFunc] // /metrics
+	serve   atomic.Pointer[http.HandlerFunc] // everything else
 }
 
 func set(at *atomic.Pointer[http.HandlerFunc], h http.HandlerFunc) { at.Store(&h) }
@@ -83,6 +84,7 @@ func makeFake(models ...string) *fake {
 	f := &fake{models: models}
 	set(&f.health, func(http.ResponseWriter, *http.Request) {})
 	set(&f.listed, f.list)
+	set(&f.figures, http.NotFound)
 	set(&f.serve, answerJSON)
 	return f
 }
@@ -115,7 +117,9 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		(*f.health.Load())(w, r)
 	case "/v1/models":
 		(*f.listed.Load())(w, r)
-	case "/metrics", "/version":
+	case "/metrics":
+		(*f.figures.Load())(w, r)
+	case "/version":
 		http.NotFound(w, r)
 	default:
 		f.calls.Add(1)

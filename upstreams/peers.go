@@ -54,9 +54,9 @@ func (p *Pool) OthersIdle(model string) bool {
 	for _, c := range at.up {
 		live, batch := c.counts()
 		otherLive, otherBatch := split(c.others.Load())
-		left := min(s.peers*c.BatchLimit-otherBatch, min(c.MaxNumSeqs, int(c.limit.Load()))-live-batch-otherLive-otherBatch)
+		left := min(s.peers*c.share()-otherBatch, c.atOnce()-live-batch-otherLive-otherBatch)
 		free += max(left, 0)
-		share += c.BatchLimit
+		share += c.share()
 	}
 	return 2*free >= share
 }

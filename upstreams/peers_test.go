@@ -115,6 +115,35 @@ func TestSlots(t *testing.T) {
 	}
 }
 
+// What was found for a server is shared out among the gateways, too: the first one
+// to have work leaves the others their part.
+func TestFoundLimitIsShared(t *testing.T) {
+	f := newFake(t)
+	p := startPool(t, calm(f.URL))
+	for _, c := range []struct {
+		found int64
+		peers int
+		want  int
+	}{{24, 2, 8}, {25, 2, 9}, {24, 0, 24}, {2, 3, 1}, {256, 2, 64}} {
+		p.SetPeers(c.peers, map[string]Load{})
+		p.upstreams[0].limit.Store(c.found)
+		var taken []*Slot
+		for {
+			s, err := p.Reserve(model, "")
+			if err != nil {
+				break
+			}
+			taken = append(taken, s)
+		}
+		if n := len(taken); n != c.want {
+			t.Errorf("%d of %d with %d peers, want %d", n, c.found, c.peers, c.want)
+		}
+		for _, s := range taken {
+			s.Release()
+		}
+	}
+}
+
 // Others are idle while they leave half of a gateway's share free of batch
 // lines, on servers that have room for these.
 func TestOthersIdle(t *testing.T) {
@@ -124,20 +153,26 @@ func TestOthersIdle(t *testing.T) {
 	p := startPool(t, cfg) // 30 slots on each; 10 for each of three gateways
 	for _, c := range []struct {
 		name  string
+		found int64 // how many requests each server should have, as was found
 		peers int
 		loads map[string]Load
 		want  bool
 	}{
-		{"nobody else", 0, nil, false},
-		{"nothing is known of them", 2, nil, false},
-		{"they have nothing", 2, map[string]Load{}, true},
-		{"all is taken", 2, map[string]Load{f.URL: {Batch: 20}, h.URL: {Batch: 20}}, false},
-		{"some is free", 2, map[string]Load{f.URL: {Batch: 15}, h.URL: {Batch: 16}}, false},
-		{"half of a share is free", 2, map[string]Load{f.URL: {Batch: 15}, h.URL: {Batch: 15}}, true},
-		{"one has nothing", 2, map[string]Load{f.URL: {Batch: 10}, h.URL: {Batch: 10}}, true},
-		{"live requests have it", 2, map[string]Load{f.URL: {Batch: 10, Live: 30}, h.URL: {Batch: 10, Live: 30}}, false},
-		{"more than their share", 2, map[string]Load{f.URL: {Batch: 40}, h.URL: {Batch: 20}}, false},
+		{"nobody else", 40, 0, nil, false},
+		{"nothing is known of them", 40, 2, nil, false},
+		{"they have nothing", 40, 2, map[string]Load{}, true},
+		{"all is taken", 40, 2, map[string]Load{f.URL: {Batch: 20}, h.URL: {Batch: 20}}, false},
+		{"some is free", 40, 2, map[string]Load{f.URL: {Batch: 15}, h.URL: {Batch: 16}}, false},
+		{"half of a share is free", 40, 2, map[string]Load{f.URL: {Batch: 15}, h.URL: {Batch: 15}}, true},
+		{"one has nothing", 40, 2, map[string]Load{f.URL: {Batch: 10}, h.URL: {Batch: 10}}, true},
+		{"live requests have it", 40, 2, map[string]Load{f.URL: {Batch: 10, Live: 30}, h.URL: {Batch: 10, Live: 30}}, false},
+		{"more than their share", 40, 2, map[string]Load{f.URL: {Batch: 40}, h.URL: {Batch: 20}}, false},
+		{"half of a share of what was found is free", 24, 2, map[string]Load{f.URL: {Batch: 12}, h.URL: {Batch: 12}}, true},
+		{"less of what was found is free", 24, 2, map[string]Load{f.URL: {Batch: 12}, h.URL: {Batch: 13}}, false},
 	} {
+		for _, u := range p.upstreams {
+			u.limit.Store(c.found)
+		}
 		p.SetPeers(c.peers, c.loads)
 		if got := p.OthersIdle(model); got != c.want {
 			t.Errorf("%s: %t", c.name, got)

@@ -53,7 +53,8 @@ func (p *Pool) watch(ctx context.Context, u *upstream) {
 			p.sampleLoad(u)
 			backoff = probeBackoff
 			next = jittered(s.cfg.HealthInterval)
-			if _, batch := u.counts(); batch > 0 {
+			perhapsHung := p.sampleStillness(u)
+			if _, batch := u.counts(); batch > 0 || perhapsHung {
 				next = min(next, limitSample)
 			}
 		} else {

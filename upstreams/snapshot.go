@@ -37,6 +37,7 @@ func (p *Pool) publish() {
 		c := &Candidate{
 			URL: u.url, Weight: u.weight, MaxNumSeqs: u.maxSeqs,
 			BatchLimit: batchLimit(p.cfg.BatchShare, u.maxSeqs, p.peers),
+			gateways:   1 + p.peers,
 			upstream:   u,
 		}
 		s.slots += c.BatchLimit

@@ -30,6 +30,7 @@ type suspicion struct {
 	pause   time.Duration // to the next trial
 	accuser uint64        // hash of the body of the request that was answered first
 	several bool          // there were others
+	hung    bool          // its engine stands still: no trial, it is seen to go on
 }
 
 var bodySeed = maphash.MakeSeed()

@@ -47,7 +47,8 @@ type upstream struct {
 	wake     chan struct{} // cap 1: probe soon
 
 	telemetry telemetry
-	limiter   limiter // used by the prober alone
+	limiter   limiter   // used by the prober alone
+	stillness stillness // used by the prober alone
 
 	access atomic.Pointer[access]
 
@@ -111,7 +112,7 @@ func (u *upstream) end() { u.load.Add(^uint64(0)) }
 func (c *Candidate) hasRoom(load uint64) bool {
 	live, batch := split(load)
 	otherLive, otherBatch := split(c.others.Load())
-	return batch < c.BatchLimit && c.full.fits(batch) && live+batch+otherLive+otherBatch < min(c.MaxNumSeqs, int(c.limit.Load()))
+	return batch < c.share() && c.full.fits(batch) && live+batch+otherLive+otherBatch < c.atOnce()
 }
 
 // beginBatch counts a batch line as in flight, if there is room.

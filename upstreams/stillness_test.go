@@ -1,0 +1,154 @@
+package upstreams
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// figures answers GET /metrics as vLLM does.
+func figures(running, waiting, tokens float64, kvCache float64) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "vllm:num_requests_running{engine=\"0\"} %v\nvllm:num_requests_waiting{engine=\"0\"} %v\n"+
+			"vllm:generation_tokens_total{engine=\"0\"} %v\nvllm:kv_cache_usage_perc{engine=\"0\"} %v\n", running, waiting, tokens, kvCache)
+	}
+}
+
+func TestStillness(t *testing.T) {
+	busy := gauges{told: true, counted: true, running: 2, waiting: 1, tokens: 100, steps: 10, kvCache: 0.1}
+	with := func(change func(*gauges)) gauges {
+		g := busy
+		change(&g)
+		return g
+	}
+	same := func(n int, g gauges) []gauges {
+		all := make([]gauges, n)
+		for i := range all {
+			all[i] = g
+		}
+		return all
+	}
+	for _, tt := range []struct {
+		name  string
+		every time.Duration
+		seen  []gauges
+		want  bool
+	}{
+		{"it stands still", time.Second, same(9, busy), true},
+		{"requests only wait", time.Second, same(9, with(func(g *gauges) { g.running = 0 })), true},
+		{"not for long", time.Second, same(8, busy), false},
+		{"the gateway was stopped meanwhile", time.Minute, same(3, busy), false},
+		{"nothing runs", time.Second, same(20, with(func(g *gauges) { g.running, g.waiting = 0, 0 })), false},
+		{"no figures", time.Second, same(20, gauges{}), false},
+		{"no counter of tokens", time.Second, same(20, with(func(g *gauges) { g.counted = false })), false},
+		{"tokens come", time.Second, append(same(8, busy), with(func(g *gauges) { g.tokens++ })), false},
+		{"a long prompt is read", time.Second, append(same(8, busy), with(func(g *gauges) { g.kvCache += 0.01 })), false},
+		{"it went on and stands still again", time.Second, append(same(8, with(func(g *gauges) { g.steps++ })), same(9, busy)...), true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var s stillness
+			at, still := time.Unix(1e9, 0), time.Duration(0)
+			for _, g := range tt.seen {
+				at = at.Add(tt.every)
+				still = s.step(at, g, 0)
+			}
+			if got := s.hung(still); got != tt.want {
+				t.Errorf("hung %t after %s", got, still)
+			}
+		})
+	}
+	t.Run("answers come", func(t *testing.T) {
+		var s stillness
+		for i := range 20 {
+			if still := s.step(time.Unix(int64(i), 0), busy, uint64(i)); still != 0 {
+				t.Fatalf("still for %s", still)
+			}
+		}
+	})
+}
+
+// An engine that hangs behind a server that says that all is well is found within
+// 15 s: it gets nothing that another server can take, what waits there goes to the
+// other, and it is back as soon as it goes on.
+func TestEngineHangs(t *testing.T) {
+	inTime(t, func(t *testing.T, w *timed) {
+		set(&w.a.figures, figures(0, 0, 10, 0))
+		set(&w.b.serve, hang)
+		s, err := w.pool.Reserve(model, "http://a")
+		if err != nil || s.Upstream() != "http://b" {
+			t.Fatalf("%v, %v", s, err)
+		}
+		defer s.Release()
+		set(&w.b.figures, figures(1, 0, 500, 0.25))
+		begun := time.Now()
+		_, err = s.Send(t.Context(), endpoint, []byte(chatBody(model)))
+		if e, ok := errors.AsType[*SendError](err); !ok || !e.Sent || !errors.Is(err, errHung) {
+			t.Fatalf("%+v, %v", e, err)
+		}
+		if took := time.Since(begun); took > 15*time.Second {
+			t.Errorf("found after %s", took)
+		}
+		synctest.Wait()
+		st := statusOf(t, w.pool, "http://b")
+		if st.State != StateSuspect || !strings.Contains(st.Reason, "its engine hangs: 1 requests run and 0 wait") {
+			t.Errorf("state %s: %s", st.State, st.Reason)
+		}
+		before := w.b.calls.Load()
+		pass(time.Minute)
+		for range 40 {
+			if done := <-w.post(t.Context(), nil); done.Code != 200 {
+				t.Errorf("a client saw %d", done.Code)
+			}
+			pass(time.Second)
+		}
+		if w.b.calls.Load() != before {
+			t.Error("an engine that hangs got requests while there was another server")
+		}
+		set(&w.b.serve, answerJSON)
+		set(&w.b.figures, figures(1, 0, 501, 0.25))
+		pass(2 * time.Second)
+		if state := w.state(t, "b"); state != StateUp {
+			t.Errorf("state %s after the engine went on", state)
+		}
+	})
+}
+
+// The last server of a model keeps what it has: its engine may go on. Lines wait,
+// with the reason.
+func TestLastEngineHangs(t *testing.T) {
+	inTime(t, func(t *testing.T, w *timed) {
+		w.apply(t, Config{Upstreams: []UpstreamConfig{{URL: "http://a"}}})
+		release := make(chan struct{})
+		set(&w.a.serve, func(rw http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-release
+			answerJSON(rw, r)
+		})
+		set(&w.a.figures, figures(1, 0, 500, 0.25))
+		first := w.post(t.Context(), nil)
+		pass(15 * time.Second)
+		_, err := w.pool.Reserve(model, "")
+		if suspect, ok := errors.AsType[*SuspectError](err); !ok || !strings.Contains(suspect.Reason, "engine hangs") {
+			t.Errorf("a line: %v", err)
+		}
+		second := w.post(t.Context(), nil)
+		pass(time.Minute)
+		close(release)
+		for _, done := range []*httptest.ResponseRecorder{<-first, <-second} {
+			if done.Code != 200 {
+				t.Errorf("a client saw %d", done.Code)
+			}
+		}
+		set(&w.a.figures, figures(0, 0, 600, 0))
+		pass(10 * time.Second)
+		if state := w.state(t, "a"); state != StateUp {
+			t.Errorf("state %s after the engine went on", state)
+		}
+	})
+}
