@@ -67,7 +67,7 @@ func checkVersion(info string) error {
 	return nil
 }
 
-// tryTTL is how long the stream of tryAll lives when it is not deleted.
+// tryTTL is how long the streams of tryAll and Ping live.
 const tryTTL = time.Minute
 
 // tryAll runs every command that is needed, on a stream of its own. What is not

@@ -43,14 +43,24 @@ func (q *Queue) bounded(ctx context.Context) (context.Context, context.CancelFun
 	return context.WithTimeout(ctx, q.cfg.Timeout)
 }
 
-// Ping asks the server for an answer.
+// Ping has the server write something: one that is a replica, out of memory or
+// cannot save its data answers PING and refuses the queue.
 func (q *Queue) Ping(ctx context.Context) error {
 	if q.client == nil {
 		return errNotOpen
 	}
 	ctx, cancel := q.bounded(ctx)
 	defer cancel()
-	return q.failed("pinging Redis", q.client.Do(ctx, q.client.B().Ping().Build()).Error())
+	b, key := q.client.B(), q.cfg.stream("ping-"+q.cfg.Instance)
+	for _, answer := range q.client.DoMulti(ctx,
+		b.Xadd().Key(key).Maxlen().Threshold("1").Id("*").FieldValue().FieldValue(field, "0").Build(),
+		b.Pexpire().Key(key).Milliseconds(tryTTL.Milliseconds()).Build(),
+	) {
+		if err := answer.Error(); err != nil {
+			return q.failed("writing to Redis", err)
+		}
+	}
+	return nil
 }
 
 // pushAtOnce is how many numbers are pushed in one round trip. It bounds what

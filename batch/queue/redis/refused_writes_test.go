@@ -1,0 +1,58 @@
+package redis
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/tidegate/tidegate/internal/redistest"
+)
+
+// A server that answers and refuses to write is not well, and is again once it
+// writes.
+func TestPingOfAServerThatRefusesWrites(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		refuse, again []string
+		want          string
+	}{
+		{"replica", []string{"REPLICAOF", "127.0.0.1", "1"}, []string{"REPLICAOF", "NO", "ONE"}, "READONLY"},
+		{"out of memory", []string{"CONFIG", "SET", "maxmemory", "1"}, []string{"CONFIG", "SET", "maxmemory", "0"}, "OOM"},
+		{"too few replicas", []string{"CONFIG", "SET", "min-replicas-to-write", "1"}, []string{"CONFIG", "SET", "min-replicas-to-write", "0"}, "NOREPLICAS"},
+		{"no permission", []string{"ACL", "SETUSER", "default", "-xadd"}, []string{"ACL", "SETUSER", "default", "+xadd"}, "NOPERM"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := redistest.Start(t)
+			q := open(t, Config{Server: serverOf(t, s), Prefix: prefix()})
+			must(t, q.Ping(t.Context()))
+			do(t, s, tt.refuse...)
+			if do(t, s, "PING") != "PONG" {
+				t.Error("the server does not answer PING")
+			}
+			if err := q.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v, want %s", err, tt.want)
+			}
+			do(t, s, tt.again...)
+			must(t, q.Ping(t.Context()))
+			works(t, q)
+		})
+	}
+}
+
+// Pings leave nothing behind that stays.
+func TestPingLeavesNothing(t *testing.T) {
+	s := redistest.Start(t)
+	q := open(t, Config{Server: serverOf(t, s), Prefix: prefix(), Instance: "me"})
+	for range 50 {
+		must(t, q.Ping(t.Context()))
+	}
+	key := q.cfg.stream("ping-me")
+	if ttl, ok := do(t, s, "PTTL", key).(int64); !ok || ttl <= 0 {
+		t.Errorf("the key of pings lives for %v ms", ttl)
+	}
+	if n := do(t, s, "DBSIZE"); n != int64(1) {
+		t.Errorf("%v keys", n)
+	}
+	if n, ok := do(t, s, "XLEN", key).(int64); !ok || n > 1 {
+		t.Errorf("it has %v entries", n)
+	}
+}
