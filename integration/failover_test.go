@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,5 +121,36 @@ func TestAllServersDownThenBack(t *testing.T) {
 	b = gateway.WaitEnd(t, b.ID, time.Minute)
 	if results := gateway.Results(t, b, input); b.Status != "completed" || len(results.Errors) > 0 {
 		t.Errorf("the batch ended as %+v with %d errors", b, len(results.Errors))
+	}
+}
+
+// A server whose engine hangs behind a good GET /health is found by its figures:
+// live requests and lines that were sent there are answered by another one.
+func TestEngineHangs(t *testing.T) {
+	sims := []*tidegatetest.Sim{tidegatetest.StartSim(t), tidegatetest.StartSim(t, "--fault", "hang=1")}
+	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: sims})
+	const lines = 100
+	input := tidegatetest.BatchInput(t, lines, func(i int) string { return fmt.Sprintf("hangs, line %d", i) })
+	b := gateway.Submit(t, input)
+	tidegatetest.Eventually(t, 30*time.Second, "lines to hang", func() bool { return sims[1].Stats(t).Running > 0 })
+	for i := range 4 {
+		body, stream := mixed(t)(i)
+		if err := gateway.Chat(t.Context(), body, nil).Check(body, stream); err != nil {
+			t.Error(err)
+		}
+	}
+	b = gateway.WaitEnd(t, b.ID, time.Minute)
+	gateway.Results(t, b, input)
+	if b.Status != "completed" || b.RequestCounts.Completed != lines {
+		t.Errorf("%s, %+v", b.Status, b.RequestCounts)
+	}
+	var h struct {
+		Upstreams []struct{ URL, State, Reason string }
+	}
+	gateway.Get(t, "/health", &h)
+	for _, u := range h.Upstreams {
+		if u.URL == sims[1].URL && (u.State != "suspect" || !strings.Contains(u.Reason, "engine hangs")) {
+			t.Errorf("%+v", u)
+		}
 	}
 }

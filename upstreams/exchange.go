@@ -25,10 +25,11 @@ type attempt struct {
 }
 
 // begin starts an attempt at u, whose requests it counts from now on, for a
-// request of the model to the endpoint. ctx ends it, as does end.
-func (p *Pool) begin(ctx context.Context, u *upstream, class Class, endpoint, model string) *attempt {
+// request of the model to the endpoint. whole says that all of its body is there.
+// ctx ends it, as does end.
+func (p *Pool) begin(ctx context.Context, u *upstream, class Class, endpoint, model string, whole bool) *attempt {
 	a := &attempt{pool: p, up: u, class: class, endpoint: endpoint, begun: time.Now(), goodBefore: u.good.Load()}
-	a.model = model
+	a.model, a.whole = model, whole
 	ctx, a.cancel = context.WithCancelCause(ctx)
 	a.trace.GotConn = func(info httptrace.GotConnInfo) { a.sent, a.reused = true, info.Reused }
 	a.ctx = httptrace.WithClientTrace(ctx, &a.trace)

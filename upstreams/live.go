@@ -70,7 +70,7 @@ func (l *live) try(s *snapshot, u *upstream) (settled bool) {
 	p := l.proxy.pool
 	l.done.Upstream = u.url
 	u.begin()
-	a := p.begin(l.r.Context(), u, Live, l.route.path, l.query.Model)
+	a := p.begin(l.r.Context(), u, Live, l.route.path, l.query.Model, l.body.replayable())
 	defer func() {
 		a.end()
 		u.end()

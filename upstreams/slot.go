@@ -207,7 +207,7 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 	if rt == nil {
 		return nil, &SendError{Err: fmt.Errorf("path %s is not forwarded", path)}
 	}
-	a := s.pool.begin(ctx, s.up, Batch, rt.path, s.model)
+	a := s.pool.begin(ctx, s.up, Batch, rt.path, s.model, true)
 	defer a.end()
 	sn := s.pool.now.Load()
 	whole := &payload{head: body, length: int64(len(body))}

@@ -25,9 +25,10 @@ type engineFigures struct {
 	running, waiting, preempts, tokens, steps, queried, kvCache float64
 }
 
-// stillness finds an engine that hangs: requests run or wait there, and nothing
-// changes, although GET /health says that all is well. It is used by one
-// goroutine.
+// stillness finds an engine that hangs: requests run or wait there, or were sent
+// there, and nothing changes, although GET /health says that all is well. What was
+// sent counts as well because vLLM tells of a request only once its engine has made
+// a step with it. It is used by one goroutine.
 type stillness struct {
 	last    engineFigures
 	done    uint64    // progress of this gateway's requests
@@ -35,10 +36,12 @@ type stillness struct {
 	samples int
 }
 
-// step takes a sample. It returns for how long the engine has been standing still.
-func (s *stillness) step(at time.Time, g gauges, progress uint64) time.Duration {
+// step takes a sample: what the server says, how many requests of this gateway it
+// was sent and has not begun to answer, and a counter of what it answers. It returns
+// for how long the engine has been standing still.
+func (s *stillness) step(at time.Time, g gauges, awaited int, progress uint64) time.Duration {
 	figures := g.engine()
-	busy := g.told && g.counted && g.running+g.waiting > 0
+	busy := g.told && g.counted && (g.running+g.waiting > 0 || awaited > 0)
 	switch {
 	case !busy:
 		s.since, s.samples = time.Time{}, 0
@@ -60,15 +63,14 @@ func (s *stillness) hung(still time.Duration) bool {
 // goes on. It reports whether the engine may be hanging: then it is looked at
 // again soon.
 func (p *Pool) sampleStillness(u *upstream) (perhaps bool) {
-	progress := u.progress.Load()
+	progress, awaited := u.progress.Load(), u.flights.awaited()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	g := u.gauges
-	still := u.stillness.step(time.Now(), g, progress)
+	still := u.stillness.step(time.Now(), g, awaited, progress)
 	switch was := u.suspicion != nil && u.suspicion.hung; {
 	case u.stillness.hung(still):
-		p.hangs(u, fmt.Sprintf("its engine hangs: %.0f requests run and %.0f wait, and none has made progress for %s",
-			g.running, g.waiting, still.Round(time.Second)))
+		p.hangs(u, max(int(g.running+g.waiting), awaited))
 	case was && still == 0 && g.told:
 		p.log.Info("engine of an upstream goes on", zap.String("upstream", u.url))
 		u.clear()
@@ -83,15 +85,16 @@ func (p *Pool) sampleStillness(u *upstream) (perhaps bool) {
 // hangs takes note that the engine of u stands still. Batch lines and trials stay
 // away until it goes on; requests that have had no answer yet go to another server
 // of their model, if there is one. Pool.mu is held.
-func (p *Pool) hangs(u *upstream, reason string) {
+func (p *Pool) hangs(u *upstream, requests int) {
 	if u.suspicion == nil || !u.suspicion.hung {
-		u.suspicion = &suspicion{hung: true, last: time.Now()}
-	}
-	u.suspicion.reason = reason
-	u.gate.Store(math.MaxInt64)
-	u.suspect.Store(true)
-	if u.isUp() {
-		p.become(u, StateSuspect, reason)
+		u.suspicion = &suspicion{hung: true, last: time.Now(), reason: fmt.Sprintf(
+			"its engine hangs: it has %d requests and has made no progress with any since %s",
+			requests, u.stillness.since.UTC().Format(time.TimeOnly+" MST"))}
+		u.gate.Store(math.MaxInt64)
+		u.suspect.Store(true)
+		if u.isUp() {
+			p.become(u, StateSuspect, u.suspicion.reason)
+		}
 	}
 	p.abortHung(u)
 }

@@ -38,25 +38,27 @@ func TestStillness(t *testing.T) {
 		name  string
 		every time.Duration
 		seen  []gauges
+		sent  int
 		want  bool
 	}{
-		{"it stands still", time.Second, same(9, busy), true},
-		{"requests only wait", time.Second, same(9, with(func(g *gauges) { g.running = 0 })), true},
-		{"not for long", time.Second, same(8, busy), false},
-		{"the gateway was stopped meanwhile", time.Minute, same(3, busy), false},
-		{"nothing runs", time.Second, same(20, with(func(g *gauges) { g.running, g.waiting = 0, 0 })), false},
-		{"no figures", time.Second, same(20, gauges{}), false},
-		{"no counter of tokens", time.Second, same(20, with(func(g *gauges) { g.counted = false })), false},
-		{"tokens come", time.Second, append(same(8, busy), with(func(g *gauges) { g.tokens++ })), false},
-		{"a long prompt is read", time.Second, append(same(8, busy), with(func(g *gauges) { g.kvCache += 0.01 })), false},
-		{"it went on and stands still again", time.Second, append(same(8, with(func(g *gauges) { g.steps++ })), same(9, busy)...), true},
+		{"it stands still", time.Second, same(9, busy), 0, true},
+		{"requests only wait", time.Second, same(9, with(func(g *gauges) { g.running = 0 })), 0, true},
+		{"not for long", time.Second, same(8, busy), 0, false},
+		{"the gateway was stopped meanwhile", time.Minute, same(3, busy), 0, false},
+		{"nothing runs", time.Second, same(20, with(func(g *gauges) { g.running, g.waiting = 0, 0 })), 0, false},
+		{"requests were sent and the engine has made no step", time.Second, same(9, with(func(g *gauges) { g.running, g.waiting = 0, 0 })), 1, true},
+		{"no figures", time.Second, same(20, gauges{}), 0, false},
+		{"no counter of tokens", time.Second, same(20, with(func(g *gauges) { g.counted = false })), 0, false},
+		{"tokens come", time.Second, append(same(8, busy), with(func(g *gauges) { g.tokens++ })), 0, false},
+		{"a long prompt is read", time.Second, append(same(8, busy), with(func(g *gauges) { g.kvCache += 0.01 })), 0, false},
+		{"it went on and stands still again", time.Second, append(same(8, with(func(g *gauges) { g.steps++ })), same(9, busy)...), 0, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var s stillness
 			at, still := time.Unix(1e9, 0), time.Duration(0)
 			for _, g := range tt.seen {
 				at = at.Add(tt.every)
-				still = s.step(at, g, 0)
+				still = s.step(at, g, tt.sent, 0)
 			}
 			if got := s.hung(still); got != tt.want {
 				t.Errorf("hung %t after %s", got, still)
@@ -66,7 +68,7 @@ func TestStillness(t *testing.T) {
 	t.Run("answers come", func(t *testing.T) {
 		var s stillness
 		for i := range 20 {
-			if still := s.step(time.Unix(int64(i), 0), busy, uint64(i)); still != 0 {
+			if still := s.step(time.Unix(int64(i), 0), busy, 0, uint64(i)); still != 0 {
 				t.Fatalf("still for %s", still)
 			}
 		}
@@ -96,7 +98,7 @@ func TestEngineHangs(t *testing.T) {
 		}
 		synctest.Wait()
 		st := statusOf(t, w.pool, "http://b")
-		if st.State != StateSuspect || !strings.Contains(st.Reason, "its engine hangs: 1 requests run and 0 wait") {
+		if st.State != StateSuspect || !strings.Contains(st.Reason, "its engine hangs: it has 1 requests and") {
 			t.Errorf("state %s: %s", st.State, st.Reason)
 		}
 		before := w.b.calls.Load()

@@ -169,6 +169,7 @@ type flights struct {
 // flight is one of them.
 type flight struct {
 	model      string
+	whole      bool // all of the request was in memory when it was begun: nobody is waited for
 	cancel     context.CancelCauseFunc
 	prev, next *flight // guarded by flights.mu
 	listed     bool    // the request's own
@@ -201,6 +202,19 @@ func (l *flights) remove(f *flight) {
 	}
 	f.prev, f.next = nil, nil
 	l.mu.Unlock()
+}
+
+// awaited counts those that only the upstream is waited for.
+func (l *flights) awaited() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for f := l.first; f != nil; f = f.next {
+		if f.whole {
+			n++
+		}
+	}
+	return n
 }
 
 // abort cancels those whose model may, and says how many.

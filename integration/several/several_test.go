@@ -103,9 +103,10 @@ func TestBatchIsSpread(t *testing.T) {
 // What one gateway has in flight the others know, and they share out what a
 // server gives to batches.
 func TestLoadsAreKnown(t *testing.T) {
+	const atOnce = 10 // less than a gateway's part of what a new server is given
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 1, "--ttft", "20s")
-	gateways := start(t, s.settings(sims, inFlight), 2)
+	gateways := start(t, s.settings(sims, atOnce), 2)
 	for _, g := range gateways {
 		tidegatetest.Eventually(t, 30*time.Second, "the limit is shared", func() bool { return g.Health(t).Upstreams[0].Limit == 96 })
 	}
@@ -113,7 +114,7 @@ func TestLoadsAreKnown(t *testing.T) {
 	for _, g := range gateways {
 		tidegatetest.Eventually(t, 30*time.Second, "each knows of the other's lines", func() bool {
 			u := g.Health(t).Upstreams[0]
-			return u.Batch+u.Others == inFlight
+			return u.Batch+u.Others == atOnce
 		})
 	}
 	gateways[1].CancelBatch(t, b.ID)
@@ -225,6 +226,36 @@ func TestRedisAway(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	if _, again := repeated(t, sims); again != 0 {
+		t.Errorf("%d calls repeated", again)
+	}
+}
+
+// A Redis that answers and refuses to write is told of, and batches go on by the
+// store.
+func TestRedisRefusesWrites(t *testing.T) {
+	s := newShared(t)
+	sims := tidegatetest.StartSims(t, 2)
+	gateways := start(t, s.settings(sims, inFlight), 2)
+	if _, err := s.Redis.Do("CONFIG", "SET", "maxmemory", "1"); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range gateways {
+		h := g.Health(t)
+		if h.Status != "degraded" || !strings.Contains(h.Batch.Queue, "OOM") || h.Batch.Store != "ok" {
+			t.Errorf("%+v", h)
+		}
+	}
+	one := ask(t, "one", lines)
+	wantCompleted(t, gateways[1], gateways[0].Submit(t, one).ID, one, lines)
+	if _, err := s.Redis.Do("CONFIG", "SET", "maxmemory", "0"); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range gateways {
+		tidegatetest.Eventually(t, time.Minute, "all is well", func() bool { return g.Health(t).Status == "ok" })
+	}
+	two := ask(t, "two", lines)
+	wantCompleted(t, gateways[0], gateways[1].Submit(t, two).ID, two, lines)
 	if _, again := repeated(t, sims); again != 0 {
 		t.Errorf("%d calls repeated", again)
 	}

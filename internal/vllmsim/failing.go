@@ -73,8 +73,7 @@ func (g *run) failWhole(body []byte) {
 		panic(http.ErrAbortHandler)
 	case kindHangMid:
 		g.writePart(len(body), half)
-		g.pacer.forever()
-		panic(http.ErrAbortHandler)
+		g.hang()
 	}
 }
 
@@ -98,8 +97,7 @@ func (g *run) failMid(out []byte) bool {
 		panic(http.ErrAbortHandler)
 	case kindHangMid:
 		g.sendPart(out)
-		g.pacer.forever()
-		panic(http.ErrAbortHandler)
+		g.hang()
 	case kindTruncated:
 		whole := len(out)
 		out = g.ep.events.token(out, a, a.tokens/2)
@@ -108,4 +106,12 @@ func (g *run) failMid(out []byte) bool {
 		return true
 	}
 	return false
+}
+
+// hang makes no progress until the client leaves or the server closes.
+func (g *run) hang() {
+	g.s.hung.Add(1)
+	defer g.s.hung.Add(-1)
+	g.pacer.forever()
+	panic(http.ErrAbortHandler)
 }

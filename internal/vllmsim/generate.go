@@ -220,8 +220,7 @@ func (g *run) takeSlot() {
 		g.pacer.start = time.Now()
 	}
 	if g.plan.fault.kind == kindHang {
-		g.pacer.forever()
-		panic(http.ErrAbortHandler)
+		g.hang()
 	}
 }
 

@@ -18,9 +18,15 @@ type metrics struct {
 	stop, length, abort, bad float64    // requests by finished_reason
 	ttft, itl, tpot          histogram
 	endToEnd, queued         histogram
+	steps                    histogram // tokens of an iteration
+	stepped                  time.Time // when steps was counted last
 }
 
+// stepTime is how long a simulated iteration of the engine takes.
+const stepTime = 10 * time.Millisecond
+
 var (
+	stepBuckets    = []float64{1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384}
 	ttftBuckets    = []float64{0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560}
 	tokenBuckets   = []float64{0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80}
 	requestBuckets = []float64{0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680}
@@ -31,7 +37,8 @@ func newMetrics(model string) *metrics {
 	return &metrics{
 		labels: `engine="0",model_name="` + escaped + `"`,
 		ttft:   newHistogram(ttftBuckets), itl: newHistogram(tokenBuckets), tpot: newHistogram(tokenBuckets),
-		endToEnd: newHistogram(requestBuckets), queued: newHistogram(requestBuckets),
+		endToEnd: newHistogram(requestBuckets), queued: newHistogram(requestBuckets), steps: newHistogram(stepBuckets),
+		stepped: time.Now(),
 	}
 }
 
@@ -105,10 +112,22 @@ func appendSettings(dst []byte, cfg Config) []byte {
 	return appendSample(dst, name, labels, 1)
 }
 
-// appendText writes all metrics in Prometheus' text format 0.0.4.
-func (m *metrics) appendText(dst []byte, running, waiting, limit int) []byte {
+// step counts the iterations since it was called last, in each of which every
+// request that makes progress had a token. m.mu is held.
+func (m *metrics) step(progressing int) {
+	n := time.Since(m.stepped) / stepTime
+	m.stepped = m.stepped.Add(n * stepTime)
+	if progressing > 0 {
+		m.steps.observe(float64(progressing), int(n))
+	}
+}
+
+// appendText writes all metrics in Prometheus' text format 0.0.4. Of the running
+// requests hung make no progress.
+func (m *metrics) appendText(dst []byte, running, waiting, hung, limit int) []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.step(running - hung)
 	gauge := func(name, help string, v float64) {
 		dst = appendFamily(dst, name, "gauge", help)
 		dst = appendSample(dst, name, m.labels, v)
@@ -137,6 +156,7 @@ func (m *metrics) appendText(dst []byte, running, waiting, limit int) []byte {
 		dst = appendSample(dst, success, labels, r.n)
 	}
 
+	dst = m.steps.appendText(dst, "vllm:iteration_tokens_total", "Histogram of number of tokens per engine_step.", m.labels)
 	dst = m.ttft.appendText(dst, "vllm:time_to_first_token_seconds", "Histogram of time to first token in seconds.", m.labels)
 	dst = m.itl.appendText(dst, "vllm:inter_token_latency_seconds", "Histogram of inter-token latency in seconds.", m.labels)
 	dst = m.tpot.appendText(dst, "vllm:time_per_output_token_seconds", "Histogram of time per output token in seconds.", m.labels)

@@ -27,6 +27,7 @@ type Server struct {
 	slots   slots
 	counts  counters
 	metrics *metrics
+	hung    atomic.Int64 // requests that hang
 }
 
 // servers gives every server of the process another default seed.
@@ -154,7 +155,7 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request) {
 		s.get(w, r, headerJSON, s.models)
 	case "/metrics":
 		running, waiting, _ := s.slots.counts()
-		s.get(w, r, headerText, appendSettings(s.metrics.appendText(nil, running, waiting, s.cfg.MaxNumSeqs), s.cfg))
+		s.get(w, r, headerText, appendSettings(s.metrics.appendText(nil, running, waiting, int(s.hung.Load()), s.cfg.MaxNumSeqs), s.cfg))
 	case "/tokenize":
 		s.post(w, r, func() { s.inspect(w, r, s.appendTokens) })
 	case "/detokenize":
