@@ -1,6 +1,9 @@
 package caddymodule
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -8,6 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/upstreams"
 )
 
 func init() {
@@ -26,7 +31,7 @@ func init() {
 func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
 		d.Next()
-		return nil, d.Err("tidegate is configured twice")
+		return nil, d.Err("tidegate already specified")
 	}
 	app := new(App)
 	if err := app.UnmarshalCaddyfile(d); err != nil {
@@ -45,7 +50,7 @@ func parseSite(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next() // the directive's name: a matcher follows it
 	matcher, err := h.ExtractMatcherSet()
 	if err != nil {
-		return nil, err
+		return nil, h.WrapErr(err)
 	}
 	h.Next() // ExtractMatcherSet has gone back to the start
 	if h.NextArg() {
@@ -96,10 +101,21 @@ func parseDashboard(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // options are the words of the handler.
 func (h *DashboardHandler) options() map[string]option {
 	return map[string]option{
-		"path": text(&h.Path),
+		"path": parsed(&h.Path, "a path below the root such as /dashboard", func(s string) (string, error) {
+			base := strings.TrimSuffix(s, "/")
+			if base == "" {
+				return "", errDashboardRoot
+			}
+			return s, dashboard.CheckBase(base)
+		}),
 		"trusted_origins": func(d *caddyfile.Dispenser) error {
 			if h.TrustedOrigins = d.RemainingArgs(); len(h.TrustedOrigins) == 0 {
 				return d.ArgErr()
+			}
+			for _, origin := range h.TrustedOrigins {
+				if !isOrigin(origin) {
+					return d.Errf("trusted_origins must be origins such as https://ops.example.com, not %q", origin)
+				}
 			}
 			return nil
 		},
@@ -200,6 +216,9 @@ func (a *App) options() map[string]option {
 		"cors":  origins(&a.CORS),
 		"api_keys": func(d *caddyfile.Dispenser) error {
 			a.APIKeys = d.RemainingArgs()
+			if slices.ContainsFunc(a.APIKeys, func(key string) bool { return strings.TrimSpace(key) == "" }) {
+				return d.Err("api_keys: a key is empty")
+			}
 			return nil // none: the variable that was to name them is empty
 		},
 		"batch": func(d *caddyfile.Dispenser) error { return a.Batch.unmarshal(d) },
@@ -216,31 +235,49 @@ func (p *PoolConfig) unmarshal(d *caddyfile.Dispenser) error {
 
 func (p *PoolConfig) options() map[string]option {
 	return map[string]option{
-		"upstream": p.upstream, "api_key": optionalText(&p.APIKey), "batch_share": number(&p.BatchShare),
+		"upstream": p.upstream, "api_key": optionalText(&p.APIKey), "batch_share": number(&p.BatchShare, 1),
 		"health_interval": span(&p.HealthInterval), "health_timeout": span(&p.HealthTimeout), "models_interval": span(&p.ModelsInterval),
 		"retry_buffer": size(&p.RetryBuffer), "body_memory": size(&p.BodyMemory), "max_answer": size(&p.MaxAnswer), "dial_timeout": span(&p.DialTimeout),
-		"health_failures": count(&p.HealthFailures), "load_time": span(&p.LoadTime), "idle_timeout": span(&p.IdleTimeout), "stream_idle_timeout": span(&p.StreamIdleTimeout),
+		"health_failures": countFrom(&p.HealthFailures, 1, 1000), "load_time": span(&p.LoadTime), "idle_timeout": span(&p.IdleTimeout), "stream_idle_timeout": span(&p.StreamIdleTimeout),
 	}
 }
 
 func (p *PoolConfig) upstream(d *caddyfile.Dispenser) error {
-	urls := d.RemainingArgs()
-	if len(urls) == 0 {
+	known := len(p.Upstreams)
+	var at []caddyfile.Dispenser // of each URL, for errors
+	for d.NextArg() {
+		p.Upstreams = append(p.Upstreams, UpstreamConfig{URL: d.Val()})
+		at = append(at, *d)
+	}
+	if len(at) == 0 {
 		return d.ArgErr()
 	}
 	var u UpstreamConfig
 	if err := block(d, u.options()); err != nil {
 		return err
 	}
-	for _, u.URL = range urls {
-		p.Upstreams = append(p.Upstreams, u)
+	var all upstreams.Config
+	for i := range p.Upstreams {
+		if i >= known {
+			u.URL = p.Upstreams[i].URL
+			p.Upstreams[i] = u
+		}
+		one := p.Upstreams[i].config()
+		one.APIKey = "" // perhaps a placeholder still
+		all.Upstreams = append(all.Upstreams, one)
+		if i < known {
+			continue
+		}
+		if err := all.Validate(); err != nil {
+			return at[i-known].WrapErr(err)
+		}
 	}
 	return nil
 }
 
 func (u *UpstreamConfig) options() map[string]option {
 	return map[string]option{
-		"weight": number(&u.Weight), "max_num_seqs": count(&u.MaxNumSeqs), "api_key": optionalText(&u.APIKey),
+		"weight": number(&u.Weight, upstreams.MaxWeight), "max_num_seqs": countFrom(&u.MaxNumSeqs, 1, upstreams.MaxNumSeqs), "api_key": optionalText(&u.APIKey),
 		"tls_ca": func(d *caddyfile.Dispenser) error {
 			u.TLS.RootCAPEMFiles = d.RemainingArgs()
 			return nil // none: the variable that was to name them is empty
@@ -271,13 +308,13 @@ func (b *BatchConfig) unmarshal(d *caddyfile.Dispenser) error {
 
 func (b *BatchConfig) options() map[string]option {
 	return map[string]option{
-		"max_in_flight": countOrAuto(&b.MaxInFlight), "max_concurrent_batches": count(&b.MaxConcurrentBatches), "max_requests": count(&b.MaxRequests),
+		"max_in_flight": countOr(&b.MaxInFlight, 1_000_000, "auto", 0), "max_concurrent_batches": countFrom(&b.MaxConcurrentBatches, 1, 1_000_000), "max_requests": count(&b.MaxRequests),
 		"max_file_size": size(&b.MaxFileSize), "max_upload_size": size(&b.MaxUploadSize), "max_part_size": size(&b.MaxPartSize),
 		"max_open_uploads": count(&b.MaxOpenUploads), "max_upload_parts": count(&b.MaxUploadParts),
-		"max_decompressed_size": size(&b.MaxDecompressedSize), "max_line_size": size(&b.MaxLineSize), "memory": size(&b.Memory), "retries": count(&b.Retries),
-		"stop_after":    parsed(&b.StopAfter, `a whole number above 0, or "off"`, batch.ParseStopAfter),
+		"max_decompressed_size": size(&b.MaxDecompressedSize), "max_line_size": size(&b.MaxLineSize), "memory": size(&b.Memory), "retries": countFrom(&b.Retries, 1, 1000),
+		"stop_after":    countOr(&b.StopAfter, mostCount, "off", batch.NoStop),
 		"retry_backoff": spans(&b.RetryBackoffMin, &b.RetryBackoffMax),
 		"line_timeout":  span(&b.LineTimeout), "lease": span(&b.Lease), "drain_timeout": span(&b.DrainTimeout),
-		"collect_interval": span(&b.CollectInterval), "quarantine": span(&b.Quarantine), "upload_ttl": span(&b.UploadTTL), "input_ttl": span(&b.InputTTL), "output_ttl": span(&b.OutputTTL),
+		"collect_interval": span(&b.CollectInterval), "quarantine": ttl(&b.Quarantine), "upload_ttl": ttl(&b.UploadTTL), "input_ttl": ttl(&b.InputTTL), "output_ttl": ttl(&b.OutputTTL),
 	}
 }

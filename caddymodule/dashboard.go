@@ -23,6 +23,8 @@ func init() {
 // otherwise.
 const defaultDashboard = "/dashboard"
 
+var errDashboardRoot = errors.New("path: the dashboard cannot lie at the root: it would hide the API")
+
 // DashboardHandler serves the dashboard below its path. Other requests go to
 // the next handler. Where the app has api_keys, a browser asks for one: the
 // password of HTTP Basic authentication, whatever the name.
@@ -51,7 +53,7 @@ func (h *DashboardHandler) Provision(ctx caddy.Context) error {
 	r := h.app.runtime
 	h.path = strings.TrimSuffix(cmp.Or(h.Path, defaultDashboard), "/")
 	if h.path == "" {
-		return errors.New("path: the dashboard cannot lie at the root: it would hide the API")
+		return errDashboardRoot
 	}
 	var err error
 	h.pages, err = dashboard.New(dashboard.Config{

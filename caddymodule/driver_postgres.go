@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -74,11 +75,16 @@ func (s *PostgresStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if s.URL, err = argument(d); err != nil {
 		return err
 	}
+	if !strings.Contains(s.URL, "{") { // else a placeholder
+		if _, err := postgres.Identity(s.URL); err != nil {
+			return d.WrapErr(err)
+		}
+	}
 	return block(d, s.options())
 }
 
 func (s *PostgresStore) options() map[string]option {
-	return map[string]option{"max_conns": count(&s.MaxConns), "connect_timeout": span(&s.ConnectTimeout), "statement_timeout": span(&s.StatementTimeout)}
+	return map[string]option{"max_conns": countFrom(&s.MaxConns, 2, 10_000), "connect_timeout": span(&s.ConnectTimeout), "statement_timeout": span(&s.StatementTimeout)}
 }
 
 var (

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -72,7 +73,18 @@ func (f *S3Files) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if f.URL, err = argument(d); err != nil {
 		return err
 	}
-	return block(d, f.options())
+	if !strings.Contains(f.URL, "{") { // else a placeholder
+		if _, err := s3.ParseURL(f.URL); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	if err := block(d, f.options()); err != nil {
+		return err
+	}
+	if (f.AccessKey == "") != (f.SecretKey == "") {
+		return d.Err("access_key and secret_key go together")
+	}
+	return nil
 }
 
 func (f *S3Files) options() map[string]option {

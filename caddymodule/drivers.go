@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"path/filepath"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -120,8 +121,11 @@ func (f *LocalFiles) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // optionalPath reads a directive of at most one argument and no block.
 func optionalPath(d *caddyfile.Dispenser, path *string) error {
 	d.Next()
+	word := d.Val()
 	if d.NextArg() {
-		*path = d.Val()
+		if *path = d.Val(); strings.TrimSpace(*path) == "" {
+			return d.Errf("%s must be a path that is not empty", word)
+		}
 	}
 	if d.NextArg() {
 		return d.ArgErr()

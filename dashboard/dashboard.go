@@ -50,11 +50,20 @@ type Dashboard struct {
 	arrivals    arrivals
 }
 
+// CheckBase returns an error for a path that a dashboard cannot lie at. It is
+// without a slash at its end; "" is the root.
+func CheckBase(base string) error {
+	if base != "" && (base[0] != '/' || strings.ContainsAny(base, "{}?#% \\\"<>") || strings.Contains(base, "//")) {
+		return fmt.Errorf("base %q is not a path such as /dashboard", base)
+	}
+	return nil
+}
+
 // New makes a Dashboard.
 func New(cfg Config) (*Dashboard, error) {
 	base := strings.TrimSuffix(cfg.Base, "/")
-	if base != "" && (base[0] != '/' || strings.ContainsAny(base, "{}?#% \\\"<>") || strings.Contains(base, "//")) {
-		return nil, fmt.Errorf("base %q is not a path such as /dashboard", cfg.Base)
+	if err := CheckBase(base); err != nil {
+		return nil, err
 	}
 	s := cfg.Source
 	if s.Overview == nil || s.Throughput == nil || s.Batches == nil || s.Files == nil || s.Upstreams == nil || s.Doctor == nil {

@@ -136,11 +136,11 @@ func (c Config) Validate() error {
 		if !usableKey(u.APIKey) {
 			return fmt.Errorf("upstreams[%d].%w", i, errKey)
 		}
-		if !(u.Weight >= 0 && u.Weight <= maxWeight) { // NaN is refused too
-			return fmt.Errorf("upstreams[%d].weight: %v is not above 0 and up to %g", i, u.Weight, maxWeight)
+		if !(u.Weight >= 0 && u.Weight <= MaxWeight) { // NaN is refused too
+			return fmt.Errorf("upstreams[%d].weight: %v is not above 0 and up to %g", i, u.Weight, MaxWeight)
 		}
-		if u.MaxNumSeqs < 0 || u.MaxNumSeqs > maxNumSeqs {
-			return fmt.Errorf("upstreams[%d].max_num_seqs: %d is not from 1 to %d", i, u.MaxNumSeqs, maxNumSeqs)
+		if u.MaxNumSeqs < 0 || u.MaxNumSeqs > MaxNumSeqs {
+			return fmt.Errorf("upstreams[%d].max_num_seqs: %d is not from 1 to %d", i, u.MaxNumSeqs, MaxNumSeqs)
 		}
 	}
 	if !usableKey(c.APIKey) {
@@ -192,6 +192,8 @@ func usableKey(key string) bool {
 }
 
 const (
-	maxWeight  = 1e6
-	maxNumSeqs = 1 << 20
+	// MaxWeight is the largest UpstreamConfig.Weight.
+	MaxWeight = 1e6
+	// MaxNumSeqs is the largest UpstreamConfig.MaxNumSeqs.
+	MaxNumSeqs = 1 << 20
 )
