@@ -19,6 +19,7 @@ var notices = map[string]string{
 	"prioritized": "The priority was changed.",
 	"created":     "The batch was created.",
 	"uploaded":    "The file was stored and looked through.",
+	"stored":      "The files were stored. Choose “new batch” in the row of one to check it and to create a batch.",
 	"draining":    "The server gets nothing new.",
 	"undrained":   "The server gets requests again.",
 }

@@ -14,6 +14,9 @@ import (
 // batchesPerPage is how many batches the list shows at a time.
 const batchesPerPage = 50
 
+// maxText is how long a text to look for may be, in bytes.
+const maxText = 200
+
 func (d *Dashboard) batchList(w http.ResponseWriter, r *http.Request) error {
 	s := d.site(r, "Batches", "Batches")
 	v, err := d.batchListModel(r.Context(), r.URL.Query(), s)
@@ -67,7 +70,7 @@ func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s temp
 	if _, q.To, ok = dayIn(f.To, s.Zone); !ok { // the day itself is meant too
 		v.Filter.Wrong = "The last day is not a date."
 	}
-	if len(f.Text) > 200 {
+	if len(f.Text) > maxText {
 		v.Filter.Wrong = "That is too long a text to look for."
 	}
 	if v.Filter.Wrong != "" {

@@ -18,6 +18,9 @@ func (d *Dashboard) fileList(w http.ResponseWriter, r *http.Request) error {
 	s := d.site(r, "Files", "Files")
 	query := r.URL.Query()
 	q := FileQuery{After: query.Get("after"), Limit: filesPerPage}
+	if q.Text = query.Get("q"); len(q.Text) > maxText {
+		return refuse(http.StatusBadRequest, "That is too long a text to look for.")
+	}
 	if p := query.Get("purpose"); slices.Contains(purposes, p) {
 		q.Purpose = p
 	}
@@ -29,15 +32,15 @@ func (d *Dashboard) fileList(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	v := templates.FileList{Purpose: q.Purpose, Purposes: purposes, Space: spaceModel(space), Pages: templates.Pages{What: "Pages of files"}}
+	v := templates.FileList{Purpose: q.Purpose, Text: q.Text, Purposes: purposes, Space: spaceModel(space), Pages: templates.Pages{What: "Pages of files"}}
 	for _, f := range page.Files {
 		v.Rows = append(v.Rows, fileRow(f))
 	}
 	if q.After != "" {
-		v.Pages.First = s.With(s.To("files"), "purpose", q.Purpose)
+		v.Pages.First = s.With(s.To("files"), "purpose", q.Purpose, "q", q.Text)
 	}
-	if page.More && len(page.Files) > 0 {
-		v.Pages.Next = s.With(s.To("files"), "purpose", q.Purpose, "after", page.Files[len(page.Files)-1].ID)
+	if page.More {
+		v.Pages.Next = s.With(s.To("files"), "purpose", q.Purpose, "q", q.Text, "after", page.After)
 	}
 	return d.render(w, r, http.StatusOK, templates.FilesPage(s, v))
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime/multipart"
 	"net/http"
 	"path"
@@ -69,16 +70,20 @@ const maxFields = 1 << 20
 // upload hands the file of a form on as it arrives. It may take as long as it
 // takes.
 func (d *Dashboard) upload(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, d.source.Files.MaxBytes()+maxFields)
+	each := min(d.source.Files.MaxBytes(), (math.MaxInt64-maxFields)/maxUploads)
+	r.Body = http.MaxBytesReader(w, r.Body, each*maxUploads+maxFields)
 	seen, ended := d.arrivals.begin(r.Header.Get(fromScript))
 	defer ended()
-	id, err := d.takeFile(r, seen)
+	ids, err := d.takeFiles(r, each, seen)
 	if err != nil {
 		d.fail(w, r, err)
 		return
 	}
 	s := templates.Site{Base: d.base}
-	to := string(s.With(s.To("new"), "file", id, "done", "uploaded"))
+	to := string(s.With(s.To("new"), "file", ids[0], "done", "uploaded"))
+	if len(ids) > 1 {
+		to = string(s.With(s.To("files"), "purpose", "batch", "done", "stored"))
+	}
 	if r.Header.Get(fromScript) != "" {
 		w.Header().Set("Tidegate-Location", to)
 		w.WriteHeader(http.StatusOK)
@@ -87,31 +92,50 @@ func (d *Dashboard) upload(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
-func (d *Dashboard) takeFile(r *http.Request, seen func(Arriving)) (id string, err error) {
+// maxUploads is how many files a form may have.
+const maxUploads = 20
+
+// takeFiles stores the files of a form, at least one, in order. Files before one
+// that cannot be stored stay.
+func (d *Dashboard) takeFiles(r *http.Request, each int64, seen func(Arriving)) (ids []string, err error) {
 	parts, err := r.MultipartReader()
 	if err != nil {
-		return "", refuse(http.StatusBadRequest, "That is not a form with a file.")
+		return nil, refuse(http.StatusBadRequest, "That is not a form with a file.")
 	}
 	for {
 		p, err := parts.NextPart()
-		if errors.Is(err, io.EOF) {
-			return "", refuse(http.StatusBadRequest, "Choose a file first.")
-		}
-		if err != nil {
-			return "", unreadable(err)
-		}
-		if p.FormName() != "file" {
+		switch {
+		case errors.Is(err, io.EOF) && len(ids) > 0:
+			return ids, nil
+		case errors.Is(err, io.EOF):
+			return nil, refuse(http.StatusBadRequest, "Choose a file first.")
+		case err != nil:
+			return nil, besides(unreadable(err), ids)
+		case p.FormName() != "file":
 			continue // NextPart passes over what was not read
+		case filename(p) == "":
+			return nil, besides(refuse(http.StatusBadRequest, "Choose a file first."), ids)
+		case len(ids) == maxUploads:
+			return nil, besides(refuse(http.StatusBadRequest, "At most %d files can be uploaded at once.", maxUploads), ids)
 		}
-		if filename(p) == "" {
-			return "", refuse(http.StatusBadRequest, "Choose a file first.")
-		}
-		id, err := d.source.Files.Upload(r.Context(), filename(p), p, seen)
+		id, err := d.source.Files.Upload(r.Context(), filename(p), http.MaxBytesReader(nil, p, each), seen)
 		if err != nil {
-			return "", brokenOff(err)
+			return nil, besides(brokenOff(err), ids)
 		}
-		return id, nil
+		ids = append(ids, id)
 	}
+}
+
+// besides adds to an error which files of the form were stored before.
+func besides(err error, stored []string) error {
+	if len(stored) == 0 {
+		return err
+	}
+	status, text := answerTo(err)
+	if status >= http.StatusInternalServerError {
+		return err
+	}
+	return refuse(status, "%s %s stored before it: see Files.", text, templates.Plural(int64(len(stored)), "file was", "files were"))
 }
 
 // filename is what the browser calls the file, without directories.

@@ -35,14 +35,19 @@ type Arriving struct {
 // FileQuery asks for a page of files, the newest first.
 type FileQuery struct {
 	Purpose string // "" for any
-	After   string // id of the file before the first wanted, "" from the start
-	Limit   int
+	// Text is looked for in names, letters of either case, and in ids.
+	Text  string
+	After string // id of the file before the first wanted, "" from the start
+	Limit int
 }
 
 // FilePage is a page of files.
 type FilePage struct {
 	Files []File
+	// More says that others follow behind After. A page of a search may be
+	// short, even empty, while there are more.
 	More  bool
+	After string // id of the last file that was looked at
 }
 
 // File is a file and who uses it.

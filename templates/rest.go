@@ -54,6 +54,7 @@ type ModelLines struct {
 // FileList is the model of the page of files.
 type FileList struct {
 	Purpose  string // that are shown, "" for all
+	Text     string // in names or ids
 	Purposes []string
 	Rows     []FileRow
 	Pages    Pages

@@ -27,14 +27,14 @@ func (f files) List(_ context.Context, q dashboard.FileQuery) (dashboard.FilePag
 			reached = file.ID == q.After
 			continue
 		}
-		if q.Purpose != "" && file.Purpose != q.Purpose {
+		if q.Purpose != "" && file.Purpose != q.Purpose || !strings.Contains(strings.ToLower(file.Filename+" "+file.ID), strings.ToLower(q.Text)) {
 			continue
 		}
 		if len(page.Files) == q.Limit {
 			page.More = true
 			break
 		}
-		page.Files = append(page.Files, file)
+		page.Files, page.After = append(page.Files, file), file.ID
 	}
 	if !reached {
 		return dashboard.FilePage{}, batch.ErrBadCursor

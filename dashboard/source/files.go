@@ -35,12 +35,14 @@ const (
 
 // List gives a page of files.
 func (f *files) List(ctx context.Context, q dashboard.FileQuery) (dashboard.FilePage, error) {
-	page, more, err := f.Config.Files.List(ctx, f.Tenant, batch.FileQuery{Purpose: q.Purpose, After: q.After, Limit: q.Limit})
+	found, err := searchFiles(q, func(query batch.FileQuery) ([]batch.File, bool, error) {
+		return f.Config.Files.List(ctx, f.Tenant, query)
+	})
 	if err != nil {
 		return dashboard.FilePage{}, err
 	}
-	rows, err := f.uses(ctx, page)
-	return dashboard.FilePage{Files: rows, More: more}, err
+	rows, err := f.uses(ctx, found.files)
+	return dashboard.FilePage{Files: rows, More: found.more, After: found.after}, err
 }
 
 // uses adds who uses files.

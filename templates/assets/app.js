@@ -171,9 +171,7 @@
     if (!e.dataTransfer.files.length) return
     e.preventDefault()
     field.classList.remove('is-over')
-    var one = new DataTransfer()
-    one.items.add(e.dataTransfer.files[0])
-    field.files = one.files
+    field.files = e.dataTransfer.files
     chosen()
   })
   field.addEventListener('change', chosen)
@@ -181,7 +179,7 @@
     words.textContent = tooLarge() ? form.dataset.tooLarge : ''
   }
   function tooLarge () {
-    return field.files.length > 0 && field.files[0].size > Number(form.dataset.max)
+    return Array.from(field.files).some(function (f) { return f.size > Number(form.dataset.max) })
   }
 
   form.addEventListener('submit', function (e) {
