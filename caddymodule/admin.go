@@ -27,7 +27,7 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 func (adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/tidegate/upstreams", Handler: caddy.AdminHandlerFunc(listUpstreams)},
-		{Pattern: "/tidegate/upstreams/drain", Handler: caddy.AdminHandlerFunc(change((*upstreams.Pool).Drain))},
+		{Pattern: "/tidegate/upstreams/drain", Handler: caddy.AdminHandlerFunc(change(func(p *upstreams.Pool, url string) error { return p.DrainBy(url, "Caddy's admin endpoint") }))},
 		{Pattern: "/tidegate/upstreams/undrain", Handler: caddy.AdminHandlerFunc(change((*upstreams.Pool).Undrain))},
 	}
 }

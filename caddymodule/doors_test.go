@@ -117,6 +117,8 @@ type state struct {
 	Batch     *struct {
 		Store, Queue, Files string
 	}
+	Problems []upstreams.ModelStatus
+	Live     upstreams.LiveErrors
 }
 
 func (g *gateway) health(t *testing.T) (int, state) {

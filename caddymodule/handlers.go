@@ -149,8 +149,20 @@ type health struct {
 	Status    string                     `json:"status"` // ok, degraded or starting
 	Upstreams []upstreams.UpstreamStatus `json:"upstreams"`
 	Batch     *batch.Health              `json:"batch,omitempty"`
+	// Problems are the models with which something is wrong.
+	Problems []upstreams.ModelStatus `json:"problems,omitempty"`
+	// Live counts the live requests of the last minutes, and those that failed.
+	Live upstreams.LiveErrors `json:"live"`
 	// Shortage is what the gateway itself has run out of.
 	Shortage *upstreams.Shortage `json:"shortage,omitempty"`
+	// Warnings are what the doctor finds wrong besides.
+	Warnings []doctor.Check `json:"warnings,omitempty"`
+}
+
+// besides reports whether a check is about something that health does not tell
+// otherwise.
+func besides(c doctor.Check) bool {
+	return c.Topic == "" || c.Topic == doctor.SpaceTopic || c.Topic == doctor.MemoryTopic
 }
 
 func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
@@ -170,8 +182,17 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusOK
 		out.Status = "ok"
 		out.Shortage = rt.pool.Shortage()
-		if !state.OK() || out.Shortage != nil {
+		out.Problems, out.Live = rt.pool.Problems(), rt.pool.LiveErrors()
+		if !state.OK() || out.Shortage != nil || len(out.Problems) > 0 {
 			out.Status = "degraded"
+		}
+		for _, c := range rt.doctor.Present(r.Context(), state) {
+			if c.Verdict == doctor.Failed {
+				out.Status = "degraded"
+			}
+			if besides(c) {
+				out.Warnings = append(out.Warnings, c)
+			}
 		}
 		for _, u := range out.Upstreams {
 			if u.State != upstreams.StateUp && u.State != upstreams.StateDraining {

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"net"
 	"net/http"
 
 	"github.com/tidegate/tidegate/internal/openai"
@@ -31,7 +32,7 @@ func (h *APIHandler) upstreams(w http.ResponseWriter, r *http.Request, path stri
 	method := http.MethodPost
 	switch path {
 	case "/upstreams/drain":
-		change = pool.Drain
+		change = func(url string) error { return pool.DrainBy(url, "an API request from "+remoteHost(r)) }
 	case "/upstreams/undrain":
 		change = pool.Undrain
 	default:
@@ -50,6 +51,15 @@ func (h *APIHandler) upstreams(w http.ResponseWriter, r *http.Request, path stri
 		list.Data = append(list.Data, upstreamObject{"upstream", u})
 	}
 	writeJSON(w, r, http.StatusOK, list)
+}
+
+// remoteHost is the address that a request came from, without its port.
+func remoteHost(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
 }
 
 // changeUpstream changes the server that the body names, and answers if it cannot.

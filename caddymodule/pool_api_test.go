@@ -32,8 +32,22 @@ func TestUpstreamsAPI(t *testing.T) {
 	if !draining(g.ask(t, "POST", "/upstreams/drain", body, key...)) {
 		t.Error("it does not drain")
 	}
-	if got := runningPool().Status()[0]; !got.Draining || got.State != upstreams.StateDraining {
+	if got := runningPool().Status()[0]; !got.Draining || got.State != upstreams.StateDraining || got.DrainedBy != "an API request from 127.0.0.1" {
 		t.Errorf("the pool has %+v, want it draining", got)
+	}
+	if a := g.ask(t, "POST", "/v1/chat/completions", chat, key...); a.status != 503 {
+		t.Errorf("a live request got %d %s, want 503", a.status, a.body)
+	}
+	_, s := g.health(t)
+	if s.Status != "degraded" || len(s.Problems) != 1 || s.Live.Requests != 1 || s.Live.Failed != 1 {
+		t.Fatalf("health %+v, want degraded by one problem", s)
+	}
+	if p := s.Problems[0]; p.Model != "m" || p.Problem != upstreams.ProblemNoServer || p.Servers != 1 || p.Available != 0 || p.Failed != 1 || !strings.Contains(p.Reason, "by an API request from 127.0.0.1") {
+		t.Errorf("problem %+v, want that the only server of m is drained", p)
+	}
+	report := g.ask(t, "GET", "/doctor", "", key...)
+	if !strings.Contains(report.body, "No server takes requests for m: "+url+" is drained since") || !strings.Contains(report.body, `"failed"`) {
+		t.Errorf("the doctor says %s", report.body)
 	}
 	if draining(g.ask(t, "POST", "/upstreams/undrain", body, key...)) {
 		t.Error("it drains after undrain")

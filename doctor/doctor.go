@@ -39,7 +39,23 @@ type Check struct {
 	Verdict Verdict `json:"verdict"`
 	Found   string  `json:"found"`            // "4 ms behind"
 	Remedy  string  `json:"remedy,omitempty"` // "" when there is nothing to do
+	// Topic is what the check is about, for readers that know it from elsewhere;
+	// "" for everything else.
+	Topic Topic `json:"-"`
 }
+
+// Topic is what a check is about.
+type Topic string
+
+// The topics of checks that readers know from elsewhere: the pool's status and
+// problems, the engine's health, space and memory.
+const (
+	ServerTopic Topic = "server"
+	ModelTopic  Topic = "model"
+	PartTopic   Topic = "part"
+	SpaceTopic  Topic = "space"
+	MemoryTopic Topic = "memory"
+)
 
 // Report is what the doctor found.
 type Report struct {
@@ -62,6 +78,8 @@ type Pool interface {
 	Facts() map[string]upstreams.Facts
 	Slots() int
 	Peers() int
+	// Problems are the models with which something is wrong.
+	Problems() []upstreams.ModelStatus
 	// Shortage is what the gateway has run out of, nil for nothing.
 	Shortage() *upstreams.Shortage
 	// TryPriority finds out by a request for one token whether a server
@@ -90,8 +108,8 @@ type Doctor struct {
 	turn chan struct{} // taken while somebody looks
 	last Report        // of who has the turn
 
-	asked      sync.Mutex
-	priorities map[string]scheduled // guarded by asked; by URL
+	asking     sync.Mutex
+	priorities map[string]scheduled // guarded by asking; by URL
 }
 
 // New makes a Doctor.
@@ -125,7 +143,7 @@ func (d *Doctor) Checks(ctx context.Context) (Report, error) {
 	r := Report{At: now}
 	for _, checks := range each(
 		func() []Check { return d.gateway() },
-		func() []Check { return d.parts(ctx) },
+		func() []Check { return d.asked(ctx) },
 		func() []Check { return d.clock(ctx) },
 		func() []Check { return append(d.space(), d.contents()) },
 		func() []Check { return d.servers(ctx) },
@@ -135,12 +153,33 @@ func (d *Doctor) Checks(ctx context.Context) (Report, error) {
 	if err := ctx.Err(); err != nil {
 		return Report{}, err // what was found may be wrong
 	}
-	order := []string{Gateway, Store, Queue, Files, Upstreams}
-	slices.SortStableFunc(r.Checks, func(a, b Check) int {
-		return cmp.Compare(slices.Index(order, a.Area), slices.Index(order, b.Area))
-	})
+	byArea(r.Checks)
 	d.last = r
 	return r, nil
+}
+
+// Present returns what is wrong at this moment: the checks that do not pass,
+// without advice about settings and without anything that costs a request. Every
+// check that Checks finds failed is among them. h is how the engine is.
+func (d *Doctor) Present(ctx context.Context, h batch.Health) []Check {
+	all := append(d.shortages(), d.memory())
+	all = append(all, d.parts(h)...)
+	if h.Store == batch.Well {
+		all = append(all, d.clock(ctx)...)
+	}
+	all = append(append(all, d.space()...), d.contents())
+	all = append(all, d.states()...)
+	all = slices.DeleteFunc(all, func(c Check) bool { return c.Verdict != Doubted && c.Verdict != Failed })
+	byArea(all)
+	return all
+}
+
+// byArea puts checks into the order in which they are shown.
+func byArea(checks []Check) {
+	order := []string{Gateway, Store, Queue, Files, Upstreams}
+	slices.SortStableFunc(checks, func(a, b Check) int {
+		return cmp.Compare(slices.Index(order, a.Area), slices.Index(order, b.Area))
+	})
 }
 
 // each runs all at once and gives their results in order.

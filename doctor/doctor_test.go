@@ -3,6 +3,7 @@ package doctor_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +40,7 @@ type gateway struct {
 	status    []upstreams.UpstreamStatus
 	facts     map[string]upstreams.Facts
 	short     *upstreams.Shortage
+	problems  []upstreams.ModelStatus
 	priority  bool
 	trying    error
 	hang      bool // no server answers
@@ -63,6 +65,7 @@ func (g *gateway) Status() []upstreams.UpstreamStatus { return g.status }
 func (g *gateway) Facts() map[string]upstreams.Facts  { return g.facts }
 func (g *gateway) Slots() int                         { return g.slots }
 func (g *gateway) Shortage() *upstreams.Shortage      { return g.short }
+func (g *gateway) Problems() []upstreams.ModelStatus  { return g.problems }
 func (g *gateway) Peers() int                         { return g.peers }
 func (g *gateway) TryPriority(ctx context.Context, _ string) (bool, error) {
 	g.mu.Lock()
@@ -181,6 +184,15 @@ func TestChecks(t *testing.T) {
 			g.change(one, func(f *upstreams.Facts) { f.Scheduling = "" })
 			g.status[0].LiveInFlight = 1
 		}, one + ": priority", doctor.Unknown, "at work"},
+		{"no server of a model", func(g *gateway) {
+			g.problems = []upstreams.ModelStatus{{Model: "m", Problem: upstreams.ProblemNoServer, Failing: true, Reason: "it is drained", Remedy: "undrain it", Failed: 7}}
+		}, "m: live requests", doctor.Failed, "No server takes requests for m: it is drained; 7 live requests failed since"},
+		{"live requests fail", func(g *gateway) {
+			g.problems = []upstreams.ModelStatus{{Problem: upstreams.ProblemErrors, Reason: "3 of 200", Remedy: "look"}}
+		}, "upstreams live requests", doctor.Doubted, "3 of 200"},
+		{"drained", func(g *gateway) {
+			g.status[0].State, g.status[0].DrainedAt, g.status[0].DrainedBy = upstreams.StateDraining, time.Unix(1_800_000_000, 0), "the dashboard"
+		}, one + ": state", doctor.Passed, "draining since 2027-01-15 08:00:00 UTC, by the dashboard"},
 		{"other context length", func(g *gateway) { g.status[0].MaxModelLen = 8192 }, "m: context length", doctor.Doubted, "4096, 8192"},
 		{"other version", func(g *gateway) { g.status[0].Version = "0.12.0" }, "m: version", doctor.Doubted, "0.11.0, 0.12.0"},
 		{"one server has it", func(g *gateway) { g.status[0].Models = []string{"m", "n"} }, "n: servers", doctor.Doubted, "one server"},
@@ -204,6 +216,17 @@ func TestChecks(t *testing.T) {
 				}
 				if (got.Verdict == doctor.Doubted || got.Verdict == doctor.Failed) && got.Remedy == "" {
 					t.Errorf("no remedy for %+v", got)
+				}
+				present := g.doctor().Present(t.Context(), g.health)
+				for _, check := range r.Checks {
+					if check.Verdict == doctor.Failed && !slices.Contains(present, check) {
+						t.Errorf("failed and not present: %+v among %+v", check, present)
+					}
+				}
+				for _, check := range present {
+					if check.Verdict == doctor.Passed || check.Verdict == doctor.Unknown {
+						t.Errorf("nothing is wrong: %+v", check)
+					}
 				}
 				for _, other := range r.Checks {
 					if other != got && other.Verdict != doctor.Passed {

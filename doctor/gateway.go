@@ -25,6 +25,9 @@ func (d *Doctor) gateway() []Check {
 	return append([]Check{keys, d.descriptors(), d.slots(), d.memory(), others}, d.resources()...)
 }
 
+// shortages looks at what the process and this machine may run out of.
+func (d *Doctor) shortages() []Check { return append([]Check{d.descriptors()}, d.resources()...) }
+
 // slots compares how many lines the gateway may have under way with how many the
 // servers would take of it.
 func (d *Doctor) slots() Check {
@@ -40,7 +43,7 @@ func (d *Doctor) slots() Check {
 // memory tells whether that for requests keeps slots free.
 func (d *Doctor) memory() Check {
 	m := d.Engine.Capacity().Memory
-	c := Check{Area: Gateway, Name: "memory for requests", Verdict: Passed, Found: m.String()}
+	c := Check{Area: Gateway, Name: "memory for requests", Verdict: Passed, Found: m.String(), Topic: MemoryTopic}
 	if m.Wanted > 0 {
 		c.Verdict, c.Found, c.Remedy = Doubted, "slots stay free: "+m.Shortage(), m.Remedy()
 	}
@@ -99,18 +102,22 @@ func (d *Doctor) resources() []Check {
 	}}
 }
 
-// parts looks at store, queue and files.
-func (d *Doctor) parts(ctx context.Context) []Check {
+// asked asks store, queue and files how they are.
+func (d *Doctor) asked(ctx context.Context) []Check {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	h := d.Health(ctx)
+	return d.parts(d.Health(ctx))
+}
+
+// parts looks at store, queue and files.
+func (d *Doctor) parts(h batch.Health) []Check {
 	checks := make([]Check, 0, 4+len(h.Stopped))
 	for _, p := range []struct{ area, says, remedy string }{
 		{Store, h.Store, "Live requests are served; files and batches answer 503. Start the database, and look at its log."},
 		{Queue, h.Queue, "Batches go on by way of the store. Start Redis, and look at its log."},
 		{Files, h.Files, "Uploads are refused and batches cannot end. Look at the disk, or at the object store."},
 	} {
-		c := Check{Area: p.area, Name: "answers", Verdict: Passed, Found: "yes"}
+		c := Check{Area: p.area, Name: "answers", Verdict: Passed, Found: "yes", Topic: PartTopic}
 		if p.area == Files {
 			c.Name = "can be written"
 		}
@@ -122,7 +129,7 @@ func (d *Doctor) parts(ctx context.Context) []Check {
 		}
 		checks = append(checks, c)
 	}
-	held := Check{Area: Gateway, Name: "batch work", Verdict: Passed, Found: fmt.Sprintf("goes on; %d lines are in flight, %d at most", h.InFlight, d.Engine.Capacity().MaxInFlight)}
+	held := Check{Area: Gateway, Name: "batch work", Verdict: Passed, Topic: PartTopic, Found: fmt.Sprintf("goes on; %d lines are in flight, %d at most", h.InFlight, d.Engine.Capacity().MaxInFlight)}
 	if len(h.Paused) > 0 {
 		held.Verdict, held.Found = Doubted, "held up: "+strings.Join(h.Paused, "; ")
 		held.Remedy = "It goes on by itself when this is over."
@@ -130,7 +137,7 @@ func (d *Doctor) parts(ctx context.Context) []Check {
 	checks = append(checks, held)
 	for _, b := range h.Stopped {
 		checks = append(checks, Check{
-			Area: Gateway, Name: "batch " + b.ID, Verdict: Doubted, Found: "paused: " + b.Reason,
+			Area: Gateway, Name: "batch " + b.ID, Verdict: Doubted, Topic: PartTopic, Found: "paused: " + b.Reason,
 			Remedy: "Correct the cause and resume the batch, or cancel it.",
 		})
 	}
@@ -176,7 +183,7 @@ func (d *Doctor) clock(ctx context.Context) []Check {
 
 // space looks at the disk that files lie on.
 func (d *Doctor) space() []Check {
-	c := Check{Area: Files, Name: "disk space", Verdict: Passed}
+	c := Check{Area: Files, Name: "disk space", Verdict: Passed, Topic: SpaceTopic}
 	s, known, err := d.Engine.Space()
 	switch {
 	case err != nil:

@@ -17,7 +17,7 @@ func (d *Doctor) servers(ctx context.Context) []Check {
 	all := d.Pool.Status()
 	facts := d.Pool.Facts()
 	if len(all) == 0 {
-		return []Check{{Area: Upstreams, Name: "configuration", Verdict: Failed, Found: "no server is configured", Remedy: "Name your servers in the pool block of the Caddyfile."}}
+		return unconfigured
 	}
 	looks := make([]func() []Check, len(all))
 	for i, u := range all {
@@ -27,7 +27,46 @@ func (d *Doctor) servers(ctx context.Context) []Check {
 	for _, of := range each(looks...) {
 		checks = append(checks, of...)
 	}
-	return append(checks, agreement(all)...)
+	return append(append(checks, d.problems()...), agreement(all)...)
+}
+
+var unconfigured = []Check{{
+	Area: Upstreams, Name: "configuration", Verdict: Failed, Found: "no server is configured", Topic: ServerTopic,
+	Remedy: "Name your servers in the pool block of the Caddyfile.",
+}}
+
+// states looks at the states of all servers and at problems of their models.
+func (d *Doctor) states() []Check {
+	all := d.Pool.Status()
+	if len(all) == 0 {
+		return unconfigured
+	}
+	checks := make([]Check, 0, len(all))
+	for _, u := range all {
+		checks = append(checks, state(u))
+	}
+	return append(checks, d.problems()...)
+}
+
+// problems says what the pool finds wrong with models.
+func (d *Doctor) problems() []Check {
+	problems := d.Pool.Problems()
+	checks := make([]Check, 0, len(problems))
+	for _, m := range problems {
+		c := Check{Area: Upstreams, Name: m.Model + ": live requests", Verdict: Doubted, Remedy: m.Remedy, Topic: ModelTopic}
+		if m.Model == "" {
+			c.Name = "live requests"
+		}
+		if m.Failing {
+			c.Verdict = Failed
+		}
+		c.Found = fmt.Sprintf("%s: %s", m.Summary(), m.Reason)
+		if m.Failed > 0 {
+			c.Found += fmt.Sprintf("; %d live requests failed since %s UTC", m.Failed, m.Since.UTC().Format(time.DateTime))
+		}
+		checks = append(checks, c)
+	}
+	return checks
 }
 
 // answers tells whether a server is there to be looked at.
@@ -38,7 +77,25 @@ func answers(u upstreams.UpstreamStatus) bool {
 // server looks at one upstream.
 func (d *Doctor) server(ctx context.Context, u upstreams.UpstreamStatus, f upstreams.Facts) []Check {
 	name := func(what string) string { return u.URL + ": " + what }
-	state := Check{Area: Upstreams, Name: name("state"), Verdict: Passed, Found: string(u.State)}
+	how := state(u)
+	if !answers(u) {
+		return []Check{how}
+	}
+	if u.Version == "" {
+		how.Found += "; it does not tell its version"
+	}
+	return []Check{how, caching(name("prefix caching"), f), d.scheduling(ctx, name("priority scheduling"), u, f), concurrency(name("max_num_seqs"), u, f)}
+}
+
+// state looks at the state of a server.
+func state(u upstreams.UpstreamStatus) Check {
+	state := Check{Area: Upstreams, Name: u.URL + ": state", Verdict: Passed, Found: string(u.State), Topic: ServerTopic}
+	if u.State == upstreams.StateDraining && !u.DrainedAt.IsZero() {
+		state.Found += " since " + u.DrainedAt.UTC().Format(time.DateTime) + " UTC"
+		if u.DrainedBy != "" {
+			state.Found += ", by " + u.DrainedBy
+		}
+	}
 	if u.Version != "" {
 		state.Found += ", vLLM " + u.Version
 	}
@@ -59,13 +116,7 @@ func (d *Doctor) server(ctx context.Context, u upstreams.UpstreamStatus, f upstr
 	if u.Remedy != "" {
 		state.Remedy = u.Remedy
 	}
-	if !answers(u) {
-		return []Check{state}
-	}
-	if u.Version == "" {
-		state.Found += "; it does not tell its version"
-	}
-	return []Check{state, caching(name("prefix caching"), f), d.scheduling(ctx, name("priority scheduling"), u, f), concurrency(name("max_num_seqs"), u, f)}
+	return state
 }
 
 func caching(name string, f upstreams.Facts) Check {
@@ -145,9 +196,9 @@ func (d *Doctor) scheduling(ctx context.Context, name string, u upstreams.Upstre
 // says that it is not known.
 func (d *Doctor) tryPriority(ctx context.Context, u upstreams.UpstreamStatus) (on bool, why string) {
 	now := d.Now()
-	d.asked.Lock()
+	d.asking.Lock()
 	known, ok := d.priorities[u.URL]
-	d.asked.Unlock()
+	d.asking.Unlock()
 	if ok && known.since.Equal(u.Since) && now.Sub(known.at) < scheduledAge {
 		return known.on, ""
 	}
@@ -163,8 +214,8 @@ func (d *Doctor) tryPriority(ctx context.Context, u upstreams.UpstreamStatus) (o
 	if err != nil {
 		return false, errText(err)
 	}
-	d.asked.Lock()
-	defer d.asked.Unlock()
+	d.asking.Lock()
+	defer d.asking.Unlock()
 	d.priorities[u.URL] = scheduled{at: now, since: u.Since, on: on}
 	return on, ""
 }

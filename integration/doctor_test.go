@@ -61,7 +61,7 @@ func TestDoctorCommand(t *testing.T) {
 	for _, c := range report.Checks {
 		if c.Verdict == doctor.Failed {
 			failed++
-			if !strings.Contains(c.Name, sim.URL) || c.Remedy == "" {
+			if !strings.Contains(c.Name+c.Found, sim.URL) || c.Remedy == "" {
 				t.Errorf("%+v", c)
 			}
 		}

@@ -51,7 +51,11 @@ func (o *overview) Now(ctx context.Context) (dashboard.Now, error) {
 			health.Store = err.Error()
 		}
 	}
-	now.Problems = o.dated(o.problems(&now, late, health), now.At)
+	present, err := o.present.get(ctx)
+	if err != nil {
+		return dashboard.Now{}, err
+	}
+	now.Problems = o.dated(o.problems(&now, late, health, present), now.At)
 	return now, nil
 }
 

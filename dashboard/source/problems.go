@@ -3,20 +3,24 @@ package source
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/doctor"
 	"github.com/tidegate/tidegate/upstreams"
 )
 
 // problems lists what is wrong, the worst first. late are batches that will miss
-// their deadlines.
-func (o *overview) problems(now *dashboard.Now, late []batch.Late, health batch.Health) []dashboard.Problem {
-	all := serverProblems(now.Upstreams)
+// their deadlines, present what the doctor finds wrong.
+func (o *overview) problems(now *dashboard.Now, late []batch.Late, health batch.Health, present []doctor.Check) []dashboard.Problem {
+	all := modelProblems(o.Pool.Problems())
+	all = append(all, serverProblems(now.Upstreams)...)
 	all = append(all, partProblems(health)...)
 	all = append(all, spaceProblems(o.Engine.Space())...)
 	all = append(all, memoryProblems(o.Engine.Capacity().Memory)...)
+	all = append(all, checkProblems(present)...)
 	all = append(all, batchProblems(now.Active, late, now.Upstreams)...)
 	slices.SortStableFunc(all, func(a, b dashboard.Problem) int { return severity(a) - severity(b) })
 	return all
@@ -27,6 +31,41 @@ func severity(p dashboard.Problem) int {
 		return 0
 	}
 	return 1
+}
+
+// modelProblems are those of the pool's models.
+func modelProblems(models []upstreams.ModelStatus) (all []dashboard.Problem) {
+	for _, m := range models {
+		p := dashboard.Problem{
+			Severity: dashboard.Warning, What: m.Summary(), Since: m.Since, Detail: m.Reason, Remedy: m.Remedy, Subject: dashboard.DoctorSubject,
+		}
+		if m.Failing {
+			p.Severity = dashboard.Failing
+		}
+		if m.Failed > 0 {
+			p.Detail += fmt.Sprintf("; %d live requests failed since", m.Failed)
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// checkProblems are checks of the doctor that are about nothing that other
+// problems say.
+func checkProblems(present []doctor.Check) (all []dashboard.Problem) {
+	for _, c := range present {
+		if c.Topic != "" {
+			continue
+		}
+		p := dashboard.Problem{
+			Severity: dashboard.Warning, What: strings.ToUpper(c.Name[:1]) + c.Name[1:], Detail: c.Found, Remedy: c.Remedy, Subject: dashboard.DoctorSubject,
+		}
+		if c.Verdict == doctor.Failed {
+			p.Severity = dashboard.Failing
+		}
+		all = append(all, p)
+	}
+	return all
 }
 
 // kvFull is from where on a server's cache is called full.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/doctor"
 	"github.com/tidegate/tidegate/internal/openai"
 	"github.com/tidegate/tidegate/upstreams"
 )
@@ -77,6 +78,39 @@ func TestProblems(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What the pool finds wrong with models is said with its beginning and the number
+// of refused requests.
+func TestModelProblems(t *testing.T) {
+	since := time.Unix(1_800_000_000, 0)
+	got := modelProblems([]upstreams.ModelStatus{
+		{Model: "m", Problem: upstreams.ProblemNoServer, Failing: true, Since: since, Reason: "http://gpu is drained", Remedy: "Undrain it.", Failed: 7},
+		{Model: "n", Problem: upstreams.ProblemErrors, Since: since, Reason: "3 of 200", Remedy: "Look.", Live: upstreams.LiveErrors{Requests: 200, Failed: 3}},
+	})
+	want := []dashboard.Problem{
+		{Severity: dashboard.Failing, What: "No server takes requests for m", Since: since, Detail: "http://gpu is drained; 7 live requests failed since", Remedy: "Undrain it.", Subject: dashboard.DoctorSubject},
+		{Severity: dashboard.Warning, What: "1.5 % of live requests for n failed", Since: since, Detail: "3 of 200", Remedy: "Look.", Subject: dashboard.DoctorSubject},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+}
+
+// The banner never says that nothing is wrong while a check of the doctor fails:
+// what no other problem is about is a problem of its own.
+func TestCheckProblems(t *testing.T) {
+	check := func(v doctor.Verdict, topic doctor.Topic) doctor.Check {
+		return doctor.Check{Area: doctor.Gateway, Name: "file descriptors", Verdict: v, Found: "used up", Remedy: "ulimit", Topic: topic}
+	}
+	got := checkProblems([]doctor.Check{check(doctor.Failed, ""), check(doctor.Doubted, ""), check(doctor.Failed, doctor.ServerTopic)})
+	want := []dashboard.Problem{
+		{Severity: dashboard.Failing, What: "File descriptors", Detail: "used up", Remedy: "ulimit", Subject: dashboard.DoctorSubject},
+		{Severity: dashboard.Warning, What: "File descriptors", Detail: "used up", Remedy: "ulimit", Subject: dashboard.DoctorSubject},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
 	}
 }
 

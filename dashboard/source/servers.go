@@ -74,7 +74,7 @@ func (s servers) Upstream(_ context.Context, url string) (dashboard.UpstreamDeta
 func (s servers) SetDraining(_ context.Context, url string, draining bool) error {
 	change := s.Pool.Undrain
 	if draining {
-		change = s.Pool.Drain
+		change = func(url string) error { return s.Pool.DrainBy(url, "the dashboard") }
 	}
 	if change(url) != nil { // there is no such server
 		return batch.ErrNotFound

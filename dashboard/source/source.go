@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/doctor"
 	"github.com/tidegate/tidegate/upstreams"
 )
 
@@ -15,10 +16,17 @@ type Config struct {
 	Engine *batch.Engine
 	Files  *batch.FileService
 	Pool   *upstreams.Pool
-	Doctor dashboard.Doctor
+	Doctor Doctor
 	// Health is how the engine is, also while it is not open.
 	Health func(context.Context) batch.Health
 	Now    func() time.Time // nil: time.Now
+}
+
+// Doctor looks at every part.
+type Doctor interface {
+	dashboard.Doctor
+	// Present is what is wrong now, with an engine as h says.
+	Present(ctx context.Context, h batch.Health) []doctor.Check
 }
 
 // New makes a dashboard's source. It does no I/O and starts nothing.
@@ -28,6 +36,13 @@ func New(cfg Config) dashboard.Source {
 	}
 	s := &source{Config: cfg}
 	s.health = remember(healthAge, cfg.Now, func(ctx context.Context) (batch.Health, error) { return cfg.Health(ctx), nil })
+	s.present = remember(presentAge, cfg.Now, func(ctx context.Context) ([]doctor.Check, error) {
+		health, err := s.health.get(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return cfg.Doctor.Present(ctx, health), ctx.Err()
+	})
 	s.meter.read = s.recentUsage
 	batches := &batches{source: s}
 	batches.failures.age = failuresAge
@@ -40,8 +55,9 @@ func New(cfg Config) dashboard.Source {
 // source is what all parts have in common.
 type source struct {
 	Config
-	health *remembered[batch.Health]
-	meter  meter
+	health  *remembered[batch.Health]
+	present *remembered[[]doctor.Check]
+	meter   meter
 }
 
 func (s *source) analytics() batch.AnalyticsStore { return s.Engine.Analytics() }
@@ -49,3 +65,7 @@ func (s *source) analytics() batch.AnalyticsStore { return s.Engine.Analytics() 
 // healthAge is how old what is said of the engine's health may be: asking for
 // it writes to a disk.
 const healthAge = 3 * time.Second
+
+// presentAge is how old what the doctor found may be: it asks the store for the
+// time.
+const presentAge = 5 * time.Second
