@@ -36,7 +36,7 @@ type live struct {
 func (l *live) forward() {
 	l.tried = l.triedRoom[:0]
 	for {
-		s, at, settled := l.proxy.pool.where(l.query.Model)
+		s, at, settled := l.proxy.pool.seek(l.r.Context(), l.query.Model)
 		var c *Candidate
 		if at != nil {
 			l.done.Model, l.record = l.query.Model, at.record

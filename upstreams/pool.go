@@ -28,6 +28,7 @@ type Pool struct {
 
 	shortages shortages
 	bodies    bodyMemory
+	asking    asking
 	nameless  modelRecord // of live requests for no model that a server has told
 
 	mu         sync.Mutex
@@ -261,9 +262,10 @@ func (p *Pool) where(model string) (s *snapshot, at *served, settled bool) {
 func (p *Pool) Models() []openai.Model { return slices.Clone(p.now.Load().list) }
 
 // Serves tells whether a model is known and, when it is not, whether that may be
-// believed: no upstream is still loading that may have it.
+// believed: no upstream is still loading that may have it. Upstreams are asked
+// before a model is called unknown, for up to 2 s.
 func (p *Pool) Serves(model string) (known, settled bool) {
-	_, at, settled := p.where(model)
+	_, at, settled := p.seek(context.Background(), model)
 	return at != nil, settled
 }
 

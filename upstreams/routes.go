@@ -180,7 +180,7 @@ func (x *Proxy) serveModels(w http.ResponseWriter, r *http.Request, id string) {
 		writeJSON(w, openai.ModelList{Object: "list", Data: list})
 		return
 	}
-	s, at, settled := x.pool.where(id)
+	s, at, settled := x.pool.seek(r.Context(), id)
 	if at == nil {
 		openai.WriteError(w, r, notFound(id, settled))
 		return
