@@ -54,16 +54,18 @@ type App struct {
 	// Caddy's data directory.
 	Data string `json:"data,omitempty"`
 
-	store   StoreModule
-	queue   QueueModule
-	files   FilesModule
-	keys    keyring
-	log     *zap.Logger
-	pool    *sharedPool
-	runtime *runtime
-	key     string
-	applied *settings
-	listens []string // addresses of the servers that have a handler
+	store StoreModule
+	queue QueueModule
+	files FilesModule
+	keys  keyring
+	log   *zap.Logger
+	// warnedOfLogs is set when checkLogs has warned.
+	warnedOfLogs bool
+	pool         *sharedPool
+	runtime      *runtime
+	key          string
+	applied      *settings
+	listens      []string // addresses of the servers that have a handler
 
 	// dashboards are the paths of dashboards by the server that they are on. It is
 	// written while handlers are provisioned.

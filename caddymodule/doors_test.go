@@ -54,6 +54,16 @@ func TestKeys(t *testing.T) {
 	if n := sim.Stats().Calls; n != 0 {
 		t.Errorf("%d requests got through", n)
 	}
+	for _, header := range [][]string{nil, {"Authorization", "Bearer wrong"}, {"X-Api-Key", ""}} {
+		if a := g.ask(t, "GET", "/health", "", header...); a.status != 200 || strings.TrimSpace(a.body) != `{"status":"ok"}` {
+			t.Errorf("/health with %v: got %d %s, want the status alone", header, a.status, a.body)
+		}
+	}
+	for _, header := range [][]string{{"Authorization", "Bearer gateway-secret"}, {"X-Api-Key", "gateway-secret"}} {
+		if a := g.ask(t, "GET", "/health", "", header...); a.status != 200 || !strings.Contains(a.body, front.URL) || !strings.Contains(a.body, `"batch"`) {
+			t.Errorf("/health with a key: got %d %s, want everything", a.status, a.body)
+		}
+	}
 	for _, path := range []string{"/health", "/ready"} {
 		if a := g.ask(t, "GET", path, ""); a.status != 200 {
 			t.Errorf("%s: %d %s", path, a.status, a.body)

@@ -42,6 +42,7 @@ func (d *door) provision(ctx caddy.Context) error {
 	d.app.watchClients(ctx)
 	d.guard = d.app.newGuard(ctx)
 	d.app.listensOn(ctx)
+	d.app.checkLogs(ctx)
 	return nil
 }
 
@@ -200,7 +201,17 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
+	if !h.app.keys.admitsReader(r) {
+		writeJSON(w, r, status, onlyStatus{out.Status})
+		return
+	}
 	writeJSON(w, r, status, out)
+}
+
+// onlyStatus is what GET /health says without a key where there are keys: enough
+// for a load balancer, and nothing about servers, models and load.
+type onlyStatus struct {
+	Status string `json:"status"`
 }
 
 // doctor answers with what the doctor finds.

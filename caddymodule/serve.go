@@ -143,10 +143,6 @@ const upstreamKeyVariable = "TIDEGATE_UPSTREAM_API_KEY"
 // grace is how long requests may go on after the gateway was asked to stop.
 const grace = 30 * time.Second
 
-// withoutKeys is the encoder of a log that leaves out the keys which Caddy does
-// not redact by itself.
-const withoutKeys = `{"format": "filter", "fields": {"request>headers>X-Api-Key": {"filter": "delete"}, "request>headers>Api-Key": {"filter": "delete"}}}`
-
 // config is what `tidegate serve` runs.
 func (o serveOptions) config() (*caddy.Config, error) {
 	if len(o.upstreams) == 0 {
@@ -198,7 +194,7 @@ func (o serveOptions) config() (*caddy.Config, error) {
 		log.Level = zap.DebugLevel.CapitalString()
 	}
 	if o.accessLog {
-		log.EncoderRaw = json.RawMessage(withoutKeys)
+		log.EncoderRaw = json.RawMessage(`{"format": "tidegate"}`)
 	}
 	cfg.Logging = &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: log}}}
 	return cfg, nil
