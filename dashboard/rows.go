@@ -20,10 +20,18 @@ func upstreamRow(s templates.Site, u Upstream) templates.UpstreamRow {
 	return templates.UpstreamRow{
 		URL: u.URL, Page: s.To("upstreams", upstreamKey(u.URL)), State: string(u.State), Reason: u.Reason, Since: u.Since,
 		Draining: u.Draining, Models: u.Models, Version: u.Version,
-		Live: u.LiveInFlight, Batch: u.BatchInFlight, Others: u.OthersInFlight, BatchLimit: u.BatchLimit, MaxSeqs: u.MaxNumSeqs,
+		Live: u.LiveInFlight, Batch: u.BatchInFlight, Others: u.OthersInFlight, BatchLimit: u.BatchSlots, MaxSeqs: maxSeqs(u),
 		HasMetrics: u.HasMetrics, Running: u.Running, Waiting: u.Waiting, KV: u.KVCacheUsage,
 		TTFT: latency(u.TTFT), ITL: latency(u.ITL), Window: u.Window, Recent: u.Recent, Failures: u.Failures,
 	}
+}
+
+// maxSeqs is how many requests a server runs at once, 0 when that is not known.
+func maxSeqs(u Upstream) int {
+	if u.MaxNumSeqsAssumed {
+		return 0
+	}
+	return u.MaxNumSeqs
 }
 
 func latency(l Latency) templates.Latency { return templates.Latency(l) }

@@ -59,9 +59,9 @@ type Rate struct {
 
 // Queue is how much batch work waits.
 type Queue struct {
-	Waiting  int64         // lines of active batches that have no result and are not in flight
-	InFlight int64         // lines that were sent and have no durable result yet
-	Limit    int64         // InFlight at most, of all gateways together; 0: not known
+	Waiting  int64         // lines of active batches that have no result and were not sent
+	InFlight int64         // lines of this gateway that are in flight at servers
+	Limit    int64         // InFlight at most, as things are; 0: nothing takes lines
 	Oldest   time.Duration // how long the line waits that waits longest; 0 when none does
 	Paused   []string      // why batch work stands still; empty while it does not
 }

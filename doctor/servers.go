@@ -152,8 +152,11 @@ func concurrency(name string, u upstreams.UpstreamStatus, f upstreams.Facts) Che
 	case u.HasMetrics && u.Waiting > 0 && ours <= u.MaxNumSeqs:
 		c.Verdict, c.Found = Doubted, fmt.Sprintf("%d, yet %.0f requests wait at the server while it runs %.0f", u.MaxNumSeqs, u.Waiting, u.Running)
 		c.Remedy = "Set max_num_seqs of this upstream to what the server runs at once: its --max-num-seqs, or fewer where the KV cache is full before."
+	case u.MaxNumSeqsAssumed:
+		c.Verdict = Unknown
+		c.Found = fmt.Sprintf("not configured, and the server does not tell its own: %d is assumed; %d at once as found so far (%s)", u.MaxNumSeqs, u.Limit, u.LimitReason)
 	default:
-		c.Found += "; the server does not tell its own"
+		c.Found += ", as configured; the server does not tell its own"
 	}
 	return c
 }

@@ -64,7 +64,8 @@ type UpstreamRow struct {
 	Models              []string
 	Version             string
 	Live, Batch, Others int
-	BatchLimit, MaxSeqs int
+	BatchLimit          int // lines of this gateway in flight at most, as things are
+	MaxSeqs             int // requests that it runs at once; 0: not known
 	HasMetrics          bool
 	Running, Waiting    float64
 	KV                  float64

@@ -33,6 +33,29 @@ func (c *Candidate) share() int {
 	return min(c.BatchLimit, (c.atOnce()+c.gateways-1)/c.gateways)
 }
 
+// batchSlots is how many batch lines of this gateway may be in flight now, those
+// included that are: what other requests and a server's own answers leave of its
+// share.
+func (c *Candidate) batchSlots(load uint64) int {
+	live, _ := split(load)
+	otherLive, otherBatch := split(c.others.Load())
+	slots := min(c.share(), c.atOnce()-live-otherLive-otherBatch)
+	if full := int(c.full.limit.Load()); full > 0 {
+		slots = min(slots, full)
+	}
+	return slots
+}
+
+// candidate is u with its settings. mu is held.
+func (p *Pool) candidate(u *upstream) *Candidate {
+	return &Candidate{
+		URL: u.url, Weight: u.weight, MaxNumSeqs: u.maxSeqs,
+		BatchLimit: batchLimit(p.cfg.BatchShare, u.maxSeqs, p.peers),
+		gateways:   1 + p.peers,
+		upstream:   u,
+	}
+}
+
 // InFlight is how many requests of both classes are in flight on it, those of
 // other gateways included.
 func (c *Candidate) InFlight() int {

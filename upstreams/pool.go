@@ -76,12 +76,13 @@ func (p *Pool) apply(cfg Config, restore bool) error {
 			return fmt.Errorf("configuring the pool: %w", err)
 		}
 	}
+	configured := cfg.Upstreams
 	cfg = cfg.withDefaults()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
 	next := make([]*upstream, 0, len(cfg.Upstreams))
-	for _, uc := range cfg.Upstreams {
+	for i, uc := range cfg.Upstreams {
 		at, err := parseAddress(uc.URL)
 		if err != nil {
 			return fmt.Errorf("configuring the pool: %w", err)
@@ -93,7 +94,7 @@ func (p *Pool) apply(cfg Config, restore bool) error {
 		if u == nil {
 			u = newUpstream(at, now)
 		}
-		u.weight, u.maxSeqs = uc.Weight, uc.MaxNumSeqs
+		u.weight, u.maxSeqs, u.seqsAssumed = uc.Weight, uc.MaxNumSeqs, configured[i].MaxNumSeqs == 0
 		next = append(next, u)
 	}
 	p.former = slices.DeleteFunc(p.upstreams, func(u *upstream) bool { return slices.Contains(next, u) })

@@ -70,13 +70,6 @@ func (u *upstream) relieved(class Class) {
 // saturationForgotten is the limit that is none any more.
 const saturationForgotten = 1024
 
-// fits reports whether one more batch line fits, as far as the server's answers
-// say.
-func (f *saturation) fits(batch int) bool {
-	limit := f.limit.Load()
-	return limit == 0 || batch < int(limit)
-}
-
 // retryAfterOf reads a Retry-After header, in seconds or as a date
 // (RFC 9110, 10.2.3).
 func retryAfterOf(h http.Header) time.Duration {

@@ -34,12 +34,7 @@ func (p *Pool) publish() {
 	}
 	now := time.Now()
 	for _, u := range p.upstreams {
-		c := &Candidate{
-			URL: u.url, Weight: u.weight, MaxNumSeqs: u.maxSeqs,
-			BatchLimit: batchLimit(p.cfg.BatchShare, u.maxSeqs, p.peers),
-			gateways:   1 + p.peers,
-			upstream:   u,
-		}
+		c := p.candidate(u)
 		s.slots += c.BatchLimit
 		for i := range u.models {
 			m := &u.models[i]

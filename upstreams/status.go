@@ -19,12 +19,19 @@ type UpstreamStatus struct {
 	Version     string   `json:"version,omitempty"`
 	Weight      float64  `json:"weight"`
 	MaxNumSeqs  int      `json:"max_num_seqs"`
-	BatchLimit  int      `json:"batch_limit"` // batch lines of this gateway in flight at most
+	// MaxNumSeqsAssumed reports that MaxNumSeqs is the default: none is configured
+	// and the server tells none. Limit is what was found then.
+	MaxNumSeqsAssumed bool `json:"max_num_seqs_assumed,omitempty"`
+	BatchLimit        int  `json:"batch_limit"` // batch lines of this gateway in flight at most
 
 	// Limit is how many requests of both classes the server should have at once, as
 	// found so far, and LimitReason why it is not more. Batch lines come only below it.
 	Limit       int         `json:"limit"`
 	LimitReason LimitReason `json:"limit_reason"`
+	// BatchSlots is how many batch lines of this gateway may be in flight there now,
+	// those included that are: what live requests and other gateways leave of
+	// Limit, up to BatchLimit.
+	BatchSlots int `json:"batch_slots"`
 
 	// In flight through this gateway.
 	LiveInFlight  int `json:"live_in_flight"`
@@ -59,7 +66,13 @@ func (p *Pool) Status() []UpstreamStatus {
 			Requests: u.requests[Live].Load() + u.requests[Batch].Load(),
 			Failures: u.failures[Live].Load() + u.failures[Batch].Load(),
 		}
-		s.LiveInFlight, s.BatchInFlight = u.counts()
+		load := u.load.Load()
+		s.LiveInFlight, s.BatchInFlight = split(load)
+		s.MaxNumSeqsAssumed = u.seqsAssumed && u.facts.MaxNumSeqs == 0
+		s.BatchSlots = s.BatchInFlight // and nothing new
+		if u.isUp() && !u.draining && u.suspicion == nil {
+			s.BatchSlots = max(s.BatchInFlight, p.candidate(u).batchSlots(load))
+		}
 		s.Limit, s.LimitReason = min(u.maxSeqs, int(u.limit.Load())), u.limitWhy
 		if s.LimitReason == "" {
 			s.LimitReason = LimitStart

@@ -75,10 +75,12 @@ type condition struct {
 	facts     Facts
 	weight    float64
 	maxSeqs   int
-	limitWhy  LimitReason
-	suspicion *suspicion // nil without one
-	disowned  map[string]disowned
-	stop      context.CancelFunc // ends its probing; nil when there is none
+	// seqsAssumed says that maxSeqs is not configured.
+	seqsAssumed bool
+	limitWhy    LimitReason
+	suspicion   *suspicion // nil without one
+	disowned    map[string]disowned
+	stop        context.CancelFunc // ends its probing; nil when there is none
 }
 
 func newUpstream(at address, now time.Time) *upstream {
@@ -110,9 +112,8 @@ func (u *upstream) end() { u.load.Add(^uint64(0)) }
 
 // hasRoom tells whether a batch line may come to a load.
 func (c *Candidate) hasRoom(load uint64) bool {
-	live, batch := split(load)
-	otherLive, otherBatch := split(c.others.Load())
-	return batch < c.share() && c.full.fits(batch) && live+batch+otherLive+otherBatch < c.atOnce()
+	_, batch := split(load)
+	return batch < c.batchSlots(load)
 }
 
 // beginBatch counts a batch line as in flight, if there is room.

@@ -233,25 +233,25 @@ func (f *Fake) fillUpstreams(now time.Time) {
 	}
 	add(upstreams.UpstreamStatus{
 		URL: "http://vllm-0.gpu.internal:8000", State: upstreams.StateUp, Since: now.Add(-9 * 24 * time.Hour), Models: []string{llama}, MaxModelLen: 32_768,
-		Version: "0.11.2", Weight: 1, MaxNumSeqs: 256, BatchLimit: 192, LiveInFlight: 38, BatchInFlight: 121, HasMetrics: true, Running: 159, KVCacheUsage: .71,
+		Version: "0.11.2", Weight: 1, MaxNumSeqs: 256, BatchLimit: 192, BatchSlots: 154, LiveInFlight: 38, BatchInFlight: 121, HasMetrics: true, Running: 159, KVCacheUsage: .71,
 		Requests: 4_812_009, Failures: 311,
 	}, 2_140, 0, 184*time.Millisecond, 31*time.Millisecond)
 	add(upstreams.UpstreamStatus{
 		URL: "http://vllm-1.gpu.internal:8000", State: upstreams.StateBusy, Since: now.Add(-4 * time.Minute), Reason: "GET /health: context deadline exceeded", Models: []string{llama}, MaxModelLen: 32_768,
-		Version: "0.11.2", Weight: 1, MaxNumSeqs: 256, BatchLimit: 192, LiveInFlight: 51, BatchInFlight: 0, HasMetrics: true, Running: 51, Waiting: 7, KVCacheUsage: .98,
+		Version: "0.11.2", Weight: 1, MaxNumSeqs: 256, BatchLimit: 192, BatchSlots: 154, LiveInFlight: 51, BatchInFlight: 0, HasMetrics: true, Running: 51, Waiting: 7, KVCacheUsage: .98,
 		Requests: 4_790_112, Failures: 2_940,
 	}, 1_322, 41, 920*time.Millisecond, 58*time.Millisecond)
 	add(upstreams.UpstreamStatus{
 		URL: "http://vllm-2.gpu.internal:8000", State: upstreams.StateDown, Since: now.Add(-11 * time.Minute), Reason: "dial tcp 10.2.0.12:8000: connect: connection refused", Models: []string{qwen}, MaxModelLen: 40_960,
-		Version: "0.11.0", Weight: 1, MaxNumSeqs: 128, BatchLimit: 96, Requests: 1_882_344, Failures: 18_220,
+		Version: "0.11.0", Weight: 1, MaxNumSeqs: 128, BatchLimit: 96, BatchSlots: 0, Requests: 1_882_344, Failures: 18_220,
 	}, 0, 0, 0, 0)
 	add(upstreams.UpstreamStatus{
 		URL: "http://vllm-3.gpu.internal:8000", State: upstreams.StateUp, Since: now.Add(-26 * time.Hour), Models: []string{qwen, bge}, MaxModelLen: 40_960,
-		Version: "0.11.2", Weight: 2, MaxNumSeqs: 256, BatchLimit: 192, LiveInFlight: 4, BatchInFlight: 128, OthersInFlight: 12, HasMetrics: true, Running: 142, KVCacheUsage: .44,
+		Version: "0.11.2", Weight: 2, MaxNumSeqs: 256, BatchLimit: 192, BatchSlots: 154, LiveInFlight: 4, BatchInFlight: 128, OthersInFlight: 12, HasMetrics: true, Running: 142, KVCacheUsage: .44,
 		Requests: 2_001_877, Failures: 12,
 	}, 6_402, 3, 96*time.Millisecond, 18*time.Millisecond)
 	add(upstreams.UpstreamStatus{
-		URL: "http://10.2.0.31:8000", State: upstreams.StateLoading, Since: now.Add(-70 * time.Second), Reason: "it is loading its model", Models: []string{}, Weight: 1, MaxNumSeqs: 256, BatchLimit: 192,
+		URL: "http://10.2.0.31:8000", State: upstreams.StateLoading, Since: now.Add(-70 * time.Second), Reason: "it is loading its model", Models: []string{}, Weight: 1, MaxNumSeqs: 256, BatchLimit: 192, BatchSlots: 154,
 	}, 0, 0, 0, 0)
 }
 

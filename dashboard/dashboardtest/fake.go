@@ -113,6 +113,7 @@ func (f *Fake) Grow(times int64) {
 	for i := range f.upstreams {
 		u := &f.upstreams[i]
 		u.LiveInFlight, u.BatchInFlight, u.OthersInFlight = u.LiveInFlight*int(times), u.BatchInFlight*int(times), u.OthersInFlight*int(times)
+		u.BatchSlots *= int(times)
 		u.BatchLimit, u.MaxNumSeqs = u.BatchLimit*int(times), u.MaxNumSeqs*int(times)
 		u.Running, u.Waiting = u.Running*float64(times), u.Waiting*float64(times)
 		u.Requests, u.UpstreamStatus.Failures, u.Recent = u.Requests*times, u.UpstreamStatus.Failures*times, u.Recent*times

@@ -41,7 +41,8 @@ func (o *overview) Now(ctx context.Context) (dashboard.Now, error) {
 		return dashboard.Now{}, err
 	}
 	now := dashboard.Now{At: o.Config.Now(), Upstreams: o.upstreams()}
-	now.Queue = dashboard.Queue{InFlight: o.Engine.InFlight(), Limit: int64(o.Engine.Capacity().MaxInFlight), Paused: health.Paused}
+	now.Queue.Paused = health.Paused
+	now.Queue.InFlight, now.Queue.Limit = slotsInUse(now.Upstreams, o.Engine.Capacity().MaxInFlight)
 	var late []batch.Late
 	if health.Store == batch.Well {
 		if err = o.stored(ctx, &now); err == nil {
@@ -59,6 +60,15 @@ func (o *overview) Now(ctx context.Context) (dashboard.Now, error) {
 	return now, nil
 }
 
+// slotsInUse is how many lines are in flight at servers, and how many may be.
+func slotsInUse(servers []dashboard.Upstream, limit int) (inUse, slots int64) {
+	for _, u := range servers {
+		inUse += int64(u.BatchInFlight)
+		slots += int64(u.BatchSlots)
+	}
+	return inUse, max(inUse, min(slots, int64(limit)))
+}
+
 // stored adds what the store tells.
 func (o *overview) stored(ctx context.Context, now *dashboard.Now) (err error) {
 	if now.Window, now.Live, now.Batch, err = o.meter.rates(ctx, now.At); err != nil {
@@ -68,7 +78,7 @@ func (o *overview) stored(ctx context.Context, now *dashboard.Now) (err error) {
 	if err != nil {
 		return err
 	}
-	now.Queue.Waiting = max(0, waiting.Lines-now.Queue.InFlight)
+	now.Queue.Waiting = max(0, waiting.Lines-o.Engine.InFlight())
 	if !waiting.Oldest.IsZero() && now.Queue.Waiting > 0 {
 		now.Queue.Oldest = max(0, now.At.Sub(waiting.Oldest))
 	}

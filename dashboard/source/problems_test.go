@@ -81,6 +81,30 @@ func TestProblems(t *testing.T) {
 	}
 }
 
+// The capacity for lines is what servers take now, and never less than what is in
+// flight.
+func TestSlotsInUse(t *testing.T) {
+	server := func(inFlight, slots int) dashboard.Upstream {
+		return dashboard.Upstream{UpstreamStatus: upstreams.UpstreamStatus{BatchInFlight: inFlight, BatchSlots: slots, BatchLimit: 192, MaxNumSeqs: 256}}
+	}
+	for _, c := range []struct {
+		name         string
+		servers      []dashboard.Upstream
+		limit        int // max_in_flight
+		inUse, slots int64
+	}{
+		{"all slots taken", []dashboard.Upstream{server(24, 24), server(24, 24), server(24, 24)}, 256, 72, 72},
+		{"room", []dashboard.Upstream{server(3, 24), server(0, 20)}, 256, 3, 44},
+		{"a smaller max_in_flight", []dashboard.Upstream{server(3, 24), server(0, 20)}, 16, 3, 16},
+		{"more than max_in_flight, which was lowered", []dashboard.Upstream{server(20, 24)}, 16, 20, 20},
+		{"nothing takes lines", []dashboard.Upstream{server(0, 0)}, 256, 0, 0},
+	} {
+		if inUse, slots := slotsInUse(c.servers, c.limit); inUse != c.inUse || slots != c.slots {
+			t.Errorf("%s: %d of %d, want %d of %d", c.name, inUse, slots, c.inUse, c.slots)
+		}
+	}
+}
+
 // What the pool finds wrong with models is said with its beginning and the number
 // of refused requests.
 func TestModelProblems(t *testing.T) {
