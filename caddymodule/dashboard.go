@@ -60,7 +60,7 @@ func (h *DashboardHandler) Provision(ctx caddy.Context) error {
 		Base: h.path, TrustedOrigins: h.TrustedOrigins, Log: r.log.Named("dashboard"),
 		Source: source.New(source.Config{
 			Tenant: batch.DefaultTenant, Engine: r.engine, Files: r.fileService(h.app.Batch.limits()), Pool: r.pool.Pool,
-			Doctor: r.doctor, Health: r.batchHealth,
+			Doctor: r.doctor, Health: r.batchHealth, Started: r.began,
 		}),
 	})
 	if err != nil {

@@ -34,6 +34,7 @@ type runtime struct {
 	pool   *sharedPool
 	engine *batch.Engine
 	doctor *doctor.Doctor
+	began  time.Time
 
 	started atomic.Bool // the engine is open, or will be as soon as it can be
 	open    atomic.Bool // files and batches can be served
@@ -68,7 +69,7 @@ func newRuntime(a *App) (*runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("files: %w", err)
 	}
-	r := &runtime{log: log, pool: a.pool}
+	r := &runtime{log: log, pool: a.pool, began: time.Now()}
 	store, queue, files, dispatch, err := withFailpoints(store, queue, files, dispatcher{a.pool.Pool, &r.retired})
 	if err != nil {
 		return nil, err

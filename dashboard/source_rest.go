@@ -22,6 +22,9 @@ type SeriesQuery struct {
 
 // Series is what was done in a time.
 type Series struct {
+	// Since is from when on averages count: in the time before there was no
+	// gateway. Zero: from the beginning.
+	Since time.Time
 	// Buckets are in order; a step in which nothing was done may be missing.
 	Buckets []Bucket
 	// Models are the totals of the time by model, the most tokens first, at

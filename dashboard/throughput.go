@@ -74,11 +74,15 @@ func (d *Dashboard) throughputModel(ctx context.Context, r *http.Request, s temp
 		return templates.Throughput{}, err
 	}
 	buckets := fill(q, series.Buckets)
+	past := s.Now.Sub(q.From)
+	if series.Since.After(q.From) {
+		past = max(0, s.Now.Sub(series.Since))
+	}
 	v := templates.Throughput{
 		Span: chosen.name, Unit: chosen.unit, Model: q.Model, From: q.From, To: s.Now,
-		Live:  total(s, chosen, q, buckets, func(b Bucket) Work { return b.Live }),
-		Batch: total(s, chosen, q, buckets, func(b Bucket) Work { return b.Batch }),
-		Both:  total(s, chosen, q, buckets, func(b Bucket) Work { return b.Live.plus(b.Batch) }),
+		Live:  total(s, chosen, past, buckets, func(b Bucket) Work { return b.Live }),
+		Batch: total(s, chosen, past, buckets, func(b Bucket) Work { return b.Batch }),
+		Both:  total(s, chosen, past, buckets, func(b Bucket) Work { return b.Live.plus(b.Batch) }),
 		Charts: []templates.Chart{
 			requestChart(s, chosen, buckets), failureChart(s, chosen, buckets),
 			inputChart(s, chosen, buckets), outputChart(s, chosen, buckets),
@@ -132,8 +136,8 @@ func fill(q SeriesQuery, buckets []Bucket) []Bucket {
 	return all
 }
 
-// total adds up and finds the peaks. Averages are over the time that is past.
-func total(s templates.Site, p span, q SeriesQuery, buckets []Bucket, of func(Bucket) Work) templates.Total {
+// total adds up and finds the peaks. Averages are over past, the time that is over.
+func total(s templates.Site, p span, past time.Duration, buckets []Bucket, of func(Bucket) Work) templates.Total {
 	var sum Work
 	var t templates.Total
 	for _, b := range buckets {
@@ -145,7 +149,7 @@ func total(s templates.Site, p span, q SeriesQuery, buckets []Bucket, of func(Bu
 		t.PeakOutput.Raise(w.OutputTokens, at)
 	}
 	t.Work = work(sum)
-	t.Seconds = s.Now.Sub(q.From).Seconds()
+	t.Seconds = past.Seconds()
 	return t
 }
 

@@ -12,10 +12,13 @@ import (
 )
 
 // told are the buckets of a gateway that did a little.
-type told struct{ buckets []dashboard.Bucket }
+type told struct {
+	buckets []dashboard.Bucket
+	since   time.Time
+}
 
 func (t told) Series(context.Context, dashboard.SeriesQuery) (dashboard.Series, error) {
-	return dashboard.Series{Buckets: t.buckets}, nil
+	return dashboard.Series{Since: t.since, Buckets: t.buckets}, nil
 }
 
 // words is the text of an element.
@@ -40,7 +43,7 @@ func TestTotals(t *testing.T) {
 		return dashboard.Bucket{Start: start, Live: live, Batch: batch}
 	}
 	h := build(t, nil, func(c *dashboard.Config) {
-		c.Source.Throughput = told{[]dashboard.Bucket{
+		c.Source.Throughput = told{buckets: []dashboard.Bucket{
 			at("09:00", dashboard.Work{Requests: 100, Failures: 2, InputTokens: 3000, OutputTokens: 200, CachedTokens: 1500}, dashboard.Work{Requests: 50, InputTokens: 40, OutputTokens: 9000}),
 			at("10:00", dashboard.Work{Requests: 300, InputTokens: 1000, OutputTokens: 400}, dashboard.Work{Requests: 20, InputTokens: 5000, OutputTokens: 80}),
 		}}
@@ -69,5 +72,33 @@ func TestTotals(t *testing.T) {
 	})
 	if len(want) > 0 {
 		t.Errorf("the page has no %v", want)
+	}
+}
+
+// Averages are over the time that there was a gateway, and not over the whole
+// span.
+func TestAveragesOfAYoungGateway(t *testing.T) {
+	bucket := dashboard.Bucket{Start: moment.Truncate(15 * time.Minute), Live: dashboard.Work{Requests: 840}}
+	for _, c := range []struct {
+		name  string
+		since time.Time
+		want  string
+	}{
+		{"seven minutes old", moment.Add(-7 * time.Minute), "Live 840 2.00 per s"},
+		{"older than the span", moment.Add(-48 * time.Hour), "Live 840 0.01 per s"},
+		{"not told", time.Time{}, "Live 840 0.01 per s"},
+	} {
+		h := build(t, nil, func(cfg *dashboard.Config) {
+			cfg.Source.Throughput = told{buckets: []dashboard.Bucket{bucket}, since: c.since}
+		})
+		row := ""
+		walk(parse(t, h.page("/throughput")), func(n *html.Node) {
+			if text := words(n); n.Data == "tr" && strings.HasPrefix(text, "Live ") {
+				row = text
+			}
+		})
+		if !strings.HasPrefix(row, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, row, c.want)
+		}
 	}
 }

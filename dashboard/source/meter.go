@@ -14,7 +14,8 @@ import (
 // meter makes rates of the usage that all gateways count: of how much it has
 // grown within the window. It reads only while somebody asks.
 type meter struct {
-	read func(ctx context.Context, now time.Time) (usage, error)
+	read    func(ctx context.Context, now time.Time) (usage, error)
+	started time.Time // when the gateway was
 
 	mu      sync.Mutex
 	samples []sample // guarded by mu; oldest first
@@ -39,7 +40,8 @@ type sample struct {
 	grown map[string]dashboard.Work // by class, since the sample before
 }
 
-// rates gives what is done per second, and over what time that was measured.
+// rates returns what is done per second, and over what time that was measured: 0
+// when it is not known yet.
 func (m *meter) rates(ctx context.Context, now time.Time) (window time.Duration, live, batch dashboard.Rate, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -67,13 +69,20 @@ func (m *meter) rates(ctx context.Context, now time.Time) (window time.Duration,
 
 // measured sums what was counted in which time: between the samples or, while
 // there is one alone, in the bucket before the present one and in that one so
-// far. Somebody who asks for the first time, or only once, is told something
-// too.
+// far, so that a reader who asks once has figures as well. Of a young gateway only
+// buckets since its start count: in the time before there may have been none. The
+// time is 0 while that is too little.
 func (m *meter) measured() (time.Duration, map[string]dashboard.Work) {
 	sums := make(map[string]dashboard.Work)
 	first := m.samples[0]
 	if len(m.samples) == 1 {
 		from := first.at.Add(-bucket).Truncate(bucket)
+		if from.Before(m.started) {
+			from = m.started.Add(bucket - 1).Truncate(bucket)
+		}
+		if first.at.Sub(from) < meterStep {
+			return 0, sums
+		}
 		for c, w := range first.usage {
 			if c.at >= from.Unix() {
 				sums[c.class] = plus(sums[c.class], w)
@@ -110,6 +119,9 @@ func plus(a, b dashboard.Work) dashboard.Work {
 }
 
 func perSecond(w dashboard.Work, window time.Duration) dashboard.Rate {
+	if window <= 0 {
+		return dashboard.Rate{}
+	}
 	s := window.Seconds()
 	return dashboard.Rate{
 		Requests: float64(w.Requests) / s, Failures: float64(w.Failures) / s,

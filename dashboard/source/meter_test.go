@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/dashboard"
 )
 
@@ -54,6 +55,65 @@ func TestMeter(t *testing.T) {
 	failing = errors.New("no")
 	if _, _, _, err := m.rates(t.Context(), begun.Add(110*time.Second)); !errors.Is(err, failing) || reads != read+1 {
 		t.Errorf("error is %v after %d reads", err, reads-read)
+	}
+}
+
+// A gateway is not measured in the time before its start.
+func TestMeterOfAYoungGateway(t *testing.T) {
+	quarter := time.Unix(1_800_000_000, 0) // a bucket begins
+	for _, c := range []struct {
+		name           string
+		started, asked time.Duration // after quarter
+		window         time.Duration
+		requests       float64
+	}{
+		{"seven minutes old, in the first bucket", time.Minute, 8 * time.Minute, 0, 0},
+		{"seven minutes old, and one bucket began", 10 * time.Minute, 17 * time.Minute, 2 * time.Minute, 1},
+		{"a bucket began just now", 10 * time.Minute, bucket + time.Second, 0, 0},
+		{"started with a bucket", 0, 8 * time.Minute, 8 * time.Minute, 2},
+		{"22 minutes old", -7 * time.Minute, bucket, bucket, 960. / 900},
+		{"old", -time.Hour, 8 * time.Minute, bucket + 8*time.Minute, (960. + 500) / 1380},
+	} {
+		m := meter{started: quarter.Add(c.started), read: func(context.Context, time.Time) (usage, error) {
+			return usage{
+				{quarter.Add(-bucket).Unix(), "live"}: {Requests: 500},
+				{quarter.Unix(), "live"}:              {Requests: 960},
+				{quarter.Add(bucket).Unix(), "live"}:  {Requests: 120},
+			}, nil
+		}}
+		if c.asked <= bucket { // the next one has not begun
+			m.read = func(context.Context, time.Time) (usage, error) {
+				return usage{{quarter.Add(-bucket).Unix(), "live"}: {Requests: 500}, {quarter.Unix(), "live"}: {Requests: 960}}, nil
+			}
+		}
+		window, live, _, err := m.rates(t.Context(), quarter.Add(c.asked))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if window != c.window || live.Requests != c.requests {
+			t.Errorf("%s: %v per second over %v, want %v over %v", c.name, live.Requests, window, c.requests, c.window)
+		}
+	}
+}
+
+// Averages begin with the gateway or with the first work, whichever was first.
+func TestFirstWork(t *testing.T) {
+	from := time.Unix(1_800_000_000, 0)
+	p := batch.Period{From: from, To: from.Add(24 * time.Hour), Step: bucket}
+	point := func(after time.Duration) batch.UsagePoint { return batch.UsagePoint{At: from.Add(after)} }
+	started := from.Add(10*time.Hour + 7*time.Minute)
+	for _, c := range []struct {
+		name   string
+		points []batch.UsagePoint
+		want   time.Time
+	}{
+		{"no work", nil, started},
+		{"work since the start", []batch.UsagePoint{point(10 * time.Hour), point(11 * time.Hour)}, started},
+		{"work before it", []batch.UsagePoint{point(11 * time.Hour), point(3 * time.Hour), point(4 * time.Hour)}, from.Add(3 * time.Hour)},
+	} {
+		if got := firstWork(started, p, c.points); !got.Equal(c.want) {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
 	}
 }
 

@@ -19,7 +19,9 @@ type Config struct {
 	Doctor Doctor
 	// Health is how the engine is, also while it is not open.
 	Health func(context.Context) batch.Health
-	Now    func() time.Time // nil: time.Now
+	// Started is when the gateway began to work: nothing is measured before.
+	Started time.Time
+	Now     func() time.Time // nil: time.Now
 }
 
 // Doctor looks at every part.
@@ -43,7 +45,7 @@ func New(cfg Config) dashboard.Source {
 		}
 		return cfg.Doctor.Present(ctx, health), ctx.Err()
 	})
-	s.meter.read = s.recentUsage
+	s.meter.read, s.meter.started = s.recentUsage, cfg.Started
 	batches := &batches{source: s}
 	batches.failures.age = failuresAge
 	return dashboard.Source{

@@ -25,6 +25,7 @@ func (t throughput) Series(ctx context.Context, q dashboard.SeriesQuery) (dashbo
 		points []batch.UsagePoint
 		events []batch.EventPoint
 		models []batch.UsageRecord
+		since  time.Time
 	)
 	reads, ctx := errgroup.WithContext(ctx) // at once, as each may take long
 	reads.Go(func() (err error) {
@@ -37,6 +38,10 @@ func (t throughput) Series(ctx context.Context, q dashboard.SeriesQuery) (dashbo
 	})
 	reads.Go(func() (err error) {
 		models, err = t.analytics().UsageByModel(ctx, t.Tenant, p)
+		return err
+	})
+	reads.Go(func() (err error) {
+		since, err = t.since(ctx, p)
 		return err
 	})
 	if err := reads.Wait(); err != nil {
@@ -66,12 +71,38 @@ func (t throughput) Series(ctx context.Context, q dashboard.SeriesQuery) (dashbo
 			at(e.At).Batches = e.Events
 		}
 	}
-	s := dashboard.Series{Models: byModel(models)}
+	s := dashboard.Series{Since: since, Models: byModel(models)}
 	for _, b := range buckets {
 		s.Buckets = append(s.Buckets, *b)
 	}
 	slices.SortFunc(s.Buckets, func(a, b dashboard.Bucket) int { return a.Start.Compare(b.Start) })
 	return s, nil
+}
+
+// since is from when on averages of a period count: its beginning, or what is
+// earlier of the gateway's start and the first work in it.
+func (t throughput) since(ctx context.Context, p batch.Period) (time.Time, error) {
+	if !t.Started.After(p.From) {
+		return p.From, nil
+	}
+	points, err := t.analytics().UsageSeries(ctx, t.Tenant, "", p)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return firstWork(t.Started, p, points), nil
+}
+
+// firstWork is what is earlier of a gateway's start and the first work in a
+// period. Work in the step of the start was done after it.
+func firstWork(started time.Time, p batch.Period, points []batch.UsagePoint) time.Time {
+	first := started
+	for _, u := range points {
+		if u.At.Add(p.Step).After(started) || !u.At.Before(first) {
+			continue
+		}
+		first = u.At
+	}
+	return first
 }
 
 // byModel joins the classes of models, those with the most tokens first.
