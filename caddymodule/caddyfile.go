@@ -87,6 +87,7 @@ func parseHandler(handler func() caddyhttp.MiddlewareHandler) httpcaddyfile.Unma
 //
 //	tidegate_dashboard [<matcher>] {
 //		path            <path>
+//		name            <name>
 //		trusted_origins <origin...>
 //	}
 func parseDashboard(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
@@ -107,6 +108,12 @@ func (h *DashboardHandler) options() map[string]option {
 				return "", errDashboardRoot
 			}
 			return s, dashboard.CheckBase(base)
+		}),
+		"name": parsed(&h.Name, "a name of 1 to 100 characters in one line", func(s string) (string, error) {
+			if s == "" {
+				return "", errName
+			}
+			return s, checkName(s)
 		}),
 		"trusted_origins": func(d *caddyfile.Dispenser) error {
 			if h.TrustedOrigins = d.RemainingArgs(); len(h.TrustedOrigins) == 0 {

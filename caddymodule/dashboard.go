@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -31,6 +34,9 @@ var errDashboardRoot = errors.New("path: the dashboard cannot lie at the root: i
 type DashboardHandler struct {
 	// Path is where it lies. Default: /dashboard.
 	Path string `json:"path,omitempty"`
+	// Name is shown in the header of every page and in their titles, at most
+	// 100 characters. Default: the name of the host.
+	Name string `json:"name,omitempty"`
 	// TrustedOrigins may send actions besides the dashboard's own origin, such
 	// as https://ops.example.com.
 	TrustedOrigins []string `json:"trusted_origins,omitempty"`
@@ -55,9 +61,12 @@ func (h *DashboardHandler) Provision(ctx caddy.Context) error {
 	if h.path == "" {
 		return errDashboardRoot
 	}
+	if err := checkName(h.Name); err != nil {
+		return err
+	}
 	var err error
 	h.pages, err = dashboard.New(dashboard.Config{
-		Base: h.path, TrustedOrigins: h.TrustedOrigins, Log: r.log.Named("dashboard"),
+		Base: h.path, Name: cmp.Or(h.Name, hostName()), Version: Version(), TrustedOrigins: h.TrustedOrigins, Log: r.log.Named("dashboard"),
 		Source: source.New(source.Config{
 			Tenant: batch.DefaultTenant, Engine: r.engine, Files: r.fileService(h.app.Batch.limits()), Pool: r.pool.Pool,
 			Doctor: r.doctor, Health: r.batchHealth, Started: r.began,
@@ -76,6 +85,27 @@ func (h *DashboardHandler) Provision(ctx caddy.Context) error {
 		h.app.dashboards[server] = h.path
 	}
 	return nil
+}
+
+// maxName is how long the name of an installation may be, in characters.
+const maxName = 100
+
+var errName = fmt.Errorf("name: it must have 1 to %d characters in one line", maxName)
+
+func checkName(name string) error {
+	if utf8.RuneCountInString(name) > maxName || strings.ContainsFunc(name, unicode.IsControl) {
+		return errName
+	}
+	return nil
+}
+
+// hostName is the name of the host, "" when the system does not know it.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return name
 }
 
 // Cleanup ends what is left of open pages.

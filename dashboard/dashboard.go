@@ -15,6 +15,11 @@ type Config struct {
 	// Base is the path under which it lies: "/dashboard", or "" for the root.
 	Base   string
 	Source Source
+	// Name is the installation's, shown in the header and in titles. "" for
+	// none.
+	Name string
+	// Version is the gateway's, shown in the header. "" for none.
+	Version string
 	// TrustedOrigins may send actions besides the dashboard's own origin:
 	// "https://ops.example.com".
 	TrustedOrigins []string
@@ -37,6 +42,8 @@ type Config struct {
 // closed.
 type Dashboard struct {
 	base    string
+	name    string
+	version string
 	source  Source
 	timeout time.Duration
 	// patience is how long a viewer may take to accept what is sent.
@@ -78,7 +85,7 @@ func New(cfg Config) (*Dashboard, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	d := &Dashboard{base: base, source: s, timeout: cfg.Timeout, patience: streamPatience, log: cfg.Log, now: cfg.Now}
+	d := &Dashboard{base: base, name: cfg.Name, version: cfg.Version, source: s, timeout: cfg.Timeout, patience: streamPatience, log: cfg.Log, now: cfg.Now}
 	d.broadcaster = newBroadcaster(s.Overview.Now, cfg.Interval, cfg.Viewers)
 	d.broadcaster.clock = cfg.Now
 
@@ -143,6 +150,8 @@ func (d *Dashboard) routes() http.Handler {
 
 	get("/{$}", d.overview)
 	live("/{$}", 1, d.overviewLive)
+	get("/wall", d.wall)
+	live("/wall", 1, d.wallLive)
 	get("/throughput", d.throughput)
 	live("/throughput", 15, d.throughputLive)
 

@@ -38,7 +38,7 @@ func (d *Dashboard) overviewLive(ctx context.Context, r *http.Request, s templat
 	if err := part(ctx, &sections, "queue", templates.OverviewQueue(s, v)); err != nil {
 		return nil, err
 	}
-	if err := part(ctx, &sections, "upstreams", templates.UpstreamTable(s, v.Upstreams)); err != nil {
+	if err := part(ctx, &sections, "upstreams", templates.OverviewUpstreams(s, v)); err != nil {
 		return nil, err
 	}
 	if err := part(ctx, &sections, "active", templates.OverviewBatches(s, v)); err != nil {

@@ -11,6 +11,9 @@ import (
 type Upstreams interface {
 	// Upstream gives one server, or batch.ErrNotFound.
 	Upstream(ctx context.Context, url string) (UpstreamDetail, error)
+	// Minutes are all servers together, in the minutes of the last hour that
+	// have ended, the oldest first.
+	Minutes(ctx context.Context) ([]Minute, error)
 	// SetDraining begins or ends that a server gets nothing new.
 	SetDraining(ctx context.Context, url string, draining bool) error
 }
@@ -55,6 +58,15 @@ type UpstreamPoint struct {
 	KVCacheUsage       float64 // 0 to 1
 	Requests, Failures int64   // that ended
 	TTFT, ITL          Latency
+}
+
+// Minute is how all servers together were in one minute, through this gateway.
+type Minute struct {
+	At                 time.Time // end of the minute
+	Missed             bool      // nothing was measured
+	Live, Batch        float64   // in flight, averages
+	Requests, Failures int64     // that ended
+	TTFT               Latency   // of live requests
 }
 
 // UpstreamError is a request that a server failed.

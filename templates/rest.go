@@ -119,5 +119,24 @@ type CheckArea struct {
 	Checks []Check
 }
 
+// shownPassed is how many passed checks of an area are shown unfolded.
+const shownPassed = 6
+
+// folded returns the checks to show and those to fold: where many have passed,
+// they would hide those that have not.
+func (a CheckArea) folded() (open, passed []Check) {
+	for _, c := range a.Checks {
+		if c.Verdict == "ok" {
+			passed = append(passed, c)
+		} else {
+			open = append(open, c)
+		}
+	}
+	if len(passed) <= shownPassed {
+		return a.Checks, nil
+	}
+	return open, passed
+}
+
 // Check is one thing that was looked at.
 type Check struct{ Name, Verdict, Found, Remedy string }

@@ -17,6 +17,10 @@ type Site struct {
 	Path    string // of this page below Base with its query, to come back to
 	Stream  string // path of its event stream below Base; "" when it has none
 	Notice  string // what was done just now
+	Wide    bool   // the page takes the whole width
+
+	Name    string // of the installation, "" for none
+	Version string // of the gateway, "" when it is not known
 
 	Theme     string // "dark", "light" or "": as the reader's system has it
 	Zone      *time.Location
@@ -30,6 +34,7 @@ type section struct{ name, path string }
 
 var sections = []section{
 	{"Overview", ""},
+	{"Wall", "wall"},
 	{"Throughput", "throughput"},
 	{"Batches", "batches"},
 	{"Files", "files"},
@@ -84,4 +89,13 @@ func (s Site) zoneName() string {
 		return "UTC"
 	}
 	return s.Zone.String()
+}
+
+// pageTitle is the title of the page in the browser: installations are told
+// apart by their names.
+func (s Site) pageTitle() string {
+	if s.Name == "" {
+		return s.Title + " · Tidegate"
+	}
+	return s.Title + " · " + s.Name + " · Tidegate"
 }

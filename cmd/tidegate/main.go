@@ -3,7 +3,6 @@ package main
 
 import (
 	"os"
-	"runtime/debug"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -25,7 +24,7 @@ balances live OpenAI requests over a health-checked pool and executes
 
 It is Caddy with modules of its own, so that all of Caddy's commands are here
 too: https://caddyserver.com/docs/command-line`
-	caddy.CustomVersion = "Tidegate " + version() + ", Caddy"
+	caddy.CustomVersion = "Tidegate " + caddymodule.Version() + ", Caddy"
 	if caddymodule.AsksForHelp(os.Args[1:]) {
 		if err := caddymodule.Help(os.Stdout); err != nil {
 			os.Exit(1)
@@ -33,13 +32,4 @@ too: https://caddyserver.com/docs/command-line`
 		return
 	}
 	caddycmd.Main()
-}
-
-// version is the module's own, with the revision that it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "(unknown)"
-	}
-	return info.Main.Version
 }

@@ -85,6 +85,17 @@ func (f *Fake) Keep(newest int) {
 	})
 }
 
+// AddUpstreams adds servers that are like those that there are, up to a number.
+func (f *Fake) AddUpstreams(upTo int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := 0; len(f.upstreams) < upTo; i++ {
+		u := f.upstreams[i]
+		u.URL = f.Say(fmt.Sprintf("http://vllm-%d.gpu.internal:8000", len(f.upstreams)))
+		f.upstreams = append(f.upstreams, u)
+	}
+}
+
 // Grow makes everything that is counted larger.
 func (f *Fake) Grow(times int64) {
 	f.mu.Lock()

@@ -63,6 +63,34 @@ func (p pool) detail(u dashboard.Upstream, index int) dashboard.UpstreamDetail {
 	return d
 }
 
+// Minutes has a minute that was missed, and one without live streams.
+func (p pool) Minutes(context.Context) ([]dashboard.Minute, error) {
+	unlock, err := p.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if len(p.upstreams) == 0 {
+		return nil, nil
+	}
+	all := make([]dashboard.Minute, 59)
+	end := p.Clock().Truncate(time.Minute)
+	for i := range all {
+		m := &all[i]
+		m.At = end.Add(time.Duration(i-len(all)+1) * time.Minute)
+		wave := 1 + .3*math.Sin(float64(i)/6)
+		if m.Missed = i == 22; m.Missed {
+			continue
+		}
+		m.Live, m.Batch = 93*wave, 250*(2-wave)
+		m.Requests, m.Failures = int64(900*wave), int64(math.Max(0, 60*(wave-1.25)))
+		if i != 40 {
+			m.TTFT = dashboard.Latency{N: 300, P50: time.Duration(180*wave) * time.Millisecond, P95: time.Duration(620*wave) * time.Millisecond}
+		}
+	}
+	return all, nil
+}
+
 func (p pool) SetDraining(_ context.Context, url string, draining bool) error {
 	action := "undrain"
 	if draining {

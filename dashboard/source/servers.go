@@ -2,13 +2,36 @@ package source
 
 import (
 	"context"
+	"time"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-type servers struct{ *source }
+type servers struct {
+	*source
+	minutes *remembered[[]dashboard.Minute]
+}
+
+// minutesAge is how old the minutes of the last hour may be.
+const minutesAge = 5 * time.Second
+
+func newServers(s *source) servers {
+	return servers{s, remember(minutesAge, s.Config.Now, func(context.Context) ([]dashboard.Minute, error) {
+		all := s.Pool.Minutes()
+		minutes := make([]dashboard.Minute, len(all))
+		for i, m := range all {
+			minutes[i] = dashboard.Minute{
+				At: m.At, Missed: m.Missed, Live: m.Live, Batch: m.Batch, Requests: m.Requests, Failures: m.Failures, TTFT: dashboard.Latency(m.TTFT),
+			}
+		}
+		return minutes, nil
+	})}
+}
+
+// Minutes are all servers together.
+func (s servers) Minutes(ctx context.Context) ([]dashboard.Minute, error) { return s.minutes.get(ctx) }
 
 // upstreams are the servers with what they did in the last minute.
 func (s *source) upstreams() []dashboard.Upstream {

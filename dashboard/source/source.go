@@ -50,7 +50,7 @@ func New(cfg Config) dashboard.Source {
 	batches.failures.age = failuresAge
 	return dashboard.Source{
 		Overview: newOverview(s), Throughput: throughput{s}, Batches: batches,
-		Files: &files{source: s}, Upstreams: servers{s}, Doctor: cfg.Doctor,
+		Files: &files{source: s}, Upstreams: newServers(s), Doctor: cfg.Doctor,
 	}
 }
 

@@ -118,7 +118,7 @@ func TestDriversOutOfRange(t *testing.T) {
 		}
 	}
 	for line, want := range map[string]string{
-		"path /": "root", "path dashboard": "a path", "path /a//b": "a path", "path /a?b": "a path", `path ""`: "root",
+		"path /": "root", `name ""`: "a name", "name " + strings.Repeat("x", 101): "a name", "name \"a\nb\"": "a name", "name": "wrong argument count", "name a b": "wrong argument count", "path dashboard": "a path", "path /a//b": "a path", "path /a?b": "a path", `path ""`: "root",
 		"trusted_origins *": "origins", "trusted_origins ops.example.com": "origins", "trusted_origins https://a/": "origins",
 	} {
 		got := adapt(t, "{\n\ttidegate\n}\n:8080 {\n\ttidegate_dashboard {\n"+line+"\n}\n}\n")
@@ -147,7 +147,7 @@ func TestAllOptionsHaveBadValues(t *testing.T) {
 	page, _, _ = strings.Cut(page, "\n## JSON")
 	found := 0
 	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z0-9_]+)[^`]*`").FindAllStringSubmatch(page, -1) {
-		known := strings.HasPrefix(row[1], "tidegate") || row[1] == "path" || row[1] == "trusted_origins" // see TestDriversOutOfRange
+		known := strings.HasPrefix(row[1], "tidegate") || row[1] == "path" || row[1] == "name" || row[1] == "trusted_origins" // see TestDriversOutOfRange
 		for _, options := range values {
 			_, there := options[row[1]]
 			known = known || there

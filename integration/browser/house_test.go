@@ -130,6 +130,7 @@ func (h *house) pages() []page {
 	one := "/batches/" + ids[9]
 	return []page{
 		{"overview", "/", 0},
+		{"wall", "/wall", 0},
 		{"throughput", "/throughput", 0},
 		{"throughput-7d", "/throughput?span=7d", 0},
 		{"throughput-30d", "/throughput?span=30d", 0},
@@ -180,6 +181,7 @@ func (h *house) kinds() []page {
 func roots() []page {
 	return []page{
 		{"overview", "/", 0},
+		{"wall", "/wall", 0},
 		{"throughput", "/throughput", 0},
 		{"batches", "/batches", 0},
 		{"new", "/new", 0},

@@ -1,0 +1,35 @@
+package caddymodule
+
+import "runtime/debug"
+
+// modulePath is the module that this package is part of.
+const modulePath = "github.com/tidegate/tidegate"
+
+// Version returns the version of the gateway that the program was built from, or
+// "(unknown)". In a Caddy that was built with the gateway as a plugin it is the
+// plugin's.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return unknownVersion
+	}
+	return versionIn(info)
+}
+
+const unknownVersion = "(unknown)"
+
+func versionIn(info *debug.BuildInfo) string {
+	of := info.Main
+	for _, dependency := range info.Deps {
+		if dependency.Path == modulePath {
+			of = *dependency
+			if of.Replace != nil {
+				of = *of.Replace
+			}
+		}
+	}
+	if of.Version == "" {
+		return unknownVersion
+	}
+	return of.Version
+}
