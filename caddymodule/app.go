@@ -59,6 +59,8 @@ type App struct {
 	files FilesModule
 	keys  keyring
 	log   *zap.Logger
+	// keyFiles are the files that keys are read from.
+	keyFiles []string
 	// warnedOfLogs is set when checkLogs has warned.
 	warnedOfLogs bool
 	pool         *sharedPool
@@ -111,6 +113,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.Data = filepath.Join(caddy.AppDataDir(), "tidegate")
 	}
 	a.Data = replacer.ReplaceKnown(a.Data, "")
+	a.keyFiles = a.findKeyFiles()
 	if err := a.reveal(replacer); err != nil {
 		return err
 	}
@@ -190,6 +193,8 @@ func (a *App) Start() error {
 	if err := addresses.acquire(a.listens); err != nil {
 		return err
 	}
+	left := a.places().tighten(a.log)
+	a.runtime.loose.Store(&left)
 	if err := a.runtime.start(a.applied); err != nil {
 		return errors.Join(err, addresses.release(a.listens))
 	}

@@ -41,6 +41,8 @@ type runtime struct {
 	retired atomic.Bool // no configuration wants it any more: it only ends its work
 
 	keyed atomic.Bool // clients must show an API key
+	// loose are the files and directories that other users have access to.
+	loose atomic.Pointer[[]string]
 
 	// closed is what keeps the engine from being open, once it has started.
 	closed      atomic.Pointer[error]
@@ -75,8 +77,16 @@ func newRuntime(a *App) (*runtime, error) {
 		return nil, err
 	}
 	r.engine = batch.NewEngine(a.Batch.engine(), store, queue, files, dispatch, log.Named("batch"))
-	r.doctor = doctor.New(doctor.Config{Engine: r.engine, Pool: a.pool.Pool, Health: r.batchHealth, Keys: r.keyed.Load})
+	r.doctor = doctor.New(doctor.Config{Engine: r.engine, Pool: a.pool.Pool, Health: r.batchHealth, Keys: r.keyed.Load, Loose: r.looseFiles})
 	return r, nil
+}
+
+// looseFiles returns the files and directories that other users have access to.
+func (r *runtime) looseFiles() []string {
+	if left := r.loose.Load(); left != nil {
+		return *left
+	}
+	return nil
 }
 
 // fileService gives the service for files. Configurations with the same limits

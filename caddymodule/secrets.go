@@ -34,6 +34,13 @@ func (a *App) reveal(replacer *caddy.Replacer) (err error) {
 	return nil
 }
 
+// secretFile returns the file that a key is to be read from, if it is.
+func secretFile(value string) (name string, ok bool) {
+	rest, ok := strings.CutPrefix(value, "{file.")
+	name, closed := strings.CutSuffix(rest, "}")
+	return name, ok && closed
+}
+
 // maxSecret bounds the file of a key in bytes.
 const maxSecret = 64 << 10
 
@@ -41,9 +48,8 @@ const maxSecret = 64 << 10
 // {file.PATH} when the file cannot be read: a gateway without a key it was to
 // have. Here that is an error, as is an empty file.
 func secret(replacer *caddy.Replacer, value string) (string, error) {
-	rest, ok := strings.CutPrefix(value, "{file.")
-	name, closed := strings.CutSuffix(rest, "}")
-	if !ok || !closed {
+	name, ok := secretFile(value)
+	if !ok {
 		return replacer.ReplaceKnown(value, ""), nil
 	}
 	info, err := os.Stat(name)

@@ -95,7 +95,10 @@ type Config struct {
 	Health func(context.Context) batch.Health
 	// Keys tells whether clients must show an API key.
 	Keys func() bool
-	Now  func() time.Time // nil: time.Now
+	// Loose returns the files and directories that other users of the machine have
+	// access to and should not have; may be nil.
+	Loose func() []string
+	Now   func() time.Time // nil: time.Now
 	// Descriptors gives how many files the process has open and may have open,
 	// of which nothing is known where that is 0; nil: of this process.
 	Descriptors func() (open, most int64)
@@ -163,6 +166,7 @@ func (d *Doctor) Checks(ctx context.Context) (Report, error) {
 // check that Checks finds failed is among them. h is how the engine is.
 func (d *Doctor) Present(ctx context.Context, h batch.Health) []Check {
 	all := append(d.shortages(), d.memory())
+	all = append(all, d.permissions()...)
 	all = append(all, d.parts(h)...)
 	if h.Store == batch.Well {
 		all = append(all, d.clock(ctx)...)

@@ -22,7 +22,24 @@ func (d *Doctor) gateway() []Check {
 	if n := d.Pool.Peers(); n > 0 {
 		others.Found = fmt.Sprintf("%d share this store and the upstreams", n)
 	}
-	return append([]Check{keys, d.descriptors(), d.slots(), d.memory(), others}, d.resources()...)
+	all := append([]Check{keys, d.descriptors(), d.slots(), d.memory(), others}, d.resources()...)
+	return append(all, d.permissions()...)
+}
+
+// permissions names what other users of the machine have access to.
+func (d *Doctor) permissions() []Check {
+	if d.Loose == nil {
+		return nil
+	}
+	left := d.Loose()
+	if len(left) == 0 {
+		return nil
+	}
+	return []Check{{
+		Area: Gateway, Name: "permissions of files", Verdict: Doubted,
+		Found:  "other users have access to " + strings.Join(left, ", "),
+		Remedy: "take it away (chmod go-rwx) or give the files to the gateway's user",
+	}}
 }
 
 // shortages looks at what the process and this machine may run out of.

@@ -1,0 +1,128 @@
+package caddymodule
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"go.uber.org/zap"
+)
+
+// loose are the permission bits that let other users in.
+const loose fs.FileMode = 0o077
+
+// places are the files and directories that other users must not read or write.
+type places struct {
+	// ours are made by the gateway, which may change their mode.
+	ours []string
+	// keys are files of keys. Other programs may use them too, so that their mode
+	// is not changed.
+	keys []string
+}
+
+// secretMounts are where Docker and Kubernetes mount secrets. Their modes say
+// nothing about who can get at them.
+var secretMounts = []string{"/run/secrets/", "/var/run/secrets/"}
+
+// findKeyFiles returns the files that a configuration reads keys from. It is called
+// before placeholders are replaced.
+func (a *App) findKeyFiles() (files []string) {
+	values := append([]string{a.Pool.APIKey}, a.APIKeys...)
+	for i := range a.Pool.Upstreams {
+		u := &a.Pool.Upstreams[i]
+		values = append(values, u.APIKey)
+		if u.TLS.ClientCertificateKeyFile != "" {
+			files = append(files, u.TLS.ClientCertificateKeyFile)
+		}
+	}
+	for _, value := range values {
+		if name, ok := secretFile(value); ok {
+			files = append(files, name)
+		}
+	}
+	return files
+}
+
+// places returns what the app's drivers keep on this machine.
+func (a *App) places() places {
+	p := places{keys: a.keyFiles}
+	if store, ok := a.store.(*SQLiteStore); ok {
+		path := store.path(a.Data)
+		p.ours = append(p.ours, path, path+"-wal", path+"-shm", path+".lock")
+	}
+	if files, ok := a.files.(*LocalFiles); ok {
+		p.ours = append(p.ours, files.dir(a.Data))
+	}
+	p.ours = append(p.ours, a.Data)
+	return p
+}
+
+// tighten takes the rights of other users away where it may, and returns what
+// they still have. Symbolic links are followed: their target counts.
+func (p places) tighten(log *zap.Logger) (left []string) {
+	for _, path := range p.ours {
+		info, err := os.Stat(path)
+		if err != nil || info.Mode()&loose == 0 || !hasModes {
+			continue // not there yet: it will be made with a mode of its own
+		}
+		mode := info.Mode() & (fs.ModePerm | fs.ModeSetgid)
+		if ownedByUs(info) && !foreign(path, info) {
+			err = os.Chmod(path, mode&^loose)
+			if err == nil {
+				log.Warn("permissions tightened: other users had access", zap.String("path", path), zap.Stringer("mode", info.Mode()))
+				continue
+			}
+		}
+		left = append(left, describe(path, info))
+		log.Warn("other users have access", zap.String("path", path), zap.Stringer("mode", info.Mode()), zap.String("remedy", "chmod go-rwx "+path), zap.Error(err))
+	}
+	for _, path := range p.keys {
+		info, err := os.Stat(path)
+		if err != nil || info.Mode()&loose == 0 || !hasModes || mounted(path) {
+			continue
+		}
+		left = append(left, describe(path, info))
+		log.Warn("other users have access", zap.String("path", path), zap.Stringer("mode", info.Mode()), zap.String("remedy", "chmod go-rwx "+path))
+	}
+	return left
+}
+
+func describe(path string, info fs.FileInfo) string {
+	return fmt.Sprintf("%s (%s)", path, info.Mode())
+}
+
+func mounted(path string) bool {
+	for _, mount := range secretMounts {
+		if strings.HasPrefix(filepath.Clean(path), mount) {
+			return true
+		}
+	}
+	return false
+}
+
+// foreign reports whether a directory holds what is not the gateway's, such as
+// /tmp or a home directory: its mode is not changed.
+func foreign(path string, info fs.FileInfo) bool {
+	if !info.IsDir() {
+		return false
+	}
+	if info.Mode()&fs.ModeSticky != 0 {
+		return true
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return true
+	}
+	for _, entry := range entries {
+		name := entry.Name()
+		switch {
+		case name == "files", name == "tmp", name == "caddy", name == "place", name == "lost+found", strings.HasPrefix(name, "tidegate"), strings.HasSuffix(name, "lock"):
+		case len(name) == 2 && entry.IsDir(): // a shard of contents
+		default:
+			return true
+		}
+	}
+	return false
+}
