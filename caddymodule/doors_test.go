@@ -131,9 +131,9 @@ type state struct {
 	Live     upstreams.LiveErrors
 }
 
-func (g *gateway) health(t *testing.T) (int, state) {
+func (g *gateway) health(t *testing.T, header ...string) (int, state) {
 	t.Helper()
-	a := g.ask(t, "GET", "/health", "")
+	a := g.ask(t, "GET", "/health", "", header...)
 	var s state
 	if err := json.Unmarshal([]byte(a.body), &s); err != nil {
 		t.Fatalf("%v: %s", err, a.body)

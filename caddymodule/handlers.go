@@ -184,11 +184,11 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 		out.Status = "ok"
 		out.Shortage = rt.pool.Shortage()
 		out.Problems, out.Live = rt.pool.Problems(), rt.pool.LiveErrors()
-		if !state.OK() || out.Shortage != nil || len(out.Problems) > 0 {
+		if !state.OK() || out.Shortage != nil {
 			out.Status = "degraded"
 		}
 		for _, c := range rt.doctor.Present(r.Context(), state) {
-			if c.Verdict == doctor.Failed {
+			if c.Verdict == doctor.Failed { // a model that is failing is among them
 				out.Status = "degraded"
 			}
 			if besides(c) {

@@ -38,7 +38,7 @@ func TestUpstreamsAPI(t *testing.T) {
 	if a := g.ask(t, "POST", "/v1/chat/completions", chat, key...); a.status != 503 {
 		t.Errorf("a live request got %d %s, want 503", a.status, a.body)
 	}
-	_, s := g.health(t)
+	_, s := g.health(t, key...)
 	if s.Status != "degraded" || len(s.Problems) != 1 || s.Live.Requests != 1 || s.Live.Failed != 1 {
 		t.Fatalf("health %+v, want degraded by one problem", s)
 	}

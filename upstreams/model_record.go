@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 const (
@@ -66,16 +68,19 @@ func (r *modelRecord) count(now time.Time, failed bool) {
 	r.failed++
 }
 
-// served takes note whether any server takes requests for the model.
-func (r *modelRecord) served(now time.Time, available bool) {
+// served takes note whether any server takes requests for the model, and reports
+// whether that has changed.
+func (r *modelRecord) served(now time.Time, available bool) (changed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	was := r.out.since.IsZero()
 	switch {
 	case available:
 		r.out = streak{}
-	case r.out.since.IsZero():
+	case was:
 		r.out = streak{now, r.failed}
 	}
+	return was != available
 }
 
 // recent returns what ended in the last recordWindow. mu is held.
@@ -114,9 +119,15 @@ func (p *Pool) keepRecords(s *snapshot, now time.Time) {
 	var gone []string
 	for model, r := range p.records {
 		at := s.models[model]
-		r.served(now, at != nil && slices.ContainsFunc(at.up, func(c *Candidate) bool { return c.upstream.state != StateSuspect }))
-		if at == nil {
+		available := at != nil && slices.ContainsFunc(at.up, func(c *Candidate) bool { return c.upstream.state != StateSuspect })
+		changed := r.served(now, available)
+		switch {
+		case at == nil:
 			gone = append(gone, model)
+		case changed && available:
+			p.log.Info("model has a server again", zap.String("model", model))
+		case changed:
+			p.log.Warn("no server takes requests for the model", zap.String("model", model))
 		}
 	}
 	if len(gone) <= recordsKept {

@@ -38,7 +38,7 @@ const (
 	errorsWarn = 0.01
 	errorsFail = 0.1
 	// errorsFresh is how long after its last failure a model counts as failing.
-	errorsFresh = time.Minute
+	errorsFresh = 30 * time.Second
 )
 
 // LiveErrors counts live requests that ended in the last minutes, as clients saw

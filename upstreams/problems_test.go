@@ -86,9 +86,9 @@ func TestProblemOfDrainedModel(t *testing.T) {
 		if p := w.problem(t); p.Problem != ProblemErrors {
 			t.Errorf("after the drain: %+v, want live_errors", p)
 		}
-		pass(2 * time.Minute)
+		pass(errorsFresh + time.Second)
 		if p := w.problem(t); p.Failing {
-			t.Errorf("two minutes after the last failure: %+v, want a warning", p)
+			t.Errorf("half a minute after the last failure: %+v, want a warning", p)
 		}
 		pass(5 * time.Minute)
 		w.wantNone(t, "five minutes later")
