@@ -33,7 +33,7 @@ func TestPrompt(t *testing.T) {
 		"rerank": {`{"body":{"query":"q","documents":["a",{"text":"b"}]}}`, list{{Role: "query", Text: "q"}, {Role: "document", Text: "a"}, {Role: "document", Text: "b"}}},
 		"long":   {`{"body":{"prompt":"x` + long + `"}}`, list{{Role: "prompt", Text: ("x" + long)[:64<<10-1], Cut: true}}},
 	} {
-		if diff := cmp.Diff(list(tt.want), dashboard.Prompt([]byte(tt.line))); diff != "" {
+		if diff := cmp.Diff(tt.want, dashboard.Prompt([]byte(tt.line))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
@@ -66,7 +66,7 @@ func TestAnswer(t *testing.T) {
 		"a text":          {`{"response":{"body":"Bad gateway"}}`, list{{Role: "answer", Text: "Bad gateway"}}},
 		"another's types": {`{"response":{"body":{"choices":[7,{"message":"x"}],"output":[7],"data":[7]}}}`, nil},
 	} {
-		if diff := cmp.Diff(list(tt.want), dashboard.Answer([]byte(tt.line))); diff != "" {
+		if diff := cmp.Diff(tt.want, dashboard.Answer([]byte(tt.line))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}

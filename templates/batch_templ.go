@@ -1522,7 +1522,7 @@ func BatchTimeline(s Site, v Batch) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = Moment(s, stage.At).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = Event(s, stage.At).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

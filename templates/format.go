@@ -177,18 +177,23 @@ func Brief(d time.Duration) string {
 
 // When writes a moment as the reader's clock has it, no longer than needed:
 // 14:05 today, Nov 23 14:05 this year.
-func (s Site) When(t time.Time) string {
+func (s Site) When(t time.Time) string { return s.when(t, "15:04") }
+
+// WhenExactly is When with seconds, for events.
+func (s Site) WhenExactly(t time.Time) string { return s.when(t, "15:04:05") }
+
+func (s Site) when(t time.Time, clock string) string {
 	if t.IsZero() {
 		return "–"
 	}
 	t, now := t.In(s.Zone), s.Now.In(s.Zone)
 	switch {
 	case t.Year() != now.Year():
-		return t.Format("Jan 2, 2006 15:04")
+		return t.Format("Jan 2, 2006 " + clock)
 	case t.YearDay() != now.YearDay():
-		return t.Format("Jan 2 15:04")
+		return t.Format("Jan 2 " + clock)
 	default:
-		return t.Format("15:04")
+		return t.Format(clock)
 	}
 }
 

@@ -108,6 +108,9 @@ func TestWhen(t *testing.T) {
 		if got := s.When(tt.at); got != tt.want {
 			t.Errorf("%s is %q, want %q", tt.at, got, tt.want)
 		}
+		if got, want := s.WhenExactly(tt.at), tt.want+":00"; !tt.at.IsZero() && got != want {
+			t.Errorf("%s is exactly %q, want %q", tt.at, got, want)
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ type Confirmation struct {
 // NewBatch is the model of the page that makes a batch.
 type NewBatch struct {
 	MaxBytes                 int64
+	Models                   []string    // that servers have, for a sample
 	Found                    *Inspection // nil before there is a file
 	Endpoints                []string
 	Windows                  []Window
