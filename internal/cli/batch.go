@@ -159,7 +159,7 @@ type list struct {
 // written with the first row or at the end of a listing that succeeds, so that an
 // error stands alone.
 func (s *session) newList(head string, limit int) *list {
-	l := &list{s: s, table: tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0), limit: limit}
+	l := &list{s: s, table: tabwriter.NewWriter(terminal{s.out}, 0, 0, 2, ' ', 0), limit: limit}
 	if !s.json {
 		l.head = head
 	}

@@ -110,7 +110,7 @@ func (s *session) saveFile(ctx context.Context, id *string, path string) error {
 // output.
 func (s *session) write(path string, content func(io.Writer) error) error {
 	if path == toStdout {
-		return content(s.out)
+		return content(s.content())
 	}
 	// Through a symbolic link, not in place of it.
 	if target, err := filepath.EvalSymlinks(path); err == nil {

@@ -33,6 +33,9 @@ const (
 )
 
 func newProgress(w io.Writer) *progress {
+	if t, ok := w.(terminal); ok { // the bar has sequences of its own, and cleans its label
+		w = t.w
+	}
 	p := &progress{w: w, now: time.Now, width: func() int { return usualWide }}
 	if f, ok := w.(*os.File); ok && isatty.IsTerminal(f.Fd()) && os.Getenv("TERM") != "dumb" {
 		p.terminal = true

@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -101,7 +100,7 @@ func run(do func(ctx context.Context, s *session, args []string) error) func(*co
 		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 		defer stop()
 		context.AfterFunc(ctx, stop) // a second one ends the program at once
-		return interrupted(ctx, do(ctx, s, args))
+		return cleanly(interrupted(ctx, do(ctx, s, args)))
 	}
 }
 
@@ -129,7 +128,7 @@ func newSession(cmd *cobra.Command) (*session, error) {
 	}
 	s := &session{
 		Client: &client.Client{}, json: asJSON, patience: defaultPatience,
-		out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(), in: cmd.InOrStdin(),
+		out: cmd.OutOrStdout(), err: terminal{cmd.ErrOrStderr()}, in: cmd.InOrStdin(),
 	}
 	source := "--server"
 	switch env := os.Getenv("TIDEGATE_SERVER"); {
@@ -194,10 +193,10 @@ func checkLimit(n int) error {
 // print writes v as JSON, or what text writes.
 func (s *session) print(v any, text func(io.Writer)) error {
 	if !s.json {
-		text(s.out)
+		text(terminal{s.out})
 		return nil
 	}
-	return json.NewEncoder(s.out).Encode(v)
+	return writeJSON(s.out, v)
 }
 
 // each does something with every id. With several it goes on past one that

@@ -10,7 +10,17 @@ import (
 // clean makes what somebody else wrote fit for a terminal and a table.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+		if unsafe(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
+// cleanText is clean for text with lines and tabs.
+func cleanText(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unsafe(r) && r != '\n' && r != '\t' {
 			return unicode.ReplacementChar
 		}
 		return r
