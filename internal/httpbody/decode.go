@@ -26,6 +26,12 @@ const (
 	// decoderWait is how long a request waits for a decoder.
 	decoderWait = 10 * time.Second
 	inputBuffer = 16 << 10
+	// mostRatio and anyRatio bound what a body with a limit becomes: mostRatio
+	// times the bytes that were received, and anyRatio bytes in any case. A bomb of
+	// zstd has a ratio of 32,000; prompts that long and that repetitive fit into
+	// anyRatio.
+	mostRatio = 256
+	anyRatio  = 8 << 20
 )
 
 // Supported are the values of Content-Encoding that Decode decodes.
@@ -34,8 +40,8 @@ const Supported = "gzip, deflate, zstd"
 var decoders = make(chan struct{}, decodersAtOnce)
 
 // Decode returns r with its body decoded, and r itself if its body is not
-// compressed. A decoded body of more than limit bytes fails with 413; 0 is no
-// limit. release ends the use of the body.
+// compressed. A decoded body of more than limit bytes, or one that is much larger
+// than it came, fails with 413; 0 is no limit. release ends the use of the body.
 //
 // It is lazy: a body is decoded as it is read, one block in memory.
 func Decode(r *http.Request, limit int64) (decoded *http.Request, release func(), err error) {
@@ -100,6 +106,8 @@ func (d *decoder) Read(p []byte) (int, error) {
 	switch {
 	case d.limit > 0 && d.read > d.limit:
 		n, d.err = 0, openai.TooLarge("", "The decompressed body is larger than the limit of %d bytes.", d.limit)
+	case d.limit > 0 && d.read > max(anyRatio, mostRatio*d.src.read):
+		n, d.err = 0, openai.TooLarge("", "The body is more than %d MiB and more than %d times its compressed size. Send it uncompressed.", anyRatio>>20, mostRatio)
 	case err == io.EOF:
 		d.err = d.rest()
 	case err != nil:
@@ -157,14 +165,16 @@ func (d *decoder) explain(err error) error {
 // Close closes the body.
 func (d *decoder) Close() error { return d.src.Close() }
 
-// source remembers an error of reading but the end.
+// source counts what is read, and remembers an error of reading but the end.
 type source struct {
 	io.ReadCloser
-	err error
+	read int64 // bytes
+	err  error
 }
 
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.ReadCloser.Read(p)
+	s.read += int64(n)
 	if err != nil && err != io.EOF {
 		s.err = err
 	}

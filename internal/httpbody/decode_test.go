@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -118,6 +119,37 @@ func TestDecodeRefuses(t *testing.T) {
 				t.Errorf("got %d bytes and %v; want %d with %q", len(got), err, c.status, c.message)
 			}
 		})
+	}
+}
+
+// A bomb is found long before the limit, by how much it becomes of how little, and a
+// repetitive body of usual size is none.
+func TestDecodeStopsBombs(t *testing.T) {
+	const limit = 1 << 30
+	for _, blocks := range []int{anyRatio>>17 + 2, 4000} {
+		got, err := decoded("zstd", bomb(blocks), limit)
+		e, ok := errors.AsType[*openai.Error](err)
+		if !ok || e.Status != 413 || !strings.Contains(e.Message, "256 times") || len(got) > anyRatio+1<<20 {
+			t.Errorf("%d blocks: got %d bytes and %v, want 413 within %d bytes", blocks, len(got), err, anyRatio)
+		}
+	}
+	if got, err := decoded("zstd", bomb(anyRatio>>17+2), 0); err != nil || len(got) != anyRatio+2<<17 {
+		t.Errorf("without a limit: got %d bytes and %v, want all", len(got), err)
+	}
+	if got, err := decoded("zstd", bomb(anyRatio>>17), limit); err != nil || len(got) != anyRatio {
+		t.Errorf("got %d bytes and %v, want %d", len(got), err, anyRatio)
+	}
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	line := make([]byte, 64<<10)
+	rand.NewChaCha8([32]byte{}).Read(line[:1<<10]) // a ratio of 60
+	for range 32 << 20 / len(line) {
+		w.Write(line)
+		rand.NewChaCha8([32]byte{byte(packed.Len())}).Read(line[:1<<10])
+	}
+	w.Close()
+	if got, err := decoded("gzip", packed.Bytes(), limit); err != nil || len(got) != 32<<20 {
+		t.Errorf("got %d bytes of %d and %v, want %d", len(got), packed.Len(), err, 32<<20)
 	}
 }
 
