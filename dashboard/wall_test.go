@@ -21,7 +21,7 @@ func TestWall(t *testing.T) {
 		case n.Data == "li" && strings.HasPrefix(class, "tile "):
 			tiles++
 			if tiles == 2 {
-				for _, want := range []string{"vllm-1.gpu.internal:8000", "busy", "Live 51", "of 256 slots", "920 ms", "KV 98 %", "err 3.1 %"} {
+				for _, want := range []string{"vllm-1.gpu.internal:8000", "busy", "Live 51", "Batch 0 /154", "256 slots", "920 ms", "KV 98 %", "err 3.1 %"} {
 					if got := words(n); !strings.Contains(got, want) {
 						t.Errorf("the second tile is %q, want %q in it", got, want)
 					}
