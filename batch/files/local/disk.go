@@ -68,8 +68,15 @@ func (f *Files) Space() (batch.Space, error) {
 	return batch.Space{Total: total, Free: free, Reserve: f.reserve}, nil
 }
 
-// noSpace marks a full disk or quota as ErrNoSpace.
-func noSpace(err error) error {
+// mapped marks a full disk or quota as ErrNoSpace, and a shortage of the process or
+// the machine, such as of file descriptors, as ErrUnavailable: it passes, and says
+// nothing about the content.
+func mapped(err error) error {
+	for _, code := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(err, code) {
+			return fmt.Errorf("%w: %w", batch.ErrUnavailable, err)
+		}
+	}
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: %w", batch.ErrNoSpace, err)
 	}

@@ -20,7 +20,7 @@ func lockFile(path string, shared bool) (*os.File, error) {
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, fileMode)
 	if err != nil {
-		return nil, noSpace(err)
+		return nil, mapped(err)
 	}
 	err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {

@@ -88,7 +88,7 @@ func (f *Files) Open(ctx context.Context) error {
 
 func (f *Files) open(ctx context.Context) error {
 	if err := f.makeDir(f.tmp()); err != nil {
-		return fmt.Errorf("making directory of files: %w", noSpace(err))
+		return fmt.Errorf("making directory of files: %w", mapped(err))
 	}
 	lock, alone, err := f.lockDir(ctx)
 	if err != nil {
@@ -142,7 +142,7 @@ func (f *Files) lockDir(ctx context.Context) (lock *os.File, alone bool, err err
 	if errors.Is(err, errLocked) {
 		return nil, false, fmt.Errorf("locking directory of files: %s is in use by another live instance", f.dir)
 	}
-	return nil, false, fmt.Errorf("locking directory of files %s: %w", f.dir, err)
+	return nil, false, fmt.Errorf("locking directory of files %s: %w", f.dir, mapped(err))
 }
 
 // settle makes durable the shards that are there: their maker may have died
@@ -150,7 +150,7 @@ func (f *Files) lockDir(ctx context.Context) (lock *os.File, alone bool, err err
 func (f *Files) settle() (shards map[string]bool, err error) {
 	entries, err := os.ReadDir(f.dir)
 	if err != nil {
-		return nil, fmt.Errorf("reading directory of files: %w", err)
+		return nil, fmt.Errorf("reading directory of files: %w", mapped(err))
 	}
 	shards = make(map[string]bool)
 	for _, e := range entries {
@@ -159,7 +159,7 @@ func (f *Files) settle() (shards map[string]bool, err error) {
 		}
 	}
 	if err := f.disk.syncDir(f.dir); err != nil {
-		return nil, fmt.Errorf("syncing directory of files: %w", noSpace(err))
+		return nil, fmt.Errorf("syncing directory of files: %w", mapped(err))
 	}
 	return shards, nil
 }
@@ -204,10 +204,10 @@ func (f *Files) Read(_ context.Context, key string, offset, length int64) (io.Re
 		return nil, fmt.Errorf("reading file %s: %w", key, batch.ErrNotFound)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading file %s: %w", key, err)
+		return nil, fmt.Errorf("reading file %s: %w", key, mapped(err))
 	}
 	if _, err := content.Seek(offset, io.SeekStart); err != nil {
-		return nil, errors.Join(fmt.Errorf("reading file %s: %w", key, err), content.Close())
+		return nil, errors.Join(fmt.Errorf("reading file %s: %w", key, mapped(err)), content.Close())
 	}
 	if length < 0 {
 		return content, nil
@@ -228,7 +228,7 @@ func (f *Files) Delete(_ context.Context, key string) error {
 		return err
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("deleting file %s: %w", key, err)
+		return fmt.Errorf("deleting file %s: %w", key, mapped(err))
 	}
 	return nil
 }
@@ -237,7 +237,7 @@ func (f *Files) Delete(_ context.Context, key string) error {
 func (f *Files) List(ctx context.Context, visit func(key string, modified time.Time) error) error {
 	shards, err := os.ReadDir(f.dir)
 	if err != nil {
-		return fmt.Errorf("listing files: %w", err)
+		return fmt.Errorf("listing files: %w", mapped(err))
 	}
 	for _, shard := range shards {
 		if !shard.IsDir() || !isShard(shard.Name()) {
@@ -253,7 +253,7 @@ func (f *Files) List(ctx context.Context, visit func(key string, modified time.T
 func (f *Files) listShard(ctx context.Context, shard string, visit func(key string, modified time.Time) error) error {
 	entries, err := os.ReadDir(filepath.Join(f.dir, shard))
 	if err != nil {
-		return fmt.Errorf("listing files: %w", err)
+		return fmt.Errorf("listing files: %w", mapped(err))
 	}
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
@@ -268,7 +268,7 @@ func (f *Files) listShard(ctx context.Context, shard string, visit func(key stri
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("listing files: %w", err)
+			return fmt.Errorf("listing files: %w", mapped(err))
 		}
 		if err := visit(e.Name(), info.ModTime()); err != nil {
 			return err

@@ -40,11 +40,11 @@ func (f *Files) probe() error {
 	}
 	probe, err := os.CreateTemp(f.tmp(), "ping-")
 	if err != nil {
-		return fmt.Errorf("probing directory of files: %w", noSpace(err))
+		return fmt.Errorf("probing directory of files: %w", mapped(err))
 	}
 	_, err = probe.WriteString("ping")
 	if err = errors.Join(err, probe.Close(), os.Remove(probe.Name())); err != nil {
-		return fmt.Errorf("probing directory of files: %w", noSpace(err))
+		return fmt.Errorf("probing directory of files: %w", mapped(err))
 	}
 	return f.checkWritable()
 }

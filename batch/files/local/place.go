@@ -20,7 +20,7 @@ func (f *Files) Place(context.Context) (string, error) {
 	word, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := f.writePlace(path); err != nil {
-			return "", fmt.Errorf("naming directory of files: %w", noSpace(err))
+			return "", fmt.Errorf("naming directory of files: %w", mapped(err))
 		}
 		word, err = os.ReadFile(path)
 	}

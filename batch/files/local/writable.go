@@ -14,7 +14,7 @@ import (
 // unusable marks errors of a directory that may be mended without another
 // configuration as batch.ErrUnavailable.
 func unusable(err error) error {
-	for _, cause := range []error{fs.ErrPermission, syscall.EROFS, syscall.EIO, syscall.ESTALE, batch.ErrNoSpace} {
+	for _, cause := range []error{fs.ErrPermission, syscall.EROFS, syscall.EIO, syscall.ESTALE, syscall.EMFILE, syscall.ENFILE, batch.ErrNoSpace} {
 		if errors.Is(err, cause) {
 			return fmt.Errorf("%w: %w", batch.ErrUnavailable, err)
 		}

@@ -25,7 +25,7 @@ func (f *Files) Create(_ context.Context, key string) (batch.FileWriter, error) 
 	}
 	file, err := f.disk.createTemp(f.tmp(), key+"-")
 	if err != nil {
-		return nil, fmt.Errorf("creating file %s: %w", key, noSpace(err))
+		return nil, fmt.Errorf("creating file %s: %w", key, mapped(err))
 	}
 	w := &writer{files: f, key: key, final: final, file: file}
 	w.buf = bufio.NewWriterSize(writerFunc(w.writeThrough), writeBuffer)
@@ -57,7 +57,7 @@ func (w *writer) writeThrough(p []byte) (int, error) {
 func (w *writer) Write(p []byte) (int, error) {
 	n, err := w.buf.Write(p)
 	if err != nil {
-		return n, fmt.Errorf("writing file %s: %w", w.key, noSpace(err))
+		return n, fmt.Errorf("writing file %s: %w", w.key, mapped(err))
 	}
 	return n, nil
 }
@@ -69,7 +69,7 @@ func (w *writer) Commit(ctx context.Context) error {
 		return fmt.Errorf("committing file %s: it has ended", w.key)
 	}
 	if err := w.commit(ctx); err != nil {
-		return errors.Join(fmt.Errorf("committing file %s: %w", w.key, noSpace(err)), w.Abort())
+		return errors.Join(fmt.Errorf("committing file %s: %w", w.key, mapped(err)), w.Abort())
 	}
 	return nil
 }
