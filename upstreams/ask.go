@@ -30,7 +30,7 @@ func (p *Pool) seek(ctx context.Context, model string) (s *snapshot, at *served,
 		return s, at, settled
 	}
 	select {
-	case <-p.ask():
+	case <-p.ask(ctx):
 	case <-ctx.Done():
 	}
 	return p.where(model)
@@ -38,7 +38,7 @@ func (p *Pool) seek(ctx context.Context, model string) (s *snapshot, at *served,
 
 // ask has all servers that are up tell their models, unless they were asked within
 // askGap. The channel it returns is closed when the round is over.
-func (p *Pool) ask() <-chan struct{} {
+func (p *Pool) ask(ctx context.Context) <-chan struct{} {
 	p.asking.mu.Lock()
 	defer p.asking.mu.Unlock()
 	done := p.asking.done
@@ -47,7 +47,7 @@ func (p *Pool) ask() <-chan struct{} {
 		p.asking.done, p.asking.begun = done, time.Now()
 		go func() {
 			defer close(done)
-			p.askAll()
+			p.askAll(context.WithoutCancel(ctx)) // others wait for it, too
 		}()
 	}
 	return done
@@ -62,8 +62,8 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-func (p *Pool) askAll() {
-	ctx, cancel := context.WithTimeout(context.Background(), askWait)
+func (p *Pool) askAll(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, askWait)
 	defer cancel()
 	s := p.now.Load()
 	var round sync.WaitGroup

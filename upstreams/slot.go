@@ -104,7 +104,7 @@ func (p *Pool) up(model string) (*snapshot, *served, error) {
 	s, at, settled := p.where(model)
 	switch {
 	case at == nil && settled:
-		p.ask() // an answer helps the next one
+		p.ask(context.Background()) // an answer helps the next one
 		return nil, nil, ErrUnknownModel
 	case at == nil:
 		return nil, nil, ErrDown

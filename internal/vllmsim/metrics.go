@@ -115,10 +115,10 @@ func appendSettings(dst []byte, cfg Config) []byte {
 // step counts the iterations since it was called last, in each of which every
 // request that makes progress had a token. m.mu is held.
 func (m *metrics) step(progressing int) {
-	n := time.Since(m.stepped) / stepTime
-	m.stepped = m.stepped.Add(n * stepTime)
+	n := int(time.Since(m.stepped) / stepTime)
+	m.stepped = m.stepped.Add(time.Duration(n) * stepTime)
 	if progressing > 0 {
-		m.steps.observe(float64(progressing), int(n))
+		m.steps.observe(float64(progressing), n)
 	}
 }
 
