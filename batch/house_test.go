@@ -240,6 +240,13 @@ type hookedStore struct {
 	results  atomic.Pointer[func()]                           // before results are read
 	claims   atomic.Int64                                     // on batches, so far
 	renewals atomic.Int64                                     // of claims on batches, so far
+	looks    atomic.Int64                                     // at active batches, so far
+}
+
+func (s *hookedStore) ActiveBatches(ctx context.Context, limit int) ([]batch.Batch, error) {
+	active, err := s.Store.ActiveBatches(ctx, limit)
+	s.looks.Add(1)
+	return active, err
 }
 
 func (s *hookedStore) Results(ctx context.Context, ref batch.SliceRef) ([]batch.LineResult, error) {

@@ -47,6 +47,7 @@ type runner struct {
 	named       map[string]bool      // Model of active batches, by the last refresh
 	rest        map[string]time.Time // batches that are left alone until then
 	streaks     map[string]*streak   // of failures, by batch
+	halting     map[string]bool      // batches of which the store is being told that they are paused
 
 	shortLooked time.Time // when it was last looked for a shortage of memory
 
@@ -64,7 +65,7 @@ type runner struct {
 }
 
 func newRunner(e *Engine) *runner {
-	return &runner{engine: e, bell: make(chan struct{}, 1), feeds: make(map[string]*feed), active: make(map[string]Batch), rest: make(map[string]time.Time), streaks: make(map[string]*streak), starved: make(map[string]bool), crowded: make(map[string]crowded)}
+	return &runner{engine: e, bell: make(chan struct{}, 1), feeds: make(map[string]*feed), active: make(map[string]Batch), rest: make(map[string]time.Time), streaks: make(map[string]*streak), halting: make(map[string]bool), starved: make(map[string]bool), crowded: make(map[string]crowded)}
 }
 
 // post has f run by the loop. It never waits.
@@ -195,7 +196,7 @@ func (r *runner) refreshed(batches []Batch) {
 	now := make(map[string]Batch, len(batches))
 	paused := make(map[string]bool)
 	for _, b := range batches {
-		if b.PausedAt.IsZero() {
+		if b.PausedAt.IsZero() && !r.halting[b.ID] {
 			now[b.ID] = b
 		} else {
 			paused[b.ID] = true
@@ -213,7 +214,7 @@ func (r *runner) refreshed(batches []Batch) {
 	r.turns = slices.DeleteFunc(r.turns, func(id string) bool { _, still := now[id]; return !still })
 	r.named = make(map[string]bool)
 	for _, b := range batches {
-		if !b.PausedAt.IsZero() {
+		if paused[b.ID] {
 			continue
 		}
 		r.named[b.Model] = true

@@ -101,6 +101,7 @@ func (r *runner) ended(f *feed, what failure) {
 	}
 	delete(r.streaks, b.ID)
 	r.rested(b) // nothing more starts while the store is told
+	r.halting[b.ID] = true
 	reason := fmt.Sprintf("%d lines failed in a row with the same error: %s", s.lines, s.failure)
 	r.side.Go(func() { r.engine.stopBatch(r.ctx, b, reason) })
 }
@@ -111,6 +112,7 @@ func (e *Engine) stopBatch(ctx context.Context, b Batch, reason string) {
 	ctx, cancel := e.bounded(ctx)
 	defer cancel()
 	stopped, err := e.store.PauseBatch(ctx, b.Tenant, b.ID, reason)
+	e.runner.post(func() { delete(e.runner.halting, b.ID) })
 	switch {
 	case err == nil:
 		e.log.Warn("batch paused: lines fail in a row with the same error", zapBatch(b.ID), zap.String("reason", reason))

@@ -89,6 +89,27 @@ func TestFailingBatchIsPaused(t *testing.T) {
 	h.wantStopped()
 }
 
+// What the store said of a batch before it was told of the pause starts nothing.
+func TestPauseIsNotUndoneByARefresh(t *testing.T) {
+	h := newHouse(t, batch.Config{MaxInFlight: 20, StopAfter: 30})
+	var server refusing
+	h.pool.answer = server.answer
+	h.open()
+	hook := func() error {
+		for want, deadline := h.store.looks.Load()+3, time.Now().Add(patience); h.store.looks.Load() < want; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				return errors.New("nobody looked at the active batches")
+			}
+		}
+		return nil
+	}
+	h.store.pause.Store(&hook)
+	b := h.paused(h.create(h.upload(input(2000))))
+	if b.Counts.Failed > 30+20 {
+		t.Errorf("got %+v, want at most 50 failed", b.Counts)
+	}
+}
+
 // Batches that stop_after does not concern end with all lines in their files.
 func TestFailingBatchGoesOn(t *testing.T) {
 	fails := func(message func(id string) string) func(context.Context, string, int) (batch.Answer, error) {
