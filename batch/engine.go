@@ -33,6 +33,8 @@ type Engine struct {
 	quarantine atomic.Pointer[Quarantine] // of the last round; nil before
 	missing    atomic.Pointer[Missing]    // of the last round; nil before
 
+	knownModels map[string]string // by upstream, as they are stored; used by one goroutine
+
 	runner *runner
 	commit *committer
 	usage  *usageBuffer
@@ -93,6 +95,10 @@ func (e *Engine) Open(ctx context.Context) error {
 		e.leave()
 		return errors.Join(&OpenError{"files", err}, e.closeAll())
 	}
+	if err := e.recallModels(ctx); err != nil {
+		e.leave()
+		return errors.Join(&OpenError{"store", err}, e.closeAll())
+	}
 	return nil
 }
 
@@ -128,6 +134,7 @@ func (e *Engine) Start() {
 	e.clerks.Go(func() { e.hearWakes(work) })
 	e.clerks.Go(func() { e.tellOthers(work) })
 	e.clerks.Go(func() { e.runQueueWatch(work) })
+	e.clerks.Go(func() { e.runModelMemory(work) })
 	e.present.Go(func() { e.runPresence(all) })
 	e.committed.Go(func() { e.commit.run(all) })
 	if e.missed {

@@ -45,6 +45,7 @@ type Store interface {
 	FinishStore
 	CollectStore
 	ContentStore
+	UpstreamModelStore
 	UsageStore
 	EstimateStore
 	AnalyticsStore

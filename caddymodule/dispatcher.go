@@ -97,6 +97,7 @@ func (s slot) Send(ctx context.Context, path string, body []byte) (batch.Answer,
 }
 
 var (
-	_ batch.Dispatcher = dispatcher{}
-	_ batch.LoadSharer = dispatcher{}
+	_ batch.Dispatcher  = dispatcher{}
+	_ batch.LoadSharer  = dispatcher{}
+	_ batch.ModelTeller = dispatcher{}
 )

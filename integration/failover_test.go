@@ -2,7 +2,9 @@ package integration
 
 import (
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -152,5 +154,41 @@ func TestEngineHangs(t *testing.T) {
 		if u.URL == sims[1].URL && (u.State != "suspect" || !strings.Contains(u.Reason, "engine hangs")) {
 			t.Errorf("%+v", u)
 		}
+	}
+}
+
+// A gateway that is started while the only server of a model is away knows the
+// model from before: it is not unknown, and its batches wait.
+func TestModelIsKnownAfterARestart(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // keeps the gateway ready
+		if r.URL.Path == "/v1/models" {
+			_, _ = io.WriteString(w, `{"object":"list","data":[{"id":"other","object":"model"}]}`)
+		}
+	}))
+	defer other.Close()
+	sims := tidegatetest.StartSims(t, 1)
+	gateway := tidegatetest.Run(t, tidegatetest.Settings{Sims: sims, Pool: "load_time 1ms\n upstream " + other.URL})
+	body := tidegatetest.ChatBody(t, "hello", false)
+	if err := gateway.Chat(t.Context(), body, nil).Check(body, false); err != nil {
+		t.Fatal(err)
+	}
+	tidegatetest.Eventually(t, 30*time.Second, "the models to be stored", func() bool {
+		return strings.Count(gateway.Log(t), "models of an upstream stored") == 2
+	})
+	gateway.Stop(t)
+	sims[0].Kill(t)
+	gateway.Start(t)
+	tidegatetest.Eventually(t, 30*time.Second, "the server to be down", func() bool {
+		status, _, err := gateway.Call(t.Context(), http.MethodPost, "/v1/chat/completions", "application/json", body)
+		return err == nil && status == http.StatusServiceUnavailable
+	})
+	input := tidegatetest.BatchInput(t, 20, func(i int) string { return fmt.Sprintf("after a restart, line %d", i) })
+	b := gateway.Submit(t, input)
+	tidegatetest.Eventually(t, 30*time.Second, "the batch to begin", func() bool { return gateway.Batch(t, b.ID).Status == "in_progress" })
+	sims[0].Start(t)
+	b = gateway.WaitEnd(t, b.ID, time.Minute)
+	gateway.Results(t, b, input)
+	if b.Status != "completed" || b.RequestCounts.Completed != 20 {
+		t.Errorf("%s, %+v", b.Status, b.RequestCounts)
 	}
 }

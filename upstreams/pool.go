@@ -38,6 +38,7 @@ type Pool struct {
 	transports map[transportKey]*transport // guarded by mu
 	peers      int                         // guarded by mu; other gateways on the same upstreams
 	running    bool                        // guarded by mu
+	recalled   map[string]string           // guarded by mu; see RecallModels
 	records    map[string]*modelRecord     // guarded by mu; of models that servers have or had
 	ctx        context.Context
 	cancel     context.CancelFunc
@@ -93,6 +94,7 @@ func (p *Pool) apply(cfg Config, restore bool) error {
 		}
 		if u == nil {
 			u = newUpstream(at, now)
+			p.recall(u)
 		}
 		u.weight, u.maxSeqs, u.seqsAssumed = uc.Weight, uc.MaxNumSeqs, configured[i].MaxNumSeqs == 0
 		next = append(next, u)

@@ -9,16 +9,19 @@ import (
 // Dispatcher puts the points before and after a line is sent.
 func (s *Set) Dispatcher(inner batch.Dispatcher) batch.Dispatcher {
 	plain := &dispatcher{inner, s}
-	if sharer, ok := inner.(batch.LoadSharer); ok {
-		return &sharingDispatcher{plain, sharer}
+	sharer, shares := inner.(batch.LoadSharer)
+	teller, tells := inner.(batch.ModelTeller)
+	if shares && tells {
+		return &wholeDispatcher{plain, sharer, teller}
 	}
 	return plain
 }
 
-// sharingDispatcher keeps what a pool offers besides.
-type sharingDispatcher struct {
+// wholeDispatcher keeps what a pool offers besides.
+type wholeDispatcher struct {
 	*dispatcher
 	batch.LoadSharer
+	batch.ModelTeller
 }
 
 type dispatcher struct {

@@ -211,6 +211,14 @@ func (s *store) PruneQuarantine(ctx context.Context, since time.Time) error {
 	return s.set.do("store.PruneQuarantine", func() error { return s.Store.PruneQuarantine(ctx, since) })
 }
 
+func (s *store) UpstreamModels(ctx context.Context) (map[string]string, error) {
+	return get(s.set, "store.UpstreamModels", func() (map[string]string, error) { return s.Store.UpstreamModels(ctx) })
+}
+
+func (s *store) SetUpstreamModels(ctx context.Context, upstream, models string) error {
+	return s.set.do("store.SetUpstreamModels", func() error { return s.Store.SetUpstreamModels(ctx, upstream, models) })
+}
+
 func (s *store) AddUsage(ctx context.Context, records []batch.UsageRecord) error {
 	return s.set.do("store.AddUsage", func() error { return s.Store.AddUsage(ctx, records) })
 }

@@ -19,6 +19,8 @@ var scans = map[*statement][]string{
 	endBatchLeases:             {"SCAN batches USING INDEX batches_pending"},
 	finishedWork:               {"SCAN batches USING INDEX batches_work"},
 	endSliceLeases:             {"SCAN slices USING INDEX slices_unfinished"},
+	upstreamModels:             {"SCAN upstream_models USING INDEX upstream_models_told"},
+	forgetUpstreams:            {"SCAN upstream_models USING COVERING INDEX upstream_models_told"},
 }
 
 // sorters are statements that may sort: the sums of a period, which are few

@@ -48,6 +48,7 @@ func Run(t *testing.T, database func(t *testing.T) Database) {
 		{"Commits", commitTests},
 		{"Finish", finishTests},
 		{"Collect", collectTests},
+		{"Upstream models", upstreamModelTests},
 		{"Usage", usageTests},
 		{"Analytics", analyticsTests},
 		{"Tenants", tenantTests},
