@@ -220,17 +220,30 @@ type Message struct {
 	Cut        bool // the text is longer
 }
 
-// shortMessage is how much of a message is shown unfolded, in bytes.
-const shortMessage = 1500
+// How much of a message is shown unfolded.
+const (
+	shortMessage      = 1500 // bytes
+	shortMessageLines = 20
+)
 
 // fold returns the beginning of a text and the rest, which is folded.
 func (m Message) fold() (begin, rest string) {
-	if len(m.Text) <= shortMessage*5/4 { // a short rest is not worth it
-		return m.Text, ""
+	end := len(m.Text)
+	if end > shortMessage*5/4 { // a short rest is not worth it
+		end = shortMessage
+		for !utf8.RuneStart(m.Text[end]) {
+			end--
+		}
 	}
-	end := shortMessage
-	for !utf8.RuneStart(m.Text[end]) {
-		end--
+	lines := 0
+	for i := range end {
+		if m.Text[i] != '\n' {
+			continue
+		}
+		if lines++; lines == shortMessageLines {
+			end = i + 1
+			break
+		}
 	}
 	return m.Text[:end], m.Text[end:]
 }
