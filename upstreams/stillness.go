@@ -88,8 +88,8 @@ func (p *Pool) sampleStillness(u *upstream) (perhaps bool) {
 func (p *Pool) hangs(u *upstream, requests int) {
 	if u.suspicion == nil || !u.suspicion.hung {
 		u.suspicion = &suspicion{hung: true, last: time.Now(), reason: fmt.Sprintf(
-			"its engine hangs: it has %d requests and has made no progress with any since %s",
-			requests, u.stillness.since.UTC().Format(time.TimeOnly+" MST"))}
+			"its engine hangs: no progress since %s with any of its requests (%d)",
+			u.stillness.since.UTC().Format(time.TimeOnly+" MST"), requests)}
 		u.gate.Store(math.MaxInt64)
 		u.suspect.Store(true)
 		if u.isUp() {
