@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -73,6 +74,11 @@ func (q *RedisQueue) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	var err error
 	if q.URL, err = argument(d); err != nil {
 		return err
+	}
+	if !strings.Contains(q.URL, "{") { // else a placeholder
+		if _, err := redis.ParseURL(q.URL); err != nil {
+			return d.WrapErr(err)
+		}
 	}
 	return block(d, q.options())
 }
