@@ -62,11 +62,12 @@ type UpstreamPoint struct {
 
 // Minute is how all servers together were in one minute, through this gateway.
 type Minute struct {
-	At                 time.Time // end of the minute
-	Missed             bool      // nothing was measured
-	Live, Batch        float64   // in flight, averages
-	Requests, Failures int64     // that ended
-	TTFT               Latency   // of live requests
+	At          time.Time // end of the minute
+	Missed      bool      // nothing was measured
+	Live, Batch float64   // in flight, averages
+	Answered    [2]int64  // requests that ended without a failure: live ones, lines of batches
+	Failed      int64     // of both
+	TTFT        Latency   // of live requests
 }
 
 // UpstreamError is a request that a server failed.

@@ -3,6 +3,7 @@ package dashboard
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate/templates"
@@ -82,9 +83,9 @@ func minuteCharts(s templates.Site, minutes []Minute) []templates.Chart {
 		ttft,
 		chart("slots", "Slots in use by this gateway", templates.Numbers, classes, func(m Minute) []float64 { return []float64{m.Live, m.Batch} }),
 		chart("ended", "Requests that ended", templates.Numbers,
-			[]templates.Series{{Name: "answered", Tone: "good"}, {Name: "failed", Tone: "bad"}},
+			slices.Concat(classes, []templates.Series{{Name: "failed", Tone: "bad"}}),
 			func(m Minute) []float64 {
-				return []float64{float64(max(0, m.Requests-m.Failures)), float64(m.Failures)}
+				return []float64{float64(max(0, m.Answered[0])), float64(max(0, m.Answered[1])), float64(m.Failed)}
 			}),
 	}
 }

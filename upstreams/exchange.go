@@ -46,7 +46,7 @@ func (a *attempt) landed() { a.up.flights.remove(&a.flight) }
 func (a *attempt) end() {
 	a.up.flights.remove(&a.flight)
 	a.cancel(nil)
-	a.up.telemetry.ended()
+	a.up.telemetry.ended(a.class)
 }
 
 // fault counts the attempt as failed by the upstream. status is that of the

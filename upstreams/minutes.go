@@ -11,8 +11,8 @@ type PoolMinute struct {
 	// Live and Batch are requests in flight through this gateway, averages over
 	// what was measured of the minute.
 	Live, Batch        float64
-	Requests, Failures int64   // attempts that ended
-	TTFT               Latency // of live requests
+	Requests, Failures [2]int64 // attempts that ended, by Class
+	TTFT               Latency  // of live requests
 }
 
 // Minutes lists the last hour of all upstreams, the oldest minute first. The
@@ -60,8 +60,10 @@ func (t *telemetry) addMinutes(minutes []PoolMinute, ttft []histogram, first int
 			samples += s.samples
 			live += s.live
 			batch += s.batch
-			m.Requests += s.requests
-			m.Failures += s.failures
+			for class := range s.requests {
+				m.Requests[class] += s.requests[class]
+				m.Failures[class] += s.failures[class]
+			}
 			ttft[i].merge(&s.ttft)
 		}
 		if samples > 0 {

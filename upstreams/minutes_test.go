@@ -19,7 +19,7 @@ func TestMinutes(t *testing.T) {
 			if time.Since(begun) >= 30*time.Second { // it came later: its average is over what was measured
 				b.telemetry.sample(time.Now(), 4, 20, gauges{})
 			}
-			a.telemetry.ended()
+			a.telemetry.ended(Batch)
 			a.telemetry.streamed(100*time.Millisecond, 0)
 			time.Sleep(time.Second)
 		}
@@ -31,7 +31,7 @@ func TestMinutes(t *testing.T) {
 		pool := []*upstream{a, b}
 		all := minutesOf(pool, time.Now())
 		last := all[len(all)-1]
-		if want := (PoolMinute{At: begun.Add(time.Minute), Live: 7, Batch: 30, Requests: 60, TTFT: last.TTFT}); last != want {
+		if want := (PoolMinute{At: begun.Add(time.Minute), Live: 7, Batch: 30, Requests: [2]int64{Batch: 60}, TTFT: last.TTFT}); last != want {
 			t.Errorf("the last minute that ended is %+v, want %+v", last, want)
 		}
 		if last.TTFT.N != 60 || !all[len(all)-2].Missed {
@@ -40,17 +40,17 @@ func TestMinutes(t *testing.T) {
 		time.Sleep(time.Second)
 		all = minutesOf(pool, time.Now())
 		last, before := all[len(all)-1], all[len(all)-2]
-		if !last.Missed || last.Failures != 1 || last.TTFT.N != 40 || before.Live != 7 {
+		if !last.Missed || last.Failures != [2]int64{Live: 1} || last.TTFT.N != 40 || before.Live != 7 {
 			t.Errorf("a minute later: %+v after %+v", last, before)
 		}
 		// Over 58 more minutes the first one becomes the oldest, and is whole.
 		time.Sleep(57 * time.Minute)
 		all = minutesOf(pool, time.Now())
-		if len(all) != int(minutesKept) || all[0].Requests != 60 || all[0].Live != 7 || all[0].TTFT.N != 60 || !all[0].At.Equal(begun.Add(time.Minute)) {
+		if len(all) != int(minutesKept) || all[0].Requests[Batch] != 60 || all[0].Live != 7 || all[0].TTFT.N != 60 || !all[0].At.Equal(begun.Add(time.Minute)) {
 			t.Errorf("the oldest of %d is %+v", len(all), all[0])
 		}
 		time.Sleep(59 * time.Second)
-		if all = minutesOf(pool, time.Now()); all[0].Requests != 60 || all[0].TTFT.N != 60 {
+		if all = minutesOf(pool, time.Now()); all[0].Requests[Batch] != 60 || all[0].TTFT.N != 60 {
 			t.Errorf("at the end of a minute the oldest is %+v", all[0])
 		}
 		// The same quantiles as those of all streams together.

@@ -74,10 +74,10 @@ type telemetry struct {
 
 // stepRecord is one step.
 type stepRecord struct {
-	number             int64 // of the step since the Unix epoch; another one's place is free
-	requests, failures int64
-	samples, told      int64 // looks at what is in flight, and those at which the server's figures were known
-	live, batch        int64 // sums over samples
+	number             int64    // of the step since the Unix epoch; another one's place is free
+	requests, failures [2]int64 // by Class
+	samples, told      int64    // looks at what is in flight, and those at which the server's figures were known
+	live, batch        int64    // sums over samples
 	waiting, kvCache   float64
 	ttft, itl          histogram
 }
@@ -93,10 +93,10 @@ func (t *telemetry) at(now time.Time) *stepRecord {
 }
 
 // ended counts an attempt.
-func (t *telemetry) ended() {
+func (t *telemetry) ended(class Class) {
 	now := time.Now()
 	t.mu.Lock()
-	t.at(now).requests++
+	t.at(now).requests[class]++
 	t.mu.Unlock()
 }
 
@@ -113,7 +113,7 @@ func (t *telemetry) failed(f Failure) {
 	f.At = time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.at(f.At).failures++
+	t.at(f.At).failures[f.Class]++
 	if len(t.failures) == failuresKept {
 		t.failures = slices.Delete(t.failures, 0, 1)
 	}
@@ -157,8 +157,8 @@ func (t *telemetry) recent(now time.Time) Recent {
 		if s.number != number {
 			continue
 		}
-		r.Requests += s.requests
-		r.Failures += s.failures
+		r.Requests += s.requests[Live] + s.requests[Batch]
+		r.Failures += s.failures[Live] + s.failures[Batch]
 		ttft.merge(&s.ttft)
 		itl.merge(&s.itl)
 	}
@@ -179,7 +179,7 @@ func (t *telemetry) history(now time.Time) []TelemetryPoint {
 			s = &stepRecord{}
 		}
 		p.Missed = s.samples == 0
-		p.Requests, p.Failures = s.requests, s.failures
+		p.Requests, p.Failures = s.requests[Live]+s.requests[Batch], s.failures[Live]+s.failures[Batch]
 		p.TTFT, p.ITL = s.ttft.latency(), s.itl.latency()
 		if s.samples > 0 {
 			p.Live, p.Batch = float64(s.live)/float64(s.samples), float64(s.batch)/float64(s.samples)

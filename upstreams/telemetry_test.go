@@ -67,14 +67,14 @@ func TestTelemetrySteps(t *testing.T) {
 				g = gauges{}
 			}
 			tel.sample(time.Now(), i, 2*i, g)
-			tel.ended()
+			tel.ended(Live)
 			time.Sleep(time.Second)
 		}
 		tel.failed(Failure{Class: Batch, Message: "no"})
 		tel.streamed(200*time.Millisecond, 0)
 		time.Sleep(telemetryStep)
 		tel.sample(time.Now(), 1, 1, gauges{})
-		tel.ended()
+		tel.ended(Live)
 		time.Sleep(2 * telemetryStep)
 		tel.mu.Lock()
 		defer tel.mu.Unlock()
@@ -230,7 +230,7 @@ func TestTelemetrySampled(t *testing.T) {
 	samples, requests := int64(0), int64(0)
 	for i := range u.telemetry.steps {
 		samples += u.telemetry.steps[i].samples
-		requests += u.telemetry.steps[i].requests
+		requests += u.telemetry.steps[i].requests[Live] + u.telemetry.steps[i].requests[Batch]
 	}
 	if samples == 0 || requests != 20 {
 		t.Errorf("%d looks, %d requests", samples, requests)

@@ -83,7 +83,7 @@ func (p pool) Minutes(context.Context) ([]dashboard.Minute, error) {
 			continue
 		}
 		m.Live, m.Batch = 93*wave, 250*(2-wave)
-		m.Requests, m.Failures = int64(900*wave), int64(math.Max(0, 60*(wave-1.25)))
+		m.Answered, m.Failed = [2]int64{int64(300 * wave), int64(600 * wave)}, int64(math.Max(0, 60*(wave-1.25)))
 		if i != 40 {
 			m.TTFT = dashboard.Latency{N: 300, P50: time.Duration(180*wave) * time.Millisecond, P95: time.Duration(620*wave) * time.Millisecond}
 		}

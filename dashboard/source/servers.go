@@ -23,7 +23,9 @@ func newServers(s *source) servers {
 		minutes := make([]dashboard.Minute, len(all))
 		for i, m := range all {
 			minutes[i] = dashboard.Minute{
-				At: m.At, Missed: m.Missed, Live: m.Live, Batch: m.Batch, Requests: m.Requests, Failures: m.Failures, TTFT: dashboard.Latency(m.TTFT),
+				At: m.At, Missed: m.Missed, Live: m.Live, Batch: m.Batch,
+				Answered: [2]int64{m.Requests[upstreams.Live] - m.Failures[upstreams.Live], m.Requests[upstreams.Batch] - m.Failures[upstreams.Batch]},
+				Failed:   m.Failures[upstreams.Live] + m.Failures[upstreams.Batch], TTFT: dashboard.Latency(m.TTFT),
 			}
 		}
 		return minutes, nil

@@ -81,7 +81,7 @@ func (l *liveLoad) run(ctx context.Context) {
 func (l *liveLoad) request(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, liveRequestMax)
 	defer cancel()
-	body := fmt.Sprintf(`{"model":%q,"stream":true,"max_tokens":%d,"messages":[{"role":"user","content":"Question %d: when is high tide?"}]}`, l.model, liveMaxTokens, rand.IntN(1000))
+	body := fmt.Sprintf(`{"model":%q,"stream":true,"stream_options":{"include_usage":true},"max_tokens":%d,"messages":[{"role":"user","content":"Question %d: when is high tide?"}]}`, l.model, liveMaxTokens, rand.IntN(1000))
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, l.server+"/v1/chat/completions", bytes.NewReader([]byte(body)))
 	if err != nil {
 		return
