@@ -36,6 +36,10 @@ func TestReload(t *testing.T) {
 	if s := before.pool.Status(); len(s) != 2 || s[0].MaxNumSeqs != 17 || s[0].State != upstreams.StateUp {
 		t.Errorf("the pool has %+v", s)
 	}
+	// A reload does not wait for the server before, which may answer once more.
+	for deadline := time.Now().Add(30 * time.Second); g.ask(t, "GET", "/v1/files/"+file, "").status == 200 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
 	g.ask(t, "GET", "/v1/files/"+file, "").wantError(t, 401, "invalid_request_error")
 	if a := g.ask(t, "GET", "/v1/files/"+file, "", "Authorization", "Bearer new"); a.status != 200 {
 		t.Errorf("the file is gone: %s", a.body)
