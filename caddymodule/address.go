@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"sync"
 
@@ -12,13 +13,14 @@ import (
 )
 
 // addresses are the listen addresses that this process has claimed.
-var addresses = addressClaims{claim: claimAddress, held: make(map[string]*heldAddress)}
+var addresses = addressClaims{claim: claimAddress, list: claimedAddresses, held: make(map[string]*heldAddress)}
 
 // addressClaims keeps two gateways off one address. Caddy listens with
 // SO_REUSEPORT, so that the kernel would give each of them half of the
 // connections.
 type addressClaims struct {
 	claim func(address string) (io.Closer, error)
+	list  func() ([]string, error) // what all processes have claimed
 
 	mu   sync.Mutex
 	held map[string]*heldAddress // guarded by mu
@@ -44,12 +46,45 @@ func (c *addressClaims) acquire(all []string) error {
 			continue
 		}
 		claim, err := c.claim(address)
+		if err == nil {
+			// Two that begin at once see each other.
+			if err = c.alone(address); err != nil {
+				err = errors.Join(err, claim.Close())
+			}
+		}
 		if err != nil {
 			return errors.Join(fmt.Errorf("listening on %s: %w", address, err), c.drop(all[:i]))
 		}
 		c.held[address] = &heldAddress{claim: claim, users: 1}
 	}
 	return nil
+}
+
+// alone reports whether another process has claimed an address with the same port
+// that takes connections from this one. The caller holds mu.
+func (c *addressClaims) alone(address string) error {
+	claimed, err := c.list()
+	if err != nil {
+		return fmt.Errorf("looking for other gateways: %w", err)
+	}
+	for _, other := range claimed {
+		if c.held[other] == nil && other != address && overlap(address, other) {
+			return fmt.Errorf("%w (it has %s)", errAddressClaimed, other)
+		}
+	}
+	return nil
+}
+
+// overlap reports whether a connection can be for both of two addresses: one is for
+// all interfaces, and the ports are the same.
+func overlap(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || portA != portB {
+		return false
+	}
+	all := []string{"", "0.0.0.0", "::"}
+	return hostA == hostB || slices.Contains(all, hostA) || slices.Contains(all, hostB)
 }
 
 // release gives up what acquire claimed.

@@ -10,7 +10,7 @@ import (
 
 // otherProcess has claims of its own, as a second gateway has.
 func otherProcess() *addressClaims {
-	return &addressClaims{claim: claimAddress, held: make(map[string]*heldAddress)}
+	return &addressClaims{claim: claimAddress, list: claimedAddresses, held: make(map[string]*heldAddress)}
 }
 
 // A running gateway keeps another process off its address, over reloads, until it
@@ -46,7 +46,7 @@ func (c closer) Close() error { return c() }
 // before it.
 func TestAddressClaims(t *testing.T) {
 	open := map[string]bool{}
-	c := addressClaims{held: make(map[string]*heldAddress), claim: func(address string) (io.Closer, error) {
+	c := addressClaims{held: make(map[string]*heldAddress), list: func() ([]string, error) { return nil, nil }, claim: func(address string) (io.Closer, error) {
 		if address == "taken" {
 			return nil, errAddressClaimed
 		}
@@ -70,6 +70,42 @@ func TestAddressClaims(t *testing.T) {
 		}
 		if open["a"] != want {
 			t.Errorf("claimed: got %v, want %v", open["a"], want)
+		}
+	}
+}
+
+// A gateway on all interfaces and one on a single interface take each other's
+// connections.
+func TestAddressesOverlap(t *testing.T) {
+	for _, tt := range []struct {
+		first, second string
+		want          bool
+	}{
+		{":41001", "127.0.0.1:41001", true},
+		{"127.0.0.1:41001", ":41001", true},
+		{"0.0.0.0:41001", "10.0.0.1:41001", true},
+		{"[::]:41001", "127.0.0.1:41001", true},
+		{"127.0.0.1:41001", "127.0.0.2:41001", false},
+		{":41001", "127.0.0.1:41002", false},
+	} {
+		one, two := otherProcess(), otherProcess()
+		if err := one.acquire([]string{tt.first}); err != nil {
+			t.Fatal(err)
+		}
+		err := two.acquire([]string{"127.0.0.1:41003", tt.second})
+		if errors.Is(err, errAddressClaimed) != tt.want {
+			t.Errorf("%s beside %s: got %v, want refused %t", tt.second, tt.first, err, tt.want)
+		}
+		if tt.want && len(two.held) != 0 {
+			t.Errorf("%s beside %s: after it was refused it holds %v", tt.second, tt.first, two.held)
+		}
+		if err == nil {
+			err = two.release([]string{"127.0.0.1:41003", tt.second})
+		} else if err = two.acquire([]string{"127.0.0.1:41004"}); err == nil {
+			err = two.release([]string{"127.0.0.1:41004"})
+		}
+		if err := errors.Join(err, one.release([]string{tt.first})); err != nil {
+			t.Error(err)
 		}
 	}
 }
