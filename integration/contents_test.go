@@ -17,7 +17,7 @@ import (
 func TestContentsOfAnotherDatabase(t *testing.T) {
 	t.Parallel()
 	sims := tidegatetest.StartSims(t, 1)
-	const rounds = "collect_interval 100ms\nquarantine 1ns"
+	const rounds = "collect_interval 100ms\nquarantine 1ms"
 	g := tidegatetest.Run(t, tidegatetest.Settings{Sims: sims, Batch: rounds})
 	input := tidegatetest.BatchInput(t, 20, func(int) string { return "hello" })
 	batch := g.Submit(t, input)
