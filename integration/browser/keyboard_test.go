@@ -89,9 +89,9 @@ func TestKeys(t *testing.T) {
 	p.until(`location.search.includes('q=nightly') && document.readyState === 'complete'`)
 	p.until(`document.querySelectorAll('table.batches tbody tr').length === 1`)
 
-	// Enter follows a link, and opens and closes a table.
+	// Enter follows a row's link, and opens and closes a table.
 	p.settle()
-	p.do(chromedp.Focus(chromedp.CSS("table.batches a")), chromedp.KeyEvent(kb.Enter))
+	p.do(chromedp.Focus(chromedp.CSS("table.batches tbody a")), chromedp.KeyEvent(kb.Enter))
 	p.until(`location.pathname.endsWith('` + id + `') && document.readyState === 'complete'`)
 	p.settle()
 	for _, open := range []bool{true, false} {
