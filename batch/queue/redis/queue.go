@@ -49,15 +49,27 @@ func (q *Queue) Ping(ctx context.Context) error {
 	if q.client == nil {
 		return errNotOpen
 	}
+	name := "ping-" + q.cfg.Instance
+	err := q.write(ctx, name)
+	if wrongType(err) {
+		if err = q.replace(ctx, name); err == nil {
+			err = q.write(ctx, name)
+		}
+	}
+	return q.failed("writing to Redis", err)
+}
+
+// write adds an entry to a stream that is forgotten soon.
+func (q *Queue) write(ctx context.Context, name string) error {
 	ctx, cancel := q.bounded(ctx)
 	defer cancel()
-	b, key := q.client.B(), q.cfg.stream("ping-"+q.cfg.Instance)
+	b, key := q.client.B(), q.cfg.stream(name)
 	for _, answer := range q.client.DoMulti(ctx,
 		b.Xadd().Key(key).Maxlen().Threshold("1").Id("*").FieldValue().FieldValue(field, "0").Build(),
 		b.Pexpire().Key(key).Milliseconds(tryTTL.Milliseconds()).Build(),
 	) {
 		if err := answer.Error(); err != nil {
-			return q.failed("writing to Redis", err)
+			return err
 		}
 	}
 	return nil

@@ -56,3 +56,14 @@ func TestPingLeavesNothing(t *testing.T) {
 		t.Errorf("it has %v entries", n)
 	}
 }
+
+// A key under the name of pings that is no stream is replaced, as those of batches
+// are.
+func TestPingReplacesWhatIsNoStream(t *testing.T) {
+	s := redistest.Start(t)
+	q := open(t, Config{Server: serverOf(t, s), Prefix: prefix(), Instance: "me"})
+	do(t, s, "SET", q.cfg.stream("ping-me"), "no stream")
+	for range 2 {
+		must(t, q.Ping(t.Context()))
+	}
+}
