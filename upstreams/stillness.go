@@ -34,44 +34,51 @@ type stillness struct {
 	done    uint64    // progress of this gateway's requests
 	since   time.Time // of the first sample with these figures; zero: no requests
 	samples int
+	found   bool // it was found to stand still, and has not gone on
 }
 
-// step takes a sample: what the server says, how many requests of this gateway it
-// was sent and has not begun to answer, and a counter of what it answers. It returns
-// for how long the engine has been standing still.
-func (s *stillness) step(at time.Time, g gauges, awaited int, progress uint64) time.Duration {
+// ownLoad is what this gateway has on a server.
+type ownLoad struct {
+	inFlight int
+	awaited  int    // of these, what the server has not begun to answer and only it is waited for
+	progress uint64 // a counter of what the server answers
+}
+
+// step takes a sample: what the server says, and what this gateway has there. It
+// returns for how long the engine has been standing still. Figures that do not
+// change say nothing of a server that has no request of this gateway, unless it was
+// found to hang before.
+func (s *stillness) step(at time.Time, g gauges, own ownLoad) time.Duration {
 	figures := g.engine()
-	busy := g.told && g.counted && (g.running+g.waiting > 0 || awaited > 0)
+	busy := g.told && g.counted && (g.running+g.waiting > 0 || own.awaited > 0) && (own.inFlight > 0 || s.found)
 	switch {
 	case !busy:
-		s.since, s.samples = time.Time{}, 0
+		s.since, s.samples, s.found = time.Time{}, 0, false
 		return 0
-	case s.since.IsZero() || figures != s.last || progress != s.done:
-		s.last, s.done, s.since, s.samples = figures, progress, at, 1
+	case s.since.IsZero() || figures != s.last || own.progress != s.done:
+		s.last, s.done, s.since, s.samples, s.found = figures, own.progress, at, 1, false
 		return 0
 	}
 	s.samples++
-	return at.Sub(s.since)
-}
-
-// hung reports whether the engine has been standing still for too long.
-func (s *stillness) hung(still time.Duration) bool {
-	return still >= hungAfter && s.samples >= hungSamples
+	still := at.Sub(s.since)
+	s.found = s.found || still >= hungAfter && s.samples >= hungSamples
+	return still
 }
 
 // sampleStillness makes u suspect if its engine hangs, and takes that back when it
 // goes on. It reports whether the engine may be hanging: then it is looked at
 // again soon.
 func (p *Pool) sampleStillness(u *upstream) (perhaps bool) {
-	progress, awaited := u.progress.Load(), u.flights.awaited()
+	live, batch := u.counts()
+	own := ownLoad{live + batch, u.flights.awaited(), u.progress.Load()}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	g := u.gauges
-	still := u.stillness.step(time.Now(), g, awaited, progress)
+	still := u.stillness.step(time.Now(), g, own)
 	switch was := u.suspicion != nil && u.suspicion.hung; {
-	case u.stillness.hung(still):
-		p.hangs(u, max(int(g.running+g.waiting), awaited))
-	case was && still == 0 && g.told:
+	case u.stillness.found:
+		p.hangs(u, max(int(g.running+g.waiting), own.awaited), own.inFlight > 0)
+	case was && g.told:
 		p.log.Info("engine of an upstream goes on", zap.String("upstream", u.url))
 		u.clear()
 		if u.state == StateSuspect {
@@ -82,19 +89,28 @@ func (p *Pool) sampleStillness(u *upstream) (perhaps bool) {
 	return still > 0
 }
 
-// hangs takes note that the engine of u stands still. Batch lines and trials stay
-// away until it goes on; requests that have had no answer yet go to another server
-// of their model, if there is one. Pool.mu is held.
-func (p *Pool) hangs(u *upstream, requests int) {
+// hangs takes note that the engine of u stands still. Requests that have had no
+// answer yet go to another server of their model, if there is one. When none of this
+// gateway's are left there, a line is sent as a trial now and then: the figures may
+// stand although the engine does not. Pool.mu is held.
+func (p *Pool) hangs(u *upstream, requests int, ours bool) {
 	if u.suspicion == nil || !u.suspicion.hung {
-		u.suspicion = &suspicion{hung: true, last: time.Now(), reason: fmt.Sprintf(
+		u.suspicion = &suspicion{hung: true, pause: trialMost, last: time.Now(), reason: fmt.Sprintf(
 			"its engine hangs: no progress since %s with any of its requests (%d)",
 			u.stillness.since.UTC().Format(time.TimeOnly+" MST"), requests)}
-		u.gate.Store(math.MaxInt64)
 		u.suspect.Store(true)
+		u.hung.Store(true)
+		u.gate.Store(math.MaxInt64)
 		if u.isUp() {
 			p.become(u, StateSuspect, u.suspicion.reason)
 		}
+	}
+	switch gate := u.gate.Load(); {
+	case ours:
+		u.gate.Store(math.MaxInt64)
+	case gate == math.MaxInt64:
+		u.gate.Store(u.age() + int64(u.suspicion.pause))
+		time.AfterFunc(u.suspicion.pause, p.signal)
 	}
 	p.abortHung(u)
 }

@@ -1,6 +1,7 @@
 package upstreams
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -35,32 +36,34 @@ func TestStillness(t *testing.T) {
 		return all
 	}
 	for _, tt := range []struct {
-		name  string
-		every time.Duration
-		seen  []gauges
-		sent  int
-		want  bool
+		name     string
+		every    time.Duration
+		seen     []gauges
+		sent     int
+		inFlight int
+		want     bool
 	}{
-		{"it stands still", time.Second, same(9, busy), 0, true},
-		{"requests only wait", time.Second, same(9, with(func(g *gauges) { g.running = 0 })), 0, true},
-		{"not for long", time.Second, same(8, busy), 0, false},
-		{"the gateway was stopped meanwhile", time.Minute, same(3, busy), 0, false},
-		{"nothing runs", time.Second, same(20, with(func(g *gauges) { g.running, g.waiting = 0, 0 })), 0, false},
-		{"requests were sent and the engine has made no step", time.Second, same(9, with(func(g *gauges) { g.running, g.waiting = 0, 0 })), 1, true},
-		{"no figures", time.Second, same(20, gauges{}), 0, false},
-		{"no counter of tokens", time.Second, same(20, with(func(g *gauges) { g.counted = false })), 0, false},
-		{"tokens come", time.Second, append(same(8, busy), with(func(g *gauges) { g.tokens++ })), 0, false},
-		{"a long prompt is read", time.Second, append(same(8, busy), with(func(g *gauges) { g.kvCache += 0.01 })), 0, false},
-		{"it went on and stands still again", time.Second, append(same(8, with(func(g *gauges) { g.steps++ })), same(9, busy)...), 0, true},
+		{"it stands still", time.Second, same(9, busy), 0, 1, true},
+		{"requests only wait", time.Second, same(9, with(func(g *gauges) { g.running = 0 })), 0, 1, true},
+		{"not for long", time.Second, same(8, busy), 0, 1, false},
+		{"the gateway was stopped meanwhile", time.Minute, same(3, busy), 0, 1, false},
+		{"nothing runs", time.Second, same(20, with(func(g *gauges) { g.running, g.waiting = 0, 0 })), 0, 1, false},
+		{"requests were sent and the engine has made no step", time.Second, same(9, with(func(g *gauges) { g.running, g.waiting = 0, 0 })), 1, 1, true},
+		{"none of the requests are ours", time.Second, same(20, busy), 0, 0, false},
+		{"no figures", time.Second, same(20, gauges{}), 0, 1, false},
+		{"no counter of tokens", time.Second, same(20, with(func(g *gauges) { g.counted = false })), 0, 1, false},
+		{"tokens come", time.Second, append(same(8, busy), with(func(g *gauges) { g.tokens++ })), 0, 1, false},
+		{"a long prompt is read", time.Second, append(same(8, busy), with(func(g *gauges) { g.kvCache += 0.01 })), 0, 1, false},
+		{"it went on and stands still again", time.Second, append(same(8, with(func(g *gauges) { g.steps++ })), same(9, busy)...), 0, 1, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var s stillness
 			at, still := time.Unix(1e9, 0), time.Duration(0)
 			for _, g := range tt.seen {
 				at = at.Add(tt.every)
-				still = s.step(at, g, tt.sent, 0)
+				still = s.step(at, g, ownLoad{inFlight: tt.inFlight, awaited: tt.sent})
 			}
-			if got := s.hung(still); got != tt.want {
+			if got := s.found; got != tt.want {
 				t.Errorf("hung %t after %s", got, still)
 			}
 		})
@@ -68,7 +71,7 @@ func TestStillness(t *testing.T) {
 	t.Run("answers come", func(t *testing.T) {
 		var s stillness
 		for i := range 20 {
-			if still := s.step(time.Unix(int64(i), 0), busy, 0, uint64(i)); still != 0 {
+			if still := s.step(time.Unix(int64(i), 0), busy, ownLoad{1, 0, uint64(i)}); still != 0 {
 				t.Fatalf("still for %s", still)
 			}
 		}
@@ -151,6 +154,57 @@ func TestLastEngineHangs(t *testing.T) {
 		pass(10 * time.Second)
 		if state := w.state(t, "a"); state != StateUp {
 			t.Errorf("state %s after the engine went on", state)
+		}
+	})
+}
+
+// A server whose figures stand although it answers gets a line now and then, and
+// is up again with the first answer.
+func TestFiguresStandButTheEngineDoesNot(t *testing.T) {
+	inTime(t, func(t *testing.T, w *timed) {
+		w.apply(t, Config{Upstreams: []UpstreamConfig{{URL: "http://a"}}})
+		set(&w.a.figures, figures(1, 3, 500, 0.25))
+		pass(time.Minute)
+		if state := w.state(t, "a"); state != StateUp {
+			t.Fatalf("state %s without a request", state)
+		}
+		release := make(chan struct{})
+		set(&w.a.serve, func(rw http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			select {
+			case <-release:
+				answerJSON(rw, r)
+			case <-r.Context().Done():
+			}
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		slow := w.post(ctx, nil)
+		pass(15 * time.Second)
+		if state := w.state(t, "a"); state != StateSuspect {
+			t.Fatalf("state %s while a request hangs", state)
+		}
+		cancel() // the client leaves
+		<-slow
+		close(release)
+		sent := false
+		for range 30 {
+			pass(time.Second)
+			s, err := w.pool.Reserve(model, "")
+			if err != nil {
+				continue
+			}
+			a, err := s.Send(t.Context(), endpoint, []byte(chatBody(model)))
+			s.Release()
+			if sent = err == nil && a.Status == http.StatusOK; !sent {
+				t.Fatalf("%+v, %v", a, err)
+			}
+			break
+		}
+		if !sent {
+			t.Fatal("no line was tried in 30 s")
+		}
+		if state := w.state(t, "a"); state != StateUp {
+			t.Errorf("state %s after an answer", state)
 		}
 	})
 }

@@ -30,7 +30,7 @@ type suspicion struct {
 	pause   time.Duration // to the next trial
 	accuser uint64        // hash of the body of the request that was answered first
 	several bool          // there were others
-	hung    bool          // its engine stands still: no trial, it is seen to go on
+	hung    bool          // its engine stands still
 }
 
 var bodySeed = maphash.MakeSeed()
@@ -83,6 +83,7 @@ func (u *upstream) clear() {
 	u.gate.Store(0)
 	u.row.Store(0)
 	u.suspect.Store(false)
+	u.hung.Store(false)
 }
 
 // accuse takes note of an answer that is an error. request is the request's
@@ -177,7 +178,7 @@ func (p *Pool) trial(at *served) *Candidate {
 		switch gate := c.gate.Load(); {
 		case !c.suspect.Load():
 			others = true
-		case gate != 0 && c.age() >= gate:
+		case gate != 0 && c.age() >= gate && !c.hung.Load(): // a live request would wait for long
 			due = c
 		}
 	}
