@@ -97,7 +97,7 @@ func whyNotRetry(b Batch) string {
 	switch {
 	case !b.Status.Terminal():
 		return "Not possible: it has not ended."
-	case b.Counts.Failed == 0:
+	case b.Counts.Total == b.Counts.Completed:
 		return "Not needed: none of its lines failed."
 	default:
 		return ""
@@ -200,7 +200,7 @@ func foretell(a bulkAction, b templates.BatchRow) string {
 	case "cancel":
 		return templates.Plural(b.Bar.Total-b.Bar.Completed-b.Bar.Failed, "line", "lines") + " without a result will have none."
 	case "retry":
-		return templates.Plural(b.Bar.Failed, "line", "lines") + " will run again."
+		return templates.Plural(b.Bar.Total-b.Bar.Completed, "line", "lines") + " will run again, unless the batch was repeated before."
 	default:
 		return templates.Plural(b.Bar.Completed, "completed line", "completed lines") + " and " + templates.Plural(b.Bar.Failed, "failed line", "failed lines") + " are lost."
 	}

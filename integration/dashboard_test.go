@@ -224,8 +224,14 @@ func TestDashboard(t *testing.T) {
 
 	r.post(retryPage+"/delete", nil)
 	r.page(batchPage, "Retry failed lines")
-	if third := r.post(batchPage+"/retry", nil); third == again {
-		t.Errorf("a retry after the first was deleted led to that, %s", third)
+	var byClient openai.Batch
+	if status, answer, err := gateway.Call(t.Context(), http.MethodPost, "/v1/batches/"+batchID+"/retry_failed", "", nil); err != nil || status != http.StatusOK {
+		t.Errorf("retrying as a client: %d %s, %v", status, answer, err)
+	} else if err := json.Unmarshal(answer, &byClient); err != nil {
+		t.Error(err)
+	}
+	if third := r.post(batchPage+"/retry", nil); third == again || !strings.Contains(third, byClient.ID) {
+		t.Errorf("a retry after the first was deleted and a client has made another led to %s, not to %s", third, byClient.ID)
 	}
 
 	r.page("/batches?q=ops", batchID)

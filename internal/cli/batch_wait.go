@@ -59,7 +59,7 @@ func (s *session) wait(ctx context.Context, id string) (openai.Batch, error) {
 		case err == nil:
 			answered = time.Now()
 			c := b.RequestCounts
-			bar.show(state{label: b.ID + " " + b.Status, done: c.Completed + c.Failed, failed: c.Failed, total: c.Total, unit: "lines"})
+			bar.show(state{label: b.ID + " " + batchState(b), done: c.Completed + c.Failed, failed: c.Failed, total: c.Total, unit: "lines"})
 			if ended(b.Status) {
 				return b, nil
 			}

@@ -67,6 +67,23 @@ func TestWaitUntilItEnds(t *testing.T) {
 	}
 }
 
+// A batch that is paused while it is waited for says so.
+func TestWaitForAPausedBatch(t *testing.T) {
+	g := newGateway(t)
+	id := g.submit("a", "hold")
+	g.run("batch", "pause", id).want(t, 0)
+	looks := g.looked()
+	done := make(chan invocation)
+	go func() { done <- g.run("batch", "wait", id) }()
+	<-looks
+	<-looks // the first was answered
+	g.run("batch", "resume", id).want(t, 0)
+	g.pool.release()
+	if got := (<-done).want(t, 0); !strings.Contains(got.err, id+" in_progress (paused)") {
+		t.Errorf("said %q", got.err)
+	}
+}
+
 // outage has the gateway not answer n requests, then it calls over.
 func (g *gateway) outage(after, n int64, over func()) {
 	var seen atomic.Int64
