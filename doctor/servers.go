@@ -115,6 +115,9 @@ func state(u upstreams.UpstreamStatus) Check {
 	}
 	if u.Remedy != "" {
 		state.Remedy = u.Remedy
+		if u.State == upstreams.StateLoading {
+			state.Verdict = Failed // it does not come up by waiting
+		}
 	}
 	return state
 }

@@ -2,6 +2,7 @@ package upstreams
 
 import (
 	"crypto/x509"
+	"errors"
 	"maps"
 	"net/http"
 	"time"
@@ -94,6 +95,9 @@ func (p *Pool) closeIdle() {
 // advise takes note of what to do about a probe's failure.
 func (p *Pool) advise(u *upstream, err error) {
 	remedy := tlsRemedy(err)
+	if bad, ok := errors.AsType[*badAnswerError](err); ok && (bad.status == http.StatusUnauthorized || bad.status == http.StatusForbidden) {
+		remedy = "Give the gateway the key that the server asks for: api_key in pool or upstream, --upstream-api-key of serve."
+	}
 	p.mu.Lock()
 	u.remedy = remedy
 	p.mu.Unlock()

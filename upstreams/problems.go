@@ -156,7 +156,7 @@ func (r *modelRecord) live(now time.Time) LiveErrors {
 // modelStatus judges one model. Pool.mu is held.
 func (p *Pool) modelStatus(model string, r *modelRecord, now time.Time) ModelStatus {
 	m := ModelStatus{Model: model}
-	suspects := 0
+	suspects, hung := 0, true // hung: all suspects are
 	var states []string
 	var known []*upstream
 	if at := p.now.Load().models[model]; at != nil {
@@ -170,6 +170,7 @@ func (p *Pool) modelStatus(model string, r *modelRecord, now time.Time) ModelSta
 			m.Available++
 		case u.isUp() && !u.draining && u.knows(model, now):
 			suspects++
+			hung = hung && u.hung.Load()
 		}
 		if why != "" {
 			states = append(states, u.url+" "+why)
@@ -207,6 +208,9 @@ func (p *Pool) modelStatus(model string, r *modelRecord, now time.Time) ModelSta
 		if suspects > 0 {
 			m.Problem = ProblemSuspect
 			m.Remedy = "Look at their logs, at api_key and at what stands between them and the gateway. They are tried again every few seconds."
+			if hung {
+				m.Remedy = hungRemedy
+			}
 		}
 		m.Reason = someOf(states)
 	}

@@ -18,6 +18,9 @@ const (
 	hungSamples = 4
 )
 
+// hungRemedy is what to do about an engine that hangs.
+const hungRemedy = "Look at the server's log and at its GPUs, and restart it if it does not go on."
+
 // engineFigures are what the engine of a server says of itself, as opposed to its
 // HTTP server: they change with every step of the engine. A prompt that is read in
 // several steps counts no token before the last of them, but fills the KV cache.
@@ -98,6 +101,7 @@ func (p *Pool) hangs(u *upstream, requests int, ours bool) {
 		u.suspicion = &suspicion{hung: true, pause: trialMost, last: time.Now(), reason: fmt.Sprintf(
 			"its engine hangs: no progress since %s with any of its requests (%d)",
 			u.stillness.since.UTC().Format(time.TimeOnly+" MST"), requests)}
+		u.remedy = hungRemedy
 		u.suspect.Store(true)
 		u.hung.Store(true)
 		u.gate.Store(math.MaxInt64)

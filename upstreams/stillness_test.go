@@ -104,6 +104,9 @@ func TestEngineHangs(t *testing.T) {
 		if st.State != StateSuspect || !strings.Contains(st.Reason, "its engine hangs: no progress since") {
 			t.Errorf("state %s: %s", st.State, st.Reason)
 		}
+		if st.Remedy != hungRemedy {
+			t.Errorf("remedy %q", st.Remedy)
+		}
 		before := w.b.calls.Load()
 		pass(time.Minute)
 		for range 40 {

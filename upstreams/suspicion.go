@@ -79,6 +79,9 @@ func (p *Pool) absolve(u *upstream, begun time.Time) {
 
 // clear forgets the suspicion. Pool.mu is held.
 func (u *upstream) clear() {
+	if u.suspicion != nil && u.suspicion.hung {
+		u.remedy = ""
+	}
 	u.suspicion = nil
 	u.gate.Store(0)
 	u.row.Store(0)
