@@ -97,7 +97,7 @@ func whyNotRetry(b Batch) string {
 	switch {
 	case !b.Status.Terminal():
 		return "Not possible: it has not ended."
-	case b.Counts.Total == b.Counts.Completed:
+	case b.Counts.Failed == 0:
 		return "Not needed: none of its lines failed."
 	default:
 		return ""
