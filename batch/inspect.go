@@ -132,7 +132,7 @@ func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string,
 	return s, nil
 }
 
-// scanLine takes in one line. ids are those of the lines before it, hashed. The
+// scanLine checks one line. ids are those of the lines before it, hashed. The
 // error is a *loadingError.
 func (e *Engine) scanLine(ctx context.Context, s *scan, line openai.Line, ids map[[16]byte]struct{}) error {
 	request, findings := openai.ParseRequest(line.Bytes, s.endpoint)

@@ -36,7 +36,7 @@ type ModelTeller interface {
 // modelsInterval is how often it is looked at what upstreams told.
 const modelsInterval = 2 * time.Second
 
-// recallModels tells the pool the models that were stored.
+// recallModels gives the pool the models that were stored.
 func (e *Engine) recallModels(ctx context.Context) error {
 	pool, ok := e.dispatcher.(ModelTeller)
 	if !ok {
@@ -46,7 +46,8 @@ func (e *Engine) recallModels(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading models of upstreams: %w", err)
 	}
-	e.knownModels = maps.Clone(stored)
+	e.knownModels = make(map[string]string, len(stored))
+	maps.Copy(e.knownModels, stored)
 	pool.RecallModels(stored)
 	return nil
 }
@@ -71,9 +72,6 @@ func (e *Engine) storeModels(ctx context.Context, told map[string]string) error 
 		}
 		if err := e.store.SetUpstreamModels(ctx, upstream, models); err != nil {
 			return err
-		}
-		if e.knownModels == nil {
-			e.knownModels = make(map[string]string)
 		}
 		e.knownModels[upstream] = models
 		e.log.Info("models of an upstream stored", zap.String("upstream", upstream))

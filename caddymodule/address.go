@@ -87,7 +87,7 @@ func overlap(a, b string) bool {
 	return hostA == hostB || slices.Contains(all, hostA) || slices.Contains(all, hostB)
 }
 
-// release gives up what acquire claimed.
+// release releases what acquire claimed.
 func (c *addressClaims) release(all []string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

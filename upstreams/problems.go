@@ -99,7 +99,7 @@ func (m ModelStatus) Summary() string {
 	return ""
 }
 
-// ModelStatus tells how every model is that servers have or had, by name.
+// ModelStatus returns the status of every model that servers have or had, by name.
 // Models that no server has any more are left out unless they are asked for.
 func (p *Pool) ModelStatus() []ModelStatus {
 	p.mu.Lock()

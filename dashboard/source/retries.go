@@ -9,8 +9,8 @@ import (
 )
 
 // RetryFailed makes a batch of the lines that failed, once: whoever asks again,
-// as by a second click, gets the same batch, as does who asks for one that a client
-// has retried.
+// as by a second click, gets the same batch. So it is for a batch that a client has
+// retried.
 func (b *batches) RetryFailed(ctx context.Context, id string) (string, error) {
 	row, err := b.Engine.Batch(ctx, b.Tenant, id)
 	if err != nil {
