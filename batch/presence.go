@@ -39,16 +39,19 @@ func (e *Engine) enter(ctx context.Context) error {
 		return fmt.Errorf("finding out the host's name: %w", err)
 	}
 	e.self = Announcement{ID: e.owner, Host: host, Place: place}
+	var others []Announcement
 	// Twice, because gateways that announce themselves at the same moment do not
 	// see each other: by the second time, one of them has been there before.
 	for range 2 {
-		others, err := registry.Announce(ctx, e.self, announceTTL)
-		if err != nil {
+		if others, err = registry.Announce(ctx, e.self, announceTTL); err != nil {
 			return fmt.Errorf("announcing this gateway: %w", err)
 		}
 		if err := e.sameFiles(others); err != nil {
 			return errors.Join(err, registry.Withdraw(ctx, e.owner))
 		}
+	}
+	if pool, ok := e.dispatcher.(LoadSharer); ok {
+		pool.SetPeers(len(others), sumLoads(others)) // before the first line is begun
 	}
 	return nil
 }

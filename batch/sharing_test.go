@@ -211,6 +211,9 @@ func TestLoadsAreShared(t *testing.T) {
 		if err := engines[i].Open(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		if n := int(pools[i].peers.Load()); n != i { // before it begins a line
+			t.Errorf("gateway %d is told of %d others when it opens", i, n)
+		}
 		engines[i].Start()
 	}
 	told := func(p *sharingPool, peers int, want map[string]batch.Load) func() bool {

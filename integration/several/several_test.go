@@ -164,7 +164,7 @@ func TestStopKeepsOnlyWhatHasBegun(t *testing.T) {
 			tidegatetest.Eventually(t, time.Minute, "it has begun", func() bool { return gateways[0].Health(t).Batch.InFlight == 20 })
 			gateways = append(gateways, tidegatetest.Run(t, settings))
 			gateways[0].Signal(t, syscall.SIGTERM)
-			tidegatetest.Eventually(t, 5*time.Second, "the other works on it", func() bool { return gateways[1].Health(t).Batch.InFlight == 20 })
+			tidegatetest.Eventually(t, 5*time.Second, "the other works on it", func() bool { return gateways[1].Health(t).Batch.InFlight > 0 })
 			want := int64(0)
 			if killed {
 				gateways[0].Kill(t)
