@@ -64,7 +64,33 @@ type asked struct {
 
 // Compare is CheckResults for those who gather what is wrong.
 func Compare(input, output, errors []byte) (r Results, problems []string) {
-	c := checker{lines: map[string]asked{}, seen: map[string]string{}, ids: map[string]bool{}}
+	c := newChecker()
+	r = c.results(input, output, errors)
+	for id, result := range r.Output {
+		c.answer(id, result)
+	}
+	return r, c.problems
+}
+
+// CompareLines is Compare for results of a server whose answers are not known: it
+// finds lines that are missing, repeated, misplaced or in the wrong file.
+func CompareLines(input, output, errors []byte) (r Results, problems []string) {
+	c := newChecker()
+	r = c.results(input, output, errors)
+	for id, result := range r.Output {
+		if result.Error != nil || result.Response == nil || result.Response.StatusCode != http.StatusOK {
+			c.complain("%s stands in the output file without a success: %+v", id, result)
+		}
+	}
+	return r, c.problems
+}
+
+func newChecker() *checker {
+	return &checker{lines: map[string]asked{}, seen: map[string]string{}, ids: map[string]bool{}}
+}
+
+// results checks that every line of the input has one result.
+func (c *checker) results(input, output, errors []byte) (r Results) {
 	for line := range bytes.Lines(input) {
 		if len(bytes.TrimSpace(line)) == 0 {
 			continue
@@ -78,9 +104,6 @@ func Compare(input, output, errors []byte) (r Results, problems []string) {
 		c.lines[a.CustomID] = a
 	}
 	r = Results{Output: c.file("output", output), Errors: c.file("error", errors)}
-	for id, result := range r.Output {
-		c.answer(id, result)
-	}
 	for id, result := range r.Errors {
 		if result.Error == nil && (result.Response == nil || result.Response.StatusCode < http.StatusBadRequest) {
 			c.complain("%s stands in the error file without an error: %+v", id, result)
@@ -91,7 +114,7 @@ func Compare(input, output, errors []byte) (r Results, problems []string) {
 			c.complain("%s has no result", id)
 		}
 	}
-	return r, c.problems
+	return r
 }
 
 type checker struct {
