@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -131,5 +132,53 @@ func TestGroupOf(t *testing.T) {
 	}
 	if len(seen) != workSlices*batch.SliceLines {
 		t.Errorf("%d lines, want %d", len(seen), workSlices*batch.SliceLines)
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	for _, test := range []struct {
+		text    string
+		want    []int
+		refused bool
+	}{
+		{"16,256", []int{16, 256}, false},
+		{"8", []int{8}, false},
+		{"", nil, false},
+		{"8,x", nil, true},
+		{"0", nil, true},
+	} {
+		got, err := numbers(test.text)
+		if !slices.Equal(got, test.want) || (err != nil) != test.refused {
+			t.Errorf("numbers(%q) is %v, %v; want %v", test.text, got, err, test.want)
+		}
+	}
+}
+
+// Ratios are those of each round to its own time without a batch.
+func TestSummarizeInterference(t *testing.T) {
+	round := func(off, on, lines float64) interferenceRound {
+		return interferenceRound{Off: liveResult{TTFT50: off, ITL50: off}, On: liveResult{TTFT50: on, ITL50: 2 * on}, LinesPerSecond: lines}
+	}
+	r := interferenceResult{
+		Rounds: []interferenceRound{round(1, 2, 9), round(2, 2, 10), round(1, 3, 8)},
+		Fixed:  []fixedResult{{AtOnce: 8, LinesPerSecond: 6}, {AtOnce: 24, LinesPerSecond: 12}, {AtOnce: 32, LinesPerSecond: 11}},
+	}
+	r.summarize()
+	if r.TTFTRatio != 2 || r.ITLRatio != 4 || r.LinesPerSecond != 9 || r.BestFixed != 24 || r.LinesOfBest != 0.75 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// The time per token is that of all tokens after the first, however many come in one
+// event.
+func TestSummaryOfStreams(t *testing.T) {
+	gaps := make([]time.Duration, liveTokens-1)
+	for i := range gaps {
+		gaps[i] = 10 * time.Millisecond
+	}
+	got := summary([]streamed{{ttft: time.Second, gaps: gaps}, {ttft: 2 * time.Second, gaps: []time.Duration{310 * time.Millisecond}}})
+	want := liveResult{Requests: 2, TTFT50: 2, TTFT95: 2, ITL50: 0.01, ITL95: 0.01, Gap99: 0.31}
+	if got != want {
+		t.Errorf("%+v\nwant %+v", got, want)
 	}
 }

@@ -12,7 +12,8 @@
 // (among a million lines beside a thousand), takeover (of what a gateway had that
 // was killed), spread (one batch on three gateways, beside the ideal). On both stores: dashboard (pages with a year behind them, and what
 // open ones cost), crowd (a batch that goes before 10,000 others, beside itself
-// alone).
+// alone). On a real vLLM, which scripts/test-vllm installs and names: interference (of
+// a batch with live requests).
 package main
 
 import (
@@ -50,12 +51,16 @@ var scenarios = map[string]scenario{
 	"spread":      measureSpread,
 	"dashboard":   measureDashboard,
 	"crowd":       measureCrowd,
+
+	"interference": measureInterference,
 }
 
 // bench is what the scenarios share.
 type bench struct {
 	tidegate string // path of the binary
 	dir      string // scratch
+
+	interference interferenceOptions
 }
 
 func main() {
@@ -68,6 +73,8 @@ func main() {
 func run() error {
 	binary := flag.String("tidegate", "", "the binary to measure; built from this checkout when empty")
 	out := flag.String("out", "", "file that raw numbers are written to, as JSON")
+	b := &bench{}
+	b.interference.register()
 	flag.Parse()
 	if flag.NArg() == 0 {
 		return fmt.Errorf("name at least one scenario: %s", strings.Join(slices.Sorted(maps.Keys(scenarios)), ", "))
@@ -79,7 +86,7 @@ func run() error {
 		return fmt.Errorf("making scratch directory: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{tidegate: *binary, dir: dir}
+	b.tidegate, b.dir = *binary, dir
 	if b.tidegate == "" {
 		b.tidegate = filepath.Join(dir, "tidegate")
 		build := exec.CommandContext(ctx, "go", "build", "-o", b.tidegate, "./cmd/tidegate")
