@@ -32,6 +32,7 @@ var mayImport = map[string][]string{
 	"internal/descriptors":    {},
 	"internal/vllmsim":        {"internal/openai"},
 	"internal/redistest":      {},
+	"internal/vllmtest":       {},
 	"internal/pgtest":         {},
 	"internal/s3test":         {},
 	"internal/proxytest":      {},
