@@ -170,6 +170,9 @@ func (h *DashboardHandler) options() map[string]option {
 //		}
 //		batch {
 //			max_in_flight          <count>|auto
+//			hours                  [<days>] <range> <share>|full|none
+//			else                   <share>|full|none
+//			hours_zone             <name>
 //			max_concurrent_batches <count>
 //			max_requests           <count>
 //			max_file_size          <size>
@@ -310,11 +313,18 @@ func (b *BatchConfig) unmarshal(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	return block(d, b.options())
+	if err := block(d, b.options(), "hours"); err != nil {
+		return err
+	}
+	if err := b.hours().Validate(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
 }
 
 func (b *BatchConfig) options() map[string]option {
 	return map[string]option{
+		"hours": hours(&b.Hours), "else": share(&b.HoursElse), "hours_zone": zone(&b.HoursZone),
 		"max_in_flight": countOr(&b.MaxInFlight, 1_000_000, "auto", 0), "max_concurrent_batches": countFrom(&b.MaxConcurrentBatches, 1, 1_000_000), "max_requests": count(&b.MaxRequests),
 		"max_file_size": size(&b.MaxFileSize), "max_upload_size": size(&b.MaxUploadSize), "max_part_size": size(&b.MaxPartSize),
 		"max_open_uploads": count(&b.MaxOpenUploads), "max_upload_parts": count(&b.MaxUploadParts),

@@ -99,7 +99,7 @@ func (t *TLSConfig) config() *upstreams.TLSConfig {
 func (a *App) poolConfig() upstreams.Config {
 	p := a.Pool
 	out := upstreams.Config{
-		APIKey: p.APIKey, DropAuthorization: len(a.APIKeys) > 0, BatchShare: p.BatchShare,
+		APIKey: p.APIKey, DropAuthorization: len(a.APIKeys) > 0, BatchShare: p.BatchShare, Hours: a.Batch.hours(),
 		HealthInterval: duration(p.HealthInterval), HealthTimeout: duration(p.HealthTimeout), ModelsInterval: duration(p.ModelsInterval),
 		RetryBuffer: p.RetryBuffer, BodyMemory: p.BodyMemory, MaxAnswer: p.MaxAnswer, DialTimeout: duration(p.DialTimeout),
 		HealthFailures: p.HealthFailures, LoadTime: duration(p.LoadTime), IdleConnTimeout: duration(p.IdleTimeout), StreamIdleTimeout: duration(p.StreamIdleTimeout),
@@ -116,6 +116,13 @@ type BatchConfig struct {
 	// no durable result yet. Without it, it is what fills the pool: see
 	// batch.Config.
 	MaxInFlight int `json:"max_in_flight,omitempty"`
+	// Hours are the shares of the servers' slots that batches may use by time of
+	// day; the first range that a time is in counts. Default: all, always.
+	Hours []HoursConfig `json:"hours,omitempty"`
+	// HoursElse is the share at all other times, 0 to 1. Default 1.
+	HoursElse *float64 `json:"hours_else,omitempty"`
+	// HoursZone is the time zone of Hours. Default: the machine's.
+	HoursZone string `json:"hours_zone,omitempty"`
 	// MaxConcurrentBatches is how many batches are served at a time. Default 10.
 	MaxConcurrentBatches int `json:"max_concurrent_batches,omitempty"`
 	// MaxRequests is how many lines a batch may have. Default 50000.

@@ -20,6 +20,7 @@ type Candidate struct {
 	BatchLimit int // batch lines of this gateway in flight at most
 
 	gateways int // that use the upstream
+	throttle *throttle
 	*upstream
 }
 
@@ -43,7 +44,7 @@ func (c *Candidate) batchSlots(load uint64) int {
 	if full := int(c.full.limit.Load()); full > 0 {
 		slots = min(slots, full)
 	}
-	return slots
+	return c.throttled(slots)
 }
 
 // candidate is u with its settings. mu is held.
@@ -52,6 +53,7 @@ func (p *Pool) candidate(u *upstream) *Candidate {
 		URL: u.url, Weight: u.weight, MaxNumSeqs: u.maxSeqs,
 		BatchLimit: batchLimit(p.cfg.BatchShare, u.maxSeqs, p.peers),
 		gateways:   1 + p.peers,
+		throttle:   &p.throttle,
 		upstream:   u,
 	}
 }

@@ -40,6 +40,9 @@ type Config struct {
 	// BatchShare is the part of a server's MaxNumSeqs, above 0 and up to 1,
 	// that batch lines may take, rounded down and at least one. Default: 0.75.
 	BatchShare float64
+	// Hours is the share of the slots that batch lines may use by time of day.
+	// Default: all, always.
+	Hours HoursConfig
 
 	// HealthInterval is the time between two probes of a server that is well.
 	// Default: 5 s.
@@ -148,6 +151,9 @@ func (c Config) Validate() error {
 	}
 	if !(c.BatchShare >= 0 && c.BatchShare <= 1) {
 		return fmt.Errorf("batch_share: %v is not above 0 and up to 1", c.BatchShare)
+	}
+	if err := c.Hours.Validate(); err != nil {
+		return err
 	}
 	for _, d := range []struct {
 		name  string

@@ -26,6 +26,7 @@ type Pool struct {
 	dial    dialFunc                       // nil but in tests
 	take    func() (taken func(), ok bool) // descriptors.Take but in tests
 
+	throttle  throttle
 	shortages shortages
 	bodies    bodyMemory
 	asking    asking
@@ -53,6 +54,7 @@ func newPool(log *zap.Logger, dial dialFunc) *Pool {
 	p.bodies.limit.Store(p.cfg.BodyMemory)
 	p.records, p.nameless.begun = make(map[string]*modelRecord), time.Now()
 	p.metrics = newMetrics(p)
+	p.throttle.changed = make(chan struct{}, 1)
 	p.mu.Lock()
 	p.publish()
 	p.mu.Unlock()
@@ -76,6 +78,10 @@ func (p *Pool) apply(cfg Config, restore bool) error {
 		if err := cfg.CheckFiles(); err != nil {
 			return fmt.Errorf("configuring the pool: %w", err)
 		}
+	}
+	schedule, err := cfg.Hours.parse()
+	if err != nil {
+		return fmt.Errorf("configuring the pool: %w", err)
 	}
 	configured := cfg.Upstreams
 	cfg = cfg.withDefaults()
@@ -108,6 +114,7 @@ func (p *Pool) apply(cfg Config, restore bool) error {
 	}
 	p.cfg, p.upstreams = cfg, next
 	p.bodies.limit.Store(cfg.BodyMemory)
+	p.throttle.setHours(schedule, schedule.read(now))
 	p.arrange()
 	for _, u := range next {
 		u.probeSoon() // by the new settings
@@ -139,6 +146,7 @@ func (p *Pool) Start() {
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	ctx := p.ctx
 	p.probers.Go(func() { p.sample(ctx) })
+	p.probers.Go(func() { p.keepHours(ctx) })
 	p.startProbers()
 }
 

@@ -39,6 +39,10 @@ type upstream struct {
 	good atomic.Int64 // answers to requests
 	row  atomic.Int32 // faults since the last good answer
 	full saturation
+	// withheld says that no new batch line may come: the price of batch is measured.
+	withheld atomic.Bool
+	// budget is the part of the slots that batch_budget leaves batch lines.
+	budget factor
 	// rediscover has the next probe ask for the models.
 	rediscover atomic.Bool
 
