@@ -1,6 +1,10 @@
 package upstreams
 
-import "math/rand/v2"
+import (
+	"math"
+	"math/rand/v2"
+	"time"
+)
 
 // Query is what a balancer may know of a request.
 type Query struct {
@@ -40,7 +44,7 @@ func (c *Candidate) share() int {
 func (c *Candidate) batchSlots(load uint64) int {
 	live, _ := split(load)
 	otherLive, otherBatch := split(c.others.Load())
-	slots := min(c.share(), c.atOnce()-live-otherLive-otherBatch)
+	slots := min(c.share(), c.atOnce()-c.seats.kept(live+otherLive, c.atOnce())-otherBatch)
 	if full := int(c.full.limit.Load()); full > 0 {
 		slots = min(slots, full)
 	}
@@ -51,7 +55,7 @@ func (c *Candidate) batchSlots(load uint64) int {
 func (p *Pool) candidate(u *upstream) *Candidate {
 	return &Candidate{
 		URL: u.url, Weight: u.weight, MaxNumSeqs: u.maxSeqs,
-		BatchLimit: batchLimit(p.cfg.BatchShare, u.maxSeqs, p.peers),
+		BatchLimit: batchLimit(p.batchShare(u), u.maxSeqs, p.peers),
 		gateways:   1 + p.peers,
 		throttle:   &p.throttle,
 		upstream:   u,
@@ -73,28 +77,55 @@ type Balancer interface {
 	Choose(candidates []*Candidate, q *Query) *Candidate
 }
 
-// LeastLoaded chooses the server with the fewest requests in flight in relation
-// to its weight, and among equals any.
-type LeastLoaded struct{}
+// LeastPending chooses the server that will have read the prompts that it was sent
+// first; among those that are about as far, the one with the fewest requests in
+// flight in relation to its weight, and among equals any. Batch lines go by the
+// latter alone: they come when no prompt is pending.
+type LeastPending struct{}
+
+// pendingAlike is by how much two servers' pending prefill may differ for them to
+// count as equals: a fraction of a step.
+const pendingAlike = int64(2 * time.Millisecond)
 
 // Choose implements Balancer.
-func (LeastLoaded) Choose(candidates []*Candidate, _ *Query) *Candidate {
+func (LeastPending) Choose(candidates []*Candidate, q *Query) *Candidate {
 	if len(candidates) == 1 {
 		return candidates[0]
 	}
+	most := int64(math.MaxInt64)
+	if q.Class == Live {
+		for _, c := range candidates {
+			most = min(most, c.pending())
+		}
+		most += pendingAlike
+	}
 	// Equals are told apart by where the search begins.
 	first := rand.IntN(len(candidates))
-	best := candidates[first]
-	least := float64(best.InFlight()+1) / best.Weight
-	for i := 1; i < len(candidates); i++ {
+	var best *Candidate
+	var least float64
+	for i := range candidates {
 		at := first + i
 		if at >= len(candidates) {
 			at -= len(candidates)
 		}
 		c := candidates[at]
-		if load := float64(c.InFlight()+1) / c.Weight; load < least {
+		if q.Class == Live && c.pending() > most {
+			continue
+		}
+		if load := float64(c.InFlight()+1) / c.Weight; best == nil || load < least {
 			best, least = c, load
 		}
 	}
+	if best == nil { // all became busier meanwhile
+		return candidates[first]
+	}
 	return best
+}
+
+// pending is the pending prefill of the server, in nanoseconds.
+func (c *Candidate) pending() int64 {
+	if c.pace.perByte.Load() == 0 {
+		return 0
+	}
+	return c.pace.pending(c.age())
 }

@@ -38,7 +38,8 @@ type Config struct {
 	DropAuthorization bool
 
 	// BatchShare is the part of a server's MaxNumSeqs, above 0 and up to 1,
-	// that batch lines may take, rounded down and at least one. Default: 0.75.
+	// that batch lines may take, rounded down and at least one. Default: 0.75 of a
+	// configured MaxNumSeqs, and all of the limit that is found for other servers.
 	BatchShare float64
 	// Hours is the share of the slots that batch lines may use by time of day.
 	// Default: all, always.
@@ -85,7 +86,7 @@ type Config struct {
 	StreamIdleTimeout time.Duration
 
 	// Balancer chooses among the servers that could take a request.
-	// Default: LeastLoaded.
+	// Default: LeastPending.
 	Balancer Balancer
 }
 
@@ -97,7 +98,6 @@ func (c Config) withDefaults() Config {
 		fill(&u.Weight, 1)
 		fill(&u.MaxNumSeqs, 256)
 	}
-	fill(&c.BatchShare, 0.75)
 	fill(&c.HealthInterval, 5*time.Second)
 	fill(&c.HealthTimeout, 5*time.Second)
 	fill(&c.HealthFailures, 3)
@@ -109,7 +109,7 @@ func (c Config) withDefaults() Config {
 	fill(&c.DialTimeout, 5*time.Second)
 	fill(&c.IdleConnTimeout, 4*time.Second)
 	if c.Balancer == nil {
-		c.Balancer = LeastLoaded{}
+		c.Balancer = LeastPending{}
 	}
 	return c
 }

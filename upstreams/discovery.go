@@ -97,32 +97,43 @@ func parseVersion(body []byte) string {
 	return v.Version
 }
 
-// gauges are a server's own figures.
+// gauges are a server's own figures, summed over its engines.
 type gauges struct {
 	told             bool
-	running, waiting float64 // requests, summed over engines
-	counted          bool    // tokens is told
-	preempts         float64 // requests that were preempted, a counter
-	tokens           float64 // prompt and generated tokens, a counter
-	steps            float64 // of the engine, a counter
-	queried          float64 // tokens of prompts that were looked up in the prefix cache, a counter
+	running, waiting float64 // requests
 	kvCache          float64 // part of the KV cache that is used, 0 to 1, of the fullest engine
+
+	// Counters.
+	preempts     float64 // requests that were preempted
+	counted      bool    // prompt and generated are told
+	prompt       float64 // tokens of prompts
+	generated    float64 // tokens
+	steps        float64 // of the engine
+	queried      float64 // tokens of prompts that were looked up in the prefix cache
+	prefillTime  float64 // seconds from a request's first step to its first token
+	prefills     float64 // requests of which that is the sum
+	intervalTime float64 // seconds between tokens of a request
+	intervals    float64 // of which that is the sum
 }
 
-// Names of vLLM's metrics (https://docs.vllm.ai/en/latest/usage/metrics/), the
-// last one as it was before version 0.9.
-const (
-	metricRunning = "vllm:num_requests_running"
-	metricWaiting = "vllm:num_requests_waiting"
-	metricKVCache = "vllm:kv_cache_usage_perc"
-	metricKVOld   = "vllm:gpu_cache_usage_perc"
+// gaugeReaders take in vLLM's metrics, by name
+// (https://docs.vllm.ai/en/latest/usage/metrics/).
+var gaugeReaders = map[string]func(*gauges, float64){
+	"vllm:num_requests_running": func(g *gauges, v float64) { g.running += v },
+	"vllm:num_requests_waiting": func(g *gauges, v float64) { g.waiting += v },
+	"vllm:kv_cache_usage_perc":  func(g *gauges, v float64) { g.kvCache = max(g.kvCache, v) },
+	"vllm:gpu_cache_usage_perc": func(g *gauges, v float64) { g.kvCache = max(g.kvCache, v) }, // before 0.9
 
-	metricPreempts   = "vllm:num_preemptions_total"
-	metricPrompt     = "vllm:prompt_tokens_total"
-	metricGeneration = "vllm:generation_tokens_total"
-	metricSteps      = "vllm:iteration_tokens_total_count"
-	metricQueried    = "vllm:prefix_cache_queries_total"
-)
+	"vllm:num_preemptions_total":              func(g *gauges, v float64) { g.preempts += v },
+	"vllm:prompt_tokens_total":                func(g *gauges, v float64) { g.prompt += v; g.counted = true },
+	"vllm:generation_tokens_total":            func(g *gauges, v float64) { g.generated += v; g.counted = true },
+	"vllm:iteration_tokens_total_count":       func(g *gauges, v float64) { g.steps += v },
+	"vllm:prefix_cache_queries_total":         func(g *gauges, v float64) { g.queried += v },
+	"vllm:request_prefill_time_seconds_sum":   func(g *gauges, v float64) { g.prefillTime += v },
+	"vllm:request_prefill_time_seconds_count": func(g *gauges, v float64) { g.prefills += v },
+	"vllm:inter_token_latency_seconds_sum":    func(g *gauges, v float64) { g.intervalTime += v },
+	"vllm:inter_token_latency_seconds_count":  func(g *gauges, v float64) { g.intervals += v },
+}
 
 var metricPrefix = []byte("vllm:")
 
@@ -133,40 +144,17 @@ func parseGauges(body []byte) gauges {
 	for len(body) > 0 {
 		var line []byte
 		line, body, _ = bytes.Cut(body, newline)
-		if !bytes.HasPrefix(line, metricPrefix) {
-			continue
-		}
 		end := bytes.IndexAny(line, "{ ")
-		if end < 0 {
+		if end < 0 || !bytes.HasPrefix(line, metricPrefix) {
 			continue
 		}
-		name := string(line[:end])
-		switch name {
-		case metricRunning, metricWaiting, metricKVCache, metricKVOld, metricPreempts, metricPrompt, metricGeneration, metricSteps, metricQueried:
-		default:
+		read := gaugeReaders[string(line[:end])]
+		if read == nil {
 			continue
 		}
-		value, ok := sampleValue(line[end:])
-		if !ok {
-			continue
-		}
-		g.told = true
-		switch name {
-		case metricRunning:
-			g.running += value
-		case metricWaiting:
-			g.waiting += value
-		case metricPreempts:
-			g.preempts += value
-		case metricPrompt, metricGeneration:
-			g.tokens += value
-			g.counted = true
-		case metricSteps:
-			g.steps += value
-		case metricQueried:
-			g.queried += value
-		default:
-			g.kvCache = max(g.kvCache, value)
+		if value, ok := sampleValue(line[end:]); ok {
+			g.told = true
+			read(&g, value)
 		}
 	}
 	return g
@@ -174,7 +162,7 @@ func parseGauges(body []byte) gauges {
 
 // engine returns the figures that change with the engine's steps.
 func (g *gauges) engine() engineFigures {
-	return engineFigures{g.running, g.waiting, g.preempts, g.tokens, g.steps, g.queried, g.kvCache}
+	return engineFigures{g.running, g.waiting, g.preempts, g.prompt + g.generated, g.steps, g.queried, g.kvCache}
 }
 
 var newline = []byte{'\n'}

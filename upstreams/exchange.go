@@ -20,6 +20,7 @@ type attempt struct {
 	sent     bool // there was a connection: something may have reached the upstream
 	reused   bool // the connection had carried a request before
 
+	awaited    int64 // see pace.beginLive; 0 when it has a byte
 	begun      time.Time
 	goodBefore int64 // upstream.good at the beginning
 }
@@ -37,14 +38,26 @@ func (p *Pool) begin(ctx context.Context, u *upstream, class Class, endpoint, mo
 	return a
 }
 
+// await counts the attempt, of so many bytes, as one that waits for its first byte.
+func (a *attempt) await(bytes int64, stream bool) {
+	a.awaited = a.up.pace.beginLive(a.up.age(), bytes, stream)
+}
+
 // landed says that the client has a byte: the attempt can no longer be begun
 // anew elsewhere.
-func (a *attempt) landed() { a.up.flights.remove(&a.flight) }
+func (a *attempt) landed() {
+	a.up.flights.remove(&a.flight)
+	if a.awaited != 0 {
+		a.up.pace.landLive(a.awaited)
+		a.awaited = 0
+		a.pool.released()
+	}
+}
 
 // end ends the attempt. If its answer was not read to the end, the upstream
 // sees the connection close and stops working on it.
 func (a *attempt) end() {
-	a.up.flights.remove(&a.flight)
+	a.landed()
 	a.cancel(nil)
 	a.up.telemetry.ended(a.class)
 }

@@ -177,12 +177,12 @@ func TestHoursInForce(t *testing.T) {
 			t.Error("those that wait were woken before the change")
 		}
 		time.Sleep(time.Nanosecond)
-		want("at 06:00", 20, "08:00")
+		want("at 06:00", 16, "08:00")
 		if !drained() {
 			t.Error("those that wait were not woken at 06:00")
 		}
 		time.Sleep(2 * time.Hour)
-		want("at 08:00", 6, "09:00")
+		want("at 08:00", 4, "09:00")
 		time.Sleep(time.Hour)
 		want("at 09:00", 0, "06:00")
 
@@ -190,13 +190,13 @@ func TestHoursInForce(t *testing.T) {
 		if err := p.Apply(cfg); err != nil {
 			t.Fatal(err)
 		}
-		want("after a new configuration", 10, "06:00")
+		want("after a new configuration", 8, "06:00")
 		cfg.Hours = HoursConfig{}
 		if err := p.Apply(cfg); err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := p.BatchHours(); ok || slots() != 20 {
-			t.Errorf("without hours: got %d slots, want 20", slots())
+		if _, ok := p.BatchHours(); ok || slots() != 16 {
+			t.Errorf("without hours: got %d slots, want 16", slots())
 		}
 	})
 }

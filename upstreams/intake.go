@@ -83,7 +83,7 @@ func (in *intake) named(head []byte) bool {
 	if !in.route.form {
 		head = openai.TrimBOM(head)
 	}
-	_, err := in.route.model(head, false, in.r.Header.Get("Content-Type"))
+	_, _, err := in.route.model(head, false, in.r.Header.Get("Content-Type"))
 	return err == nil
 }
 

@@ -9,41 +9,38 @@ type LimitReason string
 const (
 	LimitStart   LimitReason = "start"   // nothing is known yet
 	LimitGrowing LimitReason = "growing" // more requests bring more tokens per second
-	LimitWaiting LimitReason = "waiting" // requests waited at the server
-	LimitKVCache LimitReason = "kv"      // the server preempted requests
-	LimitPlateau LimitReason = "plateau" // more requests did not bring more tokens per second
+	LimitWaiting LimitReason = "waiting" // the server runs no more at once: requests waited
+	LimitKVCache LimitReason = "kv"      // the KV cache is nearly used up, or requests were preempted
+	LimitPlateau LimitReason = "plateau" // more requests do not bring more tokens per second
 	LimitCeiling LimitReason = "ceiling" // max_num_seqs as configured
 )
 
 const (
-	// limitStart is the limit of a server of which nothing is known: about as many
-	// requests as a small server runs at once.
-	limitStart = 24
+	// limitStart is the limit of a server of which nothing is known: few servers run
+	// less at once, and their step takes little longer for it.
+	limitStart = 16
 	// limitFloor is the least limit.
 	limitFloor = 2
-	// limitSample is the time between two samples while batch lines run.
-	limitSample = time.Second
-	// limitWindow is how long throughput is measured before a limit grows again.
-	limitWindow = 2 * limitSample
-	// limitGrowth is the factor of one growth, limitProbe that of one after the
-	// limit was found.
-	limitGrowth = 1.5
-	limitProbe  = 1.25
-	// limitPays is the part of a growth by which throughput must grow at least.
-	limitPays = 0.4
+	// limitSample is the time between two samples while batch lines run and the
+	// limit is searched for, limitWatch once it is found.
+	limitSample = 500 * time.Millisecond
+	limitWatch  = time.Second
 	// limitBinding is the part of the limit from which on it counts as used up.
 	limitBinding = 0.9
-	// limitRoom is what of the requests that a server runs at once it is given once
-	// requests waited at it: the rest is room for live requests.
-	limitRoom = 0.85
-	// waitingPart is the part of the running requests that must wait for it to be a
-	// queue, and not requests that arrived since the server's last step.
+	// waitingPart is the part of the running requests that must wait in one sample to
+	// be a queue, and not requests that arrived since the server's last step.
 	waitingPart = 1.0 / 8
 	waitingMin  = 2
+	// waitingSamples is how many samples in a row show a short queue.
+	waitingSamples = 4
+	// kvRoom is the part of a KV cache that may be used.
+	kvRoom = 0.85
+	// preemptRoom is the part of a limit that is left when requests were preempted.
+	preemptRoom = 0.85
 	// How long a limit is kept before it is tried to grow again.
-	plateauHold = time.Minute
+	plateauHold = 30 * time.Second
 	waitingHold = 5 * time.Minute
-	preemptHold = time.Minute
+	kvHold      = time.Minute
 )
 
 // loadSample is what a server says of itself and what is sent to it, at one time.
@@ -52,13 +49,17 @@ type loadSample struct {
 	told     bool    // the server told what follows
 	running  float64 // requests
 	waiting  float64 // requests
+	kvCache  float64 // part that is used
 	preempts float64 // a counter
-	counted  bool    // tokens is known
-	tokens   float64 // prompt and generated, a counter
+	counted  bool    // prompt and generated are known
+	prompt   float64 // tokens, a counter
+	made     float64 // generated tokens, a counter
+	step     float64 // seconds between two tokens of a request; 0: not known
 
-	inFlight int // requests of both classes, of all gateways
-	batch    int // of these, batch lines of this gateway
-	ceiling  int // max_num_seqs as configured
+	inFlight int   // requests of both classes, of all gateways
+	batch    int   // of these, batch lines of this gateway
+	done     int64 // answers to batch lines of this gateway, a counter
+	ceiling  int   // max_num_seqs as configured
 }
 
 // limiter finds how many requests a server should have at once, of both classes.
@@ -68,17 +69,15 @@ type loadSample struct {
 //
 // It is used by one goroutine. Its zero value begins with limitStart.
 type limiter struct {
-	limit int
-	why   LimitReason
-	until time.Time // no growth before
-	found bool      // a limit was found before: grow by limitProbe
+	limit  int
+	why    LimitReason
+	until  time.Time // no growth before
+	hard   int       // what the server runs at once; 0: not known
+	levels levels
+	queue  queueWatch
 
-	// The throughput at the limit before the last growth; 0 when unknown.
-	before     int
-	beforeRate float64
-
-	window loadSample // the beginning of the window that is measured; zero: none
-	last   loadSample
+	last   loadSample // the sample before
+	window loadSample // the beginning of what is measured; zero: nothing is
 }
 
 // step takes a sample and returns the limit from now on.
@@ -86,16 +85,23 @@ func (l *limiter) step(s loadSample) int {
 	if l.limit == 0 {
 		l.limit, l.why = limitStart, LimitStart
 	}
+	if l.replaced(s) { // what is in flight came by the old limit
+		*l = limiter{limit: min(limitStart, s.ceiling), why: LimitStart, last: s}
+		return l.limit
+	}
 	previous := l.last
 	l.last = s
+	queued := l.queue.step(s, previous)
 	switch {
-	case s.told && s.waiting >= max(waitingMin, waitingPart*s.running):
-		l.shrink(limitRoom*s.running, LimitWaiting, s.at.Add(waitingHold))
+	case queued > 0:
+		l.hard = queued
+		l.shrink(queued, LimitWaiting, s.at.Add(waitingHold))
 	case s.told && previous.told && s.preempts > previous.preempts && s.batch > 0:
-		l.shrink(limitRoom*float64(l.limit), LimitKVCache, s.at.Add(preemptHold))
+		l.shrink(int(preemptRoom*float64(l.limit)), LimitKVCache, s.at.Add(kvHold))
+	case s.told && s.kvCache > kvRoom && s.batch > 0:
+		l.shrink(int(kvRoom/s.kvCache*float64(s.inFlight)), LimitKVCache, s.at.Add(kvHold))
 	case s.batch == 0 || float64(s.inFlight) < limitBinding*float64(l.limit):
-		l.window = loadSample{} // what the limit would bring cannot be seen
-	case s.at.Before(l.until):
+		l.window = loadSample{} // what the limit brings cannot be seen
 	case l.window.at.IsZero():
 		l.window = s
 	default:
@@ -107,41 +113,122 @@ func (l *limiter) step(s loadSample) int {
 	return l.limit
 }
 
-// shrink lowers the limit, if to is lower. A limit that stays is confirmed.
-func (l *limiter) shrink(to float64, why LimitReason, until time.Time) {
-	l.window, l.before, l.found = loadSample{}, 0, true
-	l.until = until
-	if lower := max(limitFloor, int(to)); lower < l.limit {
-		l.limit, l.why = lower, why
+// replaced reports whether another process answers than before: its counters are
+// lower.
+func (l *limiter) replaced(s loadSample) bool {
+	return s.counted && l.last.counted && s.prompt+s.made < l.last.prompt+l.last.made
+}
+
+// searching reports whether the limit is still being found.
+func (l *limiter) searching() bool { return l.why == LimitStart || l.why == LimitGrowing }
+
+// shrink lowers the limit, if to is lower, and keeps it. A limit that stays is
+// confirmed.
+func (l *limiter) shrink(to int, why LimitReason, until time.Time) {
+	l.window = loadSample{}
+	if to = max(limitFloor, to); to <= l.limit {
+		l.limit, l.why, l.until = to, why, until
 	}
 }
 
-// measure compares the throughput of the window with that at the limit before, and
-// grows when the last growth paid.
+// measure notes the throughput since the beginning of the window, and moves the
+// limit to where the next measurement is of use.
 func (l *limiter) measure(s loadSample) {
-	span := s.at.Sub(l.window.at)
-	if span < limitWindow && s.counted {
+	w := l.window
+	n, rate := throughput(w, s)
+	if n == 0 {
+		return // the window goes on
+	}
+	l.window = loadSample{}
+	if low, high := min(w.inFlight, s.inFlight), max(w.inFlight, s.inFlight); float64(low) < limitBinding*float64(high) {
+		l.window = s // it was still filling up
 		return
 	}
-	rate := 0.0
-	if s.counted && l.window.counted && s.tokens >= l.window.tokens {
-		rate = (s.tokens - l.window.tokens) / span.Seconds()
+	requests := float64(w.inFlight+s.inFlight) / 2
+	change := l.levels.add(s.at, requests, rate)
+	if s.at.Before(l.until) && change == 0 {
+		return
 	}
-	if l.before > 0 && l.beforeRate > 0 && rate > 0 {
-		growth := float64(l.limit)/float64(l.before) - 1
-		if rate/l.beforeRate-1 < limitPays*growth {
-			l.limit, l.why = l.before, LimitPlateau
-			l.before, l.found = 0, true
-			l.window, l.until = loadSample{}, s.at.Add(plateauHold)
-			return
+	l.why, l.hard, l.until = LimitGrowing, 0, time.Time{}
+	next, found := l.levels.next()
+	switch {
+	case change < 0: // perhaps fewer requests bring as much
+		next = int(requests / levelSlow)
+	case found:
+		l.why, l.until = LimitPlateau, s.at.Add(plateauHold)
+	}
+	l.limit = max(limitFloor, next)
+}
+
+// throughput returns what a server delivered between two samples, n units at a
+// rate per second: generated tokens, or tokens of prompts where none are generated,
+// or lines where the server counts nothing. n is 0 while that is too little to tell.
+func throughput(from, to loadSample) (n, rate float64) {
+	span := to.at.Sub(from.at)
+	switch {
+	case to.counted && from.counted && span >= limitSample:
+		if n = to.made - from.made; n <= 0 {
+			n = to.prompt - from.prompt
 		}
+	case !to.counted && to.done-from.done >= int64(max(limitStart, to.inFlight)):
+		n = float64(to.done - from.done)
 	}
-	factor := limitGrowth
-	if l.found {
-		factor = limitProbe
+	return max(n, 0), n / span.Seconds()
+}
+
+// queueWatch finds out that requests wait at a server.
+type queueWatch struct {
+	running, waiting []float64 // of the last samples
+	rates            []float64 // requests per second that were answered meanwhile
+}
+
+// step takes a sample and returns how many requests the server runs at once, 0 if
+// none wait, or if those that wait are on their way to the next step of the engine.
+func (q *queueWatch) step(s, previous loadSample) int {
+	if !s.told || s.batch == 0 {
+		*q = queueWatch{}
+		return 0
 	}
-	l.before, l.beforeRate = l.limit, rate
-	l.limit = max(l.limit+1, int(factor*float64(l.limit)))
-	l.why = LimitGrowing
-	l.window = loadSample{}
+	running := int(s.running)
+	if known := s.running + s.waiting; float64(s.inFlight) < known-max(2, known/10) {
+		running = max(limitFloor, s.inFlight-int(s.waiting)) // others send requests there as well
+	}
+	if s.waiting >= max(waitingMin, waitingPart*s.running) {
+		*q = queueWatch{}
+		return running
+	}
+	rate := 0.0
+	if span := s.at.Sub(previous.at).Seconds(); previous.told && span > 0 {
+		rate = float64(s.done-previous.done) / span
+	}
+	q.running, q.waiting, q.rates = append(q.running, s.running), append(q.waiting, s.waiting), append(q.rates, rate)
+	if len(q.waiting) < waitingSamples {
+		return 0
+	}
+	q.running, q.waiting, q.rates = keep(q.running), keep(q.waiting), keep(q.rates)
+	// Requests that arrive wait for the step that runs: on average for half of it.
+	arriving := mean(q.rates) * s.step
+	full := mean(q.waiting) > 1+2*arriving
+	steady := arriving < 0.25 // that some arrive is no explanation then
+	for i := range q.waiting {
+		steady = steady && q.waiting[i] >= 1 && q.running[i] == q.running[0]
+	}
+	if full || steady {
+		*q = queueWatch{}
+		return running
+	}
+	return 0
+}
+
+// keep returns the last waitingSamples values.
+func keep(values []float64) []float64 {
+	return values[len(values)-waitingSamples:]
+}
+
+func mean(values []float64) float64 {
+	sum := 0.0
+	for _, v := range values {
+		sum += v
+	}
+	return sum / float64(len(values))
 }

@@ -1,55 +1,69 @@
 package upstreams
 
 import (
+	"math"
+	"math/rand/v2"
 	"testing"
 	"time"
 )
 
-// engine is a server as its limiter sees it: it runs most requests at once, and
-// delivers so many tokens per second for every running request up to its knee.
+// engine is a model server as its limiter sees it: a step of n requests takes
+// base + each·n seconds and gives each of them a token, up to most requests run at
+// once, and measurements are off by a part of noise.
 type engine struct {
-	most, knee int
-	perRequest float64
+	most       int
+	base, each float64
+	noise      float64
 
-	limiter limiter
-	at      time.Time
-	tokens  float64
-	busy    int // requests that somebody wants to send
-	live    int
-	ceiling int
+	limiter  limiter
+	random   *rand.Rand
+	at       time.Time
+	tokens   float64
+	inFlight int
+	busy     int // batch lines that there are
+	live     int
+	ceiling  int
 }
 
-// second lets a second pass and returns the limit.
-func (e *engine) second() int {
-	limit := e.limiter.limit
-	if limit == 0 {
-		limit = limitStart
+func newEngine(most int, base, each time.Duration) *engine {
+	return &engine{
+		most: most, base: base.Seconds(), each: each.Seconds(), random: rand.New(rand.NewPCG(1, 2)),
+		at: time.Unix(1e9, 0), busy: 10_000, ceiling: 256,
 	}
-	inFlight := min(e.busy+e.live, max(limit, e.live))
-	running := min(inFlight, e.most)
-	e.at = e.at.Add(time.Second)
-	e.tokens += e.perRequest * float64(min(running, e.knee))
+}
+
+// throughput is tokens per second with n requests.
+func (e *engine) throughput(n int) float64 {
+	n = min(n, e.most)
+	return float64(n) / (e.base + e.each*float64(n))
+}
+
+// step lets the time between two samples pass and returns the limit.
+func (e *engine) step() int {
+	span := limitWatch
+	if e.limiter.searching() || e.limiter.limit == 0 {
+		span = limitSample
+	}
+	e.at = e.at.Add(span)
+	e.inFlight = min(e.busy+e.live, max(e.limiter.limit, e.live))
+	running := min(e.inFlight, e.most)
+	e.tokens += e.throughput(e.inFlight) * span.Seconds() * (1 + e.noise*e.random.NormFloat64())
 	return e.limiter.step(loadSample{
-		at: e.at, told: true, running: float64(running), waiting: float64(inFlight - running), counted: true, tokens: e.tokens,
-		inFlight: inFlight, batch: inFlight - e.live, ceiling: e.ceiling,
+		at: e.at, told: true, running: float64(running), waiting: float64(e.inFlight - running), counted: true, made: e.tokens,
+		inFlight: e.inFlight, batch: e.inFlight - e.live, ceiling: e.ceiling,
 	})
 }
 
-// after lets seconds pass.
-func (e *engine) after(seconds int) int {
-	limit := 0
-	for range seconds {
-		limit = e.second()
+// after lets time pass.
+func (e *engine) after(d time.Duration) (limit int) {
+	for end := e.at.Add(d); e.at.Before(end); {
+		limit = e.step()
 	}
 	return limit
 }
 
-func newEngine(most, knee int) *engine {
-	return &engine{most: most, knee: knee, perRequest: 50, at: time.Unix(1e9, 0), busy: 10_000, ceiling: 256}
-}
-
-// The limit found leaves room at a server that runs few requests, uses a large one
-// up, and stops where more requests bring nothing.
+// The limit is found within 20 s: what a server runs at once, where it tells so by
+// letting requests wait, and else where more requests do not bring more.
 func TestLimitIsFound(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -57,95 +71,191 @@ func TestLimitIsFound(t *testing.T) {
 		low, top int
 		why      LimitReason
 	}{
-		{"16 at once", newEngine(16, 16), 12, 14, LimitWaiting},
-		{"4 at once", newEngine(4, 4), 3, 3, LimitWaiting},
-		{"one at once", newEngine(1, 1), 2, 2, LimitWaiting},
-		{"64 at once", newEngine(64, 64), 50, 60, LimitWaiting},
-		{"256 at once, all pay", newEngine(256, 256), 256, 256, LimitCeiling},
-		{"256 at once, 24 pay", newEngine(256, 24), 24, 24, LimitPlateau},
-		{"256 at once, 100 pay", newEngine(256, 100), 81, 130, LimitPlateau},
+		{"4 at once", newEngine(4, 7500*time.Microsecond, 70*time.Microsecond), 4, 4, LimitWaiting},
+		{"one at once", newEngine(1, 7500*time.Microsecond, 70*time.Microsecond), 2, 2, LimitWaiting},
+		{"16 at once", newEngine(16, 7500*time.Microsecond, 70*time.Microsecond), 16, 16, LimitWaiting},
+		{"64 at once", newEngine(64, 7500*time.Microsecond, 70*time.Microsecond), 64, 64, LimitWaiting},
+		{"240 at once", newEngine(240, 7500*time.Microsecond, 70*time.Microsecond), 240, 240, LimitWaiting},
+		{"256 at once", newEngine(256, 7500*time.Microsecond, 70*time.Microsecond), 256, 256, LimitCeiling},
+		// With n requests of at most n·base/each more, a server delivers n/(n+1) of all
+		// that it can.
+		{"5 to 10 times the base", newEngine(256, 6*time.Millisecond, 1660*time.Microsecond), 15, 36, LimitPlateau},
+		{"5 to 10 times a large base", newEngine(256, 9*time.Millisecond, 500*time.Microsecond), 70, 180, LimitPlateau},
+		{"none pays", newEngine(256, time.Microsecond, time.Millisecond), 2, 8, LimitPlateau},
 	} {
-		got := tt.engine.after(30)
-		if got < tt.low || got > tt.top || tt.engine.limiter.why != tt.why {
-			t.Errorf("%s: after 30 s the limit is %d (%s), want %d to %d (%s)", tt.name, got, tt.engine.limiter.why, tt.low, tt.top, tt.why)
+		for _, tt.engine.noise = range []float64{0, 0.02} {
+			e := *tt.engine
+			got := e.after(20 * time.Second)
+			if got < tt.low || got > tt.top || e.limiter.why != tt.why {
+				t.Errorf("%s, noise %.2f: after 20 s the limit is %d (%s), want %d to %d (%s); %+v",
+					tt.name, e.noise, got, e.limiter.why, tt.low, tt.top, tt.why, e.limiter.levels)
+			}
 		}
 	}
 }
 
-// Requests that wait are answered at the second sample at the latest: fewer are sent
-// than the server runs.
-func TestLimitFallsAtOnce(t *testing.T) {
-	e := newEngine(16, 16)
-	if got := e.after(2); got >= 16 {
-		t.Errorf("after two samples the limit is %d, want less than 16", got)
+// What a limit costs of the throughput that the best one gives, whatever a server is
+// like and however its figures jump.
+func TestLimitDelivers(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	worst, all := 1.0, 0.0
+	for range 300 {
+		e := newEngine(256, time.Duration(5+random.IntN(20))*time.Millisecond, time.Duration(20*math.Exp(5*random.Float64()))*time.Microsecond)
+		e.random, e.noise = random, 0.03
+		e.after(30 * time.Second)
+		sum, n := 0.0, 0
+		for range 60 {
+			e.step()
+			sum += e.throughput(e.inFlight)
+			n++
+		}
+		part := sum / float64(n) / e.throughput(256)
+		worst, all = min(worst, part), all+part
 	}
-	e = newEngine(256, 256)
-	e.after(30)
-	e.most = 32 // the server was replaced by a smaller one
-	if got := e.after(2); got >= 32 {
-		t.Errorf("after the server shrank the limit is %d, want less than 32", got)
+	if worst < 0.6 || all/300 < 0.93 {
+		t.Errorf("servers deliver %.2f of their throughput, the worst %.2f; want 0.93 and 0.6 at least", all/300, worst)
 	}
 }
 
-// A server that was replaced by a larger one is found out in time.
+// A queue at the server is answered at the next sample.
+func TestLimitFallsAtOnce(t *testing.T) {
+	e := newEngine(256, 7500*time.Microsecond, 70*time.Microsecond)
+	e.after(20 * time.Second)
+	e.most = 32
+	if got := e.step(); got != 32 {
+		t.Errorf("after the server shrank the limit is %d, want 32", got)
+	}
+}
+
+// A server that was replaced by a larger or a smaller one, or that became slower, has
+// another limit within 20 s.
+func TestLimitOfAReplacedServer(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		change   func(e *engine)
+		low, top int
+	}{
+		{"twice as many at once", func(e *engine) { e.most, e.tokens = 128, 0 }, 128, 128},
+		{"half as many at once", func(e *engine) { e.most, e.tokens = 32, 0 }, 32, 32},
+		{"half as many, the same counters", func(e *engine) { e.most = 32 }, 32, 32},
+		{"few pay, the same counters", func(e *engine) { e.base, e.each = 0.006, 0.002 }, 12, 36},
+	} {
+		e := newEngine(64, 7500*time.Microsecond, 70*time.Microsecond)
+		e.after(time.Minute)
+		tt.change(e)
+		if got := e.after(20 * time.Second); got < tt.low || got > tt.top {
+			t.Errorf("%s: the limit is %d (%s), want %d to %d", tt.name, got, e.limiter.why, tt.low, tt.top)
+		}
+	}
+}
+
+// A server that became larger without a restart is found out when the limit is tried
+// again.
 func TestLimitRises(t *testing.T) {
-	e := newEngine(256, 24)
-	e.after(30)
-	e.knee = 256
-	if got := e.after(300); got != 256 {
-		t.Errorf("five minutes after the server grew the limit is %d, want 256", got)
+	e := newEngine(64, 7500*time.Microsecond, 70*time.Microsecond)
+	e.after(20 * time.Second)
+	e.most = 256
+	if got := e.after(waitingHold + 20*time.Second); got != 256 {
+		t.Errorf("the limit is %d, want 256", got)
 	}
 }
 
 // Without much to do nothing is learned, and nothing is forgotten.
 func TestLimitOfAnIdleServer(t *testing.T) {
-	e := newEngine(256, 256)
-	e.after(30)
+	e := newEngine(256, 7500*time.Microsecond, 70*time.Microsecond)
+	e.after(20 * time.Second)
 	e.busy = 3
-	if got := e.after(600); got != 256 {
+	if got := e.after(10 * time.Minute); got != 256 {
 		t.Errorf("the limit is %d, want 256", got)
 	}
-	e = newEngine(256, 256)
+	e = newEngine(256, 7500*time.Microsecond, 70*time.Microsecond)
 	e.busy, e.live = 0, 100 // live requests alone teach nothing
-	if got := e.after(60); got != limitStart {
+	if got := e.after(time.Minute); got != limitStart {
 		t.Errorf("the limit is %d, want %d", got, limitStart)
 	}
 }
 
-// A few requests that wait for the server's next step are no queue.
-func TestRequestsBetweenSteps(t *testing.T) {
-	l := limiter{limit: 192}
-	at := time.Unix(1e9, 0)
-	for range 100 {
-		at = at.Add(time.Second)
-		if got := l.step(loadSample{at: at, told: true, running: 180, waiting: 12, inFlight: 192, batch: 192, ceiling: 192}); got != 192 {
-			t.Fatalf("the limit is %d, want 192", got)
+// Requests that arrive while a step runs wait for its end: that is no queue. A few
+// that wait all the time are one.
+func TestQueueAtAServer(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		waiting func(i int) float64
+		rate    float64 // lines per second
+		want    int
+	}{
+		{"arrivals between steps", func(i int) float64 { return float64(i % 4) }, 50, 190},
+		{"many arrivals between steps", func(i int) float64 { return float64(8 + i%5) }, 400, 190},
+		{"a short queue", func(i int) float64 { return float64(6 + i%3) }, 50, 180},
+		{"one waits all the time", func(int) float64 { return 1 }, 5, 180},
+		{"a long queue", func(int) float64 { return 30 }, 400, 180},
+	} {
+		l := limiter{limit: 190, why: LimitPlateau, until: time.Unix(2e9, 0)}
+		s := loadSample{at: time.Unix(1e9, 0), told: true, running: 180, step: 0.025, batch: 182, ceiling: 256}
+		for i := range 20 {
+			s.at = s.at.Add(time.Second)
+			s.done += int64(tt.rate)
+			s.waiting = tt.waiting(i)
+			s.inFlight = int(s.running + s.waiting)
+			l.step(s)
+		}
+		if l.limit != tt.want {
+			t.Errorf("%s: the limit is %d, want %d", tt.name, l.limit, tt.want)
 		}
 	}
 }
 
-// A server that tells nothing is filled up to its ceiling.
-func TestLimitWithoutMetrics(t *testing.T) {
-	l := limiter{}
-	at := time.Unix(1e9, 0)
-	got := 0
-	for range 20 {
-		at = at.Add(time.Second)
-		inFlight := max(l.limit, limitStart)
-		got = l.step(loadSample{at: at, inFlight: inFlight, batch: inFlight, ceiling: 256})
-	}
-	if got != 256 || l.why != LimitCeiling {
-		t.Errorf("the limit is %d (%s), want 256 (%s)", got, l.why, LimitCeiling)
+// Requests of others that a server runs are not room for this gateway's.
+func TestLimitBesideOthers(t *testing.T) {
+	l := limiter{limit: 40}
+	if got := l.step(loadSample{at: time.Unix(1e9, 0), told: true, running: 64, waiting: 16, inFlight: 40, batch: 40, ceiling: 256}); got != 24 {
+		t.Errorf("the limit is %d, want 24", got)
 	}
 }
 
-// Preemptions shrink the limit: the KV cache is too small for so many.
-func TestLimitOfPreemptions(t *testing.T) {
-	l := limiter{limit: 100}
+// A server without metrics has its limit found by the lines that end.
+func TestLimitWithoutMetrics(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		each     time.Duration
+		low, top int
+	}{
+		{"all pay", 10 * time.Microsecond, 256, 256},
+		{"20 pay", 1660 * time.Microsecond, 14, 30},
+	} {
+		e := newEngine(256, 6*time.Millisecond, tt.each)
+		s := loadSample{at: e.at, ceiling: 256}
+		done := 0.0
+		for range 120 {
+			s.inFlight = max(e.limiter.limit, 1)
+			s.batch = s.inFlight
+			s.at = s.at.Add(time.Second)
+			done += e.throughput(s.inFlight) / 20 // tokens a line
+			s.done = int64(done)
+			e.limiter.step(s)
+		}
+		if got := e.limiter.limit; got < tt.low || got > tt.top {
+			t.Errorf("%s: the limit is %d (%s), want %d to %d", tt.name, got, e.limiter.why, tt.low, tt.top)
+		}
+	}
+}
+
+// Preemptions and a KV cache that is nearly used up shrink the limit.
+func TestLimitOfTheKVCache(t *testing.T) {
 	s := loadSample{at: time.Unix(1e9, 0), told: true, running: 100, inFlight: 100, batch: 100, ceiling: 256}
+	l := limiter{limit: 100}
 	l.step(s)
 	s.at, s.preempts = s.at.Add(time.Second), 3
 	if got := l.step(s); got != 85 || l.why != LimitKVCache {
-		t.Errorf("the limit is %d (%s), want 85 (%s)", got, l.why, LimitKVCache)
+		t.Errorf("after preemptions the limit is %d (%s), want 85 (%s)", got, l.why, LimitKVCache)
+	}
+	l = limiter{limit: 100}
+	s.kvCache = 0.95
+	for range 5 { // nothing ended meanwhile
+		s.at = s.at.Add(time.Second)
+		l.step(s)
+	}
+	if l.limit != 89 || l.why != LimitKVCache {
+		t.Errorf("with 0.95 of the KV cache in use the limit is %d (%s), want 89 (%s)", l.limit, l.why, LimitKVCache)
 	}
 }

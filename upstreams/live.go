@@ -21,6 +21,7 @@ type live struct {
 	body   *payload
 	header http.Header // for upstreams
 	query  Query
+	stream bool // the client asked for a stream
 
 	tried     []*upstream
 	triedRoom [8]*upstream
@@ -71,6 +72,7 @@ func (l *live) try(s *snapshot, u *upstream) (settled bool) {
 	l.done.Upstream = u.url
 	u.begin()
 	a := p.begin(l.r.Context(), u, Live, l.route.path, l.query.Model, l.body.replayable())
+	a.await(max(l.body.length, int64(len(l.body.head))), l.stream)
 	defer func() {
 		a.end()
 		u.end()

@@ -20,7 +20,8 @@ vllm:num_requests_running{engine="0",model_name="m"} 3.0
 vllm:num_requests_waiting{engine="0",model_name="m"} 5.0
 vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
 `, gauges{told: true, running: 3, waiting: 5, kvCache: .25}},
-		"counters":          {"vllm:prompt_tokens_total 7\nvllm:generation_tokens_total 5\nvllm:num_preemptions_total 2\nvllm:prompt_tokens_created 9\n", gauges{told: true, counted: true, tokens: 12, preempts: 2}},
+		"counters":          {"vllm:prompt_tokens_total 7\nvllm:generation_tokens_total 5\nvllm:num_preemptions_total 2\nvllm:prompt_tokens_created 9\n", gauges{told: true, counted: true, prompt: 7, generated: 5, preempts: 2}},
+		"times":             {"vllm:request_prefill_time_seconds_sum{engine=\"0\"} 1.5\nvllm:request_prefill_time_seconds_count 3\nvllm:inter_token_latency_seconds_sum 2\nvllm:inter_token_latency_seconds_count 80\n", gauges{told: true, prefillTime: 1.5, prefills: 3, intervalTime: 2, intervals: 80}},
 		"two engines":       {"vllm:num_requests_running{engine=\"0\"} 3\nvllm:num_requests_running{engine=\"1\"} 4\nvllm:kv_cache_usage_perc{engine=\"0\"} 0.5\nvllm:kv_cache_usage_perc{engine=\"1\"} 0.25\n", gauges{told: true, running: 7, waiting: 0, kvCache: .5}},
 		"the older name":    {"vllm:gpu_cache_usage_perc{model_name=\"a } b\"} 0.75 1700000000000\n", gauges{told: true, running: 0, waiting: 0, kvCache: .75}},
 		"without labels":    {"vllm:num_requests_waiting 2\r\n", gauges{told: true, running: 0, waiting: 2, kvCache: 0}},
@@ -81,7 +82,7 @@ func TestCollector(t *testing.T) {
 		"tidegate_upstream_state{state=down,upstream=" + h.URL + "}":               0,
 		"tidegate_upstream_requests_in_flight{class=batch,upstream=" + h.URL + "}": 1,
 		"tidegate_upstream_requests_in_flight{class=live,upstream=" + h.URL + "}":  0,
-		"tidegate_upstream_batch_limit{upstream=" + h.URL + "}":                    192,
+		"tidegate_upstream_batch_limit{upstream=" + h.URL + "}":                    256,
 		"tidegate_upstream_requests_total{class=batch,upstream=" + h.URL + "}":     1,
 		"tidegate_model_servers{model=m}":                                          2,
 		"tidegate_model_servers_available{model=m}":                                1,

@@ -124,7 +124,7 @@ func TestFoundLimitIsShared(t *testing.T) {
 		found int64
 		peers int
 		want  int
-	}{{24, 2, 8}, {25, 2, 9}, {24, 0, 24}, {2, 3, 1}, {256, 2, 64}} {
+	}{{24, 2, 8}, {25, 2, 9}, {24, 0, 24}, {2, 3, 1}, {256, 2, 85}} {
 		p.SetPeers(c.peers, map[string]Load{})
 		p.upstreams[0].limit.Store(c.found)
 		var taken []*Slot

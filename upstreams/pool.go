@@ -30,6 +30,7 @@ type Pool struct {
 	shortages shortages
 	bodies    bodyMemory
 	asking    asking
+	waker     waker
 	nameless  modelRecord // of live requests for no model that a server has told
 
 	mu         sync.Mutex

@@ -76,8 +76,9 @@ func TestNewPoolDoesNothing(t *testing.T) {
 	p.Close() // not started
 }
 
-// Idle servers are used evenly, busy ones by their weight.
-func TestLeastLoaded(t *testing.T) {
+// Idle servers are used evenly, busy ones by their weight, live requests first of all
+// where the fewest prompts are pending.
+func TestLeastPending(t *testing.T) {
 	candidates := func(weights ...float64) []*Candidate {
 		var all []*Candidate
 		for i, w := range weights {
@@ -88,7 +89,7 @@ func TestLeastLoaded(t *testing.T) {
 	equal := candidates(1, 1, 1, 1)
 	chosen := make(map[*Candidate]int)
 	for range 4000 {
-		chosen[LeastLoaded{}.Choose(equal, nil)]++
+		chosen[LeastPending{}.Choose(equal, &Query{})]++
 	}
 	for _, c := range equal {
 		if n := chosen[c]; n < 800 || n > 1200 {
@@ -97,11 +98,25 @@ func TestLeastLoaded(t *testing.T) {
 	}
 	weighted := candidates(1, 2, .5)
 	for range 3500 {
-		LeastLoaded{}.Choose(weighted, nil).begin()
+		LeastPending{}.Choose(weighted, &Query{}).begin()
 	}
 	for i, want := range []int{1000, 2000, 500} {
 		if got := weighted[i].InFlight(); got < want-2 || got > want+2 {
 			t.Errorf("server %d has %d, want %d", i, got, want)
+		}
+	}
+	pending := candidates(1, 1, 1)
+	for i, c := range pending {
+		c.telemetry.begun = time.Now()
+		c.pace.perByte.Store(math.Float64bits(1e9)) // a second a byte
+		c.pace.beginBatch(c.age(), int64(10*i))
+		for range 10 - i {
+			c.begin()
+		}
+	}
+	for class, want := range map[Class]int{Live: 0, Batch: 2} {
+		if got := (LeastPending{}).Choose(pending, &Query{Class: class}); got != pending[want] {
+			t.Errorf("%s: server %s is chosen, want %d", class, got.URL, want)
 		}
 	}
 }
@@ -193,6 +208,14 @@ func TestApplyUnderLoad(t *testing.T) {
 				rounds.Add(1)
 				if i%3 == 2 {
 					slot, err := p.Reserve(model, "")
+					if errors.Is(err, ErrBusy) { // live requests take all
+						select {
+						case <-p.Freed():
+						case <-ctx.Done():
+						case <-time.After(time.Second): // another goroutine was told
+						}
+						continue
+					}
 					if err != nil {
 						t.Errorf("Reserve: %v", err)
 						return

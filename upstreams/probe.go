@@ -55,7 +55,7 @@ func (p *Pool) watch(ctx context.Context, u *upstream) {
 			next = jittered(s.cfg.HealthInterval)
 			perhapsHung := p.sampleStillness(u)
 			if _, batch := u.counts(); batch > 0 || perhapsHung {
-				next = min(next, limitSample)
+				next = min(next, u.sampleInterval())
 			}
 		} else {
 			modelsDue = time.Time{} // told anew on recovery
@@ -218,15 +218,26 @@ func (p *Pool) sampleLoad(u *upstream) {
 	p.mu.Lock()
 	g := u.gauges
 	s := loadSample{
-		at: time.Now(), told: g.told, counted: g.counted, running: g.running, waiting: g.waiting, preempts: g.preempts, tokens: g.tokens,
-		inFlight: live + batch + otherLive + otherBatch, batch: batch, ceiling: u.maxSeqs,
+		at: time.Now(), told: g.told, counted: g.counted, running: g.running, waiting: g.waiting, kvCache: g.kvCache, preempts: g.preempts,
+		prompt: g.prompt, made: g.generated, step: float64(u.pace.step.Load()) / 1e9,
+		inFlight: live + batch + otherLive + otherBatch, batch: batch, done: u.pace.done.Load(), ceiling: u.maxSeqs,
 	}
 	limit := int64(u.limiter.step(s))
 	u.limitWhy = u.limiter.why
 	p.mu.Unlock()
+	u.seats.sample(s.at, live+otherLive, u.limiter.hard > 0)
+	u.pace.learn(g, int(limit))
 	if u.limit.Swap(limit) < limit {
 		p.released()
 	}
+}
+
+// sampleInterval is the time between two samples of a server with batch lines.
+func (u *upstream) sampleInterval() time.Duration {
+	if u.limiter.searching() {
+		return limitSample
+	}
+	return limitWatch
 }
 
 // page is what an upstream answered when it was asked about itself.

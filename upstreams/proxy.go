@@ -94,7 +94,7 @@ func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 		return
 	}
 	l.body = body
-	model, err := rt.model(body.head, body.replayable(), r.Header.Get("Content-Type"))
+	model, stream, err := rt.model(body.head, body.replayable(), r.Header.Get("Content-Type"))
 	if err != nil && !openai.EmptyObject(body.head) { // which asks for nothing
 		model, err = s.onlyModel(err)
 	}
@@ -105,6 +105,7 @@ func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 		l.refuse(err)
 		return
 	}
+	l.stream = stream
 	l.query = Query{Class: Live, Model: model, Prompt: body.head}
 	l.header = requestHeader(r, s, l.id)
 	l.forward()

@@ -82,20 +82,20 @@ var routes = func() map[string]*route {
 	return byPath
 }()
 
-// model finds the model that a body names. head is the body or the beginning
-// of a larger one.
-func (rt *route) model(head []byte, whole bool, contentType string) (string, error) {
+// model finds the model that a body names, and whether it asks for a stream. head
+// is the body or the beginning of a larger one, of which only the model is read.
+func (rt *route) model(head []byte, whole bool, contentType string) (model string, stream bool, err error) {
 	if rt.form {
-		return formModel(head, whole, contentType)
+		model, err = formModel(head, whole, contentType)
+		return model, false, err
 	}
 	if !whole {
 		if model, ok := openai.ModelOfPart(head); ok {
-			return model, nil
+			return model, false, nil
 		}
-		return "", openai.MissingParameter("model")
+		return "", false, openai.MissingParameter("model")
 	}
-	model, _, err := openai.PeekModel(head)
-	return model, err
+	return openai.PeekModel(head)
 }
 
 // formModel finds the field `model` of a multipart form.

@@ -62,7 +62,7 @@ func (p *Pool) Reserve(model, avoid string) (*Slot, error) {
 // Free tells whether a model has a slot that Reserve would give now.
 func (p *Pool) Free(model string) bool {
 	_, at, err := p.up(model)
-	return err == nil && slices.ContainsFunc(at.up, func(c *Candidate) bool { return !c.shut() && c.hasRoom(c.load.Load()) })
+	return err == nil && slices.ContainsFunc(at.up, func(c *Candidate) bool { return !c.shut() && c.takes() })
 }
 
 // open reports whether an upstream of a model takes batch lines: nil, or a
@@ -147,6 +147,7 @@ func (p *Pool) reserve(model, avoid string) (*upstream, error) {
 			}
 		}
 	}
+	p.wakeFor(at)
 	return nil, ErrBusy
 }
 
@@ -168,7 +169,7 @@ func (s *snapshot) take(left []*Candidate, q *Query) *Candidate {
 	for {
 		n := 0
 		for _, c := range left {
-			if c.hasRoom(c.load.Load()) {
+			if c.takes() {
 				left[n] = c
 				n++
 			}
@@ -210,6 +211,7 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 	}
 	a := s.pool.begin(ctx, s.up, Batch, rt.path, s.model, true)
 	defer a.end()
+	s.up.pace.beginBatch(s.up.age(), int64(len(body)))
 	sn := s.pool.now.Load()
 	whole := &payload{head: body, length: int64(len(body))}
 	header := http.Header{"Content-Type": contentJSON, "Accept": contentJSON, "Accept-Encoding": identity, "User-Agent": userAgent}
@@ -242,6 +244,7 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 		return nil, s.failed(ctx, a, fmt.Errorf("reading the answer: %w", err))
 	}
 	a.good()
+	s.up.pace.endBatch(time.Since(a.begun))
 	return &Answer{Status: answer.StatusCode, Header: answer.Header, Body: text, RequestID: answer.Header.Get("X-Request-Id")}, nil
 }
 

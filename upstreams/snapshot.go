@@ -99,6 +99,21 @@ func (s *snapshot) choose(at *served, q *Query, tried []*upstream) *Candidate {
 	return nil
 }
 
+// defaultShare is the part of a configured max_num_seqs that is for batch lines.
+const defaultShare = 0.75
+
+// batchShare is the part of u's max_num_seqs that is for batch lines. Where neither
+// is configured it is all: the limit that is found leaves what live requests need.
+func (p *Pool) batchShare(u *upstream) float64 {
+	switch {
+	case p.cfg.BatchShare > 0:
+		return p.cfg.BatchShare
+	case u.seqsAssumed:
+		return 1
+	}
+	return defaultShare
+}
+
 // batchLimit is the whole part of share·seqs, shared with other gateways, at
 // least 1. A share such as 0.29 is a little less than it says: the addend makes
 // up for that.

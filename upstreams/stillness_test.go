@@ -22,7 +22,7 @@ func figures(running, waiting, tokens float64, kvCache float64) http.HandlerFunc
 }
 
 func TestStillness(t *testing.T) {
-	busy := gauges{told: true, counted: true, running: 2, waiting: 1, tokens: 100, steps: 10, kvCache: 0.1}
+	busy := gauges{told: true, counted: true, running: 2, waiting: 1, generated: 100, steps: 10, kvCache: 0.1}
 	with := func(change func(*gauges)) gauges {
 		g := busy
 		change(&g)
@@ -52,7 +52,7 @@ func TestStillness(t *testing.T) {
 		{"none of the requests are ours", time.Second, same(20, busy), 0, 0, false},
 		{"no figures", time.Second, same(20, gauges{}), 0, 1, false},
 		{"no counter of tokens", time.Second, same(20, with(func(g *gauges) { g.counted = false })), 0, 1, false},
-		{"tokens come", time.Second, append(same(8, busy), with(func(g *gauges) { g.tokens++ })), 0, 1, false},
+		{"tokens come", time.Second, append(same(8, busy), with(func(g *gauges) { g.generated++ })), 0, 1, false},
 		{"a long prompt is read", time.Second, append(same(8, busy), with(func(g *gauges) { g.kvCache += 0.01 })), 0, 1, false},
 		{"it went on and stands still again", time.Second, append(same(8, with(func(g *gauges) { g.steps++ })), same(9, busy)...), 0, 1, true},
 	} {

@@ -39,6 +39,9 @@ type upstream struct {
 	good atomic.Int64 // answers to requests
 	row  atomic.Int32 // faults since the last good answer
 	full saturation
+	// pace spaces batch lines out, seats keeps places for live requests.
+	pace  pace
+	seats seats
 	// withheld says that no new batch line may come: the price of batch is measured.
 	withheld atomic.Bool
 	// budget is the part of the slots that batch_budget leaves batch lines.
@@ -97,6 +100,7 @@ func newUpstream(at address, now time.Time) *upstream {
 	u.state, u.since, u.added = StateLoading, now, now
 	u.telemetry.begun = now
 	u.limit.Store(limitStart)
+	u.seats.at = now
 	return u
 }
 
@@ -109,23 +113,34 @@ const oneBatch = 1 << 32
 // begin counts a live request as in flight.
 func (u *upstream) begin() {
 	u.requests[Live].Add(1)
-	u.load.Add(1)
+	live, _ := split(u.load.Add(1))
+	u.seats.taken(live)
 }
 
 // end takes back begin.
 func (u *upstream) end() { u.load.Add(^uint64(0)) }
 
-// hasRoom tells whether a batch line may come to a load.
-func (c *Candidate) hasRoom(load uint64) bool {
+// hasSlot reports whether one more batch line may be in flight at a load.
+func (c *Candidate) hasSlot(load uint64) bool {
 	_, batch := split(load)
 	return batch < c.batchSlots(load)
 }
 
-// beginBatch counts a batch line as in flight, if there is room.
+// takes reports whether a batch line may come now: there is a slot, and nothing
+// that the line would hold up.
+func (c *Candidate) takes() bool {
+	return c.hasSlot(c.load.Load()) && c.pace.open() <= c.age()
+}
+
+// beginBatch counts a batch line as in flight, if it may come now.
 func (c *Candidate) beginBatch() bool {
+	now := c.age()
+	if c.pace.open() > now || !c.hasSlot(c.load.Load()) || !c.pace.admit(now) {
+		return false
+	}
 	for {
 		load := c.load.Load()
-		if !c.hasRoom(load) {
+		if !c.hasSlot(load) {
 			return false
 		}
 		if c.load.CompareAndSwap(load, load+oneBatch) {

@@ -84,9 +84,9 @@ func TestBatchIsSpread(t *testing.T) {
 	const slices = 12
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 1, "--ttft", "1s")
-	gateways := start(t, s.settings(sims, 256), 3) // the server has 64 slots for each
+	gateways := start(t, s.settings(sims, 256), 3) // the server has 85 slots for each
 	for _, g := range gateways {
-		tidegatetest.Eventually(t, 30*time.Second, "the limit is shared", func() bool { return g.Health(t).Upstreams[0].Limit == 64 })
+		tidegatetest.Eventually(t, 30*time.Second, "the limit is shared", func() bool { return g.Health(t).Upstreams[0].Limit == 85 })
 	}
 	input := ask(t, "spread", slices*batch.SliceLines)
 	wantCompleted(t, gateways[0], gateways[0].Submit(t, input).ID, input, slices*batch.SliceLines)
@@ -103,12 +103,12 @@ func TestBatchIsSpread(t *testing.T) {
 // What one gateway has in flight the others know, and they share out what a
 // server gives to batches.
 func TestLoadsAreKnown(t *testing.T) {
-	const atOnce = 10 // less than a gateway's part of what a new server is given
+	const atOnce = 6 // less than a gateway's part of what a new server is given
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 1, "--ttft", "20s")
 	gateways := start(t, s.settings(sims, atOnce), 2)
 	for _, g := range gateways {
-		tidegatetest.Eventually(t, 30*time.Second, "the limit is shared", func() bool { return g.Health(t).Upstreams[0].Limit == 96 })
+		tidegatetest.Eventually(t, 30*time.Second, "the limit is shared", func() bool { return g.Health(t).Upstreams[0].Limit == 128 })
 	}
 	b := gateways[0].Submit(t, ask(t, "slow", 64))
 	for _, g := range gateways {
@@ -121,7 +121,7 @@ func TestLoadsAreKnown(t *testing.T) {
 	gateways[1].Stop(t)
 	tidegatetest.Eventually(t, 30*time.Second, "the one that is left has all", func() bool {
 		u := gateways[0].Health(t).Upstreams[0]
-		return u.Limit == 192 && u.Others == 0
+		return u.Limit == 256 && u.Others == 0
 	})
 }
 
@@ -150,25 +150,26 @@ func TestStopHandsOver(t *testing.T) {
 // Nor does the rest of a slice wait for the lines of it that run: these the
 // gateway keeps until they end, or until it is dead.
 func TestStopKeepsOnlyWhatHasBegun(t *testing.T) {
+	const atOnce = 12 // less than what a new server is given
 	for name, killed := range map[string]bool{"finished": false, "killed": true} {
 		t.Run(name, func(t *testing.T) {
 			s := newShared(t)
 			sims := tidegatetest.StartSims(t, 1, "--ttft", "9s")
-			settings := s.settings(sims, 20)
+			settings := s.settings(sims, atOnce)
 			if !killed {
 				settings.Batch = strings.Replace(settings.Batch, "lease 3s", "lease 10m", 1) // nothing is taken over by that
 			}
 			gateways := start(t, settings, 1)
 			input := ask(t, "one slice", 64)
 			id := gateways[0].Submit(t, input).ID
-			tidegatetest.Eventually(t, time.Minute, "it has begun", func() bool { return gateways[0].Health(t).Batch.InFlight == 20 })
+			tidegatetest.Eventually(t, time.Minute, "it has begun", func() bool { return gateways[0].Health(t).Batch.InFlight == atOnce })
 			gateways = append(gateways, tidegatetest.Run(t, settings))
 			gateways[0].Signal(t, syscall.SIGTERM)
 			tidegatetest.Eventually(t, 5*time.Second, "the other works on it", func() bool { return gateways[1].Health(t).Batch.InFlight > 0 })
 			want := int64(0)
 			if killed {
 				gateways[0].Kill(t)
-				want = 20
+				want = atOnce
 			} else if code := gateways[0].Wait(t); code != 0 {
 				t.Errorf("it ended with %d", code)
 			}

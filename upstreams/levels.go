@@ -1,0 +1,126 @@
+package upstreams
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+)
+
+const (
+	// levelPays is the part of a growth in requests by which throughput has to grow
+	// for more to be tried.
+	levelPays = 0.15
+	// levelEnough is the part of the most throughput that was measured with which the
+	// search is content. It takes the least number of requests that delivers it.
+	levelEnough = 0.95
+	// levelClose is the ratio of two numbers of requests up to which they are one level.
+	levelClose = 1.06
+	// levelLeast is the number of requests below which no level is looked for.
+	levelLeast = 4
+	// levelFine is the ratio of two levels between which none is looked for.
+	levelFine = 1.15
+	// levelAge is for how long a level counts.
+	levelAge = 5 * time.Minute
+	// levelSure is how many measurements show that more requests do not pay.
+	levelSure = 3
+	// levelNews is the least weight of a new measurement at a level.
+	levelNews = 0.3
+	// levelShift is the part by which throughput at a level has to change, twice in a
+	// row, for what was measured before to be forgotten.
+	levelShift = 0.25
+	// Growth while requests pay nearly alike, and later.
+	levelFast, levelSlow = 2, 1.5
+	levelLinear          = 0.6
+)
+
+// level is the throughput that was measured with a number of requests.
+type level struct {
+	at       time.Time
+	requests float64
+	rate     float64 // per second
+	n        int     // measurements of which rate is the average
+	odd      int     // of them in a row that were far off
+}
+
+// levels are measurements of one server, by growing number of requests, and the
+// search for the number beyond which more requests do not pay.
+type levels []level
+
+// add notes a measurement. When that shows the server to be another than it was, all
+// before is forgotten, and change is 1 for a quicker and -1 for a slower one.
+func (ls *levels) add(at time.Time, requests, rate float64) (change int) {
+	*ls = slices.DeleteFunc(*ls, func(l level) bool { return at.Sub(l.at) > levelAge })
+	for i := range *ls {
+		l := &(*ls)[i]
+		if max(l.requests/requests, requests/l.requests) > levelClose {
+			continue
+		}
+		if math.Abs(rate/l.rate-1) <= levelShift {
+			l.at, l.odd, l.n = at, 0, l.n+1
+			weight := max(levelNews, 1/float64(l.n))
+			l.requests += weight * (requests - l.requests)
+			l.rate += weight * (rate - l.rate)
+			return 0
+		}
+		if l.odd++; l.odd < 2 {
+			return 0
+		}
+		change = cmp.Compare(rate, l.rate)
+		*ls = levels{{at: at, requests: requests, rate: rate, n: 1}}
+		return change
+	}
+	*ls = append(*ls, level{at: at, requests: requests, rate: rate, n: 1})
+	slices.SortFunc(*ls, func(a, b level) int { return cmp.Compare(a.requests, b.requests) })
+	return 0
+}
+
+// elasticity is the growth of throughput in relation to that of requests.
+func elasticity(a, b level) float64 { return (b.rate/a.rate - 1) / (b.requests/a.requests - 1) }
+
+// top is how throughput grew towards the highest level, from the next one that is
+// far enough below it to tell; 1 if there is none.
+func (ls levels) top() float64 {
+	last := ls[len(ls)-1]
+	for i := len(ls) - 2; i >= 0; i-- {
+		if last.requests >= ls[i].requests*(1+levelSlow)/2 {
+			return elasticity(ls[i], last)
+		}
+	}
+	return 1
+}
+
+// enough is the first level with enough throughput.
+func (ls levels) enough() int {
+	most := 0.0
+	for _, l := range ls {
+		most = max(most, l.rate)
+	}
+	return slices.IndexFunc(ls, func(l level) bool { return l.rate >= levelEnough*most })
+}
+
+// next returns how many requests are to be tried next; found if that is the number
+// that was searched for. There is a level.
+func (ls levels) next() (requests int, found bool) {
+	last := ls[len(ls)-1]
+	switch grown := ls.top(); {
+	case grown >= levelLinear:
+		return int(math.Ceil(levelFast * last.requests)), false
+	case grown >= levelPays:
+		return int(math.Ceil(levelSlow * last.requests)), false
+	case last.n < levelSure:
+		return int(math.Round(last.requests)), false
+	}
+	i := ls.enough()
+	at := ls[i]
+	switch {
+	case i == 0 && at.requests > levelLeast:
+		return int(math.Round(at.requests / levelSlow)), false
+	case i > 0:
+		middle := int(math.Round(math.Sqrt(ls[i-1].requests * at.requests)))
+		if at.requests > levelFine*ls[i-1].requests && middle > int(ls[i-1].requests) && middle < int(at.requests) {
+			return middle, false
+		}
+	}
+	return int(math.Round(at.requests)), true
+}

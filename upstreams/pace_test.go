@@ -1,0 +1,224 @@
+package upstreams
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// What the server says of the requests that ended tells how long it takes for the
+// prompt of the next one.
+func TestPaceLearns(t *testing.T) {
+	const ms = float64(time.Millisecond)
+	for _, tt := range []struct {
+		name    string
+		figures gauges
+		life    time.Duration // of a line
+		limit   int
+		perByte float64 // ns
+		gap     time.Duration
+	}{
+		// 20 ms beside a step of 10 ms for 1,000 bytes.
+		{"prompts of 1,000 bytes", gauges{told: true, prefills: 10, prefillTime: 0.3, intervals: 100, intervalTime: 1}, 10 * time.Second, 100, 0.02 * ms, 25 * time.Millisecond},
+		{"lines that end more often than that", gauges{told: true, prefills: 10, prefillTime: 0.3, intervals: 100, intervalTime: 1}, time.Second, 100, 0.02 * ms, 8 * time.Millisecond},
+		{"prompts that take no time", gauges{told: true, prefills: 10, prefillTime: 0.1, intervals: 100, intervalTime: 1}, 10 * time.Second, 100, 0, 0},
+		{"embeddings", gauges{told: true, prefills: 10, prefillTime: 0.05}, 10 * time.Second, 100, 0.005 * ms, 5 * time.Millisecond},
+		{"a fraction of a millisecond", gauges{told: true, prefills: 10, prefillTime: 0.005}, 10 * time.Second, 100, 0.0005 * ms, 0},
+		{"the server tells nothing", gauges{}, 10 * time.Second, 100, 0, 0},
+		{"no request ended", gauges{told: true}, 10 * time.Second, 100, 0, 0},
+	} {
+		var p pace
+		p.learn(gauges{told: tt.figures.told}, tt.limit)
+		for range 10 {
+			p.beginBatch(0, 1000)
+			p.endBatch(tt.life)
+		}
+		p.learn(tt.figures, tt.limit)
+		perByte := math.Float64frombits(p.perByte.Load())
+		if math.Abs(perByte-tt.perByte) > 1 || math.Abs(float64(p.gap.Load())-float64(tt.gap)) > 1000 {
+			t.Errorf("%s: %.0f ns a byte and a pause of %v, want %.0f and %v", tt.name, perByte, time.Duration(p.gap.Load()), tt.perByte, tt.gap)
+		}
+		restarted := gauges{told: tt.figures.told} // lower counters say nothing
+		p.learn(restarted, tt.limit)
+		if got := math.Float64frombits(p.perByte.Load()); got != perByte {
+			t.Errorf("%s: %.0f ns a byte after a restart, want %.0f", tt.name, got, perByte)
+		}
+	}
+}
+
+// teach sets what is known of a server, whose lines have so many bytes.
+func (p *pace) teach(perByte, step time.Duration, bytes float64) {
+	p.perByte.Store(math.Float64bits(float64(perByte)))
+	p.step.Store(int64(step))
+	p.learned.life, p.learned.bytesOf = float64(time.Hour), bytes
+	p.learn(gauges{}, 1)
+}
+
+// Batch lines come one after the other, and who waits for a place is told when it is
+// time.
+func TestBatchLinesArePaced(t *testing.T) {
+	inTime(t, func(t *testing.T, w *timed) {
+		if err := w.pool.Drain("http://b"); err != nil {
+			t.Fatal(err)
+		}
+		a := w.pool.upstreams[0]
+		a.pace.teach(time.Millisecond, 0, 20)
+		drained(w.pool)
+		began := time.Now()
+		var slots []*Slot
+		for len(slots) < 10 {
+			s, err := w.pool.Reserve(model, "")
+			if errors.Is(err, ErrBusy) {
+				<-w.pool.Freed()
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			slots = append(slots, s)
+		}
+		if took := time.Since(began); took < 160*time.Millisecond || took > 200*time.Millisecond {
+			t.Errorf("10 lines began within %v, want 9 pauses of 20 ms", took)
+		}
+		if w.pool.Free(model) {
+			t.Error("a line may come at once")
+		}
+		for _, s := range slots {
+			s.Release()
+		}
+	})
+}
+
+// While a live request waits for its first token no line comes to its server, and
+// other servers take lines. Nothing is held up for longer than the token ought to take.
+func TestBatchWaitsForLive(t *testing.T) {
+	for name, tt := range map[string]struct {
+		body string
+		gone bool // the client leaves before the first byte
+		late bool // there is no first byte in time
+		held time.Duration
+	}{
+		"a stream":             {body: `{"model":"m","stream":true}`, held: 50 * time.Millisecond},
+		"its client leaves":    {body: `{"model":"m","stream":true}`, gone: true, held: 50 * time.Millisecond},
+		"a token that is late": {body: `{"model":"m","stream":true}`, late: true, held: 2 * (27 + 20) * time.Millisecond},
+		"an answer as a whole": {body: `{"model":"m","stop":"xxxx"}`, late: true, held: (27 + 20) * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inTime(t, func(t *testing.T, w *timed) {
+				for _, u := range w.pool.upstreams {
+					u.pace.teach(time.Millisecond, 10*time.Millisecond, 0)
+				}
+				if err := w.pool.Drain("http://b"); err != nil {
+					t.Fatal(err)
+				}
+				begun, proceed := make(chan struct{}), make(chan struct{})
+				set(&w.a.serve, func(rw http.ResponseWriter, r *http.Request) {
+					_, _ = io.Copy(io.Discard, r.Body)
+					close(begun)
+					select {
+					case <-proceed:
+					case <-r.Context().Done():
+						return
+					}
+					streamed(sseEvent, sseDone)(rw, r)
+				})
+				proxy := NewProxy(w.pool, zap.NewNop(), nil)
+				r := httptest.NewRequest(http.MethodPost, endpoint, strings.NewReader(tt.body))
+				ctx, leave := context.WithCancel(t.Context())
+				client := make(chan struct{})
+				go func() {
+					defer close(client)
+					defer func() { _ = recover() }() // the connection is cut
+					proxy.ServeHTTP(httptest.NewRecorder(), r.WithContext(ctx))
+				}()
+				<-begun
+				began := time.Now()
+				if w.pool.Free(model) {
+					t.Error("a line may come")
+				}
+				if _, err := w.pool.Reserve(model, ""); !errors.Is(err, ErrBusy) {
+					t.Errorf("a line came: %v", err)
+				}
+				if err := w.pool.Undrain("http://b"); err != nil {
+					t.Fatal(err)
+				}
+				other := reserve(t, w.pool, "")
+				if other.Upstream() != "http://b" {
+					t.Errorf("a line came to %s", other.Upstream())
+				}
+				if err := w.pool.Drain("http://b"); err != nil {
+					t.Fatal(err)
+				}
+				drained(w.pool)
+				if !tt.late {
+					time.AfterFunc(tt.held, func() {
+						if tt.gone {
+							leave()
+						} else {
+							close(proceed)
+						}
+					})
+				}
+				var slot *Slot
+				for slot == nil {
+					s, err := w.pool.Reserve(model, "")
+					if errors.Is(err, ErrBusy) {
+						<-w.pool.Freed()
+						continue
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					slot = s
+				}
+				if held := time.Since(began); held < tt.held || held > tt.held+2*time.Millisecond {
+					t.Errorf("no line came for %v, want %v", held, tt.held)
+				}
+				slot.Release()
+				other.Release()
+				leave()
+				<-client
+				synctest.Wait()
+				if n := &w.pool.upstreams[0].pace; n.waiting.Load() != 0 || n.live.Load() != 0 {
+					t.Errorf("%d requests wait, %d ns", n.waiting.Load(), n.live.Load())
+				}
+			})
+		})
+	}
+}
+
+// Seats that live requests took lately stay free for them on a server that runs no
+// more than its limit, and are given to lines again in time.
+func TestSeatsForLive(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	s := seats{at: now}
+	s.taken(6)
+	s.sample(now, 0, false)
+	if got := s.kept(2, 16); got != 2 {
+		t.Errorf("%d seats are kept where nothing waits, want 2", got)
+	}
+	s.sample(now, 0, true)
+	for _, tt := range []struct{ live, all, want int }{{0, 16, 6}, {2, 16, 6}, {9, 16, 9}, {0, 8, 4}, {0, 2, 1}} {
+		if got := s.kept(tt.live, tt.all); got != tt.want {
+			t.Errorf("%d seats of %d are kept beside %d live requests, want %d", got, tt.all, tt.live, tt.want)
+		}
+	}
+	now = now.Add(seatsMemory)
+	s.sample(now, 0, true)
+	if got := s.kept(0, 16); got != 3 {
+		t.Errorf("a while later %d are kept, want 3", got)
+	}
+	s.sample(now.Add(time.Hour), 0, true)
+	if got := s.kept(0, 16); got != 1 {
+		t.Errorf("an hour later %d are kept, want 1", got)
+	}
+}
