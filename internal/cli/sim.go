@@ -17,17 +17,18 @@ import (
 // SimCommand sets up `tidegate sim`.
 func SimCommand(cmd *cobra.Command) {
 	cmd.Args = cobra.NoArgs
-	cmd.Example = "  tidegate sim --listen 127.0.0.1:8000 --model my-model --ttft 200ms --itl 20ms\n  tidegate sim --fault status-503=0.01"
+	cmd.Example = "  tidegate sim --listen 127.0.0.1:8000 --model my-model --ttft 200ms --itl 20ms\n  tidegate sim --fault status-503=0.01\n  tidegate sim --engine h100-8b"
 	f := cmd.Flags()
 	var cfg vllmsim.Config
 	listen := f.String("listen", "127.0.0.1:8000", "address to listen on; port 0 for a free one")
 	f.StringArrayVar(&cfg.Models, "model", nil, "model that it serves; may be repeated (default: sim)")
+	gpu := engineFlags(f, &cfg)
 	f.DurationVar(&cfg.TTFT, "ttft", 0, "time to the first token")
 	f.DurationVar(&cfg.ITL, "itl", 0, "time between two tokens")
 	f.IntVar(&cfg.MaxNumSeqs, "max-num-seqs", vllmsim.DefaultMaxNumSeqs, "how many requests run at once; the others wait")
 	f.DurationVar(&cfg.Startup, "startup", 0, "how long the model loads")
 	f.IntVar(&cfg.MaxModelLen, "max-model-len", 0, "context length in tokens (default: nothing is refused)")
-	f.BoolVar(&cfg.NoPrefixCaching, "no-prefix-caching", false, "say that the prefix cache is off")
+	f.BoolVar(&cfg.NoPrefixCaching, "no-prefix-caching", false, "say that the prefix cache is off; with --engine there is none")
 	f.BoolVar(&cfg.PriorityScheduling, "priority-scheduling", false, "accept requests with a priority, as after --scheduling-policy priority")
 	f.StringVar(&cfg.APIKey, "api-key", "", "key that it asks for")
 	f.Uint64Var(&cfg.Seed, "seed", 0, "decides which requests meet a fault (default: made of the address)")
@@ -43,6 +44,9 @@ func SimCommand(cmd *cobra.Command) {
 				cfg.Faults = make(map[vllmsim.Fault]float64)
 			}
 			cfg.Faults[fault] = rate
+		}
+		if err := gpu.apply(f, &cfg); err != nil {
+			return err
 		}
 		if err := checkSim(cfg); err != nil {
 			return err
@@ -74,6 +78,7 @@ func checkSim(cfg vllmsim.Config) error {
 		{"startup", int64(cfg.Startup), 0},
 		{"max-model-len", int64(cfg.MaxModelLen), 0},
 		{"max-num-seqs", int64(cfg.MaxNumSeqs), 1},
+		{"max-num-queued-reqs", int64(cfg.MaxQueuedReqs), 0},
 	} {
 		if flag.value < flag.least {
 			return fmt.Errorf("--%s must be at least %d", flag.name, flag.least)

@@ -83,6 +83,13 @@ func (a *answer) init(req *request, seed *digest, ep *endpoint, p *plan) {
 	a.splitEcho()
 }
 
+// fit cuts an answer to the context length of its model.
+func (a *answer) fit(most int) {
+	if left := max(1, most-a.prompt); a.tokens > left {
+		a.tokens, a.cut = left, true
+	}
+}
+
 // promptTokens is the number of tokens of a body: one per four bytes begun.
 func promptTokens(body []byte) int { return (len(body) + bytesPerToken - 1) / bytesPerToken }
 

@@ -1,8 +1,11 @@
 package vllmsim
 
 import (
+	"fmt"
 	"os"
 	"time"
+
+	"github.com/tidegate/tidegate/internal/vllmsim/engine"
 )
 
 // Defaults of Config.
@@ -10,7 +13,9 @@ const (
 	DefaultModel      = "sim"
 	DefaultMaxNumSeqs = 256 // vLLM's own
 	DefaultVersion    = "0.11.0+sim"
+	NewerVersion      = "0.32.0+sim"
 
+	newerMinor       = 32     // of NewerVersion
 	reportedModelLen = 131072 // what /v1/models says without Config.MaxModelLen
 )
 
@@ -21,6 +26,23 @@ type Config struct {
 	// Default: "sim". The first one labels the metrics.
 	Models []string
 
+	// Engine, if not nil, simulates a GPU's scheduler and step times in place of
+	// TTFT and ITL: see the package engine. Answers have the cached_tokens that
+	// its prefix cache gave them, not those of Expected, and are cut at
+	// MaxModelLen. Default: nil.
+	Engine *engine.Spec
+
+	// Speed divides the durations of Engine. Default: 1.
+	Speed float64
+
+	// MaxQueuedReqs is how many requests may wait or run; the others are answered
+	// 503 at once, as after --max-num-queued-reqs. Default: any number.
+	MaxQueuedReqs int
+
+	// MetricsLag is how old /metrics is with Engine, a negative one stands for
+	// none. Default: DefaultMetricsLag.
+	MetricsLag time.Duration
+
 	// TTFT is the time from the start of a request's run to its first token.
 	// Default: 0.
 	TTFT time.Duration
@@ -30,7 +52,7 @@ type Config struct {
 	ITL time.Duration
 
 	// MaxNumSeqs is how many requests run at once. The others wait, first come
-	// first served. Default: 256.
+	// first served. Default: 256, or what Engine says.
 	MaxNumSeqs int
 
 	// Startup is how long the model loads, counted from New. Until then every
@@ -53,10 +75,12 @@ type Config struct {
 	Seed uint64
 
 	// MaxModelLen is the context length in tokens. A request that cannot fit
-	// is answered 400. Default: 131072 is reported and nothing is refused.
+	// is answered 400. Default: 131072 is reported and nothing is refused; with
+	// Engine what it says, as far as its KV cache can hold that.
 	MaxModelLen int
 
-	// NoPrefixCaching is what /metrics says of the prefix cache.
+	// NoPrefixCaching is what /metrics says of the prefix cache. With Engine
+	// there is none then.
 	NoPrefixCaching bool
 
 	// PriorityScheduling accepts requests with a priority, as after
@@ -71,7 +95,8 @@ type Config struct {
 	// connection is cut. Default: os.Exit.
 	Exit func(code int)
 
-	// Version answers GET /version. Default: DefaultVersion.
+	// Version answers GET /version. From NewerVersion on /metrics has the names
+	// of vLLM 0.32. Default: DefaultVersion, with Engine NewerVersion.
 	Version string
 
 	// Ledger counts receptions per request. Servers of one process may share
@@ -82,6 +107,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if len(c.Models) == 0 {
 		c.Models = []string{DefaultModel}
+	}
+	if c.Engine != nil {
+		c = c.withEngine()
 	}
 	if c.MaxNumSeqs <= 0 {
 		c.MaxNumSeqs = DefaultMaxNumSeqs
@@ -96,4 +124,31 @@ func (c Config) withDefaults() Config {
 		c.Ledger = NewLedger()
 	}
 	return c
+}
+
+// withEngine completes a configuration from that of its engine.
+func (c Config) withEngine() Config {
+	spec := *c.Engine
+	if c.MaxNumSeqs > 0 {
+		spec.MaxNumSeqs = c.MaxNumSeqs
+	}
+	if c.MaxModelLen <= 0 {
+		c.MaxModelLen = min(spec.MaxModelLen, spec.KVTokens)
+	}
+	if c.MetricsLag == 0 {
+		c.MetricsLag = DefaultMetricsLag
+	}
+	if c.Version == "" {
+		c.Version = NewerVersion
+	}
+	c.MaxNumSeqs = spec.MaxNumSeqs
+	c.Engine = &spec
+	return c
+}
+
+// newer reports whether the version has the names of vLLM 0.32.
+func (c Config) newer() bool {
+	var major, minor int
+	_, err := fmt.Sscanf(c.Version, "%d.%d", &major, &minor)
+	return err == nil && (major > 0 || minor >= newerMinor)
 }

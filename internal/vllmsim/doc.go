@@ -35,6 +35,14 @@
 // the request waits, as vLLM does; without delays everything goes out in one
 // write.
 //
+// # Engines
+//
+// With [Config].Engine requests run in a simulated GPU instead (package engine):
+// times come from its scheduler and its step times, and cached_tokens from its
+// prefix cache, so that they are not those of [Expected]. The rest of an answer
+// is the same, unless the context length cuts it. slow delays the request before it reaches
+// the engine and gap delays the sending; a request that hangs keeps its place.
+//
 // # Markers
 //
 // A text "[[sim:KIND]]" or "[[sim:KIND=ARG]]" anywhere in the strings of the

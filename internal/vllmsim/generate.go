@@ -53,6 +53,7 @@ type visit struct {
 	s       *Server
 	entry   *entry
 	holds   bool // a slot
+	job     *job // in the engine; nil without one
 	settled bool
 }
 
@@ -70,6 +71,9 @@ func (v *visit) end(as *atomic.Int64) {
 	if v.holds {
 		v.holds = false
 		v.s.slots.release()
+	}
+	if v.job != nil {
+		v.job.abort()
 	}
 }
 
@@ -135,6 +139,9 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request, ep *endpoint) 
 		g.plan.add(&d)
 	}
 	sc.answer.init(&sc.req, &seed, ep, &g.plan)
+	if s.engine != nil {
+		sc.answer.fit(s.cfg.MaxModelLen)
+	}
 	if len(sc.answer.model) == 0 {
 		sc.answer.model = s.first
 	}
@@ -143,7 +150,13 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request, ep *endpoint) 
 	}
 	g.pacer.gone, g.pacer.closed = r.Context().Done(), s.closed
 	g.setPace()
-	g.takeSlot()
+	if s.engine != nil {
+		if !g.submit() {
+			return
+		}
+	} else {
+		g.takeSlot()
+	}
 	if g.streams {
 		g.stream()
 	} else {
@@ -244,6 +257,10 @@ func (g *run) wait(moment time.Duration) {
 
 // done counts a run that went well.
 func (g *run) done(ttft time.Duration) {
+	if g.job != nil { // whose metrics are the engine's
+		g.finish()
+		return
+	}
 	g.s.metrics.finish(finished{
 		answer: &g.sc.answer, generates: g.ep.generates,
 		queued: g.queued, ttft: ttft, all: time.Since(g.arrived),
@@ -255,8 +272,11 @@ func (g *run) done(ttft time.Duration) {
 // whole answers with one JSON body.
 func (g *run) whole() {
 	a := &g.sc.answer
-	total := g.ttft + g.itl*time.Duration(max(a.tokens-1, 0)) + g.plan.gap
-	g.wait(total)
+	if g.job != nil {
+		g.awaitAll()
+	} else {
+		g.wait(g.ttft + g.itl*time.Duration(max(a.tokens-1, 0)) + g.plan.gap)
+	}
 	body := g.ep.body(g.sc.out[:0], a)
 	g.sc.out = body
 	if g.plan.pretty {
@@ -295,6 +315,10 @@ const streamBuffer = 64 << 10 // bytes after which a stream without delays is se
 // stream answers with server-sent events: the head with the first token, then
 // a token at a time.
 func (g *run) stream() {
+	if g.job != nil {
+		g.streamEngine()
+		return
+	}
 	a := &g.sc.answer
 	half := a.tokens / 2
 	out := g.sc.out[:0]
@@ -320,7 +344,12 @@ func (g *run) stream() {
 		out = g.ep.events.token(out, a, i)
 		g.sc.out = out
 	}
-	out = g.ep.events.tail(out, a)
+	g.endStream(out, ttft)
+}
+
+// endStream sends the end of a stream behind what there is of it.
+func (g *run) endStream(out []byte, ttft time.Duration) {
+	out = g.ep.events.tail(out, &g.sc.answer)
 	g.sc.out = out
 	if g.plan.fault.kind == kindShort {
 		g.fault()

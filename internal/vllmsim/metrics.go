@@ -1,8 +1,7 @@
 package vllmsim
 
 import (
-	"fmt"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 )
@@ -10,16 +9,25 @@ import (
 // metrics are what GET /metrics tells, in the names, labels and buckets of
 // vllm/v1/metrics/loggers.py (https://docs.vllm.ai/en/latest/usage/metrics/).
 type metrics struct {
-	labels string // engine and model_name, as prometheus_client orders them
+	newer bool // names of vLLM 0.32 instead of 0.11
+	began time.Time
 
-	mu                       sync.Mutex // guards what follows
-	prompt, generation       float64    // tokens
-	cacheQueries, cacheHits  float64    // tokens
-	stop, length, abort, bad float64    // requests by finished_reason
-	ttft, itl, tpot          histogram
-	endToEnd, queued         histogram
-	steps                    histogram // tokens of an iteration
-	stepped                  time.Time // when steps was counted last
+	mu      sync.Mutex // guards what follows
+	tally   tally
+	stepped time.Time // when steps was counted last without an engine
+	lag     *lag      // with an engine; nil for none
+}
+
+// tally is what is counted and timed.
+type tally struct {
+	prompt, cached, generation float64 // tokens
+	cacheQueries, cacheHits    float64 // tokens
+	stop, length, abort, bad   float64 // requests by finished_reason
+	rejected                   float64 // requests by the limit on unfinished ones
+	ttft, itl, tpot            histogram
+	endToEnd, queued           histogram
+	prefill, decode            histogram
+	steps                      histogram // tokens of an iteration
 }
 
 // stepTime is how long a simulated iteration of the engine takes.
@@ -32,14 +40,28 @@ var (
 	requestBuckets = []float64{0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680}
 )
 
-func newMetrics(model string) *metrics {
-	escaped := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(model)
+func newMetrics(newer bool) *metrics {
+	now := time.Now()
 	return &metrics{
-		labels: `engine="0",model_name="` + escaped + `"`,
-		ttft:   newHistogram(ttftBuckets), itl: newHistogram(tokenBuckets), tpot: newHistogram(tokenBuckets),
-		endToEnd: newHistogram(requestBuckets), queued: newHistogram(requestBuckets), steps: newHistogram(stepBuckets),
-		stepped: time.Now(),
+		newer: newer,
+		began: now,
+		tally: tally{
+			ttft: newHistogram(ttftBuckets), itl: newHistogram(tokenBuckets), tpot: newHistogram(tokenBuckets),
+			endToEnd: newHistogram(requestBuckets), queued: newHistogram(requestBuckets),
+			prefill: newHistogram(requestBuckets), decode: newHistogram(requestBuckets),
+			steps: newHistogram(stepBuckets),
+		},
+		stepped: now,
 	}
+}
+
+// clone copies the tally, histograms included.
+func (t *tally) clone() tally {
+	c := *t
+	for _, h := range []*histogram{&c.ttft, &c.itl, &c.tpot, &c.endToEnd, &c.queued, &c.prefill, &c.decode, &c.steps} {
+		h.counts = slices.Clone(h.counts)
+	}
+	return c
 }
 
 // finished says how a request went that was answered.
@@ -50,27 +72,38 @@ type finished struct {
 	itl, gap          time.Duration // as configured: tokens are not timed one by one
 }
 
+// finish counts a request that ran without an engine.
 func (m *metrics) finish(f finished) {
 	a := f.answer
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.prompt += float64(a.prompt)
-	m.cacheQueries += float64(a.prompt)
-	m.cacheHits += float64(a.cached)
-	m.generation += float64(a.completion())
-	if a.cut {
-		m.length++
-	} else {
-		m.stop++
-	}
-	m.queued.observe(f.queued.Seconds(), 1)
-	m.endToEnd.observe(f.all.Seconds(), 1)
+	t := &m.tally
+	t.prompt += float64(a.prompt)
+	t.cached += float64(a.cached)
+	t.cacheQueries += float64(a.prompt)
+	t.cacheHits += float64(a.cached)
+	t.generation += float64(a.completion())
+	t.ended(a.cut)
+	t.queued.observe(f.queued.Seconds(), 1)
+	t.endToEnd.observe(f.all.Seconds(), 1)
 	if !f.generates {
 		return
 	}
-	m.ttft.observe(f.ttft.Seconds(), 1)
+	t.ttft.observe(f.ttft.Seconds(), 1)
+	t.prefill.observe(max(0, f.ttft-f.queued).Seconds(), 1)
 	gaps := a.tokens - 1
-	for _, h := range []*histogram{&m.itl, &m.tpot} {
+	t.decode.observe((f.itl*time.Duration(gaps) + f.gap).Seconds(), 1)
+	perToken := []*histogram{&t.itl}
+	if m.newer {
+		mean := 0.0
+		if gaps > 0 {
+			mean = (f.itl + f.gap/time.Duration(gaps)).Seconds()
+		}
+		t.tpot.observe(mean, 1) // per request
+	} else {
+		perToken = append(perToken, &t.tpot)
+	}
+	for _, h := range perToken {
 		if n := gaps - 1; f.gap > 0 && gaps > 0 {
 			h.observe(f.itl.Seconds(), n)
 			h.observe((f.itl + f.gap).Seconds(), 1)
@@ -80,36 +113,25 @@ func (m *metrics) finish(f finished) {
 	}
 }
 
-func (m *metrics) aborted() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.abort++
-}
-
-func (m *metrics) failed() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.bad++
-}
-
-// The simulated KV cache.
-const (
-	cacheBlocks    = 8192
-	cacheBlockSize = 16 // tokens
-)
-
-// appendSettings writes the metric by which vLLM tells the settings of its KV
-// cache (https://docs.vllm.ai/en/latest/design/metrics.html#cache-config-info).
-func appendSettings(dst []byte, cfg Config) []byte {
-	caching := "True"
-	if cfg.NoPrefixCaching {
-		caching = "False"
+// ended counts a request that was answered; cut says that max_tokens ended it.
+func (t *tally) ended(cut bool) {
+	if cut {
+		t.length++
+	} else {
+		t.stop++
 	}
-	const name = "vllm:cache_config_info"
-	dst = appendFamily(dst, name, "gauge", "Information of the LLMEngine CacheConfig.")
-	labels := fmt.Sprintf(`block_size="%d",cache_dtype="auto",enable_prefix_caching="%s",engine="0",gpu_memory_utilization="0.9",num_gpu_blocks="%d"`,
-		cacheBlockSize, caching, cacheBlocks)
-	return appendSample(dst, name, labels, 1)
+}
+
+func (m *metrics) aborted() { m.count(func(t *tally) { t.abort++ }) }
+
+func (m *metrics) failed() { m.count(func(t *tally) { t.bad++ }) }
+
+func (m *metrics) rejected() { m.count(func(t *tally) { t.rejected++ }) }
+
+func (m *metrics) count(add func(*tally)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	add(&m.tally)
 }
 
 // step counts the iterations since it was called last, in each of which every
@@ -118,48 +140,23 @@ func (m *metrics) step(progressing int) {
 	n := int(time.Since(m.stepped) / stepTime)
 	m.stepped = m.stepped.Add(time.Duration(n) * stepTime)
 	if progressing > 0 {
-		m.steps.observe(float64(progressing), n)
+		m.tally.steps.observe(float64(progressing), n)
 	}
 }
 
-// appendText writes all metrics in Prometheus' text format 0.0.4. Of the running
-// requests hung make no progress.
-func (m *metrics) appendText(dst []byte, running, waiting, hung, limit int) []byte {
+// reading is what /metrics says at one moment.
+type reading struct {
+	tally
+	running, waiting int
+	kvUsage          float64
+	preemptions      int
+}
+
+// read returns what there is to say without an engine. Of the running requests
+// hung make no progress.
+func (m *metrics) read(running, waiting, hung, limit int) reading {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.step(running - hung)
-	gauge := func(name, help string, v float64) {
-		dst = appendFamily(dst, name, "gauge", help)
-		dst = appendSample(dst, name, m.labels, v)
-	}
-	counter := func(name, help string, v float64) {
-		dst = appendFamily(dst, name+"_total", "counter", help)
-		dst = appendSample(dst, name+"_total", m.labels, v)
-	}
-	gauge("vllm:num_requests_running", "Number of requests in model execution batches.", float64(running))
-	gauge("vllm:num_requests_waiting", "Number of requests waiting to be processed.", float64(waiting))
-	gauge("vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.", float64(running)/float64(limit))
-	counter("vllm:prefix_cache_queries", "Prefix cache queries, in terms of number of queried tokens.", m.cacheQueries)
-	counter("vllm:prefix_cache_hits", "Prefix cache hits, in terms of number of cached tokens.", m.cacheHits)
-	counter("vllm:num_preemptions", "Cumulative number of preemption from the engine.", 0)
-	counter("vllm:prompt_tokens", "Number of prefill tokens processed.", m.prompt)
-	counter("vllm:generation_tokens", "Number of generation tokens processed.", m.generation)
-
-	const success = "vllm:request_success_total"
-	dst = appendFamily(dst, success, "counter", "Count of successfully processed requests.")
-	for _, r := range []struct {
-		reason string
-		n      float64
-	}{{"stop", m.stop}, {"length", m.length}, {"abort", m.abort}, {"error", m.bad}} {
-		// engine, finished_reason, model_name: prometheus_client sorts.
-		labels := strings.Replace(m.labels, ",", `,finished_reason="`+r.reason+`",`, 1)
-		dst = appendSample(dst, success, labels, r.n)
-	}
-
-	dst = m.steps.appendText(dst, "vllm:iteration_tokens_total", "Histogram of number of tokens per engine_step.", m.labels)
-	dst = m.ttft.appendText(dst, "vllm:time_to_first_token_seconds", "Histogram of time to first token in seconds.", m.labels)
-	dst = m.itl.appendText(dst, "vllm:inter_token_latency_seconds", "Histogram of inter-token latency in seconds.", m.labels)
-	dst = m.tpot.appendText(dst, "vllm:time_per_output_token_seconds", "Histogram of time per output token in seconds.", m.labels)
-	dst = m.endToEnd.appendText(dst, "vllm:e2e_request_latency_seconds", "Histogram of e2e request latency in seconds.", m.labels)
-	return m.queued.appendText(dst, "vllm:request_queue_time_seconds", "Histogram of time spent in WAITING phase for request.", m.labels)
+	return reading{tally: m.tally.clone(), running: running, waiting: waiting, kvUsage: float64(running) / float64(limit)}
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tidegate/tidegate/internal/vllmsim/engine"
 )
 
 // Server is a simulated vLLM server: an http.Handler that is safe for
@@ -24,8 +26,10 @@ type Server struct {
 	closed  chan struct{}
 	close   func()
 
-	slots   slots
+	slots   slots          // without an engine
+	engine  *engine.Engine // nil without one
 	counts  counters
+	labels  string // of most metrics
 	metrics *metrics
 	hung    atomic.Int64 // requests that hang
 }
@@ -54,9 +58,18 @@ func New(cfg Config) *Server {
 		readyAt: time.Now().Add(cfg.Startup),
 		closed:  make(chan struct{}),
 		slots:   slots{limit: cfg.MaxNumSeqs},
-		metrics: newMetrics(cfg.Models[0]),
+		labels:  metricsLabels(cfg.Models[0]),
+		metrics: newMetrics(cfg.newer()),
 	}
-	s.close = sync.OnceFunc(func() { close(s.closed) })
+	if cfg.Engine != nil {
+		s.startEngine()
+	}
+	s.close = sync.OnceFunc(func() {
+		close(s.closed)
+		if s.engine != nil {
+			s.engine.Stop()
+		}
+	})
 	s.ready.Store(cfg.Startup <= 0)
 	for _, m := range cfg.Models {
 		s.served[m] = true
@@ -123,6 +136,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// read returns what /metrics says now.
+func (s *Server) read() reading {
+	switch {
+	case s.engine == nil:
+		running, waiting, _ := s.slots.counts()
+		return s.metrics.read(running, waiting, int(s.hung.Load()), s.cfg.MaxNumSeqs)
+	case s.metrics.lag == nil:
+		shown := s.engine.Snapshot()
+		s.metrics.mu.Lock()
+		defer s.metrics.mu.Unlock()
+		return s.metrics.readEngine(shown)
+	default:
+		return s.metrics.readLate()
+	}
+}
+
 // authorized is vLLM's rule: with a key, everything under /v1 wants it.
 func (s *Server) authorized(r *http.Request) bool {
 	return s.cfg.APIKey == "" || !strings.HasPrefix(r.URL.Path, "/v1") || r.Method == http.MethodOptions ||
@@ -154,8 +183,8 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request) {
 	case "/v1/models":
 		s.get(w, r, headerJSON, s.models)
 	case "/metrics":
-		running, waiting, _ := s.slots.counts()
-		s.get(w, r, headerText, appendSettings(s.metrics.appendText(nil, running, waiting, int(s.hung.Load()), s.cfg.MaxNumSeqs), s.cfg))
+		reading := s.read()
+		s.get(w, r, headerText, appendSettings(reading.appendText(nil, s.labels, s.metrics.newer, s.metrics.began), s.cfg))
 	case "/tokenize":
 		s.post(w, r, func() { s.inspect(w, r, s.appendTokens) })
 	case "/detokenize":

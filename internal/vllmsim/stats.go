@@ -26,7 +26,9 @@ type Stats struct {
 	Distinct int64 `json:"distinct"`
 	Repeated int64 `json:"repeated"`
 
-	MaxRunning   int64 `json:"max_running"`   // most that ran at once
+	MaxRunning int64        `json:"max_running"` // most that ran at once
+	Engine     *EngineStats `json:"engine,omitempty"`
+
 	ControlCalls int64 `json:"control_calls"` // to routes that change a vLLM
 	UnknownPaths int64 `json:"unknown_paths"` // to paths that a vLLM has not
 }
@@ -44,7 +46,7 @@ func (c *counters) reset() {
 
 // Stats gives the counts of now.
 func (s *Server) Stats() Stats {
-	running, waiting, most := s.slots.counts()
+	running, waiting, most := s.load()
 	calls, distinct := s.cfg.Ledger.calls.Load(), s.cfg.Ledger.distinct.Load()
 	return Stats{
 		Requests: s.counts.requests.Load(),
@@ -58,7 +60,18 @@ func (s *Server) Stats() Stats {
 		MaxRunning:   int64(most),
 		ControlCalls: s.counts.control.Load(),
 		UnknownPaths: s.counts.unknown.Load(),
+		Engine:       s.engineStats(),
 	}
+}
+
+// load is how many requests run and wait, and how many ran at most. With an
+// engine each choice of an answer counts.
+func (s *Server) load() (running, waiting, most int) {
+	if s.engine == nil {
+		return s.slots.counts()
+	}
+	shown := s.engine.Snapshot()
+	return shown.Running, shown.Waiting + shown.Arriving, shown.MaxRunning
 }
 
 // Calls gives the counts of one request by its Key.
@@ -72,6 +85,9 @@ func (s *Server) AllCalls() map[string]Calls { return s.cfg.Ledger.All() }
 func (s *Server) Reset() {
 	s.counts.reset()
 	s.slots.resetMax()
+	if s.engine != nil {
+		s.engine.ResetMax()
+	}
 	s.cfg.Ledger.Reset()
 }
 

@@ -101,12 +101,23 @@ func families(t *testing.T, s *vllmsim.Server) map[string]float64 {
 				labels[l.GetName()] = l.GetValue()
 			}
 			// What is told of settings is the engine's, not the model's.
-			if labels["engine"] != "0" || labels["model_name"] != `org/"a"` && name != "vllm:cache_config_info" {
+			wantEngine, wantModel := "0", `org/"a"`
+			switch name {
+			case "vllm:cache_config_info":
+				wantModel = ""
+			case "vllm:admission_rejections_total":
+				wantEngine = ""
+			case "process_start_time_seconds":
+				wantEngine, wantModel = "", ""
+			}
+			if labels["engine"] != wantEngine || labels["model_name"] != wantModel {
 				t.Errorf("%s has labels %v", name, labels)
 			}
 			key := name
-			if reason := labels["finished_reason"]; reason != "" {
-				key += "/" + reason
+			for _, label := range []string{"finished_reason", "reason", "sleep_state", "source"} {
+				if value := labels[label]; value != "" {
+					key += "/" + value
+				}
 			}
 			switch {
 			case m.Histogram != nil:
