@@ -69,9 +69,13 @@ func (e *Engine) Estimates(ctx context.Context, batches ...Batch) (map[string]Es
 	if err != nil {
 		return nil, err
 	}
+	_, closed := e.Closed() // a rate says nothing of the rest then
 	for _, b := range batches {
 		if b.Status == InProgress {
 			estimates[b.ID] = estimate(b, minutes[b.ID], now)
+			if closed {
+				estimates[b.ID] = Estimate{LinesPerMinute: estimates[b.ID].LinesPerMinute}
+			}
 		}
 	}
 	return estimates, nil

@@ -26,6 +26,9 @@ type Health struct {
 	Quarantined int `json:"quarantined,omitempty"`
 	// Paused says why batch work stands still; empty while it does not.
 	Paused []string `json:"paused,omitempty"`
+	// Hours says until when no batch runs because of the time of day; empty while
+	// batches may run.
+	Hours string `json:"hours,omitempty"`
 	// Stopped lists batches that the gateway paused because their lines fail,
 	// at most 20.
 	Stopped []StoppedBatch `json:"stopped,omitempty"`
@@ -73,6 +76,9 @@ func (e *Engine) Health(ctx context.Context) Health {
 	h := Health{
 		Contents: e.contentsProblem(), Quarantined: unknown.Unknown,
 		Paused: e.health.reasons(), Stopped: e.stopped(), InFlight: e.InFlight(),
+	}
+	if c, closed := e.Closed(); closed {
+		h.Hours = c.String()
 	}
 	var asking sync.WaitGroup
 	asking.Go(func() { h.Store = verdict(e.store.Ping(ctx)) })

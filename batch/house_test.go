@@ -315,6 +315,7 @@ type fakePool struct {
 	most     int                                                                  // guarded by mu
 	settled  bool                                                                 // guarded by mu
 	idle     bool                                                                 // guarded by mu; other gateways are
+	closed   *batch.Closing                                                       // guarded by mu; nil: lines may start at any time
 	down     bool                                                                 // guarded by mu
 	gone     map[string]bool                                                      // guarded by mu; models whose server is down
 	busy     map[string]bool                                                      // guarded by mu; models whose server is full
@@ -342,6 +343,15 @@ func (p *fakePool) ring() {
 	case p.freed <- struct{}{}:
 	default:
 	}
+}
+
+func (p *fakePool) Closed() (batch.Closing, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed == nil {
+		return batch.Closing{}, false
+	}
+	return *p.closed, true
 }
 
 func (p *fakePool) Freed() <-chan struct{} { p.looks.Add(1); return p.freed }

@@ -24,6 +24,7 @@ const (
 	LateWaiting LateReason = "waiting" // too much of its model goes before it
 	LateStill   LateReason = "still"   // no line of its model has ended in the last minute
 	LatePaused  LateReason = "paused"
+	LateClosed  LateReason = "closed" // no batch runs at this time of day until after the deadline
 )
 
 // How near a deadline is when nothing is known of a rate, so that the batch is
@@ -38,6 +39,9 @@ const (
 // their deadlines, in the order in which they are served. It goes by the batches
 // of the last refresh, at most activeLimit, and by what ended in the last minute.
 func (e *Engine) LateBatches(ctx context.Context, tenant string) ([]Late, error) {
+	if c, closed := e.Closed(); closed {
+		return closedLate(e.runner.latest(), c, tenant), nil
+	}
 	now, err := e.store.Now(ctx)
 	if err != nil {
 		return nil, err
@@ -53,6 +57,17 @@ func (e *Engine) LateBatches(ctx context.Context, tenant string) ([]Late, error)
 		}
 	}
 	return own, nil
+}
+
+// closedLate finds the batches of a tenant whose deadline is before batches run
+// again. Nothing is known of the others' rates while none runs.
+func closedLate(active []Batch, c Closing, tenant string) (late []Late) {
+	for _, b := range active {
+		if b.Tenant == tenant && b.PausedAt.IsZero() && (c.Until.IsZero() || b.ExpiresAt.Before(c.Until)) {
+			late = append(late, Late{b, LateClosed})
+		}
+	}
+	return late
 }
 
 // lateOf finds batches that will be late among those of all tenants, given in

@@ -36,6 +36,7 @@ type runner struct {
 	refreshFrom time.Time // no refresh is begun before
 	epoch       int       // goes up when an answer to a refresh that is under way is out of date
 	noSpace     bool
+	closed      bool                 // no line may start at this time of day
 	idle        []Release            // to be handed back
 	outage      bool                 // the store failed, and has not answered a refresh since
 	asked       time.Time            // since when a refresh waits for the store; zero: none does
@@ -133,6 +134,7 @@ func (r *runner) schedule() {
 	if r.stopping {
 		return
 	}
+	r.keepHours()
 	if r.refreshDue && !r.refreshing && !time.Now().Before(r.refreshFrom) {
 		r.refresh()
 	}
@@ -196,7 +198,7 @@ func (r *runner) refreshed(batches []Batch) {
 	now := make(map[string]Batch, len(batches))
 	paused := make(map[string]bool)
 	for _, b := range batches {
-		if b.PausedAt.IsZero() && !r.halting[b.ID] {
+		if b.PausedAt.IsZero() && !r.halting[b.ID] && !r.closed {
 			now[b.ID] = b
 		} else {
 			paused[b.ID] = true

@@ -77,6 +77,12 @@ func (d dispatcher) SetPeers(gateways int, loads map[string]batch.Load) {
 	d.Pool.SetPeers(gateways, others)
 }
 
+// Closed reports whether no line may start at this time of day.
+func (d dispatcher) Closed() (batch.Closing, bool) {
+	now, ok := d.BatchHours()
+	return batch.Closing{Until: now.Opens}, ok && now.Share == 0
+}
+
 type slot struct{ *upstreams.Slot }
 
 var next = map[upstreams.Next]batch.Next{upstreams.Final: batch.Final, upstreams.Again: batch.Again, upstreams.Elsewhere: batch.Elsewhere}
@@ -100,4 +106,5 @@ var (
 	_ batch.Dispatcher  = dispatcher{}
 	_ batch.LoadSharer  = dispatcher{}
 	_ batch.ModelTeller = dispatcher{}
+	_ batch.Timed       = dispatcher{}
 )

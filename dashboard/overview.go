@@ -63,7 +63,7 @@ func (d *Dashboard) overviewModel(s templates.Site, snap *snapshot) templates.Ov
 		At: snap.at, Window: now.Window, Live: rate(now.Live), Batch: rate(now.Batch),
 		Queue: templates.Queue{
 			Waiting: now.Queue.Waiting, InFlight: now.Queue.InFlight, Limit: now.Queue.Limit,
-			Oldest: now.Queue.Oldest, Paused: now.Queue.Paused, Active: now.ActiveTotal,
+			Oldest: now.Queue.Oldest, Paused: now.Queue.Paused, Hours: now.Queue.Hours, Active: now.ActiveTotal,
 		},
 		Problems: problems(s, now.Problems),
 	}

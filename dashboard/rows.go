@@ -73,8 +73,10 @@ func reason(b Batch) string {
 		return text
 	case b.Status == batch.Expired:
 		return "its deadline passed"
-	case b.Status.Terminal() || b.PausedAt.IsZero():
+	case b.Status.Terminal():
 		return ""
+	case b.PausedAt.IsZero():
+		return b.Waits
 	case b.PauseReason != "":
 		return "paused by the gateway: " + b.PauseReason
 	default:

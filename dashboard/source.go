@@ -64,6 +64,7 @@ type Queue struct {
 	Limit    int64         // InFlight at most, as things are; 0: nothing takes lines
 	Oldest   time.Duration // how long the line waits that waits longest; 0 when none does
 	Paused   []string      // why batch work stands still; empty while it does not
+	Hours    string        // until when no batch runs because of the time of day; empty while batches may run
 }
 
 // Problem is something that is wrong and what to do about it.
@@ -130,6 +131,7 @@ type Batch struct {
 	InputName string    // the input file's name; "" when it is gone
 	RetryOf   string    // id of the batch whose failed lines these are
 
+	Waits     string   // why no line starts though nothing is wrong, "" if there is no such reason
 	InFlight  int64    // lines that run now
 	LineRate  float64  // lines per second now, an average of the last minute
 	Remaining Estimate // until it is over

@@ -51,7 +51,8 @@ type Queue struct {
 	Waiting, InFlight, Limit int64
 	Oldest                   time.Duration
 	Paused                   []string
-	Active                   int // batches
+	Hours                    string // until when no batch runs because of the time of day
+	Active                   int    // batches
 }
 
 // UpstreamRow is a server in a list.

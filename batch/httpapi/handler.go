@@ -24,6 +24,8 @@ type Batches interface {
 	// DeleteBatch deletes the input file too when input is set and no other
 	// batch uses it.
 	DeleteBatch(ctx context.Context, tenant, id string, input bool) (batch.Batch, error)
+	// WaitReason says why no line of a batch starts though nothing is wrong.
+	WaitReason(b batch.Batch) string
 	Control
 	Lines
 	Results

@@ -53,6 +53,13 @@ func wireBatch(b batch.Batch) openai.Batch {
 	return o
 }
 
+// wire makes the Batch object as things are now.
+func (h *handler) wire(b batch.Batch) openai.Batch {
+	o := wireBatch(b)
+	o.WaitReason = text(h.batches.WaitReason(b))
+	return o
+}
+
 // asCreated is the batch as it was when it was made: what a repeated request
 // with its idempotency key is answered.
 func asCreated(b batch.Batch) batch.Batch {

@@ -41,7 +41,7 @@ func (o *overview) Now(ctx context.Context) (dashboard.Now, error) {
 		return dashboard.Now{}, err
 	}
 	now := dashboard.Now{At: o.Config.Now(), Upstreams: o.upstreams()}
-	now.Queue.Paused = health.Paused
+	now.Queue.Paused, now.Queue.Hours = health.Paused, health.Hours
 	now.Queue.InFlight, now.Queue.Limit = slotsInUse(now.Upstreams, o.Engine.Capacity().MaxInFlight)
 	var late []batch.Late
 	if health.Store == batch.Well {
@@ -126,7 +126,10 @@ func (s *source) describe(ctx context.Context, rows []batch.Batch) ([]dashboard.
 	for i, b := range rows {
 		described[i] = dashboard.Batch{
 			Batch: b, PausedAt: b.PausedAt, InputName: names[b.InputFileID], RetryOf: b.Metadata[batch.RetryOf],
-			InFlight: inFlight[b.ID], Remaining: remaining(b, estimates[b.ID]),
+			InFlight: inFlight[b.ID], Remaining: remaining(b, estimates[b.ID]), Waits: s.Engine.WaitReason(b),
+		}
+		if described[i].Waits != "" {
+			described[i].Remaining = dashboard.Estimate{Why: described[i].Waits}
 		}
 		if misses := estimates[b.ID].MissesDeadline; misses != nil {
 			described[i].Misses = *misses

@@ -66,6 +66,9 @@ func lateProblem(l batch.Late, name string) dashboard.Problem {
 	switch l.Why {
 	case batch.LatePaused:
 		p.Remedy = "Resume it." + rest
+	case batch.LateClosed:
+		p.Detail += "; batches run again after its deadline"
+		p.Remedy = "Change hours in the configuration." + rest
 	case batch.LateWaiting:
 		p.Detail += "; too much goes before it"
 		p.Remedy = "Raise its priority, pause others, or add servers." + rest

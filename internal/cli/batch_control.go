@@ -54,6 +54,9 @@ func batchState(b openai.Batch) string {
 		}
 		return clean(b.Status) + " (paused)"
 	}
+	if b.WaitReason != nil && !ended(b.Status) {
+		return clean(b.Status) + " (" + clean(*b.WaitReason) + ")"
+	}
 	return clean(b.Status)
 }
 

@@ -38,6 +38,9 @@ func describe(w io.Writer, b openai.Batch) {
 	at("created", &b.CreatedAt)
 	at("in progress", b.InProgressAt)
 	at("paused", b.PausedAt)
+	if b.WaitReason != nil {
+		row("waits", "%s", *b.WaitReason)
+	}
 	at("finalizing", b.FinalizingAt)
 	at("completed", b.CompletedAt)
 	at("failed", b.FailedAt)

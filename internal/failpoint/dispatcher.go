@@ -11,8 +11,9 @@ func (s *Set) Dispatcher(inner batch.Dispatcher) batch.Dispatcher {
 	plain := &dispatcher{inner, s}
 	sharer, shares := inner.(batch.LoadSharer)
 	teller, tells := inner.(batch.ModelTeller)
-	if shares && tells {
-		return &wholeDispatcher{plain, sharer, teller}
+	timed, closes := inner.(batch.Timed)
+	if shares && tells && closes {
+		return &wholeDispatcher{plain, sharer, teller, timed}
 	}
 	return plain
 }
@@ -22,6 +23,7 @@ type wholeDispatcher struct {
 	*dispatcher
 	batch.LoadSharer
 	batch.ModelTeller
+	batch.Timed
 }
 
 type dispatcher struct {

@@ -92,6 +92,9 @@ type Batch struct {
 	PausedAt *int64 `json:"paused_at"`
 	// PauseReason says why the gateway paused the batch, null when a client did.
 	PauseReason *string `json:"pause_reason"`
+	// WaitReason says why no line starts though nothing is wrong: the time of day.
+	// It is null otherwise.
+	WaitReason *string `json:"wait_reason"`
 }
 
 // RequestCounts counts the lines of a batch. Completed + Failed ≤ Total: lines
