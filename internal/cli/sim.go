@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -32,6 +34,7 @@ func SimCommand(cmd *cobra.Command) {
 	f.BoolVar(&cfg.PriorityScheduling, "priority-scheduling", false, "accept requests with a priority, as after --scheduling-policy priority")
 	f.StringVar(&cfg.APIKey, "api-key", "", "key that it asks for")
 	f.Uint64Var(&cfg.Seed, "seed", 0, "decides which requests meet a fault (default: made of the address)")
+	refuses := f.Bool("refuse-at-startup", false, "do not listen while the model loads, as vLLM does, in place of answering 503; with --engine always so")
 	faults := f.StringArray("fault", nil, "KIND=RATE: a fault that some requests meet, such as status-503=0.01 or cut-mid=0.001; may be repeated")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cmd.SilenceUsage = true
@@ -53,6 +56,12 @@ func SimCommand(cmd *cobra.Command) {
 		}
 		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
 		defer stop()
+		if *refuses || cfg.Engine != nil {
+			if !load(ctx, cfg.Startup) {
+				return nil
+			}
+			cfg.Startup = 0
+		}
 		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", *listen)
 		if err != nil {
 			return fmt.Errorf("--listen: %w", err)
@@ -63,6 +72,16 @@ func SimCommand(cmd *cobra.Command) {
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "simulated vLLM server of %s on http://%s\n", strings.Join(models, ", "), ln.Addr())
 		return vllmsim.Serve(ctx, ln, cfg)
+	}
+}
+
+// load waits as long as the model loads. It reports false when ctx ends before.
+func load(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

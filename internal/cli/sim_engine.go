@@ -31,7 +31,7 @@ func engineFlags(f *pflag.FlagSet, cfg *vllmsim.Config) *simEngine {
 	f.IntVar(&e.budget, "max-num-batched-tokens", 0, "with --engine: tokens of a step (default: the engine's)")
 	f.DurationVar(&e.lag, "metrics-lag", vllmsim.DefaultMetricsLag, "with --engine: how old /metrics is")
 	f.StringVar(&e.policy, "scheduling-policy", "fcfs", "fcfs, or priority to accept requests with a priority; with --engine they are scheduled by it")
-	f.IntVar(&cfg.MaxQueuedReqs, "max-num-queued-reqs", 0, "with --engine: answer 503 at once when so many requests wait or run (default: any number)")
+	f.IntVar(&cfg.MaxQueuedReqs, "max-num-queued-reqs", 0, "answer 503 at once when so many requests wait or run (default: any number)")
 	f.StringVar(&e.version, "vllm-version", "", "0.11 or 0.32: names in /metrics (default: 0.11, with --engine 0.32)")
 	return e
 }
@@ -54,7 +54,7 @@ func (e *simEngine) apply(f *pflag.FlagSet, cfg *vllmsim.Config) error {
 		cfg.Version = version
 	}
 	if e.name == "" {
-		for _, name := range []string{"speed", "kv-tokens", "max-num-batched-tokens", "metrics-lag", "max-num-queued-reqs"} {
+		for _, name := range []string{"speed", "kv-tokens", "max-num-batched-tokens", "metrics-lag"} {
 			if f.Changed(name) {
 				return fmt.Errorf("--%s needs --engine", name)
 			}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -60,5 +61,34 @@ func TestSimServes(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// While the model loads, nothing listens.
+func TestSimRefusesAtStartup(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, flag := range []string{"--refuse-at-startup", "--engine=h100-8b"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		cmd := &cobra.Command{Use: "sim"}
+		SimCommand(cmd)
+		cmd.SetOut(io.Discard)
+		cmd.SetArgs([]string{"--listen", addr, "--startup", "1h", flag})
+		go func() { ended <- cmd.ExecuteContext(ctx) }()
+		if conn, err := net.Dial("tcp", addr); err == nil {
+			t.Errorf("%s: something listens", flag)
+			_ = conn.Close()
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -36,7 +36,8 @@ type Config struct {
 	Speed float64
 
 	// MaxQueuedReqs is how many requests may wait or run; the others are answered
-	// 503 at once, as after --max-num-queued-reqs. Default: any number.
+	// 503 at once, as after --max-num-queued-reqs. With Engine each
+	// choice of an answer counts. Default: any number.
 	MaxQueuedReqs int
 
 	// MetricsLag is how old /metrics is with Engine, a negative one stands for

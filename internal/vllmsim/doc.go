@@ -56,6 +56,12 @@
 //	cut                 the connection is closed before the first byte
 //	cut-mid             the connection is closed after half of the answer
 //	exit                the process exits with code 1 (Config.Exit)
+//	die, die=DURATION   the engine dies: everything in flight is answered 500, or
+//	                    in a stream by an error and [DONE], and the process exits
+//	                    after so long (default 3s; Config.Exit)
+//	freeze, freeze=DURATION
+//	                    the engine hangs, with all requests and all counters, for
+//	                    so long (default: for ever), while /health answers 200
 //	html, html=STATUS   the HTML page of a proxy (default 502; 200 is possible)
 //	redirect, redirect=URL
 //	                    302 to the URL (default: a port where nothing listens)
@@ -86,4 +92,9 @@
 // XYZ if its body contains "sim-id:XYZ", else the 32 digits of D. POST
 // /sim/reset sets all of that to zero. These routes want no key and are open
 // while the model loads.
+//
+// POST /sim/engine changes a running server: {"max_num_seqs":N} its capacity,
+// {"speed":N} by what the durations of an engine are divided, {"frozen":true}
+// hangs it and {"frozen":false} takes that back, {"dead":true} kills it. Like
+// GET /sim/engine it answers with the state.
 package vllmsim

@@ -167,9 +167,11 @@ func (g *run) await(tokens int) int {
 		select {
 		case <-g.job.progress:
 		case <-g.pacer.gone:
-			panic(http.ErrAbortHandler)
+			g.quit()
 		case <-g.pacer.closed:
-			panic(http.ErrAbortHandler)
+			g.quit()
+		case <-g.pacer.died:
+			g.quit()
 		}
 	}
 }

@@ -34,6 +34,14 @@ func (g *run) failAtOnce() bool {
 	case kindCut:
 		g.fault()
 		panic(http.ErrAbortHandler)
+	case kindDie:
+		g.fault()
+		g.s.die(f.pause)
+		g.answerDeath()
+	case kindFreeze:
+		g.s.freeze(f.pause)
+		*f = directive{} // the request itself goes on, once the engine does
+		return false
 	case kindExit:
 		g.fault()
 		g.s.cfg.Exit(1)
@@ -113,5 +121,5 @@ func (g *run) hang() {
 	g.s.hung.Add(1)
 	defer g.s.hung.Add(-1)
 	g.pacer.forever()
-	panic(http.ErrAbortHandler)
+	g.quit()
 }

@@ -30,6 +30,8 @@ const (
 	FaultTruncated Fault = "truncated"
 	FaultShort     Fault = "short"
 	FaultRedirect  Fault = "redirect"
+	FaultDie       Fault = "die"
+	FaultFreeze    Fault = "freeze"
 	FaultPretty    Fault = "pretty"
 	FaultHuge      Fault = "huge"
 	FaultNoUsage   Fault = "no-usage"

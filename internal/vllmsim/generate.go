@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/tidegate/tidegate/internal/vllmsim/engine"
 )
 
 // scratch is the memory of one request, reused.
@@ -129,6 +131,7 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request, ep *endpoint) 
 	entry, nth := s.cfg.Ledger.receive(&seed, simID(sc.raw[len(at)+1:]))
 	g := run{visit: visit{s: s, entry: entry}, w: w, sc: sc, ep: ep, arrived: arrived}
 	defer g.leave()
+	defer g.recoverDeath()
 
 	if err := s.admit(sc, ep, r, len(at)); err != nil {
 		g.reject(refusalOf(err))
@@ -148,8 +151,15 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request, ep *endpoint) 
 	if g.failAtOnce() {
 		return
 	}
-	g.pacer.gone, g.pacer.closed = r.Context().Done(), s.closed
+	g.pacer.gone, g.pacer.closed, g.pacer.died = r.Context().Done(), s.closed, s.life.died
 	g.setPace()
+	if s.life.isDead() {
+		g.quit()
+	}
+	if s.engine == nil && s.slots.full() {
+		g.refuse(engine.ErrFull)
+		return
+	}
 	if s.engine != nil {
 		if !g.submit() {
 			return
@@ -223,8 +233,8 @@ func (g *run) setPace() {
 func (g *run) takeSlot() {
 	if !g.s.slots.take() {
 		g.begin()
-		if !g.s.slots.wait(g.pacer.gone, g.pacer.closed) {
-			panic(http.ErrAbortHandler)
+		if !g.s.slots.wait(g.pacer.gone, g.pacer.closed, g.pacer.died) {
+			g.quit()
 		}
 		g.queued = time.Since(g.arrived)
 	}
@@ -235,6 +245,7 @@ func (g *run) takeSlot() {
 	if g.plan.fault.kind == kindHang {
 		g.hang()
 	}
+	g.thaw()
 }
 
 // begin sends the header of a stream at once.
@@ -251,8 +262,9 @@ func (g *run) begin() {
 // wait waits for a moment after the start of the run.
 func (g *run) wait(moment time.Duration) {
 	if !g.pacer.until(moment) {
-		panic(http.ErrAbortHandler)
+		g.quit()
 	}
+	g.thaw()
 }
 
 // done counts a run that went well.

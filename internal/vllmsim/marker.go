@@ -28,6 +28,8 @@ const (
 	kindTruncated kind = "truncated"
 	kindShort     kind = "short"
 	kindRedirect  kind = "redirect"
+	kindDie       kind = "die"
+	kindFreeze    kind = "freeze"
 	// These shape an answer that is right.
 	kindPretty  kind = "pretty"
 	kindHuge    kind = "huge"
@@ -43,6 +45,7 @@ const (
 	maxHuge       = 1 << 30
 	defaultHuge   = 1 << 20
 	defaultPause  = time.Second
+	defaultDying  = 3 * time.Second       // from the engine's death to the exit
 	defaultTarget = "http://127.0.0.1:1/" // nothing listens there
 )
 
@@ -50,7 +53,7 @@ const (
 type directive struct {
 	kind       kind
 	n          int           // status, bytes or tokens
-	pause      time.Duration // slow, gap
+	pause      time.Duration // slow, gap, die; freeze, 0 for ever
 	target     string        // redirect
 	retryAfter int           // seconds, -1 for no header
 	times      int64         // only the first receptions; 0 for all
@@ -137,8 +140,15 @@ func (d *directive) setArgument(arg string) (err error) {
 		if arg == "" {
 			err = errors.New("want tokens=N")
 		}
-	case kindSlow, kindGap:
-		d.pause = defaultPause
+	case kindSlow, kindGap, kindDie, kindFreeze:
+		switch d.kind {
+		case kindDie:
+			d.pause = defaultDying
+		case kindFreeze:
+			d.pause = 0
+		default:
+			d.pause = defaultPause
+		}
 		if arg != "" {
 			d.pause, err = time.ParseDuration(arg)
 		}

@@ -25,6 +25,7 @@ type Server struct {
 	ready   atomic.Bool
 	closed  chan struct{}
 	close   func()
+	life    life
 
 	slots   slots          // without an engine
 	engine  *engine.Engine // nil without one
@@ -57,7 +58,8 @@ func New(cfg Config) *Server {
 		version: append(quote([]byte(`{"version":`), cfg.Version), '}'),
 		readyAt: time.Now().Add(cfg.Startup),
 		closed:  make(chan struct{}),
-		slots:   slots{limit: cfg.MaxNumSeqs},
+		life:    life{died: make(chan struct{})},
+		slots:   slots{limit: cfg.MaxNumSeqs, most: cfg.MaxQueuedReqs},
 		labels:  metricsLabels(cfg.Models[0]),
 		metrics: newMetrics(cfg.newer()),
 	}
@@ -66,6 +68,7 @@ func New(cfg Config) *Server {
 	}
 	s.close = sync.OnceFunc(func() {
 		close(s.closed)
+		s.life.end()
 		if s.engine != nil {
 			s.engine.Stop()
 		}
@@ -141,7 +144,11 @@ func (s *Server) read() reading {
 	switch {
 	case s.engine == nil:
 		running, waiting, _ := s.slots.counts()
-		return s.metrics.read(running, waiting, int(s.hung.Load()), s.cfg.MaxNumSeqs)
+		hung := int(s.hung.Load())
+		if s.life.isFrozen() {
+			hung = running
+		}
+		return s.metrics.read(running, waiting, hung, s.slots.size())
 	case s.metrics.lag == nil:
 		shown := s.engine.Snapshot()
 		s.metrics.mu.Lock()
@@ -177,6 +184,10 @@ var controlRoutes = map[string]bool{
 func (s *Server) serveOther(w http.ResponseWriter, r *http.Request) {
 	switch at := r.URL.Path; at {
 	case "/health", "/ping":
+		if s.life.isDead() {
+			writeBody(w, http.StatusServiceUnavailable, headerJSON, nil)
+			return
+		}
 		s.get(w, r, headerJSON, nil)
 	case "/version":
 		s.get(w, r, headerJSON, s.version)

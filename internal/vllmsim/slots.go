@@ -9,6 +9,7 @@ import (
 type slots struct {
 	mu         sync.Mutex
 	limit      int
+	most       int // that may wait and run; 0 for any number
 	running    int
 	maxRunning int
 	queue      list.List // of chan struct{}, closed when the slot is theirs
@@ -26,9 +27,9 @@ func (s *slots) take() bool {
 	return true
 }
 
-// wait gets a slot in turn, or none if the client leaves or the server closes
-// first.
-func (s *slots) wait(gone, closed <-chan struct{}) bool {
+// wait gets a slot in turn, or none if the client leaves, the server closes or
+// its engine dies first.
+func (s *slots) wait(gone, closed, died <-chan struct{}) bool {
 	s.mu.Lock()
 	if s.running < s.limit {
 		s.running++
@@ -44,6 +45,7 @@ func (s *slots) wait(gone, closed <-chan struct{}) bool {
 		return true
 	case <-gone:
 	case <-closed:
+	case <-died:
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,11 +66,36 @@ func (s *slots) release() {
 
 // free hands a slot to whoever waits longest. The caller holds mu.
 func (s *slots) free() {
-	if first := s.queue.Front(); first != nil {
+	if first := s.queue.Front(); first != nil && s.running <= s.limit {
 		close(s.queue.Remove(first).(chan struct{}))
 		return
 	}
 	s.running--
+}
+
+// full reports whether no further request may wait or run.
+func (s *slots) full() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.most > 0 && s.running+s.queue.Len() >= s.most
+}
+
+// resize changes how many requests run at once. Those beyond it finish.
+func (s *slots) resize(limit int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limit = limit
+	for s.running < s.limit && s.queue.Len() > 0 {
+		close(s.queue.Remove(s.queue.Front()).(chan struct{}))
+		s.running++
+	}
+	s.maxRunning = max(s.maxRunning, s.running)
+}
+
+func (s *slots) size() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.limit
 }
 
 func (s *slots) counts() (running, waiting, maxRunning int) {

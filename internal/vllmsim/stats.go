@@ -95,6 +95,10 @@ func (s *Server) Reset() {
 // work during Startup.
 func (s *Server) serveSim(w http.ResponseWriter, r *http.Request) {
 	switch r.Method + " " + r.URL.Path {
+	case "GET /sim/engine":
+		writeSimJSON(w, s.engineState())
+	case "POST /sim/engine":
+		s.changeEngine(w, r)
 	case "GET /sim/stats":
 		writeSimJSON(w, s.Stats())
 	case "GET /sim/calls":
