@@ -218,3 +218,16 @@ func BadGateway(format string, args ...any) *Error {
 func Internal(cause error) *Error {
 	return &Error{Status: http.StatusInternalServerError, Message: "The server had an error processing your request.", Type: TypeServer, cause: cause}
 }
+
+// Overloaded is the 429 for a request that no server has room for now.
+func Overloaded(after time.Duration, format string, args ...any) *Error {
+	return &Error{Status: http.StatusTooManyRequests, Message: fmt.Sprintf(format, args...), Type: TypeRateLimit, Code: "rate_limit_exceeded", RetryAfter: max(after, time.Second)}
+}
+
+// ResourceUnavailable is the 429 for a request of the service tier flex that there
+// is no room for now (https://platform.openai.com/docs/guides/flex-processing).
+func ResourceUnavailable(after time.Duration, format string, args ...any) *Error {
+	e := Overloaded(after, format, args...)
+	e.Code = "resource_unavailable"
+	return e
+}
