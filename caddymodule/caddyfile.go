@@ -135,7 +135,7 @@ func (h *DashboardHandler) options() map[string]option {
 //		pool {
 //			upstream <url...> [{
 //				weight       <number>
-//				max_num_seqs <count>
+//				max_num_seqs [<count>]
 //				api_key      [<key>]
 //				tls_ca                   [<file...>]
 //				tls_client_auth          <cert_file> <key_file>
@@ -149,6 +149,8 @@ func (h *DashboardHandler) options() map[string]option {
 //			models_interval <duration>
 //			retry_buffer    <size>
 //			body_memory     <size>
+//			queue_size      <count>|off
+//			queue_timeout   <duration>
 //			max_answer      <size>
 //			dial_timeout    <duration>
 //			health_failures <count>
@@ -247,7 +249,8 @@ func (p *PoolConfig) options() map[string]option {
 	return map[string]option{
 		"upstream": p.upstream, "api_key": optionalText(&p.APIKey), "batch_share": number(&p.BatchShare, 1),
 		"health_interval": span(&p.HealthInterval), "health_timeout": span(&p.HealthTimeout), "models_interval": span(&p.ModelsInterval),
-		"retry_buffer": size(&p.RetryBuffer), "body_memory": size(&p.BodyMemory), "max_answer": size(&p.MaxAnswer), "dial_timeout": span(&p.DialTimeout),
+		"retry_buffer": size(&p.RetryBuffer), "body_memory": size(&p.BodyMemory), "max_answer": size(&p.MaxAnswer),
+		"queue_size": countOr(&p.QueueSize, 1_000_000, "off", upstreams.NoQueue), "queue_timeout": span(&p.QueueTimeout), "dial_timeout": span(&p.DialTimeout),
 		"health_failures": countFrom(&p.HealthFailures, 1, 1000), "load_time": span(&p.LoadTime), "idle_timeout": span(&p.IdleTimeout), "stream_idle_timeout": span(&p.StreamIdleTimeout),
 	}
 }
@@ -287,7 +290,7 @@ func (p *PoolConfig) upstream(d *caddyfile.Dispenser) error {
 
 func (u *UpstreamConfig) options() map[string]option {
 	return map[string]option{
-		"weight": number(&u.Weight, upstreams.MaxWeight), "max_num_seqs": countFrom(&u.MaxNumSeqs, 1, upstreams.MaxNumSeqs), "api_key": optionalText(&u.APIKey),
+		"weight": number(&u.Weight, upstreams.MaxWeight), "max_num_seqs": optional(countFrom(&u.MaxNumSeqs, 1, upstreams.MaxNumSeqs)), "api_key": optionalText(&u.APIKey),
 		"tls_ca": func(d *caddyfile.Dispenser) error {
 			u.TLS.RootCAPEMFiles = d.RemainingArgs()
 			return nil // none: the variable that was to name them is empty

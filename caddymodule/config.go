@@ -31,6 +31,14 @@ type PoolConfig struct {
 	// in memory. A body must name its model in its first half of that. Default
 	// 256 MiB.
 	BodyMemory int64 `json:"body_memory,omitempty"`
+	// QueueSize is how many live requests of a model wait in the gateway while every
+	// server of it is at its limit for them, and as many requests of the service tier
+	// flex while live requests leave no room; -1: none waits, and live requests are
+	// sent at once. Default 1024.
+	QueueSize int `json:"queue_size,omitempty"`
+	// QueueTimeout is how long a request waits there before it is refused with 429.
+	// Default 60s.
+	QueueTimeout caddy.Duration `json:"queue_timeout,omitempty"`
 	// MaxAnswer is how many bytes the answer to a line may have. Default 128 MiB.
 	MaxAnswer int64 `json:"max_answer,omitempty"`
 	// DialTimeout is how long connecting may take. Default 5s.
@@ -62,7 +70,9 @@ type UpstreamConfig struct {
 	// Weight is its share of the load beside the others. Default 1.
 	Weight float64 `json:"weight,omitempty"`
 	// MaxNumSeqs is how many requests it runs at once (vLLM's
-	// --max-num-seqs). Default 256.
+	// --max-num-seqs). Live requests beyond it wait in the gateway. Default: as the
+	// server tells or the gateway finds; 256 is the most that lines of batches are
+	// counted against.
 	MaxNumSeqs int `json:"max_num_seqs,omitempty"`
 }
 
@@ -101,7 +111,7 @@ func (a *App) poolConfig() upstreams.Config {
 	out := upstreams.Config{
 		APIKey: p.APIKey, DropAuthorization: len(a.APIKeys) > 0, BatchShare: p.BatchShare, Hours: a.Batch.hours(),
 		HealthInterval: duration(p.HealthInterval), HealthTimeout: duration(p.HealthTimeout), ModelsInterval: duration(p.ModelsInterval),
-		RetryBuffer: p.RetryBuffer, BodyMemory: p.BodyMemory, MaxAnswer: p.MaxAnswer, DialTimeout: duration(p.DialTimeout),
+		RetryBuffer: p.RetryBuffer, BodyMemory: p.BodyMemory, QueueSize: p.QueueSize, QueueTimeout: duration(p.QueueTimeout), MaxAnswer: p.MaxAnswer, DialTimeout: duration(p.DialTimeout),
 		HealthFailures: p.HealthFailures, LoadTime: duration(p.LoadTime), IdleConnTimeout: duration(p.IdleTimeout), StreamIdleTimeout: duration(p.StreamIdleTimeout),
 	}
 	for i := range p.Upstreams {

@@ -85,6 +85,17 @@ func optionalText(to *string) option {
 	}
 }
 
+// optional reads an argument, if there is one. None is what a variable leaves that
+// is set to nothing.
+func optional(o option) option {
+	return func(d *caddyfile.Dispenser) error {
+		if d.CountRemainingArgs() == 0 {
+			return nil
+		}
+		return o(d)
+	}
+}
+
 // guest reads the name of a driver and what belongs to it.
 func guest(d *caddyfile.Dispenser, namespace string) (json.RawMessage, error) {
 	word := d.Val()

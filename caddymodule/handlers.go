@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/httpapi"
@@ -154,6 +155,8 @@ type health struct {
 	Problems []upstreams.ModelStatus `json:"problems,omitempty"`
 	// Live counts the live requests of the last minutes, and those that failed.
 	Live upstreams.LiveErrors `json:"live"`
+	// Queues are the models for which requests wait in the gateway.
+	Queues []upstreams.QueueStatus `json:"queues,omitempty"`
 	// Shortage is what the gateway itself has run out of.
 	Shortage *upstreams.Shortage `json:"shortage,omitempty"`
 	// Warnings are what the doctor finds wrong besides.
@@ -182,7 +185,7 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 		out.Batch = &state
 		status = http.StatusOK
 		out.Status = "ok"
-		out.Shortage = rt.pool.Shortage()
+		out.Shortage, out.Queues = rt.pool.Shortage(), rt.pool.Queues()
 		out.Problems, out.Live = rt.pool.Problems(), rt.pool.LiveErrors()
 		if !state.OK() || out.Shortage != nil {
 			out.Status = "degraded"
@@ -279,8 +282,14 @@ func (h *ProxyHandler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// record counts a live request.
-func (r *runtime) record(l upstreams.LiveRequest) {
+// record counts a live request, and notes in the access log how long it waited in
+// the gateway.
+func (r *runtime) record(ctx context.Context, l upstreams.LiveRequest) {
+	if l.Queued > 0 {
+		if fields, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+			fields.Add(zap.Duration("queued", l.Queued))
+		}
+	}
 	u := batch.UsageRecord{Tenant: batch.DefaultTenant, Class: upstreams.Live.String(), Model: l.Model, Endpoint: l.Endpoint, Requests: 1, Usage: l.Usage}
 	if l.Status >= http.StatusBadRequest || l.Status == 0 {
 		u.Failures = 1

@@ -25,6 +25,7 @@ type Candidate struct {
 
 	gateways int // that use the upstream
 	throttle *throttle
+	seqs     int // max_num_seqs if it is known, 0 if not; unlimited: see liveLimit
 	*upstream
 }
 
@@ -58,6 +59,7 @@ func (p *Pool) candidate(u *upstream) *Candidate {
 		BatchLimit: batchLimit(p.batchShare(u), u.maxSeqs, p.peers),
 		gateways:   1 + p.peers,
 		throttle:   &p.throttle,
+		seqs:       p.knownSeqs(u),
 		upstream:   u,
 	}
 }

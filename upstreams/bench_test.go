@@ -2,6 +2,7 @@ package upstreams
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // The benchmarks send requests through a proxy to a trivial server, over
@@ -70,7 +73,7 @@ func drive(b *testing.B, addr string) {
 }
 
 func benchLive(b *testing.B, answer http.HandlerFunc) {
-	srv := httptest.NewServer(NewProxy(benchServer(b, answer), zap.NewNop(), func(LiveRequest) {}))
+	srv := httptest.NewServer(NewProxy(benchServer(b, answer), zap.NewNop(), func(context.Context, LiveRequest) {}))
 	b.Cleanup(srv.Close)
 	drive(b, srv.Listener.Addr().String())
 }
@@ -113,4 +116,52 @@ func BenchmarkHandler(b *testing.B) {
 			b.Fatal(w.Body)
 		}
 	}
+}
+
+// BenchmarkSeat is what admission adds to a live request: "choice" is that of a
+// server alone.
+func BenchmarkSeat(b *testing.B) {
+	for _, test := range []struct {
+		name string
+		seqs int
+		seat func(p *Pool, t *ticket) *Candidate
+	}{
+		{"choice", 0, func(p *Pool, t *ticket) *Candidate {
+			s := p.now.Load()
+			c := s.choose(s.models[model], t.query, nil)
+			c.begin()
+			return c
+		}},
+		{"unlimited", 0, admitted},
+		{"limited", 256, admitted},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			p := NewPool(zap.NewNop())
+			cfg := Config{}
+			for i := range 4 {
+				cfg.Upstreams = append(cfg.Upstreams, UpstreamConfig{URL: fmt.Sprintf("http://s%d", i), MaxNumSeqs: test.seqs})
+			}
+			if err := p.Apply(cfg); err != nil {
+				b.Fatal(err)
+			}
+			p.mu.Lock()
+			for _, u := range p.upstreams {
+				u.state, u.models = StateUp, []openai.Model{{ID: model}}
+			}
+			p.publish()
+			p.mu.Unlock()
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				t := &ticket{query: &Query{Model: model}, whole: true}
+				for pb.Next() {
+					p.endClass(test.seat(p, t).upstream, Live)
+				}
+			})
+		})
+	}
+}
+
+func admitted(p *Pool, t *ticket) *Candidate {
+	c, _ := p.admit(p.now.Load(), t)
+	return c
 }

@@ -35,10 +35,10 @@ func newMetrics(p *Pool) *metrics {
 		pool:   p,
 		routes: make([]routeMetrics, len(routeList)),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "tidegate_live_request_duration_seconds", Help: "Duration of live requests, from their arrival to the end of the answer.", Buckets: liveBuckets,
+			Name: "tidegate_live_request_duration_seconds", Help: "Duration of live requests, from their arrival to the end of the answer, without those of the service tier flex.", Buckets: liveBuckets,
 		}, []string{"endpoint"}),
 		ttfts: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "tidegate_live_time_to_first_token_seconds", Help: "Time from the arrival of a live request to the first event of its stream.", Buckets: liveBuckets,
+			Name: "tidegate_live_time_to_first_token_seconds", Help: "Time from the arrival of a live request to the first event of its stream, without those of the service tier flex.", Buckets: liveBuckets,
 		}, []string{"endpoint"}),
 	}
 	for _, rt := range routes {
@@ -56,6 +56,9 @@ func (m *metrics) observe(rt *route, done *LiveRequest) {
 		class = statusClasses - 1
 	}
 	at.statuses[class].Add(1)
+	if done.Class != Live {
+		return // how long it takes says nothing of live requests
+	}
 	at.duration.Observe(done.Duration.Seconds())
 	if done.TTFT > 0 {
 		at.ttft.Observe(done.TTFT.Seconds())
@@ -101,6 +104,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- d
 	}
+	describeQueues(ch)
 	m.durations.Describe(ch)
 	m.ttfts.Describe(ch)
 }
@@ -152,6 +156,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	counter(descRetries, m.retries.Load())
+	m.pool.collectQueues(ch)
 	for _, rt := range routes {
 		for class := range statusClasses {
 			if n := m.routes[rt.index].statuses[class].Load(); n > 0 {

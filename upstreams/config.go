@@ -25,6 +25,9 @@ type UpstreamConfig struct {
 	MaxNumSeqs int
 }
 
+// NoQueue is Config.QueueSize when no request waits in the gateway.
+const NoQueue = -1
+
 // Config is what a pool consists of. The zero value of every field is its
 // default.
 type Config struct {
@@ -70,6 +73,15 @@ type Config struct {
 	// once, as they come; others wait and are refused with 503 at last. A body
 	// must name its model in its first half of that. Default: 256 MiB.
 	BodyMemory int64
+	// QueueSize is how many live requests of a model wait in the gateway while
+	// every server of it is at its limit for them, and as many flex requests while
+	// live requests leave no slot. Others are refused with 429. NoQueue: live
+	// requests are sent at once, however many run, and flex requests never wait.
+	// Default: 1024.
+	QueueSize int
+	// QueueTimeout is how long a request waits there before it is refused.
+	// Default: 60 s.
+	QueueTimeout time.Duration
 	// MaxAnswer is the largest answer to a batch line, in bytes.
 	// Default: 128 MiB.
 	MaxAnswer int64
@@ -105,6 +117,8 @@ func (c Config) withDefaults() Config {
 	fill(&c.LoadTime, 30*time.Minute)
 	fill(&c.RetryBuffer, 32<<20)
 	fill(&c.BodyMemory, 256<<20)
+	fill(&c.QueueSize, 1024)
+	fill(&c.QueueTimeout, time.Minute)
 	fill(&c.MaxAnswer, 128<<20)
 	fill(&c.DialTimeout, 5*time.Second)
 	fill(&c.IdleConnTimeout, 4*time.Second)
@@ -149,6 +163,9 @@ func (c Config) Validate() error {
 	if !usableKey(c.APIKey) {
 		return errKey
 	}
+	if c.QueueSize < NoQueue {
+		return fmt.Errorf("queue_size: %d is not from 1 on, or %d for none", c.QueueSize, NoQueue)
+	}
 	if !(c.BatchShare >= 0 && c.BatchShare <= 1) {
 		return fmt.Errorf("batch_share: %v is not above 0 and up to 1", c.BatchShare)
 	}
@@ -166,6 +183,7 @@ func (c Config) Validate() error {
 		{"load_time", int64(c.LoadTime)},
 		{"retry_buffer", c.RetryBuffer},
 		{"body_memory", c.BodyMemory},
+		{"queue_timeout", int64(c.QueueTimeout)},
 		{"max_answer", c.MaxAnswer},
 		{"dial_timeout", int64(c.DialTimeout)},
 		{"idle_conn_timeout", int64(c.IdleConnTimeout)},

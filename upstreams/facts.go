@@ -19,8 +19,12 @@ type Facts struct {
 	Blocks        int64  // of its KV cache
 	BlockSize     int64  // tokens in each
 	Scheduling    string // "fcfs" or "priority"
-	MaxNumSeqs    int64
+	MaxNumSeqs    int64  // of each engine
+	Engines       int64  // data-parallel engines behind the server
 }
+
+// seqs is how many requests the server runs at once, 0 when it does not tell.
+func (f Facts) seqs() int { return int(f.MaxNumSeqs * max(f.Engines, 1)) }
 
 // The metrics by which vLLM tells its settings, as labels: the first of all
 // versions, the second of newer ones
@@ -39,6 +43,9 @@ func parseFacts(body []byte) Facts {
 		for _, name := range []string{metricCacheConfig, metricConfig} {
 			if rest, ok := bytes.CutPrefix(line, []byte(name)); ok {
 				f.take(string(rest))
+				if name == metricCacheConfig {
+					f.Engines++ // each has a line
+				}
 			}
 		}
 	}

@@ -277,7 +277,7 @@ type gateway struct {
 func newGateway(t *testing.T, p *Pool) *gateway {
 	t.Helper()
 	g := &gateway{pool: p}
-	g.Server = httptest.NewServer(NewProxy(p, zap.NewNop(), func(r LiveRequest) {
+	g.Server = httptest.NewServer(NewProxy(p, zap.NewNop(), func(_ context.Context, r LiveRequest) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.done = append(g.done, r)

@@ -22,6 +22,7 @@ type live struct {
 	header http.Header // for upstreams
 	query  Query
 	stream bool // the client asked for a stream
+	ticket ticket
 
 	tried     []*upstream
 	triedRoom [8]*upstream
@@ -38,19 +39,31 @@ func (l *live) forward() {
 	l.tried = l.triedRoom[:0]
 	for {
 		s, at, settled := l.proxy.pool.seek(l.r.Context(), l.query.Model)
-		var c *Candidate
 		if at != nil {
 			l.done.Model, l.record = l.query.Model, at.record
-			if len(l.tried) == 0 && l.body.replayable() {
-				c = l.proxy.pool.trial(at)
-			}
-			if c == nil {
-				c = s.choose(at, &l.query, l.tried)
-			}
 		}
 		// A body that cannot be sent twice may still be whole: nobody was there
 		// to read of it.
-		if c == nil || l.connected && !l.body.replayable() {
+		if at == nil || l.connected && !l.body.replayable() {
+			l.giveUp(at, settled)
+			return
+		}
+		l.ticket.tried = l.tried
+		c, full := l.proxy.pool.admit(s, &l.ticket)
+		if full {
+			var err error
+			c, err = l.proxy.pool.wait(l.r.Context(), &l.ticket, at.record)
+			l.done.Queued = l.ticket.waited
+			if err != nil {
+				l.turnedAway(err)
+				return
+			}
+			if c == nil {
+				continue // the servers have changed
+			}
+			s = l.proxy.pool.now.Load()
+		}
+		if c == nil {
 			l.giveUp(at, settled)
 			return
 		}
@@ -65,18 +78,29 @@ func (l *live) forward() {
 	}
 }
 
-// try sends the request to u and relays the answer. It is false when nothing
-// reached the client and another server may be tried.
+// turnedAway answers a request that got no server out of the queue.
+func (l *live) turnedAway(err error) {
+	if l.r.Context().Err() != nil {
+		l.done.Status = statusClientGone
+		return
+	}
+	l.refuse(err)
+}
+
+// try sends the request to u, on which it is counted as in flight, and relays the
+// answer. It is false when nothing reached the client and another server may be
+// tried.
 func (l *live) try(s *snapshot, u *upstream) (settled bool) {
 	p := l.proxy.pool
 	l.done.Upstream = u.url
-	u.begin()
-	a := p.begin(l.r.Context(), u, Live, l.route.path, l.query.Model, l.body.replayable())
-	a.await(max(l.body.length, int64(len(l.body.head))), l.stream)
+	a := p.begin(l.r.Context(), u, l.query.Class, l.route.path, l.query.Model, l.body.replayable())
+	l.pace(a)
 	defer func() {
 		a.end()
-		u.end()
-		p.released()
+		if l.query.Class == Batch && l.done.Status == http.StatusOK {
+			u.pace.endBatch(time.Since(a.begun))
+		}
+		p.endClass(u, l.query.Class)
 	}()
 	answer, err := a.exchange(l.route, l.header, l.body)
 	l.connected = l.connected || a.sent
@@ -101,6 +125,18 @@ func (l *live) try(s *snapshot, u *upstream) (settled bool) {
 		return l.relayWhole(a, answer)
 	default:
 		return l.relayParts(a, answer)
+	}
+}
+
+// pace notes what the request has its server prefill.
+func (l *live) pace(a *attempt) {
+	bytes := max(l.body.length, int64(len(l.body.head)))
+	switch {
+	case l.route.seatless: // nothing
+	case l.query.Class == Batch:
+		a.up.pace.beginBatch(a.up.age(), bytes)
+	default:
+		a.await(bytes, l.stream)
 	}
 }
 
@@ -180,7 +216,7 @@ func (l *live) finish() {
 	l.recordOutcome(now)
 	l.proxy.pool.metrics.observe(l.route, &l.done)
 	if l.proxy.record != nil {
-		l.proxy.record(l.done)
+		l.proxy.record(l.r.Context(), l.done)
 	}
 }
 

@@ -2,6 +2,7 @@ package upstreams
 
 import (
 	"math"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -23,6 +24,9 @@ const (
 // modelRecord is what is remembered of a model: how its live requests ended, and
 // since when no server takes them. Its memory is fixed.
 type modelRecord struct {
+	queues   [2]queueCounts // by Class
+	duration average        // of requests that were answered, without their time in a queue
+
 	mu            sync.Mutex
 	begun         time.Time                // guarded by mu
 	steps         [recordSteps]modelCounts // guarded by mu; a ring by the number of the step
@@ -166,6 +170,9 @@ func (l *live) recordOutcome(now time.Time) {
 	r := l.record
 	if r == nil {
 		r = &l.proxy.pool.nameless
+	}
+	if l.done.Status < http.StatusBadRequest && !l.cutOff {
+		r.duration.add(l.done.Duration - l.done.Queued)
 	}
 	r.count(now, l.cutOff || l.noServer || l.done.Status >= 500)
 }

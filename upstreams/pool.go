@@ -31,6 +31,7 @@ type Pool struct {
 	bodies    bodyMemory
 	asking    asking
 	waker     waker
+	queue     queue
 	nameless  modelRecord // of live requests for no model that a server has told
 
 	mu         sync.Mutex
@@ -53,6 +54,7 @@ func NewPool(log *zap.Logger) *Pool { return newPool(log, nil) }
 func newPool(log *zap.Logger, dial dialFunc) *Pool {
 	p := &Pool{log: log, dial: dial, take: descriptors.Take, freed: make(chan struct{}, 1), cfg: Config{}.withDefaults()}
 	p.bodies.limit.Store(p.cfg.BodyMemory)
+	p.queue.awake = make(chan struct{}, 1)
 	p.records, p.nameless.begun = make(map[string]*modelRecord), time.Now()
 	p.metrics = newMetrics(p)
 	p.throttle.changed = make(chan struct{}, 1)
@@ -196,13 +198,16 @@ func (p *Pool) signal() {
 	case p.freed <- struct{}{}:
 	default:
 	}
+	p.queue.wake()
 }
 
 // released signals if somebody waits for it.
 func (p *Pool) released() {
 	if p.wanting.Load() {
 		p.signal()
+		return
 	}
+	p.queue.wake()
 }
 
 // Drain keeps new requests from an upstream until Undrain; what runs on it goes

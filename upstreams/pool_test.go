@@ -309,7 +309,7 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	p := startPool(t, quick(urlsOf(fakes...)...))
 	var recorded atomic.Int64
-	x := NewProxy(p, zap.NewNop(), func(LiveRequest) { recorded.Add(1) })
+	x := NewProxy(p, zap.NewNop(), func(context.Context, LiveRequest) { recorded.Add(1) })
 	var all sync.WaitGroup
 	const n = 2000
 	for i := range n {

@@ -198,17 +198,22 @@ func (p *Pool) scrape(ctx context.Context, s *snapshot, u *upstream) {
 	defer cancel()
 	var g gauges
 	var f Facts
+	read := false // what was told before stays when they cannot be read once
 	told, err := s.get(timed, u, metricsRoute)
 	if err != nil {
 		if c := p.log.Check(zap.DebugLevel, "reading metrics"); c != nil && ctx.Err() == nil {
 			c.Write(zap.String("upstream", u.url), zap.Error(err))
 		}
 	} else if told.status == http.StatusOK && !isHTML(told.header) {
-		g, f = parseGauges(told.body), parseFacts(told.body)
+		g, f, read = parseGauges(told.body), parseFacts(told.body), true
 	}
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	u.gauges, u.facts = g, f
-	p.mu.Unlock()
+	if read && u.toldSeqs != f.seqs() {
+		u.toldSeqs = f.seqs()
+		p.publish()
+	}
 }
 
 // sampleLoad has u's limiter see what is sent to it and what it says of itself.

@@ -1,6 +1,7 @@
 package upstreams
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -18,13 +19,14 @@ import (
 type Proxy struct {
 	pool   *Pool
 	log    *zap.Logger
-	record func(LiveRequest)
+	record func(context.Context, LiveRequest)
 }
 
 // LiveRequest is what one live request came to.
 type LiveRequest struct {
 	Endpoint string // as the client asked for it, like /v1/chat/completions
 	Model    string // "" when the request names none that is known
+	Class    Class  // Batch for the service tier flex
 	Upstream string // the last one it was sent to, "" for none
 	Status   int    // what the client got; 499 when it left before anything
 	Retries  int    // attempts beyond the first
@@ -34,6 +36,8 @@ type LiveRequest struct {
 	Usage    openai.Usage
 	HasUsage bool
 	Duration time.Duration
+	// Queued is how much of that it waited in the gateway for a server.
+	Queued time.Duration
 	// TTFT is the time to the first event of a stream; 0 for other answers.
 	TTFT time.Duration
 }
@@ -42,8 +46,8 @@ type LiveRequest struct {
 const statusClientGone = 499
 
 // NewProxy makes a proxy to p. record, if any, is called once for every request
-// to a model, at its end and in its goroutine.
-func NewProxy(p *Pool, log *zap.Logger, record func(LiveRequest)) *Proxy {
+// to a model, at its end and in its goroutine, with the request's context.
+func NewProxy(p *Pool, log *zap.Logger, record func(context.Context, LiveRequest)) *Proxy {
 	return &Proxy{pool: p, log: log, record: record}
 }
 
@@ -107,6 +111,11 @@ func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 	}
 	l.stream = stream
 	l.query = Query{Class: Live, Model: model, Prompt: body.head}
+	if rt.tiers && openai.ServiceTier(body.head) == openai.TierFlex {
+		l.query.Class = Batch
+	}
+	l.done.Class = l.query.Class
+	l.ticket = ticket{query: &l.query, key: clientKey(r), whole: body.replayable(), seatless: rt.seatless}
 	l.header = requestHeader(r, s, l.id)
 	l.forward()
 }

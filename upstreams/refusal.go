@@ -26,7 +26,7 @@ func (a *attempt) errorBody(answer *http.Response) []byte {
 // hasKey reports whether the header of a request carries a key of the client's
 // to an upstream.
 func (a *attempt) hasClientKey(header http.Header) bool {
-	if a.class == Batch || a.up.access.Load().bearer != nil {
+	if a.up.access.Load().bearer != nil {
 		return false
 	}
 	return header["Authorization"] != nil || header["X-Api-Key"] != nil || header["Api-Key"] != nil

@@ -22,6 +22,10 @@ type route struct {
 	end    bool   // its streams say their end
 	broken func(problem string, events int64) []byte
 	check  func(body []byte) error // refuses what the gateway cannot serve; may be nil
+	// tiers says that requests may name a service tier.
+	tiers bool
+	// seatless says that servers answer without their engine.
+	seatless bool
 }
 
 // What the gateway asks of upstreams.
@@ -41,11 +45,11 @@ var (
 // so that batches may name them.
 var routeList = []*route{
 	healthRoute, modelsRoute, versionRoute, metricsRoute,
-	{path: "/v1/chat/completions", end: true, broken: brokenCompletion},
+	{path: "/v1/chat/completions", end: true, broken: brokenCompletion, tiers: true},
 	{path: "/v1/completions", end: true, broken: brokenCompletion},
-	{path: "/v1/responses", end: true, broken: brokenResponse, check: openai.CheckBackground},
+	{path: "/v1/responses", end: true, broken: brokenResponse, check: openai.CheckBackground, tiers: true},
 	{path: "/v1/messages", end: true, broken: brokenMessage},
-	{path: "/v1/messages/count_tokens"},
+	{path: "/v1/messages/count_tokens", seatless: true},
 	{path: "/v1/embeddings"},
 	{path: "/v1/moderations"},
 	{path: "/v1/audio/transcriptions", form: true},
@@ -59,8 +63,8 @@ var routeList = []*route{
 	{path: "/classify"},
 	{path: "/v1/pooling", target: "/pooling"},
 	{path: "/pooling"},
-	{path: "/tokenize"},
-	{path: "/detokenize"},
+	{path: "/tokenize", seatless: true},
+	{path: "/detokenize", seatless: true},
 }
 
 // routes are those of clients, by path.

@@ -62,7 +62,7 @@ func (p *Pool) Reserve(model, avoid string) (*Slot, error) {
 // Free tells whether a model has a slot that Reserve would give now.
 func (p *Pool) Free(model string) bool {
 	_, at, err := p.up(model)
-	return err == nil && slices.ContainsFunc(at.up, func(c *Candidate) bool { return !c.shut() && c.takes() })
+	return err == nil && !p.queue.goesFirst(model) && slices.ContainsFunc(at.up, func(c *Candidate) bool { return !c.shut() && c.takes() })
 }
 
 // open reports whether an upstream of a model takes batch lines: nil, or a
@@ -123,13 +123,23 @@ func (p *Pool) reserve(model, avoid string) (*upstream, error) {
 	if err := p.open(at); err != nil {
 		return nil, err
 	}
-	q := &Query{Class: Batch, Model: model}
+	if !p.queue.goesFirst(model) {
+		if c := p.takeSlot(s, at, &Query{Class: Batch, Model: model}, avoid, nil); c != nil {
+			return c.upstream, nil
+		}
+	}
+	return nil, ErrBusy
+}
+
+// takeSlot counts a request of the class batch on an upstream that has room for
+// one, or returns nil. fit, if any, says which upstreams may be taken.
+func (p *Pool) takeSlot(s *snapshot, at *served, q *Query, avoid string, fit func(*Candidate) bool) *Candidate {
 	var room [roomFor]*Candidate
 	left := room[:0]
 	for rank := range 4 {
 		left = left[:0]
 		for _, c := range at.up {
-			if c.rank(avoid) == rank && !c.shut() {
+			if c.rank(avoid) == rank && !c.shut() && (fit == nil || fit(c)) {
 				left = append(left, c)
 			}
 		}
@@ -139,7 +149,7 @@ func (p *Pool) reserve(model, avoid string) (*upstream, error) {
 				break
 			}
 			if c.gate.Load() == 0 || p.try(c.upstream) {
-				return c.upstream, nil
+				return c
 			}
 			c.endBatch() // another line has the trial
 			if left = slices.DeleteFunc(left, func(o *Candidate) bool { return o == c }); len(left) == 0 {
@@ -148,7 +158,7 @@ func (p *Pool) reserve(model, avoid string) (*upstream, error) {
 		}
 	}
 	p.wakeFor(at)
-	return nil, ErrBusy
+	return nil
 }
 
 // rank orders candidates for a batch line: 0 is the best.

@@ -93,16 +93,17 @@ func TestLiveComesFirst(t *testing.T) {
 	g := newGateway(t, p)
 	slots := []*Slot{reserve(t, p, ""), reserve(t, p, ""), reserve(t, p, "")}
 	answers := make(chan got, 5)
-	for range 5 { // more than the server runs: the server queues them, not we
+	for range 5 { // one more than the server runs: it waits here
 		go func() { answers <- g.post(t, endpoint, chatBody(model)) }()
 	}
-	for range 5 {
+	for range 4 {
 		receive(t, "a live request is at the server", begun)
 	}
+	wantWaiting(t, p, 1)
 	slots[0].Release()
 	drained(p)
 	if _, err := p.Reserve(model, ""); !errors.Is(err, ErrBusy) {
-		t.Errorf("Reserve beside 5 live requests: %v", err)
+		t.Errorf("Reserve beside 4 live requests: %v", err)
 	}
 	drained(p)
 	close(proceed)

@@ -114,10 +114,11 @@ func (p *Pool) probeBad(u *upstream, cause error, alive, loading bool) {
 	switch {
 	case alive:
 		u.failed = 0
-		if u.suspicion == nil {
-			u.suspect.Store(false)
-		}
+		cleared := u.suspicion == nil && u.suspect.Swap(false)
 		p.become(u, StateBusy, cause.Error())
+		if cleared {
+			p.signal()
+		}
 	case u.failed < p.cfg.HealthFailures || p.isLast(u):
 		u.suspect.Store(true)
 		p.become(u, StateBusy, cause.Error())

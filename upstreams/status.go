@@ -32,6 +32,9 @@ type UpstreamStatus struct {
 	// those included that are: what live requests and other gateways leave of
 	// Limit, up to BatchLimit.
 	BatchSlots int `json:"batch_slots"`
+	// LiveLimit is how many live requests of all gateways are sent to the server at
+	// once while others wait in the gateway; 0 for any number.
+	LiveLimit int `json:"live_limit,omitempty"`
 
 	// In flight through this gateway.
 	LiveInFlight  int `json:"live_in_flight"`
@@ -69,6 +72,7 @@ func (p *Pool) Status() []UpstreamStatus {
 		load := u.load.Load()
 		s.LiveInFlight, s.BatchInFlight = split(load)
 		s.MaxNumSeqsAssumed = u.seqsAssumed && u.facts.MaxNumSeqs == 0
+		s.LiveLimit = p.candidate(u).liveLimit()
 		s.BatchSlots = s.BatchInFlight // and nothing new
 		if u.isUp() && !u.draining && u.suspicion == nil {
 			s.BatchSlots = max(s.BatchInFlight, p.candidate(u).batchSlots(load))

@@ -58,7 +58,7 @@ type stream struct {
 
 func (st *stream) close() {
 	st.done.Usage, _, st.done.HasUsage = st.seen.Usage()
-	if st.begun {
+	if st.begun && st.done.Class == Live {
 		st.attempt.up.telemetry.streamed(st.done.TTFT, st.interval())
 	}
 	if st.idle != nil {

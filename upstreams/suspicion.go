@@ -181,7 +181,8 @@ func (p *Pool) trial(at *served) *Candidate {
 		switch gate := c.gate.Load(); {
 		case !c.suspect.Load():
 			others = true
-		case gate != 0 && c.age() >= gate && !c.hung.Load(): // a live request would wait for long
+		case gate != 0 && c.age() >= gate && !c.hung.Load() && // a live request would wait for long
+			c.hasSeat(c.load.Load()):
 			due = c
 		}
 	}

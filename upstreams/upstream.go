@@ -27,6 +27,9 @@ type upstream struct {
 	// limit is how many requests of both classes the server should have at once:
 	// what its limiter found. Batch lines come only below it.
 	limit atomic.Int64
+	// capacity is how many requests the server was found to run at once, 0 when
+	// that is not known. Who changes it calls Pool.released.
+	capacity atomic.Int64
 	// progress counts answers and pieces of streams: a server that makes some
 	// is not hung, whatever its probes say.
 	progress atomic.Uint64
@@ -85,6 +88,7 @@ type condition struct {
 	maxSeqs   int
 	// seqsAssumed says that maxSeqs is not configured.
 	seqsAssumed bool
+	toldSeqs    int // requests that it runs at once, as it told last; 0 when it does not
 	limitWhy    LimitReason
 	suspicion   *suspicion // nil without one
 	disowned    map[string]disowned

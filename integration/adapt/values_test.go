@@ -44,6 +44,7 @@ var values = map[string]map[string]kind{
 		"health_interval": durations, "health_timeout": durations, "models_interval": durations, "load_time": durations, "dial_timeout": durations,
 		"idle_timeout": durations, "stream_idle_timeout": durations,
 		"health_failures": counts, "retry_buffer": sizes, "body_memory": sizes, "max_answer": sizes,
+		"queue_size": counts, "queue_timeout": durations,
 	},
 	"upstream": {
 		"weight": numbers("1e+06"), "max_num_seqs": counts, "api_key": anything, "tls_server_name": words,

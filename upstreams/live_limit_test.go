@@ -1,0 +1,121 @@
+package upstreams
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"testing/synctest"
+)
+
+// Limits of live requests come from what is known, never from what is assumed.
+func TestLiveLimit(t *testing.T) {
+	tests := []struct {
+		name                       string
+		configured, told, capacity int
+		off                        bool
+		want                       int
+	}{
+		{name: "nothing is known"},
+		{name: "configured", configured: 4, told: 8, capacity: 16, want: 4},
+		{name: "told by the server", told: 8, capacity: 16, want: 8},
+		{name: "a small capacity", capacity: 4, want: 6},
+		{name: "a large capacity", capacity: 64, want: 72},
+		{name: "switched off", configured: 4, told: 8, capacity: 16, off: true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			f := newFake(t)
+			if test.told > 0 {
+				set(&f.figures, func(w http.ResponseWriter, _ *http.Request) {
+					fmt.Fprintf(w, "vllm:cache_config_info{engine=\"0\",num_gpu_blocks=\"10\"} 1\nvllm:vllm_config_info{scheduler_config_max_num_seqs=\"%d\"} 1\n", test.told)
+				})
+			}
+			cfg := calm(f.URL)
+			cfg.Upstreams[0].MaxNumSeqs = test.configured
+			if test.off {
+				cfg.QueueSize = NoQueue
+			}
+			p := startPool(t, cfg)
+			p.now.Load().upstreams[0].capacity.Store(int64(test.capacity))
+			until(t, fmt.Sprintf("the limit is %d", test.want), func() bool { return p.Status()[0].LiveLimit == test.want })
+			if got := p.now.Load().models[model].up[0].liveLimit(); got != test.want {
+				t.Errorf("live limit %d, want %d", got, test.want)
+			}
+		})
+	}
+}
+
+// Each engine behind a server runs as many as the server tells.
+func TestToldSeqsOfSeveralEngines(t *testing.T) {
+	f := parseFacts([]byte("vllm:cache_config_info{engine=\"0\"} 1\nvllm:cache_config_info{engine=\"1\"} 1\nvllm:vllm_config_info{scheduler_config_max_num_seqs=\"8\"} 1\n"))
+	if got := f.seqs(); got != 16 {
+		t.Errorf("%d requests at once, want 16", got)
+	}
+}
+
+// A server without a known limit is sent everything at once, whatever runs there.
+func TestUnknownServerIsNeverLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newQueueWorld(t, Config{}, 0)
+		var names []string
+		for i := range 400 { // more than the 256 that are assumed for batch lines
+			names = append(names, fmt.Sprint(i))
+			w.send(names[i], "k")
+		}
+		w.wantArrived(names...)
+		w.finish()
+	})
+}
+
+// Batch lines take no seats, but free servers come first.
+func TestLiveGoesToFreeServersFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newQueueWorld(t, Config{BatchShare: 1}, 2, 40)
+		u := w.now.Load().models[model].up
+		for i, batch := range []int{2, 20} {
+			for range batch {
+				u[i].load.Add(oneBatch)
+			}
+		}
+		w.send("1", "k") // by load alone it would go to s0
+		if got := w.held[0].server; got != "s1:80" {
+			t.Errorf("the request went to %s, want s1:80, which has free seats", got)
+		}
+		for range 20 {
+			u[1].load.Add(oneBatch)
+		}
+		w.send("2", "k")
+		w.send("3", "k")
+		w.send("4", "k")
+		if got := len(w.held); got != 4 {
+			t.Errorf("%d requests run beside batch lines, want 4", got)
+		}
+		u[0].load.Add(^uint64(2*oneBatch - 1))
+		u[1].load.Add(^uint64(40*oneBatch - 1))
+		w.finish()
+	})
+}
+
+// What other gateways have in flight counts, and each gateway has its part.
+func TestSeatsOfSeveralGateways(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newQueueWorld(t, Config{}, 4)
+		w.SetPeers(1, map[string]Load{"http://s0:80": {Live: 1}})
+		for i := range 5 {
+			w.send(fmt.Sprint(i), "k")
+		}
+		w.wantArrived("0", "1", "2")
+		w.SetPeers(1, map[string]Load{"http://s0:80": {Live: 4}}) // it overfilled
+		w.answer(answerJSON)
+		w.wantArrived("0", "1", "2") // two are this gateway's part
+		w.answer(answerJSON)
+		w.wantArrived("0", "1", "2", "3")
+		w.SetPeers(1, map[string]Load{"http://s0:80": {Live: 2}})
+		synctest.Wait()
+		w.wantArrived("0", "1", "2", "3")
+		w.SetPeers(0, nil) // the other one is gone
+		synctest.Wait()
+		w.wantArrived("0", "1", "2", "3", "4")
+		w.finish()
+	})
+}

@@ -1,0 +1,118 @@
+package upstreams
+
+import (
+	"cmp"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// queueCounts count the requests of a model that met a queue.
+type queueCounts struct {
+	queued atomic.Int64 // had to wait
+	full   atomic.Int64 // refused: the queue was full
+	late   atomic.Int64 // refused after queue_timeout
+	left   atomic.Int64 // their client left
+}
+
+// QueueStatus is how many requests wait in the gateway for a server of a model.
+type QueueStatus struct {
+	Model string `json:"model"`
+	// Class is "live", or "flex" for requests with that service tier.
+	Class   string `json:"class"`
+	Waiting int    `json:"waiting"`
+	// Oldest is how long the first of them waits, in seconds.
+	Oldest float64 `json:"oldest_seconds"`
+}
+
+// queueNames are the names of classes among requests that wait.
+var queueNames = [2]string{Live: Live.String(), Batch: "flex"}
+
+// Queues returns the models for which requests wait, by name, live ones first.
+func (p *Pool) Queues() []QueueStatus {
+	q := &p.queue
+	if q.waiting.Load() == 0 {
+		return nil
+	}
+	var all []QueueStatus
+	now := time.Now()
+	q.mu.Lock()
+	for class := range q.lines {
+		for _, l := range q.lines[class] {
+			all = append(all, QueueStatus{Model: l.model, Class: queueNames[class], Waiting: l.length, Oldest: now.Sub(l.oldest(now)).Seconds()})
+		}
+	}
+	q.mu.Unlock()
+	slices.SortFunc(all, func(a, b QueueStatus) int {
+		return cmp.Or(-cmp.Compare(a.Class, b.Class), cmp.Compare(a.Model, b.Model))
+	})
+	return all
+}
+
+// oldest returns since when the request waits that came first, now for none.
+// queue.mu is held.
+func (l *line) oldest(now time.Time) time.Time {
+	oldest := now
+	look := func(t *ticket) {
+		if t.since.Before(oldest) {
+			oldest = t.since
+		}
+	}
+	for e := l.returned.Front(); e != nil; e = e.Next() {
+		look(e.Value.(*ticket))
+	}
+	for e := l.ring.Front(); e != nil; e = e.Next() {
+		look(e.Value.(*keyLine).tickets.Front().Value.(*ticket))
+	}
+	return oldest
+}
+
+// The metrics of the queues, by Class.
+var (
+	descQueueLength = [2]*prometheus.Desc{
+		Live:  prometheus.NewDesc("tidegate_live_queue_length", "Live requests that wait in the gateway because every server of the model is at its limit.", []string{"model"}, nil),
+		Batch: prometheus.NewDesc("tidegate_flex_queue_length", "Requests of the service tier flex that wait in the gateway for what live requests leave.", []string{"model"}, nil),
+	}
+	descQueueOldest = [2]*prometheus.Desc{
+		Live:  prometheus.NewDesc("tidegate_live_queue_oldest_seconds", "How long the oldest waiting live request of the model has waited.", []string{"model"}, nil),
+		Batch: prometheus.NewDesc("tidegate_flex_queue_oldest_seconds", "How long the oldest waiting flex request of the model has waited.", []string{"model"}, nil),
+	}
+	descQueueTotal = [2]*prometheus.Desc{
+		Live:  prometheus.NewDesc("tidegate_live_queue_requests_total", "Live requests that found every server of the model at its limit: queued, refused because the queue was full (full) or queue_timeout had passed (timeout), given up by their client (left).", []string{"model", "outcome"}, nil),
+		Batch: prometheus.NewDesc("tidegate_flex_queue_requests_total", "Flex requests that found no room: queued, refused because the queue was full (full) or queue_timeout had passed (timeout), given up by their client (left).", []string{"model", "outcome"}, nil),
+	}
+)
+
+func describeQueues(ch chan<- *prometheus.Desc) {
+	for class := range queueNames {
+		ch <- descQueueLength[class]
+		ch <- descQueueOldest[class]
+		ch <- descQueueTotal[class]
+	}
+}
+
+// collectQueues collects the queues of all models that servers have. Counters are
+// left out while they are zero.
+func (p *Pool) collectQueues(ch chan<- prometheus.Metric) {
+	waiting := make(map[[2]string]QueueStatus)
+	for _, s := range p.Queues() {
+		waiting[[2]string{s.Class, s.Model}] = s
+	}
+	for model, at := range p.now.Load().models {
+		for class, name := range queueNames {
+			s := waiting[[2]string{name, model}]
+			ch <- prometheus.MustNewConstMetric(descQueueLength[class], prometheus.GaugeValue, float64(s.Waiting), model)
+			ch <- prometheus.MustNewConstMetric(descQueueOldest[class], prometheus.GaugeValue, s.Oldest, model)
+			counts := &at.record.queues[class]
+			for outcome, n := range map[string]int64{
+				"queued": counts.queued.Load(), "full": counts.full.Load(), "timeout": counts.late.Load(), "left": counts.left.Load(),
+			} {
+				if n > 0 {
+					ch <- prometheus.MustNewConstMetric(descQueueTotal[class], prometheus.CounterValue, float64(n), model, outcome)
+				}
+			}
+		}
+	}
+}
