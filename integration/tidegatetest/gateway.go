@@ -72,12 +72,13 @@ func Start(tb testing.TB, url, health string, env []string, argv ...string) *Gat
 // Settings are what a Caddyfile of Run says. Every field but Sims is text in
 // Caddyfile form that is put into the block of its name.
 type Settings struct {
-	Sims   []*Sim
-	Global string // global options
-	App    string // tidegate { … }
-	Pool   string // tidegate { pool { … } }
-	Batch  string // tidegate { batch { … } }
-	Site   string // the site; "tidegate" when empty
+	Sims     []*Sim
+	Upstream string // options of the servers
+	Global   string // global options
+	App      string // tidegate { … }
+	Pool     string // tidegate { pool { … } }
+	Batch    string // tidegate { batch { … } }
+	Site     string // the site; "tidegate" when empty
 
 	Binary string   // the program; that of Binary when empty
 	Env    []string // NAME=value, beside the test's own environment
@@ -162,6 +163,9 @@ func (g *Gateway) render(s Settings) string {
 	if s.Site == "" {
 		s.Site = "tidegate"
 	}
+	if s.Upstream != "" {
+		s.Upstream = " {\n" + s.Upstream + "\n}"
+	}
 	return fmt.Sprintf(`{
 	admin %s
 	%s
@@ -169,7 +173,7 @@ func (g *Gateway) render(s Settings) string {
 		data %s
 		%s
 		pool {
-			upstream %s
+			upstream %s%s
 			%s
 		}
 		batch {
@@ -180,7 +184,7 @@ func (g *Gateway) render(s Settings) string {
 http://%s {
 	%s
 }
-`, g.Admin, s.Global, g.Data, s.App, strings.Join(urls(s.Sims), " "), s.Pool, s.Batch, g.listen, s.Site)
+`, g.Admin, s.Global, g.Data, s.App, strings.Join(urls(s.Sims), " "), s.Upstream, s.Pool, s.Batch, g.listen, s.Site)
 }
 
 // Reload has the running gateway take other settings, by its admin endpoint.
