@@ -10,10 +10,10 @@ import (
 const (
 	// levelPays is the part of a growth in requests by which throughput has to grow
 	// for more to be tried.
-	levelPays = 0.15
+	levelPays = 0.3
 	// levelEnough is the part of the most throughput that was measured with which the
 	// search is content. It takes the least number of requests that delivers it.
-	levelEnough = 0.95
+	levelEnough = 0.93
 	// levelClose is the ratio of two numbers of requests up to which they are one level.
 	levelClose = 1.06
 	// levelLeast is the number of requests below which no level is looked for.
@@ -22,13 +22,16 @@ const (
 	levelFine = 1.15
 	// levelAge is for how long a level counts.
 	levelAge = 5 * time.Minute
-	// levelSure is how many measurements show that more requests do not pay.
-	levelSure = 3
+	// levelTwice is how many measurements show that more requests pay somewhat,
+	// levelSure that they do not.
+	levelTwice = 2
+	levelSure  = 4
 	// levelNews is the least weight of a new measurement at a level.
 	levelNews = 0.3
-	// levelShift is the part by which throughput at a level has to change, twice in a
-	// row, for what was measured before to be forgotten.
+	// levelShift is the part by which throughput at a level has to change, several
+	// times in a row, for what was measured before to be forgotten.
 	levelShift = 0.25
+	levelOdd   = 3
 	// Growth while requests pay nearly alike, and later.
 	levelFast, levelSlow = 2, 1.5
 	levelLinear          = 0.6
@@ -40,7 +43,13 @@ type level struct {
 	requests float64
 	rate     float64 // per second
 	n        int     // measurements of which rate is the average
-	odd      int     // of them in a row that were far off
+	odd      oddity
+}
+
+// oddity counts measurements in a row that were far off in one direction.
+type oddity struct {
+	change int // 1: more throughput
+	n      int
 }
 
 // levels are measurements of one server, by growing number of requests, and the
@@ -57,16 +66,21 @@ func (ls *levels) add(at time.Time, requests, rate float64) (change int) {
 			continue
 		}
 		if math.Abs(rate/l.rate-1) <= levelShift {
-			l.at, l.odd, l.n = at, 0, l.n+1
+			l.at, l.odd, l.n = at, oddity{}, l.n+1
 			weight := max(levelNews, 1/float64(l.n))
 			l.requests += weight * (requests - l.requests)
 			l.rate += weight * (rate - l.rate)
 			return 0
 		}
-		if l.odd++; l.odd < 2 {
+		if now := cmp.Compare(rate, l.rate); now == l.odd.change {
+			l.odd.n++
+		} else {
+			l.odd = oddity{now, 1}
+		}
+		if l.odd.n < levelOdd {
 			return 0
 		}
-		change = cmp.Compare(rate, l.rate)
+		change = l.odd.change
 		*ls = levels{{at: at, requests: requests, rate: rate, n: 1}}
 		return change
 	}
@@ -79,7 +93,7 @@ func (ls *levels) add(at time.Time, requests, rate float64) (change int) {
 func elasticity(a, b level) float64 { return (b.rate/a.rate - 1) / (b.requests/a.requests - 1) }
 
 // top is how throughput grew towards the highest level, from the next one that is
-// far enough below it to tell; 1 if there is none.
+// far enough below it to tell; levelPays if there is none.
 func (ls levels) top() float64 {
 	last := ls[len(ls)-1]
 	for i := len(ls) - 2; i >= 0; i-- {
@@ -87,7 +101,7 @@ func (ls levels) top() float64 {
 			return elasticity(ls[i], last)
 		}
 	}
-	return 1
+	return levelPays
 }
 
 // enough is the first level with enough throughput.
@@ -104,8 +118,10 @@ func (ls levels) enough() int {
 func (ls levels) next() (requests int, found bool) {
 	last := ls[len(ls)-1]
 	switch grown := ls.top(); {
-	case grown >= levelLinear:
+	case grown >= levelLinear, len(ls) == 1 && last.requests <= limitStart:
 		return int(math.Ceil(levelFast * last.requests)), false
+	case last.n < levelTwice:
+		return int(math.Round(last.requests)), false
 	case grown >= levelPays:
 		return int(math.Ceil(levelSlow * last.requests)), false
 	case last.n < levelSure:
