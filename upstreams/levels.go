@@ -26,8 +26,11 @@ const (
 	// levelSure that they do not.
 	levelTwice = 2
 	levelSure  = 4
-	// levelNews is the least weight of a new measurement at a level.
-	levelNews = 0.3
+	// levelKept is how many measurements of a level are kept.
+	levelKept = 7
+	// levelSlower is how much longer one request may take than at the level at which
+	// requests are quickest: a live request in their midst takes as long.
+	levelSlower = 2.5
 	// levelShift is the part by which throughput at a level has to change, several
 	// times in a row, for what was measured before to be forgotten.
 	levelShift = 0.25
@@ -41,8 +44,8 @@ const (
 type level struct {
 	at       time.Time
 	requests float64
-	rate     float64 // per second
-	n        int     // measurements of which rate is the average
+	rate     float64   // per second, the median of rates
+	rates    []float64 // the last measurements
 	odd      oddity
 }
 
@@ -66,10 +69,8 @@ func (ls *levels) add(at time.Time, requests, rate float64) (change int) {
 			continue
 		}
 		if math.Abs(rate/l.rate-1) <= levelShift {
-			l.at, l.odd, l.n = at, oddity{}, l.n+1
-			weight := max(levelNews, 1/float64(l.n))
-			l.requests += weight * (requests - l.requests)
-			l.rate += weight * (rate - l.rate)
+			l.odd = oddity{}
+			l.note(at, rate)
 			return 0
 		}
 		if now := cmp.Compare(rate, l.rate); now == l.odd.change {
@@ -78,15 +79,25 @@ func (ls *levels) add(at time.Time, requests, rate float64) (change int) {
 			l.odd = oddity{now, 1}
 		}
 		if l.odd.n < levelOdd {
+			l.note(at, rate)
 			return 0
 		}
 		change = l.odd.change
-		*ls = levels{{at: at, requests: requests, rate: rate, n: 1}}
+		*ls = levels{{at: at, requests: requests, rate: rate, rates: []float64{rate}}}
 		return change
 	}
-	*ls = append(*ls, level{at: at, requests: requests, rate: rate, n: 1})
+	*ls = append(*ls, level{at: at, requests: requests, rate: rate, rates: []float64{rate}})
 	slices.SortFunc(*ls, func(a, b level) int { return cmp.Compare(a.requests, b.requests) })
 	return 0
+}
+
+// note adds a measurement to a level.
+func (l *level) note(at time.Time, rate float64) {
+	l.at = at
+	l.rates = append(l.rates, rate)
+	l.rates = l.rates[max(0, len(l.rates)-levelKept):]
+	sorted := slices.Sorted(slices.Values(l.rates))
+	l.rate = (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
 // elasticity is the growth of throughput in relation to that of requests.
@@ -104,13 +115,33 @@ func (ls levels) top() float64 {
 	return levelPays
 }
 
-// enough is the first level with enough throughput.
-func (ls levels) enough() int {
-	most := 0.0
-	for _, l := range ls {
-		most = max(most, l.rate)
+// each is the time per unit for one of the requests, in seconds.
+func (l *level) each() float64 { return l.requests / l.rate }
+
+// slow reports whether requests take too long at a level.
+func (ls levels) slow(i int) bool {
+	for j := range ls[:i] {
+		if ls[i].each() > levelSlower*ls[j].each() {
+			return true
+		}
 	}
-	return slices.IndexFunc(ls, func(l level) bool { return l.rate >= levelEnough*most })
+	return false
+}
+
+// enough is the first level with enough throughput of those that are not slow.
+func (ls levels) enough() int {
+	best, most := 0, 0.0
+	for i := range ls {
+		if !ls.slow(i) {
+			most = max(most, ls[i].rate)
+		}
+	}
+	for i := len(ls) - 1; i >= 0; i-- {
+		if !ls.slow(i) && ls[i].rate >= levelEnough*most {
+			best = i
+		}
+	}
+	return best
 }
 
 // next returns how many requests are to be tried next; found if that is the number
@@ -118,13 +149,14 @@ func (ls levels) enough() int {
 func (ls levels) next() (requests int, found bool) {
 	last := ls[len(ls)-1]
 	switch grown := ls.top(); {
-	case grown >= levelLinear, len(ls) == 1 && last.requests <= limitStart:
+	case ls.slow(len(ls)-1) && len(last.rates) >= levelSure:
+	case !ls.slow(len(ls)-1) && (grown >= levelLinear || len(ls) == 1 && last.requests <= limitStart):
 		return int(math.Ceil(levelFast * last.requests)), false
-	case last.n < levelTwice:
+	case len(last.rates) < levelTwice || ls.slow(len(ls)-1):
 		return int(math.Round(last.requests)), false
 	case grown >= levelPays:
 		return int(math.Ceil(levelSlow * last.requests)), false
-	case last.n < levelSure:
+	case len(last.rates) < levelSure:
 		return int(math.Round(last.requests)), false
 	}
 	i := ls.enough()

@@ -160,16 +160,19 @@ func (l *limiter) measure(s loadSample) {
 	l.limit = max(limitFloor, next)
 }
 
+// promptWeight is what a token of a prompt counts beside a generated one. It takes an
+// engine about so much less time, and requests that have all just come shall not make
+// a server look slow.
+const promptWeight = 1.0 / 8
+
 // throughput returns what a server delivered between two samples, n units at a
-// rate per second: generated tokens, or tokens of prompts where none are generated,
-// or lines where the server counts nothing. n is 0 while that is too little to tell.
+// rate per second: tokens, or lines where the server counts nothing. n is 0 while
+// that is too little to tell.
 func throughput(from, to loadSample) (n, rate float64) {
 	span := to.at.Sub(from.at)
 	switch {
-	case to.counted && from.counted && span >= limitSample:
-		if n = to.made - from.made; n <= 0 {
-			n = to.prompt - from.prompt
-		}
+	case to.counted && from.counted && span >= limitSample*9/10:
+		n = to.made - from.made + promptWeight*(to.prompt-from.prompt)
 	case !to.counted && to.done-from.done >= int64(max(limitStart, to.inFlight)):
 		n = float64(to.done - from.done)
 	}

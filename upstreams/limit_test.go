@@ -111,8 +111,8 @@ func TestLimitDelivers(t *testing.T) {
 		part := sum / float64(n) / e.throughput(256)
 		worst, all = min(worst, part), all+part
 	}
-	if worst < 0.5 || all/300 < 0.85 {
-		t.Errorf("servers deliver %.2f of their throughput, the worst %.2f; want 0.85 and 0.5 at least", all/300, worst)
+	if worst < 0.5 || all/300 < 0.8 {
+		t.Errorf("servers deliver %.2f of their throughput, the worst %.2f; want 0.8 and 0.5 at least", all/300, worst)
 	}
 }
 
