@@ -230,6 +230,7 @@ func (p *Pool) sampleLoad(u *upstream) {
 	limit := int64(u.limiter.step(s))
 	u.limitWhy = u.limiter.why
 	p.mu.Unlock()
+	u.capacity.Store(int64(u.limiter.hard))
 	u.seats.sample(s.at, live+otherLive, u.limiter.hard > 0)
 	u.pace.learn(g, int(limit))
 	if u.limit.Swap(limit) < limit {
