@@ -27,7 +27,7 @@ const (
 	limitWatch  = time.Second
 	// limitBinding is the part of the limit from which on it counts as used up.
 	limitBinding = 0.9
-	// waitingPart is the part of the running requests that must wait in one sample to
+	// waitingPart is the part of the running requests that must wait in two samples to
 	// be a queue, and not requests that arrived since the server's last step.
 	waitingPart = 1.0 / 8
 	waitingMin  = 2
@@ -92,6 +92,9 @@ func (l *limiter) step(s loadSample) int {
 	previous := l.last
 	l.last = s
 	queued := l.queue.step(s, previous)
+	if l.hard > 0 && s.told && queued == 0 && int(s.running) > l.hard { // it runs more by now
+		l.hard, l.until = 0, s.at
+	}
 	switch {
 	case queued > 0:
 		l.hard = queued
@@ -186,9 +189,10 @@ type queueWatch struct {
 }
 
 // step takes a sample and returns how many requests the server runs at once, 0 if
-// none wait, or if those that wait are on their way to the next step of the engine.
+// none wait, or if those that wait are on their way to the next step of the engine:
+// it takes one after the other, and runs more with every step.
 func (q *queueWatch) step(s, previous loadSample) int {
-	if !s.told || s.batch == 0 {
+	if !s.told {
 		*q = queueWatch{}
 		return 0
 	}
@@ -196,7 +200,7 @@ func (q *queueWatch) step(s, previous loadSample) int {
 	if known := s.running + s.waiting; float64(s.inFlight) < known-max(2, known/10) {
 		running = max(limitFloor, s.inFlight-int(s.waiting)) // others send requests there as well
 	}
-	if s.waiting >= max(waitingMin, waitingPart*s.running) {
+	if long(s) && previous.told && long(previous) && s.running <= previous.running {
 		*q = queueWatch{}
 		return running
 	}
@@ -211,7 +215,7 @@ func (q *queueWatch) step(s, previous loadSample) int {
 	q.running, q.waiting, q.rates = keep(q.running), keep(q.waiting), keep(q.rates)
 	// Requests that arrive wait for the step that runs: on average for half of it.
 	arriving := mean(q.rates) * s.step
-	full := mean(q.waiting) > 1+2*arriving
+	full := mean(q.waiting) > 1+2*arriving && q.running[waitingSamples-1] <= q.running[0]
 	steady := arriving < 0.25 // that some arrive is no explanation then
 	for i := range q.waiting {
 		steady = steady && q.waiting[i] >= 1 && q.running[i] == q.running[0]
@@ -222,6 +226,9 @@ func (q *queueWatch) step(s, previous loadSample) int {
 	}
 	return 0
 }
+
+// long reports whether more requests wait than arrive between two steps.
+func long(s loadSample) bool { return s.waiting >= max(waitingMin, waitingPart*s.running) }
 
 // keep returns the last waitingSamples values.
 func keep(values []float64) []float64 {

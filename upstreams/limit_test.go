@@ -116,13 +116,34 @@ func TestLimitDelivers(t *testing.T) {
 	}
 }
 
-// A queue at the server is answered at the next sample.
+// A queue at the server is answered at the second sample.
 func TestLimitFallsAtOnce(t *testing.T) {
 	e := newEngine(256, 7500*time.Microsecond, 22*time.Microsecond)
 	e.after(20 * time.Second)
 	e.most = 32
+	e.step()
 	if got := e.step(); got != 32 {
 		t.Errorf("after the server shrank the limit is %d, want 32", got)
+	}
+}
+
+// Long prompts that a server reads one after the other are no queue, although they
+// wait, and neither is a queue in which the server gets on.
+func TestPromptsThatWait(t *testing.T) {
+	l := limiter{}
+	s := loadSample{at: time.Unix(1e9, 0), told: true, inFlight: 16, batch: 16, ceiling: 256}
+	for s.running = 0; s.running <= 16; s.running += 2 {
+		s.at = s.at.Add(limitSample)
+		s.waiting = 16 - s.running
+		if l.step(s); l.hard != 0 {
+			t.Fatalf("with %.0f running and %.0f waiting the server is thought to run %d at once", s.running, s.waiting, l.hard)
+		}
+	}
+	// What was found too low is forgotten when the server runs more.
+	l.limit, l.hard, l.until = 4, 4, s.at.Add(time.Hour)
+	s.running, s.waiting = 6, 0
+	if l.step(s); l.hard != 0 || s.at.Before(l.until) {
+		t.Errorf("a server that runs 6 at once is thought to run %d", l.hard)
 	}
 }
 
@@ -207,7 +228,9 @@ func TestQueueAtAServer(t *testing.T) {
 // Requests of others that a server runs are not room for this gateway's.
 func TestLimitBesideOthers(t *testing.T) {
 	l := limiter{limit: 40}
-	if got := l.step(loadSample{at: time.Unix(1e9, 0), told: true, running: 64, waiting: 16, inFlight: 40, batch: 40, ceiling: 256}); got != 24 {
+	s := loadSample{at: time.Unix(1e9, 0), told: true, running: 64, waiting: 16, inFlight: 40, batch: 40, ceiling: 256}
+	l.step(s)
+	if got := l.step(s); got != 24 {
 		t.Errorf("the limit is %d, want 24", got)
 	}
 }
