@@ -29,6 +29,14 @@ func upstreams(t *testing.T, g *tidegatetest.Gateway) []upstream {
 	return health.Upstreams
 }
 
+// awaitUp waits until all servers of a gateway are up.
+func awaitUp(t *testing.T, g *tidegatetest.Gateway, limit time.Duration) {
+	t.Helper()
+	tidegatetest.Eventually(t, limit, "the servers to be up", func() bool {
+		return !slices.ContainsFunc(upstreams(t, g), func(u upstream) bool { return u.State != "up" })
+	})
+}
+
 // loadLimit bounds how long two servers load on a shared machine.
 const loadLimit = 8 * time.Minute
 
@@ -52,9 +60,7 @@ func (s *suite) loading(t *testing.T) {
 	if err != nil || got.status != http.StatusServiceUnavailable {
 		t.Errorf("while no server listens the answer is %d, %v: %s; want 503", got.status, err, got.body)
 	}
-	tidegatetest.Eventually(t, loadLimit, "the servers to be up", func() bool {
-		return !slices.ContainsFunc(upstreams(t, gateway), func(u upstream) bool { return u.State != "up" })
-	})
+	awaitUp(t, gateway, loadLimit)
 	ask(t, gateway.URL, chatPath, chat("At last.", 1))
 	for _, u := range upstreams(t, gateway) {
 		t.Logf("%s: vLLM %s", u.URL, u.Version)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 	"github.com/tidegate/tidegate/internal/vllmtest"
@@ -105,13 +106,16 @@ func ready(ctx context.Context, server *vllmtest.Server) error {
 	return err
 }
 
-// serve starts a gateway before servers, all of them when none is named.
+// serve starts a gateway before servers, all of them when none is named, and waits
+// until it has all as up.
 func (s *suite) serve(t *testing.T, servers ...*vllmtest.Server) *tidegatetest.Gateway {
 	t.Helper()
 	if len(servers) == 0 {
 		servers = s.servers
 	}
-	return tidegatetest.Serve(t, tidegatetest.ServeConfig{Upstreams: urls(servers)})
+	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Upstreams: urls(servers)})
+	awaitUp(t, gateway, time.Minute)
+	return gateway
 }
 
 func urls(servers []*vllmtest.Server) []string {
