@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/templates"
+	"github.com/tidegate/tidegate/upstreams"
 )
 
 // overviewRows is how many active batches the first page shows.
@@ -65,6 +66,7 @@ func (d *Dashboard) overviewModel(s templates.Site, snap *snapshot) templates.Ov
 			Waiting: now.Queue.Waiting, InFlight: now.Queue.InFlight, Limit: now.Queue.Limit,
 			Oldest: now.Queue.Oldest, Paused: now.Queue.Paused, Hours: now.Queue.Hours, Active: now.ActiveTotal,
 		},
+		Waiting:  waiting(now.Waiting),
 		Problems: problems(s, now.Problems),
 	}
 	if snap.err != nil {
@@ -83,6 +85,17 @@ func (d *Dashboard) overviewModel(s templates.Site, snap *snapshot) templates.Ov
 	}
 	v.More = now.ActiveTotal - len(v.Batches)
 	return v
+}
+
+// waiting are the requests that wait in the gateway.
+func waiting(all []upstreams.QueueStatus) []templates.Waiting {
+	views := make([]templates.Waiting, 0, len(all))
+	for _, q := range all {
+		views = append(views, templates.Waiting{
+			Model: q.Model, Class: q.Class, Requests: int64(q.Waiting), Oldest: time.Duration(q.Oldest * float64(time.Second)),
+		})
+	}
+	return views
 }
 
 func rate(r Rate) templates.Rate {

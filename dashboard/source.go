@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/upstreams"
 )
 
 // Source is where everything on the pages comes from. All parts must be there.
@@ -46,6 +47,9 @@ type Now struct {
 	// first; at most a few dozen. ActiveTotal counts all.
 	Active      []Batch
 	ActiveTotal int
+
+	// Waiting are live and flex requests that wait in the gateway, by model.
+	Waiting []upstreams.QueueStatus
 
 	// Problems are what is wrong, the worst first.
 	Problems []Problem

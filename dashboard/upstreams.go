@@ -16,14 +16,14 @@ func (d *Dashboard) upstreamList(w http.ResponseWriter, r *http.Request) error {
 	}
 	s := d.site(r, "Upstreams", "Upstreams")
 	s.Stream = "/events/upstreams"
-	return d.render(w, r, http.StatusOK, templates.UpstreamsPage(s, upstreamRows(s, snap)))
+	return d.render(w, r, http.StatusOK, templates.UpstreamsPage(s, upstreamRows(s, snap), waiting(snap.now.Waiting)))
 }
 
 func (d *Dashboard) upstreamListLive(ctx context.Context, _ *http.Request, s templates.Site, snap *snapshot) (sections []section, err error) {
 	if snap.err != nil {
 		return nil, snap.err
 	}
-	return sections, part(ctx, &sections, "upstreams", templates.UpstreamTable(s, upstreamRows(s, snap)))
+	return sections, part(ctx, &sections, "upstreams", templates.UpstreamList(s, upstreamRows(s, snap), waiting(snap.now.Waiting)))
 }
 
 func upstreamRows(s templates.Site, snap *snapshot) []templates.UpstreamRow {

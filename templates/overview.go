@@ -14,6 +14,7 @@ type Overview struct {
 	Window      time.Duration // that rates are averages of
 	Live, Batch Rate
 	Queue       Queue
+	Waiting     []Waiting
 	Problems    []Problem
 	Upstreams   []UpstreamRow
 	Batches     []BatchRow
@@ -44,6 +45,17 @@ func orUnknown(known bool, text string) string {
 		return "–"
 	}
 	return text
+}
+
+// Waiting is how many requests of a model wait in the gateway.
+type Waiting struct {
+	Model, Class string // "live" or "flex"
+	Requests     int64
+	Oldest       time.Duration
+}
+
+func (w Waiting) text() string {
+	return Plural(w.Requests, w.Class+" request waits", w.Class+" requests wait") + " for a server of " + w.Model + ", the first for " + Span(w.Oldest)
 }
 
 // Queue is how much batch work waits.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/upstreams"
 )
 
 type overview struct{ *Fake }
@@ -38,6 +39,10 @@ func (o overview) Now(context.Context) (dashboard.Now, error) {
 	n.ActiveTotal = len(n.Active)
 	if o.problems {
 		n.Problems = o.trouble(now)
+		n.Waiting = []upstreams.QueueStatus{
+			{Model: o.Say("qwen2.5-72b-instruct"), Class: "live", Waiting: 12, Oldest: 3.4},
+			{Model: o.Say("qwen2.5-72b-instruct"), Class: "flex", Waiting: 1, Oldest: 41},
+		}
 	}
 	return n, nil
 }
