@@ -130,18 +130,18 @@ func (ls levels) slow(i int) bool {
 
 // enough is the first level with enough throughput of those that are not slow.
 func (ls levels) enough() int {
-	best, most := 0, 0.0
-	for i := range ls {
+	most := 0.0
+	for i, l := range ls {
 		if !ls.slow(i) {
-			most = max(most, ls[i].rate)
+			most = max(most, l.rate)
 		}
 	}
-	for i := len(ls) - 1; i >= 0; i-- {
-		if !ls.slow(i) && ls[i].rate >= levelEnough*most {
-			best = i
+	for i, l := range ls {
+		if !ls.slow(i) && l.rate >= levelEnough*most {
+			return i
 		}
 	}
-	return best
+	return 0
 }
 
 // next returns how many requests are to be tried next; found if that is the number

@@ -1,6 +1,9 @@
 package upstreams
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // LimitReason says why a server has the limit that it has.
 type LimitReason string
@@ -215,7 +218,7 @@ func (q *queueWatch) step(s, previous loadSample) int {
 	q.running, q.waiting, q.rates = keep(q.running), keep(q.waiting), keep(q.rates)
 	// Requests that arrive wait for the step that runs: on average for half of it.
 	arriving := mean(q.rates) * s.step
-	full := mean(q.waiting) > 1+2*arriving && q.running[waitingSamples-1] <= q.running[0]
+	full := slices.Min(q.waiting) >= 1 && mean(q.waiting) > 1+2*arriving && q.running[waitingSamples-1] <= q.running[0]
 	steady := arriving < 0.25 // that some arrive is no explanation then
 	for i := range q.waiting {
 		steady = steady && q.waiting[i] >= 1 && q.running[i] == q.running[0]
