@@ -12,7 +12,9 @@
 // (among a million lines beside a thousand), takeover (of what a gateway had that
 // was killed), spread (one batch on three gateways, beside the ideal). On both stores: dashboard (pages with a year behind them, and what
 // open ones cost), crowd (a batch that goes before 10,000 others, beside itself
-// alone). On a real vLLM, which scripts/test-vllm installs and names: interference (of
+// alone). On simulated GPUs: livefirst (live beside a batch, beside nginx and an ungated
+// flood), burst (of live beside a batch), knee (the limit that is found, beside the
+// right one). On a real vLLM, which scripts/test-vllm installs and names: interference (of
 // a batch with live requests).
 package main
 
@@ -52,6 +54,10 @@ var scenarios = map[string]scenario{
 	"dashboard":   measureDashboard,
 	"crowd":       measureCrowd,
 
+	"livefirst": measureLiveFirst,
+	"burst":     measureBurst,
+	"knee":      measureKnee,
+
 	"interference": measureInterference,
 }
 
@@ -61,6 +67,7 @@ type bench struct {
 	dir      string // scratch
 
 	interference interferenceOptions
+	fleet        fleetOptions
 }
 
 func main() {
@@ -75,6 +82,7 @@ func run() error {
 	out := flag.String("out", "", "file that raw numbers are written to, as JSON")
 	b := &bench{}
 	b.interference.register()
+	b.fleet.register()
 	flag.Parse()
 	if flag.NArg() == 0 {
 		return fmt.Errorf("name at least one scenario: %s", strings.Join(slices.Sorted(maps.Keys(scenarios)), ", "))

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 const nginxConfig = `worker_processes auto;
@@ -21,7 +22,7 @@ http {
 	uwsgi_temp_path %[1]s/nginx-uwsgi;
 	scgi_temp_path %[1]s/nginx-scgi;
 	keepalive_requests 1000000;
-	upstream vllm { least_conn; server %[2]s; keepalive 256; keepalive_requests 1000000; }
+	upstream vllm { least_conn; %[2]skeepalive 256; keepalive_requests 1000000; }
 	server {
 		listen %[3]s;
 		location / {
@@ -39,7 +40,7 @@ http {
 
 // startNginx runs nginx as people have it before vLLM: upstream keepalive, no
 // buffering.
-func (b *bench) startNginx(ctx context.Context, upstream *process) (*process, error) {
+func (b *bench) startNginx(ctx context.Context, upstreams ...*process) (*process, error) {
 	path, err := exec.LookPath("nginx")
 	if err != nil {
 		return nil, fmt.Errorf("looking for nginx (apt-get install nginx-light): %w", err)
@@ -48,8 +49,12 @@ func (b *bench) startNginx(ctx context.Context, upstream *process) (*process, er
 	if err != nil {
 		return nil, err
 	}
+	var servers strings.Builder
+	for _, u := range upstreams {
+		fmt.Fprintf(&servers, "server %s; ", u.addr)
+	}
 	config := filepath.Join(b.dir, "nginx.conf")
-	if err := os.WriteFile(config, fmt.Appendf(nil, nginxConfig, b.dir, upstream.addr, addr), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, nginxConfig, b.dir, servers.String(), addr), 0o600); err != nil {
 		return nil, fmt.Errorf("writing nginx's configuration: %w", err)
 	}
 	return b.start(ctx, "nginx", addr, "/health", path, "-p", b.dir, "-c", config)

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+)
+
+// batchWork are the lines of the fleet's batches.
+type batchWork struct {
+	prompt, generate int // tokens of a line
+}
+
+// body is the ith request of a batch.
+func (w batchWork) body(name string, i int) []byte {
+	return prose(fmt.Sprintf("%s-%06d", name, i), w.prompt, w.generate, false)
+}
+
+// write writes a batch of n lines.
+func (w batchWork) write(to io.Writer, name string, n int) error {
+	for i := range n {
+		line, err := json.Marshal(map[string]any{
+			"custom_id": fmt.Sprintf("line-%06d", i), "method": "POST", "url": "/v1/chat/completions", "body": json.RawMessage(w.body(name, i)),
+		})
+		if err != nil {
+			return fmt.Errorf("encoding line: %w", err)
+		}
+		if _, err := to.Write(append(line, '\n')); err != nil {
+			return fmt.Errorf("writing input: %w", err)
+		}
+	}
+	return nil
+}
+
+// submit makes batches of n lines on a gateway.
+func (w batchWork) submit(ctx context.Context, gateway *process, batches, n int) error {
+	for i := range batches {
+		fileID, err := upload(ctx, gateway.addr, func(to io.Writer) error { return w.write(to, fmt.Sprintf("batch%d", i), n) })
+		if err != nil {
+			return err
+		}
+		if _, err := createBatch(ctx, gateway.addr, fileID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flood has workers send requests of a batch to addresses in turn, each its next
+// one when the answer to the last one has come, until ctx is done. It returns how
+// many were answered.
+func (w batchWork) flood(ctx context.Context, addrs []string, workers int) (int64, error) {
+	var (
+		next, done atomic.Int64
+		all        sync.WaitGroup
+		mu         sync.Mutex
+		failure    error
+	)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for worker := range workers {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				err := w.sendOne(ctx, addrs[worker%len(addrs)], int(next.Add(1)))
+				if err == nil {
+					done.Add(1)
+					continue
+				}
+				if ctx.Err() == nil {
+					mu.Lock()
+					failure = errors.Join(failure, err)
+					mu.Unlock()
+					cancel()
+				}
+			}
+		})
+	}
+	all.Wait()
+	return done.Load(), failure
+}
+
+func (w batchWork) sendOne(ctx context.Context, addr string, i int) error {
+	answer, err := postFleet(ctx, addr, w.body("flood", i))
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+		return fmt.Errorf("reading answer: %w", err)
+	}
+	return nil
+}
