@@ -170,10 +170,10 @@ func TestChecks(t *testing.T) {
 			g.change(one, func(f *upstreams.Facts) { f.MaxNumSeqs = 0 })
 			g.status[0].Waiting, g.status[0].Running = 12, 32
 		}, one + ": max_num_seqs", doctor.Doubted, "12 requests wait"},
-		{"concurrency unknown", func(g *gateway) {
+		{"concurrency found", func(g *gateway) {
 			g.change(one, func(f *upstreams.Facts) { f.MaxNumSeqs = 0 })
 			g.status[0].MaxNumSeqsAssumed, g.status[0].Limit, g.status[0].LimitReason = true, 36, upstreams.LimitWaiting
-		}, one + ": max_num_seqs", doctor.Unknown, "256 is assumed; 36 at once as found so far (waiting)"},
+		}, one + ": max_num_seqs", doctor.Passed, "36 requests at once, as found so far: the server runs no more"},
 		{"concurrency configured", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.MaxNumSeqs = 0 }) }, one + ": max_num_seqs", doctor.Passed, "256, as configured"},
 		{"priority refused", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.Scheduling = "" }) }, one + ": priority", doctor.Passed, "off"},
 		{"priority told", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.Scheduling = "priority" }) }, one + ": priority", doctor.Passed, "on"},

@@ -152,12 +152,11 @@ func concurrency(name string, u upstreams.UpstreamStatus, f upstreams.Facts) Che
 		c.Remedy = fmt.Sprintf("The server could do more: set max_num_seqs %d for this upstream.", f.MaxNumSeqs)
 	case f.MaxNumSeqs > 0:
 		c.Found = fmt.Sprintf("%d, as at the server", u.MaxNumSeqs)
+	case u.MaxNumSeqsAssumed:
+		c.Found = fmt.Sprintf("%d requests at once, as found so far: %s", u.Limit, u.LimitReason.Text())
 	case u.HasMetrics && u.Waiting > 0 && ours <= u.MaxNumSeqs:
 		c.Verdict, c.Found = Doubted, fmt.Sprintf("%d, yet %.0f requests wait at the server while it runs %.0f", u.MaxNumSeqs, u.Waiting, u.Running)
 		c.Remedy = "Set max_num_seqs of this upstream to what the server runs at once: its --max-num-seqs, or fewer where the KV cache is full before."
-	case u.MaxNumSeqsAssumed:
-		c.Verdict = Unknown
-		c.Found = fmt.Sprintf("not configured, and the server does not tell its own: %d is assumed; %d at once as found so far (%s)", u.MaxNumSeqs, u.Limit, u.LimitReason)
 	default:
 		c.Found += ", as configured; the server does not tell its own"
 	}

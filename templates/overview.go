@@ -79,6 +79,9 @@ type UpstreamRow struct {
 	Live, Batch, Others int
 	BatchLimit          int // lines of this gateway in flight at most, as things are
 	MaxSeqs             int // requests that it runs at once; 0: not known
+	Limit               int // requests that it should have at once, as found
+	LimitWhy            string
+	Preempted           float64 // requests, since it was started
 	HasMetrics          bool
 	Running, Waiting    float64
 	KV                  float64

@@ -18,6 +18,23 @@ const (
 	LimitCeiling LimitReason = "ceiling" // max_num_seqs as configured
 )
 
+// Text says it in words that go on from a number of requests.
+func (r LimitReason) Text() string {
+	switch r {
+	case LimitGrowing:
+		return "being looked for: more may bring more tokens per second"
+	case LimitWaiting:
+		return "the server runs no more at once: requests waited"
+	case LimitKVCache:
+		return "its KV cache is nearly full, or requests were preempted"
+	case LimitPlateau:
+		return "more would bring hardly more tokens per second"
+	case LimitCeiling:
+		return "max_num_seqs"
+	}
+	return "to begin with: batches have not used it up yet"
+}
+
 const (
 	// limitStart is the limit of a server of which nothing is known: few servers run
 	// less at once, and their step takes little longer for it.

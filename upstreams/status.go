@@ -48,6 +48,10 @@ type UpstreamStatus struct {
 	Running      float64 `json:"running"`
 	Waiting      float64 `json:"waiting"`
 	KVCacheUsage float64 `json:"kv_cache_usage"` // 0 to 1
+	Preemptions  float64 `json:"preemptions"`    // requests that were computed again, since the server was started
+	// PendingPrefill is how many seconds the server will take to read the prompts that
+	// this gateway has sent there, 0 when it does not say how long they take.
+	PendingPrefill float64 `json:"pending_prefill_seconds"`
 
 	// Attempts since the upstream was configured, of both classes.
 	Requests int64 `json:"requests"`
@@ -65,10 +69,11 @@ func (p *Pool) Status() []UpstreamStatus {
 			DrainedAt: u.drainedAt, DrainedBy: u.drainedBy,
 			Models: make([]string, 0, len(u.models)), Version: u.version,
 			Weight: u.weight, MaxNumSeqs: u.maxSeqs, BatchLimit: batchLimit(p.batchShare(u), u.maxSeqs, p.peers),
-			HasMetrics: u.gauges.told, Running: u.gauges.running, Waiting: u.gauges.waiting, KVCacheUsage: u.gauges.kvCache,
+			HasMetrics: u.gauges.told, Running: u.gauges.running, Waiting: u.gauges.waiting, KVCacheUsage: u.gauges.kvCache, Preemptions: u.gauges.preempts,
 			Requests: u.requests[Live].Load() + u.requests[Batch].Load(),
 			Failures: u.failures[Live].Load() + u.failures[Batch].Load(),
 		}
+		s.PendingPrefill = time.Duration(u.pace.pending(u.age())).Seconds()
 		load := u.load.Load()
 		s.LiveInFlight, s.BatchInFlight = split(load)
 		s.MaxNumSeqsAssumed = u.seqsAssumed && u.facts.MaxNumSeqs == 0
