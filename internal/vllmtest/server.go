@@ -165,8 +165,8 @@ func (s *Server) healthy(ctx context.Context) bool {
 // client keeps no connection open: a server that starts again has none of the old.
 var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
-// Args are the arguments of `vllm serve`.
-func (s *Server) Args() []string { return s.argv[2:] }
+// Args are the arguments of `vllm serve` after the model's directory.
+func (s *Server) Args() []string { return s.argv[3:] }
 
 // Ended is closed when the process is gone.
 func (s *Server) Ended() <-chan struct{} { return s.ended }
