@@ -61,3 +61,30 @@ func TestCheckResults(t *testing.T) {
 		})
 	}
 }
+
+// Without known answers every line still has to have one result, in the right file.
+func TestCompareLines(t *testing.T) {
+	input := BatchInput(t, 3, nil)
+	zero, one, two := result(t, 0), result(t, 1), result(t, 2)
+	unknown := strings.Replace(one, "sim-", "real-", 1)
+	if unknown == one {
+		t.Fatal("the answer was not changed")
+	}
+	for name, test := range map[string]struct {
+		output, errors []string
+		want           string // part of the first problem; "" for none
+	}{
+		"all right":          {[]string{zero, unknown, two}, nil, ""},
+		"with an error":      {[]string{zero, two}, []string{failure(1)}, ""},
+		"missing":            {[]string{zero, two}, nil, "line-000001 has no result"},
+		"order":              {[]string{unknown, zero, two}, nil, "stands behind a later line"},
+		"failure as success": {[]string{zero, unknown, failure(2)}, nil, "without a success"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, problems := CompareLines(input, []byte(strings.Join(test.output, "\n")), []byte(strings.Join(test.errors, "\n")))
+			if got := strings.Join(problems, "\n"); test.want == "" && got != "" || !strings.Contains(got, test.want) {
+				t.Errorf("complains %q, want %q", got, test.want)
+			}
+		})
+	}
+}

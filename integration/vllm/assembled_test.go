@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -184,4 +185,45 @@ func differences(path string, a, b any) []string {
 		return nil
 	}
 	return []string{path}
+}
+
+// The comparison finds what a stream lacks and what it has besides, and no more.
+func TestAssemble(t *testing.T) {
+	const stream = `data: {"id":"a","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}
+
+data: {"id":"a","choices":[{"index":0,"delta":{"content":"high "},"logprobs":{"content":[{"token":"high "}]},"finish_reason":null}]}
+
+data: {"id":"a","choices":[{"index":0,"delta":{"content":"tide"},"logprobs":{"content":[{"token":"tide"}]},"finish_reason":"stop"}]}
+
+data: {"id":"a","choices":[{"index":1,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":"{"}}]}}]}
+
+data: {"id":"a","choices":[{"index":1,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"}"}}]}}]}
+
+data: {"id":"a","choices":[],"usage":{"total_tokens":3}}
+
+data: [DONE]
+
+`
+	const whole = `{"id":"a","choices":[{"index":0,"message":{"role":"assistant","content":"high tide","refusal":null},
+		"logprobs":{"content":[{"token":"high "},{"token":"tide"}]},"finish_reason":"stop"},
+		{"index":1,"message":{"tool_calls":[{"id":"c","function":{"name":"f","arguments":"{}"}}]}}],"usage":{"total_tokens":3}}`
+	for _, c := range []struct {
+		name, plain string
+		want        []string
+	}{
+		{"the same", whole, nil},
+		{"another text", strings.Replace(whole, "high tide", "low tide", 1), []string{"choices.0.message.content"}},
+		{"another token", strings.Replace(whole, `"token":"tide"`, `"token":"ebb"`, 1), []string{"choices.0.logprobs.content.1.token"}},
+		{"a token more", strings.Replace(whole, `{"token":"tide"}`, `{"token":"ti"},{"token":"de"}`, 1), []string{"choices.0.logprobs.content"}},
+		{"other arguments", strings.Replace(whole, `"{}"`, `"{ }"`, 1), []string{"choices.1.message.tool_calls.0.function.arguments"}},
+		{"a member that the stream lacks", strings.Replace(whole, `"refusal":null`, `"refusal":"no"`, 1), []string{"choices.0.message.refusal"}},
+		{"a member that the stream has", strings.Replace(whole, `"id":"a",`, "", 1), []string{"id"}},
+		{"a choice less", whole[:strings.Index(whole, ",\n\t\t{\"index\":1")] + `],"usage":{"total_tokens":3}}`, []string{"choices"}},
+	} {
+		var plain map[string]any
+		decode(t, []byte(c.plain), &plain)
+		if got := differences("", plain, assemble(t, []byte(stream))); !slices.Equal(got, c.want) {
+			t.Errorf("%s: the differences are %q, want %q", c.name, got, c.want)
+		}
+	}
 }
