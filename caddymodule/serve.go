@@ -45,7 +45,7 @@ TIDEGATE_UPSTREAM_API_KEY.`,
 			f.Bool("no-auth", false, "listen beyond loopback without an API key: something in front asks for one")
 			f.String("admin", "", "address of Caddy's admin endpoint (default: off)")
 			f.Int("max-in-flight", 0, "lines of batches that are under way at most (default: by the servers' slots, at least 256)")
-			f.Int("max-num-seqs", 0, "requests that a server runs at once, its --max-num-seqs (default 256)")
+			f.Int("max-num-seqs", 0, "requests that a server runs at once, its --max-num-seqs (default: what it tells or the gateway finds)")
 			f.Float64("batch-share", 0, "part of a server's max-num-seqs that lines of batches may take (default 0.75)")
 			f.Bool("access-log", false, "log every request")
 			f.Bool("debug", false, "log more")

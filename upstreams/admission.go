@@ -4,9 +4,9 @@ import "slices"
 
 // admit takes a seat for a request that comes: c is nil when there is none, and
 // full reports whether it is to wait for one. It takes no lock while nothing
-// waits.
+// of its class waits.
 func (p *Pool) admit(s *snapshot, t *ticket) (c *Candidate, full bool) {
-	if t.seatless || p.queue.waiting.Load() == 0 {
+	if t.seatless || p.queue.waiting[t.query.Class].Load() == 0 {
 		return p.takeSeat(s, t)
 	}
 	at := s.models[t.query.Model]

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,4 +165,35 @@ func BenchmarkSeat(b *testing.B) {
 func admitted(p *Pool, t *ticket) *Candidate {
 	c, _ := p.admit(p.now.Load(), t)
 	return c
+}
+
+// BenchmarkQueue is what a seat costs that many requests wait for.
+func BenchmarkQueue(b *testing.B) {
+	p := NewPool(zap.NewNop())
+	if err := p.Apply(Config{Upstreams: []UpstreamConfig{{URL: "http://s", MaxNumSeqs: 4}}}); err != nil {
+		b.Fatal(err)
+	}
+	p.mu.Lock()
+	p.upstreams[0].state, p.upstreams[0].models = StateUp, []openai.Model{{ID: model}}
+	p.publish()
+	p.mu.Unlock()
+	var keys atomic.Int64
+	b.ReportAllocs()
+	b.SetParallelism(256)
+	b.RunParallel(func(pb *testing.PB) {
+		key := fmt.Sprint(keys.Add(1) % 16)
+		for pb.Next() {
+			s := p.now.Load()
+			t := &ticket{query: &Query{Model: model}, key: key, whole: true}
+			c, full := p.admit(s, t)
+			if full {
+				var err error
+				if c, err = p.wait(b.Context(), t, s.models[model].record); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+			p.endClass(c.upstream, Live)
+		}
+	})
 }

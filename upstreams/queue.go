@@ -16,8 +16,8 @@ import (
 // waiting requests, which hands out what is free, in order. So whoever wakes it
 // takes no lock, and a pool without waiting requests pays for one atomic load.
 type queue struct {
-	waiting atomic.Int64  // requests in all lines
-	awake   chan struct{} // cap 1; what waits is to be looked at
+	waiting [2]atomic.Int64 // by Class, requests in all lines
+	awake   chan struct{}   // cap 1; what waits is to be looked at
 
 	mu      sync.Mutex // may be held while Pool.mu is taken, never the other way round
 	lines   [2][]*line // guarded by mu; by Class, those with waiting requests, the next one first
@@ -81,6 +81,7 @@ func (p *Pool) wait(ctx context.Context, t *ticket, record *modelRecord) (c *Can
 	began := time.Now()
 	l, c, err := p.enter(t, record, cfg.QueueSize, began)
 	if l == nil {
+		p.released() // others may have got on
 		return c, err
 	}
 	timer := time.NewTimer(cfg.QueueTimeout - t.waited)
@@ -106,19 +107,21 @@ func (p *Pool) enter(t *ticket, record *modelRecord, size int, now time.Time) (l
 	q := &p.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.waiting.Add(1) // before the look: what ends from here on wakes
+	waiting := &q.waiting[t.query.Class]
+	waiting.Add(1) // before the look: what ends from here on wakes
 	l = q.find(t.query.Class, t.query.Model)
 	if l == nil {
+		q.handOut(p) // requests for other models may wait for the same servers
 		c, full := p.takeSeat(p.now.Load(), t)
 		if !full {
-			q.waiting.Add(-1)
+			waiting.Add(-1)
 			return nil, c, nil
 		}
 		l = newLine(t.query, record, now)
 	}
 	// A request that a server failed was let in before.
 	if len(t.tried) == 0 && l.length >= size {
-		q.waiting.Add(-1)
+		waiting.Add(-1)
 		l.counts.full.Add(1)
 		return nil, nil, l.full(p.now.Load(), now)
 	}

@@ -122,6 +122,16 @@ func (w *queueWorld) drain(url string, draining bool) {
 	}
 }
 
+// addModel has a server have one more model.
+func (w *queueWorld) addModel(u *upstream, id string) {
+	w.Pool.mu.Lock()
+	defer w.Pool.mu.Unlock()
+	m := u.models[0]
+	m.ID = id
+	u.models = append(slices.Clone(u.models), m)
+	w.publish()
+}
+
 // request is a request under way.
 type request struct {
 	out    *httptest.ResponseRecorder
@@ -190,7 +200,7 @@ func (w *queueWorld) wantEmpty() {
 			w.t.Errorf("%s has %d live and %d batch requests in flight, want none", u.url, live, batch)
 		}
 	}
-	if n, all := w.queue.waiting.Load(), w.Queues(); n != 0 || len(all) != 0 || len(w.queue.lines[Live])+len(w.queue.lines[Batch]) != 0 {
+	if n, all := w.queue.waiting[Live].Load()+w.queue.waiting[Batch].Load(), w.Queues(); n != 0 || len(all) != 0 || len(w.queue.lines[Live])+len(w.queue.lines[Batch]) != 0 {
 		w.t.Errorf("%d requests wait, want none: %+v", n, all)
 	}
 }

@@ -62,7 +62,7 @@ func (q *queue) remove(l *line, t *ticket) {
 		}
 	}
 	t.place = nil
-	q.waiting.Add(-1)
+	q.waiting[l.class].Add(-1)
 	if l.length--; l.length == 0 {
 		q.lines[l.class] = slices.DeleteFunc(q.lines[l.class], func(o *line) bool { return o == l })
 	}
@@ -119,9 +119,12 @@ func (q *queue) call(p *Pool, s *snapshot, l *line, t *ticket) bool {
 	return true
 }
 
+// empty reports whether nothing waits.
+func (q *queue) empty() bool { return q.waiting[Live].Load() == 0 && q.waiting[Batch].Load() == 0 }
+
 // wake has what waits looked at.
 func (q *queue) wake() {
-	if q.waiting.Load() == 0 {
+	if q.empty() {
 		return
 	}
 	select {
@@ -134,7 +137,7 @@ func (q *queue) wake() {
 // overtake. Those that a server has failed are left out: they may wait for another
 // server than the one that is free.
 func (q *queue) goesFirst(model string) bool {
-	if q.waiting.Load() == 0 {
+	if q.empty() {
 		return false
 	}
 	q.mu.Lock()

@@ -100,8 +100,8 @@ func TestNoSeatIsLost(t *testing.T) {
 	all.Wait()
 	wantIdle(t, p)
 	wantWaiting(t, p, 0)
-	if n := p.queue.waiting.Load(); n != 0 {
-		t.Errorf("%d requests are counted as waiting, want none", n)
+	if !p.queue.empty() {
+		t.Errorf("%d live and %d flex requests are counted as waiting, want none", p.queue.waiting[Live].Load(), p.queue.waiting[Batch].Load())
 	}
 	if statuses[http.StatusOK].Load() == 0 || statuses[http.StatusTooManyRequests].Load() == 0 {
 		t.Errorf("%d requests were answered and %d refused, want some of each", statuses[http.StatusOK].Load(), statuses[http.StatusTooManyRequests].Load())

@@ -33,7 +33,7 @@ var queueNames = [2]string{Live: Live.String(), Batch: "flex"}
 // Queues returns the models for which requests wait, by name, live ones first.
 func (p *Pool) Queues() []QueueStatus {
 	q := &p.queue
-	if q.waiting.Load() == 0 {
+	if q.empty() {
 		return nil
 	}
 	var all []QueueStatus

@@ -281,12 +281,7 @@ func TestModelsTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newQueueWorld(t, Config{}, 1)
 		u := w.now.Load().upstreams[0]
-		w.Pool.mu.Lock()
-		adapter := u.models[0]
-		adapter.ID = "adapter"
-		u.models = append(slices.Clone(u.models), adapter)
-		w.publish()
-		w.Pool.mu.Unlock()
+		w.addModel(u, "adapter")
 		w.send("runs", "k")
 		for _, name := range []string{"m1", "m2", "m3"} {
 			w.send(name, "k")
@@ -295,5 +290,49 @@ func TestModelsTakeTurns(t *testing.T) {
 		w.sendBody("a2", "k", endpoint, chatBody("adapter"))
 		w.finish()
 		w.wantArrived("runs", "m1", "a1", "m2", "a2", "m3")
+	})
+}
+
+// A request for a model that no other waits for does not overtake those for
+// another model on the same server.
+func TestOtherModelDoesNotOvertake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newQueueWorld(t, Config{}, 1)
+		u := w.now.Load().upstreams[0]
+		w.addModel(u, "adapter")
+		w.send("runs", "k")
+		w.send("waits", "k")
+		u.end() // and nothing that waits has looked yet
+		s := w.now.Load()
+		comes := &ticket{query: &Query{Model: "adapter"}, whole: true}
+		if c, full := w.admit(s, comes); c != nil || !full {
+			t.Fatalf("a request got %v (%v) without a look at those that wait", c, full)
+		}
+		l, c, err := w.enter(comes, s.models["adapter"].record, 1, time.Now())
+		if l == nil || c != nil || err != nil {
+			t.Errorf("it got %v, %v, want a place in the queue", c, err)
+		}
+		synctest.Wait()
+		w.wantArrived("runs", "waits")
+		if _, err := w.leave(t.Context(), l, comes, time.Now()); err == nil {
+			t.Error("it was not refused")
+		}
+		u.begin() // what ended early above
+		w.finish()
+	})
+}
+
+// Flex requests that wait keep no live request from a free seat.
+func TestLiveIsAdmittedBesideFlexThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newQueueWorld(t, Config{BatchShare: 0.25}, 4)
+		w.sendBody("flex1", "k", endpoint, flexBody)
+		w.sendBody("flex2", "k", endpoint, flexBody)
+		w.wantQueue(QueueStatus{Model: model, Class: "flex", Waiting: 1})
+		w.queue.mu.Lock() // as it is not needed
+		w.send("live", "k")
+		w.queue.mu.Unlock()
+		w.wantArrived("flex1", "live")
+		w.finish()
 	})
 }
