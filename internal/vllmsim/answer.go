@@ -72,12 +72,13 @@ func (a *answer) init(req *request, seed *digest, ep *endpoint, p *plan) {
 	if p.tokens > 0 {
 		a.tokens = p.tokens
 	}
+	a.tokens = max(a.tokens, min(req.minTokens, maxTokens))
 	limit := req.maxTokens
 	if limit == 0 {
 		limit = ep.defaultMaxTokens
 	}
-	if limit > 0 && a.tokens > limit {
-		a.tokens, a.cut = limit, true
+	if limit > 0 && (a.tokens > limit || req.ignoreEOS) {
+		a.tokens, a.cut = min(limit, maxTokens), true
 	}
 	a.pad = (p.pad + a.tokens - 1) / a.tokens
 	a.splitEcho()

@@ -11,9 +11,19 @@ func appendChat(dst []byte, a *answer) []byte {
 	for c := range a.choices {
 		dst = appendChoice(dst, c)
 		dst = append(dst, `,"message":{"role":"assistant","content":`...)
-		dst = a.quoteContent(dst, c)
-		dst = append(dst, `,"refusal":null,"annotations":null,"audio":null,"function_call":null,"tool_calls":[],"reasoning_content":null},"logprobs":null,"finish_reason":`...)
-		dst = append(dst, a.reason(`"length"`, `"stop"`)...)
+		if a.req.call == "" {
+			dst = a.quoteContent(dst, c)
+		} else {
+			dst = append(dst, "null"...)
+		}
+		dst = append(dst, `,"refusal":null,"annotations":null,"audio":null,"function_call":null,"tool_calls":[`...)
+		if a.req.call != "" {
+			dst = a.appendCall(dst, c)
+		}
+		dst = append(dst, `],"reasoning_content":null},"logprobs":`...)
+		dst = a.appendChatLogprobs(dst, 0, a.tokens, c)
+		dst = append(dst, `,"finish_reason":`...)
+		dst = append(dst, a.reason(`"length"`, a.whole())...)
 		dst = append(dst, `,"stop_reason":null,"token_ids":null}`...)
 	}
 	dst = append(dst, `],"service_tier":null,"system_fingerprint":null`...)
@@ -74,9 +84,17 @@ func appendChatToken(dst []byte, a *answer, i int) []byte {
 		dst = a.appendChunk(dst, chatIDPrefix, chatChunk)
 		dst = append(dst, `{"index":`...)
 		dst = appendInt(dst, c)
-		dst = append(dst, `,"delta":{"content":`...)
-		dst = a.quoteToken(dst, i, c)
-		dst = append(dst, `},"logprobs":null,"finish_reason":`...)
+		if a.req.call == "" {
+			dst = append(dst, `,"delta":{"content":`...)
+			dst = a.quoteToken(dst, i, c)
+		} else {
+			dst = append(dst, `,"delta":{"tool_calls":[`...)
+			dst = a.appendCallDelta(dst, i, c)
+			dst = append(dst, ']')
+		}
+		dst = append(dst, `},"logprobs":`...)
+		dst = a.appendChatLogprobs(dst, i, i+1, c)
+		dst = append(dst, `,"finish_reason":`...)
 		dst = a.appendFinish(dst, i)
 		dst = append(dst, `,"token_ids":null}]}`+"\n\n"...)
 	}
@@ -89,7 +107,7 @@ func (a *answer) appendFinish(dst []byte, i int) []byte {
 	if i < a.tokens-1 {
 		return append(dst, "null"...)
 	}
-	dst = append(dst, a.reason(`"length"`, `"stop"`)...)
+	dst = append(dst, a.reason(`"length"`, a.whole())...)
 	return append(dst, `,"stop_reason":null`...)
 }
 
@@ -104,7 +122,9 @@ func appendCompletion(dst []byte, a *answer) []byte {
 		dst = appendChoice(dst, c)
 		dst = append(dst, `,"text":`...)
 		dst = a.quoteContent(dst, c)
-		dst = append(dst, `,"logprobs":null,"finish_reason":`...)
+		dst = append(dst, `,"logprobs":`...)
+		dst = a.appendLogprobs(dst, 0, a.tokens, c)
+		dst = append(dst, `,"finish_reason":`...)
 		dst = append(dst, a.reason(`"length"`, `"stop"`)...)
 		dst = append(dst, `,"stop_reason":null,"token_ids":null,"prompt_logprobs":null,"prompt_token_ids":null}`...)
 	}
@@ -122,7 +142,9 @@ func appendCompletionToken(dst []byte, a *answer, i int) []byte {
 		dst = appendInt(dst, c)
 		dst = append(dst, `,"text":`...)
 		dst = a.quoteToken(dst, i, c)
-		dst = append(dst, `,"logprobs":null,"finish_reason":`...)
+		dst = append(dst, `,"logprobs":`...)
+		dst = a.appendLogprobs(dst, i, i+1, c)
+		dst = append(dst, `,"finish_reason":`...)
 		dst = a.appendFinish(dst, i)
 		dst = append(dst, `,"prompt_token_ids":null,"token_ids":null}],"usage":null}`+"\n\n"...)
 	}

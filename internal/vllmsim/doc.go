@@ -6,7 +6,8 @@
 // that runs [Config].MaxNumSeqs requests at once and lets the others wait in
 // order, and times to first token and between tokens that are kept exactly. A
 // client that leaves frees its slot at once and counts as aborted. Parameters
-// that would only change how the model samples are accepted and ignored.
+// that would only change how the model samples are refused when vLLM refuses
+// their values, and else ignored.
 //
 // # The answer
 //
@@ -24,7 +25,12 @@
 //   - There are 8 to 64 tokens, by D, or as many as [[sim:tokens=N]] says. If
 //     that is more than max_tokens, max_completion_tokens or max_output_tokens
 //     (16 by default on /v1/completions), there are that many and the finish
-//     reason is length in place of stop.
+//     reason is length in place of stop. With ignore_eos there are always as
+//     many as these allow.
+//   - A chat whose tool_choice is required or names a function is a call of that
+//     tool, the first one for required, whose arguments are {"answer":TEXT}.
+//     Otherwise tools are not called.
+//   - With logprobs each token has one, and as many alternatives as asked for.
 //   - prompt_tokens is a quarter of the body's bytes, rounded up; cached_tokens
 //     is half of that, rounded down to a multiple of 16.
 //   - Vectors, scores and probabilities are multiples of 2^-16 (2^-15 for

@@ -9,6 +9,7 @@ type endpoint struct {
 	defaultMaxTokens int  // 0: none
 	anthropic        bool // refusals have Anthropic's shape
 	opaque           bool // the body is not JSON
+	tools            bool // tools may be called
 	body             func(dst []byte, a *answer) []byte
 	events           *events // nil: never streams
 }
@@ -39,7 +40,7 @@ var (
 // endpoints, /v1/moderations, which vLLM has not.
 var endpoints = map[string]*endpoint{
 	"/v1/chat/completions": {
-		needs: []need{{hasMessages, "messages"}}, generates: true, severalChoices: true,
+		needs: []need{{hasMessages, "messages"}}, generates: true, severalChoices: true, tools: true,
 		body:   appendChat,
 		events: &events{appendChatHead, appendChatToken, appendChatTail},
 	},
@@ -74,12 +75,18 @@ var endpoints = map[string]*endpoint{
 	"/v1/audio/translations":   audio,
 }
 
-// check refuses a request that lacks something.
+// check refuses a request that lacks something, or asks for what cannot be.
 func (ep *endpoint) check(r *request) error {
 	for _, n := range ep.needs {
 		if r.has&n.any == 0 {
 			return missingField(n.name)
 		}
+	}
+	if err := checkSampling(r); err != nil {
+		return err
+	}
+	if ep.tools {
+		return r.chooseTool()
 	}
 	return nil
 }

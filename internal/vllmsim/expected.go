@@ -30,10 +30,10 @@ func Expected(path string, body []byte) ([]byte, error) {
 
 // ExpectedContent is the text of the first choice of an answer: the whole
 // content, and what the deltas of a stream come to. It is "" where the answer
-// is no text or an error.
+// is no text, a call of a tool, or an error.
 func ExpectedContent(path string, body []byte) string {
 	sc, ep, _, err := expect(path, body)
-	if err != nil || !ep.generates {
+	if err != nil || !ep.generates || sc.req.call != "" {
 		return ""
 	}
 	return string(sc.answer.appendContent(nil, 0))

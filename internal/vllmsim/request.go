@@ -48,6 +48,13 @@ type request struct {
 	topN         int
 	dimensions   int
 	priority     int
+	ignoreEOS    bool
+	minTokens    int
+	logprobs     bool
+	topLogprobs  int
+	tools        span
+	toolChoice   span
+	call         string // name of the tool that the answer calls; "" for none
 }
 
 func (r *request) slice(s span) []byte { return r.body[s.lo:s.hi] }
@@ -150,6 +157,18 @@ func (p *parser) member(name []byte, maxCompletion *int) error {
 		return p.integer("top_n", 0, &r.topN)
 	case "priority":
 		return p.integer("priority", math.MinInt32, &r.priority)
+	case "ignore_eos":
+		return p.boolean("ignore_eos", &r.ignoreEOS)
+	case "min_tokens":
+		return p.integer("min_tokens", 0, &r.minTokens)
+	case "logprobs":
+		return p.logprobs()
+	case "top_logprobs":
+		return p.integer("top_logprobs", -1, &r.topLogprobs)
+	case "tools":
+		return p.value(&r.tools)
+	case "tool_choice":
+		return p.value(&r.toolChoice)
 	case "dimensions":
 		return p.integer("dimensions", 1, &r.dimensions)
 	case "encoding_format":
@@ -174,6 +193,9 @@ func (p *parser) member(name []byte, maxCompletion *int) error {
 	case "tokens":
 		r.has |= hasTokens
 		return p.value(&r.tokens)
+	}
+	if limits, ok := sampling[string(name)]; ok {
+		return p.sampling(string(name), limits)
 	}
 	return p.dec.SkipValue()
 }
