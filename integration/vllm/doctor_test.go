@@ -29,9 +29,10 @@ func (s *suite) doctor(t *testing.T) {
 	want := map[string]doctor.Verdict{
 		s.servers[0].URL + ": state": doctor.Passed, s.servers[1].URL + ": state": doctor.Passed,
 		s.servers[0].URL + ": prefix caching": doctor.Passed, s.servers[1].URL + ": prefix caching": doctor.Passed,
-		// vLLM accepts a priority whatever its scheduling, and reports no max_num_seqs.
+		// vLLM accepts a priority whatever its scheduling.
 		s.servers[0].URL + ": priority scheduling": doctor.Unknown, s.servers[1].URL + ": priority scheduling": doctor.Unknown,
-		s.servers[0].URL + ": max_num_seqs": doctor.Unknown, s.servers[1].URL + ": max_num_seqs": doctor.Unknown,
+		// It reports no max_num_seqs: the limit is found.
+		s.servers[0].URL + ": max_num_seqs": doctor.Passed, s.servers[1].URL + ": max_num_seqs": doctor.Passed,
 		model + ": context length": doctor.Passed, model + ": version": doctor.Passed,
 	}
 	for _, c := range report.Checks {
