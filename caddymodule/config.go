@@ -74,6 +74,10 @@ type UpstreamConfig struct {
 	// server tells or the gateway finds; 256 is the most that lines of batches are
 	// counted against.
 	MaxNumSeqs int `json:"max_num_seqs,omitempty"`
+	// SchedulingPolicy is its own --scheduling-policy, "fcfs" or "priority". With
+	// "priority" lines of batches are sent with a priority behind live requests.
+	// Default: as the server tells, which newer versions of vLLM do not.
+	SchedulingPolicy string `json:"scheduling_policy,omitempty"`
 }
 
 // TLSConfig says which certificates of an upstream are trusted, and which one it
@@ -94,7 +98,7 @@ type TLSConfig struct {
 
 func (u *UpstreamConfig) config() upstreams.UpstreamConfig {
 	return upstreams.UpstreamConfig{
-		URL: u.URL, APIKey: u.APIKey, Weight: u.Weight, MaxNumSeqs: u.MaxNumSeqs,
+		URL: u.URL, APIKey: u.APIKey, Weight: u.Weight, MaxNumSeqs: u.MaxNumSeqs, SchedulingPolicy: u.SchedulingPolicy,
 		TLS: *u.TLS.config(),
 	}
 }

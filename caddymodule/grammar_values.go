@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,6 +59,16 @@ func countOr(to *int, most int, word string, value int) option {
 			return value, nil
 		}
 		return parseCount(s, 1, most)
+	})
+}
+
+// oneOf reads one of some words.
+func oneOf(to *string, words ...string) option {
+	return parsed(to, "one of "+strings.Join(words, ", "), func(s string) (string, error) {
+		if !slices.Contains(words, s) {
+			return "", strconv.ErrSyntax
+		}
+		return s, nil
 	})
 }
 

@@ -3,6 +3,7 @@ package upstreams
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,6 +24,10 @@ type UpstreamConfig struct {
 	// MaxNumSeqs is how many requests the server runs at once, its own
 	// --max-num-seqs. Default: 256, as vLLM's.
 	MaxNumSeqs int
+	// SchedulingPolicy is the server's own --scheduling-policy, SchedulingFCFS or
+	// SchedulingPriority. With the latter batch lines are sent with a priority, behind
+	// live requests. Default: as the server tells, which newer versions of vLLM do not.
+	SchedulingPolicy string
 }
 
 // NoQueue is Config.QueueSize when no request waits in the gateway.
@@ -155,6 +160,9 @@ func (c Config) Validate() error {
 		}
 		if !(u.Weight >= 0 && u.Weight <= MaxWeight) { // NaN is refused too
 			return fmt.Errorf("upstreams[%d].weight: %v is not above 0 and up to %g", i, u.Weight, MaxWeight)
+		}
+		if u.SchedulingPolicy != "" && !slices.Contains(schedulingPolicies, u.SchedulingPolicy) {
+			return fmt.Errorf("upstreams[%d].scheduling_policy: %q is not one of %v", i, u.SchedulingPolicy, schedulingPolicies)
 		}
 		if u.MaxNumSeqs < 0 || u.MaxNumSeqs > MaxNumSeqs {
 			return fmt.Errorf("upstreams[%d].max_num_seqs: %d is not from 1 to %d", i, u.MaxNumSeqs, MaxNumSeqs)

@@ -106,6 +106,8 @@ func (p *Pool) apply(cfg Config, restore bool) error {
 			p.recall(u)
 		}
 		u.weight, u.maxSeqs, u.seqsAssumed = uc.Weight, uc.MaxNumSeqs, configured[i].MaxNumSeqs == 0
+		u.policy = uc.SchedulingPolicy
+		u.arrangePriority()
 		next = append(next, u)
 	}
 	p.former = slices.DeleteFunc(p.upstreams, func(u *upstream) bool { return slices.Contains(next, u) })

@@ -210,6 +210,7 @@ func (p *Pool) scrape(ctx context.Context, s *snapshot, u *upstream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	u.gauges, u.facts = g, f
+	u.arrangePriority()
 	if read && u.toldSeqs != f.seqs() {
 		u.toldSeqs = f.seqs()
 		p.publish()

@@ -223,12 +223,11 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 	defer a.end()
 	s.up.pace.beginBatch(s.up.age(), int64(len(body)))
 	sn := s.pool.now.Load()
-	whole := &payload{head: body, length: int64(len(body))}
 	header := http.Header{"Content-Type": contentJSON, "Accept": contentJSON, "Accept-Encoding": identity, "User-Agent": userAgent}
 	if sn.bearer != nil {
 		header["Authorization"] = sn.bearer
 	}
-	answer, err := a.exchange(rt, header, whole)
+	answer, err := a.sendLine(rt, header, body)
 	if err != nil {
 		return nil, s.failed(ctx, a, err)
 	}

@@ -49,6 +49,8 @@ type upstream struct {
 	withheld atomic.Bool
 	// budget is the part of the slots that batch_budget leaves batch lines.
 	budget factor
+	// byPriority says that batch lines are sent with a priority.
+	byPriority atomic.Bool
 	// rediscover has the next probe ask for the models.
 	rediscover atomic.Bool
 
@@ -90,9 +92,12 @@ type condition struct {
 	seqsAssumed bool
 	toldSeqs    int // requests that it runs at once, as it told last; 0 when it does not
 	limitWhy    LimitReason
-	suspicion   *suspicion // nil without one
-	disowned    map[string]disowned
-	stop        context.CancelFunc // ends its probing; nil when there is none
+	policy      string // as configured
+	// policyInForce is what byPriority was decided by.
+	policyInForce string
+	suspicion     *suspicion // nil without one
+	disowned      map[string]disowned
+	stop          context.CancelFunc // ends its probing; nil when there is none
 }
 
 func newUpstream(at address, now time.Time) *upstream {

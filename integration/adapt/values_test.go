@@ -47,11 +47,14 @@ var values = map[string]map[string]kind{
 		"queue_size": counts, "queue_timeout": durations,
 	},
 	"upstream": {
-		"weight": numbers("1e+06"), "max_num_seqs": counts, "api_key": anything, "tls_server_name": words,
+		"weight": numbers("1e+06"), "max_num_seqs": counts, "api_key": anything, "scheduling_policy": {[]string{"on", "Priority", `""`}, "must be one of fcfs, priority"}, "tls_server_name": words,
 		"tls_ca": anything, "tls_client_auth": {[]string{"one", "one two three"}, "wrong argument count"}, "tls_insecure_skip_verify": {[]string{"yes"}, "wrong argument count"},
 	},
 	"body": {"min_rate": sizes, "grace": durations},
 	"batch": {
+		"hours":         {[]string{"22:00 full", "8-9 full", `"Mo 08:00-09:00" full`, "08:00-08:00 full", "08:00-24:01 full", `"" full`}, "use a range such as"},
+		"else":          {[]string{"1.5", "-1", "NaN", "30%", `""`}, "a number from 0 to 1"},
+		"hours_zone":    {[]string{"Europe/Atlantis", `""`, "../etc/passwd"}, "the name of a time zone"},
 		"max_in_flight": counts, "max_concurrent_batches": counts, "max_requests": counts, "max_open_uploads": counts, "max_upload_parts": counts,
 		"retries": counts, "stop_after": counts,
 		"max_file_size": sizes, "max_upload_size": sizes, "max_part_size": sizes, "max_decompressed_size": sizes, "max_line_size": sizes, "memory": sizes,

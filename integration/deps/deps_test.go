@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	"internal/certtest":       {},
 	"internal/failpoint":      {"batch", "internal/openai"},
 	"internal/cli":            {"internal/cli", "internal/openai", "internal/vllmsim"},
-	"bench":                   {"batch", "batch/store", "batch/queue", "internal"},
+	"bench":                   {"batch", "batch/store", "batch/queue", "internal", "internal/vllmsim"},
 }
 
 // mayImportCaddy are the rooms that know Caddy.

@@ -1,0 +1,26 @@
+package openai
+
+import "slices"
+
+// AddMember returns the JSON object b with one more member, whose value is JSON. It
+// is false when b has a member of that name or is no object. b is not changed, and
+// every other byte of it stays as it is.
+func AddMember(b []byte, name, value string) (with []byte, ok bool) {
+	m := membersOf(b)
+	empty := true
+	for m.next() {
+		empty = false
+		if string(m.name()) == name {
+			return nil, false
+		}
+	}
+	if m.state != walkEnded {
+		return nil, false
+	}
+	first := skipSpace(b, 0) + 1
+	member := `"` + name + `":` + value
+	if !empty {
+		member += ","
+	}
+	return slices.Concat(b[:first], []byte(member), b[first:]), true
+}
