@@ -33,6 +33,27 @@ const (
 	unlimited = -1
 )
 
+// learnCapacity notes how many requests the server runs at once, 0 when that is not
+// known any more because it ran more than was thought. While live requests wait, the
+// capacity is not forgotten then but follows what the server runs, which the overhang
+// lets grow: the queue does not empty into the server. running is as it told last.
+func (p *Pool) learnCapacity(u *upstream, found, running int) {
+	old := int(u.capacity.Load())
+	if found == 0 && p.outgrowing(u) {
+		found = max(old, running)
+	}
+	if found != old {
+		u.capacity.Store(int64(found))
+		p.released()
+	}
+}
+
+// outgrowing reports whether live requests wait while u is limited to the capacity
+// that was found.
+func (p *Pool) outgrowing(u *upstream) bool {
+	return u.capacity.Load() > 0 && p.queue.waiting[Live].Load() > 0
+}
+
 // knownSeqs is Candidate.seqs. Pool.mu is held.
 func (p *Pool) knownSeqs(u *upstream) int {
 	switch {

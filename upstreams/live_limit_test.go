@@ -119,3 +119,35 @@ func TestSeatsOfSeveralGateways(t *testing.T) {
 		w.finish()
 	})
 }
+
+// A server that turns out to run more than was thought gets more requests from the
+// queue bit by bit, and not all that wait.
+func TestQueueFollowsCapacity(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newQueueWorld(t, Config{}, 0)
+		u := w.now.Load().upstreams[0]
+		w.learnCapacity(u, 8, 8)
+		for i := range 40 {
+			w.send(fmt.Sprint(i), "k")
+		}
+		for _, step := range []struct{ found, running, want int }{
+			{8, 8, 10},   // two wait at the server
+			{0, 10, 12},  // it runs them as well
+			{0, 12, 14},  // and these
+			{0, 11, 14},  // a request has just ended
+			{16, 16, 18}, // it is found again
+			{0, 18, 20},
+		} {
+			w.learnCapacity(u, step.found, step.running)
+			synctest.Wait()
+			if live, _ := u.counts(); live != step.want {
+				t.Errorf("found %d, running %d: %d requests are at the server, want %d", step.found, step.running, live, step.want)
+			}
+		}
+		w.finish()
+		w.learnCapacity(u, 0, 1) // nothing waits: there is no need for a limit
+		if got := u.capacity.Load(); got != 0 {
+			t.Errorf("capacity %d after the queue was empty, want 0 for unknown", got)
+		}
+	})
+}

@@ -57,6 +57,9 @@ func (p *Pool) watch(ctx context.Context, u *upstream) {
 			if _, batch := u.counts(); batch > 0 || perhapsHung {
 				next = min(next, u.sampleInterval())
 			}
+			if p.outgrowing(u) {
+				next = min(next, limitSample)
+			}
 		} else {
 			modelsDue = time.Time{} // told anew on recovery
 			next = jittered(min(backoff, s.cfg.HealthInterval))
@@ -231,7 +234,7 @@ func (p *Pool) sampleLoad(u *upstream) {
 	limit := int64(u.limiter.step(s))
 	u.limitWhy = u.limiter.why
 	p.mu.Unlock()
-	u.capacity.Store(int64(u.limiter.hard))
+	p.learnCapacity(u, u.limiter.hard, int(g.running))
 	u.seats.sample(s.at, live+otherLive, u.limiter.hard > 0)
 	u.pace.learn(g, int(limit))
 	if u.limit.Swap(limit) < limit {
