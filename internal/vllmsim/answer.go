@@ -39,6 +39,7 @@ type answer struct {
 	cached  int  // of them, from the prefix cache
 	pad     int  // bytes behind each token
 	noUsage bool
+	newer   bool // members of vLLM 0.32; set by whom init is called by
 
 	echo   []byte   // the prompt's last text, unquoted
 	words  [][]byte // of it
@@ -194,6 +195,16 @@ func (a *answer) reason(cut, whole string) string {
 		return cut
 	}
 	return whole
+}
+
+// appendWholeUsage is appendUsage for an answer that is not streamed, in which
+// vLLM 0.32 writes what is null.
+func (a *answer) appendWholeUsage(dst []byte) []byte {
+	if !a.newer || a.noUsage {
+		return a.appendUsage(dst)
+	}
+	dst = a.appendUsage(dst)
+	return append(dst[:len(dst)-1], `,"completion_tokens_details":null}`...)
 }
 
 // appendUsage appends a comma and vLLM's UsageInfo, or nothing.

@@ -266,3 +266,26 @@ func TestRerankIsSorted(t *testing.T) {
 		}
 	}
 }
+
+// The members of a chat are those of the version.
+func TestVersions(t *testing.T) {
+	body := chatWith("hello")
+	for version, want := range map[string][2]string{
+		vllmsim.DefaultVersion: {`"tool_calls":[],"reasoning_content":null}`, `"reasoning":null`},
+		vllmsim.NewerVersion:   {`"function_call":null,"reasoning":null}`, `"reasoning_content"`},
+	} {
+		s := vllmsim.New(vllmsim.Config{Version: version})
+		defer s.Close()
+		got := post(t, s, chatPath, body).Body.String()
+		expected, err := vllmsim.ExpectedOf(version, chatPath, []byte(body))
+		if err != nil || got != string(expected) {
+			t.Errorf("%s answers %s, want %s, %v", version, got, expected, err)
+		}
+		if !strings.Contains(got, want[0]) || strings.Contains(got, want[1]) {
+			t.Errorf("%s answers %s, want %s and no %s", version, got, want[0], want[1])
+		}
+		if version := get(t, s, "/version").Body.String(); !strings.Contains(version, "+sim") {
+			t.Errorf("/version answers %s", version)
+		}
+	}
+}

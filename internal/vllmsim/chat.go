@@ -16,18 +16,23 @@ func appendChat(dst []byte, a *answer) []byte {
 		} else {
 			dst = append(dst, "null"...)
 		}
-		dst = append(dst, `,"refusal":null,"annotations":null,"audio":null,"function_call":null,"tool_calls":[`...)
-		if a.req.call != "" {
-			dst = a.appendCall(dst, c)
-		}
-		dst = append(dst, `],"reasoning_content":null},"logprobs":`...)
+		dst = append(dst, `,"refusal":null,"annotations":null,"audio":null,"function_call":null`...)
+		dst = a.appendCalls(dst, c)
+		dst = append(dst, `},"logprobs":`...)
 		dst = a.appendChatLogprobs(dst, 0, a.tokens, c)
 		dst = append(dst, `,"finish_reason":`...)
 		dst = append(dst, a.reason(`"length"`, a.whole())...)
-		dst = append(dst, `,"stop_reason":null,"token_ids":null}`...)
+		dst = append(dst, `,"stop_reason":null,"token_ids":null`...)
+		if a.newer {
+			dst = append(dst, `,"routed_experts":null`...)
+		}
+		dst = append(dst, '}')
 	}
 	dst = append(dst, `],"service_tier":null,"system_fingerprint":null`...)
-	dst = a.appendUsage(dst)
+	dst = a.appendWholeUsage(dst)
+	if a.newer {
+		return append(dst, `,"prompt_logprobs":null,"prompt_token_ids":null,"prompt_text":null,"kv_transfer_params":null,"ec_transfer_params":null,"metrics":null}`...)
+	}
 	return append(dst, `,"prompt_logprobs":null,"prompt_token_ids":null,"kv_transfer_params":null}`...)
 }
 
@@ -126,10 +131,17 @@ func appendCompletion(dst []byte, a *answer) []byte {
 		dst = a.appendLogprobs(dst, 0, a.tokens, c)
 		dst = append(dst, `,"finish_reason":`...)
 		dst = append(dst, a.reason(`"length"`, `"stop"`)...)
-		dst = append(dst, `,"stop_reason":null,"token_ids":null,"prompt_logprobs":null,"prompt_token_ids":null}`...)
+		dst = append(dst, `,"stop_reason":null,"token_ids":null,"prompt_logprobs":null,"prompt_token_ids":null`...)
+		if a.newer {
+			dst = append(dst, `,"routed_experts":null`...)
+		}
+		dst = append(dst, '}')
 	}
 	dst = append(dst, `],"service_tier":null,"system_fingerprint":null`...)
-	dst = a.appendUsage(dst)
+	dst = a.appendWholeUsage(dst)
+	if a.newer {
+		return append(dst, `,"kv_transfer_params":null,"ec_transfer_params":null,"metrics":null}`...)
+	}
 	return append(dst, `,"kv_transfer_params":null}`...)
 }
 

@@ -86,12 +86,15 @@ func (m *metrics) Finished(q *engine.Sequence) {
 	t := &m.tally
 	t.ended(q.Cut)
 	arrived, scheduled, first, last := q.Times()
+	t.prompts.observe(float64(q.Prompt.Tokens), 1)
 	t.queued.observe(scheduled.Sub(arrived).Seconds(), 1)
 	t.endToEnd.observe(last.Sub(arrived).Seconds(), 1)
 	if q.MaxTokens == 0 {
 		t.read(q)
 		return
 	}
+	t.generations.observe(float64(q.Generated()), 1)
+	t.inference.observe(last.Sub(scheduled).Seconds(), 1)
 	t.prefill.observe(first.Sub(scheduled).Seconds(), 1)
 	t.decode.observe(last.Sub(first).Seconds(), 1)
 	if m.newer {

@@ -125,7 +125,7 @@ func TestEngineAnswersAsExpected(t *testing.T) {
 			chatPath + "?x=n=3": `{"model":"sim","n":3,"messages":[{"role":"user","content":"y"}]}`,
 		} {
 			plain, _, _ := strings.Cut(path, "?")
-			want, err := vllmsim.Expected(plain, []byte(body))
+			want, err := vllmsim.ExpectedOf(vllmsim.NewerVersion, plain, []byte(body))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -242,9 +242,11 @@ func TestEngineMetrics(t *testing.T) {
 			"vllm:request_success_total/stop": 2, "vllm:num_preemptions_total": 0,
 			"vllm:iteration_tokens_total_count": 111, "vllm:iteration_tokens_total_sum": 512 + 16 + 99 + 10,
 			"vllm:time_to_first_token_seconds_count": 2, "vllm:time_to_first_token_seconds_sum": 0.0325 + 0.00828125,
-			"vllm:inter_token_latency_seconds_count":              109,
-			"vllm:request_time_per_output_token_seconds_count":    2,
-			"vllm:request_queue_time_seconds_sum":                 0,
+			"vllm:inter_token_latency_seconds_count":           109,
+			"vllm:request_time_per_output_token_seconds_count": 2,
+			"vllm:request_queue_time_seconds_sum":              0,
+			"vllm:request_prompt_tokens_sum":                   1024, "vllm:request_generation_tokens_sum": 111, "vllm:request_generation_tokens_count": 2,
+			"vllm:request_inference_time_seconds_count":           2,
 			"vllm:request_prefill_time_seconds_sum":               0.0325 + 0.00828125,
 			"vllm:request_decode_time_seconds_sum":                0.74349 + 55638*40e-9 + 0.0751 + 5175*40e-9,
 			"vllm:num_requests_waiting_by_reason/capacity":        0,

@@ -5,19 +5,25 @@ import (
 	"fmt"
 )
 
-// Expected is the body that a server answers POST path with: the one without
+// Expected is ExpectedOf a server of DefaultVersion.
+func Expected(path string, body []byte) ([]byte, error) {
+	return ExpectedOf(DefaultVersion, path, body)
+}
+
+// ExpectedOf is the body that a server of a version answers POST path with: without
 // streaming, also for a request that streams. It honours the markers that
 // shape an answer (tokens, pretty, huge, no-usage) and ignores faults and
 // whatever carries times=N: it is what comes once they are over.
 //
 // The error is a *Refusal for a request that vLLM refuses. It is another one
 // for a path that runs no model and for a body that names no model, whose
-// answer depends on the server.
-func Expected(path string, body []byte) ([]byte, error) {
+// answer depends on the server. So does cached_tokens of a server with an engine.
+func ExpectedOf(version, path string, body []byte) ([]byte, error) {
 	sc, ep, p, err := expect(path, body)
 	if err != nil {
 		return nil, err
 	}
+	sc.answer.newer = Config{Version: version}.newer()
 	if len(sc.answer.model) == 0 && !ep.opaque {
 		return nil, errors.New("the body names no model")
 	}

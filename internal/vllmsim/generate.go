@@ -142,6 +142,7 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request, ep *endpoint) 
 		g.plan.add(&d)
 	}
 	sc.answer.init(&sc.req, &seed, ep, &g.plan)
+	sc.answer.newer = s.metrics.newer
 	if s.engine != nil {
 		sc.answer.fit(s.cfg.MaxModelLen)
 	}

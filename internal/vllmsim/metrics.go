@@ -26,7 +26,8 @@ type tally struct {
 	rejected                   float64 // requests by the limit on unfinished ones
 	ttft, itl, tpot            histogram
 	endToEnd, queued           histogram
-	prefill, decode            histogram
+	prefill, decode, inference histogram
+	prompts, generations       histogram // tokens of a request
 	steps                      histogram // tokens of an iteration
 }
 
@@ -37,6 +38,7 @@ var (
 	stepBuckets    = []float64{1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384}
 	ttftBuckets    = []float64{0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560}
 	tokenBuckets   = []float64{0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80}
+	lengthBuckets  = []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000} // to 131072
 	requestBuckets = []float64{0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680}
 )
 
@@ -48,7 +50,8 @@ func newMetrics(newer bool) *metrics {
 		tally: tally{
 			ttft: newHistogram(ttftBuckets), itl: newHistogram(tokenBuckets), tpot: newHistogram(tokenBuckets),
 			endToEnd: newHistogram(requestBuckets), queued: newHistogram(requestBuckets),
-			prefill: newHistogram(requestBuckets), decode: newHistogram(requestBuckets),
+			prefill: newHistogram(requestBuckets), decode: newHistogram(requestBuckets), inference: newHistogram(requestBuckets),
+			prompts: newHistogram(lengthBuckets), generations: newHistogram(lengthBuckets),
 			steps: newHistogram(stepBuckets),
 		},
 		stepped: now,
@@ -58,7 +61,7 @@ func newMetrics(newer bool) *metrics {
 // clone copies the tally, histograms included.
 func (t *tally) clone() tally {
 	c := *t
-	for _, h := range []*histogram{&c.ttft, &c.itl, &c.tpot, &c.endToEnd, &c.queued, &c.prefill, &c.decode, &c.steps} {
+	for _, h := range []*histogram{&c.ttft, &c.itl, &c.tpot, &c.endToEnd, &c.queued, &c.prefill, &c.decode, &c.inference, &c.prompts, &c.generations, &c.steps} {
 		h.counts = slices.Clone(h.counts)
 	}
 	return c
@@ -84,6 +87,7 @@ func (m *metrics) finish(f finished) {
 	t.cacheHits += float64(a.cached)
 	t.generation += float64(a.completion())
 	t.ended(a.cut)
+	t.prompts.observe(float64(a.prompt), 1)
 	t.queued.observe(f.queued.Seconds(), 1)
 	t.endToEnd.observe(f.all.Seconds(), 1)
 	if !f.generates {
@@ -91,6 +95,8 @@ func (m *metrics) finish(f finished) {
 	}
 	t.ttft.observe(f.ttft.Seconds(), 1)
 	t.prefill.observe(max(0, f.ttft-f.queued).Seconds(), 1)
+	t.generations.observe(float64(a.tokens), a.choices)
+	t.inference.observe((f.all - f.queued).Seconds(), 1)
 	gaps := a.tokens - 1
 	t.decode.observe((f.itl*time.Duration(gaps) + f.gap).Seconds(), 1)
 	perToken := []*histogram{&t.itl}

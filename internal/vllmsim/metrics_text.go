@@ -115,6 +115,9 @@ func (p *page) newer(r *reading, began time.Time) {
 	p.family("vllm:prompt_tokens_by_source_total", "counter", "Number of prompt tokens by source.", "source",
 		labelled{"local_compute", r.prompt - r.cached}, labelled{"local_cache_hit", r.cached}, labelled{"external_kv_transfer", 0})
 	p.histogram(&r.prefill, "vllm:request_prefill_time_seconds", "Histogram of time spent in PREFILL phase for request.")
+	p.histogram(&r.inference, "vllm:request_inference_time_seconds", "Histogram of time spent in RUNNING phase for request.")
+	p.histogram(&r.prompts, "vllm:request_prompt_tokens", "Number of prefill tokens processed.")
+	p.histogram(&r.generations, "vllm:request_generation_tokens", "Number of generation tokens processed.")
 	p.histogram(&r.decode, "vllm:request_decode_time_seconds", "Histogram of time spent in DECODE phase for request.")
 
 	const rejections = "vllm:admission_rejections_total" // has no engine

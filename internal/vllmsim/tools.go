@@ -87,6 +87,22 @@ func (a *answer) appendCallHead(dst []byte, choice int) []byte {
 	return append(dst, `,"arguments":`...)
 }
 
+// appendCalls appends the calls and the reasoning of a message. vLLM 0.32 leaves
+// an empty list of calls out and has another name for the reasoning.
+func (a *answer) appendCalls(dst []byte, choice int) []byte {
+	if !a.newer || a.req.call != "" {
+		dst = append(dst, `,"tool_calls":[`...)
+		if a.req.call != "" {
+			dst = a.appendCall(dst, choice)
+		}
+		dst = append(dst, ']')
+	}
+	if a.newer {
+		return append(dst, `,"reasoning":null`...)
+	}
+	return append(dst, `,"reasoning_content":null`...)
+}
+
 // appendCall appends the whole call of a choice.
 func (a *answer) appendCall(dst []byte, choice int) []byte {
 	a.tmp = a.tmp[:0]
