@@ -15,7 +15,7 @@ import (
 // Gateways that can do nothing take no processor from who can: while all slots
 // are taken, while a server of theirs is away, and while that of the model is.
 func TestIdle(t *testing.T) {
-	const inFlight, lines = 40, 1000
+	const inFlight, lines = 8, 1000 // half of what a server is given of which nothing is known
 	servers := tidegatetest.StartServers(t, tidegatetest.PostgresRedis)
 	backend := servers.NewBackend(t)
 	sims := tidegatetest.StartSims(t, 1, "--ttft", "1h")

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -11,9 +12,9 @@ import (
 // Live requests do not wait for a batch: they are answered while every slot of
 // batches hangs.
 func TestLiveDoesNotWaitForBatch(t *testing.T) {
-	const slots = 64
+	const slots = 32 // of two servers of which nothing is known
 	sims := tidegatetest.StartSims(t, 2)
-	gateway := tidegatetest.Run(t, tidegatetest.Settings{Sims: sims, Batch: "max_in_flight 64"})
+	gateway := tidegatetest.Run(t, tidegatetest.Settings{Sims: sims, Batch: fmt.Sprint("max_in_flight ", slots)})
 	input := tidegatetest.BatchInput(t, 4*slots, func(i int) string { return "[[sim:hang]] " + tidegatetest.CustomID(i) })
 	b := gateway.Submit(t, input)
 	running := func() (n int64) {

@@ -53,13 +53,14 @@ func TestGracefulStopInMidBatch(t *testing.T) {
 // Lines that take longer than the gateway may take to end are given up and run
 // again by the next one, without waiting for a lease to end.
 func TestStopHandsBackLinesThatTakeTooLong(t *testing.T) {
+	const lines = 16 // all that a server is given of which nothing is known
 	sim := tidegatetest.StartSim(t)
 	gateway := tidegatetest.Run(t, tidegatetest.Settings{Sims: []*tidegatetest.Sim{sim}, Batch: "drain_timeout 1s"})
-	input := tidegatetest.BatchInput(t, 100, func(i int) string {
+	input := tidegatetest.BatchInput(t, lines, func(i int) string {
 		return "[[sim:hang,times=1]] Line " + tidegatetest.CustomID(i)
 	})
 	b := gateway.Submit(t, input)
-	tidegatetest.Eventually(t, 30*time.Second, "every line to hang", func() bool { return sim.Stats(t).Running == 100 })
+	tidegatetest.Eventually(t, 30*time.Second, "every line to hang", func() bool { return sim.Stats(t).Running == lines })
 	begin := time.Now()
 	gateway.Signal(t, syscall.SIGTERM)
 	if code := gateway.Wait(t); code != 0 {
@@ -70,10 +71,10 @@ func TestStopHandsBackLinesThatTakeTooLong(t *testing.T) {
 	}
 	gateway.Start(t)
 	b = gateway.WaitEnd(t, b.ID, 20*time.Second)
-	if results := gateway.Results(t, b, input); b.Status != "completed" || len(results.Output) != 100 {
+	if results := gateway.Results(t, b, input); b.Status != "completed" || len(results.Output) != lines {
 		t.Errorf("the batch ended as %+v", b)
 	}
-	if stats := sim.Stats(t); stats.Calls != 200 || stats.Aborted != 100 {
+	if stats := sim.Stats(t); stats.Calls != 2*lines || stats.Aborted != lines {
 		t.Errorf("the server saw %+v", stats)
 	}
 }

@@ -21,6 +21,8 @@ const (
 // Text says it in words that go on from a number of requests.
 func (r LimitReason) Text() string {
 	switch r {
+	case LimitStart:
+		return "to begin with: batches have not used it up yet"
 	case LimitGrowing:
 		return "being looked for: more may bring more tokens per second"
 	case LimitWaiting:
@@ -32,7 +34,7 @@ func (r LimitReason) Text() string {
 	case LimitCeiling:
 		return "max_num_seqs"
 	}
-	return "to begin with: batches have not used it up yet"
+	return string(r)
 }
 
 const (
