@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -155,7 +156,8 @@ func postJSON(ctx context.Context, url string, body []byte) (*http.Response, err
 
 // liveResult is what live requests saw in one time, in seconds.
 type liveResult struct {
-	Requests int     `json:"requests"`
+	Requests int     `json:"requests"` // that were answered whole
+	Errors   int     `json:"errors"`   // that were not: an overload is part of what is measured
 	TTFT50   float64 `json:"ttft_p50_s"`
 	TTFT95   float64 `json:"ttft_p95_s"`
 	ITL50    float64 `json:"itl_p50_s"` // of the requests' means
@@ -164,7 +166,11 @@ type liveResult struct {
 }
 
 func (r liveResult) String() string {
-	return fmt.Sprintf("TTFT p50 %.3f s p95 %.3f s, ITL p50 %.1f ms", r.TTFT50, r.TTFT95, 1000*r.ITL50)
+	failed := ""
+	if r.Errors > 0 {
+		failed = fmt.Sprintf(", %d of %d failed", r.Errors, r.Errors+r.Requests)
+	}
+	return fmt.Sprintf("TTFT p50 %.3f s p95 %.3f s, ITL p50 %.1f ms%s", r.TTFT50, r.TTFT95, 1000*r.ITL50, failed)
 }
 
 // live sends live requests for as long as the options say and waits for all.
@@ -172,7 +178,7 @@ func (e *interfering) live(ctx context.Context) (liveResult, error) {
 	var (
 		mu      sync.Mutex
 		all     []streamed
-		failure error
+		errs    []error
 		running sync.WaitGroup
 	)
 	start := time.Now()
@@ -185,17 +191,22 @@ func (e *interfering) live(ctx context.Context) (liveResult, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				failure = err
+				errs = append(errs, err)
 				return
 			}
 			all = append(all, s)
 		})
 	}
 	running.Wait()
-	if failure != nil {
-		return liveResult{}, failure
+	if err := ctx.Err(); err != nil {
+		return liveResult{}, err
 	}
-	return summary(all), nil
+	if len(all) == 0 {
+		return liveResult{}, fmt.Errorf("no live request was answered: %w", errors.Join(errs...))
+	}
+	r := summary(all)
+	r.Errors = len(errs)
+	return r, nil
 }
 
 // summary is the quantiles of what live requests saw.
