@@ -193,6 +193,7 @@ func (o *fleetOptions) measureSide(ctx context.Context, front *process, servers 
 	running.Go(func() { live, failure = traffic.run(ctx) })
 	defer running.Wait()
 	var tokens [2]float64
+	var lost [2]time.Duration
 	var used [2]time.Duration
 	var at [2]time.Time
 	for i, moment := range []time.Duration{measured.from, measured.to} {
@@ -205,6 +206,9 @@ func (o *fleetOptions) measureSide(ctx context.Context, front *process, servers 
 		if used[i], err = front.cpu(); err != nil {
 			return r, err
 		}
+		if lost[i], err = servers.lost(ctx); err != nil {
+			return r, err
+		}
 		at[i] = time.Now()
 	}
 	running.Wait()
@@ -214,10 +218,9 @@ func (o *fleetOptions) measureSide(ctx context.Context, front *process, servers 
 	if r.Live, err = timesOf(live, measured); err != nil {
 		return r, err
 	}
-	lost, err := servers.lost(ctx)
 	took := at[1].Sub(at[0]).Seconds()
-	r.LostSeconds = lost.Seconds()
+	r.LostSeconds = (lost[1] - lost[0]).Seconds()
 	r.ProcessorShare = (used[1] - used[0]).Seconds() / took
 	r.TokensPerSec = max(0, tokens[1]-tokens[0]-tokensIn(live, measured)) / took
-	return r, err
+	return r, nil
 }

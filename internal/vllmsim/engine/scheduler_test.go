@@ -362,3 +362,21 @@ func TestBlocksAddUp(t *testing.T) {
 		t.Error("nothing was preempted: the test has too little load")
 	}
 }
+
+// BenchmarkStep is a step of 256 decodes.
+func BenchmarkStep(b *testing.B) {
+	s := NewScheduler(Specs["h100-8b"], Options{})
+	now := time.Now()
+	step := func() {
+		if _, ok := s.Plan(now); !ok {
+			b.Fatal("nothing to compute")
+		}
+		s.Commit(now)
+	}
+	for b.Loop() {
+		for len(s.running)+s.queue.len() < 256 {
+			s.Add(&Sequence{Request: Request{Prompt: prompt('a', 200), MaxTokens: 200, StallAt: -1, WakeAt: 200, Progress: make(chan struct{}, 1)}})
+		}
+		step()
+	}
+}
