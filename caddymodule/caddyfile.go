@@ -144,6 +144,8 @@ func (h *DashboardHandler) options() map[string]option {
 //			}]
 //			api_key         [<key>]
 //			batch_share     <number>
+//			batch_price     <number>|off
+//			batch_budget    <number>%|<duration>
 //			health_interval <duration>
 //			health_timeout  <duration>
 //			models_interval <duration>
@@ -242,12 +244,19 @@ func (p *PoolConfig) unmarshal(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	return block(d, p.options(), "upstream")
+	if err := block(d, p.options(), "upstream"); err != nil {
+		return err
+	}
+	if p.BatchPrice < 0 && p.BatchBudget != (BudgetConfig{}) {
+		return d.Err("batch_budget: batch_price is off, so that the price is not measured")
+	}
+	return nil
 }
 
 func (p *PoolConfig) options() map[string]option {
 	return map[string]option{
 		"upstream": p.upstream, "api_key": optionalText(&p.APIKey), "batch_share": number(&p.BatchShare, 1),
+		"batch_price": batchPrice(&p.BatchPrice), "batch_budget": budget(&p.BatchBudget),
 		"health_interval": span(&p.HealthInterval), "health_timeout": span(&p.HealthTimeout), "models_interval": span(&p.ModelsInterval),
 		"retry_buffer": size(&p.RetryBuffer), "body_memory": size(&p.BodyMemory), "max_answer": size(&p.MaxAnswer),
 		"queue_size": countOr(&p.QueueSize, 1_000_000, "off", upstreams.NoQueue), "queue_timeout": span(&p.QueueTimeout), "dial_timeout": span(&p.DialTimeout),

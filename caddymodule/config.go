@@ -18,6 +18,12 @@ type PoolConfig struct {
 	// BatchShare is the part of an upstream's max_num_seqs that lines of
 	// batches may take, above 0 and at most 1. Default 0.75.
 	BatchShare float64 `json:"batch_share,omitempty"`
+	// BatchPrice is the part of the time for which batches are withheld from a
+	// server at most, so that it is known what they cost live requests; -1 does not
+	// measure it. Default 0.02.
+	BatchPrice float64 `json:"batch_price,omitempty"`
+	// BatchBudget bounds that price: batches get fewer slots until it is kept.
+	BatchBudget BudgetConfig `json:"batch_budget,omitzero"`
 	// HealthInterval is how often an upstream is asked for its health. Default 5s.
 	HealthInterval caddy.Duration `json:"health_interval,omitempty"`
 	// HealthTimeout is how long the answer may take. Default 5s.
@@ -114,6 +120,7 @@ func (a *App) poolConfig() upstreams.Config {
 	p := a.Pool
 	out := upstreams.Config{
 		APIKey: p.APIKey, DropAuthorization: len(a.APIKeys) > 0, BatchShare: p.BatchShare, Hours: a.Batch.hours(),
+		BatchPrice: p.BatchPrice, BatchBudget: p.BatchBudget.config(),
 		HealthInterval: duration(p.HealthInterval), HealthTimeout: duration(p.HealthTimeout), ModelsInterval: duration(p.ModelsInterval),
 		RetryBuffer: p.RetryBuffer, BodyMemory: p.BodyMemory, QueueSize: p.QueueSize, QueueTimeout: duration(p.QueueTimeout), MaxAnswer: p.MaxAnswer, DialTimeout: duration(p.DialTimeout),
 		HealthFailures: p.HealthFailures, LoadTime: duration(p.LoadTime), IdleConnTimeout: duration(p.IdleTimeout), StreamIdleTimeout: duration(p.StreamIdleTimeout),

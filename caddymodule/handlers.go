@@ -153,6 +153,8 @@ type health struct {
 	Batch     *batch.Health              `json:"batch,omitempty"`
 	// Problems are the models with which something is wrong.
 	Problems []upstreams.ModelStatus `json:"problems,omitempty"`
+	// Price is what batch costs live requests, by model.
+	Price []upstreams.Price `json:"price,omitempty"`
 	// Live counts the live requests of the last minutes, and those that failed.
 	Live upstreams.LiveErrors `json:"live"`
 	// Queues are the models for which requests wait in the gateway.
@@ -186,6 +188,7 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusOK
 		out.Status = "ok"
 		out.Shortage, out.Queues = rt.pool.Shortage(), rt.pool.Queues()
+		out.Price = rt.pool.Prices()
 		out.Problems, out.Live = rt.pool.Problems(), rt.pool.LiveErrors()
 		if !state.OK() || out.Shortage != nil {
 			out.Status = "degraded"

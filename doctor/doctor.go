@@ -80,6 +80,12 @@ type Pool interface {
 	Peers() int
 	// Problems are the models with which something is wrong.
 	Problems() []upstreams.ModelStatus
+	// Prices are what batch costs live requests, by model; empty when that is not
+	// measured.
+	Prices() []upstreams.Price
+	// BatchHours is the share of their slots that batches may use now; ok is false
+	// without hours.
+	BatchHours() (now upstreams.BatchHours, ok bool)
 	// Shortage is what the gateway has run out of, nil for nothing.
 	Shortage() *upstreams.Shortage
 	// TryPriority finds out by a request for one token whether a server

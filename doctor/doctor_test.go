@@ -39,6 +39,8 @@ type gateway struct {
 	peers     int
 	status    []upstreams.UpstreamStatus
 	facts     map[string]upstreams.Facts
+	prices    []upstreams.Price
+	timed     *upstreams.BatchHours
 	short     *upstreams.Shortage
 	problems  []upstreams.ModelStatus
 	priority  bool
@@ -66,7 +68,14 @@ func (g *gateway) Facts() map[string]upstreams.Facts  { return g.facts }
 func (g *gateway) Slots() int                         { return g.slots }
 func (g *gateway) Shortage() *upstreams.Shortage      { return g.short }
 func (g *gateway) Problems() []upstreams.ModelStatus  { return g.problems }
-func (g *gateway) Peers() int                         { return g.peers }
+func (g *gateway) Prices() []upstreams.Price          { return g.prices }
+func (g *gateway) BatchHours() (upstreams.BatchHours, bool) {
+	if g.timed == nil {
+		return upstreams.BatchHours{Share: 1}, false
+	}
+	return *g.timed, true
+}
+func (g *gateway) Peers() int { return g.peers }
 func (g *gateway) TryPriority(ctx context.Context, _ string) (bool, error) {
 	g.mu.Lock()
 	g.tries++
@@ -195,6 +204,18 @@ func TestChecks(t *testing.T) {
 		{"live requests fail", func(g *gateway) {
 			g.problems = []upstreams.ModelStatus{{Problem: upstreams.ProblemErrors, Reason: "3 of 200", Remedy: "look"}}
 		}, "upstreams live requests", doctor.Doubted, "3 of 200"},
+		{"price measured", func(g *gateway) { g.price(1) }, "m: price of batch", doctor.Passed, "batch costs live +6.0 ms to the first token at p50 (+3 %; 95 % between +2.0 and +10 ms), +20 ms at p99"},
+		{"price above the budget", func(g *gateway) { g.price(upstreams.BudgetLeast) }, "m: price of batch", doctor.Doubted, "batch_budget leaves batches 10 % of their slots"},
+		{"price not measured", func(g *gateway) {
+			g.prices = []upstreams.Price{{Model: "m", Slots: 1, Reason: "no live requests come"}}
+		}, "m: price of batch", doctor.Unknown, "not measured yet: no live requests come"},
+		{"hours", func(g *gateway) {
+			g.timed = &upstreams.BatchHours{Share: 0.3, Until: time.Unix(1_800_000_000, 0).UTC(), Next: 1}
+		}, "hours of batches", doctor.Passed, "batches may use 30 % of their slots, until Fri 08:00 UTC, then 100 %"},
+		{"outside of the hours", func(g *gateway) {
+			g.timed = &upstreams.BatchHours{Until: time.Unix(1_800_000_000, 0).UTC(), Next: 1}
+		}, "hours of batches", doctor.Passed, "batches wait, until Fri 08:00 UTC"},
+		{"hours that never come", func(g *gateway) { g.timed = new(upstreams.BatchHours) }, "hours of batches", doctor.Doubted, "batches wait"},
 		{"drained", func(g *gateway) {
 			g.status[0].State, g.status[0].DrainedAt, g.status[0].DrainedBy = upstreams.StateDraining, time.Unix(1_800_000_000, 0), "the dashboard"
 		}, one + ": state", doctor.Passed, "draining since 2027-01-15 08:00:00 UTC, by the dashboard"},
@@ -331,4 +352,12 @@ func TestDescriptors(t *testing.T) {
 	if c := find(r, "file descriptors"); len(c) != 1 || c[0].Verdict == doctor.Unknown || !strings.Contains(c[0].Found, " of ") {
 		t.Errorf("%+v", c)
 	}
+}
+
+// price has a price measured, at a part of the slots.
+func (g *gateway) price(slots float64) {
+	g.prices = []upstreams.Price{{Model: "m", Windows: 30, Slots: slots, TTFT: upstreams.PriceOf{
+		P50: &upstreams.Difference{With: .206, Without: .2, Difference: .006, Low: .002, High: .01},
+		P99: &upstreams.Difference{With: .52, Without: .5, Difference: .02, Low: -.01, High: .05},
+	}}}
 }

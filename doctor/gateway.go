@@ -22,7 +22,8 @@ func (d *Doctor) gateway() []Check {
 	if n := d.Pool.Peers(); n > 0 {
 		others.Found = fmt.Sprintf("%d share this store and the upstreams", n)
 	}
-	all := append([]Check{keys, d.descriptors(), d.slots(), d.memory(), others}, d.resources()...)
+	all := append([]Check{keys, d.descriptors(), d.slots(), d.memory(), others}, d.hours()...)
+	all = append(all, d.resources()...)
 	return append(all, d.permissions()...)
 }
 

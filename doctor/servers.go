@@ -27,7 +27,8 @@ func (d *Doctor) servers(ctx context.Context) []Check {
 	for _, of := range each(looks...) {
 		checks = append(checks, of...)
 	}
-	return append(append(checks, d.problems()...), agreement(all)...)
+	checks = append(append(checks, d.problems()...), agreement(all)...)
+	return append(checks, d.prices()...)
 }
 
 var unconfigured = []Check{{

@@ -69,7 +69,8 @@ func (p *Pool) candidate(u *upstream) *Candidate {
 func (c *Candidate) InFlight() int {
 	live, batch := c.counts()
 	otherLive, otherBatch := split(c.others.Load())
-	return live + batch + otherLive + otherBatch
+	// A server from which batch is withheld gets no more live requests than others.
+	return live + max(batch, int(c.standIn.Load())) + otherLive + otherBatch
 }
 
 // Balancer chooses where a request goes. It is called for every request, by

@@ -105,6 +105,9 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 		ch <- d
 	}
 	describeQueues(ch)
+	for _, d := range priceDescs {
+		ch <- d
+	}
 	m.durations.Describe(ch)
 	m.ttfts.Describe(ch)
 }
@@ -155,6 +158,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 			gauge(descAvail, float64(s.Available), s.Model)
 		}
 	}
+	m.pool.collectPrices(gauge)
 	counter(descRetries, m.retries.Load())
 	m.pool.collectQueues(ch)
 	for _, rt := range routes {

@@ -53,6 +53,13 @@ type Config struct {
 	// Default: all, always.
 	Hours HoursConfig
 
+	// BatchPrice is the part of the time, up to 0.5, for which batch lines are
+	// withheld from a server so that it is known what they cost live requests; less
+	// than 0 measures nothing. Default: DefaultBatchPrice.
+	BatchPrice float64
+	// BatchBudget bounds that price: batch lines get fewer slots until it is kept.
+	BatchBudget BudgetConfig
+
 	// HealthInterval is the time between two probes of a server that is well.
 	// Default: 5 s.
 	HealthInterval time.Duration
@@ -115,6 +122,7 @@ func (c Config) withDefaults() Config {
 		fill(&u.Weight, 1)
 		fill(&u.MaxNumSeqs, 256)
 	}
+	fill(&c.BatchPrice, DefaultBatchPrice)
 	fill(&c.HealthInterval, 5*time.Second)
 	fill(&c.HealthTimeout, 5*time.Second)
 	fill(&c.HealthFailures, 3)
@@ -180,6 +188,15 @@ func (c Config) Validate() error {
 	if err := c.Hours.Validate(); err != nil {
 		return err
 	}
+	if !(c.BatchPrice <= 0 || c.BatchPrice >= MinBatchPrice && c.BatchPrice <= MaxBatchPrice) { // NaN is refused too
+		return fmt.Errorf("batch_price: %v is not from %g to %g", c.BatchPrice, MinBatchPrice, MaxBatchPrice)
+	}
+	if err := c.BatchBudget.validate(); err != nil {
+		return err
+	}
+	if !c.BatchBudget.none() && c.BatchPrice < 0 {
+		return errors.New("batch_budget: batch_price is off, so that the price is not measured")
+	}
 	for _, d := range []struct {
 		name  string
 		value int64
@@ -224,6 +241,9 @@ func usableKey(key string) bool {
 }
 
 const (
+	// MinBatchPrice and MaxBatchPrice bound a Config.BatchPrice that is above 0.
+	MinBatchPrice = 0.001
+	MaxBatchPrice = 0.5
 	// MaxWeight is the largest UpstreamConfig.Weight.
 	MaxWeight = 1e6
 	// MaxNumSeqs is the largest UpstreamConfig.MaxNumSeqs.

@@ -31,6 +31,7 @@ func (p *Pool) SetPeers(gateways int, loads map[string]Load) {
 	for _, u := range p.upstreams {
 		l := loads[u.url]
 		u.others.Store(uint64(max(l.Batch, 0))*oneBatch + uint64(max(l.Live, 0)))
+		u.noteBatch()
 	}
 	if p.peers != gateways {
 		p.peers = gateways

@@ -27,6 +27,8 @@ type Pool struct {
 	take    func() (taken func(), ok bool) // descriptors.Take but in tests
 
 	throttle  throttle
+	book      priceBook
+	repriced  chan struct{} // cap 1: there is another configuration
 	shortages shortages
 	bodies    bodyMemory
 	asking    asking
@@ -57,7 +59,7 @@ func newPool(log *zap.Logger, dial dialFunc) *Pool {
 	p.queue.awake = make(chan struct{}, 1)
 	p.records, p.nameless.begun = make(map[string]*modelRecord), time.Now()
 	p.metrics = newMetrics(p)
-	p.throttle.changed = make(chan struct{}, 1)
+	p.throttle.changed, p.repriced = make(chan struct{}, 1), make(chan struct{}, 1)
 	p.mu.Lock()
 	p.publish()
 	p.mu.Unlock()
@@ -125,7 +127,12 @@ func (p *Pool) apply(cfg Config, restore bool) error {
 		u.probeSoon() // by the new settings
 	}
 	p.startProbers()
+	p.applyBudget()
 	p.publish()
+	select {
+	case p.repriced <- struct{}{}:
+	default:
+	}
 	return nil
 }
 
@@ -152,6 +159,7 @@ func (p *Pool) Start() {
 	ctx := p.ctx
 	p.probers.Go(func() { p.sample(ctx) })
 	p.probers.Go(func() { p.keepHours(ctx) })
+	p.probers.Go(func() { p.measurePrice(ctx) })
 	p.startProbers()
 }
 

@@ -35,6 +35,9 @@ type UpstreamStatus struct {
 	// LiveLimit is how many live requests of all gateways are sent to the server at
 	// once while others wait in the gateway; 0 for any number.
 	LiveLimit int `json:"live_limit,omitempty"`
+	// BatchWithheld reports that no batch line comes for a moment: the price of batch
+	// is being measured.
+	BatchWithheld bool `json:"batch_withheld,omitempty"`
 
 	// In flight through this gateway.
 	LiveInFlight  int `json:"live_in_flight"`
@@ -78,6 +81,7 @@ func (p *Pool) Status() []UpstreamStatus {
 		s.LiveInFlight, s.BatchInFlight = split(load)
 		s.MaxNumSeqsAssumed = u.seqsAssumed && u.facts.MaxNumSeqs == 0
 		s.LiveLimit = p.candidate(u).liveLimit()
+		s.BatchWithheld = u.withheld.Load()
 		s.BatchSlots = s.BatchInFlight // and nothing new
 		if u.isUp() && !u.draining && u.suspicion == nil {
 			s.BatchSlots = max(s.BatchInFlight, p.candidate(u).batchSlots(load))

@@ -54,6 +54,7 @@ type stream struct {
 	begun   bool // the client has something
 	open    bool // the last that it has is not the end of an event
 	sent    byte // the last byte that it has
+	gaps    gaps
 }
 
 func (st *stream) close() {
@@ -61,6 +62,7 @@ func (st *stream) close() {
 	if st.begun && st.done.Class == Live {
 		st.attempt.up.telemetry.streamed(st.done.TTFT, st.interval())
 	}
+	st.gaps.flush(st.attempt)
 	if st.idle != nil {
 		st.idle.Stop()
 	}
@@ -145,6 +147,7 @@ func (st *stream) relay(n int) bool {
 		st.idle.Reset(st.limit)
 	}
 	st.attempt.up.progress.Add(1)
+	st.gaps.piece(st.attempt)
 	st.sent = st.buf.b[n-1]
 	ok := st.send(st.buf.b[:n])
 	st.buf.b = st.buf.b[:copy(st.buf.b, st.buf.b[n:])]
@@ -153,6 +156,7 @@ func (st *stream) relay(n int) bool {
 
 func (st *stream) begin() {
 	st.begun = true
+	st.attempt.firstByte()
 	st.attempt.landed()
 	st.attempt.good()
 	st.start(st.answer)

@@ -47,6 +47,11 @@ type upstream struct {
 	seats seats
 	// withheld says that no new batch line may come: the price of batch is measured.
 	withheld atomic.Bool
+	// presence and spell tell what live streams are samples of, standIn is how many
+	// batch lines the balancer counts while batch is withheld.
+	presence presence
+	spell    atomic.Pointer[spell] // nil: of nothing
+	standIn  atomic.Int64
 	// budget is the part of the slots that batch_budget leaves batch lines.
 	budget factor
 	// byPriority says that batch lines are sent with a priority.
@@ -110,6 +115,7 @@ func newUpstream(at address, now time.Time) *upstream {
 	u.telemetry.begun = now
 	u.limit.Store(limitStart)
 	u.seats.at = now
+	u.presence.quiet = make(chan struct{}, 1)
 	return u
 }
 
@@ -155,6 +161,7 @@ func (c *Candidate) beginBatch() bool {
 		if c.load.CompareAndSwap(load, load+oneBatch) {
 			if load < oneBatch {
 				c.probeSoon() // samples are taken while batch lines run
+				c.noteBatch()
 			}
 			return true
 		}
@@ -162,7 +169,11 @@ func (c *Candidate) beginBatch() bool {
 }
 
 // endBatch takes back beginBatch.
-func (u *upstream) endBatch() { u.load.Add(^uint64(oneBatch - 1)) }
+func (u *upstream) endBatch() {
+	if u.load.Add(^uint64(oneBatch-1)) < oneBatch {
+		u.noteBatch()
+	}
+}
 
 func split(load uint64) (live, batch int) { return int(uint32(load)), int(load >> 32) }
 

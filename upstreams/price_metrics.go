@@ -1,0 +1,41 @@
+package upstreams
+
+import "github.com/prometheus/client_golang/prometheus"
+
+var (
+	priceLabels      = []string{"model", "metric", "quantile"}
+	descPrice        = prometheus.NewDesc("tidegate_batch_price_seconds", "By how much a live stream takes longer while batch lines run on its server: to the first token (ttft), between tokens (itl).", priceLabels, nil)
+	descPriceLow     = prometheus.NewDesc("tidegate_batch_price_low_seconds", "Lower bound of the price, with a confidence of 95 %.", priceLabels, nil)
+	descPriceHigh    = prometheus.NewDesc("tidegate_batch_price_high_seconds", "Upper bound of the price, with a confidence of 95 %.", priceLabels, nil)
+	descPriceSamples = prometheus.NewDesc("tidegate_batch_price_samples", "Samples of the last 3 hours that the price is measured by.", []string{"model", "metric", "batch"}, nil)
+	descPriceWindows = prometheus.NewDesc("tidegate_batch_price_windows", "Windows without batch of the last 3 hours that the price is measured by.", []string{"model"}, nil)
+	descBudget       = prometheus.NewDesc("tidegate_batch_budget_ratio", "Part of their slots that batch_budget leaves batch lines.", []string{"model"}, nil)
+	descHours        = prometheus.NewDesc("tidegate_batch_hours_ratio", "Part of their slots that batch lines may use at this time of day.", nil, nil)
+)
+
+var priceDescs = []*prometheus.Desc{descPrice, descPriceLow, descPriceHigh, descPriceSamples, descPriceWindows, descBudget, descHours}
+
+// collectPrices gives the metrics of the price of batch.
+func (p *Pool) collectPrices(gauge func(d *prometheus.Desc, v float64, labels ...string)) {
+	now, _ := p.BatchHours()
+	gauge(descHours, now.Share)
+	for _, price := range p.Prices() {
+		gauge(descPriceWindows, float64(price.Windows), price.Model)
+		gauge(descBudget, price.Slots, price.Model)
+		for _, of := range []struct {
+			metric string
+			PriceOf
+		}{{"ttft", price.TTFT}, {"itl", price.ITL}} {
+			gauge(descPriceSamples, float64(of.SamplesWith), price.Model, of.metric, "with")
+			gauge(descPriceSamples, float64(of.SamplesWithout), price.Model, of.metric, "without")
+			for quantile, d := range map[string]*Difference{"0.5": of.P50, "0.99": of.P99} {
+				if d == nil {
+					continue
+				}
+				gauge(descPrice, d.Difference, price.Model, of.metric, quantile)
+				gauge(descPriceLow, d.Low, price.Model, of.metric, quantile)
+				gauge(descPriceHigh, d.High, price.Model, of.metric, quantile)
+			}
+		}
+	}
+}
