@@ -3,6 +3,7 @@ package dashboard
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,6 +73,7 @@ func (d *Dashboard) overviewModel(s templates.Site, snap *snapshot) templates.Ov
 	if snap.err != nil {
 		v.Trouble, _ = told(snap.err)
 	}
+	v.Prices, v.MorePrices = prices(now.Prices)
 	for _, u := range now.Upstreams {
 		v.Upstreams = append(v.Upstreams, upstreamRow(s, u))
 		v.Live.InFlight += u.LiveInFlight
@@ -96,6 +98,26 @@ func waiting(all []upstreams.QueueStatus) []templates.Waiting {
 		})
 	}
 	return views
+}
+
+// priceRows is of how many models the first page says what batch costs.
+const priceRows = 4
+
+// prices puts what batch costs into words: of the models of which it is known, of
+// others only if there is none.
+func prices(all []upstreams.Price) (rows []templates.Price, more int) {
+	known := slices.DeleteFunc(slices.Clone(all), func(p upstreams.Price) bool { return p.TTFT.P50 == nil })
+	if len(known) == 0 {
+		known = all
+	}
+	for _, p := range known[:min(len(known), priceRows)] {
+		row := templates.Price{Text: p.String()}
+		if len(all) > 1 {
+			row.Model = p.Model
+		}
+		rows = append(rows, row)
+	}
+	return rows, len(all) - len(rows)
 }
 
 func rate(r Rate) templates.Rate {

@@ -42,6 +42,9 @@ type Now struct {
 
 	Upstreams []Upstream // in the configuration's order
 	Queue     Queue
+	// Prices are what batch costs live requests, by model; empty when that is not
+	// measured.
+	Prices []upstreams.Price
 
 	// Active are the batches that are not over, those first that are served
 	// first; at most a few dozen. ActiveTotal counts all.

@@ -15,11 +15,19 @@ type Overview struct {
 	Live, Batch Rate
 	Queue       Queue
 	Waiting     []Waiting
+	Prices      []Price
+	MorePrices  int // models that are not among Prices
 	Problems    []Problem
 	Upstreams   []UpstreamRow
 	Batches     []BatchRow
 	More        int // active batches that are not among Batches
 	Charts      []Chart
+}
+
+// Price is what batch costs live requests of a model, in words.
+type Price struct {
+	Model string // "" if it is the only one
+	Text  string
 }
 
 // Rate is how much is done per second.

@@ -23,9 +23,10 @@ func (o overview) Now(context.Context) (dashboard.Now, error) {
 	size := float64(o.size)
 	n := dashboard.Now{
 		At: now, Window: 10 * time.Second, Upstreams: o.upstreams,
-		Live:  dashboard.Rate{Requests: size * 14.2 * wave, Failures: size * .11, InputTokens: size * 11_840 * wave, OutputTokens: size * 2_930 * wave},
-		Batch: dashboard.Rate{Requests: size * 35.1 / wave, Failures: size * .04, InputTokens: size * 28_400 / wave, OutputTokens: size * 5_120 / wave},
-		Queue: dashboard.Queue{InFlight: 249 * o.size, Limit: 512 * o.size},
+		Live:   dashboard.Rate{Requests: size * 14.2 * wave, Failures: size * .11, InputTokens: size * 11_840 * wave, OutputTokens: size * 2_930 * wave},
+		Batch:  dashboard.Rate{Requests: size * 35.1 / wave, Failures: size * .04, InputTokens: size * 28_400 / wave, OutputTokens: size * 5_120 / wave},
+		Queue:  dashboard.Queue{InFlight: 249 * o.size, Limit: 512 * o.size},
+		Prices: prices(),
 	}
 	if o.size > 0 {
 		n.Queue.Oldest = 96 * time.Minute

@@ -40,7 +40,7 @@ func (o *overview) Now(ctx context.Context) (dashboard.Now, error) {
 	if err != nil {
 		return dashboard.Now{}, err
 	}
-	now := dashboard.Now{At: o.Config.Now(), Upstreams: o.upstreams(), Waiting: o.Pool.Queues()}
+	now := dashboard.Now{At: o.Config.Now(), Upstreams: o.upstreams(), Waiting: o.Pool.Queues(), Prices: o.Pool.Prices()}
 	now.Queue.Paused, now.Queue.Hours = health.Paused, health.Hours
 	now.Queue.InFlight, now.Queue.Limit = slotsInUse(now.Upstreams, o.Engine.Capacity().MaxInFlight)
 	var late []batch.Late
