@@ -14,7 +14,10 @@ func TestBatchSlotsAreWhatReserveGives(t *testing.T) {
 		slots  int
 	}{
 		{"at the start", func(*Pool, *upstream) {}, limitStart},
-		{"max_num_seqs", func(_ *Pool, u *upstream) { u.limit.Store(1000) }, 48},
+		{"max_num_seqs", func(p *Pool, u *upstream) {
+			p.Close() // a probe would find another limit
+			u.limit.Store(1000)
+		}, 48},
 		{"live requests", func(_ *Pool, u *upstream) {
 			for range 10 {
 				u.begin()
