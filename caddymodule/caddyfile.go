@@ -136,6 +136,7 @@ func (h *DashboardHandler) options() map[string]option {
 //			upstream <url...> [{
 //				weight       <number>
 //				max_num_seqs [<count>]
+//				scheduling_policy fcfs|priority
 //				api_key      [<key>]
 //				tls_ca                   [<file...>]
 //				tls_client_auth          <cert_file> <key_file>
