@@ -8,6 +8,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // batchWork are the lines of the fleet's batches.
@@ -50,6 +51,11 @@ func (w batchWork) submit(ctx context.Context, gateway *process, batches, n int)
 	return nil
 }
 
+// floodRamp is how long it takes until all workers have begun, about the time of
+// a line. Workers that begin at once stay in step, as all lines are equally long,
+// and send their prompts together for ever.
+const floodRamp = 2 * time.Second
+
 // flood has workers send requests of a batch to addresses in turn, each its next
 // one when the answer to the last one has come, until ctx is done. It returns how
 // many were answered.
@@ -64,6 +70,9 @@ func (w batchWork) flood(ctx context.Context, addrs []string, workers int) (int6
 	defer cancel()
 	for worker := range workers {
 		all.Go(func() {
+			if pause(ctx, floodRamp*time.Duration(worker)/time.Duration(workers)) != nil {
+				return
+			}
 			for ctx.Err() == nil {
 				err := w.sendOne(ctx, addrs[worker%len(addrs)], int(next.Add(1)))
 				if err == nil {

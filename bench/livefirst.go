@@ -116,7 +116,7 @@ func (r *liveFirstResult) summarize(sides []string) {
 			ITL99Excess: of(func(s sideSummary) float64 { return s.ITL99Excess }),
 		}
 		r.Sides[side] = s
-		fmt.Printf("%g live requests/s and server, %s ÷ off: TTFT p50 %.2f p99 %.2f, ITL p50 %.2f p99 %.2f (+%.0f ms); batch %.2f of ungated (median of %d)\n",
+		fmt.Printf("%g live requests/s and server, %s ÷ off: TTFT p50 %.2f p99 %.2f, ITL p50 %.2f p99 %.2f (%+.0f ms); batch %.2f of ungated (median of %d)\n",
 			r.Rate, side, s.Ratio.TTFT50, s.Ratio.TTFT99, s.Ratio.ITL50, s.Ratio.ITL99, s.ITL99Excess, s.Share, len(all))
 	}
 }
