@@ -96,8 +96,7 @@ func openBubble(t *testing.T, cfg Config, gap time.Duration, shops ...*shop) *bu
 	n := new(network)
 	for i, s := range shops {
 		host := fmt.Sprintf("s%d:1", i)
-		srv := n.serve(t, host, s)
-		srv.IdleTimeout = 0
+		n.serve(t, host, s)
 		cfg.Upstreams = append(cfg.Upstreams, UpstreamConfig{URL: "http://" + host, MaxNumSeqs: 8})
 	}
 	b := &bubble{pool: newPool(zap.NewNop(), n.dial), quit: make(chan struct{})}
