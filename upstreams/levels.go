@@ -30,7 +30,7 @@ const (
 	levelKept = 7
 	// levelSlower is how much longer one request may take than at the level at which
 	// requests are quickest: a live request in their midst takes as long.
-	levelSlower = 2.5
+	levelSlower = 2
 	// levelShift is the part by which throughput at a level has to change, several
 	// times in a row, for what was measured before to be forgotten.
 	levelShift = 0.25

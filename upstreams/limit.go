@@ -49,6 +49,11 @@ const (
 	limitWatch  = time.Second
 	// limitBinding is the part of the limit from which on it counts as used up.
 	limitBinding = 0.9
+	// Requests that have all just come are not what a server has to do in the long
+	// run: none ends, and no prompt is read. It is measured when a part of them has
+	// ended, or after a while where that takes longer.
+	settledPart  = 0.25
+	settledAfter = 4 * time.Second
 	// waitingPart is the part of the running requests that must wait in two samples to
 	// be a queue, and not requests that arrived since the server's last step.
 	waitingPart = 1.0 / 8
@@ -99,6 +104,7 @@ type limiter struct {
 	queue  queueWatch
 
 	last   loadSample // the sample before
+	filled loadSample // the first one at which the limit was used up; zero: it was not yet
 	window loadSample // the beginning of what is measured; zero: nothing is
 }
 
@@ -111,7 +117,7 @@ func (l *limiter) step(s loadSample) int {
 		*l = limiter{limit: min(limitStart, s.ceiling), why: LimitStart, last: s}
 		return l.limit
 	}
-	previous := l.last
+	previous, before := l.last, l.limit
 	l.last = s
 	queued := l.queue.step(s, previous)
 	if l.hard > 0 && s.told && queued == 0 && int(s.running) > l.hard { // it runs more by now
@@ -134,6 +140,9 @@ func (l *limiter) step(s loadSample) int {
 	}
 	if l.limit >= s.ceiling {
 		l.limit, l.why = s.ceiling, LimitCeiling
+	}
+	if l.limit != before {
+		l.filled = loadSample{}
 	}
 	return l.limit
 }
@@ -160,6 +169,13 @@ func (l *limiter) shrink(to int, why LimitReason, until time.Time) {
 // limit to where the next measurement is of use.
 func (l *limiter) measure(s loadSample) {
 	w := l.window
+	if l.filled.at.IsZero() {
+		l.filled = w
+	}
+	if part := float64(s.done-l.filled.done) / float64(s.inFlight); part < settledPart && s.at.Sub(l.filled.at) < settledAfter {
+		l.window = s
+		return
+	}
 	n, rate := throughput(w, s)
 	if n == 0 {
 		return // the window goes on

@@ -150,7 +150,8 @@ func (p *pace) beginBatch(now, bytes int64) {
 	p.sent[Batch].Add(1)
 	p.sentBytes[Batch].Add(bytes)
 	if took := p.prefill(bytes); took > 0 {
-		p.batch.Store(max(now, p.batch.Load()) + took)
+		// The step that runs has to end first.
+		p.batch.Store(max(now+p.step.Load(), p.batch.Load()) + took)
 	}
 }
 
