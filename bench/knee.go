@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -51,18 +50,23 @@ type kneePhase struct {
 }
 
 // measureKnee watches the limit that the gateway finds for a server while a batch
-// runs: after the start, and each time that the capacity of the server changes.
+// runs: after the start, and each time that the server is replaced by one of another
+// capacity, as it has to be: vLLM has no way to change it.
 func measureKnee(ctx context.Context, b *bench) (any, error) {
 	o := &b.fleet
 	capacities, err := numbers(o.seqs)
 	if err != nil {
 		return nil, fmt.Errorf("-knee-seqs: %w", err)
 	}
-	servers, err := b.startFleet(ctx, 1, append(o.args(), "--max-num-seqs", strconv.Itoa(capacities[0]))...)
+	withPlaces := func(n int) []string {
+		return append(o.args(), "--engine", simulatedEngine, "--max-num-seqs", strconv.Itoa(n))
+	}
+	server, err := b.startSim(ctx, withPlaces(capacities[0])...)
 	if err != nil {
 		return nil, err
 	}
-	defer servers.stop()
+	servers := fleet{server}
+	defer func() { servers.stop() }()
 	gateway, err := b.startGateway(ctx, servers)
 	if err != nil {
 		return nil, err
@@ -72,11 +76,12 @@ func measureKnee(ctx context.Context, b *bench) (any, error) {
 		return nil, err
 	}
 	var phases []kneePhase
+	var lost time.Duration
 	for i, n := range capacities {
 		if i > 0 {
-			var answer struct{}
-			body := fmt.Appendf(nil, `{"max_num_seqs":%d}`, n)
-			if err := call(ctx, http.MethodPost, "http://"+servers[0].addr+"/sim/engine", "application/json", bytes.NewReader(body), &answer); err != nil {
+			servers.stop()
+			if servers[0], err = b.startSimAt(ctx, server.addr, withPlaces(n)...); err != nil {
+				servers = nil
 				return nil, err
 			}
 		}
@@ -85,14 +90,18 @@ func measureKnee(ctx context.Context, b *bench) (any, error) {
 			return nil, err
 		}
 		p.judge()
+		l, err := servers.lost(ctx)
+		if err != nil {
+			return nil, err
+		}
+		lost += l
 		fmt.Printf("knee: %d places, knee %d: found after %.1f s (-1: never), limit ÷ knee %.2f after 20 s, %.2f at the end\n", p.MaxNumSeqs, p.Knee, p.Found, p.AtGoal, p.AtEnd)
 		phases = append(phases, p)
 	}
-	lost, err := servers.lost(ctx)
 	if lost > 0 {
-		fmt.Printf("VOID: the server lost %s\n", lost)
+		fmt.Printf("VOID: the servers lost %s\n", lost)
 	}
-	return map[string]any{"phases": phases, "lost_seconds": lost.Seconds()}, err
+	return map[string]any{"phases": phases, "lost_seconds": lost.Seconds()}, nil
 }
 
 // judge finds from when on the limit stayed near the knee.
