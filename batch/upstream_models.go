@@ -36,7 +36,7 @@ type ModelTeller interface {
 // modelsInterval is how often it is looked at what upstreams told.
 const modelsInterval = 2 * time.Second
 
-// recallModels gives the pool the models that were stored.
+// recallModels hands the stored models to the pool.
 func (e *Engine) recallModels(ctx context.Context) error {
 	pool, ok := e.dispatcher.(ModelTeller)
 	if !ok {

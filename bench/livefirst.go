@@ -22,7 +22,7 @@ var liveFirstSides = map[string]string{
 type sideResult struct {
 	Live           liveTimes `json:"live"`
 	TokensPerSec   float64   `json:"batch_tokens_per_second"`
-	LostSeconds    float64   `json:"lost_seconds"` // by the servers, for want of processor time
+	LostSeconds    float64   `json:"lost_seconds"` // by the servers, because processor time ran out
 	ProcessorShare float64   `json:"gateway_cores"`
 }
 

@@ -77,8 +77,8 @@ type UpstreamConfig struct {
 	Weight float64 `json:"weight,omitempty"`
 	// MaxNumSeqs is how many requests it runs at once (vLLM's
 	// --max-num-seqs). Live requests beyond it wait in the gateway. Default: as the
-	// server tells or the gateway finds; 256 is the most that lines of batches are
-	// counted against.
+	// server reports or the gateway finds. Lines of batches never exceed 256 without
+	// it.
 	MaxNumSeqs int `json:"max_num_seqs,omitempty"`
 	// SchedulingPolicy is its own --scheduling-policy, "fcfs" or "priority". With
 	// "priority" lines of batches are sent with a priority behind live requests.

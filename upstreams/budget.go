@@ -66,7 +66,7 @@ const (
 
 // throttle is the part of the slots at which the price is within the budget, as far
 // as this part and the price at it tell. It goes by the estimate and not by a bound
-// of its interval: the upper one would throttle batch for want of windows, the lower
+// of its interval: the upper one would throttle batch because windows are few, the lower
 // one would let the price be above the budget for as long as few were measured. But
 // it takes slots only for a price that is more than chance, and more windows come
 // until that is known.
@@ -129,7 +129,7 @@ func (m *modelBook) slots() float64 {
 	return m.part
 }
 
-// applyBudget gives every server the least part that the budget leaves to one of its
+// applyBudget sets for every server the least part that the budget leaves to one of its
 // models. mu is held.
 func (p *Pool) applyBudget() {
 	budget := p.cfg.BatchBudget

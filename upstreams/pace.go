@@ -58,7 +58,7 @@ func (p *pace) prefill(bytes int64) int64 {
 	return int64(math.Float64frombits(p.perByte.Load()) * float64(max(0, bytes)))
 }
 
-// learn takes in what the server said of itself. limit is how many requests it
+// learn updates the estimates from the server's own figures. limit is how many requests it
 // should have at once.
 func (p *pace) learn(g gauges, limit int) {
 	l, was := &p.learned, p.learned

@@ -3,7 +3,7 @@ package vllmsim
 // The shapes follow ChatCompletionLogProbs and CompletionLogProbs of
 // vllm/entrypoints/openai/*/protocol.py.
 
-// logprob is that of the ith token of a choice, of its alternative of that rank.
+// logprob returns the log probability of the alternative of that rank of the ith token of a choice.
 func (a *answer) logprob(i, choice, rank int) float64 {
 	return -a.unit(choice+2, i) - float64(rank)
 }

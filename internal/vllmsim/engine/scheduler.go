@@ -120,7 +120,7 @@ func (s *Scheduler) Plan(now time.Time) (Step, bool) {
 	return step, len(s.plan) > 0
 }
 
-// planRunning gives tokens to running sequences, and reports whether one had to
+// planRunning assigns tokens to running sequences, and reports whether one had to
 // be preempted for that.
 func (s *Scheduler) planRunning(budget *int) (preempted bool) {
 	for i := 0; i < len(s.running) && *budget > 0; i++ {
@@ -292,7 +292,7 @@ func (s *Scheduler) Commit(now time.Time) {
 	}
 }
 
-// generate gives a sequence its next token.
+// generate appends the next token to a sequence.
 func (s *Scheduler) generate(q *Sequence, now time.Time) {
 	first := q.first.IsZero()
 	since := q.last

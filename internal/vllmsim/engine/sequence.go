@@ -119,7 +119,7 @@ func (q *Sequence) decodes() bool {
 
 func (q *Sequence) stalled() bool { return q.StallAt >= 0 && q.Generated() >= q.StallAt }
 
-// hash is that of the ith block, given the one before it. Blocks with generated
+// hash returns the hash of the ith block, chained to the block before it. Blocks with generated
 // tokens are the sequence's own: it finds them after a preemption.
 func (q *Sequence) hash(i int, before uint64) uint64 {
 	if i < len(q.Prompt.hashes) {
@@ -131,7 +131,7 @@ func (q *Sequence) hash(i int, before uint64) uint64 {
 	return x ^ x>>31
 }
 
-// signal tells the owner about progress, without waiting.
+// signal reports progress to the owner without blocking.
 func (q *Sequence) signal() {
 	select {
 	case q.Progress <- struct{}{}:
