@@ -1,8 +1,8 @@
 package upstreams
 
 import (
-	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -95,12 +95,14 @@ func (LeastPending) Choose(candidates []*Candidate, q *Query) *Candidate {
 	if len(candidates) == 1 {
 		return candidates[0]
 	}
-	most := int64(math.MaxInt64)
+	var room [roomFor]int64
+	pending := room[:0] // of each; read once, as it changes all the time
+	most := int64(0)
 	if q.Class == Live {
 		for _, c := range candidates {
-			most = min(most, c.pending())
+			pending = append(pending, c.pending())
 		}
-		most += pendingAlike
+		most = slices.Min(pending) + pendingAlike
 	}
 	// Equals are told apart by where the search begins.
 	first := rand.IntN(len(candidates))
@@ -112,15 +114,12 @@ func (LeastPending) Choose(candidates []*Candidate, q *Query) *Candidate {
 			at -= len(candidates)
 		}
 		c := candidates[at]
-		if q.Class == Live && c.pending() > most {
+		if q.Class == Live && pending[at] > most {
 			continue
 		}
 		if load := float64(c.InFlight()+1) / c.Weight; best == nil || load < least {
 			best, least = c, load
 		}
-	}
-	if best == nil { // all became busier meanwhile
-		return candidates[first]
 	}
 	return best
 }

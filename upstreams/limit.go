@@ -251,13 +251,14 @@ func (q *queueWatch) step(s, previous loadSample) int {
 		return 0
 	}
 	q.running, q.waiting, q.rates = keep(q.running), keep(q.waiting), keep(q.rates)
+	if slices.Min(q.waiting) < 1 {
+		return 0
+	}
 	// Requests that arrive wait for the step that runs: on average for half of it.
 	arriving := mean(q.rates) * s.step
-	full := slices.Min(q.waiting) >= 1 && mean(q.waiting) > 1+2*arriving && q.running[waitingSamples-1] <= q.running[0]
-	steady := arriving < 0.25 // that some arrive is no explanation then
-	for i := range q.waiting {
-		steady = steady && q.waiting[i] >= 1 && q.running[i] == q.running[0]
-	}
+	full := mean(q.waiting) > 1+2*arriving && q.running[waitingSamples-1] <= q.running[0]
+	// That some arrive is no explanation where few do.
+	steady := arriving < 0.25 && slices.Min(q.running) == slices.Max(q.running)
 	if full || steady {
 		*q = queueWatch{}
 		return running
