@@ -14,14 +14,14 @@ type metrics struct {
 	retries atomic.Int64
 	routes  []routeMetrics // by route.index
 
+	// Series begin with the first request of an endpoint.
 	durations, ttfts *prometheus.HistogramVec
+	models           modelMetrics
 }
 
 // routeMetrics are one route's.
 type routeMetrics struct {
 	statuses [statusClasses]atomic.Int64
-	duration prometheus.Observer
-	ttft     prometheus.Observer
 }
 
 // statusClasses are 1xx to 5xx, and clients that left.
@@ -31,9 +31,10 @@ const statusClasses = 6
 var liveBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640}
 
 func newMetrics(p *Pool) *metrics {
-	m := &metrics{
+	return &metrics{
 		pool:   p,
 		routes: make([]routeMetrics, len(routeList)),
+		models: newModelMetrics(),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "tidegate_live_request_duration_seconds", Help: "Duration of live requests, from their arrival to the end of the answer, without those of the service tier flex.", Buckets: liveBuckets,
 		}, []string{"endpoint"}),
@@ -41,11 +42,6 @@ func newMetrics(p *Pool) *metrics {
 			Name: "tidegate_live_time_to_first_token_seconds", Help: "Time from the arrival of a live request to the first event of its stream, without those of the service tier flex.", Buckets: liveBuckets,
 		}, []string{"endpoint"}),
 	}
-	for _, rt := range routes {
-		m.routes[rt.index].duration = m.durations.WithLabelValues(rt.path)
-		m.routes[rt.index].ttft = m.ttfts.WithLabelValues(rt.path)
-	}
-	return m
 }
 
 // observe counts a request that is over.
@@ -56,12 +52,13 @@ func (m *metrics) observe(rt *route, done *LiveRequest) {
 		class = statusClasses - 1
 	}
 	at.statuses[class].Add(1)
+	m.models.observe(done)
 	if done.Class != Live {
 		return // how long it takes says nothing of live requests
 	}
-	at.duration.Observe(done.Duration.Seconds())
+	m.durations.WithLabelValues(rt.path).Observe(done.Duration.Seconds())
 	if done.TTFT > 0 {
-		at.ttft.Observe(done.TTFT.Seconds())
+		m.ttfts.WithLabelValues(rt.path).Observe(done.TTFT.Seconds())
 	}
 }
 
@@ -78,6 +75,7 @@ var (
 	descRunning  = prometheus.NewDesc("tidegate_upstream_requests_running", "Requests that the upstream says it runs.", []string{"upstream"}, nil)
 	descWaiting  = prometheus.NewDesc("tidegate_upstream_requests_waiting", "Requests that the upstream says wait.", []string{"upstream"}, nil)
 	descKVCache  = prometheus.NewDesc("tidegate_upstream_kv_cache_usage_ratio", "Part of the upstream's KV cache in use, 0 to 1.", []string{"upstream"}, nil)
+	descPreempts = prometheus.NewDesc("tidegate_upstream_preemptions_total", "Requests that the upstream says it has preempted and computed again since it was started.", []string{"upstream"}, nil)
 	descRequests = prometheus.NewDesc("tidegate_upstream_requests_total", "Attempts at the upstream.", []string{"upstream", "class"}, nil)
 	descFailures = prometheus.NewDesc("tidegate_upstream_failures_total", "Attempts at the upstream that got no answer, a broken one, or a status of 5xx or 429.", []string{"upstream", "class"}, nil)
 	descRetries  = prometheus.NewDesc("tidegate_live_retries_total", "Attempts of live requests at another upstream after one had failed.", nil, nil)
@@ -98,7 +96,7 @@ var (
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descUp, descState, descInFlight, descLimit, descFound, descRunning, descWaiting, descKVCache, descRequests, descFailures, descRetries, descLive,
+		descUp, descState, descInFlight, descLimit, descFound, descRunning, descWaiting, descKVCache, descPreempts, descRequests, descFailures, descRetries, descLive,
 		descServers, descAvail, descProblem, descAsked, descRefused,
 		descBodyMemory, descBodyLimit, descBodyShort,
 	} {
@@ -110,6 +108,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	}
 	m.durations.Describe(ch)
 	m.ttfts.Describe(ch)
+	m.models.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -145,6 +144,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 			gauge(descRunning, u.Running, u.URL)
 			gauge(descWaiting, u.Waiting, u.URL)
 			gauge(descKVCache, u.KVCacheUsage, u.URL)
+			counter(descPreempts, int64(u.Preemptions), u.URL)
 		}
 	}
 	for _, s := range m.pool.ModelStatus() {
@@ -170,6 +170,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	m.durations.Collect(ch)
 	m.ttfts.Collect(ch)
+	m.models.Collect(ch)
 }
 
 func statusClass(class int) string {

@@ -1,11 +1,6 @@
 package upstreams
 
-import (
-	"strings"
-	"testing"
-
-	"github.com/prometheus/client_golang/prometheus"
-)
+import "testing"
 
 func TestParseGauges(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -50,32 +45,7 @@ func TestCollector(t *testing.T) {
 	}
 	g.post(t, "/v1/chat/completions", chatBody("n")).wantError(t, 503, "")
 	g.recorded(t, 3)
-	registry := prometheus.NewPedanticRegistry()
-	if err := registry.Register(p.Collector()); err != nil {
-		t.Fatal(err)
-	}
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := make(map[string]float64)
-	for _, family := range families {
-		for _, m := range family.GetMetric() {
-			var labels []string
-			for _, l := range m.GetLabel() {
-				labels = append(labels, l.GetName()+"="+l.GetValue())
-			}
-			name := family.GetName() + "{" + strings.Join(labels, ",") + "}"
-			switch {
-			case m.Gauge != nil:
-				got[name] = m.Gauge.GetValue()
-			case m.Counter != nil:
-				got[name] = m.Counter.GetValue()
-			default:
-				got[name] = float64(m.Histogram.GetSampleCount())
-			}
-		}
-	}
+	got := gather(t, p)
 	for name, want := range map[string]float64{
 		"tidegate_upstream_up{upstream=" + h.URL + "}":                             1,
 		"tidegate_upstream_state{state=up,upstream=" + h.URL + "}":                 1,

@@ -40,6 +40,9 @@ type LiveRequest struct {
 	Queued time.Duration
 	// TTFT is the time to the first event of a stream; 0 for other answers.
 	TTFT time.Duration
+	// ITL is the average time between the tokens of a stream; 0 when it is not
+	// known, as of one that broke off.
+	ITL time.Duration
 }
 
 // statusClientGone is nginx's status for a client that left.

@@ -59,8 +59,11 @@ type stream struct {
 
 func (st *stream) close() {
 	st.done.Usage, _, st.done.HasUsage = st.seen.Usage()
+	if st.begun {
+		st.done.ITL = st.interval()
+	}
 	if st.begun && st.done.Class == Live {
-		st.attempt.up.telemetry.streamed(st.done.TTFT, st.interval())
+		st.attempt.up.telemetry.streamed(st.done.TTFT, st.done.ITL)
 	}
 	st.gaps.flush(st.attempt)
 	if st.idle != nil {

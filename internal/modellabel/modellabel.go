@@ -1,0 +1,55 @@
+// Package modellabel bounds the values of the label model of metrics: clients and
+// servers name models, and every name would be series of its own for as long as
+// the program runs.
+package modellabel
+
+import (
+	"strings"
+	"sync"
+)
+
+// Limit is how many models have a label of their own.
+const Limit = 200
+
+// Other is the label of all further models, and of requests without a known one.
+const Other = "other"
+
+// Set are the labels of models in the order in which they were asked for. Its
+// zero value is empty. It is safe for concurrent use.
+type Set struct {
+	mu    sync.RWMutex
+	known map[string]struct{} // guarded by mu; at most Limit
+}
+
+// Of returns the label of a model that a server has. The first Limit models keep
+// their names, further ones and "" are Other.
+func (s *Set) Of(model string) string {
+	if model == "" {
+		return Other
+	}
+	model = strings.ToValidUTF8(model, "\uFFFD") // as Prometheus wants labels
+	s.mu.RLock()
+	_, known := s.known[model]
+	full := len(s.known) == Limit
+	s.mu.RUnlock()
+	switch {
+	case known:
+		return model
+	case full:
+		return Other
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.known[model]; known {
+		return model
+	}
+	if len(s.known) == Limit {
+		return Other
+	}
+	if s.known == nil {
+		s.known = make(map[string]struct{})
+	}
+	model = strings.Clone(model) // not the whole request that it is a part of
+	s.known[model] = struct{}{}
+	return model
+}
