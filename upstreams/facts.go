@@ -30,26 +30,22 @@ func (f Facts) seqs() int { return int(f.MaxNumSeqs * max(f.Engines, 1)) }
 // versions, the second of newer ones
 // (https://docs.vllm.ai/en/latest/design/metrics.html#cache-config-info).
 const (
-	metricCacheConfig = "vllm:cache_config_info{"
-	metricConfig      = "vllm:vllm_config_info{"
+	metricCacheConfig = "vllm:cache_config_info"
+	metricConfig      = "vllm:vllm_config_info"
 )
 
-// parseFacts finds the settings in Prometheus' text format.
-func parseFacts(body []byte) Facts {
-	var f Facts
-	for len(body) > 0 {
-		var line []byte
-		line, body, _ = bytes.Cut(body, newline)
-		for _, name := range []string{metricCacheConfig, metricConfig} {
-			if rest, ok := bytes.CutPrefix(line, []byte(name)); ok {
-				f.take(string(rest))
-				if name == metricCacheConfig {
-					f.Engines++ // each has a line
-				}
-			}
+// read reads the labels of a metric and reports whether it tells settings.
+func (f *Facts) read(name, labels []byte) bool {
+	if string(name) != metricCacheConfig && string(name) != metricConfig {
+		return false
+	}
+	if rest, ok := bytes.CutPrefix(labels, []byte{'{'}); ok {
+		f.take(string(rest))
+		if string(name) == metricCacheConfig {
+			f.Engines++ // each has a line
 		}
 	}
-	return f
+	return true
 }
 
 // take reads labels.

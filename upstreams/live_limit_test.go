@@ -47,7 +47,7 @@ func TestLiveLimit(t *testing.T) {
 
 // Each engine behind a server runs as many as the server tells.
 func TestToldSeqsOfSeveralEngines(t *testing.T) {
-	f := parseFacts([]byte("vllm:cache_config_info{engine=\"0\"} 1\nvllm:cache_config_info{engine=\"1\"} 1\nvllm:vllm_config_info{scheduler_config_max_num_seqs=\"8\"} 1\n"))
+	_, f := parseMetrics([]byte("vllm:cache_config_info{engine=\"0\"} 1\nvllm:cache_config_info{engine=\"1\"} 1\nvllm:vllm_config_info{scheduler_config_max_num_seqs=\"8\"} 1\n"))
 	if got := f.seqs(); got != 16 {
 		t.Errorf("%d requests at once, want 16", got)
 	}

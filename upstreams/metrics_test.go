@@ -1,6 +1,10 @@
 package upstreams
 
-import "testing"
+import (
+	"slices"
+	"strings"
+	"testing"
+)
 
 func TestParseGauges(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -24,8 +28,33 @@ vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
 		"cut off":           {"vllm:num_requests_waiting 2\nvllm:num_requests_runn", gauges{told: true, running: 0, waiting: 2, kvCache: 0}},
 		"below what can be": {"vllm:num_requests_waiting -2\n", gauges{}},
 	} {
-		if got := parseGauges([]byte(tt.text)); got != tt.want {
+		if got, _ := parseMetrics([]byte(tt.text)); got != tt.want {
 			t.Errorf("%s: %+v, want %+v", name, got, tt.want)
+		}
+	}
+}
+
+// TestParseMetricsOnce checks that figures and settings are found on one page, in
+// whatever order they come.
+func TestParseMetricsOnce(t *testing.T) {
+	lines := []string{
+		"# TYPE vllm:cache_config_info gauge",
+		`vllm:cache_config_info{block_size="16",enable_prefix_caching="True",engine="0",num_gpu_blocks="100"} 1.0`,
+		`vllm:num_requests_running{engine="0"} 3`,
+		`vllm:cache_config_info{block_size="16",enable_prefix_caching="True",engine="1",num_gpu_blocks="100"} 1.0`,
+		"vllm:cache_config_info_total 7",
+		`vllm:vllm_config_info{scheduler_config_max_num_seqs="8",scheduler_config_policy="fcfs"} 1.0`,
+		`vllm:num_requests_waiting{engine="0"} 2`,
+	}
+	wantGauges := gauges{told: true, running: 3, waiting: 2}
+	wantFacts := Facts{PrefixCaching: "True", Blocks: 100, BlockSize: 16, Scheduling: "fcfs", MaxNumSeqs: 8, Engines: 2}
+	for _, end := range []string{"\n", "\r\n"} {
+		for range 2 {
+			g, f := parseMetrics([]byte(strings.Join(lines, end) + end))
+			if g != wantGauges || f != wantFacts {
+				t.Errorf("got %+v and %+v, want %+v and %+v", g, f, wantGauges, wantFacts)
+			}
+			slices.Reverse(lines)
 		}
 	}
 }

@@ -208,7 +208,8 @@ func (p *Pool) scrape(ctx context.Context, s *snapshot, u *upstream) {
 			c.Write(zap.String("upstream", u.url), zap.Error(err))
 		}
 	} else if told.status == http.StatusOK && !isHTML(told.header) {
-		g, f, read = parseGauges(told.body), parseFacts(told.body), true
+		g, f = parseMetrics(told.body)
+		read = true
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

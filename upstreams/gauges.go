@@ -1,0 +1,89 @@
+package upstreams
+
+import (
+	"bytes"
+	"strconv"
+)
+
+// gauges are a server's own figures, summed over its engines.
+type gauges struct {
+	told             bool
+	running, waiting float64 // requests
+	kvCache          float64 // part of the KV cache that is used, 0 to 1, of the fullest engine
+
+	// Counters.
+	preempts     float64 // requests that were preempted
+	counted      bool    // prompt and generated are told
+	prompt       float64 // tokens of prompts
+	generated    float64 // tokens
+	steps        float64 // of the engine
+	queried      float64 // tokens of prompts that were looked up in the prefix cache
+	prefillTime  float64 // seconds from a request's first step to its first token
+	prefills     float64 // requests of which that is the sum
+	intervalTime float64 // seconds between tokens of a request
+	intervals    float64 // of which that is the sum
+}
+
+// gaugeReaders take in vLLM's metrics, by name
+// (https://docs.vllm.ai/en/latest/usage/metrics/).
+var gaugeReaders = map[string]func(*gauges, float64){
+	"vllm:num_requests_running": func(g *gauges, v float64) { g.running += v },
+	"vllm:num_requests_waiting": func(g *gauges, v float64) { g.waiting += v },
+	"vllm:kv_cache_usage_perc":  func(g *gauges, v float64) { g.kvCache = max(g.kvCache, v) },
+	"vllm:gpu_cache_usage_perc": func(g *gauges, v float64) { g.kvCache = max(g.kvCache, v) }, // before 0.9
+
+	"vllm:num_preemptions_total":              func(g *gauges, v float64) { g.preempts += v },
+	"vllm:prompt_tokens_total":                func(g *gauges, v float64) { g.prompt += v; g.counted = true },
+	"vllm:generation_tokens_total":            func(g *gauges, v float64) { g.generated += v; g.counted = true },
+	"vllm:iteration_tokens_total_count":       func(g *gauges, v float64) { g.steps += v },
+	"vllm:prefix_cache_queries_total":         func(g *gauges, v float64) { g.queried += v },
+	"vllm:request_prefill_time_seconds_sum":   func(g *gauges, v float64) { g.prefillTime += v },
+	"vllm:request_prefill_time_seconds_count": func(g *gauges, v float64) { g.prefills += v },
+	"vllm:inter_token_latency_seconds_sum":    func(g *gauges, v float64) { g.intervalTime += v },
+	"vllm:inter_token_latency_seconds_count":  func(g *gauges, v float64) { g.intervals += v },
+}
+
+var metricPrefix = []byte("vllm:")
+
+// parseMetrics finds the figures and the settings of a server in Prometheus' text
+// format, in one walk. What it does not understand it passes over.
+func parseMetrics(body []byte) (g gauges, f Facts) {
+	for len(body) > 0 {
+		var line []byte
+		line, body, _ = bytes.Cut(body, newline)
+		if !bytes.HasPrefix(line, metricPrefix) {
+			continue
+		}
+		end := bytes.IndexAny(line, "{ ")
+		if end < 0 || f.read(line[:end], line[end:]) {
+			continue
+		}
+		read := gaugeReaders[string(line[:end])]
+		if read == nil {
+			continue
+		}
+		if value, ok := sampleValue(line[end:]); ok {
+			g.told = true
+			read(&g, value)
+		}
+	}
+	return g, f
+}
+
+// engine returns the figures that change with the engine's steps.
+func (g *gauges) engine() engineFigures {
+	return engineFigures{g.running, g.waiting, g.preempts, g.prompt + g.generated, g.steps, g.queried, g.kvCache}
+}
+
+var newline = []byte{'\n'}
+
+// sampleValue reads what stands behind a metric's name: labels, the value, and
+// perhaps a time.
+func sampleValue(rest []byte) (float64, bool) {
+	if i := bytes.LastIndexByte(rest, '}'); i >= 0 {
+		rest = rest[i+1:]
+	}
+	field, _, _ := bytes.Cut(bytes.TrimSpace(rest), []byte{' '})
+	value, err := strconv.ParseFloat(string(field), 64)
+	return value, err == nil && value >= 0 && value < 1e15 // neither NaN nor infinite
+}
