@@ -31,6 +31,9 @@ type CreateRequest struct {
 	RequestHash string
 }
 
+// defaultWindow is the completion_window of a request that has none.
+const defaultWindow = "24h"
+
 // The bounds of completion_window.
 const (
 	minWindow = time.Minute
@@ -54,8 +57,11 @@ func ParseCreate(body []byte) (CreateRequest, error) {
 	if !slices.Contains(openai.BatchEndpoints, r.Endpoint) {
 		return CreateRequest{}, openai.InvalidValue("endpoint", clip(r.Endpoint), openai.BatchEndpoints...)
 	}
-	if r.CompletionWindow, err = p.text("completion_window", 512); err != nil {
-		return CreateRequest{}, err
+	r.CompletionWindow = defaultWindow
+	if _, ok := p.get("completion_window"); ok {
+		if r.CompletionWindow, err = p.text("completion_window", 512); err != nil {
+			return CreateRequest{}, err
+		}
 	}
 	if r.Window, err = parseWindow(r.CompletionWindow); err != nil {
 		return CreateRequest{}, err

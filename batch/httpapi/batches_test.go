@@ -74,6 +74,15 @@ func TestAcceptedBatches(t *testing.T) {
 			t.Errorf("window %s: got %s, %d s", window, b.CompletionWindow, *b.ExpiresAt-b.CreatedAt)
 		}
 	}
+	for name, body := range map[string]string{
+		"no window":      strings.Replace(create, `,"completion_window":"24h"`, "", 1),
+		"window is null": strings.Replace(create, `"24h"`, "null", 1),
+	} {
+		b := decode[openai.Batch](t, a.json("POST", "/v1/batches", body))
+		if b.CompletionWindow != "24h" || *b.ExpiresAt-b.CreatedAt != 86400 {
+			t.Errorf("%s: got window %q, %d s, want 24h, 86400 s", name, b.CompletionWindow, *b.ExpiresAt-b.CreatedAt)
+		}
+	}
 	full := make([]string, 16)
 	for i := range full {
 		full[i] = fmt.Sprintf("%q:%q", strings.Repeat("ä", 62)+fmt.Sprintf("%02d", i), strings.Repeat("ö", 512))
@@ -142,7 +151,7 @@ func TestRefusedBatches(t *testing.T) {
 		{"absolute endpoint", with("/v1/chat/completions", "http://evil/v1/chat/completions"), refused{400, "endpoint", "invalid_value", ""}},
 		{"traversing endpoint", with("/v1/chat/completions", "/v1/../v1/chat/completions"), refused{400, "endpoint", "invalid_value", ""}},
 		{"endpoint with a slash", with("completions", "completions/"), refused{400, "endpoint", "invalid_value", ""}},
-		{"no window", with(`,"completion_window":"24h"`, ""), missing("completion_window")},
+		{"window is empty", with("24h", ""), missing("completion_window")},
 		{"window is a number", with(`"24h"`, "24"), refused{400, "completion_window", "invalid_type", ""}},
 		{"window is no duration", with("24h", "1 day"), refused{400, "completion_window", "invalid_value", "Invalid value: '1 day'. Supported values are: '24h'"}},
 		{"short window", with("24h", "59s"), refused{400, "completion_window", "invalid_value", ""}},

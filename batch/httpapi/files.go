@@ -55,7 +55,10 @@ func (h *handler) createFile(w http.ResponseWriter, r *http.Request, _ string) (
 	if in == nil {
 		return openai.MissingParameter("file")
 	}
-	commit.Purpose = form.fields["purpose"]
+	commit.Purpose = openai.PurposeBatch
+	if purpose, known := form.fields["purpose"]; known {
+		commit.Purpose = purpose
+	}
 	if err := batch.ParsePurpose(commit.Purpose); err != nil {
 		return err
 	}

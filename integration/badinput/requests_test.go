@@ -32,7 +32,6 @@ var creates = map[string]struct {
 	"endpoint absolute":             {`{"input_file_id":"file-1","endpoint":"http://127.0.0.1/v1/chat/completions","completion_window":"24h"}`, "endpoint", "invalid_value"},
 	"endpoint with a query":         {`{"input_file_id":"file-1","endpoint":"/v1/chat/completions?a=b","completion_window":"24h"}`, "endpoint", "invalid_value"},
 	"endpoint a boolean":            {`{"input_file_id":"file-1","endpoint":true,"completion_window":"24h"}`, "endpoint", "invalid_type"},
-	"no window":                     {`{"input_file_id":"file-1","endpoint":"/v1/chat/completions"}`, "completion_window", "missing_required_parameter"},
 	"window in words":               {`{"input_file_id":"file-1","endpoint":"/v1/chat/completions","completion_window":"soon"}`, "completion_window", "invalid_value"},
 	"window without a unit":         {`{"input_file_id":"file-1","endpoint":"/v1/chat/completions","completion_window":"24"}`, "completion_window", "invalid_value"},
 	"window too short":              {`{"input_file_id":"file-1","endpoint":"/v1/chat/completions","completion_window":"59s"}`, "completion_window", "invalid_value"},
