@@ -134,8 +134,8 @@ func (h *DashboardHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, nex
 	if h.refuses(w, r) {
 		return nil
 	}
-	if !h.app.keys.admitsReader(r) {
-		w.Header().Set("WWW-Authenticate", `Basic realm="Tidegate: any name, an API key as password", charset="UTF-8"`)
+	if !h.app.keys.admits(r) {
+		w.Header().Set("WWW-Authenticate", basicChallenge)
 		http.Error(w, "An API key is needed: as password, with any name.", http.StatusUnauthorized)
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -69,7 +70,12 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%s: %d %s", path, a.status, a.body)
 		}
 	}
-	for _, header := range [][]string{{"Authorization", "Bearer gateway-secret"}, {"X-Api-Key", "gateway-secret"}} {
+	for _, header := range [][]string{
+		{"Authorization", "Bearer gateway-secret"},
+		{"X-Api-Key", "gateway-secret"},
+		{"Api-Key", "gateway-secret"},
+		{"Authorization", basic("any", "gateway-secret")},
+	} {
 		if a := g.ask(t, "POST", "/v1/chat/completions", chat, header...); a.status != 200 {
 			t.Errorf("%d %s", a.status, a.body)
 		}
@@ -81,9 +87,69 @@ func TestKeys(t *testing.T) {
 	defer server.mu.Unlock()
 	for _, header := range server.seen {
 		for name, values := range header {
-			if strings.Contains(strings.Join(values, ""), "secret") {
+			if name == "Authorization" || name == "Api-Key" || strings.Contains(strings.Join(values, ""), "secret") {
 				t.Errorf("a server saw the key in %s", name)
 			}
+		}
+	}
+}
+
+// A browser repeats a password by itself, also in what a page of another origin
+// makes it send. Such a request changes nothing unless the origin is listed.
+func TestPasswordAcrossOrigins(t *testing.T) {
+	_, url := newSim(t)
+	page := []string{"Origin", "https://app.example.com", "Sec-Fetch-Site", "cross-site"}
+	for name, tt := range map[string]struct {
+		list   cors
+		header []string
+		want   int
+	}{
+		"no cors":           {nil, append(page, "Authorization", basic("any", "k")), 403},
+		"cors *":            {cors{"*"}, append(page, "Authorization", basic("any", "k")), 403},
+		"listed origin":     {cors{"https://app.example.com"}, append(page, "Authorization", basic("any", "k")), 404},
+		"key in a header":   {nil, append(page, "Authorization", basic("any", "k"), "X-Api-Key", "k"), 404},
+		"bearer token":      {nil, append(page, "Authorization", "Bearer k"), 404},
+		"no page":           {nil, []string{"Authorization", basic("any", "k")}, 404},
+		"page of the site":  {nil, []string{"Sec-Fetch-Site", "same-origin", "Authorization", basic("any", "k")}, 404},
+		"page, wrong pass":  {nil, append(page, "Authorization", basic("any", "x")), 401},
+		"page, no password": {nil, page, 401},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGateway(t, url)
+			g.app.CORS, g.app.APIKeys = tt.list, []string{"k"}
+			g.run(t)
+			for _, path := range []string{"/v1/batches/none/cancel", "/v1/none"} {
+				if a := g.ask(t, "POST", path, "", tt.header...); a.status != tt.want {
+					t.Errorf("POST %s: got %d %s, want %d", path, a.status, a.body, tt.want)
+				}
+			}
+		})
+	}
+}
+
+// Reads without a key are offered Basic authentication, which browsers ask their
+// users for. Requests that sent another key are not.
+func TestChallenges(t *testing.T) {
+	_, url := newSim(t)
+	g := newGateway(t, url)
+	g.app.APIKeys = []string{"k"}
+	g.run(t)
+	both := []string{"Bearer", basicChallenge}
+	for _, tt := range []struct {
+		method string
+		header []string
+		want   []string
+	}{
+		{"GET", nil, both},
+		{"GET", []string{"Authorization", basic("any", "x")}, both},
+		{"GET", []string{"Authorization", "Bearer x"}, both[:1]},
+		{"GET", []string{"X-Api-Key", "x"}, both[:1]},
+		{"GET", []string{"Api-Key", "x"}, both[:1]},
+		{"POST", nil, both[:1]},
+	} {
+		a := g.ask(t, tt.method, "/v1/batches", "", tt.header...)
+		if got := a.header.Values("WWW-Authenticate"); a.status != 401 || !slices.Equal(got, tt.want) {
+			t.Errorf("%s with %v: got %d %q, want 401 %q", tt.method, tt.header, a.status, got, tt.want)
 		}
 	}
 }

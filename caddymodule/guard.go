@@ -82,11 +82,32 @@ func (g *guard) checkAPI(r *http.Request) *openai.Error {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return nil
 	}
-	var protection http.CrossOriginProtection
-	if protection.Check(r) != nil && g.cors.allowed(r.Header.Get("Origin")) == "" {
-		return forbidden("cross_origin", "A web page of another origin ('%s') may not send this request. The gateway's operator can allow the origin: `cors` in the tidegate block.", clipName(r.Header.Get("Origin")))
+	if isCrossOrigin(r) && g.cors.allowed(r.Header.Get("Origin")) == "" {
+		return errCrossOrigin(r)
 	}
 	return checkContentType(r)
+}
+
+// checkPassword returns the error for a request whose key came as a password and
+// that a page of another origin may have made the browser send, nil when it may
+// come in. `cors *` does not count: no page of an origin that it allows knows the
+// password, but every browser that was given it once sends it along.
+func (g *guard) checkPassword(r *http.Request) *openai.Error {
+	if isCrossOrigin(r) && !slices.Contains(g.cors, r.Header.Get("Origin")) {
+		return errCrossOrigin(r)
+	}
+	return nil
+}
+
+// isCrossOrigin reports whether a page of another origin sent a request that
+// changes something.
+func isCrossOrigin(r *http.Request) bool {
+	var protection http.CrossOriginProtection
+	return protection.Check(r) != nil
+}
+
+func errCrossOrigin(r *http.Request) *openai.Error {
+	return forbidden("cross_origin", "A web page of another origin ('%s') may not send this request. The gateway's operator can allow the origin: `cors` in the tidegate block.", clipName(r.Header.Get("Origin")))
 }
 
 // checkContentType refuses a body that browsers send across origins without

@@ -61,9 +61,15 @@ func (d *door) admit(w http.ResponseWriter, r *http.Request, open *atomic.Bool) 
 		return false
 	}
 	if !d.app.keys.admits(r) {
-		w.Header().Set("WWW-Authenticate", "Bearer")
+		challenge(w, r)
 		openai.WriteError(w, r, openai.InvalidAPIKey())
 		return false
+	}
+	if d.app.keys.byPassword(r) {
+		if err := d.guard.checkPassword(r); err != nil {
+			openai.WriteError(w, r, err)
+			return false
+		}
 	}
 	if !open.Load() {
 		problem := "The gateway is starting."
@@ -74,6 +80,28 @@ func (d *door) admit(w http.ResponseWriter, r *http.Request, open *atomic.Bool) 
 		return false
 	}
 	return true
+}
+
+// basicChallenge has a browser ask its user for a key.
+const basicChallenge = `Basic realm="Tidegate: any name, an API key as password", charset="UTF-8"`
+
+// challenge says how a key is shown. Reads without any key are offered Basic
+// authentication too, for browsers and for clients that wait to be asked. A page
+// that sent a wrong key is not: its browser would open a dialog.
+func challenge(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("WWW-Authenticate", "Bearer")
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return
+	}
+	for _, name := range keyHeaderNames {
+		if r.Header.Get(name) != "" {
+			return
+		}
+	}
+	if _, _, basic := r.BasicAuth(); basic || r.Header.Get("Authorization") == "" {
+		h.Add("WWW-Authenticate", basicChallenge)
+	}
 }
 
 // serveBody lets next answer a request whose body is decoded and watched. See
@@ -207,7 +235,7 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	if !h.app.keys.admitsReader(r) {
+	if !h.app.keys.admits(r) {
 		writeJSON(w, r, status, onlyStatus{out.Status})
 		return
 	}

@@ -22,26 +22,40 @@ func newKeyring(keys []string) (keyring, error) {
 	return ring, nil
 }
 
-// admits tells whether a request shows one of the keys; everybody may come in
-// when there are none.
+// keyHeaderNames are the headers, beside Authorization, in which clients send a
+// key: X-Api-Key is Anthropic's and BESH's, Api-Key is BESH's and Azure's.
+var keyHeaderNames = [...]string{"X-Api-Key", "Api-Key"}
+
+// admits reports whether a request shows one of the keys: as bearer token, in a
+// header of keyHeaderNames, or as the password of HTTP Basic authentication with
+// any name. A bearer token, if there is one, decides. Without keys every request
+// is admitted.
 func (k keyring) admits(r *http.Request) bool {
 	if len(k) == 0 {
 		return true
 	}
-	scheme, shown, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") { // Anthropic's clients
-		shown = r.Header.Get("X-Api-Key")
+	if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
+		return k.has(strings.TrimSpace(token))
 	}
-	return k.has(strings.TrimSpace(shown))
+	return k.inHeader(r) || k.inPassword(r)
 }
 
-// admitsReader is admits for browsers, which can show a key as the password of
-// HTTP Basic authentication.
-func (k keyring) admitsReader(r *http.Request) bool {
-	if _, password, ok := r.BasicAuth(); ok && k.has(password) {
-		return true
+// byPassword reports whether a request shows a key only as a password. A browser
+// repeats one by itself, also in requests that pages of other origins make.
+func (k keyring) byPassword(r *http.Request) bool { return k.inPassword(r) && !k.inHeader(r) }
+
+func (k keyring) inHeader(r *http.Request) bool {
+	for _, name := range keyHeaderNames {
+		if k.has(strings.TrimSpace(r.Header.Get(name))) {
+			return true
+		}
 	}
-	return k.admits(r)
+	return false
+}
+
+func (k keyring) inPassword(r *http.Request) bool {
+	_, password, ok := r.BasicAuth()
+	return ok && k.has(password)
 }
 
 func (k keyring) has(shown string) bool {
