@@ -58,6 +58,7 @@ func NewEngine(cfg Config, store Store, queue Queue, files Files, d Dispatcher, 
 	e.Apply(cfg)
 	e.runner = newRunner(e)
 	e.metrics.inFlight, e.metrics.memory = &e.runner.inFlightNow, &e.runner.memoryTaken
+	e.metrics.lines = newLineMetrics()
 	e.metrics.quarantine, e.metrics.missing = &e.quarantine, &e.missing
 	e.commit = newCommitter(e)
 	e.usage = newUsageBuffer(e)

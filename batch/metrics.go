@@ -10,6 +10,7 @@ import (
 type metrics struct {
 	inFlight *atomic.Int64
 	memory   *atomic.Int64
+	lines    *lineMetrics
 
 	completed, failed atomic.Int64 // lines with a durable result
 	commits           atomic.Int64
@@ -41,6 +42,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descInFlight, descLines, descCommits, descRefused, descLost, descMemory, descShort, descUnknown, descMissing} {
 		ch <- d
 	}
+	m.lines.durations.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -62,4 +64,5 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	counter(descRefused, &m.refused)
 	counter(descLost, &m.lost)
 	counter(descShort, &m.short)
+	m.lines.durations.Collect(ch)
 }

@@ -467,8 +467,10 @@ func (r *runner) committed(group []*line, stale []SliceClaim) {
 			m.refused.Add(1)
 		case l.result.Failed:
 			m.failed.Add(1)
+			m.lines.durable(&l.result)
 		default:
 			m.completed.Add(1)
+			m.lines.durable(&l.result)
 		}
 		l.state = lineEnded
 		l.result = LineResult{}

@@ -50,6 +50,9 @@ type App struct {
 	// CORS are the origins whose web pages may use the API, or "*". Default: none.
 	CORS cors `json:"cors,omitempty"`
 
+	// Metrics says who may read GET /metrics.
+	Metrics MetricsConfig `json:"metrics,omitzero"`
+
 	// Data is the directory for what has no other place. Default: tidegate in
 	// Caddy's data directory.
 	Data string `json:"data,omitempty"`
@@ -144,7 +147,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	var err error
 	if a.keys, err = newKeyring(a.APIKeys); err != nil {
-		return err
+		return fmt.Errorf("api_keys: %w", err)
 	}
 	a.key = a.store.Identity(a.Data) + "\n" + a.queue.Identity() + "\n" + a.files.Identity(a.Data)
 	if err := a.Validate(); err != nil {

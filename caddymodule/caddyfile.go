@@ -169,6 +169,7 @@ func (h *DashboardHandler) options() map[string]option {
 //		auth  [off]
 //		hosts [<name...>]
 //		cors  [<origin...>|*]
+//		metrics [off|public|keys <key...>]
 //		body {
 //			min_rate <size>
 //			grace    <duration>
@@ -236,8 +237,9 @@ func (a *App) options() map[string]option {
 			}
 			return nil // none: the variable that was to name them is empty
 		},
-		"batch": func(d *caddyfile.Dispenser) error { return a.Batch.unmarshal(d) },
-		"body":  func(d *caddyfile.Dispenser) error { return a.Body.unmarshal(d) },
+		"metrics": func(d *caddyfile.Dispenser) error { return a.Metrics.unmarshal(d) },
+		"batch":   func(d *caddyfile.Dispenser) error { return a.Batch.unmarshal(d) },
+		"body":    func(d *caddyfile.Dispenser) error { return a.Body.unmarshal(d) },
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -117,11 +118,13 @@ func (d *door) serveBody(w http.ResponseWriter, r *http.Request, limit int64, ne
 }
 
 // APIHandler serves /v1/files, /v1/uploads, /v1/batches, /upstreams, /health,
-// /ready and /doctor.
+// /ready, /doctor and /metrics.
 // Other requests go to the next handler.
 type APIHandler struct {
 	door
-	api http.Handler
+	api        http.Handler
+	exposition http.Handler // of metrics
+	scrapers   keyring      // MetricsConfig.Keys
 }
 
 // CaddyModule returns the Caddy module information.
@@ -136,7 +139,12 @@ func (h *APIHandler) Provision(ctx caddy.Context) error {
 	}
 	r := h.app.runtime
 	h.api = httpapi.New(httpapi.Config{Files: r.fileService(h.app.Batch.limits()), Batches: r.engine, Log: r.log.Named("api")})
-	return nil
+	var err error
+	if h.scrapers, err = newKeyring(h.app.Metrics.Keys); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	h.exposition, err = newMetricsHandler(ctx, r.log)
+	return err
 }
 
 // ServeHTTP answers.
@@ -147,6 +155,8 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		h.health(w, r)
 	case path == "/ready":
 		h.ready(w, r)
+	case path == "/metrics" && !h.app.Metrics.Off:
+		h.metrics(w, r)
 	case path == "/doctor":
 		if h.admit(w, r, &h.app.pool.live) {
 			h.doctor(w, r)

@@ -15,7 +15,7 @@ func newKeyring(keys []string) (keyring, error) {
 	ring := make(keyring, len(keys))
 	for i, key := range keys {
 		if strings.TrimSpace(key) == "" {
-			return nil, errors.New("api_keys: a key is empty")
+			return nil, errors.New("a key is empty")
 		}
 		ring[i] = sha256.Sum256([]byte(key))
 	}

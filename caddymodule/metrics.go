@@ -3,18 +3,71 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // registerMetrics has a configuration's registry show the pool and the engine.
 func registerMetrics(ctx caddy.Context, r *runtime) error {
-	for _, c := range []prometheus.Collector{r.pool.Collector(), r.engine.Collector()} {
+	for _, c := range []prometheus.Collector{r.pool.Collector(), r.engine.Collector(), tokenMetrics{r}, buildInfo()} {
 		err := ctx.GetMetricsRegistry().Register(c)
 		if _, again := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !again {
 			return fmt.Errorf("registering metrics: %w", err)
 		}
 	}
 	return nil
+}
+
+// tokenMetrics collects the tokens of all classes, which the pool and the engine
+// count.
+type tokenMetrics struct{ of *runtime }
+
+var descTokens = prometheus.NewDesc("tidegate_model_tokens_total",
+	"Tokens that answers say they used, of live and flex requests and of batch lines with a durable result: input, of it cached_input, output, of it reasoning.",
+	[]string{"model", "class", "kind"}, nil)
+
+// Describe implements prometheus.Collector.
+func (tokenMetrics) Describe(ch chan<- *prometheus.Desc) { ch <- descTokens }
+
+// Collect implements prometheus.Collector.
+func (t tokenMetrics) Collect(ch chan<- prometheus.Metric) {
+	collect := func(model, class string, u openai.Usage) {
+		for _, of := range []struct {
+			kind string
+			n    int64
+		}{
+			{"input", u.InputTokens},
+			{"cached_input", u.InputTokensDetails.CachedTokens},
+			{"output", u.OutputTokens},
+			{"reasoning", u.OutputTokensDetails.ReasoningTokens},
+		} {
+			ch <- prometheus.MustNewConstMetric(descTokens, prometheus.CounterValue, float64(of.n), model, class, of.kind)
+		}
+	}
+	for _, c := range t.of.pool.Tokens() {
+		collect(c.Model, c.Class, c.Usage)
+	}
+	for model, u := range t.of.engine.Tokens() {
+		collect(model, "batch", u)
+	}
+}
+
+// buildInfo tells what program runs, as the label of a 1.
+func buildInfo() prometheus.Collector {
+	labels := prometheus.Labels{"version": Version(), "revision": "", "goversion": ""}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		labels["goversion"] = info.GoVersion
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				labels["revision"] = s.Value
+			}
+		}
+	}
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "tidegate_build_info", Help: "1; the labels say which version of the gateway runs.", ConstLabels: labels})
+	g.Set(1)
+	return g
 }

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -29,7 +30,7 @@ var secretMounts = []string{"/run/secrets/", "/var/run/secrets/"}
 // findKeyFiles returns the files that a configuration reads keys from. It is called
 // before placeholders are replaced.
 func (a *App) findKeyFiles() (files []string) {
-	values := append([]string{a.Pool.APIKey}, a.APIKeys...)
+	values := slices.Concat([]string{a.Pool.APIKey}, a.APIKeys, a.Metrics.Keys)
 	for i := range a.Pool.Upstreams {
 		u := &a.Pool.Upstreams[i]
 		values = append(values, u.APIKey)

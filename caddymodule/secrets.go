@@ -19,6 +19,11 @@ func (a *App) reveal(replacer *caddy.Replacer) (err error) {
 			return fmt.Errorf("api_keys: %w", err)
 		}
 	}
+	for i := range a.Metrics.Keys {
+		if a.Metrics.Keys[i], err = secret(replacer, a.Metrics.Keys[i]); err != nil {
+			return fmt.Errorf("metrics: keys: %w", err)
+		}
+	}
 	for i := range a.Pool.Upstreams {
 		u := &a.Pool.Upstreams[i]
 		if u.APIKey, err = secret(replacer, u.APIKey); err != nil {

@@ -34,6 +34,7 @@ var values = map[string]map[string]kind{
 	"": {
 		"data": words, "pool": anything, "batch": anything, "body": anything, "store": anything, "queue": anything, "files": anything,
 		"api_keys": {[]string{`""`, `one " "`}, "a key is empty"},
+		"metrics":  {[]string{"on", "yes", "key", `""`, "OFF"}, "metrics must be off, public or keys"},
 		"auth":     {[]string{"on", "yes", "0"}, `must be "off"`},
 		"hosts":    {[]string{"*", "**.example.com", "a.*.example.com", "a*.example.com", "example.com:80", "http://example.com", "a,b", "a..b", ".a", `""`, `"a b"`, strings.Repeat("a", 64)}, "host names without scheme and port"},
 		"cors":     {[]string{"example.com", "*.example.com", "https://*.example.com", "https://", "https://a/path", "https://a?b", "https://a#", "https://u@a", "https://a:0", "https://a:65536", "https://a:", "https://a:http", `""`, "null"}, "origins such as https://"},

@@ -18,7 +18,7 @@ const Other = "other"
 // zero value is empty. It is safe for concurrent use.
 type Set struct {
 	mu    sync.RWMutex
-	known map[string]struct{} // guarded by mu; at most Limit
+	known map[string]string // guarded by mu; each name by itself, at most Limit
 }
 
 // Of returns the label of a model that a server has. The first Limit models keep
@@ -29,27 +29,27 @@ func (s *Set) Of(model string) string {
 	}
 	model = strings.ToValidUTF8(model, "\uFFFD") // as Prometheus wants labels
 	s.mu.RLock()
-	_, known := s.known[model]
+	label, known := s.known[model]
 	full := len(s.known) == Limit
 	s.mu.RUnlock()
 	switch {
 	case known:
-		return model
+		return label
 	case full:
 		return Other
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known := s.known[model]; known {
-		return model
+	if label, known := s.known[model]; known {
+		return label
 	}
 	if len(s.known) == Limit {
 		return Other
 	}
 	if s.known == nil {
-		s.known = make(map[string]struct{})
+		s.known = make(map[string]string)
 	}
 	model = strings.Clone(model) // not the whole request that it is a part of
-	s.known[model] = struct{}{}
+	s.known[model] = model
 	return model
 }

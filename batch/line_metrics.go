@@ -1,0 +1,58 @@
+package batch
+
+import (
+	"maps"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tidegate/tidegate/internal/modellabel"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// lineBuckets go from a small embedding to the longest answer, in seconds.
+var lineBuckets = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280}
+
+// lineMetrics are what lines of each model came to on this gateway. Series begin
+// with the first durable result of a model.
+type lineMetrics struct {
+	labels    modellabel.Set
+	durations *prometheus.HistogramVec
+
+	mu     sync.Mutex
+	tokens map[string]openai.Usage // guarded by mu; by label
+}
+
+func newLineMetrics() *lineMetrics {
+	return &lineMetrics{
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tidegate_batch_line_duration_seconds", Help: "Time from sending a line that completed to its whole answer, of its last attempt, by model.", Buckets: lineBuckets,
+		}, []string{"model"}),
+		tokens: make(map[string]openai.Usage),
+	}
+}
+
+// durable counts a result that has become durable.
+func (m *lineMetrics) durable(r *LineResult) {
+	model := m.labels.Of(r.Model)
+	if !r.Failed {
+		m.durations.WithLabelValues(model).Observe(r.Duration.Seconds())
+	}
+	if r.Usage == (openai.Usage{}) {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	sum := m.tokens[model]
+	sum.Add(r.Usage)
+	m.tokens[model] = sum
+}
+
+// Tokens returns the tokens of lines that this engine has made durable, by model;
+// models beyond modellabel.Limit are modellabel.Other.
+func (e *Engine) Tokens() map[string]openai.Usage {
+	m := e.metrics.lines
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.tokens)
+}

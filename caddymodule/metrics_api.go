@@ -1,0 +1,115 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// MetricsConfig says who may read GET /metrics. By default those may who may read
+// the dashboard: with an API key where there are any, else clients on this machine
+// (with `auth off` all).
+type MetricsConfig struct {
+	// Off has the gateway's own sites not serve /metrics. Caddy's admin endpoint and
+	// its directive `metrics` do. Default: false.
+	Off bool `json:"off,omitempty"`
+	// Public lets everybody read who reaches the gateway. Default: false.
+	Public bool `json:"public,omitempty"`
+	// Keys are what a scraper may show besides api_keys, and nothing else takes.
+	// Where there are any, nobody reads without a key. Default: none.
+	Keys []string `json:"keys,omitempty"`
+}
+
+// unmarshal sets it up:
+//
+//	metrics [off|public|keys <key...>]
+func (m *MetricsConfig) unmarshal(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return nil // the variable is empty
+	}
+	switch kind := d.Val(); kind {
+	case "off":
+		m.Off = true
+	case "public":
+		m.Public = true
+	case "keys":
+		m.Keys = d.RemainingArgs()
+		if slices.ContainsFunc(m.Keys, func(key string) bool { return strings.TrimSpace(key) == "" }) {
+			return d.Err("metrics keys: a key is empty")
+		}
+		return nil // none: the variable that was to name them is empty
+	default:
+		return d.Errf("metrics must be off, public or keys, not %q", kind)
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+// Bounds of a scrape, which costs the gateway memory and time.
+const (
+	scrapesAtOnce = 4
+	scrapeTimeout = 10 * time.Second
+)
+
+// newMetricsHandler makes the handler of what a configuration's registry has. The
+// same is on Caddy's admin endpoint.
+func newMetricsHandler(ctx caddy.Context, log *zap.Logger) (http.Handler, error) {
+	logger, err := zap.NewStdLogAt(log.Named("metrics"), zap.WarnLevel)
+	if err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	return promhttp.HandlerFor(ctx.GetMetricsRegistry(), promhttp.HandlerOpts{
+		ErrorLog: logger, ErrorHandling: promhttp.ContinueOnError, EnableOpenMetrics: true,
+		MaxRequestsInFlight: scrapesAtOnce, Timeout: scrapeTimeout,
+	}), nil
+}
+
+// mayScrape returns the error for a request that may not read metrics, nil when it
+// may.
+func (h *APIHandler) mayScrape(r *http.Request) *openai.Error {
+	cfg := &h.app.Metrics
+	if cfg.Public {
+		return nil
+	}
+	if len(cfg.Keys) > 0 {
+		if h.scrapers.admitsReader(r) || len(h.app.keys) > 0 && h.app.keys.admitsReader(r) {
+			return nil
+		}
+		return openai.InvalidAPIKey()
+	}
+	if err := h.guard.checkReader(r); err != nil {
+		return err
+	}
+	if !h.app.keys.admitsReader(r) {
+		return openai.InvalidAPIKey()
+	}
+	return nil
+}
+
+// metrics answers GET /metrics.
+func (h *APIHandler) metrics(w http.ResponseWriter, r *http.Request) {
+	if err := h.mayScrape(r); err != nil {
+		if err.Status == http.StatusUnauthorized {
+			w.Header()["Www-Authenticate"] = []string{"Bearer", `Basic realm="Tidegate: any name, a key as password", charset="UTF-8"`}
+		}
+		openai.WriteError(w, r, err)
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		openai.WriteError(w, r, openai.MethodNotAllowed(r.Method, r.URL.Path))
+		return
+	}
+	h.exposition.ServeHTTP(w, r)
+}
