@@ -83,7 +83,7 @@ func (h *APIHandler) mayScrape(r *http.Request) *openai.Error {
 		return nil
 	}
 	if len(cfg.Keys) > 0 {
-		if h.scrapers.admitsReader(r) || len(h.app.keys) > 0 && h.app.keys.admitsReader(r) {
+		if h.scrapers.admits(r) || len(h.app.keys) > 0 && h.app.keys.admits(r) {
 			return nil
 		}
 		return openai.InvalidAPIKey()
@@ -91,7 +91,7 @@ func (h *APIHandler) mayScrape(r *http.Request) *openai.Error {
 	if err := h.guard.checkReader(r); err != nil {
 		return err
 	}
-	if !h.app.keys.admitsReader(r) {
+	if !h.app.keys.admits(r) {
 		return openai.InvalidAPIKey()
 	}
 	return nil
