@@ -12,7 +12,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/httpapi"
@@ -323,13 +322,10 @@ func (h *ProxyHandler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// record counts a live request, and notes in the access log how long it waited in
-// the gateway.
+// record counts a live request, and adds what is known of it to the access log.
 func (r *runtime) record(ctx context.Context, l upstreams.LiveRequest) {
-	if l.Queued > 0 {
-		if fields, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
-			fields.Add(zap.Duration("queued", l.Queued))
-		}
+	if fields, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		logLive(fields, &l)
 	}
 	u := batch.UsageRecord{Tenant: batch.DefaultTenant, Class: upstreams.Live.String(), Model: l.Model, Endpoint: l.Endpoint, Requests: 1, Usage: l.Usage}
 	if l.Status >= http.StatusBadRequest || l.Status == 0 {

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -71,5 +72,51 @@ func TestKeysAreNotInAccessLogs(t *testing.T) {
 				t.Errorf("the log says too little: %s", text[:min(len(text), 1000)])
 			}
 		})
+	}
+}
+
+// Entries of live requests say which model and server answered, how soon, and what
+// it cost.
+func TestAccessLogOfLiveRequests(t *testing.T) {
+	sim := tidegatetest.StartSim(t)
+	log := filepath.Join(t.TempDir(), "access.log")
+	g := tidegatetest.Run(t, tidegatetest.Settings{
+		Sims: []*tidegatetest.Sim{sim}, Site: fmt.Sprintf("log {\n output file %s\n format tidegate {\n wrap json\n}\n}\n tidegate", log),
+	})
+	const stream = `{"model":"sim","stream":true,"stream_options":{"include_usage":true},"max_tokens":5,"messages":[{"role":"user","content":"hi"}]}`
+	for _, body := range []string{
+		stream,
+		`{"model":"sim","max_tokens":3,"service_tier":"flex","messages":[{"role":"user","content":"hi"}]}`,
+		`{"model":"made-up","messages":[{"role":"user","content":"hi"}]}`,
+	} {
+		g.Chat(t.Context(), []byte(body), nil)
+	}
+	var entries []map[string]any
+	tidegatetest.Eventually(t, 10*time.Second, "every request is logged", func() bool {
+		read, err := os.ReadFile(log)
+		entries = nil
+		for line := range strings.Lines(string(read)) {
+			var entry map[string]any
+			if json.Unmarshal([]byte(line), &entry) == nil && strings.Contains(line, tidegatetest.ChatPath) {
+				entries = append(entries, entry)
+			}
+		}
+		return err == nil && len(entries) == 3
+	})
+	for i, want := range []map[string]any{
+		{"tidegate.model": "sim", "tidegate.class": "live", "tidegate.upstream": sim.URL, "tidegate.output_tokens": 5.},
+		{"tidegate.model": "sim", "tidegate.class": "flex", "tidegate.upstream": sim.URL, "tidegate.output_tokens": 3.},
+		{"tidegate.model": nil, "tidegate.class": "live", "tidegate.upstream": nil, "tidegate.output_tokens": nil, "tidegate.ttft": nil},
+	} {
+		for field, value := range want {
+			if got := entries[i][field]; got != value {
+				t.Errorf("request %d: %s is %v, want %v", i, field, got, value)
+			}
+		}
+	}
+	for _, field := range []string{"tidegate.ttft", "tidegate.input_tokens"} {
+		if n, ok := entries[0][field].(float64); !ok || n <= 0 {
+			t.Errorf("%s of a stream is %v, want a number above 0", field, entries[0][field])
+		}
 	}
 }

@@ -1,0 +1,42 @@
+package caddymodule
+
+import (
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/upstreams"
+)
+
+// logLive adds the fields of a live request to its entry in the access log, those
+// that are known. A model is one that a server has, never a name that a client
+// made up.
+func logLive(fields *caddyhttp.ExtraLogFields, l *upstreams.LiveRequest) {
+	if l.Model != "" {
+		fields.Add(zap.String("tidegate.model", l.Model))
+	}
+	class := upstreams.Live.String()
+	if l.Class == upstreams.Batch {
+		class = "flex"
+	}
+	fields.Add(zap.String("tidegate.class", class))
+	if l.Upstream != "" {
+		fields.Add(zap.String("tidegate.upstream", l.Upstream))
+	}
+	if l.Retries > 0 {
+		fields.Add(zap.Int("tidegate.retries", l.Retries))
+	}
+	if l.Queued > 0 {
+		fields.Add(zap.Duration("queued", l.Queued))
+	}
+	if l.TTFT > 0 {
+		fields.Add(zap.Duration("tidegate.ttft", l.TTFT))
+	}
+	if l.ITL > 0 {
+		fields.Add(zap.Duration("tidegate.itl", l.ITL))
+	}
+	if l.HasUsage {
+		fields.Add(zap.Int64("tidegate.input_tokens", l.Usage.InputTokens))
+		fields.Add(zap.Int64("tidegate.cached_input_tokens", l.Usage.InputTokensDetails.CachedTokens))
+		fields.Add(zap.Int64("tidegate.output_tokens", l.Usage.OutputTokens))
+	}
+}
