@@ -98,7 +98,7 @@ func (l *live) try(s *snapshot, u *upstream) (settled bool) {
 	defer func() {
 		a.end()
 		if l.query.Class == Batch && l.done.Status == http.StatusOK {
-			u.pace.endBatch(time.Since(a.begun))
+			u.pace.endBatch()
 		}
 		p.endClass(u, l.query.Class)
 	}()

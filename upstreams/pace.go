@@ -14,10 +14,12 @@ import (
 const (
 	// paceNews is the weight of the newest figures in what is learned of a server.
 	paceNews = 0.3
-	// paceFill bounds the pause between two lines to this part of the time in which
-	// one line ends when as many run as may: pacing spreads lines and keeps no slot
-	// free.
-	paceFill = 0.8
+	// paceShare bounds the part of a server's time that prompts of batch lines take, as
+	// one to this: decoding has the rest.
+	paceShare = 1
+	// paceCrowd is the number of prefills for each step from which on nearly all steps
+	// have one, so that they do not tell how long it takes.
+	paceCrowd = 0.7
 	// paceLeast is the least pause that is kept.
 	paceLeast = time.Millisecond
 	// holdMost bounds for how long one live request keeps batch lines away.
@@ -29,6 +31,7 @@ const (
 type pace struct {
 	perByte atomic.Uint64 // a float64: nanoseconds of prefill for each byte of a request; 0: not known
 	step    atomic.Int64  // nanoseconds between two tokens of a request; 0: not known
+	decode  atomic.Int64  // nanoseconds of a step without prefill; 0: not known
 	gap     atomic.Int64  // nanoseconds between two batch lines
 	next    atomic.Int64  // when the next batch line may come
 	batch   atomic.Int64  // when the prompts of batch lines will have been read
@@ -39,17 +42,16 @@ type pace struct {
 
 	sentBytes, sent [2]atomic.Int64 // bodies, by Class
 	done            atomic.Int64    // batch lines that were answered
-	lineTime        atomic.Int64    // nanoseconds that they took, a sum
 
 	learned paceFigures // used by the prober alone
 }
 
 // paceFigures are counters at the time of the last look.
 type paceFigures struct {
-	gauges                 gauges
-	bytes, sent            [2]int64
-	done, lineTime         int64
-	prefill, bytesOf, life float64 // averages: ns of a prefill, bytes of a batch line, ns of a batch line
+	at          time.Time
+	gauges      gauges
+	bytes, sent [2]int64
+	bytesOf     float64 // of a batch line, an average
 }
 
 // prefill returns how long the server takes to read a request of so many bytes, in
@@ -58,31 +60,22 @@ func (p *pace) prefill(bytes int64) int64 {
 	return int64(math.Float64frombits(p.perByte.Load()) * float64(max(0, bytes)))
 }
 
-// learn updates the estimates from the server's own figures. limit is how many requests it
-// should have at once.
-func (p *pace) learn(g gauges, limit int) {
+// learn updates the estimates from the server's own figures as of now. gateways is how
+// many send batch lines there, this one included.
+func (p *pace) learn(now time.Time, g gauges, gateways int) {
 	l, was := &p.learned, p.learned
-	l.gauges = g
+	l.at, l.gauges = now, g
 	for class := range l.bytes {
 		l.bytes[class], l.sent[class] = p.sentBytes[class].Load(), p.sent[class].Load()
-	}
-	l.done, l.lineTime = p.done.Load(), p.lineTime.Load()
-	if n := l.done - was.done; n > 0 {
-		blend(&l.life, float64(l.lineTime-was.lineTime)/float64(n))
 	}
 	if n := l.sent[Batch] - was.sent[Batch]; n > 0 {
 		blend(&l.bytesOf, float64(l.bytes[Batch]-was.bytes[Batch])/float64(n))
 	}
 	p.learnSpeed(was)
 	gap := float64(p.prefill(int64(l.bytesOf)))
-	if gap > 0 {
-		gap += float64(p.step.Load()) / 2
-	}
-	if l.life > 0 && limit > 0 {
-		gap = min(gap, paceFill*l.life/float64(limit))
-	} else {
-		gap = 0
-	}
+	// A step decodes beside what it prefills. Short prompts share one.
+	gap += min(float64(p.decode.Load()), gap/paceShare)
+	gap *= float64(gateways)
 	if gap < float64(paceLeast) {
 		gap = 0
 	}
@@ -94,25 +87,30 @@ func (p *pace) learn(g gauges, limit int) {
 func (p *pace) learnSpeed(was paceFigures) {
 	l := &p.learned
 	g, before := l.gauges, was.gauges
-	if !g.told || !before.told {
-		return
+	n, intervals := g.prefills-before.prefills, g.intervals-before.intervals
+	if !g.told || !before.told || n < 0 || intervals <= 0 {
+		return // nothing is told, another process tells it, or nothing is decoded
 	}
-	if n := g.intervals - before.intervals; n > 0 && g.intervalTime >= before.intervalTime {
-		step := float64(p.step.Load())
-		blend(&step, (g.intervalTime-before.intervalTime)/n*1e9)
-		p.step.Store(int64(step))
-	}
-	n := g.prefills - before.prefills
+	interval := (g.intervalTime - before.intervalTime) / intervals * 1e9
+	step := float64(p.step.Load())
+	blend(&step, interval)
+	p.step.Store(int64(step))
 	sent := float64(l.sent[Live] + l.sent[Batch] - was.sent[Live] - was.sent[Batch])
 	bytes := float64(l.bytes[Live] + l.bytes[Batch] - was.bytes[Live] - was.bytes[Batch])
-	if n <= 0 || g.prefillTime < before.prefillTime || sent <= 0 || bytes <= 0 {
+	if n == 0 || sent <= 0 || bytes <= 0 {
 		return
 	}
-	blend(&l.prefill, (g.prefillTime-before.prefillTime)/n*1e9)
-	own := max(0, l.prefill-float64(p.step.Load())) // without the decoding in the same steps
+	prefill := (g.prefillTime - before.prefillTime) / n * 1e9 // with what else its steps did
+	crowd := n * interval / float64(l.at.Sub(was.at))         // prefills for each step
 	perByte := math.Float64frombits(p.perByte.Load())
-	blend(&perByte, own/(bytes/sent))
+	switch most := interval / crowd / (bytes / sent); {
+	case crowd < paceCrowd:
+		blend(&perByte, max(0, prefill-interval)/(1-crowd)/(bytes/sent))
+	case perByte == 0 || perByte > most: // prompts take no more than all of the time
+		perByte = most
+	}
 	p.perByte.Store(math.Float64bits(perByte))
+	p.decode.Store(int64(max(interval/4, interval-crowd*perByte*bytes/sent)))
 }
 
 // blend moves an average towards a new value; the first one counts whole.
@@ -155,11 +153,8 @@ func (p *pace) beginBatch(now, bytes int64) {
 	}
 }
 
-// endBatch notes that a batch line was answered after so long.
-func (p *pace) endBatch(took time.Duration) {
-	p.done.Add(1)
-	p.lineTime.Add(int64(took))
-}
+// endBatch notes that a batch line was answered.
+func (p *pace) endBatch() { p.done.Add(1) }
 
 // beginLive notes a live request of so many bytes that is being sent. Until it has
 // its first byte, or ought to have had it long ago, no batch line comes. What it

@@ -20,35 +20,37 @@ import (
 func TestPaceLearns(t *testing.T) {
 	const ms = float64(time.Millisecond)
 	for _, tt := range []struct {
-		name    string
-		figures gauges
-		life    time.Duration // of a line
-		limit   int
-		perByte float64 // ns
-		gap     time.Duration
+		name     string
+		figures  gauges // after a second
+		gateways int
+		perByte  float64 // ns
+		gap      time.Duration
 	}{
-		// 20 ms beside a step of 10 ms for 1,000 bytes.
-		{"prompts of 1,000 bytes", gauges{told: true, prefills: 10, prefillTime: 0.3, intervals: 100, intervalTime: 1}, 10 * time.Second, 100, 0.02 * ms, 25 * time.Millisecond},
-		{"lines that end more often than that", gauges{told: true, prefills: 10, prefillTime: 0.3, intervals: 100, intervalTime: 1}, time.Second, 100, 0.02 * ms, 8 * time.Millisecond},
-		{"prompts that take no time", gauges{told: true, prefills: 10, prefillTime: 0.1, intervals: 100, intervalTime: 1}, 10 * time.Second, 100, 0, 0},
-		{"embeddings", gauges{told: true, prefills: 10, prefillTime: 0.05}, 10 * time.Second, 100, 0.005 * ms, 5 * time.Millisecond},
-		{"a fraction of a millisecond", gauges{told: true, prefills: 10, prefillTime: 0.005}, 10 * time.Second, 100, 0.0005 * ms, 0},
-		{"the server tells nothing", gauges{}, 10 * time.Second, 100, 0, 0},
-		{"no request ended", gauges{told: true}, 10 * time.Second, 100, 0, 0},
+		// 20 ms beside a step of 10 ms for 1,000 bytes; a tenth of the steps has a prefill.
+		{"prompts of 1,000 bytes", gauges{told: true, prefills: 10, prefillTime: 0.28, intervals: 100, intervalTime: 1}, 1, 0.02 * ms, 28 * time.Millisecond},
+		{"two gateways", gauges{told: true, prefills: 10, prefillTime: 0.28, intervals: 100, intervalTime: 1}, 2, 0.02 * ms, 56 * time.Millisecond},
+		{"short prompts share a step", gauges{told: true, prefills: 10, prefillTime: 0.118, intervals: 100, intervalTime: 1}, 1, 0.002 * ms, 4 * time.Millisecond},
+		{"a prefill in each step tells only how long it takes at most", gauges{told: true, prefills: 50, prefillTime: 1, intervals: 100, intervalTime: 2}, 1, 0.02 * ms, 25 * time.Millisecond},
+		{"prompts that take no time", gauges{told: true, prefills: 10, prefillTime: 0.1, intervals: 100, intervalTime: 1}, 1, 0, 0},
+		{"embeddings hold up no stream", gauges{told: true, prefills: 10, prefillTime: 0.05}, 1, 0, 0},
+		{"a fraction of a millisecond", gauges{told: true, prefills: 10, prefillTime: 0.1036, intervals: 100, intervalTime: 1}, 1, 0.0004 * ms, 0},
+		{"the server tells nothing", gauges{}, 1, 0, 0},
+		{"no request ended", gauges{told: true}, 1, 0, 0},
 	} {
+		now := time.Unix(1e9, 0)
 		var p pace
-		p.learn(gauges{told: tt.figures.told}, tt.limit)
+		p.learn(now, gauges{told: tt.figures.told}, tt.gateways)
 		for range 10 {
 			p.beginBatch(0, 1000)
-			p.endBatch(tt.life)
 		}
-		p.learn(tt.figures, tt.limit)
+		now = now.Add(time.Second)
+		p.learn(now, tt.figures, tt.gateways)
 		perByte := math.Float64frombits(p.perByte.Load())
 		if math.Abs(perByte-tt.perByte) > 1 || math.Abs(float64(p.gap.Load())-float64(tt.gap)) > 1000 {
 			t.Errorf("%s: %.0f ns a byte and a pause of %v, want %.0f and %v", tt.name, perByte, time.Duration(p.gap.Load()), tt.perByte, tt.gap)
 		}
 		restarted := gauges{told: tt.figures.told} // lower counters say nothing
-		p.learn(restarted, tt.limit)
+		p.learn(now.Add(time.Second), restarted, tt.gateways)
 		if got := math.Float64frombits(p.perByte.Load()); got != perByte {
 			t.Errorf("%s: %.0f ns a byte after a restart, want %.0f", tt.name, got, perByte)
 		}
@@ -59,8 +61,8 @@ func TestPaceLearns(t *testing.T) {
 func (p *pace) teach(perByte, step time.Duration, bytes float64) {
 	p.perByte.Store(math.Float64bits(float64(perByte)))
 	p.step.Store(int64(step))
-	p.learned.life, p.learned.bytesOf = float64(time.Hour), bytes
-	p.learn(gauges{}, 1)
+	p.learned.bytesOf = bytes
+	p.learn(time.Now(), gauges{}, 1)
 }
 
 // Batch lines come one after the other, and who waits for a place is told when it is

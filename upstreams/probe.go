@@ -234,10 +234,11 @@ func (p *Pool) sampleLoad(u *upstream) {
 	}
 	limit := int64(u.limiter.step(s))
 	u.limitWhy = u.limiter.why
+	gateways := 1 + p.peers
 	p.mu.Unlock()
 	p.learnCapacity(u, u.limiter.hard, int(g.running))
 	u.seats.sample(s.at, live+otherLive, u.limiter.hard > 0)
-	u.pace.learn(g, int(limit))
+	u.pace.learn(s.at, g, gateways)
 	if u.limit.Swap(limit) < limit {
 		p.released()
 	}

@@ -253,7 +253,7 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 		return nil, s.failed(ctx, a, fmt.Errorf("reading the answer: %w", err))
 	}
 	a.good()
-	s.up.pace.endBatch(time.Since(a.begun))
+	s.up.pace.endBatch()
 	return &Answer{Status: answer.StatusCode, Header: answer.Header, Body: text, RequestID: answer.Header.Get("X-Request-Id")}, nil
 }
 
