@@ -18,7 +18,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// Formats of compression, as the File object names them.
+// Formats of compression, as rows of files and error messages name them.
 const (
 	formatGzip  = "gzip"
 	formatZstd  = "zstd"
@@ -95,7 +95,6 @@ func (s *FileService) unpack(ctx context.Context, raw stored, format string, lim
 	}
 	plain.compression = &openai.Compression{
 		Format: format, OriginalSize: raw.bytes, DecompressedSize: plain.bytes,
-		CompressionRatio: float64(plain.bytes) / float64(raw.bytes),
 	}
 	return plain, nil
 }

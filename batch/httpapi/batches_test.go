@@ -47,6 +47,11 @@ func TestBatchObject(t *testing.T) {
 			t.Errorf("%s is %s, not null", key, keys[key])
 		}
 	}
+	for _, key := range []string{"request_total", "request_completed", "request_failed", "prompt_tokens", "completion_tokens", "total_tokens"} {
+		if string(keys[key]) != "0" {
+			t.Errorf("%s is %s, not 0", key, keys[key])
+		}
+	}
 	if got := string(keys["request_counts"]); got != `{"total":0,"completed":0,"failed":0}` {
 		t.Errorf("request_counts are %s", got)
 	}

@@ -11,8 +11,22 @@ import (
 func wireFile(f batch.File) openai.File {
 	return openai.File{
 		ID: f.ID, Object: "file", Bytes: f.Bytes, CreatedAt: f.CreatedAt.Unix(), ExpiresAt: unix(f.ExpiresAt),
-		Filename: f.Filename, Purpose: f.Purpose, Status: "processed", Compression: f.Compression,
+		Filename: f.Filename, Purpose: f.Purpose, Status: "processed", Compression: wireCompression(f.Compression),
 	}
+}
+
+// wireCompression makes the compression of a File object, nil for nil. Rows hold
+// the name of the format that error messages have, and older ones another ratio.
+func wireCompression(c *openai.Compression) *openai.Compression {
+	if c == nil {
+		return nil
+	}
+	o := *c
+	if o.Format == "bzip2" {
+		o.Format = "bz2"
+	}
+	o.CompressionRatio = rounded(float64(o.OriginalSize) / float64(max(o.DecompressedSize, 1)))
+	return &o
 }
 
 // wireUpload makes the Upload object; f is the file that it became, if any.
@@ -43,6 +57,10 @@ func wireBatch(b batch.Batch) openai.Batch {
 		FinalizingAt: unix(b.FinalizingAt), CompletedAt: unix(b.CompletedAt), FailedAt: unix(b.FailedAt),
 		ExpiredAt: unix(b.ExpiredAt), CancellingAt: unix(b.CancellingAt), CancelledAt: unix(b.CancelledAt),
 		RequestCounts: b.Counts, Usage: b.Usage, Priority: b.Priority, PausedAt: unix(b.PausedAt), PauseReason: text(b.PauseReason),
+		BatchTotals: openai.BatchTotals{
+			RequestTotal: b.Counts.Total, RequestCompleted: b.Counts.Completed, RequestFailed: b.Counts.Failed,
+			PromptTokens: b.Usage.InputTokens, CompletionTokens: b.Usage.OutputTokens, TotalTokens: b.Usage.TotalTokens,
+		},
 	}
 	if len(b.Errors) > 0 {
 		o.Errors = &openai.BatchErrors{Object: "list", Data: b.Errors}

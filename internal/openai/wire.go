@@ -34,10 +34,10 @@ type File struct {
 
 // Compression says how an upload was packed. An addition of BESH's, kept.
 type Compression struct {
-	Format           string  `json:"format"` // gzip, zstd, bzip2, zip
-	OriginalSize     int64   `json:"original_size"`
+	Format           string  `json:"format"`        // gzip, zstd, bz2, zip
+	OriginalSize     int64   `json:"original_size"` // bytes, as uploaded
 	DecompressedSize int64   `json:"decompressed_size"`
-	CompressionRatio float64 `json:"compression_ratio"` // decompressed / original
+	CompressionRatio float64 `json:"compression_ratio"` // OriginalSize / DecompressedSize, two digits
 }
 
 // Upload is the Upload object (https://platform.openai.com/docs/api-reference/uploads/object).
@@ -95,6 +95,18 @@ type Batch struct {
 	// WaitReason says why no line starts though nothing is wrong: the time of day.
 	// It is null otherwise.
 	WaitReason *string `json:"wait_reason"`
+	BatchTotals
+}
+
+// BatchTotals repeats RequestCounts and the tokens of Usage as members of the
+// Batch object itself. An addition of BESH's, kept.
+type BatchTotals struct {
+	RequestTotal     int64 `json:"request_total"`
+	RequestCompleted int64 `json:"request_completed"`
+	RequestFailed    int64 `json:"request_failed"`
+	PromptTokens     int64 `json:"prompt_tokens"`
+	CompletionTokens int64 `json:"completion_tokens"`
+	TotalTokens      int64 `json:"total_tokens"`
 }
 
 // RequestCounts counts the lines of a batch. Completed + Failed ≤ Total: lines
