@@ -88,6 +88,13 @@ func (e *Engine) Health(ctx context.Context) Health {
 	return h
 }
 
+// PingQueue returns why the queue cannot be used, nil when it can.
+func (e *Engine) PingQueue(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	return e.queue.Ping(ctx)
+}
+
 func verdict(err error) string {
 	if err != nil {
 		return err.Error()

@@ -116,8 +116,9 @@ func (d *door) serveBody(w http.ResponseWriter, r *http.Request, limit int64, ne
 	next.ServeHTTP(w, ready)
 }
 
-// APIHandler serves /v1/files, /v1/uploads, /v1/batches, /upstreams, /health,
-// /ready, /doctor and /metrics.
+// APIHandler serves /v1/files, /v1/uploads, /v1/batches, the reports /v1/dashboard
+// and /v1/analytics, /upstreams, /health, /ready, /doctor and
+// /metrics.
 // Other requests go to the next handler.
 type APIHandler struct {
 	door
@@ -168,7 +169,8 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		if h.admit(w, r, &h.app.pool.live) {
 			h.upstreams(w, r, path)
 		}
-	case under(path, "/v1/files"), under(path, "/v1/uploads"), under(path, "/v1/batches"):
+	case under(path, "/v1/files"), under(path, "/v1/uploads"), under(path, "/v1/batches"),
+		under(path, "/v1/dashboard"), under(path, "/v1/analytics"):
 		if h.admit(w, r, &h.app.runtime.open) {
 			h.serveBody(w, r, 0, h.api)
 		}

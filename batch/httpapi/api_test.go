@@ -40,6 +40,7 @@ type api struct {
 	files  *local.Files
 	store  *hooked
 	server *httptest.Server
+	now    func() time.Time // the clock of the store and of reports
 }
 
 // hooked is a store that a test can break.
@@ -105,6 +106,8 @@ func (b batches) DeleteBatch(ctx context.Context, tenant, id string, input bool)
 	return b.store.DeleteBatch(ctx, tenant, id, input)
 }
 
+func (b batches) PingQueue(context.Context) error { return b.store.fail["PingQueue"] }
+
 // noPool is a pool without a server.
 type noPool struct{ batch.Dispatcher }
 
@@ -116,8 +119,9 @@ const tenantHeader = "X-Tenant"
 func newAPI(t *testing.T, limits batch.FileLimits) *api {
 	t.Helper()
 	dir := t.TempDir()
-	a := &api{t: t, dir: filepath.Join(dir, "files"), store: &hooked{fail: make(map[string]error)}}
-	a.store.Store = sqlite.New(sqlite.Config{Path: filepath.Join(dir, "db")})
+	a := &api{t: t, dir: filepath.Join(dir, "files"), store: &hooked{fail: make(map[string]error)}, now: time.Now}
+	clock := func() time.Time { return a.now() }
+	a.store.Store = sqlite.New(sqlite.Config{Path: filepath.Join(dir, "db"), Now: clock})
 	a.files = local.New(local.Config{Dir: a.dir, Reserve: 1})
 	for _, part := range []interface {
 		Open(context.Context) error
@@ -142,6 +146,7 @@ func newAPI(t *testing.T, limits batch.FileLimits) *api {
 			return batch.DefaultTenant
 		},
 		Log: zaptest.NewLogger(t),
+		Now: clock,
 	}))
 	t.Cleanup(a.server.Close)
 	return a

@@ -4,19 +4,19 @@ import (
 	"context"
 	"math"
 	"net/http"
-	"time"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// The sizes of a page of the dashboard report.
-const (
-	reportPage    = 20
-	maxReportPage = 100
-	// reportSpan is how many batches of the last day the report counts and
-	// pages through, the newest.
-	reportSpan = 10_000
+// pageSize is how many batches a page of the dashboard report has: preset unless
+// the request says otherwise, and most at most.
+type pageSize struct{ preset, most int }
+
+// The page sizes of the two generations.
+var (
+	newPage = pageSize{10, 50}
+	oldPage = pageSize{20, 100}
 )
 
 type tokenUsage struct {
@@ -24,53 +24,64 @@ type tokenUsage struct {
 	PromptTokens     int64   `json:"prompt_tokens"`
 	CompletionTokens int64   `json:"completion_tokens"`
 	TotalCost        float64 `json:"total_cost"`
-	RequestCount     int64   `json:"request_count"`
 }
 
 func (u *tokenUsage) add(v tokenUsage) {
 	u.TotalTokens += v.TotalTokens
 	u.PromptTokens += v.PromptTokens
 	u.CompletionTokens += v.CompletionTokens
-	u.RequestCount += v.RequestCount
 }
 
 func tokensOf(b batch.Batch) tokenUsage {
-	return tokenUsage{
-		TotalTokens: b.Usage.TotalTokens, PromptTokens: b.Usage.InputTokens, CompletionTokens: b.Usage.OutputTokens,
-		RequestCount: b.Counts.Completed + b.Counts.Failed,
-	}
+	return tokenUsage{TotalTokens: b.Usage.TotalTokens, PromptTokens: b.Usage.InputTokens, CompletionTokens: b.Usage.OutputTokens}
+}
+
+// batchUsage is the usage of one batch.
+type batchUsage struct {
+	tokenUsage
+	RequestCount int64 `json:"request_count"`
+}
+
+// overallUsage is the usage of many batches.
+type overallUsage struct {
+	tokenUsage
+	TotalRequests int64 `json:"total_requests"`
 }
 
 type batchTokens struct {
 	BatchID string `json:"batch_id"`
-	tokenUsage
+	batchUsage
 }
 
+// reportBatchTokens counts the requests that were answered so far.
 func (h *handler) reportBatchTokens(w http.ResponseWriter, r *http.Request, id string) error {
 	b, err := h.batches.Batch(r.Context(), h.tenant(r), id)
 	if err != nil {
 		return err
 	}
-	return answer(w, batchTokens{b.ID, tokensOf(b)})
+	return answer(w, batchTokens{b.ID, batchUsage{tokensOf(b), b.Counts.Completed + b.Counts.Failed}})
 }
 
 type batchReport struct {
 	ID                  string               `json:"id"`
 	Status              string               `json:"status"`
 	Endpoint            string               `json:"endpoint"`
-	CreatedAt           int64                `json:"created_at"`
-	CompletedAt         *int64               `json:"completed_at"`
-	DurationSeconds     *float64             `json:"duration_seconds"` // null until it has ended
+	CreatedAt           isoTime              `json:"created_at"`
+	CompletedAt         *isoTime             `json:"completed_at"`
+	DurationSeconds     *float64             `json:"duration_seconds"` // null unless it is completed
 	RequestCounts       openai.RequestCounts `json:"request_counts"`
 	ErrorRatePercentage float64              `json:"error_rate_percentage"`
-	TokenUsage          tokenUsage           `json:"token_usage"`
+	TokenUsage          batchUsage           `json:"token_usage"`
 }
 
 type dashboardSummary struct {
 	TotalBatches               int                  `json:"total_batches"`
 	BatchesByStatus            map[batch.Status]int `json:"batches_by_status"`
 	OverallErrorRatePercentage float64              `json:"overall_error_rate_percentage"`
-	OverallTokenUsage          tokenUsage           `json:"overall_token_usage"`
+	tokenUsage                                      // as the second generation has it
+	TotalRequests              int64                `json:"total_requests"`
+	TotalRequestCompleted      int64                `json:"total_request_completed"`
+	OverallTokenUsage          overallUsage         `json:"overall_token_usage"` // as the first has it
 }
 
 type pagination struct {
@@ -89,42 +100,42 @@ type dashboardReport struct {
 	Pagination pagination       `json:"pagination"`
 }
 
-// errorRate is in percent of the requests that have a result.
+// errorRate is the share of the requests that failed, in percent.
 func errorRate(c openai.RequestCounts) float64 {
-	return rounded(100 * float64(c.Failed) / float64(max(c.Completed+c.Failed, 1)))
-}
-
-// ended is when a batch ended, zero before.
-func ended(b batch.Batch) time.Time {
-	for _, at := range []time.Time{b.CompletedAt, b.FailedAt, b.ExpiredAt, b.CancelledAt} {
-		if !at.IsZero() {
-			return at
-		}
-	}
-	return time.Time{}
+	return rounded(100 * float64(c.Failed) / float64(max(c.Total, 1)))
 }
 
 func reportOf(b batch.Batch) batchReport {
 	o := batchReport{
-		ID: b.ID, Status: string(b.Status), Endpoint: b.Endpoint, CreatedAt: b.CreatedAt.Unix(), CompletedAt: unix(b.CompletedAt),
-		RequestCounts: b.Counts, ErrorRatePercentage: errorRate(b.Counts), TokenUsage: tokensOf(b),
+		ID: b.ID, Status: string(b.Status), Endpoint: b.Endpoint, CreatedAt: isoTime(b.CreatedAt), CompletedAt: iso(b.CompletedAt),
+		RequestCounts: b.Counts, ErrorRatePercentage: errorRate(b.Counts), TokenUsage: batchUsage{tokensOf(b), b.Counts.Total},
 	}
-	if at := ended(b); !at.IsZero() {
-		o.DurationSeconds = new(rounded(at.Sub(b.CreatedAt).Seconds()))
+	if !b.CompletedAt.IsZero() {
+		o.DurationSeconds = new(ran(b).Seconds())
 	}
 	return o
 }
 
-// reportDashboard shows the batches of the last day.
 func (h *handler) reportDashboard(w http.ResponseWriter, r *http.Request, _ string) error {
+	return h.sendDashboard(w, r, newPage)
+}
+
+func (h *handler) reportOldDashboard(w http.ResponseWriter, r *http.Request, _ string) error {
+	return h.sendDashboard(w, r, oldPage)
+}
+
+// sendDashboard shows the batches of the last day. A limit beyond what a page may
+// have is lowered to that, as BESH does.
+func (h *handler) sendDashboard(w http.ResponseWriter, r *http.Request, size pageSize) error {
 	query, err := parseQuery(r)
 	if err != nil {
 		return err
 	}
-	limit, err := query.limit(reportPage, maxReportPage)
+	limit, err := query.limit(size.preset, math.MaxInt32)
 	if err != nil {
 		return err
 	}
+	limit = min(limit, size.most)
 	page := int64(1)
 	if s, ok, err := query.get("page"); err != nil {
 		return err
@@ -137,31 +148,38 @@ func (h *handler) reportDashboard(w http.ResponseWriter, r *http.Request, _ stri
 	if err != nil {
 		return err
 	}
-	o := dashboardReport{
-		Object: "dashboard", Batches: []batchReport{},
-		Summary:    dashboardSummary{TotalBatches: len(day), BatchesByStatus: make(map[batch.Status]int)},
-		Pagination: pagination{Page: int(page), Limit: limit, TotalBatches: len(day)},
-	}
-	var counts openai.RequestCounts
-	for _, b := range day {
-		o.Summary.BatchesByStatus[b.Status]++
-		o.Summary.OverallTokenUsage.add(tokensOf(b))
-		counts.Completed += b.Counts.Completed
-		counts.Failed += b.Counts.Failed
-	}
-	o.Summary.OverallErrorRatePercentage = errorRate(counts)
 	first := min((page-1)*int64(limit), int64(len(day)))
 	last := min(first+int64(limit), int64(len(day)))
+	o := dashboardReport{
+		Object: "dashboard", Batches: []batchReport{}, Summary: summaryOf(day),
+		Pagination: pagination{Page: int(page), Limit: limit, TotalBatches: len(day), HasMore: last < int64(len(day))},
+	}
 	for _, b := range day[first:last] {
 		o.Batches = append(o.Batches, reportOf(b))
 	}
-	if o.Pagination.HasMore = last < int64(len(day)); o.Pagination.HasMore {
+	if o.Pagination.HasMore {
 		o.Pagination.NextPage = new(int(page) + 1)
 	}
 	if page > 1 {
 		o.Pagination.PrevPage = new(int(page) - 1)
 	}
 	return answer(w, o)
+}
+
+func summaryOf(day []batch.Batch) dashboardSummary {
+	o := dashboardSummary{TotalBatches: len(day), BatchesByStatus: make(map[batch.Status]int)}
+	var counts openai.RequestCounts
+	for _, b := range day {
+		o.BatchesByStatus[b.Status]++
+		o.add(tokensOf(b))
+		counts.Total += b.Counts.Total
+		counts.Completed += b.Counts.Completed
+		counts.Failed += b.Counts.Failed
+	}
+	o.TotalRequests, o.TotalRequestCompleted = counts.Total, counts.Completed
+	o.OverallTokenUsage = overallUsage{o.tokenUsage, counts.Total}
+	o.OverallErrorRatePercentage = errorRate(counts)
+	return o
 }
 
 // lastDay lists the batches of the last 24 hours, the newest first.

@@ -45,8 +45,11 @@ func (h *handler) table() []route {
 		{"/v1/batches", object{}, map[string]endpoint{"GET": h.listBatches, "POST": h.createBatch}},
 		// These names are no ids: see reports.go.
 		{"/v1/batches/status", object{}, map[string]endpoint{"GET": h.reportStatus}},
-		{"/v1/batches/dashboard", object{}, map[string]endpoint{"GET": h.reportDashboard}},
+		{"/v1/dashboard", object{}, map[string]endpoint{"GET": h.reportDashboard}},
+		{"/v1/batches/dashboard", object{}, map[string]endpoint{"GET": h.reportOldDashboard}},
+		{"/v1/analytics/timeline", object{}, map[string]endpoint{"GET": h.reportTimeline}},
 		{"/v1/batches/analytics/timeline", object{}, map[string]endpoint{"GET": h.reportTimeline}},
+		{"/v1/analytics/tokens", object{}, map[string]endpoint{"GET": h.reportTokens}},
 		{"/v1/batches/analytics/tokens", object{}, map[string]endpoint{"GET": h.reportTokens}},
 		{"/v1/batches/*/token_usage", batchObject, map[string]endpoint{"GET": h.reportBatchTokens}},
 		{"/v1/batches/*", batchObject, map[string]endpoint{"GET": h.getBatch, "DELETE": h.deleteBatch}},
