@@ -36,6 +36,9 @@ func (e *Engine) runClerk(ctx context.Context, task Task) {
 
 // clerkStep does one batch and tells whether to look for another at once.
 func (e *Engine) clerkStep(ctx context.Context, task Task) bool {
+	if !e.Role().Works() {
+		return false
+	}
 	bounded, cancel := e.bounded(ctx)
 	c, err := e.store.ClaimBatch(bounded, e.owner, e.config().Lease, task)
 	cancel()

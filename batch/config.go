@@ -7,6 +7,8 @@ import (
 
 // Config are the settings of an Engine. A zero field means its default.
 type Config struct {
+	// Role is the part of the work that this gateway does. Default RoleAll.
+	Role Role
 	// MaxInFlight is how many lines, at most, have been sent by this gateway
 	// and have no durable result yet. It bounds what a crash repeats and,
 	// times the size of an answer, the memory that results take while the
@@ -59,6 +61,7 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
+	def(&c.Role, RoleAll)
 	def(&c.MaxConcurrentBatches, 10)
 	def(&c.MaxRequests, 50_000)
 	def(&c.MaxLineBytes, 16<<20)
@@ -110,6 +113,8 @@ func (c Config) Validate() error {
 		}
 	}
 	switch {
+	case c.Role != RoleAll && c.Role != RoleServe && c.Role != RoleWork:
+		return fmt.Errorf("role must be %s, %s or %s, not %q", RoleAll, RoleServe, RoleWork, c.Role)
 	case c.MaxInFlight < 0:
 		return fmt.Errorf("max_in_flight must be positive, not %d", c.MaxInFlight)
 	case c.StopAfter < NoStop:

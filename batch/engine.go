@@ -18,6 +18,8 @@ type Engine struct {
 	settings   atomic.Pointer[Config]
 	owner      string       // this instance, in leases
 	self       Announcement // to other gateways
+	began      time.Time
+	others     atomic.Pointer[[]Announcement] // what the other gateways said last
 	store      Store
 	queue      *lateQueue
 	files      Files
@@ -52,7 +54,7 @@ type Engine struct {
 // NewEngine composes an engine. It does no I/O and starts nothing.
 func NewEngine(cfg Config, store Store, queue Queue, files Files, d Dispatcher, log *zap.Logger) *Engine {
 	e := &Engine{
-		owner: openai.NewID(""), store: store, queue: &lateQueue{Queue: queue}, files: files, dispatcher: d, log: log,
+		owner: openai.NewID(""), began: time.Now(), store: store, queue: &lateQueue{Queue: queue}, files: files, dispatcher: d, log: log,
 		clerkBell: make(chan struct{}, 1), tellBell: make(chan struct{}, 1),
 	}
 	e.Apply(cfg)

@@ -32,6 +32,11 @@ type Health struct {
 	// Stopped lists batches that the gateway paused because their lines fail,
 	// at most 20.
 	Stopped []StoppedBatch `json:"stopped,omitempty"`
+	// Role is the part of the work that this gateway does.
+	Role Role `json:"role,omitempty"`
+	// Gateways are those that share the store, this one first; empty if there is no
+	// other one.
+	Gateways []Gateway `json:"gateways,omitempty"`
 	// InFlight counts lines that were sent and have no durable result yet.
 	InFlight int64 `json:"in_flight"`
 }
@@ -79,6 +84,10 @@ func (e *Engine) Health(ctx context.Context) Health {
 	}
 	if c, closed := e.Closed(); closed {
 		h.Hours = c.String()
+	}
+	h.Role = e.Role()
+	if all := e.Gateways(); len(all) > 1 {
+		h.Gateways = all
 	}
 	var asking sync.WaitGroup
 	asking.Go(func() { h.Store = verdict(e.store.Ping(ctx)) })

@@ -46,10 +46,11 @@ func (e *Engine) WaitReason(b Batch) string {
 	return ""
 }
 
-// keepHours takes note of a change to or from hours without batch work. In these
-// all batches are served as if they were paused.
+// keepHours takes note of a change to or from hours without batch work, or a role
+// without it. In these all batches are served as if they were paused.
 func (r *runner) keepHours() {
 	_, closed := r.engine.Closed()
+	closed = closed || !r.engine.Role().Works()
 	if closed == r.closed {
 		return
 	}

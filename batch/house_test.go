@@ -356,8 +356,8 @@ func (p *fakePool) Closed() (batch.Closing, bool) {
 
 func (p *fakePool) Freed() <-chan struct{} { p.looks.Add(1); return p.freed }
 
-func (p *fakePool) Loads() map[string]batch.Load        { return nil }
-func (p *fakePool) SetPeers(int, map[string]batch.Load) {}
+func (p *fakePool) Loads() map[string]batch.Load                { return nil }
+func (p *fakePool) SetPeers(batch.Peers, map[string]batch.Load) {}
 
 func (p *fakePool) OthersIdle(string) bool { p.mu.Lock(); defer p.mu.Unlock(); return p.idle }
 

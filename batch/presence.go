@@ -22,6 +22,11 @@ const (
 // enter makes this gateway known to those that share its store, and refuses to
 // stand beside them with files that they do not see.
 func (e *Engine) enter(ctx context.Context) error {
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("finding out the host's name: %w", err)
+	}
+	e.self = Announcement{ID: e.owner, Host: host}
 	registry, ok := e.store.(Registry)
 	if !ok {
 		return nil
@@ -34,26 +39,30 @@ func (e *Engine) enter(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("finding out where files lie: %w", err)
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		return fmt.Errorf("finding out the host's name: %w", err)
-	}
-	e.self = Announcement{ID: e.owner, Host: host, Place: place}
+	e.self.Place = place
 	var others []Announcement
 	// Twice, because gateways that announce themselves at the same moment do not
 	// see each other: by the second time, one of them has been there before.
 	for range 2 {
-		if others, err = registry.Announce(ctx, e.self, announceTTL); err != nil {
+		if others, err = registry.Announce(ctx, e.announcement(), announceTTL); err != nil {
 			return fmt.Errorf("announcing this gateway: %w", err)
 		}
 		if err := e.sameFiles(others); err != nil {
 			return errors.Join(err, registry.Withdraw(ctx, e.owner))
 		}
 	}
+	e.others.Store(&others)
 	if pool, ok := e.dispatcher.(LoadSharer); ok {
-		pool.SetPeers(len(others), sumLoads(others)) // before the first line is begun
+		pool.SetPeers(peersOf(others), sumLoads(others)) // before the first line is begun
 	}
 	return nil
+}
+
+// announcement is what this gateway tells the others of itself, without its loads.
+func (e *Engine) announcement() Announcement {
+	a := e.self
+	a.Role = e.Role()
+	return a
 }
 
 // sameFiles says which of the other gateways does not see the files of this one.
@@ -71,12 +80,15 @@ func (e *Engine) sameFiles(others []Announcement) error {
 func (e *Engine) runPresence(ctx context.Context) {
 	registry, ok := e.store.(Registry)
 	if !ok {
+		for sleep(ctx, announceInterval) { // a reload may change the role
+			e.noteWorkers(ctx, nil)
+		}
 		return
 	}
 	pool, sharing := e.dispatcher.(LoadSharer)
-	heard, gateways := time.Now(), 0
+	heard, peers := time.Now(), Peers{}
 	for sleep(ctx, announceInterval) {
-		a := e.self
+		a := e.announcement()
 		if sharing {
 			a.Loads = pool.Loads()
 		}
@@ -87,16 +99,18 @@ func (e *Engine) runPresence(ctx context.Context) {
 		if err == nil {
 			// One that was silent when the other came finds out now.
 			e.note("files", e.sameFiles(others))
+			e.others.Store(&others)
+			e.noteWorkers(ctx, others)
 		}
 		switch {
 		case !sharing:
 		case err == nil:
-			heard, gateways = time.Now(), len(others)
-			pool.SetPeers(gateways, sumLoads(others))
+			heard, peers = time.Now(), peersOf(others)
+			pool.SetPeers(peers, sumLoads(others))
 		case time.Since(heard) > announceTTL:
 			// What they said is old. But they are no fewer because the store is
 			// away, and take their share of the servers as this one does.
-			pool.SetPeers(gateways, nil)
+			pool.SetPeers(peers, nil)
 		}
 	}
 }

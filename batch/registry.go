@@ -20,6 +20,7 @@ type Registry interface {
 type Announcement struct {
 	ID    string    // of this run of the gateway
 	Host  string    // for people
+	Role  Role      // what it does; RoleAll of a version without roles
 	Place string    // where its contents lie, see Placed
 	Since time.Time // when it came, by the store's clock
 	Loads map[string]Load
@@ -50,7 +51,7 @@ type LoadSharer interface {
 	Loads() map[string]Load
 	// SetPeers tells how many others there are and what they have in flight
 	// together; nil when that is not known any more.
-	SetPeers(gateways int, loads map[string]Load)
+	SetPeers(peers Peers, loads map[string]Load)
 	// OthersIdle tells whether the other gateways leave many slots of a model
 	// free.
 	OthersIdle(model string) bool

@@ -36,7 +36,7 @@ type runner struct {
 	refreshFrom time.Time // no refresh is begun before
 	epoch       int       // goes up when an answer to a refresh that is under way is out of date
 	noSpace     bool
-	closed      bool                 // no line may start at this time of day
+	closed      bool                 // no line may start at this time of day, or by the role
 	idle        []Release            // to be handed back
 	outage      bool                 // the store failed, and has not answered a refresh since
 	asked       time.Time            // since when a refresh waits for the store; zero: none does

@@ -190,12 +190,15 @@ type sharingPool struct {
 	loads map[string]batch.Load
 	told  atomic.Pointer[map[string]batch.Load]
 	peers atomic.Int32
+
+	counted atomic.Pointer[batch.Peers]
 }
 
 func (p *sharingPool) Loads() map[string]batch.Load { return p.loads }
 
-func (p *sharingPool) SetPeers(n int, loads map[string]batch.Load) {
-	p.peers.Store(int32(n))
+func (p *sharingPool) SetPeers(n batch.Peers, loads map[string]batch.Load) {
+	p.peers.Store(int32(n.All))
+	p.counted.Store(&n)
 	p.told.Store(&loads)
 }
 

@@ -62,19 +62,19 @@ func (d dispatcher) Loads() map[string]batch.Load {
 }
 
 // SetPeers tells the pool what other gateways have in flight.
-func (d dispatcher) SetPeers(gateways int, loads map[string]batch.Load) {
+func (d dispatcher) SetPeers(peers batch.Peers, loads map[string]batch.Load) {
 	if d.retired.Load() {
 		return
 	}
 	if loads == nil { // which says that they are not known
-		d.Pool.SetPeers(gateways, nil)
+		d.Pool.SetPeers(upstreams.Peers(peers), nil)
 		return
 	}
 	others := make(map[string]upstreams.Load, len(loads))
 	for url, l := range loads {
 		others[url] = upstreams.Load(l)
 	}
-	d.Pool.SetPeers(gateways, others)
+	d.Pool.SetPeers(upstreams.Peers(peers), others)
 }
 
 // Closed reports whether no line may start at this time of day.

@@ -23,7 +23,10 @@ type Candidate struct {
 	MaxNumSeqs int
 	BatchLimit int // batch lines of this gateway in flight at most
 
-	gateways int // that use the upstream
+	// liveGateways and batchGateways count the gateways that share the upstream for
+	// live requests and for batch lines, this one included.
+	liveGateways, batchGateways int
+
 	throttle *throttle
 	seqs     int // max_num_seqs if it is known, 0 if not; unlimited: see liveLimit
 	*upstream
@@ -36,7 +39,7 @@ func (c *Candidate) atOnce() int { return min(c.MaxNumSeqs, int(c.limit.Load()))
 // share is how many batch lines of this gateway may be in flight now: of what was
 // found each gateway has an equal part.
 func (c *Candidate) share() int {
-	return min(c.BatchLimit, (c.atOnce()+c.gateways-1)/c.gateways)
+	return min(c.BatchLimit, (c.atOnce()+c.batchGateways-1)/c.batchGateways)
 }
 
 // batchSlots is how many batch lines of this gateway may be in flight now, those
@@ -56,11 +59,11 @@ func (c *Candidate) batchSlots(load uint64) int {
 func (p *Pool) candidate(u *upstream) *Candidate {
 	return &Candidate{
 		URL: u.url, Weight: u.weight, MaxNumSeqs: u.maxSeqs,
-		BatchLimit: batchLimit(p.batchShare(u), u.maxSeqs, p.peers),
-		gateways:   1 + p.peers,
-		throttle:   &p.throttle,
-		seqs:       p.knownSeqs(u),
-		upstream:   u,
+		BatchLimit:   batchLimit(p.batchShare(u), u.maxSeqs, p.peers.Working),
+		liveGateways: 1 + p.peers.Serving, batchGateways: 1 + p.peers.Working,
+		throttle: &p.throttle,
+		seqs:     p.knownSeqs(u),
+		upstream: u,
 	}
 }
 

@@ -111,7 +111,7 @@ func (p *Pool) Facts() map[string]Facts {
 func (p *Pool) Peers() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.peers
+	return p.peers.All
 }
 
 // errNotAsked is for a server that cannot be asked now.

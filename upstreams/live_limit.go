@@ -75,7 +75,7 @@ func (c *Candidate) hasSeat(load uint64) bool {
 	}
 	live, _ := split(load)
 	others, _ := split(c.others.Load())
-	return live+others < limit || live < max(1, limit/c.gateways)
+	return live+others < limit || live < max(1, limit/c.liveGateways)
 }
 
 // isFree reports whether a live request that comes to a load runs at once: batch

@@ -96,24 +96,40 @@ func TestLiveGoesToFreeServersFirst(t *testing.T) {
 	})
 }
 
+// Gateways that only run lines have no part of the seats for live requests.
+func TestSeatsBesideGatewaysThatOnlyWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newQueueWorld(t, Config{}, 4)
+		w.SetPeers(Peers{All: 4, Serving: 1, Working: 4}, map[string]Load{"http://s0:80": {Live: 4}})
+		for i := range 3 {
+			w.send(fmt.Sprint(i), "k")
+		}
+		w.wantArrived("0", "1") // half of 4, not a fifth
+		w.SetPeers(Peers{}, nil)
+		synctest.Wait()
+		w.wantArrived("0", "1", "2")
+		w.finish()
+	})
+}
+
 // What other gateways have in flight counts, and each gateway has its part.
 func TestSeatsOfSeveralGateways(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newQueueWorld(t, Config{}, 4)
-		w.SetPeers(1, map[string]Load{"http://s0:80": {Live: 1}})
+		w.SetPeers(every(1), map[string]Load{"http://s0:80": {Live: 1}})
 		for i := range 5 {
 			w.send(fmt.Sprint(i), "k")
 		}
 		w.wantArrived("0", "1", "2")
-		w.SetPeers(1, map[string]Load{"http://s0:80": {Live: 4}}) // it overfilled
+		w.SetPeers(every(1), map[string]Load{"http://s0:80": {Live: 4}}) // it overfilled
 		w.answer(answerJSON)
 		w.wantArrived("0", "1", "2") // two are this gateway's part
 		w.answer(answerJSON)
 		w.wantArrived("0", "1", "2", "3")
-		w.SetPeers(1, map[string]Load{"http://s0:80": {Live: 2}})
+		w.SetPeers(every(1), map[string]Load{"http://s0:80": {Live: 2}})
 		synctest.Wait()
 		w.wantArrived("0", "1", "2", "3")
-		w.SetPeers(0, nil) // the other one is gone
+		w.SetPeers(every(0), nil) // the other one is gone
 		synctest.Wait()
 		w.wantArrived("0", "1", "2", "3", "4")
 		w.finish()

@@ -18,13 +18,21 @@ func (p *Pool) Loads() map[string]Load {
 	return loads
 }
 
-// SetPeers tells of other gateways that use the same upstreams: how many there
-// are, and what they have in flight together, by URL. The balancer counts it in,
-// and no batch line goes to an upstream that all of them together have filled.
-// What an upstream gives to batch lines is shared out evenly, so that gateways
-// that know of each other late do not overfill it. Nil loads say that nothing has
-// been heard of them for long.
-func (p *Pool) SetPeers(gateways int, loads map[string]Load) {
+// Peers counts other gateways that use the same upstreams.
+type Peers struct {
+	All     int
+	Serving int // those that answer live requests
+	Working int // those that run batch lines
+}
+
+// SetPeers sets which other gateways use the same upstreams, and what they have
+// in flight together, by URL. The balancer counts it in, and no batch line goes
+// to an upstream that all of them together have filled. What an upstream gives to
+// batch lines is divided evenly among the gateways that run lines, and its seats
+// for live requests among those that answer them, so that gateways that know of
+// each other late do not overfill it. Nil loads mean that nothing has been heard
+// of the others for long.
+func (p *Pool) SetPeers(peers Peers, loads map[string]Load) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.heard.Store(loads != nil)
@@ -33,8 +41,8 @@ func (p *Pool) SetPeers(gateways int, loads map[string]Load) {
 		u.others.Store(uint64(max(l.Batch, 0))*oneBatch + uint64(max(l.Live, 0)))
 		u.noteBatch()
 	}
-	if p.peers != gateways {
-		p.peers = gateways
+	if p.peers != peers {
+		p.peers = peers
 		p.publish()
 		return
 	}
@@ -44,7 +52,7 @@ func (p *Pool) SetPeers(gateways int, loads map[string]Load) {
 // OthersIdle tells whether other gateways, by what SetPeers said last, leave
 // slots of a model free: together half of one gateway's share, or more.
 func (p *Pool) OthersIdle(model string) bool {
-	if p.now.Load().peers == 0 || !p.heard.Load() {
+	if p.now.Load().peers.Working == 0 || !p.heard.Load() {
 		return false
 	}
 	s, at, err := p.up(model)
@@ -55,7 +63,7 @@ func (p *Pool) OthersIdle(model string) bool {
 	for _, c := range at.up {
 		live, batch := c.counts()
 		otherLive, otherBatch := split(c.others.Load())
-		left := min(s.peers*c.share()-otherBatch, c.atOnce()-live-batch-otherLive-otherBatch)
+		left := min(s.peers.Working*c.share()-otherBatch, c.atOnce()-live-batch-otherLive-otherBatch)
 		free += max(left, 0)
 		share += c.share()
 	}

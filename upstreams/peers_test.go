@@ -12,7 +12,7 @@ func TestPeersCount(t *testing.T) {
 	f, h := newFake(t), newFake(t)
 	cfg := calm(f.URL, h.URL)
 	p := startPool(t, cfg)
-	p.SetPeers(2, map[string]Load{f.URL: {Live: 3, Batch: 2}})
+	p.SetPeers(every(2), map[string]Load{f.URL: {Live: 3, Batch: 2}})
 	q := &Query{Class: Live, Model: model}
 	for range 4 { // h has 0 to 3 in flight, f has 5
 		c := p.now.Load().choose(p.now.Load().models[model], q, nil)
@@ -29,7 +29,7 @@ func TestPeersCount(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 	// They are gone: nothing is left of them.
-	p.SetPeers(0, nil)
+	p.SetPeers(every(0), nil)
 	if c := p.now.Load().choose(p.now.Load().models[model], q, nil); c.URL != f.URL {
 		t.Errorf("chose %s", c.URL)
 	}
@@ -66,7 +66,7 @@ func TestPeersShare(t *testing.T) {
 		}
 	}
 	release(take(9))
-	p.SetPeers(2, nil)
+	p.SetPeers(every(2), nil)
 	mine := take(3)
 	// One of them leaves: there is room, and whoever waits is told.
 	drained(p)
@@ -74,16 +74,16 @@ func TestPeersShare(t *testing.T) {
 		t.Fatal(err)
 	}
 	drained(p)
-	p.SetPeers(1, nil)
+	p.SetPeers(every(1), nil)
 	receive(t, "Freed", p.Freed())
 	mine = append(mine, take(1)...)
 	release(mine)
-	p.SetPeers(1, map[string]Load{f.URL: {Live: 10}})
+	p.SetPeers(every(1), map[string]Load{f.URL: {Live: 10}})
 	release(take(2))
-	p.SetPeers(1, map[string]Load{f.URL: {Live: 20}})
+	p.SetPeers(every(1), map[string]Load{f.URL: {Live: 20}})
 	take(0)
 	drained(p)
-	p.SetPeers(1, map[string]Load{f.URL: {Live: -5, Batch: 2}})
+	p.SetPeers(every(1), map[string]Load{f.URL: {Live: -5, Batch: 2}})
 	receive(t, "Freed", p.Freed())
 	release(take(4))
 	wantIdle(t, p)
@@ -110,7 +110,7 @@ func TestSlots(t *testing.T) {
 		if err := p.Apply(now); err != nil {
 			t.Fatal(err)
 		}
-		p.SetPeers(c.peers, nil)
+		p.SetPeers(every(c.peers), nil)
 		want(c.slots)
 	}
 }
@@ -125,7 +125,7 @@ func TestFoundLimitIsShared(t *testing.T) {
 		peers int
 		want  int
 	}{{24, 2, 8}, {25, 2, 9}, {24, 0, 24}, {2, 3, 1}, {256, 2, 85}} {
-		p.SetPeers(c.peers, map[string]Load{})
+		p.SetPeers(every(c.peers), map[string]Load{})
 		p.upstreams[0].limit.Store(c.found)
 		var taken []*Slot
 		for {
@@ -173,7 +173,7 @@ func TestOthersIdle(t *testing.T) {
 		for _, u := range p.upstreams {
 			u.limit.Store(c.found)
 		}
-		p.SetPeers(c.peers, c.loads)
+		p.SetPeers(every(c.peers), c.loads)
 		if got := p.OthersIdle(model); got != c.want {
 			t.Errorf("%s: %t", c.name, got)
 		}
@@ -182,3 +182,41 @@ func TestOthersIdle(t *testing.T) {
 		}
 	}
 }
+
+// Only gateways that run lines divide what batches may take of a server.
+func TestGatewaysWithoutLinesTakeNoShare(t *testing.T) {
+	f := newFake(t)
+	cfg := calm(f.URL)
+	cfg.Upstreams[0].MaxNumSeqs, cfg.BatchShare = 12, .75
+	p := startPool(t, cfg)
+	for _, c := range []struct {
+		peers Peers
+		want  int
+	}{
+		{Peers{All: 8, Serving: 8}, 9},
+		{Peers{All: 9, Serving: 8, Working: 1}, 4},
+		{Peers{All: 2, Working: 2}, 3},
+	} {
+		p.SetPeers(c.peers, map[string]Load{})
+		var taken []*Slot
+		for {
+			s, err := p.Reserve(model, "")
+			if err != nil {
+				break
+			}
+			taken = append(taken, s)
+		}
+		if len(taken) != c.want {
+			t.Errorf("beside %+v: %d slots, want %d", c.peers, len(taken), c.want)
+		}
+		for _, s := range taken {
+			s.Release()
+		}
+		if n := p.Peers(); n != c.peers.All {
+			t.Errorf("%d other gateways, want %d", n, c.peers.All)
+		}
+	}
+}
+
+// every is n other gateways that serve live requests and run lines.
+func every(n int) Peers { return Peers{All: n, Serving: n, Working: n} }

@@ -41,7 +41,7 @@ type Pool struct {
 	upstreams  []*upstream                 // guarded by mu, in the configuration's order
 	former     []*upstream                 // guarded by mu; those that the last Apply left out
 	transports map[transportKey]*transport // guarded by mu
-	peers      int                         // guarded by mu; other gateways on the same upstreams
+	peers      Peers                       // guarded by mu; other gateways on the same upstreams
 	running    bool                        // guarded by mu
 	recalled   map[string]string           // guarded by mu; see RecallModels
 	records    map[string]*modelRecord     // guarded by mu; of models that servers have or had

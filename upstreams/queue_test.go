@@ -177,7 +177,7 @@ func TestQueueIsServedWhenThePoolChanges(t *testing.T) {
 			w.reload(cfg)
 		}, []string{"3", "4", "5", "6"}},
 		{"a drain ends", func(w *queueWorld) { w.drain("http://s1:80", false) }, []string{"3"}},
-		{"other gateways have less", func(w *queueWorld) { w.SetPeers(1, map[string]Load{}) }, nil},
+		{"other gateways have less", func(w *queueWorld) { w.SetPeers(every(1), map[string]Load{}) }, nil},
 		{"the capacity that was found is raised", func(w *queueWorld) {
 			w.now.Load().upstreams[0].capacity.Store(1)
 			w.reload(configured(0, 1))

@@ -16,7 +16,7 @@ type snapshot struct {
 	models    map[string]*served
 	list      []openai.Model
 	slots     int // of all BatchLimits
-	peers     int
+	peers     Peers
 }
 
 // served is where a model is.

@@ -71,7 +71,7 @@ func (p *Pool) Status() []UpstreamStatus {
 			URL: u.url, State: u.state, Since: u.since, Reason: u.reason, Draining: u.draining,
 			DrainedAt: u.drainedAt, DrainedBy: u.drainedBy,
 			Models: make([]string, 0, len(u.models)), Version: u.version,
-			Weight: u.weight, MaxNumSeqs: u.maxSeqs, BatchLimit: batchLimit(p.batchShare(u), u.maxSeqs, p.peers),
+			Weight: u.weight, MaxNumSeqs: u.maxSeqs, BatchLimit: batchLimit(p.batchShare(u), u.maxSeqs, p.peers.Working),
 			HasMetrics: u.gauges.told, Running: u.gauges.running, Waiting: u.gauges.waiting, KVCacheUsage: u.gauges.kvCache, Preemptions: u.gauges.preempts,
 			Requests: u.requests[Live].Load() + u.requests[Batch].Load(),
 			Failures: u.failures[Live].Load() + u.failures[Batch].Load(),

@@ -252,7 +252,7 @@ func TestPriceNotMeasured(t *testing.T) {
 				b := openBubble(t, c.cfg, c.gap, s)
 				defer b.close()
 				if c.busy {
-					b.pool.SetPeers(1, map[string]Load{"http://s0:1": {Batch: 1}})
+					b.pool.SetPeers(every(1), map[string]Load{"http://s0:1": {Batch: 1}})
 				}
 				time.Sleep(20 * time.Minute)
 				p := b.pool.Prices()[0]

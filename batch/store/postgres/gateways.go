@@ -11,9 +11,9 @@ import (
 )
 
 var (
-	announce = declare(`INSERT INTO gateways (id, host, place, since, until, loads) VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT (id) DO UPDATE SET until = excluded.until, loads = excluded.loads`)
-	otherGateways = declare(`SELECT id, host, place, since, loads FROM gateways WHERE id <> $1 AND until > $2 ORDER BY since, id LIMIT 1000`)
+	announce = declare(`INSERT INTO gateways (id, host, role, place, since, until, loads) VALUES ($1, $2, $3, $4, $5, $6, $7)
+		ON CONFLICT (id) DO UPDATE SET role = excluded.role, until = excluded.until, loads = excluded.loads`)
+	otherGateways = declare(`SELECT id, host, role, place, since, loads FROM gateways WHERE id <> $1 AND until > $2 ORDER BY since, id LIMIT 1000`)
 	// The rows of gateways that died are of no use to anybody after a while.
 	forgetGateways = declare(`DELETE FROM gateways WHERE id = ANY (ARRAY(SELECT id FROM gateways WHERE until < $1 LIMIT 100 FOR UPDATE SKIP LOCKED))`)
 	withdraw       = declare(`DELETE FROM gateways WHERE id = $1`)
@@ -24,7 +24,7 @@ const gatewayMemory = time.Hour
 
 func scanGateway(r store.Row) (a batch.Announcement, err error) {
 	var loads string
-	if err := r.Scan(&a.ID, &a.Host, &a.Place, store.TimeIn(&a.Since), &loads); err != nil {
+	if err := r.Scan(&a.ID, &a.Host, &a.Role, &a.Place, store.TimeIn(&a.Since), &loads); err != nil {
 		return a, err
 	}
 	if err := json.Unmarshal([]byte(loads), &a.Loads); err != nil {
@@ -40,7 +40,7 @@ func (s *Store) Announce(ctx context.Context, a batch.Announcement, ttl time.Dur
 		return nil, fmt.Errorf("announcing gateway: %w", err)
 	}
 	err = s.write(ctx, "announcing gateway", func(t *tx) error {
-		if _, err := t.exec(ctx, announce, a.ID, a.Host, a.Place, t.micros(), store.Micros(t.now.Add(ttl)), string(loads)); err != nil {
+		if _, err := t.exec(ctx, announce, a.ID, a.Host, string(a.Role), a.Place, t.micros(), store.Micros(t.now.Add(ttl)), string(loads)); err != nil {
 			return err
 		}
 		t.later(forgetGateways, store.Micros(t.now.Add(-gatewayMemory)))

@@ -398,7 +398,7 @@ func TestGateways(t *testing.T) {
 	one, two := opened(t, url), opened(t, url)
 	hello := func(s *Store, id string, loads map[string]batch.Load) []batch.Announcement {
 		t.Helper()
-		others, err := s.Announce(t.Context(), batch.Announcement{ID: id, Host: "h", Place: "p", Loads: loads}, time.Minute)
+		others, err := s.Announce(t.Context(), batch.Announcement{ID: id, Host: "h", Role: batch.RoleServe, Place: "p", Loads: loads}, time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -408,7 +408,7 @@ func TestGateways(t *testing.T) {
 		t.Errorf("the first sees %+v", others)
 	}
 	others := hello(two, "2", nil)
-	if len(others) != 1 || others[0].ID != "1" || others[0].Host != "h" || others[0].Place != "p" || others[0].Loads["u"] != (batch.Load{Live: 1, Batch: 2}) || others[0].Since.IsZero() {
+	if len(others) != 1 || others[0].ID != "1" || others[0].Host != "h" || others[0].Role != batch.RoleServe || others[0].Place != "p" || others[0].Loads["u"] != (batch.Load{Live: 1, Batch: 2}) || others[0].Since.IsZero() {
 		t.Errorf("the second sees %+v", others)
 	}
 	since := others[0].Since
