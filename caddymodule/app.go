@@ -31,6 +31,13 @@ type App struct {
 	// FilesRaw keeps contents of files. Default: local, in the data directory.
 	FilesRaw json.RawMessage `json:"files,omitempty" caddy:"namespace=tidegate.files inline_key=driver"`
 
+	// Role is the part of the work that the gateway does. "all" answers live requests
+	// and the API, and works on batches. "serve" accepts files and batches, and leaves
+	// the work on them to other gateways on the same store. "work" only works on
+	// batches: clients are refused. Default: all, or work if no site has a handler of
+	// the gateway.
+	Role batch.Role `json:"role,omitempty"`
+
 	// Batch are the settings of the batch engine.
 	Batch BatchConfig `json:"batch,omitzero"`
 
@@ -70,6 +77,7 @@ type App struct {
 	runtime      *runtime
 	key          string
 	applied      *settings
+	hasHandler   bool     // a site has one of the handlers
 	listens      []string // addresses of the servers that have a handler
 
 	// dashboards are the paths of dashboards by the server that they are on. It is
@@ -177,7 +185,7 @@ func (a *App) Validate() error {
 	if err := a.Body.Validate(); err != nil {
 		return fmt.Errorf("body: %w", err)
 	}
-	if err := a.Batch.engine().Validate(); err != nil {
+	if err := a.batchConfig().Validate(); err != nil {
 		return fmt.Errorf("batch: %w", err)
 	}
 	if err := a.Batch.limits().Validate(); err != nil {
@@ -192,7 +200,7 @@ func (a *App) Start() error {
 	if len(a.keys) == 0 {
 		a.log.Warn("no api_keys are configured: whoever reaches the gateway may use it")
 	}
-	a.applied = &settings{pool: a.poolConfig(), batch: a.Batch.engine(), keyed: len(a.keys) > 0}
+	a.applied = &settings{pool: a.poolConfig(), batch: a.batchConfig(), keyed: len(a.keys) > 0}
 	if err := addresses.acquire(a.listens); err != nil {
 		return err
 	}

@@ -174,7 +174,8 @@ func (h *DashboardHandler) options() map[string]option {
 //			min_rate <size>
 //			grace    <duration>
 //		}
-//		batch {
+//		role  [all|serve|work]
+//		batch [off] {
 //			max_in_flight          <count>|auto
 //			hours                  [<days>] <range> <share>|full|none
 //			else                   <share>|full|none
@@ -238,7 +239,8 @@ func (a *App) options() map[string]option {
 			return nil // none: the variable that was to name them is empty
 		},
 		"metrics": func(d *caddyfile.Dispenser) error { return a.Metrics.unmarshal(d) },
-		"batch":   func(d *caddyfile.Dispenser) error { return a.Batch.unmarshal(d) },
+		"role":    a.readRole,
+		"batch":   a.readBatch,
 		"body":    func(d *caddyfile.Dispenser) error { return a.Body.unmarshal(d) },
 	}
 }

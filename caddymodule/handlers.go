@@ -40,6 +40,7 @@ func (d *door) provision(ctx caddy.Context) error {
 		return err
 	}
 	d.app = app.(*App)
+	d.app.hasHandler = true
 	d.app.watchClients(ctx)
 	d.guard = d.app.newGuard(ctx)
 	d.app.listensOn(ctx)
@@ -171,7 +172,7 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		}
 	case under(path, "/v1/files"), under(path, "/v1/uploads"), under(path, "/v1/batches"),
 		under(path, "/v1/dashboard"), under(path, "/v1/analytics"):
-		if h.admit(w, r, &h.app.runtime.open) {
+		if h.admit(w, r, &h.app.runtime.open) && !h.refusesByRole(w, r) {
 			h.serveBody(w, r, 0, h.api)
 		}
 	default:
@@ -283,6 +284,9 @@ func (r *runtime) batchHealth(ctx context.Context) batch.Health {
 }
 
 func (h *APIHandler) ready(w http.ResponseWriter, r *http.Request) {
+	if h.refusesByRole(w, r) { // a balancer is not to send it anything
+		return
+	}
 	rt := h.app.runtime
 	if !rt.pool.live.Load() || !rt.pool.Ready() {
 		openai.WriteError(w, r, openai.Unavailable(startingRetry, "No request could be served now."))
@@ -353,7 +357,7 @@ func (h *ProxyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddy
 		return nil
 	}
 	begun(r)
-	if h.admit(w, r, &h.app.pool.live) {
+	if h.admit(w, r, &h.app.pool.live) && !h.refusesByRole(w, r) {
 		h.serveBody(w, r, h.app.pool.LargestBody(), h.proxy)
 	}
 	return nil

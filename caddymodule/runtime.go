@@ -76,7 +76,7 @@ func newRuntime(a *App) (*runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.engine = batch.NewEngine(a.Batch.engine(), store, queue, files, dispatch, log.Named("batch"))
+	r.engine = batch.NewEngine(a.batchConfig(), store, queue, files, dispatch, log.Named("batch"))
 	r.doctor = doctor.New(doctor.Config{Engine: r.engine, Pool: a.pool.Pool, Health: r.batchHealth, Keys: r.keyed.Load, Loose: r.looseFiles})
 	return r, nil
 }
@@ -108,6 +108,7 @@ func (r *runtime) start(s *settings) error {
 	var opening error
 	first := !r.started.Load()
 	if first {
+		r.engine.Apply(s.batch) // other gateways are told of the role when it opens
 		if opening = r.openEngine(context.Background()); opening != nil && !batch.MayOpenLater(opening) {
 			return opening
 		}

@@ -43,6 +43,9 @@ func (d *Dashboard) overviewLive(ctx context.Context, r *http.Request, s templat
 	if err := part(ctx, &sections, "upstreams", templates.OverviewUpstreams(s, v)); err != nil {
 		return nil, err
 	}
+	if err := part(ctx, &sections, "gateways", templates.OverviewGateways(s, v)); err != nil {
+		return nil, err
+	}
 	if err := part(ctx, &sections, "active", templates.OverviewBatches(s, v)); err != nil {
 		return nil, err
 	}
@@ -69,6 +72,7 @@ func (d *Dashboard) overviewModel(s templates.Site, snap *snapshot) templates.Ov
 		},
 		Waiting:  waiting(now.Waiting),
 		Problems: problems(s, now.Problems),
+		Gateways: gateways(now.Gateways),
 	}
 	if snap.err != nil {
 		v.Trouble, _ = told(snap.err)

@@ -42,6 +42,9 @@ type Now struct {
 
 	Upstreams []Upstream // in the configuration's order
 	Queue     Queue
+	// Gateways share the work, this one first; empty if it is the only one and does
+	// everything.
+	Gateways []batch.Gateway
 	// Prices are what batch costs live requests, by model; empty when that is not
 	// measured.
 	Prices []upstreams.Price

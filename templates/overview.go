@@ -19,6 +19,7 @@ type Overview struct {
 	MorePrices  int // models that are not among Prices
 	Problems    []Problem
 	Upstreams   []UpstreamRow
+	Gateways    []GatewayRow // empty if one does everything
 	Batches     []BatchRow
 	More        int // active batches that are not among Batches
 	Charts      []Chart

@@ -234,7 +234,7 @@ func (p *Pool) sampleLoad(u *upstream) {
 	}
 	limit := int64(u.limiter.step(s))
 	u.limitWhy = u.limiter.why
-	gateways := 1 + p.peers
+	gateways := 1 + p.peers.Working
 	p.mu.Unlock()
 	p.learnCapacity(u, u.limiter.hard, int(g.running))
 	u.seats.sample(s.at, live+otherLive, u.limiter.hard > 0)

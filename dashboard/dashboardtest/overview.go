@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/upstreams"
 )
@@ -38,6 +39,13 @@ func (o overview) Now(context.Context) (dashboard.Now, error) {
 		}
 	}
 	n.ActiveTotal = len(n.Active)
+	if o.size > 0 {
+		n.Gateways = []batch.Gateway{
+			{Host: "front-1", Role: batch.RoleServe, Self: true, Since: now.Add(-3 * time.Hour), Live: 14},
+			{Host: o.Say("worker-1"), Role: batch.RoleWork, Since: now.Add(-26 * time.Hour), Batch: 249},
+			{Host: "old", Role: batch.RoleAll, Since: now.Add(-50 * time.Hour), Live: 2, Batch: 12},
+		}
+	}
 	if o.problems {
 		n.Problems = o.trouble(now)
 		n.Waiting = []upstreams.QueueStatus{

@@ -41,6 +41,9 @@ func (o *overview) Now(ctx context.Context) (dashboard.Now, error) {
 		return dashboard.Now{}, err
 	}
 	now := dashboard.Now{At: o.Config.Now(), Upstreams: o.upstreams(), Waiting: o.Pool.Queues(), Prices: o.Pool.Prices()}
+	if health.Role != batch.RoleAll || len(health.Gateways) > 0 {
+		now.Gateways = o.Engine.Gateways()
+	}
 	now.Queue.Paused, now.Queue.Hours = health.Paused, health.Hours
 	now.Queue.InFlight, now.Queue.Limit = slotsInUse(now.Upstreams, o.Engine.Capacity().MaxInFlight)
 	var late []batch.Late

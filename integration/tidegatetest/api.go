@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -90,6 +91,9 @@ type Health struct {
 	Batch  struct {
 		Store, Queue, Files string
 		Contents            string
+		Paused              []string
+		Role                batch.Role
+		Gateways            []batch.Gateway
 		InFlight            int64 `json:"in_flight"`
 	}
 	Upstreams []struct {

@@ -79,6 +79,8 @@ type Settings struct {
 	Pool     string // tidegate { pool { … } }
 	Batch    string // tidegate { batch { … } }
 	Site     string // the site; "tidegate" when empty
+	BatchOff bool   // batch off { … }
+	NoSite   bool   // the Caddyfile has no site
 
 	Binary string   // the program; that of Binary when empty
 	Env    []string // NAME=value, beside the test's own environment
@@ -89,6 +91,16 @@ type Settings struct {
 func Run(tb testing.TB, s Settings) *Gateway {
 	tb.Helper()
 	g := prepare(tb, s)
+	startProcess(tb, &g.process)
+	return g
+}
+
+// RunWorker is Run for a gateway that only works on batches and is never ready for
+// clients: it waits for the admin endpoint.
+func RunWorker(tb testing.TB, s Settings) *Gateway {
+	tb.Helper()
+	g := prepare(tb, s)
+	g.ready = "http://" + g.Admin + "/config/"
 	startProcess(tb, &g.process)
 	return g
 }
@@ -166,6 +178,13 @@ func (g *Gateway) render(s Settings) string {
 	if s.Upstream != "" {
 		s.Upstream = " {\n" + s.Upstream + "\n}"
 	}
+	off, site := "", ""
+	if s.BatchOff {
+		off = "off "
+	}
+	if !s.NoSite {
+		site = fmt.Sprintf("http://%s {\n\t%s\n}\n", g.listen, s.Site)
+	}
 	return fmt.Sprintf(`{
 	admin %s
 	%s
@@ -176,15 +195,12 @@ func (g *Gateway) render(s Settings) string {
 			upstream %s%s
 			%s
 		}
-		batch {
+		batch %s{
 			%s
 		}
 	}
 }
-http://%s {
-	%s
-}
-`, g.Admin, s.Global, g.Data, s.App, strings.Join(urls(s.Sims), " "), s.Upstream, s.Pool, s.Batch, g.listen, s.Site)
+%s`, g.Admin, s.Global, g.Data, s.App, strings.Join(urls(s.Sims), " "), s.Upstream, s.Pool, off, s.Batch, site)
 }
 
 // Reload has the running gateway take other settings, by its admin endpoint.

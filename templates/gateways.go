@@ -1,0 +1,23 @@
+package templates
+
+import "time"
+
+// GatewayRow is a gateway in a list.
+type GatewayRow struct {
+	Host          string
+	Serves, Works bool
+	Self          bool // the one that shows the page
+	Since         time.Time
+	Live, Batch   int // in flight
+}
+
+func (g GatewayRow) role() string {
+	switch {
+	case !g.Works:
+		return "live requests and the API"
+	case !g.Serves:
+		return "batch work"
+	default:
+		return "everything"
+	}
+}
