@@ -48,14 +48,17 @@ func (e *Engine) CancelBatch(ctx context.Context, tenant, id string) (Batch, err
 	return b, nil
 }
 
-// DeleteBatch removes a terminal batch and its results, and its input if asked
-// and nothing else uses it.
-func (e *Engine) DeleteBatch(ctx context.Context, tenant, id string, input bool) (Batch, error) {
-	b, err := e.store.DeleteBatch(ctx, tenant, id, input)
-	if err == nil {
-		e.log.Info("batch deleted", zapBatch(id))
+// DeleteBatch removes a batch and its results, and its input if asked and nothing
+// else uses it. What runs of it is aborted.
+func (e *Engine) DeleteBatch(ctx context.Context, tenant, id string, d Deletion) (Batch, error) {
+	b, err := e.store.DeleteBatch(ctx, tenant, id, d)
+	if err != nil {
+		return b, err
 	}
-	return b, err
+	e.log.Info("batch deleted", zapBatch(id))
+	e.runner.abandon(id)
+	e.notify()
+	return b, nil
 }
 
 // Files gives the service for files and uploads on the same store.

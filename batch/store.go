@@ -102,10 +102,21 @@ type BatchStore interface {
 	// added any more. A batch that is Cancelling or Cancelled is returned
 	// as it is; another terminal one is returned with ErrConflict.
 	CancelBatch(ctx context.Context, tenant, id string) (Batch, error)
-	// DeleteBatch hides a terminal batch with its output and error file,
-	// and with its input file when asked and no other batch uses it.
-	// ErrConflict when it is not terminal; the batch is returned with it.
-	DeleteBatch(ctx context.Context, tenant, id string, input bool) (Batch, error)
+	// DeleteBatch hides a batch with its output and error file. One that is
+	// not terminal becomes Cancelled first, without files, and every claim on
+	// it and its slices stale, as CancelBatch makes them. What a deletion asks
+	// for is done in one transaction: nothing is left to do if it is the last
+	// thing that happens. ErrConflict, with the batch, is for a batch that is
+	// not terminal when the deletion is EndedOnly.
+	DeleteBatch(ctx context.Context, tenant, id string, d Deletion) (Batch, error)
+}
+
+// Deletion says how a batch is deleted.
+type Deletion struct {
+	// Input deletes the input file too, when no other batch uses it.
+	Input bool
+	// EndedOnly refuses a batch that is not terminal.
+	EndedOnly bool
 }
 
 // WorkStore is what workers need.

@@ -102,8 +102,8 @@ func (b batches) CancelBatch(ctx context.Context, tenant, id string) (batch.Batc
 	return b.store.CancelBatch(ctx, tenant, id)
 }
 
-func (b batches) DeleteBatch(ctx context.Context, tenant, id string, input bool) (batch.Batch, error) {
-	return b.store.DeleteBatch(ctx, tenant, id, input)
+func (b batches) DeleteBatch(ctx context.Context, tenant, id string, d batch.Deletion) (batch.Batch, error) {
+	return b.store.DeleteBatch(ctx, tenant, id, d)
 }
 
 func (b batches) PingQueue(context.Context) error { return b.store.fail["PingQueue"] }

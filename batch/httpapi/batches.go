@@ -114,12 +114,16 @@ func (h *handler) deleteBatch(w http.ResponseWriter, r *http.Request, id string)
 	if err != nil {
 		return err
 	}
-	b, err := h.batches.DeleteBatch(r.Context(), h.tenant(r), id, input == "true")
+	cancel, err := query.oneOf("cancel", "true", "false")
+	if err != nil {
+		return err
+	}
+	b, err := h.batches.DeleteBatch(r.Context(), h.tenant(r), id, batch.Deletion{Input: input == "true", EndedOnly: cancel == "false"})
 	if errors.Is(err, batch.ErrConflict) {
 		return openai.Conflict("Cannot delete a batch with status '%s'. Cancel it first.", b.Status)
 	}
 	if err != nil {
 		return err
 	}
-	return answer(w, openai.Deleted{ID: b.ID, Object: "batch", Deleted: true})
+	return answer(w, openai.Deleted{ID: b.ID, Object: "batch", Deleted: true, Message: "Batch " + b.ID + " deleted successfully"})
 }

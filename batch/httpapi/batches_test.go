@@ -274,7 +274,8 @@ func TestCancelAndDelete(t *testing.T) {
 		}
 		return r
 	}
-	refused{409, "", "", "Cannot delete a batch with status 'validating'. Cancel it first."}.check(t, notRetried(a.request("DELETE", "/v1/batches/"+running, "")))
+	refused{409, "", "", "Cannot delete a batch with status 'validating'. Cancel it first."}.check(t, notRetried(a.request("DELETE", "/v1/batches/"+running+"?cancel=false", "")))
+	refused{400, "cancel", "invalid_value", ""}.check(t, a.request("DELETE", "/v1/batches/"+running+"?cancel=no", ""))
 	first := a.request("POST", "/v1/batches/"+running+"/cancel", "")
 	if b := decode[openai.Batch](t, first); b.Status != "cancelling" || b.CancellingAt == nil {
 		t.Errorf("got %s", first.body)
@@ -294,14 +295,57 @@ func TestCancelAndDelete(t *testing.T) {
 	refused{409, "", "", "Cannot cancel a batch with status 'failed'."}.check(t, notRetried(failed.request("POST", "/v1/batches/"+id+"/cancel", "")))
 	refused{400, "input", "invalid_value", ""}.check(t, failed.request("DELETE", "/v1/batches/"+id+"?input=yes", ""))
 	refused{400, "input", "invalid_value", ""}.check(t, failed.request("DELETE", "/v1/batches/"+id+"?input=true&input=true", ""))
-	got := decode[openai.Deleted](t, failed.request("DELETE", "/v1/batches/"+id, ""))
-	if want := (openai.Deleted{ID: id, Object: "batch", Deleted: true}); got != want {
-		t.Errorf("got %+v", got)
+	got := failed.request("DELETE", "/v1/batches/"+id, "")
+	if want := `{"id":"` + id + `","object":"batch","deleted":true,"message":"Batch ` + id + ` deleted successfully"}`; got.StatusCode != 200 || string(got.body) != want {
+		t.Errorf("got %d %s, want %s", got.StatusCode, got.body, want)
 	}
 	gone := refused{404, "", "", "No batch found with id '" + id + "'."}
 	gone.check(t, failed.request("GET", "/v1/batches/"+id, ""))
 	gone.check(t, failed.request("DELETE", "/v1/batches/"+id, ""))
 	gone.check(t, failed.request("POST", "/v1/batches/"+id+"/cancel", ""))
+}
+
+// A batch can be deleted in every state in which it has not ended, at once and
+// with its input.
+func TestDeleteRunning(t *testing.T) {
+	for name, reach := range map[string]func(a *api, id string){
+		"validating":  func(*api, string) {},
+		"in_progress": func(a *api, _ string) { a.started(2) },
+		"in_progress, paused": func(a *api, id string) {
+			a.started(2)
+			decode[openai.Batch](t, a.request("POST", "/v1/batches/"+id+"/pause", ""))
+		},
+		"finalizing": func(a *api, id string) { a.started(1); a.answered(id, 1, 0) },
+		"cancelling": func(a *api, id string) {
+			decode[openai.Batch](t, a.request("POST", "/v1/batches/"+id+"/cancel", ""))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAPI(t, batch.FileLimits{})
+			input := a.upload("batch", "in.jsonl", line).ID
+			id := decode[openai.Batch](t, a.json("POST", "/v1/batches", strings.Replace(create, "file-abc", input, 1))).ID
+			reach(a, id)
+			status, _, _ := strings.Cut(name, ",")
+			if b := decode[openai.Batch](t, a.request("GET", "/v1/batches/"+id, "")); b.Status != status {
+				t.Fatalf("got a batch that is %s, want %s", b.Status, status)
+			}
+			refused{404, "", "", "No batch found"}.check(t, a.request("DELETE", "/v1/batches/"+id, "", tenantHeader, "other"))
+			if got := decode[openai.Deleted](t, a.request("DELETE", "/v1/batches/"+id+"?input=true", "")); !got.Deleted || got.ID != id {
+				t.Errorf("got %+v, want it deleted", got)
+			}
+			gone := refused{404, "", "", "No batch found with id '" + id + "'."}
+			gone.check(t, a.request("GET", "/v1/batches/"+id, ""))
+			gone.check(t, a.request("DELETE", "/v1/batches/"+id, ""))
+			gone.check(t, a.request("POST", "/v1/batches/"+id+"/cancel", ""))
+			if page := decode[openai.List[openai.Batch]](t, a.request("GET", "/v1/batches", "")); len(page.Data) != 0 {
+				t.Errorf("listed: got %d batches, want none", len(page.Data))
+			}
+			refused{404, "id", "", ""}.check(t, a.request("GET", "/v1/files/"+input, ""))
+			if r := a.request("GET", "/v1/batches/status", ""); !strings.Contains(string(r.body), `"total_batches_in_db":0,"active_batches_in_db":0`) {
+				t.Errorf("status: got %s, want no batch", r.body)
+			}
+		})
+	}
 }
 
 func TestDeleteWithInput(t *testing.T) {

@@ -21,9 +21,7 @@ type Batches interface {
 	Batch(ctx context.Context, tenant, id string) (batch.Batch, error)
 	Batches(ctx context.Context, tenant string, q batch.BatchQuery) (page []batch.Batch, more bool, err error)
 	CancelBatch(ctx context.Context, tenant, id string) (batch.Batch, error)
-	// DeleteBatch deletes the input file too when input is set and no other
-	// batch uses it.
-	DeleteBatch(ctx context.Context, tenant, id string, input bool) (batch.Batch, error)
+	DeleteBatch(ctx context.Context, tenant, id string, d batch.Deletion) (batch.Batch, error)
 	// WaitReason says why no line of a batch starts though nothing is wrong.
 	WaitReason(b batch.Batch) string
 	Control

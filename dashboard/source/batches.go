@@ -238,6 +238,6 @@ func (b *batches) SetPriority(ctx context.Context, id string, priority int) erro
 
 // Delete removes a batch that is over.
 func (b *batches) Delete(ctx context.Context, id string, input bool) error {
-	_, err := b.Engine.DeleteBatch(ctx, b.Tenant, id, input)
+	_, err := b.Engine.DeleteBatch(ctx, b.Tenant, id, batch.Deletion{Input: input, EndedOnly: true})
 	return err
 }

@@ -95,8 +95,8 @@ func (s *store) CancelBatch(ctx context.Context, tenant, id string) (batch.Batch
 	return get(s.set, "store.CancelBatch", func() (batch.Batch, error) { return s.Store.CancelBatch(ctx, tenant, id) })
 }
 
-func (s *store) DeleteBatch(ctx context.Context, tenant, id string, input bool) (batch.Batch, error) {
-	return get(s.set, "store.DeleteBatch", func() (batch.Batch, error) { return s.Store.DeleteBatch(ctx, tenant, id, input) })
+func (s *store) DeleteBatch(ctx context.Context, tenant, id string, d batch.Deletion) (batch.Batch, error) {
+	return get(s.set, "store.DeleteBatch", func() (batch.Batch, error) { return s.Store.DeleteBatch(ctx, tenant, id, d) })
 }
 
 func (s *store) ActiveBatches(ctx context.Context, limit int) ([]batch.Batch, error) {

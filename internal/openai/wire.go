@@ -185,6 +185,8 @@ type Deleted struct {
 	ID      string `json:"id"`
 	Object  string `json:"object"` // "file", "batch"
 	Deleted bool   `json:"deleted"`
+	// Message is BESH's answer, of batches only.
+	Message string `json:"message,omitempty"`
 }
 
 // Model is one entry of GET /v1/models.

@@ -32,9 +32,11 @@ var (
 
 	cancelBatch = declare(`UPDATE batches SET status = 'cancelling', ending = 'cancelled', cancelling_at = $1, ` + unclaim + `
 		WHERE id = $2 RETURNING ` + store.BatchColumns)
+	endBatch = declare(`UPDATE batches SET status = 'cancelled', ending = 'cancelled', cancelling_at = coalesce(cancelling_at, $1), cancelled_at = $1, ` + unclaim + `
+		WHERE id = $2 RETURNING ` + store.BatchColumns)
 	hideBatch       = declare(`UPDATE batches SET deleted_at = $1 WHERE id = $2 RETURNING seq, input`)
 	selectOtherUser = declare(`SELECT EXISTS (SELECT 1 FROM batches WHERE input = $1 AND deleted_at IS NULL AND seq <> $2)`)
-	lockInput       = declare(`SELECT seq FROM files WHERE seq = $1 FOR UPDATE`)
+	lockInput       = declare(`SELECT f.seq FROM files f JOIN batches b ON b.input = f.seq WHERE b.id = $1 FOR UPDATE OF f`)
 	hideInput       = declare(`UPDATE files SET deleted_at = $1 WHERE seq = $2 AND ` + fileVisible)
 )
 
@@ -129,14 +131,31 @@ func (s *Store) CancelBatch(ctx context.Context, tenant, id string) (b batch.Bat
 	return b, err
 }
 
-// DeleteBatch hides a terminal batch and its files.
-func (s *Store) DeleteBatch(ctx context.Context, tenant, id string, input bool) (b batch.Batch, err error) {
+// DeleteBatch hides a batch and its files, and ends it before if it has not ended.
+func (s *Store) DeleteBatch(ctx context.Context, tenant, id string, d batch.Deletion) (b batch.Batch, err error) {
 	err = s.write(ctx, "deleting batch", func(t *tx) error {
 		if b, err = one(ctx, t, store.ScanBatch, lockBatch, id, tenant); err != nil {
 			return err
 		}
-		if !b.Status.Terminal() {
+		if d.EndedOnly && !b.Status.Terminal() {
 			return batch.ErrConflict
+		}
+		// The input is locked before any count of states is: a creation locks
+		// them in this order. Of two batches of one input that are deleted at
+		// once, the second sees that the first is gone.
+		var input int64
+		if d.Input {
+			if input, err = one(ctx, t, store.Value[int64], lockInput, id); errors.Is(err, batch.ErrNotFound) {
+				d.Input = false
+			} else if err != nil {
+				return err
+			}
+		}
+		if !b.Status.Terminal() {
+			if b, err = one(ctx, t, store.ScanBatch, endBatch, t.micros(), id); err != nil {
+				return err
+			}
+			t.later(notify)
 		}
 		h, err := one(ctx, t, store.ScanHiddenBatch, hideBatch, t.micros(), id)
 		if err != nil {
@@ -147,22 +166,14 @@ func (s *Store) DeleteBatch(ctx context.Context, tenant, id string, input bool) 
 				t.later(hideFile, t.micros(), file[0], file[1])
 			}
 		}
-		if !input || h.Input == nil {
+		if !d.Input {
 			return nil
 		}
-		// Of two batches of one input that are deleted at once, the second
-		// sees that the first is gone.
-		if _, err := one(ctx, t, store.Value[int64], lockInput, *h.Input); err != nil {
-			if errors.Is(err, batch.ErrNotFound) {
-				return nil
-			}
-			return err
-		}
-		used, err := one(ctx, t, store.Value[bool], selectOtherUser, *h.Input, h.Row)
+		used, err := one(ctx, t, store.Value[bool], selectOtherUser, input, h.Row)
 		if err != nil || used {
 			return err
 		}
-		t.later(hideInput, t.micros(), *h.Input)
+		t.later(hideInput, t.micros(), input)
 		return nil
 	})
 	return b, err

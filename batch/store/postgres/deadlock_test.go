@@ -40,7 +40,7 @@ func live(t *testing.T, s *Store) error {
 			return err
 		}
 		if now.Status.Terminal() {
-			_, err = s.DeleteBatch(ctx, tenant, b.ID, true)
+			_, err = s.DeleteBatch(ctx, tenant, b.ID, batch.Deletion{Input: true})
 			return err
 		}
 		c, err := s.ClaimBatch(ctx, "clerk", time.Minute, batch.Validate)
@@ -56,6 +56,10 @@ func live(t *testing.T, s *Store) error {
 			})
 		}
 		if err != nil && !errors.Is(err, batch.ErrNotFound) && !errors.Is(err, batch.ErrStale) {
+			return err
+		}
+		if rand.IntN(8) == 0 {
+			_, err := s.DeleteBatch(ctx, tenant, b.ID, batch.Deletion{Input: true})
 			return err
 		}
 		if rand.IntN(8) == 0 {

@@ -27,6 +27,8 @@ var (
 
 	cancelBatch = writes(`UPDATE batches SET status = 'cancelling', ending = 'cancelled', cancelling_at = ?, ` + unclaim + `
 		WHERE id = ? RETURNING ` + store.BatchColumns)
+	endBatch = writes(`UPDATE batches SET status = 'cancelled', ending = 'cancelled', cancelling_at = coalesce(cancelling_at, ?1), cancelled_at = ?1, ` + unclaim + `
+		WHERE id = ?2 RETURNING ` + store.BatchColumns)
 	hideBatch       = writes(`UPDATE batches SET deleted_at = ? WHERE id = ? RETURNING seq, input`)
 	selectOtherUser = reads(`SELECT EXISTS (SELECT 1 FROM batches WHERE input = ? AND deleted_at IS NULL AND seq <> ?)`)
 	hideInput       = writes(`UPDATE files SET deleted_at = ?1 WHERE seq = ?2 AND ` + fileVisible)
@@ -110,14 +112,19 @@ func (s *Store) CancelBatch(ctx context.Context, tenant, id string) (b batch.Bat
 	return b, err
 }
 
-// DeleteBatch hides a terminal batch and its files.
-func (s *Store) DeleteBatch(ctx context.Context, tenant, id string, input bool) (b batch.Batch, err error) {
+// DeleteBatch hides a batch and its files, and ends it before if it has not ended.
+func (s *Store) DeleteBatch(ctx context.Context, tenant, id string, d batch.Deletion) (b batch.Batch, err error) {
 	err = s.write(ctx, "deleting batch", func(t *tx) error {
 		if b, err = one(ctx, t, selectBatch, store.ScanBatch, id, tenant); err != nil {
 			return err
 		}
 		if !b.Status.Terminal() {
-			return batch.ErrConflict
+			if d.EndedOnly {
+				return batch.ErrConflict
+			}
+			if b, err = one(ctx, t, endBatch, store.ScanBatch, store.Micros(t.now), id); err != nil {
+				return err
+			}
 		}
 		h, err := one(ctx, t, hideBatch, store.ScanHiddenBatch, store.Micros(t.now), id)
 		if err != nil {
@@ -131,7 +138,7 @@ func (s *Store) DeleteBatch(ctx context.Context, tenant, id string, input bool) 
 				return err
 			}
 		}
-		if !input || h.Input == nil {
+		if !d.Input || h.Input == nil {
 			return nil
 		}
 		used, err := one(ctx, t, selectOtherUser, store.Value[bool], *h.Input, h.Row)

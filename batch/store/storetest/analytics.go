@@ -214,7 +214,7 @@ var analyticsTests = []test{
 			batch.Validating: 1, batch.InProgress: 1, batch.Finalizing: 1, batch.Cancelling: 1, batch.Completed: 1, batch.Cancelled: 1, batch.Failed: 2,
 		}
 		equal(e, "states", e.states(), want)
-		_, err = e.s.DeleteBatch(e.Context(), tenant, gone.ID, false)
+		_, err = e.s.DeleteBatch(e.Context(), tenant, gone.ID, batch.Deletion{})
 		e.ok(err)
 		e.db.Advance(24 * time.Hour)
 		e.expire(running.ID)
@@ -311,7 +311,7 @@ var analyticsTests = []test{
 		equal(e, "active with one that is cancelled", e.found(batch.BatchFilter{Active: true}), []string{fourth.ID, second.ID, first.ID})
 		e.finish(e.get(fourth), batch.Outcome{})
 		equal(e, "active without those that were cancelled", e.found(batch.BatchFilter{Active: true}), []string{second.ID, first.ID})
-		_, err = e.s.DeleteBatch(e.Context(), tenant, fourth.ID, false)
+		_, err = e.s.DeleteBatch(e.Context(), tenant, fourth.ID, batch.Deletion{})
 		e.ok(err)
 		equal(e, "without the deleted one", e.found(batch.BatchFilter{}), all[1:])
 	}},
@@ -329,7 +329,7 @@ var analyticsTests = []test{
 		_, err = e.s.CancelBatch(e.Context(), tenant, latest.ID)
 		e.ok(err)
 		e.finish(e.get(latest), batch.Outcome{})
-		_, err = e.s.DeleteBatch(e.Context(), tenant, latest.ID, false)
+		_, err = e.s.DeleteBatch(e.Context(), tenant, latest.ID, batch.Deletion{})
 		e.ok(err)
 		uses, err = e.s.FileUses(e.Context(), tenant, []string{f.ID}, 3)
 		e.ok(err)
@@ -414,7 +414,7 @@ var analyticsTests = []test{
 		e.ok(err)
 		_, err = e.s.File(e.Context(), tenant, index.ID)
 		e.is(err, batch.ErrNotFound)
-		_, err = e.s.DeleteBatch(e.Context(), tenant, b.ID, false)
+		_, err = e.s.DeleteBatch(e.Context(), tenant, b.ID, batch.Deletion{})
 		e.ok(err)
 		garbage := e.garbage()
 		if !slices.Contains(garbage, index.Key) || !slices.Contains(garbage, out.Key) {

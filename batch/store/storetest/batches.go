@@ -38,7 +38,7 @@ var batchTests = []test{
 		e.is(err, batch.ErrNotFound)
 		_, err = e.s.CancelBatch(e.Context(), tenant, "batch_unknown")
 		e.is(err, batch.ErrNotFound)
-		_, err = e.s.DeleteBatch(e.Context(), tenant, "batch_unknown", false)
+		_, err = e.s.DeleteBatch(e.Context(), tenant, "batch_unknown", batch.Deletion{})
 		e.is(err, batch.ErrNotFound)
 	}},
 	{"pages, newest first", func(e *env) {
@@ -69,7 +69,7 @@ var batchTests = []test{
 	}},
 	{"a page can begin after a batch that was deleted", func(e *env) {
 		first, second := e.failed(), e.failed()
-		_, err := e.s.DeleteBatch(e.Context(), tenant, second.ID, false)
+		_, err := e.s.DeleteBatch(e.Context(), tenant, second.ID, batch.Deletion{})
 		e.ok(err)
 		e.db.Advance(time.Hour - time.Second)
 		page, more, err := e.s.Batches(e.Context(), tenant, batch.BatchQuery{After: second.ID, Limit: 10})

@@ -72,7 +72,7 @@ var hostileTests = []test{
 			e.is(err, batch.ErrNotFound)
 			_, err = e.s.CancelBatch(e.Context(), tenant, s)
 			e.is(err, batch.ErrNotFound)
-			_, err = e.s.DeleteBatch(e.Context(), tenant, s, true)
+			_, err = e.s.DeleteBatch(e.Context(), tenant, s, batch.Deletion{Input: true})
 			e.is(err, batch.ErrNotFound)
 			_, err = e.s.PauseBatch(e.Context(), tenant, s, "")
 			e.is(err, batch.ErrNotFound)

@@ -48,7 +48,7 @@ var tenantTests = []test{
 			got, err := e.s.CancelBatch(e.Context(), rival, id)
 			e.is(err, batch.ErrNotFound)
 			equal(e, "batch returned", got, batch.Batch{})
-			got, err = e.s.DeleteBatch(e.Context(), rival, id, true)
+			got, err = e.s.DeleteBatch(e.Context(), rival, id, batch.Deletion{Input: true})
 			e.is(err, batch.ErrNotFound)
 			equal(e, "batch returned", got, batch.Batch{})
 			_, _, err = e.s.Batches(e.Context(), rival, batch.BatchQuery{After: id, Limit: 10})

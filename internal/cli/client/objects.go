@@ -44,9 +44,10 @@ func (c *Client) Cancel(ctx context.Context, id string) (openai.Batch, error) {
 	return do[openai.Batch](ctx, c, call{method: http.MethodPost, path: batchPath(id) + "/cancel", object: "batch"})
 }
 
-// DeleteBatch deletes a batch that has ended, and its input file if asked.
+// DeleteBatch deletes a batch that has ended, and its input file if asked. One that
+// runs is refused.
 func (c *Client) DeleteBatch(ctx context.Context, id string, input bool) (openai.Deleted, error) {
-	return c.remove(ctx, id, call{path: batchPath(id) + "?input=" + strconv.FormatBool(input), object: "batch"})
+	return c.remove(ctx, id, call{path: batchPath(id) + "?cancel=false&input=" + strconv.FormatBool(input), object: "batch"})
 }
 
 // DeleteFile deletes a file.
