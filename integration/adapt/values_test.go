@@ -32,8 +32,9 @@ func numbers(most string) kind {
 // values are all options, by the block that they stand in.
 var values = map[string]map[string]kind{
 	"": {
-		"data": words, "pool": anything, "batch": anything, "body": anything, "store": anything, "queue": anything, "files": anything,
+		"data": words, "pool": anything, "batch": {[]string{"on", `""`, "OFF"}, `followed by "off" or a block`}, "body": anything, "store": anything, "queue": anything, "files": anything,
 		"api_keys": {[]string{`""`, `one " "`}, "a key is empty"},
+		"role":     {[]string{"boss", "Serve", `""`}, "must be one of all, serve, work"},
 		"metrics":  {[]string{"on", "yes", "key", `""`, "OFF"}, "metrics must be off, public or keys"},
 		"auth":     {[]string{"on", "yes", "0"}, `must be "off"`},
 		"hosts":    {[]string{"*", "**.example.com", "a.*.example.com", "a*.example.com", "example.com:80", "http://example.com", "a,b", "a..b", ".a", `""`, `"a b"`, strings.Repeat("a", 64)}, "host names without scheme and port"},
