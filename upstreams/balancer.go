@@ -129,7 +129,7 @@ func (LeastPending) Choose(candidates []*Candidate, q *Query) *Candidate {
 
 // pending is the pending prefill of the server, in nanoseconds.
 func (c *Candidate) pending() int64 {
-	if c.pace.perByte.Load() == 0 {
+	if c.pace.likely() == 0 {
 		return 0
 	}
 	return c.pace.pending(c.age())

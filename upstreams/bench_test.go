@@ -119,6 +119,38 @@ func BenchmarkHandler(b *testing.B) {
 	}
 }
 
+// BenchmarkPrompt is what counting its prompt adds to a request.
+func BenchmarkPrompt(b *testing.B) {
+	p := NewPool(zap.NewNop())
+	if err := p.Apply(Config{Upstreams: []UpstreamConfig{{URL: "http://s"}}}); err != nil {
+		b.Fatal(err)
+	}
+	p.mu.Lock()
+	p.upstreams[0].state, p.upstreams[0].models = StateUp, []openai.Model{{ID: model}}
+	p.publish()
+	p.mu.Unlock()
+	record := p.now.Load().record(model)
+	usage := openai.Usage{InputTokens: 250, OutputTokens: 100, TotalTokens: 350}
+	for _, stream := range []bool{false, true} {
+		b.Run(fmt.Sprintf("stream=%t", stream), func(b *testing.B) {
+			interval := time.Duration(0)
+			if stream {
+				interval = 10 * time.Millisecond
+			}
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					a := attempt{up: p.upstreams[0], pool: p, class: Live, begun: time.Now()}
+					a.model = model
+					a.ask(record, 1000, stream)
+					a.prompt.landed(&a)
+					a.answered(usage, true, interval)
+				}
+			})
+		})
+	}
+}
+
 // BenchmarkSeat is what admission adds to a live request: "choice" is that of a
 // server alone.
 func BenchmarkSeat(b *testing.B) {

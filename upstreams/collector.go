@@ -1,6 +1,7 @@
 package upstreams
 
 import (
+	"slices"
 	"strconv"
 	"sync/atomic"
 
@@ -103,7 +104,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 		ch <- d
 	}
 	describeQueues(ch)
-	for _, d := range priceDescs {
+	for _, d := range slices.Concat(priceDescs, prefillDescs) {
 		ch <- d
 	}
 	m.durations.Describe(ch)
@@ -140,6 +141,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(descInFlight, float64(u.BatchInFlight), u.URL, Batch.String())
 		gauge(descLimit, float64(u.BatchLimit), u.URL)
 		gauge(descFound, float64(u.Limit), u.URL)
+		collectPrefill(&u, gauge)
 		if u.HasMetrics {
 			gauge(descRunning, u.Running, u.URL)
 			gauge(descWaiting, u.Waiting, u.URL)

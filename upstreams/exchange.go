@@ -20,7 +20,7 @@ type attempt struct {
 	sent     bool // there was a connection: something may have reached the upstream
 	reused   bool // the connection had carried a request before
 
-	awaited    int64 // see pace.beginLive; 0 when it has a byte
+	prompt     prompt
 	glance     glance
 	size       uint8 // see sizeClass
 	begun      time.Time
@@ -40,23 +40,12 @@ func (p *Pool) begin(ctx context.Context, u *upstream, class Class, endpoint, mo
 	return a
 }
 
-// await counts the attempt, of so many bytes, as one that waits for its first byte.
-func (a *attempt) await(bytes int64, stream bool) {
-	a.awaited = a.up.pace.beginLive(a.up.age(), bytes, stream)
-	a.size = sizeClass(bytes)
-	if stream && a.class == Live {
-		a.glance = a.up.glanceAt()
-	}
-}
-
 // landed says that the client has a byte: the attempt can no longer be begun
 // anew elsewhere.
 func (a *attempt) landed() {
 	a.up.flights.remove(&a.flight)
 	a.glance.over()
-	if a.awaited != 0 {
-		a.up.pace.landLive(a.awaited)
-		a.awaited = 0
+	if a.prompt.landed(a) {
 		a.pool.released()
 	}
 }

@@ -18,8 +18,11 @@ type gauges struct {
 	generated    float64 // tokens
 	steps        float64 // of the engine
 	queried      float64 // tokens of prompts that were looked up in the prefix cache
+	hits         float64 // of these, tokens that it had
 	prefillTime  float64 // seconds from a request's first step to its first token
 	prefills     float64 // requests of which that is the sum
+	prompts      float64 // tokens of their prompts
+	computed     float64 // of these, tokens that were not cached; not told by all versions
 	intervalTime float64 // seconds between tokens of a request
 	intervals    float64 // of which that is the sum
 }
@@ -32,15 +35,20 @@ var gaugeReaders = map[string]func(*gauges, float64){
 	"vllm:kv_cache_usage_perc":  func(g *gauges, v float64) { g.kvCache = max(g.kvCache, v) },
 	"vllm:gpu_cache_usage_perc": func(g *gauges, v float64) { g.kvCache = max(g.kvCache, v) }, // before 0.9
 
-	"vllm:num_preemptions_total":              func(g *gauges, v float64) { g.preempts += v },
-	"vllm:prompt_tokens_total":                func(g *gauges, v float64) { g.prompt += v; g.counted = true },
-	"vllm:generation_tokens_total":            func(g *gauges, v float64) { g.generated += v; g.counted = true },
-	"vllm:iteration_tokens_total_count":       func(g *gauges, v float64) { g.steps += v },
-	"vllm:prefix_cache_queries_total":         func(g *gauges, v float64) { g.queried += v },
-	"vllm:request_prefill_time_seconds_sum":   func(g *gauges, v float64) { g.prefillTime += v },
-	"vllm:request_prefill_time_seconds_count": func(g *gauges, v float64) { g.prefills += v },
-	"vllm:inter_token_latency_seconds_sum":    func(g *gauges, v float64) { g.intervalTime += v },
-	"vllm:inter_token_latency_seconds_count":  func(g *gauges, v float64) { g.intervals += v },
+	"vllm:num_preemptions_total":                  func(g *gauges, v float64) { g.preempts += v },
+	"vllm:prompt_tokens_total":                    func(g *gauges, v float64) { g.prompt += v; g.counted = true },
+	"vllm:generation_tokens_total":                func(g *gauges, v float64) { g.generated += v; g.counted = true },
+	"vllm:iteration_tokens_total_count":           func(g *gauges, v float64) { g.steps += v },
+	"vllm:prefix_cache_queries_total":             func(g *gauges, v float64) { g.queried += v },
+	"vllm:prefix_cache_hits_total":                func(g *gauges, v float64) { g.hits += v },
+	"vllm:gpu_prefix_cache_queries_total":         func(g *gauges, v float64) { g.queried += v }, // before 0.10
+	"vllm:gpu_prefix_cache_hits_total":            func(g *gauges, v float64) { g.hits += v },
+	"vllm:request_prompt_tokens_sum":              func(g *gauges, v float64) { g.prompts += v },
+	"vllm:request_prefill_kv_computed_tokens_sum": func(g *gauges, v float64) { g.computed += v },
+	"vllm:request_prefill_time_seconds_sum":       func(g *gauges, v float64) { g.prefillTime += v },
+	"vllm:request_prefill_time_seconds_count":     func(g *gauges, v float64) { g.prefills += v },
+	"vllm:inter_token_latency_seconds_sum":        func(g *gauges, v float64) { g.intervalTime += v },
+	"vllm:inter_token_latency_seconds_count":      func(g *gauges, v float64) { g.intervals += v },
 }
 
 var metricPrefix = []byte("vllm:")

@@ -97,6 +97,9 @@ func (l *live) try(s *snapshot, u *upstream) (settled bool) {
 	l.pace(a)
 	defer func() {
 		a.end()
+		if l.done.Status == http.StatusOK && !l.done.Broken {
+			a.answered(l.done.Usage, l.done.HasUsage, l.done.ITL)
+		}
 		if l.query.Class == Batch && l.done.Status == http.StatusOK {
 			u.pace.endBatch()
 		}
@@ -130,13 +133,8 @@ func (l *live) try(s *snapshot, u *upstream) (settled bool) {
 
 // pace notes what the request has its server prefill.
 func (l *live) pace(a *attempt) {
-	bytes := max(l.body.length, int64(len(l.body.head)))
-	switch {
-	case l.route.seatless: // nothing
-	case l.query.Class == Batch:
-		a.up.pace.beginBatch(a.up.age(), bytes)
-	default:
-		a.await(bytes, l.stream)
+	if !l.route.seatless {
+		a.ask(l.record, max(l.body.length, int64(len(l.body.head))), l.stream)
 	}
 }
 

@@ -26,6 +26,7 @@ const (
 type modelRecord struct {
 	queues   [2]queueCounts // by Class
 	duration average        // of requests that were answered, without their time in a queue
+	prompts  promptTokens   // how many tokens requests have
 
 	mu            sync.Mutex
 	begun         time.Time                // guarded by mu

@@ -1,7 +1,6 @@
 package upstreams
 
 import (
-	"math"
 	"sync/atomic"
 	"time"
 )
@@ -12,8 +11,6 @@ import (
 // prompt would share its steps with it.
 
 const (
-	// paceNews is the weight of the newest figures in what is learned of a server.
-	paceNews = 0.3
 	// paceShare bounds the part of a server's time that prompts of batch lines take, as
 	// one to this: decoding has the rest.
 	paceShare = 1
@@ -26,55 +23,69 @@ const (
 	holdMost = 10 * time.Second
 )
 
-// pace is what is known of the time that a server takes for prompts, and which of
-// them are under way. Times are ages of the upstream in nanoseconds.
+// pace is what is known of the prompts that a server has to read: how quickly it
+// does, and which are under way. Prompts are counted in tokens that the server does
+// not have in its prefix cache, as estimated. Times are ages of the upstream in
+// nanoseconds.
 type pace struct {
-	perByte atomic.Uint64 // a float64: nanoseconds of prefill for each byte of a request; 0: not known
-	step    atomic.Int64  // nanoseconds between two tokens of a request; 0: not known
-	decode  atomic.Int64  // nanoseconds of a step without prefill; 0: not known
-	gap     atomic.Int64  // nanoseconds between two batch lines
-	next    atomic.Int64  // when the next batch line may come
-	batch   atomic.Int64  // when the prompts of batch lines will have been read
-	plain   atomic.Int64  // until when a live request without a stream keeps lines away
-	stream  atomic.Int64  // until when live streams that wait do
-	waiting atomic.Int64  // live streams without a first byte
-	live    atomic.Int64  // nanoseconds of prefill of these
+	speed
+	decode atomic.Int64 // nanoseconds of a step without prefill; 0: not known
+	cached average32    // part of the prompts in the prefix cache, by the server's counters
 
-	sentBytes, sent [2]atomic.Int64 // bodies, by Class
-	done            atomic.Int64    // batch lines that were answered
+	gap    atomic.Int64 // nanoseconds between two batch lines
+	next   atomic.Int64 // when the next batch line may come
+	live   atomic.Int64 // tokens of live streams without a first byte
+	stream hold         // of these
+	plain  hold         // of live requests without a stream that are not answered
+
+	// Prompts whose first byte is not seen, as of lines and of answers that come whole,
+	// are read in the order in which they were sent.
+	unseen atomic.Int64 // when they will have been read
+	order  atomic.Int64 // tokens of all that were sent so far
+
+	peers     atomic.Int64 // when the prompts of other gateways will have been read
+	peersLive atomic.Int64 // until when their live requests keep lines away
+
+	sentTokens, sent [2]atomic.Int64 // prompts, by Class
+	done             atomic.Int64    // batch lines that were answered
 
 	learned paceFigures // used by the prober alone
 }
 
 // paceFigures are counters at the time of the last look.
 type paceFigures struct {
-	at          time.Time
-	gauges      gauges
-	bytes, sent [2]int64
-	bytesOf     float64 // of a batch line, an average
+	at           time.Time
+	gauges       gauges
+	tokens, sent [2]int64
+	tokensOf     float64 // of a batch line, an average
 }
 
-// prefill returns how long the server takes to read a request of so many bytes, in
-// nanoseconds; 0 when that is not known.
-func (p *pace) prefill(bytes int64) int64 {
-	return int64(math.Float64frombits(p.perByte.Load()) * float64(max(0, bytes)))
-}
+// prefill returns how long the server takes to read so many tokens, in nanoseconds;
+// 0 when that is not known.
+func (p *pace) prefill(tokens int64) int64 { return int64(p.known() * float64(tokens)) }
 
-// learn updates the estimates from the server's own figures as of now. gateways is how
+// learn corrects the estimates by the server's own figures as of now. gateways is how
 // many send batch lines there, this one included.
 func (p *pace) learn(now time.Time, g gauges, gateways int) {
 	l, was := &p.learned, p.learned
 	l.at, l.gauges = now, g
-	for class := range l.bytes {
-		l.bytes[class], l.sent[class] = p.sentBytes[class].Load(), p.sent[class].Load()
+	for class := range l.tokens {
+		l.tokens[class], l.sent[class] = p.sentTokens[class].Load(), p.sent[class].Load()
 	}
 	if n := l.sent[Batch] - was.sent[Batch]; n > 0 {
-		blend(&l.bytesOf, float64(l.bytes[Batch]-was.bytes[Batch])/float64(n))
+		blend(&l.tokensOf, float64(l.tokens[Batch]-was.tokens[Batch])/float64(n))
 	}
 	p.learnSpeed(was)
-	gap := float64(p.prefill(int64(l.bytesOf)))
-	// A step decodes beside what it prefills. Short prompts share one.
-	gap += min(float64(p.decode.Load()), gap/paceShare)
+	gap := 0.0
+	if step := p.step.Load(); step > 0 { // where nothing is decoded prompts hold nothing up
+		gap = float64(p.prefill(int64(l.tokensOf)))
+		decode := p.decode.Load()
+		if decode == 0 {
+			decode = step
+		}
+		// A step decodes beside what it prefills. Short prompts share one.
+		gap += min(float64(decode), gap/paceShare)
+	}
 	gap *= float64(gateways)
 	if gap < float64(paceLeast) {
 		gap = 0
@@ -88,29 +99,53 @@ func (p *pace) learnSpeed(was paceFigures) {
 	l := &p.learned
 	g, before := l.gauges, was.gauges
 	n, intervals := g.prefills-before.prefills, g.intervals-before.intervals
-	if !g.told || !before.told || n < 0 || intervals <= 0 {
-		return // nothing is told, another process tells it, or nothing is decoded
+	if !g.told || !before.told || n < 0 || intervals < 0 {
+		return // nothing is told, or another process tells it
+	}
+	if queried := g.queried - before.queried; queried > 0 && g.hits >= before.hits {
+		p.cached.add(min(1, (g.hits-before.hits)/queried))
+	}
+	if intervals == 0 {
+		return // nothing is decoded
 	}
 	interval := (g.intervalTime - before.intervalTime) / intervals * 1e9
-	step := float64(p.step.Load())
-	blend(&step, interval)
-	p.step.Store(int64(step))
-	sent := float64(l.sent[Live] + l.sent[Batch] - was.sent[Live] - was.sent[Batch])
-	bytes := float64(l.bytes[Live] + l.bytes[Batch] - was.bytes[Live] - was.bytes[Batch])
-	if n == 0 || sent <= 0 || bytes <= 0 {
+	p.toldStep(interval)
+	cached, _ := p.cached.value()
+	tokens := 0.0
+	if n > 0 {
+		tokens = p.tokensOfEach(was, cached)
+	}
+	if tokens <= 0 {
 		return
 	}
 	prefill := (g.prefillTime - before.prefillTime) / n * 1e9 // with what else its steps did
 	crowd := n * interval / float64(l.at.Sub(was.at))         // prefills for each step
-	perByte := math.Float64frombits(p.perByte.Load())
-	switch most := interval / crowd / (bytes / sent); {
-	case crowd < paceCrowd:
-		blend(&perByte, max(0, prefill-interval)/(1-crowd)/(bytes/sent))
-	case perByte == 0 || perByte > most: // prompts take no more than all of the time
-		perByte = most
+	if crowd < paceCrowd {
+		p.told(tokens, max(0, prefill-interval)/(1-crowd), n)
+	} else {
+		p.atMost(tokens, interval/crowd) // prompts take no more than all of the time
 	}
-	p.perByte.Store(math.Float64bits(perByte))
-	p.decode.Store(int64(max(interval/4, interval-crowd*perByte*bytes/sent)))
+	p.decode.Store(int64(max(interval/4, interval-crowd*p.known()*tokens)))
+}
+
+// tokensOfEach returns how many tokens the prompts that were read since the last look
+// had on average beyond the cached ones: as the server counted them, else as this
+// gateway estimated its own.
+func (p *pace) tokensOfEach(was paceFigures, cached float64) float64 {
+	l := &p.learned
+	g, before := l.gauges, was.gauges
+	n := g.prefills - before.prefills
+	if computed := g.computed - before.computed; computed > 0 {
+		return computed / n
+	}
+	if tokens := g.prompts - before.prompts; tokens > 0 {
+		return max(1, tokens/n*(1-cached))
+	}
+	sent := float64(l.sent[Live] + l.sent[Batch] - was.sent[Live] - was.sent[Batch])
+	if sent <= 0 {
+		return 0
+	}
+	return float64(l.tokens[Live]+l.tokens[Batch]-was.tokens[Live]-was.tokens[Batch]) / sent
 }
 
 // blend moves an average towards a new value; the first one counts whole.
@@ -119,16 +154,34 @@ func blend(average *float64, news float64) {
 		*average = news
 		return
 	}
-	*average += paceNews * (news - *average)
+	*average += learnNews * (news - *average)
 }
 
 // open returns from when on a batch line may come.
 func (p *pace) open() int64 {
-	at := max(p.next.Load(), p.plain.Load())
-	if p.waiting.Load() > 0 {
-		at = max(at, p.stream.Load())
+	return max(p.next.Load(), p.stream.over(), p.plain.over(), p.peersLive.Load())
+}
+
+// hold keeps batch lines away while requests wait, for some time at most.
+type hold struct {
+	waiting atomic.Int64 // requests
+	until   atomic.Int64
+}
+
+// begin counts a request. It has to end.
+func (h *hold) begin(until int64) {
+	h.waiting.Add(1)
+	raise(&h.until, until)
+}
+
+func (h *hold) end() { h.waiting.Add(-1) }
+
+// over returns when lines may come.
+func (h *hold) over() int64 {
+	if h.waiting.Load() == 0 {
+		return 0
 	}
-	return at
+	return h.until.Load()
 }
 
 // admit counts a batch line that is on its way. It is false if another one was
@@ -143,46 +196,63 @@ func (p *pace) admit(now int64) bool {
 	return next <= now && p.next.CompareAndSwap(next, max(next, now-gap)+gap)
 }
 
-// beginBatch notes a batch line of so many bytes that is being sent.
-func (p *pace) beginBatch(now, bytes int64) {
-	p.sent[Batch].Add(1)
-	p.sentBytes[Batch].Add(bytes)
-	if took := p.prefill(bytes); took > 0 {
+// beginUnseen notes a prompt of so many tokens that is being sent, and whose first
+// byte will not be seen. Its place is for endUnseen.
+func (p *pace) beginUnseen(now int64, class Class, tokens int64) (place int64) {
+	p.sent[class].Add(1)
+	p.sentTokens[class].Add(tokens)
+	took := int64(p.some() * float64(tokens))
+	for {
 		// The step that runs has to end first.
-		p.batch.Store(max(now+p.step.Load(), p.batch.Load()) + took)
+		old := p.unseen.Load()
+		if p.unseen.CompareAndSwap(old, max(now+p.step.Load(), old)+took) {
+			return p.order.Add(tokens)
+		}
 	}
+}
+
+// endUnseen notes that the request with a place was answered: all before it have been
+// read, and only those after it may be left.
+func (p *pace) endUnseen(now, place int64) {
+	lower(&p.unseen, now+int64(p.some()*float64(p.order.Load()-place)))
 }
 
 // endBatch notes that a batch line was answered.
 func (p *pace) endBatch() { p.done.Add(1) }
 
-// beginLive notes a live request of so many bytes that is being sent. Until it has
-// its first byte, or ought to have had it long ago, no batch line comes. What it
-// returns is for landLive, once.
-func (p *pace) beginLive(now, bytes int64, stream bool) (weight int64) {
+// beginLive notes a live stream of so many tokens that is being sent. Until it has its
+// first byte, or ought to have had it long ago, no batch line comes. It is ended by
+// landLive, once.
+func (p *pace) beginLive(now, tokens int64) {
+	expected := p.expected(now, tokens)
 	p.sent[Live].Add(1)
-	p.sentBytes[Live].Add(max(0, bytes))
-	took, step := p.prefill(bytes), p.step.Load()
-	if took == 0 && step == 0 {
-		return 0
-	}
-	before := p.pending(now)
-	expected := before + took + 2*step
-	if !stream {
-		raise(&p.plain, now+min(expected, int64(holdMost)))
-		return 0
-	}
-	weight = max(1, took)
-	p.live.Add(weight)
-	p.waiting.Add(1)
-	raise(&p.stream, now+min(2*expected, int64(holdMost)))
-	return weight
+	p.sentTokens[Live].Add(tokens)
+	p.live.Add(tokens)
+	p.stream.begin(now + min(2*expected, int64(holdMost)))
 }
 
 // landLive notes that a live stream has its first byte, or has ended.
-func (p *pace) landLive(weight int64) {
-	p.live.Add(-weight)
-	p.waiting.Add(-1)
+func (p *pace) landLive(tokens int64) {
+	p.live.Add(-tokens)
+	p.stream.end()
+}
+
+// beginPlain notes a live request whose answer comes whole. Until it is answered, or its
+// prompt ought to have been read, no batch line comes. It is ended by plain.end, once,
+// and its place is for endUnseen.
+func (p *pace) beginPlain(now, tokens int64) (place int64) {
+	p.plain.begin(now + min(p.expected(now, tokens), int64(holdMost)))
+	return p.beginUnseen(now, Live, tokens)
+}
+
+// expected returns how long a prompt takes that comes after those that are pending, 0
+// when that is not known.
+func (p *pace) expected(now, tokens int64) int64 {
+	took, step := p.prefill(tokens), p.step.Load()
+	if took == 0 && step == 0 {
+		return 0
+	}
+	return p.pending(now) + took + 2*step
 }
 
 func raise(at *atomic.Int64, to int64) {
@@ -190,8 +260,50 @@ func raise(at *atomic.Int64, to int64) {
 	}
 }
 
+func lower(at *atomic.Int64, to int64) {
+	for old := at.Load(); old > to && !at.CompareAndSwap(old, to); old = at.Load() {
+	}
+}
+
 // pending is the pending prefill of a server: how long it will take to read the
-// prompts that it was sent, in nanoseconds; 0 when that is not known.
+// prompts that it was sent by all gateways, in nanoseconds; 0 when its speed is not
+// known.
 func (p *pace) pending(now int64) int64 {
-	return max(0, p.batch.Load()-now) + max(0, p.live.Load())
+	perToken := p.likely()
+	if perToken == 0 {
+		return 0
+	}
+	return max(0, p.unseen.Load()-now) + int64(perToken*float64(max(0, p.live.Load()))) + max(0, p.peers.Load()-now)
+}
+
+// reads reports whether the server has prompts to read, of any gateway.
+func (p *pace) reads(now int64) bool {
+	return p.live.Load() > 0 || p.unseen.Load() > now || p.peers.Load() > now
+}
+
+// pendingTokens returns how many tokens of prompts the server still has to read: of
+// this gateway, and of these of its live requests.
+func (p *pace) pendingTokens(now int64) (all, live int64) {
+	perToken := p.some()
+	live = max(0, p.live.Load())
+	all = live + int64(float64(max(0, p.unseen.Load()-now))/perToken)
+	return all, min(all, live+int64(float64(max(0, p.plain.over()-now))/perToken))
+}
+
+// pendingOfPeers returns how many tokens of prompts the server still has to read of
+// other gateways.
+func (p *pace) pendingOfPeers(now int64) int64 {
+	return int64(float64(max(0, p.peers.Load()-now)) / p.some())
+}
+
+// setPeers takes in how many tokens of prompts other gateways said are pending, and how
+// many of these are of live requests.
+func (p *pace) setPeers(now, tokens, live int64) {
+	perToken := p.some()
+	p.peers.Store(now + int64(perToken*float64(max(0, tokens))))
+	until := int64(0)
+	if live > 0 && p.known() > 0 {
+		until = now + min(int64(perToken*float64(live))+2*p.step.Load(), int64(holdMost))
+	}
+	p.peersLive.Store(until)
 }

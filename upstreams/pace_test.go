@@ -23,11 +23,11 @@ func TestPaceLearns(t *testing.T) {
 		name     string
 		figures  gauges // after a second
 		gateways int
-		perByte  float64 // ns
+		perToken float64 // ns
 		gap      time.Duration
 	}{
-		// 20 ms beside a step of 10 ms for 1,000 bytes; a tenth of the steps has a prefill.
-		{"prompts of 1,000 bytes", gauges{told: true, prefills: 10, prefillTime: 0.28, intervals: 100, intervalTime: 1}, 1, 0.02 * ms, 28 * time.Millisecond},
+		// 20 ms beside a step of 10 ms for 1,000 tokens; a tenth of the steps has a prefill.
+		{"prompts of 1,000 tokens", gauges{told: true, prefills: 10, prefillTime: 0.28, intervals: 100, intervalTime: 1}, 1, 0.02 * ms, 28 * time.Millisecond},
 		{"two gateways", gauges{told: true, prefills: 10, prefillTime: 0.28, intervals: 100, intervalTime: 1}, 2, 0.02 * ms, 56 * time.Millisecond},
 		{"short prompts share a step", gauges{told: true, prefills: 10, prefillTime: 0.118, intervals: 100, intervalTime: 1}, 1, 0.002 * ms, 4 * time.Millisecond},
 		{"a prefill in each step tells only how long it takes at most", gauges{told: true, prefills: 50, prefillTime: 1, intervals: 100, intervalTime: 2}, 1, 0.02 * ms, 25 * time.Millisecond},
@@ -41,27 +41,27 @@ func TestPaceLearns(t *testing.T) {
 		var p pace
 		p.learn(now, gauges{told: tt.figures.told}, tt.gateways)
 		for range 10 {
-			p.beginBatch(0, 1000)
+			p.beginUnseen(0, Batch, 1000)
 		}
 		now = now.Add(time.Second)
 		p.learn(now, tt.figures, tt.gateways)
-		perByte := math.Float64frombits(p.perByte.Load())
-		if math.Abs(perByte-tt.perByte) > 1 || math.Abs(float64(p.gap.Load())-float64(tt.gap)) > 1000 {
-			t.Errorf("%s: %.0f ns a byte and a pause of %v, want %.0f and %v", tt.name, perByte, time.Duration(p.gap.Load()), tt.perByte, tt.gap)
+		perToken := p.known()
+		if math.Abs(perToken-tt.perToken) > 1 || math.Abs(float64(p.gap.Load())-float64(tt.gap)) > 1000 {
+			t.Errorf("%s: %.0f ns a token and a pause of %v, want %.0f and %v", tt.name, perToken, time.Duration(p.gap.Load()), tt.perToken, tt.gap)
 		}
 		restarted := gauges{told: tt.figures.told} // lower counters say nothing
 		p.learn(now.Add(time.Second), restarted, tt.gateways)
-		if got := math.Float64frombits(p.perByte.Load()); got != perByte {
-			t.Errorf("%s: %.0f ns a byte after a restart, want %.0f", tt.name, got, perByte)
+		if got := p.known(); got != perToken {
+			t.Errorf("%s: %.0f ns a token after a restart, want %.0f", tt.name, got, perToken)
 		}
 	}
 }
 
-// teach sets what is known of a server, whose lines have so many bytes.
-func (p *pace) teach(perByte, step time.Duration, bytes float64) {
-	p.perByte.Store(math.Float64bits(float64(perByte)))
+// teach sets what is known of a server, whose lines have so many tokens.
+func (p *pace) teach(perToken, step time.Duration, tokens float64) {
+	p.perToken.Store(math.Float64bits(float64(perToken)))
 	p.step.Store(int64(step))
-	p.learned.bytesOf = bytes
+	p.learned.tokensOf = tokens
 	p.learn(time.Now(), gauges{}, 1)
 }
 
@@ -73,7 +73,7 @@ func TestBatchLinesArePaced(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := w.pool.upstreams[0]
-		a.pace.teach(time.Millisecond, 0, 20)
+		a.pace.teach(time.Millisecond, 1, 20)
 		drained(w.pool)
 		began := time.Now()
 		var slots []*Slot
@@ -113,12 +113,14 @@ func TestBatchWaitsForLive(t *testing.T) {
 		"its client leaves":    {body: `{"model":"m","stream":true}`, gone: true, held: 50 * time.Millisecond},
 		"a token that is late": {body: `{"model":"m","stream":true}`, late: true, held: 2 * (27 + 20) * time.Millisecond},
 		"an answer as a whole": {body: `{"model":"m","stop":"xxxx"}`, late: true, held: (27 + 20) * time.Millisecond},
+		"a quick whole answer": {body: `{"model":"m","stop":"xxxx"}`, held: 20 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inTime(t, func(t *testing.T, w *timed) {
 				for _, u := range w.pool.upstreams {
 					u.pace.teach(time.Millisecond, 10*time.Millisecond, 0)
 				}
+				w.pool.now.Load().record(model).prompts.learn(27, 27) // a token is a byte
 				if err := w.pool.Drain("http://b"); err != nil {
 					t.Fatal(err)
 				}
@@ -190,8 +192,8 @@ func TestBatchWaitsForLive(t *testing.T) {
 				leave()
 				<-client
 				synctest.Wait()
-				if n := &w.pool.upstreams[0].pace; n.waiting.Load() != 0 || n.live.Load() != 0 {
-					t.Errorf("%d requests wait, %d ns", n.waiting.Load(), n.live.Load())
+				if n := &w.pool.upstreams[0].pace; n.stream.waiting.Load() != 0 || n.plain.waiting.Load() != 0 || n.live.Load() != 0 {
+					t.Errorf("%d streams and %d others wait, %d tokens", n.stream.waiting.Load(), n.plain.waiting.Load(), n.live.Load())
 				}
 			})
 		})

@@ -108,8 +108,8 @@ func TestLeastPending(t *testing.T) {
 	pending := candidates(1, 1, 1)
 	for i, c := range pending {
 		c.telemetry.begun = time.Now()
-		c.pace.perByte.Store(math.Float64bits(1e9)) // a second a byte
-		c.pace.beginBatch(c.age(), int64(10*i))
+		c.pace.perToken.Store(math.Float64bits(1e9)) // a second a token
+		c.pace.beginUnseen(c.age(), Batch, int64(10*i))
 		for range 10 - i {
 			c.begin()
 		}

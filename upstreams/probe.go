@@ -234,7 +234,10 @@ func (p *Pool) sampleLoad(u *upstream) {
 	}
 	limit := int64(u.limiter.step(s))
 	u.limitWhy = u.limiter.why
-	gateways := 1 + p.peers.Working
+	gateways := 1
+	if otherBatch > 0 || !p.heard.Load() { // those without lines there do not count
+		gateways += p.peers.Working
+	}
 	p.mu.Unlock()
 	p.learnCapacity(u, u.limiter.hard, int(g.running))
 	u.seats.sample(s.at, live+otherLive, u.limiter.hard > 0)

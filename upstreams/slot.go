@@ -221,8 +221,8 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 	}
 	a := s.pool.begin(ctx, s.up, Batch, rt.path, s.model, true)
 	defer a.end()
-	s.up.pace.beginBatch(s.up.age(), int64(len(body)))
 	sn := s.pool.now.Load()
+	a.ask(sn.record(s.model), int64(len(body)), false)
 	header := http.Header{"Content-Type": contentJSON, "Accept": contentJSON, "Accept-Encoding": identity, "User-Agent": userAgent}
 	if sn.bearer != nil {
 		header["Authorization"] = sn.bearer
@@ -253,6 +253,8 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 		return nil, s.failed(ctx, a, fmt.Errorf("reading the answer: %w", err))
 	}
 	a.good()
+	usage, counted := tailUsage(text[max(0, len(text)-tailSize):])
+	a.answered(usage, counted, 0)
 	s.up.pace.endBatch()
 	return &Answer{Status: answer.StatusCode, Header: answer.Header, Body: text, RequestID: answer.Header.Get("X-Request-Id")}, nil
 }

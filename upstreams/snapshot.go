@@ -35,6 +35,7 @@ func (p *Pool) publish() {
 	now := time.Now()
 	for _, u := range p.upstreams {
 		c := p.candidate(u)
+		u.keepHits()
 		s.slots += c.BatchLimit
 		for i := range u.models {
 			m := &u.models[i]
@@ -56,6 +57,14 @@ func (p *Pool) publish() {
 	p.keepRecords(s, now)
 	p.now.Store(s)
 	p.signal()
+}
+
+// record returns the record of a model, nil when no server has told it.
+func (s *snapshot) record(model string) *modelRecord {
+	if at := s.models[model]; at != nil {
+		return at.record
+	}
+	return nil
 }
 
 // probeSoon has the servers of a model probed that are not up: somebody asks

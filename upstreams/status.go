@@ -53,12 +53,30 @@ type UpstreamStatus struct {
 	KVCacheUsage float64 `json:"kv_cache_usage"` // 0 to 1
 	Preemptions  float64 `json:"preemptions"`    // requests that were computed again, since the server was started
 	// PendingPrefill is how many seconds the server will take to read the prompts that
-	// this gateway has sent there, 0 when it does not say how long they take.
+	// all gateways have sent there, 0 when its speed is not known.
 	PendingPrefill float64 `json:"pending_prefill_seconds"`
+	// PendingPrefillTokens is how many tokens of prompts that this gateway has sent there
+	// the server still has to read, as estimated, without those in its prefix cache.
+	PendingPrefillTokens int64 `json:"pending_prefill_tokens"`
+	// PrefillSpeed is how many tokens of prompts the server reads in a second, and
+	// TokenSeconds the time between two tokens of a request there, as learned from
+	// answers and from the server's own figures; 0 when that is not known.
+	PrefillSpeed float64 `json:"prefill_tokens_per_second,omitempty"`
+	TokenSeconds float64 `json:"seconds_per_token,omitempty"`
+	// CachedPrompts is which part of a prompt is expected to be in the server's prefix
+	// cache, by model: of live requests and of batch lines. Models of which nothing is
+	// known are left out.
+	CachedPrompts map[string]CachedPart `json:"cached_prompts,omitempty"`
 
 	// Attempts since the upstream was configured, of both classes.
 	Requests int64 `json:"requests"`
 	Failures int64 `json:"failures"`
+}
+
+// CachedPart is which part of the prompts of a model is in a prefix cache, 0 to 1.
+type CachedPart struct {
+	Live  float64 `json:"live"`
+	Batch float64 `json:"batch"`
 }
 
 // Status tells how every upstream is, in the configuration's order.
@@ -76,7 +94,7 @@ func (p *Pool) Status() []UpstreamStatus {
 			Requests: u.requests[Live].Load() + u.requests[Batch].Load(),
 			Failures: u.failures[Live].Load() + u.failures[Batch].Load(),
 		}
-		s.PendingPrefill = time.Duration(u.pace.pending(u.age())).Seconds()
+		s.notePrefill(u)
 		load := u.load.Load()
 		s.LiveInFlight, s.BatchInFlight = split(load)
 		s.MaxNumSeqsAssumed = u.seqsAssumed && u.facts.MaxNumSeqs == 0
@@ -107,4 +125,16 @@ func (p *Pool) Status() []UpstreamStatus {
 		all = append(all, s)
 	}
 	return all
+}
+
+// notePrefill takes in what is known of the prompts that u has to read.
+func (s *UpstreamStatus) notePrefill(u *upstream) {
+	now, pace := u.age(), &u.pace
+	s.PendingPrefillTokens, _ = pace.pendingTokens(now)
+	s.TokenSeconds = time.Duration(pace.step.Load()).Seconds()
+	if perToken := pace.known(); perToken > 0 {
+		s.PendingPrefill = time.Duration(pace.pending(now)).Seconds()
+		s.PrefillSpeed = 1e9 / perToken
+	}
+	s.CachedPrompts = u.cachedParts()
 }

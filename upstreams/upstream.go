@@ -45,6 +45,8 @@ type upstream struct {
 	// pace spaces batch lines out, seats keeps places for live requests.
 	pace  pace
 	seats seats
+	// hits tells of each model which part of its prompts is in the prefix cache.
+	hits atomic.Pointer[map[string]*prefixHits]
 	// withheld says that no new batch line may come: the price of batch is measured.
 	withheld atomic.Bool
 	// presence and spell tell what live streams are samples of, standIn is how many
