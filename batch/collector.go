@@ -16,6 +16,7 @@ func (e *Engine) runExpirer(ctx context.Context) {
 		ids, err := e.store.ExpireBatches(bounded, collectChunk)
 		cancel()
 		e.note("watching deadlines", err)
+		e.metrics.expired.Add(int64(len(ids)))
 		for _, id := range ids {
 			e.log.Info("batch reached its deadline", zapBatch(id))
 			e.runner.abandon(id)

@@ -20,7 +20,7 @@ type Engine struct {
 	self       Announcement // to other gateways
 	began      time.Time
 	others     atomic.Pointer[[]Announcement] // what the other gateways said last
-	store      Store
+	store      *timedStore
 	queue      *lateQueue
 	files      Files
 	dispatcher Dispatcher
@@ -41,6 +41,8 @@ type Engine struct {
 	commit *committer
 	usage  *usageBuffer
 
+	backlog *backlog
+
 	stopping  context.CancelFunc // no new work
 	all       context.Context    // ends when no work at all is to be done
 	aborting  context.CancelFunc // ends all
@@ -53,17 +55,20 @@ type Engine struct {
 
 // NewEngine composes an engine. It does no I/O and starts nothing.
 func NewEngine(cfg Config, store Store, queue Queue, files Files, d Dispatcher, log *zap.Logger) *Engine {
+	times := newOperationTimes()
 	e := &Engine{
-		owner: openai.NewID(""), began: time.Now(), store: store, queue: &lateQueue{Queue: queue}, files: files, dispatcher: d, log: log,
+		owner: openai.NewID(""), began: time.Now(), store: &timedStore{store, times}, queue: &lateQueue{Queue: queue, times: times}, files: files, dispatcher: d, log: log,
 		clerkBell: make(chan struct{}, 1), tellBell: make(chan struct{}, 1),
 	}
 	e.Apply(cfg)
 	e.runner = newRunner(e)
 	e.metrics.inFlight, e.metrics.memory = &e.runner.inFlightNow, &e.runner.memoryTaken
-	e.metrics.lines = newLineMetrics()
+	e.metrics.lines, e.metrics.times = newLineMetrics(), times
 	e.metrics.quarantine, e.metrics.missing = &e.quarantine, &e.missing
 	e.commit = newCommitter(e)
 	e.usage = newUsageBuffer(e)
+	e.backlog = newBacklog(e)
+	e.metrics.backlog = e.backlog
 	return e
 }
 
@@ -144,6 +149,7 @@ func (e *Engine) Start() {
 		e.runner.bePatient()
 	}
 	e.runner.start(all)
+	e.backlog.running.Store(true)
 }
 
 // commitGrace is how long, after its time to drain is over, a stopping engine
@@ -154,6 +160,7 @@ const commitGrace = 5 * time.Second
 // back the rest and closes store, queue and files.
 func (e *Engine) Stop(ctx context.Context) error {
 	if e.stopping != nil {
+		e.backlog.stop()
 		e.stopping()
 		e.runner.drain(ctx)
 		e.commit.finish()
@@ -180,7 +187,7 @@ func (e *Engine) closeAll() error {
 // hearWakes passes on what queue and store say to whoever looks for work.
 func (e *Engine) hearWakes(ctx context.Context) {
 	var stored <-chan struct{} // never, unless the store tells
-	if w, ok := e.store.(Waker); ok {
+	if w, ok := e.store.Store.(Waker); ok {
 		stored = w.Wake()
 	}
 	for {

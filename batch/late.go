@@ -39,8 +39,23 @@ const (
 // their deadlines, in the order in which they are served. It goes by the batches
 // of the last refresh, at most activeLimit, and by what ended in the last minute.
 func (e *Engine) LateBatches(ctx context.Context, tenant string) ([]Late, error) {
+	late, err := e.allLate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var own []Late
+	for _, l := range late {
+		if l.Tenant == tenant {
+			own = append(own, l)
+		}
+	}
+	return own, nil
+}
+
+// allLate is LateBatches of all tenants.
+func (e *Engine) allLate(ctx context.Context) ([]Late, error) {
 	if c, closed := e.Closed(); closed {
-		return closedLate(e.runner.latest(), c, tenant), nil
+		return closedLate(e.runner.latest(), c), nil
 	}
 	now, err := e.store.Now(ctx)
 	if err != nil {
@@ -50,20 +65,14 @@ func (e *Engine) LateBatches(ctx context.Context, tenant string) ([]Late, error)
 	if err != nil {
 		return nil, err
 	}
-	var own []Late
-	for _, l := range lateOf(e.runner.latest(), pace, now) {
-		if l.Tenant == tenant {
-			own = append(own, l)
-		}
-	}
-	return own, nil
+	return lateOf(e.runner.latest(), pace, now), nil
 }
 
-// closedLate finds the batches of a tenant whose deadline is before batches run
-// again. Nothing is known of the others' rates while none runs.
-func closedLate(active []Batch, c Closing, tenant string) (late []Late) {
+// closedLate finds the batches whose deadline is before batches run again. Nothing
+// is known of the others' rates while none runs.
+func closedLate(active []Batch, c Closing) (late []Late) {
 	for _, b := range active {
-		if b.Tenant == tenant && b.PausedAt.IsZero() && (c.Until.IsZero() || b.ExpiresAt.Before(c.Until)) {
+		if b.PausedAt.IsZero() && (c.Until.IsZero() || b.ExpiresAt.Before(c.Until)) {
 			late = append(late, Late{b, LateClosed})
 		}
 	}
@@ -76,25 +85,7 @@ func closedLate(active []Batch, c Closing, tenant string) (late []Late) {
 // when those before it are done: models have servers of their own, batches of
 // several models count as one.
 func lateOf(active []Batch, pace []Pace, now time.Time) (late []Late) {
-	minutes := make(map[string][]Minute) // by batch
-	for _, p := range pace {
-		minutes[p.BatchID] = append(minutes[p.BatchID], p.Minute)
-	}
-	estimates := make([]Estimate, len(active))
-	rates := make(map[string]float64) // lines per minute, by model
-	known := make(map[string]bool)    // batches whose rate is among them
-	for i, b := range active {
-		estimates[i] = estimate(b, minutes[b.ID], now)
-		if rate := estimates[i].LinesPerMinute; rate != nil {
-			rates[b.Model] += *rate
-			known[b.ID] = true
-		}
-	}
-	for _, p := range pace { // of batches that are over, or have just begun
-		if !known[p.BatchID] {
-			rates[p.Model] += shareOf(p.Minute, now) * float64(p.Completed+p.Failed)
-		}
-	}
+	estimates, rates := ratesOf(active, pace, now)
 	queues := make(map[string]*queued) // by model
 	for i, b := range active {
 		q := queues[b.Model]
@@ -111,6 +102,31 @@ func lateOf(active []Batch, pace []Pace, now time.Time) (late []Late) {
 		}
 	}
 	return late
+}
+
+// ratesOf returns the estimate of each batch, and how many lines of a model ended
+// in the last minute, on all gateways.
+func ratesOf(active []Batch, pace []Pace, now time.Time) (estimates []Estimate, rates map[string]float64) {
+	minutes := make(map[string][]Minute) // by batch
+	for _, p := range pace {
+		minutes[p.BatchID] = append(minutes[p.BatchID], p.Minute)
+	}
+	estimates = make([]Estimate, len(active))
+	rates = make(map[string]float64)
+	known := make(map[string]bool) // batches whose rate is among them
+	for i, b := range active {
+		estimates[i] = estimate(b, minutes[b.ID], now)
+		if rate := estimates[i].LinesPerMinute; rate != nil {
+			rates[b.Model] += *rate
+			known[b.ID] = true
+		}
+	}
+	for _, p := range pace { // of batches that are over, or have just begun
+		if !known[p.BatchID] {
+			rates[p.Model] += shareOf(p.Minute, now) * float64(p.Completed+p.Failed)
+		}
+	}
+	return estimates, rates
 }
 
 // queued are the batches of a model that are not paused, in the order in which

@@ -11,6 +11,7 @@ import (
 // engine works without it and opens it when it comes. One that fails rests.
 type lateQueue struct {
 	Queue
+	times  *operationTimes
 	open   atomic.Bool
 	why    atomic.Pointer[error] // it is not open; nil before the first attempt
 	rested atomic.Int64          // Unix nanoseconds until which it is not asked
@@ -64,6 +65,7 @@ func (q *lateQueue) Push(ctx context.Context, batchID string, numbers []int) err
 	if err := q.ready(); err != nil {
 		return err
 	}
+	defer timed(q.times.queue, "push")()
 	return q.Queue.Push(ctx, batchID, numbers)
 }
 
@@ -71,6 +73,7 @@ func (q *lateQueue) Pop(ctx context.Context, batchID string, n int) ([]int, erro
 	if err := q.ready(); err != nil {
 		return nil, err
 	}
+	defer timed(q.times.queue, "pop")()
 	return q.Queue.Pop(ctx, batchID, n)
 }
 
@@ -78,6 +81,7 @@ func (q *lateQueue) Done(ctx context.Context, batchID string, numbers []int) err
 	if err := q.ready(); err != nil {
 		return err
 	}
+	defer timed(q.times.queue, "done")()
 	return q.Queue.Done(ctx, batchID, numbers)
 }
 

@@ -21,6 +21,7 @@ type lineMetrics struct {
 
 	mu     sync.Mutex
 	tokens map[string]openai.Usage // guarded by mu; by label
+	ended  map[string]lineTokens   // guarded by mu; of lines that completed, by label
 }
 
 func newLineMetrics() *lineMetrics {
@@ -29,6 +30,7 @@ func newLineMetrics() *lineMetrics {
 			Name: "tidegate_batch_line_duration_seconds", Help: "Time from sending a line that completed to its whole answer, of its last attempt, by model.", Buckets: lineBuckets,
 		}, []string{"model"}),
 		tokens: make(map[string]openai.Usage),
+		ended:  make(map[string]lineTokens),
 	}
 }
 
@@ -46,6 +48,17 @@ func (m *lineMetrics) durable(r *LineResult) {
 	sum := m.tokens[model]
 	sum.Add(r.Usage)
 	m.tokens[model] = sum
+	if !r.Failed {
+		t := m.ended[model]
+		m.ended[model] = lineTokens{t.lines + 1, t.input + r.Usage.InputTokens, t.output + r.Usage.OutputTokens}
+	}
+}
+
+// perLine returns the tokens of lines that completed, by the model's label.
+func (m *lineMetrics) perLine() map[string]lineTokens {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.ended)
 }
 
 // Tokens returns the tokens of lines that this engine has made durable, by model;

@@ -11,6 +11,9 @@ type metrics struct {
 	inFlight *atomic.Int64
 	memory   *atomic.Int64
 	lines    *lineMetrics
+	times    *operationTimes
+	backlog  *backlog
+	expired  atomic.Int64 // batches
 
 	completed, failed atomic.Int64 // lines with a durable result
 	commits           atomic.Int64
@@ -42,7 +45,11 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descInFlight, descLines, descCommits, descRefused, descLost, descMemory, descShort, descUnknown, descMissing} {
 		ch <- d
 	}
+	for _, d := range backlogDescs {
+		ch <- d
+	}
 	m.lines.durations.Describe(ch)
+	m.times.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -65,4 +72,6 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	counter(descLost, &m.lost)
 	counter(descShort, &m.short)
 	m.lines.durations.Collect(ch)
+	m.times.Collect(ch)
+	m.backlog.collect(ch)
 }

@@ -27,7 +27,7 @@ func (e *Engine) enter(ctx context.Context) error {
 		return fmt.Errorf("finding out the host's name: %w", err)
 	}
 	e.self = Announcement{ID: e.owner, Host: host}
-	registry, ok := e.store.(Registry)
+	registry, ok := e.store.Store.(Registry)
 	if !ok {
 		return nil
 	}
@@ -78,7 +78,7 @@ func (e *Engine) sameFiles(others []Announcement) error {
 // runPresence tells the other gateways what this one has in flight, and the
 // pool what they have.
 func (e *Engine) runPresence(ctx context.Context) {
-	registry, ok := e.store.(Registry)
+	registry, ok := e.store.Store.(Registry)
 	if !ok {
 		for sleep(ctx, announceInterval) { // a reload may change the role
 			e.noteWorkers(ctx, nil)
@@ -128,7 +128,7 @@ func sumLoads(others []Announcement) map[string]Load {
 
 // leave tells the other gateways that this one is gone.
 func (e *Engine) leave() {
-	registry, ok := e.store.(Registry)
+	registry, ok := e.store.Store.(Registry)
 	if !ok {
 		return
 	}

@@ -28,6 +28,7 @@ type Batches interface {
 	Lines
 	Results
 	Reports
+	Demanded
 }
 
 // Config is what a handler is made of.

@@ -51,6 +51,7 @@ func (h *handler) table() []route {
 		{"/v1/batches/analytics/timeline", object{}, map[string]endpoint{"GET": h.reportTimeline}},
 		{"/v1/analytics/tokens", object{}, map[string]endpoint{"GET": h.reportTokens}},
 		{"/v1/batches/analytics/tokens", object{}, map[string]endpoint{"GET": h.reportTokens}},
+		{"/v1/batches/demand", object{}, map[string]endpoint{"GET": h.getDemand}},
 		{"/v1/batches/*/token_usage", batchObject, map[string]endpoint{"GET": h.reportBatchTokens}},
 		{"/v1/batches/*", batchObject, map[string]endpoint{"GET": h.getBatch, "DELETE": h.deleteBatch}},
 		{"/v1/batches/*/cancel", batchObject, map[string]endpoint{"POST": h.cancelBatch}},

@@ -1,0 +1,155 @@
+package batch
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// backlogAge is how old a look at the backlog may be that is shown again. It is
+	// also the least time between two looks, even if the store fails.
+	backlogAge = 5 * time.Second
+	// backlogWait is how long a look may take, or be waited for.
+	backlogWait = 2 * time.Second
+	// backlogShown is how long the last look is shown while none succeeds.
+	backlogShown = 2 * time.Minute
+)
+
+// backlog looks at the work that batches of all tenants have before them, for
+// metrics and for Demand. However many ask, there is one look at a time and none
+// within backlogAge of another. A look reads the store three times, each by an
+// index: the batches themselves are those of the runner's last refresh.
+type backlog struct {
+	engine  *Engine
+	age     time.Duration        // backlogAge
+	running atomic.Bool          // the store is open
+	turn    chan struct{}        // held by the one that looks
+	tried   time.Time            // when the last look began; guarded by turn
+	speeds  map[string]speed     // by model; guarded by turn
+	last    atomic.Pointer[view] // the last look that succeeded
+}
+
+// view is what a look found. It never changes.
+type view struct {
+	at       time.Time // by this machine's clock
+	now      time.Time // by the store's
+	active   []Batch   // as the runner has them, at most activeLimit
+	inFlight map[string]int64
+	states   map[Status]int64
+	late     []Late
+	speeds   map[string]speed
+	closed   bool // no batch runs at this time of day
+	closing  Closing
+	space    Space
+	hasSpace bool
+	perLine  map[string]lineTokens // by label of the model
+}
+
+// speed is how quickly lines of a model ended when some did.
+type speed struct {
+	perMinute float64   // lines, on all gateways
+	at        time.Time // by the store's clock
+}
+
+// mostSpeeds bounds the models whose speed is remembered.
+const mostSpeeds = 1000
+
+func newBacklog(e *Engine) *backlog {
+	return &backlog{engine: e, age: backlogAge, turn: make(chan struct{}, 1), speeds: make(map[string]speed)}
+}
+
+// stop ends looking, and waits for a look that is under way: the store is about to
+// be closed.
+func (b *backlog) stop() {
+	b.running.Store(false)
+	b.turn <- struct{}{}
+	<-b.turn
+}
+
+// look returns what a look found that is not older than backlogAge, or the last one
+// when there is no newer; nil when there is none.
+func (b *backlog) look(ctx context.Context) *view {
+	if v := b.last.Load(); v != nil && time.Since(v.at) < b.age || !b.running.Load() {
+		return b.recent()
+	}
+	ctx, cancel := context.WithTimeout(ctx, backlogWait)
+	defer cancel()
+	select {
+	case b.turn <- struct{}{}:
+		defer func() { <-b.turn }()
+	case <-ctx.Done():
+		return b.recent()
+	}
+	if time.Since(b.tried) < b.age || !b.running.Load() {
+		return b.recent()
+	}
+	b.tried = time.Now()
+	v, err := b.read(ctx)
+	if err != nil { // Health says what is wrong with the store
+		b.engine.log.Debug("looking at what waits", zap.Error(err))
+		return b.recent()
+	}
+	b.last.Store(v)
+	return v
+}
+
+// recent returns the last look unless it is too old.
+func (b *backlog) recent() *view {
+	if v := b.last.Load(); v != nil && time.Since(v.at) < backlogShown {
+		return v
+	}
+	return nil
+}
+
+// read makes a look. turn is held.
+func (b *backlog) read(ctx context.Context) (*view, error) {
+	e := b.engine
+	v := &view{at: time.Now(), active: e.runner.latest(), inFlight: e.LinesInFlight(ctx), perLine: e.metrics.lines.perLine()}
+	var err error
+	if v.now, err = e.store.Now(ctx); err != nil {
+		return nil, fmt.Errorf("reading the clock: %w", err)
+	}
+	if v.states, err = e.store.BatchStates(ctx, DefaultTenant); err != nil {
+		return nil, err
+	}
+	pace, err := e.store.Pace(ctx, v.now.Add(-rateSpan), activeLimit)
+	if err != nil {
+		return nil, err
+	}
+	v.closing, v.closed = e.Closed()
+	if v.closed {
+		v.late = closedLate(v.active, v.closing)
+	} else {
+		v.late = lateOf(v.active, pace, v.now)
+	}
+	b.learn(v, pace)
+	if v.space, v.hasSpace, err = e.Space(); err != nil {
+		v.hasSpace = false // Health says what is wrong with it
+	}
+	return v, nil
+}
+
+// learn remembers the speeds of models of which lines end. turn is held.
+func (b *backlog) learn(v *view, pace []Pace) {
+	_, rates := ratesOf(v.active, pace, v.now)
+	for model, rate := range rates {
+		if rate > 0 {
+			b.speeds[model] = speed{rate, v.now}
+		}
+	}
+	for len(b.speeds) > mostSpeeds {
+		oldest, found := "", false
+		for model, s := range b.speeds {
+			if !found || s.at.Before(b.speeds[oldest].at) {
+				oldest, found = model, true
+			}
+		}
+		delete(b.speeds, oldest)
+	}
+	v.speeds = maps.Clone(b.speeds)
+}

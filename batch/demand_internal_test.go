@@ -1,0 +1,203 @@
+package batch
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+func TestDemand(t *testing.T) {
+	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	type part struct {
+		model      string
+		left, done int64
+		tokens     int64 // of input, and twice as many of output, of a line that is done
+		window     time.Duration
+		paused     bool
+		tenant     string
+		running    int64
+	}
+	type due struct {
+		within         time.Duration
+		batches, lines int64
+		input          int64 // -1: not known
+		remaining      time.Duration
+	}
+	type model struct {
+		name                     string
+		batches, lines, inFlight int64
+		paused                   int64
+		input, output            int64 // -1: not known
+		remaining                time.Duration
+		ratio                    float64
+		late                     int64
+		due                      []due
+	}
+	const unknown = -1
+	for name, tt := range map[string]struct {
+		parts   []part
+		speeds  map[string]float64 // lines per minute
+		perLine map[string]lineTokens
+		closing *Closing
+		late    []int
+		want    []model
+	}{
+		"nothing": {},
+		"one batch, nothing known": {
+			parts: []part{{model: "m", left: 100, window: 24 * time.Hour}},
+			want:  []model{{name: "m", batches: 1, lines: 100, input: unknown, output: unknown, remaining: unknown, due: []due{{24 * time.Hour, 1, 100, unknown, unknown}}}},
+		},
+		"its own lines tell the tokens": {
+			parts:  []part{{model: "m", left: 100, done: 10, tokens: 7, window: 2 * time.Hour, running: 4}},
+			speeds: map[string]float64{"m": 10},
+			want:   []model{{name: "m", batches: 1, lines: 100, inFlight: 4, input: 700, output: 1400, remaining: 10 * time.Minute, ratio: 10. / 120, due: []due{{4 * time.Hour, 1, 100, 700, 10 * time.Minute}}}},
+		},
+		"others of the model tell them": {
+			parts:  []part{{model: "m", left: 10, done: 10, tokens: 6, window: time.Hour}, {model: "m", left: 100, window: 24 * time.Hour}},
+			speeds: map[string]float64{"m": 1},
+			want: []model{{
+				name: "m", batches: 2, lines: 110, input: 660, output: 1320, remaining: 110 * time.Minute, ratio: 10. / 60,
+				due: []due{{time.Hour, 1, 10, 60, 10 * time.Minute}, {24 * time.Hour, 2, 110, 660, 110 * time.Minute}},
+			}},
+		},
+		"lines that ended before tell them": {
+			parts:   []part{{model: "m", left: 100, window: time.Hour}},
+			perLine: map[string]lineTokens{"m": {lines: 4, input: 8, output: 16}},
+			want:    []model{{name: "m", batches: 1, lines: 100, input: 200, output: 400, remaining: unknown, due: []due{{time.Hour, 1, 100, 200, unknown}}}},
+		},
+		"answers without usage tell nothing": {
+			parts: []part{{model: "m", left: 5, done: 5, window: time.Hour}},
+			want:  []model{{name: "m", batches: 1, lines: 5, input: unknown, output: unknown, remaining: unknown, due: []due{{time.Hour, 1, 5, unknown, unknown}}}},
+		},
+		"the deadline that is hardest to meet": {
+			parts:  []part{{model: "m", left: 600, window: time.Hour}, {model: "m", left: 30, window: 10 * time.Minute}, {model: "m", left: 1, window: 30 * 24 * time.Hour}},
+			speeds: map[string]float64{"m": 5},
+			want: []model{{
+				name: "m", batches: 3, lines: 631, input: unknown, output: unknown, remaining: 126*time.Minute + 12*time.Second, ratio: 126. / 60,
+				due: []due{{15 * time.Minute, 1, 30, unknown, 6 * time.Minute}, {time.Hour, 2, 630, unknown, 126 * time.Minute}, {0, 3, 631, unknown, 126*time.Minute + 12*time.Second}},
+			}},
+		},
+		"a deadline that is over": {
+			parts:  []part{{model: "m", left: 1, window: -time.Minute}},
+			speeds: map[string]float64{"m": 60},
+			want:   []model{{name: "m", batches: 1, lines: 1, input: unknown, output: unknown, remaining: time.Second, ratio: 1, due: []due{{15 * time.Minute, 1, 1, unknown, time.Second}}}},
+		},
+		"models by their lines, several in one batch": {
+			parts:  []part{{model: "m", left: 1, window: time.Hour}, {model: "", left: 5, window: time.Hour}, {model: "n", left: 3, window: time.Hour}},
+			speeds: map[string]float64{"x": 1},
+			want: []model{
+				{name: "", batches: 1, lines: 5, input: unknown, output: unknown, remaining: unknown, due: []due{{time.Hour, 1, 5, unknown, unknown}}},
+				{name: "n", batches: 1, lines: 3, input: unknown, output: unknown, remaining: unknown, due: []due{{time.Hour, 1, 3, unknown, unknown}}},
+				{name: "m", batches: 1, lines: 1, input: unknown, output: unknown, remaining: unknown, due: []due{{time.Hour, 1, 1, unknown, unknown}}},
+			},
+		},
+		"paused batches want no server": {
+			parts:  []part{{model: "m", left: 50, window: time.Hour, paused: true}},
+			speeds: map[string]float64{"m": 1},
+			late:   []int{0},
+			want:   []model{{name: "m", paused: 50, late: 1}},
+		},
+		"another tenant's": {
+			parts: []part{{model: "m", left: 5, window: time.Hour, tenant: "other"}},
+			late:  []int{0},
+		},
+		"outside of its hours, the time until then is no use": {
+			parts:   []part{{model: "m", left: 60, window: 3 * time.Hour}},
+			speeds:  map[string]float64{"m": 1},
+			closing: &Closing{Until: now.Add(2 * time.Hour)},
+			want:    []model{{name: "m", batches: 1, lines: 60, input: unknown, output: unknown, remaining: time.Hour, ratio: 1, due: []due{{4 * time.Hour, 1, 60, unknown, time.Hour}}}},
+		},
+		"hours that never come": {
+			parts:   []part{{model: "m", left: 60, window: 3 * time.Hour}},
+			speeds:  map[string]float64{"m": 1},
+			closing: &Closing{},
+			want:    []model{{name: "m", batches: 1, lines: 60, input: unknown, output: unknown, remaining: time.Hour, due: []due{{4 * time.Hour, 1, 60, unknown, time.Hour}}}},
+		},
+		"longer than any window": {
+			parts:  []part{{model: "m", left: 1 << 40, window: time.Hour}},
+			speeds: map[string]float64{"m": 1e-3},
+			want:   []model{{name: "m", batches: 1, lines: 1 << 40, input: unknown, output: unknown, remaining: unknown, ratio: (1 << 40) / 1e-3 / 60, due: []due{{time.Hour, 1, 1 << 40, unknown, unknown}}}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := &view{now: now, inFlight: map[string]int64{}, perLine: tt.perLine, speeds: map[string]speed{}}
+			for m, perMinute := range tt.speeds {
+				v.speeds[m] = speed{perMinute, now}
+			}
+			if tt.closing != nil {
+				v.closed, v.closing = true, *tt.closing
+			}
+			for i, p := range tt.parts {
+				b := Batch{ID: fmt.Sprint(i), Tenant: DefaultTenant, Status: InProgress, Model: p.model, CreatedAt: now.Add(-time.Hour), ExpiresAt: now.Add(p.window)}
+				b.Counts = openai.RequestCounts{Total: p.left + p.done, Completed: p.done}
+				b.Usage = openai.Usage{InputTokens: p.done * p.tokens, OutputTokens: 2 * p.done * p.tokens}
+				if p.paused {
+					b.PausedAt = now
+				}
+				if p.tenant != "" {
+					b.Tenant = p.tenant
+				}
+				v.inFlight[b.ID] = p.running
+				v.active = append(v.active, b)
+			}
+			for _, i := range tt.late {
+				v.late = append(v.late, Late{v.active[i], LatePaused})
+			}
+			tokens := func(n *int64) int64 {
+				if n == nil {
+					return unknown
+				}
+				return *n
+			}
+			span := func(d *time.Duration) time.Duration {
+				if d == nil {
+					return unknown
+				}
+				return *d
+			}
+			var got []model
+			for _, m := range v.demand(func(b *Batch) bool { return b.Tenant == DefaultTenant }).Models {
+				g := model{
+					name: m.Model, batches: m.Batches, lines: m.Lines, inFlight: m.InFlight, paused: m.PausedLines, late: m.Late,
+					input: tokens(m.InputTokens), output: tokens(m.OutputTokens), remaining: span(m.Remaining),
+				}
+				if m.DeadlineRatio != nil {
+					g.ratio = *m.DeadlineRatio
+				}
+				for _, d := range m.Deadlines {
+					g.due = append(g.due, due{d.Within, d.Batches, d.Lines, tokens(d.InputTokens), span(d.Remaining)})
+				}
+				if m.Batches > 0 && !m.Oldest.Equal(now.Add(-time.Hour)) {
+					t.Errorf("the oldest of %q is of %s, want %s", m.Model, m.Oldest, now.Add(-time.Hour))
+				}
+				got = append(got, g)
+			}
+			if d := cmp.Diff(tt.want, got, cmp.AllowUnexported(model{}, due{}), cmp.Comparer(func(a, b float64) bool { return a-b < 1e-9*b+1e-12 && b-a < 1e-9*b+1e-12 })); d != "" {
+				t.Errorf("demand (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// A model of which nothing ends now keeps its last speed, with when that was.
+func TestSpeedsAreRemembered(t *testing.T) {
+	e := &Engine{}
+	b := newBacklog(e)
+	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	b.learn(&view{now: now}, []Pace{{"1", "m", Minute{At: now, Completed: 30}}})
+	v := &view{now: now.Add(time.Hour)}
+	b.learn(v, nil)
+	if want := (speed{30, now}); v.speeds["m"] != want {
+		t.Errorf("got %v, want %v", v.speeds["m"], want)
+	}
+	for i := range 2 * mostSpeeds {
+		b.learn(&view{now: now.Add(time.Duration(i) * time.Second)}, []Pace{{"1", fmt.Sprint(i), Minute{At: now.Add(time.Duration(i) * time.Second), Completed: 1}}})
+	}
+	if len(b.speeds) != mostSpeeds {
+		t.Errorf("%d speeds are remembered, want %d", len(b.speeds), mostSpeeds)
+	}
+}
