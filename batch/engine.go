@@ -156,9 +156,15 @@ func (e *Engine) Start() {
 // still tries to commit what finished.
 const commitGrace = 5 * time.Second
 
-// Stop takes no new work, lets lines that run finish until ctx is done, hands
-// back the rest and closes store, queue and files.
+// Stop is Drain and Close.
 func (e *Engine) Stop(ctx context.Context) error {
+	e.Drain(ctx)
+	return e.Close()
+}
+
+// Drain takes no new work, lets lines that run finish until ctx is done, and hands
+// back the rest. What the API needs works until Close.
+func (e *Engine) Drain(ctx context.Context) {
 	if e.stopping != nil {
 		e.backlog.stop()
 		e.stopping()
@@ -177,8 +183,11 @@ func (e *Engine) Stop(ctx context.Context) error {
 		e.present.Wait()
 		e.leave()
 	}
-	return e.closeAll()
 }
+
+// Close closes store, queue and files of an engine that has drained or was never
+// started.
+func (e *Engine) Close() error { return e.closeAll() }
 
 func (e *Engine) closeAll() error {
 	return errors.Join(e.queue.Close(), e.files.Close(), e.store.Close())

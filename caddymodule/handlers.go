@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -53,7 +52,7 @@ const startingRetry = 2 * time.Second
 
 // admit answers for requests that may not come in, and tells whether one may:
 // it must show a key, and what it needs must be open.
-func (d *door) admit(w http.ResponseWriter, r *http.Request, open *atomic.Bool) bool {
+func (d *door) admit(w http.ResponseWriter, r *http.Request, part gate) bool {
 	if d.guard.cors.handle(w, r) {
 		return false
 	}
@@ -72,7 +71,7 @@ func (d *door) admit(w http.ResponseWriter, r *http.Request, open *atomic.Bool) 
 			return false
 		}
 	}
-	if !open.Load() {
+	if !part.wait(r) {
 		problem := "The gateway is starting."
 		if d.app.runtime.started.Load() {
 			problem = "Files and batches are not available now: see GET /health for the reason."
@@ -159,20 +158,20 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	case path == "/metrics" && !h.app.Metrics.Off:
 		h.metrics(w, r)
 	case path == "/doctor":
-		if h.admit(w, r, &h.app.pool.live) {
+		if h.admit(w, r, h.app.pool.gate()) {
 			h.doctor(w, r)
 		}
 	case path == "/contents/adopt":
-		if h.admit(w, r, &h.app.pool.live) {
+		if h.admit(w, r, h.app.pool.gate()) {
 			h.adopt(w, r)
 		}
 	case path == "/upstreams", path == "/upstreams/drain", path == "/upstreams/undrain":
-		if h.admit(w, r, &h.app.pool.live) {
+		if h.admit(w, r, h.app.pool.gate()) {
 			h.upstreams(w, r, path)
 		}
 	case under(path, "/v1/files"), under(path, "/v1/uploads"), under(path, "/v1/batches"),
 		under(path, "/v1/dashboard"), under(path, "/v1/analytics"):
-		if h.admit(w, r, &h.app.runtime.open) && !h.refusesByRole(w, r) {
+		if h.admit(w, r, h.app.runtime.gate()) && !h.refusesByRole(w, r) {
 			h.serveBody(w, r, 0, h.api)
 		}
 	default:
@@ -357,7 +356,7 @@ func (h *ProxyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddy
 		return nil
 	}
 	begun(r)
-	if h.admit(w, r, &h.app.pool.live) && !h.refusesByRole(w, r) {
+	if h.admit(w, r, h.app.pool.gate()) && !h.refusesByRole(w, r) {
 		h.serveBody(w, r, h.app.pool.LargestBody(), h.proxy)
 	}
 	return nil

@@ -36,9 +36,11 @@ type runtime struct {
 	doctor *doctor.Doctor
 	began  time.Time
 
-	started atomic.Bool // the engine is open, or will be as soon as it can be
-	open    atomic.Bool // files and batches can be served
-	retired atomic.Bool // no configuration wants it any more: it only ends its work
+	tried     chan struct{} // closed by triedOnce when opening the engine has been tried
+	triedOnce sync.Once
+	started   atomic.Bool // the engine is open, or will be as soon as it can be
+	open      atomic.Bool // files and batches can be served
+	retired   atomic.Bool // no configuration wants it any more: it only ends its work
 
 	keyed atomic.Bool // clients must show an API key
 	// loose are the files and directories that other users have access to.
@@ -71,7 +73,7 @@ func newRuntime(a *App) (*runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("files: %w", err)
 	}
-	r := &runtime{log: log, pool: a.pool, began: time.Now()}
+	r := &runtime{log: log, pool: a.pool, began: time.Now(), tried: make(chan struct{})}
 	store, queue, files, dispatch, err := withFailpoints(store, queue, files, dispatcher{a.pool.Pool, &r.retired})
 	if err != nil {
 		return nil, err
@@ -129,9 +131,13 @@ func (r *runtime) start(s *settings) error {
 		} else {
 			r.openLater(opening)
 		}
+		r.triedOnce.Do(func() { close(r.tried) })
 	}
 	return nil
 }
+
+// gate is what requests for files and batches need.
+func (r *runtime) gate() gate { return gate{&r.open, r.tried} }
 
 func (r *runtime) apply(s *settings) {
 	r.engine.Apply(s.batch)
@@ -162,7 +168,7 @@ func (r *runtime) stop(s *settings, exiting bool) error {
 // defaultDrain is the engine's own default.
 const defaultDrain = 25 * time.Second
 
-// drain lets lines that run finish and closes the engine. The caller holds mu.
+// drain lets lines that run finish. The caller holds mu.
 func (r *runtime) drain() error {
 	if !r.started.Load() || r.drained {
 		return nil
@@ -181,7 +187,8 @@ func (r *runtime) drain() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
-	return r.engine.Stop(ctx)
+	r.engine.Drain(ctx)
+	return nil
 }
 
 // Destruct closes the runtime: no configuration uses it any more.
@@ -190,6 +197,10 @@ func (r *runtime) Destruct() error {
 	defer r.mu.Unlock()
 	err := r.drain()
 	r.started.Store(false)
-	r.open.Store(false)
+	// Until now the API was served: Caddy stops apps in no order, so that requests
+	// still come while the engine drains.
+	if r.open.Swap(false) {
+		err = errors.Join(err, r.engine.Close())
+	}
 	return err
 }

@@ -37,6 +37,9 @@ func loadPool() (*sharedPool, error) {
 	return value.(*sharedPool), nil
 }
 
+// gate is what live requests need.
+func (p *sharedPool) gate() gate { return gate{&p.live, p.Looked()} }
+
 // start applies the settings of a generation and lets live requests in.
 func (p *sharedPool) start(cfg *upstreams.Config) error {
 	p.mu.Lock()

@@ -35,6 +35,7 @@ type Pool struct {
 	waker     waker
 	queue     queue
 	nameless  modelRecord // of live requests for no model that a server has told
+	look      firstLook
 
 	mu         sync.Mutex
 	cfg        Config                      // guarded by mu, with defaults
@@ -58,6 +59,7 @@ func newPool(log *zap.Logger, dial dialFunc) *Pool {
 	p.bodies.limit.Store(p.cfg.BodyMemory)
 	p.queue.awake = make(chan struct{}, 1)
 	p.records, p.nameless.begun = make(map[string]*modelRecord), time.Now()
+	p.look = newFirstLook()
 	p.metrics = newMetrics(p)
 	p.throttle.changed, p.repriced = make(chan struct{}, 1), make(chan struct{}, 1)
 	p.mu.Lock()
@@ -160,6 +162,7 @@ func (p *Pool) Start() {
 	p.probers.Go(func() { p.sample(ctx) })
 	p.probers.Go(func() { p.keepHours(ctx) })
 	p.probers.Go(func() { p.measurePrice(ctx) })
+	p.beginLook()
 	p.startProbers()
 }
 
@@ -188,6 +191,7 @@ func (p *Pool) Close() {
 	if p.running {
 		p.running = false
 		p.cancel()
+		p.endLook()
 		for _, u := range p.upstreams {
 			u.stop = nil
 		}

@@ -44,6 +44,7 @@ func (p *Pool) watch(ctx context.Context, u *upstream) {
 		if ctx.Err() != nil {
 			return
 		}
+		p.noteProbed()
 		var next time.Duration
 		if ok {
 			if told {

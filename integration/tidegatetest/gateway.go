@@ -81,6 +81,7 @@ type Settings struct {
 	Site     string // the site; "tidegate" when empty
 	BatchOff bool   // batch off { … }
 	NoSite   bool   // the Caddyfile has no site
+	Listen   string // IP:port of the site, which is asked under any name; one that is free when empty
 
 	Binary string   // the program; that of Binary when empty
 	Env    []string // NAME=value, beside the test's own environment
@@ -146,7 +147,10 @@ func (g *Gateway) Deaths() int { return g.deaths }
 
 func prepare(tb testing.TB, s Settings) *Gateway {
 	tb.Helper()
-	listen := FreeAddr(tb)
+	listen := s.Listen
+	if listen == "" {
+		listen = FreeAddr(tb)
+	}
 	g := &Gateway{URL: "http://" + listen, Admin: FreeAddr(tb), Data: tb.TempDir(), listen: listen}
 	g.caddyfile = filepath.Join(tb.TempDir(), "Caddyfile")
 	g.WriteCaddyfile(tb, s)
@@ -182,7 +186,11 @@ func (g *Gateway) render(s Settings) string {
 	if s.BatchOff {
 		off = "off "
 	}
-	if !s.NoSite {
+	switch {
+	case s.Listen != "": // whatever host is asked for, as behind a proxy
+		host, _, _ := strings.Cut(s.Listen, ":")
+		site = fmt.Sprintf("http://:%s {\n\tbind %s\n\t%s\n}\n", port(s.Listen), host, s.Site)
+	case !s.NoSite:
 		site = fmt.Sprintf("http://%s {\n\t%s\n}\n", g.listen, s.Site)
 	}
 	return fmt.Sprintf(`{
