@@ -120,7 +120,10 @@ func sumLoads(others []Announcement) map[string]Load {
 	for _, o := range others {
 		for url, l := range o.Loads {
 			s := sum[url]
-			sum[url] = Load{Live: s.Live + l.Live, Batch: s.Batch + l.Batch}
+			sum[url] = Load{
+				Live: s.Live + l.Live, Batch: s.Batch + l.Batch,
+				Prefill: s.Prefill + max(0, l.Prefill), LivePrefill: s.LivePrefill + max(0, l.LivePrefill),
+			}
 		}
 	}
 	return sum

@@ -26,10 +26,16 @@ type Announcement struct {
 	Loads map[string]Load
 }
 
-// Load is how many requests a gateway has in flight on an upstream.
+// Load is what a gateway has on an upstream. Gateways of other versions read it from
+// the store: members are only added, and those of older versions lack the newer ones.
 type Load struct {
+	// Requests in flight.
 	Live  int `json:"live"`
 	Batch int `json:"batch"`
+	// Prefill is how many tokens of prompts the server still has to read, as estimated,
+	// and LivePrefill how many of these are of live requests.
+	Prefill     int64 `json:"prefill,omitempty"`
+	LivePrefill int64 `json:"live_prefill,omitempty"`
 }
 
 // Waker is what a Store offers besides, if it can tell of changes that other

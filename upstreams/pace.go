@@ -21,6 +21,8 @@ const (
 	paceLeast = time.Millisecond
 	// holdMost bounds for how long one live request keeps batch lines away.
 	holdMost = 10 * time.Second
+	// peersMost bounds what is believed of other gateways' pending prefill.
+	peersMost = 10 * time.Minute
 )
 
 // pace is what is known of the prompts that a server has to read: how quickly it
@@ -300,10 +302,10 @@ func (p *pace) pendingOfPeers(now int64) int64 {
 // many of these are of live requests.
 func (p *pace) setPeers(now, tokens, live int64) {
 	perToken := p.some()
-	p.peers.Store(now + int64(perToken*float64(max(0, tokens))))
+	p.peers.Store(now + int64(min(perToken*float64(max(0, tokens)), float64(peersMost))))
 	until := int64(0)
 	if live > 0 && p.known() > 0 {
-		until = now + min(int64(perToken*float64(live))+2*p.step.Load(), int64(holdMost))
+		until = now + int64(min(perToken*float64(live)+2*float64(p.step.Load()), float64(holdMost)))
 	}
 	p.peersLive.Store(until)
 }

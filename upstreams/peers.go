@@ -1,9 +1,14 @@
 package upstreams
 
-// Load is how many requests a gateway has in flight on an upstream.
+// Load is what a gateway has on an upstream.
 type Load struct {
+	// Requests in flight.
 	Live  int `json:"live"`
 	Batch int `json:"batch"`
+	// Prefill is how many tokens of prompts the server still has to read, as estimated,
+	// and LivePrefill how many of these are of live requests.
+	Prefill     int64 `json:"prefill,omitempty"`
+	LivePrefill int64 `json:"live_prefill,omitempty"`
 }
 
 // Loads tells what this gateway has in flight, by URL; upstreams without any
@@ -12,7 +17,9 @@ func (p *Pool) Loads() map[string]Load {
 	loads := make(map[string]Load)
 	for _, u := range p.now.Load().upstreams {
 		if live, batch := u.counts(); live+batch > 0 {
-			loads[u.url] = Load{Live: live, Batch: batch}
+			l := Load{Live: live, Batch: batch}
+			l.Prefill, l.LivePrefill = u.pace.pendingTokens(u.age())
+			loads[u.url] = l
 		}
 	}
 	return loads
@@ -27,7 +34,8 @@ type Peers struct {
 
 // SetPeers sets which other gateways use the same upstreams, and what they have
 // in flight together, by URL. The balancer counts it in, and no batch line goes
-// to an upstream that all of them together have filled. What an upstream gives to
+// to an upstream that all of them together have filled, or on which their live
+// requests wait for their prompts to be read. What an upstream gives to
 // batch lines is divided evenly among the gateways that run lines, and its seats
 // for live requests among those that answer them, so that gateways that know of
 // each other late do not overfill it. Nil loads mean that nothing has been heard
@@ -39,6 +47,7 @@ func (p *Pool) SetPeers(peers Peers, loads map[string]Load) {
 	for _, u := range p.upstreams {
 		l := loads[u.url]
 		u.others.Store(uint64(max(l.Batch, 0))*oneBatch + uint64(max(l.Live, 0)))
+		u.pace.setPeers(u.age(), l.Prefill, l.LivePrefill)
 		u.noteBatch()
 	}
 	if p.peers != peers {

@@ -58,6 +58,8 @@ type UpstreamStatus struct {
 	// PendingPrefillTokens is how many tokens of prompts that this gateway has sent there
 	// the server still has to read, as estimated, without those in its prefix cache.
 	PendingPrefillTokens int64 `json:"pending_prefill_tokens"`
+	// OthersPendingPrefillTokens is the same for other gateways, by what they said last.
+	OthersPendingPrefillTokens int64 `json:"others_pending_prefill_tokens"`
 	// PrefillSpeed is how many tokens of prompts the server reads in a second, and
 	// TokenSeconds the time between two tokens of a request there, as learned from
 	// answers and from the server's own figures; 0 when that is not known.
@@ -131,6 +133,7 @@ func (p *Pool) Status() []UpstreamStatus {
 func (s *UpstreamStatus) notePrefill(u *upstream) {
 	now, pace := u.age(), &u.pace
 	s.PendingPrefillTokens, _ = pace.pendingTokens(now)
+	s.OthersPendingPrefillTokens = pace.pendingOfPeers(now)
 	s.TokenSeconds = time.Duration(pace.step.Load()).Seconds()
 	if perToken := pace.known(); perToken > 0 {
 		s.PendingPrefill = time.Duration(pace.pending(now)).Seconds()
