@@ -136,7 +136,7 @@ func (h *DashboardHandler) options() map[string]option {
 //			upstream <url...> [{
 //				weight       <number>
 //				max_num_seqs [<count>]
-//				scheduling_policy fcfs|priority
+//				scheduling_policy [fcfs|priority]
 //				api_key      [<key>]
 //				tls_ca                   [<file...>]
 //				tls_client_auth          <cert_file> <key_file>
@@ -305,7 +305,7 @@ func (p *PoolConfig) upstream(d *caddyfile.Dispenser) error {
 func (u *UpstreamConfig) options() map[string]option {
 	return map[string]option{
 		"weight": number(&u.Weight, upstreams.MaxWeight), "max_num_seqs": optional(countFrom(&u.MaxNumSeqs, 1, upstreams.MaxNumSeqs)), "api_key": optionalText(&u.APIKey),
-		"scheduling_policy": oneOf(&u.SchedulingPolicy, upstreams.SchedulingFCFS, upstreams.SchedulingPriority),
+		"scheduling_policy": optional(oneOf(&u.SchedulingPolicy, upstreams.SchedulingFCFS, upstreams.SchedulingPriority)),
 		"tls_ca": func(d *caddyfile.Dispenser) error {
 			u.TLS.RootCAPEMFiles = d.RemainingArgs()
 			return nil // none: the variable that was to name them is empty

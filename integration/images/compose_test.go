@@ -26,8 +26,12 @@ func load(t *testing.T, profiles ...string) *types.Project {
 func loadWith(t *testing.T, more ...cli.ProjectOptionsFn) *types.Project {
 	t.Helper()
 	root := tidegatetest.Root(t)
-	options, err := cli.NewProjectOptions([]string{filepath.Join(root, "docker-compose.yml")},
-		append([]cli.ProjectOptionsFn{cli.WithWorkingDirectory(root), cli.WithName("tidegate")}, more...)...)
+	return loadFile(t, filepath.Join(root, "docker-compose.yml"), append([]cli.ProjectOptionsFn{cli.WithWorkingDirectory(root), cli.WithName("tidegate")}, more...)...)
+}
+
+func loadFile(t *testing.T, file string, more ...cli.ProjectOptionsFn) *types.Project {
+	t.Helper()
+	options, err := cli.NewProjectOptions([]string{file}, more...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,10 +45,10 @@ func loadWith(t *testing.T, more ...cli.ProjectOptionsFn) *types.Project {
 // A profile has one thing behind the gateways, at the name that they ask, and
 // Compose refuses to start both.
 func TestProfiles(t *testing.T) {
-	always := []string{"gateway", "postgres", "valkey"}
-	for profile, server := range map[string]string{"sim": "sim", "gpu": "vllm"} {
-		p := load(t, profile)
-		if names := slices.Sorted(maps.Keys(p.Services)); !slices.Equal(names, slices.Sorted(slices.Values(append(slices.Clone(always), server)))) {
+	always := []string{"front", "gateway", "postgres", "valkey", "worker"}
+	for profile, servers := range map[string][]string{"sim": {"sim"}, "gpu": {"vllm", "model"}} {
+		p, server := load(t, profile), servers[0]
+		if names := slices.Sorted(maps.Keys(p.Services)); !slices.Equal(names, slices.Sorted(slices.Values(append(slices.Clone(always), servers...)))) {
 			t.Errorf("the profile %s has %v", profile, names)
 		}
 		if err := p.CheckContainerNameUnicity(); err != nil {
@@ -69,21 +73,19 @@ func TestProfiles(t *testing.T) {
 	}
 }
 
-// Of each gateway that --scale makes, the port is one of a range on loopback,
-// and nothing else is reached from outside.
+// The front's port is the only one that is published, on loopback, and gateways can
+// be scaled behind it.
 func TestPorts(t *testing.T) {
 	for name, s := range load(t, "sim", "gpu").Services {
-		if name != "gateway" {
-			if len(s.Ports) > 0 {
-				t.Errorf("%s publishes %v", name, s.Ports)
+		if name == "front" {
+			if len(s.Ports) != 1 || s.Ports[0].HostIP != "127.0.0.1" || s.Ports[0].Published != "8080" || s.Ports[0].Target != 8080 {
+				t.Errorf("the front publishes %+v", s.Ports)
 			}
-			continue
+		} else if len(s.Ports) > 0 {
+			t.Errorf("%s publishes %v", name, s.Ports)
 		}
-		if len(s.Ports) != 1 || s.Ports[0].HostIP != "127.0.0.1" || s.Ports[0].Published != "8080-8083" || s.Ports[0].Target != 8080 {
-			t.Errorf("gateways publish %+v", s.Ports)
-		}
-		if s.ContainerName != "" {
-			t.Errorf("gateways cannot be scaled, as all are called %s", s.ContainerName)
+		if (name == "gateway" || name == "worker") && s.ContainerName != "" {
+			t.Errorf("%s cannot be scaled, as all are called %s", name, s.ContainerName)
 		}
 	}
 	if !strings.Contains(read(t, "xcaddy.Dockerfile"), "\nEXPOSE 8080\n") {
@@ -95,10 +97,13 @@ func TestPorts(t *testing.T) {
 func TestDependencies(t *testing.T) {
 	p := load(t, "sim", "gpu")
 	for name, s := range p.Services {
-		if s.Restart != types.RestartPolicyUnlessStopped {
+		if want := types.RestartPolicyUnlessStopped; s.Restart != want && name != "model" {
 			t.Errorf("%s restarts %q", name, s.Restart)
 		}
 		for other, d := range s.DependsOn {
+			if other == "model" && d.Condition == types.ServiceConditionCompletedSuccessfully {
+				continue
+			}
 			if d.Condition != types.ServiceConditionHealthy || p.Services[other].HealthCheck == nil {
 				t.Errorf("%s waits for %s until it is %s", name, other, d.Condition)
 			}
@@ -151,7 +156,7 @@ func TestVolumes(t *testing.T) {
 	if major >= 18 {
 		database = "/var/lib/postgresql"
 	}
-	want := map[string]string{"gateway": "files:/srv/tidegate/files", "postgres": "postgres:" + database, "valkey": "valkey:/data", "vllm": "models:/root/.cache/huggingface"}
+	want := map[string]string{"front": "front:/data", "gateway": "files:/srv/tidegate/files", "worker": "files:/srv/tidegate/files", "model": "models:/root/.cache/huggingface", "postgres": "postgres:" + database, "valkey": "valkey:/data", "vllm": "models:/root/.cache/huggingface"}
 	for name, s := range p.Services {
 		var got string
 		for _, v := range s.Volumes {
@@ -195,10 +200,10 @@ func TestPinned(t *testing.T) {
 // think that it is.
 func TestVLLM(t *testing.T) {
 	p := loadWith(t, cli.WithProfiles([]string{"gpu"}), cli.WithEnv([]string{
-		"VLLM_MODEL=a/model", "TIDEGATE_MAX_NUM_SEQS=77", "VLLM_TENSOR_PARALLEL_SIZE=8", "TIDEGATE_UPSTREAM_API_KEY=key", "HF_TOKEN=token",
+		"VLLM_MODEL=a/model", "TIDEGATE_MAX_NUM_SEQS=77", "VLLM_TENSOR_PARALLEL_SIZE=8", "VLLM_MAX_MODEL_LEN=32000", "TIDEGATE_SCHEDULING_POLICY=fcfs", "TIDEGATE_UPSTREAM_API_KEY=key", "HF_TOKEN=token",
 	}))
 	vllm, gateway := p.Services["vllm"], p.Services["gateway"]
-	if got := strings.Join(vllm.Command, " "); got != "--model a/model --max-num-seqs 77 --tensor-parallel-size 8" {
+	if got := strings.Join(vllm.Command, " "); got != "a/model --max-num-seqs=77 --max-model-len=32000 --tensor-parallel-size=8 --scheduling-policy=fcfs --enable-prefix-caching --enable-prompt-tokens-details" {
 		t.Errorf("vLLM gets %s", got)
 	}
 	if key := *gateway.Environment["TIDEGATE_UPSTREAM_API_KEY"]; key != "key" || *vllm.Environment["VLLM_API_KEY"] != key {
@@ -207,8 +212,14 @@ func TestVLLM(t *testing.T) {
 	if n := *gateway.Environment["TIDEGATE_MAX_NUM_SEQS"]; n != "77" {
 		t.Errorf("gateways give it %s requests", n)
 	}
-	if *vllm.Environment["HF_TOKEN"] != "token" || vllm.Ipc != "host" {
-		t.Errorf("vLLM has %v and shares memory with %q", vllm.Environment, vllm.Ipc)
+	if policy := *gateway.Environment["TIDEGATE_SCHEDULING_POLICY"]; policy != "fcfs" {
+		t.Errorf("gateways take its scheduling policy for %s", policy)
+	}
+	if model := p.Services["model"]; *model.Environment["HF_TOKEN"] != "token" || *model.Environment["MODEL"] != "a/model" || model.Image != vllm.Image {
+		t.Errorf("the model is downloaded by %s with %v", model.Image, model.Environment)
+	}
+	if vllm.Ipc != "host" {
+		t.Errorf("vLLM shares memory with %q", vllm.Ipc)
 	}
 	if d := vllm.Deploy.Resources.Reservations.Devices; len(d) != 1 || d[0].Driver != "nvidia" || d[0].Count != -1 || !slices.Equal(d[0].Capabilities, []string{"gpu"}) {
 		t.Errorf("vLLM has %+v", d)
