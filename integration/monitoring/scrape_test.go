@@ -73,6 +73,9 @@ func scrape(tb testing.TB, g *tidegatetest.Gateway) (found scraped, series int) 
 	return found, series
 }
 
+// hangingLines are the lines of the batch that busy leaves.
+const hangingLines = 20
+
 // busy starts a gateway of a kind that has seen everything that shipped files speak
 // of: streams, flex, requests that queue, are refused and fail, lines that end, fail
 // and hang.
@@ -99,7 +102,7 @@ func busy(t *testing.T, kind tidegatetest.Kind) *tidegatetest.Gateway {
 		return fmt.Sprintf("line %d", i)
 	}))
 	g.WaitEnd(t, first.ID, time.Minute)
-	g.Submit(t, tidegatetest.BatchInput(t, 20, func(i int) string { return fmt.Sprintf("[[sim:hang]] %d", i) }))
+	g.Submit(t, tidegatetest.BatchInput(t, hangingLines, func(i int) string { return fmt.Sprintf("[[sim:hang]] %d", i) }))
 	ctx, leave := context.WithCancel(t.Context())
 	var hanging sync.WaitGroup
 	for i := range 9 { // 8 run, 1 waits
@@ -115,6 +118,11 @@ func busy(t *testing.T, kind tidegatetest.Kind) *tidegatetest.Gateway {
 		t.Errorf("a request beyond the queue got %d, want 429", status)
 	}
 	tidegatetest.Eventually(t, time.Minute, "the batch that hangs to be seen", func() bool {
+		var demand struct{ Data []struct{ Lines int } }
+		g.Get(t, "/v1/batches/demand", &demand)
+		if len(demand.Data) != 1 || demand.Data[0].Lines != hangingLines {
+			return false // a look of before
+		}
 		found, _ := scrape(t, g)
 		return found["tidegate_batch_deadline_ratio"]["model"][tidegatetest.Model]
 	})

@@ -316,8 +316,8 @@ func scalerPaths(t *testing.T, g *tidegatetest.Gateway) {
 					value = at[0]
 				}
 			}
-			if n, ok := value.(float64); !ok || n != 20 {
-				t.Errorf("%s of %s is %v, want the 20 lines that wait", trigger.Metadata["valueLocation"], path, value)
+			if n, ok := value.(float64); !ok || n != hangingLines {
+				t.Errorf("%s of %s is %v, want the %d lines that wait", trigger.Metadata["valueLocation"], path, value, hangingLines)
 			}
 		}
 	}
