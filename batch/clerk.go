@@ -98,6 +98,7 @@ func (e *Engine) processBatch(ctx context.Context, c BatchClaim) error {
 	}
 	b, err := e.store.Batch(ctx, c.Batch.Tenant, c.Batch.ID)
 	if errors.Is(err, ErrNotFound) { // deleted already
+		e.noteQueue(e.queue.Drop(ctx, c.Batch.ID))
 		return nil
 	}
 	if err != nil {

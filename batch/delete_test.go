@@ -1,12 +1,16 @@
 package batch_test
 
 import (
+	"context"
+	"fmt"
 	"io/fs"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/queue/memory"
 	"github.com/tidegate/tidegate/batch/store/sqlite"
 )
 
@@ -80,6 +84,78 @@ func TestDeleteRunningBatch(t *testing.T) {
 			}
 			h.wantEmpty()
 		})
+	}
+}
+
+// A batch that is deleted while its files are written leaves none of them, not
+// even as contents that no row names.
+func TestDeleteWhileFinalizing(t *testing.T) {
+	h := newHouse(t, batch.Config{CollectInterval: time.Millisecond})
+	h.open()
+	deleted := make(chan string, 1)
+	finish := func(c batch.BatchClaim) error {
+		_, err := h.store.DeleteBatch(t.Context(), tenant, c.Batch.ID, batch.Deletion{Input: true})
+		deleted <- c.Batch.ID
+		return err
+	}
+	h.store.finish.Store(&finish)
+	id := h.create(h.upload(input(30)))
+	if got := <-deleted; got != id {
+		t.Errorf("got %s deleted, want %s", got, id)
+	}
+	h.wantEmpty()
+}
+
+// Files of an attempt of which nobody knows what came of it are left alone: a row
+// may name them yet.
+func TestFinishedUnknown(t *testing.T) {
+	h := newHouse(t, batch.Config{})
+	h.open()
+	var lost atomic.Bool
+	finish := func(batch.BatchClaim) error {
+		if lost.Swap(true) {
+			return nil
+		}
+		return fmt.Errorf("%w: %w", batch.ErrUnavailable, batch.ErrUnknown)
+	}
+	h.store.finish.Store(&finish)
+	b := h.wait(h.create(h.upload(input(30))))
+	h.check(b, 30)
+	if got := h.contents(); got != 5 { // the input, and output and index of both attempts
+		t.Errorf("got %d contents, want 5", got)
+	}
+}
+
+// recordingQueue notes which batches it was told to forget.
+type recordingQueue struct {
+	batch.Queue
+	dropped chan string
+}
+
+func (q *recordingQueue) Drop(ctx context.Context, id string) error {
+	q.dropped <- id
+	return q.Queue.Drop(ctx, id)
+}
+
+// The queue forgets a batch that is deleted while it runs.
+func TestDeleteDropsQueue(t *testing.T) {
+	h := newHouse(t, batch.Config{MaxInFlight: 20})
+	queue := &recordingQueue{Queue: memory.New(), dropped: make(chan string, 10)}
+	h.queue = func() batch.Queue { return queue }
+	h.pool.answer, _ = letSome(100)
+	h.open()
+	id := h.create(h.upload(input(500)))
+	h.waitCounted(id, 100)
+	if _, err := h.engine.DeleteBatch(t.Context(), tenant, id, batch.Deletion{}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case got := <-queue.dropped:
+		if got != id {
+			t.Errorf("got %s dropped, want %s", got, id)
+		}
+	case <-time.After(patience):
+		t.Error("the queue was not told to drop the batch")
 	}
 }
 

@@ -20,8 +20,9 @@ import (
 const finalizeSlices = 256
 
 // finalize writes the files of a batch that is over and ends it. All of it can
-// be repeated: the files of an attempt that came to nothing are orphans, which
-// the collector removes.
+// be repeated. The files of an attempt that came to nothing, because the batch was
+// cancelled or deleted meanwhile, are deleted at once. Those of an attempt of
+// which that is not known are orphans, which the collector removes.
 func (e *Engine) finalize(ctx context.Context, c BatchClaim) error {
 	b := c.Batch
 	ttl := b.OutputTTL
@@ -38,6 +39,12 @@ func (e *Engine) finalize(ctx context.Context, c BatchClaim) error {
 	defer w.index.file.abort()
 
 	var outcome Outcome
+	named := false // a row may name the files
+	defer func() {
+		if !named {
+			e.discardOutcome(ctx, b, outcome)
+		}
+	}()
 	var err error
 	if b.Ending == Cancelled && b.InProgressAt.IsZero() {
 		outcome.Lines, err = e.writeUnplanned(ctx, b, &w)
@@ -56,10 +63,27 @@ func (e *Engine) finalize(ctx context.Context, c BatchClaim) error {
 	if outcome.Index, err = w.index.commit(ctx); err != nil {
 		return fmt.Errorf("storing index of lines: %w", err)
 	}
-	if err := e.store.FinishBatch(ctx, c, outcome); err != nil {
+	err = e.store.FinishBatch(ctx, c, outcome)
+	named = !errors.Is(err, ErrStale)
+	if err != nil {
 		return fmt.Errorf("finishing batch: %w", err)
 	}
 	return nil
+}
+
+// discardOutcome deletes the contents of an outcome that no row names. What cannot be
+// deleted is an orphan.
+func (e *Engine) discardOutcome(ctx context.Context, b Batch, o Outcome) {
+	bounded, cancel := e.bounded(context.WithoutCancel(ctx))
+	defer cancel()
+	for _, f := range []*NewFile{o.Output, o.Error, o.Index} {
+		if f == nil {
+			continue
+		}
+		if err := e.files.Delete(bounded, f.Key); err != nil {
+			e.log.Warn("removing results that are not needed", zapBatch(b.ID), zap.String("key", f.Key), zap.Error(err))
+		}
+	}
 }
 
 // writeSlices writes the results of all slices, in input order.

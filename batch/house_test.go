@@ -236,6 +236,7 @@ type hookedStore struct {
 	batch.Store
 	ended    chan string
 	commit   atomic.Pointer[func([]batch.SegmentWrite) error] // before a commit
+	finish   atomic.Pointer[func(batch.BatchClaim) error]     // before a batch ends
 	pause    atomic.Pointer[func() error]                     // before a pause
 	results  atomic.Pointer[func()]                           // before results are read
 	claims   atomic.Int64                                     // on batches, so far
@@ -282,6 +283,11 @@ func (s *hookedStore) RenewBatch(ctx context.Context, c batch.BatchClaim, lease 
 }
 
 func (s *hookedStore) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Outcome) error {
+	if hook := s.finish.Load(); hook != nil {
+		if err := (*hook)(c); err != nil {
+			return err
+		}
+	}
 	err := s.Store.FinishBatch(ctx, c, o)
 	s.ended <- c.Batch.ID
 	return err

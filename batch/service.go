@@ -57,6 +57,7 @@ func (e *Engine) DeleteBatch(ctx context.Context, tenant, id string, d Deletion)
 	}
 	e.log.Info("batch deleted", zapBatch(id))
 	e.runner.abandon(id)
+	e.noteQueue(e.queue.Drop(context.WithoutCancel(ctx), id)) // no clerk ends it any more
 	e.notify()
 	return b, nil
 }
