@@ -27,12 +27,57 @@ func deployed(t *testing.T, name string, env ...string) *types.Project {
 // remotes are the machines of the test.
 var remotes = []string{"REMOTE_CLUSTER_HOST_A=cluster-a", "REMOTE_CLUSTER_HOST_B=10.0.0.7"}
 
-// upstreams returns the URLs that the shipped Caddyfile makes of a service's
-// environment, after the program has validated all of it.
+// upstreams returns the URLs of a service's servers, each of which has the options
+// that vLLM is started with.
 func upstreams(t *testing.T, s types.ServiceConfig) []string {
 	t.Helper()
+	cfg := adapted(t, s)
+	for _, u := range cfg.Apps.Tidegate.Pool.Upstreams {
+		if u.MaxNumSeqs != 256 || u.SchedulingPolicy != "priority" {
+			t.Errorf("%s of %s has %+v", u.URL, s.Name, u)
+		}
+	}
+	if want := *s.Environment["TIDEGATE_ROLE"]; cfg.Apps.Tidegate.Role != want {
+		t.Errorf("%s has the role %q, want %q", s.Name, cfg.Apps.Tidegate.Role, want)
+	}
+	return cfg.urls()
+}
+
+func upstreamURLs(t *testing.T, s types.ServiceConfig) []string {
+	t.Helper()
+	cfg := adapted(t, s)
+	return cfg.urls()
+}
+
+// adaptedConfig is what matters of the JSON of a Caddyfile.
+type adaptedConfig struct {
+	Apps struct {
+		Tidegate struct {
+			Role string
+			Pool struct {
+				Upstreams []struct {
+					URL              string
+					MaxNumSeqs       int    `json:"max_num_seqs"`
+					SchedulingPolicy string `json:"scheduling_policy"`
+				}
+			}
+		}
+	}
+}
+
+func (c *adaptedConfig) urls() (list []string) {
+	for _, u := range c.Apps.Tidegate.Pool.Upstreams {
+		list = append(list, u.URL)
+	}
+	return list
+}
+
+// adapted is what the shipped Caddyfile becomes with a service's environment, after
+// the program has validated it.
+func adapted(t *testing.T, s types.ServiceConfig) (cfg adaptedConfig) {
+	t.Helper()
 	config := filepath.Join(tidegatetest.Root(t), "Caddyfile")
-	var adapted []byte
+	var text []byte
 	for _, command := range []string{"validate", "adapt"} {
 		cmd := exec.CommandContext(t.Context(), tidegatetest.Binary(t), command, "--config", config)
 		cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+t.TempDir(), "TIDEGATE_DATA="+t.TempDir())
@@ -45,36 +90,12 @@ func upstreams(t *testing.T, s types.ServiceConfig) []string {
 		if err != nil {
 			t.Fatalf("%s with the environment of %s: %v\n%s", command, s.Name, err, stderr.String())
 		}
-		adapted = out
+		text = out
 	}
-	var cfg struct {
-		Apps struct {
-			Tidegate struct {
-				Role string
-				Pool struct {
-					Upstreams []struct {
-						URL              string
-						MaxNumSeqs       int    `json:"max_num_seqs"`
-						SchedulingPolicy string `json:"scheduling_policy"`
-					}
-				}
-			}
-		}
-	}
-	if err := json.Unmarshal(adapted, &cfg); err != nil {
+	if err := json.Unmarshal(text, &cfg); err != nil {
 		t.Fatal(err)
 	}
-	var urls []string
-	for _, u := range cfg.Apps.Tidegate.Pool.Upstreams {
-		urls = append(urls, u.URL)
-		if u.MaxNumSeqs != 256 || u.SchedulingPolicy != "priority" {
-			t.Errorf("%s of %s has %+v", u.URL, s.Name, u)
-		}
-	}
-	if want := *s.Environment["TIDEGATE_ROLE"]; cfg.Apps.Tidegate.Role != want {
-		t.Errorf("%s has the role %q, want %q", s.Name, cfg.Apps.Tidegate.Role, want)
-	}
-	return urls
+	return cfg
 }
 
 // The gateways and workers of each file have an upstream for every server that
