@@ -141,7 +141,7 @@ func BenchmarkPrompt(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
 					a := attempt{up: p.upstreams[0], pool: p, class: Live, begun: time.Now()}
-					a.model = model
+					a.model, a.whole = model, true
 					a.ask(record, 1000, stream)
 					a.prompt.landed(&a)
 					a.answered(usage, true, interval)

@@ -17,8 +17,9 @@ type attempt struct {
 	trace httptrace.ClientTrace
 
 	endpoint string
-	sent     bool // there was a connection: something may have reached the upstream
-	reused   bool // the connection had carried a request before
+	sent     bool      // there was a connection: something may have reached the upstream
+	sentAt   time.Time // when there was one; zero before
+	reused   bool      // the connection had carried a request before
 
 	prompt     prompt
 	glance     glance
@@ -34,7 +35,9 @@ func (p *Pool) begin(ctx context.Context, u *upstream, class Class, endpoint, mo
 	a := &attempt{pool: p, up: u, class: class, endpoint: endpoint, begun: time.Now(), goodBefore: u.good.Load()}
 	a.model, a.whole = model, whole
 	ctx, a.cancel = context.WithCancelCause(ctx)
-	a.trace.GotConn = func(info httptrace.GotConnInfo) { a.sent, a.reused = true, info.Reused }
+	a.trace.GotConn = func(info httptrace.GotConnInfo) {
+		a.sent, a.sentAt, a.reused = true, time.Now(), info.Reused
+	}
 	a.ctx = httptrace.WithClientTrace(ctx, &a.trace)
 	u.flights.add(&a.flight)
 	return a

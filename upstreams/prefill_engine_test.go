@@ -1,9 +1,12 @@
 package upstreams
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -457,5 +460,92 @@ func TestPeersPrefill(t *testing.T) {
 		if s := statusOf(t, w.pool, "http://0"); s.OthersPendingPrefillTokens != 0 || s.PendingPrefill != 0 {
 			t.Errorf("%d tokens of a gateway that is silent", s.OthersPendingPrefillTokens)
 		}
+	})
+}
+
+// TestOnlyTheServerIsTimed checks that the time in which a connection is made, and that
+// in which a client sends its request, do not count as the server's.
+func TestOnlyTheServerIsTimed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		dial   time.Duration
+		buffer int64         // retry_buffer
+		client time.Duration // for the second half of a request
+	}{
+		"connections that take long": {dial: 200 * time.Millisecond},
+		"a client that is slow":      {buffer: 64, client: 2 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onGPUs(t, []gpu{{slower: 1, noMetrics: true}}, func(t *testing.T, w *gpus) {
+				pool := newPool(zap.NewNop(), func(ctx context.Context, network, addr string) (net.Conn, error) {
+					time.Sleep(tt.dial)
+					return w.net.dial(ctx, network, addr)
+				})
+				w.cfg.RetryBuffer = tt.buffer
+				if err := pool.Apply(w.cfg); err != nil {
+					t.Fatal(err)
+				}
+				pool.Start()
+				t.Cleanup(pool.Close)
+				pass(time.Second)
+				w.pool, w.proxy = pool, NewProxy(pool, zap.NewNop(), nil)
+				send := func(i int, slow time.Duration) {
+					t.Helper()
+					body := chat(fmt.Sprint("a", i), 300, true)
+					from, to := io.Pipe()
+					go func() {
+						_, _ = io.WriteString(to, body[:len(body)/2])
+						time.Sleep(slow)
+						_, _ = io.WriteString(to, body[len(body)/2:])
+						to.Close()
+					}()
+					r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, endpoint, from)
+					r.Header.Set("Content-Type", "application/json")
+					r.ContentLength = int64(len(body))
+					out := httptest.NewRecorder()
+					w.proxy.ServeHTTP(out, r)
+					if out.Code != http.StatusOK {
+						t.Fatalf("status %d: %s", out.Code, out.Body)
+					}
+					synctest.Wait()
+				}
+				if tt.client > 0 {
+					w.pool.upstreams[0].pace.passed(300, 300*48828+7.5e6, 7.5e6, true) // as a quick one
+				}
+				for i := range 3 {
+					send(i, tt.client)
+					pool.closeIdle()
+				}
+				const want = float64(time.Second) / 20480
+				if got := w.pool.upstreams[0].pace.known(); got < 0.8*want || got > 1.25*want {
+					t.Errorf("%.0f ns a token, want %.0f", got, want)
+				}
+			})
+		})
+	}
+}
+
+// TestUnknownServerIsLikeOthers checks that a server of which nothing is known is taken
+// for as quick as the others: it gets its part of the live requests, and not all.
+func TestUnknownServerIsLikeOthers(t *testing.T) {
+	onGPUs(t, []gpu{{slower: 1}, {slower: 1}, {slower: 1}}, func(t *testing.T, w *gpus) {
+		all := w.pool.upstreams
+		for i, perToken := range []float64{40e3, 60e3} {
+			all[i].pace.passed(300, 300*perToken, 1, true)
+		}
+		pass(2 * telemetrySample)
+		if got := all[2].pace.likely(); got < 49e3 || got > 51e3 || all[2].pace.known() != 0 {
+			t.Errorf("%.0f ns a token (known: %.0f), want 50000", got, all[2].pace.known())
+		}
+		if got := all[0].pace.likely(); got > 41e3 {
+			t.Errorf("%.0f ns a token where it is known, want 40000", got)
+		}
+		all[2].pace.beginLive(all[2].age(), 1000)
+		s := w.pool.now.Load()
+		for range 20 {
+			if c := s.choose(s.models[model], &Query{Class: Live, Model: model}, nil); c.URL == "http://2" {
+				t.Fatal("a live request goes to the server that has 1000 tokens pending")
+			}
+		}
+		all[2].pace.landLive(1000)
 	})
 }

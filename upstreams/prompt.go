@@ -16,7 +16,7 @@ type prompt struct {
 	alone   bool          // nothing else was to be read when it was sent
 	awaited bool          // a live request that has none
 	stream  bool          // its answer is to be streamed
-	first   time.Duration // time to the first byte; 0 before it
+	first   time.Duration // from the connection to the first byte; 0 before it
 }
 
 // ask notes that the attempt has its server read a prompt of so many bytes. record is
@@ -63,7 +63,11 @@ func (p *prompt) landed(a *attempt) bool {
 	if p.bytes == 0 || p.first != 0 {
 		return false
 	}
-	p.first = max(1, time.Since(a.begun))
+	from := a.sentAt
+	if from.IsZero() {
+		from = a.begun
+	}
+	p.first = max(1, time.Since(from))
 	if !p.awaited {
 		return false
 	}
@@ -97,6 +101,7 @@ func (a *attempt) answered(u openai.Usage, told bool, interval time.Duration) {
 		tokens = max(1, tokens)
 	}
 	switch {
+	case !a.whole: // its client may have been slow to send it
 	case interval > 0: // a stream: its first byte is that of its first token
 		pace.passed(float64(tokens), float64(p.first), float64(interval), p.alone)
 	case told && u.InputTokens > 0 && u.OutputTokens <= 1: // nothing but a prompt
