@@ -1,6 +1,7 @@
 package several
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -118,6 +119,21 @@ func TestLoadsAreKnown(t *testing.T) {
 		})
 	}
 	gateways[1].CancelBatch(t, b.ID)
+	// A live request of the one, of 160 kB, waits for its first token.
+	ctx, leave := context.WithCancel(t.Context())
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		gateways[0].Chat(ctx, fmt.Appendf(nil, `{"model":"sim","stream":true,"messages":[{"role":"user","content":%q}]}`, strings.Repeat("wait", 40_000)), nil)
+	}()
+	tidegatetest.Eventually(t, 15*time.Second, "the other knows how much the server has to read", func() bool {
+		return gateways[0].Health(t).Upstreams[0].Pending > 30_000 && gateways[1].Health(t).Upstreams[0].OthersPending > 20_000
+	})
+	leave()
+	<-gone
+	tidegatetest.Eventually(t, 15*time.Second, "the other knows that it has no more", func() bool {
+		return gateways[0].Health(t).Upstreams[0].Pending < 20_000 && gateways[1].Health(t).Upstreams[0].OthersPending == 0
+	})
 	gateways[1].Stop(t)
 	tidegatetest.Eventually(t, 30*time.Second, "the one that is left has all", func() bool {
 		u := gateways[0].Health(t).Upstreams[0]

@@ -101,6 +101,9 @@ type Health struct {
 		Batch  int `json:"batch_in_flight"`
 		Others int `json:"others_in_flight"`
 		Limit  int `json:"batch_limit"`
+
+		Pending       int64 `json:"pending_prefill_tokens"`
+		OthersPending int64 `json:"others_pending_prefill_tokens"`
 	}
 }
 
