@@ -110,6 +110,26 @@ func TestMetricsOfWork(t *testing.T) {
 	}
 }
 
+// A batch that is paused shortly before its deadline is late in the metrics of every
+// gateway, and one that reaches its deadline is counted by the gateway that ended it.
+func TestMetricsOfLateBatches(t *testing.T) {
+	h := newHouse(t, batch.Config{ExpireInterval: time.Millisecond})
+	h.pool.set(func() { h.pool.slots = 0 })
+	h.open()
+	batch.LookOften(h.engine)
+	file := h.upload(input(1))
+	h.pause(h.createFor(file, 30*time.Minute))
+	until(t, "the paused batch is late", func() bool {
+		got := gather(t, h.engine)
+		return got["tidegate_batches_late{reason=paused}"] == 1 && got["tidegate_batches_late{reason=slow}"] == 0
+	})
+	h.createFor(file, time.Millisecond)
+	until(t, "the other batch has expired", func() bool {
+		got := gather(t, h.engine)
+		return got["tidegate_batches_expired_total{}"] == 1 && got["tidegate_batches{status=expired}"] == 1
+	})
+}
+
 // countingStore counts looks at the backlog, and may hold them up.
 type countingStore struct {
 	batch.Store
