@@ -149,17 +149,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 			counter(descPreempts, int64(u.Preemptions), u.URL)
 		}
 	}
-	for _, s := range m.pool.ModelStatus() {
-		counter(descAsked, s.TotalRequests, s.Model)
-		counter(descRefused, s.TotalFailed, s.Model)
-		for _, kind := range ProblemKinds {
-			gauge(descProblem, number(s.Problem == kind), s.Model, string(kind))
-		}
-		if s.Model != "" {
-			gauge(descServers, float64(s.Servers), s.Model)
-			gauge(descAvail, float64(s.Available), s.Model)
-		}
-	}
+	m.collectModels(gauge, counter)
 	m.pool.collectPrices(gauge)
 	counter(descRetries, m.retries.Load())
 	m.pool.collectQueues(ch)

@@ -115,6 +115,40 @@ func TestMetricsByModel(t *testing.T) {
 	}
 }
 
+// A server with more models than there are labels has a bounded number of series:
+// models that were asked for keep their names, the others are one.
+func TestManyModelsOfAServer(t *testing.T) {
+	models := []string{model}
+	for i := range 2 * modellabel.Limit {
+		models = append(models, fmt.Sprintf("adapter-%03d", i))
+	}
+	f := newFake(t, models...)
+	set(&f.serve, streamed(sseEvent, sseDone))
+	p := startPool(t, calm(f.URL))
+	g := newGateway(t, p)
+	g.post(t, "/v1/chat/completions", chatBody(model))
+	g.post(t, "/v1/chat/completions", chatBody("adapter-399"))
+	g.recorded(t, 2)
+	got := gather(t, p)
+	for name, want := range map[string]float64{
+		"tidegate_model_live_requests_total{model=m}":           1,
+		"tidegate_model_live_requests_total{model=adapter-399}": 1,
+		"tidegate_model_live_requests_total{model=other}":       0,
+		"tidegate_model_servers{model=other}":                   1,
+		"tidegate_model_servers_available{model=adapter-399}":   1,
+		"tidegate_model_problem{model=other,problem=no_server}": 0,
+		"tidegate_live_queue_length{model=other}":               0,
+		"tidegate_live_queue_length{model=m}":                   0,
+	} {
+		if have, there := got[name]; !there || have != want {
+			t.Errorf("%s is %v (%v), want %v", name, have, there, want)
+		}
+	}
+	if len(got) > 150 {
+		t.Errorf("a server with %d models has %d series, want 150 at most", len(models), len(got))
+	}
+}
+
 // A server whose models change all the time makes a bounded number of series.
 func TestModelLabelsAreBounded(t *testing.T) {
 	p := NewPool(nil)

@@ -19,7 +19,12 @@ var priceDescs = []*prometheus.Desc{descPrice, descPriceLow, descPriceHigh, desc
 func (p *Pool) collectPrices(gauge func(d *prometheus.Desc, v float64, labels ...string)) {
 	now, _ := p.BatchHours()
 	gauge(descHours, now.Share)
-	for _, price := range p.Prices() {
+	prices := p.Prices()
+	label := p.metrics.labeller(len(prices))
+	for _, price := range prices {
+		if label(price.Model) != price.Model {
+			continue // prices of several models have no sum
+		}
 		gauge(descPriceWindows, float64(price.Windows), price.Model)
 		gauge(descBudget, price.Slots, price.Model)
 		for _, of := range []struct {

@@ -93,6 +93,13 @@ func describeQueues(ch chan<- *prometheus.Desc) {
 	}
 }
 
+// queueSum is what the queues of the models of one label are together.
+type queueSum struct {
+	waiting  int
+	oldest   float64
+	outcomes map[string]int64
+}
+
 // collectQueues collects the queues of all models that servers have. Counters are
 // left out while they are zero.
 func (p *Pool) collectQueues(ch chan<- prometheus.Metric) {
@@ -100,17 +107,31 @@ func (p *Pool) collectQueues(ch chan<- prometheus.Metric) {
 	for _, s := range p.Queues() {
 		waiting[[2]string{s.Class, s.Model}] = s
 	}
-	for model, at := range p.now.Load().models {
-		for class, name := range queueNames {
+	models := p.now.Load().models
+	label := p.metrics.labeller(len(models))
+	for class, name := range queueNames {
+		sums := make(map[string]*queueSum)
+		for model, at := range models {
+			sum := sums[label(model)]
+			if sum == nil {
+				sum = &queueSum{outcomes: make(map[string]int64)}
+				sums[label(model)] = sum
+			}
 			s := waiting[[2]string{name, model}]
-			ch <- prometheus.MustNewConstMetric(descQueueLength[class], prometheus.GaugeValue, float64(s.Waiting), model)
-			ch <- prometheus.MustNewConstMetric(descQueueOldest[class], prometheus.GaugeValue, s.Oldest, model)
+			sum.waiting += s.Waiting
+			sum.oldest = max(sum.oldest, s.Oldest)
 			counts := &at.record.queues[class]
-			for outcome, n := range map[string]int64{
-				"queued": counts.queued.Load(), "full": counts.full.Load(), "timeout": counts.late.Load(), "left": counts.left.Load(),
-			} {
+			sum.outcomes["queued"] += counts.queued.Load()
+			sum.outcomes["full"] += counts.full.Load()
+			sum.outcomes["timeout"] += counts.late.Load()
+			sum.outcomes["left"] += counts.left.Load()
+		}
+		for of, sum := range sums {
+			ch <- prometheus.MustNewConstMetric(descQueueLength[class], prometheus.GaugeValue, float64(sum.waiting), of)
+			ch <- prometheus.MustNewConstMetric(descQueueOldest[class], prometheus.GaugeValue, sum.oldest, of)
+			for outcome, n := range sum.outcomes {
 				if n > 0 {
-					ch <- prometheus.MustNewConstMetric(descQueueTotal[class], prometheus.CounterValue, float64(n), model, outcome)
+					ch <- prometheus.MustNewConstMetric(descQueueTotal[class], prometheus.CounterValue, float64(n), of, outcome)
 				}
 			}
 		}

@@ -21,6 +21,18 @@ type Set struct {
 	known map[string]string // guarded by mu; each name by itself, at most Limit
 }
 
+// Peek returns the label of a model without giving it one: Other for a model that Of
+// has not been asked for.
+func (s *Set) Peek(model string) string {
+	model = strings.ToValidUTF8(model, "\uFFFD")
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if label, known := s.known[model]; known {
+		return label
+	}
+	return Other
+}
+
 // Of returns the label of a model that a server has. The first Limit models keep
 // their names, further ones and "" are Other.
 func (s *Set) Of(model string) string {

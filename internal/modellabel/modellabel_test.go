@@ -34,6 +34,19 @@ func TestLabelsAreBounded(t *testing.T) {
 	}
 }
 
+func TestPeekGivesNoLabel(t *testing.T) {
+	var set modellabel.Set
+	for model, want := range map[string]string{"a": modellabel.Other, "": modellabel.Other} {
+		if got := set.Peek(model); got != want {
+			t.Errorf("the label of %q is %q, want %q", model, got, want)
+		}
+	}
+	set.Of("a")
+	if got := set.Peek("a"); got != "a" {
+		t.Errorf("the label of a model that has one is %q, want %q", got, "a")
+	}
+}
+
 func TestLabelOf(t *testing.T) {
 	for model, want := range map[string]string{
 		"tide-7b":       "tide-7b",
