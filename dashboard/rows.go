@@ -21,7 +21,7 @@ func upstreamRow(s templates.Site, u Upstream) templates.UpstreamRow {
 		URL: u.URL, Page: s.To("upstreams", upstreamKey(u.URL)), State: string(u.State), Reason: u.Reason, Since: u.Since,
 		Draining: u.Draining, Models: u.Models, Version: u.Version,
 		Live: u.LiveInFlight, Batch: u.BatchInFlight, Others: u.OthersInFlight, BatchLimit: u.BatchSlots, MaxSeqs: maxSeqs(u),
-		Limit: u.Limit, LimitWhy: u.LimitReason.Text(), Preempted: u.Preemptions,
+		Limit: u.Limit, LimitWhy: u.LimitReason.Text(), Placement: u.Placement.Text(), Preempted: u.Preemptions,
 		HasMetrics: u.HasMetrics, Running: u.Running, Waiting: u.Waiting, KV: u.KVCacheUsage,
 		TTFT: latency(u.TTFT), ITL: latency(u.ITL), Window: u.Window, Recent: u.Recent, Failures: u.Failures,
 	}

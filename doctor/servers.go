@@ -155,6 +155,9 @@ func concurrency(name string, u upstreams.UpstreamStatus, f upstreams.Facts) Che
 		c.Found = fmt.Sprintf("%d, as at the server", u.MaxNumSeqs)
 	case u.MaxNumSeqsAssumed:
 		c.Found = fmt.Sprintf("%d requests at once, as found so far: %s", u.Limit, u.LimitReason.Text())
+		if u.Placement != "" && u.Placement != upstreams.ForBoth {
+			c.Found += "; now it is for " + u.Placement.Text()
+		}
 	case u.HasMetrics && u.Waiting > 0 && ours <= u.MaxNumSeqs:
 		c.Verdict, c.Found = Doubted, fmt.Sprintf("%d, yet %.0f requests wait at the server while it runs %.0f", u.MaxNumSeqs, u.Waiting, u.Running)
 		c.Remedy = "Set max_num_seqs of this upstream to what the server runs at once: its --max-num-seqs, or fewer where the KV cache is full before."

@@ -90,6 +90,7 @@ type UpstreamRow struct {
 	MaxSeqs             int // requests that it runs at once; 0: not known
 	Limit               int // requests that it should have at once, as found
 	LimitWhy            string
+	Placement           string  // what it is for
 	Preempted           float64 // requests, since it was started
 	HasMetrics          bool
 	Running, Waiting    float64

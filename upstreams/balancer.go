@@ -1,6 +1,7 @@
 package upstreams
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -83,8 +84,9 @@ type Balancer interface {
 	Choose(candidates []*Candidate, q *Query) *Candidate
 }
 
-// LeastPending chooses the server that will have read the prompts that it was sent
-// first; among those that are about as far, the one with the fewest requests in
+// LeastPending chooses the server on which a live request will have its first token
+// first: that will have read the prompts that it was sent, and whose steps are short.
+// Among those that are about as far it chooses the one with the fewest requests in
 // flight in relation to its weight, and among equals any. Batch lines go by the
 // latter alone: they come when no prompt is pending.
 type LeastPending struct{}
@@ -102,8 +104,9 @@ func (LeastPending) Choose(candidates []*Candidate, q *Query) *Candidate {
 	pending := room[:0] // of each; read once, as it changes all the time
 	most := int64(0)
 	if q.Class == Live {
+		quick := quickest(candidates)
 		for _, c := range candidates {
-			pending = append(pending, c.pending())
+			pending = append(pending, c.pending()+c.detour(quick))
 		}
 		most = slices.Min(pending) + pendingAlike
 	}
@@ -133,4 +136,26 @@ func (c *Candidate) pending() int64 {
 		return 0
 	}
 	return c.pace.pending(c.age())
+}
+
+// quickest is the shortest step of the servers that are for live requests, in
+// nanoseconds; math.MaxInt64 if there are none.
+func quickest(candidates []*Candidate) int64 {
+	least := int64(math.MaxInt64)
+	for _, c := range candidates {
+		if c.purpose() == ForLive {
+			least = min(least, c.pace.step.Load())
+		}
+	}
+	return least
+}
+
+// detour is how much longer the first token takes on a server that is for batch lines
+// than on one that is for live requests, whose step is quick, in nanoseconds: half of
+// a step on average until the next one begins, and that one.
+func (c *Candidate) detour(quick int64) int64 {
+	if c.purpose() != ForBatch || quick == math.MaxInt64 {
+		return 0
+	}
+	return max(2*pendingAlike, (c.pace.step.Load()-quick)*3/2)
 }

@@ -8,12 +8,6 @@ import (
 )
 
 const (
-	// levelPays is the part of a growth in requests by which throughput has to grow
-	// for more to be tried.
-	levelPays = 0.3
-	// levelEnough is the part of the most throughput that was measured with which the
-	// search is content. It takes the least number of requests that delivers it.
-	levelEnough = 0.93
 	// levelClose is the ratio of two numbers of requests up to which they are one level.
 	levelClose = 1.06
 	// levelLeast is the number of requests below which no level is looked for.
@@ -24,13 +18,10 @@ const (
 	levelAge = 5 * time.Minute
 	// levelTwice is how many measurements show that more requests pay somewhat,
 	// levelSure that they do not.
-	levelTwice = 2
-	levelSure  = 4
+	levelTwice = 1
+	levelSure  = 2
 	// levelKept is how many measurements of a level are kept.
 	levelKept = 7
-	// levelSlower is how much longer one request may take than at the level at which
-	// requests are quickest: a live request in their midst takes as long.
-	levelSlower = 2
 	// levelShift is the part by which throughput at a level has to change, several
 	// times in a row, for what was measured before to be forgotten.
 	levelShift = 0.25
@@ -39,6 +30,29 @@ const (
 	levelFast, levelSlow = 2, 1.5
 	levelLinear          = 0.6
 )
+
+// aim is what is wanted of a number of requests.
+type aim struct {
+	// pays is the part of a growth in requests by which throughput has to grow for
+	// more to be tried.
+	pays float64
+	// enough is the part of the most throughput that was measured with which the
+	// search is content. It takes the least number of requests that delivers it.
+	enough float64
+	// slower is how much longer one request may take than at the level at which
+	// requests are quickest: a live request in their midst takes as long.
+	slower float64
+	// fill has the search take the most requests that deliver enough instead: nobody
+	// minds them.
+	fill bool
+}
+
+// aims are what is wanted of a server, by what it is for.
+var aims = map[Placement]aim{
+	ForBoth:  {pays: 0.3, enough: 0.93, slower: 2},
+	ForLive:  {pays: 0.3, enough: 0.93, slower: 1.6},
+	ForBatch: {pays: -0.1, enough: 0.9, slower: math.Inf(1), fill: true},
+}
 
 // level is the throughput that was measured with a number of requests.
 type level struct {
@@ -104,64 +118,70 @@ func (l *level) note(at time.Time, rate float64) {
 func elasticity(a, b level) float64 { return (b.rate/a.rate - 1) / (b.requests/a.requests - 1) }
 
 // top is how throughput grew towards the highest level, from the next one that is
-// far enough below it to tell; levelPays if there is none.
-func (ls levels) top() float64 {
+// far enough below it to tell; what just pays if there is none.
+func (ls levels) top(a aim) float64 {
 	last := ls[len(ls)-1]
 	for i := len(ls) - 2; i >= 0; i-- {
 		if last.requests >= ls[i].requests*(1+levelSlow)/2 {
 			return elasticity(ls[i], last)
 		}
 	}
-	return levelPays
+	return a.pays
 }
 
 // each is the time per unit for one of the requests, in seconds.
 func (l *level) each() float64 { return l.requests / l.rate }
 
 // slow reports whether requests take too long at a level.
-func (ls levels) slow(i int) bool {
+func (ls levels) slow(i int, a aim) bool {
 	for j := range ls[:i] {
-		if ls[i].each() > levelSlower*ls[j].each() {
+		if ls[i].each() > a.slower*ls[j].each() {
 			return true
 		}
 	}
 	return false
 }
 
-// enough is the first level with enough throughput of those that are not slow.
-func (ls levels) enough() int {
+// enough is the first level with enough throughput of those that are not slow, or the
+// last one.
+func (ls levels) enough(a aim) int {
 	most := 0.0
 	for i, l := range ls {
-		if !ls.slow(i) {
+		if !ls.slow(i, a) {
 			most = max(most, l.rate)
 		}
 	}
-	for i, l := range ls {
-		if !ls.slow(i) && l.rate >= levelEnough*most {
-			return i
+	found := 0
+	for i, l := range slices.Backward(ls) {
+		if !ls.slow(i, a) && l.rate >= a.enough*most {
+			found = i
+			if a.fill {
+				break
+			}
 		}
 	}
-	return 0
+	return found
 }
 
 // next returns how many requests are to be tried next; found if that is the number
 // that was searched for. There is a level.
-func (ls levels) next() (requests int, found bool) {
+func (ls levels) next(a aim) (requests int, found bool) {
 	last := ls[len(ls)-1]
-	switch grown := ls.top(); {
-	case ls.slow(len(ls)-1) && len(last.rates) >= levelSure:
-	case !ls.slow(len(ls)-1) && (grown >= levelLinear || len(ls) == 1 && last.requests <= limitStart):
+	switch grown := ls.top(a); {
+	case ls.slow(len(ls)-1, a) && len(last.rates) >= levelSure:
+	case !ls.slow(len(ls)-1, a) && (grown >= levelLinear || len(ls) == 1 && last.requests <= limitStart):
 		return int(math.Ceil(levelFast * last.requests)), false
-	case len(last.rates) < levelTwice || ls.slow(len(ls)-1):
+	case len(last.rates) < levelTwice || ls.slow(len(ls)-1, a):
 		return int(math.Round(last.requests)), false
-	case grown >= levelPays:
+	case grown >= a.pays:
 		return int(math.Ceil(levelSlow * last.requests)), false
 	case len(last.rates) < levelSure:
 		return int(math.Round(last.requests)), false
 	}
-	i := ls.enough()
+	i := ls.enough(a)
 	at := ls[i]
 	switch {
+	case a.fill:
 	case i == 0 && at.requests > levelLeast:
 		return int(math.Round(at.requests / levelSlow)), false
 	case i > 0:

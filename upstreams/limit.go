@@ -53,7 +53,11 @@ const (
 	// run: none ends, and no prompt is read. It is measured when a part of them has
 	// ended, or after a while where that takes longer.
 	settledPart  = 0.25
-	settledAfter = 4 * time.Second
+	settledAfter = 3 * time.Second
+	// Requests that came together end together: what they bring is measured until a
+	// part of them has ended, or for a while where that takes longer.
+	windowPart = 0.5
+	windowMost = 2 * time.Second
 	// waitingPart is the part of the running requests that must wait in two samples to
 	// be a queue, and not requests that arrived since the server's last step.
 	waitingPart = 1.0 / 8
@@ -87,6 +91,7 @@ type loadSample struct {
 	batch    int   // of these, batch lines of this gateway
 	done     int64 // answers to batch lines of this gateway, a counter
 	ceiling  int   // max_num_seqs as configured
+	placed   Placement
 }
 
 // limiter finds how many requests a server should have at once, of both classes.
@@ -119,6 +124,9 @@ func (l *limiter) step(s loadSample) int {
 	}
 	previous, before := l.last, l.limit
 	l.last = s
+	if s.placed != previous.placed && previous.placed != "" {
+		l.plan(s.placed)
+	}
 	queued := l.queue.step(s, previous)
 	if l.hard > 0 && s.told && queued == 0 && int(s.running) > l.hard { // it runs more by now
 		l.hard, l.until = 0, s.at
@@ -141,8 +149,11 @@ func (l *limiter) step(s loadSample) int {
 	if l.limit >= s.ceiling {
 		l.limit, l.why = s.ceiling, LimitCeiling
 	}
-	if l.limit != before {
+	switch {
+	case l.limit > before:
 		l.filled = loadSample{}
+	case l.limit < before: // the requests that stay came long ago
+		l.window = loadSample{}
 	}
 	return l.limit
 }
@@ -155,6 +166,21 @@ func (l *limiter) replaced(s loadSample) bool {
 
 // searching reports whether the limit is still being found.
 func (l *limiter) searching() bool { return l.why == LimitStart || l.why == LimitGrowing }
+
+// plan begins to search by another aim, from what is known.
+func (l *limiter) plan(r Placement) {
+	l.window, l.until = loadSample{}, time.Time{}
+	switch {
+	case len(l.levels) > 1:
+		l.limit, _ = l.levels.next(aims[r])
+		l.limit = max(limitFloor, l.limit)
+	case r == ForLive: // nothing is known of fewer requests
+		l.limit = min(l.limit, limitStart)
+	}
+	if l.why == LimitPlateau || l.why == LimitCeiling {
+		l.why = LimitGrowing
+	}
+}
 
 // shrink lowers the limit, if to is lower, and keeps it. A limit that stays is
 // confirmed.
@@ -176,6 +202,9 @@ func (l *limiter) measure(s loadSample) {
 		l.window = s
 		return
 	}
+	if part := float64(s.done-w.done) / float64(s.inFlight); part < windowPart && s.at.Sub(w.at) < windowMost {
+		return
+	}
 	n, rate := throughput(w, s)
 	if n == 0 {
 		return // the window goes on
@@ -191,7 +220,7 @@ func (l *limiter) measure(s loadSample) {
 		return
 	}
 	l.why, l.hard, l.until = LimitGrowing, 0, time.Time{}
-	next, found := l.levels.next()
+	next, found := l.levels.next(aims[s.placed])
 	switch {
 	case change < 0: // perhaps fewer requests bring as much
 		next = int(requests / levelSlow)

@@ -24,12 +24,13 @@ type engine struct {
 	busy     int // batch lines that there are
 	live     int
 	ceiling  int
+	placed   Placement
 }
 
 func newEngine(most int, base, each time.Duration) *engine {
 	return &engine{
 		most: most, base: base.Seconds(), each: each.Seconds(), random: rand.New(rand.NewPCG(1, 2)),
-		at: time.Unix(1e9, 0), busy: 10_000, ceiling: 256,
+		at: time.Unix(1e9, 0), busy: 10_000, ceiling: 256, placed: ForBoth,
 	}
 }
 
@@ -52,7 +53,7 @@ func (e *engine) step() int {
 	e.done += e.throughput(e.inFlight) * span.Seconds() / 200 // tokens a line
 	return e.limiter.step(loadSample{
 		at: e.at, told: true, running: float64(running), waiting: float64(e.inFlight - running), counted: true, made: e.tokens,
-		inFlight: e.inFlight, batch: e.inFlight - e.live, done: int64(e.done), ceiling: e.ceiling,
+		inFlight: e.inFlight, batch: e.inFlight - e.live, done: int64(e.done), ceiling: e.ceiling, placed: e.placed,
 	})
 }
 
@@ -133,7 +134,7 @@ func TestLimitFallsAtOnce(t *testing.T) {
 // wait, and neither is a queue in which the server gets on.
 func TestPromptsThatWait(t *testing.T) {
 	l := limiter{}
-	s := loadSample{at: time.Unix(1e9, 0), told: true, inFlight: 16, batch: 16, ceiling: 256}
+	s := loadSample{at: time.Unix(1e9, 0), told: true, inFlight: 16, batch: 16, ceiling: 256, placed: ForBoth}
 	for s.running = 0; s.running <= 16; s.running += 2 {
 		s.at = s.at.Add(limitSample)
 		s.waiting = 16 - s.running
@@ -213,7 +214,7 @@ func TestQueueAtAServer(t *testing.T) {
 		{"a long queue", func(int) float64 { return 30 }, 400, 180},
 	} {
 		l := limiter{limit: 190, why: LimitPlateau, until: time.Unix(2e9, 0)}
-		s := loadSample{at: time.Unix(1e9, 0), told: true, running: 180, step: 0.025, batch: 182, ceiling: 256}
+		s := loadSample{at: time.Unix(1e9, 0), told: true, running: 180, step: 0.025, batch: 182, ceiling: 256, placed: ForBoth}
 		for i := range 20 {
 			s.at = s.at.Add(time.Second)
 			s.done += int64(tt.rate)
@@ -230,7 +231,7 @@ func TestQueueAtAServer(t *testing.T) {
 // Requests of others that a server runs are not room for this gateway's.
 func TestLimitBesideOthers(t *testing.T) {
 	l := limiter{limit: 40}
-	s := loadSample{at: time.Unix(1e9, 0), told: true, running: 64, waiting: 16, inFlight: 40, batch: 40, ceiling: 256}
+	s := loadSample{at: time.Unix(1e9, 0), told: true, running: 64, waiting: 16, inFlight: 40, batch: 40, ceiling: 256, placed: ForBoth}
 	l.step(s)
 	if got := l.step(s); got != 24 {
 		t.Errorf("the limit is %d, want 24", got)
@@ -248,7 +249,7 @@ func TestLimitWithoutMetrics(t *testing.T) {
 		{"20 pay", 1660 * time.Microsecond, 14, 30},
 	} {
 		e := newEngine(256, 6*time.Millisecond, tt.each)
-		s := loadSample{at: e.at, ceiling: 256}
+		s := loadSample{at: e.at, ceiling: 256, placed: ForBoth}
 		done := 0.0
 		for range 120 {
 			s.inFlight = max(e.limiter.limit, 1)
@@ -266,7 +267,7 @@ func TestLimitWithoutMetrics(t *testing.T) {
 
 // Preemptions and a KV cache that is nearly used up shrink the limit.
 func TestLimitOfTheKVCache(t *testing.T) {
-	s := loadSample{at: time.Unix(1e9, 0), told: true, running: 100, inFlight: 100, batch: 100, ceiling: 256}
+	s := loadSample{at: time.Unix(1e9, 0), told: true, running: 100, inFlight: 100, batch: 100, ceiling: 256, placed: ForBoth}
 	l := limiter{limit: 100}
 	l.step(s)
 	s.at, s.preempts = s.at.Add(time.Second), 3

@@ -11,9 +11,9 @@ import (
 // prompt would share its steps with it.
 
 const (
-	// paceShare bounds the part of a server's time that prompts of batch lines take, as
-	// one to this: decoding has the rest.
-	paceShare = 1
+	// paceFill is how many prompts that take as long as a step decodes may share a
+	// step on a server that is for batch lines; on others it is one.
+	paceFill = 4
 	// paceCrowd is the number of prefills for each step from which on nearly all steps
 	// have one, so that they do not tell how long it takes.
 	paceCrowd = 0.7
@@ -67,8 +67,8 @@ type paceFigures struct {
 func (p *pace) prefill(tokens int64) int64 { return int64(p.known() * float64(tokens)) }
 
 // learn corrects the estimates by the server's own figures as of now. gateways is how
-// many send batch lines there, this one included.
-func (p *pace) learn(now time.Time, g gauges, gateways int) {
+// many send batch lines there, this one included, and of what the server is for.
+func (p *pace) learn(now time.Time, g gauges, gateways int, of Placement) {
 	l, was := &p.learned, p.learned
 	l.at, l.gauges = now, g
 	for class := range l.tokens {
@@ -86,7 +86,11 @@ func (p *pace) learn(now time.Time, g gauges, gateways int) {
 			decode = step
 		}
 		// A step decodes beside what it prefills. Short prompts share one.
-		gap += min(float64(decode), gap/paceShare)
+		together := 1.0
+		if of == ForBatch {
+			together = paceFill
+		}
+		gap += min(float64(decode), gap/together)
 	}
 	gap *= float64(gateways)
 	if gap < float64(paceLeast) {

@@ -163,6 +163,7 @@ func (p *Pool) Start() {
 	p.probers.Go(func() { p.keepHours(ctx) })
 	p.probers.Go(func() { p.measurePrice(ctx) })
 	p.beginLook()
+	p.probers.Go(func() { p.place(ctx) })
 	p.startProbers()
 }
 

@@ -231,7 +231,7 @@ func (p *Pool) sampleLoad(u *upstream) {
 	s := loadSample{
 		at: time.Now(), told: g.told, counted: g.counted, running: g.running, waiting: g.waiting, kvCache: g.kvCache, preempts: g.preempts,
 		prompt: g.prompt, made: g.generated, step: float64(u.pace.step.Load()) / 1e9,
-		inFlight: live + batch + otherLive + otherBatch, batch: batch, done: u.pace.done.Load(), ceiling: u.maxSeqs,
+		inFlight: live + batch + otherLive + otherBatch, batch: batch, done: u.pace.done.Load(), ceiling: u.maxSeqs, placed: u.purpose(),
 	}
 	limit := int64(u.limiter.step(s))
 	u.limitWhy = u.limiter.why
@@ -241,8 +241,8 @@ func (p *Pool) sampleLoad(u *upstream) {
 	}
 	p.mu.Unlock()
 	p.learnCapacity(u, u.limiter.hard, int(g.running))
-	u.seats.sample(s.at, live+otherLive, u.limiter.hard > 0)
-	u.pace.learn(s.at, g, gateways)
+	u.seats.sample(s.at, live+otherLive, u.limiter.hard > 0 || u.limiter.why == LimitCeiling)
+	u.pace.learn(s.at, g, gateways, s.placed)
 	if u.limit.Swap(limit) < limit {
 		p.released()
 	}

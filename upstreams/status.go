@@ -28,6 +28,8 @@ type UpstreamStatus struct {
 	// found so far, and LimitReason why it is not more. Batch lines come only below it.
 	Limit       int         `json:"limit"`
 	LimitReason LimitReason `json:"limit_reason"`
+	// Placement is what the server is for while batch lines run.
+	Placement Placement `json:"placement"`
 	// BatchSlots is how many batch lines of this gateway may be in flight there now,
 	// those included that are: what live requests and other gateways leave of
 	// Limit, up to BatchLimit.
@@ -110,6 +112,7 @@ func (p *Pool) Status() []UpstreamStatus {
 		if s.LimitReason == "" {
 			s.LimitReason = LimitStart
 		}
+		s.Placement = u.purpose()
 		otherLive, otherBatch := split(u.others.Load())
 		s.OthersInFlight = otherLive + otherBatch
 		if u.state != StateUp {

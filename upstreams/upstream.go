@@ -37,11 +37,12 @@ type upstream struct {
 	suspect atomic.Bool
 	// gate is when the next trial of an upstream that is suspect for its answers
 	// is due, as its age; 0 if it is not.
-	gate atomic.Int64
-	hung atomic.Bool  // it is suspect because its engine hangs
-	good atomic.Int64 // answers to requests
-	row  atomic.Int32 // faults since the last good answer
-	full saturation
+	gate   atomic.Int64
+	hung   atomic.Bool  // it is suspect because its engine hangs
+	good   atomic.Int64 // answers to requests
+	row    atomic.Int32 // faults since the last good answer
+	full   saturation
+	placed atomic.Pointer[Placement] // nil: ForBoth
 	// pace spaces batch lines out, seats keeps places for live requests.
 	pace  pace
 	seats seats

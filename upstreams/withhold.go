@@ -199,7 +199,7 @@ func (p *Pool) withholdable(u *upstream, live bool) windowOutcome {
 		return outcomeAway
 	case !u.hasBatch():
 		return outcomeNoBatch
-	case !live:
+	case !live || u.purpose() == ForBatch: // or few, which waited elsewhere too long
 		return outcomeNoLive
 	default:
 		return ""

@@ -97,7 +97,7 @@ func openBubble(t *testing.T, cfg Config, gap time.Duration, shops ...*shop) *bu
 	for i, s := range shops {
 		host := fmt.Sprintf("s%d:1", i)
 		n.serve(t, host, s)
-		cfg.Upstreams = append(cfg.Upstreams, UpstreamConfig{URL: "http://" + host, MaxNumSeqs: 8})
+		cfg.Upstreams = append(cfg.Upstreams, UpstreamConfig{URL: "http://" + host, MaxNumSeqs: 12})
 	}
 	b := &bubble{pool: newPool(zap.NewNop(), n.dial), quit: make(chan struct{})}
 	if err := b.pool.Apply(cfg); err != nil {
@@ -169,8 +169,8 @@ func (b *bubble) live(proxy *Proxy, gap time.Duration) {
 
 func near(got, want, within float64) bool { return math.Abs(got-want) <= within }
 
-// Batch is withheld from one server at a time, for its part of the time, and the
-// price that is measured is what the servers do.
+// Batch is withheld from a server that is for live requests, for its part of the time,
+// and the price that is measured is what the servers do.
 func TestPriceIsMeasured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		shops := []*shop{
@@ -196,8 +196,9 @@ func TestPriceIsMeasured(t *testing.T) {
 			}
 		}
 		for i, n := range withheld {
-			if part := 2 * float64(n) / looks; part < 0.01 || part > 0.04 {
-				t.Errorf("server %d: batch is withheld for %.2f %% of the time, want 1 to 4", i, 100*part)
+			part := 2 * float64(n) / looks
+			if i == 0 && (part < 0.01 || part > 0.04) || i > 0 && part > 0.001 { // until live requests come
+				t.Errorf("server %d: batch is withheld for %.2f %% of the time, want 1 to 4 of the first server, where live requests are", i, 100*part)
 			}
 		}
 		prices := b.pool.Prices()
