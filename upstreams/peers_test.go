@@ -3,6 +3,7 @@ package upstreams
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -220,3 +221,32 @@ func TestGatewaysWithoutLinesTakeNoShare(t *testing.T) {
 
 // every is n other gateways that serve live requests and run lines.
 func every(n int) Peers { return Peers{All: n, Serving: n, Working: n} }
+
+// TestPausesAreDivided checks that gateways with lines on a server divide its pauses, and
+// that those without lines there, as far as that is known, do not count.
+func TestPausesAreDivided(t *testing.T) {
+	const own = 2 * 20 * time.Millisecond // a prompt, and the decoding beside it
+	for name, tt := range map[string]struct {
+		peers Peers
+		loads map[string]Load
+		want  time.Duration
+	}{
+		"alone":                       {Peers{}, map[string]Load{}, own},
+		"another one without lines":   {Peers{All: 1, Serving: 1, Working: 1}, map[string]Load{"http://s": {Live: 9}}, own},
+		"another one with lines":      {Peers{All: 1, Serving: 1, Working: 1}, map[string]Load{"http://s": {Batch: 1}}, 2 * own},
+		"two, and one runs no lines":  {Peers{All: 2, Serving: 2, Working: 1}, map[string]Load{"http://s": {Batch: 3}}, 2 * own},
+		"another one is not heard of": {Peers{All: 1, Serving: 1, Working: 1}, nil, 2 * own},
+	} {
+		p := NewPool(zap.NewNop())
+		if err := p.Apply(Config{Upstreams: []UpstreamConfig{{URL: "http://s"}}}); err != nil {
+			t.Fatal(err)
+		}
+		u := p.upstreams[0]
+		u.pace.teach(time.Millisecond, 20*time.Millisecond, 20)
+		p.SetPeers(tt.peers, tt.loads)
+		p.sampleLoad(u)
+		if got := time.Duration(u.pace.gap.Load()); got != tt.want {
+			t.Errorf("%s: a pause of %v, want %v", name, got, tt.want)
+		}
+	}
+}
