@@ -167,17 +167,24 @@ func (l *limiter) replaced(s loadSample) bool {
 // searching reports whether the limit is still being found.
 func (l *limiter) searching() bool { return l.why == LimitStart || l.why == LimitGrowing }
 
-// plan begins to search by another aim, from what is known.
-func (l *limiter) plan(r Placement) {
-	l.window, l.until = loadSample{}, time.Time{}
+// plan begins to search by another aim, from what is known. A limit that the server
+// was found to need stays the most.
+func (l *limiter) plan(of Placement) {
+	l.window = loadSample{}
+	next := l.limit
 	switch {
 	case len(l.levels) > 1:
-		l.limit, _ = l.levels.next(aims[r])
-		l.limit = max(limitFloor, l.limit)
-	case r == ForLive: // nothing is known of fewer requests
-		l.limit = min(l.limit, limitStart)
+		next, _ = l.levels.next(aims[of])
+		next = max(limitFloor, next)
+	case of == ForLive: // nothing is known of fewer requests
+		next = min(l.limit, limitStart)
 	}
-	if l.why == LimitPlateau || l.why == LimitCeiling {
+	if l.why == LimitWaiting || l.why == LimitKVCache {
+		l.limit = min(l.limit, next)
+		return
+	}
+	l.limit, l.until = next, time.Time{}
+	if l.why != LimitStart {
 		l.why = LimitGrowing
 	}
 }

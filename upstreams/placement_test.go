@@ -226,3 +226,16 @@ func TestLimitFollowsPlacement(t *testing.T) {
 		t.Errorf("the limit is not searched for: %s", fresh.limiter.why)
 	}
 }
+
+// What a server was found to run at once is not forgotten for another placement.
+func TestPlacementKeepsCapacity(t *testing.T) {
+	e := newEngine(64, 7500*time.Microsecond, 70*time.Microsecond)
+	e.after(30 * time.Second)
+	for _, e.placed = range []Placement{ForBatch, ForLive, ForBatch} {
+		for range 20 {
+			if got := e.step(); got > 64 {
+				t.Errorf("a server that runs 64 requests at once gets %d %s", got, e.placed.Text())
+			}
+		}
+	}
+}
