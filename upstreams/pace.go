@@ -17,6 +17,16 @@ const (
 	// paceCrowd is the number of prefills for each step from which on nearly all steps
 	// have one, so that they do not tell how long it takes.
 	paceCrowd = 0.7
+	// A server whose slots stay free because of pauses may read prompts side by side.
+	// So pauses shrink by easeStep with each look, until prompts take easeSlower
+	// times as long as they did with full pauses; then they are full again. While no
+	// slot is free they grow by easeBack.
+	easeStep, easeBack, easeSlower = 0.8, 1.05, 1.3
+	// easeAfter is how many looks in a row slots have to be free for that: more than a
+	// server takes to fill up.
+	easeAfter = 6
+	// easeLeast is the least part of a pause that is left.
+	easeLeast = 1.0 / 64
 	// paceLeast is the least pause that is kept.
 	paceLeast = time.Millisecond
 	// holdMost bounds for how long one live request keeps batch lines away.
@@ -35,6 +45,7 @@ type pace struct {
 	cached average32    // part of the prompts in the prefix cache, by the server's counters
 
 	gap    atomic.Int64 // nanoseconds between two batch lines
+	paused atomic.Bool  // a line would have come but for the pause, since the last look
 	next   atomic.Int64 // when the next batch line may come
 	live   atomic.Int64 // tokens of live streams without a first byte
 	stream hold         // of these
@@ -60,6 +71,7 @@ type paceFigures struct {
 	gauges       gauges
 	tokens, sent [2]int64
 	tokensOf     float64 // of a batch line, an average
+	ease         ease
 }
 
 // prefill returns how long the server takes to read so many tokens, in nanoseconds;
@@ -67,8 +79,9 @@ type paceFigures struct {
 func (p *pace) prefill(tokens int64) int64 { return int64(p.known() * float64(tokens)) }
 
 // learn corrects the estimates by the server's own figures as of now. gateways is how
-// many send batch lines there, this one included, and of what the server is for.
-func (p *pace) learn(now time.Time, g gauges, gateways int, of Placement) {
+// many send batch lines there, this one included, filled that it has as many requests
+// as it should, and of what the server is for.
+func (p *pace) learn(now time.Time, g gauges, gateways int, filled bool, of Placement) {
 	l, was := &p.learned, p.learned
 	l.at, l.gauges = now, g
 	for class := range l.tokens {
@@ -92,11 +105,42 @@ func (p *pace) learn(now time.Time, g gauges, gateways int, of Placement) {
 		}
 		gap += min(float64(decode), gap/together)
 	}
-	gap *= float64(gateways)
+	prefill := 0.0
+	if n := g.prefills - was.gauges.prefills; n > 0 && g.prefillTime > was.gauges.prefillTime {
+		prefill = (g.prefillTime - was.gauges.prefillTime) / n
+	}
+	gap *= float64(gateways) * l.ease.step(prefill, p.paused.Swap(false) && !filled)
 	if gap < float64(paceLeast) {
 		gap = 0
 	}
 	p.gap.Store(int64(gap))
+}
+
+// ease is the part of the pauses that is kept. Its zero value keeps all.
+type ease struct {
+	less  float64 // one less the part
+	calm  float64 // seconds of a prefill with full pauses, an average
+	short int     // looks in a row
+}
+
+// step takes in how long prefills took since the last look, 0 if there were none, and
+// whether slots were free because of pauses. It returns the part.
+func (e *ease) step(prefill float64, short bool) float64 {
+	part := 1 - e.less
+	if part == 1 && prefill > 0 {
+		blend(&e.calm, prefill)
+	}
+	e.short++
+	switch {
+	case prefill > easeSlower*e.calm:
+		part, e.short = 1, 0
+	case !short:
+		part, e.short = min(1, part*easeBack), 0
+	case e.short >= easeAfter:
+		part = max(easeLeast, part*easeStep)
+	}
+	e.less = 1 - part
+	return part
 }
 
 // learnSpeed takes in how long prefills and steps took since the last look: the

@@ -39,18 +39,18 @@ func TestPaceLearns(t *testing.T) {
 	} {
 		now := time.Unix(1e9, 0)
 		var p pace
-		p.learn(now, gauges{told: tt.figures.told}, tt.gateways, ForBoth)
+		p.learn(now, gauges{told: tt.figures.told}, tt.gateways, true, ForBoth)
 		for range 10 {
 			p.beginUnseen(0, Batch, 1000)
 		}
 		now = now.Add(time.Second)
-		p.learn(now, tt.figures, tt.gateways, ForBoth)
+		p.learn(now, tt.figures, tt.gateways, true, ForBoth)
 		perToken := p.known()
 		if math.Abs(perToken-tt.perToken) > 1 || math.Abs(float64(p.gap.Load())-float64(tt.gap)) > 1000 {
 			t.Errorf("%s: %.0f ns a token and a pause of %v, want %.0f and %v", tt.name, perToken, time.Duration(p.gap.Load()), tt.perToken, tt.gap)
 		}
 		restarted := gauges{told: tt.figures.told} // lower counters say nothing
-		p.learn(now.Add(time.Second), restarted, tt.gateways, ForBoth)
+		p.learn(now.Add(time.Second), restarted, tt.gateways, true, ForBoth)
 		if got := p.known(); got != perToken {
 			t.Errorf("%s: %.0f ns a token after a restart, want %.0f", tt.name, got, perToken)
 		}
@@ -62,7 +62,7 @@ func (p *pace) teach(perToken, step time.Duration, tokens float64) {
 	p.perToken.Store(math.Float64bits(float64(perToken)))
 	p.step.Store(int64(step))
 	p.learned.tokensOf = tokens
-	p.learn(time.Now(), gauges{}, 1, ForBoth)
+	p.learn(time.Now(), gauges{}, 1, true, ForBoth)
 }
 
 // Batch lines come one after the other, and who waits for a place is told when it is

@@ -282,7 +282,7 @@ func TestCachedPromptsAreNotPending(t *testing.T) {
 					t.Errorf("%d tokens pending for a prompt that is in the cache, want next to none", got)
 				}
 				pass(6 * time.Second)
-				u.pace.learn(time.Now(), u.gauges, 1, ForBoth)
+				u.pace.learn(time.Now(), u.gauges, 1, true, ForBoth)
 				if gap := time.Duration(u.pace.gap.Load()); gap > 30*time.Millisecond {
 					t.Errorf("a pause of %v between lines from the cache, want much less than the 100 ms of a whole prompt", gap)
 				}

@@ -242,7 +242,7 @@ func (p *Pool) sampleLoad(u *upstream) {
 	p.mu.Unlock()
 	p.learnCapacity(u, u.limiter.hard, int(g.running))
 	u.seats.sample(s.at, live+otherLive, u.limiter.hard > 0 || u.limiter.why == LimitCeiling)
-	u.pace.learn(s.at, g, gateways, s.placed)
+	u.pace.learn(s.at, g, gateways, float64(s.inFlight) >= limitBinding*float64(limit), s.placed)
 	if u.limit.Swap(limit) < limit {
 		p.released()
 	}

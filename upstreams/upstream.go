@@ -147,7 +147,14 @@ func (c *Candidate) hasSlot(load uint64) bool {
 // takes reports whether a batch line may come now: there is a slot, and nothing
 // that the line would hold up.
 func (c *Candidate) takes() bool {
-	return c.hasSlot(c.load.Load()) && c.pace.open() <= c.age()
+	if !c.hasSlot(c.load.Load()) {
+		return false
+	}
+	now := c.age()
+	if c.pace.next.Load() > now && !c.pace.paused.Load() {
+		c.pace.paused.Store(true)
+	}
+	return c.pace.open() <= now
 }
 
 // beginBatch counts a batch line as in flight, if it may come now.
