@@ -41,6 +41,8 @@ const (
 	// limitStart is the limit of a server of which nothing is known: few servers run
 	// less at once, and their step takes little longer for it.
 	limitStart = 16
+	// limitStartMost is the largest max_num_seqs of which all is taken at once.
+	limitStartMost = 2 * limitStart
 	// limitFloor is the least limit.
 	limitFloor = 2
 	// limitSample is the time between two samples while batch lines run and the
@@ -116,10 +118,10 @@ type limiter struct {
 // step takes a sample and returns the limit from now on.
 func (l *limiter) step(s loadSample) int {
 	if l.limit == 0 {
-		l.limit, l.why = limitStart, LimitStart
+		l.limit, l.why = startOf(s.ceiling), LimitStart
 	}
 	if l.replaced(s) { // what is in flight came by the old limit
-		*l = limiter{limit: min(limitStart, s.ceiling), why: LimitStart, last: s}
+		*l = limiter{limit: startOf(s.ceiling), why: LimitStart, last: s}
 		return l.limit
 	}
 	previous, before := l.last, l.limit
@@ -156,6 +158,14 @@ func (l *limiter) step(s loadSample) int {
 		l.window = loadSample{}
 	}
 	return l.limit
+}
+
+// startOf is the limit of a server of which nothing but max_num_seqs is known.
+func startOf(ceiling int) int {
+	if ceiling <= limitStartMost {
+		return ceiling
+	}
+	return limitStart
 }
 
 // replaced reports whether another process answers than before: its counters are

@@ -1,6 +1,7 @@
 package upstreams
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -17,15 +18,18 @@ const (
 	// paceCrowd is the number of prefills for each step from which on nearly all steps
 	// have one, so that they do not tell how long it takes.
 	paceCrowd = 0.7
-	// A server whose slots stay free because of pauses may read prompts side by side.
-	// So pauses shrink by easeStep with each look, until prompts take easeSlower
-	// times as long as they did with full pauses; then they are full again. While no
-	// slot is free they grow by easeBack.
-	easeStep, easeBack, easeSlower = 0.8, 1.05, 1.3
+	// paceFull bounds the pause, while no slot is free, to this part of the time in which
+	// one line ends.
+	paceFull = 0.8
+	// A server whose slots stay free because lines are held back may read prompts side
+	// by side. So what holds lines back shrinks by easeStep with each look, until
+	// prompts take easeSlower times as long as before; then all is as before. While no
+	// slot is free it grows by easeBack.
+	easeStep, easeBack, easeSlower = 0.5, 1.05, 1.3
 	// easeAfter is how many looks in a row slots have to be free for that: more than a
 	// server takes to fill up.
 	easeAfter = 6
-	// easeLeast is the least part of a pause that is left.
+	// easeLeast is the least part that is left.
 	easeLeast = 1.0 / 64
 	// paceLeast is the least pause that is kept.
 	paceLeast = time.Millisecond
@@ -44,12 +48,13 @@ type pace struct {
 	decode atomic.Int64 // nanoseconds of a step without prefill; 0: not known
 	cached average32    // part of the prompts in the prefix cache, by the server's counters
 
-	gap    atomic.Int64 // nanoseconds between two batch lines
-	paused atomic.Bool  // a line would have come but for the pause, since the last look
-	next   atomic.Int64 // when the next batch line may come
-	live   atomic.Int64 // tokens of live streams without a first byte
-	stream hold         // of these
-	plain  hold         // of live requests without a stream that are not answered
+	gap    atomic.Int64  // nanoseconds between two batch lines
+	held   atomic.Bool   // a line was held back since the last look
+	less   atomic.Uint64 // a float64: ease.less
+	next   atomic.Int64  // when the next batch line may come
+	live   atomic.Int64  // tokens of live streams without a first byte
+	stream hold          // of these
+	plain  hold          // of live requests without a stream that are not answered
 
 	// Prompts whose first byte is not seen, as of lines and of answers that come whole,
 	// are read in the order in which they were sent.
@@ -71,6 +76,8 @@ type paceFigures struct {
 	gauges       gauges
 	tokens, sent [2]int64
 	tokensOf     float64 // of a batch line, an average
+	done         int64
+	rate         float64 // batch lines that end in a second, an average
 	ease         ease
 }
 
@@ -105,34 +112,47 @@ func (p *pace) learn(now time.Time, g gauges, gateways int, filled bool, of Plac
 		}
 		gap += min(float64(decode), gap/together)
 	}
-	prefill := 0.0
-	if n := g.prefills - was.gauges.prefills; n > 0 && g.prefillTime > was.gauges.prefillTime {
-		prefill = (g.prefillTime - was.gauges.prefillTime) / n
+	l.ease.step(g, was.gauges, p.held.Swap(false) && !filled)
+	p.less.Store(math.Float64bits(l.ease.less))
+	gap *= float64(gateways) * p.kept()
+	l.done = p.done.Load()
+	if ended := l.done - was.done; ended > 0 && !was.at.IsZero() {
+		blend(&l.rate, float64(ended)/now.Sub(was.at).Seconds())
+		if filled { // so that each line that ends is replaced
+			gap = min(gap, paceFull*1e9/l.rate)
+		}
 	}
-	gap *= float64(gateways) * l.ease.step(prefill, p.paused.Swap(false) && !filled)
 	if gap < float64(paceLeast) {
 		gap = 0
 	}
 	p.gap.Store(int64(gap))
 }
 
-// ease is the part of the pauses that is kept. Its zero value keeps all.
+// ease is how much less long lines are held back than the time of their prompts says.
 type ease struct {
-	less  float64 // one less the part
-	calm  float64 // seconds of a prefill with full pauses, an average
-	short int     // looks in a row
+	less       float64 // 0 to 1
+	calm, each float64 // seconds of a prefill, and of a token of it, before; averages
+	short      int     // looks in a row
 }
 
-// step takes in how long prefills took since the last look, 0 if there were none, and
-// whether slots were free because of pauses. It returns the part.
-func (e *ease) step(prefill float64, short bool) float64 {
-	part := 1 - e.less
-	if part == 1 && prefill > 0 {
+// step takes in the server's figures of two looks, and whether slots were free although
+// lines were held back.
+func (e *ease) step(now, before gauges, short bool) {
+	prefill, each := 0.0, 0.0
+	if n := now.prefills - before.prefills; n > 0 && now.prefillTime > before.prefillTime {
+		prefill = (now.prefillTime - before.prefillTime) / n
+		if tokens := now.prompts - before.prompts; tokens > 0 {
+			each = prefill * n / tokens
+		}
+	}
+	if e.less == 0 && prefill > 0 {
 		blend(&e.calm, prefill)
+		blend(&e.each, each)
 	}
 	e.short++
+	part := 1 - e.less
 	switch {
-	case prefill > easeSlower*e.calm:
+	case prefill > easeSlower*e.calm && each >= easeSlower*e.each:
 		part, e.short = 1, 0
 	case !short:
 		part, e.short = min(1, part*easeBack), 0
@@ -140,8 +160,10 @@ func (e *ease) step(prefill float64, short bool) float64 {
 		part = max(easeLeast, part*easeStep)
 	}
 	e.less = 1 - part
-	return part
 }
+
+// kept is the part of the time that is left of what holds lines back.
+func (p *pace) kept() float64 { return 1 - math.Float64frombits(p.less.Load()) }
 
 // learnSpeed takes in how long prefills and steps took since the last look: the
 // server says so of the requests that ended.
@@ -278,7 +300,7 @@ func (p *pace) beginLive(now, tokens int64) {
 	p.sent[Live].Add(1)
 	p.sentTokens[Live].Add(tokens)
 	p.live.Add(tokens)
-	p.stream.begin(now + min(2*expected, int64(holdMost)))
+	p.stream.begin(now + p.hold(2*expected))
 }
 
 // landLive notes that a live stream has its first byte, or has ended.
@@ -291,8 +313,14 @@ func (p *pace) landLive(tokens int64) {
 // prompt ought to have been read, no batch line comes. It is ended by plain.end, once,
 // and its place is for endUnseen.
 func (p *pace) beginPlain(now, tokens int64) (place int64) {
-	p.plain.begin(now + min(p.expected(now, tokens), int64(holdMost)))
+	p.plain.begin(now + p.hold(p.expected(now, tokens)))
 	return p.beginUnseen(now, Live, tokens)
+}
+
+// hold returns for how long a live request that ought to have its first token within a
+// time keeps batch lines away at most.
+func (p *pace) hold(expected int64) int64 {
+	return int64(p.kept() * float64(min(expected, int64(holdMost))))
 }
 
 // expected returns how long a prompt takes that comes after those that are pending, 0

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/internal/vllmsim"
 )
 
 // What the server says of the requests that ended tells how long it takes for the
@@ -225,4 +227,38 @@ func TestSeatsForLive(t *testing.T) {
 	if got := s.kept(0, 16); got != 1 {
 		t.Errorf("an hour later %d are kept, want 1", got)
 	}
+}
+
+// A server that reads prompts side by side is filled, although a live request waits
+// for its first token at each moment: what holds lines back is worth nothing there.
+func TestPromptsSideBySide(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := &network{}
+		sim := vllmsim.New(vllmsim.Config{Models: []string{model}, TTFT: 100 * time.Millisecond, ITL: 5 * time.Millisecond, MaxNumSeqs: 64})
+		t.Cleanup(sim.Close)
+		net.serve(t, "a:80", sim)
+		pool := newPool(zap.NewNop(), net.dial)
+		if err := pool.Apply(Config{Upstreams: []UpstreamConfig{{URL: "http://a", MaxNumSeqs: 32}}, BatchPrice: -1}); err != nil {
+			t.Fatal(err)
+		}
+		pool.Start()
+		t.Cleanup(pool.Close)
+		synctest.Wait()
+		ctx, quit := context.WithCancel(t.Context())
+		r := &liveFirstRun{liveFirst: liveFirst{rate: 30, servers: 1}, gpus: &gpus{pool: pool, proxy: NewProxy(pool, zap.NewNop(), nil)}, ctx: ctx, began: time.Now(), result: new(liveFirstResult), failed: t.Errorf}
+		r.work.Go(r.sendLive)
+		r.work.Go(r.sendLines)
+		time.Sleep(40 * time.Second)
+		live, lines := 0, 0
+		for range 100 {
+			time.Sleep(100 * time.Millisecond)
+			s := pool.Status()[0]
+			live, lines = live+s.LiveInFlight, lines+s.BatchInFlight
+		}
+		quit()
+		r.work.Wait()
+		if live == 0 || live+lines < 24*100 {
+			t.Errorf("%d live requests and %d lines run on average, of 32 that should", live/100, lines/100)
+		}
+	})
 }

@@ -151,10 +151,11 @@ func (c *Candidate) takes() bool {
 		return false
 	}
 	now := c.age()
-	if c.pace.next.Load() > now && !c.pace.paused.Load() {
-		c.pace.paused.Store(true)
+	open := c.pace.open() <= now
+	if !open && !c.pace.held.Load() {
+		c.pace.held.Store(true)
 	}
-	return c.pace.open() <= now
+	return open
 }
 
 // beginBatch counts a batch line as in flight, if it may come now.

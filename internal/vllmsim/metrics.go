@@ -164,5 +164,5 @@ func (m *metrics) read(running, waiting, hung, limit int) reading {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.step(running - hung)
-	return reading{tally: m.tally.clone(), running: running, waiting: waiting, kvUsage: float64(running) / float64(limit)}
+	return reading{tally: m.tally.clone(), running: running, waiting: waiting, kvUsage: kvFull * float64(running) / float64(limit)}
 }

@@ -10,6 +10,9 @@ import (
 const (
 	cacheBlocks    = 8192
 	cacheBlockSize = 16 // tokens
+	// kvFull is the part that is in use when as many requests run as may: a server is
+	// usually started so that they have room.
+	kvFull = 0.75
 )
 
 // metricsLabels are those of most metrics: engine and model_name, as

@@ -165,7 +165,7 @@ func TestMetrics(t *testing.T) {
 		synctest.Wait()
 		got := families(t, s)
 		for name, want := range map[string]float64{
-			"vllm:num_requests_running": 2, "vllm:num_requests_waiting": 1, "vllm:kv_cache_usage_perc": 1,
+			"vllm:num_requests_running": 2, "vllm:num_requests_waiting": 1, "vllm:kv_cache_usage_perc": 0.75,
 			"vllm:prompt_tokens_total": float64(prompt), "vllm:generation_tokens_total": 17, "vllm:num_preemptions_total": 0,
 			"vllm:prefix_cache_queries_total": float64(prompt), "vllm:prefix_cache_hits_total": 16,
 			"vllm:request_success_total/stop": 2, "vllm:request_success_total/length": 1, "vllm:request_success_total/abort": 0, "vllm:request_success_total/error": 1,
