@@ -39,9 +39,12 @@ type aim struct {
 	// enough is the part of the most throughput that was measured with which the
 	// search is content. It takes the least number of requests that delivers it.
 	enough float64
-	// slower is how much longer one request may take than at the level at which
-	// requests are quickest: a live request in their midst takes as long.
+	// slower is how much longer one request may wait for a token than where few run: a
+	// live request in their midst waits as long.
 	slower float64
+	// longer is how much longer one request may take than at the level at which
+	// requests are quickest. It counts where times between tokens are not known.
+	longer float64
 	// fill has the search take the most requests that deliver enough instead: nobody
 	// minds them.
 	fill bool
@@ -49,9 +52,9 @@ type aim struct {
 
 // aims are what is wanted of a server, by what it is for.
 var aims = map[Placement]aim{
-	ForBoth:  {pays: 0.3, enough: 0.93, slower: 2},
-	ForLive:  {pays: 0.3, enough: 0.93, slower: 1.6},
-	ForBatch: {pays: -0.1, enough: 0.9, slower: math.Inf(1), fill: true},
+	ForBoth:  {pays: 0.3, enough: 0.93, slower: 2, longer: 2},
+	ForLive:  {pays: 0.3, enough: 0.93, slower: 1.7, longer: 1.6},
+	ForBatch: {pays: -0.1, enough: 0.9, slower: math.Inf(1), longer: math.Inf(1), fill: true},
 }
 
 // level is the throughput that was measured with a number of requests.
@@ -60,6 +63,7 @@ type level struct {
 	requests float64
 	rate     float64   // per second, the median of rates
 	rates    []float64 // the last measurements
+	slower   float64   // how much longer a request waits for a token than where few run, an average; NaN: not known
 	odd      oddity
 }
 
@@ -75,7 +79,8 @@ type levels []level
 
 // add notes a measurement. When that shows the server to be another than it was, all
 // before is forgotten, and change is 1 for a quicker and -1 for a slower one.
-func (ls *levels) add(at time.Time, requests, rate float64) (change int) {
+// slower is level.slower as measured, or not finite.
+func (ls *levels) add(at time.Time, requests, rate, slower float64) (change int) {
 	*ls = slices.DeleteFunc(*ls, func(l level) bool { return at.Sub(l.at) > levelAge })
 	for i := range *ls {
 		l := &(*ls)[i]
@@ -84,7 +89,7 @@ func (ls *levels) add(at time.Time, requests, rate float64) (change int) {
 		}
 		if math.Abs(rate/l.rate-1) <= levelShift {
 			l.odd = oddity{}
-			l.note(at, rate)
+			l.note(at, rate, slower)
 			return 0
 		}
 		if now := cmp.Compare(rate, l.rate); now == l.odd.change {
@@ -93,21 +98,34 @@ func (ls *levels) add(at time.Time, requests, rate float64) (change int) {
 			l.odd = oddity{now, 1}
 		}
 		if l.odd.n < levelOdd {
-			l.note(at, rate)
+			l.note(at, rate, slower)
 			return 0
 		}
 		change = l.odd.change
-		*ls = levels{{at: at, requests: requests, rate: rate, rates: []float64{rate}}}
+		*ls = levels{newLevel(at, requests, rate, slower)}
 		return change
 	}
-	*ls = append(*ls, level{at: at, requests: requests, rate: rate, rates: []float64{rate}})
+	*ls = append(*ls, newLevel(at, requests, rate, slower))
 	slices.SortFunc(*ls, func(a, b level) int { return cmp.Compare(a.requests, b.requests) })
 	return 0
 }
 
+func newLevel(at time.Time, requests, rate, slower float64) level {
+	l := level{requests: requests, slower: math.NaN()}
+	l.note(at, rate, slower)
+	return l
+}
+
 // note adds a measurement to a level.
-func (l *level) note(at time.Time, rate float64) {
+func (l *level) note(at time.Time, rate, slower float64) {
 	l.at = at
+	switch {
+	case math.IsNaN(slower) || math.IsInf(slower, 0):
+	case math.IsNaN(l.slower):
+		l.slower = slower
+	default:
+		l.slower += (slower - l.slower) / 3
+	}
 	l.rates = append(l.rates, rate)
 	l.rates = l.rates[max(0, len(l.rates)-levelKept):]
 	sorted := slices.Sorted(slices.Values(l.rates))
@@ -134,8 +152,11 @@ func (l *level) each() float64 { return l.requests / l.rate }
 
 // slow reports whether requests take too long at a level.
 func (ls levels) slow(i int, a aim) bool {
+	if !math.IsNaN(ls[i].slower) {
+		return ls[i].slower > a.slower
+	}
 	for j := range ls[:i] {
-		if ls[i].each() > a.slower*ls[j].each() {
+		if ls[i].each() > a.longer*ls[j].each() {
 			return true
 		}
 	}

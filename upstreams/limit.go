@@ -1,6 +1,7 @@
 package upstreams
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -88,6 +89,8 @@ type loadSample struct {
 	prompt   float64 // tokens, a counter
 	made     float64 // generated tokens, a counter
 	step     float64 // seconds between two tokens of a request; 0: not known
+	gaps     float64 // between tokens of all requests, a counter
+	gapTime  float64 // seconds that these took, a counter
 
 	inFlight int   // requests of both classes, of all gateways
 	batch    int   // of these, batch lines of this gateway
@@ -113,6 +116,7 @@ type limiter struct {
 	last   loadSample // the sample before
 	filled loadSample // the first one at which the limit was used up; zero: it was not yet
 	window loadSample // the beginning of what is measured; zero: nothing is
+	lone   float64    // seconds between two tokens when few requests run; 0: not known
 }
 
 // step takes a sample and returns the limit from now on.
@@ -129,6 +133,7 @@ func (l *limiter) step(s loadSample) int {
 	if s.placed != previous.placed && previous.placed != "" {
 		l.plan(s.placed)
 	}
+	l.learnLone(previous, s)
 	queued := l.queue.step(s, previous)
 	if l.hard > 0 && s.told && queued == 0 && int(s.running) > l.hard { // it runs more by now
 		l.hard, l.until = 0, s.at
@@ -232,7 +237,7 @@ func (l *limiter) measure(s loadSample) {
 		return
 	}
 	requests := float64(w.inFlight+s.inFlight) / 2
-	change := l.levels.add(s.at, requests, rate)
+	change := l.levels.add(s.at, requests, rate, gapBetween(w, s)/l.lone)
 	if s.at.Before(l.until) && change == 0 {
 		return
 	}
@@ -245,6 +250,37 @@ func (l *limiter) measure(s loadSample) {
 		l.why, l.until = LimitPlateau, s.at.Add(plateauHold)
 	}
 	l.limit = max(limitFloor, next)
+}
+
+// lonePart is the weight of the newest figure without batch lines, loneGaps the least
+// number of gaps that make one.
+const (
+	lonePart = 0.1
+	loneGaps = 20
+)
+
+// learnLone takes in how quickly a request gets its tokens: without batch lines, or
+// more quickly than was known.
+func (l *limiter) learnLone(from, to loadSample) {
+	gap := gapBetween(from, to)
+	if to.gaps-from.gaps < loneGaps || math.IsNaN(gap) {
+		return
+	}
+	switch {
+	case l.lone == 0 || gap < l.lone:
+		l.lone = gap
+	case from.batch == 0 && to.batch == 0:
+		l.lone += lonePart * (gap - l.lone)
+	}
+}
+
+// gapBetween is the mean time between two tokens of a request, in seconds; NaN when it
+// is not known.
+func gapBetween(from, to loadSample) float64 {
+	if n := to.gaps - from.gaps; n > 0 && to.gapTime > from.gapTime {
+		return (to.gapTime - from.gapTime) / n
+	}
+	return math.NaN()
 }
 
 // promptWeight is what a token of a prompt counts beside a generated one. It takes an

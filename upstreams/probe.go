@@ -230,7 +230,7 @@ func (p *Pool) sampleLoad(u *upstream) {
 	g := u.gauges
 	s := loadSample{
 		at: time.Now(), told: g.told, counted: g.counted, running: g.running, waiting: g.waiting, kvCache: g.kvCache, preempts: g.preempts,
-		prompt: g.prompt, made: g.generated, step: float64(u.pace.step.Load()) / 1e9,
+		prompt: g.prompt, made: g.generated, step: float64(u.pace.step.Load()) / 1e9, gaps: g.intervals, gapTime: g.intervalTime,
 		inFlight: live + batch + otherLive + otherBatch, batch: batch, done: u.pace.done.Load(), ceiling: u.maxSeqs, placed: u.purpose(),
 	}
 	limit := int64(u.limiter.step(s))
