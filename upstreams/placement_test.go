@@ -239,3 +239,18 @@ func TestPlacementKeepsCapacity(t *testing.T) {
 		}
 	}
 }
+
+// batch_budget takes slots where live requests are, and not where they are not.
+func TestBudgetWhereLiveIs(t *testing.T) {
+	f := newPlacedFleet(t, "m", 2)
+	f.load(0, 1, 0, 0, 1)
+	f.second()
+	at := f.pool.now.Load().models["m"]
+	for _, c := range at.up {
+		c.limit.Store(100)
+		c.budget.set(0.5)
+	}
+	if live, batch := at.up[0].batchSlots(0), at.up[1].batchSlots(0); live != 50 || batch != 100 {
+		t.Errorf("with half of the slots left by the budget the server for live requests has %d and the other one %d, want 50 and 100", live, batch)
+	}
+}

@@ -31,7 +31,10 @@ func (c *Candidate) throttled(slots int) int {
 	if c.withheld.Load() {
 		return 0
 	}
-	part := c.budget.part()
+	part := 1.0
+	if c.purpose() != ForBatch { // lines elsewhere cost live requests nothing
+		part = c.budget.part()
+	}
 	if c.throttle != nil {
 		if in := c.throttle.hours.Load(); in != nil {
 			if in.Share == 0 {
