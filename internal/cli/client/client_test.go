@@ -237,7 +237,7 @@ func TestIDsAreEscaped(t *testing.T) {
 		t.Error(err)
 	}
 	want := []string{
-		"GET /v1/batches/" + escaped, "POST /v1/batches/" + escaped + "/cancel", "DELETE /v1/batches/" + escaped + "?input=true",
+		"GET /v1/batches/" + escaped, "POST /v1/batches/" + escaped + "/cancel", "DELETE /v1/batches/" + escaped + "?cancel=false&input=true",
 		"DELETE /v1/files/" + escaped, "GET /v1/files/" + escaped + "/content",
 	}
 	if got := s.requests(); !slices.Equal(got, want) {
