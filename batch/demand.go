@@ -63,7 +63,7 @@ type DeadlineDemand struct {
 // demandSteps are the Within of DeadlineDemand.
 var demandSteps = []time.Duration{15 * time.Minute, time.Hour, 4 * time.Hour, 12 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour, 0}
 
-// Demand tells what a tenant's batches have before them, at most a few seconds
+// Demand returns the work that a tenant's batches have before them, at most a few seconds
 // ago. It goes by the batches of the last refresh, at most activeLimit. It gives
 // ErrUnavailable while nothing is known: nobody is to believe that nothing waits.
 func (e *Engine) Demand(ctx context.Context, tenant string) (Demand, error) {

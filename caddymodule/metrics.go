@@ -56,7 +56,7 @@ func (t tokenMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// buildInfo tells what program runs, as the label of a 1.
+// buildInfo is the version of the program that runs, as a label of the constant 1.
 func buildInfo() prometheus.Collector {
 	labels := prometheus.Labels{"version": Version(), "revision": "", "goversion": ""}
 	if info, ok := debug.ReadBuildInfo(); ok {

@@ -16,10 +16,8 @@ const (
 	levelFine = 1.15
 	// levelAge is for how long a level counts.
 	levelAge = 5 * time.Minute
-	// levelTwice is how many measurements show that more requests pay somewhat,
-	// levelSure that they do not.
-	levelTwice = 1
-	levelSure  = 2
+	// levelSure is how many measurements show that more requests do not pay.
+	levelSure = 2
 	// levelKept is how many measurements of a level are kept.
 	levelKept = 7
 	// levelShift is the part by which throughput at a level has to change, several
@@ -192,7 +190,7 @@ func (ls levels) next(a aim) (requests int, found bool) {
 	case ls.slow(len(ls)-1, a) && len(last.rates) >= levelSure:
 	case !ls.slow(len(ls)-1, a) && (grown >= levelLinear || len(ls) == 1 && last.requests <= limitStart):
 		return int(math.Ceil(levelFast * last.requests)), false
-	case len(last.rates) < levelTwice || ls.slow(len(ls)-1, a):
+	case ls.slow(len(ls)-1, a):
 		return int(math.Round(last.requests)), false
 	case grown >= a.pays:
 		return int(math.Ceil(levelSlow * last.requests)), false

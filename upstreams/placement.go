@@ -110,11 +110,13 @@ func (k *placement) assign(s *snapshot, now time.Time) {
 	}
 	k.models = models
 	for _, u := range s.upstreams {
-		u.placed.Store(new(cmp.Or(placed[u], ForBoth)))
+		if at := cmp.Or(placed[u], ForBoth); at != u.purpose() {
+			u.placed.Store(&at)
+		}
 	}
 }
 
-// look takes in what live requests there are and what they had servers prefill.
+// look averages the live requests that there are and what they had servers prefill.
 func (n *liveNeed) look(at *served, work map[*upstream]int64, now time.Time, span time.Duration) {
 	own, others, sum := 0, 0, int64(0)
 	for _, c := range at.up {

@@ -53,7 +53,7 @@ type deadlineDemand struct {
 	Seconds       *int64 `json:"seconds"`
 }
 
-// getDemand tells what batches have before them. With ?model=NAME it tells it of
+// getDemand answers with the work that batches have before them, with ?model=NAME of
 // one model, also where that has no work: an autoscaler wants a number.
 func (h *handler) getDemand(w http.ResponseWriter, r *http.Request, _ string) error {
 	query, err := parseQuery(r)

@@ -83,7 +83,7 @@ func (c *cluster) remove(t *testing.T, g *tidegatetest.Gateway) {
 	c.name()
 }
 
-// name tells the DNS of the members, and of one that is about to start.
+// name registers the members with the DNS, and one that is about to start.
 func (c *cluster) name(starting ...netip.Addr) {
 	c.dns.Set(slices.AppendSeq(starting, maps.Values(c.members))...)
 }
