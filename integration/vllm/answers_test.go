@@ -28,7 +28,7 @@ func record(t *testing.T, server string) *recorder {
 		t.Fatal(err)
 	}
 	r := &recorder{bodies: make(chan []byte, 1)}
-	proxy := httptest.NewServer(&httputil.ReverseProxy{
+	forward := &httputil.ReverseProxy{
 		Rewrite:       func(p *httputil.ProxyRequest) { p.SetURL(target) },
 		FlushInterval: -1,
 		ModifyResponse: func(answer *http.Response) error {
@@ -37,7 +37,15 @@ func record(t *testing.T, server string) *recorder {
 			}
 			return nil
 		},
-	})
+	}
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Without it the proxy may break an answer that comes before the
+		// proxy has seen the end of the request.
+		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
+			t.Error(err)
+		}
+		forward.ServeHTTP(w, r)
+	}))
 	t.Cleanup(proxy.Close)
 	r.url = proxy.URL
 	return r
