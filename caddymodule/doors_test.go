@@ -75,6 +75,10 @@ func TestKeys(t *testing.T) {
 		{"X-Api-Key", "gateway-secret"},
 		{"Api-Key", "gateway-secret"},
 		{"Authorization", basic("any", "gateway-secret")},
+		{"Authorization", "Bearer none", "X-Api-Key", "gateway-secret"},
+		{"Authorization", "Bearer none", "Api-Key", "gateway-secret"},
+		{"Authorization", "Bearer gateway-secret", "X-Api-Key", "none"},
+		{"Authorization", basic("any", "none"), "Api-Key", "gateway-secret"},
 	} {
 		if a := g.ask(t, "POST", "/v1/chat/completions", chat, header...); a.status != 200 {
 			t.Errorf("%d %s", a.status, a.body)
@@ -87,7 +91,7 @@ func TestKeys(t *testing.T) {
 	defer server.mu.Unlock()
 	for _, header := range server.seen {
 		for name, values := range header {
-			if name == "Authorization" || name == "Api-Key" || strings.Contains(strings.Join(values, ""), "secret") {
+			if name == "Authorization" || name == "Api-Key" || name == "X-Api-Key" || strings.Contains(strings.Join(values, ""), "secret") {
 				t.Errorf("a server saw the key in %s", name)
 			}
 		}
@@ -109,6 +113,7 @@ func TestPasswordAcrossOrigins(t *testing.T) {
 		"listed origin":     {cors{"https://app.example.com"}, append(page, "Authorization", basic("any", "k")), 404},
 		"key in a header":   {nil, append(page, "Authorization", basic("any", "k"), "X-Api-Key", "k"), 404},
 		"bearer token":      {nil, append(page, "Authorization", "Bearer k"), 404},
+		"placeholder, pass": {nil, append(page, "Authorization", basic("any", "k"), "X-Api-Key", "none"), 403},
 		"no page":           {nil, []string{"Authorization", basic("any", "k")}, 404},
 		"page of the site":  {nil, []string{"Sec-Fetch-Site", "same-origin", "Authorization", basic("any", "k")}, 404},
 		"page, wrong pass":  {nil, append(page, "Authorization", basic("any", "x")), 401},

@@ -71,6 +71,7 @@ func (d *door) admit(w http.ResponseWriter, r *http.Request, part gate) bool {
 			return false
 		}
 	}
+	d.app.keys.keepValid(r)
 	if !part.wait(r) {
 		problem := "The gateway is starting."
 		if d.app.runtime.started.Load() {

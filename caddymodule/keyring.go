@@ -26,36 +26,79 @@ func newKeyring(keys []string) (keyring, error) {
 // key: X-Api-Key is Anthropic's and BESH's, Api-Key is BESH's and Azure's.
 var keyHeaderNames = [...]string{"X-Api-Key", "Api-Key"}
 
-// admits reports whether a request shows one of the keys: as bearer token, in a
-// header of keyHeaderNames, or as the password of HTTP Basic authentication with
-// any name. A bearer token, if there is one, decides. Without keys every request
-// is admitted.
+// credential is a key that a request shows.
+type credential struct {
+	header   string // that it stands in
+	key      string
+	password bool // of HTTP Basic authentication
+}
+
+// credentials are the keys that a request shows: as bearer token, in a header of
+// keyHeaderNames, or as the password of HTTP Basic authentication with any name.
+func credentials(r *http.Request) []credential {
+	var shown []credential
+	for _, value := range r.Header["Authorization"] {
+		scheme, token, _ := strings.Cut(value, " ")
+		switch {
+		case strings.EqualFold(scheme, "Bearer"):
+			shown = append(shown, credential{"Authorization", strings.TrimSpace(token), false})
+		case strings.EqualFold(scheme, "Basic"):
+			one := http.Request{Header: http.Header{"Authorization": {value}}}
+			if _, password, ok := one.BasicAuth(); ok {
+				shown = append(shown, credential{"Authorization", password, true})
+			}
+		}
+	}
+	for _, name := range keyHeaderNames {
+		for _, value := range r.Header[name] {
+			shown = append(shown, credential{name, strings.TrimSpace(value), false})
+		}
+	}
+	return shown
+}
+
+// admits reports whether any of the keys that a request shows is one of k. A wrong
+// one beside it does no harm: OpenAI's libraries insist on a bearer token, and their
+// users send a placeholder beside the header that has the key. Without keys every
+// request is admitted.
 func (k keyring) admits(r *http.Request) bool {
 	if len(k) == 0 {
 		return true
 	}
-	if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
-		return k.has(strings.TrimSpace(token))
+	found := false
+	for _, c := range credentials(r) {
+		found = k.has(c.key) || found // all are compared: the time does not tell which one it was
 	}
-	return k.inHeader(r) || k.inPassword(r)
+	return found
 }
 
 // byPassword reports whether a request shows a key only as a password. A browser
 // repeats one by itself, also in requests that pages of other origins make.
-func (k keyring) byPassword(r *http.Request) bool { return k.inPassword(r) && !k.inHeader(r) }
-
-func (k keyring) inHeader(r *http.Request) bool {
-	for _, name := range keyHeaderNames {
-		if k.has(strings.TrimSpace(r.Header.Get(name))) {
-			return true
-		}
+func (k keyring) byPassword(r *http.Request) bool {
+	password, other := false, false
+	for _, c := range credentials(r) {
+		valid := k.has(c.key)
+		password, other = password || valid && c.password, other || valid && !c.password
 	}
-	return false
+	return password && !other
 }
 
-func (k keyring) inPassword(r *http.Request) bool {
-	_, password, ok := r.BasicAuth()
-	return ok && k.has(password)
+// keepValid deletes from an admitted request the headers that show no key of k, so
+// that the key tells clients apart and a placeholder, which many share, does not.
+func (k keyring) keepValid(r *http.Request) {
+	shown := credentials(r)
+	if len(k) == 0 || len(shown) < 2 {
+		return
+	}
+	valid := make(map[string]bool)
+	for _, c := range shown {
+		valid[c.header] = k.has(c.key) || valid[c.header]
+	}
+	for _, name := range append([]string{"Authorization"}, keyHeaderNames[:]...) {
+		if !valid[name] {
+			r.Header.Del(name)
+		}
+	}
 }
 
 func (k keyring) has(shown string) bool {

@@ -3,7 +3,10 @@ package caddymodule
 import (
 	"cmp"
 	"encoding/base64"
+	"maps"
+	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 )
 
@@ -37,10 +40,14 @@ func TestKeyring(t *testing.T) {
 		"as X-Api-Key":               {[]string{"one"}, "", "one", true, ""},
 		"another as X-Api-Key":       {[]string{"one"}, "", "two", false, ""},
 		"basic, and the key as well": {[]string{"one"}, "Basic b25lOg==", "one", true, ""},
-		"a wrong one before":         {[]string{"one"}, "Bearer two", "one", false, ""},
+		"a placeholder before":       {[]string{"one"}, "Bearer none", "one", true, ""},
+		"a wrong one behind":         {[]string{"one"}, "Bearer one", "two", true, ""},
+		"two wrong ones":             {[]string{"one"}, "Bearer two", "three", false, ""},
+		"wrong password, and a key":  {[]string{"one"}, basic("any", "two"), "one", true, ""},
 		"as Api-Key":                 {[]string{"one"}, "", "one", true, "Api-Key"},
 		"another as Api-Key":         {[]string{"one"}, "", "two", false, "Api-Key"},
-		"a wrong one before Api-Key": {[]string{"one"}, "Bearer two", "one", false, "Api-Key"},
+		"a placeholder and Api-Key":  {[]string{"one"}, "Bearer none", "one", true, "Api-Key"},
+		"empty bearer and Api-Key":   {[]string{"one"}, "Bearer ", "one", true, "Api-Key"},
 		"as password":                {[]string{"one"}, basic("besh", "one"), "", true, ""},
 		"as password without a name": {[]string{"one"}, basic("", "one"), "", true, ""},
 		"another as password":        {[]string{"one"}, basic("besh", "two"), "", false, ""},
@@ -71,6 +78,32 @@ func TestEmptyKey(t *testing.T) {
 	for _, keys := range [][]string{{""}, {"one", " "}, {"\t"}} {
 		if _, err := newKeyring(keys); err == nil {
 			t.Errorf("%q is taken", keys)
+		}
+	}
+}
+
+// What is left of a request's headers is what shows a key: a placeholder that many
+// users send does not make them one client.
+func TestKeepValid(t *testing.T) {
+	ring, err := newKeyring([]string{"one", "two"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		keys        keyring
+		shown, want http.Header
+	}{
+		"placeholder and key": {ring, http.Header{"Authorization": {"Bearer none"}, "X-Api-Key": {"one"}}, http.Header{"X-Api-Key": {"one"}}},
+		"other header":        {ring, http.Header{"Authorization": {"Bearer none"}, "Api-Key": {"two"}}, http.Header{"Api-Key": {"two"}}},
+		"key and placeholder": {ring, http.Header{"Authorization": {"Bearer one"}, "X-Api-Key": {"x"}}, http.Header{"Authorization": {"Bearer one"}}},
+		"wrong password":      {ring, http.Header{"Authorization": {basic("a", "b")}, "Api-Key": {"one"}}, http.Header{"Api-Key": {"one"}}},
+		"both valid":          {ring, http.Header{"Authorization": {"Bearer one"}, "Api-Key": {"two"}}, http.Header{"Authorization": {"Bearer one"}, "Api-Key": {"two"}}},
+		"no keys":             {nil, http.Header{"Authorization": {"Bearer x"}, "Api-Key": {"y"}}, http.Header{"Authorization": {"Bearer x"}, "Api-Key": {"y"}}},
+	} {
+		r := &http.Request{Header: tt.shown.Clone()}
+		tt.keys.keepValid(r)
+		if !maps.EqualFunc(r.Header, tt.want, slices.Equal) {
+			t.Errorf("%s: got %v, want %v", name, r.Header, tt.want)
 		}
 	}
 }
