@@ -44,8 +44,9 @@ type App struct {
 	// Body says how slowly the body of a request may arrive.
 	Body BodyConfig `json:"body,omitzero"`
 
-	// APIKeys are what clients must show one of, as bearer token. Default:
-	// none is asked for.
+	// APIKeys are what clients must show one of, as bearer token. One text may be
+	// several keys, separated by commas or white space. Placeholders are replaced;
+	// {env.NAME:} may be none. Default: none is asked for.
 	APIKeys []string `json:"api_keys,omitempty"`
 
 	// AuthOff lets clients on other machines in without a key: something in front
@@ -124,10 +125,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.Data = filepath.Join(caddy.AppDataDir(), "tidegate")
 	}
 	a.Data = replacer.ReplaceKnown(a.Data, "")
-	a.keyFiles = a.findKeyFiles()
-	if err := a.reveal(replacer); err != nil {
+	s := &secrets{replacer: replacer}
+	if err := a.reveal(s); err != nil {
 		return err
 	}
+	a.keyFiles = s.files
 	for _, guest := range []struct {
 		raw    *json.RawMessage
 		field  string

@@ -33,6 +33,9 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 		d.Next()
 		return nil, d.Err("tidegate already specified")
 	}
+	if names := emptyVariables(); len(names) > 0 {
+		return nil, d.Errf("%s set to nothing: remove it from the file that --envfile names, or give it a value", strings.Join(names, ", "))
+	}
 	app := new(App)
 	if err := app.UnmarshalCaddyfile(d); err != nil {
 		return nil, err

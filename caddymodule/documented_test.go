@@ -79,7 +79,7 @@ func TestFlagsAndVariablesAreDocumented(t *testing.T) {
 	}
 	file := read(t, "../Caddyfile")
 	used := map[string]bool{}
-	for _, v := range regexp.MustCompile(`\{\$(TIDEGATE_[A-Z_]+)`).FindAllStringSubmatch(file, -1) {
+	for _, v := range regexp.MustCompile(`\{(?:\$|env\.)(TIDEGATE_[A-Z_]+)`).FindAllStringSubmatch(file, -1) {
 		used[v[1]] = true
 		if !strings.Contains(page, "| `"+v[1]+"` |") {
 			t.Errorf("%s is not in docs/configuration.md", v[1])

@@ -20,7 +20,8 @@ func init() {
 // gateways.
 type PostgresStore struct {
 	// URL is a connection string as PostgreSQL's own programs take it, such as
-	// postgres://user:password@host:5432/database?sslmode=require.
+	// postgres://user:password@host:5432/database?sslmode=require. Placeholders are
+	// replaced.
 	URL string `json:"url"`
 	// MaxConns bounds the connections of this gateway. Default 16.
 	MaxConns int `json:"max_conns,omitempty"`
@@ -40,12 +41,18 @@ func (*PostgresStore) CaddyModule() caddy.ModuleInfo {
 
 // Provision reads the URL.
 func (s *PostgresStore) Provision(caddy.Context) (err error) {
-	s.url = caddy.NewReplacer().ReplaceKnown(s.URL, "")
+	secrets := &secrets{replacer: caddy.NewReplacer()}
+	if s.url, err = secrets.url("postgres", s.URL); err != nil {
+		return fmt.Errorf("store postgres: %w", err)
+	}
 	if s.identity, err = postgres.Identity(s.url); err != nil {
 		return fmt.Errorf("store postgres: %w", err)
 	}
 	return nil
 }
+
+// readFrom has the URL read from a placeholder when the configuration is loaded.
+func (s *PostgresStore) readFrom(placeholder string) { s.URL = placeholder }
 
 // Identity tells databases apart, and ways to use one.
 func (s *PostgresStore) Identity(string) string {

@@ -20,7 +20,8 @@ func init() {
 type RedisQueue struct {
 	// URL says where Redis is and how to be let in:
 	// redis://[[user]:password@]host[:port][,host…][/database][?option=value],
-	// or rediss:// over TLS. See docs/configuration.md for the options.
+	// or rediss:// over TLS. See docs/configuration.md for the options. Placeholders
+	// are replaced.
 	URL string `json:"url"`
 	// Prefix is what names of keys begin with. Default: tidegate.
 	Prefix string `json:"prefix,omitempty"`
@@ -40,8 +41,11 @@ func (*RedisQueue) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision reads the URL.
-func (q *RedisQueue) Provision(caddy.Context) error {
-	q.url = caddy.NewReplacer().ReplaceKnown(q.URL, "")
+func (q *RedisQueue) Provision(caddy.Context) (err error) {
+	secrets := &secrets{replacer: caddy.NewReplacer()}
+	if q.url, err = secrets.url("redis", q.URL); err != nil {
+		return fmt.Errorf("queue redis: %w", err)
+	}
 	server, err := redis.ParseURL(q.url)
 	if err != nil {
 		return fmt.Errorf("queue redis: %w", err)
@@ -49,6 +53,9 @@ func (q *RedisQueue) Provision(caddy.Context) error {
 	q.config = redis.Config{Server: server, Prefix: q.Prefix, Timeout: duration(q.Timeout), Idle: duration(q.Idle)}
 	return nil
 }
+
+// readFrom has the URL read from a placeholder when the configuration is loaded.
+func (q *RedisQueue) readFrom(placeholder string) { q.URL = placeholder }
 
 // Identity tells servers and prefixes apart, and ways to use them.
 func (q *RedisQueue) Identity() string {

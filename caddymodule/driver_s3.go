@@ -25,6 +25,7 @@ type S3Files struct {
 	URL string `json:"url"`
 	// AccessKey and SecretKey let the gateway in. Default: AWS_ACCESS_KEY_ID
 	// and AWS_SECRET_ACCESS_KEY, else the role of the machine or container.
+	// Placeholders are replaced.
 	AccessKey string `json:"access_key,omitempty"`
 	SecretKey string `json:"secret_key,omitempty"`
 
@@ -39,17 +40,27 @@ func (*S3Files) CaddyModule() caddy.ModuleInfo {
 
 // Provision reads the URL.
 func (f *S3Files) Provision(caddy.Context) (err error) {
-	replacer := caddy.NewReplacer()
-	f.url = replacer.ReplaceKnown(f.URL, "")
+	secrets := &secrets{replacer: caddy.NewReplacer()}
+	if f.url, err = secrets.url("s3", f.URL); err != nil {
+		return fmt.Errorf("files s3: %w", err)
+	}
 	if f.config, err = s3.ParseURL(f.url); err != nil {
 		return fmt.Errorf("files s3: %w", err)
 	}
-	f.config.AccessKey, f.config.SecretKey = replacer.ReplaceKnown(f.AccessKey, ""), replacer.ReplaceKnown(f.SecretKey, "")
+	if f.config.AccessKey, err = secrets.one(f.AccessKey); err != nil {
+		return fmt.Errorf("files s3: access_key: %w", err)
+	}
+	if f.config.SecretKey, err = secrets.one(f.SecretKey); err != nil {
+		return fmt.Errorf("files s3: secret_key: %w", err)
+	}
 	if (f.config.AccessKey == "") != (f.config.SecretKey == "") {
 		return errors.New("files s3: access_key and secret_key go together")
 	}
 	return nil
 }
+
+// readFrom has the URL read from a placeholder when the configuration is loaded.
+func (f *S3Files) readFrom(placeholder string) { f.URL = placeholder }
 
 // Identity tells buckets and prefixes apart, and ways to use them.
 func (f *S3Files) Identity(string) string {

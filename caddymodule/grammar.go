@@ -96,16 +96,46 @@ func optional(o option) option {
 	}
 }
 
-// guest reads the name of a driver and what belongs to it.
+// guest reads the name of a driver and what belongs to it. {env.NAME} and
+// {env.NAME:fallback} stand for both: the driver is that of the variable now, and a
+// URL, which may have a password, is read when the configuration is loaded.
 func guest(d *caddyfile.Dispenser, namespace string) (json.RawMessage, error) {
-	word := d.Val()
+	word := d.Token()
 	if !d.NextArg() {
 		return nil, d.ArgErr()
 	}
+	placeholder := d.Val()
+	name, fallback, _, ok := envPlaceholder(placeholder)
+	if !ok {
+		return driver(d, word.Text, namespace, "")
+	}
+	words, err := caddyfile.Tokenize([]byte(variable(name, fallback)), d.File())
+	if err != nil {
+		return nil, d.Errf("%s: reading the environment variable %s: %v", word.Text, name, err)
+	}
+	if len(words) == 0 {
+		return nil, d.Errf("%s: the environment variable %s is not set", word.Text, name)
+	}
+	for i := range words {
+		words[i].Line += d.Line() - 1
+	}
+	if d.NextArg() {
+		return nil, d.ArgErr()
+	}
+	inner := caddyfile.NewDispenser(append([]caddyfile.Token{word}, words...))
+	inner.Next()
+	inner.NextArg()
+	return driver(inner, word.Text, namespace, placeholder)
+}
+
+// driver reads what belongs to the driver that d is at. source, unless it is empty,
+// is the placeholder for the name and the URL.
+func driver(d *caddyfile.Dispenser, word, namespace, source string) (json.RawMessage, error) {
 	name := d.Val()
 	if _, err := caddy.GetModule(namespace + name); err != nil {
-		var known []string
-		for _, m := range caddy.GetModules(strings.TrimSuffix(namespace, ".")) {
+		modules := caddy.GetModules(strings.TrimSuffix(namespace, "."))
+		known := make([]string, 0, len(modules))
+		for _, m := range modules {
 			known = append(known, m.ID.Name())
 		}
 		return nil, d.Errf("unrecognized %s driver %q; drivers are: %s", word, name, strings.Join(known, ", "))
@@ -113,6 +143,9 @@ func guest(d *caddyfile.Dispenser, namespace string) (json.RawMessage, error) {
 	module, err := caddyfile.UnmarshalModule(d, namespace+name)
 	if err != nil {
 		return nil, err
+	}
+	if m, ok := module.(interface{ readFrom(placeholder string) }); ok && source != "" {
+		m.readFrom(source)
 	}
 	return caddyconfig.JSONModuleObject(module, "driver", name, nil), nil
 }

@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -26,25 +25,6 @@ type places struct {
 // secretMounts are where Docker and Kubernetes mount secrets. Their modes say
 // nothing about who can get at them.
 var secretMounts = []string{"/run/secrets/", "/var/run/secrets/"}
-
-// findKeyFiles returns the files that a configuration reads keys from. It is called
-// before placeholders are replaced.
-func (a *App) findKeyFiles() (files []string) {
-	values := slices.Concat([]string{a.Pool.APIKey}, a.APIKeys, a.Metrics.Keys)
-	for i := range a.Pool.Upstreams {
-		u := &a.Pool.Upstreams[i]
-		values = append(values, u.APIKey)
-		if u.TLS.ClientCertificateKeyFile != "" {
-			files = append(files, u.TLS.ClientCertificateKeyFile)
-		}
-	}
-	for _, value := range values {
-		if name, ok := secretFile(value); ok {
-			files = append(files, name)
-		}
-	}
-	return files
-}
 
 // places returns what the app's drivers keep on this machine.
 func (a *App) places() places {
@@ -119,7 +99,7 @@ func foreign(path string, info fs.FileInfo) bool {
 	for _, entry := range entries {
 		name := entry.Name()
 		switch {
-		case name == "files", name == "tmp", name == "caddy", name == "place", name == "lost+found", strings.HasPrefix(name, "tidegate"), strings.HasSuffix(name, "lock"):
+		case name == "files", name == "tmp", name == "caddy", name == "place", name == "admin.sock", name == "lost+found", strings.HasPrefix(name, "tidegate"), strings.HasSuffix(name, "lock"):
 		case len(name) == 2 && entry.IsDir(): // a shard of contents
 		default:
 			return true

@@ -2,41 +2,118 @@ package caddymodule
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
+// secrets replaces the placeholders of keys, passwords and URLs with passwords:
+// {env.NAME}, {env.NAME:fallback} and {file.PATH}. What they stand for is in the
+// modules alone, never in the configuration that Caddy shows and saves.
+type secrets struct {
+	replacer *caddy.Replacer
+	files    []string // that secrets were read from
+}
+
 // reveal replaces placeholders in keys and in the names of files.
-func (a *App) reveal(replacer *caddy.Replacer) (err error) {
-	if a.Pool.APIKey, err = secret(replacer, a.Pool.APIKey); err != nil {
+func (a *App) reveal(s *secrets) (err error) {
+	if a.Pool.APIKey, err = s.one(a.Pool.APIKey); err != nil {
 		return fmt.Errorf("pool: api_key: %w", err)
 	}
-	for i := range a.APIKeys {
-		if a.APIKeys[i], err = secret(replacer, a.APIKeys[i]); err != nil {
-			return fmt.Errorf("api_keys: %w", err)
-		}
+	if a.APIKeys, err = s.keys(a.APIKeys); err != nil {
+		return fmt.Errorf("api_keys: %w", err)
 	}
-	for i := range a.Metrics.Keys {
-		if a.Metrics.Keys[i], err = secret(replacer, a.Metrics.Keys[i]); err != nil {
-			return fmt.Errorf("metrics: keys: %w", err)
-		}
+	if a.Metrics.Keys, err = s.keys(a.Metrics.Keys); err != nil {
+		return fmt.Errorf("metrics: keys: %w", err)
 	}
 	for i := range a.Pool.Upstreams {
 		u := &a.Pool.Upstreams[i]
-		if u.APIKey, err = secret(replacer, u.APIKey); err != nil {
+		if u.APIKey, err = s.one(u.APIKey); err != nil {
 			return fmt.Errorf("pool: upstreams[%d].api_key: %w", i, err)
 		}
 		for j, name := range u.TLS.RootCAPEMFiles {
-			u.TLS.RootCAPEMFiles[j] = replacer.ReplaceKnown(name, "")
+			u.TLS.RootCAPEMFiles[j] = s.replacer.ReplaceKnown(name, "")
 		}
 		for _, field := range []*string{&u.TLS.ClientCertificateFile, &u.TLS.ClientCertificateKeyFile, &u.TLS.ServerName} {
-			*field = replacer.ReplaceKnown(*field, "")
+			*field = s.replacer.ReplaceKnown(*field, "")
+		}
+		if u.TLS.ClientCertificateKeyFile != "" {
+			s.files = append(s.files, u.TLS.ClientCertificateKeyFile)
 		}
 	}
 	return nil
+}
+
+// one returns what a value stands for. The value of a variable may itself be a
+// placeholder: TIDEGATE_UPSTREAM_API_KEY={file./run/secrets/key}.
+func (s *secrets) one(value string) (string, error) {
+	text, err := s.expand(value)
+	if _, _, _, ok := envPlaceholder(value); !ok || err != nil {
+		return text, err
+	}
+	return s.expand(strings.TrimSpace(text))
+}
+
+// url is one for the URL of a driver. The variable may have the driver's name before
+// the URL, as TIDEGATE_STORE has: "postgres postgres://…".
+func (s *secrets) url(driver, value string) (string, error) {
+	if _, _, _, ok := envPlaceholder(value); !ok {
+		return s.expand(value)
+	}
+	text, err := s.expand(value)
+	if err != nil {
+		return "", err
+	}
+	text = strings.TrimSpace(text)
+	if words, err := caddyfile.Tokenize([]byte(text), ""); err == nil && len(words) > 1 && words[0].Text == driver {
+		text = words[1].Text
+	}
+	return s.expand(text)
+}
+
+var errEmptyKey = errors.New("a key is empty")
+
+// keys returns the keys that values stand for. Each value may be several keys,
+// separated by commas or white space. A value that is none is an error: a gateway
+// without a key that it was to have would be open. {env.NAME:} may be none.
+func (s *secrets) keys(values []string) ([]string, error) {
+	var all []string
+	for _, value := range values {
+		text, err := s.expand(value)
+		if err != nil {
+			return nil, err
+		}
+		words := splitKeys(text)
+		name, _, optional, fromEnv := envPlaceholder(value)
+		if fromEnv {
+			var inner []string
+			for _, word := range words {
+				if word, err = s.expand(word); err != nil {
+					return nil, err
+				}
+				inner = append(inner, splitKeys(word)...)
+			}
+			words = inner
+		}
+		switch {
+		case len(words) == 0 && !fromEnv:
+			return nil, errEmptyKey
+		case len(words) == 0 && !optional:
+			return nil, fmt.Errorf("%w: the environment variable %s is not set; write {env.%s:} where that is allowed", errEmptyKey, name, name)
+		}
+		all = append(all, words...)
+	}
+	return all, nil
+}
+
+// splitKeys returns the keys of a text, which commas or white space separate.
+func splitKeys(text string) []string {
+	return strings.FieldsFunc(text, func(c rune) bool { return c == ',' || unicode.IsSpace(c) })
 }
 
 // secretFile returns the file that a key is to be read from, if it is.
@@ -49,14 +126,18 @@ func secretFile(value string) (name string, ok bool) {
 // maxSecret bounds the file of a key in bytes.
 const maxSecret = 64 << 10
 
-// secret replaces placeholders in a key. Caddy's replacer makes an empty text of
-// {file.PATH} when the file cannot be read: a gateway without a key it was to
-// have. Here that is an error, as is an empty file.
-func secret(replacer *caddy.Replacer, value string) (string, error) {
+// expand replaces the placeholders of a value once. Caddy's replacer makes an empty
+// text of {file.PATH} when the file cannot be read: a gateway without a key it was
+// to have. Here that is an error, as is an empty file.
+func (s *secrets) expand(value string) (string, error) {
+	if name, fallback, _, ok := envPlaceholder(value); ok {
+		return variable(name, fallback), nil
+	}
 	name, ok := secretFile(value)
 	if !ok {
-		return replacer.ReplaceKnown(value, ""), nil
+		return s.replacer.ReplaceKnown(value, ""), nil
 	}
+	s.files = append(s.files, name)
 	info, err := os.Stat(name)
 	if err != nil {
 		return "", fmt.Errorf("reading key: %w", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +37,7 @@ TIDEGATE_UPSTREAM_API_KEY.`,
 			f.StringSlice("upstream", nil, "URL of a server, http://host:port, https://host:port or unix//path; several separated by commas, or the flag repeated")
 			f.String("listen", "127.0.0.1:8080", "address to listen on")
 			f.String("data", "", "directory for files and batches (default: tidegate in Caddy's data directory)")
-			f.StringArray("api-key", nil, "key that clients must show; may be repeated (default: TIDEGATE_API_KEY)")
+			f.StringArray("api-key", nil, "key that clients must show; several separated by commas, or the flag repeated (default: TIDEGATE_API_KEY)")
 			f.String("upstream-api-key", "", "key that is sent to the servers, vLLM's --api-key (default: TIDEGATE_UPSTREAM_API_KEY)")
 			f.StringArray("upstream-ca", nil, "PEM file of an authority that https servers' certificates are signed by, instead of the system's; may be repeated")
 			f.String("upstream-client-cert", "", "PEM file of a certificate that is shown to https servers; needs --upstream-client-key")
@@ -113,13 +114,8 @@ func serve(cmd *cobra.Command) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if key := os.Getenv("TIDEGATE_API_KEY"); key != "" && len(o.apiKeys) == 0 {
-		o.apiKeys = []string{key}
-	}
-	if !f.Changed("upstream-api-key") {
-		if os.Getenv(upstreamKeyVariable) != "" {
-			o.upstreamKey = "{env." + upstreamKeyVariable + "}" // the admin endpoint shows the configuration
-		}
+	if err := o.hideKeys(f.Changed("upstream-api-key")); err != nil {
+		return err
 	}
 	cfg, err := o.config()
 	if err != nil {
@@ -137,8 +133,48 @@ func serve(cmd *cobra.Command) error {
 	select {}
 }
 
-// upstreamKeyVariable names the key that is sent to the servers.
-const upstreamKeyVariable = "TIDEGATE_UPSTREAM_API_KEY"
+// keyVariable and upstreamKeyVariable name the keys of clients and the key that is
+// sent to the servers.
+const (
+	keyVariable         = "TIDEGATE_API_KEY"
+	upstreamKeyVariable = "TIDEGATE_UPSTREAM_API_KEY"
+)
+
+// hidden has the configuration, which the admin endpoint shows, name secrets in place
+// of holding them: it returns the placeholder of a variable. Secrets of the command
+// line become the variable's value in this process; without any, the variable's own
+// counts. It returns "" if there is none.
+func hidden(variable string, given ...string) (string, error) {
+	if len(given) > 0 {
+		if err := os.Setenv(variable, strings.Join(given, "\n")); err != nil {
+			return "", fmt.Errorf("setting %s: %w", variable, err)
+		}
+	}
+	if os.Getenv(variable) == "" {
+		return "", nil
+	}
+	return "{env." + variable + "}", nil
+}
+
+// hideKeys hides the keys.
+func (o *serveOptions) hideKeys(upstreamKeyGiven bool) error {
+	if slices.ContainsFunc(o.apiKeys, func(key string) bool { return len(splitKeys(key)) == 0 }) {
+		return fmt.Errorf("--api-key: %w", errEmptyKey)
+	}
+	placeholder, err := hidden(keyVariable, o.apiKeys...)
+	if err != nil {
+		return err
+	}
+	if placeholder != "" {
+		o.apiKeys = []string{placeholder}
+	}
+	if !upstreamKeyGiven {
+		o.upstreamKey, err = hidden(upstreamKeyVariable)
+	} else if o.upstreamKey != "" {
+		o.upstreamKey, err = hidden(upstreamKeyVariable, o.upstreamKey)
+	}
+	return err
+}
 
 // grace is how long requests may go on after the gateway was asked to stop.
 const grace = 30 * time.Second

@@ -98,15 +98,22 @@ func TestShippedCaddyfile(t *testing.T) {
 	}
 	for name, value := range map[string]string{
 		"TIDEGATE_UPSTREAMS": "http://a:8000 http://b:8000", "TIDEGATE_LISTEN": ":9000", "TIDEGATE_BIND": "0.0.0.0",
-		"TIDEGATE_API_KEYS": "one two", "TIDEGATE_UPSTREAM_API_KEY": "three", "TIDEGATE_DATA": "/srv/tidegate",
+		"TIDEGATE_API_KEYS": "one,two", "TIDEGATE_UPSTREAM_API_KEY": "three", "TIDEGATE_METRICS_KEYS": "four", "TIDEGATE_ACCESS_LOG": "on",
+		"TIDEGATE_STORE": "postgres postgres://five:six@db/tidegate", "TIDEGATE_QUEUE": "redis redis://:seven@cache",
+		"TIDEGATE_DATA":         "/srv/tidegate",
 		"TIDEGATE_MAX_NUM_SEQS": "512", "TIDEGATE_BATCH_SHARE": "0.9", "TIDEGATE_MAX_IN_FLIGHT": "1024", "TIDEGATE_ADMIN": "off",
 	} {
 		t.Setenv(name, value)
 	}
 	got := adapt(t, string(text))
-	for _, want := range []string{"http://a:8000", "http://b:8000", "0.0.0.0:9000", `"one"`, `"two"`, `"three"`, "/srv/tidegate", "512", "0.9", "1024", `"disabled": true`} {
+	for _, want := range []string{"http://a:8000", "http://b:8000", "0.0.0.0:9000", `{env.TIDEGATE_API_KEYS:}`, `{env.TIDEGATE_UPSTREAM_API_KEY:}`, `{env.TIDEGATE_METRICS_KEYS:}`, `"driver": "postgres"`, `"driver": "redis"`, `"default_logger_name"`, "/srv/tidegate", "512", "0.9", "1024", `"disabled": true`} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %s in %s", want, got)
+		}
+	}
+	for _, secret := range []string{"one", "two", "three", "four", "five", "six", "seven"} {
+		if strings.Contains(got, secret) {
+			t.Errorf("the secret %s is in %s", secret, got)
 		}
 	}
 }

@@ -59,6 +59,12 @@ func TestUnit(t *testing.T) {
 	for _, line := range u["Environment"] {
 		for pair := range strings.FieldsSeq(line) {
 			name, value, _ := strings.Cut(pair, "=")
+			if name == "TIDEGATE_ADMIN" {
+				socket, private := strings.CutSuffix(strings.TrimPrefix(value, "unix/"), "|0600")
+				if value = socket; !private {
+					t.Errorf("other users may open the admin endpoint %s", value)
+				}
+			}
 			if !strings.HasPrefix(value, dir) {
 				t.Errorf("%s=%s is outside of %s, which is all that may be written", name, value, dir)
 			}
@@ -66,6 +72,9 @@ func TestUnit(t *testing.T) {
 				data = value
 			}
 		}
+	}
+	if !strings.Contains(strings.Join(u["Environment"], " "), "TIDEGATE_ADMIN=unix/") {
+		t.Error("systemctl reload finds no admin endpoint")
 	}
 	if data == "" {
 		t.Error("TIDEGATE_DATA is not set")

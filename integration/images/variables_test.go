@@ -71,7 +71,7 @@ func TestVariablesOfTheCaddyfile(t *testing.T) {
 	caddyfile := read(t, "Caddyfile")
 	head, body, _ := strings.Cut(caddyfile, "\n{\n")
 	reads, told := map[string]bool{}, map[string]bool{}
-	for _, v := range regexp.MustCompile(`\{\$([A-Z_]+)[:}]`).FindAllStringSubmatch(body, -1) {
+	for _, v := range regexp.MustCompile(`\{(?:\$|env\.)([A-Z_]+)[:}]`).FindAllStringSubmatch(body, -1) {
 		reads[v[1]] = true
 	}
 	for _, v := range regexp.MustCompile(`(?m)^#   (TIDEGATE_[A-Z_]+) `).FindAllStringSubmatch(head, -1) {
