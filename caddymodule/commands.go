@@ -36,6 +36,9 @@ func init() {
 			Name: c.name, Usage: c.usage, Short: c.short,
 			CobraFunc: func(cmd *cobra.Command) {
 				c.set(cmd)
+				if c.name != "sim" { // whose scripts override one value by another
+					singly(cmd)
+				}
 				withExitCodes(cmd)
 			},
 		})

@@ -50,6 +50,7 @@ TIDEGATE_UPSTREAM_API_KEY.`,
 			f.Float64("batch-share", 0, "part of a server's max-num-seqs that lines of batches may take (default 0.75)")
 			f.Bool("access-log", false, "log every request")
 			f.Bool("debug", false, "log more")
+			singly(cmd)
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return serve(cmd) }
 		},
 	})
