@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,7 +36,7 @@ type ServeConfig struct {
 	Sims      []*Sim
 	Upstreams []string // URLs of further upstreams
 	APIKey    string   // wanted of clients; "" for none
-	Args      []string // further flags
+	Args      []string // further flags; --data names the data directory
 	Env       []string // NAME=value, beside the test's own environment
 }
 
@@ -46,6 +47,9 @@ func Serve(tb testing.TB, cfg ServeConfig) *Gateway {
 	g := &Gateway{URL: "http://" + listen, Data: tb.TempDir(), APIKey: cfg.APIKey, listen: listen}
 	if cfg.Binary == "" {
 		cfg.Binary = Binary(tb)
+	}
+	if i := slices.Index(cfg.Args, "--data"); i >= 0 {
+		g.Data, cfg.Args = cfg.Args[i+1], slices.Delete(slices.Clone(cfg.Args), i, i+2)
 	}
 	argv := []string{cfg.Binary, "serve", "--listen", listen, "--data", g.Data}
 	for _, upstream := range append(urls(cfg.Sims), cfg.Upstreams...) {
