@@ -81,10 +81,6 @@ type App struct {
 	hasHandler   bool     // a site has one of the handlers
 	listens      []string // addresses of the servers that have a handler
 
-	// dashboards are the paths of dashboards by the server that they are on. It is
-	// written while handlers are provisioned.
-	dashboards map[*caddyhttp.Server]string
-
 	watched map[*caddyhttp.Server]bool // see watchClients
 }
 

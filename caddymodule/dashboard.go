@@ -79,10 +79,6 @@ func (h *DashboardHandler) Provision(ctx caddy.Context) error {
 	// back to the next one.
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		server.RegisterOnShutdown(h.pages.Close)
-		if h.app.dashboards == nil {
-			h.app.dashboards = make(map[*caddyhttp.Server]string)
-		}
-		h.app.dashboards[server] = h.path
 	}
 	return nil
 }
@@ -129,6 +125,7 @@ func (h *DashboardHandler) refuses(w http.ResponseWriter, r *http.Request) bool 
 func (h *DashboardHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	begun(r)
 	if !under(r.URL.EscapedPath(), h.path) {
+		h.announce(r)
 		return next.ServeHTTP(w, r)
 	}
 	if h.refuses(w, r) {

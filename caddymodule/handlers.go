@@ -340,23 +340,12 @@ func (r *runtime) record(ctx context.Context, l upstreams.LiveRequest) {
 	r.engine.RecordUsage(u)
 }
 
-// dashboard returns the path of the dashboard for a browser that asks for the root
-// of the site, "" for any other request.
-func (h *ProxyHandler) dashboard(r *http.Request) string {
-	if r.Method != http.MethodGet || r.URL.Path != "/" || !strings.Contains(r.Header.Get("Accept"), "text/html") {
-		return ""
-	}
-	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	return h.app.dashboards[server]
-}
-
 // ServeHTTP answers; there is nothing behind it.
 func (h *ProxyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	if path := h.dashboard(r); path != "" {
-		http.Redirect(w, r, path, http.StatusSeeOther)
+	begun(r)
+	if h.rootRedirect(w, r) {
 		return nil
 	}
-	begun(r)
 	if h.admit(w, r, h.app.pool.gate()) && !h.refusesByRole(w, r) {
 		h.serveBody(w, r, h.app.pool.LargestBody(), h.proxy)
 	}
