@@ -66,7 +66,8 @@ func (h *DashboardHandler) Provision(ctx caddy.Context) error {
 	}
 	var err error
 	h.pages, err = dashboard.New(dashboard.Config{
-		Base: h.path, Name: cmp.Or(h.Name, hostName()), Version: Version(), TrustedOrigins: h.TrustedOrigins, Log: r.log.Named("dashboard"),
+		Base: h.path, Name: cmp.Or(h.Name, hostName()), Version: Version(), TrustedOrigins: h.TrustedOrigins,
+		Creates: func() bool { return h.app.role().Serves() }, Log: r.log.Named("dashboard"),
 		Source: source.New(source.Config{
 			Tenant: batch.DefaultTenant, Engine: r.engine, Files: r.fileService(h.app.Batch.limits()), Pool: r.pool.Pool,
 			Doctor: r.doctor, Health: r.batchHealth, Started: r.began,

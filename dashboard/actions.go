@@ -34,6 +34,8 @@ type batchAction struct {
 	do func(ctx context.Context, b Batches, id string, form url.Values) (to []string, done string, err error)
 	// reads says that it reads whole files, which may take long.
 	reads bool
+	// creates says that it makes a batch, and reads whole files for that.
+	creates bool
 }
 
 var batchActions = []batchAction{
@@ -87,7 +89,7 @@ var batchActions = []batchAction{
 			made, err := b.RetryFailed(ctx, id)
 			return []string{"batches", made}, "retried", err
 		},
-		reads: true,
+		creates: true,
 	},
 	{
 		name: "pause",
@@ -124,6 +126,9 @@ func readPriority(text string) (int, error) {
 // askBatch shows what an action would do.
 func (d *Dashboard) askBatch(a batchAction) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
+		if a.creates && !d.creates() {
+			return errCreatesNothing
+		}
 		b, err := d.source.Batches.Batch(r.Context(), r.PathValue("id"))
 		if err != nil {
 			return err

@@ -112,9 +112,12 @@ func whyNotDelete(b Batch) string {
 }
 
 // bulkButtons are the actions that the list of batches offers.
-func bulkButtons() []templates.BulkAction {
+func (d *Dashboard) bulkButtons() []templates.BulkAction {
 	buttons := make([]templates.BulkAction, 0, len(bulkActions))
 	for _, a := range bulkActions {
+		if a.name == "retry" && !d.creates() {
+			continue
+		}
 		buttons = append(buttons, templates.BulkAction{Name: a.name, Button: a.button, Danger: a.danger})
 	}
 	return buttons
@@ -132,6 +135,9 @@ func (d *Dashboard) bulk(w http.ResponseWriter, r *http.Request) error {
 		return refuse(http.StatusBadRequest, "There is no such action.")
 	}
 	a, ids := bulkActions[i], picked(r.PostForm["batch"])
+	if a.name == "retry" && !d.creates() {
+		return errCreatesNothing
+	}
 	switch {
 	case len(ids) == 0:
 		return refuse(http.StatusBadRequest, "No batch is selected. Go back and select batches in the list.")

@@ -24,6 +24,9 @@ type Config struct {
 	// "https://ops.example.com".
 	TrustedOrigins []string
 
+	// Creates reports whether files and batches may be created. nil: they may.
+	Creates func() bool
+
 	// Interval is how often the pages that somebody looks at are brought up
 	// to date. Default 1 s.
 	Interval time.Duration
@@ -45,6 +48,7 @@ type Dashboard struct {
 	name    string
 	version string
 	source  Source
+	creates func() bool
 	timeout time.Duration
 	// patience is how long a viewer may take to accept what is sent.
 	patience time.Duration
@@ -78,6 +82,9 @@ func New(cfg Config) (*Dashboard, error) {
 	}
 	or(&cfg.Interval, time.Second)
 	or(&cfg.Viewers, 256)
+	if cfg.Creates == nil {
+		cfg.Creates = func() bool { return true }
+	}
 	or(&cfg.Timeout, 10*time.Second)
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
@@ -85,7 +92,7 @@ func New(cfg Config) (*Dashboard, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	d := &Dashboard{base: base, name: cfg.Name, version: cfg.Version, source: s, timeout: cfg.Timeout, patience: streamPatience, log: cfg.Log, now: cfg.Now}
+	d := &Dashboard{base: base, name: cfg.Name, version: cfg.Version, source: s, creates: cfg.Creates, timeout: cfg.Timeout, patience: streamPatience, log: cfg.Log, now: cfg.Now}
 	d.broadcaster = newBroadcaster(s.Overview.Now, cfg.Interval, cfg.Viewers)
 	d.broadcaster.clock = cfg.Now
 
@@ -167,6 +174,10 @@ func (d *Dashboard) routes() http.Handler {
 		if a.ask != nil {
 			get("/batches/{id}/"+a.name, d.askBatch(a))
 		}
+		if a.creates {
+			mux.Handle("POST "+d.base+"/batches/{id}/"+a.name, d.reading(d.creating(d.doBatch(a))))
+			continue
+		}
 		if a.reads {
 			mux.Handle("POST "+d.base+"/batches/{id}/"+a.name, d.reading(d.doBatch(a)))
 			continue
@@ -174,10 +185,10 @@ func (d *Dashboard) routes() http.Handler {
 		post("/batches/{id}/"+a.name, d.doBatch(a))
 	}
 
-	mux.Handle("GET "+d.base+"/new", d.reading(d.newBatch))
+	mux.Handle("GET "+d.base+"/new", d.reading(d.creating(d.newBatch)))
 	mux.HandleFunc("POST "+d.base+"/new/upload", d.upload)
 	mux.Handle("GET "+d.base+"/new/arriving", d.reading(d.arriving))
-	post("/new", d.createBatch)
+	post("/new", d.creating(d.createBatch))
 
 	get("/files", d.fileList)
 	get("/files/{id}/delete", d.askDeleteFile)

@@ -19,6 +19,19 @@ import (
 // windows are the times to choose from in which a batch is to be over.
 var windows = []time.Duration{time.Hour, 6 * time.Hour, day, 3 * day, 7 * day, 30 * day}
 
+// errCreatesNothing refuses what would make a file or a batch here.
+var errCreatesNothing = refuse(http.StatusForbidden, "This gateway only works on batches (role work). Upload files and create batches on the dashboard of a gateway with the role serve or all.")
+
+// creating is f where files and batches may be created.
+func (d *Dashboard) creating(f func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if !d.creates() {
+			return errCreatesNothing
+		}
+		return f(w, r)
+	}
+}
+
 // newBatch asks for a file or, when there is one, shows what is in it and asks
 // for the rest.
 func (d *Dashboard) newBatch(w http.ResponseWriter, r *http.Request) error {
@@ -73,6 +86,10 @@ const maxFields = 1 << 20
 // upload hands the file of a form on as it arrives. It may take as long as it
 // takes.
 func (d *Dashboard) upload(w http.ResponseWriter, r *http.Request) {
+	if !d.creates() {
+		d.fail(w, r, errCreatesNothing)
+		return
+	}
 	each := min(d.source.Files.MaxBytes(), (math.MaxInt64-maxFields)/maxUploads)
 	r.Body = http.MaxBytesReader(w, r.Body, each*maxUploads+maxFields)
 	seen, ended := d.arrivals.begin(r.Header.Get(fromScript))

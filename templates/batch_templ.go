@@ -507,7 +507,7 @@ func BatchActions(s Site, v Batch) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		if v.CanRetry {
+		if v.CanRetry && !s.CreatesNothing {
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 34, "<a id=\"a-retry\" class=\"button\" href=\"")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err

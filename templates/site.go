@@ -19,6 +19,9 @@ type Site struct {
 	Notice  string // what was done just now
 	Wide    bool   // the page takes the whole width
 
+	// CreatesNothing says that this gateway accepts no files and batches.
+	CreatesNothing bool
+
 	Name    string // of the installation, "" for none
 	Version string // of the gateway, "" when it is not known
 

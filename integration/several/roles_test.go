@@ -104,6 +104,12 @@ func TestRoles(t *testing.T) {
 	if status, answer, err := worker.Call(t.Context(), http.MethodGet, "/health", "", nil); err != nil || status != http.StatusOK {
 		t.Errorf("its health: %d %s %v", status, answer, err)
 	}
+	if status, page, err := worker.Call(t.Context(), http.MethodGet, "/dashboard/batches", "", nil); err != nil || status != http.StatusOK || strings.Contains(string(page), "/dashboard/new") {
+		t.Errorf("its dashboard offers to create batches: %d %v", status, err)
+	}
+	if status, answer, err := worker.Call(t.Context(), http.MethodPost, "/dashboard/new/upload", "multipart/form-data; boundary=x", []byte("--x--\r\n")); err != nil || status != http.StatusForbidden {
+		t.Errorf("its dashboard accepts an upload: %d %s %v", status, answer, err)
+	}
 }
 
 // A reload to batch off and back loses no line and repeats none.
