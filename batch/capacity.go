@@ -14,11 +14,12 @@ type Capacity struct {
 	MaxInFlight          int // lines
 	MaxConcurrentBatches int
 	Memory               Memory
+	Role                 Role // without work, the first two are not used
 }
 
 // Capacity tells how much this gateway may do now.
 func (e *Engine) Capacity() Capacity {
-	return Capacity{e.maxInFlight(), e.config().MaxConcurrentBatches, e.runner.memoryNow(time.Now())}
+	return Capacity{e.maxInFlight(), e.config().MaxConcurrentBatches, e.runner.memoryNow(time.Now()), e.Role()}
 }
 
 // leastInFlight is what Config.MaxInFlight is by default for small pools.

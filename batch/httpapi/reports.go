@@ -93,6 +93,9 @@ func (h *handler) reportStatus(w http.ResponseWriter, r *http.Request, _ string)
 	}
 	capacity := h.batches.Capacity()
 	o := statusReport{RedisStatus: "connected", MaxWorkers: capacity.MaxInFlight, MaxConcurrentBatches: capacity.MaxConcurrentBatches}
+	if !capacity.Role.Works() {
+		o.MaxWorkers = 0
+	}
 	if err := h.batches.PingQueue(r.Context()); err != nil {
 		o.RedisStatus = "error: " + err.Error()
 	}

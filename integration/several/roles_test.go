@@ -104,6 +104,12 @@ func TestRoles(t *testing.T) {
 	if status, answer, err := worker.Call(t.Context(), http.MethodGet, "/health", "", nil); err != nil || status != http.StatusOK {
 		t.Errorf("its health: %d %s %v", status, answer, err)
 	}
+	var report struct {
+		MaxWorkers *int `json:"max_workers"`
+	}
+	if front.Get(t, "/v1/batches/status", &report); report.MaxWorkers == nil || *report.MaxWorkers != 0 {
+		t.Errorf("the gateway that serves has %v workers, want 0", report.MaxWorkers)
+	}
 	if status, page, err := worker.Call(t.Context(), http.MethodGet, "/dashboard/batches", "", nil); err != nil || status != http.StatusOK || strings.Contains(string(page), "/dashboard/new") {
 		t.Errorf("its dashboard offers to create batches: %d %v", status, err)
 	}
