@@ -195,10 +195,8 @@ func (a *App) Validate() error {
 // Start opens the runtime, unless it is open, and applies the settings. After an
 // error those before are in force.
 func (a *App) Start() error {
-	if len(a.keys) == 0 {
-		a.log.Warn("no api_keys are configured: whoever reaches the gateway may use it")
-	}
-	a.applied = &settings{pool: a.poolConfig(), batch: a.batchConfig(), keyed: len(a.keys) > 0}
+	a.tellAccess()
+	a.applied = &settings{pool: a.poolConfig(), batch: a.batchConfig(), keyed: len(a.keys) > 0, local: len(a.keys) == 0 && !a.AuthOff}
 	if err := addresses.acquire(a.listens); err != nil {
 		return err
 	}
@@ -208,6 +206,19 @@ func (a *App) Start() error {
 		return errors.Join(err, addresses.release(a.listens))
 	}
 	return nil
+}
+
+// tellAccess logs which clients a gateway serves, if that may surprise.
+func (a *App) tellAccess() {
+	switch {
+	case !a.hasHandler && a.Role != "" && a.Role.Serves():
+		a.log.Warn("no site has a handler of the gateway: no client can reach it", zap.String("role", string(a.Role)))
+	case len(a.keys) > 0 || !a.hasHandler:
+	case a.AuthOff:
+		a.log.Warn("no api_keys are configured and auth is off: everybody who reaches the gateway may use it, unless something in front authenticates")
+	default:
+		a.log.Info("no api_keys are configured: clients on this machine are served, others are refused")
+	}
 }
 
 // Stop takes the settings back. When the process exits, it drains: running

@@ -93,10 +93,14 @@ func (g *guard) checkAPI(r *http.Request) *openai.Error {
 // come in. `cors *` does not count: no page of an origin that it allows knows the
 // password, but every browser that was given it once sends it along.
 func (g *guard) checkPassword(r *http.Request) *openai.Error {
-	if isCrossOrigin(r) && !slices.Contains(g.cors, r.Header.Get("Origin")) {
-		return errCrossOrigin(r)
+	if !isCrossOrigin(r) || slices.Contains(g.cors, r.Header.Get("Origin")) {
+		return nil
 	}
-	return nil
+	if slices.Contains(g.cors, "*") {
+		origin := clipName(r.Header.Get("Origin"))
+		return forbidden("cross_origin", "A web page of another origin ('%s') may not send this request with a password, which browsers repeat by themselves: `cors *` is not enough for it. Send the key as bearer token or X-Api-Key, or have the gateway's operator list the origin: `cors %s` in the tidegate block.", origin, origin)
+	}
+	return errCrossOrigin(r)
 }
 
 // isCrossOrigin reports whether a page of another origin sent a request that

@@ -26,6 +26,7 @@ type settings struct {
 	pool  upstreams.Config
 	batch batch.Config
 	keyed bool // clients must show an API key
+	local bool // clients on other machines are refused
 }
 
 // runtime is the engine on one store, queue and files, beside the pool.
@@ -43,6 +44,7 @@ type runtime struct {
 	retired   atomic.Bool // no configuration wants it any more: it only ends its work
 
 	keyed atomic.Bool // clients must show an API key
+	local atomic.Bool // clients on other machines are refused
 	// loose are the files and directories that other users have access to.
 	loose atomic.Pointer[[]string]
 
@@ -79,7 +81,7 @@ func newRuntime(a *App) (*runtime, error) {
 		return nil, err
 	}
 	r.engine = batch.NewEngine(a.batchConfig(), store, queue, files, dispatch, log.Named("batch"))
-	r.doctor = doctor.New(doctor.Config{Engine: r.engine, Pool: a.pool.Pool, Health: r.batchHealth, Keys: r.keyed.Load, Loose: r.looseFiles})
+	r.doctor = doctor.New(doctor.Config{Engine: r.engine, Pool: a.pool.Pool, Health: r.batchHealth, Keys: r.keyed.Load, Local: r.local.Load, Loose: r.looseFiles})
 	return r, nil
 }
 
@@ -142,6 +144,7 @@ func (r *runtime) gate() gate { return gate{&r.open, r.tried} }
 func (r *runtime) apply(s *settings) {
 	r.engine.Apply(s.batch)
 	r.keyed.Store(s.keyed)
+	r.local.Store(s.local)
 	r.drainTime = s.batch.DrainTimeout
 }
 

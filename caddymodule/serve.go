@@ -128,9 +128,6 @@ func serve(cmd *cobra.Command) error {
 	}
 	log := caddy.Log().Named("tidegate")
 	log.Info("gateway is running", zap.String("listen", o.listen), zap.Strings("upstreams", o.upstreams))
-	if len(o.apiKeys) == 0 && !o.noAuth {
-		log.Info("no API key is configured: the gateway is reachable from this machine only")
-	}
 	select {}
 }
 

@@ -101,6 +101,8 @@ type Config struct {
 	Health func(context.Context) batch.Health
 	// Keys tells whether clients must show an API key.
 	Keys func() bool
+	// Local reports whether clients on other machines are refused. nil: they are not.
+	Local func() bool
 	// Loose returns the files and directories that other users of the machine have
 	// access to and should not have; may be nil.
 	Loose func() []string

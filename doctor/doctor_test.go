@@ -341,6 +341,33 @@ func TestReportsAreShared(t *testing.T) {
 	})
 }
 
+// Without keys the report says whether other machines are served.
+func TestKeysAreTold(t *testing.T) {
+	for name, tt := range map[string]struct {
+		keys, local bool
+		found       string
+		verdict     doctor.Verdict
+	}{
+		"keys":              {true, false, "clients must show one", doctor.Passed},
+		"this machine only": {false, true, "none is asked for; clients on other machines are refused", doctor.Doubted},
+		"open":              {false, false, "none is asked for", doctor.Doubted},
+	} {
+		g := well()
+		d := doctor.New(doctor.Config{
+			Engine: g, Pool: g, Health: func(context.Context) batch.Health { return g.health },
+			Keys: func() bool { return tt.keys }, Local: func() bool { return tt.local },
+		})
+		r, err := d.Checks(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(r.Checks, func(c doctor.Check) bool { return c.Name == "API keys" })
+		if i < 0 || r.Checks[i].Found != tt.found || r.Checks[i].Verdict != tt.verdict {
+			t.Errorf("%s: got %+v, want %q, %v", name, r.Checks, tt.found, tt.verdict)
+		}
+	}
+}
+
 // The limits of this process are told.
 func TestDescriptors(t *testing.T) {
 	g := well()

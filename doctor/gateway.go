@@ -14,7 +14,12 @@ import (
 // gateway looks at the process.
 func (d *Doctor) gateway() []Check {
 	keys := Check{Area: Gateway, Name: "API keys", Verdict: Passed, Found: "clients must show one"}
-	if !d.Keys() {
+	switch {
+	case d.Keys():
+	case d.Local != nil && d.Local():
+		keys.Verdict, keys.Found = Doubted, "none is asked for; clients on other machines are refused"
+		keys.Remedy = "Whoever reaches the gateway from this machine may use it: set api_keys, for other machines too."
+	default:
 		keys.Verdict, keys.Found = Doubted, "none is asked for"
 		keys.Remedy = "Whoever reaches the gateway may use it: set api_keys, or be sure that something in front asks for one."
 	}
