@@ -41,6 +41,22 @@ func TestWordsAreDocumented(t *testing.T) {
 	}
 }
 
+// Every route of tidegate_api stands in the row of that directive.
+func TestRoutesAreDocumented(t *testing.T) {
+	row := regexp.MustCompile("(?m)^\\| `tidegate_api .*$").FindString(read(t, "../docs/configuration.md"))
+	_, routes, _ := strings.Cut(read(t, "handlers.go"), "func (h *APIHandler) ServeHTTP")
+	routes, _, _ = strings.Cut(routes, "\n}\n")
+	found := regexp.MustCompile(`path(?: ==|,) "(/[^"]+)"`).FindAllStringSubmatch(routes, -1)
+	if len(found) < 13 {
+		t.Errorf("only %d routes were found", len(found))
+	}
+	for _, route := range found {
+		if !strings.Contains(row, "`"+route[1]+"`") {
+			t.Errorf("%s is not in the row %s", route[1], row)
+		}
+	}
+}
+
 // So does every word of a driver.
 func TestDriversAreDocumented(t *testing.T) {
 	page := read(t, "../docs/configuration.md")

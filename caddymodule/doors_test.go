@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/store/sqlite"
@@ -129,6 +130,92 @@ func TestPasswordAcrossOrigins(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A page that shows a password is told why `cors *` does not let it in.
+func TestPasswordMessage(t *testing.T) {
+	r := httptest.NewRequest("POST", "/v1/batches", nil)
+	r.Header.Set("Origin", "https://app.example.com")
+	for _, list := range []cors{nil, {"*"}} {
+		err := (&guard{open: true, cors: list}).checkPassword(r)
+		if err == nil || strings.Contains(err.Message, "`cors *` is not enough") != (list != nil) || !strings.Contains(err.Message, "https://app.example.com") {
+			t.Errorf("cors %v: got %v", list, err)
+		}
+	}
+}
+
+// withoutCaddysMetrics loads the configuration without the route of Caddy's own
+// handler of metrics.
+func (g *gateway) withoutCaddysMetrics(t *testing.T) {
+	t.Helper()
+	before, after, ok := strings.Cut(string(g.config(t, nil)), `{"match":[{"path":["/metrics"]}],"handle":[{"handler":"metrics"}]},`)
+	if !ok {
+		t.Fatal("there is no such route")
+	}
+	if err := caddy.Load([]byte(before+after), true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What only reads refuses other methods, and names those that it takes.
+func TestReadOnlyRoutes(t *testing.T) {
+	_, url := newSim(t)
+	g := newGateway(t, url)
+	g.run(t)
+	g.withoutCaddysMetrics(t)
+	for _, path := range []string{"/health", "/ready", "/doctor", "/upstreams", "/metrics"} {
+		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE"} {
+			a := g.ask(t, method, path, "")
+			if a.wantError(t, 405, "invalid_request_error"); a.header.Get("Allow") != "GET, HEAD" {
+				t.Errorf("%s %s: Allow is %q, want GET, HEAD", method, path, a.header.Get("Allow"))
+			}
+		}
+		for _, method := range []string{"GET", "HEAD"} {
+			if a := g.ask(t, method, path, ""); a.status != 200 {
+				t.Errorf("%s %s: got %d %s, want 200", method, path, a.status, a.body)
+			}
+		}
+	}
+}
+
+// With `metrics off` the route is missing for everybody, with and without a key.
+func TestMetricsOff(t *testing.T) {
+	_, url := newSim(t)
+	g := newGateway(t, url)
+	g.app.APIKeys, g.app.Metrics.Off = []string{"k"}, true
+	g.run(t)
+	g.withoutCaddysMetrics(t)
+	for _, header := range [][]string{nil, {"Authorization", "Bearer k"}, {"Authorization", "Bearer x"}} {
+		g.ask(t, "GET", "/metrics", "", header...).wantError(t, 404, "invalid_request_error")
+	}
+	g.ask(t, "GET", "/metrics/x", "").wantError(t, 401, "invalid_request_error")
+}
+
+// The log says whom a gateway without keys serves, and nothing where there are keys.
+func TestAccessIsTold(t *testing.T) {
+	for name, tt := range map[string]struct {
+		app  App
+		want string
+	}{
+		"keys":           {App{hasHandler: true, keys: keyring{{}}}, ""},
+		"none":           {App{hasHandler: true}, "clients on this machine are served, others are refused"},
+		"auth off":       {App{hasHandler: true, AuthOff: true}, "everybody who reaches the gateway may use it, unless something in front authenticates"},
+		"no site":        {App{}, ""},
+		"no site, work":  {App{Role: batch.RoleWork}, ""},
+		"no site, all":   {App{Role: batch.RoleAll}, "no client can reach it"},
+		"no site, a key": {App{Role: batch.RoleServe, keys: keyring{{}}}, "no client can reach it"},
+	} {
+		core, entries := observer.New(zap.DebugLevel)
+		tt.app.log = zap.New(core)
+		tt.app.tellAccess()
+		got := ""
+		for _, e := range entries.All() {
+			got += e.Message
+		}
+		if tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
+		}
 	}
 }
 

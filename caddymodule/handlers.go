@@ -118,9 +118,8 @@ func (d *door) serveBody(w http.ResponseWriter, r *http.Request, limit int64, ne
 }
 
 // APIHandler serves /v1/files, /v1/uploads, /v1/batches, the reports /v1/dashboard
-// and /v1/analytics, /upstreams, /health, /ready, /doctor and
-// /metrics.
-// Other requests go to the next handler.
+// and /v1/analytics, /upstreams, /contents/adopt, /health, /ready, /doctor and
+// /metrics. Other requests go to the next handler.
 type APIHandler struct {
 	door
 	api        http.Handler
@@ -159,7 +158,7 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	case path == "/metrics" && !h.app.Metrics.Off:
 		h.metrics(w, r)
 	case path == "/doctor":
-		if h.admit(w, r, h.app.pool.gate()) {
+		if h.admit(w, r, h.app.pool.gate()) && reads(w, r) {
 			h.doctor(w, r)
 		}
 	case path == "/contents/adopt":
@@ -205,6 +204,16 @@ type health struct {
 	Warnings []doctor.Check `json:"warnings,omitempty"`
 }
 
+// reads reports whether a request has a method that reads, and answers it otherwise.
+func reads(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return true
+	}
+	w.Header().Set("Allow", "GET, HEAD")
+	openai.WriteError(w, r, openai.MethodNotAllowed(r.Method, r.URL.Path))
+	return false
+}
+
 // besides reports whether a check is about something that health does not tell
 // otherwise.
 func besides(c doctor.Check) bool {
@@ -217,6 +226,9 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := h.guard.checkReader(r); err != nil {
 		openai.WriteError(w, r, err)
+		return
+	}
+	if !reads(w, r) {
 		return
 	}
 	rt := h.app.runtime
@@ -284,6 +296,9 @@ func (r *runtime) batchHealth(ctx context.Context) batch.Health {
 }
 
 func (h *APIHandler) ready(w http.ResponseWriter, r *http.Request) {
+	if !reads(w, r) {
+		return
+	}
 	if h.refusesByRole(w, r) { // a balancer is not to send it anything
 		return
 	}
@@ -344,6 +359,10 @@ func (r *runtime) record(ctx context.Context, l upstreams.LiveRequest) {
 func (h *ProxyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	begun(r)
 	if h.rootRedirect(w, r) {
+		return nil
+	}
+	if h.app.Metrics.Off && r.URL.EscapedPath() == "/metrics" { // nobody has it, whatever key is shown
+		openai.WriteError(w, r, openai.NotFound("", "This gateway does not serve /metrics: `metrics off` is configured."))
 		return nil
 	}
 	if h.admit(w, r, h.app.pool.gate()) && !h.refusesByRole(w, r) {

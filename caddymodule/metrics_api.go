@@ -106,9 +106,7 @@ func (h *APIHandler) metrics(w http.ResponseWriter, r *http.Request) {
 		openai.WriteError(w, r, err)
 		return
 	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		openai.WriteError(w, r, openai.MethodNotAllowed(r.Method, r.URL.Path))
+	if !reads(w, r) {
 		return
 	}
 	h.exposition.ServeHTTP(w, r)

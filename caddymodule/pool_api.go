@@ -29,17 +29,18 @@ const maxDrainBody = 64 << 10
 func (h *APIHandler) upstreams(w http.ResponseWriter, r *http.Request, path string) {
 	pool := h.app.runtime.pool
 	var change func(url string) error
-	method := http.MethodPost
 	switch path {
 	case "/upstreams/drain":
 		change = func(url string) error { return pool.DrainBy(url, "an API request from "+remoteHost(r)) }
 	case "/upstreams/undrain":
 		change = pool.Undrain
 	default:
-		method = http.MethodGet
+		if !reads(w, r) {
+			return
+		}
 	}
-	if r.Method != method {
-		w.Header().Set("Allow", method)
+	if change != nil && r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
 		openai.WriteError(w, r, openai.MethodNotAllowed(r.Method, path))
 		return
 	}
