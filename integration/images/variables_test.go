@@ -15,16 +15,16 @@ import (
 
 var variable = regexp.MustCompile(`\$\{([A-Z_]+)(:-([^}]*))?\}`)
 
-// .env.example has every variable of the compose file with its default, and no
+// .env.example has every variable of the compose files with its default, and no
 // other, so that copying it changes nothing but the profile.
 func TestEnvExample(t *testing.T) {
 	text := ""
-	for _, name := range []string{"docker-compose.yml", "deploy/vllm.yml", "deploy/compose.8gpu.yml", "deploy/compose.24gpu.yml", "deploy/compose.gpus-only.yml"} {
+	for _, name := range []string{"docker-compose.yml", "deploy/vllm.yml", "deploy/compose.8gpu.yml", "deploy/compose.24gpu.yml", "deploy/compose.gpus-only.yml", "deploy/compose.test.yml"} {
 		text += read(t, name)
 	}
 	text = strings.ReplaceAll(text, "$$", "") // for the shell in a container
 	used := map[string]string{"COMPOSE_PROFILES": "sim", "COMPOSE_FILE": "docker-compose.yml"}
-	for _, host := range []string{"REMOTE_CLUSTER_HOST_A", "REMOTE_CLUSTER_HOST_B"} { // which have no default
+	for _, host := range []string{"REMOTE_CLUSTER_HOST_A", "REMOTE_CLUSTER_HOST_B", "TEST_API_BASE"} { // which have no default
 		used[host] = ""
 		text = regexp.MustCompile(`\$\{`+host+`(:\?[^}]*)?\}`).ReplaceAllString(text, "")
 	}
