@@ -27,29 +27,21 @@ func checkout(t *testing.T, env ...string) *types.Project {
 	if err := os.WriteFile(filepath.Join(dir, ".env"), []byte(strings.Join(env, "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	was, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := os.Chdir(was); err != nil {
+	var project *types.Project
+	t.Run("load", func(t *testing.T) {
+		t.Chdir(dir) // until the end of this function
+		// The order of docker/compose, cmd/compose/compose.go.
+		options, err := cli.NewProjectOptions(nil,
+			cli.WithEnvFiles(), cli.WithDotEnv,
+			cli.WithConfigFileEnv, cli.WithDefaultConfigPath, cli.WithDefaultProfiles())
+		if err != nil {
 			t.Fatal(err)
 		}
-	}()
-	if err := os.Chdir(dir); err != nil {
-		t.Fatal(err)
-	}
-	// The order of docker/compose, cmd/compose/compose.go.
-	options, err := cli.NewProjectOptions(nil,
-		cli.WithEnvFiles(), cli.WithDotEnv,
-		cli.WithConfigFileEnv, cli.WithDefaultConfigPath, cli.WithDefaultProfiles())
-	if err != nil {
-		t.Fatal(err)
-	}
-	project, err := options.LoadProject(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+		project, err = options.LoadProject(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
 	return project
 }
 
