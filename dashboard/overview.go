@@ -83,6 +83,17 @@ func (d *Dashboard) overviewModel(s templates.Site, snap *snapshot) templates.Ov
 		v.Live.InFlight += u.LiveInFlight
 		v.Batch.InFlight += u.BatchInFlight
 	}
+	// The rates are those of all gateways, and so is what is in flight. How many lines
+	// the others may have is not known here.
+	for _, g := range now.Gateways {
+		if g.Self {
+			continue
+		}
+		v.Live.InFlight += g.Live
+		v.Batch.InFlight += g.Batch
+		v.Queue.InFlight += int64(g.Batch)
+		v.Queue.Limit = 0
+	}
 	for i, b := range now.Active {
 		if i == overviewRows {
 			break
