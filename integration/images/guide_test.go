@@ -1,6 +1,7 @@
 package images
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -48,5 +49,54 @@ func TestGuides(t *testing.T) {
 		if !strings.Contains(guide, "`"+was) {
 			t.Errorf("the guide does not say what becomes of %s", was)
 		}
+	}
+}
+
+// Each .env of the guide is one that Compose and the gateway take: every variable is
+// one of .env.example, the file is the one that the text speaks of, and the gateways
+// have keys, their number and all servers.
+func TestExamplesOfTheGuide(t *testing.T) {
+	known := read(t, ".env.example")
+	examples := regexp.MustCompile("(?s)cat > .env <<EOF\n(.*?)EOF\n").FindAllStringSubmatch(read(t, "docs/migrate-from-nginx-and-besh.md"), -1)
+	servers := map[string]int{"docker-compose.yml": 1, "deploy/compose.8gpu.yml": 8, "deploy/compose.24gpu.yml": 24, "deploy/compose.gpus-only.yml": 0}
+	for _, example := range examples {
+		set, lines := map[string]string{"COMPOSE_FILE": "docker-compose.yml", "TIDEGATE_GATEWAYS": "1"}, strings.Split(strings.TrimSpace(example[1]), "\n")
+		for _, line := range lines {
+			name, value, _ := strings.Cut(line, "=")
+			if set[name] = value; !strings.Contains(known, "\n"+name+"=") {
+				t.Errorf("there is no variable %s", name)
+			}
+		}
+		file := set["COMPOSE_FILE"]
+		want, ok := servers[file]
+		if !ok {
+			t.Fatalf("an example is for %q", file)
+		}
+		delete(servers, file)
+		p := checkout(t, lines...)
+		for name, s := range p.Services {
+			if strings.HasPrefix(name, "vllm") && (s.Command[0] != set["VLLM_MODEL"] || *s.Environment["VLLM_API_KEY"] != set["TIDEGATE_UPSTREAM_API_KEY"]) {
+				t.Errorf("%s: %s runs %v with the key %q", file, name, s.Command, *s.Environment["VLLM_API_KEY"])
+			}
+		}
+		if want == 0 {
+			continue
+		}
+		gateway := p.Services["gateway"]
+		if got := upstreamURLs(t, gateway); len(got) != want {
+			t.Errorf("%s: gateways ask %v, want %d servers", file, got, want)
+		}
+		if got := fmt.Sprint(gateway.GetScale()); got != set["TIDEGATE_GATEWAYS"] || *gateway.Environment["TIDEGATE_API_KEYS"] != "secret" {
+			t.Errorf("%s: %s gateways with %v", file, got, gateway.Environment)
+		}
+		if got := p.Services["front"].Ports[0]; got.HostIP+":"+got.Published != set["TIDEGATE_PORT"] {
+			t.Errorf("%s: the front publishes %+v, want %s", file, got, set["TIDEGATE_PORT"])
+		}
+		if got := *p.Services["postgres"].Environment["POSTGRES_PASSWORD"]; got != set["POSTGRES_PASSWORD"] {
+			t.Errorf("%s: the password of the database is %q", file, got)
+		}
+	}
+	if len(servers) > 0 {
+		t.Errorf("there is no example for %v", servers)
 	}
 }

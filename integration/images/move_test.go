@@ -28,7 +28,7 @@ func checkout(t *testing.T, env ...string) *types.Project {
 		t.Fatal(err)
 	}
 	var project *types.Project
-	t.Run("load", func(t *testing.T) {
+	loaded := t.Run("load", func(t *testing.T) {
 		t.Chdir(dir) // until the end of this function
 		// The order of docker/compose, cmd/compose/compose.go.
 		options, err := cli.NewProjectOptions(nil,
@@ -42,6 +42,9 @@ func checkout(t *testing.T, env ...string) *types.Project {
 			t.Fatal(err)
 		}
 	})
+	if !loaded {
+		t.FailNow()
+	}
 	return project
 }
 
