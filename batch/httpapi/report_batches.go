@@ -111,7 +111,7 @@ func reportOf(b batch.Batch) batchReport {
 		RequestCounts: b.Counts, ErrorRatePercentage: errorRate(b.Counts), TokenUsage: batchUsage{tokensOf(b), b.Counts.Total},
 	}
 	if !b.CompletedAt.IsZero() {
-		o.DurationSeconds = new(ran(b).Seconds())
+		o.DurationSeconds = new(reportSeconds(ran(b)))
 	}
 	return o
 }

@@ -125,10 +125,10 @@ func (h *handler) reportTokens(w http.ResponseWriter, r *http.Request, _ string)
 		s.TotalBatches++
 	}
 	for i := range o.Intervals {
-		o.Intervals[i].DurationSeconds = took[i].Seconds()
-		o.Intervals[i].AvgDurationSeconds = took[i].Seconds() / float64(max(o.Intervals[i].BatchCount, 1))
+		o.Intervals[i].DurationSeconds = reportSeconds(took[i])
+		o.Intervals[i].AvgDurationSeconds = reportSeconds(took[i] / time.Duration(max(o.Intervals[i].BatchCount, 1)))
 	}
-	s.TotalDurationSeconds = total.Seconds()
+	s.TotalDurationSeconds = reportSeconds(total)
 	s.AvgDurationSeconds = rounded(total.Seconds() / float64(max(s.TotalBatches, 1)))
 	s.AvgPerInterval = rounded(float64(s.TotalTokens) / reportSteps)
 	return answer(w, o)

@@ -64,6 +64,10 @@ func label(t time.Time) string { return t.UTC().Format("15:04") }
 // rounded has two decimals.
 func rounded(f float64) float64 { return math.Round(100*f) / 100 }
 
+// reportSeconds has six decimals at most, as the times of the reports. Duration.Seconds adds
+// the parts and yields 1.9280629999999999 for 1.928063 s.
+func reportSeconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1e6 }
+
 // timeRange is the period of a report.
 type timeRange struct {
 	Start isoTime `json:"start"`
