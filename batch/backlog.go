@@ -3,7 +3,6 @@ package batch
 import (
 	"context"
 	"fmt"
-	"maps"
 	"sync/atomic"
 	"time"
 
@@ -16,30 +15,32 @@ const (
 	backlogAge = 5 * time.Second
 	// backlogWait is how long a look may take, or be waited for.
 	backlogWait = 2 * time.Second
-	// backlogShown is how long the last look is shown while none succeeds.
+	// backlogShown is how long metrics show the last look while none succeeds.
 	backlogShown = 2 * time.Minute
 )
 
 // backlog looks at the work that batches of all tenants have before them, for
 // metrics and for Demand. However many ask, there is one look at a time and none
-// within backlogAge of another. A look reads the store three times, each by an
-// index: the batches themselves are those of the runner's last refresh.
+// within backlogAge of another. A look reads the store a few times, each by an
+// index: batches in progress are those of the runner's last refresh if it is new.
 type backlog struct {
 	engine  *Engine
 	age     time.Duration        // backlogAge
 	running atomic.Bool          // the store is open
 	turn    chan struct{}        // held by the one that looks
 	tried   time.Time            // when the last look began; guarded by turn
-	speeds  map[string]speed     // by model; guarded by turn
+	flow    flow                 // guarded by turn
 	last    atomic.Pointer[view] // the last look that succeeded
 }
 
 // view is what a look found. It never changes.
 type view struct {
-	at       time.Time // by this machine's clock
-	now      time.Time // by the store's
-	active   []Batch   // as the runner has them, at most activeLimit
-	inFlight map[string]int64
+	at       time.Time                   // by this machine's clock
+	now      time.Time                   // by the store's
+	active   []Batch                     // in progress, at most activeLimit
+	waiting  []Batch                     // Validating, at most activeLimit
+	models   map[string][]BatchModel     // by batch, of those whose lines were counted by model
+	inFlight map[string]map[string]int64 // on this gateway, by batch and model
 	states   map[Status]int64
 	late     []Late
 	speeds   map[string]speed
@@ -50,17 +51,11 @@ type view struct {
 	perLine  map[string]lineTokens // by label of the model
 }
 
-// speed is how quickly lines of a model ended when some did.
-type speed struct {
-	perMinute float64   // lines, on all gateways
-	at        time.Time // by the store's clock
-}
-
-// mostSpeeds bounds the models whose speed is remembered.
-const mostSpeeds = 1000
+// modelsLimit bounds how many parts of batches a look reads.
+const modelsLimit = 10 * activeLimit
 
 func newBacklog(e *Engine) *backlog {
-	return &backlog{engine: e, age: backlogAge, turn: make(chan struct{}, 1), speeds: make(map[string]speed)}
+	return &backlog{engine: e, age: backlogAge, turn: make(chan struct{}, 1), flow: flow{minutes: make(map[string][]ModelMinute)}}
 }
 
 // stop ends looking, and waits for a look that is under way: the store is about to
@@ -98,6 +93,22 @@ func (b *backlog) look(ctx context.Context) *view {
 	return v
 }
 
+// fresh is look without one that is older than backlogAge.
+func (b *backlog) fresh(ctx context.Context) *view {
+	if v := b.look(ctx); v != nil && time.Since(v.at) < backlogAge {
+		return v
+	}
+	return nil
+}
+
+// knownSpeeds are those of the last look.
+func (b *backlog) knownSpeeds() map[string]speed {
+	if v := b.last.Load(); v != nil {
+		return v.speeds
+	}
+	return nil
+}
+
 // recent returns the last look unless it is too old.
 func (b *backlog) recent() *view {
 	if v := b.last.Load(); v != nil && time.Since(v.at) < backlogShown {
@@ -109,47 +120,46 @@ func (b *backlog) recent() *view {
 // read makes a look. turn is held.
 func (b *backlog) read(ctx context.Context) (*view, error) {
 	e := b.engine
-	v := &view{at: time.Now(), active: e.runner.latest(), inFlight: e.LinesInFlight(ctx), perLine: e.metrics.lines.perLine()}
+	v := &view{at: time.Now(), inFlight: e.linesInFlight(ctx), perLine: e.metrics.lines.perLine()}
 	var err error
+	if v.active, err = e.activeNow(ctx); err != nil {
+		return nil, err
+	}
 	if v.now, err = e.store.Now(ctx); err != nil {
 		return nil, fmt.Errorf("reading the clock: %w", err)
 	}
 	if v.states, err = e.store.BatchStates(ctx, DefaultTenant); err != nil {
 		return nil, err
 	}
+	if v.waiting, err = e.store.WaitingBatches(ctx, activeLimit); err != nil {
+		return nil, err
+	}
+	models, err := e.store.BatchModels(ctx, modelsLimit)
+	if err != nil {
+		return nil, err
+	}
+	v.models = make(map[string][]BatchModel)
+	for _, m := range models {
+		v.models[m.BatchID] = append(v.models[m.BatchID], m)
+	}
 	pace, err := e.store.Pace(ctx, v.now.Add(-rateSpan), activeLimit)
 	if err != nil {
 		return nil, err
 	}
+	minutes, err := e.store.Flow(ctx, b.flow.since(v.now), activeLimit)
+	if err != nil {
+		return nil, err
+	}
+	b.flow.learn(minutes, v.now)
+	v.speeds = b.flow.speeds()
 	v.closing, v.closed = e.Closed()
 	if v.closed {
 		v.late = closedLate(v.active, v.closing)
 	} else {
-		v.late = lateOf(v.active, pace, v.now)
+		v.late = lateOf(v.active, pace, v.speeds, v.now)
 	}
-	b.learn(v, pace)
 	if v.space, v.hasSpace, err = e.Space(); err != nil {
 		v.hasSpace = false // Health says what is wrong with it
 	}
 	return v, nil
-}
-
-// learn remembers the speeds of models of which lines end. turn is held.
-func (b *backlog) learn(v *view, pace []Pace) {
-	_, rates := ratesOf(v.active, pace, v.now)
-	for model, rate := range rates {
-		if rate > 0 {
-			b.speeds[model] = speed{rate, v.now}
-		}
-	}
-	for len(b.speeds) > mostSpeeds {
-		oldest, found := "", false
-		for model, s := range b.speeds {
-			if !found || s.at.Before(b.speeds[oldest].at) {
-				oldest, found = model, true
-			}
-		}
-		delete(b.speeds, oldest)
-	}
-	v.speeds = maps.Clone(b.speeds)
 }

@@ -16,10 +16,10 @@ var (
 	descBatches   = prometheus.NewDesc("tidegate_batches", "Batches by status that are not deleted, on all gateways.", []string{"status"}, nil)
 	descPaused    = prometheus.NewDesc("tidegate_batches_paused", "Batches in progress that are paused, on all gateways.", nil, nil)
 	descLate      = prometheus.NewDesc("tidegate_batches_late", "Batches in progress that will miss their deadlines if all goes on as it does, on all gateways, by reason.", []string{"reason"}, nil)
-	descWaiting   = prometheus.NewDesc("tidegate_batch_lines_waiting", "Lines without a durable result that this gateway has not on a server, of batches in progress on all gateways that are not paused.", []string{"model"}, nil)
-	descOldest    = prometheus.NewDesc("tidegate_batch_oldest_seconds", "Age of the oldest batch in progress that is not paused, on all gateways.", []string{"model"}, nil)
-	descRemaining = prometheus.NewDesc("tidegate_batch_remaining_seconds", "How long the lines without a result take at the rate of the last minute in which any ended; absent while that is not known.", []string{"model"}, nil)
-	descRatio     = prometheus.NewDesc("tidegate_batch_deadline_ratio", "Time that the lines up to a deadline take over the time until then, of the deadline where it is largest; above 1 the rate does not suffice. Absent while it is not known.", []string{"model"}, nil)
+	descWaiting   = prometheus.NewDesc("tidegate_batch_lines_waiting", "Lines without a durable result that this gateway has not on a server, of batches on all gateways that are in progress or wait for a model and are not paused.", []string{"model"}, nil)
+	descOldest    = prometheus.NewDesc("tidegate_batch_oldest_seconds", "Age of the oldest batch that is in progress or waits for a model and is not paused, on all gateways.", []string{"model"}, nil)
+	descRemaining = prometheus.NewDesc("tidegate_batch_remaining_seconds", "How long the lines without a result take at the speed that was measured when lines flowed last; absent while that is not known.", []string{"model"}, nil)
+	descRatio     = prometheus.NewDesc("tidegate_batch_deadline_ratio", "Time that the lines up to a deadline take over the time until then, of the deadline where it is largest; above 1 the speed does not suffice. Absent while it is not known.", []string{"model"}, nil)
 	descSpace     = prometheus.NewDesc("tidegate_files_space_bytes", "Size of the file system with the contents of files: all of it (total), free, and what of that is kept in reserve. Absent for object stores.", []string{"kind"}, nil)
 	descHeldUp    = prometheus.NewDesc("tidegate_batch_held_up", "Reasons why batch work of this gateway stands still, as in GET /health.", nil, nil)
 	descExpired   = prometheus.NewDesc("tidegate_batches_expired_total", "Batches that this gateway ended at their deadlines.", nil, nil)
@@ -63,7 +63,7 @@ func (b *backlog) collect(ch chan<- prometheus.Metric) {
 	models := make(map[string]*labelled)
 	for _, m := range v.demand(func(*Batch) bool { return true }).Models {
 		paused += m.PausedBatches
-		label := b.engine.metrics.lines.labels.Of(m.Model)
+		label := b.labelOf(&m)
 		if models[label] == nil {
 			models[label] = new(labelled)
 		}
@@ -85,6 +85,18 @@ func (b *backlog) collect(ch chan<- prometheus.Metric) {
 			gauge(descRatio, *m.ratio, label)
 		}
 	}
+}
+
+// labelOf returns the label of a model. A name that nothing but batches which wait for
+// their first server have told is a client's, and gets no label of its own.
+func (b *backlog) labelOf(m *ModelDemand) string {
+	labels := &b.engine.metrics.lines.labels
+	if m.Validating == m.Batches {
+		if known, _ := b.engine.dispatcher.Serves(m.Model); !known {
+			return labels.Peek(m.Model)
+		}
+	}
+	return labels.Of(m.Model)
 }
 
 // labelled sums the models of one label.

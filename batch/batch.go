@@ -129,8 +129,9 @@ type Release struct {
 
 // Plan is what validation makes of an accepted input file.
 type Plan struct {
-	Model  string // when all lines name one
-	Lines  int    // requests in all slices together
+	Model  string       // when all lines name one
+	Models []ModelLines // when they name several
+	Lines  int          // requests in all slices together
 	Slices []SlicePlan
 }
 

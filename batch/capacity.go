@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -40,12 +41,26 @@ func (e *Engine) InFlight() int64 { return e.runner.inFlightNow.Load() }
 // LinesInFlight counts by batch the lines that this gateway has on an upstream.
 // It is empty while the engine does not run.
 func (e *Engine) LinesInFlight(ctx context.Context) map[string]int64 {
-	told := make(chan map[string]int64, 1)
+	counts := make(map[string]int64)
+	for id, models := range e.linesInFlight(ctx) {
+		for _, n := range models {
+			counts[id] += n
+		}
+	}
+	return counts
+}
+
+// linesInFlight counts them by batch and model.
+func (e *Engine) linesInFlight(ctx context.Context) map[string]map[string]int64 {
+	told := make(chan map[string]map[string]int64, 1)
 	e.runner.post(func() {
-		counts := make(map[string]int64, len(e.runner.feeds))
+		counts := make(map[string]map[string]int64, len(e.runner.feeds))
 		for id, f := range e.runner.feeds {
 			if f.running > 0 {
-				counts[id] = int64(f.running)
+				counts[id] = map[string]int64{f.batch.Model: int64(f.running)}
+			}
+			if f.batch.Model == "" {
+				counts[id] = maps.Clone(f.runningOf)
 			}
 		}
 		told <- counts

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Demand is the work that batches which are InProgress have before them, for
-// whatever decides how many servers there are.
+// Demand is the work that batches which are Validating or InProgress have before
+// them, for whatever decides how many servers there are.
 type Demand struct {
 	At time.Time // by the store's clock
 	// Closed says that no batch runs at this time of day, ClosedUntil until when;
@@ -22,12 +22,13 @@ type Demand struct {
 }
 
 // ModelDemand is the work for one model. What is not known is nil. Lines of paused
-// batches are in PausedLines alone.
+// batches are in PausedLines alone. A batch of several models counts for each of them.
 type ModelDemand struct {
-	Model    string // "" for batches whose lines name several
-	Batches  int64
-	Lines    int64 // without a durable result, those in flight included
-	InFlight int64 // of Lines, those that this gateway has on a server
+	Model      string // "" for lines whose model is not known: see shares
+	Batches    int64
+	Validating int64 // of Batches, those that are not InProgress yet
+	Lines      int64 // without a durable result, those in flight included
+	InFlight   int64 // of Lines, those that this gateway has on a server
 	// Tokens estimates the input and the output of Lines by lines that have ended.
 	InputTokens, OutputTokens *int64
 
@@ -35,8 +36,8 @@ type ModelDemand struct {
 
 	Oldest time.Time // when the oldest of Batches was created; zero without one
 
-	// LinesPerMinute is how many lines ended in the minute before MeasuredAt, on
-	// all gateways: in the last one, or the last in which any ended.
+	// LinesPerMinute is how many lines ended in a minute, on all gateways, when lines
+	// flowed last, up to MeasuredAt: see speedOf.
 	LinesPerMinute *float64
 	MeasuredAt     time.Time
 	// Remaining is how long Lines take at that rate.
@@ -63,51 +64,99 @@ type DeadlineDemand struct {
 // demandSteps are the Within of DeadlineDemand.
 var demandSteps = []time.Duration{15 * time.Minute, time.Hour, 4 * time.Hour, 12 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour, 0}
 
-// Demand returns the work that a tenant's batches have before them, at most a few seconds
-// ago. It goes by the batches of the last refresh, at most activeLimit. It gives
-// ErrUnavailable while nothing is known: nobody is to believe that nothing waits.
+// Demand returns the work that a tenant's batches have before them, at most backlogAge
+// ago. It counts at most activeLimit batches that are InProgress, and as many that are
+// Validating. It returns ErrUnavailable when it does not know it as of then, so that
+// an autoscaler does not act on what was.
 func (e *Engine) Demand(ctx context.Context, tenant string) (Demand, error) {
-	v := e.backlog.look(ctx)
+	v := e.backlog.fresh(ctx)
 	if v == nil {
 		return Demand{}, fmt.Errorf("looking at what waits: %w", ErrUnavailable)
 	}
 	return v.demand(func(b *Batch) bool { return b.Tenant == tenant }), nil
 }
 
+// share is the part of a batch that names one model.
+type share struct {
+	*Batch
+	model          string
+	left, inFlight int64
+}
+
+// shares takes a batch apart by model. Lines are of the model "" where it is not
+// known: of a batch that nobody has counted yet, which has none here, of one of
+// several models that an earlier version began, and of models beyond
+// MaxInspectedModels.
+func (v *view) shares(b *Batch) []share {
+	counted := v.models[b.ID]
+	if b.Model != "" || len(counted) == 0 {
+		left := b.Left()
+		inFlight := int64(0)
+		for _, n := range v.inFlight[b.ID] {
+			inFlight += n
+		}
+		return []share{{b, b.Model, left, min(inFlight, left)}}
+	}
+	shares := make([]share, len(counted))
+	sum := int64(0)
+	for i, m := range counted {
+		left := max(m.Lines-m.Done, 0)
+		shares[i] = share{b, m.Model, left, min(v.inFlight[b.ID][m.Model], left)}
+		sum += left
+	}
+	// Lines that a gateway of an earlier version did are not in Done.
+	if left := b.Left(); b.Status == InProgress && sum > left {
+		for i := range shares {
+			s := &shares[i]
+			s.left = int64(float64(s.left) / float64(sum) * float64(left))
+			s.inFlight = min(s.inFlight, s.left)
+		}
+	}
+	return shares
+}
+
 // demand sums the batches that of chooses.
 func (v *view) demand(of func(*Batch) bool) Demand {
 	d := Demand{At: v.now, Closed: v.closed, ClosedUntil: v.closing.Until}
-	batches := make(map[string][]*Batch) // by model
+	work := make(map[string][]share)
 	paused := make(map[string]*ModelDemand)
-	for i := range v.active {
-		b := &v.active[i]
-		if !of(b) {
-			continue
+	for _, batches := range [][]Batch{v.active, v.waiting} {
+		for i := range batches {
+			b := &batches[i]
+			if !of(b) {
+				continue
+			}
+			for _, s := range v.shares(b) {
+				if b.PausedAt.IsZero() {
+					work[s.model] = append(work[s.model], s)
+					continue
+				}
+				p := paused[s.model]
+				if p == nil {
+					p = new(ModelDemand)
+					paused[s.model] = p
+				}
+				p.PausedBatches++
+				p.PausedLines += s.left
+			}
 		}
-		if b.PausedAt.IsZero() {
-			batches[b.Model] = append(batches[b.Model], b)
-			continue
-		}
-		p := paused[b.Model]
-		if p == nil {
-			p = new(ModelDemand)
-			paused[b.Model] = p
-		}
-		p.PausedBatches++
-		p.PausedLines += b.Left()
 	}
 	late := make(map[string]int64)
 	for i := range v.late {
-		if of(&v.late[i].Batch) {
-			late[v.late[i].Model]++
+		b := &v.late[i].Batch
+		if !of(b) {
+			continue
+		}
+		for _, s := range v.shares(b) {
+			late[s.model]++
 		}
 	}
 	for model := range paused {
-		if batches[model] == nil {
-			batches[model] = []*Batch{}
+		if work[model] == nil {
+			work[model] = []share{}
 		}
 	}
-	for model, all := range batches {
+	for model, all := range work {
 		m := v.modelDemand(model, all)
 		if p := paused[model]; p != nil {
 			m.PausedBatches, m.PausedLines = p.PausedBatches, p.PausedLines
@@ -121,9 +170,9 @@ func (v *view) demand(of func(*Batch) bool) Demand {
 	return d
 }
 
-// modelDemand sums batches of a model that are not paused.
-func (v *view) modelDemand(model string, batches []*Batch) ModelDemand {
-	slices.SortStableFunc(batches, func(a, b *Batch) int { return a.ExpiresAt.Compare(b.ExpiresAt) })
+// modelDemand sums what batches that are not paused have of a model.
+func (v *view) modelDemand(model string, work []share) ModelDemand {
+	slices.SortStableFunc(work, func(a, b share) int { return a.ExpiresAt.Compare(b.ExpiresAt) })
 	m := ModelDemand{Model: model}
 	rate := 0.0
 	if s, known := v.speeds[model]; known {
@@ -134,19 +183,21 @@ func (v *view) modelDemand(model string, batches []*Batch) ModelDemand {
 	if v.closed && v.closing.Until.After(start) {
 		start, open = v.closing.Until, true
 	}
-	average := v.averageTokens(model, batches)
+	average := v.averageTokens(model, work)
 	sum := tokenSum{known: true}
-	add := func(b *Batch) {
-		left := b.Left()
+	add := func(s share) {
 		m.Batches++
-		m.Lines += left
-		m.InFlight += min(v.inFlight[b.ID], left)
-		if m.Oldest.IsZero() || b.CreatedAt.Before(m.Oldest) {
-			m.Oldest = b.CreatedAt
+		if s.Status == Validating {
+			m.Validating++
 		}
-		sum.add(left, tokensPerLine(b), average)
+		m.Lines += s.left
+		m.InFlight += s.inFlight
+		if m.Oldest.IsZero() || s.CreatedAt.Before(m.Oldest) {
+			m.Oldest = s.CreatedAt
+		}
+		sum.add(s.left, tokensPerLine(s.Batch), average)
 		if rate > 0 && open {
-			ratio := float64(m.Lines) / rate * 60 / max(b.ExpiresAt.Sub(start).Seconds(), 1)
+			ratio := float64(m.Lines) / rate * 60 / max(s.ExpiresAt.Sub(start).Seconds(), 1)
 			if m.DeadlineRatio == nil || ratio > *m.DeadlineRatio {
 				m.DeadlineRatio = &ratio
 			}
@@ -155,8 +206,8 @@ func (v *view) modelDemand(model string, batches []*Batch) ModelDemand {
 	next := 0
 	for _, within := range demandSteps {
 		before := next
-		for next < len(batches) && (within == 0 || batches[next].ExpiresAt.Sub(v.now) <= within) {
-			add(batches[next])
+		for next < len(work) && (within == 0 || work[next].ExpiresAt.Sub(v.now) <= within) {
+			add(work[next])
 			next++
 		}
 		if next == before {
@@ -171,8 +222,11 @@ func (v *view) modelDemand(model string, batches []*Batch) ModelDemand {
 	return m
 }
 
-// remaining is how long lines take at a rate; nil when that is not known, or longer
-// than any window.
+// maxRemaining bounds Remaining, which a Duration could not hold otherwise.
+const maxRemaining = 100 * 365 * 24 * time.Hour
+
+// remaining is how long lines take at a rate, at most maxRemaining; nil when that is
+// not known.
 func remaining(lines int64, perMinute float64) *time.Duration {
 	if lines == 0 {
 		return new(time.Duration)
@@ -180,10 +234,7 @@ func remaining(lines int64, perMinute float64) *time.Duration {
 	if perMinute <= 0 {
 		return nil
 	}
-	minutes := float64(lines) / perMinute
-	if minutes > maxWindow.Minutes() {
-		return nil
-	}
+	minutes := min(float64(lines)/perMinute, maxRemaining.Minutes())
 	return new(time.Duration(minutes * float64(time.Minute)).Round(time.Second))
 }
 
@@ -199,10 +250,10 @@ func tokensPerLine(b *Batch) lineTokens {
 
 // averageTokens are of batches of the model that are not over, or else of all lines
 // that this gateway has made durable.
-func (v *view) averageTokens(model string, batches []*Batch) lineTokens {
+func (v *view) averageTokens(model string, work []share) lineTokens {
 	var sum lineTokens
-	for _, b := range batches {
-		t := tokensPerLine(b)
+	for _, s := range work {
+		t := tokensPerLine(s.Batch)
 		sum.lines += t.lines
 		sum.input += t.input
 		sum.output += t.output

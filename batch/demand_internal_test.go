@@ -20,6 +20,9 @@ func TestDemand(t *testing.T) {
 		paused     bool
 		tenant     string
 		running    int64
+		waits      bool             // Validating
+		of         []BatchModel     // its lines by model
+		runningOf  map[string]int64 // by model
 	}
 	type due struct {
 		within         time.Duration
@@ -30,6 +33,7 @@ func TestDemand(t *testing.T) {
 	type model struct {
 		name                     string
 		batches, lines, inFlight int64
+		waits                    int64 // of batches
 		paused                   int64
 		input, output            int64 // -1: not known
 		remaining                time.Duration
@@ -118,13 +122,60 @@ func TestDemand(t *testing.T) {
 			want:    []model{{name: "m", batches: 1, lines: 60, input: unknown, output: unknown, remaining: time.Hour, due: []due{{4 * time.Hour, 1, 60, unknown, time.Hour}}}},
 		},
 		"longer than any window": {
+			parts:  []part{{model: "m", left: 60 * 24 * 60, window: time.Hour}},
+			speeds: map[string]float64{"m": 1},
+			want:   []model{{name: "m", batches: 1, lines: 60 * 24 * 60, input: unknown, output: unknown, remaining: 60 * 24 * time.Hour, ratio: 60 * 24, due: []due{{time.Hour, 1, 60 * 24 * 60, unknown, 60 * 24 * time.Hour}}}},
+		},
+		"longer than a Duration": {
 			parts:  []part{{model: "m", left: 1 << 40, window: time.Hour}},
 			speeds: map[string]float64{"m": 1e-3},
-			want:   []model{{name: "m", batches: 1, lines: 1 << 40, input: unknown, output: unknown, remaining: unknown, ratio: (1 << 40) / 1e-3 / 60, due: []due{{time.Hour, 1, 1 << 40, unknown, unknown}}}},
+			want:   []model{{name: "m", batches: 1, lines: 1 << 40, input: unknown, output: unknown, remaining: maxRemaining, ratio: (1 << 40) / 1e-3 / 60, due: []due{{time.Hour, 1, 1 << 40, unknown, maxRemaining}}}},
+		},
+		"a batch that waits for its models": {
+			parts: []part{{waits: true, window: 24 * time.Hour, of: []BatchModel{{ModelLines: ModelLines{"m", 7}}, {ModelLines: ModelLines{"n", 2}}}}},
+			want: []model{
+				{name: "m", batches: 1, waits: 1, lines: 7, input: unknown, output: unknown, remaining: unknown, due: []due{{24 * time.Hour, 1, 7, unknown, unknown}}},
+				{name: "n", batches: 1, waits: 1, lines: 2, input: unknown, output: unknown, remaining: unknown, due: []due{{24 * time.Hour, 1, 2, unknown, unknown}}},
+			},
+		},
+		"a batch that waits beside one that runs": {
+			parts:  []part{{waits: true, window: 24 * time.Hour, of: []BatchModel{{ModelLines: ModelLines{"m", 30}}}}, {model: "m", left: 10, running: 2, window: time.Hour}},
+			speeds: map[string]float64{"m": 10},
+			want: []model{{
+				name: "m", batches: 2, waits: 1, lines: 40, inFlight: 2, input: unknown, output: unknown, remaining: 4 * time.Minute, ratio: 1. / 60,
+				due: []due{{time.Hour, 1, 10, unknown, time.Minute}, {24 * time.Hour, 2, 40, unknown, 4 * time.Minute}},
+			}},
+		},
+		"a paused batch that waits": {
+			parts: []part{{waits: true, paused: true, window: time.Hour, of: []BatchModel{{ModelLines: ModelLines{"m", 7}}}}},
+			want:  []model{{name: "m", paused: 7}},
+		},
+		"a batch that is not counted yet": {
+			parts: []part{{waits: true, window: time.Hour}},
+			want:  []model{{batches: 1, waits: 1, remaining: 0, due: []due{{time.Hour, 1, 0, 0, 0}}}},
+		},
+		"a batch of several models counts for each": {
+			parts: []part{
+				{left: 10, done: 5, window: time.Hour, of: []BatchModel{{ModelLines: ModelLines{"m", 12}, Done: 4}, {ModelLines: ModelLines{"n", 3}, Done: 1}}, runningOf: map[string]int64{"m": 6}},
+				{model: "m", left: 2, window: time.Hour},
+			},
+			speeds: map[string]float64{"n": 1},
+			late:   []int{0},
+			want: []model{
+				{name: "m", batches: 2, lines: 10, inFlight: 6, input: unknown, output: unknown, remaining: unknown, late: 1, due: []due{{time.Hour, 2, 10, unknown, unknown}}},
+				{name: "n", batches: 1, lines: 2, input: unknown, output: unknown, remaining: 2 * time.Minute, ratio: 2. / 60, late: 1, due: []due{{time.Hour, 1, 2, unknown, 2 * time.Minute}}},
+			},
+		},
+		"no more is left of models than of their batch": {
+			parts: []part{{left: 6, window: time.Hour, of: []BatchModel{{ModelLines: ModelLines{"m", 8}}, {ModelLines: ModelLines{"n", 4}}}}},
+			want: []model{
+				{name: "m", batches: 1, lines: 4, input: unknown, output: unknown, remaining: unknown, due: []due{{time.Hour, 1, 4, unknown, unknown}}},
+				{name: "n", batches: 1, lines: 2, input: unknown, output: unknown, remaining: unknown, due: []due{{time.Hour, 1, 2, unknown, unknown}}},
+			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := &view{now: now, inFlight: map[string]int64{}, perLine: tt.perLine, speeds: map[string]speed{}}
+			v := &view{now: now, inFlight: map[string]map[string]int64{}, models: map[string][]BatchModel{}, perLine: tt.perLine, speeds: map[string]speed{}}
 			for m, perMinute := range tt.speeds {
 				v.speeds[m] = speed{perMinute, now}
 			}
@@ -141,7 +192,15 @@ func TestDemand(t *testing.T) {
 				if p.tenant != "" {
 					b.Tenant = p.tenant
 				}
-				v.inFlight[b.ID] = p.running
+				v.inFlight[b.ID] = map[string]int64{p.model: p.running}
+				if len(p.of) > 0 {
+					v.models[b.ID], v.inFlight[b.ID] = p.of, p.runningOf
+				}
+				if p.waits {
+					b.Status, b.Model = Validating, ""
+					v.waiting = append(v.waiting, b)
+					continue
+				}
 				v.active = append(v.active, b)
 			}
 			for _, i := range tt.late {
@@ -162,7 +221,7 @@ func TestDemand(t *testing.T) {
 			var got []model
 			for _, m := range v.demand(func(b *Batch) bool { return b.Tenant == DefaultTenant }).Models {
 				g := model{
-					name: m.Model, batches: m.Batches, lines: m.Lines, inFlight: m.InFlight, paused: m.PausedLines, late: m.Late,
+					name: m.Model, batches: m.Batches, waits: m.Validating, lines: m.Lines, inFlight: m.InFlight, paused: m.PausedLines, late: m.Late,
 					input: tokens(m.InputTokens), output: tokens(m.OutputTokens), remaining: span(m.Remaining),
 				}
 				if m.DeadlineRatio != nil {
@@ -180,24 +239,5 @@ func TestDemand(t *testing.T) {
 				t.Errorf("demand (-want +got):\n%s", d)
 			}
 		})
-	}
-}
-
-// A model of which nothing ends now keeps its last speed, with when that was.
-func TestSpeedsAreRemembered(t *testing.T) {
-	e := &Engine{}
-	b := newBacklog(e)
-	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
-	b.learn(&view{now: now}, []Pace{{"1", "m", Minute{At: now, Completed: 30}}})
-	v := &view{now: now.Add(time.Hour)}
-	b.learn(v, nil)
-	if want := (speed{30, now}); v.speeds["m"] != want {
-		t.Errorf("got %v, want %v", v.speeds["m"], want)
-	}
-	for i := range 2 * mostSpeeds {
-		b.learn(&view{now: now.Add(time.Duration(i) * time.Second)}, []Pace{{"1", fmt.Sprint(i), Minute{At: now.Add(time.Duration(i) * time.Second), Completed: 1}}})
-	}
-	if len(b.speeds) != mostSpeeds {
-		t.Errorf("%d speeds are remembered, want %d", len(b.speeds), mostSpeeds)
 	}
 }

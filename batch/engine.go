@@ -35,6 +35,7 @@ type Engine struct {
 	quarantine atomic.Pointer[Quarantine] // of the last round; nil before
 	missing    atomic.Pointer[Missing]    // of the last round; nil before
 
+	counted     countedBatches
 	knownModels map[string]string // by upstream, as they are stored; used by one goroutine
 
 	runner *runner

@@ -20,12 +20,13 @@ type feed struct {
 	endpoint string // of the batch; never changed, so that lines may read it
 	inputKey string // of the input file's content, once known
 
-	pending  map[lane][]*line // lines that may start, in order
-	nPending int
-	running  int // lines that have a slot
-	resting  int // lines that wait for their retry
-	work     map[int]*work
-	unread   []claimed // not read for want of memory
+	pending   map[lane][]*line // lines that may start, in order
+	nPending  int
+	running   int              // lines that have a slot
+	runningOf map[string]int64 // of these by model, where the batch names several; nil before the first
+	resting   int              // lines that wait for their retry
+	work      map[int]*work
+	unread    []claimed // not read for want of memory
 
 	loading  bool      // a load is under way
 	looked   time.Time // for lapsed slices
@@ -38,6 +39,20 @@ type feed struct {
 	paced    time.Time
 	pace     float64   // lines per second, before that
 	stuck    time.Time // since when nothing of it can start; zero: it can, or some of it runs
+}
+
+// begin counts n lines of a model that have a slot from now on, or no more.
+func (f *feed) begin(model string, n int) {
+	f.running += n
+	if f.batch.Model != "" {
+		return
+	}
+	if f.runningOf == nil {
+		f.runningOf = make(map[string]int64)
+	}
+	if f.runningOf[model] += int64(n); f.runningOf[model] == 0 {
+		delete(f.runningOf, model)
+	}
 }
 
 // lane is what decides whether a line can start now: its model needs a free

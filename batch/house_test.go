@@ -242,6 +242,18 @@ type hookedStore struct {
 	claims   atomic.Int64                                     // on batches, so far
 	renewals atomic.Int64                                     // of claims on batches, so far
 	looks    atomic.Int64                                     // at active batches, so far
+	flow     atomic.Pointer[batch.ModelMinute]                // what got done before, nil: what the store has
+}
+
+func (s *hookedStore) Flow(ctx context.Context, since time.Time, limit int) ([]batch.ModelMinute, error) {
+	m := s.flow.Load()
+	switch {
+	case m == nil:
+		return s.Store.Flow(ctx, since, limit)
+	case m.At.Before(since):
+		return nil, nil
+	}
+	return []batch.ModelMinute{*m}, nil
 }
 
 func (s *hookedStore) ActiveBatches(ctx context.Context, limit int) ([]batch.Batch, error) {

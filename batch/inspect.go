@@ -111,9 +111,7 @@ func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string,
 		if s.endpoint == "" {
 			s.endpoint = cmp.Or(endpointOf(line.Bytes), openai.BatchEndpoints[0])
 		}
-		if err := e.scanLine(ctx, s, line, ids); err != nil {
-			return nil, err
-		}
+		e.scanLine(ctx, s, line, ids)
 		slicer.add(line)
 		s.tell()
 	}
@@ -128,13 +126,14 @@ func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string,
 		for name := range s.models {
 			s.plan.Model = name
 		}
+	} else {
+		s.plan.Models = modelLines(s.models)
 	}
 	return s, nil
 }
 
-// scanLine checks one line. ids are those of the lines before it, hashed. The
-// error is a *loadingError.
-func (e *Engine) scanLine(ctx context.Context, s *scan, line openai.Line, ids map[[16]byte]struct{}) error {
+// scanLine checks one line. ids are those of the lines before it, hashed.
+func (e *Engine) scanLine(ctx context.Context, s *scan, line openai.Line, ids map[[16]byte]struct{}) {
 	request, findings := openai.ParseRequest(line.Bytes, s.endpoint)
 	for _, f := range findings {
 		s.find(line.Number, f)
@@ -147,19 +146,20 @@ func (e *Engine) scanLine(ctx context.Context, s *scan, line openai.Line, ids ma
 		ids[key] = struct{}{}
 	}
 	if request.Model == "" {
-		return nil
+		return
 	}
 	m := s.models[request.Model]
 	if m == nil {
-		if !s.late.IsZero() && e.awaitModel(ctx, request.Model, s.late) && ctx.Err() == nil {
-			return &loadingError{request.Model}
-		}
-		m = &scannedModel{unknown: e.unknownModel(request.Model)}
+		m = new(scannedModel)
 		s.models[request.Model] = m
+		if !s.late.IsZero() && e.awaitModel(ctx, request.Model, s.late) {
+			s.loading = cmp.Or(s.loading, request.Model)
+		} else {
+			m.unknown = e.unknownModel(request.Model)
+		}
 	}
 	m.lines++
 	if m.unknown != "" {
 		s.find(line.Number, openai.Finding{Code: "model_not_found", Param: "body.model", Message: m.unknown})
 	}
-	return nil
 }

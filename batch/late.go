@@ -65,7 +65,7 @@ func (e *Engine) allLate(ctx context.Context) ([]Late, error) {
 	if err != nil {
 		return nil, err
 	}
-	return lateOf(e.runner.latest(), pace, now), nil
+	return lateOf(e.runner.latest(), pace, e.backlog.knownSpeeds(), now), nil
 }
 
 // closedLate finds the batches whose deadline is before batches run again. Nothing
@@ -81,10 +81,11 @@ func closedLate(active []Batch, c Closing) (late []Late) {
 
 // lateOf finds batches that will be late among those of all tenants, given in
 // the order in which they are served, those that are paused last. One of which
-// lines end goes on as it does. One of which none do has the rate of its model
-// when those before it are done: models have servers of their own, batches of
-// several models count as one.
-func lateOf(active []Batch, pace []Pace, now time.Time) (late []Late) {
+// lines end for a minute or longer goes on as it does. Another has the speed of its
+// model when those before it are done, or while that is not known what ended in the
+// last minute: models have servers of their own, batches of several models count as
+// one.
+func lateOf(active []Batch, pace []Pace, speeds map[string]speed, now time.Time) (late []Late) {
 	estimates, rates := ratesOf(active, pace, now)
 	queues := make(map[string]*queued) // by model
 	for i, b := range active {
@@ -97,7 +98,14 @@ func lateOf(active []Batch, pace []Pace, now time.Time) (late []Late) {
 		if b.PausedAt.IsZero() {
 			q.add(b)
 		}
-		if why := lateness(b, estimates[i], before, rates[b.Model], now); why != "" {
+		r := modelRate{speed: rates[b.Model], moves: rates[b.Model] > 0}
+		if s, known := speeds[b.Model]; known {
+			r.speed = s.perMinute
+			if now.Sub(b.InProgressAt) < rateSpan { // its first lines say little
+				estimates[i].MissesDeadline = nil
+			}
+		}
+		if why := lateness(b, estimates[i], before, r, now); why != "" {
 			late = append(late, Late{b, why})
 		}
 	}
@@ -159,12 +167,17 @@ func goesBefore(a, b Batch) bool {
 	return !a.ExpiresAt.After(b.ExpiresAt)
 }
 
+// modelRate is how quickly lines of a model end.
+type modelRate struct {
+	speed float64 // in a minute, while there are lines to send; 0: not known
+	moves bool    // some ended in the last minute
+}
+
 // lateness tells why a batch will be late, "" when it will not. Before is how
-// many lines of its model go before its own, rate how many of them end in a
-// minute.
-func lateness(b Batch, e Estimate, before int64, rate float64, now time.Time) LateReason {
+// many lines of its model go before its own.
+func lateness(b Batch, e Estimate, before int64, rate modelRate, now time.Time) LateReason {
 	left := b.ExpiresAt.Sub(now)
-	tooMuch := rate > 0 && float64(before+b.Left())/rate > left.Minutes()
+	tooMuch := rate.speed > 0 && float64(before+b.Left())/rate.speed > left.Minutes()
 	switch {
 	case !b.PausedAt.IsZero():
 		if tooMuch || left < latePaused {
@@ -176,7 +189,7 @@ func lateness(b Batch, e Estimate, before int64, rate float64, now time.Time) La
 		}
 	case tooMuch:
 		return LateWaiting
-	case rate == 0 && left < lateStill && now.Sub(b.InProgressAt) >= rateSpan:
+	case !rate.moves && left < lateStill && now.Sub(b.InProgressAt) >= rateSpan:
 		return LateStill
 	}
 	return ""

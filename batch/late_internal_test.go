@@ -18,6 +18,7 @@ func TestLateOf(t *testing.T) {
 		paused bool
 		over   bool
 		age    time.Duration
+		speed  float64 // of its model, while lines flowed; 0: not known
 	}
 	for name, tt := range map[string]struct {
 		parts []part // in the order in which they are served
@@ -59,11 +60,22 @@ func TestLateOf(t *testing.T) {
 			[]part{{model: "m", left: 10, rate: 10, window: 3 * time.Hour}, {model: "m", left: 100_000, window: 150 * time.Hour, paused: true}, {model: "m", left: 100, window: 2 * time.Hour, paused: true}},
 			[]string{"1 paused"},
 		},
-		"its deadline is over": {[]part{{model: "m", left: 1, rate: 10, window: -time.Second}}, []string{"0 slow"}},
+		"new, after a minute in which little ended": {
+			[]part{{model: "m", rate: 1, over: true}, {model: "m", left: 1000, window: time.Hour, age: time.Second, speed: 100}},
+			nil,
+		},
+		"new, and its first lines have ended": {[]part{{model: "m", left: 1000, rate: 1, window: time.Hour, age: 30 * time.Second, speed: 100}}, nil},
+		"new, and the servers do not suffice": {
+			[]part{{model: "m", left: 7000, window: time.Hour, age: time.Second, speed: 100}},
+			[]string{"0 waiting"},
+		},
+		"nothing moves, though the servers would suffice": {[]part{{model: "m", left: 10, window: 14 * time.Minute, speed: 100}}, []string{"0 still"}},
+		"its deadline is over":                            {[]part{{model: "m", left: 1, rate: 10, window: -time.Second}}, []string{"0 slow"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var active []Batch
 			var pace []Pace
+			speeds := make(map[string]speed)
 			for i, p := range tt.parts {
 				age := p.age
 				if age == 0 {
@@ -72,6 +84,9 @@ func TestLateOf(t *testing.T) {
 				b := Batch{ID: fmt.Sprint(i), Status: InProgress, Model: p.model, InProgressAt: now.Add(-age), ExpiresAt: now.Add(p.window)}
 				b.Counts.Total = p.left + p.rate
 				b.Counts.Completed = p.rate
+				if p.speed > 0 {
+					speeds[p.model] = speed{p.speed, now.Add(-time.Hour)}
+				}
 				if p.paused {
 					b.PausedAt = now
 				}
@@ -85,7 +100,7 @@ func TestLateOf(t *testing.T) {
 				}
 			}
 			var got []string
-			for _, l := range lateOf(active, pace, now) {
+			for _, l := range lateOf(active, pace, speeds, now) {
 				got = append(got, l.ID+" "+string(l.Why))
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {

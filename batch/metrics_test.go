@@ -188,14 +188,17 @@ func TestScrapeOfAStoreThatHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.Start()
-	defer func() {
-		if err := e.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-	}()
+	defer stopEngine(t, e)
 	batch.LookOften(e)
 	gather(t, e)
 	store.stuck.Store(true)
 	got := gather(t, e)
 	wantSeries(t, got, map[string]float64{"tidegate_batches{status=in_progress}": 0})
+}
+
+func stopEngine(t *testing.T, e *batch.Engine) {
+	t.Helper()
+	if err := e.Stop(context.Background()); err != nil {
+		t.Error(err)
+	}
 }

@@ -23,14 +23,17 @@ type scan struct {
 	bytes    int64 // up to the end of the last line
 	models   map[string]*scannedModel
 	findings []openai.BatchError
-	beyond   int // findings over maxFindings
+	beyond   int    // findings over maxFindings
+	loading  string // a model that may be told yet, "" if there is none
 	scanOptions
 }
 
 // scanOptions are what differs between scans.
 type scanOptions struct {
 	seen func(Seen) // if not nil, called after every line
-	late time.Time  // until then a model is waited for that may be told yet
+	// late is until when a model is waited for that may be told yet. After that the
+	// rest is read to count the lines. Zero: no model is waited for.
+	late time.Time
 }
 
 // scannedModel is a model that requests name.
@@ -48,6 +51,9 @@ func (e *Engine) validate(ctx context.Context, c BatchClaim) error {
 	if finding != nil {
 		return e.store.FailBatch(ctx, c, []openai.BatchError{*finding})
 	}
+	if err := e.awaitCounted(c.Batch.ID); err != nil {
+		return err
+	}
 	s, err := e.scanInput(ctx, c.Batch, input)
 	if errors.Is(err, ErrNotFound) {
 		return e.store.FailBatch(ctx, c, []openai.BatchError{{
@@ -59,6 +65,9 @@ func (e *Engine) validate(ctx context.Context, c BatchClaim) error {
 	}
 	if len(s.findings) > 0 {
 		return e.store.FailBatch(ctx, c, s.report())
+	}
+	if s.loading != "" {
+		return e.countWaiting(ctx, c, s)
 	}
 	if err := e.store.StartBatch(ctx, c, s.plan); err != nil {
 		return fmt.Errorf("starting batch: %w", err)
@@ -108,14 +117,6 @@ func (e *Engine) awaitModel(ctx context.Context, model string, late time.Time) (
 			return true
 		}
 	}
-}
-
-// loadingError reports that a batch names a model that nobody serves, while an
-// upstream loads that may serve it.
-type loadingError struct{ model string }
-
-func (e *loadingError) Error() string {
-	return fmt.Sprintf("waiting for an upstream that is loading: nobody serves the model %q yet", e.model)
 }
 
 // scanInput reads the input once, front to back.

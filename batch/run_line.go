@@ -101,7 +101,7 @@ func (l *line) lane() lane { return lane{l.request.Model, l.suspicious()} }
 func (r *runner) startLine(l *line, slot Slot) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	l.state, l.abort = lineRunning, cancel
-	l.work.feed.running++
+	l.work.feed.begin(l.request.Model, 1)
 	r.inFlight++
 	if l.suspicious() {
 		r.suspect = l
@@ -250,7 +250,7 @@ func whole(body []byte) bool {
 // attempted takes in the outcome of an attempt.
 func (r *runner) attempted(l *line, out outcome) {
 	w := l.work
-	w.feed.running--
+	w.feed.begin(l.request.Model, -1)
 	if r.suspect == l {
 		r.suspect = nil
 	}

@@ -48,6 +48,7 @@ type Store interface {
 	UpstreamModelStore
 	UsageStore
 	EstimateStore
+	FlowStore
 	AnalyticsStore
 }
 

@@ -27,8 +27,9 @@ type demandReport struct {
 
 type modelDemand struct {
 	Object        string           `json:"object"` // "batch_demand.model"
-	Model         *string          `json:"model"`  // null for batches whose lines name several
+	Model         *string          `json:"model"`  // null for lines whose model is not known
 	Batches       int64            `json:"batches"`
+	Validating    int64            `json:"validating_batches"` // of Batches
 	Lines         int64            `json:"lines"`
 	LinesInFlight int64            `json:"lines_in_flight"`
 	InputTokens   *int64           `json:"estimated_input_tokens"`
@@ -83,7 +84,7 @@ func (h *handler) getDemand(w http.ResponseWriter, r *http.Request, _ string) er
 
 func modelDemandOf(m *batch.ModelDemand) modelDemand {
 	o := modelDemand{
-		Object: "batch_demand.model", Batches: m.Batches, Lines: m.Lines, LinesInFlight: m.InFlight, InputTokens: m.InputTokens, OutputTokens: m.OutputTokens,
+		Object: "batch_demand.model", Batches: m.Batches, Validating: m.Validating, Lines: m.Lines, LinesInFlight: m.InFlight, InputTokens: m.InputTokens, OutputTokens: m.OutputTokens,
 		LinesPerMin: thousandths(m.LinesPerMinute), MeasuredAt: unix(m.MeasuredAt), Seconds: seconds(m.Remaining), DeadlineRatio: thousandths(m.DeadlineRatio),
 		LateBatches: m.Late, PausedBatches: m.PausedBatches, PausedLines: m.PausedLines, OldestAt: unix(m.Oldest), Deadlines: []deadlineDemand{},
 	}

@@ -33,14 +33,14 @@ func TestDemandReport(t *testing.T) {
 	long := 90*time.Minute + time.Millisecond
 	work := batch.Demand{At: at, Models: []batch.ModelDemand{
 		{
-			Model: "m", Batches: 2, Lines: 900, InFlight: 8, InputTokens: &many, OutputTokens: &few, LinesPerMinute: &minutes, MeasuredAt: at, Remaining: &long, DeadlineRatio: &ratio,
+			Model: "m", Batches: 2, Validating: 1, Lines: 900, InFlight: 8, InputTokens: &many, OutputTokens: &few, LinesPerMinute: &minutes, MeasuredAt: at, Remaining: &long, DeadlineRatio: &ratio,
 			Late: 1, Oldest: at.Add(-time.Hour), Deadlines: []batch.DeadlineDemand{{Within: time.Hour, Batches: 1, Lines: 9}, {Batches: 2, Lines: 900, InputTokens: &many, OutputTokens: &few, Remaining: &long}},
 		},
 		{PausedBatches: 1, PausedLines: 5},
 	}}
-	const m = `{"object":"batch_demand.model","model":"m","batches":2,"lines":900,"lines_in_flight":8,"estimated_input_tokens":7000,"estimated_output_tokens":700,"lines_per_minute":10,"measured_at":1790000000,"seconds":5401,"deadline_ratio":0.123,"late_batches":1,"paused_batches":0,"paused_lines":0,"oldest_at":1789996400,"deadlines":[{"within_seconds":3600,"batches":1,"lines":9,"estimated_input_tokens":null,"estimated_output_tokens":null,"seconds":null},{"within_seconds":null,"batches":2,"lines":900,"estimated_input_tokens":7000,"estimated_output_tokens":700,"seconds":5401}]}`
-	const several = `{"object":"batch_demand.model","model":null,"batches":0,"lines":0,"lines_in_flight":0,"estimated_input_tokens":null,"estimated_output_tokens":null,"lines_per_minute":null,"measured_at":null,"seconds":null,"deadline_ratio":null,"late_batches":0,"paused_batches":1,"paused_lines":5,"oldest_at":null,"deadlines":[]}`
-	const none = `{"object":"batch_demand.model","model":"n","batches":0,"lines":0,"lines_in_flight":0,"estimated_input_tokens":0,"estimated_output_tokens":0,"lines_per_minute":null,"measured_at":null,"seconds":0,"deadline_ratio":null,"late_batches":0,"paused_batches":0,"paused_lines":0,"oldest_at":null,"deadlines":[]}`
+	const m = `{"object":"batch_demand.model","model":"m","batches":2,"validating_batches":1,"lines":900,"lines_in_flight":8,"estimated_input_tokens":7000,"estimated_output_tokens":700,"lines_per_minute":10,"measured_at":1790000000,"seconds":5401,"deadline_ratio":0.123,"late_batches":1,"paused_batches":0,"paused_lines":0,"oldest_at":1789996400,"deadlines":[{"within_seconds":3600,"batches":1,"lines":9,"estimated_input_tokens":null,"estimated_output_tokens":null,"seconds":null},{"within_seconds":null,"batches":2,"lines":900,"estimated_input_tokens":7000,"estimated_output_tokens":700,"seconds":5401}]}`
+	const several = `{"object":"batch_demand.model","model":null,"batches":0,"validating_batches":0,"lines":0,"lines_in_flight":0,"estimated_input_tokens":null,"estimated_output_tokens":null,"lines_per_minute":null,"measured_at":null,"seconds":null,"deadline_ratio":null,"late_batches":0,"paused_batches":1,"paused_lines":5,"oldest_at":null,"deadlines":[]}`
+	const none = `{"object":"batch_demand.model","model":"n","batches":0,"validating_batches":0,"lines":0,"lines_in_flight":0,"estimated_input_tokens":0,"estimated_output_tokens":0,"lines_per_minute":null,"measured_at":null,"seconds":0,"deadline_ratio":null,"late_batches":0,"paused_batches":0,"paused_lines":0,"oldest_at":null,"deadlines":[]}`
 	const open = `{"object":"batch_demand","at":1790000000,"closed":false,"closed_until":null,"data":[`
 	for name, tt := range map[string]struct {
 		demand batch.Demand

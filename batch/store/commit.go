@@ -14,6 +14,7 @@ type CommitBatch struct {
 	ID               string
 	Row              int64 // the driver's own key
 	Tenant, Endpoint string
+	Model            string // "" when its lines name several
 	Status, Ending   batch.Status
 	Counts           openai.RequestCounts
 	Usage            openai.Usage
@@ -115,6 +116,8 @@ type Commit struct {
 	// line is done has become Finalizing.
 	Batches []*CommitBatch
 	Usage   []batch.UsageRecord
+	Flow    []ModelFlow // in the order of models
+	Done    []ModelDone // in the order of batches and models
 }
 
 // PlanCommit works out a group commit. Known are the slices that the writes
@@ -127,6 +130,7 @@ func PlanCommit(writes []batch.SegmentWrite, known map[batch.SliceRef]*CommitSli
 		changed = make(map[*CommitSlice]bool)
 		grown   = make(map[*CommitBatch]bool)
 		cells   = make(map[UsageCell]int)
+		sums    = newFlowSums()
 	)
 	for _, w := range writes {
 		s := known[w.Claim.SliceRef]
@@ -148,6 +152,7 @@ func PlanCommit(writes []batch.SegmentWrite, known map[batch.SliceRef]*CommitSli
 			}
 			s.Done |= 1 << l.Index
 			fresh = append(fresh, l)
+			sums.add(s.Batch, l)
 			r := s.Batch.count(l)
 			cell := CellOf(r)
 			at, seen := cells[cell]
@@ -176,6 +181,7 @@ func PlanCommit(writes []batch.SegmentWrite, known map[batch.SliceRef]*CommitSli
 			b.Status, b.Ending = batch.Finalizing, batch.Completed
 		}
 	}
+	c.Flow, c.Done = sums.sorted()
 	return c, nil
 }
 

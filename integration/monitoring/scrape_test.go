@@ -102,6 +102,9 @@ func busy(t *testing.T, kind tidegatetest.Kind) *tidegatetest.Gateway {
 		return fmt.Sprintf("line %d", i)
 	}))
 	g.WaitEnd(t, first.ID, time.Minute)
+	// More lines than slots, for longer than it takes to tell a speed.
+	flowing := g.Submit(t, tidegatetest.BatchInput(t, 100, func(i int) string { return fmt.Sprintf("[[sim:slow=800ms]] %d", i) }))
+	g.WaitEnd(t, flowing.ID, time.Minute)
 	g.Submit(t, tidegatetest.BatchInput(t, hangingLines, func(i int) string { return fmt.Sprintf("[[sim:hang]] %d", i) }))
 	ctx, leave := context.WithCancel(t.Context())
 	var hanging sync.WaitGroup

@@ -73,7 +73,7 @@ func TestPoints(t *testing.T) {
 // The list of calls is what the package passes, no more and no less.
 func TestCallsAreThoseOfTheCode(t *testing.T) {
 	var found []string
-	for _, name := range []string{"store", "control", "analytics", "queue", "files", "dispatcher"} {
+	for _, name := range []string{"store", "control", "analytics", "flow", "queue", "files", "dispatcher"} {
 		code, err := os.ReadFile(name + ".go")
 		if err != nil {
 			t.Fatal(err)

@@ -41,6 +41,7 @@ var (
 	pruneDays    = declare(`DELETE FROM usage_1d WHERE ctid = ANY (ARRAY(SELECT ctid FROM usage_1d WHERE day < $1 ORDER BY day LIMIT $2 FOR UPDATE SKIP LOCKED))`)
 	pruneEvents  = declare(`DELETE FROM events_15m WHERE ctid = ANY (ARRAY(SELECT ctid FROM events_15m WHERE bucket < $1 ORDER BY bucket LIMIT $2 FOR UPDATE SKIP LOCKED))`)
 	pruneMinutes = declare(`DELETE FROM batch_minutes WHERE ctid = ANY (ARRAY(SELECT ctid FROM batch_minutes WHERE minute < $1 ORDER BY minute LIMIT $2 FOR UPDATE SKIP LOCKED))`)
+	pruneFlow    = declare(`DELETE FROM model_minutes WHERE ctid = ANY (ARRAY(SELECT ctid FROM model_minutes WHERE minute < $1 ORDER BY minute LIMIT $2 FOR UPDATE SKIP LOCKED))`)
 )
 
 // UsageSeries sums usage by class over steps.
@@ -161,7 +162,7 @@ func (t *tx) prune(ctx context.Context, limit int) (n int, err error) {
 	for _, p := range []struct {
 		statement string
 		before    int64
-	}{{pruneUsage, history}, {pruneDays, history - store.Day.Microseconds()}, {pruneEvents, history}, {pruneMinutes, minutes}} {
+	}{{pruneUsage, history}, {pruneDays, history - store.Day.Microseconds()}, {pruneEvents, history}, {pruneMinutes, minutes}, {pruneFlow, minutes}} {
 		gone, err := t.exec(ctx, p.statement, p.before, limit-n)
 		if err != nil {
 			return 0, err

@@ -30,6 +30,7 @@ var (
 	// A late renewal may hold slices: they are dropped next time.
 	dropSlices = declare(`DELETE FROM slices WHERE batch = $1 AND number = ANY (ARRAY(
 		SELECT number FROM slices WHERE batch = $1 ORDER BY number LIMIT $2 FOR UPDATE SKIP LOCKED))`)
+	dropModels = declare(`DELETE FROM batch_models WHERE batch = $1`)
 	// min is looked up in the index; EXISTS would go through the table.
 	dropped = declare(`UPDATE batches SET work = 0 WHERE seq = $1 AND (SELECT min(number) FROM slices WHERE batch = $1) IS NULL`)
 
@@ -132,6 +133,9 @@ func (t *tx) dropWork(ctx context.Context, limit int) (int, error) {
 		}
 		if n += slices; n == limit {
 			return n, nil
+		}
+		if _, err := t.exec(ctx, dropModels, seq); err != nil {
+			return 0, err
 		}
 		if ended, err := t.exec(ctx, dropped, seq); err != nil || ended == 0 {
 			return n, err

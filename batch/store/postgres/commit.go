@@ -78,6 +78,7 @@ func (t *tx) commitGroup(c store.Commit) {
 	t.commitSegments(c.Segments)
 	t.commitSlices(c.Slices)
 	t.commitCounts(c.Batches)
+	t.addFlow(c)
 	t.addUsage(c.Usage)
 }
 

@@ -88,6 +88,7 @@ func (s *Store) StartBatch(ctx context.Context, c batch.BatchClaim, p batch.Plan
 			t.insertSlices(seq, first, slices)
 			first += len(slices)
 		}
+		t.putModels(seq, p.Models)
 		t.later(notify)
 		return nil
 	})

@@ -38,6 +38,8 @@ INSERT INTO slices (batch, number, start, length, first_line, lines, done, finis
 INSERT INTO segments (batch, slice, number, data) SELECT b, n, 0, '\x00' FROM generate_series(1, 20) b, generate_series(0, 2499) n;
 INSERT INTO usage_15m SELECT 'tenant-' || t, i * 900000000::bigint, 'batch', 'model', '', 1, 0, 0, 0, 0, 0, 0
 	FROM generate_series(1, 20) t, generate_series(1, 1000) i;
+INSERT INTO model_minutes SELECT i * 60000000::bigint, 'model-' || m, 1, 0, 0, 0 FROM generate_series(1, 1000) i, generate_series(1, 20) m;
+INSERT INTO batch_models SELECT i, 'model', 1, 0 FROM generate_series(1, 40) i;
 INSERT INTO gateways (id, host, place, since, until, loads) SELECT 'gateway-' || i, '', '', 0, i, '{}' FROM generate_series(1, 200) i;
 ANALYZE`
 
@@ -50,6 +52,9 @@ var (
 // indexes are what statements must use beyond some index of each table.
 var indexes = map[string][]string{
 	activeBatches:   {"batches_turns"},
+	waitingBatches:  {"batches_validating"},
+	flowSince:       {"model_minutes_pkey"},
+	pruneFlow:       {"model_minutes_pkey"},
 	createdFrom:     {"batches_created"},
 	largestFiles:    {"files_size"},
 	pruneUsage:      {"usage_15m_age"},
@@ -94,13 +99,13 @@ var indexes = map[string][]string{
 
 // ordered are statements whose rows come in order from an index: that they are
 // few is not known beforehand.
-var ordered = []string{activeBatches, createdFrom, largestFiles, claimableSlices, claimUnread, claimEnding, selectSlices, selectResults, batchesPage, pausedPage, filesPages[0], filesPages[1], filesPages[2], filesPages[3]}
+var ordered = []string{activeBatches, waitingBatches, createdFrom, largestFiles, claimableSlices, claimUnread, claimEnding, selectSlices, selectResults, batchesPage, pausedPage, filesPages[0], filesPages[1], filesPages[2], filesPages[3]}
 
 // background are the statements that nobody waits for, and that nothing but
 // their limit bounds.
 var background = []string{
 	activeBatches, claimableSlices, claimUnread, claimEnding, overdueBatches, overdueUploads, finishedWork, dropSegments, dropSlices,
-	garbageFiles, garbageParts, forgetFiles, forgetBatches, overUploads, forgetGateways, otherGateways, pruneUsage, pruneDays, pruneEvents, pruneMinutes,
+	garbageFiles, garbageParts, forgetFiles, forgetBatches, overUploads, forgetGateways, otherGateways, pruneUsage, pruneDays, pruneEvents, pruneMinutes, pruneFlow, waitingBatches, flowSince, batchModels,
 }
 
 var (

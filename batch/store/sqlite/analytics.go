@@ -43,6 +43,7 @@ var (
 	pruneDays    = writes(`DELETE FROM usage_1d WHERE (tenant, day, class, model) IN (SELECT tenant, day, class, model FROM usage_1d INDEXED BY usage_1d_age WHERE day < ? LIMIT ?)`)
 	pruneEvents  = writes(`DELETE FROM events_15m WHERE (tenant, bucket, kind) IN (SELECT tenant, bucket, kind FROM events_15m INDEXED BY events_15m_age WHERE bucket < ? LIMIT ?)`)
 	pruneMinutes = writes(`DELETE FROM batch_minutes WHERE (batch, minute) IN (SELECT batch, minute FROM batch_minutes INDEXED BY batch_minutes_age WHERE minute < ? LIMIT ?)`)
+	pruneFlow    = writes(`DELETE FROM model_minutes WHERE (minute, model) IN (SELECT minute, model FROM model_minutes WHERE minute < ? ORDER BY minute LIMIT ?)`)
 )
 
 // UsageSeries sums usage by class over steps.
@@ -172,7 +173,7 @@ func (t *tx) prune(ctx context.Context, limit int) (n int, err error) {
 	for _, p := range []struct {
 		statement *statement
 		before    int64
-	}{{pruneUsage, history}, {pruneDays, history - store.Day.Microseconds()}, {pruneEvents, history}, {pruneMinutes, minutes}} {
+	}{{pruneUsage, history}, {pruneDays, history - store.Day.Microseconds()}, {pruneEvents, history}, {pruneMinutes, minutes}, {pruneFlow, minutes}} {
 		gone, err := t.exec(ctx, p.statement, p.before, limit-n)
 		if err != nil {
 			return 0, err

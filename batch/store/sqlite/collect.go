@@ -31,6 +31,7 @@ var (
 	finishedWork = reads(`SELECT seq FROM batches WHERE work = 1 AND status IN ('failed', 'completed', 'expired', 'cancelled') ORDER BY seq LIMIT 1`)
 	dropSegments = writes(`DELETE FROM segments WHERE seq IN (SELECT seq FROM segments WHERE batch = ? LIMIT ?)`)
 	dropSlices   = writes(`DELETE FROM slices WHERE batch = ?1 AND number IN (SELECT number FROM slices WHERE batch = ?1 LIMIT ?2)`)
+	dropModels   = writes(`DELETE FROM batch_models WHERE batch = ?`)
 	dropped      = writes(`UPDATE batches SET work = 0 WHERE seq = ?`)
 
 	garbageFiles  = reads(`SELECT content ` + unneededFiles)
@@ -120,6 +121,9 @@ func (t *tx) dropWork(ctx context.Context, limit int) (int, error) {
 		}
 		if n += slices; n == limit {
 			return n, nil
+		}
+		if _, err := t.exec(ctx, dropModels, seq); err != nil {
+			return 0, err
 		}
 		if _, err := t.exec(ctx, dropped, seq); err != nil {
 			return 0, err

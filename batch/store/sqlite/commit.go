@@ -85,5 +85,8 @@ func (t *tx) commit(ctx context.Context, c store.Commit) error {
 			return err
 		}
 	}
+	if err := t.addFlow(ctx, c); err != nil {
+		return err
+	}
 	return t.addUsage(ctx, t.now, c.Usage)
 }

@@ -90,7 +90,7 @@ func (s *Store) StartBatch(ctx context.Context, c batch.BatchClaim, p batch.Plan
 				return err
 			}
 		}
-		return nil
+		return t.putModels(ctx, seq, p.Models)
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 // has no more entries than there is unfinished work, in the order wanted.
 var scans = map[*statement][]string{
 	activeBatches:              {"SCAN batches USING INDEX batches_turns"},
+	waitingBatches:             {"SCAN batches USING INDEX batches_validating"},
 	claimBatch[batch.Validate]: {"SCAN batches USING INDEX batches_validating", "SCAN batches USING INDEX batches_ending"},
 	claimBatch[batch.Finalize]: {"SCAN batches USING INDEX batches_validating", "SCAN batches USING INDEX batches_ending"},
 	endBatchLeases:             {"SCAN batches USING INDEX batches_pending"},

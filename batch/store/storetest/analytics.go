@@ -434,7 +434,7 @@ var analyticsTests = []test{
 			e.ok(err)
 			equal(e, "pruned", n, want)
 		}
-		prune(10, 1) // the minute
+		prune(10, 2) // the minute of the batch and that of the model
 		e.db.Advance(batch.HistoryTTL - batch.MinutesTTL - 2*time.Hour)
 		prune(10, 0)
 		e.add(live(1))

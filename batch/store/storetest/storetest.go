@@ -51,6 +51,7 @@ func Run(t *testing.T, database func(t *testing.T) Database) {
 		{"Upstream models", upstreamModelTests},
 		{"Usage", usageTests},
 		{"Analytics", analyticsTests},
+		{"Flow", flowTests},
 		{"Tenants", tenantTests},
 		{"Hostile", hostileTests},
 		{"Races", raceTests},

@@ -1,0 +1,176 @@
+package batch
+
+import (
+	"context"
+	"time"
+)
+
+// FlowStore tells how quickly lines of models end, and which models batches wait for.
+type FlowStore interface {
+	// Flow returns what all gateways got done by model and minute, the newest
+	// minutes first, from the one on that since lies in; at most limit. The model ""
+	// sums the lines of batches that name several models. Lines are counted by
+	// CommitResults, also those of batches that are deleted since.
+	Flow(ctx context.Context, since time.Time, limit int) ([]ModelMinute, error)
+	// WaitingBatches lists the batches that are Validating, all tenants, by priority
+	// (larger first), then age; at most limit.
+	WaitingBatches(ctx context.Context, limit int) ([]Batch, error)
+	// CountLines sets how many lines a batch that is Validating has of each model,
+	// instead of what was set before; ErrStale when the claim is old.
+	CountLines(ctx context.Context, c BatchClaim, lines []ModelLines) error
+	// BatchModels lists the lines by model of batches that are Validating or
+	// InProgress, as CountLines and StartBatch set them, those of a batch together;
+	// at most limit. It lists none of a batch whose lines were not counted, and none
+	// of one that was started with a single model.
+	BatchModels(ctx context.Context, limit int) ([]BatchModel, error)
+}
+
+// ModelLines is how many lines name a model.
+type ModelLines struct {
+	Model string
+	Lines int64
+}
+
+// BatchModel is the part of a batch that names one model.
+type BatchModel struct {
+	BatchID string
+	ModelLines
+	Done int64 // of Lines, those with a durable result
+}
+
+// ModelMinute is what all gateways got done of a model in a minute.
+type ModelMinute struct {
+	Model string
+	At    time.Time // when the minute begins
+	Lines int64     // that ended in it
+	// First and Began are when the first and the last of Lines was sent, in its last
+	// attempt; either may be in an earlier minute. Last is when the last one ended.
+	First, Began, Last time.Time
+}
+
+// speed is how quickly lines of a model end while there are lines to send.
+type speed struct {
+	perMinute float64   // lines, on all gateways
+	at        time.Time // when the last of the measured lines was sent, by the store's clock
+}
+
+// speedOf works out the speed of a model from its minutes, the newest first; false
+// when they do not tell it.
+//
+// It measures the time in which lines flowed: from when the first line was sent up to
+// when the last one was. Until then a line took every place that was free; afterwards
+// places are empty, so that what still ends then says nothing of the servers. Idle
+// time before, between and after such times does not count. The newest rateSpan of
+// flow is measured, whenever that was, in whole minutes where they are whole.
+func speedOf(minutes []ModelMinute) (speed, bool) {
+	var end time.Time
+	for _, m := range minutes {
+		if m.Began.After(end) {
+			end = m.Began
+		}
+	}
+	lines, busy := 0.0, time.Duration(0)
+	for i, m := range minutes {
+		if busy >= rateSpan {
+			break
+		}
+		start, next := later(m.At, m.First), m.At.Add(time.Minute)
+		// Lines that were in flight across the minute's end kept the servers busy.
+		through := i > 0 && minutes[i-1].At.Equal(next) && !minutes[i-1].First.After(next)
+		var stop time.Time
+		switch {
+		case !m.At.Before(end): // what was left over
+			continue
+		case !next.Before(end):
+			stop = end
+		case through:
+			stop = next
+		default:
+			stop = m.Began
+		}
+		flowed := stop.Sub(start)
+		if flowed <= 0 {
+			continue
+		}
+		share := 1.0
+		if ended := m.Last.Sub(start); (!through || stop.Before(next)) && ended > flowed {
+			share = float64(flowed) / float64(ended)
+		}
+		lines += share * float64(m.Lines)
+		busy += flowed
+	}
+	if busy < rateLeast || lines <= 0 {
+		return speed{}, false
+	}
+	return speed{lines / busy.Minutes(), end}, true
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+const (
+	// flowKept is how many minutes of a model are remembered.
+	flowKept = 10
+	// flowOverlap is how far minutes are read again that may have grown since.
+	flowOverlap = 2 * time.Minute
+	// mostSpeeds bounds the models whose minutes are remembered.
+	mostSpeeds = 1000
+)
+
+// flow remembers the newest minutes of each model in which lines ended.
+type flow struct {
+	minutes map[string][]ModelMinute // the newest first
+	read    time.Time                // until when, by the store's clock; zero: never
+}
+
+// since is from when on minutes are to be read at a time.
+func (f *flow) since(now time.Time) time.Time {
+	if f.read.IsZero() {
+		return now.Add(-MinutesTTL)
+	}
+	return f.read.Add(-flowOverlap)
+}
+
+// learn takes in minutes that were read at a time, the newest first.
+func (f *flow) learn(minutes []ModelMinute, now time.Time) {
+	fresh := make(map[string][]ModelMinute)
+	for _, m := range minutes {
+		if len(fresh[m.Model]) < flowKept {
+			fresh[m.Model] = append(fresh[m.Model], m)
+		}
+	}
+	for model, all := range fresh {
+		oldest := all[len(all)-1].At
+		for _, m := range f.minutes[model] {
+			if m.At.Before(oldest) && len(all) < flowKept {
+				all = append(all, m)
+			}
+		}
+		f.minutes[model] = all
+	}
+	f.read = now
+	for len(f.minutes) > mostSpeeds {
+		last, found := "", false
+		for model, all := range f.minutes {
+			if !found || all[0].At.Before(f.minutes[last][0].At) {
+				last, found = model, true
+			}
+		}
+		delete(f.minutes, last)
+	}
+}
+
+// speeds are those that are known, by model.
+func (f *flow) speeds() map[string]speed {
+	speeds := make(map[string]speed, len(f.minutes))
+	for model, all := range f.minutes {
+		if s, known := speedOf(all); known {
+			speeds[model] = s
+		}
+	}
+	return speeds
+}
