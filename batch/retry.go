@@ -41,7 +41,10 @@ func (e *Engine) RetryFailed(ctx context.Context, tenant, id string, r RetryRequ
 	hash := retryHash(id)
 	if r.IdempotencyKey != "" {
 		made, err := e.store.BatchOfKey(ctx, tenant, r.IdempotencyKey, hash)
-		if !errors.Is(err, ErrNotFound) {
+		switch {
+		case err == nil:
+			return e.notDeleted(ctx, made)
+		case !errors.Is(err, ErrNotFound):
 			return made, err
 		}
 	}
@@ -72,6 +75,9 @@ func (e *Engine) RetryFailed(ctx context.Context, tenant, id string, r RetryRequ
 		IdempotencyKey: r.IdempotencyKey, RequestHash: hash,
 	})
 	if err != nil || !created { // another request with the key was quicker
+		if err == nil {
+			made, err = e.notDeleted(ctx, made)
+		}
 		return made, errors.Join(err, e.discard(ctx, input))
 	}
 	e.log.Info("failed lines of a batch are retried", zapBatch(id), zap.String("as", made.ID))

@@ -2,6 +2,7 @@ package batch
 
 import (
 	"context"
+	"errors"
 
 	"go.uber.org/zap"
 
@@ -19,11 +20,23 @@ func (e *Engine) CreateBatch(ctx context.Context, tenant string, r CreateRequest
 	if err != nil {
 		return Batch{}, err
 	}
-	if created {
-		e.log.Info("batch created", zapBatch(b.ID), zap.String("endpoint", b.Endpoint), zap.String("input", b.InputFileID))
-		e.notify()
+	if !created {
+		return e.notDeleted(ctx, b)
 	}
+	e.log.Info("batch created", zapBatch(b.ID), zap.String("endpoint", b.Endpoint), zap.String("input", b.InputFileID))
+	e.notify()
 	return b, nil
+}
+
+// notDeleted returns a batch that an idempotency key made before, or an error if it has
+// been deleted since: the client would wait for a batch that is not there, and a new
+// batch would do again what somebody has deleted.
+func (e *Engine) notDeleted(ctx context.Context, b Batch) (Batch, error) {
+	_, err := e.store.Batch(ctx, b.Tenant, b.ID)
+	if errors.Is(err, ErrNotFound) {
+		return Batch{}, openai.Conflict("The batch '%s' that was created with this Idempotency-Key has been deleted. Use another key to create it again.", b.ID)
+	}
+	return b, err
 }
 
 // Batch gives one batch, or ErrNotFound.
