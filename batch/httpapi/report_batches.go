@@ -39,7 +39,12 @@ func tokensOf(b batch.Batch) tokenUsage {
 // batchUsage is the usage of one batch.
 type batchUsage struct {
 	tokenUsage
-	RequestCount int64 `json:"request_count"`
+	RequestCount int64 `json:"request_count"` // requests with a result so far, failed ones included
+}
+
+// usageOf is the same in all reports.
+func usageOf(b batch.Batch) batchUsage {
+	return batchUsage{tokensOf(b), b.Counts.Completed + b.Counts.Failed}
 }
 
 // overallUsage is the usage of many batches.
@@ -53,13 +58,12 @@ type batchTokens struct {
 	batchUsage
 }
 
-// reportBatchTokens counts the requests that were answered so far.
 func (h *handler) reportBatchTokens(w http.ResponseWriter, r *http.Request, id string) error {
 	b, err := h.batches.Batch(r.Context(), h.tenant(r), id)
 	if err != nil {
 		return err
 	}
-	return answer(w, batchTokens{b.ID, batchUsage{tokensOf(b), b.Counts.Completed + b.Counts.Failed}})
+	return answer(w, batchTokens{b.ID, usageOf(b)})
 }
 
 type batchReport struct {
@@ -108,7 +112,7 @@ func errorRate(c openai.RequestCounts) float64 {
 func reportOf(b batch.Batch) batchReport {
 	o := batchReport{
 		ID: b.ID, Status: string(b.Status), Endpoint: b.Endpoint, CreatedAt: isoTime(b.CreatedAt), CompletedAt: iso(b.CompletedAt),
-		RequestCounts: b.Counts, ErrorRatePercentage: errorRate(b.Counts), TokenUsage: batchUsage{tokensOf(b), b.Counts.Total},
+		RequestCounts: b.Counts, ErrorRatePercentage: errorRate(b.Counts), TokenUsage: usageOf(b),
 	}
 	if !b.CompletedAt.IsZero() {
 		o.DurationSeconds = new(reportSeconds(ran(b)))

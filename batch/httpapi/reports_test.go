@@ -114,7 +114,7 @@ func TestReports(t *testing.T) {
 			`"token_usage":{"total_tokens":0,"prompt_tokens":0,"completion_tokens":0,"total_cost":0,"request_count":0}},` +
 			`{"id":"` + running.ID + `","status":"in_progress","endpoint":"/v1/chat/completions","created_at":"2026-11-29T02:33:38.873456","completed_at":null,` +
 			`"duration_seconds":null,"request_counts":{"total":3,"completed":2,"failed":0},"error_rate_percentage":0,` +
-			`"token_usage":{"total_tokens":30,"prompt_tokens":20,"completion_tokens":10,"total_cost":0,"request_count":3}},` +
+			`"token_usage":{"total_tokens":30,"prompt_tokens":20,"completion_tokens":10,"total_cost":0,"request_count":2}},` +
 			`{"id":"` + done.ID + `","status":"completed","endpoint":"/v1/chat/completions","created_at":"2026-11-29T02:22:07.123456","completed_at":"2026-11-29T02:23:38.873456",` +
 			`"duration_seconds":90.25,"request_counts":{"total":4,"completed":3,"failed":1},"error_rate_percentage":25,` +
 			`"token_usage":{"total_tokens":45,"prompt_tokens":30,"completion_tokens":15,"total_cost":0,"request_count":4}}],` +
