@@ -31,7 +31,7 @@ type CreateRequest struct {
 	RequestHash string
 }
 
-// defaultWindow is the completion_window of a request that has none.
+// defaultWindow is the completion_window of a request that has none, or an empty one.
 const defaultWindow = "24h"
 
 // The bounds of completion_window.
@@ -58,7 +58,7 @@ func ParseCreate(body []byte) (CreateRequest, error) {
 		return CreateRequest{}, openai.InvalidValue("endpoint", clip(r.Endpoint), openai.BatchEndpoints...)
 	}
 	r.CompletionWindow = defaultWindow
-	if _, ok := p.get("completion_window"); ok {
+	if v, ok := p.get("completion_window"); ok && string(v) != `""` {
 		if r.CompletionWindow, err = p.text("completion_window", 512); err != nil {
 			return CreateRequest{}, err
 		}

@@ -36,7 +36,7 @@ func (h *handler) createFile(w http.ResponseWriter, r *http.Request, _ string) (
 	commit := batch.CommitRequest{}
 	form := form{file: "file", limit: h.files.MaxFileBytes(), known: []string{"purpose", "expires_after", expiryAnchor, expirySeconds}}
 	form.open = func(ctx context.Context, filename string) (io.Writer, error) {
-		if purpose, known := form.fields["purpose"]; known {
+		if purpose := form.fields["purpose"]; purpose != "" {
 			if err := batch.ParsePurpose(purpose); err != nil {
 				return nil, err // before all of the file has come
 			}
@@ -56,7 +56,7 @@ func (h *handler) createFile(w http.ResponseWriter, r *http.Request, _ string) (
 		return openai.MissingParameter("file")
 	}
 	commit.Purpose = openai.PurposeBatch
-	if purpose, known := form.fields["purpose"]; known {
+	if purpose := form.fields["purpose"]; purpose != "" { // BESH takes an empty field for none
 		commit.Purpose = purpose
 	}
 	if err := batch.ParsePurpose(commit.Purpose); err != nil {

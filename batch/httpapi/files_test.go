@@ -84,6 +84,8 @@ func TestAcceptedUploads(t *testing.T) {
 		{"purpose first", []part{purpose, file}, len(line), 30 * day},
 		{"file first", []part{file, purpose}, len(line), 30 * day},
 		{"no purpose", []part{file}, len(line), 30 * day},
+		{"empty purpose", []part{{"purpose", "", ""}, file}, len(line), 30 * day},
+		{"empty purpose behind the file", []part{file, {"purpose", "", ""}}, len(line), 30 * day},
 		{"no purpose, with an expiry", []part{file, anchor, seconds}, len(line), 3600},
 		{"expiry", []part{purpose, anchor, seconds, file}, len(line), 3600},
 		{"expiry behind the file", []part{seconds, file, anchor, purpose}, len(line), 3600},
@@ -129,7 +131,6 @@ func TestRefusedUploads(t *testing.T) {
 		want  refused
 	}{
 		{"no file", []part{purpose}, refused{400, "file", "missing_required_parameter", "Missing required parameter: 'file'."}},
-		{"empty purpose", []part{{"purpose", "", ""}, file}, refused{400, "purpose", "missing_required_parameter", ""}},
 		{"no parts", nil, refused{400, "file", "missing_required_parameter", ""}},
 		{"unknown purpose", []part{{"purpose", "", "x"}, file}, refused{400, "purpose", "invalid_value", "Invalid value: 'x'. Supported values are: 'assistants', "}},
 		{"unknown purpose, behind the file", []part{file, {"purpose", "", "x"}}, refused{400, "purpose", "invalid_value", "Invalid value: 'x'."}},

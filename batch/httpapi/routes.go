@@ -67,8 +67,10 @@ func (h *handler) table() []route {
 }
 
 // find gives the first route of a path and the id in it. The path is compared
-// as it was sent: no escape or dot segment leads anywhere.
+// as it was sent: no escape or dot segment leads anywhere. A slash at its end does not
+// count, as BESH redirects such paths to those without.
 func (h *handler) find(path string) (route, string, bool) {
+	path = strings.TrimSuffix(path, "/")
 	segments := strings.Split(path, "/")
 	for _, rt := range h.routes {
 		if id, ok := match(strings.Split(rt.path, "/"), segments); ok {
@@ -113,12 +115,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		openai.WriteError(w, r, openai.MethodNotAllowed(r.Method, clip(path)))
 		return
 	}
-	if rt.object.id != nil && !rt.object.id.MatchString(id) {
-		openai.WriteError(w, r, rt.object.missing(clip(id)))
+	missing := func() *openai.Error { return rt.object.missing(clip(id)) }
+	// What is wrong with the query is said of every id, also of one that cannot exist.
+	if rt.object.id != nil && !rt.object.id.MatchString(id) && (method == http.MethodPost || r.URL.RawQuery == "") {
+		openai.WriteError(w, r, missing())
 		return
 	}
 	if err := do(w, r, id); err != nil {
-		h.refuse(w, r, err, func() *openai.Error { return rt.object.missing(id) })
+		h.refuse(w, r, err, missing)
 	}
 }
 

@@ -18,6 +18,8 @@ func TestRoutes(t *testing.T) {
 	noFile := func(id string) refused { return refused{404, "id", "", "No such File object: " + id} }
 	noBatch := func(id string) refused { return refused{404, "", "", "No batch found with id '" + id + "'."} }
 	noUpload := func(id string) refused { return refused{404, "", "", "No upload found with id '" + id + "'."} }
+	badFlag := func(name string) refused { return refused{400, name, "invalid_value", "Invalid value: 'maybe'."} }
+	badLimit := refused{400, "limit", "integer_below_min_value", ""}
 	wrong := refused{405, "", "method_not_supported", "Not allowed to "}
 	for _, c := range []struct {
 		method, path string
@@ -48,10 +50,21 @@ func TestRoutes(t *testing.T) {
 		{"POST", "/v1/uploads/x/complete", noUpload("x"), ""},
 
 		{"GET", "/v1/models", unknown("GET", "/v1/models"), ""},
-		{"GET", "/v1/files/", unknown("GET", "/v1/files/"), ""},
+		{"GET", "/v1/files/x/", noFile("x"), ""},
+		{"GET", "/v1/files//", unknown("GET", "/v1/files//"), ""},
+		{"GET", "/v1/batches/x?estimate=1", noBatch("x"), ""},
+		{"GET", "/v1/files/file-a%00b?x=1", noFile("file-a%00b"), ""},
+		{"GET", "/v1/files/file-..%2f..%2fetc%2fpasswd/content?x=1", noFile("file-..%2f..%2fetc%2fpasswd"), ""},
+		{"DELETE", "/v1/batches/batch_no_such?cancel=false", noBatch("batch_no_such"), ""},
+		{"DELETE", "/v1/batches/batch_no_such?cancel=maybe", badFlag("cancel"), ""},
+		{"DELETE", "/v1/batches/" + b + "?cancel=maybe", badFlag("cancel"), ""},
+		{"DELETE", "/v1/batches/x?input=maybe", badFlag("input"), ""},
+		{"GET", "/v1/batches/x?estimate=maybe", badFlag("estimate"), ""},
+		{"GET", "/v1/batches/x/results?limit=0", badLimit, ""},
+		{"GET", "/v1/batches/" + b + "/results?limit=0", badLimit, ""},
 		{"GET", "/v1//files", unknown("GET", "/v1//files"), ""},
 		{"GET", "/v1/files//content", unknown("GET", "/v1/files//content"), ""},
-		{"GET", "/v1/files/" + file + "/content/", unknown("GET", "/v1/files/"+file+"/content/"), ""},
+		{"GET", "/v1/files/" + file + "/content/", noFile(file), ""},
 		{"GET", "/v1/files/../batches", unknown("GET", "/v1/files/../batches"), ""},
 		{"GET", "/v1%2ffiles", unknown("GET", "/v1%2ffiles"), ""},
 		{"GET", "/V1/files", unknown("GET", "/V1/files"), ""},
@@ -91,6 +104,12 @@ func TestHead(t *testing.T) {
 		"/v1/files/" + f.ID:                     200,
 		"/v1/files/" + f.ID + "/content":        200,
 		"/v1/batches":                           200,
+		"/v1/files/":                            200,
+		"/v1/files/" + f.ID + "/":               200,
+		"/v1/files/" + f.ID + "/content/":       200,
+		"/v1/batches/":                          200,
+		"/v1/batches/status/":                   200,
+		"/v1/dashboard/":                        200,
 		"/v1/files/" + openai.NewID("file-"):    404,
 		"/v1/batches/" + openai.NewID("batch_"): 404,
 	} {
