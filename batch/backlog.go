@@ -44,6 +44,7 @@ type view struct {
 	states   map[Status]int64
 	late     []Late
 	speeds   map[string]speed
+	ended    map[string]time.Time // when a line last got its result, by model
 	closed   bool // no batch runs at this time of day
 	closing  Closing
 	space    Space
@@ -151,7 +152,7 @@ func (b *backlog) read(ctx context.Context) (*view, error) {
 		return nil, err
 	}
 	b.flow.learn(minutes, v.now)
-	v.speeds = b.flow.speeds()
+	v.speeds, v.ended = b.flow.speeds(), b.flow.ended()
 	v.closing, v.closed = e.Closed()
 	if v.closed {
 		v.late = closedLate(v.active, v.closing)

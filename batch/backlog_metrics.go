@@ -20,12 +20,13 @@ var (
 	descOldest    = prometheus.NewDesc("tidegate_batch_oldest_seconds", "Age of the oldest batch that is in progress or waits for a model and is not paused, on all gateways.", []string{"model"}, nil)
 	descRemaining = prometheus.NewDesc("tidegate_batch_remaining_seconds", "How long the lines without a result take at the speed that was measured when lines flowed last; absent while that is not known.", []string{"model"}, nil)
 	descRatio     = prometheus.NewDesc("tidegate_batch_deadline_ratio", "Time that the lines up to a deadline take over the time until then, of the deadline where it is largest; above 1 the speed does not suffice. Absent while it is not known.", []string{"model"}, nil)
+	descIdle      = prometheus.NewDesc("tidegate_batch_idle_seconds", "Time since a line of the model last got its result, on all gateways; absent for models without lines that wait or run, and while none has.", []string{"model"}, nil)
 	descSpace     = prometheus.NewDesc("tidegate_files_space_bytes", "Size of the file system with the contents of files: all of it (total), free, and what of that is kept in reserve. Absent for object stores.", []string{"kind"}, nil)
 	descHeldUp    = prometheus.NewDesc("tidegate_batch_held_up", "Reasons why batch work of this gateway stands still, as in GET /health.", nil, nil)
 	descExpired   = prometheus.NewDesc("tidegate_batches_expired_total", "Batches that this gateway ended at their deadlines.", nil, nil)
 )
 
-var backlogDescs = []*prometheus.Desc{descBatches, descPaused, descLate, descWaiting, descOldest, descRemaining, descRatio, descSpace, descHeldUp, descExpired}
+var backlogDescs = []*prometheus.Desc{descBatches, descPaused, descLate, descWaiting, descOldest, descRemaining, descRatio, descIdle, descSpace, descHeldUp, descExpired}
 
 // allStatuses and lateReasons have series even when they are zero.
 var (
@@ -67,13 +68,16 @@ func (b *backlog) collect(ch chan<- prometheus.Metric) {
 		if models[label] == nil {
 			models[label] = new(labelled)
 		}
-		models[label].add(&m)
+		models[label].add(&m, v.ended[m.Model])
 	}
 	gauge(descPaused, float64(paused))
 	for label, m := range models {
 		gauge(descWaiting, float64(m.waiting), label)
 		if !m.oldest.IsZero() {
 			gauge(descOldest, max(v.now.Sub(m.oldest).Seconds(), 0), label)
+		}
+		if !m.ended.IsZero() {
+			gauge(descIdle, max(v.now.Sub(m.ended).Seconds(), 0), label)
 		}
 		if label == modellabel.Other {
 			continue // models that have nothing to do with each other
@@ -103,11 +107,13 @@ func (b *backlog) labelOf(m *ModelDemand) string {
 type labelled struct {
 	waiting   int64
 	oldest    time.Time
+	ended     time.Time // when the last line got its result; zero: not known
 	remaining *time.Duration
 	ratio     *float64
 }
 
-func (l *labelled) add(m *ModelDemand) {
+func (l *labelled) add(m *ModelDemand, ended time.Time) {
+	l.ended = later(l.ended, ended)
 	l.waiting += m.Lines - m.InFlight
 	if l.oldest.IsZero() || !m.Oldest.IsZero() && m.Oldest.Before(l.oldest) {
 		l.oldest = m.Oldest

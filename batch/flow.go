@@ -174,3 +174,12 @@ func (f *flow) speeds() map[string]speed {
 	}
 	return speeds
 }
+
+// ended is when a line of each model last got its result.
+func (f *flow) ended() map[string]time.Time {
+	ended := make(map[string]time.Time, len(f.minutes))
+	for model, all := range f.minutes {
+		ended[model] = all[0].Last
+	}
+	return ended
+}

@@ -151,6 +151,9 @@ func TestFlowIsRemembered(t *testing.T) {
 	if diff := cmp.Diff([]ModelMinute{minute("m", 0, 30), minute("m", 1, 50)}, f.minutes["m"]); diff != "" {
 		t.Errorf("minutes (-want +got):\n%s", diff)
 	}
+	if got, want := f.ended()["m"], minute("m", 0, 0).Last; !got.Equal(want) {
+		t.Errorf("a line of m last ended at %s, want %s", got, want)
+	}
 	later := now.Add(time.Hour)
 	if got := f.since(later); got.After(now) || got.Before(now.Add(-time.Hour)) {
 		t.Errorf("then minutes are read since %s, want some before %s", got, now)
