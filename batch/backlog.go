@@ -45,7 +45,7 @@ type view struct {
 	late     []Late
 	speeds   map[string]speed
 	ended    map[string]time.Time // when a line last got its result, by model
-	closed   bool // no batch runs at this time of day
+	closed   bool                 // no batch runs at this time of day
 	closing  Closing
 	space    Space
 	hasSpace bool

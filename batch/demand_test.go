@@ -13,6 +13,7 @@ import (
 	"github.com/tidegate/tidegate/batch/files/local"
 	"github.com/tidegate/tidegate/batch/queue/memory"
 	"github.com/tidegate/tidegate/batch/store/sqlite"
+	"github.com/tidegate/tidegate/internal/metricstest"
 )
 
 // inputOf has a line for each model.
@@ -55,7 +56,7 @@ func TestDemandOfModelsWithoutServers(t *testing.T) {
 	if m := d["m"]; m.Batches != 2 || m.Validating != 2 || len(m.Deadlines) != 2 || m.Deadlines[0].Lines != 1 || m.Deadlines[0].Within != time.Hour {
 		t.Errorf("demand of m is %+v, want two validating batches, one line within an hour", m)
 	}
-	if got := gather(t, h.engine)["tidegate_batch_lines_waiting{model=other}"]; got != 6 { // no server has ever had the models
+	if got := metricstest.Gather(t, h.engine.Collector())["tidegate_batch_lines_waiting{model=other}"]; got != 6 { // no server has ever had the models
 		t.Errorf("lines that wait are %v in the metrics, want 6", got)
 	}
 	for _, id := range []string{one, two} {
@@ -130,7 +131,7 @@ func TestDemandOfAStoreThatHangs(t *testing.T) {
 	if d, err := e.Demand(t.Context(), tenant); !errors.Is(err, batch.ErrUnavailable) {
 		t.Errorf("demand of six seconds ago: got %+v, %v, want %v", d, err, batch.ErrUnavailable)
 	}
-	wantSeries(t, gather(t, e), map[string]float64{"tidegate_batches{status=in_progress}": 0})
+	wantSeries(t, metricstest.Gather(t, e.Collector()), map[string]float64{"tidegate_batches{status=in_progress}": 0})
 	store.stuck.Store(false)
 	batch.AgeBacklog(e, 6*time.Second)
 	if _, err := e.Demand(t.Context(), tenant); err != nil {

@@ -227,6 +227,21 @@ func (g gate) answer(ctx context.Context, id string, _ int) (batch.Answer, error
 	}
 }
 
+// newHeldHouse opens a house with a batch of lines, of which as many as MaxInFlight run.
+// They and all further ones are answered when hold is closed.
+func newHeldHouse(t *testing.T, cfg batch.Config, lines int) (h *house, id string, hold chan struct{}) {
+	t.Helper()
+	h, hold = newHouse(t, cfg), make(chan struct{})
+	h.pool.answer = gate{hold}.answer
+	h.pool.received = make(chan string, 3000)
+	h.open()
+	id = h.create(h.upload(input(lines)))
+	for range cfg.MaxInFlight {
+		<-h.pool.received
+	}
+	return h, id, hold
+}
+
 // letSome answers the first n calls and holds the others.
 func letSome(n int64) (answer func(context.Context, string, int) (batch.Answer, error), open func()) {
 	g := gate{make(chan struct{})}

@@ -10,15 +10,7 @@ import (
 // Outside of the hours lines that run finish, no line starts and nothing is
 // claimed. Batches go on by themselves when the hours come.
 func TestHours(t *testing.T) {
-	h := newHouse(t, batch.Config{MaxInFlight: 20})
-	hold := make(chan struct{})
-	h.pool.answer = gate{hold}.answer
-	h.pool.received = make(chan string, 3000)
-	h.open()
-	id := h.create(h.upload(input(500)))
-	for range 20 {
-		<-h.pool.received
-	}
+	h, id, hold := newHeldHouse(t, batch.Config{MaxInFlight: 20}, 500)
 	opens := time.Now().Add(time.Hour)
 	h.pool.set(func() { h.pool.closed = &batch.Closing{Until: opens} })
 	want := "outside of its hours until " + opens.Format("15:04 MST")

@@ -3,52 +3,18 @@ package batch_test
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/files/local"
 	"github.com/tidegate/tidegate/batch/queue/memory"
 	"github.com/tidegate/tidegate/batch/store/sqlite"
+	"github.com/tidegate/tidegate/internal/metricstest"
 )
-
-// gather returns the series of an engine: values of gauges and counters, counts of
-// histograms.
-func gather(t *testing.T, e *batch.Engine) map[string]float64 {
-	t.Helper()
-	registry := prometheus.NewPedanticRegistry()
-	if err := registry.Register(e.Collector()); err != nil {
-		t.Fatal(err)
-	}
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := make(map[string]float64)
-	for _, family := range families {
-		for _, m := range family.GetMetric() {
-			var labels []string
-			for _, l := range m.GetLabel() {
-				labels = append(labels, l.GetName()+"="+l.GetValue())
-			}
-			name := family.GetName() + "{" + strings.Join(labels, ",") + "}"
-			switch {
-			case m.Gauge != nil:
-				got[name] = m.Gauge.GetValue()
-			case m.Counter != nil:
-				got[name] = m.Counter.GetValue()
-			default:
-				got[name] = float64(m.Histogram.GetSampleCount())
-			}
-		}
-	}
-	return got
-}
 
 func wantSeries(t *testing.T, got, want map[string]float64) {
 	t.Helper()
@@ -69,10 +35,10 @@ func TestMetricsOfWork(t *testing.T) {
 	first, paused := h.create(file), h.create(file)
 	h.pause(paused)
 	until(t, "two lines run and the other batch is paused", func() bool {
-		got := gather(t, h.engine)
+		got := metricstest.Gather(t, h.engine.Collector())
 		return got["tidegate_batch_lines_waiting{model=m}"] == 3 && got["tidegate_batches_paused{}"] == 1
 	})
-	got := gather(t, h.engine)
+	got := metricstest.Gather(t, h.engine.Collector())
 	wantSeries(t, got, map[string]float64{
 		"tidegate_batches{status=in_progress}": 2,
 		"tidegate_batches{status=completed}":   0,
@@ -97,7 +63,7 @@ func TestMetricsOfWork(t *testing.T) {
 	}
 	close(gate)
 	h.check(h.wait(first), 5)
-	got = gather(t, h.engine)
+	got = metricstest.Gather(t, h.engine.Collector())
 	wantSeries(t, got, map[string]float64{
 		"tidegate_batch_line_duration_seconds{model=m}": 5,
 		"tidegate_batch_lines_total{outcome=completed}": 5,
@@ -120,12 +86,12 @@ func TestMetricsOfLateBatches(t *testing.T) {
 	file := h.upload(input(1))
 	h.pause(h.createFor(file, 30*time.Minute))
 	until(t, "the paused batch is late", func() bool {
-		got := gather(t, h.engine)
+		got := metricstest.Gather(t, h.engine.Collector())
 		return got["tidegate_batches_late{reason=paused}"] == 1 && got["tidegate_batches_late{reason=slow}"] == 0
 	})
 	h.createFor(file, time.Millisecond)
 	until(t, "the other batch has expired", func() bool {
-		got := gather(t, h.engine)
+		got := metricstest.Gather(t, h.engine.Collector())
 		return got["tidegate_batches_expired_total{}"] == 1 && got["tidegate_batches{status=expired}"] == 1
 	})
 }
@@ -152,7 +118,7 @@ func TestScrapesDoNotReachTheStore(t *testing.T) {
 	dir := t.TempDir()
 	store := &countingStore{Store: sqlite.New(sqlite.Config{Path: dir + "/tidegate.db"})}
 	e := batch.NewEngine(batch.Config{}, store, memory.New(), local.New(local.Config{Dir: dir + "/files"}), newFakePool(), zap.NewNop())
-	gather(t, e)
+	metricstest.Gather(t, e.Collector())
 	if _, err := e.Demand(t.Context(), tenant); !errors.Is(err, batch.ErrUnavailable) {
 		t.Errorf("demand of an engine that is not open: %v, want %v", err, batch.ErrUnavailable)
 	}
@@ -165,7 +131,7 @@ func TestScrapesDoNotReachTheStore(t *testing.T) {
 	e.Start()
 	begun := time.Now()
 	for range 100 {
-		gather(t, e)
+		metricstest.Gather(t, e.Collector())
 		if _, err := e.Demand(t.Context(), tenant); err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +142,7 @@ func TestScrapesDoNotReachTheStore(t *testing.T) {
 	if err := e.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	gather(t, e)
+	metricstest.Gather(t, e.Collector())
 }
 
 // A store that hangs holds up no scrape for long, and what was seen last is shown.
@@ -190,9 +156,9 @@ func TestScrapeOfAStoreThatHangs(t *testing.T) {
 	e.Start()
 	defer stopEngine(t, e)
 	batch.LookOften(e)
-	gather(t, e)
+	metricstest.Gather(t, e.Collector())
 	store.stuck.Store(true)
-	got := gather(t, e)
+	got := metricstest.Gather(t, e.Collector())
 	wantSeries(t, got, map[string]float64{"tidegate_batches{status=in_progress}": 0})
 }
 

@@ -44,15 +44,7 @@ func (h *house) settled(t *testing.T, id string, sent int) {
 
 // A paused batch begins no line; those that run finish and are kept.
 func TestPauseLetsLinesFinish(t *testing.T) {
-	h := newHouse(t, batch.Config{MaxInFlight: 20})
-	hold := make(chan struct{})
-	h.pool.answer = gate{hold}.answer
-	h.pool.received = make(chan string, 3000)
-	h.open()
-	id := h.create(h.upload(input(500)))
-	for range 20 {
-		<-h.pool.received
-	}
+	h, id, hold := newHeldHouse(t, batch.Config{MaxInFlight: 20}, 500)
 	first := h.pause(id)
 	if first.Status != batch.InProgress || first.PausedAt.IsZero() {
 		t.Errorf("paused: %+v", first)
@@ -78,15 +70,7 @@ func TestPauseLetsLinesFinish(t *testing.T) {
 
 // A pause survives a restart.
 func TestPauseSurvivesARestart(t *testing.T) {
-	h := newHouse(t, batch.Config{MaxInFlight: 20})
-	hold := make(chan struct{})
-	h.pool.answer = gate{hold}.answer
-	h.pool.received = make(chan string, 3000)
-	h.open()
-	id := h.create(h.upload(input(500)))
-	for range 20 {
-		<-h.pool.received
-	}
+	h, id, hold := newHeldHouse(t, batch.Config{MaxInFlight: 20}, 500)
 	h.pause(id)
 	close(hold)
 	h.settled(t, id, 20)
@@ -105,15 +89,7 @@ func TestPauseSurvivesARestart(t *testing.T) {
 // While a batch is paused others have its slots, and its place among those
 // that are served.
 func TestPausedBatchMakesRoom(t *testing.T) {
-	h := newHouse(t, batch.Config{MaxInFlight: 10, MaxConcurrentBatches: 1})
-	hold := make(chan struct{})
-	h.pool.received = make(chan string, 3000)
-	h.pool.answer = gate{hold}.answer
-	h.open()
-	first := h.create(h.upload(input(300)))
-	for range 10 {
-		<-h.pool.received
-	}
+	h, first, hold := newHeldHouse(t, batch.Config{MaxInFlight: 10, MaxConcurrentBatches: 1}, 300)
 	h.pause(first)
 	close(hold)
 	second := h.create(h.upload(input(300)))

@@ -51,15 +51,7 @@ func TestServeLeavesBatchesToOthers(t *testing.T) {
 // A reload changes the role: lines that run finish, the rest is handed back, and
 // goes on when the gateway works again.
 func TestRoleChanges(t *testing.T) {
-	h := newHouse(t, batch.Config{MaxInFlight: 20})
-	hold := make(chan struct{})
-	h.pool.answer = gate{hold}.answer
-	h.pool.received = make(chan string, 3000)
-	h.open()
-	id := h.create(h.upload(input(500)))
-	for range 20 {
-		<-h.pool.received
-	}
+	h, id, hold := newHeldHouse(t, batch.Config{MaxInFlight: 20}, 500)
 	h.engine.Apply(batch.Config{Role: batch.RoleServe, MaxInFlight: 20})
 	close(hold)
 	h.settled(t, id, 20)

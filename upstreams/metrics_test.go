@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/tidegate/tidegate/internal/metricstest"
 )
 
 func TestParseGauges(t *testing.T) {
@@ -74,7 +76,7 @@ func TestCollector(t *testing.T) {
 	}
 	g.post(t, "/v1/chat/completions", chatBody("n")).wantError(t, 503, "")
 	g.recorded(t, 3)
-	got := gather(t, p)
+	got := metricstest.Gather(t, p.Collector())
 	for name, want := range map[string]float64{
 		"tidegate_upstream_up{upstream=" + h.URL + "}":                             1,
 		"tidegate_upstream_state{state=up,upstream=" + h.URL + "}":                 1,

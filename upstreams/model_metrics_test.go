@@ -7,44 +7,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tidegate/tidegate/internal/metricstest"
 	"github.com/tidegate/tidegate/internal/modellabel"
 	"github.com/tidegate/tidegate/internal/openai"
 )
-
-// gather returns the pool's series by their name and labels: values of gauges and
-// counters, counts of histograms.
-func gather(t *testing.T, p *Pool) map[string]float64 {
-	t.Helper()
-	registry := prometheus.NewPedanticRegistry()
-	if err := registry.Register(p.Collector()); err != nil {
-		t.Fatal(err)
-	}
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := make(map[string]float64)
-	for _, family := range families {
-		for _, m := range family.GetMetric() {
-			var labels []string
-			for _, l := range m.GetLabel() {
-				labels = append(labels, l.GetName()+"="+l.GetValue())
-			}
-			name := family.GetName() + "{" + strings.Join(labels, ",") + "}"
-			switch {
-			case m.Gauge != nil:
-				got[name] = m.Gauge.GetValue()
-			case m.Counter != nil:
-				got[name] = m.Counter.GetValue()
-			default:
-				got[name] = float64(m.Histogram.GetSampleCount())
-			}
-		}
-	}
-	return got
-}
 
 // Endpoints and models that nobody has used have no series.
 func TestIdleSeries(t *testing.T) {
@@ -52,7 +19,7 @@ func TestIdleSeries(t *testing.T) {
 	set(&f.serve, streamed(sseEvent, sseEvent, sseUsage, sseDone))
 	p := startPool(t, calm(f.URL))
 	used := func() (names []string) {
-		for name := range gather(t, p) {
+		for name := range metricstest.Gather(t, p.Collector()) {
 			if strings.HasPrefix(name, "tidegate_live_request") || strings.HasPrefix(name, "tidegate_live_time") || strings.HasPrefix(name, "tidegate_model_live_") && strings.Contains(name, "_seconds") {
 				names = append(names, name)
 			}
@@ -87,7 +54,7 @@ func TestMetricsByModel(t *testing.T) {
 	}
 	g.recorded(t, 7)
 	until(t, "the server's metrics are read", func() bool { return p.Status()[0].HasMetrics })
-	got := gather(t, p)
+	got := metricstest.Gather(t, p.Collector())
 	for name, want := range map[string]float64{
 		"tidegate_model_live_request_duration_seconds{model=m}":       2,
 		"tidegate_model_live_request_duration_seconds{model=n}":       1,
@@ -129,7 +96,7 @@ func TestManyModelsOfAServer(t *testing.T) {
 	g.post(t, "/v1/chat/completions", chatBody(model))
 	g.post(t, "/v1/chat/completions", chatBody("adapter-399"))
 	g.recorded(t, 2)
-	got := gather(t, p)
+	got := metricstest.Gather(t, p.Collector())
 	for name, want := range map[string]float64{
 		"tidegate_model_live_requests_total{model=m}":           1,
 		"tidegate_model_live_requests_total{model=adapter-399}": 1,
@@ -159,7 +126,7 @@ func TestModelLabelsAreBounded(t *testing.T) {
 	}
 	const most = 3 * (modellabel.Limit + 1)
 	series := 0
-	for name := range gather(t, p) {
+	for name := range metricstest.Gather(t, p.Collector()) {
 		if strings.Contains(name, "{model=") && strings.Contains(name, "_seconds") {
 			series++
 		}

@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	"internal/s3test":         {},
 	"internal/proxytest":      {},
 	"internal/certtest":       {},
+	"internal/metricstest":    {},
 	"internal/failpoint":      {"batch", "internal/openai"},
 	"internal/cli":            {"internal/cli", "internal/openai", "internal/vllmsim"},
 	"bench":                   {"batch", "batch/store", "batch/queue", "internal", "internal/vllmsim"},
