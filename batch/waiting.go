@@ -68,7 +68,7 @@ func (e *Engine) awaitCounted(id string) error {
 // modelLines are the lines of models, those with the most first. What is beyond
 // MaxInspectedModels is summed as the model "".
 func modelLines(models map[string]*scannedModel) []ModelLines {
-	var lines []ModelLines
+	lines := make([]ModelLines, 0, len(models)+1)
 	for name, m := range models {
 		lines = append(lines, ModelLines{name, m.lines})
 	}

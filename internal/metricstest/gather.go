@@ -24,7 +24,7 @@ func Gather(tb testing.TB, c prometheus.Collector) map[string]float64 {
 	got := make(map[string]float64)
 	for _, family := range families {
 		for _, m := range family.GetMetric() {
-			var labels []string
+			labels := make([]string, 0, len(m.GetLabel()))
 			for _, l := range m.GetLabel() {
 				labels = append(labels, l.GetName()+"="+l.GetValue())
 			}
