@@ -68,6 +68,7 @@ type Engine interface {
 	StoreTime(ctx context.Context) (time.Time, error)
 	Space() (s batch.Space, known bool, err error)
 	Capacity() batch.Capacity
+	Role() batch.Role
 	Missing() (m batch.Missing, ok bool)
 	Quarantine() (q batch.Quarantine, ok bool)
 }

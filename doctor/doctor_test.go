@@ -55,6 +55,8 @@ func (g *gateway) StoreTime(context.Context) (time.Time, error) {
 	return time.Now().Add(g.skew), g.clock
 }
 
+func (g *gateway) Role() batch.Role { return g.health.Role }
+
 func (g *gateway) Space() (batch.Space, bool, error) { return g.space, g.bounded, g.measuring }
 
 func (g *gateway) Missing() (batch.Missing, bool)       { return g.missing, g.compared }
@@ -147,6 +149,11 @@ func TestChecks(t *testing.T) {
 		}, "gateway local ports", doctor.Failed, "7 connections"},
 		{"descriptors unknown", func(g *gateway) { g.most = 0 }, "gateway file descriptors", doctor.Unknown, ""},
 		{"too few lines at a time", func(g *gateway) { g.slots = 704 }, "gateway lines at a time", doctor.Doubted, "512, for 704"},
+		{"few lines at a time, of a gateway that only serves", func(g *gateway) { g.slots, g.health.Role = 704, batch.RoleServe }, "gateway lines at a time", doctor.Passed, "leaves batch work to other gateways"},
+		{"batch work of a gateway that only serves", func(g *gateway) { g.health.Role = batch.RoleServe }, "gateway batch work", doctor.Passed, "leaves batch work to other gateways"},
+		{"no gateway works", func(g *gateway) {
+			g.health.Role, g.health.Paused = batch.RoleServe, []string{"no gateway works on batches"}
+		}, "gateway batch work", doctor.Doubted, "no gateway works"},
 		{"too little memory", func(g *gateway) { g.memory.Wanted = 200<<20 - 1 }, "gateway memory for requests", doctor.Doubted, "fit into 64 MiB"},
 		{"held up", func(g *gateway) { g.health.Paused = []string{"storing files: no space"} }, "gateway batch work", doctor.Doubted, "no space"},
 		{"a batch was stopped", func(g *gateway) { g.health.Stopped = []batch.StoppedBatch{{ID: "batch_1", Reason: "100 lines failed"}} }, "gateway batch batch_1", doctor.Doubted, "100 lines failed"},

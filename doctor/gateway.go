@@ -52,8 +52,11 @@ func (d *Doctor) permissions() []Check {
 func (d *Doctor) shortages() []Check { return append([]Check{d.descriptors()}, d.resources()...) }
 
 // slots compares how many lines the gateway may have under way with how many the
-// servers would take of it.
+// servers would take of it. A gateway that only serves has none.
 func (d *Doctor) slots() Check {
+	if role := d.Engine.Role(); !role.Works() {
+		return Check{Area: Gateway, Name: "lines at a time", Verdict: Passed, Found: leftToOthers(role)}
+	}
 	slots, limit := d.Pool.Slots(), d.Engine.Capacity().MaxInFlight
 	c := Check{Area: Gateway, Name: "lines at a time", Verdict: Passed, Found: fmt.Sprintf("%d, for %d slots that batches may take", limit, slots)}
 	if limit < slots {
@@ -61,6 +64,11 @@ func (d *Doctor) slots() Check {
 		c.Remedy = fmt.Sprintf("%d slots stay free of batches: leave max_in_flight out, or set it to %d or more.", slots-limit, slots)
 	}
 	return c
+}
+
+// leftToOthers is what is found of batch work on a gateway that does none.
+func leftToOthers(role batch.Role) string {
+	return fmt.Sprintf("none: with the role %s it leaves batch work to other gateways", role)
 }
 
 // memory tells whether that for requests keeps slots free.
@@ -153,6 +161,9 @@ func (d *Doctor) parts(h batch.Health) []Check {
 		checks = append(checks, c)
 	}
 	held := Check{Area: Gateway, Name: "batch work", Verdict: Passed, Topic: PartTopic, Found: fmt.Sprintf("goes on; %d lines are in flight, %d at most", h.InFlight, d.Engine.Capacity().MaxInFlight)}
+	if !d.Engine.Role().Works() {
+		held.Found = leftToOthers(d.Engine.Role())
+	}
 	if len(h.Paused) > 0 {
 		held.Verdict, held.Found = Doubted, "held up: "+strings.Join(h.Paused, "; ")
 		held.Remedy = "It goes on by itself when this is over."
