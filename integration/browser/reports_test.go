@@ -102,7 +102,7 @@ func TestReportsPage(t *testing.T) {
 			}
 			now := time.Now().UTC()
 			for row, want := range map[int]map[string]string{
-				0: {"id": waiting.ID, "status": "in_progress", "completed": "-", "took": "null", "requests": "5/0/0", "errors": "0.00 %", "tokens": "0/0/0/0/5"},
+				0: {"id": waiting.ID, "status": "in_progress", "completed": "-", "took": "null", "requests": "5/0/0", "errors": "0.00 %", "tokens": "0/0/0/0/0"},
 				1: {"status": "completed", "requests": "5/4/1", "errors": "20.00 %", "endpoint": tidegatetest.ChatPath},
 			} {
 				for name, want := range want {
