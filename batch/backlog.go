@@ -3,6 +3,7 @@ package batch
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -22,7 +23,7 @@ const (
 // backlog looks at the work that batches of all tenants have before them, for
 // metrics and for Demand. However many ask, there is one look at a time and none
 // within backlogAge of another. A look reads the store a few times, each by an
-// index: batches in progress are those of the runner's last refresh if it is new.
+// index.
 type backlog struct {
 	engine  *Engine
 	age     time.Duration        // backlogAge
@@ -123,7 +124,7 @@ func (b *backlog) read(ctx context.Context) (*view, error) {
 	e := b.engine
 	v := &view{at: time.Now(), inFlight: e.linesInFlight(ctx), perLine: e.metrics.lines.perLine()}
 	var err error
-	if v.active, err = e.activeNow(ctx); err != nil {
+	if err := b.readBatches(ctx, v); err != nil {
 		return nil, err
 	}
 	if v.now, err = e.store.Now(ctx); err != nil {
@@ -131,17 +132,6 @@ func (b *backlog) read(ctx context.Context) (*view, error) {
 	}
 	if v.states, err = e.store.BatchStates(ctx, DefaultTenant); err != nil {
 		return nil, err
-	}
-	if v.waiting, err = e.store.WaitingBatches(ctx, activeLimit); err != nil {
-		return nil, err
-	}
-	models, err := e.store.BatchModels(ctx, modelsLimit)
-	if err != nil {
-		return nil, err
-	}
-	v.models = make(map[string][]BatchModel)
-	for _, m := range models {
-		v.models[m.BatchID] = append(v.models[m.BatchID], m)
 	}
 	pace, err := e.store.Pace(ctx, v.now.Add(-rateSpan), activeLimit)
 	if err != nil {
@@ -163,4 +153,31 @@ func (b *backlog) read(ctx context.Context) (*view, error) {
 		v.hasSpace = false // Health says what is wrong with it
 	}
 	return v, nil
+}
+
+// readBatches reads which batches wait and which are in progress, with their lines by
+// model: in the order in which a batch goes through them, so that one that begins
+// meanwhile is not left out.
+func (b *backlog) readBatches(ctx context.Context, v *view) error {
+	store := b.engine.store
+	models, err := store.BatchModels(ctx, modelsLimit)
+	if err != nil {
+		return err
+	}
+	v.models = make(map[string][]BatchModel)
+	for _, m := range models {
+		v.models[m.BatchID] = append(v.models[m.BatchID], m)
+	}
+	if v.waiting, err = store.WaitingBatches(ctx, activeLimit); err != nil {
+		return err
+	}
+	if v.active, err = store.ActiveBatches(ctx, activeLimit); err != nil {
+		return err
+	}
+	started := make(map[string]bool, len(v.active))
+	for i := range v.active {
+		started[v.active[i].ID] = true
+	}
+	v.waiting = slices.DeleteFunc(v.waiting, func(b Batch) bool { return started[b.ID] })
+	return nil
 }

@@ -161,3 +161,23 @@ func TestSpeedAfterARestart(t *testing.T) {
 		t.Errorf("demand is %+v, want 600 lines per minute and a minute left", m)
 	}
 }
+
+// A batch that begins is demand all the time, also while the runner's list of batches
+// does not have it yet.
+func TestDemandOfABatchThatBegins(t *testing.T) {
+	h := newHouse(t, batch.Config{})
+	h.pool.set(func() { h.pool.settled, h.pool.models, h.pool.slots = false, nil, 0 })
+	h.open()
+	batch.LookOften(h.engine)
+	id := h.create(h.upload(inputOf("m", "m")))
+	until(t, "the batch is counted", func() bool { return h.demand()["m"].Lines == 2 })
+	h.pool.set(func() { h.pool.settled, h.pool.models = true, map[string]bool{"m": true} })
+	for h.get(id).Status != batch.InProgress {
+		if n := h.demand()["m"].Lines; n != 2 {
+			t.Fatalf("demand is %d lines while the batch begins, want 2", n)
+		}
+	}
+	if n := h.demand()["m"].Lines; n != 2 {
+		t.Errorf("demand is %d lines when the batch has begun, want 2", n)
+	}
+}

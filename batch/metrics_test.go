@@ -36,7 +36,7 @@ func TestMetricsOfWork(t *testing.T) {
 	h.pause(paused)
 	until(t, "two lines run and the other batch is paused", func() bool {
 		got := metricstest.Gather(t, h.engine.Collector())
-		return got["tidegate_batch_lines_waiting{model=m}"] == 3 && got["tidegate_batches_paused{}"] == 1
+		return got["tidegate_batch_lines_waiting{model=m}"] == 3 && got["tidegate_batches_paused{}"] == 1 && got["tidegate_batches{status=in_progress}"] == 2
 	})
 	got := metricstest.Gather(t, h.engine.Collector())
 	wantSeries(t, got, map[string]float64{

@@ -55,7 +55,7 @@ type runner struct {
 	inFlightNow atomic.Int64             // inFlight, for others to read
 	memoryTaken atomic.Int64             // memory, for others to read
 	shortage    atomic.Pointer[shortage] // the last; nil: there was none
-	served      atomic.Pointer[served]   // what the last refresh brought, for others to read
+	served      atomic.Pointer[[]Batch]  // what the last refresh brought, for others to read
 
 	ctx   context.Context // ends when lines are to be aborted
 	abort context.CancelFunc
@@ -178,7 +178,6 @@ func (r *runner) refresh() {
 			case epoch != r.epoch:
 				r.refreshDue = true
 			default:
-				r.served.Store(&served{batches, began})
 				r.refreshed(batches)
 			}
 		})
@@ -195,6 +194,7 @@ func (r *runner) restRefresh(began time.Time, batches int) {
 
 // refreshed takes in which batches are active, the most urgent first.
 func (r *runner) refreshed(batches []Batch) {
+	r.served.Store(&batches)
 	now := make(map[string]Batch, len(batches))
 	paused := make(map[string]bool)
 	for _, b := range batches {
@@ -240,25 +240,10 @@ func (r *runner) refreshed(batches []Batch) {
 
 // latest are the batches that the last refresh brought.
 func (r *runner) latest() []Batch {
-	if s := r.served.Load(); s != nil {
-		return s.batches
+	if batches := r.served.Load(); batches != nil {
+		return *batches
 	}
 	return nil
-}
-
-// served are the batches that a refresh brought.
-type served struct {
-	batches []Batch
-	began   time.Time // when the store was asked
-}
-
-// activeNow returns the batches that are InProgress, at most activeLimit: those of the
-// last refresh, or what the store says if that is old.
-func (e *Engine) activeNow(ctx context.Context) ([]Batch, error) {
-	if s := e.runner.served.Load(); s != nil && time.Since(s.began) < 2*refreshInterval {
-		return s.batches, nil
-	}
-	return e.store.ActiveBatches(ctx, activeLimit)
 }
 
 // forget drops the little that is kept of a batch without a feed.
