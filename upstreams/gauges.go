@@ -19,12 +19,13 @@ type gauges struct {
 	steps        float64 // of the engine
 	queried      float64 // tokens of prompts that were looked up in the prefix cache
 	hits         float64 // of these, tokens that it had
-	prefillTime  float64 // seconds from a request's first step to its first token
+	prefillTime  float64 // seconds from a request's first step to its first token, of those that ended
 	prefills     float64 // requests of which that is the sum
 	prompts      float64 // tokens of their prompts
 	computed     float64 // of these, tokens that were not cached; not told by all versions
 	intervalTime float64 // seconds between tokens of a request
 	intervals    float64 // of which that is the sum
+	firsts       float64 // requests that have had their first token
 }
 
 // gaugeReaders take in vLLM's metrics, by name
@@ -49,6 +50,7 @@ var gaugeReaders = map[string]func(*gauges, float64){
 	"vllm:request_prefill_time_seconds_count":     func(g *gauges, v float64) { g.prefills += v },
 	"vllm:inter_token_latency_seconds_sum":        func(g *gauges, v float64) { g.intervalTime += v },
 	"vllm:inter_token_latency_seconds_count":      func(g *gauges, v float64) { g.intervals += v },
+	"vllm:time_to_first_token_seconds_count":      func(g *gauges, v float64) { g.firsts += v },
 }
 
 var metricPrefix = []byte("vllm:")

@@ -18,6 +18,9 @@ const (
 	// paceCrowd is the number of prefills for each step from which on nearly all steps
 	// have one, so that they do not tell how long it takes.
 	paceCrowd = 0.7
+	// paceAlike is by how many times the time of a step may differ from the average for
+	// steps to count as alike.
+	paceAlike = 1.15
 	// paceFull bounds the pause, while no slot is free, to this part of the time in which
 	// one line ends.
 	paceFull = 0.8
@@ -78,6 +81,8 @@ type paceFigures struct {
 	tokensOf     float64 // of a batch line, an average
 	done         int64
 	rate         float64 // batch lines that end in a second, an average
+	interval     float64 // nanoseconds between two tokens of a request, an average
+	prefill      float64 // nanoseconds of a prefill, an average
 	ease         ease
 }
 
@@ -182,7 +187,19 @@ func (p *pace) learnSpeed(was paceFigures) {
 	}
 	interval := (g.intervalTime - before.intervalTime) / intervals * 1e9
 	p.toldStep(interval)
+	usual := l.interval
+	blend(&l.interval, interval)
+	span := float64(l.at.Sub(was.at))
 	cached, _ := p.cached.value()
+	crowd := 0.0 // prefills for each step
+	if firsts := g.firsts - before.firsts; firsts > 0 {
+		crowd = firsts * interval / span
+		tokens := (g.prompt - before.prompt) * (1 - cached)
+		if tokens > 0 && (crowd >= paceCrowd || p.known() > 0) {
+			// They take no more than all of the time, and the first may have begun before.
+			p.atMost(tokens, span+l.prefill)
+		}
+	}
 	tokens := 0.0
 	if n > 0 {
 		tokens = p.tokensOfEach(was, cached)
@@ -191,11 +208,11 @@ func (p *pace) learnSpeed(was paceFigures) {
 		return
 	}
 	prefill := (g.prefillTime - before.prefillTime) / n * 1e9 // with what else its steps did
-	crowd := n * interval / float64(l.at.Sub(was.at))         // prefills for each step
-	if crowd < paceCrowd {
+	blend(&l.prefill, prefill)
+	// The server tells of a prefill when its request has ended. It is compared with the
+	// steps of now, so they have to be as they were.
+	if crowd < paceCrowd && usual > 0 && max(usual, interval) < paceAlike*min(usual, interval) {
 		p.told(tokens, max(0, prefill-interval)/(1-crowd), n)
-	} else {
-		p.atMost(tokens, interval/crowd) // prompts take no more than all of the time
 	}
 	p.decode.Store(int64(max(interval/4, interval-crowd*p.known()*tokens)))
 }

@@ -21,37 +21,57 @@ import (
 // prompt of the next one.
 func TestPaceLearns(t *testing.T) {
 	const ms = float64(time.Millisecond)
+	told := gauges{told: true}
+	long := gauges{told: true, prefills: 1, prefillTime: 4.01, firsts: 1, prompt: 80000, prompts: 80000, intervals: 100, intervalTime: 1}
+	// A second with n prompts of 1,000 tokens, which took so many seconds each, and with
+	// steps of so many seconds.
+	second := func(n, prefill, step float64) gauges {
+		return gauges{told: true, prefills: n, prefillTime: n * prefill, firsts: n, prompt: 1000 * n, prompts: 1000 * n, intervals: 1 / step, intervalTime: 1}
+	}
 	for _, tt := range []struct {
 		name     string
-		figures  gauges // after a second
+		seconds  []gauges
 		gateways int
 		perToken float64 // ns
 		gap      time.Duration
 	}{
 		// 20 ms beside a step of 10 ms for 1,000 tokens; a tenth of the steps has a prefill.
-		{"prompts of 1,000 tokens", gauges{told: true, prefills: 10, prefillTime: 0.28, intervals: 100, intervalTime: 1}, 1, 0.02 * ms, 28 * time.Millisecond},
-		{"two gateways", gauges{told: true, prefills: 10, prefillTime: 0.28, intervals: 100, intervalTime: 1}, 2, 0.02 * ms, 56 * time.Millisecond},
-		{"short prompts share a step", gauges{told: true, prefills: 10, prefillTime: 0.118, intervals: 100, intervalTime: 1}, 1, 0.002 * ms, 4 * time.Millisecond},
-		{"a prefill in each step tells only how long it takes at most", gauges{told: true, prefills: 50, prefillTime: 1, intervals: 100, intervalTime: 2}, 1, 0.02 * ms, 25 * time.Millisecond},
-		{"prompts that take no time", gauges{told: true, prefills: 10, prefillTime: 0.1, intervals: 100, intervalTime: 1}, 1, 0, 0},
-		{"embeddings hold up no stream", gauges{told: true, prefills: 10, prefillTime: 0.05}, 1, 0, 0},
-		{"a fraction of a millisecond", gauges{told: true, prefills: 10, prefillTime: 0.1036, intervals: 100, intervalTime: 1}, 1, 0.0004 * ms, 0},
-		{"the server tells nothing", gauges{}, 1, 0, 0},
-		{"no request ended", gauges{told: true}, 1, 0, 0},
+		{"prompts of 1,000 tokens", []gauges{second(10, 0.028, 0.01), second(10, 0.028, 0.01)}, 1, 0.02 * ms, 28 * time.Millisecond},
+		{"two gateways", []gauges{second(10, 0.028, 0.01), second(10, 0.028, 0.01)}, 2, 0.02 * ms, 56 * time.Millisecond},
+		{"short prompts share a step", []gauges{second(10, 0.0118, 0.01), second(10, 0.0118, 0.01)}, 1, 0.002 * ms, 4 * time.Millisecond},
+		{"a prefill in each step tells only how long it takes at most", []gauges{second(50, 0.02, 0.02), second(50, 0.02, 0.02)}, 1, 0.02 * ms, 25 * time.Millisecond},
+		{"a prefill of before is not compared with other steps", []gauges{second(10, 0.028, 0.01), second(10, 0.028, 0.01), second(10, 0.028, 0.02)}, 1, 0.02 * ms, 36 * time.Millisecond},
+		// 4 s for 80,000 tokens, in a hundredth of the steps.
+		{"prompts that take longer than a second", []gauges{long, long}, 1, 4 / 0.99 / 80 * ms, 53005051},
+		{"prompts that take no time", []gauges{second(10, 0.01, 0.01), second(10, 0.01, 0.01)}, 1, 0, 0},
+		{"embeddings hold up no stream", []gauges{{told: true, prefills: 10, prefillTime: 0.05}}, 1, 0, 0},
+		{"a fraction of a millisecond", []gauges{second(10, 0.01036, 0.01), second(10, 0.01036, 0.01)}, 1, 0.0004 * ms, 0},
+		{"the server tells nothing", []gauges{{}}, 1, 0, 0},
+		{"no request ended", []gauges{told}, 1, 0, 0},
 	} {
 		now := time.Unix(1e9, 0)
 		var p pace
-		p.learn(now, gauges{told: tt.figures.told}, tt.gateways, true, ForBoth)
-		for range 10 {
-			p.beginUnseen(0, Batch, 1000)
+		figures := gauges{told: tt.seconds[0].told}
+		p.learn(now, figures, tt.gateways, true, ForBoth)
+		for _, more := range tt.seconds {
+			for range 10 {
+				p.beginUnseen(0, Batch, 1000)
+			}
+			figures.prefills += more.prefills
+			figures.prefillTime += more.prefillTime
+			figures.firsts += more.firsts
+			figures.prompt += more.prompt
+			figures.prompts += more.prompts
+			figures.intervals += more.intervals
+			figures.intervalTime += more.intervalTime
+			now = now.Add(time.Second)
+			p.learn(now, figures, tt.gateways, true, ForBoth)
 		}
-		now = now.Add(time.Second)
-		p.learn(now, tt.figures, tt.gateways, true, ForBoth)
 		perToken := p.known()
 		if math.Abs(perToken-tt.perToken) > 1 || math.Abs(float64(p.gap.Load())-float64(tt.gap)) > 1000 {
 			t.Errorf("%s: %.0f ns a token and a pause of %v, want %.0f and %v", tt.name, perToken, time.Duration(p.gap.Load()), tt.perToken, tt.gap)
 		}
-		restarted := gauges{told: tt.figures.told} // lower counters say nothing
+		restarted := gauges{told: figures.told} // lower counters say nothing
 		p.learn(now.Add(time.Second), restarted, tt.gateways, true, ForBoth)
 		if got := p.known(); got != perToken {
 			t.Errorf("%s: %.0f ns a token after a restart, want %.0f", tt.name, got, perToken)

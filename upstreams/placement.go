@@ -48,6 +48,9 @@ const (
 	// placementRoom is the part of what fewer servers could take to which the need has
 	// to fall for one less to be used.
 	placementRoom = 0.7
+	// placementStay is for how long the need has to stay that low: live requests that
+	// came in a burst come again, and would meet a server that is being filled.
+	placementStay = 30 * time.Second
 	// placementAverage is the time constant of the averages of work and requests.
 	placementAverage = 10 * time.Second
 	// placementMemory is for how long batch lines count as present after the last one.
@@ -67,6 +70,7 @@ type liveNeed struct {
 	work, own, all float64   // averages: part of one server's time, live requests of this gateway, of all
 	batch          time.Time // when batch lines ran last
 	servers        int       // that are used
+	low            time.Time // since when fewer would do; zero: they would not
 }
 
 // place decides what servers are for until ctx ends.
@@ -131,17 +135,24 @@ func (n *liveNeed) look(at *served, work map[*upstream]int64, now time.Time, spa
 	n.work += weight * (float64(sum)/float64(span) - n.work)
 	n.own += weight * (float64(own) - n.own)
 	n.all += weight * (float64(own+others) - n.all)
-	n.settle()
+	n.settle(now)
 }
 
-// settle decides how many servers are needed.
-func (n *liveNeed) settle() {
+// settle decides how many servers are needed as of now.
+func (n *liveNeed) settle(now time.Time) {
 	need := n.all / placementLive
 	if n.own > 0 {
 		need = max(need, n.work*n.all/n.own/placementWork) // others' requests are like this gateway's
 	}
-	if need > float64(n.servers) || need < placementRoom*float64(n.servers-1) {
-		n.servers = int(math.Ceil(need))
+	switch {
+	case need > float64(n.servers):
+		n.servers, n.low = int(math.Ceil(need)), time.Time{}
+	case need >= placementRoom*float64(n.servers-1):
+		n.low = time.Time{}
+	case n.low.IsZero():
+		n.low = now
+	case now.Sub(n.low) >= placementStay:
+		n.servers, n.low = int(math.Ceil(need)), time.Time{}
 	}
 	n.servers = max(1, n.servers)
 }
