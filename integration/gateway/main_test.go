@@ -1,6 +1,6 @@
-// Package integration holds the tests of the whole program: processes that are
+// Package gateway holds the tests of the whole program: processes that are
 // killed, restarted, drained and reloaded under load.
-package integration
+package gateway
 
 import (
 	"os"
