@@ -111,7 +111,7 @@ func estimate(b Batch, minutes []Minute, now time.Time) Estimate {
 		return e
 	}
 	minutesLeft := float64(b.Left()) / perMinute
-	if minutesLeft > maxWindow.Minutes() { // it will not get there, and a Duration may not hold it
+	if minutesLeft > MaxWindow.Minutes() { // it will not get there, and a Duration may not hold it
 		return e.missing()
 	}
 	remaining := time.Duration(minutesLeft * float64(time.Minute)).Truncate(time.Second)

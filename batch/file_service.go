@@ -90,10 +90,13 @@ type FileService struct {
 
 func (s *FileService) limits() FileLimits { return s.Limits.withDefaults() }
 
-// MaxFileBytes is how large a file in one request may be.
+// MaxFileBytes limits the size of a file in one request.
 func (s *FileService) MaxFileBytes() int64 { return s.limits().MaxFileBytes }
 
-// MaxPartBytes is how large a part of an upload may be.
+// MaxUploadBytes limits the size of a file in parts.
+func (s *FileService) MaxUploadBytes() int64 { return s.limits().MaxUploadBytes }
+
+// MaxPartBytes limits the size of a part of an upload.
 func (s *FileService) MaxPartBytes() int64 { return s.limits().MaxPartBytes }
 
 // File gives one file, or ErrNotFound.

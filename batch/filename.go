@@ -1,21 +1,32 @@
 package batch
 
 import (
+	"fmt"
 	"path"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// maxFilename is how long a file's name may be, in characters.
-const maxFilename = 255
+// MaxFilename limits the length of a file's name, in characters.
+const MaxFilename = 255
 
-// CleanFilename takes from a client's name for a file what can do no harm in a
-// header, a log or a directory: the base name without control characters. The
-// error is about param.
-func CleanFilename(param, name string) (string, error) {
+// FilenameError reports a file name that cannot be used.
+type FilenameError struct {
+	Length int // of the name in characters: 0, or more than MaxFilename
+}
+
+func (e *FilenameError) Error() string {
+	if e.Length == 0 {
+		return "file name is empty"
+	}
+	return fmt.Sprintf("file name has %d characters, the limit is %d", e.Length, MaxFilename)
+}
+
+// CleanFilename returns the base name of a client's name for a file, without
+// control and invisible characters, so that it is safe in headers, logs and
+// directories. Its error is a *FilenameError.
+func CleanFilename(name string) (string, error) {
 	name = strings.ToValidUTF8(name, "\uFFFD")
 	name = strings.Map(func(r rune) rune {
 		// Cf: invisible, such as those that turn the direction of writing.
@@ -27,10 +38,10 @@ func CleanFilename(param, name string) (string, error) {
 	name = strings.TrimSpace(path.Base(strings.ReplaceAll(name, `\`, "/")))
 	switch name {
 	case "", ".", "..", "/":
-		return "", openai.InvalidRequest(param, "invalid_value", "Invalid value for '%s': a file needs a name.", param)
+		return "", &FilenameError{}
 	}
-	if n := utf8.RuneCountInString(name); n > maxFilename {
-		return "", tooLong(param, maxFilename, n)
+	if n := utf8.RuneCountInString(name); n > MaxFilename {
+		return "", &FilenameError{Length: n}
 	}
 	return name, nil
 }

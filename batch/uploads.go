@@ -7,50 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// UploadRequest asks for an upload in parts. It is what POST /v1/uploads takes
+// UploadRequest asks for an upload in parts
 // (https://platform.openai.com/docs/api-reference/uploads/create).
 type UploadRequest struct {
-	Filename string
-	Purpose  string
+	Filename string // as CleanFilename returns it
+	Purpose  string // one of openai.UploadPurposes
 	MimeType string
-	Bytes    int64         // of all parts together
+	Bytes    int64         // of all parts together; at most MaxUploadBytes
 	FileTTL  time.Duration // of the file, 0: the purpose's default
-}
-
-// ParseUpload reads the body of a request for an upload. A client's mistake is
-// an *openai.Error.
-func (s *FileService) ParseUpload(body []byte) (UploadRequest, error) {
-	p, err := parseParams(body)
-	if err != nil {
-		return UploadRequest{}, err
-	}
-	var r UploadRequest
-	if r.Filename, err = p.text("filename", 4096); err != nil {
-		return UploadRequest{}, err
-	}
-	if r.Filename, err = CleanFilename("filename", r.Filename); err != nil {
-		return UploadRequest{}, err
-	}
-	if r.Purpose, err = p.text("purpose", 512); err != nil {
-		return UploadRequest{}, err
-	}
-	if err := ParsePurpose(r.Purpose); err != nil {
-		return UploadRequest{}, err
-	}
-	if r.Bytes, err = p.integer("bytes", 1, s.limits().MaxUploadBytes); err != nil {
-		return UploadRequest{}, err
-	}
-	if r.MimeType, err = p.text("mime_type", 255); err != nil {
-		return UploadRequest{}, err
-	}
-	r.FileTTL, err = p.ttl("expires_after")
-	return r, err
 }
 
 // CreateUpload begins an upload.
@@ -128,34 +97,10 @@ func (in *IncomingPart) Commit(ctx context.Context) (UploadPart, error) {
 	return part, nil
 }
 
-// CompleteRequest says of which parts an upload consists.
+// CompleteRequest lists the parts of an upload.
 type CompleteRequest struct {
 	PartIDs []string // in the order of the content
-	MD5     string   // of the content, hex; "" when it is not to be checked
-}
-
-// ParseComplete reads the body of a request to complete an upload. A client's
-// mistake is an *openai.Error.
-func ParseComplete(body []byte) (CompleteRequest, error) {
-	p, err := parseParams(body)
-	if err != nil {
-		return CompleteRequest{}, err
-	}
-	var r CompleteRequest
-	if r.PartIDs, err = p.texts("part_ids"); err != nil {
-		return CompleteRequest{}, err
-	}
-	if _, ok := p.get("md5"); !ok {
-		return r, nil
-	}
-	if r.MD5, err = p.text("md5", 512); err != nil {
-		return CompleteRequest{}, err
-	}
-	r.MD5 = strings.ToLower(r.MD5)
-	if sum, err := hex.DecodeString(r.MD5); err != nil || len(sum) != md5.Size {
-		return CompleteRequest{}, openai.InvalidRequest("md5", "invalid_value", "Invalid 'md5': expected 32 hexadecimal digits.")
-	}
-	return r, nil
+	MD5     string   // of the content, in lower-case hex; "" when it is not to be checked
 }
 
 // CompleteUpload puts the parts together and makes the file. Repeated, it

@@ -23,7 +23,7 @@ func (h *handler) createBatch(w http.ResponseWriter, r *http.Request, _ string) 
 	if err != nil {
 		return err
 	}
-	request, err := batch.ParseCreate(body)
+	request, err := ParseCreate(body)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func (h *handler) prioritizeBatch(w http.ResponseWriter, r *http.Request, id str
 	if err != nil {
 		return err
 	}
-	priority, err := batch.ParsePriority(body)
+	priority, err := parsePriority(body)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func (h *handler) createFile(w http.ResponseWriter, r *http.Request, _ string) (
 	form := form{file: "file", limit: h.files.MaxFileBytes(), known: []string{"purpose", "expires_after", expiryAnchor, expirySeconds}}
 	form.open = func(ctx context.Context, filename string) (io.Writer, error) {
 		if purpose := form.fields["purpose"]; purpose != "" {
-			if err := batch.ParsePurpose(purpose); err != nil {
+			if err := parsePurpose(purpose); err != nil {
 				return nil, err // before all of the file has come
 			}
 		}
@@ -59,7 +59,7 @@ func (h *handler) createFile(w http.ResponseWriter, r *http.Request, _ string) (
 	if purpose := form.fields["purpose"]; purpose != "" { // BESH takes an empty field for none
 		commit.Purpose = purpose
 	}
-	if err := batch.ParsePurpose(commit.Purpose); err != nil {
+	if err := parsePurpose(commit.Purpose); err != nil {
 		return err
 	}
 	if commit.TTL, err = expiryOf(form.fields); err != nil {
@@ -75,14 +75,14 @@ func (h *handler) createFile(w http.ResponseWriter, r *http.Request, _ string) (
 // expiryOf reads expires_after, 0 when it is absent.
 func expiryOf(fields map[string]string) (time.Duration, error) {
 	if whole, ok := fields["expires_after"]; ok { // OpenAI's client for Ruby sends JSON
-		return batch.ParseExpiryJSON([]byte(whole))
+		return parseExpiryJSON([]byte(whole))
 	}
 	anchor, hasAnchor := fields[expiryAnchor]
 	seconds, hasSeconds := fields[expirySeconds]
 	if !hasAnchor && !hasSeconds {
 		return 0, nil
 	}
-	return batch.ParseExpiry(anchor, seconds)
+	return parseExpiry(anchor, seconds)
 }
 
 func (h *handler) listFiles(w http.ResponseWriter, r *http.Request, _ string) error {

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -143,7 +142,7 @@ func (f *form) takeFile(ctx context.Context, part *multipart.Part, filename stri
 	if f.hasFile {
 		return errTwice(f.file)
 	}
-	filename, err := batch.CleanFilename(f.file, filename)
+	filename, err := ParseFilename(f.file, filename)
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func (h *handler) listLines(w http.ResponseWriter, r *http.Request, id string) e
 		return err
 	}
 	if ok {
-		n, err := batch.ParseInteger("after", after, 0, math.MaxInt32)
+		n, err := parseInteger("after", after, 0, math.MaxInt32)
 		if err != nil {
 			return err
 		}

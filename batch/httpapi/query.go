@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"slices"
 
-	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -39,7 +38,7 @@ func (q query) limit(preset, most int) (int, error) {
 	if err != nil || !ok {
 		return preset, err
 	}
-	n, err := batch.ParseInteger("limit", s, 1, int64(most))
+	n, err := parseInteger("limit", s, 1, int64(most))
 	return int(n), err
 }
 

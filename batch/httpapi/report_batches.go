@@ -144,7 +144,7 @@ func (h *handler) sendDashboard(w http.ResponseWriter, r *http.Request, size pag
 	if s, ok, err := query.get("page"); err != nil {
 		return err
 	} else if ok {
-		if page, err = batch.ParseInteger("page", s, 1, math.MaxInt32); err != nil {
+		if page, err = parseInteger("page", s, 1, math.MaxInt32); err != nil {
 			return err
 		}
 	}

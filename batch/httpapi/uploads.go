@@ -15,7 +15,7 @@ func (h *handler) createUpload(w http.ResponseWriter, r *http.Request, _ string)
 	if err != nil {
 		return err
 	}
-	request, err := h.files.ParseUpload(body)
+	request, err := parseUpload(body, h.files.MaxUploadBytes())
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (h *handler) completeUpload(w http.ResponseWriter, r *http.Request, id stri
 	if err != nil {
 		return err
 	}
-	request, err := batch.ParseComplete(body)
+	request, err := parseComplete(body)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/httpapi"
 	"github.com/tidegate/tidegate/dashboard"
 )
 
@@ -195,7 +196,7 @@ func (b *batches) Create(ctx context.Context, n dashboard.NewBatch) (string, err
 	if err != nil {
 		return "", fmt.Errorf("writing request: %w", err)
 	}
-	r, err := batch.ParseCreate(body)
+	r, err := httpapi.ParseCreate(body)
 	if err != nil {
 		return "", err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/httpapi"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -128,7 +129,7 @@ func (f *files) MaxBytes() int64 { return f.Config.Files.MaxFileBytes() }
 // Upload stores a file of requests and looks through it as it arrives; one that
 // is compressed is looked through when it is asked for.
 func (f *files) Upload(ctx context.Context, filename string, content io.Reader, seen func(dashboard.Arriving)) (id string, err error) {
-	name, err := batch.CleanFilename("file", filename)
+	name, err := httpapi.ParseFilename("file", filename)
 	if err != nil {
 		return "", err
 	}

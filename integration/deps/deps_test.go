@@ -15,7 +15,7 @@ const module = "github.com/tidegate/tidegate"
 var mayImport = map[string][]string{
 	"":                        {"caddymodule"},
 	"dashboard":               {"batch", "upstreams", "doctor", "templates", "internal/openai"},
-	"dashboard/source":        {"dashboard", "batch", "upstreams", "doctor", "internal/openai"},
+	"dashboard/source":        {"dashboard", "batch", "batch/httpapi", "upstreams", "doctor", "internal/openai"},
 	"dashboard/dashboardtest": {"dashboard", "batch", "upstreams", "doctor", "internal/openai"},
 	"templates":               {},
 	"doctor":                  {"batch", "upstreams", "internal/descriptors"},

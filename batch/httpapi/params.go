@@ -1,4 +1,4 @@
-package batch
+package httpapi
 
 import (
 	"errors"
@@ -15,14 +15,14 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// params are the members of a JSON object that a client sent. Unknown ones are
-// passed over: newer clients may send them.
+// params are the members of a JSON object that a client sent. Unknown members are
+// ignored: newer clients may send them.
 type params struct {
 	prefix  string // of names in errors: "metadata." and the like
 	members map[string]jsontext.Value
 }
 
-// parseParams takes a body apart.
+// parseParams reads the members of a body.
 func parseParams(body []byte) (params, error) {
 	v := jsontext.Value(body)
 	if !v.IsValid() {
@@ -42,13 +42,13 @@ func objectParams(prefix string, v jsontext.Value) (params, error) {
 	return p, nil
 }
 
-// get gives a member that is there and not null.
+// get returns a member that is present and not null.
 func (p params) get(name string) (jsontext.Value, bool) {
 	v, ok := p.members[name]
 	return v, ok && v.Kind() != 'n'
 }
 
-// object gives the members of an optional object; false when it is absent.
+// object returns the members of an optional object; false when it is absent.
 func (p params) object(name string) (params, bool, error) {
 	v, ok := p.get(name)
 	if !ok {
@@ -61,7 +61,7 @@ func (p params) object(name string) (params, bool, error) {
 	return o, true, err
 }
 
-// text gives a required string of 1 to limit characters.
+// text returns a required string of 1 to limit characters.
 func (p params) text(name string, limit int) (string, error) {
 	v, ok := p.get(name)
 	if !ok {
@@ -93,7 +93,7 @@ func textOf(param string, v jsontext.Value) (string, error) {
 	return s, nil
 }
 
-// integer gives a required integer from low to high.
+// integer returns a required integer from low to high.
 func (p params) integer(name string, low, high int64) (int64, error) {
 	param := p.prefix + name
 	v, ok := p.get(name)
@@ -103,24 +103,24 @@ func (p params) integer(name string, low, high int64) (int64, error) {
 	if kind := kindOf(v); kind != kindInteger {
 		return 0, openai.InvalidType(param, kindInteger, kind)
 	}
-	return ParseInteger(param, string(v), low, high)
+	return parseInteger(param, string(v), low, high)
 }
 
-// ParseInteger reads an integer from low to high; the error is about param.
-func ParseInteger(param, s string, low, high int64) (int64, error) {
+// parseInteger reads an integer from low to high. Its error names param.
+func parseInteger(param, s string, low, high int64) (int64, error) {
 	n, err := strconv.ParseInt(s, 10, 64) // the nearest int64 when out of range
 	switch {
 	case errors.Is(err, strconv.ErrSyntax):
 		return 0, openai.InvalidType(param, kindInteger, "a string")
 	case n > high:
-		return 0, openai.InvalidRequest(param, "integer_above_max_value", "Invalid '%s': integer above maximum value. Expected a value <= %d, but got %s instead.", param, high, clip(s))
+		return 0, openai.InvalidRequest(param, "integer_above_max_value", "Invalid '%s': integer above maximum value. Expected a value <= %d, but got %s instead.", param, high, shorten(s))
 	case n < low:
-		return 0, openai.InvalidRequest(param, "integer_below_min_value", "Invalid '%s': integer below minimum value. Expected a value >= %d, but got %s instead.", param, low, clip(s))
+		return 0, openai.InvalidRequest(param, "integer_below_min_value", "Invalid '%s': integer below minimum value. Expected a value >= %d, but got %s instead.", param, low, shorten(s))
 	}
 	return n, nil
 }
 
-// elements gives the elements of an array that has some.
+// elements returns the elements of an array that is not empty.
 func elements(param string, v jsontext.Value) ([]jsontext.Value, error) {
 	if v.Kind() != '[' {
 		return nil, openai.InvalidType(param, "an array", kindOf(v))
@@ -135,7 +135,7 @@ func elements(param string, v jsontext.Value) ([]jsontext.Value, error) {
 	return values, nil
 }
 
-// texts gives a required array of distinct strings, at least one.
+// texts returns a required array of at least one string, all distinct.
 func (p params) texts(name string) ([]string, error) {
 	v, ok := p.get(name)
 	if !ok {
@@ -153,7 +153,7 @@ func (p params) texts(name string) ([]string, error) {
 			return nil, err
 		}
 		if seen[texts[i]] {
-			return nil, openai.InvalidRequest(param, "invalid_value", "Invalid '%s': '%s' stands there twice.", param, clip(texts[i]))
+			return nil, openai.InvalidRequest(param, "invalid_value", "Invalid '%s': '%s' stands there twice.", param, shorten(texts[i]))
 		}
 		seen[texts[i]] = true
 	}
@@ -185,14 +185,14 @@ func (p params) ttl(name string) (time.Duration, error) {
 
 func checkAnchor(param, anchor string) error {
 	if anchor != "created_at" {
-		return openai.InvalidValue(param, clip(anchor), "created_at")
+		return openai.InvalidValue(param, shorten(anchor), "created_at")
 	}
 	return nil
 }
 
-// ParseExpiry reads what a form says of expires_after: the names of its fields
-// are expires_after[anchor] and expires_after[seconds].
-func ParseExpiry(anchor, seconds string) (time.Duration, error) {
+// parseExpiry reads the form fields expires_after[anchor] and
+// expires_after[seconds].
+func parseExpiry(anchor, seconds string) (time.Duration, error) {
 	const name = "expires_after"
 	switch {
 	case anchor == "":
@@ -203,12 +203,12 @@ func ParseExpiry(anchor, seconds string) (time.Duration, error) {
 	if err := checkAnchor(name+"[anchor]", anchor); err != nil {
 		return 0, err
 	}
-	n, err := ParseInteger(name+"[seconds]", seconds, minTTL, maxTTL)
+	n, err := parseInteger(name+"[seconds]", seconds, minTTL, maxTTL)
 	return time.Duration(n) * time.Second, err
 }
 
-// ParseExpiryJSON reads expires_after as a JSON object.
-func ParseExpiryJSON(value []byte) (time.Duration, error) {
+// parseExpiryJSON reads expires_after as a JSON object.
+func parseExpiryJSON(value []byte) (time.Duration, error) {
 	v := jsontext.Value(value)
 	if !v.IsValid() {
 		return 0, openai.InvalidType("expires_after", "an object", "a string")
@@ -216,20 +216,20 @@ func ParseExpiryJSON(value []byte) (time.Duration, error) {
 	return params{members: map[string]jsontext.Value{"expires_after": v}}.ttl("expires_after")
 }
 
-// ParsePurpose checks the purpose of a file to be uploaded.
-func ParsePurpose(purpose string) error {
+// parsePurpose checks the purpose of a file to be uploaded.
+func parsePurpose(purpose string) error {
 	if purpose == "" {
 		return openai.MissingParameter("purpose")
 	}
 	if !slices.Contains(openai.UploadPurposes, purpose) {
-		return openai.InvalidValue("purpose", clip(purpose), openai.UploadPurposes...)
+		return openai.InvalidValue("purpose", shorten(purpose), openai.UploadPurposes...)
 	}
 	return nil
 }
 
 func tooLong(param string, limit, got int) *openai.Error {
 	return openai.InvalidRequest(param, "string_above_max_length",
-		"Invalid '%s': string too long. Expected a string with maximum length %d, but got a string with length %d instead.", clip(param), limit, got)
+		"Invalid '%s': string too long. Expected a string with maximum length %d, but got a string with length %d instead.", shorten(param), limit, got)
 }
 
 const kindInteger = "an integer"
@@ -254,8 +254,8 @@ func kindOf(v jsontext.Value) string {
 	return kindInteger
 }
 
-// clip shortens what a client wrote for a message.
-func clip(s string) string {
+// shorten cuts a value from a client to a length fit for a message.
+func shorten(s string) string {
 	const limit = 100
 	if utf8.RuneCountInString(s) <= limit {
 		return strings.ToValidUTF8(s, "\uFFFD")
