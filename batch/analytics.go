@@ -1,52 +1,10 @@
 package batch
 
 import (
-	"context"
 	"time"
 
 	"github.com/tidegate/tidegate/internal/openai"
 )
-
-// AnalyticsStore answers what reports ask. None of it goes through tables that
-// grow with finished work: counters are kept on write, lists are by index.
-type AnalyticsStore interface {
-	// UsageSeries sums usage of a model ("" for all) by class over steps of a
-	// period, in order, without steps in which nothing was used.
-	UsageSeries(ctx context.Context, tenant, model string, p Period) ([]UsagePoint, error)
-	// UsageByModel sums usage by class and model over a period, which are
-	// set besides the sums.
-	UsageByModel(ctx context.Context, tenant string, p Period) ([]UsageRecord, error)
-	// Events counts events by kind over steps of a period, in order, without
-	// steps in which there were none.
-	Events(ctx context.Context, tenant string, p Period) ([]EventPoint, error)
-	// BatchStates counts batches that are not deleted by status.
-	BatchStates(ctx context.Context, tenant string) (map[Status]int64, error)
-	// Waiting tells what batches that are InProgress have before them.
-	Waiting(ctx context.Context, tenant string) (Waiting, error)
-	// FindBatches lists batches, newest first. A page of a search for text
-	// may be short, even empty, while More is true: one call looks at a
-	// bounded number of batches. ErrBadCursor is for an After of no page.
-	FindBatches(ctx context.Context, tenant string, f BatchFilter) (BatchPage, error)
-	// FileUses tells which batches have files as their input, by the ids of
-	// the files, those that none has left out; of each file the latest few
-	// batches.
-	FileUses(ctx context.Context, tenant string, ids []string, latest int) (map[string]FileUse, error)
-	// FileNames gives the names of files by their ids, of deleted ones too as
-	// long as their rows are there. Unknown ids are left out.
-	FileNames(ctx context.Context, tenant string, ids []string) (map[string]string, error)
-	// LargestFiles lists files, those with the most bytes first.
-	LargestFiles(ctx context.Context, tenant string, limit int) ([]File, error)
-	// Storage sums by purpose what the contents of files take, deleted ones
-	// that are not collected yet included. Parts of uploads are of purpose
-	// PurposePart, indexes of results of PurposeIndex.
-	Storage(ctx context.Context, tenant string) ([]StorageUse, error)
-	// Pace gives what batches of all tenants got done by minute, the newest
-	// minutes first, from the one on that since lies in; at most limit.
-	Pace(ctx context.Context, since time.Time, limit int) ([]Pace, error)
-	// PruneHistory removes usage and events older than HistoryTTL and
-	// minutes of batches older than MinutesTTL, at most limit rows.
-	PruneHistory(ctx context.Context, limit int) (int, error)
-}
 
 // How long history is kept.
 const (
@@ -134,6 +92,3 @@ type StorageUse struct {
 	Files   int64
 	Bytes   int64
 }
-
-// Analytics gives what reports ask.
-func (e *Engine) Analytics() AnalyticsStore { return e.store }

@@ -182,3 +182,22 @@ type UsageRecord struct {
 	Requests, Failures             int64
 	Usage                          openai.Usage
 }
+
+// Left is how many lines have no result yet.
+func (b *Batch) Left() int64 { return b.Counts.Total - b.Counts.Completed - b.Counts.Failed }
+
+func (r *UsageRecord) add(s UsageRecord) {
+	r.Requests += s.Requests
+	r.Failures += s.Failures
+	r.Usage.Add(s.Usage)
+}
+
+// Controllable tells whether a batch in this state can be paused, resumed and
+// given a priority.
+func (s Status) Controllable() bool { return s == Validating || s == InProgress }
+
+// The priorities that clients can give.
+const (
+	MinPriority = -100
+	MaxPriority = 100
+)

@@ -238,11 +238,6 @@ func remaining(lines int64, perMinute float64) *time.Duration {
 	return new(time.Duration(minutes * float64(time.Minute)).Round(time.Second))
 }
 
-// lineTokens are tokens of lines that have ended.
-type lineTokens struct{ lines, input, output int64 }
-
-func (t lineTokens) known() bool { return t.lines > 0 && t.input+t.output > 0 }
-
 // tokensPerLine are what the lines of a batch took that completed so far.
 func tokensPerLine(b *Batch) lineTokens {
 	return lineTokens{b.Counts.Completed, b.Usage.InputTokens, b.Usage.OutputTokens}

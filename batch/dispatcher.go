@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 )
 
 // Errors of Dispatcher.Reserve.
@@ -92,3 +93,50 @@ type SendError struct {
 
 func (e *SendError) Error() string { return e.Err.Error() }
 func (e *SendError) Unwrap() error { return e.Err }
+
+// LoadSharer is what a Dispatcher offers besides, if it can count in what other
+// gateways have in flight, by the URL of the upstream.
+type LoadSharer interface {
+	Loads() map[string]Load
+	// SetPeers tells how many others there are and what they have in flight
+	// together; nil when that is not known any more.
+	SetPeers(peers Peers, loads map[string]Load)
+	// OthersIdle tells whether the other gateways leave many slots of a model
+	// free.
+	OthersIdle(model string) bool
+}
+
+// ModelTeller is what a Dispatcher offers besides, if it finds out which models
+// upstreams have.
+type ModelTeller interface {
+	// ToldModels returns what upstreams told, by upstream, as text. Those that
+	// have told none yet are left out.
+	ToldModels() map[string]string
+	// RecallModels has upstreams that have told none yet have those that
+	// ToldModels returned before, in this process or in another.
+	RecallModels(models map[string]string)
+}
+
+// Timed is what a Dispatcher offers besides, if lines may run at some hours only.
+type Timed interface {
+	// Closed reports whether no line may start at this time of day. Freed delivers
+	// a value when that changes.
+	Closed() (c Closing, closed bool)
+}
+
+// Closing is a time without batch work.
+type Closing struct {
+	Until time.Time // zero: for good
+}
+
+// String says why batches wait.
+func (c Closing) String() string {
+	switch {
+	case c.Until.IsZero():
+		return "outside of its hours, which never come"
+	case time.Until(c.Until) < 24*time.Hour:
+		return "outside of its hours until " + c.Until.Format("15:04 MST")
+	default:
+		return "outside of its hours until " + c.Until.Format("Mon 2006-01-02 15:04 MST")
+	}
+}

@@ -264,3 +264,6 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return true
 	}
 }
+
+// Analytics gives what reports ask.
+func (e *Engine) Analytics() AnalyticsStore { return e.store }

@@ -6,27 +6,6 @@ import (
 	"time"
 )
 
-// Minute is how many lines of a batch got their result in a minute.
-type Minute struct {
-	At                time.Time // when it begins
-	Completed, Failed int64
-}
-
-// Pace is what a batch got done in a minute.
-type Pace struct {
-	BatchID, Model string
-	Minute
-}
-
-// EstimateStore tells how quickly batches go on.
-type EstimateStore interface {
-	// Progress gives the minutes of batches, by their ids, from the one on
-	// that since lies in, in order, without those in which nothing ended. It
-	// gives none of a batch that is deleted, nor of one whose minutes are too
-	// old (see AnalyticsStore.PruneHistory).
-	Progress(ctx context.Context, ids []string, since time.Time) (map[string][]Minute, error)
-}
-
 // Estimate is what can be said of the rest of a batch. What is not known is
 // nil.
 type Estimate struct {

@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"context"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // FailureGroup is a number of lines that failed alike.
@@ -70,13 +68,4 @@ func addFailure(groups map[string]*FailureGroup, l Line) {
 	if len(g.Examples) < failureExamples {
 		g.Examples = append(g.Examples, l)
 	}
-}
-
-// varying is what differs between messages of one kind: quoted words, ids and
-// numbers.
-var varying = regexp.MustCompile(`"[^"]*"|'[^']*'|\b[0-9A-Fa-f]{8,}(?:-[0-9A-Fa-f]+)*\b|\d+(?:\.\d+)?`)
-
-// alike is the same for messages of one kind.
-func alike(message string) string {
-	return strings.TrimSpace(varying.ReplaceAllString(message, "…"))
 }

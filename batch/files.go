@@ -36,3 +36,15 @@ type FileWriter interface {
 	// Abort leaves nothing behind.
 	Abort() error
 }
+
+// Placed is what Files offer besides, if several gateways can share them.
+type Placed interface {
+	// Place names where the contents lie, the same for all who see the same.
+	// The files must be open.
+	Place(ctx context.Context) (string, error)
+}
+
+// Measured is what Files offer besides, if the room that they have is known.
+type Measured interface {
+	Space() (Space, error)
+}

@@ -1,52 +1,8 @@
 package batch
 
 import (
-	"context"
 	"time"
 )
-
-// FlowStore tells how quickly lines of models end, and which models batches wait for.
-type FlowStore interface {
-	// Flow returns what all gateways got done by model and minute, the newest
-	// minutes first, from the one on that since lies in; at most limit. The model ""
-	// sums the lines of batches that name several models. Lines are counted by
-	// CommitResults, also those of batches that are deleted since.
-	Flow(ctx context.Context, since time.Time, limit int) ([]ModelMinute, error)
-	// WaitingBatches lists the batches that are Validating, all tenants, by priority
-	// (larger first), then age; at most limit.
-	WaitingBatches(ctx context.Context, limit int) ([]Batch, error)
-	// CountLines sets how many lines a batch that is Validating has of each model,
-	// instead of what was set before; ErrStale when the claim is old.
-	CountLines(ctx context.Context, c BatchClaim, lines []ModelLines) error
-	// BatchModels lists the lines by model of batches that are Validating or
-	// InProgress, as CountLines and StartBatch set them, those of a batch together;
-	// at most limit. It lists none of a batch whose lines were not counted, and none
-	// of one that was started with a single model.
-	BatchModels(ctx context.Context, limit int) ([]BatchModel, error)
-}
-
-// ModelLines is how many lines name a model.
-type ModelLines struct {
-	Model string
-	Lines int64
-}
-
-// BatchModel is the part of a batch that names one model.
-type BatchModel struct {
-	BatchID string
-	ModelLines
-	Done int64 // of Lines, those with a durable result
-}
-
-// ModelMinute is what all gateways got done of a model in a minute.
-type ModelMinute struct {
-	Model string
-	At    time.Time // when the minute begins
-	Lines int64     // that ended in it
-	// First and Began are when the first and the last of Lines was sent, in its last
-	// attempt; either may be in an earlier minute. Last is when the last one ended.
-	First, Began, Last time.Time
-}
 
 // speed is how quickly lines of a model end while there are lines to send.
 type speed struct {

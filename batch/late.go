@@ -12,9 +12,6 @@ type Late struct {
 	Why LateReason
 }
 
-// Left is how many lines have no result yet.
-func (b *Batch) Left() int64 { return b.Counts.Total - b.Counts.Completed - b.Counts.Failed }
-
 // LateReason is why a batch will miss its deadline.
 type LateReason string
 

@@ -87,9 +87,6 @@ func (w *indexWriter) begin(p SlicePlan, output, errors int64) {
 	w.block = w.block[:0]
 }
 
-// maxMessage is how much of an error's message an index has, in bytes.
-const maxMessage = 240
-
 // add adds the next line of the slice.
 func (w *indexWriter) add(r LineResult, flags byte) {
 	if r.Failed {
@@ -306,52 +303,4 @@ func (r *entryReader) bytes(n uint64) []byte {
 	b := r.rest[:n]
 	r.rest = r.rest[n:]
 	return b
-}
-
-// errorMessage is what a failed line says of its failure, cut short.
-func errorMessage(h openai.ResultHead) string {
-	raw := errorOf(h)
-	var said struct{ Message string }
-	if err := json.Unmarshal(raw, &said); err != nil { // some servers say only a string
-		var text string
-		if json.Unmarshal(raw, &text) != nil {
-			return ""
-		}
-		said.Message = text
-	}
-	return clipBytes(said.Message, maxMessage)
-}
-
-// errorCode is the code of a failure, "" when it has none that is a string.
-func errorCode(h openai.ResultHead) string {
-	var said struct{ Code json.RawMessage }
-	var code string
-	if json.Unmarshal(errorOf(h), &said) != nil || json.Unmarshal(said.Code, &code) != nil {
-		return ""
-	}
-	return code
-}
-
-// errorOf is the error that a failed line has, or that its answer has; nil for
-// none.
-func errorOf(h openai.ResultHead) json.RawMessage {
-	if h.Body == nil {
-		return h.Error
-	}
-	var body struct{ Error json.RawMessage }
-	if json.Unmarshal(h.Body, &body) != nil {
-		return nil
-	}
-	return body.Error
-}
-
-// clipBytes shortens s to at most n bytes, between characters.
-func clipBytes(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && s[n]&0xc0 == 0x80 {
-		n--
-	}
-	return s[:n]
 }

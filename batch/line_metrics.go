@@ -69,3 +69,8 @@ func (e *Engine) Tokens() map[string]openai.Usage {
 	defer m.mu.Unlock()
 	return maps.Clone(m.tokens)
 }
+
+// lineTokens are tokens of lines that have ended.
+type lineTokens struct{ lines, input, output int64 }
+
+func (t lineTokens) known() bool { return t.lines > 0 && t.input+t.output > 0 }

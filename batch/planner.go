@@ -2,7 +2,6 @@ package batch
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -187,9 +186,4 @@ func (s *slicer) add(line openai.Line) {
 	}
 	s.slices = append(s.slices, SlicePlan{Offset: line.Offset, Length: line.Length, FirstLine: s.lines, Lines: 1})
 	s.lines++
-}
-
-func sha256Of(s string) []byte {
-	sum := sha256.Sum256([]byte(s))
-	return sum[:16]
 }

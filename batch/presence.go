@@ -10,15 +10,6 @@ import (
 	"go.uber.org/zap"
 )
 
-const (
-	// announceInterval is how often a gateway tells the others what it has in
-	// flight.
-	announceInterval = 500 * time.Millisecond
-	// announceTTL is how long a gateway that says nothing any more is believed
-	// to be there.
-	announceTTL = 5 * time.Second
-)
-
 // enter makes this gateway known to those that share its store, and refuses to
 // stand beside them with files that they do not see.
 func (e *Engine) enter(ctx context.Context) error {

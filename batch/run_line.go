@@ -332,11 +332,6 @@ func retryAfter(h http.Header) time.Duration {
 	return min(max(d, 0), retryAfterLimit)
 }
 
-// requestID names a line in its result: the same for every attempt.
-func requestID(batchID string, line int) string {
-	return fmt.Sprintf("batch_req_%x", sha256Of(batchID+"/"+strconv.Itoa(line)))
-}
-
 // answered makes the result of a line that got an answer.
 func (e *Engine) answered(l *line, a Answer, body []byte) LineResult {
 	id := requestID(l.work.BatchID, l.work.FirstLine+l.index)

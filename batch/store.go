@@ -238,3 +238,162 @@ type UsageStore interface {
 	// Now is the database's clock.
 	Now(ctx context.Context) (time.Time, error)
 }
+
+// ControlStore changes how a batch is worked on. Its methods give ErrNotFound
+// as BatchStore's do, and ErrConflict with the batch when that is neither
+// Validating nor InProgress.
+type ControlStore interface {
+	// PauseBatch sets PausedAt and PauseReason: no slice of the batch can be claimed, claims
+	// that are held stay good. Its time goes on running out. A batch that is
+	// paused is returned as it is.
+	PauseBatch(ctx context.Context, tenant, id, reason string) (Batch, error)
+	// ResumeBatch ends the pause of a batch, if it has one, and its reason.
+	ResumeBatch(ctx context.Context, tenant, id string) (Batch, error)
+	// PrioritizeBatch sets the priority of a batch.
+	PrioritizeBatch(ctx context.Context, tenant, id string, priority int) (Batch, error)
+	// BatchOfKey gives the batch that an idempotency key made, ErrKeyReused
+	// when it came with another hash, ErrNotFound when it was not used.
+	BatchOfKey(ctx context.Context, tenant, key, hash string) (Batch, error)
+}
+
+// FlowStore tells how quickly lines of models end, and which models batches wait for.
+type FlowStore interface {
+	// Flow returns what all gateways got done by model and minute, the newest
+	// minutes first, from the one on that since lies in; at most limit. The model ""
+	// sums the lines of batches that name several models. Lines are counted by
+	// CommitResults, also those of batches that are deleted since.
+	Flow(ctx context.Context, since time.Time, limit int) ([]ModelMinute, error)
+	// WaitingBatches lists the batches that are Validating, all tenants, by priority
+	// (larger first), then age; at most limit.
+	WaitingBatches(ctx context.Context, limit int) ([]Batch, error)
+	// CountLines sets how many lines a batch that is Validating has of each model,
+	// instead of what was set before; ErrStale when the claim is old.
+	CountLines(ctx context.Context, c BatchClaim, lines []ModelLines) error
+	// BatchModels lists the lines by model of batches that are Validating or
+	// InProgress, as CountLines and StartBatch set them, those of a batch together;
+	// at most limit. It lists none of a batch whose lines were not counted, and none
+	// of one that was started with a single model.
+	BatchModels(ctx context.Context, limit int) ([]BatchModel, error)
+}
+
+// EstimateStore tells how quickly batches go on.
+type EstimateStore interface {
+	// Progress gives the minutes of batches, by their ids, from the one on
+	// that since lies in, in order, without those in which nothing ended. It
+	// gives none of a batch that is deleted, nor of one whose minutes are too
+	// old (see AnalyticsStore.PruneHistory).
+	Progress(ctx context.Context, ids []string, since time.Time) (map[string][]Minute, error)
+}
+
+// UpstreamModelStore remembers what models upstreams told, so that a gateway that
+// is started while they are away does not call their models unknown.
+type UpstreamModelStore interface {
+	// UpstreamModels returns what was set last, by upstream.
+	UpstreamModels(ctx context.Context) (map[string]string, error)
+	// SetUpstreamModels sets the models of an upstream, as text. What was set
+	// longest ago is forgotten when there are over a thousand upstreams.
+	SetUpstreamModels(ctx context.Context, upstream, models string) error
+}
+
+// UpstreamsKept is how many upstreams an UpstreamModelStore remembers.
+const UpstreamsKept = 1000
+
+// ContentStore knows which contents there are to be.
+type ContentStore interface {
+	// Place returns the name of the place whose contents belong with the
+	// database, "" when none was set. See Placed.
+	Place(ctx context.Context) (string, error)
+	SetPlace(ctx context.Context, place string) error
+	// NeededContents lists contents that files need: those of files that are
+	// neither deleted nor expired, and inputs of unfinished batches. The newest
+	// files come first; before continues a listing below the Seq of its last
+	// entry, 0 begins it.
+	NeededContents(ctx context.Context, before int64, limit int) ([]NeededContent, error)
+	// Quarantine notes contents that no row names and returns when each was first
+	// noted.
+	Quarantine(ctx context.Context, keys []string) ([]UnknownContent, error)
+	// PruneQuarantine forgets contents that no call of Quarantine has named since
+	// a time: they are gone, or have got a row.
+	PruneQuarantine(ctx context.Context, since time.Time) error
+}
+
+// AnalyticsStore answers what reports ask. None of it goes through tables that
+// grow with finished work: counters are kept on write, lists are by index.
+type AnalyticsStore interface {
+	// UsageSeries sums usage of a model ("" for all) by class over steps of a
+	// period, in order, without steps in which nothing was used.
+	UsageSeries(ctx context.Context, tenant, model string, p Period) ([]UsagePoint, error)
+	// UsageByModel sums usage by class and model over a period, which are
+	// set besides the sums.
+	UsageByModel(ctx context.Context, tenant string, p Period) ([]UsageRecord, error)
+	// Events counts events by kind over steps of a period, in order, without
+	// steps in which there were none.
+	Events(ctx context.Context, tenant string, p Period) ([]EventPoint, error)
+	// BatchStates counts batches that are not deleted by status.
+	BatchStates(ctx context.Context, tenant string) (map[Status]int64, error)
+	// Waiting tells what batches that are InProgress have before them.
+	Waiting(ctx context.Context, tenant string) (Waiting, error)
+	// FindBatches lists batches, newest first. A page of a search for text
+	// may be short, even empty, while More is true: one call looks at a
+	// bounded number of batches. ErrBadCursor is for an After of no page.
+	FindBatches(ctx context.Context, tenant string, f BatchFilter) (BatchPage, error)
+	// FileUses tells which batches have files as their input, by the ids of
+	// the files, those that none has left out; of each file the latest few
+	// batches.
+	FileUses(ctx context.Context, tenant string, ids []string, latest int) (map[string]FileUse, error)
+	// FileNames gives the names of files by their ids, of deleted ones too as
+	// long as their rows are there. Unknown ids are left out.
+	FileNames(ctx context.Context, tenant string, ids []string) (map[string]string, error)
+	// LargestFiles lists files, those with the most bytes first.
+	LargestFiles(ctx context.Context, tenant string, limit int) ([]File, error)
+	// Storage sums by purpose what the contents of files take, deleted ones
+	// that are not collected yet included. Parts of uploads are of purpose
+	// PurposePart, indexes of results of PurposeIndex.
+	Storage(ctx context.Context, tenant string) ([]StorageUse, error)
+	// Pace gives what batches of all tenants got done by minute, the newest
+	// minutes first, from the one on that since lies in; at most limit.
+	Pace(ctx context.Context, since time.Time, limit int) ([]Pace, error)
+	// PruneHistory removes usage and events older than HistoryTTL and
+	// minutes of batches older than MinutesTTL, at most limit rows.
+	PruneHistory(ctx context.Context, limit int) (int, error)
+}
+
+// NeededContent is the content of a file.
+type NeededContent struct {
+	Seq    int64 // of the file's row; newer rows have larger ones
+	FileID string
+	Key    string
+}
+
+// UnknownContent is a content that no row names.
+type UnknownContent struct {
+	Key   string
+	Since time.Time // by the database's clock
+}
+
+// Registry is what a Store offers besides, if several gateways can share it: it
+// knows who else is there.
+type Registry interface {
+	// Announce says that a gateway is there until ttl is over, and gives what
+	// the others said last, without those whose time is over. Since is set by
+	// the store when an ID is announced first.
+	Announce(ctx context.Context, a Announcement, ttl time.Duration) (others []Announcement, err error)
+	// Withdraw says that a gateway leaves.
+	Withdraw(ctx context.Context, id string) error
+}
+
+// Announcement is what a gateway tells the others.
+type Announcement struct {
+	ID    string    // of this run of the gateway
+	Host  string    // for people
+	Role  Role      // what it does; RoleAll of a version without roles
+	Place string    // where its contents lie, see Placed
+	Since time.Time // when it came, by the store's clock
+	Loads map[string]Load
+}
+
+// Waker is what a Store offers besides, if it can tell of changes that other
+// gateways made. Values may be lost in an outage.
+type Waker interface {
+	Wake() <-chan struct{}
+}

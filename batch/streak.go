@@ -12,13 +12,6 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// StopAfterKey is the metadata key by which a batch overrides
-// Config.StopAfter: a number of lines, or "off".
-const StopAfterKey = "stop_after"
-
-// NoStop as Config.StopAfter never pauses a batch for its failures.
-const NoStop = -1
-
 // streak counts lines of a batch that failed in a row with the same error, in
 // the order in which they ended at this gateway. A gateway does not count the
 // lines of the others.
@@ -68,18 +61,6 @@ func (b *Batch) stopAfter(cfg *Config) int {
 	return max(cfg.StopAfter, 0)
 }
 
-// ParseStopAfter reads a number of lines above 0, or "off": NoStop.
-func ParseStopAfter(s string) (int, error) {
-	if s == "off" {
-		return NoStop, nil
-	}
-	n, err := strconv.Atoi(s)
-	if err == nil && n < 1 {
-		err = strconv.ErrRange
-	}
-	return n, err
-}
-
 // ended counts the result of a line, and pauses its batch when too many failed
 // in a row. What the pause saves are the lines that have not begun: where none
 // is left, the batch ends as it would.
@@ -124,24 +105,4 @@ func (e *Engine) stopBatch(ctx context.Context, b Batch, reason string) {
 		e.log.Warn("pausing a batch whose lines fail", zapBatch(b.ID), zap.Error(err))
 		e.runner.refreshAnew()
 	}
-}
-
-// StoppedBatch is a batch that the gateway paused because its lines fail.
-type StoppedBatch struct {
-	ID     string `json:"id"`
-	Reason string `json:"reason"`
-}
-
-// stoppedListed bounds how many of them Health lists.
-const stoppedListed = 20
-
-// stopped lists such batches, those of the last refresh.
-func (e *Engine) stopped() []StoppedBatch {
-	var all []StoppedBatch
-	for _, b := range e.runner.latest() {
-		if b.PauseReason != "" && len(all) < stoppedListed {
-			all = append(all, StoppedBatch{b.ID, b.PauseReason})
-		}
-	}
-	return all
 }

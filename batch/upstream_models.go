@@ -9,30 +9,6 @@ import (
 	"go.uber.org/zap"
 )
 
-// UpstreamModelStore remembers what models upstreams told, so that a gateway that
-// is started while they are away does not call their models unknown.
-type UpstreamModelStore interface {
-	// UpstreamModels returns what was set last, by upstream.
-	UpstreamModels(ctx context.Context) (map[string]string, error)
-	// SetUpstreamModels sets the models of an upstream, as text. What was set
-	// longest ago is forgotten when there are over a thousand upstreams.
-	SetUpstreamModels(ctx context.Context, upstream, models string) error
-}
-
-// UpstreamsKept is how many upstreams an UpstreamModelStore remembers.
-const UpstreamsKept = 1000
-
-// ModelTeller is what a Dispatcher offers besides, if it finds out which models
-// upstreams have.
-type ModelTeller interface {
-	// ToldModels returns what upstreams told, by upstream, as text. Those that
-	// have told none yet are left out.
-	ToldModels() map[string]string
-	// RecallModels has upstreams that have told none yet have those that
-	// ToldModels returned before, in this process or in another.
-	RecallModels(models map[string]string)
-}
-
 // modelsInterval is how often it is looked at what upstreams told.
 const modelsInterval = 2 * time.Second
 

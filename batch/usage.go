@@ -56,12 +56,6 @@ func (u *usageBuffer) add(r UsageRecord) {
 	cell.add(r)
 }
 
-func (r *UsageRecord) add(s UsageRecord) {
-	r.Requests += s.Requests
-	r.Failures += s.Failures
-	r.Usage.Add(s.Usage)
-}
-
 func (u *usageBuffer) run(ctx context.Context) {
 	for sleep(ctx, usageFlush) {
 		u.flush(ctx)
