@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// Root is the directory of the module.
+// Root is the directory of the program's module.
 func Root(tb testing.TB) string {
 	tb.Helper()
 	root, err := root()
@@ -40,12 +40,13 @@ var root = sync.OnceValues(func() (string, error) {
 		return "", fmt.Errorf("looking for the module: %w", err)
 	}
 	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+		// The tests are a module of their own inside the program's.
+		if _, err := os.Stat(filepath.Join(dir, "cmd", "tidegate")); err == nil {
 			return dir, nil
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return "", errors.New("looking for the module: no go.mod above the test")
+			return "", errors.New("looking for the module: no cmd/tidegate above the test")
 		}
 		dir = parent
 	}
@@ -134,6 +135,7 @@ func build(name string, flags ...string) (_ string, err error) {
 	path := filepath.Join(bin, name)
 	command := exec.Command("go", append(append([]string{"build"}, flags...), "-o", path, "./cmd/tidegate")...)
 	command.Dir = dir
+	command.Env = append(os.Environ(), "GOWORK=off") // with the versions of its own go.mod
 	if printed, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the program: %w\n%s", err, printed)
 	}

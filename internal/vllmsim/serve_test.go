@@ -11,11 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/openai/openai-go/v3"
-	"github.com/openai/openai-go/v3/option"
-	"github.com/openai/openai-go/v3/responses"
-
 	"github.com/tidegate/tidegate/internal/vllmsim"
 )
 
@@ -88,62 +83,5 @@ func TestServeSaysWhyItCannot(t *testing.T) {
 	}
 	if err := vllmsim.Serve(t.Context(), ln, vllmsim.Config{}); err == nil || !strings.Contains(err.Error(), ln.Addr().String()) {
 		t.Errorf("Serve on a closed listener: %v", err)
-	}
-}
-
-// OpenAI's own client understands the answers.
-func TestOpenAIClient(t *testing.T) {
-	url, _ := start(t, vllmsim.Config{APIKey: "key"})
-	transport := &http.Transport{}
-	defer transport.CloseIdleConnections()
-	client := openai.NewClient(option.WithBaseURL(url+"/v1"), option.WithAPIKey("key"), option.WithMaxRetries(0), option.WithHTTPClient(&http.Client{Transport: transport}))
-	ctx := t.Context()
-
-	chat := openai.ChatCompletionNewParams{Model: "sim", Messages: []openai.ChatCompletionMessageParamUnion{openai.UserMessage("What is a neap tide?")}}
-	answer, err := client.Chat.Completions.New(ctx, chat)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if content := answer.Choices[0].Message.Content; !strings.Contains(content, " What is a neap tide?") || answer.Usage.CompletionTokens != int64(len(strings.Fields(content))) {
-		t.Errorf("chat %+v", answer)
-	}
-
-	chat.StreamOptions.IncludeUsage = openai.Bool(true)
-	stream := client.Chat.Completions.NewStreaming(ctx, chat)
-	var all openai.ChatCompletionAccumulator
-	for stream.Next() {
-		if !all.AddChunk(stream.Current()) {
-			t.Fatalf("chunk %s does not fit", stream.Current().RawJSON())
-		}
-	}
-	if err := stream.Err(); err != nil || all.Usage.TotalTokens == 0 || len(all.Choices) != 1 || all.Choices[0].FinishReason != "stop" {
-		t.Errorf("streamed chat: %v, %+v", err, all.ChatCompletion)
-	}
-
-	vectors, err := client.Embeddings.New(ctx, openai.EmbeddingNewParams{Model: "sim", Input: openai.EmbeddingNewParamsInputUnion{OfArrayOfStrings: []string{"a", "b"}}})
-	if err != nil || len(vectors.Data) != 2 || len(vectors.Data[1].Embedding) != 16 || cmp.Equal(vectors.Data[0].Embedding, vectors.Data[1].Embedding) {
-		t.Errorf("embeddings: %v, %+v", err, vectors)
-	}
-
-	told := client.Responses.NewStreaming(ctx, responses.ResponseNewParams{Model: "sim", Input: responses.ResponseNewParamsInputUnion{OfString: openai.String("tell me")}})
-	text, done := "", ""
-	for told.Next() {
-		switch event := told.Current().AsAny().(type) {
-		case responses.ResponseTextDeltaEvent:
-			text += event.Delta
-		case responses.ResponseCompletedEvent:
-			done = event.Response.OutputText()
-		}
-	}
-	if err := told.Err(); err != nil || text == "" || text != done {
-		t.Errorf("response: %v, deltas %q, text %q", err, text, done)
-	}
-
-	models, err := client.Models.List(ctx)
-	if err != nil || len(models.Data) != 1 || models.Data[0].ID != "sim" {
-		t.Errorf("models: %v, %+v", err, models)
-	}
-	if moderation, err := client.Moderations.New(ctx, openai.ModerationNewParams{Model: "sim", Input: openai.ModerationNewParamsInputUnion{OfString: openai.String("x")}}); err != nil || len(moderation.Results) != 1 {
-		t.Errorf("moderation: %v, %+v", err, moderation)
 	}
 }
