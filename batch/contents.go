@@ -22,13 +22,32 @@ type Content struct {
 	err    error         // the first of reading, save EOF
 }
 
-// openContent gives ErrNotFound when there is no such content.
-func openContent(ctx context.Context, files Files, key string, size int64) (*Content, error) {
+// OpenContent opens a content of size bytes. ErrNotFound means that it does not
+// exist. ctx bounds all reading.
+func OpenContent(ctx context.Context, files Files, key string, size int64) (*Content, error) {
 	c := &Content{ctx: ctx, files: files, key: key, size: size}
 	if err := c.open(); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// OpenFile opens the content of a file, or returns ErrNotFound. ctx bounds all
+// reading.
+func OpenFile(ctx context.Context, store FileStore, files Files, tenant, id string) (File, *Content, error) {
+	f, err := store.File(ctx, tenant, id)
+	if err != nil {
+		return File{}, nil, err
+	}
+	c, err := OpenContent(ctx, files, f.Key, f.Bytes)
+	if !errors.Is(err, ErrNotFound) {
+		return f, c, err
+	}
+	// The file was deleted meanwhile, or its content is lost.
+	if _, gone := store.File(ctx, tenant, id); gone != nil {
+		return File{}, nil, gone
+	}
+	return File{}, nil, fmt.Errorf("content %s of file %s is lost", f.Key, id) // the file itself is found
 }
 
 func (c *Content) open() error {
@@ -75,8 +94,8 @@ func (c *Content) read(p []byte) (int, error) {
 	return n, err
 }
 
-// Err is the first error of reading, nil if there was none: callers such as
-// http.ServeContent tell nobody.
+// Err returns the first error of reading, nil if there was none: callers such as
+// http.ServeContent drop it.
 func (c *Content) Err() error { return c.err }
 
 // Size is the length of the content in bytes.

@@ -49,8 +49,8 @@ func openOne(ctx context.Context, t *testing.T, content string, size int64) (*ba
 		t.Fatal(err)
 	}
 	opened := 0
-	s := batch.FileService{Store: oneFile{file: batch.File{ID: "file-a", Key: "a", Bytes: size}}, Files: countedFiles{files, &opened}}
-	_, c, err := s.Content(ctx, batch.DefaultTenant, "file-a")
+	store := oneFile{file: batch.File{ID: "file-a", Key: "a", Bytes: size}}
+	_, c, err := batch.OpenFile(ctx, store, countedFiles{files, &opened}, batch.DefaultTenant, "file-a")
 	if err != nil {
 		t.Fatal(err)
 	}

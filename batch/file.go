@@ -1,6 +1,8 @@
 package batch
 
 import (
+	"path"
+	"strings"
 	"time"
 
 	"github.com/tidegate/tidegate/internal/openai"
@@ -21,6 +23,19 @@ type File struct {
 	CreatedAt   time.Time
 	ExpiresAt   time.Time // zero: never
 	Compression *openai.Compression
+}
+
+// PlainFilename returns the name of the content as it is stored: without the
+// extension of its compression if it was decompressed.
+func (f File) PlainFilename() string {
+	if f.Compression == nil {
+		return f.Filename
+	}
+	name := strings.TrimSuffix(f.Filename, path.Ext(f.Filename))
+	if path.Ext(name) == "" {
+		name += ".jsonl"
+	}
+	return name
 }
 
 // NewFile is what a store needs to make a File. The store sets the times by

@@ -22,6 +22,7 @@ import (
 	"github.com/tidegate/tidegate/batch/files/local"
 	"github.com/tidegate/tidegate/batch/queue/memory"
 	"github.com/tidegate/tidegate/batch/store/sqlite"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -82,9 +83,14 @@ func (h *house) close(drain time.Duration) {
 	h.engine = nil
 }
 
+// files serves uploads on the engine's store and files.
+func (h *house) files() *upload.Service {
+	return &upload.Service{Store: h.engine.Store(), Files: h.engine.Files()}
+}
+
 func (h *house) upload(content string) string {
 	h.t.Helper()
-	in, err := h.engine.Files(batch.FileLimits{}).Begin(h.t.Context())
+	in, err := h.files().Begin(h.t.Context())
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -96,7 +102,7 @@ func (h *house) upload(content string) string {
 	if _, err := io.Copy(in, strings.NewReader(content)); err != nil {
 		h.t.Fatal(err)
 	}
-	f, err := in.Commit(h.t.Context(), tenant, batch.CommitRequest{Filename: "in.jsonl", Purpose: openai.PurposeBatch})
+	f, err := in.Commit(h.t.Context(), tenant, upload.CommitRequest{Filename: "in.jsonl", Purpose: openai.PurposeBatch})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -159,7 +165,7 @@ func (h *house) read(fileID string) []record {
 	if fileID == "" {
 		return nil
 	}
-	_, content, err := h.engine.Files(batch.FileLimits{}).Content(h.t.Context(), tenant, fileID)
+	_, content, err := batch.OpenFile(h.t.Context(), h.engine.Store(), h.engine.Files(), tenant, fileID)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ const MaxInspectedModels = 100
 
 // Inspect looks through a stored file of requests.
 func (e *Engine) Inspect(ctx context.Context, tenant, fileID string) (Inspection, error) {
-	f, content, err := e.Files(FileLimits{}).Content(ctx, tenant, fileID)
+	f, content, err := OpenFile(ctx, e.store, e.files, tenant, fileID)
 	if err != nil {
 		return Inspection{}, err
 	}

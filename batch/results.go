@@ -61,7 +61,7 @@ func (e *Engine) Results(ctx context.Context, tenant, id string, failed bool) (R
 	if fileID == "" {
 		return Results{}, ErrNotFound
 	}
-	f, c, err := e.Files(FileLimits{}).Content(ctx, tenant, fileID)
+	f, c, err := OpenFile(ctx, e.store, e.files, tenant, fileID)
 	if err != nil {
 		return Results{}, err
 	}

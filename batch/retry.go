@@ -21,10 +21,17 @@ const RetryOf = "retry_of"
 
 // RetryRequest asks for a batch of the lines that failed in another.
 type RetryRequest struct {
-	// Files is where the input of the new batch is stored.
-	Files *FileService
+	// Files stores the input of the new batch.
+	Files FileMaker
 	// IdempotencyKey is that of the header, "" for none.
 	IdempotencyKey string
+}
+
+// FileMaker makes files.
+type FileMaker interface {
+	// WriteFile stores what write writes as a file of at most limit bytes. It
+	// uses Tenant, Filename, Purpose and TTL of f. Nothing is left after an error.
+	WriteFile(ctx context.Context, f NewFile, limit int64, write func(io.Writer) error) (File, error)
 }
 
 // RetryFailed makes a batch of those lines of a batch that stand in its error
@@ -98,7 +105,7 @@ func (e *Engine) RetriedWith(ctx context.Context, tenant, id, key string) (Batch
 // discard deletes a file that nothing came of. Should there be a batch of it
 // after all, that keeps the content.
 func (e *Engine) discard(ctx context.Context, f File) error {
-	ctx, cancel := cleanupContext(ctx)
+	ctx, cancel := e.bounded(context.WithoutCancel(ctx))
 	defer cancel()
 	if err := e.store.DeleteFile(ctx, f.Tenant, f.ID); err != nil && !errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("deleting input of a retry: %w", err)
@@ -108,12 +115,12 @@ func (e *Engine) discard(ctx context.Context, f File) error {
 
 // copyFailed makes a file of the lines of a batch's input that its error file
 // names. Both are in the same order.
-func (e *Engine) copyFailed(ctx context.Context, b Batch, files *FileService) (File, error) {
+func (e *Engine) copyFailed(ctx context.Context, b Batch, files FileMaker) (File, error) {
 	input, err := e.store.InputFile(ctx, b.ID)
 	if err != nil {
 		return File{}, goneIf(err, "input", b.InputFileID)
 	}
-	from, err := openContent(ctx, e.files, input.Key, input.Bytes)
+	from, err := OpenContent(ctx, e.files, input.Key, input.Bytes)
 	if err != nil {
 		return File{}, goneIf(err, "input", input.ID)
 	}
@@ -122,22 +129,20 @@ func (e *Engine) copyFailed(ctx context.Context, b Batch, files *FileService) (F
 	if err != nil {
 		return File{}, goneIf(err, "error", b.ErrorFileID)
 	}
-	failures, err := openContent(ctx, e.files, report.Key, report.Bytes)
+	failures, err := OpenContent(ctx, e.files, report.Key, report.Bytes)
 	if err != nil {
 		return File{}, goneIf(err, "error", b.ErrorFileID)
 	}
 	defer failures.Close()
 
 	limit := input.Bytes + 1 // it may get a newline at its end
-	to, err := files.measure(ctx, openai.NewID("file-"), limit, openai.TooLarge("file", "The file is larger than the limit of %d bytes.", limit))
-	if err != nil {
-		return File{}, err
-	}
-	if err := copyLines(to, openai.NewLineReader(from, e.config().MaxLineBytes), newFailures(failures)); err != nil {
-		return File{}, errors.Join(fmt.Errorf("copying failed lines of %s: %w", b.ID, err), to.Abort())
-	}
-	in := &Incoming{files, to}
-	return in.Commit(ctx, b.Tenant, CommitRequest{Filename: b.ID + "_retry.jsonl", Purpose: openai.PurposeBatch})
+	f := NewFile{Tenant: b.Tenant, Filename: b.ID + "_retry.jsonl", Purpose: openai.PurposeBatch}
+	return files.WriteFile(ctx, f, limit, func(to io.Writer) error {
+		if err := copyLines(to, openai.NewLineReader(from, e.config().MaxLineBytes), newFailures(failures)); err != nil {
+			return fmt.Errorf("copying failed lines of %s: %w", b.ID, err)
+		}
+		return nil
+	})
 }
 
 // goneIf says that a file that a retry needs is not there any more.

@@ -29,12 +29,12 @@ func failEvery(n int) func(context.Context, string, int) (batch.Answer, error) {
 }
 
 func (h *house) retry(id, key string) (batch.Batch, error) {
-	return h.engine.RetryFailed(h.t.Context(), tenant, id, batch.RetryRequest{Files: h.engine.Files(batch.FileLimits{}), IdempotencyKey: key})
+	return h.engine.RetryFailed(h.t.Context(), tenant, id, batch.RetryRequest{Files: h.files(), IdempotencyKey: key})
 }
 
 func (h *house) content(fileID string) string {
 	h.t.Helper()
-	_, content, err := h.engine.Files(batch.FileLimits{}).Content(h.t.Context(), tenant, fileID)
+	_, content, err := batch.OpenFile(h.t.Context(), h.engine.Store(), h.engine.Files(), tenant, fileID)
 	if err != nil {
 		h.t.Fatal(err)
 	}

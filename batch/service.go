@@ -75,9 +75,10 @@ func (e *Engine) DeleteBatch(ctx context.Context, tenant, id string, d Deletion)
 	return b, nil
 }
 
-// Files gives the service for files and uploads on the same store.
-func (e *Engine) Files(limits FileLimits) *FileService {
-	return &FileService{Store: e.store, Files: e.files, Limits: limits}
-}
+// Store returns the store that the engine uses. Its calls are timed.
+func (e *Engine) Store() Store { return e.store }
+
+// Files returns the contents that the engine uses.
+func (e *Engine) Files() Files { return e.files }
 
 func zapBatch(id string) zap.Field { return zap.String("batch", id) }

@@ -6,6 +6,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/upstreams"
 )
 
@@ -206,8 +207,8 @@ func (b BatchConfig) engine() batch.Config {
 	}
 }
 
-func (b BatchConfig) limits() batch.FileLimits {
-	return batch.FileLimits{
+func (b BatchConfig) limits() upload.Limits {
+	return upload.Limits{
 		MaxFileBytes: b.MaxFileSize, MaxUploadBytes: b.MaxUploadSize, MaxPartBytes: b.MaxPartSize, MaxDecompressedBytes: b.MaxDecompressedSize,
 		MaxOpenUploads: b.MaxOpenUploads, MaxUploadParts: b.MaxUploadParts,
 		MaxLineBytes: int(b.MaxLineSize), BatchFileTTL: duration(b.InputTTL), UploadTTL: duration(b.UploadTTL),

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/doctor"
 	"github.com/tidegate/tidegate/upstreams"
 )
@@ -54,7 +55,7 @@ type runtime struct {
 	stopOpening context.CancelFunc // ends it
 
 	mu          sync.Mutex // guards what follows
-	files       *batch.FileService
+	files       *upload.Service
 	generations generations[settings]
 	drained     bool
 	drainTime   time.Duration
@@ -95,11 +96,11 @@ func (r *runtime) looseFiles() []string {
 
 // fileService gives the service for files. Configurations with the same limits
 // share one, because it bounds what is decompressed at a time.
-func (r *runtime) fileService(limits batch.FileLimits) *batch.FileService {
+func (r *runtime) fileService(limits upload.Limits) *upload.Service {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.files == nil || r.files.Limits != limits {
-		r.files = r.engine.Files(limits)
+		r.files = &upload.Service{Store: r.engine.Store(), Files: r.engine.Files(), Limits: limits}
 	}
 	return r.files
 }

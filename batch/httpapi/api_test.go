@@ -25,6 +25,7 @@ import (
 	"github.com/tidegate/tidegate/batch/httpapi"
 	"github.com/tidegate/tidegate/batch/queue/memory"
 	"github.com/tidegate/tidegate/batch/store/sqlite"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -116,7 +117,7 @@ func (noPool) Slots() int { return 0 }
 // tenantHeader says whose request it is, in these tests.
 const tenantHeader = "X-Tenant"
 
-func newAPI(t *testing.T, limits batch.FileLimits) *api {
+func newAPI(t *testing.T, limits upload.Limits) *api {
 	t.Helper()
 	dir := t.TempDir()
 	a := &api{t: t, dir: filepath.Join(dir, "files"), store: &hooked{fail: make(map[string]error)}, now: time.Now}
@@ -137,7 +138,7 @@ func newAPI(t *testing.T, limits batch.FileLimits) *api {
 		})
 	}
 	a.server = httptest.NewServer(httpapi.New(httpapi.Config{
-		Files:   &batch.FileService{Store: a.store, Files: a.files, Limits: limits},
+		Files:   &upload.Service{Store: a.store, Files: a.files, Limits: limits},
 		Batches: batches{batch.NewEngine(batch.Config{}, a.store, memory.New(), a.files, noPool{}, zap.NewNop()), a.store},
 		Tenant: func(r *http.Request) string {
 			if name := r.Header.Get(tenantHeader); name != "" {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -23,7 +24,7 @@ func (a *api) createBatch(headers ...string) openai.Batch {
 }
 
 func TestBatchObject(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	r := a.json("POST", "/v1/batches", `{"input_file_id":"file-abc","endpoint":"/v1/embeddings","completion_window":"90m",
 		"metadata":{"k":"v","ü":""},"output_expires_after":{"anchor":"created_at","seconds":3600},"unknown":{"a":[1]}}`)
 	b := decode[openai.Batch](t, r)
@@ -69,7 +70,7 @@ func TestBatchObject(t *testing.T) {
 }
 
 func TestAcceptedBatches(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	for _, endpoint := range openai.BatchEndpoints {
 		decode[openai.Batch](t, a.json("POST", "/v1/batches", strings.Replace(create, "/v1/chat/completions", endpoint, 1)))
 	}
@@ -116,7 +117,7 @@ func TestAcceptedBatches(t *testing.T) {
 }
 
 func TestRefusedBatches(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	with := func(from, to string) string { return strings.Replace(create, from, to, 1) }
 	plus := func(member string) string { return with("{", "{"+member+",") }
 	missing := func(name string) refused {
@@ -193,7 +194,7 @@ func TestRefusedBatches(t *testing.T) {
 }
 
 func TestIdempotencyKey(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	first := a.json("POST", "/v1/batches", create, "Idempotency-Key", "key 1")
 	id := decode[openai.Batch](t, first).ID
 	decode[openai.Batch](t, a.json("POST", "/v1/batches/"+id+"/cancel", "")) // the answer is the first all the same
@@ -225,7 +226,7 @@ func TestIdempotencyKey(t *testing.T) {
 }
 
 func TestListBatches(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	if r := a.request("GET", "/v1/batches", ""); string(r.body) != `{"object":"list","data":[],"first_id":null,"last_id":null,"has_more":false}` {
 		t.Errorf("empty list is %s", r.body)
 	}
@@ -266,7 +267,7 @@ func (a *api) fail(id string) {
 }
 
 func TestCancelAndDelete(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	running := a.createBatch().ID
 	notRetried := func(r reply) reply {
 		if r.Header.Get("X-Should-Retry") != "false" {
@@ -285,7 +286,7 @@ func TestCancelAndDelete(t *testing.T) {
 	}
 	refused{404, "", "", "No batch found"}.check(t, a.request("POST", "/v1/batches/"+running+"/cancel", "", tenantHeader, "other"))
 
-	failed := newAPI(t, batch.FileLimits{})
+	failed := newAPI(t, upload.Limits{})
 	id := failed.createBatch().ID
 	failed.fail(id)
 	b := decode[openai.Batch](t, failed.request("GET", "/v1/batches/"+id, ""))
@@ -321,7 +322,7 @@ func TestDeleteRunning(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := newAPI(t, batch.FileLimits{})
+			a := newAPI(t, upload.Limits{})
 			input := a.upload("batch", "in.jsonl", line).ID
 			id := decode[openai.Batch](t, a.json("POST", "/v1/batches", strings.Replace(create, "file-abc", input, 1))).ID
 			reach(a, id)
@@ -349,7 +350,7 @@ func TestDeleteRunning(t *testing.T) {
 }
 
 func TestDeleteWithInput(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	for query, status := range map[string]int{"?input=true": 404, "?input=false": 200, "": 200} {
 		input := a.upload("batch", "in.jsonl", line).ID
 		b := decode[openai.Batch](t, a.json("POST", "/v1/batches", strings.Replace(create, "file-abc", input, 1)))
@@ -362,7 +363,7 @@ func TestDeleteWithInput(t *testing.T) {
 }
 
 func TestStoreTrouble(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	id := a.createBatch().ID
 	a.store.fail["Batch"] = fmt.Errorf("reading batch: %w", batch.ErrUnavailable)
 	r := a.request("GET", "/v1/batches/"+id, "")

@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -112,7 +112,7 @@ func TestCompressedUploads(t *testing.T) {
 	} {
 		for _, order := range []string{"purpose first", "file first"} {
 			t.Run(c.name+", "+order, func(t *testing.T) {
-				a := newAPI(t, batch.FileLimits{})
+				a := newAPI(t, upload.Limits{})
 				parts := []part{{"purpose", "", "batch"}, {"file", c.filename, string(c.packed)}}
 				if order == "file first" {
 					parts[0], parts[1] = parts[1], parts[0]
@@ -196,7 +196,7 @@ func TestRefusedCompressedUploads(t *testing.T) {
 		{"zip: in zip", "in.zip", zipped(t, "in.zip", string(zipFile)), refused{400, "", "", "Invalid file format for Batch API."}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := newAPI(t, batch.FileLimits{MaxDecompressedBytes: 1_000_000})
+			a := newAPI(t, upload.Limits{MaxDecompressedBytes: 1_000_000})
 			c.want.check(t, a.form("/v1/files", part{"file", c.filename, string(c.content)}, part{"purpose", "", "batch"}))
 			a.wantStored(0, 0)
 		})
@@ -205,7 +205,7 @@ func TestRefusedCompressedUploads(t *testing.T) {
 
 // TestDecompressedLimitByDefault: as large as the file may be uncompressed.
 func TestDecompressedLimitByDefault(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{MaxFileBytes: 100_000})
+	a := newAPI(t, upload.Limits{MaxFileBytes: 100_000})
 	fits, tooLarge := strings.Repeat(line, 1000), strings.Repeat(line, 2000)
 	a.upload("batch", "in.gz", string(gzipped(t, fits)))
 	refused{400, "file", "", "The decompressed file is larger than the limit of 100000 bytes."}.check(t,
@@ -237,7 +237,7 @@ func TestZip64(t *testing.T) {
 		archive = append(archive, 1, 0, 0, 0)
 		archive = append(archive, zipEnd...)
 		archive = append(archive, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0)
-		a := newAPI(t, batch.FileLimits{})
+		a := newAPI(t, upload.Limits{})
 		r := a.form("/v1/files", part{"purpose", "", "batch"}, part{"file", "in.zip", string(archive)})
 		if r.StatusCode != c.status {
 			t.Errorf("%d entries: status %d: %s", c.entries, r.StatusCode, r.body)

@@ -4,12 +4,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
 func TestPauseAndResume(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	b := a.createBatch()
 	path := "/v1/batches/" + b.ID
 	if b.PausedAt != nil || b.Priority != 0 {
@@ -41,7 +41,7 @@ func TestPauseAndResume(t *testing.T) {
 }
 
 func TestPriority(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	made := decode[openai.Batch](t, a.json("POST", "/v1/batches", strings.Replace(create, `{`, `{"priority":-100,`, 1), "Idempotency-Key", "k"))
 	if made.Priority != -100 {
 		t.Errorf("made with priority %d", made.Priority)
@@ -69,7 +69,7 @@ func TestPriority(t *testing.T) {
 }
 
 func TestRetryFailed(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	b := a.createBatch()
 	refused{409, "", "", "Cannot retry the failed requests of a batch with status 'validating'."}.check(t, a.request("POST", "/v1/batches/"+b.ID+"/retry_failed", ""))
 	refused{404, "", "", "No batch found with id 'batch_unknown'."}.check(t, a.request("POST", "/v1/batches/batch_unknown/retry_failed", ""))

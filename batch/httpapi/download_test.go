@@ -10,12 +10,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
 func TestDownload(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	content := strings.Repeat(line, 10_000)
 	f := a.upload("batch", "in.jsonl", content)
 	path := "/v1/files/" + f.ID + "/content"
@@ -75,7 +75,7 @@ func TestDownload(t *testing.T) {
 }
 
 func TestRangesAtOnce(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	f := a.upload("user_data", "a.txt", "0123456789")
 	r := a.request("GET", "/v1/files/"+f.ID+"/content", "", "Range", "bytes=0-1,8-9")
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
@@ -85,7 +85,7 @@ func TestRangesAtOnce(t *testing.T) {
 }
 
 func TestDownloadOfEmptyFile(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	f := a.upload("user_data", "a.txt", "")
 	r := a.request("GET", "/v1/files/"+f.ID+"/content", "")
 	if r.StatusCode != 200 || len(r.body) > 0 || r.ContentLength != 0 {
@@ -95,7 +95,7 @@ func TestDownloadOfEmptyFile(t *testing.T) {
 
 // TestHostileFilenames checks that a name cannot leave its place in a header.
 func TestHostileFilenames(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	for _, c := range []struct{ sent, name, disposition string }{
 		{"plain.jsonl", "plain.jsonl", `attachment; filename="plain.jsonl"`},
 		{"with space.jsonl", "with space.jsonl", `attachment; filename="with space.jsonl"`},
@@ -129,7 +129,7 @@ func TestHostileFilenames(t *testing.T) {
 }
 
 func TestLostContent(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	f := a.upload("batch", "in.jsonl", line)
 	if err := os.Remove(a.contents()[0]); err != nil {
 		t.Fatal(err)
@@ -139,7 +139,7 @@ func TestLostContent(t *testing.T) {
 
 // TestDownloadBreaksOff checks that a client never takes a part for the whole.
 func TestDownloadBreaksOff(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	f := a.upload("user_data", "a.txt", strings.Repeat("x", 1<<20))
 	if err := os.Truncate(a.contents()[0], 1000); err != nil {
 		t.Fatal(err)
@@ -161,7 +161,7 @@ func TestDownloadBreaksOff(t *testing.T) {
 // TestBrokenDownloadIsAborted checks the same for protocols that do not notice
 // by themselves that less comes than was promised.
 func TestBrokenDownloadIsAborted(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	f := a.upload("user_data", "a.txt", "content")
 	if err := os.Truncate(a.contents()[0], 3); err != nil {
 		t.Fatal(err)
@@ -176,7 +176,7 @@ func TestBrokenDownloadIsAborted(t *testing.T) {
 }
 
 func TestDownloadOfWhatWasCompressed(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	for sent, want := range map[string]string{
 		"in.jsonl.gz": "in.jsonl", "in.gz": "in.jsonl", "in.txt.gz": "in.txt",
 	} {

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -53,7 +54,7 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error, miss
 
 func (h *handler) logError(r *http.Request, err error, missing func() *openai.Error) {
 	e := asError(err, missing)
-	if e.Status < http.StatusInternalServerError && !errors.Is(err, batch.ErrLeftBehind) {
+	if e.Status < http.StatusInternalServerError && !errors.Is(err, upload.ErrLeftBehind) {
 		return
 	}
 	if c := h.log.Check(zap.WarnLevel, "request failed"); c != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -27,13 +28,13 @@ const (
 )
 
 func (h *handler) createFile(w http.ResponseWriter, r *http.Request, _ string) (err error) {
-	var in *batch.Incoming
+	var in *upload.Incoming
 	defer func() {
 		if in != nil {
 			err = errors.Join(err, in.Abort())
 		}
 	}()
-	commit := batch.CommitRequest{}
+	commit := upload.CommitRequest{}
 	form := form{file: "file", limit: h.files.MaxFileBytes(), known: []string{"purpose", "expires_after", expiryAnchor, expirySeconds}}
 	form.open = func(ctx context.Context, filename string) (io.Writer, error) {
 		if purpose := form.fields["purpose"]; purpose != "" {

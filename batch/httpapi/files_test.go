@@ -10,14 +10,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
 const day = 24 * 60 * 60
 
 func TestFileObject(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	r := a.form("/v1/files", part{"purpose", "", "batch"}, part{"file", "in.jsonl", line})
 	f := decode[openai.File](t, r)
 	if !strings.HasPrefix(f.ID, "file-") || f.CreatedAt < time.Now().Add(-time.Minute).Unix() {
@@ -47,7 +47,7 @@ func TestFileObject(t *testing.T) {
 }
 
 func TestDeleteFile(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	f := a.upload("batch", "in.jsonl", line)
 	got := decode[openai.Deleted](t, a.request("DELETE", "/v1/files/"+f.ID, ""))
 	if want := (openai.Deleted{ID: f.ID, Object: "file", Deleted: true}); got != want {
@@ -60,7 +60,7 @@ func TestDeleteFile(t *testing.T) {
 }
 
 func TestFilesOfOthersDoNotExist(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	f := a.upload("batch", "in.jsonl", line)
 	for _, path := range []string{"", "/content"} {
 		refused{404, "id", "", "No such File object"}.check(t, a.request("GET", "/v1/files/"+f.ID+path, "", tenantHeader, "other"))
@@ -101,7 +101,7 @@ func TestAcceptedUploads(t *testing.T) {
 		{"any extension", []part{purpose, {"file", "in.txt", line}}, len(line), 30 * day},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := newAPI(t, batch.FileLimits{})
+			a := newAPI(t, upload.Limits{})
 			f := decode[openai.File](t, a.form("/v1/files", c.parts...))
 			ttl := int64(0)
 			if f.ExpiresAt != nil {
@@ -173,7 +173,7 @@ func TestRefusedUploads(t *testing.T) {
 		{"expiry twice", []part{purpose, file, {"expires_after[anchor]", "", "created_at"}, {"expires_after[anchor]", "", "created_at"}}, refused{400, "expires_after[anchor]", "invalid_value", ""}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := newAPI(t, batch.FileLimits{MaxFileBytes: 4096, MaxLineBytes: 1000})
+			a := newAPI(t, upload.Limits{MaxFileBytes: 4096, MaxLineBytes: 1000})
 			c.want.check(t, a.form("/v1/files", c.parts...))
 			a.wantStored(0, 0)
 		})
@@ -221,7 +221,7 @@ func TestMalformedForms(t *testing.T) {
 		{"NUL in a header", contentType, strings.Replace(body, "form-data;", "form-\x00data;", 1), refused{400, "", "", unparsed}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := newAPI(t, batch.FileLimits{})
+			a := newAPI(t, upload.Limits{})
 			var headers []string
 			if c.contentType != "" {
 				headers = []string{"Content-Type", c.contentType}
@@ -234,7 +234,7 @@ func TestMalformedForms(t *testing.T) {
 
 // TestTruncatedForms cuts a form at every byte.
 func TestTruncatedForms(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	body, contentType := multipartOf(part{"file", "in.jsonl", line}, part{"purpose", "", "batch"})
 	for n := range len(body) - len("\r\n") {
 		r := a.request("POST", "/v1/files", body[:n], "Content-Type", contentType)
@@ -248,7 +248,7 @@ func TestTruncatedForms(t *testing.T) {
 }
 
 func TestPreambleAndEpilogueArePassedOver(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	body, contentType := multipartOf(part{"purpose", "", "batch"}, part{"file", "in.jsonl", line})
 	f := decode[openai.File](t, a.request("POST", "/v1/files", "preamble\r\n"+body+"epilogue", "Content-Type", contentType))
 	if f.Bytes != int64(len(line)) {
@@ -257,7 +257,7 @@ func TestPreambleAndEpilogueArePassedOver(t *testing.T) {
 }
 
 func TestContentIsNotDecodedByPart(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	body, contentType := multipartOf(part{"purpose", "", "user_data"}, part{"file", "a.txt", "a=3Db=\r\n"})
 	body = strings.Replace(body, `filename="a.txt"`, `filename="a.txt"`+"\r\nContent-Transfer-Encoding: quoted-printable", 1)
 	f := decode[openai.File](t, a.request("POST", "/v1/files", body, "Content-Type", contentType))
@@ -267,7 +267,7 @@ func TestContentIsNotDecodedByPart(t *testing.T) {
 }
 
 func TestListFiles(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	empty := a.request("GET", "/v1/files", "")
 	if string(empty.body) != `{"object":"list","data":[],"first_id":null,"last_id":null,"has_more":false}` {
 		t.Errorf("empty list is %s", empty.body)
@@ -313,7 +313,7 @@ func TestListFiles(t *testing.T) {
 
 // TestDeletingWhatIsListed does what a client does that empties its account.
 func TestDeletingWhatIsListed(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	for range 5 {
 		a.upload("batch", "in.jsonl", line)
 	}
@@ -335,7 +335,7 @@ func TestDeletingWhatIsListed(t *testing.T) {
 }
 
 func TestRefusedQueries(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	unknown := openai.NewID("file-")
 	for _, c := range []struct {
 		path string

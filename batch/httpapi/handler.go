@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/upload"
 )
 
 // Batches is what the API needs to do with batches. Where a batch is returned
@@ -33,7 +34,7 @@ type Batches interface {
 
 // Config is what a handler is made of.
 type Config struct {
-	Files   *batch.FileService
+	Files   *upload.Service
 	Batches Batches
 	// Tenant tells whose request it is. Nil: everybody is
 	// batch.DefaultTenant.
@@ -46,7 +47,7 @@ type Config struct {
 
 // handler answers the requests of all routes.
 type handler struct {
-	files   *batch.FileService
+	files   *upload.Service
 	batches Batches
 	tenant  func(*http.Request) string
 	log     *zap.Logger

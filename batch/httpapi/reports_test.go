@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -74,7 +75,7 @@ func (a *api) ended() {
 // A report has exactly these members, of these types, at the routes of both
 // generations of BESH.
 func TestReports(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	c := a.setClock("2026-11-29T02:22:07.123456Z")
 	done := a.createBatch()
 	c.pass(1500 * time.Millisecond)
@@ -169,7 +170,7 @@ func TestReports(t *testing.T) {
 
 // Batches that wait are queued, and those beyond max_concurrent_batches.
 func TestStatusReport(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	for range 3 {
 		a.createBatch()
 	}
@@ -183,7 +184,7 @@ func TestStatusReport(t *testing.T) {
 }
 
 func TestDashboardPages(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	var ids []string
 	for range 5 {
 		ids = append([]string{a.createBatch().ID}, ids...)
@@ -222,7 +223,7 @@ func TestDashboardPages(t *testing.T) {
 // A report without batches has arrays and numbers, and no null where there was a
 // number; batches of the day before are not in it.
 func TestReportsOfNothing(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	c := a.setClock("2026-11-29T02:22:07Z")
 	a.createBatch()
 	c.pass(24*time.Hour + time.Second)
@@ -237,7 +238,7 @@ func TestReportsOfNothing(t *testing.T) {
 
 // Tokens of live requests are in no report.
 func TestReportsWithoutLive(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	usage := batch.UsageRecord{Tenant: batch.DefaultTenant, Class: "live", Model: "m", Endpoint: "/e", Requests: 1, Usage: openai.Usage{InputTokens: 10, OutputTokens: 5, TotalTokens: 15}}
 	if err := a.store.AddUsage(t.Context(), []batch.UsageRecord{usage}); err != nil {
 		t.Fatal(err)
@@ -254,7 +255,7 @@ func TestReportsWithoutLive(t *testing.T) {
 }
 
 func TestEstimateAndLines(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	b := a.createBatch()
 	path := "/v1/batches/" + b.ID
 	var got struct {

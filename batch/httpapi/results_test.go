@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -89,7 +90,7 @@ func (r reply) want(t *testing.T, body string) {
 }
 
 func TestResultsSoFar(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	id := a.begun()
 	path := "/v1/batches/" + id
 	a.request("GET", path+"/output", "").want(t, "")
@@ -123,7 +124,7 @@ func TestResultsSoFar(t *testing.T) {
 
 // A batch that ends before anything of it is sent is read from its files.
 func TestResultsOfABatchThatEnds(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	id := a.begun()
 	whole := strings.Repeat(`{"custom_id":"x"}`+"\n", 2)
 	a.commit(id, 0, `{"custom_id":"x"}`)

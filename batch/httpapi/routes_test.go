@@ -5,12 +5,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
 func TestRoutes(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	file, upload, b := openai.NewID("file-"), openai.NewID("upload_"), openai.NewID("batch_")
 	unknown := func(method, path string) refused {
 		return refused{404, "", "unknown_url", "Invalid URL (" + method + " " + path + ")"}
@@ -97,7 +97,7 @@ func TestRoutes(t *testing.T) {
 }
 
 func TestHead(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	f := a.upload("batch", "in.jsonl", line)
 	for path, status := range map[string]int{
 		"/v1/files":                             200,

@@ -18,6 +18,7 @@ import (
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/files/local"
 	"github.com/tidegate/tidegate/batch/httpapi"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -38,7 +39,7 @@ func (a *api) dial(contentLength int, contentType, body string) net.Conn {
 }
 
 func TestDisconnectInMidUpload(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	body, contentType := multipartOf(part{"purpose", "", "batch"}, part{"file", "in.jsonl", strings.Repeat(line, 20_000)})
 	conn := a.dial(len(body), contentType, body[:len(body)-100])
 	eventually(t, "the file has begun", func() bool { return len(a.contents()) > 0 })
@@ -50,7 +51,7 @@ func TestDisconnectInMidUpload(t *testing.T) {
 }
 
 func TestWrongContentLength(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	body, contentType := multipartOf(part{"purpose", "", "batch"}, part{"file", "in.jsonl", line})
 	for name, length := range map[string]int{"too short": len(body) - 20, "too long": len(body) + 20} {
 		conn := a.dial(length, contentType, body)
@@ -79,7 +80,7 @@ func TestRowThatFails(t *testing.T) {
 		"cancelled":   {context.Canceled, 503},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := newAPI(t, batch.FileLimits{})
+			a := newAPI(t, upload.Limits{})
 			a.store.fail["CreateFile"] = c.err
 			for _, filename := range []string{"in.jsonl", "in.jsonl.gz"} {
 				content := line
@@ -107,7 +108,7 @@ func TestRowThatFails(t *testing.T) {
 // TestRowThatWasMadeAllTheSame: the answer of a commit got lost. The content
 // must stay, and the client is told of the file.
 func TestRowThatWasMadeAllTheSame(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	a.store.fail["CreateFile, committed"] = batch.ErrUnavailable
 	f := a.upload("batch", "in.jsonl", line)
 	if r := a.request("GET", "/v1/files/"+f.ID+"/content", ""); string(r.body) != line {
@@ -117,7 +118,7 @@ func TestRowThatWasMadeAllTheSame(t *testing.T) {
 }
 
 func TestFullDisk(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	full := local.New(local.Config{Dir: t.TempDir(), Reserve: math.MaxInt64})
 	if err := full.Open(t.Context()); err != nil {
 		t.Fatal(err)
@@ -127,7 +128,7 @@ func TestFullDisk(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	a.server.Config.Handler = httpapi.New(httpapi.Config{Files: &batch.FileService{Store: a.store, Files: full}, Batches: batches{store: a.store}})
+	a.server.Config.Handler = httpapi.New(httpapi.Config{Files: &upload.Service{Store: a.store, Files: full}, Batches: batches{store: a.store}})
 	want := refused{507, "", "insufficient_storage", ""}
 	r := a.form("/v1/files", part{"purpose", "", "batch"}, part{"file", "in.jsonl", line})
 	want.check(t, r)
@@ -182,9 +183,9 @@ func TestDiskThatFillsUp(t *testing.T) {
 		"while it is decompressed": {"in.jsonl.gz", packed, len(packed) + len(long)/2, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := newAPI(t, batch.FileLimits{})
+			a := newAPI(t, upload.Limits{})
 			files := &fullFiles{a.files, c.room, c.atCommit}
-			a.server.Config.Handler = httpapi.New(httpapi.Config{Files: &batch.FileService{Store: a.store, Files: files}, Batches: batches{store: a.store}})
+			a.server.Config.Handler = httpapi.New(httpapi.Config{Files: &upload.Service{Store: a.store, Files: files}, Batches: batches{store: a.store}})
 			refused{507, "", "insufficient_storage", ""}.check(t, a.form("/v1/files", part{"purpose", "", "batch"}, part{"file", c.filename, c.content}))
 			a.wantStored(0, 0)
 		})
@@ -193,7 +194,7 @@ func TestDiskThatFillsUp(t *testing.T) {
 
 // TestCancelledContext: a client that is gone is told nothing false.
 func TestCancelledContext(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	body, contentType := multipartOf(part{"purpose", "", "batch"}, part{"file", "in.jsonl", line})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -214,10 +215,10 @@ func (stuckFiles) Delete(context.Context, string) error { return errors.New("stu
 
 // TestWhatCannotBeRemovedIsLogged although the client alone is at fault.
 func TestWhatCannotBeRemovedIsLogged(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	core, logged := observer.New(zap.WarnLevel)
 	a.server.Config.Handler = httpapi.New(httpapi.Config{
-		Files: &batch.FileService{Store: a.store, Files: stuckFiles{a.files}}, Batches: batches{store: a.store}, Log: zap.New(core),
+		Files: &upload.Service{Store: a.store, Files: stuckFiles{a.files}}, Batches: batches{store: a.store}, Log: zap.New(core),
 	})
 	want := refused{400, "", "", "Invalid file format for Batch API."}
 	want.check(t, a.form("/v1/files", part{"purpose", "", "batch"}, part{"file", "in.jsonl", ""}))

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -27,7 +28,7 @@ func (h *handler) createUpload(w http.ResponseWriter, r *http.Request, _ string)
 }
 
 func (h *handler) addPart(w http.ResponseWriter, r *http.Request, id string) (err error) {
-	var in *batch.IncomingPart
+	var in *upload.IncomingPart
 	defer func() {
 		if in != nil {
 			err = errors.Join(err, in.Abort())

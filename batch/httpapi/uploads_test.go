@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -31,7 +31,7 @@ func (a *api) complete(upload, extra string, parts ...string) reply {
 }
 
 func TestUpload(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	content := strings.Repeat(line, 1000)
 	u := a.beginUpload("in.jsonl", len(content))
 	want := openai.Upload{
@@ -75,7 +75,7 @@ func TestUploadOfACompressedFile(t *testing.T) {
 	for filename, packed := range map[string]string{
 		"in.jsonl.gz": string(gzipped(t, line)), "in.zip": string(zipped(t, "in.jsonl", line)), "in.zst": string(zstandard(t, line)),
 	} {
-		a := newAPI(t, batch.FileLimits{MaxFileBytes: 10}) // which does not bind uploads
+		a := newAPI(t, upload.Limits{MaxFileBytes: 10}) // which does not bind uploads
 		u := a.beginUpload(filename, len(packed))
 		first, second := a.addPart(u.ID, packed[:20]), a.addPart(u.ID, packed[20:])
 		done := decode[openai.Upload](t, a.complete(u.ID, "", first.ID, second.ID))
@@ -87,7 +87,7 @@ func TestUploadOfACompressedFile(t *testing.T) {
 }
 
 func TestUploadExpiry(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	u := decode[openai.Upload](t, a.json("POST", "/v1/uploads",
 		`{"filename":"a.bin","purpose":"user_data","bytes":3,"mime_type":"x/y","expires_after":{"anchor":"created_at","seconds":7200}}`))
 	p := a.addPart(u.ID, "abc")
@@ -98,7 +98,7 @@ func TestUploadExpiry(t *testing.T) {
 }
 
 func TestCancelUpload(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	u := a.beginUpload("in.jsonl", len(line))
 	p := a.addPart(u.ID, line)
 	for range 2 {
@@ -113,7 +113,7 @@ func TestCancelUpload(t *testing.T) {
 }
 
 func TestUploadsOfOthersDoNotExist(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	u := a.beginUpload("in.jsonl", len(line))
 	p := a.addPart(u.ID, line)
 	gone := refused{404, "", "", "No upload found with id '" + u.ID + "'."}
@@ -125,7 +125,7 @@ func TestUploadsOfOthersDoNotExist(t *testing.T) {
 }
 
 func TestRefusedUploadRequests(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{MaxUploadBytes: 1000})
+	a := newAPI(t, upload.Limits{MaxUploadBytes: 1000})
 	with := func(from, to string) string {
 		return strings.Replace(`{"filename":"a.jsonl","purpose":"batch","bytes":5,"mime_type":"text/jsonl"}`, from, to, 1)
 	}
@@ -156,7 +156,7 @@ func TestRefusedUploadRequests(t *testing.T) {
 }
 
 func TestRefusedParts(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{MaxPartBytes: 1000})
+	a := newAPI(t, upload.Limits{MaxPartBytes: 1000})
 	u := a.beginUpload("in.jsonl", len(line))
 	path := "/v1/uploads/" + u.ID + "/parts"
 	for _, c := range []struct {
@@ -180,7 +180,7 @@ func TestRefusedParts(t *testing.T) {
 }
 
 func TestRefusedCompletions(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	u := a.beginUpload("in.jsonl", len(line))
 	p, half, text := a.addPart(u.ID, line), a.addPart(u.ID, line[:40]), a.addPart(u.ID, strings.Repeat("x", len(line)))
 	other := a.addPart(a.beginUpload("in.jsonl", len(line)).ID, line)
@@ -212,7 +212,7 @@ func TestRefusedCompletions(t *testing.T) {
 
 // TestCompletedAtOnce: one file comes of it, and everyone is told of that.
 func TestCompletedAtOnce(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{})
+	a := newAPI(t, upload.Limits{})
 	u := a.beginUpload("in.jsonl", len(line))
 	p := a.addPart(u.ID, line)
 	answers := make([]reply, 4)
@@ -230,7 +230,7 @@ func TestCompletedAtOnce(t *testing.T) {
 }
 
 func TestUploadLimits(t *testing.T) {
-	a := newAPI(t, batch.FileLimits{MaxOpenUploads: 2, MaxUploadParts: 2})
+	a := newAPI(t, upload.Limits{MaxOpenUploads: 2, MaxUploadParts: 2})
 	first, second := a.beginUpload("a.jsonl", 10), a.beginUpload("b.jsonl", 10)
 	const create = `{"filename":"c.jsonl","purpose":"batch","bytes":10,"mime_type":"application/jsonl"}`
 	refused{429, "", "too_many_uploads", ""}.check(t, a.json("POST", "/v1/uploads", create))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/httpapi"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -142,7 +143,7 @@ func (f *files) Upload(ctx context.Context, filename string, content io.Reader, 
 			err = errors.Join(err, aborting)
 		}
 	}()
-	if batch.Packed(name) {
+	if upload.Packed(name) {
 		seen = func(dashboard.Arriving) {} // what arrives are no lines yet
 	}
 	look := f.look(ctx, seen)
@@ -151,7 +152,7 @@ func (f *files) Upload(ctx context.Context, filename string, content io.Reader, 
 	if err != nil {
 		return "", fmt.Errorf("storing file: %w", err)
 	}
-	file, err := in.Commit(ctx, f.Tenant, batch.CommitRequest{Filename: name, Purpose: openai.PurposeBatch})
+	file, err := in.Commit(ctx, f.Tenant, upload.CommitRequest{Filename: name, Purpose: openai.PurposeBatch})
 	if err != nil {
 		return "", err
 	}

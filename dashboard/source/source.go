@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/doctor"
 	"github.com/tidegate/tidegate/upstreams"
@@ -14,7 +15,7 @@ import (
 type Config struct {
 	Tenant string
 	Engine *batch.Engine
-	Files  *batch.FileService
+	Files  *upload.Service
 	Pool   *upstreams.Pool
 	Doctor Doctor
 	// Health is how the engine is, also while it is not open.

@@ -25,6 +25,7 @@ import (
 	"github.com/tidegate/tidegate/batch/httpapi"
 	"github.com/tidegate/tidegate/batch/queue/memory"
 	"github.com/tidegate/tidegate/batch/store/sqlite"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/cli/client"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -55,7 +56,7 @@ func newGateway(t *testing.T) *gateway {
 		t.Fatal(err)
 	}
 	engine.Start()
-	api := httpapi.New(httpapi.Config{Files: engine.Files(batch.FileLimits{}), Batches: engine})
+	api := httpapi.New(httpapi.Config{Files: &upload.Service{Store: engine.Store(), Files: engine.Files()}, Batches: engine})
 	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			if err := recover(); err != nil && err != any(answeredByHook{}) {

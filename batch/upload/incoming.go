@@ -1,7 +1,8 @@
-package batch
+package upload
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,28 +13,47 @@ import (
 	"io"
 	"time"
 
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // Incoming is the content of a file on its way in. Exactly one of Commit and
 // Abort ends it; Abort after Commit does nothing. It is used by one goroutine.
 type Incoming struct {
-	service *FileService
+	service *Service
 	*measured
 }
 
 // Begin begins a file. What it is for is said at the end, because the parts of
 // a form come in any order.
-func (s *FileService) Begin(ctx context.Context) (*Incoming, error) {
+func (s *Service) Begin(ctx context.Context) (*Incoming, error) {
 	limit := s.limits().MaxFileBytes
-	m, err := s.measure(ctx, openai.NewID("file-"), limit, openai.TooLarge("file", "The file is larger than the limit of %d bytes.", limit))
+	m, err := s.measure(ctx, openai.NewID("file-"), limit, errFileTooLarge(limit))
 	if err != nil {
 		return nil, err
 	}
 	return &Incoming{s, m}, nil
 }
 
-// CommitRequest says what an incoming content is.
+// WriteFile stores what write writes as a file of at most limit bytes. It uses
+// Tenant, Filename, Purpose and TTL of f. Nothing is left after an error.
+func (s *Service) WriteFile(ctx context.Context, f batch.NewFile, limit int64, write func(io.Writer) error) (batch.File, error) {
+	m, err := s.measure(ctx, openai.NewID("file-"), limit, errFileTooLarge(limit))
+	if err != nil {
+		return batch.File{}, err
+	}
+	if err := write(m); err != nil {
+		return batch.File{}, errors.Join(err, m.Abort())
+	}
+	in := &Incoming{s, m}
+	return in.Commit(ctx, f.Tenant, CommitRequest{Filename: f.Filename, Purpose: f.Purpose, TTL: f.TTL})
+}
+
+func errFileTooLarge(limit int64) *openai.Error {
+	return openai.TooLarge("file", "The file is larger than the limit of %d bytes.", limit)
+}
+
+// CommitRequest describes an incoming content.
 type CommitRequest struct {
 	Filename string        // as CleanFilename gives it
 	Purpose  string        // one of openai.UploadPurposes
@@ -42,19 +62,19 @@ type CommitRequest struct {
 
 // Commit makes the content durable and then the file. Nothing is left after an
 // error. A compressed file of requests is decompressed.
-func (in *Incoming) Commit(ctx context.Context, tenant string, r CommitRequest) (File, error) {
+func (in *Incoming) Commit(ctx context.Context, tenant string, r CommitRequest) (batch.File, error) {
 	s := in.service
 	c, err := s.settle(ctx, in.measured, r, s.limits().MaxFileBytes)
 	if err != nil {
-		return File{}, err
+		return batch.File{}, err
 	}
 	nf := c.file(tenant, r, s)
-	var f File
+	var f batch.File
 	err = s.record(ctx, c.key,
 		func(ctx context.Context) (err error) { f, err = s.Store.CreateFile(ctx, nf); return err },
 		func(ctx context.Context) (err error) { f, err = s.Store.File(ctx, tenant, nf.ID); return err })
 	if err != nil {
-		return File{}, fmt.Errorf("recording file: %w", err)
+		return batch.File{}, fmt.Errorf("recording file: %w", err)
 	}
 	return f, nil
 }
@@ -67,8 +87,8 @@ type stored struct {
 	compression *openai.Compression
 }
 
-func (c stored) file(tenant string, r CommitRequest, s *FileService) NewFile {
-	return NewFile{
+func (c stored) file(tenant string, r CommitRequest, s *Service) batch.NewFile {
+	return batch.NewFile{
 		ID: c.key, Key: c.key, Tenant: tenant, Filename: r.Filename, Purpose: r.Purpose,
 		Bytes: c.bytes, SHA256: c.sha256, TTL: s.ttl(r.Purpose, r.TTL), Compression: c.compression,
 	}
@@ -77,7 +97,7 @@ func (c stored) file(tenant string, r CommitRequest, s *FileService) NewFile {
 // settle makes a content durable as it is to be kept; nothing is left of it
 // after an error. plainLimit is how large it may be uncompressed, in bytes,
 // unless MaxDecompressedBytes says otherwise.
-func (s *FileService) settle(ctx context.Context, m *measured, r CommitRequest, plainLimit int64) (stored, error) {
+func (s *Service) settle(ctx context.Context, m *measured, r CommitRequest, plainLimit int64) (stored, error) {
 	if r.Purpose == openai.PurposeBatch && m.size == 0 {
 		return stored{}, errors.Join(errNotJSONL(), m.Abort())
 	}
@@ -87,8 +107,7 @@ func (s *FileService) settle(ctx context.Context, m *measured, r CommitRequest, 
 	}
 	plain := raw
 	if format := compressionOf(r.Filename); format != "" {
-		limit := s.Limits.MaxDecompressedBytes
-		def(&limit, plainLimit)
+		limit := cmp.Or(s.Limits.MaxDecompressedBytes, plainLimit)
 		plain, err = s.unpack(ctx, raw, format, limit)
 		if removing := s.remove(ctx, raw.key); removing != nil && err == nil {
 			err = errors.Join(removing, s.remove(ctx, plain.key))
@@ -109,8 +128,8 @@ func errNotJSONL() *openai.Error {
 
 // checkJSONL refuses a content of which no line is JSON. Single bad lines are
 // found when a batch is made of it.
-func (s *FileService) checkJSONL(ctx context.Context, c stored) error {
-	content, err := openContent(ctx, s.Files, c.key, c.bytes)
+func (s *Service) checkJSONL(ctx context.Context, c stored) error {
+	content, err := batch.OpenContent(ctx, s.Files, c.key, c.bytes)
 	if err != nil {
 		return fmt.Errorf("checking file: %w", err)
 	}
@@ -141,7 +160,7 @@ func (s *FileService) checkJSONL(ctx context.Context, c stored) error {
 // measured is a content being written, counted and hashed.
 type measured struct {
 	key   string
-	dst   FileWriter
+	dst   batch.FileWriter
 	sum   hash.Hash
 	size  int64
 	limit int64
@@ -149,7 +168,7 @@ type measured struct {
 	err   error         // of the first write that failed
 }
 
-func (s *FileService) measure(ctx context.Context, key string, limit int64, over *openai.Error) (*measured, error) {
+func (s *Service) measure(ctx context.Context, key string, limit int64, over *openai.Error) (*measured, error) {
 	dst, err := s.Files.Create(ctx, key)
 	if err != nil {
 		return nil, fmt.Errorf("creating content: %w", err)

@@ -1,4 +1,4 @@
-package batch
+package upload
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package batch
+package upload
 
 import (
 	"archive/zip"
@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -17,7 +18,7 @@ import (
 const zipDirectory = 512 << 10
 
 // zipEntry opens the one entry of an archive.
-func zipEntry(src *Content, dst *measured) (io.ReadCloser, error) {
+func zipEntry(src *batch.Content, dst *measured) (io.ReadCloser, error) {
 	at := &readerAt{src: src, left: zipDirectory}
 	if err := checkZipRecords(at, src.Size()); err != nil {
 		return nil, err
@@ -102,7 +103,7 @@ var errReadEnough = errors.New("too much to read")
 // readerAt reads a content at offsets, up to so many bytes. Reading on from
 // where the last read ended opens nothing anew.
 type readerAt struct {
-	src  *Content
+	src  *batch.Content
 	left int64 // negative once it was too much
 }
 

@@ -1,4 +1,4 @@
-package batch
+package upload
 
 import (
 	"archive/zip"
@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -27,16 +28,16 @@ const (
 )
 
 const (
-	// zstdWindow is the largest window of zstd that is decoded, in bytes: that of
-	// zstd --ultra -20. A decoder may need several times as much memory.
+	// zstdWindow is the largest window of zstd that is decoded, in bytes: the one
+	// of zstd --ultra -20. A decoder may need several times as much memory.
 	zstdWindow = 32 << 20
-	// unpackAtOnce is how many files are decompressed at a time, because each
-	// may need a window of that size.
+	// unpackAtOnce limits concurrent decompression: each file may need a window of
+	// that size.
 	unpackAtOnce = 2
 	unpackBuffer = 128 << 10
 )
 
-// compressionOf tells by a file's name how it is packed, "" for not at all.
+// compressionOf returns the format that a file's name says, "" for none.
 func compressionOf(filename string) string {
 	switch strings.ToLower(path.Ext(filename)) {
 	case ".gz":
@@ -52,31 +53,18 @@ func compressionOf(filename string) string {
 	}
 }
 
-// Packed tells whether a file of requests with this name is decompressed when it
-// has arrived.
+// Packed reports whether a file of requests with this name is decompressed when
+// it is committed.
 func Packed(filename string) bool { return compressionOf(filename) != "" }
 
-// PlainFilename is the name of a file whose content was decompressed when it
-// came in.
-func (f File) PlainFilename() string {
-	if f.Compression == nil {
-		return f.Filename
-	}
-	name := strings.TrimSuffix(f.Filename, path.Ext(f.Filename))
-	if path.Ext(name) == "" {
-		name += ".jsonl"
-	}
-	return name
-}
-
 // unpack decompresses a stored content to a new one of at most limit bytes.
-func (s *FileService) unpack(ctx context.Context, raw stored, format string, limit int64) (stored, error) {
+func (s *Service) unpack(ctx context.Context, raw stored, format string, limit int64) (stored, error) {
 	s.once.Do(func() { s.unpacking = semaphore.NewWeighted(unpackAtOnce) })
 	if err := s.unpacking.Acquire(ctx, 1); err != nil {
 		return stored{}, err
 	}
 	defer s.unpacking.Release(1)
-	src, err := openContent(ctx, s.Files, raw.key, raw.bytes)
+	src, err := batch.OpenContent(ctx, s.Files, raw.key, raw.bytes)
 	if err != nil {
 		return stored{}, fmt.Errorf("decompressing file: %w", err)
 	}
@@ -99,14 +87,15 @@ func (s *FileService) unpack(ctx context.Context, raw stored, format string, lim
 	return plain, nil
 }
 
-// decompress tells apart who is at fault: the disk, or the client.
-func decompress(dst *measured, src *Content, format string) error {
+// decompress writes the decompressed src to dst. Its error is an *openai.Error if
+// the content is at fault, not if a disk is.
+func decompress(dst *measured, src *batch.Content, format string) error {
 	err := copyPlain(dst, src, format)
 	switch {
 	case err == nil:
 		return nil
-	case src.err != nil:
-		return fmt.Errorf("decompressing file: %w", src.err)
+	case src.Err() != nil:
+		return fmt.Errorf("decompressing file: %w", src.Err())
 	case dst.err != nil:
 		return dst.err
 	}
@@ -116,7 +105,7 @@ func decompress(dst *measured, src *Content, format string) error {
 	return openai.InvalidRequest("file", "", "The file could not be decompressed as %s: %s.", format, reason(err)).WithCause(err)
 }
 
-// reason puts an error of a decoder into words for the client.
+// reason describes an error of a decoder for the client.
 func reason(err error) string {
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
@@ -135,7 +124,7 @@ func reason(err error) string {
 }
 
 // copyPlain writes the decompressed src to dst.
-func copyPlain(dst *measured, src *Content, format string) error {
+func copyPlain(dst *measured, src *batch.Content, format string) error {
 	r, err := plainReader(src, format, dst)
 	if err != nil {
 		return err
@@ -145,7 +134,7 @@ func copyPlain(dst *measured, src *Content, format string) error {
 	return err
 }
 
-func plainReader(src *Content, format string, dst *measured) (io.ReadCloser, error) {
+func plainReader(src *batch.Content, format string, dst *measured) (io.ReadCloser, error) {
 	buffered := bufio.NewReaderSize(src, unpackBuffer)
 	switch format {
 	case formatGzip:

@@ -1,10 +1,10 @@
-package batch_test
+package upload_test
 
 import (
 	"strings"
 	"testing"
 
-	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/upload"
 )
 
 func TestCleanFilename(t *testing.T) {
@@ -24,12 +24,12 @@ func TestCleanFilename(t *testing.T) {
 		"-rf":                    "-rf",
 		strings.Repeat("ä", 255): strings.Repeat("ä", 255),
 	} {
-		if got, err := batch.CleanFilename(sent); err != nil || got != want {
+		if got, err := upload.CleanFilename(sent); err != nil || got != want {
 			t.Errorf("%q: got %q, %v, want %q", sent, got, err, want)
 		}
 	}
 	for _, sent := range []string{"", " ", ".", "..", "/", "//", "a/..", `\`, "\r\n", "\u200b", strings.Repeat("ä", 256)} {
-		if got, err := batch.CleanFilename(sent); err == nil {
+		if got, err := upload.CleanFilename(sent); err == nil {
 			t.Errorf("%q became %q", sent, got)
 		}
 	}

@@ -1,4 +1,4 @@
-package batch
+package upload
 
 import (
 	"context"
@@ -9,12 +9,13 @@ import (
 	"io"
 	"time"
 
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// UploadRequest asks for an upload in parts
+// Request asks for an upload in parts
 // (https://platform.openai.com/docs/api-reference/uploads/create).
-type UploadRequest struct {
+type Request struct {
 	Filename string // as CleanFilename returns it
 	Purpose  string // one of openai.UploadPurposes
 	MimeType string
@@ -23,11 +24,11 @@ type UploadRequest struct {
 }
 
 // CreateUpload begins an upload.
-func (s *FileService) CreateUpload(ctx context.Context, tenant string, r UploadRequest) (Upload, error) {
+func (s *Service) CreateUpload(ctx context.Context, tenant string, r Request) (batch.Upload, error) {
 	if err := s.admitUpload(ctx, tenant); err != nil {
-		return Upload{}, err
+		return batch.Upload{}, err
 	}
-	return s.Store.CreateUpload(ctx, Upload{
+	return s.Store.CreateUpload(ctx, batch.Upload{
 		ID: openai.NewID("upload_"), Tenant: tenant, Filename: r.Filename, Purpose: r.Purpose, MimeType: r.MimeType, Bytes: r.Bytes, FileTTL: r.FileTTL,
 	}, s.limits().UploadTTL)
 }
@@ -35,19 +36,19 @@ func (s *FileService) CreateUpload(ctx context.Context, tenant string, r UploadR
 // IncomingPart is the content of a part on its way in. Exactly one of Commit
 // and Abort ends it; Abort after Commit does nothing.
 type IncomingPart struct {
-	service  *FileService
+	service  *Service
 	tenant   string
 	uploadID string
 	*measured
 }
 
 // BeginPart begins a part of a pending upload.
-func (s *FileService) BeginPart(ctx context.Context, tenant, uploadID string) (*IncomingPart, error) {
+func (s *Service) BeginPart(ctx context.Context, tenant, uploadID string) (*IncomingPart, error) {
 	u, err := s.Store.Upload(ctx, tenant, uploadID)
 	if err != nil {
 		return nil, err
 	}
-	if u.Status != UploadPending {
+	if u.Status != batch.UploadPending {
 		return nil, errNotPending("add a part to", u)
 	}
 	if err := s.admitPart(ctx, tenant, uploadID); err != nil {
@@ -63,16 +64,16 @@ func (s *FileService) BeginPart(ctx context.Context, tenant, uploadID string) (*
 
 // Commit makes the content durable and then the part. Nothing is left after an
 // error.
-func (in *IncomingPart) Commit(ctx context.Context) (UploadPart, error) {
+func (in *IncomingPart) Commit(ctx context.Context) (batch.UploadPart, error) {
 	s := in.service
 	if in.size == 0 {
-		return UploadPart{}, errors.Join(openai.InvalidRequest("data", "invalid_value", "Invalid 'data': the part is empty."), in.Abort())
+		return batch.UploadPart{}, errors.Join(openai.InvalidRequest("data", "invalid_value", "Invalid 'data': the part is empty."), in.Abort())
 	}
 	c, err := in.commit(ctx)
 	if err != nil {
-		return UploadPart{}, err
+		return batch.UploadPart{}, err
 	}
-	part := UploadPart{ID: c.key, UploadID: in.uploadID, Key: c.key, Bytes: c.bytes}
+	part := batch.UploadPart{ID: c.key, UploadID: in.uploadID, Key: c.key, Bytes: c.bytes}
 	err = s.record(ctx, c.key,
 		func(ctx context.Context) error {
 			added, err := s.Store.AddPart(ctx, in.tenant, part)
@@ -88,11 +89,11 @@ func (in *IncomingPart) Commit(ctx context.Context) (UploadPart, error) {
 			}
 			return err
 		})
-	if errors.Is(err, ErrConflict) {
+	if errors.Is(err, batch.ErrConflict) {
 		err = s.whyNot(ctx, in.tenant, in.uploadID, "add a part to", err)
 	}
 	if err != nil {
-		return UploadPart{}, fmt.Errorf("recording part: %w", err)
+		return batch.UploadPart{}, fmt.Errorf("recording part: %w", err)
 	}
 	return part, nil
 }
@@ -105,36 +106,36 @@ type CompleteRequest struct {
 
 // CompleteUpload puts the parts together and makes the file. Repeated, it
 // gives the same answer. The file is empty when it was deleted since.
-func (s *FileService) CompleteUpload(ctx context.Context, tenant, id string, r CompleteRequest) (Upload, File, error) {
+func (s *Service) CompleteUpload(ctx context.Context, tenant, id string, r CompleteRequest) (batch.Upload, batch.File, error) {
 	u, err := s.Store.Upload(ctx, tenant, id)
 	if err != nil {
-		return Upload{}, File{}, err
+		return batch.Upload{}, batch.File{}, err
 	}
 	switch u.Status {
-	case UploadPending:
-	case UploadCompleted:
+	case batch.UploadPending:
+	case batch.UploadCompleted:
 		return s.completed(ctx, u)
 	default:
-		return Upload{}, File{}, errNotPending("complete", u)
+		return batch.Upload{}, batch.File{}, errNotPending("complete", u)
 	}
 	parts, err := s.partsOf(ctx, u, r.PartIDs)
 	if err != nil {
-		return Upload{}, File{}, err
+		return batch.Upload{}, batch.File{}, err
 	}
 	content, err := s.join(ctx, u, parts, r.MD5)
-	if errors.Is(err, ErrConflict) {
+	if errors.Is(err, batch.ErrConflict) {
 		err = s.whyNot(ctx, tenant, id, "complete", err)
 	}
 	if err != nil {
-		return Upload{}, File{}, err
+		return batch.Upload{}, batch.File{}, err
 	}
 	commit := CommitRequest{Filename: u.Filename, Purpose: u.Purpose, TTL: u.FileTTL}
 	c, err := s.settle(ctx, content, commit, s.limits().MaxUploadBytes)
 	if err != nil {
-		return Upload{}, File{}, err
+		return batch.Upload{}, batch.File{}, err
 	}
 	nf := c.file(tenant, commit, s)
-	var f File
+	var f batch.File
 	err = s.record(ctx, c.key,
 		func(ctx context.Context) (err error) {
 			u, f, err = s.Store.CompleteUpload(ctx, tenant, id, nf)
@@ -147,34 +148,34 @@ func (s *FileService) CompleteUpload(ctx context.Context, tenant, id string, r C
 			u, err = s.Store.Upload(ctx, tenant, id)
 			return err
 		})
-	if errors.Is(err, ErrConflict) { // another request ended it meanwhile
+	if errors.Is(err, batch.ErrConflict) { // another request ended it meanwhile
 		now, err := s.Store.Upload(ctx, tenant, id)
 		switch {
 		case err != nil:
-			return Upload{}, File{}, err
-		case now.Status == UploadCompleted:
+			return batch.Upload{}, batch.File{}, err
+		case now.Status == batch.UploadCompleted:
 			return s.completed(ctx, now)
 		}
-		return Upload{}, File{}, errNotPending("complete", now)
+		return batch.Upload{}, batch.File{}, errNotPending("complete", now)
 	}
 	if err != nil {
-		return Upload{}, File{}, fmt.Errorf("recording file: %w", err)
+		return batch.Upload{}, batch.File{}, fmt.Errorf("recording file: %w", err)
 	}
 	return u, f, nil
 }
 
-func (s *FileService) completed(ctx context.Context, u Upload) (Upload, File, error) {
+func (s *Service) completed(ctx context.Context, u batch.Upload) (batch.Upload, batch.File, error) {
 	f, err := s.Store.File(ctx, u.Tenant, u.FileID)
-	if errors.Is(err, ErrNotFound) {
-		return u, File{}, nil
+	if errors.Is(err, batch.ErrNotFound) {
+		return u, batch.File{}, nil
 	}
 	return u, f, err
 }
 
 // partsOf finds the parts of an upload and checks that they are all of it.
-func (s *FileService) partsOf(ctx context.Context, u Upload, ids []string) ([]UploadPart, error) {
+func (s *Service) partsOf(ctx context.Context, u batch.Upload, ids []string) ([]batch.UploadPart, error) {
 	parts, err := s.Store.Parts(ctx, u.Tenant, u.ID, ids)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, batch.ErrNotFound) {
 		return nil, openai.InvalidRequest("part_ids", "invalid_value", "Invalid 'part_ids': one of them is no part of upload %s.", u.ID)
 	}
 	if err != nil {
@@ -191,7 +192,7 @@ func (s *FileService) partsOf(ctx context.Context, u Upload, ids []string) ([]Up
 }
 
 // join writes the parts one behind the other. Nothing is left after an error.
-func (s *FileService) join(ctx context.Context, u Upload, parts []UploadPart, wantMD5 string) (*measured, error) {
+func (s *Service) join(ctx context.Context, u batch.Upload, parts []batch.UploadPart, wantMD5 string) (*measured, error) {
 	dst, err := s.measure(ctx, openai.NewID("file-"), u.Bytes, openai.TooLarge("part_ids", "The parts are larger than the upload."))
 	if err != nil {
 		return nil, err
@@ -203,16 +204,16 @@ func (s *FileService) join(ctx context.Context, u Upload, parts []UploadPart, wa
 	return dst, nil
 }
 
-func (s *FileService) copyParts(ctx context.Context, dst io.Writer, parts []UploadPart, wantMD5 string) error {
+func (s *Service) copyParts(ctx context.Context, dst io.Writer, parts []batch.UploadPart, wantMD5 string) error {
 	sum := md5.New()
 	if wantMD5 != "" {
 		dst = io.MultiWriter(dst, sum)
 	}
 	buf := make([]byte, unpackBuffer)
 	for _, p := range parts {
-		src, err := openContent(ctx, s.Files, p.Key, p.Bytes)
-		if errors.Is(err, ErrNotFound) { // the upload was ended meanwhile
-			return fmt.Errorf("content of part %s is gone: %w", p.ID, ErrConflict)
+		src, err := batch.OpenContent(ctx, s.Files, p.Key, p.Bytes)
+		if errors.Is(err, batch.ErrNotFound) { // the upload was ended meanwhile
+			return fmt.Errorf("content of part %s is gone: %w", p.ID, batch.ErrConflict)
 		}
 		if err != nil {
 			return fmt.Errorf("joining parts: %w", err)
@@ -229,26 +230,26 @@ func (s *FileService) copyParts(ctx context.Context, dst io.Writer, parts []Uplo
 }
 
 // CancelUpload gives an upload up.
-func (s *FileService) CancelUpload(ctx context.Context, tenant, id string) (Upload, error) {
+func (s *Service) CancelUpload(ctx context.Context, tenant, id string) (batch.Upload, error) {
 	u, err := s.Store.CancelUpload(ctx, tenant, id)
-	if errors.Is(err, ErrConflict) {
-		return Upload{}, s.whyNot(ctx, tenant, id, "cancel", err)
+	if errors.Is(err, batch.ErrConflict) {
+		return batch.Upload{}, s.whyNot(ctx, tenant, id, "cancel", err)
 	}
 	return u, err
 }
 
 // whyNot explains a conflict by the state that the upload is in now.
-func (s *FileService) whyNot(ctx context.Context, tenant, id, what string, conflict error) error {
+func (s *Service) whyNot(ctx context.Context, tenant, id, what string, conflict error) error {
 	u, err := s.Store.Upload(ctx, tenant, id)
 	if err != nil {
 		return err
 	}
-	if u.Status == UploadPending {
+	if u.Status == batch.UploadPending {
 		return fmt.Errorf("upload %s is pending, but: %s", id, conflict.Error()) // nothing that the client could mend
 	}
 	return errNotPending(what, u).WithCause(conflict)
 }
 
-func errNotPending(what string, u Upload) *openai.Error {
+func errNotPending(what string, u batch.Upload) *openai.Error {
 	return openai.Conflict("Cannot %s an upload with status '%s'.", what, u.Status)
 }

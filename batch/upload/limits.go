@@ -1,0 +1,109 @@
+package upload
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// Limits bound what clients may store. A zero field has its default.
+type Limits struct {
+	// MaxFileBytes limits the size of a file in one request. Default
+	// 512 MiB, as at OpenAI.
+	MaxFileBytes int64
+	// MaxUploadBytes limits the size of a file in parts. Default 8 GiB.
+	MaxUploadBytes int64
+	// MaxPartBytes limits the size of a part of an upload. Default 64 MiB.
+	MaxPartBytes int64
+	// MaxOpenUploads limits the pending uploads of a tenant. Default 1000.
+	MaxOpenUploads int
+	// MaxUploadParts limits the parts of an upload. Default 10,000.
+	MaxUploadParts int
+	// MaxDecompressedBytes limits the decompressed size of a compressed file.
+	// Default: the limit of an uncompressed file.
+	MaxDecompressedBytes int64
+	// MaxLineBytes is the length above which a line is skipped when a file of
+	// requests is checked. Default 16 MiB.
+	MaxLineBytes int
+	// BatchFileTTL is the lifetime of files of requests for which the client
+	// sets none. Default 30 days. Files of other purposes do not expire.
+	BatchFileTTL time.Duration
+	// UploadTTL is the time in which an upload must be completed. Default 1 h.
+	UploadTTL time.Duration
+}
+
+func (l Limits) withDefaults() Limits {
+	l.MaxFileBytes = cmp.Or(l.MaxFileBytes, 512<<20)
+	l.MaxUploadBytes = cmp.Or(l.MaxUploadBytes, 8<<30)
+	l.MaxPartBytes = cmp.Or(l.MaxPartBytes, 64<<20)
+	l.MaxOpenUploads = cmp.Or(l.MaxOpenUploads, 1000)
+	l.MaxUploadParts = cmp.Or(l.MaxUploadParts, 10_000)
+	l.MaxLineBytes = cmp.Or(l.MaxLineBytes, 16<<20)
+	l.BatchFileTTL = cmp.Or(l.BatchFileTTL, 30*24*time.Hour)
+	l.UploadTTL = cmp.Or(l.UploadTTL, time.Hour)
+	return l
+}
+
+// Validate reports the first limit that is not positive.
+func (l Limits) Validate() error {
+	l = l.withDefaults()
+	l.MaxDecompressedBytes = cmp.Or(l.MaxDecompressedBytes, math.MaxInt64)
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"max_file_size", l.MaxFileBytes},
+		{"max_upload_size", l.MaxUploadBytes},
+		{"max_part_size", l.MaxPartBytes},
+		{"max_open_uploads", int64(l.MaxOpenUploads)},
+		{"max_upload_parts", int64(l.MaxUploadParts)},
+		{"max_decompressed_size", l.MaxDecompressedBytes},
+		{"max_line_size", int64(l.MaxLineBytes)},
+		{"input_ttl", int64(l.BatchFileTTL)},
+		{"upload_ttl", int64(l.UploadTTL)},
+	} {
+		if f.value <= 0 {
+			return fmt.Errorf("%s must be positive, not %d", f.name, f.value)
+		}
+	}
+	return nil
+}
+
+// uploadRetry is when a client with too many open uploads may ask again.
+const uploadRetry = time.Minute
+
+// admitUpload refuses an upload when as many as allowed are open. Uploads that
+// are begun at the same moment may exceed the limit by their number.
+func (s *Service) admitUpload(ctx context.Context, tenant string) error {
+	limit := s.limits().MaxOpenUploads
+	open, err := s.Store.OpenUploads(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	if open < limit {
+		return nil
+	}
+	e := openai.InvalidRequest("", "too_many_uploads",
+		"%d uploads are open, and the limit is %d (max_open_uploads). Complete or cancel some; one that is left alone expires after %s.", open, limit, s.limits().UploadTTL)
+	e.Status, e.Type, e.RetryAfter = http.StatusTooManyRequests, openai.TypeRateLimit, uploadRetry
+	return e
+}
+
+// admitPart refuses a part of an upload that has as many as allowed. Parts that
+// come at the same moment may exceed the limit by their number.
+func (s *Service) admitPart(ctx context.Context, tenant, uploadID string) error {
+	limit := s.limits().MaxUploadParts
+	parts, err := s.Store.CountParts(ctx, tenant, uploadID)
+	if err != nil {
+		return err
+	}
+	if parts < limit {
+		return nil
+	}
+	return openai.InvalidRequest("data", "too_many_parts", "The upload has %d parts, and the limit is %d (max_upload_parts). Begin a new upload with larger parts.", parts, limit)
+}
