@@ -10,28 +10,28 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// dispatcher lets the batch engine use the pool: names and errors of the one
-// in those of the other. A retired engine leaves it to the one after it to tell
-// other gateways what the pool has in flight, and the pool what they have.
+// dispatcher adapts the pool to the interfaces of the batch engine, including its
+// errors. A retired engine no longer exchanges loads with other gateways: its
+// successor does.
 type dispatcher struct {
 	*upstreams.Pool
 	retired *atomic.Bool
 }
 
-// Reserve takes a slot.
+// Reserve implements batch.Dispatcher.
 func (d dispatcher) Reserve(model, avoid string) (batch.Slot, error) {
 	s, err := d.Pool.Reserve(model, avoid)
 	if err != nil {
-		return nil, inWords(err)
+		return nil, batchError(err)
 	}
 	return slot{s}, nil
 }
 
-// Up tells whether a model has an upstream.
-func (d dispatcher) Up(model string) error { return inWords(d.Pool.Up(model)) }
+// Up implements batch.Dispatcher.
+func (d dispatcher) Up(model string) error { return batchError(d.Pool.Up(model)) }
 
-// inWords gives the engine's error for one of the pool.
-func inWords(err error) error {
+// batchError converts an error of the pool to the engine's error.
+func batchError(err error) error {
 	if suspect, ok := errors.AsType[*upstreams.SuspectError](err); ok {
 		return fmt.Errorf("%w: %s", batch.ErrDown, suspect.Reason)
 	}
@@ -49,7 +49,7 @@ func inWords(err error) error {
 	}
 }
 
-// Loads tells what this gateway has in flight.
+// Loads returns the load of this gateway by URL, nothing after retirement.
 func (d dispatcher) Loads() map[string]batch.Load {
 	loads := make(map[string]batch.Load)
 	if d.retired.Load() {
@@ -61,12 +61,12 @@ func (d dispatcher) Loads() map[string]batch.Load {
 	return loads
 }
 
-// SetPeers tells the pool what other gateways have in flight.
+// SetPeers passes the loads of other gateways on to the pool, unless retired.
 func (d dispatcher) SetPeers(peers batch.Peers, loads map[string]batch.Load) {
 	if d.retired.Load() {
 		return
 	}
-	if loads == nil { // which says that they are not known
+	if loads == nil { // they are not known
 		d.Pool.SetPeers(upstreams.Peers(peers), nil)
 		return
 	}
@@ -76,6 +76,9 @@ func (d dispatcher) SetPeers(peers batch.Peers, loads map[string]batch.Load) {
 	}
 	d.Pool.SetPeers(upstreams.Peers(peers), others)
 }
+
+// ToldModels implements batch.ModelTeller.
+func (d dispatcher) ToldModels() map[string]string { return d.DiscoveredModels() }
 
 // Closed reports whether no line may start at this time of day.
 func (d dispatcher) Closed() (batch.Closing, bool) {
@@ -87,7 +90,7 @@ type slot struct{ *upstreams.Slot }
 
 var next = map[upstreams.Next]batch.Next{upstreams.Final: batch.Final, upstreams.Again: batch.Again, upstreams.Elsewhere: batch.Elsewhere}
 
-// Send sends one request.
+// Send implements batch.Slot.
 func (s slot) Send(ctx context.Context, path string, body []byte) (batch.Answer, error) {
 	a, err := s.Slot.Send(ctx, path, body)
 	if send, ok := errors.AsType[*upstreams.SendError](err); ok {

@@ -38,7 +38,7 @@ func loadPool() (*sharedPool, error) {
 }
 
 // gate is what live requests need.
-func (p *sharedPool) gate() gate { return gate{&p.live, p.Looked()} }
+func (p *sharedPool) gate() gate { return gate{&p.live, p.Probed()} }
 
 // start applies the settings of a generation and lets live requests in.
 func (p *sharedPool) start(cfg *upstreams.Config) error {

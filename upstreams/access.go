@@ -8,16 +8,17 @@ import (
 	"time"
 )
 
-// access is how requests get to an upstream. It never changes; Apply replaces it.
+// access holds the transport and the credentials for requests to one upstream. It is
+// immutable; Apply replaces it.
 type access struct {
 	out *transport
-	// bearer is the Authorization header, nil for none of the gateway's own.
+	// bearer is the Authorization header, nil if the gateway sends no key of its own.
 	bearer []string
-	own    bool // bearer is this upstream's own, not the pool's
+	own    bool // bearer belongs to this upstream, not to the pool
 }
 
-// header makes the header of a request from one that was made for all
-// upstreams.
+// header returns the request header for this upstream, derived from the header that
+// is common to all upstreams.
 func (a *access) header(common http.Header) http.Header {
 	if !a.own {
 		return common
@@ -29,7 +30,8 @@ func (a *access) header(common http.Header) http.Header {
 	return h
 }
 
-// probeHeader is the header of a request of the gateway's own.
+// probeHeader returns the header of probes and other requests that the gateway makes
+// itself.
 func (a *access) probeHeader() http.Header {
 	h := http.Header{"User-Agent": userAgent, "Accept-Encoding": identity}
 	if a.bearer != nil {
@@ -38,17 +40,17 @@ func (a *access) probeHeader() http.Header {
 	return h
 }
 
-// transportKey is what distinguishes transports.
+// transportKey identifies upstreams that can share a transport.
 type transportKey struct {
 	dial, idle time.Duration
 	socket     string
 	tls        string
 }
 
-// arrange gives every upstream its access, and lets go of transports that are
-// not used any more. Upstreams that are configured alike share a transport.
-// Pool.mu is held.
-func (p *Pool) arrange() {
+// assignTransports sets the access of every upstream and closes the idle connections
+// of transports that are no longer used. Upstreams with equal settings share a
+// transport. Pool.mu is held.
+func (p *Pool) assignTransports() {
 	used := make(map[transportKey]*transport)
 	for i := range p.cfg.Upstreams {
 		cfg, u := &p.cfg.Upstreams[i], p.upstreams[i]
@@ -58,13 +60,13 @@ func (p *Pool) arrange() {
 			out = p.transports[key]
 		}
 		if out == nil {
-			out = newTransport(&p.cfg, p.within(p.dialer(u.socket)), cfg.TLS)
+			out = newTransport(&p.cfg, p.dialWithinLimit(p.dialer(u.socket)), cfg.TLS)
 		}
 		used[key] = out
 		if u.urls[healthRoute.index].Scheme == "https" {
-			// The system's authorities are read once. Without a descriptor for
-			// that there would be none from then on.
-			_, _ = x509.SystemCertPool() // its error comes again when it matters
+			// Load the system's certificate authorities now: x509 reads them only once,
+			// and a failure for lack of file descriptors would be permanent.
+			_, _ = x509.SystemCertPool() // the error is returned again when a certificate is verified
 		}
 		a := &access{out: out}
 		switch {
@@ -83,7 +85,7 @@ func (p *Pool) arrange() {
 	p.transports = used
 }
 
-// closeIdle closes connections that no request uses.
+// closeIdle closes idle connections.
 func (p *Pool) closeIdle() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -92,11 +94,11 @@ func (p *Pool) closeIdle() {
 	}
 }
 
-// advise takes note of what to do about a probe's failure.
-func (p *Pool) advise(u *upstream, err error) {
+// setRemedy records what an operator can do about a failed probe.
+func (p *Pool) setRemedy(u *upstream, err error) {
 	remedy := tlsRemedy(err)
 	if bad, ok := errors.AsType[*badAnswerError](err); ok && (bad.status == http.StatusUnauthorized || bad.status == http.StatusForbidden) {
-		remedy = "Give the gateway the key that the server asks for: api_key in pool or upstream, --upstream-api-key of serve."
+		remedy = "Configure the key that the server expects: api_key in pool or upstream, or --upstream-api-key of serve."
 	}
 	p.mu.Lock()
 	u.remedy = remedy

@@ -2,20 +2,20 @@ package upstreams
 
 import "slices"
 
-// admit takes a seat for a request that comes: c is nil when there is none, and
-// full reports whether it is to wait for one. It takes no lock while nothing
-// of its class waits.
+// admit reserves a live slot or, for a flex request, a batch slot. If c is nil, full
+// reports whether the request should wait for a slot. It takes no lock unless
+// requests of the same class are waiting.
 func (p *Pool) admit(s *snapshot, t *ticket) (c *Candidate, full bool) {
-	if t.seatless || p.queue.waiting[t.query.Class].Load() == 0 {
-		return p.takeSeat(s, t)
+	if t.noEngine || p.queue.waiting[t.query.Class].Load() == 0 {
+		return p.tryAdmit(s, t)
 	}
 	at := s.models[t.query.Model]
 	return nil, at != nil && at.leftFor(t.tried)
 }
 
-// takeSeat takes a seat or, for a flex request, a slot, if there is one now: c is nil
-// when there is none, and full reports whether servers are left that have none.
-func (p *Pool) takeSeat(s *snapshot, t *ticket) (c *Candidate, full bool) {
+// tryAdmit reserves a slot if one is free now. If c is nil, full reports whether
+// servers are left to try, all of which are at their limits.
+func (p *Pool) tryAdmit(s *snapshot, t *ticket) (c *Candidate, full bool) {
 	at := s.models[t.query.Model]
 	if at == nil {
 		return nil, false
@@ -29,19 +29,20 @@ func (p *Pool) takeSeat(s *snapshot, t *ticket) (c *Candidate, full bool) {
 			return c, false
 		}
 	}
-	if t.seatless {
+	if t.noEngine {
 		if c = s.choose(at, t.query, t.tried); c != nil {
 			c.begin()
 		}
 		return c, false
 	}
-	return s.seat(at, t.query, t.tried)
+	return s.takeLiveSlot(at, t.query, t.tried)
 }
 
-// takeFlex takes a slot as Reserve does, on a server that has not been tried.
+// takeFlex reserves a batch slot for a flex request, as Reserve does, on a server
+// that has not failed the request yet.
 func (p *Pool) takeFlex(s *snapshot, at *served, t *ticket) (c *Candidate, full bool) {
 	c = p.takeSlot(s, at, t.query, "", func(c *Candidate) bool {
-		return !slices.Contains(t.tried, c.upstream) && (t.whole || c.gate.Load() == 0)
+		return !slices.Contains(t.tried, c.upstream) && (t.whole || c.trialAt.Load() == 0)
 	})
 	if c == nil {
 		return nil, at.leftFor(t.tried)
@@ -50,7 +51,7 @@ func (p *Pool) takeFlex(s *snapshot, at *served, t *ticket) (c *Candidate, full 
 	return c, false
 }
 
-// endClass takes back what counted a request of a class as in flight.
+// endClass ends a request of the class: it is no longer counted as in flight.
 func (p *Pool) endClass(u *upstream, class Class) {
 	if class == Batch {
 		u.endBatch()

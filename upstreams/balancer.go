@@ -7,56 +7,56 @@ import (
 	"time"
 )
 
-// Query is what a balancer may know of a request.
+// Query describes a request to a Balancer.
 type Query struct {
 	Class Class
 	Model string
-	// Prompt is the beginning of the request's body, as it came; nil for a
-	// batch line, whose body is not known yet when its place is chosen. It is
-	// not to be kept or changed.
+	// Prompt is the beginning of the request body as received. It is nil for a batch
+	// line, whose body is not known yet when its upstream is chosen. It must not be
+	// retained or modified.
 	Prompt []byte
 }
 
-// Candidate is an upstream that could take a request.
+// Candidate is an upstream that can accept a request.
 type Candidate struct {
 	URL        string
 	Weight     float64
 	MaxNumSeqs int
-	BatchLimit int // batch lines of this gateway in flight at most
+	BatchLimit int // maximum number of this gateway's batch lines in flight
 
 	// liveGateways and batchGateways count the gateways that share the upstream for
 	// live requests and for batch lines, this one included.
 	liveGateways, batchGateways int
 
 	throttle *throttle
-	seqs     int // max_num_seqs if it is known, 0 if not; unlimited: see liveLimit
+	seqs     int // max_num_seqs if known, 0 if not, or unlimited; see liveLimit
 	*upstream
 }
 
-// atOnce is how many requests the server should have at once, of all gateways:
-// what was found, up to what is configured.
-func (c *Candidate) atOnce() int { return min(c.MaxNumSeqs, int(c.limit.Load())) }
+// concurrency returns how many requests of all gateways the server should run
+// concurrently: the measured limit, capped by the configuration.
+func (c *Candidate) concurrency() int { return min(c.MaxNumSeqs, int(c.limit.Load())) }
 
-// share is how many batch lines of this gateway may be in flight now: of what was
-// found each gateway has an equal part.
+// share returns how many batch lines this gateway may have in flight: an equal part
+// of the concurrency limit for each gateway.
 func (c *Candidate) share() int {
-	return min(c.BatchLimit, (c.atOnce()+c.batchGateways-1)/c.batchGateways)
+	return min(c.BatchLimit, (c.concurrency()+c.batchGateways-1)/c.batchGateways)
 }
 
-// batchSlots is how many batch lines of this gateway may be in flight now, those
-// included that are: what other requests and a server's own answers leave of its
-// share.
+// batchSlots returns how many batch lines this gateway may have in flight at the
+// given load, including those already in flight: its share, minus what live requests
+// and other gateways use, and limited by the server's own 429 and 503 answers.
 func (c *Candidate) batchSlots(load uint64) int {
 	live, _ := split(load)
 	otherLive, otherBatch := split(c.others.Load())
-	slots := min(c.share(), c.atOnce()-c.seats.kept(live+otherLive, c.atOnce())-otherBatch)
-	if full := int(c.full.limit.Load()); full > 0 {
+	slots := min(c.share(), c.concurrency()-c.liveReserve.reserved(live+otherLive, c.concurrency())-otherBatch)
+	if full := int(c.saturation.limit.Load()); full > 0 {
 		slots = min(slots, full)
 	}
 	return c.throttled(slots)
 }
 
-// candidate is u with its settings. mu is held.
+// candidate returns u with its current settings. mu is held.
 func (p *Pool) candidate(u *upstream) *Candidate {
 	return &Candidate{
 		URL: u.url, Weight: u.weight, MaxNumSeqs: u.maxSeqs,
@@ -68,31 +68,35 @@ func (p *Pool) candidate(u *upstream) *Candidate {
 	}
 }
 
-// InFlight is how many requests of both classes are in flight on it, those of
-// other gateways included.
+// InFlight returns the number of requests of both classes in flight on the upstream,
+// including those of other gateways.
 func (c *Candidate) InFlight() int {
 	live, batch := c.counts()
 	otherLive, otherBatch := split(c.others.Load())
-	// A server from which batch is withheld gets no more live requests than others.
-	return live + max(batch, int(c.standIn.Load())) + otherLive + otherBatch
+	// While batch is withheld, the server must not attract more live requests than
+	// others.
+	return live + max(batch, int(c.withheldLoad.Load())) + otherLive + otherBatch
 }
 
-// Balancer chooses where a request goes. It is called for every request, by
-// many goroutines at once, and is not to take a lock or keep what it is given.
+// Balancer selects the upstream for a request. It is called for every request, by
+// many goroutines concurrently, and must neither take a lock nor retain its
+// arguments.
 type Balancer interface {
-	// Choose gives one of the candidates, of which there is at least one.
+	// Choose returns one of the candidates, of which there is at least one.
 	Choose(candidates []*Candidate, q *Query) *Candidate
 }
 
-// LeastPending chooses the server on which a live request will have its first token
-// first: that will have read the prompts that it was sent, and whose steps are short.
-// Among those that are about as far it chooses the one with the fewest requests in
-// flight in relation to its weight, and among equals any. Batch lines go by the
-// latter alone: they come when no prompt is pending.
+// LeastPending selects, for a live request, the server that is expected to return the
+// first token first: the one with the least pending prefill, where a server that is
+// filled with batch lines is charged for its longer steps. Servers within
+// pendingAlike count as equal; among those it selects the one with the fewest
+// requests in flight relative to its weight, and breaks ties at random. For batch
+// lines, which are sent only while no prompt is pending, it compares only the
+// requests in flight.
 type LeastPending struct{}
 
-// pendingAlike is by how much two servers' pending prefill may differ for them to
-// count as equals: a fraction of a step.
+// pendingAlike is the difference in pending prefill up to which two servers count as
+// equal: a fraction of an engine step.
 const pendingAlike = int64(2 * time.Millisecond)
 
 // Choose implements Balancer.
@@ -100,17 +104,17 @@ func (LeastPending) Choose(candidates []*Candidate, q *Query) *Candidate {
 	if len(candidates) == 1 {
 		return candidates[0]
 	}
-	var room [roomFor]int64
-	pending := room[:0] // of each; read once, as it changes all the time
+	var room [stackCandidates]int64
+	pending := room[:0] // of each candidate; read once, because it changes concurrently
 	most := int64(0)
 	if q.Class == Live {
-		quick := quickest(candidates)
+		live := shortestLiveInterval(candidates)
 		for _, c := range candidates {
-			pending = append(pending, c.pending()+c.detour(quick))
+			pending = append(pending, c.pending()+c.placementPenalty(live))
 		}
 		most = slices.Min(pending) + pendingAlike
 	}
-	// Equals are told apart by where the search begins.
+	// Ties are broken by the random start of the search.
 	first := rand.IntN(len(candidates))
 	var best *Candidate
 	var least float64
@@ -130,32 +134,33 @@ func (LeastPending) Choose(candidates []*Candidate, q *Query) *Candidate {
 	return best
 }
 
-// pending is the pending prefill of the server, in nanoseconds.
+// pending returns the estimated pending prefill of the server in nanoseconds.
 func (c *Candidate) pending() int64 {
-	if c.pace.likely() == 0 {
+	if c.pace.estimateOrPool() == 0 {
 		return 0
 	}
 	return c.pace.pending(c.age())
 }
 
-// quickest is the shortest step of the servers that are for live requests, in
-// nanoseconds; math.MaxInt64 if there are none.
-func quickest(candidates []*Candidate) int64 {
+// shortestLiveInterval returns the shortest inter-token latency of the servers that
+// are placed for live requests, in nanoseconds; math.MaxInt64 if there are none.
+func shortestLiveInterval(candidates []*Candidate) int64 {
 	least := int64(math.MaxInt64)
 	for _, c := range candidates {
-		if c.purpose() == ForLive {
-			least = min(least, c.pace.step.Load())
+		if c.placement() == ForLive {
+			least = min(least, c.pace.interval.Load())
 		}
 	}
 	return least
 }
 
-// detour is how much longer the first token takes on a server that is for batch lines
-// than on one that is for live requests, whose step is quick, in nanoseconds: half of
-// a step on average until the next one begins, and that one.
-func (c *Candidate) detour(quick int64) int64 {
-	if c.purpose() != ForBatch || quick == math.MaxInt64 {
+// placementPenalty returns how much longer the first token takes on a server that is
+// placed for batch lines than on one placed for live requests, in nanoseconds. live
+// is the inter-token latency of the latter. The first token waits on average half a
+// step for the running step to end, and one step for its own.
+func (c *Candidate) placementPenalty(live int64) int64 {
+	if c.placement() != ForBatch || live == math.MaxInt64 {
 		return 0
 	}
-	return max(2*pendingAlike, (c.pace.step.Load()-quick)*3/2)
+	return max(2*pendingAlike, (c.pace.interval.Load()-live)*3/2)
 }

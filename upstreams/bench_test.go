@@ -142,8 +142,8 @@ func BenchmarkPrompt(b *testing.B) {
 				for pb.Next() {
 					a := attempt{up: p.upstreams[0], pool: p, class: Live, begun: time.Now()}
 					a.model, a.whole = model, true
-					a.ask(record, 1000, stream)
-					a.prompt.landed(&a)
+					a.setPrompt(record, 1000, stream)
+					a.prompt.finishPrefill(&a)
 					a.answered(usage, true, interval)
 				}
 			})

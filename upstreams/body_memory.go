@@ -10,38 +10,39 @@ import (
 )
 
 const (
-	// smallBody is how much of every body is read whatever is in use, in bytes.
+	// smallBody is the number of bytes of each body that is read regardless of memory
+	// use.
 	smallBody = 64 << 10
-	// bodyWait is how long a request waits for memory for its body.
+	// bodyWait limits how long a request waits for memory for its body.
 	bodyWait = 10 * time.Second
 )
 
-// bodyMemory is the memory for the bodies of live requests that are held so
-// that they can be sent again, or until their model is known.
+// bodyMemory limits the memory for the bodies of live requests, which are kept for
+// retries or until their model is known.
 //
-// Half of it is shared. The other half belongs to one body at a time, which may
-// grow to any allowed size: so bodies that wait for one another's memory cannot
-// all stand still. The first smallBody bytes of each are always granted.
+// Half of it is shared. The other half is assigned to one body at a time, which may
+// grow to any allowed size: this prevents a deadlock between bodies that wait for
+// each other's memory. The first smallBody bytes of each body are always granted.
 type bodyMemory struct {
-	limit    atomic.Int64 // of all, in bytes
-	streamed atomic.Int64 // bodies that were sent once because memory was short
+	limit    atomic.Int64 // in total, in bytes
+	streamed atomic.Int64 // bodies sent once, without retries, because memory was short
 	waited   atomic.Int64 // bodies that waited for memory
-	refused  atomic.Int64 // bodies that got none
+	refused  atomic.Int64 // bodies that were refused
 
 	mu      sync.Mutex
 	used    int64         // guarded by mu; of the shared half
-	large   *bodyRoom     // guarded by mu; the body that has the other half
+	large   *bodyRoom     // guarded by mu; the body that holds the other half
 	changed chan struct{} // guarded by mu; closed when memory is released
 }
 
-// largest is the largest body that is held, in bytes.
+// largest returns the size of the largest body that can be kept, in bytes.
 func (m *bodyMemory) largest() int64 { return m.limit.Load() / 2 }
 
-// LargestBody is the largest body of a live request that is held to find its
-// model or that a compressed one may become, in bytes.
+// LargestBody returns the maximum size of a live request body that is kept to find
+// its model, or of a compressed body after decompression, in bytes.
 func (p *Pool) LargestBody() int64 { return p.bodies.largest() }
 
-// inUse is how much is held, in bytes.
+// inUse returns the memory in use, in bytes.
 func (m *bodyMemory) inUse() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -51,13 +52,13 @@ func (m *bodyMemory) inUse() int64 {
 	return m.used
 }
 
-// bodyRoom is what one body has of a bodyMemory.
+// bodyRoom is the memory that is assigned to one body.
 type bodyRoom struct {
 	memory *bodyMemory
 	held   int64 // guarded by memory.mu
 }
 
-// grow makes the room size bytes large if there is memory for it.
+// grow extends the room to size bytes and reports whether there was memory for it.
 func (r *bodyRoom) grow(size int64) bool {
 	m := r.memory
 	m.mu.Lock()
@@ -65,7 +66,7 @@ func (r *bodyRoom) grow(size int64) bool {
 	return r.growLocked(size)
 }
 
-// growLocked is grow. memory.mu is held.
+// growLocked implements grow. memory.mu is held.
 func (r *bodyRoom) growLocked(size int64) bool {
 	m, more := r.memory, size-r.held
 	switch {
@@ -80,8 +81,8 @@ func (r *bodyRoom) growLocked(size int64) bool {
 	return false
 }
 
-// wait makes the room size bytes large as soon as there is memory for it. The
-// error is a 503 after bodyWait, or ctx's.
+// wait extends the room to size bytes as soon as memory is available. The error is a
+// 503 after bodyWait, or ctx's.
 func (r *bodyRoom) wait(ctx context.Context, size int64) error {
 	m := r.memory
 	m.waited.Add(1)
@@ -114,7 +115,7 @@ func (r *bodyRoom) wait(ctx context.Context, size int64) error {
 	}
 }
 
-// release gives the room back.
+// release returns the memory.
 func (r *bodyRoom) release() {
 	m := r.memory
 	m.mu.Lock()

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// BudgetConfig is how much batch may cost live streams, at the median. One of the
-// two is set; the zero value is no bound.
+// BudgetConfig limits by how much batch may slow down live streams, at the median. At
+// most one field is set; the zero value is no limit.
 type BudgetConfig struct {
-	// Part bounds the time to first token and the inter-token latency, each as a
-	// part of the time without batch, as in 0.1.
+	// Part limits the increase of the time to first token and of the inter-token
+	// latency, each relative to the value without batch, as in 0.1.
 	Part float64
-	// Time bounds by how much the time to first token is longer.
+	// Time limits the increase of the time to first token.
 	Time time.Duration
 }
 
@@ -22,11 +22,11 @@ func (b BudgetConfig) none() bool { return b.Part <= 0 && b.Time <= 0 }
 func (b BudgetConfig) validate() error {
 	switch {
 	case !(b.Part >= 0 && b.Part <= MaxBudgetPart):
-		return fmt.Errorf("batch_budget: %v is not from 0 to %d", b.Part, MaxBudgetPart)
+		return fmt.Errorf("batch_budget: %v must be from 0 to %d", b.Part, MaxBudgetPart)
 	case b.Time < 0:
-		return fmt.Errorf("batch_budget: %s is negative", b.Time)
+		return fmt.Errorf("batch_budget: %s must not be negative", b.Time)
 	case b.Part > 0 && b.Time > 0:
-		return errors.New("batch_budget: it is either a part or a time")
+		return errors.New("batch_budget: specify either a ratio or a duration")
 	}
 	return nil
 }
@@ -34,8 +34,8 @@ func (b BudgetConfig) validate() error {
 // MaxBudgetPart is the largest BudgetConfig.Part.
 const MaxBudgetPart = 100
 
-// spent is the price as a part of the budget, and how sure it is that there is one.
-// ok is false when it is not known.
+// spent returns the price relative to the budget, and whether it is statistically
+// significant. ok is false when the price is not known.
 func (b BudgetConfig) spent(ttft, itl *Difference) (part float64, significant, ok bool) {
 	if ttft == nil {
 		return 0, false, false
@@ -53,23 +53,24 @@ func (b BudgetConfig) spent(ttft, itl *Difference) (part float64, significant, o
 }
 
 const (
-	// BudgetLeast is the least part of its slots that a server keeps for batch lines.
+	// BudgetLeast is the minimum part of its slots that a server keeps for batch
+	// lines.
 	BudgetLeast = 0.1
-	// budgetFall bounds how much is taken at a time, budgetSure is how much is taken
-	// at least, and budgetRise is how much is given back.
+	// budgetFall limits each reduction, budgetSure is the minimum reduction, and
+	// budgetRise is the factor of each increase.
 	budgetFall = 0.5
 	budgetSure = 0.9
 	budgetRise = 1.1
-	// budgetSlack is the part of the budget below which slots are given back.
+	// budgetSlack is the part of the budget below which the slots are increased.
 	budgetSlack = 0.8
 )
 
-// throttle is the part of the slots at which the price is within the budget, as far
-// as this part and the price at it tell. It goes by the estimate and not by a bound
-// of its interval: the upper one would throttle batch because windows are few, the lower
-// one would let the price be above the budget for as long as few were measured. But
-// it takes slots only for a price that is more than chance, and more windows come
-// until that is known.
+// throttle returns the part of the slots at which the price is expected to meet the
+// budget, given the price at the current part. It uses the estimate and not a bound
+// of its confidence interval: the upper bound would throttle batch only because few
+// windows were measured, the lower bound would let the price exceed the budget until
+// many were. Slots are reduced only for a statistically significant price; until
+// then, more windows are measured.
 func (b BudgetConfig) throttle(part, spent float64, significant bool) float64 {
 	switch {
 	case spent > 1 && significant:
@@ -81,8 +82,9 @@ func (b BudgetConfig) throttle(part, spent float64, significant bool) float64 {
 	}
 }
 
-// work works out the price of a model after a window, and what the budget leaves.
-func (b *priceBook) work(model string, budget BudgetConfig) {
+// updatePrice recomputes the price of a model after a window, and the slots that the
+// budget allows.
+func (b *priceBook) updatePrice(model string, budget BudgetConfig) {
 	b.mu.Lock()
 	at := b.models[model]
 	if at == nil {
@@ -94,7 +96,7 @@ func (b *priceBook) work(model string, budget BudgetConfig) {
 	part := at.slots()
 	b.mu.Unlock()
 
-	// What was measured with another part of the slots is not the price at this one.
+	// Pairs measured with another part of the slots do not show the price at this one.
 	price := pricesOf(since)
 	if price.TTFT.P50 == nil && len(since) < len(pairs) {
 		price = pricesOf(pairs)
@@ -121,7 +123,7 @@ func pricesOf(pairs []*pricePair) Price {
 	return Price{Windows: len(pairs), TTFT: priceOf(pairs, priceTTFT), ITL: priceOf(pairs, priceITL)}
 }
 
-// slots is the part of the slots that the budget leaves.
+// slots returns the part of the slots that the budget allows.
 func (m *modelBook) slots() float64 {
 	if m.part == 0 {
 		return 1
@@ -129,7 +131,7 @@ func (m *modelBook) slots() float64 {
 	return m.part
 }
 
-// applyBudget sets for every server the least part that the budget leaves to one of its
+// applyBudget sets the part of the slots of every server: the minimum over its
 // models. mu is held.
 func (p *Pool) applyBudget() {
 	budget := p.cfg.BatchBudget

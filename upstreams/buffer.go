@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// Buffers for answers are pooled by capacity, which is 4 KiB times a power of four, up to
-// 1 MiB. Larger ones are left to the garbage collector.
+// Buffers for answers are pooled by capacity, which is 4 KiB times a power of four,
+// up to 1 MiB. Larger ones are left to the garbage collector.
 const (
 	smallestBuffer = 4 << 10
 	largestBuffer  = 1 << 20
@@ -15,10 +15,10 @@ const (
 
 var buffers [bufferClasses]sync.Pool // of *buffer
 
-// buffer is a slice that goes back to its pool.
+// buffer is a pooled byte slice.
 type buffer struct{ b []byte }
 
-// classOf is the smallest class that holds n bytes.
+// classOf returns the smallest class with a capacity of at least n bytes.
 func classOf(n int) int {
 	if n <= smallestBuffer {
 		return 0
@@ -26,7 +26,7 @@ func classOf(n int) int {
 	return (bits.Len(uint(n-1)) - bits.Len(smallestBuffer-1) + 1) / 2
 }
 
-// getBuffer gives an empty buffer with room for n bytes.
+// getBuffer returns an empty buffer with a capacity of at least n bytes.
 func getBuffer(n int) *buffer {
 	class := classOf(n)
 	if class >= bufferClasses {
@@ -38,7 +38,7 @@ func getBuffer(n int) *buffer {
 	return &buffer{make([]byte, 0, smallestBuffer<<(2*class))}
 }
 
-// put gives b back. It is not to be used after that.
+// put returns b to its pool. b must not be used afterwards.
 func (b *buffer) put() {
 	size := cap(b.b)
 	class := classOf(size)
@@ -49,7 +49,7 @@ func (b *buffer) put() {
 	buffers[class].Put(b)
 }
 
-// grow makes room for at least one byte more, without passing limit.
+// grow extends the capacity by at least one byte, up to limit.
 func (b *buffer) grow(limit int) {
 	larger := getBuffer(min(max(4*cap(b.b), smallestBuffer), limit))
 	larger.b = append(larger.b, b.b...)

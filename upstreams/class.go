@@ -1,15 +1,15 @@
 package upstreams
 
-// Class is what a request is counted as.
+// Class is the traffic class of a request.
 type Class uint8
 
 // The classes of requests.
 const (
-	Live  Class = iota // somebody waits for the answer
-	Batch              // a line of a batch: it takes what live requests leave
+	Live  Class = iota // a client waits for the answer
+	Batch              // a batch line, or a flex request: it uses the capacity that live requests leave
 )
 
-// String is the class's name in metrics and logs.
+// String returns the class's name in metrics and logs.
 func (c Class) String() string {
 	if c == Batch {
 		return "batch"

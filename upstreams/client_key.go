@@ -2,8 +2,8 @@ package upstreams
 
 import "net/http"
 
-// clientKey returns what tells the API keys of clients apart, "" for none. The
-// name that comes with a key as password is the client's choice and no part of it.
+// clientKey returns the API key of the client, "" for none. With basic authentication
+// the password is the key; the user name is chosen by the client and ignored.
 func clientKey(r *http.Request) string {
 	if _, password, ok := r.BasicAuth(); ok && password != "" {
 		return password

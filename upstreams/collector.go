@@ -8,27 +8,27 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are what the pool counts for Prometheus, as long as it lives, and the
-// collector of it and of the upstreams.
+// metrics counts the pool's events for Prometheus, for the lifetime of the pool, and
+// collects them together with the state of the upstreams.
 type metrics struct {
 	pool    *Pool
 	retries atomic.Int64
 	routes  []routeMetrics // by route.index
 
-	// Series begin with the first request of an endpoint.
+	// A series begins with the first request of an endpoint.
 	durations, ttfts *prometheus.HistogramVec
 	models           modelMetrics
 }
 
-// routeMetrics are one route's.
+// routeMetrics counts the requests of one route.
 type routeMetrics struct {
 	statuses [statusClasses]atomic.Int64
 }
 
-// statusClasses are 1xx to 5xx, and clients that left.
+// statusClasses counts 1xx to 5xx, and clients that disconnected.
 const statusClasses = 6
 
-// liveBuckets go from a small embedding to the longest answer, in seconds.
+// liveBuckets range from a small embedding to the longest answer, in seconds.
 var liveBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640}
 
 func newMetrics(p *Pool) *metrics {
@@ -45,7 +45,7 @@ func newMetrics(p *Pool) *metrics {
 	}
 }
 
-// observe counts a request that is over.
+// observe counts a request that has ended.
 func (m *metrics) observe(rt *route, done *LiveRequest) {
 	at := &m.routes[rt.index]
 	class := done.Status/100 - 1
@@ -55,7 +55,7 @@ func (m *metrics) observe(rt *route, done *LiveRequest) {
 	at.statuses[class].Add(1)
 	m.models.observe(done)
 	if done.Class != Live {
-		return // how long it takes says nothing of live requests
+		return // flex requests would distort the latency of live requests
 	}
 	m.durations.WithLabelValues(rt.path).Observe(done.Duration.Seconds())
 	if done.TTFT > 0 {
@@ -63,8 +63,8 @@ func (m *metrics) observe(rt *route, done *LiveRequest) {
 	}
 }
 
-// Collector collects the pool's metrics, named tidegate_*. It is always the
-// same one and may be registered in several registries.
+// Collector returns the collector of the pool's metrics, named tidegate_*. It is
+// always the same and may be registered in several registries.
 func (p *Pool) Collector() prometheus.Collector { return p.metrics }
 
 var (

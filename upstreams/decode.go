@@ -13,20 +13,19 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// zstdWindow bounds the memory that a zstd answer may ask for, in bytes
-// (RFC 9659 limits content codings to 8 MiB).
+// zstdWindow limits the memory that a zstd answer may require, in bytes (RFC 9659
+// limits content codings to 8 MiB).
 const zstdWindow = 8 << 20
 
-// codingError reports a content coding that nobody asked for and that cannot be
-// decoded.
+// codingError reports a content coding that was not requested and cannot be decoded.
 type codingError struct{ coding string }
 
 func (e *codingError) Error() string {
 	return fmt.Sprintf("the answer has the content encoding '%s', which was not asked for and cannot be decoded", e.coding)
 }
 
-// decode has the body of an answer read decoded. The gateway asks servers for
-// no coding, but proxies on the way compress all the same. The error is a
+// decode replaces the answer's body by a decoding reader. The gateway requests no
+// content coding, but proxies in between may compress nevertheless. The error is a
 // *codingError.
 func decode(answer *http.Response) error {
 	values := answer.Header["Content-Encoding"]
@@ -59,13 +58,13 @@ func decode(answer *http.Response) error {
 	}
 	delete(answer.Header, "Content-Encoding")
 	delete(answer.Header, "Content-Length")
-	delete(answer.Header, "Etag") // of the coded form
+	delete(answer.Header, "Etag") // it identifies the encoded form
 	answer.ContentLength = -1
 	return nil
 }
 
-// openDeflate reads deflate as RFC 9110 has it, in zlib's format, and as some
-// servers send it, without.
+// openDeflate reads deflate in zlib's format, as RFC 9110 defines it, and raw
+// deflate, which some servers send.
 func openDeflate(r io.Reader) (io.ReadCloser, error) {
 	var head [2]byte
 	n, err := io.ReadFull(r, head[:])
@@ -79,8 +78,8 @@ func openDeflate(r io.Reader) (io.ReadCloser, error) {
 	return flate.NewReader(whole), nil
 }
 
-// decoder decodes a body. It is opened by the first Read, as that reads the
-// beginning.
+// decoder decodes a body. The first Read opens it, because opening reads from the
+// body.
 type decoder struct {
 	under io.ReadCloser
 	open  func(io.Reader) (io.ReadCloser, error)
@@ -103,7 +102,7 @@ func (d *decoder) Read(p []byte) (int, error) {
 
 func (d *decoder) Close() error {
 	if d.r != nil {
-		_ = d.r.Close() // what it says was said by Read
+		_ = d.r.Close() // Read has reported the error
 	}
 	return d.under.Close()
 }

@@ -11,19 +11,19 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// maxModelName bounds the name of a model in bytes: it becomes a label of
-// metrics and a key of maps.
+// maxModelName limits the name of a model in bytes: it becomes a metrics label and a
+// map key.
 const maxModelName = 1024
 
-// parseModels reads an answer to GET /v1/models. Servers write the object in many
-// ways: an entry without a usable id is passed over, a number may have a fraction
-// or be a string, and members that the gateway does not know are kept.
+// parseModels parses an answer to GET /v1/models. It is lenient, because servers
+// differ: entries without a usable id are skipped, a number may have a fraction or be
+// a string, and unknown members are kept.
 func parseModels(body []byte) ([]openai.Model, error) {
 	var list struct {
 		Data []map[string]json.RawMessage `json:"data"`
 	}
 	if err := json.Unmarshal(body, &list); err != nil {
-		return nil, errors.New("no list of models")
+		return nil, errors.New("not a list of models")
 	}
 	models := make([]openai.Model, 0, len(list.Data))
 	for _, entry := range list.Data {
@@ -38,8 +38,7 @@ func parseModels(body []byte) ([]openai.Model, error) {
 	return models, nil
 }
 
-// extraMost bounds what is kept of the members of a model that the gateway does not
-// know, in bytes.
+// extraMost limits the size of a model's unknown members, in bytes.
 const extraMost = 8 << 10
 
 func parseModel(entry map[string]json.RawMessage) (m openai.Model, ok bool) {
@@ -58,7 +57,8 @@ func parseModel(entry map[string]json.RawMessage) (m openai.Model, ok bool) {
 		case "id", "object", "created", "owned_by", "max_model_len":
 			continue
 		}
-		// permission has random ids and times in vLLM: it would be news at each look.
+		// permission contains random ids and timestamps in vLLM: it would differ at
+		// each discovery.
 		if name == "permission" {
 			continue
 		}
@@ -74,8 +74,8 @@ func parseModel(entry map[string]json.RawMessage) (m openai.Model, ok bool) {
 	return m, true
 }
 
-// wholeNumber reads a number that may have a fraction, 0 for anything else or what
-// no integer holds.
+// wholeNumber parses a number that may have a fraction. It returns 0 for anything
+// else, and for numbers outside of ±2^53.
 func wholeNumber(text json.RawMessage) int64 {
 	var f float64
 	if json.Unmarshal(text, &f) != nil || f < -1<<53 || f > 1<<53 {
@@ -84,8 +84,7 @@ func wholeNumber(text json.RawMessage) int64 {
 	return int64(f)
 }
 
-// parseVersion reads vLLM's answer to GET /version, "" when it is something
-// else.
+// parseVersion parses vLLM's answer to GET /version. It returns "" for anything else.
 func parseVersion(body []byte) string {
 	var v struct {
 		Version string `json:"version"`

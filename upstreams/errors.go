@@ -11,15 +11,14 @@ import (
 
 // Errors of Pool.Reserve, Drain and Undrain.
 var (
-	ErrBusy         = errors.New("every upstream of the model is full")
+	ErrBusy         = errors.New("every upstream of the model is at its limit")
 	ErrDown         = errors.New("every upstream of the model is down")
-	ErrUnknownModel = errors.New("no upstream serves the model")
-	ErrTrial        = errors.New("the upstreams of the model are suspect; a request is tried")
-	ErrNoUpstream   = errors.New("the pool has no such upstream")
+	ErrUnknownModel = errors.New("no upstream has the model")
+	ErrTrial        = errors.New("the upstreams of the model are suspect; a trial request is allowed")
+	ErrNoUpstream   = errors.New("upstream not found in the pool")
 )
 
-// SuspectError reports that every upstream of a model is suspect. It is an
-// ErrDown.
+// SuspectError reports that every upstream of a model is suspect. It wraps ErrDown.
 type SuspectError struct {
 	Reason string // of one of them
 }
@@ -31,40 +30,39 @@ func (e *SuspectError) Error() string {
 // Unwrap returns ErrDown.
 func (e *SuspectError) Unwrap() error { return ErrDown }
 
-// SendError says how a batch line failed without an answer.
+// SendError reports that a batch line got no usable answer.
 type SendError struct {
-	// Sent is false when nothing of the request can have reached the upstream.
+	// Sent is false if no part of the request can have reached the upstream.
 	Sent bool
-	// Crashed is true when the connection broke and the upstream was found gone
-	// at once: the request may be what took it down.
+	// Crashed is true if the connection broke and the upstream was then found down:
+	// the request may have crashed it.
 	Crashed bool
-	// TooLarge is true when the answer was over Config.MaxAnswer.
+	// TooLarge is true if the answer exceeded Config.MaxAnswer.
 	TooLarge bool
-	// Unreadable is true when the answer is in a content coding that cannot be
-	// decoded.
+	// Unreadable is true if the answer has a content coding that cannot be decoded.
 	Unreadable bool
 	Err        error
 }
 
-// Error says what happened in words that may be shown to clients: addresses of
-// the pool are left to Unwrap.
+// Error describes the failure in a form that may be shown to clients: it contains no
+// addresses of the pool. Unwrap returns the details.
 func (e *SendError) Error() string { return describe(e.Err) }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *SendError) Unwrap() error { return e.Err }
 
 var (
-	// errHung is why a request is taken off an upstream that does nothing.
+	// errHung is the cause of cancelling a request on an upstream that hangs.
 	errHung = errors.New("the upstream hangs")
-	// errSilent is why a stream is ended after Config.StreamIdleTimeout.
+	// errSilent is the cause of aborting a stream after Config.StreamIdleTimeout.
 	errSilent = errors.New("the stream was silent for too long")
-	// errSlowError is why the body of an error is not waited for any longer.
-	errSlowError = errors.New("the body of an error did not come")
+	// errSlowError is the cause of giving up on the body of an error response.
+	errSlowError = errors.New("the body of the error response did not arrive in time")
 )
 
-// refused tells whether err is the answer of a machine or of the network on the
-// way that nobody is there: unlike a timeout, a resolver's failure or a lack of
-// descriptors here, it leaves no doubt.
+// refused reports whether err means that nothing listens at the address, as reported
+// by the host or the network. Unlike a timeout, a resolver failure or a local
+// shortage of descriptors, it is conclusive.
 func refused(err error) bool {
 	for _, no := range []error{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EHOSTUNREACH, syscall.ENETUNREACH} {
 		if errors.Is(err, no) {
@@ -74,7 +72,7 @@ func refused(err error) bool {
 	return false
 }
 
-// timedOut tells whether err is that something took too long.
+// timedOut reports whether err is a timeout.
 func timedOut(err error) bool {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return true
@@ -88,7 +86,7 @@ func isAnswerSize(err error) bool {
 	return ok
 }
 
-// describe puts err into words without addresses.
+// describe returns a description of err that contains no addresses.
 func describe(err error) string {
 	if resource, _ := descriptors.Shortage(err); resource != "" {
 		return "the gateway is out of " + resource

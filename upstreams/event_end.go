@@ -1,23 +1,23 @@
 package upstreams
 
-// eventEnd returns the length of the part of b that consists of whole events, 0
-// for none. A line ends in LF, CR or CRLF, and an event in an empty line; one
-// stream may mix all of these
+// eventEnd returns the length of the complete events at the beginning of b, 0 for
+// none. A line ends in LF, CR or CRLF, and an event in an empty line; one stream may
+// mix all of these
 // (https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
 //
-// The first held bytes of b were searched before. sent is the byte that was
-// relayed last, and open reports whether it is inside an event.
+// The first held bytes of b were searched before. sent is the last relayed byte, and
+// open reports whether it is inside an event.
 //
-// A CR that ends an event is relayed without waiting for its LF. An LF that
-// follows is relayed as soon as it comes, so that clients that know only CRLF
-// have the event at once too.
+// A CR that ends an event is relayed without waiting for its LF. An LF that follows
+// is relayed as soon as it arrives, so that clients that know only CRLF get the event
+// immediately, too.
 func eventEnd(b []byte, held int, sent byte, open bool) int {
 	for end := len(b); end > held; end-- {
 		if !endsLine(b[end-1]) {
 			continue
 		}
 		at := end - 1
-		before := func() byte { // the byte in front of at
+		before := func() byte { // the byte before at
 			if at > 0 {
 				return b[at-1]
 			}

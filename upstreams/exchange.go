@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// attempt is one request on its way to one upstream.
+// attempt is one request sent to one upstream.
 type attempt struct {
 	flight
 	pool  *Pool
@@ -17,22 +17,22 @@ type attempt struct {
 	trace httptrace.ClientTrace
 
 	endpoint string
-	sent     bool      // there was a connection: something may have reached the upstream
-	sentAt   time.Time // when there was one; zero before
-	reused   bool      // the connection had carried a request before
+	sent     bool      // a connection was made: the request may have reached the upstream
+	sentAt   time.Time // when the connection was made; zero before
+	reused   bool      // the connection was used before
 
-	prompt     prompt
-	glance     glance
-	size       uint8 // see sizeClass
-	begun      time.Time
-	goodBefore int64 // upstream.good at the beginning
+	prompt      prompt
+	observation priceObservation
+	size        uint8 // see sizeClass
+	begun       time.Time
+	goodBefore  int64 // upstream.goodAnswers when the attempt began
 }
 
-// begin starts an attempt at u, whose requests it counts from now on, for a
-// request of the model to the endpoint. whole says that all of its body is there.
-// ctx ends it, as does end.
+// begin starts an attempt at u and counts its requests from now on. endpoint and
+// model are those of the request; whole reports whether its entire body is in memory.
+// The attempt ends with ctx or with end.
 func (p *Pool) begin(ctx context.Context, u *upstream, class Class, endpoint, model string, whole bool) *attempt {
-	a := &attempt{pool: p, up: u, class: class, endpoint: endpoint, begun: time.Now(), goodBefore: u.good.Load()}
+	a := &attempt{pool: p, up: u, class: class, endpoint: endpoint, begun: time.Now(), goodBefore: u.goodAnswers.Load()}
 	a.model, a.whole = model, whole
 	ctx, a.cancel = context.WithCancelCause(ctx)
 	a.trace.GotConn = func(info httptrace.GotConnInfo) {
@@ -43,43 +43,43 @@ func (p *Pool) begin(ctx context.Context, u *upstream, class Class, endpoint, mo
 	return a
 }
 
-// landed says that the client has a byte: the attempt can no longer be begun
-// anew elsewhere.
-func (a *attempt) landed() {
+// commit records that the client got its first byte: the request can no longer be
+// retried elsewhere.
+func (a *attempt) commit() {
 	a.up.flights.remove(&a.flight)
-	a.glance.over()
-	if a.prompt.landed(a) {
+	a.observation.end()
+	if a.prompt.finishPrefill(a) {
 		a.pool.released()
 	}
 }
 
-// end ends the attempt. If its answer was not read to the end, the upstream
-// sees the connection close and stops working on it.
+// end ends the attempt. If the answer was not read completely, the connection is
+// closed and the upstream aborts the request.
 func (a *attempt) end() {
-	a.landed()
+	a.commit()
 	a.cancel(nil)
 	a.up.telemetry.ended(a.class)
 }
 
-// fault counts the attempt as failed by the upstream. status is that of the
-// answer, 0 if there was none.
-func (a *attempt) fault(status int, why string) {
+// recordFailure counts the attempt as failed by the upstream. status is the status of
+// the answer, 0 if there was none.
+func (a *attempt) recordFailure(status int, why string) {
 	a.up.failures[a.class].Add(1)
 	a.up.telemetry.failed(Failure{Class: a.class, Endpoint: a.endpoint, Model: a.model, Status: status, Message: why})
 }
 
-// cause is why the attempt was cancelled, nil when it was not.
+// cause returns why the attempt was cancelled, nil if it was not.
 func (a *attempt) cause() error { return context.Cause(a.ctx) }
 
-// blank is what every request to an upstream has.
+// blank is the template of every request to an upstream.
 var blank = &http.Request{Method: http.MethodPost, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
 
-// exchange sends the request and gives the answer once its header is there.
+// exchange sends the request and returns the answer once its header has arrived.
 //
-// A connection that was kept may have been closed by the server just as the
-// request was sent. What happens to a request on such a one is tried again on
-// a new connection: only that tells whether the server is gone. A body that can
-// be sent only once gets a new connection to begin with.
+// The server may close a kept connection at the moment when the request is sent. A
+// request that fails on a reused connection is therefore retried on a new one, which
+// also shows whether the server is down. A body that can be sent only once always
+// gets a new connection.
 func (a *attempt) exchange(rt *route, header http.Header, body *payload) (*http.Response, error) {
 	way := a.up.access.Load()
 	header = way.header(header)
@@ -92,7 +92,7 @@ func (a *attempt) exchange(rt *route, header http.Header, body *payload) (*http.
 		first := err
 		answer, err = way.out.fresh.RoundTrip(a.request(rt, header, body))
 		if err != nil && refused(err) {
-			err = &goneError{first: first, then: err}
+			err = &downError{first: first, then: err}
 		}
 	}
 	if err != nil {
@@ -112,23 +112,23 @@ func (a *attempt) request(rt *route, header http.Header, body *payload) *http.Re
 	return r
 }
 
-// goneError is that a connection broke and that the next one was refused.
-type goneError struct{ first, then error }
+// downError reports that a connection broke and that the next one was refused.
+type downError struct{ first, then error }
 
-func (e *goneError) Error() string { return e.then.Error() }
-func (e *goneError) Unwrap() error { return e.then }
+func (e *downError) Error() string { return e.then.Error() }
+func (e *downError) Unwrap() error { return e.then }
 
-// failed takes note of an attempt that got no answer, or only a part of one.
-// Clients that leave and attempts that were taken off a hanging server are none
-// of those.
+// failed records that an attempt got no answer, or an incomplete one. It is not
+// called for clients that disconnect or for attempts that were cancelled on a hung
+// server.
 func (a *attempt) failed(err error) {
-	if a.pool.own(err) {
+	if a.pool.isOwnShortage(err) {
 		return
 	}
-	a.fault(0, err.Error())
-	if refused(err) && (!a.sent || isGone(err)) {
-		a.pool.gone(a.up, err)
+	a.recordFailure(0, err.Error())
+	if refused(err) && (!a.sent || isDown(err)) {
+		a.pool.markDown(a.up, err)
 		return
 	}
-	a.pool.doubt(a.up)
+	a.pool.markSuspect(a.up)
 }

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// Facts are what a server tells of its settings. What it does not tell is the
-// zero value.
+// Facts are the settings that a server reports. A setting that is not reported has
+// the zero value.
 type Facts struct {
 	PrefixCaching string // "True" or "False"
 	Blocks        int64  // of its KV cache
@@ -23,33 +23,35 @@ type Facts struct {
 	Engines       int64  // data-parallel engines behind the server
 }
 
-// seqs is how many requests the server runs at once, 0 when it does not tell.
+// seqs returns how many requests the server runs concurrently, 0 if it does not
+// report that.
 func (f Facts) seqs() int { return int(f.MaxNumSeqs * max(f.Engines, 1)) }
 
-// The metrics by which vLLM tells its settings, as labels: the first of all
-// versions, the second of newer ones
+// The metrics in which vLLM reports its settings as labels: all versions have the
+// first, newer ones the second
 // (https://docs.vllm.ai/en/latest/design/metrics.html#cache-config-info).
 const (
 	metricCacheConfig = "vllm:cache_config_info"
 	metricConfig      = "vllm:vllm_config_info"
 )
 
-// read reads the labels of a metric and reports whether it tells settings.
-func (f *Facts) read(name, labels []byte) bool {
+// parse parses the labels of a metric and reports whether the metric contains
+// settings.
+func (f *Facts) parse(name, labels []byte) bool {
 	if string(name) != metricCacheConfig && string(name) != metricConfig {
 		return false
 	}
 	if rest, ok := bytes.CutPrefix(labels, []byte{'{'}); ok {
-		f.take(string(rest))
+		f.parseLabels(string(rest))
 		if string(name) == metricCacheConfig {
-			f.Engines++ // each has a line
+			f.Engines++ // each engine has a line
 		}
 	}
 	return true
 }
 
-// take reads labels.
-func (f *Facts) take(labels string) {
+// parseLabels parses labels.
+func (f *Facts) parseLabels(labels string) {
 	for {
 		name, rest, ok := strings.Cut(labels, `="`)
 		if !ok {
@@ -77,7 +79,7 @@ func (f *Facts) take(labels string) {
 	}
 }
 
-// quoted reads a label's value up to its closing quote.
+// quoted returns a label's value up to its closing quote.
 func quoted(s string) (value, rest string, ok bool) {
 	for i := 0; i < len(s); i++ {
 		switch s[i] {
@@ -96,7 +98,7 @@ func whole(to *int64, text string) {
 	}
 }
 
-// Facts gives what servers told of their settings at the last probe, by URL.
+// Facts returns the settings that servers reported at the last probe, by URL.
 func (p *Pool) Facts() map[string]Facts {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,25 +109,25 @@ func (p *Pool) Facts() map[string]Facts {
 	return all
 }
 
-// Peers is how many other gateways use the same store.
+// Peers returns the number of other gateways that use the same store.
 func (p *Pool) Peers() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.peers.All
 }
 
-// errNotAsked is for a server that cannot be asked now.
+// errNotAsked is returned for a server that is not up.
 var errNotAsked = errors.New("the server is not up")
 
-// notEnabled is what vLLM says of a request with a priority unless it was
+// notEnabled is part of vLLM's error for a request with a priority unless it was
 // started with --scheduling-policy priority (vllm/engine: "Got priority 1 but
 // Priority scheduling is not enabled.").
 const notEnabled = "riority scheduling is not enabled"
 
-// TryPriority finds out whether a server accepts a request with a priority, by
-// one for a token. It is false, without an error, for a server that refuses it as
-// vLLM's first engine does without --scheduling-policy priority. Other answers
-// are errors.
+// TryPriority sends a request for one token with a priority, and reports whether the
+// server accepts it. It returns false without an error if the server refuses it, as
+// vLLM's first engine does without --scheduling-policy priority. Other failures are
+// errors.
 func (p *Pool) TryPriority(ctx context.Context, url string) (bool, error) {
 	s := p.now.Load()
 	for _, u := range s.upstreams {

@@ -86,7 +86,7 @@ func TestLastBadAnswer(t *testing.T) {
 		"200 in HTML":         {answerStatus(200, "text/html", "<html>"), 502, ""},
 		"a redirect":          {redirectTo("http://169.254.169.254/"), 502, ""},
 		"a cut":               {raw(""), 502, ""},
-		"an endless error":    {answerStatus(503, "application/json", strings.Repeat(" ", 2*spareLimit)), 503, ""},
+		"an endless error":    {answerStatus(503, "application/json", strings.Repeat(" ", 2*errorBodyLimit)), 503, ""},
 		"400 is not retried":  {answerStatus(400, "application/json", vllm), 400, vllm},
 		"500 twice":           {answerStatus(500, "application/json", vllm), 500, vllm},
 		"500 in text":         {answerStatus(500, "text/plain", "Internal Server Error"), 500, ""},

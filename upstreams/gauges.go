@@ -5,30 +5,30 @@ import (
 	"strconv"
 )
 
-// gauges are a server's own figures, summed over its engines.
+// gauges are the metrics of a server, summed over its engines.
 type gauges struct {
-	told             bool
+	present          bool
 	running, waiting float64 // requests
-	kvCache          float64 // part of the KV cache that is used, 0 to 1, of the fullest engine
+	kvCache          float64 // part of the KV cache in use, 0 to 1; the maximum over the engines
 
 	// Counters.
 	preempts     float64 // requests that were preempted
-	counted      bool    // prompt and generated are told
+	hasTokens    bool    // prompt and generated were found
 	prompt       float64 // tokens of prompts
 	generated    float64 // tokens
 	steps        float64 // of the engine
-	queried      float64 // tokens of prompts that were looked up in the prefix cache
-	hits         float64 // of these, tokens that it had
-	prefillTime  float64 // seconds from a request's first step to its first token, of those that ended
-	prefills     float64 // requests of which that is the sum
-	prompts      float64 // tokens of their prompts
-	computed     float64 // of these, tokens that were not cached; not told by all versions
+	queried      float64 // prompt tokens that were looked up in the prefix cache
+	hits         float64 // of these, tokens that were found
+	prefillTime  float64 // seconds from the first step of a request to its first token, of requests that ended
+	prefills     float64 // number of requests in prefillTime
+	prompts      float64 // prompt tokens of these
+	computed     float64 // of these, tokens that were not cached; not reported by all versions
 	intervalTime float64 // seconds between tokens of a request
-	intervals    float64 // of which that is the sum
-	firsts       float64 // requests that have had their first token
+	intervals    float64 // number of intervals in intervalTime
+	firsts       float64 // requests that have returned their first token
 }
 
-// gaugeReaders take in vLLM's metrics, by name
+// gaugeReaders parse vLLM's metrics, by name
 // (https://docs.vllm.ai/en/latest/usage/metrics/).
 var gaugeReaders = map[string]func(*gauges, float64){
 	"vllm:num_requests_running": func(g *gauges, v float64) { g.running += v },
@@ -37,8 +37,8 @@ var gaugeReaders = map[string]func(*gauges, float64){
 	"vllm:gpu_cache_usage_perc": func(g *gauges, v float64) { g.kvCache = max(g.kvCache, v) }, // before 0.9
 
 	"vllm:num_preemptions_total":                  func(g *gauges, v float64) { g.preempts += v },
-	"vllm:prompt_tokens_total":                    func(g *gauges, v float64) { g.prompt += v; g.counted = true },
-	"vllm:generation_tokens_total":                func(g *gauges, v float64) { g.generated += v; g.counted = true },
+	"vllm:prompt_tokens_total":                    func(g *gauges, v float64) { g.prompt += v; g.hasTokens = true },
+	"vllm:generation_tokens_total":                func(g *gauges, v float64) { g.generated += v; g.hasTokens = true },
 	"vllm:iteration_tokens_total_count":           func(g *gauges, v float64) { g.steps += v },
 	"vllm:prefix_cache_queries_total":             func(g *gauges, v float64) { g.queried += v },
 	"vllm:prefix_cache_hits_total":                func(g *gauges, v float64) { g.hits += v },
@@ -55,8 +55,8 @@ var gaugeReaders = map[string]func(*gauges, float64){
 
 var metricPrefix = []byte("vllm:")
 
-// parseMetrics finds the figures and the settings of a server in Prometheus' text
-// format, in one walk. What it does not understand it passes over.
+// parseMetrics extracts the metrics and the settings of a server from Prometheus'
+// text format, in one pass. Unknown lines are skipped.
 func parseMetrics(body []byte) (g gauges, f Facts) {
 	for len(body) > 0 {
 		var line []byte
@@ -65,7 +65,7 @@ func parseMetrics(body []byte) (g gauges, f Facts) {
 			continue
 		}
 		end := bytes.IndexAny(line, "{ ")
-		if end < 0 || f.read(line[:end], line[end:]) {
+		if end < 0 || f.parse(line[:end], line[end:]) {
 			continue
 		}
 		read := gaugeReaders[string(line[:end])]
@@ -73,22 +73,22 @@ func parseMetrics(body []byte) (g gauges, f Facts) {
 			continue
 		}
 		if value, ok := sampleValue(line[end:]); ok {
-			g.told = true
+			g.present = true
 			read(&g, value)
 		}
 	}
 	return g, f
 }
 
-// engine returns the figures that change with the engine's steps.
+// engine returns the metrics that change with each engine step.
 func (g *gauges) engine() engineFigures {
 	return engineFigures{g.running, g.waiting, g.preempts, g.prompt + g.generated, g.steps, g.queried, g.kvCache}
 }
 
 var newline = []byte{'\n'}
 
-// sampleValue reads what stands behind a metric's name: labels, the value, and
-// perhaps a time.
+// sampleValue parses the part of a line after the metric's name: labels, the value,
+// and optionally a timestamp.
 func sampleValue(rest []byte) (float64, bool) {
 	if i := bytes.LastIndexByte(rest, '}'); i >= 0 {
 		rest = rest[i+1:]

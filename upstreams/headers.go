@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Values of headers that many requests share. They are never changed.
+// Header values that many requests share. They must not be modified.
 var (
 	identity    = []string{"identity"}
 	contentJSON = []string{"application/json"}
@@ -20,8 +20,8 @@ var (
 	protoHTTPS  = []string{"https"}
 )
 
-// hopByHop tells whether a header is about one connection only (RFC 9110,
-// section 7.6.1).
+// hopByHop reports whether a header applies to one connection only (RFC 9110, section
+// 7.6.1).
 func hopByHop(name string) bool {
 	switch name {
 	case "Connection", "Proxy-Connection", "Keep-Alive", "Te", "Trailer", "Trailers", "Transfer-Encoding", "Upgrade",
@@ -31,8 +31,8 @@ func hopByHop(name string) bool {
 	return false
 }
 
-// requestHeader makes the header that goes to an upstream from a client's.
-// vLLM reads few of them, but servers of other makes may read any.
+// requestHeader returns the header for upstreams, derived from the client's. vLLM
+// reads few headers, but other servers may read any.
 func requestHeader(r *http.Request, s *snapshot, id []string) http.Header {
 	h := make(http.Header, len(r.Header)+6)
 	for name, values := range r.Header {
@@ -41,7 +41,7 @@ func requestHeader(r *http.Request, s *snapshot, id []string) http.Header {
 		}
 		switch name {
 		case "Host", "Content-Length", "Expect", "Accept-Encoding", "Forwarded", "X-Forwarded-Proto", "X-Forwarded-Host",
-			"Cookie": // of the site that the gateway is on
+			"Cookie": // of the gateway's own site
 			continue
 		case "Authorization", "X-Api-Key", "Api-Key":
 			if s.cfg.DropAuthorization || s.bearer != nil {
@@ -58,7 +58,7 @@ func requestHeader(r *http.Request, s *snapshot, id []string) http.Header {
 		h["Authorization"] = s.bearer
 	}
 	if _, there := h["User-Agent"]; !there {
-		h["User-Agent"] = noUserAgent // keeps the transport from naming itself
+		h["User-Agent"] = noUserAgent // keeps net/http from adding its own
 	}
 	own := new([2]string) // one allocation for two headers
 	own[0], own[1] = forwardedFor(r), r.Host
@@ -72,7 +72,7 @@ func requestHeader(r *http.Request, s *snapshot, id []string) http.Header {
 	return h
 }
 
-// dropNamed deletes what a Connection header names.
+// dropNamed deletes the headers that a Connection header names.
 func dropNamed(h http.Header, connection []string) {
 	for _, line := range connection {
 		for name := range strings.SplitSeq(line, ",") {
@@ -94,10 +94,10 @@ func forwardedFor(r *http.Request) string {
 	return peer
 }
 
-// maxRequestID bounds a client's X-Request-Id in bytes.
+// maxRequestID limits a client's X-Request-Id in bytes.
 const maxRequestID = 128
 
-// requestID gives the request's id, the client's own if it sent a usable one.
+// requestID returns the request's id: the client's own if it is usable.
 func requestID(r *http.Request) []string {
 	if ids := r.Header["X-Request-Id"]; len(ids) == 1 && usableID(ids[0]) {
 		return ids
@@ -117,7 +117,7 @@ func usableID(id string) bool {
 	return true
 }
 
-// newRequestID makes an id that is unlike any other. It is no secret.
+// newRequestID returns a unique id. It is not a secret.
 func newRequestID() string {
 	var random [16]byte
 	binary.LittleEndian.PutUint64(random[:8], rand.Uint64())
@@ -127,8 +127,8 @@ func newRequestID() string {
 	return string(text[:])
 }
 
-// answerHeader copies those of an upstream's headers that passesToClient allows
-// to a client's answer. Content-Length is left to the caller, which knows it.
+// answerHeader copies the headers of an upstream's answer that passesToClient allows.
+// The caller sets Content-Length.
 func answerHeader(dst, src http.Header, id []string) {
 	named := src["Connection"]
 	for name, values := range src {
@@ -139,11 +139,10 @@ func answerHeader(dst, src http.Header, id []string) {
 	dst["X-Request-Id"] = id
 }
 
-// passesToClient reports whether a header of an upstream's answer reaches the
-// client. Only headers about the answer itself do. Others act on the site that
-// the gateway is on (Set-Cookie, Clear-Site-Data, Strict-Transport-Security,
-// Access-Control-*), on a proxy in front (X-Accel-Redirect), or send the client
-// elsewhere (Location).
+// passesToClient reports whether a header of an upstream's answer is passed on. Only
+// headers about the answer itself are. Others would affect the gateway's own site
+// (Set-Cookie, Clear-Site-Data, Strict-Transport-Security, Access-Control-*) or a
+// proxy in front (X-Accel-Redirect), or redirect the client (Location).
 func passesToClient(name string) bool {
 	switch name {
 	case "Content-Type", "Content-Encoding", "Content-Language",
@@ -156,8 +155,7 @@ func passesToClient(name string) bool {
 	return strings.HasPrefix(name, "Openai-") || strings.HasPrefix(name, "Anthropic-") || strings.HasPrefix(name, "X-Ratelimit-")
 }
 
-// isNamed reports whether a Connection header names name as about one
-// connection only.
+// isNamed reports whether a Connection header lists name as hop-by-hop.
 func isNamed(connection []string, name string) bool {
 	for _, line := range connection {
 		for field := range strings.SplitSeq(line, ",") {

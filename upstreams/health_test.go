@@ -34,7 +34,7 @@ func inTime(t *testing.T, test func(t *testing.T, w *timed)) {
 		w.pool.Start()
 		t.Cleanup(w.pool.Close)
 		synctest.Wait()
-		if !w.pool.Ready() || !w.pool.settled() {
+		if !w.pool.Ready() || !w.pool.discoveryComplete() {
 			t.Fatalf("not up at once: %+v", w.pool.Status())
 		}
 		test(t, w)
@@ -365,19 +365,19 @@ func TestLoadingServer(t *testing.T) {
 		cfg := Config{Upstreams: []UpstreamConfig{{URL: "http://a"}, {URL: "http://c"}, {URL: "http://nobody"}}, LoadTime: 30 * time.Second}
 		w.apply(t, cfg)
 		pass(20 * time.Second)
-		if w.state(t, "c") != StateLoading || w.state(t, "nobody") != StateLoading || w.pool.settled() {
+		if w.state(t, "c") != StateLoading || w.state(t, "nobody") != StateLoading || w.pool.discoveryComplete() {
 			t.Errorf("status %+v", w.pool.Status())
 		}
 		if _, err := w.pool.Reserve("other", ""); !errors.Is(err, ErrDown) {
 			t.Errorf("Reserve: %v", err)
 		}
 		pass(20 * time.Second)
-		if w.state(t, "nobody") != StateDown || w.pool.settled() {
+		if w.state(t, "nobody") != StateDown || w.pool.discoveryComplete() {
 			t.Errorf("status %+v", w.pool.Status())
 		}
 		set(&c.health, func(http.ResponseWriter, *http.Request) {})
 		pass(6 * time.Second)
-		if w.state(t, "c") != StateUp || !w.pool.settled() {
+		if w.state(t, "c") != StateUp || !w.pool.discoveryComplete() {
 			t.Errorf("status %+v", w.pool.Status())
 		}
 		if _, err := w.pool.Reserve("nope", ""); !errors.Is(err, ErrUnknownModel) {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Buckets of a histogram grow by a tenth each, from 100 µs on and over 5 minutes
-// at the end.
+// The buckets of a histogram grow by a tenth each, from 100 µs to more than 5
+// minutes.
 const (
 	histogramFirst   = 100 * time.Microsecond
 	histogramGrowth  = 1.1
@@ -17,7 +17,7 @@ const (
 type histogram struct {
 	buckets  [histogramBuckets]uint32
 	n        int64
-	min, max time.Duration // of all; 0 when n is
+	min, max time.Duration // of all durations; 0 if n is 0
 }
 
 func (h *histogram) add(d time.Duration) {
@@ -41,7 +41,8 @@ func (h *histogram) merge(o *histogram) {
 	h.n += o.n
 }
 
-// widen extends the range of what was counted. n is still without it.
+// widen extends the range of the counted durations. It is called before n is
+// increased.
 func (h *histogram) widen(least, most time.Duration) {
 	if h.n == 0 {
 		h.min, h.max = least, most
@@ -50,16 +51,16 @@ func (h *histogram) widen(least, most time.Duration) {
 	h.min, h.max = min(h.min, least), max(h.max, most)
 }
 
-// quantile returns the duration that a part q of all does not exceed: the upper
-// end of its bucket, within what was measured. It is never less than the true
-// value, and at most a tenth more up to 5 minutes.
+// quantile returns an upper bound of the q-quantile: the upper end of its bucket,
+// within the measured range. It is never less than the true value, and at most a
+// tenth more up to 5 minutes.
 func (h *histogram) quantile(q float64) time.Duration {
 	rank := int64(math.Ceil(q * float64(h.n)))
 	var seen int64
 	for i, n := range h.buckets {
 		if seen += int64(n); n > 0 && seen >= rank {
 			if i == histogramBuckets-1 {
-				return h.max // it has no upper end
+				return h.max // the last bucket has no upper end
 			}
 			end := math.Ceil(float64(histogramFirst) * math.Pow(histogramGrowth, float64(i)))
 			return min(max(time.Duration(end), h.min), h.max)

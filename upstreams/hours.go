@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// HoursConfig says which share of their slots batch lines may use by time of day.
-// The zero value is all of them, always.
+// HoursConfig limits the share of the slots that batch lines may use by time of day.
+// The zero value does not limit it.
 type HoursConfig struct {
-	// Ranges are tried in order: the first one that a time is in counts.
+	// Ranges are evaluated in order: the first range that contains the time applies.
 	Ranges []HoursRange
 	// Else is the share at all other times, 0 to 1. Default: 1.
 	Else *float64
@@ -21,27 +21,27 @@ type HoursConfig struct {
 	Zone string
 }
 
-// HoursRange is a range of time and its share.
+// HoursRange is a time range and its share.
 type HoursRange struct {
-	// When is a range of the day as in "22:00-06:00", which may cross midnight,
-	// or days of the week as in "Sat,Sun", or both: "Mon-Fri 08:00-18:00". A range
-	// that crosses midnight belongs to the day on which it begins.
+	// When is a range of the day such as "22:00-06:00", which may cross midnight, or
+	// days of the week such as "Sat,Sun", or both: "Mon-Fri 08:00-18:00". A range that
+	// crosses midnight belongs to the day on which it begins.
 	When string
 	// Share is the part of the slots that batch lines may use, 0 to 1.
 	Share float64
 }
 
-// Validate says what is wrong, naming the range.
+// Validate checks the configuration. The error names the range.
 func (c HoursConfig) Validate() error {
 	_, err := c.parse()
 	return err
 }
 
-// hours is a HoursConfig that was read.
+// hours is a parsed HoursConfig.
 type hours struct {
-	ranges []hoursRange
-	rest   float64
-	zone   *time.Location
+	ranges    []hoursRange
+	otherwise float64
+	zone      *time.Location
 }
 
 // hoursRange is a range of the day on some days of the week.
@@ -53,11 +53,11 @@ type hoursRange struct {
 
 const dayMinutes = 24 * 60
 
-// errHoursNone reports a configuration that has no effect and surely was to have one.
+// errHoursNone reports a configuration that has no effect, which cannot be intended.
 var errHoursNone = errors.New("hours: every range has the share full, and else is not set: set else to the share outside of them, such as 0.3 or none")
 
 func (c HoursConfig) parse() (*hours, error) {
-	h := &hours{rest: 1, zone: time.Local}
+	h := &hours{otherwise: 1, zone: time.Local}
 	if c.Zone != "" {
 		zone, err := ParseZone(c.Zone)
 		if err != nil {
@@ -66,17 +66,17 @@ func (c HoursConfig) parse() (*hours, error) {
 		h.zone = zone
 	}
 	if c.Else != nil {
-		h.rest = *c.Else
-		if !isShare(h.rest) {
-			return nil, fmt.Errorf("else: %v is not from 0 to 1", h.rest)
+		h.otherwise = *c.Else
+		if !isShare(h.otherwise) {
+			return nil, fmt.Errorf("else: %v must be from 0 to 1", h.otherwise)
 		}
 	}
 	if len(c.Ranges) == 0 {
 		switch {
 		case c.Else != nil:
-			return nil, errors.New("else: there is no hours before it")
+			return nil, errors.New("else: needs hours before it")
 		case c.Zone != "":
-			return nil, errors.New("hours_zone: there are no hours")
+			return nil, errors.New("hours_zone: needs hours")
 		}
 		return h, nil
 	}
@@ -86,7 +86,7 @@ func (c HoursConfig) parse() (*hours, error) {
 			return nil, fmt.Errorf("hours: %w", err)
 		}
 		if parsed.share = r.Share; !isShare(r.Share) {
-			return nil, fmt.Errorf("hours %q: the share %v is not from 0 to 1", r.When, r.Share)
+			return nil, fmt.Errorf("hours %q: the share %v must be from 0 to 1", r.When, r.Share)
 		}
 		h.ranges = append(h.ranges, parsed)
 	}
@@ -98,13 +98,13 @@ func (c HoursConfig) parse() (*hours, error) {
 
 func isShare(share float64) bool { return share >= 0 && share <= 1 }
 
-// ParseHours reports what is wrong with HoursRange.When.
+// ParseHours checks HoursRange.When.
 func ParseHours(when string) error {
 	_, err := parseHours(when)
 	return err
 }
 
-// ParseZone finds a time zone by its name. "" is not a zone.
+// ParseZone returns the time zone with the name. "" is not a zone.
 func ParseZone(name string) (*time.Location, error) {
 	zone, err := time.LoadLocation(name)
 	if err != nil || name == "" {
@@ -120,7 +120,7 @@ func parseHours(when string) (hoursRange, error) {
 	}
 	words := strings.Fields(when)
 	if len(words) == 0 || len(words) > 2 {
-		return fail("is not a range of time")
+		return fail("is not a time range")
 	}
 	clock := words[len(words)-1]
 	if len(words) == 2 || !strings.Contains(clock, ":") {
@@ -148,7 +148,7 @@ func parseHours(when string) (hoursRange, error) {
 	return r, nil
 }
 
-// parseClock reads hours and minutes, in minutes.
+// parseClock parses hours and minutes and returns minutes.
 func parseClock(s string) (minutes int, ok bool) {
 	hour, minute, ok := strings.Cut(s, ":")
 	if !ok || len(hour) < 1 || len(hour) > 2 || len(minute) != 2 {
@@ -162,7 +162,7 @@ func parseClock(s string) (minutes int, ok bool) {
 
 var weekdays = []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}
 
-// parseDays reads days such as "Mon-Fri", "Sat,Sun" and "Fri-Mon".
+// parseDays parses days such as "Mon-Fri", "Sat,Sun" and "Fri-Mon".
 func parseDays(s string) (days [7]bool, ok bool) {
 	for part := range strings.SplitSeq(strings.ToLower(s), ",") {
 		from, to, isRange := strings.Cut(part, "-")

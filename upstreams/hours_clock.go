@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// share is the part of the slots that batch lines may use at a time. It goes by
-// the clock on the wall: in the night in which an hour is repeated, so is its share.
+// share returns the part of the slots that batch lines may use at a time. It uses
+// local wall-clock time: in the night in which an hour is repeated, its share is
+// repeated, too.
 func (h *hours) share(at time.Time) float64 {
 	at = at.In(h.zone)
 	minute, today := at.Hour()*60+at.Minute(), at.Weekday()
@@ -16,7 +17,7 @@ func (h *hours) share(at time.Time) float64 {
 			return r.share
 		}
 	}
-	return h.rest
+	return h.otherwise
 }
 
 func (r *hoursRange) has(day time.Weekday, minute int) bool {
@@ -27,14 +28,14 @@ func (r *hoursRange) has(day time.Weekday, minute int) bool {
 	return r.days[day] && minute >= r.begin || r.days[yesterday] && minute < r.end
 }
 
-// hoursHorizon is longer than a week, after which everything is repeated.
+// hoursHorizon is more than a week, after which the schedule repeats.
 const hoursHorizon = 8 // days
 
-// next is when the share changes after a time, zero if it never does.
+// next returns when the share changes next, zero if it never does.
 func (h *hours) next(after time.Time) time.Time {
 	var times []time.Time
-	// A time on the wall exists twice, once or never: it is a candidate for each
-	// offset from UTC that is in force up to then.
+	// A wall-clock time exists twice, once or never: it is a candidate for each offset
+	// from UTC that is in use up to then.
 	offsets := make(map[int]bool)
 	end := after.AddDate(0, 0, hoursHorizon)
 	for at := after.AddDate(0, 0, -1).In(h.zone); at.Before(end); {
@@ -58,7 +59,7 @@ func (h *hours) next(after time.Time) time.Time {
 			}
 		}
 	}
-	// Whole days begin and end at midnight, which is a range's begin or end.
+	// Whole days begin and end at midnight, which is the begin or end of a range.
 	slices.SortFunc(times, time.Time.Compare)
 	now := h.share(after)
 	for _, at := range times {
@@ -69,17 +70,18 @@ func (h *hours) next(after time.Time) time.Time {
 	return time.Time{}
 }
 
-// BatchHours says which share of their slots batch lines may use now.
+// BatchHours describes the share of their slots that batch lines may use now.
 type BatchHours struct {
 	Share float64   // 0 to 1
 	Until time.Time // when it changes, in the configured zone; zero: never
 	Next  float64   // the share from then on
-	// Opens is when the share is above 0 again, zero while it is, or if it never is.
+	// Opens is when the share is above 0 again; zero while it is above 0, or if it
+	// never will be.
 	Opens time.Time
 }
 
-// BatchHours returns the share of the slots that is in force. ok is false if no
-// hours are configured.
+// BatchHours returns the current share of the slots. ok is false if no hours are
+// configured.
 func (p *Pool) BatchHours() (now BatchHours, ok bool) {
 	in := p.throttle.hours.Load()
 	if in == nil {
@@ -88,15 +90,15 @@ func (p *Pool) BatchHours() (now BatchHours, ok bool) {
 	return in.BatchHours, true
 }
 
-// hoursInForce is the schedule and what it says at the time.
-type hoursInForce struct {
+// activeHours is the schedule with its current share.
+type activeHours struct {
 	schedule *hours
 	BatchHours
 }
 
-// read says what a schedule says at a time.
-func (h *hours) read(at time.Time) *hoursInForce {
-	in := &hoursInForce{h, BatchHours{Share: h.share(at), Until: h.next(at)}}
+// at returns the schedule with its share at a time.
+func (h *hours) at(at time.Time) *activeHours {
+	in := &activeHours{h, BatchHours{Share: h.share(at), Until: h.next(at)}}
 	if in.Until.IsZero() {
 		return in
 	}
@@ -108,12 +110,12 @@ func (h *hours) read(at time.Time) *hoursInForce {
 	return in
 }
 
-// hoursRecheck bounds how long a timer for the next change runs: the clock may be
-// set, or the machine may sleep, meanwhile.
+// hoursRecheck limits the timer for the next change: the clock may be adjusted, or
+// the machine may be suspended.
 const hoursRecheck = time.Minute
 
-// keepHours has the share of the time in force until ctx ends.
-func (p *Pool) keepHours(ctx context.Context) {
+// runHours keeps the current share up to date until ctx ends.
+func (p *Pool) runHours(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -123,23 +125,23 @@ func (p *Pool) keepHours(ctx context.Context) {
 		case <-p.throttle.changed:
 		case <-timer.C:
 		}
-		if wait, changes := p.readHours(time.Now()); changes {
+		if wait, changes := p.updateHours(time.Now()); changes {
 			timer.Reset(wait)
 		}
 	}
 }
 
-// readHours puts the share of a time in force and returns when to look again, if
-// it ever changes.
-func (p *Pool) readHours(now time.Time) (wait time.Duration, changes bool) {
+// updateHours sets the share of a time, and returns when to check again if the share
+// ever changes.
+func (p *Pool) updateHours(now time.Time) (wait time.Duration, changes bool) {
 	in := p.throttle.hours.Load()
 	if in == nil {
 		return 0, false
 	}
-	next := in.schedule.read(now)
-	p.throttle.hours.CompareAndSwap(in, next) // else a new configuration has come
+	next := in.schedule.at(now)
+	p.throttle.hours.CompareAndSwap(in, next) // unless the configuration was replaced
 	if next.Share != in.Share {
-		p.signal() // less wakes too: batches that wait say why
+		p.signal() // a lower share signals, too: waiting batches report why
 	}
 	// A timer may be early by the wall clock.
 	return min(max(next.Until.Sub(now), time.Millisecond), hoursRecheck), !next.Until.IsZero()

@@ -66,8 +66,8 @@ func TestHoursErrors(t *testing.T) {
 		cfg  HoursConfig
 		want string
 	}{
-		{HoursConfig{Ranges: []HoursRange{{"", 0}}}, "is not a range of time"},
-		{HoursConfig{Ranges: []HoursRange{{"Mon Tue 08:00-09:00", 0}}}, "is not a range of time"},
+		{HoursConfig{Ranges: []HoursRange{{"", 0}}}, "is not a time range"},
+		{HoursConfig{Ranges: []HoursRange{{"Mon Tue 08:00-09:00", 0}}}, "is not a time range"},
 		{HoursConfig{Ranges: []HoursRange{{"25:00-06:00", 0}}}, "no times of day"},
 		{HoursConfig{Ranges: []HoursRange{{"22:00-24:01", 0}}}, "no times of day"},
 		{HoursConfig{Ranges: []HoursRange{{"22:00-06:60", 0}}}, "no times of day"},
@@ -79,12 +79,12 @@ func TestHoursErrors(t *testing.T) {
 		{HoursConfig{Ranges: []HoursRange{{"24:00-08:00", 0}}}, "begins at 24:00"},
 		{HoursConfig{Ranges: []HoursRange{{"Moon 08:00-09:00", 0}}}, `no days of the week in "Moon"`},
 		{HoursConfig{Ranges: []HoursRange{{"Mon- 08:00-09:00", 0}}}, "no days of the week"},
-		{HoursConfig{Ranges: []HoursRange{{"08:00-09:00", 1.5}}}, "not from 0 to 1"},
-		{HoursConfig{Ranges: []HoursRange{{"08:00-09:00", -1}}}, "not from 0 to 1"},
+		{HoursConfig{Ranges: []HoursRange{{"08:00-09:00", 1.5}}}, "must be from 0 to 1"},
+		{HoursConfig{Ranges: []HoursRange{{"08:00-09:00", -1}}}, "must be from 0 to 1"},
 		{HoursConfig{Ranges: []HoursRange{{"08:00-09:00", 0}}, Else: new(2.0)}, "else: 2"},
 		{HoursConfig{Ranges: []HoursRange{{"08:00-09:00", 1}}}, "else is not set"},
-		{HoursConfig{Else: new(0.5)}, "no hours before it"},
-		{HoursConfig{Zone: "UTC"}, "there are no hours"},
+		{HoursConfig{Else: new(0.5)}, "needs hours before it"},
+		{HoursConfig{Zone: "UTC"}, "hours_zone: needs hours"},
 		{HoursConfig{Zone: "Europe/Atlantis", Ranges: []HoursRange{{"08:00-09:00", 0}}}, `unknown time zone "Europe/Atlantis"`},
 	} {
 		if err := c.cfg.Validate(); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -202,11 +202,11 @@ func TestHoursInForce(t *testing.T) {
 }
 
 func TestThrottled(t *testing.T) {
-	hours := func(share float64) *hoursInForce { return &hoursInForce{BatchHours: BatchHours{Share: share}} }
+	hours := func(share float64) *activeHours { return &activeHours{BatchHours: BatchHours{Share: share}} }
 	for _, c := range []struct {
 		name     string
 		slots    int
-		hours    *hoursInForce
+		hours    *activeHours
 		budget   float64
 		withheld bool
 		want     int

@@ -7,8 +7,8 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// intake reads the body of a live request: all of it, or as much as is held of
-// a larger one, and at least as much as names the model.
+// intake reads the body of a live request: the whole body, or as much of a larger one
+// as is kept for retries, but at least up to the name of the model.
 type intake struct {
 	r     *http.Request
 	route *route
@@ -16,7 +16,7 @@ type intake struct {
 	room  *bodyRoom
 }
 
-// read returns the body. The error may be a client's or the gateway's own
+// read returns the body. The error is a client's or a gateway's error
 // (*openai.Error).
 func (in *intake) read() (*payload, error) {
 	size := in.r.ContentLength
@@ -68,9 +68,9 @@ func (in *intake) read() (*payload, error) {
 	}
 }
 
-// most is how many bytes are read of a body of which limit are held: one more
-// than there should be. So its end is seen, by which net/http begins to watch
-// for the client's leaving.
+// most returns how many bytes are read of a body of which limit bytes are kept: one
+// more than expected. This reads the end of the body, after which net/http begins to
+// detect that the client disconnects.
 func (in *intake) most(limit int64) int64 {
 	if size := in.r.ContentLength; size >= 0 {
 		return min(limit, size) + 1
@@ -78,7 +78,7 @@ func (in *intake) most(limit int64) int64 {
 	return limit + 1
 }
 
-// named reports whether the beginning of a body names the model.
+// named reports whether the beginning of a body contains the model's name.
 func (in *intake) named(head []byte) bool {
 	if !in.route.form {
 		head = openai.TrimBOM(head)
@@ -91,8 +91,8 @@ func (in *intake) beginning(head []byte) *payload {
 	return in.trimmed(&payload{head: head, rest: &clientBody{Reader: in.r.Body}, length: in.r.ContentLength})
 }
 
-// trimmed drops a byte order mark, which JSON may not begin with (RFC 8259,
-// 8.1) and which servers differ about.
+// trimmed removes a byte order mark, which JSON must not begin with (RFC 8259, 8.1)
+// and which servers treat differently.
 func (in *intake) trimmed(p *payload) *payload {
 	if in.route.form {
 		return p

@@ -8,76 +8,79 @@ import (
 )
 
 const (
-	// levelClose is the ratio of two numbers of requests up to which they are one level.
+	// levelClose is the ratio up to which two numbers of requests count as the same
+	// level.
 	levelClose = 1.06
-	// levelLeast is the number of requests below which no level is looked for.
+	// levelLeast is the number of requests below which the search stops.
 	levelLeast = 4
-	// levelFine is the ratio of two levels between which none is looked for.
+	// levelFine is the ratio of two adjacent levels at which the search between them
+	// stops.
 	levelFine = 1.15
-	// levelAge is for how long a level counts.
+	// levelAge is how long a level is valid.
 	levelAge = 5 * time.Minute
-	// levelSure is how many measurements show that more requests do not pay.
-	levelSure = 2
-	// levelKept is how many measurements of a level are kept.
+	// levelConfirm is the number of measurements that confirm that more requests do
+	// not pay.
+	levelConfirm = 2
+	// levelKept is the number of measurements that are kept for each level.
 	levelKept = 7
-	// levelShift is the part by which throughput at a level has to change, several
-	// times in a row, for what was measured before to be forgotten.
+	// levelShift is the relative change of throughput at a level that, seen levelOdd
+	// times in a row, discards all earlier measurements.
 	levelShift = 0.25
 	levelOdd   = 3
-	// Growth while requests pay nearly alike, and later.
+	// Growth factors while throughput grows nearly linearly, and later.
 	levelFast, levelSlow = 2, 1.5
 	levelLinear          = 0.6
 )
 
-// aim is what is wanted of a number of requests.
+// aim defines what the search optimizes.
 type aim struct {
-	// pays is the part of a growth in requests by which throughput has to grow for
-	// more to be tried.
+	// pays is the growth of throughput relative to that of requests that justifies
+	// trying more requests.
 	pays float64
-	// enough is the part of the most throughput that was measured with which the
-	// search is content. It takes the least number of requests that delivers it.
+	// enough is the part of the maximum measured throughput that is sufficient. The
+	// search selects the smallest number of requests that reaches it.
 	enough float64
-	// slower is how much longer one request may wait for a token than where few run: a
-	// live request in their midst waits as long.
+	// slower limits the time between tokens relative to that with few requests: a live
+	// request among them has the same latency.
 	slower float64
-	// longer is how much longer one request may take than at the level at which
-	// requests are quickest. It counts where times between tokens are not known.
+	// longer limits the duration of a request relative to that at the level with the
+	// shortest one. It applies if times between tokens are not known.
 	longer float64
-	// fill has the search take the most requests that deliver enough instead: nobody
-	// minds them.
+	// fill selects the largest number of requests that reaches enough instead, because
+	// no live request is slowed down.
 	fill bool
 }
 
-// aims are what is wanted of a server, by what it is for.
+// aims are the aims by the placement of the server.
 var aims = map[Placement]aim{
 	ForBoth:  {pays: 0.3, enough: 0.93, slower: 2, longer: 2},
 	ForLive:  {pays: 0.3, enough: 0.93, slower: 1.7, longer: 1.6},
 	ForBatch: {pays: -0.1, enough: 0.9, slower: math.Inf(1), longer: math.Inf(1), fill: true},
 }
 
-// level is the throughput that was measured with a number of requests.
+// level is the throughput measured with a number of requests.
 type level struct {
 	at       time.Time
 	requests float64
-	rate     float64   // per second, the median of rates
+	rate     float64   // units per second, the median of rates
 	rates    []float64 // the last measurements
-	slower   float64   // how much longer a request waits for a token than where few run, an average; NaN: not known
+	slower   float64   // average time between tokens relative to that with few requests; NaN: not known
 	odd      oddity
 }
 
-// oddity counts measurements in a row that were far off in one direction.
+// oddity counts consecutive measurements that deviate in the same direction.
 type oddity struct {
 	change int // 1: more throughput
 	n      int
 }
 
-// levels are measurements of one server, by growing number of requests, and the
+// levels are the measurements of one server, sorted by number of requests, and the
 // search for the number beyond which more requests do not pay.
 type levels []level
 
-// add notes a measurement. When that shows the server to be another than it was, all
-// before is forgotten, and change is 1 for a quicker and -1 for a slower one.
-// slower is level.slower as measured, or not finite.
+// add records a measurement. If several measurements show that the server's speed has
+// changed, all earlier ones are discarded and change is 1 for a faster and -1 for a
+// slower server. slower is level.slower as measured; it may be NaN or infinite.
 func (ls *levels) add(at time.Time, requests, rate, slower float64) (change int) {
 	*ls = slices.DeleteFunc(*ls, func(l level) bool { return at.Sub(l.at) > levelAge })
 	for i := range *ls {
@@ -130,11 +133,11 @@ func (l *level) note(at time.Time, rate, slower float64) {
 	l.rate = (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
-// elasticity is the growth of throughput in relation to that of requests.
+// elasticity returns the growth of throughput relative to that of requests.
 func elasticity(a, b level) float64 { return (b.rate/a.rate - 1) / (b.requests/a.requests - 1) }
 
-// top is how throughput grew towards the highest level, from the next one that is
-// far enough below it to tell; what just pays if there is none.
+// top returns the elasticity between the highest level and the next one that is far
+// enough below it; a.pays if there is none.
 func (ls levels) top(a aim) float64 {
 	last := ls[len(ls)-1]
 	for i := len(ls) - 2; i >= 0; i-- {
@@ -145,10 +148,10 @@ func (ls levels) top(a aim) float64 {
 	return a.pays
 }
 
-// each is the time per unit for one of the requests, in seconds.
+// each returns the time per unit for one of the requests, in seconds.
 func (l *level) each() float64 { return l.requests / l.rate }
 
-// slow reports whether requests take too long at a level.
+// slow reports whether requests take too long at level i.
 func (ls levels) slow(i int, a aim) bool {
 	if !math.IsNaN(ls[i].slower) {
 		return ls[i].slower > a.slower
@@ -161,9 +164,9 @@ func (ls levels) slow(i int, a aim) bool {
 	return false
 }
 
-// enough is the first level with enough throughput of those that are not slow, or the
-// last one.
-func (ls levels) enough(a aim) int {
+// sufficient returns the first level with sufficient throughput among those that are
+// not slow, or the last one if a.fill.
+func (ls levels) sufficient(a aim) int {
 	most := 0.0
 	for i, l := range ls {
 		if !ls.slow(i, a) {
@@ -182,22 +185,22 @@ func (ls levels) enough(a aim) int {
 	return found
 }
 
-// next returns how many requests are to be tried next; found if that is the number
-// that was searched for. There is a level.
+// next returns the number of requests to try next. found reports whether it is the
+// result of the search. There must be at least one level.
 func (ls levels) next(a aim) (requests int, found bool) {
 	last := ls[len(ls)-1]
 	switch grown := ls.top(a); {
-	case ls.slow(len(ls)-1, a) && len(last.rates) >= levelSure:
+	case ls.slow(len(ls)-1, a) && len(last.rates) >= levelConfirm:
 	case !ls.slow(len(ls)-1, a) && (grown >= levelLinear || len(ls) == 1 && last.requests <= limitStart):
 		return int(math.Ceil(levelFast * last.requests)), false
 	case ls.slow(len(ls)-1, a):
 		return int(math.Round(last.requests)), false
 	case grown >= a.pays:
 		return int(math.Ceil(levelSlow * last.requests)), false
-	case len(last.rates) < levelSure:
+	case len(last.rates) < levelConfirm:
 		return int(math.Round(last.requests)), false
 	}
-	i := ls.enough(a)
+	i := ls.sufficient(a)
 	at := ls[i]
 	switch {
 	case a.fill:

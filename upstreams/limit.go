@@ -6,28 +6,28 @@ import (
 	"time"
 )
 
-// LimitReason says why a server has the limit that it has.
+// LimitReason explains the concurrency limit of a server.
 type LimitReason string
 
 // The reasons of a limit.
 const (
 	LimitStart   LimitReason = "start"   // nothing is known yet
 	LimitGrowing LimitReason = "growing" // more requests bring more tokens per second
-	LimitWaiting LimitReason = "waiting" // the server runs no more at once: requests waited
+	LimitWaiting LimitReason = "waiting" // the server has reached its own concurrency limit: requests waited
 	LimitKVCache LimitReason = "kv"      // the KV cache is nearly used up, or requests were preempted
 	LimitPlateau LimitReason = "plateau" // more requests do not bring more tokens per second
 	LimitCeiling LimitReason = "ceiling" // max_num_seqs as configured
 )
 
-// Text says it in words that go on from a number of requests.
+// Text returns the explanation, worded to follow a number of requests.
 func (r LimitReason) Text() string {
 	switch r {
 	case LimitStart:
-		return "to begin with: batches have not used it up yet"
+		return "the initial limit: batches have not used it up yet"
 	case LimitGrowing:
-		return "being looked for: more may bring more tokens per second"
+		return "still growing: more may bring more tokens per second"
 	case LimitWaiting:
-		return "the server runs no more at once: requests waited"
+		return "the server runs no more concurrently: requests waited in it"
 	case LimitKVCache:
 		return "its KV cache is nearly full, or requests were preempted"
 	case LimitPlateau:
@@ -39,58 +39,60 @@ func (r LimitReason) Text() string {
 }
 
 const (
-	// limitStart is the limit of a server of which nothing is known: few servers run
-	// less at once, and their step takes little longer for it.
+	// limitStart is the initial limit: few servers run fewer requests concurrently,
+	// and it hardly slows a step down.
 	limitStart = 16
-	// limitStartMost is the largest max_num_seqs of which all is taken at once.
+	// limitStartMost is the largest max_num_seqs that is used as the initial limit as
+	// a whole.
 	limitStartMost = 2 * limitStart
-	// limitFloor is the least limit.
+	// limitFloor is the minimum limit.
 	limitFloor = 2
-	// limitSample is the time between two samples while batch lines run and the
-	// limit is searched for, limitWatch once it is found.
+	// limitSample is the time between two samples while batch lines run and the limit
+	// is being searched, limitWatch after it was found.
 	limitSample = 500 * time.Millisecond
 	limitWatch  = time.Second
-	// limitBinding is the part of the limit from which on it counts as used up.
+	// limitBinding is the part of the limit at which it counts as used up.
 	limitBinding = 0.9
-	// Requests that have all just come are not what a server has to do in the long
-	// run: none ends, and no prompt is read. It is measured when a part of them has
-	// ended, or after a while where that takes longer.
+	// Requests that have all just started do not show the steady state: none ends, and
+	// prompts dominate. Measuring begins when settledPart of them has ended, or after
+	// settledAfter.
 	settledPart  = 0.25
 	settledAfter = 3 * time.Second
-	// Requests that came together end together: what they bring is measured until a
-	// part of them has ended, or for a while where that takes longer.
+	// Requests that start together end together: throughput is measured until
+	// windowPart of them has ended, or for windowMost.
 	windowPart = 0.5
 	windowMost = 2 * time.Second
 	// waitingPart is the part of the running requests that must wait in two samples to
-	// be a queue, and not requests that arrived since the server's last step.
+	// count as a queue, as opposed to requests that arrived since the server's last
+	// step.
 	waitingPart = 1.0 / 8
 	waitingMin  = 2
-	// waitingSamples is how many samples in a row show a short queue.
+	// waitingSamples is the number of consecutive samples that confirm a short queue.
 	waitingSamples = 4
 	// kvRoom is the part of a KV cache that may be used.
 	kvRoom = 0.85
-	// preemptRoom is the part of a limit that is left when requests were preempted.
+	// preemptRoom is the factor by which a limit is reduced after a preemption.
 	preemptRoom = 0.85
-	// How long a limit is kept before it is tried to grow again.
+	// Backoff before a limit may grow again.
 	plateauHold = 30 * time.Second
 	waitingHold = 5 * time.Minute
 	kvHold      = time.Minute
 )
 
-// loadSample is what a server says of itself and what is sent to it, at one time.
+// loadSample is a sample of a server's metrics and of the requests sent to it.
 type loadSample struct {
-	at       time.Time
-	told     bool    // the server told what follows
-	running  float64 // requests
-	waiting  float64 // requests
-	kvCache  float64 // part that is used
-	preempts float64 // a counter
-	counted  bool    // prompt and generated are known
-	prompt   float64 // tokens, a counter
-	made     float64 // generated tokens, a counter
-	step     float64 // seconds between two tokens of a request; 0: not known
-	gaps     float64 // between tokens of all requests, a counter
-	gapTime  float64 // seconds that these took, a counter
+	at         time.Time
+	hasMetrics bool    // the server reported the metrics that follow
+	running    float64 // requests
+	waiting    float64 // requests
+	kvCache    float64 // part in use, 0 to 1
+	preempts   float64 // a counter
+	hasTokens  bool    // prompt and made are known
+	prompt     float64 // tokens, a counter
+	made       float64 // generated tokens, a counter
+	step       float64 // seconds between two tokens of a request; 0: not known
+	gaps       float64 // number of intervals between tokens of all requests, a counter
+	gapTime    float64 // seconds in these intervals, a counter
 
 	inFlight int   // requests of both classes, of all gateways
 	batch    int   // of these, batch lines of this gateway
@@ -99,32 +101,32 @@ type loadSample struct {
 	placed   Placement
 }
 
-// limiter finds how many requests a server should have at once, of both classes.
-// vLLM queues what it cannot run, first come first served, and tells its limit
-// nowhere: a batch in that queue makes every live request wait. So the limit grows
-// while it is used up and growing pays, and shrinks when requests wait.
+// limiter searches the number of requests of both classes that a server should run
+// concurrently. vLLM queues further requests, first come, first served, and does not
+// report its limit: batch lines in that queue would delay every live request. So the
+// limit grows while it is used up and growing pays, and shrinks when requests wait.
 //
 // It is used by one goroutine. Its zero value begins with limitStart.
 type limiter struct {
 	limit  int
 	why    LimitReason
 	until  time.Time // no growth before
-	hard   int       // what the server runs at once; 0: not known
+	hard   int       // measured concurrency of the server; 0: not known
 	levels levels
 	queue  queueWatch
 
-	last   loadSample // the sample before
-	filled loadSample // the first one at which the limit was used up; zero: it was not yet
-	window loadSample // the beginning of what is measured; zero: nothing is
+	last   loadSample // the previous sample
+	filled loadSample // the first sample with the limit used up; zero: not yet
+	window loadSample // the begin of the current measurement; zero: none
 	lone   float64    // seconds between two tokens when few requests run; 0: not known
 }
 
-// step takes a sample and returns the limit from now on.
-func (l *limiter) step(s loadSample) int {
+// observe records a sample and returns the new limit.
+func (l *limiter) observe(s loadSample) int {
 	if l.limit == 0 {
 		l.limit, l.why = startOf(s.ceiling), LimitStart
 	}
-	if l.replaced(s) { // what is in flight came by the old limit
+	if l.replaced(s) { // the requests in flight were admitted by the old limit
 		*l = limiter{limit: startOf(s.ceiling), why: LimitStart, last: s}
 		return l.limit
 	}
@@ -134,20 +136,20 @@ func (l *limiter) step(s loadSample) int {
 		l.plan(s.placed)
 	}
 	l.learnLone(previous, s)
-	queued := l.queue.step(s, previous)
-	if l.hard > 0 && s.told && queued == 0 && int(s.running) > l.hard { // it runs more by now
+	queued := l.queue.observe(s, previous)
+	if l.hard > 0 && s.hasMetrics && queued == 0 && int(s.running) > l.hard { // the server runs more by now
 		l.hard, l.until = 0, s.at
 	}
 	switch {
 	case queued > 0:
 		l.hard = queued
 		l.shrink(queued, LimitWaiting, s.at.Add(waitingHold))
-	case s.told && previous.told && s.preempts > previous.preempts && s.batch > 0:
+	case s.hasMetrics && previous.hasMetrics && s.preempts > previous.preempts && s.batch > 0:
 		l.shrink(int(preemptRoom*float64(l.limit)), LimitKVCache, s.at.Add(kvHold))
-	case s.told && s.kvCache > kvRoom && s.batch > 0:
+	case s.hasMetrics && s.kvCache > kvRoom && s.batch > 0:
 		l.shrink(int(kvRoom/s.kvCache*float64(s.inFlight)), LimitKVCache, s.at.Add(kvHold))
 	case s.batch == 0 || float64(s.inFlight) < limitBinding*float64(l.limit):
-		l.window = loadSample{} // what the limit brings cannot be seen
+		l.window = loadSample{} // throughput at the limit cannot be measured
 	case l.window.at.IsZero():
 		l.window = s
 	default:
@@ -159,13 +161,13 @@ func (l *limiter) step(s loadSample) int {
 	switch {
 	case l.limit > before:
 		l.filled = loadSample{}
-	case l.limit < before: // the requests that stay came long ago
+	case l.limit < before: // the remaining requests were sent long ago
 		l.window = loadSample{}
 	}
 	return l.limit
 }
 
-// startOf is the limit of a server of which nothing but max_num_seqs is known.
+// startOf returns the initial limit of a server with the configured max_num_seqs.
 func startOf(ceiling int) int {
 	if ceiling <= limitStartMost {
 		return ceiling
@@ -173,17 +175,17 @@ func startOf(ceiling int) int {
 	return limitStart
 }
 
-// replaced reports whether another process answers than before: its counters are
-// lower.
+// replaced reports whether the server process was restarted: its counters decreased.
 func (l *limiter) replaced(s loadSample) bool {
-	return s.counted && l.last.counted && s.prompt+s.made < l.last.prompt+l.last.made
+	return s.hasTokens && l.last.hasTokens && s.prompt+s.made < l.last.prompt+l.last.made
 }
 
-// searching reports whether the limit is still being found.
+// searching reports whether the limit is still being searched.
 func (l *limiter) searching() bool { return l.why == LimitStart || l.why == LimitGrowing }
 
-// plan begins to search by another aim, from what is known. A limit that the server
-// was found to need stays the most.
+// plan restarts the search with the aim of a placement, from the measurements so far.
+// A limit that was set because requests waited or the KV cache was full remains the
+// upper bound.
 func (l *limiter) plan(of Placement) {
 	l.window = loadSample{}
 	next := l.limit
@@ -191,7 +193,7 @@ func (l *limiter) plan(of Placement) {
 	case len(l.levels) > 1:
 		next, _ = l.levels.next(aims[of])
 		next = max(limitFloor, next)
-	case of == ForLive: // nothing is known of fewer requests
+	case of == ForLive: // no measurement with fewer requests exists
 		next = min(l.limit, limitStart)
 	}
 	if l.why == LimitWaiting || l.why == LimitKVCache {
@@ -204,8 +206,8 @@ func (l *limiter) plan(of Placement) {
 	}
 }
 
-// shrink lowers the limit, if to is lower, and keeps it. A limit that stays is
-// confirmed.
+// shrink lowers the limit to to, unless it is lower already, and keeps it until a
+// time.
 func (l *limiter) shrink(to int, why LimitReason, until time.Time) {
 	l.window = loadSample{}
 	if to = max(limitFloor, to); to <= l.limit {
@@ -213,8 +215,8 @@ func (l *limiter) shrink(to int, why LimitReason, until time.Time) {
 	}
 }
 
-// measure notes the throughput since the beginning of the window, and moves the
-// limit to where the next measurement is of use.
+// measure records the throughput since the begin of the window, and sets the limit to
+// the number of requests to measure next.
 func (l *limiter) measure(s loadSample) {
 	w := l.window
 	if l.filled.at.IsZero() {
@@ -229,7 +231,7 @@ func (l *limiter) measure(s loadSample) {
 	}
 	n, rate := throughput(w, s)
 	if n == 0 {
-		return // the window goes on
+		return // the window continues
 	}
 	l.window = loadSample{}
 	if low, high := min(w.inFlight, s.inFlight), max(w.inFlight, s.inFlight); float64(low) < limitBinding*float64(high) {
@@ -252,15 +254,14 @@ func (l *limiter) measure(s loadSample) {
 	l.limit = max(limitFloor, next)
 }
 
-// lonePart is the weight of the newest figure without batch lines, loneGaps the least
-// number of gaps that make one.
+// lonePart is the weight of the newest value without batch lines, loneGaps the
+// minimum number of intervals for a value.
 const (
 	lonePart = 0.1
 	loneGaps = 20
 )
 
-// learnLone takes in how quickly a request gets its tokens: without batch lines, or
-// more quickly than was known.
+// learnLone updates lone: with a value without batch lines, or with a lower one.
 func (l *limiter) learnLone(from, to loadSample) {
 	gap := gapBetween(from, to)
 	if to.gaps-from.gaps < loneGaps || math.IsNaN(gap) {
@@ -274,8 +275,8 @@ func (l *limiter) learnLone(from, to loadSample) {
 	}
 }
 
-// gapBetween is the mean time between two tokens of a request, in seconds; NaN when it
-// is not known.
+// gapBetween returns the mean time between two tokens of a request, in seconds; NaN
+// if it is not known.
 func gapBetween(from, to loadSample) float64 {
 	if n := to.gaps - from.gaps; n > 0 && to.gapTime > from.gapTime {
 		return (to.gapTime - from.gapTime) / n
@@ -283,49 +284,49 @@ func gapBetween(from, to loadSample) float64 {
 	return math.NaN()
 }
 
-// promptWeight is what a token of a prompt counts beside a generated one. It takes an
-// engine about so much less time, and requests that have all just come shall not make
-// a server look slow.
+// promptWeight is the weight of a prompt token relative to a generated one, about the
+// ratio of their compute time, so that requests that have all just started do not
+// make a server look slow.
 const promptWeight = 1.0 / 8
 
-// throughput returns what a server delivered between two samples, n units at a
-// rate per second: tokens, or lines where the server counts nothing. n is 0 while
-// that is too little to tell.
+// throughput returns the work that a server did between two samples: n units at a
+// rate per second. Units are tokens, or lines if the server reports no tokens. n is 0
+// if that is too little to measure.
 func throughput(from, to loadSample) (n, rate float64) {
 	span := to.at.Sub(from.at)
 	switch {
-	case to.counted && from.counted && span >= limitSample*9/10:
+	case to.hasTokens && from.hasTokens && span >= limitSample*9/10:
 		n = to.made - from.made + promptWeight*(to.prompt-from.prompt)
-	case !to.counted && to.done-from.done >= int64(max(limitStart, to.inFlight)):
+	case !to.hasTokens && to.done-from.done >= int64(max(limitStart, to.inFlight)):
 		n = float64(to.done - from.done)
 	}
 	return max(n, 0), n / span.Seconds()
 }
 
-// queueWatch finds out that requests wait at a server.
+// queueWatch detects that requests wait in a server.
 type queueWatch struct {
 	running, waiting []float64 // of the last samples
 	rates            []float64 // requests per second that were answered meanwhile
 }
 
-// step takes a sample and returns how many requests the server runs at once, 0 if
-// none wait, or if those that wait are on their way to the next step of the engine:
-// it takes one after the other, and runs more with every step.
-func (q *queueWatch) step(s, previous loadSample) int {
-	if !s.told {
+// observe records a sample and returns how many requests the server runs
+// concurrently. It returns 0 if none wait, or if the waiting requests only wait for
+// the next engine step.
+func (q *queueWatch) observe(s, previous loadSample) int {
+	if !s.hasMetrics {
 		*q = queueWatch{}
 		return 0
 	}
 	running := int(s.running)
 	if known := s.running + s.waiting; float64(s.inFlight) < known-max(2, known/10) {
-		running = max(limitFloor, s.inFlight-int(s.waiting)) // others send requests there as well
+		running = max(limitFloor, s.inFlight-int(s.waiting)) // other clients send requests there as well
 	}
-	if long(s) && previous.told && long(previous) && s.running <= previous.running {
+	if long(s) && previous.hasMetrics && long(previous) && s.running <= previous.running {
 		*q = queueWatch{}
 		return running
 	}
 	rate := 0.0
-	if span := s.at.Sub(previous.at).Seconds(); previous.told && span > 0 {
+	if span := s.at.Sub(previous.at).Seconds(); previous.hasMetrics && span > 0 {
 		rate = float64(s.done-previous.done) / span
 	}
 	q.running, q.waiting, q.rates = append(q.running, s.running), append(q.waiting, s.waiting), append(q.rates, rate)
@@ -336,10 +337,10 @@ func (q *queueWatch) step(s, previous loadSample) int {
 	if slices.Min(q.waiting) < 1 {
 		return 0
 	}
-	// Requests that arrive wait for the step that runs: on average for half of it.
+	// Arriving requests wait for the end of the running step, half a step on average.
 	arriving := mean(q.rates) * s.step
 	full := mean(q.waiting) > 1+2*arriving && q.running[waitingSamples-1] <= q.running[0]
-	// That some arrive is no explanation where few do.
+	// Arrivals do not explain a queue if there are few.
 	steady := arriving < 0.25 && slices.Min(q.running) == slices.Max(q.running)
 	if full || steady {
 		*q = queueWatch{}
@@ -348,7 +349,7 @@ func (q *queueWatch) step(s, previous loadSample) int {
 	return 0
 }
 
-// long reports whether more requests wait than arrive between two steps.
+// long reports whether more requests wait than can arrive between two steps.
 func long(s loadSample) bool { return s.waiting >= max(waitingMin, waitingPart*s.running) }
 
 // keep returns the last waitingSamples values.

@@ -51,8 +51,8 @@ func (e *engine) step() int {
 	running := min(e.inFlight, e.most)
 	e.tokens += e.throughput(e.inFlight) * span.Seconds() * (1 + e.noise*e.random.NormFloat64())
 	e.done += e.throughput(e.inFlight) * span.Seconds() / 200 // tokens a line
-	return e.limiter.step(loadSample{
-		at: e.at, told: true, running: float64(running), waiting: float64(e.inFlight - running), counted: true, made: e.tokens,
+	return e.limiter.observe(loadSample{
+		at: e.at, hasMetrics: true, running: float64(running), waiting: float64(e.inFlight - running), hasTokens: true, made: e.tokens,
 		inFlight: e.inFlight, batch: e.inFlight - e.live, done: int64(e.done), ceiling: e.ceiling, placed: e.placed,
 	})
 }
@@ -134,18 +134,18 @@ func TestLimitFallsAtOnce(t *testing.T) {
 // wait, and neither is a queue in which the server gets on.
 func TestPromptsThatWait(t *testing.T) {
 	l := limiter{}
-	s := loadSample{at: time.Unix(1e9, 0), told: true, inFlight: 16, batch: 16, ceiling: 256, placed: ForBoth}
+	s := loadSample{at: time.Unix(1e9, 0), hasMetrics: true, inFlight: 16, batch: 16, ceiling: 256, placed: ForBoth}
 	for s.running = 0; s.running <= 16; s.running += 2 {
 		s.at = s.at.Add(limitSample)
 		s.waiting = 16 - s.running
-		if l.step(s); l.hard != 0 {
+		if l.observe(s); l.hard != 0 {
 			t.Fatalf("with %.0f running and %.0f waiting the server is thought to run %d at once", s.running, s.waiting, l.hard)
 		}
 	}
 	// What was found too low is forgotten when the server runs more.
 	l.limit, l.hard, l.until = 4, 4, s.at.Add(time.Hour)
 	s.running, s.waiting = 6, 0
-	if l.step(s); l.hard != 0 || s.at.Before(l.until) {
+	if l.observe(s); l.hard != 0 || s.at.Before(l.until) {
 		t.Errorf("a server that runs 6 at once is thought to run %d", l.hard)
 	}
 }
@@ -214,13 +214,13 @@ func TestQueueAtAServer(t *testing.T) {
 		{"a long queue", func(int) float64 { return 30 }, 400, 180},
 	} {
 		l := limiter{limit: 190, why: LimitPlateau, until: time.Unix(2e9, 0)}
-		s := loadSample{at: time.Unix(1e9, 0), told: true, running: 180, step: 0.025, batch: 182, ceiling: 256, placed: ForBoth}
+		s := loadSample{at: time.Unix(1e9, 0), hasMetrics: true, running: 180, step: 0.025, batch: 182, ceiling: 256, placed: ForBoth}
 		for i := range 20 {
 			s.at = s.at.Add(time.Second)
 			s.done += int64(tt.rate)
 			s.waiting = tt.waiting(i)
 			s.inFlight = int(s.running + s.waiting)
-			l.step(s)
+			l.observe(s)
 		}
 		if l.limit != tt.want {
 			t.Errorf("%s: the limit is %d, want %d", tt.name, l.limit, tt.want)
@@ -231,9 +231,9 @@ func TestQueueAtAServer(t *testing.T) {
 // Requests of others that a server runs are not room for this gateway's.
 func TestLimitBesideOthers(t *testing.T) {
 	l := limiter{limit: 40}
-	s := loadSample{at: time.Unix(1e9, 0), told: true, running: 64, waiting: 16, inFlight: 40, batch: 40, ceiling: 256, placed: ForBoth}
-	l.step(s)
-	if got := l.step(s); got != 24 {
+	s := loadSample{at: time.Unix(1e9, 0), hasMetrics: true, running: 64, waiting: 16, inFlight: 40, batch: 40, ceiling: 256, placed: ForBoth}
+	l.observe(s)
+	if got := l.observe(s); got != 24 {
 		t.Errorf("the limit is %d, want 24", got)
 	}
 }
@@ -257,7 +257,7 @@ func TestLimitWithoutMetrics(t *testing.T) {
 			s.at = s.at.Add(time.Second)
 			done += e.throughput(s.inFlight) / 20 // tokens a line
 			s.done = int64(done)
-			e.limiter.step(s)
+			e.limiter.observe(s)
 		}
 		if got := e.limiter.limit; got < tt.low || got > tt.top {
 			t.Errorf("%s: the limit is %d (%s), want %d to %d", tt.name, got, e.limiter.why, tt.low, tt.top)
@@ -267,18 +267,18 @@ func TestLimitWithoutMetrics(t *testing.T) {
 
 // Preemptions and a KV cache that is nearly used up shrink the limit.
 func TestLimitOfTheKVCache(t *testing.T) {
-	s := loadSample{at: time.Unix(1e9, 0), told: true, running: 100, inFlight: 100, batch: 100, ceiling: 256, placed: ForBoth}
+	s := loadSample{at: time.Unix(1e9, 0), hasMetrics: true, running: 100, inFlight: 100, batch: 100, ceiling: 256, placed: ForBoth}
 	l := limiter{limit: 100}
-	l.step(s)
+	l.observe(s)
 	s.at, s.preempts = s.at.Add(time.Second), 3
-	if got := l.step(s); got != 85 || l.why != LimitKVCache {
+	if got := l.observe(s); got != 85 || l.why != LimitKVCache {
 		t.Errorf("after preemptions the limit is %d (%s), want 85 (%s)", got, l.why, LimitKVCache)
 	}
 	l = limiter{limit: 100}
 	s.kvCache = 0.95
 	for range 5 { // nothing ended meanwhile
 		s.at = s.at.Add(time.Second)
-		l.step(s)
+		l.observe(s)
 	}
 	if l.limit != 89 || l.why != LimitKVCache {
 		t.Errorf("with 0.95 of the KV cache in use the limit is %d (%s), want 89 (%s)", l.limit, l.why, LimitKVCache)

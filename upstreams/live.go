@@ -19,33 +19,32 @@ type live struct {
 	began  time.Time
 	id     []string // X-Request-Id
 	body   *payload
-	header http.Header // for upstreams
+	header http.Header // sent to upstreams
 	query  Query
-	stream bool // the client asked for a stream
+	stream bool // the client requested a stream
 	ticket ticket
 
 	tried     []*upstream
 	triedRoom [8]*upstream
-	last      *refusal // the error for when no server answers better
-	connected bool     // an attempt got as far as a connection
+	last      *refusal // the error to return if no server answers better
+	connected bool     // an attempt got a connection
 	done      LiveRequest
 	record    *modelRecord // nil for a model that no server has
-	noServer  bool         // refused with 404 because the model's server is away
-	cutOff    bool         // the server broke the answer off
+	noServer  bool         // refused with 404 because the model's server is not available
+	cutOff    bool         // the server aborted the answer
 }
 
-// forward tries one server after the other, each once.
+// forward tries the servers one after the other, each once.
 func (l *live) forward() {
 	l.tried = l.triedRoom[:0]
 	for {
-		s, at, settled := l.proxy.pool.seek(l.r.Context(), l.query.Model)
+		s, at, complete := l.proxy.pool.lookupOrDiscover(l.r.Context(), l.query.Model)
 		if at != nil {
 			l.done.Model, l.record = l.query.Model, at.record
 		}
-		// A body that cannot be sent twice may still be whole: nobody was there
-		// to read of it.
+		// A body that cannot be replayed is still complete if no server was reached.
 		if at == nil || l.connected && !l.body.replayable() {
-			l.giveUp(at, settled)
+			l.refuseUnserved(at, complete)
 			return
 		}
 		l.ticket.tried = l.tried
@@ -55,7 +54,7 @@ func (l *live) forward() {
 			c, err = l.proxy.pool.wait(l.r.Context(), &l.ticket, at.record)
 			l.done.Queued = l.ticket.waited
 			if err != nil {
-				l.turnedAway(err)
+				l.refuseQueued(err)
 				return
 			}
 			if c == nil {
@@ -64,7 +63,7 @@ func (l *live) forward() {
 			s = l.proxy.pool.now.Load()
 		}
 		if c == nil {
-			l.giveUp(at, settled)
+			l.refuseUnserved(at, complete)
 			return
 		}
 		if len(l.tried) > 0 {
@@ -78,8 +77,8 @@ func (l *live) forward() {
 	}
 }
 
-// turnedAway answers a request that got no server out of the queue.
-func (l *live) turnedAway(err error) {
+// refuseQueued refuses a request that was queued and got no server.
+func (l *live) refuseQueued(err error) {
 	if l.r.Context().Err() != nil {
 		l.done.Status = statusClientGone
 		return
@@ -87,10 +86,10 @@ func (l *live) turnedAway(err error) {
 	l.refuse(err)
 }
 
-// try sends the request to u, on which it is counted as in flight, and relays the
-// answer. It is false when nothing reached the client and another server may be
-// tried.
-func (l *live) try(s *snapshot, u *upstream) (settled bool) {
+// try sends the request to u, on which it is already counted as in flight, and relays
+// the answer. It returns false if nothing was sent to the client and another server
+// may be tried.
+func (l *live) try(s *snapshot, u *upstream) (handled bool) {
 	p := l.proxy.pool
 	l.done.Upstream = u.url
 	a := p.begin(l.r.Context(), u, l.query.Class, l.route.path, l.query.Model, l.body.replayable())
@@ -114,12 +113,12 @@ func (l *live) try(s *snapshot, u *upstream) (settled bool) {
 	if err := decode(answer); err != nil {
 		return l.undecodable(a, answer, err)
 	}
-	told := said{status: answer.StatusCode, header: answer.Header, clientKey: a.hasClientKey(l.header)}
+	got := reply{status: answer.StatusCode, header: answer.Header, clientKey: a.hasClientKey(l.header)}
 	if answer.StatusCode < 200 || answer.StatusCode > 299 {
-		told.body = a.errorBody(answer)
+		got.body = a.errorBody(answer)
 	}
-	if v := judge(told); v.blame != blameNone {
-		return l.judged(a, v, told)
+	if v := judge(got); v.blame != blameNone {
+		return l.handleError(a, v, got)
 	}
 	switch {
 	case isStream(answer.Header):
@@ -131,16 +130,16 @@ func (l *live) try(s *snapshot, u *upstream) (settled bool) {
 	}
 }
 
-// pace notes what the request has its server prefill.
+// pace records the prompt that the server has to prefill for the request.
 func (l *live) pace(a *attempt) {
-	if !l.route.seatless {
-		a.ask(l.record, max(l.body.length, int64(len(l.body.head))), l.stream)
+	if !l.route.noEngine {
+		a.setPrompt(l.record, max(l.body.length, int64(len(l.body.head))), l.stream)
 	}
 }
 
-// failed sorts out an attempt that broke off before the client had a byte. It
-// is false when another server may be tried.
-func (l *live) failed(a *attempt, err error) (settled bool) {
+// failed handles an attempt that failed before the client got a byte. It returns
+// false if another server may be tried.
+func (l *live) failed(a *attempt, err error) (handled bool) {
 	if l.r.Context().Err() != nil {
 		l.done.Status = statusClientGone
 		return true
@@ -150,11 +149,11 @@ func (l *live) failed(a *attempt, err error) (settled bool) {
 		return true
 	}
 	if cause := a.cause(); cause != nil {
-		a.fault(0, cause.Error())
+		a.recordFailure(0, cause.Error())
 		err = cause
-	} else if l.proxy.pool.own(err) {
-		// Another server would not be reached either.
-		l.w.Header()["Connection"] = []string{"close"} // a descriptor the less
+	} else if l.proxy.pool.isOwnShortage(err) {
+		// Another server could not be reached either.
+		l.w.Header()["Connection"] = []string{"close"} // frees a descriptor
 		l.refuse(exhausted(err))
 		return true
 	} else {
@@ -166,9 +165,9 @@ func (l *live) failed(a *attempt, err error) (settled bool) {
 	return false
 }
 
-// giveUp answers when no server is left to try; at and settled are as where has
-// them.
-func (l *live) giveUp(at *served, settled bool) {
+// refuseUnserved refuses a request that no server is left for. at and complete are
+// results of lookup.
+func (l *live) refuseUnserved(at *served, complete bool) {
 	switch {
 	case l.r.Context().Err() != nil:
 		l.done.Status = statusClientGone
@@ -181,33 +180,33 @@ func (l *live) giveUp(at *served, settled bool) {
 		at.probeSoon()
 		l.refuse(openai.Unavailable(retryAfter, "Every server of the model '%s' is down.", l.query.Model))
 	default:
-		l.record, l.noServer = l.proxy.pool.wanted(l.query.Model)
-		l.refuse(notFound(l.query.Model, settled))
+		l.record, l.noServer = l.proxy.pool.missingRecord(l.query.Model)
+		l.refuse(notFound(l.query.Model, complete))
 	}
 }
 
-// notFound is the error for a model that no upstream has told.
-func notFound(model string, settled bool) *openai.Error {
-	if !settled {
+// notFound returns the error for a model that no upstream has reported.
+func notFound(model string, complete bool) *openai.Error {
+	if !complete {
 		return openai.Unavailable(retryAfter, "The model '%s' is not served yet; servers are still loading.", clip(model))
 	}
 	return openai.ModelNotFound(clip(model))
 }
 
-// exhausted is the error for a request that the gateway cannot send for a
-// shortage of its own.
+// exhausted returns the error for a request that the gateway cannot send because it
+// lacks a resource.
 func exhausted(err error) *openai.Error {
 	resource, _ := descriptors.Shortage(err)
 	return openai.Unavailable(retryAfter, "The gateway is out of %s.", resource).WithCause(err)
 }
 
-// clip bounds a name that is repeated in an answer.
+// clip limits the length of a name that is repeated in an answer.
 func clip(name string) string { return name[:min(len(name), maxModelName)] }
 
-// finish is the request's end, whatever that was.
+// finish records the end of the request.
 func (l *live) finish() {
 	if l.done.Status == statusClientGone {
-		l.w.WriteHeader(statusClientGone) // a handler that writes nothing answers 200
+		l.w.WriteHeader(statusClientGone) // otherwise net/http would log 200
 	}
 	now := time.Now()
 	l.done.Duration = now.Sub(l.began)
@@ -218,8 +217,9 @@ func (l *live) finish() {
 	}
 }
 
-// cut ends the connection so that no client takes what it has for the whole.
-func (l *live) cut(a *attempt, err error) {
+// abort closes the connection so that the client does not mistake the answer for a
+// complete one.
+func (l *live) abort(a *attempt, err error) {
 	l.done.Broken = true
 	if l.r.Context().Err() == nil {
 		l.cutOff = true

@@ -2,14 +2,13 @@ package upstreams
 
 import "slices"
 
-// Seats are the live requests that a server runs at once. Live requests beyond
-// them wait in the gateway, where they are served in order and can be refused,
-// and not in the server.
+// A live slot is the right to run one live request on a server. Further live requests
+// wait in the gateway, not in the server: the gateway can order and refuse them.
 
-// liveLimit is how many live requests of all gateways the server should have at
-// once, 0 for any number. Only knowledge limits live requests: max_num_seqs as
-// configured, or else as the server tells it, or else the capacity that was found
-// by measuring, with an overhang.
+// liveLimit returns how many live requests of all gateways the server should run
+// concurrently, 0 for no limit. Only a known capacity limits live requests:
+// max_num_seqs as configured, or as the server reports it, or the measured capacity
+// plus an overhang.
 func (c *Candidate) liveLimit() int {
 	switch {
 	case c.seqs > 0:
@@ -24,19 +23,19 @@ func (c *Candidate) liveLimit() int {
 }
 
 const (
-	// overhangMin and overhangPart size the overhang over the capacity that was
-	// found: so many requests wait at the server that it never runs dry, and that
-	// it shows when it has become able to run more.
+	// overhangMin and overhangPart define the overhang above the measured capacity: so
+	// many requests wait in the server that it never idles, and that a higher capacity
+	// becomes visible.
 	overhangMin  = 2
 	overhangPart = 8
-	// unlimited is Candidate.seqs when live requests are not limited.
+	// unlimited is the Candidate.seqs that disables the limit for live requests.
 	unlimited = -1
 )
 
-// learnCapacity notes how many requests the server runs at once, 0 when that is not
-// known any more because it ran more than was thought. While live requests wait, the
-// capacity is not forgotten then but follows what the server runs, which the overhang
-// lets grow: the queue does not empty into the server. running is as it told last.
+// learnCapacity stores the measured concurrency of the server. found is 0 if the
+// server ran more than the last measured value; while live requests wait, the
+// capacity then follows running, the server's own metric, and grows with the
+// overhang. Forgetting it would send the whole queue to the server.
 func (p *Pool) learnCapacity(u *upstream, found, running int) {
 	old := int(u.capacity.Load())
 	if found == 0 && p.outgrowing(u) {
@@ -48,13 +47,13 @@ func (p *Pool) learnCapacity(u *upstream, found, running int) {
 	}
 }
 
-// outgrowing reports whether live requests wait while u is limited to the capacity
-// that was found.
+// outgrowing reports whether live requests wait while u is limited by the measured
+// capacity.
 func (p *Pool) outgrowing(u *upstream) bool {
 	return u.capacity.Load() > 0 && p.queue.waiting[Live].Load() > 0
 }
 
-// knownSeqs is Candidate.seqs. Pool.mu is held.
+// knownSeqs returns Candidate.seqs. Pool.mu is held.
 func (p *Pool) knownSeqs(u *upstream) int {
 	switch {
 	case p.cfg.QueueSize == NoQueue:
@@ -62,13 +61,13 @@ func (p *Pool) knownSeqs(u *upstream) int {
 	case !u.seqsAssumed:
 		return u.maxSeqs
 	}
-	return u.toldSeqs
+	return u.reportedSeqs
 }
 
-// hasSeat reports whether a live request may come to a load. Beyond what other
-// gateways leave, each gateway has its equal part: the others, which have seats
-// and requests that wait for them, would never leave it one.
-func (c *Candidate) hasSeat(load uint64) bool {
+// hasLiveSlot reports whether one more live request may be sent at the given load.
+// Each gateway may always use an equal part of the limit: otherwise gateways with
+// queued requests would take every slot that becomes free.
+func (c *Candidate) hasLiveSlot(load uint64) bool {
 	limit := c.liveLimit()
 	if limit == 0 {
 		return true
@@ -78,8 +77,8 @@ func (c *Candidate) hasSeat(load uint64) bool {
 	return live+others < limit || live < max(1, limit/c.liveGateways)
 }
 
-// isFree reports whether a live request that comes to a load runs at once: batch
-// lines have no seat but have to end before they give way.
+// isFree reports whether a live request that is sent at the given load runs at once.
+// If batch lines occupy the server, it has to wait for one of them to end.
 func (c *Candidate) isFree(load uint64) bool {
 	limit := c.liveLimit()
 	if limit == 0 {
@@ -90,53 +89,53 @@ func (c *Candidate) isFree(load uint64) bool {
 	return live+batch+otherLive+otherBatch < limit
 }
 
-// beginLive counts a live request as in flight, if there is a seat.
+// beginLive takes a live slot if there is one and counts the request as in flight.
 func (c *Candidate) beginLive() bool {
 	for {
 		load := c.load.Load()
-		if !c.hasSeat(load) {
+		if !c.hasLiveSlot(load) {
 			return false
 		}
 		if c.load.CompareAndSwap(load, load+1) {
 			c.requests[Live].Add(1)
 			live, _ := split(load + 1)
-			c.seats.taken(live)
+			c.liveReserve.noteLive(live)
 			return true
 		}
 	}
 }
 
-// seat takes a seat for a live request on a server that is up and has not been
-// tried: c is nil when there is none, and full reports whether that is because the
-// servers left are at their limits. Free servers come first. Suspects are for when
-// no other server is left, not for when the others are full.
-func (s *snapshot) seat(at *served, q *Query, tried []*upstream) (c *Candidate, full bool) {
+// takeLiveSlot takes a live slot on a server that is up and has not been tried. If c
+// is nil, full reports whether all remaining servers are at their limits. Free
+// servers are preferred. Suspect servers are used only if no other server is left,
+// not if the others are full.
+func (s *snapshot) takeLiveSlot(at *served, q *Query, tried []*upstream) (c *Candidate, full bool) {
 	for {
-		c, full = s.chooseSeat(at, q, tried)
+		c, full = s.chooseLiveSlot(at, q, tried)
 		if c == nil || c.beginLive() {
 			return c, full
 		}
 	}
 }
 
-func (s *snapshot) chooseSeat(at *served, q *Query, tried []*upstream) (c *Candidate, full bool) {
+func (s *snapshot) chooseLiveSlot(at *served, q *Query, tried []*upstream) (c *Candidate, full bool) {
 	if len(tried) == 0 && len(at.up) > 0 && allFree(at.up) {
 		return s.cfg.Balancer.Choose(at.up, q), false
 	}
-	var room [roomFor]*Candidate
+	var room [stackCandidates]*Candidate
 	for _, suspect := range [...]bool{false, true} {
 		some := false
-		best, rank := room[:0], seatNone
+		best, rank := room[:0], rankFull
 		for _, c := range at.up {
 			if c.suspect.Load() != suspect || slices.Contains(tried, c.upstream) {
 				continue
 			}
 			some = true
-			r := c.seatRank()
+			r := c.liveRank()
 			if r > rank {
 				best, rank = room[:0], r
 			}
-			if r == rank && r > seatNone {
+			if r == rank && r > rankFull {
 				best = append(best, c)
 			}
 		}
@@ -152,19 +151,19 @@ func (s *snapshot) chooseSeat(at *served, q *Query, tried []*upstream) (c *Candi
 
 // Ranks of a server for a live request.
 const (
-	seatNone  = iota
-	seatTaken // beside batch lines that have to give way first
-	seatFree
+	rankFull       = iota
+	rankAfterBatch // a line has to end first
+	rankFree
 )
 
-func (c *Candidate) seatRank() int {
+func (c *Candidate) liveRank() int {
 	switch load := c.load.Load(); {
 	case c.isFree(load):
-		return seatFree
-	case c.hasSeat(load):
-		return seatTaken
+		return rankFree
+	case c.hasLiveSlot(load):
+		return rankAfterBatch
 	}
-	return seatNone
+	return rankFull
 }
 
 func allFree(among []*Candidate) bool {
@@ -176,7 +175,7 @@ func allFree(among []*Candidate) bool {
 	return true
 }
 
-// leftFor reports whether a server is up that is not among tried.
+// leftFor reports whether a server is up that is not in tried.
 func (at *served) leftFor(tried []*upstream) bool {
 	for _, c := range at.up {
 		if !slices.Contains(tried, c.upstream) {

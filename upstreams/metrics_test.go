@@ -20,14 +20,14 @@ func TestParseGauges(t *testing.T) {
 vllm:num_requests_running{engine="0",model_name="m"} 3.0
 vllm:num_requests_waiting{engine="0",model_name="m"} 5.0
 vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
-`, gauges{told: true, running: 3, waiting: 5, kvCache: .25}},
-		"counters":          {"vllm:prompt_tokens_total 7\nvllm:generation_tokens_total 5\nvllm:num_preemptions_total 2\nvllm:prompt_tokens_created 9\n", gauges{told: true, counted: true, prompt: 7, generated: 5, preempts: 2}},
-		"times":             {"vllm:request_prefill_time_seconds_sum{engine=\"0\"} 1.5\nvllm:request_prefill_time_seconds_count 3\nvllm:inter_token_latency_seconds_sum 2\nvllm:inter_token_latency_seconds_count 80\n", gauges{told: true, prefillTime: 1.5, prefills: 3, intervalTime: 2, intervals: 80}},
-		"two engines":       {"vllm:num_requests_running{engine=\"0\"} 3\nvllm:num_requests_running{engine=\"1\"} 4\nvllm:kv_cache_usage_perc{engine=\"0\"} 0.5\nvllm:kv_cache_usage_perc{engine=\"1\"} 0.25\n", gauges{told: true, running: 7, waiting: 0, kvCache: .5}},
-		"the older name":    {"vllm:gpu_cache_usage_perc{model_name=\"a } b\"} 0.75 1700000000000\n", gauges{told: true, running: 0, waiting: 0, kvCache: .75}},
-		"without labels":    {"vllm:num_requests_waiting 2\r\n", gauges{told: true, running: 0, waiting: 2, kvCache: 0}},
+`, gauges{present: true, running: 3, waiting: 5, kvCache: .25}},
+		"counters":          {"vllm:prompt_tokens_total 7\nvllm:generation_tokens_total 5\nvllm:num_preemptions_total 2\nvllm:prompt_tokens_created 9\n", gauges{present: true, hasTokens: true, prompt: 7, generated: 5, preempts: 2}},
+		"times":             {"vllm:request_prefill_time_seconds_sum{engine=\"0\"} 1.5\nvllm:request_prefill_time_seconds_count 3\nvllm:inter_token_latency_seconds_sum 2\nvllm:inter_token_latency_seconds_count 80\n", gauges{present: true, prefillTime: 1.5, prefills: 3, intervalTime: 2, intervals: 80}},
+		"two engines":       {"vllm:num_requests_running{engine=\"0\"} 3\nvllm:num_requests_running{engine=\"1\"} 4\nvllm:kv_cache_usage_perc{engine=\"0\"} 0.5\nvllm:kv_cache_usage_perc{engine=\"1\"} 0.25\n", gauges{present: true, running: 7, waiting: 0, kvCache: .5}},
+		"the older name":    {"vllm:gpu_cache_usage_perc{model_name=\"a } b\"} 0.75 1700000000000\n", gauges{present: true, running: 0, waiting: 0, kvCache: .75}},
+		"without labels":    {"vllm:num_requests_waiting 2\r\n", gauges{present: true, running: 0, waiting: 2, kvCache: 0}},
 		"not a number":      {"vllm:num_requests_waiting NaN\nvllm:num_requests_running +Inf\nvllm:kv_cache_usage_perc x\nvllm:kv_cache_usage_perc\n", gauges{}},
-		"cut off":           {"vllm:num_requests_waiting 2\nvllm:num_requests_runn", gauges{told: true, running: 0, waiting: 2, kvCache: 0}},
+		"cut off":           {"vllm:num_requests_waiting 2\nvllm:num_requests_runn", gauges{present: true, running: 0, waiting: 2, kvCache: 0}},
 		"below what can be": {"vllm:num_requests_waiting -2\n", gauges{}},
 	} {
 		if got, _ := parseMetrics([]byte(tt.text)); got != tt.want {
@@ -48,7 +48,7 @@ func TestParseMetricsOnce(t *testing.T) {
 		`vllm:vllm_config_info{scheduler_config_max_num_seqs="8",scheduler_config_policy="fcfs"} 1.0`,
 		`vllm:num_requests_waiting{engine="0"} 2`,
 	}
-	wantGauges := gauges{told: true, running: 3, waiting: 2}
+	wantGauges := gauges{present: true, running: 3, waiting: 2}
 	wantFacts := Facts{PrefixCaching: "True", Blocks: 100, BlockSize: 16, Scheduling: "fcfs", MaxNumSeqs: 8, Engines: 2}
 	for _, end := range []string{"\n", "\r\n"} {
 		for range 2 {

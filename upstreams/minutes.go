@@ -2,21 +2,21 @@ package upstreams
 
 import "time"
 
-// PoolMinute is how all upstreams together were in one minute.
+// PoolMinute summarizes all upstreams in one minute.
 type PoolMinute struct {
 	At time.Time // end of the minute
-	// Missed says that nothing was measured: the gateway was not running, or
-	// had no upstream.
+	// Missed is true if nothing was measured: the gateway was not running, or had no
+	// upstream.
 	Missed bool
-	// Live and Batch are requests in flight through this gateway, averages over
-	// what was measured of the minute.
+	// Live and Batch are the average numbers of requests in flight through this
+	// gateway while it was measured.
 	Live, Batch        float64
 	Requests, Failures [2]int64 // attempts that ended, by Class
 	TTFT               Latency  // of live requests
 }
 
-// Minutes lists the last hour of all upstreams, the oldest minute first. The
-// minute that has not ended is not among them.
+// Minutes returns the last hour of all upstreams, the oldest minute first, without
+// the current minute.
 func (p *Pool) Minutes() []PoolMinute {
 	return minutesOf(p.now.Load().upstreams, time.Now())
 }
@@ -45,7 +45,7 @@ func minutesOf(upstreams []*upstream, now time.Time) []PoolMinute {
 	return minutes
 }
 
-// addMinutes adds what is remembered from the step first on.
+// addMinutes adds the steps from number first on.
 func (t *telemetry) addMinutes(minutes []PoolMinute, ttft []histogram, first int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -6,9 +6,10 @@ import (
 	"github.com/tidegate/tidegate/internal/modellabel"
 )
 
-// labeller returns how a collection labels models. As long as they are few, each has
-// a label of its own. A server may have thousands of adapters: then only models
-// that were asked for do, and the rest are modellabel.Other together.
+// labeller returns the function that maps models to metric labels. Up to
+// modellabel.Limit models, each has its own label. With more, such as thousands of
+// adapters of a server, only requested models have one, and the others share
+// modellabel.Other.
 func (m *metrics) labeller(models int) func(model string) string {
 	if models <= modellabel.Limit {
 		return m.models.labels.Of
@@ -16,15 +17,15 @@ func (m *metrics) labeller(models int) func(model string) string {
 	return m.models.labels.Peek
 }
 
-// modelSum is what the models of one label are together.
+// modelSum sums the models that share one label.
 type modelSum struct {
 	requests, failed   int64
 	problems           map[ProblemKind]bool
 	servers, available int
 }
 
-// collectModels sends the states of models. Requests for no model that a server has
-// told are of the model "".
+// collectModels collects the states of models. Requests for models that no server has
+// reported have the label "".
 func (m *metrics) collectModels(gauge func(d *prometheus.Desc, v float64, labels ...string), counter func(d *prometheus.Desc, v int64, labels ...string)) {
 	all := m.pool.ModelStatus()
 	label := m.labeller(len(all))

@@ -11,11 +11,11 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// tokenBuckets are for the time between two tokens, in seconds.
+// tokenBuckets are the histogram buckets of the time between two tokens, in seconds.
 var tokenBuckets = []float64{.001, .0025, .005, .01, .015, .02, .03, .04, .05, .075, .1, .15, .2, .3, .5, 1, 2.5}
 
-// modelMetrics are what the pool counts of live requests by model. Series begin
-// with the first request for a model; labels bounds how many there are.
+// modelMetrics counts live requests by model. A series begins with the first request
+// for a model; labels limits the number of series.
 type modelMetrics struct {
 	labels                      *modellabel.Set
 	durations, ttfts, intervals *prometheus.HistogramVec
@@ -35,7 +35,7 @@ func newModelMetrics() modelMetrics {
 	}
 }
 
-// observe counts a request that is over.
+// observe counts a request that has ended.
 func (m *modelMetrics) observe(done *LiveRequest) {
 	model := m.labels.Of(done.Model)
 	if done.HasUsage {
@@ -67,21 +67,20 @@ func (m *modelMetrics) Collect(ch chan<- prometheus.Metric) {
 	m.intervals.Collect(ch)
 }
 
-// TokenCount is what the requests of a class for a model used since the pool was
-// made.
+// TokenCount sums the token usage of a class of requests for a model since the pool
+// was created.
 type TokenCount struct {
 	Model string // bounded, see modellabel.Set
 	Class string // "live" or "flex"
 	Usage openai.Usage
 }
 
-// Tokens returns the tokens of live and flex requests by model, without what is
-// zero.
+// Tokens returns the tokens of live and flex requests by model, without zero counts.
 func (p *Pool) Tokens() []TokenCount { return p.metrics.models.tokens.list() }
 
 type tokenCell struct{ model, class string }
 
-// tokenCounts sum tokens.
+// tokenCounts sums token usage.
 type tokenCounts struct {
 	mu    sync.Mutex
 	cells map[tokenCell]*openai.Usage // guarded by mu

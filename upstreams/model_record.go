@@ -11,47 +11,47 @@ import (
 )
 
 const (
-	// recordStep is how finely live requests of a model are counted over time,
-	// recordSteps how many steps are kept: recordWindow and the present one.
+	// recordStep is the time resolution of the counts of live requests, recordSteps
+	// the number of steps kept: recordWindow including the current step.
 	recordStep   = 10 * time.Second
 	recordSteps  = int(recordWindow / recordStep)
 	recordWindow = 5 * time.Minute
-	// recordsKept bounds the models that are remembered after their servers have
-	// dropped them.
+	// recordsKept limits the number of models that are remembered after their servers
+	// have dropped them.
 	recordsKept = 1000
 )
 
-// modelRecord is what is remembered of a model: how its live requests ended, and
-// since when no server takes them. Its memory is fixed.
+// modelRecord records the outcomes of a model's live requests, and since when no
+// server accepts requests for it. Its memory is fixed.
 type modelRecord struct {
 	queues   [2]queueCounts // by Class
-	duration average        // of requests that were answered, without their time in a queue
-	prompts  promptTokens   // how many tokens requests have
+	duration average        // of successful requests, without queueing
+	prompts  promptTokens   // tokens per request, estimated
 
 	mu            sync.Mutex
 	begun         time.Time                // guarded by mu
-	steps         [recordSteps]modelCounts // guarded by mu; a ring by the number of the step
+	steps         [recordSteps]modelCounts // guarded by mu; a ring indexed by the number of the step
 	total, failed int64                    // guarded by mu; of live requests, since begun
-	out           streak                   // guarded by mu; no server takes requests
+	out           streak                   // guarded by mu; no server accepts requests
 	bad           streak                   // guarded by mu; requests failed, less than recordWindow apart
 	last          time.Time                // guarded by mu; of the last failure
 }
 
-// modelCounts are live requests that ended in one step.
+// modelCounts counts live requests that ended in one step.
 type modelCounts struct {
-	number        int64 // of the step since the Unix epoch; another one's place is free
+	number        int64 // of the step since the Unix epoch; a different number means that the entry is unused
 	total, failed int64
 }
 
-// streak is a state that lasts.
+// streak is the duration of a state.
 type streak struct {
-	since  time.Time // zero: it does not
+	since  time.Time // zero: not in that state
 	before int64     // modelRecord.failed at since
 }
 
 func newModelRecord(now time.Time) *modelRecord { return &modelRecord{begun: now} }
 
-// count takes note of a live request that ended.
+// count records a live request that ended.
 func (r *modelRecord) count(now time.Time, failed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -73,8 +73,8 @@ func (r *modelRecord) count(now time.Time, failed bool) {
 	r.failed++
 }
 
-// served takes note whether any server takes requests for the model, and reports
-// whether that has changed.
+// served records whether any server accepts requests for the model, and reports
+// whether that changed.
 func (r *modelRecord) served(now time.Time, available bool) (changed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -88,7 +88,7 @@ func (r *modelRecord) served(now time.Time, available bool) (changed bool) {
 	return was != available
 }
 
-// recent returns what ended in the last recordWindow. mu is held.
+// recent returns the counts of the last recordWindow. mu is held.
 func (r *modelRecord) recent(now time.Time) LiveErrors {
 	last := now.UnixNano() / int64(recordStep)
 	first := last - int64(recordSteps) + 1
@@ -106,8 +106,8 @@ func (r *modelRecord) recent(now time.Time) LiveErrors {
 	return e
 }
 
-// record returns the record of a model that a server has told, or makes it.
-// Pool.mu is held.
+// record returns the record of a model that a server has reported, and creates it if
+// needed. Pool.mu is held.
 func (p *Pool) record(model string, now time.Time) *modelRecord {
 	r := p.records[model]
 	if r == nil {
@@ -117,10 +117,9 @@ func (p *Pool) record(model string, now time.Time) *modelRecord {
 	return r
 }
 
-// keepRecords brings the records up to a snapshot: since when models have no
-// server. It forgets those longest without one beyond recordsKept. Pool.mu is
-// held.
-func (p *Pool) keepRecords(s *snapshot, now time.Time) {
+// updateRecords updates since when models have no server, and removes the oldest
+// records of models without a server beyond recordsKept. Pool.mu is held.
+func (p *Pool) updateRecords(s *snapshot, now time.Time) {
 	var gone []string
 	for model, r := range p.records {
 		at := s.models[model]
@@ -150,27 +149,27 @@ func (p *Pool) keepRecords(s *snapshot, now time.Time) {
 	}
 }
 
-// wanted returns the record of a request for a model that no server has, and
-// whether the want of a server is why it cannot be served: one had the model, or
-// one that never told its models may have it.
-func (p *Pool) wanted(model string) (r *modelRecord, missing bool) {
+// missingRecord returns the record for a request for a model that no server has.
+// missing reports whether a server is missing: a server had the model, or a server
+// that has not reported its models may have it.
+func (p *Pool) missingRecord(model string) (r *modelRecord, missing bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if r := p.records[model]; r != nil {
 		return r, true
 	}
-	return &p.nameless, slices.ContainsFunc(p.upstreams, func(u *upstream) bool { return !u.told })
+	return &p.unknownModels, slices.ContainsFunc(p.upstreams, func(u *upstream) bool { return !u.discovered })
 }
 
-// recordOutcome counts a live request that is over. Clients that left before
-// their answer are not counted: what they would have got is not known.
+// recordOutcome counts a live request that has ended. Requests whose client
+// disconnected before the answer are not counted: their outcome is not known.
 func (l *live) recordOutcome(now time.Time) {
 	if l.done.Status == statusClientGone || l.done.Broken && !l.cutOff {
 		return
 	}
 	r := l.record
 	if r == nil {
-		r = &l.proxy.pool.nameless
+		r = &l.proxy.pool.unknownModels
 	}
 	if l.done.Status < http.StatusBadRequest && !l.cutOff {
 		r.duration.add(l.done.Duration - l.done.Queued)

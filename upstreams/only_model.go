@@ -7,12 +7,13 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// listedModels is how many models the refusal of a request without one names.
+// listedModels limits the number of models listed in the error for a missing model
+// name.
 const listedModels = 20
 
-// onlyModel returns the model of a request that names none, if the pool has
-// exactly one: vLLM does not ask for it. missing is the error for the missing
-// name; other errors stay.
+// onlyModel returns the model for a request that names none, if the pool has exactly
+// one: vLLM does not require the name. missing is the error for the missing name;
+// other errors are returned unchanged.
 func (s *snapshot) onlyModel(missing error) (string, error) {
 	e, ok := errors.AsType[*openai.Error](missing)
 	if !ok || e.Code != openai.CodeMissingParameter || e.Param != "model" {

@@ -6,66 +6,66 @@ import (
 	"time"
 )
 
-// Batch lines come to a server one prompt after the other: an engine prefills
-// prompts in the steps in which it decodes, so that several at once hold up every
-// live stream. And none comes while a live request waits for its first token, whose
-// prompt would share its steps with it.
+// Batch lines are sent to a server one prompt at a time: an engine prefills prompts
+// in the same steps in which it decodes, so that several prompts at once delay every
+// live stream. No batch line is sent while a live request waits for its first token,
+// because their prompts would share engine steps.
 
 const (
-	// paceFill is how many prompts that take as long as a step decodes may share a
-	// step on a server that is for batch lines; on others it is one.
+	// paceFill is how many prompts that take as long as the decoding of a step may
+	// share a step on a server placed for batch lines; on others it is one.
 	paceFill = 4
-	// paceCrowd is the number of prefills for each step from which on nearly all steps
-	// have one, so that they do not tell how long it takes.
+	// paceCrowd is the number of prefills per step above which nearly all steps
+	// contain a prefill, so that the duration of a prefill cannot be derived from
+	// them.
 	paceCrowd = 0.7
-	// paceAlike is by how many times the time of a step may differ from the average for
-	// steps to count as alike.
+	// paceAlike is the ratio to the average up to which the duration of steps counts
+	// as unchanged.
 	paceAlike = 1.15
-	// paceFull bounds the pause, while no slot is free, to this part of the time in which
-	// one line ends.
+	// paceFull limits the gap between lines, while no slot is free, to this part of
+	// the average time between two line completions.
 	paceFull = 0.8
-	// A server whose slots stay free because lines are held back may read prompts side
-	// by side. So what holds lines back shrinks by easeStep with each look, until
-	// prompts take easeSlower times as long as before; then all is as before. While no
-	// slot is free it grows by easeBack.
+	// A server may process prompts in parallel: then holding lines back only leaves
+	// slots free. So while slots stay free, the gap shrinks by easeStep with each
+	// update, until prefills take easeSlower times as long as before; then the full
+	// gap is restored. While no slot is free it grows by easeBack.
 	easeStep, easeBack, easeSlower = 0.5, 1.05, 1.3
-	// easeAfter is how many looks in a row slots have to be free for that: more than a
-	// server takes to fill up.
+	// easeAfter is the number of consecutive updates with free slots that starts this:
+	// more than a server takes to fill up.
 	easeAfter = 6
-	// easeLeast is the least part that is left.
+	// easeLeast is the minimum part of the gap that remains.
 	easeLeast = 1.0 / 64
-	// paceLeast is the least pause that is kept.
+	// paceLeast is the minimum gap; shorter ones are ignored.
 	paceLeast = time.Millisecond
-	// holdMost bounds for how long one live request keeps batch lines away.
+	// holdMost limits for how long one live request holds batch lines back.
 	holdMost = 10 * time.Second
-	// peersMost bounds what is believed of other gateways' pending prefill.
+	// peersMost limits the pending prefill accepted from other gateways.
 	peersMost = 10 * time.Minute
 )
 
-// pace is what is known of the prompts that a server has to read: how quickly it
-// does, and which are under way. Prompts are counted in tokens that the server does
-// not have in its prefix cache, as estimated. Times are ages of the upstream in
-// nanoseconds.
+// pace tracks the prompts that a server has to prefill: its prefill speed and the
+// pending prompts. Prompts are counted in tokens that are not in the server's prefix
+// cache, as estimated. Times are ages of the upstream in nanoseconds.
 type pace struct {
 	speed
 	decode atomic.Int64 // nanoseconds of a step without prefill; 0: not known
-	cached average32    // part of the prompts in the prefix cache, by the server's counters
+	cached average32    // cached part of the prompts, by the server's counters
 
-	gap    atomic.Int64  // nanoseconds between two batch lines
-	held   atomic.Bool   // a line was held back since the last look
-	less   atomic.Uint64 // a float64: ease.less
-	next   atomic.Int64  // when the next batch line may come
-	live   atomic.Int64  // tokens of live streams without a first byte
-	stream hold          // of these
-	plain  hold          // of live requests without a stream that are not answered
+	gap      atomic.Int64 // nanoseconds between two batch lines
+	heldBack atomic.Bool  // a line was held back since the last update
+	ease     ease         // reduces gap
+	next     atomic.Int64 // when the next batch line may be sent
+	live     atomic.Int64 // prompt tokens of live streams without a first byte
+	stream   hold         // held by these
+	plain    hold         // held by live requests without a stream that have no answer
 
-	// Prompts whose first byte is not seen, as of lines and of answers that come whole,
-	// are read in the order in which they were sent.
-	unseen atomic.Int64 // when they will have been read
+	// The first byte is not observed for lines and for answers that are not streamed.
+	// Their prompts are assumed to be prefilled in the order in which they were sent.
+	unseen atomic.Int64 // when they will have been prefilled
 	order  atomic.Int64 // tokens of all that were sent so far
 
-	peers     atomic.Int64 // when the prompts of other gateways will have been read
-	peersLive atomic.Int64 // until when their live requests keep lines away
+	peers     atomic.Int64 // when the prompts of other gateways will have been prefilled
+	peersLive atomic.Int64 // until when their live requests hold lines back
 
 	sentTokens, sent [2]atomic.Int64 // prompts, by Class
 	done             atomic.Int64    // batch lines that were answered
@@ -73,26 +73,25 @@ type pace struct {
 	learned paceFigures // used by the prober alone
 }
 
-// paceFigures are counters at the time of the last look.
+// paceFigures are the counters at the last update, and averages.
 type paceFigures struct {
 	at           time.Time
 	gauges       gauges
 	tokens, sent [2]int64
-	tokensOf     float64 // of a batch line, an average
+	tokensOf     float64 // tokens of a batch line, an average
 	done         int64
-	rate         float64 // batch lines that end in a second, an average
+	rate         float64 // batch lines that end per second, an average
 	interval     float64 // nanoseconds between two tokens of a request, an average
 	prefill      float64 // nanoseconds of a prefill, an average
-	ease         ease
 }
 
-// prefill returns how long the server takes to read so many tokens, in nanoseconds;
-// 0 when that is not known.
-func (p *pace) prefill(tokens int64) int64 { return int64(p.known() * float64(tokens)) }
+// prefill returns how long the server takes to prefill a number of tokens, in
+// nanoseconds; 0 if that is not known.
+func (p *pace) prefill(tokens int64) int64 { return int64(p.estimate() * float64(tokens)) }
 
-// learn corrects the estimates by the server's own figures as of now. gateways is how
-// many send batch lines there, this one included, filled that it has as many requests
-// as it should, and of what the server is for.
+// learn updates the estimates from the server's metrics. gateways is the number of
+// gateways that send batch lines to the server, including this one; filled reports
+// whether the server is at its concurrency limit; of is the placement of the server.
 func (p *pace) learn(now time.Time, g gauges, gateways int, filled bool, of Placement) {
 	l, was := &p.learned, p.learned
 	l.at, l.gauges = now, g
@@ -104,26 +103,25 @@ func (p *pace) learn(now time.Time, g gauges, gateways int, filled bool, of Plac
 	}
 	p.learnSpeed(was)
 	gap := 0.0
-	if step := p.step.Load(); step > 0 { // where nothing is decoded prompts hold nothing up
+	if step := p.interval.Load(); step > 0 { // without decoding, prompts delay nothing
 		gap = float64(p.prefill(int64(l.tokensOf)))
 		decode := p.decode.Load()
 		if decode == 0 {
 			decode = step
 		}
-		// A step decodes beside what it prefills. Short prompts share one.
+		// A step decodes in addition to the prefill. Short prompts share a step.
 		together := 1.0
 		if of == ForBatch {
 			together = paceFill
 		}
 		gap += min(float64(decode), gap/together)
 	}
-	l.ease.step(g, was.gauges, p.held.Swap(false) && !filled)
-	p.less.Store(math.Float64bits(l.ease.less))
-	gap *= float64(gateways) * p.kept()
+	p.ease.update(g, was.gauges, p.heldBack.Swap(false) && !filled)
+	gap *= float64(gateways) * p.holdFactor()
 	l.done = p.done.Load()
 	if ended := l.done - was.done; ended > 0 && !was.at.IsZero() {
 		blend(&l.rate, float64(ended)/now.Sub(was.at).Seconds())
-		if filled { // so that each line that ends is replaced
+		if filled { // each line that ends is replaced
 			gap = min(gap, paceFull*1e9/l.rate)
 		}
 	}
@@ -133,16 +131,24 @@ func (p *pace) learn(now time.Time, g gauges, gateways int, filled bool, of Plac
 	p.gap.Store(int64(gap))
 }
 
-// ease is how much less long lines are held back than the time of their prompts says.
+// atomicFloat is a float64 that is read and written atomically. Its zero value is 0.
+type atomicFloat struct{ bits atomic.Uint64 }
+
+func (f *atomicFloat) load() float64 { return math.Float64frombits(f.bits.Load()) }
+
+func (f *atomicFloat) store(v float64) { f.bits.Store(math.Float64bits(v)) }
+
+// ease reduces the gap between lines on servers that prefill prompts in parallel. Only
+// reduction may be read by other goroutines than the prober.
 type ease struct {
-	less       float64 // 0 to 1
-	calm, each float64 // seconds of a prefill, and of a token of it, before; averages
-	short      int     // looks in a row
+	reduction                  atomicFloat // of the gap, 0 to 1
+	prefillBefore, tokenBefore float64     // seconds of a prefill, and per token of it, without reduction; averages
+	freeInRow                  int         // consecutive updates with free slots
 }
 
-// step takes in the server's figures of two looks, and whether slots were free although
-// lines were held back.
-func (e *ease) step(now, before gauges, short bool) {
+// update processes the server's metrics of two samples. short reports whether slots
+// were free although lines were held back.
+func (e *ease) update(now, before gauges, short bool) {
 	prefill, each := 0.0, 0.0
 	if n := now.prefills - before.prefills; n > 0 && now.prefillTime > before.prefillTime {
 		prefill = (now.prefillTime - before.prefillTime) / n
@@ -150,53 +156,53 @@ func (e *ease) step(now, before gauges, short bool) {
 			each = prefill * n / tokens
 		}
 	}
-	if e.less == 0 && prefill > 0 {
-		blend(&e.calm, prefill)
-		blend(&e.each, each)
+	if e.reduction.load() == 0 && prefill > 0 {
+		blend(&e.prefillBefore, prefill)
+		blend(&e.tokenBefore, each)
 	}
-	e.short++
-	part := 1 - e.less
+	e.freeInRow++
+	part := 1 - e.reduction.load()
 	switch {
-	case prefill > easeSlower*e.calm && each >= easeSlower*e.each:
-		part, e.short = 1, 0
+	case prefill > easeSlower*e.prefillBefore && each >= easeSlower*e.tokenBefore:
+		part, e.freeInRow = 1, 0
 	case !short:
-		part, e.short = min(1, part*easeBack), 0
-	case e.short >= easeAfter:
+		part, e.freeInRow = min(1, part*easeBack), 0
+	case e.freeInRow >= easeAfter:
 		part = max(easeLeast, part*easeStep)
 	}
-	e.less = 1 - part
+	e.reduction.store(1 - part)
 }
 
-// kept is the part of the time that is left of what holds lines back.
-func (p *pace) kept() float64 { return 1 - math.Float64frombits(p.less.Load()) }
+// holdFactor returns the factor for gaps and holds that remains after the reduction.
+func (p *pace) holdFactor() float64 { return 1 - p.ease.reduction.load() }
 
-// learnSpeed takes in how long prefills and steps took since the last look: the
-// server says so of the requests that ended.
+// learnSpeed updates the speed of prefill and decode from the server's metrics of the
+// requests that ended since the last update.
 func (p *pace) learnSpeed(was paceFigures) {
 	l := &p.learned
 	g, before := l.gauges, was.gauges
 	n, intervals := g.prefills-before.prefills, g.intervals-before.intervals
-	if !g.told || !before.told || n < 0 || intervals < 0 {
-		return // nothing is told, or another process tells it
+	if !g.present || !before.present || n < 0 || intervals < 0 {
+		return // no metrics, or the server was restarted
 	}
 	if queried := g.queried - before.queried; queried > 0 && g.hits >= before.hits {
 		p.cached.add(min(1, (g.hits-before.hits)/queried))
 	}
 	if intervals == 0 {
-		return // nothing is decoded
+		return // nothing was decoded
 	}
 	interval := (g.intervalTime - before.intervalTime) / intervals * 1e9
-	p.toldStep(interval)
+	p.addGaugeInterval(interval)
 	usual := l.interval
 	blend(&l.interval, interval)
 	span := float64(l.at.Sub(was.at))
 	cached, _ := p.cached.value()
-	crowd := 0.0 // prefills for each step
+	crowd := 0.0 // prefills per step
 	if firsts := g.firsts - before.firsts; firsts > 0 {
 		crowd = firsts * interval / span
 		tokens := (g.prompt - before.prompt) * (1 - cached)
-		if tokens > 0 && (crowd >= paceCrowd || p.known() > 0) {
-			// They take no more than all of the time, and the first may have begun before.
+		if tokens > 0 && (crowd >= paceCrowd || p.estimate() > 0) {
+			// They took at most the whole time, and the first may have begun before.
 			p.atMost(tokens, span+l.prefill)
 		}
 	}
@@ -207,19 +213,19 @@ func (p *pace) learnSpeed(was paceFigures) {
 	if tokens <= 0 {
 		return
 	}
-	prefill := (g.prefillTime - before.prefillTime) / n * 1e9 // with what else its steps did
+	prefill := (g.prefillTime - before.prefillTime) / n * 1e9 // including the decoding in the same steps
 	blend(&l.prefill, prefill)
-	// The server tells of a prefill when its request has ended. It is compared with the
-	// steps of now, so they have to be as they were.
+	// The server reports a prefill when its request has ended. It is compared with the
+	// current steps, so their duration must not have changed.
 	if crowd < paceCrowd && usual > 0 && max(usual, interval) < paceAlike*min(usual, interval) {
-		p.told(tokens, max(0, prefill-interval)/(1-crowd), n)
+		p.addGauges(tokens, max(0, prefill-interval)/(1-crowd), n)
 	}
-	p.decode.Store(int64(max(interval/4, interval-crowd*p.known()*tokens)))
+	p.decode.Store(int64(max(interval/4, interval-crowd*p.estimate()*tokens)))
 }
 
-// tokensOfEach returns how many tokens the prompts that were read since the last look
-// had on average beyond the cached ones: as the server counted them, else as this
-// gateway estimated its own.
+// tokensOfEach returns the average number of uncached tokens of the prompts that were
+// prefilled since the last update: as counted by the server, or else as estimated for
+// this gateway's own requests.
 func (p *pace) tokensOfEach(was paceFigures, cached float64) float64 {
 	l := &p.learned
 	g, before := l.gauges, was.gauges
@@ -237,7 +243,7 @@ func (p *pace) tokensOfEach(was paceFigures, cached float64) float64 {
 	return float64(l.tokens[Live]+l.tokens[Batch]-was.tokens[Live]-was.tokens[Batch]) / sent
 }
 
-// blend moves an average towards a new value; the first one counts whole.
+// blend updates a moving average; the first value is taken as is.
 func blend(average *float64, news float64) {
 	if *average == 0 {
 		*average = news
@@ -246,18 +252,18 @@ func blend(average *float64, news float64) {
 	*average += learnNews * (news - *average)
 }
 
-// open returns from when on a batch line may come.
-func (p *pace) open() int64 {
-	return max(p.next.Load(), p.stream.over(), p.plain.over(), p.peersLive.Load())
+// opensAt returns when the next batch line may be sent.
+func (p *pace) opensAt() int64 {
+	return max(p.next.Load(), p.stream.endsAt(), p.plain.endsAt(), p.peersLive.Load())
 }
 
-// hold keeps batch lines away while requests wait, for some time at most.
+// hold holds batch lines back while requests wait, up to a time limit.
 type hold struct {
 	waiting atomic.Int64 // requests
 	until   atomic.Int64
 }
 
-// begin counts a request. It has to end.
+// begin adds a request. It must be ended with end.
 func (h *hold) begin(until int64) {
 	h.waiting.Add(1)
 	raise(&h.until, until)
@@ -265,85 +271,85 @@ func (h *hold) begin(until int64) {
 
 func (h *hold) end() { h.waiting.Add(-1) }
 
-// over returns when lines may come.
-func (h *hold) over() int64 {
+// endsAt returns when lines may be sent.
+func (h *hold) endsAt() int64 {
 	if h.waiting.Load() == 0 {
 		return 0
 	}
 	return h.until.Load()
 }
 
-// admit counts a batch line that is on its way. It is false if another one was
-// quicker.
+// admit reserves the next gap for a batch line. It returns false if another line was
+// faster.
 func (p *pace) admit(now int64) bool {
 	gap := p.gap.Load()
 	if gap == 0 {
 		return true
 	}
 	next := p.next.Load()
-	// A line that comes late does not hold up the next one.
+	// A late line does not delay the next one.
 	return next <= now && p.next.CompareAndSwap(next, max(next, now-gap)+gap)
 }
 
-// beginUnseen notes a prompt of so many tokens that is being sent, and whose first
-// byte will not be seen. Its place is for endUnseen.
+// beginUnseen records a prompt that is being sent and whose first byte will not be
+// observed. The returned place is passed to endUnseen.
 func (p *pace) beginUnseen(now int64, class Class, tokens int64) (place int64) {
 	p.sent[class].Add(1)
 	p.sentTokens[class].Add(tokens)
-	took := int64(p.some() * float64(tokens))
+	took := int64(p.estimateOrDefault() * float64(tokens))
 	for {
-		// The step that runs has to end first.
+		// The running step has to end first.
 		old := p.unseen.Load()
-		if p.unseen.CompareAndSwap(old, max(now+p.step.Load(), old)+took) {
+		if p.unseen.CompareAndSwap(old, max(now+p.interval.Load(), old)+took) {
 			return p.order.Add(tokens)
 		}
 	}
 }
 
-// endUnseen notes that the request with a place was answered: all before it have been
-// read, and only those after it may be left.
+// endUnseen records that the request with a place was answered: all prompts before it
+// have been prefilled, only those after it may be pending.
 func (p *pace) endUnseen(now, place int64) {
-	lower(&p.unseen, now+int64(p.some()*float64(p.order.Load()-place)))
+	lower(&p.unseen, now+int64(p.estimateOrDefault()*float64(p.order.Load()-place)))
 }
 
-// endBatch notes that a batch line was answered.
+// endBatch records that a batch line was answered.
 func (p *pace) endBatch() { p.done.Add(1) }
 
-// beginLive notes a live stream of so many tokens that is being sent. Until it has its
-// first byte, or ought to have had it long ago, no batch line comes. It is ended by
-// landLive, once.
+// beginLive records a live stream whose prompt is being sent. It holds batch lines
+// back until its first byte, or up to twice the expected time. It must be ended with
+// endLive, once.
 func (p *pace) beginLive(now, tokens int64) {
 	expected := p.expected(now, tokens)
 	p.sent[Live].Add(1)
 	p.sentTokens[Live].Add(tokens)
 	p.live.Add(tokens)
-	p.stream.begin(now + p.hold(2*expected))
+	p.stream.begin(now + p.holdTime(2*expected))
 }
 
-// landLive notes that a live stream has its first byte, or has ended.
-func (p *pace) landLive(tokens int64) {
+// endLive records that a live stream has its first byte, or has ended.
+func (p *pace) endLive(tokens int64) {
 	p.live.Add(-tokens)
 	p.stream.end()
 }
 
-// beginPlain notes a live request whose answer comes whole. Until it is answered, or its
-// prompt ought to have been read, no batch line comes. It is ended by plain.end, once,
-// and its place is for endUnseen.
+// beginPlain records a live request without a stream. It holds batch lines back until
+// its answer, or until its prompt is expected to be prefilled. It must be ended with
+// plain.end, once; its place is passed to endUnseen.
 func (p *pace) beginPlain(now, tokens int64) (place int64) {
-	p.plain.begin(now + p.hold(p.expected(now, tokens)))
+	p.plain.begin(now + p.holdTime(p.expected(now, tokens)))
 	return p.beginUnseen(now, Live, tokens)
 }
 
-// hold returns for how long a live request that ought to have its first token within a
-// time keeps batch lines away at most.
-func (p *pace) hold(expected int64) int64 {
-	return int64(p.kept() * float64(min(expected, int64(holdMost))))
+// holdTime returns for how long a live request with the expected time to first token
+// holds batch lines back at most.
+func (p *pace) holdTime(expected int64) int64 {
+	return int64(p.holdFactor() * float64(min(expected, int64(holdMost))))
 }
 
-// expected returns how long a prompt takes that comes after those that are pending, 0
-// when that is not known.
+// expected returns the expected time to first token of a new prompt after the pending
+// ones, 0 if that is not known.
 func (p *pace) expected(now, tokens int64) int64 {
-	took, step := p.prefill(tokens), p.step.Load()
+	took, step := p.prefill(tokens), p.interval.Load()
 	if took == 0 && step == 0 {
 		return 0
 	}
@@ -360,45 +366,43 @@ func lower(at *atomic.Int64, to int64) {
 	}
 }
 
-// pending is the pending prefill of a server: how long it will take to read the
-// prompts that it was sent by all gateways, in nanoseconds; 0 when its speed is not
-// known.
+// pending returns the pending prefill of the server: how long it will take to prefill
+// the prompts sent by all gateways, in nanoseconds; 0 if its speed is not known.
 func (p *pace) pending(now int64) int64 {
-	perToken := p.likely()
+	perToken := p.estimateOrPool()
 	if perToken == 0 {
 		return 0
 	}
 	return max(0, p.unseen.Load()-now) + int64(perToken*float64(max(0, p.live.Load()))) + max(0, p.peers.Load()-now)
 }
 
-// reads reports whether the server has prompts to read, of any gateway.
+// reads reports whether the server has pending prompts of any gateway.
 func (p *pace) reads(now int64) bool {
 	return p.live.Load() > 0 || p.unseen.Load() > now || p.peers.Load() > now
 }
 
-// pendingTokens returns how many tokens of prompts the server still has to read: of
-// this gateway, and of these of its live requests.
+// pendingTokens returns the number of pending prompt tokens of this gateway, and of
+// its live requests among them.
 func (p *pace) pendingTokens(now int64) (all, live int64) {
-	perToken := p.some()
+	perToken := p.estimateOrDefault()
 	live = max(0, p.live.Load())
 	all = live + int64(float64(max(0, p.unseen.Load()-now))/perToken)
-	return all, min(all, live+int64(float64(max(0, p.plain.over()-now))/perToken))
+	return all, min(all, live+int64(float64(max(0, p.plain.endsAt()-now))/perToken))
 }
 
-// pendingOfPeers returns how many tokens of prompts the server still has to read of
-// other gateways.
+// pendingOfPeers returns the number of pending prompt tokens of other gateways.
 func (p *pace) pendingOfPeers(now int64) int64 {
-	return int64(float64(max(0, p.peers.Load()-now)) / p.some())
+	return int64(float64(max(0, p.peers.Load()-now)) / p.estimateOrDefault())
 }
 
-// setPeers takes in how many tokens of prompts other gateways said are pending, and how
-// many of these are of live requests.
+// setPeers records the pending prompt tokens that other gateways reported, and those
+// of their live requests among them.
 func (p *pace) setPeers(now, tokens, live int64) {
-	perToken := p.some()
+	perToken := p.estimateOrDefault()
 	p.peers.Store(now + int64(min(perToken*float64(max(0, tokens)), float64(peersMost))))
 	until := int64(0)
-	if live > 0 && p.known() > 0 {
-		until = now + int64(min(perToken*float64(live)+2*float64(p.step.Load()), float64(holdMost)))
+	if live > 0 && p.estimate() > 0 {
+		until = now + int64(min(perToken*float64(live)+2*float64(p.interval.Load()), float64(holdMost)))
 	}
 	p.peersLive.Store(until)
 }

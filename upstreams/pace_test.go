@@ -21,12 +21,12 @@ import (
 // prompt of the next one.
 func TestPaceLearns(t *testing.T) {
 	const ms = float64(time.Millisecond)
-	told := gauges{told: true}
-	long := gauges{told: true, prefills: 1, prefillTime: 4.01, firsts: 1, prompt: 80000, prompts: 80000, intervals: 100, intervalTime: 1}
+	told := gauges{present: true}
+	long := gauges{present: true, prefills: 1, prefillTime: 4.01, firsts: 1, prompt: 80000, prompts: 80000, intervals: 100, intervalTime: 1}
 	// A second with n prompts of 1,000 tokens, which took so many seconds each, and with
 	// steps of so many seconds.
 	second := func(n, prefill, step float64) gauges {
-		return gauges{told: true, prefills: n, prefillTime: n * prefill, firsts: n, prompt: 1000 * n, prompts: 1000 * n, intervals: 1 / step, intervalTime: 1}
+		return gauges{present: true, prefills: n, prefillTime: n * prefill, firsts: n, prompt: 1000 * n, prompts: 1000 * n, intervals: 1 / step, intervalTime: 1}
 	}
 	for _, tt := range []struct {
 		name     string
@@ -44,14 +44,14 @@ func TestPaceLearns(t *testing.T) {
 		// 4 s for 80,000 tokens, in a hundredth of the steps.
 		{"prompts that take longer than a second", []gauges{long, long}, 1, 4 / 0.99 / 80 * ms, 53005051},
 		{"prompts that take no time", []gauges{second(10, 0.01, 0.01), second(10, 0.01, 0.01)}, 1, 0, 0},
-		{"embeddings hold up no stream", []gauges{{told: true, prefills: 10, prefillTime: 0.05}}, 1, 0, 0},
+		{"embeddings hold up no stream", []gauges{{present: true, prefills: 10, prefillTime: 0.05}}, 1, 0, 0},
 		{"a fraction of a millisecond", []gauges{second(10, 0.01036, 0.01), second(10, 0.01036, 0.01)}, 1, 0.0004 * ms, 0},
 		{"the server tells nothing", []gauges{{}}, 1, 0, 0},
 		{"no request ended", []gauges{told}, 1, 0, 0},
 	} {
 		now := time.Unix(1e9, 0)
 		var p pace
-		figures := gauges{told: tt.seconds[0].told}
+		figures := gauges{present: tt.seconds[0].present}
 		p.learn(now, figures, tt.gateways, true, ForBoth)
 		for _, more := range tt.seconds {
 			for range 10 {
@@ -67,13 +67,13 @@ func TestPaceLearns(t *testing.T) {
 			now = now.Add(time.Second)
 			p.learn(now, figures, tt.gateways, true, ForBoth)
 		}
-		perToken := p.known()
+		perToken := p.estimate()
 		if math.Abs(perToken-tt.perToken) > 1 || math.Abs(float64(p.gap.Load())-float64(tt.gap)) > 1000 {
 			t.Errorf("%s: %.0f ns a token and a pause of %v, want %.0f and %v", tt.name, perToken, time.Duration(p.gap.Load()), tt.perToken, tt.gap)
 		}
-		restarted := gauges{told: figures.told} // lower counters say nothing
+		restarted := gauges{present: figures.present} // lower counters say nothing
 		p.learn(now.Add(time.Second), restarted, tt.gateways, true, ForBoth)
-		if got := p.known(); got != perToken {
+		if got := p.estimate(); got != perToken {
 			t.Errorf("%s: %.0f ns a token after a restart, want %.0f", tt.name, got, perToken)
 		}
 	}
@@ -81,8 +81,8 @@ func TestPaceLearns(t *testing.T) {
 
 // teach sets what is known of a server, whose lines have so many tokens.
 func (p *pace) teach(perToken, step time.Duration, tokens float64) {
-	p.perToken.Store(math.Float64bits(float64(perToken)))
-	p.step.Store(int64(step))
+	p.perToken.store(float64(perToken))
+	p.interval.Store(int64(step))
 	p.learned.tokensOf = tokens
 	p.learn(time.Now(), gauges{}, 1, true, ForBoth)
 }
@@ -226,25 +226,25 @@ func TestBatchWaitsForLive(t *testing.T) {
 // more than its limit, and are given to lines again in time.
 func TestSeatsForLive(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	s := seats{at: now}
-	s.taken(6)
+	s := liveReserve{at: now}
+	s.noteLive(6)
 	s.sample(now, 0, false)
-	if got := s.kept(2, 16); got != 2 {
+	if got := s.reserved(2, 16); got != 2 {
 		t.Errorf("%d seats are kept where nothing waits, want 2", got)
 	}
 	s.sample(now, 0, true)
 	for _, tt := range []struct{ live, all, want int }{{0, 16, 6}, {2, 16, 6}, {9, 16, 9}, {0, 8, 4}, {0, 2, 1}} {
-		if got := s.kept(tt.live, tt.all); got != tt.want {
+		if got := s.reserved(tt.live, tt.all); got != tt.want {
 			t.Errorf("%d seats of %d are kept beside %d live requests, want %d", got, tt.all, tt.live, tt.want)
 		}
 	}
-	now = now.Add(seatsMemory)
+	now = now.Add(reserveHalfLife)
 	s.sample(now, 0, true)
-	if got := s.kept(0, 16); got != 3 {
+	if got := s.reserved(0, 16); got != 3 {
 		t.Errorf("a while later %d are kept, want 3", got)
 	}
 	s.sample(now.Add(time.Hour), 0, true)
-	if got := s.kept(0, 16); got != 1 {
+	if got := s.reserved(0, 16); got != 1 {
 		t.Errorf("an hour later %d are kept, want 1", got)
 	}
 }

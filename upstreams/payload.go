@@ -8,30 +8,30 @@ import (
 	"sync/atomic"
 )
 
-// payload is the body of a request, which several attempts may send, one after
-// the other.
+// payload is the body of a request, which several attempts may send, one after the
+// other.
 //
-// Its memory is left to the garbage collector: a transport may still be sending
-// when the answer is there already, and the only bodies that net/http sends in
-// one write with the header are those that do not tell it when they are closed.
+// Its memory is left to the garbage collector: a transport may still be sending when
+// the answer arrives, and net/http sends only bodies that do not report their close
+// together with the header in one write.
 type payload struct {
-	head   []byte      // all of it, or what was kept of a larger one
-	rest   *clientBody // what follows head; nil when that is all
-	length int64       // of all; -1 when it is not known
+	head   []byte      // the complete body, or the buffered part of a larger one
+	rest   *clientBody // the part after head; nil if head is complete
+	length int64       // in total; -1 if not known
 }
 
 const (
-	// firstRead is how much room is made for a body of unknown length, in bytes.
+	// firstRead is the initial buffer for a body of unknown length, in bytes.
 	firstRead = 4 << 10
-	// trusted is up to which size the room for a body grows fourfold, in bytes.
+	// trusted is the size up to which the buffer for a body grows fourfold, in bytes.
 	trusted = 1 << 20
 )
 
-// errBodyLength is that a client sent less than it said.
+// errBodyLength reports that a client sent less than the announced length.
 var errBodyLength = errors.New("the body is shorter than its Content-Length")
 
-// clientBody is the rest of a body that is sent as it comes. It remembers how
-// the client broke off.
+// clientBody is the rest of a body that is streamed. It records an error of the
+// client.
 type clientBody struct {
 	io.Reader
 	broken atomic.Pointer[error]
@@ -45,7 +45,7 @@ func (c *clientBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// fault is how the client broke off, nil when it did not.
+// fault returns the error with which the client broke off, nil if it did not.
 func (p *payload) fault() error {
 	if p.rest == nil {
 		return nil
@@ -56,10 +56,10 @@ func (p *payload) fault() error {
 	return nil
 }
 
-// replayable tells whether the body can be sent more than once.
+// replayable reports whether the body can be sent more than once.
 func (p *payload) replayable() bool { return p.rest == nil }
 
-// reader gives the body to a transport.
+// reader returns the body for a transport.
 func (p *payload) reader() io.ReadCloser {
 	switch {
 	case p.length == 0:

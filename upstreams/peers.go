@@ -1,18 +1,17 @@
 package upstreams
 
-// Load is what a gateway has on an upstream.
+// Load is the load of one gateway on an upstream.
 type Load struct {
 	// Requests in flight.
 	Live  int `json:"live"`
 	Batch int `json:"batch"`
-	// Prefill is how many tokens of prompts the server still has to read, as estimated,
-	// and LivePrefill how many of these are of live requests.
+	// Prefill is the estimated number of prompt tokens that the server still has to
+	// prefill, LivePrefill the part of live requests.
 	Prefill     int64 `json:"prefill,omitempty"`
 	LivePrefill int64 `json:"live_prefill,omitempty"`
 }
 
-// Loads tells what this gateway has in flight, by URL; upstreams without any
-// are left out.
+// Loads returns the load of this gateway by URL, without idle upstreams.
 func (p *Pool) Loads() map[string]Load {
 	loads := make(map[string]Load)
 	for _, u := range p.now.Load().upstreams {
@@ -25,30 +24,29 @@ func (p *Pool) Loads() map[string]Load {
 	return loads
 }
 
-// Peers counts other gateways that use the same upstreams.
+// Peers counts the other gateways that use the same upstreams.
 type Peers struct {
 	All     int
-	Serving int // those that answer live requests
+	Serving int // those that serve live requests
 	Working int // those that run batch lines
 }
 
-// SetPeers sets which other gateways use the same upstreams, and what they have
-// in flight together, by URL. The balancer counts it in, and no batch line goes
-// to an upstream that all of them together have filled, or on which their live
-// requests wait for their prompts to be read. What an upstream gives to
-// batch lines is divided evenly among the gateways that run lines, and its seats
-// for live requests among those that answer them, so that gateways that know of
-// each other late do not overfill it. Nil loads mean that nothing has been heard
-// of the others for long.
+// SetPeers sets the other gateways that use the same upstreams, and the sum of their
+// loads by URL. The balancer includes these loads, and no batch line is sent to an
+// upstream that is full because of them, or on which their live requests wait for
+// prefill. The batch slots of an upstream are divided evenly among the gateways that
+// run lines, and its live slots among those that serve live requests, so that
+// gateways with outdated information about each other do not overfill it. Nil loads
+// mean that the other gateways have not reported for long.
 func (p *Pool) SetPeers(peers Peers, loads map[string]Load) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.heard.Store(loads != nil)
+	p.peersKnown.Store(loads != nil)
 	for _, u := range p.upstreams {
 		l := loads[u.url]
 		u.others.Store(uint64(max(l.Batch, 0))*oneBatch + uint64(max(l.Live, 0)))
 		u.pace.setPeers(u.age(), l.Prefill, l.LivePrefill)
-		u.noteBatch()
+		u.updateBatchActivity()
 	}
 	if p.peers != peers {
 		p.peers = peers
@@ -58,10 +56,10 @@ func (p *Pool) SetPeers(peers Peers, loads map[string]Load) {
 	p.released()
 }
 
-// OthersIdle tells whether other gateways, by what SetPeers said last, leave
-// slots of a model free: together half of one gateway's share, or more.
+// OthersIdle reports whether other gateways, as of the last SetPeers, leave slots of
+// a model free: in total at least half of one gateway's share.
 func (p *Pool) OthersIdle(model string) bool {
-	if p.now.Load().peers.Working == 0 || !p.heard.Load() {
+	if p.now.Load().peers.Working == 0 || !p.peersKnown.Load() {
 		return false
 	}
 	s, at, err := p.up(model)
@@ -72,7 +70,7 @@ func (p *Pool) OthersIdle(model string) bool {
 	for _, c := range at.up {
 		live, batch := c.counts()
 		otherLive, otherBatch := split(c.others.Load())
-		left := min(s.peers.Working*c.share()-otherBatch, c.atOnce()-live-batch-otherLive-otherBatch)
+		left := min(s.peers.Working*c.share()-otherBatch, c.concurrency()-live-batch-otherLive-otherBatch)
 		free += max(left, 0)
 		share += c.share()
 	}

@@ -8,24 +8,24 @@ import (
 	"time"
 )
 
-// Placement: while batch lines run, live requests are kept together on as few
-// servers as they need, and few lines run there. The other servers are filled with
-// lines. If all servers were filled alike, each live request would be decoded in the
-// midst of many lines, or all servers would stand half idle.
+// Placement: while batch lines run, live requests are concentrated on as few servers
+// as they need, and few lines run there. The other servers are filled with lines. If
+// lines were spread evenly, either each live request would be decoded among many
+// lines, or all servers would be half idle.
 //
-// Where live requests need all servers, or there is but one, all are alike.
+// If live requests need all servers, or there is only one, all are used alike.
 
-// Placement is what a server is for while batch lines run.
+// Placement is the purpose of a server while batch lines run.
 type Placement string
 
 // The placements of a server.
 const (
 	ForBoth  Placement = "both"  // live requests and batch lines alike
-	ForLive  Placement = "live"  // live requests, and the lines beside which they stay quick
-	ForBatch Placement = "batch" // batch lines; a live request only when it would wait longer elsewhere
+	ForLive  Placement = "live"  // live requests, and as many lines as keep them fast
+	ForBatch Placement = "batch" // batch lines; a live request only if it would wait longer elsewhere
 )
 
-// Text says it in a sentence's words.
+// Text returns a description for use in a sentence.
 func (r Placement) Text() string {
 	switch r {
 	case ForBoth:
@@ -40,41 +40,40 @@ func (r Placement) Text() string {
 
 const (
 	placementInterval = time.Second
-	// placementWork is the part of a server's time that prompts of live requests
-	// should take at most: with more they wait for each other.
+	// placementWork is the maximum part of a server's time for prompts of live
+	// requests: above it they wait for each other.
 	placementWork = 0.15
-	// placementLive is how many live requests a server should run at most.
+	// placementLive is the maximum number of live requests per server.
 	placementLive = 16
-	// placementRoom is the part of what fewer servers could take to which the need has
-	// to fall for one less to be used.
+	// placementRoom is the part of the capacity of one server less to which the need
+	// has to fall before one less is used.
 	placementRoom = 0.7
-	// placementStay is for how long the need has to stay that low: live requests that
-	// came in a burst come again, and would meet a server that is being filled.
+	// placementStay is how long the need has to stay that low: bursts of live requests
+	// recur, and would reach a server that is filled with lines.
 	placementStay = 30 * time.Second
 	// placementAverage is the time constant of the averages of work and requests.
 	placementAverage = 10 * time.Second
-	// placementMemory is for how long batch lines count as present after the last one.
+	// placementMemory is how long batch lines count as present after the last one.
 	placementMemory = 10 * time.Second
 )
 
-// placement is what is known of the live requests of all models. It is used by one
-// goroutine.
+// placement tracks the live requests of all models. It is used by one goroutine.
 type placement struct {
-	at     time.Time            // of the last look
-	tokens map[*upstream]int64  // of live prompts that were sent up to then
+	at     time.Time            // of the last update
+	tokens map[*upstream]int64  // live prompt tokens sent up to then
 	models map[string]*liveNeed // by name
 }
 
-// liveNeed is how many servers the live requests of a model need.
+// liveNeed tracks how many servers the live requests of a model need.
 type liveNeed struct {
-	work, own, all float64   // averages: part of one server's time, live requests of this gateway, of all
+	work, own, all float64   // averages: part of one server's time, live requests of this gateway, of all gateways
 	batch          time.Time // when batch lines ran last
-	servers        int       // that are used
-	low            time.Time // since when fewer would do; zero: they would not
+	servers        int       // number of servers in use
+	low            time.Time // since when fewer would be enough; zero: they are not
 }
 
-// place decides what servers are for until ctx ends.
-func (p *Pool) place(ctx context.Context) {
+// runPlacement updates the placement of servers until ctx ends.
+func (p *Pool) runPlacement(ctx context.Context) {
 	ticker := time.NewTicker(placementInterval)
 	defer ticker.Stop()
 	var known placement
@@ -88,11 +87,11 @@ func (p *Pool) place(ctx context.Context) {
 	}
 }
 
-// assign decides what each server is for.
+// assign sets the placement of each server.
 func (k *placement) assign(s *snapshot, now time.Time) {
 	span := now.Sub(k.at)
 	k.at = now
-	work := make(map[*upstream]int64, len(s.upstreams)) // ns of prefill since the last look
+	work := make(map[*upstream]int64, len(s.upstreams)) // ns of prefill since the last update
 	tokens := make(map[*upstream]int64, len(s.upstreams))
 	for _, u := range s.upstreams {
 		tokens[u] = u.pace.sentTokens[Live].Load()
@@ -109,19 +108,19 @@ func (k *placement) assign(s *snapshot, now time.Time) {
 			n = &liveNeed{}
 		}
 		models[model] = n
-		n.look(at, work, now, span)
+		n.update(at, work, now, span)
 		n.vote(at, now, placed)
 	}
 	k.models = models
 	for _, u := range s.upstreams {
-		if at := cmp.Or(placed[u], ForBoth); at != u.purpose() {
+		if at := cmp.Or(placed[u], ForBoth); at != u.placement() {
 			u.placed.Store(&at)
 		}
 	}
 }
 
-// look averages the live requests that there are and what they had servers prefill.
-func (n *liveNeed) look(at *served, work map[*upstream]int64, now time.Time, span time.Duration) {
+// update averages the live requests and their prefill time.
+func (n *liveNeed) update(at *served, work map[*upstream]int64, now time.Time, span time.Duration) {
 	own, others, sum := 0, 0, int64(0)
 	for _, c := range at.up {
 		live, _ := c.counts()
@@ -135,14 +134,14 @@ func (n *liveNeed) look(at *served, work map[*upstream]int64, now time.Time, spa
 	n.work += weight * (float64(sum)/float64(span) - n.work)
 	n.own += weight * (float64(own) - n.own)
 	n.all += weight * (float64(own+others) - n.all)
-	n.settle(now)
+	n.updateServers(now)
 }
 
-// settle decides how many servers are needed as of now.
-func (n *liveNeed) settle(now time.Time) {
+// updateServers computes how many servers are needed now.
+func (n *liveNeed) updateServers(now time.Time) {
 	need := n.all / placementLive
 	if n.own > 0 {
-		need = max(need, n.work*n.all/n.own/placementWork) // others' requests are like this gateway's
+		need = max(need, n.work*n.all/n.own/placementWork) // other gateways' requests are assumed to be similar
 	}
 	switch {
 	case need > float64(n.servers):
@@ -157,8 +156,8 @@ func (n *liveNeed) settle(now time.Time) {
 	n.servers = max(1, n.servers)
 }
 
-// vote notes what a model's servers are for. One that several models have is for
-// live requests if it is for those of one of them.
+// vote records the placement of a model's servers. A server with several models is
+// placed for live requests if one of the models needs it.
 func (n *liveNeed) vote(at *served, now time.Time, placed map[*upstream]Placement) {
 	if now.Sub(n.batch) > placementMemory {
 		return
@@ -172,7 +171,7 @@ func (n *liveNeed) vote(at *served, now time.Time, placed map[*upstream]Placemen
 		}
 		return
 	}
-	// The same ones in all gateways.
+	// The order is the same in all gateways.
 	slices.SortFunc(sound, func(a, b *Candidate) int {
 		return cmp.Or(cmp.Compare(b.Weight, a.Weight), cmp.Compare(a.URL, b.URL))
 	})
@@ -187,8 +186,8 @@ func (n *liveNeed) vote(at *served, now time.Time, placed map[*upstream]Placemen
 	}
 }
 
-// purpose is what u is for.
-func (u *upstream) purpose() Placement {
+// placement returns the placement of u.
+func (u *upstream) placement() Placement {
 	if at := u.placed.Load(); at != nil {
 		return *at
 	}

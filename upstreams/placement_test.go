@@ -58,7 +58,7 @@ func (f *placedFleet) second() string {
 	f.know.assign(f.pool.now.Load(), f.now)
 	var all []string
 	for _, u := range f.pool.upstreams {
-		all = append(all, string(u.purpose()))
+		all = append(all, string(u.placement()))
 	}
 	return strings.Join(all, " ")
 }
@@ -169,7 +169,7 @@ func TestLiveRequestsStayTogether(t *testing.T) {
 		u.pace.teach(10*time.Microsecond, 10*time.Millisecond, 0)
 	}
 	for _, u := range f.pool.upstreams[1:] {
-		u.pace.step.Store(int64(30 * time.Millisecond))
+		u.pace.interval.Store(int64(30 * time.Millisecond))
 	}
 	at := f.pool.now.Load().models["m"]
 	choose := func(among []*Candidate) string {

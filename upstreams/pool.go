@@ -14,33 +14,33 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// Pool is a set of upstreams that live requests and batch lines share. Its
-// methods may be called by several goroutines at once.
+// Pool is a set of upstreams that live requests and batch lines share. Its methods
+// may be called concurrently.
 type Pool struct {
-	log     *zap.Logger
-	now     atomic.Pointer[snapshot]
-	freed   chan struct{}
-	wanting atomic.Bool // a Reserve failed since the last signal
-	heard   atomic.Bool // what other gateways have in flight is known
-	metrics *metrics
-	dial    dialFunc                       // nil but in tests
-	take    func() (taken func(), ok bool) // descriptors.Take but in tests
+	log            *zap.Logger
+	now            atomic.Pointer[snapshot]
+	freed          chan struct{}
+	reserveFailed  atomic.Bool // a Reserve failed since the last signal
+	peersKnown     atomic.Bool // SetPeers has set loads
+	metrics        *metrics
+	dial           dialFunc                       // nil except in tests
+	takeDescriptor func() (taken func(), ok bool) // descriptors.Take except in tests
 
-	throttle  throttle
-	book      priceBook
-	repriced  chan struct{} // cap 1: there is another configuration
-	shortages shortages
-	bodies    bodyMemory
-	asking    asking
-	waker     waker
-	queue     queue
-	nameless  modelRecord // of live requests for no model that a server has told
-	look      firstLook
+	throttle           throttle
+	book               priceBook
+	priceConfigChanged chan struct{} // cap 1: the configuration has changed
+	shortages          shortages
+	bodies             bodyMemory
+	rediscovery        rediscovery
+	waker              waker
+	queue              queue
+	unknownModels      modelRecord // of live requests for models that no server has reported
+	initialProbes      initialProbes
 
 	mu         sync.Mutex
 	cfg        Config                      // guarded by mu, with defaults
 	upstreams  []*upstream                 // guarded by mu, in the configuration's order
-	former     []*upstream                 // guarded by mu; those that the last Apply left out
+	former     []*upstream                 // those removed by the last Apply
 	transports map[transportKey]*transport // guarded by mu
 	peers      Peers                       // guarded by mu; other gateways on the same upstreams
 	running    bool                        // guarded by mu
@@ -51,37 +51,37 @@ type Pool struct {
 	probers    sync.WaitGroup
 }
 
-// NewPool makes a pool without upstreams. It does no I/O and starts nothing.
+// NewPool returns a pool without upstreams. It does no I/O and starts no goroutine.
 func NewPool(log *zap.Logger) *Pool { return newPool(log, nil) }
 
 func newPool(log *zap.Logger, dial dialFunc) *Pool {
-	p := &Pool{log: log, dial: dial, take: descriptors.Take, freed: make(chan struct{}, 1), cfg: Config{}.withDefaults()}
+	p := &Pool{log: log, dial: dial, takeDescriptor: descriptors.Take, freed: make(chan struct{}, 1), cfg: Config{}.withDefaults()}
 	p.bodies.limit.Store(p.cfg.BodyMemory)
 	p.queue.awake = make(chan struct{}, 1)
-	p.records, p.nameless.begun = make(map[string]*modelRecord), time.Now()
-	p.look = newFirstLook()
+	p.records, p.unknownModels.begun = make(map[string]*modelRecord), time.Now()
+	p.initialProbes = newInitialProbes()
 	p.metrics = newMetrics(p)
-	p.throttle.changed, p.repriced = make(chan struct{}, 1), make(chan struct{}, 1)
+	p.throttle.changed, p.priceConfigChanged = make(chan struct{}, 1), make(chan struct{}, 1)
 	p.mu.Lock()
 	p.publish()
 	p.mu.Unlock()
 	return p
 }
 
-// Apply makes cfg the pool's configuration. Upstreams whose URL stays keep
-// their state and their counts. Those that are left out get nothing new; what
-// runs on them goes on. It may be called at any time.
+// Apply sets the pool's configuration. Upstreams whose URL is unchanged keep their
+// state and their counts. Removed upstreams get no new requests; requests in flight
+// continue. It may be called at any time.
 func (p *Pool) Apply(cfg Config) error { return p.apply(cfg, false) }
 
-// Restore takes the last Apply back: it is Apply of the configuration before,
-// and upstreams that the last one left out are as they were.
+// Restore reverts the last Apply: it applies the previous configuration, and
+// upstreams that the last Apply removed keep their state.
 func (p *Pool) Restore(cfg Config) error { return p.apply(cfg, true) }
 
 func (p *Pool) apply(cfg Config, restore bool) error {
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("configuring the pool: %w", err)
 	}
-	if !restore { // files that were in force before are not a reason to stop
+	if !restore { // files that were in use before do not prevent a rollback
 		if err := cfg.CheckFiles(); err != nil {
 			return fmt.Errorf("configuring the pool: %w", err)
 		}
@@ -111,7 +111,7 @@ func (p *Pool) apply(cfg Config, restore bool) error {
 		}
 		u.weight, u.maxSeqs, u.seqsAssumed = uc.Weight, uc.MaxNumSeqs, configured[i].MaxNumSeqs == 0
 		u.policy = uc.SchedulingPolicy
-		u.arrangePriority()
+		u.updatePriority()
 		next = append(next, u)
 	}
 	p.former = slices.DeleteFunc(p.upstreams, func(u *upstream) bool { return slices.Contains(next, u) })
@@ -123,22 +123,22 @@ func (p *Pool) apply(cfg Config, restore bool) error {
 	}
 	p.cfg, p.upstreams = cfg, next
 	p.bodies.limit.Store(cfg.BodyMemory)
-	p.throttle.setHours(schedule, schedule.read(now))
-	p.arrange()
+	p.throttle.setHours(schedule, schedule.at(now))
+	p.assignTransports()
 	for _, u := range next {
-		u.probeSoon() // by the new settings
+		u.probeSoon() // with the new settings
 	}
 	p.startProbers()
 	p.applyBudget()
 	p.publish()
 	select {
-	case p.repriced <- struct{}{}:
+	case p.priceConfigChanged <- struct{}{}:
 	default:
 	}
 	return nil
 }
 
-// find gives the one with a URL in its normal form, nil when there is none.
+// find returns the upstream with a normalized URL, nil if there is none.
 func find(among []*upstream, url string) *upstream {
 	for _, u := range among {
 		if u.url == url {
@@ -148,8 +148,7 @@ func find(among []*upstream, url string) *upstream {
 	return nil
 }
 
-// Start begins to probe. Until the first probes have ended every upstream is
-// loading.
+// Start begins probing. Until its first probe has ended, an upstream is loading.
 func (p *Pool) Start() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -160,14 +159,14 @@ func (p *Pool) Start() {
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	ctx := p.ctx
 	p.probers.Go(func() { p.sample(ctx) })
-	p.probers.Go(func() { p.keepHours(ctx) })
+	p.probers.Go(func() { p.runHours(ctx) })
 	p.probers.Go(func() { p.measurePrice(ctx) })
-	p.beginLook()
-	p.probers.Go(func() { p.place(ctx) })
+	p.beginInitialProbes()
+	p.probers.Go(func() { p.runPlacement(ctx) })
 	p.startProbers()
 }
 
-// startProbers gives every upstream that has none its prober. mu is held.
+// startProbers starts a prober for every upstream that has none. mu is held.
 func (p *Pool) startProbers() {
 	if !p.running {
 		return
@@ -185,14 +184,14 @@ func (p *Pool) startProbers() {
 	}
 }
 
-// Close ends probing and waits for it. Requests that run go on; the pool may be
+// Close stops probing and waits for it. Requests in flight continue; the pool may be
 // started again.
 func (p *Pool) Close() {
 	p.mu.Lock()
 	if p.running {
 		p.running = false
 		p.cancel()
-		p.endLook()
+		p.endInitialProbes()
 		for _, u := range p.upstreams {
 			u.stop = nil
 		}
@@ -202,13 +201,13 @@ func (p *Pool) Close() {
 	p.closeIdle()
 }
 
-// Freed delivers a value after something happened by which a Reserve that
-// failed may succeed now: a slot or a live request ended, an upstream came up,
-// the configuration changed.
+// Freed delivers a value after an event that may allow a failed Reserve to succeed: a
+// slot was released, a live request ended, an upstream came up, or the configuration
+// changed.
 func (p *Pool) Freed() <-chan struct{} { return p.freed }
 
 func (p *Pool) signal() {
-	p.wanting.Store(false)
+	p.reserveFailed.Store(false)
 	select {
 	case p.freed <- struct{}{}:
 	default:
@@ -216,23 +215,25 @@ func (p *Pool) signal() {
 	p.queue.wake()
 }
 
-// released signals if somebody waits for it.
+// released signals if a Reserve has failed since the last signal, and wakes queued
+// requests.
 func (p *Pool) released() {
-	if p.wanting.Load() {
+	if p.reserveFailed.Load() {
 		p.signal()
 		return
 	}
 	p.queue.wake()
 }
 
-// Drain keeps new requests from an upstream until Undrain; what runs on it goes
-// on. It survives Apply, as long as the URL stays. The error is ErrNoUpstream.
+// Drain stops sending new requests to an upstream until Undrain; requests in flight
+// continue. It survives Apply while the URL is configured. The error is
+// ErrNoUpstream.
 func (p *Pool) Drain(url string) error { return p.DrainBy(url, "") }
 
-// DrainBy is Drain and notes by whom it was asked for: "the dashboard".
+// DrainBy is Drain and records who requested it, such as "the dashboard".
 func (p *Pool) DrainBy(url, by string) error { return p.setDraining(url, true, by) }
 
-// Undrain takes back Drain.
+// Undrain reverts Drain.
 func (p *Pool) Undrain(url string) error { return p.setDraining(url, false, "") }
 
 func (p *Pool) setDraining(raw string, draining bool, by string) error {
@@ -257,7 +258,7 @@ func (p *Pool) setDraining(raw string, draining bool, by string) error {
 	return nil
 }
 
-// Ready tells whether a request could be served: an upstream is up and not
+// Ready reports whether a request could be served: an upstream is up and not
 // draining.
 func (p *Pool) Ready() bool {
 	p.mu.Lock()
@@ -265,43 +266,45 @@ func (p *Pool) Ready() bool {
 	return slices.ContainsFunc(p.upstreams, func(u *upstream) bool { return u.isUp() && !u.draining })
 }
 
-// settled tells whether every upstream has told its models at least once or is
-// down after a probe. One that says it is not ready, or that refuses connections
-// and is younger than Config.LoadTime, is still loading and may have any model.
-func (p *Pool) settled() bool {
+// discoveryComplete reports whether every upstream has reported its models at least
+// once or is down after a probe. An upstream that reports that it is not ready, or
+// that refuses connections and is younger than Config.LoadTime, is still loading and
+// may have any model.
+func (p *Pool) discoveryComplete() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return !slices.ContainsFunc(p.upstreams, func(u *upstream) bool {
-		return !u.told && (!u.probed || p.notUp(u) == StateLoading)
+		return !u.discovered && (!u.probed || p.notUp(u) == StateLoading)
 	})
 }
 
-// where finds a model: at is nil when no upstream has told it, and settled says
-// whether that makes it unknown. A model that is told while this looks is found,
-// or not settled: what is told before settled looks is in the snapshot after.
-func (p *Pool) where(model string) (s *snapshot, at *served, settled bool) {
+// lookup finds a model. at is nil if no upstream has reported it; then complete
+// reports whether discovery is complete, so that the model is unknown. The snapshot
+// is loaded again after discoveryComplete, so that a model reported in the meantime
+// is found.
+func (p *Pool) lookup(model string) (s *snapshot, at *served, complete bool) {
 	s = p.now.Load()
 	if at = s.models[model]; at != nil {
 		return s, at, true
 	}
-	settled = p.settled()
+	complete = p.discoveryComplete()
 	s = p.now.Load()
-	return s, s.models[model], settled
+	return s, s.models[model], complete
 }
 
-// Models are those that the upstreams have told, sorted by id, each once. They
-// stay when their upstreams go down.
+// Models returns the models that the upstreams have reported, sorted by id, each
+// once. They are kept while their upstreams are down.
 func (p *Pool) Models() []openai.Model { return slices.Clone(p.now.Load().list) }
 
-// Serves tells whether a model is known and, when it is not, whether that may be
-// believed: no upstream is still loading that may have it. Upstreams are asked
-// before a model is called unknown, for up to 2 s.
-func (p *Pool) Serves(model string) (known, settled bool) {
-	_, at, settled := p.seek(context.Background(), model)
-	return at != nil, settled
+// Serves reports whether a model is known. If it is not, complete reports whether that
+// is final: no upstream that may have the model is still loading. Model discovery
+// runs before a model is reported as unknown, for up to 2 s.
+func (p *Pool) Serves(model string) (known, complete bool) {
+	_, at, complete := p.lookupOrDiscover(context.Background(), model)
+	return at != nil, complete
 }
 
-// Closest names the known models whose names are closest to that of another.
+// Closest returns the known models with the most similar names.
 func (p *Pool) Closest(model string) []string {
 	s := p.now.Load()
 	names := make([]string, len(s.list))

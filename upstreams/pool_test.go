@@ -70,7 +70,7 @@ func TestNewPoolDoesNothing(t *testing.T) {
 	if err := p.Apply(quick("http://127.0.0.1:1")); err != nil {
 		t.Fatal(err)
 	}
-	if p.Ready() || p.settled() || p.Status()[0].State != StateLoading {
+	if p.Ready() || p.discoveryComplete() || p.Status()[0].State != StateLoading {
 		t.Errorf("status %+v", p.Status())
 	}
 	p.Close() // not started
@@ -108,7 +108,7 @@ func TestLeastPending(t *testing.T) {
 	pending := candidates(1, 1, 1)
 	for i, c := range pending {
 		c.telemetry.begun = time.Now()
-		c.pace.perToken.Store(math.Float64bits(1e9)) // a second a token
+		c.pace.perToken.store(1e9) // a second a token
 		c.pace.beginUnseen(c.age(), Batch, int64(10*i))
 		for range 10 - i {
 			c.begin()

@@ -68,7 +68,7 @@ func (w *gpus) gateway(t *testing.T) (*Pool, *Proxy) {
 	p.Start()
 	t.Cleanup(p.Close)
 	synctest.Wait()
-	if !p.Ready() || !p.settled() {
+	if !p.Ready() || !p.discoveryComplete() {
 		t.Fatalf("not up at once: %+v", p.Status())
 	}
 	return p, NewProxy(p, zap.NewNop(), nil)
@@ -145,7 +145,7 @@ func TestSlowServerIsKnown(t *testing.T) {
 					}
 				}
 				const want = float64(time.Second) / 20480
-				fast, slow := w.pool.upstreams[0].pace.known(), w.pool.upstreams[1].pace.known()
+				fast, slow := w.pool.upstreams[0].pace.estimate(), w.pool.upstreams[1].pace.estimate()
 				if fast < 0.8*want || fast > 1.25*want {
 					t.Errorf("%.0f ns a token on the fast server, want %.0f", fast, want)
 				}
@@ -221,30 +221,30 @@ func TestServerBecomesSlower(t *testing.T) {
 	const token, step = 50e3, 8e6
 	for i := range 20 {
 		size := float64(200 + 100*(i%3))
-		s.passed(size, size*token+step, step, true)
+		s.addStream(size, size*token+step, step, true)
 	}
-	if got := s.known(); got < 0.9*token || got > 1.1*token {
+	if got := s.estimate(); got < 0.9*token || got > 1.1*token {
 		t.Fatalf("%.0f ns a token, want %.0f", got, token)
 	}
-	s.passed(300, 30e9, step, true) // it waited behind what nobody here sees
-	if got := s.known(); got > 2*token {
+	s.addStream(300, 30e9, step, true) // it waited behind what nobody here sees
+	if got := s.estimate(); got > 2*token {
 		t.Errorf("%.0f ns a token after one request that waited, want about %.0f", got, token)
 	}
 	for i := range 6 {
 		size := float64(200 + 100*(i%3))
-		s.passed(size, 3*(size*token+step), 3*step, true)
+		s.addStream(size, 3*(size*token+step), 3*step, true)
 	}
-	if got := s.known(); got < 2.2*token || got > 3.6*token {
+	if got := s.estimate(); got < 2.2*token || got > 3.6*token {
 		t.Errorf("%.0f ns a token on a server that is 3 times slower, want %.0f", got, 3*token)
 	}
 	for range 3 {
-		s.passed(300, 300*token+step, step, false) // others were read before it, and it was quicker all the same
+		s.addStream(300, 300*token+step, step, false) // others were read before it, and it was quicker all the same
 	}
-	if got := s.known(); got > 2*token {
+	if got := s.estimate(); got > 2*token {
 		t.Errorf("%.0f ns a token after streams that were quick beside others, want about %.0f", got, token)
 	}
-	s.passed(300, 30e9, step, false)
-	if got := s.known(); got > 2*token {
+	s.addStream(300, 30e9, step, false)
+	if got := s.estimate(); got > 2*token {
 		t.Errorf("%.0f ns a token after a stream that came behind others, want about %.0f", got, token)
 	}
 }
@@ -364,7 +364,7 @@ func TestPeersPrefill(t *testing.T) {
 			w.send(t, chat(fmt.Sprint("a", i), 500, true))
 		}
 		for server := range w.sims {
-			first := w.pool.upstreams[server].pace.known()
+			first := w.pool.upstreams[server].pace.estimate()
 			if first == 0 {
 				t.Fatalf("nothing is known of server %d", server)
 			}
@@ -509,14 +509,14 @@ func TestOnlyTheServerIsTimed(t *testing.T) {
 					synctest.Wait()
 				}
 				if tt.client > 0 {
-					w.pool.upstreams[0].pace.passed(300, 300*48828+7.5e6, 7.5e6, true) // as a quick one
+					w.pool.upstreams[0].pace.addStream(300, 300*48828+7.5e6, 7.5e6, true) // as a quick one
 				}
 				for i := range 3 {
 					send(i, tt.client)
 					pool.closeIdle()
 				}
 				const want = float64(time.Second) / 20480
-				if got := w.pool.upstreams[0].pace.known(); got < 0.8*want || got > 1.25*want {
+				if got := w.pool.upstreams[0].pace.estimate(); got < 0.8*want || got > 1.25*want {
 					t.Errorf("%.0f ns a token, want %.0f", got, want)
 				}
 			})
@@ -530,13 +530,13 @@ func TestUnknownServerIsLikeOthers(t *testing.T) {
 	onGPUs(t, []gpu{{slower: 1}, {slower: 1}, {slower: 1}}, func(t *testing.T, w *gpus) {
 		all := w.pool.upstreams
 		for i, perToken := range []float64{40e3, 60e3} {
-			all[i].pace.passed(300, 300*perToken, 1, true)
+			all[i].pace.addStream(300, 300*perToken, 1, true)
 		}
 		pass(2 * telemetrySample)
-		if got := all[2].pace.likely(); got < 49e3 || got > 51e3 || all[2].pace.known() != 0 {
-			t.Errorf("%.0f ns a token (known: %.0f), want 50000", got, all[2].pace.known())
+		if got := all[2].pace.estimateOrPool(); got < 49e3 || got > 51e3 || all[2].pace.estimate() != 0 {
+			t.Errorf("%.0f ns a token (known: %.0f), want 50000", got, all[2].pace.estimate())
 		}
-		if got := all[0].pace.likely(); got > 41e3 {
+		if got := all[0].pace.estimateOrPool(); got > 41e3 {
 			t.Errorf("%.0f ns a token where it is known, want 40000", got)
 		}
 		all[2].pace.beginLive(all[2].age(), 1000)
@@ -546,6 +546,6 @@ func TestUnknownServerIsLikeOthers(t *testing.T) {
 				t.Fatal("a live request goes to the server that has 1000 tokens pending")
 			}
 		}
-		all[2].pace.landLive(1000)
+		all[2].pace.endLive(1000)
 	})
 }

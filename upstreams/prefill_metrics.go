@@ -9,7 +9,7 @@ var (
 
 var prefillDescs = []*prometheus.Desc{descPending, descPrefill}
 
-// collectPrefill collects what is known of the prompts that an upstream has to read.
+// collectPrefill collects the pending prefill and the prefill speed of an upstream.
 func collectPrefill(u *UpstreamStatus, gauge func(d *prometheus.Desc, v float64, labels ...string)) {
 	gauge(descPending, float64(u.PendingPrefillTokens), u.URL)
 	if u.PrefillSpeed > 0 {

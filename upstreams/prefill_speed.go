@@ -1,78 +1,79 @@
 package upstreams
 
 import (
-	"math"
 	"sync"
 	"sync/atomic"
 )
 
 const (
-	// speedAssumed is the time for a token of a prompt on a server of which nothing is
-	// known, in nanoseconds: that of a small model on a recent GPU. It serves to tell
-	// when prompts have been read, and never holds anything up.
+	// speedAssumed is the assumed time per prompt token on an unmeasured server, in
+	// nanoseconds: that of a small model on a recent GPU. It is used to estimate when
+	// prompts are prefilled, and never delays requests.
 	speedAssumed = 50e3
-	// fitMemory is the weight that a sample keeps with each later one.
+	// fitMemory is the factor by which the weight of a sample decays with each later
+	// one.
 	fitMemory = 0.8
-	// fitCaution is how many times the square of the mean the variance of prompt sizes
-	// is raised by: prompts of nearly one size do not tell a time for each token from a
-	// time for each prompt, and it is taken for the former.
+	// fitCaution raises the variance of prompt sizes by this multiple of the squared
+	// mean: with prompts of nearly equal size, a time per token cannot be told from a
+	// time per prompt, and is attributed to tokens.
 	fitCaution = 0.02
-	// fitLeast is the least part of the time of a prompt that its tokens take.
+	// fitLeast is the minimum part of the time of a prompt that is attributed to its
+	// tokens.
 	fitLeast = 1.0 / 20
-	// fitOutlier bounds a sample to this many times what it was expected to be: a
-	// request may have waited behind others that this gateway does not see.
+	// fitOutlier limits a sample to this multiple of its expected value: a request may
+	// have waited behind others that are not visible to this gateway.
 	fitOutlier = 4
-	// gaugeWeight bounds the weight of one look at the server's own figures in
-	// relation to a stream that passes.
+	// gaugeWeight limits the weight of one sample of the server's metrics relative to
+	// a relayed stream.
 	gaugeWeight = 5
 )
 
-// speed is what is known of how quickly a server reads prompts and generates. It is
-// learned from the streams that pass, and corrected by the server's own figures.
+// speed estimates how fast a server prefills and decodes, from relayed streams and
+// from the server's own metrics.
 type speed struct {
-	perToken atomic.Uint64 // a float64: nanoseconds for a token of a prompt that is not cached; 0: not known
-	step     atomic.Int64  // nanoseconds between two tokens of a request; 0: not known
-	pool     atomic.Uint64 // a float64: perToken of the other servers of the pool; 0: not known
+	perToken atomicFloat  // nanoseconds per uncached prompt token; 0: not known
+	interval atomic.Int64 // nanoseconds between two tokens of a request; 0: not known
+	pool     atomicFloat  // mean perToken of the other servers of the pool; 0: not known
 
 	mu      sync.Mutex
-	streams fit // guarded by mu; prompts of streams that passed
-	gauges  fit // guarded by mu; means of prompts between two looks at the server's figures
+	streams fit // guarded by mu; prompts of relayed streams
+	gauges  fit // guarded by mu; mean prompts between two samples of the server's metrics
 }
 
-// known returns the nanoseconds for a token of a prompt, 0 when they are not known.
-func (s *speed) known() float64 { return math.Float64frombits(s.perToken.Load()) }
+// estimate returns the nanoseconds per prompt token, 0 if not known.
+func (s *speed) estimate() float64 { return s.perToken.load() }
 
-// likely returns known, or else what is known of other servers, or 0.
-func (s *speed) likely() float64 {
-	if own := s.known(); own > 0 {
+// estimateOrPool returns estimate, or else the mean of the other servers, or 0.
+func (s *speed) estimateOrPool() float64 {
+	if own := s.estimate(); own > 0 {
 		return own
 	}
-	return math.Float64frombits(s.pool.Load())
+	return s.pool.load()
 }
 
-// some returns likely, or else an assumption.
-func (s *speed) some() float64 {
-	if ns := s.likely(); ns > 0 {
+// estimateOrDefault returns estimateOrPool, or else speedAssumed.
+func (s *speed) estimateOrDefault() float64 {
+	if ns := s.estimateOrPool(); ns > 0 {
 		return ns
 	}
 	return speedAssumed
 }
 
-// passed takes in that the first token of a request came after ttft nanoseconds, that
-// so many tokens of its prompt were not cached, and that its further tokens came
-// interval nanoseconds apart, 0 when that is not known. alone reports that nothing
-// else was to be read; otherwise the time says only that the server is no slower. It
-// never waits: a sample that comes while another one is taken in is dropped.
-func (s *speed) passed(tokens, ttft, interval float64, alone bool) {
+// addStream adds a sample of a stream: its time to first token, the number of
+// uncached prompt tokens, and the interval between its tokens, 0 if not known; times
+// are in nanoseconds. alone reports that no other prompt was pending; otherwise the
+// sample is only an upper bound. addStream never blocks: a sample that arrives while
+// another one is being added is dropped.
+func (s *speed) addStream(tokens, ttft, interval float64, alone bool) {
 	if !s.mu.TryLock() {
 		return
 	}
 	defer s.mu.Unlock()
-	s.takeStep(interval)
+	s.blendInterval(interval)
 	if tokens <= 0 || ttft <= 0 {
 		return
 	}
-	own := max(0, ttft-float64(s.step.Load())) // without the decoding in the same steps
+	own := max(0, ttft-float64(s.interval.Load())) // without the decoding in the same steps
 	expected := s.streams.at(tokens)
 	switch {
 	case s.streams.w == 0 && !alone, !alone && own >= expected:
@@ -82,72 +83,73 @@ func (s *speed) passed(tokens, ttft, interval float64, alone bool) {
 	}
 	s.streams.add(tokens, own, 1)
 	s.gauges.fade()
-	s.settle()
+	s.updateEstimate()
 }
 
-// told takes in the means of n requests that ended between two looks at the server's
-// figures: tokens of the prompt that were not cached, and nanoseconds that these took.
-func (s *speed) told(tokens, prefill, n float64) {
+// addGauges adds the means of n requests that ended between two samples of the
+// server's metrics: the uncached prompt tokens, and the nanoseconds of their prefill.
+func (s *speed) addGauges(tokens, prefill, n float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.gauges.add(tokens, prefill, min(n, gaugeWeight))
 	s.streams.fade()
-	s.settle()
+	s.updateEstimate()
 }
 
-// toldStep takes in the time between two tokens by the server's figures.
-func (s *speed) toldStep(interval float64) {
+// addGaugeInterval adds the time between two tokens by the server's metrics.
+func (s *speed) addGaugeInterval(interval float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.takeStep(interval)
+	s.blendInterval(interval)
 }
 
-// takeStep takes in a time between two tokens. mu is held.
-func (s *speed) takeStep(interval float64) {
+// blendInterval adds a time between two tokens. mu is held.
+func (s *speed) blendInterval(interval float64) {
 	if interval > 0 {
-		step := float64(s.step.Load())
+		step := float64(s.interval.Load())
 		blend(&step, interval)
-		s.step.Store(int64(step))
+		s.interval.Store(int64(step))
 	}
 }
 
-// atMost takes in that so many tokens take no longer than so many nanoseconds.
+// atMost lowers the estimate so that the tokens take no longer than prefill
+// nanoseconds.
 func (s *speed) atMost(tokens, prefill float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch was := s.known(); {
+	switch was := s.estimate(); {
 	case was == 0:
 		s.gauges.add(tokens, prefill, 1)
 	case was*tokens > prefill:
 		s.streams.scale(prefill / tokens / was)
 		s.gauges.scale(prefill / tokens / was)
 	}
-	s.settle()
+	s.updateEstimate()
 }
 
-// settle makes the estimate of what both kinds of samples say, in relation to their
-// weight. mu is held.
-func (s *speed) settle() {
+// updateEstimate computes the estimate from both kinds of samples, by weight. mu is
+// held.
+func (s *speed) updateEstimate() {
 	a, b := s.streams.w, s.gauges.w
 	if a+b > 0 {
-		s.perToken.Store(math.Float64bits((a*s.streams.slope() + b*s.gauges.slope()) / (a + b)))
+		s.perToken.store((a*s.streams.slope() + b*s.gauges.slope()) / (a + b))
 	}
 }
 
-// fit is a line through samples, of which the newer count more.
+// fit is a linear regression with exponentially decaying weights.
 type fit struct {
 	w, x, y float64 // weight, and means
 	xx, xy  float64 // sums of squares and products about the means
 }
 
-// fade makes all samples count less.
+// fade reduces the weight of all samples.
 func (f *fit) fade() {
 	f.w *= fitMemory
 	f.xx *= fitMemory
 	f.xy *= fitMemory
 }
 
-// add takes a sample of a weight in.
+// add adds a sample with a weight.
 func (f *fit) add(x, y, weight float64) {
 	f.fade()
 	f.w += weight
@@ -165,8 +167,9 @@ func (f *fit) scale(by float64) {
 	f.xy *= by
 }
 
-// slope is the y for each x. Samples of one x give their ratio; it is never more, as
-// no prompt takes less than nothing.
+// slope returns the slope of the line. It is limited by the ratio of the means,
+// because no prompt has a negative fixed cost, and equals it if all samples have the
+// same x.
 func (f *fit) slope() float64 {
 	if f.w == 0 || f.x <= 0 {
 		return 0
@@ -176,16 +179,16 @@ func (f *fit) slope() float64 {
 	return min(max(slope, fitLeast*f.y/f.x), f.y/f.x)
 }
 
-// at is the y that is expected of an x.
+// at returns the expected y for an x.
 func (f *fit) at(x float64) float64 { return max(0, f.y+f.slope()*(x-f.x)) }
 
-// likenSpeeds has servers whose speed is not known taken for as quick as the others are
-// on average: they are to get their part of the live requests, and not all of them.
-// Pool.mu is held.
-func (p *Pool) likenSpeeds() {
+// sharePoolSpeed sets the mean speed of all servers as the assumption for servers
+// whose speed is not known, so that these get their part of the live requests, and
+// not all of them. Pool.mu is held.
+func (p *Pool) sharePoolSpeed() {
 	sum, n := 0.0, 0
 	for _, u := range p.upstreams {
-		if perToken := u.pace.known(); perToken > 0 {
+		if perToken := u.pace.estimate(); perToken > 0 {
 			sum += perToken
 			n++
 		}
@@ -195,6 +198,6 @@ func (p *Pool) likenSpeeds() {
 		mean = sum / float64(n)
 	}
 	for _, u := range p.upstreams {
-		u.pace.pool.Store(math.Float64bits(mean))
+		u.pace.pool.store(mean)
 	}
 }

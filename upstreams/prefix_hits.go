@@ -6,34 +6,35 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// prefixHits is the part of the prompts of a model that a server had in its prefix
-// cache, by class, as answers said. The zero value is ready.
+// prefixHits tracks the part of a model's prompts that was in a server's prefix
+// cache, by class, as reported in answers. The zero value is ready.
 type prefixHits struct {
-	// told reports that answers say how many tokens were cached. vLLM leaves the
-	// member out of answers without any, and of all answers unless it was started
-	// with --enable-prompt-tokens-details.
-	told  atomic.Bool
-	parts [2]average32 // by Class
+	// reported is true if answers contain the number of cached tokens. vLLM omits the
+	// member from answers without cached tokens, and from all answers unless it was
+	// started with --enable-prompt-tokens-details.
+	reported atomic.Bool
+	parts    [2]average32 // by Class
 }
 
-// learn takes an answer in.
+// learn records the usage of an answer.
 func (h *prefixHits) learn(class Class, u openai.Usage) {
 	if h == nil || u.InputTokens <= 0 {
 		return
 	}
 	cached := u.InputTokensDetails.CachedTokens
-	if cached > 0 && !h.told.Load() {
-		h.told.Store(true)
+	if cached > 0 && !h.reported.Load() {
+		h.reported.Store(true)
 	}
-	if h.told.Load() {
+	if h.reported.Load() {
 		h.parts[class].add(min(1, float64(cached)/float64(u.InputTokens)))
 	}
 }
 
-// tells reports whether answers of the server tell how many tokens were cached.
-func (h *prefixHits) tells() bool { return h != nil && h.told.Load() }
+// isReported reports whether answers of the server contain the number of cached
+// tokens.
+func (h *prefixHits) isReported() bool { return h != nil && h.reported.Load() }
 
-// part returns the part of the next prompt that is expected to be cached.
+// part returns the expected cached part of the next prompt.
 func (h *prefixHits) part(class Class) (part float64, known bool) {
 	if h == nil {
 		return 0, false
@@ -41,7 +42,7 @@ func (h *prefixHits) part(class Class) (part float64, known bool) {
 	return h.parts[class].value()
 }
 
-// hitsOf returns the record of a model, nil if the server has not told the model.
+// hitsOf returns the record of a model, nil if the server has not reported the model.
 func (u *upstream) hitsOf(model string) *prefixHits {
 	if all := u.hits.Load(); all != nil {
 		return (*all)[model]
@@ -49,8 +50,9 @@ func (u *upstream) hitsOf(model string) *prefixHits {
 	return nil
 }
 
-// keepHits brings the records up to the models of the server. Pool.mu is held.
-func (u *upstream) keepHits() {
+// updateHits adds and removes records to match the models of the server. Pool.mu is
+// held.
+func (u *upstream) updateHits() {
 	var was map[string]*prefixHits
 	if all := u.hits.Load(); all != nil {
 		was = *all
@@ -72,9 +74,9 @@ func (u *upstream) keepHits() {
 	u.hits.Store(&now)
 }
 
-// cachedPart returns the part of the next prompt of a model and class that is
-// expected to be in the prefix cache: by the answers, else by the counters of the
-// server, which are of all its models.
+// cachedPart returns the expected cached part of the next prompt of a model and
+// class: as reported in answers, or else by the server's metrics, which cover all its
+// models.
 func (u *upstream) cachedPart(h *prefixHits, class Class) float64 {
 	part, known := h.part(class)
 	if !known {
@@ -83,7 +85,7 @@ func (u *upstream) cachedPart(h *prefixHits, class Class) float64 {
 	return part
 }
 
-// cachedParts returns what is known of each model.
+// cachedParts returns the known cached parts by model.
 func (u *upstream) cachedParts() map[string]CachedPart {
 	all := u.hits.Load()
 	if all == nil {

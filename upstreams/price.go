@@ -7,17 +7,17 @@ import (
 	"slices"
 )
 
-// Price is what batch costs live streams of a model: how much longer they take
-// while batch lines run on their server than while none does.
+// Price is the price of batch for a model: how much slower live streams are while
+// batch lines run on their server than while none runs.
 type Price struct {
 	Model string `json:"model"`
-	// Windows is in how many windows without batch something was measured.
+	// Windows is the number of windows without batch in which something was measured.
 	Windows int `json:"windows"`
-	// Reason says why the price, or a part of it, is not known; "" when it is.
+	// Reason explains why the price, or a part of it, is not known; "" when it is.
 	Reason string  `json:"reason,omitempty"`
 	TTFT   PriceOf `json:"ttft"` // time to first token, from dispatch
-	ITL    PriceOf `json:"itl"`  // between two pieces of a stream
-	// Slots is the part of their slots that batch_budget leaves batch lines.
+	ITL    PriceOf `json:"itl"`  // between two chunks of a stream
+	// Slots is the part of their slots that batch_budget allows batch lines.
 	Slots float64 `json:"slots"`
 }
 
@@ -34,12 +34,12 @@ type Difference struct {
 	With       float64 `json:"with_seconds"`
 	Without    float64 `json:"without_seconds"`
 	Difference float64 `json:"difference_seconds"`
-	// Low and High bound the difference with a confidence of 95 %.
+	// Low and High are the bounds of the 95 % confidence interval of the difference.
 	Low  float64 `json:"low_seconds"`
 	High float64 `json:"high_seconds"`
 }
 
-// Relative is the difference as a part of the time without batch.
+// Relative returns the difference relative to the time without batch.
 func (d Difference) Relative() float64 {
 	if d.Without <= 0 {
 		return 0
@@ -47,18 +47,19 @@ func (d Difference) Relative() float64 {
 	return d.Difference / d.Without
 }
 
-// Significant reports whether the difference is more than chance.
+// Significant reports whether the difference is statistically significant.
 func (d Difference) Significant() bool { return d.Low > 0 || d.High < 0 }
 
 const (
-	// priceWindows is how many windows it takes for an interval: it is found from
-	// how much windows differ.
+	// priceWindows is the minimum number of windows for a confidence interval, which
+	// is derived from the variance between windows.
 	priceWindows = 8
-	// p50Samples and p99Samples are how many samples each side must have. Of 368
-	// the largest is above the 99th percentile with a confidence of 97.5 %.
+	// p50Samples and p99Samples are the minimum numbers of samples on each side. Of
+	// 368 samples the largest is above the 99th percentile with a confidence of 97.5
+	// %.
 	p50Samples = 30
 	p99Samples = 400
-	// resamples is how often the windows are drawn anew for an interval.
+	// resamples is the number of bootstrap resamples for an interval.
 	resamples = 500
 	// normal975 is the 97.5th percentile of the normal distribution.
 	normal975 = 1.959964
@@ -67,23 +68,23 @@ const (
 // estimator compares the two sides of pairs in one metric.
 //
 // Streams with prompts of another size, or on another server, are not comparable:
-// these are strata, in which both sides have the same weight. It is n1·n0/(n1+n0),
-// with which the difference varies least; strata without samples on one side have
-// none.
+// these are strata, in which both sides have the same weight. The weight is
+// n1·n0/(n1+n0), which minimizes the variance of the difference; strata without
+// samples on one side have none.
 //
-// Streams of one window share its load, so that they are no independent samples:
-// the interval comes from drawing whole windows anew, each with the time before it
-// (a cluster bootstrap). It assumes nothing of the distribution of times. As there
-// are few windows, the interval is widened as Student's t is beside the normal
-// distribution. The draws are the same for the same samples.
+// Streams of one window share its load, so that they are not independent samples: the
+// interval is found by resampling whole windows, each with the time before it (a
+// cluster bootstrap). This makes no assumption about the distribution of times. As
+// there are few windows, the interval is widened by the ratio of Student's t to the
+// normal distribution. The resampling is deterministic.
 type estimator struct {
 	pairs  int
 	strata int
 	sides  [2][]weighed // sorted by value
-	n      [2]int       // samples that were taken, those that are not kept included
+	n      [2]int       // number of samples taken, including those that were not kept
 }
 
-// weighed is a sample, and how many it stands for.
+// weighed is a sample and its weight.
 type weighed struct {
 	value         float64
 	weight        float64
@@ -119,13 +120,13 @@ func newEstimator(pairs []*pricePair, m priceMetric) *estimator {
 	return e
 }
 
-// known reports whether there is enough for a quantile.
+// known reports whether there are enough samples for a quantile.
 func (e *estimator) known(windows, samples int) bool {
 	return e.pairs >= windows && min(e.n[0], e.n[1]) >= samples
 }
 
-// quantiles returns quantiles of each side, with each pair taken so many times. It
-// is false when no stratum has samples on both sides.
+// quantiles computes quantiles of each side, with each pair counted times[pair]
+// times. It returns false if no stratum has samples on both sides.
 func (e *estimator) quantiles(times []float64, qs []float64, out [2][]float64) bool {
 	sums := [2][]float64{make([]float64, e.strata), make([]float64, e.strata)}
 	for side, samples := range e.sides {
@@ -141,7 +142,7 @@ func (e *estimator) quantiles(times []float64, qs []float64, out [2][]float64) b
 			weight = with * without / (with + without)
 		}
 		total += weight
-		// From here on: the weight of one sample.
+		// From here on, sums contains the weight of one sample.
 		sums[0][i], sums[1][i] = ratio(weight, without), ratio(weight, with)
 	}
 	if total <= 0 {
@@ -170,8 +171,8 @@ func ratio(a, b float64) float64 {
 	return a / b
 }
 
-// differences estimates the differences at quantiles, in ascending order; nil when
-// there is nothing to compare.
+// differences estimates the differences at quantiles in ascending order; nil if there
+// is nothing to compare.
 func (e *estimator) differences(qs ...float64) []Difference {
 	times := make([]float64, e.pairs)
 	for i := range times {
@@ -213,8 +214,8 @@ func (e *estimator) differences(qs ...float64) []Difference {
 	return all
 }
 
-// student975 is the 97.5th percentile of Student's t distribution (Abramowitz and
-// Stegun, 26.7.5), for 3 degrees of freedom and more.
+// student975 returns the 97.5th percentile of Student's t distribution (Abramowitz
+// and Stegun, 26.7.5), for 3 or more degrees of freedom.
 func student975(freedom int) float64 {
 	z, f := normal975, float64(max(freedom, 1))
 	z3, z5, z7 := z*z*z, math.Pow(z, 5), math.Pow(z, 7)

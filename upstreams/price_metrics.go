@@ -15,7 +15,7 @@ var (
 
 var priceDescs = []*prometheus.Desc{descPrice, descPriceLow, descPriceHigh, descPriceSamples, descPriceWindows, descBudget, descHours}
 
-// collectPrices gives the metrics of the price of batch.
+// collectPrices collects the metrics of the price of batch.
 func (p *Pool) collectPrices(gauge func(d *prometheus.Desc, v float64, labels ...string)) {
 	now, _ := p.BatchHours()
 	gauge(descHours, now.Share)

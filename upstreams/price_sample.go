@@ -8,139 +8,140 @@ import (
 	"time"
 )
 
-// priceMetric is what of a live stream the price of batch is about.
+// priceMetric is a metric of live streams that batch affects.
 type priceMetric uint8
 
 const (
 	priceTTFT priceMetric = iota // from dispatch to the first byte
-	priceITL                     // between two pieces of a stream
+	priceITL                     // between two chunks of a stream
 	priceMetrics
 )
 
-// spellKind says what live streams of a spell are samples of.
-type spellKind uint8
+// phaseKind is the treatment of batch during a phase.
+type phaseKind uint8
 
 const (
-	spellNone    spellKind = iota // nothing: batch is being withheld or comes back
-	spellWith                     // batch as usual
-	spellWithout                  // batch is withheld, and its last line has ended
+	phaseNone    phaseKind = iota // no samples: lines are being withheld or are resuming
+	phaseWith                     // batch as usual
+	phaseWithout                  // batch is withheld, and its last line has ended
 )
 
-// spell is a time in which batch is treated in one way on an upstream.
-type spell struct {
-	kind    spellKind
-	waiting atomic.Int64  // streams that were dispatched in it and have no first byte
-	landed  chan struct{} // cap 1: waiting became 0
+// phase is a period in which batch is treated in one way on an upstream.
+type phase struct {
+	kind    phaseKind
+	waiting atomic.Int64  // streams that were dispatched in it and have no first byte yet
+	drained chan struct{} // cap 1: waiting became 0
 }
 
-func newSpell(kind spellKind) *spell { return &spell{kind: kind, landed: make(chan struct{}, 1)} }
+func newPhase(kind phaseKind) *phase { return &phase{kind: kind, drained: make(chan struct{}, 1)} }
 
-// batchMost is the part of a time that batch lines must be there for it to count as
-// a time with batch: lines that follow each other leave gaps.
+// batchMost is the part of a period during which batch lines must be in flight for a
+// sample with batch: consecutive lines leave gaps.
 const batchMost = 0.9
 
-// sideOf says of which side a time in a spell is a sample: batch is how long of it
-// batch lines were there. ok is false when it is of neither.
-func (s *spell) sideOf(span, batch time.Duration) (with, ok bool) {
+// sideOf returns the side for a sample that took span in the phase; batch is the part
+// of it during which batch lines were in flight. ok is false if the sample is mixed.
+func (s *phase) sideOf(span, batch time.Duration) (with, ok bool) {
 	switch s.kind {
-	case spellWith:
+	case phaseWith:
 		return true, float64(batch) >= batchMost*float64(span)
-	case spellWithout:
+	case phaseWithout:
 		return false, batch == 0
 	default:
 		return false, false
 	}
 }
 
-// glance is how an upstream was when a live stream was dispatched to it.
-type glance struct {
-	spell *spell // nil: it is not a sample
+// priceObservation is the state of an upstream when a live stream was dispatched to
+// it.
+type priceObservation struct {
+	phase *phase // nil: no sample
 	at    time.Time
 	batch time.Duration
 }
 
-// sizeClass is the class of a prompt of so many bytes: prompts of one class differ
-// in size by less than a factor of 2.
+// sizeClass returns the size class of a prompt in bytes: sizes within one class
+// differ by less than a factor of 2.
 func sizeClass(bytes int64) uint8 { return uint8(bits.Len64(uint64(max(bytes, 0)))) }
 
-// glanceAt begins to watch a live stream.
-func (u *upstream) glanceAt() glance {
-	s := u.spell.Load()
-	if s == nil || s.kind == spellNone {
-		return glance{}
+// observe begins the observation of a live stream.
+func (u *upstream) observe() priceObservation {
+	s := u.phase.Load()
+	if s == nil || s.kind == phaseNone {
+		return priceObservation{}
 	}
 	s.waiting.Add(1)
 	now := time.Now()
-	return glance{s, now, u.batchTime(now)}
+	return priceObservation{s, now, u.batchTime(now)}
 }
 
-// over ends the watch of a glance that landed reported, or that came to nothing.
-func (g *glance) over() {
-	if g.spell == nil {
+// end ends the observation. It may be called repeatedly.
+func (g *priceObservation) end() {
+	if g.phase == nil {
 		return
 	}
-	if g.spell.waiting.Add(-1) == 0 {
+	if g.phase.waiting.Add(-1) == 0 {
 		select {
-		case g.spell.landed <- struct{}{}:
+		case g.phase.drained <- struct{}{}:
 		default:
 		}
 	}
-	g.spell = nil
+	g.phase = nil
 }
 
-// firstByte takes the time to the first byte as a sample. Streams that saw batch
-// both run and not run are none.
+// firstByte records the time to the first byte as a sample. Streams during which
+// batch was both running and not running are not samples.
 func (a *attempt) firstByte() {
-	g := &a.glance
-	if g.spell == nil {
+	g := &a.observation
+	if g.phase == nil {
 		return
 	}
 	now := time.Now()
 	span := now.Sub(g.at)
-	with, ok := g.spell.sideOf(span, a.up.batchTime(now)-g.batch)
-	if ok && (!with || a.up.spell.Load() == g.spell) {
+	with, ok := g.phase.sideOf(span, a.up.batchTime(now)-g.batch)
+	if ok && (!with || a.up.phase.Load() == g.phase) {
 		a.pool.book.add(a.up, a.model, priceTTFT, with, a.size, float32(span.Seconds()))
 	}
 }
 
-// gapsKept bounds how many gaps of a stream are held until they are known to be
-// samples.
+// gapsKept is the number of intervals of a stream that are buffered until it is known
+// whether they are samples.
 const gapsKept = 64
 
-// gaps are times between pieces of a live stream in one spell.
+// gaps are the times between chunks of a live stream in one phase.
 type gaps struct {
-	spell *spell
+	phase *phase
 	begun time.Time
 	batch time.Duration // as of begun
-	last  time.Time     // a piece
+	last  time.Time     // of a chunk
 	n     int
 	spans [gapsKept]float32 // seconds
 }
 
-// piece takes note of a piece of the stream.
+// piece records a chunk of the stream.
 func (g *gaps) piece(a *attempt) {
-	s := a.up.spell.Load()
-	if s == nil && g.spell == nil || a.class != Live {
+	s := a.up.phase.Load()
+	if s == nil && g.phase == nil || a.class != Live {
 		return
 	}
 	now := time.Now()
-	if s == g.spell && s.kind != spellNone {
+	if s == g.phase && s.kind != phaseNone {
 		g.spans[g.n] = float32(now.Sub(g.last).Seconds())
 		g.n++
 	}
 	g.last = now
-	if s != g.spell || g.n == gapsKept {
+	if s != g.phase || g.n == gapsKept {
 		g.flush(a)
-		g.spell, g.begun, g.batch, g.n = s, now, a.up.batchTime(now), 0
+		g.phase, g.begun, g.batch, g.n = s, now, a.up.batchTime(now), 0
 	}
 }
 
-// flush takes the gaps as samples.
+// flush records the buffered intervals as samples.
 func (g *gaps) flush(a *attempt) {
-	if g.spell == nil || g.n == 0 {
+	if g.phase == nil || g.n == 0 {
 		return
 	}
-	if with, ok := g.spell.sideOf(g.last.Sub(g.begun), a.up.batchTime(g.last)-g.batch); ok {
+	if with, ok := g.phase.sideOf(g.last.Sub(g.begun), a.up.batchTime(g.last)-g.batch); ok {
 		a.pool.book.add(a.up, a.model, priceITL, with, a.size, g.spans[:g.n]...)
 	}
 	g.n = 0
@@ -152,13 +153,13 @@ type priceSample struct {
 	class uint8
 }
 
-// reservoir is a random sample of fixed size of all that was added to it.
+// reservoir is a random sample of fixed size of all values added to it.
 type reservoir struct {
 	n    int
 	kept []priceSample
 }
 
-// reservoirSize bounds the samples that are kept of one window, and of the time
+// reservoirSize limits the samples that are kept for one window, and for the time
 // before it.
 const reservoirSize = 128
 
@@ -171,8 +172,8 @@ func (r *reservoir) add(s priceSample) {
 	}
 }
 
-// pricePair is a window without batch on one server and the time with batch before
-// it, which is as like it as can be: what they differ in besides batch is chance.
+// pricePair is a window without batch on one server, and the time with batch
+// immediately before it, when other conditions were as similar as possible.
 type pricePair struct {
 	server *upstream
 	at     time.Time // end of the window
@@ -181,36 +182,37 @@ type pricePair struct {
 }
 
 const (
-	// priceMemory is how long a window is remembered.
+	// priceMemory is how long a window is kept.
 	priceMemory = 3 * time.Hour
-	// pricePairs bounds how many are remembered of a model on one server, and
-	// priceModels of how many models any are.
+	// pricePairs limits the windows kept of a model on one server, priceModels the
+	// number of models.
 	pricePairs  = 48
 	priceModels = 64
-	// priceStale is how old the time with batch before a window may be.
+	// priceStale is the maximum age of the time with batch before a window.
 	priceStale = time.Hour
 )
 
-// priceBook keeps the samples of all models.
+// priceBook stores the samples of all models.
 type priceBook struct {
 	mu     sync.Mutex
 	models map[string]*modelBook // guarded by mu
-	// outcomes says why the last window of a model brought nothing; guarded by mu.
+	// outcomes are the reasons why the last window of a model had no result; guarded
+	// by mu.
 	outcomes map[string]windowOutcome
 }
 
-// modelBook keeps those of one model.
+// modelBook stores the samples of one model.
 type modelBook struct {
 	now   map[*upstream]*pricePair // being measured
 	pairs []*pricePair             // measured, oldest first
-	// since is from which pair on they were measured at the present budget.
+	// since is the index of the first pair measured at the current budget.
 	since int
-	part  float64 // of the slots that the budget leaves; 0: all
-	price Price   // what they say
+	part  float64 // of the slots that the budget allows; 0: all
+	price Price   // computed from pairs
 }
 
-// add takes samples of one stream. It costs a lock for each first byte, and one for
-// every gapsKept pieces.
+// add adds samples of one stream. It takes the lock once for each first byte, and
+// once for every gapsKept chunks.
 func (b *priceBook) add(u *upstream, model string, m priceMetric, with bool, class uint8, values ...float32) {
 	now := time.Now()
 	b.mu.Lock()
@@ -240,9 +242,8 @@ func (b *priceBook) add(u *upstream, model string, m priceMetric, with bool, cla
 	}
 }
 
-// close ends the window of a server. Samples of a window that was given up are
-// dropped; those with batch before it stay. It returns the models that have more
-// to go by.
+// close ends the window of a server. Samples of an aborted window are discarded, and
+// those with batch before it are kept. It returns the models with new pairs.
 func (b *priceBook) close(u *upstream, measured bool) (models []string) {
 	now := time.Now()
 	b.mu.Lock()
@@ -266,7 +267,7 @@ func (b *priceBook) close(u *upstream, measured bool) (models []string) {
 	return models
 }
 
-// complete reports whether there is something to compare.
+// complete reports whether both sides have samples in one metric.
 func (p *pricePair) complete() bool {
 	for m := range priceMetrics {
 		if p.sides[0][m].n > 0 && p.sides[1][m].n > 0 {
@@ -276,8 +277,8 @@ func (p *pricePair) complete() bool {
 	return false
 }
 
-// forget drops what is too old or too much, and servers that are not among those of
-// the pool.
+// forget removes pairs that are too old, pairs beyond pricePairs, and servers that
+// are no longer in the pool.
 func (b *priceBook) forget(servers map[*upstream]bool, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

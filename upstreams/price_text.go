@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// String says in a line what batch costs live, or why that is not known.
+// String returns a line that describes the price, or why it is not known.
 func (p Price) String() string {
 	if p.TTFT.P50 == nil {
 		return "not measured yet: " + p.Reason
@@ -29,7 +29,7 @@ func (p Price) String() string {
 
 func (d *Difference) text() string { return signedMS(d.Difference) + " ms" }
 
-// range95 puts the relative difference and the interval into words.
+// range95 formats the relative difference and the confidence interval.
 func (d *Difference) range95() string {
 	percent := math.Round(100 * d.Relative())
 	text := fmt.Sprintf("(%+.0f %%; 95 %% between %s and %s ms", percent+0, signedMS(d.Low), signedMS(d.High))
@@ -39,7 +39,7 @@ func (d *Difference) range95() string {
 	return text + ")"
 }
 
-// signedMS is a time in milliseconds with its sign.
+// signedMS formats a time in milliseconds with its sign.
 func signedMS(seconds float64) string {
 	ms := 1e3 * seconds
 	text := fmt.Sprintf("%+.0f", ms)

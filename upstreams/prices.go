@@ -2,8 +2,8 @@ package upstreams
 
 import "fmt"
 
-// note remembers why a window of models brought nothing; "" for one that did.
-func (b *priceBook) note(models []string, why windowOutcome) {
+// setOutcome records why a window of models had no result; "" if it had one.
+func (b *priceBook) setOutcome(models []string, why windowOutcome) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.outcomes == nil {
@@ -18,8 +18,8 @@ func (b *priceBook) note(models []string, why windowOutcome) {
 	}
 }
 
-// Prices returns what batch costs live streams of each model, in the order of
-// Models. It is empty when the price is not measured.
+// Prices returns the price of batch for each model, in the order of Models. It is
+// empty if the price is not measured.
 func (p *Pool) Prices() []Price {
 	s := p.now.Load()
 	if s.cfg.BatchPrice < 0 {
@@ -42,7 +42,7 @@ func (p *Pool) Prices() []Price {
 	return prices
 }
 
-// missing says why a part of the price is not known, "" if all of it is.
+// missing returns why a part of the price is not known, "" if all of it is known.
 func (p *Price) missing(last windowOutcome) string {
 	ttft, itl := &p.TTFT, &p.ITL
 	switch {

@@ -10,24 +10,26 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// A vLLM server with --scheduling-policy priority runs requests of a smaller
-// priority first, past all that wait. Live requests have 0, as they come; batch
-// lines are sent with batchPriority where the server is known to schedule so.
+// A vLLM server with --scheduling-policy priority runs requests with a smaller
+// priority value first, before all others that wait. Live requests have priority 0,
+// the default; batch lines are sent with batchPriority if the server is known to use
+// that policy.
 const batchPriority = "1"
 
-// The values of UpstreamConfig.SchedulingPolicy.
+// Values of UpstreamConfig.SchedulingPolicy.
 const (
 	SchedulingFCFS     = "fcfs"
 	SchedulingPriority = "priority"
 )
 
-// schedulingPolicies are all of them.
+// schedulingPolicies lists all values.
 var schedulingPolicies = []string{SchedulingFCFS, SchedulingPriority}
 
-// prioritized are the routes whose bodies may have a priority.
+// prioritized lists the routes whose bodies may contain a priority.
 var prioritized = []string{"/v1/chat/completions", "/v1/completions", "/v1/responses"}
 
-// refusalSize is how much of a 400 is read to find out why it is one, in bytes.
+// refusalSize is the number of bytes of a 400 answer that are searched for
+// notEnabled.
 const refusalSize = 4 << 10
 
 type readCloser struct {
@@ -35,16 +37,16 @@ type readCloser struct {
 	io.Closer
 }
 
-// sendLine sends the body of a batch line, with a priority where the server is known
-// to schedule by it. A server that says that it does not gets the line without, and
-// later ones as well.
+// sendLine sends the body of a batch line, with a priority if the server is known to
+// schedule by it. If the server answers that it does not, this line and later ones
+// are sent without a priority.
 func (a *attempt) sendLine(rt *route, header http.Header, body []byte) (*http.Response, error) {
 	plain := &payload{head: body, length: int64(len(body))}
 	if !a.up.byPriority.Load() || !slices.Contains(prioritized, rt.path) {
 		return a.exchange(rt, header, plain)
 	}
 	with, ok := openai.AddMember(body, "priority", batchPriority)
-	if !ok { // it has one, or is no object
+	if !ok { // it has the member already, or is not an object
 		return a.exchange(rt, header, plain)
 	}
 	answer, err := a.exchange(rt, header, &payload{head: with, length: int64(len(with))})
@@ -52,7 +54,7 @@ func (a *attempt) sendLine(rt *route, header http.Header, body []byte) (*http.Re
 		return answer, err
 	}
 	text := bufio.NewReaderSize(answer.Body, refusalSize)
-	if told, _ := text.Peek(refusalSize); !bytes.Contains(told, []byte(notEnabled)) { // the end is no error here
+	if head, _ := text.Peek(refusalSize); !bytes.Contains(head, []byte(notEnabled)) { // the end of the body is not an error here
 		answer.Body = &readCloser{text, answer.Body}
 		return answer, nil
 	}
@@ -61,14 +63,14 @@ func (a *attempt) sendLine(rt *route, header http.Header, body []byte) (*http.Re
 	return a.exchange(rt, header, plain)
 }
 
-// arrangePriority decides whether batch lines are sent with a priority: by what is
-// configured, or else by what the server tells. Pool.mu is held.
-func (u *upstream) arrangePriority() {
+// updatePriority decides whether batch lines are sent with a priority: by the
+// configuration, or else by what the server reports. Pool.mu is held.
+func (u *upstream) updatePriority() {
 	policy := u.policy
 	if policy == "" {
 		policy = u.facts.Scheduling
 	}
-	if policy != u.policyInForce { // what a server refused stays so until this changes
+	if policy != u.policyInForce { // a refusal remains in force until the policy changes
 		u.policyInForce = policy
 		u.byPriority.Store(policy == SchedulingPriority)
 	}

@@ -9,49 +9,49 @@ import (
 	"time"
 )
 
-// ProblemKind is what is wrong with a model.
+// ProblemKind is a kind of problem with a model.
 type ProblemKind string
 
 // The kinds of problems.
 const (
-	// ProblemNoServer says that no server takes requests for the model: they are
+	// ProblemNoServer means that no server accepts requests for the model: they are
 	// refused.
 	ProblemNoServer ProblemKind = "no_server"
-	// ProblemSuspect says that all servers that take requests for the model are
+	// ProblemSuspect means that all servers that accept requests for the model are
 	// suspect: most requests fail.
 	ProblemSuspect ProblemKind = "suspect"
-	// ProblemErrors says that live requests for the model fail although it has a
+	// ProblemErrors means that live requests for the model fail although it has a
 	// server.
 	ProblemErrors ProblemKind = "live_errors"
 )
 
-// ProblemKinds are all of them.
+// ProblemKinds lists all kinds.
 var ProblemKinds = []ProblemKind{ProblemNoServer, ProblemSuspect, ProblemErrors}
 
 const (
-	// errorsFew is how many failures within recordWindow are no problem yet: a
-	// server that crashes takes that many streams with it.
+	// errorsFew is the number of failures within recordWindow that are tolerated: a
+	// server that crashes fails that many streams.
 	errorsFew = 3
-	// errorsWarn is the part of live requests from which on failures are a
-	// problem, errorsFail that from which on the model counts as failing.
-	// docs/operations.md says why.
+	// errorsWarn is the part of failed live requests that is a problem, errorsFail the
+	// part at which the model counts as failing. docs/operations.md explains the
+	// values.
 	errorsWarn = 0.01
 	errorsFail = 0.1
 	// errorsFresh is how long after its last failure a model counts as failing.
 	errorsFresh = 30 * time.Second
 )
 
-// LiveErrors counts live requests that ended in the last minutes, as clients saw
-// them.
+// LiveErrors counts the live requests that ended in the last minutes, as seen by
+// clients.
 type LiveErrors struct {
 	Seconds  int64 `json:"window_seconds"` // five minutes, or less on a young gateway
 	Requests int64 `json:"requests"`
-	// Failed were answered with 5xx, cut off by their server, or refused with 404
-	// because the server of the model is away.
+	// Failed counts requests that were answered with 5xx, aborted by their server, or
+	// refused with 404 because the model's server is not available.
 	Failed int64 `json:"failed"`
 }
 
-// Share is the part that failed, 0 to 1.
+// Share returns the part that failed, 0 to 1.
 func (e LiveErrors) Share() float64 {
 	if e.Requests == 0 {
 		return 0
@@ -59,16 +59,17 @@ func (e LiveErrors) Share() float64 {
 	return float64(e.Failed) / float64(e.Requests)
 }
 
-// ModelStatus is how a model is: the one verdict that /health, the doctor, the
-// dashboard and the metrics share.
+// ModelStatus is the status of a model, shared by /health, the doctor, the dashboard
+// and the metrics.
 type ModelStatus struct {
-	// Model is "" for live requests of models that no server has told.
+	// Model is "" for live requests for models that no server has reported.
 	Model     string `json:"model"`
 	Servers   int    `json:"servers"`   // that have it
-	Available int    `json:"available"` // of these, that take requests and are not suspect
-	// Problem is what is wrong, "" when nothing is.
+	Available int    `json:"available"` // of these, that accept requests and are not suspect
+	// Problem is the current problem, "" if there is none.
 	Problem ProblemKind `json:"problem,omitempty"`
-	// Failing reports that users feel the problem now; it is a warning otherwise.
+	// Failing reports whether the problem affects users now; otherwise it is a
+	// warning.
 	Failing bool      `json:"failing"`
 	Since   time.Time `json:"since,omitzero"` // of the problem
 	Reason  string    `json:"reason,omitempty"`
@@ -77,12 +78,12 @@ type ModelStatus struct {
 	Failed int64      `json:"failed"`
 	Live   LiveErrors `json:"live"`
 
-	// Of live requests since the model is known.
+	// Counts of live requests since the model is known.
 	TotalRequests int64 `json:"-"`
 	TotalFailed   int64 `json:"-"`
 }
 
-// Summary is the problem in a sentence, "" without one.
+// Summary describes the problem in a sentence, "" without one.
 func (m ModelStatus) Summary() string {
 	name := m.Model
 	if name == "" {
@@ -92,7 +93,7 @@ func (m ModelStatus) Summary() string {
 	case ProblemNoServer:
 		return "No server takes requests for " + name
 	case ProblemSuspect:
-		return "Every server of " + name + " answers with errors of its own"
+		return "Every server of " + name + " answers with server errors"
 	case ProblemErrors:
 		return fmt.Sprintf("%.3g %% of live requests for %s failed", 100*m.Live.Share(), name)
 	}
@@ -100,7 +101,7 @@ func (m ModelStatus) Summary() string {
 }
 
 // ModelStatus returns the status of every model that servers have or had, by name.
-// Models that no server has any more are left out unless they are asked for.
+// Models without a server are omitted unless they have failed requests.
 func (p *Pool) ModelStatus() []ModelStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -112,13 +113,13 @@ func (p *Pool) ModelStatus() []ModelStatus {
 			all = append(all, m)
 		}
 	}
-	if m := p.modelStatus("", &p.nameless, now); m.TotalRequests > 0 {
+	if m := p.modelStatus("", &p.unknownModels, now); m.TotalRequests > 0 {
 		all = append(all, m)
 	}
 	return all
 }
 
-// Problems lists the models with which something is wrong, the worst first.
+// Problems returns the models with a problem, the worst first.
 func (p *Pool) Problems() []ModelStatus {
 	all := slices.DeleteFunc(p.ModelStatus(), func(m ModelStatus) bool { return m.Problem == "" })
 	slices.SortStableFunc(all, func(a, b ModelStatus) int {
@@ -133,12 +134,12 @@ func (p *Pool) Problems() []ModelStatus {
 	return all
 }
 
-// LiveErrors counts the live requests of all models.
+// LiveErrors sums the live requests of all models.
 func (p *Pool) LiveErrors() LiveErrors {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	sum := p.nameless.live(now)
+	sum := p.unknownModels.live(now)
 	for _, r := range p.records {
 		e := r.live(now)
 		sum.Requests += e.Requests
@@ -153,10 +154,10 @@ func (r *modelRecord) live(now time.Time) LiveErrors {
 	return r.recent(now)
 }
 
-// modelStatus judges one model. Pool.mu is held.
+// modelStatus computes the status of one model. Pool.mu is held.
 func (p *Pool) modelStatus(model string, r *modelRecord, now time.Time) ModelStatus {
 	m := ModelStatus{Model: model}
-	suspects, hung := 0, true // hung: all suspects are
+	suspects, hung := 0, true // hung: all suspect servers are hung
 	var states []string
 	var known []*upstream
 	if at := p.now.Load().models[model]; at != nil {
@@ -168,7 +169,7 @@ func (p *Pool) modelStatus(model string, r *modelRecord, now time.Time) ModelSta
 		switch {
 		case why == "":
 			m.Available++
-		case u.isUp() && !u.draining && u.knows(model, now):
+		case u.isUp() && !u.draining && u.serves(model, now):
 			suspects++
 			hung = hung && u.hung.Load()
 		}
@@ -189,47 +190,47 @@ func (p *Pool) modelStatus(model string, r *modelRecord, now time.Time) ModelSta
 		began = r.bad
 		m.Problem, m.Failing = ProblemErrors, m.Live.Share() >= errorsFail && now.Sub(r.last) <= errorsFresh
 		m.Reason = fmt.Sprintf("%d of %d live requests failed in the last %s", m.Live.Failed, m.Live.Requests, time.Duration(m.Live.Seconds)*time.Second)
-		m.Remedy = "Look at the last errors of its servers (dashboard, Upstreams) and at their logs."
+		m.Remedy = "Check the last errors of its servers (dashboard, Upstreams) and their logs."
 		if model == "" {
-			m.Remedy = "They name no model that a server has told: look at servers that are loading or down, and at what the gateway has run out of."
+			m.Remedy = "They request models that no server has reported: check servers that are loading or down, and the gateway's own resources."
 		}
 	case m.Servers == 0:
 		if m.Live.Failed == 0 {
-			return m // no client asks for it
+			return m // no client requests it
 		}
 		began = r.out
 		m.Problem, m.Failing = ProblemNoServer, m.Live.Failed >= errorsFew
-		m.Reason = "no server has the model any more"
-		m.Remedy = "Load the model on a server of the pool, or have clients ask for another one."
+		m.Reason = "no server has the model any longer"
+		m.Remedy = "Load the model on a server of the pool, or change the clients to another model."
 	default:
 		began = r.out
 		m.Problem, m.Failing = ProblemNoServer, true
 		m.Remedy = "Live requests for it are answered 503 and its batches wait. Start one of its servers, or end a drain."
 		if suspects > 0 {
 			m.Problem = ProblemSuspect
-			m.Remedy = "Look at their logs, at api_key and at what stands between them and the gateway. They are tried again every few seconds."
+			m.Remedy = "Check their logs, api_key, and any proxy between them and the gateway. They are retried every few seconds."
 			if hung {
 				m.Remedy = hungRemedy
 			}
 		}
-		m.Reason = someOf(states)
+		m.Reason = firstStates(states)
 	}
 	m.Since, m.Failed = began.since, r.failed-began.before
 	return m
 }
 
-// reasonServers is how many servers a reason names.
+// reasonServers limits the number of servers that a reason lists.
 const reasonServers = 3
 
-func someOf(states []string) string {
+func firstStates(states []string) string {
 	if more := len(states) - reasonServers; more > 0 {
 		return strings.Join(states[:reasonServers], "; ") + fmt.Sprintf("; and %d more", more)
 	}
 	return strings.Join(states, "; ")
 }
 
-// whyNot says why a server that has the model takes no requests for it, "" when
-// it does. Pool.mu is held.
+// whyNot returns why a server that has the model accepts no requests for it, "" if it
+// does. Pool.mu is held.
 func (u *upstream) whyNot(model string, now time.Time) string {
 	since := func(t time.Time) string { return " since " + t.UTC().Format(time.DateTime) + " UTC" }
 	because := func(text string) string {
@@ -250,7 +251,7 @@ func (u *upstream) whyNot(model string, now time.Time) string {
 		return text
 	case !u.isUp():
 		return because("is " + string(u.state) + since(u.since))
-	case !u.knows(model, now):
+	case !u.serves(model, now):
 		return "answers that it does not have the model, which it lists"
 	case u.state == StateSuspect:
 		return because("is suspect" + since(u.since))

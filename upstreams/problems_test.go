@@ -241,7 +241,7 @@ func TestProblemOfLiveErrors(t *testing.T) {
 // older than it is not counted.
 func TestLiveErrorsWindow(t *testing.T) {
 	inTime(t, func(t *testing.T, w *timed) {
-		pass(42*time.Second - time.Since(w.pool.nameless.begun))
+		pass(42*time.Second - time.Since(w.pool.unknownModels.begun))
 		w.ask(t, model)
 		if e := w.pool.LiveErrors(); e.Seconds != 42 || e.Requests != 1 {
 			t.Errorf("%+v, want one request in 42 seconds", e)

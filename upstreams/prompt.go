@@ -6,22 +6,23 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// prompt is what an attempt has its server read. The zero value is nothing.
+// prompt tracks the prefill of an attempt. The zero value has no prompt.
 type prompt struct {
 	sizes   *promptTokens // of the model; nil when the model has no record
-	hits    *prefixHits   // of the model on the server; nil when the server has not told the model
-	bytes   int64         // of the request; 0 for one that is not read by an engine
-	tokens  int64         // that are not cached, as estimated
+	hits    *prefixHits   // of the model on the server; nil if the server has not reported the model
+	bytes   int64         // of the request; 0 if the engine does not read it
+	tokens  int64         // not cached, as estimated
 	place   int64         // see pace.beginUnseen
-	alone   bool          // nothing else was to be read when it was sent
-	awaited bool          // a live request that has none
-	stream  bool          // its answer is to be streamed
+	alone   bool          // no other prompt was pending when it was sent
+	awaited bool          // a live request without a first byte
+	stream  bool          // the answer is streamed
 	first   time.Duration // from the connection to the first byte; 0 before it
 }
 
-// ask notes that the attempt has its server read a prompt of so many bytes. record is
-// of its model, if there is one. stream says that the answer is to be streamed.
-func (a *attempt) ask(record *modelRecord, bytes int64, stream bool) {
+// setPrompt records that the server has to prefill a prompt of a number of bytes.
+// record is the record of its model, or nil. stream reports whether the answer is
+// streamed.
+func (a *attempt) setPrompt(record *modelRecord, bytes int64, stream bool) {
 	u, p := a.up, &a.prompt
 	if record != nil {
 		p.sizes = &record.prompts
@@ -38,15 +39,14 @@ func (a *attempt) ask(record *modelRecord, bytes int64, stream bool) {
 	case stream:
 		p.awaited, p.stream = true, true
 		u.pace.beginLive(now, p.tokens)
-		a.glance = u.glanceAt()
+		a.observation = u.observe()
 	default:
 		p.awaited = true
 		p.place = u.pace.beginPlain(now, p.tokens)
 	}
 }
 
-// hasRoom reports whether the server runs one more request at once, as far as that is
-// known.
+// hasRoom reports whether the server can run this request at once, as far as known.
 func (u *upstream) hasRoom() bool {
 	capacity := u.capacity.Load()
 	if capacity == 0 {
@@ -57,9 +57,9 @@ func (u *upstream) hasRoom() bool {
 	return int64(live+batch+otherLive+otherBatch) <= capacity
 }
 
-// landed notes the first byte, or that none will come, and reports whether batch lines
-// may have waited for it.
-func (p *prompt) landed(a *attempt) bool {
+// finishPrefill records the first byte, or that none will come, and reports whether
+// batch lines may have been held back for it.
+func (p *prompt) finishPrefill(a *attempt) bool {
 	if p.bytes == 0 || p.first != 0 {
 		return false
 	}
@@ -73,16 +73,16 @@ func (p *prompt) landed(a *attempt) bool {
 	}
 	p.awaited = false
 	if p.stream {
-		a.up.pace.landLive(p.tokens)
+		a.up.pace.endLive(p.tokens)
 	} else {
 		a.up.pace.plain.end()
 	}
 	return true
 }
 
-// answered learns from an answer that came whole. interval is the time between the
-// tokens of a stream, 0 for other answers or when it is not known.
-func (a *attempt) answered(u openai.Usage, told bool, interval time.Duration) {
+// answered updates the estimates from a complete answer. interval is the time between
+// the tokens of a stream, 0 for other answers or if it is not known.
+func (a *attempt) answered(u openai.Usage, hasUsage bool, interval time.Duration) {
 	p, pace := &a.prompt, &a.up.pace
 	if p.bytes == 0 {
 		return
@@ -91,20 +91,20 @@ func (a *attempt) answered(u openai.Usage, told bool, interval time.Duration) {
 		pace.endUnseen(a.up.age(), p.place)
 	}
 	tokens := p.tokens
-	if told && u.InputTokens > 0 {
+	if hasUsage && u.InputTokens > 0 {
 		p.sizes.learn(p.bytes, u.InputTokens)
 		p.hits.learn(a.class, u)
 		tokens = u.InputTokens - u.InputTokensDetails.CachedTokens
-		if !p.hits.tells() {
+		if !p.hits.isReported() {
 			tokens = int64((1 - a.up.cachedPart(nil, a.class)) * float64(u.InputTokens))
 		}
 		tokens = max(1, tokens)
 	}
 	switch {
-	case !a.whole: // its client may have been slow to send it
-	case interval > 0: // a stream: its first byte is that of its first token
-		pace.passed(float64(tokens), float64(p.first), float64(interval), p.alone)
-	case told && u.InputTokens > 0 && u.OutputTokens <= 1: // nothing but a prompt
-		pace.passed(float64(tokens), float64(p.first), 0, p.alone)
+	case !a.whole: // its client may have sent it slowly
+	case interval > 0: // the first byte of a stream is that of its first token
+		pace.addStream(float64(tokens), float64(p.first), float64(interval), p.alone)
+	case hasUsage && u.InputTokens > 0 && u.OutputTokens <= 1: // prefill only
+		pace.addStream(float64(tokens), float64(p.first), 0, p.alone)
 	}
 }

@@ -6,30 +6,30 @@ import (
 )
 
 const (
-	// learnNews is the weight of the newest value in what is learned from answers.
+	// learnNews is the weight of the newest value in moving averages.
 	learnNews = 0.3
-	// bytesPerToken is assumed of a model that has not answered yet.
+	// bytesPerToken is assumed for a model without answers.
 	bytesPerToken = 4.0
-	// A prompt has at most one token for each tokenBytesLeast bytes, and at least one
-	// for each tokenBytesMost: anything else is not a count of this request's tokens.
+	// Limits of the bytes per token. Values outside of them are not a token count of
+	// the request.
 	tokenBytesLeast, tokenBytesMost = 1.0 / 16, 1 << 20
-	// promptClasses is the number of size classes of requests: the sizes of one class
+	// promptClasses is the number of size classes of requests: sizes within one class
 	// differ by less than a factor of 4.
 	promptClasses = 16
 )
 
-// promptTokens estimates how many tokens the prompt of a request has from the size
-// of the request, by what the answers of the model said. Small requests have more
-// bytes for each token, as the JSON around the text counts, and so have those with
-// images: each size class has a ratio of its own. The zero value is ready.
+// promptTokens estimates the number of prompt tokens from the size of a request,
+// based on the usage in earlier answers of the model. The ratio depends on the size,
+// because of the JSON around the text in small requests and of images: each size
+// class has its own ratio. The zero value is ready.
 type promptTokens struct {
 	ratios [promptClasses]average32 // bytes for each token
 }
 
 func promptClass(bytes int64) int { return min(int(sizeClass(bytes))/2, promptClasses-1) }
 
-// estimate returns the tokens of a request of so many bytes, at least 1. A class
-// without answers is like the nearest one that has some.
+// estimate returns the estimated tokens of a request, at least 1. A class without
+// answers uses the ratio of the nearest class that has one.
 func (t *promptTokens) estimate(bytes int64) int64 {
 	ratio, known := 0.0, false
 	if t != nil {
@@ -49,7 +49,7 @@ func (t *promptTokens) estimate(bytes int64) int64 {
 	return max(1, int64(math.Round(float64(max(0, bytes))/ratio)))
 }
 
-// learn notes that a request of so many bytes had so many tokens.
+// learn records the number of tokens of a request.
 func (t *promptTokens) learn(bytes, tokens int64) {
 	if t == nil || bytes <= 0 || tokens <= 0 {
 		return
@@ -61,10 +61,10 @@ func (t *promptTokens) learn(bytes, tokens int64) {
 	t.ratios[promptClass(bytes)].add(ratio)
 }
 
-// average32 is a moving average of values of at least 0. Additions at the same time
-// may lose one of them, which the next one makes up for.
+// average32 is a moving average of values of at least 0. Concurrent additions may
+// lose a value, which later values compensate.
 type average32 struct {
-	bits atomic.Uint32 // of a float32, one more than its place; 0: no value yet
+	bits atomic.Uint32 // of a float32, plus 1; 0: no value yet
 }
 
 func (a *average32) value() (v float64, known bool) {

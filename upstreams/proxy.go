@@ -13,53 +13,53 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// Proxy is the way of live traffic: an http.Handler that forwards requests to
-// model servers to the pool, and answers GET /v1/models itself. Every other
-// path is answered 404.
+// Proxy serves live traffic: it is an http.Handler that forwards requests to the
+// model servers of the pool, and answers GET /v1/models itself. Every other path is
+// answered with 404.
 type Proxy struct {
 	pool   *Pool
 	log    *zap.Logger
 	record func(context.Context, LiveRequest)
 }
 
-// LiveRequest is what one live request came to.
+// LiveRequest is the outcome of one live request.
 type LiveRequest struct {
-	Endpoint string // as the client asked for it, like /v1/chat/completions
-	Model    string // "" when the request names none that is known
+	Endpoint string // the client's path, such as /v1/chat/completions
+	Model    string // "" if the request names no known model
 	Class    Class  // Batch for the service tier flex
 	Upstream string // the last one it was sent to, "" for none
-	Status   int    // what the client got; 499 when it left before anything
+	Status   int    // as sent to the client; 499 if it disconnected before
 	Retries  int    // attempts beyond the first
-	// Broken tells that the answer was cut off after it had begun, by either
+	// Broken reports whether the answer was aborted after it had begun, by either
 	// side.
 	Broken   bool
 	Usage    openai.Usage
 	HasUsage bool
 	Duration time.Duration
-	// Queued is how much of that it waited in the gateway for a server.
+	// Queued is the part of Duration that it waited in the gateway for a server.
 	Queued time.Duration
 	// TTFT is the time to the first event of a stream; 0 for other answers.
 	TTFT time.Duration
-	// ITL is the average time between the tokens of a stream; 0 when it is not
-	// known, as of one that broke off.
+	// ITL is the average time between the tokens of a stream; 0 if it is not known, as
+	// for an aborted stream.
 	ITL time.Duration
 }
 
-// statusClientGone is nginx's status for a client that left.
+// statusClientGone is nginx's status for a client that disconnected.
 const statusClientGone = 499
 
-// NewProxy makes a proxy to p. record, if any, is called once for every request
-// to a model, at its end and in its goroutine, with the request's context.
+// NewProxy returns a proxy for p. record, unless nil, is called once for every
+// request to a model, at its end and in its goroutine, with the request's context.
 func NewProxy(p *Pool, log *zap.Logger, record func(context.Context, LiveRequest)) *Proxy {
 	return &Proxy{pool: p, log: log, record: record}
 }
 
 const modelsPrefix = "/v1/models/"
 
-// ServeHTTP answers a live request. It panics with http.ErrAbortHandler to cut
-// the connection when an answer breaks off.
+// ServeHTTP answers a live request. It panics with http.ErrAbortHandler to close the
+// connection when an answer is aborted.
 func (x *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// As it came: an escaped path is another path.
+	// Use the escaped path: an escaped path is a different path.
 	path := r.URL.EscapedPath()
 	if rt := routes[path]; rt != nil {
 		if r.Method != http.MethodPost {
@@ -102,7 +102,7 @@ func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 	}
 	l.body = body
 	model, stream, err := rt.model(body.head, body.replayable(), r.Header.Get("Content-Type"))
-	if err != nil && !openai.EmptyObject(body.head) { // which asks for nothing
+	if err != nil && !openai.EmptyObject(body.head) { // an empty object is not a request for the only model
 		model, err = s.onlyModel(err)
 	}
 	if err == nil && rt.check != nil {
@@ -118,12 +118,12 @@ func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 		l.query.Class = Batch
 	}
 	l.done.Class = l.query.Class
-	l.ticket = ticket{query: &l.query, key: clientKey(r), whole: body.replayable(), seatless: rt.seatless}
+	l.ticket = ticket{query: &l.query, key: clientKey(r), whole: body.replayable(), noEngine: rt.noEngine}
 	l.header = requestHeader(r, s, l.id)
 	l.forward()
 }
 
-// badBody answers a request whose body did not come whole.
+// badBody refuses a request whose body could not be read completely.
 func (l *live) badBody(err error) {
 	if refusal, ok := errors.AsType[*openai.Error](err); ok {
 		l.refuse(refusal)

@@ -8,80 +8,81 @@ import (
 	"time"
 )
 
-// queue holds live and flex requests that wait for a server: live ones while all
-// servers of their model are at their limits, flex ones while live requests leave
-// no slot. Each model has a line of each class.
+// queue holds live and flex requests that wait for a server: live requests while all
+// servers of their model are at their limits, flex requests while live requests leave
+// no slot. Each model has a queue for each class.
 //
-// A request that ends, and everything that the pool publishes, wakes one of the
-// waiting requests, which hands out what is free, in order. So whoever wakes it
-// takes no lock, and a pool without waiting requests pays for one atomic load.
+// A request that ends, and each new snapshot, wakes one of the waiting requests,
+// which dispatches as many as possible, in order. So waking takes no lock, and costs
+// one atomic load if no request waits.
 type queue struct {
-	waiting [2]atomic.Int64 // by Class, requests in all lines
-	awake   chan struct{}   // cap 1; what waits is to be looked at
+	waiting [2]atomic.Int64 // by Class, requests in all queues
+	awake   chan struct{}   // cap 1; waiting requests should be dispatched
 
-	mu      sync.Mutex // may be held while Pool.mu is taken, never the other way round
-	lines   [2][]*line // guarded by mu; by Class, those with waiting requests, the next one first
-	numbers uint64     // guarded by mu; given out so far
+	mu      sync.Mutex       // may be held while Pool.mu is taken, never the other way round
+	queues  [2][]*modelQueue // guarded by mu; by Class, those with waiting requests, the next one first
+	numbers uint64           // guarded by mu; the last number assigned
 }
 
-// line is what waits for one model in one class.
-type line struct {
+// modelQueue holds the requests that wait for one model in one class.
+type modelQueue struct {
 	model  string
 	class  Class
 	record *modelRecord
 	counts *queueCounts // of record
 	length int          // requests
-	// returned are requests that a server failed after they had their turn, the
-	// oldest first. They come before all others.
-	returned list.List // of *ticket
-	// ring are the API keys that have requests here, the next one first.
-	ring   list.List // of *keyLine
-	byKey  map[string]*list.Element
-	moving time.Time // when the last request got a server, or when the first came
+	// retried are requests that failed on a server after they were dispatched, the
+	// oldest first. They precede all others.
+	retried list.List // of *ticket
+	// ring contains the API keys with waiting requests, the next one first.
+	ring         list.List // of *keyLine
+	byKey        map[string]*list.Element
+	lastDispatch time.Time // when the last request was dispatched, or when the first arrived
 }
 
-func newLine(q *Query, record *modelRecord, now time.Time) *line {
-	return &line{
+func newModelQueue(q *Query, record *modelRecord, now time.Time) *modelQueue {
+	return &modelQueue{
 		model: q.Model, class: q.Class, record: record, counts: &record.queues[q.Class],
-		byKey: make(map[string]*list.Element), moving: now,
+		byKey: make(map[string]*list.Element), lastDispatch: now,
 	}
 }
 
-// keyLine are the requests of one API key, first come, first served.
-type keyLine struct {
+// keyQueue holds the requests of one API key, first come, first served.
+type keyQueue struct {
 	key     string
 	tickets list.List // of *ticket
 }
 
-// ticket is a request on its way to a server. It belongs to its handler's
-// goroutine, but for what queue.mu guards.
+// ticket is a request that is to be sent to a server. It belongs to its handler's
+// goroutine, except for the fields guarded by queue.mu.
 type ticket struct {
 	query *Query
 	key   string      // of the client; "" for none
 	tried []*upstream // servers that failed the request
-	// whole says that the body can be sent again: it may be a trial.
+	// whole reports whether the body can be sent again: then the request may be a
+	// trial.
 	whole bool
-	// seatless says that the server answers without its engine: nothing is waited
-	// for.
-	seatless bool
+	// noEngine reports whether the server answers without its engine: then the request
+	// never waits.
+	noEngine bool
 	waited   time.Duration // in the queue, so far
 
-	number uint64        // guarded by queue.mu; the order of arrival, 0 before it waited
-	since  time.Time     // guarded by queue.mu; of waiting
-	place  *list.Element // guarded by queue.mu; nil when it does not wait
-	called chan struct{} // closed when it is called
-	seat   *Candidate    // what it was called for, before called is closed; nil to look again
+	number   uint64        // guarded by queue.mu; the order of arrival, 0 before it waits
+	since    time.Time     // guarded by queue.mu; when waiting began
+	place    *list.Element // guarded by queue.mu; nil when it does not wait
+	called   chan struct{} // closed when it is dispatched
+	assigned *Candidate    // the server, set before called is closed; nil to choose again
 }
 
-// wait has a request wait until it gets a server, which is counted as in flight
-// then. c is nil, without an error, when the servers that are left have changed:
-// the caller looks again. The error is a 429, or ctx's.
+// wait blocks until the request gets a server, on which it is then counted as in
+// flight. c is nil without an error if the remaining servers have changed: the caller
+// tries again. The error is a 429, or ctx's.
 func (p *Pool) wait(ctx context.Context, t *ticket, record *modelRecord) (c *Candidate, err error) {
 	cfg := &p.now.Load().cfg
 	began := time.Now()
-	l, c, err := p.enter(t, record, cfg.QueueSize, began)
+	l, c, err := p.enqueue(t, record, cfg.QueueSize, began)
 	if l == nil {
-		p.released() // others may have got on
+		p.released() // other requests may have been dispatched
 		return c, err
 	}
 	timer := time.NewTimer(cfg.QueueTimeout - t.waited)
@@ -90,40 +91,40 @@ func (p *Pool) wait(ctx context.Context, t *ticket, record *modelRecord) (c *Can
 		select {
 		case <-t.called:
 			t.waited += time.Since(began)
-			return t.seat, nil
+			return t.assigned, nil
 		case <-p.queue.awake:
-			p.serve()
+			p.dispatchQueued()
 		case <-timer.C:
-			return p.leave(ctx, l, t, began)
+			return p.abandonWait(ctx, l, t, began)
 		case <-ctx.Done():
-			return p.leave(ctx, l, t, began)
+			return p.abandonWait(ctx, l, t, began)
 		}
 	}
 }
 
-// enter puts a request into its line. l is nil when it does not have to wait, with
-// what wait returns.
-func (p *Pool) enter(t *ticket, record *modelRecord, size int, now time.Time) (l *line, c *Candidate, err error) {
+// enqueue adds a request to its queue. l is nil if it does not have to wait, or is
+// refused; c and err are then the results of wait.
+func (p *Pool) enqueue(t *ticket, record *modelRecord, size int, now time.Time) (l *modelQueue, c *Candidate, err error) {
 	q := &p.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	waiting := &q.waiting[t.query.Class]
-	waiting.Add(1) // before the look: what ends from here on wakes
+	waiting.Add(1) // before tryAdmit: requests that end from here on wake the queue
 	l = q.find(t.query.Class, t.query.Model)
 	if l == nil {
-		q.handOut(p) // requests for other models may wait for the same servers
-		c, full := p.takeSeat(p.now.Load(), t)
+		q.dispatch(p) // requests for other models may wait for the same servers
+		c, full := p.tryAdmit(p.now.Load(), t)
 		if !full {
 			waiting.Add(-1)
 			return nil, c, nil
 		}
-		l = newLine(t.query, record, now)
+		l = newModelQueue(t.query, record, now)
 	}
-	// A request that a server failed was let in before.
+	// A request that failed on a server was admitted before.
 	if len(t.tried) == 0 && l.length >= size {
 		waiting.Add(-1)
 		l.counts.full.Add(1)
-		return nil, nil, l.full(p.now.Load(), now)
+		return nil, nil, l.fullError(p.now.Load(), now)
 	}
 	if t.number == 0 {
 		l.counts.queued.Add(1)
@@ -132,9 +133,9 @@ func (p *Pool) enter(t *ticket, record *modelRecord, size int, now time.Time) (l
 	return l, nil, nil
 }
 
-// leave ends the waiting of a request whose time is over or whose client is gone.
-// It may have been called meanwhile.
-func (p *Pool) leave(ctx context.Context, l *line, t *ticket, began time.Time) (c *Candidate, err error) {
+// abandonWait ends the waiting of a request after a timeout or when its client has
+// disconnected. It may have been dispatched in the meantime.
+func (p *Pool) abandonWait(ctx context.Context, l *modelQueue, t *ticket, began time.Time) (c *Candidate, err error) {
 	defer p.released() // batch lines may be next
 	q := &p.queue
 	q.mu.Lock()
@@ -143,7 +144,7 @@ func (p *Pool) leave(ctx context.Context, l *line, t *ticket, began time.Time) (
 	t.waited += now.Sub(began)
 	waits, gone := t.place != nil, ctx.Err()
 	if waits && gone == nil {
-		err = l.late(p.now.Load(), now, t.waited)
+		err = l.timeoutError(p.now.Load(), now, t.waited)
 	}
 	if waits {
 		q.remove(l, t)
@@ -151,21 +152,21 @@ func (p *Pool) leave(ctx context.Context, l *line, t *ticket, began time.Time) (
 	switch {
 	case gone != nil:
 		l.counts.left.Add(1)
-		if t.seat != nil {
-			p.endClass(t.seat.upstream, l.class)
+		if t.assigned != nil {
+			p.endClass(t.assigned.upstream, l.class)
 		}
 		return nil, gone
 	case waits:
-		l.counts.late.Add(1)
+		l.counts.timedOut.Add(1)
 		return nil, err
 	}
-	return t.seat, nil
+	return t.assigned, nil
 }
 
-// serve hands out what is free.
-func (p *Pool) serve() {
+// dispatchQueued dispatches waiting requests.
+func (p *Pool) dispatchQueued() {
 	p.queue.mu.Lock()
-	served := p.queue.handOut(p)
+	served := p.queue.dispatch(p)
 	p.queue.mu.Unlock()
 	if served {
 		p.released() // batch lines may be next

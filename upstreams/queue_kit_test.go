@@ -200,7 +200,7 @@ func (w *queueWorld) wantEmpty() {
 			w.t.Errorf("%s has %d live and %d batch requests in flight, want none", u.url, live, batch)
 		}
 	}
-	if n, all := w.queue.waiting[Live].Load()+w.queue.waiting[Batch].Load(), w.Queues(); n != 0 || len(all) != 0 || len(w.queue.lines[Live])+len(w.queue.lines[Batch]) != 0 {
+	if n, all := w.queue.waiting[Live].Load()+w.queue.waiting[Batch].Load(), w.Queues(); n != 0 || len(all) != 0 || len(w.queue.queues[Live])+len(w.queue.queues[Batch]) != 0 {
 		w.t.Errorf("%d requests wait, want none: %+v", n, all)
 	}
 }

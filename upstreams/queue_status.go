@@ -9,28 +9,29 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// queueCounts count the requests of a model that met a queue.
+// queueCounts counts the requests of a model that were queued or refused.
 type queueCounts struct {
-	queued atomic.Int64 // had to wait
-	full   atomic.Int64 // refused: the queue was full
-	late   atomic.Int64 // refused after queue_timeout
-	left   atomic.Int64 // their client left
+	queued   atomic.Int64 // had to wait
+	full     atomic.Int64 // refused: the queue was full
+	timedOut atomic.Int64 // refused after queue_timeout
+	left     atomic.Int64 // their client disconnected
 }
 
-// QueueStatus is how many requests wait in the gateway for a server of a model.
+// QueueStatus describes the requests that wait in the gateway for a server of a
+// model.
 type QueueStatus struct {
 	Model string `json:"model"`
 	// Class is "live", or "flex" for requests with that service tier.
 	Class   string `json:"class"`
 	Waiting int    `json:"waiting"`
-	// Oldest is how long the first of them waits, in seconds.
+	// Oldest is how long the oldest of them has waited, in seconds.
 	Oldest float64 `json:"oldest_seconds"`
 }
 
-// queueNames are the names of classes among requests that wait.
+// queueNames are the names of the classes of waiting requests.
 var queueNames = [2]string{Live: Live.String(), Batch: "flex"}
 
-// Queues returns the models for which requests wait, by name, live ones first.
+// Queues returns the models with waiting requests, live ones first, sorted by name.
 func (p *Pool) Queues() []QueueStatus {
 	q := &p.queue
 	if q.empty() {
@@ -39,8 +40,8 @@ func (p *Pool) Queues() []QueueStatus {
 	var all []QueueStatus
 	now := time.Now()
 	q.mu.Lock()
-	for class := range q.lines {
-		for _, l := range q.lines[class] {
+	for class := range q.queues {
+		for _, l := range q.queues[class] {
 			all = append(all, QueueStatus{Model: l.model, Class: queueNames[class], Waiting: l.length, Oldest: now.Sub(l.oldest(now)).Seconds()})
 		}
 	}
@@ -51,25 +52,25 @@ func (p *Pool) Queues() []QueueStatus {
 	return all
 }
 
-// oldest returns since when the request waits that came first, now for none.
+// oldest returns the arrival time of the request that waits longest, now for none.
 // queue.mu is held.
-func (l *line) oldest(now time.Time) time.Time {
+func (l *modelQueue) oldest(now time.Time) time.Time {
 	oldest := now
 	look := func(t *ticket) {
 		if t.since.Before(oldest) {
 			oldest = t.since
 		}
 	}
-	for e := l.returned.Front(); e != nil; e = e.Next() {
+	for e := l.retried.Front(); e != nil; e = e.Next() {
 		look(e.Value.(*ticket))
 	}
 	for e := l.ring.Front(); e != nil; e = e.Next() {
-		look(e.Value.(*keyLine).tickets.Front().Value.(*ticket))
+		look(e.Value.(*keyQueue).tickets.Front().Value.(*ticket))
 	}
 	return oldest
 }
 
-// The metrics of the queues, by Class.
+// Metrics of the queues, by Class.
 var (
 	descQueueLength = [2]*prometheus.Desc{
 		Live:  prometheus.NewDesc("tidegate_live_queue_length", "Live requests that wait in the gateway because every server of the model is at its limit.", []string{"model"}, nil),
@@ -93,15 +94,15 @@ func describeQueues(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// queueSum is what the queues of the models of one label are together.
+// queueSum sums the queues of the models that share one label.
 type queueSum struct {
 	waiting  int
 	oldest   float64
 	outcomes map[string]int64
 }
 
-// collectQueues collects the queues of all models that servers have. Counters are
-// left out while they are zero.
+// collectQueues collects the queues of all models that servers have. Zero counters
+// are omitted.
 func (p *Pool) collectQueues(ch chan<- prometheus.Metric) {
 	waiting := make(map[[2]string]QueueStatus)
 	for _, s := range p.Queues() {
@@ -123,7 +124,7 @@ func (p *Pool) collectQueues(ch chan<- prometheus.Metric) {
 			counts := &at.record.queues[class]
 			sum.outcomes["queued"] += counts.queued.Load()
 			sum.outcomes["full"] += counts.full.Load()
-			sum.outcomes["timeout"] += counts.late.Load()
+			sum.outcomes["timeout"] += counts.timedOut.Load()
 			sum.outcomes["left"] += counts.left.Load()
 		}
 		for of, sum := range sums {

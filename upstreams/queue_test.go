@@ -46,8 +46,8 @@ func TestQueueOfLiveRequests(t *testing.T) {
 			}
 		}
 		counts := &w.now.Load().models[model].record.queues[Live]
-		if counts.queued.Load() != 6 || counts.full.Load() != 2 || counts.late.Load() != 0 || counts.left.Load() != 0 {
-			t.Errorf("%d queued, %d full, %d late, %d left; want 6, 2, 0, 0", counts.queued.Load(), counts.full.Load(), counts.late.Load(), counts.left.Load())
+		if counts.queued.Load() != 6 || counts.full.Load() != 2 || counts.timedOut.Load() != 0 || counts.left.Load() != 0 {
+			t.Errorf("%d queued, %d full, %d late, %d left; want 6, 2, 0, 0", counts.queued.Load(), counts.full.Load(), counts.timedOut.Load(), counts.left.Load())
 		}
 	})
 }
@@ -109,7 +109,7 @@ func TestQueueTimeout(t *testing.T) {
 		w.answer(answerJSON)
 		other.wantOK(t)
 		w.wantEmpty()
-		if n := w.now.Load().models[model].record.queues[Live].late.Load(); n != 1 {
+		if n := w.now.Load().models[model].record.queues[Live].timedOut.Load(); n != 1 {
 			t.Errorf("%d requests are counted as late, want 1", n)
 		}
 	})
@@ -145,7 +145,7 @@ func TestServersDieWhileRequestsWait(t *testing.T) {
 		w := newQueueWorld(t, Config{}, 1)
 		runs := w.send("runs", "k")
 		waits := w.send("waits", "k")
-		w.gone(w.now.Load().upstreams[0], errRefused)
+		w.markDown(w.now.Load().upstreams[0], errRefused)
 		synctest.Wait()
 		waits.wantRefused(t, http.StatusServiceUnavailable, "")
 		w.finish()
@@ -260,7 +260,7 @@ func TestWaitingRequestIsATrial(t *testing.T) {
 			t.Fatal("the server is not suspect")
 		}
 		w.wantArrived("1", "2")
-		time.Sleep(trialFirst)
+		time.Sleep(trialDelayMin)
 		synctest.Wait()
 		w.wantArrived("1", "2", "3")
 		w.mu.Lock()
@@ -308,13 +308,13 @@ func TestOtherModelDoesNotOvertake(t *testing.T) {
 		if c, full := w.admit(s, comes); c != nil || !full {
 			t.Fatalf("a request got %v (%v) without a look at those that wait", c, full)
 		}
-		l, c, err := w.enter(comes, s.models["adapter"].record, 1, time.Now())
+		l, c, err := w.enqueue(comes, s.models["adapter"].record, 1, time.Now())
 		if l == nil || c != nil || err != nil {
 			t.Errorf("it got %v, %v, want a place in the queue", c, err)
 		}
 		synctest.Wait()
 		w.wantArrived("runs", "waits")
-		if _, err := w.leave(t.Context(), l, comes, time.Now()); err == nil {
+		if _, err := w.abandonWait(t.Context(), l, comes, time.Now()); err == nil {
 			t.Error("it was not refused")
 		}
 		u.begin() // what ended early above

@@ -8,17 +8,18 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// toldMost bounds the text of an upstream's models in ToldModels, in bytes.
-const toldMost = 64 << 10
+// discoveredMax limits the size of an upstream's models in DiscoveredModels, in
+// bytes.
+const discoveredMax = 64 << 10
 
-// ToldModels returns the models that upstreams have told, as JSON by URL, for
-// [Pool.RecallModels]. Upstreams that have told none yet are left out.
-func (p *Pool) ToldModels() map[string]string {
+// DiscoveredModels returns the models that upstreams have reported, as JSON by URL,
+// for [Pool.RecallModels]. Upstreams without discovery are omitted.
+func (p *Pool) DiscoveredModels() map[string]string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	told := make(map[string]string)
+	found := make(map[string]string)
 	for _, u := range p.upstreams {
-		if !u.told {
+		if !u.discovered {
 			continue
 		}
 		kept := make([]openai.Model, len(u.models))
@@ -30,21 +31,21 @@ func (p *Pool) ToldModels() map[string]string {
 		if err != nil { // names and numbers always marshal
 			panic(err)
 		}
-		if len(text) <= toldMost {
-			told[u.url] = string(text)
+		if len(text) <= discoveredMax {
+			found[u.url] = string(text)
 		}
 	}
-	return told
+	return found
 }
 
-// RecallModels has upstreams that have told no models yet have those that they told
-// before, as ToldModels returned them: a model is not unknown because its servers
-// are away while the gateway starts. It holds for upstreams that Apply adds later,
-// too. What cannot be read is passed over.
-func (p *Pool) RecallModels(told map[string]string) {
+// RecallModels sets the models of upstreams that have not reported any yet, as
+// returned by DiscoveredModels in an earlier process: a model must not become unknown
+// because its servers are down while the gateway starts. It applies to upstreams that
+// are added later, too. Invalid entries are skipped.
+func (p *Pool) RecallModels(discovered map[string]string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.recalled = told
+	p.recalled = discovered
 	recalled := false
 	for _, u := range p.upstreams {
 		recalled = p.recall(u) || recalled
@@ -54,15 +55,16 @@ func (p *Pool) RecallModels(told map[string]string) {
 	}
 }
 
-// recall has u have the models of RecallModels, if it has told none. p.mu is held.
+// recall sets the models of u from RecallModels if it has not reported any. p.mu is
+// held.
 func (p *Pool) recall(u *upstream) bool {
 	text, ok := p.recalled[u.url]
-	if u.told || !ok {
+	if u.discovered || !ok {
 		return false
 	}
 	var models []openai.Model
 	if err := json.Unmarshal([]byte(text), &models); err != nil {
-		p.log.Warn("stored models of an upstream cannot be read; it is asked for them when it is up", zap.String("upstream", u.url), zap.Error(err))
+		p.log.Warn("stored models of an upstream are invalid and ignored until discovery", zap.String("upstream", u.url), zap.Error(err))
 		return false
 	}
 	u.models = models

@@ -26,7 +26,7 @@ func TestModelsAreRecalled(t *testing.T) {
 		late := false
 		check := func(t *testing.T) {
 			inTime(t, func(t *testing.T, w *timed) {
-				if told := w.pool.ToldModels(); len(told) != 2 || told["http://a"] != stored {
+				if told := w.pool.DiscoveredModels(); len(told) != 2 || told["http://a"] != stored {
 					t.Errorf("told %v", told)
 				}
 				set(&w.a.health, answerStatus(500, "text/plain", "away"))
@@ -50,7 +50,7 @@ func TestModelsAreRecalled(t *testing.T) {
 				if _, err := w.pool.Reserve(model, ""); !errors.Is(err, tt.err) {
 					t.Errorf("a line: %v, want %v", err, tt.err)
 				}
-				if told := w.pool.ToldModels(); len(told) != 0 {
+				if told := w.pool.DiscoveredModels(); len(told) != 0 {
 					t.Errorf("told %v before a server told any", told)
 				}
 				set(&w.a.health, func(http.ResponseWriter, *http.Request) {})

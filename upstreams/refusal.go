@@ -11,20 +11,19 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// errorBody reads the beginning of the body of an error. It does not wait for
-// long.
+// errorBody reads the beginning of the body of an error, with a time limit.
 func (a *attempt) errorBody(answer *http.Response) []byte {
-	slow := time.AfterFunc(spareWait, func() { a.cancel(errSlowError) })
+	slow := time.AfterFunc(errorBodyTimeout, func() { a.cancel(errSlowError) })
 	defer slow.Stop()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, spareLimit+1))
-	if err != nil || len(text) > spareLimit {
+	text, err := io.ReadAll(io.LimitReader(answer.Body, errorBodyLimit+1))
+	if err != nil || len(text) > errorBodyLimit {
 		return nil
 	}
 	return text
 }
 
-// hasKey reports whether the header of a request carries a key of the client's
-// to an upstream.
+// hasClientKey reports whether the header of a request passes a client's key on to an
+// upstream.
 func (a *attempt) hasClientKey(header http.Header) bool {
 	if a.up.access.Load().bearer != nil {
 		return false
@@ -32,33 +31,33 @@ func (a *attempt) hasClientKey(header http.Header) bool {
 	return header["Authorization"] != nil || header["X-Api-Key"] != nil || header["Api-Key"] != nil
 }
 
-// refusal is an error of a server's for the client.
+// refusal is a server's error that may be returned to the client.
 type refusal struct {
 	verdict verdict
-	said    said
+	reply   reply
 }
 
-// judged takes note of an error and decides what becomes of the request: it is
-// answered, or another server is tried.
-func (l *live) judged(a *attempt, v verdict, s said) (settled bool) {
-	a.accuse(v, s, l.body.head)
+// handleError records an error and returns it to the client, or returns false so that
+// another server is tried.
+func (l *live) handleError(a *attempt, v verdict, s reply) (handled bool) {
+	a.recordError(v, s, l.body.head)
 	next := &refusal{v, s}
 	if !v.blame.elsewhere() || v.blame == blameEither && l.last != nil && l.last.verdict.blame == blameEither {
-		a.landed()
+		a.commit()
 		l.last = next
 		l.relayRefusal()
 		return true
 	}
-	// Of errors, that about the request is worth the most.
+	// An error about the request is more useful to the client than others.
 	if l.last == nil || l.last.verdict.blame > blamePassing || v.blame <= blamePassing {
 		l.last = next
 	}
 	return false
 }
 
-// relayRefusal answers with the error that was kept.
+// relayRefusal returns the stored error to the client.
 func (l *live) relayRefusal() {
-	v, s := l.last.verdict, l.last.said
+	v, s := l.last.verdict, l.last.reply
 	h := l.w.Header()
 	e, raw := v.envelope(s)
 	if e != nil || openai.SpeaksAnthropic(l.route.path) {
@@ -88,7 +87,7 @@ func (l *live) relayRefusal() {
 	}
 }
 
-// refuse answers with err, in the form of the API that the client speaks.
+// refuse answers with err, in the format of the API that the client uses.
 func (l *live) refuse(err error) {
 	e, ok := errors.AsType[*openai.Error](err)
 	if !ok {
@@ -99,28 +98,28 @@ func (l *live) refuse(err error) {
 	openai.WriteError(l.w, l.r, e)
 }
 
-// ofRaw is a server's error whose body has OpenAI's envelope, read.
-func (rt *route) ofRaw(v verdict, s said) *openai.Error {
+// ofRaw converts a server's error in OpenAI's envelope.
+func (rt *route) ofRaw(v verdict, s reply) *openai.Error {
 	from, _ := readError(s.body)
 	return &openai.Error{Status: v.status, Message: from.message, Type: from.kind}
 }
 
 const (
-	// spareLimit bounds the body of an error that is read, in bytes.
-	spareLimit = 64 << 10
-	// spareWait bounds how long it is waited for.
-	spareWait = time.Second
+	// errorBodyLimit limits how much of the body of an error is read, in bytes.
+	errorBodyLimit = 64 << 10
+	// errorBodyTimeout limits the time for reading it.
+	errorBodyTimeout = time.Second
 )
 
-// undecodable answers with a body that is in a content coding which the gateway
-// cannot decode: as it is to a client that accepts the coding.
-func (l *live) undecodable(a *attempt, answer *http.Response, err error) (settled bool) {
+// undecodable handles an answer whose content coding the gateway cannot decode: it is
+// passed on unchanged to a client that accepts the coding.
+func (l *live) undecodable(a *attempt, answer *http.Response, err error) (handled bool) {
 	coding, _ := errors.AsType[*codingError](err)
 	if strings.Contains(strings.ToLower(l.r.Header.Get("Accept-Encoding")), coding.coding) {
 		return l.relayParts(a, answer)
 	}
-	a.fault(answer.StatusCode, err.Error())
-	a.landed()
+	a.recordFailure(answer.StatusCode, err.Error())
+	a.commit()
 	l.refuse(openai.BadGateway("The model server's answer has the content encoding '%s', which was not asked for and cannot be decoded.", coding.coding))
 	return true
 }

@@ -9,12 +9,13 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// wholeAnswer is the largest answer in bytes that is read whole before the
-// client gets a byte of it. Its server may die in mid-body: that costs a retry.
+// wholeAnswer is the maximum size of an answer, in bytes, that is buffered completely
+// before the client gets a byte of it. If its server fails in mid-body, the request
+// is retried.
 const wholeAnswer = 1 << 20
 
 // relayWhole relays an answer of a known, moderate length.
-func (l *live) relayWhole(a *attempt, answer *http.Response) (settled bool) {
+func (l *live) relayWhole(a *attempt, answer *http.Response) (handled bool) {
 	size := int(answer.ContentLength)
 	buf := getBuffer(size)
 	defer buf.put()
@@ -26,8 +27,8 @@ func (l *live) relayWhole(a *attempt, answer *http.Response) (settled bool) {
 	if readable && isJSON(answer.Header) && !closed(text) {
 		return l.failed(a, errCutJSON)
 	}
-	a.landed()
-	a.good()
+	a.commit()
+	a.succeeded()
 	h := l.w.Header()
 	answerHeader(h, answer.Header, l.id)
 	h["Content-Length"] = answer.Header["Content-Length"]
@@ -42,11 +43,11 @@ func (l *live) relayWhole(a *attempt, answer *http.Response) (settled bool) {
 	return true
 }
 
-// errCutJSON is that an answer is shorter than the JSON in it.
+// errCutJSON reports that the JSON in an answer is truncated.
 var errCutJSON = errors.New("the answer's JSON is cut off")
 
-// closed tells whether JSON ends as it begins. It finds out most of what a
-// wrong Content-Length or a proxy on the way cut off, at no cost.
+// closed reports whether JSON ends with the bracket that matches its first. This
+// detects most truncation by a wrong Content-Length or a proxy, at no cost.
 func closed(text []byte) bool {
 	text = bytes.TrimSpace(text)
 	if len(text) == 0 {
@@ -61,19 +62,19 @@ func closed(text []byte) bool {
 	return true
 }
 
-// unpacked tells whether a body can be read as it is.
+// unpacked reports whether a body has no content coding.
 func unpacked(h http.Header) bool {
 	coding := h.Get("Content-Encoding")
 	return coding == "" || coding == "identity"
 }
 
-// tailSize is how much of the end of a large answer is searched for its usage,
+// tailSize is the size of the end of a large answer that is searched for its usage,
 // in bytes.
 const tailSize = 4 << 10
 
-// relayParts relays an answer that is large or of unknown length, as it comes.
-// Its usage is read if it stands at the end, as vLLM's does.
-func (l *live) relayParts(a *attempt, answer *http.Response) (settled bool) {
+// relayParts streams an answer that is large or of unknown length. Its usage is found
+// if it is at the end, as in vLLM's answers.
+func (l *live) relayParts(a *attempt, answer *http.Response) (handled bool) {
 	buf := getBuffer(64 << 10)
 	defer buf.put()
 	space := buf.b[:cap(buf.b)]
@@ -87,8 +88,8 @@ func (l *live) relayParts(a *attempt, answer *http.Response) (settled bool) {
 				return l.failed(a, err)
 			}
 			begun = true
-			a.landed()
-			a.good()
+			a.commit()
+			a.succeeded()
 			l.start(answer)
 		}
 		if n > 0 {
@@ -110,12 +111,12 @@ func (l *live) relayParts(a *attempt, answer *http.Response) (settled bool) {
 			return true
 		}
 		if err != nil {
-			l.cut(a, err)
+			l.abort(a, err)
 		}
 	}
 }
 
-// start sends the header of an answer whose body follows in parts.
+// start sends the header of an answer whose body is streamed.
 func (l *live) start(answer *http.Response) {
 	h := l.w.Header()
 	answerHeader(h, answer.Header, l.id)
@@ -126,13 +127,13 @@ func (l *live) start(answer *http.Response) {
 	l.w.WriteHeader(answer.StatusCode)
 }
 
-// flush is false when the client is gone.
+// flush returns false if the client has disconnected.
 func flush(out *http.ResponseController) bool {
 	err := out.Flush()
 	return err == nil || errors.Is(err, http.ErrNotSupported)
 }
 
-// appendTail keeps the last tailSize bytes of what passes.
+// appendTail keeps the last tailSize bytes of the stream.
 func appendTail(tail, part []byte) []byte {
 	if len(part) >= tailSize {
 		return append(tail[:0], part[len(part)-tailSize:]...)
@@ -143,8 +144,8 @@ func appendTail(tail, part []byte) []byte {
 	return append(tail, part...)
 }
 
-// tailUsage finds the usage at the end of a JSON answer. A name between bare
-// quotes cannot be in the text of a string.
+// tailUsage finds the usage at the end of a JSON answer. Unescaped quotes cannot
+// occur inside of a string.
 func tailUsage(tail []byte) (openai.Usage, bool) {
 	at := bytes.LastIndex(tail, []byte(`"usage"`))
 	if at < 0 {

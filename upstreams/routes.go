@@ -13,22 +13,22 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// route is a path that may be asked of the gateway, or of an upstream.
+// route is a path of the gateway, of the upstreams, or of both.
 type route struct {
 	index  int
-	path   string // as clients ask for it, "" for what only the gateway asks
-	target string // as upstreams know it
+	path   string // as requested by clients, "" if only the gateway requests it
+	target string // as requested from upstreams
 	form   bool   // the body is a multipart form
-	end    bool   // its streams say their end
+	end    bool   // its streams have a final event
 	broken func(problem string, events int64) []byte
-	check  func(body []byte) error // refuses what the gateway cannot serve; may be nil
-	// tiers says that requests may name a service tier.
+	check  func(body []byte) error // rejects requests that the gateway cannot serve; may be nil
+	// tiers reports whether requests may name a service tier.
 	tiers bool
-	// seatless says that servers answer without their engine.
-	seatless bool
+	// noEngine reports whether servers answer without their engine.
+	noEngine bool
 }
 
-// What the gateway asks of upstreams.
+// Routes that the gateway itself requests from upstreams.
 var (
 	healthRoute  = &route{target: "/health"}
 	modelsRoute  = &route{target: "/v1/models"}
@@ -36,20 +36,20 @@ var (
 	metricsRoute = &route{target: "/metrics"}
 )
 
-// routeList are the routes of model servers that clients may use, all POST, and
-// the gateway's own. vLLM has more, some of which control the server and want no
-// key (https://docs.vllm.ai/en/latest/usage/security.html): what is not here is
-// not forwarded.
+// routeList contains the routes of model servers that clients may use, all POST, and
+// the gateway's own. vLLM has more, some of which control the server and require no
+// key (https://docs.vllm.ai/en/latest/usage/security.html): routes that are not
+// listed are not forwarded.
 //
-// vLLM has classify and pooling without /v1 only; with it they are Tidegate's,
-// so that batches may name them.
+// vLLM has classify and pooling without /v1 only; the paths with /v1 are defined by
+// Tidegate, so that batches can use them.
 var routeList = []*route{
 	healthRoute, modelsRoute, versionRoute, metricsRoute,
 	{path: "/v1/chat/completions", end: true, broken: brokenCompletion, tiers: true},
 	{path: "/v1/completions", end: true, broken: brokenCompletion},
 	{path: "/v1/responses", end: true, broken: brokenResponse, check: openai.CheckBackground, tiers: true},
 	{path: "/v1/messages", end: true, broken: brokenMessage},
-	{path: "/v1/messages/count_tokens", seatless: true},
+	{path: "/v1/messages/count_tokens", noEngine: true},
 	{path: "/v1/embeddings"},
 	{path: "/v1/moderations"},
 	{path: "/v1/audio/transcriptions", form: true},
@@ -63,11 +63,11 @@ var routeList = []*route{
 	{path: "/classify"},
 	{path: "/v1/pooling", target: "/pooling"},
 	{path: "/pooling"},
-	{path: "/tokenize", seatless: true},
-	{path: "/detokenize", seatless: true},
+	{path: "/tokenize", noEngine: true},
+	{path: "/detokenize", noEngine: true},
 }
 
-// routes are those of clients, by path.
+// routes contains the client routes by path.
 var routes = func() map[string]*route {
 	byPath := make(map[string]*route, len(routeList))
 	for i, rt := range routeList {
@@ -86,8 +86,8 @@ var routes = func() map[string]*route {
 	return byPath
 }()
 
-// model finds the model that a body names, and whether it asks for a stream. head
-// is the body or the beginning of a larger one, of which only the model is read.
+// model returns the model that a body names, and whether it requests a stream. head
+// is the body or the beginning of a larger one; of the latter only the model is read.
 func (rt *route) model(head []byte, whole bool, contentType string) (model string, stream bool, err error) {
 	if rt.form {
 		model, err = formModel(head, whole, contentType)
@@ -102,7 +102,7 @@ func (rt *route) model(head []byte, whole bool, contentType string) (model strin
 	return openai.PeekModel(head)
 }
 
-// formModel finds the field `model` of a multipart form.
+// formModel returns the field `model` of a multipart form.
 func formModel(head []byte, whole bool, contentType string) (string, error) {
 	media, params, err := mime.ParseMediaType(contentType)
 	if err != nil || media != "multipart/form-data" || params["boundary"] == "" {
@@ -111,7 +111,7 @@ func formModel(head []byte, whole bool, contentType string) (string, error) {
 	form := multipart.NewReader(bytes.NewReader(head), params["boundary"])
 	for {
 		part, err := form.NextRawPart()
-		if err != nil { // the end of the form, or of what there is of it
+		if err != nil { // the end of the form, or of the part of it in memory
 			return "", openai.MissingParameter("model")
 		}
 		if part.FormName() != "model" || part.FileName() != "" {
@@ -124,18 +124,17 @@ func formModel(head []byte, whole bool, contentType string) (string, error) {
 			m, err = part.Read(name[n:])
 			n += m
 		}
-		if n == 0 || n > maxModelName || !whole && !errors.Is(err, io.EOF) { // cut off
+		if n == 0 || n > maxModelName || !whole && !errors.Is(err, io.EOF) { // truncated
 			return "", openai.MissingParameter("model")
 		}
 		return string(name[:n]), nil
 	}
 }
 
-// The forms that an error has in the midst of a stream, by the API that the
-// client speaks.
+// Formats of an error in the middle of a stream, by the API that the client uses.
 
-// brokenCompletion is an event of chat completions and completions, as vLLM and
-// OpenAI write it and as OpenAI's SDKs raise it.
+// brokenCompletion is an event of chat completions and completions, as written by
+// vLLM and OpenAI and recognized by OpenAI's SDKs.
 func brokenCompletion(problem string, _ int64) []byte {
 	return event("", openai.BadGateway("%s", problem))
 }
@@ -173,8 +172,7 @@ func event(name string, data any) []byte {
 	return b.Bytes()
 }
 
-// serveModels answers GET /v1/models and /v1/models/{id}; id is "" for the
-// list.
+// serveModels answers GET /v1/models and /v1/models/{id}; id is "" for the list.
 func (x *Proxy) serveModels(w http.ResponseWriter, r *http.Request, id string) {
 	if id == "" {
 		list := x.pool.now.Load().list
@@ -184,9 +182,9 @@ func (x *Proxy) serveModels(w http.ResponseWriter, r *http.Request, id string) {
 		writeJSON(w, openai.ModelList{Object: "list", Data: list})
 		return
 	}
-	s, at, settled := x.pool.seek(r.Context(), id)
+	s, at, complete := x.pool.lookupOrDiscover(r.Context(), id)
 	if at == nil {
-		openai.WriteError(w, r, notFound(id, settled))
+		openai.WriteError(w, r, notFound(id, complete))
 		return
 	}
 	i := slices.IndexFunc(s.list, func(m openai.Model) bool { return m.ID == id })
@@ -199,5 +197,5 @@ func writeJSON(w http.ResponseWriter, v any) {
 		panic(err)
 	}
 	w.Header()["Content-Type"] = contentJSON
-	_, _ = w.Write(body) // the client is gone: nobody is left to tell
+	_, _ = w.Write(body) // an error means that the client has disconnected
 }

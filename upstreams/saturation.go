@@ -8,35 +8,35 @@ import (
 )
 
 const (
-	// fullFirst is how long an upstream that answered that it is full gets no
-	// batch line, unless a request on it is answered before. It doubles while
-	// it goes on, up to fullMost.
+	// fullFirst is the backoff for batch lines after an upstream answered that it is
+	// full, unless a request on it is answered earlier. It doubles with each
+	// repetition, up to fullMost.
 	fullFirst = 100 * time.Millisecond
 	fullMost  = 2 * time.Second
-	// fullAsked bounds what a server may ask for with Retry-After.
+	// fullAsked limits the Retry-After that a server may request.
 	fullAsked = 30 * time.Second
-	// fullRow is how often in a row an upstream may say that it is full while
-	// nothing of this gateway runs there before it is suspect.
+	// fullRow is the number of consecutive such answers, without any other request of
+	// this gateway in flight there, that make an upstream suspect.
 	fullRow = 5
 )
 
-// saturation is what is known of an upstream's room from its own answers.
+// saturation tracks an upstream's free capacity as indicated by its answers.
 type saturation struct {
-	until atomic.Int64 // no batch line before that, as upstream.age
-	row   atomic.Int32 // answers in a row that it is full
-	// limit is how many batch lines fit beside its other requests, 0 for not
-	// known: one less than ran when it was full, one more for every limit
-	// answers since.
+	until     atomic.Int64 // no batch line before, as upstream.age
+	fullInRow atomic.Int32 // consecutive answers that it is full
+	// limit is how many batch lines fit in addition to other requests, 0 if not known:
+	// one less than were running when it was full, plus one for every limit answers
+	// since.
 	limit atomic.Int32
 	since atomic.Int32 // answers since limit changed
 }
 
-// saturated takes note that u answered that it is full, and asked for a pause.
-// It gets no batch line until a request on it is answered or the pause is over,
-// and then fewer than before.
+// saturated records that u answered that it is full, with its Retry-After. u gets no
+// batch line until a request on it is answered or the backoff has elapsed, and then
+// fewer lines than before.
 func (p *Pool) saturated(u *upstream, asked time.Duration) {
-	f := &u.full
-	row := f.row.Add(1)
+	f := &u.saturation
+	row := f.fullInRow.Add(1)
 	pause := min(fullFirst<<min(row-1, 8), fullMost)
 	pause = max(pause, min(asked, fullAsked))
 	f.until.Store(u.age() + int64(pause))
@@ -48,12 +48,12 @@ func (p *Pool) saturated(u *upstream, asked time.Duration) {
 	time.AfterFunc(pause, p.signal)
 }
 
-// relieved takes note that a request was answered.
+// relieved records that a request was answered.
 func (u *upstream) relieved(class Class) {
-	f := &u.full
+	f := &u.saturation
 	if f.until.Load() != 0 {
 		f.until.Store(0)
-		f.row.Store(0)
+		f.fullInRow.Store(0)
 	}
 	limit := f.limit.Load()
 	if limit == 0 || class != Batch || f.since.Add(1) < limit {
@@ -67,18 +67,18 @@ func (u *upstream) relieved(class Class) {
 	f.limit.CompareAndSwap(limit, next)
 }
 
-// saturationForgotten is the limit that is none any more.
+// saturationForgotten is the limit at which it is removed.
 const saturationForgotten = 1024
 
-// retryAfterOf reads a Retry-After header, in seconds or as a date
-// (RFC 9110, 10.2.3).
+// retryAfterOf parses a Retry-After header, in seconds or as a date (RFC 9110,
+// 10.2.3).
 func retryAfterOf(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	if value == "" {
 		return 0
 	}
 	if seconds, err := strconv.ParseFloat(value, 64); err == nil {
-		if !(seconds < fullAsked.Seconds()) { // NaN as well
+		if !(seconds < fullAsked.Seconds()) { // includes NaN
 			return fullAsked
 		}
 		return max(0, time.Duration(seconds*float64(time.Second)))

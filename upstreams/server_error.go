@@ -8,21 +8,21 @@ import (
 	"unicode/utf8"
 )
 
-// messageLimit bounds what is kept of a server's message, in bytes.
+// messageLimit limits the size of a server's message, in bytes.
 const messageLimit = 4 << 10
 
-// serverError is what can be read of the body of an error, in any of the forms
-// that model servers write.
+// serverError is the parsed body of an error, in any of the formats that model
+// servers use.
 type serverError struct {
 	message, kind, param, code string
-	// whole reports that the body has OpenAI's envelope with all its keys.
+	// whole reports whether the body has OpenAI's envelope with all its keys.
 	whole bool
-	// number is the status that the error names, 0 for none.
+	// number is the HTTP status in the error, 0 for none.
 	number int
 }
 
-// readError reads the body of an error. ok is false if it is no JSON object, or
-// one that has no message.
+// readError parses the body of an error. ok is false if it is not a JSON object or
+// has no message.
 func readError(body []byte) (e serverError, ok bool) {
 	var top map[string]json.RawMessage
 	if json.Unmarshal(body, &top) != nil {
@@ -54,10 +54,10 @@ func readError(body []byte) (e serverError, ok bool) {
 	return e, e.message != ""
 }
 
-// fields reads the members of an error.
+// fields parses the members of an error.
 func (e *serverError) fields(of map[string]json.RawMessage) {
 	e.message, e.kind, e.param = text(of["message"]), text(of["type"]), text(of["param"])
-	if e.kind == "error" { // the envelope's own, as Anthropic and vLLM's older versions have it
+	if e.kind == "error" { // the type of the envelope, as in Anthropic's API and older versions of vLLM
 		e.kind = ""
 	}
 	if e.code = text(of["code"]); e.code == "" {
@@ -78,7 +78,7 @@ func hasAll(fields map[string]json.RawMessage) bool {
 	return text(fields["message"]) != ""
 }
 
-// text reads a string, "" if there is none.
+// text parses a string; it returns "" for anything else.
 func text(raw json.RawMessage) string {
 	var s string
 	if json.Unmarshal(raw, &s) != nil {
@@ -87,7 +87,8 @@ func text(raw json.RawMessage) string {
 	return s
 }
 
-// detail reads FastAPI's: a text, or a list of what is invalid and where.
+// detail parses FastAPI's error: a text, or a list of validation errors with their
+// locations.
 func detail(raw json.RawMessage) string {
 	if s := text(raw); s != "" {
 		return s
@@ -125,7 +126,7 @@ func detail(raw json.RawMessage) string {
 	return strings.Join(found, "; ")
 }
 
-// boundedText is a body in plain text as a message.
+// boundedText returns a plain-text body as a message.
 func boundedText(body []byte) string {
 	s := strings.TrimSpace(strings.ToValidUTF8(string(body[:min(len(body), messageLimit)]), "�"))
 	if s == "{}" || s == "null" {
@@ -145,7 +146,7 @@ func clipText(s string) string {
 	return s[:end] + "…"
 }
 
-// status is the HTTP status that an error without one stands for.
+// status returns the HTTP status that an error without one corresponds to.
 func (e *serverError) status() int {
 	if 400 <= e.number && e.number <= 599 {
 		return e.number

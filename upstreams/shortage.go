@@ -11,8 +11,8 @@ import (
 	"github.com/tidegate/tidegate/internal/descriptors"
 )
 
-// Shortage is what the gateway itself has run out of, so that it could not
-// connect to upstreams. It says nothing about them.
+// Shortage describes a resource that the gateway itself has run out of, so that it
+// could not connect to upstreams. It says nothing about the upstreams.
 type Shortage struct {
 	Resource string    `json:"resource"` // "file descriptors"
 	Remedy   string    `json:"remedy"`
@@ -21,19 +21,18 @@ type Shortage struct {
 	Count    int64     `json:"count"` // failures since then
 }
 
-// shortageMemory is how long after its last failure a shortage counts as
-// present.
+// shortageMemory is how long after its last failure a shortage counts as current.
 const shortageMemory = 30 * time.Second
 
-// shortages keeps the present one.
+// shortages stores the current shortage.
 type shortages struct {
 	mu  sync.Mutex
 	now Shortage // guarded by mu; zero when there was none
 }
 
-// own reports whether err is a shortage of the gateway's own, and takes note of
+// isOwnShortage reports whether err is a shortage of the gateway itself, and records
 // it.
-func (p *Pool) own(err error) bool {
+func (p *Pool) isOwnShortage(err error) bool {
 	resource, remedy := descriptors.Shortage(err)
 	if resource == "" {
 		return false
@@ -51,8 +50,7 @@ func (p *Pool) own(err error) bool {
 	return true
 }
 
-// Shortage returns what the gateway has run out of lately, nil when it is
-// nothing.
+// Shortage returns the current shortage, nil if there is none.
 func (p *Pool) Shortage() *Shortage {
 	p.shortages.mu.Lock()
 	defer p.shortages.mu.Unlock()
@@ -63,21 +61,21 @@ func (p *Pool) Shortage() *Shortage {
 	return &s
 }
 
-// reserved is the key of contexts whose connections may use the reserve of
+// reserved is the context key that allows connections to use the reserve of
 // descriptors.
 type reserved struct{}
 
-// withReserve lets requests of ctx connect with descriptors of the reserve: the
-// gateway's own, which are few.
+// withReserve allows requests with the returned context to connect with descriptors
+// of the reserve. It is used for the gateway's own few requests.
 func withReserve(ctx context.Context) context.Context {
 	return context.WithValue(ctx, reserved{}, true)
 }
 
-// within is dial that leaves the reserve of descriptors alone.
-func (p *Pool) within(dial dialFunc) dialFunc {
+// dialWithinLimit wraps dial so that it does not use the reserve of descriptors.
+func (p *Pool) dialWithinLimit(dial dialFunc) dialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if ctx.Value(reserved{}) == nil {
-			taken, ok := p.take()
+			taken, ok := p.takeDescriptor()
 			if !ok {
 				return nil, &net.OpError{Op: "dial", Net: network, Err: descriptors.ErrReserved}
 			}

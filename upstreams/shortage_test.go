@@ -98,7 +98,7 @@ func TestReserveOfDescriptors(t *testing.T) {
 	f := newFake(t)
 	p := newPool(zap.NewNop(), nil)
 	var room atomic.Bool
-	p.take = func() (func(), bool) { return func() {}, room.Load() }
+	p.takeDescriptor = func() (func(), bool) { return func() {}, room.Load() }
 	if err := p.Apply(quick(f.URL)); err != nil {
 		t.Fatal(err)
 	}

@@ -11,26 +11,26 @@ import (
 	"time"
 )
 
-// Answer is what an upstream answered to a batch line.
+// Answer is an upstream's answer to a batch line.
 type Answer struct {
 	Status    int
 	Header    http.Header
 	Body      []byte
-	RequestID string // the upstream's, "" when it names none
+	RequestID string // the upstream's, "" if it sends none
 	Next      Next
 	Reason    string // why it is not final
 }
 
-// Next is what becomes of a line after an answer.
+// Next is how to proceed with a line after an answer.
 type Next uint8
 
 const (
-	// Final is for an answer, and for an error that is about the request.
+	// Final marks an answer, or an error that the request causes.
 	Final Next = iota
-	// Again is for an error that may pass, and may be the request's.
+	// Again marks an error that may be temporary, but may be caused by the request.
 	Again
-	// Elsewhere is for an error that is not about the request: it is to be sent
-	// again, however often.
+	// Elsewhere marks an error that the request does not cause: it should be retried
+	// without limit.
 	Elsewhere
 )
 
@@ -42,15 +42,15 @@ type Slot struct {
 	released atomic.Bool
 }
 
-// Reserve takes a slot for a batch line, if there is one now, preferring another
-// upstream than avoid ("" for none). The error is ErrBusy, ErrDown,
-// ErrUnknownModel or a *SuspectError; ErrDown too for a model that an upstream which is still
-// loading may have. The slot is to be released.
+// Reserve takes a slot for a batch line if one is free, preferably on another
+// upstream than avoid ("" for none). The error is ErrBusy, ErrDown, ErrUnknownModel
+// or a *SuspectError; it is ErrDown, too, if an upstream that is still loading may
+// have the model. The slot must be released.
 func (p *Pool) Reserve(model, avoid string) (*Slot, error) {
 	u, err := p.reserve(model, avoid)
 	if err != nil {
-		// What ended between the look and this is not signalled: look again.
-		p.wanting.Store(true)
+		// Events between the first attempt and this store are not signalled: try again.
+		p.reserveFailed.Store(true)
 		if u, err = p.reserve(model, avoid); err != nil {
 			return nil, err
 		}
@@ -59,52 +59,51 @@ func (p *Pool) Reserve(model, avoid string) (*Slot, error) {
 	return &Slot{pool: p, up: u, model: model}, nil
 }
 
-// Free tells whether a model has a slot that Reserve would give now.
+// Free reports whether Reserve would return a slot for the model now.
 func (p *Pool) Free(model string) bool {
 	_, at, err := p.up(model)
-	return err == nil && !p.queue.goesFirst(model) && slices.ContainsFunc(at.up, func(c *Candidate) bool { return !c.shut() && c.takes() })
+	return err == nil && !p.queue.precedes(model) && slices.ContainsFunc(at.up, func(c *Candidate) bool { return !c.closedToBatch() && c.acceptsBatch() })
 }
 
-// open reports whether an upstream of a model takes batch lines: nil, or a
+// openToBatch returns nil if an upstream of the model accepts batch lines, or a
 // *SuspectError if all are suspect and no trial is due.
-func (p *Pool) open(at *served) error {
+func (p *Pool) openToBatch(at *served) error {
 	for _, c := range at.up {
-		if gate := c.gate.Load(); gate == 0 || c.age() >= gate {
+		if gate := c.trialAt.Load(); gate == 0 || c.age() >= gate {
 			return nil
 		}
 	}
 	return &SuspectError{Reason: p.reasons(at)}
 }
 
-// Slots is how many batch lines this gateway may have on all upstreams at once,
-// those that are down included.
+// Slots returns how many batch lines this gateway may have in flight on all
+// upstreams, including those that are down.
 func (p *Pool) Slots() int { return p.now.Load().slots }
 
-// Up tells whether an upstream of a model takes requests, be it full or not:
-// nil, or an error as Reserve has it; ErrTrial if all are suspect and a line may
-// be tried.
+// Up returns nil if an upstream of a model accepts requests, even if it is full, or
+// else an error of Reserve; ErrTrial if all are suspect and a trial line may be sent.
 func (p *Pool) Up(model string) error {
 	_, at, err := p.up(model)
 	if err != nil {
 		return err
 	}
-	if err := p.open(at); err != nil {
+	if err := p.openToBatch(at); err != nil {
 		return err
 	}
 	for _, c := range at.up {
-		if c.gate.Load() == 0 {
+		if c.trialAt.Load() == 0 {
 			return nil
 		}
 	}
 	return ErrTrial
 }
 
-// up is where a model is, if it is up anywhere.
+// up returns the upstreams of a model, or an error if none is up.
 func (p *Pool) up(model string) (*snapshot, *served, error) {
-	s, at, settled := p.where(model)
+	s, at, complete := p.lookup(model)
 	switch {
-	case at == nil && settled:
-		p.ask(context.Background()) // an answer helps the next one
+	case at == nil && complete:
+		p.rediscover(context.Background()) // discovery may help the next caller
 		return nil, nil, ErrUnknownModel
 	case at == nil:
 		return nil, nil, ErrDown
@@ -120,10 +119,10 @@ func (p *Pool) reserve(model, avoid string) (*upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.open(at); err != nil {
+	if err := p.openToBatch(at); err != nil {
 		return nil, err
 	}
-	if !p.queue.goesFirst(model) {
+	if !p.queue.precedes(model) {
 		if c := p.takeSlot(s, at, &Query{Class: Batch, Model: model}, avoid, nil); c != nil {
 			return c.upstream, nil
 		}
@@ -131,15 +130,15 @@ func (p *Pool) reserve(model, avoid string) (*upstream, error) {
 	return nil, ErrBusy
 }
 
-// takeSlot counts a request of the class batch on an upstream that has room for
-// one, or returns nil. fit, if any, says which upstreams may be taken.
+// takeSlot takes a batch slot on an upstream with a free one, or returns nil. fit,
+// unless nil, reports whether an upstream may be used.
 func (p *Pool) takeSlot(s *snapshot, at *served, q *Query, avoid string, fit func(*Candidate) bool) *Candidate {
-	var room [roomFor]*Candidate
+	var room [stackCandidates]*Candidate
 	left := room[:0]
 	for rank := range 4 {
 		left = left[:0]
 		for _, c := range at.up {
-			if c.rank(avoid) == rank && !c.shut() && (fit == nil || fit(c)) {
+			if c.rank(avoid) == rank && !c.closedToBatch() && (fit == nil || fit(c)) {
 				left = append(left, c)
 			}
 		}
@@ -148,10 +147,10 @@ func (p *Pool) takeSlot(s *snapshot, at *served, q *Query, avoid string, fit fun
 			if c == nil {
 				break
 			}
-			if c.gate.Load() == 0 || p.try(c.upstream) {
+			if c.trialAt.Load() == 0 || p.claimTrial(c.upstream) {
 				return c
 			}
-			c.endBatch() // another line has the trial
+			c.endBatch() // another line has claimed the trial
 			if left = slices.DeleteFunc(left, func(o *Candidate) bool { return o == c }); len(left) == 0 {
 				break
 			}
@@ -161,7 +160,7 @@ func (p *Pool) takeSlot(s *snapshot, at *served, q *Query, avoid string, fit fun
 	return nil
 }
 
-// rank orders candidates for a batch line: 0 is the best.
+// rank returns the preference for a batch line: 0 is the best.
 func (c *Candidate) rank(avoid string) int {
 	rank := 0
 	if c.suspect.Load() {
@@ -173,13 +172,13 @@ func (c *Candidate) rank(avoid string) int {
 	return rank
 }
 
-// take has the balancer choose among those of left that have room, and counts
-// the line on the one chosen. left is used up.
+// take chooses among the candidates of left with a free slot, and takes the slot.
+// left is overwritten.
 func (s *snapshot) take(left []*Candidate, q *Query) *Candidate {
 	for {
 		n := 0
 		for _, c := range left {
-			if c.takes() {
+			if c.acceptsBatch() {
 				left[n] = c
 				n++
 			}
@@ -193,10 +192,10 @@ func (s *snapshot) take(left []*Candidate, q *Query) *Candidate {
 	}
 }
 
-// Upstream is the URL of the upstream.
+// Upstream returns the URL of the upstream.
 func (s *Slot) Upstream() string { return s.up.url }
 
-// Release gives the slot back. Only the first call counts.
+// Release releases the slot. Only the first call has an effect.
 func (s *Slot) Release() {
 	if s.released.Swap(true) {
 		return
@@ -205,15 +204,14 @@ func (s *Slot) Release() {
 	s.pool.released()
 }
 
-// crashCheck is how long a server is asked whether it is still there after it
-// broke a connection.
+// crashCheck limits the probe of a server that broke a connection.
 const crashCheck = 2 * time.Second
 
-// Send posts body to path, byte for byte, and reads the answer whole. body is
-// not to be changed afterwards. The error is a *SendError, or ctx's own.
+// Send posts body to path unchanged and reads the complete answer. body must not be
+// modified afterwards. The error is a *SendError, or ctx's own.
 //
-// An error comes in OpenAI's envelope, with 502 for what no model server
-// answers. Next says what becomes of the line.
+// An error answer is in OpenAI's envelope, with status 502 if no model server sends
+// such an answer. Answer.Next is how to proceed with the line.
 func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, error) {
 	rt := routes[path]
 	if rt == nil {
@@ -222,7 +220,7 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 	a := s.pool.begin(ctx, s.up, Batch, rt.path, s.model, true)
 	defer a.end()
 	sn := s.pool.now.Load()
-	a.ask(sn.record(s.model), int64(len(body)), false)
+	a.setPrompt(sn.record(s.model), int64(len(body)), false)
 	header := http.Header{"Content-Type": contentJSON, "Accept": contentJSON, "Accept-Encoding": identity, "User-Agent": userAgent}
 	if sn.bearer != nil {
 		header["Authorization"] = sn.bearer
@@ -233,37 +231,37 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 	}
 	defer answer.Body.Close()
 	if err := decode(answer); err != nil {
-		a.fault(answer.StatusCode, err.Error())
+		a.recordFailure(answer.StatusCode, err.Error())
 		return nil, &SendError{Sent: true, Unreadable: true, Err: err}
 	}
-	told := said{status: answer.StatusCode, header: answer.Header}
+	got := reply{status: answer.StatusCode, header: answer.Header}
 	if answer.StatusCode < 200 || answer.StatusCode > 299 {
-		told.body = a.errorBody(answer)
+		got.body = a.errorBody(answer)
 	}
-	v := judge(told)
+	v := judge(got)
 	if v.blame != blameNone {
-		return s.judged(a, v, told, body), nil
+		return s.answerFor(a, v, got, body), nil
 	}
 	text, err := readAnswer(answer, sn.cfg.MaxAnswer)
 	if _, tooLarge := errors.AsType[*answerSizeError](err); tooLarge {
-		a.fault(answer.StatusCode, err.Error())
+		a.recordFailure(answer.StatusCode, err.Error())
 		return nil, &SendError{Sent: true, TooLarge: true, Err: err}
 	}
 	if err != nil {
 		return nil, s.failed(ctx, a, fmt.Errorf("reading the answer: %w", err))
 	}
-	a.good()
+	a.succeeded()
 	usage, counted := tailUsage(text[max(0, len(text)-tailSize):])
 	a.answered(usage, counted, 0)
 	s.up.pace.endBatch()
 	return &Answer{Status: answer.StatusCode, Header: answer.Header, Body: text, RequestID: answer.Header.Get("X-Request-Id")}, nil
 }
 
-// judged takes note of an error and says what becomes of the line.
-func (s *Slot) judged(a *attempt, v verdict, told said, body []byte) *Answer {
-	itsOwn := a.accuse(v, told, body)
+// answerFor records an error and returns the answer for the line.
+func (s *Slot) answerFor(a *attempt, v verdict, got reply, body []byte) *Answer {
+	itsOwn := a.recordError(v, got, body)
 	answer := &Answer{
-		Status: v.status, Header: told.header, Body: v.body(told), RequestID: told.header.Get("X-Request-Id"),
+		Status: v.status, Header: got.header, Body: v.body(got), RequestID: got.header.Get("X-Request-Id"),
 		Reason: v.reason,
 	}
 	switch {
@@ -276,56 +274,57 @@ func (s *Slot) judged(a *attempt, v verdict, told said, body []byte) *Answer {
 	return answer
 }
 
-// failed makes the error of a line that got no answer.
+// failed returns the error for a line without an answer.
 func (s *Slot) failed(ctx context.Context, a *attempt, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	failure := &SendError{Sent: a.sent, Err: err}
 	if cause := a.cause(); cause != nil {
-		a.fault(0, cause.Error())
+		a.recordFailure(0, cause.Error())
 		failure.Err = cause
 		return failure
 	}
-	if s.pool.own(err) {
-		failure.Sent = false // a line is not charged for what is the gateway's
+	if s.pool.isOwnShortage(err) {
+		failure.Sent = false // a shortage of the gateway does not count as an attempt
 		return failure
 	}
 	a.failed(err)
 	if a.sent {
-		failure.Crashed = isGone(err) || s.pool.crashed(ctx, a.up)
+		failure.Crashed = isDown(err) || s.pool.crashed(ctx, a.up)
 	}
 	return failure
 }
 
-// crashed tells whether a server that broke a connection is gone.
+// crashed reports whether a server that broke a connection is down, and marks it
+// down.
 func (p *Pool) crashed(ctx context.Context, u *upstream) bool {
 	timed, cancel := context.WithTimeout(ctx, crashCheck)
 	defer cancel()
 	_, err := p.now.Load().get(timed, u, healthRoute)
 	gone := err != nil && timed.Err() == nil && !timedOut(err) && (refused(err) || broken(err))
 	if gone {
-		p.gone(u, err)
+		p.markDown(u, err)
 	}
 	return gone
 }
 
-func isGone(err error) bool {
-	_, ok := errors.AsType[*goneError](err)
+func isDown(err error) bool {
+	_, ok := errors.AsType[*downError](err)
 	return ok
 }
 
-// answerSizeError reports that an answer is over Config.MaxAnswer.
+// answerSizeError reports that an answer exceeds Config.MaxAnswer.
 type answerSizeError struct {
-	size  int64 // in bytes; negative when the server does not tell
+	size  int64 // in bytes; negative if not known
 	limit int64
 }
 
 func (e *answerSizeError) Error() string {
 	if e.size >= 0 {
-		return fmt.Sprintf("the answer has %d bytes, and max_answer is %d", e.size, e.limit)
+		return fmt.Sprintf("the answer has %d bytes, which exceeds max_answer (%d)", e.size, e.limit)
 	}
-	return fmt.Sprintf("the answer has more than %d bytes, which max_answer is", e.limit)
+	return fmt.Sprintf("the answer exceeds max_answer (%d bytes)", e.limit)
 }
 
 // readAnswer reads the body of an answer, up to limit bytes.

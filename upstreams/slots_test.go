@@ -29,7 +29,7 @@ func TestBatchSlotsAreWhatReserveGives(t *testing.T) {
 			}
 		}, 0},
 		{"other gateways", func(_ *Pool, u *upstream) { u.others.Store(5 + 3*oneBatch) }, limitStart - 8},
-		{"a full server", func(_ *Pool, u *upstream) { u.full.limit.Store(7) }, 7},
+		{"a full server", func(_ *Pool, u *upstream) { u.saturation.limit.Store(7) }, 7},
 		{"drained", func(p *Pool, u *upstream) {
 			if err := p.Drain(u.url); err != nil {
 				panic(err)

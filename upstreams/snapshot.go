@@ -8,25 +8,25 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// snapshot is the pool as a request sees it. It never changes.
+// snapshot is an immutable view of the pool for requests.
 type snapshot struct {
 	cfg       Config
-	bearer    []string // the Authorization header for upstreams without a key of their own; nil for none
+	bearer    []string // the Authorization header for upstreams without their own key; nil for none
 	upstreams []*upstream
 	models    map[string]*served
 	list      []openai.Model
-	slots     int // of all BatchLimits
+	slots     int // sum of all BatchLimits
 	peers     Peers
 }
 
-// served is where a model is.
+// served lists the upstreams of a model.
 type served struct {
-	up     []*Candidate // upstreams that have it and take requests
+	up     []*Candidate // upstreams that have it and accept requests
 	known  []*upstream  // all that have it
 	record *modelRecord
 }
 
-// publish makes the snapshot of how things stand. mu is held.
+// publish builds and stores a new snapshot. mu is held.
 func (p *Pool) publish() {
 	s := &snapshot{cfg: p.cfg, peers: p.peers, upstreams: slices.Clone(p.upstreams), models: make(map[string]*served)}
 	if p.cfg.APIKey != "" {
@@ -35,7 +35,7 @@ func (p *Pool) publish() {
 	now := time.Now()
 	for _, u := range p.upstreams {
 		c := p.candidate(u)
-		u.keepHits()
+		u.updateHits()
 		s.slots += c.BatchLimit
 		for i := range u.models {
 			m := &u.models[i]
@@ -45,21 +45,21 @@ func (p *Pool) publish() {
 				s.models[m.ID] = at
 				s.list = append(s.list, *m)
 			} else if j := slices.IndexFunc(s.list, func(l openai.Model) bool { return l.ID == m.ID }); m.MaxModelLen > 0 && m.MaxModelLen < s.list[j].MaxModelLen {
-				s.list[j].MaxModelLen = m.MaxModelLen // what every one of them can take
+				s.list[j].MaxModelLen = m.MaxModelLen // the limit that all of them can handle
 			}
 			at.known = append(at.known, u)
-			if u.isUp() && !u.draining && u.knows(m.ID, now) {
+			if u.isUp() && !u.draining && u.serves(m.ID, now) {
 				at.up = append(at.up, c)
 			}
 		}
 	}
 	slices.SortFunc(s.list, func(a, b openai.Model) int { return cmp.Compare(a.ID, b.ID) })
-	p.keepRecords(s, now)
+	p.updateRecords(s, now)
 	p.now.Store(s)
 	p.signal()
 }
 
-// record returns the record of a model, nil when no server has told it.
+// record returns the record of a model, nil if no server has reported it.
 func (s *snapshot) record(model string) *modelRecord {
 	if at := s.models[model]; at != nil {
 		return at.record
@@ -67,19 +67,19 @@ func (s *snapshot) record(model string) *modelRecord {
 	return nil
 }
 
-// probeSoon has the servers of a model probed that are not up: somebody asks
-// for them.
+// probeSoon triggers probes of the model's servers, because a request needs one.
 func (s *served) probeSoon() {
 	for _, u := range s.known {
 		u.probeSoon()
 	}
 }
 
-// roomFor is how many candidates are looked at without allocating.
-const roomFor = 32
+// stackCandidates is the number of candidates that are handled without an allocation.
+const stackCandidates = 32
 
-// choose picks where a live request goes, among those that are up and have not
-// been tried: nil when there is none. Suspects are for when nobody else is left.
+// choose selects the upstream for a live request among those that are up and have not
+// been tried: nil if there is none. Suspect servers are used only if no other is
+// left.
 func (s *snapshot) choose(at *served, q *Query, tried []*upstream) *Candidate {
 	suspects := 0
 	for _, c := range at.up {
@@ -93,7 +93,7 @@ func (s *snapshot) choose(at *served, q *Query, tried []*upstream) *Candidate {
 		}
 		return s.cfg.Balancer.Choose(at.up, q)
 	}
-	var room [roomFor]*Candidate
+	var room [stackCandidates]*Candidate
 	for _, suspect := range [...]bool{false, true} {
 		left := room[:0]
 		for _, c := range at.up {
@@ -108,11 +108,11 @@ func (s *snapshot) choose(at *served, q *Query, tried []*upstream) *Candidate {
 	return nil
 }
 
-// defaultShare is the part of a configured max_num_seqs that is for batch lines.
+// defaultShare is the part of a configured max_num_seqs that batch lines may use.
 const defaultShare = 0.75
 
-// batchShare is the part of u's max_num_seqs that is for batch lines. Where neither
-// is configured it is all: the limit that is found leaves what live requests need.
+// batchShare returns the part of u's max_num_seqs that batch lines may use. If
+// neither is configured it is 1: the measured limit leaves room for live requests.
 func (p *Pool) batchShare(u *upstream) float64 {
 	switch {
 	case p.cfg.BatchShare > 0:
@@ -123,9 +123,9 @@ func (p *Pool) batchShare(u *upstream) float64 {
 	return defaultShare
 }
 
-// batchLimit is the whole part of share·seqs, shared with other gateways, at
-// least 1. A share such as 0.29 is a little less than it says: the addend makes
-// up for that.
+// batchLimit returns share·seqs divided by the number of gateways, rounded down, at
+// least 1. The addend compensates for rounding: a share such as 0.29 is slightly less
+// than its decimal value.
 func batchLimit(share float64, seqs, peers int) int {
 	return max(1, int(share*float64(seqs)/float64(1+peers)+1e-9))
 }

@@ -6,33 +6,34 @@ import (
 	"go.uber.org/zap"
 )
 
-// State is what an upstream is.
+// State is the state of an upstream.
 type State string
 
 // The states of an upstream.
 const (
-	StateLoading  State = "loading"  // not up yet, or it says that it is not ready
-	StateUp       State = "up"       // it takes requests
-	StateBusy     State = "busy"     // it takes requests, but its probes fail
-	StateSuspect  State = "suspect"  // its answers are its own fault: it gets what no other can take, and trials
-	StateDown     State = "down"     // it takes none
-	StateDraining State = "draining" // up, but it is to get nothing new
+	StateLoading  State = "loading"  // not up yet, or it reports that it is not ready
+	StateUp       State = "up"       // it accepts requests
+	StateBusy     State = "busy"     // it accepts requests, but its probes fail
+	StateSuspect  State = "suspect"  // its circuit breaker is open: it gets requests that no other server can serve, and trials
+	StateDown     State = "down"     // it accepts no requests
+	StateDraining State = "draining" // up, but drained by an operator
 )
 
-// TakesRequests tells whether new requests may be sent to such an upstream.
+// TakesRequests reports whether new requests may be sent to an upstream in this
+// state.
 func (s State) TakesRequests() bool { return s == StateUp || s == StateBusy || s == StateSuspect }
 
-// States are all of them.
+// States lists all states.
 var States = []State{StateLoading, StateUp, StateBusy, StateSuspect, StateDown, StateDraining}
 
-// become changes an upstream's state, and publishes that if it is another one.
-// Pool.mu is held.
+// become sets an upstream's state, and publishes a snapshot if it changed. Pool.mu is
+// held.
 func (p *Pool) become(u *upstream, state State, reason string) (published bool) {
-	if !state.TakesRequests() && u.suspicion != nil {
-		u.clear() // when it is back, it is another process
+	if !state.TakesRequests() && u.breaker != nil {
+		u.resetBreaker() // after a recovery it is a new process
 	}
-	if u.suspicion != nil {
-		state, reason = StateSuspect, u.suspicion.reason
+	if u.breaker != nil {
+		state, reason = StateSuspect, u.breaker.reason
 	}
 	u.reason = reason
 	if u.state == state {
@@ -50,8 +51,8 @@ func (p *Pool) become(u *upstream, state State, reason string) (published bool) 
 	return true
 }
 
-// gone takes an upstream out at once: it refused a connection.
-func (p *Pool) gone(u *upstream, cause error) {
+// markDown marks an upstream down immediately, because it refused a connection.
+func (p *Pool) markDown(u *upstream, cause error) {
 	u.probeSoon()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -60,25 +61,25 @@ func (p *Pool) gone(u *upstream, cause error) {
 	}
 }
 
-// doubt has an upstream explain itself: until the probe is over, others are
-// preferred to it.
-func (p *Pool) doubt(u *upstream) {
+// markSuspect makes an upstream suspect until the result of an immediate probe: until
+// then other upstreams are preferred.
+func (p *Pool) markSuspect(u *upstream) {
 	u.suspect.Store(true)
 	u.probeSoon()
 }
 
-// probeOK takes note of a good probe. Models come with the first one, with the
-// first one after a failure, and now and then.
+// probeOK records a successful probe. found is set at the first success, at the first
+// one after a failure, and then every Config.ModelsInterval.
 func (p *Pool) probeOK(u *upstream, found *discovery) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	u.probed, u.failed, u.loading = true, 0, false
-	cleared := u.suspicion == nil && u.suspect.Swap(false)
+	cleared := u.breaker == nil && u.suspect.Swap(false)
 	others := found != nil && !sameModels(u.models, found.models)
 	if found != nil {
-		u.told, u.version, u.models = true, found.version, found.models
+		u.discovered, u.version, u.models = true, found.version, found.models
 	}
-	// Models and state together: whoever hears of the models finds them served.
+	// Models and state are published together: a model that becomes visible is served.
 	if published := p.become(u, StateUp, ""); others && !published {
 		p.publish()
 	}
@@ -87,8 +88,8 @@ func (p *Pool) probeOK(u *upstream, found *discovery) {
 	}
 }
 
-// probeRefused takes note of a probe that was refused, or whose connection was
-// broken: nobody is there.
+// probeRefused records a probe whose connection was refused or broken: no server is
+// running.
 func (p *Pool) probeRefused(u *upstream, cause error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -96,9 +97,9 @@ func (p *Pool) probeRefused(u *upstream, cause error) {
 	p.become(u, p.notUp(u), cause.Error())
 }
 
-// probeBad takes note of a probe that timed out or was answered badly. alive
-// says that requests got on meanwhile, loading that the server itself says that
-// it is not ready.
+// probeBad records a probe that timed out or failed. alive reports whether requests
+// made progress during the probe, loading whether the server reports that it is not
+// ready.
 func (p *Pool) probeBad(u *upstream, cause error, alive, loading bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,7 +115,7 @@ func (p *Pool) probeBad(u *upstream, cause error, alive, loading bool) {
 	switch {
 	case alive:
 		u.failed = 0
-		cleared := u.suspicion == nil && u.suspect.Swap(false)
+		cleared := u.breaker == nil && u.suspect.Swap(false)
 		p.become(u, StateBusy, cause.Error())
 		if cleared {
 			p.signal()
@@ -128,16 +129,16 @@ func (p *Pool) probeBad(u *upstream, cause error, alive, loading bool) {
 	}
 }
 
-// notUp tells a server that loads from one that is down. Pool.mu is held.
+// notUp returns whether a server that is not up is loading or down. Pool.mu is held.
 func (p *Pool) notUp(u *upstream) State {
-	if u.loading || !u.told && time.Since(u.added) < p.cfg.LoadTime {
+	if u.loading || !u.discovered && time.Since(u.added) < p.cfg.LoadTime {
 		return StateLoading
 	}
 	return StateDown
 }
 
-// isLast tells whether u has a model that no other upstream serves now.
-// Pool.mu is held.
+// isLast reports whether u has a model that no other upstream serves now. Pool.mu is
+// held.
 func (p *Pool) isLast(u *upstream) bool {
 	for i := range u.models {
 		if !p.servedBeside(u, u.models[i].ID) {
@@ -147,7 +148,7 @@ func (p *Pool) isLast(u *upstream) bool {
 	return false
 }
 
-// servedBeside tells whether another upstream than u takes requests for the
+// servedBeside reports whether another upstream than u accepts requests for the
 // model. Pool.mu is held.
 func (p *Pool) servedBeside(u *upstream, model string) bool {
 	for _, other := range p.upstreams {
@@ -158,11 +159,11 @@ func (p *Pool) servedBeside(u *upstream, model string) bool {
 	return false
 }
 
-// abortHung takes the requests off a server that does nothing, if they have
-// somewhere else to go. Pool.mu is held.
+// abortHung cancels the requests on a hung server that can be retried on another one.
+// Pool.mu is held.
 func (p *Pool) abortHung(u *upstream) {
 	n := u.flights.abort(errHung, func(model string) bool { return p.servedBeside(u, model) })
 	if n > 0 {
-		p.log.Warn("requests taken off an upstream that hangs", zap.String("upstream", u.url), zap.Int("requests", n))
+		p.log.Warn("requests cancelled on an upstream that hangs", zap.String("upstream", u.url), zap.Int("requests", n))
 	}
 }

@@ -2,15 +2,15 @@ package upstreams
 
 import "time"
 
-// UpstreamStatus is how an upstream is.
+// UpstreamStatus is the status of an upstream.
 type UpstreamStatus struct {
 	URL      string    `json:"url"`
 	State    State     `json:"state"`
 	Since    time.Time `json:"since"`            // of the state; of draining, when it was drained
 	Reason   string    `json:"reason,omitempty"` // why it is not up
-	Remedy   string    `json:"remedy,omitempty"` // what to do about it, if the gateway knows
+	Remedy   string    `json:"remedy,omitempty"` // what an operator can do, if known
 	Draining bool      `json:"draining"`
-	// DrainedAt is when it was drained and DrainedBy by whom, if that is known.
+	// DrainedAt is when it was drained, DrainedBy by whom, if known.
 	DrainedAt time.Time `json:"drained_at,omitzero"`
 	DrainedBy string    `json:"drained_by,omitempty"`
 
@@ -19,57 +19,59 @@ type UpstreamStatus struct {
 	Version     string   `json:"version,omitempty"`
 	Weight      float64  `json:"weight"`
 	MaxNumSeqs  int      `json:"max_num_seqs"`
-	// MaxNumSeqsAssumed reports that MaxNumSeqs is the default: none is configured
-	// and the server tells none. Limit is what was found then.
+	// MaxNumSeqsAssumed reports whether MaxNumSeqs is the default: it is neither
+	// configured nor reported by the server. Limit is then the measured limit.
 	MaxNumSeqsAssumed bool `json:"max_num_seqs_assumed,omitempty"`
-	BatchLimit        int  `json:"batch_limit"` // batch lines of this gateway in flight at most
+	BatchLimit        int  `json:"batch_limit"` // maximum number of this gateway's batch lines in flight
 
-	// Limit is how many requests of both classes the server should have at once, as
-	// found so far, and LimitReason why it is not more. Batch lines come only below it.
+	// Limit is how many requests of both classes the server should run concurrently,
+	// as measured so far, and LimitReason why it is not higher. Batch lines are sent
+	// only below it.
 	Limit       int         `json:"limit"`
 	LimitReason LimitReason `json:"limit_reason"`
-	// Placement is what the server is for while batch lines run.
+	// Placement is the purpose of the server while batch lines run.
 	Placement Placement `json:"placement"`
 	// BatchSlots is how many batch lines of this gateway may be in flight there now,
-	// those included that are: what live requests and other gateways leave of
-	// Limit, up to BatchLimit.
+	// including those already in flight: what live requests and other gateways leave
+	// of Limit, up to BatchLimit.
 	BatchSlots int `json:"batch_slots"`
-	// LiveLimit is how many live requests of all gateways are sent to the server at
-	// once while others wait in the gateway; 0 for any number.
+	// LiveLimit is how many live requests of all gateways are sent to the server
+	// concurrently while others wait in the gateway; 0 for no limit.
 	LiveLimit int `json:"live_limit,omitempty"`
-	// BatchWithheld reports that no batch line comes for a moment: the price of batch
-	// is being measured.
+	// BatchWithheld reports whether batch lines are withheld to measure the price of
+	// batch.
 	BatchWithheld bool `json:"batch_withheld,omitempty"`
 
 	// In flight through this gateway.
 	LiveInFlight  int `json:"live_in_flight"`
 	BatchInFlight int `json:"batch_in_flight"`
-	// In flight through other gateways, of both classes, as they said last.
+	// In flight through other gateways, of both classes, as last reported by them.
 	OthersInFlight int `json:"others_in_flight"`
 
-	// The server's own figures, as of the last probe. HasMetrics is false when
-	// it tells none.
+	// The server's own metrics, as of the last probe. HasMetrics is false if it
+	// reports none.
 	HasMetrics   bool    `json:"has_metrics"`
 	Running      float64 `json:"running"`
 	Waiting      float64 `json:"waiting"`
 	KVCacheUsage float64 `json:"kv_cache_usage"` // 0 to 1
-	Preemptions  float64 `json:"preemptions"`    // requests that were computed again, since the server was started
-	// PendingPrefill is how many seconds the server will take to read the prompts that
-	// all gateways have sent there, 0 when its speed is not known.
+	Preemptions  float64 `json:"preemptions"`    // requests that were recomputed, since the server was started
+	// PendingPrefill is how many seconds the server will take to prefill the prompts
+	// sent by all gateways, 0 if its speed is not known.
 	PendingPrefill float64 `json:"pending_prefill_seconds"`
-	// PendingPrefillTokens is how many tokens of prompts that this gateway has sent there
-	// the server still has to read, as estimated, without those in its prefix cache.
+	// PendingPrefillTokens is the estimated number of prompt tokens sent by this
+	// gateway that the server still has to prefill, without those in its prefix cache.
 	PendingPrefillTokens int64 `json:"pending_prefill_tokens"`
-	// OthersPendingPrefillTokens is the same for other gateways, by what they said last.
+	// OthersPendingPrefillTokens is the same for other gateways, as last reported by
+	// them.
 	OthersPendingPrefillTokens int64 `json:"others_pending_prefill_tokens"`
-	// PrefillSpeed is how many tokens of prompts the server reads in a second, and
+	// PrefillSpeed is how many prompt tokens the server prefills per second, and
 	// TokenSeconds the time between two tokens of a request there, as learned from
-	// answers and from the server's own figures; 0 when that is not known.
+	// answers and from the server's metrics; 0 if not known.
 	PrefillSpeed float64 `json:"prefill_tokens_per_second,omitempty"`
 	TokenSeconds float64 `json:"seconds_per_token,omitempty"`
-	// CachedPrompts is which part of a prompt is expected to be in the server's prefix
-	// cache, by model: of live requests and of batch lines. Models of which nothing is
-	// known are left out.
+	// CachedPrompts is the part of a prompt that is expected to be in the server's
+	// prefix cache, by model, for live requests and batch lines. Models without an
+	// estimate are omitted.
 	CachedPrompts map[string]CachedPart `json:"cached_prompts,omitempty"`
 
 	// Attempts since the upstream was configured, of both classes.
@@ -77,13 +79,13 @@ type UpstreamStatus struct {
 	Failures int64 `json:"failures"`
 }
 
-// CachedPart is which part of the prompts of a model is in a prefix cache, 0 to 1.
+// CachedPart is the part of a model's prompts that is in a prefix cache, 0 to 1.
 type CachedPart struct {
 	Live  float64 `json:"live"`
 	Batch float64 `json:"batch"`
 }
 
-// Status tells how every upstream is, in the configuration's order.
+// Status returns the status of every upstream, in the configuration's order.
 func (p *Pool) Status() []UpstreamStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -94,7 +96,7 @@ func (p *Pool) Status() []UpstreamStatus {
 			DrainedAt: u.drainedAt, DrainedBy: u.drainedBy,
 			Models: make([]string, 0, len(u.models)), Version: u.version,
 			Weight: u.weight, MaxNumSeqs: u.maxSeqs, BatchLimit: batchLimit(p.batchShare(u), u.maxSeqs, p.peers.Working),
-			HasMetrics: u.gauges.told, Running: u.gauges.running, Waiting: u.gauges.waiting, KVCacheUsage: u.gauges.kvCache, Preemptions: u.gauges.preempts,
+			HasMetrics: u.gauges.present, Running: u.gauges.running, Waiting: u.gauges.waiting, KVCacheUsage: u.gauges.kvCache, Preemptions: u.gauges.preempts,
 			Requests: u.requests[Live].Load() + u.requests[Batch].Load(),
 			Failures: u.failures[Live].Load() + u.failures[Batch].Load(),
 		}
@@ -104,15 +106,15 @@ func (p *Pool) Status() []UpstreamStatus {
 		s.MaxNumSeqsAssumed = u.seqsAssumed && u.facts.MaxNumSeqs == 0
 		s.LiveLimit = p.candidate(u).liveLimit()
 		s.BatchWithheld = u.withheld.Load()
-		s.BatchSlots = s.BatchInFlight // and nothing new
-		if u.isUp() && !u.draining && u.suspicion == nil {
+		s.BatchSlots = s.BatchInFlight // no new lines
+		if u.isUp() && !u.draining && u.breaker == nil {
 			s.BatchSlots = max(s.BatchInFlight, p.candidate(u).batchSlots(load))
 		}
 		s.Limit, s.LimitReason = min(u.maxSeqs, int(u.limit.Load())), u.limitWhy
 		if s.LimitReason == "" {
 			s.LimitReason = LimitStart
 		}
-		s.Placement = u.purpose()
+		s.Placement = u.placement()
 		otherLive, otherBatch := split(u.others.Load())
 		s.OthersInFlight = otherLive + otherBatch
 		if u.state != StateUp {
@@ -132,13 +134,13 @@ func (p *Pool) Status() []UpstreamStatus {
 	return all
 }
 
-// notePrefill takes in what is known of the prompts that u has to read.
+// notePrefill sets the estimates of the prompts that u has to prefill.
 func (s *UpstreamStatus) notePrefill(u *upstream) {
 	now, pace := u.age(), &u.pace
 	s.PendingPrefillTokens, _ = pace.pendingTokens(now)
 	s.OthersPendingPrefillTokens = pace.pendingOfPeers(now)
-	s.TokenSeconds = time.Duration(pace.step.Load()).Seconds()
-	if perToken := pace.known(); perToken > 0 {
+	s.TokenSeconds = time.Duration(pace.interval.Load()).Seconds()
+	if perToken := pace.estimate(); perToken > 0 {
 		s.PendingPrefill = time.Duration(pace.pending(now)).Seconds()
 		s.PrefillSpeed = 1e9 / perToken
 	}

@@ -9,36 +9,35 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// eventLimit is how much of an event that has not ended is held back, in bytes.
-// One that is larger is relayed as it comes.
+// eventLimit is how much of an incomplete event is buffered, in bytes. Larger events
+// are relayed as they arrive.
 const eventLimit = 64 << 10
 
-// isStream tells whether an answer is a stream of server-sent events that can
-// be read.
+// isStream reports whether an answer is a readable stream of server-sent events.
 func isStream(h http.Header) bool {
 	return mediaType(h) == "text/event-stream" && unpacked(h)
 }
 
-// errNoEnd is that a stream ended without saying so.
+// errNoEnd reports that a stream ended without its final event.
 var errNoEnd = errors.New("the stream ended without its last event")
 
-// relayStream relays server-sent events, each as soon as it is whole. A server
-// sends the header of a stream before it begins to work on it: nothing goes to
-// the client before the first event does, so that until then the request can go
-// to another server.
-func (l *live) relayStream(s *snapshot, a *attempt, answer *http.Response) (settled bool) {
+// relayStream relays server-sent events, each as soon as it is complete. A server
+// sends the header of a stream before it starts processing: until the first event
+// nothing is sent to the client, so that the request can be retried on another
+// server.
+func (l *live) relayStream(s *snapshot, a *attempt, answer *http.Response) (handled bool) {
 	st := stream{live: l, attempt: a, answer: answer, out: http.NewResponseController(l.w), limit: s.cfg.StreamIdleTimeout}
 	st.buf = getBuffer(firstStreamBuffer)
 	defer st.close()
 	for {
-		settled, over := st.step()
+		handled, over := st.step()
 		if over {
-			return settled
+			return handled
 		}
 	}
 }
 
-// firstStreamBuffer is enough for the events of nearly all streams, in bytes.
+// firstStreamBuffer is sufficient for the events of nearly all streams, in bytes.
 const firstStreamBuffer = 16 << 10
 
 // stream is a stream that is being relayed.
@@ -47,13 +46,13 @@ type stream struct {
 	attempt *attempt
 	answer  *http.Response
 	out     *http.ResponseController
-	limit   time.Duration // of silence; 0 for none
+	limit   time.Duration // maximum silence; 0 for no limit
 	idle    *time.Timer   // nil before the first event, or without limit
-	buf     *buffer       // what the client has not got: the beginning of an event
+	buf     *buffer       // not sent to the client yet: the beginning of an event
 	seen    openai.StreamScanner
-	begun   bool // the client has something
-	open    bool // the last that it has is not the end of an event
-	sent    byte // the last byte that it has
+	begun   bool // the client has got something
+	open    bool // the last byte sent to the client is inside an event
+	sent    byte // the last byte sent to the client
 	gaps    gaps
 }
 
@@ -72,8 +71,8 @@ func (st *stream) close() {
 	st.buf.put()
 }
 
-// interval is the average time between tokens, 0 when it is not known. Without
-// usage, events stand for tokens.
+// interval returns the average time between tokens, 0 if not known. Without usage,
+// events count as tokens.
 func (st *stream) interval() time.Duration {
 	tokens := st.seen.Events()
 	if st.done.HasUsage {
@@ -85,9 +84,9 @@ func (st *stream) interval() time.Duration {
 	return (time.Since(st.began) - st.done.TTFT) / time.Duration(tokens-1)
 }
 
-// step reads once and relays what is whole. over is true when that was the
-// last, with relayStream's result.
-func (st *stream) step() (settled, over bool) {
+// step reads once and relays the complete events. over reports whether the stream has
+// ended; then handled is relayStream's result.
+func (st *stream) step() (handled, over bool) {
 	held := len(st.buf.b)
 	n, err := st.answer.Body.Read(st.buf.b[held:cap(st.buf.b)])
 	st.buf.b = st.buf.b[:held+n]
@@ -140,8 +139,8 @@ func (st *stream) step() (settled, over bool) {
 	return true, true
 }
 
-// relay gives the first n bytes of what is held to the client. It is false when
-// the client is gone.
+// relay sends the first n buffered bytes to the client. It returns false if the
+// client has disconnected.
 func (st *stream) relay(n int) bool {
 	if !st.begun {
 		st.begin()
@@ -160,8 +159,8 @@ func (st *stream) relay(n int) bool {
 func (st *stream) begin() {
 	st.begun = true
 	st.attempt.firstByte()
-	st.attempt.landed()
-	st.attempt.good()
+	st.attempt.commit()
+	st.attempt.succeeded()
 	st.start(st.answer)
 	st.done.TTFT = time.Since(st.began)
 	if st.limit > 0 {
@@ -169,7 +168,8 @@ func (st *stream) begin() {
 	}
 }
 
-// send writes to the client at once. It is false when the client is gone.
+// send writes to the client and flushes. It returns false if the client has
+// disconnected.
 func (st *stream) send(events []byte) bool {
 	if _, err := st.w.Write(events); err != nil || !flush(st.out) {
 		st.done.Broken = true
@@ -178,8 +178,8 @@ func (st *stream) send(events []byte) bool {
 	return true
 }
 
-// breakOff ends a stream whose server broke off: an event that says so, and a
-// cut. Not everybody reads the one, and not everybody sees the other.
+// breakOff ends a stream whose server failed: with an error event, and by aborting
+// the connection, because not every client handles both.
 func (st *stream) breakOff(err error) {
 	problem := "The model server broke off in the middle of the stream."
 	switch {
@@ -194,9 +194,9 @@ func (st *stream) breakOff(err error) {
 		if st.open {
 			last = append([]byte("\n\n"), last...)
 		}
-		_ = st.send(last) // it is cut in any case
+		_ = st.send(last) // the connection is aborted in any case
 	}
-	st.cut(st.attempt, err)
+	st.abort(st.attempt, err)
 }
 
 var endOfLine = []byte{'\n'}

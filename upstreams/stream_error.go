@@ -9,19 +9,19 @@ import (
 	"go.uber.org/zap"
 )
 
-// errorEvent is an event of a stream that says that the server failed.
+// errorEvent is an event in which the server reports a failure.
 type errorEvent struct {
 	body  []byte // its data
-	first bool   // there is no event with data before it
+	first bool   // no event with data precedes it
 	end   int    // of the event
 }
 
 var errorWord = []byte("error")
 
-// findError returns the first error among whole events.
+// findError returns the first error among complete events.
 //
-// vLLM and OpenAI send an error as data with a member `error`, followed by
-// [DONE]; the Responses and the Messages API send an event of the type `error`.
+// vLLM and OpenAI send an error as data with a member `error`, followed by [DONE];
+// the Responses and the Messages API send an event of the type `error`.
 func findError(events []byte) (errorEvent, bool) {
 	if !bytes.Contains(events, errorWord) {
 		return errorEvent{}, false
@@ -49,8 +49,8 @@ func findError(events []byte) (errorEvent, bool) {
 	return errorEvent{}, false
 }
 
-// cutLine returns the line that begins at at, without its end, and where the
-// next one begins.
+// cutLine returns the line that begins at at, without its end, and the begin of the
+// next one.
 func cutLine(b []byte, at int) (line []byte, next int) {
 	n := bytes.IndexAny(b[at:], "\r\n")
 	if n < 0 {
@@ -63,7 +63,7 @@ func cutLine(b []byte, at int) (line []byte, next int) {
 	return line, next
 }
 
-// isErrorData reports whether the data of an event says that the server failed.
+// isErrorData reports whether the data of an event is an error.
 func isErrorData(name, data []byte) bool {
 	if len(data) == 0 || data[0] != '{' || !bytes.Contains(data, errorWord) {
 		return false
@@ -78,19 +78,19 @@ func isErrorData(name, data []byte) bool {
 	return string(name) == "error" || top.Type == "error" || len(top.Error) > 0 && string(top.Error) != "null"
 }
 
-// refused settles a stream that begins with an error: the client has nothing
-// yet, so that it is an answer like any other error.
-func (st *stream) refused(e errorEvent) (settled bool) {
+// refused handles a stream that begins with an error: nothing was sent to the client,
+// so that it is handled like any other error.
+func (st *stream) refused(e errorEvent) (handled bool) {
 	key := st.attempt.hasClientKey(st.header)
 	v, status := judgeEvent(e.body, key)
-	return st.judged(st.attempt, v, said{status: status, header: http.Header{"Content-Type": contentJSON}, body: e.body, clientKey: key})
+	return st.handleError(st.attempt, v, reply{status: status, header: http.Header{"Content-Type": contentJSON}, body: e.body, clientKey: key})
 }
 
-// fail ends a stream after an error in its middle, which the client has got. It
-// does not get the [DONE] that servers send after one.
+// fail ends a stream after an error in its middle, which was relayed. The [DONE] that
+// servers send after an error is not relayed.
 func (st *stream) fail(e errorEvent) {
 	v, status := judgeEvent(e.body, st.attempt.hasClientKey(st.header))
-	st.attempt.accuse(v, said{status: status, header: http.Header{}}, st.body.head)
+	st.attempt.recordError(v, reply{status: status, header: http.Header{}}, st.body.head)
 	st.done.Broken, st.cutOff = true, true
 	if c := st.proxy.log.Check(zap.WarnLevel, "answer cut off"); c != nil {
 		c.Write(zap.String("request", st.id[0]), zap.String("upstream", st.attempt.up.url), zap.Error(errErrorEvent))

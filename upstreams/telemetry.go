@@ -9,25 +9,25 @@ import (
 	"unicode/utf8"
 )
 
-// Latency is how long something took, N times. Quantiles are never less than what
-// was measured, and at most a tenth more.
+// Latency summarizes N durations. Quantiles are never less than the true values, and
+// at most a tenth more.
 type Latency struct {
 	N        int64
 	P50, P95 time.Duration
 }
 
-// Recent is what an upstream did in the last Window, through this gateway.
+// Recent summarizes an upstream over the last Window, for this gateway.
 type Recent struct {
-	// Window is the last minute, or what of it the upstream is there.
+	// Window is the last minute, or less if the upstream was added later.
 	Window             time.Duration
 	Requests, Failures int64   // attempts that ended, of both classes
 	TTFT               Latency // from the arrival of a live request to the first event of its stream
-	ITL                Latency // between the tokens of a live stream, one average for each
+	ITL                Latency // between the tokens of a live stream, one average for each stream
 }
 
-// TelemetryPoint is how an upstream was in one step. Numbers of requests in
-// flight (this gateway's), Waiting and KVCacheUsage (0 to 1; both the server's
-// own) are averages over it. Missed says that nothing was measured.
+// TelemetryPoint summarizes an upstream in one step. The numbers of requests in
+// flight (this gateway's), Waiting and KVCacheUsage (0 to 1; both from the server's
+// metrics) are averages. Missed is true if nothing was measured.
 type TelemetryPoint struct {
 	At                                 time.Time // end of the step
 	Missed                             bool
@@ -36,7 +36,7 @@ type TelemetryPoint struct {
 	TTFT, ITL                          Latency
 }
 
-// Failure is an attempt that an upstream failed.
+// Failure is a failed attempt at an upstream.
 type Failure struct {
 	At       time.Time
 	Class    Class
@@ -46,7 +46,7 @@ type Failure struct {
 	Message  string // at most failureLength bytes
 }
 
-// Telemetry is what is remembered of an upstream.
+// Telemetry is the history of an upstream.
 type Telemetry struct {
 	Recent   Recent
 	Step     time.Duration
@@ -58,31 +58,31 @@ const (
 	telemetryStep   = 10 * time.Second
 	telemetrySteps  = 360 // an hour
 	telemetryWindow = time.Minute
-	telemetrySample = time.Second // between looks at what is in flight
+	telemetrySample = time.Second // interval between samples of the requests in flight
 
 	failuresKept  = 50
 	failureLength = 500 // bytes
 )
 
-// telemetry is what is remembered of one upstream, in memory of a fixed size.
+// telemetry stores the history of one upstream, in memory of a fixed size.
 type telemetry struct {
 	mu       sync.Mutex
 	begun    time.Time                  // guarded by mu
-	steps    [telemetrySteps]stepRecord // guarded by mu; a ring by the number of the step
+	steps    [telemetrySteps]stepRecord // guarded by mu; a ring indexed by the number of the step
 	failures []Failure                  // guarded by mu; oldest first
 }
 
 // stepRecord is one step.
 type stepRecord struct {
-	number             int64    // of the step since the Unix epoch; another one's place is free
-	requests, failures [2]int64 // by Class
-	samples, told      int64    // looks at what is in flight, and those at which the server's figures were known
-	live, batch        int64    // sums over samples
-	waiting, kvCache   float64
-	ttft, itl          histogram
+	number                 int64    // of the step since the Unix epoch; a different number means that the entry is unused
+	requests, failures     [2]int64 // by Class
+	samples, metricSamples int64    // samples of the requests in flight, and those with server metrics
+	live, batch            int64    // sums over samples
+	waiting, kvCache       float64
+	ttft, itl              histogram
 }
 
-// at gives the record of the step that now is in. mu is held.
+// at returns the record of the step at now. mu is held.
 func (t *telemetry) at(now time.Time) *stepRecord {
 	number := now.UnixNano() / int64(telemetryStep)
 	s := &t.steps[number%telemetrySteps]
@@ -100,7 +100,7 @@ func (t *telemetry) ended(class Class) {
 	t.mu.Unlock()
 }
 
-// failed counts an attempt as failed and remembers why.
+// failed counts an attempt as failed and stores the failure.
 func (t *telemetry) failed(f Failure) {
 	if len(f.Message) > failureLength {
 		cut := failureLength
@@ -120,7 +120,7 @@ func (t *telemetry) failed(f Failure) {
 	t.failures = append(t.failures, f)
 }
 
-// streamed takes in how quick a live stream was; an itl of 0 is not known.
+// streamed records the latencies of a live stream; an itl of 0 is not known.
 func (t *telemetry) streamed(ttft, itl time.Duration) {
 	now := time.Now()
 	t.mu.Lock()
@@ -132,7 +132,7 @@ func (t *telemetry) streamed(ttft, itl time.Duration) {
 	}
 }
 
-// sample takes in what is in flight.
+// sample records a sample of the requests in flight and of the server's metrics.
 func (t *telemetry) sample(now time.Time, live, batch int, g gauges) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -140,8 +140,8 @@ func (t *telemetry) sample(now time.Time, live, batch int, g gauges) {
 	s.samples++
 	s.live += int64(live)
 	s.batch += int64(batch)
-	if g.told {
-		s.told++
+	if g.present {
+		s.metricSamples++
 		s.waiting += g.waiting
 		s.kvCache += g.kvCache
 	}
@@ -166,8 +166,7 @@ func (t *telemetry) recent(now time.Time) Recent {
 	return r
 }
 
-// history lists the steps that are over, as long as the upstream is there. mu
-// is held.
+// history returns the completed steps since the upstream was added. mu is held.
 func (t *telemetry) history(now time.Time) []TelemetryPoint {
 	last := now.UnixNano()/int64(telemetryStep) - 1
 	first := max(last-telemetrySteps+2, t.begun.UnixNano()/int64(telemetryStep))
@@ -184,15 +183,15 @@ func (t *telemetry) history(now time.Time) []TelemetryPoint {
 		if s.samples > 0 {
 			p.Live, p.Batch = float64(s.live)/float64(s.samples), float64(s.batch)/float64(s.samples)
 		}
-		if s.told > 0 {
-			p.Waiting, p.KVCacheUsage = s.waiting/float64(s.told), s.kvCache/float64(s.told)
+		if s.metricSamples > 0 {
+			p.Waiting, p.KVCacheUsage = s.waiting/float64(s.metricSamples), s.kvCache/float64(s.metricSamples)
 		}
 		points = append(points, p)
 	}
 	return points
 }
 
-// Recent tells what every upstream did in the last minute, by URL.
+// Recent returns the summary of the last minute of every upstream, by URL.
 func (p *Pool) Recent() map[string]Recent {
 	now := time.Now()
 	all := make(map[string]Recent)
@@ -205,8 +204,8 @@ func (p *Pool) Recent() map[string]Recent {
 	return all
 }
 
-// Telemetry gives what is remembered of an upstream; ok is false when there is
-// none of that URL.
+// Telemetry returns the history of an upstream; ok is false if the pool has no
+// upstream with that URL.
 func (p *Pool) Telemetry(url string) (told Telemetry, ok bool) {
 	now := time.Now()
 	for _, u := range p.now.Load().upstreams {
@@ -223,7 +222,7 @@ func (p *Pool) Telemetry(url string) (told Telemetry, ok bool) {
 	return Telemetry{}, false
 }
 
-// sample looks at what is in flight until ctx ends.
+// sample records the requests in flight every telemetrySample until ctx ends.
 func (p *Pool) sample(ctx context.Context) {
 	ticker := time.NewTicker(telemetrySample)
 	defer ticker.Stop()
@@ -244,5 +243,5 @@ func (p *Pool) sampleAll(now time.Time) {
 		live, batch := u.counts()
 		u.telemetry.sample(now, live, batch, u.gauges)
 	}
-	p.likenSpeeds()
+	p.sharePoolSpeed()
 }

@@ -60,7 +60,7 @@ func TestTelemetrySteps(t *testing.T) {
 		time.Sleep(telemetryStep - time.Duration(time.Now().UnixNano()%int64(telemetryStep))) // to the beginning of a step
 		begun := time.Now()
 		tel := &telemetry{begun: begun}
-		told := gauges{told: true, running: 3, waiting: 6, kvCache: 0.5}
+		told := gauges{present: true, running: 3, waiting: 6, kvCache: 0.5}
 		for i := range 10 {
 			g := told
 			if i >= 5 {

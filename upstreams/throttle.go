@@ -2,15 +2,15 @@ package upstreams
 
 import "sync/atomic"
 
-// throttle is what limits batch lines on all upstreams of a pool beside their own
-// limits.
+// throttle limits batch lines on all upstreams of a pool, in addition to the limits
+// of each upstream.
 type throttle struct {
-	hours   atomic.Pointer[hoursInForce] // nil: none are configured
-	changed chan struct{}                // cap 1: there are other hours
+	hours   atomic.Pointer[activeHours] // nil: no hours are configured
+	changed chan struct{}               // cap 1: the hours have changed
 }
 
-// setHours puts other hours in force. cfg is valid.
-func (t *throttle) setHours(h *hours, in *hoursInForce) {
+// setHours replaces the hours. The configuration is valid.
+func (t *throttle) setHours(h *hours, in *activeHours) {
 	if len(h.ranges) == 0 {
 		in = nil
 	}
@@ -21,9 +21,9 @@ func (t *throttle) setHours(h *hours, in *hoursInForce) {
 	}
 }
 
-// throttled is how many of a number of slots batch lines may use: none while the
-// price of batch is measured or outside of the hours, else what the hours and the
-// budget leave, at least one.
+// throttled returns how many of the slots batch lines may use: none while batch is
+// withheld or outside of the hours, or else what the hours and the budget allow, at
+// least one.
 func (c *Candidate) throttled(slots int) int {
 	if slots <= 0 {
 		return slots
@@ -32,7 +32,7 @@ func (c *Candidate) throttled(slots int) int {
 		return 0
 	}
 	part := 1.0
-	if c.purpose() != ForBatch { // lines elsewhere cost live requests nothing
+	if c.placement() != ForBatch { // lines there do not slow live requests down
 		part = c.budget.part()
 	}
 	if c.throttle != nil {
@@ -46,7 +46,7 @@ func (c *Candidate) throttled(slots int) int {
 	return max(1, int(part*float64(slots)+1e-9))
 }
 
-// factor is a part above 0 and up to 1 that is read without a lock. Its zero value
+// factor is a factor above 0 and up to 1 that is read without a lock. Its zero value
 // is 1.
 type factor struct{ missing atomic.Int64 } // in millionths
 

@@ -15,19 +15,18 @@ import (
 	"time"
 )
 
-// TLSConfig says which certificates of an https upstream are trusted, and which
-// one it is shown. Its zero value trusts the system's authorities. Files that
-// are renewed count from the next connection on.
+// TLSConfig selects the trusted certificates and the client certificate of an https
+// upstream. Its zero value trusts the system's authorities. Renewed files apply from
+// the next connection on.
 type TLSConfig struct {
-	// CAFiles are PEM files of authorities that are trusted instead of the
-	// system's.
+	// CAFiles are PEM files of certificate authorities, which replace the system's.
 	CAFiles []string
 	// CertFile and KeyFile are PEM files of a client certificate and its key.
 	CertFile, KeyFile string
-	// ServerName is the name in the server's certificate. Default: the host of
-	// the URL.
+	// ServerName is the expected name in the server's certificate. Default: the host
+	// of the URL.
 	ServerName string
-	// InsecureSkipVerify has every certificate trusted.
+	// InsecureSkipVerify disables certificate verification.
 	InsecureSkipVerify bool
 }
 
@@ -36,19 +35,19 @@ func (c *TLSConfig) IsZero() bool {
 	return len(c.CAFiles) == 0 && c.CertFile == "" && c.KeyFile == "" && c.ServerName == "" && !c.InsecureSkipVerify
 }
 
-// validate names the option that makes no sense. It does not look at files.
+// validate checks the combination of options. It does not read files.
 func (c *TLSConfig) validate(at address) error {
 	switch {
 	case c.IsZero():
 		return nil
 	case at.base.Scheme != "https":
-		return fmt.Errorf("tls options are given for %s, which is not https", at.name)
+		return fmt.Errorf("tls options need an https URL, got %s", at.name)
 	case (c.CertFile == "") != (c.KeyFile == ""):
-		return errors.New("tls_client_auth: a client certificate needs its file and that of its key")
+		return errors.New("tls_client_auth: specify both a certificate file and a key file")
 	case c.InsecureSkipVerify && len(c.CAFiles) > 0:
-		return errors.New("tls_ca makes no sense with tls_insecure_skip_verify, which trusts every certificate")
+		return errors.New("tls_ca cannot be combined with tls_insecure_skip_verify, which trusts every certificate")
 	case slices.Contains(c.CAFiles, ""):
-		return errors.New("tls_ca: a file has no name")
+		return errors.New("tls_ca: the file name is empty")
 	}
 	return nil
 }
@@ -73,7 +72,7 @@ func (c *TLSConfig) load() (*tls.Config, error) {
 			cfg.RootCAs = x509.NewCertPool()
 		}
 		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("tls_ca: %s holds no certificate in PEM form", name)
+			return nil, fmt.Errorf("tls_ca: %s contains no PEM certificate", name)
 		}
 	}
 	if c.CertFile != "" {
@@ -89,9 +88,9 @@ func (c *TLSConfig) load() (*tls.Config, error) {
 	return cfg, nil
 }
 
-// tlsDialer makes TLS connections. It reads the files again when they have
-// changed. Files that cannot be used, such as a certificate without its new
-// key, leave the last ones that could be in force.
+// tlsDialer makes TLS connections. It reloads the files when they have changed. If
+// they cannot be used, such as a certificate without its new key, the previous ones
+// remain in use.
 type tlsDialer struct {
 	cfg     TLSConfig
 	dial    dialFunc
@@ -102,7 +101,7 @@ type tlsDialer struct {
 	stamp  string      // guarded by mu; of the files that were loaded
 }
 
-// DialContext connects and shakes hands.
+// DialContext connects and performs the TLS handshake.
 func (d *tlsDialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	cfg, err := d.current()
 	if err != nil {
@@ -124,12 +123,12 @@ func (d *tlsDialer) DialContext(ctx context.Context, network, addr string) (net.
 	timed, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	if err := conn.HandshakeContext(timed); err != nil {
-		return nil, errors.Join(fmt.Errorf("shaking hands: %w", err), ignoreClosed(raw.Close()))
+		return nil, errors.Join(fmt.Errorf("TLS handshake: %w", err), ignoreClosed(raw.Close()))
 	}
 	return conn, nil
 }
 
-// ignoreClosed drops the error of closing what is closed.
+// ignoreClosed returns nil if err reports that a connection is already closed.
 func ignoreClosed(err error) error {
 	if errors.Is(err, net.ErrClosed) {
 		return nil
@@ -154,7 +153,7 @@ func (d *tlsDialer) current() (*tls.Config, error) {
 	return d.loaded, nil
 }
 
-// stamp changes when a file does.
+// stamp returns a value that changes when a file changes.
 func (c *TLSConfig) stamp() string {
 	var all strings.Builder
 	for _, name := range slices.Concat(c.CAFiles, []string{c.CertFile, c.KeyFile}) {
@@ -170,8 +169,8 @@ func (c *TLSConfig) stamp() string {
 	return all.String()
 }
 
-// tlsRemedy says what to do about an error of TLS, "" when that is not known or
-// err is none.
+// tlsRemedy returns what to do about a TLS error, "" if that is not known or err is
+// not a TLS error.
 func tlsRemedy(err error) string {
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return "The server's certificate is signed by an authority that is not trusted: set tls_ca of this upstream to the authority's certificate (a PEM file)."
@@ -181,7 +180,7 @@ func tlsRemedy(err error) string {
 	}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
 		if invalid.Reason == x509.Expired {
-			return "The server's certificate has expired or is not valid yet: renew it, or look at this machine's clock."
+			return "The server's certificate has expired or is not valid yet: renew it, or check this machine's clock."
 		}
 		return "The server's certificate cannot be used: " + invalid.Error() + "."
 	}
@@ -191,7 +190,7 @@ func tlsRemedy(err error) string {
 		case slices.Contains(alertsNoCertificate, alert):
 			return "The server refuses the connection without a client certificate that it trusts: set tls_client_auth of this upstream to a certificate and its key."
 		case slices.Contains(alertsBadCertificate, alert):
-			return "The server does not trust the client certificate: look at tls_client_auth of this upstream and at the authority that the server trusts."
+			return "The server does not trust the client certificate: check tls_client_auth of this upstream and the authority that the server trusts."
 		}
 		return ""
 	}
@@ -201,8 +200,8 @@ func tlsRemedy(err error) string {
 	return ""
 }
 
-// Alerts by which servers refuse a client for its certificate (RFC 8446, section
-// 6.2).
+// Alerts with which servers reject a client because of its certificate (RFC 8446,
+// section 6.2).
 var (
 	alertsNoCertificate  = alertTexts(40, 42, 116) // handshake_failure, bad_certificate, certificate_required
 	alertsBadCertificate = alertTexts(45, 46, 48)  // certificate_expired, certificate_unknown, unknown_ca

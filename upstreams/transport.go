@@ -11,36 +11,36 @@ import (
 	"time"
 )
 
-// transport is the one way out to the upstreams. A faster one goes here.
+// transport sends requests to upstreams.
 type transport struct {
 	keep http.RoundTripper
-	// fresh makes a connection for every request: what a connection that had
-	// been kept too long did to a request is done again on it.
+	// fresh makes a new connection for every request: requests that failed on a stale
+	// connection are repeated on it.
 	fresh http.RoundTripper
 }
 
 const (
-	// idlePerHost bounds connections that are kept to one upstream.
+	// idlePerHost limits the idle connections to one upstream.
 	idlePerHost = 1024
-	// connBuffer is the size of a connection's buffers in bytes: most requests
-	// fit into one write.
+	// connBuffer is the size of a connection's buffers in bytes: most requests fit
+	// into one write.
 	connBuffer = 16 << 10
-	// headerLimit bounds the header of an answer in bytes.
+	// headerLimit limits the header of an answer in bytes.
 	headerLimit = 256 << 10
 )
 
-// dialFunc connects, as net.Dialer.DialContext does.
+// dialFunc connects like net.Dialer.DialContext.
 type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// dialer connects to TCP addresses, or to a Unix domain socket whatever the
-// address says.
+// dialer returns a function that connects to TCP addresses, or always to the Unix
+// domain socket if socket is set.
 func (p *Pool) dialer(socket string) dialFunc {
 	if p.dial != nil {
 		return p.dial // in tests
 	}
 	dialer := &net.Dialer{
 		Timeout: p.cfg.DialTimeout,
-		// A machine that vanished is found out within half a minute.
+		// A host that has vanished is detected within half a minute.
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
 	}
 	if socket == "" {
@@ -51,19 +51,19 @@ func (p *Pool) dialer(socket string) dialFunc {
 	}
 }
 
-// newTransport makes a transport over what dial connects.
+// newTransport returns a transport that connects with dial.
 func newTransport(cfg *Config, dial dialFunc, secure TLSConfig) *transport {
 	var http1 http.Protocols
 	http1.SetHTTP1(true)
 	base := &http.Transport{
-		// Proxies of the environment are for the way out of the house.
+		// Proxies in the environment are meant for external servers.
 		Proxy:                  nil,
 		DialContext:            dial,
 		Protocols:              &http1,
 		DialTLSContext:         (&tlsDialer{cfg: secure, dial: dial, timeout: cfg.DialTimeout}).DialContext,
 		MaxIdleConnsPerHost:    idlePerHost,
 		IdleConnTimeout:        cfg.IdleConnTimeout,
-		DisableCompression:     true, // usage is read from what passes
+		DisableCompression:     true, // usage is read from the stream
 		MaxResponseHeaderBytes: headerLimit,
 		ReadBufferSize:         connBuffer,
 		WriteBufferSize:        connBuffer,
@@ -81,8 +81,8 @@ func (t *transport) closeIdle() {
 	}
 }
 
-// stale tells whether err is how a request fails on a connection that the server
-// closes: there is not one byte of an answer.
+// stale reports whether err is the failure of a request on a connection that the
+// server was closing: no byte of an answer was received.
 func stale(err error) bool {
 	for _, end := range []error{io.EOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed} {
 		if errors.Is(err, end) {
@@ -93,7 +93,7 @@ func stale(err error) bool {
 	return strings.Contains(err.Error(), "server closed idle connection")
 }
 
-// broken tells whether err is that a connection ended before its time.
+// broken reports whether err means that a connection ended prematurely.
 func broken(err error) bool {
 	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED} {
 		if errors.Is(err, end) {

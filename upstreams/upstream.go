@@ -10,56 +10,57 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// upstream is one model server for as long as its URL is configured, and for as
-// long after that as requests run on it.
+// upstream is one model server, from its configuration until the last request on it
+// has ended.
 type upstream struct {
 	url    string
 	host   string
 	socket string     // the path of a Unix domain socket, "" for TCP
 	urls   []*url.URL // by route.index, shared by all requests and never changed
 
-	// load is the number of requests in flight: live ones in the lower half,
-	// batch lines in the upper one, so that both are read at once.
+	// load is the number of requests in flight: live ones in the lower half, batch
+	// lines in the upper half, so that both are read atomically.
 	load atomic.Uint64
-	// others is the same for what other gateways have in flight, as of the
-	// last SetPeers.
+	// others is the load of other gateways, as of the last SetPeers.
 	others atomic.Uint64
-	// limit is how many requests of both classes the server should have at once:
-	// what its limiter found. Batch lines come only below it.
+	// limit is how many requests of both classes the server should run concurrently,
+	// as found by limiter. Batch lines are sent only below it.
 	limit atomic.Int64
-	// capacity is how many requests the server was found to run at once, 0 when
-	// that is not known. Who changes it calls Pool.released.
+	// capacity is the measured concurrency of the server, 0 if not known.
+	// Pool.released must be called after a change.
 	capacity atomic.Int64
-	// progress counts answers and pieces of streams: a server that makes some
-	// is not hung, whatever its probes say.
+	// progress counts answers and chunks of streams: a server with progress does not
+	// hang, even if its probes fail.
 	progress atomic.Uint64
-	// suspect says that it did something which a probe is to explain.
+	// suspect is set from a failure until a successful probe, and while the breaker is
+	// open.
 	suspect atomic.Bool
-	// gate is when the next trial of an upstream that is suspect for its answers
-	// is due, as its age; 0 if it is not.
-	gate   atomic.Int64
-	hung   atomic.Bool  // it is suspect because its engine hangs
-	good   atomic.Int64 // answers to requests
-	row    atomic.Int32 // faults since the last good answer
-	full   saturation
-	placed atomic.Pointer[Placement] // nil: ForBoth
-	// pace spaces batch lines out, seats keeps places for live requests.
-	pace  pace
-	seats seats
-	// hits tells of each model which part of its prompts is in the prefix cache.
+	// trialAt is the age at which the next trial of an upstream with an open breaker
+	// is due; 0 if the breaker is closed.
+	trialAt     atomic.Int64
+	hung        atomic.Bool  // it is suspect because its engine hangs
+	goodAnswers atomic.Int64 // successful answers
+	faultsInRow atomic.Int32 // faults since the last good answer
+	saturation  saturation
+	placed      atomic.Pointer[Placement] // nil: ForBoth
+	// pace spaces batch lines out, liveReserve keeps slots for live requests.
+	pace        pace
+	liveReserve liveReserve
+	// hits tracks the prefix cache hits by model.
 	hits atomic.Pointer[map[string]*prefixHits]
-	// withheld says that no new batch line may come: the price of batch is measured.
+	// withheld is true while no new batch line may be sent, to measure the price of
+	// batch.
 	withheld atomic.Bool
-	// presence and spell tell what live streams are samples of, standIn is how many
-	// batch lines the balancer counts while batch is withheld.
-	presence presence
-	spell    atomic.Pointer[spell] // nil: of nothing
-	standIn  atomic.Int64
-	// budget is the part of the slots that batch_budget leaves batch lines.
+	// batchActivity and phase classify samples of live streams; withheldLoad is the
+	// number of batch lines that the balancer counts while batch is withheld.
+	batchActivity batchActivity
+	phase         atomic.Pointer[phase] // nil: streams are not sampled
+	withheldLoad  atomic.Int64
+	// budget is the part of the slots that batch_budget allows batch lines.
 	budget factor
-	// byPriority says that batch lines are sent with a priority.
+	// byPriority is true if batch lines are sent with a priority.
 	byPriority atomic.Bool
-	// rediscover has the next probe ask for the models.
+	// rediscover requests a model discovery with the next probe.
 	rediscover atomic.Bool
 
 	requests [2]atomic.Int64 // by Class, dispatched so far
@@ -67,45 +68,45 @@ type upstream struct {
 	flights  flights
 	wake     chan struct{} // cap 1: probe soon
 
-	telemetry telemetry
-	limiter   limiter   // used by the prober alone
-	stillness stillness // used by the prober alone
+	telemetry    telemetry
+	limiter      limiter      // used by the prober alone
+	hangDetector hangDetector // used by the prober alone
 
 	access atomic.Pointer[access]
 
 	condition // guarded by Pool.mu
 }
 
-// condition is what is known of an upstream.
+// condition is the current condition of an upstream.
 type condition struct {
-	state     State
-	since     time.Time // of the state
-	added     time.Time
-	reason    string // why it is not up; "" when it is
-	remedy    string // what to do about the last probe's failure, "" when that is not known
-	probed    bool   // a probe has ended
-	told      bool   // it has told its models at least once
-	loading   bool   // it listens, and says that it is not ready
-	failed    int    // probes in a row that time out or are answered badly
-	draining  bool
-	drainedAt time.Time // zero when it is not draining
-	drainedBy string    // "" when that is not known
-	models    []openai.Model
-	version   string
-	gauges    gauges
-	facts     Facts
-	weight    float64
-	maxSeqs   int
-	// seqsAssumed says that maxSeqs is not configured.
-	seqsAssumed bool
-	toldSeqs    int // requests that it runs at once, as it told last; 0 when it does not
-	limitWhy    LimitReason
-	policy      string // as configured
-	// policyInForce is what byPriority was decided by.
+	state      State
+	since      time.Time // of the state
+	added      time.Time
+	reason     string // why it is not up; "" when it is
+	remedy     string // for the last failed probe, "" if not known
+	probed     bool   // a probe has ended
+	discovered bool   // it has reported its models at least once
+	loading    bool   // it listens, and reports that it is not ready
+	failed     int    // consecutive probes that timed out or failed
+	draining   bool
+	drainedAt  time.Time // zero when it is not draining
+	drainedBy  string    // "" if not known
+	models     []openai.Model
+	version    string
+	gauges     gauges
+	facts      Facts
+	weight     float64
+	maxSeqs    int
+	// seqsAssumed is true if maxSeqs is not configured.
+	seqsAssumed  bool
+	reportedSeqs int // concurrency that it last reported; 0 if it does not
+	limitWhy     LimitReason
+	policy       string // as configured
+	// policyInForce is the policy that byPriority was set for.
 	policyInForce string
-	suspicion     *suspicion // nil without one
-	disowned      map[string]disowned
-	stop          context.CancelFunc // ends its probing; nil when there is none
+	breaker       *breaker // nil if closed
+	missing       map[string]missingModel
+	stop          context.CancelFunc // stops probing; nil if it is not running
 }
 
 func newUpstream(at address, now time.Time) *upstream {
@@ -117,8 +118,8 @@ func newUpstream(at address, now time.Time) *upstream {
 	u.state, u.since, u.added = StateLoading, now, now
 	u.telemetry.begun = now
 	u.limit.Store(limitStart)
-	u.seats.at = now
-	u.presence.quiet = make(chan struct{}, 1)
+	u.liveReserve.at = now
+	u.batchActivity.idle = make(chan struct{}, 1)
 	return u
 }
 
@@ -132,36 +133,36 @@ const oneBatch = 1 << 32
 func (u *upstream) begin() {
 	u.requests[Live].Add(1)
 	live, _ := split(u.load.Add(1))
-	u.seats.taken(live)
+	u.liveReserve.noteLive(live)
 }
 
-// end takes back begin.
+// end reverts begin.
 func (u *upstream) end() { u.load.Add(^uint64(0)) }
 
-// hasSlot reports whether one more batch line may be in flight at a load.
+// hasSlot reports whether one more batch line may be in flight at the given load.
 func (c *Candidate) hasSlot(load uint64) bool {
 	_, batch := split(load)
 	return batch < c.batchSlots(load)
 }
 
-// takes reports whether a batch line may come now: there is a slot, and nothing
-// that the line would hold up.
-func (c *Candidate) takes() bool {
+// acceptsBatch reports whether a batch line may be sent now: there is a slot, and no
+// request that the line would delay.
+func (c *Candidate) acceptsBatch() bool {
 	if !c.hasSlot(c.load.Load()) {
 		return false
 	}
 	now := c.age()
-	open := c.pace.open() <= now
-	if !open && !c.pace.held.Load() {
-		c.pace.held.Store(true)
+	open := c.pace.opensAt() <= now
+	if !open && !c.pace.heldBack.Load() {
+		c.pace.heldBack.Store(true)
 	}
 	return open
 }
 
-// beginBatch counts a batch line as in flight, if it may come now.
+// beginBatch counts a batch line as in flight, if it may be sent now.
 func (c *Candidate) beginBatch() bool {
 	now := c.age()
-	if c.pace.open() > now || !c.hasSlot(c.load.Load()) || !c.pace.admit(now) {
+	if c.pace.opensAt() > now || !c.hasSlot(c.load.Load()) || !c.pace.admit(now) {
 		return false
 	}
 	for {
@@ -172,17 +173,17 @@ func (c *Candidate) beginBatch() bool {
 		if c.load.CompareAndSwap(load, load+oneBatch) {
 			if load < oneBatch {
 				c.probeSoon() // samples are taken while batch lines run
-				c.noteBatch()
+				c.updateBatchActivity()
 			}
 			return true
 		}
 	}
 }
 
-// endBatch takes back beginBatch.
+// endBatch reverts beginBatch.
 func (u *upstream) endBatch() {
 	if u.load.Add(^uint64(oneBatch-1)) < oneBatch {
-		u.noteBatch()
+		u.updateBatchActivity()
 	}
 }
 
@@ -190,7 +191,7 @@ func split(load uint64) (live, batch int) { return int(uint32(load)), int(load >
 
 func (u *upstream) counts() (live, batch int) { return split(u.load.Load()) }
 
-// probeSoon has the upstream probed without waiting for the interval.
+// probeSoon triggers a probe without waiting for the interval.
 func (u *upstream) probeSoon() {
 	select {
 	case u.wake <- struct{}{}:
@@ -198,10 +199,10 @@ func (u *upstream) probeSoon() {
 	}
 }
 
-// isUp tells whether it takes requests, drained or not. Pool.mu is held.
+// isUp reports whether it accepts requests, ignoring draining. Pool.mu is held.
 func (u *upstream) isUp() bool { return u.state.TakesRequests() }
 
-// has tells whether it has told the model. Pool.mu is held.
+// has reports whether it has reported the model. Pool.mu is held.
 func (u *upstream) has(model string) bool {
 	for i := range u.models {
 		if u.models[i].ID == model {
@@ -211,20 +212,20 @@ func (u *upstream) has(model string) bool {
 	return false
 }
 
-// flights are requests that have not brought their client a byte yet: what can
-// be begun anew elsewhere.
+// flights lists the requests whose client has not got a byte yet: they can be retried
+// elsewhere.
 type flights struct {
 	mu    sync.Mutex
 	first *flight // guarded by mu
 }
 
-// flight is one of them.
+// flight is an element of flights.
 type flight struct {
 	model      string
-	whole      bool // all of the request was in memory when it was begun: nobody is waited for
+	whole      bool // the entire body was in memory when the attempt began
 	cancel     context.CancelCauseFunc
 	prev, next *flight // guarded by flights.mu
-	listed     bool    // the request's own
+	listed     bool    // used by the request's goroutine
 }
 
 func (l *flights) add(f *flight) {
@@ -237,7 +238,7 @@ func (l *flights) add(f *flight) {
 	l.mu.Unlock()
 }
 
-// remove takes f off the list. Doing it again does nothing.
+// remove removes f from the list. It may be called repeatedly.
 func (l *flights) remove(f *flight) {
 	if !f.listed {
 		return
@@ -256,7 +257,7 @@ func (l *flights) remove(f *flight) {
 	l.mu.Unlock()
 }
 
-// awaited counts those that only the upstream is waited for.
+// awaited returns the number of flights that were sent completely.
 func (l *flights) awaited() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -269,7 +270,8 @@ func (l *flights) awaited() int {
 	return n
 }
 
-// abort cancels those whose model may, and says how many.
+// abort cancels the flights whose model may reports true for, and returns their
+// number.
 func (l *flights) abort(cause error, may func(model string) bool) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -11,45 +11,46 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// blame says what an answer is about, and so what follows from it. The table
-// is in docs/failures.md.
+// blame is the cause of an error answer, which determines how it is handled. The
+// table is in docs/failures.md.
 type blame uint8
 
 const (
-	blameNone    blame = iota // an answer
+	blameNone    blame = iota // no error
 	blameRequest              // the request: final
-	blameClient               // the client's own key: another server may know it, final otherwise
-	blamePassing              // the request on this server: another server, or later
-	blameModel                // the server does not have the model any more
-	blameFull                 // the server has no room
-	blameKey                  // the server refuses the gateway's key
+	blameClient               // the client's own key: another server may accept it, otherwise final
+	blamePassing              // the request on this server: retry elsewhere, or later
+	blameModel                // the server does not have the model any longer
+	blameFull                 // the server is at its limit
+	blameKey                  // the server rejects the gateway's key
 	blameEither               // the server or the request
 	blameServer               // the server, or something between it and the gateway
 )
 
-// elsewhere reports whether another server may answer better.
+// elsewhere reports whether another server may give a better answer.
 func (b blame) elsewhere() bool { return b >= blameClient }
 
-// verdict is what judge finds.
+// verdict is the result of judge.
 type verdict struct {
 	blame  blame
-	status int // for a client that gets no other answer
-	// problem replaces the server's own message for such a client; "" keeps it.
+	status int // for a client that gets no better answer
+	// problem replaces the server's own message in the answer to the client; "" keeps
+	// it.
 	problem string
-	// reason is what /health says of a server that is suspected for the answer.
+	// reason is shown by /health for a server that is suspect because of the answer.
 	reason string
 }
 
-// said is what a server said, as far as it has to be known to judge it.
-type said struct {
+// reply is the part of a server's answer that judge needs.
+type reply struct {
 	status    int
 	header    http.Header
 	body      []byte // of an error: its beginning
-	clientKey bool   // the request carried a key of the client's
+	clientKey bool   // the request carried a client's key
 }
 
-// judge decides what an answer is about. The body matters only for errors.
-func judge(s said) verdict {
+// judge determines the cause of an answer. The body matters only for errors.
+func judge(s reply) verdict {
 	status := s.status
 	is := func(b blame, problem string) verdict {
 		v := verdict{blame: b, status: status, problem: problem, reason: fmt.Sprintf("it answers %s", statusName(status))}
@@ -118,7 +119,7 @@ func judge(s said) verdict {
 		v.status = http.StatusBadGateway
 		return v
 	case http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong, http.StatusRequestHeaderFieldsTooLarge:
-		return is(blameRequest, "") // whoever says so, the request is too large
+		return is(blameRequest, "") // the request is too large, whichever server or proxy reports it
 	case http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
 		if !isHTML(s.header) { // some servers say in plain text what is invalid
 			return is(blameRequest, "")
@@ -135,7 +136,7 @@ func judge(s said) verdict {
 	return v
 }
 
-// statusName is a status with its name.
+// statusName returns a status with its name.
 func statusName(status int) string {
 	if text := http.StatusText(status); text != "" {
 		return fmt.Sprintf("%d (%s)", status, text)
@@ -156,35 +157,35 @@ func isModelGone(body []byte) bool {
 	return strings.Contains(text, "model") && (strings.Contains(text, "not exist") || strings.Contains(text, "not found") || strings.Contains(text, "unknown") || strings.Contains(text, "not loaded") || strings.Contains(text, "not served"))
 }
 
-// isNoRoute reports whether the body of a 404 is that of a web framework for a
-// path that it does not know.
+// isNoRoute reports whether the body of a 404 is a web framework's answer for an
+// unknown path.
 func isNoRoute(body []byte) bool {
 	e, ok := readError(body)
 	return !ok || strings.EqualFold(strings.TrimSuffix(e.message, "."), "Not Found")
 }
 
-// judgeEvent judges the error that a stream begins with: as an answer of the
-// status that the error names.
+// judgeEvent judges an error event at the beginning of a stream like an answer with
+// the status in the error.
 func judgeEvent(body []byte, clientKey bool) (verdict, int) {
 	e, _ := readError(body)
 	status := e.status()
-	return judge(said{status: status, header: http.Header{"Content-Type": contentJSON}, body: body, clientKey: clientKey}), status
+	return judge(reply{status: status, header: http.Header{"Content-Type": contentJSON}, body: body, clientKey: clientKey}), status
 }
 
-// isJSON reports whether an answer says that it is JSON.
+// isJSON reports whether an answer is declared as JSON.
 func isJSON(h http.Header) bool {
 	media := mediaType(h)
 	return media == "application/json" || strings.HasSuffix(media, "+json") && strings.HasPrefix(media, "application/")
 }
 
-// isHTML reports whether an answer is a page for people: model servers send
-// none, proxies on the way do.
+// isHTML reports whether an answer is an HTML page: model servers send none, but
+// proxies do.
 func isHTML(h http.Header) bool {
 	media := mediaType(h)
 	return media == "text/html" || media == "application/xhtml+xml"
 }
 
-// mediaType returns what a Content-Type names, in lower case and without its
+// mediaType returns the media type of a Content-Type, in lower case and without its
 // parameters.
 func mediaType(h http.Header) string {
 	kind := h["Content-Type"]
@@ -201,14 +202,14 @@ func mediaType(h http.Header) string {
 	return media
 }
 
-// retryAfter is how long clients are asked to wait when no server can answer:
-// about as long as it takes to see that one is back.
+// retryAfter is the Retry-After sent to clients when no server can answer: about the
+// time to detect that a server is up again.
 const retryAfter = 2 * time.Second
 
-// envelope makes the error that a client gets of one that a server answered:
-// in OpenAI's envelope, with the server's own message where the verdict keeps
-// it. raw is the server's body if that has the envelope already.
-func (v verdict) envelope(s said) (e *openai.Error, raw []byte) {
+// envelope returns the error for a client: in OpenAI's envelope, with the server's
+// own message if the verdict keeps it. raw is the server's body if it has the
+// envelope already.
+func (v verdict) envelope(s reply) (e *openai.Error, raw []byte) {
 	from, ok := readError(s.body)
 	if !ok && !isHTML(s.header) {
 		from.message = boundedText(s.body)
@@ -246,8 +247,8 @@ func (v verdict) envelope(s said) (e *openai.Error, raw []byte) {
 	return e, nil
 }
 
-// body is the envelope as JSON.
-func (v verdict) body(s said) []byte {
+// body returns the envelope as JSON.
+func (v verdict) body(s reply) []byte {
 	e, raw := v.envelope(s)
 	if raw != nil {
 		return bytes.TrimSpace(raw)

@@ -6,22 +6,21 @@ import (
 	"time"
 )
 
-// waker signals that a batch line may come now that had to be held back for some
-// time.
+// waker signals when a held-back batch line may be sent.
 type waker struct {
 	mu    sync.Mutex
 	timer *time.Timer // guarded by mu; nil before the first
 	at    time.Time   // guarded by mu; when it fires
 }
 
-// wakeFor has Freed deliver a value when the first server of those that have a free
-// slot and hold lines back takes one again.
+// wakeFor makes Freed deliver a value when the first server that has a free slot and
+// holds lines back accepts one again.
 func (p *Pool) wakeFor(at *served) {
 	first := int64(math.MaxInt64)
 	for _, c := range at.up {
-		// Those that are shut have timers of their own.
-		if !c.shut() && c.gate.Load() == 0 && c.hasSlot(c.load.Load()) {
-			first = min(first, max(0, c.pace.open()-c.age()))
+		// Upstreams that are closed to batch lines have their own timers.
+		if !c.closedToBatch() && c.trialAt.Load() == 0 && c.hasSlot(c.load.Load()) {
+			first = min(first, max(0, c.pace.opensAt()-c.age()))
 		}
 	}
 	if first != math.MaxInt64 {
@@ -29,7 +28,7 @@ func (p *Pool) wakeFor(at *served) {
 	}
 }
 
-// in calls f after d, unless it will be called earlier.
+// in calls f after d, unless a call is scheduled earlier.
 func (w *waker) in(d time.Duration, f func()) {
 	now := time.Now()
 	w.mu.Lock()

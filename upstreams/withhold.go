@@ -11,62 +11,63 @@ import (
 	"go.uber.org/zap"
 )
 
-// Withholding: now and then no batch line is sent to one server, and once the last
-// one there has ended, live streams that are dispatched to it are samples without
-// batch. Moments in which no batch line runs by itself are none: they come when live
-// requests take all slots, or when there is no work, and are unlike others. Only
-// windows that begin at random are.
+// Withholding: from time to time no batch line is sent to one server, and once the
+// last line there has ended, live streams that are dispatched to it are samples
+// without batch. Times in which no batch line happens to run are not used: they occur
+// when live requests take all slots, or when there is no work, and are not
+// representative. Only windows that begin at random are.
 //
-// The start of a window is drawn from the server's URL and the time: gateways that
-// share a server withhold batch at the same moment, without telling each other.
+// The start of a window is derived from the server's URL and the time: gateways that
+// share a server withhold batch at the same time without communicating.
 const (
-	// DefaultBatchPrice is the part of the time for which batch is withheld from a
-	// server at most.
+	// DefaultBatchPrice is the maximum part of the time for which batch is withheld
+	// from a server.
 	DefaultBatchPrice = 0.02
-	// withholdLeast is how long live streams are counted in a window at least. Where
-	// lines take longer to end it is as long as that, up to withholdMost.
+	// withholdLeast is the minimum time for which live streams are sampled in a
+	// window. If lines take longer to end it is extended to that time, up to
+	// withholdMost.
 	withholdLeast = 4 * time.Second
 	withholdMost  = 15 * time.Second
-	// withholdDrain bounds how long the end of the lines that run is waited for.
+	// withholdDrain limits the wait for the end of the running lines.
 	withholdDrain = 30 * time.Second
-	// withholdTail bounds how long the first bytes of streams that were dispatched
-	// in a window are waited for: slow ones are to count too.
+	// withholdTail limits the wait for the first bytes of streams that were dispatched
+	// in a window, so that slow streams are sampled, too.
 	withholdTail = 5 * time.Second
-	// withholdRest is for how long nothing is a sample after a window: the lines
-	// that were held back all come at once.
+	// withholdRest is how long nothing is sampled after a window: the lines that were
+	// held back are all sent at once.
 	withholdRest = 10 * time.Second
-	// withholdStrides bounds by how much windows are rarer where they take long, as
-	// a power of 2.
+	// withholdStrides limits, as a power of 2, by how much windows are rarer if they
+	// take long.
 	withholdStrides = 6
 )
 
-// withholder is what the goroutine that withholds batch knows of a server.
+// withholder is the state of the withholding goroutine for one server.
 type withholder struct {
-	turn int64         // of the last window
-	live int64         // live requests up to then
+	turn int64         // live requests until the last window
+	live int64         // average duration of a window; 0: not known
 	cost time.Duration // of a window, an average; 0: not known
 }
 
-// withholdPeriod is how often there may be a window on one server, a power of 2 in
+// withholdPeriod returns the period of windows on one server, a power of 2 in
 // seconds.
 func withholdPeriod(part float64) time.Duration {
 	seconds := (withholdLeast + time.Second).Seconds() / part
 	return time.Duration(math.Exp2(math.Ceil(math.Log2(seconds)))) * time.Second
 }
 
-// windowStart is when the window of a turn begins.
+// windowStart returns when the window of a turn begins.
 func windowStart(url string, turn int64, period time.Duration) time.Time {
 	return time.Unix(0, turn*int64(period)).Add(time.Duration(drawn(url, turn).Int64N(int64(period))))
 }
 
-// drawn returns a generator that is the same in all gateways.
+// drawn returns a random generator that is the same in all gateways.
 func drawn(url string, turn int64) *rand.Rand {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(url)) // never fails
 	return rand.New(rand.NewPCG(h.Sum64(), uint64(turn)))
 }
 
-// stride is every how many turns there is a window, so that windows take no more
+// stride returns the interval between windows in turns, so that windows take no more
 // than a part of the time.
 func (w *withholder) stride(part float64, period time.Duration) int64 {
 	s := int64(1)
@@ -79,8 +80,8 @@ func (w *withholder) stride(part float64, period time.Duration) int64 {
 	return s
 }
 
-// next is the turn of the next window and when it begins. One that had to wait for
-// another server's window may begin late.
+// next returns the turn of the next window and when it begins. It may begin late if
+// it had to wait for another server's window.
 func (w *withholder) next(url string, now time.Time, part float64, period time.Duration) (turn int64, at time.Time) {
 	stride := w.stride(part, period)
 	phase := drawn(url, -1).Int64N(math.MaxInt64)
@@ -97,7 +98,7 @@ func (p *Pool) measurePrice(ctx context.Context) {
 	known := make(map[*upstream]*withholder)
 	defer func() {
 		for u := range known {
-			u.spell.Store(nil)
+			u.phase.Store(nil)
 		}
 	}()
 	timer := time.NewTimer(0)
@@ -106,7 +107,7 @@ func (p *Pool) measurePrice(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-p.repriced:
+		case <-p.priceConfigChanged:
 		case <-timer.C:
 		}
 		u, turn, wait := p.nextWindow(known, time.Now())
@@ -121,16 +122,16 @@ func (p *Pool) measurePrice(ctx context.Context) {
 	}
 }
 
-// priceRecheck bounds how long the next window is waited for: the clock may be set.
+// priceRecheck limits the wait for the next window: the clock may be adjusted.
 const priceRecheck = time.Minute
 
-// nextWindow finds the server whose window is next, and how long that is to go.
+// nextWindow returns the server whose window is next, and the time until it begins.
 func (p *Pool) nextWindow(known map[*upstream]*withholder, now time.Time) (next *upstream, turn int64, wait time.Duration) {
 	s := p.now.Load()
 	part := s.cfg.BatchPrice
 	for u := range known {
 		if part < 0 || !slices.Contains(s.upstreams, u) {
-			u.spell.Store(nil)
+			u.phase.Store(nil)
 			delete(known, u)
 		}
 	}
@@ -142,10 +143,10 @@ func (p *Pool) nextWindow(known map[*upstream]*withholder, now time.Time) (next 
 	for _, u := range s.upstreams {
 		w := known[u]
 		if w == nil {
-			// The first window is not before there is something to compare it with.
+			// The first window must be preceded by a time with batch to compare it with.
 			w = &withholder{turn: now.UnixNano() / int64(period), live: u.requests[Live].Load()}
 			known[u] = w
-			u.spell.Store(newSpell(spellWith))
+			u.phase.Store(newPhase(phaseWith))
 		}
 		t, at := w.next(u.url, now, part, period)
 		if until := max(0, at.Sub(now)); until < wait {
@@ -155,17 +156,17 @@ func (p *Pool) nextWindow(known map[*upstream]*withholder, now time.Time) (next 
 	return next, turn, wait
 }
 
-// windowOutcome is what came of a window, "" for samples.
+// windowOutcome is the reason why a window had no result, "" if it had one.
 type windowOutcome string
 
 const (
 	outcomeNoBatch windowOutcome = "no batch runs"
 	outcomeNoLive  windowOutcome = "no live requests come"
-	outcomeAway    windowOutcome = "its server is not up"
+	outcomeAway    windowOutcome = "the model's server is not up"
 	outcomeOthers  windowOutcome = "other gateways' lines run on its servers all the time"
 )
 
-// outcomeSlow is for lines that do not end soon enough.
+// outcomeSlow reports that lines do not end soon enough.
 var outcomeSlow = windowOutcome("lines of batches take longer than " + withholdDrain.String() + " to end")
 
 // window withholds batch from u once, if both classes are active there.
@@ -189,35 +190,35 @@ func (p *Pool) window(ctx context.Context, u *upstream, w *withholder) {
 	p.windowEnded(u, outcome)
 }
 
-// withholdable says why no window is worth it now, "" if it is.
+// withholdable returns why a window would have no result now, "" if it may have one.
 func (p *Pool) withholdable(u *upstream, live bool) windowOutcome {
 	p.mu.Lock()
-	up := u.isUp() && !u.draining && u.suspicion == nil
+	up := u.isUp() && !u.draining && u.breaker == nil
 	p.mu.Unlock()
 	switch {
 	case !up:
 		return outcomeAway
 	case !u.hasBatch():
 		return outcomeNoBatch
-	case !live || u.purpose() == ForBatch: // or few, which waited elsewhere too long
+	case !live || u.placement() == ForBatch: // those few were sent there because other servers were slower
 		return outcomeNoLive
 	default:
 		return ""
 	}
 }
 
-// withhold withholds batch from u until live streams were counted without it.
+// withhold withholds batch from u until live streams were sampled without it.
 func (p *Pool) withhold(ctx context.Context, u *upstream, w *withholder) windowOutcome {
 	_, batch := u.counts()
-	u.standIn.Store(int64(batch))
-	u.spell.Store(newSpell(spellNone))
+	u.withheldLoad.Store(int64(batch))
+	u.phase.Store(newPhase(phaseNone))
 	u.withheld.Store(true)
 	defer func() {
 		u.withheld.Store(false)
-		u.standIn.Store(0)
-		rest := newSpell(spellNone)
-		u.spell.Store(rest)
-		time.AfterFunc(withholdRest, func() { u.spell.CompareAndSwap(rest, newSpell(spellWith)) })
+		u.withheldLoad.Store(0)
+		rest := newPhase(phaseNone)
+		u.phase.Store(rest)
+		time.AfterFunc(withholdRest, func() { u.phase.CompareAndSwap(rest, newPhase(phaseWith)) })
 		p.signal()
 	}()
 	began := time.Now()
@@ -232,15 +233,15 @@ func (p *Pool) withhold(ctx context.Context, u *upstream, w *withholder) windowO
 				return outcomeOthers
 			}
 			return outcomeSlow
-		case <-u.presence.quiet:
+		case <-u.batchActivity.idle:
 		}
 	}
-	counted := newSpell(spellWithout)
-	u.spell.Store(counted)
+	counted := newPhase(phaseWithout)
+	u.phase.Store(counted)
 	if !pause(ctx, min(max(withholdLeast, time.Since(began)), withholdMost)) {
 		return ""
 	}
-	u.spell.Store(newSpell(spellNone))
+	u.phase.Store(newPhase(phaseNone))
 	tail := time.NewTimer(withholdTail)
 	defer tail.Stop()
 	for counted.waiting.Load() > 0 {
@@ -249,13 +250,13 @@ func (p *Pool) withhold(ctx context.Context, u *upstream, w *withholder) windowO
 			return ""
 		case <-tail.C:
 			return ""
-		case <-counted.landed:
+		case <-counted.drained:
 		}
 	}
 	return ""
 }
 
-// windowEnded works out what the price is now.
+// windowEnded updates the price after a window.
 func (p *Pool) windowEnded(u *upstream, outcome windowOutcome) {
 	s := p.now.Load()
 	servers := make(map[*upstream]bool, len(s.upstreams))
@@ -265,15 +266,15 @@ func (p *Pool) windowEnded(u *upstream, outcome windowOutcome) {
 	p.book.forget(servers, time.Now())
 	if outcome != "" {
 		p.book.close(u, false)
-		p.book.note(s.modelsOf(u), outcome)
+		p.book.setOutcome(s.modelsOf(u), outcome)
 		if c := p.log.Check(zap.DebugLevel, "price of batch not measured"); c != nil {
 			c.Write(zap.String("upstream", u.url), zap.String("reason", string(outcome)))
 		}
 		return
 	}
-	p.book.note(s.modelsOf(u), "")
+	p.book.setOutcome(s.modelsOf(u), "")
 	for _, model := range p.book.close(u, true) {
-		p.book.work(model, s.cfg.BatchBudget)
+		p.book.updatePrice(model, s.cfg.BatchBudget)
 	}
 	p.mu.Lock()
 	p.applyBudget()
@@ -281,7 +282,7 @@ func (p *Pool) windowEnded(u *upstream, outcome windowOutcome) {
 	p.signal()
 }
 
-// modelsOf are the models that a server has.
+// modelsOf returns the models that a server has.
 func (s *snapshot) modelsOf(u *upstream) (models []string) {
 	for model, at := range s.models {
 		if slices.Contains(at.known, u) {

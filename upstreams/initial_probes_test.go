@@ -10,7 +10,7 @@ import (
 
 func looked(p *Pool) bool {
 	select {
-	case <-p.Looked():
+	case <-p.Probed():
 		return true
 	default:
 		return false
@@ -26,9 +26,9 @@ func TestFirstLook(t *testing.T) {
 		after        time.Duration
 		before, then bool
 	}{
-		{"none is probed", 0, 0, lookMost, false, true},
-		{"one hangs and another is up", 1, 1, lookEnough, false, true},
-		{"one hangs and the other is down", 1, 0, lookEnough, false, false},
+		{"none is probed", 0, 0, initialWaitMax, false, true},
+		{"one hangs and another is up", 1, 1, initialWait, false, true},
+		{"one hangs and the other is down", 1, 0, initialWait, false, false},
 		{"all are probed", 2, 0, 0, true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -36,7 +36,7 @@ func TestFirstLook(t *testing.T) {
 				p := NewPool(zap.NewNop())
 				p.upstreams = []*upstream{{}, {}}
 				p.mu.Lock()
-				p.beginLook()
+				p.beginInitialProbes()
 				p.mu.Unlock()
 				for i := range c.probed {
 					p.upstreams[i].probed = true
@@ -54,7 +54,7 @@ func TestFirstLook(t *testing.T) {
 					t.Errorf("after %s: got %t, want %t", c.after, got, c.then)
 				}
 				p.mu.Lock()
-				p.endLook()
+				p.endInitialProbes()
 				p.mu.Unlock()
 			})
 		})

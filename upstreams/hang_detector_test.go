@@ -22,7 +22,7 @@ func figures(running, waiting, tokens float64, kvCache float64) http.HandlerFunc
 }
 
 func TestStillness(t *testing.T) {
-	busy := gauges{told: true, counted: true, running: 2, waiting: 1, generated: 100, steps: 10, kvCache: 0.1}
+	busy := gauges{present: true, hasTokens: true, running: 2, waiting: 1, generated: 100, steps: 10, kvCache: 0.1}
 	with := func(change func(*gauges)) gauges {
 		g := busy
 		change(&g)
@@ -51,17 +51,17 @@ func TestStillness(t *testing.T) {
 		{"requests were sent and the engine has made no step", time.Second, same(9, with(func(g *gauges) { g.running, g.waiting = 0, 0 })), 1, 1, true},
 		{"none of the requests are ours", time.Second, same(20, busy), 0, 0, false},
 		{"no figures", time.Second, same(20, gauges{}), 0, 1, false},
-		{"no counter of tokens", time.Second, same(20, with(func(g *gauges) { g.counted = false })), 0, 1, false},
+		{"no counter of tokens", time.Second, same(20, with(func(g *gauges) { g.hasTokens = false })), 0, 1, false},
 		{"tokens come", time.Second, append(same(8, busy), with(func(g *gauges) { g.generated++ })), 0, 1, false},
 		{"a long prompt is read", time.Second, append(same(8, busy), with(func(g *gauges) { g.kvCache += 0.01 })), 0, 1, false},
 		{"it went on and stands still again", time.Second, append(same(8, with(func(g *gauges) { g.steps++ })), same(9, busy)...), 0, 1, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var s stillness
+			var s hangDetector
 			at, still := time.Unix(1e9, 0), time.Duration(0)
 			for _, g := range tt.seen {
 				at = at.Add(tt.every)
-				still = s.step(at, g, ownLoad{inFlight: tt.inFlight, awaited: tt.sent})
+				still = s.observe(at, g, ownLoad{inFlight: tt.inFlight, awaited: tt.sent})
 			}
 			if got := s.found; got != tt.want {
 				t.Errorf("hung %t after %s", got, still)
@@ -69,9 +69,9 @@ func TestStillness(t *testing.T) {
 		})
 	}
 	t.Run("answers come", func(t *testing.T) {
-		var s stillness
+		var s hangDetector
 		for i := range 20 {
-			if still := s.step(time.Unix(int64(i), 0), busy, ownLoad{1, 0, uint64(i)}); still != 0 {
+			if still := s.observe(time.Unix(int64(i), 0), busy, ownLoad{1, 0, uint64(i)}); still != 0 {
 				t.Fatalf("still for %s", still)
 			}
 		}

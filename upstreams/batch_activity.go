@@ -5,18 +5,20 @@ import (
 	"time"
 )
 
-// presence knows for how long batch lines were on an upstream, of all gateways.
-type presence struct {
+// batchActivity tracks for how long batch lines of any gateway were in flight on an
+// upstream.
+type batchActivity struct {
 	mu    sync.Mutex
-	busy  bool          // guarded by mu; some are
+	busy  bool          // guarded by mu; lines are in flight
 	since time.Time     // guarded by mu; of busy
-	total time.Duration // guarded by mu; that some were, up to since
-	quiet chan struct{} // cap 1: busy ended
+	total time.Duration // guarded by mu; time with lines in flight, up to since
+	idle  chan struct{} // cap 1: busy ended
 }
 
-// noteBatch takes note that the first batch line came or the last one ended.
-func (u *upstream) noteBatch() {
-	p := &u.presence
+// updateBatchActivity is called after the first batch line has started or the last
+// one has ended.
+func (u *upstream) updateBatchActivity() {
+	p := &u.batchActivity
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	busy := u.hasBatch()
@@ -27,7 +29,7 @@ func (u *upstream) noteBatch() {
 	if p.busy {
 		p.total += now.Sub(p.since)
 		select {
-		case p.quiet <- struct{}{}:
+		case p.idle <- struct{}{}:
 		default:
 		}
 	}
@@ -37,9 +39,10 @@ func (u *upstream) noteBatch() {
 // hasBatch reports whether batch lines of any gateway are in flight.
 func (u *upstream) hasBatch() bool { return u.load.Load() >= oneBatch || u.others.Load() >= oneBatch }
 
-// batchTime is for how long batch lines were on the upstream, up to now.
+// batchTime returns for how long batch lines were in flight on the upstream, up to
+// now.
 func (u *upstream) batchTime(now time.Time) time.Duration {
-	p := &u.presence
+	p := &u.batchActivity
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.busy {

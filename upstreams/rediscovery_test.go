@@ -39,7 +39,7 @@ func TestModelIsLoadedLater(t *testing.T) {
 			t.Errorf("known %t, settled %t before it is loaded", known, settled)
 		}
 		l.models.Store(&[]string{model, "lora"})
-		pass(askGap)
+		pass(rediscoverInterval)
 		if code := w.ask(t, "lora"); code != http.StatusOK {
 			t.Errorf("status %d for a model that was loaded", code)
 		}
@@ -47,7 +47,7 @@ func TestModelIsLoadedLater(t *testing.T) {
 			t.Errorf("%d requests reached its server", w.b.calls.Load())
 		}
 		l.models.Store(&[]string{model, "lora", "other"})
-		pass(askGap)
+		pass(rediscoverInterval)
 		if known, _ := w.pool.Serves("other"); !known {
 			t.Error("a batch finds no model that was loaded")
 		}
@@ -85,7 +85,7 @@ func TestServerThatDoesNotTellItsModels(t *testing.T) {
 		l.models.Store(&[]string{model, "lora"})
 		set(&w.b.listed, l.ServeHTTP)
 		begun := time.Now()
-		if code := w.ask(t, "nope"); code != http.StatusNotFound || time.Since(begun) > askWait {
+		if code := w.ask(t, "nope"); code != http.StatusNotFound || time.Since(begun) > rediscoverTimeout {
 			t.Errorf("status %d after %s", code, time.Since(begun))
 		}
 		if code := w.ask(t, "lora"); code != http.StatusOK {

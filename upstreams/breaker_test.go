@@ -67,7 +67,7 @@ func TestTrialsOfASuspect(t *testing.T) {
 		}
 		set(&w.a.serve, answerJSON)
 		set(&w.b.serve, answerJSON)
-		time.Sleep(trialMost)
+		time.Sleep(trialDelayMax)
 		if err := w.pool.Up(model); !errors.Is(err, ErrTrial) {
 			t.Errorf("Up before the trial: %v", err)
 		}
@@ -90,7 +90,7 @@ func TestWhose500(t *testing.T) {
 	send := func(body string) Next {
 		t.Helper()
 		u := p.now.Load().upstreams[0]
-		u.gate.Store(min(u.gate.Load(), 1)) // the trial is due
+		u.trialAt.Store(min(u.trialAt.Load(), 1)) // the trial is due
 		s := reserve(t, p, "")
 		defer s.Release()
 		a, err := s.Send(t.Context(), endpoint, []byte(body))
