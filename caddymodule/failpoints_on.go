@@ -7,7 +7,7 @@ import (
 	"os"
 
 	"github.com/tidegate/tidegate/batch"
-	"github.com/tidegate/tidegate/internal/failpoint"
+	"github.com/tidegate/tidegate/batch/failpoint"
 )
 
 // withFailpoints puts the failpoints of TIDEGATE_FAILPOINTS between the engine

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidegate/tidegate/batch/failpoint"
 	"github.com/tidegate/tidegate/integration/tidegatetest"
-	"github.com/tidegate/tidegate/internal/failpoint"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 

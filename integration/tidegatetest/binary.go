@@ -60,7 +60,7 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 // FaultyBinary is the path of a build of the program that fails where
-// TIDEGATE_FAILPOINTS says (see internal/failpoint): $TIDEGATE_FAULTY_BIN, or
+// TIDEGATE_FAILPOINTS says (see batch/failpoint): $TIDEGATE_FAULTY_BIN, or
 // else a build of this tree.
 func FaultyBinary(tb testing.TB) string {
 	tb.Helper()
