@@ -7,9 +7,8 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// logLive adds the fields of a live request to its entry in the access log, those
-// that are known. A model is one that a server has, never a name that a client
-// made up.
+// logLive adds the known fields of a live request to its entry in the access log. The
+// model is logged only if a server has it, so that clients cannot inject names.
 func logLive(fields *caddyhttp.ExtraLogFields, l *upstreams.LiveRequest) {
 	if l.Model != "" {
 		fields.Add(zap.String("tidegate.model", l.Model))

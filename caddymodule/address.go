@@ -15,25 +15,25 @@ import (
 // addresses are the listen addresses that this process has claimed.
 var addresses = addressClaims{claim: claimAddress, list: claimedAddresses, held: make(map[string]*heldAddress)}
 
-// addressClaims keeps two gateways off one address. Caddy listens with
-// SO_REUSEPORT, so that the kernel would give each of them half of the
-// connections.
+// addressClaims prevents two gateways from listening on the same address. Caddy
+// listens with SO_REUSEPORT, so that the kernel would split the connections between
+// them.
 type addressClaims struct {
 	claim func(address string) (io.Closer, error)
-	list  func() ([]string, error) // what all processes have claimed
+	list  func() ([]string, error) // the claims of all processes
 
 	mu   sync.Mutex
 	held map[string]*heldAddress // guarded by mu
 }
 
-// heldAddress is a claim, and how many configurations of this process use it: at
-// a reload the new one starts before the old one stops.
+// heldAddress is a claim and the number of configurations of this process that use
+// it: at a reload the new configuration starts before the old one stops.
 type heldAddress struct {
 	claim io.Closer
 	users int
 }
 
-// errAddressClaimed reports that another process has the address.
+// errAddressClaimed reports that another process has claimed the address.
 var errAddressClaimed = errors.New("another Tidegate gateway listens on this address: stop it, or listen on another one")
 
 // acquire claims all addresses or none.
@@ -47,7 +47,7 @@ func (c *addressClaims) acquire(all []string) error {
 		}
 		claim, err := c.claim(address)
 		if err == nil {
-			// Two that begin at once see each other.
+			// Two processes that start at the same time see each other's claim.
 			if err = c.alone(address); err != nil {
 				err = errors.Join(err, claim.Close())
 			}
@@ -60,8 +60,8 @@ func (c *addressClaims) acquire(all []string) error {
 	return nil
 }
 
-// alone reports whether another process has claimed an address with the same port
-// that takes connections from this one. The caller holds mu.
+// alone returns an error if another process has claimed an address with the same port
+// that receives connections of this one. The caller holds mu.
 func (c *addressClaims) alone(address string) error {
 	claimed, err := c.list()
 	if err != nil {
@@ -75,8 +75,8 @@ func (c *addressClaims) alone(address string) error {
 	return nil
 }
 
-// overlap reports whether a connection can be for both of two addresses: one is for
-// all interfaces, and the ports are the same.
+// overlap reports whether a connection can match both addresses: one is for all
+// interfaces, and the ports are the same.
 func overlap(a, b string) bool {
 	hostA, portA, errA := net.SplitHostPort(a)
 	hostB, portB, errB := net.SplitHostPort(b)
@@ -94,7 +94,7 @@ func (c *addressClaims) release(all []string) error {
 	return c.drop(all)
 }
 
-// drop is release for a caller that holds mu.
+// drop implements release. The caller holds mu.
 func (c *addressClaims) drop(all []string) error {
 	var errs []error
 	for _, address := range all {
@@ -111,8 +111,8 @@ func (c *addressClaims) drop(all []string) error {
 }
 
 // listensOn adds the addresses of the server that ctx provisions to those that the
-// app claims when it starts. A port that the kernel chooses is nobody else's, and
-// Unix sockets are not shared.
+// app claims when it starts. A port that the kernel chooses is unique, and Unix
+// sockets are not shared.
 func (a *App) listensOn(ctx caddy.Context) {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok {

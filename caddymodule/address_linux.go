@@ -12,9 +12,9 @@ import (
 
 const claimPrefix = "@tidegate/listen/"
 
-// claimAddress claims an address by a Unix socket in the abstract namespace. The
-// kernel lets one process have the name, in each network namespace, and frees it
-// when the process ends, however that happens.
+// claimAddress claims an address with a Unix socket in the abstract namespace. The
+// kernel allows one process per name in each network namespace, and releases the name
+// when the process ends for any reason.
 func claimAddress(address string) (io.Closer, error) {
 	claim, err := net.Listen("unix", claimPrefix+address)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -23,8 +23,8 @@ func claimAddress(address string) (io.Closer, error) {
 	return claim, err
 }
 
-// claimedAddresses lists what the processes of this network namespace have claimed:
-// the last column of /proc/net/unix (proc(5)) is a socket's name.
+// claimedAddresses lists the claims of the processes in this network namespace: the
+// last column of /proc/net/unix (proc(5)) is a socket's name.
 func claimedAddresses() ([]string, error) {
 	sockets, err := os.ReadFile("/proc/net/unix")
 	if errors.Is(err, fs.ErrNotExist) { // a container without /proc

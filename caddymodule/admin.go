@@ -15,7 +15,7 @@ func init() {
 	caddy.RegisterModule(adminAPI{})
 }
 
-// adminAPI is /tidegate/ on Caddy's admin endpoint.
+// adminAPI serves /tidegate/ on Caddy's admin endpoint.
 type adminAPI struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -23,7 +23,7 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.tidegate", New: func() caddy.Module { return new(adminAPI) }}
 }
 
-// Routes lists the upstreams, drains one and ends that.
+// Routes returns the routes that list, drain and undrain upstreams.
 func (adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/tidegate/upstreams", Handler: caddy.AdminHandlerFunc(listUpstreams)},
@@ -32,7 +32,7 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 	}
 }
 
-// runningPool gives the pool, nil when no configuration has one.
+// runningPool returns the pool, nil if no configuration is running.
 func runningPool() (running *sharedPool) {
 	pools.Range(func(_, value any) bool {
 		if p, ok := value.(*sharedPool); ok && p.live.Load() {
@@ -55,8 +55,8 @@ func listUpstreams(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// change makes the handler of a change to one upstream, named by ?url= or
-// {"url": …}.
+// change returns the handler of a change to one upstream, named by ?url= or {"url":
+// …}.
 func change(f func(*upstreams.Pool, string) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != http.MethodPost {

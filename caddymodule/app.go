@@ -17,52 +17,51 @@ func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// App is the gateway: a pool of upstreams, and the batch engine that works on
-// it. The handlers tidegate_proxy and tidegate_api are its doors.
+// App is the gateway: a pool of upstreams, and the batch engine that uses it. The
+// handlers tidegate_proxy and tidegate_api serve its clients.
 type App struct {
-	// Pool are the upstreams, and how they are watched and used.
+	// Pool configures the upstreams and their health checks.
 	Pool PoolConfig `json:"pool,omitzero"`
 
-	// StoreRaw keeps the truth about files and batches. Default: sqlite in the
-	// data directory.
+	// StoreRaw is the database of files and batches. Default: sqlite in the data
+	// directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=tidegate.stores inline_key=driver"`
-	// QueueRaw says which work is next. Default: memory.
+	// QueueRaw orders the batch work. Default: memory.
 	QueueRaw json.RawMessage `json:"queue,omitempty" caddy:"namespace=tidegate.queues inline_key=driver"`
-	// FilesRaw keeps contents of files. Default: local, in the data directory.
+	// FilesRaw stores the contents of files. Default: local, in the data directory.
 	FilesRaw json.RawMessage `json:"files,omitempty" caddy:"namespace=tidegate.files inline_key=driver"`
 
-	// Role is the part of the work that the gateway does. "all" answers live requests
-	// and the API, and works on batches. "serve" accepts files and batches, and leaves
-	// the work on them to other gateways on the same store. "work" only works on
-	// batches: clients are refused. Default: all, or work if no site has a handler of
-	// the gateway.
+	// Role selects the work of the gateway. "all" answers live requests and the API,
+	// and runs batches. "serve" accepts files and batches, and leaves running them to
+	// other gateways on the same store. "work" only runs batches: clients are refused.
+	// Default: all, or work if no site has a handler of the gateway.
 	Role batch.Role `json:"role,omitempty"`
 
-	// Batch are the settings of the batch engine.
+	// Batch configures the batch engine.
 	Batch BatchConfig `json:"batch,omitzero"`
 
-	// Body says how slowly the body of a request may arrive.
+	// Body limits how slowly the body of a request may arrive.
 	Body BodyConfig `json:"body,omitzero"`
 
-	// APIKeys are what clients must show one of, as bearer token. One text may be
-	// several keys, separated by commas or white space. Placeholders are replaced;
-	// {env.NAME:} may be none. Default: none is asked for.
+	// APIKeys are the keys of which clients must send one, as bearer token. An entry
+	// may contain several keys, separated by commas or white space. Placeholders are
+	// replaced; {env.NAME:} may be empty. Default: no key is required.
 	APIKeys []string `json:"api_keys,omitempty"`
 
-	// AuthOff lets clients on other machines in without a key: something in front
-	// of the gateway authenticates them. Default: false.
+	// AuthOff admits clients on other machines without a key, because a proxy in front
+	// authenticates them. Default: false.
 	AuthOff bool `json:"auth_off,omitempty"`
-	// Hosts are names that a gateway without api_keys may be asked under, besides
+	// Hosts are the host names that a gateway without api_keys accepts, besides
 	// loopback and the names of its sites.
 	Hosts []string `json:"hosts,omitempty"`
 	// CORS are the origins whose web pages may use the API, or "*". Default: none.
 	CORS cors `json:"cors,omitempty"`
 
-	// Metrics says who may read GET /metrics.
+	// Metrics configures access to GET /metrics.
 	Metrics MetricsConfig `json:"metrics,omitzero"`
 
-	// Data is the directory for what has no other place. Default: tidegate in
-	// Caddy's data directory.
+	// Data is the directory for everything without a configured location. Default:
+	// tidegate in Caddy's data directory.
 	Data string `json:"data,omitempty"`
 
 	store StoreModule
@@ -70,7 +69,7 @@ type App struct {
 	files FilesModule
 	keys  keyring
 	log   *zap.Logger
-	// keyFiles are the files that keys are read from.
+	// keyFiles are the files that keys were read from.
 	keyFiles []string
 	// warnedOfLogs is set when checkLogs has warned.
 	warnedOfLogs bool
@@ -84,24 +83,24 @@ type App struct {
 	watched map[*caddyhttp.Server]bool // see watchClients
 }
 
-// StoreModule is a guest module that makes a store. Identity tells two apart
-// that keep different truths, or keep one in different ways: with another
-// password, or more connections. It shows no secrets. dataDir is App.Data.
+// StoreModule is a guest module that opens a store. Identity returns a value that
+// differs for different stores and for different ways to use one, such as another
+// password or more connections. It contains no secrets. dataDir is App.Data.
 type StoreModule interface {
 	Identity(dataDir string) string
 	Store(dataDir string, log *zap.Logger) (batch.Store, error)
-	// Shared tells whether several gateways can use the store at once.
+	// Shared reports whether several gateways can use the store concurrently.
 	Shared() bool
 }
 
-// QueueModule is a guest module that makes a queue.
+// QueueModule is a guest module that opens a queue.
 type QueueModule interface {
 	Identity() string
 	Queue(log *zap.Logger) (batch.Queue, error)
 }
 
-// FilesModule is a guest module that makes a place for contents, one that
-// several gateways can use at once if it is to be shared.
+// FilesModule is a guest module that opens a file store. If shared, several gateways
+// must be able to use it concurrently.
 type FilesModule interface {
 	Identity(dataDir string) string
 	Files(dataDir string, shared bool, log *zap.Logger) (batch.Files, error)
@@ -112,8 +111,8 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "tidegate", New: func() caddy.Module { return new(App) }}
 }
 
-// Provision loads the guest modules and finds the runtime. Its only I/O is to read
-// the files of certificates and keys that are named.
+// Provision loads the guest modules and the runtime. Its only I/O is to read
+// certificate and key files.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.log = ctx.Logger()
 	replacer := caddy.NewReplacer()
@@ -175,7 +174,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return registerMetrics(ctx, a.runtime)
 }
 
-// Validate names the first setting that makes no sense.
+// Validate checks the settings and returns the first error.
 func (a *App) Validate() error {
 	if err := a.poolConfig().Validate(); err != nil {
 		return fmt.Errorf("pool: %w", err)
@@ -193,7 +192,7 @@ func (a *App) Validate() error {
 }
 
 // Start opens the runtime, unless it is open, and applies the settings. After an
-// error those before are in force.
+// error the previous settings remain in force.
 func (a *App) Start() error {
 	a.tellAccess()
 	a.applied = &settings{pool: a.poolConfig(), batch: a.batchConfig(), keyed: len(a.keys) > 0, local: len(a.keys) == 0 && !a.AuthOff}
@@ -208,28 +207,28 @@ func (a *App) Start() error {
 	return nil
 }
 
-// tellAccess logs which clients a gateway serves, if that may surprise.
+// tellAccess logs which clients are served, if that may be unexpected.
 func (a *App) tellAccess() {
 	switch {
 	case !a.hasHandler && a.Role != "" && a.Role.Serves():
 		a.log.Warn("no site has a handler of the gateway: no client can reach it", zap.String("role", string(a.Role)))
 	case len(a.keys) > 0 || !a.hasHandler:
 	case a.AuthOff:
-		a.log.Warn("no api_keys are configured and auth is off: everybody who reaches the gateway may use it, unless something in front authenticates")
+		a.log.Warn("no api_keys are configured and auth is off: every client that reaches the gateway may use it, unless a proxy in front authenticates")
 	default:
 		a.log.Info("no api_keys are configured: clients on this machine are served, others are refused")
 	}
 }
 
-// Stop takes the settings back. When the process exits, it drains: running
-// lines may finish, the others are handed back.
+// Stop reverts the settings. When the process exits, it drains: running lines may
+// finish, the others are released.
 func (a *App) Stop() error {
-	err := addresses.release(a.listens) // first: another gateway may start while this one drains
+	err := addresses.release(a.listens) // first, because another gateway may start while this one drains
 	return errors.Join(err, a.runtime.stop(a.applied, caddy.Exiting()))
 }
 
-// Cleanup closes the runtime when no configuration uses it any more, and the
-// pool that its last lines ran on.
+// Cleanup closes the runtime when no configuration uses it any more, and the pool
+// that its last lines used.
 func (a *App) Cleanup() error {
 	var errs []error
 	if a.runtime != nil {

@@ -10,12 +10,12 @@ import (
 	"github.com/tidegate/tidegate/internal/httpbody"
 )
 
-// BodyConfig says how slowly the body of a request may arrive.
+// BodyConfig limits how slowly the body of a request may arrive.
 type BodyConfig struct {
-	// MinRate is how many bytes per second must arrive on average over each
-	// Grace. Default 1 KiB.
+	// MinRate is the minimum average number of bytes per second over each Grace.
+	// Default 1 KiB.
 	MinRate int64 `json:"min_rate,omitempty"`
-	// Grace is how long a body may be slower, or stand still. Default 30s.
+	// Grace is how long a body may be slower, or stall. Default 30s.
 	Grace caddy.Duration `json:"grace,omitempty"`
 }
 
@@ -30,7 +30,7 @@ func (b *BodyConfig) options() map[string]option {
 	return map[string]option{"min_rate": size(&b.MinRate), "grace": span(&b.Grace)}
 }
 
-// Validate names the first setting that makes no sense.
+// Validate checks the settings and returns the first error.
 func (b BodyConfig) Validate() error {
 	switch {
 	case b.MinRate < 0:
@@ -41,9 +41,8 @@ func (b BodyConfig) Validate() error {
 	return nil
 }
 
-// withBody returns r with a body that is decoded and that must not come too
-// slowly. A decoded body has at most limit bytes, 0 for any number. release ends
-// the use of the body.
+// withBody returns r with a body that is decoded and limited in slowness. A decoded
+// body has at most limit bytes, 0 for no limit. release ends the use of the body.
 func (b BodyConfig) withBody(w http.ResponseWriter, r *http.Request, limit int64) (ready *http.Request, release func(), err error) {
 	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
 		return r, func() {}, nil

@@ -43,10 +43,10 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 	return httpcaddyfile.App{Name: "tidegate", Value: caddyconfig.JSON(app, nil)}, nil
 }
 
-// handlers are those of a site, in their order.
+// handlers are the handlers of a site, in their order.
 var handlers = []string{"tidegate_api", "tidegate_dashboard", "tidegate_proxy"}
 
-// parseSite parses the directive of a site, short for its handlers:
+// parseSite parses the directive of a site, a shortcut for its handlers:
 //
 //	tidegate [<matcher>]
 func parseSite(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
@@ -102,7 +102,7 @@ func parseDashboard(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 	return handler, block(h.Dispenser, handler.options())
 }
 
-// options are the words of the handler.
+// options returns the options of the handler.
 func (h *DashboardHandler) options() map[string]option {
 	return map[string]option{
 		"path": parsed(&h.Path, "a path below the root such as /dashboard", func(s string) (string, error) {
@@ -160,6 +160,7 @@ func (h *DashboardHandler) options() map[string]option {
 //			max_answer      <size>
 //			dial_timeout    <duration>
 //			health_failures <count>
+//			health_fails    <count>
 //			load_time       <duration>
 //			idle_timeout    <duration>
 //			stream_idle_timeout <duration>
@@ -214,7 +215,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return block(d, a.options())
 }
 
-// options are the words of the global option.
+// options returns the options of the global option.
 func (a *App) options() map[string]option {
 	return map[string]option{
 		"pool":  func(d *caddyfile.Dispenser) error { return a.Pool.unmarshal(d) },
@@ -230,7 +231,7 @@ func (a *App) options() map[string]option {
 			if a.AuthOff = value == "off"; value != "" && !a.AuthOff {
 				return d.Errf(`auth must be "off", not %q`, value)
 			}
-			return nil // none: the variable is empty
+			return nil // none: the environment variable is empty
 		},
 		"hosts": names(&a.Hosts),
 		"cors":  origins(&a.CORS),
@@ -239,7 +240,7 @@ func (a *App) options() map[string]option {
 			if slices.ContainsFunc(a.APIKeys, func(key string) bool { return strings.TrimSpace(key) == "" }) {
 				return d.Err("api_keys: a key is empty")
 			}
-			return nil // none: the variable that was to name them is empty
+			return nil // none: the environment variable is empty
 		},
 		"metrics": func(d *caddyfile.Dispenser) error { return a.Metrics.unmarshal(d) },
 		"role":    a.readRole,
@@ -268,7 +269,7 @@ func (p *PoolConfig) options() map[string]option {
 		"health_interval": span(&p.HealthInterval), "health_timeout": span(&p.HealthTimeout), "models_interval": span(&p.ModelsInterval),
 		"retry_buffer": size(&p.RetryBuffer), "body_memory": size(&p.BodyMemory), "max_answer": size(&p.MaxAnswer),
 		"queue_size": countOr(&p.QueueSize, 1_000_000, "off", upstreams.NoQueue), "queue_timeout": span(&p.QueueTimeout), "dial_timeout": span(&p.DialTimeout),
-		"health_failures": countFrom(&p.HealthFailures, 1, 1000), "load_time": span(&p.LoadTime), "idle_timeout": span(&p.IdleTimeout), "stream_idle_timeout": span(&p.StreamIdleTimeout),
+		"health_failures": healthFailures(&p.HealthFailures), "health_fails": healthFailures(&p.HealthFailures), "load_time": span(&p.LoadTime), "idle_timeout": span(&p.IdleTimeout), "stream_idle_timeout": span(&p.StreamIdleTimeout),
 	}
 }
 
@@ -293,7 +294,7 @@ func (p *PoolConfig) upstream(d *caddyfile.Dispenser) error {
 			p.Upstreams[i] = u
 		}
 		one := p.Upstreams[i].config()
-		one.APIKey = "" // perhaps a placeholder still
+		one.APIKey = "" // it may still be a placeholder
 		all.Upstreams = append(all.Upstreams, one)
 		if i < known {
 			continue
@@ -311,7 +312,7 @@ func (u *UpstreamConfig) options() map[string]option {
 		"scheduling_policy": optional(oneOf(&u.SchedulingPolicy, upstreams.SchedulingFCFS, upstreams.SchedulingPriority)),
 		"tls_ca": func(d *caddyfile.Dispenser) error {
 			u.TLS.RootCAPEMFiles = d.RemainingArgs()
-			return nil // none: the variable that was to name them is empty
+			return nil // none: the environment variable is empty
 		},
 		"tls_client_auth": func(d *caddyfile.Dispenser) error {
 			if !d.Args(&u.TLS.ClientCertificateFile, &u.TLS.ClientCertificateKeyFile) || d.NextArg() {
@@ -354,5 +355,17 @@ func (b *BatchConfig) options() map[string]option {
 		"retry_backoff": spans(&b.RetryBackoffMin, &b.RetryBackoffMax),
 		"line_timeout":  span(&b.LineTimeout), "lease": span(&b.Lease), "drain_timeout": span(&b.DrainTimeout),
 		"collect_interval": span(&b.CollectInterval), "quarantine": ttl(&b.Quarantine), "upload_ttl": ttl(&b.UploadTTL), "input_ttl": ttl(&b.InputTTL), "output_ttl": ttl(&b.OutputTTL),
+	}
+}
+
+// healthFailures parses health_failures. health_fails, the word that Caddy's
+// reverse_proxy has for it, is an alias.
+func healthFailures(to *int) option {
+	read := countFrom(to, 1, 1000)
+	return func(d *caddyfile.Dispenser) error {
+		if *to != 0 {
+			return d.Errf("%s: health_failures and health_fails are the same option, already specified", d.Val())
+		}
+		return read(d)
 	}
 }

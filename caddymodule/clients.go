@@ -14,14 +14,14 @@ import (
 	"github.com/tidegate/tidegate/internal/descriptors"
 )
 
-// clients are the connections of clients to all servers of the process that have
-// one of the handlers.
+// clients tracks the client connections of all servers of the process that have one
+// of the handlers.
 var clients = newClientConns(descriptors.Room, descriptors.Scarce)
 
 func init() { descriptors.OnShortage(clients.yield) }
 
-// watchClients has the connections of the server that ctx provisions watched,
-// once. Servers are provisioned one after the other.
+// watchClients tracks the connections of the server that ctx provisions, once.
+// Servers are provisioned one after the other.
 func (a *App) watchClients(ctx caddy.Context) {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok || a.watched[server] {
@@ -37,23 +37,23 @@ func (a *App) watchClients(ctx caddy.Context) {
 	keepListeners(server)
 }
 
-// clientConns closes idle connections of clients when descriptors become few: a
-// client that is not asking anything keeps nobody else out. Without it, idle
-// connections take every descriptor, and requests cannot be sent on.
+// clientConns closes idle client connections when file descriptors become scarce.
+// Otherwise idle connections could take every descriptor, and requests could not be
+// forwarded.
 type clientConns struct {
-	room   func() bool // descriptors are left beyond the reserve
+	room   func() bool // descriptors are available beyond the reserve
 	scarce func() bool // the reserve is half used up
-	// pending reports whether a client has sent what was not read yet.
+	// pending reports whether a client has sent bytes that were not read yet.
 	pending func(net.Conn) bool
 	ended   chan struct{} // cap 1; a connection has ended, or is idle
 
 	mu     sync.Mutex
-	idle   *list.List                 // guarded by mu; of waiting after a request, the longest first
-	silent *list.List                 // guarded by mu; of waiting before the first one
+	idle   *list.List                 // guarded by mu; idle after a request, the longest first
+	silent *list.List                 // guarded by mu; idle before the first request
 	at     map[net.Conn]*list.Element // guarded by mu
 }
 
-// waiting is a connection that is not asking anything.
+// waiting is a connection without a current request.
 type waiting struct {
 	conn  net.Conn
 	since time.Time
@@ -67,8 +67,8 @@ func newClientConns(room, scarce func() bool) *clientConns {
 	}
 }
 
-// changed is called by net/http when a connection begins (http.StateNew), when
-// a request comes on it, when it is idle, and when it ends.
+// changed is called by net/http when a connection begins (http.StateNew), when a
+// request arrives on it, when it is idle, and when it ends.
 func (c *clientConns) changed(conn net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
@@ -108,7 +108,7 @@ func (c *clientConns) remove(conn net.Conn) {
 	}
 }
 
-// drop takes a connection off its list. The caller holds mu.
+// drop removes a connection from its list. The caller holds mu.
 func (c *clientConns) drop(e *list.Element) *waiting {
 	w := e.Value.(*waiting)
 	w.in.Remove(e)
@@ -117,18 +117,18 @@ func (c *clientConns) drop(e *list.Element) *waiting {
 }
 
 const (
-	// silence is how long a client may take to its first byte when descriptors
-	// are few.
+	// silence is how long a client may take to its first byte when descriptors are
+	// scarce.
 	silence = time.Second
-	// acceptPause is how long no connection is accepted while the reserve is
-	// scarce and none ends. Those that come meanwhile wait in the listener's
-	// queue.
+	// acceptPause is how long no connection is accepted while the reserve is scarce
+	// and no connection ends. New connections wait in the listener's queue.
 	acceptPause = 250 * time.Millisecond
 )
 
-// makeRoom makes room for a new connection. When none waits, the reserve serves
-// it: its request is refused with 503. When that is scarce, others are to end
-// first, and when none does, it is closed. It is called by who accepts.
+// makeRoom frees a descriptor for a new connection. If no connection is idle, the
+// reserve is used: its request is refused with 503. If the reserve is scarce, it
+// waits for others to end, and closes the new connection if none does. It is called
+// by the accepting goroutine.
 func (c *clientConns) makeRoom(fresh net.Conn) {
 	if c.room() || c.yield() || !c.scarce() {
 		return
@@ -152,8 +152,8 @@ func (c *clientConns) makeRoom(fresh net.Conn) {
 	}
 }
 
-// yield closes the connection that has been idle for longest, or one whose
-// client has not said anything for long, and reports whether there was one.
+// yield closes the connection that has been idle the longest, or one whose client has
+// been silent for long, and reports whether there was one.
 func (c *clientConns) yield() bool {
 	w := c.longest(c.idle, 0)
 	if w == nil {
@@ -166,12 +166,12 @@ func (c *clientConns) yield() bool {
 	return true
 }
 
-// mostLooks bounds how many connections are looked at to find one.
+// mostLooks limits the number of connections that are checked.
 const mostLooks = 64
 
-// longest takes the connection off a list that has waited for longest, at least
-// for age. One that has sent something is about to be served: it is left for
-// later. It is nil when there is none.
+// longest removes and returns the connection that has been idle the longest, at least
+// for age. Connections with unread bytes are about to be served and are skipped. It
+// returns nil if there is none.
 func (c *clientConns) longest(in *list.List, age time.Duration) *waiting {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -191,13 +191,13 @@ func (c *clientConns) longest(in *list.List, age time.Duration) *waiting {
 	return nil
 }
 
-// closeNow closes a connection without a last word of TLS, which a client that
-// does not read would hold up.
+// closeNow closes a connection without a TLS close alert, which would block if the
+// client does not read.
 func closeNow(conn net.Conn) {
-	_ = plain(conn).Close() // there is nobody to tell
+	_ = plain(conn).Close() // the error has no recipient
 }
 
-// plain is the connection below TLS.
+// plain returns the connection below TLS.
 func plain(conn net.Conn) net.Conn {
 	if secure, ok := conn.(*tls.Conn); ok {
 		return secure.NetConn()

@@ -26,10 +26,10 @@ func init() {
 		{"files", "list|upload|download|delete", "Works with files on a running gateway", cli.FilesCommand},
 		{"models", "[--server <url>] [--json]", "Lists the models of a running gateway", cli.ModelsCommand},
 		{"upstreams", "[--server <url>] [--json]", "Lists the servers of a running gateway", cli.UpstreamsCommand},
-		{"drain", "<url...> [--server <url>]", "Keeps new requests from servers of a running gateway", cli.DrainCommand},
-		{"undrain", "<url...> [--server <url>]", "Takes back drain", cli.UndrainCommand},
+		{"drain", "<url...> [--server <url>]", "Stops sending new requests to servers of a running gateway", cli.DrainCommand},
+		{"undrain", "<url...> [--server <url>]", "Reverts drain", cli.UndrainCommand},
 		{"contents", "adopt", "Joins contents and database of a running gateway", cli.ContentsCommand},
-		{"doctor", "[--server <url>] [--json]", "Looks at every part of a running gateway", cli.DoctorCommand},
+		{"doctor", "[--server <url>] [--json]", "Checks every part of a running gateway", cli.DoctorCommand},
 		{"demo", "[--input <file>] [--output <file>] [--data <dir>] [--listen <addr>] [--once]", "Runs a batch on simulated servers", demoCommand},
 	} {
 		caddycmd.RegisterCommand(caddycmd.Command{
@@ -45,7 +45,7 @@ func init() {
 	}
 }
 
-// withExitCodes gives an error's own exit code, if it has one, to the program.
+// withExitCodes passes an error's own exit code, if it has one, on to the program.
 func withExitCodes(cmd *cobra.Command) {
 	if run := cmd.RunE; run != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -12,8 +12,8 @@ type adopted struct {
 	Adopted bool   `json:"adopted"`
 }
 
-// adopt has the engine take the contents that are there for those of its database
-// when it is opened next, which it is tried every second or two.
+// adopt makes the engine accept the existing contents as those of its database at the
+// next attempt to open it, which is made every second or two.
 func (h *APIHandler) adopt(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)

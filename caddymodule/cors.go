@@ -7,15 +7,15 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// cors are the origins whose web pages may use the API, "*" for all. Pages send
-// no cookies: credentials are never allowed.
+// cors lists the origins whose web pages may use the API, "*" for all. Pages send no
+// cookies: credentials are never allowed.
 type cors []string
 
-// exposed are the headers of an answer that a page may read.
+// exposed lists the headers of an answer that a page may read.
 const exposed = "X-Request-Id, Retry-After, X-Should-Retry, OpenAI-Processing-Ms"
 
-// allowed returns the value of Access-Control-Allow-Origin for an origin, "" when
-// it may not use the API.
+// allowed returns the value of Access-Control-Allow-Origin for an origin, "" if it
+// may not use the API.
 func (c cors) allowed(origin string) string {
 	switch {
 	case origin == "":
@@ -28,8 +28,8 @@ func (c cors) allowed(origin string) string {
 	return ""
 }
 
-// handle adds the headers of CORS to the answer and answers a preflight, and
-// reports whether it did that.
+// handle adds the CORS headers to the answer, and answers preflight requests; then it
+// returns true.
 func (c cors) handle(w http.ResponseWriter, r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {

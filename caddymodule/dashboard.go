@@ -22,22 +22,21 @@ func init() {
 	caddy.RegisterModule(new(DashboardHandler))
 }
 
-// defaultDashboard is where the dashboard lies unless the configuration says
-// otherwise.
+// defaultDashboard is the default path of the dashboard.
 const defaultDashboard = "/dashboard"
 
-var errDashboardRoot = errors.New("path: the dashboard cannot lie at the root: it would hide the API")
+var errDashboardRoot = errors.New("path: the dashboard cannot be at the root, because it would hide the API")
 
-// DashboardHandler serves the dashboard below its path. Other requests go to
-// the next handler. Where the app has api_keys, a browser asks for one: the
-// password of HTTP Basic authentication, whatever the name.
+// DashboardHandler serves the dashboard below its path. Other requests go to the next
+// handler. If the app has api_keys, a browser asks for one: as the password of HTTP
+// Basic authentication, with any user name.
 type DashboardHandler struct {
-	// Path is where it lies. Default: /dashboard.
+	// Path is the path of the dashboard. Default: /dashboard.
 	Path string `json:"path,omitempty"`
-	// Name is shown in the header of every page and in their titles, at most
-	// 100 characters. Default: the name of the host.
+	// Name is shown in the header and in the title of every page, at most 100
+	// characters. Default: the name of the host.
 	Name string `json:"name,omitempty"`
-	// TrustedOrigins may send actions besides the dashboard's own origin, such
+	// TrustedOrigins may send actions in addition to the dashboard's own origin, such
 	// as https://ops.example.com.
 	TrustedOrigins []string `json:"trusted_origins,omitempty"`
 
@@ -51,7 +50,7 @@ func (*DashboardHandler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.tidegate_dashboard", New: func() caddy.Module { return new(DashboardHandler) }}
 }
 
-// Provision finds the app and makes the dashboard.
+// Provision creates the dashboard.
 func (h *DashboardHandler) Provision(ctx caddy.Context) error {
 	if err := h.provision(ctx); err != nil {
 		return err
@@ -76,15 +75,15 @@ func (h *DashboardHandler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("dashboard: %w", err)
 	}
-	// A server that shuts down would wait for pages that are open. They come
-	// back to the next one.
+	// Close open pages, which would delay the server's shutdown. They reconnect to the
+	// next server.
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		server.RegisterOnShutdown(h.pages.Close)
 	}
 	return nil
 }
 
-// maxName is how long the name of an installation may be, in characters.
+// maxName limits the name of an installation, in characters.
 const maxName = 100
 
 var errName = fmt.Errorf("name: it must have 1 to %d characters in one line", maxName)
@@ -96,7 +95,7 @@ func checkName(name string) error {
 	return nil
 }
 
-// hostName is the name of the host, "" when the system does not know it.
+// hostName returns the name of the host, "" if it is not known.
 func hostName() string {
 	name, err := os.Hostname()
 	if err != nil {
@@ -105,7 +104,7 @@ func hostName() string {
 	return name
 }
 
-// Cleanup ends what is left of open pages.
+// Cleanup closes the remaining open pages.
 func (h *DashboardHandler) Cleanup() error {
 	if h.pages != nil {
 		h.pages.Close()
@@ -113,7 +112,7 @@ func (h *DashboardHandler) Cleanup() error {
 	return nil
 }
 
-// refuses answers a request that the guard refuses, and reports whether it did.
+// refuses reports whether the guard refuses a request, and answers it then.
 func (h *DashboardHandler) refuses(w http.ResponseWriter, r *http.Request) bool {
 	refused := h.guard.checkReader(r)
 	if refused != nil {
@@ -122,7 +121,7 @@ func (h *DashboardHandler) refuses(w http.ResponseWriter, r *http.Request) bool 
 	return refused != nil
 }
 
-// ServeHTTP answers.
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *DashboardHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	begun(r)
 	if !under(r.URL.EscapedPath(), h.path) {

@@ -13,9 +13,8 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// makeUpHistory writes a day of usage into the new database of a demo: live
-// requests rise by day and fall by night, batches fill the rest. Nothing else
-// calls it.
+// makeUpHistory writes a day of usage into the new database of a demo: live requests
+// peak at noon and batches fill the rest. It is used by the demo only.
 func makeUpHistory(ctx context.Context, dataDir string, models []string) (err error) {
 	s := sqlite.New(sqlite.Config{Path: new(SQLiteStore).path(dataDir)})
 	if err := s.Open(ctx); err != nil {
@@ -46,7 +45,7 @@ func makeUpHistory(ctx context.Context, dataDir string, models []string) (err er
 	return nil
 }
 
-// madeUp is the usage of so many requests with so many tokens each.
+// madeUp returns the usage of a number of requests with the tokens of each.
 func madeUp(class upstreams.Class, model string, requests, in, out int64) batch.UsageRecord {
 	return batch.UsageRecord{
 		Tenant: batch.DefaultTenant, Class: class.String(), Model: model, Endpoint: "/v1/chat/completions", Requests: requests,

@@ -1,4 +1,4 @@
-// Package caddymodule is Tidegate's face to Caddy: the app, the handlers, the
-// guest modules, the Caddyfile grammar and the commands. It wires the pool, the
-// batch engine and their drivers together and has no logic of its own.
+// Package caddymodule integrates Tidegate with Caddy: the app, the handlers, the
+// guest modules, the Caddyfile grammar and the commands. It connects the pool, the
+// batch engine and their drivers, and contains no logic of its own.
 package caddymodule

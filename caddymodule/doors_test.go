@@ -200,7 +200,7 @@ func TestAccessIsTold(t *testing.T) {
 	}{
 		"keys":           {App{hasHandler: true, keys: keyring{{}}}, ""},
 		"none":           {App{hasHandler: true}, "clients on this machine are served, others are refused"},
-		"auth off":       {App{hasHandler: true, AuthOff: true}, "everybody who reaches the gateway may use it, unless something in front authenticates"},
+		"auth off":       {App{hasHandler: true, AuthOff: true}, "every client that reaches the gateway may use it, unless a proxy in front authenticates"},
 		"no site":        {App{}, ""},
 		"no site, work":  {App{Role: batch.RoleWork}, ""},
 		"no site, all":   {App{Role: batch.RoleAll}, "no client can reach it"},

@@ -16,18 +16,17 @@ func init() {
 	caddy.RegisterModule(new(PostgresStore))
 }
 
-// PostgresStore keeps files and batches in PostgreSQL, for any number of
-// gateways.
+// PostgresStore stores files and batches in PostgreSQL, for any number of gateways.
 type PostgresStore struct {
-	// URL is a connection string as PostgreSQL's own programs take it, such as
+	// URL is a connection string as accepted by PostgreSQL's own programs, such as
 	// postgres://user:password@host:5432/database?sslmode=require. Placeholders are
 	// replaced.
 	URL string `json:"url"`
-	// MaxConns bounds the connections of this gateway. Default 16.
+	// MaxConns limits the connections of this gateway. Default 16.
 	MaxConns int `json:"max_conns,omitempty"`
-	// ConnectTimeout is how long a connection attempt may take. Default 5s.
+	// ConnectTimeout limits a connection attempt. Default 5s.
 	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
-	// StatementTimeout is how long a statement may take. Default 30s.
+	// StatementTimeout limits a statement. Default 30s.
 	StatementTimeout caddy.Duration `json:"statement_timeout,omitempty"`
 
 	url      string
@@ -51,18 +50,19 @@ func (s *PostgresStore) Provision(caddy.Context) (err error) {
 	return nil
 }
 
-// readFrom has the URL read from a placeholder when the configuration is loaded.
+// readFrom defers reading the URL from a placeholder until the configuration is
+// loaded.
 func (s *PostgresStore) readFrom(placeholder string) { s.URL = placeholder }
 
-// Identity tells databases apart, and ways to use one.
+// Identity implements StoreModule.
 func (s *PostgresStore) Identity(string) string {
 	return s.identity + " " + fingerprint(s.url, s.MaxConns, s.ConnectTimeout, s.StatementTimeout)
 }
 
-// Shared is true: any number of gateways can use it.
+// Shared returns true: any number of gateways can use it.
 func (*PostgresStore) Shared() bool { return true }
 
-// Store makes the store.
+// Store opens the store.
 func (s *PostgresStore) Store(_ string, log *zap.Logger) (batch.Store, error) {
 	return postgres.New(postgres.Config{
 		URL: s.url, MaxConns: s.MaxConns, ConnectTimeout: duration(s.ConnectTimeout), StatementTimeout: duration(s.StatementTimeout), Logger: log,
@@ -82,7 +82,7 @@ func (s *PostgresStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if s.URL, err = argument(d); err != nil {
 		return err
 	}
-	if !strings.Contains(s.URL, "{") { // else a placeholder
+	if !strings.Contains(s.URL, "{") { // otherwise a placeholder
 		if _, err := postgres.Identity(s.URL); err != nil {
 			return d.WrapErr(err)
 		}

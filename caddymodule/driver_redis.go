@@ -18,17 +18,17 @@ func init() {
 
 // RedisQueue is a queue in Redis streams, for several gateways.
 type RedisQueue struct {
-	// URL says where Redis is and how to be let in:
-	// redis://[[user]:password@]host[:port][,host…][/database][?option=value],
-	// or rediss:// over TLS. See docs/configuration.md for the options. Placeholders
-	// are replaced.
+	// URL is the address and the credentials of Redis:
+	// redis://[[user]:password@]host[:port][,host…][/database][?option=value], or
+	// rediss:// over TLS. See docs/configuration.md for the options. Placeholders are
+	// replaced.
 	URL string `json:"url"`
-	// Prefix is what names of keys begin with. Default: tidegate.
+	// Prefix is the prefix of all keys. Default: tidegate.
 	Prefix string `json:"prefix,omitempty"`
-	// Timeout bounds each command. Default 2s.
+	// Timeout limits each command. Default 2s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
-	// Idle is after how long a slice that a gateway took and did not finish is
-	// offered to another. Default 1m.
+	// Idle is the time after which an unfinished slice of one gateway is offered to
+	// another. Default 1m.
 	Idle caddy.Duration `json:"idle,omitempty"`
 
 	url    string
@@ -54,15 +54,16 @@ func (q *RedisQueue) Provision(caddy.Context) (err error) {
 	return nil
 }
 
-// readFrom has the URL read from a placeholder when the configuration is loaded.
+// readFrom defers reading the URL from a placeholder until the configuration is
+// loaded.
 func (q *RedisQueue) readFrom(placeholder string) { q.URL = placeholder }
 
-// Identity tells servers and prefixes apart, and ways to use them.
+// Identity implements QueueModule.
 func (q *RedisQueue) Identity() string {
 	return q.config.Identity() + " " + fingerprint(q.url, q.Timeout, q.Idle)
 }
 
-// Queue makes the queue.
+// Queue opens the queue.
 func (q *RedisQueue) Queue(log *zap.Logger) (batch.Queue, error) {
 	cfg := q.config
 	cfg.Logger = log
@@ -82,7 +83,7 @@ func (q *RedisQueue) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if q.URL, err = argument(d); err != nil {
 		return err
 	}
-	if !strings.Contains(q.URL, "{") { // else a placeholder
+	if !strings.Contains(q.URL, "{") { // otherwise a placeholder
 		if _, err := redis.ParseURL(q.URL); err != nil {
 			return d.WrapErr(err)
 		}

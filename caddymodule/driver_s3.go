@@ -17,14 +17,14 @@ func init() {
 	caddy.RegisterModule(new(S3Files))
 }
 
-// S3Files keeps contents in a bucket of S3 or a service like it, for any number
+// S3Files stores contents in a bucket of S3 or a compatible service, for any number
 // of gateways.
 type S3Files struct {
-	// URL names the bucket: s3://bucket[/prefix][?endpoint=https://host:port].
-	// See docs/configuration.md for its parameters.
+	// URL names the bucket: s3://bucket[/prefix][?endpoint=https://host:port]. See
+	// docs/configuration.md for its parameters.
 	URL string `json:"url"`
-	// AccessKey and SecretKey let the gateway in. Default: AWS_ACCESS_KEY_ID
-	// and AWS_SECRET_ACCESS_KEY, else the role of the machine or container.
+	// AccessKey and SecretKey are the credentials. Default: AWS_ACCESS_KEY_ID and
+	// AWS_SECRET_ACCESS_KEY, or else the role of the machine or container.
 	// Placeholders are replaced.
 	AccessKey string `json:"access_key,omitempty"`
 	SecretKey string `json:"secret_key,omitempty"`
@@ -54,20 +54,21 @@ func (f *S3Files) Provision(caddy.Context) (err error) {
 		return fmt.Errorf("files s3: secret_key: %w", err)
 	}
 	if (f.config.AccessKey == "") != (f.config.SecretKey == "") {
-		return errors.New("files s3: access_key and secret_key go together")
+		return errors.New("files s3: specify both access_key and secret_key, or neither")
 	}
 	return nil
 }
 
-// readFrom has the URL read from a placeholder when the configuration is loaded.
+// readFrom defers reading the URL from a placeholder until the configuration is
+// loaded.
 func (f *S3Files) readFrom(placeholder string) { f.URL = placeholder }
 
-// Identity tells buckets and prefixes apart, and ways to use them.
+// Identity implements FilesModule.
 func (f *S3Files) Identity(string) string {
 	return f.config.Identity() + " " + fingerprint(f.url, f.config.AccessKey, f.config.SecretKey)
 }
 
-// Files makes the place.
+// Files opens the file store.
 func (f *S3Files) Files(_ string, _ bool, _ *zap.Logger) (batch.Files, error) {
 	return s3.New(f.config), nil
 }
@@ -84,7 +85,7 @@ func (f *S3Files) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if f.URL, err = argument(d); err != nil {
 		return err
 	}
-	if !strings.Contains(f.URL, "{") { // else a placeholder
+	if !strings.Contains(f.URL, "{") { // otherwise a placeholder
 		if _, err := s3.ParseURL(f.URL); err != nil {
 			return d.WrapErr(err)
 		}
@@ -93,7 +94,7 @@ func (f *S3Files) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return err
 	}
 	if (f.AccessKey == "") != (f.SecretKey == "") {
-		return d.Err("access_key and secret_key go together")
+		return d.Err("specify both access_key and secret_key, or neither")
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ func init() {
 	caddy.RegisterModule(new(LocalFiles))
 }
 
-// SQLiteStore keeps files and batches in an embedded database, for one gateway.
+// SQLiteStore stores files and batches in an embedded database, for one gateway.
 type SQLiteStore struct {
 	// Path is the database file. Default: tidegate.db in the data directory.
 	Path string `json:"path,omitempty"`
@@ -38,13 +38,13 @@ func (s *SQLiteStore) path(dataDir string) string {
 	return caddy.NewReplacer().ReplaceKnown(s.Path, "")
 }
 
-// Identity tells databases apart.
+// Identity implements StoreModule.
 func (s *SQLiteStore) Identity(dataDir string) string { return "sqlite " + s.path(dataDir) }
 
-// Shared is false: the database is locked by the gateway that has it open.
+// Shared returns false: the gateway that opens the database locks it.
 func (*SQLiteStore) Shared() bool { return false }
 
-// Store makes the store.
+// Store opens the store.
 func (s *SQLiteStore) Store(dataDir string, _ *zap.Logger) (batch.Store, error) {
 	return sqlite.New(sqlite.Config{Path: s.path(dataDir)}), nil
 }
@@ -56,7 +56,7 @@ func (s *SQLiteStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return optionalPath(d, &s.Path)
 }
 
-// MemoryQueue is a queue inside the process.
+// MemoryQueue is a queue in the process.
 type MemoryQueue struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -64,10 +64,10 @@ func (*MemoryQueue) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "tidegate.queues.memory", New: func() caddy.Module { return new(MemoryQueue) }}
 }
 
-// Identity is the same for all.
+// Identity implements QueueModule.
 func (*MemoryQueue) Identity() string { return "memory" }
 
-// Queue makes the queue.
+// Queue opens the queue.
 func (*MemoryQueue) Queue(*zap.Logger) (batch.Queue, error) { return memory.New(), nil }
 
 // UnmarshalCaddyfile sets up the module:
@@ -84,8 +84,8 @@ func (*MemoryQueue) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// LocalFiles keeps contents in a directory, which several gateways must all
-// see if they share a store.
+// LocalFiles stores contents in a directory. Gateways that share a store must share
+// the directory.
 type LocalFiles struct {
 	// Dir is the directory. Default: files in the data directory.
 	Dir string `json:"dir,omitempty"`
@@ -103,10 +103,10 @@ func (f *LocalFiles) dir(dataDir string) string {
 	return caddy.NewReplacer().ReplaceKnown(f.Dir, "")
 }
 
-// Identity tells directories apart.
+// Identity implements FilesModule.
 func (f *LocalFiles) Identity(dataDir string) string { return "local " + f.dir(dataDir) }
 
-// Files makes the place.
+// Files opens the file store.
 func (f *LocalFiles) Files(dataDir string, shared bool, _ *zap.Logger) (batch.Files, error) {
 	return local.New(local.Config{Dir: f.dir(dataDir), Shared: shared}), nil
 }
@@ -118,7 +118,7 @@ func (f *LocalFiles) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return optionalPath(d, &f.Dir)
 }
 
-// optionalPath reads a directive of at most one argument and no block.
+// optionalPath parses a directive with at most one argument and no block.
 func optionalPath(d *caddyfile.Dispenser, path *string) error {
 	d.Next()
 	word := d.Val()

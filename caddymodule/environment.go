@@ -9,17 +9,17 @@ import (
 // variablePrefix begins the names of the gateway's environment variables.
 const variablePrefix = "TIDEGATE_"
 
-// Caddy takes a variable that is set to nothing at its word: `bind {$TIDEGATE_BIND:127.0.0.1}`
+// Caddy expands an empty variable literally: `bind {$TIDEGATE_BIND:127.0.0.1}`
 // becomes `bind`, which listens nowhere, and `admin` alone is Caddy's default
-// address. Compose files and lists of variables set what they do not use to nothing.
-// Such a variable counts as not set, before any configuration is read.
+// address. Compose files set unused variables to the empty string. Such variables are
+// unset before any configuration is read.
 func init() {
 	for _, name := range emptyVariables() {
-		_ = os.Unsetenv(name) // the name is one that the environment has
+		_ = os.Unsetenv(name) // the name comes from the environment
 	}
 }
 
-// emptyVariables returns the gateway's variables that are set to nothing, sorted.
+// emptyVariables returns the gateway's variables that are empty, sorted.
 func emptyVariables() (names []string) {
 	for _, pair := range os.Environ() {
 		name, value, _ := strings.Cut(pair, "=")
@@ -32,7 +32,7 @@ func emptyVariables() (names []string) {
 }
 
 // envPlaceholder returns the parts of {env.NAME} and {env.NAME:fallback}. The
-// fallback counts where the variable is not set or empty. It is this program's own:
+// fallback applies if the variable is unset or empty. It is specific to this program:
 // Caddy's placeholders have none.
 func envPlaceholder(value string) (name, fallback string, optional, ok bool) {
 	rest, ok := strings.CutPrefix(value, "{env.")
@@ -44,8 +44,8 @@ func envPlaceholder(value string) (name, fallback string, optional, ok bool) {
 	return name, fallback, optional, true
 }
 
-// variable returns the value of an environment variable, or fallback where it is not
-// set or empty.
+// variable returns the value of an environment variable, or fallback if it is unset
+// or empty.
 func variable(name, fallback string) string {
 	if value := os.Getenv(name); strings.TrimSpace(value) != "" {
 		return value

@@ -10,8 +10,8 @@ import (
 	"github.com/tidegate/tidegate/batch/failpoint"
 )
 
-// withFailpoints puts the failpoints of TIDEGATE_FAILPOINTS between the engine
-// and all that it stands on.
+// withFailpoints wraps the engine's dependencies with the failpoints of
+// TIDEGATE_FAILPOINTS.
 func withFailpoints(s batch.Store, q batch.Queue, f batch.Files, d batch.Dispatcher) (batch.Store, batch.Queue, batch.Files, batch.Dispatcher, error) {
 	points, err := failpoint.Parse(os.Getenv("TIDEGATE_FAILPOINTS"))
 	if err != nil {

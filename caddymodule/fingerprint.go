@@ -6,9 +6,9 @@ import (
 	"fmt"
 )
 
-// fingerprint tells settings of a driver apart without showing them: there are
-// passwords among them. What is open keeps the settings it was opened with, so
-// that it takes another runtime to have other ones.
+// fingerprint identifies the settings of a driver without revealing them, because
+// they may contain passwords. An open driver keeps its settings, so that changed
+// settings need another runtime.
 func fingerprint(settings ...any) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%#v", settings))
 	return hex.EncodeToString(sum[:8])

@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// singly has the flags of a command and of those below it given once at most, but
-// for those that make a list: of two values the first would be lost without a word.
+// singly rejects repeated flags of a command and its subcommands, except for list
+// flags: otherwise the first of two values would be silently ignored.
 func singly(cmd *cobra.Command) {
 	for _, set := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
 		set.VisitAll(func(f *pflag.Flag) {
@@ -26,13 +26,13 @@ func singly(cmd *cobra.Command) {
 
 var errGivenAgain = errors.New("the flag is given more than once")
 
-// onceValue is the value of a flag that can be given once.
+// onceValue is the value of a flag that may be given once.
 type onceValue struct {
 	pflag.Value
 	given bool
 }
 
-// Set sets the value the first time.
+// Set sets the value, and returns an error the second time.
 func (v *onceValue) Set(text string) error {
 	if v.given {
 		return errGivenAgain

@@ -6,17 +6,18 @@ import (
 	"time"
 )
 
-// startHold is how long a request waits for a gateway that is starting. A balancer
-// sends requests as soon as the gateway listens.
+// startHold is how long a request waits for a gateway that is starting, because a
+// load balancer sends requests as soon as the gateway listens.
 const startHold = 10 * time.Second
 
-// gate is a part of the gateway that requests need.
+// gate is a part of the gateway that requests depend on.
 type gate struct {
 	open  *atomic.Bool
-	tried <-chan struct{} // closed when the part has been opened, or could not be
+	tried <-chan struct{} // closed when the part was opened, or failed to open
 }
 
-// wait waits until it is known whether the part is open, and reports whether it is.
+// wait waits until the part was opened or failed to open, and reports whether it is
+// open.
 func (g gate) wait(r *http.Request) bool {
 	select {
 	case <-g.tried:

@@ -11,10 +11,10 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// option reads the arguments of one word of a block.
+// option parses the arguments of one subdirective.
 type option func(*caddyfile.Dispenser) error
 
-// block reads a block of options, each at most once unless it is repeatable.
+// block parses a block of options, each at most once unless it is repeatable.
 func block(d *caddyfile.Dispenser, options map[string]option, repeatable ...string) error {
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -34,7 +34,7 @@ func block(d *caddyfile.Dispenser, options map[string]option, repeatable ...stri
 	return nil
 }
 
-// argument reads exactly one argument.
+// argument parses exactly one argument.
 func argument(d *caddyfile.Dispenser) (string, error) {
 	if !d.NextArg() {
 		return "", d.ArgErr()
@@ -46,7 +46,8 @@ func argument(d *caddyfile.Dispenser) (string, error) {
 	return value, nil
 }
 
-// parsed reads one argument with parse; want says what it must be.
+// parsed returns an option with one argument; want describes valid arguments in
+// errors.
 func parsed[T any](to *T, want string, parse func(string) (T, error)) option {
 	return func(d *caddyfile.Dispenser) error {
 		word := d.Val()
@@ -61,7 +62,7 @@ func parsed[T any](to *T, want string, parse func(string) (T, error)) option {
 	}
 }
 
-// text reads one word that is not empty.
+// text returns an option with one nonempty argument.
 func text(to *string) option {
 	return parsed(to, "a word that is not empty", func(s string) (string, error) {
 		if strings.TrimSpace(s) == "" {
@@ -71,8 +72,8 @@ func text(to *string) option {
 	})
 }
 
-// optionalText reads at most one argument. None is what a variable leaves that
-// is set to nothing.
+// optionalText returns an option with at most one argument. An empty environment
+// variable leaves none.
 func optionalText(to *string) option {
 	return func(d *caddyfile.Dispenser) error {
 		if d.NextArg() {
@@ -85,8 +86,8 @@ func optionalText(to *string) option {
 	}
 }
 
-// optional reads an argument, if there is one. None is what a variable leaves that
-// is set to nothing.
+// optional makes the arguments of an option optional. An empty environment variable
+// leaves none.
 func optional(o option) option {
 	return func(d *caddyfile.Dispenser) error {
 		if d.CountRemainingArgs() == 0 {
@@ -96,9 +97,9 @@ func optional(o option) option {
 	}
 }
 
-// guest reads the name of a driver and what belongs to it. {env.NAME} and
-// {env.NAME:fallback} stand for both: the driver is that of the variable now, and a
-// URL, which may have a password, is read when the configuration is loaded.
+// guest parses the name of a driver and its options. {env.NAME} and
+// {env.NAME:fallback} replace both: the driver is selected now, but a URL, which may
+// contain a password, is read when the configuration is loaded.
 func guest(d *caddyfile.Dispenser, namespace string) (json.RawMessage, error) {
 	word := d.Token()
 	if !d.NextArg() {
@@ -128,8 +129,8 @@ func guest(d *caddyfile.Dispenser, namespace string) (json.RawMessage, error) {
 	return driver(inner, word.Text, namespace, placeholder)
 }
 
-// driver reads what belongs to the driver that d is at. source, unless it is empty,
-// is the placeholder for the name and the URL.
+// driver parses the options of the driver that d is at. source, unless empty, is the
+// placeholder for the name and the URL.
 func driver(d *caddyfile.Dispenser, word, namespace, source string) (json.RawMessage, error) {
 	name := d.Val()
 	if _, err := caddy.GetModule(namespace + name); err != nil {

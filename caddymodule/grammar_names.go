@@ -11,8 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// names reads host names, without a scheme or a port. None is what an empty
-// variable leaves.
+// names parses host names, without a scheme or a port. An empty environment variable
+// leaves none.
 func names(to *[]string) option {
 	return func(d *caddyfile.Dispenser) error {
 		word := d.Val()
@@ -27,7 +27,7 @@ func names(to *[]string) option {
 }
 
 // isHostName reports whether name is a host name or an address. An asterisk may
-// stand for the whole first label only.
+// replace the whole first label only.
 func isHostName(name string) bool {
 	if rest, wild := strings.CutPrefix(name, "*."); wild {
 		name = rest
@@ -45,7 +45,7 @@ func isHostName(name string) bool {
 	return len(name) < 254
 }
 
-// isOrigin reports whether s is a scheme, a host and perhaps a port.
+// isOrigin reports whether s is a scheme, a host and optionally a port.
 func isOrigin(s string) bool {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(s, "#") || strings.Contains(s, "*") {
@@ -58,7 +58,7 @@ func isOrigin(s string) bool {
 	return err == nil && port > 0 && !strings.HasSuffix(u.Host, ":")
 }
 
-// origins reads origins, or "*" for all. None is what an empty variable leaves.
+// origins parses origins, or "*" for all. An empty environment variable leaves none.
 func origins(to *cors) option {
 	return func(d *caddyfile.Dispenser) error {
 		word := d.Val()

@@ -14,18 +14,18 @@ import (
 )
 
 const (
-	// mostCount is the upper bound of counts that have no other.
+	// mostCount is the upper limit of counts without their own limit.
 	mostCount = 1_000_000_000
-	// shortestSpan and longestSpan bound durations.
+	// shortestSpan and longestSpan limit durations.
 	shortestSpan = time.Millisecond
 	longestSpan  = 365 * 24 * time.Hour
-	// longestTTL bounds how long something is kept. 100 years is for ever.
+	// longestTTL limits how long objects are kept; 100 years means forever.
 	longestTTL = 100 * longestSpan
-	// largestSize bounds sizes, in bytes.
+	// largestSize limits sizes, in bytes.
 	largestSize = 1 << 50
 )
 
-// number reads a number above 0.
+// number parses a number above 0.
 func number(to *float64, most float64) option {
 	return parsed(to, fmt.Sprintf("a number above 0 and up to %g", most), func(s string) (float64, error) {
 		n, err := strconv.ParseFloat(s, 64)
@@ -52,7 +52,7 @@ func countFrom(to *int, least, most int) option {
 	})
 }
 
-// countOr reads a count, or a word that stands for another value.
+// countOr parses a count, or a word for a special value.
 func countOr(to *int, most int, word string, value int) option {
 	return parsed(to, fmt.Sprintf("a whole number from 1 to %d, or %q", most, word), func(s string) (int, error) {
 		if s == word {
@@ -62,7 +62,7 @@ func countOr(to *int, most int, word string, value int) option {
 	})
 }
 
-// oneOf reads one of some words.
+// oneOf parses one of several words.
 func oneOf(to *string, words ...string) option {
 	return parsed(to, "one of "+strings.Join(words, ", "), func(s string) (string, error) {
 		if !slices.Contains(words, s) {
@@ -87,14 +87,14 @@ func wantSpan(most time.Duration) string {
 
 func span(to *caddy.Duration) option { return spanUpTo(to, longestSpan) }
 
-// ttl reads how long something is kept.
+// ttl parses how long objects are kept.
 func ttl(to *caddy.Duration) option { return spanUpTo(to, longestTTL) }
 
 func spanUpTo(to *caddy.Duration, most time.Duration) option {
 	return parsed(to, "a duration "+wantSpan(most), func(s string) (caddy.Duration, error) { return parseSpan(s, most) })
 }
 
-// spans reads two durations of which the second is not the shorter one.
+// spans parses two durations, the second of which must not be shorter.
 func spans(first, last *caddy.Duration) option {
 	return func(d *caddyfile.Dispenser) error {
 		word := d.Val()
@@ -117,7 +117,7 @@ func spans(first, last *caddy.Duration) option {
 
 func size(to *int64) option {
 	return parsed(to, "a size from 1B to 1PiB with a unit, such as 32MiB", func(s string) (int64, error) {
-		if strings.Contains(s, ",") { // humanize takes 1,5MiB as 15MiB
+		if strings.Contains(s, ",") { // humanize parses 1,5MiB as 15MiB
 			return 0, strconv.ErrSyntax
 		}
 		n, err := humanize.ParseBytes(s)

@@ -15,18 +15,18 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// guard refuses what a web page of another origin could make a browser send to a
-// gateway without api_keys, and clients on other machines. With api_keys the key
-// is the proof: a page cannot send one.
+// guard protects a gateway without api_keys from requests that a web page of another
+// origin makes a browser send, and from clients on other machines. With api_keys the
+// key is sufficient: a page cannot send one.
 type guard struct {
 	open  bool     // api_keys are configured: nothing is checked
-	off   bool     // `auth off`: something in front authenticates
+	off   bool     // `auth off`: a proxy in front authenticates
 	named bool     // hosts are configured: they are checked with `auth off` too
-	hosts []string // names that the gateway may be asked under besides loopback
+	hosts []string // accepted host names besides loopback
 	cors  cors
 }
 
-// newGuard makes the guard of a handler on the server that ctx provisions. The
+// newGuard returns the guard of a handler on the server that ctx provisions. The
 // names of the server's sites count as configured hosts.
 func (a *App) newGuard(ctx caddy.Context) guard {
 	g := guard{open: len(a.APIKeys) > 0, off: a.AuthOff, named: len(a.Hosts) > 0, hosts: a.Hosts, cors: a.CORS}
@@ -54,13 +54,13 @@ func (a *App) newGuard(ctx caddy.Context) guard {
 	return g
 }
 
-// checkReader returns the error for a request that may not read, nil when it may.
+// checkReader returns the error for a request that may not read, nil if it may.
 func (g *guard) checkReader(r *http.Request) *openai.Error {
 	if g.open {
 		return nil
 	}
 	if !g.off && !isLocal(r.RemoteAddr) {
-		return forbidden("auth_not_configured", "This gateway has no API keys and serves clients on its own machine only. Its operator must set api_keys, or write `auth off` (--no-auth) when something in front authenticates.")
+		return forbidden("auth_not_configured", "This gateway has no API keys and serves clients on its own machine only. Its operator must set api_keys, or write `auth off` (--no-auth) if a proxy in front authenticates.")
 	}
 	if !g.knows(r.Host) {
 		err := forbidden("unknown_host", "The Host header names '%s', which is not a name of this gateway. Its operator must list it: `hosts` in the tidegate block.", clipName(r.Host))
@@ -70,8 +70,7 @@ func (g *guard) checkReader(r *http.Request) *openai.Error {
 	return nil
 }
 
-// checkAPI returns the error for a request to the API that may not come in, nil
-// when it may.
+// checkAPI returns the error for a request that may not use the API, nil if it may.
 func (g *guard) checkAPI(r *http.Request) *openai.Error {
 	if g.open {
 		return nil
@@ -88,10 +87,10 @@ func (g *guard) checkAPI(r *http.Request) *openai.Error {
 	return checkContentType(r)
 }
 
-// checkPassword returns the error for a request whose key came as a password and
-// that a page of another origin may have made the browser send, nil when it may
-// come in. `cors *` does not count: no page of an origin that it allows knows the
-// password, but every browser that was given it once sends it along.
+// checkPassword returns the error for a request whose key was sent as a password and
+// that a page of another origin may have made the browser send, nil if it is
+// admitted. `cors *` does not count: a page of an allowed origin does not know the
+// password, but every browser sends it automatically after it was entered once.
 func (g *guard) checkPassword(r *http.Request) *openai.Error {
 	if !isCrossOrigin(r) || slices.Contains(g.cors, r.Header.Get("Origin")) {
 		return nil
@@ -103,8 +102,8 @@ func (g *guard) checkPassword(r *http.Request) *openai.Error {
 	return errCrossOrigin(r)
 }
 
-// isCrossOrigin reports whether a page of another origin sent a request that
-// changes something.
+// isCrossOrigin reports whether a page of another origin sent a request that changes
+// something.
 func isCrossOrigin(r *http.Request) bool {
 	var protection http.CrossOriginProtection
 	return protection.Check(r) != nil
@@ -114,9 +113,9 @@ func errCrossOrigin(r *http.Request) *openai.Error {
 	return forbidden("cross_origin", "A web page of another origin ('%s') may not send this request. The gateway's operator can allow the origin: `cors` in the tidegate block.", clipName(r.Header.Get("Origin")))
 }
 
-// checkContentType refuses a body that browsers send across origins without
-// asking first: without a type, as text or as a form. Multipart forms are for
-// uploads, and the routes that take JSON refuse them.
+// checkContentType refuses bodies that browsers send across origins without a
+// preflight: without a type, as text or as a form. Multipart forms are allowed for
+// uploads; JSON routes refuse them.
 func checkContentType(r *http.Request) *openai.Error {
 	if r.ContentLength == 0 {
 		return nil
@@ -137,8 +136,8 @@ func forbidden(code, format string, args ...any) *openai.Error {
 	return &openai.Error{Status: http.StatusForbidden, Message: fmt.Sprintf(format, args...), Type: openai.TypeInvalidRequest, Code: code, NoRetry: true}
 }
 
-// isLocal reports whether a client's address is on this machine: loopback, or a
-// Unix socket, whose clients have no address.
+// isLocal reports whether a client's address is on this machine: loopback, or a Unix
+// socket, whose clients have no address.
 func isLocal(remote string) bool {
 	host, _, err := net.SplitHostPort(remote)
 	if err != nil {
@@ -148,12 +147,12 @@ func isLocal(remote string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// knows reports whether a Host header names this gateway. A page that had its own
-// name point at this machine (DNS rebinding) sends that name. Where `auth off`
-// is written without hosts, the proxy in front decides.
+// knows reports whether a Host header names this gateway. A page whose own name
+// resolves to this machine (DNS rebinding) sends that name. With `auth off` and
+// without hosts, the check is left to the proxy in front.
 func (g *guard) knows(hostport string) bool {
 	if hostport == "" || g.off && !g.named {
-		return true // a request of HTTP/1.0 without Host comes from no browser
+		return true // an HTTP/1.0 request without Host does not come from a browser
 	}
 	host := hostport
 	if name, _, err := net.SplitHostPort(hostport); err == nil {
@@ -180,7 +179,7 @@ func (g *guard) knows(hostport string) bool {
 	return false
 }
 
-// clipName bounds what an error repeats of a header.
+// clipName limits the length of a header that an error repeats.
 func clipName(name string) string {
 	const limit = 200
 	return strings.ToValidUTF8(name[:min(len(name), limit)], "")

@@ -24,7 +24,7 @@ func init() {
 	caddy.RegisterModule(new(ProxyHandler))
 }
 
-// door is what both handlers need of the app.
+// door holds the parts of the app that both handlers use.
 type door struct {
 	app   *App
 	guard guard
@@ -47,11 +47,11 @@ func (d *door) provision(ctx caddy.Context) error {
 	return nil
 }
 
-// startingRetry is when a client may come back to a gateway that is starting.
+// startingRetry is the Retry-After of a gateway that is starting.
 const startingRetry = 2 * time.Second
 
-// admit answers for requests that may not come in, and tells whether one may:
-// it must show a key, and what it needs must be open.
+// admit reports whether a request is admitted: it must have a key, and the parts that
+// it needs must be open. It answers refused requests.
 func (d *door) admit(w http.ResponseWriter, r *http.Request, part gate) bool {
 	if d.guard.cors.handle(w, r) {
 		return false
@@ -83,12 +83,12 @@ func (d *door) admit(w http.ResponseWriter, r *http.Request, part gate) bool {
 	return true
 }
 
-// basicChallenge has a browser ask its user for a key.
+// basicChallenge makes a browser ask its user for a key.
 const basicChallenge = `Basic realm="Tidegate: any name, an API key as password", charset="UTF-8"`
 
-// challenge says how a key is shown. Reads without any key are offered Basic
-// authentication too, for browsers and for clients that wait to be asked. A page
-// that sent a wrong key is not: its browser would open a dialog.
+// challenge announces how to send a key. Reads without any key are offered Basic
+// authentication too, for browsers and clients that need the challenge. Pages that
+// sent a wrong key are not, because their browser would open a dialog.
 func challenge(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("WWW-Authenticate", "Bearer")
@@ -105,7 +105,7 @@ func challenge(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serveBody lets next answer a request whose body is decoded and watched. See
+// serveBody calls next with a request whose body is decoded and limited. See
 // BodyConfig.withBody.
 func (d *door) serveBody(w http.ResponseWriter, r *http.Request, limit int64, next http.Handler) {
 	ready, release, err := d.app.Body.withBody(w, r, limit)
@@ -132,7 +132,7 @@ func (*APIHandler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.tidegate_api", New: func() caddy.Module { return new(APIHandler) }}
 }
 
-// Provision finds the app.
+// Provision connects the handler to the app.
 func (h *APIHandler) Provision(ctx caddy.Context) error {
 	if err := h.provision(ctx); err != nil {
 		return err
@@ -147,7 +147,7 @@ func (h *APIHandler) Provision(ctx caddy.Context) error {
 	return err
 }
 
-// ServeHTTP answers.
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	begun(r)
 	switch path := r.URL.EscapedPath(); {
@@ -185,26 +185,26 @@ func under(path, root string) bool {
 	return ok && (rest == "" || rest[0] == '/')
 }
 
-// health is the answer of GET /health.
+// health is the response of GET /health.
 type health struct {
 	Status    string                     `json:"status"` // ok, degraded or starting
 	Upstreams []upstreams.UpstreamStatus `json:"upstreams"`
 	Batch     *batch.Health              `json:"batch,omitempty"`
-	// Problems are the models with which something is wrong.
+	// Problems are the models with problems.
 	Problems []upstreams.ModelStatus `json:"problems,omitempty"`
-	// Price is what batch costs live requests, by model.
+	// Price is the price of batch by model.
 	Price []upstreams.Price `json:"price,omitempty"`
-	// Live counts the live requests of the last minutes, and those that failed.
+	// Live counts the live requests of the last minutes, and their failures.
 	Live upstreams.LiveErrors `json:"live"`
-	// Queues are the models for which requests wait in the gateway.
+	// Queues are the models with waiting requests.
 	Queues []upstreams.QueueStatus `json:"queues,omitempty"`
-	// Shortage is what the gateway itself has run out of.
+	// Shortage is a resource that the gateway has run out of.
 	Shortage *upstreams.Shortage `json:"shortage,omitempty"`
-	// Warnings are what the doctor finds wrong besides.
+	// Warnings are further findings of the doctor.
 	Warnings []doctor.Check `json:"warnings,omitempty"`
 }
 
-// reads reports whether a request has a method that reads, and answers it otherwise.
+// reads reports whether a request has a reading method, and answers it otherwise.
 func reads(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return true
@@ -214,8 +214,7 @@ func reads(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// besides reports whether a check is about something that health does not tell
-// otherwise.
+// besides reports whether health does not contain the subject of a check otherwise.
 func besides(c doctor.Check) bool {
 	return c.Topic == "" || c.Topic == doctor.SpaceTopic || c.Topic == doctor.MemoryTopic
 }
@@ -246,7 +245,7 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 			out.Status = "degraded"
 		}
 		for _, c := range rt.doctor.Present(r.Context(), state) {
-			if c.Verdict == doctor.Failed { // a model that is failing is among them
+			if c.Verdict == doctor.Failed { // failing models are among them
 				out.Status = "degraded"
 			}
 			if besides(c) {
@@ -266,17 +265,17 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, r, status, out)
 }
 
-// onlyStatus is what GET /health says without a key where there are keys: enough
-// for a load balancer, and nothing about servers, models and load.
+// onlyStatus is the response of GET /health without a key if api_keys are configured:
+// sufficient for a load balancer, without information about servers, models and load.
 type onlyStatus struct {
 	Status string `json:"status"`
 }
 
-// doctor answers with what the doctor finds.
+// doctor answers with the doctor's report.
 func (h *APIHandler) doctor(w http.ResponseWriter, r *http.Request) {
 	report, err := h.app.runtime.doctor.Checks(r.Context())
 	if err != nil {
-		return // the client is gone
+		return // the client has disconnected
 	}
 	writeJSON(w, r, http.StatusOK, struct {
 		Object string `json:"object"`
@@ -284,7 +283,7 @@ func (h *APIHandler) doctor(w http.ResponseWriter, r *http.Request) {
 	}{"doctor.report", report})
 }
 
-// batchHealth is how the engine is, or why it is not open yet.
+// batchHealth returns the engine's health, or why it is not open yet.
 func (r *runtime) batchHealth(ctx context.Context) batch.Health {
 	if r.open.Load() {
 		return r.engine.Health(ctx)
@@ -299,7 +298,7 @@ func (h *APIHandler) ready(w http.ResponseWriter, r *http.Request) {
 	if !reads(w, r) {
 		return
 	}
-	if h.refusesByRole(w, r) { // a balancer is not to send it anything
+	if h.refusesByRole(w, r) { // a load balancer must not send requests here
 		return
 	}
 	rt := h.app.runtime
@@ -318,11 +317,11 @@ func writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // the client is gone: nobody is left to tell
+	_, _ = w.Write(append(body, '\n')) // an error means that the client has disconnected
 }
 
-// ProxyHandler forwards live requests to the pool and answers for everything
-// that is not served.
+// ProxyHandler forwards live requests to the pool and answers all other requests with
+// errors.
 type ProxyHandler struct {
 	door
 	proxy http.Handler
@@ -333,7 +332,7 @@ func (*ProxyHandler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.tidegate_proxy", New: func() caddy.Module { return new(ProxyHandler) }}
 }
 
-// Provision finds the app.
+// Provision connects the handler to the app.
 func (h *ProxyHandler) Provision(ctx caddy.Context) error {
 	if err := h.provision(ctx); err != nil {
 		return err
@@ -343,7 +342,7 @@ func (h *ProxyHandler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// record counts a live request, and adds what is known of it to the access log.
+// record counts a live request and adds its known fields to the access log.
 func (r *runtime) record(ctx context.Context, l upstreams.LiveRequest) {
 	if fields, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		logLive(fields, &l)
@@ -355,13 +354,14 @@ func (r *runtime) record(ctx context.Context, l upstreams.LiveRequest) {
 	r.engine.RecordUsage(u)
 }
 
-// ServeHTTP answers; there is nothing behind it.
+// ServeHTTP implements caddyhttp.MiddlewareHandler. It does not call the next
+// handler.
 func (h *ProxyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	begun(r)
 	if h.rootRedirect(w, r) {
 		return nil
 	}
-	if h.app.Metrics.Off && r.URL.EscapedPath() == "/metrics" { // nobody has it, whatever key is shown
+	if h.app.Metrics.Off && r.URL.EscapedPath() == "/metrics" { // /metrics is disabled, whatever key is sent
 		openai.WriteError(w, r, openai.NotFound("", "This gateway does not serve /metrics: `metrics off` is configured."))
 		return nil
 	}

@@ -12,30 +12,30 @@ import (
 	"time"
 )
 
-// clientConn is the connection of a client that a reload hands over to the
-// server of the new configuration while it waits for an answer to nothing.
+// clientConn is the connection of a client that a reload hands over to the server of
+// the new configuration while no request is being answered on it.
 //
-// http.Server.Shutdown closes idle connections, although a request may be on its
-// way on them, and from then on http.Server drops each request that it has read
-// and not begun (http.conn.serve, after readRequest). The client sees its
-// connection closed without an answer. So Close does not close the connection of
-// a server that shuts down, unless a request was begun on it that has not been
-// answered: it takes the connection away from that server, which reads
-// net.ErrClosed, and gives it to the newest one, with what was read of the next
-// request. No request is begun twice: a server that shuts down begins none.
+// http.Server.Shutdown closes idle connections, although a request may be arriving on
+// them, and from then on http.Server drops each request that it has read and not
+// started (http.conn.serve, after readRequest). The client sees its connection closed
+// without an answer. So Close does not close the connection of a server that shuts
+// down, unless a request was started on it that has not been answered: it detaches
+// the connection from that server, which reads net.ErrClosed, and passes it to the
+// newest server, with the part of the next request that was read. No request is
+// started twice: a server that shuts down starts none.
 //
-// Only plain HTTP/1.1 is handed over. Under TLS the connection that http.Server
-// closes is TLS's, and HTTP/2 has state of its own and says goodbye.
+// Only plain HTTP/1.1 is handed over. With TLS the connection that http.Server closes
+// is the TLS connection, and HTTP/2 has state of its own and sends GOAWAY.
 type clientConn struct {
 	*net.TCPConn
 
 	socket   *socket
-	listener *listener // whose server has it; set before that gets it
-	ahead    []byte    // read by the server before, and not yet by this one; the reader's
+	listener *listener // the listener of the current server; set before the server gets the connection
+	ahead    []byte    // read by the previous server, and not yet by this one; used by the reader
 
 	mu      sync.Mutex
-	watched bool   // guarded by mu; connState is told of it
-	idle    bool   // guarded by mu; http.Server says so
+	watched bool   // guarded by mu; connState is called for it
+	idle    bool   // guarded by mu; reported by http.Server
 	taken   bool   // guarded by mu; a handler has the request
 	reading bool   // guarded by mu; a Read waits for bytes
 	began   bool   // guarded by mu; bytes were read since it is idle
@@ -44,12 +44,12 @@ type clientConn struct {
 	pinned  bool   // guarded by mu; it does not speak HTTP/1.1
 	leaving bool   // guarded by mu; Close was called while a request was read
 	gone    bool   // guarded by mu; another clientConn has the connection
-	heard   bool   // guarded by mu; bytes were read ever
+	heard   bool   // guarded by mu; bytes were read at any time
 	unsaid  []byte // guarded by mu; bytes read since the last Write
-	long    bool   // guarded by mu; more of them than unsaid has
+	long    bool   // guarded by mu; more bytes than unsaid holds
 }
 
-// maxUnsaid bounds what is kept of a request in bytes.
+// maxUnsaid limits how much of a request is kept, in bytes.
 const maxUnsaid = 64 << 10
 
 var errHandedOver = net.ErrClosed
@@ -64,7 +64,8 @@ func connState(conn net.Conn, state http.ConnState) {
 	defer c.mu.Unlock()
 	switch state {
 	case http.StateNew, http.StateIdle:
-		// A Read that waits for the client to leave is ended before it is idle.
+		// The pending Read that detects a disconnect is ended before the connection is
+		// idle.
 		c.watched, c.idle, c.began, c.wrote, c.failed, c.taken = true, true, false, false, false, false
 	case http.StateHijacked:
 		c.idle, c.pinned = false, true
@@ -73,7 +74,7 @@ func connState(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// connKey is the key of contexts for the connection of a request.
+// connKey is the context key of a request's connection.
 type connKey struct{}
 
 // connContext is called by net/http: see http.Server.ConnContext.
@@ -81,7 +82,7 @@ func connContext(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, conn)
 }
 
-// begun takes note that a handler has a request: it is not begun again.
+// begun records that a handler has a request: it must not be started again.
 func begun(r *http.Request) {
 	c, ok := r.Context().Value(connKey{}).(*clientConn)
 	if !ok {
@@ -92,7 +93,8 @@ func begun(r *http.Request) {
 	c.taken, c.unsaid = true, nil
 }
 
-// Read reads what the server before has left, and then from the connection.
+// Read returns the bytes left by the previous server, and then reads from the
+// connection.
 func (c *clientConn) Read(p []byte) (int, error) {
 	if len(c.ahead) > 0 {
 		n := copy(p, c.ahead)
@@ -124,7 +126,7 @@ func (c *clientConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// note takes note of what was read. The caller holds mu.
+// note records bytes that were read. The caller holds mu.
 func (c *clientConn) note(read []byte, err error) {
 	c.failed = err != nil
 	if len(read) == 0 {
@@ -132,7 +134,7 @@ func (c *clientConn) note(read []byte, err error) {
 	}
 	if !c.heard {
 		c.heard = true
-		// "PRI * HTTP/2.0" is told from PROPFIND by its third byte.
+		// "PRI * HTTP/2.0" differs from PROPFIND in its third byte.
 		c.pinned = len(read) < 3 || bytes.HasPrefix(read, []byte("PRI"))
 	}
 	c.began = true
@@ -178,7 +180,7 @@ func (c *clientConn) writes() bool {
 func (c *clientConn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// A server shuts down before it closes its listener: a newer one tells.
+	// A server shuts down before it closes its listener: a newer listener shows it.
 	next := c.socket.newest()
 	switch {
 	case c.gone:
@@ -189,8 +191,8 @@ func (c *clientConn) Close() error {
 		c.leaving = true
 		return c.TCPConn.SetReadDeadline(time.Unix(1, 0)) // ends the Read
 	case c.idle && c.began && !c.leaving:
-		// Shutdown closes it while the server parses a request, which it then
-		// drops: it calls Close again.
+		// Shutdown closes the connection while the server parses a request, which it
+		// then drops: it calls Close again.
 		c.leaving = true
 		return nil
 	}
@@ -198,8 +200,7 @@ func (c *clientConn) Close() error {
 	return nil
 }
 
-// SetDeadline, SetReadDeadline and SetWriteDeadline leave a connection alone
-// that another has.
+// The deadline methods have no effect on a connection that was handed over.
 
 // SetDeadline sets both deadlines.
 func (c *clientConn) SetDeadline(t time.Time) error {
@@ -211,7 +212,7 @@ func (c *clientConn) SetDeadline(t time.Time) error {
 	return c.TCPConn.SetDeadline(t)
 }
 
-// SetReadDeadline sets that of Read.
+// SetReadDeadline sets the deadline of Read.
 func (c *clientConn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -221,7 +222,7 @@ func (c *clientConn) SetReadDeadline(t time.Time) error {
 	return c.TCPConn.SetReadDeadline(t)
 }
 
-// SetWriteDeadline sets that of Write.
+// SetWriteDeadline sets the deadline of Write.
 func (c *clientConn) SetWriteDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -235,6 +236,6 @@ func (c *clientConn) SetWriteDeadline(t time.Time) error {
 func (c *clientConn) handOver() {
 	c.gone = true
 	next := &clientConn{TCPConn: c.TCPConn, socket: c.socket, ahead: bytes.Clone(c.unsaid), heard: c.heard}
-	_ = next.TCPConn.SetDeadline(time.Time{}) // if it cannot be set, reading fails as well
+	_ = next.TCPConn.SetDeadline(time.Time{}) // if the deadline cannot be reset, reading fails, too
 	go next.socket.deliver(next)
 }

@@ -9,11 +9,11 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
 
-// ownCommands are Tidegate's own, in the order in which the help lists them.
+// ownCommands lists Tidegate's own commands in the order of the help.
 var ownCommands = []string{"serve", "demo", "batch", "files", "models", "upstreams", "drain", "undrain", "doctor", "contents", "sim"}
 
-// AsksForHelp reports whether the program's arguments ask for the help of the
-// program itself and not of one of its commands.
+// AsksForHelp reports whether the arguments request the help of the program itself
+// and not of one of its commands.
 func AsksForHelp(args []string) bool {
 	if len(args) == 0 {
 		return true
@@ -21,8 +21,8 @@ func AsksForHelp(args []string) bool {
 	return len(args) == 1 && slices.Contains([]string{"help", "--help", "-h"}, args[0])
 }
 
-// Help writes what the program is for and the commands that it has. Caddy's own
-// help lists them in one alphabetical list with examples of Caddy's.
+// Help writes the purpose of the program and its commands. Caddy's own help would
+// list them in one alphabetical list with Caddy's commands.
 func Help(w io.Writer) error {
 	fmt.Fprint(w, `Tidegate is one gateway for live and batch traffic in front of vLLM servers: it
 balances live OpenAI requests over a health-checked pool and executes

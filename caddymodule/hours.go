@@ -3,14 +3,14 @@ package caddymodule
 import (
 	"strconv"
 	"strings"
-	_ "time/tzdata" // time zones are known where the system has none, as in a container
+	_ "time/tzdata" // time zones are available without system files, as in a container
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// HoursConfig is the share of their slots that batches may use in a range of time.
+// HoursConfig is the share of their slots that batches may use in a time range.
 type HoursConfig struct {
 	// Range is a range of the day, days of the week, or both: 22:00-06:00,
 	// Sat,Sun or Mon-Fri 08:00-18:00. A range that crosses midnight belongs to the
@@ -20,7 +20,7 @@ type HoursConfig struct {
 	Share float64 `json:"share"`
 }
 
-// hours are the settings of the pool for the share by time of day.
+// hours configures the share by time of day.
 func (b BatchConfig) hours() upstreams.HoursConfig {
 	out := upstreams.HoursConfig{Else: b.HoursElse, Zone: b.HoursZone}
 	for _, h := range b.Hours {
@@ -29,7 +29,7 @@ func (b BatchConfig) hours() upstreams.HoursConfig {
 	return out
 }
 
-// hours reads a range and its share:
+// hours parses a range and its share:
 //
 //	hours <range> <share>
 //	hours <days> <range> <share>
@@ -53,7 +53,7 @@ func hours(to *[]HoursConfig) option {
 	}
 }
 
-// share reads the share of all other hours.
+// share parses the share of all other hours.
 func share(to **float64) option {
 	return func(d *caddyfile.Dispenser) error {
 		var value float64
@@ -81,7 +81,7 @@ func parseShare(s string) (float64, error) {
 	return n, err
 }
 
-// zone reads the name of a time zone.
+// zone parses the name of a time zone.
 func zone(to *string) option {
 	return parsed(to, "the name of a time zone such as Europe/Berlin", func(s string) (string, error) {
 		_, err := upstreams.ParseZone(s)

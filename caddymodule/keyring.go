@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// keyring are the API keys, hashed.
+// keyring contains the API keys, hashed.
 type keyring [][sha256.Size]byte
 
 func newKeyring(keys []string) (keyring, error) {
@@ -22,19 +22,19 @@ func newKeyring(keys []string) (keyring, error) {
 	return ring, nil
 }
 
-// keyHeaderNames are the headers, beside Authorization, in which clients send a
-// key: X-Api-Key is Anthropic's and BESH's, Api-Key is BESH's and Azure's.
+// keyHeaderNames are the headers, in addition to Authorization, in which clients send
+// a key: X-Api-Key is used by Anthropic and BESH, Api-Key by BESH and Azure.
 var keyHeaderNames = [...]string{"X-Api-Key", "Api-Key"}
 
-// credential is a key that a request shows.
+// credential is a key in a request.
 type credential struct {
-	header   string // that it stands in
+	header   string // the header that contains it
 	key      string
-	password bool // of HTTP Basic authentication
+	password bool // as password of HTTP Basic authentication
 }
 
-// credentials are the keys that a request shows: as bearer token, in a header of
-// keyHeaderNames, or as the password of HTTP Basic authentication with any name.
+// credentials returns the keys in a request: as bearer token, in a header of
+// keyHeaderNames, or as the password of HTTP Basic authentication with any user name.
 func credentials(r *http.Request) []credential {
 	var shown []credential
 	for _, value := range r.Header["Authorization"] {
@@ -57,23 +57,23 @@ func credentials(r *http.Request) []credential {
 	return shown
 }
 
-// admits reports whether any of the keys that a request shows is one of k. A wrong
-// one beside it does no harm: OpenAI's libraries insist on a bearer token, and their
-// users send a placeholder beside the header that has the key. Without keys every
-// request is admitted.
+// admits reports whether any of the request's keys is in k. Additional wrong keys are
+// ignored: OpenAI's libraries require a bearer token, and their users send a
+// placeholder besides the header with the key. Without keys every request is
+// admitted.
 func (k keyring) admits(r *http.Request) bool {
 	if len(k) == 0 {
 		return true
 	}
 	found := false
 	for _, c := range credentials(r) {
-		found = k.has(c.key) || found // all are compared: the time does not tell which one it was
+		found = k.has(c.key) || found // all are compared, so that the timing does not reveal which one matched
 	}
 	return found
 }
 
-// byPassword reports whether a request shows a key only as a password. A browser
-// repeats one by itself, also in requests that pages of other origins make.
+// byPassword reports whether a request contains a key only as a password. A browser
+// sends it automatically, also in requests that pages of other origins make.
 func (k keyring) byPassword(r *http.Request) bool {
 	password, other := false, false
 	for _, c := range credentials(r) {
@@ -83,8 +83,8 @@ func (k keyring) byPassword(r *http.Request) bool {
 	return password && !other
 }
 
-// keepValid deletes from an admitted request the headers that show no key of k, so
-// that the key tells clients apart and a placeholder, which many share, does not.
+// keepValid deletes the headers that contain no key of k from an admitted request, so
+// that clients are identified by the key and not by a placeholder, which many share.
 func (k keyring) keepValid(r *http.Request) {
 	shown := credentials(r)
 	if len(k) == 0 || len(shown) < 2 {

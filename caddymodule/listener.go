@@ -15,8 +15,8 @@ import (
 )
 
 // keptNetwork is the name of the network whose listeners outlive a reload. Caddy
-// opens a socket of its own for each configuration (SO_REUSEPORT) and closes the
-// one before, which resets connections that were not accepted yet.
+// opens a new socket for each configuration (SO_REUSEPORT) and closes the previous
+// one, which resets connections that were not accepted yet.
 const keptNetwork = "tidegate"
 
 func init() {
@@ -24,13 +24,13 @@ func init() {
 	caddyhttp.RegisterNetworkHTTP3(keptNetwork, "udp")
 }
 
-// keepListeners has a server that is being provisioned listen on keptNetwork
-// where it would on TCP.
+// keepListeners makes a server that is being provisioned listen on keptNetwork
+// instead of TCP.
 func keepListeners(server *caddyhttp.Server) {
 	for i, text := range server.Listen {
 		at, err := caddy.ParseNetworkAddress(text)
 		if err != nil || at.Network != "tcp" || at.StartPort == 0 {
-			continue // Caddy says what is wrong; the system chooses another port for each server
+			continue // Caddy reports the error; the kernel chooses another port for each server
 		}
 		at.Network = keptNetwork
 		server.Listen[i] = at.String()
@@ -43,7 +43,7 @@ var sockets = struct {
 	open map[string]*socket // guarded by Mutex
 }{open: make(map[string]*socket)}
 
-// listenKept opens a listener, or joins one that is open on the address.
+// listenKept opens a listener, or joins the open one on the address.
 func listenKept(ctx context.Context, _, host, ports string, offset uint, cfg net.ListenConfig) (any, error) {
 	at, err := caddy.ParseNetworkAddress(caddy.JoinNetworkAddress("tcp", host, ports))
 	if err != nil {
@@ -60,7 +60,7 @@ func listenKept(ctx context.Context, _, host, ports string, offset uint, cfg net
 		}
 		ln, ok := opened.(net.Listener)
 		if !ok {
-			return nil, fmt.Errorf("%s is no listener of connections", key)
+			return nil, fmt.Errorf("%s does not accept connections", key)
 		}
 		s = &socket{Listener: ln, key: key, done: make(chan struct{})}
 		sockets.open[key] = s
@@ -71,8 +71,7 @@ func listenKept(ctx context.Context, _, host, ports string, offset uint, cfg net
 	return l, nil
 }
 
-// socket accepts connections for the listeners of all configurations that are in
-// force.
+// socket accepts connections for the listeners of all configurations in force.
 type socket struct {
 	net.Listener
 	key  string
@@ -81,11 +80,11 @@ type socket struct {
 	listeners []*listener // guarded by sockets; the newest last
 }
 
-// acceptRetry bounds the pause after an error of accepting that may pass, such
-// as a lack of descriptors.
+// acceptRetry limits the backoff after a temporary error of accepting, such as a lack
+// of file descriptors.
 const acceptRetry = time.Second
 
-// accept gives connections to the newest listener until the last one is closed.
+// accept passes connections to the newest listener until the last one is closed.
 func (s *socket) accept() {
 	pause := 5 * time.Millisecond
 	for {
@@ -123,8 +122,7 @@ func (s *socket) newest() *listener {
 	return s.listeners[len(s.listeners)-1]
 }
 
-// deliver gives a connection to the newest listener, or closes it when there is
-// none.
+// deliver passes a connection to the newest listener, or closes it if there is none.
 func (s *socket) deliver(conn net.Conn) {
 	for l := s.newest(); l != nil; l = s.newest() {
 		if own, ok := conn.(*clientConn); ok {
@@ -136,10 +134,11 @@ func (s *socket) deliver(conn net.Conn) {
 		case <-l.closed:
 		}
 	}
-	_ = conn.Close() // there is nobody to serve it
+	_ = conn.Close() // no server is left
 }
 
-// leave takes a closed listener off the socket, which is closed after the last.
+// leave removes a closed listener from the socket, which is closed after the last
+// one.
 func (s *socket) leave(l *listener) error {
 	sockets.Lock()
 	defer sockets.Unlock()
@@ -157,7 +156,7 @@ func (s *socket) leave(l *listener) error {
 	return s.Close()
 }
 
-// listener is the part of one configuration in a socket.
+// listener is the listener of one configuration on a socket.
 type listener struct {
 	socket *socket
 	conns  chan net.Conn
@@ -175,7 +174,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close ends the configuration's part. Connections that come go to the next one.
+// Close ends this listener. New connections go to the next one.
 func (l *listener) Close() error {
 	err := error(nil)
 	l.once.Do(func() {
@@ -185,5 +184,5 @@ func (l *listener) Close() error {
 	return err
 }
 
-// Addr is the socket's.
+// Addr returns the address of the socket.
 func (l *listener) Addr() net.Addr { return l.socket.Addr() }

@@ -18,27 +18,27 @@ func init() {
 	caddy.RegisterModule(new(LogFormat))
 }
 
-// LogFormat writes log entries without the keys of clients that Caddy does not
-// redact by itself: the headers X-Api-Key and Api-Key and the like, and keys in
-// queries. Values become REDACTED.
+// LogFormat removes client keys from log entries that Caddy does not redact itself:
+// the headers X-Api-Key and Api-Key and similar ones, and keys in queries. Values
+// become REDACTED.
 //
-// Nothing but the encoder of a log can do that. Caddy's server clones the request
-// for its access log before the first handler sees it (caddyhttp.Server.ServeHTTP:
-// "clone the request for logging purposes before it enters any handler chain"),
-// and the loggers of a server have no exported field or hook.
+// Only the encoder of a log can do that. Caddy's server clones the request for its
+// access log before the first handler is called (caddyhttp.Server.ServeHTTP: "clone
+// the request for logging purposes before it enters any handler chain"), and the
+// loggers of a server have no exported field or hook.
 type LogFormat struct {
-	// WrappedRaw is the format of what is left. Default: json, or console on a
+	// WrappedRaw is the format of the redacted entry. Default: json, or console on a
 	// terminal.
 	WrappedRaw json.RawMessage `json:"wrap,omitempty" caddy:"namespace=caddy.logging.encoders inline_key=format"`
 
 	*logging.FilterEncoder `json:"-"`
 }
 
-// keyHeaders carry keys of clients. Caddy redacts Authorization,
-// Proxy-Authorization and Cookie, unless log_credentials is on.
+// keyHeaders contain client keys. Caddy redacts Authorization, Proxy-Authorization
+// and Cookie, unless log_credentials is on.
 var keyHeaders = []string{"X-Api-Key", "Api-Key", "X-Goog-Api-Key", "X-Auth-Token", "X-Access-Token"}
 
-// keyQuery finds the value of a query parameter whose name speaks of a key.
+// keyQuery matches the value of a query parameter whose name indicates a key.
 const keyQuery = `(?i)([?&;][^=&;#]*(?:key|token|secret|passw|credential|auth)[^=&;#]*=)[^&;#]*`
 
 // CaddyModule returns the Caddy module information.
@@ -75,8 +75,8 @@ func (f *LogFormat) Cleanup() error {
 // logFormats counts the LogFormats in use.
 var logFormats atomic.Int64
 
-// checkLogs warns once of access logs of the gateway's servers that may hold keys.
-// Caddy opens logs before it provisions apps.
+// checkLogs warns once about access logs of the gateway's servers that may contain
+// keys. Caddy opens logs before it provisions apps.
 func (a *App) checkLogs(ctx caddy.Context) {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok || server.Logs == nil || a.warnedOfLogs || logFormats.Load() > 0 && !server.Logs.ShouldLogCredentials {
@@ -85,7 +85,7 @@ func (a *App) checkLogs(ctx caddy.Context) {
 	a.warnedOfLogs = true
 	a.log.Warn("access logs may hold API keys",
 		zap.Bool("log_credentials", server.Logs.ShouldLogCredentials),
-		zap.String("remedy", "write `format tidegate` in `log`, unless its format filters X-Api-Key, Api-Key and keys in queries; do not set log_credentials"))
+		zap.String("remedy", "use `format tidegate` in `log`, unless its format filters X-Api-Key, Api-Key and keys in queries; do not set log_credentials"))
 }
 
 // UnmarshalCaddyfile sets up the module:
@@ -113,7 +113,7 @@ func (f *LogFormat) options() map[string]option {
 		}
 		encoder, ok := module.(zapcore.Encoder)
 		if !ok {
-			return d.Errf("module %s (%T) is not a format of logs", name, module)
+			return d.Errf("module %s (%T) is not a log format", name, module)
 		}
 		f.WrappedRaw = caddyconfig.JSONModuleObject(encoder, "format", name, nil)
 		return nil

@@ -11,7 +11,8 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// registerMetrics has a configuration's registry show the pool and the engine.
+// registerMetrics registers the pool's and the engine's metrics in a configuration's
+// registry.
 func registerMetrics(ctx caddy.Context, r *runtime) error {
 	for _, c := range []prometheus.Collector{r.pool.Collector(), r.engine.Collector(), tokenMetrics{r}, buildInfo()} {
 		err := ctx.GetMetricsRegistry().Register(c)
@@ -22,8 +23,8 @@ func registerMetrics(ctx caddy.Context, r *runtime) error {
 	return nil
 }
 
-// tokenMetrics collects the tokens of all classes, which the pool and the engine
-// count.
+// tokenMetrics collects the tokens of all classes, counted by the pool and the
+// engine.
 type tokenMetrics struct{ of *runtime }
 
 var descTokens = prometheus.NewDesc("tidegate_model_tokens_total",
@@ -56,7 +57,8 @@ func (t tokenMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// buildInfo is the version of the program that runs, as a label of the constant 1.
+// buildInfo returns a constant metric with the version of the running program as a
+// label.
 func buildInfo() prometheus.Collector {
 	labels := prometheus.Labels{"version": Version(), "revision": "", "goversion": ""}
 	if info, ok := debug.ReadBuildInfo(); ok {

@@ -15,26 +15,26 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// MetricsConfig says who may read GET /metrics. By default those may who may read
-// the dashboard: with an API key where there are any, else clients on this machine
-// (with `auth off` all).
+// MetricsConfig configures access to GET /metrics. By default access is the same as
+// for the dashboard: with an API key if any is configured, otherwise from this
+// machine only (from everywhere with `auth off`).
 type MetricsConfig struct {
-	// Off has the gateway's own sites not serve /metrics. Caddy's admin endpoint and
-	// its directive `metrics` do. Default: false.
+	// Off disables /metrics on the gateway's own sites. Caddy's admin endpoint and its
+	// directive `metrics` are not affected. Default: false.
 	Off bool `json:"off,omitempty"`
-	// Public lets everybody read who reaches the gateway. Default: false.
+	// Public allows every client that reaches the gateway to read. Default: false.
 	Public bool `json:"public,omitempty"`
-	// Keys are what a scraper may show besides api_keys, and nothing else takes.
-	// Where there are any, nobody reads without a key. Default: none.
+	// Keys are accepted for metrics only, in addition to api_keys. If any is
+	// configured, a key is required. Default: none.
 	Keys []string `json:"keys,omitempty"`
 }
 
-// unmarshal sets it up:
+// unmarshal parses it:
 //
 //	metrics [off|public|keys <key...>]
 func (m *MetricsConfig) unmarshal(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return nil // the variable is empty
+		return nil // the environment variable is empty
 	}
 	switch kind := d.Val(); kind {
 	case "off":
@@ -46,7 +46,7 @@ func (m *MetricsConfig) unmarshal(d *caddyfile.Dispenser) error {
 		if slices.ContainsFunc(m.Keys, func(key string) bool { return strings.TrimSpace(key) == "" }) {
 			return d.Err("metrics keys: a key is empty")
 		}
-		return nil // none: the variable that was to name them is empty
+		return nil // none: the environment variable is empty
 	default:
 		return d.Errf("metrics must be off, public or keys, not %q", kind)
 	}
@@ -56,14 +56,14 @@ func (m *MetricsConfig) unmarshal(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// Bounds of a scrape, which costs the gateway memory and time.
+// Limits of concurrent scrapes, which use the gateway's memory and time.
 const (
 	scrapesAtOnce = 4
 	scrapeTimeout = 10 * time.Second
 )
 
-// newMetricsHandler makes the handler of what a configuration's registry has. The
-// same is on Caddy's admin endpoint.
+// newMetricsHandler returns the handler of a configuration's registry, which Caddy's
+// admin endpoint exposes, too.
 func newMetricsHandler(ctx caddy.Context, log *zap.Logger) (http.Handler, error) {
 	logger, err := zap.NewStdLogAt(log.Named("metrics"), zap.WarnLevel)
 	if err != nil {
@@ -75,8 +75,7 @@ func newMetricsHandler(ctx caddy.Context, log *zap.Logger) (http.Handler, error)
 	}), nil
 }
 
-// mayScrape returns the error for a request that may not read metrics, nil when it
-// may.
+// mayScrape returns the error for a request that may not read metrics, nil if it may.
 func (h *APIHandler) mayScrape(r *http.Request) *openai.Error {
 	cfg := &h.app.Metrics
 	if cfg.Public {

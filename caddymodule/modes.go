@@ -10,23 +10,23 @@ import (
 	"go.uber.org/zap"
 )
 
-// loose are the permission bits that let other users in.
+// loose are the permission bits of other users.
 const loose fs.FileMode = 0o077
 
-// places are the files and directories that other users must not read or write.
+// places are the files and directories that other users must not access.
 type places struct {
-	// ours are made by the gateway, which may change their mode.
+	// ours are created by the gateway, which may change their mode.
 	ours []string
-	// keys are files of keys. Other programs may use them too, so that their mode
-	// is not changed.
+	// keys are key files. Other programs may use them, too, so that their mode is not
+	// changed.
 	keys []string
 }
 
-// secretMounts are where Docker and Kubernetes mount secrets. Their modes say
-// nothing about who can get at them.
+// secretMounts are where Docker and Kubernetes mount secrets. The modes there do not
+// show who has access.
 var secretMounts = []string{"/run/secrets/", "/var/run/secrets/"}
 
-// places returns what the app's drivers keep on this machine.
+// places returns the files and directories of the app's drivers on this machine.
 func (a *App) places() places {
 	p := places{keys: a.keyFiles}
 	if store, ok := a.store.(*SQLiteStore); ok {
@@ -40,13 +40,13 @@ func (a *App) places() places {
 	return p
 }
 
-// tighten takes the rights of other users away where it may, and returns what
-// they still have. Symbolic links are followed: their target counts.
+// tighten removes the rights of other users where it may, and returns the remaining
+// ones. Symbolic links are followed: their target counts.
 func (p places) tighten(log *zap.Logger) (left []string) {
 	for _, path := range p.ours {
 		info, err := os.Stat(path)
 		if err != nil || info.Mode()&loose == 0 || !hasModes {
-			continue // not there yet: it will be made with a mode of its own
+			continue // does not exist yet: it will be created with its own mode
 		}
 		mode := info.Mode() & (fs.ModePerm | fs.ModeSetgid)
 		if ownedByUs(info) && !foreign(path, info) {
@@ -83,8 +83,8 @@ func mounted(path string) bool {
 	return false
 }
 
-// foreign reports whether a directory holds what is not the gateway's, such as
-// /tmp or a home directory: its mode is not changed.
+// foreign reports whether a directory contains files of others, such as /tmp or a
+// home directory: its mode is not changed.
 func foreign(path string, info fs.FileInfo) bool {
 	if !info.IsDir() {
 		return false

@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	openTimeout  = 5 * time.Minute // how long opening may take, migrations included
-	openPause    = time.Second     // before it is tried again, at first
-	openPauseMax = 2 * time.Second // with outageGrace of package batch well below the 10 s in which batches go on
+	openTimeout  = 5 * time.Minute // limit for opening, including migrations
+	openPause    = time.Second     // initial backoff
+	openPauseMax = 2 * time.Second // with outageGrace of package batch, well below the 10 s in which batches must continue
 )
 
 // openEngine opens the engine.
@@ -20,21 +20,21 @@ func (r *runtime) openEngine(ctx context.Context) error {
 	return r.engine.Open(ctx)
 }
 
-// startEngine starts the work of an engine that is open.
+// startEngine starts the workers of an open engine.
 func (r *runtime) startEngine() {
 	r.engine.Start()
 	r.open.Store(true)
 }
 
-// openLater opens the engine as soon as what it needs is there; live requests
-// do not wait for that.
+// openLater opens the engine as soon as its dependencies are available; live requests
+// do not wait for it.
 func (r *runtime) openLater(err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stopOpening = cancel
 	r.opening.Go(func() {
 		for pause := openPause; err != nil; pause = min(2*pause, openPauseMax) {
 			if before := r.closed.Swap(&err); before == nil || (*before).Error() != err.Error() {
-				r.log.Warn("files and batches are not served yet", zap.Error(err))
+				r.log.Warn("files and batches are not available yet", zap.Error(err))
 			}
 			timer := time.NewTimer(pause)
 			select {
@@ -46,6 +46,6 @@ func (r *runtime) openLater(err error) {
 			err = r.openEngine(ctx)
 		}
 		r.startEngine()
-		r.log.Info("files and batches are served now")
+		r.log.Info("files and batches are available")
 	})
 }

@@ -4,5 +4,5 @@ package caddymodule
 
 import "net"
 
-// pending reports false: it is not known here.
+// pending returns false: it is not supported on this system.
 func pending(net.Conn) bool { return false }

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pending reports whether a client has sent what was not read yet. It takes
-// nothing of it, and does not wait for a reader.
+// pending reports whether a client has sent bytes that were not read yet. It neither
+// consumes them nor waits for a reader.
 func pending(conn net.Conn) bool {
 	socket, ok := plain(conn).(syscall.Conn)
 	if !ok {

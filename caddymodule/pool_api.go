@@ -15,17 +15,17 @@ type upstreamObject struct {
 	upstreams.UpstreamStatus
 }
 
-// upstreamList is the answer of GET /upstreams.
+// upstreamList is the response of GET /upstreams.
 type upstreamList struct {
 	Object string           `json:"object"` // "list"
 	Data   []upstreamObject `json:"data"`
 }
 
-// maxDrainBody bounds the body of a request to drain, in bytes.
+// maxDrainBody limits the body of a drain request, in bytes.
 const maxDrainBody = 64 << 10
 
-// upstreams answers GET /upstreams, and POST /upstreams/drain and /undrain whose
-// body {"url": …} names a server. Each answers with all servers.
+// upstreams serves GET /upstreams, and POST /upstreams/drain and /undrain with the
+// body {"url": …}. Each response lists all servers.
 func (h *APIHandler) upstreams(w http.ResponseWriter, r *http.Request, path string) {
 	pool := h.app.runtime.pool
 	var change func(url string) error
@@ -54,7 +54,7 @@ func (h *APIHandler) upstreams(w http.ResponseWriter, r *http.Request, path stri
 	writeJSON(w, r, http.StatusOK, list)
 }
 
-// remoteHost is the address that a request came from, without its port.
+// remoteHost returns the client's address without its port.
 func remoteHost(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -63,7 +63,7 @@ func remoteHost(r *http.Request) string {
 	return host
 }
 
-// changeUpstream changes the server that the body names, and answers if it cannot.
+// changeUpstream changes the server that the body names, or answers with an error.
 func changeUpstream(w http.ResponseWriter, r *http.Request, change func(url string) error) (ok bool) {
 	var request struct {
 		URL string `json:"url"`

@@ -11,12 +11,12 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// BudgetConfig is how much batch may cost live requests: one of the two.
+// BudgetConfig limits the price of batch, by one of the two.
 type BudgetConfig struct {
-	// Part bounds time to first token and inter-token latency, as a part of what
-	// they are without batch: 0.1.
+	// Part limits the increase of the time to first token and of the inter-token
+	// latency relative to the values without batch, such as 0.1.
 	Part float64 `json:"part,omitempty"`
-	// Time bounds how much longer the time to first token is.
+	// Time limits the increase of the time to first token.
 	Time caddy.Duration `json:"time,omitempty"`
 }
 
@@ -24,10 +24,10 @@ func (b BudgetConfig) config() upstreams.BudgetConfig {
 	return upstreams.BudgetConfig{Part: b.Part, Time: duration(b.Time)}
 }
 
-// longestBudget bounds BudgetConfig.Time.
+// longestBudget limits BudgetConfig.Time.
 const longestBudget = 10 * time.Minute
 
-// budget reads a part such as 10% or a time such as 20ms.
+// budget parses a ratio such as 10% or a duration such as 20ms.
 func budget(to *BudgetConfig) option {
 	return parsed(to, "a part such as 10% or a duration such as 20ms", func(s string) (b BudgetConfig, err error) {
 		if percent, is := strings.CutSuffix(s, "%"); is {
@@ -42,10 +42,10 @@ func budget(to *BudgetConfig) option {
 	})
 }
 
-// batchPriceOff is PoolConfig.BatchPrice for a price that is not measured.
+// batchPriceOff is the PoolConfig.BatchPrice that disables the measurement.
 const batchPriceOff = -1
 
-// batchPrice reads the part of the time that measuring the price may take, or "off".
+// batchPrice parses the part of the time for measuring the price, or "off".
 func batchPrice(to *float64) option {
 	return func(d *caddyfile.Dispenser) error {
 		word := d.Val()

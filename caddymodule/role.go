@@ -10,8 +10,8 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// role returns what the gateway does. One that no site opens can only work on
-// batches. It is known when all handlers are provisioned.
+// role returns the role of the gateway. A gateway without a handler can only run
+// batches. The role is known when all handlers are provisioned.
 func (a *App) role() batch.Role {
 	if a.Role == "" && !a.hasHandler {
 		return batch.RoleWork
@@ -25,8 +25,8 @@ func (a *App) batchConfig() batch.Config {
 	return cfg
 }
 
-// readRole reads the word role. Without an argument, which is what a variable
-// leaves that is set to nothing, the role is the default.
+// readRole parses the option role. Without an argument, as with an empty environment
+// variable, the role is the default.
 func (a *App) readRole(d *caddyfile.Dispenser) error {
 	var role string
 	if err := optional(oneOf(&role, string(batch.RoleAll), string(batch.RoleServe), string(batch.RoleWork)))(d); err != nil {
@@ -42,8 +42,8 @@ func (a *App) readRole(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// readBatch reads the word batch: its block, and before it "off", which is short
-// for the role serve.
+// readBatch parses the option batch: its block, and an optional "off" before it,
+// which is short for the role serve.
 func (a *App) readBatch(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		if d.Val() != "off" {
@@ -57,8 +57,8 @@ func (a *App) readBatch(d *caddyfile.Dispenser) error {
 	return a.Batch.unmarshal(d)
 }
 
-// refusesByRole answers requests of clients that came to a gateway that only works
-// on batches, and reports whether it did.
+// refusesByRole refuses client requests to a gateway that only runs batches, and
+// reports whether it did.
 func (d *door) refusesByRole(w http.ResponseWriter, r *http.Request) bool {
 	if d.app.role().Serves() {
 		return false

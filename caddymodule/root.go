@@ -15,9 +15,9 @@ import (
 // its path. A server may have several sites with a dashboard each, or none.
 const dashboardVar = "tidegate.dashboard"
 
-// announce tells the handlers behind the dashboard where it lies, for the root of the
-// site. Where a prefix was taken off the path, the dashboard cannot be reached by its
-// own path.
+// announce stores the path of the dashboard for the handlers after it, for the root
+// of the site. If a prefix was stripped from the path, the dashboard cannot be
+// reached by its own path.
 func (h *DashboardHandler) announce(r *http.Request) {
 	if r.URL.Path != "/" {
 		return
@@ -28,8 +28,8 @@ func (h *DashboardHandler) announce(r *http.Request) {
 	caddyhttp.SetVar(r.Context(), dashboardVar, h.path)
 }
 
-// rootRedirect sends a browser that asks for the root of the site to the dashboard,
-// and reports whether it answered.
+// rootRedirect redirects a browser that requests the root of the site to the
+// dashboard, and reports whether it did.
 func (d *door) rootRedirect(w http.ResponseWriter, r *http.Request) bool {
 	if r.URL.Path != "/" || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
@@ -50,8 +50,8 @@ func (d *door) rootRedirect(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// acceptsHTML reports whether a client names HTML among the types that it accepts, as
-// browsers do. Ranges such as */* do not count: every other client sends them.
+// acceptsHTML reports whether a client lists HTML among the types that it accepts, as
+// browsers do. Ranges such as */* do not count: all other clients send them.
 func acceptsHTML(accept []string) bool {
 	for _, list := range accept {
 		for one := range strings.SplitSeq(list, ",") {

@@ -17,12 +17,12 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// runtimes are the engines with what they work on, by what that is. A reload
-// finds its runtime here and changes the settings, so that nothing under way is
+// runtimes are the engines, by the store, queue and files that they use. A reload
+// finds its runtime here and changes the settings, so that work in flight is not
 // interrupted.
 var runtimes = caddy.NewUsagePool()
 
-// settings are what a generation of the configuration applies.
+// settings are the settings of a configuration generation.
 type settings struct {
 	pool  upstreams.Config
 	batch batch.Config
@@ -30,7 +30,7 @@ type settings struct {
 	local bool // clients on other machines are refused
 }
 
-// runtime is the engine on one store, queue and files, beside the pool.
+// runtime is the engine on one store, queue and files, together with the pool.
 type runtime struct {
 	log    *zap.Logger
 	pool   *sharedPool
@@ -38,21 +38,21 @@ type runtime struct {
 	doctor *doctor.Doctor
 	began  time.Time
 
-	tried     chan struct{} // closed by triedOnce when opening the engine has been tried
+	tried     chan struct{} // closed by triedOnce after the first attempt to open the engine
 	triedOnce sync.Once
-	started   atomic.Bool // the engine is open, or will be as soon as it can be
-	open      atomic.Bool // files and batches can be served
-	retired   atomic.Bool // no configuration wants it any more: it only ends its work
+	started   atomic.Bool // the engine is open, or will be as soon as possible
+	open      atomic.Bool // files and batches are available
+	retired   atomic.Bool // no configuration uses it any more: it only finishes its work
 
 	keyed atomic.Bool // clients must show an API key
 	local atomic.Bool // clients on other machines are refused
 	// loose are the files and directories that other users have access to.
 	loose atomic.Pointer[[]string]
 
-	// closed is what keeps the engine from being open, once it has started.
+	// closed is why a started engine is not open.
 	closed      atomic.Pointer[error]
-	opening     sync.WaitGroup     // the opener, while there is one
-	stopOpening context.CancelFunc // ends it
+	opening     sync.WaitGroup     // the opener, if it runs
+	stopOpening context.CancelFunc // stops it
 
 	mu          sync.Mutex // guards what follows
 	files       *upload.Service
@@ -62,7 +62,7 @@ type runtime struct {
 }
 
 func newRuntime(a *App) (*runtime, error) {
-	// A runtime outlives the configuration that made it, and so must its log.
+	// A runtime outlives the configuration that created it, and so must its log.
 	log := caddy.Log().Named("tidegate")
 	store, err := a.store.Store(a.Data, log.Named("store"))
 	if err != nil {
@@ -94,8 +94,8 @@ func (r *runtime) looseFiles() []string {
 	return nil
 }
 
-// fileService gives the service for files. Configurations with the same limits
-// share one, because it bounds what is decompressed at a time.
+// fileService returns the service for files. Configurations with equal limits share
+// one, because it limits concurrent decompression.
 func (r *runtime) fileService(limits upload.Limits) *upload.Service {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -105,15 +105,15 @@ func (r *runtime) fileService(limits upload.Limits) *upload.Service {
 	return r.files
 }
 
-// start opens the runtime and applies the settings of a generation, to it and to
-// the pool. What may fail comes first: after an error nothing has changed.
+// start opens the runtime and applies the settings of a generation, to it and to the
+// pool. Steps that may fail come first: after an error nothing has changed.
 func (r *runtime) start(s *settings) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var opening error
 	first := !r.started.Load()
 	if first {
-		r.engine.Apply(s.batch) // other gateways are told of the role when it opens
+		r.engine.Apply(s.batch) // other gateways learn the role when it opens
 		if opening = r.openEngine(context.Background()); opening != nil && !batch.MayOpenLater(opening) {
 			return opening
 		}
@@ -139,7 +139,7 @@ func (r *runtime) start(s *settings) error {
 	return nil
 }
 
-// gate is what requests for files and batches need.
+// gate returns the gate of requests for files and batches.
 func (r *runtime) gate() gate { return gate{&r.open, r.tried} }
 
 func (r *runtime) apply(s *settings) {
@@ -149,7 +149,7 @@ func (r *runtime) apply(s *settings) {
 	r.drainTime = s.batch.DrainTimeout
 }
 
-// stop takes a generation back.
+// stop removes a generation.
 func (r *runtime) stop(s *settings, exiting bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -172,7 +172,7 @@ func (r *runtime) stop(s *settings, exiting bool) error {
 // defaultDrain is the engine's own default.
 const defaultDrain = 25 * time.Second
 
-// drain lets lines that run finish. The caller holds mu.
+// drain lets running lines finish. The caller holds mu.
 func (r *runtime) drain() error {
 	if !r.started.Load() || r.drained {
 		return nil
@@ -195,14 +195,14 @@ func (r *runtime) drain() error {
 	return nil
 }
 
-// Destruct closes the runtime: no configuration uses it any more.
+// Destruct closes the runtime when no configuration uses it any more.
 func (r *runtime) Destruct() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	err := r.drain()
 	r.started.Store(false)
-	// Until now the API was served: Caddy stops apps in no order, so that requests
-	// still come while the engine drains.
+	// The API was served until now: Caddy stops apps in no particular order, so that
+	// requests still arrive while the engine drains.
 	if r.open.Swap(false) {
 		err = errors.Join(err, r.engine.Close())
 	}

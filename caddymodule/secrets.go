@@ -13,14 +13,14 @@ import (
 )
 
 // secrets replaces the placeholders of keys, passwords and URLs with passwords:
-// {env.NAME}, {env.NAME:fallback} and {file.PATH}. What they stand for is in the
-// modules alone, never in the configuration that Caddy shows and saves.
+// {env.NAME}, {env.NAME:fallback} and {file.PATH}. The values exist only in the
+// modules, never in the configuration that Caddy shows and saves.
 type secrets struct {
 	replacer *caddy.Replacer
 	files    []string // that secrets were read from
 }
 
-// reveal replaces placeholders in keys and in the names of files.
+// reveal replaces placeholders in keys and in file names.
 func (a *App) reveal(s *secrets) (err error) {
 	if a.Pool.APIKey, err = s.one(a.Pool.APIKey); err != nil {
 		return fmt.Errorf("pool: api_key: %w", err)
@@ -49,8 +49,8 @@ func (a *App) reveal(s *secrets) (err error) {
 	return nil
 }
 
-// one returns what a value stands for. The value of a variable may itself be a
-// placeholder: TIDEGATE_UPSTREAM_API_KEY={file./run/secrets/key}.
+// one returns the value of a text with placeholders. The value of a variable may
+// itself be a placeholder: TIDEGATE_UPSTREAM_API_KEY={file./run/secrets/key}.
 func (s *secrets) one(value string) (string, error) {
 	text, err := s.expand(value)
 	if _, _, _, ok := envPlaceholder(value); !ok || err != nil {
@@ -59,8 +59,8 @@ func (s *secrets) one(value string) (string, error) {
 	return s.expand(strings.TrimSpace(text))
 }
 
-// url is one for the URL of a driver. The variable may have the driver's name before
-// the URL, as TIDEGATE_STORE has: "postgres postgres://…".
+// url is one for the URL of a driver. The variable may contain the driver's name
+// before the URL, as TIDEGATE_STORE does: "postgres postgres://…".
 func (s *secrets) url(driver, value string) (string, error) {
 	if _, _, _, ok := envPlaceholder(value); !ok {
 		return s.expand(value)
@@ -78,9 +78,9 @@ func (s *secrets) url(driver, value string) (string, error) {
 
 var errEmptyKey = errors.New("a key is empty")
 
-// keys returns the keys that values stand for. Each value may be several keys,
-// separated by commas or white space. A value that is none is an error: a gateway
-// without a key that it was to have would be open. {env.NAME:} may be none.
+// keys returns the keys in values. Each value may contain several keys, separated by
+// commas or white space. An empty value is an error: it would disable authentication
+// by mistake. {env.NAME:} may be empty.
 func (s *secrets) keys(values []string) ([]string, error) {
 	var all []string
 	for _, value := range values {
@@ -111,24 +111,24 @@ func (s *secrets) keys(values []string) ([]string, error) {
 	return all, nil
 }
 
-// splitKeys returns the keys of a text, which commas or white space separate.
+// splitKeys returns the keys of a text, separated by commas or white space.
 func splitKeys(text string) []string {
 	return strings.FieldsFunc(text, func(c rune) bool { return c == ',' || unicode.IsSpace(c) })
 }
 
-// secretFile returns the file that a key is to be read from, if it is.
+// secretFile returns the file that contains a key, if the key is read from one.
 func secretFile(value string) (name string, ok bool) {
 	rest, ok := strings.CutPrefix(value, "{file.")
 	name, closed := strings.CutSuffix(rest, "}")
 	return name, ok && closed
 }
 
-// maxSecret bounds the file of a key in bytes.
+// maxSecret limits the size of a key file in bytes.
 const maxSecret = 64 << 10
 
-// expand replaces the placeholders of a value once. Caddy's replacer makes an empty
-// text of {file.PATH} when the file cannot be read: a gateway without a key it was
-// to have. Here that is an error, as is an empty file.
+// expand replaces the placeholders of a value once. Caddy's replacer replaces
+// {file.PATH} by an empty text if the file cannot be read, which would disable
+// authentication. Here that is an error, as is an empty file.
 func (s *secrets) expand(value string) (string, error) {
 	if name, fallback, _, ok := envPlaceholder(value); ok {
 		return variable(name, fallback), nil

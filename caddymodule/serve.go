@@ -43,7 +43,7 @@ TIDEGATE_UPSTREAM_API_KEY.`,
 			f.String("upstream-client-cert", "", "PEM file of a certificate that is shown to https servers; needs --upstream-client-key")
 			f.String("upstream-client-key", "", "PEM file of its key")
 			f.String("upstream-server-name", "", "name in the certificates of https servers (default: the URL's host)")
-			f.Bool("no-auth", false, "listen beyond loopback without an API key: something in front asks for one")
+			f.Bool("no-auth", false, "listen beyond loopback without an API key: a proxy in front asks for one")
 			f.String("admin", "", "address of Caddy's admin endpoint (default: off)")
 			f.Int("max-in-flight", 0, "lines of batches that are under way at most (default: by the servers' slots, at least 256)")
 			f.Int("max-num-seqs", 0, "requests that a server runs at once, its --max-num-seqs (default: what it tells or the gateway finds)")
@@ -56,7 +56,7 @@ TIDEGATE_UPSTREAM_API_KEY.`,
 	})
 }
 
-// serveOptions are what a gateway without a configuration file is made of.
+// serveOptions are the settings of a gateway without a configuration file.
 type serveOptions struct {
 	upstreams   []string
 	listen      string
@@ -131,17 +131,17 @@ func serve(cmd *cobra.Command) error {
 	select {}
 }
 
-// keyVariable and upstreamKeyVariable name the keys of clients and the key that is
-// sent to the servers.
+// keyVariable and upstreamKeyVariable name the variables of the client keys and of
+// the key that is sent to the servers.
 const (
 	keyVariable         = "TIDEGATE_API_KEY"
 	upstreamKeyVariable = "TIDEGATE_UPSTREAM_API_KEY"
 )
 
-// hidden has the configuration, which the admin endpoint shows, name secrets in place
-// of holding them: it returns the placeholder of a variable. Secrets of the command
-// line become the variable's value in this process; without any, the variable's own
-// counts. It returns "" if there is none.
+// hidden replaces secrets in the configuration, which the admin endpoint shows: it
+// returns the placeholder of a variable. Secrets of the command line become the
+// variable's value in this process; without any, the variable keeps its value. It
+// returns "" if there is none.
 func hidden(variable string, given ...string) (string, error) {
 	if len(given) > 0 {
 		if err := os.Setenv(variable, strings.Join(given, "\n")); err != nil {
@@ -174,13 +174,13 @@ func (o *serveOptions) hideKeys(upstreamKeyGiven bool) error {
 	return err
 }
 
-// grace is how long requests may go on after the gateway was asked to stop.
+// grace is how long requests may continue after the gateway was asked to stop.
 const grace = 30 * time.Second
 
-// config is what `tidegate serve` runs.
+// config returns the configuration of `tidegate serve`.
 func (o serveOptions) config() (*caddy.Config, error) {
 	if len(o.upstreams) == 0 {
-		return nil, errors.New("no server is named: give at least one --upstream http://host:port")
+		return nil, errors.New("no server is configured: specify at least one --upstream http://host:port")
 	}
 	if err := o.checkListen(); err != nil {
 		return nil, err
@@ -234,7 +234,7 @@ func (o serveOptions) config() (*caddy.Config, error) {
 	return cfg, nil
 }
 
-// checkListen refuses to let strangers in.
+// checkListen refuses to listen beyond loopback without authentication.
 func (o serveOptions) checkListen() error {
 	host, _, err := net.SplitHostPort(o.listen)
 	if err != nil {
@@ -246,5 +246,5 @@ func (o serveOptions) checkListen() error {
 	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
 		return nil
 	}
-	return fmt.Errorf("--listen %s is reachable from elsewhere, and no API key is configured: give --api-key, or --no-auth when something in front asks for one", o.listen)
+	return fmt.Errorf("--listen %s is reachable from elsewhere, and no API key is configured: specify --api-key, or --no-auth if a proxy in front asks for one", o.listen)
 }

@@ -10,13 +10,13 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// pools holds the one pool of the process. Configurations share it whatever
-// store they have: live requests do not notice that the store is another.
+// pools holds the single pool of the process. Configurations share it independently
+// of their store: live requests are not affected if the store changes.
 var pools = caddy.NewUsagePool()
 
 const thePool = "pool"
 
-// sharedPool is the pool of upstreams and what configurations want of it.
+// sharedPool is the pool of upstreams with the settings of all configurations.
 type sharedPool struct {
 	*upstreams.Pool
 
@@ -28,7 +28,7 @@ type sharedPool struct {
 
 func loadPool() (*sharedPool, error) {
 	value, _, err := pools.LoadOrNew(thePool, func() (caddy.Destructor, error) {
-		// It outlives the configuration that made it, and so must its log.
+		// It outlives the configuration that created it, and so must its log.
 		return &sharedPool{Pool: upstreams.NewPool(caddy.Log().Named("tidegate.pool"))}, nil
 	})
 	if err != nil {
@@ -37,10 +37,10 @@ func loadPool() (*sharedPool, error) {
 	return value.(*sharedPool), nil
 }
 
-// gate is what live requests need.
+// gate returns the gate of live requests.
 func (p *sharedPool) gate() gate { return gate{&p.live, p.Probed()} }
 
-// start applies the settings of a generation and lets live requests in.
+// start applies the settings of a generation and admits live requests.
 func (p *sharedPool) start(cfg *upstreams.Config) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -53,7 +53,7 @@ func (p *sharedPool) start(cfg *upstreams.Config) error {
 	return nil
 }
 
-// stop takes a generation back.
+// stop removes a generation.
 func (p *sharedPool) stop(cfg *upstreams.Config) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -63,7 +63,7 @@ func (p *sharedPool) stop(cfg *upstreams.Config) error {
 	return nil
 }
 
-// Destruct closes the pool: no configuration uses it any more.
+// Destruct closes the pool when no configuration uses it any more.
 func (p *sharedPool) Destruct() error {
 	p.live.Store(false)
 	p.Close()

@@ -6,8 +6,8 @@ import "runtime/debug"
 const modulePath = "github.com/tidegate/tidegate"
 
 // Version returns the version of the gateway that the program was built from, or
-// "(unknown)". In a Caddy that was built with the gateway as a plugin it is the
-// plugin's.
+// "(unknown)". In a Caddy built with the gateway as a plugin it is the plugin's
+// version.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -1,3 +1,3 @@
-// Package doctor looks at every part of a gateway and says how each is, and
-// what to do about it.
+// Package doctor checks every part of a gateway and reports its findings with
+// remedies.
 package doctor

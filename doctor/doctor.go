@@ -12,7 +12,7 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// Verdict is what came of a check.
+// Verdict is the result of a check.
 type Verdict string
 
 // The verdicts.
@@ -23,7 +23,7 @@ const (
 	Unknown Verdict = "unknown" // it could not be checked
 )
 
-// The areas of checks, in the order in which they are shown.
+// The areas of checks, in display order.
 const (
 	Gateway   = "gateway"
 	Store     = "store"
@@ -32,23 +32,23 @@ const (
 	Upstreams = "upstreams"
 )
 
-// Check is one thing that was looked at.
+// Check is the result of one check.
 type Check struct {
 	Area    string  `json:"area"`
 	Name    string  `json:"name"` // "clock against the database"
 	Verdict Verdict `json:"verdict"`
 	Found   string  `json:"found"`            // "4 ms behind"
 	Remedy  string  `json:"remedy,omitempty"` // "" when there is nothing to do
-	// Topic is what the check is about, for readers that know it from elsewhere;
-	// "" for everything else.
+	// Topic is the subject of a check, for readers that know it from other sources; ""
+	// for other subjects.
 	Topic Topic `json:"-"`
 }
 
-// Topic is what a check is about.
+// Topic is the subject of a check.
 type Topic string
 
-// The topics of checks that readers know from elsewhere: the pool's status and
-// problems, the engine's health, space and memory.
+// The topics of checks that are also available elsewhere: the pool's status and
+// problems, the engine's health, disk space and memory.
 const (
 	ServerTopic Topic = "server"
 	ModelTopic  Topic = "model"
@@ -57,13 +57,13 @@ const (
 	MemoryTopic Topic = "memory"
 )
 
-// Report is what the doctor found.
+// Report contains the results of all checks.
 type Report struct {
 	At     time.Time `json:"at"`
 	Checks []Check   `json:"checks"`
 }
 
-// Engine is what the doctor asks of the batch engine.
+// Engine is the part of the batch engine that the doctor uses.
 type Engine interface {
 	StoreTime(ctx context.Context) (time.Time, error)
 	Space() (s batch.Space, known bool, err error)
@@ -73,52 +73,51 @@ type Engine interface {
 	Quarantine() (q batch.Quarantine, ok bool)
 }
 
-// Pool is what it asks of the pool.
+// Pool is the part of the pool that the doctor uses.
 type Pool interface {
 	Status() []upstreams.UpstreamStatus
 	Facts() map[string]upstreams.Facts
 	Slots() int
 	Peers() int
-	// Problems are the models with which something is wrong.
+	// Problems returns the models with problems.
 	Problems() []upstreams.ModelStatus
-	// Prices are what batch costs live requests, by model; empty when that is not
-	// measured.
+	// Prices returns the price of batch by model; empty if it is not measured.
 	Prices() []upstreams.Price
-	// BatchHours is the share of their slots that batches may use now; ok is false
-	// without hours.
+	// BatchHours returns the share of their slots that batches may use now; ok is
+	// false without hours.
 	BatchHours() (now upstreams.BatchHours, ok bool)
-	// Shortage is what the gateway has run out of, nil for nothing.
+	// Shortage returns a resource that the gateway has run out of, or nil.
 	Shortage() *upstreams.Shortage
-	// TryPriority finds out by a request for one token whether a server
-	// accepts a priority.
+	// TryPriority reports whether a server accepts a priority, by sending a request
+	// for one token.
 	TryPriority(ctx context.Context, url string) (bool, error)
 }
 
-// Config is what a Doctor looks at.
+// Config configures a Doctor.
 type Config struct {
 	Engine Engine
 	Pool   Pool
-	// Health is how the engine is, also while it is not open.
+	// Health returns the engine's health, also while it is not open.
 	Health func(context.Context) batch.Health
-	// Keys tells whether clients must show an API key.
+	// Keys reports whether clients must send an API key.
 	Keys func() bool
 	// Local reports whether clients on other machines are refused. nil: they are not.
 	Local func() bool
 	// Loose returns the files and directories that other users of the machine have
-	// access to and should not have; may be nil.
+	// access to but should not; may be nil.
 	Loose func() []string
 	Now   func() time.Time // nil: time.Now
-	// Descriptors gives how many files the process has open and may have open,
-	// of which nothing is known where that is 0; nil: of this process.
+	// Descriptors returns how many files the process has open and may have open, 0 if
+	// not known; nil: of this process.
 	Descriptors func() (open, most int64)
 }
 
-// Doctor looks, when it is asked. It is safe for concurrent use.
+// Doctor runs checks on demand. It is safe for concurrent use.
 type Doctor struct {
 	Config
 
-	turn chan struct{} // taken while somebody looks
-	last Report        // of who has the turn
+	turn chan struct{} // held while the checks run
+	last Report        // guarded by turn
 
 	asking     sync.Mutex
 	priorities map[string]scheduled // guarded by asking; by URL
@@ -136,11 +135,11 @@ func New(cfg Config) *Doctor {
 }
 
 const (
-	reportAge = 5 * time.Second // how old a report may be
-	patience  = 3 * time.Second // how long one check may take
+	reportAge = 5 * time.Second // maximum age of a report that is returned again
+	patience  = 3 * time.Second // timeout of one check
 )
 
-// Checks looks at everything, or gives what was found a moment ago.
+// Checks runs all checks, or returns a report of at most reportAge.
 func (d *Doctor) Checks(ctx context.Context) (Report, error) {
 	select {
 	case d.turn <- struct{}{}:
@@ -163,16 +162,16 @@ func (d *Doctor) Checks(ctx context.Context) (Report, error) {
 		r.Checks = append(r.Checks, checks...)
 	}
 	if err := ctx.Err(); err != nil {
-		return Report{}, err // what was found may be wrong
+		return Report{}, err // the results may be wrong
 	}
 	byArea(r.Checks)
 	d.last = r
 	return r, nil
 }
 
-// Present returns what is wrong at this moment: the checks that do not pass,
-// without advice about settings and without anything that costs a request. Every
-// check that Checks finds failed is among them. h is how the engine is.
+// Present returns the current problems: the checks that do not pass, without advice
+// about settings and without checks that send a request. Every check that fails in
+// Checks is included. h is the engine's health.
 func (d *Doctor) Present(ctx context.Context, h batch.Health) []Check {
 	all := append(d.shortages(), d.memory())
 	all = append(all, d.permissions()...)
@@ -187,7 +186,7 @@ func (d *Doctor) Present(ctx context.Context, h batch.Health) []Check {
 	return all
 }
 
-// byArea puts checks into the order in which they are shown.
+// byArea sorts checks in display order.
 func byArea(checks []Check) {
 	order := []string{Gateway, Store, Queue, Files, Upstreams}
 	slices.SortStableFunc(checks, func(a, b Check) int {
@@ -195,7 +194,7 @@ func byArea(checks []Check) {
 	})
 }
 
-// each runs all at once and gives their results in order.
+// each runs all functions concurrently and returns their results in order.
 func each(all ...func() []Check) [][]Check {
 	out := make([][]Check, len(all))
 	var running sync.WaitGroup

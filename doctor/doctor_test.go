@@ -179,7 +179,7 @@ func TestChecks(t *testing.T) {
 		{"server suspect", func(g *gateway) { g.status[0].State = upstreams.StateSuspect }, one + ": state", doctor.Failed, "suspect"},
 		{"server late", func(g *gateway) { g.status[0].State = upstreams.StateBusy }, one + ": state", doctor.Doubted, "busy"},
 		{"no prefix cache", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.PrefixCaching = "False" }) }, one + ": prefix", doctor.Doubted, "off"},
-		{"prefix cache unknown", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.PrefixCaching = "" }) }, one + ": prefix", doctor.Unknown, "does not tell"},
+		{"prefix cache unknown", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.PrefixCaching = "" }) }, one + ": prefix", doctor.Unknown, "does not report"},
 		{"fewer at the server", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.MaxNumSeqs = 64 }) }, one + ": max_num_seqs", doctor.Doubted, "256 here, 64"},
 		{"more at the server", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.MaxNumSeqs = 512 }) }, one + ": max_num_seqs", doctor.Doubted, "256 here, 512"},
 		{"requests wait at the server", func(g *gateway) {
@@ -189,7 +189,7 @@ func TestChecks(t *testing.T) {
 		{"concurrency found", func(g *gateway) {
 			g.change(one, func(f *upstreams.Facts) { f.MaxNumSeqs = 0 })
 			g.status[0].MaxNumSeqsAssumed, g.status[0].Limit, g.status[0].LimitReason = true, 36, upstreams.LimitWaiting
-		}, one + ": max_num_seqs", doctor.Passed, "36 requests at once, as found so far: the server runs no more"},
+		}, one + ": max_num_seqs", doctor.Passed, "36 requests concurrently, as measured so far: the server runs no more"},
 		{"concurrency configured", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.MaxNumSeqs = 0 }) }, one + ": max_num_seqs", doctor.Passed, "256, as configured"},
 		{"priority refused", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.Scheduling = "" }) }, one + ": priority", doctor.Passed, "off"},
 		{"priority told", func(g *gateway) { g.change(one, func(f *upstreams.Facts) { f.Scheduling = "priority" }) }, one + ": priority", doctor.Passed, "on"},
@@ -204,7 +204,7 @@ func TestChecks(t *testing.T) {
 		{"not asked at work", func(g *gateway) {
 			g.change(one, func(f *upstreams.Facts) { f.Scheduling = "" })
 			g.status[0].LiveInFlight = 1
-		}, one + ": priority", doctor.Unknown, "at work"},
+		}, one + ": priority", doctor.Unknown, "busy"},
 		{"no server of a model", func(g *gateway) {
 			g.problems = []upstreams.ModelStatus{{Model: "m", Problem: upstreams.ProblemNoServer, Failing: true, Reason: "it is drained", Remedy: "undrain it", Failed: 7}}
 		}, "m: live requests", doctor.Failed, "No server takes requests for m: it is drained; 7 live requests failed since"},

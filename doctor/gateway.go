@@ -11,17 +11,17 @@ import (
 	"github.com/tidegate/tidegate/internal/descriptors"
 )
 
-// gateway looks at the process.
+// gateway checks the process.
 func (d *Doctor) gateway() []Check {
 	keys := Check{Area: Gateway, Name: "API keys", Verdict: Passed, Found: "clients must show one"}
 	switch {
 	case d.Keys():
 	case d.Local != nil && d.Local():
 		keys.Verdict, keys.Found = Doubted, "none is asked for; clients on other machines are refused"
-		keys.Remedy = "Whoever reaches the gateway from this machine may use it: set api_keys, for other machines too."
+		keys.Remedy = "Every client on this machine may use it. Set api_keys, also to admit other machines."
 	default:
 		keys.Verdict, keys.Found = Doubted, "none is asked for"
-		keys.Remedy = "Whoever reaches the gateway may use it: set api_keys, or be sure that something in front asks for one."
+		keys.Remedy = "Every client that reaches the gateway may use it. Set api_keys, or make sure that a proxy in front authenticates clients."
 	}
 	others := Check{Area: Gateway, Name: "other gateways", Verdict: Passed, Found: "none shares this store"}
 	if n := d.Pool.Peers(); n > 0 {
@@ -32,7 +32,7 @@ func (d *Doctor) gateway() []Check {
 	return append(all, d.permissions()...)
 }
 
-// permissions names what other users of the machine have access to.
+// permissions reports files that other users of the machine have access to.
 func (d *Doctor) permissions() []Check {
 	if d.Loose == nil {
 		return nil
@@ -48,11 +48,11 @@ func (d *Doctor) permissions() []Check {
 	}}
 }
 
-// shortages looks at what the process and this machine may run out of.
+// shortages checks the resources of the process and of this machine.
 func (d *Doctor) shortages() []Check { return append([]Check{d.descriptors()}, d.resources()...) }
 
-// slots compares how many lines the gateway may have under way with how many the
-// servers would take of it. A gateway that only serves has none.
+// slots compares the limit of lines in flight with the servers' slots for this
+// gateway. A gateway with the role serve has none.
 func (d *Doctor) slots() Check {
 	if role := d.Engine.Role(); !role.Works() {
 		return Check{Area: Gateway, Name: "lines at a time", Verdict: Passed, Found: leftToOthers(role)}
@@ -66,12 +66,12 @@ func (d *Doctor) slots() Check {
 	return c
 }
 
-// leftToOthers is what is found of batch work on a gateway that does none.
+// leftToOthers describes batch work on a gateway that does none.
 func leftToOthers(role batch.Role) string {
 	return fmt.Sprintf("none: with the role %s it leaves batch work to other gateways", role)
 }
 
-// memory tells whether that for requests keeps slots free.
+// memory reports whether the request memory limit leaves slots idle.
 func (d *Doctor) memory() Check {
 	m := d.Engine.Capacity().Memory
 	c := Check{Area: Gateway, Name: "memory for requests", Verdict: Passed, Found: m.String(), Topic: MemoryTopic}
@@ -83,17 +83,17 @@ func (d *Doctor) memory() Check {
 
 const (
 	fewDescriptors = 4096
-	// muchOfDescriptors is which part of the limit may be in use.
+	// muchOfDescriptors is the part of the limit above which the check warns.
 	muchOfDescriptors = 0.8
 )
 
-// descriptors looks at how many files the process may open: a client is one, a
-// request to an upstream another.
+// descriptors checks how many files the process may open: each client connection and
+// each request to an upstream needs one.
 func (d *Doctor) descriptors() Check {
 	c := Check{Area: Gateway, Name: "file descriptors", Verdict: Passed}
 	open, most := d.Descriptors()
 	if most <= 0 {
-		c.Verdict, c.Found = Unknown, "this system does not tell"
+		c.Verdict, c.Found = Unknown, "not available on this system"
 		return c
 	}
 	needed := int64(fewDescriptors)
@@ -103,7 +103,7 @@ func (d *Doctor) descriptors() Check {
 	c.Found = fmt.Sprintf("%d of %d are in use", open, most)
 	short := d.Pool.Shortage()
 	if short != nil && short.Remedy != descriptors.Remedy {
-		short = nil // resources says it
+		short = nil // resources reports it
 	}
 	switch {
 	case short != nil:
@@ -121,7 +121,7 @@ func (d *Doctor) descriptors() Check {
 	return c
 }
 
-// resources looks for a shortage of this machine other than of descriptors.
+// resources checks for a shortage of this machine other than of descriptors.
 func (d *Doctor) resources() []Check {
 	short := d.Pool.Shortage()
 	if short == nil || short.Remedy == descriptors.Remedy {
@@ -133,20 +133,20 @@ func (d *Doctor) resources() []Check {
 	}}
 }
 
-// asked asks store, queue and files how they are.
+// asked checks the health of store, queue and files.
 func (d *Doctor) asked(ctx context.Context) []Check {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return d.parts(d.Health(ctx))
 }
 
-// parts looks at store, queue and files.
+// parts reports the health of store, queue and files.
 func (d *Doctor) parts(h batch.Health) []Check {
 	checks := make([]Check, 0, 4+len(h.Stopped))
 	for _, p := range []struct{ area, says, remedy string }{
-		{Store, h.Store, "Live requests are served; files and batches answer 503. Start the database, and look at its log."},
-		{Queue, h.Queue, "Batches go on by way of the store. Start Redis, and look at its log."},
-		{Files, h.Files, "Uploads are refused and batches cannot end. Look at the disk, or at the object store."},
+		{Store, h.Store, "Live requests are served; files and batches answer 503. Start the database, and check its log."},
+		{Queue, h.Queue, "Batches continue with the store. Start Redis, and check its log."},
+		{Files, h.Files, "Uploads are refused and batches cannot end. Check the disk, or the object store."},
 	} {
 		c := Check{Area: p.area, Name: "answers", Verdict: Passed, Found: "yes", Topic: PartTopic}
 		if p.area == Files {
@@ -178,8 +178,8 @@ func (d *Doctor) parts(h batch.Health) []Check {
 	return checks
 }
 
-// How far the clocks may be apart. Times of leases and deadlines are the
-// database's; only what people read is wrong then.
+// Maximum clock difference. Leases and deadlines use the database's clock; only
+// displayed times are affected.
 const (
 	clockDoubt = time.Second
 	clockFail  = 10 * time.Second
@@ -215,7 +215,7 @@ func (d *Doctor) clock(ctx context.Context) []Check {
 	return []Check{c}
 }
 
-// space looks at the disk that files lie on.
+// space checks the disk of the files.
 func (d *Doctor) space() []Check {
 	c := Check{Area: Files, Name: "disk space", Verdict: Passed, Topic: SpaceTopic}
 	s, known, err := d.Engine.Space()
@@ -223,7 +223,7 @@ func (d *Doctor) space() []Check {
 	case err != nil:
 		c.Verdict, c.Found = Unknown, err.Error()
 	case !known:
-		c.Found = "no bound that the gateway knows of"
+		c.Found = "no known limit"
 	default:
 		c.Found = s.String()
 		if s.Full() {
@@ -238,7 +238,7 @@ func (d *Doctor) space() []Check {
 	return []Check{c}
 }
 
-// contents says whether contents and rows fit together.
+// contents reports whether contents and rows match.
 func (d *Doctor) contents() Check {
 	c := Check{Area: Files, Name: "contents against the database", Verdict: Passed}
 	missing, looked := d.Engine.Missing()
@@ -262,7 +262,7 @@ func (d *Doctor) contents() Check {
 	return c
 }
 
-// errText shortens what a server's refusal came to.
+// errText shortens the error of a failed check.
 func errText(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "it did not answer in time"

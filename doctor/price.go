@@ -7,7 +7,7 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// prices says what batch costs live requests of each model.
+// prices reports the price of batch for each model.
 func (d *Doctor) prices() []Check {
 	prices := d.Pool.Prices()
 	checks := make([]Check, 0, len(prices))
@@ -25,7 +25,7 @@ func (d *Doctor) prices() []Check {
 	return checks
 }
 
-// hours says which share of their slots batches may use now.
+// hours reports the share of their slots that batches may use now.
 func (d *Doctor) hours() []Check {
 	now, ok := d.Pool.BatchHours()
 	if !ok {

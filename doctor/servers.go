@@ -11,8 +11,7 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// servers looks at every upstream, and at what those of one model have in
-// common.
+// servers checks every upstream, and the consistency of those with the same model.
 func (d *Doctor) servers(ctx context.Context) []Check {
 	all := d.Pool.Status()
 	facts := d.Pool.Facts()
@@ -36,7 +35,7 @@ var unconfigured = []Check{{
 	Remedy: "Name your servers in the pool block of the Caddyfile.",
 }}
 
-// states looks at the states of all servers and at problems of their models.
+// states reports the states of all servers and problems of their models.
 func (d *Doctor) states() []Check {
 	all := d.Pool.Status()
 	if len(all) == 0 {
@@ -49,7 +48,7 @@ func (d *Doctor) states() []Check {
 	return append(checks, d.problems()...)
 }
 
-// problems says what the pool finds wrong with models.
+// problems reports the pool's problems with models.
 func (d *Doctor) problems() []Check {
 	problems := d.Pool.Problems()
 	checks := make([]Check, 0, len(problems))
@@ -70,12 +69,12 @@ func (d *Doctor) problems() []Check {
 	return checks
 }
 
-// answers tells whether a server is there to be looked at.
+// answers reports whether a server can be checked.
 func answers(u upstreams.UpstreamStatus) bool {
 	return u.State.TakesRequests() || u.State == upstreams.StateDraining
 }
 
-// server looks at one upstream.
+// server checks one upstream.
 func (d *Doctor) server(ctx context.Context, u upstreams.UpstreamStatus, f upstreams.Facts) []Check {
 	name := func(what string) string { return u.URL + ": " + what }
 	how := state(u)
@@ -83,12 +82,12 @@ func (d *Doctor) server(ctx context.Context, u upstreams.UpstreamStatus, f upstr
 		return []Check{how}
 	}
 	if u.Version == "" {
-		how.Found += "; it does not tell its version"
+		how.Found += "; it does not report its version"
 	}
 	return []Check{how, caching(name("prefix caching"), f), d.scheduling(ctx, name("priority scheduling"), u, f), concurrency(name("max_num_seqs"), u, f)}
 }
 
-// state looks at the state of a server.
+// state reports the state of a server.
 func state(u upstreams.UpstreamStatus) Check {
 	state := Check{Area: Upstreams, Name: u.URL + ": state", Verdict: Passed, Found: string(u.State), Topic: ServerTopic}
 	if u.State == upstreams.StateDraining && !u.DrainedAt.IsZero() {
@@ -105,19 +104,19 @@ func state(u upstreams.UpstreamStatus) Check {
 	}
 	switch u.State {
 	case upstreams.StateDown:
-		state.Verdict, state.Remedy = Failed, "Look at the server's log and start it again; it gets requests as soon as it answers /health."
+		state.Verdict, state.Remedy = Failed, "Check the server's log and restart it; it gets requests as soon as it answers /health."
 	case upstreams.StateLoading:
-		state.Verdict, state.Remedy = Doubted, "Loading a model takes minutes. If it stays so, look at the server's log."
+		state.Verdict, state.Remedy = Doubted, "Loading a model takes minutes. If it does not finish, check the server's log."
 	case upstreams.StateBusy:
-		state.Verdict, state.Remedy = Doubted, "It gets on with requests but answers its health checks late: lower max_num_seqs or batch_share."
+		state.Verdict, state.Remedy = Doubted, "It makes progress with requests but answers its health checks late: lower max_num_seqs or batch_share."
 	case upstreams.StateSuspect:
-		state.Verdict, state.Remedy = Failed, "Its answers are its own fault: look at its log, at api_key and at what stands between it and the gateway. It is tried again every few seconds."
+		state.Verdict, state.Remedy = Failed, "It answers with server errors: check its log, api_key, and any proxy between it and the gateway. It is retried every few seconds."
 	case upstreams.StateUp, upstreams.StateDraining:
 	}
 	if u.Remedy != "" {
 		state.Remedy = u.Remedy
 		if u.State == upstreams.StateLoading {
-			state.Verdict = Failed // it does not come up by waiting
+			state.Verdict = Failed // waiting does not help
 		}
 	}
 	return state
@@ -134,13 +133,13 @@ func caching(name string, f upstreams.Facts) Check {
 		c.Verdict, c.Found = Doubted, "off"
 		c.Remedy = "Lines of a batch often begin alike: start the server with --enable-prefix-caching."
 	default:
-		c.Verdict, c.Found = Unknown, "the server does not tell (vllm:cache_config_info in /metrics)"
+		c.Verdict, c.Found = Unknown, "the server does not report it (vllm:cache_config_info in /metrics)"
 	}
 	return c
 }
 
-// concurrency compares what the gateway thinks that a server runs at once with
-// what it does.
+// concurrency compares the gateway's concurrency limit of a server with the server's
+// own.
 func concurrency(name string, u upstreams.UpstreamStatus, f upstreams.Facts) Check {
 	c := Check{Area: Upstreams, Name: name, Verdict: Passed, Found: fmt.Sprintf("%d", u.MaxNumSeqs)}
 	ours := u.LiveInFlight + u.BatchInFlight + u.OthersInFlight
@@ -154,31 +153,31 @@ func concurrency(name string, u upstreams.UpstreamStatus, f upstreams.Facts) Che
 	case f.MaxNumSeqs > 0:
 		c.Found = fmt.Sprintf("%d, as at the server", u.MaxNumSeqs)
 	case u.MaxNumSeqsAssumed:
-		c.Found = fmt.Sprintf("%d requests at once, as found so far: %s", u.Limit, u.LimitReason.Text())
+		c.Found = fmt.Sprintf("%d requests concurrently, as measured so far: %s", u.Limit, u.LimitReason.Text())
 		if u.Placement != "" && u.Placement != upstreams.ForBoth {
 			c.Found += "; now it is for " + u.Placement.Text()
 		}
 	case u.HasMetrics && u.Waiting > 0 && ours <= u.MaxNumSeqs:
 		c.Verdict, c.Found = Doubted, fmt.Sprintf("%d, yet %.0f requests wait at the server while it runs %.0f", u.MaxNumSeqs, u.Waiting, u.Running)
-		c.Remedy = "Set max_num_seqs of this upstream to what the server runs at once: its --max-num-seqs, or fewer where the KV cache is full before."
+		c.Remedy = "Set max_num_seqs of this upstream to the number of requests that the server runs concurrently: its --max-num-seqs, or fewer where the KV cache is full before."
 	default:
-		c.Found += ", as configured; the server does not tell its own"
+		c.Found += ", as configured; the server does not report its own"
 	}
 	return c
 }
 
-// scheduled is what was found out about a server's scheduling.
+// scheduled is the cached result of a scheduling check.
 type scheduled struct {
 	at    time.Time
-	since time.Time // of the server's state: a new one may be another
+	since time.Time // of the server's state: after a change it may be another process
 	on    bool
 }
 
-// scheduledAge is how long that is believed: finding it out costs a token.
+// scheduledAge is how long a result is cached, because a check costs a token.
 const scheduledAge = time.Hour
 
-// scheduling finds out whether a server schedules by priority. The gateway does
-// not need it; clients that send a priority do.
+// scheduling checks whether a server schedules by priority. The gateway does not need
+// it; clients that send a priority do.
 func (d *Doctor) scheduling(ctx context.Context, name string, u upstreams.UpstreamStatus, f upstreams.Facts) Check {
 	c := Check{Area: Upstreams, Name: name, Verdict: Passed}
 	on, why, tried := f.Scheduling == "priority", "", f.Scheduling == ""
@@ -189,7 +188,7 @@ func (d *Doctor) scheduling(ctx context.Context, name string, u upstreams.Upstre
 	case why != "":
 		c.Verdict, c.Found = Unknown, why
 	case on && tried:
-		// vLLM's V1 engine takes a priority whatever its scheduling
+		// vLLM's V1 engine accepts a priority with every scheduling policy
 		// (https://github.com/vllm-project/vllm/issues/22997).
 		c.Verdict, c.Found = Unknown, "requests with a priority are accepted, which newer versions do without --scheduling-policy priority as well"
 	case on:
@@ -201,8 +200,8 @@ func (d *Doctor) scheduling(ctx context.Context, name string, u upstreams.Upstre
 	return c
 }
 
-// tryPriority asks the server, if it is idle and that was not done lately. why
-// says that it is not known.
+// tryPriority asks the server, if it is idle and there is no cached result. why
+// explains an unknown result.
 func (d *Doctor) tryPriority(ctx context.Context, u upstreams.UpstreamStatus) (on bool, why string) {
 	now := d.Now()
 	d.asking.Lock()
@@ -212,10 +211,10 @@ func (d *Doctor) tryPriority(ctx context.Context, u upstreams.UpstreamStatus) (o
 		return known.on, ""
 	}
 	if u.Version == "" {
-		return false, "the server does not tell that it is vLLM"
+		return false, "the server is not known to be vLLM"
 	}
 	if u.LiveInFlight+u.BatchInFlight+u.OthersInFlight > 0 || u.Running+u.Waiting > 0 {
-		return false, "not asked while the server is at work: it takes a request of one token"
+		return false, "not checked while the server is busy, because the check sends a request of one token"
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -229,7 +228,7 @@ func (d *Doctor) tryPriority(ctx context.Context, u upstreams.UpstreamStatus) (o
 	return on, ""
 }
 
-// agreement looks at what servers of one model should have in common.
+// agreement checks the consistency of servers with the same model.
 func agreement(all []upstreams.UpstreamStatus) []Check {
 	lengths, versions, counts := make(map[string]map[string]bool), make(map[string]map[string]bool), make(map[string]int)
 	note := func(to map[string]map[string]bool, model, value string) {
@@ -244,7 +243,7 @@ func agreement(all []upstreams.UpstreamStatus) []Check {
 		}
 		for i, model := range u.Models {
 			counts[model]++
-			if i == 0 && u.MaxModelLen > 0 { // the first one's is told
+			if i == 0 && u.MaxModelLen > 0 { // the first one's value is reported
 				note(lengths, model, fmt.Sprint(u.MaxModelLen))
 			}
 			if u.Version != "" {
@@ -257,7 +256,7 @@ func agreement(all []upstreams.UpstreamStatus) []Check {
 		if counts[model] == 1 && len(all) > 1 {
 			checks = append(checks, Check{
 				Area: Upstreams, Name: model + ": servers", Verdict: Doubted, Found: "one server has it",
-				Remedy: "When that goes down, its requests are refused: load the model on another, too.",
+				Remedy: "If it goes down, its requests are refused. Load the model on another server, too.",
 			})
 		}
 		for _, same := range []struct {
@@ -265,7 +264,7 @@ func agreement(all []upstreams.UpstreamStatus) []Check {
 			values map[string]bool
 			remedy string
 		}{
-			{"context length", lengths[model], "A request that fits one server is refused by another: start all with the same --max-model-len."},
+			{"context length", lengths[model], "A request that fits one server is refused by another: start all servers with the same --max-model-len."},
 			{"version", versions[model], "The same request may be answered differently: bring all servers of the model to one version."},
 		} {
 			values := slices.Sorted(maps.Keys(same.values))

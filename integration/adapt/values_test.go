@@ -45,7 +45,7 @@ var values = map[string]map[string]kind{
 		"api_key":  anything, "batch_share": numbers("1"),
 		"health_interval": durations, "health_timeout": durations, "models_interval": durations, "load_time": durations, "dial_timeout": durations,
 		"idle_timeout": durations, "stream_idle_timeout": durations,
-		"health_failures": counts, "retry_buffer": sizes, "body_memory": sizes, "max_answer": sizes,
+		"health_failures": counts, "health_fails": counts, "retry_buffer": sizes, "body_memory": sizes, "max_answer": sizes,
 		"queue_size": counts, "queue_timeout": durations,
 		"batch_price":  {[]string{"-1", "0", "0.0009", "0.51", "1", "2%", "NaN", "Inf", "on", `""`}, `a part of the time from 0.001 to 0.5, or "off"`},
 		"batch_budget": {[]string{"10", "0%", "-1%", "%", "NaN%", "10001%", "1e9%", "0s", "-5ms", "1ns", "11m", "little", `""`}, "a part such as 10% or a duration such as 20ms"},
