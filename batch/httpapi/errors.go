@@ -22,6 +22,9 @@ func asError(err error, missing func() *openai.Error) *openai.Error {
 	if e, ok := errors.AsType[*openai.Error](err); ok {
 		return e
 	}
+	if e := refusal(err); e != nil {
+		return e.WithCause(err)
+	}
 	switch {
 	case errors.Is(err, batch.ErrNotFound):
 		return missing()

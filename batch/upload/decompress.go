@@ -69,8 +69,7 @@ func (s *Service) unpack(ctx context.Context, raw stored, format string, limit i
 		return stored{}, fmt.Errorf("decompressing file: %w", err)
 	}
 	defer src.Close()
-	over := openai.InvalidRequest("file", "", "The decompressed file is larger than the limit of %d bytes.", limit)
-	dst, err := s.measure(ctx, openai.NewID("file-"), limit, over)
+	dst, err := s.measure(ctx, openai.NewID("file-"), limit, Decompressed)
 	if err != nil {
 		return stored{}, err
 	}
@@ -87,8 +86,9 @@ func (s *Service) unpack(ctx context.Context, raw stored, format string, limit i
 	return plain, nil
 }
 
-// decompress writes the decompressed src to dst. Its error is an *openai.Error if
-// the content is at fault, not if a disk is.
+// decompress writes the decompressed src to dst. Its error is a
+// *DecompressError, a *SizeError or one of zip archives if the content is at
+// fault.
 func decompress(dst *measured, src *batch.Content, format string) error {
 	err := copyPlain(dst, src, format)
 	switch {
@@ -99,10 +99,10 @@ func decompress(dst *measured, src *batch.Content, format string) error {
 	case dst.err != nil:
 		return dst.err
 	}
-	if refusal, ok := errors.AsType[*openai.Error](err); ok {
-		return refusal
+	if _, tooLarge := errors.AsType[*SizeError](err); tooLarge || errors.Is(err, ErrZipEncrypted) || errors.Is(err, ErrZipEntries) {
+		return err
 	}
-	return openai.InvalidRequest("file", "", "The file could not be decompressed as %s: %s.", format, reason(err)).WithCause(err)
+	return &DecompressError{Format: format, Reason: reason(err), Err: err}
 }
 
 // reason describes an error of a decoder for the client.

@@ -28,7 +28,7 @@ type Incoming struct {
 // a form come in any order.
 func (s *Service) Begin(ctx context.Context) (*Incoming, error) {
 	limit := s.limits().MaxFileBytes
-	m, err := s.measure(ctx, openai.NewID("file-"), limit, errFileTooLarge(limit))
+	m, err := s.measure(ctx, openai.NewID("file-"), limit, WholeFile)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +38,7 @@ func (s *Service) Begin(ctx context.Context) (*Incoming, error) {
 // WriteFile stores what write writes as a file of at most limit bytes. It uses
 // Tenant, Filename, Purpose and TTL of f. Nothing is left after an error.
 func (s *Service) WriteFile(ctx context.Context, f batch.NewFile, limit int64, write func(io.Writer) error) (batch.File, error) {
-	m, err := s.measure(ctx, openai.NewID("file-"), limit, errFileTooLarge(limit))
+	m, err := s.measure(ctx, openai.NewID("file-"), limit, WholeFile)
 	if err != nil {
 		return batch.File{}, err
 	}
@@ -47,10 +47,6 @@ func (s *Service) WriteFile(ctx context.Context, f batch.NewFile, limit int64, w
 	}
 	in := &Incoming{s, m}
 	return in.Commit(ctx, f.Tenant, CommitRequest{Filename: f.Filename, Purpose: f.Purpose, TTL: f.TTL})
-}
-
-func errFileTooLarge(limit int64) *openai.Error {
-	return openai.TooLarge("file", "The file is larger than the limit of %d bytes.", limit)
 }
 
 // CommitRequest describes an incoming content.
@@ -99,7 +95,7 @@ func (c stored) file(tenant string, r CommitRequest, s *Service) batch.NewFile {
 // unless MaxDecompressedBytes says otherwise.
 func (s *Service) settle(ctx context.Context, m *measured, r CommitRequest, plainLimit int64) (stored, error) {
 	if r.Purpose == openai.PurposeBatch && m.size == 0 {
-		return stored{}, errors.Join(errNotJSONL(), m.Abort())
+		return stored{}, errors.Join(ErrNotJSONL, m.Abort())
 	}
 	raw, err := m.commit(ctx)
 	if err != nil || r.Purpose != openai.PurposeBatch {
@@ -122,10 +118,6 @@ func (s *Service) settle(ctx context.Context, m *measured, r CommitRequest, plai
 	return plain, nil
 }
 
-func errNotJSONL() *openai.Error {
-	return openai.InvalidRequest("", "", "Invalid file format for Batch API. Must be .jsonl")
-}
-
 // checkJSONL refuses a content of which no line is JSON. Single bad lines are
 // found when a batch is made of it.
 func (s *Service) checkJSONL(ctx context.Context, c stored) error {
@@ -137,8 +129,7 @@ func (s *Service) checkJSONL(ctx context.Context, c stored) error {
 	buffered := bufio.NewReaderSize(content, unpackBuffer)
 	head, _ := buffered.Peek(4) // its error is that of the next read
 	if encoding := openai.UTF16(head); encoding != "" {
-		return openai.InvalidRequest("file", "invalid_encoding",
-			"The file is %s, but the Batch API reads UTF-8. Convert it, for example with: iconv -f %s -t UTF-8.", encoding, encoding[:6])
+		return &EncodingError{encoding}
 	}
 	lines := openai.NewLineReader(buffered, s.limits().MaxLineBytes)
 	for {
@@ -148,7 +139,7 @@ func (s *Service) checkJSONL(ctx context.Context, c stored) error {
 		}
 		switch {
 		case errors.Is(err, io.EOF):
-			return errNotJSONL()
+			return ErrNotJSONL
 		case err != nil:
 			return fmt.Errorf("checking file: %w", err)
 		case json.Valid(line.Bytes):
@@ -164,11 +155,11 @@ type measured struct {
 	sum   hash.Hash
 	size  int64
 	limit int64
-	over  *openai.Error // for more than limit bytes
-	err   error         // of the first write that failed
+	over  Subject // of a SizeError for more than limit bytes
+	err   error   // of the first write that failed
 }
 
-func (s *Service) measure(ctx context.Context, key string, limit int64, over *openai.Error) (*measured, error) {
+func (s *Service) measure(ctx context.Context, key string, limit int64, over Subject) (*measured, error) {
 	dst, err := s.Files.Create(ctx, key)
 	if err != nil {
 		return nil, fmt.Errorf("creating content: %w", err)
@@ -176,13 +167,13 @@ func (s *Service) measure(ctx context.Context, key string, limit int64, over *op
 	return &measured{key: key, dst: dst, sum: sha256.New(), limit: limit, over: over}, nil
 }
 
-// Write gives an *openai.Error when the content becomes too large.
+// Write returns a *SizeError when the content becomes too large.
 func (m *measured) Write(p []byte) (int, error) {
 	if m.err != nil {
 		return 0, m.err
 	}
 	if int64(len(p)) > m.limit-m.size {
-		m.err = m.over
+		m.err = &SizeError{m.over, m.limit}
 		return 0, m.err
 	}
 	n, err := m.dst.Write(p)

@@ -5,10 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"net/http"
 	"time"
-
-	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // Limits bound what clients may store. A zero field has its default.
@@ -74,9 +71,6 @@ func (l Limits) Validate() error {
 	return nil
 }
 
-// uploadRetry is when a client with too many open uploads may ask again.
-const uploadRetry = time.Minute
-
 // admitUpload refuses an upload when as many as allowed are open. Uploads that
 // are begun at the same moment may exceed the limit by their number.
 func (s *Service) admitUpload(ctx context.Context, tenant string) error {
@@ -88,10 +82,7 @@ func (s *Service) admitUpload(ctx context.Context, tenant string) error {
 	if open < limit {
 		return nil
 	}
-	e := openai.InvalidRequest("", "too_many_uploads",
-		"%d uploads are open, and the limit is %d (max_open_uploads). Complete or cancel some; one that is left alone expires after %s.", open, limit, s.limits().UploadTTL)
-	e.Status, e.Type, e.RetryAfter = http.StatusTooManyRequests, openai.TypeRateLimit, uploadRetry
-	return e
+	return &TooManyUploadsError{open, limit, s.limits().UploadTTL}
 }
 
 // admitPart refuses a part of an upload that has as many as allowed. Parts that
@@ -105,5 +96,5 @@ func (s *Service) admitPart(ctx context.Context, tenant, uploadID string) error 
 	if parts < limit {
 		return nil
 	}
-	return openai.InvalidRequest("data", "too_many_parts", "The upload has %d parts, and the limit is %d (max_upload_parts). Begin a new upload with larger parts.", parts, limit)
+	return &TooManyPartsError{parts, limit}
 }

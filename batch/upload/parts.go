@@ -49,13 +49,13 @@ func (s *Service) BeginPart(ctx context.Context, tenant, uploadID string) (*Inco
 		return nil, err
 	}
 	if u.Status != batch.UploadPending {
-		return nil, errNotPending("add a part to", u)
+		return nil, &StatusError{"add a part to", u.Status}
 	}
 	if err := s.admitPart(ctx, tenant, uploadID); err != nil {
 		return nil, err
 	}
 	limit := s.limits().MaxPartBytes
-	m, err := s.measure(ctx, openai.NewID("part_"), limit, openai.TooLarge("data", "The part is larger than the limit of %d bytes.", limit))
+	m, err := s.measure(ctx, openai.NewID("part_"), limit, OnePart)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func (s *Service) BeginPart(ctx context.Context, tenant, uploadID string) (*Inco
 func (in *IncomingPart) Commit(ctx context.Context) (batch.UploadPart, error) {
 	s := in.service
 	if in.size == 0 {
-		return batch.UploadPart{}, errors.Join(openai.InvalidRequest("data", "invalid_value", "Invalid 'data': the part is empty."), in.Abort())
+		return batch.UploadPart{}, errors.Join(ErrEmptyPart, in.Abort())
 	}
 	c, err := in.commit(ctx)
 	if err != nil {
@@ -116,7 +116,7 @@ func (s *Service) CompleteUpload(ctx context.Context, tenant, id string, r Compl
 	case batch.UploadCompleted:
 		return s.completed(ctx, u)
 	default:
-		return batch.Upload{}, batch.File{}, errNotPending("complete", u)
+		return batch.Upload{}, batch.File{}, &StatusError{"complete", u.Status}
 	}
 	parts, err := s.partsOf(ctx, u, r.PartIDs)
 	if err != nil {
@@ -156,7 +156,7 @@ func (s *Service) CompleteUpload(ctx context.Context, tenant, id string, r Compl
 		case now.Status == batch.UploadCompleted:
 			return s.completed(ctx, now)
 		}
-		return batch.Upload{}, batch.File{}, errNotPending("complete", now)
+		return batch.Upload{}, batch.File{}, &StatusError{"complete", now.Status}
 	}
 	if err != nil {
 		return batch.Upload{}, batch.File{}, fmt.Errorf("recording file: %w", err)
@@ -176,7 +176,7 @@ func (s *Service) completed(ctx context.Context, u batch.Upload) (batch.Upload, 
 func (s *Service) partsOf(ctx context.Context, u batch.Upload, ids []string) ([]batch.UploadPart, error) {
 	parts, err := s.Store.Parts(ctx, u.Tenant, u.ID, ids)
 	if errors.Is(err, batch.ErrNotFound) {
-		return nil, openai.InvalidRequest("part_ids", "invalid_value", "Invalid 'part_ids': one of them is no part of upload %s.", u.ID)
+		return nil, &UnknownPartError{u.ID}
 	}
 	if err != nil {
 		return nil, err
@@ -186,14 +186,14 @@ func (s *Service) partsOf(ctx context.Context, u batch.Upload, ids []string) ([]
 		sum += p.Bytes
 	}
 	if sum != u.Bytes {
-		return nil, openai.InvalidRequest("part_ids", "invalid_value", "Invalid 'part_ids': the parts add up to %d bytes, but the upload is of %d.", sum, u.Bytes)
+		return nil, &PartsSizeError{sum, u.Bytes}
 	}
 	return parts, nil
 }
 
 // join writes the parts one behind the other. Nothing is left after an error.
 func (s *Service) join(ctx context.Context, u batch.Upload, parts []batch.UploadPart, wantMD5 string) (*measured, error) {
-	dst, err := s.measure(ctx, openai.NewID("file-"), u.Bytes, openai.TooLarge("part_ids", "The parts are larger than the upload."))
+	dst, err := s.measure(ctx, openai.NewID("file-"), u.Bytes, AllParts)
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +224,7 @@ func (s *Service) copyParts(ctx context.Context, dst io.Writer, parts []batch.Up
 		}
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); wantMD5 != "" && got != wantMD5 {
-		return openai.InvalidRequest("md5", "invalid_value", "Invalid 'md5': the content has the checksum %s.", got)
+		return &ChecksumError{got}
 	}
 	return nil
 }
@@ -247,9 +247,5 @@ func (s *Service) whyNot(ctx context.Context, tenant, id, what string, conflict 
 	if u.Status == batch.UploadPending {
 		return fmt.Errorf("upload %s is pending, but: %s", id, conflict.Error()) // nothing that the client could mend
 	}
-	return errNotPending(what, u).WithCause(conflict)
-}
-
-func errNotPending(what string, u batch.Upload) *openai.Error {
-	return openai.Conflict("Cannot %s an upload with status '%s'.", what, u.Status)
+	return &StatusError{what, u.Status}
 }

@@ -19,9 +19,9 @@ type Store interface {
 	batch.UploadStore
 }
 
-// Service serves the API of files and uploads. Its errors are *openai.Error for
-// the client's mistakes, otherwise those of Store and Files. It must not be
-// copied.
+// Service serves the API of files and uploads. Its errors are those of
+// this package for mistakes of the client, otherwise those of Store and Files. It
+// must not be copied.
 type Service struct {
 	Store  Store
 	Files  batch.Files
@@ -70,10 +70,6 @@ func (s *Service) ttl(purpose string, asked time.Duration) time.Duration {
 	}
 	return asked
 }
-
-// ErrLeftBehind is joined to the error of a request whose content could not be
-// removed. The collector removes it later.
-var ErrLeftBehind = errors.New("content without a file was left behind")
 
 // cleanupTime limits the cleanup after a failed request. Cleanup runs even when
 // the client has disconnected.

@@ -8,7 +8,6 @@ import (
 	"io"
 
 	"github.com/tidegate/tidegate/batch"
-	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // zipDirectory bounds the bytes that are read to find the one entry of an
@@ -25,28 +24,24 @@ func zipEntry(src *batch.Content, dst *measured) (io.ReadCloser, error) {
 	}
 	archive, err := zip.NewReader(at, src.Size())
 	if at.left < 0 {
-		return nil, errZipEntries()
+		return nil, ErrZipEntries
 	}
 	if err != nil {
 		return nil, err
 	}
 	if len(archive.File) != 1 || archive.File[0].FileInfo().IsDir() {
-		return nil, errZipEntries()
+		return nil, ErrZipEntries
 	}
 	entry := archive.File[0]
 	const encrypted = 1 // bit of Flags: APPNOTE.TXT 4.4.4
 	if entry.Flags&encrypted != 0 {
-		return nil, openai.InvalidRequest("file", "", "The zip archive is encrypted.")
+		return nil, ErrZipEncrypted
 	}
 	if entry.UncompressedSize64 > uint64(dst.limit) {
-		return nil, dst.over
+		return nil, &SizeError{dst.over, dst.limit}
 	}
 	at.left = src.Size() + zipDirectory // what the entry may take
 	return entry.Open()
-}
-
-func errZipEntries() *openai.Error {
-	return openai.InvalidRequest("file", "", "The zip archive must have exactly one entry, a file.")
 }
 
 // Records at the end of an archive: APPNOTE.TXT 4.3.14 to 4.3.16.
@@ -92,7 +87,7 @@ func checkZipRecords(r io.ReaderAt, size int64) error {
 		}
 	}
 	if records != 1 {
-		return errZipEntries()
+		return ErrZipEntries
 	}
 	return nil
 }

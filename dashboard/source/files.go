@@ -129,7 +129,12 @@ func (f *files) MaxBytes() int64 { return f.Config.Files.MaxFileBytes() }
 
 // Upload stores a file of requests and looks through it as it arrives; one that
 // is compressed is looked through when it is asked for.
-func (f *files) Upload(ctx context.Context, filename string, content io.Reader, seen func(dashboard.Arriving)) (id string, err error) {
+func (f *files) Upload(ctx context.Context, filename string, content io.Reader, seen func(dashboard.Arriving)) (string, error) {
+	id, err := f.store(ctx, filename, content, seen)
+	return id, httpapi.Explain(err)
+}
+
+func (f *files) store(ctx context.Context, filename string, content io.Reader, seen func(dashboard.Arriving)) (id string, err error) {
 	name, err := httpapi.ParseFilename("file", filename)
 	if err != nil {
 		return "", err

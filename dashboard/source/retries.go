@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/httpapi"
 )
 
 // RetryFailed makes a batch of the lines that failed, once: whoever asks again,
@@ -24,7 +25,7 @@ func (b *batches) RetryFailed(ctx context.Context, id string) (string, error) {
 		return made, err
 	}
 	retry, err := b.Engine.RetryFailed(ctx, b.Tenant, id, batch.RetryRequest{Files: b.Files, IdempotencyKey: key})
-	return retry.ID, err
+	return retry.ID, httpapi.Explain(err)
 }
 
 // retryOf gives the batch that RetryFailed made of another, "" when there is

@@ -1,0 +1,97 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/tidegate/tidegate/batch/upload"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// uploadRetry is when a client with too many open uploads may ask again.
+const uploadRetry = time.Minute
+
+// Explain returns the *openai.Error for an error that a client's request caused,
+// and other errors as they are. The *openai.Error wraps err.
+func Explain(err error) error {
+	if e := refusal(err); e != nil {
+		return e.WithCause(err)
+	}
+	return err
+}
+
+// refusal returns the answer to a request that packages batch and upload refuse,
+// nil if err is not such a refusal.
+func refusal(err error) *openai.Error {
+	if errors.Is(err, upload.ErrNotJSONL) {
+		return openai.InvalidRequest("", "", "Invalid file format for Batch API. Must be .jsonl")
+	}
+	if errors.Is(err, upload.ErrEmptyPart) {
+		return openai.InvalidRequest("data", "invalid_value", "Invalid 'data': the part is empty.")
+	}
+	if e, ok := errors.AsType[*upload.SizeError](err); ok {
+		return tooLarge(e)
+	}
+	if e, ok := errors.AsType[*upload.EncodingError](err); ok {
+		return openai.InvalidRequest("file", "invalid_encoding",
+			"The file is %s, but the Batch API reads UTF-8. Convert it, for example with: iconv -f %s -t UTF-8.", e.Encoding, e.Encoding[:len("UTF-16")])
+	}
+	if e := packingRefusal(err); e != nil {
+		return e
+	}
+	return uploadRefusal(err)
+}
+
+func tooLarge(e *upload.SizeError) *openai.Error {
+	switch e.Subject {
+	case upload.OnePart:
+		return openai.TooLarge("data", "The part is larger than the limit of %d bytes.", e.Limit)
+	case upload.AllParts:
+		return openai.TooLarge("part_ids", "The parts are larger than the upload.")
+	case upload.Decompressed:
+		return openai.InvalidRequest("file", "", "The decompressed file is larger than the limit of %d bytes.", e.Limit)
+	default:
+		return openai.TooLarge("file", "The file is larger than the limit of %d bytes.", e.Limit)
+	}
+}
+
+// packingRefusal is the part of refusal for compressed files.
+func packingRefusal(err error) *openai.Error {
+	if errors.Is(err, upload.ErrZipEncrypted) {
+		return openai.InvalidRequest("file", "", "The zip archive is encrypted.")
+	}
+	if errors.Is(err, upload.ErrZipEntries) {
+		return openai.InvalidRequest("file", "", "The zip archive must have exactly one entry, a file.")
+	}
+	if e, ok := errors.AsType[*upload.DecompressError](err); ok {
+		return openai.InvalidRequest("file", "", "The file could not be decompressed as %s: %s.", e.Format, e.Reason)
+	}
+	return nil
+}
+
+// uploadRefusal is the part of refusal for uploads in parts.
+func uploadRefusal(err error) *openai.Error {
+	if e, ok := errors.AsType[*upload.TooManyUploadsError](err); ok {
+		refused := openai.InvalidRequest("", "too_many_uploads",
+			"%d uploads are open, and the limit is %d (max_open_uploads). Complete or cancel some; one that is left alone expires after %s.", e.Open, e.Limit, e.TTL)
+		refused.Status, refused.Type, refused.RetryAfter = http.StatusTooManyRequests, openai.TypeRateLimit, uploadRetry
+		return refused
+	}
+	if e, ok := errors.AsType[*upload.TooManyPartsError](err); ok {
+		return openai.InvalidRequest("data", "too_many_parts", "The upload has %d parts, and the limit is %d (max_upload_parts). Begin a new upload with larger parts.", e.Parts, e.Limit)
+	}
+	if e, ok := errors.AsType[*upload.UnknownPartError](err); ok {
+		return openai.InvalidRequest("part_ids", "invalid_value", "Invalid 'part_ids': one of them is no part of upload %s.", e.UploadID)
+	}
+	if e, ok := errors.AsType[*upload.PartsSizeError](err); ok {
+		return openai.InvalidRequest("part_ids", "invalid_value", "Invalid 'part_ids': the parts add up to %d bytes, but the upload is of %d.", e.Got, e.Want)
+	}
+	if e, ok := errors.AsType[*upload.ChecksumError](err); ok {
+		return openai.InvalidRequest("md5", "invalid_value", "Invalid 'md5': the content has the checksum %s.", e.MD5)
+	}
+	if e, ok := errors.AsType[*upload.StatusError](err); ok {
+		return openai.Conflict("Cannot %s an upload with status '%s'.", e.Action, e.Status)
+	}
+	return nil
+}
