@@ -14,25 +14,25 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// When a call fails: before it was made, so that nothing has happened, or after
-// it succeeded, so that it has happened and nobody is told.
+// When a call fails: before it is made, so that it has no effect, or after it
+// succeeded, so that it has its effect and the caller gets an error.
 const (
 	before = "before"
 	after  = "after"
 )
 
-// What happens then.
+// Actions of a failpoint.
 const (
 	crash = "crash" // the process is killed, as by kill -9
-	fails = "error" // the caller gets an error that may pass
+	fails = "error" // the caller gets a transient error
 )
 
-// Point is one place that fails.
+// Point is one failpoint.
 type Point struct {
 	Call   string // part and method, such as store.CommitResults
 	When   string // before or after
 	Action string // crash or error
-	At     int    // at which call it fails, from 1 on; 0 for every one
+	At     int    // the number of the call that fails, from 1; 0: every call
 }
 
 // Parse reads points: CALL:WHEN=ACTION[@AT], separated by commas.
@@ -54,7 +54,7 @@ func Parse(text string) ([]Point, error) {
 			p.At = n
 		}
 		if !slices.Contains(Calls(), call) {
-			return nil, fmt.Errorf("failpoint %q: there is no call %q; there are %s", word, call, strings.Join(Calls(), ", "))
+			return nil, fmt.Errorf("failpoint %q: unknown call %q; the calls are %s", word, call, strings.Join(Calls(), ", "))
 		}
 		if when != before && when != after || action != crash && action != fails {
 			return nil, fmt.Errorf("failpoint %q: want CALL:before or :after, =crash or =error", word)
@@ -64,7 +64,7 @@ func Parse(text string) ([]Point, error) {
 	return points, nil
 }
 
-// Set is the points of a process.
+// Set holds the failpoints of a process.
 type Set struct {
 	points []Point
 	report io.Writer
@@ -74,20 +74,20 @@ type Set struct {
 	hits map[string]int // guarded by mu; by call and when
 }
 
-// NewSet makes a set that kills the process where it is to crash, and says on
-// report that it does.
+// NewSet returns a set that kills the process at a crash. It writes each failpoint
+// that fires to report.
 func NewSet(points []Point, report io.Writer) *Set {
 	return &Set{points: points, report: report, hits: make(map[string]int), kill: func() {
 		if err := syscall.Kill(syscall.Getpid(), syscall.SIGKILL); err != nil {
 			panic(err)
 		}
-		select {} // until it has come
+		select {} // until the signal arrives
 	}}
 }
 
 var errOnPurpose = errors.New("failed on purpose")
 
-// hit counts that a place is passed, and fails if a point stands there.
+// hit counts a passage of a place and fails if a failpoint is set there.
 func (s *Set) hit(call, when string) error {
 	place := call + ":" + when
 	s.mu.Lock()
@@ -107,7 +107,7 @@ func (s *Set) hit(call, when string) error {
 	return nil
 }
 
-// do makes a call that gives only an error.
+// do makes a call that returns only an error.
 func (s *Set) do(call string, f func() error) error {
 	if err := s.hit(call, before); err != nil {
 		return err
@@ -118,7 +118,7 @@ func (s *Set) do(call string, f func() error) error {
 	return s.hit(call, after)
 }
 
-// open opens a part. One that is said not to be open is closed again.
+// open opens a part, and closes it again if it reports a failure after that.
 func (s *Set) open(ctx context.Context, call string, part interface {
 	Open(ctx context.Context) error
 	Close() error
@@ -136,7 +136,7 @@ func (s *Set) open(ctx context.Context, call string, part interface {
 	return nil
 }
 
-// get makes a call that gives a value.
+// get makes a call that returns a value and an error.
 func get[T any](s *Set, call string, f func() (T, error)) (T, error) {
 	var zero T
 	if err := s.hit(call, before); err != nil {

@@ -14,9 +14,9 @@ import (
 // maxJSON is how large a JSON body may be, in bytes.
 const maxJSON = 1 << 20
 
-// readJSON reads a JSON body. A request that does not say what its body is may
-// have one; one that says something else may not: a web page could send that
-// from another site without asking.
+// readJSON reads a JSON body. A request without a Content-Type may have one. One
+// with another Content-Type is refused: a web page could send it across sites
+// without a preflight request.
 func readJSON(r *http.Request) ([]byte, error) {
 	if r.Header.Get("Content-Type") != "" {
 		media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
@@ -39,15 +39,14 @@ func errContentType(r *http.Request, want string) *openai.Error {
 		"Unsupported content type: '%s'. This API method only accepts '%s' requests.", clip(r.Header.Get("Content-Type")), want)
 }
 
-// bodyError is a failure of reading the body of a request, which is the
-// client's or the network's.
+// bodyError reports that the client or the network failed to deliver a body.
 type bodyError struct{ err error }
 
 func (e *bodyError) Error() string { return fmt.Sprintf("reading body: %v", e.err) }
 func (e *bodyError) Unwrap() error { return e.err }
 
 func errBody(err error) *openai.Error {
-	if refusal, ok := errors.AsType[*openai.Error](err); ok { // of a reader that knows better
+	if refusal, ok := errors.AsType[*openai.Error](err); ok { // of the reader of the body
 		return refusal
 	}
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok { // of a handler in front

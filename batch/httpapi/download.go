@@ -84,5 +84,5 @@ func (e *envelopes) Write(p []byte) (int, error) {
 	return e.ResponseWriter.Write(p)
 }
 
-// Unwrap gives http.ResponseController the writer below.
+// Unwrap returns the underlying writer, for http.ResponseController.
 func (e *envelopes) Unwrap() http.ResponseWriter { return e.ResponseWriter }

@@ -13,11 +13,11 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// retryAfter is when a client may ask again while the store is away.
+// retryAfter is sent to clients while the store is unavailable.
 const retryAfter = 5 * time.Second
 
-// asError makes the answer of an error. missing is the 404 of the object that
-// the request names.
+// asError returns the answer for an error. missing returns the 404 for the object
+// that the request names.
 func asError(err error, missing func() *openai.Error) *openai.Error {
 	if e, ok := errors.AsType[*openai.Error](err); ok {
 		return e
@@ -47,9 +47,9 @@ func errBadCursor() *openai.Error {
 	return openai.InvalidRequest("after", "invalid_value", "Invalid 'after': there is no such object to continue after.")
 }
 
-// refuse answers with an error, and logs it if it is none of the client's.
+// refuse answers with an error, and logs it unless the client caused it.
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error, missing func() *openai.Error) {
-	if r.Context().Err() == nil || !errors.Is(err, context.Canceled) { // else the client is gone
+	if r.Context().Err() == nil || !errors.Is(err, context.Canceled) { // otherwise the client has disconnected
 		h.logError(r, err, missing)
 	}
 	openai.WriteError(w, r, asError(err, missing))

@@ -13,12 +13,11 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// maxFilePage is how many files a page may have, and has unless told
-// otherwise.
+// maxFilePage is the maximum and the default number of files in a page.
 const maxFilePage = 10_000
 
-// listedPurposes are those that can be asked for: also of files that others
-// than clients make.
+// listedPurposes are the purposes that a list can be filtered by. They include
+// those of files that clients do not create.
 var listedPurposes = slices.Concat(openai.UploadPurposes, []string{openai.PurposeBatchOutput, "assistants_output", "fine-tune-results"})
 
 // Names of the fields of expires_after in a form.

@@ -23,13 +23,12 @@ const (
 	formOverhead = formParts * (formHeader + formField)
 )
 
-// form reads a multipart/form-data body as a stream: its one file goes to
-// where open says, its fields are kept.
+// form reads a multipart/form-data body as a stream. Its one file goes to the
+// writer that open returns; its fields are kept.
 type form struct {
 	// file is the name of the part with the file.
 	file string
-	// known are the names of the fields that are kept. Others are read and
-	// passed over.
+	// known are the names of the fields that are kept. Others are ignored.
 	known []string
 	// limit is how large the file may be, in bytes.
 	limit int64
@@ -41,8 +40,8 @@ type form struct {
 	hasFile bool
 }
 
-// read reads all of the body. Nothing of it may be believed before read
-// returns: only the end tells that it was all.
+// read reads all of the body. A body is complete only if read returns without an
+// error.
 func (f *form) read(r *http.Request) error {
 	boundary, err := boundaryOf(r)
 	if err != nil {
@@ -74,8 +73,8 @@ func (f *form) read(r *http.Request) error {
 	}
 }
 
-// drain reads what stands behind the closing boundary, so that a request that
-// breaks off there is known to be incomplete too.
+// drain reads what follows the closing boundary, so that a request that is cut off
+// there is rejected too.
 func drain(body io.Reader) error {
 	if _, err := io.Copy(io.Discard, io.LimitReader(body, formField)); err != nil {
 		return errBody(err)
@@ -96,7 +95,7 @@ func boundaryOf(r *http.Request) (string, error) {
 }
 
 func errForm(cause error, what string) *openai.Error {
-	if refusal, ok := errors.AsType[*openai.Error](cause); ok { // of a reader that knows better
+	if refusal, ok := errors.AsType[*openai.Error](cause); ok { // of the reader of the body
 		return refusal
 	}
 	if errors.Is(cause, errHeaderTooLong) {
@@ -162,8 +161,7 @@ func errTwice(name string) *openai.Error {
 	return openai.InvalidRequest(name, "invalid_value", "Invalid '%s': it is given more than once.", name)
 }
 
-// bodyReader marks errors of reading, so that they can be told from those of
-// writing.
+// bodyReader marks errors of reading, to distinguish them from errors of writing.
 type bodyReader struct{ r io.Reader }
 
 func (b bodyReader) Read(p []byte) (int, error) {
@@ -183,7 +181,7 @@ var errHeaderTooLong = errors.New("header is too long")
 type gauge struct {
 	r    io.Reader
 	left int64
-	end  string // what is still to be read behind the end of r
+	end  string // to be read after the end of r
 	over bool   // r has ended
 }
 

@@ -26,7 +26,7 @@ type params struct {
 func parseParams(body []byte) (params, error) {
 	v := jsontext.Value(body)
 	if !v.IsValid() {
-		return params{}, openai.InvalidRequest("", "", "We could not parse the JSON body of your request. It must be one JSON object in UTF-8, without a key that stands there twice.")
+		return params{}, openai.InvalidRequest("", "", "We could not parse the JSON body of your request. It must be one JSON object in UTF-8, without duplicate keys.")
 	}
 	if v.Kind() != '{' {
 		return params{}, openai.InvalidRequest("", "invalid_type", "Invalid type for the body: expected an object, but got %s instead.", kindOf(v))
@@ -153,7 +153,7 @@ func (p params) texts(name string) ([]string, error) {
 			return nil, err
 		}
 		if seen[texts[i]] {
-			return nil, openai.InvalidRequest(param, "invalid_value", "Invalid '%s': '%s' stands there twice.", param, shorten(texts[i]))
+			return nil, openai.InvalidRequest(param, "invalid_value", "Invalid '%s': '%s' is duplicated.", param, shorten(texts[i]))
 		}
 		seen[texts[i]] = true
 	}

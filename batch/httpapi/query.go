@@ -9,7 +9,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// query are the parameters of a URL. Unknown ones are passed over.
+// query holds the parameters of a URL. Unknown ones are ignored.
 type query url.Values
 
 func parseQuery(r *http.Request) (query, error) {
@@ -20,7 +20,7 @@ func parseQuery(r *http.Request) (query, error) {
 	return query(q), nil
 }
 
-// get gives a parameter and whether it is there.
+// get returns a parameter and reports whether it is present.
 func (q query) get(name string) (string, bool, error) {
 	switch values := q[name]; len(values) {
 	case 0:

@@ -66,7 +66,7 @@ func (h *handler) table() []route {
 	}
 }
 
-// find gives the first route of a path and the id in it. The path is compared
+// find returns the first route of a path and the id in it. The path is compared
 // as it was sent: no escape or dot segment leads anywhere. A slash at its end does not
 // count, as BESH redirects such paths to those without.
 func (h *handler) find(path string) (route, string, bool) {

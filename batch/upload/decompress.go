@@ -19,7 +19,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// Formats of compression, as rows of files and error messages name them.
+// Compression formats, as named in rows of files and error messages.
 const (
 	formatGzip  = "gzip"
 	formatZstd  = "zstd"

@@ -17,14 +17,14 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// Incoming is the content of a file on its way in. Exactly one of Commit and
-// Abort ends it; Abort after Commit does nothing. It is used by one goroutine.
+// Incoming is the content of a file that is being received. Exactly one of Commit
+// and Abort ends it; Abort after Commit does nothing. It is for one goroutine.
 type Incoming struct {
 	service *Service
 	*measured
 }
 
-// Begin begins a file. What it is for is said at the end, because the parts of
+// Begin begins a file. Name and purpose are given to Commit, because the parts of
 // a form come in any order.
 func (s *Service) Begin(ctx context.Context) (*Incoming, error) {
 	limit := s.limits().MaxFileBytes
@@ -51,7 +51,7 @@ func (s *Service) WriteFile(ctx context.Context, f batch.NewFile, limit int64, w
 
 // CommitRequest describes an incoming content.
 type CommitRequest struct {
-	Filename string        // as CleanFilename gives it
+	Filename string        // as CleanFilename returns it
 	Purpose  string        // one of openai.UploadPurposes
 	TTL      time.Duration // 0: the purpose's default
 }
@@ -60,7 +60,7 @@ type CommitRequest struct {
 // error. A compressed file of requests is decompressed.
 func (in *Incoming) Commit(ctx context.Context, tenant string, r CommitRequest) (batch.File, error) {
 	s := in.service
-	c, err := s.settle(ctx, in.measured, r, s.limits().MaxFileBytes)
+	c, err := s.finish(ctx, in.measured, r, s.limits().MaxFileBytes)
 	if err != nil {
 		return batch.File{}, err
 	}
@@ -75,7 +75,7 @@ func (in *Incoming) Commit(ctx context.Context, tenant string, r CommitRequest) 
 	return f, nil
 }
 
-// stored is a content that is durable and has no row yet.
+// stored is a durable content without a row.
 type stored struct {
 	key         string
 	bytes       int64
@@ -90,10 +90,10 @@ func (c stored) file(tenant string, r CommitRequest, s *Service) batch.NewFile {
 	}
 }
 
-// settle makes a content durable as it is to be kept; nothing is left of it
-// after an error. plainLimit is how large it may be uncompressed, in bytes,
-// unless MaxDecompressedBytes says otherwise.
-func (s *Service) settle(ctx context.Context, m *measured, r CommitRequest, plainLimit int64) (stored, error) {
+// finish makes a content durable, decompressed and checked as its purpose needs.
+// Nothing is left after an error. plainLimit limits the decompressed size in bytes
+// if MaxDecompressedBytes is not set.
+func (s *Service) finish(ctx context.Context, m *measured, r CommitRequest, plainLimit int64) (stored, error) {
 	if r.Purpose == openai.PurposeBatch && m.size == 0 {
 		return stored{}, errors.Join(ErrNotJSONL, m.Abort())
 	}
@@ -118,8 +118,8 @@ func (s *Service) settle(ctx context.Context, m *measured, r CommitRequest, plai
 	return plain, nil
 }
 
-// checkJSONL refuses a content of which no line is JSON. Single bad lines are
-// found when a batch is made of it.
+// checkJSONL returns ErrNotJSONL for a content without any line of JSON. Single
+// invalid lines are found when a batch is validated.
 func (s *Service) checkJSONL(ctx context.Context, c stored) error {
 	content, err := batch.OpenContent(ctx, s.Files, c.key, c.bytes)
 	if err != nil {
@@ -127,7 +127,7 @@ func (s *Service) checkJSONL(ctx context.Context, c stored) error {
 	}
 	defer content.Close()
 	buffered := bufio.NewReaderSize(content, unpackBuffer)
-	head, _ := buffered.Peek(4) // its error is that of the next read
+	head, _ := buffered.Peek(4) // the next read returns the same error
 	if encoding := openai.UTF16(head); encoding != "" {
 		return &EncodingError{encoding}
 	}
@@ -148,15 +148,15 @@ func (s *Service) checkJSONL(ctx context.Context, c stored) error {
 	}
 }
 
-// measured is a content being written, counted and hashed.
+// measured is a content that is counted and hashed while it is written.
 type measured struct {
 	key   string
 	dst   batch.FileWriter
 	sum   hash.Hash
 	size  int64
 	limit int64
-	over  Subject // of a SizeError for more than limit bytes
-	err   error   // of the first write that failed
+	over  Subject // of the SizeError for more than limit bytes
+	err   error   // of the first failed write
 }
 
 func (s *Service) measure(ctx context.Context, key string, limit int64, over Subject) (*measured, error) {
@@ -183,10 +183,10 @@ func (m *measured) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Size is how many bytes were written so far.
+// Size returns the number of bytes written.
 func (m *measured) Size() int64 { return m.size }
 
-// Abort leaves nothing behind.
+// Abort removes what was written.
 func (m *measured) Abort() error {
 	if err := m.dst.Abort(); err != nil {
 		return fmt.Errorf("%w: %w", ErrLeftBehind, err)

@@ -71,8 +71,8 @@ func (l Limits) Validate() error {
 	return nil
 }
 
-// admitUpload refuses an upload when as many as allowed are open. Uploads that
-// are begun at the same moment may exceed the limit by their number.
+// admitUpload returns a *TooManyUploadsError when the limit is reached. Uploads
+// that begin concurrently may exceed the limit by their number.
 func (s *Service) admitUpload(ctx context.Context, tenant string) error {
 	limit := s.limits().MaxOpenUploads
 	open, err := s.Store.OpenUploads(ctx, tenant)
@@ -85,8 +85,8 @@ func (s *Service) admitUpload(ctx context.Context, tenant string) error {
 	return &TooManyUploadsError{open, limit, s.limits().UploadTTL}
 }
 
-// admitPart refuses a part of an upload that has as many as allowed. Parts that
-// come at the same moment may exceed the limit by their number.
+// admitPart returns a *TooManyPartsError when the limit is reached. Parts that
+// arrive concurrently may exceed the limit by their number.
 func (s *Service) admitPart(ctx context.Context, tenant, uploadID string) error {
 	limit := s.limits().MaxUploadParts
 	parts, err := s.Store.CountParts(ctx, tenant, uploadID)

@@ -33,7 +33,7 @@ func (s *Service) CreateUpload(ctx context.Context, tenant string, r Request) (b
 	}, s.limits().UploadTTL)
 }
 
-// IncomingPart is the content of a part on its way in. Exactly one of Commit
+// IncomingPart is the content of a part that is being received. Exactly one of Commit
 // and Abort ends it; Abort after Commit does nothing.
 type IncomingPart struct {
 	service  *Service
@@ -104,8 +104,8 @@ type CompleteRequest struct {
 	MD5     string   // of the content, in lower-case hex; "" when it is not to be checked
 }
 
-// CompleteUpload puts the parts together and makes the file. Repeated, it
-// gives the same answer. The file is empty when it was deleted since.
+// CompleteUpload joins the parts and creates the file. A repeated call returns the
+// same result. The File is zero if it was deleted since.
 func (s *Service) CompleteUpload(ctx context.Context, tenant, id string, r CompleteRequest) (batch.Upload, batch.File, error) {
 	u, err := s.Store.Upload(ctx, tenant, id)
 	if err != nil {
@@ -130,7 +130,7 @@ func (s *Service) CompleteUpload(ctx context.Context, tenant, id string, r Compl
 		return batch.Upload{}, batch.File{}, err
 	}
 	commit := CommitRequest{Filename: u.Filename, Purpose: u.Purpose, TTL: u.FileTTL}
-	c, err := s.settle(ctx, content, commit, s.limits().MaxUploadBytes)
+	c, err := s.finish(ctx, content, commit, s.limits().MaxUploadBytes)
 	if err != nil {
 		return batch.Upload{}, batch.File{}, err
 	}
@@ -172,7 +172,7 @@ func (s *Service) completed(ctx context.Context, u batch.Upload) (batch.Upload, 
 	return u, f, err
 }
 
-// partsOf finds the parts of an upload and checks that they are all of it.
+// partsOf returns the parts of an upload and checks that they add up to its size.
 func (s *Service) partsOf(ctx context.Context, u batch.Upload, ids []string) ([]batch.UploadPart, error) {
 	parts, err := s.Store.Parts(ctx, u.Tenant, u.ID, ids)
 	if errors.Is(err, batch.ErrNotFound) {
@@ -191,7 +191,7 @@ func (s *Service) partsOf(ctx context.Context, u batch.Upload, ids []string) ([]
 	return parts, nil
 }
 
-// join writes the parts one behind the other. Nothing is left after an error.
+// join concatenates the parts. Nothing is left after an error.
 func (s *Service) join(ctx context.Context, u batch.Upload, parts []batch.UploadPart, wantMD5 string) (*measured, error) {
 	dst, err := s.measure(ctx, openai.NewID("file-"), u.Bytes, AllParts)
 	if err != nil {
@@ -212,8 +212,8 @@ func (s *Service) copyParts(ctx context.Context, dst io.Writer, parts []batch.Up
 	buf := make([]byte, unpackBuffer)
 	for _, p := range parts {
 		src, err := batch.OpenContent(ctx, s.Files, p.Key, p.Bytes)
-		if errors.Is(err, batch.ErrNotFound) { // the upload was ended meanwhile
-			return fmt.Errorf("content of part %s is gone: %w", p.ID, batch.ErrConflict)
+		if errors.Is(err, batch.ErrNotFound) { // the upload has ended meanwhile
+			return fmt.Errorf("content of part %s does not exist: %w", p.ID, batch.ErrConflict)
 		}
 		if err != nil {
 			return fmt.Errorf("joining parts: %w", err)
@@ -229,7 +229,7 @@ func (s *Service) copyParts(ctx context.Context, dst io.Writer, parts []batch.Up
 	return nil
 }
 
-// CancelUpload gives an upload up.
+// CancelUpload cancels an upload.
 func (s *Service) CancelUpload(ctx context.Context, tenant, id string) (batch.Upload, error) {
 	u, err := s.Store.CancelUpload(ctx, tenant, id)
 	if errors.Is(err, batch.ErrConflict) {
@@ -238,14 +238,14 @@ func (s *Service) CancelUpload(ctx context.Context, tenant, id string) (batch.Up
 	return u, err
 }
 
-// whyNot explains a conflict by the state that the upload is in now.
+// whyNot returns the error for a conflict: a *StatusError with the present status.
 func (s *Service) whyNot(ctx context.Context, tenant, id, what string, conflict error) error {
 	u, err := s.Store.Upload(ctx, tenant, id)
 	if err != nil {
 		return err
 	}
 	if u.Status == batch.UploadPending {
-		return fmt.Errorf("upload %s is pending, but: %s", id, conflict.Error()) // nothing that the client could mend
+		return fmt.Errorf("upload %s is pending, but: %s", id, conflict.Error()) // the client cannot change that
 	}
 	return &StatusError{what, u.Status}
 }

@@ -10,13 +10,12 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// zipDirectory bounds the bytes that are read to find the one entry of an
-// archive: the longest possible directory of one entry and the search for its
-// end, twice. A directory of millions of entries would become gigabytes in
-// memory.
+// zipDirectory limits the bytes read to find the one entry of an archive: twice
+// the longest possible directory of one entry and the search for its end. A
+// directory of millions of entries would need gigabytes of memory.
 const zipDirectory = 512 << 10
 
-// zipEntry opens the one entry of an archive.
+// zipEntry opens the single entry of an archive.
 func zipEntry(src *batch.Content, dst *measured) (io.ReadCloser, error) {
 	at := &readerAt{src: src, left: zipDirectory}
 	if err := checkZipRecords(at, src.Size()); err != nil {
@@ -40,7 +39,7 @@ func zipEntry(src *batch.Content, dst *measured) (io.ReadCloser, error) {
 	if entry.UncompressedSize64 > uint64(dst.limit) {
 		return nil, &SizeError{dst.over, dst.limit}
 	}
-	at.left = src.Size() + zipDirectory // what the entry may take
+	at.left = src.Size() + zipDirectory // the limit for reading the entry
 	return entry.Open()
 }
 
@@ -51,9 +50,9 @@ const (
 	zip64EndLen     = 56
 )
 
-// checkZipRecords refuses an archive that claims to have other than one entry.
-// zip.NewReader makes room for as many as are claimed, 8 bytes for each that
-// the archive is long enough for.
+// checkZipRecords returns ErrZipEntries if the archive does not claim exactly one
+// entry. zip.NewReader allocates memory for the claimed number: 8 bytes for each
+// entry for which the archive is long enough.
 func checkZipRecords(r io.ReaderAt, size int64) error {
 	tail := make([]byte, min(size, zipEndLen+1<<16))
 	from := size - int64(len(tail))
@@ -81,7 +80,7 @@ func checkZipRecords(r io.ReaderAt, size int64) error {
 		if _, err := r.ReadAt(end64, int64(offset)); err != nil {
 			return err
 		}
-		// zip.NewReader believes it only when the end is full of ones.
+		// zip.NewReader reads the 64-bit count only if the 16-bit one is all ones.
 		if n := binary.LittleEndian.Uint64(end64[32:]); records == 1<<16-1 || n > 1 {
 			records = n
 		}
@@ -92,14 +91,14 @@ func checkZipRecords(r io.ReaderAt, size int64) error {
 	return nil
 }
 
-// errReadEnough ends reading an archive that wants to be read too much.
+// errReadEnough ends reading an archive that exceeds the limit of readerAt.
 var errReadEnough = errors.New("too much to read")
 
-// readerAt reads a content at offsets, up to so many bytes. Reading on from
-// where the last read ended opens nothing anew.
+// readerAt reads a content at offsets, at most left bytes in all. Sequential reads
+// open the content once.
 type readerAt struct {
 	src  *batch.Content
-	left int64 // negative once it was too much
+	left int64 // negative once the limit was exceeded
 }
 
 func (r *readerAt) ReadAt(p []byte, offset int64) (int, error) {
@@ -111,7 +110,7 @@ func (r *readerAt) ReadAt(p []byte, offset int64) (int, error) {
 	}
 	n, err := io.ReadFull(r.src, p)
 	if err == io.ErrUnexpectedEOF {
-		err = io.EOF // as io.ReaderAt has it
+		err = io.EOF // as io.ReaderAt requires
 	}
 	return n, err
 }
