@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // Capacity is how much batch work a gateway does at a time.
@@ -16,17 +18,17 @@ type Capacity struct {
 
 // Capacity tells how much this gateway may do now.
 func (e *Engine) Capacity() Capacity {
-	return Capacity{e.maxInFlight(), e.config().MaxConcurrentBatches, e.runner.memoryNow(time.Now()), e.Role()}
+	return Capacity{e.scheduler.maxInFlight(), e.config().MaxConcurrentBatches, e.scheduler.memoryNow(time.Now()), e.Role()}
 }
 
 // InFlight is how many lines this gateway has sent that are not durable yet.
-func (e *Engine) InFlight() int64 { return e.runner.inFlightNow.Load() }
+func (e *Engine) InFlight() int64 { return e.scheduler.InFlight() }
 
 // LinesInFlight counts by batch the lines that this gateway has on an upstream.
 // It is empty while the engine does not run.
 func (e *Engine) LinesInFlight(ctx context.Context) map[string]int64 {
 	counts := make(map[string]int64)
-	for id, models := range e.linesInFlight(ctx) {
+	for id, models := range e.scheduler.LinesInFlight(ctx) {
 		for _, n := range models {
 			counts[id] += n
 		}
@@ -47,3 +49,7 @@ func (e *Engine) Space() (s Space, known bool, err error) {
 	}
 	return s, err == nil, err
 }
+
+// Tokens returns the tokens of lines that this gateway has made durable, by model;
+// models beyond modellabel.Limit are modellabel.Other.
+func (e *Engine) Tokens() map[string]openai.Usage { return e.scheduler.Tokens() }

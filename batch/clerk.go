@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/tidegate/tidegate/internal/wait"
 	"go.uber.org/zap"
 )
 
@@ -43,20 +44,20 @@ func (e *Engine) clerkStep(ctx context.Context, task Task) bool {
 	c, err := e.store.ClaimBatch(bounded, e.owner, e.config().Lease, task)
 	cancel()
 	if errors.Is(err, ErrNotFound) {
-		e.note("taking batches", nil)
+		e.health.Note("taking batches", nil)
 		return false
 	}
-	e.note("taking batches", err)
+	e.health.Note("taking batches", err)
 	if err != nil {
 		return false
 	}
 	e.ringClerks() // there may be more for the others
 	err = e.withLease(ctx, c, e.processBatch)
 	if errors.Is(err, ErrStale) {
-		e.log.Info("batch taken by another instance, or cancelled, meanwhile", zapBatch(c.Batch.ID))
+		e.log.Info("batch taken by another instance, or cancelled, meanwhile", zap.String("batch_id", c.Batch.ID))
 		return true
 	}
-	e.noteBatch(c.Batch.ID, err)
+	e.health.NoteBatch(c.Batch.ID, err)
 	if err != nil {
 		e.postpone(ctx, c)
 	}
@@ -77,11 +78,11 @@ func (e *Engine) postpone(ctx context.Context, c BatchClaim) {
 	}
 	err := giveBack()
 	if errors.Is(err, ErrStale) { // it is over, or another's: what troubled us is past
-		e.noteBatch(c.Batch.ID, nil)
+		e.health.NoteBatch(c.Batch.ID, nil)
 		return
 	}
 	if err != nil {
-		e.log.Warn("giving back batch; it is taken again when its lease ends", zapBatch(c.Batch.ID), zap.Error(err))
+		e.log.Warn("giving back batch; it is taken again when its lease ends", zap.String("batch_id", c.Batch.ID), zap.Error(err))
 	}
 }
 
@@ -104,7 +105,7 @@ func (e *Engine) processBatch(ctx context.Context, c BatchClaim) error {
 	if err != nil {
 		return fmt.Errorf("reading batch: %w", err)
 	}
-	e.log.Info("batch "+string(b.Status), zapBatch(b.ID), zap.Int64("total", b.Counts.Total), zap.Int64("completed", b.Counts.Completed),
+	e.log.Info("batch "+string(b.Status), zap.String("batch_id", b.ID), zap.Int64("total", b.Counts.Total), zap.Int64("completed", b.Counts.Completed),
 		zap.Int64("failed", b.Counts.Failed), zap.Duration("took", time.Since(start)))
 	if b.Status.Terminal() {
 		e.noteQueue(e.queue.Drop(ctx, b.ID)) // what is left in it is worth nothing
@@ -121,7 +122,7 @@ func (e *Engine) withLease(ctx context.Context, c BatchClaim, f func(context.Con
 	stop, stopRenewing := context.WithCancel(ctx)
 	go func() {
 		defer close(renewing)
-		for sleep(stop, e.config().LeaseRenew) {
+		for wait.Sleep(stop, e.config().LeaseRenew) {
 			bounded, cancel := e.bounded(stop)
 			err := e.store.RenewBatch(bounded, c, e.config().Lease)
 			cancel()

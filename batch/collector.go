@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/tidegate/tidegate/internal/wait"
+	"go.uber.org/zap"
 )
 
 // collectChunk bounds the work of one statement of the collector.
@@ -11,15 +14,15 @@ const collectChunk = 500
 
 // runExpirer watches deadlines of batches.
 func (e *Engine) runExpirer(ctx context.Context) {
-	for sleep(ctx, e.config().ExpireInterval) {
+	for wait.Sleep(ctx, e.config().ExpireInterval) {
 		bounded, cancel := e.bounded(ctx)
 		ids, err := e.store.ExpireBatches(bounded, collectChunk)
 		cancel()
-		e.note("watching deadlines", err)
+		e.health.Note("watching deadlines", err)
 		e.metrics.expired.Add(int64(len(ids)))
 		for _, id := range ids {
-			e.log.Info("batch reached its deadline", zapBatch(id))
-			e.runner.abandon(id)
+			e.log.Info("batch reached its deadline", zap.String("batch_id", id))
+			e.scheduler.abandon(id)
 		}
 		if len(ids) > 0 {
 			e.notify()
@@ -32,8 +35,8 @@ func (e *Engine) runExpirer(ctx context.Context) {
 func (e *Engine) runCollector(ctx context.Context) {
 	for {
 		err := e.collect(ctx)
-		e.note("collecting what expired", err)
-		if !sleep(ctx, e.config().CollectInterval) {
+		e.health.Note("collecting what expired", err)
+		if !wait.Sleep(ctx, e.config().CollectInterval) {
 			return
 		}
 	}

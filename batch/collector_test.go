@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tidegate/tidegate/internal/wait"
 	"go.uber.org/zap"
 )
 
@@ -46,7 +47,7 @@ type deleter struct {
 
 func (d deleter) Delete(ctx context.Context, key string) error {
 	h := d.heap
-	if !sleep(ctx, h.takes) {
+	if !wait.Sleep(ctx, h.takes) {
 		return ctx.Err()
 	}
 	if err := h.stuck[key]; err != nil {

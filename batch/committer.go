@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/tidegate/tidegate/internal/wait"
 )
 
 // A group of results committed together is what finished while the last commit
@@ -17,8 +19,8 @@ const (
 // take are held and offered again until it does; they are bounded because
 // every one counts as in flight until then.
 type committer struct {
-	engine *Engine
-	bell   chan struct{}
+	scheduler *Scheduler
+	bell      chan struct{}
 
 	mu       sync.Mutex
 	finished []*line // guarded by mu
@@ -26,8 +28,8 @@ type committer struct {
 	closing  bool    // guarded by mu; nothing more is added
 }
 
-func newCommitter(e *Engine) *committer {
-	return &committer{engine: e, bell: make(chan struct{}, 1)}
+func newCommitter(r *Scheduler) *committer {
+	return &committer{scheduler: r, bell: make(chan struct{}, 1)}
 }
 
 // add takes the result of a line.
@@ -55,7 +57,7 @@ func (c *committer) finish() {
 	c.ring()
 }
 
-func (c *committer) ring() { ring(c.bell) }
+func (c *committer) ring() { wait.Ring(c.bell) }
 
 // take gives the next group, and whether there will be none any more.
 func (c *committer) take() (group []*line, ended bool) {
@@ -108,18 +110,18 @@ const (
 // commit makes a group durable, however long that takes. It gives up only when
 // ctx ends.
 func (c *committer) commit(ctx context.Context, group []*line) bool {
-	e := c.engine
+	r := c.scheduler
 	writes := segments(group)
 	for pause := commitBackoffMin; ; pause = min(2*pause, commitBackoffMax) {
-		bounded, cancel := e.bounded(ctx)
-		stale, err := e.store.CommitResults(bounded, writes)
+		bounded, cancel := r.bounded(ctx)
+		stale, err := r.deps.Store.CommitResults(bounded, writes)
 		cancel()
-		e.note("committing results", err)
+		r.deps.Health.Note("committing results", err)
 		if err == nil {
-			e.runner.post(func() { e.runner.committed(group, stale) })
+			r.post(func() { r.committed(group, stale) })
 			return true
 		}
-		if !sleep(ctx, pause) {
+		if !wait.Sleep(ctx, pause) {
 			return false
 		}
 	}

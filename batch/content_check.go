@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidegate/tidegate/internal/wait"
 	"go.uber.org/zap"
 )
 
@@ -65,12 +66,12 @@ func (e *Engine) runContentCheck(ctx context.Context) {
 	deleting := false
 	for {
 		err := e.checkContents(ctx, deleting)
-		e.note("comparing contents with rows", err)
-		wait := e.config().CollectInterval
+		e.health.Note("comparing contents with rows", err)
+		pause := e.config().CollectInterval
 		if err == nil {
-			deleting, wait = true, checkInterval
+			deleting, pause = true, checkInterval
 		}
-		if !sleep(ctx, wait) {
+		if !wait.Sleep(ctx, pause) {
 			return
 		}
 	}

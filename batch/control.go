@@ -14,8 +14,8 @@ func (e *Engine) PauseBatch(ctx context.Context, tenant, id string) (Batch, erro
 	if err != nil {
 		return b, err
 	}
-	e.log.Info("batch paused", zapBatch(id))
-	e.runner.pause(b)
+	e.log.Info("batch paused", zap.String("batch_id", id))
+	e.scheduler.pause(b)
 	e.notify()
 	return b, nil
 }
@@ -26,8 +26,8 @@ func (e *Engine) ResumeBatch(ctx context.Context, tenant, id string) (Batch, err
 	if err != nil {
 		return b, err
 	}
-	e.log.Info("batch resumed", zapBatch(id))
-	e.runner.refreshAnew()
+	e.log.Info("batch resumed", zap.String("batch_id", id))
+	e.scheduler.refreshAnew()
 	e.notify()
 	return b, nil
 }
@@ -39,8 +39,8 @@ func (e *Engine) PrioritizeBatch(ctx context.Context, tenant, id string, priorit
 	if err != nil {
 		return b, err
 	}
-	e.log.Info("priority of batch changed", zapBatch(id), zap.Int("priority", priority))
-	e.runner.refreshAnew()
+	e.log.Info("priority of batch changed", zap.String("batch_id", id), zap.Int("priority", priority))
+	e.scheduler.refreshAnew()
 	e.notify()
 	return b, nil
 }

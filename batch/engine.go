@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/internal/wait"
 )
 
 // Engine is the batch engine of one gateway: the service behind the API and
@@ -38,9 +39,8 @@ type Engine struct {
 	counted     countedBatches
 	knownModels map[string]string // by upstream, as they are stored; used by one goroutine
 
-	runner *runner
-	commit *committer
-	usage  *usageBuffer
+	scheduler *Scheduler
+	usage     *usageBuffer
 
 	backlog *backlog
 
@@ -48,7 +48,6 @@ type Engine struct {
 	all       context.Context    // ends when no work at all is to be done
 	aborting  context.CancelFunc // ends all
 	clerks    sync.WaitGroup     // what takes new work and ends with stopping
-	committed sync.WaitGroup     // the committer, which outlives the runner
 	present   sync.WaitGroup     // what tells the other gateways
 	clerkBell chan struct{}
 	tellBell  chan struct{} // the other instances are to be told
@@ -62,11 +61,13 @@ func NewEngine(cfg Config, store Store, queue Queue, files Files, d Dispatcher, 
 		clerkBell: make(chan struct{}, 1), tellBell: make(chan struct{}, 1),
 	}
 	e.Apply(cfg)
-	e.runner = newRunner(e)
-	e.metrics.inFlight, e.metrics.memory = &e.runner.inFlightNow, &e.runner.memoryTaken
-	e.metrics.lines, e.metrics.times = newLineMetrics(), times
+	e.health.log = log
+	e.scheduler = NewScheduler(Dependencies{
+		Config: e.config, Owner: e.owner, Store: e.store, Queue: e.queue, Files: files, Dispatcher: d,
+		Health: &e.health, NoteQueue: e.noteQueue, WakeWorkers: e.ringClerks, Notify: e.notify, Log: log,
+	})
+	e.metrics.scheduler, e.metrics.times = e.scheduler, times
 	e.metrics.quarantine, e.metrics.missing = &e.quarantine, &e.missing
-	e.commit = newCommitter(e)
 	e.usage = newUsageBuffer(e)
 	e.backlog = newBacklog(e)
 	e.metrics.backlog = e.backlog
@@ -77,8 +78,8 @@ func NewEngine(cfg Config, store Store, queue Queue, files Files, d Dispatcher, 
 func (e *Engine) Apply(cfg Config) {
 	cfg = cfg.withDefaults()
 	e.settings.Store(&cfg)
-	if e.runner != nil {
-		e.runner.wake()
+	if e.scheduler != nil {
+		e.scheduler.wake()
 	}
 }
 
@@ -145,17 +146,12 @@ func (e *Engine) Start() {
 	e.clerks.Go(func() { e.runQueueWatch(work) })
 	e.clerks.Go(func() { e.runModelMemory(work) })
 	e.present.Go(func() { e.runPresence(all) })
-	e.committed.Go(func() { e.commit.run(all) })
 	if e.missed {
-		e.runner.bePatient()
+		e.scheduler.bePatient()
 	}
-	e.runner.start(all)
+	e.scheduler.start()
 	e.backlog.running.Store(true)
 }
-
-// commitGrace is how long, after its time to drain is over, a stopping engine
-// still tries to commit what finished.
-const commitGrace = 5 * time.Second
 
 // Stop is Drain and Close.
 func (e *Engine) Stop(ctx context.Context) error {
@@ -169,18 +165,10 @@ func (e *Engine) Drain(ctx context.Context) {
 	if e.stopping != nil {
 		e.backlog.stop()
 		e.stopping()
-		e.runner.drain(ctx)
-		e.commit.finish()
-		giveUp := context.AfterFunc(ctx, func() {
-			if sleep(e.all, commitGrace) {
-				e.aborting()
-			}
-		})
-		e.committed.Wait()
-		giveUp()
+		e.scheduler.drain(ctx)
 		e.clerks.Wait()
 		e.aborting()
-		e.runner.stop()
+		e.scheduler.stop()
 		e.present.Wait()
 		e.leave()
 	}
@@ -207,28 +195,20 @@ func (e *Engine) hearWakes(ctx context.Context) {
 		case <-e.queue.Wake():
 		case <-stored:
 		}
-		e.runner.refreshSoon()
+		e.scheduler.refreshSoon()
 		e.ringClerks()
 	}
 }
 
-func (e *Engine) ringClerks() { ring(e.clerkBell) }
-
-// ring has whoever waits for a bell look, now or when it next does.
-func ring(bell chan<- struct{}) {
-	select {
-	case bell <- struct{}{}:
-	default:
-	}
-}
+func (e *Engine) ringClerks() { wait.Ring(e.clerkBell) }
 
 // notify tells every instance that there is something new to look at. It does
 // not wait for the queue: whoever calls the API is not to wait for a server
 // that hangs.
 func (e *Engine) notify() {
-	e.runner.refreshSoon()
+	e.scheduler.refreshSoon()
 	e.ringClerks()
-	ring(e.tellBell)
+	wait.Ring(e.tellBell)
 }
 
 // tellOthers passes on what notify says to the other instances. However often
@@ -251,18 +231,6 @@ const storeTimeout = 30 * time.Second
 
 func (e *Engine) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, storeTimeout)
-}
-
-// sleep waits for d or the end of ctx, and tells whether it was d.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }
 
 // Analytics gives what reports ask.

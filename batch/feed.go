@@ -173,18 +173,18 @@ type loadRequest struct {
 	only     bool  // look for nothing else
 }
 
-// load claims slices of a batch and reads their lines. It runs beside the
+// readSlices claims slices of a batch and reads their lines. It runs beside the
 // runner's loop and touches nothing of it.
-func (e *Engine) load(ctx context.Context, r loadRequest) loaded {
-	out := loaded{inputKey: r.inputKey, unread: r.unread, found: len(r.unread) > 0}
-	limit := storeTimeout
-	if !r.patient {
-		limit = min(limit, e.config().claimWait())
+func (r *Scheduler) readSlices(ctx context.Context, q loadRequest) loaded {
+	out := loaded{inputKey: q.inputKey, unread: q.unread, found: len(q.unread) > 0}
+	limit := schedulerStoreTimeout
+	if !q.patient {
+		limit = min(limit, claimWait(r.deps.Config()))
 	}
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if out.inputKey == "" {
-		input, err := e.store.InputFile(bounded, r.batch.ID)
+		input, err := r.deps.Store.InputFile(bounded, q.batch.ID)
 		if err != nil {
 			out.err, out.away = fmt.Errorf("finding input file: %w", err), !errors.Is(err, ErrNotFound)
 			return out
@@ -192,8 +192,8 @@ func (e *Engine) load(ctx context.Context, r loadRequest) loaded {
 		out.inputKey = input.Key
 	}
 	if len(out.unread) == 0 {
-		until := time.Now().Add(e.config().Lease)
-		slices, more, err := e.claimFor(bounded, r)
+		until := time.Now().Add(r.deps.Config().Lease)
+		slices, more, err := r.claimFor(bounded, q)
 		for _, s := range slices {
 			out.unread = append(out.unread, claimed{s, until})
 		}
@@ -202,16 +202,16 @@ func (e *Engine) load(ctx context.Context, r loadRequest) loaded {
 	}
 	for len(out.unread) > 0 {
 		s := out.unread[0]
-		if r.memory < s.Length && !r.force {
+		if q.memory < s.Length && !q.force {
 			break
 		}
-		w, err := e.readSlice(ctx, r.batch, out.inputKey, s)
+		w, err := r.readSlice(ctx, q.batch, out.inputKey, s)
 		if err != nil {
 			out.err = err
 			break
 		}
-		r.memory -= s.Length
-		r.force = false
+		q.memory -= s.Length
+		q.force = false
 		out.unread = out.unread[1:]
 		out.work = append(out.work, w)
 	}
@@ -224,59 +224,59 @@ const lapsedInterval = 3 * time.Second
 
 // claimFor claims what a load asks for. more says that there may be more that
 // has lapsed.
-func (e *Engine) claimFor(ctx context.Context, r loadRequest) (slices []Slice, more bool, err error) {
-	if r.lapsed {
-		slices, err = e.claimLapsed(ctx, r)
-		if err != nil || len(slices) > 0 || r.only {
-			return slices, len(slices) == r.slices, err
+func (r *Scheduler) claimFor(ctx context.Context, q loadRequest) (slices []Slice, more bool, err error) {
+	if q.lapsed {
+		slices, err = r.claimLapsed(ctx, q)
+		if err != nil || len(slices) > 0 || q.only {
+			return slices, len(slices) == q.slices, err
 		}
 	}
-	slices, err = e.claim(ctx, r)
+	slices, err = r.claim(ctx, q)
 	return slices, false, err
 }
 
-func (e *Engine) claimLapsed(ctx context.Context, r loadRequest) ([]Slice, error) {
-	numbers, err := e.store.LapsedSlices(ctx, r.batch.ID, r.slices)
+func (r *Scheduler) claimLapsed(ctx context.Context, q loadRequest) ([]Slice, error) {
+	numbers, err := r.deps.Store.LapsedSlices(ctx, q.batch.ID, q.slices)
 	if err != nil {
 		return nil, fmt.Errorf("looking for lapsed slices: %w", err)
 	}
 	if len(numbers) == 0 {
 		return nil, nil
 	}
-	return e.claimNumbers(ctx, r, numbers)
+	return r.claimNumbers(ctx, q, numbers)
 }
 
 // claim takes what the queue says and, when it says nothing, what the store
 // knows: the queue may have forgotten.
-func (e *Engine) claim(ctx context.Context, r loadRequest) ([]Slice, error) {
+func (r *Scheduler) claim(ctx context.Context, q loadRequest) ([]Slice, error) {
 	for {
-		numbers, err := e.queue.Pop(ctx, r.batch.ID, r.slices)
-		e.noteQueue(err)
+		numbers, err := r.deps.Queue.Pop(ctx, q.batch.ID, q.slices)
+		r.deps.NoteQueue(err)
 		if len(numbers) == 0 {
 			break
 		}
-		slices, err := e.claimNumbers(ctx, r, numbers)
+		slices, err := r.claimNumbers(ctx, q, numbers)
 		if err != nil || len(slices) > 0 {
 			return slices, err
 		}
 		// All were taken or finished; what the queue has behind may not be.
 	}
-	numbers, err := e.store.ClaimableSlices(ctx, r.batch.ID, r.slices)
+	numbers, err := r.deps.Store.ClaimableSlices(ctx, q.batch.ID, q.slices)
 	if err != nil {
 		return nil, fmt.Errorf("looking for slices: %w", err)
 	}
 	if len(numbers) == 0 {
 		return nil, nil
 	}
-	return e.claimNumbers(ctx, r, numbers)
+	return r.claimNumbers(ctx, q, numbers)
 }
 
-func (e *Engine) claimNumbers(ctx context.Context, r loadRequest, numbers []int) ([]Slice, error) {
+func (r *Scheduler) claimNumbers(ctx context.Context, q loadRequest, numbers []int) ([]Slice, error) {
 	refs := make([]SliceRef, len(numbers))
 	for i, n := range numbers {
-		refs[i] = SliceRef{BatchID: r.batch.ID, Number: n}
+		refs[i] = SliceRef{BatchID: q.batch.ID, Number: n}
 	}
-	slices, err := e.store.ClaimSlices(ctx, Claimant{Owner: e.owner, Lease: e.config().Lease, Patient: r.patient}, refs)
+	slices, err := r.deps.Store.ClaimSlices(ctx, Claimant{Owner: r.deps.Owner, Lease: r.deps.Config().Lease, Patient: q.patient}, refs)
 	if err != nil {
 		return nil, fmt.Errorf("claiming slices: %w", err)
 	}
@@ -284,18 +284,18 @@ func (e *Engine) claimNumbers(ctx context.Context, r loadRequest, numbers []int)
 }
 
 // readSlice reads the undone lines of a slice.
-func (e *Engine) readSlice(ctx context.Context, b Batch, key string, s claimed) (*work, error) {
-	requests, err := e.readRequests(ctx, b, key, s.SlicePlan)
+func (r *Scheduler) readSlice(ctx context.Context, b Batch, key string, s claimed) (*work, error) {
+	requests, err := readRequests(ctx, r.deps.Files, b.Endpoint, key, s.SlicePlan, r.deps.Config().MaxLineBytes)
 	if err != nil {
 		return nil, fmt.Errorf("reading slice %d of %s: %w", s.Number, b.ID, err)
 	}
 	taken := s.Done | s.Kept
 	w := &work{claimed: s, left: s.Lines - bits.OnesCount64(taken)}
 	w.lines = make([]*line, 0, w.left)
-	for i, r := range requests {
+	for i, request := range requests {
 		if taken&(1<<i) == 0 {
-			w.lines = append(w.lines, &line{work: w, index: i, request: r})
-			w.bytes += int64(len(r.Body))
+			w.lines = append(w.lines, &line{work: w, index: i, request: request})
+			w.bytes += int64(len(request.Body))
 		}
 	}
 	return w, nil

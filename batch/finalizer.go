@@ -81,7 +81,7 @@ func (e *Engine) discardOutcome(ctx context.Context, b Batch, o Outcome) {
 			continue
 		}
 		if err := e.files.Delete(bounded, f.Key); err != nil {
-			e.log.Warn("removing results that are not needed", zapBatch(b.ID), zap.String("key", f.Key), zap.Error(err))
+			e.log.Warn("removing results that are not needed", zap.String("batch_id", b.ID), zap.String("key", f.Key), zap.Error(err))
 		}
 	}
 }
@@ -130,7 +130,7 @@ func (e *Engine) writeSlice(ctx context.Context, b Batch, inputKey string, s Sli
 		if b.Ending == Completed {
 			return errUnfinished
 		}
-		if requests, err = e.readRequests(ctx, b, inputKey, s.SlicePlan); err != nil {
+		if requests, err = readRequests(ctx, e.files, b.Endpoint, inputKey, s.SlicePlan, e.config().MaxLineBytes); err != nil {
 			return err
 		}
 	}
@@ -175,7 +175,7 @@ func (e *Engine) writeUnplanned(ctx context.Context, b Batch, w *resultWriter) (
 		return 0, nil
 	}
 	for _, p := range s.plan.Slices {
-		requests, err := e.readRequests(ctx, b, input.Key, p)
+		requests, err := readRequests(ctx, e.files, b.Endpoint, input.Key, p, e.config().MaxLineBytes)
 		if err != nil {
 			return 0, err
 		}
@@ -275,6 +275,6 @@ func (f *resultFile) abort() {
 		return
 	}
 	if err := f.dst.Abort(); err != nil {
-		f.engine.log.Warn("removing unfinished file", zapBatch(f.batch.ID), zap.String("kind", f.kind), zap.Error(err))
+		f.engine.log.Warn("removing unfinished file", zap.String("batch_id", f.batch.ID), zap.String("kind", f.kind), zap.Error(err))
 	}
 }

@@ -50,7 +50,7 @@ func (g *Gateway) add(loads map[string]Load) {
 // them.
 func (e *Engine) noteWorkers(ctx context.Context, others []Announcement) {
 	if e.Role().Works() || peersOf(others).Working > 0 {
-		e.note("roles", nil)
+		e.health.Note("roles", nil)
 		return
 	}
 	bounded, cancel := e.bounded(ctx)
@@ -66,10 +66,10 @@ func (e *Engine) noteWorkers(ctx context.Context, others []Announcement) {
 		}
 	}
 	if waiting == 0 {
-		e.note("roles", nil)
+		e.health.Note("roles", nil)
 		return
 	}
-	e.note("roles", &noWorkerError{waiting})
+	e.health.Note("roles", &noWorkerError{waiting})
 }
 
 // noWorkerError reports that batches wait because of the roles of all gateways.

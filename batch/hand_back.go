@@ -4,20 +4,21 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 )
 
 // handBackIdle gives slices of which nothing is under way to whoever may begin
 // them, now or later: giveBack does it.
-func (r *runner) handBackIdle(f *feed) { r.handBackBut(f, (*line).underWay, none) }
+func (r *Scheduler) handBackIdle(f *feed) { r.handBackBut(f, (*line).underWay, none) }
 
 // none is that not one line is left to wait.
 const none = -1
 
 // handBackBut is handBackIdle for slices without a line that is kept: those that
 // were read last first, while more lines than ahead wait for their start.
-func (r *runner) handBackBut(f *feed, kept func(*line) bool, ahead int) {
+func (r *Scheduler) handBackBut(f *feed, kept func(*line) bool, ahead int) {
 	for _, n := range slices.Backward(slices.Sorted(maps.Keys(f.work))) {
 		if f.nPending <= ahead {
 			break
@@ -35,7 +36,7 @@ func (r *runner) handBackBut(f *feed, kept func(*line) bool, ahead int) {
 
 // leave is handBackIdle for a gateway that stops. Of slices of which lines are
 // under way it keeps just these: others need not wait for their end.
-func (r *runner) leave(f *feed) {
+func (r *Scheduler) leave(f *feed) {
 	r.handBackIdle(f)
 	for _, w := range f.work {
 		r.part(w)
@@ -44,7 +45,7 @@ func (r *runner) leave(f *feed) {
 
 // part hands back what has not begun of a slice. One of which another keeps
 // lines is kept whole.
-func (r *runner) part(w *work) {
+func (r *Scheduler) part(w *work) {
 	release := Release{SliceClaim: w.SliceClaim}
 	var begun, rest []*line
 	for _, l := range w.lines {
@@ -68,7 +69,7 @@ func (r *runner) part(w *work) {
 }
 
 // giveBack hands back what is idle.
-func (r *runner) giveBack() {
+func (r *Scheduler) giveBack() {
 	idle := r.idle
 	if len(idle) == 0 {
 		return
@@ -80,12 +81,11 @@ func (r *runner) giveBack() {
 }
 
 // handBack gives claims back and has the others told.
-func (r *runner) handBack(ctx context.Context, held []Release) {
-	e := r.engine
+func (r *Scheduler) handBack(ctx context.Context, held []Release) {
 	ctx, cancel := context.WithTimeout(ctx, commitGrace)
 	defer cancel()
-	if err := e.store.ReleaseSlices(ctx, held, e.config().Lease); err != nil {
-		e.log.Warn("handing back slices; others wait for their lease to end", zap.Error(err))
+	if err := r.deps.Store.ReleaseSlices(ctx, held, r.deps.Config().Lease); err != nil {
+		r.deps.Log.Warn("handing back slices; others wait for their lease to end", zap.Error(err))
 		return
 	}
 	back := make(map[string][]int)
@@ -93,10 +93,14 @@ func (r *runner) handBack(ctx context.Context, held []Release) {
 		back[c.BatchID] = append(back[c.BatchID], c.Number)
 	}
 	for _, id := range slices.Sorted(maps.Keys(back)) {
-		if err := e.queue.Push(ctx, id, back[id]); err != nil {
-			e.log.Warn("queueing slices that were handed back; others find them in the store", zap.Error(err))
+		if err := r.deps.Queue.Push(ctx, id, back[id]); err != nil {
+			r.deps.Log.Warn("queueing slices that were handed back; others find them in the store", zap.Error(err))
 			break
 		}
 	}
-	e.log.Info("slices handed back", zap.Int("slices", len(held)))
+	r.deps.Log.Info("slices handed back", zap.Int("slices", len(held)))
 }
+
+// commitGrace is how long, after its time to drain is over, a stopping engine
+// still tries to commit what finished.
+const commitGrace = 5 * time.Second

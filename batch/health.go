@@ -113,6 +113,8 @@ func verdict(err error) string {
 
 // health collects what keeps parts of the engine from their work.
 type health struct {
+	log *zap.Logger
+
 	mu       sync.Mutex
 	troubles map[string]trouble // guarded by mu; by who has it
 }
@@ -125,10 +127,10 @@ type trouble struct {
 
 func (t trouble) past() bool { return !t.until.IsZero() && time.Now().After(t.until) }
 
-// note records err as the trouble of who, or its end when err is nil, and
+// record records err as the trouble of who, or its end when err is nil, and
 // tells whether that is news. A trouble is past after some time, unless that
 // is 0.
-func (h *health) note(who string, err error, past time.Duration) bool {
+func (h *health) record(who string, err error, past time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err == nil {
@@ -175,25 +177,25 @@ func (h *health) reasons() []string {
 	return texts
 }
 
-// note keeps in health what keeps a part from its work, nil when nothing does,
-// and logs the change.
-func (e *Engine) note(who string, err error) { e.noteFor(who, err, 0) }
+// Note records the error that holds up a part, nil when nothing does, and logs the
+// change.
+func (h *health) Note(part string, err error) { h.noteFor(part, err, 0) }
 
-// batchTrouble is how long the trouble with a batch is believed that nobody
-// here speaks of any more: another gateway may have taken it over. Whoever has
-// it tries again every few seconds.
+// batchTrouble is how long an error of a batch is reported that is not repeated: another
+// gateway may have taken the batch over. The gateway that has it tries again every few
+// seconds.
 const batchTrouble = 5 * postponement
 
-// noteBatch is note for one batch.
-func (e *Engine) noteBatch(id string, err error) { e.noteFor("batch "+id, err, batchTrouble) }
+// NoteBatch is Note for one batch.
+func (h *health) NoteBatch(id string, err error) { h.noteFor("batch "+id, err, batchTrouble) }
 
-func (e *Engine) noteFor(who string, err error, past time.Duration) {
-	if !e.health.note(who, err, past) {
+func (h *health) noteFor(part string, err error, past time.Duration) {
+	if !h.record(part, err, past) {
 		return
 	}
 	if err != nil {
-		e.log.Warn("batch work is held up", zap.String("part", who), zap.Error(err))
+		h.log.Warn("batch work is held up", zap.String("part", part), zap.Error(err))
 	} else {
-		e.log.Info("batch work goes on", zap.String("part", who))
+		h.log.Info("batch work goes on", zap.String("part", part))
 	}
 }

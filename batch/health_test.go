@@ -16,7 +16,7 @@ func TestTroubles(t *testing.T) {
 		var h health
 		note := func(who string, err error, past time.Duration, news bool) {
 			t.Helper()
-			if h.note(who, err, past) != news {
+			if h.record(who, err, past) != news {
 				t.Errorf("%s, %v: news is not %t", who, err, news)
 			}
 		}

@@ -2,9 +2,11 @@ package batch
 
 // keepHours takes note of a change to or from hours without batch work, or a role
 // without it. In these all batches are served as if they were paused.
-func (r *runner) keepHours() {
-	_, closed := r.engine.Closed()
-	closed = closed || !r.engine.Role().Works()
+func (r *Scheduler) keepHours() {
+	closed := !r.deps.Config().Role.Works()
+	if timed, ok := r.deps.Dispatcher.(Timed); ok && !closed {
+		_, closed = timed.Closed()
+	}
 	if closed == r.closed {
 		return
 	}

@@ -52,7 +52,7 @@ func (e *Engine) LateBatches(ctx context.Context, tenant string) ([]Late, error)
 // allLate is LateBatches of all tenants.
 func (e *Engine) allLate(ctx context.Context) ([]Late, error) {
 	if c, closed := e.Closed(); closed {
-		return closedLate(e.runner.latest(), c), nil
+		return closedLate(e.scheduler.latest(), c), nil
 	}
 	now, err := e.store.Now(ctx)
 	if err != nil {
@@ -62,7 +62,7 @@ func (e *Engine) allLate(ctx context.Context) ([]Late, error) {
 	if err != nil {
 		return nil, err
 	}
-	return lateOf(e.runner.latest(), pace, e.backlog.knownSpeeds(), now), nil
+	return lateOf(e.scheduler.latest(), pace, e.backlog.knownSpeeds(), now), nil
 }
 
 // closedLate finds the batches whose deadline is before batches run again. Nothing

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+
+	"github.com/tidegate/tidegate/internal/wait"
 )
 
 // lateQueue is a queue that need not be there when the gateway starts: the
@@ -99,8 +101,8 @@ func (q *lateQueue) Notify(ctx context.Context) error {
 	return q.Queue.Notify(ctx)
 }
 
-// retain has the queue forget batches that are over.
-func (q *lateQueue) retain(active func(batchID string) bool) {
+// Retain implements Retainer if the queue does.
+func (q *lateQueue) Retain(active func(batchID string) bool) {
 	if r, ok := q.Queue.(Retainer); ok {
 		r.Retain(active)
 	}
@@ -110,7 +112,7 @@ func (q *lateQueue) retain(active func(batchID string) bool) {
 // there, and finds out that one is well again which failed. Work that is under
 // way is in the store; the queue begins empty.
 func (e *Engine) runQueueWatch(ctx context.Context) {
-	for sleep(ctx, queueRest) {
+	for wait.Sleep(ctx, queueRest) {
 		bounded, cancel := e.bounded(ctx)
 		switch {
 		case !e.queue.open.Load():

@@ -8,7 +8,7 @@ import (
 )
 
 // claims lists every claim that is held.
-func (r *runner) claims() []SliceClaim {
+func (r *Scheduler) claims() []SliceClaim {
 	var held []SliceClaim
 	for _, f := range r.feeds {
 		for _, w := range f.work {
@@ -24,7 +24,7 @@ func (r *runner) claims() []SliceClaim {
 // lapsed tells whether a lease may have ended. Then nothing is started, for
 // another may run it, and nothing is claimed, which may be our own, until all
 // are renewed.
-func (r *runner) lapsed(now time.Time) bool {
+func (r *Scheduler) lapsed(now time.Time) bool {
 	if r.held.IsZero() || now.Before(r.held) {
 		return false
 	}
@@ -33,7 +33,7 @@ func (r *runner) lapsed(now time.Time) bool {
 }
 
 // updateHeld finds out when the first lease ends.
-func (r *runner) updateHeld() {
+func (r *Scheduler) updateHeld() {
 	r.held = time.Time{}
 	sooner := func(until time.Time) {
 		if r.held.IsZero() || until.Before(r.held) {
@@ -51,19 +51,19 @@ func (r *runner) updateHeld() {
 }
 
 // renew extends the leases of all claims.
-func (r *runner) renew() {
-	held, e := r.claims(), r.engine
-	until := time.Now().Add(e.config().Lease)
+func (r *Scheduler) renew() {
+	held := r.claims()
+	until := time.Now().Add(r.deps.Config().Lease)
 	if len(held) == 0 {
-		e.note("renewing leases", nil)
+		r.deps.Health.Note("renewing leases", nil)
 		return
 	}
 	r.side.Go(func() {
-		ctx, cancel := e.bounded(r.ctx)
+		ctx, cancel := r.bounded(r.ctx)
 		defer cancel()
-		lost, err := e.store.RenewSlices(ctx, held, e.config().Lease)
+		lost, err := r.deps.Store.RenewSlices(ctx, held, r.deps.Config().Lease)
 		r.post(func() {
-			e.note("renewing leases", err)
+			r.deps.Health.Note("renewing leases", err)
 			r.outage = r.outage || err != nil
 			r.lost(lost)
 			if err == nil {
@@ -80,7 +80,7 @@ func (r *runner) renew() {
 const renewPause = 100 * time.Millisecond
 
 // renewSoon repeats a renewal that failed.
-func (r *runner) renewSoon() {
+func (r *Scheduler) renewSoon() {
 	if r.renewing {
 		return
 	}
@@ -94,7 +94,7 @@ func (r *runner) renewSoon() {
 }
 
 // renewed takes in that claims hold for longer.
-func (r *runner) renewed(claims []SliceClaim, until time.Time) {
+func (r *Scheduler) renewed(claims []SliceClaim, until time.Time) {
 	for _, c := range claims {
 		f := r.feeds[c.BatchID]
 		if f == nil {
@@ -113,15 +113,15 @@ func (r *runner) renewed(claims []SliceClaim, until time.Time) {
 }
 
 // lost drops slices that another instance has claimed since.
-func (r *runner) lost(claims []SliceClaim) {
+func (r *Scheduler) lost(claims []SliceClaim) {
 	for _, c := range claims {
 		f := r.feeds[c.BatchID]
 		if f == nil {
 			continue
 		}
 		if w := f.work[c.Number]; w != nil && w.SliceClaim == c {
-			r.engine.log.Warn("slice lost to another instance", zapBatch(c.BatchID), zap.Int("slice", c.Number), zap.Int("attempt", c.Attempt))
-			r.engine.metrics.lost.Add(1)
+			r.deps.Log.Warn("slice lost to another instance", zap.String("batch_id", c.BatchID), zap.Int("slice", c.Number), zap.Int("attempt", c.Attempt))
+			r.counters.lost.Add(1)
 			r.dropWork(w)
 		}
 		f.unread = slices.DeleteFunc(f.unread, func(s claimed) bool { return s.SliceClaim == c })

@@ -63,8 +63,8 @@ func (m *lineMetrics) perLine() map[string]lineTokens {
 
 // Tokens returns the tokens of lines that this engine has made durable, by model;
 // models beyond modellabel.Limit are modellabel.Other.
-func (e *Engine) Tokens() map[string]openai.Usage {
-	m := e.metrics.lines
+func (r *Scheduler) Tokens() map[string]openai.Usage {
+	m := r.counters.lines
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.tokens)
@@ -74,3 +74,9 @@ func (e *Engine) Tokens() map[string]openai.Usage {
 type lineTokens struct{ lines, input, output int64 }
 
 func (t lineTokens) known() bool { return t.lines > 0 && t.input+t.output > 0 }
+
+// TokensPerLine returns the tokens of lines that completed, by the model's label.
+func (r *Scheduler) TokensPerLine() map[string]lineTokens { return r.counters.lines.perLine() }
+
+// ModelLabels returns the labels of models in metrics of the Scheduler.
+func (r *Scheduler) ModelLabels() *modellabel.Set { return &r.counters.lines.labels }

@@ -250,7 +250,7 @@ func (e *Engine) sliceLines(ctx context.Context, b Batch, s Slice, inputKey *str
 			}
 			*inputKey = input.Key
 		}
-		if requests, err = e.readRequests(ctx, b, *inputKey, s.SlicePlan); err != nil {
+		if requests, err = readRequests(ctx, e.files, b.Endpoint, *inputKey, s.SlicePlan, e.config().MaxLineBytes); err != nil {
 			return nil, fmt.Errorf("reading requests: %w", err)
 		}
 	}

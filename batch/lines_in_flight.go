@@ -9,20 +9,21 @@ import (
 const leastInFlight = 256
 
 // maxInFlight is Config.MaxInFlight, or what the pool needs to be full.
-func (e *Engine) maxInFlight() int {
-	if limit := e.config().MaxInFlight; limit > 0 {
+func (r *Scheduler) maxInFlight() int {
+	if limit := r.deps.Config().MaxInFlight; limit > 0 {
 		return limit
 	}
-	slots := e.dispatcher.Slots()
+	slots := r.deps.Dispatcher.Slots()
 	return max(leastInFlight, slots+slots/3)
 }
 
-// linesInFlight counts them by batch and model.
-func (e *Engine) linesInFlight(ctx context.Context) map[string]map[string]int64 {
-	told := make(chan map[string]map[string]int64, 1)
-	e.runner.post(func() {
-		counts := make(map[string]map[string]int64, len(e.runner.feeds))
-		for id, f := range e.runner.feeds {
+// LinesInFlight returns the number of lines on an upstream by batch and model. It returns
+// nil if ctx ends before the loop answers.
+func (r *Scheduler) LinesInFlight(ctx context.Context) map[string]map[string]int64 {
+	counted := make(chan map[string]map[string]int64, 1)
+	r.post(func() {
+		counts := make(map[string]map[string]int64, len(r.feeds))
+		for id, f := range r.feeds {
 			if f.running > 0 {
 				counts[id] = map[string]int64{f.batch.Model: int64(f.running)}
 			}
@@ -30,12 +31,23 @@ func (e *Engine) linesInFlight(ctx context.Context) map[string]map[string]int64 
 				counts[id] = maps.Clone(f.runningOf)
 			}
 		}
-		told <- counts
+		counted <- counts
 	})
 	select {
-	case counts := <-told:
+	case counts := <-counted:
 		return counts
 	case <-ctx.Done():
 		return nil
+	}
+}
+
+// InFlight returns the number of lines that were sent and have no durable result yet.
+func (r *Scheduler) InFlight() int64 { return r.inFlightNow.Load() }
+
+// retain makes the queue forget the batches for which active returns false, if it keeps
+// batches in this process.
+func (r *Scheduler) retain(active func(batchID string) bool) {
+	if q, ok := r.deps.Queue.(Retainer); ok {
+		q.Retain(active)
 	}
 }

@@ -1,48 +1,57 @@
 package batch
 
 import (
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 )
 
-// shortage is that slots stayed free for want of memory.
+// inputMemory accounts for the input of batches that is held in memory.
+type inputMemory struct {
+	taken     int64                    // bytes of input in feeds; owned by the loop
+	checked   time.Time                // when the loop last evaluated memory pressure
+	published atomic.Int64             // taken, for readers outside of the loop
+	shortage  atomic.Pointer[shortage] // the last one; nil if there was none
+}
+
+// shortage records that slots stayed free because the memory limit was reached.
 type shortage struct {
 	at     time.Time
 	wanted int64 // bytes
 }
 
 const (
-	// shortLook is how often it is looked for a shortage, at most.
-	shortLook = time.Second
-	// shortTime is how long one is spoken of.
-	shortTime = time.Minute
+	// memoryCheckInterval limits how often memory pressure is evaluated.
+	memoryCheckInterval = time.Second
+	// shortageTTL is how long a shortage is reported.
+	shortageTTL = time.Minute
 )
 
 // memoryNow tells what is taken, and whether that was too little.
-func (r *runner) memoryNow(now time.Time) Memory {
-	m := Memory{Limit: r.engine.config().MemoryBytes, Taken: r.memoryTaken.Load()}
-	if s := r.shortage.Load(); s != nil && now.Sub(s.at) < shortTime {
+func (r *Scheduler) memoryNow(now time.Time) Memory {
+	m := Memory{Limit: r.deps.Config().MemoryBytes, Taken: r.memory.published.Load()}
+	if s := r.memory.shortage.Load(); s != nil && now.Sub(s.at) < shortageTTL {
 		m.Wanted = s.wanted
 	}
 	return m
 }
 
 // noRoom tells whether a feed reads nothing until some of its lines are done.
-func (r *runner) noRoom(f *feed) bool {
-	free := r.engine.config().MemoryBytes - r.memory
+func (r *Scheduler) noRoom(f *feed) bool {
+	free := r.deps.Config().MemoryBytes - r.memory.taken
 	return len(f.work) > 0 && (free <= 0 || len(f.unread) > 0 && free < f.unread[0].Length)
 }
 
 // noteShortage finds out whether slots stay free because what could take them
 // is not read.
-func (r *runner) noteShortage(now time.Time) {
-	if now.Sub(r.shortLooked) < shortLook || r.inFlight >= r.engine.maxInFlight() {
+func (r *Scheduler) noteShortage(now time.Time) {
+	if now.Sub(r.memory.checked) < memoryCheckInterval || r.inFlight >= r.maxInFlight() {
 		return
 	}
-	r.shortLooked = now
+	r.memory.checked = now
 	for _, f := range r.feeds {
-		if r.short(f) && r.engine.dispatcher.Free(f.batch.Model) {
+		if r.short(f) && r.deps.Dispatcher.Free(f.batch.Model) {
 			r.noteShort(now)
 			return
 		}
@@ -53,7 +62,7 @@ func (r *runner) noteShortage(now time.Time) {
 // most of its lines wait for their retry it is the servers that take no more;
 // where lines name different models nothing is known of slots that would take
 // them.
-func (r *runner) short(f *feed) bool {
+func (r *Scheduler) short(f *feed) bool {
 	if f.paused || f.nPending > 0 || f.resting > f.running || f.batch.Model == "" || !r.noRoom(f) {
 		return false
 	}
@@ -71,16 +80,15 @@ func (f *feed) held() (n int64) {
 
 // noteShort takes in that slots are free for want of memory. What would fill
 // them is what a line takes now, for each slot twice.
-func (r *runner) noteShort(now time.Time) {
-	e := r.engine
-	limit, held := e.config().MemoryBytes, int64(0)
+func (r *Scheduler) noteShort(now time.Time) {
+	limit, held := r.deps.Config().MemoryBytes, int64(0)
 	for _, f := range r.feeds {
 		held += f.held()
 	}
-	s := &shortage{now, max(2*limit, 2*int64(e.dispatcher.Slots())*r.memory/max(held, 1))}
-	before := r.shortage.Swap(s)
-	e.metrics.short.Add(1)
-	if before == nil || now.Sub(before.at) >= shortTime {
-		e.log.Warn("slots stay free for want of memory for requests", zap.String("memory", size(limit)), zap.String("wanted", size(s.wanted)))
+	s := &shortage{now, max(2*limit, 2*int64(r.deps.Dispatcher.Slots())*r.memory.taken/max(held, 1))}
+	before := r.memory.shortage.Swap(s)
+	r.counters.short.Add(1)
+	if before == nil || now.Sub(before.at) >= shortageTTL {
+		r.deps.Log.Warn("batch slots idle: request memory limit reached", zap.Int64("memory_bytes", limit), zap.Int64("wanted_bytes", s.wanted))
 	}
 }

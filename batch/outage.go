@@ -18,23 +18,23 @@ const outageGrace = 3 * time.Second
 // tenths of the time.
 
 // refreshEvery is how often the store is asked which batches are active.
-func (c *Config) refreshEvery() time.Duration {
+func refreshEvery(c *Config) time.Duration {
 	return min(refreshInterval, (c.Lease-c.LeaseRenew)/8)
 }
 
 // silence is how long the store may say nothing without counting as away.
-func (c *Config) silence() time.Duration {
+func silence(c *Config) time.Duration {
 	return (c.Lease - c.LeaseRenew) / 3
 }
 
 // claimWait is how long a claim waits for the store that may take what others
 // have.
-func (c *Config) claimWait() time.Duration {
+func claimWait(c *Config) time.Duration {
 	return 4 * (c.Lease - c.LeaseRenew) / 9
 }
 
 // storeAnswered takes in the answer to a refresh, or that there is none.
-func (r *runner) storeAnswered(err error) {
+func (r *Scheduler) storeAnswered(err error) {
 	if r.silent(time.Now()) {
 		r.outage = true
 	}
@@ -51,12 +51,12 @@ func (r *runner) storeAnswered(err error) {
 
 // silent tells whether the store has not answered a refresh for too long. What
 // waits for it may be answered in the moment in which it is back.
-func (r *runner) silent(now time.Time) bool {
-	return !r.asked.IsZero() && now.Sub(r.asked) >= r.engine.config().silence()
+func (r *Scheduler) silent(now time.Time) bool {
+	return !r.asked.IsZero() && now.Sub(r.asked) >= silence(r.deps.Config())
 }
 
 // bePatient has leases that ended left alone for now: the store was away.
-func (r *runner) bePatient() {
+func (r *Scheduler) bePatient() {
 	r.patience = time.Now().Add(outageGrace)
 	time.AfterFunc(outageGrace, r.wake)
 }
@@ -64,6 +64,6 @@ func (r *runner) bePatient() {
 // patient tells whether leases that ended are to be left alone. A load that does
 // not leave them alone has no longer than claimWait: it would claim in the moment
 // in which the store is back.
-func (r *runner) patient(now time.Time) bool {
+func (r *Scheduler) patient(now time.Time) bool {
 	return r.outage || now.Before(r.patience) || r.silent(now)
 }

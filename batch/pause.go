@@ -7,7 +7,7 @@ import "slices"
 
 // refreshAnew has the store asked again, and what it is answering just now
 // ignored: that may be older than what the caller knows.
-func (r *runner) refreshAnew() {
+func (r *Scheduler) refreshAnew() {
 	r.post(func() {
 		r.epoch++
 		r.refreshDue = true
@@ -15,7 +15,7 @@ func (r *runner) refreshAnew() {
 }
 
 // pause starts nothing more of a batch, before the next refresh says so.
-func (r *runner) pause(b Batch) {
+func (r *Scheduler) pause(b Batch) {
 	r.post(func() {
 		r.epoch++
 		r.refreshDue = true
@@ -24,7 +24,7 @@ func (r *runner) pause(b Batch) {
 }
 
 // rested takes in that a batch is paused.
-func (r *runner) rested(b Batch) {
+func (r *Scheduler) rested(b Batch) {
 	if _, served := r.active[b.ID]; served {
 		delete(r.active, b.ID)
 		r.forget(b.ID)
@@ -40,7 +40,7 @@ func (r *runner) rested(b Batch) {
 }
 
 // settle hands back what is idle of a feed that starts nothing more.
-func (r *runner) settle(f *feed) {
+func (r *Scheduler) settle(f *feed) {
 	if r.stopping || f.paused {
 		r.handBackIdle(f)
 	}

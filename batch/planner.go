@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/internal/wait"
 )
 
 // maxFindings is how many findings a failed batch lists; one more entry says
@@ -77,7 +78,7 @@ func (e *Engine) validate(ctx context.Context, c BatchClaim) error {
 	}
 	// What the queue does not take is found in the store.
 	e.noteQueue(e.queue.Push(ctx, c.Batch.ID, numbers))
-	e.runner.refreshSoon()
+	e.scheduler.refreshSoon()
 	return nil
 }
 
@@ -112,7 +113,7 @@ func (e *Engine) awaitModel(ctx context.Context, model string, late time.Time) (
 		if known || settled {
 			return false
 		}
-		if !time.Now().Before(late) || !sleep(ctx, 100*time.Millisecond) {
+		if !time.Now().Before(late) || !wait.Sleep(ctx, 100*time.Millisecond) {
 			return true
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/tidegate/tidegate/internal/wait"
 	"go.uber.org/zap"
 )
 
@@ -71,14 +72,14 @@ func (e *Engine) sameFiles(others []Announcement) error {
 func (e *Engine) runPresence(ctx context.Context) {
 	registry, ok := e.store.Store.(Registry)
 	if !ok {
-		for sleep(ctx, announceInterval) { // a reload may change the role
+		for wait.Sleep(ctx, announceInterval) { // a reload may change the role
 			e.noteWorkers(ctx, nil)
 		}
 		return
 	}
 	pool, sharing := e.dispatcher.(LoadSharer)
 	heard, peers := time.Now(), Peers{}
-	for sleep(ctx, announceInterval) {
+	for wait.Sleep(ctx, announceInterval) {
 		a := e.announcement()
 		if sharing {
 			a.Loads = pool.Loads()
@@ -86,10 +87,10 @@ func (e *Engine) runPresence(ctx context.Context) {
 		bounded, cancel := context.WithTimeout(ctx, announceTTL)
 		others, err := registry.Announce(bounded, a, announceTTL)
 		cancel()
-		e.note("telling the other gateways", err)
+		e.health.Note("telling the other gateways", err)
 		if err == nil {
 			// One that was silent when the other came finds out now.
-			e.note("files", e.sameFiles(others))
+			e.health.Note("files", e.sameFiles(others))
 			e.others.Store(&others)
 			e.noteWorkers(ctx, others)
 		}

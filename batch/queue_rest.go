@@ -20,7 +20,7 @@ func (e *Engine) noteQueue(err error) {
 	if errors.Is(err, errQueueRests) {
 		return // what is wrong was noted before
 	}
-	e.note("queue", err)
+	e.health.Note("queue", err)
 	if err != nil && !errors.Is(err, context.Canceled) {
 		e.queue.rest()
 	}

@@ -10,17 +10,19 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// errInputChanged is for a slice whose lines are not those that were planned.
+// errInputChanged reports that the lines of a slice differ from those that were validated.
 var errInputChanged = errors.New("input file is not what was validated")
 
-// readRequests reads all lines of a slice.
-func (e *Engine) readRequests(ctx context.Context, b Batch, key string, p SlicePlan) ([]openai.Request, error) {
-	content, err := e.files.Read(ctx, key, p.Offset, p.Length)
+// readRequests reads the requests of a slice from an input file and returns them in
+// input order. It returns errInputChanged if the content is not what was validated.
+// No line may be longer than maxLine bytes.
+func readRequests(ctx context.Context, files Files, endpoint, key string, p SlicePlan, maxLine int) ([]openai.Request, error) {
+	content, err := files.Read(ctx, key, p.Offset, p.Length)
 	if err != nil {
 		return nil, err
 	}
 	defer content.Close()
-	lines := openai.NewLineReader(content, e.config().MaxLineBytes)
+	lines := openai.NewLineReader(content, maxLine)
 	requests := make([]openai.Request, 0, p.Lines)
 	for {
 		l, err := lines.Next()
@@ -30,7 +32,7 @@ func (e *Engine) readRequests(ctx context.Context, b Batch, key string, p SliceP
 		if err != nil {
 			return nil, err
 		}
-		r, findings := openai.ParseRequest(l.Bytes, b.Endpoint)
+		r, findings := openai.ParseRequest(l.Bytes, endpoint)
 		if len(findings) > 0 {
 			return nil, fmt.Errorf("%w: %s", errInputChanged, findings[0].Message)
 		}

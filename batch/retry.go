@@ -87,7 +87,7 @@ func (e *Engine) RetryFailed(ctx context.Context, tenant, id string, r RetryRequ
 		}
 		return made, errors.Join(err, e.discard(ctx, input))
 	}
-	e.log.Info("failed lines of a batch are retried", zapBatch(id), zap.String("as", made.ID))
+	e.log.Info("failed lines of a batch are retried", zap.String("batch_id", id), zap.String("as", made.ID))
 	e.notify()
 	return made, nil
 }

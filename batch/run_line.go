@@ -30,11 +30,11 @@ const (
 )
 
 // startLines gives lines to slots until either is used up.
-func (r *runner) startLines() {
-	if r.noSpace || r.engine.commit.waiting() > r.engine.config().MemoryBytes || r.lapsed(time.Now()) {
+func (r *Scheduler) startLines() {
+	if r.noSpace || r.commit.waiting() > r.deps.Config().MemoryBytes || r.lapsed(time.Now()) {
 		return
 	}
-	limit := r.engine.maxInFlight()
+	limit := r.maxInFlight()
 	full := make(map[string]bool) // models without a slot now
 	for r.inFlight < limit {
 		f, lane := r.next(full)
@@ -42,7 +42,7 @@ func (r *runner) startLines() {
 			break
 		}
 		l := f.pop(lane)
-		slot, err := r.engine.dispatcher.Reserve(lane.model, l.avoid)
+		slot, err := r.deps.Dispatcher.Reserve(lane.model, l.avoid)
 		if err != nil {
 			f.pushFront(l)
 			full[lane.model] = true
@@ -62,7 +62,7 @@ func (r *runner) startLines() {
 
 // next chooses the batch and the model whose line goes next: by priority, fair
 // among feeds of one priority, then by deadline and age.
-func (r *runner) next(full map[string]bool) (*feed, lane) {
+func (r *Scheduler) next(full map[string]bool) (*feed, lane) {
 	var best *feed
 	var bestLane lane
 	for _, f := range r.feeds {
@@ -98,7 +98,7 @@ func (l *line) suspicious() bool { return l.crashes >= crashLimit-1 }
 
 func (l *line) lane() lane { return lane{l.request.Model, l.suspicious()} }
 
-func (r *runner) startLine(l *line, slot Slot) {
+func (r *Scheduler) startLine(l *line, slot Slot) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	l.state, l.abort = lineRunning, cancel
 	l.work.feed.begin(l.request.Model, 1)
@@ -108,13 +108,13 @@ func (r *runner) startLine(l *line, slot Slot) {
 	}
 	r.lines.Go(func() {
 		defer cancel()
-		out := r.engine.attempt(ctx, l, slot)
+		out := r.attempt(ctx, l, slot)
 		if out.done {
 			l.result = out.result
 			out.failure = failureOf(out.result)
 			// Handed over here rather than by the loop: a result must reach
 			// the committer whatever the loop is at.
-			r.engine.commit.add(l)
+			r.commit.add(l)
 		}
 		r.post(func() { r.attempted(l, out) })
 	})
@@ -136,8 +136,8 @@ type outcome struct {
 
 // attempt sends a line once. It touches only the line's own fields that the
 // loop leaves alone while it runs.
-func (e *Engine) attempt(ctx context.Context, l *line, slot Slot) outcome {
-	cfg := e.config()
+func (r *Scheduler) attempt(ctx context.Context, l *line, slot Slot) outcome {
+	cfg := r.deps.Config()
 	out := outcome{upstream: slot.Upstream()}
 	timed, cancel := context.WithTimeout(ctx, cfg.LineTimeout)
 	defer cancel()
@@ -150,7 +150,7 @@ func (e *Engine) attempt(ctx context.Context, l *line, slot Slot) outcome {
 	}
 	slot.Release()
 	if err != nil {
-		return e.failed(ctx, timed, l, out, err)
+		return r.failed(ctx, timed, l, out, err)
 	}
 	if answer.Next == Elsewhere {
 		out.excused = true
@@ -160,26 +160,26 @@ func (e *Engine) attempt(ctx context.Context, l *line, slot Slot) outcome {
 	switch {
 	case err != nil && success(answer.Status) && whole(answer.Body):
 		out.done = true
-		out.result = e.unanswered(l, "invalid_answer", fmt.Sprintf("The server answered %d with a body that is not valid JSON: %v. The body was: %s", answer.Status, err, answer.Body))
+		out.result = r.unanswered(l, "invalid_answer", fmt.Sprintf("The server answered %d with a body that is not valid JSON: %v. The body was: %s", answer.Status, err, answer.Body))
 		return out
 	case err != nil && success(answer.Status):
-		return e.last(l, out, cfg.Retries, func() LineResult {
-			return e.unanswered(l, "upstream_error", fmt.Sprintf("The server answered %d with a body that is not JSON: %v.", answer.Status, err))
+		return r.last(l, out, cfg.Retries, func() LineResult {
+			return r.unanswered(l, "upstream_error", fmt.Sprintf("The server answered %d with a body that is not JSON: %v.", answer.Status, err))
 		})
 	case err != nil:
 		body = wrapAnswer(answer.Body)
 	}
-	result := func() LineResult { return e.answered(l, answer, body) }
+	result := func() LineResult { return r.answered(l, answer, body) }
 	if answer.Next == Again {
 		out.wait = retryAfter(answer.Header)
-		return e.last(l, out, cfg.Retries, result)
+		return r.last(l, out, cfg.Retries, result)
 	}
 	out.done, out.result = true, result()
 	return out
 }
 
 // failed sorts out an attempt without an answer.
-func (e *Engine) failed(ctx, timed context.Context, l *line, out outcome, err error) outcome {
+func (r *Scheduler) failed(ctx, timed context.Context, l *line, out outcome, err error) outcome {
 	if ctx.Err() != nil {
 		out.aborted = true
 		return out
@@ -190,7 +190,7 @@ func (e *Engine) failed(ctx, timed context.Context, l *line, out outcome, err er
 			return out
 		}
 		out.done = true
-		out.result = e.unanswered(l, "request_timeout", fmt.Sprintf("No answer within %s.", e.config().LineTimeout))
+		out.result = r.unanswered(l, "request_timeout", fmt.Sprintf("No answer within %s.", r.deps.Config().LineTimeout))
 		return out
 	}
 	send, ok := errors.AsType[*SendError](err)
@@ -200,29 +200,29 @@ func (e *Engine) failed(ctx, timed context.Context, l *line, out outcome, err er
 		return out
 	case ok && send.Unreadable:
 		out.done = true
-		out.result = e.unanswered(l, "upstream_error", "The answer cannot be read: "+err.Error()+".")
+		out.result = r.unanswered(l, "upstream_error", "The answer cannot be read: "+err.Error()+".")
 		return out
 	case ok && send.TooLarge:
 		out.done = true
-		out.result = e.unanswered(l, "upstream_error", "The answer is larger than the gateway accepts: "+send.Error()+".")
+		out.result = r.unanswered(l, "upstream_error", "The answer is larger than the gateway accepts: "+send.Error()+".")
 		return out
 	case ok && send.Crashed:
 		out.crashed = true
 		if l.crashes+1 < crashLimit {
 			return out
 		}
-		e.log.Error("line given up: its server went down each time it ran", zapBatch(l.work.BatchID), zap.Int("line", l.work.FirstLine+l.index))
+		r.deps.Log.Error("line given up: its server went down each time it ran", zap.String("batch_id", l.work.BatchID), zap.Int("line", l.work.FirstLine+l.index))
 		out.done = true
-		out.result = e.unanswered(l, "upstream_error", fmt.Sprintf("The server went down %d times while it ran this request.", crashLimit))
+		out.result = r.unanswered(l, "upstream_error", fmt.Sprintf("The server went down %d times while it ran this request.", crashLimit))
 		return out
 	}
-	return e.last(l, out, e.config().Retries, func() LineResult {
-		return e.unanswered(l, "upstream_error", "The server did not answer: "+err.Error()+".")
+	return r.last(l, out, r.deps.Config().Retries, func() LineResult {
+		return r.unanswered(l, "upstream_error", "The server did not answer: "+err.Error()+".")
 	})
 }
 
 // last makes the result when the line has no retry left.
-func (e *Engine) last(l *line, out outcome, retries int, result func() LineResult) outcome {
+func (r *Scheduler) last(l *line, out outcome, retries int, result func() LineResult) outcome {
 	if l.failures >= retries {
 		out.done, out.result = true, result()
 	}
@@ -248,7 +248,7 @@ func whole(body []byte) bool {
 }
 
 // attempted takes in the outcome of an attempt.
-func (r *runner) attempted(l *line, out outcome) {
+func (r *Scheduler) attempted(l *line, out outcome) {
 	w := l.work
 	w.feed.begin(l.request.Model, -1)
 	if r.suspect == l {
@@ -301,8 +301,8 @@ func (r *runner) attempted(l *line, out outcome) {
 }
 
 // backoff doubles with every failure, with jitter over its upper half.
-func (r *runner) backoff(failures int) time.Duration {
-	cfg := r.engine.config()
+func (r *Scheduler) backoff(failures int) time.Duration {
+	cfg := r.deps.Config()
 	d := cfg.RetryBackoffMin
 	for range failures {
 		if d *= 2; d >= cfg.RetryBackoffMax {
@@ -333,7 +333,7 @@ func retryAfter(h http.Header) time.Duration {
 }
 
 // answered makes the result of a line that got an answer.
-func (e *Engine) answered(l *line, a Answer, body []byte) LineResult {
+func (r *Scheduler) answered(l *line, a Answer, body []byte) LineResult {
 	id := requestID(l.work.BatchID, l.work.FirstLine+l.index)
 	upstreamID := a.RequestID
 	if upstreamID == "" {
@@ -348,7 +348,7 @@ func (e *Engine) answered(l *line, a Answer, body []byte) LineResult {
 }
 
 // unanswered makes the result of a line that got none.
-func (e *Engine) unanswered(l *line, code, message string) LineResult {
+func (r *Scheduler) unanswered(l *line, code, message string) LineResult {
 	id := requestID(l.work.BatchID, l.work.FirstLine+l.index)
 	return LineResult{
 		Index: l.index, Failed: true, Model: l.request.Model,

@@ -8,14 +8,17 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tidegate/tidegate/internal/wait"
 	"go.uber.org/zap"
 )
 
-// runner brings lines to free slots. One goroutine, the loop, owns all its
-// state; everything else posts functions to it. The loop does no I/O: loads,
-// refreshes, renewals and lines run beside it.
-type runner struct {
-	engine *Engine
+// Scheduler sends the lines of active batches to free slots of the upstreams. One
+// goroutine, the loop, owns all its state; other goroutines post functions to it. The
+// loop does no I/O: loads, refreshes, renewals and lines run beside it.
+type Scheduler struct {
+	deps     Dependencies
+	commit   *committer
+	counters counters
 
 	mu     sync.Mutex
 	posted []func() // guarded by mu
@@ -28,7 +31,6 @@ type runner struct {
 	noneFits    time.Time        // until when none of them is looked for that could have a free place
 	noneDue     time.Time        // until when none is looked for to follow another
 	inFlight    int              // lines running or finished, not durable
-	memory      int64            // bytes of input in feeds
 	suspect     *line            // a line that may take its upstream down runs alone
 	stopping    bool
 	refreshing  bool
@@ -50,27 +52,68 @@ type runner struct {
 	streaks     map[string]*streak   // of failures, by batch
 	halting     map[string]bool      // batches of which the store is being told that they are paused
 
-	shortLooked time.Time // when it was last looked for a shortage of memory
+	memory inputMemory
 
-	inFlightNow atomic.Int64             // inFlight, for others to read
-	memoryTaken atomic.Int64             // memory, for others to read
-	shortage    atomic.Pointer[shortage] // the last; nil: there was none
-	served      atomic.Pointer[[]Batch]  // what the last refresh brought, for others to read
+	inFlightNow atomic.Int64            // inFlight, for others to read
+	served      atomic.Pointer[[]Batch] // the active batches of the last refresh, for others to read
 
-	ctx   context.Context // ends when lines are to be aborted
-	abort context.CancelFunc
-	loop  sync.WaitGroup // the loop
-	lines sync.WaitGroup // lines that run
-	side  sync.WaitGroup // whatever else runs beside the loop
-	quit  context.CancelFunc
+	committing     context.Context // ends when results are not committed any more
+	abandonCommits context.CancelFunc
+	ctx            context.Context // ends when lines are to be aborted
+	abort          context.CancelFunc
+	commits        sync.WaitGroup // the committer, which outlives the lines
+	loop           sync.WaitGroup // the loop
+	lines          sync.WaitGroup // lines that run
+	side           sync.WaitGroup // whatever else runs beside the loop
+	quit           context.CancelFunc
 }
 
-func newRunner(e *Engine) *runner {
-	return &runner{engine: e, bell: make(chan struct{}, 1), feeds: make(map[string]*feed), active: make(map[string]Batch), rest: make(map[string]time.Time), streaks: make(map[string]*streak), halting: make(map[string]bool), starved: make(map[string]bool), crowded: make(map[string]crowded)}
+// Dependencies connect a Scheduler with the rest of the gateway.
+type Dependencies struct {
+	Config     func() *Config // the current settings
+	Owner      string         // of leases
+	Store      SchedulerStore
+	Queue      Queue
+	Files      Files
+	Dispatcher Dispatcher
+	Health     HealthReporter
+	// NoteQueue records the outcome of a queue operation.
+	NoteQueue func(error)
+	// WakeWorkers makes the workers of this gateway look for batches to finalize.
+	WakeWorkers func()
+	// Notify tells all gateways that batches have changed.
+	Notify func()
+	Log    *zap.Logger
+}
+
+// SchedulerStore is the part of a Store that a Scheduler needs.
+type SchedulerStore interface {
+	WorkStore
+	// PauseBatch is that of ControlStore.
+	PauseBatch(ctx context.Context, tenant, id, reason string) (Batch, error)
+}
+
+// HealthReporter records errors that hold up batch work.
+type HealthReporter interface {
+	// Note records the error of a part, nil when it works.
+	Note(part string, err error)
+	// NoteBatch records the error of a batch, nil when there is none.
+	NoteBatch(id string, err error)
+}
+
+// NewScheduler returns a Scheduler. It does no I/O and starts nothing.
+func NewScheduler(d Dependencies) *Scheduler {
+	r := &Scheduler{
+		deps: d, bell: make(chan struct{}, 1), feeds: make(map[string]*feed), active: make(map[string]Batch), rest: make(map[string]time.Time),
+		streaks: make(map[string]*streak), halting: make(map[string]bool), starved: make(map[string]bool), crowded: make(map[string]crowded),
+	}
+	r.counters.lines = newLineMetrics()
+	r.commit = newCommitter(r)
+	return r
 }
 
 // post has f run by the loop. It never waits.
-func (r *runner) post(f func()) {
+func (r *Scheduler) post(f func()) {
 	r.mu.Lock()
 	r.posted = append(r.posted, f)
 	r.mu.Unlock()
@@ -78,48 +121,52 @@ func (r *runner) post(f func()) {
 }
 
 // wake has the loop look for what it can do.
-func (r *runner) wake() { ring(r.bell) }
+func (r *Scheduler) wake() { wait.Ring(r.bell) }
 
 // refreshInterval is how often the store is asked at least which batches are
 // active, when nobody said that something changed.
 const refreshInterval = time.Second
 
-func (r *runner) start(ctx context.Context) {
-	r.ctx, r.abort = context.WithCancel(ctx)
-	quit, stop := context.WithCancel(ctx)
+// start starts the loop and the committer.
+func (r *Scheduler) start() {
+	r.committing, r.abandonCommits = context.WithCancel(context.Background())
+	r.ctx, r.abort = context.WithCancel(r.committing)
+	quit, stop := context.WithCancel(r.committing)
+	r.commits.Go(func() { r.commit.run(r.committing) })
 	r.quit = stop
 	r.refreshDue = true
 	r.loop.Go(func() { r.run(quit) })
 	r.wake()
 }
 
-func (r *runner) run(quit context.Context) {
-	refresh := time.NewTimer(r.engine.config().refreshEvery())
+func (r *Scheduler) run(quit context.Context) {
+	refresh := time.NewTimer(refreshEvery(r.deps.Config()))
 	defer refresh.Stop()
-	renew := time.NewTimer(r.engine.config().LeaseRenew)
+	renew := time.NewTimer(r.deps.Config().LeaseRenew)
 	defer renew.Stop()
 	for {
 		select {
 		case <-quit.Done():
 			return
 		case <-r.bell:
-		case <-r.engine.dispatcher.Freed():
+		case <-r.deps.Dispatcher.Freed():
 		case <-refresh.C:
 			r.refreshDue = true
-			refresh.Reset(r.engine.config().refreshEvery())
+			refresh.Reset(refreshEvery(r.deps.Config()))
 		case <-renew.C:
 			r.renew()
-			renew.Reset(r.engine.config().LeaseRenew)
+			renew.Reset(r.deps.Config().LeaseRenew)
 		}
 		r.runPosted()
 		r.schedule()
 		r.giveBack()
 		r.inFlightNow.Store(int64(r.inFlight))
-		r.memoryTaken.Store(r.memory)
+		r.memory.published.Store(r.memory.taken)
 	}
 }
 
-func (r *runner) runPosted() {
+// runPosted runs what was posted and reports whether that was anything.
+func (r *Scheduler) runPosted() bool {
 	r.mu.Lock()
 	todo := r.posted
 	r.posted = nil
@@ -127,10 +174,18 @@ func (r *runner) runPosted() {
 	for _, f := range todo {
 		f()
 	}
+	return len(todo) > 0
+}
+
+// storeTimeout limits each statement of the scheduler.
+const schedulerStoreTimeout = 30 * time.Second
+
+func (r *Scheduler) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, schedulerStoreTimeout)
 }
 
 // schedule starts all that can start now.
-func (r *runner) schedule() {
+func (r *Scheduler) schedule() {
 	if r.stopping {
 		return
 	}
@@ -143,7 +198,7 @@ func (r *runner) schedule() {
 }
 
 // refreshSoon has the store asked which batches are active.
-func (r *runner) refreshSoon() {
+func (r *Scheduler) refreshSoon() {
 	r.post(func() { r.refreshDue = true })
 }
 
@@ -155,23 +210,22 @@ const activeLimit = 10_000
 // of which asks for a refresh, do not make it the work of all processors.
 const refreshRest = 50 * time.Microsecond
 
-func (r *runner) refresh() {
-	e := r.engine
+func (r *Scheduler) refresh() {
 	began, epoch := time.Now(), r.epoch
 	r.refreshing, r.refreshDue, r.asked = true, false, began
 	r.side.Go(func() {
-		ctx, cancel := e.bounded(r.ctx)
+		ctx, cancel := r.bounded(r.ctx)
 		defer cancel()
-		batches, err := e.store.ActiveBatches(ctx, activeLimit)
+		batches, err := r.deps.Store.ActiveBatches(ctx, activeLimit)
 		r.post(func() {
-			e.note("looking for active batches", err)
+			r.deps.Health.Note("looking for active batches", err)
 			r.storeAnswered(err)
 		})
-		space := e.files.Ping(ctx)
+		space := r.deps.Files.Ping(ctx)
 		r.post(func() {
 			r.refreshing = false
 			r.restRefresh(began, len(batches))
-			e.note("storing files", space)
+			r.deps.Health.Note("storing files", space)
 			r.noSpace = space != nil
 			switch {
 			case err != nil:
@@ -185,15 +239,15 @@ func (r *runner) refresh() {
 }
 
 // restRefresh has the store left alone for a while after a refresh.
-func (r *runner) restRefresh(began time.Time, batches int) {
-	r.refreshFrom = began.Add(min(time.Duration(batches)*refreshRest, r.engine.config().refreshEvery()))
+func (r *Scheduler) restRefresh(began time.Time, batches int) {
+	r.refreshFrom = began.Add(min(time.Duration(batches)*refreshRest, refreshEvery(r.deps.Config())))
 	if wait := time.Until(r.refreshFrom); wait > 0 {
 		time.AfterFunc(wait, r.wake)
 	}
 }
 
 // refreshed takes in which batches are active, the most urgent first.
-func (r *runner) refreshed(batches []Batch) {
+func (r *Scheduler) refreshed(batches []Batch) {
 	r.served.Store(&batches)
 	now := make(map[string]Batch, len(batches))
 	paused := make(map[string]bool)
@@ -211,7 +265,7 @@ func (r *runner) refreshed(batches []Batch) {
 				r.dropFeed(f)
 			}
 		}
-		r.engine.queue.retain(func(id string) bool { _, still := now[id]; return still || paused[id] })
+		r.retain(func(id string) bool { _, still := now[id]; return still || paused[id] })
 	}
 	r.turns = slices.DeleteFunc(r.turns, func(id string) bool { _, still := now[id]; return !still })
 	r.named = make(map[string]bool)
@@ -239,7 +293,7 @@ func (r *runner) refreshed(batches []Batch) {
 }
 
 // latest are the batches that the last refresh brought.
-func (r *runner) latest() []Batch {
+func (r *Scheduler) latest() []Batch {
 	if batches := r.served.Load(); batches != nil {
 		return *batches
 	}
@@ -247,13 +301,13 @@ func (r *runner) latest() []Batch {
 }
 
 // forget drops the little that is kept of a batch without a feed.
-func (r *runner) forget(id string) {
+func (r *Scheduler) forget(id string) {
 	delete(r.rest, id)
-	r.engine.noteBatch(id, nil)
+	r.deps.Health.NoteBatch(id, nil)
 }
 
 // abandon drops what is in memory of a batch that was cancelled.
-func (r *runner) abandon(id string) {
+func (r *Scheduler) abandon(id string) {
 	r.post(func() {
 		if f := r.feeds[id]; f != nil {
 			r.dropFeed(f)
@@ -265,8 +319,8 @@ func (r *runner) abandon(id string) {
 }
 
 // fillFeeds gives batches their feeds and has slices loaded ahead of need.
-func (r *runner) fillFeeds() {
-	cfg := r.engine.config()
+func (r *Scheduler) fillFeeds() {
+	cfg := r.deps.Config()
 	now := time.Now()
 	seats := r.endTurns(now)
 	if r.noSpace {
@@ -279,7 +333,7 @@ func (r *runner) fillFeeds() {
 	patient := r.patient(now)
 	r.takeTurns(&seats, now)
 	first, peers := r.firstFeeds()
-	limit := r.engine.maxInFlight()
+	limit := r.maxInFlight()
 	for _, f := range r.feeds {
 		if f.loading || f.paused || now.Before(r.rest[f.batch.ID]) || r.starved[f.batch.Model] && f.nPending > 0 {
 			continue
@@ -299,7 +353,7 @@ func (r *runner) fillFeeds() {
 		if r.noRoom(f) {
 			continue
 		}
-		request := loadRequest{slices: (ahead - f.nPending + SliceLines - 1) / SliceLines, memory: cfg.MemoryBytes - r.memory, patient: patient, lapsed: lapsed, only: full}
+		request := loadRequest{slices: (ahead - f.nPending + SliceLines - 1) / SliceLines, memory: cfg.MemoryBytes - r.memory.taken, patient: patient, lapsed: lapsed, only: full}
 		if lapsed {
 			f.looked = now
 		}
@@ -312,7 +366,7 @@ func (r *runner) fillFeeds() {
 
 // firstFeeds is the largest priority among feeds that start lines, and how many
 // have it: these share all slots.
-func (r *runner) firstFeeds() (priority, n int) {
+func (r *Scheduler) firstFeeds() (priority, n int) {
 	for _, f := range r.feeds {
 		switch {
 		case f.paused || f.retiring || n > 0 && f.batch.Priority < priority:
@@ -326,19 +380,18 @@ func (r *runner) firstFeeds() (priority, n int) {
 }
 
 // load has slices loaded into a feed.
-func (r *runner) load(f *feed, request loadRequest) {
+func (r *Scheduler) load(f *feed, request loadRequest) {
 	request.batch, request.inputKey, request.unread, request.force = f.batch, f.inputKey, f.unread, len(f.work) == 0
 	f.loading, f.unread = true, nil
 	r.side.Go(func() {
-		got := r.engine.load(r.ctx, request)
+		got := r.readSlices(r.ctx, request)
 		r.post(func() { r.loaded(f, got, request.only) })
 	})
 }
 
 // loaded takes in what a load brought; only says that it looked for nothing but
 // lapsed slices.
-func (r *runner) loaded(f *feed, got loaded, only bool) {
-	e := r.engine
+func (r *Scheduler) loaded(f *feed, got loaded, only bool) {
 	f.loading = false
 	f.inputKey = got.inputKey
 	f.unread = got.unread
@@ -354,7 +407,7 @@ func (r *runner) loaded(f *feed, got loaded, only bool) {
 		}
 		f.work[w.Number] = w
 		f.loads++
-		r.memory += w.bytes
+		r.memory.taken += w.bytes
 		for _, l := range w.lines {
 			f.push(l)
 		}
@@ -373,7 +426,7 @@ func (r *runner) loaded(f *feed, got loaded, only bool) {
 		r.handBackIdle(f)
 		return
 	}
-	e.noteBatch(id, got.err)
+	r.deps.Health.NoteBatch(id, got.err)
 	r.outage = r.outage || got.away
 	if got.found || !only {
 		f.spent = got.err == nil && !got.found
@@ -388,7 +441,7 @@ func (r *runner) loaded(f *feed, got loaded, only bool) {
 
 // dropFeed forgets a batch that is not active any more. Its claims are stale
 // already: whoever took it off made them so.
-func (r *runner) dropFeed(f *feed) {
+func (r *Scheduler) dropFeed(f *feed) {
 	for _, w := range f.work {
 		r.dropWork(w)
 	}
@@ -399,7 +452,7 @@ func (r *runner) dropFeed(f *feed) {
 }
 
 // dropWork forgets a slice whose claim was lost, and aborts its lines.
-func (r *runner) dropWork(w *work) {
+func (r *Scheduler) dropWork(w *work) {
 	if w.dropped {
 		return
 	}
@@ -411,22 +464,22 @@ func (r *runner) dropWork(w *work) {
 		}
 	}
 	r.withdraw(w, w.lines)
-	r.memory -= w.bytes
+	r.memory.taken -= w.bytes
 	if f.work[w.Number] == w {
 		delete(f.work, w.Number)
 	}
 }
 
 // free lets go of a line's input: it is not sent any more.
-func (r *runner) free(l *line) {
+func (r *Scheduler) free(l *line) {
 	size := int64(len(l.request.Body))
 	l.request.Body = nil
 	l.work.bytes -= size
-	r.memory -= size
+	r.memory.taken -= size
 }
 
 // withdraw keeps lines of a slice that wait from being started.
-func (r *runner) withdraw(w *work, lines []*line) {
+func (r *Scheduler) withdraw(w *work, lines []*line) {
 	f := w.feed
 	gone := make(map[*line]bool, len(lines))
 	for _, l := range lines {
@@ -450,14 +503,14 @@ func (r *runner) withdraw(w *work, lines []*line) {
 }
 
 // committed takes in that lines are durable, or that their claim was stale.
-func (r *runner) committed(group []*line, stale []SliceClaim) {
+func (r *Scheduler) committed(group []*line, stale []SliceClaim) {
 	lost := make(map[SliceClaim]bool, len(stale))
 	for _, c := range stale {
 		lost[c] = true
 	}
 	var done []*work
 	feeds := make(map[*feed]bool)
-	m := &r.engine.metrics
+	m := &r.counters
 	m.commits.Add(1)
 	for _, l := range group {
 		w := l.work
@@ -481,7 +534,7 @@ func (r *runner) committed(group []*line, stale []SliceClaim) {
 		w.left--
 		w.feed.done++
 		if lost[w.SliceClaim] && !w.dropped {
-			r.engine.log.Warn("results refused: the slice was claimed by another since", zapBatch(w.BatchID), zap.Int("slice", w.Number), zap.Int("attempt", w.Attempt))
+			r.deps.Log.Warn("results refused: the slice was claimed by another since", zap.String("batch_id", w.BatchID), zap.Int("slice", w.Number), zap.Int("attempt", w.Attempt))
 			r.dropWork(w)
 		} else if w.left == 0 && !w.dropped {
 			w.dropped = true
@@ -503,12 +556,11 @@ func (l *line) underWay() bool { return l.state == lineRunning || l.state == lin
 // acknowledge tells the queue of slices in which nothing is left to do, and
 // wakes who finalizes. Where others keep lines the slice is given back: should
 // these lines not get their results, it can be claimed again.
-func (r *runner) acknowledge(done []*work) {
+func (r *Scheduler) acknowledge(done []*work) {
 	if len(done) == 0 {
 		return
 	}
-	e := r.engine
-	e.ringClerks()
+	r.deps.WakeWorkers()
 	numbers := make(map[string][]int)
 	var shared []Release
 	for _, w := range done {
@@ -518,22 +570,22 @@ func (r *runner) acknowledge(done []*work) {
 		}
 	}
 	r.side.Go(func() {
-		ctx, cancel := e.bounded(r.ctx)
+		ctx, cancel := r.bounded(r.ctx)
 		defer cancel()
 		if len(shared) > 0 {
-			if err := e.store.ReleaseSlices(ctx, shared, e.config().Lease); err != nil {
-				e.log.Warn("giving back slices of which others keep lines; they can be claimed when their lease has ended", zap.Error(err))
+			if err := r.deps.Store.ReleaseSlices(ctx, shared, r.deps.Config().Lease); err != nil {
+				r.deps.Log.Warn("giving back slices of which others keep lines; they can be claimed when their lease has ended", zap.Error(err))
 			}
 		}
 		for id, n := range numbers {
-			e.noteQueue(e.queue.Done(ctx, id, n))
+			r.deps.NoteQueue(r.deps.Queue.Done(ctx, id, n))
 		}
 	})
 }
 
-// drain starts nothing more and waits until no line runs; lines that still do
-// when ctx ends are aborted.
-func (r *runner) drain(ctx context.Context) {
+// drain starts no more lines, waits for those that run and commits their results. When
+// ctx ends it aborts the lines, and gives up to commit after commitGrace.
+func (r *Scheduler) drain(ctx context.Context) {
 	stopped := make(chan struct{})
 	r.post(func() {
 		r.stopping = true
@@ -544,18 +596,28 @@ func (r *runner) drain(ctx context.Context) {
 	})
 	<-stopped
 	giveUp := context.AfterFunc(ctx, r.abort)
-	defer giveUp()
 	r.lines.Wait()
+	giveUp()
+	r.commit.finish()
+	giveUp = context.AfterFunc(ctx, func() {
+		if wait.Sleep(r.committing, commitGrace) {
+			r.abandonCommits()
+		}
+	})
+	defer giveUp()
+	r.commits.Wait()
 }
 
-// stop ends the loop and hands back what was not finished.
-func (r *runner) stop() {
-	r.quit()
+// stop ends the loop and releases the slices that were not finished.
+func (r *Scheduler) stop() {
+	r.abandonCommits()
+	r.commits.Wait()
 	r.loop.Wait()
-	r.runPosted()
 	r.abort()
-	r.side.Wait()
-	r.runPosted() // what the last loads brought is handed back as well
+	for posted := true; posted; {
+		r.side.Wait() // what the last loads brought is released as well
+		posted = r.runPosted()
+	}
 	held := r.idle
 	for _, c := range r.claims() {
 		held = append(held, Release{SliceClaim: c})

@@ -23,7 +23,7 @@ func (e *Engine) CreateBatch(ctx context.Context, tenant string, r CreateRequest
 	if !created {
 		return e.notDeleted(ctx, b)
 	}
-	e.log.Info("batch created", zapBatch(b.ID), zap.String("endpoint", b.Endpoint), zap.String("input", b.InputFileID))
+	e.log.Info("batch created", zap.String("batch_id", b.ID), zap.String("endpoint", b.Endpoint), zap.String("input", b.InputFileID))
 	e.notify()
 	return b, nil
 }
@@ -55,8 +55,8 @@ func (e *Engine) CancelBatch(ctx context.Context, tenant, id string) (Batch, err
 	if err != nil {
 		return b, err
 	}
-	e.log.Info("batch cancelled", zapBatch(id))
-	e.runner.abandon(id)
+	e.log.Info("batch cancelled", zap.String("batch_id", id))
+	e.scheduler.abandon(id)
 	e.notify()
 	return b, nil
 }
@@ -68,8 +68,8 @@ func (e *Engine) DeleteBatch(ctx context.Context, tenant, id string, d Deletion)
 	if err != nil {
 		return b, err
 	}
-	e.log.Info("batch deleted", zapBatch(id))
-	e.runner.abandon(id)
+	e.log.Info("batch deleted", zap.String("batch_id", id))
+	e.scheduler.abandon(id)
 	e.noteQueue(e.queue.Drop(context.WithoutCancel(ctx), id)) // no clerk ends it any more
 	e.notify()
 	return b, nil
@@ -80,5 +80,3 @@ func (e *Engine) Store() Store { return e.store }
 
 // Files returns the contents that the engine uses.
 func (e *Engine) Files() Files { return e.files }
-
-func zapBatch(id string) zap.Field { return zap.String("batch", id) }

@@ -19,8 +19,8 @@ const aheadTime = 200 * time.Millisecond
 
 // noteOthers finds out whether other gateways could run more of a feed, and how
 // fast it gets on here.
-func (r *runner) noteOthers(f *feed, now time.Time) {
-	others, ok := r.engine.dispatcher.(LoadSharer)
+func (r *Scheduler) noteOthers(f *feed, now time.Time) {
+	others, ok := r.deps.Dispatcher.(LoadSharer)
 	switch {
 	case !ok || f.mixed() || !others.OthersIdle(f.batch.Model):
 		f.idle = time.Time{}
@@ -43,11 +43,11 @@ func (f *feed) mixed() bool {
 // ahead is how many lines a feed reads ahead: what all slots of its share take
 // twice; while others are idle, what it will soon begin, which is a few slices
 // when slots wait for them.
-func (r *runner) ahead(f *feed, limit, sharers int) int {
+func (r *Scheduler) ahead(f *feed, limit, sharers int) int {
 	switch {
 	case f.idle.IsZero():
 		return max(SliceLines, 2*limit/sharers)
-	case f.nPending == 0 && r.engine.dispatcher.Free(f.batch.Model):
+	case f.nPending == 0 && r.deps.Dispatcher.Free(f.batch.Model):
 		return max(SliceLines, limit/8)
 	default:
 		return int(f.pace * aheadTime.Seconds())
@@ -57,7 +57,7 @@ func (r *runner) ahead(f *feed, limit, sharers int) int {
 // spread hands back what a feed has far beyond its ahead for others that have
 // been idle for a while, and not a slice of which a line was tried, as its retries
 // are counted here.
-func (r *runner) spread(f *feed, ahead int, now time.Time) {
+func (r *Scheduler) spread(f *feed, ahead int, now time.Time) {
 	waiting := f.nPending
 	for _, s := range f.unread {
 		waiting += s.Lines

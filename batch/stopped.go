@@ -12,7 +12,7 @@ const stoppedListed = 20
 // stopped lists such batches, those of the last refresh.
 func (e *Engine) stopped() []StoppedBatch {
 	var all []StoppedBatch
-	for _, b := range e.runner.latest() {
+	for _, b := range e.scheduler.latest() {
 		if b.PauseReason != "" && len(all) < stoppedListed {
 			all = append(all, StoppedBatch{b.ID, b.PauseReason})
 		}

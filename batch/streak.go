@@ -44,17 +44,17 @@ func (f failure) String() string {
 }
 
 // failureOf reads the error of a result.
-func failureOf(r LineResult) failure {
-	if !r.Failed {
+func failureOf(result LineResult) failure {
+	if !result.Failed {
 		return failure{}
 	}
-	head := openai.ScanResult(r.Record)
+	head := openai.ScanResult(result.Record)
 	return failure{head.Status, clipBytes(errorCode(head), maxMessage), alike(errorMessage(head))}
 }
 
 // stopAfter is how many lines of a batch may fail in a row with one error; 0
 // for any number.
-func (b *Batch) stopAfter(cfg *Config) int {
+func stopAfter(b *Batch, cfg *Config) int {
 	if n, err := ParseStopAfter(b.Metadata[StopAfterKey]); err == nil {
 		return max(n, 0)
 	}
@@ -64,7 +64,7 @@ func (b *Batch) stopAfter(cfg *Config) int {
 // ended counts the result of a line, and pauses its batch when too many failed
 // in a row. What the pause saves are the lines that have not begun: where none
 // is left, the batch ends as it would.
-func (r *runner) ended(f *feed, what failure) {
+func (r *Scheduler) ended(f *feed, what failure) {
 	b := f.batch
 	if what == (failure{}) || f.paused {
 		delete(r.streaks, b.ID)
@@ -76,7 +76,7 @@ func (r *runner) ended(f *feed, what failure) {
 		r.streaks[b.ID] = s
 	}
 	s.lines++
-	limit := b.stopAfter(r.engine.config())
+	limit := stopAfter(&b, r.deps.Config())
 	if limit == 0 || s.lines < limit || f.allRuns() {
 		return
 	}
@@ -84,25 +84,25 @@ func (r *runner) ended(f *feed, what failure) {
 	r.rested(b) // nothing more starts while the store is told
 	r.halting[b.ID] = true
 	reason := fmt.Sprintf("%d lines failed in a row with the same error: %s", s.lines, s.failure)
-	r.side.Go(func() { r.engine.stopBatch(r.ctx, b, reason) })
+	r.side.Go(func() { r.stopBatch(r.ctx, b, reason) })
 }
 
 // stopBatch pauses a batch for a reason. A store that does not answer is asked
 // again by the next streak: the refresh after the failure lets the batch go on.
-func (e *Engine) stopBatch(ctx context.Context, b Batch, reason string) {
-	ctx, cancel := e.bounded(ctx)
+func (r *Scheduler) stopBatch(ctx context.Context, b Batch, reason string) {
+	ctx, cancel := r.bounded(ctx)
 	defer cancel()
-	stopped, err := e.store.PauseBatch(ctx, b.Tenant, b.ID, reason)
-	e.runner.post(func() { delete(e.runner.halting, b.ID) })
+	stopped, err := r.deps.Store.PauseBatch(ctx, b.Tenant, b.ID, reason)
+	r.post(func() { delete(r.halting, b.ID) })
 	switch {
 	case err == nil:
-		e.log.Warn("batch paused: lines fail in a row with the same error", zapBatch(b.ID), zap.String("reason", reason))
-		e.runner.pause(stopped)
-		e.notify()
+		r.deps.Log.Warn("batch paused: lines fail in a row with the same error", zap.String("batch_id", b.ID), zap.String("reason", reason))
+		r.pause(stopped)
+		r.deps.Notify()
 	case errors.Is(err, ErrConflict), errors.Is(err, ErrNotFound): // it is over
-		e.runner.refreshAnew()
+		r.refreshAnew()
 	default:
-		e.log.Warn("pausing a batch whose lines fail", zapBatch(b.ID), zap.Error(err))
-		e.runner.refreshAnew()
+		r.deps.Log.Warn("pausing a batch whose lines fail", zap.String("batch_id", b.ID), zap.Error(err))
+		r.refreshAnew()
 	}
 }

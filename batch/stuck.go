@@ -19,7 +19,7 @@ const stuckTime = 2 * time.Second
 
 // noteStuck finds out which feeds are stuck. full are the models for which
 // there was no slot just now.
-func (r *runner) noteStuck(full map[string]bool) {
+func (r *Scheduler) noteStuck(full map[string]bool) {
 	for _, f := range r.feeds {
 		switch {
 		case !f.standsStill(full):
@@ -53,7 +53,7 @@ const crowdPause = 500 * time.Millisecond
 
 // noteCrowded takes in for which models there was no slot just now. Where no line
 // at all could be started, nothing is known of any model.
-func (r *runner) noteCrowded(full map[string]bool, known bool, now time.Time) {
+func (r *Scheduler) noteCrowded(full map[string]bool, known bool, now time.Time) {
 	for model := range full {
 		c := r.crowded[model]
 		if c.since.IsZero() {
@@ -73,7 +73,7 @@ func (r *runner) noteCrowded(full map[string]bool, known bool, now time.Time) {
 }
 
 // crowdedLong tells whether a model has been crowded for long enough.
-func (r *runner) crowdedLong(model string, now time.Time) bool {
+func (r *Scheduler) crowdedLong(model string, now time.Time) bool {
 	c, is := r.crowded[model]
 	return is && now.Sub(c.since) >= stuckTime
 }
@@ -86,7 +86,7 @@ func (f *feed) stuckLong(now time.Time) bool {
 // unload hands back what a stuck feed has of models without an upstream, and
 // leaves its batch alone for a moment. Slices with a line that was tried are
 // kept: handing them back would forget which retries are used up.
-func (r *runner) unload(f *feed, now time.Time) {
+func (r *Scheduler) unload(f *feed, now time.Time) {
 	if !f.stuckLong(now) || f.nPending == 0 {
 		return
 	}
@@ -109,17 +109,17 @@ func (l *line) tried() bool {
 }
 
 // starve takes in that a model has no upstream.
-func (r *runner) starve(model string, why error) {
+func (r *Scheduler) starve(model string, why error) {
 	r.starved[model] = true
-	r.engine.note("model "+model, why)
+	r.deps.Health.Note("model "+model, why)
 }
 
 // feedStarved finds out which models have an upstream again, or are not asked
 // for any more: batches of which all lines wait for one have no feed that would.
-func (r *runner) feedStarved() {
+func (r *Scheduler) feedStarved() {
 	for model := range r.starved {
 		if r.named[model] || r.named[""] {
-			err := r.engine.dispatcher.Up(model)
+			err := r.deps.Dispatcher.Up(model)
 			if errors.Is(err, ErrTrial) {
 				if r.starved[model] { // lines are needed for it
 					r.starved[model] = false
@@ -134,7 +134,7 @@ func (r *runner) feedStarved() {
 			}
 		}
 		delete(r.starved, model)
-		r.engine.note("model "+model, nil)
+		r.deps.Health.Note("model "+model, nil)
 		r.lookAgain()
 		r.wake() // for batches that wait for it
 	}

@@ -24,7 +24,7 @@ type seats struct {
 }
 
 // endTurns drops feeds that are over, and counts those that are not.
-func (r *runner) endTurns(now time.Time) seats {
+func (r *Scheduler) endTurns(now time.Time) seats {
 	s := seats{clogged: make(map[string]bool)}
 	for model := range r.crowded {
 		if r.crowdedLong(model, now) {
@@ -60,8 +60,8 @@ func (r *runner) endTurns(now time.Time) seats {
 
 // giveTurns gives feeds to batches whose turn it is. A batch has the place of
 // one that is set aside if it is not to wait for the same.
-func (r *runner) giveTurns(s *seats, now time.Time) {
-	most := r.engine.config().MaxConcurrentBatches
+func (r *Scheduler) giveTurns(s *seats, now time.Time) {
+	most := r.deps.Config().MaxConcurrentBatches
 	if s.taken-s.aside >= most || now.Before(r.noneDue) || s.taken >= most && now.Before(r.noneFits) {
 		return
 	}
@@ -89,16 +89,16 @@ func (r *runner) giveTurns(s *seats, now time.Time) {
 // turn after none of those that wait could: they may be thousands.
 const lookInterval = 100 * time.Millisecond
 
-func (r *runner) later(now time.Time) time.Time {
+func (r *Scheduler) later(now time.Time) time.Time {
 	time.AfterFunc(lookInterval, r.wake)
 	return now.Add(lookInterval)
 }
 
 // lookAgain has those that wait looked through at once: something changed.
-func (r *runner) lookAgain() { r.noneFits, r.noneDue = time.Time{}, time.Time{} }
+func (r *Scheduler) lookAgain() { r.noneFits, r.noneDue = time.Time{}, time.Time{} }
 
 // lineUp has a batch wait for its turn behind all of its priority.
-func (r *runner) lineUp(id string) {
+func (r *Scheduler) lineUp(id string) {
 	priority := r.active[id].Priority
 	at := sort.Search(len(r.turns), func(i int) bool { return r.active[r.turns[i]].Priority < priority })
 	r.turns = slices.Insert(r.turns, at, id)
@@ -107,7 +107,7 @@ func (r *runner) lineUp(id string) {
 
 // sortTurns puts batches of larger priorities first; others stay in the order
 // in which they began to wait.
-func (r *runner) sortTurns() {
+func (r *Scheduler) sortTurns() {
 	slices.SortStableFunc(r.turns, func(a, b string) int {
 		return cmp.Compare(r.active[b].Priority, r.active[a].Priority)
 	})
@@ -115,13 +115,13 @@ func (r *runner) sortTurns() {
 }
 
 // due tells whether a batch that waits for its turn could use it now.
-func (r *runner) due(id string, now time.Time) bool {
+func (r *Scheduler) due(id string, now time.Time) bool {
 	return r.feeds[id] == nil && !now.Before(r.rest[id]) && !r.starved[r.active[id].Model]
 }
 
 // nextOther is the first batch that waits, could use its turn and is not to wait
 // for what others are set aside for; "" for none.
-func (r *runner) nextOther(s *seats, now time.Time) string {
+func (r *Scheduler) nextOther(s *seats, now time.Time) string {
 	if now.Before(r.noneFits) {
 		return ""
 	}
@@ -135,7 +135,7 @@ func (r *runner) nextOther(s *seats, now time.Time) string {
 }
 
 // nextDue is the first batch that waits and could use its turn, "" for none.
-func (r *runner) nextDue(now time.Time) string {
+func (r *Scheduler) nextDue(now time.Time) string {
 	if len(r.turns) == 0 || now.Before(r.noneDue) {
 		return ""
 	}
@@ -149,7 +149,7 @@ func (r *runner) nextDue(now time.Time) string {
 }
 
 // turnOver tells whether a feed is to make room for a batch that waits.
-func (r *runner) turnOver(f *feed, next string) bool {
+func (r *Scheduler) turnOver(f *feed, next string) bool {
 	waiting := r.active[next].Priority
 	return waiting > f.batch.Priority || waiting == f.batch.Priority && f.loads >= turnSlices || f.allRuns()
 }
@@ -157,8 +157,8 @@ func (r *runner) turnOver(f *feed, next string) bool {
 // takeTurns ends the turns that are over while all seats are taken and another
 // batch waits that could have the place, and lets batches go on when there are
 // seats that nobody waits for.
-func (r *runner) takeTurns(s *seats, now time.Time) {
-	most := r.engine.config().MaxConcurrentBatches
+func (r *Scheduler) takeTurns(s *seats, now time.Time) {
+	most := r.deps.Config().MaxConcurrentBatches
 	next, other := "", ""
 	if s.taken >= most {
 		next = r.nextDue(now)

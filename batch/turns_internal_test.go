@@ -13,10 +13,22 @@ import (
 	"go.uber.org/zap"
 )
 
-// waiting is a runner in which batches wait, given as "id model priority" in the
+// healthy ignores all errors.
+type healthy struct{}
+
+func (healthy) Note(string, error)      {}
+func (healthy) NoteBatch(string, error) {}
+
+// dependencies are those of a Scheduler without a store, queue, files and upstreams.
+func dependencies(cfg Config) Dependencies {
+	cfg = cfg.withDefaults()
+	return Dependencies{Config: func() *Config { return &cfg }, Health: healthy{}, Log: zap.NewNop(), NoteQueue: func(error) {}, WakeWorkers: func() {}, Notify: func() {}}
+}
+
+// waiting is a Scheduler in which batches wait, given as "id model priority" in the
 // order in which they came.
-func waiting(most int, batches ...Batch) *runner {
-	r := NewEngine(Config{MaxConcurrentBatches: most}, nil, nil, nil, nil, zap.NewNop()).runner
+func waiting(most int, batches ...Batch) *Scheduler {
+	r := NewScheduler(dependencies(Config{MaxConcurrentBatches: most}))
 	r.refreshed(batches)
 	return r
 }
@@ -27,7 +39,7 @@ func TestTurns(t *testing.T) {
 	many := []Batch{of("a", "m", 0), of("b", "n", 0), of("c", "m", 5), of("d", "n", 5), of("e", "o", -1)}
 	for name, tt := range map[string]struct {
 		most    int
-		prepare func(r *runner)
+		prepare func(r *Scheduler)
 		seats   seats
 		given   string // batches that get feeds
 		left    string // those that wait after, the next first
@@ -36,8 +48,8 @@ func TestTurns(t *testing.T) {
 		"the largest priority first, then the oldest": {most: 3, given: "a c d", left: "b e", next: "b"},
 		"no seat":             {most: 3, seats: seats{taken: 3}, left: "c d a b e", next: "c"},
 		"a seat for each":     {most: 9, given: "a b c d e"},
-		"models without any":  {most: 2, prepare: func(r *runner) { r.starved["m"] = true }, given: "b d", left: "c a e", next: "e"},
-		"nothing to be found": {most: 2, prepare: func(r *runner) { r.rest["c"], r.rest["d"] = now.Add(restTime), now.Add(-1) }, given: "a d", left: "c b e", next: "b"},
+		"models without any":  {most: 2, prepare: func(r *Scheduler) { r.starved["m"] = true }, given: "b d", left: "c a e", next: "e"},
+		"nothing to be found": {most: 2, prepare: func(r *Scheduler) { r.rest["c"], r.rest["d"] = now.Add(restTime), now.Add(-1) }, given: "a d", left: "c b e", next: "b"},
 		"one is set aside, and what waits for the same with it": {
 			most: 1, seats: seats{taken: 1, aside: 1, clogged: map[string]bool{"m": true}}, given: "d", left: "c a b e", next: "c",
 		},
@@ -84,11 +96,11 @@ func TestLineUp(t *testing.T) {
 // TestLooksAgain holds that batches of which none was due are looked for again:
 // at once when something changed, else after a while.
 func TestLooksAgain(t *testing.T) {
-	for name, change := range map[string]func(r *runner, now *time.Time){
-		"time passed":                func(r *runner, now *time.Time) { delete(r.rest, "a"); *now = now.Add(lookInterval) },
-		"a refresh":                  func(r *runner, _ *time.Time) { delete(r.rest, "a"); r.refreshed([]Batch{{ID: "a", Model: "x"}}) },
-		"another came":               func(r *runner, _ *time.Time) { r.active["b"] = Batch{ID: "b"}; r.lineUp("b") },
-		"a model has a server again": func(r *runner, _ *time.Time) { delete(r.rest, "a"); r.starved["m"] = true; r.feedStarved() },
+	for name, change := range map[string]func(r *Scheduler, now *time.Time){
+		"time passed":                func(r *Scheduler, now *time.Time) { delete(r.rest, "a"); *now = now.Add(lookInterval) },
+		"a refresh":                  func(r *Scheduler, _ *time.Time) { delete(r.rest, "a"); r.refreshed([]Batch{{ID: "a", Model: "x"}}) },
+		"another came":               func(r *Scheduler, _ *time.Time) { r.active["b"] = Batch{ID: "b"}; r.lineUp("b") },
+		"a model has a server again": func(r *Scheduler, _ *time.Time) { delete(r.rest, "a"); r.starved["m"] = true; r.feedStarved() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := time.Now()
@@ -162,9 +174,11 @@ func TestRefreshRests(t *testing.T) {
 	for i := range store.batches {
 		store.batches[i] = Batch{ID: strconv.Itoa(i), PausedAt: time.Now()}
 	}
-	r := NewEngine(Config{}, store, nil, room{}, idlePool{}, zap.NewNop()).runner
+	d := dependencies(Config{})
+	d.Store, d.Files, d.Dispatcher = store, room{}, idlePool{}
+	r := NewScheduler(d)
 	begin := time.Now()
-	r.start(t.Context())
+	r.start()
 	for store.asked.Load() < 5 { // as soon as it may be
 		r.refreshSoon()
 		time.Sleep(time.Millisecond)

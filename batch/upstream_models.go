@@ -6,6 +6,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/tidegate/tidegate/internal/wait"
 	"go.uber.org/zap"
 )
 
@@ -34,9 +35,9 @@ func (e *Engine) runModelMemory(ctx context.Context) {
 	if !ok {
 		return
 	}
-	for sleep(ctx, modelsInterval) {
+	for wait.Sleep(ctx, modelsInterval) {
 		bounded, cancel := e.bounded(ctx)
-		e.note("storing models of upstreams", e.storeModels(bounded, pool.ToldModels()))
+		e.health.Note("storing models of upstreams", e.storeModels(bounded, pool.ToldModels()))
 		cancel()
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidegate/tidegate/internal/wait"
 	"go.uber.org/zap"
 )
 
@@ -57,7 +58,7 @@ func (u *usageBuffer) add(r UsageRecord) {
 }
 
 func (u *usageBuffer) run(ctx context.Context) {
-	for sleep(ctx, usageFlush) {
+	for wait.Sleep(ctx, usageFlush) {
 		u.flush(ctx)
 	}
 	u.flush(context.WithoutCancel(ctx))
