@@ -186,7 +186,7 @@ type UsageRecord struct {
 // Left is how many lines have no result yet.
 func (b *Batch) Left() int64 { return b.Counts.Total - b.Counts.Completed - b.Counts.Failed }
 
-func (r *UsageRecord) add(s UsageRecord) {
+func (r *UsageRecord) Add(s UsageRecord) {
 	r.Requests += s.Requests
 	r.Failures += s.Failures
 	r.Usage.Add(s.Usage)

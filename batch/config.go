@@ -60,7 +60,7 @@ type Config struct {
 	OutputTTL time.Duration
 }
 
-func (c Config) withDefaults() Config {
+func (c Config) WithDefaults() Config {
 	def(&c.Role, RoleAll)
 	def(&c.MaxConcurrentBatches, 10)
 	def(&c.MaxRequests, 50_000)
@@ -90,7 +90,7 @@ func def[T comparable](field *T, value T) {
 
 // Validate names the first setting that makes no sense.
 func (c Config) Validate() error {
-	c = c.withDefaults()
+	c = c.WithDefaults()
 	for _, f := range []struct {
 		name  string
 		value int64

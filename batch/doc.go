@@ -1,10 +1,13 @@
-// Package batch is the batch engine: files, uploads and batches of requests,
-// how they are validated, queued, run, finished and forgotten.
+// Package batch has the contracts of batch work: the types of files, uploads and
+// batches, the states of a batch, the settings, the errors, and the interfaces of the
+// drivers. It starts no goroutine.
 //
-// Its truth is in a [Store] (SQL), the contents of files are in [Files], and a
-// [Queue] says which slice to look at next. Requests go to the model servers
-// through a [Dispatcher]. The four interfaces are what drivers implement; each
-// has a conformance suite (store/storetest, queue/queuetest, files/filestest).
+// A [Store] (SQL) holds the truth, [Files] hold the contents, a [Queue] says which slice
+// to look at next, and a [Dispatcher] sends requests to the model servers. Each driver
+// interface has a conformance suite (store/storetest, queue/queuetest, files/filestest).
+//
+// The work is done in other packages: batch/scheduler runs lines, batch/upload takes
+// files in, batch/engine puts the parts together, and batch/httpapi serves the API.
 //
 // The invariants (docs/architecture.md says how each is kept):
 //

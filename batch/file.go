@@ -87,3 +87,9 @@ type UploadPart struct {
 	Bytes     int64
 	CreatedAt time.Time
 }
+
+// PurposeIndex is the purpose of files that index the results of a batch.
+const PurposeIndex = "batch_index"
+
+// IndexTenant returns the tenant that owns the indexes of a tenant's batches.
+func IndexTenant(tenant string) string { return "\x01index/" + tenant }

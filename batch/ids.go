@@ -6,12 +6,12 @@ import (
 	"strconv"
 )
 
-// requestID names a line in its result: the same for every attempt.
-func requestID(batchID string, line int) string {
-	return fmt.Sprintf("batch_req_%x", sha256Of(batchID+"/"+strconv.Itoa(line)))
+// RequestID names a line in its result: the same for every attempt.
+func RequestID(batchID string, line int) string {
+	return fmt.Sprintf("batch_req_%x", ShortHash(batchID+"/"+strconv.Itoa(line)))
 }
 
-func sha256Of(s string) []byte {
+func ShortHash(s string) []byte {
 	sum := sha256.Sum256([]byte(s))
 	return sum[:16]
 }

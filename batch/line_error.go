@@ -8,11 +8,11 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// maxMessage is how much of an error's message an index has, in bytes.
-const maxMessage = 240
+// MaxMessage is how much of an error's message an index has, in bytes.
+const MaxMessage = 240
 
-// errorMessage is what a failed line says of its failure, cut short.
-func errorMessage(h openai.ResultHead) string {
+// ErrorMessage is what a failed line says of its failure, cut short.
+func ErrorMessage(h openai.ResultHead) string {
 	raw := errorOf(h)
 	var said struct{ Message string }
 	if err := json.Unmarshal(raw, &said); err != nil { // some servers say only a string
@@ -22,11 +22,11 @@ func errorMessage(h openai.ResultHead) string {
 		}
 		said.Message = text
 	}
-	return clipBytes(said.Message, maxMessage)
+	return ClipBytes(said.Message, MaxMessage)
 }
 
-// errorCode is the code of a failure, "" when it has none that is a string.
-func errorCode(h openai.ResultHead) string {
+// ErrorCode is the code of a failure, "" when it has none that is a string.
+func ErrorCode(h openai.ResultHead) string {
 	var said struct{ Code json.RawMessage }
 	var code string
 	if json.Unmarshal(errorOf(h), &said) != nil || json.Unmarshal(said.Code, &code) != nil {
@@ -35,8 +35,8 @@ func errorCode(h openai.ResultHead) string {
 	return code
 }
 
-// clipBytes shortens s to at most n bytes, between characters.
-func clipBytes(s string, n int) string {
+// ClipBytes shortens s to at most n bytes, between characters.
+func ClipBytes(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
@@ -50,8 +50,8 @@ func clipBytes(s string, n int) string {
 // numbers.
 var varying = regexp.MustCompile(`"[^"]*"|'[^']*'|\b[0-9A-Fa-f]{8,}(?:-[0-9A-Fa-f]+)*\b|\d+(?:\.\d+)?`)
 
-// alike is the same for messages of one kind.
-func alike(message string) string {
+// SimilarMessage is the same for messages of one kind.
+func SimilarMessage(message string) string {
 	return strings.TrimSpace(varying.ReplaceAllString(message, "…"))
 }
 

@@ -19,8 +19,8 @@ type Load struct {
 const (
 	// announceInterval is how often a gateway tells the others what it has in
 	// flight.
-	announceInterval = 500 * time.Millisecond
+	AnnounceInterval = 500 * time.Millisecond
 	// announceTTL is how long a gateway that says nothing any more is believed
 	// to be there.
-	announceTTL = 5 * time.Second
+	AnnounceTTL = 5 * time.Second
 )

@@ -10,13 +10,13 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// errInputChanged reports that the lines of a slice differ from those that were validated.
-var errInputChanged = errors.New("input file is not what was validated")
+// ErrInputChanged reports that the lines of a slice differ from those that were validated.
+var ErrInputChanged = errors.New("input file is not what was validated")
 
-// readRequests reads the requests of a slice from an input file and returns them in
+// ReadRequests reads the requests of a slice from an input file and returns them in
 // input order. It returns errInputChanged if the content is not what was validated.
 // No line may be longer than maxLine bytes.
-func readRequests(ctx context.Context, files Files, endpoint, key string, p SlicePlan, maxLine int) ([]openai.Request, error) {
+func ReadRequests(ctx context.Context, files Files, endpoint, key string, p SlicePlan, maxLine int) ([]openai.Request, error) {
 	content, err := files.Read(ctx, key, p.Offset, p.Length)
 	if err != nil {
 		return nil, err
@@ -34,13 +34,13 @@ func readRequests(ctx context.Context, files Files, endpoint, key string, p Slic
 		}
 		r, findings := openai.ParseRequest(l.Bytes, endpoint)
 		if len(findings) > 0 {
-			return nil, fmt.Errorf("%w: %s", errInputChanged, findings[0].Message)
+			return nil, fmt.Errorf("%w: %s", ErrInputChanged, findings[0].Message)
 		}
 		r.Body = bytes.Clone(r.Body) // the reader's buffer is used again
 		requests = append(requests, r)
 	}
 	if len(requests) != p.Lines {
-		return nil, fmt.Errorf("%w: %d lines instead of %d", errInputChanged, len(requests), p.Lines)
+		return nil, fmt.Errorf("%w: %d lines instead of %d", ErrInputChanged, len(requests), p.Lines)
 	}
 	return requests, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/batch/httpapi"
 	"github.com/tidegate/tidegate/doctor"
 	"github.com/tidegate/tidegate/internal/openai"
@@ -189,7 +190,7 @@ func under(path, root string) bool {
 type health struct {
 	Status    string                     `json:"status"` // ok, degraded or starting
 	Upstreams []upstreams.UpstreamStatus `json:"upstreams"`
-	Batch     *batch.Health              `json:"batch,omitempty"`
+	Batch     *engine.Health             `json:"batch,omitempty"`
 	// Problems are the models with problems.
 	Problems []upstreams.ModelStatus `json:"problems,omitempty"`
 	// Price is the price of batch by model.
@@ -284,14 +285,14 @@ func (h *APIHandler) doctor(w http.ResponseWriter, r *http.Request) {
 }
 
 // batchHealth returns the engine's health, or why it is not open yet.
-func (r *runtime) batchHealth(ctx context.Context) batch.Health {
+func (r *runtime) batchHealth(ctx context.Context) engine.Health {
 	if r.open.Load() {
 		return r.engine.Health(ctx)
 	}
 	if closed := r.closed.Load(); closed != nil {
-		return batch.Unopened(*closed)
+		return engine.Unopened(*closed)
 	}
-	return batch.Unopened(nil)
+	return engine.Unopened(nil)
 }
 
 func (h *APIHandler) ready(w http.ResponseWriter, r *http.Request) {

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/doctor"
 	"github.com/tidegate/tidegate/upstreams"
@@ -34,7 +35,7 @@ type settings struct {
 type runtime struct {
 	log    *zap.Logger
 	pool   *sharedPool
-	engine *batch.Engine
+	engine *engine.Engine
 	doctor *doctor.Doctor
 	began  time.Time
 
@@ -81,7 +82,7 @@ func newRuntime(a *App) (*runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.engine = batch.NewEngine(a.batchConfig(), store, queue, files, dispatch, log.Named("batch"))
+	r.engine = engine.NewEngine(a.batchConfig(), store, queue, files, dispatch, log.Named("batch"))
 	r.doctor = doctor.New(doctor.Config{Engine: r.engine, Pool: a.pool.Pool, Health: r.batchHealth, Keys: r.keyed.Load, Local: r.local.Load, Loose: r.looseFiles})
 	return r, nil
 }
@@ -114,7 +115,7 @@ func (r *runtime) start(s *settings) error {
 	first := !r.started.Load()
 	if first {
 		r.engine.Apply(s.batch) // other gateways learn the role when it opens
-		if opening = r.openEngine(context.Background()); opening != nil && !batch.MayOpenLater(opening) {
+		if opening = r.openEngine(context.Background()); opening != nil && !engine.MayOpenLater(opening) {
 			return opening
 		}
 	}

@@ -1,12 +1,12 @@
 package dashboard
 
 import (
-	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/templates"
 )
 
 // gateways are the rows of the gateways that share the work.
-func gateways(all []batch.Gateway) []templates.GatewayRow {
+func gateways(all []engine.Gateway) []templates.GatewayRow {
 	rows := make([]templates.GatewayRow, 0, len(all))
 	for _, g := range all {
 		rows = append(rows, templates.GatewayRow{

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/internal/openai"
 	"github.com/tidegate/tidegate/upstreams"
 )
@@ -44,7 +45,7 @@ type Now struct {
 	Queue     Queue
 	// Gateways share the work, this one first; empty if it is the only one and does
 	// everything.
-	Gateways []batch.Gateway
+	Gateways []engine.Gateway
 	// Prices are what batch costs live requests, by model; empty when that is not
 	// measured.
 	Prices []upstreams.Price

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/internal/descriptors"
 	"github.com/tidegate/tidegate/upstreams"
 )
@@ -67,10 +68,10 @@ type Report struct {
 type Engine interface {
 	StoreTime(ctx context.Context) (time.Time, error)
 	Space() (s batch.Space, known bool, err error)
-	Capacity() batch.Capacity
+	Capacity() engine.Capacity
 	Role() batch.Role
-	Missing() (m batch.Missing, ok bool)
-	Quarantine() (q batch.Quarantine, ok bool)
+	Missing() (m engine.Missing, ok bool)
+	Quarantine() (q engine.Quarantine, ok bool)
 }
 
 // Pool is the part of the pool that the doctor uses.
@@ -98,7 +99,7 @@ type Config struct {
 	Engine Engine
 	Pool   Pool
 	// Health returns the engine's health, also while it is not open.
-	Health func(context.Context) batch.Health
+	Health func(context.Context) engine.Health
 	// Keys reports whether clients must send an API key.
 	Keys func() bool
 	// Local reports whether clients on other machines are refused. nil: they are not.
@@ -172,11 +173,11 @@ func (d *Doctor) Checks(ctx context.Context) (Report, error) {
 // Present returns the current problems: the checks that do not pass, without advice
 // about settings and without checks that send a request. Every check that fails in
 // Checks is included. h is the engine's health.
-func (d *Doctor) Present(ctx context.Context, h batch.Health) []Check {
+func (d *Doctor) Present(ctx context.Context, h engine.Health) []Check {
 	all := append(d.shortages(), d.memory())
 	all = append(all, d.permissions()...)
 	all = append(all, d.parts(h)...)
-	if h.Store == batch.Well {
+	if h.Store == engine.Well {
 		all = append(all, d.clock(ctx)...)
 	}
 	all = append(append(all, d.space()...), d.contents())

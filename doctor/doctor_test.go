@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/doctor"
 	"github.com/tidegate/tidegate/internal/descriptors"
 	"github.com/tidegate/tidegate/upstreams"
@@ -27,10 +28,10 @@ type gateway struct {
 	space     batch.Space
 	bounded   bool
 	compared  bool // contents with rows
-	missing   batch.Missing
-	unknown   batch.Quarantine
+	missing   engine.Missing
+	unknown   engine.Quarantine
 	measuring error
-	health    batch.Health
+	health    engine.Health
 	keys      bool
 	open      int64
 	most      int64
@@ -59,11 +60,11 @@ func (g *gateway) Role() batch.Role { return g.health.Role }
 
 func (g *gateway) Space() (batch.Space, bool, error) { return g.space, g.bounded, g.measuring }
 
-func (g *gateway) Missing() (batch.Missing, bool)       { return g.missing, g.compared }
-func (g *gateway) Quarantine() (batch.Quarantine, bool) { return g.unknown, g.compared }
+func (g *gateway) Missing() (engine.Missing, bool)       { return g.missing, g.compared }
+func (g *gateway) Quarantine() (engine.Quarantine, bool) { return g.unknown, g.compared }
 
-func (g *gateway) Capacity() batch.Capacity {
-	return batch.Capacity{MaxInFlight: 512, Memory: g.memory}
+func (g *gateway) Capacity() engine.Capacity {
+	return engine.Capacity{MaxInFlight: 512, Memory: g.memory}
 }
 func (g *gateway) Status() []upstreams.UpstreamStatus { return g.status }
 func (g *gateway) Facts() map[string]upstreams.Facts  { return g.facts }
@@ -102,9 +103,9 @@ func well() *gateway {
 	known := upstreams.Facts{PrefixCaching: "True", Blocks: 100, BlockSize: 16, Scheduling: "fcfs", MaxNumSeqs: 256}
 	return &gateway{
 		space: batch.Space{Total: 1000, Free: 900, Reserve: 10}, bounded: true,
-		compared: true, unknown: batch.Quarantine{Total: 100},
+		compared: true, unknown: engine.Quarantine{Total: 100},
 		memory: batch.Memory{Limit: 64 << 20, Taken: 1 << 20},
-		health: batch.Health{Store: "ok", Queue: "ok", Files: "ok"}, keys: true, open: 50, most: 100_000,
+		health: engine.Health{Store: "ok", Queue: "ok", Files: "ok"}, keys: true, open: 50, most: 100_000,
 		status: []upstreams.UpstreamStatus{server(one), server(two)},
 		facts:  map[string]upstreams.Facts{one: known, two: known},
 	}
@@ -112,7 +113,7 @@ func well() *gateway {
 
 func (g *gateway) doctor() *doctor.Doctor {
 	return doctor.New(doctor.Config{
-		Engine: g, Pool: g, Health: func(context.Context) batch.Health { return g.health }, Keys: func() bool { return g.keys },
+		Engine: g, Pool: g, Health: func(context.Context) engine.Health { return g.health }, Keys: func() bool { return g.keys },
 		Descriptors: func() (int64, int64) { return g.open, g.most },
 	})
 }
@@ -156,7 +157,9 @@ func TestChecks(t *testing.T) {
 		}, "gateway batch work", doctor.Doubted, "no gateway works"},
 		{"too little memory", func(g *gateway) { g.memory.Wanted = 200<<20 - 1 }, "gateway memory for requests", doctor.Doubted, "fit into 64 MiB"},
 		{"held up", func(g *gateway) { g.health.Paused = []string{"storing files: no space"} }, "gateway batch work", doctor.Doubted, "no space"},
-		{"a batch was stopped", func(g *gateway) { g.health.Stopped = []batch.StoppedBatch{{ID: "batch_1", Reason: "100 lines failed"}} }, "gateway batch batch_1", doctor.Doubted, "100 lines failed"},
+		{"a batch was stopped", func(g *gateway) {
+			g.health.Stopped = []engine.StoppedBatch{{ID: "batch_1", Reason: "100 lines failed"}}
+		}, "gateway batch batch_1", doctor.Doubted, "100 lines failed"},
 		{"store away", func(g *gateway) { g.health.Store = "dial: refused" }, "store answers", doctor.Failed, "refused"},
 		{"queue away", func(g *gateway) { g.health.Queue = "dial: refused" }, "queue answers", doctor.Doubted, "refused"},
 		{"files away", func(g *gateway) { g.health.Files = "read-only" }, "files can be written", doctor.Failed, "read-only"},
@@ -165,7 +168,7 @@ func TestChecks(t *testing.T) {
 		{"clock unknown", func(g *gateway) { g.clock = errors.New("closed") }, "store clock", doctor.Unknown, "closed"},
 		{"disk filling", func(g *gateway) { g.space.Free = 100 }, "files disk space", doctor.Doubted, "100 B of 1000 B"},
 		{"disk full", func(g *gateway) { g.space.Free = 9 }, "files disk space", doctor.Failed, "9 B"},
-		{"contents missing", func(g *gateway) { g.missing = batch.Missing{Files: 3, Some: []string{"file-a", "file-b"}} }, "files contents", doctor.Failed, "3 files have no content, among them file-a, file-b"},
+		{"contents missing", func(g *gateway) { g.missing = engine.Missing{Files: 3, Some: []string{"file-a", "file-b"}} }, "files contents", doctor.Failed, "3 files have no content, among them file-a, file-b"},
 		{"contents unknown", func(g *gateway) { g.unknown.Unknown = 10 }, "files contents", doctor.Doubted, "10 of 100"},
 		{"many contents unknown", func(g *gateway) { g.unknown.Unknown = 11 }, "files contents", doctor.Failed, "11 of 100"},
 		{"contents not compared", func(g *gateway) { g.compared = false }, "files contents", doctor.Unknown, "not compared yet"},
@@ -361,7 +364,7 @@ func TestKeysAreTold(t *testing.T) {
 	} {
 		g := well()
 		d := doctor.New(doctor.Config{
-			Engine: g, Pool: g, Health: func(context.Context) batch.Health { return g.health },
+			Engine: g, Pool: g, Health: func(context.Context) engine.Health { return g.health },
 			Keys: func() bool { return tt.keys }, Local: func() bool { return tt.local },
 		})
 		r, err := d.Checks(t.Context())
@@ -378,7 +381,7 @@ func TestKeysAreTold(t *testing.T) {
 // The limits of this process are told.
 func TestDescriptors(t *testing.T) {
 	g := well()
-	d := doctor.New(doctor.Config{Engine: g, Pool: g, Health: func(context.Context) batch.Health { return g.health }, Keys: func() bool { return true }})
+	d := doctor.New(doctor.Config{Engine: g, Pool: g, Health: func(context.Context) engine.Health { return g.health }, Keys: func() bool { return true }})
 	r, err := d.Checks(t.Context())
 	if err != nil {
 		t.Fatal(err)

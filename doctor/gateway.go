@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/internal/descriptors"
 )
 
@@ -141,7 +142,7 @@ func (d *Doctor) asked(ctx context.Context) []Check {
 }
 
 // parts reports the health of store, queue and files.
-func (d *Doctor) parts(h batch.Health) []Check {
+func (d *Doctor) parts(h engine.Health) []Check {
 	checks := make([]Check, 0, 4+len(h.Stopped))
 	for _, p := range []struct{ area, says, remedy string }{
 		{Store, h.Store, "Live requests are served; files and batches answer 503. Start the database, and check its log."},
@@ -152,7 +153,7 @@ func (d *Doctor) parts(h batch.Health) []Check {
 		if p.area == Files {
 			c.Name = "can be written"
 		}
-		if p.says != batch.Well {
+		if p.says != engine.Well {
 			c.Verdict, c.Found, c.Remedy = Failed, p.says, p.remedy
 			if p.area == Queue {
 				c.Verdict = Doubted

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/batch/files/local"
 	"github.com/tidegate/tidegate/batch/httpapi"
 	"github.com/tidegate/tidegate/batch/queue/memory"
@@ -78,7 +79,7 @@ func (h *hooked) Batch(ctx context.Context, tenant, id string) (batch.Batch, err
 
 // batches is the service without an engine that works.
 type batches struct {
-	*batch.Engine
+	*engine.Engine
 	store *hooked
 }
 
@@ -139,7 +140,7 @@ func newAPI(t *testing.T, limits upload.Limits) *api {
 	}
 	a.server = httptest.NewServer(httpapi.New(httpapi.Config{
 		Files:   &upload.Service{Store: a.store, Files: a.files, Limits: limits},
-		Batches: batches{batch.NewEngine(batch.Config{}, a.store, memory.New(), a.files, noPool{}, zap.NewNop()), a.store},
+		Batches: batches{engine.NewEngine(batch.Config{}, a.store, memory.New(), a.files, noPool{}, zap.NewNop()), a.store},
 		Tenant: func(r *http.Request) string {
 			if name := r.Header.Get(tenantHeader); name != "" {
 				return name

@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -15,7 +16,7 @@ type Control interface {
 	ResumeBatch(ctx context.Context, tenant, id string) (batch.Batch, error)
 	PrioritizeBatch(ctx context.Context, tenant, id string, priority int) (batch.Batch, error)
 	// RetryFailed gives an *openai.Error for what cannot be retried.
-	RetryFailed(ctx context.Context, tenant, id string, r batch.RetryRequest) (batch.Batch, error)
+	RetryFailed(ctx context.Context, tenant, id string, r engine.RetryRequest) (batch.Batch, error)
 }
 
 func (h *handler) pauseBatch(w http.ResponseWriter, r *http.Request, id string) error {
@@ -56,7 +57,7 @@ func (h *handler) retryFailed(w http.ResponseWriter, r *http.Request, id string)
 	if err != nil {
 		return err
 	}
-	b, err := h.batches.RetryFailed(r.Context(), h.tenant(r), id, batch.RetryRequest{Files: h.files, IdempotencyKey: key})
+	b, err := h.batches.RetryFailed(r.Context(), h.tenant(r), id, engine.RetryRequest{Files: h.files, IdempotencyKey: key})
 	if err != nil {
 		return err
 	}

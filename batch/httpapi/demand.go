@@ -7,13 +7,13 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 )
 
 // Demanded is what the API needs to tell what waits.
 type Demanded interface {
 	// Demand gives batch.ErrUnavailable while it is not known.
-	Demand(ctx context.Context, tenant string) (batch.Demand, error)
+	Demand(ctx context.Context, tenant string) (engine.Demand, error)
 }
 
 // demandReport is the answer of GET /v1/batches/demand. What is not known is null.
@@ -70,9 +70,9 @@ func (h *handler) getDemand(w http.ResponseWriter, r *http.Request, _ string) er
 		return err
 	}
 	if one {
-		d.Models = slices.DeleteFunc(slices.Clone(d.Models), func(m batch.ModelDemand) bool { return m.Model != model })
+		d.Models = slices.DeleteFunc(slices.Clone(d.Models), func(m engine.ModelDemand) bool { return m.Model != model })
 		if len(d.Models) == 0 {
-			d.Models = []batch.ModelDemand{{Model: model, Remaining: new(time.Duration), InputTokens: new(int64), OutputTokens: new(int64)}}
+			d.Models = []engine.ModelDemand{{Model: model, Remaining: new(time.Duration), InputTokens: new(int64), OutputTokens: new(int64)}}
 		}
 	}
 	o := demandReport{Object: "batch_demand", At: d.At.Unix(), Closed: d.Closed, ClosedUntil: unix(d.ClosedUntil), Data: []modelDemand{}}
@@ -82,7 +82,7 @@ func (h *handler) getDemand(w http.ResponseWriter, r *http.Request, _ string) er
 	return answer(w, o)
 }
 
-func modelDemandOf(m *batch.ModelDemand) modelDemand {
+func modelDemandOf(m *engine.ModelDemand) modelDemand {
 	o := modelDemand{
 		Object: "batch_demand.model", Batches: m.Batches, Validating: m.Validating, Lines: m.Lines, LinesInFlight: m.InFlight, InputTokens: m.InputTokens, OutputTokens: m.OutputTokens,
 		LinesPerMin: thousandths(m.LinesPerMinute), MeasuredAt: unix(m.MeasuredAt), Seconds: seconds(m.Remaining), DeadlineRatio: thousandths(m.DeadlineRatio),

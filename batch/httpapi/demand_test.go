@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/batch/httpapi"
 )
 
@@ -16,13 +17,13 @@ type service = httpapi.Batches // a field of another name than its method
 // demanding has batches wait.
 type demanding struct {
 	service
-	demand batch.Demand
+	demand engine.Demand
 	err    error
 }
 
-func (d demanding) Demand(_ context.Context, tenant string) (batch.Demand, error) {
+func (d demanding) Demand(_ context.Context, tenant string) (engine.Demand, error) {
 	if tenant != batch.DefaultTenant {
-		return batch.Demand{}, nil
+		return engine.Demand{}, nil
 	}
 	return d.demand, d.err
 }
@@ -31,10 +32,10 @@ func TestDemandReport(t *testing.T) {
 	at := time.Unix(1790000000, 0)
 	minutes, ratio, many, few := 10.0, 0.123456, int64(7000), int64(700)
 	long := 90*time.Minute + time.Millisecond
-	work := batch.Demand{At: at, Models: []batch.ModelDemand{
+	work := engine.Demand{At: at, Models: []engine.ModelDemand{
 		{
 			Model: "m", Batches: 2, Validating: 1, Lines: 900, InFlight: 8, InputTokens: &many, OutputTokens: &few, LinesPerMinute: &minutes, MeasuredAt: at, Remaining: &long, DeadlineRatio: &ratio,
-			Late: 1, Oldest: at.Add(-time.Hour), Deadlines: []batch.DeadlineDemand{{Within: time.Hour, Batches: 1, Lines: 9}, {Batches: 2, Lines: 900, InputTokens: &many, OutputTokens: &few, Remaining: &long}},
+			Late: 1, Oldest: at.Add(-time.Hour), Deadlines: []engine.DeadlineDemand{{Within: time.Hour, Batches: 1, Lines: 9}, {Batches: 2, Lines: 900, InputTokens: &many, OutputTokens: &few, Remaining: &long}},
 		},
 		{PausedBatches: 1, PausedLines: 5},
 	}}
@@ -43,7 +44,7 @@ func TestDemandReport(t *testing.T) {
 	const none = `{"object":"batch_demand.model","model":"n","batches":0,"validating_batches":0,"lines":0,"lines_in_flight":0,"estimated_input_tokens":0,"estimated_output_tokens":0,"lines_per_minute":null,"measured_at":null,"seconds":0,"deadline_ratio":null,"late_batches":0,"paused_batches":0,"paused_lines":0,"oldest_at":null,"deadlines":[]}`
 	const open = `{"object":"batch_demand","at":1790000000,"closed":false,"closed_until":null,"data":[`
 	for name, tt := range map[string]struct {
-		demand batch.Demand
+		demand engine.Demand
 		err    error
 		method string
 		query  string
@@ -54,8 +55,8 @@ func TestDemandReport(t *testing.T) {
 		"one model":         {demand: work, query: "?model=m", status: 200, want: open + m + "]}"},
 		"a model idle":      {demand: work, query: "?model=n", status: 200, want: open + none + "]}"},
 		"a model twice":     {demand: work, query: "?model=m&model=n", status: 400},
-		"nothing":           {demand: batch.Demand{At: at}, status: 200, want: open + "]}"},
-		"outside its hours": {demand: batch.Demand{At: at, Closed: true, ClosedUntil: at.Add(time.Hour)}, status: 200, want: `{"object":"batch_demand","at":1790000000,"closed":true,"closed_until":1790003600,"data":[]}`},
+		"nothing":           {demand: engine.Demand{At: at}, status: 200, want: open + "]}"},
+		"outside its hours": {demand: engine.Demand{At: at, Closed: true, ClosedUntil: at.Add(time.Hour)}, status: 200, want: `{"object":"batch_demand","at":1790000000,"closed":true,"closed_until":1790003600,"data":[]}`},
 		"not known":         {err: fmt.Errorf("looking: %w", batch.ErrUnavailable), status: 503},
 		"POST":              {method: "POST", status: 405},
 	} {

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -22,7 +22,7 @@ type wireEstimate struct {
 	MissesDeadline   *bool    `json:"misses_deadline"`
 }
 
-func estimateObject(e batch.Estimate) wireEstimate {
+func estimateObject(e engine.Estimate) wireEstimate {
 	o := wireEstimate{LinesPerMinute: e.LinesPerMinute, MissesDeadline: e.MissesDeadline}
 	if e.Remaining != nil {
 		o.RemainingSeconds = new(int64(*e.Remaining / time.Second))

@@ -10,15 +10,16 @@ import (
 	"strconv"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // Lines is what the API needs to show lines of batches.
 type Lines interface {
 	// Lines gives an *openai.Error for a batch whose results are gone.
-	Lines(ctx context.Context, tenant, id string, q batch.LineQuery) (batch.LinePage, error)
+	Lines(ctx context.Context, tenant, id string, q engine.LineQuery) (engine.LinePage, error)
 	// Line gives batch.ErrNotFound for a line that is not there as well.
-	Line(ctx context.Context, tenant, id string, number int) (batch.LineDetail, error)
+	Line(ctx context.Context, tenant, id string, number int) (engine.LineDetail, error)
 }
 
 // linePage is how many lines a page has unless the client says otherwise.
@@ -53,7 +54,7 @@ type wireDetail struct {
 	Result json.RawMessage `json:"result"`
 }
 
-func lineObject(l batch.Line) wireLine {
+func lineObject(l engine.Line) wireLine {
 	o := wireLine{Object: "batch.line", Line: l.Number, CustomID: l.CustomID, Status: string(l.State), Error: text(l.Message), Upstream: text(l.Upstream)}
 	if l.Status > 0 {
 		o.StatusCode = &l.Status
@@ -70,8 +71,8 @@ func (h *handler) listLines(w http.ResponseWriter, r *http.Request, id string) e
 	if err != nil {
 		return err
 	}
-	var q batch.LineQuery
-	if q.Limit, err = query.limit(linePage, batch.MaxLines); err != nil {
+	var q engine.LineQuery
+	if q.Limit, err = query.limit(linePage, engine.MaxLines); err != nil {
 		return err
 	}
 	after, ok, err := query.get("after")
@@ -85,11 +86,11 @@ func (h *handler) listLines(w http.ResponseWriter, r *http.Request, id string) e
 		}
 		q.After = int(n)
 	}
-	state, err := query.oneOf("status", string(batch.LineCompleted), string(batch.LineFailed), string(batch.LinePending))
+	state, err := query.oneOf("status", string(engine.LineCompleted), string(engine.LineFailed), string(engine.LinePending))
 	if err != nil {
 		return err
 	}
-	q.State = batch.LineState(state)
+	q.State = engine.LineState(state)
 	page, err := h.batches.Lines(r.Context(), h.tenant(r), id, q)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 )
 
 // The reports of the batch server BESH, whose pages and scripts go on working
@@ -16,9 +17,9 @@ import (
 
 // Reports is what the API needs for reports.
 type Reports interface {
-	Estimates(ctx context.Context, batches ...batch.Batch) (map[string]batch.Estimate, error)
+	Estimates(ctx context.Context, batches ...batch.Batch) (map[string]engine.Estimate, error)
 	Analytics() batch.AnalyticsStore
-	Capacity() batch.Capacity
+	Capacity() engine.Capacity
 	// PingQueue returns why the queue cannot be used, nil when it can.
 	PingQueue(ctx context.Context) error
 }

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -18,8 +19,8 @@ import (
 type Results interface {
 	// Results gives batch.ErrNotFound too for a batch that has ended without
 	// such lines, and when its file is gone. Reading gives
-	// batch.ErrEndedMeanwhile when the batch ends.
-	Results(ctx context.Context, tenant, id string, failed bool) (batch.Results, error)
+	// engine.ErrEndedMeanwhile when the batch ends.
+	Results(ctx context.Context, tenant, id string, failed bool) (engine.Results, error)
 }
 
 func (h *handler) getOutput(w http.ResponseWriter, r *http.Request, id string) error {
@@ -47,7 +48,7 @@ func (h *handler) sendResults(w http.ResponseWriter, r *http.Request, id string,
 	defer func() { err = errors.Join(err, lines.Close()) }()
 	content := bufio.NewReaderSize(lines, resultsBuffer)
 	if r.Method != http.MethodHead {
-		if _, err := content.Peek(1); errors.Is(err, batch.ErrEndedMeanwhile) {
+		if _, err := content.Peek(1); errors.Is(err, engine.ErrEndedMeanwhile) {
 			return h.sendResults(w, r, id, failed) // from its files
 		} else if err != nil && !errors.Is(err, io.EOF) {
 			return err
@@ -56,7 +57,7 @@ func (h *handler) sendResults(w http.ResponseWriter, r *http.Request, id string,
 	header := w.Header()
 	header.Set("Content-Type", "application/octet-stream") // as a file's content
 	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Content-Disposition", attachment(batch.ResultsName(id, failed)))
+	header.Set("Content-Disposition", attachment(engine.ResultsName(id, failed)))
 	if lines.Bytes >= 0 {
 		header.Set("Content-Length", strconv.FormatInt(lines.Bytes, 10))
 	}
@@ -74,17 +75,17 @@ func (h *handler) sendResults(w http.ResponseWriter, r *http.Request, id string,
 
 // noResults tells apart why a batch that has ended has no lines of a kind: there
 // are none, or their file is gone.
-func (h *handler) noResults(r *http.Request, id string, failed bool) (batch.Results, error) {
+func (h *handler) noResults(r *http.Request, id string, failed bool) (engine.Results, error) {
 	b, err := h.batches.Batch(r.Context(), h.tenant(r), id)
 	if err != nil {
-		return batch.Results{}, err
+		return engine.Results{}, err
 	}
 	file := b.OutputFileID
 	if failed {
 		file = b.ErrorFileID
 	}
 	if file != "" {
-		return batch.Results{}, openai.Conflict("The results of batch '%s' are gone.", id)
+		return engine.Results{}, openai.Conflict("The results of batch '%s' are gone.", id)
 	}
-	return batch.Results{ReadCloser: http.NoBody}, nil
+	return engine.Results{ReadCloser: http.NoBody}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/upstreams"
 )
@@ -40,7 +41,7 @@ func (o overview) Now(context.Context) (dashboard.Now, error) {
 	}
 	n.ActiveTotal = len(n.Active)
 	if o.size > 0 {
-		n.Gateways = []batch.Gateway{
+		n.Gateways = []engine.Gateway{
 			{Host: "front-1", Role: batch.RoleServe, Self: true, Since: now.Add(-3 * time.Hour), Live: 14},
 			{Host: o.Say("worker-1"), Role: batch.RoleWork, Since: now.Add(-26 * time.Hour), Batch: 249},
 			{Host: "old", Role: batch.RoleAll, Since: now.Add(-50 * time.Hour), Live: 2, Batch: 12},

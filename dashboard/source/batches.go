@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/batch/httpapi"
 	"github.com/tidegate/tidegate/dashboard"
 )
@@ -23,7 +24,7 @@ type batches struct {
 // counted are the failures of a batch when it had a number of them.
 type counted struct {
 	failed int64
-	batch.Failures
+	engine.Failures
 }
 
 // failuresAge is how old grouped failures may be while a batch runs and fails.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/batch/httpapi"
 	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/dashboard"
@@ -18,14 +19,14 @@ import (
 type files struct {
 	*source
 	once     sync.Once
-	findings recent[string, batch.Inspection]
+	findings recent[string, engine.Inspection]
 }
 
 // inspectedAge is how long what was found in a file is remembered: what is
 // served may change.
 const inspectedAge = 10 * time.Minute
 
-func (f *files) inspected() *recent[string, batch.Inspection] {
+func (f *files) inspected() *recent[string, engine.Inspection] {
 	f.once.Do(func() { f.findings.age = inspectedAge })
 	return &f.findings
 }
@@ -64,7 +65,7 @@ func (f *files) uses(ctx context.Context, page []batch.File) ([]dashboard.File, 
 		use := uses[file.ID]
 		rows[i] = dashboard.File{File: file, UsedBy: use.Latest, UsedByTotal: use.Batches, Needed: use.Needed}
 		if file.Purpose == openai.PurposeBatchOutput {
-			if id := batch.BatchOfResults(file.Filename); id != "" {
+			if id := engine.BatchOfResults(file.Filename); id != "" {
 				rows[i].UsedBy, rows[i].UsedByTotal = []string{id}, 1
 			}
 		}
@@ -171,7 +172,7 @@ func (f *files) store(ctx context.Context, filename string, content io.Reader, s
 type looking struct {
 	*io.PipeWriter
 	done  chan struct{}
-	found batch.Inspection
+	found engine.Inspection
 	err   error
 }
 
@@ -180,7 +181,7 @@ func (f *files) look(ctx context.Context, seen func(dashboard.Arriving)) *lookin
 	l := &looking{PipeWriter: to, done: make(chan struct{})}
 	go func() {
 		defer close(l.done)
-		l.found, l.err = f.Engine.InspectLines(ctx, from, func(s batch.Seen) {
+		l.found, l.err = f.Engine.InspectLines(ctx, from, func(s engine.Seen) {
 			seen(dashboard.Arriving{Lines: s.Lines, Findings: s.Findings[:min(len(s.Findings), shownFindings)], FindingsTotal: len(s.Findings) + int(s.Beyond)})
 		})
 		_, _ = io.Copy(io.Discard, from) // whatever it was: storing goes on; what is wrong is said by whoever writes
@@ -189,7 +190,7 @@ func (f *files) look(ctx context.Context, seen func(dashboard.Arriving)) *lookin
 }
 
 // end waits for what was found. err is what ended the writing, nil for all of it.
-func (l *looking) end(err error) (batch.Inspection, error) {
+func (l *looking) end(err error) (engine.Inspection, error) {
 	_ = l.CloseWithError(err) // never fails
 	<-l.done
 	return l.found, l.err

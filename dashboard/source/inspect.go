@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/upstreams"
 )
@@ -62,7 +63,7 @@ const (
 )
 
 // foresee estimates tokens and time from what the models did in the last days.
-func (f *files) foresee(ctx context.Context, in *dashboard.Inspection, found batch.Inspection) error {
+func (f *files) foresee(ctx context.Context, in *dashboard.Inspection, found engine.Inspection) error {
 	now := f.Config.Now()
 	period := batch.Period{From: now.Add(-foreseeSpan), To: now.Add(bucket)}
 	records, err := f.analytics().UsageByModel(ctx, f.Tenant, period)

@@ -5,18 +5,19 @@ import (
 	"errors"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // states are what the dashboard calls the engine's states of lines.
-var states = map[batch.LineState]dashboard.LineState{
-	batch.LinePending: dashboard.LineWaiting, batch.LineCompleted: dashboard.LineCompleted, batch.LineFailed: dashboard.LineFailed,
+var states = map[engine.LineState]dashboard.LineState{
+	engine.LinePending: dashboard.LineWaiting, engine.LineCompleted: dashboard.LineCompleted, engine.LineFailed: dashboard.LineFailed,
 }
 
 // Lines gives a page of lines.
 func (b *batches) Lines(ctx context.Context, id string, q dashboard.LineQuery) (dashboard.LinePage, error) {
-	query := batch.LineQuery{After: q.After, Limit: q.Limit}
+	query := engine.LineQuery{After: q.After, Limit: q.Limit}
 	for theirs, ours := range states {
 		if ours == q.State {
 			query.State = theirs
@@ -44,7 +45,7 @@ func (b *batches) Lines(ctx context.Context, id string, q dashboard.LineQuery) (
 // a page of one state.
 const linePasses = 4
 
-func lineOf(l batch.Line) dashboard.Line {
+func lineOf(l engine.Line) dashboard.Line {
 	return dashboard.Line{
 		Number: l.Number, CustomID: l.CustomID, State: states[l.State], Status: l.Status, Error: l.Message, Attempts: l.Attempts,
 		Upstream: l.Upstream, Duration: l.Duration, InputTokens: l.Usage.InputTokens, OutputTokens: l.Usage.OutputTokens,
@@ -82,7 +83,7 @@ func (b *batches) Results(ctx context.Context, id string, kind dashboard.ResultK
 	if err != nil {
 		return dashboard.Download{}, err
 	}
-	return dashboard.Download{ReadCloser: r, Filename: batch.ResultsName(id, failed), Bytes: r.Bytes}, nil
+	return dashboard.Download{ReadCloser: r, Filename: engine.ResultsName(id, failed), Bytes: r.Bytes}, nil
 }
 
 func gone(err error) bool { return errors.Is(err, batch.ErrNotFound) }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/dashboard"
 )
 
@@ -17,7 +18,7 @@ type overview struct {
 	mu    sync.Mutex
 	since map[string]time.Time // guarded by mu; when each problem was first seen
 
-	late *remembered[[]batch.Late]
+	late *remembered[[]engine.Late]
 }
 
 // lateAge is how old what is said of batches that will be late may be: it is read
@@ -26,7 +27,7 @@ const lateAge = 5 * time.Second
 
 func newOverview(s *source) *overview {
 	o := &overview{source: s}
-	o.late = remember(lateAge, s.Config.Now, func(ctx context.Context) ([]batch.Late, error) { return s.Engine.LateBatches(ctx, s.Tenant) })
+	o.late = remember(lateAge, s.Config.Now, func(ctx context.Context) ([]engine.Late, error) { return s.Engine.LateBatches(ctx, s.Tenant) })
 	return o
 }
 
@@ -46,8 +47,8 @@ func (o *overview) Now(ctx context.Context) (dashboard.Now, error) {
 	}
 	now.Queue.Paused, now.Queue.Hours = health.Paused, health.Hours
 	now.Queue.InFlight, now.Queue.Limit = slotsInUse(now.Upstreams, o.Engine.Capacity().MaxInFlight)
-	var late []batch.Late
-	if health.Store == batch.Well {
+	var late []engine.Late
+	if health.Store == engine.Well {
 		if err = o.stored(ctx, &now); err == nil {
 			late, err = o.late.get(ctx)
 		}
@@ -128,7 +129,7 @@ func (s *source) describe(ctx context.Context, rows []batch.Batch) ([]dashboard.
 	described := make([]dashboard.Batch, len(rows))
 	for i, b := range rows {
 		described[i] = dashboard.Batch{
-			Batch: b, PausedAt: b.PausedAt, InputName: names[b.InputFileID], RetryOf: b.Metadata[batch.RetryOf],
+			Batch: b, PausedAt: b.PausedAt, InputName: names[b.InputFileID], RetryOf: b.Metadata[engine.RetryOf],
 			InFlight: inFlight[b.ID], Remaining: remaining(b, estimates[b.ID]), Waits: s.Engine.WaitReason(b),
 		}
 		if described[i].Waits != "" {
@@ -149,7 +150,7 @@ func (s *source) describe(ctx context.Context, rows []batch.Batch) ([]dashboard.
 const estimateSlack = 1.3
 
 // remaining puts an estimate into words.
-func remaining(b batch.Batch, e batch.Estimate) dashboard.Estimate {
+func remaining(b batch.Batch, e engine.Estimate) dashboard.Estimate {
 	switch {
 	case b.Status.Terminal():
 		return dashboard.Estimate{}

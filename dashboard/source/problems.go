@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/doctor"
 	"github.com/tidegate/tidegate/upstreams"
@@ -14,7 +15,7 @@ import (
 
 // problems lists what is wrong, the worst first. late are batches that will miss
 // their deadlines, present what the doctor finds wrong.
-func (o *overview) problems(now *dashboard.Now, late []batch.Late, health batch.Health, present []doctor.Check) []dashboard.Problem {
+func (o *overview) problems(now *dashboard.Now, late []engine.Late, health engine.Health, present []doctor.Check) []dashboard.Problem {
 	all := modelProblems(o.Pool.Problems())
 	all = append(all, serverProblems(now.Upstreams)...)
 	all = append(all, partProblems(health)...)
@@ -115,7 +116,7 @@ func serverProblems(servers []dashboard.Upstream) (all []dashboard.Problem) {
 	return all
 }
 
-func partProblems(h batch.Health) (all []dashboard.Problem) {
+func partProblems(h engine.Health) (all []dashboard.Problem) {
 	for _, part := range []struct {
 		says, what, remedy string
 		severity           dashboard.Severity
@@ -124,7 +125,7 @@ func partProblems(h batch.Health) (all []dashboard.Problem) {
 		{h.Queue, "The queue is away", "Batches go on by way of the store, a little slower. Start Redis.", dashboard.Warning},
 		{h.Files, "Files cannot be stored", "Uploads are refused and batches cannot end. Look at the disk, or at the object store.", dashboard.Failing},
 	} {
-		if part.says != batch.Well {
+		if part.says != engine.Well {
 			all = append(all, dashboard.Problem{Severity: part.severity, What: part.what, Detail: part.says, Remedy: part.remedy, Subject: dashboard.DoctorSubject})
 		}
 	}

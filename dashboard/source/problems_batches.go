@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/dashboard"
 )
 
@@ -13,7 +14,7 @@ const shownLate = 10
 
 // batchProblems are those of batches: active are the first that are served, late
 // all that will be late.
-func batchProblems(active []dashboard.Batch, late []batch.Late, servers []dashboard.Upstream) (all []dashboard.Problem) {
+func batchProblems(active []dashboard.Batch, late []engine.Late, servers []dashboard.Upstream) (all []dashboard.Problem) {
 	served := make(map[string]bool)
 	for _, u := range servers {
 		if u.State.TakesRequests() {
@@ -34,7 +35,7 @@ func batchProblems(active []dashboard.Batch, late []batch.Late, servers []dashbo
 			all = append(all, p)
 		}
 	}
-	late = slices.DeleteFunc(slices.Clone(late), func(l batch.Late) bool { return waits[l.ID] })
+	late = slices.DeleteFunc(slices.Clone(late), func(l engine.Late) bool { return waits[l.ID] })
 	for _, l := range late[:min(len(late), shownLate)] {
 		all = append(all, lateProblem(l, names[l.ID]))
 	}
@@ -55,24 +56,24 @@ func problemOf(b batch.Batch, name string) dashboard.Problem {
 	return dashboard.Problem{Severity: dashboard.Warning, What: "Batch " + name, Subject: dashboard.BatchSubject, SubjectID: b.ID}
 }
 
-func lateProblem(l batch.Late, name string) dashboard.Problem {
+func lateProblem(l engine.Late, name string) dashboard.Problem {
 	p := problemOf(l.Batch, name)
-	if l.Why == batch.LatePaused {
+	if l.Why == engine.LatePaused {
 		p.What += " is paused and"
 	}
 	p.What += " will miss its deadline"
 	p.Detail = fmt.Sprintf("%d of %d lines are left", l.Left(), l.Counts.Total)
 	const rest = " What is not done by then ends as batch_expired in its error file."
 	switch l.Why {
-	case batch.LatePaused:
+	case engine.LatePaused:
 		p.Remedy = "Resume it." + rest
-	case batch.LateClosed:
+	case engine.LateClosed:
 		p.Detail += "; batches run again after its deadline"
 		p.Remedy = "Change hours in the configuration." + rest
-	case batch.LateWaiting:
+	case engine.LateWaiting:
 		p.Detail += "; too much goes before it"
 		p.Remedy = "Raise its priority, pause others, or add servers." + rest
-	case batch.LateStill:
+	case engine.LateStill:
 		p.Detail += "; no line of its model ended in the last minute"
 		p.Remedy = "See whether the servers of its model answer, and whether live requests leave room." + rest
 	default:

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/doctor"
 	"github.com/tidegate/tidegate/internal/openai"
@@ -26,21 +27,21 @@ func TestProblems(t *testing.T) {
 		return dashboard.Upstream{UpstreamStatus: u}
 	}
 	up := server(upstreams.StateUp)
-	well := batch.Health{Store: "ok", Queue: "ok", Files: "ok"}
+	well := engine.Health{Store: "ok", Queue: "ok", Files: "ok"}
 	running := func(change func(*dashboard.Batch)) dashboard.Batch {
 		b := dashboard.Batch{Batch: batch.Batch{ID: "batch_1", Status: batch.InProgress, Model: "m", Counts: openai.RequestCounts{Total: 10}}, InputName: "in.jsonl"}
 		change(&b)
 		return b
 	}
-	late := func(id string, why batch.LateReason) batch.Late {
-		return batch.Late{Batch: batch.Batch{ID: id, Model: "m", Counts: openai.RequestCounts{Total: 10}}, Why: why}
+	late := func(id string, why engine.LateReason) engine.Late {
+		return engine.Late{Batch: batch.Batch{ID: id, Model: "m", Counts: openai.RequestCounts{Total: 10}}, Why: why}
 	}
 	for _, c := range []struct {
 		name    string
 		servers []dashboard.Upstream
-		health  batch.Health
+		health  engine.Health
 		active  []dashboard.Batch
-		late    []batch.Late
+		late    []engine.Late
 		want    []string // severity and the beginning
 	}{
 		{"nothing", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(*dashboard.Batch) {})}, nil, nil},
@@ -51,15 +52,15 @@ func TestProblems(t *testing.T) {
 		{"late", []dashboard.Upstream{server(upstreams.StateBusy)}, well, nil, nil, []string{"warning http://gpu does not answer"}},
 		{"suspect", []dashboard.Upstream{up, server(upstreams.StateSuspect)}, well, nil, nil, []string{"warning http://gpu answers requests with errors"}},
 		{"full", []dashboard.Upstream{server(upstreams.StateUp, func(u *upstreams.UpstreamStatus) { u.HasMetrics, u.KVCacheUsage, u.Waiting = true, 0.99, 3 })}, well, nil, nil, []string{"warning The KV cache"}},
-		{"store away", []dashboard.Upstream{up}, batch.Health{Store: "refused", Queue: "ok", Files: "ok", Paused: []string{"because of it"}}, nil, nil, []string{"failing The store"}},
-		{"queue and files away", []dashboard.Upstream{up}, batch.Health{Store: "ok", Queue: "refused", Files: "full"}, nil, nil, []string{"failing Files", "warning The queue"}},
-		{"stopped", []dashboard.Upstream{up}, batch.Health{Store: "ok", Queue: "ok", Files: "ok", Stopped: []batch.StoppedBatch{{ID: "batch_1", Reason: "why"}}}, nil, nil, []string{"warning Batch batch_1 was paused because"}},
-		{"held up", []dashboard.Upstream{up}, batch.Health{Store: "ok", Queue: "ok", Files: "ok", Paused: []string{"model m: down"}}, nil, nil, []string{"warning Batch work is held up"}},
-		{"late batch", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(*dashboard.Batch) {})}, []batch.Late{late("batch_1", batch.LateSlow)}, []string{"warning Batch in.jsonl will miss"}},
-		{"late and not shown", []dashboard.Upstream{up}, well, nil, []batch.Late{late("batch_2", batch.LateWaiting)}, []string{"warning Batch batch_2 will miss"}},
-		{"paused for too long", []dashboard.Upstream{up}, well, nil, []batch.Late{late("batch_2", batch.LatePaused)}, []string{"warning Batch batch_2 is paused and will miss"}},
-		{"many are late", []dashboard.Upstream{up}, well, nil, slices.Repeat([]batch.Late{late("batch_2", batch.LateStill)}, 13), append(slices.Repeat([]string{"warning Batch batch_2 will miss"}, 10), "warning More batches will miss")},
-		{"nobody has its model", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(b *dashboard.Batch) { b.Model, b.InputName = "n", "" })}, []batch.Late{late("batch_1", batch.LateStill)}, []string{"warning Batch batch_1 waits for the model n"}},
+		{"store away", []dashboard.Upstream{up}, engine.Health{Store: "refused", Queue: "ok", Files: "ok", Paused: []string{"because of it"}}, nil, nil, []string{"failing The store"}},
+		{"queue and files away", []dashboard.Upstream{up}, engine.Health{Store: "ok", Queue: "refused", Files: "full"}, nil, nil, []string{"failing Files", "warning The queue"}},
+		{"stopped", []dashboard.Upstream{up}, engine.Health{Store: "ok", Queue: "ok", Files: "ok", Stopped: []engine.StoppedBatch{{ID: "batch_1", Reason: "why"}}}, nil, nil, []string{"warning Batch batch_1 was paused because"}},
+		{"held up", []dashboard.Upstream{up}, engine.Health{Store: "ok", Queue: "ok", Files: "ok", Paused: []string{"model m: down"}}, nil, nil, []string{"warning Batch work is held up"}},
+		{"late batch", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(*dashboard.Batch) {})}, []engine.Late{late("batch_1", engine.LateSlow)}, []string{"warning Batch in.jsonl will miss"}},
+		{"late and not shown", []dashboard.Upstream{up}, well, nil, []engine.Late{late("batch_2", engine.LateWaiting)}, []string{"warning Batch batch_2 will miss"}},
+		{"paused for too long", []dashboard.Upstream{up}, well, nil, []engine.Late{late("batch_2", engine.LatePaused)}, []string{"warning Batch batch_2 is paused and will miss"}},
+		{"many are late", []dashboard.Upstream{up}, well, nil, slices.Repeat([]engine.Late{late("batch_2", engine.LateStill)}, 13), append(slices.Repeat([]string{"warning Batch batch_2 will miss"}, 10), "warning More batches will miss")},
+		{"nobody has its model", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(b *dashboard.Batch) { b.Model, b.InputName = "n", "" })}, []engine.Late{late("batch_1", engine.LateStill)}, []string{"warning Batch batch_1 waits for the model n"}},
 		{"paused on purpose", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(b *dashboard.Batch) { b.Model, b.PausedAt = "n", time.Unix(1, 0) })}, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -212,17 +213,17 @@ func TestRemaining(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		batch    batch.Batch
-		estimate batch.Estimate
+		estimate engine.Estimate
 		want     dashboard.Estimate
 	}{
-		{"known", b(batch.InProgress), batch.Estimate{LinesPerMinute: &rate, Remaining: &rest}, dashboard.Estimate{Known: true, Low: time.Minute, High: 78 * time.Second}},
-		{"over", b(batch.Completed), batch.Estimate{}, dashboard.Estimate{}},
-		{"just begun", b(batch.InProgress), batch.Estimate{}, dashboard.Estimate{Why: "it has just begun"}},
-		{"standing still", b(batch.InProgress), batch.Estimate{LinesPerMinute: &none}, dashboard.Estimate{Why: "no line ended in the last minute"}},
-		{"never", b(batch.InProgress), batch.Estimate{LinesPerMinute: &rate}, dashboard.Estimate{Why: "more than 30 days at this rate"}},
-		{"paused", paused, batch.Estimate{LinesPerMinute: &rate}, dashboard.Estimate{Why: "it is paused"}},
-		{"validating", b(batch.Validating), batch.Estimate{}, dashboard.Estimate{Why: "its file is being checked"}},
-		{"finalizing", b(batch.Finalizing), batch.Estimate{}, dashboard.Estimate{Why: "its files are being written"}},
+		{"known", b(batch.InProgress), engine.Estimate{LinesPerMinute: &rate, Remaining: &rest}, dashboard.Estimate{Known: true, Low: time.Minute, High: 78 * time.Second}},
+		{"over", b(batch.Completed), engine.Estimate{}, dashboard.Estimate{}},
+		{"just begun", b(batch.InProgress), engine.Estimate{}, dashboard.Estimate{Why: "it has just begun"}},
+		{"standing still", b(batch.InProgress), engine.Estimate{LinesPerMinute: &none}, dashboard.Estimate{Why: "no line ended in the last minute"}},
+		{"never", b(batch.InProgress), engine.Estimate{LinesPerMinute: &rate}, dashboard.Estimate{Why: "more than 30 days at this rate"}},
+		{"paused", paused, engine.Estimate{LinesPerMinute: &rate}, dashboard.Estimate{Why: "it is paused"}},
+		{"validating", b(batch.Validating), engine.Estimate{}, dashboard.Estimate{Why: "its file is being checked"}},
+		{"finalizing", b(batch.Finalizing), engine.Estimate{}, dashboard.Estimate{Why: "its files are being written"}},
 	} {
 		if diff := cmp.Diff(c.want, remaining(c.batch, c.estimate)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)

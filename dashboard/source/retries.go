@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/batch/httpapi"
 )
 
@@ -24,7 +25,7 @@ func (b *batches) RetryFailed(ctx context.Context, id string) (string, error) {
 	if err != nil || made != "" {
 		return made, err
 	}
-	retry, err := b.Engine.RetryFailed(ctx, b.Tenant, id, batch.RetryRequest{Files: b.Files, IdempotencyKey: key})
+	retry, err := b.Engine.RetryFailed(ctx, b.Tenant, id, engine.RetryRequest{Files: b.Files, IdempotencyKey: key})
 	return retry.ID, httpapi.Explain(err)
 }
 
@@ -61,7 +62,7 @@ func (b *batches) retriedBy(ctx context.Context, row batch.Batch) (string, error
 		return "", err
 	}
 	for _, other := range page.Batches {
-		if other.Metadata[batch.RetryOf] == row.ID {
+		if other.Metadata[engine.RetryOf] == row.ID {
 			return other.ID, nil
 		}
 	}

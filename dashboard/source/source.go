@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/doctor"
@@ -14,12 +15,12 @@ import (
 // Config is what a source asks.
 type Config struct {
 	Tenant string
-	Engine *batch.Engine
+	Engine *engine.Engine
 	Files  *upload.Service
 	Pool   *upstreams.Pool
 	Doctor Doctor
 	// Health is how the engine is, also while it is not open.
-	Health func(context.Context) batch.Health
+	Health func(context.Context) engine.Health
 	// Started is when the gateway began to work: nothing is measured before.
 	Started time.Time
 	Now     func() time.Time // nil: time.Now
@@ -29,7 +30,7 @@ type Config struct {
 type Doctor interface {
 	dashboard.Doctor
 	// Present is what is wrong now, with an engine as h says.
-	Present(ctx context.Context, h batch.Health) []doctor.Check
+	Present(ctx context.Context, h engine.Health) []doctor.Check
 }
 
 // New makes a dashboard's source. It does no I/O and starts nothing.
@@ -38,7 +39,7 @@ func New(cfg Config) dashboard.Source {
 		cfg.Now = time.Now
 	}
 	s := &source{Config: cfg}
-	s.health = remember(healthAge, cfg.Now, func(ctx context.Context) (batch.Health, error) { return cfg.Health(ctx), nil })
+	s.health = remember(healthAge, cfg.Now, func(ctx context.Context) (engine.Health, error) { return cfg.Health(ctx), nil })
 	s.present = remember(presentAge, cfg.Now, func(ctx context.Context) ([]doctor.Check, error) {
 		health, err := s.health.get(ctx)
 		if err != nil {
@@ -58,7 +59,7 @@ func New(cfg Config) dashboard.Source {
 // source is what all parts have in common.
 type source struct {
 	Config
-	health  *remembered[batch.Health]
+	health  *remembered[engine.Health]
 	present *remembered[[]doctor.Check]
 	meter   meter
 }

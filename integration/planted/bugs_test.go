@@ -14,7 +14,7 @@ var (
 )
 
 // engine is one test of the engine.
-func engine(name string) suite { return suite{pkg: "batch", run: "^" + name + "$"} }
+func engine(name string) suite { return suite{pkg: "batch/engine", run: "^" + name + "$"} }
 
 // failing is one failpoint.
 func failing(point string) suite {
@@ -49,14 +49,14 @@ var bugs = []bug{
 		`"_synchronous":  {planted.Or("commits not synced", "FULL", "NORMAL")},`,
 	}}, durable, `tidegate.db-wal was not synced`},
 	{"acknowledged before the commit", []edit{{
-		"batch/committer.go",
+		"batch/scheduler/committer.go",
 		"	for pause := commitBackoffMin; ; pause",
 		`	if planted.Is("acknowledged before the commit") {
-		e.runner.post(func() { e.runner.committed(group, nil) })
-		bounded, cancel := e.bounded(ctx)
-		_, err := e.store.CommitResults(bounded, writes)
+		r.post(func() { r.committed(group, nil) })
+		bounded, cancel := r.bounded(ctx)
+		_, err := r.deps.Store.CommitResults(bounded, writes)
 		cancel()
-		e.note("committing results", err)
+		r.deps.Health.Note("committing results", err)
 		return true
 	}
 	for pause := commitBackoffMin; ; pause`,
@@ -72,7 +72,7 @@ var bugs = []bug{
 		"		if planted.Is(`a claim on kept lines is one on all`) {\n			return ^uint64(0)\n		}\n		return s.Kept\n",
 	}}, driver, `a line that was given back is refused`},
 	{"lines that another keeps are begun", []edit{{
-		"batch/feed.go",
+		"batch/scheduler/batch_queue.go",
 		"	taken := s.Done | s.Kept",
 		"	taken := s.Done | s.Kept\n	if planted.Is(`lines that another keeps are begun`) {\n		taken = s.Done\n	}",
 	}}, engine("TestKeptLinesOfTheDead"), `ran although another kept it`},
@@ -92,12 +92,12 @@ var bugs = []bug{
 		"if s.Done&(1<<l.Index) != 0 && !planted.Is(`counted twice`) {",
 	}}, failing("store.CommitResults:after=error"), `the batch ended as|still in_progress|with \{Total`},
 	{"done lines forgotten", []edit{{
-		"batch/feed.go",
+		"batch/scheduler/batch_queue.go",
 		"if taken&(1<<i) == 0 {",
 		"if taken&(1<<i) == 0 || planted.Is(`done lines forgotten`) {",
 	}}, killed, `calls were repeated`},
 	{"the store is never asked for what the queue forgot", []edit{{
-		"batch/feed.go",
+		"batch/scheduler/batch_queue.go",
 		"		if len(numbers) == 0 {\n			break\n		}",
 		"		if len(numbers) == 0 && planted.Is(`the store is never asked for what the queue forgot`) && err == nil {\n			return nil, nil\n		}\n		if len(numbers) == 0 {\n			break\n		}",
 	}}, killed, `is in_progress after all|in vain for progress after the last kill`},
@@ -106,9 +106,9 @@ var bugs = []bug{
 		{"batch/store/postgres/slices.go", "numbers, err = all(ctx, t, store.Value[int], claimableSlices,", "numbers, err = all(ctx, t, store.Value[int], planted.Without(`leases of others ignored`, claimableSlices, ` AND lease_until <= $2`, ` AND lease_until <= $2 + 1000000000000`),"},
 	}, redis, `calls were repeated`},
 	{"status before the files", []edit{
-		{"batch/finalizer.go", "if err := f.dst.Commit(ctx); err != nil {", "if planted.Is(`status before the files`) {\n} else if err := f.dst.Commit(ctx); err != nil {"},
+		{"batch/engine/finalizer.go", "if err := f.dst.Commit(ctx); err != nil {", "if planted.Is(`status before the files`) {\n} else if err := f.dst.Commit(ctx); err != nil {"},
 		{
-			"batch/finalizer.go", "		return fmt.Errorf(\"finishing batch: %w\", err)\n	}", `		return fmt.Errorf("finishing batch: %w", err)
+			"batch/engine/finalizer.go", "		return fmt.Errorf(\"finishing batch: %w\", err)\n	}", `		return fmt.Errorf("finishing batch: %w", err)
 	}
 	for _, f := range []*resultFile{&w.output, &w.errors} {
 		if planted.Is("status before the files") && f.dst != nil {
@@ -120,31 +120,31 @@ var bugs = []bug{
 		},
 	}, failing("store.FinishBatch:after=crash"), `/content(:| answered)`},
 	{"two batches of one wish", []edit{{
-		"batch/service.go",
+		"batch/engine/service.go",
 		"IdempotencyKey: r.IdempotencyKey,",
 		"IdempotencyKey: planted.Or(`two batches of one wish`, r.IdempotencyKey, ``),",
 	}}, failing("store.CreateBatch:after=error"), `calls were made again`},
 	{"begun without a lease", []edit{{
-		"batch/leases.go",
+		"batch/scheduler/leases.go",
 		"	if r.held.IsZero() || now.Before(r.held) {",
 		"	if r.held.IsZero() || now.Before(r.held) || planted.Is(`begun without a lease`) {",
 	}}, engine("TestNothingBeginsWithoutALease"), `of them without a lease`},
 	{"an outage of the store is an end", []edit{{
-		"batch/committer.go",
-		"		if !sleep(ctx, pause) {",
-		"		if planted.Is(`an outage of the store is an end`) {\n			e.runner.post(func() { e.runner.committed(group, nil) })\n			return true\n		}\n		if !sleep(ctx, pause) {",
+		"batch/scheduler/committer.go",
+		"		if !wait.Sleep(ctx, pause) {",
+		"		if planted.Is(`an outage of the store is an end`) {\n			r.post(func() { r.committed(group, nil) })\n			return true\n		}\n		if !wait.Sleep(ctx, pause) {",
 	}}, postgres, `calls were repeated`},
 	{"claimed as soon as an outage ends", []edit{{
-		"batch/outage.go",
+		"batch/scheduler/outage.go",
 		"	r.patience = time.Now().Add(outageGrace)",
 		"	if !planted.Is(`claimed as soon as an outage ends`) {\n\t\tr.patience = time.Now().Add(outageGrace)\n\t}",
 	}}, engine("TestOutageRepeatsNothing"), `was sent 2 times`},
 	{"silence is no outage", []edit{{
-		"batch/outage.go",
+		"batch/scheduler/outage.go",
 		"return (c.Lease - c.LeaseRenew) / 3",
 		"if planted.Is(`silence is no outage`) {\n\t\treturn time.Hour\n\t}\n\treturn (c.Lease - c.LeaseRenew) / 3",
 	}, {
-		"batch/outage.go",
+		"batch/scheduler/outage.go",
 		"return 4 * (c.Lease - c.LeaseRenew) / 9",
 		"if planted.Is(`silence is no outage`) {\n\t\treturn time.Hour\n\t}\n\treturn 4 * (c.Lease - c.LeaseRenew) / 9",
 	}}, engine("TestSilenceRepeatsNothing"), `was sent 2 times`},
@@ -154,14 +154,14 @@ var bugs = []bug{
 		"all(ctx, t, store.Value[int], planted.Without(`renewed although another has it`, renewSlices, ` AND s.attempt = c.attempt`, ``),",
 	}}, renewing, `lost claims`},
 	{"handed back while they run", []edit{{
-		"batch/hand_back.go",
+		"batch/scheduler/release.go",
 		"!slices.ContainsFunc(w.lines, kept)",
 		"(planted.Is(`handed back while they run`) || !slices.ContainsFunc(w.lines, kept))",
 	}}, leaving, `requests, [1-9]\d* calls repeated`},
 	{"lines placed in the order in which they are left", []edit{{
-		"batch/feed.go",
-		"			w.lines = append(w.lines, &line{work: w, index: i, request: r})",
-		"			if planted.Is(`lines placed in the order in which they are left`) {\n				i = len(w.lines)\n			}\n			w.lines = append(w.lines, &line{work: w, index: i, request: r})",
+		"batch/scheduler/batch_queue.go",
+		"			w.lines = append(w.lines, &line{work: w, index: i, request: request})",
+		"			if planted.Is(`lines placed in the order in which they are left`) {\n				i = len(w.lines)\n			}\n			w.lines = append(w.lines, &line{work: w, index: i, request: request})",
 	}}, killed, `calls were repeated|has no result|stands in the output file and`},
 	{"refused lines count as answered", []edit{{
 		"batch/store/commit.go",
@@ -179,27 +179,27 @@ var bugs = []bug{
 		"one(ctx, t, store.ScanBatch, planted.Without(`a cancel that comes when the last line is done`, cancelBatch, `ending = 'cancelled'`, `ending = CASE status WHEN 'finalizing' THEN ending ELSE 'cancelled' END`),",
 	}}, racing, `a cancel was accepted: true`},
 	{"slices beyond the first page", []edit{{
-		"batch/finalizer.go",
+		"batch/engine/finalizer.go",
 		"		first = slices[len(slices)-1].Number + 1",
 		"		if planted.Is(`slices beyond the first page`) {\n			return nil\n		}\n		first = slices[len(slices)-1].Number + 1",
 	}}, engine("TestResultsOfManySlices"), `distinct custom_ids in the results`},
 	{"the lease on a batch is never renewed", []edit{{
-		"batch/clerk.go",
-		"		for sleep(stop, e.config().LeaseRenew) {",
-		"		for !planted.Is(`the lease on a batch is never renewed`) && sleep(stop, e.config().LeaseRenew) {",
+		"batch/engine/worker.go",
+		"		for wait.Sleep(stop, e.config().LeaseRenew) {",
+		"		for !planted.Is(`the lease on a batch is never renewed`) && wait.Sleep(stop, e.config().LeaseRenew) {",
 	}}, engine("TestSlowFinalizerKeepsItsBatch"), `never happened: the claim is renewed`},
 	{"unknown contents are given no time to get a row", []edit{{
-		"batch/quarantine.go",
+		"batch/engine/quarantine.go",
 		"if time.Since(modified) < unknownAge {",
 		"if time.Since(modified) < unknownAge && !planted.Is(`unknown contents are given no time to get a row`) {",
 	}}, engine("TestUnknownContentsAreQuarantined"), `want 1 of 22 unknown`},
 	{"unknown contents are deleted in the first round", []edit{{
-		"batch/quarantine.go",
+		"batch/engine/quarantine.go",
 		"if !deleting || found.TooMany() {",
 		"if (!deleting && !planted.Is(`unknown contents are deleted in the first round`)) || found.TooMany() {",
 	}}, engine("TestUnknownContentsAreQuarantined"), `is deleted in the first round after a start`},
 	{"many unknown contents are deleted", []edit{{
-		"batch/quarantine.go",
+		"batch/engine/quarantine.go",
 		"return q.Unknown*quarantineShare > q.Total",
 		"return !planted.Is(`many unknown contents are deleted`) && q.Unknown*quarantineShare > q.Total",
 	}}, engine("TestManyUnknownContentsAreKept"), `is deleted`},

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -93,7 +94,7 @@ type Health struct {
 		Contents            string
 		Paused              []string
 		Role                batch.Role
-		Gateways            []batch.Gateway
+		Gateways            []engine.Gateway
 		InFlight            int64 `json:"in_flight"`
 	}
 	Upstreams []struct {

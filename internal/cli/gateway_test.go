@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/batch/files/local"
 	"github.com/tidegate/tidegate/batch/httpapi"
 	"github.com/tidegate/tidegate/batch/queue/memory"
@@ -50,7 +51,7 @@ func newGateway(t *testing.T) *gateway {
 	t.Helper()
 	dir := t.TempDir()
 	g := &gateway{t: t, pool: &pool{freed: make(chan struct{}, 1), held: make(chan struct{})}}
-	engine := batch.NewEngine(batch.Config{RetryBackoffMin: time.Millisecond, RetryBackoffMax: time.Millisecond},
+	engine := engine.NewEngine(batch.Config{RetryBackoffMin: time.Millisecond, RetryBackoffMax: time.Millisecond},
 		sqlite.New(sqlite.Config{Path: filepath.Join(dir, "db")}), memory.New(), local.New(local.Config{Dir: filepath.Join(dir, "files")}), g.pool, zap.NewNop())
 	if err := engine.Open(t.Context()); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,196 @@
+package engine
+
+import (
+	"context"
+	"sort"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/scheduler"
+)
+
+// Late is a batch that will miss its deadline if all goes on as it does.
+type Late struct {
+	batch.Batch
+	Why LateReason
+}
+
+// LateReason is why a batch will miss its deadline.
+type LateReason string
+
+// The reasons why batches miss their deadlines.
+const (
+	LateSlow    LateReason = "slow"    // its lines end, but not quickly enough
+	LateWaiting LateReason = "waiting" // too much of its model goes before it
+	LateStill   LateReason = "still"   // no line of its model has ended in the last minute
+	LatePaused  LateReason = "paused"
+	LateClosed  LateReason = "closed" // no batch runs at this time of day until after the deadline
+)
+
+// How near a deadline is when nothing is known of a rate, so that the batch is
+// called late: one that stands still may go on in a moment, and a pause is
+// somebody's wish.
+const (
+	lateStill  = 15 * time.Minute
+	latePaused = time.Hour
+)
+
+// LateBatches tells which of a tenant's batches that are InProgress will miss
+// their deadlines, in the order in which they are served. It goes by the batches
+// of the last refresh, at most activeLimit, and by what ended in the last minute.
+func (e *Engine) LateBatches(ctx context.Context, tenant string) ([]Late, error) {
+	late, err := e.allLate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var own []Late
+	for _, l := range late {
+		if l.Tenant == tenant {
+			own = append(own, l)
+		}
+	}
+	return own, nil
+}
+
+// allLate is LateBatches of all tenants.
+func (e *Engine) allLate(ctx context.Context) ([]Late, error) {
+	if c, closed := e.Closed(); closed {
+		return closedLate(e.scheduler.ActiveBatches(), c), nil
+	}
+	now, err := e.store.Now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	pace, err := e.store.Pace(ctx, now.Add(-rateSpan), scheduler.ActiveLimit)
+	if err != nil {
+		return nil, err
+	}
+	return lateOf(e.scheduler.ActiveBatches(), pace, e.backlog.knownSpeeds(), now), nil
+}
+
+// closedLate finds the batches whose deadline is before batches run again. Nothing
+// is known of the others' rates while none runs.
+func closedLate(active []batch.Batch, c batch.Closing) (late []Late) {
+	for _, b := range active {
+		if b.PausedAt.IsZero() && (c.Until.IsZero() || b.ExpiresAt.Before(c.Until)) {
+			late = append(late, Late{b, LateClosed})
+		}
+	}
+	return late
+}
+
+// lateOf finds batches that will be late among those of all tenants, given in
+// the order in which they are served, those that are paused last. One of which
+// lines end for a minute or longer goes on as it does. Another has the speed of its
+// model when those before it are done, or while that is not known what ended in the
+// last minute: models have servers of their own, batches of several models count as
+// one.
+func lateOf(active []batch.Batch, pace []batch.Pace, speeds map[string]speed, now time.Time) (late []Late) {
+	estimates, rates := ratesOf(active, pace, now)
+	queues := make(map[string]*queued) // by model
+	for i, b := range active {
+		q := queues[b.Model]
+		if q == nil {
+			q = new(queued)
+			queues[b.Model] = q
+		}
+		before := q.before(b)
+		if b.PausedAt.IsZero() {
+			q.add(b)
+		}
+		r := modelRate{speed: rates[b.Model], moves: rates[b.Model] > 0}
+		if s, known := speeds[b.Model]; known {
+			r.speed = s.perMinute
+			if now.Sub(b.InProgressAt) < rateSpan { // its first lines say little
+				estimates[i].MissesDeadline = nil
+			}
+		}
+		if why := lateness(b, estimates[i], before, r, now); why != "" {
+			late = append(late, Late{b, why})
+		}
+	}
+	return late
+}
+
+// ratesOf returns the estimate of each batch, and how many lines of a model ended
+// in the last minute, on all gateways.
+func ratesOf(active []batch.Batch, pace []batch.Pace, now time.Time) (estimates []Estimate, rates map[string]float64) {
+	minutes := make(map[string][]batch.Minute) // by batch
+	for _, p := range pace {
+		minutes[p.BatchID] = append(minutes[p.BatchID], p.Minute)
+	}
+	estimates = make([]Estimate, len(active))
+	rates = make(map[string]float64)
+	known := make(map[string]bool) // batches whose rate is among them
+	for i, b := range active {
+		estimates[i] = estimate(b, minutes[b.ID], now)
+		if rate := estimates[i].LinesPerMinute; rate != nil {
+			rates[b.Model] += *rate
+			known[b.ID] = true
+		}
+	}
+	for _, p := range pace { // of batches that are over, or have just begun
+		if !known[p.BatchID] {
+			rates[p.Model] += shareOf(p.Minute, now) * float64(p.Completed+p.Failed)
+		}
+	}
+	return estimates, rates
+}
+
+// queued are the batches of a model that are not paused, in the order in which
+// they are served, with the lines left up to each.
+type queued struct {
+	batches []batch.Batch
+	lines   []int64
+}
+
+func (q *queued) add(b batch.Batch) {
+	q.lines = append(q.lines, q.before(b)+b.Left())
+	q.batches = append(q.batches, b)
+}
+
+// before is how many lines are left in batches that go before one.
+func (q *queued) before(b batch.Batch) int64 {
+	n := sort.Search(len(q.batches), func(i int) bool { return !goesBefore(q.batches[i], b) })
+	if n == 0 {
+		return 0
+	}
+	return q.lines[n-1]
+}
+
+// goesBefore tells whether one batch is served before another that is not paused,
+// or would not be.
+func goesBefore(a, b batch.Batch) bool {
+	if a.Priority != b.Priority {
+		return a.Priority > b.Priority
+	}
+	return !a.ExpiresAt.After(b.ExpiresAt)
+}
+
+// modelRate is how quickly lines of a model end.
+type modelRate struct {
+	speed float64 // in a minute, while there are lines to send; 0: not known
+	moves bool    // some ended in the last minute
+}
+
+// lateness tells why a batch will be late, "" when it will not. Before is how
+// many lines of its model go before its own.
+func lateness(b batch.Batch, e Estimate, before int64, rate modelRate, now time.Time) LateReason {
+	left := b.ExpiresAt.Sub(now)
+	tooMuch := rate.speed > 0 && float64(before+b.Left())/rate.speed > left.Minutes()
+	switch {
+	case !b.PausedAt.IsZero():
+		if tooMuch || left < latePaused {
+			return LatePaused
+		}
+	case e.MissesDeadline != nil:
+		if *e.MissesDeadline {
+			return LateSlow
+		}
+	case tooMuch:
+		return LateWaiting
+	case !rate.moves && left < lateStill && now.Sub(b.InProgressAt) >= rateSpan:
+		return LateStill
+	}
+	return ""
+}

@@ -1,0 +1,186 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/scheduler"
+)
+
+const (
+	// backlogAge is how old a look at the backlog may be that is shown again. It is
+	// also the least time between two looks, even if the store fails.
+	backlogAge = 5 * time.Second
+	// backlogWait is how long a look may take, or be waited for.
+	backlogWait = 2 * time.Second
+	// backlogShown is how long metrics show the last look while none succeeds.
+	backlogShown = 2 * time.Minute
+)
+
+// backlog looks at the work that batches of all tenants have before them, for
+// metrics and for Demand. However many ask, there is one look at a time and none
+// within backlogAge of another. A look reads the store a few times, each by an
+// index.
+type backlog struct {
+	engine  *Engine
+	age     time.Duration        // backlogAge
+	running atomic.Bool          // the store is open
+	turn    chan struct{}        // held by the one that looks
+	tried   time.Time            // when the last look began; guarded by turn
+	flow    flow                 // guarded by turn
+	last    atomic.Pointer[view] // the last look that succeeded
+}
+
+// view is what a look found. It never changes.
+type view struct {
+	at       time.Time                     // by this machine's clock
+	now      time.Time                     // by the store's
+	active   []batch.Batch                 // in progress, at most activeLimit
+	waiting  []batch.Batch                 // Validating, at most activeLimit
+	models   map[string][]batch.BatchModel // by batch, of those whose lines were counted by model
+	inFlight map[string]map[string]int64   // on this gateway, by batch and model
+	states   map[batch.Status]int64
+	late     []Late
+	speeds   map[string]speed
+	ended    map[string]time.Time // when a line last got its result, by model
+	closed   bool                 // no batch runs at this time of day
+	closing  batch.Closing
+	space    batch.Space
+	hasSpace bool
+	perLine  map[string]scheduler.LineTokens // by label of the model
+}
+
+// modelsLimit bounds how many parts of batches a look reads.
+const modelsLimit = 10 * scheduler.ActiveLimit
+
+func newBacklog(e *Engine) *backlog {
+	return &backlog{engine: e, age: backlogAge, turn: make(chan struct{}, 1), flow: flow{minutes: make(map[string][]batch.ModelMinute)}}
+}
+
+// stop ends looking, and waits for a look that is under way: the store is about to
+// be closed.
+func (b *backlog) stop() {
+	b.running.Store(false)
+	b.turn <- struct{}{}
+	<-b.turn
+}
+
+// look returns what a look found that is not older than backlogAge, or the last one
+// when there is no newer; nil when there is none.
+func (b *backlog) look(ctx context.Context) *view {
+	if v := b.last.Load(); v != nil && time.Since(v.at) < b.age || !b.running.Load() {
+		return b.recent()
+	}
+	ctx, cancel := context.WithTimeout(ctx, backlogWait)
+	defer cancel()
+	select {
+	case b.turn <- struct{}{}:
+		defer func() { <-b.turn }()
+	case <-ctx.Done():
+		return b.recent()
+	}
+	if time.Since(b.tried) < b.age || !b.running.Load() {
+		return b.recent()
+	}
+	b.tried = time.Now()
+	v, err := b.read(ctx)
+	if err != nil { // Health says what is wrong with the store
+		b.engine.log.Debug("looking at what waits", zap.Error(err))
+		return b.recent()
+	}
+	b.last.Store(v)
+	return v
+}
+
+// fresh is look without one that is older than backlogAge.
+func (b *backlog) fresh(ctx context.Context) *view {
+	if v := b.look(ctx); v != nil && time.Since(v.at) < backlogAge {
+		return v
+	}
+	return nil
+}
+
+// knownSpeeds are those of the last look.
+func (b *backlog) knownSpeeds() map[string]speed {
+	if v := b.last.Load(); v != nil {
+		return v.speeds
+	}
+	return nil
+}
+
+// recent returns the last look unless it is too old.
+func (b *backlog) recent() *view {
+	if v := b.last.Load(); v != nil && time.Since(v.at) < backlogShown {
+		return v
+	}
+	return nil
+}
+
+// read makes a look. turn is held.
+func (b *backlog) read(ctx context.Context) (*view, error) {
+	e := b.engine
+	v := &view{at: time.Now(), inFlight: e.scheduler.LinesInFlight(ctx), perLine: e.scheduler.TokensPerLine()}
+	var err error
+	if err := b.readBatches(ctx, v); err != nil {
+		return nil, err
+	}
+	if v.now, err = e.store.Now(ctx); err != nil {
+		return nil, fmt.Errorf("reading the clock: %w", err)
+	}
+	if v.states, err = e.store.BatchStates(ctx, batch.DefaultTenant); err != nil {
+		return nil, err
+	}
+	pace, err := e.store.Pace(ctx, v.now.Add(-rateSpan), scheduler.ActiveLimit)
+	if err != nil {
+		return nil, err
+	}
+	minutes, err := e.store.Flow(ctx, b.flow.since(v.now), scheduler.ActiveLimit)
+	if err != nil {
+		return nil, err
+	}
+	b.flow.learn(minutes, v.now)
+	v.speeds, v.ended = b.flow.speeds(), b.flow.ended()
+	v.closing, v.closed = e.Closed()
+	if v.closed {
+		v.late = closedLate(v.active, v.closing)
+	} else {
+		v.late = lateOf(v.active, pace, v.speeds, v.now)
+	}
+	if v.space, v.hasSpace, err = e.Space(); err != nil {
+		v.hasSpace = false // Health says what is wrong with it
+	}
+	return v, nil
+}
+
+// readBatches reads which batches wait and which are in progress, with their lines by
+// model: in the order in which a batch goes through them, so that one that begins
+// meanwhile is not left out.
+func (b *backlog) readBatches(ctx context.Context, v *view) error {
+	store := b.engine.store
+	models, err := store.BatchModels(ctx, modelsLimit)
+	if err != nil {
+		return err
+	}
+	v.models = make(map[string][]batch.BatchModel)
+	for _, m := range models {
+		v.models[m.BatchID] = append(v.models[m.BatchID], m)
+	}
+	if v.waiting, err = store.WaitingBatches(ctx, scheduler.ActiveLimit); err != nil {
+		return err
+	}
+	if v.active, err = store.ActiveBatches(ctx, scheduler.ActiveLimit); err != nil {
+		return err
+	}
+	started := make(map[string]bool, len(v.active))
+	for i := range v.active {
+		started[v.active[i].ID] = true
+	}
+	v.waiting = slices.DeleteFunc(v.waiting, func(b batch.Batch) bool { return started[b.ID] })
+	return nil
+}

@@ -1,0 +1,123 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/modellabel"
+)
+
+// The metrics of what batches of all gateways that share the store have before
+// them. Every gateway has the same, as of its last look: they are not to be summed
+// over gateways.
+var (
+	descBatches   = prometheus.NewDesc("tidegate_batches", "Batches by status that are not deleted, on all gateways.", []string{"status"}, nil)
+	descPaused    = prometheus.NewDesc("tidegate_batches_paused", "Batches in progress or validating that are paused, on all gateways.", nil, nil)
+	descLate      = prometheus.NewDesc("tidegate_batches_late", "Batches in progress that will miss their deadlines if all goes on as it does, on all gateways, by reason.", []string{"reason"}, nil)
+	descWaiting   = prometheus.NewDesc("tidegate_batch_lines_waiting", "Lines without a durable result that this gateway has not on a server, of batches on all gateways that are in progress or wait for a model and are not paused.", []string{"model"}, nil)
+	descOldest    = prometheus.NewDesc("tidegate_batch_oldest_seconds", "Age of the oldest batch that is in progress or waits for a model and is not paused, on all gateways.", []string{"model"}, nil)
+	descRemaining = prometheus.NewDesc("tidegate_batch_remaining_seconds", "How long the lines without a result take at the speed that was measured when lines flowed last; absent while that is not known.", []string{"model"}, nil)
+	descRatio     = prometheus.NewDesc("tidegate_batch_deadline_ratio", "Time that the lines up to a deadline take over the time until then, of the deadline where it is largest; above 1 the speed does not suffice. Absent while it is not known.", []string{"model"}, nil)
+	descIdle      = prometheus.NewDesc("tidegate_batch_idle_seconds", "Time since a line of the model last got its result, on all gateways; absent for models without lines that wait or run, and while none has.", []string{"model"}, nil)
+	descSpace     = prometheus.NewDesc("tidegate_files_space_bytes", "Size of the file system with the contents of files: all of it (total), free, and what of that is kept in reserve. Absent for object stores.", []string{"kind"}, nil)
+	descHeldUp    = prometheus.NewDesc("tidegate_batch_held_up", "Reasons why batch work of this gateway stands still, as in GET /health.", nil, nil)
+	descExpired   = prometheus.NewDesc("tidegate_batches_expired_total", "Batches that this gateway ended at their deadlines.", nil, nil)
+)
+
+var backlogDescs = []*prometheus.Desc{descBatches, descPaused, descLate, descWaiting, descOldest, descRemaining, descRatio, descIdle, descSpace, descHeldUp, descExpired}
+
+// allStatuses and lateReasons have series even when they are zero.
+var (
+	allStatuses = []batch.Status{batch.Validating, batch.InProgress, batch.Finalizing, batch.Cancelling, batch.Completed, batch.Failed, batch.Expired, batch.Cancelled}
+	lateReasons = []LateReason{LateSlow, LateWaiting, LateStill, LatePaused, LateClosed}
+)
+
+// collect sends what a look found, or the last one.
+func (b *backlog) collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	gauge(descHeldUp, float64(len(b.engine.health.reasons())))
+	ch <- prometheus.MustNewConstMetric(descExpired, prometheus.CounterValue, float64(b.engine.metrics.expired.Load()))
+	v := b.look(context.Background()) // for backlogWait at most
+	if v == nil {
+		return
+	}
+	for _, status := range allStatuses {
+		gauge(descBatches, float64(v.states[status]), string(status))
+	}
+	late := make(map[LateReason]int64)
+	for i := range v.late {
+		late[v.late[i].Why]++
+	}
+	for _, why := range lateReasons {
+		gauge(descLate, float64(late[why]), string(why))
+	}
+	if v.hasSpace {
+		gauge(descSpace, float64(v.space.Total), "total")
+		gauge(descSpace, float64(v.space.Free), "free")
+		gauge(descSpace, float64(v.space.Reserve), "reserve")
+	}
+	paused := int64(0)
+	models := make(map[string]*labelled)
+	for _, m := range v.demand(func(*batch.Batch) bool { return true }).Models {
+		paused += m.PausedBatches
+		label := b.labelOf(&m)
+		if models[label] == nil {
+			models[label] = new(labelled)
+		}
+		models[label].add(&m, v.ended[m.Model])
+	}
+	gauge(descPaused, float64(paused))
+	for label, m := range models {
+		gauge(descWaiting, float64(m.waiting), label)
+		if !m.oldest.IsZero() {
+			gauge(descOldest, max(v.now.Sub(m.oldest).Seconds(), 0), label)
+		}
+		if !m.ended.IsZero() {
+			gauge(descIdle, max(v.now.Sub(m.ended).Seconds(), 0), label)
+		}
+		if label == modellabel.Other {
+			continue // models that have nothing to do with each other
+		}
+		if m.remaining != nil {
+			gauge(descRemaining, m.remaining.Seconds(), label)
+		}
+		if m.ratio != nil {
+			gauge(descRatio, *m.ratio, label)
+		}
+	}
+}
+
+// labelOf returns the label of a model. A name that nothing but batches which wait for
+// their first server have told is a client's, and gets no label of its own.
+func (b *backlog) labelOf(m *ModelDemand) string {
+	labels := b.engine.scheduler.ModelLabels()
+	if m.Validating == m.Batches {
+		if known, _ := b.engine.dispatcher.Serves(m.Model); !known {
+			return labels.Peek(m.Model)
+		}
+	}
+	return labels.Of(m.Model)
+}
+
+// labelled sums the models of one label.
+type labelled struct {
+	waiting   int64
+	oldest    time.Time
+	ended     time.Time // when the last line got its result; zero: not known
+	remaining *time.Duration
+	ratio     *float64
+}
+
+func (l *labelled) add(m *ModelDemand, ended time.Time) {
+	l.ended = later(l.ended, ended)
+	l.waiting += m.Lines - m.InFlight
+	if l.oldest.IsZero() || !m.Oldest.IsZero() && m.Oldest.Before(l.oldest) {
+		l.oldest = m.Oldest
+	}
+	l.remaining, l.ratio = m.Remaining, m.DeadlineRatio
+}

@@ -1,0 +1,56 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// Capacity is how much batch work a gateway does at a time.
+type Capacity struct {
+	MaxInFlight          int // lines
+	MaxConcurrentBatches int
+	Memory               batch.Memory
+	Role                 batch.Role // without work, the first two are not used
+}
+
+// Capacity tells how much this gateway may do now.
+func (e *Engine) Capacity() Capacity {
+	return Capacity{e.scheduler.MaxInFlight(), e.config().MaxConcurrentBatches, e.scheduler.Memory(time.Now()), e.Role()}
+}
+
+// InFlight is how many lines this gateway has sent that are not durable yet.
+func (e *Engine) InFlight() int64 { return e.scheduler.InFlight() }
+
+// LinesInFlight counts by batch the lines that this gateway has on an upstream.
+// It is empty while the engine does not run.
+func (e *Engine) LinesInFlight(ctx context.Context) map[string]int64 {
+	counts := make(map[string]int64)
+	for id, models := range e.scheduler.LinesInFlight(ctx) {
+		for _, n := range models {
+			counts[id] += n
+		}
+	}
+	return counts
+}
+
+// Space measures the room for contents; known is false where there is no such
+// bound, as in an object store.
+func (e *Engine) Space() (s batch.Space, known bool, err error) {
+	m, ok := e.files.(batch.Measured)
+	if !ok {
+		return batch.Space{}, false, nil
+	}
+	s, err = m.Space()
+	if errors.Is(err, errors.ErrUnsupported) {
+		return batch.Space{}, false, nil
+	}
+	return s, err == nil, err
+}
+
+// Tokens returns the tokens of lines that this gateway has made durable, by model;
+// models beyond modellabel.Limit are modellabel.Other.
+func (e *Engine) Tokens() map[string]openai.Usage { return e.scheduler.Tokens() }

@@ -1,0 +1,239 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/scheduler"
+	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/internal/wait"
+)
+
+// Engine is the batch engine of one gateway: the service behind the API and
+// the goroutines that do the work. Its zero value is not usable; see NewEngine.
+type Engine struct {
+	settings   atomic.Pointer[batch.Config]
+	owner      string             // this instance, in leases
+	self       batch.Announcement // to other gateways
+	began      time.Time
+	others     atomic.Pointer[[]batch.Announcement] // what the other gateways said last
+	store      *timedStore
+	queue      *lazyQueue
+	files      batch.Files
+	dispatcher batch.Dispatcher
+	log        *zap.Logger
+	health     health
+	metrics    metrics
+
+	missed bool        // the store was away when Open was called before
+	adopt  atomic.Bool // see AdoptContents
+
+	checking   sync.Mutex                 // held for a round of comparing contents with rows
+	quarantine atomic.Pointer[Quarantine] // of the last round; nil before
+	missing    atomic.Pointer[Missing]    // of the last round; nil before
+
+	counted     countedBatches
+	knownModels map[string]string // by upstream, as they are stored; used by one goroutine
+
+	scheduler *scheduler.Scheduler
+	usage     *usageBuffer
+
+	backlog *backlog
+
+	stopping   context.CancelFunc // no new work
+	all        context.Context    // ends when no work at all is to be done
+	aborting   context.CancelFunc // ends all
+	workers    sync.WaitGroup     // what takes new work and ends with stopping
+	present    sync.WaitGroup     // what tells the other gateways
+	workerBell chan struct{}
+	notifyBell chan struct{} // the other instances are to be told
+}
+
+// NewEngine composes an engine. It does no I/O and starts nothing.
+func NewEngine(cfg batch.Config, store batch.Store, queue batch.Queue, files batch.Files, d batch.Dispatcher, log *zap.Logger) *Engine {
+	times := newOperationTimes()
+	e := &Engine{
+		owner: openai.NewID(""), began: time.Now(), store: &timedStore{store, times}, queue: &lazyQueue{Queue: queue, times: times}, files: files, dispatcher: d, log: log,
+		workerBell: make(chan struct{}, 1), notifyBell: make(chan struct{}, 1),
+	}
+	e.Apply(cfg)
+	e.health.log = log
+	e.scheduler = scheduler.New(scheduler.Dependencies{
+		Config: e.config, Owner: e.owner, Store: e.store, Queue: e.queue, Files: files, Dispatcher: d,
+		Health: &e.health, NoteQueue: e.noteQueue, WakeWorkers: e.wakeWorkers, Notify: e.notify, Log: log,
+	})
+	e.metrics.scheduler, e.metrics.times = e.scheduler, times
+	e.metrics.quarantine, e.metrics.missing = &e.quarantine, &e.missing
+	e.usage = newUsageBuffer(e)
+	e.backlog = newBacklog(e)
+	e.metrics.backlog = e.backlog
+	return e
+}
+
+// Apply sets new settings. Work under way is not touched.
+func (e *Engine) Apply(cfg batch.Config) {
+	cfg = cfg.WithDefaults()
+	e.settings.Store(&cfg)
+	if e.scheduler != nil {
+		e.scheduler.Wake()
+	}
+}
+
+func (e *Engine) config() *batch.Config { return e.settings.Load() }
+
+// Open opens store, files and queue. After an error nothing is left open, and it
+// may be called again.
+func (e *Engine) Open(ctx context.Context) error {
+	if err := e.store.Open(ctx); err != nil {
+		e.missed = e.missed || errors.Is(err, batch.ErrUnavailable)
+		return &OpenError{"store", err}
+	}
+	if err := e.files.Open(ctx); err != nil {
+		return errors.Join(&OpenError{"files", err}, e.store.Close())
+	}
+	if err := e.queue.Open(ctx); err != nil {
+		return errors.Join(&OpenError{"queue", err}, e.files.Close(), e.store.Close())
+	}
+	if err := e.enter(ctx); err != nil {
+		return errors.Join(err, e.closeAll())
+	}
+	if err := e.identify(ctx); err != nil {
+		e.leave()
+		return errors.Join(&OpenError{"files", err}, e.closeAll())
+	}
+	if err := e.recallModels(ctx); err != nil {
+		e.leave()
+		return errors.Join(&OpenError{"store", err}, e.closeAll())
+	}
+	return nil
+}
+
+// OpenError reports which part kept the engine from opening.
+type OpenError struct {
+	Part string // store, queue or files
+	Err  error
+}
+
+func (e *OpenError) Error() string { return "opening " + e.Part + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *OpenError) Unwrap() error { return e.Err }
+
+// MayOpenLater reports whether Open may succeed later without another
+// configuration, so that it is worth to try it again.
+func MayOpenLater(err error) bool {
+	return errors.Is(err, batch.ErrUnavailable) || errors.Is(err, ErrOtherContents)
+}
+
+// Start starts the work. The engine must be open.
+func (e *Engine) Start() {
+	work, stopWork := context.WithCancel(context.Background())
+	all, stopAll := context.WithCancel(context.Background())
+	e.stopping, e.all, e.aborting = stopWork, all, stopAll
+	for i := range workerCount() {
+		e.workers.Go(func() { e.runWorker(work, batch.Task(i%2)) })
+	}
+	e.workers.Go(func() { e.runCleaner(work) })
+	e.workers.Go(func() { e.runContentCheck(work) })
+	e.workers.Go(func() { e.runExpirer(work) })
+	e.workers.Go(func() { e.usage.run(work) })
+	e.workers.Go(func() { e.hearWakes(work) })
+	e.workers.Go(func() { e.tellOthers(work) })
+	e.workers.Go(func() { e.runQueueWatch(work) })
+	e.workers.Go(func() { e.runModelMemory(work) })
+	e.present.Go(func() { e.runMembership(all) })
+	if e.missed {
+		e.scheduler.StartGrace()
+	}
+	e.scheduler.Start()
+	e.backlog.running.Store(true)
+}
+
+// Stop is Drain and Close.
+func (e *Engine) Stop(ctx context.Context) error {
+	e.Drain(ctx)
+	return e.Close()
+}
+
+// Drain takes no new work, lets lines that run finish until ctx is done, and hands
+// back the rest. What the API needs works until Close.
+func (e *Engine) Drain(ctx context.Context) {
+	if e.stopping != nil {
+		e.backlog.stop()
+		e.stopping()
+		e.scheduler.Drain(ctx)
+		e.workers.Wait()
+		e.aborting()
+		e.scheduler.Stop()
+		e.present.Wait()
+		e.leave()
+	}
+}
+
+// Close closes store, queue and files of an engine that has drained or was never
+// started.
+func (e *Engine) Close() error { return e.closeAll() }
+
+func (e *Engine) closeAll() error {
+	return errors.Join(e.queue.Close(), e.files.Close(), e.store.Close())
+}
+
+// hearWakes passes on what queue and store say to whoever looks for work.
+func (e *Engine) hearWakes(ctx context.Context) {
+	var stored <-chan struct{} // never, unless the store tells
+	if w, ok := e.store.Store.(batch.Waker); ok {
+		stored = w.Wake()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.queue.Wake():
+		case <-stored:
+		}
+		e.scheduler.Refresh()
+		e.wakeWorkers()
+	}
+}
+
+func (e *Engine) wakeWorkers() { wait.Ring(e.workerBell) }
+
+// notify tells every instance that there is something new to look at. It does
+// not wait for the queue: whoever calls the API is not to wait for a server
+// that hangs.
+func (e *Engine) notify() {
+	e.scheduler.Refresh()
+	e.wakeWorkers()
+	wait.Ring(e.notifyBell)
+}
+
+// tellOthers passes on what notify says to the other instances. However often
+// that was while they were being told, they are told once more.
+func (e *Engine) tellOthers(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.notifyBell:
+		}
+		bounded, cancel := e.bounded(ctx)
+		e.noteQueue(e.queue.Notify(bounded))
+		cancel()
+	}
+}
+
+// storeTimeout bounds every statement of background work.
+const storeTimeout = 30 * time.Second
+
+func (e *Engine) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, storeTimeout)
+}
+
+// Analytics gives what reports ask.
+func (e *Engine) Analytics() batch.AnalyticsStore { return e.store }

@@ -1,0 +1,118 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// Estimate is what can be said of the rest of a batch. What is not known is
+// nil.
+type Estimate struct {
+	// LinesPerMinute is the rate of the last minute, on all gateways.
+	LinesPerMinute *float64
+	// Remaining is how long the lines without a result take at that rate;
+	// nil when nothing moves, and for a batch that is paused.
+	Remaining *time.Duration
+	// FinishesAt is when they are done.
+	FinishesAt *time.Time
+	// MissesDeadline tells whether that is after ExpiresAt.
+	MissesDeadline *bool
+}
+
+// rateSpan is the time that a rate is about; rateLeast is how long a batch must
+// have run for it to say anything.
+const (
+	rateSpan  = time.Minute
+	rateLeast = 5 * time.Second
+)
+
+// Estimates estimates the rest of batches, by their ids.
+func (e *Engine) Estimates(ctx context.Context, batches ...batch.Batch) (map[string]Estimate, error) {
+	now, err := e.store.Now(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the clock: %w", err)
+	}
+	estimates := make(map[string]Estimate, len(batches))
+	var ids []string
+	for _, b := range batches {
+		estimates[b.ID] = Estimate{}
+		if b.Status == batch.InProgress {
+			ids = append(ids, b.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return estimates, nil
+	}
+	minutes, err := e.store.Progress(ctx, ids, now.Add(-rateSpan))
+	if err != nil {
+		return nil, err
+	}
+	_, closed := e.Closed() // a rate says nothing of the rest then
+	for _, b := range batches {
+		if b.Status == batch.InProgress {
+			estimates[b.ID] = estimate(b, minutes[b.ID], now)
+			if closed {
+				estimates[b.ID] = Estimate{LinesPerMinute: estimates[b.ID].LinesPerMinute}
+			}
+		}
+	}
+	return estimates, nil
+}
+
+// Progress gives how many lines of a batch got their result, by minute.
+func (e *Engine) Progress(ctx context.Context, tenant, id string, since time.Time) ([]batch.Minute, error) {
+	if _, err := e.store.Batch(ctx, tenant, id); err != nil {
+		return nil, err
+	}
+	minutes, err := e.store.Progress(ctx, []string{id}, since)
+	return minutes[id], err
+}
+
+// estimate works out an estimate from the minutes that the last rateSpan
+// touches.
+func estimate(b batch.Batch, minutes []batch.Minute, now time.Time) Estimate {
+	ran := now.Sub(b.InProgressAt)
+	if ran < rateLeast {
+		return Estimate{}
+	}
+	lines := 0.0
+	for _, m := range minutes {
+		share := 1.0
+		if ran > rateSpan {
+			share = shareOf(m, now)
+		}
+		lines += share * float64(m.Completed+m.Failed)
+	}
+	perMinute := lines / min(ran, rateSpan).Minutes()
+	e := Estimate{LinesPerMinute: &perMinute}
+	if perMinute <= 0 || !b.PausedAt.IsZero() {
+		return e
+	}
+	minutesLeft := float64(b.Left()) / perMinute
+	if minutesLeft > batch.MaxWindow.Minutes() { // it will not get there, and a Duration may not hold it
+		return e.missing()
+	}
+	remaining := time.Duration(minutesLeft * float64(time.Minute)).Truncate(time.Second)
+	finishes := now.Add(remaining)
+	misses := finishes.After(b.ExpiresAt)
+	e.Remaining, e.FinishesAt, e.MissesDeadline = &remaining, &finishes, &misses
+	return e
+}
+
+// shareOf is how much of a minute is of the last rateSpan.
+func shareOf(m batch.Minute, now time.Time) float64 {
+	begun := now.Add(-rateSpan)
+	if !m.At.Before(begun) {
+		return 1
+	}
+	return max(0, float64(time.Minute-begun.Sub(m.At))/float64(time.Minute)) // its end
+}
+
+// missing is for a rest of more than any window.
+func (e Estimate) missing() Estimate {
+	e.MissesDeadline = new(true)
+	return e
+}

@@ -1,0 +1,20 @@
+package engine
+
+import "time"
+
+// CheckContents does one round of comparing contents with rows.
+var CheckContents = (*Engine).checkContents
+
+// LookOften has an engine look at its backlog whenever it is asked.
+func LookOften(e *Engine) { e.backlog.age = 0 }
+
+// AgeBacklog makes the last look at the backlog, and the last try, older.
+func AgeBacklog(e *Engine, by time.Duration) {
+	b := e.backlog
+	b.turn <- struct{}{}
+	defer func() { <-b.turn }()
+	b.tried = b.tried.Add(-by)
+	aged := *b.last.Load()
+	aged.at = aged.at.Add(-by)
+	b.last.Store(&aged)
+}

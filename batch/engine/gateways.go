@@ -1,0 +1,95 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// Gateway is a gateway that shares the store, as it was heard last.
+type Gateway struct {
+	Host string     `json:"host"`
+	Role batch.Role `json:"role"`
+	// Self reports whether it is this gateway.
+	Self bool `json:"self,omitempty"`
+	// Since is when it started.
+	Since time.Time `json:"since,omitzero"`
+	// Live and Batch are the requests and lines that it has in flight.
+	Live  int `json:"live_in_flight"`
+	Batch int `json:"batch_in_flight"`
+}
+
+// Role returns the role of this gateway.
+func (e *Engine) Role() batch.Role { return e.config().Role }
+
+// Gateways returns the gateways that share the store, this one first.
+func (e *Engine) Gateways() []Gateway {
+	self := Gateway{Host: e.self.Host, Role: e.Role(), Self: true, Since: e.began}
+	if pool, ok := e.dispatcher.(batch.LoadSharer); ok {
+		self.add(pool.Loads())
+	}
+	all := []Gateway{self}
+	if others := e.others.Load(); others != nil {
+		for _, o := range *others {
+			g := Gateway{Host: o.Host, Role: o.Role, Since: o.Since}
+			g.add(o.Loads)
+			all = append(all, g)
+		}
+	}
+	return all
+}
+
+func (g *Gateway) add(loads map[string]batch.Load) {
+	for _, l := range loads {
+		g.Live += l.Live
+		g.Batch += l.Batch
+	}
+}
+
+// noteWorkers records in health whether batches wait because no gateway works on
+// them.
+func (e *Engine) noteWorkers(ctx context.Context, others []batch.Announcement) {
+	if e.Role().Works() || peersOf(others).Working > 0 {
+		e.health.Note("roles", nil)
+		return
+	}
+	bounded, cancel := e.bounded(ctx)
+	defer cancel()
+	states, err := e.store.BatchStates(bounded, batch.DefaultTenant)
+	if err != nil {
+		return // other parts report that the store is away
+	}
+	var waiting int64
+	for status, n := range states {
+		if !status.Terminal() {
+			waiting += n
+		}
+	}
+	if waiting == 0 {
+		e.health.Note("roles", nil)
+		return
+	}
+	e.health.Note("roles", &noWorkerError{waiting})
+}
+
+// noWorkerError reports that batches wait because of the roles of all gateways.
+type noWorkerError struct{ waiting int64 }
+
+func (err *noWorkerError) Error() string {
+	return fmt.Sprintf("no gateway works on batches (batches waiting: %d): all that share the store have the role serve; start one with the role work or all", err.waiting)
+}
+
+func peersOf(others []batch.Announcement) (p batch.Peers) {
+	for _, o := range others {
+		p.All++
+		if o.Role.Serves() {
+			p.Serving++
+		}
+		if o.Role.Works() {
+			p.Working++
+		}
+	}
+	return p
+}

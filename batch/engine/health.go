@@ -1,0 +1,203 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// Well is what Health says of a part with nothing wrong.
+const Well = "ok"
+
+// Health says how the engine is.
+type Health struct {
+	Store string `json:"store"` // Well or what is wrong
+	Queue string `json:"queue"`
+	Files string `json:"files"`
+	// Contents says which contents of files are missing or unknown; empty when
+	// all is as it should be.
+	Contents string `json:"contents,omitempty"`
+	// Quarantined counts contents that no row names and that are kept for now, as
+	// the last round found.
+	Quarantined int `json:"quarantined,omitempty"`
+	// Paused says why batch work stands still; empty while it does not.
+	Paused []string `json:"paused,omitempty"`
+	// Hours says until when no batch runs because of the time of day; empty while
+	// batches may run.
+	Hours string `json:"hours,omitempty"`
+	// Stopped lists batches that the gateway paused because their lines fail,
+	// at most 20.
+	Stopped []StoppedBatch `json:"stopped,omitempty"`
+	// Role is the part of the work that this gateway does.
+	Role batch.Role `json:"role,omitempty"`
+	// Gateways are those that share the store, this one first; empty if there is no
+	// other one.
+	Gateways []Gateway `json:"gateways,omitempty"`
+	// InFlight counts lines that were sent and have no durable result yet.
+	InFlight int64 `json:"in_flight"`
+}
+
+// OK tells whether nothing is wrong.
+func (h Health) OK() bool {
+	return h.Store == Well && h.Queue == Well && h.Files == Well && h.Contents == "" && len(h.Paused) == 0 && len(h.Stopped) == 0
+}
+
+// Unopened is the health of an engine that err keeps from opening; nil is for one
+// that has not tried yet.
+func Unopened(err error) Health {
+	const not = "not open yet"
+	h := Health{Store: not, Queue: not, Files: not, Paused: []string{"files and batches are closed: the gateway is starting"}}
+	open, ok := errors.AsType[*OpenError](err)
+	if err == nil || !ok {
+		if err != nil {
+			h.Store = err.Error()
+		}
+		return h
+	}
+	h.Paused[0] = "files and batches are closed: " + open.Part
+	switch open.Part {
+	case "files":
+		h.Store, h.Files = Well, open.Err.Error()
+	case "queue":
+		h.Store, h.Files, h.Queue = Well, Well, open.Err.Error()
+	default:
+		h.Store = open.Err.Error()
+	}
+	return h
+}
+
+// pingTimeout is how long a part may take to say that it is well.
+const pingTimeout = 3 * time.Second
+
+// Health asks every part.
+func (e *Engine) Health(ctx context.Context) Health {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	unknown, _ := e.Quarantine()
+	h := Health{
+		Contents: e.contentsProblem(), Quarantined: unknown.Unknown,
+		Paused: e.health.reasons(), Stopped: e.stopped(), InFlight: e.InFlight(),
+	}
+	if c, closed := e.Closed(); closed {
+		h.Hours = c.String()
+	}
+	h.Role = e.Role()
+	if all := e.Gateways(); len(all) > 1 {
+		h.Gateways = all
+	}
+	var asking sync.WaitGroup
+	asking.Go(func() { h.Store = verdict(e.store.Ping(ctx)) })
+	asking.Go(func() { h.Queue = verdict(e.queue.Ping(ctx)) })
+	asking.Go(func() { h.Files = verdict(e.files.Ping(ctx)) })
+	asking.Wait()
+	return h
+}
+
+// PingQueue returns why the queue cannot be used, nil when it can.
+func (e *Engine) PingQueue(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	return e.queue.Ping(ctx)
+}
+
+func verdict(err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	return Well
+}
+
+// health collects what keeps parts of the engine from their work.
+type health struct {
+	log *zap.Logger
+
+	mu       sync.Mutex
+	troubles map[string]trouble // guarded by mu; by who has it
+}
+
+// trouble is what is wrong with a part.
+type trouble struct {
+	text  string
+	until time.Time // it is past by then if nobody says it again; zero: it is not
+}
+
+func (t trouble) past() bool { return !t.until.IsZero() && time.Now().After(t.until) }
+
+// record records err as the trouble of who, or its end when err is nil, and
+// tells whether that is news. A trouble is past after some time, unless that
+// is 0.
+func (h *health) record(who string, err error, past time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err == nil {
+		_, had := h.troubles[who]
+		delete(h.troubles, who)
+		return had
+	}
+	if errors.Is(err, context.Canceled) {
+		return false
+	}
+	if h.troubles == nil {
+		h.troubles = make(map[string]trouble)
+	}
+	now := trouble{text: who + ": " + err.Error()}
+	if past > 0 {
+		now.until = time.Now().Add(past)
+	}
+	before, had := h.troubles[who]
+	h.troubles[who] = now
+	return !had || before.text != now.text || before.past()
+}
+
+// has tells whether a part is in trouble.
+func (h *health) has(who string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, had := h.troubles[who]
+	return had
+}
+
+// reasons lists all troubles, and forgets those that are past.
+func (h *health) reasons() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var texts []string
+	for who, t := range h.troubles {
+		if t.past() {
+			delete(h.troubles, who)
+			continue
+		}
+		texts = append(texts, t.text)
+	}
+	slices.Sort(texts)
+	return texts
+}
+
+// Note records the error that holds up a part, nil when nothing does, and logs the
+// change.
+func (h *health) Note(part string, err error) { h.noteFor(part, err, 0) }
+
+// batchTrouble is how long an error of a batch is reported that is not repeated: another
+// gateway may have taken the batch over. The gateway that has it tries again every few
+// seconds.
+const batchTrouble = 5 * postponement
+
+// NoteBatch is Note for one batch.
+func (h *health) NoteBatch(id string, err error) { h.noteFor("batch "+id, err, batchTrouble) }
+
+func (h *health) noteFor(part string, err error, past time.Duration) {
+	if !h.record(part, err, past) {
+		return
+	}
+	if err != nil {
+		h.log.Warn("batch work is held up", zap.String("part", part), zap.Error(err))
+	} else {
+		h.log.Info("batch work goes on", zap.String("part", part))
+	}
+}

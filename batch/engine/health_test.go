@@ -1,0 +1,50 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// What is wrong is said until it is over, what may have become another's only
+// for some time, and news is news once.
+func TestTroubles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h health
+		note := func(who string, err error, past time.Duration, news bool) {
+			t.Helper()
+			if h.record(who, err, past) != news {
+				t.Errorf("%s, %v: news is not %t", who, err, news)
+			}
+		}
+		wants := func(want ...string) {
+			t.Helper()
+			if got := h.reasons(); !slices.Equal(got, want) {
+				t.Errorf("reasons are %q, want %q", got, want)
+			}
+		}
+		away := errors.New("away")
+		note("store", nil, 0, false)
+		note("store", context.Canceled, 0, false)
+		wants()
+		note("store", away, 0, true)
+		note("store", away, 0, false)
+		note("store", errors.New("far away"), 0, true)
+		note("batch 1", away, time.Minute, true)
+		wants("batch 1: away", "store: far away")
+		time.Sleep(time.Minute)
+		note("batch 1", away, time.Minute, false) // it is said again
+		time.Sleep(time.Minute)
+		wants("batch 1: away", "store: far away")
+		time.Sleep(time.Second)
+		note("batch 1", away, time.Minute, true) // it was past
+		time.Sleep(time.Minute + time.Second)
+		wants("store: far away")
+		note("batch 1", nil, time.Minute, false)
+		note("store", nil, 0, true)
+		wants()
+	})
+}

@@ -1,0 +1,40 @@
+package engine_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// A key whose batch was deleted makes no batch again, and names none that is not there.
+func TestIdempotencyKeyOfADeletedBatch(t *testing.T) {
+	h := newHouse(t, batch.Config{})
+	h.open()
+	create := func(key string) (batch.Batch, error) {
+		return h.engine.CreateBatch(t.Context(), tenant, batch.CreateRequest{
+			InputFileID: "file-none", Endpoint: "/v1/chat/completions", CompletionWindow: "24h", Window: 24 * time.Hour, IdempotencyKey: key, RequestHash: "h",
+		})
+	}
+	first, err := create("k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := create("k"); err != nil || again.ID != first.ID {
+		t.Errorf("the key gave %s, %v, want %s", again.ID, err, first.ID)
+	}
+	if _, err := h.engine.DeleteBatch(t.Context(), tenant, first.ID, batch.Deletion{}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = create("k")
+	if e, ok := errors.AsType[*openai.Error](err); !ok || e.Status != http.StatusConflict || !strings.Contains(e.Message, first.ID) || !strings.Contains(e.Message, "deleted") {
+		t.Errorf("the key of a deleted batch: got %v, want a conflict that names %s and says that it was deleted", err, first.ID)
+	}
+	if other, err := create("another"); err != nil || other.ID == first.ID {
+		t.Errorf("another key gave %s, %v, want a new batch", other.ID, err)
+	}
+}

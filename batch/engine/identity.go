@@ -1,0 +1,130 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// ErrOtherContents reports that the contents that are there are not those that the
+// database belongs with. Opening the engine fails with it until the right contents
+// or the right database are there, or AdoptContents was called.
+var ErrOtherContents = errors.New("the contents of files are not those of this database")
+
+// identitySample bounds how many files are looked for before contents count as
+// those of another database.
+const identitySample = 1000
+
+// errFound ends a listing at its first content.
+var errFound = errors.New("found")
+
+// AdoptContents has the next Open take the contents that are there for those of
+// the database, whatever it finds.
+func (e *Engine) AdoptContents() { e.adopt.Store(true) }
+
+// identify compares the place of the contents with the one that the database
+// belongs with. Both are named when a gateway first opens them; whichever of the
+// two is lost, mounted late, restored or exchanged later is found here, before
+// anything is written or deleted.
+//
+// Keys are random, so a content that a row names proves that both belong together:
+// that is how an installation is recognised that was made before places were kept,
+// whose marker was lost, or whose database was restored.
+func (e *Engine) identify(ctx context.Context) error {
+	placed, ok := e.files.(batch.Placed)
+	if !ok {
+		return nil
+	}
+	place, err := placed.Place(ctx)
+	if err != nil {
+		return fmt.Errorf("finding the place of files: %w", err)
+	}
+	noted, err := e.store.Place(ctx)
+	if err != nil {
+		return fmt.Errorf("finding the place of files: %w", err)
+	}
+	if noted == place {
+		return nil
+	}
+	files, match, err := e.matchContents(ctx)
+	if err != nil {
+		return fmt.Errorf("comparing files with the database: %w", err)
+	}
+	empty, err := e.noContents(ctx)
+	if err != nil {
+		return fmt.Errorf("comparing files with the database: %w", err)
+	}
+	switch {
+	case match, files == 0 && empty:
+	case e.adopt.Load():
+		e.log.Warn("contents adopted", zap.String("place", place), zap.String("place_before", noted), zap.Int("files", files))
+	default:
+		return otherContents(place, files, empty)
+	}
+	if err := e.store.SetPlace(ctx, place); err != nil {
+		return fmt.Errorf("noting the place of files: %w", err)
+	}
+	return nil
+}
+
+// otherContents says what is wrong and what an operator can do.
+func otherContents(place string, files int, empty bool) error {
+	const adopt = `if they do belong together, run "tidegate contents adopt"`
+	switch {
+	case empty:
+		return fmt.Errorf("%w: the database has files, and the directory or bucket (%s) is empty: mount or restore the contents, or configure where they are; %s and the contents are lost", ErrOtherContents, place, adopt)
+	case files == 0:
+		return fmt.Errorf("%w: the directory or bucket (%s) has contents, and the database knows none of them: restore the database, or configure an empty directory or another prefix; %s", ErrOtherContents, place, adopt)
+	default:
+		return fmt.Errorf("%w: of the newest %d files of the database none is in the directory or bucket (%s): configure the one that belongs with this database; %s", ErrOtherContents, files, place, adopt)
+	}
+}
+
+// matchContents looks for a content that the database names. It returns how many
+// it looked for.
+func (e *Engine) matchContents(ctx context.Context) (files int, match bool, err error) {
+	var before int64
+	for files < identitySample {
+		page, err := e.store.NeededContents(ctx, before, 100)
+		if err != nil || len(page) == 0 {
+			return files, false, err
+		}
+		for _, c := range page {
+			files++
+			switch there, err := e.hasContent(ctx, c.Key); {
+			case err != nil:
+				return files, false, err
+			case there:
+				return files, true, nil
+			}
+		}
+		before = page[len(page)-1].Seq
+	}
+	return files, false, nil
+}
+
+// hasContent reports whether a content is there.
+func (e *Engine) hasContent(ctx context.Context, key string) (bool, error) {
+	r, err := e.files.Read(ctx, key, 0, 0)
+	if errors.Is(err, batch.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, r.Close()
+}
+
+// noContents reports whether there is no content at all.
+func (e *Engine) noContents(ctx context.Context) (bool, error) {
+	err := e.files.List(ctx, func(string, time.Time) error { return errFound })
+	if errors.Is(err, errFound) {
+		return false, nil
+	}
+	return err == nil, err
+}

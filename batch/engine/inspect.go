@@ -1,0 +1,166 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// Inspection is what is in a file of requests, as validating it now would find.
+type Inspection struct {
+	Endpoint string           // that the first request names, or the usual one
+	Lines    int64            // requests, bad ones included
+	Bytes    int64            // of the file
+	Models   map[string]int64 // requests by model, at most MaxInspectedModels
+	Findings []openai.BatchError
+	Beyond   int64 // findings that are not in Findings
+}
+
+// MaxInspectedModels is how many models an Inspection tells apart.
+const MaxInspectedModels = 100
+
+// Inspect looks through a stored file of requests.
+func (e *Engine) Inspect(ctx context.Context, tenant, fileID string) (Inspection, error) {
+	f, content, err := batch.OpenFile(ctx, e.store, e.files, tenant, fileID)
+	if err != nil {
+		return Inspection{}, err
+	}
+	defer content.Close()
+	if f.Purpose != openai.PurposeBatch {
+		return Inspection{}, openai.InvalidRequest("file_id", "", "File '%s' has the purpose '%s'; the input of a batch must have 'batch'.", fileID, f.Purpose)
+	}
+	return e.InspectLines(ctx, content, nil)
+}
+
+// Seen is what was found in the lines of a file that have arrived.
+type Seen struct {
+	Lines    int64
+	Findings []openai.BatchError // never changed afterwards
+	Beyond   int64               // findings that are not in Findings
+}
+
+// InspectLines looks through requests as they arrive. The error is that of
+// reading. It tells seen, if that is not nil, after every line what it has found
+// so far.
+func (e *Engine) InspectLines(ctx context.Context, from io.Reader, seen func(Seen)) (Inspection, error) {
+	s, err := e.scanLines(ctx, from, "", scanOptions{seen: seen})
+	if err != nil {
+		return Inspection{}, err
+	}
+	in := Inspection{
+		Endpoint: s.endpoint, Lines: int64(s.plan.Lines), Bytes: s.bytes, Models: make(map[string]int64),
+		Findings: s.findings, Beyond: int64(s.beyond),
+	}
+	for model, m := range s.models {
+		if len(in.Models) == MaxInspectedModels {
+			break
+		}
+		in.Models[model] = m.lines
+	}
+	return in, nil
+}
+
+// endpointOf reads the endpoint that a line names, "" when it names none that
+// batches may have.
+func endpointOf(line []byte) string {
+	var request struct {
+		URL string `json:"url"`
+	}
+	if json.Unmarshal(line, &request) != nil || !slices.Contains(openai.BatchEndpoints, request.URL) {
+		return "" // what is wrong with it is a finding of its own
+	}
+	return request.URL
+}
+
+// scanLines reads requests once, front to back. Without an endpoint, that of
+// the first request is the one that all must have.
+func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string, options scanOptions) (*scan, error) {
+	cfg := e.config()
+	s := &scan{endpoint: endpoint, models: make(map[string]*scannedModel), scanOptions: options}
+	var slicer slicer
+	ids := make(map[[16]byte]struct{})
+	lines := openai.NewLineReader(from, cfg.MaxLineBytes)
+	for {
+		line, err := lines.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if tooLong, ok := errors.AsType[*openai.LineTooLongError](err); ok {
+			s.plan.Lines++
+			s.find(tooLong.Number, openai.Finding{Code: "invalid_request", Message: fmt.Sprintf("This line is longer than the limit of %d bytes.", tooLong.Limit)})
+			s.tell()
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading input file: %w", err)
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		s.bytes = line.Offset + line.Length
+		if s.plan.Lines++; s.plan.Lines > cfg.MaxRequests {
+			s.find(line.Number, openai.Finding{Code: "too_many_requests", Message: fmt.Sprintf("The file has more than %d requests, the limit of a batch.", cfg.MaxRequests)})
+			return s, nil
+		}
+		if s.endpoint == "" {
+			s.endpoint = cmp.Or(endpointOf(line.Bytes), openai.BatchEndpoints[0])
+		}
+		e.scanLine(ctx, s, line, ids)
+		slicer.add(line)
+		s.tell()
+	}
+	if err := ctx.Err(); err != nil { // it may have ended a wait
+		return nil, err
+	}
+	s.plan.Slices = slicer.slices
+	if s.plan.Lines == 0 {
+		s.findings = append(s.findings, openai.BatchError{Code: "empty_file", Message: "The input file has no requests."})
+	}
+	if len(s.models) == 1 {
+		for name := range s.models {
+			s.plan.Model = name
+		}
+	} else {
+		s.plan.Models = modelLines(s.models)
+	}
+	return s, nil
+}
+
+// scanLine checks one line. ids are those of the lines before it, hashed.
+func (e *Engine) scanLine(ctx context.Context, s *scan, line openai.Line, ids map[[16]byte]struct{}) {
+	request, findings := openai.ParseRequest(line.Bytes, s.endpoint)
+	for _, f := range findings {
+		s.find(line.Number, f)
+	}
+	if request.CustomID != "" {
+		key := [16]byte(batch.ShortHash(request.CustomID))
+		if _, used := ids[key]; used {
+			s.find(line.Number, openai.Finding{Code: "duplicate_custom_id", Param: "custom_id", Message: "The custom_id for this request is a duplicate of another request. The custom_id must be unique in a batch."})
+		}
+		ids[key] = struct{}{}
+	}
+	if request.Model == "" {
+		return
+	}
+	m := s.models[request.Model]
+	if m == nil {
+		m = new(scannedModel)
+		s.models[request.Model] = m
+		if !s.late.IsZero() && e.awaitModel(ctx, request.Model, s.late) {
+			s.loading = cmp.Or(s.loading, request.Model)
+		} else {
+			m.unknown = e.unknownModel(request.Model)
+		}
+	}
+	m.lines++
+	if m.unknown != "" {
+		s.find(line.Number, openai.Finding{Code: "model_not_found", Param: "body.model", Message: m.unknown})
+	}
+}

@@ -1,0 +1,302 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// The index of a batch that has ended tells what came of each of its lines and
+// where that stands, so that any page of lines is a few short reads. It is a
+// content beside output and error file, written with them, and costs some 40
+// bytes a line:
+//
+//	blocks     one for each slice: its lines, see appendEntry
+//	directory  one entry for each slice, see indexSlice
+//	names      of upstreams, a JSON array
+//	trailer    offset of the directory, offset of the names, indexMagic
+//
+// Numbers of fixed width are little-endian. No client can see its file: it
+// belongs to a tenant that none can be.
+const (
+	indexMagic   = 0x7864697465676974 // "tigetidx"
+	indexTrailer = 24                 // bytes
+	indexEntry   = 56                 // bytes, of the directory
+)
+
+// Flags of a line in an index.
+const (
+	lineFailed byte = 1 << iota // its result is in the error file
+	lineRan                     // its result is one of a run
+)
+
+// indexSlice is an entry of the directory.
+type indexSlice struct {
+	offset, length int64 // of its block
+	output, errors int64 // where its first result stands in the two files
+	plan           batch.SlicePlan
+	completed      int // lines
+	failed         int // lines that ran
+}
+
+// pending is how many lines never ran.
+func (s indexSlice) pending() int { return s.plan.Lines - s.completed - s.failed }
+
+func (s indexSlice) append(b []byte) []byte {
+	counts := uint64(s.plan.FirstLine)<<32 | uint64(s.plan.Lines)<<16 | uint64(s.completed)<<8 | uint64(s.failed)
+	for _, v := range []uint64{uint64(s.offset), uint64(s.length), uint64(s.output), uint64(s.errors), uint64(s.plan.Offset), uint64(s.plan.Length), counts} {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	return b
+}
+
+func parseIndexSlice(b []byte) indexSlice {
+	at := func(i int) int64 { return int64(binary.LittleEndian.Uint64(b[8*i:])) }
+	counts := uint64(at(6))
+	return indexSlice{
+		offset: at(0), length: at(1), output: at(2), errors: at(3),
+		plan:      batch.SlicePlan{Offset: at(4), Length: at(5), FirstLine: int(counts >> 32), Lines: int(counts >> 16 & 0xffff)},
+		completed: int(counts >> 8 & 0xff), failed: int(counts & 0xff),
+	}
+}
+
+// indexWriter writes an index, a slice at a time.
+type indexWriter struct {
+	file      resultFile
+	slice     indexSlice
+	block     []byte
+	directory []byte
+	names     []string
+	numbers   map[string]int // of names, from 1
+}
+
+// begin begins a slice, whose first results stand at these places.
+func (w *indexWriter) begin(p batch.SlicePlan, output, errors int64) {
+	w.slice = indexSlice{offset: w.file.bytes, output: output, errors: errors, plan: p}
+	w.block = w.block[:0]
+}
+
+// add adds the next line of the slice.
+func (w *indexWriter) add(r batch.LineResult, flags byte) {
+	if r.Failed {
+		flags |= lineFailed
+	}
+	switch {
+	case flags&lineRan == 0:
+	case r.Failed:
+		w.slice.failed++
+	default:
+		w.slice.completed++
+	}
+	head := openai.ScanResult(r.Record)
+	message := ""
+	if r.Failed {
+		message = batch.ErrorMessage(head)
+	}
+	b := append(w.block, flags)
+	for _, v := range []int64{
+		int64(len(r.Record)), int64(head.Status), int64(w.number(r.Upstream)), int64(r.Attempts), r.Duration.Milliseconds(),
+		r.Usage.InputTokens, r.Usage.InputTokensDetails.CachedTokens,
+		r.Usage.OutputTokens, r.Usage.OutputTokensDetails.ReasoningTokens, r.Usage.TotalTokens,
+	} {
+		b = binary.AppendUvarint(b, uint64(max(v, 0)))
+	}
+	for _, s := range []string{head.CustomID, message} {
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	w.block = b
+}
+
+func (w *indexWriter) number(upstream string) int {
+	if upstream == "" {
+		return 0
+	}
+	n, known := w.numbers[upstream]
+	if !known {
+		if w.numbers == nil {
+			w.numbers = make(map[string]int)
+		}
+		w.names = append(w.names, upstream)
+		n = len(w.names)
+		w.numbers[upstream] = n
+	}
+	return n
+}
+
+func (w *indexWriter) end(ctx context.Context) error {
+	w.slice.length = int64(len(w.block))
+	w.directory = w.slice.append(w.directory)
+	return w.file.append(ctx, w.block)
+}
+
+// commit makes the index durable and describes its file; nil if there are no
+// lines.
+func (w *indexWriter) commit(ctx context.Context) (*batch.NewFile, error) {
+	if w.file.dst == nil {
+		return nil, nil
+	}
+	names, err := json.Marshal(w.names)
+	if err != nil {
+		return nil, err
+	}
+	directory := uint64(w.file.bytes)
+	tail := append(w.directory, names...)
+	for _, v := range []uint64{directory, directory + uint64(len(w.directory)), indexMagic} {
+		tail = binary.LittleEndian.AppendUint64(tail, v)
+	}
+	if err := w.file.append(ctx, tail); err != nil {
+		return nil, err
+	}
+	f, err := w.file.commit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f.Tenant, f.Purpose = batch.IndexTenant(f.Tenant), batch.PurposeIndex
+	return f, nil
+}
+
+// errBadIndex says that a content is no index.
+var errBadIndex = errors.New("damaged index of lines")
+
+// lineIndex is an index that was opened.
+type lineIndex struct {
+	engine *Engine
+	key    string
+	slices []indexSlice
+	names  []string
+}
+
+// openIndex gives ErrNotFound when the content is gone.
+func (e *Engine) openIndex(ctx context.Context, f batch.File) (*lineIndex, error) {
+	trailer, err := e.readRange(ctx, f.Key, f.Bytes-indexTrailer, indexTrailer)
+	if err != nil {
+		return nil, err
+	}
+	directory, names, magic := binary.LittleEndian.Uint64(trailer), binary.LittleEndian.Uint64(trailer[8:]), binary.LittleEndian.Uint64(trailer[16:])
+	if magic != indexMagic || directory > names || names > uint64(f.Bytes-indexTrailer) || (names-directory)%indexEntry != 0 {
+		return nil, errBadIndex
+	}
+	b, err := e.readRange(ctx, f.Key, int64(directory), f.Bytes-indexTrailer-int64(directory))
+	if err != nil {
+		return nil, err
+	}
+	x := &lineIndex{engine: e, key: f.Key, slices: make([]indexSlice, 0, (names-directory)/indexEntry)}
+	if err := json.Unmarshal(b[names-directory:], &x.names); err != nil {
+		return nil, fmt.Errorf("%w: %w", errBadIndex, err)
+	}
+	for b = b[:names-directory]; len(b) > 0; b = b[indexEntry:] {
+		x.slices = append(x.slices, parseIndexSlice(b))
+	}
+	return x, nil
+}
+
+// readRange reads exactly length bytes.
+func (e *Engine) readRange(ctx context.Context, key string, offset, length int64) ([]byte, error) {
+	if offset < 0 || length < 0 {
+		return nil, errBadIndex
+	}
+	src, err := e.files.Read(ctx, key, offset, length)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, length)
+	_, err = io.ReadFull(src, b)
+	return b, errors.Join(err, src.Close())
+}
+
+// indexed is a line with the place of its result.
+type indexed struct {
+	Line
+	failed         bool // the result is in the error file
+	offset, length int64
+}
+
+// lines reads the lines of a slice.
+func (x *lineIndex) lines(ctx context.Context, s indexSlice) ([]indexed, error) {
+	b, err := x.engine.readRange(ctx, x.key, s.offset, s.length)
+	if err != nil {
+		return nil, err
+	}
+	r := entryReader{rest: b}
+	at := [2]int64{s.output, s.errors}
+	lines := make([]indexed, 0, s.plan.Lines)
+	for i := range s.plan.Lines {
+		flags := r.bytes(1)
+		var v [10]int64
+		for j := range v {
+			v[j] = int64(r.uvarint())
+		}
+		id, message := r.bytes(r.uvarint()), r.bytes(r.uvarint())
+		if r.bad || v[2] < 0 || v[2] > int64(len(x.names)) {
+			return nil, errBadIndex
+		}
+		l := indexed{failed: flags[0]&lineFailed != 0, length: v[0]}
+		l.Number, l.CustomID, l.Message, l.Status = s.plan.FirstLine+i+1, string(id), string(message), int(v[1])
+		l.State = stateOf(flags[0])
+		if v[2] > 0 {
+			l.Upstream = x.names[v[2]-1]
+		}
+		l.Attempts, l.Duration = int(v[3]), time.Duration(v[4])*time.Millisecond
+		l.Usage = usageOf([5]int64(v[5:]))
+		file := 0
+		if l.failed {
+			file = 1
+		}
+		l.offset = at[file]
+		at[file] += l.length + 1
+		lines = append(lines, l)
+	}
+	return lines, nil
+}
+
+func stateOf(flags byte) LineState {
+	switch {
+	case flags&lineRan == 0:
+		return LinePending
+	case flags&lineFailed != 0:
+		return LineFailed
+	default:
+		return LineCompleted
+	}
+}
+
+func usageOf(v [5]int64) openai.Usage {
+	return openai.Usage{
+		InputTokens: v[0], InputTokensDetails: openai.InputTokensDetails{CachedTokens: v[1]},
+		OutputTokens: v[2], OutputTokensDetails: openai.OutputTokensDetails{ReasoningTokens: v[3]}, TotalTokens: v[4],
+	}
+}
+
+// entryReader reads on through a block, until something is not as it should be.
+type entryReader struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *entryReader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.rest)
+	if n <= 0 {
+		r.bad = true
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return v
+}
+
+func (r *entryReader) bytes(n uint64) []byte {
+	if r.bad || n > uint64(len(r.rest)) {
+		r.bad = true
+		return []byte{0}
+	}
+	b := r.rest[:n]
+	r.rest = r.rest[n:]
+	return b
+}

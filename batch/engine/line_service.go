@@ -1,0 +1,371 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+	"slices"
+	"sort"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// Lines gives a page of the lines of a batch, while it runs from what is
+// committed and after its end from its index. ErrNotFound is for a batch that
+// is not there; an *openai.Error for one whose results are gone.
+func (e *Engine) Lines(ctx context.Context, tenant, id string, q LineQuery) (LinePage, error) {
+	q.Limit = min(max(q.Limit, 1), MaxLines)
+	q.After = max(q.After, 0)
+	var p pager
+	begin := func() *pager { // again, when the batch ends meanwhile
+		p = pager{query: q, page: LinePage{After: q.After}}
+		return &p
+	}
+	err := e.withLines(ctx, tenant, id,
+		func(b batch.Batch) error { return e.runningLines(ctx, b, begin()) },
+		func(_ batch.Batch, x *lineIndex) error { return endedLines(ctx, x, begin()) })
+	return p.page, err
+}
+
+// Line gives one line with its request and result. ErrNotFound is for a line
+// that is not there as well.
+func (e *Engine) Line(ctx context.Context, tenant, id string, number int) (LineDetail, error) {
+	var d LineDetail
+	err := e.withLines(ctx, tenant, id,
+		func(b batch.Batch) (err error) { d, err = e.runningLine(ctx, b, number); return err },
+		func(b batch.Batch, x *lineIndex) (err error) { d, err = e.endedLine(ctx, b, x, number); return err })
+	return d, err
+}
+
+// errMoved says that slices are gone because the batch has just ended.
+var errMoved = errors.New("batch ended meanwhile")
+
+// withLines calls running or ended, whichever is right for the batch.
+func (e *Engine) withLines(ctx context.Context, tenant, id string, running func(batch.Batch) error, ended func(batch.Batch, *lineIndex) error) error {
+	for {
+		b, err := e.store.Batch(ctx, tenant, id)
+		switch {
+		case err != nil:
+			return err
+		case b.Status == batch.Failed:
+			return ended(b, &lineIndex{engine: e}) // it has no lines
+		case !b.Status.Terminal():
+			if err := running(b); !errors.Is(err, errMoved) {
+				return err
+			}
+			continue
+		}
+		x, err := e.indexOf(ctx, b)
+		if err != nil {
+			return err
+		}
+		return ended(b, x)
+	}
+}
+
+// indexOf opens the index of a batch that has ended.
+func (e *Engine) indexOf(ctx context.Context, b batch.Batch) (*lineIndex, error) {
+	if b.IndexFileID == "" {
+		if b.Counts.Total == 0 {
+			return &lineIndex{engine: e}, nil
+		}
+		return nil, openai.Conflict("Batch '%s' has no index of its lines: an earlier version ended it. Its output and error files have its results.", b.ID)
+	}
+	f, err := e.store.File(ctx, batch.IndexTenant(b.Tenant), b.IndexFileID)
+	if err == nil {
+		var x *lineIndex
+		if x, err = e.openIndex(ctx, f); err == nil {
+			return x, nil
+		}
+	}
+	if errors.Is(err, batch.ErrNotFound) {
+		return nil, openai.Conflict("The results of batch '%s' are gone.", b.ID)
+	}
+	return nil, fmt.Errorf("opening index of lines: %w", err)
+}
+
+// endedLines fills a page from an index.
+func endedLines(ctx context.Context, x *lineIndex, p *pager) error {
+	first := x.find(p.query.After)
+	for i, s := range x.slices[first:] {
+		if p.full() {
+			p.page.More = true
+			return nil
+		}
+		if !p.wants(s.pending() > 0, s.completed > 0, s.failed > 0) {
+			p.skip(s.plan)
+			continue
+		}
+		p.reads++
+		lines, err := x.lines(ctx, s)
+		if err != nil {
+			return fmt.Errorf("reading index of lines: %w", err)
+		}
+		for _, l := range lines {
+			if !p.take(l.Line) {
+				p.page.More = true
+				return nil
+			}
+		}
+		p.page.More = first+i+1 < len(x.slices)
+	}
+	p.page.More = false
+	return nil
+}
+
+// find gives the place of the slice that has the line behind after, or the
+// number of slices.
+func (x *lineIndex) find(after int) int {
+	return sort.Search(len(x.slices), func(i int) bool {
+		s := x.slices[i].plan
+		return s.FirstLine+s.Lines > after
+	})
+}
+
+// runningLines fills a page from slices and segments.
+func (e *Engine) runningLines(ctx context.Context, b batch.Batch, p *pager) error {
+	inputKey := ""
+	first, err := e.sliceOf(ctx, b.ID, p.query.After)
+	if err != nil {
+		return err
+	}
+	for listed := 0; ; listed++ {
+		plans, err := e.store.Slices(ctx, b.ID, first, finalizeSlices)
+		if err != nil {
+			return fmt.Errorf("listing slices: %w", err)
+		}
+		if len(plans) == 0 {
+			p.page.More = false
+			if p.page.After < int(b.Counts.Total) {
+				return e.moved(ctx, b)
+			}
+			return nil
+		}
+		for _, s := range plans {
+			if p.full() || listed == sliceReads {
+				p.page.More = true
+				return nil
+			}
+			done := bits.OnesCount64(s.Done)
+			if !p.wants(done < s.Lines, done > 0, done > 0) {
+				p.skip(s.SlicePlan)
+				continue
+			}
+			p.reads++
+			lines, err := e.sliceLines(ctx, b, s, &inputKey)
+			if err != nil {
+				return err
+			}
+			for _, l := range lines {
+				if !p.take(l) {
+					p.page.More = true
+					return nil
+				}
+			}
+		}
+		first = plans[len(plans)-1].Number + 1
+		p.page.More = p.page.After < int(b.Counts.Total)
+		if p.full() {
+			return nil
+		}
+	}
+}
+
+// errResultsGone would be a broken invariant: a result is there until its batch
+// has ended.
+var errResultsGone = errors.New("results of a slice are gone, but its batch goes on")
+
+// resultsOf gives the results of a slice of a batch that runs, no fewer than
+// were there when it was listed.
+func (e *Engine) resultsOf(ctx context.Context, b batch.Batch, s batch.Slice) ([]batch.LineResult, error) {
+	results, err := e.store.Results(ctx, s.SliceRef)
+	if err != nil {
+		return nil, fmt.Errorf("reading results: %w", err)
+	}
+	if len(results) < bits.OnesCount64(s.Done) {
+		return nil, cmpErr(e.moved(ctx, b), errResultsGone)
+	}
+	return results, nil
+}
+
+// moved tells why a batch has no slices: it may have just ended.
+func (e *Engine) moved(ctx context.Context, b batch.Batch) error {
+	now, err := e.store.Batch(ctx, b.Tenant, b.ID)
+	if err == nil && now.Status.Terminal() {
+		err = errMoved
+	}
+	return err
+}
+
+// sliceOf finds the slice that has the line behind after. Slices have 1 to
+// SliceLines lines, so it is not before after/SliceLines, and mostly there.
+func (e *Engine) sliceOf(ctx context.Context, batchID string, after int) (int, error) {
+	low := after / batch.SliceLines // begins with the line or before it
+	begins := func(number int) (bool, error) {
+		s, err := e.store.Slices(ctx, batchID, number, 1)
+		if err != nil {
+			return false, fmt.Errorf("looking for a slice: %w", err)
+		}
+		return len(s) > 0 && s[0].FirstLine <= after, nil
+	}
+	// In doubling steps, and back in halving ones.
+	step := 1
+	for ; ; step *= 2 {
+		ok, err := begins(low + step)
+		if err != nil {
+			return 0, err
+		}
+		if !ok {
+			break
+		}
+		low += step
+	}
+	for step /= 2; step > 0; step /= 2 {
+		ok, err := begins(low + step)
+		if err != nil {
+			return 0, err
+		}
+		if ok {
+			low += step
+		}
+	}
+	return low, nil
+}
+
+// sliceLines gives the lines of a slice of a batch that runs.
+func (e *Engine) sliceLines(ctx context.Context, b batch.Batch, s batch.Slice, inputKey *string) ([]Line, error) {
+	results, err := e.resultsOf(ctx, b, s)
+	if err != nil {
+		return nil, err
+	}
+	var requests []openai.Request
+	if len(results) < s.Lines {
+		if *inputKey == "" {
+			input, err := e.store.InputFile(ctx, b.ID)
+			if err != nil {
+				return nil, fmt.Errorf("finding input file: %w", err)
+			}
+			*inputKey = input.Key
+		}
+		if requests, err = batch.ReadRequests(ctx, e.files, b.Endpoint, *inputKey, s.SlicePlan, e.config().MaxLineBytes); err != nil {
+			return nil, fmt.Errorf("reading requests: %w", err)
+		}
+	}
+	lines := make([]Line, s.Lines)
+	for i := range lines {
+		if len(results) > 0 && results[0].Index == i {
+			lines[i] = lineOf(results[0], s.FirstLine+i+1)
+			results = results[1:]
+		} else {
+			lines[i] = Line{Number: s.FirstLine + i + 1, CustomID: requests[i].CustomID, State: LinePending}
+		}
+	}
+	return lines, nil
+}
+
+// runningLine gives a line of a batch that runs.
+func (e *Engine) runningLine(ctx context.Context, b batch.Batch, number int) (LineDetail, error) {
+	if number < 1 || number > int(b.Counts.Total) {
+		return LineDetail{}, batch.ErrNotFound
+	}
+	at, err := e.sliceOf(ctx, b.ID, number-1)
+	if err != nil {
+		return LineDetail{}, err
+	}
+	found, err := e.store.Slices(ctx, b.ID, at, 1)
+	if err != nil {
+		return LineDetail{}, fmt.Errorf("reading slice: %w", err)
+	}
+	if len(found) == 0 {
+		return LineDetail{}, cmpErr(e.moved(ctx, b), batch.ErrNotFound)
+	}
+	s, i := found[0], number-1-found[0].FirstLine
+	var d LineDetail
+	if d.Input, err = e.inputLine(ctx, b, s.SlicePlan, i); err != nil {
+		return LineDetail{}, err
+	}
+	results, err := e.resultsOf(ctx, b, s)
+	if err != nil {
+		return LineDetail{}, err
+	}
+	if n := slices.IndexFunc(results, func(r batch.LineResult) bool { return r.Index == i }); n >= 0 {
+		d.Line, d.Result = lineOf(results[n], number), results[n].Record
+		return d, nil
+	}
+	d.Line = Line{Number: number, CustomID: openai.ScanCustomID(d.Input), State: LinePending}
+	return d, nil
+}
+
+func cmpErr(err, otherwise error) error {
+	if err != nil {
+		return err
+	}
+	return otherwise
+}
+
+// endedLine gives a line of a batch that has ended.
+func (e *Engine) endedLine(ctx context.Context, b batch.Batch, x *lineIndex, number int) (LineDetail, error) {
+	at := x.find(number - 1)
+	if number < 1 || at == len(x.slices) {
+		return LineDetail{}, batch.ErrNotFound
+	}
+	s := x.slices[at]
+	lines, err := x.lines(ctx, s)
+	if err != nil {
+		return LineDetail{}, fmt.Errorf("reading index of lines: %w", err)
+	}
+	i := number - 1 - s.plan.FirstLine
+	l := lines[i]
+	d := LineDetail{Line: l.Line}
+	if d.Input, err = e.inputLine(ctx, b, s.plan, i); err != nil {
+		return LineDetail{}, err
+	}
+	id := b.OutputFileID
+	if l.failed {
+		id = b.ErrorFileID
+	}
+	f, err := e.store.File(ctx, b.Tenant, id)
+	if err == nil {
+		d.Result, err = e.readRange(ctx, f.Key, l.offset, l.length)
+	}
+	if errors.Is(err, batch.ErrNotFound) { // deleted by the client
+		return d, nil
+	}
+	return d, err
+}
+
+// inputLine reads line i of a slice of the input, nil when that is gone.
+func (e *Engine) inputLine(ctx context.Context, b batch.Batch, p batch.SlicePlan, i int) ([]byte, error) {
+	input, err := e.store.InputFile(ctx, b.ID)
+	if errors.Is(err, batch.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("finding input file: %w", err)
+	}
+	content, err := e.files.Read(ctx, input.Key, p.Offset, p.Length)
+	if errors.Is(err, batch.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading input file: %w", err)
+	}
+	defer content.Close()
+	lines := openai.NewLineReader(content, int(p.Length))
+	for ; ; i-- {
+		line, err := lines.Next()
+		if errors.Is(err, io.EOF) {
+			return nil, batch.ErrInputChanged
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading input file: %w", err)
+		}
+		if i == 0 {
+			return bytes.Clone(line.Bytes), nil
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/wait"
+	"go.uber.org/zap"
+)
+
+// enter makes this gateway known to those that share its store, and refuses to
+// stand beside them with files that they do not see.
+func (e *Engine) enter(ctx context.Context) error {
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("finding out the host's name: %w", err)
+	}
+	e.self = batch.Announcement{ID: e.owner, Host: host}
+	registry, ok := e.store.Store.(batch.Registry)
+	if !ok {
+		return nil
+	}
+	placed, ok := e.files.(batch.Placed)
+	if !ok {
+		return errors.New("these files cannot be shared by several gateways, and the store can")
+	}
+	place, err := placed.Place(ctx)
+	if err != nil {
+		return fmt.Errorf("finding out where files lie: %w", err)
+	}
+	e.self.Place = place
+	var others []batch.Announcement
+	// Twice, because gateways that announce themselves at the same moment do not
+	// see each other: by the second time, one of them has been there before.
+	for range 2 {
+		if others, err = registry.Announce(ctx, e.announcement(), batch.AnnounceTTL); err != nil {
+			return fmt.Errorf("announcing this gateway: %w", err)
+		}
+		if err := e.sameFiles(others); err != nil {
+			return errors.Join(err, registry.Withdraw(ctx, e.owner))
+		}
+	}
+	e.others.Store(&others)
+	if pool, ok := e.dispatcher.(batch.LoadSharer); ok {
+		pool.SetPeers(peersOf(others), sumLoads(others)) // before the first line is begun
+	}
+	return nil
+}
+
+// announcement is what this gateway tells the others of itself, without its loads.
+func (e *Engine) announcement() batch.Announcement {
+	a := e.self
+	a.Role = e.Role()
+	return a
+}
+
+// sameFiles says which of the other gateways does not see the files of this one.
+func (e *Engine) sameFiles(others []batch.Announcement) error {
+	for _, o := range others {
+		if o.Place != e.self.Place {
+			return fmt.Errorf("a gateway on %s uses the same store with other files (%s) than this one (%s): give all of them the same directory or bucket", o.Host, o.Place, e.self.Place)
+		}
+	}
+	return nil
+}
+
+// runMembership tells the other gateways what this one has in flight, and the
+// pool what they have.
+func (e *Engine) runMembership(ctx context.Context) {
+	registry, ok := e.store.Store.(batch.Registry)
+	if !ok {
+		for wait.Sleep(ctx, batch.AnnounceInterval) { // a reload may change the role
+			e.noteWorkers(ctx, nil)
+		}
+		return
+	}
+	pool, sharing := e.dispatcher.(batch.LoadSharer)
+	heard, peers := time.Now(), batch.Peers{}
+	for wait.Sleep(ctx, batch.AnnounceInterval) {
+		a := e.announcement()
+		if sharing {
+			a.Loads = pool.Loads()
+		}
+		bounded, cancel := context.WithTimeout(ctx, batch.AnnounceTTL)
+		others, err := registry.Announce(bounded, a, batch.AnnounceTTL)
+		cancel()
+		e.health.Note("telling the other gateways", err)
+		if err == nil {
+			// One that was silent when the other came finds out now.
+			e.health.Note("files", e.sameFiles(others))
+			e.others.Store(&others)
+			e.noteWorkers(ctx, others)
+		}
+		switch {
+		case !sharing:
+		case err == nil:
+			heard, peers = time.Now(), peersOf(others)
+			pool.SetPeers(peers, sumLoads(others))
+		case time.Since(heard) > batch.AnnounceTTL:
+			// What they said is old. But they are no fewer because the store is
+			// away, and take their share of the servers as this one does.
+			pool.SetPeers(peers, nil)
+		}
+	}
+}
+
+func sumLoads(others []batch.Announcement) map[string]batch.Load {
+	sum := make(map[string]batch.Load)
+	for _, o := range others {
+		for url, l := range o.Loads {
+			s := sum[url]
+			sum[url] = batch.Load{
+				Live: s.Live + l.Live, Batch: s.Batch + l.Batch,
+				Prefill: s.Prefill + max(0, l.Prefill), LivePrefill: s.LivePrefill + max(0, l.LivePrefill),
+			}
+		}
+	}
+	return sum
+}
+
+// leave tells the other gateways that this one is gone.
+func (e *Engine) leave() {
+	registry, ok := e.store.Store.(batch.Registry)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), batch.AnnounceTTL)
+	defer cancel()
+	if err := registry.Withdraw(ctx, e.owner); err != nil {
+		e.log.Warn("telling the other gateways that this one leaves; they find out by themselves", zap.Error(err))
+	}
+}

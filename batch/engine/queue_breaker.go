@@ -1,0 +1,40 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// queueCooldown is how long a queue that failed is not asked: the store knows all
+// that the queue does, and a queue that does not answer would cost everybody
+// who asks its timeout.
+const queueCooldown = 5 * time.Second
+
+// errQueueTripped is what a queue says that failed a moment ago.
+var errQueueTripped = errors.New("queue failed and is left alone for a while")
+
+// noteQueue takes note of how the queue did. After a failure nobody asks it for
+// a while, but for how it is.
+func (e *Engine) noteQueue(err error) {
+	if errors.Is(err, errQueueTripped) {
+		return // what is wrong was noted before
+	}
+	e.health.Note("queue", err)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		e.queue.trip()
+	}
+}
+
+func (q *lazyQueue) trip() { q.openUntil.Store(time.Now().Add(queueCooldown).UnixNano()) }
+
+// ready tells why the queue is not to be asked now.
+func (q *lazyQueue) ready() error {
+	if err := q.there(); err != nil {
+		return err
+	}
+	if time.Now().UnixNano() < q.openUntil.Load() {
+		return errQueueTripped
+	}
+	return nil
+}

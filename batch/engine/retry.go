@@ -1,0 +1,220 @@
+package engine
+
+import (
+	"bufio"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// RetryOf is the metadata key by which a batch of retried lines names the batch
+// that they come from.
+const RetryOf = "retry_of"
+
+// RetryRequest asks for a batch of the lines that failed in another.
+type RetryRequest struct {
+	// Files stores the input of the new batch.
+	Files FileMaker
+	// IdempotencyKey is that of the header, "" for none.
+	IdempotencyKey string
+}
+
+// FileMaker makes files.
+type FileMaker interface {
+	// WriteFile stores what write writes as a file of at most limit bytes. It
+	// uses Tenant, Filename, Purpose and TTL of f. Nothing is left after an error.
+	WriteFile(ctx context.Context, f batch.NewFile, limit int64, write func(io.Writer) error) (batch.File, error)
+}
+
+// RetryFailed makes a batch of those lines of a batch that stand in its error
+// file, whether they failed or never ran. It has the endpoint, window, lifetime
+// of results, priority and metadata of the other, and RetryOf besides. What the
+// state of the batch or of its files does not allow is an *openai.Error.
+//
+// The new input is copied line by line, so memory is bounded by one line.
+func (e *Engine) RetryFailed(ctx context.Context, tenant, id string, r RetryRequest) (batch.Batch, error) {
+	b, err := e.store.Batch(ctx, tenant, id)
+	if err != nil {
+		return batch.Batch{}, err
+	}
+	hash := retryHash(id)
+	if r.IdempotencyKey != "" {
+		made, err := e.store.BatchOfKey(ctx, tenant, r.IdempotencyKey, hash)
+		switch {
+		case err == nil:
+			return e.notDeleted(ctx, made)
+		case !errors.Is(err, batch.ErrNotFound):
+			return made, err
+		}
+	}
+	switch {
+	case !b.Status.Terminal():
+		return batch.Batch{}, openai.Conflict("Cannot retry the failed requests of a batch with status '%s'. Wait for its end, or cancel it.", b.Status)
+	case b.Status == batch.Failed:
+		return batch.Batch{}, openai.Conflict("Batch '%s' has no failed requests: its input did not validate.", id)
+	case b.ErrorFileID == "":
+		return batch.Batch{}, openai.Conflict("Batch '%s' has no failed requests.", id)
+	}
+	window, err := time.ParseDuration(b.CompletionWindow)
+	if err != nil {
+		return batch.Batch{}, fmt.Errorf("reading completion window of %s: %w", id, err)
+	}
+	input, err := e.copyFailed(ctx, b, r.Files)
+	if err != nil {
+		return batch.Batch{}, err
+	}
+	metadata := maps.Clone(b.Metadata)
+	if metadata == nil {
+		metadata = make(map[string]string, 1)
+	}
+	metadata[RetryOf] = id
+	made, created, err := e.store.CreateBatch(ctx, batch.NewBatch{
+		ID: openai.NewID("batch_"), Tenant: tenant, Endpoint: b.Endpoint, InputFileID: input.ID,
+		CompletionWindow: b.CompletionWindow, Window: window, Metadata: metadata, Priority: b.Priority, OutputTTL: b.OutputTTL,
+		IdempotencyKey: r.IdempotencyKey, RequestHash: hash,
+	})
+	if err != nil || !created { // another request with the key was quicker
+		if err == nil {
+			made, err = e.notDeleted(ctx, made)
+		}
+		return made, errors.Join(err, e.discard(ctx, input))
+	}
+	e.log.Info("failed lines of a batch are retried", zap.String("batch_id", id), zap.String("as", made.ID))
+	e.notify()
+	return made, nil
+}
+
+// retryHash stands for what RetryFailed is asked, beside an idempotency key.
+func retryHash(id string) string { return hex.EncodeToString(batch.ShortHash("retry_failed " + id)) }
+
+// RetriedWith gives the batch that RetryFailed made with an idempotency key,
+// also one that is deleted: its key is taken all the same. ErrNotFound is for a
+// key with which none was made, ErrKeyReused for one that made something else.
+func (e *Engine) RetriedWith(ctx context.Context, tenant, id, key string) (batch.Batch, error) {
+	return e.store.BatchOfKey(ctx, tenant, key, retryHash(id))
+}
+
+// discard deletes a file that nothing came of. Should there be a batch of it
+// after all, that keeps the content.
+func (e *Engine) discard(ctx context.Context, f batch.File) error {
+	ctx, cancel := e.bounded(context.WithoutCancel(ctx))
+	defer cancel()
+	if err := e.store.DeleteFile(ctx, f.Tenant, f.ID); err != nil && !errors.Is(err, batch.ErrNotFound) {
+		return fmt.Errorf("deleting input of a retry: %w", err)
+	}
+	return nil
+}
+
+// copyFailed makes a file of the lines of a batch's input that its error file
+// names. Both are in the same order.
+func (e *Engine) copyFailed(ctx context.Context, b batch.Batch, files FileMaker) (batch.File, error) {
+	input, err := e.store.InputFile(ctx, b.ID)
+	if err != nil {
+		return batch.File{}, goneIf(err, "input", b.InputFileID)
+	}
+	from, err := batch.OpenContent(ctx, e.files, input.Key, input.Bytes)
+	if err != nil {
+		return batch.File{}, goneIf(err, "input", input.ID)
+	}
+	defer from.Close()
+	report, err := e.store.File(ctx, b.Tenant, b.ErrorFileID)
+	if err != nil {
+		return batch.File{}, goneIf(err, "error", b.ErrorFileID)
+	}
+	failures, err := batch.OpenContent(ctx, e.files, report.Key, report.Bytes)
+	if err != nil {
+		return batch.File{}, goneIf(err, "error", b.ErrorFileID)
+	}
+	defer failures.Close()
+
+	limit := input.Bytes + 1 // it may get a newline at its end
+	f := batch.NewFile{Tenant: b.Tenant, Filename: b.ID + "_retry.jsonl", Purpose: openai.PurposeBatch}
+	return files.WriteFile(ctx, f, limit, func(to io.Writer) error {
+		if err := copyLines(to, openai.NewLineReader(from, e.config().MaxLineBytes), newFailures(failures)); err != nil {
+			return fmt.Errorf("copying failed lines of %s: %w", b.ID, err)
+		}
+		return nil
+	})
+}
+
+// goneIf says that a file that a retry needs is not there any more.
+func goneIf(err error, kind, id string) error {
+	if errors.Is(err, batch.ErrNotFound) {
+		return openai.Conflict("Cannot retry: the %s file '%s' of the batch is gone.", kind, id)
+	}
+	return err
+}
+
+// copyLines writes the lines whose custom_id the failures name, each as it is
+// between the whitespace around it.
+func copyLines(to io.Writer, from *openai.LineReader, failures *failures) error {
+	buffered := bufio.NewWriterSize(to, resultBuffer)
+	for {
+		want, err := failures.next()
+		if errors.Is(err, io.EOF) {
+			return buffered.Flush()
+		}
+		if err != nil {
+			return fmt.Errorf("reading error file: %w", err)
+		}
+		line, err := find(from, want)
+		if errors.Is(err, io.EOF) {
+			return fmt.Errorf("%w: no line %q", batch.ErrInputChanged, want)
+		}
+		if err != nil {
+			return fmt.Errorf("reading input file: %w", err)
+		}
+		if _, err := buffered.Write(line); err != nil {
+			return err
+		}
+		if err := buffered.WriteByte('\n'); err != nil {
+			return err
+		}
+	}
+}
+
+// find reads on to the line with a custom_id.
+func find(lines *openai.LineReader, customID string) ([]byte, error) {
+	for {
+		line, err := lines.Next()
+		if _, tooLong := errors.AsType[*openai.LineTooLongError](err); tooLong {
+			continue // the limit was lowered since
+		}
+		if err != nil {
+			return nil, err
+		}
+		if openai.ScanCustomID(line.Bytes) == customID {
+			return line.Bytes, nil
+		}
+	}
+}
+
+// failures reads the custom_ids of an error file.
+type failures struct{ r *bufio.Reader }
+
+// headBytes is where the custom_id of a result has ended: it has at most 512
+// characters, each of which takes at most 12 bytes.
+const headBytes = 16 << 10
+
+func newFailures(r io.Reader) *failures { return &failures{bufio.NewReaderSize(r, headBytes)} }
+
+func (f *failures) next() (string, error) {
+	head, err := f.r.ReadSlice('\n')
+	if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+		return "", err // a last line without its end is none of ours
+	}
+	id := openai.ScanCustomID(head)
+	for errors.Is(err, bufio.ErrBufferFull) {
+		_, err = f.r.ReadSlice('\n')
+	}
+	return id, err
+}

@@ -1,0 +1,210 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// failEvery refuses every nth line until it is told otherwise.
+func failEvery(n int) func(context.Context, string, int) (batch.Answer, error) {
+	return func(_ context.Context, id string, _ int) (batch.Answer, error) {
+		var i int
+		if _, err := fmt.Sscanf(id, "line-%d", &i); err != nil {
+			return batch.Answer{}, err
+		}
+		if i%n == 0 {
+			return status(http.StatusBadRequest, `{"error":{"message":"no"},"long":"`+strings.Repeat("x", 40<<10)+`"}`), nil
+		}
+		return ok(id), nil
+	}
+}
+
+func (h *house) retry(id, key string) (batch.Batch, error) {
+	return h.engine.RetryFailed(h.t.Context(), tenant, id, engine.RetryRequest{Files: h.files(), IdempotencyKey: key})
+}
+
+func (h *house) content(fileID string) string {
+	h.t.Helper()
+	_, content, err := batch.OpenFile(h.t.Context(), h.engine.Store(), h.engine.Files(), tenant, fileID)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer content.Close()
+	b, err := io.ReadAll(content)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestRetryOfFailedLines(t *testing.T) {
+	h := newHouse(t, batch.Config{})
+	h.pool.answer = failEvery(7)
+	h.open()
+	lines := strings.SplitAfter(input(200), "\n")
+	odd := strings.Join(lines[:50], "\r\n\n  ") + "  " + strings.TrimSuffix(strings.Join(lines[50:], ""), "\n")
+	first, err := h.engine.CreateBatch(t.Context(), tenant, batch.CreateRequest{
+		InputFileID: h.upload(odd), Endpoint: "/v1/chat/completions", CompletionWindow: "90m", Window: 90 * time.Minute,
+		Metadata: map[string]string{"k": "v"}, Priority: 5, OutputTTL: 2 * time.Hour,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b := h.wait(first.ID); b.Counts.Failed != 29 {
+		t.Fatalf("%+v", b)
+	}
+	h.pool.set(func() { h.pool.answer = nil })
+	made, err := h.retry(first.ID, "key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made.Endpoint != first.Endpoint || made.CompletionWindow != "90m" || made.Priority != 5 || made.OutputTTL != 2*time.Hour ||
+		len(made.Metadata) != 2 || made.Metadata["k"] != "v" || made.Metadata[engine.RetryOf] != first.ID {
+		t.Errorf("%+v", made)
+	}
+	var want strings.Builder
+	for i := 0; i < 200; i += 7 {
+		want.WriteString(lines[i])
+	}
+	if got := h.content(made.InputFileID); got != want.String() {
+		t.Errorf("input of the retry:\n%s\nwant\n%s", got, &want)
+	}
+	b := h.wait(made.ID)
+	if b.Status != batch.Completed || b.Counts != (openai.RequestCounts{Total: 29, Completed: 29}) {
+		t.Errorf("%+v", b)
+	}
+	for _, c := range []struct {
+		id, key string
+		want    error
+	}{{first.ID, "key", nil}, {first.ID, "other", batch.ErrNotFound}, {made.ID, "key", batch.ErrKeyReused}} {
+		got, err := h.engine.RetriedWith(t.Context(), tenant, c.id, c.key)
+		if !errors.Is(err, c.want) || err == nil && got.ID != made.ID {
+			t.Errorf("%s with %q was retried as %q, %v; want %v", c.id, c.key, got.ID, err, c.want)
+		}
+	}
+	files, _, err := h.store.Files(t.Context(), tenant, batch.FileQuery{Purpose: openai.PurposeBatch, Limit: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := h.retry(first.ID, "key")
+	if err != nil || again.ID != made.ID {
+		t.Errorf("again: %s, %v; want %s", again.ID, err, made.ID)
+	}
+	if now, _, err := h.store.Files(t.Context(), tenant, batch.FileQuery{Purpose: openai.PurposeBatch, Limit: 100}); err != nil || len(now) != len(files) {
+		t.Errorf("%d input files, %d after a repeated request, %v", len(files), len(now), err)
+	}
+	if _, err := h.retry(made.ID, "key"); !conflict(err, "has no failed requests") && !errors.Is(err, batch.ErrKeyReused) {
+		t.Errorf("the key with another batch: %v", err)
+	}
+}
+
+func conflict(err error, words string) bool {
+	e, ok := errors.AsType[*openai.Error](err)
+	return ok && e.Status == http.StatusConflict && strings.Contains(e.Message, words)
+}
+
+// A retry that several gateways are asked for at once, with one key, is one
+// batch with one input.
+func TestRetryAtOnce(t *testing.T) {
+	s := newStreet(t, batch.Config{}, 2)
+	one := s.houses[0]
+	for _, h := range s.houses {
+		h.pool.set(func() { h.pool.answer = failEvery(2) })
+	}
+	id := one.create(one.upload(input(20)))
+	one.wait(id)
+	answers := make(chan string)
+	for i := range 8 {
+		go func() {
+			b, err := s.houses[i%2].retry(id, "key")
+			answers <- fmt.Sprint(b.ID, err)
+		}()
+	}
+	distinct := make(map[string]bool)
+	for range 8 {
+		distinct[<-answers] = true
+	}
+	if len(distinct) != 1 {
+		t.Errorf("answers: %v", distinct)
+	}
+	files, _, err := s.store.Files(t.Context(), tenant, batch.FileQuery{Purpose: openai.PurposeBatch, Limit: 100})
+	if err != nil || len(files) != 2 {
+		t.Errorf("%d input files, want 2; %v", len(files), err)
+	}
+	for answer := range distinct {
+		one.wait(strings.TrimSuffix(answer, "<nil>"))
+	}
+}
+
+// Lines that never ran are retried as well.
+func TestRetryOfCancelledLines(t *testing.T) {
+	h := newHouse(t, batch.Config{MaxInFlight: 20})
+	h.pool.answer, _ = letSome(30)
+	h.open()
+	id := h.create(h.upload(input(100)))
+	h.waitCounted(id, 30)
+	if _, err := h.retry(id, ""); !conflict(err, "in_progress") {
+		t.Errorf("while it runs: %v", err)
+	}
+	if _, err := h.engine.CancelBatch(t.Context(), tenant, id); err != nil {
+		t.Fatal(err)
+	}
+	b := h.wait(id)
+	h.pool.set(func() { h.pool.answer = nil })
+	made, err := h.retry(id, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	retried := h.wait(made.ID)
+	done := make(map[string]int)
+	for _, r := range append(h.read(b.OutputFileID), h.read(retried.OutputFileID)...) {
+		done[r.CustomID]++
+	}
+	if len(done) != 100 || retried.Counts.Completed != 100-b.Counts.Completed {
+		t.Errorf("%d lines done, %+v and %+v", len(done), b.Counts, retried.Counts)
+	}
+}
+
+func TestRetryIsRefused(t *testing.T) {
+	h := newHouse(t, batch.Config{})
+	h.pool.answer = failEvery(2)
+	h.open()
+	if _, err := h.retry("batch_unknown", ""); !errors.Is(err, batch.ErrNotFound) {
+		t.Errorf("unknown: %v", err)
+	}
+	invalid := h.wait(h.create(h.upload(`{"custom_id":1}`)))
+	if _, err := h.retry(invalid.ID, ""); !conflict(err, "did not validate") {
+		t.Errorf("failed: %v", err)
+	}
+	upload := h.upload(input(10))
+	b := h.wait(h.create(upload))
+	if _, err := h.engine.RetryFailed(t.Context(), "other", b.ID, engine.RetryRequest{}); !errors.Is(err, batch.ErrNotFound) {
+		t.Errorf("another tenant's: %v", err)
+	}
+	if err := h.store.DeleteFile(t.Context(), tenant, upload); err != nil {
+		t.Fatal(err)
+	}
+	h.close(0)
+	h.cfg.CollectInterval = time.Millisecond
+	h.open()
+	until(t, "the input is gone", func() bool {
+		_, err := h.retry(b.ID, "")
+		return conflict(err, "the input file '"+upload+"' of the batch is gone")
+	})
+	if err := h.store.DeleteFile(t.Context(), tenant, b.ErrorFileID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.retry(b.ID, ""); !conflict(err, "is gone") {
+		t.Errorf("without its error file: %v", err)
+	}
+}

@@ -1,0 +1,99 @@
+package engine_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
+	"github.com/tidegate/tidegate/batch/queue/memory"
+)
+
+// A gateway that only serves accepts batches and leaves all their work to others:
+// until one comes it reports that they wait.
+func TestServeLeavesBatchesToOthers(t *testing.T) {
+	s := newStreet(t, batch.Config{Role: batch.RoleServe}, 1)
+	serving := s.houses[0]
+	if h := serving.engine.Health(t.Context()); !h.OK() || h.Role != batch.RoleServe || h.Gateways != nil {
+		t.Errorf("without a batch: got health %+v, want nothing wrong", h)
+	}
+	id := serving.create(serving.upload(input(200)))
+	until(t, "health says that no gateway works on batches", func() bool {
+		h := serving.engine.Health(t.Context())
+		return !h.OK() && slices.ContainsFunc(h.Paused, func(why string) bool {
+			return strings.Contains(why, "no gateway works on batches (batches waiting: 1)")
+		})
+	})
+	if b := serving.get(id); b.Status != batch.Validating {
+		t.Errorf("the batch is %s, want %s", b.Status, batch.Validating)
+	}
+
+	working := s.join(t, batch.Config{Role: batch.RoleWork})
+	if b := serving.wait(id); b.Status != batch.Completed {
+		t.Errorf("the batch ended as %s", b.Status)
+	} else {
+		serving.check(b, 200)
+	}
+	if n := serving.pool.callCount(); n != 0 {
+		t.Errorf("the gateway that serves sent %d lines", n)
+	}
+	if n := working.pool.callCount(); n != 200 {
+		t.Errorf("the gateway that works sent %d lines, want 200", n)
+	}
+	until(t, "nothing is wrong any more, and each is named with its role", func() bool {
+		h := serving.engine.Health(t.Context())
+		return h.OK() && len(h.Gateways) == 2 && h.Gateways[0].Self && h.Gateways[0].Role == batch.RoleServe && h.Gateways[1].Role == batch.RoleWork
+	})
+}
+
+// A reload changes the role: lines that run finish, the rest is handed back, and
+// goes on when the gateway works again.
+func TestRoleChanges(t *testing.T) {
+	h, id, hold := newHeldHouse(t, batch.Config{MaxInFlight: 20}, 500)
+	h.engine.Apply(batch.Config{Role: batch.RoleServe, MaxInFlight: 20})
+	close(hold)
+	h.settled(t, id, 20)
+	if n := h.pool.callCount(); n != 20 {
+		t.Errorf("%d lines were sent, want the 20 from before", n)
+	}
+	refs, err := h.store.ClaimableSlices(t.Context(), id, 100)
+	if err != nil || len(refs) == 0 {
+		t.Errorf("got %d slices that others can claim and error %v, want some", len(refs), err)
+	}
+	h.engine.Apply(batch.Config{Role: batch.RoleAll, MaxInFlight: 20})
+	if b := h.wait(id); b.Status != batch.Completed {
+		t.Errorf("the batch ended as %s", b.Status)
+	}
+	if r := h.pool.repeated(); r != 0 {
+		t.Errorf("%d calls repeated, want none", r)
+	}
+}
+
+// Peers are counted by what they do; a gateway of a version without roles does
+// everything.
+func TestPeersByRole(t *testing.T) {
+	s := newStreet(t, batch.Config{}, 0)
+	pool := &sharingPool{fakePool: newFakePool()}
+	for id, role := range map[string]batch.Role{"a": "", "b": batch.RoleAll, "c": batch.RoleServe, "d": batch.RoleWork, "e": batch.RoleWork} {
+		s.store.known[id] = batch.Announcement{ID: id, Role: role, Place: "here"}
+	}
+	engine := engine.NewEngine(batch.Config{}, s.store, memory.New(), sharedFiles{place: "here", Files: nopFiles{}}, pool, zap.NewNop())
+	if err := engine.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := *pool.counted.Load(), (batch.Peers{All: 5, Serving: 3, Working: 4}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if err := engine.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRoleIsValidated(t *testing.T) {
+	if err := (batch.Config{Role: "boss"}).Validate(); err == nil || !strings.Contains(err.Error(), `role must be all, serve or work, not "boss"`) {
+		t.Errorf("got %v", err)
+	}
+}

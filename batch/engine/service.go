@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"context"
+	"errors"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// CreateBatch accepts a batch. The batch is durable when this returns; whether
+// its input is any good is found out later, by validation.
+func (e *Engine) CreateBatch(ctx context.Context, tenant string, r batch.CreateRequest) (batch.Batch, error) {
+	b, created, err := e.store.CreateBatch(ctx, batch.NewBatch{
+		ID: openai.NewID("batch_"), Tenant: tenant, Endpoint: r.Endpoint, InputFileID: r.InputFileID,
+		CompletionWindow: r.CompletionWindow, Window: r.Window, Metadata: r.Metadata, Priority: r.Priority, OutputTTL: r.OutputTTL,
+		IdempotencyKey: r.IdempotencyKey, RequestHash: r.RequestHash,
+	})
+	if err != nil {
+		return batch.Batch{}, err
+	}
+	if !created {
+		return e.notDeleted(ctx, b)
+	}
+	e.log.Info("batch created", zap.String("batch_id", b.ID), zap.String("endpoint", b.Endpoint), zap.String("input", b.InputFileID))
+	e.notify()
+	return b, nil
+}
+
+// notDeleted returns a batch that an idempotency key made before, or an error if it has
+// been deleted since: the client would wait for a batch that is not there, and a new
+// batch would do again what somebody has deleted.
+func (e *Engine) notDeleted(ctx context.Context, b batch.Batch) (batch.Batch, error) {
+	_, err := e.store.Batch(ctx, b.Tenant, b.ID)
+	if errors.Is(err, batch.ErrNotFound) {
+		return batch.Batch{}, openai.Conflict("The batch '%s' that was created with this Idempotency-Key has been deleted. Use another key to create it again.", b.ID)
+	}
+	return b, err
+}
+
+// Batch gives one batch, or ErrNotFound.
+func (e *Engine) Batch(ctx context.Context, tenant, id string) (batch.Batch, error) {
+	return e.store.Batch(ctx, tenant, id)
+}
+
+// Batches gives a page of batches, newest first, and whether more follow.
+func (e *Engine) Batches(ctx context.Context, tenant string, q batch.BatchQuery) ([]batch.Batch, bool, error) {
+	return e.store.Batches(ctx, tenant, q)
+}
+
+// CancelBatch stops a batch. What finished is kept; what runs is aborted.
+func (e *Engine) CancelBatch(ctx context.Context, tenant, id string) (batch.Batch, error) {
+	b, err := e.store.CancelBatch(ctx, tenant, id)
+	if err != nil {
+		return b, err
+	}
+	e.log.Info("batch cancelled", zap.String("batch_id", id))
+	e.scheduler.Abandon(id)
+	e.notify()
+	return b, nil
+}
+
+// DeleteBatch removes a batch and its results, and its input if asked and nothing
+// else uses it. What runs of it is aborted.
+func (e *Engine) DeleteBatch(ctx context.Context, tenant, id string, d batch.Deletion) (batch.Batch, error) {
+	b, err := e.store.DeleteBatch(ctx, tenant, id, d)
+	if err != nil {
+		return b, err
+	}
+	e.log.Info("batch deleted", zap.String("batch_id", id))
+	e.scheduler.Abandon(id)
+	e.noteQueue(e.queue.Drop(context.WithoutCancel(ctx), id)) // no worker ends it any more
+	e.notify()
+	return b, nil
+}
+
+// Store returns the store that the engine uses. Its calls are timed.
+func (e *Engine) Store() batch.Store { return e.store }
+
+// Files returns the contents that the engine uses.
+func (e *Engine) Files() batch.Files { return e.files }

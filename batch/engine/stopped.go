@@ -1,0 +1,21 @@
+package engine
+
+// StoppedBatch is a batch that the gateway paused because its lines fail.
+type StoppedBatch struct {
+	ID     string `json:"id"`
+	Reason string `json:"reason"`
+}
+
+// stoppedListed bounds how many of them Health lists.
+const stoppedListed = 20
+
+// stopped lists such batches, those of the last refresh.
+func (e *Engine) stopped() []StoppedBatch {
+	var all []StoppedBatch
+	for _, b := range e.scheduler.ActiveBatches() {
+		if b.PauseReason != "" && len(all) < stoppedListed {
+			all = append(all, StoppedBatch{b.ID, b.PauseReason})
+		}
+	}
+	return all
+}

@@ -1,0 +1,213 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
+)
+
+// refusing answers every line with an error that names the line, until it is
+// told to stop.
+type refusing struct{ over atomic.Bool }
+
+func (r *refusing) answer(_ context.Context, id string, _ int) (batch.Answer, error) {
+	if r.over.Load() {
+		return ok(id), nil
+	}
+	return status(400, fmt.Sprintf(`{"error":{"message":"Request '%s' needs 70%s tokens.","code":"too_long"}}`, id, id[5:])), nil
+}
+
+// paused waits until the gateway has paused a batch and what ran of it is
+// durable.
+func (h *house) paused(id string) batch.Batch {
+	h.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		b := h.get(id)
+		if !b.PausedAt.IsZero() && h.engine.InFlight() == 0 && b.Counts == h.get(id).Counts {
+			return b
+		}
+		if b.Status.Terminal() || time.Now().After(deadline) {
+			h.t.Fatalf("got %s with %+v, want a paused batch", b.Status, b.Counts)
+		}
+	}
+}
+
+// wantStopped waits until the health of the engine lists these batches.
+func (h *house) wantStopped(want ...engine.StoppedBatch) {
+	h.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		got := h.engine.Health(h.t.Context())
+		if slices.Equal(got.Stopped, want) && got.OK() == (len(want) == 0) {
+			return
+		}
+		if time.Now().After(deadline) {
+			h.t.Fatalf("got health %+v, want stopped %+v", got, want)
+		}
+	}
+}
+
+// A batch whose lines all fail alike is paused with the reason; it goes on when
+// it is resumed, and nothing is lost.
+func TestFailingBatchIsPaused(t *testing.T) {
+	h := newHouse(t, batch.Config{MaxInFlight: 20, StopAfter: 30})
+	var server refusing
+	h.pool.answer = server.answer
+	h.open()
+	id := h.create(h.upload(input(2000)))
+	b := h.paused(id)
+	for _, part := range []string{"30 lines", "400", "too_long", "Request … needs … tokens."} {
+		if !strings.Contains(b.PauseReason, part) {
+			t.Errorf("got reason %q, want %q in it", b.PauseReason, part)
+		}
+	}
+	if b.Status != batch.InProgress || b.Counts.Failed > 30+20 {
+		t.Errorf("got %s with %+v, want in_progress and at most 50 failed", b.Status, b.Counts)
+	}
+	h.wantStopped(engine.StoppedBatch{ID: id, Reason: b.PauseReason})
+
+	h.resume(id) // too early: the next streak pauses it again
+	again := h.paused(id)
+	if n := again.Counts.Failed - b.Counts.Failed; n < 30 || n > 30+20 {
+		t.Errorf("got %d failures after resuming, want 30 to 50", n)
+	}
+	server.over.Store(true)
+	h.resume(id)
+	b = h.wait(id)
+	if errs := h.check(b, 2000); int64(len(errs)) != again.Counts.Failed || b.Status != batch.Completed || b.PauseReason != "" {
+		t.Errorf("got %d errors, %s and reason %q, want %d, completed and none", len(errs), b.Status, b.PauseReason, again.Counts.Failed)
+	}
+	if n := h.pool.repeated(); n != 0 {
+		t.Errorf("got %d lines sent again, want 0", n)
+	}
+	h.wantStopped()
+}
+
+// What the store said of a batch before it was told of the pause starts nothing.
+func TestPauseIsNotUndoneByARefresh(t *testing.T) {
+	h := newHouse(t, batch.Config{MaxInFlight: 20, StopAfter: 30})
+	var server refusing
+	h.pool.answer = server.answer
+	h.open()
+	hook := func() error {
+		for want, deadline := h.store.looks.Load()+3, time.Now().Add(patience); h.store.looks.Load() < want; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				return errors.New("nobody looked at the active batches")
+			}
+		}
+		return nil
+	}
+	h.store.pause.Store(&hook)
+	b := h.paused(h.create(h.upload(input(2000))))
+	if b.Counts.Failed > 30+20 {
+		t.Errorf("got %+v, want at most 50 failed", b.Counts)
+	}
+}
+
+// Batches that stop_after does not concern end with all lines in their files.
+func TestFailingBatchGoesOn(t *testing.T) {
+	fails := func(message func(id string) string) func(context.Context, string, int) (batch.Answer, error) {
+		return func(_ context.Context, id string, _ int) (batch.Answer, error) {
+			return status(400, `{"error":{"message":"`+message(id)+`"}}`), nil
+		}
+	}
+	var mixed atomic.Int64
+	for _, c := range []struct {
+		name     string
+		cfg      batch.Config
+		metadata map[string]string
+		lines    int
+		answer   func(context.Context, string, int) (batch.Answer, error)
+	}{
+		{"small", batch.Config{}, nil, 99, fails(func(string) string { return "bad parameter" })},
+		{"off", batch.Config{StopAfter: batch.NoStop}, nil, 500, fails(func(string) string { return "bad parameter" })},
+		{"off for the batch", batch.Config{}, map[string]string{batch.StopAfterKey: "off"}, 500, fails(func(string) string { return "bad parameter" })},
+		{"more for the batch", batch.Config{}, map[string]string{batch.StopAfterKey: "501"}, 500, fails(func(string) string { return "bad parameter" })},
+		{"one success in 20", batch.Config{MaxInFlight: 1}, nil, 500, func(_ context.Context, id string, _ int) (batch.Answer, error) {
+			if mixed.Add(1)%20 == 0 {
+				return ok(id), nil
+			}
+			return status(400, `{"error":{"message":"bad parameter"}}`), nil
+		}},
+		{"other errors", batch.Config{MaxInFlight: 1}, nil, 500, fails(func(id string) string {
+			return "wrong " + strings.Repeat("x", int(id[len(id)-1]-'0'))
+		})},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHouse(t, c.cfg)
+			h.pool.answer = c.answer
+			h.open()
+			made, err := h.engine.CreateBatch(t.Context(), tenant, batch.CreateRequest{
+				InputFileID: h.upload(input(c.lines)), Endpoint: "/v1/chat/completions", CompletionWindow: "24h", Window: 24 * time.Hour, Metadata: c.metadata,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := h.wait(made.ID)
+			h.check(b, c.lines)
+			if b.Status != batch.Completed {
+				t.Errorf("got %s, want completed", b.Status)
+			}
+		})
+	}
+}
+
+// A batch can ask to be paused earlier than the others.
+func TestStopAfterOfOneBatch(t *testing.T) {
+	h := newHouse(t, batch.Config{MaxInFlight: 1, StopAfter: batch.NoStop})
+	var server refusing
+	h.pool.answer = server.answer
+	h.open()
+	made, err := h.engine.CreateBatch(t.Context(), tenant, batch.CreateRequest{
+		InputFileID: h.upload(input(200)), Endpoint: "/v1/chat/completions", CompletionWindow: "24h", Window: 24 * time.Hour,
+		Metadata: map[string]string{batch.StopAfterKey: "7"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b := h.paused(made.ID); !strings.HasPrefix(b.PauseReason, "7 lines") {
+		t.Errorf("got reason %q, want 7 lines", b.PauseReason)
+	}
+}
+
+// A batch that the gateway paused expires at its deadline, with what failed and
+// what never ran in its error file.
+func TestPausedFailingBatchExpires(t *testing.T) {
+	h := newHouse(t, batch.Config{MaxInFlight: 5, StopAfter: 10, ExpireInterval: 5 * time.Millisecond})
+	var server refusing
+	h.pool.answer = server.answer
+	h.open()
+	id := h.createFor(h.upload(input(500)), 700*time.Millisecond)
+	b := h.wait(id)
+	errs := h.check(b, 500)
+	if b.Status != batch.Expired || b.PauseReason != "" || len(errs) != 500 || b.Counts.Failed > 15 {
+		t.Errorf("got %s, reason %q, %d errors, %+v; want expired, no reason, 500 errors and at most 15 failed", b.Status, b.PauseReason, len(errs), b.Counts)
+	}
+}
+
+// A store that does not take the pause costs more failures, not the pause.
+func TestPauseThatTheStoreRefuses(t *testing.T) {
+	h := newHouse(t, batch.Config{MaxInFlight: 5, StopAfter: 10})
+	var server refusing
+	h.pool.answer = server.answer
+	h.open()
+	var refused atomic.Int64
+	h.store.pause.Store(new(func() error {
+		if refused.Add(1) == 1 {
+			return errors.Join(batch.ErrUnavailable)
+		}
+		return nil
+	}))
+	id := h.create(h.upload(input(500)))
+	h.paused(id)
+	if refused.Load() < 2 {
+		t.Errorf("got %d pauses, want another after the one that failed", refused.Load())
+	}
+}

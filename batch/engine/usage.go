@@ -1,0 +1,88 @@
+package engine
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/wait"
+	"go.uber.org/zap"
+)
+
+// usageFlush is how often counted usage of live requests is written. What a
+// kill may lose of it is this much.
+const usageFlush = 5 * time.Second
+
+// usageCells bounds the distinct cells kept between two writes.
+const usageCells = 10_000
+
+type usageKey struct{ tenant, class, model, endpoint string }
+
+// usageBuffer sums usage in memory and writes it now and then.
+type usageBuffer struct {
+	engine *Engine
+	mu     sync.Mutex
+	cells  map[usageKey]*batch.UsageRecord // guarded by mu
+}
+
+func newUsageBuffer(e *Engine) *usageBuffer {
+	return &usageBuffer{engine: e, cells: make(map[usageKey]*batch.UsageRecord)}
+}
+
+// StoreTime is the store's clock.
+func (e *Engine) StoreTime(ctx context.Context) (time.Time, error) { return e.store.Now(ctx) }
+
+// RecordUsage counts requests that are no batch lines. It never waits; counts
+// are written every few seconds.
+func (e *Engine) RecordUsage(r batch.UsageRecord) { e.usage.add(r) }
+
+func (u *usageBuffer) add(r batch.UsageRecord) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	key := usageKey{r.Tenant, r.Class, r.Model, r.Endpoint}
+	cell := u.cells[key]
+	if cell == nil {
+		if len(u.cells) >= usageCells {
+			// Only while the store is away for long: fold what is new into
+			// one cell rather than grow or lose it.
+			key.model, r.Model = "", ""
+			if cell = u.cells[key]; cell != nil {
+				cell.Add(r)
+				return
+			}
+		}
+		u.cells[key] = &r
+		return
+	}
+	cell.Add(r)
+}
+
+func (u *usageBuffer) run(ctx context.Context) {
+	for wait.Sleep(ctx, usageFlush) {
+		u.flush(ctx)
+	}
+	u.flush(context.WithoutCancel(ctx))
+}
+
+func (u *usageBuffer) flush(ctx context.Context) {
+	u.mu.Lock()
+	cells := u.cells
+	u.cells = make(map[usageKey]*batch.UsageRecord, len(cells))
+	u.mu.Unlock()
+	if len(cells) == 0 {
+		return
+	}
+	records := make([]batch.UsageRecord, 0, len(cells))
+	for _, r := range cells {
+		records = append(records, *r)
+	}
+	ctx, cancel := u.engine.bounded(ctx)
+	defer cancel()
+	if err := u.engine.store.AddUsage(ctx, records); err != nil {
+		u.engine.log.Warn("writing usage; it is kept and written later", zap.Error(err))
+		for _, r := range records {
+			u.add(r)
+		}
+	}
+}

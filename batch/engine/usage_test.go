@@ -1,0 +1,29 @@
+package engine_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+func TestLiveUsageIsKept(t *testing.T) {
+	h := newHouse(t, batch.Config{})
+	h.open()
+	for range 3 {
+		h.engine.RecordUsage(batch.UsageRecord{
+			Tenant: tenant, Class: "live", Model: "m", Endpoint: "/v1/chat/completions", Requests: 1,
+			Usage: openai.Usage{InputTokens: 10, OutputTokens: 5, TotalTokens: 15},
+		})
+	}
+	h.close(0)
+	h.open()
+	records, err := h.store.Usage(t.Context(), tenant, time.Now().Add(-time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(records) != 1 || records[0].Requests != 3 || records[0].Usage.TotalTokens != 45 || records[0].Class != "live" {
+		t.Errorf("%+v", records)
+	}
+}

@@ -1,0 +1,191 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/internal/wait"
+)
+
+// maxFindings is how many findings a failed batch lists; one more entry says
+// how many there were beyond.
+const maxFindings = 500
+
+// scan is what one pass over an input file found.
+type scan struct {
+	endpoint string // that all requests must have
+	plan     batch.Plan
+	bytes    int64 // up to the end of the last line
+	models   map[string]*scannedModel
+	findings []openai.BatchError
+	beyond   int    // findings over maxFindings
+	loading  string // a model that may be told yet, "" if there is none
+	scanOptions
+}
+
+// scanOptions are what differs between scans.
+type scanOptions struct {
+	seen func(Seen) // if not nil, called after every line
+	// late is until when a model is waited for that may be told yet. After that the
+	// rest is read to count the lines. Zero: no model is waited for.
+	late time.Time
+}
+
+// scannedModel is a model that requests name.
+type scannedModel struct {
+	lines   int64
+	unknown string // what is wrong with it, "" if nothing
+}
+
+// validate takes a validating batch to InProgress or Failed.
+func (e *Engine) validate(ctx context.Context, c batch.BatchClaim) error {
+	input, finding, err := e.inputOf(ctx, c.Batch)
+	if err != nil {
+		return err
+	}
+	if finding != nil {
+		return e.store.FailBatch(ctx, c, []openai.BatchError{*finding})
+	}
+	if err := e.awaitCounted(c.Batch.ID); err != nil {
+		return err
+	}
+	s, err := e.scanInput(ctx, c.Batch, input)
+	if errors.Is(err, batch.ErrNotFound) {
+		return e.store.FailBatch(ctx, c, []openai.BatchError{{
+			Code: "invalid_request", Param: new("file_id"), Message: fmt.Sprintf("The content of file %s is gone.", input.ID),
+		}})
+	}
+	if err != nil {
+		return err
+	}
+	if len(s.findings) > 0 {
+		return e.store.FailBatch(ctx, c, s.report())
+	}
+	if s.loading != "" {
+		return e.countWaiting(ctx, c, s)
+	}
+	if err := e.store.StartBatch(ctx, c, s.plan); err != nil {
+		return fmt.Errorf("starting batch: %w", err)
+	}
+	numbers := make([]int, len(s.plan.Slices))
+	for i := range numbers {
+		numbers[i] = i
+	}
+	// What the queue does not take is found in the store.
+	e.noteQueue(e.queue.Push(ctx, c.Batch.ID, numbers))
+	e.scheduler.Refresh()
+	return nil
+}
+
+// inputOf finds the input file, or what is wrong with it.
+func (e *Engine) inputOf(ctx context.Context, b batch.Batch) (batch.File, *openai.BatchError, error) {
+	input, err := e.store.InputFile(ctx, b.ID)
+	if errors.Is(err, batch.ErrNotFound) {
+		return batch.File{}, &openai.BatchError{
+			Code: "invalid_request", Param: new("file_id"), Message: fmt.Sprintf("Cannot find file %s, or organization does not have access to it.", b.InputFileID),
+		}, nil
+	}
+	if err != nil {
+		return batch.File{}, nil, fmt.Errorf("finding input file: %w", err)
+	}
+	if input.Purpose != openai.PurposeBatch {
+		return batch.File{}, &openai.BatchError{
+			Code: "invalid_request", Param: new("file_id"), Message: fmt.Sprintf("File %s has the purpose '%s'; the input of a batch must have 'batch'.", input.ID, input.Purpose),
+		}, nil
+	}
+	return input, nil, nil
+}
+
+// settleTime is how long a worker waits for upstreams that have not told their
+// models yet, before it leaves the batch for later and takes another.
+const settleTime = 2 * time.Second
+
+// awaitModel waits until a model is known, or surely unknown, or it is late. It
+// reports whether that is still open.
+func (e *Engine) awaitModel(ctx context.Context, model string, late time.Time) (open bool) {
+	for {
+		known, settled := e.dispatcher.Serves(model)
+		if known || settled {
+			return false
+		}
+		if !time.Now().Before(late) || !wait.Sleep(ctx, 100*time.Millisecond) {
+			return true
+		}
+	}
+}
+
+// scanInput reads the input once, front to back.
+func (e *Engine) scanInput(ctx context.Context, b batch.Batch, input batch.File) (*scan, error) {
+	content, err := e.files.Read(ctx, input.Key, 0, -1)
+	if err != nil {
+		return nil, fmt.Errorf("opening input file: %w", err)
+	}
+	defer content.Close()
+	return e.scanLines(ctx, content, b.Endpoint, scanOptions{late: time.Now().Add(settleTime)})
+}
+
+// unknownModel is what is wrong with a model, "" if nothing.
+func (e *Engine) unknownModel(model string) string {
+	if known, _ := e.dispatcher.Serves(model); known {
+		return ""
+	}
+	said := fmt.Sprintf("The model '%s' is not served here.", model)
+	if closest := e.dispatcher.Closest(model); len(closest) > 0 {
+		said += fmt.Sprintf(" The closest that are: %s.", strings.Join(closest, ", "))
+	}
+	return said
+}
+
+func (s *scan) find(line int, f openai.Finding) {
+	if len(s.findings) == maxFindings {
+		s.beyond++
+		return
+	}
+	found := openai.BatchError{Code: f.Code, Message: f.Message, Line: &line}
+	if f.Param != "" {
+		found.Param = &f.Param
+	}
+	s.findings = append(s.findings, found)
+}
+
+// tell tells whoever wants to know what was found so far.
+func (s *scan) tell() {
+	if s.seen != nil {
+		s.seen(Seen{Lines: int64(s.plan.Lines), Findings: slices.Clip(s.findings), Beyond: int64(s.beyond)})
+	}
+}
+
+func (s *scan) report() []openai.BatchError {
+	if s.beyond == 0 {
+		return s.findings
+	}
+	return append(s.findings, openai.BatchError{Code: "too_many_errors", Message: fmt.Sprintf("There are %d more errors in this file.", s.beyond)})
+}
+
+// slicer cuts lines into slices.
+type slicer struct {
+	slices []batch.SlicePlan
+	lines  int
+}
+
+func (s *slicer) add(line openai.Line) {
+	if n := len(s.slices); n > 0 {
+		last := &s.slices[n-1]
+		// Blank lines between two slices belong to none.
+		length := line.Offset + line.Length - last.Offset
+		if last.Lines < batch.SliceLines && length <= batch.SliceBytes {
+			last.Lines++
+			last.Length = length
+			s.lines++
+			return
+		}
+	}
+	s.slices = append(s.slices, batch.SlicePlan{Offset: line.Offset, Length: line.Length, FirstLine: s.lines, Lines: 1})
+	s.lines++
+}

@@ -1,0 +1,145 @@
+package scheduler
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/wait"
+)
+
+// A group of results committed together is what finished while the last commit
+// ran, at most this much.
+const (
+	commitLines = 256
+	commitBytes = 4 << 20
+)
+
+// committer makes results durable, in groups. Results that the store does not
+// take are held and offered again until it does; they are bounded because
+// every one counts as in flight until then.
+type committer struct {
+	scheduler *Scheduler
+	bell      chan struct{}
+
+	mu       sync.Mutex
+	finished []*line // guarded by mu
+	bytes    int64   // guarded by mu; of their records
+	closing  bool    // guarded by mu; nothing more is added
+}
+
+func newCommitter(r *Scheduler) *committer {
+	return &committer{scheduler: r, bell: make(chan struct{}, 1)}
+}
+
+// add takes the result of a line.
+func (c *committer) add(l *line) {
+	c.mu.Lock()
+	c.finished = append(c.finished, l)
+	c.bytes += int64(len(l.result.Record))
+	c.mu.Unlock()
+	c.ring()
+}
+
+// waiting is how many bytes of results wait to be committed.
+func (c *committer) waiting() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.bytes
+}
+
+// finish says that nothing more is added, so that run ends when all is
+// committed.
+func (c *committer) finish() {
+	c.mu.Lock()
+	c.closing = true
+	c.mu.Unlock()
+	c.ring()
+}
+
+func (c *committer) ring() { wait.Ring(c.bell) }
+
+// take gives the next group, and whether there will be none any more.
+func (c *committer) take() (group []*line, ended bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var size int64
+	n := 0
+	for n < len(c.finished) && n < commitLines {
+		s := int64(len(c.finished[n].result.Record))
+		if n > 0 && size+s > commitBytes {
+			break
+		}
+		size += s
+		n++
+	}
+	group = append([]*line(nil), c.finished[:n]...)
+	rest := copy(c.finished, c.finished[n:])
+	clear(c.finished[rest:])
+	c.finished = c.finished[:rest]
+	c.bytes -= size
+	return group, c.closing && n == 0
+}
+
+func (c *committer) run(ctx context.Context) {
+	for {
+		group, ended := c.take()
+		if ended {
+			return
+		}
+		if len(group) == 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-c.bell:
+			}
+			continue
+		}
+		if !c.commit(ctx, group) {
+			return
+		}
+	}
+}
+
+// Pauses between attempts to commit a group that the store does not take.
+const (
+	commitBackoffMin = 50 * time.Millisecond
+	commitBackoffMax = time.Second // less than outageGrace
+)
+
+// commit makes a group durable, however long that takes. It gives up only when
+// ctx ends.
+func (c *committer) commit(ctx context.Context, group []*line) bool {
+	r := c.scheduler
+	writes := segments(group)
+	for pause := commitBackoffMin; ; pause = min(2*pause, commitBackoffMax) {
+		bounded, cancel := r.bounded(ctx)
+		stale, err := r.deps.Store.CommitResults(bounded, writes)
+		cancel()
+		r.deps.Health.Note("committing results", err)
+		if err == nil {
+			r.post(func() { r.committed(group, stale) })
+			return true
+		}
+		if !wait.Sleep(ctx, pause) {
+			return false
+		}
+	}
+}
+
+// segments groups lines by slice, in the order in which slices come up.
+func segments(group []*line) []batch.SegmentWrite {
+	at := make(map[*work]int)
+	var writes []batch.SegmentWrite
+	for _, l := range group {
+		i, seen := at[l.work]
+		if !seen {
+			i = len(writes)
+			at[l.work] = i
+			writes = append(writes, batch.SegmentWrite{Claim: l.work.SliceClaim})
+		}
+		writes[i].Lines = append(writes[i].Lines, l.result)
+	}
+	return writes
+}

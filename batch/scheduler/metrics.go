@@ -1,0 +1,54 @@
+package scheduler
+
+import (
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// counters count what a Scheduler did, for Prometheus.
+type counters struct {
+	lines             *lineMetrics
+	completed, failed atomic.Int64 // lines with a durable result
+	commits           atomic.Int64
+	refused           atomic.Int64 // results
+	lost              atomic.Int64 // claims
+	short             atomic.Int64 // checks that found slots idle because the memory limit was reached
+}
+
+var (
+	descInFlight = prometheus.NewDesc("tidegate_batch_lines_in_flight", "Lines of batches that this gateway has sent and that have no durable result yet.", nil, nil)
+	descLines    = prometheus.NewDesc("tidegate_batch_lines_total", "Lines whose result this gateway has made durable.", []string{"outcome"}, nil)
+	descCommits  = prometheus.NewDesc("tidegate_batch_commits_total", "Groups of results that this gateway has made durable.", nil, nil)
+	descRefused  = prometheus.NewDesc("tidegate_batch_results_refused_total", "Results that the store refused because the claim on their slice had ended: another gateway has taken over, or the batch is over.", nil, nil)
+	descMemory   = prometheus.NewDesc("tidegate_batch_memory_bytes", "Requests of batches in memory that are under way or read ahead.", nil, nil)
+	descShort    = prometheus.NewDesc("tidegate_batch_memory_short_total", "Looks, one a second, that found slots free because no more requests fit into memory.", nil, nil)
+	descLost     = prometheus.NewDesc("tidegate_batch_claims_lost_total", "Claims on slices that this gateway gave up because they had ended.", nil, nil)
+)
+
+var descs = []*prometheus.Desc{descInFlight, descLines, descCommits, descRefused, descLost, descMemory, descShort}
+
+// Describe implements prometheus.Collector.
+func (r *Scheduler) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range descs {
+		ch <- d
+	}
+	r.counters.lines.durations.Describe(ch)
+}
+
+// Collect implements prometheus.Collector.
+func (r *Scheduler) Collect(ch chan<- prometheus.Metric) {
+	c := &r.counters
+	counter := func(d *prometheus.Desc, n *atomic.Int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n.Load()), labels...)
+	}
+	ch <- prometheus.MustNewConstMetric(descInFlight, prometheus.GaugeValue, float64(r.inFlightNow.Load()))
+	ch <- prometheus.MustNewConstMetric(descMemory, prometheus.GaugeValue, float64(r.memory.published.Load()))
+	counter(descLines, &c.completed, "completed")
+	counter(descLines, &c.failed, "failed")
+	counter(descCommits, &c.commits)
+	counter(descRefused, &c.refused)
+	counter(descLost, &c.lost)
+	counter(descShort, &c.short)
+	c.lines.durations.Collect(ch)
+}
