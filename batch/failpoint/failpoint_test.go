@@ -97,6 +97,47 @@ type sharingStore struct {
 	batch.Waker
 }
 
+// Wrappers of files and queues have the optional features of what they wrap, and
+// no others.
+func TestWrappersKeepFeatures(t *testing.T) {
+	s := NewSet(nil, new(bytes.Buffer))
+	for name, tt := range map[string]struct {
+		inner         batch.Files
+		place, spaced bool
+	}{
+		"plain": {struct{ batch.Files }{}, false, false},
+		"placed": {struct {
+			batch.Files
+			batch.Placed
+		}{}, true, false},
+		"measured": {struct {
+			batch.Files
+			batch.Measured
+		}{}, false, true},
+		"local": {struct {
+			batch.Files
+			batch.Placed
+			batch.Measured
+		}{}, true, true},
+	} {
+		wrapped := s.Files(tt.inner)
+		_, place := wrapped.(batch.Placed)
+		_, spaced := wrapped.(batch.Measured)
+		if place != tt.place || spaced != tt.spaced {
+			t.Errorf("%s files: got Placed %t and Measured %t, want %t and %t", name, place, spaced, tt.place, tt.spaced)
+		}
+	}
+	if _, ok := s.Queue(struct{ batch.Queue }{}).(batch.Retainer); ok {
+		t.Error("got a Retainer for a queue that is none")
+	}
+	if _, ok := s.Queue(struct {
+		batch.Queue
+		batch.Retainer
+	}{}).(batch.Retainer); !ok {
+		t.Error("got no Retainer for a queue that is one")
+	}
+}
+
 // What a part offers besides is still offered, and nothing that it does not.
 func TestWrappersKeepWhatIsOffered(t *testing.T) {
 	s := NewSet(nil, new(bytes.Buffer))

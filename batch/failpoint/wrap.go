@@ -26,22 +26,53 @@ type sharedStore struct {
 }
 
 // Queue adds failpoints to a queue.
-func (s *Set) Queue(inner batch.Queue) batch.Queue { return &queue{inner, s} }
-
-// Files adds failpoints to files.
-func (s *Set) Files(inner batch.Files) batch.Files {
-	plain := &files{inner, s}
-	if placed, ok := inner.(batch.Placed); ok {
-		return &placedFiles{plain, placed}
+func (s *Set) Queue(inner batch.Queue) batch.Queue {
+	plain := &queue{inner, s}
+	if retainer, ok := inner.(batch.Retainer); ok {
+		return &retainingQueue{plain, retainer}
 	}
 	return plain
 }
 
-// placedFiles keeps the optional feature of files that several gateways share.
-type placedFiles struct {
-	*files
-	batch.Placed
+// retainingQueue keeps the optional feature of a queue in memory.
+type retainingQueue struct {
+	*queue
+	batch.Retainer
 }
+
+// Files adds failpoints to files.
+func (s *Set) Files(inner batch.Files) batch.Files {
+	plain := &files{inner, s}
+	placed, hasPlace := inner.(batch.Placed)
+	measured, hasSpace := inner.(batch.Measured)
+	switch {
+	case hasPlace && hasSpace:
+		return &localFiles{plain, placed, measured}
+	case hasPlace:
+		return &placedFiles{plain, placed}
+	case hasSpace:
+		return &measuredFiles{plain, measured}
+	default:
+		return plain
+	}
+}
+
+// localFiles, placedFiles and measuredFiles keep the optional features of files.
+type (
+	localFiles struct {
+		*files
+		batch.Placed
+		batch.Measured
+	}
+	placedFiles struct {
+		*files
+		batch.Placed
+	}
+	measuredFiles struct {
+		*files
+		batch.Measured
+	}
+)
 
 // Create returns a writer with failpoints.
 func (s *files) Create(ctx context.Context, key string) (batch.FileWriter, error) {
