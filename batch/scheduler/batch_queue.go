@@ -13,10 +13,9 @@ import (
 )
 
 // batchQueue is what the scheduler has in memory of one batch. Only the scheduler's loop
-// touches it, but for endpoint.
+// touches it.
 type batchQueue struct {
 	batch    batch.Batch
-	endpoint string // of the batch; never changed, so that lines may read it
 	inputKey string // of the input file's content, once known
 
 	pending    map[lane][]*line // lines that may start, in order
@@ -102,13 +101,10 @@ type line struct {
 	excused  int    // failures of upstreams for reasons of their own
 	crashes  int    // attempts that took their upstream down
 	avoid    string // upstream of the last failure
-
-	info   batch.LineInfo // of the last attempt
-	result batch.LineResult
 }
 
 func newBatchQueue(b batch.Batch) *batchQueue {
-	return &batchQueue{batch: b, endpoint: b.Endpoint, pending: make(map[lane][]*line), work: make(map[int]*work)}
+	return &batchQueue{batch: b, pending: make(map[lane][]*line), work: make(map[int]*work)}
 }
 
 // push has a line wait for its start, behind the others.

@@ -16,6 +16,13 @@ const (
 	commitBytes = 4 << 20
 )
 
+// finishedLine is the result of a line on its way to the store.
+type finishedLine struct {
+	line   *line // belongs to the loop; the committer only hands it back
+	claim  batch.SliceClaim
+	result batch.LineResult
+}
+
 // committer makes results durable, in groups. Results that the store does not
 // take are held and offered again until it does; they are bounded because
 // every one counts as in flight until then.
@@ -24,9 +31,9 @@ type committer struct {
 	bell      chan struct{}
 
 	mu       sync.Mutex
-	finished []*line // guarded by mu
-	bytes    int64   // guarded by mu; of their records
-	closing  bool    // guarded by mu; nothing more is added
+	finished []finishedLine // guarded by mu
+	bytes    int64          // guarded by mu; of their records
+	closing  bool           // guarded by mu; nothing more is added
 }
 
 func newCommitter(r *Scheduler) *committer {
@@ -34,7 +41,7 @@ func newCommitter(r *Scheduler) *committer {
 }
 
 // add takes the result of a line.
-func (c *committer) add(l *line) {
+func (c *committer) add(l finishedLine) {
 	c.mu.Lock()
 	c.finished = append(c.finished, l)
 	c.bytes += int64(len(l.result.Record))
@@ -61,7 +68,7 @@ func (c *committer) finish() {
 func (c *committer) ring() { wait.Ring(c.bell) }
 
 // take gives the next group, and whether there will be none any more.
-func (c *committer) take() (group []*line, ended bool) {
+func (c *committer) take() (group []finishedLine, ended bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var size int64
@@ -74,7 +81,7 @@ func (c *committer) take() (group []*line, ended bool) {
 		size += s
 		n++
 	}
-	group = append([]*line(nil), c.finished[:n]...)
+	group = append([]finishedLine(nil), c.finished[:n]...)
 	rest := copy(c.finished, c.finished[n:])
 	clear(c.finished[rest:])
 	c.finished = c.finished[:rest]
@@ -110,7 +117,7 @@ const (
 
 // commit makes a group durable, however long that takes. It gives up only when
 // ctx ends.
-func (c *committer) commit(ctx context.Context, group []*line) bool {
+func (c *committer) commit(ctx context.Context, group []finishedLine) bool {
 	r := c.scheduler
 	writes := segments(group)
 	for pause := commitBackoffMin; ; pause = min(2*pause, commitBackoffMax) {
@@ -129,15 +136,15 @@ func (c *committer) commit(ctx context.Context, group []*line) bool {
 }
 
 // segments groups lines by slice, in the order in which slices come up.
-func segments(group []*line) []batch.SegmentWrite {
-	at := make(map[*work]int)
+func segments(group []finishedLine) []batch.SegmentWrite {
+	at := make(map[batch.SliceClaim]int)
 	var writes []batch.SegmentWrite
 	for _, l := range group {
-		i, seen := at[l.work]
+		i, seen := at[l.claim]
 		if !seen {
 			i = len(writes)
-			at[l.work] = i
-			writes = append(writes, batch.SegmentWrite{Claim: l.work.SliceClaim})
+			at[l.claim] = i
+			writes = append(writes, batch.SegmentWrite{Claim: l.claim})
 		}
 		writes[i].Lines = append(writes[i].Lines, l.result)
 	}

@@ -107,21 +107,21 @@ func (r *Scheduler) startLine(l *line, slot batch.Slot) {
 	if l.suspicious() {
 		r.suspect = l
 	}
+	a, claim := newAttempt(l), l.work.SliceClaim
 	r.lines.Go(func() {
 		defer cancel()
-		out := r.attempt(ctx, l, slot)
+		out := r.send(ctx, a, slot)
 		if out.done {
-			l.result = out.result
 			out.failure = failureOf(out.result)
-			// Handed over here rather than by the loop: a result must reach
-			// the committer whatever the loop is at.
-			r.commit.add(l)
+			// The result goes to the committer at once, so that drain, which waits
+			// for this goroutine, finds it there.
+			r.commit.add(finishedLine{line: l, claim: claim, result: out.result})
 		}
 		r.post(func() { r.attempted(l, out) })
 	})
 }
 
-// outcome is what an attempt at a line came to.
+// outcome is the outcome of an attempt.
 type outcome struct {
 	done     bool // result holds the line's result
 	result   batch.LineResult
@@ -135,23 +135,44 @@ type outcome struct {
 	upstream string
 }
 
-// attempt sends a line once. It touches only the line's own fields that the
-// loop leaves alone while it runs.
-func (r *Scheduler) attempt(ctx context.Context, l *line, slot batch.Slot) outcome {
+// attempt is one sending of a line. It has copies of what it needs: the line belongs to
+// the loop.
+type attempt struct {
+	batchID  string
+	endpoint string
+	number   int // of the line in its batch, from 0
+	index    int // of the line in its slice
+	request  openai.Request
+
+	failures, timeouts, crashes int // of the attempts before
+	info                        batch.LineInfo
+}
+
+// newAttempt returns the next attempt at a line.
+func newAttempt(l *line) *attempt {
+	w := l.work
+	return &attempt{
+		batchID: w.BatchID, endpoint: w.batchQueue.batch.Endpoint, number: w.FirstLine + l.index, index: l.index, request: l.request,
+		failures: l.failures, timeouts: l.timeouts, crashes: l.crashes,
+	}
+}
+
+// send makes an attempt and returns its outcome. It touches nothing of the loop.
+func (r *Scheduler) send(ctx context.Context, a *attempt, slot batch.Slot) outcome {
 	cfg := r.deps.Config()
 	out := outcome{upstream: slot.Upstream()}
 	timed, cancel := context.WithTimeout(ctx, cfg.LineTimeout)
 	defer cancel()
 	begun := time.Now()
-	answer, err := slot.Send(timed, l.work.batchQueue.endpoint, l.request.Body)
-	l.info = batch.LineInfo{
-		Attempts: l.failures + l.timeouts + l.crashes + 1,
+	answer, err := slot.Send(timed, a.endpoint, a.request.Body)
+	a.info = batch.LineInfo{
+		Attempts: a.failures + a.timeouts + a.crashes + 1,
 		Duration: time.Since(begun).Truncate(time.Millisecond),
 		Upstream: out.upstream,
 	}
 	slot.Release()
 	if err != nil {
-		return r.failed(ctx, timed, l, out, err)
+		return r.failed(ctx, timed, a, out, err)
 	}
 	if answer.Next == batch.Elsewhere {
 		out.excused = true
@@ -161,37 +182,37 @@ func (r *Scheduler) attempt(ctx context.Context, l *line, slot batch.Slot) outco
 	switch {
 	case err != nil && success(answer.Status) && whole(answer.Body):
 		out.done = true
-		out.result = r.unanswered(l, "invalid_answer", fmt.Sprintf("The server answered %d with a body that is not valid JSON: %v. The body was: %s", answer.Status, err, answer.Body))
+		out.result = r.unanswered(a, "invalid_answer", fmt.Sprintf("The server answered %d with a body that is not valid JSON: %v. The body was: %s", answer.Status, err, answer.Body))
 		return out
 	case err != nil && success(answer.Status):
-		return r.last(l, out, cfg.Retries, func() batch.LineResult {
-			return r.unanswered(l, "upstream_error", fmt.Sprintf("The server answered %d with a body that is not JSON: %v.", answer.Status, err))
+		return r.last(a, out, cfg.Retries, func() batch.LineResult {
+			return r.unanswered(a, "upstream_error", fmt.Sprintf("The server answered %d with a body that is not JSON: %v.", answer.Status, err))
 		})
 	case err != nil:
 		body = wrapAnswer(answer.Body)
 	}
-	result := func() batch.LineResult { return r.answered(l, answer, body) }
+	result := func() batch.LineResult { return r.answered(a, answer, body) }
 	if answer.Next == batch.Again {
 		out.wait = retryAfter(answer.Header)
-		return r.last(l, out, cfg.Retries, result)
+		return r.last(a, out, cfg.Retries, result)
 	}
 	out.done, out.result = true, result()
 	return out
 }
 
 // failed sorts out an attempt without an answer.
-func (r *Scheduler) failed(ctx, timed context.Context, l *line, out outcome, err error) outcome {
+func (r *Scheduler) failed(ctx, timed context.Context, a *attempt, out outcome, err error) outcome {
 	if ctx.Err() != nil {
 		out.aborted = true
 		return out
 	}
 	if timed.Err() != nil {
 		out.timedOut = true
-		if l.timeouts+1 < timeoutLimit {
+		if a.timeouts+1 < timeoutLimit {
 			return out
 		}
 		out.done = true
-		out.result = r.unanswered(l, "request_timeout", fmt.Sprintf("No answer within %s.", r.deps.Config().LineTimeout))
+		out.result = r.unanswered(a, "request_timeout", fmt.Sprintf("No answer within %s.", r.deps.Config().LineTimeout))
 		return out
 	}
 	send, ok := errors.AsType[*batch.SendError](err)
@@ -201,30 +222,30 @@ func (r *Scheduler) failed(ctx, timed context.Context, l *line, out outcome, err
 		return out
 	case ok && send.Unreadable:
 		out.done = true
-		out.result = r.unanswered(l, "upstream_error", "The answer cannot be read: "+err.Error()+".")
+		out.result = r.unanswered(a, "upstream_error", "The answer cannot be read: "+err.Error()+".")
 		return out
 	case ok && send.TooLarge:
 		out.done = true
-		out.result = r.unanswered(l, "upstream_error", "The answer is larger than the gateway accepts: "+send.Error()+".")
+		out.result = r.unanswered(a, "upstream_error", "The answer is larger than the gateway accepts: "+send.Error()+".")
 		return out
 	case ok && send.Crashed:
 		out.crashed = true
-		if l.crashes+1 < crashLimit {
+		if a.crashes+1 < crashLimit {
 			return out
 		}
-		r.deps.Log.Error("line given up: its server went down each time it ran", zap.String("batch_id", l.work.BatchID), zap.Int("line", l.work.FirstLine+l.index))
+		r.deps.Log.Error("line given up: its server went down each time it ran", zap.String("batch_id", a.batchID), zap.Int("line", a.number))
 		out.done = true
-		out.result = r.unanswered(l, "upstream_error", fmt.Sprintf("The server went down %d times while it ran this request.", crashLimit))
+		out.result = r.unanswered(a, "upstream_error", fmt.Sprintf("The server went down %d times while it ran this request.", crashLimit))
 		return out
 	}
-	return r.last(l, out, r.deps.Config().Retries, func() batch.LineResult {
-		return r.unanswered(l, "upstream_error", "The server did not answer: "+err.Error()+".")
+	return r.last(a, out, r.deps.Config().Retries, func() batch.LineResult {
+		return r.unanswered(a, "upstream_error", "The server did not answer: "+err.Error()+".")
 	})
 }
 
 // last makes the result when the line has no retry left.
-func (r *Scheduler) last(l *line, out outcome, retries int, result func() batch.LineResult) outcome {
-	if l.failures >= retries {
+func (r *Scheduler) last(a *attempt, out outcome, retries int, result func() batch.LineResult) outcome {
+	if a.failures >= retries {
 		out.done, out.result = true, result()
 	}
 	return out
@@ -334,27 +355,27 @@ func retryAfter(h http.Header) time.Duration {
 }
 
 // answered makes the result of a line that got an answer.
-func (r *Scheduler) answered(l *line, a batch.Answer, body []byte) batch.LineResult {
-	id := batch.RequestID(l.work.BatchID, l.work.FirstLine+l.index)
-	upstreamID := a.RequestID
+func (r *Scheduler) answered(a *attempt, answer batch.Answer, body []byte) batch.LineResult {
+	id := batch.RequestID(a.batchID, a.number)
+	upstreamID := answer.RequestID
 	if upstreamID == "" {
 		upstreamID = id
 	}
 	usage, _, _ := openai.ScanUsage(body)
 	return batch.LineResult{
-		Index: l.index, Failed: !success(a.Status), Model: l.request.Model, Usage: usage,
-		Record:   openai.AppendResponseLine(nil, id, l.request.CustomID, a.Status, upstreamID, body),
-		LineInfo: l.info,
+		Index: a.index, Failed: !success(answer.Status), Model: a.request.Model, Usage: usage,
+		Record:   openai.AppendResponseLine(nil, id, a.request.CustomID, answer.Status, upstreamID, body),
+		LineInfo: a.info,
 	}
 }
 
 // unanswered makes the result of a line that got none.
-func (r *Scheduler) unanswered(l *line, code, message string) batch.LineResult {
-	id := batch.RequestID(l.work.BatchID, l.work.FirstLine+l.index)
+func (r *Scheduler) unanswered(a *attempt, code, message string) batch.LineResult {
+	id := batch.RequestID(a.batchID, a.number)
 	return batch.LineResult{
-		Index: l.index, Failed: true, Model: l.request.Model,
-		Record:   openai.AppendErrorLine(nil, id, l.request.CustomID, code, message),
-		LineInfo: l.info,
+		Index: a.index, Failed: true, Model: a.request.Model,
+		Record:   openai.AppendErrorLine(nil, id, a.request.CustomID, code, message),
+		LineInfo: a.info,
 	}
 }
 

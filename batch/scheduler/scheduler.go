@@ -503,8 +503,8 @@ func (r *Scheduler) withdraw(w *work, lines []*line) {
 	}
 }
 
-// committed takes in that lines are durable, or that their claim was stale.
-func (r *Scheduler) committed(group []*line, stale []batch.SliceClaim) {
+// committed handles the commit of lines: they are durable, or their claim was stale.
+func (r *Scheduler) committed(group []finishedLine, stale []batch.SliceClaim) {
 	lost := make(map[batch.SliceClaim]bool, len(stale))
 	for _, c := range stale {
 		lost[c] = true
@@ -513,21 +513,21 @@ func (r *Scheduler) committed(group []*line, stale []batch.SliceClaim) {
 	queues := make(map[*batchQueue]bool)
 	m := &r.counters
 	m.commits.Add(1)
-	for _, l := range group {
+	for _, finished := range group {
+		l := finished.line
 		w := l.work
 		queues[w.batchQueue] = true
 		switch {
 		case lost[w.SliceClaim]:
 			m.refused.Add(1)
-		case l.result.Failed:
+		case finished.result.Failed:
 			m.failed.Add(1)
-			m.lines.durable(&l.result)
+			m.lines.durable(&finished.result)
 		default:
 			m.completed.Add(1)
-			m.lines.durable(&l.result)
+			m.lines.durable(&finished.result)
 		}
 		l.state = lineEnded
-		l.result = batch.LineResult{}
 		if !w.dropped {
 			r.free(l)
 		}
