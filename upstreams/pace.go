@@ -22,6 +22,9 @@ const (
 	// paceAlike is the ratio to the average up to which the duration of steps counts
 	// as unchanged.
 	paceAlike = 1.15
+	// paceCached is the cached part of prompts above which prompts of which nothing
+	// else is known differ too much from the average.
+	paceCached = 0.1
 	// paceFull limits the gap between lines, while no slot is free, to this part of
 	// the average time between two line completions.
 	paceFull = 0.8
@@ -48,8 +51,7 @@ const (
 // cache, as estimated. Times are ages of the upstream in nanoseconds.
 type pace struct {
 	speed
-	decode atomic.Int64 // nanoseconds of a step without prefill; 0: not known
-	cached average32    // cached part of the prompts, by the server's counters
+	cached average32 // cached part of the prompts, by the server's counters
 
 	gap      atomic.Int64 // nanoseconds between two batch lines
 	heldBack atomic.Bool  // a line was held back since the last update
@@ -83,6 +85,7 @@ type paceFigures struct {
 	rate         float64 // batch lines that end per second, an average
 	interval     float64 // nanoseconds between two tokens of a request, an average
 	prefill      float64 // nanoseconds of a prefill, an average
+	promptTokens float64 // uncached tokens of a prompt, an average
 }
 
 // prefill returns how long the server takes to prefill a number of tokens, in
@@ -201,8 +204,11 @@ func (p *pace) learnSpeed(was paceFigures) {
 	if firsts := g.firsts - before.firsts; firsts > 0 {
 		crowd = firsts * interval / span
 		tokens := (g.prompt - before.prompt) * (1 - cached)
-		if tokens > 0 && (crowd >= paceCrowd || p.estimate() > 0) {
-			// They took at most the whole time, and the first may have begun before.
+		size := l.promptTokens
+		blend(&l.promptTokens, tokens/firsts)
+		// They took at most the whole time, and the first may have begun before. A
+		// prompt that is much longer than the others began long before.
+		if crowd >= paceCrowd && tokens > 0 && (size == 0 || tokens/firsts < 2*size) {
 			p.atMost(tokens, span+l.prefill)
 		}
 	}
@@ -216,8 +222,12 @@ func (p *pace) learnSpeed(was paceFigures) {
 	prefill := (g.prefillTime - before.prefillTime) / n * 1e9 // including the decoding in the same steps
 	blend(&l.prefill, prefill)
 	// The server reports a prefill when its request has ended. It is compared with the
-	// current steps, so their duration must not have changed.
-	if crowd < paceCrowd && usual > 0 && max(usual, interval) < paceAlike*min(usual, interval) {
+	// current steps, so their duration must not have changed: a prefill is no shorter
+	// than a step. Without the number of computed tokens it is not known how much of
+	// these prompts was cached.
+	steady := usual > 0 && max(usual, interval) < paceAlike*min(usual, interval) && prefill > interval/paceAlike
+	certain := g.computed > before.computed || cached < paceCached
+	if crowd < paceCrowd && steady && certain {
 		p.addGauges(tokens, max(0, prefill-interval)/(1-crowd), n)
 	}
 	p.decode.Store(int64(max(interval/4, interval-crowd*p.estimate()*tokens)))

@@ -43,6 +43,9 @@ func TestPaceLearns(t *testing.T) {
 		{"a prefill of before is not compared with other steps", []gauges{second(10, 0.028, 0.01), second(10, 0.028, 0.01), second(10, 0.028, 0.02)}, 1, 0.02 * ms, 36 * time.Millisecond},
 		// 4 s for 80,000 tokens, in a hundredth of the steps.
 		{"prompts that take longer than a second", []gauges{long, long}, 1, 4 / 0.99 / 80 * ms, 53005051},
+		// 80 prompts of 1,000 tokens a second, and then the end of one of 100,000.
+		{"a long prompt among many", []gauges{second(80, 0.02, 0.01), second(80, 0.02, 0.01), {present: true, prefills: 80, prefillTime: 6, firsts: 80, prompt: 180000, prompts: 180000, intervals: 100, intervalTime: 1}}, 1, 0.0125 * ms, 15 * time.Millisecond},
+		{"prefills that are shorter than a step are those of other steps", []gauges{second(10, 0.028, 0.01), second(10, 0.028, 0.01), second(10, 0.005, 0.01)}, 1, 0.02 * ms, 28 * time.Millisecond},
 		{"prompts that take no time", []gauges{second(10, 0.01, 0.01), second(10, 0.01, 0.01)}, 1, 0, 0},
 		{"embeddings hold up no stream", []gauges{{present: true, prefills: 10, prefillTime: 0.05}}, 1, 0, 0},
 		{"a fraction of a millisecond", []gauges{second(10, 0.01036, 0.01), second(10, 0.01036, 0.01)}, 1, 0.0004 * ms, 0},

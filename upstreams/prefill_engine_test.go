@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,9 +35,10 @@ type gpus struct {
 
 // gpu is a server of gpus.
 type gpu struct {
-	slower    int  // times an H100
-	noMetrics bool // it has no GET /metrics
-	noCached  bool // its answers do not tell how many tokens were cached
+	slower     int  // times an H100
+	noMetrics  bool // it has no GET /metrics
+	noCached   bool // its answers do not tell how many tokens were cached
+	noComputed bool // its metrics do not have the tokens that were computed in prefill
 }
 
 // onGPUs runs test with a pool of servers http://0, http://1 and so on.
@@ -80,6 +84,11 @@ func (s gpu) wrap(sim http.Handler) http.Handler {
 		switch {
 		case s.noMetrics && r.URL.Path == "/metrics":
 			http.NotFound(w, r)
+		case s.noComputed && r.URL.Path == "/metrics":
+			out := httptest.NewRecorder()
+			sim.ServeHTTP(out, r)
+			w.Header().Set("Content-Type", out.Header().Get("Content-Type"))
+			_, _ = fmt.Fprint(w, strings.ReplaceAll(out.Body.String(), "kv_computed", "other"))
 		case s.noCached && r.Method == http.MethodPost:
 			out := httptest.NewRecorder()
 			sim.ServeHTTP(out, r)
@@ -114,6 +123,17 @@ func (w *gpus) send(t *testing.T, body string) {
 		t.Fatalf("status %d: %s", out.Code, out.Body)
 	}
 	synctest.Wait()
+}
+
+// sendOverlapping sends a live request, beside others.
+func (w *gpus) sendOverlapping(t *testing.T, body string) {
+	out := httptest.NewRecorder()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, endpoint, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	w.proxy.ServeHTTP(out, r)
+	if out.Code != http.StatusOK {
+		t.Errorf("status %d: %s", out.Code, out.Body)
+	}
 }
 
 // TestSlowServerIsKnown checks that a server that is three times slower than another is
@@ -212,6 +232,42 @@ func TestPrefillIsShown(t *testing.T) {
 			t.Errorf("%d tokens pending, %.0f in the metrics, after the answer", s.PendingPrefillTokens, pending)
 		}
 	})
+}
+
+// TestSpeedOfMixedPrompts checks the estimate while streams overlap whose prompts have
+// from 300 to 60,000 tokens, some of them cached.
+func TestSpeedOfMixedPrompts(t *testing.T) {
+	for name, server := range map[string]gpu{
+		"vLLM 0.32":                         {slower: 1},
+		"a version without computed tokens": {slower: 1, noComputed: true},
+	} {
+		t.Run(name, func(t *testing.T) { onGPUs(t, []gpu{server, server}, testMixedPrompts) })
+	}
+}
+
+func testMixedPrompts(t *testing.T, w *gpus) {
+	random := rand.New(rand.NewPCG(1, 2))
+	var work sync.WaitGroup
+	for i := range 300 {
+		time.Sleep(time.Duration(300*random.ExpFloat64()) * time.Millisecond)
+		name := fmt.Sprint("own ", i)
+		if i%3 == 0 {
+			name = fmt.Sprint("common ", i%4)
+		}
+		body := chat(name, int(300*math.Pow(200, random.Float64()*random.Float64())), true)
+		body = strings.Replace(body, `"max_tokens":8`, `"max_tokens":300`, 1)
+		work.Go(func() { w.sendOverlapping(t, body) })
+		if i < 30 || i%10 > 0 {
+			continue
+		}
+		for _, u := range w.pool.upstreams {
+			// 48.8 us and the decoding in each step of 2,048 tokens.
+			if got := u.pace.estimate(); got < 42e3 || got > 62e3 {
+				t.Errorf("after %d requests: got %.0f ns a token on %s, want 48828 to 55000", i, got, u.url)
+			}
+		}
+	}
+	work.Wait()
 }
 
 // TestServerBecomesSlower checks that what was learned of a server gives way to what

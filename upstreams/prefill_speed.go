@@ -32,6 +32,7 @@ const (
 // from the server's own metrics.
 type speed struct {
 	perToken atomicFloat  // nanoseconds per uncached prompt token; 0: not known
+	decode   atomic.Int64 // nanoseconds of a step without prefill; 0: not known
 	interval atomic.Int64 // nanoseconds between two tokens of a request; 0: not known
 	pool     atomicFloat  // mean perToken of the other servers of the pool; 0: not known
 
@@ -73,7 +74,14 @@ func (s *speed) addStream(tokens, ttft, interval float64, alone bool) {
 	if tokens <= 0 || ttft <= 0 {
 		return
 	}
-	own := max(0, ttft-float64(s.interval.Load())) // without the decoding in the same steps
+	step := float64(s.interval.Load())
+	if decode := float64(s.decode.Load()); decode > 0 {
+		step = min(step, decode)
+	}
+	if ttft < step/paceAlike {
+		return // the steps have changed
+	}
+	own := max(0, ttft-step) // without the decoding in the same steps
 	expected := s.streams.at(tokens)
 	switch {
 	case s.streams.w == 0 && !alone, !alone && own >= expected:

@@ -87,6 +87,7 @@ func (m *metrics) Finished(q *engine.Sequence) {
 	t.ended(q.Cut)
 	arrived, scheduled, first, last := q.Times()
 	t.prompts.observe(float64(q.Prompt.Tokens), 1)
+	t.computed.observe(float64(q.Prompt.Tokens-max(0, q.Cached())), 1)
 	t.queued.observe(scheduled.Sub(arrived).Seconds(), 1)
 	t.endToEnd.observe(last.Sub(arrived).Seconds(), 1)
 	if q.MaxTokens == 0 {

@@ -28,6 +28,7 @@ type tally struct {
 	endToEnd, queued           histogram
 	prefill, decode, inference histogram
 	prompts, generations       histogram // tokens of a request
+	computed                   histogram // tokens of a prompt that were not cached
 	steps                      histogram // tokens of an iteration
 }
 
@@ -51,7 +52,7 @@ func newMetrics(newer bool) *metrics {
 			ttft: newHistogram(ttftBuckets), itl: newHistogram(tokenBuckets), tpot: newHistogram(tokenBuckets),
 			endToEnd: newHistogram(requestBuckets), queued: newHistogram(requestBuckets),
 			prefill: newHistogram(requestBuckets), decode: newHistogram(requestBuckets), inference: newHistogram(requestBuckets),
-			prompts: newHistogram(lengthBuckets), generations: newHistogram(lengthBuckets),
+			prompts: newHistogram(lengthBuckets), computed: newHistogram(lengthBuckets), generations: newHistogram(lengthBuckets),
 			steps: newHistogram(stepBuckets),
 		},
 		stepped: now,
@@ -61,7 +62,7 @@ func newMetrics(newer bool) *metrics {
 // clone copies the tally, histograms included.
 func (t *tally) clone() tally {
 	c := *t
-	for _, h := range []*histogram{&c.ttft, &c.itl, &c.tpot, &c.endToEnd, &c.queued, &c.prefill, &c.decode, &c.inference, &c.prompts, &c.generations, &c.steps} {
+	for _, h := range []*histogram{&c.ttft, &c.itl, &c.tpot, &c.endToEnd, &c.queued, &c.prefill, &c.decode, &c.inference, &c.prompts, &c.computed, &c.generations, &c.steps} {
 		h.counts = slices.Clone(h.counts)
 	}
 	return c
@@ -88,6 +89,7 @@ func (m *metrics) finish(f finished) {
 	t.generation += float64(a.completion())
 	t.ended(a.cut)
 	t.prompts.observe(float64(a.prompt), 1)
+	t.computed.observe(float64(a.prompt-a.cached), 1)
 	t.queued.observe(f.queued.Seconds(), 1)
 	t.endToEnd.observe(f.all.Seconds(), 1)
 	if !f.generates {

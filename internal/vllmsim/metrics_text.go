@@ -120,6 +120,7 @@ func (p *page) newer(r *reading, began time.Time) {
 	p.histogram(&r.prefill, "vllm:request_prefill_time_seconds", "Histogram of time spent in PREFILL phase for request.")
 	p.histogram(&r.inference, "vllm:request_inference_time_seconds", "Histogram of time spent in RUNNING phase for request.")
 	p.histogram(&r.prompts, "vllm:request_prompt_tokens", "Number of prefill tokens processed.")
+	p.histogram(&r.computed, "vllm:request_prefill_kv_computed_tokens", "Histogram of new KV tokens computed during prefill (excluding cached tokens).")
 	p.histogram(&r.generations, "vllm:request_generation_tokens", "Number of generation tokens processed.")
 	p.histogram(&r.decode, "vllm:request_decode_time_seconds", "Histogram of time spent in DECODE phase for request.")
 
