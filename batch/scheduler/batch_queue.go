@@ -24,7 +24,7 @@ type batchQueue struct {
 	runningOf  map[string]int64 // of these by model, where the batch names several; nil before the first
 	backingOff int              // lines that wait for their retry
 	work       map[int]*work
-	unread     []claimed // not read for want of memory
+	unread     []claimed // not read because the memory limit is reached
 
 	loading  bool      // a load is under way
 	looked   time.Time // for lapsed slices
@@ -137,13 +137,13 @@ func (f *batchQueue) pop(lane lane) *line {
 	return l
 }
 
-// allRuns tells whether all that is left of the batch, as far as is known, runs:
+// allRuns reports whether all that is left of the batch, as far as is known, runs:
 // the batch queue has no use for its place.
 func (f *batchQueue) allRuns() bool {
 	return f.spent && !f.loading && f.nPending+f.backingOff == 0 && len(f.unread) == 0
 }
 
-// empty tells whether nothing of the batch is in memory.
+// empty reports whether nothing of the batch is in memory.
 func (f *batchQueue) empty() bool { return len(f.work) == 0 && len(f.unread) == 0 && !f.loading }
 
 // loaded is what a load brought.

@@ -93,7 +93,7 @@ func (f *batchQueue) before(g *batchQueue) bool {
 	}
 }
 
-// suspicious tells whether a line is to run alone among its like, so that one
+// suspicious reports whether a line is to run alone among its like, so that one
 // more crash convicts it and not its neighbours.
 func (l *line) suspicious() bool { return l.crashes >= crashLimit-1 }
 
@@ -269,7 +269,7 @@ func whole(body []byte) bool {
 	return false
 }
 
-// attempted takes in the outcome of an attempt.
+// attempted handles the outcome of an attempt.
 func (r *Scheduler) attempted(l *line, out outcome) {
 	w := l.work
 	w.batchQueue.begin(l.request.Model, -1)

@@ -23,7 +23,7 @@ func (r *Scheduler) claims() []batch.SliceClaim {
 	return held
 }
 
-// lapsed tells whether a lease may have ended. Then nothing is started, for
+// lapsed reports whether a lease may have ended. Then nothing is started, for
 // another may run it, and nothing is claimed, which may be our own, until all
 // are renewed.
 func (r *Scheduler) lapsed(now time.Time) bool {
@@ -95,7 +95,7 @@ func (r *Scheduler) renewSoon() {
 	})
 }
 
-// renewed takes in that claims hold for longer.
+// renewed records that claims hold for longer.
 func (r *Scheduler) renewed(claims []batch.SliceClaim, until time.Time) {
 	for _, c := range claims {
 		f := r.queues[c.BatchID]

@@ -39,7 +39,7 @@ func (r *Scheduler) Memory(now time.Time) batch.Memory {
 	return m
 }
 
-// noRoom tells whether a batch queue reads nothing until some of its lines are done.
+// noRoom reports whether a batch queue reads nothing until some of its lines are done.
 func (r *Scheduler) noRoom(f *batchQueue) bool {
 	free := r.deps.Config().MemoryBytes - r.memory.taken
 	return len(f.work) > 0 && (free <= 0 || len(f.unread) > 0 && free < f.unread[0].Length)
@@ -60,7 +60,7 @@ func (r *Scheduler) noteShortage(now time.Time) {
 	}
 }
 
-// short tells whether a batch queue has nothing to start, and more than is read. Where
+// short reports whether a batch queue has nothing to start, and more than is read. Where
 // most of its lines wait for their retry it is the servers that take no more;
 // where lines name different models nothing is known of slots that would take
 // them.
@@ -80,7 +80,7 @@ func (f *batchQueue) held() (n int64) {
 	return n
 }
 
-// noteShort takes in that slots are free for want of memory. What would fill
+// noteShort records that slots are free because the memory limit is reached. What would fill
 // them is what a line takes now, for each slot twice.
 func (r *Scheduler) noteShort(now time.Time) {
 	limit, held := r.deps.Config().MemoryBytes, int64(0)

@@ -6,10 +6,10 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// What the scheduler does about a store that is away, or says nothing. Leases run
-// out meanwhile, and whoever holds results for them can neither commit these nor
-// renew. So for a while after it is back slices whose lease has ended are left
-// alone, lest their lines run twice; what nobody had is claimed at once.
+// Outages of the store. Leases end while the store does not answer, and gateways that hold
+// results can neither commit them nor renew. After an outage, slices whose lease has ended
+// are not reclaimed during outageGrace, so that in-flight results can still commit. Slices
+// that no gateway held are claimed at once.
 
 // outageGrace is how long that while is.
 const outageGrace = 3 * time.Second
@@ -37,7 +37,7 @@ func claimWait(c *batch.Config) time.Duration {
 	return 4 * (c.Lease - c.LeaseRenew) / 9
 }
 
-// storeAnswered takes in the answer to a refresh, or that there is none.
+// storeAnswered handles the answer to a refresh, or that there is none.
 func (r *Scheduler) storeAnswered(err error) {
 	if r.silent(time.Now()) {
 		r.outage = true
@@ -53,7 +53,7 @@ func (r *Scheduler) storeAnswered(err error) {
 	}
 }
 
-// silent tells whether the store has not answered a refresh for too long. What
+// silent reports whether the store has not answered a refresh for too long. What
 // waits for it may be answered in the moment in which it is back.
 func (r *Scheduler) silent(now time.Time) bool {
 	return !r.asked.IsZero() && now.Sub(r.asked) >= silence(r.deps.Config())
@@ -65,7 +65,7 @@ func (r *Scheduler) StartGrace() {
 	time.AfterFunc(outageGrace, r.Wake)
 }
 
-// patient tells whether leases that ended are to be left alone. A load that does
+// patient reports whether leases that ended are to be left alone. A load that does
 // not leave them alone has no longer than claimWait: it would claim in the moment
 // in which the store is back.
 func (r *Scheduler) patient(now time.Time) bool {

@@ -6,8 +6,8 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// What the scheduler does about pauses. A paused batch has no turn; its feed, if
-// it has one, starts nothing and lives until what runs of it is durable.
+// A paused batch has no turn. Its batch queue, if it has one, starts no line and is kept
+// until the lines that run are durable.
 
 // Invalidate has the store asked again, and what it is answering just now
 // ignored: that may be older than what the caller knows.
@@ -27,7 +27,7 @@ func (r *Scheduler) Pause(b batch.Batch) {
 	})
 }
 
-// suspend takes in that a batch is paused.
+// suspend records that a batch is paused.
 func (r *Scheduler) suspend(b batch.Batch) {
 	if _, served := r.active[b.ID]; served {
 		delete(r.active, b.ID)
@@ -43,7 +43,7 @@ func (r *Scheduler) suspend(b batch.Batch) {
 	}
 }
 
-// releaseIfStopped hands back what is idle of a batch queue that starts nothing more.
+// releaseIfStopped releases what is idle of a batch queue that starts nothing more.
 func (r *Scheduler) releaseIfStopped(f *batchQueue) {
 	if r.stopping || f.paused {
 		r.releaseIdle(f)

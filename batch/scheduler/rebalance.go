@@ -6,9 +6,9 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// What a gateway reads ahead others cannot run. While these leave slots free it
-// reads ahead no more than it will soon begin, and hands back what it has beyond
-// that: a batch is spread over all from its first lines to its last.
+// Slices that this gateway has read ahead cannot run elsewhere. While peers have idle slots,
+// it reads ahead only what it will start soon and releases the rest, so that a batch is
+// spread over all gateways from its first line to its last.
 
 // idleTime is for how long others leave slots free before something is handed
 // back: until they have said so twice. At any one moment lines may just have ended.
@@ -37,7 +37,7 @@ func (r *Scheduler) noteOthers(f *batchQueue, now time.Time) {
 	}
 }
 
-// mixed tells whether some lines of a batch queue may have to wait while others could
+// mixed reports whether some lines of a batch queue may have to wait while others could
 // start, which are found by reading on: they name several models, or are
 // suspicious.
 func (f *batchQueue) mixed() bool {
@@ -58,7 +58,7 @@ func (r *Scheduler) ahead(f *batchQueue, limit, sharers int) int {
 	}
 }
 
-// rebalance hands back what a batch queue has far beyond its ahead for others that have
+// rebalance releases what a batch queue has far beyond its ahead for others that have
 // been idle for a while, and not a slice of which a line was tried, as its retries
 // are counted here.
 func (r *Scheduler) rebalance(f *batchQueue, ahead int, now time.Time) {

@@ -45,7 +45,7 @@ func (r *Scheduler) releaseUnstarted(f *batchQueue) {
 	}
 }
 
-// releasePartial hands back what has not begun of a slice. One of which another keeps
+// releasePartial releases what has not begun of a slice. One of which another keeps
 // lines is kept whole.
 func (r *Scheduler) releasePartial(w *work) {
 	release := batch.Release{SliceClaim: w.SliceClaim}
@@ -70,7 +70,7 @@ func (r *Scheduler) releasePartial(w *work) {
 	r.idle = append(r.idle, release)
 }
 
-// flushReleases hands back what is idle.
+// flushReleases releases what is idle.
 func (r *Scheduler) flushReleases() {
 	idle := r.idle
 	if len(idle) == 0 {
@@ -82,7 +82,7 @@ func (r *Scheduler) flushReleases() {
 	r.side.Go(func() { r.release(ctx, idle) })
 }
 
-// release gives claims back and has the others told.
+// release releases claims and has the others told.
 func (r *Scheduler) release(ctx context.Context, held []batch.Release) {
 	ctx, cancel := context.WithTimeout(ctx, commitGrace)
 	defer cancel()

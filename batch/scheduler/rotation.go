@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Turns: a batch gives up its feed when one of a larger priority waits, after so
-// many slices when one of its own does, and for any other when all that is left
-// of it runs already. When nobody waits it goes on.
+// rotationSlices is how many slices a batch loads before it yields its place to a waiting
+// batch of the same priority. It yields at once to a batch of a larger priority, and to any
+// batch when all that is left of it runs. It goes on when no batch waits.
 const rotationSlices = 4
 
 // batchBackoff is how long a batch in which nothing was to be claimed, or whose
@@ -19,7 +19,7 @@ const batchBackoff = time.Second
 // places are the places of batches that are served.
 type places struct {
 	taken   int
-	aside   int             // of taken, by batch queues of which nothing can start, or of a crowded model
+	aside   int             // of taken, by batch queues of which nothing can start, or of a saturated model
 	clogged map[string]bool // models that these wait for, "" for a batch of several
 }
 
@@ -114,7 +114,7 @@ func (r *Scheduler) sortRotation() {
 	r.retryRotation()
 }
 
-// due tells whether a batch that waits for its turn could use it now.
+// due reports whether a batch that waits for its turn could use it now.
 func (r *Scheduler) due(id string, now time.Time) bool {
 	return r.queues[id] == nil && !now.Before(r.backoffUntil[id]) && !r.unroutable[r.active[id].Model]
 }
@@ -148,7 +148,7 @@ func (r *Scheduler) nextDue(now time.Time) string {
 	return ""
 }
 
-// yields tells whether a batch queue is to make room for a batch that waits.
+// yields reports whether a batch queue is to make room for a batch that waits.
 func (r *Scheduler) yields(f *batchQueue, next string) bool {
 	waiting := r.active[next].Priority
 	return waiting > f.batch.Priority || waiting == f.batch.Priority && f.loads >= rotationSlices || f.allRuns()

@@ -40,7 +40,7 @@ type Scheduler struct {
 	epoch        int       // goes up when an answer to a refresh that is under way is out of date
 	noSpace      bool
 	closed       bool                 // no line may start at this time of day, or by the role
-	idle         []batch.Release      // to be handed back
+	idle         []batch.Release      // to be released
 	outage       bool                 // the store failed, and has not answered a refresh since
 	asked        time.Time            // since when a refresh waits for the store; zero: none does
 	patience     time.Time            // until when leases that ended are left alone
@@ -247,7 +247,7 @@ func (r *Scheduler) delayRefresh(began time.Time, batches int) {
 	}
 }
 
-// refreshed takes in which batches are active, the most urgent first.
+// refreshed handles which batches are active, the most urgent first.
 func (r *Scheduler) refreshed(batches []batch.Batch) {
 	r.served.Store(&batches)
 	now := make(map[string]batch.Batch, len(batches))
@@ -390,7 +390,7 @@ func (r *Scheduler) load(f *batchQueue, request loadRequest) {
 	})
 }
 
-// loaded takes in what a load brought; only says that it looked for nothing but
+// loaded handles what a load brought; only says that it looked for nothing but
 // lapsed slices.
 func (r *Scheduler) loaded(f *batchQueue, got loaded, only bool) {
 	f.loading = false
@@ -551,7 +551,7 @@ func (r *Scheduler) committed(group []finishedLine, stale []batch.SliceClaim) {
 	}
 }
 
-// underWay tells whether a line was sent and is not durable yet.
+// underWay reports whether a line was sent and is not durable yet.
 func (l *line) underWay() bool { return l.state == lineRunning || l.state == lineFinished }
 
 // acknowledge tells the queue of slices in which nothing is left to do, and

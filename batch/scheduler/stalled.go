@@ -7,19 +7,18 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// What the scheduler does about batches of which nothing can start: their models
-// have no upstream, or none with a slot, or every line waits for its retry. They
-// are set aside, and so are batches of a model of which more lines wait than there
-// are slots for: batches of other models are served in their place, so that no
-// upstreams are idle because those of another model are full. And what waits for a
-// model without an upstream is handed back, so that another gateway may run it and
-// other lines of the batch are looked at.
+// Stall handling: batches with no runnable line. A batch stalls when its models have no
+// upstream or no free slot, or when every line waits for its retry. A model is saturated
+// when more of its lines wait than there are slots. Stalled batches, and batches of a
+// saturated model, keep their place, and batches of other models are served beside them,
+// so that no upstream idles because those of another model are full. Slices that wait for
+// a model without an upstream are released: another gateway may reach one.
 
 // stallTime is for how long nothing of a batch queue can start before it is set aside.
 // An upstream that is away for a moment is not worth that.
 const stallTime = 2 * time.Second
 
-// noteStalled finds out which batch queues are stuck. full are the models for which
+// noteStalled finds out which batch queues are stalled. full are the models for which
 // there was no slot just now.
 func (r *Scheduler) noteStalled(full map[string]bool) {
 	for _, f := range r.queues {
@@ -33,7 +32,7 @@ func (r *Scheduler) noteStalled(full map[string]bool) {
 	}
 }
 
-// isStalled tells whether lines of a batch queue wait, and none runs or can start.
+// isStalled reports whether lines of a batch queue wait, and none runs or can start.
 func (f *batchQueue) isStalled(full map[string]bool) bool {
 	if f.running > 0 || f.nPending+f.backingOff == 0 {
 		return false
@@ -49,11 +48,11 @@ func (f *batchQueue) isStalled(full map[string]bool) bool {
 // saturated is a model of which more lines wait than there are slots for.
 type saturated struct{ since, last time.Time }
 
-// saturationGap is how long nothing may wait for a crowded model: between two loads,
+// saturationGap is how long nothing may wait for a saturated model: between two loads,
 // or between two batches.
 const saturationGap = 500 * time.Millisecond
 
-// noteSaturated takes in for which models there was no slot just now. Where no line
+// noteSaturated records for which models there was no slot just now. Where no line
 // at all could be started, nothing is known of any model.
 func (r *Scheduler) noteSaturated(full map[string]bool, known bool, now time.Time) {
 	for model := range full {
@@ -74,18 +73,18 @@ func (r *Scheduler) noteSaturated(full map[string]bool, known bool, now time.Tim
 	}
 }
 
-// saturatedLong tells whether a model has been crowded for long enough.
+// saturatedLong reports whether a model has been saturated for long enough.
 func (r *Scheduler) saturatedLong(model string, now time.Time) bool {
 	c, is := r.saturated[model]
 	return is && now.Sub(c.since) >= stallTime
 }
 
-// stalledLong tells whether a batch queue has been stuck for long enough.
+// stalledLong reports whether a batch queue has been stalled for long enough.
 func (f *batchQueue) stalledLong(now time.Time) bool {
 	return !f.stalled.IsZero() && now.Sub(f.stalled) >= stallTime
 }
 
-// releaseUnroutable hands back what a stuck feed has of models without an upstream, and
+// releaseUnroutable releases what a stalled batch queue has of models without an upstream, and
 // leaves its batch alone for a moment. Slices with a line that was tried are
 // kept: handing them back would forget which retries are used up.
 func (r *Scheduler) releaseUnroutable(f *batchQueue, now time.Time) {
@@ -105,12 +104,12 @@ func (r *Scheduler) releaseUnroutable(f *batchQueue, now time.Time) {
 	}
 }
 
-// tried tells whether a line was sent, or is to be.
+// tried reports whether a line was sent, or is to be.
 func (l *line) tried() bool {
 	return l.underWay() || l.state == lineBackoff || l.failures+l.timeouts+l.crashes > 0
 }
 
-// markUnroutable takes in that a model has no upstream.
+// markUnroutable records that a model has no upstream.
 func (r *Scheduler) markUnroutable(model string, why error) {
 	r.unroutable[model] = true
 	r.deps.Health.Note("model "+model, why)
