@@ -2,13 +2,10 @@ package engine_test
 
 import (
 	"errors"
-	"net/http"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
-	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // A key whose batch was deleted makes no batch again, and names none that is not there.
@@ -31,8 +28,8 @@ func TestIdempotencyKeyOfADeletedBatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = create("k")
-	if e, ok := errors.AsType[*openai.Error](err); !ok || e.Status != http.StatusConflict || !strings.Contains(e.Message, first.ID) || !strings.Contains(e.Message, "deleted") {
-		t.Errorf("the key of a deleted batch: got %v, want a conflict that names %s and says that it was deleted", err, first.ID)
+	if e, ok := errors.AsType[*batch.StateError](err); !ok || e.BatchID != first.ID || !errors.Is(err, batch.ErrKeyOfDeleted) {
+		t.Errorf("the key of a deleted batch: got %v, want a StateError of %s with ErrKeyOfDeleted", err, first.ID)
 	}
 	if other, err := create("another"); err != nil || other.ID == first.ID {
 		t.Errorf("another key gave %s, %v, want a new batch", other.ID, err)

@@ -34,7 +34,7 @@ func (e *Engine) Inspect(ctx context.Context, tenant, fileID string) (Inspection
 	}
 	defer content.Close()
 	if f.Purpose != openai.PurposeBatch {
-		return Inspection{}, openai.InvalidRequest("file_id", "", "File '%s' has the purpose '%s'; the input of a batch must have 'batch'.", fileID, f.Purpose)
+		return Inspection{}, &batch.PurposeError{FileID: fileID, Purpose: f.Purpose}
 	}
 	return e.InspectLines(ctx, content, nil)
 }

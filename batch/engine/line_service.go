@@ -16,7 +16,7 @@ import (
 
 // Lines gives a page of the lines of a batch, while it runs from what is
 // committed and after its end from its index. ErrNotFound is for a batch that
-// is not there; an *openai.Error for one whose results are gone.
+// is not there; a *batch.StateError for one whose results no longer exist.
 func (e *Engine) Lines(ctx context.Context, tenant, id string, q LineQuery) (LinePage, error) {
 	q.Limit = min(max(q.Limit, 1), MaxLines)
 	q.After = max(q.After, 0)
@@ -73,7 +73,7 @@ func (e *Engine) indexOf(ctx context.Context, b batch.Batch) (*lineIndex, error)
 		if b.Counts.Total == 0 {
 			return &lineIndex{engine: e}, nil
 		}
-		return nil, openai.Conflict("Batch '%s' has no index of its lines: an earlier version ended it. Its output and error files have its results.", b.ID)
+		return nil, &batch.StateError{BatchID: b.ID, Err: batch.ErrNoIndex}
 	}
 	f, err := e.store.File(ctx, batch.IndexTenant(b.Tenant), b.IndexFileID)
 	if err == nil {
@@ -83,7 +83,7 @@ func (e *Engine) indexOf(ctx context.Context, b batch.Batch) (*lineIndex, error)
 		}
 	}
 	if errors.Is(err, batch.ErrNotFound) {
-		return nil, openai.Conflict("The results of batch '%s' are gone.", b.ID)
+		return nil, &batch.StateError{BatchID: b.ID, Err: batch.ErrResultsGone}
 	}
 	return nil, fmt.Errorf("opening index of lines: %w", err)
 }

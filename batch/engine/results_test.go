@@ -194,8 +194,8 @@ func TestInspect(t *testing.T) {
 	}
 	b := h.wait(h.create(stored))
 	_, err = h.engine.Inspect(t.Context(), tenant, b.OutputFileID)
-	if refused, ok := errors.AsType[*openai.Error](err); !ok || refused.Status != 400 {
-		t.Errorf("of results: %v", err)
+	if refused, ok := errors.AsType[*batch.PurposeError](err); !ok || refused.FileID != b.OutputFileID {
+		t.Errorf("of results: got %v, want a PurposeError of %s", err, b.OutputFileID)
 	}
 }
 

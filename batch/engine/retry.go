@@ -38,7 +38,7 @@ type FileMaker interface {
 // RetryFailed makes a batch of those lines of a batch that stand in its error
 // file, whether they failed or never ran. It has the endpoint, window, lifetime
 // of results, priority and metadata of the other, and RetryOf besides. What the
-// state of the batch or of its files does not allow is an *openai.Error.
+// state of the batch or of its files does not allow is a *batch.StateError.
 //
 // The new input is copied line by line, so memory is bounded by one line.
 func (e *Engine) RetryFailed(ctx context.Context, tenant, id string, r RetryRequest) (batch.Batch, error) {
@@ -58,11 +58,11 @@ func (e *Engine) RetryFailed(ctx context.Context, tenant, id string, r RetryRequ
 	}
 	switch {
 	case !b.Status.Terminal():
-		return batch.Batch{}, openai.Conflict("Cannot retry the failed requests of a batch with status '%s'. Wait for its end, or cancel it.", b.Status)
+		return batch.Batch{}, &batch.StateError{BatchID: id, Status: b.Status, Err: batch.ErrNotEnded}
 	case b.Status == batch.Failed:
-		return batch.Batch{}, openai.Conflict("Batch '%s' has no failed requests: its input did not validate.", id)
+		return batch.Batch{}, &batch.StateError{BatchID: id, Err: batch.ErrNotValidated}
 	case b.ErrorFileID == "":
-		return batch.Batch{}, openai.Conflict("Batch '%s' has no failed requests.", id)
+		return batch.Batch{}, &batch.StateError{BatchID: id, Err: batch.ErrNoFailures}
 	}
 	window, err := time.ParseDuration(b.CompletionWindow)
 	if err != nil {
@@ -119,20 +119,20 @@ func (e *Engine) discard(ctx context.Context, f batch.File) error {
 func (e *Engine) copyFailed(ctx context.Context, b batch.Batch, files FileMaker) (batch.File, error) {
 	input, err := e.store.InputFile(ctx, b.ID)
 	if err != nil {
-		return batch.File{}, goneIf(err, "input", b.InputFileID)
+		return batch.File{}, goneIf(err, batch.ErrInputGone, b.ID, b.InputFileID)
 	}
 	from, err := batch.OpenContent(ctx, e.files, input.Key, input.Bytes)
 	if err != nil {
-		return batch.File{}, goneIf(err, "input", input.ID)
+		return batch.File{}, goneIf(err, batch.ErrInputGone, b.ID, input.ID)
 	}
 	defer from.Close()
 	report, err := e.store.File(ctx, b.Tenant, b.ErrorFileID)
 	if err != nil {
-		return batch.File{}, goneIf(err, "error", b.ErrorFileID)
+		return batch.File{}, goneIf(err, batch.ErrErrorsGone, b.ID, b.ErrorFileID)
 	}
 	failures, err := batch.OpenContent(ctx, e.files, report.Key, report.Bytes)
 	if err != nil {
-		return batch.File{}, goneIf(err, "error", b.ErrorFileID)
+		return batch.File{}, goneIf(err, batch.ErrErrorsGone, b.ID, b.ErrorFileID)
 	}
 	defer failures.Close()
 
@@ -146,10 +146,11 @@ func (e *Engine) copyFailed(ctx context.Context, b batch.Batch, files FileMaker)
 	})
 }
 
-// goneIf says that a file that a retry needs is not there any more.
-func goneIf(err error, kind, id string) error {
+// goneIf returns a *batch.StateError with a reason if a file that a retry needs no
+// longer exists, other errors as they are.
+func goneIf(err, reason error, batchID, fileID string) error {
 	if errors.Is(err, batch.ErrNotFound) {
-		return openai.Conflict("Cannot retry: the %s file '%s' of the batch is gone.", kind, id)
+		return &batch.StateError{BatchID: batchID, FileID: fileID, Err: reason}
 	}
 	return err
 }

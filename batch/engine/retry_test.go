@@ -103,14 +103,14 @@ func TestRetryOfFailedLines(t *testing.T) {
 	if now, _, err := h.store.Files(t.Context(), tenant, batch.FileQuery{Purpose: openai.PurposeBatch, Limit: 100}); err != nil || len(now) != len(files) {
 		t.Errorf("%d input files, %d after a repeated request, %v", len(files), len(now), err)
 	}
-	if _, err := h.retry(made.ID, "key"); !conflict(err, "has no failed requests") && !errors.Is(err, batch.ErrKeyReused) {
+	if _, err := h.retry(made.ID, "key"); !conflict(err, batch.ErrNoFailures) && !errors.Is(err, batch.ErrKeyReused) {
 		t.Errorf("the key with another batch: %v", err)
 	}
 }
 
-func conflict(err error, words string) bool {
-	e, ok := errors.AsType[*openai.Error](err)
-	return ok && e.Status == http.StatusConflict && strings.Contains(e.Message, words)
+func conflict(err, reason error) bool {
+	e, ok := errors.AsType[*batch.StateError](err)
+	return ok && errors.Is(e.Err, reason)
 }
 
 // A retry that several gateways are asked for at once, with one key, is one
@@ -153,7 +153,7 @@ func TestRetryOfCancelledLines(t *testing.T) {
 	h.open()
 	id := h.create(h.upload(input(100)))
 	h.waitCounted(id, 30)
-	if _, err := h.retry(id, ""); !conflict(err, "in_progress") {
+	if _, err := h.retry(id, ""); !conflict(err, batch.ErrNotEnded) {
 		t.Errorf("while it runs: %v", err)
 	}
 	if _, err := h.engine.CancelBatch(t.Context(), tenant, id); err != nil {
@@ -183,7 +183,7 @@ func TestRetryIsRefused(t *testing.T) {
 		t.Errorf("unknown: %v", err)
 	}
 	invalid := h.wait(h.create(h.upload(`{"custom_id":1}`)))
-	if _, err := h.retry(invalid.ID, ""); !conflict(err, "did not validate") {
+	if _, err := h.retry(invalid.ID, ""); !conflict(err, batch.ErrNotValidated) {
 		t.Errorf("failed: %v", err)
 	}
 	upload := h.upload(input(10))
@@ -199,12 +199,13 @@ func TestRetryIsRefused(t *testing.T) {
 	h.open()
 	until(t, "the input is gone", func() bool {
 		_, err := h.retry(b.ID, "")
-		return conflict(err, "the input file '"+upload+"' of the batch is gone")
+		e, ok := errors.AsType[*batch.StateError](err)
+		return ok && conflict(err, batch.ErrInputGone) && e.FileID == upload
 	})
 	if err := h.store.DeleteFile(t.Context(), tenant, b.ErrorFileID); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.retry(b.ID, ""); !conflict(err, "is gone") {
+	if _, err := h.retry(b.ID, ""); !conflict(err, batch.ErrInputGone) && !conflict(err, batch.ErrErrorsGone) {
 		t.Errorf("without its error file: %v", err)
 	}
 }

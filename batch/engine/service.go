@@ -35,7 +35,7 @@ func (e *Engine) CreateBatch(ctx context.Context, tenant string, r batch.CreateR
 func (e *Engine) notDeleted(ctx context.Context, b batch.Batch) (batch.Batch, error) {
 	_, err := e.store.Batch(ctx, b.Tenant, b.ID)
 	if errors.Is(err, batch.ErrNotFound) {
-		return batch.Batch{}, openai.Conflict("The batch '%s' that was created with this Idempotency-Key has been deleted. Use another key to create it again.", b.ID)
+		return batch.Batch{}, &batch.StateError{BatchID: b.ID, Err: batch.ErrKeyOfDeleted}
 	}
 	return b, err
 }

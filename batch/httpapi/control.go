@@ -15,7 +15,7 @@ type Control interface {
 	PauseBatch(ctx context.Context, tenant, id string) (batch.Batch, error)
 	ResumeBatch(ctx context.Context, tenant, id string) (batch.Batch, error)
 	PrioritizeBatch(ctx context.Context, tenant, id string, priority int) (batch.Batch, error)
-	// RetryFailed gives an *openai.Error for what cannot be retried.
+	// RetryFailed returns a *batch.StateError for what cannot be retried.
 	RetryFailed(ctx context.Context, tenant, id string, r engine.RetryRequest) (batch.Batch, error)
 }
 

@@ -16,7 +16,7 @@ import (
 
 // Lines is what the API needs to show lines of batches.
 type Lines interface {
-	// Lines gives an *openai.Error for a batch whose results are gone.
+	// Lines returns a *batch.StateError for a batch whose results no longer exist.
 	Lines(ctx context.Context, tenant, id string, q engine.LineQuery) (engine.LinePage, error)
 	// Line gives batch.ErrNotFound for a line that is not there as well.
 	Line(ctx context.Context, tenant, id string, number int) (engine.LineDetail, error)

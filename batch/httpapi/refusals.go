@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -24,6 +25,12 @@ func Explain(err error) error {
 // refusal returns the answer to a request that packages batch and upload refuse,
 // nil if err is not such a refusal.
 func refusal(err error) *openai.Error {
+	if e, ok := errors.AsType[*batch.StateError](err); ok {
+		return stateRefusal(e)
+	}
+	if e, ok := errors.AsType[*batch.PurposeError](err); ok {
+		return openai.InvalidRequest("file_id", "", "File '%s' has the purpose '%s'; the input of a batch must have 'batch'.", e.FileID, e.Purpose)
+	}
 	if errors.Is(err, upload.ErrNotJSONL) {
 		return openai.InvalidRequest("", "", "Invalid file format for Batch API. Must be .jsonl")
 	}
@@ -41,6 +48,30 @@ func refusal(err error) *openai.Error {
 		return e
 	}
 	return uploadRefusal(err)
+}
+
+// stateRefusal is the part of refusal for what the state of a batch does not allow.
+func stateRefusal(e *batch.StateError) *openai.Error {
+	switch {
+	case errors.Is(e, batch.ErrNotEnded):
+		return openai.Conflict("Cannot retry the failed requests of a batch with status '%s'. Wait for its end, or cancel it.", e.Status)
+	case errors.Is(e, batch.ErrNotValidated):
+		return openai.Conflict("Batch '%s' has no failed requests: its input did not validate.", e.BatchID)
+	case errors.Is(e, batch.ErrNoFailures):
+		return openai.Conflict("Batch '%s' has no failed requests.", e.BatchID)
+	case errors.Is(e, batch.ErrInputGone):
+		return openai.Conflict("Cannot retry: the input file '%s' of the batch is gone.", e.FileID)
+	case errors.Is(e, batch.ErrErrorsGone):
+		return openai.Conflict("Cannot retry: the error file '%s' of the batch is gone.", e.FileID)
+	case errors.Is(e, batch.ErrNoIndex):
+		return openai.Conflict("Batch '%s' has no index of its lines: an earlier version ended it. Its output and error files have its results.", e.BatchID)
+	case errors.Is(e, batch.ErrResultsGone):
+		return openai.Conflict("The results of batch '%s' are gone.", e.BatchID)
+	case errors.Is(e, batch.ErrKeyOfDeleted):
+		return openai.Conflict("The batch '%s' that was created with this Idempotency-Key has been deleted. Use another key to create it again.", e.BatchID)
+	default:
+		return openai.Conflict("The state of batch '%s' does not allow this.", e.BatchID)
+	}
 }
 
 func tooLarge(e *upload.SizeError) *openai.Error {

@@ -12,14 +12,15 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// Every error by which package upload refuses a request has an answer that names
+// Every error by which packages batch and upload refuse a request has an answer that names
 // what the client has to change, also when it is wrapped.
-func TestRefusalsOfUploads(t *testing.T) {
+func TestRefusals(t *testing.T) {
 	for _, c := range []struct {
 		err    error
 		status int
 		param  string
 	}{
+		{&batch.PurposeError{FileID: "file-1", Purpose: "vision"}, 400, "file_id"},
 		{upload.ErrNotJSONL, 400, ""},
 		{upload.ErrZipEncrypted, 400, "file"},
 		{upload.ErrZipEntries, 400, "file"},
@@ -48,5 +49,28 @@ func TestRefusalsOfUploads(t *testing.T) {
 	}
 	if got := Explain(batch.ErrNoSpace); got.Error() != batch.ErrNoSpace.Error() {
 		t.Errorf("got %v for an error that is not the client's, want it unchanged", got)
+	}
+}
+
+// What the state of a batch does not allow is a conflict with a reason.
+func TestStateRefusals(t *testing.T) {
+	for _, c := range []struct {
+		err  batch.StateError
+		want string
+	}{
+		{batch.StateError{Err: batch.ErrNotEnded, Status: batch.InProgress}, "Cannot retry the failed requests of a batch with status 'in_progress'. Wait for its end, or cancel it."},
+		{batch.StateError{Err: batch.ErrNotValidated}, "Batch 'batch_1' has no failed requests: its input did not validate."},
+		{batch.StateError{Err: batch.ErrNoFailures}, "Batch 'batch_1' has no failed requests."},
+		{batch.StateError{Err: batch.ErrInputGone, FileID: "file-1"}, "Cannot retry: the input file 'file-1' of the batch is gone."},
+		{batch.StateError{Err: batch.ErrErrorsGone, FileID: "file-1"}, "Cannot retry: the error file 'file-1' of the batch is gone."},
+		{batch.StateError{Err: batch.ErrNoIndex}, "Batch 'batch_1' has no index of its lines: an earlier version ended it. Its output and error files have its results."},
+		{batch.StateError{Err: batch.ErrResultsGone}, "The results of batch 'batch_1' are gone."},
+		{batch.StateError{Err: batch.ErrKeyOfDeleted}, "The batch 'batch_1' that was created with this Idempotency-Key has been deleted. Use another key to create it again."},
+	} {
+		c.err.BatchID = "batch_1"
+		got := asError(&c.err, nil)
+		if got.Status != http.StatusConflict || got.Message != c.want {
+			t.Errorf("%v: got %d %q, want 409 %q", &c.err, got.Status, got.Message, c.want)
+		}
 	}
 }

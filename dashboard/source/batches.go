@@ -202,7 +202,7 @@ func (b *batches) Create(ctx context.Context, n dashboard.NewBatch) (string, err
 		return "", err
 	}
 	made, err := b.Engine.CreateBatch(ctx, b.Tenant, r)
-	return made.ID, err
+	return made.ID, httpapi.Explain(err)
 }
 
 // windowText is how clients write a window: "24h", "90m".

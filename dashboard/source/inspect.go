@@ -8,6 +8,7 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/engine"
+	"github.com/tidegate/tidegate/batch/httpapi"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/upstreams"
 )
@@ -30,7 +31,7 @@ func (f *files) Inspect(ctx context.Context, id string) (dashboard.Inspection, e
 	found, known := f.inspected().get(id, f.Config.Now())
 	if !known {
 		if found, err = f.Engine.Inspect(ctx, f.Tenant, id); err != nil {
-			return dashboard.Inspection{}, err
+			return dashboard.Inspection{}, httpapi.Explain(err)
 		}
 		f.inspected().put(id, f.Config.Now(), found)
 	}

@@ -6,8 +6,8 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/engine"
+	"github.com/tidegate/tidegate/batch/httpapi"
 	"github.com/tidegate/tidegate/dashboard"
-	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // states are what the dashboard calls the engine's states of lines.
@@ -27,7 +27,7 @@ func (b *batches) Lines(ctx context.Context, id string, q dashboard.LineQuery) (
 	for range linePasses {
 		page, err := b.Engine.Lines(ctx, b.Tenant, id, query)
 		if err != nil {
-			return dashboard.LinePage{}, err
+			return dashboard.LinePage{}, httpapi.Explain(err)
 		}
 		for _, l := range page.Lines {
 			out.Lines = append(out.Lines, lineOf(l))
@@ -59,7 +59,7 @@ const shownBytes = 64 << 10
 func (b *batches) Line(ctx context.Context, id string, number int) (dashboard.LineDetail, error) {
 	l, err := b.Engine.Line(ctx, b.Tenant, id, number)
 	if err != nil {
-		return dashboard.LineDetail{}, err
+		return dashboard.LineDetail{}, httpapi.Explain(err)
 	}
 	d := dashboard.LineDetail{Line: lineOf(l.Line), InputBytes: int64(len(l.Input)), ResultBytes: int64(len(l.Result))}
 	d.Prompt, d.Answer = dashboard.Prompt(l.Input), dashboard.Answer(l.Result)
@@ -81,15 +81,15 @@ func (b *batches) Results(ctx context.Context, id string, kind dashboard.ResultK
 	failed := kind == dashboard.ErrorResults
 	r, err := b.Engine.Results(ctx, b.Tenant, id, failed)
 	if err != nil {
-		return dashboard.Download{}, err
+		return dashboard.Download{}, httpapi.Explain(err)
 	}
 	return dashboard.Download{ReadCloser: r, Filename: engine.ResultsName(id, failed), Bytes: r.Bytes}, nil
 }
 
 func gone(err error) bool { return errors.Is(err, batch.ErrNotFound) }
 
-// refused tells whether the state of things does not allow what was asked.
+// refused reports whether the state of a batch does not allow the request.
 func refused(err error) bool {
-	_, ok := errors.AsType[*openai.Error](err)
+	_, ok := errors.AsType[*batch.StateError](err)
 	return ok
 }
