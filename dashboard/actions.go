@@ -9,32 +9,31 @@ import (
 	"github.com/tidegate/tidegate/templates"
 )
 
-// notices are what pages say after something was done, by the query's word.
+// notices are the texts shown after an action, by the value of the query.
 var notices = map[string]string{
 	"cancelled":   "The batch is being cancelled. What has finished is kept.",
 	"deleted":     "It was deleted.",
 	"retried":     "This batch repeats the lines that failed.",
-	"paused":      "Nothing more of this batch is started until it is resumed.",
-	"resumed":     "The batch goes on.",
+	"paused":      "No more lines of this batch start until it is resumed.",
+	"resumed":     "The batch was resumed.",
 	"prioritized": "The priority was changed.",
 	"created":     "The batch was created.",
-	"uploaded":    "The file was stored and looked through.",
+	"uploaded":    "The file was stored and checked.",
 	"stored":      "The files were stored. Choose “new batch” in the row of one to check it and to create a batch.",
-	"draining":    "The server gets nothing new.",
+	"draining":    "The server gets no new requests.",
 	"undrained":   "The server gets requests again.",
 }
 
-// batchAction is something that can be done with a batch.
+// batchAction is an action on a batch.
 type batchAction struct {
 	name string
-	// ask makes the page that asks whether it is really meant; nil when
-	// nothing is destroyed by it.
+	// ask returns the confirmation page; nil if the action destroys nothing.
 	ask func(b templates.Batch) templates.Confirmation
-	// do does it and tells where to go: pages below the base.
+	// do executes the action and returns the path to redirect to, below the base.
 	do func(ctx context.Context, b Batches, id string, form url.Values) (to []string, done string, err error)
-	// reads says that it reads whole files, which may take long.
+	// reads is true if it reads complete files, which may take long.
 	reads bool
-	// creates says that it makes a batch, and reads whole files for that.
+	// creates is true if it creates a batch, and reads complete files for that.
 	creates bool
 }
 
@@ -47,8 +46,8 @@ var batchActions = []batchAction{
 				Title: "Cancel this batch?",
 				Text: []string{
 					templates.Plural(b.Bar.Completed, "completed line is", "completed lines are") + " kept in the output file.",
-					templates.Plural(left, "line has", "lines have") + " no result, and will have none: what runs of them is aborted.",
-					"A cancelled batch cannot be taken up again.",
+					templates.Plural(left, "line has", "lines have") + " no result, and will have none: running lines are aborted.",
+					"A cancelled batch cannot be resumed.",
 				},
 				Button: "Cancel the batch", Danger: true,
 			}
@@ -63,7 +62,7 @@ var batchActions = []batchAction{
 			return templates.Confirmation{
 				Title: "Delete this batch?",
 				Text: []string{
-					"The batch, its output file and its error file go for good.",
+					"The batch, its output file and its error file are deleted permanently.",
 					"They have " + templates.Plural(b.Bar.Completed, "completed line", "completed lines") + " and " + templates.Plural(b.Bar.Failed, "failed line", "failed lines") + ".",
 				},
 				Button: "Delete the batch", Danger: true,
@@ -123,7 +122,7 @@ func readPriority(text string) (int, error) {
 	return n, nil
 }
 
-// askBatch shows what an action would do.
+// askBatch serves the confirmation page of an action.
 func (d *Dashboard) askBatch(a batchAction) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if a.creates && !d.creates() {
@@ -141,7 +140,7 @@ func (d *Dashboard) askBatch(a batchAction) func(http.ResponseWriter, *http.Requ
 	}
 }
 
-// doBatch does it.
+// doBatch executes an action.
 func (d *Dashboard) doBatch(a batchAction) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if !d.form(w, r) {
@@ -156,7 +155,7 @@ func (d *Dashboard) doBatch(a batchAction) func(http.ResponseWriter, *http.Reque
 	}
 }
 
-// went leads on after something was done.
+// went redirects after an action.
 func (d *Dashboard) went(w http.ResponseWriter, r *http.Request, done string, to ...string) {
 	d.broadcaster.outdate()
 	s := templates.Site{Base: d.base}

@@ -27,21 +27,21 @@ func TestFailures(t *testing.T) {
 		status int
 		says   string
 	}{
-		"not found":   {batch.ErrNotFound, http.StatusNotFound, "no such thing"},
-		"cursor":      {batch.ErrBadCursor, http.StatusNotFound, "no such thing"},
-		"conflict":    {batch.ErrConflict, http.StatusConflict, "does not allow"},
+		"not found":   {batch.ErrNotFound, http.StatusNotFound, "Not found. It may have been deleted."},
+		"cursor":      {batch.ErrBadCursor, http.StatusNotFound, "Not found. It may have been deleted."},
+		"conflict":    {batch.ErrConflict, http.StatusConflict, "no longer allows this"},
 		"store away":  {batch.ErrUnavailable, http.StatusServiceUnavailable, "store does not answer"},
-		"no space":    {batch.ErrNoSpace, http.StatusInsufficientStorage, "no space left"},
-		"too slow":    {context.DeadlineExceeded, http.StatusServiceUnavailable, "too long"},
+		"no space":    {batch.ErrNoSpace, http.StatusInsufficientStorage, "No disk space is left"},
+		"too slow":    {context.DeadlineExceeded, http.StatusServiceUnavailable, "Timed out"},
 		"of the API":  {openai.InvalidRequest("x", "y", "Invalid <b>value</b>."), http.StatusBadRequest, "Invalid &lt;b&gt;value&lt;/b&gt;."},
-		"of whatever": {errors.New("password=hunter2"), http.StatusInternalServerError, "Its log says why"},
+		"of whatever": {errors.New("password=hunter2"), http.StatusInternalServerError, "Internal error."},
 	} {
 		h := build(t, nil)
 		paths := h.pages()
 		h.FailWith(fmt.Errorf("asking postgres://user:hunter2@db: %w", tt.err))
 		for _, path := range paths {
 			if path == "/new" {
-				continue // it asks nobody
+				continue // it queries nothing
 			}
 			w := h.get(path)
 			want := tt.status
@@ -214,8 +214,8 @@ func TestUploadStreams(t *testing.T) {
 		select {
 		case <-got:
 		case w := <-answered:
-			if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "broken off") {
-				t.Errorf("%d", w.Code)
+			if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "interrupted") {
+				t.Errorf("got %d %s, want 400 with \"interrupted\"", w.Code, w.Body)
 			}
 			return
 		}

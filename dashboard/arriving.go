@@ -8,14 +8,14 @@ import (
 	"github.com/tidegate/tidegate/templates"
 )
 
-// arrivals are what was found so far in files whose upload is under way, by the
-// names that pages gave these. The zero value has none.
+// arrivals contains the findings so far in files that are being uploaded, by the
+// names that pages gave them. The zero value is empty.
 type arrivals struct {
 	mu    sync.Mutex
 	known map[string]*arrival // guarded by mu
 }
 
-// arrival is an upload that is under way.
+// arrival is an upload in progress.
 type arrival struct {
 	mu   sync.Mutex
 	seen Arriving // guarded by mu
@@ -27,15 +27,15 @@ func (a *arrival) see(seen Arriving) {
 	a.mu.Unlock()
 }
 
-// maxArrivals is how many uploads can be asked for at a time; of others the page
-// shows what was found when all has arrived.
+// maxArrivals limits the uploads with progress; pages of others show the findings
+// when the upload is complete.
 const maxArrivals = 100
 
-// uploadName is what names of uploads look like: nobody guesses that of another.
+// uploadName is the format of upload names, which cannot be guessed.
 var uploadName = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
-// begin takes in that an upload begins. Seen is to be told what is found in it,
-// until ended is called.
+// begin registers an upload. seen must be called with its findings, until ended is
+// called.
 func (a *arrivals) begin(name string) (seen func(Arriving), ended func()) {
 	none := func(Arriving) {}
 	if !uploadName.MatchString(name) {
@@ -58,7 +58,7 @@ func (a *arrivals) begin(name string) (seen func(Arriving), ended func()) {
 	}
 }
 
-// seen gives what was found in an upload so far, if it is under way here.
+// seen returns the findings so far in an upload, if it is in progress here.
 func (a *arrivals) seen(name string) (Arriving, bool) {
 	a.mu.Lock()
 	one := a.known[name]
@@ -71,11 +71,11 @@ func (a *arrivals) seen(name string) (Arriving, bool) {
 	return one.seen, true
 }
 
-// seenSoFar is the header that sums up what was found in an upload so far.
+// seenSoFar is the header that summarizes the findings so far in an upload.
 const seenSoFar = "Tidegate-Seen"
 
-// arriving shows what was found so far in a file whose upload is under way:
-// nothing while there are no findings, and 204 when the upload is not known.
+// arriving serves the findings so far in a file that is being uploaded: an empty
+// response while there are none, and 204 if the upload is not known.
 func (d *Dashboard) arriving(w http.ResponseWriter, r *http.Request) error {
 	seen, known := d.arrivals.seen(r.URL.Query().Get("upload"))
 	if !known {

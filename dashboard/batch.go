@@ -15,7 +15,7 @@ import (
 	"github.com/tidegate/tidegate/templates"
 )
 
-// The priorities that can be given.
+// The priorities that can be selected.
 const (
 	minPriority = -100
 	maxPriority = 100
@@ -105,7 +105,7 @@ func findings(all []Finding) []templates.Finding {
 	return views
 }
 
-// timeline are the states that a batch went through, in order.
+// timeline returns the states that a batch went through, in order.
 func timeline(b Batch) []templates.Stage {
 	stages := []templates.Stage{{State: string(batch.Validating), At: b.CreatedAt}}
 	for _, s := range []struct {
@@ -135,7 +135,7 @@ func timeline(b Batch) []templates.Stage {
 	return stages
 }
 
-// progressCharts are what happened in each step of a batch's history.
+// progressCharts returns the charts of a batch's history.
 func progressCharts(s templates.Site, history []ProgressPoint) []templates.Chart {
 	if len(history) < 2 {
 		return nil
@@ -163,7 +163,7 @@ func progressCharts(s templates.Site, history []ProgressPoint) []templates.Chart
 	return []templates.Chart{done, lines}
 }
 
-// linesPerPage is how many lines are shown at a time.
+// linesPerPage is the page size of the list of lines.
 const linesPerPage = 100
 
 func (d *Dashboard) lines(w http.ResponseWriter, r *http.Request) error {
@@ -220,14 +220,14 @@ func (d *Dashboard) linesModel(ctx context.Context, r *http.Request) (templates.
 	return v, nil
 }
 
-// linkLines adds the addresses of other pages.
+// linkLines adds the links to other pages.
 func (d *Dashboard) linkLines(s templates.Site, v *templates.Lines) {
 	here := s.To("batches", v.Batch.ID, "lines")
 	v.Pages.What = "Pages of lines"
 	if v.After > 0 {
 		v.Pages.First = s.With(here, "state", v.State)
 	}
-	if v.After > linesPerPage && v.State == "" { // of one state nobody knows where it began
+	if v.After > linesPerPage && v.State == "" { // for a filtered list the start of the previous page is not known
 		v.Pages.Previous = s.With(here, "after", strconv.Itoa(v.After-linesPerPage))
 	}
 	if v.More {

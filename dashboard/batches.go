@@ -11,10 +11,10 @@ import (
 	"github.com/tidegate/tidegate/templates"
 )
 
-// batchesPerPage is how many batches the list shows at a time.
+// batchesPerPage is the page size of the list.
 const batchesPerPage = 50
 
-// maxText is how long a text to look for may be, in bytes.
+// maxText limits a search text, in bytes.
 const maxText = 200
 
 func (d *Dashboard) batchList(w http.ResponseWriter, r *http.Request) error {
@@ -30,8 +30,8 @@ func (d *Dashboard) batchList(w http.ResponseWriter, r *http.Request) error {
 	return d.render(w, r, http.StatusOK, templates.BatchListPage(s, v))
 }
 
-// batchListLive brings the list up to date. What is filtered or far down is
-// looked up less often: it may cost the store more, and moves less.
+// batchListLive updates the list. Filtered lists and later pages are updated less
+// often: they cost the store more and change less.
 func (d *Dashboard) batchListLive(ctx context.Context, r *http.Request, s templates.Site, snap *snapshot) (sections []section, err error) {
 	v, err := d.batchListModel(ctx, r.URL.Query(), s)
 	if err != nil {
@@ -58,20 +58,20 @@ func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s temp
 	case slices.Contains(templates.BatchStates, f.State):
 		q.Status = batch.Status(f.State)
 	case f.State != "":
-		v.Filter.Wrong = "There is no such state."
+		v.Filter.Wrong = "Unknown state."
 	}
 	if !slices.ContainsFunc(templates.BatchOrders, func(o templates.Pair) bool { return o.Name == f.Order }) {
-		v.Filter.Wrong = "There is no such order."
+		v.Filter.Wrong = "Unknown order."
 	}
 	var ok bool
 	if q.From, _, ok = dayIn(f.From, s.Zone); !ok {
 		v.Filter.Wrong = "The first day is not a date."
 	}
-	if _, q.To, ok = dayIn(f.To, s.Zone); !ok { // the day itself is meant too
+	if _, q.To, ok = dayIn(f.To, s.Zone); !ok { // the end of the day is included
 		v.Filter.Wrong = "The last day is not a date."
 	}
 	if len(f.Text) > maxText {
-		v.Filter.Wrong = "That is too long a text to look for."
+		v.Filter.Wrong = "The search text is too long."
 	}
 	if v.Filter.Wrong != "" {
 		return v, nil

@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// broadcaster reads how things are once per interval while somebody looks, and
-// hands each reading to all viewers. It starts with the first viewer and stops
-// with the last; close ends it for good.
+// broadcaster reads the state once per interval while any page is open, and passes
+// each reading to all viewers. It starts with the first viewer and stops with the
+// last; close ends it permanently.
 type broadcaster struct {
 	read     func(context.Context) (Now, error)
 	interval time.Duration
 	limit    int // of viewers
 	clock    func() time.Time
 
-	ctx  context.Context // ends with close; readings are shared, so no viewer's will do
+	ctx  context.Context // ends with close; readings are shared, so that no viewer's context can be used
 	stop context.CancelFunc
-	work sync.WaitGroup // loops and what viewers do
+	work sync.WaitGroup // loops and the viewers' work
 
 	mu      sync.Mutex
 	viewers map[*viewer]struct{} // guarded by mu
-	quit    context.CancelFunc   // guarded by mu; of the loop that runs, nil when none does
+	quit    context.CancelFunc   // guarded by mu; stops the running loop, nil if none runs
 	closed  bool                 // guarded by mu
 
 	reading sync.Mutex // one reading at a time; guards latest and count
@@ -29,17 +29,17 @@ type broadcaster struct {
 	count   int64
 }
 
-// viewer is somebody who looks at a page.
+// viewer is an open page.
 type viewer struct {
-	// news has the newest snapshot that the viewer has not taken: one who is
-	// slow passes over those in between.
+	// news contains the newest snapshot that the viewer has not received: a slow
+	// viewer skips those in between.
 	news chan *snapshot
 }
 
-// snapshot is one reading, and what was made of it for pages. Viewers of the
-// same page share that too.
+// snapshot is one reading, and the pages rendered from it, which viewers of the same
+// page share.
 type snapshot struct {
-	number int64 // counts up
+	number int64 // increasing
 	at     time.Time
 	now    Now
 	err    error // of the reading
@@ -63,11 +63,11 @@ func newBroadcaster(read func(context.Context) (Now, error), interval time.Durat
 	}
 }
 
-// readTimeout is how long a reading may take.
+// readTimeout limits a reading.
 const readTimeout = 5 * time.Second
 
-// current gives the latest snapshot if it is no older than an interval, and
-// takes one otherwise.
+// current returns the latest snapshot if it is at most an interval old, and takes one
+// otherwise.
 func (b *broadcaster) current() *snapshot {
 	b.reading.Lock()
 	defer b.reading.Unlock()
@@ -77,7 +77,7 @@ func (b *broadcaster) current() *snapshot {
 	return b.takeLocked()
 }
 
-// outdate has the next page see what was changed just now.
+// outdate makes the next page see the latest changes.
 func (b *broadcaster) outdate() {
 	b.reading.Lock()
 	defer b.reading.Unlock()
@@ -101,8 +101,8 @@ func (b *broadcaster) takeLocked() *snapshot {
 	return s
 }
 
-// join adds a viewer, who gets the next snapshot. It is false when there are
-// too many already or the broadcaster is closed.
+// join adds a viewer, which gets the next snapshot. It returns false if there are too
+// many or the broadcaster is closed.
 func (b *broadcaster) join() (*viewer, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -120,7 +120,7 @@ func (b *broadcaster) join() (*viewer, bool) {
 	return v, true
 }
 
-// leave takes a viewer away. Each viewer who joined leaves once.
+// leave removes a viewer. It must be called once for each join.
 func (b *broadcaster) leave(v *viewer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -132,7 +132,7 @@ func (b *broadcaster) leave(v *viewer) {
 	b.work.Done()
 }
 
-// loop reads and hands out until ctx ends.
+// loop reads and distributes snapshots until ctx ends.
 func (b *broadcaster) loop(ctx context.Context) {
 	ticker := time.NewTicker(b.interval)
 	defer ticker.Stop()
@@ -146,8 +146,8 @@ func (b *broadcaster) loop(ctx context.Context) {
 	}
 }
 
-// offer gives a snapshot to all viewers and waits for none. A loop that was
-// told to quit gives nothing more: there may be another already.
+// offer passes a snapshot to all viewers without blocking. A loop that was stopped
+// passes nothing: another one may be running.
 func (b *broadcaster) offer(ctx context.Context, s *snapshot) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -156,14 +156,14 @@ func (b *broadcaster) offer(ctx context.Context, s *snapshot) {
 	}
 	for v := range b.viewers {
 		select {
-		case <-v.news: // never taken, and out of date now
+		case <-v.news: // not received, and outdated now
 		default:
 		}
 		v.news <- s // only loops send, under mu
 	}
 }
 
-// close ends the loop, sends viewers away and waits until they are gone.
+// close stops the loop, disconnects viewers and waits for them.
 func (b *broadcaster) close() {
 	b.mu.Lock()
 	b.closed = true
@@ -172,7 +172,8 @@ func (b *broadcaster) close() {
 	b.work.Wait()
 }
 
-// page makes the sections of a page once per snapshot, whoever asks first.
+// page renders the sections of a page once per snapshot, for the first viewer that
+// needs them.
 func (s *snapshot) page(key string, render func(context.Context) ([]section, error)) ([]section, error) {
 	s.mu.Lock()
 	p := s.pages[key]

@@ -9,22 +9,22 @@ import (
 	"github.com/tidegate/tidegate/templates"
 )
 
-// maxPicked is how many batches one action may be about.
+// maxPicked limits the batches of one action.
 const maxPicked = 2 * batchesPerPage
 
-// bulkAction is an action on several batches. It is a batchAction of each.
+// bulkAction is an action on several batches, applied to each of them.
 type bulkAction struct {
 	name   string
-	verb   string // of the action in titles
+	verb   string // in titles
 	button string
-	// whyNot says why a batch does not allow it, "" when it does.
+	// whyNot returns why a batch does not allow it, "" if it does.
 	whyNot func(Batch) string
-	// asks says that the action is confirmed first.
+	// asks is true if the action has to be confirmed.
 	asks   bool
 	danger bool
-	title  string // of the question
-	text   string // in the question: what is lost by it
-	done   string // of a batch that it was done to
+	title  string // of the confirmation
+	text   string // of the confirmation: what will be lost
+	done   string // result for a batch
 }
 
 var bulkActions = []bulkAction{
@@ -123,16 +123,16 @@ func (d *Dashboard) bulkButtons() []templates.BulkAction {
 	return buttons
 }
 
-// bulk does something to all selected batches, or asks before it does. Each
-// batch has a result of its own: one that does not allow the action stops
-// nothing.
+// bulk applies an action to all selected batches, or asks for confirmation. Each
+// batch has its own result: one that does not allow the action does not affect
+// others.
 func (d *Dashboard) bulk(w http.ResponseWriter, r *http.Request) error {
 	if !d.form(w, r) {
 		return nil
 	}
 	i := slices.IndexFunc(bulkActions, func(a bulkAction) bool { return a.name == r.PostForm.Get("action") })
 	if i < 0 {
-		return refuse(http.StatusBadRequest, "There is no such action.")
+		return refuse(http.StatusBadRequest, "Unknown action.")
 	}
 	a, ids := bulkActions[i], picked(r.PostForm["batch"])
 	if a.name == "retry" && !d.creates() {
@@ -185,11 +185,11 @@ func (d *Dashboard) bulk(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	s := d.site(r, "Batches", v.Title)
-	s.Path = v.Here // an action is no page to come back to
+	s.Path = v.Here // do not return to an action
 	return d.render(w, r, http.StatusOK, templates.BulkPage(s, v))
 }
 
-// picked are the selected ids without repetitions.
+// picked returns the selected ids without duplicates.
 func picked(all []string) []string {
 	var ids []string
 	for _, id := range all {
@@ -200,7 +200,7 @@ func picked(all []string) []string {
 	return ids
 }
 
-// foretell says what an action would do to a batch.
+// foretell returns what an action would do to a batch.
 func foretell(a bulkAction, b templates.BatchRow) string {
 	switch a.name {
 	case "cancel":
@@ -212,7 +212,7 @@ func foretell(a bulkAction, b templates.BatchRow) string {
 	}
 }
 
-// doOne does an action to one batch and notes the result.
+// doOne applies an action to one batch and sets the result.
 func (d *Dashboard) doOne(r *http.Request, a bulkAction, row *templates.BulkRow) {
 	i := slices.IndexFunc(batchActions, func(one batchAction) bool { return one.name == a.name })
 	to, _, err := batchActions[i].do(r.Context(), d.source.Batches, row.ID, r.PostForm)

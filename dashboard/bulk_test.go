@@ -221,7 +221,7 @@ func TestOrders(t *testing.T) {
 			t.Errorf("%s is not on the page", want)
 		}
 	}
-	if page := h.page("/batches?order=random"); !strings.Contains(page, "There is no such order.") {
+	if page := h.page("/batches?order=random"); !strings.Contains(page, "Unknown order.") {
 		t.Error("an unknown order is not named")
 	}
 }

@@ -9,18 +9,17 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// compressedTypes are the types of content that are sent compressed. Files of
-// users are not: they are sent as they are stored.
+// compressedTypes are the content types that are compressed. Files of users are sent
+// as they are stored.
 var compressedTypes = []string{"text/html", "text/css", "text/javascript", "text/plain", "text/event-stream", "image/svg+xml"}
 
-// compressing makes h answer in zstd or gzip, as the request accepts. Event
-// streams are compressed as one stream each, so that a part that is sent again
-// costs little more than its changes.
+// compressing makes h answer in zstd or gzip, as the request accepts. Event streams
+// are compressed as one stream each, so that repeated sections cost little more than
+// their changes.
 //
-// Requests from pages of other sites are answered plainly. Otherwise such a
-// page could have a search repeat guesses beside contents that it must not
-// know, and learn from the length of the encrypted answer which guess is in
-// them (BREACH).
+// Requests from pages of other sites are not compressed. Otherwise such a page could
+// make a search repeat guesses next to secret contents, and learn from the length of
+// the encrypted response which guess is in them (BREACH).
 func compressing(h http.Handler) (http.Handler, error) {
 	wrap, err := gzhttp.NewWrapper(gzhttp.CompressionLevel(gzip.BestSpeed), gzhttp.ContentTypeFilter(compresses))
 	if err != nil {
@@ -47,8 +46,8 @@ func compresses(contentType string) bool {
 	return false
 }
 
-// uncompressed returns the writer below the compression. It outlives the
-// request, while the compressing writer is used again for others.
+// uncompressed returns the writer below the compression. It outlives the request,
+// while the compressing writer is reused for others.
 func uncompressed(w http.ResponseWriter) http.ResponseWriter {
 	if u, ok := w.(interface{ Unwrap() http.ResponseWriter }); ok {
 		return u.Unwrap()

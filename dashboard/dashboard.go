@@ -10,39 +10,35 @@ import (
 	"go.uber.org/zap"
 )
 
-// Config is what a Dashboard needs.
+// Config configures a Dashboard.
 type Config struct {
-	// Base is the path under which it lies: "/dashboard", or "" for the root.
+	// Base is the path of the dashboard, such as "/dashboard", or "" for the root.
 	Base   string
 	Source Source
-	// Name is the installation's, shown in the header and in titles. "" for
-	// none.
+	// Name is the installation's name, shown in the header and in titles; "" for none.
 	Name string
-	// Version is the gateway's, shown in the header. "" for none.
+	// Version is the gateway's version, shown in the header; "" for none.
 	Version string
-	// TrustedOrigins may send actions besides the dashboard's own origin:
-	// "https://ops.example.com".
+	// TrustedOrigins may send actions in addition to the dashboard's own origin, such
+	// as "https://ops.example.com".
 	TrustedOrigins []string
 
 	// Creates reports whether files and batches may be created. nil: they may.
 	Creates func() bool
 
-	// Interval is how often the pages that somebody looks at are brought up
-	// to date. Default 1 s.
+	// Interval is the time between updates of open pages. Default 1 s.
 	Interval time.Duration
-	// Viewers is how many event streams there may be at a time; more are
-	// refused with 503. Default 256.
+	// Viewers limits the number of concurrent event streams; more are refused with
+	// 503. Default 256.
 	Viewers int
-	// Timeout is how long a page may take that reads no whole file. Default
-	// 10 s.
+	// Timeout limits the time for a page that reads no complete file. Default 10 s.
 	Timeout time.Duration
 
 	Log *zap.Logger      // nil: nothing is logged
 	Now func() time.Time // nil: time.Now
 }
 
-// Dashboard is an http.Handler for everything below its base. It must be
-// closed.
+// Dashboard is an http.Handler for everything below its base. It must be closed.
 type Dashboard struct {
 	base    string
 	name    string
@@ -50,7 +46,7 @@ type Dashboard struct {
 	source  Source
 	creates func() bool
 	timeout time.Duration
-	// patience is how long a viewer may take to accept what is sent.
+	// patience limits how long a viewer may take to receive data.
 	patience time.Duration
 	log      *zap.Logger
 	now      func() time.Time
@@ -61,8 +57,8 @@ type Dashboard struct {
 	arrivals    arrivals
 }
 
-// CheckBase returns an error for a path that a dashboard cannot lie at. It is
-// without a slash at its end; "" is the root.
+// CheckBase returns an error for an invalid base path. A base has no trailing slash;
+// "" is the root.
 func CheckBase(base string) error {
 	if base != "" && (base[0] != '/' || strings.ContainsAny(base, "{}?#% \\\"<>") || strings.Contains(base, "//")) {
 		return fmt.Errorf("base %q is not a path such as /dashboard", base)
@@ -70,7 +66,7 @@ func CheckBase(base string) error {
 	return nil
 }
 
-// New makes a Dashboard.
+// New returns a Dashboard.
 func New(cfg Config) (*Dashboard, error) {
 	base := strings.TrimSuffix(cfg.Base, "/")
 	if err := CheckBase(base); err != nil {
@@ -118,28 +114,27 @@ func or[T comparable](field *T, value T) {
 	}
 }
 
-// Close ends all event streams and waits until nothing is read any more. Pages
-// are answered still.
+// Close ends all event streams and waits until no data is read any more. Pages are
+// still answered.
 func (d *Dashboard) Close() { d.broadcaster.close() }
 
-// ServeHTTP answers for everything below the base.
+// ServeHTTP serves everything below the base.
 func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	secure(w.Header())
 	d.handler.ServeHTTP(w, r)
 }
 
-// contentSecurityPolicy allows what the dashboard itself brings, and nothing
-// that stands within a page.
+// contentSecurityPolicy allows the dashboard's own assets only, and nothing inline.
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// secure sets what every answer says to browsers.
+// secure sets the security headers of every response.
 func secure(h http.Header) {
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	// With no-referrer browsers would send "Origin: null" with forms, which
-	// is refused as another origin's where Sec-Fetch-Site is missing.
+	// With no-referrer browsers would send "Origin: null" with forms, which is refused
+	// as cross-origin if Sec-Fetch-Site is missing.
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/tidegate/tidegate/templates"
 )
 
-// filesPerPage is how many files the list shows at a time.
+// filesPerPage is the page size of the list.
 const filesPerPage = 50
 
-// purposes are those that files can be filtered by.
+// purposes are the selectable purposes of files.
 var purposes = []string{"batch", "batch_output", "assistants", "fine-tune", "vision", "user_data", "evals"}
 
 func (d *Dashboard) fileList(w http.ResponseWriter, r *http.Request) error {
@@ -19,7 +19,7 @@ func (d *Dashboard) fileList(w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
 	q := FileQuery{After: query.Get("after"), Limit: filesPerPage}
 	if q.Text = query.Get("q"); len(q.Text) > maxText {
-		return refuse(http.StatusBadRequest, "That is too long a text to look for.")
+		return refuse(http.StatusBadRequest, "The search text is too long.")
 	}
 	if p := query.Get("purpose"); slices.Contains(purposes, p) {
 		q.Purpose = p
@@ -78,12 +78,12 @@ func (d *Dashboard) askDeleteFile(w http.ResponseWriter, r *http.Request) error 
 	}
 	s := d.site(r, "Files", "Delete this file?")
 	c := templates.Confirmation{
-		Title: s.Title, Subject: f.Filename, Text: []string{templates.Bytes(f.Bytes) + " go for good."},
+		Title: s.Title, Subject: f.Filename, Text: []string{templates.Bytes(f.Bytes) + " are deleted permanently."},
 		Button: "Delete the file", Danger: true, Action: s.To("files", f.ID, "delete"), Back: s.To("files"),
 	}
 	switch {
 	case f.Needed:
-		c.Text = append(c.Text, "A batch that is not over has it as its input. It keeps the content until it ends.")
+		c.Text = append(c.Text, "A batch that has not ended uses it as its input. It keeps the content until it ends.")
 	case f.UsedByTotal > 0:
 		c.Text = append(c.Text, templates.Plural(int64(f.UsedByTotal), "batch names it and stays", "batches name it and stay")+", without it.")
 	}

@@ -5,7 +5,7 @@ import (
 	"github.com/tidegate/tidegate/templates"
 )
 
-// gateways are the rows of the gateways that share the work.
+// gateways returns the rows of the gateways that share the work.
 func gateways(all []engine.Gateway) []templates.GatewayRow {
 	rows := make([]templates.GatewayRow, 0, len(all))
 	for _, g := range all {

@@ -8,21 +8,21 @@ import (
 	"unicode/utf8"
 )
 
-// Message is a part of a request or of an answer as people read it.
+// Message is a readable part of a request or of an answer.
 type Message struct {
 	Role string // "user", "assistant", "reasoning", "prompt", …
 	Text string // at most messageBytes
-	// Cut says that the text is longer.
+	// Cut is true if the text is longer.
 	Cut bool
 }
 
 const (
-	messageBytes = 64 << 10 // shown of one message
-	mostMessages = 200      // shown of a request or of an answer
+	messageBytes = 64 << 10 // of one message
+	mostMessages = 200      // of a request or of an answer
 )
 
-// Prompt reads what a line of an input file asks. What it does not know is left
-// out, and what is not JSON has no messages.
+// Prompt extracts the messages of a line of an input file. Unknown parts are skipped,
+// and invalid JSON has no messages.
 func Prompt(line []byte) []Message {
 	var request struct {
 		Body map[string]any `json:"body"`
@@ -42,7 +42,7 @@ func Prompt(line []byte) []Message {
 	return all
 }
 
-// Answer reads what a line of an output or error file answers.
+// Answer extracts the messages of a line of an output or error file.
 func Answer(line []byte) []Message {
 	var result struct {
 		Response struct {
@@ -84,7 +84,7 @@ func Answer(line []byte) []Message {
 	output, _ := body["output"].([]any)
 	for _, o := range output {
 		if item, ok := o.(map[string]any); ok {
-			delete(item, "role") // it is the assistant's
+			delete(item, "role") // it is always the assistant
 			all.addMessage("answer", item)
 		}
 	}
@@ -164,7 +164,7 @@ func (m *messages) add(role string, v any) {
 	*m = append(*m, message)
 }
 
-// plain is the text of a content: a string or a list of parts.
+// plain returns the text of a content: a string or a list of parts.
 func plain(v any) string {
 	switch v := v.(type) {
 	case string:

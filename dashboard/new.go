@@ -16,13 +16,13 @@ import (
 	"github.com/tidegate/tidegate/templates"
 )
 
-// windows are the times to choose from in which a batch is to be over.
+// windows are the selectable completion windows.
 var windows = []time.Duration{time.Hour, 6 * time.Hour, day, 3 * day, 7 * day, 30 * day}
 
-// errCreatesNothing refuses what would make a file or a batch here.
-var errCreatesNothing = refuse(http.StatusForbidden, "This gateway only works on batches (role work). Upload files and create batches on the dashboard of a gateway with the role serve or all.")
+// errCreatesNothing refuses to create a file or a batch on this gateway.
+var errCreatesNothing = refuse(http.StatusForbidden, "This gateway only runs batches (role work). Upload files and create batches on the dashboard of a gateway with the role serve or all.")
 
-// creating is f where files and batches may be created.
+// creating returns f if files and batches may be created here.
 func (d *Dashboard) creating(f func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if !d.creates() {
@@ -32,8 +32,8 @@ func (d *Dashboard) creating(f func(http.ResponseWriter, *http.Request) error) f
 	}
 }
 
-// newBatch asks for a file or, when there is one, shows what is in it and asks
-// for the rest.
+// newBatch serves the form for a file or, with one, its findings and the other
+// fields.
 func (d *Dashboard) newBatch(w http.ResponseWriter, r *http.Request) error {
 	s := d.site(r, "Batches", "New batch")
 	v := templates.NewBatch{MaxBytes: d.source.Files.MaxBytes(), Endpoints: openai.BatchEndpoints, MinPriority: minPriority, MaxPriority: maxPriority}
@@ -75,16 +75,15 @@ func inspection(in Inspection) *templates.Inspection {
 	return v
 }
 
-// fromScript is the header by which the page's script says that it follows
-// Tidegate-Location itself: it shows how far the upload is. Its value is the name
-// by which the script asks for what was found so far.
+// fromScript is the header with which the page's script announces that it follows
+// Tidegate-Location itself to show the progress of the upload. Its value is the name
+// of the upload in requests for the findings so far.
 const fromScript = "Tidegate-Upload"
 
-// maxFields is how much a form may have besides its file, in bytes.
+// maxFields limits the size of a form without its file, in bytes.
 const maxFields = 1 << 20
 
-// upload hands the file of a form on as it arrives. It may take as long as it
-// takes.
+// upload stores the file of a form as it arrives. Its time is not limited.
 func (d *Dashboard) upload(w http.ResponseWriter, r *http.Request) {
 	if !d.creates() {
 		d.fail(w, r, errCreatesNothing)
@@ -112,15 +111,15 @@ func (d *Dashboard) upload(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
-// maxUploads is how many files a form may have.
+// maxUploads limits the files of a form.
 const maxUploads = 20
 
-// takeFiles stores the files of a form, at least one, in order. Files before one
-// that cannot be stored stay.
+// takeFiles stores the files of a form, at least one, in order. If one fails, the
+// previous files are kept.
 func (d *Dashboard) takeFiles(r *http.Request, each int64, seen func(Arriving)) (ids []string, err error) {
 	parts, err := r.MultipartReader()
 	if err != nil {
-		return nil, refuse(http.StatusBadRequest, "That is not a form with a file.")
+		return nil, refuse(http.StatusBadRequest, "The form contains no file.")
 	}
 	for {
 		p, err := parts.NextPart()
@@ -132,7 +131,7 @@ func (d *Dashboard) takeFiles(r *http.Request, each int64, seen func(Arriving)) 
 		case err != nil:
 			return nil, besides(unreadable(err), ids)
 		case p.FormName() != "file":
-			continue // NextPart passes over what was not read
+			continue // NextPart skips unread parts
 		case filename(p) == "":
 			return nil, besides(refuse(http.StatusBadRequest, "Choose a file first."), ids)
 		case len(ids) == maxUploads:
@@ -146,7 +145,7 @@ func (d *Dashboard) takeFiles(r *http.Request, each int64, seen func(Arriving)) 
 	}
 }
 
-// besides adds to an error which files of the form were stored before.
+// besides adds the files of the form that were stored before to an error.
 func besides(err error, stored []string) error {
 	if len(stored) == 0 {
 		return err
@@ -158,7 +157,7 @@ func besides(err error, stored []string) error {
 	return refuse(status, "%s %s stored before it: see Files.", text, templates.Plural(int64(len(stored)), "file was", "files were"))
 }
 
-// filename is what the browser calls the file, without directories.
+// filename returns the browser's name of the file, without directories.
 func filename(p *multipart.Part) string {
 	name := path.Base(strings.ReplaceAll(p.FileName(), `\`, "/"))
 	if name == "." || name == "/" {
@@ -167,8 +166,7 @@ func filename(p *multipart.Part) string {
 	return name
 }
 
-// unreadable tells a form that is none from one that is too large or ended
-// too early.
+// unreadable returns the error for a form that is invalid, too large or truncated.
 func unreadable(err error) error {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok || errors.Is(err, io.ErrUnexpectedEOF) {
 		return brokenOff(err)
@@ -176,15 +174,15 @@ func unreadable(err error) error {
 	return refuse(http.StatusBadRequest, "The form could not be read.")
 }
 
-// brokenOff tells a form that ended too early from other errors.
+// brokenOff returns the error for a truncated form, or other errors.
 func brokenOff(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return refuse(http.StatusBadRequest, "The upload was broken off.")
+		return refuse(http.StatusBadRequest, "The upload was interrupted.")
 	}
 	return err
 }
 
-// maxMetadata is how many pairs a batch may have.
+// maxMetadata limits the metadata pairs of a batch.
 const maxMetadata = 16
 
 func (d *Dashboard) createBatch(w http.ResponseWriter, r *http.Request) error {
@@ -196,11 +194,11 @@ func (d *Dashboard) createBatch(w http.ResponseWriter, r *http.Request) error {
 		return refuse(http.StatusBadRequest, "Choose a file first.")
 	}
 	if !slices.Contains(openai.BatchEndpoints, n.Endpoint) {
-		return refuse(http.StatusBadRequest, "Choose an endpoint that batches may have.")
+		return refuse(http.StatusBadRequest, "Choose an endpoint that batches support.")
 	}
 	var err error
 	if n.Window, err = time.ParseDuration(r.PostForm.Get("window")); err != nil || !slices.Contains(windows, n.Window) {
-		return refuse(http.StatusBadRequest, "Choose in which time the batch is to be over.")
+		return refuse(http.StatusBadRequest, "Choose the completion window of the batch.")
 	}
 	if n.Priority, err = readPriority(r.PostForm.Get("priority")); err != nil {
 		return err
@@ -216,7 +214,7 @@ func (d *Dashboard) createBatch(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// readMetadata reads a pair from each line: name=value.
+// readMetadata parses a pair from each line: name=value.
 func readMetadata(text string) (map[string]string, error) {
 	pairs := make(map[string]string)
 	for line := range strings.Lines(text) {
@@ -227,15 +225,15 @@ func readMetadata(text string) (map[string]string, error) {
 		name, value, ok := strings.Cut(line, "=")
 		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
 		if !ok || name == "" {
-			return nil, refuse(http.StatusBadRequest, "Metadata are lines such as name=value.")
+			return nil, refuse(http.StatusBadRequest, "Metadata must be lines such as name=value.")
 		}
 		if _, twice := pairs[name]; twice {
-			return nil, refuse(http.StatusBadRequest, "The metadata have a name twice.")
+			return nil, refuse(http.StatusBadRequest, "The metadata contain a name twice.")
 		}
 		pairs[name] = value
 	}
 	if len(pairs) > maxMetadata {
-		return nil, refuse(http.StatusBadRequest, "A batch has at most %d metadata.", maxMetadata)
+		return nil, refuse(http.StatusBadRequest, "A batch has at most %d metadata pairs.", maxMetadata)
 	}
 	if len(pairs) == 0 {
 		return nil, nil

@@ -11,7 +11,7 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// overviewRows is how many active batches the first page shows.
+// overviewRows limits the active batches on the overview.
 const overviewRows = 12
 
 func (d *Dashboard) overview(w http.ResponseWriter, r *http.Request) error {
@@ -22,7 +22,7 @@ func (d *Dashboard) overview(w http.ResponseWriter, r *http.Request) error {
 	v := d.overviewModel(s, snap)
 	var err error
 	if v.Charts, err = d.dayCharts(r.Context(), s); err != nil {
-		// The rest is worth seeing, above all when the store is away.
+		// The rest is useful even if the store is not available.
 		d.logTrouble(r, err)
 	}
 	return d.render(w, r, http.StatusOK, templates.OverviewPage(s, v))
@@ -32,7 +32,7 @@ func (d *Dashboard) overviewLive(ctx context.Context, r *http.Request, s templat
 	d.logReading(r, snap)
 	v := d.overviewModel(s, snap)
 	if err := part(ctx, &sections, "problems", templates.OverviewProblems(s, v)); err != nil || snap.err != nil {
-		return sections, err // what was known before stays, under the problem
+		return sections, err // earlier values are kept, below the problem
 	}
 	if err := part(ctx, &sections, "now", templates.OverviewNow(s, v)); err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func (d *Dashboard) overviewLive(ctx context.Context, r *http.Request, s templat
 	}
 	if v.Charts, err = d.dayCharts(ctx, s); err != nil {
 		d.logTrouble(r, err)
-		return sections, nil // the charts stay as they were
+		return sections, nil // the charts do not change
 	}
 	return sections, part(ctx, &sections, "day", templates.OverviewDay(s, v))
 }
@@ -83,8 +83,8 @@ func (d *Dashboard) overviewModel(s templates.Site, snap *snapshot) templates.Ov
 		v.Live.InFlight += u.LiveInFlight
 		v.Batch.InFlight += u.BatchInFlight
 	}
-	// The rates are those of all gateways, and so is what is in flight. How many lines
-	// the others may have is not known here.
+	// The rates and the requests in flight are those of all gateways. The limits of
+	// the others are not known here.
 	for _, g := range now.Gateways {
 		if g.Self {
 			continue
@@ -104,7 +104,7 @@ func (d *Dashboard) overviewModel(s templates.Site, snap *snapshot) templates.Ov
 	return v
 }
 
-// waiting are the requests that wait in the gateway.
+// waiting returns the requests that wait in the gateway.
 func waiting(all []upstreams.QueueStatus) []templates.Waiting {
 	views := make([]templates.Waiting, 0, len(all))
 	for _, q := range all {
@@ -115,11 +115,11 @@ func waiting(all []upstreams.QueueStatus) []templates.Waiting {
 	return views
 }
 
-// priceRows is of how many models the first page says what batch costs.
+// priceRows limits the models on the overview with their price of batch.
 const priceRows = 4
 
-// prices puts what batch costs into words: of the models of which it is known, of
-// others only if there is none.
+// prices formats the prices of batch: of the models with a known price, or of others
+// if there is none.
 func prices(all []upstreams.Price) (rows []templates.Price, more int) {
 	known := slices.DeleteFunc(slices.Clone(all), func(p upstreams.Price) bool { return p.TTFT.P50 == nil })
 	if len(known) == 0 {
@@ -158,17 +158,17 @@ func problems(s templates.Site, all []Problem) []templates.Problem {
 	return views
 }
 
-// remembered is a series that was read not long ago.
+// remembered is a cached series.
 type remembered struct {
 	mu     sync.Mutex
 	at     time.Time // guarded by mu
-	series Series    // guarded by mu; never changed once it is here
+	series Series    // guarded by mu; never modified
 }
 
-// dayAge is how old the charts of the first page may be.
+// dayAge is the maximum age of the charts on the overview.
 const dayAge = 15 * time.Second
 
-// dayCharts are the charts of the last 24 hours for the first page.
+// dayCharts returns the charts of the last 24 hours for the overview.
 func (d *Dashboard) dayCharts(ctx context.Context, s templates.Site) ([]templates.Chart, error) {
 	span := spans[0]
 	q := span.query(s.Now, "")

@@ -18,7 +18,7 @@ import (
 	"github.com/tidegate/tidegate/templates"
 )
 
-// page answers with what f makes, or with what went wrong.
+// page answers with the component that f returns, or with an error page.
 func (d *Dashboard) page(f func(http.ResponseWriter, *http.Request) error) http.Handler {
 	whole := d.reading(f)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -28,8 +28,8 @@ func (d *Dashboard) page(f func(http.ResponseWriter, *http.Request) error) http.
 	})
 }
 
-// reading is page for what reads whole files: it takes as long as they are, or
-// until the reader goes.
+// reading is page for handlers that read complete files: the time is not limited,
+// except by the reader's disconnect.
 func (d *Dashboard) reading(f func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := f(w, r); err != nil {
@@ -38,7 +38,7 @@ func (d *Dashboard) reading(f func(http.ResponseWriter, *http.Request) error) ht
 	})
 }
 
-// render answers with a page. It is made as a whole before anything is sent.
+// render answers with a page. It is rendered completely before anything is sent.
 func (d *Dashboard) render(w http.ResponseWriter, r *http.Request, status int, c templ.Component) error {
 	var b bytes.Buffer
 	if err := c.Render(r.Context(), &b); err != nil {
@@ -47,11 +47,11 @@ func (d *Dashboard) render(w http.ResponseWriter, r *http.Request, status int, c
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
 	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes()) // the reader is gone: nobody is left to tell
+	_, _ = w.Write(b.Bytes()) // an error means that the client has disconnected
 	return nil
 }
 
-// refusal is an error that is the reader's to mend.
+// refusal is an error that the reader can correct.
 type refusal struct {
 	status int
 	text   string
@@ -63,8 +63,8 @@ func refuse(status int, format string, args ...any) error {
 	return &refusal{status, fmt.Sprintf(format, args...)}
 }
 
-// answerTo gives the status and the text for an error. What the text says
-// comes from a sentinel or from the API; other errors are not shown.
+// answerTo returns the status and the text for an error. The text is based on a
+// sentinel or on the API's error; the details of other errors are not shown.
 func answerTo(err error) (status int, text string) {
 	if e, ok := errors.AsType[*refusal](err); ok {
 		return e.status, e.text
@@ -77,28 +77,28 @@ func answerTo(err error) (status int, text string) {
 	}
 	switch {
 	case errors.Is(err, batch.ErrNotFound), errors.Is(err, batch.ErrBadCursor):
-		return http.StatusNotFound, "There is no such thing, or it is there no more."
+		return http.StatusNotFound, "Not found. It may have been deleted."
 	case errors.Is(err, batch.ErrConflict):
-		return http.StatusConflict, "Its state does not allow that any more. Look at it again."
+		return http.StatusConflict, "Its state no longer allows this. Reload the page."
 	case errors.Is(err, batch.ErrNoSpace):
-		return http.StatusInsufficientStorage, "There is no space left where files lie. Delete files, or give the disk more."
+		return http.StatusInsufficientStorage, "No disk space is left for files. Delete files, or add disk space."
 	case errors.Is(err, batch.ErrUnavailable):
-		return http.StatusServiceUnavailable, "The store does not answer. Live requests go on; batches wait until it is back. See Doctor."
+		return http.StatusServiceUnavailable, "The store does not answer. Live requests continue; batches wait until it is back. See Doctor."
 	case errors.Is(err, context.DeadlineExceeded):
-		return http.StatusServiceUnavailable, "It took too long. Try again; see Doctor if it goes on."
+		return http.StatusServiceUnavailable, "Timed out. Try again; see Doctor if this persists."
 	default:
-		return http.StatusInternalServerError, "The gateway could not do that. Its log says why."
+		return http.StatusInternalServerError, "Internal error. See the gateway's log."
 	}
 }
 
-// told gives the text for an error, and whether it says that what was looked
-// at is there no more.
+// told returns the text for an error, and whether the error means that the object no
+// longer exists.
 func told(err error) (text string, gone bool) {
 	status, text := answerTo(err)
 	return text, status == http.StatusNotFound
 }
 
-// fail answers for an error.
+// fail answers with an error page.
 func (d *Dashboard) fail(w http.ResponseWriter, r *http.Request, err error) {
 	d.logTrouble(r, err)
 	status, text := answerTo(err)
@@ -112,7 +112,7 @@ func (d *Dashboard) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
-// logTrouble logs what is the server's fault.
+// logTrouble logs server errors.
 func (d *Dashboard) logTrouble(r *http.Request, err error) {
 	if status, _ := answerTo(err); status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
 		d.log.Warn("page failed", zap.String("path", r.URL.Path), zap.Error(err))
@@ -121,20 +121,20 @@ func (d *Dashboard) logTrouble(r *http.Request, err error) {
 
 func (d *Dashboard) nowhere(_ http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return refuse(http.StatusMethodNotAllowed, "There is nothing here that takes %s.", r.Method)
+		return refuse(http.StatusMethodNotAllowed, "%s is not allowed here.", r.Method)
 	}
-	return refuse(http.StatusNotFound, "There is no such page.")
+	return refuse(http.StatusNotFound, "Page not found.")
 }
 
-// crossOrigin answers for actions that come from another site.
+// crossOrigin refuses actions from another site.
 func (d *Dashboard) crossOrigin(w http.ResponseWriter, r *http.Request) {
 	d.fail(w, r, refuse(http.StatusForbidden, "This was sent from a page of another site, and nothing was done."))
 }
 
-// maxForm is how large a form may be that is not an upload, in bytes.
+// maxForm limits the size of a form without uploads, in bytes.
 const maxForm = 64 << 10
 
-// form reads a form, and answers when it is none.
+// form parses a form, and answers with an error if it is invalid.
 func (d *Dashboard) form(w http.ResponseWriter, r *http.Request) bool {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
@@ -148,7 +148,7 @@ func (d *Dashboard) form(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// asset answers with an embedded file. Its URL changes with its content.
+// asset serves an embedded file. Its URL changes with its content.
 func (d *Dashboard) asset(w http.ResponseWriter, r *http.Request) {
 	a, ok := templates.Assets[r.PathValue("name")]
 	if !ok || r.PathValue("hash") != a.Hash {
@@ -158,10 +158,10 @@ func (d *Dashboard) asset(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", a.Type)
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	w.Header().Set("Content-Length", strconv.Itoa(len(a.Content)))
-	_, _ = w.Write(a.Content) // the reader is gone: nobody is left to tell
+	_, _ = w.Write(a.Content) // an error means that the client has disconnected
 }
 
-// download hands a content to the reader, never to be shown by the browser.
+// download sends a content as an attachment, which browsers do not display.
 func (d *Dashboard) download(w http.ResponseWriter, r *http.Request, open func(context.Context) (Download, error)) {
 	content, err := open(r.Context())
 	if err != nil {
@@ -172,7 +172,7 @@ func (d *Dashboard) download(w http.ResponseWriter, r *http.Request, open func(c
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	disposition := mime.FormatMediaType("attachment", map[string]string{"filename": content.Filename})
-	if disposition == "" { // a name that cannot be written
+	if disposition == "" { // the name cannot be encoded
 		disposition = "attachment"
 	}
 	h.Set("Content-Disposition", disposition)
@@ -180,12 +180,12 @@ func (d *Dashboard) download(w http.ResponseWriter, r *http.Request, open func(c
 		h.Set("Content-Length", strconv.FormatInt(content.Bytes, 10))
 	}
 	if r.Method == http.MethodHead {
-		return // nothing is to be read
+		return // HEAD has no body
 	}
 	if _, err := io.Copy(w, content); err != nil {
 		if r.Context().Err() == nil {
 			d.log.Warn("download was broken off", zap.String("path", r.URL.Path), zap.Error(err))
 		}
-		panic(http.ErrAbortHandler) // a reader must not take a part for the whole
+		panic(http.ErrAbortHandler) // the connection is aborted, so that a partial content is not taken for complete
 	}
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/tidegate/tidegate/templates"
 )
 
-// The cookies that keep what the reader prefers.
+// Cookies of the reader's preferences.
 const (
 	themeCookie = "tidegate_theme"
 	zoneCookie  = "tidegate_zone"
 	cookieAge   = 365 * 24 * time.Hour
 )
 
-// site is what a page of this request needs besides its model.
+// site returns the parts of a page's model that all pages share.
 func (d *Dashboard) site(r *http.Request, section, title string) templates.Site {
 	s := templates.Site{
 		Base: d.base, Section: section, Title: title, Zone: time.UTC, Now: d.now(),
@@ -24,7 +24,7 @@ func (d *Dashboard) site(r *http.Request, section, title string) templates.Site 
 		Path: strings.TrimPrefix(r.URL.EscapedPath(), d.base), Notice: notices[r.URL.Query().Get("done")],
 	}
 	if query := r.URL.Query(); len(query) > 0 {
-		query.Del("done") // it is not done again
+		query.Del("done") // do not show the notice again
 		if encoded := query.Encode(); encoded != "" {
 			s.Path += "?" + encoded
 		}
@@ -42,7 +42,7 @@ func (d *Dashboard) site(r *http.Request, section, title string) templates.Site 
 	return s
 }
 
-// preferences keeps what the reader prefers and leads back.
+// preferences stores the reader's preferences and redirects back.
 func (d *Dashboard) preferences(w http.ResponseWriter, r *http.Request) {
 	if !d.form(w, r) {
 		return
@@ -59,8 +59,8 @@ func (d *Dashboard) preferences(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, d.base+back(r.PostForm.Get("back")), http.StatusSeeOther)
 }
 
-// back is the page below the base to lead back to; whatever else was sent, it
-// is never anywhere else.
+// back returns the page below the base to redirect to. Other targets in the request
+// are ignored.
 func back(path string) string {
 	u, err := url.Parse(path)
 	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || !strings.HasPrefix(u.Path, "/") ||

@@ -10,7 +10,7 @@ import (
 	"github.com/tidegate/tidegate/templates"
 )
 
-// upstreamKey names a server in URLs: its own address would not fit.
+// upstreamKey returns the key of a server in URLs: its address would not fit.
 func upstreamKey(url string) string {
 	sum := sha256.Sum256([]byte(url))
 	return hex.EncodeToString(sum[:6])
@@ -27,7 +27,7 @@ func upstreamRow(s templates.Site, u Upstream) templates.UpstreamRow {
 	}
 }
 
-// maxSeqs is how many requests a server runs at once, 0 when that is not known.
+// maxSeqs returns how many requests a server runs concurrently, 0 if not known.
 func maxSeqs(u Upstream) int {
 	if u.MaxNumSeqsAssumed {
 		return 0
@@ -47,7 +47,7 @@ func batchRow(b Batch, now time.Time) templates.BatchRow {
 		Over: b.Status.Terminal(), InputTokens: b.Usage.InputTokens, OutputTokens: b.Usage.OutputTokens, Priority: b.Priority,
 	}
 	if !b.PausedAt.IsZero() && !row.Over {
-		row.State, row.Rate = "paused", 0 // whatever it was a minute ago
+		row.State, row.Rate = "paused", 0 // regardless of the last minute
 	}
 	row.Reason = reason(b)
 	row.Misses = !row.Over && b.Misses
@@ -59,7 +59,7 @@ func batchRow(b Batch, now time.Time) templates.BatchRow {
 	return row
 }
 
-// reason is why a batch failed, ended early or does not go on; "" for others.
+// reason returns why a batch failed, ended early or does not progress; "" for others.
 func reason(b Batch) string {
 	switch {
 	case b.Status == batch.Failed && len(b.Batch.Errors) > 0:
@@ -85,7 +85,7 @@ func reason(b Batch) string {
 	}
 }
 
-// endOf is when a batch came to its end; zero while it has not.
+// endOf returns when a batch ended; zero if it has not.
 func endOf(b batch.Batch) time.Time {
 	switch b.Status {
 	case batch.Completed:

@@ -11,12 +11,12 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// Source is where everything on the pages comes from. All parts must be there.
+// Source provides the data of all pages. All parts are required.
 //
-// Their methods answer for one tenant, the dashboard's, and must be safe for
-// concurrent use. Errors are shown by what they are: batch.ErrNotFound,
-// batch.ErrConflict, batch.ErrUnavailable, batch.ErrNoSpace and *openai.Error
-// have an answer of their own, the rest is an error of the server.
+// The methods act for one tenant, the dashboard's, and must be safe for concurrent
+// use. The errors batch.ErrNotFound, batch.ErrConflict, batch.ErrUnavailable,
+// batch.ErrNoSpace and *openai.Error are shown with their own texts, all others as
+// server errors.
 type Source struct {
 	Overview   Overview
 	Throughput Throughput
@@ -26,72 +26,71 @@ type Source struct {
 	Doctor     Doctor
 }
 
-// Overview tells how things are at this moment.
+// Overview provides the current state.
 type Overview interface {
-	// Now is asked once a second while somebody looks, whoever and how many
-	// they are, and once per page that is opened meanwhile.
+	// Now is called once a second while any page is open, independently of the number
+	// of viewers, and once for each page opened in between.
 	Now(ctx context.Context) (Now, error)
 }
 
-// Now is how things are at one moment.
+// Now is the state at one time.
 type Now struct {
 	At time.Time
 
-	// Window is how long the time is that the rates are averages of, up to At.
+	// Window is the period of the average rates, up to At.
 	Window      time.Duration
 	Live, Batch Rate
 
 	Upstreams []Upstream // in the configuration's order
 	Queue     Queue
-	// Gateways share the work, this one first; empty if it is the only one and does
-	// everything.
+	// Gateways share the work, this one first; empty if this is the only one and its
+	// role is all.
 	Gateways []engine.Gateway
-	// Prices are what batch costs live requests, by model; empty when that is not
-	// measured.
+	// Prices are the prices of batch by model; empty if they are not measured.
 	Prices []upstreams.Price
 
-	// Active are the batches that are not over, those first that are served
-	// first; at most a few dozen. ActiveTotal counts all.
+	// Active are the batches that have not ended, in the order of their rotation; at
+	// most a few dozen. ActiveTotal counts all.
 	Active      []Batch
 	ActiveTotal int
 
 	// Waiting are live and flex requests that wait in the gateway, by model.
 	Waiting []upstreams.QueueStatus
 
-	// Problems are what is wrong, the worst first.
+	// Problems are the current problems, the worst first.
 	Problems []Problem
 }
 
-// Rate is how much is done per second, an average.
+// Rate is an average of the work per second.
 type Rate struct {
 	Requests, Failures        float64
 	InputTokens, OutputTokens float64
 }
 
-// Queue is how much batch work waits.
+// Queue is the backlog of batch work.
 type Queue struct {
 	Waiting  int64         // lines of active batches that have no result and were not sent
 	InFlight int64         // lines of this gateway that are in flight at servers
-	Limit    int64         // InFlight at most, as things are; 0: nothing takes lines
-	Oldest   time.Duration // how long the line waits that waits longest; 0 when none does
-	Paused   []string      // why batch work stands still; empty while it does not
-	Hours    string        // until when no batch runs because of the time of day; empty while batches may run
+	Limit    int64         // maximum InFlight at present; 0: no server accepts lines
+	Oldest   time.Duration // longest waiting time of a line; 0 if none waits
+	Paused   []string      // why batch work is paused; empty if it is not
+	Hours    string        // until when no batch runs because of the hours; empty if batches may run
 }
 
-// Problem is something that is wrong and what to do about it.
+// Problem is a problem and its remedy.
 type Problem struct {
 	Severity Severity
 	What     string // a sentence: "http://vllm-2:8000 is down"
 	Since    time.Time
-	Detail   string // what was seen: "connection refused"
+	Detail   string // details, such as "connection refused"
 	Remedy   string // what to do
-	// Subject leads to a page: BatchSubject and the batch's id,
-	// UpstreamSubject and the upstream's URL, or "" and "".
+	// Subject links to a page: BatchSubject and the batch's id, UpstreamSubject and
+	// the upstream's URL, or "" and "".
 	Subject   Subject
 	SubjectID string
 }
 
-// Subject is what kind of thing a problem is about.
+// Subject is the kind of a problem's subject.
 type Subject string
 
 // The subjects of problems.
@@ -102,52 +101,51 @@ const (
 	DoctorSubject   Subject = "doctor"
 )
 
-// Severity is how bad a problem is.
+// Severity is the severity of a problem.
 type Severity string
 
-// The severities: Failing is felt by users now, Warning will be.
+// The severities: Failing affects users now, Warning will.
 const (
 	Failing Severity = "failing"
 	Warning Severity = "warning"
 )
 
-// Estimate is a statement about the future.
+// Estimate is an estimated duration.
 type Estimate struct {
 	Known bool
-	// Low and High are between which times it will be, measured from the
-	// moment of asking.
+	// Low and High are the bounds of the duration, from now.
 	Low, High time.Duration
-	Why       string // why it is not known: "measured for less than a minute"
+	Why       string // why it is not known, such as "measured for less than a minute"
 }
 
-// Download is a content that is handed to the reader. It must be closed.
+// Download is a content for the reader. It must be closed.
 type Download struct {
 	io.ReadCloser
 	Filename string
 	Bytes    int64 // -1: not known before it is read
 }
 
-// Work counts what was done in some time.
+// Work counts the work in a period.
 type Work struct {
 	Requests, Failures        int64
 	InputTokens, OutputTokens int64
-	CachedTokens              int64 // of InputTokens, those that a prefix cache had
+	CachedTokens              int64 // of InputTokens, those from a prefix cache
 }
 
-// Batch is a batch as lists show it.
+// Batch is a batch in lists.
 type Batch struct {
 	batch.Batch
 
-	PausedAt  time.Time // zero: it is not paused
-	InputName string    // the input file's name; "" when it is gone
-	RetryOf   string    // id of the batch whose failed lines these are
+	PausedAt  time.Time // zero: not paused
+	InputName string    // the input file's name; "" if it was deleted
+	RetryOf   string    // id of the batch whose failed lines it repeats
 
-	Waits     string   // why no line starts though nothing is wrong, "" if there is no such reason
-	InFlight  int64    // lines that run now
+	Waits     string   // why no line starts without a problem, "" if there is no such reason
+	InFlight  int64    // running lines
 	LineRate  float64  // lines per second now, an average of the last minute
-	Remaining Estimate // until it is over
-	Misses    bool     // it will not be over by its deadline, as things are
+	Remaining Estimate // until it ends
+	Misses    bool     // it will miss its deadline at the current rate
 }
 
-// Finding is what validation found in a line of an input file.
+// Finding is a validation error in a line of an input file.
 type Finding = openai.BatchError

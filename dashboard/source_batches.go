@@ -7,57 +7,57 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// Batches are the batches and what can be done with them.
+// Batches provides the batches and the actions on them.
 type Batches interface {
 	List(ctx context.Context, q BatchQuery) (BatchPage, error)
 	Batch(ctx context.Context, id string) (BatchDetail, error)
-	// Some returns the batches of ids that exist, in the order of ids.
+	// Some returns the existing batches among ids, in the order of ids.
 	Some(ctx context.Context, ids []string) ([]Batch, error)
 
-	// Lines gives a page of a batch's lines in input order.
+	// Lines returns a page of a batch's lines in input order.
 	Lines(ctx context.Context, id string, q LineQuery) (LinePage, error)
-	// Line gives one line, by its number in the input from 1.
+	// Line returns one line by its number in the input, from 1.
 	Line(ctx context.Context, id string, number int) (LineDetail, error)
-	// Results gives what a batch has brought so far: the lines of its output
-	// or its error file.
+	// Results opens the results of a batch so far: the lines of its output or its
+	// error file.
 	Results(ctx context.Context, id string, kind ResultKind) (Download, error)
 
-	// Create makes a batch of a file.
+	// Create creates a batch of a file.
 	Create(ctx context.Context, r NewBatch) (string, error)
-	// RetryFailed makes a batch of the lines of another that failed, and
-	// gives its id.
+	// RetryFailed creates a batch of the failed lines of another one, and returns its
+	// id.
 	RetryFailed(ctx context.Context, id string) (string, error)
 	Cancel(ctx context.Context, id string) error
 	Pause(ctx context.Context, id string) error
 	Resume(ctx context.Context, id string) error
-	// SetPriority takes MinPriority to MaxPriority.
+	// SetPriority accepts MinPriority to MaxPriority.
 	SetPriority(ctx context.Context, id string, priority int) error
-	// Delete removes a batch that is over, its results, and its input if
-	// asked and nothing else uses it.
+	// Delete removes a batch that has ended, its results, and, if requested, its input
+	// unless it is used otherwise.
 	Delete(ctx context.Context, id string, input bool) error
 }
 
 // BatchOrder is the order of a list of batches.
 type BatchOrder string
 
-// The orders of lists. ByState lists active batches before finished ones, and
-// the newest first within each state.
+// The orders of lists. ByState lists active batches before ended ones, and the newest
+// first within each state.
 const (
 	NewestFirst BatchOrder = ""
 	OldestFirst BatchOrder = "oldest"
 	ByState     BatchOrder = "state"
 )
 
-// BatchQuery asks for a page of batches.
+// BatchQuery selects a page of batches.
 type BatchQuery struct {
 	Status batch.Status // "" for any
-	Active bool         // only those that are not over; Status is "" then
-	Paused bool         // only those that are paused; Status is "" and Active false then
+	Active bool         // only those that have not ended; Status is "" then
+	Paused bool         // only paused ones; Status is "" and Active false then
 	Model  string       // "" for any
-	// Text is looked for in ids, names of input files and metadata.
+	// Text must be contained in the id, the name of the input file or the metadata.
 	Text     string
 	From, To time.Time // of creation; zero: open
-	After    string    // BatchPage.After of the page before, "" from the start
+	After    string    // BatchPage.After of the previous page, "" for the first page
 	Limit    int
 	Order    BatchOrder
 }
@@ -66,22 +66,22 @@ type BatchQuery struct {
 type BatchPage struct {
 	Batches []Batch
 	More    bool
-	After   string // continues behind the page
-	// Models are those that batches have, for the filter; a few dozen at most.
+	After   string // cursor of the next page
+	// Models are the models of batches, for the filter; a few dozen at most.
 	Models []string
 }
 
-// BatchDetail is everything about a batch but its lines.
+// BatchDetail contains the details of a batch except its lines.
 type BatchDetail struct {
 	Batch
-	InputBytes, OutputBytes, ErrorBytes int64 // 0: there is no such file, or not yet
+	InputBytes, OutputBytes, ErrorBytes int64 // 0: the file does not exist, or not yet
 
-	// History is how it went on, oldest first: at most a few hundred points.
+	// History is its progress, oldest first: at most a few hundred points.
 	History []ProgressPoint
 
-	// Errors are failed lines by message, the most frequent first, at most a
-	// few dozen groups. ErrorGroups counts all; ErrorLines is how many of the
-	// failed lines, the first, were looked at.
+	// Errors are failed lines by message, the most frequent first, at most a few dozen
+	// groups. ErrorGroups counts all groups; ErrorLines is how many of the failed
+	// lines, from the first, were grouped.
 	Errors      []ErrorGroup
 	ErrorGroups int
 	ErrorLines  int64
@@ -89,15 +89,15 @@ type BatchDetail struct {
 	RetriedBy string // id of the batch that repeats its failed lines
 }
 
-// ProgressPoint is how far a batch was at the end of a step of time.
+// ProgressPoint is the progress of a batch at the end of a step.
 type ProgressPoint struct {
 	At                time.Time
 	Completed, Failed int64 // lines, up to At
 }
 
-// ErrorGroup are lines that failed alike.
+// ErrorGroup is a group of failed lines with the same message.
 type ErrorGroup struct {
-	Code, Message string // the message with what differs from line to line left out
+	Code, Message string // the message without the parts that differ between lines
 	Lines         int64
 	Examples      []ErrorExample // at most three
 }
@@ -106,10 +106,10 @@ type ErrorGroup struct {
 type ErrorExample struct {
 	Number   int // from 1
 	CustomID string
-	Message  string // whole
+	Message  string // complete
 }
 
-// LineState is what became of a line.
+// LineState is the state of a line.
 type LineState string
 
 // The states of lines.
@@ -119,23 +119,23 @@ const (
 	LineFailed    LineState = "failed"
 )
 
-// LineQuery asks for a page of lines.
+// LineQuery selects a page of lines.
 type LineQuery struct {
 	State LineState // "" for any
-	After int       // number of the line before the first wanted, 0 from the start
+	After int       // number of the last line of the previous page, 0 for the first page
 	Limit int
 }
 
 // LinePage is a page of lines.
 type LinePage struct {
 	Lines []Line
-	// More says that others follow behind After. A page of one state may be
-	// short, even empty, while there are more.
+	// More reports whether lines follow. A page of one state may be short, even empty,
+	// although more follow.
 	More  bool
 	After int
 }
 
-// Line is a line as lists show it. What is not known is zero.
+// Line is a line in lists. Unknown fields are zero.
 type Line struct {
 	Number                    int // from 1
 	CustomID                  string
@@ -148,19 +148,19 @@ type Line struct {
 	InputTokens, OutputTokens int64
 }
 
-// LineDetail is a line with what was sent and what came back.
+// LineDetail is a line with its request and its response.
 type LineDetail struct {
 	Line
-	// Input and Result are JSON, cut off after 64 KiB; Result is "" before
-	// there is one.
+	// Input and Result are JSON, truncated to 64 KiB; Result is "" if there is none
+	// yet.
 	Input, Result                   string
 	InputTruncated, ResultTruncated bool
 	InputBytes, ResultBytes         int64
-	// Prompt and Answer are read from all of them.
+	// Prompt and Answer are extracted from the complete texts.
 	Prompt, Answer []Message
 }
 
-// ResultKind says which results are meant.
+// ResultKind selects results.
 type ResultKind string
 
 // The kinds of results.
@@ -169,7 +169,7 @@ const (
 	ErrorResults  ResultKind = "errors"
 )
 
-// NewBatch asks for a batch.
+// NewBatch describes a new batch.
 type NewBatch struct {
 	InputFileID string
 	Endpoint    string // one of openai.BatchEndpoints

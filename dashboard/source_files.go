@@ -7,92 +7,92 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// Files are the stored files.
+// Files provides the stored files.
 type Files interface {
 	List(ctx context.Context, q FileQuery) (FilePage, error)
 	File(ctx context.Context, id string) (File, error)
-	// Space tells what fills the place where contents lie.
+	// Space returns the disk usage of the file store.
 	Space(ctx context.Context) (Space, error)
 	Content(ctx context.Context, id string) (Download, error)
 	Delete(ctx context.Context, id string) error
 
-	// Upload stores a file of requests as it arrives and gives its id.
-	// Findings do not make it fail: seen is told of them as they are made.
+	// Upload stores a file of requests as it arrives and returns its id. Findings do
+	// not make it fail: seen is called with them as they are made.
 	Upload(ctx context.Context, filename string, content io.Reader, seen func(Arriving)) (string, error)
-	// Inspect tells what is in a file of requests.
+	// Inspect checks a file of requests.
 	Inspect(ctx context.Context, id string) (Inspection, error)
-	// MaxBytes is how large an uploaded file may be.
+	// MaxBytes returns the maximum size of an uploaded file.
 	MaxBytes() int64
 }
 
-// Arriving is what was found in the lines of a file that have arrived.
+// Arriving contains the findings in the received lines of a file.
 type Arriving struct {
-	Lines         int64     // that were looked through
+	Lines         int64     // checked so far
 	Findings      []Finding // the first ones
 	FindingsTotal int
 }
 
-// FileQuery asks for a page of files, the newest first.
+// FileQuery selects a page of files, the newest first.
 type FileQuery struct {
 	Purpose string // "" for any
-	// Text is looked for in names, letters of either case, and in ids.
+	// Text must be contained in the name, ignoring case, or in the id.
 	Text  string
-	After string // id of the file before the first wanted, "" from the start
+	After string // id of the last file of the previous page, "" for the first page
 	Limit int
 }
 
 // FilePage is a page of files.
 type FilePage struct {
 	Files []File
-	// More says that others follow behind After. A page of a search may be
-	// short, even empty, while there are more.
+	// More reports whether files follow after After. A page of a search may be short,
+	// even empty, although more follow.
 	More  bool
-	After string // id of the last file that was looked at
+	After string // id of the last file that was searched
 }
 
-// File is a file and who uses it.
+// File is a file and its users.
 type File struct {
 	batch.File
-	// UsedBy are ids of batches that have it as input, output or error file,
-	// the newest first, at most ten. UsedByTotal counts all.
+	// UsedBy are ids of batches that have it as input, output or error file, the
+	// newest first, at most ten. UsedByTotal counts all.
 	UsedBy      []string
 	UsedByTotal int
-	// Needed says that a batch that is not over has it as its input.
+	// Needed reports whether it is the input of a batch that has not ended.
 	Needed bool
 }
 
-// Space is what fills the place where contents lie, in bytes.
+// Space is the disk usage of the file store, in bytes.
 type Space struct {
 	ByPurpose []PurposeSpace // the largest first
 	Largest   []File         // at most ten
-	// Total and Free are the disk's; 0: there is no such limit, or it is not
-	// known. Reserve is how much is left free on purpose.
+	// Total and Free are the disk's; 0: there is no limit, or it is not known. Reserve
+	// is kept free intentionally.
 	Total, Free, Reserve int64
 }
 
-// PurposeSpace is what the files of one purpose take.
+// PurposeSpace is the disk usage of files with one purpose.
 type PurposeSpace struct {
 	Purpose      string
 	Files, Bytes int64
 }
 
-// Inspection is what is in a file of requests.
+// Inspection is the result of checking a file of requests.
 type Inspection struct {
 	File     batch.File
-	Endpoint string // that the first line names
+	Endpoint string // of the first line
 	Lines    int64
 	Models   []ModelLines // the most lines first, at most twenty
-	// Findings are the first things that are wrong, at most a hundred.
+	// Findings are the first problems, at most a hundred.
 	Findings      []Finding
 	FindingsTotal int
 	// InputTokens and OutputTokens are estimates, 0: not known.
 	InputTokens, OutputTokens int64
-	Duration                  Estimate // until a batch of it would be over
-	// Basis says what the estimates were made from.
+	Duration                  Estimate // until a batch of it would end
+	// Basis explains the estimates.
 	Basis string
 }
 
-// ModelLines is how many lines of a file name a model.
+// ModelLines is the number of lines for a model.
 type ModelLines struct {
 	Model  string
 	Lines  int64

@@ -7,49 +7,48 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// Upstreams are the servers of the pool. They are named by their URLs.
+// Upstreams provides the servers of the pool, identified by their URLs.
 type Upstreams interface {
-	// Upstream gives one server, or batch.ErrNotFound.
+	// Upstream returns one server, or batch.ErrNotFound.
 	Upstream(ctx context.Context, url string) (UpstreamDetail, error)
-	// Minutes are all servers together, in the minutes of the last hour that
-	// have ended, the oldest first.
+	// Minutes returns the completed minutes of the last hour of all servers together,
+	// the oldest first.
 	Minutes(ctx context.Context) ([]Minute, error)
-	// SetDraining begins or ends that a server gets nothing new.
+	// SetDraining drains or undrains a server.
 	SetDraining(ctx context.Context, url string, draining bool) error
 }
 
-// Upstream is how a server is.
+// Upstream is the state of a server.
 type Upstream struct {
 	upstreams.UpstreamStatus
 	// Recent counts requests that ended in the last Window.
 	Window           time.Duration
 	Recent, Failures int64
-	// TTFT is the time to the first token, ITL the time between tokens, of
-	// live requests in the last Window.
+	// TTFT is the time to the first token, ITL the time between tokens, of live
+	// requests in the last Window.
 	TTFT, ITL Latency
 }
 
-// Latency is how long something took, N times.
+// Latency summarizes N durations.
 type Latency struct {
 	N        int64
 	P50, P95 time.Duration
 }
 
-// UpstreamDetail is everything about a server.
+// UpstreamDetail contains the details of a server.
 type UpstreamDetail struct {
 	Upstream
 	// OnlyOneFor are models that no other server serves now.
 	OnlyOneFor []string
-	// History is how it was, oldest first, a point for every Step.
+	// History is its history, oldest first, a point for every Step.
 	Step    time.Duration
 	History []UpstreamPoint
 	// Errors are its last failures, the newest first, at most fifty.
 	Errors []UpstreamError
 }
 
-// UpstreamPoint is how a server was in one step of time. Numbers of requests
-// and KVCacheUsage are averages over the step; a point that Missed says that
-// nothing was measured.
+// UpstreamPoint is the state of a server in one step. Numbers of requests and
+// KVCacheUsage are averages over the step; Missed is true if nothing was measured.
 type UpstreamPoint struct {
 	At                 time.Time // end of the step
 	Missed             bool
@@ -60,7 +59,7 @@ type UpstreamPoint struct {
 	TTFT, ITL          Latency
 }
 
-// Minute is how all servers together were in one minute, through this gateway.
+// Minute summarizes all servers in one minute, for this gateway.
 type Minute struct {
 	At          time.Time // end of the minute
 	Missed      bool      // nothing was measured
@@ -70,7 +69,7 @@ type Minute struct {
 	TTFT        Latency   // of live requests
 }
 
-// UpstreamError is a request that a server failed.
+// UpstreamError is a request that failed on a server.
 type UpstreamError struct {
 	At       time.Time
 	Class    string // "live" or "batch"

@@ -7,32 +7,32 @@ import (
 	"github.com/tidegate/tidegate/doctor"
 )
 
-// Throughput is what was done, from the counts that are kept on write.
+// Throughput provides the work done, from the counts in the store.
 type Throughput interface {
 	Series(ctx context.Context, q SeriesQuery) (Series, error)
 }
 
-// SeriesQuery asks for the time from From up to To in steps of Step, which is
-// 15 minutes or a multiple of it. From and To are multiples of Step.
+// SeriesQuery selects the period from From up to To in steps of Step, which is 15
+// minutes or a multiple of it. From and To are multiples of Step.
 type SeriesQuery struct {
 	From, To time.Time
 	Step     time.Duration
 	Model    string // "" for all
 }
 
-// Series is what was done in a time.
+// Series is the work in a period.
 type Series struct {
-	// Since is from when on averages count: in the time before there was no
-	// gateway. Zero: from the beginning.
+	// Since is the start of the period for averages: before, there was no gateway.
+	// Zero: the start of the period.
 	Since time.Time
-	// Buckets are in order; a step in which nothing was done may be missing.
+	// Buckets are in order; steps without work may be missing.
 	Buckets []Bucket
-	// Models are the totals of the time by model, the most tokens first, at
-	// most fifty, whatever the query's Model.
+	// Models are the totals of the period by model, the most tokens first, at most
+	// fifty, regardless of the query's Model.
 	Models []ModelWork
 }
 
-// Bucket is what was done in one step.
+// Bucket is the work in one step.
 type Bucket struct {
 	Start                time.Time
 	Live, Batch          Work
@@ -40,14 +40,14 @@ type Bucket struct {
 	Batches              int64 // created
 }
 
-// ModelWork is what was done with one model.
+// ModelWork is the work with one model.
 type ModelWork struct {
 	Model       string
 	Live, Batch Work
 }
 
-// Doctor checks that everything is as it should be.
+// Doctor provides the results of checks.
 type Doctor interface {
-	// Checks may be as old as a few seconds.
+	// Checks may return a report that is a few seconds old.
 	Checks(ctx context.Context) (doctor.Report, error)
 }

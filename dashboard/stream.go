@@ -13,14 +13,14 @@ import (
 	"github.com/tidegate/tidegate/templates"
 )
 
-// section is a part of a page that changes, by the name of its event.
+// section is a part of a page that changes, with the name of its event.
 type section struct {
 	name string
 	html []byte
 }
 
-// livePage makes the parts of a page that change. r is the request for the
-// stream of whoever asked first; only its path and query may be used.
+// livePage renders the changing parts of a page. r is the request for the stream of
+// the first viewer; only its path and query may be used.
 type livePage func(ctx context.Context, r *http.Request, s templates.Site, snap *snapshot) ([]section, error)
 
 // part renders a component as a section.
@@ -34,26 +34,26 @@ func part(ctx context.Context, sections *[]section, name string, c templ.Compone
 }
 
 const (
-	// streamRest is how long a stream may be silent before it says that it
-	// is there, so that nobody on the way takes it for dead.
+	// streamRest is the interval of comments on a silent stream, which keep proxies
+	// from closing it.
 	streamRest = 15 * time.Second
-	// streamPatience is how long a viewer may take to accept what is sent.
+	// streamPatience limits how long a viewer may take to receive data.
 	streamPatience = 10 * time.Second
-	// streamParting is how long one may still take when the dashboard closes:
-	// whoever closes it waits for all of them.
+	// streamParting limits that time when the dashboard closes, because closing waits
+	// for all viewers.
 	streamParting = time.Second
-	// streamRetry is when a browser may come back, in milliseconds.
+	// streamRetry is the browser's reconnection delay, in milliseconds.
 	streamRetry = 2000
 )
 
-// stream sends the sections of a page whenever they have changed. They are
-// made anew with every every-th snapshot.
+// stream sends the sections of a page whenever they have changed. They are rendered
+// again with every every-th snapshot.
 func (d *Dashboard) stream(every int64, page livePage) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Accel-Buffering", "no") // nginx in front
+		w.Header().Set("X-Accel-Buffering", "no") // disables buffering in nginx
 		if r.Method == http.MethodHead {
 			w.Header().Set("Content-Type", "text/event-stream")
-			return // nobody follows
+			return // HEAD: no events
 		}
 		v, ok := d.broadcaster.join()
 		if !ok {
@@ -64,25 +64,25 @@ func (d *Dashboard) stream(every int64, page livePage) http.Handler {
 		defer d.broadcaster.leave(v)
 		w.Header().Set("Content-Type", "text/event-stream")
 		if r.ProtoMajor == 1 {
-			// The connection has a deadline for what is written, which would
-			// break off the answer to whatever came next on it.
+			// The connection has a write deadline, which would interrupt the response to
+			// the next request on it.
 			w.Header().Set("Connection", "close")
 		}
 		out := &eventWriter{w: w, flush: http.NewResponseController(w), control: http.NewResponseController(uncompressed(w)), closing: d.broadcaster.ctx, patience: d.patience}
 		defer context.AfterFunc(d.broadcaster.ctx, out.part)()
 		if out.send(fmt.Appendf(nil, "retry: %d\n\n", streamRetry)) != nil {
-			return // the viewer is gone
+			return // the client has disconnected
 		}
 		d.follow(r, v, every, page, out)
 	})
 }
 
-// follow sends news until the viewer or the dashboard goes.
+// follow sends updates until the viewer disconnects or the dashboard closes.
 func (d *Dashboard) follow(r *http.Request, v *viewer, every int64, page livePage, out *eventWriter) {
 	site := d.site(r, "", "")
 	key := r.URL.Path + "?" + r.URL.RawQuery + " " + site.Zone.String()
 	sent := make(map[string][]byte)
-	away := false // the viewer was told that nothing can be read
+	away := false // the viewer knows that no data can be read
 	rest := time.NewTicker(streamRest)
 	defer rest.Stop()
 	for {
@@ -105,8 +105,8 @@ func (d *Dashboard) follow(r *http.Request, v *viewer, every int64, page livePag
 				d.logTrouble(r, err)
 				text, gone := told(err)
 				if gone {
-					// What the page is about is there no more.
-					_ = out.send(event("gone", []byte(text))) // the stream ends either way
+					// The page's object no longer exists.
+					_ = out.send(event("gone", []byte(text))) // the stream ends in any case
 					return
 				}
 				if !away && out.send(event("away", []byte(text))) != nil {
@@ -119,7 +119,7 @@ func (d *Dashboard) follow(r *http.Request, v *viewer, every int64, page livePag
 				return
 			}
 			away = false
-			var changes []byte // sent at once: each flush costs bytes and a packet
+			var changes []byte // sent together: each flush costs bytes and a packet
 			for _, s := range sections {
 				if bytes.Equal(sent[s.name], s.html) {
 					continue
@@ -149,7 +149,7 @@ func event(name string, data []byte) []byte {
 	return append(b, '\n')
 }
 
-// eventWriter sends to a viewer who may be slow.
+// eventWriter sends events to a viewer, which may be slow.
 type eventWriter struct {
 	w        http.ResponseWriter
 	flush    *http.ResponseController // of w
@@ -162,14 +162,14 @@ func (e *eventWriter) send(text []byte) error {
 	if err := e.until(e.patience); err != nil {
 		return err
 	}
-	if err := e.closing.Err(); err != nil { // part may have been before
+	if err := e.closing.Err(); err != nil { // part may have been called before
 		return err
 	}
 	if _, err := e.w.Write(text); err != nil {
 		return fmt.Errorf("sending event: %w", err)
 	}
-	// The compression flushes itself, but the writer below it only where that
-	// is an http.Flusher, and drops errors.
+	// The compression flushes itself, but the writer below it only if that is an
+	// http.Flusher, and it ignores errors.
 	if err := e.flush.Flush(); err != nil {
 		return fmt.Errorf("sending event: %w", err)
 	}
@@ -179,13 +179,13 @@ func (e *eventWriter) send(text []byte) error {
 	return nil
 }
 
-// part hurries what is being sent while the dashboard closes.
+// part shortens the deadline of a write in progress when the dashboard closes.
 func (e *eventWriter) part() {
-	_ = e.until(streamParting) // a connection that takes no deadline has gone
+	_ = e.until(streamParting) // a connection without deadlines has ended
 }
 
-// until bounds how long the viewer may take from now on. A writer that knows no
-// deadlines is bounded by its connection alone.
+// until sets the deadline for the viewer. A writer without deadlines is limited only
+// by its connection.
 func (e *eventWriter) until(patience time.Duration) error {
 	if err := e.control.SetWriteDeadline(time.Now().Add(patience)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return fmt.Errorf("setting deadline: %w", err)

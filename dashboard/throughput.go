@@ -9,14 +9,14 @@ import (
 	"github.com/tidegate/tidegate/templates"
 )
 
-// span is a time that the reader can choose.
+// span is a selectable period.
 type span struct {
 	name string
 	time time.Duration
 	step time.Duration // of a column
-	unit string        // what a column is of
+	unit string        // of a column, in titles
 	tick time.Duration // between labels under the axis
-	wide time.Duration // between those that phones show
+	wide time.Duration // between the labels that phones show
 }
 
 const day = 24 * time.Hour
@@ -27,7 +27,7 @@ var spans = []span{
 	{"30d", 30 * day, 6 * time.Hour, "6 hours", 5 * day, 10 * day},
 }
 
-// query asks for the span that ends with the step that now is in.
+// query returns the query for the span that ends with the step at now.
 func (p span) query(now time.Time, model string) SeriesQuery {
 	to := now.UTC().Truncate(p.step).Add(p.step)
 	return SeriesQuery{From: to.Add(-p.time), To: to, Step: p.step, Model: model}
@@ -121,7 +121,7 @@ func (w Work) plus(o Work) Work {
 
 func work(w Work) templates.Work { return templates.Work(w) }
 
-// fill gives a bucket for every step, those without work empty.
+// fill returns a bucket for every step; steps without work are empty.
 func fill(q SeriesQuery, buckets []Bucket) []Bucket {
 	all := make([]Bucket, 0, q.To.Sub(q.From)/q.Step)
 	for at := q.From; at.Before(q.To); at = at.Add(q.Step) {
@@ -136,7 +136,8 @@ func fill(q SeriesQuery, buckets []Bucket) []Bucket {
 	return all
 }
 
-// total adds up and finds the peaks. Averages are over past, the time that is over.
+// total sums the buckets and finds the peaks. Averages are over past, the elapsed
+// time.
 func total(s templates.Site, p span, past time.Duration, buckets []Bucket, of func(Bucket) Work) templates.Total {
 	var sum Work
 	var t templates.Total
@@ -153,8 +154,8 @@ func total(s templates.Site, p span, past time.Duration, buckets []Bucket, of fu
 	return t
 }
 
-// stepName is how a step is called in the reader's zone. A time that the clock
-// shows twice on that day is told from the other.
+// stepName returns the name of a step in the reader's zone. Times that occur twice on
+// a day get a distinguishing suffix.
 func stepName(s templates.Site, step time.Duration, start time.Time) string {
 	from, to := start.In(s.Zone), start.Add(step).In(s.Zone)
 	begins, ends := "Mon Jan 2 15:04", "15:04"
@@ -170,7 +171,7 @@ func stepName(s templates.Site, step time.Duration, start time.Time) string {
 	return from.Format(begins) + "–" + to.Format(ends)
 }
 
-// columns makes a column for every bucket.
+// columns returns a column for every bucket.
 func columns(s templates.Site, p span, buckets []Bucket, values func(Bucket) []float64) []templates.Column {
 	all := make([]templates.Column, 0, len(buckets))
 	var last time.Time
@@ -183,7 +184,7 @@ func columns(s templates.Site, p span, buckets []Bucket, values func(Bucket) []f
 	return all
 }
 
-// tickAt labels the first step of every tick, by the reader's clock.
+// tickAt labels the first step of every tick, in the reader's zone.
 func tickAt(p span, before, at time.Time, first bool) (label string, major bool) {
 	if first {
 		return "", false

@@ -34,7 +34,7 @@ func upstreamRows(s templates.Site, snap *snapshot) []templates.UpstreamRow {
 	return rows
 }
 
-// urlOf gives the server of a key.
+// urlOf returns the URL of the server with a key.
 func urlOf(snap *snapshot, key string) (string, error) {
 	if snap.err != nil {
 		return "", snap.err
@@ -139,7 +139,7 @@ func (d *Dashboard) askDrain(w http.ResponseWriter, r *http.Request) error {
 	c := templates.Confirmation{
 		Title: s.Title, Subject: v.URL, Button: "Drain the server", Action: s.To("upstreams", v.Key, "drain"), Back: s.To("upstreams", v.Key),
 		Text: []string{
-			"It gets nothing new. What runs there goes on to its end: " + templates.Plural(int64(v.Live+v.Batch), "request", "requests") + " of this gateway.",
+			"It gets no new requests. Running requests continue: " + templates.Plural(int64(v.Live+v.Batch), "request", "requests") + " of this gateway.",
 		},
 	}
 	for _, m := range v.OnlyOneFor {

@@ -9,7 +9,7 @@ import (
 	"github.com/tidegate/tidegate/templates"
 )
 
-// wall shows the pool at a glance, on a screen that hangs on a wall.
+// wall serves a summary of the pool for a wall-mounted screen.
 func (d *Dashboard) wall(w http.ResponseWriter, r *http.Request) error {
 	s := d.site(r, "Wall", "Wall")
 	s.Stream, s.Wide = "/events/wall", true
@@ -57,7 +57,7 @@ func (d *Dashboard) wallModel(ctx context.Context, s templates.Site, snap *snaps
 	return v, nil
 }
 
-// minuteCharts are the last hour by minute.
+// minuteCharts returns charts of the last hour by minute.
 func minuteCharts(s templates.Site, minutes []Minute) []templates.Chart {
 	chart := func(id, title string, unit templates.Unit, series []templates.Series, values func(Minute) []float64) templates.Chart {
 		c := templates.Chart{ID: id, Title: title, Unit: unit, Series: series}
@@ -77,7 +77,7 @@ func minuteCharts(s templates.Site, minutes []Minute) []templates.Chart {
 			return []float64{m.TTFT.P50.Seconds(), max(0, (m.TTFT.P95 - m.TTFT.P50).Seconds())}
 		})
 	for i, m := range minutes {
-		ttft.Columns[i].Missed = m.TTFT.N == 0 // no live stream began: there is no time
+		ttft.Columns[i].Missed = m.TTFT.N == 0 // no live stream began: the latency is not known
 	}
 	return []templates.Chart{
 		ttft,

@@ -4,11 +4,11 @@ import (
 	"regexp"
 	"slices"
 	"time"
-	_ "time/tzdata" // a container may have no zones of its own
+	_ "time/tzdata" // a container may have no time zone files
 )
 
-// zones are those to choose from without JavaScript. With it, any zone of the
-// tz database is taken from the browser.
+// zones are the zones in the list without JavaScript. With it, any zone of the tz
+// database is taken from the browser.
 var zones = []string{
 	"UTC",
 	"Africa/Cairo", "Africa/Johannesburg", "Africa/Lagos", "Africa/Nairobi",
@@ -27,10 +27,10 @@ var zones = []string{
 	"Pacific/Auckland", "Pacific/Honolulu", "Pacific/Tongatapu",
 }
 
-// zoneName is how zones are called; "Local" would be the server's.
+// zoneName returns the displayed name of a zone; "Local" would be the server's.
 var zoneName = regexp.MustCompile(`^[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}$`)
 
-// findZone gives the zone of a name that a reader sent.
+// findZone returns the zone with a name from the request.
 func findZone(name string) (*time.Location, bool) {
 	if len(name) > 64 || !zoneName.MatchString(name) || name == "Local" {
 		return nil, false
@@ -45,7 +45,7 @@ func findZone(name string) (*time.Location, bool) {
 	return zone, true
 }
 
-// zonesWith are the zones to choose from with the reader's among them.
+// zonesWith returns the zones in the list, including the reader's.
 func zonesWith(zone *time.Location) []string {
 	if slices.Contains(zones, zone.String()) {
 		return zones

@@ -17,11 +17,11 @@ var embedded embed.FS
 // Asset is a file that pages refer to.
 type Asset struct {
 	Type    string // of its content
-	Hash    string // of its content; it stands in the asset's URL
+	Hash    string // of its content; part of the asset's URL
 	Content []byte
 }
 
-// assetTypes are the types of contents by the ends of names.
+// assetTypes are the content types by file extension.
 var assetTypes = map[string]string{
 	".css":     "text/css; charset=utf-8",
 	".js":      "text/javascript; charset=utf-8",
@@ -29,7 +29,7 @@ var assetTypes = map[string]string{
 	".LICENSE": "text/plain; charset=utf-8",
 }
 
-// Assets are all of them by name.
+// Assets contains all assets by name.
 var Assets = readAssets()
 
 func readAssets() map[string]Asset {

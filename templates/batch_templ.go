@@ -266,7 +266,7 @@ func BatchPage(s Site, v Batch) templ.Component {
 	})
 }
 
-// BatchHead is its name and its state.
+// BatchHead renders the name and the state of a batch.
 func BatchHead(s Site, v Batch) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

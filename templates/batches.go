@@ -11,11 +11,11 @@ import (
 type BatchRow struct {
 	ID, InputName, Model      string
 	State                     string // with "paused" for those that are
-	Reason                    string // why it failed, ended early or does not go on
+	Reason                    string // why it failed, ended early or does not progress
 	Bar                       ProgressBar
 	Rate                      float64 // lines per second
 	Remaining                 Estimate
-	Misses                    bool // it will not be over at its deadline
+	Misses                    bool // it will miss its deadline
 	Created, Deadline         time.Time
 	Took                      time.Duration // from creation to end, or to now; 0: not known
 	Over                      bool
@@ -23,7 +23,7 @@ type BatchRow struct {
 	Priority                  int
 }
 
-// Name is what people call a batch.
+// Name returns the displayed name of the batch.
 func (b BatchRow) Name() string {
 	if b.InputName != "" {
 		return b.InputName
@@ -31,7 +31,7 @@ func (b BatchRow) Name() string {
 	return b.ID
 }
 
-// Short is the end of its id, enough to tell batches of one name apart.
+// Short returns the end of its id, which distinguishes batches of one name.
 func (b BatchRow) Short() string {
 	if len(b.ID) <= 8 {
 		return b.ID
@@ -45,9 +45,9 @@ type BatchList struct {
 	Models []string
 	Rows   []BatchRow
 	Pages  Pages
-	// Here is the path of this list with its query, to come back to.
+	// Here is the path of this list with its query.
 	Here string
-	// ByState and ByAge are this list in other orders.
+	// ByState and ByAge link to this list in other orders.
 	ByState, ByAge templ.SafeURL
 	Actions        []BulkAction
 }
@@ -58,8 +58,8 @@ type BulkAction struct {
 	Danger       bool
 }
 
-// Bulk is the model of the page that asks before an action on several batches,
-// or says what it did.
+// Bulk is the model of the page that asks for confirmation of an action on several
+// batches, or shows its results.
 type Bulk struct {
 	Title  string
 	Text   []string
@@ -70,31 +70,31 @@ type Bulk struct {
 	Back   templ.SafeURL
 	Here   string // the path of Back
 	Able   int    // rows that the action is allowed for, or was done for
-	// Option is the name of a box to tick, "" for none.
+	// Option is the name of a checkbox, "" for none.
 	Option, OptionText string
 }
 
-// BulkRow is one of the batches that an action is about.
+// BulkRow is one of the batches of an action.
 type BulkRow struct {
 	ID, Name, State string
-	OK              bool   // it is allowed, or was done
+	OK              bool   // it is allowed, or done
 	Text            string // what it would do or did, or why it is not allowed
-	Made            string // id of a batch that was made by it
+	Made            string // id of a batch that was created by it
 }
 
-// BatchFilter is what the reader asked for.
+// BatchFilter contains the reader's filters.
 type BatchFilter struct {
 	State, Model, Text, From, To string
 	Order                        string // "" for the newest first
-	Wrong                        string // what is wrong with it
+	Wrong                        string // error of the filter
 }
 
-// Any tells whether something is left out of the list.
+// Any reports whether the list is filtered.
 func (f BatchFilter) Any() bool {
 	return f.State != "" || f.Model != "" || f.Text != "" || f.From != "" || f.To != ""
 }
 
-// ageSort is the value of aria-sort of the column of creation.
+// ageSort returns the value of aria-sort of the column of creation.
 func (f BatchFilter) ageSort() string {
 	switch f.Order {
 	case "":
@@ -133,7 +133,7 @@ type Batch struct {
 	MinPriority, MaxPriority int
 }
 
-// FileLink is a file that belongs to a batch.
+// FileLink is a file of a batch.
 type FileLink struct {
 	ID    string
 	Bytes int64
@@ -142,21 +142,21 @@ type FileLink struct {
 // Pair is a name and a value.
 type Pair struct{ Name, Value string }
 
-// Stage is a step in the life of a batch.
+// Stage is a state in the history of a batch.
 type Stage struct {
 	State string
 	At    time.Time
-	After time.Duration // since the step before; 0 for the first
-	Now   bool          // it is at this
+	After time.Duration // since the previous stage; 0 for the first
+	Now   bool          // the current stage
 }
 
-// Finding is what is wrong in a line of a file.
+// Finding is a problem in a line of a file.
 type Finding struct {
 	Line                 int // 0: none
 	Code, Param, Message string
 }
 
-// ErrorGroup are lines that failed alike.
+// ErrorGroup is a group of failed lines with the same message.
 type ErrorGroup struct {
 	Code, Message string
 	Lines         int64
@@ -195,7 +195,7 @@ type Line struct {
 	InputTokens, OutputTokens int64
 }
 
-// took is how long its answer took, which is known in milliseconds.
+// took returns how long its answer took, in milliseconds resolution.
 func (l Line) took() string {
 	if l.Status > 0 && l.Duration < time.Millisecond {
 		return "<1 ms"
@@ -210,7 +210,7 @@ type LineDetail struct {
 	Input, Result           string
 	InputCut, ResultCut     bool
 	InputBytes, ResultBytes int64
-	Before, After           int // numbers of its neighbours, 0: there is none
+	Before, After           int // numbers of its neighbours, 0 for none
 	Prompt, Answer          []Message
 }
 

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Unit says how the values of a chart are written.
+// Unit is the unit of a chart's values.
 type Unit string
 
 // The units of charts.
@@ -41,7 +41,7 @@ func (u Unit) Write(f float64) string {
 	}
 }
 
-// exact writes a value for the table behind a chart.
+// exact formats a value for the table of a chart.
 func (u Unit) exact(f float64) string {
 	if u == Numbers && f == math.Trunc(f) {
 		return Count(int64(f))
@@ -49,7 +49,7 @@ func (u Unit) exact(f float64) string {
 	return u.Write(f)
 }
 
-// Chart are columns over time. What stands in one column is piled up.
+// Chart is a chart of columns over time. The series of one column are stacked.
 type Chart struct {
 	ID     string // unique on the page
 	Title  string
@@ -70,10 +70,10 @@ type Column struct {
 	Tick   string    // under the axis; "" for most
 	Major  bool      // the tick is shown on phones too
 	Values []float64 // of each series
-	Missed bool      // nothing is known of it
+	Missed bool      // the values are not known
 }
 
-// The measures of charts in pixels.
+// Dimensions of charts in pixels.
 const (
 	plotHeight = 96
 	plotTop    = 8 // so that the highest label is not cut
@@ -89,10 +89,10 @@ type mark struct {
 	textY string
 }
 
-// bar is a piece of a column.
+// bar is a segment of a column.
 type bar struct{ y, height, tone string }
 
-// stack is a column as it is drawn.
+// stack is a column with its position.
 type stack struct {
 	x, width string // of the whole step
 	barX     string
@@ -108,7 +108,7 @@ type tick struct {
 	major           bool
 }
 
-// scale is the top of the scale and the distance between its marks.
+// scale returns the top of the scale and the distance between its marks.
 func (c Chart) scale() (top, step float64) {
 	top = c.Top
 	if top == 0 {
@@ -133,7 +133,8 @@ func (c Chart) scale() (top, step float64) {
 	return top, step
 }
 
-// nice is the least of 1, 2, 2.5 and 5 times a power of ten that is not below f.
+// nice returns the smallest of 1, 2, 2.5 and 5 times a power of ten that is not below
+// f.
 func nice(f float64) float64 {
 	power := math.Pow(10, math.Floor(math.Log10(f)))
 	for _, m := range []float64{1, 2, 2.5, 5, 10} {
@@ -154,7 +155,7 @@ func (c Chart) marks() []mark {
 	return all
 }
 
-// plain takes away decimals that say nothing, as marks are round.
+// plain removes trailing zeros from the labels of marks.
 func plain(label string) string {
 	number, unit, _ := strings.Cut(label, " ")
 	if strings.Contains(number, ".") {
@@ -192,7 +193,7 @@ func (c Chart) stacks() []stack {
 	return all
 }
 
-// says is what a column says when one points at it.
+// says returns the tooltip of a column.
 func (c Chart) says(col Column) string {
 	text := col.Name
 	if col.Missed {
@@ -214,7 +215,7 @@ func (c Chart) ticks() []tick {
 		x, anchor := float64(i)*step, "middle"
 		switch {
 		case x < 2 && len(c.Columns) > i+1 && c.tickWithin(i+1, tickRoom/step):
-			continue // the next one would be written over it
+			continue // the next label would overlap
 		case x < 2:
 			anchor = "start"
 		case x > 97:
@@ -225,11 +226,10 @@ func (c Chart) ticks() []tick {
 	return all
 }
 
-// tickRoom is how far ticks lie apart at least that are both written, in
-// percent of a narrow chart.
+// tickRoom is the minimum distance between two labels, in percent of a narrow chart.
 const tickRoom = 16
 
-// tickWithin tells whether one of so many columns from the first on has a tick.
+// tickWithin reports whether one of the columns from the first on has a tick.
 func (c Chart) tickWithin(first int, columns float64) bool {
 	for _, col := range c.Columns[first:min(len(c.Columns), first+int(columns))] {
 		if col.Tick != "" {

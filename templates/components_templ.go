@@ -958,7 +958,7 @@ func Trouble(text string) templ.Component {
 	})
 }
 
-// Fact is a name and what stands behind it.
+// Fact renders a name and its value.
 func Fact(name string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

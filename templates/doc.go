@@ -1,9 +1,9 @@
-// Package templates is what the dashboard looks like: views in templ, the
-// models that they show, and the assets that pages refer to. Nothing here does
-// any I/O, and nothing knows the gateway: the dashboard fills the models.
+// Package templates contains the dashboard's views in templ, their models, and the
+// assets of the pages. It does no I/O and does not depend on the gateway: the
+// dashboard fills the models.
 //
 // Generated files are committed; `go tool -modfile=tools/go.mod templ generate`
-// makes them anew.
+// regenerates them.
 package templates
 
 //go:generate go tool -modfile=../tools/go.mod templ generate

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Count writes a whole number with its thousands apart: 12,345.
+// Count formats an integer with thousands separators: 12,345.
 func Count(n int64) string {
 	if n < 0 {
 		return "−" + Count(-n)
@@ -24,7 +24,7 @@ func Count(n int64) string {
 	return b.String()
 }
 
-// Plural writes a count with the word for it: 1 line, 2,000 lines.
+// Plural formats a count with its noun: 1 line, 2,000 lines.
 func Plural(n int64, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -32,8 +32,8 @@ func Plural(n int64, one, many string) string {
 	return Count(n) + " " + many
 }
 
-// Short writes a number in three digits and a unit, 1.24 M, and those below
-// ten thousand whole.
+// Short formats a number with three digits and a unit, 1.24 M, and integers below ten
+// thousand completely.
 func Short(n int64) string {
 	if n < 10_000 {
 		return Count(n)
@@ -48,7 +48,7 @@ func Short(n int64) string {
 	return Count(n)
 }
 
-// digits writes a number that is not negative in three digits.
+// digits formats a nonnegative number with three digits.
 func digits(f float64) string {
 	switch {
 	case f == 0:
@@ -62,7 +62,7 @@ func digits(f float64) string {
 	}
 }
 
-// PerSecond writes a rate: 0, 0.42, 12.3, 1,234, 12.4 k.
+// PerSecond formats a rate: 0, 0.42, 12.3, 1,234, 12.4 k.
 func PerSecond(f float64) string {
 	if f >= 9_999.5 {
 		return Short(int64(math.Round(f)))
@@ -73,8 +73,8 @@ func PerSecond(f float64) string {
 	return digits(f)
 }
 
-// Percent writes a share of 1. What is not nothing is never written as 0, and
-// what is not all never as 100.
+// Percent formats a share of 1. Nonzero shares are never shown as 0, and shares below
+// 1 never as 100.
 func Percent(f float64) string {
 	switch {
 	case f <= 0:
@@ -90,7 +90,7 @@ func Percent(f float64) string {
 	}
 }
 
-// Share is part as a share of whole, 0 of nothing.
+// Share returns part relative to whole, 0 if whole is 0.
 func Share(part, whole int64) float64 {
 	if whole <= 0 {
 		return 0
@@ -98,7 +98,7 @@ func Share(part, whole int64) float64 {
 	return float64(part) / float64(whole)
 }
 
-// Bytes writes a size: 812 B, 4.20 MiB.
+// Bytes formats a size: 812 B, 4.20 MiB.
 func Bytes(n int64) string {
 	if n < 1024 {
 		return strconv.FormatInt(n, 10) + " B"
@@ -113,8 +113,8 @@ func Bytes(n int64) string {
 	return Count(n)
 }
 
-// Span writes how long something is, in two units at most: 2 d 3 h, 1 h 04 min,
-// 3 min 20 s, 45 s.
+// Span formats a duration in at most two units: 2 d 3 h, 1 h 04 min, 3 min 20 s, 45
+// s.
 func Span(d time.Duration) string {
 	switch d = d.Round(time.Second); {
 	case d < 0:
@@ -132,8 +132,7 @@ func Span(d time.Duration) string {
 	}
 }
 
-// Coarse writes how long something is in its larger unit, for what changes all
-// the time: 3 min, 2 h, 5 d.
+// Coarse formats a frequently changing duration in its larger unit: 3 min, 2 h, 5 d.
 func Coarse(d time.Duration) string {
 	switch {
 	case d < time.Minute:
@@ -147,7 +146,7 @@ func Coarse(d time.Duration) string {
 	}
 }
 
-// roughly writes a guess no finer than it is: 43 min, 1 h 20 min, 14 h, 3 d.
+// roughly formats an estimate with its precision: 43 min, 1 h 20 min, 14 h, 3 d.
 func roughly(d time.Duration) string {
 	if d < time.Hour || d >= 6*time.Hour {
 		return Coarse(d)
@@ -159,7 +158,7 @@ func roughly(d time.Duration) string {
 	return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
 }
 
-// Brief writes a time that is well below a minute: 340 ms, 1.24 s.
+// Brief formats a duration well below a minute: 340 ms, 1.24 s.
 func Brief(d time.Duration) string {
 	switch {
 	case d <= 0:
@@ -175,8 +174,8 @@ func Brief(d time.Duration) string {
 	}
 }
 
-// When writes a moment as the reader's clock has it, no longer than needed:
-// 14:05 today, Nov 23 14:05 this year.
+// When formats a time in the reader's zone, as short as possible: 14:05 today, Nov 23
+// 14:05 this year.
 func (s Site) When(t time.Time) string { return s.when(t, "15:04") }
 
 // WhenExactly is When with seconds, for events.
@@ -197,18 +196,18 @@ func (s Site) when(t time.Time, clock string) string {
 	}
 }
 
-// Exactly writes a moment in full.
+// Exactly formats a time completely.
 func (s Site) Exactly(t time.Time) string {
 	return t.In(s.Zone).Format("Mon, Jan 2, 2006 15:04:05 MST")
 }
 
-// Ago is how long ago a moment was.
+// Ago formats how long ago a time was.
 func (s Site) Ago(t time.Time) string { return Coarse(s.Now.Sub(t)) }
 
-// Words writes a state without its underscores.
+// Words formats a state without underscores.
 func Words(state string) string { return strings.ReplaceAll(state, "_", " ") }
 
-// Signed writes a number with its sign unless it is 0.
+// Signed formats a number with its sign unless it is 0.
 func Signed(n int) string {
 	if n > 0 {
 		return "+" + strconv.Itoa(n)
@@ -219,7 +218,7 @@ func Signed(n int) string {
 	return "0"
 }
 
-// tone is the colour of a state.
+// tone returns the colour of a state.
 func tone(state string) string {
 	switch state {
 	case "up", "completed", "ok":

@@ -506,7 +506,7 @@ func Layout(s Site) templ.Component {
 	})
 }
 
-// Live is a part of a page that the page's stream sends anew when it changes.
+// Live renders a part of a page that the page's stream sends again when it changes.
 func Live(name string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

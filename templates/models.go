@@ -7,7 +7,7 @@ import (
 	"github.com/a-h/templ"
 )
 
-// Problem is something that is wrong and what to do about it.
+// Problem is a problem and its remedy.
 type Problem struct {
 	Severity             string // "failing" or "warning"
 	What, Detail, Remedy string
@@ -15,20 +15,20 @@ type Problem struct {
 	URL                  templ.SafeURL // of a page about it, "" for none
 }
 
-// Pages are the ways on in a list.
+// Pages are the links to other pages of a list.
 type Pages struct {
-	What                  string // the list is of
+	What                  string // the contents of the list
 	First, Previous, Next templ.SafeURL
 }
 
-// Estimate is a statement about the future.
+// Estimate is an estimated duration.
 type Estimate struct {
 	Known     bool
 	Low, High time.Duration
 	Why       string // it is not known
 }
 
-// Text is the estimate in words.
+// Text formats the estimate.
 func (e Estimate) Text() string {
 	if !e.Known {
 		return "not known"
@@ -44,7 +44,7 @@ func (e Estimate) Text() string {
 	}
 }
 
-// ProgressBar is how far a batch is, in lines.
+// ProgressBar is the progress of a batch in lines.
 type ProgressBar struct{ Total, Completed, Failed, InFlight int64 }
 
 type barPart struct{ x, width, tone string }
@@ -56,7 +56,7 @@ func (p ProgressBar) label() string {
 	return fmt.Sprintf("%s of %s done: %s completed, %s failed; %s in flight", Percent(p.Share()), Count(p.Total), Count(p.Completed), Count(p.Failed), Count(p.InFlight))
 }
 
-// Share is which share of the lines is done.
+// Share returns the completed share of the lines.
 func (p ProgressBar) Share() float64 { return Share(p.Completed+p.Failed, p.Total) }
 
 func (p ProgressBar) percent() string {

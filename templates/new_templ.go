@@ -197,7 +197,7 @@ func chooseFile(s Site, v NewBatch) templ.Component {
 	})
 }
 
-// ArrivingFindings are findings in a file of which more is on its way.
+// ArrivingFindings renders findings in a file that is still being uploaded.
 func ArrivingFindings(all []Finding, total int) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

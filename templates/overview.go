@@ -7,31 +7,31 @@ import (
 	"github.com/a-h/templ"
 )
 
-// Overview is the model of the first page.
+// Overview is the model of the overview.
 type Overview struct {
-	Trouble     string // why nothing is known; the rest is empty then
+	Trouble     string // why no data is available; the other fields are empty then
 	At          time.Time
-	Window      time.Duration // that rates are averages of
+	Window      time.Duration // period of the average rates
 	Live, Batch Rate
 	Queue       Queue
 	Waiting     []Waiting
 	Prices      []Price
-	MorePrices  int // models that are not among Prices
+	MorePrices  int // models not in Prices
 	Problems    []Problem
 	Upstreams   []UpstreamRow
-	Gateways    []GatewayRow // empty if one does everything
+	Gateways    []GatewayRow // empty if there is only one with the role all
 	Batches     []BatchRow
-	More        int // active batches that are not among Batches
+	More        int // active batches not in Batches
 	Charts      []Chart
 }
 
-// Price is what batch costs live requests of a model, in words.
+// Price is the formatted price of batch of a model.
 type Price struct {
 	Model string // "" if it is the only one
 	Text  string
 }
 
-// Rate is how much is done per second.
+// Rate is the work per second.
 type Rate struct {
 	Requests, Failures, InputTokens, OutputTokens float64
 	InFlight                                      int
@@ -48,7 +48,7 @@ func (r Rate) errorRate() float64 {
 	return r.Failures / r.Requests
 }
 
-// orUnknown is a dash for what is not known.
+// orUnknown returns a dash for unknown values.
 func orUnknown(known bool, text string) string {
 	if !known {
 		return "–"
@@ -56,7 +56,7 @@ func orUnknown(known bool, text string) string {
 	return text
 }
 
-// Waiting is how many requests of a model wait in the gateway.
+// Waiting is the number of waiting requests of a model.
 type Waiting struct {
 	Model, Class string // "live" or "flex"
 	Requests     int64
@@ -67,12 +67,12 @@ func (w Waiting) text() string {
 	return Plural(w.Requests, w.Class+" request waits", w.Class+" requests wait") + " for a server of " + w.Model + ", the first for " + Span(w.Oldest)
 }
 
-// Queue is how much batch work waits.
+// Queue is the backlog of batch work.
 type Queue struct {
 	Waiting, InFlight, Limit int64
 	Oldest                   time.Duration
 	Paused                   []string
-	Hours                    string // until when no batch runs because of the time of day
+	Hours                    string // until when no batch runs because of the hours
 	Active                   int    // batches
 }
 
@@ -86,11 +86,11 @@ type UpstreamRow struct {
 	Models              []string
 	Version             string
 	Live, Batch, Others int
-	BatchLimit          int // lines of this gateway in flight at most, as things are
-	MaxSeqs             int // requests that it runs at once; 0: not known
-	Limit               int // requests that it should have at once, as found
+	BatchLimit          int // maximum lines of this gateway in flight at present
+	MaxSeqs             int // requests that it runs concurrently; 0: not known
+	Limit               int // measured concurrency limit
 	LimitWhy            string
-	Placement           string  // what it is for
+	Placement           string  // its purpose while batch lines run
 	Preempted           float64 // requests, since it was started
 	HasMetrics          bool
 	Running, Waiting    float64
@@ -100,13 +100,13 @@ type UpstreamRow struct {
 	Recent, Failures    int64
 }
 
-// Latency is how long something took, N times.
+// Latency summarizes N durations.
 type Latency struct {
 	N        int64
 	P50, P95 time.Duration
 }
 
-// Text is the middle and the slow end.
+// Text formats the median and the slow end.
 func (l Latency) Text() string {
 	if l.N == 0 {
 		return "–"
@@ -114,7 +114,7 @@ func (l Latency) Text() string {
 	middle, slow := Brief(l.P50), Brief(l.P95)
 	number, unit, _ := strings.Cut(middle, " ")
 	if strings.HasSuffix(slow, " "+unit) && !strings.Contains(unit, " ") {
-		middle = number // one unit says it for both
+		middle = number // the unit is shown once
 	}
 	return middle + " / " + slow
 }

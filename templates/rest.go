@@ -6,18 +6,18 @@ import (
 	"github.com/a-h/templ"
 )
 
-// Confirmation asks whether something is really meant.
+// Confirmation is the model of a page that asks for confirmation.
 type Confirmation struct {
-	Title, Subject string // Subject: the name of what it is about
+	Title, Subject string // Subject: the name of the affected object
 	Text           []string
 	Button         string
 	Danger         bool // something is destroyed
 	Action, Back   templ.SafeURL
-	// Option is the name of a box to tick, "" for none.
+	// Option is the name of a checkbox, "" for none.
 	Option, OptionText string
 }
 
-// NewBatch is the model of the page that makes a batch.
+// NewBatch is the model of the page that creates a batch.
 type NewBatch struct {
 	MaxBytes                 int64
 	Models                   []string    // that servers have, for a sample
@@ -27,13 +27,13 @@ type NewBatch struct {
 	MinPriority, MaxPriority int
 }
 
-// Window is a time in which a batch is to be over.
+// Window is a completion window.
 type Window struct {
 	Value, Name string
 	Chosen      bool
 }
 
-// Inspection is what is in a file of requests.
+// Inspection is the result of checking a file of requests.
 type Inspection struct {
 	FileID, Filename, Endpoint string
 	Bytes, Lines               int64
@@ -45,7 +45,7 @@ type Inspection struct {
 	Basis                      string
 }
 
-// ModelLines is how many lines of a file name a model.
+// ModelLines is the number of lines for a model.
 type ModelLines struct {
 	Model  string
 	Lines  int64
@@ -72,7 +72,7 @@ type FileRow struct {
 	Needed                bool
 }
 
-// Space is what fills the place where contents lie, in bytes.
+// Space is the disk usage of the file store, in bytes.
 type Space struct {
 	Files, Bytes         int64
 	ByPurpose            []PurposeSpace
@@ -80,7 +80,7 @@ type Space struct {
 	Total, Free, Reserve int64
 }
 
-// PurposeSpace is what the files of a purpose take.
+// PurposeSpace is the disk usage of files with one purpose.
 type PurposeSpace struct {
 	Purpose      string
 	Files, Bytes int64
@@ -99,7 +99,7 @@ type Upstream struct {
 	Errors                []UpstreamError
 }
 
-// UpstreamError is a request that a server failed.
+// UpstreamError is a request that failed on a server.
 type UpstreamError struct {
 	At                     time.Time
 	Class, Endpoint, Model string
@@ -114,17 +114,17 @@ type Doctor struct {
 	Passed, Doubted, Failed, Unknown int
 }
 
-// CheckArea are checks of one area.
+// CheckArea contains the checks of one area.
 type CheckArea struct {
 	Name   string
 	Checks []Check
 }
 
-// shownPassed is how many passed checks of an area are shown unfolded.
+// shownPassed limits the passed checks of an area that are shown unfolded.
 const shownPassed = 6
 
-// folded returns the checks to show and those to fold: where many have passed,
-// they would hide those that have not.
+// folded returns the checks to show and those to fold: many passed checks would hide
+// the others.
 func (a CheckArea) folded() (open, passed []Check) {
 	for _, c := range a.Checks {
 		if c.Verdict == "ok" {
@@ -139,5 +139,5 @@ func (a CheckArea) folded() (open, passed []Check) {
 	return open, passed
 }
 
-// Check is one thing that was looked at.
+// Check is the result of one check.
 type Check struct{ Name, Verdict, Found, Remedy string }

@@ -2,7 +2,7 @@ package templates
 
 import "encoding/json"
 
-// sampleLine is a request of a batch for the first of models, or for "MODEL".
+// sampleLine returns a request of a batch for the first of models, or for "MODEL".
 func sampleLine(models []string) string {
 	type message struct {
 		Role    string `json:"role"`
@@ -23,12 +23,12 @@ func sampleLine(models []string) string {
 	}
 	text, err := json.Marshal(line)
 	if err != nil {
-		panic(err) // it has strings only
+		panic(err) // strings always marshal
 	}
 	return string(text)
 }
 
-// sampleUpstream is the configuration of a server.
+// sampleUpstream returns the configuration of a server.
 const sampleUpstream = `{
 	tidegate {
 		pool {

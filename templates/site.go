@@ -8,8 +8,7 @@ import (
 	"github.com/a-h/templ"
 )
 
-// Site is what every page needs besides its own model: where it stands and for
-// whom it is.
+// Site is the part of a page's model that all pages share.
 type Site struct {
 	Base    string // path under which the dashboard lies, "" for the root
 	Section string // of the navigation
@@ -17,9 +16,9 @@ type Site struct {
 	Path    string // of this page below Base with its query, to come back to
 	Stream  string // path of its event stream below Base; "" when it has none
 	Notice  string // what was done just now
-	Wide    bool   // the page takes the whole width
+	Wide    bool   // the page uses the full width
 
-	// CreatesNothing says that this gateway accepts no files and batches.
+	// CreatesNothing reports whether this gateway refuses to create files and batches.
 	CreatesNothing bool
 
 	Name    string // of the installation, "" for none
@@ -27,8 +26,8 @@ type Site struct {
 
 	Theme     string // "dark", "light" or "": as the reader's system has it
 	Zone      *time.Location
-	ZoneKnown bool     // the reader has said which
-	Zones     []string // to choose from
+	ZoneKnown bool     // the reader has selected it
+	Zones     []string // to select from
 	Now       time.Time
 }
 
@@ -45,7 +44,7 @@ var sections = []section{
 	{"Doctor", "doctor"},
 }
 
-// To is the address of a page; each part is escaped.
+// To returns the address of a page; each part is escaped.
 func (s Site) To(parts ...string) templ.SafeURL {
 	var b strings.Builder
 	b.WriteString(s.Base)
@@ -59,11 +58,11 @@ func (s Site) To(parts ...string) templ.SafeURL {
 	return templ.SafeURL(b.String())
 }
 
-// Below is the address of a page whose path below the base is known.
+// Below returns the address of a page for a path below the base.
 func (s Site) Below(path string) templ.SafeURL { return templ.SafeURL(s.Base + path) }
 
-// With is the address of a page with a query; names and values alternate, and
-// what has no value is left out.
+// With returns the address of a page with a query; names and values alternate, and
+// names without a value are omitted.
 func (s Site) With(page templ.SafeURL, pairs ...string) templ.SafeURL {
 	q := url.Values{}
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -77,16 +76,16 @@ func (s Site) With(page templ.SafeURL, pairs ...string) templ.SafeURL {
 	return page + templ.SafeURL("?"+q.Encode())
 }
 
-// asset is the address of an asset. It changes with the content, so that
-// browsers may keep it for ever.
+// asset returns the address of an asset. It changes with the content, so that
+// browsers may cache it forever.
 func (s Site) asset(name string) string {
 	return s.Base + "/assets/" + Assets[name].Hash + "/" + name
 }
 
-// stream is the address of the page's event stream.
+// stream returns the address of the page's event stream.
 func (s Site) stream() string { return s.Base + s.Stream }
 
-// zoneName is how the reader's zone is called.
+// zoneName returns the displayed name of the reader's zone.
 func (s Site) zoneName() string {
 	if s.Zone == time.UTC {
 		return "UTC"
@@ -94,8 +93,8 @@ func (s Site) zoneName() string {
 	return s.Zone.String()
 }
 
-// pageTitle is the title of the page in the browser: installations are told
-// apart by their names.
+// pageTitle returns the title of the page in the browser. The name distinguishes
+// installations.
 func (s Site) pageTitle() string {
 	if s.Name == "" {
 		return s.Title + " · Tidegate"

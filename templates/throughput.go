@@ -6,7 +6,7 @@ import (
 	"github.com/a-h/templ"
 )
 
-// Throughput is the model of the page of what was done.
+// Throughput is the model of the throughput page.
 type Throughput struct {
 	Span, Unit, Model    string // Unit: what a column of the charts is of
 	Spans                []Choice
@@ -18,21 +18,21 @@ type Throughput struct {
 	Models               []ModelRow
 }
 
-// Choice is something to choose.
+// Choice is an option in a selection.
 type Choice struct {
 	Name string
 	URL  templ.SafeURL
 }
 
-// Work counts what was done.
+// Work counts the work in a period.
 type Work struct {
 	Requests, Failures, InputTokens, OutputTokens, CachedTokens int64
 }
 
-// Total is what was done in the whole time.
+// Total is the work in the whole period.
 type Total struct {
 	Work
-	Seconds                             float64 // of the time that is past
+	Seconds                             float64 // of the elapsed time
 	PeakRequests, PeakInput, PeakOutput Peak
 }
 
@@ -43,20 +43,20 @@ func (t Total) average(n int64) float64 {
 	return float64(n) / t.Seconds
 }
 
-// Peak is the most that was done in one step, and in which.
+// Peak is the maximum in one step, and that step.
 type Peak struct {
 	N  int64
 	At string
 }
 
-// Raise takes in another step.
+// Raise updates the peak with another step.
 func (p *Peak) Raise(n int64, at string) {
 	if n > p.N {
 		p.N, p.At = n, at
 	}
 }
 
-// ModelRow is what was done with one model.
+// ModelRow is the work with one model.
 type ModelRow struct {
 	Model       string
 	URL         templ.SafeURL

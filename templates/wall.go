@@ -4,7 +4,7 @@ import (
 	"strings"
 )
 
-// Wall is the model of the page for a screen on a wall.
+// Wall is the model of the page for a wall-mounted screen.
 type Wall struct {
 	Overview
 	Charts  []Chart // the last hour by minute
@@ -14,7 +14,7 @@ type Wall struct {
 	Up      int     // servers that take requests
 }
 
-// host is the address of a server without its scheme.
+// host returns the address of a server without its scheme.
 func (u UpstreamRow) host() string {
 	_, host, ok := strings.Cut(u.URL, "://")
 	if !ok {
@@ -23,5 +23,5 @@ func (u UpstreamRow) host() string {
 	return strings.TrimSuffix(host, "/")
 }
 
-// used is the share of its slots that are taken.
+// used returns the share of its slots in use.
 func (u UpstreamRow) used() float64 { return Share(int64(u.Live+u.Batch+u.Others), int64(u.MaxSeqs)) }

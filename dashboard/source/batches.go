@@ -21,16 +21,17 @@ type batches struct {
 	failures recent[string, counted]
 }
 
-// counted are the failures of a batch when it had a number of them.
+// counted caches the grouped failures of a batch for a number of failures.
 type counted struct {
 	failed int64
 	engine.Failures
 }
 
-// failuresAge is how old grouped failures may be while a batch runs and fails.
+// failuresAge is the maximum age of grouped failures while more lines of the batch
+// fail.
 const failuresAge = 10 * time.Second
 
-// models are those that servers have, for filters.
+// models returns the models of the servers, for filters.
 func (s *source) models() []string {
 	names := make(map[string]bool)
 	for _, u := range s.Pool.Status() {
@@ -41,7 +42,7 @@ func (s *source) models() []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// Batch gives everything about a batch.
+// Batch returns the details of a batch.
 func (b *batches) Batch(ctx context.Context, id string) (dashboard.BatchDetail, error) {
 	row, err := b.Engine.Batch(ctx, b.Tenant, id)
 	if err != nil {
@@ -75,7 +76,7 @@ func (b *batches) Batch(ctx context.Context, id string) (dashboard.BatchDetail, 
 	return d, err
 }
 
-// Some returns the batches of ids that exist.
+// Some returns the existing batches among ids.
 func (b *batches) Some(ctx context.Context, ids []string) ([]dashboard.Batch, error) {
 	rows := make([]batch.Batch, 0, len(ids))
 	for _, id := range ids {
@@ -91,7 +92,7 @@ func (b *batches) Some(ctx context.Context, ids []string) ([]dashboard.Batch, er
 	return b.describe(ctx, rows)
 }
 
-// sizeOf is how many bytes a file has, 0 when it is gone.
+// sizeOf returns the size of a file in bytes, 0 if it does not exist.
 func (s *source) sizeOf(ctx context.Context, id string) (int64, error) {
 	if id == "" {
 		return 0, nil
@@ -103,10 +104,10 @@ func (s *source) sizeOf(ctx context.Context, id string) (int64, error) {
 	return f.Bytes, err
 }
 
-// historyPoints is how many points of a history are shown at most.
+// historyPoints limits the points of a history.
 const historyPoints = 240
 
-// history adds minutes up.
+// history sums minutes into points.
 func (b *batches) history(ctx context.Context, row batch.Batch) ([]dashboard.ProgressPoint, error) {
 	if row.InProgressAt.IsZero() {
 		return nil, nil
@@ -131,14 +132,14 @@ func (b *batches) history(ctx context.Context, row batch.Batch) ([]dashboard.Pro
 			sum.At = minTime(sum.At, lineEnd(row, b.Config.Now()))
 		}
 		points = append(points, sum)
-		if !last && minutes[i+1].At.Sub(sum.At) >= step { // it stood still
+		if !last && minutes[i+1].At.Sub(sum.At) >= step { // it made no progress
 			points = append(points, dashboard.ProgressPoint{At: minutes[i+1].At, Completed: sum.Completed, Failed: sum.Failed})
 		}
 	}
 	return points, nil
 }
 
-// lineEnd is when the last line of a batch ended, at most.
+// lineEnd returns an upper bound of the time when the last line of a batch ended.
 func lineEnd(b batch.Batch, now time.Time) time.Time {
 	for _, at := range []time.Time{b.FinalizingAt, b.CancellingAt} {
 		if !at.IsZero() {
@@ -155,11 +156,11 @@ func minTime(a, b time.Time) time.Time {
 	return a
 }
 
-// mostGroups is how many groups of failures are shown.
+// mostGroups limits the groups of failures.
 const mostGroups = 20
 
-// explain groups the failures of a batch. It is done anew when there are more
-// of them, and not all the time.
+// explain groups the failures of a batch. The result is cached, and recomputed when
+// there are more failures, but not more often than every failuresAge.
 func (b *batches) explain(ctx context.Context, d *dashboard.BatchDetail) error {
 	now := b.Config.Now()
 	known, ok := b.failures.get(d.ID, now)
@@ -167,7 +168,7 @@ func (b *batches) explain(ctx context.Context, d *dashboard.BatchDetail) error {
 		f, err := b.Engine.Failures(ctx, b.Tenant, d.ID)
 		switch {
 		case refused(err):
-			return nil // what is left of the batch does not tell
+			return nil // the remaining data does not explain the failure
 		case err != nil:
 			return err
 		}
@@ -188,7 +189,7 @@ func (b *batches) explain(ctx context.Context, d *dashboard.BatchDetail) error {
 	return nil
 }
 
-// Create makes a batch as the API would.
+// Create creates a batch in the same way as the API.
 func (b *batches) Create(ctx context.Context, n dashboard.NewBatch) (string, error) {
 	body, err := json.Marshal(map[string]any{
 		"input_file_id": n.InputFileID, "endpoint": n.Endpoint, "completion_window": windowText(n.Window),
@@ -205,7 +206,7 @@ func (b *batches) Create(ctx context.Context, n dashboard.NewBatch) (string, err
 	return made.ID, httpapi.Explain(err)
 }
 
-// windowText is how clients write a window: "24h", "90m".
+// windowText formats a completion window as in the API: "24h", "90m".
 func windowText(d time.Duration) string {
 	text := strings.TrimSuffix(d.String(), "0s")
 	if strings.HasSuffix(text, "h0m") {
@@ -214,19 +215,19 @@ func windowText(d time.Duration) string {
 	return text
 }
 
-// Cancel stops a batch.
+// Cancel cancels a batch.
 func (b *batches) Cancel(ctx context.Context, id string) error {
 	_, err := b.Engine.CancelBatch(ctx, b.Tenant, id)
 	return err
 }
 
-// Pause begins no more lines of a batch.
+// Pause stops starting lines of a batch.
 func (b *batches) Pause(ctx context.Context, id string) error {
 	_, err := b.Engine.PauseBatch(ctx, b.Tenant, id)
 	return err
 }
 
-// Resume goes on with a batch.
+// Resume resumes a batch.
 func (b *batches) Resume(ctx context.Context, id string) error {
 	_, err := b.Engine.ResumeBatch(ctx, b.Tenant, id)
 	return err
@@ -238,7 +239,7 @@ func (b *batches) SetPriority(ctx context.Context, id string, priority int) erro
 	return err
 }
 
-// Delete removes a batch that is over.
+// Delete removes a batch that has ended.
 func (b *batches) Delete(ctx context.Context, id string, input bool) error {
 	_, err := b.Engine.DeleteBatch(ctx, b.Tenant, id, batch.Deletion{Input: input, EndedOnly: true})
 	return err

@@ -1,4 +1,4 @@
-// Package source is what the dashboard shows of a gateway: it asks the batch
-// engine, the pool of upstreams and the doctor, and puts what they say into the
-// dashboard's words. It keeps nothing but what makes answers cheap.
+// Package source provides the dashboard's data: it queries the batch engine, the pool
+// of upstreams and the doctor, and converts the results to the dashboard's models. It
+// stores nothing but caches.
 package source

@@ -22,8 +22,7 @@ type files struct {
 	findings recent[string, engine.Inspection]
 }
 
-// inspectedAge is how long what was found in a file is remembered: what is
-// served may change.
+// inspectedAge is how long an inspection is cached: the served models may change.
 const inspectedAge = 10 * time.Minute
 
 func (f *files) inspected() *recent[string, engine.Inspection] {
@@ -36,7 +35,7 @@ const (
 	largeFiles = 10 // the largest files
 )
 
-// List gives a page of files.
+// List returns a page of files.
 func (f *files) List(ctx context.Context, q dashboard.FileQuery) (dashboard.FilePage, error) {
 	found, err := searchFiles(q, func(query batch.FileQuery) ([]batch.File, bool, error) {
 		return f.Config.Files.List(ctx, f.Tenant, query)
@@ -48,7 +47,7 @@ func (f *files) List(ctx context.Context, q dashboard.FileQuery) (dashboard.File
 	return dashboard.FilePage{Files: rows, More: found.more, After: found.after}, err
 }
 
-// uses adds who uses files.
+// uses adds the users of files.
 func (f *files) uses(ctx context.Context, page []batch.File) ([]dashboard.File, error) {
 	var inputs []string
 	for _, file := range page {
@@ -73,7 +72,7 @@ func (f *files) uses(ctx context.Context, page []batch.File) ([]dashboard.File, 
 	return rows, nil
 }
 
-// File gives one file.
+// File returns one file.
 func (f *files) File(ctx context.Context, id string) (dashboard.File, error) {
 	file, err := f.Config.Files.File(ctx, f.Tenant, id)
 	if err != nil {
@@ -86,7 +85,7 @@ func (f *files) File(ctx context.Context, id string) (dashboard.File, error) {
 	return rows[0], nil
 }
 
-// Space tells what fills the disk.
+// Space returns the disk usage by files.
 func (f *files) Space(ctx context.Context) (dashboard.Space, error) {
 	uses, err := f.analytics().Storage(ctx, f.Tenant)
 	if err != nil {
@@ -125,11 +124,11 @@ func (f *files) Delete(ctx context.Context, id string) error {
 	return f.Config.Files.Delete(ctx, f.Tenant, id)
 }
 
-// MaxBytes is how large a file may be.
+// MaxBytes returns the maximum size of a file.
 func (f *files) MaxBytes() int64 { return f.Config.Files.MaxFileBytes() }
 
-// Upload stores a file of requests and looks through it as it arrives; one that
-// is compressed is looked through when it is asked for.
+// Upload stores a file of requests and checks it while it arrives; a compressed one
+// is checked on demand.
 func (f *files) Upload(ctx context.Context, filename string, content io.Reader, seen func(dashboard.Arriving)) (string, error) {
 	id, err := f.store(ctx, filename, content, seen)
 	return id, httpapi.Explain(err)
@@ -145,12 +144,12 @@ func (f *files) store(ctx context.Context, filename string, content io.Reader, s
 		return "", err
 	}
 	defer func() {
-		if aborting := in.Abort(); aborting != nil { // nothing after a commit
+		if aborting := in.Abort(); aborting != nil { // not after a commit
 			err = errors.Join(err, aborting)
 		}
 	}()
 	if upload.Packed(name) {
-		seen = func(dashboard.Arriving) {} // what arrives are no lines yet
+		seen = func(dashboard.Arriving) {} // compressed data contains no lines yet
 	}
 	look := f.look(ctx, seen)
 	_, err = io.Copy(io.MultiWriter(in, look), content)
@@ -168,7 +167,7 @@ func (f *files) store(ctx context.Context, filename string, content io.Reader, s
 	return file.ID, nil
 }
 
-// looking looks through what is written to it, beside.
+// looking checks the data that is written to it in the background.
 type looking struct {
 	*io.PipeWriter
 	done  chan struct{}
@@ -184,12 +183,13 @@ func (f *files) look(ctx context.Context, seen func(dashboard.Arriving)) *lookin
 		l.found, l.err = f.Engine.InspectLines(ctx, from, func(s engine.Seen) {
 			seen(dashboard.Arriving{Lines: s.Lines, Findings: s.Findings[:min(len(s.Findings), shownFindings)], FindingsTotal: len(s.Findings) + int(s.Beyond)})
 		})
-		_, _ = io.Copy(io.Discard, from) // whatever it was: storing goes on; what is wrong is said by whoever writes
+		_, _ = io.Copy(io.Discard, from) // on an error storing continues; the writer reports it
 	}()
 	return l
 }
 
-// end waits for what was found. err is what ended the writing, nil for all of it.
+// end waits for the result of the check. err is why writing ended, nil for a complete
+// file.
 func (l *looking) end(err error) (engine.Inspection, error) {
 	_ = l.CloseWithError(err) // never fails
 	<-l.done

@@ -22,7 +22,8 @@ const (
 	shownModels   = 20
 )
 
-// Inspect tells what is in a file of requests, and what a batch of it would take.
+// Inspect checks a file of requests, and estimates the tokens and the time of a batch
+// of it.
 func (f *files) Inspect(ctx context.Context, id string) (dashboard.Inspection, error) {
 	file, err := f.Config.Files.File(ctx, f.Tenant, id)
 	if err != nil {
@@ -48,7 +49,7 @@ func (f *files) Inspect(ctx context.Context, id string) (dashboard.Inspection, e
 	})
 	in.Models = in.Models[:min(len(in.Models), shownModels)]
 	if len(found.Findings) > 0 {
-		return in, nil // there will be no batch of it
+		return in, nil // the file cannot become a batch
 	}
 	return in, f.foresee(ctx, &in, found)
 }
@@ -63,7 +64,7 @@ const (
 	foreseeLines   = 100 // of a batch whose rate says something
 )
 
-// foresee estimates tokens and time from what the models did in the last days.
+// foresee estimates tokens and time from the usage of the models in the last days.
 func (f *files) foresee(ctx context.Context, in *dashboard.Inspection, found engine.Inspection) error {
 	now := f.Config.Now()
 	period := batch.Period{From: now.Add(-foreseeSpan), To: now.Add(bucket)}
@@ -102,11 +103,11 @@ func (f *files) foresee(ctx context.Context, in *dashboard.Inspection, found eng
 
 type average struct{ input, output float64 }
 
-// averages gives tokens per request by model, of batches where there were
-// enough, else of live requests.
+// averages returns tokens per request by model, of batches if there were enough, or
+// else of live requests.
 func averages(records []batch.UsageRecord) map[string]average {
 	all := make(map[string]average)
-	for _, class := range []upstreams.Class{upstreams.Live, upstreams.Batch} { // the latter counts where both are there
+	for _, class := range []upstreams.Class{upstreams.Live, upstreams.Batch} { // batches take precedence
 		for _, r := range records {
 			good := r.Requests - r.Failures
 			if r.Class == class.String() && good >= foreseeEnough {
@@ -117,7 +118,7 @@ func averages(records []batch.UsageRecord) map[string]average {
 	return all
 }
 
-// duration estimates how long so many lines take, behind what waits.
+// duration estimates how long a number of lines take, after the waiting ones.
 func (f *files) duration(ctx context.Context, lines int64, now time.Time) (dashboard.Estimate, error) {
 	points, err := f.analytics().UsageSeries(ctx, f.Tenant, "", batch.Period{From: now.Add(-foreseeSpan), To: now.Add(bucket), Step: bucket})
 	if err != nil {
@@ -141,8 +142,8 @@ func (f *files) duration(ctx context.Context, lines int64, now time.Time) (dashb
 	return dashboard.Estimate{Known: true, Low: seconds(lines, 1), High: seconds(lines+waiting.Lines, foreseeLonger)}, nil
 }
 
-// bestRate is the most lines per second that there were. Buckets tell it of long
-// work, which fills them; batches that were over sooner tell it themselves.
+// bestRate returns the maximum measured lines per second. Long work is measured by
+// buckets, which it fills; shorter batches by their own duration.
 func bestRate(points []batch.UsagePoint, ended []batch.Batch) float64 {
 	best := 0.0
 	for _, p := range points {

@@ -10,12 +10,12 @@ import (
 	"github.com/tidegate/tidegate/dashboard"
 )
 
-// states are what the dashboard calls the engine's states of lines.
+// states maps the engine's states of lines to the dashboard's.
 var states = map[engine.LineState]dashboard.LineState{
 	engine.LinePending: dashboard.LineWaiting, engine.LineCompleted: dashboard.LineCompleted, engine.LineFailed: dashboard.LineFailed,
 }
 
-// Lines gives a page of lines.
+// Lines returns a page of lines.
 func (b *batches) Lines(ctx context.Context, id string, q dashboard.LineQuery) (dashboard.LinePage, error) {
 	query := engine.LineQuery{After: q.After, Limit: q.Limit}
 	for theirs, ours := range states {
@@ -41,8 +41,8 @@ func (b *batches) Lines(ctx context.Context, id string, q dashboard.LineQuery) (
 	return out, nil
 }
 
-// linePasses is how often the engine looks at a bounded part of a batch to fill
-// a page of one state.
+// linePasses limits how many bounded parts of a batch the engine searches to fill a
+// page of one state.
 const linePasses = 4
 
 func lineOf(l engine.Line) dashboard.Line {
@@ -52,10 +52,10 @@ func lineOf(l engine.Line) dashboard.Line {
 	}
 }
 
-// shownBytes is how much of a request or a result is shown.
+// shownBytes limits how much of a request or a result is shown.
 const shownBytes = 64 << 10
 
-// Line gives one line.
+// Line returns one line.
 func (b *batches) Line(ctx context.Context, id string, number int) (dashboard.LineDetail, error) {
 	l, err := b.Engine.Line(ctx, b.Tenant, id, number)
 	if err != nil {
@@ -68,7 +68,7 @@ func (b *batches) Line(ctx context.Context, id string, number int) (dashboard.Li
 	return d, nil
 }
 
-// shown is the beginning of a text.
+// shown returns the beginning of a text.
 func shown(text []byte) (string, bool) {
 	if len(text) <= shownBytes {
 		return string(text), false
@@ -76,7 +76,7 @@ func shown(text []byte) (string, bool) {
 	return string(text[:shownBytes]), true
 }
 
-// Results gives what a batch has brought.
+// Results opens the results of a batch.
 func (b *batches) Results(ctx context.Context, id string, kind dashboard.ResultKind) (dashboard.Download, error) {
 	failed := kind == dashboard.ErrorResults
 	r, err := b.Engine.Results(ctx, b.Tenant, id, failed)
@@ -88,7 +88,8 @@ func (b *batches) Results(ctx context.Context, id string, kind dashboard.ResultK
 
 func gone(err error) bool { return errors.Is(err, batch.ErrNotFound) }
 
-// refused reports whether the state of a batch does not allow the request.
+// refused reports whether err means that the current state does not allow the
+// operation.
 func refused(err error) bool {
 	_, ok := errors.AsType[*batch.StateError](err)
 	return ok

@@ -10,7 +10,7 @@ import (
 	"github.com/tidegate/tidegate/dashboard"
 )
 
-// List finds batches.
+// List returns a page of batches.
 func (b *batches) List(ctx context.Context, q dashboard.BatchQuery) (dashboard.BatchPage, error) {
 	filter := batch.BatchFilter{
 		Status: q.Status, Active: q.Active, Paused: q.Paused, Model: q.Model, Text: q.Text, From: q.From, To: q.To, After: q.After, Limit: q.Limit,
@@ -35,8 +35,8 @@ var stateOrder = []batch.Status{
 	batch.InProgress, batch.Validating, batch.Finalizing, batch.Cancelling, batch.Failed, batch.Expired, batch.Cancelled, batch.Completed,
 }
 
-// byState lists one state after the other: a store has an index for each. A
-// cursor is a state and the place in it: "failed.3f".
+// byState lists one state after the other, because a store has an index for each. A
+// cursor consists of a state and the position in it: "failed.3f".
 func byState(filter batch.BatchFilter, find func(batch.BatchFilter) (batch.BatchPage, error)) (page batch.BatchPage, err error) {
 	first := 0
 	if filter.After != "" {
@@ -61,7 +61,7 @@ func byState(filter batch.BatchFilter, find func(batch.BatchFilter) (batch.Batch
 		if err != nil {
 			return batch.BatchPage{}, err
 		}
-		if left <= 0 && len(found.Batches) > 0 { // the page is full, and others follow
+		if left <= 0 && len(found.Batches) > 0 { // the page is full, and more batches follow
 			page.More = true
 			return page, nil
 		}

@@ -11,43 +11,43 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// meter makes rates of the usage that all gateways count: of how much it has
-// grown within the window. It reads only while somebody asks.
+// meter computes rates of the usage that all gateways count from its growth within
+// the window. It reads the usage only on demand.
 type meter struct {
 	read    func(ctx context.Context, now time.Time) (usage, error)
-	started time.Time // when the gateway was
+	started time.Time // start of the gateway
 
 	mu      sync.Mutex
 	samples []sample // guarded by mu; oldest first
 }
 
 const (
-	meterWindow = 30 * time.Second // that rates are averages of
+	meterWindow = 30 * time.Second // period of the averages
 	meterStep   = 5 * time.Second  // between samples; gateways count about as often
 )
 
-// usage is what was counted, by bucket and class.
+// usage is the counted work by bucket and class.
 type usage map[cell]dashboard.Work
 
 type cell struct {
-	at    int64 // when the bucket begins, Unix seconds
+	at    int64 // start of the bucket, Unix seconds
 	class string
 }
 
 type sample struct {
 	at    time.Time
 	usage usage
-	grown map[string]dashboard.Work // by class, since the sample before
+	grown map[string]dashboard.Work // by class, since the previous sample
 }
 
-// rates returns what is done per second, and over what time that was measured: 0
-// when it is not known yet.
+// rates returns the work per second, and the period of the measurement: 0 if it is
+// not known yet.
 func (m *meter) rates(ctx context.Context, now time.Time) (window time.Duration, live, batch dashboard.Rate, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	last := len(m.samples) - 1
 	if last >= 0 && (now.Sub(m.samples[last].at) > meterWindow || now.Before(m.samples[last].at)) {
-		m.samples, last = nil, -1 // nobody has asked for a while
+		m.samples, last = nil, -1 // not read for a while
 	}
 	if last < 0 || now.Sub(m.samples[last].at) >= meterStep {
 		u, err := m.read(ctx, now)
@@ -67,11 +67,10 @@ func (m *meter) rates(ctx context.Context, now time.Time) (window time.Duration,
 	return window, perSecond(sums[upstreams.Live.String()], window), perSecond(sums[upstreams.Batch.String()], window), nil
 }
 
-// measured sums what was counted in which time: between the samples or, while
-// there is one alone, in the bucket before the present one and in that one so
-// far, so that a reader who asks once has figures as well. Of a young gateway only
-// buckets since its start count: in the time before there may have been none. The
-// time is 0 while that is too little.
+// measured returns the work and its period: between the samples or, with only one
+// sample, in the previous and the current bucket, so that a single read has results
+// as well. For a recently started gateway only buckets since its start count, because
+// there may have been no gateway before. The period is 0 if it is too short.
 func (m *meter) measured() (time.Duration, map[string]dashboard.Work) {
 	sums := make(map[string]dashboard.Work)
 	first := m.samples[0]
@@ -98,7 +97,7 @@ func (m *meter) measured() (time.Duration, map[string]dashboard.Work) {
 	return m.samples[len(m.samples)-1].at.Sub(first.at), sums
 }
 
-// since is by how much usage has grown.
+// since returns the growth of the usage.
 func (u usage) since(before usage) map[string]dashboard.Work {
 	grown := make(map[string]dashboard.Work)
 	for c, now := range u {
@@ -129,7 +128,7 @@ func perSecond(w dashboard.Work, window time.Duration) dashboard.Rate {
 	}
 }
 
-// recentUsage reads the buckets that the window may touch.
+// recentUsage reads the buckets that overlap the window.
 func (s *source) recentUsage(ctx context.Context, now time.Time) (usage, error) {
 	points, err := s.analytics().UsageSeries(ctx, s.Tenant, "", batch.Period{From: now.Add(-meterWindow - bucket), To: now.Add(bucket), Step: bucket})
 	if err != nil {
@@ -149,5 +148,5 @@ func workOf(p batch.UsagePoint) dashboard.Work {
 	}
 }
 
-// bucket is how finely usage is counted.
+// bucket is the resolution of the counted usage.
 const bucket = 15 * time.Minute

@@ -21,8 +21,8 @@ type overview struct {
 	late *remembered[[]engine.Late]
 }
 
-// lateAge is how old what is said of batches that will be late may be: it is read
-// of all that are active.
+// lateAge is the maximum age of the cached list of batches that will be late, because
+// it is computed from all active batches.
 const lateAge = 5 * time.Second
 
 func newOverview(s *source) *overview {
@@ -31,11 +31,11 @@ func newOverview(s *source) *overview {
 	return o
 }
 
-// activeRows is how many active batches are shown.
+// activeRows limits the active batches that are shown.
 const activeRows = 50
 
-// Now tells how things are. What the store does not tell while it is away is
-// left out: that it is away is one of the problems then.
+// Now returns the current state. Data that the store cannot provide while it is not
+// available is omitted: its outage is one of the problems then.
 func (o *overview) Now(ctx context.Context) (dashboard.Now, error) {
 	health, err := o.health.get(ctx)
 	if err != nil {
@@ -64,7 +64,7 @@ func (o *overview) Now(ctx context.Context) (dashboard.Now, error) {
 	return now, nil
 }
 
-// slotsInUse is how many lines are in flight at servers, and how many may be.
+// slotsInUse returns how many lines are in flight at servers, and the limit.
 func slotsInUse(servers []dashboard.Upstream, limit int) (inUse, slots int64) {
 	for _, u := range servers {
 		inUse += int64(u.BatchInFlight)
@@ -73,7 +73,7 @@ func slotsInUse(servers []dashboard.Upstream, limit int) (inUse, slots int64) {
 	return inUse, max(inUse, min(slots, int64(limit)))
 }
 
-// stored adds what the store tells.
+// stored adds data from the store.
 func (o *overview) stored(ctx context.Context, now *dashboard.Now) (err error) {
 	if now.Window, now.Live, now.Batch, err = o.meter.rates(ctx, now.At); err != nil {
 		return err
@@ -106,7 +106,7 @@ func (o *overview) stored(ctx context.Context, now *dashboard.Now) (err error) {
 	return err
 }
 
-// describe adds to batches what lists show besides.
+// describe adds the fields of lists to batches.
 func (s *source) describe(ctx context.Context, rows []batch.Batch) ([]dashboard.Batch, error) {
 	estimates, err := s.Engine.Estimates(ctx, rows...)
 	if err != nil {
@@ -145,11 +145,11 @@ func (s *source) describe(ctx context.Context, rows []batch.Batch) ([]dashboard.
 	return described, nil
 }
 
-// How much longer than at the rate of the last minute it may take: rates fall
-// when other batches and live users come.
+// The upper bound relative to the estimate at the rate of the last minute: rates fall
+// when other batches and live requests arrive.
 const estimateSlack = 1.3
 
-// remaining puts an estimate into words.
+// remaining returns the estimated time to the end.
 func remaining(b batch.Batch, e engine.Estimate) dashboard.Estimate {
 	switch {
 	case b.Status.Terminal():
@@ -171,7 +171,7 @@ func remaining(b batch.Batch, e engine.Estimate) dashboard.Estimate {
 	}
 }
 
-// dated says since when each problem is there.
+// dated sets since when each problem exists.
 func (o *overview) dated(problems []dashboard.Problem, now time.Time) []dashboard.Problem {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -13,8 +13,8 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// problems lists what is wrong, the worst first. late are batches that will miss
-// their deadlines, present what the doctor finds wrong.
+// problems returns the current problems, the worst first. late are batches that will
+// miss their deadlines, present the doctor's findings.
 func (o *overview) problems(now *dashboard.Now, late []engine.Late, health engine.Health, present []doctor.Check) []dashboard.Problem {
 	all := modelProblems(o.Pool.Problems())
 	all = append(all, serverProblems(now.Upstreams)...)
@@ -34,7 +34,7 @@ func severity(p dashboard.Problem) int {
 	return 1
 }
 
-// modelProblems are those of the pool's models.
+// modelProblems returns the problems of the pool's models.
 func modelProblems(models []upstreams.ModelStatus) (all []dashboard.Problem) {
 	for _, m := range models {
 		p := dashboard.Problem{
@@ -51,8 +51,7 @@ func modelProblems(models []upstreams.ModelStatus) (all []dashboard.Problem) {
 	return all
 }
 
-// checkProblems are checks of the doctor that are about nothing that other
-// problems say.
+// checkProblems returns the doctor's findings that other problems do not cover.
 func checkProblems(present []doctor.Check) (all []dashboard.Problem) {
 	for _, c := range present {
 		if c.Topic != "" {
@@ -69,7 +68,7 @@ func checkProblems(present []doctor.Check) (all []dashboard.Problem) {
 	return all
 }
 
-// kvFull is from where on a server's cache is called full.
+// kvFull is the usage at which a server's cache counts as full.
 const kvFull = 0.97
 
 func serverProblems(servers []dashboard.Upstream) (all []dashboard.Problem) {
@@ -94,20 +93,20 @@ func serverProblems(servers []dashboard.Upstream) (all []dashboard.Problem) {
 		switch {
 		case u.State == upstreams.StateDown:
 			p.What = u.URL + " is down"
-			p.Remedy = "Look at its log and start it again; it gets requests as soon as it answers /health."
+			p.Remedy = "Check its log and restart it; it gets requests as soon as it answers /health."
 		case u.State == upstreams.StateLoading:
 			p.What = u.URL + " is not ready yet"
-			p.Remedy = "Loading a model takes minutes. If it stays so, look at its log."
+			p.Remedy = "Loading a model takes minutes. If it does not finish, check its log."
 		case u.State == upstreams.StateBusy:
 			p.What = u.URL + " does not answer its health checks in time"
-			p.Remedy = "It still gets requests. If it stays so, it has more than it can do: lower max_num_seqs or batch_share."
+			p.Remedy = "It still gets requests. If this persists, it is overloaded: lower max_num_seqs or batch_share."
 		case u.State == upstreams.StateSuspect:
-			p.What = u.URL + " answers requests with errors of its own"
-			p.Remedy = "It gets what no other server can take, and a trial every few seconds. Look at its log, at api_key, and at what stands between it and the gateway."
+			p.What = u.URL + " answers requests with server errors"
+			p.Remedy = "It gets requests that no other server can serve, and a trial every few seconds. Check its log, api_key, and any proxy between it and the gateway."
 		case u.HasMetrics && u.KVCacheUsage >= kvFull && u.Waiting > 0:
 			p.What, p.Since = "The KV cache of "+u.URL+" is full", time.Time{}
 			p.Detail = fmt.Sprintf("%.0f %% in use, %.0f requests wait", 100*u.KVCacheUsage, u.Waiting)
-			p.Remedy = "Lower max_num_seqs of this server so that it keeps what it runs in its cache, or give it more memory (--gpu-memory-utilization)."
+			p.Remedy = "Lower max_num_seqs of this server so that its running requests fit into its cache, or give it more memory (--gpu-memory-utilization)."
 		default:
 			continue
 		}
@@ -121,16 +120,16 @@ func partProblems(h engine.Health) (all []dashboard.Problem) {
 		says, what, remedy string
 		severity           dashboard.Severity
 	}{
-		{h.Store, "The store is away", "Live requests are served. Files and batches answer 503; lines that finished are kept and committed when it is back. Start the database.", dashboard.Failing},
-		{h.Queue, "The queue is away", "Batches go on by way of the store, a little slower. Start Redis.", dashboard.Warning},
-		{h.Files, "Files cannot be stored", "Uploads are refused and batches cannot end. Look at the disk, or at the object store.", dashboard.Failing},
+		{h.Store, "The store is not available", "Live requests are served. Files and batches answer 503; finished lines are kept and committed when it is back. Start the database.", dashboard.Failing},
+		{h.Queue, "The queue is not available", "Batches continue with the store, a little slower. Start Redis.", dashboard.Warning},
+		{h.Files, "Files cannot be stored", "Uploads are refused and batches cannot end. Check the disk, or the object store.", dashboard.Failing},
 	} {
 		if part.says != engine.Well {
 			all = append(all, dashboard.Problem{Severity: part.severity, What: part.what, Detail: part.says, Remedy: part.remedy, Subject: dashboard.DoctorSubject})
 		}
 	}
 	if len(all) > 0 {
-		return all // what is held up is held up by it
+		return all // they are the cause of paused batch work
 	}
 	for _, b := range h.Stopped {
 		all = append(all, dashboard.Problem{
@@ -140,7 +139,7 @@ func partProblems(h engine.Health) (all []dashboard.Problem) {
 	}
 	for _, reason := range h.Paused {
 		all = append(all, dashboard.Problem{
-			Severity: dashboard.Warning, What: "Batch work is held up", Detail: reason, Remedy: "It goes on by itself as soon as this is over; the doctor looks at every part.", Subject: dashboard.DoctorSubject,
+			Severity: dashboard.Warning, What: "Batch work is paused", Detail: reason, Remedy: "It continues by itself when the cause is resolved; the doctor checks every part.", Subject: dashboard.DoctorSubject,
 		})
 	}
 	return all
@@ -151,7 +150,7 @@ func memoryProblems(m batch.Memory) []dashboard.Problem {
 		return nil
 	}
 	return []dashboard.Problem{{
-		Severity: dashboard.Warning, What: "Slots stay free for want of memory",
+		Severity: dashboard.Warning, What: "Batch slots idle: request memory limit reached",
 		Detail: m.Shortage(), Remedy: m.Remedy(), Subject: dashboard.DoctorSubject,
 	}}
 }
@@ -160,7 +159,7 @@ func spaceProblems(s batch.Space, known bool, err error) []dashboard.Problem {
 	p := dashboard.Problem{Severity: dashboard.Warning, Subject: dashboard.FilesSubject, Remedy: "Delete files and batches that are not needed, or shorten input_ttl and output_ttl."}
 	switch {
 	case err != nil:
-		p.What, p.Detail = "The room for files cannot be measured", err.Error()
+		p.What, p.Detail = "The disk space for files cannot be measured", err.Error()
 	case !known:
 		return nil
 	case s.Full():

@@ -9,11 +9,11 @@ import (
 	"github.com/tidegate/tidegate/dashboard"
 )
 
-// shownLate is how many batches that will be late are named.
+// shownLate limits the late batches that are named.
 const shownLate = 10
 
-// batchProblems are those of batches: active are the first that are served, late
-// all that will be late.
+// batchProblems returns the problems of batches: active are the first in order, late
+// are all that will miss their deadlines.
 func batchProblems(active []dashboard.Batch, late []engine.Late, servers []dashboard.Upstream) (all []dashboard.Problem) {
 	served := make(map[string]bool)
 	for _, u := range servers {
@@ -48,7 +48,7 @@ func batchProblems(active []dashboard.Batch, late []engine.Late, servers []dashb
 	return all
 }
 
-// problemOf is a problem of a batch, with its subject alone.
+// problemOf returns a problem of a batch with only its subject set.
 func problemOf(b batch.Batch, name string) dashboard.Problem {
 	if name == "" {
 		name = b.ID

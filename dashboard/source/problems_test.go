@@ -50,12 +50,12 @@ func TestProblems(t *testing.T) {
 		{"one down", []dashboard.Upstream{up, server(upstreams.StateDown)}, well, nil, nil, []string{"warning http://gpu is down"}},
 		{"loading", []dashboard.Upstream{up, server(upstreams.StateLoading)}, well, nil, nil, []string{"warning http://gpu is not ready"}},
 		{"late", []dashboard.Upstream{server(upstreams.StateBusy)}, well, nil, nil, []string{"warning http://gpu does not answer"}},
-		{"suspect", []dashboard.Upstream{up, server(upstreams.StateSuspect)}, well, nil, nil, []string{"warning http://gpu answers requests with errors"}},
+		{"suspect", []dashboard.Upstream{up, server(upstreams.StateSuspect)}, well, nil, nil, []string{"warning http://gpu answers requests with server errors"}},
 		{"full", []dashboard.Upstream{server(upstreams.StateUp, func(u *upstreams.UpstreamStatus) { u.HasMetrics, u.KVCacheUsage, u.Waiting = true, 0.99, 3 })}, well, nil, nil, []string{"warning The KV cache"}},
 		{"store away", []dashboard.Upstream{up}, engine.Health{Store: "refused", Queue: "ok", Files: "ok", Paused: []string{"because of it"}}, nil, nil, []string{"failing The store"}},
 		{"queue and files away", []dashboard.Upstream{up}, engine.Health{Store: "ok", Queue: "refused", Files: "full"}, nil, nil, []string{"failing Files", "warning The queue"}},
 		{"stopped", []dashboard.Upstream{up}, engine.Health{Store: "ok", Queue: "ok", Files: "ok", Stopped: []engine.StoppedBatch{{ID: "batch_1", Reason: "why"}}}, nil, nil, []string{"warning Batch batch_1 was paused because"}},
-		{"held up", []dashboard.Upstream{up}, engine.Health{Store: "ok", Queue: "ok", Files: "ok", Paused: []string{"model m: down"}}, nil, nil, []string{"warning Batch work is held up"}},
+		{"held up", []dashboard.Upstream{up}, engine.Health{Store: "ok", Queue: "ok", Files: "ok", Paused: []string{"model m: down"}}, nil, nil, []string{"warning Batch work is paused"}},
 		{"late batch", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(*dashboard.Batch) {})}, []engine.Late{late("batch_1", engine.LateSlow)}, []string{"warning Batch in.jsonl will miss"}},
 		{"late and not shown", []dashboard.Upstream{up}, well, nil, []engine.Late{late("batch_2", engine.LateWaiting)}, []string{"warning Batch batch_2 will miss"}},
 		{"paused for too long", []dashboard.Upstream{up}, well, nil, []engine.Late{late("batch_2", engine.LatePaused)}, []string{"warning Batch batch_2 is paused and will miss"}},
@@ -152,7 +152,7 @@ func TestSpaceProblems(t *testing.T) {
 		{"filling", batch.Space{Total: 1000, Free: 40, Reserve: 10}, true, nil, "warning The disk is filling"},
 		{"full", batch.Space{Total: 1000, Free: 9, Reserve: 10}, true, nil, "failing The disk is full"},
 		{"without a bound", batch.Space{}, false, nil, ""},
-		{"not to be measured", batch.Space{}, false, errors.New("no such directory"), "warning The room for files cannot be measured"},
+		{"not to be measured", batch.Space{}, false, errors.New("no such directory"), "warning The disk space for files cannot be measured"},
 	} {
 		all := spaceProblems(c.space, c.known, c.err)
 		if len(all) != min(1, len(c.want)) {

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// remembered is a value that is read anew when it is older than age.
+// remembered is a cached value that is read again when it is older than age.
 type remembered[T any] struct {
 	age  time.Duration
 	now  func() time.Time
 	read func(context.Context) (T, error)
 
 	mu    sync.Mutex
-	at    time.Time // guarded by mu; zero: nothing was read
+	at    time.Time // guarded by mu; zero: not read yet
 	value T         // guarded by mu
 }
 
@@ -21,8 +21,8 @@ func remember[T any](age time.Duration, now func() time.Time, read func(context.
 	return &remembered[T]{age: age, now: now, read: read}
 }
 
-// get gives the value. One reads while others wait for it; an error is not
-// remembered.
+// get returns the value. Concurrent callers wait for one read; an error is not
+// cached.
 func (r *remembered[T]) get(ctx context.Context) (T, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -37,7 +37,7 @@ func (r *remembered[T]) get(ctx context.Context) (T, error) {
 	return value, err
 }
 
-// recent remembers values by what they were made from, the newest few.
+// recent caches the newest values by key.
 type recent[K comparable, V any] struct {
 	age time.Duration
 
@@ -50,7 +50,7 @@ type dated[V any] struct {
 	value V
 }
 
-// recentLimit is how many values are remembered.
+// recentLimit is the number of cached values.
 const recentLimit = 64
 
 func (r *recent[K, V]) get(key K, now time.Time) (V, bool) {

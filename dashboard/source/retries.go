@@ -10,9 +10,9 @@ import (
 	"github.com/tidegate/tidegate/batch/httpapi"
 )
 
-// RetryFailed makes a batch of the lines that failed, once: whoever asks again,
-// as by a second click, gets the same batch. So it is for a batch that a client has
-// retried.
+// RetryFailed creates a batch of the failed lines, once: repeated calls, such as by a
+// double click, return the same batch. This includes a retry that a client has
+// created.
 func (b *batches) RetryFailed(ctx context.Context, id string) (string, error) {
 	row, err := b.Engine.Batch(ctx, b.Tenant, id)
 	if err != nil {
@@ -29,9 +29,9 @@ func (b *batches) RetryFailed(ctx context.Context, id string) (string, error) {
 	return retry.ID, httpapi.Explain(err)
 }
 
-// retryOf gives the batch that RetryFailed made of another, "" when there is
-// none, and the idempotency key with which one can be made. A batch that is
-// deleted keeps its key, so the next one has the next key.
+// retryOf returns the batch that RetryFailed created for another one, "" if there is
+// none, and the idempotency key for creating one. A deleted batch keeps its key, so
+// that the next one uses the next key.
 func (b *batches) retryOf(ctx context.Context, id string) (made, key string, err error) {
 	for n := 1; ; n++ {
 		key = fmt.Sprintf("dashboard retry %d of %s", n, id)
@@ -39,7 +39,7 @@ func (b *batches) retryOf(ctx context.Context, id string) (made, key string, err
 		switch {
 		case gone(err):
 			return "", key, nil
-		case errors.Is(err, batch.ErrKeyReused): // a client has the same idea of keys
+		case errors.Is(err, batch.ErrKeyReused): // a client has used the same key
 			continue
 		case err != nil:
 			return "", "", err
@@ -51,8 +51,8 @@ func (b *batches) retryOf(ctx context.Context, id string) (made, key string, err
 	}
 }
 
-// retriedBy looks for a batch of the failed lines of another: one that was made
-// here, else one that a client has made, among the newest batches.
+// retriedBy returns the retry of a batch: one created here, or else one that a client
+// has created, among the newest batches.
 func (b *batches) retriedBy(ctx context.Context, row batch.Batch) (string, error) {
 	if made, _, err := b.retryOf(ctx, row.ID); err != nil || made != "" {
 		return made, err

@@ -8,19 +8,19 @@ import (
 )
 
 const (
-	searchPage  = 1000 // files that are read at once
-	searchPages = 5    // that one search reads: the page after it goes on
+	searchPage  = 1000 // files read per page
+	searchPages = 5    // pages read per search: the next page continues it
 )
 
-// filesFound is a page of files. after is the last that was looked at.
+// filesFound is a page of files. after is the last file that was searched.
 type filesFound struct {
 	files []batch.File
 	more  bool
 	after string
 }
 
-// searchFiles lists the files whose name or id has a text. It looks at a bounded
-// number of files, in the order of an index.
+// searchFiles returns the files whose name or id contains a text. It searches a
+// bounded number of files, in index order.
 func searchFiles(q dashboard.FileQuery, list func(batch.FileQuery) ([]batch.File, bool, error)) (found filesFound, err error) {
 	query := batch.FileQuery{Purpose: q.Purpose, After: q.After, Limit: q.Limit}
 	text := strings.ToLower(q.Text)

@@ -14,7 +14,7 @@ type servers struct {
 	minutes *remembered[[]dashboard.Minute]
 }
 
-// minutesAge is how old the minutes of the last hour may be.
+// minutesAge is the maximum age of the cached minutes of the last hour.
 const minutesAge = 5 * time.Second
 
 func newServers(s *source) servers {
@@ -32,10 +32,10 @@ func newServers(s *source) servers {
 	})}
 }
 
-// Minutes are all servers together.
+// Minutes returns the minutes of all servers together.
 func (s servers) Minutes(ctx context.Context) ([]dashboard.Minute, error) { return s.minutes.get(ctx) }
 
-// upstreams are the servers with what they did in the last minute.
+// upstreams returns the servers with their activity in the last minute.
 func (s *source) upstreams() []dashboard.Upstream {
 	recent := s.Pool.Recent()
 	status := s.Pool.Status()
@@ -53,7 +53,7 @@ func upstreamOf(u upstreams.UpstreamStatus, r upstreams.Recent) dashboard.Upstre
 	}
 }
 
-// Upstream gives one server.
+// Upstream returns one server.
 func (s servers) Upstream(_ context.Context, url string) (dashboard.UpstreamDetail, error) {
 	t, ok := s.Pool.Telemetry(url)
 	if !ok {
@@ -73,7 +73,7 @@ func (s servers) Upstream(_ context.Context, url string) (dashboard.UpstreamDeta
 		}
 	}
 	if d.URL == "" {
-		return dashboard.UpstreamDetail{}, batch.ErrNotFound // it was taken out just now
+		return dashboard.UpstreamDetail{}, batch.ErrNotFound // it was removed concurrently
 	}
 	for _, m := range d.Models {
 		if !others[m] {
@@ -95,13 +95,13 @@ func (s servers) Upstream(_ context.Context, url string) (dashboard.UpstreamDeta
 	return d, nil
 }
 
-// SetDraining begins or ends a drain.
+// SetDraining drains or undrains a server.
 func (s servers) SetDraining(_ context.Context, url string, draining bool) error {
 	change := s.Pool.Undrain
 	if draining {
 		change = func(url string) error { return s.Pool.DrainBy(url, "the dashboard") }
 	}
-	if change(url) != nil { // there is no such server
+	if change(url) != nil { // the server does not exist
 		return batch.ErrNotFound
 	}
 	return nil

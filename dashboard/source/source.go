@@ -12,28 +12,28 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// Config is what a source asks.
+// Config configures a source.
 type Config struct {
 	Tenant string
 	Engine *engine.Engine
 	Files  *upload.Service
 	Pool   *upstreams.Pool
 	Doctor Doctor
-	// Health is how the engine is, also while it is not open.
+	// Health returns the engine's health, also while it is not open.
 	Health func(context.Context) engine.Health
-	// Started is when the gateway began to work: nothing is measured before.
+	// Started is when the gateway started: nothing is measured before.
 	Started time.Time
 	Now     func() time.Time // nil: time.Now
 }
 
-// Doctor looks at every part.
+// Doctor runs checks.
 type Doctor interface {
 	dashboard.Doctor
-	// Present is what is wrong now, with an engine as h says.
+	// Present returns the current problems for the health h of the engine.
 	Present(ctx context.Context, h engine.Health) []doctor.Check
 }
 
-// New makes a dashboard's source. It does no I/O and starts nothing.
+// New returns a dashboard's source. It does no I/O and starts no goroutine.
 func New(cfg Config) dashboard.Source {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -56,7 +56,7 @@ func New(cfg Config) dashboard.Source {
 	}
 }
 
-// source is what all parts have in common.
+// source holds the data that all parts share.
 type source struct {
 	Config
 	health  *remembered[engine.Health]
@@ -66,10 +66,10 @@ type source struct {
 
 func (s *source) analytics() batch.AnalyticsStore { return s.Engine.Analytics() }
 
-// healthAge is how old what is said of the engine's health may be: asking for
-// it writes to a disk.
+// healthAge is the maximum age of the cached engine health, because checking it
+// writes to a disk.
 const healthAge = 3 * time.Second
 
-// presentAge is how old what the doctor found may be: it asks the store for the
-// time.
+// presentAge is the maximum age of the cached findings of the doctor, because checks
+// query the store.
 const presentAge = 5 * time.Second

@@ -15,10 +15,10 @@ import (
 
 type throughput struct{ *source }
 
-// mostModels is how many models are listed.
+// mostModels limits the number of listed models.
 const mostModels = 50
 
-// Series reads the counts of a time.
+// Series returns the counts of a period.
 func (t throughput) Series(ctx context.Context, q dashboard.SeriesQuery) (dashboard.Series, error) {
 	p := batch.Period{From: q.From, To: q.To, Step: q.Step}
 	var (
@@ -27,7 +27,7 @@ func (t throughput) Series(ctx context.Context, q dashboard.SeriesQuery) (dashbo
 		models []batch.UsageRecord
 		since  time.Time
 	)
-	reads, ctx := errgroup.WithContext(ctx) // at once, as each may take long
+	reads, ctx := errgroup.WithContext(ctx) // concurrently, as each may take long
 	reads.Go(func() (err error) {
 		points, err = t.analytics().UsageSeries(ctx, t.Tenant, q.Model, p)
 		return err
@@ -79,8 +79,8 @@ func (t throughput) Series(ctx context.Context, q dashboard.SeriesQuery) (dashbo
 	return s, nil
 }
 
-// since is from when on averages of a period count: its beginning, or what is
-// earlier of the gateway's start and the first work in it.
+// since returns the start of the period for averages: its beginning, or the earlier
+// of the gateway's start and the first work in it.
 func (t throughput) since(ctx context.Context, p batch.Period) (time.Time, error) {
 	if !t.Started.After(p.From) {
 		return p.From, nil
@@ -92,8 +92,8 @@ func (t throughput) since(ctx context.Context, p batch.Period) (time.Time, error
 	return firstWork(t.Started, p, points), nil
 }
 
-// firstWork is what is earlier of a gateway's start and the first work in a
-// period. Work in the step of the start was done after it.
+// firstWork returns the earlier of the gateway's start and the first work in a
+// period. Work in the step of the start counts as done after it.
 func firstWork(started time.Time, p batch.Period, points []batch.UsagePoint) time.Time {
 	first := started
 	for _, u := range points {
@@ -105,7 +105,8 @@ func firstWork(started time.Time, p batch.Period, points []batch.UsagePoint) tim
 	return first
 }
 
-// byModel joins the classes of models, those with the most tokens first.
+// byModel sums the classes of each model, and sorts models by tokens in descending
+// order.
 func byModel(records []batch.UsageRecord) []dashboard.ModelWork {
 	works := make(map[string]*dashboard.ModelWork)
 	var all []*dashboard.ModelWork

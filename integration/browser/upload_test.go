@@ -158,7 +158,7 @@ func TestBrokenUpload(t *testing.T) {
 	h.full.Store(true)
 	p.expect("503 (Service Unavailable)")
 	p.press("form[data-upload] button")
-	p.until(`document.querySelector('[data-words]').textContent.startsWith('The upload was broken off')`)
+	p.until(`document.querySelector('[data-words]').textContent.startsWith('The upload was interrupted')`)
 	h.full.Store(false)
 	p.click("form[data-upload] button", "#h-found")
 	p.quiet()

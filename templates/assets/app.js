@@ -244,7 +244,7 @@
     function failed (why) {
       bar.hidden = true
       button.disabled = false
-      words.textContent = why ? why.textContent : 'The upload was broken off. Is the gateway there?'
+      words.textContent = why ? why.textContent : 'The upload was interrupted. Is the gateway running?'
     }
     request.open('POST', form.action)
     request.setRequestHeader('Tidegate-Upload', name)
