@@ -109,7 +109,7 @@ func (w *watch) sample(ctx context.Context, at time.Duration, lines int64) error
 }
 
 // raw is all samples as text, a row each under a row of names: some hundred rows
-// of JSON objects nobody could read.
+// of JSON objects would be unreadable.
 func (w *watch) raw() map[string][]string {
 	rows := map[string][]string{"statements": {"at lines claim_calls claim_ms commit_groups commit_ms wal_syncs wal_sync_ms"}}
 	for _, p := range w.samples {

@@ -22,7 +22,7 @@ type process struct {
 	log  string // path of what it printed
 }
 
-// freeAddr gives a loopback address that nobody listens on now.
+// freeAddr returns a loopback address that no process listens on now.
 func freeAddr() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -18,8 +18,8 @@ const (
 )
 
 // measureTail compares the time that long prompts take of which some are
-// answered at length with Graham's bound: whoever leaves no slot free while a
-// line waits needs at most all the work, shared by the slots, and one long answer
+// answered at length with Graham's bound: a scheduler that leaves no slot free
+// while a line waits needs at most all the work, shared by the slots, and one long answer
 // (https://doi.org/10.1137/0117039).
 func measureTail(ctx context.Context, b *bench) (any, error) {
 	const long = (tailLines + tailEvery - 1) / tailEvery

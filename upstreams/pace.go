@@ -22,8 +22,8 @@ const (
 	// paceAlike is the ratio to the average up to which the duration of steps counts
 	// as unchanged.
 	paceAlike = 1.15
-	// paceCached is the cached part of prompts above which prompts of which nothing
-	// else is known differ too much from the average.
+	// paceCached is the cached part of prompts above which prompts without further
+	// information differ too much from the average.
 	paceCached = 0.1
 	// paceFull limits the gap between lines, while no slot is free, to this part of
 	// the average time between two line completions.

@@ -179,7 +179,7 @@ func (f *Fake) Change(id string, change func(*dashboard.BatchDetail)) {
 	}
 }
 
-// begin locks, notes an action, and tells whether all fails now.
+// begin locks mu, records an action, and reports whether all actions fail now.
 func (f *Fake) begin(action ...string) (unlock func(), err error) {
 	f.mu.Lock()
 	if f.failing != nil {

@@ -95,7 +95,7 @@ func (s *session) create(ctx context.Context, f openai.File, b client.CreateBatc
 	}
 	err = fmt.Errorf("creating a batch of %s: %w", f.ID, err)
 	if e, ok := errors.AsType[*client.Error](err); ok && e.Status < http.StatusInternalServerError && !client.MayPass(err) {
-		// There is no batch and will be none, so nobody needs the file.
+		// No batch was created, so that the file is not needed.
 		if _, deleting := s.DeleteFile(ctx, f.ID); deleting != nil {
 			err = errors.Join(err, fmt.Errorf("deleting %s: %w", f.ID, deleting))
 		}

@@ -71,7 +71,7 @@ func Demo(ctx context.Context, cfg DemoConfig) (err error) {
 	if cfg.Input == "" && !cfg.Once {
 		in.content = repeatLines(in.content, demoLines)
 	}
-	history := !cfg.Once && cfg.DataDir == "" // never into somebody's own data
+	history := !cfg.Once && cfg.DataDir == "" // never into existing data
 	if cfg.DataDir == "" {
 		if cfg.DataDir, err = os.MkdirTemp("", "tidegate-demo-"); err != nil {
 			return fmt.Errorf("making a data directory: %w", err)

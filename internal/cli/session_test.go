@@ -124,7 +124,7 @@ func TestNobodyListens(t *testing.T) {
 		{"batch", "wait", "batch_1", "batch_2"},
 		{"files", "list"},
 	} {
-		got := tidegate(t.Context(), strings.NewReader(""), append(command, "--server", server)...).want(t, 1, "nobody listens at "+server, "tidegate serve")
+		got := tidegate(t.Context(), strings.NewReader(""), append(command, "--server", server)...).want(t, 1, "no server listens at "+server, "tidegate serve")
 		if strings.Contains(got.err, "Usage") {
 			t.Errorf("%q explains its flags: %s", command, got.err)
 		}

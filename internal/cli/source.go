@@ -105,7 +105,7 @@ func (src *source) packing() (p packing, err error) {
 	return p, err
 }
 
-// maxFirstLine is how far the first line is looked for, in bytes.
+// maxFirstLine limits the search for the end of the first line, in bytes.
 const maxFirstLine = 64 << 20
 
 // endpoint is the url of the first line.

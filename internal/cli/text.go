@@ -7,7 +7,7 @@ import (
 	"unicode"
 )
 
-// clean makes what somebody else wrote fit for a terminal and a table.
+// clean makes text from other sources safe for a terminal and a table.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unsafe(r) {

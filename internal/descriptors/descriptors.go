@@ -38,7 +38,7 @@ func Scarce() bool {
 	return limit != 0 && open >= limit-Reserve(limit)/2
 }
 
-// yield closes what nobody uses at present, guarded by yieldMu.
+// yield closes unused descriptors; guarded by yieldMu.
 var (
 	yieldMu sync.Mutex
 	yield   func() bool

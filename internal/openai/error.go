@@ -102,7 +102,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	body := e.body(r.URL.Path)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(e.Status)
-	_, _ = w.Write(body) // the client is gone: nobody is left to tell
+	_, _ = w.Write(body) // an error means that the client has disconnected
 }
 
 // body returns the body of the answer to a request for path.

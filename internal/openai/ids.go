@@ -5,7 +5,7 @@ import (
 	"encoding/hex"
 )
 
-// NewID makes an id: prefix and 32 hex digits that nobody can guess.
+// NewID returns an id: prefix and 32 random hex digits that cannot be guessed.
 func NewID(prefix string) string {
 	var random [16]byte
 	_, _ = rand.Read(random[:]) // never fails, says its documentation

@@ -10,7 +10,7 @@ import (
 // The functions of this file find their way through JSON without validating
 // it: strings are jumped over from quote to quote, containers by counting
 // brackets. With a long prompt this takes a quarter of a tokenizer's time, and
-// whoever gets the bytes parses them anyway. On any input they end in linear
+// the receiver of the bytes parses them anyway. On any input they end in linear
 // time, without recursion.
 
 // members walks over the members of an object.
@@ -44,8 +44,8 @@ func membersOf(b []byte) members {
 	return m
 }
 
-// next goes to the next member and tells whether there is one; if not, the
-// state says why.
+// next goes to the next member and reports whether there is one; if not, state
+// is the reason.
 func (m *members) next() bool {
 	if m.state != walking {
 		return false
@@ -219,7 +219,7 @@ func skipContainer(b []byte, i int) (int, walkState) {
 	return 0, walkCut
 }
 
-// deeper tells whether containers stand in each other more than limit deep.
+// deeper reports whether containers are nested more than limit deep.
 func deeper(b []byte, limit int) bool {
 	if bytes.Count(b, []byte{'{'})+bytes.Count(b, []byte{'['}) <= limit {
 		return false // whatever is in strings

@@ -181,7 +181,7 @@ func typeOf(data []byte) []byte {
 // often than one for a quote.
 var usageKey = []byte(`usage"`)
 
-// hasUsage tells whether data may have a usage that is an object.
+// hasUsage reports whether data may have a usage that is an object.
 func hasUsage(data []byte) bool {
 	for {
 		i := bytes.Index(data, usageKey)
@@ -247,7 +247,7 @@ func (s *StreamScanner) Usage() (u Usage, model string, ok bool) {
 	return u, s.model, ok
 }
 
-// Ended tells whether the stream has said its end: [DONE] (chat completions,
+// Ended reports whether the stream has had its final event: [DONE] (chat completions,
 // completions), response.completed, .failed or .incomplete (responses), or
 // message_stop (messages).
 func (s *StreamScanner) Ended() bool { return s.ended }

@@ -2,7 +2,7 @@ package openai
 
 // ScanUsage finds the members `usage` and `model` of a JSON answer, in the
 // names of chat completions, completions and embeddings (prompt_tokens …), of
-// responses (input_tokens …) or of Anthropic's messages. ok tells whether there
+// responses (input_tokens …) or of Anthropic's messages. ok reports whether there
 // was any count. A count that is no whole number from 0 to 2⁴⁰ is taken as
 // absent, an absent one as 0; an absent total is the sum of input and output.
 //

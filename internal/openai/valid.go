@@ -26,9 +26,9 @@ type validator struct {
 
 var validators = sync.Pool{New: func() any { return new(validator) }}
 
-// validate finds out what is wrong with b as one JSON value. By default that
+// validate returns why b is not one valid JSON value. By default that
 // is JSON as in RFC 7493: UTF-8, no lone surrogates, no name twice. The error
-// is for whoever wrote the JSON; its offsets are 1-based.
+// is meant for the author of the JSON; its offsets are 1-based.
 func validate(b []byte, opts ...jsontext.Options) error {
 	if deeper(b, maxDepth) {
 		return fmt.Errorf("it is nested more than %d levels deep", maxDepth)
@@ -73,7 +73,7 @@ func explain(err error) error {
 		if parent := syntactic.JSONPointer.Parent(); parent != "" {
 			at = fmt.Sprintf(" within '%s'", clip(string(parent)))
 		}
-		return fmt.Errorf("the key '%s' stands there twice%s", clip(syntactic.JSONPointer.LastToken()), at)
+		return fmt.Errorf("the key '%s' appears twice%s", clip(syntactic.JSONPointer.LastToken()), at)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("it ends in the middle of a value")
 	default:

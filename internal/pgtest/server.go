@@ -267,7 +267,7 @@ func (s *Server) Stop(how syscall.Signal) error {
 	}
 }
 
-// Demote restarts the server as a standby that follows nobody, until it is
+// Demote restarts the server as a standby without a primary, until it is
 // promoted (https://www.postgresql.org/docs/current/hot-standby.html).
 func (s *Server) Demote() error {
 	if err := s.Stop(Fast); err != nil {

@@ -20,7 +20,7 @@ const (
 	startLimit = 20 * time.Second // until a server answers; machines are shared
 	stopLimit  = 10 * time.Second // from SIGTERM to the end
 	pollGap    = 5 * time.Millisecond
-	portTries  = 5 // somebody else may take a free port before the server does
+	portTries  = 5 // another process may take a free port before the server does
 	portSearch = 100
 	shownLog   = 8 << 10
 )

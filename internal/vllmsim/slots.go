@@ -15,11 +15,11 @@ type slots struct {
 	queue      list.List // of chan struct{}, closed when the slot is theirs
 }
 
-// take gives a slot if one is free and nobody waits for it.
+// take returns a slot if one is free and no request waits for it.
 func (s *slots) take() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.running >= s.limit { // nobody waits while a slot is free
+	if s.running >= s.limit { // no request waits while a slot is free
 		return false
 	}
 	s.running++
@@ -64,7 +64,7 @@ func (s *slots) release() {
 	s.free()
 }
 
-// free hands a slot to whoever waits longest. The caller holds mu.
+// free passes a slot to the request that has waited longest. The caller holds mu.
 func (s *slots) free() {
 	if first := s.queue.Front(); first != nil && s.running <= s.limit {
 		close(s.queue.Remove(first).(chan struct{}))

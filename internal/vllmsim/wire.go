@@ -9,7 +9,7 @@ import (
 )
 
 // writeBody answers with a whole body. It panics with http.ErrAbortHandler if
-// the client is gone, so that nobody takes the answer for whole.
+// the client has disconnected, so that the answer is not taken for complete.
 func writeBody(w http.ResponseWriter, status int, contentType []string, body []byte) {
 	h := w.Header()
 	h["Content-Type"] = contentType

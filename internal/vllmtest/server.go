@@ -91,8 +91,9 @@ func Launch(o Options) (*Server, error) {
 
 const loopback = "127.0.0.1"
 
-// freePort is taken by nobody else in practice, although the server binds it only
-// when its model is loaded: the kernel gives ports out in another order.
+// freePort returns a free port. In practice no other process takes it, although the
+// server binds it only when its model is loaded: the kernel assigns ports in another
+// order.
 func freePort() (string, error) {
 	listener, err := net.Listen("tcp", net.JoinHostPort(loopback, "0"))
 	if err != nil {

@@ -184,7 +184,7 @@ func TestNobodyListens(t *testing.T) {
 		"stream": func() error { _, err := c.Upload(ctx, Content{Stream: strings.NewReader("x")}); return err },
 	} {
 		err := try()
-		if _, ok := errors.AsType[*UnreachableError](err); !ok || !strings.Contains(err.Error(), "nobody listens at "+server) {
+		if _, ok := errors.AsType[*UnreachableError](err); !ok || !strings.Contains(err.Error(), "no server listens at "+server) {
 			t.Errorf("%s: got %v", name, err)
 		}
 		if !MayPass(err) {

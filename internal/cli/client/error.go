@@ -46,7 +46,7 @@ type UnreachableError struct {
 
 func (e *UnreachableError) Error() string {
 	if errors.Is(e.Err, syscall.ECONNREFUSED) {
-		return fmt.Sprintf("nobody listens at %s: is the gateway running (tidegate serve --upstream URL), and is --server right?", e.Server)
+		return fmt.Sprintf("no server listens at %s: is the gateway running (tidegate serve --upstream URL), and is --server right?", e.Server)
 	}
 	return e.Err.Error()
 }
@@ -60,7 +60,7 @@ type finalError struct{ err error }
 func (e *finalError) Error() string { return e.err.Error() }
 func (e *finalError) Unwrap() error { return e.err }
 
-// MayPass tells whether the same request may succeed later: the gateway could
+// MayPass reports whether the same request may succeed later: the gateway could
 // not be reached, or could not serve the request now.
 func MayPass(err error) bool {
 	if e, ok := errors.AsType[*Error](err); ok {

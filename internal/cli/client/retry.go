@@ -57,8 +57,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// again tells whether a request that failed so is sent again, and how long to
-// wait before at least.
+// again reports whether a request that failed with err is retried, and the minimum
+// delay.
 func again(err error) (after time.Duration, yes bool) {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.retryAfter, e.mayPass() && e.retryAfter <= maxRetryAfter

@@ -109,7 +109,7 @@ type uploadBody struct {
 	sent func(int64) // guarded by mu; nil at the end
 }
 
-// Close is for the transport. The content is closed by whoever opened it.
+// Close does nothing: the transport calls it, but the opener closes the content.
 func (*uploadBody) Close() error { return nil }
 
 // end has sent not called any more.

@@ -1,0 +1,117 @@
+package docs
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// forbiddenInGo are wordings that do not belong in technical English, with their standard
+// replacements. Patterns are matched against one line, ignoring case.
+var forbiddenInGo = []struct{ name, pattern, write string }{
+	{"tells whether", `\btells? whether\b`, "reports whether"},
+	{"says whether", `\bsays whether\b`, "reports whether"},
+	{"whoever", `\bwhoever\b`, "every client that, any caller"},
+	{"nobody", `\bnobody\b`, "no client, no server, no one in the role meant"},
+	{"somebody", `\bsomebody\b`, "a client, a caller"},
+	{"lest", `\blest\b`, "so that … not"},
+	{"for want of", `\bfor want of\b`, "because of a lack of, limit reached"},
+	{"of which nothing", `\bof which nothing\b`, "without, unknown"},
+	{"that which", `\bthat which\b`, "the noun"},
+	{"is looked for", `\bis looked for\b`, "is searched, is checked"},
+	{"stands there", `\bstands there\b`, "is specified, already specified"},
+	{"is there no more", `\b(is|are) there no more\b`, "no longer exists"},
+	{"takes note", `\btakes? note\b`, "records"},
+	{"takes in", `\btakes in (what|how|that|the|a|an)\b`, "handles, records, adds"},
+	{"is well", `\bis well\b`, "is healthy"},
+	{"goes on to its end", `\bgoes on to its end\b`, "continues"},
+}
+
+// plainDirs are the directories whose Go files are written in plain English.
+var plainDirs = []string{"upstreams", "caddymodule", "dashboard", "doctor", "templates", "internal", "cmd", "bench"}
+
+// exemptInGo are lines that need a forbiddenInGo wording, by a part of their text: quotations
+// of other programs, and names.
+var exemptInGo = []string{"http.NoBody", "account postgres or nobody", "as postgres or nobody", `"postgres", "nobody"`}
+
+// TestPlainEnglishInGo checks comments and strings of Go files, except tests.
+func TestPlainEnglishInGo(t *testing.T) {
+	for _, dir := range plainDirs {
+		err := filepath.WalkDir(filepath.Join("..", "..", dir), func(path string, entry os.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, "_templ.go") {
+				return err
+			}
+			source, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			for _, problem := range checkGo(path, string(source)) {
+				t.Error(problem)
+			}
+			_, err = parser.ParseFile(token.NewFileSet(), path, source, parser.SkipObjectResolution)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestForbiddenInGoIsFound shows that each pattern finds the wording that it is named for.
+func TestForbiddenInGoIsFound(t *testing.T) {
+	for text, want := range map[string]string{
+		"// up tells whether it runs":                "tells whether",
+		"// whoever reads it":                        "whoever",
+		"// Nobody is left to tell.":                 "nobody",
+		`"slots stay free for want of memory"`:       "for want of",
+		"// left alone, lest their lines run twice":  "lest",
+		"// shortLook is how often it is looked for": "is looked for",
+		`"health_interval stands there twice"`:       "stands there",
+		`"it is there no more"`:                      "is there no more",
+		"// reports whether it runs":                 "",
+		"// the latest request":                      "",
+	} {
+		got := strings.Join(checkGo("x.go", text), "\n")
+		if (want == "") != (got == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+// checkGo returns the forbiddenInGo wordings in the comments and strings of a Go file.
+func checkGo(path, source string) (problems []string) {
+	for i, line := range strings.Split(source, "\n") {
+		for _, f := range goPatterns {
+			if f.re.MatchString(line) && strings.ContainsAny(line, "/\"`") && !isExemptInGo(line) {
+				problems = append(problems, fmt.Sprintf("%s:%d: got %q, want %s, in: %s", path, i+1, f.name, f.write, strings.TrimSpace(line)))
+			}
+		}
+	}
+	return problems
+}
+
+func isExemptInGo(line string) bool {
+	for _, part := range exemptInGo {
+		if strings.Contains(line, part) {
+			return true
+		}
+	}
+	return false
+}
+
+type goPattern struct {
+	name, write string
+	re          *regexp.Regexp
+}
+
+var goPatterns = func() (all []goPattern) {
+	for _, f := range forbiddenInGo {
+		all = append(all, goPattern{f.name, f.write, regexp.MustCompile("(?i)" + f.pattern)})
+	}
+	return all
+}()
