@@ -237,7 +237,7 @@ func (a *App) options() map[string]option {
 		"cors":  origins(&a.CORS),
 		"api_keys": func(d *caddyfile.Dispenser) error {
 			a.APIKeys = d.RemainingArgs()
-			if slices.ContainsFunc(a.APIKeys, func(key string) bool { return strings.TrimSpace(key) == "" }) {
+			if slices.ContainsFunc(a.APIKeys, func(key string) bool { return len(splitKeys(key)) == 0 }) {
 				return d.Err("api_keys: a key is empty")
 			}
 			return nil // none: the environment variable is empty

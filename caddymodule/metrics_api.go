@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -43,7 +42,7 @@ func (m *MetricsConfig) unmarshal(d *caddyfile.Dispenser) error {
 		m.Public = true
 	case "keys":
 		m.Keys = d.RemainingArgs()
-		if slices.ContainsFunc(m.Keys, func(key string) bool { return strings.TrimSpace(key) == "" }) {
+		if slices.ContainsFunc(m.Keys, func(key string) bool { return len(splitKeys(key)) == 0 }) {
 			return d.Err("metrics keys: a key is empty")
 		}
 		return nil // none: the environment variable is empty

@@ -79,36 +79,63 @@ func (s *secrets) url(driver, value string) (string, error) {
 var errEmptyKey = errors.New("a key is empty")
 
 // keys returns the keys in values. Each value may contain several keys, separated by
-// commas or white space. An empty value is an error: it would disable authentication
-// by mistake. {env.NAME:} may be empty.
+// commas or white space. A value without a key is an error: it would disable
+// authentication by mistake. Only the variable of {env.NAME:} may be unset or blank.
 func (s *secrets) keys(values []string) ([]string, error) {
 	var all []string
 	for _, value := range values {
-		text, err := s.expand(value)
+		words, err := s.keysIn(value)
 		if err != nil {
 			return nil, err
-		}
-		words := splitKeys(text)
-		name, _, optional, fromEnv := envPlaceholder(value)
-		if fromEnv {
-			var inner []string
-			for _, word := range words {
-				if word, err = s.expand(word); err != nil {
-					return nil, err
-				}
-				inner = append(inner, splitKeys(word)...)
-			}
-			words = inner
-		}
-		switch {
-		case len(words) == 0 && !fromEnv:
-			return nil, errEmptyKey
-		case len(words) == 0 && !optional:
-			return nil, fmt.Errorf("%w: the environment variable %s is not set; write {env.%s:} where that is allowed", errEmptyKey, name, name)
 		}
 		all = append(all, words...)
 	}
 	return all, nil
+}
+
+// keysIn returns the keys in one value.
+func (s *secrets) keysIn(value string) ([]string, error) {
+	text, err := s.expand(value)
+	if err != nil {
+		return nil, err
+	}
+	name, _, optional, fromEnv := envPlaceholder(value)
+	if fromEnv && strings.TrimSpace(text) == "" {
+		if optional {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("%w: the environment variable %s is not set; write {env.%s:} where that is allowed", errEmptyKey, name, name)
+	}
+	words := splitKeys(text)
+	if len(words) == 0 {
+		return nil, noKey(value)
+	}
+	if !fromEnv {
+		return words, nil
+	}
+	var keys []string
+	for _, word := range words {
+		if text, err = s.expand(word); err != nil {
+			return nil, err
+		}
+		inner := splitKeys(text)
+		if len(inner) == 0 {
+			return nil, fmt.Errorf("environment variable %s: %w", name, noKey(word))
+		}
+		keys = append(keys, inner...)
+	}
+	return keys, nil
+}
+
+// noKey returns the error for a value that is not empty and contains no key.
+func noKey(value string) error {
+	if name, _, _, ok := envPlaceholder(value); ok {
+		return fmt.Errorf("%w: the environment variable %s contains no key, only separators or variables that are not set; set a key, or unset it", errEmptyKey, name)
+	}
+	if name, ok := secretFile(value); ok {
+		return fmt.Errorf("%w: %s contains no key, only separators", errEmptyKey, name)
+	}
+	return errEmptyKey
 }
 
 // splitKeys returns the keys of a text, separated by commas or white space.

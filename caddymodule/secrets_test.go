@@ -26,27 +26,44 @@ func TestKeysOfValues(t *testing.T) {
 	t.Setenv("MANY", " one,two  three,\tfour ,")
 	t.Setenv("BLANK", " ")
 	t.Setenv("ELSEWHERE", "{file."+file+"} zero")
+	separators := keyFile(t, ",\n,\n")
+	t.Setenv("COMMA", ",")
+	t.Setenv("COMMAS", " ,, ,\n")
+	t.Setenv("FILE_OF_COMMAS", "{file."+separators+"}")
+	t.Setenv("FILE_OF_COMMAS_AND_KEY", "one {file."+separators+"}")
+	t.Setenv("VARIABLE_UNSET", "{env.MISSING}")
+	t.Setenv("VARIABLE_OPTIONAL", "{env.MISSING:}")
 	for name, tt := range map[string]struct {
 		values  []string
 		want    []string
 		refused string
 	}{
-		"words":              {[]string{"one", "two"}, []string{"one", "two"}, ""},
-		"commas":             {[]string{"one,two"}, []string{"one", "two"}, ""},
-		"variable":           {[]string{"{env.MANY}"}, []string{"one", "two", "three", "four"}, ""},
-		"variable, optional": {[]string{"{env.MANY:}"}, []string{"one", "two", "three", "four"}, ""},
-		"file":               {[]string{"{file." + file + "}"}, []string{"one", "two", "three"}, ""},
-		"file of a variable": {[]string{"{env.ELSEWHERE:}", "x"}, []string{"one", "two", "three", "zero", "x"}, ""},
-		"fallback":           {[]string{"{env.MISSING:one,two}"}, []string{"one", "two"}, ""},
-		"none":               {nil, nil, ""},
-		"may be missing":     {[]string{"{env.MISSING:}", "{env.BLANK:}"}, nil, ""},
-		"missing":            {[]string{"{env.MISSING}"}, nil, "the environment variable MISSING is not set"},
-		"blank":              {[]string{"{env.BLANK}"}, nil, "BLANK is not set"},
-		"missing beside one": {[]string{"one", "{env.MISSING}"}, nil, "MISSING"},
-		"empty":              {[]string{""}, nil, "a key is empty"},
-		"commas alone":       {[]string{" , "}, nil, "a key is empty"},
-		"missing file":       {[]string{"{file./nowhere/key}"}, nil, "/nowhere/key"},
-		"empty file":         {[]string{"{file." + keyFile(t, " \n") + "}"}, nil, "is empty"},
+		"words":                        {[]string{"one", "two"}, []string{"one", "two"}, ""},
+		"commas":                       {[]string{"one,two"}, []string{"one", "two"}, ""},
+		"variable":                     {[]string{"{env.MANY}"}, []string{"one", "two", "three", "four"}, ""},
+		"variable, optional":           {[]string{"{env.MANY:}"}, []string{"one", "two", "three", "four"}, ""},
+		"file":                         {[]string{"{file." + file + "}"}, []string{"one", "two", "three"}, ""},
+		"file of a variable":           {[]string{"{env.ELSEWHERE:}", "x"}, []string{"one", "two", "three", "zero", "x"}, ""},
+		"fallback":                     {[]string{"{env.MISSING:one,two}"}, []string{"one", "two"}, ""},
+		"none":                         {nil, nil, ""},
+		"may be missing":               {[]string{"{env.MISSING:}", "{env.BLANK:}"}, nil, ""},
+		"missing":                      {[]string{"{env.MISSING}"}, nil, "the environment variable MISSING is not set"},
+		"blank":                        {[]string{"{env.BLANK}"}, nil, "BLANK is not set"},
+		"missing beside one":           {[]string{"one", "{env.MISSING}"}, nil, "MISSING"},
+		"empty":                        {[]string{""}, nil, "a key is empty"},
+		"commas alone":                 {[]string{" , "}, nil, "a key is empty"},
+		"comma in a variable":          {[]string{"{env.COMMA:}"}, nil, "COMMA contains no key"},
+		"commas in a variable":         {[]string{"{env.COMMAS:}"}, nil, "COMMAS contains no key"},
+		"comma, not optional":          {[]string{"{env.COMMA}"}, nil, "COMMA contains no key"},
+		"comma beside a key":           {[]string{"one", "{env.COMMA:}"}, nil, "COMMA contains no key"},
+		"comma as fallback":            {[]string{"{env.MISSING:,}"}, nil, "MISSING contains no key"},
+		"commas in a file":             {[]string{"{file." + separators + "}"}, nil, separators + " contains no key"},
+		"commas in a variable's file":  {[]string{"{env.FILE_OF_COMMAS:}"}, nil, separators + " contains no key"},
+		"commas in a file, and a key":  {[]string{"{env.FILE_OF_COMMAS_AND_KEY:}"}, nil, separators + " contains no key"},
+		"unset variable in a variable": {[]string{"{env.VARIABLE_UNSET:}"}, nil, "a key is empty"},
+		"optional one in a variable":   {[]string{"{env.VARIABLE_OPTIONAL:}"}, nil, "a key is empty"},
+		"missing file":                 {[]string{"{file./nowhere/key}"}, nil, "/nowhere/key"},
+		"empty file":                   {[]string{"{file." + keyFile(t, " \n") + "}"}, nil, "is empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := (&secrets{replacer: caddy.NewReplacer()}).keys(tt.values)

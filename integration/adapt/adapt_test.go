@@ -118,6 +118,27 @@ func TestShippedCaddyfile(t *testing.T) {
 	}
 }
 
+// A variable for keys that contains separators and no key is refused, so that the
+// gateway is not open by mistake. A blank one counts as unset.
+func TestShippedCaddyfileRefusesSeparatorsAsKeys(t *testing.T) {
+	text, err := os.ReadFile("../../Caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TIDEGATE_AUTH", "off")
+	t.Setenv("TIDEGATE_DATA", t.TempDir())
+	for name, directive := range map[string]string{"TIDEGATE_API_KEYS": "api_keys: ", "TIDEGATE_METRICS_KEYS": "metrics: keys: "} {
+		for _, value := range []string{",", ",,", " , ,\n", "{env.TIDEGATE_UNSET},{env.TIDEGATE_UNSET}", "key {env.TIDEGATE_UNSET}"} {
+			t.Run(name+"="+value, func(t *testing.T) {
+				t.Setenv(name, value)
+				if got := adapt(t, string(text)); !strings.Contains(got, "provision tidegate: "+directive) || !strings.Contains(got, "a key is empty") || !strings.Contains(got, name) {
+					t.Errorf("got %.300s, want an error that names the variable", got)
+				}
+			})
+		}
+	}
+}
+
 // Every whole Caddyfile in the documentation is valid. A fragment does not begin
 // with global options.
 func TestDocumentedCaddyfiles(t *testing.T) {

@@ -33,7 +33,7 @@ func numbers(most string) kind {
 var values = map[string]map[string]kind{
 	"": {
 		"data": words, "pool": anything, "batch": {[]string{"on", `""`, "OFF"}, `followed by "off" or a block`}, "body": anything, "store": anything, "queue": anything, "files": anything,
-		"api_keys": {[]string{`""`, `one " "`}, "a key is empty"},
+		"api_keys": {[]string{`""`, `one " "`, ",", "one ,,"}, "a key is empty"},
 		"role":     {[]string{"boss", "Serve", `""`}, "must be one of all, serve, work"},
 		"metrics":  {[]string{"on", "yes", "key", `""`, "OFF"}, "metrics must be off, public or keys"},
 		"auth":     {[]string{"on", "yes", "0"}, `must be "off"`},
