@@ -158,6 +158,8 @@ func dashboard(t *testing.T) (all []expression) {
 			List []struct {
 				Name, Type string
 				Definition string
+				IncludeAll bool
+				AllValue   string
 			}
 		}
 	}
@@ -168,6 +170,11 @@ func dashboard(t *testing.T) (all []expression) {
 	var named []string
 	for _, v := range d.Templating.List {
 		named = append(named, v.Name)
+		// Grafana replaces "All" by the listed values otherwise: series of the models
+		// "other" and "" are not among them.
+		if v.IncludeAll && v.AllValue != ".*" {
+			t.Errorf("all of variable %s of the dashboard stand for %q, want .*", v.Name, v.AllValue)
+		}
 		if v.Type != "query" {
 			continue
 		}
