@@ -156,6 +156,7 @@ func TestChecks(t *testing.T) {
 			g.health.Role, g.health.Paused = batch.RoleServe, []string{"no gateway works on batches"}
 		}, "gateway batch work", doctor.Doubted, "no gateway works"},
 		{"too little memory", func(g *gateway) { g.memory.Wanted = 200<<20 - 1 }, "gateway memory for requests", doctor.Doubted, "fit into 64 MiB"},
+		{"housekeeping", func(g *gateway) { g.health.Housekeeping = []string{"collecting what expired: refused"} }, "gateway housekeeping", doctor.Doubted, "refused"},
 		{"held up", func(g *gateway) { g.health.Paused = []string{"storing files: no space"} }, "gateway batch work", doctor.Doubted, "no space"},
 		{"a batch was stopped", func(g *gateway) {
 			g.health.Stopped = []engine.StoppedBatch{{ID: "batch_1", Reason: "100 lines failed"}}

@@ -170,6 +170,12 @@ func (d *Doctor) parts(h engine.Health) []Check {
 		held.Remedy = "It goes on by itself when this is over."
 	}
 	checks = append(checks, held)
+	if len(h.Housekeeping) > 0 {
+		checks = append(checks, Check{
+			Area: Gateway, Name: "housekeeping", Verdict: Doubted, Topic: PartTopic, Found: strings.Join(h.Housekeeping, "; "),
+			Remedy: "Batch work goes on. The next round tries again; if it keeps failing, check the log and the part that it names.",
+		})
+	}
 	for _, b := range h.Stopped {
 		checks = append(checks, Check{
 			Area: Gateway, Name: "batch " + b.ID, Verdict: Doubted, Topic: PartTopic, Found: "paused: " + b.Reason,

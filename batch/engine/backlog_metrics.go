@@ -24,10 +24,11 @@ var (
 	descIdle      = prometheus.NewDesc("tidegate_batch_idle_seconds", "Time since a line of the model last got its result, on all gateways; absent for models without lines that wait or run, and while none has.", []string{"model"}, nil)
 	descSpace     = prometheus.NewDesc("tidegate_files_space_bytes", "Size of the file system with the contents of files: all of it (total), free, and what of that is kept in reserve. Absent for object stores.", []string{"kind"}, nil)
 	descHeldUp    = prometheus.NewDesc("tidegate_batch_held_up", "Reasons why batch work of this gateway stands still, as in GET /health.", nil, nil)
+	descChores    = prometheus.NewDesc("tidegate_batch_housekeeping_failing", "Housekeeping tasks of this gateway whose last round failed, as in GET /health. Batch work goes on.", nil, nil)
 	descExpired   = prometheus.NewDesc("tidegate_batches_expired_total", "Batches that this gateway ended at their deadlines.", nil, nil)
 )
 
-var backlogDescs = []*prometheus.Desc{descBatches, descPaused, descLate, descWaiting, descOldest, descRemaining, descRatio, descIdle, descSpace, descHeldUp, descExpired}
+var backlogDescs = []*prometheus.Desc{descBatches, descPaused, descLate, descWaiting, descOldest, descRemaining, descRatio, descIdle, descSpace, descHeldUp, descChores, descExpired}
 
 // allStatuses and lateReasons have series even when they are zero.
 var (
@@ -41,6 +42,7 @@ func (b *backlog) collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	gauge(descHeldUp, float64(len(b.engine.health.reasons())))
+	gauge(descChores, float64(len(b.engine.health.housekeeping())))
 	ch <- prometheus.MustNewConstMetric(descExpired, prometheus.CounterValue, float64(b.engine.metrics.expired.Load()))
 	v := b.look(context.Background()) // for backlogWait at most
 	if v == nil {

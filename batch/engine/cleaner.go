@@ -19,7 +19,7 @@ func (e *Engine) runExpirer(ctx context.Context) {
 		bounded, cancel := e.bounded(ctx)
 		ids, err := e.store.ExpireBatches(bounded, cleanChunk)
 		cancel()
-		e.health.Note("watching deadlines", err)
+		e.health.noteHousekeeping("watching deadlines", err)
 		e.metrics.expired.Add(int64(len(ids)))
 		for _, id := range ids {
 			e.log.Info("batch reached its deadline", zap.String("batch_id", id))
@@ -36,7 +36,7 @@ func (e *Engine) runExpirer(ctx context.Context) {
 func (e *Engine) runCleaner(ctx context.Context) {
 	for {
 		err := e.clean(ctx)
-		e.health.Note("collecting what expired", err)
+		e.health.noteHousekeeping("collecting what expired", err)
 		if !wait.Sleep(ctx, e.config().CollectInterval) {
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -137,6 +138,38 @@ func TestCollectorWaitsForFiles(t *testing.T) {
 		}
 		if len(h.garbage) != 695 {
 			t.Errorf("%d contents are left", len(h.garbage))
+		}
+	})
+}
+
+// A round of housekeeping that fails holds up no batch work: it is reported apart
+// from what does.
+func TestFailedHousekeepingIsNoHeldUpWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHeap(1)
+		h.stuck["key-0"] = errors.New("refused")
+		e := h.engine()
+		ctx, cancel := context.WithCancel(t.Context())
+		var cleaner sync.WaitGroup
+		cleaner.Go(func() { e.runCleaner(ctx) })
+		defer cleaner.Wait()
+		defer cancel()
+		time.Sleep(time.Second)
+		if got := e.health.reasons(); got != nil {
+			t.Errorf("batch work is held up by %q", got)
+		}
+		want := []string{"collecting what expired: deleting contents: refused"}
+		if got := e.health.housekeeping(); !slices.Equal(got, want) {
+			t.Errorf("failed housekeeping is %q, want %q", got, want)
+		}
+		ok := Health{Store: Well, Queue: Well, Files: Well, Housekeeping: want}
+		if !ok.OK() {
+			t.Error("batch work is not OK because of housekeeping")
+		}
+		delete(h.stuck, "key-0")
+		time.Sleep(e.config().CollectInterval)
+		if got := e.health.housekeeping(); got != nil {
+			t.Errorf("after a good round failed housekeeping is %q", got)
 		}
 	})
 }

@@ -67,7 +67,7 @@ func (e *Engine) runContentCheck(ctx context.Context) {
 	deleting := false
 	for {
 		err := e.checkContents(ctx, deleting)
-		e.health.Note("comparing contents with rows", err)
+		e.health.noteHousekeeping("comparing contents with rows", err)
 		pause := e.config().CollectInterval
 		if err == nil {
 			deleting, pause = true, checkInterval

@@ -28,6 +28,9 @@ type Health struct {
 	Quarantined int `json:"quarantined,omitempty"`
 	// Paused says why batch work stands still; empty while it does not.
 	Paused []string `json:"paused,omitempty"`
+	// Housekeeping says which tasks beside batch work failed in their last round. Lines
+	// are sent and their results kept meanwhile.
+	Housekeeping []string `json:"housekeeping,omitempty"`
 	// Hours says until when no batch runs because of the time of day; empty while
 	// batches may run.
 	Hours string `json:"hours,omitempty"`
@@ -43,7 +46,8 @@ type Health struct {
 	InFlight int64 `json:"in_flight"`
 }
 
-// OK tells whether nothing is wrong.
+// OK reports whether batch work goes on. A failed round of housekeeping does not
+// change that.
 func (h Health) OK() bool {
 	return h.Store == Well && h.Queue == Well && h.Files == Well && h.Contents == "" && len(h.Paused) == 0 && len(h.Stopped) == 0
 }
@@ -82,7 +86,7 @@ func (e *Engine) Health(ctx context.Context) Health {
 	unknown, _ := e.Quarantine()
 	h := Health{
 		Contents: e.contentsProblem(), Quarantined: unknown.Unknown,
-		Paused: e.health.reasons(), Stopped: e.stopped(), InFlight: e.InFlight(),
+		Paused: e.health.reasons(), Housekeeping: e.health.housekeeping(), Stopped: e.stopped(), InFlight: e.InFlight(),
 	}
 	if c, closed := e.Closed(); closed {
 		h.Hours = c.String()
@@ -125,6 +129,7 @@ type health struct {
 type trouble struct {
 	text  string
 	until time.Time // it is past by then if nobody says it again; zero: it is not
+	chore bool      // a failed round of housekeeping
 }
 
 func (t trouble) past() bool { return !t.until.IsZero() && time.Now().After(t.until) }
@@ -133,6 +138,10 @@ func (t trouble) past() bool { return !t.until.IsZero() && time.Now().After(t.un
 // tells whether that is news. A trouble is past after some time, unless that
 // is 0.
 func (h *health) record(who string, err error, past time.Duration) bool {
+	return h.recordAs(who, err, past, false)
+}
+
+func (h *health) recordAs(who string, err error, past time.Duration, chore bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err == nil {
@@ -146,7 +155,7 @@ func (h *health) record(who string, err error, past time.Duration) bool {
 	if h.troubles == nil {
 		h.troubles = make(map[string]trouble)
 	}
-	now := trouble{text: who + ": " + err.Error()}
+	now := trouble{text: who + ": " + err.Error(), chore: chore}
 	if past > 0 {
 		now.until = time.Now().Add(past)
 	}
@@ -163,8 +172,13 @@ func (h *health) has(who string) bool {
 	return had
 }
 
-// reasons lists all troubles, and forgets those that are past.
-func (h *health) reasons() []string {
+// reasons lists what holds up batch work, and forgets what is past.
+func (h *health) reasons() []string { return h.list(false) }
+
+// housekeeping lists the failed rounds of housekeeping.
+func (h *health) housekeeping() []string { return h.list(true) }
+
+func (h *health) list(chores bool) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var texts []string
@@ -173,7 +187,9 @@ func (h *health) reasons() []string {
 			delete(h.troubles, who)
 			continue
 		}
-		texts = append(texts, t.text)
+		if t.chore == chores {
+			texts = append(texts, t.text)
+		}
 	}
 	slices.Sort(texts)
 	return texts
@@ -190,6 +206,19 @@ const batchTrouble = 5 * postponement
 
 // NoteBatch is Note for one batch.
 func (h *health) NoteBatch(id string, err error) { h.noteFor("batch "+id, err, batchTrouble) }
+
+// noteHousekeeping records the error of a round of housekeeping, nil when it
+// succeeded, and logs the change. No line waits for such a round.
+func (h *health) noteHousekeeping(task string, err error) {
+	if !h.recordAs(task, err, 0, true) {
+		return
+	}
+	if err != nil {
+		h.log.Warn("housekeeping failed", zap.String("task", task), zap.Error(err))
+	} else {
+		h.log.Info("housekeeping succeeded", zap.String("task", task))
+	}
+}
 
 func (h *health) noteFor(part string, err error, past time.Duration) {
 	if !h.record(part, err, past) {

@@ -88,7 +88,7 @@ func (e *Engine) runMembership(ctx context.Context) {
 		bounded, cancel := context.WithTimeout(ctx, batch.AnnounceTTL)
 		others, err := registry.Announce(bounded, a, batch.AnnounceTTL)
 		cancel()
-		e.health.Note("telling the other gateways", err)
+		e.health.noteHousekeeping("telling the other gateways", err)
 		if err == nil {
 			// One that was silent when the other came finds out now.
 			e.health.Note("files", e.sameFiles(others))

@@ -38,7 +38,7 @@ func (e *Engine) runModelMemory(ctx context.Context) {
 	}
 	for wait.Sleep(ctx, modelsInterval) {
 		bounded, cancel := e.bounded(ctx)
-		e.health.Note("storing models of upstreams", e.storeModels(bounded, pool.ToldModels()))
+		e.health.noteHousekeeping("storing models of upstreams", e.storeModels(bounded, pool.ToldModels()))
 		cancel()
 	}
 }

@@ -55,6 +55,7 @@ func TestProblems(t *testing.T) {
 		{"store away", []dashboard.Upstream{up}, engine.Health{Store: "refused", Queue: "ok", Files: "ok", Paused: []string{"because of it"}}, nil, nil, []string{"failing The store"}},
 		{"queue and files away", []dashboard.Upstream{up}, engine.Health{Store: "ok", Queue: "refused", Files: "full"}, nil, nil, []string{"failing Files", "warning The queue"}},
 		{"stopped", []dashboard.Upstream{up}, engine.Health{Store: "ok", Queue: "ok", Files: "ok", Stopped: []engine.StoppedBatch{{ID: "batch_1", Reason: "why"}}}, nil, nil, []string{"warning Batch batch_1 was paused because"}},
+		{"housekeeping", []dashboard.Upstream{up}, engine.Health{Store: "ok", Queue: "ok", Files: "ok", Housekeeping: []string{"collecting what expired: refused"}}, nil, nil, []string{"warning Housekeeping failed"}},
 		{"held up", []dashboard.Upstream{up}, engine.Health{Store: "ok", Queue: "ok", Files: "ok", Paused: []string{"model m: down"}}, nil, nil, []string{"warning Batch work is paused"}},
 		{"late batch", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(*dashboard.Batch) {})}, []engine.Late{late("batch_1", engine.LateSlow)}, []string{"warning Batch in.jsonl will miss"}},
 		{"late and not shown", []dashboard.Upstream{up}, well, nil, []engine.Late{late("batch_2", engine.LateWaiting)}, []string{"warning Batch batch_2 will miss"}},
