@@ -42,6 +42,6 @@ func (s *liveReserve) sample(now time.Time, live int, hard bool) {
 	s.target.Store(max(1, int64(math.Round(s.most))))
 }
 
-// reserved returns how many of all slots batch lines must leave, with live live
-// requests in flight. The reserve beyond these is at most half of all slots.
+// reserved returns how many of all slots batch lines must leave, with live requests
+// in flight. The reserve beyond these is at most half of all slots.
 func (s *liveReserve) reserved(live, all int) int { return max(live, min(int(s.target.Load()), all/2)) }

@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 
+	"go.uber.org/zap"
+
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/wait"
-	"go.uber.org/zap"
 )
 
 // cleanChunk bounds the work of one statement of the collector.

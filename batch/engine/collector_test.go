@@ -10,9 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/wait"
-	"go.uber.org/zap"
 )
 
 // heap is a store that has nothing but garbage.

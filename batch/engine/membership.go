@@ -7,9 +7,10 @@ import (
 	"os"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/wait"
-	"go.uber.org/zap"
 )
 
 // enter makes this gateway known to those that share its store, and refuses to

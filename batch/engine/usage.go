@@ -5,9 +5,10 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/wait"
-	"go.uber.org/zap"
 )
 
 // usageFlush is how often counted usage of live requests is written. What a

@@ -7,9 +7,10 @@ import (
 	"runtime"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/wait"
-	"go.uber.org/zap"
 )
 
 // workerPoll is how often a worker looks for batches when nobody rang.

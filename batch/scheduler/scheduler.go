@@ -8,9 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/wait"
-	"go.uber.org/zap"
 )
 
 // Scheduler sends the lines of active batches to free slots of the upstreams. One
@@ -132,7 +133,7 @@ const refreshInterval = time.Second
 func (r *Scheduler) Start() {
 	r.committing, r.abandonCommits = context.WithCancel(context.Background())
 	r.ctx, r.abort = context.WithCancel(r.committing)
-	quit, stop := context.WithCancel(r.committing)
+	quit, stop := context.WithCancel(r.committing) //nolint:gosec // Stop calls it through r.quit
 	r.commits.Go(func() { r.commit.run(r.committing) })
 	r.quit = stop
 	r.refreshDue = true
