@@ -87,6 +87,12 @@ func closedLate(active []batch.Batch, c batch.Closing) (late []Late) {
 // one.
 func lateOf(active []batch.Batch, pace []batch.Pace, speeds map[string]speed, now time.Time) (late []Late) {
 	estimates, rates := ratesOf(active, pace, now)
+	measured := make(map[string]bool) // models of which a batch has run for rateSpan
+	for _, b := range active {
+		if now.Sub(b.InProgressAt) >= rateSpan {
+			measured[b.Model] = true
+		}
+	}
 	queues := make(map[string]*queued) // by model
 	for i, b := range active {
 		q := queues[b.Model]
@@ -101,9 +107,11 @@ func lateOf(active []batch.Batch, pace []batch.Pace, speeds map[string]speed, no
 		r := modelRate{speed: rates[b.Model], moves: rates[b.Model] > 0}
 		if s, known := speeds[b.Model]; known {
 			r.speed = s.perMinute
-			if now.Sub(b.InProgressAt) < rateSpan { // its first lines say little
-				estimates[i].MissesDeadline = nil
-			}
+		} else if !measured[b.Model] {
+			r.speed = 0
+		}
+		if now.Sub(b.InProgressAt) < rateSpan { // its first lines say little
+			estimates[i].MissesDeadline = nil
 		}
 		if why := lateness(b, estimates[i], before, r, now); why != "" {
 			late = append(late, Late{b, why})
@@ -189,6 +197,8 @@ func lateness(b batch.Batch, e Estimate, before int64, rate modelRate, now time.
 		}
 	case tooMuch:
 		return LateWaiting
+	case left <= 0:
+		return LateSlow
 	case !rate.moves && left < lateStill && now.Sub(b.InProgressAt) >= rateSpan:
 		return LateStill
 	}

@@ -71,8 +71,17 @@ func TestLateOf(t *testing.T) {
 			[]part{{model: "m", left: 7000, window: time.Hour, age: time.Second, speed: 100}},
 			[]string{"0 waiting"},
 		},
-		"nothing moves, though the servers would suffice": {[]part{{model: "m", left: 10, window: 14 * time.Minute, speed: 100}}, []string{"0 still"}},
-		"its deadline is over":                            {[]part{{model: "m", left: 1, rate: 10, window: -time.Second}}, []string{"0 slow"}},
+		"nothing moves, though the servers would suffice":                 {[]part{{model: "m", left: 10, window: 14 * time.Minute, speed: 100}}, []string{"0 still"}},
+		"the first batch of a model, of which the first lines have ended": {[]part{{model: "m", left: 1_000_000, rate: 3, window: 24 * time.Hour, age: 3 * time.Second}}, nil},
+		"the same a few seconds later":                                    {[]part{{model: "m", left: 1_000_000, rate: 3, window: 24 * time.Hour, age: 20 * time.Second}}, nil},
+		"another one begins with it":                                      {[]part{{model: "m", left: 1_000_000, rate: 3, window: 24 * time.Hour, age: 3 * time.Second}, {model: "m", left: 100, window: 25 * time.Hour, age: 2 * time.Second}}, nil},
+		"a short batch of the model ended just before": {
+			[]part{{model: "m", rate: 3, over: true}, {model: "m", left: 1_000_000, window: 24 * time.Hour, age: 3 * time.Second}},
+			nil,
+		},
+		"a minute after its beginning":  {[]part{{model: "m", left: 1_000_000, rate: 3, window: 24 * time.Hour, age: time.Minute}}, []string{"0 slow"}},
+		"new, and its deadline is over": {[]part{{model: "m", left: 10, rate: 3, window: -time.Second, age: 20 * time.Second}}, []string{"0 slow"}},
+		"its deadline is over":          {[]part{{model: "m", left: 1, rate: 10, window: -time.Second}}, []string{"0 slow"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var active []batch.Batch
