@@ -2,7 +2,7 @@ package planted
 
 // The suites that find bugs: a package, which of its tests, and how.
 var (
-	durable  = suite{pkg: "integration", run: "^TestToldIsDurable$"}
+	durable  = suite{pkg: "integration/gateway", run: "^TestToldIsDurable$"}
 	killed   = suite{pkg: "integration/chaos", run: "^TestKills$/^sqlite$", flags: []string{"-kills=12", "-patience=30s"}, patient: []string{"-patience=2m"}}
 	redis    = suite{pkg: "integration/chaos", run: "^TestRedis$", flags: []string{"-redis=3", "-patience=40s"}, patient: []string{"-patience=2m"}}
 	postgres = suite{pkg: "integration/chaos", run: "^TestPostgres$", flags: []string{"-postgres=4", "-only=immediate restart|backends terminated", "-patience=40s"}, patient: []string{"-patience=2m"}}
