@@ -3,6 +3,7 @@ package batch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 )
@@ -12,6 +13,9 @@ var (
 	ErrBusy         = errors.New("every upstream of the model is full")
 	ErrDown         = errors.New("every upstream of the model is down")
 	ErrUnknownModel = errors.New("no upstream serves the model")
+	// ErrAway is returned instead of ErrDown, which it wraps, if all these upstreams may
+	// be stopped: a model that waits for them is no problem.
+	ErrAway = fmt.Errorf("%w: all are stopped and may be", ErrDown)
 	// ErrTrial is returned by Up alone.
 	ErrTrial = errors.New("the upstreams of the model are suspect; a request is tried")
 )

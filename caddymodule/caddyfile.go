@@ -140,6 +140,7 @@ func (h *DashboardHandler) options() map[string]option {
 //				weight       <number>
 //				max_num_seqs [<count>]
 //				scheduling_policy [fcfs|priority]
+//				scale_to_zero
 //				api_key      [<key>]
 //				tls_ca                   [<file...>]
 //				tls_client_auth          <cert_file> <key_file>
@@ -310,6 +311,13 @@ func (u *UpstreamConfig) options() map[string]option {
 	return map[string]option{
 		"weight": number(&u.Weight, upstreams.MaxWeight), "max_num_seqs": optional(countFrom(&u.MaxNumSeqs, 1, upstreams.MaxNumSeqs)), "api_key": optionalText(&u.APIKey),
 		"scheduling_policy": optional(oneOf(&u.SchedulingPolicy, upstreams.SchedulingFCFS, upstreams.SchedulingPriority)),
+		"scale_to_zero": func(d *caddyfile.Dispenser) error {
+			if d.NextArg() {
+				return d.ArgErr()
+			}
+			u.ScaleToZero = true
+			return nil
+		},
 		"tls_ca": func(d *caddyfile.Dispenser) error {
 			u.TLS.RootCAPEMFiles = d.RemainingArgs()
 			return nil // none: the environment variable is empty

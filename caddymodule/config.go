@@ -84,6 +84,9 @@ type UpstreamConfig struct {
 	// "priority", batch lines are sent with a priority behind live requests. Default:
 	// as the server reports; newer versions of vLLM do not report it.
 	SchedulingPolicy string `json:"scheduling_policy,omitempty"`
+	// ScaleToZero says that an autoscaler stops the server at times. While its host
+	// refuses connections, its state is "away", and that is no problem. Default: false.
+	ScaleToZero bool `json:"scale_to_zero,omitempty"`
 }
 
 // TLSConfig selects the trusted certificates of an upstream and its client
@@ -104,7 +107,8 @@ type TLSConfig struct {
 func (u *UpstreamConfig) config() upstreams.UpstreamConfig {
 	return upstreams.UpstreamConfig{
 		URL: u.URL, APIKey: u.APIKey, Weight: u.Weight, MaxNumSeqs: u.MaxNumSeqs, SchedulingPolicy: u.SchedulingPolicy,
-		TLS: *u.TLS.config(),
+		ScaleToZero: u.ScaleToZero,
+		TLS:         *u.TLS.config(),
 	}
 }
 

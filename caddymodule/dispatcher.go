@@ -40,6 +40,8 @@ func batchError(err error) error {
 		return batch.ErrTrial
 	case errors.Is(err, upstreams.ErrBusy):
 		return batch.ErrBusy
+	case errors.Is(err, upstreams.ErrAway):
+		return batch.ErrAway
 	case errors.Is(err, upstreams.ErrDown):
 		return batch.ErrDown
 	case errors.Is(err, upstreams.ErrUnknownModel):

@@ -254,7 +254,7 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		for _, u := range out.Upstreams {
-			if u.State != upstreams.StateUp && u.State != upstreams.StateDraining {
+			if u.State != upstreams.StateUp && u.State != upstreams.StateDraining && u.State != upstreams.StateAway {
 				out.Status = "degraded"
 			}
 		}

@@ -111,7 +111,7 @@ func state(u upstreams.UpstreamStatus) Check {
 		state.Verdict, state.Remedy = Doubted, "It makes progress with requests but answers its health checks late: lower max_num_seqs or batch_share."
 	case upstreams.StateSuspect:
 		state.Verdict, state.Remedy = Failed, "It answers with server errors: check its log, api_key, and any proxy between it and the gateway. It is retried every few seconds."
-	case upstreams.StateUp, upstreams.StateDraining:
+	case upstreams.StateUp, upstreams.StateDraining, upstreams.StateAway:
 	}
 	if u.Remedy != "" {
 		state.Remedy = u.Remedy

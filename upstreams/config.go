@@ -30,6 +30,9 @@ type UpstreamConfig struct {
 	// live requests. Default: as reported by the server; newer versions of vLLM do not
 	// report it.
 	SchedulingPolicy string
+	// ScaleToZero reports that the server is stopped on purpose at times: while its
+	// host refuses connections, it is StateAway, which is no problem.
+	ScaleToZero bool
 }
 
 // NoQueue is the Config.QueueSize that disables queueing in the gateway.

@@ -3,6 +3,7 @@ package upstreams
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"syscall"
 
@@ -14,8 +15,11 @@ var (
 	ErrBusy         = errors.New("every upstream of the model is at its limit")
 	ErrDown         = errors.New("every upstream of the model is down")
 	ErrUnknownModel = errors.New("no upstream has the model")
-	ErrTrial        = errors.New("the upstreams of the model are suspect; a trial request is allowed")
-	ErrNoUpstream   = errors.New("upstream not found in the pool")
+	// ErrAway is returned instead of ErrDown, which it wraps, if all these upstreams
+	// are StateAway.
+	ErrAway       = fmt.Errorf("%w: all are away and may be", ErrDown)
+	ErrTrial      = errors.New("the upstreams of the model are suspect; a trial request is allowed")
+	ErrNoUpstream = errors.New("upstream not found in the pool")
 )
 
 // SuspectError reports that every upstream of a model is suspect. It wraps ErrDown.
@@ -70,6 +74,12 @@ func refused(err error) bool {
 		}
 	}
 	return false
+}
+
+// unresolved reports whether err means that the host's name does not exist.
+func unresolved(err error) bool {
+	e, ok := errors.AsType[*net.DNSError](err)
+	return ok && e.IsNotFound
 }
 
 // timedOut reports whether err is a timeout.

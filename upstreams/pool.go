@@ -111,6 +111,7 @@ func (p *Pool) apply(cfg Config, restore bool) error {
 		}
 		u.weight, u.maxSeqs, u.seqsAssumed = uc.Weight, uc.MaxNumSeqs, configured[i].MaxNumSeqs == 0
 		u.policy = uc.SchedulingPolicy
+		u.scaleToZero.Store(uc.ScaleToZero)
 		u.updatePriority()
 		next = append(next, u)
 	}

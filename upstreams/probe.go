@@ -139,7 +139,7 @@ func (p *Pool) probe(ctx context.Context, s *snapshot, u *upstream, models bool)
 	switch {
 	case answered:
 		p.probeBad(u, err, u.progress.Load() != before, bad.status == http.StatusServiceUnavailable)
-	case refused(err) || !timedOut(err) && broken(err):
+	case refused(err) || !timedOut(err) && broken(err) || u.mayBeStopped() && unresolved(err):
 		p.probeRefused(u, err)
 	default:
 		p.probeBad(u, err, u.progress.Load() != before, false)

@@ -157,7 +157,7 @@ func (r *modelRecord) live(now time.Time) LiveErrors {
 // modelStatus computes the status of one model. Pool.mu is held.
 func (p *Pool) modelStatus(model string, r *modelRecord, now time.Time) ModelStatus {
 	m := ModelStatus{Model: model}
-	suspects, hung := 0, true // hung: all suspect servers are hung
+	away, suspects, hung := 0, 0, true // hung: all suspect servers are hung
 	var states []string
 	var known []*upstream
 	if at := p.now.Load().models[model]; at != nil {
@@ -166,6 +166,9 @@ func (p *Pool) modelStatus(model string, r *modelRecord, now time.Time) ModelSta
 	m.Servers = len(known)
 	for _, u := range known {
 		why := u.whyNot(model, now)
+		if u.state == StateAway && !u.draining {
+			away++
+		}
 		switch {
 		case why == "":
 			m.Available++
@@ -202,6 +205,8 @@ func (p *Pool) modelStatus(model string, r *modelRecord, now time.Time) ModelSta
 		m.Problem, m.Failing = ProblemNoServer, m.Live.Failed >= errorsFew
 		m.Reason = "no server has the model any longer"
 		m.Remedy = "Load the model on a server of the pool, or change the clients to another model."
+	case away == m.Servers && m.Live.Failed < errorsFew:
+		return m // its servers may be stopped, and no client requests it
 	default:
 		began = r.out
 		m.Problem, m.Failing = ProblemNoServer, true

@@ -106,12 +106,33 @@ func (p *Pool) up(model string) (*snapshot, *served, error) {
 		p.rediscover(context.Background()) // discovery may help the next caller
 		return nil, nil, ErrUnknownModel
 	case at == nil:
-		return nil, nil, ErrDown
+		return nil, nil, p.whyDown(nil)
 	case len(at.up) == 0:
 		at.probeSoon()
-		return nil, nil, ErrDown
+		return nil, nil, p.whyDown(at.known)
 	}
 	return s, at, nil
+}
+
+// whyDown returns ErrAway or ErrDown for the upstreams of a model, none of which
+// accepts requests. Without any it considers those that have not reported their models.
+func (p *Pool) whyDown(known []*upstream) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	away := false
+	for _, u := range p.upstreams {
+		if known == nil && u.discovered || known != nil && !slices.Contains(known, u) {
+			continue
+		}
+		if u.state != StateAway || u.draining {
+			return ErrDown
+		}
+		away = true
+	}
+	if away {
+		return ErrAway
+	}
+	return ErrDown
 }
 
 func (p *Pool) reserve(model, avoid string) (*upstream, error) {

@@ -16,6 +16,7 @@ const (
 	StateBusy     State = "busy"     // it accepts requests, but its probes fail
 	StateSuspect  State = "suspect"  // its circuit breaker is open: it gets requests that no other server can serve, and trials
 	StateDown     State = "down"     // it accepts no requests
+	StateAway     State = "away"     // it may be stopped (UpstreamConfig.ScaleToZero), and nothing listens
 	StateDraining State = "draining" // up, but drained by an operator
 )
 
@@ -24,7 +25,7 @@ const (
 func (s State) TakesRequests() bool { return s == StateUp || s == StateBusy || s == StateSuspect }
 
 // States lists all states.
-var States = []State{StateLoading, StateUp, StateBusy, StateSuspect, StateDown, StateDraining}
+var States = []State{StateLoading, StateUp, StateBusy, StateSuspect, StateDown, StateAway, StateDraining}
 
 // become sets an upstream's state, and publishes a snapshot if it changed. Pool.mu is
 // held.
@@ -41,8 +42,8 @@ func (p *Pool) become(u *upstream, state State, reason string) (published bool) 
 	}
 	if u.state == StateLoading && state == StateDown || u.state == StateDown && state == StateLoading {
 		p.log.Debug("upstream "+string(state), zap.String("upstream", u.url), zap.String("reason", reason))
-	} else if state == StateUp {
-		p.log.Info("upstream up", zap.String("upstream", u.url), zap.Duration("after", time.Since(u.since)))
+	} else if state == StateUp || state == StateAway {
+		p.log.Info("upstream "+string(state), zap.String("upstream", u.url), zap.Duration("after", time.Since(u.since)))
 	} else {
 		p.log.Warn("upstream "+string(state), zap.String("upstream", u.url), zap.String("reason", reason))
 	}
@@ -57,8 +58,19 @@ func (p *Pool) markDown(u *upstream, cause error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if u.isUp() {
-		p.become(u, StateDown, cause.Error())
+		p.become(u, u.stopped(StateDown), cause.Error())
 	}
+}
+
+// mayBeStopped reports whether the server may be stopped.
+func (u *upstream) mayBeStopped() bool { return u.scaleToZero.Load() }
+
+// stopped returns StateAway for a server that may be stopped, and state for others.
+func (u *upstream) stopped(state State) State {
+	if u.mayBeStopped() {
+		return StateAway
+	}
+	return state
 }
 
 // markSuspect makes an upstream suspect until the result of an immediate probe: until
@@ -94,7 +106,7 @@ func (p *Pool) probeRefused(u *upstream, cause error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	u.probed, u.loading = true, false
-	p.become(u, p.notUp(u), cause.Error())
+	p.become(u, u.stopped(p.notUp(u)), cause.Error())
 }
 
 // probeBad records a probe that timed out or failed. alive reports whether requests

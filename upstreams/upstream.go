@@ -101,7 +101,8 @@ type condition struct {
 	seqsAssumed  bool
 	reportedSeqs int // concurrency that it last reported; 0 if it does not
 	limitWhy     LimitReason
-	policy       string // as configured
+	policy       string      // as configured
+	scaleToZero  atomic.Bool // as configured
 	// policyInForce is the policy that byPriority was set for.
 	policyInForce string
 	breaker       *breaker // nil if closed

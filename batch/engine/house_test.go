@@ -341,6 +341,7 @@ type fakePool struct {
 	settled  bool                                                                 // guarded by mu
 	idle     bool                                                                 // guarded by mu; other gateways are
 	closed   *batch.Closing                                                       // guarded by mu; nil: lines may start at any time
+	away     bool                                                                 // all servers are stopped and may be
 	down     bool                                                                 // guarded by mu
 	gone     map[string]bool                                                      // guarded by mu; models whose server is down
 	busy     map[string]bool                                                      // guarded by mu; models whose server is full
@@ -396,6 +397,8 @@ func (p *fakePool) Free(model string) bool {
 func (p *fakePool) refuses(model string) error {
 	room, limited := p.room[model]
 	switch {
+	case p.away:
+		return batch.ErrAway
 	case p.down || p.gone[model]:
 		return batch.ErrDown
 	case p.running >= p.slots || p.busy[model] || limited && room == 0:
@@ -421,6 +424,9 @@ func (p *fakePool) Closest(string) []string {
 func (p *fakePool) Up(model string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.away {
+		return batch.ErrAway
+	}
 	if p.down || p.gone[model] {
 		return batch.ErrDown
 	}

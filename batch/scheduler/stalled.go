@@ -112,6 +112,9 @@ func (l *line) tried() bool {
 // markUnroutable records that a model has no upstream.
 func (r *Scheduler) markUnroutable(model string, why error) {
 	r.unroutable[model] = true
+	if errors.Is(why, batch.ErrAway) {
+		why = nil // its lines start the servers
+	}
 	r.deps.Health.Note("model "+model, why)
 }
 

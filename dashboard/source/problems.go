@@ -79,7 +79,7 @@ func serverProblems(servers []dashboard.Upstream) (all []dashboard.Problem) {
 	}
 	up := 0
 	for _, u := range servers {
-		if u.State.TakesRequests() {
+		if u.State.TakesRequests() || u.State == upstreams.StateAway {
 			up++
 		}
 	}

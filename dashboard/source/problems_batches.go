@@ -7,6 +7,7 @@ import (
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/upstreams"
 )
 
 // shownLate limits the late batches that are named.
@@ -17,7 +18,7 @@ const shownLate = 10
 func batchProblems(active []dashboard.Batch, late []engine.Late, servers []dashboard.Upstream) (all []dashboard.Problem) {
 	served := make(map[string]bool)
 	for _, u := range servers {
-		if u.State.TakesRequests() {
+		if u.State.TakesRequests() || u.State == upstreams.StateAway { // it starts for lines that wait
 			for _, m := range u.Models {
 				served[m] = true
 			}

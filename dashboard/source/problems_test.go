@@ -48,6 +48,7 @@ func TestProblems(t *testing.T) {
 		{"no servers", nil, well, nil, nil, []string{"failing No upstream is configured"}},
 		{"all down", []dashboard.Upstream{server(upstreams.StateDown)}, well, nil, nil, []string{"failing No upstream takes", "warning http://gpu is down"}},
 		{"one down", []dashboard.Upstream{up, server(upstreams.StateDown)}, well, nil, nil, []string{"warning http://gpu is down"}},
+		{"stopped on purpose", []dashboard.Upstream{server(upstreams.StateAway)}, well, []dashboard.Batch{running(func(*dashboard.Batch) {})}, nil, nil},
 		{"loading", []dashboard.Upstream{up, server(upstreams.StateLoading)}, well, nil, nil, []string{"warning http://gpu is not ready"}},
 		{"late", []dashboard.Upstream{server(upstreams.StateBusy)}, well, nil, nil, []string{"warning http://gpu does not answer"}},
 		{"suspect", []dashboard.Upstream{up, server(upstreams.StateSuspect)}, well, nil, nil, []string{"warning http://gpu answers requests with server errors"}},

@@ -51,7 +51,7 @@ var values = map[string]map[string]kind{
 		"batch_budget": {[]string{"10", "0%", "-1%", "%", "NaN%", "10001%", "1e9%", "0s", "-5ms", "1ns", "11m", "little", `""`}, "a part such as 10% or a duration such as 20ms"},
 	},
 	"upstream": {
-		"weight": numbers("1e+06"), "max_num_seqs": counts, "api_key": anything, "scheduling_policy": {[]string{"on", "Priority", `""`}, "must be one of fcfs, priority"}, "tls_server_name": words,
+		"weight": numbers("1e+06"), "max_num_seqs": counts, "api_key": anything, "scheduling_policy": {[]string{"on", "Priority", `""`}, "must be one of fcfs, priority"}, "scale_to_zero": {[]string{"on", `""`}, "wrong argument count"}, "tls_server_name": words,
 		"tls_ca": anything, "tls_client_auth": {[]string{"one", "one two three"}, "wrong argument count"}, "tls_insecure_skip_verify": {[]string{"yes"}, "wrong argument count"},
 	},
 	"body": {"min_rate": sizes, "grace": durations},

@@ -48,6 +48,19 @@ func TestAlertsOfOneAmongMany(t *testing.T) {
 		series string // a minute apart
 		want   string // series of the result after 30 minutes; "" for none
 	}{
+		"a server was down before the gateway restarted": {"TidegateServerDown", `
+			tidegate_upstream_state{state="down",upstream="u"} 1x15 0x25
+			tidegate_upstream_state{state="loading",upstream="u"} 0x15 1x25`, `{upstream="u"} 1`},
+		"a new server loads": {"TidegateServerDown", `
+			tidegate_upstream_state{state="down",upstream="u"} 0x40
+			tidegate_upstream_state{state="loading",upstream="u"} 1x40`, ""},
+		"a server was down and is up": {"TidegateServerDown", `
+			tidegate_upstream_state{state="down",upstream="u"} 1x15 0x25
+			tidegate_upstream_state{state="loading",upstream="u"} 0x40`, ""},
+		"a server is stopped on purpose": {"TidegateServerDown", `
+			tidegate_upstream_state{state="down",upstream="u"} 0x40
+			tidegate_upstream_state{state="away",upstream="u"} 1x40
+			tidegate_upstream_state{state="loading",upstream="u"} 0x40`, ""},
 		"one model moves, the other stands still": {"TidegateBatchStill", open + `
 			tidegate_batch_lines_waiting{model="m",instance="a"} 100x40
 			tidegate_batch_lines_waiting{model="n",instance="a"} 50x40

@@ -223,6 +223,7 @@ func alerts(t *testing.T) (all []expression) {
 			Name  string
 			Rules []struct {
 				Alert, Expr, For    string
+				KeepFiringFor       string `yaml:"keep_firing_for"`
 				Labels, Annotations map[string]string
 			}
 		}
@@ -241,6 +242,9 @@ func alerts(t *testing.T) (all []expression) {
 			seen[r.Alert] = true
 			if _, err := model.ParseDuration(r.For); r.For != "" && err != nil {
 				t.Errorf("%s: for: %v", r.Alert, err)
+			}
+			if _, err := model.ParseDuration(r.KeepFiringFor); r.KeepFiringFor != "" && err != nil {
+				t.Errorf("%s: keep_firing_for: %v", r.Alert, err)
 			}
 			if s := r.Labels["severity"]; s != "critical" && s != "warning" && s != "info" {
 				t.Errorf("%s has the severity %q", r.Alert, s)
