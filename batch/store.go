@@ -392,6 +392,19 @@ type Announcement struct {
 	Loads map[string]Load
 }
 
+// ConnectionLimiter is implemented by a Store whose database limits the number of
+// connections.
+type ConnectionLimiter interface {
+	// ConnectionLimits returns the limits of this gateway and of the database.
+	ConnectionLimits(ctx context.Context) (ConnectionLimits, error)
+}
+
+// ConnectionLimits are numbers of connections to a database.
+type ConnectionLimits struct {
+	Gateway  int // that this gateway may open
+	Database int // that the database admits from gateways, those of all clients together
+}
+
 // Waker is what a Store offers besides, if it can tell of changes that other
 // gateways made. Values may be lost in an outage.
 type Waker interface {

@@ -22,7 +22,8 @@ type PostgresStore struct {
 	// postgres://user:password@host:5432/database?sslmode=require. Placeholders are
 	// replaced.
 	URL string `json:"url"`
-	// MaxConns limits the connections of this gateway. Default 16.
+	// MaxConns limits the connections of this gateway. Default: pool_max_conns of the
+	// URL, or else 8.
 	MaxConns int `json:"max_conns,omitempty"`
 	// ConnectTimeout limits a connection attempt. Default 5s.
 	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`

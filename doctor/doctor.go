@@ -67,6 +67,7 @@ type Report struct {
 // Engine is the part of the batch engine that the doctor uses.
 type Engine interface {
 	StoreTime(ctx context.Context) (time.Time, error)
+	ConnectionLimits(ctx context.Context) (l batch.ConnectionLimits, ok bool, err error)
 	Space() (s batch.Space, known bool, err error)
 	Capacity() engine.Capacity
 	Role() batch.Role
@@ -157,6 +158,7 @@ func (d *Doctor) Checks(ctx context.Context) (Report, error) {
 		func() []Check { return d.gateway() },
 		func() []Check { return d.asked(ctx) },
 		func() []Check { return d.clock(ctx) },
+		func() []Check { return d.connections(ctx) },
 		func() []Check { return append(d.space(), d.contents()) },
 		func() []Check { return d.servers(ctx) },
 	) {
@@ -179,6 +181,7 @@ func (d *Doctor) Present(ctx context.Context, h engine.Health) []Check {
 	all = append(all, d.parts(h)...)
 	if h.Store == engine.Well {
 		all = append(all, d.clock(ctx)...)
+		all = append(all, d.connections(ctx)...)
 	}
 	all = append(append(all, d.space()...), d.contents())
 	all = append(all, d.states()...)

@@ -32,6 +32,8 @@ type gateway struct {
 	unknown   engine.Quarantine
 	measuring error
 	health    engine.Health
+	limits    batch.ConnectionLimits
+	limiting  error
 	keys      bool
 	open      int64
 	most      int64
@@ -54,6 +56,10 @@ type gateway struct {
 
 func (g *gateway) StoreTime(context.Context) (time.Time, error) {
 	return time.Now().Add(g.skew), g.clock
+}
+
+func (g *gateway) ConnectionLimits(context.Context) (batch.ConnectionLimits, bool, error) {
+	return g.limits, g.limits != batch.ConnectionLimits{} || g.limiting != nil, g.limiting
 }
 
 func (g *gateway) Role() batch.Role { return g.health.Role }
@@ -398,4 +404,47 @@ func (g *gateway) price(slots float64) {
 		P50: &upstreams.Difference{With: .206, Without: .2, Difference: .006, Low: .002, High: .01},
 		P99: &upstreams.Difference{With: .52, Without: .5, Difference: .02, Low: -.01, High: .05},
 	}}}
+}
+
+// The connections of all gateways together are compared with the database's limit.
+func TestConnections(t *testing.T) {
+	for _, tt := range []struct {
+		peers    int
+		limits   batch.ConnectionLimits
+		err      error
+		verdict  doctor.Verdict
+		found    string
+		remedied bool
+	}{
+		{0, batch.ConnectionLimits{Gateway: 8, Database: 97}, nil, doctor.Passed, "1 gateway may open 8 each, 8 in all; the database admits 97", false},
+		{9, batch.ConnectionLimits{Gateway: 8, Database: 97}, nil, doctor.Passed, "10 gateways may open 8 each, 80 in all", false},
+		{10, batch.ConnectionLimits{Gateway: 8, Database: 97}, nil, doctor.Doubted, "88 in all; the database admits 97", true},
+		{11, batch.ConnectionLimits{Gateway: 16, Database: 97}, nil, doctor.Failed, "12 gateways may open 16 each, 192 in all; the database admits 97", true},
+		{0, batch.ConnectionLimits{}, errors.New("gone"), doctor.Unknown, "gone", false},
+	} {
+		g := well()
+		g.peers, g.limits, g.limiting = tt.peers, tt.limits, tt.err
+		r, err := g.doctor().Checks(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		checks := find(r, "store connections")
+		if len(checks) != 1 || checks[0].Verdict != tt.verdict || !strings.Contains(checks[0].Found, tt.found) || (checks[0].Remedy != "") != tt.remedied {
+			t.Errorf("%d peers, %+v: got %+v, want %s, %q", tt.peers, tt.limits, checks, tt.verdict, tt.found)
+		}
+		warned := false
+		for _, c := range g.doctor().Present(t.Context(), g.health) {
+			warned = warned || c.Name == "connections"
+		}
+		if want := tt.remedied; warned != want {
+			t.Errorf("%d peers, %+v: got a warning %t, want %t", tt.peers, tt.limits, warned, want)
+		}
+	}
+	r, err := well().doctor().Checks(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := find(r, "store connections"); len(got) != 0 {
+		t.Errorf("a store without connections: got %+v, want no check", got)
+	}
 }

@@ -34,6 +34,17 @@ func newUsageBuffer(e *Engine) *usageBuffer {
 // StoreTime is the store's clock.
 func (e *Engine) StoreTime(ctx context.Context) (time.Time, error) { return e.store.Now(ctx) }
 
+// ConnectionLimits returns the limits of connections to the store's database; ok is
+// false if the store has none.
+func (e *Engine) ConnectionLimits(ctx context.Context) (l batch.ConnectionLimits, ok bool, err error) {
+	limiter, ok := e.store.Store.(batch.ConnectionLimiter)
+	if !ok {
+		return l, false, nil
+	}
+	l, err = limiter.ConnectionLimits(ctx)
+	return l, true, err
+}
+
 // RecordUsage counts requests that are no batch lines. It never waits; counts
 // are written every few seconds.
 func (e *Engine) RecordUsage(r batch.UsageRecord) { e.usage.add(r) }

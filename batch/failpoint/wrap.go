@@ -12,10 +12,21 @@ func (s *Set) Store(inner batch.Store) batch.Store {
 	plain := &store{inner, s}
 	registry, shared := inner.(batch.Registry)
 	waker, wakes := inner.(batch.Waker)
-	if shared && wakes {
+	limiter, limits := inner.(batch.ConnectionLimiter)
+	switch {
+	case shared && wakes && limits:
+		return &limitedStore{&sharedStore{plain, registry, waker}, limiter}
+	case shared && wakes:
 		return &sharedStore{plain, registry, waker}
+	default:
+		return plain
 	}
-	return plain
+}
+
+// limitedStore keeps the optional features of a store with a limit of connections.
+type limitedStore struct {
+	*sharedStore
+	batch.ConnectionLimiter
 }
 
 // sharedStore keeps the optional features of a store that several gateways share.

@@ -1,14 +1,17 @@
 package images
 
 import (
+	"fmt"
 	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
 
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
@@ -97,8 +100,41 @@ func TestVariablesOfTheCaddyfile(t *testing.T) {
 func TestDatabase(t *testing.T) {
 	p := loadWith(t, cli.WithEnv([]string{"POSTGRES_PASSWORD=chosen"}))
 	made := p.Services["postgres"].Environment
-	want := "postgres postgres://" + *made["POSTGRES_USER"] + ":" + *made["POSTGRES_PASSWORD"] + "@postgres:5432/" + *made["POSTGRES_DB"] + "?sslmode=disable"
+	want := "postgres postgres://" + *made["POSTGRES_USER"] + ":" + *made["POSTGRES_PASSWORD"] + "@postgres:5432/" + *made["POSTGRES_DB"] + "?sslmode=disable&pool_max_conns=8"
 	if got := *p.Services["gateway"].Environment["TIDEGATE_STORE"]; got != want || *made["POSTGRES_PASSWORD"] != "chosen" {
 		t.Errorf("gateways have %s, not %s", got, want)
+	}
+}
+
+// The database admits the connections of 40 gateways and of people, and both numbers
+// can be set.
+func TestConnectionsOfTheDatabase(t *testing.T) {
+	numbers := func(p *types.Project) (database, gateway int) {
+		command := strings.Join(p.Services["postgres"].Command, " ")
+		if _, err := fmt.Sscanf(command, "postgres -c max_connections=%d", &database); err != nil {
+			t.Fatalf("postgres runs %q: %v", command, err)
+		}
+		for _, name := range []string{"gateway", "worker"} {
+			store := *p.Services[name].Environment["TIDEGATE_STORE"]
+			_, value, _ := strings.Cut(store, "&pool_max_conns=")
+			n, err := strconv.Atoi(value)
+			if err != nil || gateway != 0 && n != gateway {
+				t.Errorf("%s has the store %s", name, store)
+			}
+			gateway = n
+		}
+		return database, gateway
+	}
+	root := tidegatetest.Root(t)
+	for _, file := range []string{"docker-compose.yml", "deploy/compose.8gpu.yml", "deploy/compose.24gpu.yml"} {
+		hosts := cli.WithEnv([]string{"REMOTE_CLUSTER_HOST_A=a", "REMOTE_CLUSTER_HOST_B=b"})
+		database, gateway := numbers(loadFile(t, filepath.Join(root, file), hosts))
+		if database < 40*gateway+20 {
+			t.Errorf("%s: the database admits %d connections, and a gateway opens %d", file, database, gateway)
+		}
+		set := cli.WithEnv([]string{"POSTGRES_MAX_CONNECTIONS=700", "POSTGRES_GATEWAY_CONNECTIONS=5"})
+		if database, gateway = numbers(loadFile(t, filepath.Join(root, file), hosts, set)); database != 700 || gateway != 5 {
+			t.Errorf("%s: set to 700 and 5, got %d and %d", file, database, gateway)
+		}
 	}
 }

@@ -57,3 +57,20 @@ func (s *Store) Withdraw(ctx context.Context, id string) error {
 		return nil
 	})
 }
+
+// Other connections are reserved for superusers and, since PostgreSQL 16, for
+// pg_use_reserved_connections.
+var connectionsAdmitted = declare(`SELECT current_setting('max_connections')::bigint
+	- current_setting('superuser_reserved_connections')::bigint
+	- coalesce(current_setting('reserved_connections', true), '0')::bigint`)
+
+// ConnectionLimits implements batch.ConnectionLimiter.
+func (s *Store) ConnectionLimits(ctx context.Context) (l batch.ConnectionLimits, err error) {
+	l.Gateway = int(s.cfg.MaxConns) + 1 // and one listens
+	err = s.read(ctx, "reading limits of connections", func(t *tx) error {
+		admitted, err := one(ctx, t, store.Value[int64], connectionsAdmitted)
+		l.Database = int(admitted)
+		return err
+	})
+	return l, err
+}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -54,6 +55,60 @@ func TestMaxConns(t *testing.T) {
 	})
 }
 
+// The limit is that of the configuration, else that of the URL, else a default that
+// lets ten gateways share a server with PostgreSQL's default of 100 connections.
+func TestMaxConnsOfURL(t *testing.T) {
+	for _, tt := range []struct {
+		url      string
+		maxConns int
+		want     int32
+	}{
+		{"postgres://h/d", 0, 8},
+		{"postgres://h/d?pool_max_conns=5", 0, 5},
+		{"postgres://h/d?pool_max_conns=5", 6, 6},
+		{"host=h dbname=d pool_max_conns=12", 0, 12},
+	} {
+		s, err := New(Config{URL: tt.url, MaxConns: tt.maxConns})
+		if err != nil {
+			t.Fatalf("%s: %v", tt.url, err)
+		}
+		if got := s.cfg.MaxConns + 1; got != tt.want { // and one listens
+			t.Errorf("%s with MaxConns %d: got %d connections, want %d", tt.url, tt.maxConns, got, tt.want)
+		}
+		if s.cfg.MaxConnIdleTime != unusedTimeout || s.cfg.MinConns != 0 || s.cfg.MinIdleConns != 0 {
+			t.Errorf("%s: unused connections are kept for %s, and at least %d and %d of them, want %s, 0 and 0", tt.url, s.cfg.MaxConnIdleTime, s.cfg.MinConns, s.cfg.MinIdleConns, unusedTimeout)
+		}
+	}
+	for _, value := range []string{"1", "0", "-1", "10001"} {
+		if _, err := New(Config{URL: "postgres://h/d?pool_max_conns=" + value}); err == nil || !strings.Contains(err.Error(), "pool_max_conns") && !errors.Is(err, errURL) {
+			t.Errorf("pool_max_conns=%s: got %v, want an error that names it", value, err)
+		}
+	}
+}
+
+// The limits are that of the store and that of the server without the connections
+// that it reserves.
+func TestConnectionLimits(t *testing.T) {
+	url := server.NewDatabase(t)
+	s, err := New(Config{URL: url, MaxConns: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	got, err := s.ConnectionLimits(t.Context())
+	want := batch.ConnectionLimits{Gateway: 5, Database: query[int](t, url, `SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int`)}
+	if err != nil || got != want {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+}
+
 // A server that lets a connection in and says nothing more keeps none of the
 // places of the pool.
 func TestConnectionThatIsLetInAndFallsSilent(t *testing.T) {
@@ -90,7 +145,7 @@ func TestConnectionThatIsLetInAndFallsSilent(t *testing.T) {
 func TestConnectionsThatFallSilent(t *testing.T) {
 	const many = 12
 	p, through := behindProxy(t, server.NewDatabase(t))
-	s, err := New(Config{URL: through, ConnectTimeout: time.Second})
+	s, err := New(Config{URL: through, MaxConns: many + 1, ConnectTimeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

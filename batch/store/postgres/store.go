@@ -26,7 +26,8 @@ type Config struct {
 	// URL is a connection string as libpq takes it
 	// (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING).
 	URL string
-	// MaxConns bounds the connections, that of Listen included. Default 16.
+	// MaxConns limits the connections, including the one that listens. Default:
+	// pool_max_conns of the URL, as in pgxpool, or else 8.
 	MaxConns int
 	// ConnectTimeout is how long a connection attempt may take. Default 5 s.
 	ConnectTimeout time.Duration
@@ -38,10 +39,15 @@ type Config struct {
 }
 
 const (
-	defaultMaxConns         = 16
+	defaultMaxConns         = 8
 	defaultConnectTimeout   = 5 * time.Second
 	defaultStatementTimeout = 30 * time.Second
 	oldest                  = 13 // PostgreSQL
+	// unusedTimeout is how long a connection may be unused before it is closed, so
+	// that a gateway holds only the connections that it needs. unusedCheck is how
+	// often connections are checked.
+	unusedTimeout = time.Minute
+	unusedCheck   = 15 * time.Second
 	// idleTimeout is how long a transaction may stand still, which holds locks:
 	// that of a gateway that was stopped in its middle, or cut off, must not keep
 	// the others from taking its work over.
@@ -76,6 +82,11 @@ func New(c Config) (*Store, error) {
 	if err != nil {
 		return nil, errURL
 	}
+	if c.MaxConns == 0 {
+		if c.MaxConns, err = maxConnsIn(c.URL); err != nil {
+			return nil, err
+		}
+	}
 	def(&c.MaxConns, defaultMaxConns)
 	def(&c.ConnectTimeout, defaultConnectTimeout)
 	def(&c.StatementTimeout, defaultStatementTimeout)
@@ -83,6 +94,8 @@ func New(c Config) (*Store, error) {
 		return nil, fmt.Errorf("max_conns must be at least 2, not %d", c.MaxConns)
 	}
 	cfg.MaxConns = int32(min(c.MaxConns, 1<<20)) - 1 // and one listens
+	cfg.MinConns, cfg.MinIdleConns = 0, 0
+	cfg.MaxConnIdleTime, cfg.HealthCheckPeriod = unusedTimeout, unusedCheck
 	cfg.ConnConfig.ConnectTimeout = c.ConnectTimeout
 	cfg.ConnConfig.RuntimeParams["application_name"] = "tidegate"
 	cfg.AfterConnect = settings(c.StatementTimeout)
@@ -100,6 +113,23 @@ func New(c Config) (*Store, error) {
 }
 
 var errURL = errors.New("the URL of the database is none that PostgreSQL's libpq would take: want postgres://user:password@host:port/database?sslmode=…, special characters percent-encoded")
+
+// maxConnsIn returns the value of pool_max_conns in a URL, 0 if it has none.
+func maxConnsIn(url string) (int, error) {
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		return 0, errURL
+	}
+	text, ok := cfg.RuntimeParams["pool_max_conns"]
+	if !ok {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 2 || n > 10_000 {
+		return 0, fmt.Errorf("pool_max_conns of the URL must be a whole number from 2 to 10000, not %q", text)
+	}
+	return n, nil
+}
 
 func def[T comparable](field *T, value T) {
 	var zero T
