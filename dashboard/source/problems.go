@@ -78,14 +78,18 @@ func serverProblems(servers []dashboard.Upstream) (all []dashboard.Problem) {
 		}}
 	}
 	up := 0
+	var last time.Time // when the last one stopped taking requests
 	for _, u := range servers {
+		if u.Since.After(last) {
+			last = u.Since
+		}
 		if u.State.TakesRequests() || u.State == upstreams.StateAway {
 			up++
 		}
 	}
 	if up == 0 {
 		all = append(all, dashboard.Problem{
-			Severity: dashboard.Failing, What: "No upstream takes requests", Remedy: "Live requests are refused with 503 and batches wait until one does. Start a server, or end a drain.",
+			Severity: dashboard.Failing, What: "No upstream takes requests", Since: last, Remedy: "Live requests are refused with 503 and batches wait until one does. Start a server, or end a drain.",
 		})
 	}
 	for _, u := range servers {

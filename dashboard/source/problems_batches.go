@@ -2,6 +2,7 @@ package source
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/tidegate/tidegate/batch"
@@ -26,15 +27,23 @@ func batchProblems(active []dashboard.Batch, late []engine.Late, servers []dashb
 	}
 	names := make(map[string]string, len(active))
 	waits := make(map[string]bool)
+	waiting := make(map[string][]dashboard.Batch) // by model
 	for _, b := range active {
 		names[b.ID] = b.InputName
 		if b.Status == batch.InProgress && b.PausedAt.IsZero() && b.Model != "" && !served[b.Model] {
 			waits[b.ID] = true
-			p := problemOf(b.Batch, b.InputName)
-			p.What += " waits for the model " + b.Model
-			p.Remedy = "No server that takes requests has it. Start one, or cancel the batch."
-			all = append(all, p)
+			waiting[b.Model] = append(waiting[b.Model], b)
 		}
+	}
+	models := slices.Sorted(maps.Keys(waiting))
+	for _, model := range models[:min(len(models), shownLate)] {
+		all = append(all, waitProblem(model, waiting[model]))
+	}
+	if more := len(models) - shownLate; more > 0 {
+		all = append(all, dashboard.Problem{
+			Severity: dashboard.Warning, What: "Batches wait for more models", Detail: fmt.Sprintf("%d besides those named", more),
+			Remedy: "No server that takes requests has them. Start servers, or cancel the batches.",
+		})
 	}
 	late = slices.DeleteFunc(slices.Clone(late), func(l engine.Late) bool { return waits[l.ID] })
 	for _, l := range late[:min(len(late), shownLate)] {
@@ -47,6 +56,22 @@ func batchProblems(active []dashboard.Batch, late []engine.Late, servers []dashb
 		})
 	}
 	return all
+}
+
+// waitProblem returns the problem of batches that wait for a model, with a link to the
+// oldest of them.
+func waitProblem(model string, batches []dashboard.Batch) dashboard.Problem {
+	oldest := slices.MinFunc(batches, func(a, b dashboard.Batch) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	p := problemOf(oldest.Batch, oldest.InputName)
+	name := p.What
+	p.What += " waits for the model " + model
+	p.Remedy = "No server that takes requests has it. Start one, or cancel the batch."
+	if n := len(batches); n > 1 {
+		p.What = fmt.Sprintf("%d batches wait for the model %s", n, model)
+		p.Detail = name + " is the oldest of those listed"
+		p.Remedy = "No server that takes requests has it. Start one, or cancel the batches."
+	}
+	return p
 }
 
 // problemOf returns a problem of a batch with only its subject set.

@@ -2,6 +2,7 @@ package source
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -239,5 +240,34 @@ func TestWindowText(t *testing.T) {
 		if got := windowText(d); got != want {
 			t.Errorf("%v is written %q, want %q", d, got, want)
 		}
+	}
+}
+
+// Batches that wait for one model are one problem, with a link to the oldest.
+func TestWaitingBatchesAreOneProblemOfAModel(t *testing.T) {
+	var active []dashboard.Batch
+	for i := range 50 {
+		b := batch.Batch{ID: fmt.Sprint("batch_", i), Status: batch.InProgress, Model: "m", CreatedAt: time.Unix(int64(100-i), 0)}
+		active = append(active, dashboard.Batch{Batch: b})
+	}
+	got := batchProblems(active, nil, nil)
+	if len(got) != 1 || got[0].What != "50 batches wait for the model m" || got[0].SubjectID != "batch_49" {
+		t.Errorf("one model: %+v", got)
+	}
+	for i := range active {
+		active[i].Model = fmt.Sprint("m", i)
+	}
+	if got := batchProblems(active, nil, nil); len(got) != shownLate+1 {
+		t.Errorf("50 models have %d problems, want %d", len(got), shownLate+1)
+	}
+}
+
+// That no upstream takes requests is so since the last one stopped.
+func TestNoUpstreamSinceTheLastOneStopped(t *testing.T) {
+	at := func(s int64) dashboard.Upstream {
+		return dashboard.Upstream{UpstreamStatus: upstreams.UpstreamStatus{State: upstreams.StateDown, Since: time.Unix(s, 0)}}
+	}
+	if got := serverProblems([]dashboard.Upstream{at(5), at(9), at(7)})[0]; got.Since.Unix() != 9 {
+		t.Errorf("%q since %v, want 9", got.What, got.Since.Unix())
 	}
 }
