@@ -118,6 +118,22 @@ func TestShippedCaddyfile(t *testing.T) {
 	}
 }
 
+// TIDEGATE_ACCESS_LOG is on or off, or true or false.
+func TestShippedCaddyfileAccessLog(t *testing.T) {
+	text, err := os.ReadFile("../../Caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for value, want := range map[string]bool{"on": true, "true": true, "off": false, "false": false} {
+		t.Run(value, func(t *testing.T) {
+			t.Setenv("TIDEGATE_ACCESS_LOG", value)
+			if got := adapt(t, string(text)); strings.Contains(got, `"default_logger_name"`) != want || !strings.HasPrefix(got, "{") {
+				t.Errorf("got %s, want an access log: %t", got, want)
+			}
+		})
+	}
+}
+
 // A variable for keys that contains separators and no key is refused, so that the
 // gateway is not open by mistake. A blank one counts as unset.
 func TestShippedCaddyfileRefusesSeparatorsAsKeys(t *testing.T) {
