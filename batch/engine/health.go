@@ -31,6 +31,8 @@ type Health struct {
 	// Housekeeping says which tasks beside batch work failed in their last round. Lines
 	// are sent and their results kept meanwhile.
 	Housekeeping []string `json:"housekeeping,omitempty"`
+	// Since is when each of Paused and Housekeeping began.
+	Since map[string]time.Time `json:"-"`
 	// Hours says until when no batch runs because of the time of day; empty while
 	// batches may run.
 	Hours string `json:"hours,omitempty"`
@@ -86,7 +88,7 @@ func (e *Engine) Health(ctx context.Context) Health {
 	unknown, _ := e.Quarantine()
 	h := Health{
 		Contents: e.contentsProblem(), Quarantined: unknown.Unknown,
-		Paused: e.health.reasons(), Housekeeping: e.health.housekeeping(), Stopped: e.stopped(), InFlight: e.InFlight(),
+		Paused: e.health.reasons(), Housekeeping: e.health.housekeeping(), Since: e.health.since(), Stopped: e.stopped(), InFlight: e.InFlight(),
 	}
 	if c, closed := e.Closed(); closed {
 		h.Hours = c.String()
@@ -130,6 +132,7 @@ type trouble struct {
 	text  string
 	until time.Time // it is past by then if nobody says it again; zero: it is not
 	chore bool      // a failed round of housekeeping
+	since time.Time // when the part got into trouble
 }
 
 func (t trouble) past() bool { return !t.until.IsZero() && time.Now().After(t.until) }
@@ -160,6 +163,10 @@ func (h *health) recordAs(who string, err error, past time.Duration, chore bool)
 		now.until = time.Now().Add(past)
 	}
 	before, had := h.troubles[who]
+	now.since = time.Now()
+	if had && !before.past() {
+		now.since = before.since
+	}
 	h.troubles[who] = now
 	return !had || before.text != now.text || before.past()
 }
@@ -170,6 +177,17 @@ func (h *health) has(who string) bool {
 	defer h.mu.Unlock()
 	_, had := h.troubles[who]
 	return had
+}
+
+// since returns when each trouble began, by its text.
+func (h *health) since() map[string]time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	began := make(map[string]time.Time, len(h.troubles))
+	for _, t := range h.troubles {
+		began[t.text] = t.since
+	}
+	return began
 }
 
 // reasons lists what holds up batch work, and forgets what is past.

@@ -39,6 +39,9 @@ func TestTroubles(t *testing.T) {
 		note("batch 1", away, time.Minute, false) // it is said again
 		time.Sleep(time.Minute)
 		wants("batch 1: away", "store: far away")
+		if age := time.Since(h.since()["store: far away"]); age != 2*time.Minute {
+			t.Errorf("the store is in trouble for %s, want 2m", age)
+		}
 		time.Sleep(time.Second)
 		note("batch 1", away, time.Minute, true) // it was past
 		time.Sleep(time.Minute + time.Second)

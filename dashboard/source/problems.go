@@ -143,12 +143,12 @@ func partProblems(h engine.Health) (all []dashboard.Problem) {
 	}
 	for _, failed := range h.Housekeeping {
 		all = append(all, dashboard.Problem{
-			Severity: dashboard.Warning, What: "Housekeeping failed", Detail: failed, Remedy: "Batch work goes on. The next round tries again; if it keeps failing, look at the log.", Subject: dashboard.DoctorSubject,
+			Severity: dashboard.Warning, What: "Housekeeping failed", Since: h.Since[failed], Detail: failed, Remedy: "Batch work goes on. The next round tries again; if it keeps failing, look at the log.", Subject: dashboard.DoctorSubject,
 		})
 	}
 	for _, reason := range h.Paused {
 		all = append(all, dashboard.Problem{
-			Severity: dashboard.Warning, What: "Batch work is paused", Detail: reason, Remedy: "It continues by itself when the cause is resolved; the doctor checks every part.", Subject: dashboard.DoctorSubject,
+			Severity: dashboard.Warning, What: "Batch work is paused", Since: h.Since[reason], Detail: reason, Remedy: "It continues by itself when the cause is resolved; the doctor checks every part.", Subject: dashboard.DoctorSubject,
 		})
 	}
 	return all
