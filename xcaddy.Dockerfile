@@ -1,6 +1,6 @@
 # Caddy with Tidegate, built as anybody builds Caddy with a module.
 #
-#   docker build -f xcaddy.Dockerfile -t tidegate .
+#   docker build -f xcaddy.Dockerfile -t tidegate --build-arg TIDEGATE_VERSION=$(git describe --tags --always) .
 
 # The builder of 2.11 has Go 1.26 and fetches no other: go.mod can ask for no
 # newer one than the builder has.
@@ -8,9 +8,13 @@ ARG CADDY_VERSION=2.11.9
 
 FROM caddy:${CADDY_VERSION}-builder AS build
 ARG CADDY_VERSION
+# Without it the program says (devel): the repository is not part of what is built.
+ARG TIDEGATE_VERSION
 WORKDIR /src
 COPY . .
-RUN xcaddy build v${CADDY_VERSION} --output /tidegate --with github.com/tidegate/tidegate=/src
+# The flags are those that xcaddy has without any, and the version.
+RUN XCADDY_GO_BUILD_FLAGS="-ldflags '-w -s -X github.com/tidegate/tidegate/caddymodule.buildVersion=${TIDEGATE_VERSION}' -trimpath -tags nobadger,nomysql,nopgx" \
+	xcaddy build v${CADDY_VERSION} --output /tidegate --with github.com/tidegate/tidegate=/src
 
 FROM alpine:3.22
 RUN apk add --no-cache ca-certificates \

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path"
@@ -111,8 +112,21 @@ func main() { caddycmd.Main() }
 	run(t, dir, "go", "get")
 	run(t, dir, "go", "mod", "tidy", "-e")
 	binary := filepath.Join(dir, "tidegate")
-	run(t, dir, "go", "build", "-o", binary, "-ldflags", "-w -s", "-trimpath", "-tags", "nobadger,nomysql,nopgx")
+	run(t, dir, "go", slices.Concat([]string{"build", "-o", binary}, buildFlags(t, testVersion))...)
 	return binary
+}
+
+// testVersion is the version that the image is built with.
+const testVersion = "v1.2.3-test"
+
+// buildFlags returns the flags with which the Dockerfile builds a version.
+func buildFlags(t *testing.T, version string) []string {
+	t.Helper()
+	found := regexp.MustCompile(`XCADDY_GO_BUILD_FLAGS="-ldflags '([^']*)' ([^"']*)"`).FindStringSubmatch(read(t, "xcaddy.Dockerfile"))
+	if found == nil {
+		t.Fatal("the Dockerfile has no XCADDY_GO_BUILD_FLAGS with -ldflags")
+	}
+	return append([]string{"-ldflags", strings.ReplaceAll(found[1], "${TIDEGATE_VERSION}", version)}, strings.Fields(found[2])...)
 }
 
 // caddyVersion is that of the Dockerfile, without v.
@@ -144,6 +158,9 @@ func TestUp(t *testing.T) {
 	gateways := make([]*tidegatetest.Gateway, 4)
 	for i := range gateways {
 		gateways[i] = h.start(t, "gateway")
+	}
+	if _, metrics, err := gateways[0].Call(t.Context(), http.MethodGet, "/metrics", "", nil); err != nil || !strings.Contains(string(metrics), `version="`+testVersion+`"`) {
+		t.Errorf("the metrics do not have the version %s that the image was built with (%v)", testVersion, err)
 	}
 	input := tidegatetest.BatchInput(t, 40, nil)
 	id := gateways[0].Submit(t, input).ID

@@ -124,20 +124,23 @@ func TestDependencies(t *testing.T) {
 // A gateway that is stopped is not killed before it has drained: live requests
 // have Caddy's grace period, and then lines their drain_timeout.
 func TestGracePeriod(t *testing.T) {
-	grace := regexp.MustCompile(`\n\tgrace_period (\S+)\n`).FindStringSubmatch(read(t, "Caddyfile"))
-	drain := regexp.MustCompile("\n\\| `drain_timeout <duration>` \\| (\\S+) \\|").FindStringSubmatch(read(t, "docs/configuration.md"))
-	if grace == nil || drain == nil {
-		t.Fatal("no grace period, or no drain_timeout")
-	}
+	gateway := load(t).Services["gateway"]
 	var both time.Duration
-	for _, text := range []string{grace[1], drain[1]} {
-		d, err := time.ParseDuration(text)
+	for word, variable := range map[string]string{"grace_period": "TIDEGATE_GRACE", "drain_timeout": "TIDEGATE_DRAIN_TIMEOUT"} {
+		found := regexp.MustCompile(`\n\t+` + word + ` \{\$` + variable + `:(\S+)\}\n`).FindStringSubmatch(read(t, "Caddyfile"))
+		if found == nil {
+			t.Fatalf("the Caddyfile has no %s of %s", word, variable)
+		}
+		d, err := time.ParseDuration(found[1])
 		if err != nil {
 			t.Fatal(err)
 		}
 		both += d
+		if value := gateway.Environment[variable]; value == nil || *value != found[1] {
+			t.Errorf("the gateway's %s is %v, and %s in the Caddyfile", variable, value, found[1])
+		}
 	}
-	if stop := load(t).Services["gateway"].StopGracePeriod; stop == nil || time.Duration(*stop) <= both {
+	if stop := gateway.StopGracePeriod; stop == nil || time.Duration(*stop) <= both {
 		t.Errorf("a gateway may take %s to stop, and is killed after %v", both, stop)
 	}
 }
