@@ -20,7 +20,8 @@ import (
 type heap struct {
 	batch.Store
 	garbage []string
-	stuck   map[string]error // by key: what deleting it gives
+	mu      sync.Mutex       // guards stuck
+	stuck   map[string]error // by key: the result of deleting it
 	takes   time.Duration    // each deletion
 	others  int              // steps of the collector that are not about contents
 	deleted int
@@ -53,7 +54,10 @@ func (d deleter) Delete(ctx context.Context, key string) error {
 	if !wait.Sleep(ctx, h.takes) {
 		return ctx.Err()
 	}
-	if err := h.stuck[key]; err != nil {
+	h.mu.Lock()
+	err := h.stuck[key]
+	h.mu.Unlock()
+	if err != nil {
 		return err
 	}
 	h.deleted++
@@ -167,7 +171,9 @@ func TestFailedHousekeepingIsNoHeldUpWork(t *testing.T) {
 		if !ok.OK() {
 			t.Error("batch work is not OK because of housekeeping")
 		}
+		h.mu.Lock()
 		delete(h.stuck, "key-0")
+		h.mu.Unlock()
 		time.Sleep(e.config().CollectInterval)
 		if got := e.health.housekeeping(); got != nil {
 			t.Errorf("after a good round failed housekeeping is %q", got)

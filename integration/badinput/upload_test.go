@@ -95,7 +95,6 @@ var uploads = map[string]struct {
 	"only the closing boundary":       {body: closing, status: 400, param: "file", code: "missing_required_parameter"},
 	"preamble only":                   {body: "hello\r\n", status: 400},
 	"no file":                         {body: form(field("purpose", "batch")), status: 400, param: "file", code: "missing_required_parameter"},
-	"empty purpose":                   {body: form(field("purpose", ""), file("a.jsonl", goodLine)), status: 400, param: "purpose", code: "*"},
 	"unknown purpose":                 {body: form(field("purpose", "world-domination"), file("a.jsonl", goodLine)), status: 400, param: "purpose", code: "invalid_value"},
 	"purpose of results":              {body: form(field("purpose", "batch_output"), file("a.jsonl", goodLine)), status: 400, param: "purpose", code: "invalid_value"},
 	"purpose in capitals":             {body: form(field("purpose", "BATCH"), file("a.jsonl", goodLine)), status: 400, param: "purpose", code: "invalid_value"},

@@ -130,7 +130,7 @@ func (r *reader) upload(name string, content []byte) string {
 // follow reads the events of a page until one says what is waited for.
 func (r *reader) follow(path, what string) {
 	r.Helper()
-	ctx, cancel := context.WithTimeout(r.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Minute) // a batch is not called late in its first minute
 	defer cancel()
 	answer, err := r.ask(ctx, http.MethodGet, "/dashboard/events"+path, "", nil)
 	if err != nil {
@@ -237,7 +237,7 @@ func TestDashboard(t *testing.T) {
 	r.page("/batches?q=ops", batchID)
 	r.page("/files", "good &lt;&amp;&gt; ü.jsonl", batchID+"_output.jsonl")
 	r.page("/throughput", "Uploads per 15 minutes")
-	r.page(batchPage+"/delete", "go for good")
+	r.page(batchPage+"/delete", "are deleted permanently")
 	r.post(batchPage+"/delete", url.Values{"input": {"on"}})
 	if status, _, err := gateway.Call(t.Context(), http.MethodGet, "/v1/batches/"+batchID, "", nil); err != nil || status != http.StatusNotFound {
 		t.Errorf("a deleted batch: %d, %v", status, err)
@@ -264,7 +264,7 @@ func TestDashboardControls(t *testing.T) {
 	r.post(page+"/resume", nil)
 	tidegatetest.Eventually(t, time.Minute, "more lines to complete", func() bool { return gateway.Batch(t, b.ID).RequestCounts.Completed > done })
 	r.page("/", b.ID)
-	r.page(page+"/cancel", "cannot be taken up again")
+	r.page(page+"/cancel", "cannot be resumed")
 	r.post(page+"/cancel", nil)
 	r.follow(page, "cancelled")
 	r.refused(http.StatusConflict, page+"/pause", nil)

@@ -38,7 +38,7 @@ func TestDoctorCommand(t *testing.T) {
 	}
 	for _, want := range []string{
 		"API keys", "file descriptors", "lines at a time", "memory for requests", "store", "queue", "can be written", "disk space", "clock", "max_num_seqs",
-		"prefix caching", "priority scheduling", "context length", "version", sim.URL, "→ Whoever reaches the gateway",
+		"prefix caching", "priority scheduling", "context length", "version", sim.URL, "→ Every client on this machine",
 	} {
 		if !strings.Contains(printed, want) {
 			t.Errorf("%q is not in\n%s", want, printed)
