@@ -72,9 +72,8 @@ func TestStoppedServerIsAway(t *testing.T) {
 	})
 	t.Run("it answers, but not well", func(t *testing.T) {
 		inTime(t, func(t *testing.T, w *timed) {
-			w.b.models = []string{"other"}
-			w.apply(t, Config{Upstreams: []UpstreamConfig{{URL: host}, {URL: "http://b", ScaleToZero: true}}})
 			w.b.models = w.a.models
+			w.apply(t, Config{Upstreams: []UpstreamConfig{{URL: host}, {URL: "http://b", ScaleToZero: true}}})
 			pass(time.Minute)
 			set(&w.b.health, answerStatus(500, "text/plain", "out of memory"))
 			pass(time.Minute)
