@@ -21,12 +21,16 @@ import (
 
 // notReached are calls that a day's work does not come to, and why.
 var notReached = map[string]string{
-	"store.Quarantine":   "asked for contents older than an hour that no row names",
-	"store.UnknownKeys":  "asked for contents older than an hour",
-	"store.RenewBatch":   "asked while a batch takes longer to validate or finalize than a third of its lease",
-	"store.ReleaseBatch": "asked when a stop comes in the middle of that",
-	"store.BatchOfKey":   "asked when failed lines are retried with an idempotency key",
-	"store.Forget":       "finds only what was deleted an hour ago; it is reached, and has nothing to repeat",
+	"store.Quarantine":     "asked for contents older than an hour that no row names",
+	"store.UnknownKeys":    "asked for contents older than an hour",
+	"store.RenewBatch":     "asked while a batch takes longer to validate or finalize than a third of its lease",
+	"store.ReleaseBatch":   "asked when a stop comes in the middle of that",
+	"store.BatchOfKey":     "asked when failed lines are retried with an idempotency key",
+	"store.WaitingBatches": "asked for the demand, which a day does not look at yet",
+	"store.BatchModels":    "asked for the demand",
+	"store.Flow":           "asked for the demand",
+	"store.CountLines":     "asked when a batch waits for a model that no server has",
+	"store.Forget":         "finds only what was deleted an hour ago; it is reached, and has nothing to repeat",
 }
 
 // inFlight bounds what a death of the gateway repeats.
