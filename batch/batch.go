@@ -192,7 +192,7 @@ func (r *UsageRecord) Add(s UsageRecord) {
 	r.Usage.Add(s.Usage)
 }
 
-// Controllable tells whether a batch in this state can be paused, resumed and
+// Controllable reports whether a batch in this state can be paused, resumed and
 // given a priority.
 func (s Status) Controllable() bool { return s == Validating || s == InProgress }
 

@@ -102,10 +102,10 @@ func (e *SendError) Unwrap() error { return e.Err }
 // gateways have in flight, by the URL of the upstream.
 type LoadSharer interface {
 	Loads() map[string]Load
-	// SetPeers tells how many others there are and what they have in flight
+	// SetPeers sets how many others there are and what they have in flight
 	// together; nil when that is not known any more.
 	SetPeers(peers Peers, loads map[string]Load)
-	// OthersIdle tells whether the other gateways leave many slots of a model
+	// OthersIdle reports whether the other gateways leave many slots of a model
 	// free.
 	OthersIdle(model string) bool
 }

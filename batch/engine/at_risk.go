@@ -35,7 +35,7 @@ const (
 	latePaused = time.Hour
 )
 
-// LateBatches tells which of a tenant's batches that are InProgress will miss
+// LateBatches returns which of a tenant's batches that are InProgress will miss
 // their deadlines, in the order in which they are served. It goes by the batches
 // of the last refresh, at most activeLimit, and by what ended in the last minute.
 func (e *Engine) LateBatches(ctx context.Context, tenant string) ([]Late, error) {
@@ -166,7 +166,7 @@ func (q *queued) before(b batch.Batch) int64 {
 	return q.lines[n-1]
 }
 
-// goesBefore tells whether one batch is served before another that is not paused,
+// goesBefore reports whether one batch is served before another that is not paused,
 // or would not be.
 func goesBefore(a, b batch.Batch) bool {
 	if a.Priority != b.Priority {
@@ -181,7 +181,7 @@ type modelRate struct {
 	moves bool    // some ended in the last minute
 }
 
-// lateness tells why a batch will be late, "" when it will not. Before is how
+// lateness returns why a batch will be late, "" when it will not. Before is how
 // many lines of its model go before its own.
 func lateness(b batch.Batch, e Estimate, before int64, rate modelRate, now time.Time) LateReason {
 	left := b.ExpiresAt.Sub(now)

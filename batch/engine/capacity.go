@@ -17,7 +17,7 @@ type Capacity struct {
 	Role                 batch.Role // without work, the first two are not used
 }
 
-// Capacity tells how much this gateway may do now.
+// Capacity returns how much this gateway may do now.
 func (e *Engine) Capacity() Capacity {
 	return Capacity{e.scheduler.MaxInFlight(), e.config().MaxConcurrentBatches, e.scheduler.Memory(time.Now()), e.Role()}
 }

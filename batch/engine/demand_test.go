@@ -26,7 +26,7 @@ func inputOf(models ...string) string {
 	return b.String()
 }
 
-// demand gives what waits by model.
+// demand answers with the waiting work by model.
 func (h *house) demand() map[string]engine.ModelDemand {
 	h.t.Helper()
 	d, err := h.engine.Demand(h.t.Context(), tenant)

@@ -235,5 +235,5 @@ func (e *Engine) bounded(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithTimeout(ctx, storeTimeout)
 }
 
-// Analytics gives what reports ask.
+// Analytics returns the figures of the reports.
 func (e *Engine) Analytics() batch.AnalyticsStore { return e.store }

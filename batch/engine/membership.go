@@ -69,7 +69,7 @@ func (e *Engine) sameFiles(others []batch.Announcement) error {
 	return nil
 }
 
-// runMembership tells the other gateways what this one has in flight, and the
+// runMembership announces to the other gateways what this one has in flight, and the
 // pool what they have.
 func (e *Engine) runMembership(ctx context.Context) {
 	registry, ok := e.store.Store.(batch.Registry)

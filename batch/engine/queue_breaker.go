@@ -28,7 +28,7 @@ func (e *Engine) noteQueue(err error) {
 
 func (q *lazyQueue) trip() { q.openUntil.Store(time.Now().Add(queueCooldown).UnixNano()) }
 
-// ready tells why the queue is not to be asked now.
+// ready returns the reason why the queue must not be asked now.
 func (q *lazyQueue) ready() error {
 	if err := q.there(); err != nil {
 		return err

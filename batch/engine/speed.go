@@ -93,7 +93,7 @@ func (f *flow) since(now time.Time) time.Time {
 	return f.read.Add(-flowOverlap)
 }
 
-// learn takes in minutes that were read at a time, the newest first.
+// learn adds minutes that were read at a time, the newest first.
 func (f *flow) learn(minutes []batch.ModelMinute, now time.Time) {
 	fresh := make(map[string][]batch.ModelMinute)
 	for _, m := range minutes {

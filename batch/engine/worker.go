@@ -37,7 +37,7 @@ func (e *Engine) runWorker(ctx context.Context, task batch.Task) {
 	}
 }
 
-// workOnce does one batch and tells whether to look for another at once.
+// workOnce handles one batch and reports whether to look for another at once.
 func (e *Engine) workOnce(ctx context.Context, task batch.Task) bool {
 	if !e.Role().Works() {
 		return false
