@@ -26,6 +26,8 @@ type gauges struct {
 	intervalTime float64 // seconds between tokens of a request
 	intervals    float64 // number of intervals in intervalTime
 	firsts       float64 // requests that have returned their first token
+
+	oldQueried, oldHits float64 // queried and hits by their previous names
 }
 
 // gaugeReaders parse vLLM's metrics, by name
@@ -42,8 +44,8 @@ var gaugeReaders = map[string]func(*gauges, float64){
 	"vllm:iteration_tokens_total_count":           func(g *gauges, v float64) { g.steps += v },
 	"vllm:prefix_cache_queries_total":             func(g *gauges, v float64) { g.queried += v },
 	"vllm:prefix_cache_hits_total":                func(g *gauges, v float64) { g.hits += v },
-	"vllm:gpu_prefix_cache_queries_total":         func(g *gauges, v float64) { g.queried += v }, // before 0.10
-	"vllm:gpu_prefix_cache_hits_total":            func(g *gauges, v float64) { g.hits += v },
+	"vllm:gpu_prefix_cache_queries_total":         func(g *gauges, v float64) { g.oldQueried += v }, // 0.10 has both names
+	"vllm:gpu_prefix_cache_hits_total":            func(g *gauges, v float64) { g.oldHits += v },
 	"vllm:request_prompt_tokens_sum":              func(g *gauges, v float64) { g.prompts += v },
 	"vllm:request_prefill_kv_computed_tokens_sum": func(g *gauges, v float64) { g.computed += v },
 	"vllm:request_prefill_time_seconds_sum":       func(g *gauges, v float64) { g.prefillTime += v },
@@ -77,6 +79,8 @@ func parseMetrics(body []byte) (g gauges, f Facts) {
 			read(&g, value)
 		}
 	}
+	g.queried, g.hits = max(g.queried, g.oldQueried), max(g.hits, g.oldHits)
+	g.oldQueried, g.oldHits = 0, 0
 	return g, f
 }
 

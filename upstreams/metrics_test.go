@@ -25,6 +25,8 @@ vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
 		"times":             {"vllm:request_prefill_time_seconds_sum{engine=\"0\"} 1.5\nvllm:request_prefill_time_seconds_count 3\nvllm:inter_token_latency_seconds_sum 2\nvllm:inter_token_latency_seconds_count 80\n", gauges{present: true, prefillTime: 1.5, prefills: 3, intervalTime: 2, intervals: 80}},
 		"two engines":       {"vllm:num_requests_running{engine=\"0\"} 3\nvllm:num_requests_running{engine=\"1\"} 4\nvllm:kv_cache_usage_perc{engine=\"0\"} 0.5\nvllm:kv_cache_usage_perc{engine=\"1\"} 0.25\n", gauges{present: true, running: 7, waiting: 0, kvCache: .5}},
 		"the older name":    {"vllm:gpu_cache_usage_perc{model_name=\"a } b\"} 0.75 1700000000000\n", gauges{present: true, running: 0, waiting: 0, kvCache: .75}},
+		"both names":        {"vllm:gpu_prefix_cache_queries_total 70\nvllm:gpu_prefix_cache_hits_total 30\nvllm:prefix_cache_queries_total 70\nvllm:prefix_cache_hits_total 30\n", gauges{present: true, queried: 70, hits: 30}},
+		"an old name only":  {"vllm:gpu_prefix_cache_queries_total 70\nvllm:gpu_prefix_cache_hits_total 30\n", gauges{present: true, queried: 70, hits: 30}},
 		"without labels":    {"vllm:num_requests_waiting 2\r\n", gauges{present: true, running: 0, waiting: 2, kvCache: 0}},
 		"not a number":      {"vllm:num_requests_waiting NaN\nvllm:num_requests_running +Inf\nvllm:kv_cache_usage_perc x\nvllm:kv_cache_usage_perc\n", gauges{}},
 		"cut off":           {"vllm:num_requests_waiting 2\nvllm:num_requests_runn", gauges{present: true, running: 0, waiting: 2, kvCache: 0}},

@@ -16,8 +16,10 @@ import (
 // absent are metrics that the gateway reads and this vLLM does not have, with the
 // reason why it does not need them.
 var absent = map[string]string{
-	"vllm:gpu_cache_usage_perc": "the name of vllm:kv_cache_usage_perc before vLLM 0.9",
-	"vllm:vllm_config_info":     "settings that some versions report; the gateway finds its limits without them",
+	"vllm:gpu_cache_usage_perc":           "the name of vllm:kv_cache_usage_perc before vLLM 0.9",
+	"vllm:gpu_prefix_cache_hits_total":    "the name of vllm:prefix_cache_hits_total before vLLM 0.10",
+	"vllm:gpu_prefix_cache_queries_total": "the name of vllm:prefix_cache_queries_total before vLLM 0.10",
+	"vllm:vllm_config_info":               "settings that some versions report; the gateway finds its limits without them",
 }
 
 // Every metric of vLLM that the gateway's code names is there, or known to be
