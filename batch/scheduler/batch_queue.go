@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
-	"slices"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/scheduler/order"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -18,7 +20,8 @@ type batchQueue struct {
 	batch    batch.Batch
 	inputKey string // of the input file's content, once known
 
-	pending    map[lane][]*line // lines that may start, in order
+	pending    map[lane]*order.Queue[*line] // lines that may start; none of them is empty
+	orders     map[lane]*order.Queue[*line] // these, and those that were in pending before
 	nPending   int
 	running    int              // lines that have a slot
 	runningOf  map[string]int64 // of these by model, where the batch names several; nil before the first
@@ -104,37 +107,63 @@ type line struct {
 }
 
 func newBatchQueue(b batch.Batch) *batchQueue {
-	return &batchQueue{batch: b, pending: make(map[lane][]*line), work: make(map[int]*work)}
+	return &batchQueue{batch: b, pending: make(map[lane]*order.Queue[*line]), orders: make(map[lane]*order.Queue[*line]), work: make(map[int]*work)}
 }
 
-// push has a line wait for its start, behind the others.
+// push adds a line that was read and may start.
 func (f *batchQueue) push(l *line) {
-	l.state = linePending
-	lane := l.lane()
-	f.pending[lane] = append(f.pending[lane], l)
-	f.nPending++
+	f.lane(l).Add(l, promptOf(l.request.Body), openai.OutputLimit(l.request.Body))
 }
 
-// pushFront has a line wait for its start before the others.
-func (f *batchQueue) pushFront(l *line) {
-	l.state = linePending
-	lane := l.lane()
-	f.pending[lane] = slices.Insert(f.pending[lane], 0, l)
-	f.nPending++
-}
+// pushFront puts back a line that may start before the others.
+func (f *batchQueue) pushFront(l *line) { f.lane(l).PutFirst(l) }
 
-// pop takes the next line of a lane.
-func (f *batchQueue) pop(lane lane) *line {
-	q := f.pending[lane]
-	l := q[0]
-	q[0] = nil
-	if len(q) == 1 {
-		delete(f.pending, lane)
-	} else {
-		f.pending[lane] = q[1:]
+// pushBack puts back a line that may start after the others.
+func (f *batchQueue) pushBack(l *line) { f.lane(l).PutLast(l) }
+
+// lane returns the lane of a line that is added to it now.
+func (f *batchQueue) lane(l *line) *order.Queue[*line] {
+	l.state = linePending
+	f.nPending++
+	lane := l.lane()
+	q := f.orders[lane]
+	if q == nil {
+		q = new(order.Queue[*line])
+		f.orders[lane] = q
 	}
-	f.nPending--
+	f.pending[lane] = q
+	return q
+}
+
+// pop takes the line of a lane that a server gets next.
+func (f *batchQueue) pop(lane lane, server string) *line {
+	l := f.pending[lane].Take(server)
+	f.removed(lane, 1)
 	return l
+}
+
+// removed counts lines that were removed from a lane.
+func (f *batchQueue) removed(lane lane, lines int) {
+	f.nPending -= lines
+	if f.pending[lane].Len() == 0 {
+		delete(f.pending, lane)
+	}
+}
+
+// promptOf returns what an engine reads of a request. Tools and instructions come first,
+// and are the same ones in requests that share a prefix.
+func promptOf(body []byte) order.Prompt {
+	found := openai.FindPrompt(body)
+	before, text := found.Parts[:len(found.Parts)-1], found.Parts[len(found.Parts)-1]
+	p := order.Prompt{Text: text}
+	hash := xxhash.New()
+	for _, part := range append(before, found.Salt) {
+		p.HeadBytes += len(part)
+		hash.Write(part)
+		hash.Write([]byte{0})
+	}
+	p.Head = hash.Sum64()
+	return p
 }
 
 // allRuns reports whether all that is left of the batch, as far as is known, runs:

@@ -42,17 +42,19 @@ func (r *Scheduler) startLines() {
 		if f == nil {
 			break
 		}
-		l := f.pop(lane)
-		slot, err := r.deps.Dispatcher.Reserve(lane.model, l.avoid)
+		avoid := ""
+		if l, ok := f.pending[lane].Peek(); ok {
+			avoid = l.avoid
+		}
+		slot, err := r.deps.Dispatcher.Reserve(lane.model, avoid)
 		if err != nil {
-			f.pushFront(l)
 			full[lane.model] = true
 			if !errors.Is(err, batch.ErrBusy) {
 				r.markUnroutable(lane.model, err)
 			}
 			continue
 		}
-		r.startLine(l, slot)
+		r.startLine(f.pop(lane, slot.Upstream()), slot)
 	}
 	r.checkUnroutable()
 	r.noteStalled(full)
@@ -313,7 +315,7 @@ func (r *Scheduler) attempted(l *line, out outcome) {
 			if l.state == lineBackoff {
 				w.batchQueue.backingOff--
 				if out.excused { // so that each trial of a suspect upstream is another line's
-					w.batchQueue.push(l)
+					w.batchQueue.pushBack(l)
 				} else {
 					w.batchQueue.pushFront(l)
 				}

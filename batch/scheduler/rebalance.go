@@ -41,7 +41,7 @@ func (r *Scheduler) noteOthers(f *batchQueue, now time.Time) {
 // start, which are found by reading on: they name several models, or are
 // suspicious.
 func (f *batchQueue) mixed() bool {
-	return f.batch.Model == "" || len(f.pending[lane{f.batch.Model, true}]) > 0
+	return f.batch.Model == "" || f.pending[lane{f.batch.Model, true}] != nil
 }
 
 // ahead is how many lines a batch queue reads ahead: what all slots of its share take

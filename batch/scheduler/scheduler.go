@@ -494,13 +494,9 @@ func (r *Scheduler) withdraw(w *work, lines []*line) {
 		gone[l] = true
 	}
 	for lane, q := range f.pending {
-		kept := slices.DeleteFunc(q, func(l *line) bool { return gone[l] })
-		f.nPending -= len(q) - len(kept)
-		if len(kept) == 0 {
-			delete(f.pending, lane)
-		} else {
-			f.pending[lane] = kept
-		}
+		before := q.Len()
+		q.Filter(func(l *line) bool { return !gone[l] })
+		f.removed(lane, before-q.Len())
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 type members struct {
 	b          []byte
 	i          int    // of the next byte to look at
-	key, value []byte // of the current member: key without its quotes, both raw
+	key, value []byte // of the current member: key without its quotes, both raw; no value if the input ends within it
 	state      walkState
 }
 
@@ -77,7 +77,7 @@ func (m *members) next() bool {
 	if end < 0 {
 		return m.fail(walkCut)
 	}
-	key := m.b[m.i+1 : end-1]
+	m.key = m.b[m.i+1 : end-1]
 	m.i = end
 	if c, ok = m.peek(); !ok {
 		return false
@@ -93,7 +93,7 @@ func (m *members) next() bool {
 	if state != walking {
 		return m.fail(state)
 	}
-	m.key, m.value = key, m.b[m.i:end]
+	m.value = m.b[m.i:end]
 	m.i = end
 	return true
 }

@@ -1,0 +1,282 @@
+// Package order decides which line of a batch a server gets next.
+//
+// Engines keep the prefixes of the prompts they have read. A server therefore gets, one
+// after the other, lines whose prompts share a prefix. Lines that will run much longer
+// than others start first, so that the last line of a batch is not one of them.
+package order
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"sort"
+)
+
+const (
+	// sharedBytes is the least common prefix of two prompts that counts: engines cache
+	// whole blocks, and requests with nothing in common begin with the same JSON.
+	sharedBytes = 256
+	// sharedPart is the least part of a prompt that a server must have read for the
+	// line to be called near.
+	sharedPart = 0.25
+	// worthwhile is the part of all prompts that must be shared for the order of the
+	// prompts to be used instead of that of the input.
+	worthwhile = 0.05
+	// longLine is how many times as many tokens as the mean a line must be expected to
+	// generate to be started first.
+	longLine = 2
+)
+
+// Queue holds the lines of a batch that may start. Lines that are put back to the
+// front are the next ones, then those expected to run much longer than others. Of the
+// remaining ones, a server gets the line whose prompt shares the longest prefix with its
+// previous one. If nothing is shared, lines are taken in the order in which they were
+// added. Lines that are put back to the end are the last ones. A Queue is not safe for
+// concurrent use.
+type Queue[T comparable] struct {
+	front   []T
+	arrived []*entry[T] // in the order of Add; taken ones are skipped
+	sorted  []*entry[T] // by prompt; none of them is taken
+	long    longest[T]  // by tokens; taken ones are skipped
+	back    []T
+	last    map[string]Prompt // of the line that a server took last
+
+	sum     int // expected tokens of the lines that were added, where known
+	known   int // number of these lines
+	all     int // bytes of all prompts that were added
+	sharing int // bytes of these that are shared with a line that was there
+}
+
+// Prompt is what an engine reads of a line. It must not be modified before another line
+// was taken by the same server.
+type Prompt struct {
+	// Head is a hash of what precedes Text, such as the tools, and HeadBytes the size of
+	// it. Prompts whose heads differ share nothing.
+	Head      uint64
+	HeadBytes int
+	Text      []byte
+}
+
+func (p Prompt) len() int { return p.HeadBytes + len(p.Text) }
+
+func (p Prompt) compare(q Prompt) int {
+	return cmp.Or(cmp.Compare(p.Head, q.Head), bytes.Compare(p.Text, q.Text))
+}
+
+// common returns the length of the common prefix of two prompts.
+func (p Prompt) common(q Prompt) int {
+	if p.Head != q.Head {
+		return 0
+	}
+	return p.HeadBytes + common(p.Text, q.Text)
+}
+
+// entry is a line in a Queue.
+type entry[T comparable] struct {
+	value  T
+	prompt Prompt
+	tokens int
+	shared int // bytes of the prefix in common with the entry before it in Queue.sorted
+	taken  bool
+}
+
+// Len returns the number of lines.
+func (q *Queue[T]) Len() int { return len(q.front) + len(q.sorted) + len(q.back) }
+
+// Shares reports whether the lines share prefixes, so that it pays to choose among
+// more of them.
+func (q *Queue[T]) Shares() bool {
+	return float64(q.sharing) >= worthwhile*float64(q.all) && q.sharing > 0
+}
+
+// Add adds a line. tokens is the number of tokens that it is expected to generate, 0 if
+// not known.
+func (q *Queue[T]) Add(value T, prompt Prompt, tokens int) {
+	e := &entry[T]{value: value, prompt: prompt, tokens: tokens}
+	at, after := q.search(prompt), 0
+	if at > 0 {
+		e.shared = q.sorted[at-1].prompt.common(prompt)
+	}
+	if at < len(q.sorted) {
+		after = prompt.common(q.sorted[at].prompt)
+		q.sorted[at].shared = after
+	}
+	q.all += prompt.len()
+	if shared := max(e.shared, after); shared >= sharedBytes {
+		q.sharing += shared
+	}
+	q.sorted = slices.Insert(q.sorted, at, e)
+	q.arrived = append(q.arrived, e)
+	if tokens > 0 {
+		q.sum += tokens
+		q.known++
+		q.long.add(e)
+	}
+}
+
+// PutFirst puts back a line that was taken: it is the next one.
+func (q *Queue[T]) PutFirst(value T) { q.front = slices.Insert(q.front, 0, value) }
+
+// PutLast puts back a line that was taken: it comes after all others.
+func (q *Queue[T]) PutLast(value T) { q.back = append(q.back, value) }
+
+// Peek returns the line that Take returns for any server. There is none if this depends
+// on the server.
+func (q *Queue[T]) Peek() (value T, ok bool) {
+	switch {
+	case len(q.front) > 0:
+		return q.front[0], true
+	case len(q.sorted) == 0 && len(q.back) > 0:
+		return q.back[0], true
+	}
+	return value, false
+}
+
+// Take removes and returns the line that a server gets next. The queue must not be
+// empty.
+func (q *Queue[T]) Take(server string) T {
+	switch {
+	case len(q.front) > 0:
+		value := q.front[0]
+		q.front = slices.Delete(q.front, 0, 1)
+		return value
+	case len(q.sorted) == 0:
+		value := q.back[0]
+		q.back = slices.Delete(q.back, 0, 1)
+		return value
+	}
+	at := q.choose(server)
+	e := q.sorted[at]
+	if q.last == nil {
+		q.last = make(map[string]Prompt)
+	}
+	q.last[server] = e.prompt
+	q.remove(at)
+	return e.value
+}
+
+// Filter removes the lines for which keep returns false.
+func (q *Queue[T]) Filter(keep func(T) bool) {
+	gone := func(value T) bool { return !keep(value) }
+	q.front = slices.DeleteFunc(q.front, gone)
+	q.back = slices.DeleteFunc(q.back, gone)
+	for i := len(q.sorted) - 1; i >= 0; i-- {
+		if e := q.sorted[i]; !keep(e.value) {
+			q.remove(i)
+		}
+	}
+}
+
+// choose returns the place in sorted of the line that a server gets next.
+func (q *Queue[T]) choose(server string) int {
+	if e := q.long.first(); e != nil && e.tokens*q.known >= longLine*q.sum {
+		return q.place(e)
+	}
+	if q.Shares() {
+		return q.near(server)
+	}
+	for q.arrived[0].taken {
+		q.arrived = q.arrived[1:]
+	}
+	return q.place(q.arrived[0])
+}
+
+// place returns the place of a line in sorted.
+func (q *Queue[T]) place(e *entry[T]) int {
+	at := q.search(e.prompt)
+	for q.sorted[at] != e { // prompts may be equal
+		at++
+	}
+	return at
+}
+
+// near returns the place of the line that shares the longest prefix with the previous
+// line of a server; if there is none, that of a line that starts a walk elsewhere.
+func (q *Queue[T]) near(server string) int {
+	prompt, known := q.last[server]
+	if known {
+		at := q.search(prompt)
+		best, most := -1, 0
+		for _, i := range [2]int{at, at - 1} {
+			if i < 0 || i == len(q.sorted) {
+				continue
+			}
+			other := q.sorted[i].prompt
+			if n := prompt.common(other); n >= sharedBytes && n > most && float64(n) >= sharedPart*float64(other.len()) {
+				best, most = i, n
+			}
+		}
+		if best >= 0 {
+			return best
+		}
+	}
+	return q.elsewhere()
+}
+
+// elsewhere returns the place of a line at which a server starts. The places of all
+// servers divide the lines into ranges; the server that is at the start of a range is
+// working on it. The longest range is divided in its middle, at the place where the
+// least is shared.
+func (q *Queue[T]) elsewhere() int {
+	places := make([]int, 0, len(q.last)+1)
+	for _, prompt := range q.last {
+		places = append(places, q.search(prompt))
+	}
+	slices.Sort(places)
+	places = slices.Compact(append(places, len(q.sorted)))
+	start, length, owned := 0, places[0], false
+	for i := range places[:len(places)-1] {
+		if n := places[i+1] - places[i]; n > length {
+			start, length, owned = places[i], n, true
+		}
+	}
+	if !owned {
+		return start
+	}
+	best := start + length/2
+	for i := start + length/4; i < start+length-length/4; i++ {
+		if q.sorted[i].shared < q.sorted[best].shared {
+			best = i
+		}
+	}
+	return best
+}
+
+// search returns the place of the first line whose prompt is not before another.
+func (q *Queue[T]) search(prompt Prompt) int {
+	return sort.Search(len(q.sorted), func(i int) bool { return q.sorted[i].prompt.compare(prompt) >= 0 })
+}
+
+// remove removes the line at a place in sorted.
+func (q *Queue[T]) remove(i int) {
+	e := q.sorted[i]
+	e.taken, e.prompt = true, Prompt{}
+	if i+1 < len(q.sorted) {
+		next := q.sorted[i+1]
+		next.shared = min(next.shared, e.shared)
+	}
+	q.sorted = slices.Delete(q.sorted, i, i+1)
+	if len(q.sorted) == 0 {
+		q.arrived, q.long = nil, nil
+		return
+	}
+	if len(q.arrived) > 2*len(q.sorted)+64 {
+		q.arrived = slices.DeleteFunc(q.arrived, func(e *entry[T]) bool { return e.taken })
+		q.long = slices.DeleteFunc(q.long, func(e *entry[T]) bool { return e.taken })
+		q.long.order()
+	}
+}
+
+// common returns the length of the common prefix of two texts.
+func common(a, b []byte) int {
+	n := min(len(a), len(b))
+	const step = 128
+	i := 0
+	for i+step <= n && bytes.Equal(a[i:i+step], b[i:i+step]) {
+		i += step
+	}
+	for i < n && a[i] == b[i] {
+		i++
+	}
+	return i
+}

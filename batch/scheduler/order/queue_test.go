@@ -1,0 +1,256 @@
+package order
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// request is a line of a test: one of a group whose prompts begin alike.
+type request struct{ group, number int }
+
+func (r request) prompt() Prompt {
+	return Prompt{Text: fmt.Appendf(nil, `[{"role":"user","content":"%s and number %d"}]`, strings.Repeat(fmt.Sprintf("document %d ", r.group), 200), r.number)}
+}
+
+// take takes the lines of a queue, each by the server that is next in turn, and counts
+// how often a server reads the document of a group.
+func take(q *Queue[request], servers []string) (order []request, reads int) {
+	read := make(map[string]int) // the last document of a server
+	for i := 0; q.Len() > 0; i++ {
+		server := servers[i%len(servers)]
+		r := q.Take(server)
+		order = append(order, r)
+		if last, ok := read[server]; !ok || last != r.group {
+			reads++
+		}
+		read[server] = r.group
+	}
+	return order, reads
+}
+
+func shuffled(groups, of int) []request {
+	var all []request
+	for g := range groups {
+		for n := range of {
+			all = append(all, request{g, n})
+		}
+	}
+	rand.New(rand.NewPCG(1, 2)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all
+}
+
+// TestTake checks how often documents are read by servers with room for one.
+func TestTake(t *testing.T) {
+	four := []string{"a", "b", "c", "d"}
+	for name, c := range map[string]struct {
+		groups, of int
+		servers    []string
+		most       int // reads
+	}{
+		"one server":                    {100, 40, four[:1], 100},
+		"four servers":                  {100, 40, four, 104},
+		"one group":                     {1, 400, four, 4},
+		"fewer groups than servers":     {3, 100, four, 6},
+		"small groups":                  {500, 3, four, 510},
+		"twenty-four servers":           {100, 40, servers(24), 150},
+		"more servers than lines":       {2, 3, servers(24), 6},
+		"groups of one, nothing shared": {300, 1, four, 300},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var q Queue[request]
+			all := shuffled(c.groups, c.of)
+			for _, r := range all {
+				q.Add(r, r.prompt(), 0)
+			}
+			if want := c.of > 1; q.Shares() != want {
+				t.Errorf("got Shares %v, want %v", q.Shares(), want)
+			}
+			order, reads := take(&q, c.servers)
+			if reads > c.most {
+				t.Errorf("got %d reads of documents, want at most %d", reads, c.most)
+			}
+			if c.of == 1 && !slices.Equal(order, all) {
+				t.Error("got another order than that of the input, although nothing is shared")
+			}
+			wantSame(t, order, all)
+		})
+	}
+}
+
+func servers(n int) (names []string) {
+	for i := range n {
+		names = append(names, fmt.Sprint("server ", i))
+	}
+	return names
+}
+
+func wantSame(t *testing.T, got, want []request) {
+	t.Helper()
+	counts := make(map[request]int)
+	for _, r := range want {
+		counts[r]++
+	}
+	for _, r := range got {
+		counts[r]--
+	}
+	for r, n := range counts {
+		if n != 0 {
+			t.Errorf("line %v was taken %d times less than added", r, n)
+		}
+	}
+}
+
+// TestTakeLongFirst checks that a line that runs much longer than others is started
+// first, wherever it is in the input.
+func TestTakeLongFirst(t *testing.T) {
+	var q Queue[int]
+	for i := range 100 {
+		tokens := 100
+		if i >= 97 {
+			tokens = 1000 + i
+		}
+		q.Add(i, Prompt{Text: fmt.Appendf(nil, "prompt %d", i)}, tokens)
+	}
+	var got []int
+	for range 5 {
+		got = append(got, q.Take("a"))
+	}
+	if want := []int{99, 98, 97, 0, 1}; !slices.Equal(got, want) {
+		t.Errorf("got lines %v first, want %v", got, want)
+	}
+	for i := range 10 { // not known: neither long nor part of the mean
+		q.Add(1000+i, Prompt{Text: fmt.Appendf(nil, "other %d", i)}, 0)
+	}
+	if got := q.Take("a"); got != 2 {
+		t.Errorf("got line %d, want 2", got)
+	}
+}
+
+// TestPut checks the order of lines that are put back.
+func TestPut(t *testing.T) {
+	var q Queue[int]
+	for i := range 5 {
+		q.Add(i, Prompt{}, 0)
+	}
+	if first, ok := q.Peek(); ok {
+		t.Errorf("got %d before any server is known", first)
+	}
+	a, b, c := q.Take("a"), q.Take("a"), q.Take("a")
+	q.PutFirst(b)
+	q.PutFirst(a)
+	q.PutLast(c)
+	q.Add(5, Prompt{}, 0)
+	for _, want := range []int{0, 1, 3, 4, 5, 2} {
+		first, known := q.Peek()
+		if got := q.Take("b"); got != want || known && first != got {
+			t.Errorf("got %d after %d was seen, want %d", got, first, want)
+		}
+		if wantKnown := want <= 2; known != wantKnown {
+			t.Errorf("%d: got %v, want %v", want, known, wantKnown)
+		}
+	}
+	if q.Len() != 0 {
+		t.Errorf("got %d lines, want none", q.Len())
+	}
+}
+
+// TestHeads checks that prompts with other tools are not taken for alike.
+func TestHeads(t *testing.T) {
+	text := []byte(strings.Repeat("a text ", 200))
+	a, b := Prompt{Head: 1, HeadBytes: 300, Text: text}, Prompt{Head: 2, HeadBytes: 300, Text: text}
+	if got := a.common(b); got != 0 {
+		t.Errorf("got a common prefix of %d bytes behind other tools, want 0", got)
+	}
+	if got, want := a.common(Prompt{Head: 1, HeadBytes: 300, Text: text[:100]}), 400; got != want {
+		t.Errorf("got a common prefix of %d bytes, want %d", got, want)
+	}
+}
+
+// TestQueueAtRandom adds, takes, returns and removes lines, and compares what is there
+// with a plain set. The shared prefixes are compared with those of the prompts.
+func TestQueueAtRandom(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	var q Queue[request]
+	have := make(map[request]bool)
+	var taken []request
+	next := 0
+	for step := range 20_000 {
+		switch k := random.IntN(10); {
+		case k < 4:
+			r := request{random.IntN(20), next}
+			next++
+			q.Add(r, r.prompt(), random.IntN(3)*random.IntN(100))
+			have[r] = true
+		case k < 8 && q.Len() > 0:
+			r := q.Take(fmt.Sprint(random.IntN(5)))
+			if !have[r] {
+				t.Fatalf("step %d: took %v, which is not there", step, r)
+			}
+			delete(have, r)
+			taken = append(taken, r)
+		case k == 8 && len(taken) > 0:
+			r := taken[len(taken)-1]
+			taken = taken[:len(taken)-1]
+			if random.IntN(2) == 0 {
+				q.PutFirst(r)
+			} else {
+				q.PutLast(r)
+			}
+			have[r] = true
+		case k == 9 && random.IntN(50) == 0:
+			group := random.IntN(20)
+			q.Filter(func(r request) bool { return r.group != group })
+			for r := range have {
+				if r.group == group {
+					delete(have, r)
+				}
+			}
+		}
+		if q.Len() != len(have) {
+			t.Fatalf("step %d: got %d lines, want %d", step, q.Len(), len(have))
+		}
+	}
+	for i, e := range q.sorted[1:] {
+		if before := q.sorted[i]; before.prompt.compare(e.prompt) > 0 {
+			t.Fatalf("lines %d and %d are not in order", i, i+1)
+		} else if want := before.prompt.common(e.prompt); e.shared != want {
+			t.Fatalf("line %d: got a shared prefix of %d bytes, want %d", i+1, e.shared, want)
+		}
+	}
+	if most := 2*len(q.sorted) + 65; len(q.arrived) > most || len(q.long) > most {
+		t.Errorf("got %d and %d remembered lines for %d, want at most %d", len(q.arrived), len(q.long), len(q.sorted), most)
+	}
+}
+
+func TestCommon(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	for range 1000 {
+		n := random.IntN(600)
+		a := []byte(strings.Repeat("x", n))
+		b := slices.Concat(a, []byte("yz"))
+		if got := common(append(a, 'w'), b); got != n {
+			t.Fatalf("got %d, want %d", got, n)
+		}
+	}
+}
+
+// BenchmarkQueue adds and takes a line of 8 KB among 4,000 of 100 groups.
+func BenchmarkQueue(b *testing.B) {
+	var q Queue[request]
+	all := shuffled(100, 40)
+	prompts := make([]Prompt, len(all))
+	for i, r := range all {
+		text := r.prompt().Text
+		prompts[i].Text = slices.Concat(text[:20], bytes.Repeat(text, 4))
+		q.Add(r, prompts[i], 100)
+	}
+	names := servers(8)
+	for i := 0; b.Loop(); i++ {
+		r := q.Take(names[i%8])
+		q.Add(r, prompts[i%len(prompts)], 100)
+	}
+}

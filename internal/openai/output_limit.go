@@ -1,0 +1,37 @@
+package openai
+
+import (
+	"math"
+	"strconv"
+)
+
+// OutputLimit returns the number of tokens that a request limits each of its answers to,
+// or 0 if it sets no limit. Chat completions have max_completion_tokens, which has
+// precedence, or max_tokens, as completions have; responses have max_output_tokens
+// (https://platform.openai.com/docs/api-reference).
+func OutputLimit(body []byte) int {
+	limit := 0
+	m := membersOf(body)
+	for m.next() {
+		switch string(m.name()) {
+		case "max_completion_tokens", "max_output_tokens":
+			if n := tokens(m.value); n > 0 {
+				limit = n
+			}
+		case "max_tokens":
+			if n := tokens(m.value); n > 0 && limit == 0 {
+				limit = n
+			}
+		}
+	}
+	return limit
+}
+
+// tokens returns a raw JSON number as a number of tokens, 0 if it is not one.
+func tokens(value []byte) int {
+	n, err := strconv.ParseFloat(string(value), 64)
+	if err != nil || !(n >= 1 && n <= math.MaxInt32) {
+		return 0
+	}
+	return int(n)
+}
