@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/internal/uvarint"
 )
 
 // The index of a batch that has ended tells what came of each of its lines and
@@ -225,22 +226,22 @@ func (x *lineIndex) lines(ctx context.Context, s indexSlice) ([]indexed, error) 
 	if err != nil {
 		return nil, err
 	}
-	r := entryReader{rest: b}
+	r := uvarint.NewReader(b)
 	at := [2]int64{s.output, s.errors}
 	lines := make([]indexed, 0, s.plan.Lines)
 	for i := range s.plan.Lines {
-		flags := r.bytes(1)
+		flags := r.Byte()
 		var v [10]int64
 		for j := range v {
-			v[j] = int64(r.uvarint())
+			v[j] = int64(r.Uvarint())
 		}
-		id, message := r.bytes(r.uvarint()), r.bytes(r.uvarint())
-		if r.bad || v[2] < 0 || v[2] > int64(len(x.names)) {
+		id, message := r.Bytes(r.Uvarint()), r.Bytes(r.Uvarint())
+		if r.Failed() || v[2] < 0 || v[2] > int64(len(x.names)) {
 			return nil, errBadIndex
 		}
-		l := indexed{failed: flags[0]&lineFailed != 0, length: v[0]}
+		l := indexed{failed: flags&lineFailed != 0, length: v[0]}
 		l.Number, l.CustomID, l.Message, l.Status = s.plan.FirstLine+i+1, string(id), string(message), int(v[1])
-		l.State = stateOf(flags[0])
+		l.State = stateOf(flags)
 		if v[2] > 0 {
 			l.Upstream = x.names[v[2]-1]
 		}
@@ -273,30 +274,4 @@ func usageOf(v [5]int64) openai.Usage {
 		InputTokens: v[0], InputTokensDetails: openai.InputTokensDetails{CachedTokens: v[1]},
 		OutputTokens: v[2], OutputTokensDetails: openai.OutputTokensDetails{ReasoningTokens: v[3]}, TotalTokens: v[4],
 	}
-}
-
-// entryReader reads on through a block, until something is not as it should be.
-type entryReader struct {
-	rest []byte
-	bad  bool
-}
-
-func (r *entryReader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.rest)
-	if n <= 0 {
-		r.bad = true
-		return 0
-	}
-	r.rest = r.rest[n:]
-	return v
-}
-
-func (r *entryReader) bytes(n uint64) []byte {
-	if r.bad || n > uint64(len(r.rest)) {
-		r.bad = true
-		return []byte{0}
-	}
-	b := r.rest[:n]
-	r.rest = r.rest[n:]
-	return b
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/uvarint"
 )
 
 // What is known of lines besides their results is written beside a segment, so
@@ -49,54 +50,28 @@ func EncodeInfo(lines []batch.LineResult) []byte {
 	return b
 }
 
-// infoReader reads on through an info, until something is not as it should be.
-type infoReader struct {
-	rest []byte
-	bad  bool
-}
-
-func (r *infoReader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.rest)
-	if n <= 0 {
-		r.bad = true
-		return 0
-	}
-	r.rest = r.rest[n:]
-	return v
-}
-
-func (r *infoReader) bytes(n uint64) []byte {
-	if r.bad || n > uint64(len(r.rest)) {
-		r.bad = true
-		return nil
-	}
-	b := r.rest[:n]
-	r.rest = r.rest[n:]
-	return b
-}
-
 // AddInfo fills in the Usage and LineInfo of results by Index from what
 // EncodeInfo wrote.
 func AddInfo(results []batch.LineResult, info []byte) {
 	if len(info) == 0 || info[0] != infoVersion {
 		return
 	}
-	r := infoReader{rest: info[1:]}
+	r := uvarint.NewReader(info[1:])
 	names := []string{""}
-	for n := r.uvarint(); n > 0 && !r.bad; n-- {
-		names = append(names, string(r.bytes(r.uvarint())))
+	for n := r.Uvarint(); n > 0 && !r.Failed(); n-- {
+		names = append(names, string(r.Bytes(r.Uvarint())))
 	}
 	var at [256]*batch.LineResult
 	for i := range results {
 		at[byte(results[i].Index)] = &results[i]
 	}
-	for len(r.rest) > 0 && !r.bad {
-		l := at[r.bytes(1)[0]]
+	for r.More() {
+		l := at[r.Byte()]
 		var v [8]uint64
 		for i := range v {
-			v[i] = r.uvarint()
+			v[i] = r.Uvarint()
 		}
-		if r.bad || l == nil || v[0] >= uint64(len(names)) {
+		if r.Failed() || l == nil || v[0] >= uint64(len(names)) {
 			return
 		}
 		l.Upstream, l.Attempts, l.Duration = names[v[0]], int(v[1]), time.Duration(v[2])*time.Millisecond

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/uvarint"
 )
 
 // A segment is written as
@@ -64,17 +65,16 @@ func DecodeSegment(b []byte) ([]batch.LineResult, error) {
 		return nil, fmt.Errorf("%w: unknown version %d", ErrBadSegment, b[0])
 	}
 	var lines []batch.LineResult
-	for rest := b[1:end]; len(rest) > 0; {
-		if len(rest) < 2 || rest[0] >= batch.SliceLines {
+	for r := uvarint.NewReader(b[1:end]); r.More(); {
+		index, flags := r.Byte(), r.Byte()
+		if r.Failed() || index >= batch.SliceLines {
 			return nil, fmt.Errorf("%w: line %d", ErrBadSegment, len(lines))
 		}
-		length, n := binary.Uvarint(rest[2:])
-		if n <= 0 || length > uint64(len(rest)-2-n) {
+		record := r.Bytes(r.Uvarint())
+		if r.Failed() {
 			return nil, fmt.Errorf("%w: length of line %d", ErrBadSegment, len(lines))
 		}
-		from, to := 2+n, 2+n+int(length)
-		lines = append(lines, batch.LineResult{Index: int(rest[0]), Failed: rest[1]&lineFailed != 0, Record: rest[from:to:to]})
-		rest = rest[to:]
+		lines = append(lines, batch.LineResult{Index: int(index), Failed: flags&lineFailed != 0, Record: record})
 	}
 	return lines, nil
 }
