@@ -3,6 +3,7 @@ package httpapi
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
@@ -50,28 +51,31 @@ func refusal(err error) *openai.Error {
 	return uploadRefusal(err)
 }
 
+// stateRefusals are the messages of stateRefusal by the reason of the error. {batch},
+// {status} and {file} stand for fields of the error.
+var stateRefusals = []struct {
+	reason  error
+	message string
+}{
+	{batch.ErrNotEnded, "Cannot retry the failed requests of a batch with status '{status}'. Wait for its end, or cancel it."},
+	{batch.ErrNotValidated, "Batch '{batch}' has no failed requests: its input did not validate."},
+	{batch.ErrNoFailures, "Batch '{batch}' has no failed requests."},
+	{batch.ErrInputGone, "Cannot retry: the input file '{file}' of the batch is gone."},
+	{batch.ErrErrorsGone, "Cannot retry: the error file '{file}' of the batch is gone."},
+	{batch.ErrNoIndex, "Batch '{batch}' has no index of its lines: an earlier version ended it. Its output and error files have its results."},
+	{batch.ErrResultsGone, "The results of batch '{batch}' are gone."},
+	{batch.ErrKeyOfDeleted, "The batch '{batch}' that was created with this Idempotency-Key has been deleted. Use another key to create it again."},
+}
+
 // stateRefusal is the part of refusal for what the state of a batch does not allow.
 func stateRefusal(e *batch.StateError) *openai.Error {
-	switch {
-	case errors.Is(e, batch.ErrNotEnded):
-		return openai.Conflict("Cannot retry the failed requests of a batch with status '%s'. Wait for its end, or cancel it.", e.Status)
-	case errors.Is(e, batch.ErrNotValidated):
-		return openai.Conflict("Batch '%s' has no failed requests: its input did not validate.", e.BatchID)
-	case errors.Is(e, batch.ErrNoFailures):
-		return openai.Conflict("Batch '%s' has no failed requests.", e.BatchID)
-	case errors.Is(e, batch.ErrInputGone):
-		return openai.Conflict("Cannot retry: the input file '%s' of the batch is gone.", e.FileID)
-	case errors.Is(e, batch.ErrErrorsGone):
-		return openai.Conflict("Cannot retry: the error file '%s' of the batch is gone.", e.FileID)
-	case errors.Is(e, batch.ErrNoIndex):
-		return openai.Conflict("Batch '%s' has no index of its lines: an earlier version ended it. Its output and error files have its results.", e.BatchID)
-	case errors.Is(e, batch.ErrResultsGone):
-		return openai.Conflict("The results of batch '%s' are gone.", e.BatchID)
-	case errors.Is(e, batch.ErrKeyOfDeleted):
-		return openai.Conflict("The batch '%s' that was created with this Idempotency-Key has been deleted. Use another key to create it again.", e.BatchID)
-	default:
-		return openai.Conflict("The state of batch '%s' does not allow this.", e.BatchID)
+	message := "The state of batch '{batch}' does not allow this."
+	for _, r := range stateRefusals {
+		if errors.Is(e, r.reason) {
+			message = r.message
+		}
 	}
+	return openai.Conflict("%s", strings.NewReplacer("{batch}", e.BatchID, "{status}", string(e.Status), "{file}", e.FileID).Replace(message))
 }
 
 func tooLarge(e *upload.SizeError) *openai.Error {
