@@ -43,6 +43,8 @@ type Dispatcher interface {
 	Serves(model string) (known, settled bool)
 	// Closest names the known models whose names are closest to that of another.
 	Closest(model string) []string
+	// Capabilities returns the optional features.
+	Capabilities() DispatcherCapabilities
 }
 
 // Slot is the right to send one request to one upstream.
@@ -97,36 +99,6 @@ type SendError struct {
 
 func (e *SendError) Error() string { return e.Err.Error() }
 func (e *SendError) Unwrap() error { return e.Err }
-
-// LoadSharer is what a Dispatcher offers besides, if it can count in what other
-// gateways have in flight, by the URL of the upstream.
-type LoadSharer interface {
-	Loads() map[string]Load
-	// SetPeers sets how many others there are and what they have in flight
-	// together; nil when that is not known any more.
-	SetPeers(peers Peers, loads map[string]Load)
-	// OthersIdle reports whether the other gateways leave many slots of a model
-	// free.
-	OthersIdle(model string) bool
-}
-
-// ModelTeller is what a Dispatcher offers besides, if it finds out which models
-// upstreams have.
-type ModelTeller interface {
-	// ToldModels returns what upstreams told, by upstream, as text. Those that
-	// have told none yet are left out.
-	ToldModels() map[string]string
-	// RecallModels has upstreams that have told none yet have those that
-	// ToldModels returned before, in this process or in another.
-	RecallModels(models map[string]string)
-}
-
-// Timed is what a Dispatcher offers besides, if lines may run at some hours only.
-type Timed interface {
-	// Closed reports whether no line may start at this time of day. Freed delivers
-	// a value when that changes.
-	Closed() (c Closing, closed bool)
-}
 
 // Closing is a time without batch work.
 type Closing struct {

@@ -14,6 +14,8 @@ type Files interface {
 	// Ping tells whether contents can be written, ErrNoSpace when they are
 	// not for want of space.
 	Ping(ctx context.Context) error
+	// Capabilities returns the optional features.
+	Capabilities() FilesCapabilities
 
 	// Create begins a content. Nothing is to be seen of it before Commit.
 	Create(ctx context.Context, key string) (FileWriter, error)
@@ -35,16 +37,4 @@ type FileWriter interface {
 	Commit(ctx context.Context) error
 	// Abort leaves nothing behind.
 	Abort() error
-}
-
-// Placed is what Files offer besides, if several gateways can share them.
-type Placed interface {
-	// Place names where the contents lie, the same for all who see the same.
-	// The files must be open.
-	Place(ctx context.Context) (string, error)
-}
-
-// Measured is what Files offer besides, if the room that they have is known.
-type Measured interface {
-	Space() (Space, error)
 }

@@ -1,8 +1,16 @@
 package batch
 
-import (
-	"time"
-)
+import "time"
+
+// Peer is a gateway that shares the store, as it announced itself.
+type Peer struct {
+	ID    string    // of this run of the gateway
+	Host  string    // for display
+	Role  Role      // RoleAll for a version without roles
+	Place string    // where its contents are stored; see Placed
+	Since time.Time // of its first announcement, by the store's clock
+	Loads map[string]Load
+}
 
 // Load is what a gateway has on an upstream. Gateways of other versions read it from
 // the store: members are only added, and those of older versions lack the newer ones.
@@ -17,10 +25,9 @@ type Load struct {
 }
 
 const (
-	// announceInterval is how often a gateway tells the others what it has in
-	// flight.
+	// AnnounceInterval is the time between announcements of a gateway.
 	AnnounceInterval = 500 * time.Millisecond
-	// announceTTL is how long a gateway that says nothing any more is believed
-	// to be there.
+	// AnnounceTTL is the time after which a gateway without an announcement is
+	// no longer a member.
 	AnnounceTTL = 5 * time.Second
 )

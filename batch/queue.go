@@ -9,6 +9,8 @@ type Queue interface {
 	Open(ctx context.Context) error
 	Close() error
 	Ping(ctx context.Context) error
+	// Capabilities returns the optional features.
+	Capabilities() QueueCapabilities
 
 	// Push adds references to a batch's queue and wakes the other instances.
 	Push(ctx context.Context, batchID string, numbers []int) error
@@ -26,12 +28,4 @@ type Queue interface {
 	// instance. Values may be lost in an outage, so nothing relies on them
 	// alone.
 	Wake() <-chan struct{}
-}
-
-// Retainer is what a Queue offers besides, if it keeps something of batches in
-// this process, of which another instance may be the one that calls Drop.
-type Retainer interface {
-	// Retain says which batches are active. What is kept of one that was not
-	// when Retain was called twice, without a Push in between, is of no use.
-	Retain(active func(batchID string) bool)
 }

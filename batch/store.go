@@ -36,6 +36,8 @@ type Store interface {
 	Close() error
 	// Ping tells whether the store answers and can be written.
 	Ping(ctx context.Context) error
+	// Capabilities returns the optional features.
+	Capabilities() StoreCapabilities
 
 	FileStore
 	UploadStore
@@ -369,44 +371,4 @@ type NeededContent struct {
 type UnknownContent struct {
 	Key   string
 	Since time.Time // by the database's clock
-}
-
-// Registry is what a Store offers besides, if several gateways can share it: it
-// knows who else is there.
-type Registry interface {
-	// Announce says that a gateway is there until ttl is over, and gives what
-	// the others said last, without those whose time is over. Since is set by
-	// the store when an ID is announced first.
-	Announce(ctx context.Context, a Announcement, ttl time.Duration) (others []Announcement, err error)
-	// Withdraw says that a gateway leaves.
-	Withdraw(ctx context.Context, id string) error
-}
-
-// Announcement is what a gateway tells the others.
-type Announcement struct {
-	ID    string    // of this run of the gateway
-	Host  string    // for people
-	Role  Role      // what it does; RoleAll of a version without roles
-	Place string    // where its contents lie, see Placed
-	Since time.Time // when it came, by the store's clock
-	Loads map[string]Load
-}
-
-// ConnectionLimiter is implemented by a Store whose database limits the number of
-// connections.
-type ConnectionLimiter interface {
-	// ConnectionLimits returns the limits of this gateway and of the database.
-	ConnectionLimits(ctx context.Context) (ConnectionLimits, error)
-}
-
-// ConnectionLimits are numbers of connections to a database.
-type ConnectionLimits struct {
-	Gateway  int // that this gateway may open
-	Database int // that the database admits from gateways, those of all clients together
-}
-
-// Waker is what a Store offers besides, if it can tell of changes that other
-// gateways made. Values may be lost in an outage.
-type Waker interface {
-	Wake() <-chan struct{}
 }

@@ -79,8 +79,10 @@ func (d dispatcher) SetPeers(peers batch.Peers, loads map[string]batch.Load) {
 	d.Pool.SetPeers(upstreams.Peers(peers), others)
 }
 
-// ToldModels implements batch.ModelTeller.
-func (d dispatcher) ToldModels() map[string]string { return d.DiscoveredModels() }
+// Capabilities implements batch.Dispatcher.
+func (d dispatcher) Capabilities() batch.DispatcherCapabilities {
+	return batch.DispatcherCapabilities{Loads: d, Models: d, Hours: d}
+}
 
 // Closed reports whether no line may start at this time of day.
 func (d dispatcher) Closed() (batch.Closing, bool) {
@@ -107,9 +109,4 @@ func (s slot) Send(ctx context.Context, path string, body []byte) (batch.Answer,
 	}, nil
 }
 
-var (
-	_ batch.Dispatcher  = dispatcher{}
-	_ batch.LoadSharer  = dispatcher{}
-	_ batch.ModelTeller = dispatcher{}
-	_ batch.Timed       = dispatcher{}
-)
+var _ batch.Dispatcher = dispatcher{}

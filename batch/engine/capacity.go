@@ -40,8 +40,8 @@ func (e *Engine) LinesInFlight(ctx context.Context) map[string]int64 {
 // Space measures the room for contents; known is false where there is no such
 // bound, as in an object store.
 func (e *Engine) Space() (s batch.Space, known bool, err error) {
-	m, ok := e.files.(batch.Measured)
-	if !ok {
+	m := e.files.Capabilities().Space
+	if m == nil {
 		return batch.Space{}, false, nil
 	}
 	s, err = m.Space()

@@ -19,10 +19,10 @@ import (
 // the goroutines that do the work. Its zero value is not usable; see NewEngine.
 type Engine struct {
 	settings   atomic.Pointer[batch.Config]
-	owner      string             // this instance, in leases
-	self       batch.Announcement // to other gateways
+	owner      string     // this instance, in leases
+	self       batch.Peer // to other gateways
 	began      time.Time
-	others     atomic.Pointer[[]batch.Announcement] // what the other gateways said last
+	others     atomic.Pointer[[]batch.Peer] // what the other gateways said last
 	store      *timedStore
 	queue      *lazyQueue
 	files      batch.Files
@@ -186,9 +186,9 @@ func (e *Engine) closeAll() error {
 
 // hearWakes passes on what queue and store say to whoever looks for work.
 func (e *Engine) hearWakes(ctx context.Context) {
-	var stored <-chan struct{} // never, unless the store tells
-	if w, ok := e.store.Store.(batch.Waker); ok {
-		stored = w.Wake()
+	var stored <-chan struct{} // nil, which never delivers, if the store reports no changes
+	if changes := e.store.Capabilities().Changes; changes != nil {
+		stored = changes.Wake()
 	}
 	for {
 		select {

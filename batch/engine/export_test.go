@@ -1,6 +1,10 @@
 package engine
 
-import "time"
+import (
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+)
 
 // CheckContents does one round of comparing contents with rows.
 var CheckContents = (*Engine).checkContents
@@ -17,4 +21,11 @@ func AgeBacklog(e *Engine, by time.Duration) {
 	aged := *b.last.Load()
 	aged.at = aged.at.Add(-by)
 	b.last.Store(&aged)
+}
+
+// WrapStore and WrapQueue wrap drivers as NewEngine does.
+func WrapStore(s batch.Store) batch.Store { return &timedStore{s, newOperationTimes()} }
+
+func WrapQueue(q batch.Queue) batch.Queue {
+	return &lazyQueue{Queue: q, times: newOperationTimes()}
 }

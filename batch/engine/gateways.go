@@ -27,8 +27,8 @@ func (e *Engine) Role() batch.Role { return e.config().Role }
 // Gateways returns the gateways that share the store, this one first.
 func (e *Engine) Gateways() []Gateway {
 	self := Gateway{Host: e.self.Host, Role: e.Role(), Self: true, Since: e.began}
-	if pool, ok := e.dispatcher.(batch.LoadSharer); ok {
-		self.add(pool.Loads())
+	if shared := e.dispatcher.Capabilities().Loads; shared != nil {
+		self.add(shared.Loads())
 	}
 	all := []Gateway{self}
 	if others := e.others.Load(); others != nil {
@@ -50,7 +50,7 @@ func (g *Gateway) add(loads map[string]batch.Load) {
 
 // noteWorkers records in health whether batches wait because no gateway works on
 // them.
-func (e *Engine) noteWorkers(ctx context.Context, others []batch.Announcement) {
+func (e *Engine) noteWorkers(ctx context.Context, others []batch.Peer) {
 	if e.Role().Works() || peersOf(others).Working > 0 {
 		e.health.Note("roles", nil)
 		return
@@ -81,7 +81,7 @@ func (err *noWorkerError) Error() string {
 	return fmt.Sprintf("no gateway works on batches (batches waiting: %d): all that share the store have the role serve; start one with the role work or all", err.waiting)
 }
 
-func peersOf(others []batch.Announcement) (p batch.Peers) {
+func peersOf(others []batch.Peer) (p batch.Peers) {
 	for _, o := range others {
 		p.All++
 		if o.Role.Serves() {

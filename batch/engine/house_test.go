@@ -371,6 +371,10 @@ func (p *fakePool) ring() {
 	}
 }
 
+func (p *fakePool) Capabilities() batch.DispatcherCapabilities {
+	return batch.DispatcherCapabilities{Loads: p, Hours: p}
+}
+
 func (p *fakePool) Closed() (batch.Closing, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -36,8 +36,8 @@ func (e *Engine) AdoptContents() { e.adopt.Store(true) }
 // that is how an installation is recognised that was made before places were kept,
 // whose marker was lost, or whose database was restored.
 func (e *Engine) identify(ctx context.Context) error {
-	placed, ok := e.files.(batch.Placed)
-	if !ok {
+	placed := e.files.Capabilities().Place
+	if placed == nil {
 		return nil
 	}
 	place, err := placed.Place(ctx)

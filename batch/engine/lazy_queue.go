@@ -102,13 +102,6 @@ func (q *lazyQueue) Notify(ctx context.Context) error {
 	return q.Queue.Notify(ctx)
 }
 
-// Retain implements Retainer if the queue does.
-func (q *lazyQueue) Retain(active func(batchID string) bool) {
-	if r, ok := q.Queue.(batch.Retainer); ok {
-		r.Retain(active)
-	}
-}
-
 // runQueueWatch opens a queue that was away at the start as soon as it is
 // there, and finds out that one is well again which failed. Work that is under
 // way is in the store; the queue begins empty.

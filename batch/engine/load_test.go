@@ -47,7 +47,7 @@ func TestLoadOfOtherVersions(t *testing.T) {
 
 // TestSumLoads checks what several gateways have together.
 func TestSumLoads(t *testing.T) {
-	got := sumLoads([]batch.Announcement{
+	got := sumLoads([]batch.Peer{
 		{Loads: map[string]batch.Load{"u": {Live: 1, Batch: 2, Prefill: 300, LivePrefill: 100}, "v": {Batch: 1}}},
 		{Loads: map[string]batch.Load{"u": {Live: 1, Prefill: 50, LivePrefill: 50}}},
 		{Loads: map[string]batch.Load{"u": {Live: 2, Prefill: -7}}},

@@ -20,13 +20,13 @@ func (e *Engine) enter(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("finding out the host's name: %w", err)
 	}
-	e.self = batch.Announcement{ID: e.owner, Host: host}
-	registry, ok := e.store.Store.(batch.Registry)
-	if !ok {
+	e.self = batch.Peer{ID: e.owner, Host: host}
+	membership := e.store.Capabilities().Membership
+	if membership == nil {
 		return nil
 	}
-	placed, ok := e.files.(batch.Placed)
-	if !ok {
+	placed := e.files.Capabilities().Place
+	if placed == nil {
 		return errors.New("these files cannot be shared by several gateways, and the store can")
 	}
 	place, err := placed.Place(ctx)
@@ -34,33 +34,33 @@ func (e *Engine) enter(ctx context.Context) error {
 		return fmt.Errorf("finding out where files lie: %w", err)
 	}
 	e.self.Place = place
-	var others []batch.Announcement
+	var others []batch.Peer
 	// Twice, because gateways that announce themselves at the same moment do not
 	// see each other: by the second time, one of them has been there before.
 	for range 2 {
-		if others, err = registry.Announce(ctx, e.announcement(), batch.AnnounceTTL); err != nil {
+		if others, err = membership.Announce(ctx, e.announcement(), batch.AnnounceTTL); err != nil {
 			return fmt.Errorf("announcing this gateway: %w", err)
 		}
 		if err := e.sameFiles(others); err != nil {
-			return errors.Join(err, registry.Withdraw(ctx, e.owner))
+			return errors.Join(err, membership.Withdraw(ctx, e.owner))
 		}
 	}
 	e.others.Store(&others)
-	if pool, ok := e.dispatcher.(batch.LoadSharer); ok {
-		pool.SetPeers(peersOf(others), sumLoads(others)) // before the first line is begun
+	if shared := e.dispatcher.Capabilities().Loads; shared != nil {
+		shared.SetPeers(peersOf(others), sumLoads(others)) // before the first line is begun
 	}
 	return nil
 }
 
 // announcement is what this gateway tells the others of itself, without its loads.
-func (e *Engine) announcement() batch.Announcement {
+func (e *Engine) announcement() batch.Peer {
 	a := e.self
 	a.Role = e.Role()
 	return a
 }
 
 // sameFiles says which of the other gateways does not see the files of this one.
-func (e *Engine) sameFiles(others []batch.Announcement) error {
+func (e *Engine) sameFiles(others []batch.Peer) error {
 	for _, o := range others {
 		if o.Place != e.self.Place {
 			return fmt.Errorf("a gateway on %s uses the same store with other files (%s) than this one (%s): give all of them the same directory or bucket", o.Host, o.Place, e.self.Place)
@@ -72,22 +72,22 @@ func (e *Engine) sameFiles(others []batch.Announcement) error {
 // runMembership announces to the other gateways what this one has in flight, and the
 // pool what they have.
 func (e *Engine) runMembership(ctx context.Context) {
-	registry, ok := e.store.Store.(batch.Registry)
-	if !ok {
+	membership := e.store.Capabilities().Membership
+	if membership == nil {
 		for wait.Sleep(ctx, batch.AnnounceInterval) { // a reload may change the role
 			e.noteWorkers(ctx, nil)
 		}
 		return
 	}
-	pool, sharing := e.dispatcher.(batch.LoadSharer)
+	shared := e.dispatcher.Capabilities().Loads
 	heard, peers := time.Now(), batch.Peers{}
 	for wait.Sleep(ctx, batch.AnnounceInterval) {
 		a := e.announcement()
-		if sharing {
-			a.Loads = pool.Loads()
+		if shared != nil {
+			a.Loads = shared.Loads()
 		}
 		bounded, cancel := context.WithTimeout(ctx, batch.AnnounceTTL)
-		others, err := registry.Announce(bounded, a, batch.AnnounceTTL)
+		others, err := membership.Announce(bounded, a, batch.AnnounceTTL)
 		cancel()
 		e.health.noteHousekeeping("telling the other gateways", err)
 		if err == nil {
@@ -97,19 +97,19 @@ func (e *Engine) runMembership(ctx context.Context) {
 			e.noteWorkers(ctx, others)
 		}
 		switch {
-		case !sharing:
+		case shared == nil:
 		case err == nil:
 			heard, peers = time.Now(), peersOf(others)
-			pool.SetPeers(peers, sumLoads(others))
+			shared.SetPeers(peers, sumLoads(others))
 		case time.Since(heard) > batch.AnnounceTTL:
 			// What they said is old. But they are no fewer because the store is
 			// away, and take their share of the servers as this one does.
-			pool.SetPeers(peers, nil)
+			shared.SetPeers(peers, nil)
 		}
 	}
 }
 
-func sumLoads(others []batch.Announcement) map[string]batch.Load {
+func sumLoads(others []batch.Peer) map[string]batch.Load {
 	sum := make(map[string]batch.Load)
 	for _, o := range others {
 		for url, l := range o.Loads {
@@ -125,13 +125,13 @@ func sumLoads(others []batch.Announcement) map[string]batch.Load {
 
 // leave tells the other gateways that this one is gone.
 func (e *Engine) leave() {
-	registry, ok := e.store.Store.(batch.Registry)
-	if !ok {
+	membership := e.store.Capabilities().Membership
+	if membership == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), batch.AnnounceTTL)
 	defer cancel()
-	if err := registry.Withdraw(ctx, e.owner); err != nil {
+	if err := membership.Withdraw(ctx, e.owner); err != nil {
 		e.log.Warn("telling the other gateways that this one leaves; they find out by themselves", zap.Error(err))
 	}
 }

@@ -101,7 +101,7 @@ func TestLatecomerRepeatsNothing(t *testing.T) {
 	close(gate)
 
 	late := newHouse(t, cfg)
-	store := &sharedStore{hookedStore: hookedStore{Store: s.store.Store, ended: s.store.ended}, known: map[string]batch.Announcement{}, bell: make(chan struct{}, 1)}
+	store := &sharedStore{hookedStore: hookedStore{Store: s.store.Store, ended: s.store.ended}, known: map[string]batch.Peer{}, bell: make(chan struct{}, 1)}
 	store.away.Store(true)
 	late.store = &store.hookedStore
 	late.engine = engine.NewEngine(cfg, store, memory.New(), s.files, late.pool, zap.NewNop())

@@ -27,7 +27,13 @@ type crossing struct {
 	known map[string]bool // guarded by mu
 }
 
-func (s *crossing) Announce(ctx context.Context, a batch.Announcement, ttl time.Duration) ([]batch.Announcement, error) {
+func (s *crossing) Capabilities() batch.StoreCapabilities {
+	c := s.sharedStore.Capabilities()
+	c.Membership = s
+	return c
+}
+
+func (s *crossing) Announce(ctx context.Context, a batch.Peer, ttl time.Duration) ([]batch.Peer, error) {
 	others, err := s.sharedStore.Announce(ctx, a, ttl)
 	s.mu.Lock()
 	again := s.known[a.ID]
@@ -81,7 +87,7 @@ func TestOtherFilesAreNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	engine.Start()
-	other := batch.Announcement{ID: "other", Host: "elsewhere", Place: "/elsewhere"}
+	other := batch.Peer{ID: "other", Host: "elsewhere", Place: "/elsewhere"}
 	if _, err := s.store.Announce(t.Context(), other, time.Minute); err != nil {
 		t.Fatal(err)
 	}

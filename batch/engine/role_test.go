@@ -78,7 +78,7 @@ func TestPeersByRole(t *testing.T) {
 	s := newStreet(t, batch.Config{}, 0)
 	pool := &sharingPool{fakePool: newFakePool()}
 	for id, role := range map[string]batch.Role{"a": "", "b": batch.RoleAll, "c": batch.RoleServe, "d": batch.RoleWork, "e": batch.RoleWork} {
-		s.store.known[id] = batch.Announcement{ID: id, Role: role, Place: "here"}
+		s.store.known[id] = batch.Peer{ID: id, Role: role, Place: "here"}
 	}
 	engine := engine.NewEngine(batch.Config{}, s.store, memory.New(), sharedFiles{place: "here", Files: nopFiles{}}, pool, zap.NewNop())
 	if err := engine.Open(t.Context()); err != nil {

@@ -195,6 +195,12 @@ type sharingPool struct {
 	counted atomic.Pointer[batch.Peers]
 }
 
+func (p *sharingPool) Capabilities() batch.DispatcherCapabilities {
+	c := p.fakePool.Capabilities()
+	c.Loads = p
+	return c
+}
+
 func (p *sharingPool) Loads() map[string]batch.Load { return p.loads }
 
 func (p *sharingPool) SetPeers(n batch.Peers, loads map[string]batch.Load) {

@@ -39,7 +39,7 @@ func newStreet(t *testing.T, cfg batch.Config, n int) *street {
 			t.Error(err)
 		}
 	})
-	s := &street{store: &sharedStore{hookedStore: hookedStore{Store: embedded, ended: make(chan string, 1000)}, known: map[string]batch.Announcement{}, bell: make(chan struct{}, 1)}}
+	s := &street{store: &sharedStore{hookedStore: hookedStore{Store: embedded, ended: make(chan string, 1000)}, known: map[string]batch.Peer{}, bell: make(chan struct{}, 1)}}
 	s.files = sharedFiles{contents, dir}
 	for range n {
 		s.join(t, cfg)
@@ -104,13 +104,17 @@ type sharedStore struct {
 	bell      chan struct{}
 
 	mu    sync.Mutex
-	known map[string]batch.Announcement // guarded by mu
+	known map[string]batch.Peer // guarded by mu
 }
 
 func (s *sharedStore) Open(ctx context.Context) error { return s.there(ctx) }
 func (s *sharedStore) Close() error                   { return nil }
 
-func (s *sharedStore) Announce(ctx context.Context, a batch.Announcement, _ time.Duration) (others []batch.Announcement, err error) {
+func (s *sharedStore) Capabilities() batch.StoreCapabilities {
+	return batch.StoreCapabilities{Membership: s, Changes: s}
+}
+
+func (s *sharedStore) Announce(ctx context.Context, a batch.Peer, _ time.Duration) (others []batch.Peer, err error) {
 	if err := s.there(ctx); err != nil {
 		return nil, err
 	}
@@ -220,6 +224,8 @@ type sharedFiles struct {
 func (sharedFiles) Open(context.Context) error              { return nil }
 func (sharedFiles) Close() error                            { return nil }
 func (f sharedFiles) Place(context.Context) (string, error) { return f.place, nil }
+
+func (f sharedFiles) Capabilities() batch.FilesCapabilities { return batch.FilesCapabilities{Place: f} }
 
 // until polls for what other goroutines have a part in.
 func until(t *testing.T, what string, ok func() bool) {

@@ -8,17 +8,16 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/wait"
 )
 
-// modelsInterval is how often it is looked at what upstreams told.
+// modelsInterval is the time between checks for newly discovered models.
 const modelsInterval = 2 * time.Second
 
-// recallModels hands the stored models to the pool.
+// recallModels passes the stored models of upstreams to the dispatcher.
 func (e *Engine) recallModels(ctx context.Context) error {
-	pool, ok := e.dispatcher.(batch.ModelTeller)
-	if !ok {
+	discovery := e.dispatcher.Capabilities().Models
+	if discovery == nil {
 		return nil
 	}
 	stored, err := e.store.UpstreamModels(ctx)
@@ -27,25 +26,25 @@ func (e *Engine) recallModels(ctx context.Context) error {
 	}
 	e.knownModels = make(map[string]string, len(stored))
 	maps.Copy(e.knownModels, stored)
-	pool.RecallModels(stored)
+	discovery.RecallModels(stored)
 	return nil
 }
 
-// runModelMemory stores what upstreams tell of their models when it changes.
+// runModelMemory stores the discovered models of upstreams when they change.
 func (e *Engine) runModelMemory(ctx context.Context) {
-	pool, ok := e.dispatcher.(batch.ModelTeller)
-	if !ok {
+	discovery := e.dispatcher.Capabilities().Models
+	if discovery == nil {
 		return
 	}
 	for wait.Sleep(ctx, modelsInterval) {
 		bounded, cancel := e.bounded(ctx)
-		e.health.noteHousekeeping("storing models of upstreams", e.storeModels(bounded, pool.ToldModels()))
+		e.health.noteHousekeeping("storing models of upstreams", e.storeModels(bounded, discovery.DiscoveredModels()))
 		cancel()
 	}
 }
 
-func (e *Engine) storeModels(ctx context.Context, told map[string]string) error {
-	for upstream, models := range told {
+func (e *Engine) storeModels(ctx context.Context, discovered map[string]string) error {
+	for upstream, models := range discovered {
 		if e.knownModels[upstream] == models {
 			continue
 		}

@@ -37,8 +37,8 @@ func (e *Engine) StoreTime(ctx context.Context) (time.Time, error) { return e.st
 // ConnectionLimits returns the limits of connections to the store's database; ok is
 // false if the store has none.
 func (e *Engine) ConnectionLimits(ctx context.Context) (l batch.ConnectionLimits, ok bool, err error) {
-	limiter, ok := e.store.Store.(batch.ConnectionLimiter)
-	if !ok {
+	limiter := e.store.Capabilities().Connections
+	if limiter == nil {
 		return l, false, nil
 	}
 	l, err = limiter.ConnectionLimits(ctx)

@@ -3,7 +3,6 @@ package failpoint
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/batchtest"
 )
 
 func TestParse(t *testing.T) {
@@ -89,67 +89,8 @@ func TestCallsAreThoseOfTheCode(t *testing.T) {
 	}
 }
 
-type plainStore struct{ batch.Store }
-
-type sharingStore struct {
-	batch.Store
-	batch.Registry
-	batch.Waker
-}
-
-// Wrappers of files and queues have the optional features of what they wrap, and
-// no others.
-func TestWrappersKeepFeatures(t *testing.T) {
+// Wrappers have the optional features of the drivers that they wrap, and no others.
+func TestWrappersKeepCapabilities(t *testing.T) {
 	s := NewSet(nil, new(bytes.Buffer))
-	for name, tt := range map[string]struct {
-		inner         batch.Files
-		place, spaced bool
-	}{
-		"plain": {struct{ batch.Files }{}, false, false},
-		"placed": {struct {
-			batch.Files
-			batch.Placed
-		}{}, true, false},
-		"measured": {struct {
-			batch.Files
-			batch.Measured
-		}{}, false, true},
-		"local": {struct {
-			batch.Files
-			batch.Placed
-			batch.Measured
-		}{}, true, true},
-	} {
-		wrapped := s.Files(tt.inner)
-		_, place := wrapped.(batch.Placed)
-		_, spaced := wrapped.(batch.Measured)
-		if place != tt.place || spaced != tt.spaced {
-			t.Errorf("%s files: got Placed %t and Measured %t, want %t and %t", name, place, spaced, tt.place, tt.spaced)
-		}
-	}
-	if _, ok := s.Queue(struct{ batch.Queue }{}).(batch.Retainer); ok {
-		t.Error("got a Retainer for a queue that is none")
-	}
-	if _, ok := s.Queue(struct {
-		batch.Queue
-		batch.Retainer
-	}{}).(batch.Retainer); !ok {
-		t.Error("got no Retainer for a queue that is one")
-	}
-}
-
-// What a part offers besides is still offered, and nothing that it does not.
-func TestWrappersKeepWhatIsOffered(t *testing.T) {
-	s := NewSet(nil, new(bytes.Buffer))
-	for _, tt := range []struct {
-		inner batch.Store
-		want  bool
-	}{{plainStore{}, false}, {sharingStore{}, true}} {
-		wrapped := s.Store(tt.inner)
-		_, registry := wrapped.(batch.Registry)
-		_, waker := wrapped.(batch.Waker)
-		if registry != tt.want || waker != tt.want {
-			t.Errorf("%s: registry %t, waker %t", fmt.Sprintf("%T", tt.inner), registry, waker)
-		}
-	}
+	batchtest.KeepCapabilities(t, batchtest.Wrappers{Store: s.Store, Queue: s.Queue, Files: s.Files, Dispatcher: s.Dispatcher})
 }

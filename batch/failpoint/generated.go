@@ -116,6 +116,10 @@ func (s *store) Ping(ctx context.Context) error {
 	return s.inner.Ping(ctx)
 }
 
+func (s *store) Capabilities() batch.StoreCapabilities {
+	return s.inner.Capabilities()
+}
+
 func (s *store) CreateFile(ctx context.Context, f batch.NewFile) (batch.File, error) {
 	return get(s.set, "store.CreateFile", func() (batch.File, error) { return s.inner.CreateFile(ctx, f) })
 }
@@ -422,6 +426,10 @@ func (s *queue) Ping(ctx context.Context) error {
 	return s.inner.Ping(ctx)
 }
 
+func (s *queue) Capabilities() batch.QueueCapabilities {
+	return s.inner.Capabilities()
+}
+
 func (s *queue) Push(ctx context.Context, batchID string, numbers []int) error {
 	return s.set.do("queue.Push", func() error { return s.inner.Push(ctx, batchID, numbers) })
 }
@@ -464,6 +472,10 @@ func (s *files) Close() error {
 
 func (s *files) Ping(ctx context.Context) error {
 	return s.inner.Ping(ctx)
+}
+
+func (s *files) Capabilities() batch.FilesCapabilities {
+	return s.inner.Capabilities()
 }
 
 func (s *files) Read(ctx context.Context, key string, offset int64, length int64) (io.ReadCloser, error) {
@@ -528,6 +540,10 @@ func (s *dispatcher) Serves(model string) (bool, bool) {
 
 func (s *dispatcher) Closest(model string) []string {
 	return s.inner.Closest(model)
+}
+
+func (s *dispatcher) Capabilities() batch.DispatcherCapabilities {
+	return s.inner.Capabilities()
 }
 
 // slot is a batch.Slot with failpoints.

@@ -8,82 +8,16 @@ import (
 )
 
 // Store adds failpoints to a store.
-func (s *Set) Store(inner batch.Store) batch.Store {
-	plain := &store{inner, s}
-	registry, shared := inner.(batch.Registry)
-	waker, wakes := inner.(batch.Waker)
-	limiter, limits := inner.(batch.ConnectionLimiter)
-	switch {
-	case shared && wakes && limits:
-		return &limitedStore{&sharedStore{plain, registry, waker}, limiter}
-	case shared && wakes:
-		return &sharedStore{plain, registry, waker}
-	default:
-		return plain
-	}
-}
-
-// limitedStore keeps the optional features of a store with a limit of connections.
-type limitedStore struct {
-	*sharedStore
-	batch.ConnectionLimiter
-}
-
-// sharedStore keeps the optional features of a store that several gateways share.
-type sharedStore struct {
-	*store
-	batch.Registry
-	batch.Waker
-}
+func (s *Set) Store(inner batch.Store) batch.Store { return &store{inner, s} }
 
 // Queue adds failpoints to a queue.
-func (s *Set) Queue(inner batch.Queue) batch.Queue {
-	plain := &queue{inner, s}
-	if retainer, ok := inner.(batch.Retainer); ok {
-		return &retainingQueue{plain, retainer}
-	}
-	return plain
-}
-
-// retainingQueue keeps the optional feature of a queue in memory.
-type retainingQueue struct {
-	*queue
-	batch.Retainer
-}
+func (s *Set) Queue(inner batch.Queue) batch.Queue { return &queue{inner, s} }
 
 // Files adds failpoints to files.
-func (s *Set) Files(inner batch.Files) batch.Files {
-	plain := &files{inner, s}
-	placed, hasPlace := inner.(batch.Placed)
-	measured, hasSpace := inner.(batch.Measured)
-	switch {
-	case hasPlace && hasSpace:
-		return &localFiles{plain, placed, measured}
-	case hasPlace:
-		return &placedFiles{plain, placed}
-	case hasSpace:
-		return &measuredFiles{plain, measured}
-	default:
-		return plain
-	}
-}
+func (s *Set) Files(inner batch.Files) batch.Files { return &files{inner, s} }
 
-// localFiles, placedFiles and measuredFiles keep the optional features of files.
-type (
-	localFiles struct {
-		*files
-		batch.Placed
-		batch.Measured
-	}
-	placedFiles struct {
-		*files
-		batch.Placed
-	}
-	measuredFiles struct {
-		*files
-		batch.Measured
-	}
-)
+// Dispatcher adds failpoints to the sending of lines.
+func (s *Set) Dispatcher(inner batch.Dispatcher) batch.Dispatcher { return &dispatcher{inner, s} }
 
 // Create returns a writer with failpoints.
 func (s *files) Create(ctx context.Context, key string) (batch.FileWriter, error) {
@@ -98,26 +32,6 @@ func (s *files) Create(ctx context.Context, key string) (batch.FileWriter, error
 		return nil, errors.Join(err, w.Abort()) // the caller never sees w
 	}
 	return &fileWriter{w, s.set}, nil
-}
-
-// Dispatcher adds failpoints to the sending of lines.
-func (s *Set) Dispatcher(inner batch.Dispatcher) batch.Dispatcher {
-	plain := &dispatcher{inner, s}
-	sharer, shares := inner.(batch.LoadSharer)
-	teller, tells := inner.(batch.ModelTeller)
-	timed, closes := inner.(batch.Timed)
-	if shares && tells && closes {
-		return &wholeDispatcher{plain, sharer, teller, timed}
-	}
-	return plain
-}
-
-// wholeDispatcher keeps the optional features of a pool.
-type wholeDispatcher struct {
-	*dispatcher
-	batch.LoadSharer
-	batch.ModelTeller
-	batch.Timed
 }
 
 // Reserve returns a slot with failpoints.

@@ -115,6 +115,8 @@ type noPool struct{ batch.Dispatcher }
 
 func (noPool) Slots() int { return 0 }
 
+func (noPool) Capabilities() (c batch.DispatcherCapabilities) { return c }
+
 // tenantHeader says whose request it is, in these tests.
 const tenantHeader = "X-Tenant"
 

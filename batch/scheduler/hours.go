@@ -1,13 +1,11 @@
 package scheduler
 
-import "github.com/tidegate/tidegate/batch"
-
 // keepHours takes note of a change to or from hours without batch work, or a role
 // without it. In these all batches are served as if they were paused.
 func (r *Scheduler) keepHours() {
 	closed := !r.deps.Config().Role.Works()
-	if timed, ok := r.deps.Dispatcher.(batch.Timed); ok && !closed {
-		_, closed = timed.Closed()
+	if hours := r.deps.Dispatcher.Capabilities().Hours; hours != nil && !closed {
+		_, closed = hours.Closed()
 	}
 	if closed == r.closed {
 		return

@@ -3,8 +3,6 @@ package scheduler
 import (
 	"context"
 	"maps"
-
-	"github.com/tidegate/tidegate/batch"
 )
 
 // leastInFlight is what Config.MaxInFlight is by default for small pools.
@@ -49,7 +47,7 @@ func (r *Scheduler) InFlight() int64 { return r.inFlightNow.Load() }
 // retain makes the queue forget the batches for which active returns false, if it keeps
 // batches in this process.
 func (r *Scheduler) retain(active func(batchID string) bool) {
-	if q, ok := r.deps.Queue.(batch.Retainer); ok {
+	if q := r.deps.Queue.Capabilities().Retainer; q != nil {
 		q.Retain(active)
 	}
 }

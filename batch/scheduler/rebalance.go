@@ -24,9 +24,9 @@ const aheadTime = 200 * time.Millisecond
 // noteOthers finds out whether other gateways could run more of a batch queue, and how
 // fast it gets on here.
 func (r *Scheduler) noteOthers(f *batchQueue, now time.Time) {
-	others, ok := r.deps.Dispatcher.(batch.LoadSharer)
+	others := r.deps.Dispatcher.Capabilities().Loads
 	switch {
-	case !ok || f.mixed() || !others.OthersIdle(f.batch.Model):
+	case others == nil || f.mixed() || !others.OthersIdle(f.batch.Model):
 		f.idle = time.Time{}
 	case f.idle.IsZero():
 		f.idle = now

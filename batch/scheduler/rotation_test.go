@@ -24,8 +24,13 @@ func (healthy) NoteBatch(string, error) {}
 // dependencies are those of a Scheduler without a store, queue, files and upstreams.
 func dependencies(cfg batch.Config) Dependencies {
 	cfg = cfg.WithDefaults()
-	return Dependencies{Config: func() *batch.Config { return &cfg }, Health: healthy{}, Log: zap.NewNop(), NoteQueue: func(error) {}, WakeWorkers: func() {}, Notify: func() {}}
+	return Dependencies{Config: func() *batch.Config { return &cfg }, Queue: noQueue{}, Health: healthy{}, Log: zap.NewNop(), NoteQueue: func(error) {}, WakeWorkers: func() {}, Notify: func() {}}
 }
+
+// noQueue is a queue that must not be asked.
+type noQueue struct{ batch.Queue }
+
+func (noQueue) Capabilities() (c batch.QueueCapabilities) { return c }
 
 // waiting is a Scheduler in which batches wait, given as "id model priority" in the
 // order in which they came.
@@ -177,6 +182,8 @@ type idlePool struct{ batch.Dispatcher }
 
 func (idlePool) Freed() <-chan struct{} { return nil }
 func (idlePool) Slots() int             { return 0 }
+
+func (idlePool) Capabilities() (c batch.DispatcherCapabilities) { return c }
 
 // TestRefreshRests asks for a refresh over and over, as when batch after batch is
 // created: the more are active, the more seldom the store is asked.

@@ -100,14 +100,15 @@ type pool struct {
 	freed, held chan struct{}
 }
 
-func (p *pool) Freed() <-chan struct{}                     { return p.freed }
-func (p *pool) Up(string) error                            { return nil }
-func (p *pool) Free(string) bool                           { return true }
-func (p *pool) Slots() int                                 { return 1 }
-func (p *pool) Serves(model string) (known, settled bool)  { return model != "unknown", true }
-func (p *pool) Closest(string) []string                    { return []string{"m"} }
-func (p *pool) Reserve(string, string) (batch.Slot, error) { return slot{p}, nil }
-func (p *pool) release()                                   { close(p.held) }
+func (p *pool) Freed() <-chan struct{}                         { return p.freed }
+func (p *pool) Up(string) error                                { return nil }
+func (p *pool) Free(string) bool                               { return true }
+func (p *pool) Slots() int                                     { return 1 }
+func (p *pool) Serves(model string) (known, settled bool)      { return model != "unknown", true }
+func (p *pool) Closest(string) []string                        { return []string{"m"} }
+func (p *pool) Reserve(string, string) (batch.Slot, error)     { return slot{p}, nil }
+func (p *pool) Capabilities() (c batch.DispatcherCapabilities) { return c }
+func (p *pool) release()                                       { close(p.held) }
 
 type slot struct{ *pool }
 

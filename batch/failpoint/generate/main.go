@@ -33,11 +33,11 @@ type wrapper struct {
 }
 
 var wrappers = []wrapper{
-	{iface: "Store", name: "store", part: "store", pass: []string{"Close", "Ping", "Files", "Batches", "Usage", "Now"}},
-	{iface: "Queue", name: "queue", part: "queue", pass: []string{"Close", "Ping", "Wake"}},
-	{iface: "Files", name: "files", part: "files", pass: []string{"Close", "Ping", "List"}, byHand: []string{"Create"}},
+	{iface: "Store", name: "store", part: "store", pass: []string{"Close", "Ping", "Capabilities", "Files", "Batches", "Usage", "Now"}},
+	{iface: "Queue", name: "queue", part: "queue", pass: []string{"Close", "Ping", "Capabilities", "Wake"}},
+	{iface: "Files", name: "files", part: "files", pass: []string{"Close", "Ping", "Capabilities", "List"}, byHand: []string{"Create"}},
 	{iface: "FileWriter", name: "fileWriter", part: "files"},
-	{iface: "Dispatcher", name: "dispatcher", pass: []string{"Up", "Free", "Slots", "Freed", "Serves", "Closest"}, byHand: []string{"Reserve"}},
+	{iface: "Dispatcher", name: "dispatcher", pass: []string{"Up", "Free", "Slots", "Freed", "Serves", "Closest", "Capabilities"}, byHand: []string{"Reserve"}},
 	{iface: "Slot", name: "slot", part: "pool", pass: []string{"Upstream", "Release"}, byHand: []string{"Send"}},
 }
 

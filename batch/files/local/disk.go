@@ -59,6 +59,11 @@ func (f *Files) checkSpace(n int64) error {
 	return nil
 }
 
+// Capabilities implements batch.Files.
+func (f *Files) Capabilities() batch.FilesCapabilities {
+	return batch.FilesCapabilities{Place: f, Space: f}
+}
+
 // Space measures the disk.
 func (f *Files) Space() (batch.Space, error) {
 	total, free, err := diskSpace(f.dir)

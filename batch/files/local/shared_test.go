@@ -13,8 +13,6 @@ import (
 	"github.com/tidegate/tidegate/batch/files/filestest"
 )
 
-var _ batch.Placed = (*Files)(nil)
-
 func TestSharedSuite(t *testing.T) {
 	dir := t.TempDir()
 	open(t, Config{Dir: dir, Shared: true})

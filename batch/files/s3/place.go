@@ -13,7 +13,8 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-var _ batch.Placed = (*Files)(nil)
+// Capabilities implements batch.Files.
+func (f *Files) Capabilities() batch.FilesCapabilities { return batch.FilesCapabilities{Place: f} }
 
 // placeName is an object below the prefix that cannot be a key.
 const placeName = ".place"

@@ -4,6 +4,8 @@ package memory
 import (
 	"context"
 	"sync"
+
+	"github.com/tidegate/tidegate/batch"
 )
 
 // Queue is a batch.Queue in memory. What it forgets when the process ends, the
@@ -28,6 +30,11 @@ func (*Queue) Close() error { return nil }
 
 // Ping always succeeds.
 func (*Queue) Ping(context.Context) error { return nil }
+
+// Capabilities implements batch.Queue.
+func (q *Queue) Capabilities() batch.QueueCapabilities {
+	return batch.QueueCapabilities{Retainer: q}
+}
 
 // Push adds those numbers that are not queued now.
 func (q *Queue) Push(ctx context.Context, batchID string, add []int) error {

@@ -36,6 +36,9 @@ func New(cfg Config) *Queue {
 	return &Queue{cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1), popped: newPopped(rememberAtMost)}
 }
 
+// Capabilities implements batch.Queue.
+func (*Queue) Capabilities() batch.QueueCapabilities { return batch.QueueCapabilities{} }
+
 var errNotOpen = errors.New("the queue is not open")
 
 // bounded is a context for one round trip.

@@ -22,35 +22,35 @@ var (
 // gatewayMemory is how long the row of a gateway that died stays.
 const gatewayMemory = time.Hour
 
-func scanGateway(r store.Row) (a batch.Announcement, err error) {
+func scanGateway(r store.Row) (p batch.Peer, err error) {
 	var loads string
-	if err := r.Scan(&a.ID, &a.Host, &a.Role, &a.Place, store.TimeIn(&a.Since), &loads); err != nil {
-		return a, err
+	if err := r.Scan(&p.ID, &p.Host, &p.Role, &p.Place, store.TimeIn(&p.Since), &loads); err != nil {
+		return p, err
 	}
-	if err := json.Unmarshal([]byte(loads), &a.Loads); err != nil {
-		return a, fmt.Errorf("reading loads of %s: %w", a.ID, err)
+	if err := json.Unmarshal([]byte(loads), &p.Loads); err != nil {
+		return p, fmt.Errorf("reading loads of %s: %w", p.ID, err)
 	}
-	return a, nil
+	return p, nil
 }
 
-// Announce says that a gateway is there, and gives the others.
-func (s *Store) Announce(ctx context.Context, a batch.Announcement, ttl time.Duration) (others []batch.Announcement, err error) {
-	loads, err := json.Marshal(a.Loads)
+// Announce implements batch.Membership.
+func (s *Store) Announce(ctx context.Context, self batch.Peer, ttl time.Duration) (others []batch.Peer, err error) {
+	loads, err := json.Marshal(self.Loads)
 	if err != nil {
 		return nil, fmt.Errorf("announcing gateway: %w", err)
 	}
 	err = s.write(ctx, "announcing gateway", func(t *tx) error {
-		if _, err := t.exec(ctx, announce, a.ID, a.Host, string(a.Role), a.Place, t.micros(), store.Micros(t.now.Add(ttl)), string(loads)); err != nil {
+		if _, err := t.exec(ctx, announce, self.ID, self.Host, string(self.Role), self.Place, t.micros(), store.Micros(t.now.Add(ttl)), string(loads)); err != nil {
 			return err
 		}
 		t.later(forgetGateways, store.Micros(t.now.Add(-gatewayMemory)))
-		others, err = all(ctx, t, scanGateway, otherGateways, a.ID, t.micros())
+		others, err = all(ctx, t, scanGateway, otherGateways, self.ID, t.micros())
 		return err
 	})
 	return others, err
 }
 
-// Withdraw says that a gateway leaves.
+// Withdraw implements batch.Membership.
 func (s *Store) Withdraw(ctx context.Context, id string) error {
 	return s.write(ctx, "withdrawing gateway", func(t *tx) error {
 		t.later(withdraw, id)

@@ -396,9 +396,9 @@ func TestIdempotencyRace(t *testing.T) {
 func TestGateways(t *testing.T) {
 	url := server.NewDatabase(t)
 	one, two := opened(t, url), opened(t, url)
-	hello := func(s *Store, id string, loads map[string]batch.Load) []batch.Announcement {
+	hello := func(s *Store, id string, loads map[string]batch.Load) []batch.Peer {
 		t.Helper()
-		others, err := s.Announce(t.Context(), batch.Announcement{ID: id, Host: "h", Role: batch.RoleServe, Place: "p", Loads: loads}, time.Minute)
+		others, err := s.Announce(t.Context(), batch.Peer{ID: id, Host: "h", Role: batch.RoleServe, Place: "p", Loads: loads}, time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}

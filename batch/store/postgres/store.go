@@ -321,8 +321,9 @@ func (s *Store) Ping(ctx context.Context) error {
 	})
 }
 
-var (
-	_ batch.Store    = (*Store)(nil)
-	_ batch.Registry = (*Store)(nil)
-	_ batch.Waker    = (*Store)(nil)
-)
+// Capabilities implements batch.Store.
+func (s *Store) Capabilities() batch.StoreCapabilities {
+	return batch.StoreCapabilities{Membership: s, Changes: s, Connections: s}
+}
+
+var _ batch.Store = (*Store)(nil)

@@ -169,4 +169,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	})
 }
 
+// Capabilities implements batch.Store.
+func (*Store) Capabilities() batch.StoreCapabilities { return batch.StoreCapabilities{} }
+
 var _ batch.Store = (*Store)(nil)

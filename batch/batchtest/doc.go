@@ -1,0 +1,2 @@
+// Package batchtest holds what tests of batch engines and their drivers share.
+package batchtest
