@@ -9,7 +9,8 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// The diagram of a batch's states has every state, and says which are terminal.
+// TestStateDiagramHasEveryState checks that the diagram has every state of a batch and marks
+// the terminal ones.
 func TestStateDiagramHasEveryState(t *testing.T) {
 	page := read(t, filepath.Join("..", "..", "docs", "architecture.md"))
 	_, diagram, _ := strings.Cut(page, "stateDiagram-v2\n")
@@ -35,12 +36,15 @@ func TestStateDiagramHasEveryState(t *testing.T) {
 	}
 }
 
-// A list item is at most four lines of a page on a screen.
-func TestArchitectureHasShortListItems(t *testing.T) {
+// TestListItemsAreShort limits a list item to four lines of a page on a screen.
+func TestListItemsAreShort(t *testing.T) {
 	const most = 480 // bytes: four lines of 120
-	for line := range strings.Lines(read(t, filepath.Join("..", "..", "docs", "architecture.md"))) {
-		if regexp.MustCompile(`^\s*(-|\d+\.) `).MatchString(line) && len(line) > most {
-			t.Errorf("list item has %d bytes, want at most %d: %.60s…", len(line), most, line)
+	item := regexp.MustCompile(`^\s*(-|\d+\.) `)
+	for _, name := range documents(t) {
+		for line := range strings.Lines(read(t, name)) {
+			if item.MatchString(line) && len(line) > most {
+				t.Errorf("list item of %s has %d bytes, want at most %d: %.60s…", filepath.Base(name), len(line), most, line)
+			}
 		}
 	}
 }
