@@ -15,7 +15,7 @@ import (
 
 func init() { caddy.RegisterModule(lateStore{}) }
 
-// lateThere tells whether the server of a lateStore is there.
+// lateThere reports whether the server of a lateStore is there.
 var lateThere atomic.Bool
 
 // lateStore is an embedded store that plays one behind a network.

@@ -52,7 +52,7 @@ func (h *house) get(path string) *httptest.ResponseRecorder {
 	return h.do(httptest.NewRequest(http.MethodGet, "/dashboard"+path, http.NoBody))
 }
 
-// page gives a page that must be there.
+// page returns a page that must be there.
 func (h *house) page(path string) string {
 	h.Helper()
 	w := h.get(path)

@@ -56,7 +56,7 @@ func watch(t *testing.T, url string) *viewer {
 	return &viewer{t, resp, lines}
 }
 
-// next gives the next event, by the rules of the standard
+// next returns the next event, by the rules of the standard
 // (https://html.spec.whatwg.org/multipage/server-sent-events.html); false at
 // the end.
 func (v *viewer) next() (sent, bool) {

@@ -124,7 +124,7 @@ func (g *gateway) doctor() *doctor.Doctor {
 	})
 }
 
-// find gives the checks whose area and name say a text.
+// find returns the checks whose area and name say a text.
 func find(r doctor.Report, text string) []doctor.Check {
 	var found []doctor.Check
 	for _, c := range r.Checks {

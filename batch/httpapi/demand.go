@@ -12,7 +12,7 @@ import (
 
 // Demanded is what the API needs to tell what waits.
 type Demanded interface {
-	// Demand gives batch.ErrUnavailable while it is not known.
+	// Demand returns batch.ErrUnavailable while it is not known.
 	Demand(ctx context.Context, tenant string) (engine.Demand, error)
 }
 

@@ -16,7 +16,7 @@ import (
 // Batches is what the API needs to do with batches. Where a batch is returned
 // with batch.ErrConflict, it is in the state that was in the way.
 type Batches interface {
-	// CreateBatch gives batch.ErrKeyReused for an idempotency key that came
+	// CreateBatch returns batch.ErrKeyReused for an idempotency key that came
 	// with another request before.
 	CreateBatch(ctx context.Context, tenant string, r batch.CreateRequest) (batch.Batch, error)
 	Batch(ctx context.Context, tenant, id string) (batch.Batch, error)

@@ -18,7 +18,7 @@ import (
 type Lines interface {
 	// Lines returns a *batch.StateError for a batch whose results no longer exist.
 	Lines(ctx context.Context, tenant, id string, q engine.LineQuery) (engine.LinePage, error)
-	// Line gives batch.ErrNotFound for a line that is not there as well.
+	// Line returns batch.ErrNotFound for a line that is not there as well.
 	Line(ctx context.Context, tenant, id string, number int) (engine.LineDetail, error)
 }
 

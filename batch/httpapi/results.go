@@ -17,7 +17,7 @@ import (
 
 // Results is what the API needs to send what a batch has brought so far.
 type Results interface {
-	// Results gives batch.ErrNotFound too for a batch that has ended without
+	// Results returns batch.ErrNotFound too for a batch that has ended without
 	// such lines, and when its file is gone. Reading gives
 	// engine.ErrEndedMeanwhile when the batch ends.
 	Results(ctx context.Context, tenant, id string, failed bool) (engine.Results, error)

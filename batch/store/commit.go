@@ -9,7 +9,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// CommitBatch is what a group commit reads and changes of a batch.
+// CommitBatch is the part of a batch that a group commit reads and changes.
 type CommitBatch struct {
 	ID               string
 	Row              int64 // the driver's own key
@@ -22,23 +22,23 @@ type CommitBatch struct {
 	Fresh struct{ Completed, Failed int64 }
 }
 
-// takesResults tells whether claims on slices of the batch are worth anything.
-// Once the last line is done nothing is added any more, but the commit that
-// did it may be repeated and is not stale.
+// takesResults reports whether claims on slices of the batch are valid. After
+// the last line is done no result is added, but the commit of that line may be
+// repeated and is not stale.
 func (b *CommitBatch) takesResults() bool {
 	return b.Status == batch.InProgress || b.Ending == batch.Completed
 }
 
-// CommitSlice is what a group commit reads and changes of a slice.
+// CommitSlice is the part of a slice that a group commit reads and changes.
 type CommitSlice struct {
 	Batch                  *CommitBatch
 	Number, Attempt, Lines int
 	Done                   uint64
-	Kept                   uint64 // lines of a former claim that still holds on them
-	KeptAttempt            int    // that claim's
+	Kept                   uint64 // lines that a former claim still holds
+	KeptAttempt            int    // attempt of the former claim
 }
 
-// ByRef gives slices by their names. Those of one batch share it.
+// ByRef indexes slices by their references. Slices of one batch share its CommitBatch.
 func ByRef(found []*CommitSlice) map[batch.SliceRef]*CommitSlice {
 	known := make(map[batch.SliceRef]*CommitSlice, len(found))
 	batches := make(map[int64]*CommitBatch)
@@ -52,7 +52,7 @@ func ByRef(found []*CommitSlice) map[batch.SliceRef]*CommitSlice {
 	return known
 }
 
-// Named gives the slices that a group of writes names, each once.
+// Named returns the slices of a group of writes, without duplicates.
 func Named(writes []batch.SegmentWrite) []batch.SliceRef {
 	seen := make(map[batch.SliceRef]bool, len(writes))
 	var refs []batch.SliceRef
@@ -65,16 +65,16 @@ func Named(writes []batch.SegmentWrite) []batch.SliceRef {
 	return refs
 }
 
-// Left is how many lines have no committed result.
+// Left returns the number of lines without a committed result.
 func (s *CommitSlice) Left() int { return s.Lines - bits.OnesCount64(s.Done) }
 
-// Stale tells whether a claim holds on nothing; s is nil when there is no such
-// slice.
+// Stale reports whether a claim holds no line. s is nil if the slice does not
+// exist.
 func Stale(c batch.SliceClaim, s *CommitSlice) bool {
 	return s == nil || s.heldBy(c) == 0 || !s.Batch.takesResults()
 }
 
-// heldBy are the lines that may be written under a claim.
+// heldBy returns the lines that may be written under a claim.
 func (s *CommitSlice) heldBy(c batch.SliceClaim) uint64 {
 	switch c.Attempt {
 	case s.Attempt:
@@ -86,8 +86,8 @@ func (s *CommitSlice) heldBy(c batch.SliceClaim) uint64 {
 	}
 }
 
-// refuses tells whether a write is refused: as one, as what it has beyond what
-// its claim holds on would be written by somebody else.
+// refuses reports whether a write is refused. A write is refused as a whole,
+// because another claim will write the lines that its claim does not hold.
 func (s *CommitSlice) refuses(w batch.SegmentWrite) bool {
 	if Stale(w.Claim, s) {
 		return true
@@ -96,7 +96,7 @@ func (s *CommitSlice) refuses(w batch.SegmentWrite) bool {
 	return slices.ContainsFunc(w.Lines, func(l batch.LineResult) bool { return s.has(l.Index) && held&(1<<l.Index) == 0 })
 }
 
-// has tells whether the slice has a line.
+// has reports whether the slice has a line.
 func (s *CommitSlice) has(index int) bool { return index >= 0 && index < s.Lines }
 
 // Segment is a row to insert.
@@ -107,22 +107,22 @@ type Segment struct {
 	Info   []byte // see EncodeInfo
 }
 
-// Commit is what a group of writes comes to.
+// Commit is the effect of a group of writes.
 type Commit struct {
 	Stale    []batch.SliceClaim
 	Segments []Segment
-	Slices   []*CommitSlice // those that changed, with their new state
-	// Batches are those that changed, with their new state. One whose last
-	// line is done has become Finalizing.
+	Slices   []*CommitSlice // changed slices, with their new state
+	// Batches are the changed batches, with their new state. A batch whose
+	// last line is done has become Finalizing.
 	Batches []*CommitBatch
 	Usage   []batch.UsageRecord
 	Flow    []ModelFlow // in the order of models
 	Done    []ModelDone // in the order of batches and models
 }
 
-// PlanCommit works out a group commit. Known are the slices that the writes
-// name, as they are in the database; missing ones do not exist. It changes
-// them and their batches.
+// PlanCommit computes a group commit. known has the slices of the writes as they
+// are in the database; missing slices do not exist. PlanCommit changes the
+// slices and their batches.
 func PlanCommit(writes []batch.SegmentWrite, known map[batch.SliceRef]*CommitSlice) (Commit, error) {
 	var (
 		c       Commit
@@ -185,7 +185,7 @@ func PlanCommit(writes []batch.SegmentWrite, known map[batch.SliceRef]*CommitSli
 	return c, nil
 }
 
-// count counts a line and gives what it adds to usage_15m.
+// count counts a line and returns its increment of usage_15m.
 func (b *CommitBatch) count(l batch.LineResult) batch.UsageRecord {
 	r := batch.UsageRecord{Tenant: b.Tenant, Class: ClassBatch, Model: l.Model, Endpoint: b.Endpoint, Requests: 1, Usage: l.Usage}
 	if l.Failed {

@@ -9,7 +9,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// TestStale has every state that a batch and a claim can be in.
+// TestStale covers every state of a batch and a claim.
 func TestStale(t *testing.T) {
 	claim := batch.SliceClaim{SliceRef: batch.SliceRef{BatchID: "batch_1"}, Attempt: 3}
 	for _, c := range []struct {
@@ -34,12 +34,12 @@ func TestStale(t *testing.T) {
 		}
 	}
 	if !Stale(claim, nil) {
-		t.Error("a claim on a slice that is not there holds")
+		t.Error("claim on a missing slice: got valid, want stale")
 	}
 }
 
-// TestPlanCommitNumbers has segments of a slice numbered upwards, whatever
-// they are made of.
+// TestPlanCommitNumbers checks that segments of a slice have ascending numbers,
+// independent of their contents.
 func TestPlanCommitNumbers(t *testing.T) {
 	b := &CommitBatch{Status: batch.InProgress, Counts: openai.RequestCounts{Total: 10}}
 	s := &CommitSlice{Batch: b, Attempt: 1, Lines: 10}

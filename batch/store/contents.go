@@ -6,8 +6,8 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// BeforeOf makes of the cursor of a listing the bound that its statement has: 0
-// begins at the newest row.
+// BeforeOf converts the cursor of a listing to the bound in its statement. 0
+// starts at the newest row.
 func BeforeOf(before int64) int64 {
 	if before <= 0 {
 		return math.MaxInt64

@@ -1,8 +1,8 @@
-// Package store is what drivers of [batch.Store] share: the format of
-// segments, the arithmetic of a group commit, the columns that their tables
-// have in common and how rows of them are read, how values that have no column
-// type are written, the steps of a schema. Nothing in it knows a dialect: a
-// driver's statements are its own.
+// Package store has the code that drivers of [batch.Store] share: the format of
+// segments, the arithmetic of a group commit, common columns and the scanning of
+// their rows, the encoding of values without a column type, and schema
+// migrations. It is independent of the SQL dialect: each driver has its own
+// statements.
 //
-// The drivers are sqlite and postgres; storetest is the suite that both pass.
+// The drivers are sqlite and postgres. Both pass the suite storetest.
 package store

@@ -11,7 +11,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// ErrNotUTF8 refuses metadata that JSON cannot carry unchanged.
+// ErrNotUTF8 reports metadata that JSON cannot represent unchanged.
 var ErrNotUTF8 = errors.New("metadata is not UTF-8")
 
 // EncodeMetadata writes the metadata of a batch as JSON, nil for nil.
@@ -27,12 +27,11 @@ func EncodeMetadata(m map[string]string) ([]byte, error) {
 	return json.Marshal(m)
 }
 
-// EncodeFindings writes the findings of a batch as JSON, nil for none. Bytes
-// of them that are not UTF-8 become U+FFFD, as they would on their way to the
-// client.
+// EncodeFindings encodes the findings of a batch as JSON, nil for none. Bytes
+// that are not UTF-8 become U+FFFD, as in a response to the client.
 func EncodeFindings(f []openai.BatchError) ([]byte, error) { return encode(f, len(f) == 0) }
 
-// EncodeCompression writes how a file was packed as JSON, nil for nil.
+// EncodeCompression encodes the compression of a file as JSON, nil for nil.
 func EncodeCompression(c *openai.Compression) ([]byte, error) { return encode(c, c == nil) }
 
 func encode(v any, none bool) ([]byte, error) {
@@ -42,11 +41,11 @@ func encode(v any, none bool) ([]byte, error) {
 	return json.Marshal(v)
 }
 
-// DecodeBatch fills in what is kept as JSON of a batch, and takes back what its
-// state has made void.
+// DecodeBatch sets the fields of a batch that are stored as JSON, and clears
+// those that do not apply to its state.
 func DecodeBatch(b *batch.Batch, metadata, findings []byte) error {
 	if !b.Status.Controllable() {
-		b.PausedAt, b.PauseReason = time.Time{}, "" // it ended while it was paused
+		b.PausedAt, b.PauseReason = time.Time{}, "" // the batch ended while it was paused
 	}
 	if err := decode(metadata, &b.Metadata); err != nil {
 		return fmt.Errorf("reading metadata of %s: %w", b.ID, err)
@@ -57,7 +56,7 @@ func DecodeBatch(b *batch.Batch, metadata, findings []byte) error {
 	return nil
 }
 
-// DecodeFile fills in what is kept as JSON of a file.
+// DecodeFile sets the fields of a file that are stored as JSON.
 func DecodeFile(f *batch.File, compression []byte) error {
 	if err := decode(compression, &f.Compression); err != nil {
 		return fmt.Errorf("reading compression of %s: %w", f.ID, err)

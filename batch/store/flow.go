@@ -9,22 +9,22 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// ModelFlow is what a group commit adds to the present minute of a model.
+// ModelFlow is the increment of a group commit for the current minute of a model.
 type ModelFlow struct {
 	Model             string
 	Lines             int64
 	Shortest, Longest time.Duration // of the lines' last attempts
 }
 
-// ModelDone is how many lines of a model a group commit adds to a batch that names
-// several.
+// ModelDone is the number of lines of a model that a group commit adds to a batch
+// with several models.
 type ModelDone struct {
 	Row   int64 // of the batch
 	Model string
 	Lines int64
 }
 
-// flowSums sums what a group commit adds by model.
+// flowSums sums the increments of a group commit by model.
 type flowSums struct {
 	flow map[string]ModelFlow
 	done map[ModelDone]int64 // by Row and Model
@@ -54,7 +54,7 @@ func (s *flowSums) addTo(model string, l batch.LineResult) {
 	s.flow[model] = f
 }
 
-// sorted gives the sums in the order of their names, in which all gateways lock them.
+// sorted returns the sums in the order of their keys, in which all gateways lock them.
 func (s *flowSums) sorted() (flow []ModelFlow, done []ModelDone) {
 	flow = slices.SortedFunc(maps.Values(s.flow), func(a, b ModelFlow) int { return cmp.Compare(a.Model, b.Model) })
 	for d, lines := range s.done {
@@ -65,10 +65,11 @@ func (s *flowSums) sorted() (flow []ModelFlow, done []ModelDone) {
 	return flow, done
 }
 
-// First is when the first of the lines was sent that end now, as it is stored.
+// First returns the time at which the first of the lines that end now was sent, in
+// the stored format.
 func (f ModelFlow) First(now time.Time) int64 { return Micros(now.Add(-f.Longest)) }
 
-// Began is when the last of them was sent.
+// Began returns the time at which the last of them was sent.
 func (f ModelFlow) Began(now time.Time) int64 { return Micros(now.Add(-f.Shortest)) }
 
 // ScanModelMinute scans model, minute, lines, first_at, began_at and last_at.

@@ -31,7 +31,7 @@ func TestInfoRoundTrip(t *testing.T) {
 	}
 }
 
-// FuzzAddInfo has any bytes for an info: results stay what they are.
+// FuzzAddInfo checks that no input for an info changes the results.
 func FuzzAddInfo(f *testing.F) {
 	whole := EncodeInfo(informed())
 	for n := range whole {
@@ -42,7 +42,7 @@ func FuzzAddInfo(f *testing.F) {
 		lines := []batch.LineResult{{Index: 63, Record: []byte("r")}, {Index: 0, Failed: true}}
 		AddInfo(lines, b)
 		if string(lines[0].Record) != "r" || !lines[1].Failed {
-			t.Errorf("results are %+v", lines)
+			t.Errorf("results: got %+v, want unchanged", lines)
 		}
 	})
 }

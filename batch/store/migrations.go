@@ -10,14 +10,14 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// Migration is one step of a driver's schema. Steps are only ever added.
+// Migration is one step of a driver's schema. Steps are never changed or removed.
 type Migration struct {
 	Version   int
 	Name, SQL string
 }
 
-// Migrations gives the steps in migrations/*.sql in order; the number that a
-// file's name begins with is its version.
+// Migrations returns the steps in migrations/*.sql in order. The number at the
+// beginning of a file name is its version.
 func Migrations(files fs.FS) ([]Migration, error) {
 	names, err := fs.Glob(files, "migrations/*.sql") // sorted
 	if err != nil {
@@ -40,8 +40,8 @@ func Migrations(files fs.FS) ([]Migration, error) {
 	return steps, nil
 }
 
-// Missing gives those of steps that a schema of a version lacks, and
-// batch.ErrNewerSchema for a version that they do not lead to.
+// Missing returns the steps that a schema with this version lacks. It returns
+// batch.ErrNewerSchema if the version is higher than that of the last step.
 func Missing(steps []Migration, version int) ([]Migration, error) {
 	if version > len(steps) {
 		return nil, fmt.Errorf("%w: its schema is version %d, this program knows up to %d", batch.ErrNewerSchema, version, len(steps))

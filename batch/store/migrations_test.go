@@ -24,7 +24,7 @@ func TestMigrations(t *testing.T) {
 	}
 	want := []Migration{{1, "0001_initial.sql", "-- 0001_initial.sql"}, {2, "0002_more.sql", "-- 0002_more.sql"}, {3, "0003_most.sql", "-- 0003_most.sql"}}
 	if len(steps) != 3 || steps[0] != want[0] || steps[1] != want[1] || steps[2] != want[2] {
-		t.Errorf("steps are %+v", steps)
+		t.Errorf("got steps %+v", steps)
 	}
 	for have, left := range []int{3, 2, 1, 0} {
 		missing, err := Missing(steps, have)

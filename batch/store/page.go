@@ -9,20 +9,20 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// ForgetAfter is how long the row of what was deleted stays at least, so that a
-// client can go on listing after it.
+// ForgetAfter is the minimum time for which the row of a deleted object is kept, so
+// that a client can continue a listing after it.
 const ForgetAfter = time.Hour
 
-// NewestFirst is the place before all others in a listing by age, the newest
-// first.
+// NewestFirst is the position before the first row in a listing from the newest row
+// to the oldest.
 const NewestFirst int64 = math.MaxInt64
 
-// FilePages is how many statements list files: the newest first and ascending,
-// of any purpose and of one.
+// FilePages is the number of statements that list files: newest first or
+// ascending, with or without a purpose.
 const FilePages = 4
 
-// FilesPage tells which of the statements that list files answers q, and the
-// place before its first file when q.After names none.
+// FilesPage returns the index of the statement for q, and the position before its
+// first file if q.After is empty.
 func FilesPage(q batch.FileQuery) (page int, after int64) {
 	after = NewestFirst
 	if q.Ascending {
@@ -34,7 +34,7 @@ func FilesPage(q batch.FileQuery) (page int, after int64) {
 	return page, after
 }
 
-// Cursor makes batch.ErrBadCursor of the id of nothing.
+// Cursor returns batch.ErrBadCursor if no row has the id.
 func Cursor(place int64, err error, id string) (int64, error) {
 	if errors.Is(err, batch.ErrNotFound) {
 		return 0, fmt.Errorf("%w: %q", batch.ErrBadCursor, id)
@@ -42,11 +42,11 @@ func Cursor(place int64, err error, id string) (int64, error) {
 	return place, err
 }
 
-// LimitOf keeps a limit from being negative: SQLite takes that for "all", and
-// PostgreSQL refuses it.
+// LimitOf returns limit, or 0 if it is negative, which SQLite treats as "all" and
+// PostgreSQL refuses.
 func LimitOf(limit int) int { return max(limit, 0) }
 
-// Cut makes a page of limit items from one more than that.
+// Cut returns a page of up to limit items, and whether items has more.
 func Cut[T any](items []T, limit int) (page []T, more bool) {
 	if limit = LimitOf(limit); len(items) > limit {
 		return items[:limit], true

@@ -7,12 +7,12 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// ErrBadPlan refuses a plan that a batch could not be finished by.
+// ErrBadPlan reports a plan with which a batch could not finish.
 var ErrBadPlan = errors.New("plan does not add up")
 
-// CheckPlan tells whether the slices of a plan have its lines, each once and
-// in order. A batch ends when as many lines are done as the plan counts, so a
-// wrong count would keep it running for ever.
+// CheckPlan checks that the slices of a plan have all of its lines, each once and
+// in order. A batch ends when the planned number of lines is done, so with a wrong
+// number it would never end.
 func CheckPlan(p batch.Plan) error {
 	lines := 0
 	for i, s := range p.Slices {

@@ -10,12 +10,12 @@ import (
 // EverAfter is later than any time that is stored.
 var EverAfter = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// MinuteOf is when the minute of t begins, as it is stored.
+// MinuteOf returns the start of the minute of t, in the stored format.
 func MinuteOf(t time.Time) int64 { return Micros(t.Truncate(time.Minute)) }
 
-// usageSums are sums of requests, failures, and input, cached, output,
-// reasoning and all tokens. Both drivers make them in floating point, so that
-// none overflows.
+// usageSums are sums of requests, failures, and input, cached, output, reasoning
+// and total tokens. Both drivers compute them in floating point to avoid
+// overflow.
 type usageSums [7]float64
 
 func (s *usageSums) columns() []any {
@@ -63,7 +63,7 @@ func ScanEvents(r Row) (p batch.EventPoint, err error) {
 	return p, err
 }
 
-// StateCount is how many batches have a status.
+// StateCount is the number of batches with a status.
 type StateCount struct {
 	Status  batch.Status
 	Batches int64
@@ -91,7 +91,7 @@ func ScanFileName(r Row) (f FileName, err error) {
 	return f, err
 }
 
-// FileUse is who uses a file.
+// FileUse is one use of a file by a batch.
 type FileUse struct {
 	ID  string
 	Use batch.FileUse
@@ -106,7 +106,7 @@ func ScanFileUse(r Row) (u FileUse, err error) {
 	return u, err
 }
 
-// UsesOf gives uses by the ids of their files, without those that are none.
+// UsesOf returns uses by file id, without files that are not used.
 func UsesOf(found []FileUse) map[string]batch.FileUse {
 	uses := make(map[string]batch.FileUse, len(found))
 	for _, f := range found {

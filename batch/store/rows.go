@@ -55,8 +55,8 @@ func ScanUploadRow(r Row) (u UploadRow, err error) {
 	return u, err
 }
 
-// At is the upload at a time: one whose time is over is expired, whatever its
-// row still says.
+// At returns the upload at a time: after its expiry it is expired, even if its row
+// still has another status.
 func (u UploadRow) At(now time.Time) UploadRow {
 	if u.Status == batch.UploadPending && !u.ExpiresAt.After(now) {
 		u.Status = batch.UploadExpired
@@ -73,7 +73,7 @@ func ScanPart(r Row) (p batch.UploadPart, err error) {
 // ScanBatch scans BatchColumns.
 func ScanBatch(r Row) (batch.Batch, error) { return scanBatchAnd(r) }
 
-// scanBatchAnd scans BatchColumns and what a statement gives behind them.
+// scanBatchAnd scans BatchColumns and further columns of a statement.
 func scanBatchAnd(r Row, more ...any) (batch.Batch, error) {
 	var (
 		b                  batch.Batch
@@ -111,7 +111,7 @@ func ScanSegment(r Row) (s StoredSegment, err error) {
 	return s, err
 }
 
-// KeyedBatch is the batch that an idempotency key made, and of what request.
+// KeyedBatch is the batch of an idempotency key, with a hash of its request.
 type KeyedBatch struct {
 	batch.Batch
 	RequestHash string
@@ -129,10 +129,10 @@ func ScanBatchClaim(r Row) (c batch.BatchClaim, err error) {
 	return c, err
 }
 
-// HiddenBatch names what a batch that was just hidden refers to.
+// HiddenBatch has the references of a batch that was just hidden.
 type HiddenBatch struct {
 	Row   int64
-	Input *int64 // nil when it had none
+	Input *int64 // nil if it had none
 }
 
 // ScanHiddenBatch scans seq and input.
@@ -141,8 +141,8 @@ func ScanHiddenBatch(r Row) (h HiddenBatch, err error) {
 	return h, err
 }
 
-// SliceIn gives a scan of slices of a batch: number, attempt, offset, length,
-// first line, lines, done and kept, behind what goes before.
+// SliceIn returns a function that scans a slice of a batch: number, attempt, offset,
+// length, first line, lines, done and kept, after the columns in before.
 func SliceIn(batchID string, before ...any) func(Row) (batch.Slice, error) {
 	return func(r Row) (batch.Slice, error) {
 		var (

@@ -11,13 +11,13 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// SearchRows is how many batches one search for text looks at.
+// SearchRows is the number of batches that one text search examines.
 const SearchRows = 5000
 
 // CursorAt writes the place of a row in a listing.
 func CursorAt(seq int64) string { return strconv.FormatInt(seq, 36) }
 
-// ParseCursor reads what CursorAt wrote.
+// ParseCursor parses a cursor from CursorAt.
 func ParseCursor(s string) (int64, error) {
 	seq, err := strconv.ParseInt(s, 36, 64)
 	if err != nil || seq < 0 {
@@ -41,7 +41,7 @@ func ScanFoundBatch(r Row) (f FoundBatch, err error) {
 // Filter is which of the statements that find batches answers a filter.
 type Filter struct{ Status, Active, Paused, Model, OldestFirst bool }
 
-// FilterOf tells what a filter asks for.
+// FilterOf converts a filter to the parameters of a statement.
 func FilterOf(f batch.BatchFilter) Filter {
 	return Filter{Status: f.Status != "", Active: f.Active, Paused: f.Paused, Model: f.Model != "", OldestFirst: f.OldestFirst}
 }
@@ -63,21 +63,21 @@ func Between(f batch.BatchFilter) (from, below int64, err error) {
 	}
 }
 
-// Paused is the condition of batches that are paused. One that has ended keeps
-// its paused_at.
+// Paused is the SQL condition for paused batches. A batch that has ended keeps its
+// paused_at.
 const Paused = `paused_at IS NOT NULL AND status IN ('validating', 'in_progress')`
 
-// ActiveStatuses are those of batches that are not over.
+// ActiveStatuses are the statuses of batches that have not ended.
 var ActiveStatuses = []batch.Status{batch.Validating, batch.InProgress, batch.Finalizing, batch.Cancelling}
 
 // Orders are the ends of the statements that list batches: the newest first and
 // the oldest first.
 var Orders = map[bool]string{false: ` ORDER BY seq DESC`, true: ` ORDER BY seq`}
 
-// Lasts are the last of the rows that a search looks at, in either order.
+// Lasts are the expressions for the last row that a search examines, by order.
 var Lasts = map[bool]string{false: `min(seq)`, true: `max(seq)`}
 
-// Floor is how many rows a search looks at, and the last of them.
+// Floor is the number of rows that a search examines, and the last of them.
 type Floor struct{ Rows, Row int64 }
 
 // ScanFloor scans a number of rows and the last seq.
@@ -86,8 +86,8 @@ func ScanFloor(r Row) (f Floor, err error) {
 	return f, err
 }
 
-// SearchTerms gives a text to look for in columns of text and in those of
-// JSON, each in lower case as far as ASCII goes: databases differ in the rest.
+// SearchTerms returns the search texts for text columns and for JSON columns. Only
+// ASCII letters are converted to lower case, because databases differ in others.
 func SearchTerms(text string) (plain, inJSON string, err error) {
 	plain = strings.Map(func(r rune) rune {
 		if r >= 'A' && r <= 'Z' {
@@ -114,7 +114,7 @@ type Bounds struct {
 	Daily          bool // steps are whole days
 }
 
-// Long tells whether a sum over the period is made of whole days.
+// Long reports whether a sum over the period is made of whole days.
 func (b Bounds) Long() bool { return b.To-b.From > longPeriod.Microseconds() }
 
 // BoundsOf rounds a period to buckets, and to days where steps are days.
@@ -135,7 +135,7 @@ func Horizons(now time.Time) (history, minutes int64) {
 	return now.Add(-batch.HistoryTTL).UnixMicro(), now.Add(-batch.MinutesTTL).UnixMicro()
 }
 
-// Whole gives the int64 nearest to a sum that was made in floating point:
+// Whole returns the int64 nearest to a floating-point sum:
 // absurd counts may spoil a statistic, but not the report.
 func Whole(f float64) int64 {
 	switch {

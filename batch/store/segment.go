@@ -17,8 +17,8 @@ import (
 //	         record uvarint, record
 //	checksum 4 bytes, CRC-32C of all before, little-endian
 //
-// The checksum is there because a segment is the only copy of results that
-// cost hours to make: a damaged one is reported, not written to a result file.
+// The checksum is needed because a segment is the only copy of expensive results: a
+// damaged segment is reported, not written to a result file.
 const (
 	segmentVersion  = 1
 	segmentChecksum = 4
@@ -27,7 +27,7 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// ErrBadSegment says that a stored segment is not what was written.
+// ErrBadSegment reports that a stored segment is damaged.
 var ErrBadSegment = errors.New("damaged segment")
 
 // EncodeSegment writes the Index, Failed and Record of lines. An Index is
@@ -51,8 +51,8 @@ func EncodeSegment(lines []batch.LineResult) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// DecodeSegment reads what EncodeSegment wrote, in the same order. The records
-// share b's memory. It gives ErrBadSegment for anything else.
+// DecodeSegment decodes the output of EncodeSegment, in the same order. The records
+// share b's memory. It returns ErrBadSegment for any other input.
 func DecodeSegment(b []byte) ([]batch.LineResult, error) {
 	if len(b) < 1+segmentChecksum {
 		return nil, fmt.Errorf("%w: %d bytes", ErrBadSegment, len(b))
@@ -79,7 +79,7 @@ func DecodeSegment(b []byte) ([]batch.LineResult, error) {
 	return lines, nil
 }
 
-// MergeSegments gives the results of a slice by Index from its segments.
+// MergeSegments returns the results of a slice by Index from its segments.
 func MergeSegments(segments [][]byte) ([]batch.LineResult, error) {
 	var (
 		at   [batch.SliceLines]*batch.LineResult

@@ -70,7 +70,7 @@ func TestMergeSegments(t *testing.T) {
 	}
 }
 
-// FuzzDecodeSegment gives segments whose checksum is right.
+// FuzzDecodeSegment decodes arbitrary segments with a valid checksum.
 func FuzzDecodeSegment(f *testing.F) {
 	whole := EncodeSegment(someLines)
 	f.Add(whole[:len(whole)-segmentChecksum])

@@ -1,6 +1,6 @@
 package store
 
-// UpstreamModels is what an upstream told of its models.
+// UpstreamModels are the models that an upstream listed.
 type UpstreamModels struct{ Upstream, Models string }
 
 // ScanUpstreamModels scans upstream and models.

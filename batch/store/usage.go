@@ -15,16 +15,16 @@ import (
 // multiples of it since the Unix epoch.
 const UsageBucket = 15 * time.Minute
 
-// BucketOf is when the bucket of t begins, as it is stored.
+// BucketOf returns the start of the bucket of t, in the stored format.
 func BucketOf(t time.Time) int64 { return Micros(t.Truncate(UsageBucket)) }
 
-// ClassBatch is the class of what lines of batches use.
+// ClassBatch is the class of the usage of batch lines.
 const ClassBatch = "batch"
 
 // UsageCell names a cell of a bucket.
 type UsageCell struct{ Tenant, Class, Model, Endpoint string }
 
-// CellOf gives the cell that r adds to.
+// CellOf returns the cell that r adds to.
 func CellOf(r batch.UsageRecord) UsageCell {
 	return UsageCell{Tenant: r.Tenant, Class: r.Class, Model: r.Model, Endpoint: r.Endpoint}
 }
@@ -36,7 +36,7 @@ func AddRecord(r *batch.UsageRecord, s batch.UsageRecord) {
 	AddUsage(&r.Usage, s.Usage)
 }
 
-// SumRecords gives the sum of each cell, the cells ordered by their names.
+// SumRecords returns the sum of each cell, the cells ordered by their names.
 func SumRecords(records []batch.UsageRecord) []batch.UsageRecord {
 	sums := make(map[UsageCell]batch.UsageRecord)
 	for _, r := range records {
@@ -62,9 +62,9 @@ func AddUsage(u *openai.Usage, v openai.Usage) {
 	u.TotalTokens = Sum(u.TotalTokens, v.TotalTokens)
 }
 
-// Sum adds two counts and stays at the limit of int64 instead of passing it.
-// Counts come from upstreams: an absurd one may spoil a statistic, but it must
-// not make a database refuse the commit that carries it.
+// Sum adds two counts and saturates at the limits of int64. Counts come from
+// upstreams: an absurd count may distort statistics, but must not make the database
+// refuse a commit.
 func Sum(a, b int64) int64 {
 	switch {
 	case b > 0 && a > math.MaxInt64-b:

@@ -11,8 +11,7 @@ import (
 // Micros is how a time is stored: microseconds since the Unix epoch.
 func Micros(t time.Time) int64 { return t.UnixMicro() }
 
-// EndOf is when something that begins at t and lives for ttl ends, NULL for a
-// ttl of 0.
+// EndOf returns the end of a lifetime ttl that begins at t, NULL for a ttl of 0.
 func EndOf(t time.Time, ttl time.Duration) *int64 {
 	if ttl == 0 {
 		return nil
@@ -20,7 +19,7 @@ func EndOf(t time.Time, ttl time.Duration) *int64 {
 	return new(Micros(t.Add(ttl)))
 }
 
-// LeaseEnd is when a lease that begins now ends. It is never 0, which would say
+// LeaseEnd returns the end of a lease that begins now. It is never 0, which means
 // that there is no lease.
 func LeaseEnd(now time.Time, lease time.Duration) int64 { return max(Micros(now.Add(lease)), 1) }
 
@@ -32,7 +31,7 @@ func FreeUntil(now time.Time, by batch.Claimant) int64 {
 	return Micros(now)
 }
 
-// Text is how JSON is stored, NULL for none.
+// Text returns the stored form of JSON, NULL for none.
 func Text(json []byte) *string {
 	if json == nil {
 		return nil

@@ -192,7 +192,7 @@ func (f *Fake) begin(action ...string) (unlock func(), err error) {
 	return f.mu.Unlock, nil
 }
 
-// find gives a batch. mu is held.
+// find returns a batch. mu is held.
 func (f *Fake) find(id string) (*dashboard.BatchDetail, error) {
 	for _, b := range f.batches {
 		if b.ID == id {
@@ -202,7 +202,7 @@ func (f *Fake) find(id string) (*dashboard.BatchDetail, error) {
 	return nil, fmt.Errorf("finding batch: %w", batch.ErrNotFound)
 }
 
-// id gives an id as the gateway's are. mu is held.
+// id returns an id as the gateway's are. mu is held.
 func (f *Fake) id(prefix string) string {
 	f.made++
 	return fmt.Sprintf("%s%032x", prefix, 0x6a1fd0c3b2e94785+uint64(f.made)*0x9e3779b97f4a7c15)

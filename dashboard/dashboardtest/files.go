@@ -42,7 +42,7 @@ func (f files) List(_ context.Context, q dashboard.FileQuery) (dashboard.FilePag
 	return page, nil
 }
 
-// file gives one. mu is held.
+// file returns one. mu is held.
 func (f files) file(id string) (dashboard.File, error) {
 	for _, file := range f.files {
 		if file.ID == id {

@@ -170,7 +170,7 @@ func TestSpaceProblems(t *testing.T) {
 	}
 }
 
-// Slots that stay free for want of memory are a problem, and what to write is said.
+// Slots that stay free for lack of memory are a problem, and what to write is said.
 func TestMemoryProblems(t *testing.T) {
 	m := batch.Memory{Limit: 64 << 20, Taken: 63 << 20}
 	if all := memoryProblems(m); len(all) != 0 {

@@ -54,7 +54,7 @@ func TestAdapt(t *testing.T) {
 	}
 }
 
-// adapt gives the JSON of a Caddyfile, which must then be valid, or the error.
+// adapt returns the JSON of a Caddyfile, which must then be valid, or the error.
 func adapt(t *testing.T, input string) string {
 	t.Helper()
 	text, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(input), map[string]any{"filename": "Caddyfile"})

@@ -182,7 +182,7 @@ func (p *tab) quiet() {
 	p.troubles = nil
 }
 
-// call gives the browser an order.
+// call returns the browser an order.
 func call[P, R any](p *tab, command cdp.Command[P, R], params P) R {
 	p.Helper()
 	r, err := chromedp.Call(p.ctx, command, params)
@@ -259,7 +259,7 @@ func (p *tab) press(selector string) {
 	p.do(chromedp.MouseClickXY(at[0], at[1]))
 }
 
-// evaluate gives the value of an expression.
+// evaluate returns the value of an expression.
 func evaluate[V any](p *tab, expression string) V {
 	p.Helper()
 	v, err := chromedp.Run(p.ctx, chromedp.Evaluate[V](expression))
@@ -280,7 +280,7 @@ func (p *tab) until(expression string) {
 	}
 }
 
-// soon tells whether an expression becomes true in time.
+// soon reports whether an expression becomes true in time.
 func (p *tab) soon(expression string) bool {
 	p.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)

@@ -131,7 +131,7 @@ func (c *client) fetch(s *session, b openai.Batch) bool {
 }
 
 // ask asks gateways until one answers with less than 500, notes what it said and
-// decodes an answer of 200 into a value. It tells whether the session can go on.
+// decodes an answer of 200 into a value. It reports whether the session can go on.
 func (c *client) ask(s *session, method, path, contentType string, body []byte, into any) bool {
 	return c.insist(s, method, path, func() (t told, answer []byte, err error) {
 		g := c.world.gateways[c.random.IntN(len(c.world.gateways))]

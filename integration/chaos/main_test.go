@@ -31,7 +31,7 @@ var (
 
 func TestMain(m *testing.M) { os.Exit(tidegatetest.Main(m)) }
 
-// rounds gives the numbers from 0 on: n of them, or as many as fit in -for.
+// rounds returns the numbers from 0 on: n of them, or as many as fit in -for.
 func rounds(n int) func(yield func(int) bool) {
 	start := time.Now()
 	return func(yield func(int) bool) {
@@ -67,7 +67,7 @@ type fault struct {
 	alone bool
 }
 
-// series gives faults in an order of chance, over and over. Those that befall
+// series returns faults in an order of chance, over and over. Those that befall
 // one gateway come last: until then no call at all may be repeated.
 func series(r *rand.Rand, faults []fault) func(i int) fault {
 	some := slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return !regexp.MustCompile(*only).MatchString(f.name) })

@@ -7,7 +7,7 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// Gateways are restarted in good order, one after the other, as for an upgrade:
+// Gateways are restarted gracefully, one after the other, as for an upgrade:
 // what they do not finish they hand over, and no line runs twice.
 func TestRestarts(t *testing.T) {
 	t.Parallel()

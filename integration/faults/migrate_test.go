@@ -112,7 +112,7 @@ func TestMigrationFails(t *testing.T) {
 }
 
 // upgrade is a day on which a later version takes over in the middle of a batch,
-// and fails at it. applied tells whether it has come so far that there is no way
+// and fails at it. applied reports whether it has come so far that there is no way
 // back.
 func (d *day) upgrade(later, point string, applied bool) {
 	t, g := d.t, d.gateway

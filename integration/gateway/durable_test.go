@@ -125,7 +125,7 @@ func readTrace(t *testing.T, path, root string) *disk {
 	return d
 }
 
-// ours tells whether a path is to survive: what is unfinished, and the shared
+// ours reports whether a path is to survive: what is unfinished, and the shared
 // memory of SQLite, which it makes anew, are not.
 func (d *disk) ours(path string) bool {
 	below, ok := strings.CutPrefix(path, d.root+"/")

@@ -36,7 +36,7 @@ func wantCompleted(t *testing.T, g *tidegatetest.Gateway, id string, input []byt
 }
 
 // Three gateways share the batches that any of them is given, beside live
-// traffic; one is killed and comes back; another leaves in good order. Every
+// traffic; one is killed and comes back; another leaves gracefully. Every
 // line ends once, and only what was in flight at the kill runs again.
 func TestThreeGateways(t *testing.T) {
 	s := newShared(t)

@@ -88,7 +88,7 @@ func ChangedBinary(tb testing.TB, name string, files map[string]string, flags ..
 	return bin
 }
 
-// Overlay gives the flags that have go build and go test see other texts in some
+// Overlay returns the flags that have go build and go test see other texts in some
 // files, by their path in the module; files that are not there are added. The
 // tree stays as it is.
 func Overlay(tb testing.TB, files map[string]string) []string {

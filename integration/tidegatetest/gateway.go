@@ -134,7 +134,7 @@ func (g *Gateway) revive(tb testing.TB) {
 	}
 }
 
-// StopAndLaunch stops a persistent gateway in good order and starts it again. It
+// StopAndLaunch stops a persistent gateway gracefully and starts it again. It
 // may die while it stops.
 func (g *Gateway) StopAndLaunch(tb testing.TB) {
 	tb.Helper()

@@ -157,7 +157,7 @@ func (p *process) Wait(tb testing.TB) int {
 	return 0
 }
 
-// Stop ends the process in good order: SIGTERM, and an exit code of 0.
+// Stop ends the process gracefully: SIGTERM, and an exit code of 0.
 func (p *process) Stop(tb testing.TB) {
 	tb.Helper()
 	p.Signal(tb, syscall.SIGTERM)
@@ -193,7 +193,7 @@ func (p *process) Launch(tb testing.TB) {
 	p.launch(tb)
 }
 
-// Restart stops the process in good order and starts it again.
+// Restart stops the process gracefully and starts it again.
 func (p *process) Restart(tb testing.TB) {
 	tb.Helper()
 	p.Stop(tb)

@@ -40,7 +40,7 @@ func packingOf(head []byte) packing {
 	return plain
 }
 
-// rename gives a file's name the ending by which the gateway knows it.
+// rename returns a file's name the ending by which the gateway knows it.
 func (p packing) rename(name string) string {
 	if strings.EqualFold(filepath.Ext(name), p.ext) {
 		return name
@@ -51,7 +51,7 @@ func (p packing) rename(name string) string {
 // zstdWindow is the largest window that the gateway decodes.
 const zstdWindow = 128 << 20
 
-// read gives the plain bytes of r to do.
+// read returns the plain bytes of r to do.
 func (p packing) read(r io.Reader, do func(io.Reader) error) error {
 	switch p.name {
 	case "":

@@ -150,7 +150,7 @@ func newSession(cmd *cobra.Command) (*session, error) {
 	return s, nil
 }
 
-// parseServer gives the URL of a gateway without /v1.
+// parseServer returns the URL of a gateway without /v1.
 func parseServer(text string) (string, error) {
 	u, err := url.Parse(strings.TrimSpace(text))
 	switch {

@@ -55,7 +55,7 @@ func invalidAt(b []byte) int {
 	return at
 }
 
-// indexSpace gives the index of the first whitespace from i on that is outside
+// indexSpace returns the index of the first whitespace from i on that is outside
 // of strings, len(b) when there is none. b is valid JSON, and i not in a string.
 func indexSpace(b []byte, i int) int {
 	for i < len(b) {

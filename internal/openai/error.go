@@ -46,7 +46,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%d: %s", e.Status, e.Message)
 }
 
-// Unwrap gives the error that the answer was made from, if any.
+// Unwrap returns the error that the answer was made from, if any.
 func (e *Error) Unwrap() error { return e.cause }
 
 // WithCause keeps err for logs. Clients never see it.

@@ -63,7 +63,7 @@ func NewLineReader(r io.Reader, maxLine int) *LineReader {
 	return &LineReader{r: r, maxLine: min(max(maxLine, 0), math.MaxInt-2)}
 }
 
-// Next gives the next line that is not blank and io.EOF after the last. After
+// Next returns the next line that is not blank and io.EOF after the last. After
 // a *LineTooLongError, Next goes on with the following line. An error of the
 // source comes as it is, after the lines before it; the line that it broke off
 // is not given out.

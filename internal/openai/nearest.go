@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// Nearest gives up to n of the known names that word may have been meant for,
+// Nearest returns up to n of the known names that word may have been meant for,
 // nearest first. Case does not count. A name is taken when it has about a
 // quarter of its letters wrong or fewer, when one contains the other, or when
 // that holds for the parts after the last "/", as in "org/model".

@@ -98,7 +98,7 @@ func (m *members) next() bool {
 	return true
 }
 
-// peek gives the next byte that is no whitespace.
+// peek returns the next byte that is no whitespace.
 func (m *members) peek() (byte, bool) {
 	if m.i < len(m.b) && m.b[m.i] > ' ' {
 		return m.b[m.i], true
@@ -123,7 +123,7 @@ func (m *members) name() []byte {
 	return []byte(unquote(append(append(quoted, m.key...), '"')))
 }
 
-// skipSpace gives the index of the first byte from i on that is not JSON's
+// skipSpace returns the index of the first byte from i on that is not JSON's
 // whitespace.
 func skipSpace(b []byte, i int) int {
 	for i < len(b) && isSpace(b[i]) {
@@ -142,7 +142,7 @@ func trimSpace(b []byte) []byte {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
 
-// skipString gives the index after the string that begins at b[i], -1 when it
+// skipString returns the index after the string that begins at b[i], -1 when it
 // does not end.
 func skipString(b []byte, i int) int {
 	for j := i + 1; ; {
@@ -175,7 +175,7 @@ var class = [256]byte{
 	' ': space, '\n': space, '\r': space, '\t': space,
 }
 
-// skipValue gives the index after the value that begins at b[i]. The state is
+// skipValue returns the index after the value that begins at b[i]. The state is
 // walking when there is one.
 func skipValue(b []byte, i int) (int, walkState) {
 	switch c := b[i]; {

@@ -161,7 +161,7 @@ var (
 	typeLast  = []byte(`"type":"`)
 )
 
-// typeOf gives the type that data names as its first or its last member, for
+// typeOf returns the type that data names as its first or its last member, for
 // servers that do not name the event.
 func typeOf(data []byte) []byte {
 	if name, ok := bytes.CutPrefix(data, typeFirst); ok {

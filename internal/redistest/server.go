@@ -296,7 +296,7 @@ func (s *Server) gone() bool {
 	}
 }
 
-// Stop ends the server in good order. A server that is gone is no error.
+// Stop ends the server gracefully. A server that is gone is no error.
 func (s *Server) Stop() error {
 	if s.process == nil || s.gone() {
 		return nil

@@ -215,7 +215,7 @@ func TestNewRefusesUnknownFaults(t *testing.T) {
 	vllmsim.New(vllmsim.Config{Faults: map[vllmsim.Fault]float64{"nonsense": 0.1}})
 }
 
-// statuses gives what a server with half its answers faulty says to 1000
+// statuses returns what a server with half its answers faulty says to 1000
 // requests.
 func statuses(t *testing.T, seed uint64, offset int) map[int]int {
 	t.Helper()

@@ -23,7 +23,7 @@ type scratch struct {
 
 var scratches = sync.Pool{New: func() any { return &scratch{parser: newParser()} }}
 
-// free gives the memory back, unless one large request grew it.
+// free returns the memory back, unless one large request grew it.
 func (sc *scratch) free() {
 	const most = 1 << 20
 	if cap(sc.raw)+cap(sc.out)+cap(sc.answer.tmp)+cap(sc.answer.echo) <= most {

@@ -127,7 +127,7 @@ func (l *Ledger) receive(d *digest, id []byte) (e *entry, nth int64) {
 	return e, e.received.Add(1)
 }
 
-// Calls gives the counts of one key, zero for one never seen.
+// Calls returns the counts of one key, zero for one never seen.
 func (l *Ledger) Calls(key string) Calls {
 	l.mu.Lock()
 	e := l.named[key]
@@ -149,7 +149,7 @@ func (l *Ledger) Calls(key string) Calls {
 	return Calls{}
 }
 
-// All gives the counts of every key. A request that named itself is there by
+// All returns the counts of every key. A request that named itself is there by
 // its name only.
 func (l *Ledger) All() map[string]Calls {
 	all := make(map[string]Calls)

@@ -51,7 +51,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
-// seedOf gives servers at different addresses different seeds, and a server at
+// seedOf returns servers at different addresses different seeds, and a server at
 // a fixed address always the same.
 func seedOf(addr net.Addr) uint64 {
 	h := fnv.New64a()

@@ -44,7 +44,7 @@ func (c *counters) reset() {
 	}
 }
 
-// Stats gives the counts of now.
+// Stats returns the counts of now.
 func (s *Server) Stats() Stats {
 	running, waiting, most := s.load()
 	calls, distinct := s.cfg.Ledger.calls.Load(), s.cfg.Ledger.distinct.Load()
@@ -74,10 +74,10 @@ func (s *Server) load() (running, waiting, most int) {
 	return shown.Running, shown.Waiting + shown.Arriving, shown.MaxRunning
 }
 
-// Calls gives the counts of one request by its Key.
+// Calls returns the counts of one request by its Key.
 func (s *Server) Calls(key string) Calls { return s.cfg.Ledger.Calls(key) }
 
-// AllCalls gives the counts of every request by its Key.
+// AllCalls returns the counts of every request by its Key.
 func (s *Server) AllCalls() map[string]Calls { return s.cfg.Ledger.All() }
 
 // Reset sets all counts to zero and forgets which requests came; what times=N

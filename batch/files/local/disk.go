@@ -10,7 +10,7 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// disk is what can fail for want of space.
+// disk is what can fail for lack of space.
 type disk interface {
 	// free is how many bytes this process may still write below dir.
 	free(dir string) (int64, error)
@@ -47,7 +47,7 @@ func (realDisk) syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// checkSpace gives ErrNoSpace when writing n bytes would use up the reserve.
+// checkSpace returns ErrNoSpace when writing n bytes would use up the reserve.
 func (f *Files) checkSpace(n int64) error {
 	free, err := f.disk.free(f.dir)
 	if err != nil {

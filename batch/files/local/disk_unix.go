@@ -42,7 +42,7 @@ func shareLock(f *os.File) error {
 	return err
 }
 
-// diskSpace gives the size of a disk and what of it is free for this user, in
+// diskSpace returns the size of a disk and what of it is free for this user, in
 // bytes.
 func diskSpace(dir string) (total, free int64, err error) {
 	var s unix.Statfs_t

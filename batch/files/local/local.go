@@ -180,7 +180,7 @@ func (f *Files) makeDir(path string) error {
 	return f.disk.syncDir(parent)
 }
 
-// Close gives the directory free for another instance.
+// Close returns the directory free for another instance.
 func (f *Files) Close() error {
 	if f.lock == nil {
 		return nil

@@ -152,7 +152,7 @@ func TestNoDirectory(t *testing.T) {
 	}
 }
 
-// fullDisk fails one operation for want of space.
+// fullDisk fails one operation for lack of space.
 type fullDisk struct {
 	realDisk
 	at   string

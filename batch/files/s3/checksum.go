@@ -24,7 +24,7 @@ func (c checksum) etag() string { return hex.EncodeToString(c) }
 
 var md5ETag = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
-// checkETag gives errDamaged when the service stored other bytes than it was
+// checkETag returns errDamaged when the service stored other bytes than it was
 // sent. ETags of objects under KMS and those of some services are no sums; they
 // tell nothing.
 func (f *Files) checkETag(etag string, sum checksum) error {

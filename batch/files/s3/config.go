@@ -190,7 +190,7 @@ func cleanPrefix(prefix string) (string, error) {
 	return prefix + "/", nil
 }
 
-// regionOf gives "" when there is none and Amazon must be told.
+// regionOf returns "" when there is none and Amazon must be told.
 func regionOf(endpoint *url.URL) string {
 	for _, region := range []string{s3utils.GetRegionFromURL(*endpoint), os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION")} {
 		if region != "" {

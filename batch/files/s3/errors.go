@@ -71,13 +71,13 @@ func isStatus(err error, status int) bool {
 	return ok && answer.StatusCode == status
 }
 
-// isRefused tells whether a condition of the request (If-Match, If-None-Match)
+// isRefused reports whether a condition of the request (If-Match, If-None-Match)
 // was not met.
 func isRefused(err error) bool {
 	return isStatus(err, http.StatusPreconditionFailed) || isCode(err, minio.PreconditionFailed)
 }
 
-// isPassing tells whether another attempt may succeed. After such an error it
+// isPassing reports whether another attempt may succeed. After such an error it
 // is unknown whether the service did what it was asked to.
 func isPassing(err error) bool {
 	if errors.Is(err, errDamaged) {
@@ -104,14 +104,14 @@ func isPassing(err error) bool {
 	return answer.StatusCode >= 500
 }
 
-// isBroken tells whether a connection was not made or did not last.
+// isBroken reports whether a connection was not made or did not last.
 func isBroken(err error) bool {
 	_, request := errors.AsType[*url.Error](err)
 	_, cut := errors.AsType[*xml.SyntaxError](err) // an answer that ends too early
 	return request || cut || errors.Is(err, errBroken) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// isLasting tells whether there will be no connection however often it is
+// isLasting reports whether there will be no connection however often it is
 // tried.
 func isLasting(err error) bool {
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)

@@ -104,7 +104,7 @@ func (r *reader) get(opts minio.GetObjectOptions) (body io.ReadCloser, info mini
 	return body, info, header, err
 }
 
-// isBeyond tells whether a range begins after the end.
+// isBeyond reports whether a range begins after the end.
 func isBeyond(err error) bool {
 	return isStatus(err, http.StatusRequestedRangeNotSatisfiable) || isCode(err, minio.InvalidRange)
 }
@@ -148,7 +148,7 @@ func (r *reader) openNothing() error {
 	return err
 }
 
-// Read gives an error that wraps ErrUnavailable when the service could not be
+// Read returns an error that wraps ErrUnavailable when the service could not be
 // read from for too long.
 func (r *reader) Read(p []byte) (int, error) {
 	if r.closed {

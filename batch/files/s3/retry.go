@@ -32,7 +32,7 @@ func (f *Files) retry(ctx context.Context, do func(context.Context) error) error
 	}
 }
 
-// wait waits before the next attempt, and tells whether ctx has not ended.
+// wait waits before the next attempt, and reports whether ctx has not ended.
 func (f *Files) wait(ctx context.Context, attempt int) bool {
 	t := time.NewTimer(f.backoff(attempt))
 	defer t.Stop()

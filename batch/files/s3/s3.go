@@ -126,7 +126,7 @@ func (f *Files) Close() error {
 	return nil
 }
 
-// open gives errClosed when there is no connection.
+// open returns errClosed when there is no connection.
 func (f *Files) open() (*connection, error) {
 	conn := f.conn.Load()
 	if conn == nil {

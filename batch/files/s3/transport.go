@@ -40,7 +40,7 @@ func newTransport(cfg Config) (*http.Transport, error) {
 	}, nil
 }
 
-// rootCAs gives nil, the system's, for no file.
+// rootCAs returns nil, the system's, for no file.
 func rootCAs(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil

@@ -114,7 +114,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	return written, nil
 }
 
-// explain gives the reason why w.ctx ended in the place of the error that it
+// explain returns the reason why w.ctx ended in the place of the error that it
 // led to.
 func (w *writer) explain(err error) error {
 	if w.ctx.Err() != nil {
@@ -152,7 +152,7 @@ func (f *Files) take() *[]byte {
 	return buf
 }
 
-// release gives the buffers back.
+// release returns the buffers back.
 func (w *writer) release() {
 	for _, buf := range []*[]byte{w.buf, w.flying} {
 		if buf != nil && int64(len(*buf)) == w.files.cfg.PartSize {

@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// answered tells whether err is an error that the server answered, of a kind:
+// answered reports whether err is an error that the server answered, of a kind:
 // its first word, such as WRONGTYPE.
 func answered(err error, kind string) bool {
 	e, ok := errors.AsType[*rueidis.RedisError](err)
@@ -41,7 +41,7 @@ func (q *Queue) makeGroup(ctx context.Context, batchID string) (made bool, err e
 	return false, err
 }
 
-// failed gives a command's error its context.
+// failed returns a command's error its context.
 func (q *Queue) failed(doing string, err error) error {
 	if err == nil {
 		return nil

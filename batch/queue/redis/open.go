@@ -91,7 +91,7 @@ func (q *Queue) open(ctx context.Context) error {
 // password, and does without it where the server says that it does not know
 // the command. Valkey 9 says that only to whom it knows, and NOAUTH to others,
 // as if no password had been sent: then the older version of the protocol,
-// which begins with AUTH, tells whether the password is right.
+// which begins with AUTH, reports whether the password is right.
 func connect(options rueidis.ClientOption) (rueidis.Client, error) {
 	client, err := rueidis.NewClient(options)
 	if !answered(err, "NOAUTH") {

@@ -127,7 +127,7 @@ func claimed(answer rueidis.RedisResult) (next string, messages []rueidis.XRange
 	return next, messages, nil
 }
 
-// remember gives the numbers that messages hold and notes by which entries they
+// remember returns the numbers that messages hold and notes by which entries they
 // came. What holds no number is not ours, and is removed.
 func (q *Queue) remember(ctx context.Context, batchID string, messages []rueidis.XRangeEntry) ([]int, error) {
 	var (

@@ -7,7 +7,7 @@ import (
 	"github.com/tidegate/tidegate/batch/store"
 )
 
-// Sums are made in floating point, so that none overflows.
+// Sums are computed in floating point to avoid overflow.
 const usageSums = `sum(requests::float8), sum(failures::float8), sum(input_tokens::float8), sum(cached_tokens::float8), sum(output_tokens::float8),
 		sum(reasoning_tokens::float8), sum(total_tokens::float8)`
 
@@ -19,7 +19,7 @@ var (
 		GROUP BY step, class ORDER BY step, class COLLATE "C"`)
 	dailyByModel = declare(`SELECT class, model, ` + usageSums + ` FROM usage_1d WHERE tenant = $1 AND day >= $2 AND day < $3
 		GROUP BY class, model ORDER BY class COLLATE "C", model COLLATE "C"`)
-	// "C" is the order of the other driver.
+	// "C" gives the same order as the other driver.
 	usageByModel = declare(`SELECT class, model, ` + usageSums + ` FROM usage_15m` + inPeriod + `GROUP BY class, model ORDER BY class COLLATE "C", model COLLATE "C"`)
 	eventSeries  = declare(`SELECT bucket - bucket % $4::bigint AS step, kind, sum(events::float8), sum(amount::float8) FROM events_15m` + inPeriod + `GROUP BY step, kind ORDER BY step, kind COLLATE "C"`)
 	batchStates  = declare(`SELECT status, batches FROM batch_states WHERE tenant = $1 AND batches <> 0`)
@@ -60,7 +60,7 @@ func (s *Store) UsageSeries(ctx context.Context, tenant, model string, p batch.P
 
 // UsageByModel sums usage by class and model.
 func (s *Store) UsageByModel(ctx context.Context, tenant string, p batch.Period) (records []batch.UsageRecord, err error) {
-	p.Step = 0 // there are none
+	p.Step = 0 // totals have no steps
 	b := store.BoundsOf(p)
 	err = s.report(ctx, "summing usage", func(t *tx) error {
 		statement := usageByModel
@@ -87,7 +87,7 @@ func (s *Store) Events(ctx context.Context, tenant string, p batch.Period) (poin
 func (s *Store) BatchStates(ctx context.Context, tenant string) (map[batch.Status]int64, error) {
 	states := make(map[batch.Status]int64)
 	err := s.report(ctx, "counting batches", func(t *tx) error {
-		clear(states) // of an attempt before
+		clear(states) // results of a previous attempt
 		counts, err := all(ctx, t, store.ScanStateCount, batchStates, tenant)
 		for _, c := range counts {
 			states[c.Status] = c.Batches
@@ -97,7 +97,7 @@ func (s *Store) BatchStates(ctx context.Context, tenant string) (map[batch.Statu
 	return states, err
 }
 
-// Waiting tells what batches have before them.
+// Waiting returns the remaining work of batches.
 func (s *Store) Waiting(ctx context.Context, tenant string) (w batch.Waiting, err error) {
 	err = s.report(ctx, "counting lines that wait", func(t *tx) error {
 		w, err = one(ctx, t, store.ScanWaiting, waiting, tenant)
@@ -106,7 +106,7 @@ func (s *Store) Waiting(ctx context.Context, tenant string) (w batch.Waiting, er
 	return w, err
 }
 
-// FileUses tells who uses files.
+// FileUses returns the batches that use files.
 func (s *Store) FileUses(ctx context.Context, tenant string, ids []string, latest int) (uses map[string]batch.FileUse, err error) {
 	err = s.report(ctx, "looking up uses of files", func(t *tx) error {
 		found, err := all(ctx, t, store.ScanFileUse, fileUses, tenant, ids, batch.MaxFileUses, latest)
@@ -116,11 +116,11 @@ func (s *Store) FileUses(ctx context.Context, tenant string, ids []string, lates
 	return uses, err
 }
 
-// FileNames gives the names of files.
+// FileNames returns the names of files.
 func (s *Store) FileNames(ctx context.Context, tenant string, ids []string) (map[string]string, error) {
 	names := make(map[string]string, len(ids))
 	err := s.report(ctx, "looking up names of files", func(t *tx) error {
-		clear(names) // of an attempt before
+		clear(names) // results of a previous attempt
 		found, err := all(ctx, t, store.ScanFileName, fileNames, tenant, ids)
 		for _, f := range found {
 			names[f.ID] = f.Name
@@ -139,7 +139,7 @@ func (s *Store) LargestFiles(ctx context.Context, tenant string, limit int) (fil
 	return files, err
 }
 
-// Storage sums what contents take.
+// Storage sums the sizes of contents.
 func (s *Store) Storage(ctx context.Context, tenant string) (uses []batch.StorageUse, err error) {
 	err = s.report(ctx, "summing storage", func(t *tx) error {
 		uses, err = all(ctx, t, store.ScanStorage, storageUse, tenant, batch.IndexTenant(tenant))

@@ -10,8 +10,8 @@ import (
 	"github.com/tidegate/tidegate/batch/store/storetest"
 )
 
-// benchFill makes 100,000 batches over a year, a file for each, and a year of
-// usage of 2 classes, 3 models and an endpoint. $1 is the present bucket.
+// benchFill creates 100,000 batches over a year, a file for each, and a year of
+// usage with 2 classes, 3 models and one endpoint. $1 is the current bucket.
 var benchFill = []string{
 	`INSERT INTO files (id, tenant, content, filename, purpose, bytes, sha256, created_at)
 		SELECT 'file-' || i, 'acme', 'content-' || i, 'input-' || i || '.jsonl', 'batch', 1000, '', $1::bigint - (100000 - i) * 315360000::bigint FROM generate_series(1, 100000) i`,
@@ -24,7 +24,7 @@ var benchFill = []string{
 		FROM generate_series(0, 35040) i, unnest(ARRAY['live', 'batch']) c, unnest(ARRAY['model-0', 'model-1', 'model-2']) m`,
 }
 
-// BenchmarkReports is what reports ask of a large database.
+// BenchmarkReports runs the queries of reports on a large database.
 func BenchmarkReports(b *testing.B) {
 	url := server.NewDatabase(b)
 	s := opened(b, url)

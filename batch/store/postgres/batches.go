@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// unclaim goes with every change of state: claims from before are stale.
+	// unclaim is part of every change of state: earlier claims become stale.
 	unclaim = `attempt = attempt + 1, owner = '', lease_until = 0`
 )
 
@@ -21,8 +21,8 @@ var (
 			idempotency_key, request_hash, status, created_at, expires_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'validating', $12, $13) RETURNING ` + store.BatchColumns)
 	selectRepeated = declare(`SELECT ` + store.BatchColumns + `, request_hash FROM batches WHERE tenant = $1 AND idempotency_key = $2 AND idempotency_key <> ''`)
-	// The collector passes over a file that is just becoming an input; one that
-	// it has listed is deleted.
+	// The cleaner skips a file that is being used as input at the same time; a file
+	// that the cleaner has already listed is deleted.
 	selectInput = declare(`SELECT seq FROM files WHERE id = $2 AND tenant = $3 AND ` + fileVisible + ` FOR SHARE`)
 	selectBatch = declare(`SELECT ` + store.BatchColumns + ` FROM batches WHERE id = $1 AND tenant = $2 AND deleted_at IS NULL`)
 	lockBatch   = declare(selectBatch + ` FOR UPDATE`)
@@ -40,8 +40,8 @@ var (
 	hideInput       = declare(`UPDATE files SET deleted_at = $1 WHERE seq = $2 AND ` + fileVisible)
 )
 
-// CreateBatch makes a batch. An idempotency key is known for as long as the
-// row of its batch is there: at least an hour longer than the batch.
+// CreateBatch creates a batch. An idempotency key is kept as long as the row of its
+// batch: at least an hour longer than the batch.
 func (s *Store) CreateBatch(ctx context.Context, n batch.NewBatch) (b batch.Batch, created bool, err error) {
 	metadata, err := store.EncodeMetadata(n.Metadata)
 	if err != nil {
@@ -58,7 +58,7 @@ func (s *Store) CreateBatch(ctx context.Context, n batch.NewBatch) (b batch.Batc
 				return err
 			}
 		}
-		var input *int64 // nil when the client named no file of its own
+		var input *int64 // nil if the client has no such file
 		seq, err := one(ctx, t, store.Value[int64], selectInput, t.micros(), n.InputFileID, n.Tenant)
 		switch {
 		case err == nil:
@@ -78,7 +78,7 @@ func (s *Store) CreateBatch(ctx context.Context, n batch.NewBatch) (b batch.Batc
 		t.later(notify)
 		return nil
 	})
-	if broken(err) { // whether before it was committed or after nobody said
+	if broken(err) { // it is unknown whether the transaction was committed
 		if made, looking := s.Batch(ctx, n.Tenant, n.ID); looking == nil {
 			return made, true, nil
 		}
@@ -89,7 +89,7 @@ func (s *Store) CreateBatch(ctx context.Context, n batch.NewBatch) (b batch.Batc
 	return b, created, nil
 }
 
-// Batch gives a batch.
+// Batch returns a batch.
 func (s *Store) Batch(ctx context.Context, tenant, id string) (b batch.Batch, err error) {
 	err = s.read(ctx, "reading batch", func(t *tx) error {
 		b, err = one(ctx, t, store.ScanBatch, selectBatch, id, tenant)
@@ -98,7 +98,7 @@ func (s *Store) Batch(ctx context.Context, tenant, id string) (b batch.Batch, er
 	return b, err
 }
 
-// Batches gives a page of batches, newest first.
+// Batches returns a page of batches, newest first.
 func (s *Store) Batches(ctx context.Context, tenant string, q batch.BatchQuery) (batches []batch.Batch, more bool, err error) {
 	err = s.read(ctx, "listing batches", func(t *tx) error {
 		after := store.NewestFirst
@@ -140,9 +140,9 @@ func (s *Store) DeleteBatch(ctx context.Context, tenant, id string, d batch.Dele
 		if d.EndedOnly && !b.Status.Terminal() {
 			return batch.ErrConflict
 		}
-		// The input is locked before any count of states is: a creation locks
-		// them in this order. Of two batches of one input that are deleted at
-		// once, the second sees that the first is gone.
+		// The input is locked before the counts of states, in the same order as
+		// by a creation. If two batches with the same input are deleted at the
+		// same time, the second deletion sees the first.
 		var input int64
 		if d.Input {
 			if input, err = one(ctx, t, store.Value[int64], lockInput, id); errors.Is(err, batch.ErrNotFound) {

@@ -11,9 +11,9 @@ import (
 // unneeded is true for a file f that no unfinished batch has as its input.
 const unneeded = ` AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.input = f.seq AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'))`
 
-// Instances collect at the same time: what one has locked the others pass over.
-// Rows are found by an index and a limit, once (a sub-select in ARRAY is run
-// once, whatever the plan), so that what a call does is bounded.
+// Several instances clean up at the same time and skip rows that others have
+// locked. Rows are selected once, with an index and a limit, so that the work of a
+// call is bounded (a sub-select in ARRAY runs once with every plan).
 var (
 	// A batch that is being committed to is waited for: a busy one must end too.
 	overdueBatches = declare(`WITH due AS (
@@ -27,18 +27,18 @@ var (
 	// One instance at a time drops the work of a batch.
 	finishedWork = declare(`SELECT seq FROM batches WHERE work = 1 AND status IN ('failed', 'completed', 'expired', 'cancelled') ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED`)
 	dropSegments = declare(`DELETE FROM segments WHERE ctid = ANY (ARRAY(SELECT ctid FROM segments WHERE batch = $1 LIMIT $2))`)
-	// A late renewal may hold slices: they are dropped next time.
+	// A late renewal may lock slices: they are dropped in the next run.
 	dropSlices = declare(`DELETE FROM slices WHERE batch = $1 AND number = ANY (ARRAY(
 		SELECT number FROM slices WHERE batch = $1 ORDER BY number LIMIT $2 FOR UPDATE SKIP LOCKED))`)
 	dropModels = declare(`DELETE FROM batch_models WHERE batch = $1`)
-	// min is looked up in the index; EXISTS would go through the table.
+	// min uses the index; EXISTS would scan the table.
 	dropped = declare(`UPDATE batches SET work = 0 WHERE seq = $1 AND (SELECT min(number) FROM slices WHERE batch = $1) IS NULL`)
 
 	garbageFiles = declare(`SELECT seq FROM files f WHERE collected_at IS NULL AND gone_at IS NOT NULL AND gone_at <= $1` + unneeded + `
 		ORDER BY gone_at LIMIT $2 FOR UPDATE OF f SKIP LOCKED`)
-	// Who has an expired file's lock, and deletes it under that, keeps it from
-	// becoming an input: a creation whose clock was read before sees it gone. A
-	// batch that was made of it until the lock was had is seen here.
+	// The lock prevents an expired file from becoming an input: a creation that
+	// read its clock earlier sees the deletion. A batch that was created from the
+	// file before the lock was acquired is visible here.
 	deleteExpired = declare(`UPDATE files f SET deleted_at = expires_at WHERE seq = ANY ($1::bigint[]) AND deleted_at IS NULL` + unneeded)
 	deletedFiles  = declare(`SELECT content FROM files f WHERE seq = ANY ($1::bigint[]) AND deleted_at IS NOT NULL` + unneeded + ` ORDER BY gone_at`)
 	// A file can have taken over the content of the part that it was made of.
@@ -63,7 +63,7 @@ var (
 		WHERE NOT EXISTS (SELECT 1 FROM files WHERE content = k) AND NOT EXISTS (SELECT 1 FROM upload_parts WHERE content = k) ORDER BY place`)
 )
 
-// ExpireBatches ends batches that are out of time.
+// ExpireBatches expires batches whose deadline has passed.
 func (s *Store) ExpireBatches(ctx context.Context, limit int) (ids []string, err error) {
 	err = s.write(ctx, "expiring batches", func(t *tx) error {
 		overdue, err := all(ctx, t, store.Value[int64], overdueBatches, t.micros(), store.LimitOf(limit))
@@ -82,7 +82,7 @@ func (s *Store) ExpireBatches(ctx context.Context, limit int) (ids []string, err
 	return ids, nil
 }
 
-// ExpireUploads ends uploads that are out of time.
+// ExpireUploads expires uploads whose time limit has passed.
 func (s *Store) ExpireUploads(ctx context.Context, limit int) (n int, err error) {
 	err = s.write(ctx, "expiring uploads", func(t *tx) error {
 		overdue, err := all(ctx, t, store.Value[int64], overdueUploads, t.micros(), store.LimitOf(limit))
@@ -97,8 +97,8 @@ func (s *Store) ExpireUploads(ctx context.Context, limit int) (n int, err error)
 	return n, nil
 }
 
-// DropWork removes rows of finished work, of one batch at a time. Their space is
-// given back to the table by autovacuum.
+// DropWork removes rows of finished work, one batch at a time. Autovacuum makes
+// their space reusable.
 func (s *Store) DropWork(ctx context.Context, limit int) (n int, err error) {
 	err = s.write(ctx, "dropping finished work", func(t *tx) error {
 		n, err = t.dropWork(ctx, store.LimitOf(limit))
@@ -144,8 +144,8 @@ func (t *tx) dropWork(ctx context.Context, limit int) (int, error) {
 	return n, nil
 }
 
-// Garbage lists contents that nothing needs. Expired files are deleted by it, so
-// that nothing comes to need them.
+// Garbage lists contents that are no longer needed. It deletes expired files, so
+// that no batch can start to use them.
 func (s *Store) Garbage(ctx context.Context, limit int) (keys []string, err error) {
 	limit = store.LimitOf(limit)
 	err = s.write(ctx, "looking for garbage", func(t *tx) error {
@@ -170,10 +170,10 @@ func (t *tx) garbageFiles(ctx context.Context, limit int) ([]string, error) {
 	return t.unneeded(ctx, files)
 }
 
-// unneeded deletes what is expired of files that are locked, and lists the
-// contents of those that nothing needs. A batch that was made of one until its
-// lock was had need not have been seen as the file was found, not even when the
-// client deleted the file since.
+// unneeded deletes expired files among locked ones, and lists the contents of files
+// that are no longer needed. It checks for batches again under the lock: a batch
+// may have been created between the selection of the file and its lock, even if
+// the client deleted the file afterwards.
 func (t *tx) unneeded(ctx context.Context, files []int64) ([]string, error) {
 	if _, err := t.exec(ctx, deleteExpired, files); err != nil {
 		return nil, err
@@ -181,7 +181,7 @@ func (t *tx) unneeded(ctx context.Context, files []int64) ([]string, error) {
 	return all(ctx, t, store.Value[string], deletedFiles, files)
 }
 
-// Collected says that contents are gone.
+// Collected records that contents were deleted.
 func (s *Store) Collected(ctx context.Context, keys []string) error {
 	return s.write(ctx, "noting collected contents", func(t *tx) error {
 		t.later(filesCollected, t.micros(), keys)
@@ -190,8 +190,7 @@ func (s *Store) Collected(ctx context.Context, keys []string) error {
 	})
 }
 
-// Forget removes rows that nobody asks for any more: of files, of uploads that
-// are over however they ended, and of batches.
+// Forget removes old rows of deleted files, ended uploads and deleted batches.
 func (s *Store) Forget(ctx context.Context, limit int) (n int, err error) {
 	err = s.write(ctx, "forgetting deleted objects", func(t *tx) error {
 		n, err = t.forget(ctx, store.Micros(t.now.Add(-store.ForgetAfter)), store.LimitOf(limit))
@@ -224,8 +223,8 @@ func (t *tx) forget(ctx context.Context, before int64, limit int) (int, error) {
 	return n + len(uploads), nil
 }
 
-// UnknownKeys gives those of keys that no row names, not even one of something
-// that was deleted.
+// UnknownKeys returns the keys that no row refers to, including rows of deleted
+// objects.
 func (s *Store) UnknownKeys(ctx context.Context, keys []string) ([]string, error) {
 	var unknown []string
 	err := s.read(ctx, "looking up contents", func(t *tx) (err error) {

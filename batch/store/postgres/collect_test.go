@@ -9,9 +9,9 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// A file was found to be garbage as no batch of it was to be seen. Until it was
-// locked a batch was made of it, and then it was deleted: its content stays until
-// the batch has ended.
+// TestInputOfABatchThatWasNotSeen selects a file as garbage, then creates a batch
+// with it before it is locked, and deletes the file: its content must stay until the
+// batch has ended.
 func TestInputOfABatchThatWasNotSeen(t *testing.T) {
 	s := opened(t, server.NewDatabase(t))
 	ctx := t.Context()

@@ -9,10 +9,10 @@ import (
 	"github.com/tidegate/tidegate/batch/store"
 )
 
-// A group commit is two round trips: one begins, locks and reads what the group
-// names, the other writes and commits. In between the batches' rows are locked,
-// by which the commits of a batch, its cancellation and its expiry wait for each
-// other. The cells of usage, which all batches have in common, are locked last.
+// A group commit is two round trips: the first begins, locks and reads the rows of
+// the group, the second writes and commits. Meanwhile the rows of the batches are
+// locked, which serializes the commits, the cancellation and the expiry of a
+// batch. The rows of usage, which all batches share, are locked last.
 var (
 	// Batches are locked before their slices, and both in one order.
 	lockBatches = declare(`SELECT b.seq FROM batches b WHERE b.id = ANY ($1::text[]) ORDER BY b.seq FOR UPDATE`)
@@ -34,10 +34,10 @@ var (
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])
 			AS n (seq, completed, failed, input, cached, output, reasoning, total)
 		WHERE b.seq = n.seq`)
-	// Who moves several batches locks the counters of their states first, in the
-	// order of tenants and of the states' progress: the trigger counts in the order
-	// in which batches are found, so that two that move batches of the same tenants
-	// would wait for each other.
+	// Transactions that change several batches lock the counters of their states
+	// first, in the order of tenants and states. The trigger updates counters in the
+	// order in which batches are found, so two transactions with batches of the same
+	// tenants could deadlock.
 	lockStates = declare(`SELECT 1 FROM batch_states
 		WHERE tenant IN (SELECT tenant FROM batches WHERE seq = ANY ($1::bigint[])) AND status IN ('in_progress', 'finalizing')
 		ORDER BY tenant, status DESC FOR UPDATE`)
@@ -70,7 +70,7 @@ func (s *Store) CommitResults(ctx context.Context, group []batch.SegmentWrite) (
 	return c.Stale, nil
 }
 
-// commitGroup writes what a group of results comes to.
+// commitGroup writes the effect of a group of results.
 func (t *tx) commitGroup(c store.Commit) {
 	if len(c.Segments) == 0 {
 		return

@@ -13,9 +13,9 @@ var (
 	prioritizeBatch = declare(`UPDATE batches SET priority = $1 WHERE id = $2 RETURNING ` + store.BatchColumns)
 )
 
-// control changes a batch that is Validating or InProgress and tells the other
-// gateways. change is not called for others, and not when same says that there
-// is nothing to change.
+// control changes a batch that is Validating or InProgress and notifies the other
+// gateways. change is not called for batches in other states, or if same reports
+// that the batch already has the wanted value.
 func (s *Store) control(ctx context.Context, doing, tenant, id string, same func(batch.Batch) bool, change func(*tx) (batch.Batch, error)) (b batch.Batch, err error) {
 	err = s.write(ctx, doing, func(t *tx) error {
 		b, err = one(ctx, t, store.ScanBatch, lockBatch, id, tenant)
@@ -59,7 +59,7 @@ func (s *Store) PrioritizeBatch(ctx context.Context, tenant, id string, priority
 		func(t *tx) (batch.Batch, error) { return one(ctx, t, store.ScanBatch, prioritizeBatch, priority, id) })
 }
 
-// BatchOfKey gives the batch that an idempotency key made.
+// BatchOfKey returns the batch that an idempotency key made.
 func (s *Store) BatchOfKey(ctx context.Context, tenant, key, hash string) (batch.Batch, error) {
 	var b store.KeyedBatch
 	err := s.read(ctx, "looking up idempotency key", func(t *tx) (err error) {

@@ -73,7 +73,8 @@ func live(t *testing.T, s *Store) error {
 	}
 }
 
-// workOff commits both lines of a batch, with another's if there is one.
+// workOff commits both lines of a batch, together with those of another if there is
+// one.
 func (s *Store) workOff(ctx context.Context, b batch.Batch) error {
 	refs := []batch.SliceRef{{BatchID: b.ID, Number: 1}, {BatchID: b.ID}}
 	others, err := s.ActiveBatches(ctx, 4)
@@ -123,7 +124,7 @@ func upload(t *testing.T, s *Store) error {
 	return s.DeleteFile(ctx, tenant, f.ID)
 }
 
-// tidy does what the collector does, without any content.
+// tidy runs the statements of the cleaner, without contents.
 func tidy(t *testing.T, s *Store) error {
 	ctx := t.Context()
 	if _, err := s.ExpireBatches(ctx, 10); err != nil {
@@ -149,8 +150,8 @@ func tidy(t *testing.T, s *Store) error {
 	return err
 }
 
-// What several instances do at once waits for each other and never in a circle:
-// a deadlock would be repeated, but holds everybody up for a second.
+// TestNoDeadlock runs operations of several instances concurrently. A deadlock would
+// be retried, but blocks all of them for a second.
 func TestNoDeadlock(t *testing.T) {
 	own := pgtest.Start(t)
 	url := own.NewDatabase(t)
@@ -221,7 +222,7 @@ func TestEndsOfSeveralTenants(t *testing.T) {
 		return batch.SliceRef{BatchID: b.ID}
 	}
 	for range 40 {
-		// Rows are found as they lie: one and two, and two and one.
+		// The rows are stored in both orders: one and two, two and one.
 		var groups [2][]batch.SegmentWrite
 		for i, tenants := range [][]string{{"one", "two"}, {"two", "one"}} {
 			var refs []batch.SliceRef

@@ -38,10 +38,10 @@ var passing = map[string]bool{
 	"XX": true, // internal errors, as of a disk
 }
 
-// errKeyTaken says that another instance was quicker to use an idempotency key.
+// errKeyTaken reports that another instance used an idempotency key first.
 var errKeyTaken = errors.New("idempotency key was used just now")
 
-// code is what the server said, "" when it was not the server.
+// code returns the SQLSTATE of an error, "" if it is not from the server.
 func code(err error) string {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return e.Code
@@ -49,30 +49,30 @@ func code(err error) string {
 	return ""
 }
 
-// class is what kind of error the server said that it is.
+// class returns the first two characters of the SQLSTATE of an error.
 func class(err error) string {
 	c := code(err)
 	return c[:min(2, len(c))]
 }
 
-// repeatable tells whether a transaction that failed may go well when it is
-// run again at once. It has left nothing.
+// repeatable reports whether a failed transaction had no effect and may succeed when
+// it is repeated at once.
 func repeatable(err error) bool {
 	c := code(err)
 	return errors.Is(err, errKeyTaken) || c == serializationFailure || c == deadlockDetected
 }
 
-// refused tells whether the server will have nothing to do with us as we are
-// configured: an unknown user, a wrong password, a database that is not there.
+// refused reports whether the server refuses the configuration: an unknown user, a
+// wrong password, a database that does not exist.
 func refused(err error) bool { return class(err) == "28" || code(err) == unknownDatabase }
 
-// translate gives the errors of PostgreSQL and of connections the names that
-// callers know; ctx is the caller's, the end of which is its own error. Others
-// stay as they are.
+// translate maps errors of PostgreSQL and of connections to the errors of package
+// batch. If ctx, the caller's context, has ended, its error is returned. Other
+// errors are unchanged.
 func translate(ctx context.Context, err error) error {
 	cause := ctx.Err()
 	switch c := code(err); {
-	case connecting(err) && !errors.Is(cause, context.Canceled): // whatever the server said: it may be mended
+	case connecting(err) && !errors.Is(cause, context.Canceled): // with any SQLSTATE, because the cause may be temporary
 		return fmt.Errorf("%w: %w", batch.ErrUnavailable, err)
 	case cause != nil && errors.Is(err, cause):
 		return err
@@ -92,19 +92,19 @@ func translate(ctx context.Context, err error) error {
 	}
 }
 
-// connecting tells whether no connection could be had.
+// connecting reports whether no connection could be had.
 func connecting(err error) bool {
 	_, ok := errors.AsType[*pgconn.ConnectError](err)
 	return ok
 }
 
-// broken tells whether a connection broke off.
+// broken reports whether a connection broke off.
 func broken(err error) bool {
 	if connecting(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return false
 	}
 	if c := code(err); c != "" {
-		return c == "57P01" || c == "57P02" // the server ended it as it went
+		return c == "57P01" || c == "57P02" // the server ended the connection at its shutdown
 	}
 	if _, ok := errors.AsType[net.Error](err); ok {
 		return true

@@ -14,14 +14,14 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// TestTranslate has what the server and connections can say.
+// TestTranslate covers errors of the server and of connections.
 func TestTranslate(t *testing.T) {
 	said := func(code string) error { return &pgconn.PgError{Code: code, Message: "said"} }
 	ended, end := context.WithCancel(t.Context())
 	end()
 	for _, c := range []struct {
 		err  error
-		want error // nil: it stays as it is
+		want error // nil: unchanged
 	}{
 		{said("53100"), batch.ErrNoSpace},
 		{said("23505"), batch.ErrConflict},

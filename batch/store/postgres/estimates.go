@@ -19,7 +19,7 @@ var (
 		ORDER BY m.minute DESC`)
 )
 
-// Pace gives what batches got done by minute.
+// Pace returns the progress of batches by minute.
 func (s *Store) Pace(ctx context.Context, since time.Time, limit int) (pace []batch.Pace, err error) {
 	err = s.read(ctx, "reading pace", func(t *tx) error {
 		pace, err = all(ctx, t, store.ScanPace, paceSince, store.MinuteOf(since), store.LimitOf(limit))
@@ -37,11 +37,11 @@ func (t *tx) addMinutes(changed []*store.CommitBatch) {
 	t.later(addMinutes, batches, store.MinuteOf(t.now), completed, failed)
 }
 
-// Progress gives the minutes of batches.
+// Progress returns the minutes of batches.
 func (s *Store) Progress(ctx context.Context, ids []string, since time.Time) (map[string][]batch.Minute, error) {
 	progress := make(map[string][]batch.Minute)
 	err := s.read(ctx, "reading progress", func(t *tx) error {
-		clear(progress) // of an attempt before
+		clear(progress) // results of a previous attempt
 		minutes, err := all(ctx, t, store.ScanBatchMinute, minutesSince, ids, store.MinuteOf(since))
 		for _, m := range minutes {
 			progress[m.BatchID] = append(progress[m.BatchID], m.Minute)

@@ -11,9 +11,9 @@ import (
 
 const (
 	findBase = ` FROM batches WHERE tenant = $1 AND seq < $2 AND seq >= $3 AND created_at >= $4 AND created_at < $5 AND deleted_at IS NULL`
-	// Only ASCII is lowered, as in the other driver. The input's name is asked for
-	// as a value: EXISTS could be run as a hash of all files with the text, which
-	// versions before 14 leave open until the statement runs.
+	// Only ASCII is converted to lower case, as in the other driver. The input's name
+	// is a scalar sub-select: EXISTS could run as a hash of all files with the text,
+	// which versions before 14 decide only when the statement runs.
 	findText = ` AND (strpos(lower(id COLLATE "C"), $9) > 0 OR strpos(lower(coalesce(metadata, '') COLLATE "C"), $10) > 0
 			OR (SELECT strpos(lower(f.filename COLLATE "C"), $9) FROM files f WHERE f.seq = batches.input) > 0)`
 	findLimit = ` LIMIT $8`
@@ -57,8 +57,8 @@ func findBy(oldest bool, filter string) finder {
 	}
 }
 
-// findActive looks at every state that is not over by itself, as an index has
-// one state in order.
+// findActive searches each active state separately, because the index is ordered
+// within one state.
 func findActive(oldest bool, filter string) finder {
 	order := store.Orders[oldest] + findLimit
 	union := func(columns, text string) string {
@@ -95,8 +95,8 @@ func (s *Store) FindBatches(ctx context.Context, tenant string, q batch.BatchFil
 	return page, err
 }
 
-// find looks between the rows that the filter's times come to. A row's number
-// grows with the time of its creation unless the clock was set back.
+// find searches the range of rows of the filter's times. Row numbers grow with the
+// time of creation, unless the clock was set back.
 func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from, below int64, plain, inJSON string) (page batch.BatchPage, err error) {
 	to := store.EverAfter
 	if !q.From.IsZero() {

@@ -14,7 +14,7 @@ import (
 // claimHolds finds the batch of a claim that still holds.
 const claimHolds = `id = $1 AND attempt = $2 AND lease_until <> 0`
 
-// claimBatch by what is looked for first.
+// claimBatch has the statements by the task that is preferred.
 var claimBatch = map[batch.Task]string{
 	batch.Validate: claimFirst(`status = 'validating'`, `status IN ('finalizing', 'cancelling')`),
 	batch.Finalize: claimFirst(`status IN ('finalizing', 'cancelling')`, `status = 'validating'`),
@@ -50,7 +50,7 @@ var (
 		WHERE ` + claimHolds + ` AND status IN ('finalizing', 'cancelling')`)
 )
 
-// ClaimBatch claims a batch that wants to be validated or finalized.
+// ClaimBatch claims a batch that is ready to be validated or finalized.
 func (s *Store) ClaimBatch(ctx context.Context, owner string, lease time.Duration, task batch.Task) (c batch.BatchClaim, err error) {
 	err = s.write(ctx, "claiming batch", func(t *tx) error {
 		c, err = one(ctx, t, store.ScanBatchClaim, claimBatch[task], owner, store.LeaseEnd(t.now, lease), t.micros())
@@ -66,7 +66,7 @@ func (s *Store) RenewBatch(ctx context.Context, c batch.BatchClaim, lease time.D
 	})
 }
 
-// ReleaseBatch gives a claim back.
+// ReleaseBatch releases a claim.
 func (s *Store) ReleaseBatch(ctx context.Context, c batch.BatchClaim) error {
 	return s.write(ctx, "releasing batch", func(t *tx) error {
 		return store.Fenced(t.exec(ctx, releaseBatch, c.Batch.ID, c.Attempt))
@@ -94,8 +94,8 @@ func (s *Store) StartBatch(ctx context.Context, c batch.BatchClaim, p batch.Plan
 	})
 }
 
-// planChunk is how many slices one statement inserts: a fraction of the time of a
-// statement, however large the batch.
+// planChunk limits the slices that one statement inserts, so that the statement
+// stays far below its time limit with batches of any size.
 const planChunk = 10_000
 
 func (t *tx) insertSlices(seq int64, first int, slices []batch.SlicePlan) {
@@ -116,7 +116,7 @@ func (s *Store) Slices(ctx context.Context, batchID string, first, limit int) (s
 	return slices, err
 }
 
-// Results gives the results of a slice by Index.
+// Results returns the results of a slice by Index.
 func (s *Store) Results(ctx context.Context, ref batch.SliceRef) (lines []batch.LineResult, err error) {
 	err = s.read(ctx, "reading results", func(t *tx) error {
 		segments, err := all(ctx, t, store.ScanSegment, selectResults, ref.BatchID, ref.Number)
@@ -140,8 +140,8 @@ func (s *Store) FailBatch(ctx context.Context, c batch.BatchClaim, findings []op
 	})
 }
 
-// FinishBatch moves a batch to its Ending. The claim is checked, and the batch
-// locked, before the files are made.
+// FinishBatch sets a batch to its Ending. It checks the claim and locks the batch
+// before it creates the files.
 func (s *Store) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Outcome) error {
 	return s.write(ctx, "finishing batch", func(t *tx) error {
 		var ids [3]string
@@ -153,7 +153,7 @@ func (s *Store) FinishBatch(ctx context.Context, c batch.BatchClaim, o batch.Out
 		if err := store.Fenced(t.exec(ctx, finishBatch, c.Batch.ID, c.Attempt, ids[0], ids[1], o.Lines, t.micros(), ids[2])); err != nil {
 			return err
 		}
-		// The index is first, as its tenant is: rows of storage are changed in
+		// The index is first because its tenant is: rows of storage are changed in
 		// the order of tenant and purpose.
 		for _, f := range []*batch.NewFile{o.Index, o.Output, o.Error} {
 			if f == nil {

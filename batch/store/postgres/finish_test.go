@@ -4,7 +4,8 @@ import (
 	"testing"
 )
 
-// A plan of more slices than one statement takes is inserted whole and in order.
+// TestLargePlan inserts a plan with more slices than one statement inserts: all
+// slices must be stored in order.
 func TestLargePlan(t *testing.T) {
 	const total = 2*planChunk + 1
 	s := opened(t, server.NewDatabase(t))

@@ -21,16 +21,16 @@ var (
 	forgetModels = declare(`DELETE FROM batch_models WHERE batch = $1`)
 	putModels    = declare(`INSERT INTO batch_models (batch, model, lines)
 		SELECT $1::bigint, n.model, n.lines FROM unnest($2::text[], $3::bigint[]) AS n (model, lines)`)
-	// The work of a batch that was counted is dropped like that of one that ran.
+	// The counts of a waiting batch are dropped like the work of a batch that ran.
 	countBatch     = declare(`UPDATE batches SET work = 1 WHERE ` + claimHolds + ` AND status = 'validating' RETURNING seq`)
 	waitingBatches = declare(`SELECT ` + store.BatchColumns + ` FROM batches WHERE status = 'validating' ORDER BY priority DESC, seq LIMIT $1`)
-	// Rows are there of batches that have not ended, until DropWork.
+	// Rows exist for batches that have not ended, and until DropWork.
 	batchModels = declare(`SELECT b.id, m.model, m.lines, m.done FROM batch_models m JOIN batches b ON b.seq = m.batch
 		WHERE b.status IN ('validating', 'in_progress') ORDER BY m.batch, m.model LIMIT $1`)
 )
 
-// addFlow counts the lines that a commit adds by model. The minutes, which all batches
-// have in common, are locked in the order of models.
+// addFlow counts the lines of a commit by model. The minutes, which all batches share,
+// are locked in the order of models.
 func (t *tx) addFlow(c store.Commit) {
 	n := len(c.Flow)
 	models, lines, first, began := make([]string, n), make([]int64, n), make([]int64, n), make([]int64, n)
@@ -47,7 +47,7 @@ func (t *tx) addFlow(c store.Commit) {
 	t.later(addModelMinutes, store.MinuteOf(t.now), t.micros(), models, lines, first, began)
 }
 
-// Flow gives what got done by model and minute.
+// Flow returns finished lines by model and minute.
 func (s *Store) Flow(ctx context.Context, since time.Time, limit int) (minutes []batch.ModelMinute, err error) {
 	err = s.read(ctx, "reading flow", func(t *tx) error {
 		minutes, err = all(ctx, t, store.ScanModelMinute, flowSince, store.MinuteOf(since), store.LimitOf(limit))

@@ -13,27 +13,26 @@ import (
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
 
-// migrationLock is the advisory lock under which one instance at a time
-// migrates: "tidegate" in ASCII.
+// migrationLock is the key of the advisory lock that serializes migrations:
+// "tidegate" in ASCII.
 const migrationLock = 0x7469646567617465
 
 const createMigrations = `CREATE TABLE IF NOT EXISTS schema_migrations (version INTEGER PRIMARY KEY, applied_at TIMESTAMPTZ NOT NULL DEFAULT now())`
 
-// migrate brings the schema up to date, all steps in one transaction, and
-// refuses a schema that it does not know. The advisory lock is the
-// transaction's, and ends with it however it ends.
+// migrate applies missing migrations in one transaction, and refuses a newer
+// schema. The advisory lock ends with the transaction.
 func migrate(ctx context.Context, c *pgx.Conn) error {
 	steps, err := store.Migrations(migrationFiles)
 	if err != nil {
 		return err
 	}
 	return pgx.BeginFunc(ctx, c, func(t pgx.Tx) error {
-		// Others migrate for as long as they need to.
+		// A migration of another instance may take longer than a statement.
 		if _, err := t.Exec(ctx, `SET LOCAL statement_timeout = 0`); err != nil {
 			return err
 		}
 		if _, err := t.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(migrationLock)); err != nil {
-			return fmt.Errorf("waiting for others that migrate: %w", err)
+			return fmt.Errorf("waiting for migrations of other gateways: %w", err)
 		}
 		if _, err := t.Exec(ctx, createMigrations); err != nil {
 			return fmt.Errorf("reading schema: %w", err)

@@ -16,7 +16,7 @@ import (
 	"github.com/tidegate/tidegate/internal/pgtest"
 )
 
-// contains checks what an error says.
+// contains checks that the text of an error has all parts.
 func contains(t *testing.T, err error, parts ...string) {
 	t.Helper()
 	for _, part := range parts {
@@ -59,7 +59,8 @@ func TestOpenTwice(t *testing.T) {
 	}
 }
 
-// A newer schema is refused with both versions, and what is in it stays.
+// TestNewerSchema checks that a newer schema is refused with both versions, and that
+// its data is unchanged.
 func TestNewerSchema(t *testing.T) {
 	url := server.NewDatabase(t)
 	if err := opened(t, url).Close(); err != nil {
@@ -80,13 +81,14 @@ func TestNewerSchema(t *testing.T) {
 	contains(t, err, "version 4711", fmt.Sprintf("up to %d", len(steps)), database(t, url))
 }
 
-// A migration that fails leaves nothing, and the next Open does it.
+// TestMigrationThatFails checks that a failed migration has no effect, and that the
+// next Open applies it.
 func TestMigrationThatFails(t *testing.T) {
 	url := server.NewDatabase(t)
 	server.Exec(t, database(t, url), `CREATE TABLE usage_15m ()`)
 	contains(t, made(t, url).Open(t.Context()), "0001_initial.sql", "usage_15m")
 	if got := query[int](t, url, `SELECT count(*) FROM pg_tables WHERE schemaname = 'public'`); got != 1 {
-		t.Errorf("%d tables are left", got)
+		t.Errorf("got %d tables after a failed migration, want 0", got)
 	}
 	server.Exec(t, database(t, url), `DROP TABLE usage_15m`)
 	if err := opened(t, url).Ping(t.Context()); err != nil {
@@ -94,8 +96,8 @@ func TestMigrationThatFails(t *testing.T) {
 	}
 }
 
-// Waiting for another's migration ends with the context, not with the time of a
-// statement.
+// TestOpenWaitsForMigration checks that waiting for the migration of another instance
+// ends with the context, not with the time limit of a statement.
 func TestOpenWaitsForMigration(t *testing.T) {
 	url := server.NewDatabase(t)
 	err := opened(t, url).write(t.Context(), "holding the lock", func(held *tx) error {
@@ -129,7 +131,7 @@ func TestSuitable(t *testing.T) {
 	contains(t, err, "12.17", "13")
 }
 
-// A database that would not keep text as it is.
+// TestEncoding checks that a database whose encoding changes text is refused.
 func TestEncoding(t *testing.T) {
 	server.Exec(t, "postgres", `CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0`)
 	err := made(t, server.URL("latin")).Open(t.Context())
@@ -139,8 +141,8 @@ func TestEncoding(t *testing.T) {
 	contains(t, err, "LATIN1")
 }
 
-// A server that refuses us says why, as an error that no waiting helps against.
-// Once we were let in it is one that may be mended.
+// TestRefused checks that a refused login is a permanent error with the server's
+// reason. After a successful login it is a temporary error.
 func TestRefused(t *testing.T) {
 	own := pgtest.Start(t, "password_encryption=scram-sha-256")
 	own.Exec(t, "postgres", `CREATE ROLE poor LOGIN PASSWORD 'right'`)
@@ -161,7 +163,7 @@ func TestRefused(t *testing.T) {
 		}
 		contains(t, err, why)
 		if strings.Contains(err.Error(), "wrong") {
-			t.Errorf("%q tells the password", err)
+			t.Errorf("error %q has the password", err)
 		}
 	}
 	s := opened(t, as("right"))
@@ -174,8 +176,8 @@ func TestRefused(t *testing.T) {
 	contains(t, err, "password authentication failed")
 }
 
-// A standby and a server that is set to read only are refused with the reason,
-// and are worth another try: they may be promoted. A store that is open notices.
+// TestStandby checks that a standby and a read-only server are refused with the reason
+// and a temporary error, because they may be promoted. An open store detects it too.
 func TestStandby(t *testing.T) {
 	own := pgtest.Start(t)
 	url := own.NewDatabase(t)
@@ -224,8 +226,8 @@ func TestStartupParameters(t *testing.T) {
 	}
 }
 
-// A pooler that gives transactions any session is found out, as the bounds of a
-// connection would be another's.
+// TestSharedSession checks that a pooler that pools transactions is detected, because
+// the settings of a connection would apply to other sessions.
 func TestSharedSession(t *testing.T) {
 	s := opened(t, server.NewDatabase(t))
 	f := batch.NewFile{ID: "file-1", Tenant: tenant, Key: "1"}
@@ -241,11 +243,12 @@ func TestSharedSession(t *testing.T) {
 	}
 	s.pool.Reset()
 	if _, err := s.File(t.Context(), tenant, f.ID); !errors.Is(err, batch.ErrNotFound) {
-		t.Errorf("it was written all the same: %v", err)
+		t.Errorf("row was written, want none: %v", err)
 	}
 }
 
-// What durability and bounds rest on holds where the database says otherwise.
+// TestSettings checks that the settings for durability and time limits override those
+// of the database.
 func TestSettings(t *testing.T) {
 	url := server.NewDatabase(t)
 	for _, setting := range []string{"synchronous_commit = off", "default_transaction_isolation = serializable", "statement_timeout = 0"} {

@@ -40,8 +40,8 @@ func writeOf(c batch.SliceClaim, indices ...int) batch.SegmentWrite {
 	return w
 }
 
-// The answers to commits that have happened are lost, and the commits repeated:
-// every line counts once.
+// TestUnknownOutcome loses the responses to successful commits and repeats the
+// commits: every line must count once.
 func TestUnknownOutcome(t *testing.T) {
 	const slices = 3
 	p, through := behindProxy(t, server.NewDatabase(t))
@@ -71,8 +71,8 @@ func TestUnknownOutcome(t *testing.T) {
 	}
 }
 
-// The answer to a creation is lost: the client is not told to try again, which
-// would make another batch.
+// TestUnknownCreation loses the response to a creation: the error must not be
+// temporary, because a retry would create another batch.
 func TestUnknownCreation(t *testing.T) {
 	p, through := behindProxy(t, server.NewDatabase(t))
 	s := opened(t, through)
@@ -87,7 +87,8 @@ func TestUnknownCreation(t *testing.T) {
 	}
 }
 
-// A commit that the server turns into a rollback is none.
+// TestRolledBack checks that a commit that the server turns into a rollback is an
+// error.
 func TestRolledBack(t *testing.T) {
 	s := opened(t, server.NewDatabase(t))
 	err := s.write(t.Context(), "failing", func(w *tx) error {
@@ -95,7 +96,7 @@ func TestRolledBack(t *testing.T) {
 		if err == nil {
 			t.Error("it did not fail")
 		}
-		return nil // nobody looked
+		return nil // the error is ignored
 	})
 	if err == nil {
 		t.Error("it was committed")
@@ -112,12 +113,12 @@ func TestRolledBack(t *testing.T) {
 		t.Errorf("error is %v, want that of the statement", err)
 	}
 	if _, err := s.File(t.Context(), tenant, f.ID); !errors.Is(err, batch.ErrNotFound) {
-		t.Errorf("the file is there: %v", err)
+		t.Errorf("file: got %v, want it not to exist", err)
 	}
 }
 
-// A context ends while a statement of a transaction waits: nothing is left, and
-// the connection is used again.
+// TestContextEndsWithin ends a context while a statement of a transaction waits: the
+// transaction must have no effect, and the connection is reused.
 func TestContextEndsWithin(t *testing.T) {
 	s := opened(t, server.NewDatabase(t))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -159,12 +160,12 @@ func TestContextEndsWithin(t *testing.T) {
 		t.Error("the connection was thrown away")
 	}
 	if _, err := s.File(t.Context(), tenant, "file-1"); !errors.Is(err, batch.ErrNotFound) {
-		t.Errorf("the file is there: %v", err)
+		t.Errorf("file: got %v, want it not to exist", err)
 	}
 }
 
-// A statement that takes too long, and a server that says nothing any more, end
-// with an error that is worth another try.
+// TestTooSlow checks that a slow statement, and a server that stops responding, end
+// with a temporary error.
 func TestTooSlow(t *testing.T) {
 	p, through := behindProxy(t, server.NewDatabase(t))
 	s, err := New(Config{URL: through, StatementTimeout: 500 * time.Millisecond})
@@ -199,8 +200,8 @@ func TestTooSlow(t *testing.T) {
 	until(t, "it works again", func() bool { return s.Ping(t.Context()) == nil })
 }
 
-// A listener that hears nothing asks whether the server is there, and connects
-// again when it is not.
+// TestListenerThatHearsNothing checks that a listener without notifications pings the
+// server, and reconnects if there is no response.
 func TestListenerThatHearsNothing(t *testing.T) {
 	p, through := behindProxy(t, server.NewDatabase(t))
 	core, said := observer.New(zap.WarnLevel)

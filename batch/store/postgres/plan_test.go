@@ -14,8 +14,8 @@ import (
 	"github.com/tidegate/tidegate/batch/store"
 )
 
-// aged fills a database as time does: 20 running batches with 100,000 slices,
-// half of them finished, behind thousands of others, of a thousand tenants. The
+// aged fills a database like long use: 20 running batches with 100,000 slices, half
+// of them finished, after thousands of other batches, with a thousand tenants. The
 // time is 1000000.
 const aged = `
 INSERT INTO files (id, tenant, content, filename, purpose, bytes, sha256, created_at, expires_at, deleted_at, collected_at)
@@ -49,7 +49,8 @@ var (
 	claimEnding = claimBatch[batch.Finalize]
 )
 
-// indexes are what statements must use beyond some index of each table.
+// indexes are the indexes that statements must use, in addition to some index of each
+// table.
 var indexes = map[string][]string{
 	activeBatches:   {"batches_turns"},
 	waitingBatches:  {"batches_validating"},
@@ -97,12 +98,12 @@ var indexes = map[string][]string{
 	usageSince:      {"usage_15m_pkey"},
 }
 
-// ordered are statements whose rows come in order from an index: that they are
-// few is not known beforehand.
+// ordered are statements that must read their rows in order from an index, because
+// their number is not limited in advance.
 var ordered = []string{activeBatches, waitingBatches, createdFrom, largestFiles, claimableSlices, claimUnread, claimEnding, selectSlices, selectResults, batchesPage, pausedPage, filesPages[0], filesPages[1], filesPages[2], filesPages[3]}
 
-// background are the statements that nobody waits for, and that nothing but
-// their limit bounds.
+// background are statements of background tasks, which are limited only by their
+// LIMIT.
 var background = []string{
 	activeBatches, claimableSlices, claimUnread, claimEnding, overdueBatches, overdueUploads, finishedWork, dropSegments, dropSlices,
 	garbageFiles, garbageParts, forgetFiles, forgetBatches, overUploads, forgetGateways, otherGateways, pruneUsage, pruneDays, pruneEvents, pruneMinutes, pruneFlow, waitingBatches, flowSince, batchModels,
@@ -113,39 +114,38 @@ var (
 	parameter = regexp.MustCompile(`\$(\d+)`)
 )
 
-// TestPlans looks at how the server runs every statement of the driver when it
-// knows nothing of the arguments: by an index that finds its rows, so that none
-// slows down with what has been finished.
+// TestPlans checks the generic plan of every statement of the driver: each must find
+// its rows with an index, so that finished work does not slow it down.
 func TestPlans(t *testing.T) {
 	c := filled(t, aged)
 	plans := make(map[string]string)
 	for i, sql := range statements {
 		plans[sql] = explain(t, c, i, sql)
 		if tables.MatchString(plans[sql]) {
-			t.Errorf("goes through a table: %s\n\truns as:\n%s", sql, plans[sql])
+			t.Errorf("statement scans a table: %s\n\tplan:\n%s", sql, plans[sql])
 		}
 	}
 	for sql, names := range indexes {
 		for _, index := range names {
 			if !regexp.MustCompile(`(on|using) ` + index + `\b`).MatchString(plans[sql]) {
-				t.Errorf("does not use %s: %s\n\truns as:\n%s", index, sql, plans[sql])
+				t.Errorf("statement does not use %s: %s\n\tplan:\n%s", index, sql, plans[sql])
 			}
 		}
 	}
 	for _, sql := range ordered {
 		if plans[sql] == "" || strings.Contains(plans[sql], "Sort") {
-			t.Errorf("sorts: %s\n\truns as:\n%s", sql, plans[sql])
+			t.Errorf("statement sorts: %s\n\tplan:\n%s", sql, plans[sql])
 		}
 	}
 	for _, sql := range background {
 		if !strings.Contains(plans[sql], "Limit") {
-			t.Errorf("is not bounded: %s\n\truns as:\n%s", sql, plans[sql])
+			t.Errorf("statement is not bounded: %s\n\tplan:\n%s", sql, plans[sql])
 		}
 	}
 }
 
-// allDone is a database in which all but the last few slices are finished, as the
-// server may find it when it counts rows.
+// allDone fills a database in which almost all slices are finished, as the server
+// may see it when it collects statistics.
 const allDone = `
 INSERT INTO files (id, tenant, content, filename, purpose, bytes, sha256, created_at)
 	SELECT 'file-' || i, 'tenant', 'key-' || i, '', 'batch', 1, '', 0 FROM generate_series(1, 6) i;
@@ -157,22 +157,21 @@ INSERT INTO slices (batch, number, start, length, first_line, lines, done, finis
 	SELECT b, n, n * 32000, 32000, n * 64, 64, 0, b < 5 OR n > 5 FROM generate_series(1, 6) b, generate_series(0, 781) n;
 ANALYZE`
 
-// partOfKey is a look at slices by less than what names one.
+// partOfKey matches an index condition with only a part of the key of slices.
 var partOfKey = regexp.MustCompile(`Index Cond: \(number = `)
 
-// TestPlansAfterIdleness looks at plans that were made when next to nothing was
-// to be done: they are kept for a while when there is.
+// TestPlansAfterIdleness checks plans that were made with statistics of an idle
+// database: they stay in use for a while after work arrives.
 func TestPlansAfterIdleness(t *testing.T) {
 	c := filled(t, allDone)
 	for i, sql := range statements {
 		if plan := explain(t, c, i, sql); partOfKey.MatchString(plan) {
-			t.Errorf("goes through unfinished slices: %s\n\truns as:\n%s", sql, plan)
+			t.Errorf("statement scans unfinished slices: %s\n\tplan:\n%s", sql, plan)
 		}
 	}
 }
 
-// filled is a connection to a database with some rows, which makes plans without a
-// look at the arguments.
+// filled returns a connection to a database with the rows, which uses generic plans.
 func filled(t *testing.T, rows string) *pgx.Conn {
 	t.Helper()
 	url := server.NewDatabase(t)
@@ -194,7 +193,7 @@ func filled(t *testing.T, rows string) *pgx.Conn {
 	return c
 }
 
-// explain gives the generic plan of a statement.
+// explain returns the generic plan of a statement.
 func explain(t *testing.T, c *pgx.Conn, i int, sql string) string {
 	t.Helper()
 	name := fmt.Sprintf("explained_%d", i)

@@ -12,24 +12,24 @@ import (
 	"testing"
 )
 
-// proxy passes connections on to a server, and reads what the server says
+// proxy forwards connections to a server, and parses the server's messages
 // (https://www.postgresql.org/docs/current/protocol-message-formats.html).
 type proxy struct {
 	net.Listener
 	server string
-	trips  atomic.Int64 // times that the server was ready for more
-	cut    atomic.Bool  // cut the next connection on which it says COMMIT, instead of telling the client
+	trips  atomic.Int64 // number of ReadyForQuery messages
+	cut    atomic.Bool  // cut the next connection with a COMMIT response before it is forwarded
 	cuts   atomic.Int64
-	mute   atomic.Bool  // tell clients nothing more
-	deaf   atomic.Bool  // tell those that connect now nothing more, once they are let in
-	age    atomic.Int64 // those that connected at an earlier one are told nothing more
+	mute   atomic.Bool  // forward nothing to clients
+	deaf   atomic.Bool  // forward nothing to new connections after their login
+	age    atomic.Int64 // forward nothing to connections of an earlier age
 
 	passing sync.WaitGroup
 	mu      sync.Mutex
 	open    []net.Conn // guarded by mu
 }
 
-// behindProxy gives the URL of a database behind a proxy.
+// behindProxy returns the URL of a database behind a proxy.
 func behindProxy(t *testing.T, database string) (*proxy, string) {
 	t.Helper()
 	u, err := url.Parse(database)
@@ -70,7 +70,7 @@ func (p *proxy) serve() {
 		p.open = append(p.open, client, server)
 		p.mu.Unlock()
 		p.passing.Go(func() {
-			_, _ = io.Copy(server, client) // until one of them is gone
+			_, _ = io.Copy(server, client) // until one side closes
 			server.Close()
 		})
 		p.passing.Go(func() {
@@ -81,8 +81,8 @@ func (p *proxy) serve() {
 	}
 }
 
-// answers passes on the server's messages: a letter, the length of the rest
-// with itself, the rest.
+// answers forwards the server's messages: a type byte, the length of the message
+// including the length field, the contents.
 func (p *proxy) answers(client io.Writer, server io.Reader) {
 	var head [5]byte
 	age, silent := p.age.Load(), false

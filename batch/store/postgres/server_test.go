@@ -21,19 +21,19 @@ import (
 
 const tenant = "acme"
 
-// patience is how long a test waits for what must happen.
+// patience is how long a test waits for an expected event.
 const patience = 30 * time.Second
 
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("never happened: %s", what)
+			t.Fatalf("timeout waiting for: %s", what)
 		}
 	}
 }
 
-// running makes a batch with so many slices of 64 lines.
+// running creates a batch with the number of slices, 64 lines each.
 func running(tb testing.TB, s *Store, slices int) batch.Batch {
 	tb.Helper()
 	ctx := tb.Context()
@@ -64,7 +64,7 @@ func result(number, index int) batch.LineResult {
 	return batch.LineResult{Index: index, Record: fmt.Appendf(nil, `{"slice":%d,"line":%d}`, number, index), Model: "m", Usage: openai.Usage{TotalTokens: 1}}
 }
 
-// finish claims and commits slices until the batch is over, whatever goes wrong.
+// finish claims and commits slices until the batch has ended, and retries after errors.
 func finish(t *testing.T, s *Store, owner string, b batch.Batch, slices int) {
 	ctx := t.Context()
 	for {
@@ -142,7 +142,7 @@ func check(t *testing.T, s *Store, b batch.Batch, slices int) {
 	}
 }
 
-// Instances that start at once on an empty database all come up.
+// TestManyOpenAtOnce starts several instances on an empty database at the same time.
 func TestManyOpenAtOnce(t *testing.T) {
 	url := server.NewDatabase(t)
 	var opening sync.WaitGroup
@@ -160,8 +160,8 @@ func TestManyOpenAtOnce(t *testing.T) {
 	opening.Wait()
 }
 
-// Three instances work on one batch, and each lets go of what it has at any
-// moment. Nothing is counted twice, and nobody deadlocks.
+// TestInstancesShareABatch has three instances that work on one batch and release
+// claims at random times. No line may count twice, and no deadlock may occur.
 func TestInstancesShareABatch(t *testing.T) {
 	const slices = 40
 	url := server.NewDatabase(t)
@@ -177,8 +177,8 @@ func TestInstancesShareABatch(t *testing.T) {
 	check(t, stores[0], b, slices)
 }
 
-// Whatever happens to the server, the work goes on with it, and every line
-// counts once.
+// TestServerTrouble checks that work continues after each fault of the server, and
+// that every line counts once.
 func TestServerTrouble(t *testing.T) {
 	own := pgtest.Start(t)
 	for name, trouble := range map[string]func() error{
@@ -239,7 +239,8 @@ func woken(s *Store) bool {
 	}
 }
 
-// While the server is away every call says so, within its time.
+// TestServerAway checks that every call returns an error within its time limit while
+// the server is unavailable.
 func TestServerAway(t *testing.T) {
 	own := pgtest.Start(t)
 	url := own.NewDatabase(t)
@@ -287,7 +288,7 @@ func TestBlackHole(t *testing.T) {
 	}
 }
 
-// More work than there are connections waits for its turn.
+// TestFewConnections checks that operations wait if all connections are in use.
 func TestFewConnections(t *testing.T) {
 	s, err := New(Config{URL: server.NewDatabase(t), MaxConns: 2})
 	if err != nil {
@@ -310,7 +311,8 @@ func TestFewConnections(t *testing.T) {
 	}
 }
 
-// A server that has no connection left says so, and nothing is lost by it.
+// TestConnectionsExhausted checks the error if the server has no free connection, and
+// that no result is lost.
 func TestConnectionsExhausted(t *testing.T) {
 	own := pgtest.Start(t, "max_connections=8", "superuser_reserved_connections=0")
 	url := own.NewDatabase(t)
@@ -392,7 +394,8 @@ func TestIdempotencyRace(t *testing.T) {
 	}
 }
 
-// Whoever announces itself is known to the others until its time is over.
+// TestGateways checks that an announced gateway is visible to the others until its
+// time ends.
 func TestGateways(t *testing.T) {
 	url := server.NewDatabase(t)
 	one, two := opened(t, url), opened(t, url)

@@ -29,8 +29,8 @@ func holding(t *testing.T, s *Store, n int, f func()) {
 	held.Wait()
 }
 
-// The connections of a store are as many as its configuration says, with that on
-// which it listens.
+// TestMaxConns checks the number of connections of a store, including the one that
+// listens.
 func TestMaxConns(t *testing.T) {
 	const most = 4
 	url := server.NewDatabase(t)
@@ -55,8 +55,9 @@ func TestMaxConns(t *testing.T) {
 	})
 }
 
-// The limit is that of the configuration, else that of the URL, else a default that
-// lets ten gateways share a server with PostgreSQL's default of 100 connections.
+// TestMaxConnsOfURL checks the limit: that of the configuration, else that of the URL,
+// else a default with which ten gateways can share a server with PostgreSQL's default
+// of 100 connections.
 func TestMaxConnsOfURL(t *testing.T) {
 	for _, tt := range []struct {
 		url      string
@@ -72,7 +73,7 @@ func TestMaxConnsOfURL(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", tt.url, err)
 		}
-		if got := s.cfg.MaxConns + 1; got != tt.want { // and one listens
+		if got := s.cfg.MaxConns + 1; got != tt.want { // one more connection listens
 			t.Errorf("%s with MaxConns %d: got %d connections, want %d", tt.url, tt.maxConns, got, tt.want)
 		}
 		if s.cfg.MaxConnIdleTime != unusedTimeout || s.cfg.MinConns != 0 || s.cfg.MinIdleConns != 0 {
@@ -86,8 +87,8 @@ func TestMaxConnsOfURL(t *testing.T) {
 	}
 }
 
-// The limits are that of the store and that of the server without the connections
-// that it reserves.
+// TestConnectionLimits checks the limit of the store, and the limit of the server
+// without reserved connections.
 func TestConnectionLimits(t *testing.T) {
 	url := server.NewDatabase(t)
 	s, err := New(Config{URL: url, MaxConns: 5})
@@ -109,8 +110,8 @@ func TestConnectionLimits(t *testing.T) {
 	}
 }
 
-// A server that lets a connection in and says nothing more keeps none of the
-// places of the pool.
+// TestConnectionThatIsLetInAndFallsSilent checks that a connection to a server that
+// stops responding after the login does not occupy the pool.
 func TestConnectionThatIsLetInAndFallsSilent(t *testing.T) {
 	p, through := behindProxy(t, server.NewDatabase(t))
 	s, err := New(Config{URL: through, MaxConns: 2, ConnectTimeout: time.Second})
@@ -140,8 +141,8 @@ func TestConnectionThatIsLetInAndFallsSilent(t *testing.T) {
 	})
 }
 
-// The host of the server is gone without a word, and another has its address:
-// one connection of many is found out, and the others go with it.
+// TestConnectionsThatFallSilent replaces the server's host without closing its
+// connections: after one dead connection is found, all others are closed too.
 func TestConnectionsThatFallSilent(t *testing.T) {
 	const many = 12
 	p, through := behindProxy(t, server.NewDatabase(t))
@@ -162,7 +163,7 @@ func TestConnectionsThatFallSilent(t *testing.T) {
 		until(t, "there are connections", func() bool { return s.pool.Stat().AcquiredConns() == many })
 	})
 	p.age.Add(1)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*(time.Second+giveUp)) // that of one connection, and as much for a slow machine
+	ctx, cancel := context.WithTimeout(t.Context(), 2*(time.Second+giveUp)) // the time limit of one connection, twice because of slow machines
 	defer cancel()
 	if err := s.Ping(ctx); err != nil {
 		t.Error(err)

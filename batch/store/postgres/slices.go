@@ -8,8 +8,8 @@ import (
 	"github.com/tidegate/tidegate/batch/store"
 )
 
-// claimsHeld are the slices of claims that still hold, and claimsKept those of
-// which they hold on some lines only.
+// claimsHeld selects the slices of valid claims, claimsKept those of which a claim
+// holds only some lines.
 const (
 	claimed    = `unnest($1::text[], $2::integer[], $3::integer[]) WITH ORDINALITY AS c (id, number, attempt, place) JOIN batches b ON b.id = c.id`
 	claimsHeld = `SELECT s.batch, s.number, c.place FROM ` + claimed + `
@@ -36,9 +36,9 @@ var (
 			ORDER BY number LIMIT $2) s
 		WHERE lease_until <> 0 AND lease_until <= $3 ORDER BY number LIMIT $4`)
 
-	// What another instance has locked it is claiming itself. Each slice is looked
-	// up by its whole key, whatever the server believes of slices_unfinished: it
-	// may have counted it when all was done.
+	// Rows that are locked are being claimed by another instance. Each slice is
+	// found by its whole key, because the statistics of slices_unfinished may be
+	// from a time when all slices were finished.
 	claimSlices = declare(`UPDATE slices s SET attempt = s.attempt + 1, owner = $1, lease_until = $2,
 			kept = CASE WHEN s.kept_until > $5 THEN s.kept ELSE 0 END
 		FROM (SELECT f.batch, f.number, r.id, r.place
@@ -51,7 +51,7 @@ var (
 	renewSlices = declare(`UPDATE slices s SET lease_until = $4
 		FROM (` + claimsHeld + ` AND b.status = 'in_progress'` + inOrder + `) h
 		WHERE s.batch = h.batch AND s.number = h.number RETURNING h.place`)
-	// Of a slice that nobody can do anything for, the lease is that on its kept lines.
+	// A slice without claimable lines has the lease of its kept lines.
 	renewKept = declare(`UPDATE slices s SET kept_until = $4, lease_until = CASE WHEN s.owner = '' AND s.lease_until <> 0 THEN $4 ELSE s.lease_until END
 		FROM (` + claimsKept + ` AND b.status = 'in_progress'` + inOrder + `) h
 		WHERE s.batch = h.batch AND s.number = h.number RETURNING h.place`)
@@ -76,7 +76,7 @@ func (s *Store) ActiveBatches(ctx context.Context, limit int) (batches []batch.B
 	return batches, err
 }
 
-// InputFile gives the file that a batch's input named when the batch was made.
+// InputFile returns the file that a batch's input named when the batch was made.
 func (s *Store) InputFile(ctx context.Context, batchID string) (file batch.File, err error) {
 	err = s.read(ctx, "reading input file", func(t *tx) error {
 		file, err = one(ctx, t, store.ScanFile, inputFile, batchID)
@@ -116,7 +116,7 @@ func scanPlaced(r store.Row) (c placed, err error) {
 	return c, err
 }
 
-// ClaimSlices claims what can be claimed of refs, in their order.
+// ClaimSlices claims those slices of refs that can be claimed, in their order.
 func (s *Store) ClaimSlices(ctx context.Context, by batch.Claimant, refs []batch.SliceRef) ([]batch.Slice, error) {
 	ids, numbers := names(refs)
 	var found []placed
@@ -157,8 +157,8 @@ func columns(claims []batch.SliceClaim) (ids []string, numbers, attempts []int32
 	return ids, numbers, attempts
 }
 
-// RenewSlices extends leases. A claim whose slice was finished meanwhile is
-// neither extended nor lost.
+// RenewSlices extends leases. A claim whose slice was finished meanwhile is not
+// extended, but it is not lost either.
 func (s *Store) RenewSlices(ctx context.Context, claims []batch.SliceClaim, lease time.Duration) ([]batch.SliceClaim, error) {
 	ids, numbers, attempts := columns(claims)
 	var lost []batch.SliceClaim
@@ -208,7 +208,7 @@ func without(claims []batch.SliceClaim, places []int) (rest []batch.SliceClaim) 
 	return rest
 }
 
-// ReleaseSlices gives claims back.
+// ReleaseSlices releases claims.
 func (s *Store) ReleaseSlices(ctx context.Context, released []batch.Release, lease time.Duration) error {
 	var whole, parted []batch.SliceClaim
 	var kept []int64

@@ -21,7 +21,7 @@ import (
 	"github.com/tidegate/tidegate/batch/store"
 )
 
-// Config says where the database is and how it is used.
+// Config is the configuration of a Store.
 type Config struct {
 	// URL is a connection string as libpq takes it
 	// (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING).
@@ -32,9 +32,9 @@ type Config struct {
 	// ConnectTimeout is how long a connection attempt may take. Default 5 s.
 	ConnectTimeout time.Duration
 	// StatementTimeout is how long a statement may take. Default 30 s. A whole
-	// operation may take twice as long: then the server is held to be gone.
+	// operation may take twice as long: after that the server counts as unavailable.
 	StatementTimeout time.Duration
-	// Logger is told of outages. Default: nobody.
+	// Logger logs outages. Default: none.
 	Logger *zap.Logger
 }
 
@@ -48,9 +48,9 @@ const (
 	// often connections are checked.
 	unusedTimeout = time.Minute
 	unusedCheck   = 15 * time.Second
-	// idleTimeout is how long a transaction may stand still, which holds locks:
-	// that of a gateway that was stopped in its middle, or cut off, must not keep
-	// the others from taking its work over.
+	// idleTimeout limits the idle time of a transaction, which holds locks: the
+	// transaction of a suspended or disconnected gateway must not prevent other
+	// gateways from claiming its work.
 	idleTimeout = 5 * time.Second
 )
 
@@ -61,22 +61,22 @@ type Store struct {
 	skew atomic.Int64 // microseconds that tests move the clock by
 	wake chan struct{}
 
-	// patience is how long an operation may take, with its wait for a
-	// connection and its repetitions.
+	// patience limits the duration of an operation, including the wait for a
+	// connection and retries.
 	patience time.Duration
 	silence  time.Duration // shorter in tests
 	idle     time.Duration // shorter in tests
 
-	// life is held for reading by every operation and for writing by Open and
-	// Close, which therefore wait for what runs.
+	// life is read-locked by every operation and write-locked by Open and Close,
+	// which therefore wait for running operations.
 	life      sync.RWMutex
 	pool      *pgxpool.Pool // guarded by life; nil while the store is not open
 	listening context.CancelFunc
 	listener  sync.WaitGroup
 }
 
-// New makes a store that is not open. It does no I/O. The error, for a URL that
-// says nothing, has no part of the password.
+// New returns a store that is not open. It does no I/O. The error for an invalid URL
+// does not contain the password.
 func New(c Config) (*Store, error) {
 	cfg, err := pgxpool.ParseConfig(c.URL)
 	if err != nil {
@@ -93,14 +93,14 @@ func New(c Config) (*Store, error) {
 	if c.MaxConns < 2 {
 		return nil, fmt.Errorf("max_conns must be at least 2, not %d", c.MaxConns)
 	}
-	cfg.MaxConns = int32(min(c.MaxConns, 1<<20)) - 1 // and one listens
+	cfg.MaxConns = int32(min(c.MaxConns, 1<<20)) - 1 // one more connection listens
 	cfg.MinConns, cfg.MinIdleConns = 0, 0
 	cfg.MaxConnIdleTime, cfg.HealthCheckPeriod = unusedTimeout, unusedCheck
 	cfg.ConnConfig.ConnectTimeout = c.ConnectTimeout
 	cfg.ConnConfig.RuntimeParams["application_name"] = "tidegate"
 	cfg.AfterConnect = settings(c.StatementTimeout)
-	// A call whose context ends has its statement cancelled, which gives back
-	// its locks, and keeps its connection.
+	// If the context of a call ends, its statement is cancelled, which releases
+	// its locks and keeps the connection.
 	cfg.ConnConfig.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: giveUp}
 	}
@@ -138,13 +138,13 @@ func def[T comparable](field *T, value T) {
 	}
 }
 
-// settings gives a connection what durability and bounds rest on, whatever the
-// server, the role or the database are set to. A commit is on disk before it is
-// reported; what else they say of synchronous_commit, of standbys, holds. They are
-// no parameters of the connection, which poolers refuse or, told to, pass over.
+// settings sets the session parameters for durability and time limits, overriding
+// those of the server, the role and the database. A commit is on disk before it is
+// reported; the standby part of synchronous_commit is not changed. They are not
+// startup parameters of the connection, which poolers refuse or ignore.
 //
-// It belongs to connecting, and has as long: nobody else bounds it, and the pool
-// has no place for others meanwhile.
+// It is part of connecting and has the same time limit, because no other limit
+// applies and the connection occupies the pool meanwhile.
 func settings(statement time.Duration) func(context.Context, *pgx.Conn) error {
 	const setting = `SELECT set_config('statement_timeout', '%d', false), set_config('idle_in_transaction_session_timeout', '%d', false),
 		set_config('tidegate.session', '%s', false),
@@ -163,20 +163,20 @@ func settings(statement time.Duration) func(context.Context, *pgx.Conn) error {
 	}
 }
 
-// sessionKey has, of a connection, what it has set tidegate.session to.
+// sessionKey is the key of a connection's value of tidegate.session.
 const sessionKey = "session"
 
-// errShared is for a pooler that gives each transaction any of its sessions: what a
-// connection has set, prepared and listens to is another's.
+// errShared reports a pooler that pools transactions: settings, prepared statements
+// and LISTEN of a connection would apply to other sessions.
 var errShared = fmt.Errorf("%w: its session is not this connection's: a pooler in between must pool sessions, not transactions", batch.ErrUnavailable)
 
-// idle is how long a connection was not used that is probed before it is.
+// idle is the idle time after which a connection is probed before it is used.
 const idle = time.Second
 
-// probe asks whether the server is still at the other end of a connection that is
-// about to be used. When it is not, as after its host went down, the others of the
-// pool lead nowhere either, and go at once: each would take as long to be found
-// out. True has the pool throw the connection away and take another.
+// probe pings the server on an idle connection before it is used. If there is no
+// response, for example because its host is down, the other idle connections of the
+// pool are closed at once too, because each probe would take the same time. true
+// makes the pool close the connection and use another.
 func (s *Store) probe(ctx context.Context, c pgxpool.ShouldPingParams) bool {
 	if c.IdleDuration < s.idle {
 		return false
@@ -198,14 +198,13 @@ func Identity(url string) (string, error) {
 	return fmt.Sprintf("postgres %s/%s as %s", net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port))), cfg.Database, cfg.User), nil
 }
 
-// errOpen says that Open was called on an open store.
+// errOpen reports that Open was called on an open store.
 var errOpen = errors.New("store is open already")
 
 // Open connects, migrates and begins to listen for other instances. Leases of
-// others stay. A database that a newer version wrote gives
-// batch.ErrNewerSchema, one that cannot be reached or is a standby
-// batch.ErrUnavailable; a server that refuses the user or does not have the
-// database gives an error of its own.
+// others stay. It returns batch.ErrNewerSchema for a database that a newer version
+// wrote, batch.ErrUnavailable for one that is unreachable or a standby, and another
+// error if the server refuses the user or does not have the database.
 func (s *Store) Open(ctx context.Context) error {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -257,7 +256,7 @@ var (
 	errEncoding  = errors.New("the database is not in UTF-8")
 )
 
-// examine tells whether the statements mean what they should on this server.
+// examine checks that the server has the properties on which the statements rely.
 func examine(ctx context.Context, c *pgx.Conn) error {
 	var (
 		version           int
@@ -284,7 +283,7 @@ func suitable(version int, release, encoding string) error {
 	return nil
 }
 
-// Close waits for what runs and closes all connections. It can be repeated.
+// Close waits for running operations and closes all connections. It can be called again.
 func (s *Store) Close() error {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -310,7 +309,7 @@ func (s *Store) Now(ctx context.Context) (now time.Time, err error) {
 // askWritable is for a transaction of a write.
 var askWritable = declare(`SELECT NOT pg_is_in_recovery() AND NOT current_setting('transaction_read_only')::boolean`)
 
-// Ping asks whether the database can be written.
+// Ping checks that the database is writable.
 func (s *Store) Ping(ctx context.Context) error {
 	return s.write(ctx, "pinging store", func(t *tx) error {
 		writable, err := one(ctx, t, store.Value[bool], askWritable)

@@ -14,7 +14,7 @@ import (
 	"github.com/tidegate/tidegate/internal/pgtest"
 )
 
-// server is the PostgreSQL of all tests but those that stop theirs.
+// server is the PostgreSQL of all tests, except those that stop theirs.
 var server *pgtest.Server
 
 func TestMain(m *testing.M) {

@@ -8,8 +8,8 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// TestRoundTrips counts how often an operation waits for the server, once its
-// statements are prepared.
+// TestRoundTrips counts the round trips of operations after their statements are
+// prepared.
 func TestRoundTrips(t *testing.T) {
 	p, through := behindProxy(t, server.NewDatabase(t))
 	s := opened(t, through)

@@ -16,9 +16,8 @@ import (
 	"github.com/tidegate/tidegate/batch/store"
 )
 
-// statements are all that the driver runs but those of a migration, so that
-// every one's plan can be tested. It is complete once the package is
-// initialized.
+// statements are all statements of the driver except migrations, so that their plans
+// can be tested. It is complete after the initialization of the package.
 var statements []string
 
 func declare(text string) string {
@@ -39,15 +38,15 @@ func (t *tx) micros() int64 { return store.Micros(t.now) }
 // later has a statement run with the commit, in one round trip for all of them.
 func (t *tx) later(sql string, args ...any) { t.last.Queue(sql, args...) }
 
-// exec tells how many rows a statement changed.
+// exec returns the number of rows that a statement changed.
 func (t *tx) exec(ctx context.Context, sql string, args ...any) (int, error) {
 	tag, err := t.conn.Exec(ctx, sql, args...)
 	return int(tag.RowsAffected()), err
 }
 
-// nameless tells whether a statement looks for a text that no column can hold, as
-// it has a NUL or is not UTF-8. The server would call that an error of ours, and
-// it is a name that nothing has.
+// nameless reports whether a statement searches for a text that no column can hold,
+// because it has a NUL or is not UTF-8. The server would return an error, but the
+// correct result is that no row matches.
 func nameless(sql string, args []any) bool {
 	if !strings.HasPrefix(sql, "SELECT") {
 		return false
@@ -60,10 +59,10 @@ func nameless(sql string, args []any) bool {
 	return false
 }
 
-// unholdable tells whether no column of text can hold s.
+// unholdable reports whether no column of text can hold s.
 func unholdable(s string) bool { return !utf8.ValidString(s) || strings.IndexByte(s, 0) >= 0 }
 
-// all gives what scan makes of every row.
+// all returns the results of scan for every row.
 func all[T any](ctx context.Context, t *tx, scan func(store.Row) (T, error), sql string, args ...any) ([]T, error) {
 	if nameless(sql, args) {
 		return nil, nil
@@ -79,7 +78,7 @@ func collect[T any](rows pgx.Rows, scan func(store.Row) (T, error)) ([]T, error)
 	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (T, error) { return scan(r) })
 }
 
-// one gives what scan makes of the first row, batch.ErrNotFound when there is
+// one returns the result of scan for the first row, or batch.ErrNotFound if there is
 // none.
 func one[T any](ctx context.Context, t *tx, scan func(store.Row) (T, error), sql string, args ...any) (T, error) {
 	var none T
@@ -96,8 +95,9 @@ func one[T any](ctx context.Context, t *tx, scan func(store.Row) (T, error), sql
 // errClosed is for a store before Open and after Close.
 var errClosed = fmt.Errorf("%w: it is not open", batch.ErrUnavailable)
 
-// How transactions begin. Statements of a read all see the same state; each of a
-// write sees what was committed when it began, or when it got its locks.
+// The statements that begin transactions. All statements of a read see the same
+// state; each statement of a write sees the commits before its start, or before it
+// acquired its locks.
 const (
 	reading = `BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY`
 	writing = `BEGIN ISOLATION LEVEL READ COMMITTED`
@@ -112,9 +112,8 @@ func (s *Store) read(ctx context.Context, doing string, f func(*tx) error) error
 	return s.run(ctx, doing, reading, nil, f)
 }
 
-// report is read for statements that look at much: each is planned for its
-// arguments, as a plan for any would take a range of rows, or a status, for rarer
-// than it is.
+// report is read for statements that read many rows: each is planned with its
+// arguments, because a generic plan underestimates the rows of a range or a status.
 func (s *Store) report(ctx context.Context, doing string, f func(*tx) error) error {
 	return s.run(ctx, doing, reading, func(b *pgx.Batch) { b.Queue(planEach) }, f)
 }
@@ -131,8 +130,8 @@ func (s *Store) writeAfter(ctx context.Context, doing string, first func(*pgx.Ba
 	return s.run(ctx, doing, writing, first, f)
 }
 
-// Deadlocks and serialization failures are rare, as rows are locked in one
-// order; what meets one is repeated, after a pause of up to this and more.
+// Deadlocks and serialization failures are rare, because rows are locked in one
+// order. The transaction is repeated after a random pause that grows.
 const (
 	repeatPause = 10 * time.Millisecond
 	repeatLimit = 8
@@ -161,7 +160,7 @@ func (s *Store) run(ctx context.Context, doing, how string, first func(*pgx.Batc
 	}
 }
 
-// pause waits for a random part of d, and tells whether ctx lets it.
+// pause waits for a random part of d, and reports whether ctx lets it.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(rand.N(d))
 	defer timer.Stop()
@@ -173,14 +172,14 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// transact runs a transaction and leaves the connection without one. It tells
-// whether f was reached.
+// transact runs a transaction and leaves the connection without one. It reports
+// whether f was called.
 func (s *Store) transact(ctx context.Context, how string, first func(*pgx.Batch), f func(*tx) error) (began bool, err error) {
 	c, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return false, err
 	}
-	defer c.Release() // closes what is in no state to be used again
+	defer c.Release() // closes a connection that cannot be reused
 	t := &tx{conn: c.Conn()}
 	defer func() { err = t.rollBack(ctx, err) }()
 	if err := t.begin(ctx, how, s.skew.Load(), first); err != nil {
@@ -216,8 +215,8 @@ func (t *tx) begin(ctx context.Context, how string, skew int64, first func(*pgx.
 // errRolledBack is for a commit that the server turned into a rollback.
 var errRolledBack = errors.New("the transaction was rolled back")
 
-// commit runs what was left for later, and commits. A statement that fails keeps
-// the server from what comes after it, the commit too.
+// commit sends the deferred statements and COMMIT. After a failed statement the
+// server skips all following ones, including COMMIT.
 func (t *tx) commit(ctx context.Context) error {
 	var tag string
 	t.last.Queue(`COMMIT`).Exec(func(done pgconn.CommandTag) error {
@@ -225,7 +224,7 @@ func (t *tx) commit(ctx context.Context) error {
 		return nil
 	})
 	if err := t.conn.SendBatch(ctx, &t.last).Close(); err != nil {
-		if code(err) == "" || broken(err) { // the server did not say that it failed
+		if code(err) == "" || broken(err) { // the outcome is unknown
 			err = fmt.Errorf("%w: %w", batch.ErrUnknown, err)
 		}
 		return err
@@ -236,11 +235,11 @@ func (t *tx) commit(ctx context.Context) error {
 	return nil
 }
 
-// giveUp is how long the server has to answer once it was told to give up a
-// statement or a transaction. Then the connection is given up.
+// giveUp limits the response time of the server to the cancellation of a statement or
+// a transaction. After that the connection is closed.
 const giveUp = 2 * time.Second
 
-// rollBack rolls back what is left of a transaction that failed with err.
+// rollBack rolls back a transaction that failed with err.
 func (t *tx) rollBack(ctx context.Context, err error) error {
 	if err == nil || t.conn.IsClosed() || t.conn.PgConn().TxStatus() == 'I' {
 		return err

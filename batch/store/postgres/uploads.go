@@ -23,14 +23,14 @@ var (
 	endParts    = declare(`UPDATE upload_parts SET gone_at = $1 WHERE upload = ANY ($2::bigint[]) AND gone_at IS NULL`)
 )
 
-// upload reads an upload, and with lockUpload locks it; one whose time is over
-// is expired, whatever its row still says.
+// upload reads an upload, and with lockUpload locks it. After its time limit an upload
+// is expired, even if its row still has another status.
 func (t *tx) upload(ctx context.Context, sql, tenant, id string) (store.UploadRow, error) {
 	u, err := one(ctx, t, store.ScanUploadRow, sql, id, tenant)
 	return u.At(t.now), err
 }
 
-// pendingUpload gives batch.ErrConflict for an upload that is over.
+// pendingUpload returns batch.ErrConflict for an upload that has ended.
 func (t *tx) pendingUpload(ctx context.Context, tenant, id string) (store.UploadRow, error) {
 	u, err := t.upload(ctx, lockUpload, tenant, id)
 	if err == nil && u.Status != batch.UploadPending {
@@ -56,7 +56,7 @@ func (s *Store) CreateUpload(ctx context.Context, u batch.Upload, ttl time.Durat
 	return made.Upload, err
 }
 
-// Upload gives an upload.
+// Upload returns an upload.
 func (s *Store) Upload(ctx context.Context, tenant, id string) (batch.Upload, error) {
 	var u store.UploadRow
 	err := s.read(ctx, "reading upload", func(t *tx) (err error) {
@@ -104,7 +104,7 @@ func (s *Store) AddPart(ctx context.Context, tenant string, p batch.UploadPart) 
 	return p, nil
 }
 
-// Parts gives the parts with these ids in this order.
+// Parts returns the parts with these ids in this order.
 func (s *Store) Parts(ctx context.Context, tenant, uploadID string, ids []string) (parts []batch.UploadPart, err error) {
 	err = s.read(ctx, "reading parts", func(t *tx) error {
 		u, err := t.upload(ctx, selectUpload, tenant, uploadID)

@@ -15,7 +15,7 @@ var (
 		SELECT upstream FROM upstream_models ORDER BY told_at DESC LIMIT 100 OFFSET $1 FOR UPDATE SKIP LOCKED))`)
 )
 
-// UpstreamModels returns the models that upstreams told last.
+// UpstreamModels returns the last known models of upstreams.
 func (s *Store) UpstreamModels(ctx context.Context) (models map[string]string, err error) {
 	err = s.read(ctx, "reading models of upstreams", func(t *tx) error {
 		told, err := all(ctx, t, store.ScanUpstreamModels, upstreamModels, batch.UpstreamsKept)
@@ -25,7 +25,7 @@ func (s *Store) UpstreamModels(ctx context.Context) (models map[string]string, e
 	return models, err
 }
 
-// SetUpstreamModels sets those of one.
+// SetUpstreamModels stores the models of one upstream.
 func (s *Store) SetUpstreamModels(ctx context.Context, upstream, models string) error {
 	return s.write(ctx, "setting models of an upstream", func(t *tx) error {
 		if _, err := t.exec(ctx, setUpstreamModels, upstream, models, t.micros()); err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/tidegate/tidegate/batch/store"
 )
 
-// Counts stay at the limit of bigint instead of passing it: an absurd one may
-// spoil a statistic, but not the commit that carries it.
+// Counts saturate at the limits of bigint: an absurd count may distort statistics,
+// but must not fail a commit.
 const plus = `greatest(-9223372036854775808, least(9223372036854775807, `
 
 var (
@@ -66,8 +66,8 @@ func (s *Store) AddUsage(ctx context.Context, records []batch.UsageRecord) error
 	})
 }
 
-// Usage sums the buckets from the one on that since lies in, a record for
-// each class, model and endpoint.
+// Usage sums the buckets from the one that contains since, with a record for each
+// class, model and endpoint.
 func (s *Store) Usage(ctx context.Context, tenant string, since time.Time) ([]batch.UsageRecord, error) {
 	var sums []batch.UsageRecord
 	err := s.read(ctx, "summing usage", func(t *tx) error {

@@ -11,13 +11,13 @@ import (
 	"go.uber.org/zap"
 )
 
-// channel is where instances tell each other that there is something new.
+// channel is the notification channel of the instances.
 const channel = "tidegate"
 
 var notify = declare(`SELECT pg_notify('` + channel + `', '')`)
 
-// Wake delivers a value after a batch was created, started or cancelled, by
-// whatever instance. What happens during an outage is one value after it.
+// Wake delivers a value after any instance created, started or cancelled a batch.
+// Changes during an outage are combined to one value after it.
 func (s *Store) Wake() <-chan struct{} { return s.wake }
 
 func (s *Store) ring() {
@@ -27,8 +27,7 @@ func (s *Store) ring() {
 	}
 }
 
-// silence is how long a listener hears nothing until it asks whether the server
-// is still there.
+// silence is the time without notifications after which a listener pings the server.
 const silence = 30 * time.Second
 
 // Pauses between attempts to listen again.
@@ -37,7 +36,7 @@ const (
 	listenPauseMax = 5 * time.Second
 )
 
-// listen passes on notifications until ctx ends, on a connection of its own.
+// listen forwards notifications until ctx ends, on a separate connection.
 func (s *Store) listen(ctx context.Context) {
 	for pause := listenPauseMin; ; pause = min(2*pause, listenPauseMax) {
 		began := time.Now()
@@ -61,7 +60,7 @@ func (s *Store) listen(ctx context.Context) {
 
 func (s *Store) listenOnce(ctx context.Context) error {
 	cfg := s.cfg.ConnConfig.Copy()
-	// Waiting is ended by a deadline here: there is no statement to cancel.
+	// A deadline ends the wait, because there is no statement to cancel.
 	cfg.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.DeadlineContextWatcherHandler{Conn: c.Conn()}
 	}
@@ -72,7 +71,7 @@ func (s *Store) listenOnce(ctx context.Context) error {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveUp)
 		defer cancel()
-		_ = c.Close(ctx) // it is over in any case
+		_ = c.Close(ctx) // the error does not matter: the connection is dropped
 	}()
 	if err := within(ctx, s.patience, func(ctx context.Context) error {
 		_, err := c.Exec(ctx, `LISTEN `+channel)
@@ -88,7 +87,7 @@ func (s *Store) listenOnce(ctx context.Context) error {
 	}
 }
 
-// hear returns nil when there was a notification.
+// hear waits for a notification. It returns nil when there was one.
 func (s *Store) hear(ctx context.Context, c *pgx.Conn) error {
 	for {
 		err := within(ctx, s.silence, func(ctx context.Context) error {

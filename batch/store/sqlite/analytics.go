@@ -62,7 +62,7 @@ func (s *Store) UsageSeries(ctx context.Context, tenant, model string, p batch.P
 
 // UsageByModel sums usage by class and model.
 func (s *Store) UsageByModel(ctx context.Context, tenant string, p batch.Period) (records []batch.UsageRecord, err error) {
-	p.Step = 0 // there are none
+	p.Step = 0 // totals have no steps
 	b := store.BoundsOf(p)
 	err = s.read(ctx, "summing usage", func(t *tx) error {
 		statement := usageByModel
@@ -98,7 +98,7 @@ func (s *Store) BatchStates(ctx context.Context, tenant string) (map[batch.Statu
 	return states, err
 }
 
-// Waiting tells what batches have before them.
+// Waiting returns the remaining work of batches.
 func (s *Store) Waiting(ctx context.Context, tenant string) (w batch.Waiting, err error) {
 	err = s.read(ctx, "counting lines that wait", func(t *tx) error {
 		w, err = one(ctx, t, waiting, store.ScanWaiting, tenant)
@@ -107,7 +107,7 @@ func (s *Store) Waiting(ctx context.Context, tenant string) (w batch.Waiting, er
 	return w, err
 }
 
-// FileUses tells who uses files.
+// FileUses returns the batches that use files.
 func (s *Store) FileUses(ctx context.Context, tenant string, ids []string, latest int) (map[string]batch.FileUse, error) {
 	var found []store.FileUse
 	err := s.read(ctx, "looking up uses of files", func(t *tx) error {
@@ -123,7 +123,7 @@ func (s *Store) FileUses(ctx context.Context, tenant string, ids []string, lates
 	return store.UsesOf(found), err
 }
 
-// FileNames gives the names of files.
+// FileNames returns the names of files.
 func (s *Store) FileNames(ctx context.Context, tenant string, ids []string) (map[string]string, error) {
 	names := make(map[string]string, len(ids))
 	err := s.read(ctx, "looking up names of files", func(t *tx) error {
@@ -150,7 +150,7 @@ func (s *Store) LargestFiles(ctx context.Context, tenant string, limit int) (fil
 	return files, err
 }
 
-// Storage sums what contents take.
+// Storage sums the sizes of contents.
 func (s *Store) Storage(ctx context.Context, tenant string) (uses []batch.StorageUse, err error) {
 	err = s.read(ctx, "summing storage", func(t *tx) error {
 		uses, err = all(ctx, t, storageUse, store.ScanStorage, tenant, batch.IndexTenant(tenant))

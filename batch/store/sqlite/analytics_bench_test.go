@@ -24,7 +24,7 @@ INSERT INTO usage_15m SELECT 'acme', ?1 - i * 900000000, c.v, m.v, '/v1/chat/com
 FROM n, (SELECT 'live' AS v UNION SELECT 'batch') c, (SELECT 'model-0' AS v UNION SELECT 'model-1' UNION SELECT 'model-2') m;
 ANALYZE;`
 
-// BenchmarkReports is what reports ask of a large database.
+// BenchmarkReports runs the queries of reports on a large database.
 func BenchmarkReports(b *testing.B) {
 	s := openStore(b, databasePath(b))
 	if _, err := s.writer.db.ExecContext(b.Context(), benchFill, store.BucketOf(time.Now())); err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// unclaim goes with every change of state: claims from before are stale.
+	// unclaim is part of every change of state: earlier claims become stale.
 	unclaim = `attempt = attempt + 1, owner = '', lease_until = 0`
 )
 
@@ -34,8 +34,8 @@ var (
 	hideInput       = writes(`UPDATE files SET deleted_at = ?1 WHERE seq = ?2 AND ` + fileVisible)
 )
 
-// CreateBatch makes a batch. An idempotency key is known for as long as the
-// row of its batch is there: at least an hour longer than the batch.
+// CreateBatch creates a batch. An idempotency key is kept as long as the row of its
+// batch: at least an hour longer than the batch.
 func (s *Store) CreateBatch(ctx context.Context, n batch.NewBatch) (b batch.Batch, created bool, err error) {
 	metadata, err := store.EncodeMetadata(n.Metadata)
 	if err != nil {
@@ -52,7 +52,7 @@ func (s *Store) CreateBatch(ctx context.Context, n batch.NewBatch) (b batch.Batc
 				return err
 			}
 		}
-		var input any // NULL when the client named no file of its own
+		var input any // NULL if the client has no such file
 		seq, err := one(ctx, t, selectInput, store.Value[int64], store.Micros(t.now), n.InputFileID, n.Tenant)
 		switch {
 		case err == nil:
@@ -71,7 +71,7 @@ func (s *Store) CreateBatch(ctx context.Context, n batch.NewBatch) (b batch.Batc
 	return b, created, nil
 }
 
-// Batch gives a batch.
+// Batch returns a batch.
 func (s *Store) Batch(ctx context.Context, tenant, id string) (b batch.Batch, err error) {
 	err = s.read(ctx, "reading batch", func(t *tx) error {
 		b, err = one(ctx, t, selectBatch, store.ScanBatch, id, tenant)
@@ -80,7 +80,7 @@ func (s *Store) Batch(ctx context.Context, tenant, id string) (b batch.Batch, er
 	return b, err
 }
 
-// Batches gives a page of batches, newest first.
+// Batches returns a page of batches, newest first.
 func (s *Store) Batches(ctx context.Context, tenant string, q batch.BatchQuery) (batches []batch.Batch, more bool, err error) {
 	err = s.read(ctx, "listing batches", func(t *tx) error {
 		after := store.NewestFirst

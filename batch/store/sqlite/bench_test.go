@@ -91,8 +91,8 @@ func BenchmarkCommit(b *testing.B) {
 	b.ReportMetric(float64(committed)/b.Elapsed().Seconds(), "lines/s")
 }
 
-// BenchmarkClaim looks for 8 slices, claims them and gives them back, in
-// batches of which the first half is finished.
+// BenchmarkClaim finds 8 slices, claims and releases them, in batches whose first half
+// is finished.
 func BenchmarkClaim(b *testing.B) {
 	for _, lines := range []int{1_000, 100_000} {
 		b.Run(fmt.Sprintf("lines=%d", lines), func(b *testing.B) {

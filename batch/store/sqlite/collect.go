@@ -9,9 +9,9 @@ import (
 	"github.com/tidegate/tidegate/batch/store"
 )
 
-// Free space in the file beyond reservePages is given back, vacuumPages at a
-// time. The reserve saves batches that come and go from growing and shrinking
-// the file each time. A page is 4 KiB.
+// Free space in the file beyond reservePages is released to the file system,
+// vacuumPages at a time. The reserve prevents the file from growing and shrinking
+// with each batch. A page is 4 KiB.
 const (
 	reservePages = 16 << 10
 	vacuumPages  = 2 << 10
@@ -54,7 +54,7 @@ var (
 	keyKnown = reads(`SELECT EXISTS (SELECT 1 FROM files WHERE content = ?1) OR EXISTS (SELECT 1 FROM upload_parts WHERE content = ?1)`)
 )
 
-// ExpireBatches ends batches that are out of time.
+// ExpireBatches expires batches whose deadline has passed.
 func (s *Store) ExpireBatches(ctx context.Context, limit int) (ids []string, err error) {
 	err = s.write(ctx, "expiring batches", func(t *tx) error {
 		ids, err = all(ctx, t, expireBatches, store.Value[string], store.Micros(t.now), store.LimitOf(limit))
@@ -66,7 +66,7 @@ func (s *Store) ExpireBatches(ctx context.Context, limit int) (ids []string, err
 	return ids, nil
 }
 
-// ExpireUploads ends uploads that are out of time.
+// ExpireUploads expires uploads whose time limit has passed.
 func (s *Store) ExpireUploads(ctx context.Context, limit int) (n int, err error) {
 	err = s.write(ctx, "expiring uploads", func(t *tx) error {
 		overdue, err := all(ctx, t, overdueUploads, store.ScanUploadRow, store.Micros(t.now), store.LimitOf(limit))
@@ -85,8 +85,8 @@ func (s *Store) ExpireUploads(ctx context.Context, limit int) (n int, err error)
 	return n, err
 }
 
-// DropWork removes rows of finished work, of one batch at a time, and gives
-// space back.
+// DropWork removes rows of finished work, one batch at a time, and releases space
+// to the file system.
 func (s *Store) DropWork(ctx context.Context, limit int) (n int, err error) {
 	err = s.write(ctx, "dropping finished work", func(t *tx) error {
 		n, err = t.dropWork(ctx, store.LimitOf(limit))
@@ -134,7 +134,7 @@ func (t *tx) dropWork(ctx context.Context, limit int) (int, error) {
 
 var freePages = reads(`PRAGMA freelist_count`)
 
-// shrink gives back some of the free space beyond the reserve.
+// shrink releases some of the free space beyond the reserve.
 func (s *Store) shrink(ctx context.Context) error {
 	return s.write(ctx, "giving back space", func(t *tx) error {
 		free, err := one(ctx, t, freePages, store.Value[int])
@@ -146,9 +146,9 @@ func (s *Store) shrink(ctx context.Context) error {
 	})
 }
 
-// Garbage lists contents that nothing needs. Expired files are deleted by it, so
-// that nothing comes to need them: neither a batch that is being made now, which
-// it waits for, nor one that is made when the clock was put back.
+// Garbage lists contents that are no longer needed. It deletes expired files, so
+// that no batch can start to use them: it waits for a batch that is being created,
+// and a batch that is created after the clock was set back does not see the file.
 func (s *Store) Garbage(ctx context.Context, limit int) (keys []string, err error) {
 	limit = store.LimitOf(limit)
 	err = s.write(ctx, "looking for garbage", func(t *tx) error {
@@ -168,7 +168,7 @@ func (s *Store) Garbage(ctx context.Context, limit int) (keys []string, err erro
 	return keys, nil
 }
 
-// Collected says that contents are gone.
+// Collected records that contents were deleted.
 func (s *Store) Collected(ctx context.Context, keys []string) error {
 	return s.write(ctx, "noting collected contents", func(t *tx) error {
 		for _, key := range keys {
@@ -182,8 +182,7 @@ func (s *Store) Collected(ctx context.Context, keys []string) error {
 	})
 }
 
-// Forget removes rows that nobody asks for any more: of files, of uploads that
-// are over however they ended, and of batches.
+// Forget removes old rows of deleted files, ended uploads and deleted batches.
 func (s *Store) Forget(ctx context.Context, limit int) (n int, err error) {
 	err = s.write(ctx, "forgetting deleted objects", func(t *tx) error {
 		n, err = t.forget(ctx, store.Micros(t.now.Add(-store.ForgetAfter)), store.LimitOf(limit))
@@ -220,8 +219,8 @@ func (t *tx) forget(ctx context.Context, before int64, limit int) (int, error) {
 	return n + len(uploads), nil
 }
 
-// UnknownKeys gives those of keys that no row names, not even one of something
-// that was deleted.
+// UnknownKeys returns the keys that no row refers to, including rows of deleted
+// objects.
 func (s *Store) UnknownKeys(ctx context.Context, keys []string) ([]string, error) {
 	var unknown []string
 	err := s.read(ctx, "looking up contents", func(t *tx) error {

@@ -57,7 +57,7 @@ func (t *tx) commitSlices(ctx context.Context, group []batch.SegmentWrite) (map[
 	return store.ByRef(found), nil
 }
 
-// commit writes what a group of results comes to.
+// commit writes the effect of a group of results.
 func (t *tx) commit(ctx context.Context, c store.Commit) error {
 	for _, g := range c.Segments {
 		if _, err := t.exec(ctx, insertSegment, g.Slice.Batch.Row, g.Slice.Number, g.Number, g.Data, g.Info); err != nil {

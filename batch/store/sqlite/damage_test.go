@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestDamage opens databases that something has written over.
+// TestDamage opens damaged databases.
 func TestDamage(t *testing.T) {
 	for name, spoil := range map[string]func([]byte){
 		"header":          func(b []byte) { copy(b, bytes.Repeat([]byte("?"), 100)) },
@@ -54,7 +54,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// TestDamagedSegment has results that are not what was committed.
+// TestDamagedSegment reads results that differ from what was committed.
 func TestDamagedSegment(t *testing.T) {
 	s := openStore(t, databasePath(t))
 	refs := makeRunning(t, s, "batch_1", 64)
@@ -67,7 +67,7 @@ func TestDamagedSegment(t *testing.T) {
 	}
 }
 
-// TestErrors opens what cannot be.
+// TestErrors opens paths that cannot be opened.
 func TestErrors(t *testing.T) {
 	dir := t.TempDir()
 	file := dir + "/file"

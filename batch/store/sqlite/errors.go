@@ -12,9 +12,9 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// translate gives SQLite's errors the names that callers know
-// (https://www.sqlite.org/rescode.html). Others stay as they are, those of
-// contexts among them.
+// translate maps errors of SQLite to those of package batch
+// (https://www.sqlite.org/rescode.html). Other errors are unchanged, including
+// those of contexts.
 func (s *Store) translate(err error) error {
 	e, ok := errors.AsType[*driver.Error](err)
 	if !ok {
@@ -31,8 +31,8 @@ func (s *Store) translate(err error) error {
 	case sqlite3.SQLITE_FULL:
 		return fmt.Errorf("%w: %w", batch.ErrNoSpace, err)
 	case sqlite3.SQLITE_IOERR:
-		// What fails for want of space is not always a write of SQLite's
-		// own: it also maps and syncs files.
+		// A lack of space does not only affect writes: SQLite also maps
+		// and syncs files.
 		if s.diskFull() {
 			return fmt.Errorf("%w: %w", batch.ErrNoSpace, err)
 		}
@@ -46,13 +46,13 @@ func (s *Store) translate(err error) error {
 	}
 }
 
-// diskFull tells whether the database's file system has no block left.
+// diskFull reports whether the database's file system has no block left.
 func (s *Store) diskFull() bool {
 	var fs unix.Statfs_t
 	return unix.Statfs(filepath.Dir(s.path), &fs) == nil && fs.Bavail == 0
 }
 
-// nothingToRollBack tells whether a ROLLBACK failed because SQLite had rolled
+// nothingToRollBack reports whether a ROLLBACK failed because SQLite had rolled
 // back by itself, as it does after some errors, a full disk among them
 // (https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction).
 func nothingToRollBack(err error) bool {

@@ -18,7 +18,7 @@ var (
 		WHERE m.minute >= ? ORDER BY m.minute DESC LIMIT ?`)
 )
 
-// Pace gives what batches got done by minute.
+// Pace returns the progress of batches by minute.
 func (s *Store) Pace(ctx context.Context, since time.Time, limit int) (pace []batch.Pace, err error) {
 	err = s.read(ctx, "reading pace", func(t *tx) error {
 		pace, err = all(ctx, t, paceSince, store.ScanPace, store.MinuteOf(since), store.LimitOf(limit))
@@ -27,7 +27,7 @@ func (s *Store) Pace(ctx context.Context, since time.Time, limit int) (pace []ba
 	return pace, err
 }
 
-// Progress gives the minutes of batches.
+// Progress returns the minutes of batches.
 func (s *Store) Progress(ctx context.Context, ids []string, since time.Time) (map[string][]batch.Minute, error) {
 	progress := make(map[string][]batch.Minute)
 	err := s.read(ctx, "reading progress", func(t *tx) error {

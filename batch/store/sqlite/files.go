@@ -18,7 +18,7 @@ var (
 	selectFile = reads(`SELECT ` + store.FileColumns + ` FROM files WHERE id = ?2 AND tenant = ?3 AND ` + fileVisible)
 	hideFile   = writes(`UPDATE files SET deleted_at = ?1 WHERE id = ?2 AND tenant = ?3 AND ` + fileVisible)
 
-	// A cursor may be hidden: the row stays for an hour or longer.
+	// A cursor may refer to a hidden file, whose row is kept for an hour or longer.
 	fileCursor = reads(`SELECT seq FROM files WHERE id = ? AND tenant = ?`)
 	filesPages = [store.FilePages]*statement{
 		reads(`SELECT ` + store.FileColumns + ` FROM files WHERE tenant = ?2 AND seq < ?3 AND ` + fileVisible + ` ORDER BY seq DESC LIMIT ?4`),
@@ -37,8 +37,8 @@ func (t *tx) createFile(ctx context.Context, f batch.NewFile) (batch.File, error
 		store.Micros(t.now), store.EndOf(t.now, f.TTL))
 }
 
-// CreateFile makes the row of a file. An ID or Key that is in use gives
-// batch.ErrConflict.
+// CreateFile inserts the row of a file. It returns batch.ErrConflict if the ID or
+// Key is in use.
 func (s *Store) CreateFile(ctx context.Context, f batch.NewFile) (file batch.File, err error) {
 	err = s.write(ctx, "creating file", func(t *tx) error {
 		file, err = t.createFile(ctx, f)
@@ -47,7 +47,7 @@ func (s *Store) CreateFile(ctx context.Context, f batch.NewFile) (file batch.Fil
 	return file, err
 }
 
-// File gives a file that is neither deleted nor expired.
+// File returns a file that is neither deleted nor expired.
 func (s *Store) File(ctx context.Context, tenant, id string) (file batch.File, err error) {
 	err = s.read(ctx, "reading file", func(t *tx) error {
 		file, err = one(ctx, t, selectFile, store.ScanFile, store.Micros(t.now), id, tenant)
@@ -56,7 +56,7 @@ func (s *Store) File(ctx context.Context, tenant, id string) (file batch.File, e
 	return file, err
 }
 
-// Files gives a page of files.
+// Files returns a page of files.
 func (s *Store) Files(ctx context.Context, tenant string, q batch.FileQuery) (files []batch.File, more bool, err error) {
 	err = s.read(ctx, "listing files", func(t *tx) error {
 		page, after := store.FilesPage(q)
@@ -76,7 +76,7 @@ func (s *Store) Files(ctx context.Context, tenant string, q batch.FileQuery) (fi
 	return files, more, err
 }
 
-// cursor gives the place in a listing that an object has.
+// cursor returns the place in a listing that an object has.
 func (t *tx) cursor(ctx context.Context, s *statement, id, tenant string) (int64, error) {
 	seq, err := one(ctx, t, s, store.Value[int64], id, tenant)
 	return store.Cursor(seq, err, id)

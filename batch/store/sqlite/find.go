@@ -52,8 +52,8 @@ func findBy(oldest bool, index, filter string) finder {
 	}
 }
 
-// findActive looks at every state that is not over by itself, as an index has
-// one state in order.
+// findActive searches each active state separately, because the index is ordered
+// within one state.
 func findActive(oldest bool, index, filter string) finder {
 	order := store.Orders[oldest] + findLimit
 	union := func(columns, text string) string {
@@ -90,8 +90,8 @@ func (s *Store) FindBatches(ctx context.Context, tenant string, q batch.BatchFil
 	return page, err
 }
 
-// find looks between the rows that the filter's times come to. A row's number
-// grows with the time of its creation unless the clock was set back.
+// find searches the range of rows of the filter's times. Row numbers grow with the
+// time of creation, unless the clock was set back.
 func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from, below int64, plain, inJSON string) (page batch.BatchPage, err error) {
 	to := store.EverAfter
 	if !q.From.IsZero() {

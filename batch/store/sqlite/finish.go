@@ -34,7 +34,7 @@ var (
 		WHERE id = ?1`)
 )
 
-// claimBatch by what is looked for first.
+// claimBatch has the statements by the task that is preferred.
 var claimBatch = map[batch.Task]*statement{
 	batch.Validate: claimFirst(nextValidating, nextEnding),
 	batch.Finalize: claimFirst(nextEnding, nextValidating),
@@ -52,7 +52,7 @@ func claimFirst(first, second string) *statement {
 		WHERE seq = coalesce(` + first + `, ` + second + `) RETURNING ` + store.BatchColumns + `, attempt`)
 }
 
-// ClaimBatch claims a batch that wants to be validated or finalized.
+// ClaimBatch claims a batch that is ready to be validated or finalized.
 func (s *Store) ClaimBatch(ctx context.Context, owner string, lease time.Duration, task batch.Task) (c batch.BatchClaim, err error) {
 	err = s.write(ctx, "claiming batch", func(t *tx) error {
 		c, err = one(ctx, t, claimBatch[task], store.ScanBatchClaim, owner, store.LeaseEnd(t.now, lease), store.Micros(t.now))
@@ -68,7 +68,7 @@ func (s *Store) RenewBatch(ctx context.Context, c batch.BatchClaim, lease time.D
 	})
 }
 
-// ReleaseBatch gives a claim back.
+// ReleaseBatch releases a claim.
 func (s *Store) ReleaseBatch(ctx context.Context, c batch.BatchClaim) error {
 	return s.write(ctx, "releasing batch", func(t *tx) error {
 		return store.Fenced(t.exec(ctx, releaseBatch, c.Batch.ID, c.Attempt))
@@ -103,7 +103,7 @@ func (s *Store) Slices(ctx context.Context, batchID string, first, limit int) (s
 	return slices, err
 }
 
-// Results gives the results of a slice by Index.
+// Results returns the results of a slice by Index.
 func (s *Store) Results(ctx context.Context, ref batch.SliceRef) (lines []batch.LineResult, err error) {
 	err = s.read(ctx, "reading results", func(t *tx) error {
 		segments, err := all(ctx, t, selectResults, store.ScanSegment, ref.BatchID, ref.Number)

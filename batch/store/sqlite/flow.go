@@ -17,10 +17,10 @@ var (
 	addModelDone = writes(`UPDATE batch_models SET done = done + ? WHERE batch = ? AND model = ?`)
 	forgetModels = writes(`DELETE FROM batch_models WHERE batch = ?`)
 	putModel     = writes(`INSERT INTO batch_models (batch, model, lines) VALUES (?, ?, ?)`)
-	// The work of a batch that was counted is dropped like that of one that ran.
+	// The counts of a waiting batch are dropped like the work of a batch that ran.
 	countBatch     = writes(`UPDATE batches SET work = 1 WHERE ` + claimed + ` AND status = 'validating' RETURNING seq`)
 	waitingBatches = reads(`SELECT ` + store.BatchColumns + ` FROM batches INDEXED BY batches_validating WHERE status = 'validating' ORDER BY priority DESC, seq LIMIT ?`)
-	// Rows are there of batches that have not ended, until DropWork.
+	// Rows exist for batches that have not ended, and until DropWork.
 	batchModels = reads(`SELECT b.id, m.model, m.lines, m.done FROM batch_models m CROSS JOIN batches b ON b.seq = m.batch
 		WHERE m.batch > 0 AND b.status IN ('validating', 'in_progress') ORDER BY m.batch, m.model LIMIT ?`)
 )
@@ -40,7 +40,7 @@ func (t *tx) addFlow(ctx context.Context, c store.Commit) error {
 	return nil
 }
 
-// Flow gives what got done by model and minute.
+// Flow returns finished lines by model and minute.
 func (s *Store) Flow(ctx context.Context, since time.Time, limit int) (minutes []batch.ModelMinute, err error) {
 	err = s.read(ctx, "reading flow", func(t *tx) error {
 		minutes, err = all(ctx, t, flowSince, store.ScanModelMinute, store.MinuteOf(since), store.LimitOf(limit))

@@ -9,8 +9,8 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// limitPages sets how far the database may grow; SQLite answers SQLITE_FULL
-// beyond, as it does when the disk is full.
+// limitPages limits the size of the database. Beyond it SQLite returns SQLITE_FULL, as
+// on a full disk.
 func limitPages(t *testing.T, s *Store, pages int) {
 	t.Helper()
 	if _, err := s.writer.db.ExecContext(t.Context(), fmt.Sprintf(`PRAGMA max_page_count(%d)`, pages)); err != nil {
@@ -18,8 +18,8 @@ func limitPages(t *testing.T, s *Store, pages int) {
 	}
 }
 
-// TestFull fills a database and makes room again. Nothing is half done
-// meanwhile, reads go on, and afterwards everything does.
+// TestFull fills a database and frees space again. Meanwhile no operation is half
+// done and reads work; afterwards all operations work.
 func TestFull(t *testing.T) {
 	path := databasePath(t)
 	s := openStore(t, path)
@@ -80,7 +80,7 @@ func TestFull(t *testing.T) {
 		}
 	}
 	check(done)
-	// What needs no space still works.
+	// Operations that need no space still work.
 	lost, err := s.RenewSlices(t.Context(), []batch.SliceClaim{claimed[done].SliceClaim}, 0)
 	if err != nil || len(lost) > 0 {
 		t.Fatalf("renewing: %v, lost %v", err, lost)

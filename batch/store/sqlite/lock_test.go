@@ -15,7 +15,7 @@ import (
 // as a second process.
 const openInChild = "TIDEGATE_TEST_OPEN"
 
-// child opens and closes a database and prints what goes wrong.
+// child opens and closes a database and prints the error.
 func child(path string) int {
 	s := New(Config{Path: path})
 	if err := errors.Join(s.Open(context.Background()), s.Close()); err != nil {
@@ -25,7 +25,7 @@ func child(path string) int {
 	return 0
 }
 
-// runChild opens path in another process and gives what that prints.
+// runChild opens path in another process and returns its output.
 func runChild(t *testing.T, path string) (string, error) {
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), openInChild+"="+path)
@@ -55,7 +55,7 @@ func TestOneProcessAtATime(t *testing.T) {
 		t.Fatal(err)
 	}
 	if out, err := runChild(t, path); err != nil {
-		t.Errorf("opening what was closed: %v: %s", err, out)
+		t.Errorf("opening a closed database: %v: %s", err, out)
 	}
 }
 

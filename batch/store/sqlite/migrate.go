@@ -18,8 +18,8 @@ const createMigrations = `CREATE TABLE IF NOT EXISTS schema_migrations (
 	applied_at INTEGER NOT NULL
 ) STRICT`
 
-// migrate brings the schema up to date, each step in a transaction of its own,
-// and refuses a schema that it does not know.
+// migrate applies missing migrations, each in its own transaction, and refuses a
+// newer schema.
 func (p *pool) migrate(ctx context.Context, clock func() time.Time) error {
 	steps, err := store.Migrations(migrationFiles)
 	if err != nil {

@@ -40,7 +40,7 @@ func TestPanicLeavesTheStoreUsable(t *testing.T) {
 	}
 }
 
-// TestStrangePaths has names that mean something in a URI.
+// TestStrangePaths opens paths with characters that are special in a URI.
 func TestStrangePaths(t *testing.T) {
 	for _, name := range []string{"a b", "50%25", "what?", "c#", "a&b=c", "ü", "file:x"} {
 		path := filepath.Join(t.TempDir(), name, name+".db")
@@ -53,7 +53,7 @@ func TestStrangePaths(t *testing.T) {
 			t.Fatal(err)
 		}
 		if info.Size() == 0 {
-			t.Errorf("%q: the database lies elsewhere", name)
+			t.Errorf("%q: database was created at another path", name)
 		}
 	}
 }
@@ -77,8 +77,8 @@ func TestPermissions(t *testing.T) {
 	}
 }
 
-// TestPragmas reads back what durability and bounds rest on; SQLite ignores
-// pragmas that it does not know.
+// TestPragmas reads the settings for durability and time limits, because SQLite ignores
+// unknown pragmas.
 func TestPragmas(t *testing.T) {
 	s := openStore(t, databasePath(t))
 	for _, p := range []*pool{s.writer, s.reader} {
@@ -104,7 +104,7 @@ func TestPragmas(t *testing.T) {
 	}
 }
 
-// TestSpaceIsGivenBack drops the work of a batch and looks at the file.
+// TestSpaceIsGivenBack drops the work of a batch and checks the size of the file.
 func TestSpaceIsGivenBack(t *testing.T) {
 	s := openStore(t, databasePath(t))
 	pages := func(pragma string) (n int) {
@@ -113,7 +113,7 @@ func TestSpaceIsGivenBack(t *testing.T) {
 		}
 		return n
 	}
-	// One row of free space to give back, beyond the reserve.
+	// One row of free space to release, beyond the reserve.
 	if _, err := s.writer.db.ExecContext(t.Context(), `INSERT INTO batches (id, tenant, endpoint, input_file_id, completion_window, metadata, priority, output_ttl,
 		idempotency_key, request_hash, status, created_at, expires_at) VALUES ('b', '', '', '', '', printf('%.*c', 4096 * ?, 'x'), 0, 0, '', '', 'completed', 0, 0)`,
 		reservePages+3*vacuumPages); err != nil {
@@ -139,8 +139,8 @@ func TestSpaceIsGivenBack(t *testing.T) {
 	}
 }
 
-// TestCloseWaits closes a store in the middle of its work: what has begun is
-// done, what comes later is refused, and nothing else happens.
+// TestCloseWaits closes a store with running operations: those finish, later ones are
+// refused, and there is no other error.
 func TestCloseWaits(t *testing.T) {
 	path := databasePath(t)
 	s := openStore(t, path)
@@ -245,7 +245,7 @@ func TestContextEndsWithin(t *testing.T) {
 	}
 }
 
-// TestFinishedSliceHasNoLease looks at what the interface does not show.
+// TestFinishedSliceHasNoLease checks columns that the interface does not return.
 func TestFinishedSliceHasNoLease(t *testing.T) {
 	s := openStore(t, databasePath(t))
 	refs := makeRunning(t, s, "batch_1", 2*batch.SliceLines)

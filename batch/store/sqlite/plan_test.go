@@ -10,8 +10,8 @@ import (
 	"github.com/tidegate/tidegate/batch/store"
 )
 
-// scans are statements that may go through a whole index: a partial one that
-// has no more entries than there is unfinished work, in the order wanted.
+// scans are statements that may scan a whole index: a partial index in the required
+// order that contains only unfinished work.
 var scans = map[*statement][]string{
 	activeBatches:              {"SCAN batches USING INDEX batches_turns"},
 	waitingBatches:             {"SCAN batches USING INDEX batches_validating"},
@@ -24,8 +24,8 @@ var scans = map[*statement][]string{
 	forgetUpstreams:            {"SCAN upstream_models USING COVERING INDEX upstream_models_told"},
 }
 
-// sorters are statements that may sort: the sums of a period, which are few
-// however much there is behind them, and a handful of rows.
+// sorters are statements that may sort: the sums of a period, whose number does not
+// depend on the number of rows, and a few rows.
 var sorters = map[*statement]bool{usageSeries: true, usageByModel: true, dailySeries: true, dailyByModel: true, eventSeries: true, storageUse: true, fileUses: true}
 
 var pausedPage = finders[store.Filter{Paused: true}].page
@@ -61,9 +61,9 @@ func init() {
 	}
 }
 
-// TestPlans looks at how SQLite runs every statement of the driver: by an
-// index that finds or orders its rows, without going through a table and
-// without sorting, so that none slows down with what has been finished.
+// TestPlans checks the plan of every statement of the driver: each must find or order
+// its rows with an index, without a table scan and without sorting, so that finished
+// work does not slow it down.
 func TestPlans(t *testing.T) {
 	s := openStore(t, databasePath(t))
 	for _, st := range statements {
@@ -90,7 +90,7 @@ func TestPlans(t *testing.T) {
 
 var parameter = regexp.MustCompile(`\?\d*`)
 
-// explain gives the steps of SQLite's plan
+// explain returns the steps of SQLite's plan
 // (https://www.sqlite.org/eqp.html).
 func explain(t *testing.T, s *Store, st *statement) []string {
 	args := make([]any, len(parameter.FindAllString(st.text, -1)))

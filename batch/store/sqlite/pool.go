@@ -13,7 +13,7 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
-// access is what the connections of a pool are for.
+// access is the purpose of the connections of a pool.
 type access int
 
 const (
@@ -21,13 +21,13 @@ const (
 	writing
 )
 
-// readers is how many reads can run at once.
+// readers is the number of reads that can run at once.
 const readers = 4
 
 // pragmas of both kinds of connections. Lists are applied in order.
 var pragmas = map[access]url.Values{
 	writing: {
-		"_txlock":       {"immediate"}, // a write never has to wait for one that began as a read
+		"_txlock":       {"immediate"}, // avoids transactions that begin as a read and become a write
 		"_auto_vacuum":  {"incremental"},
 		"_journal_mode": {"WAL"},
 		"_synchronous":  {"FULL"}, // a commit survives a power cut
@@ -48,7 +48,7 @@ var pragmas = map[access]url.Values{
 // source is the data source name of path for the driver.
 func source(path string, a access) string {
 	q := url.Values{
-		"_busy_timeout": {"5000"}, // ms; only tools from outside can be in the way
+		"_busy_timeout": {"5000"}, // ms; only external tools can hold a lock
 		"_foreign_keys": {"1"},
 		"_defensive":    {"1"},
 		"_dqs":          {"0"}, // a misspelt column is an error, not a string
@@ -101,9 +101,9 @@ func (p *pool) check(ctx context.Context) error {
 // close ends the connections; their statements end with them.
 func (p *pool) close() error { return p.db.Close() }
 
-// transact runs f in a transaction. Waiting for a connection ends with ctx,
-// but what has begun is not interrupted: f's statements are short, and the
-// outcome of a commit is never in doubt.
+// transact runs f in a transaction. The wait for a connection ends with ctx. A
+// transaction that has begun is not interrupted: its statements are short, and the
+// outcome of a commit is always known.
 func (p *pool) transact(ctx context.Context, f func(*sql.Tx) error) (err error) {
 	conn, err := p.db.Conn(ctx)
 	if err != nil {
@@ -122,8 +122,8 @@ func (p *pool) transact(ctx context.Context, f func(*sql.Tx) error) (err error) 
 	if err := f(t); err != nil {
 		if rollback := t.Rollback(); rollback != nil && !nothingToRollBack(rollback) {
 			err = errors.Join(err, rollback)
-			// Nobody knows what state the connection is in: have it closed,
-			// which Raw tells by giving back ErrBadConn.
+			// The state of the connection is unknown: close it by returning
+			// ErrBadConn from Raw.
 			_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 		}
 		return err

@@ -12,7 +12,7 @@ import (
 const (
 	// runningBatch is the row of a batch whose slices can be worked on.
 	runningBatch = `(SELECT seq FROM batches WHERE id = ? AND status = 'in_progress')`
-	// servedBatch is that of one whose slices can be claimed.
+	// servedBatch selects a batch whose slices can be claimed.
 	servedBatch = `(SELECT seq FROM batches WHERE id = ? AND status = 'in_progress' AND paused_at IS NULL)`
 
 	sliceColumns = `number, attempt, offset, length, first_line, lines, done, kept`
@@ -34,7 +34,7 @@ var (
 		WHERE batch = ` + servedBatch + ` AND number = ? AND lines_left > 0 AND lease_until <= ? RETURNING ` + sliceColumns)
 	renewSlice = writes(`UPDATE slices SET lease_until = ?
 		WHERE batch = ` + runningBatch + ` AND number = ? AND attempt = ? AND lease_until <> 0`)
-	// Of a slice that nobody can do anything for, the lease is that on its kept lines.
+	// A slice without claimable lines has the lease of its kept lines.
 	renewKept = writes(`UPDATE slices SET kept_until = ?1, lease_until = iif(owner = '' AND lease_until <> 0, ?1, lease_until)
 		WHERE batch = (SELECT seq FROM batches WHERE id = ?2 AND status = 'in_progress') AND number = ?3 AND kept_attempt = ?4 AND kept <> 0`)
 	releaseSlice = writes(`UPDATE slices SET owner = '', lease_until = iif(kept_until > ? AND done | kept = ~(-1 << lines), kept_until, 0)` +
@@ -68,7 +68,7 @@ func (s *Store) ActiveBatches(ctx context.Context, limit int) (batches []batch.B
 	return batches, err
 }
 
-// InputFile gives the file that a batch's input named when the batch was made.
+// InputFile returns the file that a batch's input named when the batch was made.
 func (s *Store) InputFile(ctx context.Context, batchID string) (file batch.File, err error) {
 	err = s.read(ctx, "reading input file", func(t *tx) error {
 		file, err = one(ctx, t, inputFile, store.ScanFile, batchID)
@@ -95,7 +95,7 @@ func (s *Store) LapsedSlices(ctx context.Context, batchID string, limit int) (nu
 	return numbers, err
 }
 
-// ClaimSlices claims what can be claimed of refs, in their order.
+// ClaimSlices claims those slices of refs that can be claimed, in their order.
 func (s *Store) ClaimSlices(ctx context.Context, by batch.Claimant, refs []batch.SliceRef) ([]batch.Slice, error) {
 	var claimed []batch.Slice
 	err := s.write(ctx, "claiming slices", func(t *tx) error {
@@ -118,8 +118,8 @@ func (s *Store) ClaimSlices(ctx context.Context, by batch.Claimant, refs []batch
 	return claimed, nil
 }
 
-// RenewSlices extends leases. A claim whose slice was finished meanwhile is
-// neither extended nor lost.
+// RenewSlices extends leases. A claim whose slice was finished meanwhile is not
+// extended, but it is not lost either.
 func (s *Store) RenewSlices(ctx context.Context, claims []batch.SliceClaim, lease time.Duration) ([]batch.SliceClaim, error) {
 	var lost []batch.SliceClaim
 	err := s.write(ctx, "renewing slices", func(t *tx) error {
@@ -154,7 +154,7 @@ func (s *Store) RenewSlices(ctx context.Context, claims []batch.SliceClaim, leas
 	return lost, nil
 }
 
-// finishedBy tells whether the slice's last line was done under the claim, and
+// finishedBy reports whether the slice's last line was done under the claim, and
 // still counts.
 func (t *tx) finishedBy(ctx context.Context, c batch.SliceClaim) (bool, error) {
 	s, err := t.commitSlice(ctx, c.SliceRef)
@@ -164,7 +164,7 @@ func (t *tx) finishedBy(ctx context.Context, c batch.SliceClaim) (bool, error) {
 	return err == nil && !store.Stale(c, s) && s.Left() == 0, err
 }
 
-// ReleaseSlices gives claims back.
+// ReleaseSlices releases claims.
 func (s *Store) ReleaseSlices(ctx context.Context, released []batch.Release, lease time.Duration) error {
 	return s.write(ctx, "releasing slices", func(t *tx) error {
 		for _, r := range released {

@@ -13,10 +13,10 @@ import (
 	"github.com/tidegate/tidegate/batch/store"
 )
 
-// Config is where the database lies.
+// Config is the configuration of a Store.
 type Config struct {
-	// Path of the database file. Its directory is made when it is missing.
-	// Beside it lie Path+".lock" and SQLite's Path+"-wal" and Path+"-shm".
+	// Path of the database file. A missing directory is created. The lock
+	// file is Path+".lock", and SQLite adds Path+"-wal" and Path+"-shm".
 	Path string
 	// Now is the database's clock, time.Now when nil.
 	Now func() time.Time
@@ -27,8 +27,8 @@ type Store struct {
 	path string
 	now  func() time.Time
 
-	// life is held for reading by every operation and for writing by Open
-	// and Close, which therefore wait for what runs.
+	// life is read-locked by every operation and write-locked by Open and
+	// Close, which therefore wait for running operations.
 	life           sync.RWMutex
 	lock           *lock // guarded by life; nil while the store is not open
 	writer, reader *pool // guarded by life
@@ -43,12 +43,12 @@ func New(c Config) *Store {
 	return s
 }
 
-// errOpen says that Open was called on an open store.
+// errOpen reports that Open was called on an open store.
 var errOpen = errors.New("store is open already")
 
-// Open locks, opens and migrates the database, and ends all leases: who held
-// them is gone. It refuses a database that another process has open, that a
-// newer version wrote (batch.ErrNewerSchema) or that is damaged.
+// Open locks, opens and migrates the database, and ends all leases, because their
+// owners no longer run. It returns an error for a database that another process has
+// open, that a newer version wrote (batch.ErrNewerSchema) or that is damaged.
 func (s *Store) Open(ctx context.Context) error {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -94,7 +94,7 @@ func (s *Store) open(ctx context.Context) error {
 	return s.writer.run(ctx, s.clock, func(t *tx) error { return t.endLeases(ctx) })
 }
 
-// Close waits for what runs and closes the database. It can be repeated.
+// Close waits for running operations and closes the database. It can be called again.
 func (s *Store) Close() error {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -104,8 +104,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// close ends what open began, however far that came. The writer is last, so
-// that it can empty the write-ahead log.
+// close undoes open, also after an incomplete one. The writer is closed last, so that
+// it can truncate the write-ahead log.
 func (s *Store) close() error {
 	var errs []error
 	for _, p := range []*pool{s.reader, s.writer} {
@@ -121,8 +121,8 @@ func (s *Store) close() error {
 	return errors.Join(errs...)
 }
 
-// createFile makes an empty database file that only its owner can read, and
-// makes its name durable. SQLite gives its other files the same permissions.
+// createFile creates an empty database file that only its owner can read, and syncs
+// its directory. SQLite creates its other files with the same permissions.
 func createFile(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -146,7 +146,7 @@ func syncDir(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// clock reads the database's clock in whole microseconds, as it is stored.
+// clock returns the database's time, truncated to microseconds as in the stored format.
 func (s *Store) clock() time.Time { return s.now().Truncate(time.Microsecond).UTC() }
 
 // Now is the database's clock.

@@ -11,9 +11,8 @@ import (
 	"github.com/tidegate/tidegate/batch/store"
 )
 
-// statement is one SQL statement of the driver. All are known before the
-// database is opened, so that each is prepared once and every one's plan can
-// be tested.
+// statement is one SQL statement of the driver. All are declared before the database is
+// opened, so that each is prepared once and its plan can be tested.
 type statement struct {
 	text   string
 	access access
@@ -56,8 +55,8 @@ type tx struct {
 	now      time.Time // when it began, by the database's clock
 }
 
-// begin gives s for one use. No statement begins after the caller's context
-// has ended; one that runs is not interrupted.
+// begin returns s for one execution. No statement begins after the caller's context
+// has ended; a running statement is not interrupted.
 func (t *tx) begin(ctx context.Context, s *statement) (context.Context, *sql.Stmt, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
@@ -66,7 +65,7 @@ func (t *tx) begin(ctx context.Context, s *statement) (context.Context, *sql.Stm
 	return ctx, t.sql.StmtContext(ctx, t.prepared[s]), nil
 }
 
-// exec tells how many rows s changed.
+// exec returns the number of rows that s changed.
 func (t *tx) exec(ctx context.Context, s *statement, args ...any) (int, error) {
 	ctx, prepared, err := t.begin(ctx, s)
 	if err != nil {
@@ -80,7 +79,7 @@ func (t *tx) exec(ctx context.Context, s *statement, args ...any) (int, error) {
 	return int(n), err
 }
 
-// all gives what scan makes of every row of s.
+// all returns the results of scan for every row of s.
 func all[T any](ctx context.Context, t *tx, s *statement, scan func(store.Row) (T, error), args ...any) (out []T, err error) {
 	ctx, prepared, err := t.begin(ctx, s)
 	if err != nil {
@@ -101,7 +100,7 @@ func all[T any](ctx context.Context, t *tx, s *statement, scan func(store.Row) (
 	return out, rows.Err()
 }
 
-// one gives what scan makes of the first row of s, batch.ErrNotFound when
+// one returns the result of scan for the first row of s, or batch.ErrNotFound if
 // there is none.
 func one[T any](ctx context.Context, t *tx, s *statement, scan func(store.Row) (T, error), args ...any) (T, error) {
 	var none T
@@ -126,8 +125,8 @@ func (s *Store) read(ctx context.Context, doing string, f func(*tx) error) error
 	return s.run(ctx, doing, s.reader, f)
 }
 
-// write runs f in a transaction that is durable when write returns nil and has
-// left nothing otherwise.
+// write runs f in a transaction. It is durable if write returns nil, and has no
+// effect otherwise.
 func (s *Store) write(ctx context.Context, doing string, f func(*tx) error) error {
 	s.life.RLock()
 	defer s.life.RUnlock()

@@ -12,7 +12,7 @@ import (
 	"github.com/tidegate/tidegate/batch/store"
 )
 
-// asFirstVersion is what a database of the first schema may hold.
+// asFirstVersion fills a database with the first schema.
 const asFirstVersion = `
 INSERT INTO files (id, tenant, content, filename, purpose, bytes, sha256, created_at) VALUES
 	('file-1', 't', 'c1', 'a', 'batch', 100, '', 1), ('file-2', 't', 'c2', 'b', 'batch', 11, '', 1), ('file-3', 't', 'c3', 'c', 'batch_output', 7, '', 1);

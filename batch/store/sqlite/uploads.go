@@ -20,14 +20,14 @@ var (
 	endParts     = writes(`UPDATE upload_parts SET gone_at = ? WHERE upload = ? AND gone_at IS NULL`)
 )
 
-// upload reads an upload; one whose time is over is expired, whatever its row
-// still says.
+// upload reads an upload. After its time limit it is expired, even if its row still
+// has another status.
 func (t *tx) upload(ctx context.Context, tenant, id string) (store.UploadRow, error) {
 	u, err := one(ctx, t, selectUpload, store.ScanUploadRow, id, tenant)
 	return u.At(t.now), err
 }
 
-// pendingUpload gives batch.ErrConflict for an upload that is over.
+// pendingUpload returns batch.ErrConflict for an upload that has ended.
 func (t *tx) pendingUpload(ctx context.Context, tenant, id string) (store.UploadRow, error) {
 	u, err := t.upload(ctx, tenant, id)
 	if err == nil && u.Status != batch.UploadPending {
@@ -36,7 +36,7 @@ func (t *tx) pendingUpload(ctx context.Context, tenant, id string) (store.Upload
 	return u, err
 }
 
-// end makes u what it says, and garbage of its parts.
+// end stores the new state of u and marks its parts as garbage.
 func (t *tx) end(ctx context.Context, u store.UploadRow) error {
 	if _, err := t.exec(ctx, endUpload, u.Status, u.FileID, store.Micros(t.now), u.Row); err != nil {
 		return err
@@ -56,7 +56,7 @@ func (s *Store) CreateUpload(ctx context.Context, u batch.Upload, ttl time.Durat
 	return made.Upload, err
 }
 
-// Upload gives an upload.
+// Upload returns an upload.
 func (s *Store) Upload(ctx context.Context, tenant, id string) (batch.Upload, error) {
 	var u store.UploadRow
 	err := s.read(ctx, "reading upload", func(t *tx) (err error) {
@@ -104,7 +104,7 @@ func (s *Store) AddPart(ctx context.Context, tenant string, p batch.UploadPart) 
 	return p, nil
 }
 
-// Parts gives the parts with these ids in this order.
+// Parts returns the parts with these ids in this order.
 func (s *Store) Parts(ctx context.Context, tenant, uploadID string, ids []string) ([]batch.UploadPart, error) {
 	parts := make([]batch.UploadPart, len(ids))
 	err := s.read(ctx, "reading parts", func(t *tx) error {

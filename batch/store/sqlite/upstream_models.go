@@ -14,7 +14,7 @@ var (
 	forgetUpstreams = writes(`DELETE FROM upstream_models WHERE upstream IN (SELECT upstream FROM upstream_models ORDER BY told_at DESC LIMIT 100 OFFSET ?)`)
 )
 
-// UpstreamModels returns the models that upstreams told last.
+// UpstreamModels returns the last known models of upstreams.
 func (s *Store) UpstreamModels(ctx context.Context) (models map[string]string, err error) {
 	err = s.read(ctx, "reading models of upstreams", func(t *tx) error {
 		told, err := all(ctx, t, upstreamModels, store.ScanUpstreamModels, batch.UpstreamsKept)
@@ -24,7 +24,7 @@ func (s *Store) UpstreamModels(ctx context.Context) (models map[string]string, e
 	return models, err
 }
 
-// SetUpstreamModels sets those of one.
+// SetUpstreamModels stores the models of one upstream.
 func (s *Store) SetUpstreamModels(ctx context.Context, upstream, models string) error {
 	return s.write(ctx, "setting models of an upstream", func(t *tx) error {
 		if _, err := t.exec(ctx, setUpstreamModels, upstream, models, store.Micros(t.now)); err != nil {

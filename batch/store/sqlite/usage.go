@@ -49,8 +49,8 @@ func (s *Store) AddUsageAt(ctx context.Context, at time.Time, records []batch.Us
 	return s.write(ctx, "adding usage", func(t *tx) error { return t.addUsage(ctx, at, records) })
 }
 
-// Usage sums the buckets from the one on that since lies in, a record for
-// each class, model and endpoint.
+// Usage sums the buckets from the one that contains since, with a record for each
+// class, model and endpoint.
 func (s *Store) Usage(ctx context.Context, tenant string, since time.Time) ([]batch.UsageRecord, error) {
 	var sums []batch.UsageRecord
 	err := s.read(ctx, "summing usage", func(t *tx) error {

@@ -25,7 +25,7 @@ func (e *env) states() map[batch.Status]int64 {
 	return s
 }
 
-// stored sums what contents take, by purpose.
+// storage returns the sizes of contents by purpose.
 func (e *env) storage() map[string]batch.StorageUse {
 	e.Helper()
 	uses, err := e.s.Storage(e.Context(), tenant)
@@ -434,7 +434,7 @@ var analyticsTests = []test{
 			e.ok(err)
 			equal(e, "pruned", n, want)
 		}
-		prune(10, 2) // the minute of the batch and that of the model
+		prune(10, 2) // the minute of the batch and the minute of the model
 		e.db.Advance(batch.HistoryTTL - batch.MinutesTTL - 2*time.Hour)
 		prune(10, 0)
 		e.add(live(1))

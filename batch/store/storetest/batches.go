@@ -161,7 +161,7 @@ var batchTests = []test{
 	}},
 }
 
-// cancel cancels a batch and checks what becomes of it.
+// cancel cancels a batch and checks its new state.
 func (e *env) cancel(b batch.Batch) batch.Batch {
 	e.Helper()
 	want := e.get(b)

@@ -7,12 +7,12 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// BenchTenant owns what BenchReports asks for.
+// BenchTenant is the tenant in the queries of BenchReports.
 const BenchTenant = "acme"
 
-// BenchReports measures what a report asks of a store that has 100,000 batches
-// of BenchTenant and a year of usage. A fiftieth of the batches is not over;
-// "needle" stands in the metadata of none.
+// BenchReports measures the queries of reports on a store with 100,000 batches of
+// BenchTenant and a year of usage. A fiftieth of the batches has not ended; no
+// metadata contains "needle".
 func BenchReports(b *testing.B, s batch.Store) {
 	now, err := s.Now(b.Context())
 	if err != nil {

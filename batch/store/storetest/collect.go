@@ -7,7 +7,7 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// forget calls Forget until nothing is left, and gives how many rows went.
+// forget calls Forget until no row is left, and returns the number of removed rows.
 func (e *env) forget() int {
 	e.Helper()
 	total := 0
@@ -21,7 +21,7 @@ func (e *env) forget() int {
 	}
 }
 
-// dropWork calls DropWork until nothing is left.
+// dropWork calls DropWork until no row is left.
 func (e *env) dropWork() int {
 	e.Helper()
 	total := 0
@@ -35,7 +35,7 @@ func (e *env) dropWork() int {
 	}
 }
 
-// unknown gives those of keys that no row names.
+// unknown returns the keys that no row refers to.
 func (e *env) unknown(keys ...string) []string {
 	e.Helper()
 	got, err := e.s.UnknownKeys(e.Context(), keys)
@@ -61,7 +61,7 @@ var collectTests = []test{
 	{"contents that are needed", func(e *env) {
 		first, deleted := e.file(nil), e.file(nil)
 		expiring := e.file(func(f *batch.NewFile) { f.TTL = time.Hour })
-		b := e.running(1) // of a file of its own
+		b := e.running(1) // with a separate file
 		last := e.file(nil)
 		needed := func(before int64, limit int) (keys []string, at int64) {
 			e.Helper()
@@ -193,7 +193,7 @@ var collectTests = []test{
 			n, err := e.s.DropWork(e.Context(), 4)
 			e.ok(err)
 			if n > 4 {
-				e.Fatalf("dropped %d rows, at most 4 were asked for", n)
+				e.Fatalf("got %d dropped rows, want at most 4", n)
 			}
 			if n == 0 {
 				break
@@ -222,7 +222,7 @@ var collectTests = []test{
 		equal(e, "garbage at first", e.garbage(), nil)
 		equal(e, "unknown at first", e.unknown(f.Key, "stray"), []string{"stray"})
 		e.ok(e.s.DeleteFile(e.Context(), tenant, f.ID))
-		for range 2 { // a collector that crashed asks again
+		for range 2 { // a cleaner that crashed repeats the call
 			equal(e, "garbage once deleted", e.garbage(), []string{f.Key})
 		}
 		equal(e, "unknown once deleted", e.unknown(f.Key), nil)
@@ -247,7 +247,7 @@ var collectTests = []test{
 		f := e.file(func(f *batch.NewFile) { f.TTL = time.Hour })
 		e.db.Advance(time.Hour)
 		equal(e, "garbage", e.garbage(), []string{f.Key})
-		// As a creation sees it that has read the clock before.
+		// The view of a creation that read the clock earlier.
 		e.db.Advance(-time.Minute)
 		e.fileGone(f.ID, true)
 		b := e.batch(func(n *batch.NewBatch) { n.InputFileID = f.ID })

@@ -12,7 +12,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// tally is what these lines add to a batch.
+// tally adds the lines to the counts of a batch.
 func tally(b *batch.Batch, lines ...batch.LineResult) {
 	for _, l := range lines {
 		if l.Failed {
@@ -178,7 +178,7 @@ var commitTests = []test{
 		for number, w := range writes {
 			for i, r := range e.results(b, number) {
 				if !bytes.Equal(r.Record, w.Lines[i].Record) {
-					e.Fatalf("record %d of slice %d is not what was committed", i, number)
+					e.Fatalf("record %d of slice %d differs from the committed one", i, number)
 				}
 			}
 		}
@@ -194,7 +194,7 @@ var commitTests = []test{
 		equal(e, "results", len(got), 2)
 		equal(e, "empty record", len(got[0].Record), 0)
 		if !bytes.Equal(got[1].Record, w.Lines[1].Record) {
-			e.Fatal("huge record is not what was committed")
+			e.Fatal("huge record differs from the committed one")
 		}
 	}},
 	{"absurd counts do no harm", func(e *env) {

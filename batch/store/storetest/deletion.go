@@ -177,7 +177,7 @@ var deletionTests = []test{
 		_, err = e.s.DeleteBatch(e.Context(), tenant, second.ID, batch.Deletion{})
 		e.ok(err)
 		e.fileGone(first.InputFileID, false)
-		// A file that was deleted while its batch ran goes with the batch.
+		// A file that was deleted while its batch ran is removed with the batch.
 		third := e.running(1)
 		e.ok(e.s.DeleteFile(e.Context(), tenant, third.InputFileID))
 		equal(e, "garbage", e.garbage(), nil)

@@ -19,7 +19,7 @@ import (
 // lease is a lease that only Advance ends.
 const lease = time.Hour
 
-// tenant owns what a test makes unless it says otherwise.
+// tenant is the default tenant of a test's objects.
 const tenant = "acme"
 
 // env is one test with its open store.
@@ -54,7 +54,7 @@ func (e *env) ok(err error) {
 	}
 }
 
-// is ends the test when err is not want.
+// is fails the test if err is not want.
 func (e *env) is(err, want error) {
 	e.Helper()
 	if !errors.Is(err, want) {
@@ -62,7 +62,7 @@ func (e *env) is(err, want error) {
 	}
 }
 
-// equal ends the test when got is not want; empty and nil are equal.
+// equal fails the test if got and want differ; empty and nil are equal.
 func equal[T any](e *env, what string, got, want T) {
 	e.Helper()
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
@@ -77,7 +77,7 @@ func (e *env) now() time.Time {
 	return now
 }
 
-// during checks that at lies between two readings of the clock.
+// during checks that at is between two readings of the clock.
 func (e *env) during(what string, at, from, to time.Time) {
 	e.Helper()
 	if at.Before(from) || at.After(to) {
@@ -134,7 +134,7 @@ func (e *env) batch(change func(*batch.NewBatch)) batch.Batch {
 	b, created, err := e.s.CreateBatch(e.Context(), n)
 	e.ok(err)
 	if !created {
-		e.Fatalf("batch %s was there already", n.ID)
+		e.Fatalf("batch %s already existed", n.ID)
 	}
 	return b
 }
@@ -149,8 +149,7 @@ func plan(lines ...int) batch.Plan {
 	return p
 }
 
-// claimBatch claims the batch with the id, which must be the only one that
-// can be.
+// claimBatch claims the batch with the id, which must be the only claimable one.
 func (e *env) claimBatch(id string) batch.BatchClaim {
 	e.Helper()
 	c, err := e.s.ClaimBatch(e.Context(), "clerk", lease, batch.Validate)
@@ -219,7 +218,7 @@ func (e *env) claim(b batch.Batch, number int) batch.SliceClaim {
 	return slices[0].SliceClaim
 }
 
-// whole are releases that keep nothing.
+// whole returns releases that keep no lines.
 func whole(claims ...batch.SliceClaim) []batch.Release {
 	out := make([]batch.Release, len(claims))
 	for i, c := range claims {
@@ -228,7 +227,7 @@ func whole(claims ...batch.SliceClaim) []batch.Release {
 	return out
 }
 
-// line is a result that can be told from all others.
+// line returns a unique result.
 func line(c batch.SliceClaim, index int) batch.LineResult {
 	n := int64(index + 1)
 	l := batch.LineResult{
@@ -274,7 +273,7 @@ func (e *env) work(b batch.Batch, number, lines int) {
 	e.commit(e.claim(b, number), upTo(lines)...)
 }
 
-// finish moves a batch that is on its way to its Ending there.
+// finish sets a finalizing or cancelling batch to its Ending.
 func (e *env) finish(b batch.Batch, o batch.Outcome) batch.Batch {
 	e.Helper()
 	e.ok(e.s.FinishBatch(e.Context(), e.claimOf(b), o))
@@ -317,7 +316,7 @@ func (e *env) expired() batch.Batch {
 	return e.finish(b, batch.Outcome{})
 }
 
-// expire ends batches whose time is over, which must be these, in any order.
+// expire expires batches, which must be these, in any order.
 func (e *env) expire(ids ...string) {
 	e.Helper()
 	got, err := e.s.ExpireBatches(e.Context(), 100)
@@ -335,7 +334,7 @@ func (e *env) results(b batch.Batch, number int) []batch.LineResult {
 	return lines
 }
 
-// stored is what Results gives of a line.
+// stored returns the form in which Results returns a line.
 func stored(l batch.LineResult) batch.LineResult {
 	return batch.LineResult{Index: l.Index, Failed: l.Failed, Record: bytes.Clone(l.Record), Usage: l.Usage, LineInfo: l.LineInfo}
 }
@@ -348,7 +347,7 @@ func (e *env) slices(b batch.Batch) []batch.Slice {
 	return s
 }
 
-// collectGarbage does what the collector does with Garbage, and gives the keys.
+// collectGarbage deletes Garbage like the cleaner, and returns the keys.
 func (e *env) collectGarbage() []string {
 	e.Helper()
 	keys, err := e.s.Garbage(e.Context(), 1000)

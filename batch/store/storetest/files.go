@@ -119,7 +119,7 @@ var fileTests = []test{
 	}},
 }
 
-// listFiles gives the ids of a page.
+// listFiles returns the ids of a page.
 func (e *env) listFiles(q batch.FileQuery) []string {
 	e.Helper()
 	page, _, err := e.s.Files(e.Context(), tenant, q)

@@ -19,7 +19,7 @@ func took(c batch.SliceClaim, model string, first int, durations ...time.Duratio
 	return w
 }
 
-// flow gives what got done from a time on, by minute and model.
+// flow returns finished lines since a time, by minute and model.
 func (e *env) flow(since time.Time) []batch.ModelMinute {
 	e.Helper()
 	minutes, err := e.s.Flow(e.Context(), since, 100)
@@ -33,7 +33,7 @@ func (e *env) flow(since time.Time) []batch.ModelMinute {
 	return minutes
 }
 
-// batchModels gives the lines of batches by model, those of a batch in the order of models.
+// batchModels returns the lines of batches by model, those of a batch in the order of models.
 func (e *env) batchModels() []batch.BatchModel {
 	e.Helper()
 	models, err := e.s.BatchModels(e.Context(), 100)

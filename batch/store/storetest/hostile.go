@@ -16,11 +16,11 @@ var hostile = []string{
 	"line\nfeed\r\n", "tab\t", "\x01\x7f", "☃ 𝄞 e\u0301", "\ufeff", "\u202e", "nul\x00inside", "\x00", "bad \xff\xfe utf-8", "\xed\xa0\x80", strings.Repeat("long", 5000),
 }
 
-// refusable tells whether a driver may refuse s: text types of databases take
-// neither NUL nor what is not UTF-8.
+// refusable reports whether a driver may refuse s: text types of databases do not
+// accept NUL or bytes that are not UTF-8.
 func refusable(s string) bool { return strings.Contains(s, "\x00") || strings.ToValidUTF8(s, "") != s }
 
-// kept checks that what was made of s came back exactly, or was refused.
+// kept checks that a value with s was returned unchanged, or refused.
 func (e *env) kept(s, what string, err error, got, want any) {
 	e.Helper()
 	if err != nil && refusable(s) {
@@ -131,7 +131,7 @@ var hostileTests = []test{
 		}
 		b := e.batch(func(n *batch.NewBatch) { n.Metadata = m })
 		if !cmp.Equal(e.get(b).Metadata, m) {
-			e.Fatal("metadata is not what was made")
+			e.Fatal("metadata differs from the created one")
 		}
 	}},
 	{"findings", func(e *env) {
@@ -139,7 +139,7 @@ var hostileTests = []test{
 			b := e.batch(nil)
 			findings := []openai.BatchError{{Code: s, Message: s, Param: &s}}
 			err := e.s.FailBatch(e.Context(), e.claimBatch(b.ID), findings)
-			e.ok(err) // a finding that cannot be written would keep its batch for ever
+			e.ok(err) // a batch whose findings cannot be written would never end
 			if got := e.get(b).Errors; !refusable(s) {
 				equal(e, "findings", got, findings)
 			}
@@ -148,7 +148,7 @@ var hostileTests = []test{
 	{"names of models and owners", func(e *env) {
 		for _, s := range hostile {
 			if refusable(s) {
-				continue // the engine gets none: models come from JSON, owners are its own
+				continue // the engine never passes such strings: models come from JSON, owners are generated
 			}
 			b := e.batch(nil)
 			c, err := e.s.ClaimBatch(e.Context(), s, lease, batch.Validate)

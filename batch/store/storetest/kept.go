@@ -6,7 +6,7 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// keep gives a slice back but for some of its lines.
+// keep releases a slice except some of its lines.
 func (e *env) keep(c batch.SliceClaim, indices ...int) {
 	e.Helper()
 	r := batch.Release{SliceClaim: c}
@@ -27,7 +27,7 @@ func (e *env) claimAs(owner string, b batch.Batch, number int) *batch.Slice {
 	return &got[0]
 }
 
-// taken claims a slice that is free, and tells which lines are not to be run.
+// taken claims a free slice and returns the lines that must not run.
 func (e *env) taken(owner string, b batch.Batch, number int) (batch.SliceClaim, uint64) {
 	e.Helper()
 	s := e.claimAs(owner, b, number)
@@ -37,7 +37,7 @@ func (e *env) taken(owner string, b batch.Batch, number int) (batch.SliceClaim, 
 	return s.SliceClaim, s.Done | s.Kept
 }
 
-// staleWrite tells whether a write of lines is refused.
+// staleWrite reports whether a write of lines is refused.
 func (e *env) staleWrite(c batch.SliceClaim, indices ...int) bool {
 	e.Helper()
 	stale, err := e.s.CommitResults(e.Context(), []batch.SegmentWrite{write(c, indices...)})
@@ -45,7 +45,7 @@ func (e *env) staleWrite(c batch.SliceClaim, indices ...int) bool {
 	return len(stale) > 0
 }
 
-// claimable lists what can be claimed.
+// claimable lists the slices that can be claimed.
 func (e *env) claimable(b batch.Batch) []int {
 	e.Helper()
 	numbers, err := e.s.ClaimableSlices(e.Context(), b.ID, 10)
@@ -162,7 +162,7 @@ var keptTests = []test{
 		first := e.claim(b, 0)
 		e.keep(first, 2)
 		second, _ := e.taken("other", b, 0)
-		e.keep(second, 1) // passed over: all of the slice stays its own
+		e.keep(second, 1) // skipped: the claim keeps the whole slice
 		equal(e, "claimable slices", e.claimable(b), nil)
 		e.commit(second, 0, 1)
 		e.commit(first, 2)

@@ -92,7 +92,7 @@ var openTests = []test{
 	}},
 }
 
-// everything is what a database says of itself.
+// everything is the data that a database returns.
 type everything struct {
 	Files      []batch.File
 	Upload     batch.Upload
@@ -149,7 +149,7 @@ func testReopen(e *env) {
 	}
 	before := look()
 	if len(before.Results[b.ID]) != 2 || len(before.Batches) != 4 {
-		e.Fatalf("the test has not made what it should: %+v", before)
+		e.Fatalf("test setup is incomplete: %+v", before)
 	}
 	e.reopen()
 	equal(e, "database after reopening", look(), before)

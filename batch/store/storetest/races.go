@@ -14,7 +14,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// histories is how many random histories each race test runs.
+// histories is the number of random histories in each race test.
 const histories = 40
 
 var raceTests = []test{
@@ -87,8 +87,8 @@ var raceTests = []test{
 	}},
 }
 
-// expireAsInputs makes n batches at once of n files, which expire when the first
-// of the batches is there, and collects all the while.
+// expireAsInputs creates n batches concurrently from n files, which expire when the
+// first batch exists, and runs the cleaner meanwhile.
 func (e *env) expireAsInputs(n int) {
 	e.Helper()
 	var (
@@ -140,9 +140,9 @@ func (e *env) expireAsInputs(n int) {
 	e.collectGarbage()
 }
 
-// history is one batch that workers, finalizers, a client that cancels and the
-// deadline fight over. What each may do is drawn from the seed; who comes
-// first is left to the scheduler.
+// history is one batch with concurrent workers, finalizers, a cancelling client and a
+// deadline. Their actions are drawn from the seed; their order depends on the
+// scheduler.
 type history struct {
 	*env
 	seed  uint64
@@ -175,7 +175,7 @@ func (h *history) run() {
 	for range 3 {
 		act("worker", h.worker)
 	}
-	if h.seed%4 != 0 { // in the others it ends by itself
+	if h.seed%4 != 0 { // in the others the batch ends without a deadline
 		act("client", h.client)
 	}
 	if h.seed%3 == 0 {
@@ -194,8 +194,8 @@ func (h *history) problem(format string, args ...any) {
 	h.problems = append(h.problems, fmt.Errorf(format, args...))
 }
 
-// worker claims slices, sometimes for no time at all, and commits their lines,
-// sometimes twice, until there is nothing to claim.
+// worker claims slices, sometimes with a lease of zero, and commits their lines,
+// sometimes twice, until no slice is claimable.
 func (h *history) worker(ctx context.Context, r *rand.Rand) error {
 	for ctx.Err() == nil {
 		numbers, err := h.s.ClaimableSlices(ctx, h.b.ID, 1+r.IntN(3))
@@ -254,8 +254,8 @@ func (h *history) work(ctx context.Context, r *rand.Rand, s batch.Slice) error {
 	return nil
 }
 
-// leave gives a slice back, sometimes but for a line that it commits while
-// others work on the rest, or does not come to after all.
+// leave releases a slice, sometimes except for a line. It commits that line while
+// others work on the remaining ones, or never.
 func (h *history) leave(ctx context.Context, r *rand.Rand, s batch.Slice, todo []int) error {
 	if len(todo) < 2 || s.Kept != 0 || r.IntN(2) == 0 {
 		return h.s.ReleaseSlices(ctx, whole(s.SliceClaim), lease)
@@ -282,7 +282,7 @@ func (h *history) leave(ctx context.Context, r *rand.Rand, s batch.Slice, todo [
 	return h.s.ReleaseSlices(ctx, whole(s.SliceClaim), lease)
 }
 
-// note remembers lines that the store said are committed.
+// note records lines that the store reported as committed.
 func (h *history) note(w batch.SegmentWrite) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -360,7 +360,7 @@ func (h *history) finalizer(ctx context.Context, r *rand.Rand, over func()) erro
 	return nil
 }
 
-// check compares the end with what the store said on the way.
+// check compares the final state with the recorded results.
 func (h *history) check() {
 	h.Helper()
 	if err := errors.Join(h.problems...); err != nil {
@@ -398,8 +398,8 @@ func (h *history) check() {
 		}
 		lines += len(results)
 	}
-	// A commit whose answer the end of the test cut off may have added lines
-	// that no worker noted, but what was answered is there.
+	// A commit that was interrupted by the end of the test may have added
+	// lines that no worker recorded, but recorded lines must exist.
 	if len(h.committed) > 0 {
 		h.Fatalf("seed %d: %d committed lines are missing", h.seed, len(h.committed))
 	}

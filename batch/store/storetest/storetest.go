@@ -19,18 +19,18 @@ type Database struct {
 	// and closes it; it has one open at a time.
 	Store func() batch.Store
 	// Advance moves the database's clock forward, or back for a negative
-	// duration. The clock may run by itself besides.
+	// duration. The clock may also run on its own.
 	Advance func(time.Duration)
-	// SetSchema makes the closed database say that its schema has the given
-	// version, as one that a newer program migrated would.
+	// SetSchema sets the schema version of the closed database, as a newer
+	// program would.
 	SetSchema func(t *testing.T, version int)
 	// Exclusive is true when only one process can have the database open, so
 	// that Open ends all leases.
 	Exclusive bool
 }
 
-// Run runs the suite. It calls database once for every test; what that opens
-// is closed by t.Cleanup.
+// Run runs the suite. It calls database once for every test; t.Cleanup closes what it
+// opens.
 func Run(t *testing.T, database func(t *testing.T) Database) {
 	groups := []struct {
 		name  string

@@ -25,7 +25,7 @@ func (e *env) part(u batch.Upload) batch.UploadPart {
 	return p
 }
 
-// over checks that an upload that is over takes nothing more.
+// over checks that an ended upload accepts no change.
 func (e *env) over(u batch.Upload) {
 	e.Helper()
 	_, err := e.s.AddPart(e.Context(), tenant, batch.UploadPart{ID: e.id("part_"), UploadID: u.ID, Key: e.id("late-"), Bytes: 1})

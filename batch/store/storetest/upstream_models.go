@@ -7,7 +7,7 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// models returns what is stored.
+// models returns the stored models.
 func (e *env) models() map[string]string {
 	e.Helper()
 	models, err := e.s.UpstreamModels(e.Context())

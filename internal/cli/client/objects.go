@@ -34,7 +34,7 @@ func (c *Client) Create(ctx context.Context, b CreateBatch) (openai.Batch, error
 	})
 }
 
-// Batch gives a batch.
+// Batch returns a batch.
 func (c *Client) Batch(ctx context.Context, id string) (openai.Batch, error) {
 	return do[openai.Batch](ctx, c, call{method: http.MethodGet, path: batchPath(id), object: "batch"})
 }

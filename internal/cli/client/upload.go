@@ -81,7 +81,7 @@ func (c *Client) uploadOnce(ctx context.Context, content Content, f *openai.File
 	return decode(answer, "file", f)
 }
 
-// form gives what stands before and behind the content in the request.
+// form returns what stands before and behind the content in the request.
 func form(content Content) (head, tail []byte, contentType string, err error) {
 	var buf bytes.Buffer
 	w := multipart.NewWriter(&buf)
@@ -157,7 +157,7 @@ func (r *contentReader) Read(p []byte) (int, error) {
 
 var errChanged = errors.New("it changed while it was uploaded")
 
-// check gives io.EOF if the content is still as long as it was.
+// check returns io.EOF if the content is still as long as it was.
 func (r *contentReader) check() error {
 	if r.n < r.size {
 		return &finalError{errChanged}
