@@ -18,7 +18,7 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// Run checks that a driver keeps the promises of batch.Files. open gives open
+// Run checks that a driver implements the contract of batch.Files. open returns open
 // Files without any content, and closes them when the test ends.
 func Run(t *testing.T, open func(t *testing.T) batch.Files) {
 	for _, c := range []struct {
@@ -225,7 +225,7 @@ func testAbortAfterCommit(t *testing.T, f batch.Files) {
 func testNotFound(t *testing.T, f batch.Files) {
 	absent(t, f, "nothing")
 	if err := f.Delete(t.Context(), "nothing"); err != nil {
-		t.Errorf("deleting nothing: %v", err)
+		t.Errorf("deleting a missing content: %v", err)
 	}
 	if keys := Keys(t, f); len(keys) > 0 {
 		t.Errorf("keys at the start: %v", keys)

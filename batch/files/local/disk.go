@@ -10,9 +10,9 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// disk is what can fail for lack of space.
+// disk has the operations that can fail because the disk is full.
 type disk interface {
-	// free is how many bytes this process may still write below dir.
+	// free returns the number of bytes that this process may still write below dir.
 	free(dir string) (int64, error)
 	createTemp(dir, prefix string) (file, error)
 	rename(from, to string) error
@@ -47,7 +47,7 @@ func (realDisk) syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// checkSpace returns ErrNoSpace when writing n bytes would use up the reserve.
+// checkSpace returns ErrNoSpace if writing n bytes would use space of the reserve.
 func (f *Files) checkSpace(n int64) error {
 	free, err := f.disk.free(f.dir)
 	if err != nil {
@@ -74,8 +74,8 @@ func (f *Files) Space() (batch.Space, error) {
 }
 
 // mapped marks a full disk or quota as ErrNoSpace, and a shortage of the process or
-// the machine, such as of file descriptors, as ErrUnavailable: it passes, and says
-// nothing about the content.
+// the machine, such as of file descriptors, as ErrUnavailable, because it is temporary
+// and independent of the content.
 func mapped(err error) error {
 	for _, code := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
 		if errors.Is(err, code) {

@@ -11,8 +11,9 @@ import (
 
 var errLocked = errors.New("locked by another")
 
-// lockFile locks a file until it is closed, alone or shared; the kernel frees
-// the lock when the process dies. errLocked when others are in the way.
+// lockFile locks a file until it is closed, exclusively or shared. The kernel releases
+// the lock when the process dies. It returns errLocked if others hold a conflicting
+// lock.
 func lockFile(path string, shared bool) (*os.File, error) {
 	how := unix.LOCK_EX
 	if shared {
@@ -42,7 +43,7 @@ func shareLock(f *os.File) error {
 	return err
 }
 
-// diskSpace returns the size of a disk and what of it is free for this user, in
+// diskSpace returns the size of a disk and the space that is free for this user, in
 // bytes.
 func diskSpace(dir string) (total, free int64, err error) {
 	var s unix.Statfs_t

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// staleAge is for how long nobody must have written an unfinished content for
-// it to be what a crash left.
+// staleAge is the time since the last write after which an unfinished content counts
+// as left by a crash.
 const staleAge = 24 * time.Hour
 
-// removeLeftovers removes what was never finished. Nobody else may have the
-// directory.
+// removeLeftovers removes unfinished contents. The caller must hold the directory
+// exclusively.
 func (f *Files) removeLeftovers() error {
 	leftovers, err := os.ReadDir(f.tmp())
 	if err != nil {
@@ -29,9 +29,8 @@ func (f *Files) removeLeftovers() error {
 	return nil
 }
 
-// removeStale removes what was not finished and is not written any more. Where
-// several instances share the directory there may always be one, so that none
-// ever opens it alone.
+// removeStale removes unfinished contents that are no longer being written. It is
+// needed because instances that share the directory may never open it exclusively.
 func (f *Files) removeStale(ctx context.Context) error {
 	unfinished, err := os.ReadDir(f.tmp())
 	if err != nil {

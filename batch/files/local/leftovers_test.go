@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// Where instances come and go and one is always there, what those that were
-// killed have left is removed all the same, and nothing that is being written.
+// TestLeftoversAmongSeveral checks that unfinished contents of killed instances are
+// removed while another instance has the directory open, and that contents being
+// written are kept.
 func TestLeftoversAmongSeveral(t *testing.T) {
 	dir := t.TempDir()
 	staying := open(t, Config{Dir: dir, Shared: true})
@@ -50,7 +51,7 @@ func TestLeftoversAmongSeveral(t *testing.T) {
 	}
 	list()
 	if got := unfinished(); !slices.Equal(got, []string{"lost", "slow"}) {
-		t.Fatalf("what is young: %q", got)
+		t.Fatalf("recent unfinished contents: got %q, want them kept", got)
 	}
 	old := time.Now().Add(-staleAge - time.Minute)
 	for _, path := range glob(t, dir, tmpName, "lost-*") {
@@ -60,7 +61,7 @@ func TestLeftoversAmongSeveral(t *testing.T) {
 	}
 	list()
 	if got := unfinished(); !slices.Equal(got, []string{"slow"}) {
-		t.Errorf("what is old: %q", got)
+		t.Errorf("old unfinished contents: got %q, want none", got)
 	}
 	if err := slow.Commit(context.Background()); err != nil {
 		t.Error(err)

@@ -1,11 +1,10 @@
 // Package local keeps contents of files in a directory.
 //
-// A content lies in Dir/<shard>/<key>, the shard being two hex digits of a hash
-// of the key, so that no directory grows without bound. It is written to
-// Dir/tmp first, synced, and renamed into its place; then the directory is
-// synced. What a crash leaves in Dir/tmp is removed by the next Open of an
-// instance that has the directory alone, else by List, which the engine's
-// collector calls once an hour, when nobody has written it for a day.
+// A content is the file Dir/<shard>/<key>. The shard is two hex digits of a hash of
+// the key, so that no directory grows without bound. A content is written to Dir/tmp
+// first, synced, and renamed; then the directory is synced. Unfinished contents of a
+// crash in Dir/tmp are removed by the next Open with an exclusive lock, otherwise by
+// List, which the engine's cleaner calls once an hour, a day after the last write.
 package local
 
 import (
@@ -24,8 +23,7 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// DefaultReserve is how much room Files leave on the disk unless told
-// otherwise.
+// DefaultReserve is the default of Config.Reserve.
 const DefaultReserve = 64 << 20
 
 // Config are the settings of Files. A zero field means its default.
@@ -37,9 +35,9 @@ type Config struct {
 	// or on others that have the same file system mounted. The file system
 	// must have locks (flock) and atomic renames, as NFS 4 has.
 	Shared bool
-	// Reserve is how many bytes are left free on the disk, so that a database
-	// beside the files can go on writing: with less than this nothing is
-	// created or written, and Ping says so. Default 64 MiB.
+	// Reserve is the number of bytes that stay free on the disk, so that a
+	// database on the same disk can still write. With less free space no content
+	// is created or written, and Ping returns an error. Default 64 MiB.
 	Reserve int64
 }
 
@@ -50,12 +48,12 @@ type Files struct {
 	reserve int64
 	disk    disk
 
-	probing chan struct{} // held by the one probe that is under way
+	probing chan struct{} // held by the running probe
 
 	lock *os.File // held from Open to Close
 
 	mu     sync.Mutex
-	shards map[string]bool // guarded by mu; those known to be durable
+	shards map[string]bool // guarded by mu; shards known to be durable
 }
 
 // New makes Files without touching the disk.
@@ -73,12 +71,12 @@ const (
 	fileMode = 0o600
 )
 
-// Open makes the directory, locks it and removes what a crash left unfinished,
-// unless another instance that shares the directory may still be writing it.
+// Open creates the directory, locks it and removes unfinished contents of a crash,
+// unless another instance that shares the directory may still be writing them.
 //
-// A directory that this process may not use, or that is on a file system mounted
-// read-only, gives batch.ErrUnavailable: it may be mended while the gateway serves
-// live requests.
+// It returns batch.ErrUnavailable for a directory that this process may not use, or
+// that is on a read-only file system, because an operator can correct this while the
+// gateway serves live requests.
 func (f *Files) Open(ctx context.Context) error {
 	if f.dir == "" {
 		return errors.New("opening files: no directory is given")
@@ -103,7 +101,7 @@ func (f *Files) open(ctx context.Context) error {
 	}
 	if err == nil && f.shared && alone {
 		if err = shareLock(lock); errors.Is(err, errLocked) {
-			return errors.Join(f.open(ctx), lock.Close()) // what is settled stays so
+			return errors.Join(f.open(ctx), lock.Close()) // shards that were synced stay durable
 		}
 	}
 	if err != nil {
@@ -117,7 +115,7 @@ func (f *Files) open(ctx context.Context) error {
 // instance has just begun to share.
 const lockPause = 20 * time.Millisecond
 
-// lockDir locks the directory: alone, or beside others that share it.
+// lockDir locks the directory exclusively, or shared with other instances.
 func (f *Files) lockDir(ctx context.Context) (lock *os.File, alone bool, err error) {
 	path := filepath.Join(f.dir, lockName)
 	for range 100 {
@@ -133,7 +131,7 @@ func (f *Files) lockDir(ctx context.Context) (lock *os.File, alone bool, err err
 		if !f.shared || !errors.Is(err, errLocked) {
 			break
 		}
-		select { // one that is opening it holds it alone for a moment
+		select { // an instance that is opening the directory holds an exclusive lock briefly
 		case <-ctx.Done():
 			return nil, false, ctx.Err()
 		case <-time.After(lockPause):
@@ -145,8 +143,8 @@ func (f *Files) lockDir(ctx context.Context) (lock *os.File, alone bool, err err
 	return nil, false, fmt.Errorf("locking directory of files %s: %w", f.dir, mapped(err))
 }
 
-// settle makes durable the shards that are there: their maker may have died
-// before it could.
+// settle syncs the existing shards, because the process that created them may have
+// died before it synced them.
 func (f *Files) settle() (shards map[string]bool, err error) {
 	entries, err := os.ReadDir(f.dir)
 	if err != nil {
@@ -180,7 +178,7 @@ func (f *Files) makeDir(path string) error {
 	return f.disk.syncDir(parent)
 }
 
-// Close returns the directory free for another instance.
+// Close releases the directory for another instance.
 func (f *Files) Close() error {
 	if f.lock == nil {
 		return nil
@@ -233,7 +231,7 @@ func (f *Files) Delete(_ context.Context, key string) error {
 	return nil
 }
 
-// List visits the contents shard by shard, and then removes what crashes left.
+// List visits the contents shard by shard, and then removes unfinished contents of crashes.
 func (f *Files) List(ctx context.Context, visit func(key string, modified time.Time) error) error {
 	shards, err := os.ReadDir(f.dir)
 	if err != nil {
@@ -259,7 +257,7 @@ func (f *Files) listShard(ctx context.Context, shard string, visit func(key stri
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		// Whatever else lies here is not ours: nobody could read it by a key.
+		// Other files are not contents: no key refers to them.
 		if shardOf(e.Name()) != shard || !validKey.MatchString(e.Name()) {
 			continue
 		}
@@ -281,7 +279,7 @@ func (f *Files) listShard(ctx context.Context, shard string, visit func(key stri
 // 255 bytes that names may have.
 var validKey = regexp.MustCompile(`^[A-Za-z0-9_-]{1,200}$`)
 
-// path is where the content of a key lies.
+// path returns the path of the content of a key.
 func (f *Files) path(key string) (string, error) {
 	if !validKey.MatchString(key) {
 		return "", fmt.Errorf("file key %q is not made of letters, digits, _ and -", key)

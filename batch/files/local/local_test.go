@@ -152,12 +152,12 @@ func TestNoDirectory(t *testing.T) {
 	}
 }
 
-// fullDisk fails one operation for lack of space.
+// fullDisk fails one operation with ErrNoSpace.
 type fullDisk struct {
 	realDisk
 	at   string
 	err  error
-	room int64 // what is free, when at is "free"
+	room int64 // free space, if at is "free"
 }
 
 func (d *fullDisk) fail(at string) error {
@@ -261,7 +261,7 @@ func TestReserve(t *testing.T) {
 		t.Errorf("ping above the reserve: %v", err)
 	}
 	if err := store(f, "fits", strings.Repeat("x", writeBuffer)); err != nil {
-		t.Errorf("what fits: %v", err)
+		t.Errorf("content that fits: %v", err)
 	}
 	disk.room--
 	if err := store(f, "large", strings.Repeat("x", writeBuffer)); !errors.Is(err, batch.ErrNoSpace) {

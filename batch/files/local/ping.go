@@ -7,10 +7,9 @@ import (
 	"os"
 )
 
-// Ping writes and removes a small file, looks at the free space, and checks that
-// every directory of contents can be written. It does
-// not wait longer than ctx for a file system that hangs, as one behind a network
-// may for hours; of the system calls that do, there is one at a time.
+// Ping writes and removes a small file, and checks the free space and that every
+// directory of contents is writable. A network file system may hang for hours: Ping
+// does not wait longer than ctx, and at most one system call hangs at a time.
 func (f *Files) Ping(ctx context.Context) error {
 	select {
 	case f.probing <- struct{}{}:

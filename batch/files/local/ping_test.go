@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// hungDisk answers nothing until it is let go.
+// hungDisk blocks operations until it is released.
 type hungDisk struct {
 	realDisk
 	asked atomic.Int64
@@ -22,8 +22,8 @@ func (d *hungDisk) free(dir string) (int64, error) {
 	return d.realDisk.free(dir)
 }
 
-// A file system that hangs, as one behind a network does, keeps nobody who asks
-// for its health, and is not asked by more and more.
+// TestPingOfAFileSystemThatHangs checks that Ping returns in time if the file system
+// hangs, and that hanging system calls do not accumulate.
 func TestPingOfAFileSystemThatHangs(t *testing.T) {
 	f := open(t, Config{Dir: t.TempDir()})
 	disk := &hungDisk{letGo: make(chan struct{})}
@@ -35,7 +35,7 @@ func TestPingOfAFileSystemThatHangs(t *testing.T) {
 		select {
 		case err := <-answered:
 			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "does not answer") {
-				t.Errorf("it says %v", err)
+				t.Errorf("got %v, want context.DeadlineExceeded", err)
 			}
 		case <-time.After(10 * time.Second):
 			t.Error("it waits")

@@ -13,8 +13,8 @@ import (
 
 const placeName = "place"
 
-// Place names the directory by a word that is kept in it, so that instances can
-// tell whether they see the same one, whatever they call it.
+// Place returns the identifier that is stored in the directory. Instances compare it to
+// check that they use the same directory, independent of its path.
 func (f *Files) Place(context.Context) (string, error) {
 	path := filepath.Join(f.dir, placeName)
 	word, err := os.ReadFile(path)

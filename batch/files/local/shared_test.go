@@ -23,8 +23,8 @@ func TestSharedSuite(t *testing.T) {
 	})
 }
 
-// Instances that share a directory see the same contents and the same place,
-// and one that comes later leaves alone what another is writing.
+// TestShared checks that instances that share a directory see the same contents and
+// the same place, and that a later instance keeps contents that another is writing.
 func TestShared(t *testing.T) {
 	dir := t.TempDir()
 	first := open(t, Config{Dir: dir, Shared: true})
@@ -37,7 +37,7 @@ func TestShared(t *testing.T) {
 	}
 	second := open(t, Config{Dir: dir, Shared: true})
 	if err := w.Commit(context.Background()); err != nil {
-		t.Fatalf("what was being written is gone: %v", err)
+		t.Fatalf("content being written was removed: %v", err)
 	}
 	content, err := second.Read(t.Context(), "late", 0, -1)
 	if err != nil {
@@ -64,7 +64,8 @@ func TestShared(t *testing.T) {
 	}
 }
 
-// One that has the directory alone keeps out those that would share it.
+// TestAloneKeepsOut checks that an exclusive lock refuses instances that would share the
+// directory.
 func TestAloneKeepsOut(t *testing.T) {
 	dir := t.TempDir()
 	open(t, Config{Dir: dir})
@@ -78,7 +79,8 @@ func TestAloneKeepsOut(t *testing.T) {
 	}
 }
 
-// However many come at once, all come in and all agree on the place.
+// TestSharedAtOnce opens the directory with many instances concurrently: all must
+// succeed and return the same place.
 func TestSharedAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	var coming sync.WaitGroup

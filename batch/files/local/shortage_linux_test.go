@@ -41,8 +41,8 @@ func exhaust(t *testing.T) (release func()) {
 	}
 }
 
-// Without file descriptors every operation is unavailable, not failed, and nothing
-// that was stored is lost.
+// TestOutOfDescriptors checks that without file descriptors every operation returns
+// batch.ErrUnavailable, and that no stored content is lost.
 func TestOutOfDescriptors(t *testing.T) {
 	ctx := t.Context()
 	f := New(Config{Dir: t.TempDir()})

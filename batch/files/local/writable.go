@@ -11,7 +11,7 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// unusable marks errors of a directory that may be mended without another
+// unusable marks errors of a directory that can be corrected without a change of the
 // configuration as batch.ErrUnavailable.
 func unusable(err error) error {
 	for _, cause := range []error{fs.ErrPermission, syscall.EROFS, syscall.EIO, syscall.ESTALE, syscall.EMFILE, syscall.ENFILE, batch.ErrNoSpace} {
@@ -22,8 +22,8 @@ func unusable(err error) error {
 	return err
 }
 
-// checkWritable returns an error for the first directory in which contents could
-// not be made: the directory itself, or one of its shards. It writes nothing.
+// checkWritable returns an error for the first directory that is not writable: the
+// directory itself, or one of its shards. It does not write.
 func (f *Files) checkWritable() error {
 	entries, err := os.ReadDir(f.dir)
 	if err != nil {
@@ -55,7 +55,7 @@ func (f *Files) checkWritable() error {
 		bad = append(bad, e.Name())
 	}
 	if len(bad) > 0 {
-		return fmt.Errorf("%d directories of contents cannot be written, uploads and results that belong there fail: %w: give them back to the user of the gateway, with mode 0700", len(bad), first)
+		return fmt.Errorf("%d directories of contents are not writable, uploads and results in them fail: %w: make the gateway's user their owner, with mode 0700", len(bad), first)
 	}
 	return nil
 }

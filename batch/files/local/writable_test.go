@@ -44,8 +44,8 @@ func TestPingFindsUnwritableShard(t *testing.T) {
 	}
 }
 
-// A directory that this process may not use may be mended; one that cannot be made
-// is a mistake of the configuration.
+// TestOpenUnusableDirectory checks that a directory without permission is a temporary
+// error, and that one that cannot be created is an error of the configuration.
 func TestOpenUnusableDirectory(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, fileMode); err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// writeBuffer is how much is gathered before it goes to the disk.
+// writeBuffer is the number of bytes that are buffered before they are written.
 const writeBuffer = 256 << 10
 
 // Create begins a content in Dir/tmp.
@@ -32,11 +32,11 @@ func (f *Files) Create(_ context.Context, key string) (batch.FileWriter, error) 
 	return w, nil
 }
 
-// writer is a content on its way. It is used by one goroutine.
+// writer writes one content. It is used by one goroutine.
 type writer struct {
 	files *Files
 	key   string
-	final string // where it will lie
+	final string // final path
 	file  file
 	buf   *bufio.Writer
 	ended bool
@@ -62,8 +62,8 @@ func (w *writer) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// Commit syncs the content, moves it into its place and syncs the directory.
-// After an error nothing is left.
+// Commit syncs the content, renames it to its final path and syncs the directory. After
+// an error the content does not exist.
 func (w *writer) Commit(ctx context.Context) error {
 	if w.ended {
 		return fmt.Errorf("committing file %s: it has ended", w.key)
@@ -93,13 +93,13 @@ func (w *writer) commit(ctx context.Context) error {
 	}
 	w.ended = true
 	if err := w.files.disk.syncDir(shard); err != nil {
-		// It is there but might not be after a power cut: take it back.
+		// It exists but may be lost in a power cut: remove it.
 		return errors.Join(err, os.Remove(w.final), w.file.Close())
 	}
 	return w.file.Close()
 }
 
-// Abort removes what was written.
+// Abort removes the unfinished content.
 func (w *writer) Abort() error {
 	if w.ended {
 		return nil

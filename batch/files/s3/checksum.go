@@ -8,7 +8,7 @@ import (
 	"github.com/minio/minio-go/v7"
 )
 
-// checksum is an MD5 sum: what every service checks uploads by.
+// checksum is an MD5 sum, which every service supports for uploads.
 type checksum []byte
 
 func checksumOf(b []byte) checksum {
@@ -24,9 +24,8 @@ func (c checksum) etag() string { return hex.EncodeToString(c) }
 
 var md5ETag = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
-// checkETag returns errDamaged when the service stored other bytes than it was
-// sent. ETags of objects under KMS and those of some services are no sums; they
-// tell nothing.
+// checkETag returns errDamaged if the service stored other bytes than it was sent. ETags
+// of objects with KMS and those of some services are not checksums; they are ignored.
 func (f *Files) checkETag(etag string, sum checksum) error {
 	if f.md5ETags.Load() && md5ETag.MatchString(etag) && etag != sum.etag() {
 		return errDamaged

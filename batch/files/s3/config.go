@@ -17,13 +17,13 @@ const (
 	DefaultEndpoint = "https://s3.amazonaws.com"
 	// DefaultPartSize is how large parts of uploads are, in bytes.
 	DefaultPartSize = 16 << 20
-	// MinPartSize is what services demand of every part but the last.
+	// MinPartSize is the smallest part that services accept, except the last.
 	MinPartSize = 5 << 20
-	// MaxPartSize is what services take as one part.
+	// MaxPartSize is the largest part that services accept.
 	MaxPartSize = 5 << 30
-	// DefaultTimeout is how long a request may stand still.
+	// DefaultTimeout limits the time without progress of a request.
 	DefaultTimeout = time.Minute
-	// DefaultAttempts is how often a request is tried.
+	// DefaultAttempts is the number of attempts of a request.
 	DefaultAttempts = 6
 )
 
@@ -40,8 +40,8 @@ type Config struct {
 	Endpoint string
 	// Bucket must exist.
 	Bucket string
-	// Prefix is put before every key, with a "/" between: "team/tidegate".
-	// Default none.
+	// Prefix precedes every key, separated by a "/": "team/tidegate". Default
+	// none.
 	Prefix string
 	// Region is the bucket's. Default that in the endpoint's name, else
 	// AWS_REGION, else AWS_DEFAULT_REGION, else us-east-1 for any service but
@@ -65,8 +65,8 @@ type Config struct {
 	SSE string
 	// KMSKeyID names the key for SSEKMS. Default the bucket's or account's own.
 	KMSKeyID string
-	// CAFile is a PEM file of certificate authorities that are trusted besides
-	// the system's.
+	// CAFile is a PEM file of certificate authorities that are trusted in
+	// addition to the system's.
 	CAFile string
 
 	// PartSize is how large parts of uploads are, in bytes: 5 MiB to 5 GiB.
@@ -76,19 +76,19 @@ type Config struct {
 	// Timeout is how long a request may go without sending or receiving
 	// anything. Default 1 minute.
 	Timeout time.Duration
-	// Attempts is how often a request is tried that meets a busy or failing
-	// service or a broken connection. Default 6.
+	// Attempts is the number of attempts of a request after errors of a busy or
+	// failing service or broken connections. Default 6.
 	Attempts int
 }
 
-// prefixSegment leaves out what URLs, policies and tools treat in ways of
-// their own (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
+// prefixSegment excludes characters with a special meaning in URLs, policies and tools
+// (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
 var prefixSegment = regexp.MustCompile(`^[A-Za-z0-9!_.*'()=-]+$`)
 
 // maxPrefix leaves room for the longest key in the 1024 bytes of an object's.
 const maxPrefix = 512
 
-// Validate checks what can be checked without the service. Its errors tell no
+// Validate checks the configuration without the service. Its errors contain no
 // secrets.
 func (c Config) Validate() error {
 	_, err := c.complete()
@@ -144,7 +144,7 @@ func (c Config) complete() (Config, error) {
 		c.Region = regionOf(endpoint)
 	}
 	if c.Region == "" {
-		return c, errors.New("no region is given, neither in the configuration nor as AWS_REGION, and Amazon S3 needs one")
+		return c, errors.New("no region: set it in the configuration or in AWS_REGION, Amazon S3 needs one")
 	}
 	c.Endpoint = endpoint.Scheme + "://" + endpoint.Host
 	return c, nil
@@ -190,7 +190,8 @@ func cleanPrefix(prefix string) (string, error) {
 	return prefix + "/", nil
 }
 
-// regionOf returns "" when there is none and Amazon must be told.
+// regionOf returns the region in the host name of an endpoint, or "" if Amazon needs a
+// configured one.
 func regionOf(endpoint *url.URL) string {
 	for _, region := range []string{s3utils.GetRegionFromURL(*endpoint), os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION")} {
 		if region != "" {
@@ -203,8 +204,8 @@ func regionOf(endpoint *url.URL) string {
 	return "us-east-1"
 }
 
-// Identity tells apart where contents are: equal for two configurations that
-// mean the same place. It holds no secrets.
+// Identity identifies the location of contents: it is equal for two configurations with
+// the same location. It contains no secrets.
 func (c Config) Identity() string {
 	endpoint, err := c.endpoint()
 	if err != nil {

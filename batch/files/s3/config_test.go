@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// noEnvironment takes away what the machine has set.
+// noEnvironment clears the variables of the machine.
 func noEnvironment(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{
@@ -77,12 +77,12 @@ func TestParseURL(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), said) {
 			t.Errorf("%s: got %v, want %q in it", raw, err, said)
 		} else if strings.Contains(err.Error(), hidden) {
-			t.Errorf("%s: tells the secret: %v", raw, err)
+			t.Errorf("%s: error contains the secret: %v", raw, err)
 		}
 	}
 }
 
-// Where the bucket stands in what is asked for.
+// TestWhereTheBucketStands checks the position of the bucket in request URLs.
 func TestWhereTheBucketStands(t *testing.T) {
 	noEnvironment(t)
 	for query, want := range map[string]string{
@@ -169,7 +169,7 @@ func TestOpenWithoutPermission(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if n := len(s.requests("ping")); n != 1 {
-		t.Errorf("%d attempts of what cannot succeed", n)
+		t.Errorf("got %d attempts for a permanent error, want 1", n)
 	}
 }
 
@@ -211,7 +211,7 @@ func TestCredentials(t *testing.T) {
 		answer(w, http.StatusForbidden, "AccessDenied", "not for "+r.Header.Get("X-Amz-Security-Token"))
 	})
 	if err := s.driver(cfg).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "not for ***") {
-		t.Errorf("the token of a role is told: %v", err)
+		t.Errorf("error contains the token of a role: %v", err)
 	}
 	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", role.URL+"/none")
 	err := s.driver(cfg).Open(t.Context())

@@ -11,12 +11,12 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// roleTimeout bounds one request for credentials of a role: outside of a cloud
-// nobody may answer.
+// roleTimeout limits one request for credentials of a role: outside of a cloud there may
+// be no response.
 const roleTimeout = 10 * time.Second
 
-// findCredentials looks into the configuration, then the environment, then asks
-// for those of a role, which are renewed before they expire.
+// findCredentials returns credentials from the configuration, the environment, or a role,
+// in this order. Credentials of a role are renewed before they expire.
 func findCredentials(ctx context.Context, cfg Config, transport http.RoundTripper) (*credentials.Credentials, error) {
 	if cfg.AccessKey != "" {
 		return credentials.NewStaticV4(cfg.AccessKey, cfg.SecretKey, cfg.SessionToken), nil
@@ -38,7 +38,7 @@ func findCredentials(ctx context.Context, cfg Config, transport http.RoundTrippe
 	return role, nil
 }
 
-// secrets are what must never be in an error.
+// secrets returns the values that must never be in an error.
 func secrets(cfg Config) []string {
 	var found []string
 	for _, s := range []string{cfg.SecretKey, cfg.SessionToken, os.Getenv("AWS_SECRET_ACCESS_KEY"), os.Getenv("AWS_SESSION_TOKEN")} {

@@ -49,7 +49,7 @@ var deniedCodes = map[string]bool{
 	"InvalidToken": true, "ExpiredToken": true, "InvalidClientTokenId": true,
 }
 
-// busyCodes are worth another attempt whatever their status.
+// busyCodes are retried with every status.
 var busyCodes = map[string]bool{
 	"SlowDown": true, "SlowDownRead": true, "SlowDownWrite": true, "ServiceUnavailable": true,
 	"Throttling": true, "ThrottlingException": true, "RequestLimitExceeded": true, "RequestThrottled": true,
@@ -71,14 +71,14 @@ func isStatus(err error, status int) bool {
 	return ok && answer.StatusCode == status
 }
 
-// isRefused reports whether a condition of the request (If-Match, If-None-Match)
-// was not met.
+// isRefused reports whether a condition of the request (If-Match, If-None-Match) was
+// false.
 func isRefused(err error) bool {
 	return isStatus(err, http.StatusPreconditionFailed) || isCode(err, minio.PreconditionFailed)
 }
 
-// isPassing reports whether another attempt may succeed. After such an error it
-// is unknown whether the service did what it was asked to.
+// isPassing reports whether another attempt may succeed. After such an error it is
+// unknown whether the service executed the request.
 func isPassing(err error) bool {
 	if errors.Is(err, errDamaged) {
 		return true
@@ -121,9 +121,8 @@ func isLasting(err error) bool {
 	return unknown || name || invalid || plain || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
 }
 
-// explain maps an error of the service to what callers branch on, and says what
-// to do about it. It holds none of the secrets. Other errors, those that it
-// gave before among them, it leaves as they are.
+// explain maps an error of the service to an error of package batch, with a remedy and
+// without secrets. It returns other errors unchanged, including its own.
 func (f *Files) explain(err error) error {
 	answer, ok := errors.AsType[minio.ErrorResponse](err)
 	switch {
@@ -156,10 +155,10 @@ func (f *Files) explain(err error) error {
 	return errors.New(said)
 }
 
-// maxSaid bounds what of an answer gets into an error.
+// maxSaid limits the part of a response in an error, in bytes.
 const maxSaid = 300
 
-// said is an answer in one line.
+// said formats a response in one line.
 func (f *Files) said(answer minio.ErrorResponse) string {
 	message := strings.Join(strings.Fields(answer.Error()), " ")
 	if message = f.redact(message); len(message) > maxSaid {
@@ -176,8 +175,8 @@ func (f *Files) said(answer minio.ErrorResponse) string {
 	return said
 }
 
-// redact takes secrets out of what a service said: those of the configuration,
-// and the token of a role's session, which changes.
+// redact removes secrets from a response of a service: those of the configuration, and
+// the current session token of a role.
 func (f *Files) redact(text string) string {
 	for _, s := range f.secrets {
 		text = strings.ReplaceAll(text, s, "***")

@@ -12,7 +12,7 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// everyKind does something with each kind of request.
+// everyKind sends each kind of request.
 func everyKind(t *testing.T, f *Files) error {
 	t.Helper()
 	ctx := t.Context()
@@ -101,7 +101,7 @@ func TestConnectionCutInsideAPart(t *testing.T) {
 	holds(t, f, "b", content[:MinPartSize])
 }
 
-// answerEarly refuses before it has read what is sent.
+// answerEarly refuses a request before it has read the body.
 func answerEarly(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 	answer(w, http.StatusServiceUnavailable, "SlowDown", "not now")
 }
@@ -128,7 +128,7 @@ func TestBlackHole(t *testing.T) {
 		<-r.Context().Done()
 	}
 	noReading := func(http.ResponseWriter, *http.Request, http.Handler) {
-		<-t.Context().Done() // who does not read does not see that the client left
+		<-t.Context().Done() // a server that does not read the body does not notice that the client disconnects
 	}
 	s := serve(t)
 	setup := s.files()
@@ -150,7 +150,7 @@ func TestBlackHole(t *testing.T) {
 			"list":   func() error { return f.List(t.Context(), func(string, time.Time) error { return nil }) },
 		} {
 			if name == "stalled answer" && (what == "ping" || what == "store" || what == "delete") {
-				continue // the status says all that they ask
+				continue // only the status matters
 			}
 			if err := do(); !errors.Is(err, batch.ErrUnavailable) || !strings.Contains(err.Error(), "no progress") {
 				t.Errorf("%s, %s: got %v, want ErrUnavailable for want of progress", name, what, err)
@@ -194,7 +194,7 @@ func TestClearErrors(t *testing.T) {
 			case wantIs != nil && !errors.Is(err, wantIs):
 				t.Errorf("%s: got %v, want %v", name, err, wantIs)
 			case wantIs == nil && (errors.Is(err, batch.ErrNotFound) || errors.Is(err, batch.ErrUnavailable)):
-				t.Errorf("%s: %v is marked as something that passes or is not there", name, err)
+				t.Errorf("%s: error %v is temporary or not found, want permanent", name, err)
 			}
 		}
 		s.heal()
@@ -242,7 +242,7 @@ func TestSecretsAreNotTold(t *testing.T) {
 	cfg.SessionToken = "session-token-of-the-test"
 	f := s.open(cfg)
 	mustStore(t, f, "there", []byte("x"))
-	// A service that repeats all that it was given, and what it was not.
+	// A service that echoes all headers and parameters, and other text.
 	echo := func(status int, form string) faultFunc {
 		return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 			said := secretKey + " " + strings.Join(r.Header.Values("X-Amz-Security-Token"), " ")

@@ -11,7 +11,7 @@ import (
 	"github.com/minio/minio-go/v7"
 )
 
-// staleAge is how old an unfinished upload must be to be what a crash left.
+// staleAge is the age after which an unfinished upload counts as left by a crash.
 const staleAge = 24 * time.Hour
 
 // List visits the contents page by page, and then aborts uploads that a crash
@@ -51,7 +51,7 @@ func (f *Files) List(ctx context.Context, visit func(key string, modified time.T
 	return nil
 }
 
-// listing goes through the objects; after an error it can go on where it was.
+// listing iterates over the objects; after an error it can continue.
 type listing struct {
 	files *Files
 	conn  *connection
@@ -70,7 +70,7 @@ func (l *listing) run(ctx context.Context) error {
 		if o.Err != nil {
 			return o.Err
 		}
-		// Whatever else lies here is not ours, such as directories below.
+		// Other names are not contents, such as those in subdirectories.
 		key := strings.TrimPrefix(o.Key, f.cfg.Prefix)
 		if !validKey.MatchString(key) {
 			continue
@@ -105,8 +105,8 @@ func (f *Files) abortStale(ctx context.Context, conn *connection) error {
 
 var errEndless = errors.New("the service's listing of uploads does not go on")
 
-// eachUpload visits unfinished uploads of objects that begin with prefix, save
-// those in directories below.
+// eachUpload visits unfinished uploads of objects that begin with prefix, except those
+// in subdirectories.
 func (f *Files) eachUpload(ctx context.Context, conn *connection, prefix string, visit func(minio.ObjectMultipartInfo) error) error {
 	var object, id string // markers
 	for {
@@ -133,7 +133,7 @@ func (f *Files) eachUpload(ctx context.Context, conn *connection, prefix string,
 	}
 }
 
-// abortUpload aborts an upload; none is no error.
+// abortUpload aborts an upload. A missing upload is not an error.
 func (f *Files) abortUpload(ctx context.Context, conn *connection, object, id string) error {
 	err := f.retry(ctx, func(ctx context.Context) error {
 		return conn.AbortMultipartUpload(ctx, f.cfg.Bucket, object, id)

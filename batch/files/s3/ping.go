@@ -13,24 +13,24 @@ const (
 	// pingName is an object below the prefix that cannot be a key.
 	pingName    = ".ping"
 	pingContent = "tidegate\n"
-	// How long the answer of a probe holds. Pings come more often than a bucket
-	// becomes full, and writes cost money.
+	// How long the result of a probe is reused. Pings are frequent, and writes cost
+	// money.
 	goodAnswer = 5 * time.Second
 	badAnswer  = 2 * time.Second
 )
 
-// probe is the last look at whether contents can be written.
+// probe is the result of the last test write.
 type probe struct {
-	turn chan struct{} // held by the one who probes
+	turn chan struct{} // held by the running probe
 
 	at  time.Time // guarded by turn; zero: never
 	err error     // guarded by turn
 }
 
-// Ping writes the object .ping below the prefix, nine bytes long, unless that
-// was done in the last 5 seconds (2 after a failure): then it gives the same
-// answer. Only a write tells that the bucket exists, that the credentials may
-// write, and that there is room.
+// Ping writes the object .ping below the prefix, nine bytes long. If it did so in the
+// last 5 seconds (2 after a failure), it returns the same result again. Only a write
+// shows that the bucket exists, that the credentials permit writes, and that there is
+// space.
 func (f *Files) Ping(ctx context.Context) error {
 	conn, err := f.open()
 	if err != nil {
@@ -54,7 +54,7 @@ func (f *Files) Ping(ctx context.Context) error {
 		err = fmt.Errorf("probing bucket: %w", f.explain(err))
 	}
 	if ctx.Err() != nil {
-		return err // says nothing about the next one who asks
+		return err // applies only to this caller
 	}
 	f.probe.at, f.probe.err = f.now(), err
 	return err

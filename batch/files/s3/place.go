@@ -19,7 +19,7 @@ func (f *Files) Capabilities() batch.FilesCapabilities { return batch.FilesCapab
 // placeName is an object below the prefix that cannot be a key.
 const placeName = ".place"
 
-// placeWord is what the object holds.
+// placeWord matches the content of the object.
 var placeWord = regexp.MustCompile(`^[A-Z2-7]{26}$`)
 
 // Place names bucket and prefix by a word that is kept there: http://minio:9000

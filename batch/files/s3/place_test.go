@@ -18,8 +18,8 @@ func place(t *testing.T, f *Files) string {
 	return word
 }
 
-// Gateways see the same contents if and only if they give the same place,
-// whatever they call it.
+// TestPlace checks that gateways have the same contents if and only if they return the
+// same place, independent of its name.
 func TestPlace(t *testing.T) {
 	s := serve(t)
 	here := place(t, s.files())
@@ -45,7 +45,7 @@ func TestPlace(t *testing.T) {
 	}
 }
 
-// However many come at once, all agree.
+// TestPlaceOfManyAtOnce checks that concurrent calls return the same place.
 func TestPlaceOfManyAtOnce(t *testing.T) {
 	s := serve(t)
 	var coming sync.WaitGroup

@@ -14,7 +14,7 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// Read asks for a range of a content. ctx ends the reading, too.
+// Read requests a range of a content. The end of ctx also ends reads.
 func (f *Files) Read(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
 	object, err := f.object(key)
 	if err != nil {
@@ -47,8 +47,8 @@ func (f *Files) Read(ctx context.Context, key string, offset, length int64) (io.
 	return r, nil
 }
 
-// reader is a range of a content. When its connection breaks, it goes on with
-// another one where it was.
+// reader reads a range of a content. When its connection breaks, it continues on another
+// one.
 type reader struct {
 	files  *Files
 	conn   *connection
@@ -57,18 +57,18 @@ type reader struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	// pos is where the next Read is and end where it all ends, in bytes from
-	// the start of the content. end is what was asked for before the first
-	// answer, and what there is after it.
+	// pos is the position of the next Read and end the end of the range, in
+	// bytes from the start of the content. end is the requested end before the
+	// first response, and the actual one after it.
 	pos, end int64
 	etag     string // as the first answer has it, "" before that
 
-	body     io.ReadCloser // nil when nothing is open
-	failures int           // since a byte came
+	body     io.ReadCloser // nil if no response is open
+	failures int           // since the last byte
 	closed   bool
 }
 
-// open asks for what is left.
+// open requests the remaining range.
 func (r *reader) open() error {
 	var opts minio.GetObjectOptions
 	switch {
@@ -109,8 +109,7 @@ func isBeyond(err error) bool {
 	return isStatus(err, http.StatusRequestedRangeNotSatisfiable) || isCode(err, minio.InvalidRange)
 }
 
-// accept checks that the answer is what was asked for and takes in where it
-// ends.
+// accept checks that the response has the requested range and records its end.
 func (r *reader) accept(info minio.ObjectInfo, header http.Header) error {
 	var first, last int64
 	if span := header.Get("Content-Range"); span != "" {
@@ -122,13 +121,13 @@ func (r *reader) accept(info minio.ObjectInfo, header http.Header) error {
 		}
 	} else {
 		if info.Size < 0 {
-			return errors.New("the service did not say how long the content is")
+			return errors.New("the response has no length of the content")
 		}
 		last = info.Size - 1
 	}
 	end := min(last+1, r.end)
 	if first != r.pos || r.etag != "" && end != r.end {
-		return fmt.Errorf("asked for the bytes from %d on the service gave those from %d to %d", r.pos, first, last)
+		return fmt.Errorf("got bytes %[2]d to %[3]d from the service, want them from %[1]d", r.pos, first, last)
 	}
 	r.end, r.etag = end, info.ETag
 	return nil
@@ -148,7 +147,7 @@ func (r *reader) openNothing() error {
 	return err
 }
 
-// Read returns an error that wraps ErrUnavailable when the service could not be
+// Read returns an error that wraps ErrUnavailable if the service could not be
 // read from for too long.
 func (r *reader) Read(p []byte) (int, error) {
 	if r.closed {
@@ -184,7 +183,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	}
 }
 
-// ready opens when nothing is open.
+// ready opens a response if none is open.
 func (r *reader) ready() error {
 	if err := r.ctx.Err(); err != nil {
 		return err
@@ -202,8 +201,7 @@ func (r *reader) ready() error {
 	return r.files.explain(err)
 }
 
-// broke waits before another attempt, and gives an error when there is to be
-// none.
+// broke waits before another attempt, or returns an error after the last one.
 func (r *reader) broke(err error) error {
 	if ended := r.ctx.Err(); ended != nil {
 		return ended

@@ -12,8 +12,8 @@ const (
 	lastBackoff  = 5 * time.Second
 )
 
-// retry does something until it succeeds, fails for good, or was tried often
-// enough. Its error is that of the last attempt, as it came.
+// retry calls do until it succeeds, fails permanently, or reaches the number of attempts.
+// It returns the unchanged error of the last attempt.
 func (f *Files) retry(ctx context.Context, do func(context.Context) error) error {
 	for attempt := 1; ; attempt++ {
 		err := do(ctx)
@@ -44,8 +44,8 @@ func (f *Files) wait(ctx context.Context, attempt int) bool {
 	}
 }
 
-// backoff doubles with each attempt; half of it is chance, so that those who
-// were turned away together do not come back together.
+// backoff doubles with each attempt. Half of it is random, so that clients that were
+// refused at the same time do not retry at the same time.
 func backoff(attempt int) time.Duration {
 	d := min(firstBackoff<<min(attempt-1, 10), lastBackoff)
 	return d/2 + rand.N(d/2)

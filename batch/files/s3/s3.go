@@ -24,20 +24,21 @@ type Files struct {
 
 	now     func() time.Time
 	backoff func(attempt int) time.Duration // before the attempt after it
-	page    int                             // how many objects or uploads one listing gives
+	page    int                             // number of objects or uploads in one page of a listing
 
 	conn    atomic.Pointer[connection] // nil when not open
 	buffers sync.Pool                  // of *[]byte, each one part long
 	probe   probe
 
-	// md5ETags says that ETags of this bucket are MD5 sums, as the last probe
-	// found.
+	// md5ETags is set if the last probe found that ETags of this bucket are MD5
+	// sums.
 	md5ETags atomic.Bool
-	// unconditional says that the service knows no If-None-Match for writes.
+	// unconditional is set if the service does not support If-None-Match for
+	// writes.
 	unconditional atomic.Bool
 }
 
-// connection is what is there while Files are open.
+// connection is the state of open Files.
 type connection struct {
 	minio.Core
 	transport *http.Transport
@@ -46,7 +47,7 @@ type connection struct {
 
 var _ batch.Files = (*Files)(nil)
 
-// maxPage is what a service gives at once.
+// maxPage is the largest page of a listing.
 const maxPage = 1000
 
 // New makes Files without speaking to the service.
@@ -57,7 +58,7 @@ func New(cfg Config) *Files {
 	return f
 }
 
-// Identity tells where contents are, without secrets.
+// Identity identifies the location of contents, without secrets.
 func (f *Files) Identity() string { return f.cfg.Identity() }
 
 // Open checks the settings, finds credentials and writes a small object.
@@ -109,7 +110,7 @@ func connect(ctx context.Context, cfg Config) (*connection, error) {
 		Transport:    watched,
 		Region:       cfg.Region,
 		BucketLookup: lookup,
-		MaxRetries:   1, // retrying is done here, where it is known what was tried
+		MaxRetries:   1, // the driver retries itself, because it knows which requests can be repeated
 	})
 	if err != nil {
 		return nil, err
@@ -118,7 +119,7 @@ func connect(ctx context.Context, cfg Config) (*connection, error) {
 	return &connection{*core, transport, watched}, nil
 }
 
-// Close ends idle connections. What is still being read or written goes on.
+// Close closes idle connections. Running reads and writes continue.
 func (f *Files) Close() error {
 	if conn := f.conn.Swap(nil); conn != nil {
 		conn.transport.CloseIdleConnections()
@@ -126,7 +127,7 @@ func (f *Files) Close() error {
 	return nil
 }
 
-// open returns errClosed when there is no connection.
+// open returns the connection, or errClosed if there is none.
 func (f *Files) open() (*connection, error) {
 	conn := f.conn.Load()
 	if conn == nil {
@@ -159,8 +160,8 @@ func (f *Files) remove(ctx context.Context, conn *connection, object string) err
 	return err
 }
 
-// validKey keeps keys from being paths, and from names of our own such as
-// .ping. 200 is what batch/files/local takes.
+// validKey excludes paths, and names such as .ping that the driver uses. 200 is the
+// limit of batch/files/local.
 var validKey = regexp.MustCompile(`^[A-Za-z0-9_-]{1,200}$`)
 
 // object names the object that is the content of a key.
@@ -171,7 +172,7 @@ func (f *Files) object(key string) (string, error) {
 	return f.cfg.Prefix + key, nil
 }
 
-// encryption is what is asked for with each new object, nil for nothing.
+// encryption returns the encryption of new objects, nil for none.
 func (f *Files) encryption() (encrypt.ServerSide, error) {
 	switch f.cfg.SSE {
 	case SSES3:

@@ -67,7 +67,7 @@ func TestListGoesThroughPages(t *testing.T) {
 		t.Errorf("got %v", keys)
 	}
 	before := len(s.requests("list"))
-	// The second and the fourth request fail: what was visited is not again.
+	// The second and the fourth request fail: no object is visited twice.
 	s.fail("list", 1, passOn)
 	s.fail("list", 1, refuse(http.StatusServiceUnavailable, "SlowDown"))
 	s.fail("list", 1, passOn)

@@ -44,10 +44,10 @@ type server struct {
 	seen   []*http.Request // guarded by mu
 }
 
-// fault does something else than answer.
+// fault replaces the response of the server.
 type fault struct {
-	kind  string // as kindOf gives it, "" for any
-	times int    // how often it happens
+	kind  string // a result of kindOf, "" for any
+	times int    // number of requests with the fault
 	do    func(w http.ResponseWriter, r *http.Request, real http.Handler)
 }
 
@@ -84,7 +84,7 @@ func serve(t *testing.T) *server {
 	return s
 }
 
-// kindOf names what a request does.
+// kindOf returns the kind of a request.
 func kindOf(r *http.Request) string {
 	q := r.URL.Query()
 	switch {
@@ -134,21 +134,21 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 type faultFunc = func(w http.ResponseWriter, r *http.Request, real http.Handler)
 
-// fail lets something happen to the next requests of a kind.
+// fail injects a fault into the next requests of a kind.
 func (s *server) fail(kind string, times int, do faultFunc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = append(s.faults, &fault{kind, times, do})
 }
 
-// heal ends all faults.
+// heal removes all faults.
 func (s *server) heal() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = nil
 }
 
-// requests are those of a kind so far.
+// requests returns the requests of a kind so far.
 func (s *server) requests(kind string) []*http.Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -178,19 +178,19 @@ func answer(w http.ResponseWriter, status int, code, message string) {
 // hangUp cuts the connection without an answer.
 func hangUp(w http.ResponseWriter, _ *http.Request, _ http.Handler) { panic(http.ErrAbortHandler) }
 
-// hangUpAfter does what was asked and cuts the connection before the answer.
+// hangUpAfter executes the request and cuts the connection before the response.
 func hangUpAfter(_ http.ResponseWriter, r *http.Request, real http.Handler) {
 	real.ServeHTTP(httptest.NewRecorder(), r)
 	panic(http.ErrAbortHandler)
 }
 
-// hangUpInside reads a third of what is sent and cuts the connection.
+// hangUpInside reads a third of the body and cuts the connection.
 func hangUpInside(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
 	_, _ = io.CopyN(io.Discard, r.Body, r.ContentLength/3)
 	panic(http.ErrAbortHandler)
 }
 
-// corrupt flips a bit of what is sent.
+// corrupt flips a bit of the body.
 func corrupt(w http.ResponseWriter, r *http.Request, real http.Handler) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -207,7 +207,7 @@ func swallow(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
 	<-r.Context().Done()
 }
 
-// config is that of a driver of the server.
+// config returns the configuration of a driver for the server.
 func (s *server) config() Config {
 	return Config{
 		Endpoint: s.url, Bucket: bucket, Prefix: "tide/gate", AccessKey: accessKey, SecretKey: secretKey,
@@ -266,7 +266,7 @@ func (s *server) uploads() []string {
 	return objects
 }
 
-// stored is the object of a key, nil if there is none.
+// stored returns the object of a key, nil if there is none.
 func (s *server) stored(object string) []byte {
 	s.t.Helper()
 	o, err := s.backend.GetObject(bucket, object, nil)

@@ -16,13 +16,13 @@ import (
 )
 
 var (
-	// errStalled ends requests that stand still.
+	// errStalled ends requests without progress.
 	errStalled = errors.New("no progress")
 	// errBroken is for answers that ended too early.
 	errBroken = errors.New("connection broke")
 )
 
-// newTransport makes connections as the configuration wants them.
+// newTransport returns a transport for the configuration.
 func newTransport(cfg Config) (*http.Transport, error) {
 	roots, err := rootCAs(cfg.CAFile)
 	if err != nil {
@@ -40,7 +40,7 @@ func newTransport(cfg Config) (*http.Transport, error) {
 	}, nil
 }
 
-// rootCAs returns nil, the system's, for no file.
+// rootCAs returns nil, which means the system's, if there is no file.
 func rootCAs(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
@@ -59,12 +59,12 @@ func rootCAs(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// steady ends every request that sends and receives nothing for a while. Time
-// between reads of an answer does not count: that is the reader's.
+// steady ends requests without progress in either direction. Time between reads of a
+// response does not count, because the reader causes it.
 type steady struct {
 	base    http.RoundTripper
 	timeout time.Duration
-	token   atomic.Pointer[string] // of a session, that was sent last; nil for none
+	token   atomic.Pointer[string] // last session token that was sent; nil for none
 }
 
 // sessionHeader is the one of a request that holds a secret: other credentials are
@@ -105,7 +105,7 @@ type watch struct {
 	timeout time.Duration
 }
 
-// explain puts the cause in the place of the error that it led to.
+// explain replaces an error by its cause.
 func (w *watch) explain(err error) error {
 	if cause := context.Cause(w.ctx); errors.Is(cause, errStalled) {
 		return cause
@@ -113,9 +113,8 @@ func (w *watch) explain(err error) error {
 	return err
 }
 
-// requestBody is what is sent. The transport may go on reading it after its
-// answer or error; end makes sure that nothing is read any more, because the
-// bytes are used again.
+// requestBody is the body of a request. The transport may continue to read it after the
+// response or an error; end stops this, because the buffer is reused.
 type requestBody struct {
 	watch *watch
 
@@ -154,7 +153,7 @@ func (b *requestBody) end() {
 type responseBody struct {
 	src     io.ReadCloser
 	watch   *watch
-	sending *requestBody // nil if nothing was sent
+	sending *requestBody // nil if the request has no body
 }
 
 func (b *responseBody) Read(p []byte) (int, error) {

@@ -15,7 +15,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// trickle gives a byte each pause, as long as its context lives.
+// trickle returns one byte per pause, until its context ends.
 type trickle struct {
 	ctx   context.Context
 	pause time.Duration

@@ -10,10 +10,10 @@ import (
 	"github.com/minio/minio-go/v7"
 )
 
-// writerHeader is the metadata that tells which writer an object is of.
+// writerHeader is the metadata with the id of an object's writer.
 const writerHeader = "X-Amz-Meta-Tidegate-Writer"
 
-// options are those of a new object.
+// options returns the options of a new object.
 func (w *writer) options() (minio.PutObjectOptions, error) {
 	sse, err := w.files.encryption()
 	return minio.PutObjectOptions{
@@ -84,7 +84,7 @@ func (w *writer) putWhole() error {
 			return nil
 		}
 		if removing := f.remove(ctx, w.conn, w.object); removing != nil {
-			w.unsure = true // and must not be taken for a success by another attempt
+			w.unsure = true // another attempt must not count this as a success
 			return fmt.Errorf("removing damaged content: %w", f.explain(removing))
 		}
 		return err
@@ -110,9 +110,8 @@ func (w *writer) complete() error {
 	return err
 }
 
-// place does the request that makes the content visible, once and for all: it
-// fails if the key exists already. When an answer was lost, the object tells
-// whether the request was carried out.
+// place sends the request that makes the content visible. It fails if the key already
+// exists. If a response is lost, the object shows whether the request was executed.
 func (w *writer) place(opts minio.PutObjectOptions, send func(context.Context, minio.PutObjectOptions) error) error {
 	err := w.files.retry(w.ctx, func(ctx context.Context) error { return w.placeOnce(ctx, opts, send) })
 	if err == nil || errors.Is(err, errExists) {
@@ -158,7 +157,7 @@ func (w *writer) placeOnce(ctx context.Context, opts minio.PutObjectOptions, sen
 	return err
 }
 
-// What lies where the object of a writer is to be.
+// presence is the state of the key of a writer.
 type presence int
 
 const (
@@ -167,8 +166,8 @@ const (
 	another
 )
 
-// look asks for the object. It fails when ours is not as long as what was
-// written.
+// look reads the state of the object. It fails if the writer's object has the wrong
+// length.
 func (w *writer) look(ctx context.Context) (presence, error) {
 	var info minio.ObjectInfo
 	err := w.files.retry(ctx, func(ctx context.Context) (err error) {

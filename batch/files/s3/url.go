@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// urlSettings are the parameters that ParseURL knows.
+// urlSettings are the parameters of URLs.
 var urlSettings = map[string]func(c *Config, value string) error{
 	"endpoint":     func(c *Config, v string) error { c.Endpoint = v; return nil },
 	"region":       func(c *Config, v string) error { c.Region = v; return nil },

@@ -71,7 +71,7 @@ type sink struct{ t *testing.T }
 func (s sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n, err := io.Copy(io.Discard, r.Body)
 	if err != nil {
-		s.t.Errorf("reading what is sent: %v", err)
+		s.t.Errorf("reading the request body: %v", err)
 	}
 	switch kindOf(r) {
 	case "begin":
@@ -122,8 +122,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	runtime.GC()
 	totalAfter, liveAfter := heap()
-	// Two parts, and room for requests. All that was ever allocated bounds what
-	// was held at any time.
+	// Two parts, and memory for requests. The sum of all allocations is an upper
+	// bound of the memory in use at any time.
 	if grown := int64(liveAfter) - int64(live); grown > 2*MinPartSize+4<<20 {
 		t.Errorf("%d bytes more are held after 300 MiB", grown)
 	}
@@ -224,7 +224,7 @@ func TestLostAnswersOfCommits(t *testing.T) {
 		t.Run(c.kind+" and the key was taken", func(t *testing.T) {
 			s := serve(t)
 			f := s.files()
-			// Somebody else's content comes in between.
+			// Another client writes the key in between.
 			s.fail(c.kind, 1, func(http.ResponseWriter, *http.Request, http.Handler) {
 				mustStore(t, s.files(), "a", []byte("another's"))
 				panic(http.ErrAbortHandler)
@@ -290,7 +290,7 @@ func TestCompletedWithAnErrorInside(t *testing.T) {
 			_, _ = io.WriteString(w, "<CompleteMultipartUploadResult><Bucket>contents</Bucket><ETag>x-2</ETag></CompleteMultipartUploadResult>")
 		})
 		if err := store(t.Context(), f, "a", content); err == nil {
-			t.Error("a content that is not there was committed")
+			t.Error("Commit of a missing content: got nil, want an error")
 		}
 	})
 }
@@ -361,7 +361,7 @@ func TestAbortLeavesNothing(t *testing.T) {
 	}
 	check("abort")
 
-	s.fail("begin", 1, hangUpAfter) // whose upload nobody knows
+	s.fail("begin", 1, hangUpAfter) // the id of the upload is lost
 	w = begin()
 	if err := w.Abort(); err != nil {
 		t.Error(err)
@@ -476,6 +476,6 @@ func TestCrashLeftoversAreRemoved(t *testing.T) {
 	list()
 	s.fail("uploads", 1, refuse(http.StatusForbidden, "AccessDenied"))
 	if err := crashed.List(t.Context(), func(string, time.Time) error { return nil }); err == nil {
-		t.Error("a missing permission is not told")
+		t.Error("error does not name the missing permission")
 	}
 }

@@ -14,25 +14,25 @@ import (
 )
 
 const (
-	// maxParts is what services take in one upload.
+	// maxParts is the largest number of parts in one upload.
 	maxParts = 10_000
 	// abortTimeout bounds the taking back of one content.
 	abortTimeout = 30 * time.Second
 )
 
-// writer is a content on its way. It is used by one goroutine, and runs one of
-// its own while a part is on its way.
+// writer writes one content. It is used by one goroutine, and starts another while a part
+// is being sent.
 type writer struct {
 	files  *Files
 	conn   *connection
 	key    string
 	object string
-	// id is stored with the object, so that an object can be told to be this
-	// writer's after the answer to its upload was lost.
+	// id is stored with the object, so that the writer recognizes its object
+	// after the response to its upload was lost.
 	id string
 
-	// ctx ends all requests but those of Abort. It follows the context of
-	// Create at first and that of Commit then; unfollow ends that.
+	// ctx ends all requests except those of Abort. It follows the context of
+	// Create at first, and then that of Commit; unfollow ends this.
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 	unfollow func() bool
@@ -40,25 +40,25 @@ type writer struct {
 	// Buffers are from the pool, one part long, and change places between two
 	// parts. Only the first grows to that length.
 	buf    *[]byte // being filled; nil before the first byte
-	n      int     // how much of it is filled
-	flying *[]byte // of the part on its way, or of the last one; nil before the first
+	n      int     // number of bytes in it
+	flying *[]byte // buffer of the part being sent, or of the last one; nil before the first
 	size   int64
-	sent   int   // how many parts were begun
+	sent   int   // number of parts that were started
 	err    error // of the first Write that failed
 
-	flight sync.WaitGroup // of the part on its way
-	// What follows belongs to the flight while there is one.
+	flight sync.WaitGroup // of the part being sent
+	// The following fields are owned by the sending goroutine while it runs.
 	uploadID string
 	parts    []minio.CompletePart
 	failed   error
 	strays   bool // an upload may have begun whose answer was lost
 
-	unsure bool // the object may be there
+	unsure bool // the object may exist
 	ended  bool
 }
 
-// Create begins a content. Nothing is sent before there is more than one part
-// of it. ctx must live until Commit or Abort: it ends what Write sends.
+// Create begins a content. No request is sent before there is more than one part of it.
+// ctx must not end before Commit or Abort, because its end stops the requests of Write.
 func (f *Files) Create(ctx context.Context, key string) (batch.FileWriter, error) {
 	object, err := f.object(key)
 	if err != nil {
@@ -71,7 +71,7 @@ func (f *Files) Create(ctx context.Context, key string) (batch.FileWriter, error
 	return f.begin(ctx, conn, key, object), nil
 }
 
-// begin begins what is to be an object.
+// begin returns a writer for an object.
 func (f *Files) begin(ctx context.Context, conn *connection, key, object string) *writer {
 	w := &writer{files: f, conn: conn, key: key, object: object, id: openai.NewID("write-")}
 	w.ctx, w.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
@@ -123,16 +123,15 @@ func (w *writer) explain(err error) error {
 	return w.files.explain(err)
 }
 
-// firstBuffer is what a writer begins with, in bytes, and growth by how many
-// times it is made larger when it is full.
+// firstBuffer is the initial size of a writer's buffer, in bytes, and growth the factor by
+// which it grows when it is full.
 const (
 	firstBuffer = 64 << 10
 	growth      = 4
 )
 
-// grow makes room for more of the first part. A whole part from the beginning
-// would make small contents, of which many may be on their way, cost as much
-// memory as large ones.
+// grow enlarges the buffer of the first part. A buffer of a whole part from the beginning
+// would use as much memory for small contents, which may be many, as for large ones.
 func (w *writer) grow() {
 	size := int64(max(firstBuffer, growth*w.n))
 	var larger *[]byte
@@ -152,7 +151,7 @@ func (f *Files) take() *[]byte {
 	return buf
 }
 
-// release returns the buffers back.
+// release returns the buffers to the pool.
 func (w *writer) release() {
 	for _, buf := range []*[]byte{w.buf, w.flying} {
 		if buf != nil && int64(len(*buf)) == w.files.cfg.PartSize {
@@ -162,8 +161,8 @@ func (w *writer) release() {
 	w.buf, w.flying = nil, nil
 }
 
-// send waits for the part on its way, sends the one that is full, and has the
-// next written into the buffer that became free.
+// send waits for the part being sent, sends the full one, and makes the free buffer the
+// current one.
 func (w *writer) send() error {
 	if err := w.land(); err != nil {
 		return err
@@ -181,14 +180,14 @@ func (w *writer) send() error {
 	return nil
 }
 
-// land waits for the part on its way.
+// land waits for the part being sent.
 func (w *writer) land() error {
 	w.flight.Wait()
 	return w.failed
 }
 
-// Commit sends what is left and makes the content visible. After an error
-// nothing is left.
+// Commit sends the last part and makes the content visible. After an error the content
+// does not exist.
 func (w *writer) Commit(ctx context.Context) error {
 	if w.ended {
 		return fmt.Errorf("committing file %s: it has ended", w.key)
@@ -228,7 +227,7 @@ func (w *writer) commit(ctx context.Context) error {
 	return w.complete()
 }
 
-// end frees what the writer holds; no part is on its way.
+// end releases the writer's resources. No part may be in transit.
 func (w *writer) end() {
 	w.ended = true
 	w.unfollow()
@@ -236,7 +235,7 @@ func (w *writer) end() {
 	w.release()
 }
 
-// Abort takes back what was uploaded.
+// Abort removes the uploaded parts.
 func (w *writer) Abort() error {
 	if w.ended {
 		return nil
@@ -279,7 +278,7 @@ func (w *writer) takeBack(ctx context.Context) error {
 		return nil
 	}
 	found, err := w.look(ctx)
-	if found != ours { // ours may be there and damaged
+	if found != ours { // the writer's object may exist and be damaged
 		return err
 	}
 	return f.retry(ctx, func(ctx context.Context) error { return f.remove(ctx, w.conn, w.object) })

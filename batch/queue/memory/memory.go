@@ -1,4 +1,4 @@
-// Package memory is a queue within the process: what needs no other server.
+// Package memory is an in-process queue, which needs no server.
 package memory
 
 import (
@@ -8,13 +8,13 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// Queue is a batch.Queue in memory. What it forgets when the process ends, the
-// engine finds in its store again.
+// Queue is a batch.Queue in memory. Its contents are lost when the process ends; the
+// engine finds unfinished slices in its store.
 type Queue struct {
 	wake chan struct{}
 
 	mu      sync.Mutex
-	batches map[string]*numbers // guarded by mu; those with something queued
+	batches map[string]*numbers // guarded by mu; batches with queued slices
 }
 
 // New makes an empty queue.
@@ -22,7 +22,7 @@ func New() *Queue {
 	return &Queue{wake: make(chan struct{}, 1), batches: make(map[string]*numbers)}
 }
 
-// Open does nothing: there is nothing to connect to.
+// Open does nothing.
 func (*Queue) Open(context.Context) error { return nil }
 
 // Close does nothing.
@@ -90,9 +90,9 @@ func (q *Queue) Drop(_ context.Context, batchID string) error {
 	return nil
 }
 
-// Retain forgets batches that are over. When several instances share a store,
-// the one that has pushed a batch need be neither the one that finishes it nor
-// the one that drops it.
+// Retain removes batches that are not active. It is needed because, with several
+// instances on one store, the instance that pushed a batch may be neither the one that
+// finishes it nor the one that drops it.
 func (q *Queue) Retain(active func(batchID string) bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -108,14 +108,14 @@ func (q *Queue) Retain(active func(batchID string) bool) {
 	}
 }
 
-// tidy frees what an empty batch holds. The caller has mu.
+// tidy releases the memory of an empty batch. The caller holds mu.
 func (q *Queue) tidy(batchID string, b *numbers) {
 	if len(b.queued) == 0 {
 		delete(q.batches, batchID)
 	}
 }
 
-// Notify wakes whoever waits.
+// Notify wakes the engine.
 func (q *Queue) Notify(context.Context) error {
 	select {
 	case q.wake <- struct{}{}:
@@ -145,8 +145,8 @@ func (b *numbers) push(n int) {
 	b.order = append(b.order, n)
 }
 
-// compact drops from order what Done took out: its first place may be stale,
-// but a number is delivered once and the later place is passed over.
+// compact removes from order the numbers that Done removed. A number may be in order
+// twice: it is delivered at the first position, and the second one is skipped.
 func (b *numbers) compact() {
 	seen := make(map[int]struct{}, len(b.queued))
 	kept := b.order[:0]

@@ -104,7 +104,7 @@ func TestRetain(t *testing.T) {
 	for _, id := range []string{"runs", "over", "begins"} {
 		must(q.Push(t.Context(), id, []int{1, 2}))
 	}
-	retain("runs") // what is asked for this may be older than the last Push
+	retain("runs") // the list of active batches may be older than the last Push
 	must(q.Push(t.Context(), "begins", []int{3}))
 	retain("runs")
 	for id, want := range map[string]int{"runs": 2, "over": 0, "begins": 3} {

@@ -1,5 +1,5 @@
-// Package queuetest is the conformance suite of batch.Queue. It asks for no
-// more than at-least-once: a number may come twice and in any order.
+// Package queuetest is the conformance suite of batch.Queue. It requires at-least-once
+// delivery: a number may be delivered twice and in any order.
 package queuetest
 
 import (
@@ -14,11 +14,11 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// patience is how long a wake may take that comes by way of a server.
+// patience limits the time of a wake-up through a server.
 const patience = 10 * time.Second
 
-// Run checks that a driver keeps the promises of batch.Queue. open gives an
-// open queue that is empty, and closes it when the test ends.
+// Run checks that a driver implements the contract of batch.Queue. open returns an open
+// and empty queue, and closes it when the test ends.
 func Run(t *testing.T, open func(t *testing.T) batch.Queue) {
 	for _, c := range []struct {
 		name string
@@ -54,7 +54,7 @@ func upTo(n int) []int {
 	return numbers
 }
 
-// drain pops until there is nothing, and gives the distinct numbers, sorted.
+// drain pops until the queue is empty, and returns the distinct numbers, sorted.
 func drain(t *testing.T, q batch.Queue, batchID string, chunk int) []int {
 	t.Helper()
 	var all []int
@@ -62,7 +62,7 @@ func drain(t *testing.T, q batch.Queue, batchID string, chunk int) []int {
 		got, err := q.Pop(t.Context(), batchID, chunk)
 		must(t, err)
 		if len(got) > chunk {
-			t.Fatalf("popped %d numbers, asked for %d", len(got), chunk)
+			t.Fatalf("popped %d numbers, want at most %d", len(got), chunk)
 		}
 		if len(got) == 0 {
 			slices.Sort(all)
@@ -94,7 +94,7 @@ func testLimit(t *testing.T, q batch.Queue) {
 	got, err := q.Pop(t.Context(), "batch_a", 3)
 	must(t, err)
 	if len(got) == 0 || len(got) > 3 {
-		t.Errorf("asked for 3, got %v", got)
+		t.Errorf("got %v, want 3 numbers", got)
 	}
 	rest := append(got, drain(t, q, "batch_a", 100)...)
 	slices.Sort(rest)
@@ -154,10 +154,10 @@ func testWake(t *testing.T, q batch.Queue) {
 		select {
 		case <-q.Wake():
 		case <-time.After(patience):
-			t.Errorf("%s woke nobody", name)
+			t.Errorf("%s did not wake the receiver", name)
 		}
 	}
-	for range 1000 { // nobody listens: must not block
+	for range 1000 { // must not block without a receiver
 		must(t, q.Notify(t.Context()))
 	}
 }

@@ -31,8 +31,8 @@ func BenchmarkPopDone(b *testing.B) {
 	}
 }
 
-// BenchmarkMemory reports what a slice takes on the server while it waits, and
-// while somebody has it.
+// BenchmarkMemory reports the server's memory per slice, while it is queued and while it
+// is claimed.
 func BenchmarkMemory(b *testing.B) {
 	const slices = 10_000
 	cfg := Config{Server: serverOf(b, shared), Prefix: prefix()}

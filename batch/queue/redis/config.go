@@ -16,27 +16,27 @@ const (
 	DefaultTTL     = 8 * 24 * time.Hour
 )
 
-// Config says where the queue is and how it behaves. Only Server is needed.
+// Config is the configuration of a Queue. Only Server is required.
 type Config struct {
-	// Server is where Redis is; see ParseURL.
+	// Server is the address of Redis; see ParseURL.
 	Server Server
-	// Prefix is what the names of keys and of the channel begin with. Gateways
-	// that work together have the same. Default: "tidegate".
+	// Prefix is the prefix of keys and of the channel. Gateways that work
+	// together have the same. Default: "tidegate".
 	Prefix string
 	// Instance names this gateway among the consumers of a group. No two that
 	// run may have the same. Default: random.
 	Instance string
-	// Timeout bounds a connection attempt and each command. Contexts are obeyed
-	// before it is over, save while a server that was reached does not greet.
-	// Default: 2 s.
+	// Timeout limits a connection attempt and each command. The end of a context
+	// ends them earlier, except during the handshake of a connection. Default:
+	// 2 s.
 	Timeout time.Duration
-	// Idle is after how long a reference that somebody took and did not report
-	// done is given to another. Default: 60 s.
+	// Idle is the time after which a reference that was popped and not reported
+	// as done is delivered to another gateway. Default: 60 s.
 	Idle time.Duration
-	// TTL is how long a batch's stream lives after the last Push, so that one
-	// that nobody drops leaves no garbage behind. Default: 8 days.
+	// TTL is the lifetime of a batch's stream after the last Push, so that
+	// streams that are not dropped are removed. Default: 8 days.
 	TTL time.Duration
-	// Logger is told of what was healed and of outages. Default: none.
+	// Logger logs repairs and outages. Default: none.
 	Logger *zap.Logger
 }
 
@@ -62,8 +62,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Identity tells queues apart: two configurations with the same one mean the
-// same queue. It has no password in it.
+// Identity identifies a queue: two configurations with the same identity mean the same
+// queue. It contains no password.
 func (c Config) Identity() string {
 	return fmt.Sprintf("redis %s %s", c.Server, c.withDefaults().Prefix)
 }
@@ -74,6 +74,6 @@ const group = "gateways"
 // stream is the key of a batch's stream.
 func (c *Config) stream(batchID string) string { return c.Prefix + ":{" + batchID + "}:slices" }
 
-// channel is where gateways wake each other. Redis has channels for all of its
-// databases together: another database's gateways are woken for nothing.
+// channel returns the channel on which gateways wake each other. Redis shares channels
+// between databases, so gateways of another database are woken needlessly.
 func (c *Config) channel() string { return c.Prefix + ":wake" }

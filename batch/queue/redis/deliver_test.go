@@ -9,8 +9,8 @@ import (
 
 const aBatch = "batch_a"
 
-// Four instances pop at once while a fifth pushes: every number comes, and what
-// is done does not come again.
+// TestInstancesShareABatch pops with four instances while a fifth pushes: every number
+// must be delivered, and finished ones must not be delivered again.
 func TestInstancesShareABatch(t *testing.T) {
 	cfg := Config{Server: serverOf(t, shared), Prefix: prefix()}
 	pusher := open(t, cfg)
@@ -58,8 +58,8 @@ func TestInstancesShareABatch(t *testing.T) {
 	}
 }
 
-// What an instance took that then died is taken over, all of it, also when far
-// more is pending than one step looks at.
+// TestDeadInstanceIsTakenOver checks that all entries of a dead instance are claimed, even
+// if more are pending than one step examines.
 func TestDeadInstanceIsTakenOver(t *testing.T) {
 	cfg := Config{Server: serverOf(t, shared), Prefix: prefix(), Idle: 50 * time.Millisecond}
 	dead := New(cfg)
@@ -91,7 +91,7 @@ func drainFor(t *testing.T, q *Queue, n int) []int {
 	return got
 }
 
-// Behind many entries that somebody works on is one that is idle: it is found.
+// TestIdleBehindBusyIsFound checks that an idle entry after many busy ones is found.
 func TestIdleBehindBusyIsFound(t *testing.T) {
 	cfg := Config{Server: serverOf(t, shared), Prefix: prefix()}
 	busy := open(t, cfg)
@@ -103,8 +103,8 @@ func TestIdleBehindBusyIsFound(t *testing.T) {
 	want(t, drain(t, other, aBatch), []int{499})
 }
 
-// Work that runs longer than the idle time is delivered again, and still ends
-// with Done by the one who had it first.
+// TestDoneAfterTakeOver checks that work that takes longer than the idle time is delivered
+// again, and that Done of the first instance removes it.
 func TestDoneAfterTakeOver(t *testing.T) {
 	cfg := Config{Server: serverOf(t, shared), Prefix: prefix(), Idle: time.Millisecond}
 	slow, quick := open(t, cfg), open(t, cfg)
@@ -122,7 +122,8 @@ func TestDoneAfterTakeOver(t *testing.T) {
 	}
 }
 
-// A number that is given back is there once, for another instance, at once.
+// TestGivenBack checks that a released number is delivered once, to another instance, at
+// once.
 func TestGivenBack(t *testing.T) {
 	cfg := Config{Server: serverOf(t, shared), Prefix: prefix()}
 	one, two := open(t, cfg), open(t, cfg)

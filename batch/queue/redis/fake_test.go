@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// fake is a server that answers as it is told, for what no server that is
-// installed would say.
+// fake is a server with configured responses, for responses that no installed server
+// sends.
 type fake struct {
 	addr    string
 	answers map[string]string // by command in upper case, as on the wire
@@ -21,8 +21,8 @@ type fake struct {
 	open []net.Conn // guarded by mu
 }
 
-// notKnown is how servers before 6 answer what they do not know; they repeat
-// the arguments.
+// notKnown is the response of servers before 6 to an unknown command; it repeats the
+// arguments.
 func notKnown(args []string) string {
 	return fmt.Sprintf("-ERR unknown command `%s`, with args beginning with: `%s`, \r\n", args[0], strings.Join(args[1:], "`, `"))
 }

@@ -20,16 +20,15 @@ func answered(err error, kind string) bool {
 func wrongType(err error) bool { return answered(err, "WRONGTYPE") }
 func noGroup(err error) bool   { return answered(err, "NOGROUP") }
 
-// replace deletes a key under our name that is no stream. Where two instances do
-// so, what one has pushed in between is lost, and found in the store.
+// replace deletes a key with a stream's name that is not a stream. If two instances do
+// so, numbers that one pushes in between are lost; the engine finds them in the store.
 func (q *Queue) replace(ctx context.Context, batchID string) error {
 	q.log.Warn("deleting a key that should be a stream and is not", zap.String("key", q.cfg.stream(batchID)))
 	return q.delete(ctx, batchID)
 }
 
-// makeGroup makes the group of a stream that has none. Without a stream there
-// is nothing to read, and nothing is made: not every batch that was asked for
-// still exists.
+// makeGroup creates the group of a stream that has none. Without a stream it does
+// nothing, because the batch may no longer exist.
 func (q *Queue) makeGroup(ctx context.Context, batchID string) (made bool, err error) {
 	err = q.client.Do(ctx, q.client.B().XgroupCreate().Key(q.cfg.stream(batchID)).Group(group).Id("0").Build()).Error()
 	switch {
@@ -41,21 +40,21 @@ func (q *Queue) makeGroup(ctx context.Context, batchID string) (made bool, err e
 	return false, err
 }
 
-// failed returns a command's error its context.
+// failed adds context to a command's error.
 func (q *Queue) failed(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
 	if answered(err, "READONLY") {
-		// The server became a replica, and its name may lead to another by
-		// now. A connection that is open would stay with the old one for ever.
+		// The server became a replica, and its name may resolve to another
+		// server now. An open connection would stay with the old one.
 		q.links.drop()
 	}
 	return fmt.Errorf("%s: %w", doing, q.cfg.Server.hide(err))
 }
 
-// hide takes passwords out of an error's text: some servers and proxies repeat
-// the commands that they refuse.
+// hide removes passwords from an error's text, because some servers and proxies repeat
+// refused commands.
 func (s Server) hide(err error) error {
 	text := err.Error()
 	for _, secret := range s.secrets() {

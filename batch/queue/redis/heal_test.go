@@ -23,7 +23,7 @@ var methods = map[string]func(context.Context, *Queue) error{
 	},
 }
 
-// works tells that everything works at the first try.
+// works checks that all methods work at the first attempt.
 func works(t *testing.T, q *Queue) {
 	t.Helper()
 	for name, method := range methods {
@@ -39,8 +39,8 @@ func works(t *testing.T, q *Queue) {
 	must(t, q.Drop(t.Context(), aBatch))
 }
 
-// Each of these spoils what is on the server, between two steps of an instance
-// that has the batch half done. No method may fail for it.
+// TestSpoiledKeys damages data on the server between two steps of an instance in the
+// middle of a batch. No method may fail.
 func TestSpoiledKeys(t *testing.T) {
 	s := redistest.Start(t)
 	for name, spoil := range map[string]func(t *testing.T, key string){
@@ -78,7 +78,7 @@ func TestSpoiledKeys(t *testing.T) {
 				}
 				if name == "wrong type" && strings.Contains("push pop done", step) &&
 					seen.FilterMessageSnippet("should be a stream").Len() != 1 {
-					t.Error("nothing was logged of the key that was deleted")
+					t.Error("no log entry about the deleted key")
 				}
 				must(t, q.Drop(t.Context(), aBatch))
 				works(t, q)
@@ -119,7 +119,7 @@ func TestRestartedServer(t *testing.T) {
 	}
 }
 
-// failsQuickly wants an error of each method, within its timeout.
+// failsQuickly checks that each method returns an error within its timeout.
 func failsQuickly(t *testing.T, q *Queue) {
 	t.Helper()
 	for name, method := range methods {
@@ -134,7 +134,7 @@ func failsQuickly(t *testing.T, q *Queue) {
 	}
 }
 
-// heardAgain wants to be subscribed.
+// heardAgain waits until the queue is subscribed again.
 func heardAgain(t *testing.T, s *redistest.Server, q *Queue) {
 	t.Helper()
 	eventually(t, "there is one subscriber", func() bool {
@@ -144,13 +144,13 @@ func heardAgain(t *testing.T, s *redistest.Server, q *Queue) {
 	heard(t, q)
 }
 
-// heard wants a wake-up.
+// heard waits for a wake-up.
 func heard(t *testing.T, q *Queue) {
 	t.Helper()
 	select {
 	case <-q.Wake():
 	case <-time.After(patience):
-		t.Error("nobody was woken")
+		t.Error("no wake-up was received")
 	}
 }
 
@@ -161,7 +161,7 @@ func TestHangingServer(t *testing.T) {
 	for range 2 {
 		must(t, s.Pause())
 		failsQuickly(t, q)
-		failsQuickly(t, q) // by now on new connections, which hang as well
+		failsQuickly(t, q) // on new connections, which hang as well
 		must(t, s.Resume())
 		eventually(t, "the server is used again", func() bool { return q.Ping(t.Context()) == nil })
 		eventually(t, "nothing of what broke off is left", func() bool { return q.Drop(t.Context(), aBatch) == nil })
@@ -219,7 +219,7 @@ func TestFullServer(t *testing.T) {
 	if !answered(err, "OOM") {
 		t.Errorf("pushing to a full server: %v", err)
 	}
-	got := drain(t, q, aBatch) // what makes room is possible
+	got := drain(t, q, aBatch) // commands that free memory are permitted
 	want(t, got, upTo(10))
 	must(t, q.Done(t.Context(), aBatch, got))
 	must(t, q.Notify(t.Context()))

@@ -12,8 +12,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// inspect checks the server's version, what it does when its memory is full, and
-// whether it lets in whoever we are.
+// inspect checks the server's version, its maxmemory-policy, and the permissions of the
+// user.
 func (q *Queue) inspect(ctx context.Context, client rueidis.Client) error {
 	ctx, cancel := q.bounded(ctx)
 	defer cancel()
@@ -30,7 +30,7 @@ func (q *Queue) inspect(ctx context.Context, client rueidis.Client) error {
 	}
 	settings, err := client.Do(ctx, client.B().ConfigGet().Parameter("maxmemory-policy").Build()).AsStrMap()
 	if _, refused := errors.AsType[*rueidis.RedisError](err); refused {
-		q.log.Debug("Redis does not tell its maxmemory-policy", zap.Error(q.cfg.Server.hide(err)))
+		q.log.Debug("maxmemory-policy of Redis is unknown", zap.Error(q.cfg.Server.hide(err)))
 		return nil
 	}
 	if err != nil {
@@ -43,12 +43,12 @@ func (q *Queue) inspect(ctx context.Context, client rueidis.Client) error {
 	return nil
 }
 
-// checkVersion wants 6.2, for XAUTOCLAIM. Valkey and others tell in
-// redis_version with which version of Redis they are compatible.
+// checkVersion requires 6.2, for XAUTOCLAIM. Valkey and others report the version of Redis
+// that they are compatible with in redis_version.
 func checkVersion(info string) error {
 	_, after, found := strings.Cut(info, "redis_version:")
 	if !found {
-		return errors.New("the server does not tell its version")
+		return errors.New("the server does not report its version")
 	}
 	version, _, _ := strings.Cut(after, "\n")
 	version = strings.TrimSpace(version)
@@ -67,12 +67,12 @@ func checkVersion(info string) error {
 	return nil
 }
 
-// tryTTL is how long the streams of tryAll and Ping live.
+// tryTTL is the lifetime of the streams of tryAll and Ping.
 const tryTTL = time.Minute
 
-// tryAll runs every command that is needed, on a stream of its own. What is not
-// permitted is told now: later it would look like an outage that comes and goes.
-// Other failures are for whoever needs the command.
+// tryAll runs every required command on a separate stream. It returns missing permissions
+// now, because later they would look like an intermittent outage. Other failures are
+// returned when the command is needed.
 func (q *Queue) tryAll(ctx context.Context, client rueidis.Client) error {
 	b, key, consumer := client.B(), q.cfg.stream("try-"+q.cfg.Instance), q.cfg.Instance
 	for _, answer := range client.DoMulti(ctx,
@@ -87,14 +87,14 @@ func (q *Queue) tryAll(ctx context.Context, client rueidis.Client) error {
 	) {
 		switch err := answer.Error(); {
 		case answered(err, "NOPERM"):
-			return fmt.Errorf("trying what is needed: %w", err)
+			return fmt.Errorf("trying required commands: %w", err)
 		case answered(err, "MOVED"):
-			return fmt.Errorf("the server is a node of a cluster and does not tell of the others (CLUSTER SLOTS): %w", err)
+			return fmt.Errorf("the server is a cluster node, but CLUSTER SLOTS failed: %w", err)
 		}
 	}
 	err := client.Do(ctx, b.Publish().Channel(q.cfg.channel()).Message("").Build()).Error()
 	if answered(err, "NOPERM") {
-		return fmt.Errorf("trying what is needed, on the channel %s: %w", q.cfg.channel(), err)
+		return fmt.Errorf("trying required commands on the channel %s: %w", q.cfg.channel(), err)
 	}
 	return nil
 }

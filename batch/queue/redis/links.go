@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// links makes the client's connections and knows those that are open, so that
-// they can be cut: while opening, of which the client knows no context; when a
-// server turns out to be no master any more; and in the end.
+// links opens the client's connections and tracks open ones, so that they can be closed:
+// while opening, because the client does not use a context then; when a server is no
+// longer a master; and in Close.
 type links struct {
 	timeout time.Duration
 	tls     *TLS // nil for none; its files are read for each connection
@@ -72,7 +72,7 @@ func (l *links) secure(ctx context.Context, conn net.Conn, address string) (net.
 	}
 	secured := tls.Client(conn, cfg)
 	if err := secured.HandshakeContext(ctx); err != nil {
-		_ = conn.Close() // what matters is why the handshake failed
+		_ = conn.Close() // the error of the handshake matters
 		return nil, fmt.Errorf("agreeing on TLS with %s: %w", address, err)
 	}
 	return secured, nil
@@ -90,7 +90,7 @@ func (l *links) add(conn net.Conn) (net.Conn, error) {
 	return k, nil
 }
 
-// drop closes what is open; the client connects again when it needs to.
+// drop closes all connections; the client reconnects when needed.
 func (l *links) drop() {
 	l.mu.Lock()
 	open := make([]*link, 0, len(l.open))
@@ -103,7 +103,7 @@ func (l *links) drop() {
 	}
 }
 
-// refuse ends attempts under way and makes no further connection.
+// refuse ends running attempts and prevents further connections.
 func (l *links) refuse() { l.over() }
 
 // cut ends everything.

@@ -13,13 +13,13 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// openWithin is how many timeouts Open may take: for several nodes or
-// sentinels that do not answer, one after the other.
+// openWithin limits the duration of Open, in timeouts, because several nodes or sentinels
+// may be tried one after the other.
 const openWithin = 5
 
-// Open connects, checks that the server is one that can be used, and begins to
-// listen. After an error nothing is left open; it is batch.ErrUnavailable when
-// the server may be there later.
+// Open connects, checks that the server is supported, and starts to listen. After an error
+// no connection is left open. The error is batch.ErrUnavailable if the server may be
+// available later.
 func (q *Queue) Open(ctx context.Context) error {
 	err := q.open(ctx)
 	if err == nil {
@@ -32,11 +32,10 @@ func (q *Queue) Open(ctx context.Context) error {
 	return fmt.Errorf("opening %s: %w", q.cfg.Server, hidden)
 }
 
-// errServer marks what went wrong while a server was asked, and may go well
-// another time.
+// errServer marks temporary errors of requests to a server.
 var errServer = errors.New("no answer")
 
-// passing marks an error of asking a server, unless it is a refusal that stays.
+// passing marks an error of a server as temporary, unless it is a permanent refusal.
 func passing(err error) error {
 	if err == nil {
 		return nil
@@ -69,7 +68,7 @@ func (q *Queue) open(ctx context.Context) error {
 	if err == nil {
 		err = q.inspect(ctx, client)
 	}
-	if !ctxEnded() { // and all was cut, which is what err says, if anything
+	if !ctxEnded() { // otherwise all connections were closed, which is the cause of err
 		err = ctx.Err()
 	}
 	if err != nil {
@@ -87,11 +86,11 @@ func (q *Queue) open(ctx context.Context) error {
 	return nil
 }
 
-// connect makes the client. The library begins with HELLO, which carries the
-// password, and does without it where the server says that it does not know
-// the command. Valkey 9 says that only to whom it knows, and NOAUTH to others,
-// as if no password had been sent: then the older version of the protocol,
-// which begins with AUTH, reports whether the password is right.
+// connect creates the client. The library begins with HELLO, which contains the password,
+// and falls back if the server does not know the command. Valkey 9 reports that only to
+// authenticated clients, and NOAUTH to others, as if there was no password. In this case
+// the older version of the protocol, which begins with AUTH, shows whether the password
+// is right.
 func connect(options rueidis.ClientOption) (rueidis.Client, error) {
 	client, err := rueidis.NewClient(options)
 	if !answered(err, "NOAUTH") {
@@ -117,21 +116,21 @@ func (q *Queue) Close() error {
 }
 
 const (
-	// bufferSize is of a connection's buffers, each. What is sent and read is
-	// small, but for a Push, which flows through.
+	// bufferSize is the size of each buffer of a connection. Messages are small, except
+	// those of Push, which are streamed.
 	bufferSize = 32 << 10
-	// ringScale is the power of two of how many round trips may be under way on
-	// a connection.
+	// ringScale is the base-2 logarithm of the number of concurrent round trips on a
+	// connection.
 	ringScale = 8
-	// maxRedirections is how often a command follows a cluster's directions.
+	// maxRedirections limits the redirections of a command in a cluster.
 	maxRedirections = 8
-	// topologyInterval is how often sentinels are asked for the master, beside
-	// what they tell by themselves.
+	// topologyInterval is the interval of queries to sentinels for the master, in addition
+	// to their notifications.
 	topologyInterval = 5 * time.Second
 )
 
-// client is how the library is used. secure tells it whether there is TLS; it is
-// the links that agree on it.
+// client returns the options of the library. secure only tells it whether TLS is used;
+// links does the handshake.
 func (c *Config) client(l *links, secure *tls.Config) rueidis.ClientOption {
 	// The keep-alive is also the gap between pings on a connection that is
 	// silent: a server that hangs is noticed within two timeouts.
@@ -151,11 +150,11 @@ func (c *Config) client(l *links, secure *tls.Config) rueidis.ClientOption {
 		ClusterOption:    rueidis.ClusterOption{MaxMovedRedirections: maxRedirections},
 		ConnWriteTimeout: c.Timeout,
 
-		// The library repeats only what reads, and that until the context ends.
-		// XADD, XREADGROUP and the others of ours it never repeats, and nor do
-		// we: whether a command that broke off was done is not known, but an
-		// entry too many is passed over by the store, and one too few is found
-		// there. So all that repeating would do is to hide an outage.
+		// The library retries only read commands, until the context ends. XADD,
+		// XREADGROUP and the other commands of this package are not retried: it is
+		// unknown whether an interrupted command was executed, but the store skips
+		// additional entries and finds missing ones. So retries would only hide an
+		// outage.
 		DisableRetry: true,
 		// Of no use here, and proxies and old servers without RESP3 lack it.
 		DisableCache: true,

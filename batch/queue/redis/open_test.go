@@ -17,7 +17,7 @@ import (
 
 const secret = "hunter2-and-more"
 
-// refused opens what cannot be opened, and gives the error.
+// refused opens an invalid configuration and returns the error.
 func refused(t *testing.T, cfg Config) string {
 	t.Helper()
 	q := New(cfg)
@@ -53,20 +53,20 @@ func TestRefusedByServer(t *testing.T) {
 	do(t, s, "ACL", "SETUSER", "gate", "on", ">"+secret, "~tidegate:*", "resetchannels", "&tidegate:*", "+@all", "-info", "-config", "-cluster")
 	log, seen := logs()
 	server.Database, server.Username = 3, "gate"
-	works(t, open(t, Config{Server: server, Logger: log})) // what it need not know it may be refused
+	works(t, open(t, Config{Server: server, Logger: log})) // optional commands may be refused
 	if seen.FilterMessageSnippet("version of Redis is unknown").Len() != 1 {
-		t.Error("nothing was logged of the version")
+		t.Error("no log entry about the version")
 	}
 	if n := do(t, s, "CONFIG", "GET", "maxmemory-policy"); n == nil {
 		t.Error("no policy")
 	}
 }
 
-// permissions are those that the package's documentation names.
+// permissions are those in the package documentation.
 var permissions = strings.Fields("~tidegate:* &tidegate:wake -@all +hello +auth +select +ping +xgroup +xadd +pexpire +xreadgroup +xautoclaim +xack +xdel +del +publish +subscribe +unsubscribe")
 
-// What the documentation names is enough, and whoever lacks a part of it is told
-// so at the start.
+// TestPermissions checks that the documented permissions are sufficient, and that Open
+// reports each missing one.
 func TestPermissions(t *testing.T) {
 	s := redistest.Start(t)
 	server := serverOf(t, s)
@@ -82,7 +82,7 @@ func TestPermissions(t *testing.T) {
 	for i, p := range permissions {
 		command := strings.TrimPrefix(p, "+")
 		if p == "-@all" || slices.Contains([]string{"auth", "hello", "ping", "subscribe", "unsubscribe"}, command) {
-			continue // everybody may, or it is not asked for by Open
+			continue // always permitted, or not checked by Open
 		}
 		let(slices.Delete(slices.Clone(permissions), i, i+1)...)
 		if text := refused(t, Config{Server: server}); !strings.Contains(text, "NOPERM") {
@@ -137,7 +137,7 @@ func TestOldVersion(t *testing.T) {
 	}
 }
 
-// A proxy that repeats what it refuses, with a password in it.
+// TestPasswordIsHidden uses a proxy that repeats a refused command with a password.
 func TestPasswordIsHidden(t *testing.T) {
 	f := startFake(t, map[string]string{"HELLO": "-ERR no such thing here: HELLO 3 AUTH default " + secret + "\r\n"})
 	server := f.server()
@@ -149,7 +149,7 @@ func TestPasswordIsHidden(t *testing.T) {
 
 func TestBlackHole(t *testing.T) {
 	silent := startFake(t, map[string]string{"HELLO": "", "INFO": "", "AUTH": ""})
-	full, err := net.Listen("tcp", "127.0.0.1:0") // accepts nobody
+	full, err := net.Listen("tcp", "127.0.0.1:0") // accepts no connection
 	must(t, err)
 	defer full.Close()
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
@@ -177,7 +177,7 @@ func TestBlackHole(t *testing.T) {
 }
 
 func TestOpenObeysContext(t *testing.T) {
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts nobody
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts no connection
 	must(t, err)
 	defer silent.Close()
 	address := silent.Addr().String()
@@ -241,8 +241,8 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// Certificates that are renewed while the gateway runs are used as soon as the
-// server wants them.
+// TestRenewedCertificates checks that certificates that are renewed while the gateway runs
+// are used from the next connection on.
 func TestRenewedCertificates(t *testing.T) {
 	files := redistest.Certificates(t)
 	s := redistest.Start(t, redistest.Options{TLS: files})
@@ -273,7 +273,7 @@ func TestClosedAndNeverOpened(t *testing.T) {
 	}
 }
 
-// Close returns soon although nothing answers.
+// TestCloseWhileHanging checks that Close returns soon although the server does not respond.
 func TestCloseWhileHanging(t *testing.T) {
 	s := redistest.Start(t)
 	q := New(Config{Server: serverOf(t, s)})
@@ -288,7 +288,8 @@ func TestCloseWhileHanging(t *testing.T) {
 	must(t, s.Resume())
 }
 
-// The answer of XAUTOCLAIM in 6.2: two values, and nil for what was deleted.
+// TestTakeOverIn62 uses the response of XAUTOCLAIM in 6.2: two values, and nil for deleted
+// entries.
 func TestTakeOverIn62(t *testing.T) {
 	f := startFake(t, map[string]string{
 		"CLUSTER":    "-ERR This instance has cluster support disabled\r\n",
@@ -305,7 +306,7 @@ func TestTakeOverIn62(t *testing.T) {
 	}
 }
 
-// trimmed is a queue whose entries were all taken, and deleted by somebody else.
+// trimmed returns a queue whose entries were all popped, and deleted by another client.
 func trimmed(t *testing.T) *Queue {
 	t.Helper()
 	q := open(t, Config{Server: serverOf(t, shared), Prefix: prefix(), Idle: time.Millisecond})
@@ -315,7 +316,8 @@ func trimmed(t *testing.T) *Queue {
 	return q
 }
 
-// What was deleted is passed over, with every version's answer.
+// TestTakeOverOfDeletedEntries checks that deleted entries are skipped, with the response of
+// every version.
 func TestTakeOverOfDeletedEntries(t *testing.T) {
 	q := trimmed(t)
 	idle := func() bool { // long enough to be taken over
@@ -328,7 +330,8 @@ func TestTakeOverOfDeletedEntries(t *testing.T) {
 	want(t, drainFor(t, q, 5), upTo(5))
 }
 
-// In 7, what was deleted is told apart, and forgotten.
+// TestDeletedEntriesAreForgotten checks that deleted entries, which Redis 7 reports, are
+// removed.
 func TestDeletedEntriesAreForgotten(t *testing.T) {
 	q := trimmed(t)
 	eventually(t, "nothing is pending any more", func() bool {

@@ -13,11 +13,11 @@ import (
 // field is the one field of an entry: the slice's number.
 const field = "n"
 
-// Pop reads new entries and, when there are none, takes over what others took
-// and did not report done for longer than Config.Idle.
+// Pop reads new entries. If there are none, it claims entries that others popped more than
+// Config.Idle ago and did not report as done.
 //
-// When the answer is lost, what was read is not lost: after Config.Idle it is
-// taken over like that of an instance that died.
+// If the response is lost, the entries are claimed again after Config.Idle, like those of a
+// dead instance.
 func (q *Queue) Pop(ctx context.Context, batchID string, n int) ([]int, error) {
 	if q.client == nil {
 		return nil, errNotOpen
@@ -57,7 +57,7 @@ func (q *Queue) pop(ctx context.Context, batchID string, n int) ([]int, error) {
 		if err != nil || len(numbers) > 0 {
 			return numbers, err
 		}
-		// All were rubbish and are gone now; what is behind may not be.
+		// All entries were invalid and are removed; later ones may be valid.
 	}
 }
 
@@ -73,9 +73,8 @@ func (q *Queue) read(ctx context.Context, batchID string, n int) ([]rueidis.XRan
 	return streams[key], err
 }
 
-// takeOver claims entries that have been pending for too long. A step looks at
-// ten times as many entries as are asked for; the steps go over all that are
-// pending.
+// takeOver claims entries that have been pending for too long. Each step examines ten times
+// as many entries as requested; the steps cover all pending entries.
 func (q *Queue) takeOver(ctx context.Context, batchID string, n int) ([]int, error) {
 	key, idle := q.cfg.stream(batchID), strconv.FormatInt(q.cfg.Idle.Milliseconds(), 10)
 	for cursor := "0-0"; ; {
@@ -96,9 +95,9 @@ func (q *Queue) takeOver(ctx context.Context, batchID string, n int) ([]int, err
 	}
 }
 
-// claimed reads the answer of XAUTOCLAIM: where to go on, and the entries.
-// Redis 7 gives a third value, the ids of pending entries that were deleted;
-// 6.2 has nil in their place among the entries.
+// claimed parses the response of XAUTOCLAIM: the next position, and the entries. Redis 7
+// returns a third value, the ids of deleted pending entries; 6.2 has nil in their place
+// among the entries.
 func claimed(answer rueidis.RedisResult) (next string, messages []rueidis.XRangeEntry, err error) {
 	values, err := answer.ToArray()
 	if err != nil {
@@ -127,8 +126,8 @@ func claimed(answer rueidis.RedisResult) (next string, messages []rueidis.XRange
 	return next, messages, nil
 }
 
-// remember returns the numbers that messages hold and notes by which entries they
-// came. What holds no number is not ours, and is removed.
+// remember returns the numbers in messages and records their entries. Entries without a
+// number are invalid and are removed.
 func (q *Queue) remember(ctx context.Context, batchID string, messages []rueidis.XRangeEntry) ([]int, error) {
 	var (
 		numbers = make([]int, 0, len(messages))

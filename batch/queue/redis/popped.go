@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// rememberAtMost is how many entries a generation of popped holds. What an
-// instance works on at a time is far less.
+// rememberAtMost limits the entries in a generation of popped. An instance works on far
+// fewer at a time.
 const rememberAtMost = 16 << 10
 
 // entry is an entry of a stream.
@@ -15,11 +15,10 @@ type entry struct {
 	id     string // Redis's, of the entry
 }
 
-// popped knows by which entries this instance was given a number, so that Done
-// can take them out. It is bounded: there are two generations, and when the
-// young one is full, the old one is forgotten. An entry that was forgotten
-// stays in its stream, is delivered again after a while and passed over by the
-// store, until the batch is dropped.
+// popped maps numbers to the entries that delivered them to this instance, so that Done can
+// remove them. It is bounded: there are two generations, and when the young one is full,
+// the old one is dropped. A dropped entry stays in its stream until the batch is dropped:
+// it is delivered again after a while, and the store skips it.
 type popped struct {
 	limit int
 
@@ -55,7 +54,7 @@ func (p *popped) add(batchID string, entries []entry) {
 	}
 }
 
-// take removes and gives the entries of numbers.
+// take removes and returns the entries of numbers.
 func (p *popped) take(batchID string, numbers []int) []entry {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -22,7 +22,7 @@ func TestPopped(t *testing.T) {
 	}
 	p.take("b", []int{1})
 	if p.count != 0 || len(p.young)+len(p.old) != 0 {
-		t.Errorf("%d are counted and %v, %v are held of nothing", p.count, p.young, p.old)
+		t.Errorf("empty popped: got count %d, entries %v and %v, want none", p.count, p.young, p.old)
 	}
 }
 

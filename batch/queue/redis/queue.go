@@ -20,7 +20,7 @@ type Queue struct {
 	wake   chan struct{}
 	popped *popped
 
-	// What Open makes.
+	// Set by Open.
 	client   rueidis.Client
 	links    *links
 	deafen   context.CancelFunc // ends listening
@@ -46,8 +46,8 @@ func (q *Queue) bounded(ctx context.Context) (context.Context, context.CancelFun
 	return context.WithTimeout(ctx, q.cfg.Timeout)
 }
 
-// Ping has the server write something: one that is a replica, out of memory or
-// cannot save its data answers PING and refuses the queue.
+// Ping executes a write: a server that is a replica, out of memory or unable to save its
+// data answers PING, but refuses the commands of the queue.
 func (q *Queue) Ping(ctx context.Context) error {
 	if q.client == nil {
 		return errNotOpen
@@ -78,12 +78,12 @@ func (q *Queue) write(ctx context.Context, name string) error {
 	return nil
 }
 
-// pushAtOnce is how many numbers are pushed in one round trip. It bounds what
-// a round trip takes of memory and of its timeout.
+// pushAtOnce is the number of numbers in one round trip. It limits the memory and the
+// duration of a round trip.
 const pushAtOnce = 1000
 
-// Push adds numbers, in round trips of a thousand. Those that this instance
-// popped and gives back are replaced.
+// Push adds numbers, in round trips of a thousand. Entries of numbers that this instance
+// popped and now releases are replaced.
 func (q *Queue) Push(ctx context.Context, batchID string, numbers []int) error {
 	if q.client == nil {
 		return errNotOpen
@@ -105,8 +105,8 @@ func (q *Queue) Push(ctx context.Context, batchID string, numbers []int) error {
 	return q.Notify(ctx)
 }
 
-// push is one round trip of Push. New entries come first: what breaks off in
-// between may leave a number twice, which is harmless, but never loses it.
+// push is one round trip of Push. New entries are added first: an interruption may leave a
+// number twice, which is harmless, but never loses it.
 func (q *Queue) push(ctx context.Context, batchID string, numbers []int, replaced []entry) error {
 	ctx, cancel := q.bounded(ctx)
 	defer cancel()
@@ -126,7 +126,7 @@ func (q *Queue) push(ctx context.Context, batchID string, numbers []int, replace
 	return nil
 }
 
-// remove is the commands that take entries out of the group and the stream.
+// remove returns the commands that remove entries from the group and the stream.
 func (q *Queue) remove(key string, entries []entry) []rueidis.Completed {
 	if len(entries) == 0 {
 		return nil

@@ -36,8 +36,8 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	if code == 0 {
-		// After a connection has ended, the library waits for up to a second,
-		// closed or not, to ask for the nodes of a cluster again.
+		// After a connection has ended, the library waits for up to a second to
+		// query the nodes of a cluster again, even if it is closed.
 		err := goleak.Find()
 		for deadline := time.Now().Add(patience); err != nil && time.Now().Before(deadline); err = goleak.Find() {
 		}
@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// patience is how long something may take that a real server has a part in.
+// patience limits the duration of operations with a real server.
 const patience = 20 * time.Second
 
 func must(t testing.TB, err error) {
@@ -59,7 +59,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// eventually asks again and again.
+// eventually polls ask until it returns true.
 func eventually(t testing.TB, what string, ask func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !ask(); time.Sleep(5 * time.Millisecond) {
@@ -71,7 +71,7 @@ func eventually(t testing.TB, what string, ask func() bool) {
 
 var prefixes atomic.Int64
 
-// prefix is one that no other test has.
+// prefix returns a unique prefix.
 func prefix() string { return fmt.Sprintf("test%d", prefixes.Add(1)) }
 
 func serverOf(t testing.TB, s *redistest.Server) Server {
@@ -90,7 +90,7 @@ func open(t testing.TB, cfg Config) *Queue {
 	return q
 }
 
-// logs is a logger and what it was told.
+// logs returns a logger and its entries.
 func logs() (*zap.Logger, *observer.ObservedLogs) {
 	core, seen := observer.New(zapcore.DebugLevel)
 	return zap.New(core), seen
@@ -104,7 +104,7 @@ func upTo(n int) []int {
 	return numbers
 }
 
-// drain pops until there is nothing.
+// drain pops until the queue is empty.
 func drain(t testing.TB, q *Queue, batchID string) []int {
 	t.Helper()
 	var all []int

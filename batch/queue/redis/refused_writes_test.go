@@ -7,8 +7,8 @@ import (
 	"github.com/tidegate/tidegate/internal/redistest"
 )
 
-// A server that answers and refuses to write is not well, and is again once it
-// writes.
+// TestPingOfAServerThatRefusesWrites checks that Ping fails while a server answers but
+// refuses writes, and succeeds afterwards.
 func TestPingOfAServerThatRefusesWrites(t *testing.T) {
 	for _, tt := range []struct {
 		name          string
@@ -38,7 +38,7 @@ func TestPingOfAServerThatRefusesWrites(t *testing.T) {
 	}
 }
 
-// Pings leave nothing behind that stays.
+// TestPingLeavesNothing checks that Ping leaves no permanent key.
 func TestPingLeavesNothing(t *testing.T) {
 	s := redistest.Start(t)
 	q := open(t, Config{Server: serverOf(t, s), Prefix: prefix(), Instance: "me"})
@@ -57,8 +57,8 @@ func TestPingLeavesNothing(t *testing.T) {
 	}
 }
 
-// A key under the name of pings that is no stream is replaced, as those of batches
-// are.
+// TestPingReplacesWhatIsNoStream checks that a key with the name of Ping's stream that is
+// not a stream is replaced, like those of batches.
 func TestPingReplacesWhatIsNoStream(t *testing.T) {
 	s := redistest.Start(t)
 	q := open(t, Config{Server: serverOf(t, s), Prefix: prefix(), Instance: "me"})

@@ -9,8 +9,8 @@ import (
 	"github.com/tidegate/tidegate/internal/redistest"
 )
 
-// The master dies, the sentinel makes the replica the master, and the queue
-// goes on there.
+// TestSentinelFailover kills the master: the sentinel promotes the replica, and the queue
+// continues there.
 func TestSentinelFailover(t *testing.T) {
 	master := redistest.Start(t)
 	host, port, err := net.SplitHostPort(master.Addr)
@@ -20,8 +20,8 @@ func TestSentinelFailover(t *testing.T) {
 	eventually(t, "the replica follows", func() bool {
 		return strings.Contains(do(t, replica, "INFO", "replication").(string), "master_link_status:up")
 	})
-	// It is learnt of from the master, which a sentinel asks every ten seconds
-	// and, as here, at its start.
+	// The sentinel learns it from the master, which it queries every ten seconds
+	// and at its start.
 	eventually(t, "the sentinel knows the replica", func() bool {
 		return strings.Contains(do(t, sentinel, "INFO", "sentinel").(string), "slaves=1")
 	})

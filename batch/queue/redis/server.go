@@ -11,8 +11,8 @@ import (
 
 // Server is where Redis is and how to be let in.
 type Server struct {
-	// Addresses are "host:port". With several, the server must be a cluster;
-	// with one, it is found out. With SentinelMaster, they are the sentinels'.
+	// Addresses are "host:port". With several, the server must be a cluster; with
+	// one, Open detects it. With SentinelMaster, they are those of the sentinels.
 	Addresses []string
 	// Username is of the access control list; "" is the default user.
 	Username string
@@ -30,8 +30,7 @@ type Server struct {
 	SentinelPassword string
 }
 
-// String is the URL without passwords and without what only says how to be let
-// in.
+// String returns the URL without passwords and other parameters of authentication.
 func (s Server) String() string {
 	scheme := "redis"
 	if s.TLS != nil {
@@ -47,7 +46,7 @@ func (s Server) String() string {
 	return u.String()
 }
 
-// check says what is wrong with a server that was not made by ParseURL.
+// check validates a server that was not created by ParseURL.
 func (s Server) check() error {
 	if len(s.Addresses) == 0 {
 		return errors.New("no address of a Redis server")

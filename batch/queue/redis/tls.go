@@ -8,9 +8,8 @@ import (
 	"os"
 )
 
-// TLS says whom to believe, and as whom to appear. Its zero value believes the
-// system's authorities. Files that are renewed count from the next connection
-// on.
+// TLS has the trusted authorities and the client certificate. Its zero value trusts the
+// system's authorities. Renewed files are used from the next connection on.
 type TLS struct {
 	CAFile     string // PEM, instead of the system's authorities
 	CertFile   string // PEM, of a client certificate
@@ -31,7 +30,7 @@ func (t *TLS) check() error {
 	return nil
 }
 
-// load reads the files. It gives nil for nil.
+// load reads the files. It returns nil for nil.
 func (t *TLS) load() (*tls.Config, error) {
 	if t == nil {
 		return nil, nil

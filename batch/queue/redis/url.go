@@ -62,8 +62,8 @@ func ParseURL(raw string) (Server, error) {
 	return s, nil
 }
 
-// errEncoding is for a URL of which one cannot say where the password ends; so
-// nothing of it is shown.
+// errEncoding reports a URL in which the end of the password is ambiguous, so that no part
+// of it may be shown.
 var errEncoding = errors.New("special characters in user name, password and options must be percent-encoded, as %40 for @ and %2F for /")
 
 // parseURL does not use url.Parse, which refuses lists of hosts and shows all
@@ -82,7 +82,7 @@ func parseURL(raw string) (Server, error) {
 	}
 	authority, path, query := cutURL(rest)
 	if strings.ContainsRune(path, '@') || strings.ContainsRune(query, '@') {
-		return s, errEncoding // a / or ? of the password was taken for the end of the hosts
+		return s, errEncoding // a / or ? in the password was parsed as the end of the hosts
 	}
 	hosts := authority
 	if at := strings.LastIndexByte(authority, '@'); at >= 0 {
@@ -94,7 +94,7 @@ func parseURL(raw string) (Server, error) {
 	if path = strings.TrimPrefix(path, "/"); path != "" {
 		n, err := strconv.Atoi(path)
 		if err != nil {
-			return s, errors.New("what follows the host must be the number of a database, as in /0")
+			return s, errors.New("the path after the host must be the number of a database, as in /0")
 		}
 		s.Database = n
 	}
@@ -105,7 +105,7 @@ func parseURL(raw string) (Server, error) {
 	return s, s.check()
 }
 
-// cutURL cuts what follows the scheme into its parts.
+// cutURL splits a URL without its scheme into its parts.
 func cutURL(rest string) (authority, path, query string) {
 	rest, query, _ = strings.Cut(rest, "?")
 	if slash := strings.IndexByte(rest, '/'); slash >= 0 {
@@ -146,7 +146,7 @@ func (s *Server) parseHosts(hosts string) {
 func (s *Server) parseOptions(query string) error {
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return errors.New("the options after the ? are not well-formed")
+		return errors.New("the options after the ? are malformed")
 	}
 	for name, all := range values {
 		if !slices.Contains(options, name) {

@@ -24,7 +24,7 @@ func TestParseURL(t *testing.T) {
 		"valkey://gate:se%40c%2Fr%3Aet@r": {
 			Server{Addresses: []string{"r:6379"}, Username: "gate", Password: "se@c/r:et"}, "redis://gate@r:6379/0",
 		},
-		"redis://gate:p@ss#:w%25d@r": { // clear all the same
+		"redis://gate:p@ss#:w%25d@r": { // unambiguous
 			Server{Addresses: []string{"r:6379"}, Username: "gate", Password: "p@ss#:w%d"}, "redis://gate@r:6379/0",
 		},
 		"redis://a,b:7001,[::1],[fe80::1]:7002": {

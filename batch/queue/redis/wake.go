@@ -11,7 +11,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// How long to wait before subscribing again.
+// The pause before another subscription.
 const (
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = 5 * time.Second
@@ -28,8 +28,8 @@ func (q *Queue) Notify(ctx context.Context) error {
 	return q.failed("waking other instances", err)
 }
 
-// Wake delivers a value after one or more publications, and after each
-// subscription, as what was published before it is unknown.
+// Wake delivers a value after one or more publications, and after each subscription, because
+// publications before it are unknown.
 func (q *Queue) Wake() <-chan struct{} { return q.wake }
 
 func (q *Queue) ring() {
@@ -67,9 +67,9 @@ func (q *Queue) listen(ctx context.Context) {
 			deaf = true
 		}
 		if _, refused := errors.AsType[*rueidis.RedisError](err); !confirmed.Load() && !refused && q.Ping(ctx) == nil {
-			// It may just have come back. But where RESP3 lacks, the library has
-			// a connection for subscriptions beside the other, and makes a new
-			// one only with a new other.
+			// The server may just have recovered. But without RESP3 the library
+			// has a separate connection for subscriptions, and opens a new one
+			// only together with a new main connection.
 			if alone++; alone > 1 {
 				q.links.drop()
 				alone = 0

@@ -38,7 +38,7 @@ func TestWakesAreMerged(t *testing.T) {
 		must(t, q.Notify(t.Context()))
 	}
 	heard(t, q)
-	// The last may still be on its way: what counts is that it comes to an end.
+	// The last value may still be in transit: it only matters that they end.
 	for quiet := false; !quiet; {
 		select {
 		case <-q.Wake():
@@ -48,7 +48,8 @@ func TestWakesAreMerged(t *testing.T) {
 	}
 }
 
-// What was published in an outage is made up for by a wake after it.
+// TestWakeAfterOutage checks that a wake-up follows after an outage, for publications during
+// it.
 func TestWakeAfterOutage(t *testing.T) {
 	s := redistest.Start(t)
 	log, seen := logs()
