@@ -51,8 +51,8 @@ func EncodeInfo(lines []batch.LineResult) []byte {
 }
 
 <<<<<<< HEAD
-// AddInfo fills in the Usage and LineInfo of results by Index from what
-// EncodeInfo wrote.
+// AddInfo sets the Usage and LineInfo of results, indexed by Index, from the
+// output of EncodeInfo.
 =======
 // infoReader decodes an info sequentially, until the first error.
 type infoReader struct {
