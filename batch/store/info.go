@@ -8,8 +8,8 @@ import (
 	"github.com/tidegate/tidegate/internal/uvarint"
 )
 
-// The info of a segment has the data of its lines other than results. It is stored
-// separately, so that older versions can still read the segment:
+// What is known of lines besides their results is written beside a segment, so
+// that versions that do not know it still read the segment:
 //
 //	version   1 byte, infoVersion
 //	upstreams their number uvarint, then each: length uvarint, bytes
@@ -17,8 +17,8 @@ import (
 //	          upstream from 1 (0: none), attempts, duration in ms, input,
 //	          cached, output, reasoning and total tokens
 //
-// That is about 15 bytes per line. An info is used in reports only: one that cannot
-// be decoded is treated as missing.
+// That is some 15 bytes a line. It is for reports: one that cannot be read is
+// taken for one that is not there.
 const infoVersion = 1
 
 // EncodeInfo writes the Usage and LineInfo of lines.
@@ -50,39 +50,8 @@ func EncodeInfo(lines []batch.LineResult) []byte {
 	return b
 }
 
-<<<<<<< HEAD
-// AddInfo sets the Usage and LineInfo of results, indexed by Index, from the
-// output of EncodeInfo.
-=======
-// infoReader decodes an info sequentially, until the first error.
-type infoReader struct {
-	rest []byte
-	bad  bool
-}
-
-func (r *infoReader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.rest)
-	if n <= 0 {
-		r.bad = true
-		return 0
-	}
-	r.rest = r.rest[n:]
-	return v
-}
-
-func (r *infoReader) bytes(n uint64) []byte {
-	if r.bad || n > uint64(len(r.rest)) {
-		r.bad = true
-		return nil
-	}
-	b := r.rest[:n]
-	r.rest = r.rest[n:]
-	return b
-}
-
-// AddInfo sets the Usage and LineInfo of results, indexed by Index, from the
-// output of EncodeInfo.
->>>>>>> acb8d86 (store: comments and test failures in plain English)
+// AddInfo fills in the Usage and LineInfo of results by Index from what
+// EncodeInfo wrote.
 func AddInfo(results []batch.LineResult, info []byte) {
 	if len(info) == 0 || info[0] != infoVersion {
 		return
@@ -115,7 +84,8 @@ func AddInfo(results []batch.LineResult, info []byte) {
 // StoredSegment is a segment as it was stored.
 type StoredSegment struct{ Data, Info []byte }
 
-// MergeStored returns the results of a slice by Index, with their Usage and LineInfo.
+// MergeStored gives the results of a slice by Index, with what is known of
+// them besides.
 func MergeStored(segments []StoredSegment) ([]batch.LineResult, error) {
 	data := make([][]byte, len(segments))
 	for i, s := range segments {

@@ -14,12 +14,12 @@ var (
 	announce = declare(`INSERT INTO gateways (id, host, role, place, since, until, loads) VALUES ($1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (id) DO UPDATE SET role = excluded.role, until = excluded.until, loads = excluded.loads`)
 	otherGateways = declare(`SELECT id, host, role, place, since, loads FROM gateways WHERE id <> $1 AND until > $2 ORDER BY since, id LIMIT 1000`)
-	// Rows of dead gateways are deleted after a while.
+	// The rows of gateways that died are of no use to anybody after a while.
 	forgetGateways = declare(`DELETE FROM gateways WHERE id = ANY (ARRAY(SELECT id FROM gateways WHERE until < $1 LIMIT 100 FOR UPDATE SKIP LOCKED))`)
 	withdraw       = declare(`DELETE FROM gateways WHERE id = $1`)
 )
 
-// gatewayMemory is the time for which the row of a dead gateway is kept.
+// gatewayMemory is how long the row of a gateway that died stays.
 const gatewayMemory = time.Hour
 
 func scanGateway(r store.Row) (p batch.Peer, err error) {
@@ -33,15 +33,9 @@ func scanGateway(r store.Row) (p batch.Peer, err error) {
 	return p, nil
 }
 
-<<<<<<< HEAD
 // Announce implements batch.Membership.
 func (s *Store) Announce(ctx context.Context, self batch.Peer, ttl time.Duration) (others []batch.Peer, err error) {
 	loads, err := json.Marshal(self.Loads)
-=======
-// Announce records a gateway as present, and returns the other gateways.
-func (s *Store) Announce(ctx context.Context, a batch.Announcement, ttl time.Duration) (others []batch.Announcement, err error) {
-	loads, err := json.Marshal(a.Loads)
->>>>>>> acb8d86 (store: comments and test failures in plain English)
 	if err != nil {
 		return nil, fmt.Errorf("announcing gateway: %w", err)
 	}
@@ -56,11 +50,7 @@ func (s *Store) Announce(ctx context.Context, a batch.Announcement, ttl time.Dur
 	return others, err
 }
 
-<<<<<<< HEAD
 // Withdraw implements batch.Membership.
-=======
-// Withdraw removes a gateway.
->>>>>>> acb8d86 (store: comments and test failures in plain English)
 func (s *Store) Withdraw(ctx context.Context, id string) error {
 	return s.write(ctx, "withdrawing gateway", func(t *tx) error {
 		t.later(withdraw, id)
@@ -76,7 +66,7 @@ var connectionsAdmitted = declare(`SELECT current_setting('max_connections')::bi
 
 // ConnectionLimits implements batch.ConnectionLimiter.
 func (s *Store) ConnectionLimits(ctx context.Context) (l batch.ConnectionLimits, err error) {
-	l.Gateway = int(s.cfg.MaxConns) + 1 // one more connection listens
+	l.Gateway = int(s.cfg.MaxConns) + 1 // and one listens
 	err = s.read(ctx, "reading limits of connections", func(t *tx) error {
 		admitted, err := one(ctx, t, store.Value[int64], connectionsAdmitted)
 		l.Database = int(admitted)
