@@ -8,8 +8,8 @@ import (
 	"github.com/tidegate/tidegate/internal/uvarint"
 )
 
-// What is known of lines besides their results is written beside a segment, so
-// that versions that do not know it still read the segment:
+// The info of a segment has the data of its lines other than results. It is stored
+// separately, so that older versions can still read the segment:
 //
 //	version   1 byte, infoVersion
 //	upstreams their number uvarint, then each: length uvarint, bytes
@@ -17,8 +17,8 @@ import (
 //	          upstream from 1 (0: none), attempts, duration in ms, input,
 //	          cached, output, reasoning and total tokens
 //
-// That is some 15 bytes a line. It is for reports: one that cannot be read is
-// taken for one that is not there.
+// That is about 15 bytes per line. An info is used in reports only: one that cannot
+// be decoded is treated as missing.
 const infoVersion = 1
 
 // EncodeInfo writes the Usage and LineInfo of lines.
@@ -50,8 +50,8 @@ func EncodeInfo(lines []batch.LineResult) []byte {
 	return b
 }
 
-// AddInfo fills in the Usage and LineInfo of results by Index from what
-// EncodeInfo wrote.
+// AddInfo sets the Usage and LineInfo of results, indexed by Index, from the
+// output of EncodeInfo.
 func AddInfo(results []batch.LineResult, info []byte) {
 	if len(info) == 0 || info[0] != infoVersion {
 		return

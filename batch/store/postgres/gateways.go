@@ -14,12 +14,12 @@ var (
 	announce = declare(`INSERT INTO gateways (id, host, role, place, since, until, loads) VALUES ($1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (id) DO UPDATE SET role = excluded.role, until = excluded.until, loads = excluded.loads`)
 	otherGateways = declare(`SELECT id, host, role, place, since, loads FROM gateways WHERE id <> $1 AND until > $2 ORDER BY since, id LIMIT 1000`)
-	// The rows of gateways that died are of no use to anybody after a while.
+	// Rows of dead gateways are deleted after a while.
 	forgetGateways = declare(`DELETE FROM gateways WHERE id = ANY (ARRAY(SELECT id FROM gateways WHERE until < $1 LIMIT 100 FOR UPDATE SKIP LOCKED))`)
 	withdraw       = declare(`DELETE FROM gateways WHERE id = $1`)
 )
 
-// gatewayMemory is how long the row of a gateway that died stays.
+// gatewayMemory is the time for which the row of a dead gateway is kept.
 const gatewayMemory = time.Hour
 
 func scanGateway(r store.Row) (p batch.Peer, err error) {
@@ -66,7 +66,7 @@ var connectionsAdmitted = declare(`SELECT current_setting('max_connections')::bi
 
 // ConnectionLimits implements batch.ConnectionLimiter.
 func (s *Store) ConnectionLimits(ctx context.Context) (l batch.ConnectionLimits, err error) {
-	l.Gateway = int(s.cfg.MaxConns) + 1 // and one listens
+	l.Gateway = int(s.cfg.MaxConns) + 1 // one more connection listens
 	err = s.read(ctx, "reading limits of connections", func(t *tx) error {
 		admitted, err := one(ctx, t, store.Value[int64], connectionsAdmitted)
 		l.Database = int(admitted)
