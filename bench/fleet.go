@@ -64,19 +64,50 @@ func (f fleet) lost(ctx context.Context) (time.Duration, error) {
 
 // metric reads the first series of a metric of a server.
 func metric(ctx context.Context, addr, name string) (float64, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/metrics", nil)
+	all, err := metrics(ctx, addr)
 	if err != nil {
 		return 0, err
 	}
+	return all.of(name)
+}
+
+// serverMetrics are the metrics of a server at one moment.
+type serverMetrics struct {
+	addr   string
+	values map[string]float64 // of the first series of each metric
+}
+
+// metrics reads all metrics of a server.
+func metrics(ctx context.Context, addr string) (m serverMetrics, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/metrics", nil)
+	if err != nil {
+		return m, err
+	}
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return 0, fmt.Errorf("reading metrics: %w", err)
+		return m, fmt.Errorf("reading metrics: %w", err)
 	}
 	defer answer.Body.Close()
-	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
-		if rest, ok := strings.CutPrefix(lines.Text(), name+"{"); ok {
-			return strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
+	m = serverMetrics{addr, make(map[string]float64)}
+	lines := bufio.NewScanner(answer.Body)
+	for lines.Scan() {
+		line := lines.Text()
+		name, _, labelled := strings.Cut(line, "{")
+		if _, seen := m.values[name]; seen || !labelled || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if m.values[name], err = strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64); err != nil {
+			return m, fmt.Errorf("reading metrics of %s: %w", addr, err)
 		}
 	}
-	return 0, fmt.Errorf("%s has no %s in its metrics", addr, name)
+	return m, lines.Err()
+}
+
+// of returns the value of a metric.
+func (m serverMetrics) of(name string) (float64, error) {
+	v, ok := m.values[name]
+	if !ok {
+		return 0, fmt.Errorf("%s has no %s in its metrics", m.addr, name)
+	}
+	return v, nil
 }

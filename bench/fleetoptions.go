@@ -29,7 +29,7 @@ type fleetOptions struct {
 
 func (o *fleetOptions) register() {
 	flag.IntVar(&o.servers, "fleet-servers", 4, "livefirst, burst: simulated servers")
-	flag.Float64Var(&o.speed, "fleet-speed", 1, "livefirst, burst, knee: --speed of the servers; the rates of live requests are multiplied by it")
+	flag.Float64Var(&o.speed, "fleet-speed", 1, "all scenarios on simulated GPUs: --speed of the servers; the rates of live requests are multiplied by it")
 	flag.StringVar(&o.rates, "fleet-rates", "1,3", "livefirst, burst: live requests a second and server")
 	flag.StringVar(&o.sides, "fleet-sides", "off,on,nginx,ungated", "livefirst: what is measured, in order")
 	flag.IntVar(&o.rounds, "fleet-rounds", 3, "livefirst, burst: rounds, each of all sides")

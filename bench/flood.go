@@ -74,7 +74,7 @@ func (w batchWork) flood(ctx context.Context, addrs []string, workers int) (int6
 				return
 			}
 			for ctx.Err() == nil {
-				err := w.sendOne(ctx, addrs[worker%len(addrs)], int(next.Add(1)))
+				err := postWhole(ctx, addrs[worker%len(addrs)], w.body("flood", int(next.Add(1))))
 				if err == nil {
 					done.Add(1)
 					continue
@@ -90,16 +90,4 @@ func (w batchWork) flood(ctx context.Context, addrs []string, workers int) (int6
 	}
 	all.Wait()
 	return done.Load(), failure
-}
-
-func (w batchWork) sendOne(ctx context.Context, addr string, i int) error {
-	answer, err := postFleet(ctx, addr, w.body("flood", i))
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
-		return fmt.Errorf("reading answer: %w", err)
-	}
-	return nil
 }

@@ -134,6 +134,19 @@ func postFleet(ctx context.Context, addr string, body []byte) (*http.Response, e
 	return answer, nil
 }
 
+// postWhole sends a chat and reads the answer.
+func postWhole(ctx context.Context, addr string, body []byte) error {
+	answer, err := postFleet(ctx, addr, body)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+		return fmt.Errorf("reading answer: %w", err)
+	}
+	return nil
+}
+
 // tokensIn is how many tokens came in a window.
 func tokensIn(all []sent, w window) float64 {
 	n := 0.0

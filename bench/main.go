@@ -14,7 +14,8 @@
 // open ones cost), crowd (a batch that goes before 10,000 others, beside itself
 // alone). On simulated GPUs: livefirst (live beside a batch, beside nginx and an ungated
 // flood), burst (of live beside a batch), knee (the limit that is found, beside the
-// right one). On a real vLLM, which scripts/test-vllm installs and names: interference (of
+// right one), prefix (a batch that shares prefixes, beside a client that divides it
+// by prefix). On a real vLLM, which scripts/test-vllm installs and names: interference (of
 // a batch with live requests).
 package main
 
@@ -58,6 +59,8 @@ var scenarios = map[string]scenario{
 	"burst":     measureBurst,
 	"knee":      measureKnee,
 
+	"prefix": measurePrefix,
+
 	"interference": measureInterference,
 }
 
@@ -68,6 +71,7 @@ type bench struct {
 
 	interference interferenceOptions
 	fleet        fleetOptions
+	prefix       prefixOptions
 }
 
 func main() {
@@ -83,6 +87,7 @@ func run() error {
 	b := &bench{}
 	b.interference.register()
 	b.fleet.register()
+	b.prefix.register()
 	flag.Parse()
 	if flag.NArg() == 0 {
 		return fmt.Errorf("name at least one scenario: %s", strings.Join(slices.Sorted(maps.Keys(scenarios)), ", "))
