@@ -171,6 +171,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.runtime = value.(*runtime)
+	if err := a.onStop(ctx); err != nil {
+		return err
+	}
 	return registerMetrics(ctx, a.runtime)
 }
 

@@ -123,7 +123,7 @@ func (h *DashboardHandler) refuses(w http.ResponseWriter, r *http.Request) bool 
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *DashboardHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	begun(r)
+	begun(w, r)
 	if !under(r.URL.EscapedPath(), h.path) {
 		h.announce(r)
 		return next.ServeHTTP(w, r)

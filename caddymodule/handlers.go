@@ -150,7 +150,7 @@ func (h *APIHandler) Provision(ctx caddy.Context) error {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	begun(r)
+	begun(w, r)
 	switch path := r.URL.EscapedPath(); {
 	case path == "/health":
 		h.health(w, r)
@@ -358,7 +358,7 @@ func (r *runtime) record(ctx context.Context, l upstreams.LiveRequest) {
 // ServeHTTP implements caddyhttp.MiddlewareHandler. It does not call the next
 // handler.
 func (h *ProxyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	begun(r)
+	begun(w, r)
 	if h.rootRedirect(w, r) {
 		return nil
 	}

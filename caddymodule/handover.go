@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -33,20 +34,24 @@ type clientConn struct {
 	listener *listener // the listener of the current server; set before the server gets the connection
 	ahead    []byte    // read by the previous server, and not yet by this one; used by the reader
 
-	mu      sync.Mutex
-	watched bool   // guarded by mu; connState is called for it
-	idle    bool   // guarded by mu; reported by http.Server
-	taken   bool   // guarded by mu; a handler has the request
-	reading bool   // guarded by mu; a Read waits for bytes
-	began   bool   // guarded by mu; bytes were read since it is idle
-	wrote   bool   // guarded by mu; bytes were written since it is idle
-	failed  bool   // guarded by mu; the last Read failed
-	pinned  bool   // guarded by mu; it does not speak HTTP/1.1
-	leaving bool   // guarded by mu; Close was called while a request was read
-	gone    bool   // guarded by mu; another clientConn has the connection
-	heard   bool   // guarded by mu; bytes were read at any time
-	unsaid  []byte // guarded by mu; bytes read since the last Write
-	long    bool   // guarded by mu; more bytes than unsaid holds
+	mu       sync.Mutex
+	since    time.Time // guarded by mu; when the last bytes were read, or when it was accepted
+	watched  bool      // guarded by mu; connState is called for it
+	secure   bool      // guarded by mu; connState is called for the TLS connection on it
+	served   bool      // guarded by mu; it had a request
+	upgraded bool      // guarded by mu; it was hijacked
+	idle     bool      // guarded by mu; reported by http.Server
+	taken    bool      // guarded by mu; a handler has the request
+	reading  bool      // guarded by mu; a Read waits for bytes
+	began    bool      // guarded by mu; bytes were read since it is idle
+	wrote    bool      // guarded by mu; bytes were written since it is idle
+	failed   bool      // guarded by mu; the last Read failed
+	pinned   bool      // guarded by mu; it does not speak HTTP/1.1
+	leaving  bool      // guarded by mu; Close was called while a request was read
+	gone     bool      // guarded by mu; another clientConn has the connection
+	heard    bool      // guarded by mu; bytes were read at any time
+	unsaid   []byte    // guarded by mu; bytes read since the last Write
+	long     bool      // guarded by mu; more bytes than unsaid holds
 }
 
 // maxUnsaid limits how much of a request is kept, in bytes.
@@ -56,22 +61,31 @@ var errHandedOver = net.ErrClosed
 
 // connState is called by net/http: see http.Server.ConnState.
 func connState(conn net.Conn, state http.ConnState) {
-	c, ok := conn.(*clientConn)
-	if !ok {
+	c := clientConnOf(conn)
+	if c == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch state {
 	case http.StateNew, http.StateIdle:
+		_, c.secure = conn.(*tls.Conn)
+		c.watched, c.served = !c.secure, c.served || state == http.StateIdle
 		// The pending Read that detects a disconnect is ended before the connection is
 		// idle.
-		c.watched, c.idle, c.began, c.wrote, c.failed, c.taken = true, true, false, false, false, false
+		c.idle, c.began, c.wrote, c.failed, c.taken = true, false, false, false, false
 	case http.StateHijacked:
-		c.idle, c.pinned = false, true
+		c.idle, c.pinned, c.upgraded = false, true, true
 	case http.StateActive, http.StateClosed:
 		c.idle = false
 	}
+}
+
+// clientConnOf returns the connection below TLS, nil if it is not accepted by a
+// listener of keptNetwork.
+func clientConnOf(conn net.Conn) *clientConn {
+	c, _ := plain(conn).(*clientConn)
+	return c
 }
 
 // connKey is the context key of a request's connection.
@@ -82,15 +96,20 @@ func connContext(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, conn)
 }
 
-// begun records that a handler has a request: it must not be started again.
-func begun(r *http.Request) {
-	c, ok := r.Context().Value(connKey{}).(*clientConn)
-	if !ok {
+// begun records that a handler has a request: it must not be started again. If the
+// gateway stops, it asks the client not to use the connection again.
+func begun(w http.ResponseWriter, r *http.Request) {
+	conn, _ := r.Context().Value(connKey{}).(net.Conn)
+	c := clientConnOf(conn)
+	if c == nil {
 		return
+	}
+	if c.socket.stopping.Load() {
+		w.Header()["Connection"] = []string{"close"} // with HTTP/2, it makes net/http send GOAWAY
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.taken, c.unsaid = true, nil
+	c.taken, c.served, c.unsaid = true, true, nil
 }
 
 // Read returns the bytes left by the previous server, and then reads from the
@@ -137,7 +156,7 @@ func (c *clientConn) note(read []byte, err error) {
 		// "PRI * HTTP/2.0" differs from PROPFIND in its third byte.
 		c.pinned = len(read) < 3 || bytes.HasPrefix(read, []byte("PRI"))
 	}
-	c.began = true
+	c.began, c.since = true, time.Now()
 	if c.taken {
 		// The rest of a request that is being served, or the first byte of the
 		// next one.
@@ -186,7 +205,7 @@ func (c *clientConn) Close() error {
 	case c.gone:
 		return nil
 	case !c.watched || c.taken || c.wrote || c.failed || c.pinned || c.long || next == nil || next == c.listener:
-		return c.TCPConn.Close()
+		return c.end()
 	case c.reading:
 		c.leaving = true
 		return c.TCPConn.SetReadDeadline(time.Unix(1, 0)) // ends the Read
@@ -198,6 +217,12 @@ func (c *clientConn) Close() error {
 	}
 	c.handOver()
 	return nil
+}
+
+// end closes the connection. The caller holds mu.
+func (c *clientConn) end() error {
+	c.socket.dropConn(c)
+	return c.TCPConn.Close()
 }
 
 // The deadline methods have no effect on a connection that was handed over.
@@ -235,7 +260,9 @@ func (c *clientConn) SetWriteDeadline(t time.Time) error {
 // handOver passes the connection to the newest listener. The caller holds mu.
 func (c *clientConn) handOver() {
 	c.gone = true
-	next := &clientConn{TCPConn: c.TCPConn, socket: c.socket, ahead: bytes.Clone(c.unsaid), heard: c.heard}
+	c.socket.dropConn(c)
+	next := c.socket.newConn(c.TCPConn)
+	next.ahead, next.heard, next.served = bytes.Clone(c.unsaid), c.heard, c.served
 	_ = next.TCPConn.SetDeadline(time.Time{}) // if the deadline cannot be reset, reading fails, too
 	go next.socket.deliver(next)
 }

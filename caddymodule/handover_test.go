@@ -25,7 +25,7 @@ func serveKept(t *testing.T, addr, name string) *http.Server {
 		t.Fatal(err)
 	}
 	server := &http.Server{ConnState: connState, ConnContext: connContext, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		begun(r)
+		begun(w, r)
 		if r.URL.Path == "/abort" {
 			panic(http.ErrAbortHandler)
 		}

@@ -7,6 +7,8 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -49,11 +51,16 @@ func listenKept(ctx context.Context, _, host, ports string, offset uint, cfg net
 	if err != nil {
 		return nil, fmt.Errorf("parsing address: %w", err)
 	}
-	key := net.JoinHostPort(at.Host, strconv.FormatUint(uint64(at.StartPort+offset), 10))
+	key := socketKey(at, offset)
 	sockets.Lock()
 	defer sockets.Unlock()
 	s := sockets.open[key]
 	if s == nil {
+		s = newSocket(key)
+		cfg.Control = func(_, _ string, raw syscall.RawConn) error {
+			s.raw = raw
+			return nil
+		}
 		opened, err := at.Listen(ctx, offset, cfg)
 		if err != nil {
 			return nil, err
@@ -62,7 +69,7 @@ func listenKept(ctx context.Context, _, host, ports string, offset uint, cfg net
 		if !ok {
 			return nil, fmt.Errorf("%s does not accept connections", key)
 		}
-		s = &socket{Listener: ln, key: key, done: make(chan struct{})}
+		s.Listener = ln
 		sockets.open[key] = s
 		go s.accept()
 	}
@@ -71,13 +78,29 @@ func listenKept(ctx context.Context, _, host, ports string, offset uint, cfg net
 	return l, nil
 }
 
+// socketKey returns the key of an address in sockets.
+func socketKey(at caddy.NetworkAddress, offset uint) string {
+	return net.JoinHostPort(at.Host, strconv.FormatUint(uint64(at.StartPort+offset), 10))
+}
+
 // socket accepts connections for the listeners of all configurations in force.
 type socket struct {
 	net.Listener
-	key  string
-	done chan struct{} // closed with the last listener
+	key      string
+	raw      syscall.RawConn // of the Listener
+	done     chan struct{}   // closed with the last listener
+	accepted chan struct{}   // closed when accept has returned
+	stopping atomic.Bool     // see serveOut
+	shutOnce sync.Once
 
 	listeners []*listener // guarded by sockets; the newest last
+
+	mu    sync.Mutex
+	conns map[*clientConn]struct{} // guarded by mu; the open connections
+}
+
+func newSocket(key string) *socket {
+	return &socket{key: key, done: make(chan struct{}), accepted: make(chan struct{}), conns: make(map[*clientConn]struct{})}
 }
 
 // acceptRetry limits the backoff after a temporary error of accepting, such as a lack
@@ -86,6 +109,7 @@ const acceptRetry = time.Second
 
 // accept passes connections to the newest listener until the last one is closed.
 func (s *socket) accept() {
+	defer close(s.accepted)
 	pause := 5 * time.Millisecond
 	for {
 		conn, err := s.Accept()
@@ -93,7 +117,7 @@ func (s *socket) accept() {
 		case err == nil:
 			pause = 5 * time.Millisecond
 			if tcp, ok := conn.(*net.TCPConn); ok {
-				conn = &clientConn{TCPConn: tcp, socket: s}
+				conn = s.newConn(tcp)
 			}
 			s.deliver(conn)
 			continue
@@ -151,9 +175,23 @@ func (s *socket) leave(l *listener) error {
 	if len(s.listeners) > 0 {
 		return nil
 	}
-	delete(sockets.open, s.key)
+	s.forget()
 	close(s.done)
-	return s.Close()
+	return s.shut()
+}
+
+// forget makes the next configuration open a socket of its own. The caller holds
+// sockets.
+func (s *socket) forget() {
+	if sockets.open[s.key] == s {
+		delete(sockets.open, s.key)
+	}
+}
+
+// shut closes the socket, once.
+func (s *socket) shut() (err error) {
+	s.shutOnce.Do(func() { err = s.Close() })
+	return err
 }
 
 // listener is the listener of one configuration on a socket.
