@@ -66,7 +66,7 @@ func NewEngine(cfg batch.Config, store batch.Store, queue batch.Queue, files bat
 	e.health.log = log
 	e.scheduler = scheduler.New(scheduler.Dependencies{
 		Config: e.config, Owner: e.owner, Store: e.store, Queue: e.queue, Files: files, Dispatcher: d,
-		Health: &e.health, NoteQueue: e.noteQueue, WakeWorkers: e.wakeWorkers, Notify: e.notify, Log: log,
+		Health: &e.health, Gateways: e.workingGateways, NoteQueue: e.noteQueue, WakeWorkers: e.wakeWorkers, Notify: e.notify, Log: log,
 	})
 	e.metrics.scheduler, e.metrics.times = e.scheduler, times
 	e.metrics.quarantine, e.metrics.missing = &e.quarantine, &e.missing

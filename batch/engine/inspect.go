@@ -84,7 +84,7 @@ func endpointOf(line []byte) string {
 func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string, options scanOptions) (*scan, error) {
 	cfg := e.config()
 	s := &scan{endpoint: endpoint, models: make(map[string]*scannedModel), scanOptions: options}
-	var slicer slicer
+	var cut slicer
 	ids := make(map[[16]byte]struct{})
 	lines := openai.NewLineReader(from, cfg.MaxLineBytes)
 	for {
@@ -112,14 +112,18 @@ func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string,
 		if s.endpoint == "" {
 			s.endpoint = cmp.Or(endpointOf(line.Bytes), openai.BatchEndpoints[0])
 		}
-		e.scanLine(ctx, s, line, ids)
-		slicer.add(line)
+		request, findings := openai.ParseRequest(line.Bytes, s.endpoint)
+		for _, f := range findings {
+			s.find(line.Number, f)
+		}
+		e.scanRequest(ctx, s, line.Number, request, ids)
+		cut.add(line, openai.OutputLimit(request.Body))
 		s.tell()
 	}
 	if err := ctx.Err(); err != nil { // it may have ended a wait
 		return nil, err
 	}
-	s.plan.Slices = slicer.slices
+	s.plan.Slices, s.order = cut.slices, cut.order()
 	if s.plan.Lines == 0 {
 		s.findings = append(s.findings, openai.BatchError{Code: "empty_file", Message: "The input file has no requests."})
 	}
@@ -133,16 +137,13 @@ func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string,
 	return s, nil
 }
 
-// scanLine checks one line. ids are those of the lines before it, hashed.
-func (e *Engine) scanLine(ctx context.Context, s *scan, line openai.Line, ids map[[16]byte]struct{}) {
-	request, findings := openai.ParseRequest(line.Bytes, s.endpoint)
-	for _, f := range findings {
-		s.find(line.Number, f)
-	}
+// scanRequest checks the custom id and the model of a line. ids are the hashed custom
+// ids of the lines before it.
+func (e *Engine) scanRequest(ctx context.Context, s *scan, line int, request openai.Request, ids map[[16]byte]struct{}) {
 	if request.CustomID != "" {
 		key := [16]byte(batch.ShortHash(request.CustomID))
 		if _, used := ids[key]; used {
-			s.find(line.Number, openai.Finding{Code: "duplicate_custom_id", Param: "custom_id", Message: "The custom_id for this request is a duplicate of another request. The custom_id must be unique in a batch."})
+			s.find(line, openai.Finding{Code: "duplicate_custom_id", Param: "custom_id", Message: "The custom_id for this request is a duplicate of another request. The custom_id must be unique in a batch."})
 		}
 		ids[key] = struct{}{}
 	}
@@ -161,6 +162,6 @@ func (e *Engine) scanLine(ctx context.Context, s *scan, line openai.Line, ids ma
 	}
 	m.lines++
 	if m.unknown != "" {
-		s.find(line.Number, openai.Finding{Code: "model_not_found", Param: "body.model", Message: m.unknown})
+		s.find(line, openai.Finding{Code: "model_not_found", Param: "body.model", Message: m.unknown})
 	}
 }

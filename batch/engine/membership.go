@@ -52,6 +52,15 @@ func (e *Engine) enter(ctx context.Context) error {
 	return nil
 }
 
+// workingGateways returns the number of gateways that work on batches, with this one.
+func (e *Engine) workingGateways() int {
+	others := e.others.Load()
+	if others == nil {
+		return 1
+	}
+	return 1 + peersOf(*others).Working
+}
+
 // announcement is what this gateway tells the others of itself, without its loads.
 func (e *Engine) announcement() batch.Peer {
 	a := e.self

@@ -21,6 +21,7 @@ const maxFindings = 500
 type scan struct {
 	endpoint string // that all requests must have
 	plan     batch.Plan
+	order    []int // in which the slices are queued
 	bytes    int64 // up to the end of the last line
 	models   map[string]*scannedModel
 	findings []openai.BatchError
@@ -73,12 +74,8 @@ func (e *Engine) validate(ctx context.Context, c batch.BatchClaim) error {
 	if err := e.store.StartBatch(ctx, c, s.plan); err != nil {
 		return fmt.Errorf("starting batch: %w", err)
 	}
-	numbers := make([]int, len(s.plan.Slices))
-	for i := range numbers {
-		numbers[i] = i
-	}
 	// What the queue does not take is found in the store.
-	e.noteQueue(e.queue.Push(ctx, c.Batch.ID, numbers))
+	e.noteQueue(e.queue.Push(ctx, c.Batch.ID, s.order))
 	e.scheduler.Refresh()
 	return nil
 }
@@ -166,26 +163,4 @@ func (s *scan) report() []openai.BatchError {
 		return s.findings
 	}
 	return append(s.findings, openai.BatchError{Code: "too_many_errors", Message: fmt.Sprintf("There are %d more errors in this file.", s.beyond)})
-}
-
-// slicer cuts lines into slices.
-type slicer struct {
-	slices []batch.SlicePlan
-	lines  int
-}
-
-func (s *slicer) add(line openai.Line) {
-	if n := len(s.slices); n > 0 {
-		last := &s.slices[n-1]
-		// Blank lines between two slices belong to none.
-		length := line.Offset + line.Length - last.Offset
-		if last.Lines < batch.SliceLines && length <= batch.SliceBytes {
-			last.Lines++
-			last.Length = length
-			s.lines++
-			return
-		}
-	}
-	s.slices = append(s.slices, batch.SlicePlan{Offset: line.Offset, Length: line.Length, FirstLine: s.lines, Lines: 1})
-	s.lines++
 }

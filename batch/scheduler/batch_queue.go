@@ -29,17 +29,18 @@ type batchQueue struct {
 	work       map[int]*work
 	unread     []claimed // not read because the memory limit is reached
 
-	loading  bool      // a load is under way
-	looked   time.Time // for lapsed slices
-	loads    int       // slices loaded since the batch queue was made
-	spent    bool      // the last load found nothing to claim
-	retiring bool      // has had its turn; others wait
-	paused   bool      // nothing more of it is started
-	idle     time.Time // since when other gateways could run more of it; zero: they could not
-	done     int       // lines that were committed since paced
-	paced    time.Time
-	pace     float64   // lines per second, before that
-	stalled  time.Time // since when nothing of it can start; zero: it can, or some of it runs
+	loading              bool      // a load is under way
+	looked               time.Time // for lapsed slices
+	loads                int       // slices loaded since the batch queue was made
+	linesRead, bytesRead int64     // lines that were read, and the size of their requests
+	spent                bool      // the last load found nothing to claim
+	retiring             bool      // has had its turn; others wait
+	paused               bool      // nothing more of it is started
+	idle                 time.Time // since when other gateways could run more of it; zero: they could not
+	done                 int       // lines that were committed since paced
+	paced                time.Time
+	pace                 float64   // lines per second, before that
+	stalled              time.Time // since when nothing of it can start; zero: it can, or some of it runs
 }
 
 // begin counts n lines of a model that have a slot from now on, or no more.

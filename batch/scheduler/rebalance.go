@@ -50,7 +50,7 @@ func (f *batchQueue) mixed() bool {
 func (r *Scheduler) ahead(f *batchQueue, limit, sharers int) int {
 	switch {
 	case f.idle.IsZero():
-		return max(batch.SliceLines, 2*limit/sharers)
+		return max(batch.SliceLines, 2*limit/sharers, r.window(f, sharers))
 	case f.nPending == 0 && r.deps.Dispatcher.Free(f.batch.Model):
 		return max(batch.SliceLines, limit/8)
 	default:

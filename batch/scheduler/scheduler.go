@@ -79,6 +79,9 @@ type Dependencies struct {
 	Files      batch.Files
 	Dispatcher batch.Dispatcher
 	Health     HealthReporter
+	// Gateways returns the number of gateways that work on batches of the store, with
+	// this one.
+	Gateways func() int
 	// NoteQueue records the outcome of a queue operation.
 	NoteQueue func(error)
 	// WakeWorkers makes the workers of this gateway look for batches to finalize.
@@ -347,7 +350,7 @@ func (r *Scheduler) prefetchAll() {
 		r.noteOthers(f, now)
 		ahead := r.ahead(f, limit, sharers)
 		r.rebalance(f, ahead, now)
-		full := f.nPending >= ahead/2
+		full := f.nPending >= f.enough(ahead)
 		lapsed := !patient && !f.retiring && f.nPending < 2*ahead && now.Sub(f.looked) >= lapsedInterval
 		if full && !lapsed || f.retiring && len(f.unread) == 0 {
 			continue
@@ -362,6 +365,7 @@ func (r *Scheduler) prefetchAll() {
 		if full {
 			request.slices = max(1, ahead/batch.SliceLines)
 		}
+		request.slices = min(request.slices, max(windowLoad, 2*limit/batch.SliceLines))
 		r.load(f, request)
 	}
 }
@@ -409,6 +413,8 @@ func (r *Scheduler) loaded(f *batchQueue, got loaded, only bool) {
 		}
 		f.work[w.Number] = w
 		f.loads++
+		f.linesRead += int64(len(w.lines))
+		f.bytesRead += w.bytes
 		r.memory.taken += w.bytes
 		for _, l := range w.lines {
 			f.push(l)

@@ -25,7 +25,19 @@ const (
 	// longLine is how many times as many tokens as the mean a line must be expected to
 	// generate to be started first.
 	longLine = 2
+	// remembered is how many different prefixes of a server are remembered.
+	remembered = 8
 )
+
+// near returns the length of the common prefix of q with a prompt that a server has read
+// before, or 0 if that is too little to be worth anything.
+func (p Prompt) near(q Prompt) int {
+	n := p.common(q)
+	if n < sharedBytes || float64(n) < sharedPart*float64(q.len()) {
+		return 0
+	}
+	return n
+}
 
 // Queue holds the lines of a batch that may start. Lines that are put back to the
 // front are the next ones, then those expected to run much longer than others. Of the
@@ -39,7 +51,7 @@ type Queue[T comparable] struct {
 	sorted  []*entry[T] // by prompt; none of them is taken
 	long    longest[T]  // by tokens; taken ones are skipped
 	back    []T
-	last    map[string]Prompt // of the line that a server took last
+	read    map[string][]Prompt // by server, of different prefixes; the last one is that of the line taken last
 
 	sum     int // expected tokens of the lines that were added, where known
 	known   int // number of these lines
@@ -47,8 +59,8 @@ type Queue[T comparable] struct {
 	sharing int // bytes of these that are shared with a line that was there
 }
 
-// Prompt is what an engine reads of a line. It must not be modified before another line
-// was taken by the same server.
+// Prompt is what an engine reads of a line. It must not be modified, as it is compared
+// with those of later lines.
 type Prompt struct {
 	// Head is a hash of what precedes Text, such as the tools, and HeadBytes the size of
 	// it. Prompts whose heads differ share nothing.
@@ -147,12 +159,18 @@ func (q *Queue[T]) Take(server string) T {
 	}
 	at := q.choose(server)
 	e := q.sorted[at]
-	if q.last == nil {
-		q.last = make(map[string]Prompt)
-	}
-	q.last[server] = e.prompt
+	q.note(server, e.prompt)
 	q.remove(at)
 	return e.value
+}
+
+// note notes that a server reads a prompt.
+func (q *Queue[T]) note(server string, prompt Prompt) {
+	if q.read == nil {
+		q.read = make(map[string][]Prompt)
+	}
+	read := slices.DeleteFunc(q.read[server], func(p Prompt) bool { return p.near(prompt) > 0 })
+	q.read[server] = append(read[max(0, len(read)+1-remembered):], prompt)
 }
 
 // Filter removes the lines for which keep returns false.
@@ -191,18 +209,17 @@ func (q *Queue[T]) place(e *entry[T]) int {
 }
 
 // near returns the place of the line that shares the longest prefix with the previous
-// line of a server; if there is none, that of a line that starts a walk elsewhere.
+// line of a server, or with earlier ones; if there is none, that of a line at which the
+// server starts elsewhere.
 func (q *Queue[T]) near(server string) int {
-	prompt, known := q.last[server]
-	if known {
+	for _, prompt := range slices.Backward(q.read[server]) {
 		at := q.search(prompt)
 		best, most := -1, 0
 		for _, i := range [2]int{at, at - 1} {
 			if i < 0 || i == len(q.sorted) {
 				continue
 			}
-			other := q.sorted[i].prompt
-			if n := prompt.common(other); n >= sharedBytes && n > most && float64(n) >= sharedPart*float64(other.len()) {
+			if n := prompt.near(q.sorted[i].prompt); n > most {
 				best, most = i, n
 			}
 		}
@@ -218,9 +235,9 @@ func (q *Queue[T]) near(server string) int {
 // working on it. The longest range is divided in its middle, at the place where the
 // least is shared.
 func (q *Queue[T]) elsewhere() int {
-	places := make([]int, 0, len(q.last)+1)
-	for _, prompt := range q.last {
-		places = append(places, q.search(prompt))
+	places := make([]int, 0, len(q.read)+1)
+	for _, read := range q.read {
+		places = append(places, q.search(read[len(read)-1]))
 	}
 	slices.Sort(places)
 	places = slices.Compact(append(places, len(q.sorted)))

@@ -1,0 +1,62 @@
+package engine
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// longSlice is how many times as many tokens as the mean a line must be expected to
+// generate for the order of the slices to depend on it.
+const longSlice = 2
+
+// slicer divides lines into slices.
+type slicer struct {
+	slices  []batch.SlicePlan
+	longest []int // expected tokens of the longest line of each slice, 0 if not known
+	lines   int
+	sum     int // expected tokens of all lines, where known
+	known   int // number of these lines
+}
+
+// add adds a line that is expected to generate a number of tokens, 0 if not known.
+func (s *slicer) add(line openai.Line, tokens int) {
+	if tokens > 0 {
+		s.sum += tokens
+		s.known++
+	}
+	s.lines++
+	if n := len(s.slices); n > 0 {
+		last := &s.slices[n-1]
+		// Blank lines between two slices belong to none.
+		length := line.Offset + line.Length - last.Offset
+		if last.Lines < batch.SliceLines && length <= batch.SliceBytes {
+			last.Lines++
+			last.Length = length
+			s.longest[n-1] = max(s.longest[n-1], tokens)
+			return
+		}
+	}
+	s.slices = append(s.slices, batch.SlicePlan{Offset: line.Offset, Length: line.Length, FirstLine: s.lines - 1, Lines: 1})
+	s.longest = append(s.longest, tokens)
+}
+
+// order returns the numbers of the slices in the order in which they are queued. Slices
+// with much longer lines than others come first, so that the batch does not end with
+// one of these lines running alone.
+func (s *slicer) order() []int {
+	numbers := make([]int, len(s.slices))
+	for i := range numbers {
+		numbers[i] = i
+	}
+	long := func(i int) int {
+		if s.longest[i]*s.known < longSlice*s.sum {
+			return 0
+		}
+		return s.longest[i]
+	}
+	slices.SortStableFunc(numbers, func(a, b int) int { return cmp.Compare(long(b), long(a)) })
+	return numbers
+}
