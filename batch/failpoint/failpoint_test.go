@@ -20,7 +20,7 @@ func TestParse(t *testing.T) {
 		t.Errorf("got %v, %v", points, err)
 	}
 	if points, err := Parse(""); err != nil || points != nil {
-		t.Errorf("nothing: %v, %v", points, err)
+		t.Errorf("empty value: got %v, %v, want none", points, err)
 	}
 	for _, bad := range []string{"store.Nothing:after=crash", "store.Open=crash", "store.Open:during=crash", "store.Open:after=explode", "store.Open:after=crash@0", "store.Open:after=crash@x", "store.Open"} {
 		if _, err := Parse(bad); err == nil || !strings.Contains(err.Error(), bad) {
@@ -65,7 +65,7 @@ func TestPoints(t *testing.T) {
 	}
 	for _, want := range []string{"failpoint queue.Pop:before=error@2\n", "failpoint queue.Pop:after=error@2\n", "failpoint queue.Done:after=crash@1\n"} {
 		if !strings.Contains(said.String(), want) {
-			t.Errorf("it does not say %q: %s", want, &said)
+			t.Errorf("message does not contain %q: %s", want, &said)
 		}
 	}
 }

@@ -117,7 +117,7 @@ func (noPool) Slots() int { return 0 }
 
 func (noPool) Capabilities() (c batch.DispatcherCapabilities) { return c }
 
-// tenantHeader says whose request it is, in these tests.
+// tenantHeader has the tenant of a request in these tests.
 const tenantHeader = "X-Tenant"
 
 func newAPI(t *testing.T, limits upload.Limits) *api {
@@ -314,11 +314,11 @@ func (a *api) stored() (contents, rows int) {
 	return len(a.contents()), len(page)
 }
 
-// wantStored fails when something was left behind.
+// wantStored checks the number of stored contents and rows.
 func (a *api) wantStored(contents, rows int) {
 	a.t.Helper()
 	if c, r := a.stored(); c != contents || r != rows {
-		a.t.Errorf("%d contents and %d rows are there, want %d and %d: %v", c, r, contents, rows, a.contents())
+		a.t.Errorf("got %d contents and %d rows, want %d and %d: %v", c, r, contents, rows, a.contents())
 	}
 }
 
@@ -341,7 +341,7 @@ func (want refused) check(t *testing.T, r reply) {
 	}
 }
 
-// eventually waits for what another process or goroutine does.
+// eventually waits until done returns true.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -351,7 +351,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 		select {
 		case <-tick.C:
 		case <-timeout:
-			t.Fatalf("still not: %s", what)
+			t.Fatalf("timeout waiting for: %s", what)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func (h *handler) createBatch(w http.ResponseWriter, r *http.Request, _ string) 
 	return answer(w, wireBatch(made))
 }
 
-// maxKey is how long an idempotency key may be.
+// maxKey is the maximum length of an idempotency key.
 const maxKey = 255
 
 // idempotencyKey reads the header, "" when it is absent or empty.

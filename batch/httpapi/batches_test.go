@@ -197,7 +197,7 @@ func TestIdempotencyKey(t *testing.T) {
 	a := newAPI(t, upload.Limits{})
 	first := a.json("POST", "/v1/batches", create, "Idempotency-Key", "key 1")
 	id := decode[openai.Batch](t, first).ID
-	decode[openai.Batch](t, a.json("POST", "/v1/batches/"+id+"/cancel", "")) // the answer is the first all the same
+	decode[openai.Batch](t, a.json("POST", "/v1/batches/"+id+"/cancel", "")) // the first response is returned anyway
 	same := ` { "completion_window":"24h", "endpoint" : "/v1/chat/completions", "input_file_id":"file-\u0061bc" } `
 	if again := a.json("POST", "/v1/batches", same, "Idempotency-Key", "key 1"); string(again.body) != string(first.body) {
 		t.Errorf("first %s\nagain %s", first.body, again.body)
@@ -206,7 +206,7 @@ func TestIdempotencyKey(t *testing.T) {
 	r := a.json("POST", "/v1/batches", other, "Idempotency-Key", "key 1")
 	refused{409, "", "", "This Idempotency-Key was used before, with another request."}.check(t, r)
 	if r.Header.Get("X-Should-Retry") != "false" {
-		t.Error("clients are let to retry what cannot succeed")
+		t.Error("response allows retries of a request that cannot succeed")
 	}
 	for name, headers := range map[string][]string{
 		"another key": {"Idempotency-Key", strings.Repeat("k", 255)}, "another tenant": {"Idempotency-Key", "key 1", tenantHeader, "other"}, "empty key": {"Idempotency-Key", ""}, "no key": nil,
@@ -375,6 +375,6 @@ func TestStoreTrouble(t *testing.T) {
 	r = a.request("GET", "/v1/batches/"+id, "")
 	refused{500, "", "", "The server had an error processing your request."}.check(t, r)
 	if strings.Contains(string(r.body), "secret") {
-		t.Error("the client is told what is none of its business")
+		t.Error("response contains internal details")
 	}
 }

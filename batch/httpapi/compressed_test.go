@@ -51,7 +51,7 @@ func zstandard(t *testing.T, content string, options ...zstd.EOption) []byte {
 	return b.Bytes()
 }
 
-// zipped makes an archive of entries: names and contents in turn.
+// zipped returns an archive of entries: alternating names and contents.
 func zipped(t *testing.T, entries ...string) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -213,7 +213,7 @@ func TestDecompressedLimitByDefault(t *testing.T) {
 	a.wantStored(1, 1)
 }
 
-// TestZip64 checks an archive whose end says that the truth stands elsewhere.
+// TestZip64 checks an archive whose end record refers to a Zip64 record.
 func TestZip64(t *testing.T) {
 	for _, c := range []struct {
 		entries uint64

@@ -10,12 +10,12 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// Control is what the API needs to change how batches are worked on.
+// Control has the methods that the API needs to control batches.
 type Control interface {
 	PauseBatch(ctx context.Context, tenant, id string) (batch.Batch, error)
 	ResumeBatch(ctx context.Context, tenant, id string) (batch.Batch, error)
 	PrioritizeBatch(ctx context.Context, tenant, id string, priority int) (batch.Batch, error)
-	// RetryFailed returns a *batch.StateError for what cannot be retried.
+	// RetryFailed returns a *batch.StateError if the batch cannot be retried.
 	RetryFailed(ctx context.Context, tenant, id string, r engine.RetryRequest) (batch.Batch, error)
 }
 

@@ -10,13 +10,13 @@ import (
 	"github.com/tidegate/tidegate/batch/engine"
 )
 
-// Demanded is what the API needs to tell what waits.
+// Demanded has the methods that the API needs to report demand.
 type Demanded interface {
-	// Demand returns batch.ErrUnavailable while it is not known.
+	// Demand returns batch.ErrUnavailable while the demand is unknown.
 	Demand(ctx context.Context, tenant string) (engine.Demand, error)
 }
 
-// demandReport is the answer of GET /v1/batches/demand. What is not known is null.
+// demandReport is the response of GET /v1/batches/demand. Unknown values are null.
 type demandReport struct {
 	Object      string        `json:"object"` // "batch_demand"
 	At          int64         `json:"at"`     // unix seconds
@@ -27,7 +27,7 @@ type demandReport struct {
 
 type modelDemand struct {
 	Object        string           `json:"object"` // "batch_demand.model"
-	Model         *string          `json:"model"`  // null for lines whose model is not known
+	Model         *string          `json:"model"`  // null for lines with unknown model
 	Batches       int64            `json:"batches"`
 	Validating    int64            `json:"validating_batches"` // of Batches
 	Lines         int64            `json:"lines"`
@@ -54,8 +54,8 @@ type deadlineDemand struct {
 	Seconds       *int64 `json:"seconds"`
 }
 
-// getDemand answers with the work that batches have before them, with ?model=NAME of
-// one model, also where that has no work: an autoscaler wants a number.
+// getDemand returns the remaining work of batches, with ?model=NAME of one model. A model
+// without work gets zeros, because an autoscaler needs a number.
 func (h *handler) getDemand(w http.ResponseWriter, r *http.Request, _ string) error {
 	query, err := parseQuery(r)
 	if err != nil {
@@ -101,7 +101,7 @@ func modelDemandOf(m *engine.ModelDemand) modelDemand {
 	return o
 }
 
-// seconds are whole ones, begun ones included; nil for none.
+// seconds rounds up to whole seconds; nil for none.
 func seconds(d *time.Duration) *int64 {
 	if d == nil {
 		return nil
@@ -109,7 +109,7 @@ func seconds(d *time.Duration) *int64 {
 	return new(int64((*d + time.Second - 1) / time.Second))
 }
 
-// thousandths rounds to them; nil for none.
+// thousandths rounds to thousandths; nil for none.
 func thousandths(f *float64) *float64 {
 	if f == nil {
 		return nil

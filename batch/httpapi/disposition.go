@@ -20,10 +20,10 @@ var (
 	errTwiceGiven  = errors.New("a parameter is given twice")
 )
 
-// parseDisposition reads the Content-Disposition of a part (RFC 7578, 4.2). It
-// accepts what clients write against the grammar: values without quotes that
-// have spaces or letters beyond ASCII, filename* (RFC 5987) in UTF-8 and
-// ISO-8859-1, and encoded words (RFC 2047) as the name of a file.
+// parseDisposition parses the Content-Disposition of a part (RFC 7578, 4.2). It also
+// accepts headers of clients that violate the grammar: unquoted values with spaces or
+// non-ASCII letters, filename* (RFC 5987) in UTF-8 and ISO-8859-1, and encoded words (RFC
+// 2047) as the name of a file.
 func parseDisposition(header string) (disposition, error) {
 	kind, params, err := mime.ParseMediaType(header)
 	if err != nil || params["filename"] == "" {

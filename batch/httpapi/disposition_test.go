@@ -50,7 +50,7 @@ func FuzzParseDisposition(f *testing.F) {
 	f.Fuzz(func(t *testing.T, header string) {
 		d, err := parseDisposition(header)
 		if err != nil && d != (disposition{}) {
-			t.Errorf("got %+v beside %v, want nothing", d, err)
+			t.Errorf("got %+v with error %v, want an empty result", d, err)
 		}
 	})
 }

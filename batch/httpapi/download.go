@@ -19,7 +19,7 @@ func (h *handler) downloadFile(w http.ResponseWriter, r *http.Request, id string
 	}
 	defer func() { err = errors.Join(err, content.Close()) }()
 	header := w.Header()
-	header.Set("Content-Type", "application/octet-stream") // never anything that a browser would run
+	header.Set("Content-Type", "application/octet-stream") // never a type that a browser would execute
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Content-Disposition", attachment(f.PlainFilename()))
 	header.Set("ETag", `"`+f.SHA256+`"`)
@@ -28,7 +28,7 @@ func (h *handler) downloadFile(w http.ResponseWriter, r *http.Request, id string
 		if r.Context().Err() == nil {
 			h.log.Error("download broke off", zap.String("file", id), zap.Error(err))
 		}
-		// Less was sent than promised. Only a broken connection says so.
+		// Fewer bytes were sent than announced. Only an aborted connection shows this.
 		panic(http.ErrAbortHandler)
 	}
 	return nil
@@ -45,7 +45,7 @@ func attachment(name string) string {
 	}, name)
 	value := `attachment; filename="` + plain + `"`
 	if plain != name {
-		// PathEscape leaves a few characters that RFC 8187 does not know.
+		// PathEscape does not escape a few characters that RFC 8187 excludes.
 		whole := strings.NewReplacer("+", "%2B", "=", "%3D", ":", "%3A", "@", "%40", "$", "%24", "&", "%26").Replace(url.PathEscape(name))
 		value += "; filename*=UTF-8''" + whole
 	}

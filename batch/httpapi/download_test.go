@@ -158,8 +158,8 @@ func TestDownloadBreaksOff(t *testing.T) {
 	}
 }
 
-// TestBrokenDownloadIsAborted checks the same for protocols that do not notice
-// by themselves that less comes than was promised.
+// TestBrokenDownloadIsAborted checks the same for protocols that do not detect missing
+// bytes.
 func TestBrokenDownloadIsAborted(t *testing.T) {
 	a := newAPI(t, upload.Limits{})
 	f := a.upload("user_data", "a.txt", "content")

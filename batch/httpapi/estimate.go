@@ -8,13 +8,13 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// estimatedBatch is the Batch object with what can be said of its rest.
+// estimatedBatch is the Batch object with an estimate of its remaining time.
 type estimatedBatch struct {
 	openai.Batch
 	Estimate wireEstimate `json:"estimate"`
 }
 
-// wireEstimate has null for what is not known.
+// wireEstimate is the estimate in a response. Unknown values are null.
 type wireEstimate struct {
 	LinesPerMinute   *float64 `json:"lines_per_minute"`
 	RemainingSeconds *int64   `json:"remaining_seconds"`

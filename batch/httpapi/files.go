@@ -38,7 +38,7 @@ func (h *handler) createFile(w http.ResponseWriter, r *http.Request, _ string) (
 	form.open = func(ctx context.Context, filename string) (io.Writer, error) {
 		if purpose := form.fields["purpose"]; purpose != "" {
 			if err := parsePurpose(purpose); err != nil {
-				return nil, err // before all of the file has come
+				return nil, err // before the whole file was received
 			}
 		}
 		commit.Filename = filename
@@ -56,7 +56,7 @@ func (h *handler) createFile(w http.ResponseWriter, r *http.Request, _ string) (
 		return openai.MissingParameter("file")
 	}
 	commit.Purpose = openai.PurposeBatch
-	if purpose := form.fields["purpose"]; purpose != "" { // BESH takes an empty field for none
+	if purpose := form.fields["purpose"]; purpose != "" { // BESH treats an empty field as missing
 		commit.Purpose = purpose
 	}
 	if err := parsePurpose(commit.Purpose); err != nil {

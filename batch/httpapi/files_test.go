@@ -311,7 +311,7 @@ func TestListFiles(t *testing.T) {
 	}
 }
 
-// TestDeletingWhatIsListed does what a client does that empties its account.
+// TestDeletingWhatIsListed deletes all files while it lists them.
 func TestDeletingWhatIsListed(t *testing.T) {
 	a := newAPI(t, upload.Limits{})
 	for range 5 {

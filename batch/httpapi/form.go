@@ -23,17 +23,17 @@ const (
 	formOverhead = formParts * (formHeader + formField)
 )
 
-// form reads a multipart/form-data body as a stream. Its one file goes to the
-// writer that open returns; its fields are kept.
+// form parses a multipart/form-data body as a stream. Its file is written to the writer
+// that open returns; its fields are stored.
 type form struct {
 	// file is the name of the part with the file.
 	file string
-	// known are the names of the fields that are kept. Others are ignored.
+	// known are the names of the fields that are stored. Others are ignored.
 	known []string
 	// limit is how large the file may be, in bytes.
 	limit int64
-	// open is called with the file's name, clean, when the file begins. The
-	// fields that came before it are known by then.
+	// open is called with the cleaned file name when the file begins. Earlier
+	// fields are already stored.
 	open func(ctx context.Context, filename string) (io.Writer, error)
 
 	fields  map[string]string
@@ -73,7 +73,7 @@ func (f *form) read(r *http.Request) error {
 	}
 }
 
-// drain reads what follows the closing boundary, so that a request that is cut off
+// drain reads the data after the closing boundary, so that a request that is truncated
 // there is rejected too.
 func drain(body io.Reader) error {
 	if _, err := io.Copy(io.Discard, io.LimitReader(body, formField)); err != nil {
@@ -174,10 +174,10 @@ func (b bodyReader) Read(p []byte) (int, error) {
 
 var errHeaderTooLong = errors.New("header is too long")
 
-// gauge is a body as mime/multipart can be trusted with it. It lets through no
-// more than left, because mime/multipart would take headers of 10 MiB. And it
-// ends in an error, never in io.EOF, because mime/multipart passes on the
-// io.EOF of a body that ends in a header, as if the form were complete.
+// gauge limits a body for mime/multipart. It returns at most left bytes, because
+// mime/multipart accepts headers of 10 MiB. It ends with an error, never with io.EOF,
+// because mime/multipart returns the io.EOF of a body that ends in a header as if the
+// form was complete.
 type gauge struct {
 	r    io.Reader
 	left int64
@@ -195,8 +195,8 @@ func (g *gauge) Read(p []byte) (int, error) {
 	n, err := g.r.Read(p)
 	g.left -= int64(n)
 	if err == io.EOF {
-		// The line end behind the closing boundary may be missing
-		// (RFC 2046, 5.1.1), and is looked for.
+		// mime/multipart searches for the line end after the closing
+		// boundary, which may be missing (RFC 2046, 5.1.1).
 		g.over, g.end, err = true, "\r\n", nil
 	}
 	return n, err

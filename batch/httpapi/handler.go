@@ -13,17 +13,18 @@ import (
 	"github.com/tidegate/tidegate/batch/upload"
 )
 
-// Batches is what the API needs to do with batches. Where a batch is returned
-// with batch.ErrConflict, it is in the state that was in the way.
+// Batches has the methods that the API needs for batches. A batch that is returned with
+// batch.ErrConflict has the conflicting state.
 type Batches interface {
-	// CreateBatch returns batch.ErrKeyReused for an idempotency key that came
-	// with another request before.
+	// CreateBatch returns batch.ErrKeyReused if another request used the
+	// idempotency key before.
 	CreateBatch(ctx context.Context, tenant string, r batch.CreateRequest) (batch.Batch, error)
 	Batch(ctx context.Context, tenant, id string) (batch.Batch, error)
 	Batches(ctx context.Context, tenant string, q batch.BatchQuery) (page []batch.Batch, more bool, err error)
 	CancelBatch(ctx context.Context, tenant, id string) (batch.Batch, error)
 	DeleteBatch(ctx context.Context, tenant, id string, d batch.Deletion) (batch.Batch, error)
-	// WaitReason says why no line of a batch starts though nothing is wrong.
+	// WaitReason returns the reason why no line of a batch starts, "" for none. It is
+	// not an error, such as the hours of batches.
 	WaitReason(b batch.Batch) string
 	Control
 	Lines
@@ -32,14 +33,14 @@ type Batches interface {
 	Demanded
 }
 
-// Config is what a handler is made of.
+// Config is the configuration of a handler.
 type Config struct {
 	Files   *upload.Service
 	Batches Batches
-	// Tenant tells whose request it is. Nil: everybody is
+	// Tenant returns the tenant of a request. nil: always
 	// batch.DefaultTenant.
 	Tenant func(*http.Request) string
-	// Log takes what went wrong on the server's side. Nil: nothing is logged.
+	// Log logs internal errors. nil: none.
 	Log *zap.Logger
 	// Now is the clock of reports, time.Now when nil.
 	Now func() time.Time

@@ -14,18 +14,18 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// Lines is what the API needs to show lines of batches.
+// Lines has the methods that the API needs for lines of batches.
 type Lines interface {
 	// Lines returns a *batch.StateError for a batch whose results no longer exist.
 	Lines(ctx context.Context, tenant, id string, q engine.LineQuery) (engine.LinePage, error)
-	// Line returns batch.ErrNotFound for a line that is not there as well.
+	// Line also returns batch.ErrNotFound for a line that does not exist.
 	Line(ctx context.Context, tenant, id string, number int) (engine.LineDetail, error)
 }
 
-// linePage is how many lines a page has unless the client says otherwise.
+// linePage is the default number of lines of a page.
 const linePage = 100
 
-// wireLine is a line of a batch. What is not known is null.
+// wireLine is a line of a batch in a response. Unknown values are null.
 type wireLine struct {
 	Object     string        `json:"object"` // "batch.line"
 	Line       int           `json:"line"`   // of the request in the input, from 1

@@ -121,8 +121,8 @@ func (p params) metadata() (map[string]string, error) {
 	return metadata, nil
 }
 
-// hashJSON hashes valid JSON so that neither whitespace nor the order of
-// members matters (RFC 8785).
+// hashJSON hashes valid JSON in canonical form (RFC 8785): whitespace and the order of
+// members do not matter.
 func hashJSON(body []byte) (string, error) {
 	v := jsontext.Value(slices.Clone(body))
 	if err := v.Canonicalize(); err != nil {

@@ -42,7 +42,7 @@ func (q query) limit(preset, most int) (int, error) {
 	return int(n), err
 }
 
-// after reads the parameter after: an id, or nothing to begin at the start.
+// after parses the parameter after: an id, or "" to start at the beginning.
 func (q query) after(form *regexp.Regexp) (string, error) {
 	s, _, err := q.get("after")
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// uploadRetry is when a client with too many open uploads may ask again.
+// uploadRetry is the Retry-After for a client with too many open uploads.
 const uploadRetry = time.Minute
 
 // Explain returns the *openai.Error for an error that a client's request caused,
@@ -67,7 +67,7 @@ var stateRefusals = []struct {
 	{batch.ErrKeyOfDeleted, "The batch '{batch}' that was created with this Idempotency-Key has been deleted. Use another key to create it again."},
 }
 
-// stateRefusal is the part of refusal for what the state of a batch does not allow.
+// stateRefusal is the part of refusal for operations that the state of a batch does not allow.
 func stateRefusal(e *batch.StateError) *openai.Error {
 	message := "The state of batch '{batch}' does not allow this."
 	for _, r := range stateRefusals {

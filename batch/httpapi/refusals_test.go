@@ -12,8 +12,8 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// Every error by which packages batch and upload refuse a request has an answer that names
-// what the client has to change, also when it is wrapped.
+// TestRefusals checks that every error with which packages batch and upload refuse a
+// request has a response that says what the client must change, also when it is wrapped.
 func TestRefusals(t *testing.T) {
 	for _, c := range []struct {
 		err    error
@@ -52,7 +52,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// What the state of a batch does not allow is a conflict with a reason.
+// TestStateRefusals checks that an operation that the state of a batch does not allow is a
+// conflict with a reason.
 func TestStateRefusals(t *testing.T) {
 	for _, c := range []struct {
 		err  batch.StateError

@@ -9,8 +9,8 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// pageSize is how many batches a page of the dashboard report has: preset unless
-// the request says otherwise, and most at most.
+// pageSize is the number of batches on a page of the dashboard report: the default preset
+// and the maximum most.
 type pageSize struct{ preset, most int }
 
 // The page sizes of the two generations.
@@ -128,8 +128,8 @@ func (h *handler) reportOldDashboard(w http.ResponseWriter, r *http.Request, _ s
 	return h.sendDashboard(w, r, oldPage)
 }
 
-// sendDashboard shows the batches of the last day. A limit beyond what a page may
-// have is lowered to that, as BESH does.
+// sendDashboard returns the batches of the last day. A limit above the maximum is reduced
+// to it, as in BESH.
 func (h *handler) sendDashboard(w http.ResponseWriter, r *http.Request, size pageSize) error {
 	query, err := parseQuery(r)
 	if err != nil {

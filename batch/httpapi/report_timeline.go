@@ -83,8 +83,8 @@ type tokenReport struct {
 	Summary   tokenSummary    `json:"summary"`
 }
 
-// reportTokens sums what lines of batches used, when they used it, and how long
-// the batches ran that were completed.
+// reportTokens returns the usage of batch lines by time, and the durations of completed
+// batches.
 func (h *handler) reportTokens(w http.ResponseWriter, r *http.Request, _ string) error {
 	p, tenant := h.reportPeriod(), h.tenant(r)
 	usage, err := h.batches.Analytics().UsageSeries(r.Context(), tenant, "", p)
@@ -134,7 +134,7 @@ func (h *handler) reportTokens(w http.ResponseWriter, r *http.Request, _ string)
 	return answer(w, o)
 }
 
-// longestWindow is how long a batch may take at most.
+// longestWindow is the largest completion window.
 const longestWindow = 30 * 24 * time.Hour
 
 // completedIn lists the batches that were completed in a period.
@@ -152,5 +152,5 @@ func (h *handler) completedIn(ctx context.Context, tenant string, p batch.Period
 	return in, nil
 }
 
-// ran is how long a completed batch was worked on.
+// ran returns the duration of a completed batch.
 func ran(b batch.Batch) time.Duration { return b.CompletedAt.Sub(b.InProgressAt) }

@@ -10,12 +10,11 @@ import (
 	"github.com/tidegate/tidegate/batch/engine"
 )
 
-// The reports of the batch server BESH, whose pages and scripts go on working
-// with them. BESH exists in two generations: the second has them at /v1/dashboard
-// and /v1/analytics, the first below /v1/batches. Costs are not known here: they
-// are 0.
+// The reports of the batch server BESH, for its pages and scripts. The second generation of
+// BESH has them at /v1/dashboard and /v1/analytics, the first below /v1/batches. Costs are
+// unknown: they are 0.
 
-// Reports is what the API needs for reports.
+// Reports has the methods that the API needs for reports.
 type Reports interface {
 	Estimates(ctx context.Context, batches ...batch.Batch) (map[string]engine.Estimate, error)
 	Analytics() batch.AnalyticsStore
@@ -31,7 +30,7 @@ const (
 	reportTime  = reportSteps * reportStep
 )
 
-// reportSpan is how many batches reports count and page through, the newest.
+// reportSpan is the number of batches that reports cover, from the newest.
 const reportSpan = 10_000
 
 // reportPeriod ends with the present step.
@@ -51,7 +50,7 @@ func (t isoTime) MarshalText() ([]byte, error) {
 	return time.Time(t).UTC().AppendFormat(nil, isoLayout), nil
 }
 
-// iso is a time in reports, nil for none.
+// iso returns a time in the format of reports, nil for none.
 func iso(t time.Time) *isoTime {
 	if t.IsZero() {
 		return nil
@@ -79,7 +78,7 @@ func rangeOf(p batch.Period) timeRange { return timeRange{isoTime(p.From), isoTi
 
 // statusReport has the members of both generations.
 type statusReport struct {
-	RedisStatus          string `json:"redis_status"` // "connected" or "error: …", of whatever queue there is
+	RedisStatus          string `json:"redis_status"` // "connected" or "error: …", for every kind of queue
 	QueueLength          int64  `json:"queue_length"`
 	TotalBatchesInDB     int64  `json:"total_batches_in_db"`
 	ActiveBatchesInDB    int64  `json:"active_batches_in_db"`
@@ -89,8 +88,8 @@ type statusReport struct {
 	MaxConcurrentBatches int    `json:"max_concurrent_batches"`
 }
 
-// reportStatus counts as active what is in progress, ends or is cancelled, up
-// to as many as are served at a time, and the rest as queued.
+// reportStatus counts batches that are in progress, finalizing or cancelling as active, up
+// to the number that is served at a time, and the others as queued.
 func (h *handler) reportStatus(w http.ResponseWriter, r *http.Request, _ string) error {
 	states, err := h.batches.Analytics().BatchStates(r.Context(), h.tenant(r))
 	if err != nil {

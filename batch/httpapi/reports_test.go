@@ -220,8 +220,8 @@ func TestDashboardPages(t *testing.T) {
 	}
 }
 
-// A report without batches has arrays and numbers, and no null where there was a
-// number; batches of the day before are not in it.
+// TestReportsOfNothing checks that a report without batches has arrays and numbers instead
+// of null, and that it excludes batches of the previous day.
 func TestReportsOfNothing(t *testing.T) {
 	a := newAPI(t, upload.Limits{})
 	c := a.setClock("2026-11-29T02:22:07Z")

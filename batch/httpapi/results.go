@@ -15,11 +15,11 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// Results is what the API needs to send what a batch has brought so far.
+// Results has the methods that the API needs for results so far.
 type Results interface {
-	// Results returns batch.ErrNotFound too for a batch that has ended without
-	// such lines, and when its file is gone. Reading gives
-	// engine.ErrEndedMeanwhile when the batch ends.
+	// Results also returns batch.ErrNotFound for a batch that has ended without
+	// such lines, and if its file no longer exists. Reading returns
+	// engine.ErrEndedMeanwhile if the batch ends.
 	Results(ctx context.Context, tenant, id string, failed bool) (engine.Results, error)
 }
 
@@ -31,12 +31,11 @@ func (h *handler) getErrors(w http.ResponseWriter, r *http.Request, id string) e
 	return h.sendResults(w, r, id, true)
 }
 
-// resultsBuffer is how much of results is read before anything is sent, so that
-// an error which comes at once is answered as one.
+// resultsBuffer is the number of bytes of results that are read before the response starts,
+// so that an early error has an error status.
 const resultsBuffer = 64 << 10
 
-// sendResults sends lines of the output or the error file of a batch, as many
-// as there are.
+// sendResults sends the available lines of the output or the error file of a batch.
 func (h *handler) sendResults(w http.ResponseWriter, r *http.Request, id string, failed bool) (err error) {
 	lines, err := h.batches.Results(r.Context(), h.tenant(r), id, failed)
 	if errors.Is(err, batch.ErrNotFound) {
@@ -68,13 +67,13 @@ func (h *handler) sendResults(w http.ResponseWriter, r *http.Request, id string,
 		if r.Context().Err() == nil {
 			h.log.Warn("results broke off", zap.String("batch", id), zap.Error(err))
 		}
-		panic(http.ErrAbortHandler) // else a part would be taken for the whole
+		panic(http.ErrAbortHandler) // otherwise an incomplete response would look complete
 	}
 	return nil
 }
 
-// noResults tells apart why a batch that has ended has no lines of a kind: there
-// are none, or their file is gone.
+// noResults distinguishes why an ended batch has no lines of a kind: there are none, or
+// their file no longer exists.
 func (h *handler) noResults(r *http.Request, id string, failed bool) (engine.Results, error) {
 	b, err := h.batches.Batch(r.Context(), h.tenant(r), id)
 	if err != nil {

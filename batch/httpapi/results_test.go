@@ -122,7 +122,8 @@ func TestResultsSoFar(t *testing.T) {
 	refused{409, "", "", "The results of batch '" + id + "' are gone."}.check(t, a.request("GET", path+"/output", ""))
 }
 
-// A batch that ends before anything of it is sent is read from its files.
+// TestResultsOfABatchThatEnds checks that a batch that ends before the response starts is
+// read from its files.
 func TestResultsOfABatchThatEnds(t *testing.T) {
 	a := newAPI(t, upload.Limits{})
 	id := a.begun()

@@ -10,18 +10,18 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// endpoint answers one method of one route. An error becomes the answer, so
-// nothing is to be written before it.
+// endpoint handles one method of one route. An error becomes the response, so it must be
+// returned before anything is written.
 type endpoint func(w http.ResponseWriter, r *http.Request, id string) error
 
-// route is a path and what can be done there.
+// route is a path with its methods.
 type route struct {
-	path    string // "*" stands for an id, "#" for a number
-	object  object // what the id names
+	path    string // "*" matches an id, "#" a number
+	object  object // kind of object that the id refers to
 	methods map[string]endpoint
 }
 
-// object is a kind of things that have ids.
+// object is a kind of object with ids.
 type object struct {
 	id      *regexp.Regexp
 	missing func(id string) *openai.Error
@@ -43,7 +43,7 @@ func (h *handler) table() []route {
 		{"/v1/uploads/*/complete", uploadObject, map[string]endpoint{"POST": h.completeUpload}},
 		{"/v1/uploads/*/cancel", uploadObject, map[string]endpoint{"POST": h.cancelUpload}},
 		{"/v1/batches", object{}, map[string]endpoint{"GET": h.listBatches, "POST": h.createBatch}},
-		// These names are no ids: see reports.go.
+		// These names are not ids: see reports.go.
 		{"/v1/batches/status", object{}, map[string]endpoint{"GET": h.reportStatus}},
 		{"/v1/dashboard", object{}, map[string]endpoint{"GET": h.reportDashboard}},
 		{"/v1/batches/dashboard", object{}, map[string]endpoint{"GET": h.reportOldDashboard}},
@@ -66,9 +66,9 @@ func (h *handler) table() []route {
 	}
 }
 
-// find returns the first route of a path and the id in it. The path is compared
-// as it was sent: no escape or dot segment leads anywhere. A slash at its end does not
-// count, as BESH redirects such paths to those without.
+// find returns the first route that matches a path, and the id in the path. The path is
+// compared as it was sent: paths with escapes or dot segments do not match. A trailing
+// slash is ignored, because BESH redirects such paths to those without.
 func (h *handler) find(path string) (route, string, bool) {
 	path = strings.TrimSuffix(path, "/")
 	segments := strings.Split(path, "/")
@@ -116,7 +116,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	missing := func() *openai.Error { return rt.object.missing(clip(id)) }
-	// What is wrong with the query is said of every id, also of one that cannot exist.
+	// An invalid query is reported for every id, even for one that cannot exist.
 	if rt.object.id != nil && !rt.object.id.MatchString(id) && (method == http.MethodPost || r.URL.RawQuery == "") {
 		openai.WriteError(w, r, missing())
 		return
@@ -134,7 +134,7 @@ func allowed(methods map[string]endpoint) string {
 	return strings.Join(names, ", ")
 }
 
-// clip shortens what a client wrote for a message.
+// clip shortens text of a client for an error message.
 func clip(s string) string {
 	const limit = 200 // bytes
 	if len(s) > limit {

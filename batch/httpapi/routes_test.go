@@ -86,7 +86,7 @@ func TestRoutes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.URL.Opaque = c.path // as it is
+			r.URL.Opaque = c.path // unescaped
 			got := a.send(r)
 			c.want.check(t, got)
 			if allow := got.Header.Get("Allow"); allow != c.allow {

@@ -22,8 +22,8 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// dial opens a connection and sends the head of an upload of so many bytes,
-// and the beginning of its body.
+// dial opens a connection and sends the header of an upload of contentLength bytes, and the
+// beginning of its body.
 func (a *api) dial(contentLength int, contentType, body string) net.Conn {
 	a.t.Helper()
 	var d net.Dialer
@@ -105,8 +105,8 @@ func TestRowThatFails(t *testing.T) {
 	}
 }
 
-// TestRowThatWasMadeAllTheSame: the answer of a commit got lost. The content
-// must stay, and the client is told of the file.
+// TestRowThatWasMadeAllTheSame loses the response of a successful commit. The content must
+// stay, and the client gets the file.
 func TestRowThatWasMadeAllTheSame(t *testing.T) {
 	a := newAPI(t, upload.Limits{})
 	a.store.fail["CreateFile, committed"] = batch.ErrUnavailable
@@ -139,7 +139,7 @@ func TestFullDisk(t *testing.T) {
 	a.wantStored(0, 0)
 }
 
-// fullFiles run out of space after so many bytes, or at the end of a content.
+// fullFiles run out of space after a number of bytes, or at the end of a content.
 type fullFiles struct {
 	batch.Files
 	room     int
@@ -192,7 +192,7 @@ func TestDiskThatFillsUp(t *testing.T) {
 	}
 }
 
-// TestCancelledContext: a client that is gone is told nothing false.
+// TestCancelledContext checks the response if the client's context has ended.
 func TestCancelledContext(t *testing.T) {
 	a := newAPI(t, upload.Limits{})
 	body, contentType := multipartOf(part{"purpose", "", "batch"}, part{"file", "in.jsonl", line})

@@ -41,7 +41,7 @@ func TestUpload(t *testing.T) {
 	if diff := cmp.Diff(want, u); diff != "" || !strings.HasPrefix(u.ID, "upload_") {
 		t.Errorf("upload %s (-want +got):\n%s", u.ID, diff)
 	}
-	// The parts come at once and in another order than they are named in.
+	// The parts are sent concurrently, and listed in a different order.
 	cuts := []int{0, 10, 5000, 5001, len(content)}
 	parts := make([]string, 4)
 	var all sync.WaitGroup
@@ -210,7 +210,8 @@ func TestRefusedCompletions(t *testing.T) {
 	decode[openai.Upload](t, a.complete(u.ID, "", p.ID)) // it is still pending
 }
 
-// TestCompletedAtOnce: one file comes of it, and everyone is told of that.
+// TestCompletedAtOnce completes an upload concurrently: it becomes one file, which every
+// response has.
 func TestCompletedAtOnce(t *testing.T) {
 	a := newAPI(t, upload.Limits{})
 	u := a.beginUpload("in.jsonl", len(line))

@@ -71,15 +71,15 @@ func wireBatch(b batch.Batch) openai.Batch {
 	return o
 }
 
-// wire makes the Batch object as things are now.
+// wire returns the Batch object.
 func (h *handler) wire(b batch.Batch) openai.Batch {
 	o := wireBatch(b)
 	o.WaitReason = text(h.batches.WaitReason(b))
 	return o
 }
 
-// asCreated is the batch as it was when it was made: what a repeated request
-// with its idempotency key is answered.
+// asCreated returns the batch in its initial state, for the response to a repeated request
+// with its idempotency key.
 func asCreated(b batch.Batch) batch.Batch {
 	return batch.Batch{
 		ID: b.ID, Tenant: b.Tenant, Endpoint: b.Endpoint, InputFileID: b.InputFileID, CompletionWindow: b.CompletionWindow,
@@ -102,7 +102,7 @@ func list[T, W any](page []T, more bool, wire func(T) W, id func(T) string) open
 	return l
 }
 
-// unix is a time in seconds, nil for none.
+// unix returns a time in seconds, nil for none.
 func unix(t time.Time) *int64 {
 	if t.IsZero() {
 		return nil
@@ -111,7 +111,7 @@ func unix(t time.Time) *int64 {
 	return &s
 }
 
-// text is a string, nil for none.
+// text returns a pointer to a string, nil for "".
 func text(s string) *string {
 	if s == "" {
 		return nil

@@ -37,7 +37,7 @@ const (
 	unpackBuffer = 128 << 10
 )
 
-// compressionOf returns the format that a file's name says, "" for none.
+// compressionOf returns the format of a file name's extension, "" for none.
 func compressionOf(filename string) string {
 	switch strings.ToLower(path.Ext(filename)) {
 	case ".gz":

@@ -20,7 +20,7 @@ var (
 // removed. The collector removes it later.
 var ErrLeftBehind = errors.New("content without a file was left behind")
 
-// Subject is what a SizeError is about.
+// Subject is the kind of object in a SizeError.
 type Subject string
 
 // Subjects of a SizeError.
@@ -97,7 +97,7 @@ func (e *PartsSizeError) Error() string {
 	return fmt.Sprintf("parts add up to %d bytes, the upload has %d", e.Got, e.Want)
 }
 
-// ChecksumError reports content whose checksum is not the one that was given.
+// ChecksumError reports content whose checksum differs from that of the client.
 type ChecksumError struct {
 	MD5 string // of the content, hex
 }

@@ -56,8 +56,8 @@ type CommitRequest struct {
 	TTL      time.Duration // 0: the purpose's default
 }
 
-// Commit makes the content durable and then the file. Nothing is left after an
-// error. A compressed file of requests is decompressed.
+// Commit makes the content durable and then the file. After an error neither exists. A
+// compressed file of requests is decompressed.
 func (in *Incoming) Commit(ctx context.Context, tenant string, r CommitRequest) (batch.File, error) {
 	s := in.service
 	c, err := s.finish(ctx, in.measured, r, s.limits().MaxFileBytes)
@@ -186,7 +186,7 @@ func (m *measured) Write(p []byte) (int, error) {
 // Size returns the number of bytes written.
 func (m *measured) Size() int64 { return m.size }
 
-// Abort removes what was written.
+// Abort removes the unfinished content.
 func (m *measured) Abort() error {
 	if err := m.dst.Abort(); err != nil {
 		return fmt.Errorf("%w: %w", ErrLeftBehind, err)

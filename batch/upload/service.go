@@ -63,7 +63,7 @@ func (s *Service) Content(ctx context.Context, tenant, id string) (batch.File, *
 	return batch.OpenFile(ctx, s.Store, s.Files, tenant, id)
 }
 
-// ttl returns the lifetime of a file for which the client asked for asked, 0: none.
+// ttl returns the lifetime of a file for which the client requested asked, 0: none.
 func (s *Service) ttl(purpose string, asked time.Duration) time.Duration {
 	if asked == 0 && purpose == openai.PurposeBatch {
 		return s.limits().BatchFileTTL

@@ -24,7 +24,7 @@ import (
 type wrapper struct {
 	iface string // of package batch
 	name  string // of the type in package failpoint
-	part  string // names its failpoints: PART.METHOD; "" if it has none itself
+	part  string // prefix of its failpoints: PART.METHOD; "" if it has none
 	// pass are methods without failpoints: closing, health checks, waiting, and
 	// reads whose errors only a reader sees.
 	pass []string
@@ -210,7 +210,7 @@ func (s *source) wrap(w wrapper, used map[string]bool) (code string, calls []str
 		body.WriteString(text)
 	}
 	if w.part == "" {
-		calls = nil // its methods by hand return what has failpoints
+		calls = nil // the hand-written methods return values with failpoints
 	}
 	if len(unknown) > 0 {
 		return "", nil, fmt.Errorf("no methods %v", slices.Sorted(maps.Keys(unknown)))
