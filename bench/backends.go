@@ -14,15 +14,15 @@ import (
 	"github.com/tidegate/tidegate/internal/redistest"
 )
 
-// asInstalled undoes what pgtest sets for the sake of tests: these are
-// PostgreSQL's own defaults, with which a commit is on disk when it returns.
+// asInstalled reverts the settings of pgtest to PostgreSQL's defaults, with which a commit
+// is on disk when it returns.
 var asInstalled = []string{"fsync=on", "full_page_writes=on", "synchronous_commit=on", "shared_buffers=128MB", "max_connections=100"}
 
 // database is a PostgreSQL of the measurement's own.
 type database struct {
 	*pgtest.Server
 	pid      int
-	Settings map[string]string // those that decide what a commit costs
+	Settings map[string]string // settings that determine the cost of a commit
 }
 
 // startDatabase starts a durable PostgreSQL.
@@ -38,7 +38,7 @@ func startDatabase(ctx context.Context, settings ...string) (*database, error) {
 	return d, nil
 }
 
-// describe notes what server it is, and refuses one that is not durable.
+// describe records the server's version and settings, and refuses one that is not durable.
 func (d *database) describe(ctx context.Context) error {
 	c, err := pgx.Connect(ctx, d.URL("postgres"))
 	if err != nil {
@@ -69,7 +69,7 @@ func (d *database) describe(ctx context.Context) error {
 	return err
 }
 
-// create makes an empty database and gives its URL.
+// create creates an empty database and returns its URL.
 func (d *database) create(ctx context.Context, name string) (string, error) {
 	c, err := pgx.Connect(ctx, d.URL("postgres"))
 	if err != nil {
@@ -82,8 +82,7 @@ func (d *database) create(ctx context.Context, name string) (string, error) {
 	return d.URL(name), nil
 }
 
-// redisServer is a Redis of the measurement's own. It keeps nothing on disk,
-// as the queue needs nothing to be kept.
+// redisServer is a dedicated Redis without persistence, which the queue does not need.
 type redisServer struct {
 	*redistest.Server
 	pid int
@@ -116,7 +115,7 @@ func (r *redisServer) info(section, field string) (int64, error) {
 	return parseInfo(text, field)
 }
 
-// parseInfo finds a number in what INFO answers: lines of field:value
+// parseInfo finds a number in the response of INFO: lines of field:value
 // (https://redis.io/docs/latest/commands/info/).
 func parseInfo(text, field string) (int64, error) {
 	for line := range strings.Lines(text) {
@@ -131,7 +130,7 @@ func parseInfo(text, field string) (int64, error) {
 	return 0, fmt.Errorf("no %s in INFO", field)
 }
 
-// backends are what gateways share.
+// backends are the servers that gateways share.
 type backends struct {
 	db    *database
 	redis *redisServer
@@ -149,7 +148,7 @@ func startBackends(ctx context.Context, settings ...string) (*backends, error) {
 	return &backends{db, redis}, nil
 }
 
-// stop ends both. What they wrote is scratch, so that an error means nothing.
+// stop stops both. Their data is temporary, so errors are ignored.
 func (s *backends) stop() {
 	s.db.Close()
 	s.redis.Close()
@@ -165,6 +164,5 @@ func (s *backends) drivers(ctx context.Context, name string) (string, error) {
 	return fmt.Sprintf("store postgres %s\n\t\tqueue redis %s {\n\t\t\tprefix %s\n\t\t}", url, s.redis.URL(), name), nil
 }
 
-// patience is how long what is waited for may take: a measurement that hangs
-// is none.
+// patience limits each wait: a measurement that takes longer fails.
 const patience = 10 * time.Minute

@@ -16,7 +16,7 @@ import (
 // inputLine is a line with its number twice, the model and the prompt.
 const inputLine = `{"custom_id":"line-%06d","method":"POST","url":"/v1/chat/completions","body":{"model":"%s","max_tokens":16,"messages":[{"role":"user","content":"%06d %s"}]}}` + "\n"
 
-// lineBytes is how long a line is whose prompt has size bytes.
+// lineBytes returns the length of a line with a prompt of size bytes.
 func lineBytes(size int) int { return len(fmt.Sprintf(inputLine, 0, model, 0, "")) + size }
 
 // writeInput writes n lines whose prompts are about size bytes.
@@ -24,8 +24,7 @@ func writeInput(w io.Writer, n, size int) error {
 	return writeLines(w, n, size, func(int) string { return "" })
 }
 
-// writeLines writes n lines whose prompts are about size bytes after what is
-// marked.
+// writeLines writes n lines whose prompts are a mark and about size bytes.
 func writeLines(w io.Writer, n, size int, mark func(i int) string) error {
 	out := bufio.NewWriterSize(w, 1<<20)
 	filler := strings.Repeat("tide ", size/5+1)[:size]
@@ -40,12 +39,12 @@ func writeLines(w io.Writer, n, size int, mark func(i int) string) error {
 	return nil
 }
 
-// uploadInput streams an input of n lines to the gateway and gives the file id.
+// uploadInput streams an input of n lines to the gateway and returns the file id.
 func uploadInput(ctx context.Context, gateway string, n, size int) (string, error) {
 	return upload(ctx, gateway, func(to io.Writer) error { return writeInput(to, n, size) })
 }
 
-// upload streams what is written to the gateway and gives the file id.
+// upload streams the output of write to the gateway and returns the file id.
 func upload(ctx context.Context, gateway string, write func(io.Writer) error) (string, error) {
 	body, pipe := io.Pipe()
 	form := multipart.NewWriter(pipe)
@@ -67,7 +66,7 @@ func upload(ctx context.Context, gateway string, write func(io.Writer) error) (s
 	return file.ID, err
 }
 
-// batchState is what a poll sees.
+// batchState is the state of a batch at a poll.
 type batchState struct {
 	ID            string `json:"id"`
 	Status        string `json:"status"`
@@ -89,8 +88,8 @@ func createUrgent(ctx context.Context, gateway, fileID string, priority int) (ba
 	return b, err
 }
 
-// waitBatch polls until the batch has ended; anything but all lines completed
-// is an error.
+// waitBatch polls until the batch has ended. It returns an error unless all lines have
+// completed.
 func waitBatch(ctx context.Context, gateway, id string, seen func(batchState)) (batchState, error) {
 	for {
 		var b batchState

@@ -107,7 +107,7 @@ func TestSpanOf(t *testing.T) {
 		t.Errorf("%+v\nwant %+v", got, want)
 	}
 	if got := spanOf(nil); got != (span{}) {
-		t.Errorf("of nothing: %+v", got)
+		t.Errorf("empty input: got %+v", got)
 	}
 }
 
@@ -154,7 +154,8 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// Ratios are those of each round to its own time without a batch.
+// TestSummarizeInterference checks that ratios relate each round to its own time without a
+// batch.
 func TestSummarizeInterference(t *testing.T) {
 	round := func(off, on, lines float64) interferenceRound {
 		return interferenceRound{Off: liveResult{TTFT50: off, ITL50: off}, On: liveResult{TTFT50: on, ITL50: 2 * on}, LinesPerSecond: lines}
@@ -169,8 +170,8 @@ func TestSummarizeInterference(t *testing.T) {
 	}
 }
 
-// The time per token is that of all tokens after the first, however many come in one
-// event.
+// TestSummaryOfStreams checks that the time per token is that of all tokens after the
+// first, also with several tokens per event.
 func TestSummaryOfStreams(t *testing.T) {
 	gaps := make([]time.Duration, liveTokens-1)
 	for i := range gaps {

@@ -7,11 +7,11 @@ import (
 )
 
 const (
-	burstTimes  = 4 // the rate of live requests in a burst beside that before it
+	burstTimes  = 4 // rate of live requests in a burst, relative to that before it
 	burstLength = 2 * time.Second
 )
 
-// burstRound is bursts without a batch, and beside one.
+// burstRound has the results of bursts without and with a batch.
 type burstRound struct {
 	Rate  float64   `json:"live_per_second_and_server"`
 	Off   liveTimes `json:"off"` // of requests that were due in a burst
@@ -20,8 +20,8 @@ type burstRound struct {
 	Lost  float64   `json:"lost_seconds"`
 }
 
-// measureBurst multiplies the rate of live requests for short times, without a
-// batch and beside one, and compares what the requests of these times saw.
+// measureBurst multiplies the rate of live requests for short times, without and with a
+// batch, and compares the latencies of the requests in these times.
 func measureBurst(ctx context.Context, b *bench) (any, error) {
 	o := &b.fleet
 	rates, err := o.liveRates()
@@ -54,7 +54,7 @@ func measureBurst(ctx context.Context, b *bench) (any, error) {
 	return all, nil
 }
 
-// burstSide measures one side on a fleet of its own.
+// burstSide measures one side on a separate fleet.
 func (b *bench) burstSide(ctx context.Context, batch bool, rate float64, round int) (times liveTimes, lost time.Duration, err error) {
 	o := &b.fleet
 	servers, err := b.startFleet(ctx, o.servers, o.args()...)

@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	// churnLines and churnTime are what a run lasts at least, both: autovacuum
-	// comes once a minute, and what it keeps bounded shows after some rounds.
+	// churnLines and churnTime are both lower limits of a run: autovacuum runs once a
+	// minute, and its effect shows after some rounds.
 	churnLines = 1_000_000
 	churnTime  = 5 * time.Minute
 
 	churnBatch  = 50_000 // lines of a batch
 	churnBeside = 2      // batches at a time
 	churnSample = 3 * time.Second
-	// churnAfter is how long it is watched after the last batch: one round of
-	// the gateway's collector and one of autovacuum, and what these take.
+	// churnAfter is the time of observation after the last batch: one round of the
+	// gateway's cleaner and one of autovacuum.
 	churnAfter = 150 * time.Second
 )
 
@@ -42,10 +42,10 @@ type churn struct {
 	batches []churnBatchTime // guarded by mu
 }
 
-// measureChurn has a gateway run batch after batch at full speed on PostgreSQL,
-// with autovacuum and the gateway's collector as their defaults have them,
-// deletes each when it has ended, and watches what becomes of the tables and of
-// the statements by which slices are claimed and results committed.
+// measureChurn runs batch after batch at full speed on PostgreSQL, with default settings
+// of autovacuum and of the gateway's cleaner, and deletes each when it has ended. It
+// measures the sizes of tables and the durations of statements that claim slices and
+// commit results.
 func measureChurn(ctx context.Context, b *bench) (any, error) {
 	shared, err := startBackends(ctx, "shared_preload_libraries=pg_stat_statements", "track_wal_io_timing=on")
 	if err != nil {
@@ -87,8 +87,8 @@ func measureChurn(ctx context.Context, b *bench) (any, error) {
 	return run.report(w, worked, shared.db.Settings)
 }
 
-// observed runs batches and takes samples beside, and for a while after. It
-// gives how long there was work.
+// observed runs batches and takes samples meanwhile, and for a while after. It returns the
+// time with work.
 func (r *churn) observed(ctx context.Context, w *watch) (time.Duration, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -161,9 +161,8 @@ func (r *churn) batch(ctx context.Context) error {
 	return nil
 }
 
-// report sets the thirds of the working time beside each other. Tables grow until
-// autovacuum has gone over them, so that their size is compared from the second
-// third on.
+// report compares the thirds of the working time. Tables grow until the first autovacuum,
+// so their size is compared from the second third on.
 func (r *churn) report(w *watch, worked time.Duration, settings map[string]string) (map[string]any, error) {
 	lines := r.lines.Load()
 	fmt.Printf("churn: %d lines in %.0f s, %.0f lines/s\n", lines, worked.Seconds(), float64(lines)/worked.Seconds())

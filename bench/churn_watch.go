@@ -22,13 +22,13 @@ type tableSample struct {
 	Autovacuums    int64
 }
 
-// statementSample is what a kind of statement came to since the start.
+// statementSample has the totals of a kind of statement since the start.
 type statementSample struct {
 	Calls  int64
 	Millis float64 // inside the server, without the wait for the disk at the end of the transaction
 }
 
-// churnPoint is all that is known at one time.
+// churnPoint has all samples of one time.
 type churnPoint struct {
 	At     float64 // seconds since the start
 	Lines  int64   // of batches that have ended
@@ -38,11 +38,10 @@ type churnPoint struct {
 	Syncs  statementSample
 }
 
-// watchedTables are those that a batch writes. Of the rest, uploads and the
-// schema's version, nothing changes.
+// watchedTables are the tables that a batch writes. The other tables do not change.
 var watchedTables = []string{"batches", "files", "gateways", "segments", "slices", "usage_15m"}
 
-// watch looks at a database from time to time.
+// watch samples a database periodically.
 type watch struct {
 	conn    *pgx.Conn
 	samples []churnPoint
@@ -70,8 +69,8 @@ const (
 		FROM pg_class c JOIN pg_stat_user_tables s ON s.relid = c.oid LEFT JOIN pg_stat_all_tables t ON t.relid = c.reltoastrelid
 		WHERE s.schemaname = 'public' ORDER BY c.relname`
 
-	// Statements of batch/store/postgres are known by how they begin. Calls of
-	// a commit are those of the statement that every group has once.
+	// Statements of batch/store/postgres are identified by their beginning. The
+	// number of commits is that of the statement that each group runs once.
 	selectStatements = `SELECT coalesce(sum(calls) FILTER (WHERE query LIKE ANY ($1)), 0)::bigint, coalesce(sum(total_exec_time) FILTER (WHERE query LIKE ANY ($1)), 0),
 			coalesce(sum(calls) FILTER (WHERE query LIKE $3), 0)::bigint, coalesce(sum(total_exec_time) FILTER (WHERE query LIKE ANY ($2)), 0)
 		FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())`
@@ -129,8 +128,8 @@ func (w *watch) raw() map[string][]string {
 	return rows
 }
 
-// span is a part of the run. Times are the median of what a call took between
-// one sample and the next: a stall of the machine is in worst alone.
+// span is a part of the run. Times are medians of the duration of a call between two
+// samples: a stall of the machine only affects worst.
 type span struct {
 	MaxBytes     float64 `json:"max_work_bytes"` // of slices and segments with all that belongs to them
 	MaxDead      int64   `json:"max_dead_rows"`  // of these, TOAST included
@@ -181,7 +180,7 @@ func medianAndWorst(values []float64) (middle, worst float64) {
 	return median(values), slices.Max(values)
 }
 
-// meanSince adds what a call took since before, if there was one.
+// meanSince appends the mean duration of calls since before, if there were any.
 func (s statementSample) meanSince(before statementSample, means []float64) []float64 {
 	if s.Calls == before.Calls {
 		return means

@@ -18,7 +18,7 @@ const (
 	claimsLarge  = 1_003_520 // 15,680 slices in 20 batches
 	claimsWarmup = 20        // steps that do not count
 	claimsSteps  = 300       // steps that do: a look, a claim and two commits each
-	// claimsGoal is how much longer a call may take with the large store.
+	// claimsGoal is the largest ratio of a call's duration with the large store.
 	claimsGoal = 1.5
 )
 
@@ -30,11 +30,10 @@ type claimsSide struct {
 	Commit     quantiles `json:"commit_results"`
 }
 
-// measureClaims compares what looking for slices, claiming eight and committing
-// 256 lines of them takes when the store holds about a thousand unfinished lines
-// and when it holds a million, on both stores, and on PostgreSQL before and after
-// autovacuum has been there. The two sizes are databases of their own, and their
-// calls alternate.
+// measureClaims compares the durations of finding slices, claiming eight and committing
+// 256 lines of them between a store with about a thousand unfinished lines and one with a
+// million, on both stores, and on PostgreSQL before and after autovacuum. The two sizes
+// are separate databases, and their calls alternate.
 func measureClaims(ctx context.Context, b *bench) (any, error) {
 	db, err := startDatabase(ctx)
 	if err != nil {
@@ -87,8 +86,8 @@ type claimsDriver struct {
 	warm func(ctx context.Context, name string) error
 }
 
-// analyze does what autovacuum does within a minute: what the planner knows of
-// the tables is of now, and statements that were prepared are planned again.
+// analyze updates the planner's statistics, as autovacuum does within a minute, and has
+// prepared statements planned again.
 func (d *database) analyze(ctx context.Context, name string) error {
 	c, err := pgx.Connect(ctx, d.URL(name))
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// configured is a gateway with a Caddyfile. A gateway on embedded defaults that
-// is measured beside one on other drivers is configured too, so that the drivers
-// are all that differs.
+// configured is a gateway with a Caddyfile. A gateway with embedded defaults that is
+// compared with one on other drivers also has a Caddyfile, so that only the drivers
+// differ.
 type configured struct {
 	upstreams []*process
 	data      string // directory; gateways on the same files have the same
@@ -81,8 +81,7 @@ func stopAll(processes []*process) {
 	}
 }
 
-// runBatch uploads a batch of n lines, has the gateway run it and gives its
-// state at its end.
+// runBatch uploads a batch of n lines, runs it and returns its final state.
 func runBatch(ctx context.Context, gateway string, n, size int) (batchState, error) {
 	fileID, err := uploadInput(ctx, gateway, n, size)
 	if err != nil {

@@ -18,7 +18,7 @@ const (
 	crowdIdle    = 10 * time.Second
 )
 
-// crowdWork is a piece of work and what it cost.
+// crowdWork is the cost of a piece of work.
 type crowdWork struct {
 	Lines   int64   `json:"lines"` // that got their results meanwhile, of all batches
 	Seconds float64 `json:"seconds"`
@@ -26,17 +26,17 @@ type crowdWork struct {
 	CPU     float64 `json:"cpu_us_per_line"` // of the gateway and PostgreSQL, in microseconds
 }
 
-// crowdReport is what an installation makes of it.
+// crowdReport is the result of an installation.
 type crowdReport struct {
-	Alone    crowdWork `json:"alone"`      // a batch by itself
+	Alone    crowdWork `json:"alone"`      // a batch alone
 	Idle     float64   `json:"idle_cores"` // processor time per second while all of the others wait for a server
 	Beside   crowdWork `json:"beside"`     // a batch that goes before the others
 	CPURatio float64   `json:"cpu_ratio"`
 	Others   crowdWork `json:"others"` // the others, when it is done
 }
 
-// measureCrowd measures what 10,000 batches that wait their turn cost one that
-// runs, in processor time per line, and then these themselves.
+// measureCrowd measures the additional processor time per line of a running batch due to
+// 10,000 waiting batches, and then the processor time of these.
 func measureCrowd(ctx context.Context, b *bench) (any, error) {
 	shared, err := startBackends(ctx)
 	if err != nil {
@@ -121,7 +121,7 @@ type crowdMeter struct {
 	first   int64          // lines of batches that went before the others
 }
 
-// active is how many batches are not over.
+// active returns the number of batches that have not ended.
 func (m *crowdMeter) active(ctx context.Context) (int64, error) {
 	var status struct {
 		Active int64 `json:"active_batches_in_db"`
@@ -143,8 +143,8 @@ func (m *crowdMeter) until(ctx context.Context, enough func(active int64) bool) 
 	}
 }
 
-// measure tells what work cost. Where no line got its result the time is that of
-// all of it.
+// measure returns the cost of work. If no line got its result, the time is that of all
+// work.
 func (m *crowdMeter) measure(ctx context.Context, work func() error) (w crowdWork, err error) {
 	was, err := m.active(ctx)
 	if err != nil {

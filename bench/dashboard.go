@@ -22,9 +22,9 @@ import (
 )
 
 const (
-	dashboardLines   = 5_000 // of the batch whose pages are asked for
+	dashboardLines   = 5_000 // lines of the batch whose pages are requested
 	dashboardTTFT    = "1s"  // so that such a batch runs for longer than pages are watched
-	dashboardAsks    = 40    // times each page is asked for
+	dashboardAsks    = 40    // requests for each page
 	dashboardGoal    = 50 * time.Millisecond
 	dashboardViewers = 50
 	dashboardWatch   = 30 * time.Second // with viewers, and without
@@ -63,7 +63,7 @@ ANALYZE;`
 	}
 )
 
-// migrated opens and closes a store, so that its schema is there.
+// migrated opens and closes a store to create its schema.
 func migrated(ctx context.Context, s batch.Store) error {
 	if err := s.Open(ctx); err != nil {
 		return fmt.Errorf("making schema: %w", err)
@@ -106,8 +106,8 @@ func agedPostgres(ctx context.Context, url string) error {
 	return err
 }
 
-// measureDashboard measures how long pages take when there are 100,000 batches
-// and a year of usage, and what processor time open pages cost.
+// measureDashboard measures the duration of pages with 100,000 batches and a year of
+// usage, and the processor time of open pages.
 func measureDashboard(ctx context.Context, b *bench) (any, error) {
 	report := make(map[string]any)
 	sim, err := b.startSim(ctx, "--ttft", dashboardTTFT, "--max-num-seqs", "64")
@@ -144,7 +144,7 @@ func measureDashboard(ctx context.Context, b *bench) (any, error) {
 	return report, nil
 }
 
-// dashboardReport is what one kind of store came to.
+// dashboardReport is the result of one kind of store.
 type dashboardReport struct {
 	Pages   map[string]quantiles `json:"pages_ms"`
 	Slowest string               `json:"slowest"`
@@ -184,7 +184,7 @@ func (b *bench) measurePages(ctx context.Context, kind string, c configured) (*d
 			if err != nil {
 				return nil, err
 			}
-			if i >= 3 { // after what is read once
+			if i >= 3 { // after caches are filled
 				times = append(times, took)
 			}
 		}
@@ -204,7 +204,7 @@ func (b *bench) measurePages(ctx context.Context, kind string, c configured) (*d
 	return out, nil
 }
 
-// page asks for a page and tells how long the answer took.
+// page requests a page and returns the duration of the response.
 func page(ctx context.Context, addr, path string) (time.Duration, string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/dashboard"+path, nil)
 	if err != nil {
@@ -224,8 +224,8 @@ func page(ctx context.Context, addr, path string) (time.Duration, string, error)
 	return took, string(text), nil
 }
 
-// watchPages measures the processor time of the gateway with and without open
-// pages, in turns, while a batch runs, and gives what the pages cost in cores.
+// watchPages measures the processor time of the gateway alternately with and without open
+// pages, while a batch runs, and returns the cost of the pages in cores.
 func watchPages(ctx context.Context, gateway *process, fileID string) ([]float64, error) {
 	var cost []float64
 	for range dashboardRounds {
@@ -258,7 +258,7 @@ func watched(ctx context.Context, gateway *process, batchPage string, viewers in
 	for i := range viewers {
 		open.Go(func() { failed <- follow(watching, gateway.addr, paths[i%len(paths)]) })
 	}
-	if err := pause(ctx, 3*time.Second); err != nil { // what is read once
+	if err := pause(ctx, 3*time.Second); err != nil { // let caches fill
 		return 0, err
 	}
 	before, err := gateway.cpu()

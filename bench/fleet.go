@@ -36,7 +36,7 @@ func (f fleet) stop() {
 	}
 }
 
-// tokens is how many tokens the servers have generated.
+// tokens returns the number of tokens that the servers have generated.
 func (f fleet) tokens(ctx context.Context) (total float64, err error) {
 	for _, sim := range f {
 		n, err := metric(ctx, sim.addr, "vllm:generation_tokens_total")
@@ -48,8 +48,8 @@ func (f fleet) tokens(ctx context.Context) (total float64, err error) {
 	return total, nil
 }
 
-// lost is how much time the servers gave up because the machine was too slow for
-// them. A measurement in which they did is void.
+// lost returns the time that the servers dropped because the machine was too slow. A
+// measurement with lost time is invalid.
 func (f fleet) lost(ctx context.Context) (time.Duration, error) {
 	total := 0.0
 	for _, sim := range f {

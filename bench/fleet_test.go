@@ -62,7 +62,7 @@ func TestTimesOf(t *testing.T) {
 	}
 }
 
-// The requests have as many tokens as they are said to have.
+// TestProse checks the number of tokens of requests.
 func TestProse(t *testing.T) {
 	for _, tokens := range []int{200, 300} {
 		body := prose("name-000001", tokens, 100, true)
@@ -72,8 +72,8 @@ func TestProse(t *testing.T) {
 	}
 }
 
-// At the knee twice as many lines would bring 2^0.4 as many tokens: checked with
-// the formula of a step itself, not with the one that kneeOf solves.
+// TestKneeOf checks that twice as many lines as at the knee would produce 2^0.4 times the
+// tokens, with the formula of a step, not with the one that kneeOf solves.
 func TestKneeOf(t *testing.T) {
 	spec := engine.Specs[simulatedEngine]
 	knee := kneeOf(spec, 200, 200, 1000)

@@ -16,7 +16,7 @@ type fleetOptions struct {
 	rates   string        // live requests a second and server, separated by commas
 	sides   string        // of livefirst
 	rounds  int           // of livefirst and burst
-	length  time.Duration // of what is measured
+	length  time.Duration // duration of the measurement
 	settle  time.Duration // from the creation of the batch until it is measured
 	lines   int           // of a batch
 	workers int           // of the client behind nginx
@@ -55,7 +55,7 @@ const linesPerSecond = 60
 
 var fleetWork = batchWork{prompt: fleetLinePrompt, generate: fleetLineTokens}
 
-// batchesFor is how many batches keep the servers busy for so long.
+// batchesFor returns the number of batches that keep the servers busy for d.
 func (o *fleetOptions) batchesFor(d time.Duration, servers int) int {
 	return 1 + int(d.Seconds()*linesPerSecond*float64(servers)*o.speed)/o.lines
 }

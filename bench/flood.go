@@ -51,14 +51,14 @@ func (w batchWork) submit(ctx context.Context, gateway *process, batches, n int)
 	return nil
 }
 
-// floodRamp is how long it takes until all workers have begun, about the time of
-// a line. Workers that begin at once stay in step, as all lines are equally long,
-// and send their prompts together for ever.
+// floodRamp is the time until all workers have started, about the time of a line. Workers
+// that start at the same time would always send their prompts together, because all lines
+// are equally long.
 const floodRamp = 2 * time.Second
 
-// flood has workers send requests of a batch to addresses in turn, each its next
-// one when the answer to the last one has come, until ctx is done. It returns how
-// many were answered.
+// flood has workers that send requests of a batch to addresses in turn, each its next one
+// after the response to the last one, until ctx is done. It returns the number of
+// responses.
 func (w batchWork) flood(ctx context.Context, addrs []string, workers int) (int64, error) {
 	var (
 		next, done atomic.Int64

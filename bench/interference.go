@@ -36,9 +36,9 @@ func (o *interferenceOptions) register() {
 // 0.7 ms for each request that runs.
 const engineModel = "mid"
 
-// interferenceResult is what was measured on one server.
+// interferenceResult is the result of one server.
 type interferenceResult struct {
-	MaxNumSeqs int                 `json:"max_num_seqs"` // of the server; the gateway is told none
+	MaxNumSeqs int                 `json:"max_num_seqs"` // of the server; not configured in the gateway
 	Rounds     []interferenceRound `json:"rounds"`
 	Fixed      []fixedResult       `json:"fixed"`
 
@@ -53,7 +53,7 @@ type interferenceResult struct {
 	EngineArguments string  `json:"engine_arguments"`
 }
 
-// interferenceRound is live alone, and then beside a batch.
+// interferenceRound has live requests alone, and then with a batch.
 type interferenceRound struct {
 	Off            liveResult `json:"off"`
 	On             liveResult `json:"on"`
@@ -63,8 +63,8 @@ type interferenceRound struct {
 	LimitReason    string     `json:"limit_reason"`
 }
 
-// fixedResult is live through the gateway beside a number of workers that send the
-// lines of a batch to the server themselves: the most that a fixed limit can do.
+// fixedResult has live requests through the gateway with a number of workers that send
+// batch lines directly to the server: an upper bound for a fixed limit.
 type fixedResult struct {
 	AtOnce         int        `json:"at_once"`
 	LinesPerSecond float64    `json:"lines_per_second"`
@@ -110,7 +110,7 @@ func numbers(text string) ([]int, error) {
 	return all, nil
 }
 
-// interferenceOn measures on a server of its own.
+// interferenceOn measures on a separate server.
 func (b *bench) interferenceOn(ctx context.Context, maxNumSeqs int, fixed []int) (r interferenceResult, err error) {
 	options := vllmtest.Options{Model: engineModel, MaxNumSeqs: maxNumSeqs}
 	fmt.Printf("starting vLLM with --max-num-seqs %d\n", maxNumSeqs)
@@ -136,7 +136,7 @@ func (b *bench) interferenceOn(ctx context.Context, maxNumSeqs int, fixed []int)
 	if r.EngineVersion, err = e.version(ctx); err != nil {
 		return r, err
 	}
-	// All are in turn, so that what else the machine does falls on all.
+	// The sides alternate, so that other load of the machine affects all.
 	for i := range max(b.interference.rounds, len(fixed)) {
 		if i < b.interference.rounds {
 			round, err := e.round(ctx)
@@ -161,7 +161,7 @@ func (b *bench) interferenceOn(ctx context.Context, maxNumSeqs int, fixed []int)
 	return r, nil
 }
 
-// summarize takes medians over rounds, each beside its neighbour.
+// summarize computes medians over rounds, each relative to its neighbour.
 func (r *interferenceResult) summarize() {
 	n := len(r.Rounds)
 	if n == 0 {
@@ -196,7 +196,7 @@ type interfering struct {
 	words   *words
 }
 
-// warmUp has the server do once what it takes longer for the first time.
+// warmUp sends requests whose first execution on the server is slow.
 func (e *interfering) warmUp(ctx context.Context) error {
 	for range 3 {
 		if _, err := e.stream(ctx); err != nil {
@@ -215,7 +215,7 @@ func (e *interfering) version(ctx context.Context) (string, error) {
 // interferingLines is more than a batch gets done while it is measured.
 const interferingLines = 3000
 
-// round measures live alone and beside a batch.
+// round measures live requests alone and with a batch.
 func (e *interfering) round(ctx context.Context) (r interferenceRound, err error) {
 	if r.Off, err = e.live(ctx); err != nil {
 		return r, err
@@ -287,7 +287,7 @@ func (e *interfering) limit(ctx context.Context) (limit int, reason string, err 
 	return health.Upstreams[0].Limit, health.Upstreams[0].Reason, nil
 }
 
-// idle waits until nothing runs at the server.
+// idle waits until no request runs at the server.
 func (e *interfering) idle(ctx context.Context) error {
 	for {
 		m, err := e.server.Metrics(ctx)

@@ -48,7 +48,7 @@ func newWords() *words {
 	return &words{random: rand.New(rand.NewPCG(1, 1)), text: strings.Fields(string(text))}
 }
 
-// chat is a request with n words that asks for so many tokens.
+// chat returns a request with n words that requests a number of tokens.
 func (w *words) chat(n, tokens int, stream bool) map[string]any {
 	w.mu.Lock()
 	at := w.random.IntN(len(w.text) - n)
@@ -71,7 +71,7 @@ func (w *words) line() map[string]any {
 	return w.chat(n, tokens, false)
 }
 
-// streamed is what a client saw of one streamed request.
+// streamed is a client's measurement of one streamed request.
 type streamed struct {
 	ttft time.Duration
 	gaps []time.Duration // between events with text
@@ -154,10 +154,10 @@ func postJSON(ctx context.Context, url string, body []byte) (*http.Response, err
 	return answer, nil
 }
 
-// liveResult is what live requests saw in one time, in seconds.
+// liveResult has the latencies of live requests in one period, in seconds.
 type liveResult struct {
 	Requests int     `json:"requests"` // that were answered whole
-	Errors   int     `json:"errors"`   // that were not: an overload is part of what is measured
+	Errors   int     `json:"errors"`   // failed requests: an overload is part of the measurement
 	TTFT50   float64 `json:"ttft_p50_s"`
 	TTFT95   float64 `json:"ttft_p95_s"`
 	ITL50    float64 `json:"itl_p50_s"` // of the requests' means
@@ -173,7 +173,7 @@ func (r liveResult) String() string {
 	return fmt.Sprintf("TTFT p50 %.3f s p95 %.3f s, ITL p50 %.1f ms%s", r.TTFT50, r.TTFT95, 1000*r.ITL50, failed)
 }
 
-// live sends live requests for as long as the options say and waits for all.
+// live sends live requests for the time in the options and waits for all responses.
 func (e *interfering) live(ctx context.Context) (liveResult, error) {
 	var (
 		mu      sync.Mutex
@@ -209,7 +209,7 @@ func (e *interfering) live(ctx context.Context) (liveResult, error) {
 	return r, nil
 }
 
-// summary is the quantiles of what live requests saw.
+// summary returns the quantiles of the latencies of live requests.
 func summary(all []streamed) liveResult {
 	ttft, itl := make([]float64, 0, len(all)), make([]float64, 0, len(all))
 	var gaps []float64
@@ -225,8 +225,8 @@ func summary(all []streamed) liveResult {
 	}
 }
 
-// fixed measures live through the gateway beside n workers that send the lines of a
-// batch to the server, each one after the other.
+// fixed measures live requests through the gateway with n workers that send batch lines
+// sequentially to the server.
 func (e *interfering) fixed(ctx context.Context, n int) (r fixedResult, err error) {
 	r.AtOnce = n
 	working, stop := context.WithCancel(ctx)
@@ -253,7 +253,7 @@ func (e *interfering) fixed(ctx context.Context, n int) (r fixedResult, err erro
 	return r, e.idle(ctx)
 }
 
-// work sends lines until the context ends, and counts those that were answered.
+// work sends lines until the context ends, and counts the responses.
 func (e *interfering) work(ctx context.Context, done *atomic.Int64) error {
 	for ctx.Err() == nil {
 		if err := e.sendLine(ctx); err == nil {

@@ -18,11 +18,11 @@ const (
 	kneeGoal       = 20 * time.Second
 )
 
-// kneeOf is how many lines a server should run at once: where the elasticity of
-// its throughput in their number falls to kneeElasticity, and no more than its
-// places. By the formula of the engine n sequences of P prompt and G generated
-// tokens have n·G tokens in G steps of base + n·a and n·P/rate of prefill, where a
-// is the time of a decode and its context. So the elasticity is
+// kneeOf returns the best number of lines for a server: where the elasticity of its
+// throughput falls to kneeElasticity, and at most its number of slots. By the formula of
+// the engine, n sequences with P prompt and G generated tokens produce n·G tokens in G
+// steps of base + n·a and n·P/rate of prefill, where a is the time of a decode and its
+// context. So the elasticity is
 // base ÷ (base + n·(a + P/(G·rate))).
 func kneeOf(spec engine.Spec, prompt, generate, maxNumSeqs int) int {
 	per := spec.PerDecode + time.Duration(prompt+generate/2)*spec.PerContextToken +
@@ -31,7 +31,7 @@ func kneeOf(spec engine.Spec, prompt, generate, maxNumSeqs int) int {
 	return min(int(n), maxNumSeqs)
 }
 
-// kneeSample is what the gateway says of its server at a moment.
+// kneeSample is the gateway's state of its server at one time.
 type kneeSample struct {
 	Seconds float64 `json:"s"` // since the capacity changed
 	Limit   int     `json:"limit"`
@@ -49,9 +49,9 @@ type kneePhase struct {
 	Samples    []kneeSample `json:"samples"`
 }
 
-// measureKnee watches the limit that the gateway finds for a server while a batch
-// runs: after the start, and each time that the server is replaced by one of another
-// capacity, as it has to be: vLLM has no way to change it.
+// measureKnee records the limit that the gateway finds for a server while a batch runs:
+// after the start, and after each replacement of the server by one with another capacity,
+// because vLLM cannot change its capacity.
 func measureKnee(ctx context.Context, b *bench) (any, error) {
 	o := &b.fleet
 	capacities, err := numbers(o.seqs)
@@ -123,7 +123,7 @@ func (p *kneePhase) judge() {
 	}
 }
 
-// watchLimit reads what the gateway says of its only server for so long.
+// watchLimit samples the state of the gateway's only server for d.
 func watchLimit(ctx context.Context, gateway *process, d time.Duration) ([]kneeSample, error) {
 	var all []kneeSample
 	for start := time.Now(); time.Since(start) < d; {

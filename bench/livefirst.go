@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// liveFirstSides are who stands before the servers, and who sends batch work.
+// liveFirstSides describe the proxy in front of the servers and the source of batch work.
 var liveFirstSides = map[string]string{
 	"off":     "live through the gateway, no batch",
 	"on":      "live and a batch through the gateway, nothing configured",
@@ -33,12 +33,12 @@ type liveFirstResult struct {
 	Sides  map[string]sideSummary  `json:"sides"`
 }
 
-// sideSummary is the median of the rounds of a side, each beside the others of
+// sideSummary has the medians of the rounds of a side, each relative to the other sides of
 // its round.
 type sideSummary struct {
 	Ratio liveTimes `json:"ratio_to_off"`
 	Share float64   `json:"share_of_ungated"` // of the batch tokens
-	// ITL99Excess is how far the 99th percentile is above that of off.
+	// ITL99Excess is the difference of the 99th percentile to that of off.
 	ITL99Excess float64 `json:"itl_p99_excess_ms"`
 }
 
@@ -156,7 +156,7 @@ func (b *bench) liveFirstSide(ctx context.Context, side string, rate float64, ro
 	return r, errors.Join(err, failure)
 }
 
-// startFront starts what stands before the servers on a side.
+// startFront starts the proxy of a side.
 func (b *bench) startFront(ctx context.Context, side string, servers fleet) (*process, error) {
 	if side == "off" || side == "on" {
 		return b.startGateway(ctx, servers)
@@ -164,7 +164,7 @@ func (b *bench) startFront(ctx context.Context, side string, servers fleet) (*pr
 	return b.startNginx(ctx, servers...)
 }
 
-// floodOf is where the batch client of a side sends to, with how many workers.
+// floodOf returns the addresses and the number of workers of a side's batch client.
 func (o *fleetOptions) floodOf(side string, front *process, servers fleet) (addrs []string, workers int) {
 	switch side {
 	case "nginx":
@@ -178,8 +178,7 @@ func (o *fleetOptions) floodOf(side string, front *process, servers fleet) (addr
 	return nil, 0
 }
 
-// measureSide sends live requests from now on, and measures when things have
-// settled.
+// measureSide sends live requests, and measures after a warm-up.
 func (o *fleetOptions) measureSide(ctx context.Context, front *process, servers fleet, rate float64, round int) (r sideResult, err error) {
 	measured := window{o.settle, o.settle + o.length}
 	total := rate * float64(o.servers) * o.speed

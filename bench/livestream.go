@@ -16,9 +16,8 @@ import (
 // fleetClient has a connection for each request at once.
 var fleetClient = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4096, DisableCompression: true}}
 
-// prose is a chat of about so many tokens, four bytes each, that is answered with
-// generate tokens. The name stands at the beginning, so that no two share
-// a prefix in a server's cache.
+// prose returns a chat of about prompt tokens, four bytes each, with generate tokens in the
+// response. It begins with the name, so that no two share a prefix in a server's cache.
 func prose(name string, prompt, generate int, stream bool) []byte {
 	head := fmt.Sprintf(`{"model":"%s","stream":%t,"max_tokens":%d,"messages":[{"role":"user","content":"%s `, model, stream, generate, name)
 	tail := fmt.Sprintf(` [[sim:tokens=%d]]"}]}`, generate)
@@ -26,15 +25,15 @@ func prose(name string, prompt, generate int, stream bool) []byte {
 	return []byte(head + strings.Repeat("tide ", filler/5+1)[:filler] + tail)
 }
 
-// sent is what a client saw of one streamed request.
+// sent is a client's measurement of one streamed request.
 type sent struct {
 	at   time.Duration   // when it was due, from the start of the traffic
 	ttft time.Duration   // from then to the first token
 	gaps []time.Duration // between tokens
 }
 
-// liveTraffic sends streamed requests when they are due, however many are under
-// way.
+// liveTraffic sends streamed requests at their scheduled times, independent of the number
+// in flight.
 type liveTraffic struct {
 	addr             string // of a gateway or nginx
 	name             string // no two traffics to the same servers share one
@@ -147,7 +146,7 @@ func postWhole(ctx context.Context, addr string, body []byte) error {
 	return nil
 }
 
-// tokensIn is how many tokens came in a window.
+// tokensIn returns the number of tokens that arrived in a window.
 func tokensIn(all []sent, w window) float64 {
 	n := 0.0
 	for _, s := range all {

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// load is a closed loop: every connection sends its next request when the
-// answer to the one before has come.
+// load is a closed loop: every connection sends its next request after the response to the
+// previous one.
 type load struct {
 	addr        string
 	path        string
@@ -23,7 +23,7 @@ type load struct {
 	requests    int64 // in all
 }
 
-// loadResult is what a load measured.
+// loadResult is the result of a load.
 type loadResult struct {
 	Requests int64         `json:"requests"`
 	Errors   int64         `json:"errors"`

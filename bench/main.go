@@ -1,6 +1,6 @@
-// Command bench measures Tidegate beside something else in one run: machines
-// are noisy, so every figure is a ratio or a processor time. README.md in this
-// folder has the method; results/ has raw numbers.
+// Command bench compares Tidegate with other programs in one run: machines are noisy, so
+// every figure is a ratio or a processor time. README.md in this folder has the method;
+// results/ has raw numbers.
 //
 //	go run ./bench [-tidegate BINARY] [-out FILE] SCENARIO…
 //
@@ -36,7 +36,7 @@ import (
 	"time"
 )
 
-// scenario measures one thing and gives its raw numbers.
+// scenario is one measurement. It returns its raw numbers.
 type scenario func(ctx context.Context, b *bench) (any, error)
 
 var scenarios = map[string]scenario{
@@ -64,7 +64,7 @@ var scenarios = map[string]scenario{
 	"interference": measureInterference,
 }
 
-// bench is what the scenarios share.
+// bench is the shared state of the scenarios.
 type bench struct {
 	tidegate string // path of the binary
 	dir      string // scratch
@@ -134,8 +134,8 @@ func run() error {
 	return os.WriteFile(*out, append(text, '\n'), 0o644)
 }
 
-// loadAverage is how busy the machine has been for 1, 5 and 15 minutes: with
-// others at work, lines per second say little.
+// loadAverage returns the load of the machine over 1, 5 and 15 minutes: with other load,
+// lines per second are unreliable.
 func loadAverage() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	fields := strings.Fields(string(text))
@@ -145,7 +145,7 @@ func loadAverage() string {
 	return strings.Join(fields[:3], " ")
 }
 
-// machine says what the numbers were measured on.
+// machine describes the machine.
 func machine() map[string]any {
 	model := "unknown"
 	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {

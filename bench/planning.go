@@ -15,12 +15,11 @@ import (
 const (
 	planningLines  = 50_000
 	planningRounds = 5
-	// planningGoal is what the whole may take.
+	// planningGoal is the time limit of planning.
 	planningGoal = 2 * time.Second
 )
 
-// planningRound is how long after the request for a batch was sent something
-// had happened, in seconds.
+// planningRound has times since the request for a batch was sent, in seconds.
 type planningRound struct {
 	Answered float64 `json:"answered"` // the request had its answer
 	Scanned  float64 `json:"scanned"`  // the input was read and checked; from the row's creation on, by the database's clock
@@ -28,10 +27,10 @@ type planningRound struct {
 	Slices   int64   `json:"slices"`
 }
 
-// measurePlanning measures the time from POST /v1/batches to all slices of
-// 50,000 lines in the store and in Redis. The server behind the gateway answers
-// nothing meanwhile: an entry stays in its stream until its slice is finished,
-// so that the length of the stream is what was queued.
+// measurePlanning measures the time from POST /v1/batches until all slices of 50,000 lines
+// are in the store and in Redis. The server behind the gateway does not respond meanwhile:
+// an entry stays in its stream until its slice is finished, so the length of the stream is
+// the number of queued slices.
 func measurePlanning(ctx context.Context, b *bench) (any, error) {
 	shared, err := startBackends(ctx)
 	if err != nil {
@@ -113,8 +112,8 @@ func planOnce(ctx context.Context, gateway string, shared *backends, size int) (
 	return r, awaitEnd(ctx, gateway, created.ID)
 }
 
-// check counts what is in the store, and that none of it is finished: then an
-// entry could have left the stream before another came.
+// check counts the slices in the store, and checks that none is finished: otherwise an
+// entry could have left the stream before another was added.
 func (r *planningRound) check(ctx context.Context, url, id string, want int64) error {
 	c, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -132,8 +131,8 @@ func (r *planningRound) check(ctx context.Context, url, id string, want int64) e
 	return nil
 }
 
-// streamLength is how many slices of a batch are queued; batch/queue/redis says
-// under which key.
+// streamLength returns the number of queued slices of a batch, under the key of
+// batch/queue/redis.
 func (r *redisServer) streamLength(prefix, batchID string) (int64, error) {
 	answer, err := r.Do("XLEN", prefix+":{"+batchID+"}:slices")
 	if err != nil {
@@ -146,7 +145,7 @@ func (r *redisServer) streamLength(prefix, batchID string) (int64, error) {
 	return length, nil
 }
 
-// slicesOf is how many slices lines of one length make.
+// slicesOf returns the number of slices for lines of one length.
 func slicesOf(lines, lineBytes int) int64 {
 	each := max(1, min(batch.SliceLines, batch.SliceBytes/lineBytes))
 	return int64((lines + each - 1) / each)

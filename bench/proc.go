@@ -25,7 +25,7 @@ func (p *process) cpu() (time.Duration, error) {
 	return used, nil
 }
 
-// cpuTries is how often cpuOf begins again because a child ended meanwhile.
+// cpuTries limits the retries of cpuOf after a child ended meanwhile.
 const cpuTries = 10
 
 // cpuOf is the processor time that a process and its children (nginx's workers,
@@ -42,9 +42,8 @@ func cpuOf(pid int) (time.Duration, error) {
 	return 0, err
 }
 
-// cpuOnce looks who the children are before it reads what the process used. So a
-// child that ends in between is missed and not forgotten: its time moves to its
-// parent when it is gone.
+// cpuOnce lists the children before it reads the time of the process. So the time of a
+// child that ends in between is not lost: it moves to its parent.
 func cpuOnce(pid int) (time.Duration, error) {
 	children, err := childrenOf(pid)
 	if err != nil {
@@ -101,8 +100,8 @@ func parseStat(stat []byte) (time.Duration, error) {
 	return total, nil
 }
 
-// memory is a line of /proc/PID/status in bytes: VmRSS is what the server has
-// now, VmHWM the most it ever had.
+// memory returns a line of /proc/PID/status in bytes: VmRSS is the current memory, VmHWM
+// its maximum.
 func (p *process) memory(line string) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {

@@ -19,10 +19,10 @@ type process struct {
 	name string
 	addr string // host:port
 	cmd  *exec.Cmd
-	log  string // path of what it printed
+	log  string // path of its output
 }
 
-// freeAddr returns a loopback address that no process listens on now.
+// freeAddr returns a free loopback address.
 func freeAddr() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -77,7 +77,7 @@ func (p *process) stop() {
 // kill ends the server as a crash does.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill() // it may be gone
-	_ = p.cmd.Wait()         // says that it was killed
+	_ = p.cmd.Wait()         // the error only reports the kill
 }
 
 // model is the model that every simulated server has.
@@ -92,12 +92,12 @@ func (b *bench) startSim(ctx context.Context, args ...string) (*process, error) 
 	return b.startSimAt(ctx, addr, args...)
 }
 
-// startSimAt runs one at an address, such as that of another before it.
+// startSimAt starts a simulated server at an address, such as that of a previous one.
 func (b *bench) startSimAt(ctx context.Context, addr string, args ...string) (*process, error) {
 	return b.start(ctx, "sim", addr, "/health", append([]string{b.tidegate, "sim", "--listen", addr, "--model", model}, args...)...)
 }
 
-// startGateway runs a gateway on embedded defaults in a directory of its own.
+// startGateway starts a gateway with embedded defaults in a separate directory.
 func (b *bench) startGateway(ctx context.Context, upstreams []*process, args ...string) (*process, error) {
 	addr, err := freeAddr()
 	if err != nil {

@@ -8,8 +8,7 @@ import (
 	"github.com/tidegate/tidegate/batch/queue/redis"
 )
 
-// queueFill is how much is queued: batches of as many slices as their lines
-// make.
+// queueFill is the number of batches and slices that are queued.
 type queueFill struct {
 	name           string
 	batches, lines int // lines of one batch
@@ -30,9 +29,9 @@ type redisRound struct {
 	StreamLength int64   `json:"stream_length"` // of all streams together
 }
 
-// measureRedisMemory fills a queue by its Go API and reads what Redis has in
-// memory, connections left out: 1,000,000 lines as full slices, and as many
-// lines that are each a slice of their own, as lines above 128 KiB are.
+// measureRedisMemory fills a queue with its Go API and reads the memory of Redis without
+// connections: 1,000,000 lines as full slices, and as many lines that are one slice each,
+// like lines above 128 KiB.
 func measureRedisMemory(ctx context.Context, _ *bench) (any, error) {
 	report := make(map[string]any)
 	for _, f := range []queueFill{
@@ -49,7 +48,7 @@ func measureRedisMemory(ctx context.Context, _ *bench) (any, error) {
 	return report, nil
 }
 
-// fillQueue goes through a queue's life on a Redis of its own.
+// fillQueue fills and drains a queue on a separate Redis.
 func fillQueue(ctx context.Context, f queueFill) (redisRound, error) {
 	server, err := startRedis()
 	if err != nil {

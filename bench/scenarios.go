@@ -13,8 +13,8 @@ import (
 // chat is the live request of all scenarios.
 var chat = []byte(`{"model":"` + model + `","max_tokens":16,"messages":[{"role":"user","content":"What does the tide do at the gate?"}]}`)
 
-// rounds is how often a comparison is repeated, alternating between the two
-// sides; the median counts.
+// rounds is the number of repetitions of a comparison, alternating between the two sides;
+// the median counts.
 const rounds = 5
 
 func median[T float64 | time.Duration](values []T) T { return quantile(values, 0.5) }
@@ -33,8 +33,8 @@ type liveSide struct {
 
 func (s liveSide) perRequest() time.Duration { return s.CPU / time.Duration(s.Load.Requests) }
 
-// measureLive compares the processor time per live request with nginx's, the
-// same simulated server behind both, and behind neither for the floor.
+// measureLive compares the processor time per live request with that of nginx, with the
+// same simulated server behind both, and with direct requests as the lower bound.
 func measureLive(ctx context.Context, b *bench) (any, error) {
 	sim, err := b.startSim(ctx)
 	if err != nil {
@@ -152,15 +152,14 @@ func measureMakespan(ctx context.Context, b *bench) (any, error) {
 // seconds are times of several rounds.
 type seconds []float64
 
-// beside prints and gives them beside what they are compared with.
+// beside prints and returns them relative to another duration.
 func (s seconds) beside(name, what string, other time.Duration) map[string]any {
 	ratio := median(s) / other.Seconds()
 	fmt.Printf("%s %.2f s, %s %.2f s, ratio %.3f (median of %d)\n", name, median(s), what, other.Seconds(), ratio, len(s))
 	return map[string]any{"seconds": s, what + "_seconds": other.Seconds(), "ratio": ratio}
 }
 
-// makespan measures three times how long the lines that are written take on
-// servers with slots each.
+// makespan measures three times the duration of lines on servers with slots each.
 func (b *bench) makespan(ctx context.Context, servers, slots int, service time.Duration, write func(io.Writer) error) (walls seconds, err error) {
 	var sims []*process
 	for range servers {
@@ -194,8 +193,8 @@ func (b *bench) makespan(ctx context.Context, servers, slots int, service time.D
 	return walls, nil
 }
 
-// measureMemory takes a batch of 200 MB from upload to download and compares
-// the most memory that the gateway had with what it has when idle.
+// measureMemory runs a batch of 200 MB from upload to download and compares the peak memory
+// of the gateway with its idle memory.
 func measureMemory(ctx context.Context, b *bench) (any, error) {
 	const lines, size = 50_000, 4000
 	sim, err := b.startSim(ctx, "--max-num-seqs", "512")

@@ -43,7 +43,7 @@ func (r stackRound) ours() float64 {
 	return sum
 }
 
-// simulated is what the simulated server is called among the servers.
+// simulated is the name of the simulated server in results.
 const simulated = "simulated server"
 
 // measureShared compares a gateway on embedded defaults with one, and with
@@ -83,7 +83,7 @@ func measureShared(ctx context.Context, b *bench) (any, error) {
 	return reportShared(stacks, shared), nil
 }
 
-// stackRound runs a stack's gateways for one batch; nothing idle is beside.
+// stackRound runs a stack's gateways for one batch, without other idle gateways.
 func (b *bench) stackRound(ctx context.Context, s *stack, sim *process, shared *backends) error {
 	gateways, err := b.startSeveral(ctx, s.config, s.gateways)
 	if err != nil {
@@ -98,7 +98,7 @@ func (b *bench) stackRound(ctx context.Context, s *stack, sim *process, shared *
 	if err != nil {
 		return err
 	}
-	if err := pause(ctx, 2*sharedCollect); err != nil { // what the warm-up left is removed
+	if err := pause(ctx, 2*sharedCollect); err != nil { // let the cleaner remove the data of the warm-up
 		return err
 	}
 	servers := map[string]int{simulated: sim.cmd.Process.Pid, "postgres": shared.db.pid, "redis": shared.redis.pid}

@@ -24,9 +24,9 @@ var spreadBatches = []struct {
 	{"large", 9000, 500 * time.Millisecond},
 }
 
-// measureSpread compares the time that one batch takes on three gateways, which
-// share what servers have of slots, with the ideal of full rounds: who reads
-// ahead what another could run leaves that one's slots free.
+// measureSpread compares the time of one batch on three gateways, which share the servers'
+// slots, with the ideal of full rounds: a gateway that prefetches too many lines leaves
+// slots of the others idle.
 func measureSpread(ctx context.Context, b *bench) (any, error) {
 	shared, err := startBackends(ctx)
 	if err != nil {
@@ -60,8 +60,7 @@ func measureSpread(ctx context.Context, b *bench) (any, error) {
 	return report, nil
 }
 
-// spread measures three times how long a batch takes on gateways that have
-// nothing else to do.
+// spread measures three times the duration of a batch on idle gateways.
 func (b *bench) spread(ctx context.Context, c configured, lines int) (walls seconds, err error) {
 	gateways, err := b.startSeveral(ctx, c, spreadGateways)
 	if err != nil {
@@ -77,7 +76,7 @@ func (b *bench) spread(ctx context.Context, c configured, lines int) (walls seco
 		if err != nil {
 			return nil, err
 		}
-		if err := pause(ctx, 2*time.Second); err != nil { // all know that nothing is under way
+		if err := pause(ctx, 2*time.Second); err != nil { // let all gateways learn that no request is in flight
 			return nil, err
 		}
 		begin := time.Now()

@@ -10,16 +10,16 @@ import (
 const (
 	tailLines   = 12_000
 	tailBytes   = 20_000 // of a prompt
-	tailEvery   = 13     // one in so many lines takes long: one of each slice
+	tailEvery   = 13     // interval of slow lines: one in each slice
 	tailServers = 4
 	tailSlots   = 384 // of a server
 	tailShort   = 200 * time.Millisecond
 	tailLong    = 5 * time.Second
 )
 
-// measureTail compares the time that long prompts take of which some are
-// answered at length with Graham's bound: a scheduler that leaves no slot free
-// while a line waits needs at most all the work, shared by the slots, and one long answer
+// measureTail compares the time of long prompts, some with long responses, with Graham's
+// bound: a scheduler that leaves no slot idle while a line waits needs at most the total
+// work divided by the slots, plus one long response
 // (https://doi.org/10.1137/0117039).
 func measureTail(ctx context.Context, b *bench) (any, error) {
 	const long = (tailLines + tailEvery - 1) / tailEvery

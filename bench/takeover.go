@@ -15,19 +15,19 @@ const (
 	takeoverGateways = 3
 	takeoverLines    = 50_000 // more than are done until the end of a round
 	takeoverTTFT     = "500ms"
-	// takeoverGoal is what 99 of 100 may take.
+	// takeoverGoal is the limit for the 99th percentile.
 	takeoverGoal = 30 * time.Second
 )
 
 // takeoverRound is one kill.
 type takeoverRound struct {
 	Held    int     `json:"slices_held"` // by all gateways at the kill
-	Seconds float64 `json:"seconds"`     // until each was finished, or claimed anew
+	Seconds float64 `json:"seconds"`     // until each was finished, or claimed again
 }
 
-// measureTakeover kills one of three gateways on PostgreSQL and Redis, which have
-// their default settings, in the middle of a batch, and measures how long it
-// takes until the others have everything that it had.
+// measureTakeover kills one of three gateways with default settings on PostgreSQL and Redis
+// in the middle of a batch, and measures the time until the others have claimed all of its
+// slices.
 func measureTakeover(ctx context.Context, b *bench) (any, error) {
 	shared, err := startBackends(ctx)
 	if err != nil {
@@ -85,18 +85,18 @@ func takeover(ctx context.Context, gateways []*process, db *pgx.Conn, fileID str
 	if err != nil {
 		return r, err
 	}
-	// All are at work, and the lease of the one that dies is of any age.
+	// All gateways work, and the lease of the killed one has a random age.
 	if err := pause(ctx, 4*time.Second+rand.N(8*time.Second)); err != nil {
 		return r, err
 	}
 	gateways[0].kill()
 	begin := time.Now()
 	if _, err := db.Exec(ctx, `CREATE TEMPORARY TABLE held AS SELECT batch, number, attempt FROM slices WHERE NOT finished AND lease_until <> 0`); err != nil {
-		return r, fmt.Errorf("noting what is held: %w", err)
+		return r, fmt.Errorf("recording held slices: %w", err)
 	}
 	for left := -1; left != 0; {
 		if err := db.QueryRow(ctx, `SELECT (SELECT count(*) FROM held), count(*) FROM held h JOIN slices s USING (batch, number) WHERE NOT s.finished AND s.attempt = h.attempt`).Scan(&r.Held, &left); err != nil {
-			return r, fmt.Errorf("looking at what was held: %w", err)
+			return r, fmt.Errorf("reading held slices: %w", err)
 		}
 		r.Seconds = time.Since(begin).Seconds()
 		if time.Since(begin) > patience {
@@ -107,7 +107,7 @@ func takeover(ctx context.Context, gateways []*process, db *pgx.Conn, fileID str
 		}
 	}
 	if _, err := db.Exec(ctx, `DROP TABLE held`); err != nil {
-		return r, fmt.Errorf("forgetting what was held: %w", err)
+		return r, fmt.Errorf("deleting the record of held slices: %w", err)
 	}
 	if err := call(ctx, "POST", "http://"+entrance+"/v1/batches/"+created.ID+"/cancel", "", nil, &created); err != nil {
 		return r, err

@@ -17,13 +17,12 @@ const (
 	workRecord = 700 // bytes of a result
 )
 
-// workload does with a store what a busy engine does, call by call, while the
-// store holds a number of unfinished lines.
+// workload makes the calls of a busy engine to a store with a number of unfinished lines.
 type workload struct {
 	name           string
 	store          batch.Store
 	unfinishedWant int
-	batchLines     int // a multiple of what a step claims
+	batchLines     int // a multiple of the slices that a step claims
 
 	unfinished int
 	made       int
@@ -32,7 +31,7 @@ type workload struct {
 	looks, claims, commits []time.Duration
 }
 
-// fill adds batches until there are as many unfinished lines as wanted.
+// fill adds batches until the wanted number of lines is unfinished.
 func (w *workload) fill(ctx context.Context) error {
 	for w.unfinished < w.unfinishedWant {
 		w.made++
@@ -40,8 +39,8 @@ func (w *workload) fill(ctx context.Context) error {
 		if _, _, err := w.store.CreateBatch(ctx, batch.NewBatch{ID: id, Tenant: "default", Endpoint: "/v1/chat/completions", Window: 24 * time.Hour}); err != nil {
 			return err
 		}
-		// Batches whose last line is done are to be finalized, and stay so: their
-		// rows remain on both sides.
+		// Batches whose last line is done stay in finalizing: their rows remain on
+		// both sides.
 		claim, err := w.claimBatch(ctx, id)
 		if err != nil {
 			return err
@@ -59,8 +58,8 @@ func (w *workload) fill(ctx context.Context) error {
 	return nil
 }
 
-// claimBatch claims the batch that was just made; others that are offered wait
-// for an end that never comes, and are kept claimed.
+// claimBatch claims the batch that was just created. Other claimable batches stay claimed
+// and are never finished.
 func (w *workload) claimBatch(ctx context.Context, id string) (batch.BatchClaim, error) {
 	for {
 		c, err := w.store.ClaimBatch(ctx, "bench", 24*time.Hour, batch.Validate)
@@ -70,11 +69,11 @@ func (w *workload) claimBatch(ctx context.Context, id string) (batch.BatchClaim,
 	}
 }
 
-// errWork says that a store did something else than was asked of it.
+// errWork reports an unexpected result of a store.
 var errWork = errors.New("the store did not do what was expected")
 
-// step looks for slices of the batch whose turn it is, claims them, and commits
-// their lines in two groups.
+// step finds slices of the current batch, claims them, and commits their lines in two
+// groups.
 func (w *workload) step(ctx context.Context) error {
 	if err := w.fill(ctx); err != nil {
 		return err

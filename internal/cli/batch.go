@@ -138,7 +138,7 @@ func batchResults() *cobra.Command {
 		case *soFar && !ended(b.Status):
 			return s.saveSoFar(ctx, b, r)
 		case !ended(b.Status):
-			return fmt.Errorf("%s is %s: it has no results yet; --so-far writes those that are there now", b.ID, batchState(b))
+			return fmt.Errorf("%s is %s: it has no results yet; --so-far writes the results so far", b.ID, batchState(b))
 		default:
 			return s.save(ctx, b, r)
 		}
@@ -155,9 +155,9 @@ type list struct {
 	err      error // of printing
 }
 
-// newList makes a table of at most limit rows, 0 for any number. Its head is
-// written with the first row or at the end of a listing that succeeds, so that an
-// error stands alone.
+// newList returns a table of at most limit rows, 0 for no limit. Its head is written with
+// the first row or at the end of a successful listing, so that an error is printed without
+// it.
 func (s *session) newList(head string, limit int) *list {
 	l := &list{s: s, table: tabwriter.NewWriter(terminal{s.out}, 0, 0, 2, ' ', 0), limit: limit}
 	if !s.json {

@@ -46,7 +46,7 @@ func batchChange(verb, short, gerund string, change func(context.Context, *sessi
 	return cmd
 }
 
-// batchState is the status of a batch as commands print it: a paused batch says so.
+// batchState returns the status of a batch for output, including that it is paused.
 func batchState(b openai.Batch) string {
 	if b.PausedAt != nil && !ended(b.Status) {
 		if b.PauseReason != nil {

@@ -137,7 +137,7 @@ func TestResultsSoFarThatBreakOff(t *testing.T) {
 	}
 }
 
-// An error stands alone, without the head of a table.
+// TestListErrorHasNoHead checks that an error is printed without the head of a table.
 func TestListErrorHasNoHead(t *testing.T) {
 	g := newGateway(t)
 	g.intercept(func(w http.ResponseWriter, r *http.Request) {
@@ -193,7 +193,7 @@ func TestUpstreamCommands(t *testing.T) {
 	}
 }
 
-// Every command says how it is used.
+// TestEveryCommandHasAnExample checks that every command has an example.
 func TestEveryCommandHasAnExample(t *testing.T) {
 	root := &cobra.Command{Use: "tidegate"}
 	for name, set := range commands {

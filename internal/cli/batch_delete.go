@@ -57,12 +57,12 @@ func (s *session) stopBatch(ctx context.Context, id string) error {
 // deletion is a command that deletes objects.
 type deletion struct {
 	all, yes  bool
-	one, many string // what is deleted
+	one, many string // name of the deleted objects
 	list      func(visit func(id string) bool) error
 	delete    func(id string) (openai.Deleted, error)
 }
 
-// delete deletes what was named, or all, after asking.
+// delete deletes the named objects, or all, after confirmation.
 func (s *session) delete(ctx context.Context, ids []string, d deletion) error {
 	if d.all == (len(ids) > 0) {
 		return errors.New("name ids, or give --all")

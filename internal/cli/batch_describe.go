@@ -11,7 +11,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// describe writes all there is to know of a batch.
+// describe writes all fields of a batch.
 func describe(w io.Writer, b openai.Batch) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
@@ -58,10 +58,10 @@ func describe(w io.Writer, b openai.Batch) {
 			row("error", "%s", finding(e))
 		}
 	}
-	_ = table.Flush() // w tells its own errors
+	_ = table.Flush() // w reports its errors
 }
 
-// finding is a line for what validation found.
+// finding formats a finding of the validation.
 func finding(e openai.BatchError) string {
 	where := ""
 	if e.Line != nil {

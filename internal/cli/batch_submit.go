@@ -33,7 +33,7 @@ func batchSubmit() *cobra.Command {
 	f.StringVar(&r.output, "output", "", "file for the results, - for standard output; implies --wait")
 	f.StringVar(&r.errs, "errors", "", "file for the errors (default: beside --output, named .errors.jsonl)")
 	cmd.RunE = run(func(ctx context.Context, s *session, args []string) error {
-		// What is wrong is said before much is uploaded or waited for.
+		// Errors are reported before the upload.
 		metadata, err := parseMetadata(*pairs)
 		if err := errors.Join(err, checkWindow(*window), checkPriority("--priority", *priority), r.check()); err != nil {
 			return err

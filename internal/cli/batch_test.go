@@ -50,7 +50,7 @@ func TestSubmitWithOutput(t *testing.T) {
 			t.Errorf("results of %q", ids)
 		}
 		if _, err := os.Stat(errs); !os.IsNotExist(err) {
-			t.Errorf("errors are still there: %v", err)
+			t.Errorf("old errors file: got %v, want it removed", err)
 		}
 	})
 	t.Run("nor do its results", func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestSubmitJSON(t *testing.T) {
 	}
 }
 
-// Mistakes are found before anything is uploaded.
+// TestSubmitMistakes checks that invalid arguments are reported before the upload.
 func TestSubmitMistakes(t *testing.T) {
 	g := newGateway(t)
 	good, dir := write(t, "in.jsonl", requests("a")), t.TempDir()
@@ -174,7 +174,8 @@ func TestSubmitMistakes(t *testing.T) {
 	}
 }
 
-// What only the gateway refuses leaves no file that nobody asked for.
+// TestSubmitThatIsRefused checks that a batch that the gateway refuses leaves no uploaded
+// file.
 func TestSubmitThatIsRefused(t *testing.T) {
 	g := newGateway(t)
 	in := write(t, "in.jsonl", requests("a"))
@@ -320,7 +321,8 @@ func TestResults(t *testing.T) {
 	}
 }
 
-// A file that cannot be had whole is not written, and what was there stays.
+// TestResultsInOnePieceOrNotAtAll checks that an incomplete file is not written, and that
+// the existing file stays.
 func TestResultsInOnePieceOrNotAtAll(t *testing.T) {
 	g := newGateway(t)
 	id := g.ran("a")
@@ -413,7 +415,7 @@ func TestDeleteAllBatches(t *testing.T) {
 			w.WriteHeader(http.StatusForbidden)
 			panic(answeredByHook{})
 		case gone:
-			w.WriteHeader(http.StatusNotFound) // somebody else was faster
+			w.WriteHeader(http.StatusNotFound) // another client deleted it first
 			panic(answeredByHook{})
 		}
 	})
@@ -427,7 +429,7 @@ func TestDeleteAllBatches(t *testing.T) {
 	if left := g.batches(); !slices.Equal(left, []string{gone, kept}) {
 		t.Errorf("left %q", left)
 	}
-	// A gateway that is gone is not asked for each.
+	// An unreachable gateway gets no further requests.
 	g.intercept(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	s := g.session()
 	tries := 0
@@ -437,7 +439,8 @@ func TestDeleteAllBatches(t *testing.T) {
 	}
 }
 
-// A batch that ends between looking and cancelling is deleted all the same.
+// TestStopBatchThatHasJustEnded checks that a batch that ends before its cancellation is
+// deleted.
 func TestStopBatchThatHasJustEnded(t *testing.T) {
 	g := newGateway(t)
 	id := g.ran("a")

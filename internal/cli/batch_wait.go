@@ -39,16 +39,16 @@ func batchWait() *cobra.Command {
 	return cmd
 }
 
-// How often a batch that is waited for is looked at: often at first, because
-// small ones end soon.
+// The polling interval for a batch: short at first, because small batches end
+// soon.
 const (
 	firstLook = 50 * time.Millisecond
 	laterLook = time.Second
 )
 
-// wait waits until a batch has ended and shows how far it is. A gateway that
-// goes away meanwhile is borne for a while: the batch outlives its restart.
-// Only the id of the batch is sure with an error.
+// wait waits until a batch has ended and shows its progress. It tolerates an unreachable
+// gateway for a while, because the batch survives a restart. With an error only the id of
+// the returned batch is valid.
 func (s *session) wait(ctx context.Context, id string) (openai.Batch, error) {
 	bar := newProgress(s.err)
 	defer bar.end()
@@ -78,7 +78,7 @@ func (s *session) wait(ctx context.Context, id string) (openai.Batch, error) {
 	}
 }
 
-// goesOn says, of a wait that ended in err, that the batch has not.
+// goesOn adds to the error of an interrupted wait that the batch continues.
 func (s *session) goesOn(ctx context.Context, id string, err error) error {
 	hint := fmt.Sprintf("%s goes on; wait for it again with: tidegate batch wait %s%s", id, id, s.named)
 	switch {

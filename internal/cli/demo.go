@@ -26,7 +26,7 @@ import (
 //go:embed sample.jsonl
 var sample []byte
 
-// DemoConfig says what the demo is of.
+// DemoConfig is the configuration of the demo.
 type DemoConfig struct {
 	Input   string // file of requests; when empty the sample, many times over unless Once is set
 	Output  string // file for the results; results.jsonl in DataDir when empty
@@ -35,11 +35,11 @@ type DemoConfig struct {
 	Once    bool   // run the batch alone, and end when it has ended
 
 	Stdout, Stderr io.Writer
-	// StartGateway starts the gateway and gives its URL, without /v1.
+	// StartGateway starts the gateway and returns its URL, without /v1.
 	StartGateway func(GatewayOptions) (url string, err error)
 }
 
-// GatewayOptions say what gateway the demo needs.
+// GatewayOptions are the options of the demo's gateway.
 type GatewayOptions struct {
 	Listen, DataDir string
 	Upstreams       []string
@@ -49,19 +49,19 @@ type GatewayOptions struct {
 	Models  []string
 }
 
-// The demo's servers: as slow as small GPUs, so that there is something to see.
+// The demo's servers: as slow as small GPUs, so that progress is visible.
 const (
 	demoServers = 4
 	demoSeqs    = 32
 	demoTTFT    = 120 * time.Millisecond
 	demoITL     = 20 * time.Millisecond
-	// demoLines is how long the sample is made: a minute or two of work.
+	// demoLines is the number of lines of the sample: a minute or two of work.
 	demoLines = 16_000
 )
 
-// Demo starts simulated servers and the gateway, runs a batch on them and shows
-// what can be done next. It stays up until ctx ends or, with Once, until the
-// batch has ended, and then fails unless every line has completed.
+// Demo starts simulated servers and the gateway, runs a batch on them and prints next
+// steps. It runs until ctx ends or, with Once, until the batch has ended, and then returns
+// an error unless every line has completed.
 func Demo(ctx context.Context, cfg DemoConfig) (err error) {
 	defer func() { err = interrupted(ctx, err) }()
 	in, err := readDemoInput(cfg.Input)
@@ -166,12 +166,12 @@ func (s *session) runDemo(ctx context.Context, in demoInput) (openai.Batch, erro
 // demoInput is a file of requests.
 type demoInput struct {
 	name     string // for the gateway
-	content  []byte // as it is in the file
+	content  []byte // content of the file
 	endpoint string
 	models   []string // at least one
 }
 
-// readDemoInput reads a file, "" for the sample, and what it asks for.
+// readDemoInput reads a file, "" for the sample, and finds its endpoint and models.
 func readDemoInput(path string) (demoInput, error) {
 	in := demoInput{name: "sample.jsonl", content: sample}
 	if path != "" {
@@ -202,8 +202,7 @@ func readDemoInput(path string) (demoInput, error) {
 	return in, nil
 }
 
-// repeatLines makes a file of n lines of one that has fewer, each with a
-// custom_id of its own.
+// repeatLines repeats the lines of a file up to n lines, each with a unique custom_id.
 func repeatLines(content []byte, n int) []byte {
 	lines := bytes.Split(bytes.TrimSpace(content), []byte("\n"))
 	var out bytes.Buffer
@@ -253,7 +252,7 @@ type simPool struct {
 }
 
 func startSims(ctx context.Context, models []string) (*simPool, error) {
-	// They outlive ctx until the gateway needs them no more.
+	// They run longer than ctx, until the gateway has stopped.
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p := &simPool{cancel: cancel}
 	for range demoServers {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// The demo's live load: requests a second, which rise and fall like a tide, and
-// how many may be under way.
+// The demo's live load: requests per second, which vary periodically, and the
+// maximum number in flight.
 const (
 	liveRateMean   = 4.0
 	liveRateSwing  = 3.0
@@ -73,7 +73,7 @@ func (l *liveLoad) run(ctx context.Context) {
 				l.request(ctx)
 				<-places
 			})
-		default: // as many as may are under way
+		default: // the maximum number is in flight
 		}
 	}
 }
@@ -105,8 +105,7 @@ func (l *liveLoad) request(ctx context.Context) {
 	l.ttfts = append(l.ttfts, ttft)
 }
 
-// firstByte sends a request and reads its answer, and returns how long the first
-// byte took.
+// firstByte sends a request, reads its response, and returns the time to the first byte.
 func (l *liveLoad) firstByte(request *http.Request, begun time.Time) (time.Duration, error) {
 	answer, err := l.client.Do(request)
 	if err != nil {
@@ -125,7 +124,7 @@ func (l *liveLoad) firstByte(request *http.Request, begun time.Time) (time.Durat
 	return ttft, err
 }
 
-// summary says what the users of the load saw.
+// summary formats the latencies and failures of the load.
 func (l *liveLoad) summary() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

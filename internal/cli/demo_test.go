@@ -60,7 +60,7 @@ func TestDemo(t *testing.T) {
 		t.Errorf("printed\n%s", out)
 	}
 	if strings.Contains(out, "Ctrl-C") {
-		t.Error("it has ended: nothing can be tried any more")
+		t.Error("demo has ended, want it to run until Ctrl-C")
 	}
 }
 
@@ -75,7 +75,7 @@ func TestDemoIncomplete(t *testing.T) {
 	if got := customIDs(t, read(t, output)); len(got) != 1 {
 		t.Errorf("results %q", got)
 	}
-	// Without Once it stays, and Ctrl-C is the way to end it.
+	// Without Once it runs until Ctrl-C.
 	ctx, cancel := context.WithCancel(t.Context())
 	var stdout watchedWriter
 	stdout.word, stdout.seen = "Ctrl-C ends the demo.", cancel
@@ -90,7 +90,7 @@ func TestDemoIncomplete(t *testing.T) {
 	}
 }
 
-// watchedWriter tells when a word has been written.
+// watchedWriter signals when a word has been written.
 type watchedWriter struct {
 	bytes.Buffer
 	word string
@@ -131,13 +131,13 @@ func TestDemoMistakes(t *testing.T) {
 		"no url":      {input: write(t, "e", "\n{}\n"), say: "line 2 names no url"},
 		"no model":    {input: write(t, "e", `{"url":"/v1/embeddings","body":{}}`), say: "no line names a model"},
 		"cut":         {input: write(t, "e", string(all[".gz"][:30])), say: "unexpected EOF"},
-		"archive":     {input: write(t, "e", string(all[".zip"])), say: "an archive cannot be looked into"},
+		"archive":     {input: write(t, "e", string(all[".zip"])), say: "an archive cannot be read"},
 		"data a file": {data: write(t, "e", ""), say: "making the data directory"},
 		"no output":   {output: filepath.Join(dir, "no", "o"), say: "cannot be written"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := DemoConfig{Input: tt.input, Output: tt.output, DataDir: tt.data, Stdout: io.Discard, Stderr: io.Discard, StartGateway: func(GatewayOptions) (string, error) {
-				t.Error("a gateway is started for nothing")
+				t.Error("gateway was started for invalid input")
 				return "", nil
 			}}
 			if cfg.DataDir == "" {
@@ -166,8 +166,7 @@ func TestDemoInputThatIsPacked(t *testing.T) {
 	}
 }
 
-// The sample many times over has a custom_id for every line, and its requests are
-// those of the sample.
+// TestRepeatLines checks that repeated lines have unique custom_ids and unchanged requests.
 func TestRepeatLines(t *testing.T) {
 	n := bytes.Count(sample, []byte("\n"))
 	lines := bytes.Split(bytes.TrimSpace(repeatLines(sample, 2*n+1)), []byte("\n"))
@@ -190,7 +189,8 @@ func TestRepeatLines(t *testing.T) {
 	}
 }
 
-// Live users see answers beside the batch, and leave with the demo.
+// TestLiveLoad checks that live users get responses during the batch, and that they end
+// with the demo.
 func TestLiveLoad(t *testing.T) {
 	answered := make(chan struct{}, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

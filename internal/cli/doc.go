@@ -1,3 +1,3 @@
-// Package cli is what the client commands, the simulated server and the demo
-// of the command line do. It knows nothing of Caddy.
+// Package cli implements the client commands, the simulated server and the demo. It does
+// not depend on Caddy.
 package cli

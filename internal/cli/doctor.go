@@ -46,8 +46,8 @@ The status is 0 when nothing failed, 2 when something did, 1 for an error.`
 	})
 }
 
-// printReport writes a line for each finding, and its remedy below. Checks with
-// the same finding share a line: a pool of 24 servers would else bury the rest.
+// printReport writes a line for each finding, and its remedy below. Checks with the same
+// finding share a line, because a pool of 24 servers would hide the others.
 func printReport(w io.Writer, r client.Report) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, g := range groupChecks(r.Checks) {
@@ -56,7 +56,7 @@ func printReport(w io.Writer, r client.Report) {
 			fmt.Fprintf(table, "\t\t\t→ %s\n", clean(g.Remedy))
 		}
 	}
-	_ = table.Flush() // w tells its own errors
+	_ = table.Flush() // w reports its errors
 }
 
 // checkGroup is several checks with one finding.
@@ -65,7 +65,7 @@ type checkGroup struct {
 	names []string
 }
 
-// namesShown is how many names of a group are printed.
+// namesShown is the number of names of a group that are printed.
 const namesShown = 3
 
 func (g checkGroup) name() string {
@@ -75,8 +75,7 @@ func (g checkGroup) name() string {
 	return fmt.Sprintf("%s and %d more", strings.Join(g.names[:namesShown-1], ", "), len(g.names)-namesShown+1)
 }
 
-// groupChecks joins checks that differ in nothing but their name, at the place of
-// the first of them.
+// groupChecks joins checks that differ only in their name, at the position of the first.
 func groupChecks(checks []client.Check) []checkGroup {
 	var groups []checkGroup
 	at := make(map[client.Check]int)

@@ -71,7 +71,7 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// A large upload shows how far it is, and arrives whole.
+// TestLargeUpload checks that a large upload shows its progress and arrives unchanged.
 func TestLargeUpload(t *testing.T) {
 	g := newGateway(t)
 	text := strings.Repeat("0123456789abcdef", 200_000)

@@ -41,10 +41,10 @@ type gateway struct {
 	pool *pool
 
 	mu   sync.Mutex
-	hook http.HandlerFunc // guarded by mu; see every request first
+	hook http.HandlerFunc // guarded by mu; called first for every request
 }
 
-// answeredByHook is what a hook panics with after it answered.
+// answeredByHook is the panic value of a hook that has responded.
 type answeredByHook struct{}
 
 func newGateway(t *testing.T) *gateway {
@@ -78,7 +78,7 @@ func newGateway(t *testing.T) *gateway {
 	t.Cleanup(func() {
 		g.Close()
 		ctx, cancel := context.WithCancel(context.Background())
-		cancel() // nothing is to be drained
+		cancel() // there is no work to drain
 		if err := engine.Stop(ctx); err != nil {
 			t.Error(err)
 		}
@@ -86,8 +86,7 @@ func newGateway(t *testing.T) *gateway {
 	return g
 }
 
-// intercept has f see every request. It panics with answeredByHook when it
-// answered.
+// intercept calls f for every request. f panics with answeredByHook after it has responded.
 func (g *gateway) intercept(f http.HandlerFunc) {
 	g.mu.Lock()
 	g.hook = f
@@ -169,7 +168,7 @@ type invocation struct {
 	code     int
 }
 
-// want fails unless the exit status is code and the error says each of words.
+// want fails unless the exit status is code and the error contains each of words.
 func (i invocation) want(t *testing.T, code int, words ...string) invocation {
 	t.Helper()
 	if i.code != code {
@@ -183,7 +182,7 @@ func (i invocation) want(t *testing.T, code int, words ...string) invocation {
 	return i
 }
 
-// id is what a command printed, and nothing else.
+// id returns the id that a command printed, and fails if it printed other output.
 func (i invocation) id(t *testing.T) string {
 	t.Helper()
 	id, rest, _ := strings.Cut(i.out, "\n")
@@ -269,7 +268,7 @@ func (g *gateway) batches() (ids []string) {
 	return ids
 }
 
-// submit makes a batch and gives its id.
+// submit creates a batch and returns its id.
 func (g *gateway) submit(contents ...string) string {
 	g.t.Helper()
 	return g.run("batch", "submit", write(g.t, "in.jsonl", requests(contents...))).id(g.t)

@@ -5,9 +5,9 @@ import (
 	"io"
 )
 
-// interruptible is a reader whose Read ends with a context, even while the reader
-// below waits for input. The pending read is then abandoned: a terminal offers no
-// other way, and the program is about to end.
+// interruptible is a reader whose Read ends with a context, even while the wrapped reader
+// waits for input. The pending read is then abandoned: a terminal has no other way, and
+// the program is about to exit.
 type interruptible struct {
 	ctx context.Context
 	r   io.Reader

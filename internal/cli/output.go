@@ -18,10 +18,10 @@ import (
 // toStdout is the path of standard output.
 const toStdout = "-"
 
-// results says where the results of a batch go. Empty paths are for none.
+// results has the paths for the results of a batch. Empty paths are for none.
 type results struct {
 	output string
-	errs   string // beside output when empty, unless that is standard output
+	errs   string // if empty, next to output, unless that is standard output
 }
 
 func (r results) errorPath() string {
@@ -31,11 +31,11 @@ func (r results) errorPath() string {
 	return strings.TrimSuffix(r.output, filepath.Ext(r.output)) + ".errors.jsonl"
 }
 
-// check finds out what would be in the way before there is something to write.
+// check checks that the paths can be written, before there are results.
 func (r results) check() error {
 	errs := r.errorPath()
 	if r.errs != "" && r.output == "" {
-		return errors.New("--errors is for the errors beside the results: give --output too")
+		return errors.New("--errors requires --output")
 	}
 	if errs != "" && filepath.Clean(errs) == filepath.Clean(r.output) {
 		return fmt.Errorf("results and errors cannot both go to %s", errs)
@@ -43,11 +43,11 @@ func (r results) check() error {
 	return errors.Join(checkOutput(r.output), checkOutput(errs))
 }
 
-// save writes results and errors of a batch that has ended. What an earlier
-// batch left there does not stay: it would be taken for this one's.
+// save writes results and errors of a batch that has ended. It removes an old errors file,
+// which would appear to belong to this batch.
 func (s *session) save(ctx context.Context, b openai.Batch, r results) error {
 	if b.Status == "failed" {
-		return nil // none of it ran
+		return nil // no line ran
 	}
 	if err := s.saveFile(ctx, b.OutputFileID, r.output); err != nil {
 		return err
@@ -91,7 +91,7 @@ func (s *session) saveSoFar(ctx context.Context, b openai.Batch, r results) erro
 	return nil
 }
 
-// saveFile writes a file of the gateway, an empty one if there is none.
+// saveFile writes a file of the gateway, or an empty file if there is none.
 func (s *session) saveFile(ctx context.Context, id *string, path string) error {
 	err := s.write(path, func(w io.Writer) error {
 		if id == nil {
@@ -106,8 +106,7 @@ func (s *session) saveFile(ctx context.Context, id *string, path string) error {
 	return err
 }
 
-// write has content write a file in one piece or not at all, or to standard
-// output.
+// write has content write a file completely or not at all, or to standard output.
 func (s *session) write(path string, content func(io.Writer) error) error {
 	if path == toStdout {
 		return content(s.content())
@@ -137,8 +136,7 @@ func (s *session) write(path string, content func(io.Writer) error) error {
 	return nil
 }
 
-// writeInto is for a device or a pipe, which nothing else can take the place
-// of.
+// writeInto writes to a device or a pipe, which cannot be replaced by renaming.
 func writeInto(path string, content func(io.Writer) error) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// packing is a way to compress that the gateway undoes. It goes by the name of
-// the file.
+// packing is a compression format that the gateway decompresses. The gateway selects it by
+// the file name.
 type packing struct {
 	name, ext, magic string
 }
@@ -28,7 +28,7 @@ var packings = []packing{
 	{"zip", ".zip", "PK\x03\x04"},
 }
 
-// magicLen is how many bytes packingOf wants to see.
+// magicLen is the number of bytes that packingOf needs.
 const magicLen = 4
 
 func packingOf(head []byte) packing {
@@ -40,7 +40,7 @@ func packingOf(head []byte) packing {
 	return plain
 }
 
-// rename returns a file's name the ending by which the gateway knows it.
+// rename adds the extension by which the gateway recognizes the format to a file name.
 func (p packing) rename(name string) string {
 	if strings.EqualFold(filepath.Ext(name), p.ext) {
 		return name
@@ -72,6 +72,6 @@ func (p packing) read(r io.Reader, do func(io.Reader) error) error {
 	case "bzip2":
 		return do(bzip2.NewReader(r))
 	default:
-		return errors.New("an archive cannot be looked into")
+		return errors.New("an archive cannot be read")
 	}
 }

@@ -12,8 +12,7 @@ import (
 	"golang.org/x/term"
 )
 
-// progress shows how far something is: a bar that is drawn again and again on
-// a terminal, a line now and then elsewhere.
+// progress shows progress: a bar that is redrawn on a terminal, occasional lines elsewhere.
 type progress struct {
 	w        io.Writer
 	terminal bool
@@ -33,7 +32,7 @@ const (
 )
 
 func newProgress(w io.Writer) *progress {
-	if t, ok := w.(terminal); ok { // the bar has sequences of its own, and cleans its label
+	if t, ok := w.(terminal); ok { // the bar writes control sequences, and cleans its label
 		w = t.w
 	}
 	p := &progress{w: w, now: time.Now, width: func() int { return usualWide }}
@@ -50,20 +49,20 @@ func newProgress(w io.Writer) *progress {
 	return p
 }
 
-// state is what a progress shows.
+// state is the state that a progress shows.
 type state struct {
-	label               string // what goes on; a new label is always shown
-	done, failed, total int64  // total 0: not known
+	label               string // current activity; a new label is always shown
+	done, failed, total int64  // total 0: unknown
 	unit                string // "lines", or "B" for bytes
 }
 
 func (s state) complete() bool { return s.total > 0 && s.done >= s.total }
 
-// show draws s, unless something was drawn just now.
+// show draws s, unless the last drawing was too recent.
 func (p *progress) show(s state) {
 	now := p.now()
 	fresh := !p.shown || s.label != p.last.label
-	if fresh || s.done < p.last.done { // or it began anew
+	if fresh || s.done < p.last.done { // or it restarted
 		p.began, p.first = now, s.done
 	}
 	pause := plainLine
@@ -74,7 +73,7 @@ func (p *progress) show(s state) {
 		return
 	}
 	if !fresh && !p.terminal && s == p.last {
-		return // a log is not told twice
+		return // not repeated in a log
 	}
 	p.shown, p.drawn, p.last = true, now, s
 	figures := s.figures(now.Sub(p.began), s.done-p.first)
@@ -93,7 +92,7 @@ const leastBar = 10
 func (s state) bar(figures string, width int) string {
 	const frame = 3 // "[", "] "
 	const leastLabel = 12
-	width-- // the cursor stands behind the text
+	width-- // for the cursor after the text
 	label, barred := []rune(clean(s.label)), s.total > 0
 	room := width - len([]rune(figures))
 	if barred && room-leastBar-frame < min(leastLabel, len(label)) {
@@ -140,7 +139,7 @@ func shorten(label []rune, most int) []rune {
 	return slices.Concat(label[:end-cut], []rune{'…'}, label[end:])
 }
 
-// end leaves what was drawn last on its line.
+// end leaves the last drawing on its line.
 func (p *progress) end() {
 	if p.terminal && p.shown {
 		fmt.Fprintln(p.w)
@@ -148,11 +147,11 @@ func (p *progress) end() {
 	p.shown = false
 }
 
-// longest is the most that is said to be left; more is a guess.
+// longest is the largest remaining time that is shown; longer ones are unreliable.
 const longest = 100 * time.Hour
 
-// figures are the numbers of s, elapsed after its beginning, with so much done
-// since then.
+// figures formats the numbers of s, elapsed after its beginning, with since done in that
+// time.
 func (s state) figures(elapsed time.Duration, since int64) string {
 	var out string
 	switch {

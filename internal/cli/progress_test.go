@@ -21,7 +21,7 @@ func newScreen(terminal bool) *screen {
 	return s
 }
 
-// drawn shows a state after some time and gives what that drew.
+// drawn shows a state after some time and returns the drawing.
 func (s *screen) drawn(after time.Duration, st state) string {
 	s.at = s.at.Add(after)
 	before := s.out.Len()
@@ -66,8 +66,8 @@ func TestProgressOnATerminal(t *testing.T) {
 	}
 }
 
-// A batch's id leaves room for a bar on a terminal of the usual width, and its
-// status stays readable.
+// TestProgressOfABatchHasABar checks that a bar fits next to a batch's id on a terminal of
+// the usual width, and that the status stays readable.
 func TestProgressOfABatchHasABar(t *testing.T) {
 	st := state{label: "batch_0123456789abcdef0123456789abcdef in_progress", done: 5000, failed: 12, total: 20000, unit: "lines"}
 	figures := st.figures(10*time.Second, 5000)
@@ -111,7 +111,7 @@ func TestProgressElsewhere(t *testing.T) {
 	}{
 		{0, state{label: "b validating"}, "b validating\n"},
 		{time.Second, state{label: "b validating"}, ""},
-		{time.Hour, state{label: "b validating"}, ""}, // a log is not told twice
+		{time.Hour, state{label: "b validating"}, ""}, // not repeated in a log
 		{time.Second, st(0), "b in_progress 0% 0/100\n"},
 		{4999 * time.Millisecond, st(10), ""},
 		{time.Millisecond, st(10), "b in_progress 10% 10/100, 2.0/s, 45s left\n"},
@@ -138,7 +138,7 @@ func TestProgressOfBytes(t *testing.T) {
 	if got, want := s.drawn(10*time.Second, st(2.5e9, 10e9)), "uploading x 25% 2.5 GB/10.0 GB, 250.0 MB/s, 30s left\n"; got != want {
 		t.Errorf("wrote %q, want %q", got, want)
 	}
-	// It begins anew: what was sent before counts for nothing.
+	// It restarts: bytes sent before do not count.
 	s.drawn(10*time.Second, st(1e9, 10e9))
 	if got, want := s.drawn(10*time.Second, st(2e9, 10e9)), "uploading x 20% 2.0 GB/10.0 GB, 100.0 MB/s, 1m20s left\n"; got != want {
 		t.Errorf("wrote %q, want %q", got, want)

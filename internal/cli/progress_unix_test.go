@@ -28,15 +28,15 @@ func TestRealTerminal(t *testing.T) {
 	if p := newProgress(pipe); p.terminal || p.width() != usualWide {
 		t.Error("a pipe is no terminal")
 	}
-	// Whoever sits there is asked.
+	// On a terminal the user is asked.
 	ctx, cancel := context.WithCancel(t.Context())
 	asked := writerFunc(func() { cancel() })
 	s := &session{in: terminal, err: asked}
 	if err := interrupted(ctx, s.confirm(ctx, false, "Sure?")); err == nil || err.Error() != "interrupted" {
 		t.Errorf("got %v", err)
 	}
-	// Nobody waits for the read that was interrupted, and closing does not end it:
-	// what a terminal echoes does.
+	// No goroutine waits for the interrupted read, and closing does not end it, but
+	// input on the terminal does.
 	if _, err := terminal.WriteString("\n"); err != nil {
 		t.Error(err)
 	}

@@ -20,7 +20,7 @@ import (
 	"github.com/tidegate/tidegate/internal/cli/client"
 )
 
-// ExitError ends the program with a status of its own.
+// ExitError ends the program with a specific exit status.
 type ExitError struct {
 	Code int
 	Err  error
@@ -37,7 +37,7 @@ const (
 	ExitInterrupted = 128 + int(syscall.SIGINT)
 )
 
-// session is what every client command has.
+// session is the shared state of client commands.
 type session struct {
 	*client.Client
 	json bool
@@ -46,7 +46,7 @@ type session struct {
 	in   io.Reader
 	// named is the flag that names the gateway again, as in a hint.
 	named string
-	// patience is how long wait bears a gateway that does not answer.
+	// patience is how long wait tolerates a gateway that does not respond.
 	patience time.Duration
 }
 
@@ -63,8 +63,8 @@ func addFlags(cmd *cobra.Command) {
 	f.Bool("json", false, "print JSON: the API's objects, one a line")
 }
 
-// group makes a command of which only the sub-commands do something refuse
-// what is none: cobra would print the help and succeed.
+// group makes a command that has only sub-commands refuse unknown ones: cobra would print
+// the help and succeed.
 func group(cmd *cobra.Command) {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
@@ -104,7 +104,7 @@ func run(do func(ctx context.Context, s *session, args []string) error) func(*co
 	}
 }
 
-// interrupted puts into words that err came of the end of ctx.
+// interrupted describes an error that is caused by the end of ctx.
 func interrupted(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
 		return err
@@ -175,7 +175,7 @@ func firstOf(words ...string) string {
 	return ""
 }
 
-// oneOf refuses the value of a flag that is none of those allowed.
+// oneOf returns an error if the value of a flag is not allowed.
 func oneOf(flag, value string, allowed []string) error {
 	if slices.Contains(allowed, value) {
 		return nil
@@ -190,7 +190,7 @@ func checkLimit(n int) error {
 	return nil
 }
 
-// print writes v as JSON, or what text writes.
+// print writes v as JSON, or the output of text.
 func (s *session) print(v any, text func(io.Writer)) error {
 	if !s.json {
 		text(terminal{s.out})
@@ -199,8 +199,8 @@ func (s *session) print(v any, text func(io.Writer)) error {
 	return writeJSON(s.out, v)
 }
 
-// each does something with every id. With several it goes on past one that
-// fails, unless the gateway is gone.
+// each calls do with every id. With several ids it continues after a failure, unless the
+// gateway is unreachable.
 func (s *session) each(ctx context.Context, ids []string, do func(id string) error) error {
 	if len(ids) == 1 {
 		return do(ids[0])
@@ -228,13 +228,13 @@ var (
 	errNotAdopted   = errors.New("not confirmed; nothing was adopted")
 )
 
-// confirm asks before something is deleted.
+// confirm asks for confirmation of a deletion.
 func (s *session) confirm(ctx context.Context, yes bool, question string) error {
 	return s.ask(ctx, yes, question, errNotConfirmed)
 }
 
-// ask asks before something that has no way back, and returns refused unless the
-// answer is yes. Without a terminal --yes is needed.
+// ask asks for confirmation of an irreversible action, and returns refused unless the
+// answer is yes. Without a terminal --yes is required.
 func (s *session) ask(ctx context.Context, yes bool, question string, refused error) error {
 	if yes {
 		return nil

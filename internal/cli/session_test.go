@@ -94,7 +94,8 @@ func TestSessionSettings(t *testing.T) {
 	}
 }
 
-// The key reaches the gateway, and a wrong one is told in its words.
+// TestAPIKey checks that the key is sent, and that the gateway's error for a wrong one is
+// printed.
 func TestAPIKey(t *testing.T) {
 	g := newGateway(t)
 	g.intercept(func(w http.ResponseWriter, r *http.Request) {
@@ -143,14 +144,14 @@ func TestConfirm(t *testing.T) {
 			t.Errorf("%q: %v", answer, err)
 		}
 		if !strings.HasPrefix(said.String(), "Sure? [y/N] ") {
-			t.Errorf("asked %q", said.String())
+			t.Errorf("got prompt %q", said.String())
 		}
 	}
 	s := &session{in: iotest.ErrReader(os.ErrPermission), err: io.Discard}
 	if err := s.confirm(t.Context(), false, "Sure?"); !errors.Is(err, os.ErrPermission) {
 		t.Errorf("got %v", err)
 	}
-	// What is no terminal is not asked, even if it would say yes.
+	// Input that is not a terminal is not read, even if it has a yes.
 	s = &session{in: piped(t, nil), err: silent{t}}
 	if err := s.confirm(t.Context(), false, "Sure?"); err == nil || !strings.Contains(err.Error(), "give --yes") {
 		t.Errorf("got %v", err)

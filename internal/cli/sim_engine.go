@@ -15,7 +15,7 @@ import (
 // simVersions are the values of --vllm-version.
 var simVersions = map[string]string{"0.11": vllmsim.DefaultVersion, "0.32": vllmsim.NewerVersion}
 
-// simEngine is what the flags of `tidegate sim` say about the engine.
+// simEngine has the flags of `tidegate sim` for the engine.
 type simEngine struct {
 	name, version, policy string
 	kvTokens, budget      int
@@ -36,8 +36,8 @@ func engineFlags(f *pflag.FlagSet, cfg *vllmsim.Config) *simEngine {
 	return e
 }
 
-// apply puts the flags into the configuration, and names the first one that
-// makes no sense.
+// apply sets the flags in the configuration, and returns an error for the first invalid
+// one.
 func (e *simEngine) apply(f *pflag.FlagSet, cfg *vllmsim.Config) error {
 	switch e.policy {
 	case "fcfs":

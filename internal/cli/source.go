@@ -15,15 +15,15 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// source is what is uploaded, opened once.
+// source is the content of an upload, opened once.
 type source struct {
 	client.Content
 	from  string // as messages name it
 	close func() error
 }
 
-// open opens a file, "-" for standard input. What is no regular file is a
-// stream: how long it is shows in the end, and it can be read once.
+// open opens a file, "-" for standard input. Other than regular files are streams: they
+// can be read once, and their length is known at the end.
 func (s *session) open(ctx context.Context, path, purpose string) (*source, error) {
 	src := &source{Content: client.Content{Name: filepath.Base(path), Purpose: purpose}, from: path, close: func() error { return nil }}
 	in := s.in
@@ -42,7 +42,7 @@ func (s *session) open(ctx context.Context, path, purpose string) (*source, erro
 	return src, nil
 }
 
-// attach takes what in still has.
+// attach sets the remaining content of in as the source.
 func (src *source) attach(ctx context.Context, in io.Reader) error {
 	if f, ok := in.(*os.File); ok {
 		info, err := f.Stat()
@@ -73,7 +73,7 @@ func (src *source) attach(ctx context.Context, in io.Reader) error {
 	return err
 }
 
-// offsetReader reads what stands behind an offset.
+// offsetReader reads from an offset on.
 type offsetReader struct {
 	r  io.ReaderAt
 	at int64
@@ -81,7 +81,7 @@ type offsetReader struct {
 
 func (o offsetReader) ReadAt(p []byte, off int64) (int, error) { return o.r.ReadAt(p, o.at+off) }
 
-// peek has read see the content from its beginning. Nothing of it is lost.
+// peek lets read read the content from its beginning, without consuming it.
 func (src *source) peek(read func(io.Reader) error) error {
 	if src.At != nil {
 		return read(io.NewSectionReader(src.At, 0, src.Size))
@@ -170,7 +170,7 @@ func (e *notRequestError) Error() string {
 }
 func (e *notRequestError) Unwrap() error { return e.err }
 
-// notObject says why a line that should be one JSON object is not one.
+// notObject describes why a line is not one JSON object.
 func notObject(line []byte, err error) error {
 	var what string
 	switch line[0] { // a line is never blank
@@ -193,7 +193,7 @@ func notObject(line []byte, err error) error {
 	return errors.New("it is " + what)
 }
 
-// upload uploads a source and shows how far it is.
+// upload uploads a source and shows its progress.
 func (s *session) upload(ctx context.Context, src *source) (openai.File, error) {
 	bar := newProgress(s.err)
 	defer bar.end()

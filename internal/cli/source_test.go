@@ -63,8 +63,8 @@ const bzipped = "QlpoOTFBWSZTWTO6NXwAAEFfgAAQEAbwEAAAzAq+5986IABkNU/SiejU9NR6npG
 	"NUCBAUyhYL8nWx5W0ASMpuz9eKXjQELwRms4tVwZ+VnFyVpq+UAhsMDcYv5w6vwIKKdrRYlADmAmSoxOcv7X+BToLuSKcKEgZ3Rq" +
 	"+A=="
 
-// Submitting works whatever the requests come from and however they are
-// packed; nothing is lost of what was looked at to find the endpoint.
+// TestSubmitFromAnywhere checks that submit works with every kind of input and
+// compression, and that reading the endpoint does not lose content.
 func TestSubmitFromAnywhere(t *testing.T) {
 	g := newGateway(t)
 	plainText, all := packed(t)
@@ -107,7 +107,7 @@ func TestSubmitFromAnywhere(t *testing.T) {
 			})
 		}
 	}
-	// The archive's one entry was found, but its endpoint is not looked for.
+	// The endpoint of the archive's entry is not detected.
 	g.pipe(bytes.NewReader(all[".zip"]), "batch", "submit", "-").want(t, 1, "standard input is a zip archive: give --endpoint")
 }
 

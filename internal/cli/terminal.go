@@ -13,11 +13,10 @@ import (
 	"github.com/mattn/go-isatty"
 )
 
-// terminal is where text for people goes: names, reasons and errors that a server, a
-// client or a file chose cannot move the cursor, hide text or turn its direction.
-// Everything that commands print passes through it, but for the progress bar's own
-// sequences, JSON (see writeJSON) and contents of files on their way to a pipe.
-// Each Write must have whole characters.
+// terminal cleans text for people: names, reasons and errors from a server, a client or a
+// file cannot move the cursor, hide text or change its direction. All output of commands
+// passes through it, except the progress bar's control sequences, JSON (see writeJSON) and
+// file contents that are written to a pipe. Each Write must have whole characters.
 type terminal struct{ w io.Writer }
 
 // Write writes text with everything but printable text, line ends and tabs replaced.
@@ -28,9 +27,9 @@ func (t terminal) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// unsafe reports whether a character may do something to a terminal: control
-// characters, C1 among them, marks of direction, zero-width and other format
-// characters, and separators of lines and paragraphs.
+// unsafe reports whether a character may control a terminal: control characters including
+// C1, bidirectional marks, zero-width and other format characters, and separators of
+// lines and paragraphs.
 func unsafe(r rune) bool {
 	return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
 }
@@ -67,7 +66,7 @@ func escapeJSON(text []byte) []byte {
 	return out
 }
 
-// content is where the content of a file goes: as it is, but not to a terminal.
+// content returns the writer for file contents: unchanged, except on a terminal.
 func (s *session) content() io.Writer {
 	if f, ok := s.out.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
 		return terminal{s.out}

@@ -14,7 +14,7 @@ import (
 // zero width, tags and separators.
 const hostile = "a\u202eb\u2066c\x1b[2Jd\u009b31me\x1b]0;t\af\rg\bh\u200bi\u061cj\U000e0041k\u2028l"
 
-// wantPlain asserts that text has nothing of the kind.
+// wantPlain asserts that text has no such characters.
 func wantPlain(t *testing.T, what, text string) {
 	t.Helper()
 	if !utf8.ValidString(text) {
@@ -74,7 +74,7 @@ func foreignGateway(t *testing.T, status int) *gateway {
 	return g
 }
 
-// showing are the commands that show what others wrote.
+// showing are the commands that print text of others.
 var showing = [][]string{
 	{"models"},
 	{"upstreams"},
@@ -92,8 +92,9 @@ var showing = [][]string{
 	{"batch", "estimate", "batch_1"},
 }
 
-// Nothing that a server, a client or a file chose reaches a terminal as a control
-// character or a mark of direction, whichever command shows it. JSON has it, escaped.
+// TestHostileTextIsMadeHarmless checks that no command prints control characters or
+// bidirectional marks from a server, a client or a file on a terminal. JSON has them
+// escaped.
 func TestHostileTextIsMadeHarmless(t *testing.T) {
 	for _, status := range []int{http.StatusOK, http.StatusBadRequest} {
 		g := foreignGateway(t, status)

@@ -43,7 +43,7 @@ func orDash(s *string) string {
 	return clean(*s)
 }
 
-// age is how long ago a time is, as seen at now.
+// age formats the time between unix and now.
 func age(unix int64, now time.Time) string {
 	d := max(0, now.Sub(time.Unix(unix, 0))) // clocks differ
 	switch {
@@ -73,7 +73,7 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f %s", value, unit)
 }
 
-// count writes a number of things.
+// count formats a number with its noun.
 func count(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one

@@ -55,8 +55,7 @@ func (s *session) listUpstreams(all []client.Upstream) error {
 	return l.end(nil)
 }
 
-// upstreamState is the state of a server as commands print it: one that drains
-// says so.
+// upstreamState returns the state of a server for output, including that it drains.
 func upstreamState(u client.Upstream) string {
 	if u.Draining && u.State != "draining" {
 		return clean(u.State) + " (draining)"

@@ -30,7 +30,7 @@ func TestWait(t *testing.T) {
 	g.run("batch", "wait").want(t, 1, "requires at least 1 arg")
 }
 
-// looked tells of each request for a batch by what comes from the channel.
+// looked returns a channel with a value for each request for a batch.
 func (g *gateway) looked() <-chan int {
 	looks, n := make(chan int, 1000), 0
 	var mu sync.Mutex
@@ -67,7 +67,7 @@ func TestWaitUntilItEnds(t *testing.T) {
 	}
 }
 
-// A batch that is paused while it is waited for says so.
+// TestWaitForAPausedBatch checks that wait reports a pause.
 func TestWaitForAPausedBatch(t *testing.T) {
 	g := newGateway(t)
 	id := g.submit("a", "hold")
@@ -134,7 +134,7 @@ func TestWaitGivesUp(t *testing.T) {
 	if _, exit := errors.AsType[*ExitError](err); exit {
 		t.Error("this is no interrupt")
 	}
-	// A batch that was deleted meanwhile does not come back.
+	// wait ends for a batch that was deleted meanwhile.
 	g.intercept(nil)
 	looks := 0
 	g.intercept(func(w http.ResponseWriter, _ *http.Request) {
@@ -181,7 +181,7 @@ func TestCtrlC(t *testing.T) {
 	}
 }
 
-// Whatever is waited for, Ctrl-C ends it: also what only a person can end.
+// TestInterrupted checks that Ctrl-C ends every wait, including that for input.
 func TestInterrupted(t *testing.T) {
 	g := newGateway(t)
 	id := g.ran("a")
@@ -206,11 +206,11 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("left %q", got)
 	}
 	if err := interrupted(t.Context(), context.Canceled); !errors.Is(err, context.Canceled) {
-		t.Errorf("nobody interrupted: %v", err)
+		t.Errorf("got %v without an interrupt", err)
 	}
 }
 
-// watched tells when it is read.
+// watched signals when it is read.
 type watched struct {
 	r       io.Reader
 	reading func()

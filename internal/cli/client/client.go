@@ -19,13 +19,13 @@ type Client struct {
 	Server string
 	// APIKey is sent as bearer token unless it is empty.
 	APIKey string
-	// HTTP sends the requests. It should not follow redirects: they make a
-	// GET of a POST. Default: http.DefaultTransport's way.
+	// HTTP sends the requests. It should not follow redirects, which change POST
+	// to GET. Default: a client with http.DefaultTransport.
 	HTTP *http.Client
-	// Pause is what the first retry waits for; it doubles. Default: 500 ms.
+	// Pause is the pause before the first retry; it doubles. Default: 500 ms.
 	Pause time.Duration
-	// Timeout is how long one attempt at a request may take. Uploads and
-	// downloads have no limit. Default: 1 min.
+	// Timeout limits one attempt of a request. Uploads and downloads have no
+	// limit. Default: 1 min.
 	Timeout time.Duration
 }
 
@@ -60,7 +60,7 @@ type call struct {
 	method, path string
 	header       http.Header
 	body         []byte // JSON; nil for none
-	object       string // what the answer says it is
+	object       string // object type of the response
 }
 
 // do makes a call, again if need be, and decodes the answer.

@@ -56,7 +56,7 @@ func (s *script) requests() []string {
 	return slices.Clone(s.seen)
 }
 
-// want fails unless all of the script was played.
+// want fails unless all responses of the script were used.
 func (s *script) want(t *testing.T, n int) {
 	t.Helper()
 	if seen := s.requests(); len(seen) != n {
@@ -125,7 +125,7 @@ func TestErrors(t *testing.T) {
 				t.Errorf("got %#v (%v)\nwant %#v (%s)", err, err, tt.want, tt.text)
 			}
 			if MayPass(err) {
-				t.Error("nothing says that this passes")
+				t.Error("error does not say that it is temporary")
 			}
 			s.want(t, 1)
 		})

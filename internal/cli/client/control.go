@@ -11,7 +11,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// Estimate predicts the rest of a batch. What the gateway does not know is nil.
+// Estimate predicts the end of a batch. Unknown values are nil.
 type Estimate struct {
 	LinesPerMinute   *float64 `json:"lines_per_minute"`
 	RemainingSeconds *int64   `json:"remaining_seconds"`
@@ -35,7 +35,7 @@ func (c *Client) PauseBatch(ctx context.Context, id string) (openai.Batch, error
 	return do[openai.Batch](ctx, c, call{method: http.MethodPost, path: batchPath(id) + "/pause", object: "batch"})
 }
 
-// ResumeBatch takes back PauseBatch.
+// ResumeBatch resumes a paused batch.
 func (c *Client) ResumeBatch(ctx context.Context, id string) (openai.Batch, error) {
 	return do[openai.Batch](ctx, c, call{method: http.MethodPost, path: batchPath(id) + "/resume", object: "batch"})
 }

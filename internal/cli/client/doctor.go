@@ -5,14 +5,14 @@ import (
 	"net/http"
 )
 
-// Report is what the gateway's doctor found.
+// Report has the findings of the gateway's doctor.
 type Report struct {
 	Object string  `json:"object"` // "doctor.report"
 	At     string  `json:"at"`     // RFC 3339
 	Checks []Check `json:"checks"`
 }
 
-// Check is one thing that the doctor looked at.
+// Check is one check of the doctor.
 type Check struct {
 	Area    string `json:"area"`
 	Name    string `json:"name"`
@@ -21,7 +21,7 @@ type Check struct {
 	Remedy  string `json:"remedy,omitempty"`
 }
 
-// Doctor asks for a report.
+// Doctor requests a report.
 func (c *Client) Doctor(ctx context.Context) (Report, error) {
 	return do[Report](ctx, c, call{method: http.MethodGet, path: "/doctor", object: "doctor.report"})
 }

@@ -10,9 +10,8 @@ import (
 	"strings"
 )
 
-// Download writes the content of a file to w and gives how many bytes it
-// wrote. A broken connection is taken up where it broke, for as long as there
-// is headway.
+// Download writes the content of a file to w and returns the number of bytes. After a
+// broken connection it resumes, as long as there is progress.
 func (c *Client) Download(ctx context.Context, id string, w io.Writer) (int64, error) {
 	var written int64
 	err := c.retry(ctx, func() error {
@@ -36,7 +35,7 @@ func (c *Client) Download(ctx context.Context, id string, w io.Writer) (int64, e
 	return written, nil
 }
 
-// downloadFrom writes what stands at and behind an offset.
+// downloadFrom writes the content from an offset on.
 func (c *Client) downloadFrom(ctx context.Context, id string, offset int64, w io.Writer) (int64, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Server+"/v1/files/"+url.PathEscape(id)+"/content", nil)
 	if err != nil {
@@ -52,7 +51,7 @@ func (c *Client) downloadFrom(ctx context.Context, id string, offset int64, w io
 	defer answer.Body.Close()
 	switch partial := answer.StatusCode == http.StatusPartialContent; {
 	case partial && !strings.HasPrefix(answer.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", offset)):
-		return 0, &finalError{fmt.Errorf("asked for the bytes from %d on, the gateway answered with %q", offset, answer.Header.Get("Content-Range"))}
+		return 0, &finalError{fmt.Errorf("requested bytes from %d on, the gateway answered with %q", offset, answer.Header.Get("Content-Range"))}
 	case !partial: // all of it: files do not change
 		if _, err := io.CopyN(io.Discard, answer.Body, offset); err != nil {
 			return 0, fmt.Errorf("reading answer: %w", noEOF(err))
@@ -68,7 +67,7 @@ func noEOF(err error) error {
 	return err
 }
 
-// finalWriter has a download fail for good when it cannot be written.
+// finalWriter makes a download fail permanently after a failed write.
 type finalWriter struct{ w io.Writer }
 
 func (f finalWriter) Write(p []byte) (int, error) {

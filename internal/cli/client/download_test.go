@@ -20,8 +20,8 @@ var content = func() []byte {
 	return b.Bytes()
 }()
 
-// gives answers a request for from on, n bytes of the whole, and then breaks
-// off unless that is all.
+// gives answers a request for from on with n bytes of the content, and then cuts the
+// connection unless the content is complete.
 func gives(t *testing.T, from, n int) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		want := ""

@@ -38,7 +38,7 @@ func (e *Error) Error() string {
 	return text
 }
 
-// UnreachableError is for a gateway that gave no answer.
+// UnreachableError reports that the gateway did not respond.
 type UnreachableError struct {
 	Server string
 	Err    error
@@ -53,8 +53,7 @@ func (e *UnreachableError) Error() string {
 
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
-// finalError is for what the gateway has no part in, so that sending the
-// request again changes nothing.
+// finalError is an error on the client's side, for which a retry cannot help.
 type finalError struct{ err error }
 
 func (e *finalError) Error() string { return e.err.Error() }
@@ -108,7 +107,7 @@ func readError(answer *http.Response) error {
 	return e
 }
 
-// oneLine makes what a server wrote fit for a terminal.
+// oneLine converts text of a server to one printable line.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

@@ -12,8 +12,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// Line is one request of a batch and its outcome. What the gateway does not know
-// is nil.
+// Line is one request of a batch and its outcome. Unknown values are nil.
 type Line struct {
 	Object     string        `json:"object"` // "batch.line"
 	Line       int           `json:"line"`   // from 1, without blank lines
@@ -27,15 +26,15 @@ type Line struct {
 	Usage      *openai.Usage `json:"usage"`
 }
 
-// LineDetail is a line with its request and its result as they stand in the
-// input and the output file.
+// LineDetail is a line with its request and its result, as in the input and the output
+// file.
 type LineDetail struct {
 	Line
 	Input  json.RawMessage `json:"input"`
 	Result json.RawMessage `json:"result"`
 }
 
-// linePage is how many lines the client asks for at once.
+// linePage is the number of lines in one request.
 const linePage = 1000
 
 // Lines calls visit with the lines of a batch in input order, those of one status
@@ -85,9 +84,9 @@ const (
 	PartErrors Part = "errors"
 )
 
-// SoFar writes the lines of the output or the error file of a batch that are
-// durable now, and returns how many bytes it wrote. An answer that breaks off is
-// an error: the lines may have moved on, so it cannot be resumed.
+// SoFar writes the durable lines of the output or the error file of a batch, and returns
+// the number of bytes. An interrupted response is an error: the lines may have changed, so
+// it cannot be resumed.
 func (c *Client) SoFar(ctx context.Context, id string, part Part, w io.Writer) (int64, error) {
 	var written int64
 	err := c.retry(ctx, func() error {

@@ -13,7 +13,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// CreateBatch is what a batch is made of.
+// CreateBatch has the parameters of a new batch.
 type CreateBatch struct {
 	InputFileID      string            `json:"input_file_id"`
 	Endpoint         string            `json:"endpoint"`
@@ -44,8 +44,8 @@ func (c *Client) Cancel(ctx context.Context, id string) (openai.Batch, error) {
 	return do[openai.Batch](ctx, c, call{method: http.MethodPost, path: batchPath(id) + "/cancel", object: "batch"})
 }
 
-// DeleteBatch deletes a batch that has ended, and its input file if asked. One that
-// runs is refused.
+// DeleteBatch deletes a batch that has ended, and on request its input file. The gateway
+// refuses to delete a running batch.
 func (c *Client) DeleteBatch(ctx context.Context, id string, input bool) (openai.Deleted, error) {
 	return c.remove(ctx, id, call{path: batchPath(id) + "?cancel=false&input=" + strconv.FormatBool(input), object: "batch"})
 }
@@ -55,8 +55,8 @@ func (c *Client) DeleteFile(ctx context.Context, id string) (openai.Deleted, err
 	return c.remove(ctx, id, call{path: "/v1/files/" + url.PathEscape(id), object: "file"})
 }
 
-// remove deletes something. What is not there any more after an attempt whose
-// answer was lost has been deleted by that attempt.
+// remove deletes an object. If it does not exist after an attempt whose response was lost,
+// that attempt deleted it.
 func (c *Client) remove(ctx context.Context, id string, r call) (openai.Deleted, error) {
 	r.method = http.MethodDelete
 	var out openai.Deleted
@@ -111,7 +111,7 @@ func pages[T any](ctx context.Context, c *Client, path string, id func(T) string
 		}
 		next := id(page.Data[len(page.Data)-1])
 		if next == last {
-			return errors.New("the listing does not end: the gateway gives the same page again")
+			return errors.New("the listing does not end: the gateway returned the same page again")
 		}
 		last, after = next, "&after="+url.QueryEscape(next)
 	}

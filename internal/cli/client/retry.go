@@ -11,15 +11,14 @@ import (
 )
 
 const (
-	// retries is how often a request is sent again.
+	// retries is the number of retries of a request.
 	retries = 4
-	// maxRetryAfter is the longest Retry-After that is waited for. Who is
-	// asked to wait for longer wants to know it.
+	// maxRetryAfter is the longest Retry-After that is obeyed. A longer one is
+	// reported as an error.
 	maxRetryAfter = time.Minute
 )
 
-// retry makes attempts until one succeeds, one fails for good, or retries are
-// used up.
+// retry calls attempt until it succeeds, fails permanently, or retries are used up.
 func (c *Client) retry(ctx context.Context, attempt func() error) error {
 	for n := 0; ; n++ {
 		err := attempt()
@@ -74,8 +73,8 @@ func again(err error) (after time.Duration, yes bool) {
 	return 0, !untrusted && !noTLS && !errors.Is(err, http.ErrSchemeMismatch) && !errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// explain tells apart an answer, a mistake on this side, and a gateway that is
-// not there.
+// explain distinguishes an error response, an error on the client's side, and an
+// unreachable gateway.
 func (c *Client) explain(err error) error {
 	if _, ok := errors.AsType[*Error](err); ok {
 		return err

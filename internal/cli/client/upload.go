@@ -14,7 +14,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// Content is what is uploaded: At with Size, or Stream.
+// Content is the content of an upload: At with Size, or Stream.
 type Content struct {
 	Name, Purpose string
 
@@ -25,8 +25,8 @@ type Content struct {
 	// waits must end with the context of Upload: net/http waits for it.
 	Stream io.Reader
 
-	// Sent is called with how many bytes of the content have gone out, by one
-	// goroutine at a time and not after Upload has returned. It begins anew
+	// Sent is called with the number of bytes of the content that were sent, by
+	// one goroutine at a time and not after Upload has returned. It restarts at 0
 	// with a retry. May be nil.
 	Sent func(n int64)
 }
@@ -69,11 +69,11 @@ func (c *Client) uploadOnce(ctx context.Context, content Content, f *openai.File
 	}
 	request.ContentLength = total
 	request.Header.Set("Content-Type", contentType)
-	// Who is refused at once (a wrong key, no space) learns it before the
-	// content has gone out, and not as a broken connection.
+	// A request that is refused (a wrong key, no space) gets the response before
+	// the content is sent, and not as a broken connection.
 	request.Header.Set("Expect", "100-continue")
 	answer, err := c.send(request)
-	// The transport may still be reading when the answer came early.
+	// After an early response the transport may still read the body.
 	body.end()
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func (c *Client) uploadOnce(ctx context.Context, content Content, f *openai.File
 	return decode(answer, "file", f)
 }
 
-// form returns what stands before and behind the content in the request.
+// form returns the parts of the body before and after the content.
 func form(content Content) (head, tail []byte, contentType string, err error) {
 	var buf bytes.Buffer
 	w := multipart.NewWriter(&buf)
@@ -127,8 +127,8 @@ func (b *uploadBody) tell(n int64) {
 	}
 }
 
-// contentReader reads the content, counts it and has the upload fail for good
-// when it cannot be read.
+// contentReader reads and counts the content, and makes the upload fail permanently after
+// a failed read.
 type contentReader struct {
 	stream io.Reader
 	at     io.ReaderAt // nil for a stream
@@ -150,14 +150,14 @@ func (r *contentReader) Read(p []byte) (int, error) {
 		return n, err
 	}
 	if err != nil {
-		err = &finalError{fmt.Errorf("reading what is uploaded: %w", err)}
+		err = &finalError{fmt.Errorf("reading the content: %w", err)}
 	}
 	return n, err
 }
 
 var errChanged = errors.New("it changed while it was uploaded")
 
-// check returns io.EOF if the content is still as long as it was.
+// check returns io.EOF if the length of the content has not changed.
 func (r *contentReader) check() error {
 	if r.n < r.size {
 		return &finalError{errChanged}

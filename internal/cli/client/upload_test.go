@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// received is an upload as a server sees it.
+// received is an upload as received by a server.
 type received struct {
 	purpose, name, content string
 	length                 int64 // Content-Length, -1 for none
@@ -100,7 +100,7 @@ func TestUpload(t *testing.T) {
 				t.Errorf("got %d bytes of %q for %q", len(got.content), got.name, got.purpose)
 			}
 			if sent != int64(len(want)) {
-				t.Errorf("%d told as sent, want %d", sent, len(want))
+				t.Errorf("got %d bytes reported as sent, want %d", sent, len(want))
 			}
 			if content.At == nil && got.length != -1 {
 				t.Errorf("a stream of %d bytes?", got.length)
@@ -143,7 +143,7 @@ func TestFileNames(t *testing.T) {
 	}
 }
 
-// partly reads some of an upload and then does something else.
+// partly reads a part of an upload and then calls another handler.
 func partly(then http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.CopyN(io.Discard, r.Body, 5000)
@@ -152,7 +152,7 @@ func partly(then http.HandlerFunc) http.HandlerFunc {
 }
 
 func TestUploadOfAFileIsRetried(t *testing.T) {
-	text := strings.Repeat("0123456789abcde\n", 500_000) // more than all buffers on the way
+	text := strings.Repeat("0123456789abcde\n", 500_000) // more than all buffers of the connection
 	for name, first := range map[string][]http.HandlerFunc{
 		"broken at once":           {breaksUnread},
 		"broken on the way":        {partly(breaksUnread), partly(breaksUnread)},
@@ -168,7 +168,7 @@ func TestUploadOfAFileIsRetried(t *testing.T) {
 			content.Sent = func(int64) {
 				select {
 				case <-returned:
-					t.Error("told after it was over")
+					t.Error("Sent was called after Upload returned")
 				default:
 				}
 			}
@@ -206,7 +206,7 @@ func TestUploadThatIsRefused(t *testing.T) {
 	}
 }
 
-// watchedReader counts how often it is read.
+// watchedReader counts reads.
 type watchedReader struct{ n int }
 
 func (w *watchedReader) ReadAt(p []byte, _ int64) (int, error) { w.n++; return len(p), nil }
@@ -322,6 +322,6 @@ func TestNothingIsToldAfterTheEnd(t *testing.T) {
 		body.end()
 	}
 	if told != 1 {
-		t.Errorf("told %d times", told)
+		t.Errorf("Sent was called %d times", told)
 	}
 }

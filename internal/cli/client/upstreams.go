@@ -42,7 +42,7 @@ func (c *Client) Drain(ctx context.Context, url string) ([]Upstream, error) {
 	return c.setDraining(ctx, "/upstreams/drain", url)
 }
 
-// Undrain takes back Drain.
+// Undrain ends a drain.
 func (c *Client) Undrain(ctx context.Context, url string) ([]Upstream, error) {
 	return c.setDraining(ctx, "/upstreams/undrain", url)
 }
