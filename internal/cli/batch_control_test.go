@@ -95,7 +95,7 @@ func TestLines(t *testing.T) {
 	g.run("batch", "line", id, "x").want(t, 1, `line "x" must be a number from 1`)
 
 	// Results so far, then all of them.
-	g.run("batch", "results", id).want(t, 1, "--so-far writes those that are there now")
+	g.run("batch", "results", id).want(t, 1, "--so-far writes the results so far")
 	out := filepath.Join(t.TempDir(), "out.jsonl")
 	g.run("batch", "results", id, "--so-far", "--output", out).want(t, 0)
 	if ids := customIDs(t, read(t, out)); strings.Join(ids, " ") != "line-0" {

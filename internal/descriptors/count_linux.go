@@ -6,15 +6,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Count returns how many file descriptors the process has open, and how many it
-// may have. Both are 0 when that is not known.
+// Count returns the number of open file descriptors of the process, and its limit. Both
+// are 0 if unknown.
 func Count() (open, limit int64) {
 	limit = softLimit()
 	if limit == 0 {
 		return 0, 0
 	}
-	// Since Linux 6.2 the size of the directory is the number of descriptors,
-	// which takes none to find out.
+	// Since Linux 6.2 the size of the directory is the number of descriptors. Reading
+	// it needs no descriptor.
 	if info, err := os.Stat("/proc/self/fd"); err == nil && info.Size() > 0 {
 		return info.Size(), limit
 	}

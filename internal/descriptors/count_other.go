@@ -2,5 +2,5 @@
 
 package descriptors
 
-// Count returns zeros: the numbers are not known here.
+// Count returns zeros, because the numbers are unknown on this platform.
 func Count() (open, limit int64) { return 0, 0 }

@@ -1,6 +1,5 @@
-// Package descriptors keeps a part of the file descriptors that the process may
-// have for what must go on when they run out: probes of servers, the store,
-// files.
+// Package descriptors reserves a part of the process's file descriptors for operations
+// that must work when descriptors run out: probes of servers, the store, files.
 package descriptors
 
 import (
@@ -13,8 +12,8 @@ import (
 	"syscall"
 )
 
-// Reserve returns how many descriptors of a limit connections of clients, live
-// requests and batch lines leave to the rest.
+// Reserve returns the number of descriptors that client connections, live requests and
+// batch lines must leave free.
 func Reserve(limit int64) int64 {
 	return min(max(limit/8, 32), 256, limit/2)
 }
@@ -22,8 +21,8 @@ func Reserve(limit int64) int64 {
 // Room reports whether there are descriptors left beyond the reserve.
 func Room() bool { return left(taking.Load()) > 0 }
 
-// left is how many descriptors are left beyond the reserve, besides those that
-// are about to be taken.
+// left returns the number of free descriptors beyond the reserve, minus those that are
+// about to be used.
 func left(taking int64) int64 {
 	open, limit := Count()
 	if limit == 0 {
@@ -44,9 +43,8 @@ var (
 	yield   func() bool
 )
 
-// OnShortage has f called when there is no room: it gives up a descriptor that is
-// not in use at present, and reports whether there was one. A later call
-// replaces f.
+// OnShortage sets the function that is called when there is no room. f releases an idle
+// descriptor and reports whether there was one. A later call replaces f.
 func OnShortage(f func() bool) {
 	yieldMu.Lock()
 	defer yieldMu.Unlock()
@@ -57,9 +55,9 @@ func OnShortage(f func() bool) {
 // yet.
 var taking atomic.Int64
 
-// Take reports whether a connection may be begun that takes one more descriptor:
-// there is room, or room is made. If so, taken is to be called when it has its
-// descriptor, or will have none.
+// Take reports whether a connection that needs one more descriptor may be opened: there is
+// room, or OnShortage's function made room. If so, the caller must call taken when the
+// connection has its descriptor, or has failed.
 func Take() (taken func(), ok bool) {
 	n := taking.Add(1)
 	taken = func() { taking.Add(-1) }
@@ -79,9 +77,8 @@ func Take() (taken func(), ok bool) {
 // ErrReserved reports that only the reserve of descriptors is left.
 var ErrReserved = errors.New("only the reserve of file descriptors is left")
 
-// Shortage names what this process or machine has run out of, by an error of
-// connecting, and the remedy. Both are "" for errors of other kinds, such as
-// those that a server causes.
+// Shortage returns the resource that this process or machine has run out of, from an error
+// of connecting, and the remedy. Both are "" for other errors, such as those of a server.
 func Shortage(err error) (resource, remedy string) {
 	if errors.Is(err, syscall.EADDRNOTAVAIL) && hasSource(err) {
 		return "local ports", "Widen net.ipv4.ip_local_port_range (sysctl), or put fewer short connections on one server: local ports stay taken for a minute after each."
@@ -100,9 +97,9 @@ func Shortage(err error) (resource, remedy string) {
 	return "", ""
 }
 
-// hasSource reports whether this machine has an address from which the one that
-// err names can be reached. Without one, as where there is no IPv6, EADDRNOTAVAIL
-// is not about ports. Connecting a UDP socket sends nothing.
+// hasSource reports whether this machine has a source address for the address in err.
+// Without one, for example without IPv6, EADDRNOTAVAIL is not a shortage of ports.
+// Connecting a UDP socket sends no packet.
 func hasSource(err error) bool {
 	op, ok := errors.AsType[*net.OpError](err)
 	if !ok {
@@ -116,11 +113,11 @@ func hasSource(err error) bool {
 	if err != nil {
 		return false
 	}
-	_ = conn.Close() // nothing was sent
+	_ = conn.Close() // no packet was sent
 	return true
 }
 
-// Remedy says how to allow more descriptors.
+// Remedy describes how to allow more descriptors.
 const Remedy = "Raise the limit: ulimit -n, LimitNOFILE= in a systemd unit, or nofile in Docker's ulimits."
 
 var shortages = []struct {

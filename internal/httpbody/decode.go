@@ -18,12 +18,12 @@ import (
 )
 
 const (
-	// window is the largest window of zstd that is decoded, in bytes: what RFC
-	// 9659 allows for Content-Encoding.
+	// window is the largest zstd window that is decoded, in bytes: the limit of
+	// RFC 9659 for Content-Encoding.
 	window = 8 << 20
 	// decodersAtOnce bounds the memory for windows.
 	decodersAtOnce = 16
-	// decoderWait is how long a request waits for a decoder.
+	// decoderWait limits the wait of a request for a decoder.
 	decoderWait = 10 * time.Second
 	inputBuffer = 16 << 10
 	// mostRatio and anyRatio bound what a body with a limit becomes: mostRatio
@@ -124,14 +124,14 @@ func (d *decoder) open() (io.Reader, error) {
 	case "deflate":
 		return zlib.NewReader(d.input)
 	default:
-		// With one goroutine nothing is left behind by a decoder that is not
-		// closed.
+		// With one goroutine, a decoder that is not closed does not leak
+		// goroutines.
 		return zstd.NewReader(d.input, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(window))
 	}
 }
 
-// rest reads the body to its end, by which net/http begins to watch for the
-// client's leaving.
+// rest reads the body to its end. After that net/http detects that the client
+// disconnects.
 func (d *decoder) rest() error {
 	switch _, err := d.input.ReadByte(); err {
 	case nil:
@@ -145,7 +145,7 @@ func (d *decoder) rest() error {
 
 var errTrailing = errors.New("something follows its end")
 
-// explain tells a client whose body broke off from one that is corrupt.
+// explain distinguishes a truncated body from a corrupt one.
 func (d *decoder) explain(err error) error {
 	if d.src.err != nil {
 		return d.src.err

@@ -1,4 +1,3 @@
-// Package httpbody reads the bodies of requests: it ends those that come too
-// slowly and decodes those that are compressed. Its errors are *openai.Error,
-// also those of reading.
+// Package httpbody reads request bodies: it ends bodies that arrive too slowly and decodes
+// compressed ones. All of its errors, including those of reads, are *openai.Error.
 package httpbody

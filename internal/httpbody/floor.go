@@ -17,8 +17,8 @@ import (
 type Floor struct {
 	// Rate is in bytes per second, averaged over each Grace. Default: 1 KiB.
 	Rate int64
-	// Grace is how long a client may be slower, or send nothing. Only time that
-	// is spent waiting for the client counts. Default: 30 s.
+	// Grace is the time for which a client may be slower, or send no data. Only
+	// time that is spent waiting for the client counts. Default: 30 s.
 	Grace time.Duration
 }
 
@@ -32,7 +32,7 @@ func (f Floor) withDefaults() Floor {
 	return f
 }
 
-// errSlow is the 408 for a body that came too slowly.
+// errSlow returns the 408 for a body that arrives too slowly.
 func (f Floor) errSlow() *openai.Error {
 	return &openai.Error{
 		Status: http.StatusRequestTimeout, Type: openai.TypeInvalidRequest, Code: "request_timeout",
@@ -45,8 +45,8 @@ func (f Floor) errSlow() *openai.Error {
 func (f Floor) Watch(w http.ResponseWriter, r *http.Request) (body io.ReadCloser, stop func()) {
 	f = f.withDefaults()
 	p := &paced{ReadCloser: r.Body, floor: f, end: func() {
-		// A deadline that has passed ends the Read that is waiting. The
-		// connection is of no more use for requests.
+		// A deadline in the past ends the waiting Read. The connection cannot be
+		// reused for requests.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 	}}
 	return p, p.stop
@@ -96,7 +96,7 @@ func (p *paced) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// check looks at a grace that may be over.
+// check ends the body if its grace period is over.
 func (p *paced) check() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,6 +1,5 @@
-// Package modellabel bounds the values of the label model of metrics: clients and
-// servers name models, and every name would be series of its own for as long as
-// the program runs.
+// Package modellabel bounds the values of the label model of metrics. Clients and servers
+// choose model names, and every name would create series that exist until the program ends.
 package modellabel
 
 import (
@@ -8,14 +7,14 @@ import (
 	"sync"
 )
 
-// Limit is how many models have a label of their own.
+// Limit is the number of models with their own label.
 const Limit = 200
 
 // Other is the label of all further models, and of requests without a known one.
 const Other = "other"
 
-// Set are the labels of models in the order in which they were asked for. Its
-// zero value is empty. It is safe for concurrent use.
+// Set assigns labels to models in the order in which they are requested. Its zero value is
+// empty. It is safe for concurrent use.
 type Set struct {
 	mu    sync.RWMutex
 	known map[string]string // guarded by mu; each name by itself, at most Limit

@@ -12,10 +12,10 @@ import (
 // the option for it is also the one for lone surrogates.
 var answerOptions = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
 
-// CompactAnswer makes an answer fit to stand in a line of JSONL: it validates
+// CompactAnswer converts an answer to one line of JSONL: it validates
 // that body is one JSON value and removes the whitespace between its tokens.
-// Numbers, strings and the order of members stay as they are. A body that is
-// compact already is returned itself, not a copy.
+// Numbers, strings and the order of members are unchanged. A compact body is returned
+// without a copy.
 //
 // The value must be one that every parser of JSON takes, because one bad line
 // spoils a client's whole file. Bytes that are not UTF-8 are refused (readers
@@ -109,7 +109,7 @@ func appendLineStart(dst []byte, id, customID string) []byte {
 
 // appendString appends s as a JSON string, bytes that are not UTF-8 as U+FFFD.
 func appendString(dst []byte, s string) []byte {
-	// The error says only that there were such bytes.
+	// The error only reports that there were such bytes.
 	dst, _ = jsontext.AppendQuote(dst, s)
 	return dst
 }

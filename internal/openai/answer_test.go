@@ -101,7 +101,7 @@ func valueOf(t *testing.T, b []byte) (v any) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
 	if err := d.Decode(&v); err != nil {
-		t.Fatalf("encoding/json says %v of %q", err, b)
+		t.Fatalf("encoding/json: got error %v for %q", err, b)
 	}
 	return v
 }

@@ -33,8 +33,8 @@ func AnthropicError(status int, message string) []byte {
 }
 
 // anthropicType returns Anthropic's type of error for a status. Statuses that
-// Anthropic does not list have the type of their class; 503 is what Anthropic
-// says with 529.
+// Anthropic does not list have the type of their class; 503 has the type of Anthropic's
+// 529.
 func anthropicType(status int) string {
 	switch status {
 	case http.StatusUnauthorized:

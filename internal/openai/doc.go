@@ -1,7 +1,7 @@
-// Package openai holds what OpenAI's API and Tidegate have in common: the
-// objects of the wire, the error envelope, the reader of batch input files and
-// the scanners that find usage in answers.
+// Package openai implements the parts of OpenAI's API that Tidegate needs: wire objects,
+// the error envelope, the reader of batch input files and the scanners for usage in
+// responses.
 //
-// The package does no I/O beyond the readers and writers it is given and
-// imports nothing of Tidegate.
+// The package does no I/O except with given readers and writers, and imports no other
+// package of Tidegate.
 package openai

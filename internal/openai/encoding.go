@@ -5,9 +5,9 @@ import "bytes"
 // TrimBOM drops the byte order mark of UTF-8 from the beginning of b.
 func TrimBOM(b []byte) []byte { return bytes.TrimPrefix(b, bom) }
 
-// UTF16 names the encoding of a text whose beginning is head, "" when it is
-// none of UTF-16 and UTF-32. A text without a byte order mark is taken to begin
-// with ASCII, as JSON does.
+// UTF16 returns the name of the encoding of a text that begins with head, or "" if it is
+// not UTF-16 or UTF-32. A text without a byte order mark is assumed to begin with ASCII,
+// like JSON.
 func UTF16(head []byte) string {
 	has := func(prefix string) bool { return bytes.HasPrefix(head, []byte(prefix)) }
 	switch {

@@ -18,13 +18,13 @@ const (
 	TypeRateLimit      = "rate_limit_error"
 )
 
-// Error is an answer of the API that is not a success. WriteError alone writes
-// it, so that every client sees the one form of its API
+// Error is an error response of the API. Only WriteError writes it, so that every client
+// gets the envelope of its API
 // (https://platform.openai.com/docs/guides/error-codes,
 // https://docs.claude.com/en/api/errors).
 type Error struct {
 	Status  int    // HTTP status, 400 to 599
-	Message string // for people: what is wrong and where
+	Message string // for people: the error and its location
 	Type    string // TypeInvalidRequest, TypeServer, …
 	Param   string // the parameter that is wrong; "" is written as null
 	Code    string // for programs; "" is written as null
@@ -122,7 +122,7 @@ func InvalidRequest(param, code, format string, args ...any) *Error {
 	return &Error{Status: http.StatusBadRequest, Message: fmt.Sprintf(format, args...), Type: TypeInvalidRequest, Param: param, Code: code}
 }
 
-// MissingParameter is the 400 for a required parameter that is not there.
+// MissingParameter is the 400 for a missing required parameter.
 func MissingParameter(param string) *Error {
 	return InvalidRequest(param, "missing_required_parameter", "Missing required parameter: '%s'.", param)
 }
@@ -188,7 +188,7 @@ func InvalidAPIKey() *Error {
 	return &Error{Status: http.StatusUnauthorized, Message: "Incorrect API key provided.", Type: TypeInvalidRequest, Code: "invalid_api_key"}
 }
 
-// Conflict is a 409 that a retry cannot mend.
+// Conflict is a 409 for which a retry cannot help.
 func Conflict(format string, args ...any) *Error {
 	return &Error{Status: http.StatusConflict, Message: fmt.Sprintf(format, args...), Type: TypeInvalidRequest, NoRetry: true}
 }
@@ -198,8 +198,8 @@ func TooLarge(param, format string, args ...any) *Error {
 	return &Error{Status: http.StatusRequestEntityTooLarge, Message: fmt.Sprintf(format, args...), Type: TypeInvalidRequest, Param: param}
 }
 
-// InsufficientStorage is the 507 for a full disk. Clients should not retry at
-// once: the disk does not empty by itself.
+// InsufficientStorage is the 507 for a full disk. Clients should not retry at once,
+// because an operator must free space.
 func InsufficientStorage() *Error {
 	return &Error{Status: http.StatusInsufficientStorage, Message: "The server has no space left to store this.", Type: TypeServer, Code: "insufficient_storage", NoRetry: true}
 }
@@ -214,7 +214,7 @@ func BadGateway(format string, args ...any) *Error {
 	return &Error{Status: http.StatusBadGateway, Message: fmt.Sprintf(format, args...), Type: TypeServer, Code: "upstream_error"}
 }
 
-// Internal is the 500 that says nothing of its cause.
+// Internal is a 500 that does not show its cause.
 func Internal(cause error) *Error {
 	return &Error{Status: http.StatusInternalServerError, Message: "The server had an error processing your request.", Type: TypeServer, cause: cause}
 }

@@ -43,7 +43,7 @@ type LineReader struct {
 
 	buf        []byte
 	start, end int   // buf[start:end] is read and not given out
-	searched   int   // bytes after start that are known to have no LF
+	searched   int   // bytes after start without LF
 	offset     int64 // of buf[start] in the source
 	number     int   // of the last line begun
 	skipping   bool  // in a line that is too long
@@ -51,8 +51,8 @@ type LineReader struct {
 
 const (
 	lineBuffer = 64 << 10 // bytes, to begin with
-	// emptyReads is how often in a row a reader may give neither bytes nor
-	// an error.
+	// emptyReads limits consecutive reads that return neither bytes nor an
+	// error.
 	emptyReads = 100
 )
 
@@ -126,7 +126,7 @@ func (l *LineReader) begin(raw []byte) ([]byte, error) {
 	return raw, nil
 }
 
-// skip drops the rest of a line that is too long.
+// skip drops the remainder of a line that is too long.
 func (l *LineReader) skip() error {
 	for {
 		held := l.buf[l.start:l.end]

@@ -134,7 +134,7 @@ func TestLineReaderGivesUpOnAStuckSource(t *testing.T) {
 	}
 }
 
-// endless gives size bytes without a newline.
+// endless returns size bytes without a newline.
 type endless struct{ size int }
 
 func (e *endless) Read(p []byte) (int, error) {
@@ -243,7 +243,7 @@ func after(t *testing.T, last, number int) int {
 	return number
 }
 
-// chunks gives at most size bytes at a time.
+// chunks returns at most size bytes at a time.
 type chunks struct {
 	rest []byte
 	size int

@@ -40,20 +40,20 @@ func Nearest(word string, known []string, n int) []string {
 }
 
 const (
-	// nearestLength bounds names in bytes, and with them the work: a word
-	// comes from a request.
+	// nearestLength limits names, in bytes, and so the work for a word from
+	// a request.
 	nearestLength = 256
-	// containedLength is how many letters, at least, a name must have for its
-	// being part of another to mean something.
+	// containedLength is the minimum length of a name that counts as a part of
+	// another.
 	containedLength = 3
 )
 
-// letter is the distance of one wrong letter. One that is only missing, where a
-// name is a part of the other, is a quarter as far.
+// letter is the distance of one wrong letter. A missing letter, if one name is a part of
+// the other, has a quarter of it.
 const letter = 4
 
-// distance says how far two lower-case names are from each other, and whether
-// one may be meant by the other.
+// distance returns the distance of two lower-case names, and whether one may be a misspelling
+// of the other.
 func distance(word, name string) (int, bool) {
 	d, ok := partDistance(word, name)
 	wordPart, namePart := lastPart(word), lastPart(name)

@@ -2,7 +2,7 @@ package openai
 
 import "strconv"
 
-// ResultHead is what identifies a line of an output or error file.
+// ResultHead has the identifying members of a line of an output or error file.
 type ResultHead struct {
 	CustomID string
 	Status   int    // of the response, 0 when there is none
@@ -11,7 +11,7 @@ type ResultHead struct {
 }
 
 // ScanResult reads a line as AppendResponseLine and AppendErrorLine write it.
-// What is not there stays zero; nothing is validated.
+// Missing members stay zero; the line is not validated.
 func ScanResult(line []byte) ResultHead {
 	var h ResultHead
 	for m := membersOf(line); m.next(); {
@@ -25,7 +25,7 @@ func ScanResult(line []byte) ResultHead {
 			for r := membersOf(m.value); r.next(); {
 				switch string(r.key) {
 				case "status_code":
-					h.Status, _ = strconv.Atoi(string(r.value)) // 0 for what is no number
+					h.Status, _ = strconv.Atoi(string(r.value)) // 0 if it is not a number
 				case "body":
 					h.Body = r.value
 				}

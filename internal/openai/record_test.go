@@ -25,7 +25,7 @@ func TestScanResult(t *testing.T) {
 	}
 }
 
-// The beginning of a line is enough, however long the rest.
+// TestScanCustomID checks that the beginning of a line is sufficient.
 func TestScanCustomID(t *testing.T) {
 	id := strings.Repeat("ä", 512)
 	line := AppendResponseLine(nil, "r", id, 200, "q", []byte(`{"x":"`+strings.Repeat("y", 1<<20)+`"}`))

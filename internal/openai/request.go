@@ -12,15 +12,15 @@ type Request struct {
 	Body                  []byte // the raw body, byte for byte; aliases the line
 }
 
-// Finding is what is wrong with a line.
+// Finding is an error in a line.
 type Finding struct {
 	Code    string // for programs
-	Param   string // what it is about, "" is written as null
+	Param   string // the parameter, "" is written as null
 	Message string // for people
 }
 
-// Codes of findings. What OpenAI's documentation does not name is what its
-// API answers to the same mistake elsewhere.
+// Codes of findings. Codes that OpenAI's documentation does not list are those of
+// its API for the same error on other routes.
 const (
 	CodeInvalidJSONLine      = "invalid_json_line"
 	CodeMissingParameter     = "missing_required_parameter"
@@ -31,7 +31,7 @@ const (
 	CodeStringTooLong        = "string_above_max_length" // custom_id
 )
 
-// MaxCustomID is how many characters (code points) a custom_id may have.
+// MaxCustomID is the maximum length of a custom_id in characters (code points).
 const MaxCustomID = 512
 
 // ParseRequest parses a line of the input of a batch for endpoint. It is the
@@ -75,8 +75,7 @@ func ParseRequest(line []byte, endpoint string) (Request, []Finding) {
 
 const notJSON = "This line is not parseable as valid JSON."
 
-// requestParser gathers the parts of a line and what is wrong with them. A
-// value that the line does not have is nil.
+// requestParser collects the parts of a line and its findings. Missing values are nil.
 type requestParser struct {
 	endpoint string
 	request  Request
@@ -129,7 +128,7 @@ func (p *requestParser) url(raw []byte) {
 	}
 }
 
-// required decodes a string that must be there and not be empty.
+// required decodes a required non-empty string.
 func (p *requestParser) required(param string, raw []byte) (string, bool) {
 	if raw == nil || isNull(raw) || string(raw) == `""` {
 		p.find(CodeMissingParameter, param, MissingParameter(param).Message)
@@ -168,7 +167,7 @@ func (p *requestParser) body(raw []byte) {
 	p.content(&b)
 }
 
-// bodyMembers are the members of a body that are looked at.
+// bodyMembers are the members of a body that are checked.
 type bodyMembers struct {
 	model, stream, background, messages, prompt, promptEmbeds, input, query, documents []byte
 }
@@ -219,9 +218,9 @@ func (p *requestParser) stream(raw []byte) {
 	}
 }
 
-// content checks what each endpoint surely refuses. vLLM takes more than
-// OpenAI does: embeddings of messages and completions of prompt_embeds; score,
-// classify and pooling have several forms each and are left to the server.
+// content checks for bodies that each endpoint certainly refuses. vLLM accepts more than
+// OpenAI: embeddings of messages and completions of prompt_embeds. Score, classify and
+// pooling have several forms each, which only the server checks.
 func (p *requestParser) content(b *bodyMembers) {
 	switch p.endpoint {
 	case "/v1/chat/completions", "/v1/messages":
@@ -255,7 +254,7 @@ func (p *requestParser) messages(raw []byte) {
 	}
 }
 
-// oneOf wants one of the values to be there; param is the first's.
+// oneOf requires one of the values; param is the name of the first.
 func (p *requestParser) oneOf(param string, values ...[]byte) {
 	for _, raw := range values {
 		if raw != nil && !isNull(raw) {

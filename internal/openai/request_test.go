@@ -350,7 +350,7 @@ func FuzzParseRequest(f *testing.F) {
 			return
 		}
 		if err := json.Unmarshal(line, &ref); err != nil {
-			t.Fatalf("encoding/json says %v of a line that was parsed", err)
+			t.Fatalf("encoding/json: got error %v for an accepted line", err)
 		}
 		if got.Body != nil && (!aliases(line, got.Body) || !json.Valid(got.Body)) {
 			t.Fatalf("the body %q is a copy or no JSON", got.Body)

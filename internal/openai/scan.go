@@ -7,16 +7,15 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// The functions of this file find their way through JSON without validating
-// it: strings are jumped over from quote to quote, containers by counting
-// brackets. With a long prompt this takes a quarter of a tokenizer's time, and
-// the receiver of the bytes parses them anyway. On any input they end in linear
-// time, without recursion.
+// The functions of this file scan JSON without validating it: strings are skipped from
+// quote to quote, containers by counting brackets. For a long prompt this takes a quarter
+// of a tokenizer's time, and the receiver parses the bytes anyway. They take linear time
+// on any input, without recursion.
 
 // members walks over the members of an object.
 type members struct {
 	b          []byte
-	i          int    // of the next byte to look at
+	i          int    // of the next byte
 	key, value []byte // of the current member: key without its quotes, both raw; no value if the input ends within it
 	state      walkState
 }
@@ -44,8 +43,8 @@ func membersOf(b []byte) members {
 	return m
 }
 
-// next goes to the next member and reports whether there is one; if not, state
-// is the reason.
+// next advances to the next member and reports whether there is one. If not, state has the
+// reason.
 func (m *members) next() bool {
 	if m.state != walking {
 		return false
@@ -114,7 +113,7 @@ func (m *members) fail(state walkState) bool {
 	return false
 }
 
-// name is the name of the current member, as it is without escapes.
+// name returns the name of the current member without escapes.
 func (m *members) name() []byte {
 	if bytes.IndexByte(m.key, '\\') < 0 {
 		return m.key
@@ -222,7 +221,7 @@ func skipContainer(b []byte, i int) (int, walkState) {
 // deeper reports whether containers are nested more than limit deep.
 func deeper(b []byte, limit int) bool {
 	if bytes.Count(b, []byte{'{'})+bytes.Count(b, []byte{'['}) <= limit {
-		return false // whatever is in strings
+		return false // independent of the contents of strings
 	}
 	depth := 0
 	for i := 0; i < len(b); i++ {
@@ -244,7 +243,7 @@ func deeper(b []byte, limit int) bool {
 	return false
 }
 
-// unquote decodes a raw JSON string, "" when it is none. What is not Unicode
+// unquote decodes a raw JSON string, or returns "" for another value. Invalid Unicode
 // becomes U+FFFD.
 func unquote(raw []byte) string {
 	if len(raw) < 2 || raw[0] != '"' {
@@ -253,8 +252,8 @@ func unquote(raw []byte) string {
 	if bytes.IndexByte(raw, '\\') < 0 {
 		return strings.ToValidUTF8(string(raw[1:len(raw)-1]), "\uFFFD")
 	}
-	// The error says only what the replacement characters show, or that the
-	// rest is lost.
+	// The error only reports replaced characters, or that the remainder is
+	// lost.
 	decoded, _ := jsontext.AppendUnquote(nil, raw)
 	return string(decoded)
 }

@@ -8,11 +8,11 @@ import "bytes"
 // more than 1 MiB is passed over: its usage is lost, not its being there. The
 // zero value is ready. It is not safe for concurrent use.
 type StreamScanner struct {
-	held     []byte // of a line whose end has not come yet
+	held     []byte // of an incomplete line
 	overlong bool   // the line is too long; held has its beginning only
 	cr       bool   // the last line ended in CR: an LF belongs to it
 
-	event     eventKind // what the event's name says
+	event     eventKind // from the event's name
 	eventData bool      // the event has data
 
 	events int64
@@ -22,14 +22,14 @@ type StreamScanner struct {
 }
 
 const (
-	// streamLine is how long a line is looked at. A response.completed
-	// repeats the whole answer; this is some 250,000 tokens.
+	// streamLine is the number of bytes of a line that are scanned. A
+	// response.completed repeats the whole answer; this is about 250,000 tokens.
 	streamLine = 1 << 20
 	// streamKeep is how large a buffer is kept from line to line.
 	streamKeep = 64 << 10
 )
 
-// eventKind is what an event is as far as it matters here.
+// eventKind is the kind of an event.
 type eventKind byte
 
 const (
@@ -49,8 +49,7 @@ func eventKindOf(name []byte) eventKind {
 	}
 }
 
-// Write looks at the next bytes of the stream. It takes all of p and never
-// fails.
+// Write scans the next bytes of the stream. It accepts all of p and never fails.
 func (s *StreamScanner) Write(p []byte) (int, error) {
 	n := len(p)
 	if s.cr && len(p) > 0 {
@@ -138,8 +137,8 @@ func (s *StreamScanner) line(line []byte) {
 	}
 }
 
-// data looks at the data of an event. Most have nothing of interest and are
-// told by a search; a name between bare quotes cannot be in a string's text.
+// data scans the data of an event. Most events are excluded by a search for names: a name
+// between unescaped quotes cannot be inside a string.
 func (s *StreamScanner) data(data []byte) {
 	if string(data) == "[DONE]" {
 		s.ended = true
@@ -161,8 +160,8 @@ var (
 	typeLast  = []byte(`"type":"`)
 )
 
-// typeOf returns the type that data names as its first or its last member, for
-// servers that do not name the event.
+// typeOf returns the member type of data if it is the first or last one, for servers that
+// do not set the event's name.
 func typeOf(data []byte) []byte {
 	if name, ok := bytes.CutPrefix(data, typeFirst); ok {
 		if before, _, ok := bytes.Cut(name, []byte{'"'}); ok {
@@ -231,7 +230,7 @@ func (s *StreamScanner) usage(data []byte, kind eventKind) {
 	switch {
 	case c == counts{}:
 		return
-	case kind == messageDelta: // message_start had the rest
+	case kind == messageDelta: // message_start had the other counts
 		s.counts.overlay(c)
 	default:
 		s.counts = c

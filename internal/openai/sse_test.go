@@ -105,7 +105,7 @@ func TestStreamScanner(t *testing.T) {
 				for p := test.stream; len(p) > 0; p = p[min(size, len(p)):] {
 					chunk := []byte(p[:min(size, len(p))])
 					if n, err := s.Write(chunk); n != len(chunk) || err != nil {
-						t.Fatalf("Write gives %d, %v", n, err)
+						t.Fatalf("Write returned %d, %v", n, err)
 					}
 				}
 				if got := s.all(); got != test.want {
@@ -163,7 +163,7 @@ func FuzzStreamScanner(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stream []byte, seed uint) {
 		var whole, cut StreamScanner
 		if n, err := whole.Write(stream); n != len(stream) || err != nil {
-			t.Fatalf("Write gives %d, %v", n, err)
+			t.Fatalf("Write returned %d, %v", n, err)
 		}
 		for rest := stream; len(rest) > 0; {
 			seed = seed*1103515245 + 12345

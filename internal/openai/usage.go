@@ -41,7 +41,7 @@ type counts struct {
 // maxCount bounds a count, so that sums of them over any batch fit.
 const maxCount = 1 << 40
 
-// scanCounts reads a raw usage object; anything else has no counts.
+// scanCounts parses a raw usage object. Other values have no counts.
 func scanCounts(raw []byte) (c counts) {
 	for m := membersOf(raw); m.next(); {
 		switch string(m.name()) {
@@ -64,7 +64,7 @@ func scanCounts(raw []byte) (c counts) {
 	return c
 }
 
-// scan sets c to a raw number, if it is one that counts.
+// scan sets c to a raw number, if it is valid.
 func (c *count) scan(raw []byte) {
 	var n int64
 	for _, digit := range raw {
@@ -104,7 +104,7 @@ func (c *counts) overlay(newer counts) {
 	}
 }
 
-// usage is what the counts say, and whether they say anything.
+// usage returns the usage of the counts, and whether there is any count.
 func (c counts) usage() (u Usage, ok bool) {
 	if c == (counts{}) {
 		return Usage{}, false

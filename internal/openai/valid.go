@@ -12,9 +12,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxDepth is how deep arrays and objects may stand in each other, the
-// outermost counted. Parsers of clients and servers give up from about 1,000
-// on, some by crashing.
+// maxDepth is the maximum nesting of arrays and objects, including the outermost. Parsers
+// of clients and servers fail from about 1,000 on, some by crashing.
 const maxDepth = 500
 
 // validator is a tokenizer for one value at a time, with the buffers that it
@@ -60,7 +59,7 @@ func validateLine(line []byte) error {
 	return validate(line, jsontext.AllowInvalidUTF8(true))
 }
 
-// explain puts an error of the tokenizer into words.
+// explain describes an error of the tokenizer.
 func explain(err error) error {
 	syntactic, ok := errors.AsType[*jsontext.SyntacticError](err)
 	switch {
@@ -82,10 +81,10 @@ func explain(err error) error {
 	}
 }
 
-// clipLength is how many bytes of a client's words a message repeats.
+// clipLength is the number of bytes of a client's text that a message repeats.
 const clipLength = 100
 
-// clip shortens what a client wrote for a message.
+// clip shortens text of a client for an error message.
 func clip(s string) string {
 	if len(s) > clipLength {
 		end := clipLength

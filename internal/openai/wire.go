@@ -8,7 +8,7 @@ const (
 	PurposeBatchOutput = "batch_output"
 )
 
-// UploadPurposes are what POST /v1/files and /v1/uploads accept.
+// UploadPurposes are the purposes that POST /v1/files and /v1/uploads accept.
 var UploadPurposes = []string{"assistants", PurposeBatch, "fine-tune", "vision", "user_data", "evals"}
 
 // BatchEndpoints are the endpoints that the lines of a batch may name:
@@ -32,7 +32,7 @@ type File struct {
 	Compression   *Compression `json:"compression,omitempty"`
 }
 
-// Compression says how an upload was packed. An addition of BESH's, kept.
+// Compression describes the compression of an upload. It is an extension of BESH.
 type Compression struct {
 	Format           string  `json:"format"`        // gzip, zstd, bz2, zip
 	OriginalSize     int64   `json:"original_size"` // bytes, as uploaded
@@ -90,10 +90,10 @@ type Batch struct {
 	// in_progress.
 	Priority int    `json:"priority"`
 	PausedAt *int64 `json:"paused_at"`
-	// PauseReason says why the gateway paused the batch, null when a client did.
+	// PauseReason is the reason why the gateway paused the batch, null if a client did.
 	PauseReason *string `json:"pause_reason"`
-	// WaitReason says why no line starts though nothing is wrong: the time of day.
-	// It is null otherwise.
+	// WaitReason is the reason why no line starts at this time of day, null
+	// otherwise.
 	WaitReason *string `json:"wait_reason"`
 	BatchTotals
 }
@@ -117,7 +117,7 @@ type RequestCounts struct {
 	Failed    int64 `json:"failed"`
 }
 
-// BatchErrors is the list of what validation found.
+// BatchErrors is the list of findings of the validation.
 type BatchErrors struct {
 	Object string       `json:"object"` // "list"
 	Data   []BatchError `json:"data"`

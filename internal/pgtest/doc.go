@@ -1,3 +1,3 @@
-// Package pgtest starts a real PostgreSQL for tests, as a process in a directory
-// of its own on a loopback port, and ends it with them.
+// Package pgtest starts a real PostgreSQL for tests, as a process with a temporary
+// directory on a loopback port, and stops it after the tests.
 package pgtest

@@ -38,9 +38,8 @@ type Server struct {
 	serial  atomic.Int64
 }
 
-// New starts a server; settings are "name=value" beside its own. PostgreSQL
-// refuses to run as root, so that root runs it as postgres or nobody. The caller
-// closes it.
+// New starts a server; settings are additional "name=value" pairs. PostgreSQL
+// refuses to run as root, so root runs it as postgres or nobody. The caller closes it.
 func New(settings ...string) (_ *Server, err error) {
 	s := &Server{settings: settings}
 	if s.bin, err = programs(); err != nil {
@@ -85,7 +84,7 @@ const ProgramsVariable = "TIDEGATE_POSTGRES"
 func programs() (string, error) {
 	if named := os.Getenv(ProgramsVariable); named != "" {
 		if _, err := exec.LookPath(filepath.Join(named, "initdb")); err != nil {
-			return "", fmt.Errorf("looking for PostgreSQL where %s says: %w", ProgramsVariable, err)
+			return "", fmt.Errorf("searching PostgreSQL in the folder of %s: %w", ProgramsVariable, err)
 		}
 		return named, nil
 	}
@@ -172,15 +171,15 @@ func (s *Server) Start() error {
 	started := make(chan error)
 	ended := make(chan struct{})
 	go func() {
-		// A process ends with the thread that started it, so that this one
-		// stays until then.
+		// The process ends with the thread that started it, so this thread must
+		// stay until then.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer close(ended)
 		err := errors.Join(command.Start(), log.Close())
 		started <- err
 		if err == nil {
-			_ = command.Wait() // that it ended is all there is to know
+			_ = command.Wait() // only its end matters
 		}
 	}()
 	if err := <-started; err != nil {
@@ -222,7 +221,7 @@ func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.It
 // one at a time.
 var making sync.Mutex
 
-// NewDatabase makes an empty database and gives its URL.
+// NewDatabase creates an empty database and returns its URL.
 func (s *Server) NewDatabase(tb testing.TB) string {
 	tb.Helper()
 	making.Lock()
@@ -279,7 +278,7 @@ func (s *Server) Demote() error {
 	return s.Start()
 }
 
-// Restrict has the server ask a role for its password.
+// Restrict makes the server require a password from a role.
 func (s *Server) Restrict(role string) error {
 	path := filepath.Join(s.data(), "pg_hba.conf")
 	rules, err := os.ReadFile(path)
@@ -293,7 +292,7 @@ func (s *Server) Restrict(role string) error {
 	return s.Restart(Fast)
 }
 
-// Log is what the server has written since it was made.
+// Log returns the log of the server since its creation.
 func (s *Server) Log() ([]byte, error) { return os.ReadFile(filepath.Join(s.dir, "log")) }
 
 // Restart stops the server and starts it again.

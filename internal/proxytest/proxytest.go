@@ -1,5 +1,5 @@
-// Package proxytest is a TCP proxy for tests that can break what runs through
-// it: cut connections, or swallow every byte as a network does that has gone.
+// Package proxytest is a TCP proxy for tests that can break connections: cut them, or drop
+// all bytes like a lost network.
 package proxytest
 
 import (
@@ -40,7 +40,7 @@ func Start(tb testing.TB, target string) *Proxy {
 }
 
 func (p *Proxy) close() {
-	_ = p.listener.Close() // all that it can say is that it is closed
+	_ = p.listener.Close() // the only possible error is that it is closed
 	p.mu.Lock()
 	p.ended = true
 	p.mu.Unlock()
@@ -49,7 +49,7 @@ func (p *Proxy) close() {
 	p.running.Wait()
 }
 
-// Cut closes every connection there is.
+// Cut closes all connections.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -58,8 +58,8 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Swallow lets nothing pass any more, in either direction, until Heal: no byte,
-// no end of a connection, and no answer to a new one.
+// Swallow drops all traffic in both directions until Heal: bytes, ends of connections, and
+// responses to new ones.
 func (p *Proxy) Swallow() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -70,7 +70,7 @@ func (p *Proxy) Swallow() {
 	}
 }
 
-// Heal lets everything pass again, also what was sent meanwhile.
+// Heal forwards traffic again, including bytes that were sent meanwhile.
 func (p *Proxy) Heal() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

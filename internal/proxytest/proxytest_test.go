@@ -91,7 +91,7 @@ func TestProxy(t *testing.T) {
 	wants("three")
 }
 
-// Without anybody behind it, a connection just ends.
+// TestNobodyBehind checks that a connection ends if there is no server behind the proxy.
 func TestNobodyBehind(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -14,11 +14,11 @@ import (
 	"time"
 )
 
-// doLimit is how long a command may take.
+// doLimit limits the duration of a command.
 const doLimit = 10 * time.Second
 
-// Do sends a command on a connection of its own. The answer is a string, an
-// int64, nil or an []any of such; what the server refuses is an error.
+// Do sends a command on a new connection. The result is a string, an int64, nil or an []any
+// of these; a refused command returns an error.
 func (s *Server) Do(args ...string) (any, error) {
 	conn, err := net.DialTimeout("tcp", s.Addr, doLimit)
 	if err != nil {

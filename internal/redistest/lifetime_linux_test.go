@@ -28,7 +28,7 @@ func TestPanicLeavesNoProcess(t *testing.T) {
 	}
 }
 
-// runs reports whether a process exists and is not a zombie that nobody fetches.
+// runs reports whether a process exists and is not a zombie.
 func runs(pid int) bool {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && !strings.Contains(string(status), ") Z ")

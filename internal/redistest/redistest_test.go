@@ -91,8 +91,8 @@ func TestMissingProgramFails(t *testing.T) {
 	}
 }
 
-// The program that is named is run, also when another stands in PATH, and no
-// other when it is not there.
+// TestNamedProgram checks that the named program is used even if another is in PATH, and
+// that a missing one is an error.
 func TestNamedProgram(t *testing.T) {
 	program, err := find()
 	must(t, err)
@@ -116,6 +116,6 @@ func TestRefusedOptionFails(t *testing.T) {
 		t.Fatalf("nonsense was accepted: %v", s.Close())
 	}
 	if !strings.Contains(err.Error(), "nonsense") {
-		t.Errorf("what is wrong is not told: %v", err)
+		t.Errorf("error does not name the missing program: %v", err)
 	}
 }

@@ -25,8 +25,8 @@ const (
 	shownLog   = 8 << 10
 )
 
-// Options says what is special about a server. The zero value is a server in
-// the clear, without a password.
+// Options are the options of a server. The zero value is a server without TLS and without
+// a password.
 type Options struct {
 	Password string // requirepass; "" for none
 	TLS      *TLS   // the server's port speaks TLS; nil for none
@@ -156,7 +156,7 @@ func (s *Server) choosePort() (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		// From above: what is free there may be too high for a port below it.
+		// Search from above, because a free bus port may be too high for the port below.
 		port := bus - busOffset
 		if port < 1024 {
 			continue
@@ -200,8 +200,8 @@ func (s *Server) args() ([]string, error) {
 	return append(args, s.options.Args...), nil
 }
 
-// sentinelFile writes the configuration of a sentinel, which must be a file, as
-// sentinels keep there what they find out.
+// sentinelFile writes the configuration of a sentinel, which must be a file, because
+// sentinels store their state in it.
 func (s *Server) sentinelFile() (string, error) {
 	file := filepath.Join(s.dir, "sentinel.conf")
 	text := fmt.Sprintf("sentinel monitor %[1]s %[2]s %[3]d 1\n"+
@@ -221,7 +221,7 @@ func (s *Server) start() error {
 	if err != nil {
 		return err
 	}
-	// What it complains of before it reads where its log is.
+	// Errors before it opens its log file.
 	printed, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("making a log: %w", err)
@@ -232,7 +232,7 @@ func (s *Server) start() error {
 	}
 	s.ended = make(chan struct{})
 	started := make(chan error)
-	go func(ended chan struct{}) { // ends with the process, which Close sees to
+	go func(ended chan struct{}) { // ends with the process, which Close ends
 		// The kernel ends a process with the thread that started it.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
@@ -339,8 +339,7 @@ func (s *Server) Restart() error {
 	return s.start()
 }
 
-// Pause stops the process with SIGSTOP: its connections stay, and nothing
-// answers.
+// Pause stops the process with SIGSTOP: its connections stay open, but it does not respond.
 func (s *Server) Pause() error { return s.signal(syscall.SIGSTOP) }
 
 // Resume has a paused process go on.
@@ -371,7 +370,7 @@ func (s *Server) URL() string {
 	return scheme + "://" + user + s.Addr + "/0" + query
 }
 
-// log is the end of what the server logged.
+// log returns the end of the server's log.
 func (s *Server) log() string {
 	text, err := os.ReadFile(s.logFile())
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 )
 
-// What lets a client in. The service takes any, but clients want to have some.
+// Credentials. The service accepts any, but clients require some.
 const (
 	AccessKey = "AKIATIDEGATE"
 	SecretKey = "very-secret-key-of-the-test"

@@ -23,9 +23,8 @@ const (
 	completionsMax = 16 // vLLM's default max_tokens on /v1/completions
 )
 
-// answer is everything that an answer is made of. It is a function of the
-// request alone, but for model, which the server fills in when the request
-// names none.
+// answer has all parts of an answer. It is a function of the request alone, except model,
+// which the server sets if the request has none.
 type answer struct {
 	req     *request
 	seed    digest
@@ -39,11 +38,11 @@ type answer struct {
 	cached  int  // of them, from the prefix cache
 	pad     int  // bytes behind each token
 	noUsage bool
-	newer   bool // members of vLLM 0.32; set by whom init is called by
+	newer   bool // members of vLLM 0.32; set by the caller of init
 
 	echo   []byte   // the prompt's last text, unquoted
 	words  [][]byte // of it
-	prefix []byte   // what every event of a stream begins with
+	prefix []byte   // prefix of every event of a stream
 	tmp    []byte
 }
 
@@ -95,8 +94,8 @@ func (a *answer) fit(most int) {
 // promptTokens is the number of tokens of a body: one per four bytes begun.
 func promptTokens(body []byte) int { return (len(body) + bytesPerToken - 1) / bytesPerToken }
 
-// splitEcho finds the words to be repeated. Markers are left out: an answer
-// may come back as part of a conversation.
+// splitEcho finds the words to be repeated. Markers are excluded, because an answer may
+// become part of a conversation.
 func (a *answer) splitEcho() {
 	a.echo = a.echo[:0]
 	raw := a.req.slice(a.req.text)
@@ -142,8 +141,7 @@ var vocabulary = [...]string{
 	"cove", "bay", "isle", "cape", "fjord", "delta", "marsh", "creek",
 }
 
-// appendToken appends the ith token of a choice. The first one tells the
-// answer from every other.
+// appendToken appends the ith token of a choice. The first one identifies the answer.
 func (a *answer) appendToken(dst []byte, i, choice int) []byte {
 	switch {
 	case i == 0:
@@ -188,8 +186,7 @@ func (a *answer) quoteToken(dst []byte, i, choice int) []byte {
 
 func (a *answer) completion() int { return a.tokens * a.choices }
 
-// reason picks the word for the end: that of an answer that was cut by
-// max_tokens, or that of one that was not.
+// reason returns cut if max_tokens limited the answer, otherwise whole.
 func (a *answer) reason(cut, whole string) string {
 	if a.cut {
 		return cut
@@ -229,7 +226,7 @@ func (a *answer) appendUsageValue(dst []byte) []byte {
 
 func appendInt(dst []byte, n int) []byte { return strconv.AppendInt(dst, int64(n), 10) }
 
-// appendHead appends what most answers begin with.
+// appendHead appends the common beginning of answers.
 func (a *answer) appendHead(dst []byte, idPrefix, object string) []byte {
 	dst = append(dst, `{"id":"`...)
 	dst = append(dst, idPrefix...)

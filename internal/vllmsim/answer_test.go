@@ -99,7 +99,7 @@ func TestExpectedChatToTheByte(t *testing.T) {
 func TestAnswersDiffer(t *testing.T) {
 	seen := map[string]bool{}
 	for i := range 1000 {
-		// Even one token tells them apart.
+		// One token is sufficient to distinguish them.
 		body := fmt.Sprintf(`{"model":"sim","max_tokens":1,"messages":[{"role":"user","content":"%d"}]}`, i)
 		content := vllmsim.ExpectedContent(chatPath, []byte(body))
 		if content == "" || seen[content] {
@@ -110,7 +110,7 @@ func TestAnswersDiffer(t *testing.T) {
 	a := vllmsim.ExpectedContent("/v1/completions", []byte(`{"model":"sim","prompt":"x"}`))
 	b := vllmsim.ExpectedContent("/v1/responses", []byte(`{"model":"sim","prompt":"x","input":"x"}`))
 	if a == b {
-		t.Error("paths give the same content")
+		t.Error("different paths have the same content")
 	}
 }
 
@@ -197,7 +197,7 @@ func TestMarkersInExpected(t *testing.T) {
 	}
 	huge := vllmsim.ExpectedContent(chatPath, []byte(chatWith("[[sim:huge=70001]]")))
 	if len(huge) < 70001 || len(huge) > 80000 {
-		t.Errorf("huge=70001 gives %d bytes", len(huge))
+		t.Errorf("huge=70001: got %d bytes", len(huge))
 	}
 	raw, err := vllmsim.Expected(chatPath, []byte(chatWith("[[sim:no-usage]][[sim:pretty]]")))
 	if err != nil {
@@ -205,7 +205,7 @@ func TestMarkersInExpected(t *testing.T) {
 	}
 	var got completion
 	if err := json.Unmarshal(raw, &got); err != nil || got.Usage != nil || !strings.Contains(string(raw), "\n  \"choices\": [\n") {
-		t.Errorf("no-usage and pretty give %s (%v)", raw, err)
+		t.Errorf("no-usage and pretty: got %s (%v)", raw, err)
 	}
 }
 

@@ -83,8 +83,8 @@ func BenchmarkLoopback(b *testing.B) {
 	}
 }
 
-// BenchmarkRawConn counts requests a second of a client that costs next to
-// nothing: what is left is the server and the kernel.
+// BenchmarkRawConn measures requests per second of a client with minimal cost, so that the
+// server and the kernel dominate.
 func BenchmarkRawConn(b *testing.B) {
 	s := vllmsim.New(vllmsim.Config{})
 	srv := httptest.NewServer(s)

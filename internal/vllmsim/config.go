@@ -19,8 +19,8 @@ const (
 	reportedModelLen = 131072 // what /v1/models says without Config.MaxModelLen
 )
 
-// Config says what a simulated server serves, how fast and how badly. The zero
-// value serves the model "sim" without delay and without faults.
+// Config is the configuration of a simulated server. The zero value serves the model "sim"
+// without delay and without faults.
 type Config struct {
 	// Models are the names that /v1/models lists and that requests may name.
 	// Default: "sim". The first one labels the metrics.
@@ -80,8 +80,8 @@ type Config struct {
 	// Engine what it says, as far as its KV cache can hold that.
 	MaxModelLen int
 
-	// NoPrefixCaching is what /metrics says of the prefix cache. With Engine
-	// there is none then.
+	// NoPrefixCaching is reported in /metrics. With Engine it also disables the
+	// prefix cache.
 	NoPrefixCaching bool
 
 	// PriorityScheduling accepts requests with a priority, as after

@@ -23,7 +23,7 @@ func (s *Server) engineState() engineState {
 	return state
 }
 
-// engineChange is the body of POST /sim/engine. What is absent stays.
+// engineChange is the body of POST /sim/engine. Absent members change nothing.
 type engineChange struct {
 	MaxNumSeqs *int     `json:"max_num_seqs"`
 	Speed      *float64 `json:"speed"`
@@ -31,7 +31,7 @@ type engineChange struct {
 	Dead       *bool    `json:"dead"`
 }
 
-// check names what makes no sense for this server.
+// check returns an error for a change that this server does not support.
 func (c engineChange) check(s *Server) error {
 	switch {
 	case c.MaxNumSeqs != nil && *c.MaxNumSeqs < 1:
@@ -41,7 +41,7 @@ func (c engineChange) check(s *Server) error {
 	case c.Speed != nil && !(*c.Speed > 0):
 		return fmt.Errorf("speed must be above 0, got %g", *c.Speed)
 	case c.Dead != nil && !*c.Dead:
-		return errors.New("dead engines stay dead")
+		return errors.New("a dead engine cannot be changed")
 	}
 	return nil
 }

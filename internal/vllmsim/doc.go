@@ -1,5 +1,5 @@
-// Package vllmsim is a simulated vLLM server: what `tidegate sim`, the demo,
-// tests and benchmarks use in place of a GPU.
+// Package vllmsim is a simulated vLLM server, which `tidegate sim`, the demo, tests and
+// benchmarks use instead of a GPU.
 //
 // It has the routes, answers, errors, metrics and manners of vLLM's
 // OpenAI-compatible server (vllm/entrypoints, vllm/v1/metrics), a scheduler

@@ -14,7 +14,7 @@ type endpoint struct {
 	events           *events // nil: never streams
 }
 
-// need is a member that must be there; any of several may do.
+// need is a required member; several are alternatives.
 type need struct {
 	any  field
 	name string
@@ -75,7 +75,7 @@ var endpoints = map[string]*endpoint{
 	"/v1/audio/translations":   audio,
 }
 
-// check refuses a request that lacks something, or asks for what cannot be.
+// check refuses a request without a required member, or with invalid values.
 func (ep *endpoint) check(r *request) error {
 	for _, n := range ep.needs {
 		if r.has&n.any == 0 {

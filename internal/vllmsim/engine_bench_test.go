@@ -16,7 +16,7 @@ import (
 	"github.com/tidegate/tidegate/internal/vllmsim"
 )
 
-// processorTime is what this process has used.
+// processorTime returns the processor time of this process.
 func processorTime(b *testing.B) time.Duration {
 	b.Helper()
 	var used syscall.Rusage

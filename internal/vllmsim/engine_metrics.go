@@ -11,8 +11,7 @@ import (
 // server's event loop, which under load is behind by some tenths of a second.
 const DefaultMetricsLag = 200 * time.Millisecond
 
-// lag delays what /metrics says. It keeps the readings of the recent past, a
-// few per delay.
+// lag delays the values of /metrics. It stores recent readings, a few per delay.
 type lag struct {
 	by   time.Duration
 	past []reading // of ascending times
@@ -31,7 +30,7 @@ func (l *lag) add(at time.Time, rest bool, read func() reading) {
 	l.forget(at.Add(-l.by))
 }
 
-// forget drops what is older than the newest reading of that moment.
+// forget drops readings that are older than the newest one before a time.
 func (l *lag) forget(before time.Time) {
 	n := 0
 	for n+1 < len(l.at) && !l.at[n+1].After(before) {
@@ -107,14 +106,14 @@ func (m *metrics) Finished(q *engine.Sequence) {
 	}
 }
 
-// publish remembers what the engine shows at this moment.
+// publish records the current state of the engine.
 func (m *metrics) publish(s engine.Snapshot) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lag.add(s.At, s.Running+s.Waiting == 0, func() reading { return m.readEngine(s) })
 }
 
-// readEngine returns what there is to say with an engine. m.mu is held.
+// readEngine returns the metrics of a server with an engine. m.mu is held.
 func (m *metrics) readEngine(s engine.Snapshot) reading {
 	return reading{
 		tally: m.tally.clone(), running: s.Running, waiting: s.Waiting,

@@ -194,8 +194,8 @@ func (g *run) awaitAll() {
 	g.pause(g.plan.gap)
 }
 
-// streamEngine is stream with the times of the engine: what a step generated
-// goes out at its end.
+// streamEngine is stream with the times of the engine: the tokens of a step are sent at its
+// end.
 func (g *run) streamEngine() {
 	a := &g.sc.answer
 	half := a.tokens / 2

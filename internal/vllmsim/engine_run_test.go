@@ -212,7 +212,7 @@ func TestEngineFull(t *testing.T) {
 	})
 }
 
-// The context length holds for the answer, too.
+// TestEngineContextLength checks that the context length also limits the answer.
 func TestEngineContextLength(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := vllmsim.New(gpu(func(c *vllmsim.Config) { c.MaxModelLen = 100 }))

@@ -40,7 +40,7 @@ func (g *run) failAtOnce() bool {
 		g.answerDeath()
 	case kindFreeze:
 		g.s.freeze(f.pause)
-		*f = directive{} // the request itself goes on, once the engine does
+		*f = directive{} // the request continues when the engine does
 		return false
 	case kindExit:
 		g.fault()
@@ -65,7 +65,7 @@ func faultType(status int) string {
 	return http.StatusText(status)
 }
 
-// failWhole sends a body in a way that is not right.
+// failWhole sends a whole body with a fault.
 func (g *run) failWhole(body []byte) {
 	half := body[:len(body)/2]
 	switch g.plan.fault.kind {
@@ -95,7 +95,7 @@ func (g *run) writePart(length int, part []byte) {
 	flush(g.w)
 }
 
-// failMid ends a stream in its middle, if the plan says so.
+// failMid ends a stream in its middle, if the plan has such a fault.
 func (g *run) failMid(out []byte) bool {
 	a := &g.sc.answer
 	switch g.plan.fault.kind {

@@ -57,7 +57,7 @@ func ParseFault(spec string) (Fault, float64, error) {
 	return Fault(spec[:at]), rate, nil
 }
 
-// parseRated is parseDirective less what makes no sense at a rate.
+// parseRated is parseDirective for faults that can occur at a rate.
 func parseRated(f Fault) (directive, error) {
 	d, err := parseDirective(string(f))
 	switch {

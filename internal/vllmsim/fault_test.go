@@ -13,9 +13,9 @@ import (
 	"github.com/tidegate/tidegate/internal/vllmsim"
 )
 
-// seen is what a client sees of a faulty answer.
+// seen is a faulty answer as received by a client.
 type seen struct {
-	resp *http.Response // nil: no header came
+	resp *http.Response // nil: no header was received
 	text string
 	err  error
 }
@@ -189,7 +189,7 @@ func TestParseFault(t *testing.T) {
 	}
 	for _, spec := range []string{"", "hang", "=0.5", "hang=", "hang=2", "hang=-0.1", "hang=NaN", "hang=x", "nonsense=0.1", "status-700=0.1", "tokens=3=0.1", "cut,times=2=0.1", "hang=5=0.1"} {
 		if fault, rate, err := vllmsim.ParseFault(spec); err == nil {
-			t.Errorf("%q gives %q, %v", spec, fault, rate)
+			t.Errorf("%q: got %q, %v", spec, fault, rate)
 		}
 	}
 }
@@ -215,8 +215,8 @@ func TestNewRefusesUnknownFaults(t *testing.T) {
 	vllmsim.New(vllmsim.Config{Faults: map[vllmsim.Fault]float64{"nonsense": 0.1}})
 }
 
-// statuses returns what a server with half its answers faulty says to 1000
-// requests.
+// statuses returns the statuses of 1000 requests to a server with faults in half of its
+// answers.
 func statuses(t *testing.T, seed uint64, offset int) map[int]int {
 	t.Helper()
 	s := vllmsim.New(vllmsim.Config{Seed: seed, Faults: map[vllmsim.Fault]float64{vllmsim.FaultStatus500: 0.2, vllmsim.FaultStatus429: 0.3}})
@@ -242,14 +242,14 @@ func TestRates(t *testing.T) {
 	}
 	// The order of requests does not matter, the seed does.
 	if b := statuses(t, 1, 500); fmt.Sprint(a) != fmt.Sprint(b) {
-		t.Errorf("the same seed gives %v and %v", a, b)
+		t.Errorf("same seed: got %v and %v, want equal", a, b)
 	}
 	if c := statuses(t, 2, 0); fmt.Sprint(a) == fmt.Sprint(c) {
-		t.Errorf("another seed gives the same: %v", a)
+		t.Errorf("another seed: got the same %v, want different", a)
 	}
 }
 
-// A request that met a fault is drawn for again when it comes back.
+// TestRetriesAreDrawnAgain checks that a retry of a faulty request draws a new fault.
 func TestRetriesAreDrawnAgain(t *testing.T) {
 	s := vllmsim.New(vllmsim.Config{Faults: map[vllmsim.Fault]float64{vllmsim.FaultStatus503: 0.5}})
 	defer s.Close()
@@ -293,7 +293,7 @@ func TestCutsOverTCP(t *testing.T) {
 			continue
 		}
 		if _, err := io.ReadAll(resp.Body); err == nil {
-			t.Errorf("%s: the body ends well", marker)
+			t.Errorf("%s: body ends without an error", marker)
 		}
 		_ = resp.Body.Close() // it is broken on purpose
 	}

@@ -23,7 +23,7 @@ type scratch struct {
 
 var scratches = sync.Pool{New: func() any { return &scratch{parser: newParser()} }}
 
-// free returns the memory back, unless one large request grew it.
+// free returns the scratch memory to the pool, unless one large request grew it.
 func (sc *scratch) free() {
 	const most = 1 << 20
 	if cap(sc.raw)+cap(sc.out)+cap(sc.answer.tmp)+cap(sc.answer.echo) <= most {
@@ -31,7 +31,7 @@ func (sc *scratch) free() {
 	}
 }
 
-// read parses what stands in raw behind the path.
+// read parses the body, which follows the path in raw.
 func (sc *scratch) read(ep *endpoint, pathLen int) (err error) {
 	sc.req = request{body: sc.raw[pathLen+1:], inputs: sc.req.inputs[:0]}
 	if !ep.opaque {
@@ -59,8 +59,8 @@ type visit struct {
 	settled bool
 }
 
-// finish counts the visit as answered and frees its slot, before the last byte
-// is sent: who has read the answer finds it counted.
+// finish counts the visit as answered and frees its slot before the last byte is sent, so
+// that a client that has read the answer finds it counted.
 func (v *visit) finish() {
 	v.end(&v.s.counts.finished)
 	v.entry.finished.Add(1)
@@ -84,8 +84,8 @@ func (v *visit) fault() {
 	v.s.metrics.failed()
 }
 
-// leave ends a visit that nothing else has ended: the client or the server
-// went away.
+// leave ends a visit that has not ended otherwise: the client disconnected or the server
+// closed.
 func (v *visit) leave() {
 	if !v.settled {
 		v.end(&v.s.counts.aborted)
@@ -102,7 +102,7 @@ func (v *visit) unfinish() {
 	v.entry.aborted.Add(1)
 }
 
-// run is a visit that came to run, with all that its answer takes.
+// run is a running visit, with the state of its answer.
 type run struct {
 	visit
 	w         http.ResponseWriter
@@ -268,7 +268,7 @@ func (g *run) wait(moment time.Duration) {
 	g.thaw()
 }
 
-// done counts a run that went well.
+// done counts a successful run.
 func (g *run) done(ttft time.Duration) {
 	if g.job != nil { // whose metrics are the engine's
 		g.finish()
@@ -360,7 +360,7 @@ func (g *run) stream() {
 	g.endStream(out, ttft)
 }
 
-// endStream sends the end of a stream behind what there is of it.
+// endStream sends the buffered part of a stream and its end.
 func (g *run) endStream(out []byte, ttft time.Duration) {
 	out = g.ep.events.tail(out, &g.sc.answer)
 	g.sc.out = out
@@ -378,7 +378,7 @@ func (g *run) endStream(out []byte, ttft time.Duration) {
 	})
 }
 
-// sendPart sends what there is of a stream, at first with its header.
+// sendPart sends the buffered part of a stream, the first time with its header.
 func (g *run) sendPart(out []byte) {
 	g.begin()
 	if len(out) > 0 {

@@ -25,7 +25,7 @@ func Key(path string, body []byte) string {
 	return d.key()
 }
 
-// appendRequest appends what a digest is made of.
+// appendRequest appends the input of a digest.
 func appendRequest(dst []byte, path string, body []byte) []byte {
 	dst = append(dst, path...)
 	dst = append(dst, '\n')
@@ -36,7 +36,7 @@ func digestOf(request []byte) digest { return sha256.Sum256(request) }
 
 var simIDMark = []byte("sim-id:")
 
-// simID is the name that a body gives itself, nil for none.
+// simID returns the name in a body, nil for none.
 func simID(body []byte) []byte {
 	_, id, ok := bytes.Cut(body, simIDMark)
 	if !ok {
@@ -100,7 +100,7 @@ func NewLedger() *Ledger {
 	return l
 }
 
-// receive counts a request and says for the how-manieth time it came.
+// receive counts a request and returns the number of its receptions.
 func (l *Ledger) receive(d *digest, id []byte) (e *entry, nth int64) {
 	l.calls.Add(1)
 	short := [16]byte(d[:16])

@@ -14,7 +14,7 @@ type life struct {
 
 	mu     sync.Mutex
 	dead   bool          // guarded by mu, like all that follows
-	frozen chan struct{} // closed when the engine goes on; nil when it does not hang
+	frozen chan struct{} // closed when the engine continues; nil if it does not hang
 	timers []*time.Timer
 	ended  bool
 }
@@ -30,8 +30,8 @@ func (l *life) isDead() bool {
 
 func (l *life) isFrozen() bool { return l.thawed() != nil }
 
-// thawed returns a channel that is closed when the engine goes on, nil when it
-// does not hang.
+// thawed returns a channel that is closed when the engine continues, nil if it does not
+// hang.
 func (l *life) thawed() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,8 +101,8 @@ func (s *Server) thaw() {
 	}
 }
 
-// thaw waits while the engine hangs. With a simulated GPU there is nothing to
-// wait for here: its steps do not end.
+// thaw waits while the engine hangs. With a simulated GPU it returns at once, because the
+// GPU's steps do not end.
 func (g *run) thaw() {
 	if g.s.engine != nil {
 		return
@@ -144,8 +144,8 @@ func (g *run) recoverDeath() {
 	}
 }
 
-// answerDeath says what vLLM says of its engine's death: with status 500, or in a
-// stream as its last event but [DONE].
+// answerDeath sends vLLM's error for a dead engine: with status 500, or in a stream as its
+// last event before [DONE].
 func (g *run) answerDeath() {
 	refusal := Refusal{
 		Status: http.StatusInternalServerError, Type: faultType(http.StatusInternalServerError),

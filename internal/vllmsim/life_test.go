@@ -93,7 +93,8 @@ func TestDeath(t *testing.T) {
 	}
 }
 
-// An engine that hangs looks healthy, and its counters stand.
+// TestFreeze checks that a hanging engine appears healthy, and that its counters do not
+// change.
 func TestFreeze(t *testing.T) {
 	for name, config := range modes {
 		t.Run(name, func(t *testing.T) {
@@ -206,7 +207,7 @@ func TestSimEngineRoute(t *testing.T) {
 		{withEngine, `{"speed":0}`, 400, "speed must be above 0, got 0"},
 		{withEngine, `{"max_num_seqs":0}`, 400, "max_num_seqs must be at least 1, got 0"},
 		{withEngine, `{"max_seqs":1}`, 400, "unknown field"},
-		{withEngine, `{"dead":false}`, 400, "dead engines stay dead"},
+		{withEngine, `{"dead":false}`, 400, "a dead engine cannot be changed"},
 		{without, `{"speed":2}`, 400, "speed needs a server with an engine"},
 		{without, `{"max_num_seqs":8}`, 200, `{"max_num_seqs":8,"frozen":false,"dead":false}`},
 	} {

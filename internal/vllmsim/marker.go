@@ -13,7 +13,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// kind is what a directive asks for.
+// kind is the kind of a directive.
 type kind string
 
 const (
@@ -46,7 +46,7 @@ const (
 	defaultHuge   = 1 << 20
 	defaultPause  = time.Second
 	defaultDying  = 3 * time.Second       // from the engine's death to the exit
-	defaultTarget = "http://127.0.0.1:1/" // nothing listens there
+	defaultTarget = "http://127.0.0.1:1/" // no server listens there
 )
 
 // directive is a parsed marker or fault.
@@ -112,7 +112,7 @@ func parseDirective(text string) (directive, error) {
 	name, arg, hasArg := strings.Cut(head, "=")
 	d := directive{kind: kind(name), retryAfter: -1}
 	if hasArg && arg == "" {
-		return d, fmt.Errorf("nothing behind %s=", name)
+		return d, fmt.Errorf("no value after %s=", name)
 	}
 	if err := d.setArgument(arg); err != nil {
 		return d, err
@@ -204,7 +204,7 @@ func number(s string, def, lowest, highest int) (int, error) {
 	return n, nil
 }
 
-// plan is what the directives of a request come to.
+// plan is the combined effect of the directives of a request.
 type plan struct {
 	fault   directive // kind "" for none
 	slow    time.Duration

@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// metrics are what GET /metrics tells, in the names, labels and buckets of
+// metrics are the metrics of GET /metrics, with the names, labels and buckets of
 // vllm/v1/metrics/loggers.py (https://docs.vllm.ai/en/latest/usage/metrics/).
 type metrics struct {
 	newer bool // names of vLLM 0.32 instead of 0.11
 	began time.Time
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the following fields
 	tally   tally
 	stepped time.Time // when steps was counted last without an engine
 	lag     *lag      // with an engine; nil for none
 }
 
-// tally is what is counted and timed.
+// tally has counts and durations.
 type tally struct {
 	prompt, cached, generation float64 // tokens
 	cacheQueries, cacheHits    float64 // tokens
@@ -68,7 +68,7 @@ func (t *tally) clone() tally {
 	return c
 }
 
-// finished says how a request went that was answered.
+// finished has the measurements of an answered request.
 type finished struct {
 	answer            *answer
 	generates         bool
@@ -121,7 +121,7 @@ func (m *metrics) finish(f finished) {
 	}
 }
 
-// ended counts a request that was answered; cut says that max_tokens ended it.
+// ended counts an answered request; cut means that max_tokens ended it.
 func (t *tally) ended(cut bool) {
 	if cut {
 		t.length++
@@ -152,7 +152,7 @@ func (m *metrics) step(progressing int) {
 	}
 }
 
-// reading is what /metrics says at one moment.
+// reading has the values of /metrics at one time.
 type reading struct {
 	tally
 	running, waiting int
@@ -160,8 +160,8 @@ type reading struct {
 	preemptions      int
 }
 
-// read returns what there is to say without an engine. Of the running requests
-// hung make no progress.
+// read returns the metrics of a server without an engine. hung is the number of running
+// requests that make no progress.
 func (m *metrics) read(running, waiting, hung, limit int) reading {
 	m.mu.Lock()
 	defer m.mu.Unlock()

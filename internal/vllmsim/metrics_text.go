@@ -21,7 +21,7 @@ func metricsLabels(model string) string {
 	return `engine="0",model_name="` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(model) + `"`
 }
 
-// appendSettings writes the metric by which vLLM tells the settings of its KV
+// appendSettings writes the metric with which vLLM reports the settings of its KV
 // cache (https://docs.vllm.ai/en/latest/design/metrics.html#cache-config-info).
 func appendSettings(dst []byte, cfg Config) []byte {
 	caching, blocks, size := "True", cacheBlocks, cacheBlockSize
@@ -108,7 +108,7 @@ func (r *reading) appendText(dst []byte, labels string, newer bool, began time.T
 	return p.text
 }
 
-// newer writes what vLLM 0.32 has beyond 0.11.
+// newer writes the metrics that vLLM 0.32 has and 0.11 does not.
 func (p *page) newer(r *reading, began time.Time) {
 	p.family("vllm:num_requests_waiting_by_reason", "gauge", "Number of waiting requests by reason.", "reason",
 		labelled{"capacity", float64(r.waiting)}, labelled{"deferred", 0})

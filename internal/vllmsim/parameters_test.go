@@ -81,7 +81,7 @@ func TestIgnoreEOS(t *testing.T) {
 	}
 }
 
-// choice is what a chat, whole or streamed, says of tools and logprobs.
+// choice has the tools and logprobs of a chat, whole or streamed.
 type choice struct {
 	Content   string
 	Name, ID  string
@@ -134,7 +134,8 @@ func chatOf(t *testing.T, texts ...string) (all [2]choice) {
 	return all
 }
 
-// A stream comes to the same tools and logprobs as the whole answer.
+// TestToolsAndLogprobs checks that a stream has the same tools and logprobs as the whole
+// answer.
 func TestToolsAndLogprobs(t *testing.T) {
 	const tools = `"tools":[{"type":"function","function":{"name":"weather","parameters":{"type":"object"}}},{"type":"function","function":{"name":"tide"}}]`
 	s := vllmsim.New(vllmsim.Config{})

@@ -55,7 +55,7 @@ func (r *Refusal) appendAnthropic(dst []byte) []byte {
 	return append(dst, "}}"...)
 }
 
-// badRequest is what vLLM says of a value that it cannot use.
+// badRequest returns vLLM's error for an invalid value.
 func badRequest(param, format string, args ...any) *Refusal {
 	return &Refusal{Status: http.StatusBadRequest, Type: "BadRequestError", Message: fmt.Sprintf(format, args...), Param: param}
 }

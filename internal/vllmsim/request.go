@@ -31,8 +31,8 @@ const (
 
 const maxChoices = 128 // OpenAI's limit
 
-// request is what the answer depends on besides the digest. It is read in one
-// pass that checks the whole body; members without meaning here are skipped.
+// request has the parts of a request that, with the digest, determine the answer. It is
+// parsed in one pass that checks the whole body; other members are skipped.
 type request struct {
 	body         []byte
 	has          field
@@ -200,7 +200,7 @@ func (p *parser) member(name []byte, maxCompletion *int) error {
 	return p.dec.SkipValue()
 }
 
-// value reads anything and notes where it stands.
+// value parses any value and records its position.
 func (p *parser) value(s *span) error {
 	v, err := p.dec.ReadValue()
 	if err != nil {
@@ -296,8 +296,8 @@ func (p *parser) side(f field) error {
 	return p.dec.SkipValue()
 }
 
-// prompt reads what the model is asked: a string, token ids, or a list of
-// strings, messages or lists of token ids.
+// prompt parses the prompt: a string, token ids, or a list of strings, messages or lists of
+// token ids.
 func (p *parser) prompt(name string, f field) error {
 	r := p.req
 	switch p.dec.PeekKind() {

@@ -9,7 +9,7 @@ import (
 type limits struct {
 	lowest, highest float64
 	open            bool   // lowest itself is refused
-	want            string // as vLLM says it
+	want            string // in vLLM's words
 }
 
 var sampling = map[string]limits{

@@ -60,7 +60,7 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	<-headers
 	stop()
 	if err := <-hung; err == nil {
-		t.Error("the stream ended well")
+		t.Error("stream ended without an error")
 	}
 	if err := idle.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func TestServeEndsWithItsContext(t *testing.T) {
 		t.Error("the idle connection is open")
 	}
 	if _, err := client.Get(url + "/health"); err == nil {
-		t.Error("it still answers")
+		t.Error("server answers after it was closed")
 	}
 }
 

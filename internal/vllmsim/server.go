@@ -139,7 +139,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// read returns what /metrics says now.
+// read returns the current values of /metrics.
 func (s *Server) read() reading {
 	switch {
 	case s.engine == nil:
@@ -159,7 +159,7 @@ func (s *Server) read() reading {
 	}
 }
 
-// authorized is vLLM's rule: with a key, everything under /v1 wants it.
+// authorized implements vLLM's rule: if there is a key, all routes under /v1 require it.
 func (s *Server) authorized(r *http.Request) bool {
 	return s.cfg.APIKey == "" || !strings.HasPrefix(r.URL.Path, "/v1") || r.Method == http.MethodOptions ||
 		r.Header.Get("Authorization") == "Bearer "+s.cfg.APIKey
@@ -207,8 +207,8 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serveUnusual counts what a gateway should not have let through. A path that
-// only resembles a control route counts as one: another server may clean it.
+// serveUnusual counts requests that a gateway should not have forwarded. A path that only
+// resembles a control route counts as one, because another server may normalize it.
 func (s *Server) serveUnusual(w http.ResponseWriter, at string) {
 	if controlRoutes[path.Clean("/"+at)] {
 		s.counts.control.Add(1)

@@ -164,5 +164,5 @@ func exchange(ctx context.Context, c *http.Client, path, body string) (*http.Res
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	return resp, string(text), err // what came before an error, too
+	return resp, string(text), err // including the part before an error
 }

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// slots lets so many requests run at once. The others wait in a queue.
+// slots limits the number of running requests. Others wait in a queue.
 type slots struct {
 	mu         sync.Mutex
 	limit      int
@@ -50,7 +50,7 @@ func (s *slots) wait(gone, closed, died <-chan struct{}) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {
-	case <-mine: // it came just now: hand it on
+	case <-mine: // it arrived just now: pass it to the next request
 		s.free()
 	default:
 		s.queue.Remove(place)

@@ -80,8 +80,8 @@ func (s *Server) Calls(key string) Calls { return s.cfg.Ledger.Calls(key) }
 // AllCalls returns the counts of every request by its Key.
 func (s *Server) AllCalls() map[string]Calls { return s.cfg.Ledger.All() }
 
-// Reset sets all counts to zero and forgets which requests came; what times=N
-// counted starts anew. Metrics go on: a vLLM's never fall.
+// Reset sets all counts to zero, forgets received requests, and restarts the counting of
+// times=N. Metrics continue, because those of vLLM never decrease.
 func (s *Server) Reset() {
 	s.counts.reset()
 	s.slots.resetMax()

@@ -100,7 +100,7 @@ func families(t *testing.T, s *vllmsim.Server) map[string]float64 {
 			for _, l := range m.GetLabel() {
 				labels[l.GetName()] = l.GetValue()
 			}
-			// What is told of settings is the engine's, not the model's.
+			// Settings have the label of the engine, not of the model.
 			wantEngine, wantModel := "0", `org/"a"`
 			switch name {
 			case "vllm:cache_config_info":
@@ -187,7 +187,7 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
-// Whatever happens, every call ends in exactly one way.
+// TestCountsAddUp checks that every call ends in exactly one way.
 func TestCountsAddUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := vllmsim.New(vllmsim.Config{TTFT: time.Millisecond, ITL: time.Millisecond, MaxNumSeqs: 8, Seed: 7, Faults: map[vllmsim.Fault]float64{

@@ -55,7 +55,7 @@ func TestDelays(t *testing.T) {
 	}
 }
 
-// arrivals notes when the events of a stream come.
+// arrivals returns the times at which the events of a stream arrive.
 func arrivals(t *testing.T, body io.Reader, start time.Time) []time.Duration {
 	t.Helper()
 	var at []time.Duration
@@ -155,7 +155,8 @@ func TestSlotsAreGivenInOrder(t *testing.T) {
 	})
 }
 
-// A client that leaves is noticed whatever its request does.
+// TestClientLeaves checks that a disconnected client is detected in every state of its
+// request.
 func TestClientLeaves(t *testing.T) {
 	for name, test := range map[string]struct {
 		body  string
@@ -217,7 +218,8 @@ func testClientLeaves(t *testing.T, body string, after time.Duration, waits bool
 	}
 }
 
-// Closing ends what waits, runs and hangs, and nothing later is served.
+// TestClose checks that Close ends waiting, running and hanging requests, and that later
+// ones are refused.
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := vllmsim.New(vllmsim.Config{TTFT: time.Minute, MaxNumSeqs: 2})
@@ -250,7 +252,7 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// The end of Serve does not wait for those that hang.
+// TestServeEndsAtOnce checks that the end of Serve does not wait for hanging requests.
 func TestServeEndsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := vllmsim.New(vllmsim.Config{})
@@ -276,7 +278,8 @@ func TestServeEndsAtOnce(t *testing.T) {
 	})
 }
 
-// A slot that comes to a client just as it leaves goes to the next one.
+// TestSlotIsNotLost checks that a slot for a client that just disconnected goes to the next
+// one.
 func TestSlotIsNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := vllmsim.New(vllmsim.Config{TTFT: time.Second, MaxNumSeqs: 1})

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Environment variables that say where vLLM is.
+// Environment variables with the locations of vLLM and of models.
 const (
 	VenvVariable   = "TIDEGATE_VLLM_VENV"   // the virtual environment with vLLM
 	ModelsVariable = "TIDEGATE_VLLM_MODELS" // the directory with a directory per model
@@ -113,7 +113,7 @@ func (s *Server) Relaunch() error {
 	cmd.Stdout, cmd.Stderr, cmd.Env, cmd.Dir, cmd.SysProcAttr = printed, printed, s.env, s.dir, endWithTest()
 	s.ended = make(chan struct{})
 	started := make(chan error)
-	go func(ended chan struct{}) { // ends with the process, which Close sees to
+	go func(ended chan struct{}) { // ends with the process, which Close ends
 		// The kernel ends a process with the thread that started it.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
@@ -163,7 +163,7 @@ func (s *Server) healthy(ctx context.Context) bool {
 	return answer.Body.Close() == nil && answer.StatusCode == http.StatusOK
 }
 
-// client keeps no connection open: a server that starts again has none of the old.
+// client keeps no connection open, because a restarted server closes old ones.
 var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 // Args are the arguments of `vllm serve` after the model's directory.
@@ -178,7 +178,7 @@ func (s *Server) Stop() error {
 	if err != nil {
 		return err
 	}
-	for _, pid := range workers { // a stopped process does not see that its parent ends
+	for _, pid := range workers { // a stopped process does not notice the end of its parent
 		_ = syscall.Kill(pid, syscall.SIGCONT) // it may be gone
 	}
 	_ = s.process.Signal(syscall.SIGTERM) // it may be gone
@@ -201,10 +201,10 @@ func (s *Server) Stop() error {
 // Close ends the server and removes its directory.
 func (s *Server) Close() error { return errors.Join(s.Stop(), os.RemoveAll(s.dir)) }
 
-// LogFile is the path of what the server printed, over all its starts.
+// LogFile returns the path of the server's log, over all its starts.
 func (s *Server) LogFile() string { return filepath.Join(s.dir, "log") }
 
-// Log is the end of what the server printed.
+// Log returns the end of the server's log.
 func (s *Server) Log() string {
 	text, err := os.ReadFile(s.LogFile())
 	if err != nil {

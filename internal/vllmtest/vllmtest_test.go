@@ -30,7 +30,7 @@ func TestDescendants(t *testing.T) {
 	if _, err := os.Stat("/proc/self/task"); err != nil {
 		t.Skip("needs Linux' /proc")
 	}
-	// The shell is told to go on once its child was seen.
+	// The shell continues after its child was seen.
 	shell := exec.CommandContext(t.Context(), "sh", "-c", "cat; :")
 	in, err := shell.StdinPipe()
 	if err != nil {

@@ -71,7 +71,7 @@ func TestDownload(t *testing.T) {
 		"no headway":              {answers: []http.HandlerFunc{gives(t, 0, 9), gives(t, 9, 0), gives(t, 9, 0), gives(t, 9, 0), gives(t, 9, 0), gives(t, 9, 0)}, err: "unexpected EOF", written: 9},
 		"range ignored":           {answers: []http.HandlerFunc{gives(t, 0, 1234), whole(t, 1234)}},
 		"range ignored, and cut":  {answers: []http.HandlerFunc{gives(t, 0, 1234), says(200, string(content[:99])), gives(t, 1234, all-1234)}},
-		"another range":           {answers: []http.HandlerFunc{gives(t, 0, 10), elsewhere}, err: `asked for the bytes from 10 on, the gateway answered with "bytes 9-`, written: 10},
+		"another range":           {answers: []http.HandlerFunc{gives(t, 0, 10), elsewhere}, err: `requested bytes from 10 on, the gateway answered with "bytes 9-`, written: 10},
 		"deleted meanwhile":       {answers: []http.HandlerFunc{gives(t, 0, 10), says(404, `{"error":{"message":"No such File object: file-1"}}`)}, err: "downloading file-1: No such File object: file-1 (404)", written: 10},
 		"there is no such file":   {answers: []http.HandlerFunc{says(404, `{"error":{"message":"No such File object: file-1"}}`)}, err: "404"},
 		"the gateway is not well": {answers: []http.HandlerFunc{says(500, ""), says(500, ""), says(500, ""), says(500, ""), says(500, "")}, err: "500"},

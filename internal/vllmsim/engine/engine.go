@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// maxLag limits how far the engine's clock may fall behind the wall clock, when
-// the machine is busy, before the lost time is given up.
+// maxLag limits the lag of the engine's clock behind the wall clock on a busy machine. A
+// larger lag is dropped as lost time.
 const maxLag = 100 * time.Millisecond
 
 var (
@@ -152,7 +152,7 @@ func (e *Engine) SetMaxNumSeqs(n int) {
 	e.proceed()
 }
 
-// SetSpeed changes by what durations are divided, from the next step on.
+// SetSpeed changes the divisor of durations, from the next step on.
 func (e *Engine) SetSpeed(speed float64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -203,21 +203,21 @@ func (e *Engine) snapshot() Snapshot {
 	}
 }
 
-// ResetMax starts Snapshot.MaxRunning anew.
+// ResetMax resets Snapshot.MaxRunning.
 func (e *Engine) ResetMax() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.sched.maxRunning = len(e.sched.running)
 }
 
-// Spec returns what the engine was made of, with the current MaxNumSeqs.
+// Spec returns the specification of the engine, with the current MaxNumSeqs.
 func (e *Engine) Spec() Spec {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.spec
 }
 
-// Speed returns by what durations are divided.
+// Speed returns the divisor of durations.
 func (e *Engine) Speed() float64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -267,7 +267,7 @@ func (e *Engine) begin() {
 	}
 	e.busy = ok
 	if !ok {
-		return // nothing waits or runs but sequences that stall
+		return // only stalled sequences wait or run
 	}
 	took := e.spec.StepTime(step.Decodes, step.Context, step.Prefill)
 	e.now = e.now.Add(time.Duration(math.Round(float64(took) / e.speed)))

@@ -59,8 +59,8 @@ func TestEngineKeepsTime(t *testing.T) {
 	}
 }
 
-// What arrives during a step is scheduled at its end, and does not count as
-// waiting before.
+// TestArrivalDuringAStep checks that a request that arrives during a step is scheduled at
+// its end, and does not count as waiting before.
 func TestArrivalDuringAStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := New(Config{Spec: small})
@@ -148,7 +148,7 @@ func TestSubmitRefuses(t *testing.T) {
 		for _, q := range append(two, third) {
 			wait(q)
 		}
-		submit(t, e, request('d', 10, 1)) // there is room again
+		submit(t, e, request('d', 10, 1)) // there are free slots again
 	})
 }
 
@@ -204,7 +204,8 @@ func TestCapacity(t *testing.T) {
 	})
 }
 
-// A late timer moves no later step, unless it is very late.
+// TestLateTimers checks that a late timer does not delay later steps, unless it is very
+// late.
 func TestLateTimers(t *testing.T) {
 	for name, test := range map[string]struct {
 		late, lost time.Duration

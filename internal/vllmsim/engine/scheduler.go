@@ -5,27 +5,27 @@ import (
 	"time"
 )
 
-// Options change what a Spec says about scheduling.
+// Options override the scheduling of a Spec.
 type Options struct {
 	// Priority schedules by priority and then by arrival, as after
 	// --scheduling-policy priority.
 	Priority bool
 
-	// NoPrefixCaching computes every prompt anew.
+	// NoPrefixCaching disables the prefix cache.
 	NoPrefixCaching bool
 
-	// Observer, if not nil, is told what the engine's metrics are made of.
+	// Observer, if not nil, receives the events for the engine's metrics.
 	Observer Observer
 }
 
-// Observer receives what vLLM's metrics are made of. Its methods are called
-// with the engine's lock held and must not call the engine.
+// Observer receives the events for vLLM's metrics. Its methods are called with the engine's
+// lock held and must not call the engine.
 type Observer interface {
 	// Stepped is called at the end of each step, with the prompt and decode
 	// tokens that it computed.
 	Stepped(tokens int)
-	// Looked is called when a sequence is scheduled first: so many of its
-	// prompt tokens were looked for in the prefix cache and found there.
+	// Looked is called when a sequence is first scheduled, with the numbers of
+	// prompt tokens that were queried in the prefix cache and found there.
 	Looked(queries, hits int)
 	// Generated is called for each token. first is set for a sequence's first
 	// one, and since is then counted from its arrival, else from the token
@@ -35,7 +35,7 @@ type Observer interface {
 	Finished(q *Sequence)
 }
 
-// Step is what the engine computes at once.
+// Step is one step of the engine.
 type Step struct {
 	Decodes int // sequences that decode
 	Context int // tokens of context of these

@@ -13,7 +13,7 @@ var small = Spec{
 	MaxNumBatchedTokens: 100, MaxNumSeqs: 4, KVTokens: 320, BlockSize: 16, MaxModelLen: 320,
 }
 
-// prompt is one of so many tokens. The same letter makes the same prompt.
+// prompt returns a prompt with a number of tokens. The same letter makes the same prompt.
 func prompt(letter byte, tokens int) Prompt {
 	return NewPrompt(16, bytes.Repeat([]byte{letter}, tokens*bytesPerToken))
 }
@@ -46,7 +46,7 @@ func (b *bench) step() Step {
 	b.t.Helper()
 	step, ok := b.sched.Plan(b.now)
 	if !ok {
-		b.t.Fatal("nothing to compute")
+		b.t.Fatal("no step to compute")
 	}
 	b.now = b.now.Add(b.spec.StepTime(step.Decodes, step.Context, step.Prefill))
 	b.sched.Commit(b.now)
@@ -55,7 +55,7 @@ func (b *bench) step() Step {
 
 func (b *bench) elapsed() time.Duration { return b.now.Sub(b.start) }
 
-// runAll steps until nothing is left.
+// runAll steps until no work is left.
 func (b *bench) runAll() (steps int) {
 	b.t.Helper()
 	for len(b.sched.running)+b.sched.queue.len() > 0 {
@@ -327,7 +327,7 @@ func TestPromptOnly(t *testing.T) {
 	}
 }
 
-// Whatever the load, blocks are neither lost nor handed out twice.
+// TestBlocksAddUp checks that no block is lost or allocated twice under any load.
 func TestBlocksAddUp(t *testing.T) {
 	b := newBench(t, small, Options{Priority: true})
 	left := 200
@@ -359,7 +359,7 @@ func TestBlocksAddUp(t *testing.T) {
 		}
 	}
 	if b.sched.preemptions == 0 {
-		t.Error("nothing was preempted: the test has too little load")
+		t.Error("got no preemptions: the test has too little load")
 	}
 }
 
@@ -369,7 +369,7 @@ func BenchmarkStep(b *testing.B) {
 	now := time.Now()
 	step := func() {
 		if _, ok := s.Plan(now); !ok {
-			b.Fatal("nothing to compute")
+			b.Fatal("no step to compute")
 		}
 		s.Commit(now)
 	}
