@@ -11,19 +11,34 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// names parses host names, without a scheme or a port. An empty environment variable
+// several parses values separated by spaces or commas. parse returns a value as it is
+// stored, or false if it is not what want describes. An empty environment variable
 // leaves none.
-func names(to *[]string) option {
+func several[T ~[]string](to *T, want string, parse func(string) (string, bool)) option {
 	return func(d *caddyfile.Dispenser) error {
-		word := d.Val()
-		*to = d.RemainingArgs()
-		for _, name := range *to {
-			if !isHostName(name) {
-				return d.Errf("%s must be host names without scheme and port, such as llm.example.com or *.example.com, not %q", word, name)
+		word, args := d.Val(), d.RemainingArgs()
+		for i, arg := range args {
+			values := strings.FieldsFunc(arg, func(c rune) bool { return c == ',' })
+			if arg == "" || len(values) == 0 && len(*to) == 0 && i == len(args)-1 {
+				values = []string{arg} // to be refused
+			}
+			for _, value := range values {
+				parsed, ok := parse(value)
+				if !ok {
+					return d.Errf("%s must be %s, not %q", word, want, value)
+				}
+				*to = append(*to, parsed)
 			}
 		}
 		return nil
 	}
+}
+
+// names parses host names, without a scheme or a port.
+func names(to *[]string) option {
+	return several(to, "host names without scheme and port, such as llm.example.com or *.example.com", func(name string) (string, bool) {
+		return name, isHostName(name)
+	})
 }
 
 // isHostName reports whether name is a host name or an address. An asterisk may
@@ -58,17 +73,9 @@ func isOrigin(s string) bool {
 	return err == nil && port > 0 && !strings.HasSuffix(u.Host, ":")
 }
 
-// origins parses origins, or "*" for all. An empty environment variable leaves none.
+// origins parses origins, or "*" for all.
 func origins(to *cors) option {
-	return func(d *caddyfile.Dispenser) error {
-		word := d.Val()
-		*to = d.RemainingArgs()
-		for i, origin := range *to {
-			if origin != "*" && !isOrigin(origin) {
-				return d.Errf("%s must be origins such as https://app.example.com, or *, not %q", word, origin)
-			}
-			(*to)[i] = strings.ToLower(origin)
-		}
-		return nil
-	}
+	return several(to, "origins such as https://app.example.com, or *", func(origin string) (string, bool) {
+		return strings.ToLower(origin), origin == "*" || isOrigin(origin)
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -115,6 +116,26 @@ func TestShippedCaddyfile(t *testing.T) {
 		if strings.Contains(got, secret) {
 			t.Errorf("the secret %s is in %s", secret, got)
 		}
+	}
+}
+
+// Lists in variables are separated by spaces or commas.
+func TestShippedCaddyfileLists(t *testing.T) {
+	text, err := os.ReadFile("../../Caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, separator := range []string{" ", ",", ", ", " , "} {
+		t.Run(fmt.Sprintf("%q", separator), func(t *testing.T) {
+			t.Setenv("TIDEGATE_HOSTS", "a.example.com"+separator+"b.example.com")
+			t.Setenv("TIDEGATE_CORS", "https://a.example.com"+separator+"http://B.example.com:81")
+			got := strings.Join(strings.Fields(adapt(t, string(text))), " ")
+			for _, want := range []string{`"hosts": [ "a.example.com", "b.example.com" ]`, `"cors": [ "https://a.example.com", "http://b.example.com:81" ]`} {
+				if !strings.Contains(got, want) {
+					t.Errorf("got %s, want %s", got, want)
+				}
+			}
+		})
 	}
 }
 

@@ -37,8 +37,8 @@ var values = map[string]map[string]kind{
 		"role":     {[]string{"boss", "Serve", `""`}, "must be one of all, serve, work"},
 		"metrics":  {[]string{"on", "yes", "key", `""`, "OFF"}, "metrics must be off, public or keys"},
 		"auth":     {[]string{"on", "yes", "0"}, `must be "off"`},
-		"hosts":    {[]string{"*", "**.example.com", "a.*.example.com", "a*.example.com", "example.com:80", "http://example.com", "a,b", "a..b", ".a", `""`, `"a b"`, strings.Repeat("a", 64)}, "host names without scheme and port"},
-		"cors":     {[]string{"example.com", "*.example.com", "https://*.example.com", "https://", "https://a/path", "https://a?b", "https://a#", "https://u@a", "https://a:0", "https://a:65536", "https://a:", "https://a:http", `""`, "null"}, "origins such as https://"},
+		"hosts":    {[]string{"*", "**.example.com", "a.*.example.com", "a*.example.com", "example.com:80", "http://example.com", "a,example.com:80", ",", "a..b", ".a", `""`, `"a b"`, strings.Repeat("a", 64)}, "host names without scheme and port"},
+		"cors":     {[]string{"example.com", "*.example.com", "https://*.example.com", "https://", "https://a/path", "https://a?b", "https://a#", "https://u@a", "https://a:0", "https://a:65536", "https://a:", "https://a:http", "https://a,b", ",", `""`, "null"}, "origins such as https://"},
 	},
 	"pool": {
 		"upstream": {[]string{"localhost:8000", "ftp://a", "http://", "http://:8000", "http://a:0", "http://a:65536", "http://a:-1", "http://a:http", "http://a?b", "http://a#b", "http://u:p@a", "http://a/../b", "unix/relative", `""`, "http://a http://a"}, "upstreams["},
