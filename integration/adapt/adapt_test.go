@@ -72,7 +72,7 @@ func adapt(t *testing.T, input string) string {
 		t.Fatal(err)
 	}
 	if err := caddy.Validate(&cfg); err != nil {
-		// Caddy loads apps in no order: which one asked for ours is chance.
+		// Caddy loads apps in random order, so the requesting app varies.
 		reason := err.Error()
 		if i := strings.LastIndex(reason, "provision tidegate: "); i >= 0 {
 			reason = reason[i:]
@@ -86,7 +86,8 @@ func adapt(t *testing.T, input string) string {
 	return pretty.String()
 }
 
-// The Caddyfile of the repository is valid with nothing set, and with all.
+// TestShippedCaddyfile checks that the Caddyfile of the repository is valid without any
+// variable and with all of them.
 func TestShippedCaddyfile(t *testing.T) {
 	text, err := os.ReadFile("../../Caddyfile")
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// kind is what an option takes: bad values, and what every error about them says
-// of the values that it takes.
+// kind is a kind of option: invalid values, and the description of valid values that every
+// error must contain.
 type kind struct {
 	bad  []string
 	want string
@@ -29,7 +29,7 @@ func numbers(most string) kind {
 	return kind{[]string{"-1", "0", "-0", "NaN", "Inf", "-Inf", "1e400", "1000001", "heavy", `""`, "50%"}, "above 0 and up to " + most}
 }
 
-// values are all options, by the block that they stand in.
+// values are all options by block.
 var values = map[string]map[string]kind{
 	"": {
 		"data": words, "pool": anything, "batch": {[]string{"on", `""`, "OFF"}, `followed by "off" or a block`}, "body": anything, "store": anything, "queue": anything, "files": anything,
@@ -74,7 +74,7 @@ var values = map[string]map[string]kind{
 	"s3":    {"access_key": words, "secret_key": words},
 }
 
-// settings are the Caddyfile in which an option stands on line 5.
+// settings are the Caddyfiles with the option on line 5.
 var settings = map[string]string{
 	"":         "{\n\ttidegate {\n\n\n%s\n\t}\n}\n",
 	"pool":     "{\n\ttidegate {\n\tpool {\n\n%s\n\t}\n\t}\n}\n",
@@ -102,7 +102,7 @@ func TestValuesOutOfRange(t *testing.T) {
 	}
 }
 
-// What stands for a whole block or an address is refused in its line too.
+// TestDriversOutOfRange checks that errors of blocks and addresses have their line too.
 func TestDriversOutOfRange(t *testing.T) {
 	for line, want := range map[string]string{
 		"store mysql": `unrecognized store driver "mysql"; drivers are: `,

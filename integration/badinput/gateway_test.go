@@ -36,7 +36,7 @@ func startGateway(t *testing.T) *gateway {
 	return &gateway{url: g.URL, data: g.Data}
 }
 
-// answer is what the gateway answered.
+// answer is a response of the gateway.
 type answer struct {
 	status int
 	header http.Header
@@ -50,7 +50,7 @@ func (g *gateway) send(t *testing.T, method, path, contentType, body string) ans
 	if err != nil {
 		t.Fatal(err)
 	}
-	// As it is, whatever net/url thinks of it.
+	// Unchanged by net/url.
 	request.URL.Opaque = "//" + request.URL.Host + path
 	if contentType != "" {
 		request.Header.Set("Content-Type", contentType)
@@ -155,8 +155,8 @@ func (g *gateway) remove(t *testing.T, b openai.Batch) {
 	decode[openai.Deleted](t, g.send(t, http.MethodDelete, "/v1/batches/"+b.ID+"?input=true", "", ""))
 }
 
-// wantNothingLeft asserts that no file, no batch and, once the collector has
-// been, no content is there.
+// wantNothingLeft asserts that there is no file, no batch and, after a run of the cleaner,
+// no content.
 func (g *gateway) wantNothingLeft(t *testing.T) {
 	t.Helper()
 	for _, path := range []string{"/v1/files", "/v1/batches"} {
@@ -186,7 +186,7 @@ func (g *gateway) contents(t *testing.T) []string {
 			return nil
 		case err != nil:
 			return err
-		case !d.IsDir() && !strings.HasSuffix(d.Name(), "lock") && d.Name() != "place": // what is not a content
+		case !d.IsDir() && !strings.HasSuffix(d.Name(), "lock") && d.Name() != "place": // files that are not contents
 			found = append(found, path)
 		}
 		return nil

@@ -11,7 +11,7 @@ func nested(levels int) string {
 	return strings.Repeat(`{"a":`, levels) + "1" + strings.Repeat("}", levels)
 }
 
-// line is a good line with one thing replaced by another.
+// line returns a valid line with one part replaced.
 func line(old, replacement string) string {
 	if !strings.Contains(goodLine, old) {
 		panic("no " + old + " in a good line")

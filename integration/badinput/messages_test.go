@@ -76,14 +76,14 @@ func TestFormOfErrors(t *testing.T) {
 	}
 	stalled := func() io.Reader {
 		r, w := io.Pipe()
-		go func() { _, _ = w.Write([]byte(`{"model":`)) }() // and nothing more
+		go func() { _, _ = w.Write([]byte(`{"model":`)) }() // and no further data
 		t.Cleanup(func() { w.Close() })
 		return r
 	}
 	valid := func() io.Reader { return strings.NewReader(`{"model":"` + tidegatetest.Model + `",` + hello + `}`) }
 	text := func(s string) func() io.Reader { return func() io.Reader { return strings.NewReader(s) } }
 
-	unsized := func(s string) func() io.Reader { // Caddy itself refuses one whose size is told
+	unsized := func(s string) func() io.Reader { // Caddy refuses one with a declared size
 		return func() io.Reader { return io.MultiReader(strings.NewReader(s)) }
 	}
 

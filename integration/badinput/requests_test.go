@@ -133,8 +133,8 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// What is wrong with live requests is answered by the gateway or the server,
-// always in the envelope.
+// TestLiveRequests checks that errors of live requests, from the gateway or the server,
+// are always in the envelope.
 func TestLiveRequests(t *testing.T) {
 	g := startGateway(t)
 	for name, tt := range map[string]struct {

@@ -77,12 +77,12 @@ func must(_ int, err error) { check(err) }
 
 const multipartType = "multipart/form-data; boundary=" + boundary
 
-// uploads that are refused; nothing is left of any.
+// uploads are refused, without leaving data.
 var uploads = map[string]struct {
 	contentType string // multipartType when empty
 	body        string
 	status      int
-	param, code string // "*" for whatever
+	param, code string // "*" for any
 }{
 	"no content type":                 {contentType: "-", body: form(field("purpose", "batch"), file("a.jsonl", goodLine)), status: 415, code: "unsupported_content_type"},
 	"JSON instead of a form":          {contentType: "application/json", body: `{"file":"a","purpose":"batch"}`, status: 400, code: "unsupported_content_type"},

@@ -42,7 +42,7 @@ func serve(t *testing.T, simArgs ...string) (*tidegatetest.Gateway, *tidegatetes
 	return g, sim
 }
 
-// status is what both generations have of it.
+// status has the members that both generations have.
 type status struct {
 	Redis   string `json:"redis_status"`
 	Length  *int64 `json:"queue_length"`
@@ -54,8 +54,8 @@ type status struct {
 	Most    *int64 `json:"max_concurrent_batches"`
 }
 
-// Ten compressed files of twenty lines are uploaded, ten batches made of them, and
-// the status is asked for until nothing is active.
+// TestLargeRun uploads ten compressed files of twenty lines, creates ten batches from them,
+// and polls the status until no batch is active.
 func TestLargeRun(t *testing.T) {
 	g, _ := serve(t)
 	for name, s := range scripts(t, g.URL) {
@@ -168,7 +168,7 @@ func (s script) checkReports(requests, batches int64) {
 	}
 }
 
-// One batch is looked at until it has ended, and its output is fetched.
+// TestCheckOneBatch polls one batch until it has ended, and fetches its output.
 func TestCheckOneBatch(t *testing.T) {
 	g, _ := serve(t)
 	for name, s := range scripts(t, g.URL) {
@@ -220,7 +220,7 @@ func contents(t *testing.T, dir string) (found []string) {
 		if err == nil && d.Type().IsRegular() && d.Name() != "lock" && d.Name() != "place" {
 			found = append(found, path)
 		}
-		return nil // what is gone meanwhile is gone
+		return nil // deleted meanwhile
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -228,8 +228,8 @@ func contents(t *testing.T, dir string) (found []string) {
 	return found
 }
 
-// All batches and files are deleted while one batch runs: the lists become empty,
-// its lines are aborted, and nothing is left of it.
+// TestDeleteAllWhileOneRuns deletes all batches and files while one batch runs: the lists
+// become empty, its lines are aborted, and none of its data is left.
 func TestDeleteAllWhileOneRuns(t *testing.T) {
 	g, sim := serve(t, "--ttft", "30s")
 	for name, s := range scripts(t, g.URL) {
@@ -267,8 +267,9 @@ func TestDeleteAllWhileOneRuns(t *testing.T) {
 	}
 }
 
-// A batch that was deleted while it ran stays deleted when the gateway is killed
-// at once: the next start runs nothing of it and removes what is left.
+// TestDeleteRunningThenKill checks that a batch that was deleted while it ran stays deleted
+// if the gateway is killed at once: the next start runs none of its lines and removes its
+// data.
 func TestDeleteRunningThenKill(t *testing.T) {
 	g, sim := serve(t, "--ttft", "30s")
 	s := scripts(t, g.URL)["Api-Key"]
@@ -286,7 +287,7 @@ func TestDeleteRunningThenKill(t *testing.T) {
 		t.Errorf("after the kill: got %d %s, want 404", code, text)
 	}
 	tidegatetest.Eventually(t, patience, "contents are gone", func() bool { return len(contents(t, g.Data)) == 0 })
-	// Another batch runs, and nothing but it.
+	// Only the lines of another batch run.
 	_, gz = packed(t, 5, "[[sim:status=400]]")
 	next := s.create(s.upload("next.jsonl.gz", gz).ID).ID
 	g.WaitEnd(t, next, patience)

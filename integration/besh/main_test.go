@@ -1,6 +1,6 @@
 // Package besh tests that the clients and scripts of the batch server BESH, of
-// both generations, work on the gateway when only their base URL is changed. The
-// scripts are written anew here; they do what BESH's do.
+// both generations, work on the gateway with another base URL. The scripts are
+// reimplemented here and make the same calls.
 package besh
 
 import (

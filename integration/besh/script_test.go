@@ -14,8 +14,8 @@ import (
 
 const key = "besh-key"
 
-// script is a script of BESH: how it shows its key, to the routes that work and to
-// those that list and report.
+// script is a script of BESH with its authentication, for the API routes and for the
+// report routes.
 type script struct {
 	t       *testing.T
 	url     string // of the gateway
@@ -32,7 +32,7 @@ func password(name string) func(*http.Request) {
 	return func(r *http.Request) { r.SetBasicAuth(name, key) }
 }
 
-// scripts are those of both generations, by how they show their key.
+// scripts returns the scripts of both generations by their authentication.
 func scripts(t *testing.T, url string) map[string]script {
 	t.Helper()
 	return map[string]script{
@@ -120,8 +120,8 @@ type page struct {
 	HasMore bool `json:"has_more"`
 }
 
-// deleteAll does what delete_x.py does: it lists and deletes until a list is empty,
-// and fails when a round deletes nothing.
+// deleteAll makes the calls of delete_x.py: it lists and deletes until the list is empty,
+// and fails if a round deletes no object.
 func (s script) deleteAll(kind string) (deleted []string) {
 	s.t.Helper()
 	for {

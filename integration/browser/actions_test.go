@@ -7,7 +7,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// did fails the test if the gateway did not do something.
+// did fails the test if the gateway did not perform an action.
 func (h *house) did(p *tab, action string) {
 	p.Helper()
 	if done := h.Done(); !slices.Contains(done, action) {
@@ -15,7 +15,7 @@ func (h *house) did(p *tab, action string) {
 	}
 }
 
-// didNot fails the test if the gateway did anything.
+// didNot fails the test if the gateway performed any action.
 func (h *house) didNot(p *tab) {
 	p.Helper()
 	if done := h.Done(); len(done) > 0 {
@@ -67,7 +67,8 @@ func TestActions(t *testing.T) {
 	}
 }
 
-// stopping cancels a batch. What destroys asks first, and can be left.
+// stopping cancels a batch. A destructive action asks for confirmation, which can be
+// declined.
 func (h *house) stopping(p *tab, id string) {
 	p.Helper()
 	p.visit(h.url + "/batches/" + id)

@@ -16,7 +16,7 @@ import (
 //go:embed testdata/axe/axe.min.js
 var axe string
 
-// violation is what axe-core finds (https://github.com/dequelabs/axe-core/blob/develop/doc/API.md).
+// violation is a finding of axe-core (https://github.com/dequelabs/axe-core/blob/develop/doc/API.md).
 type violation struct {
 	ID, Impact, Help string
 	Nodes            []struct {
@@ -25,9 +25,9 @@ type violation struct {
 	}
 }
 
-// findings are what axe-core finds on the page that is open, where one chart
-// stands for all: each is a thousand shapes. It is run by the developer's
-// tools, which no content security policy stops.
+// findings returns the findings of axe-core on the open page, with only one chart, because
+// each has a thousand shapes. axe-core is run through the developer tools, to which the
+// content security policy does not apply.
 func (p *tab) findings() []violation {
 	p.Helper()
 	p.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
@@ -95,6 +95,6 @@ func TestVendored(t *testing.T) {
 	}
 	sum := sha256.Sum256(content)
 	if !strings.HasPrefix(string(sums), hex.EncodeToString(sum[:])+" ") {
-		t.Error("axe.min.js is not what was vendored")
+		t.Error("axe.min.js differs from the vendored version")
 	}
 }

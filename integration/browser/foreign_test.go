@@ -10,8 +10,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// elsewhere is a site of somebody else, with forms that do things in a house,
-// a script that tries as well, and a frame around the dashboard.
+// elsewhere is a foreign site with forms and a script that send actions to a house, and a
+// frame with the dashboard.
 func elsewhere(t *testing.T, h *house) *httptest.Server {
 	t.Helper()
 	ids := h.IDs()
@@ -28,9 +28,8 @@ func elsewhere(t *testing.T, h *house) *httptest.Server {
 	return s
 }
 
-// TestForeign holds that other sites can do nothing with the dashboard, be
-// they of another name or of the same name with another port, by form, by
-// script or in a frame; and that its own pages can.
+// TestForeign checks that other sites, with another host name or only another port, cannot
+// perform actions by form, by script or in a frame, and that its own pages can.
 func TestForeign(t *testing.T) {
 	t.Parallel()
 	h := start(t, nil)
@@ -52,7 +51,7 @@ func TestForeign(t *testing.T) {
 			}
 		}
 		p.leave(address)
-		// A script may send it, and learns nothing.
+		// A script may send it, but cannot read the response.
 		said := evaluate[string](p, `(() => {
 			const r = new XMLHttpRequest()
 			r.open('POST', '`+h.url+`/batches/`+id+`/cancel', false)
@@ -61,7 +60,7 @@ func TestForeign(t *testing.T) {
 			return 'answered ' + r.status
 		})()`)
 		if said != "NetworkError" {
-			t.Errorf("%s: the script was told %q", name, said)
+			t.Errorf("%s: script received %q, want no response", name, said)
 		}
 		p.until(`(() => { try { return document.getElementById('frame').contentDocument === null } catch { return true } })()`)
 		if frames := p.framed(); strings.Contains(frames, "Cancel the batch") {

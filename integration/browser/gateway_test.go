@@ -18,8 +18,8 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// TestFindingsOfGateway asks the program itself what it has found in a file of
-// which more is on its way.
+// TestFindingsOfGateway reads the program's findings about a file that is still being
+// uploaded.
 func TestFindingsOfGateway(t *testing.T) {
 	const name = "0123456789abcdef0123456789abcdef"
 	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: []*tidegatetest.Sim{tidegatetest.StartSim(t)}})

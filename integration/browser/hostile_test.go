@@ -31,8 +31,8 @@ const signs = `(() => {
 	return all.join(' ')` + flat + `
 })()`
 
-// hostilePages are those that show what users, clients and servers say, and
-// what an address says.
+// hostilePages returns the pages that show text of users, clients and servers, or of the
+// address.
 func (h *house) hostilePages(say string) []page {
 	q := url.QueryEscape(say)
 	kinds := []string{ // one of each kind: dashboard's own tests read all of them
@@ -48,7 +48,7 @@ func (h *house) hostilePages(say string) []page {
 	)
 }
 
-// quotesNothing are pages that say nothing of anybody.
+// quotesNothing are pages that show no text of others.
 var quotesNothing = []string{"asked-time", "asked-page"}
 
 // upload stores a file of a hostile name and makes a batch with hostile
@@ -95,10 +95,10 @@ func (h *house) post(path, kind string, body io.Reader) {
 	}
 }
 
-// TestHostile opens pages in which everybody says something that wants to be
-// more than text, and asks for pages with it: nothing runs, nothing is loaded,
-// the policy has nothing to stop, no element is there that is not there
-// otherwise, no page becomes wider than the screen, and the text can be read.
+// TestHostile opens pages in which all text of others is an injection attempt, and requests
+// pages with such parameters: no script runs, nothing is loaded, there is no violation of
+// the policy, no additional element appears, no page is wider than the screen, and the text
+// is visible.
 func TestHostile(t *testing.T) {
 	t.Parallel()
 	if n := len(dashboardtest.Hostile); n < 40 {
@@ -122,13 +122,13 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// suffer looks at all pages of a house in which everybody says the same.
+// suffer checks all pages of a house in which all text of others is the same.
 func (h *house) suffer(p *tab, say string, known map[string]bool) {
 	p.Helper()
 	h.Keep(13)
 	pages := h.hostilePages(say)
 	inspection, made := h.upload(say)
-	// The last one has no stream that would be cut off by what comes next.
+	// The last page has no stream that the next step would cut.
 	pages = append(pages, page{"made", made, 0}, page{"uploaded", inspection, 0})
 	for _, page := range pages {
 		p.look(h, page)
@@ -156,7 +156,7 @@ func quoted(s string) string {
 	return string(text)
 }
 
-// harmless are the shapes on pages on which nobody says anything bad.
+// harmless returns the shapes on pages with harmless text.
 func harmless(t *testing.T) map[string]bool {
 	t.Helper()
 	known := make(map[string]bool)

@@ -36,7 +36,7 @@ type house struct {
 // morning is when all of this happens.
 var morning = time.Date(2026, 11, 23, 14, 5, 9, 0, time.UTC)
 
-// start builds a house in which users say whatever say makes of a plain word.
+// start builds a house whose texts are words converted by say.
 func start(t *testing.T, say func(string) string) *house {
 	t.Helper()
 	began := time.Now()
@@ -55,15 +55,14 @@ func startAt(t *testing.T, say func(string) string, now func() time.Time) *house
 	return h
 }
 
-// become makes another gateway stand behind the same address: browsers keep
-// what they have of the dashboard.
+// become replaces the gateway behind the same address: browsers keep their open pages.
 func (h *house) become(say func(string) string) {
 	h.Helper()
 	h.Fake = dashboardtest.New(h.now, say)
 	h.show()
 }
 
-// show makes a new dashboard and ends the one that was there.
+// show replaces the dashboard by a new one.
 func (h *house) show() {
 	h.Helper()
 	d, err := dashboard.New(dashboard.Config{Base: "/dashboard", Source: h.Source(), Now: h.now, Interval: interval})
@@ -88,7 +87,7 @@ func (h *house) serve(address string) {
 	}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if h.full.Load() {
-			http.Error(w, "nobody is there", http.StatusServiceUnavailable)
+			http.Error(w, "no gateway", http.StatusServiceUnavailable)
 			return
 		}
 		if strings.HasPrefix(r.URL.Path, "/dashboard/events/") {
@@ -124,7 +123,7 @@ type page struct {
 	status     int // 0: 200
 }
 
-// pages are all of them, on what the gateway has.
+// pages returns all pages for the objects of the gateway.
 func (h *house) pages() []page {
 	ids, files := h.IDs(), h.FileIDs()
 	one := "/batches/" + ids[9]
@@ -168,7 +167,7 @@ func (h *house) pages() []page {
 	}
 }
 
-// kinds are the pages without those that have what another has.
+// kinds returns one page of each kind.
 func (h *house) kinds() []page {
 	like := []string{
 		"throughput-7d", "throughput-30d", "batches-page-2", "batches-none", "batch-late", "batch-paused", "batch-expired",
@@ -177,7 +176,7 @@ func (h *house) kinds() []page {
 	return slices.DeleteFunc(h.pages(), func(p page) bool { return slices.Contains(like, p.name) })
 }
 
-// roots are the pages that a gateway has before anything was done with it.
+// roots returns the pages of an unused gateway.
 func roots() []page {
 	return []page{
 		{"overview", "/", 0},

@@ -32,11 +32,11 @@ const follow = `(() => {
 	return all.length
 })()`
 
-// TestKeyboard goes through every page by Tab alone: all that can be pressed
-// is reached in the order of the page, and is seen to be reached.
+// TestKeyboard moves through every page with Tab: each control gets the focus in the order
+// of the page, and the focus is visible.
 func TestKeyboard(t *testing.T) {
 	t.Parallel()
-	h := startAt(t, nil, func() time.Time { return morning }) // nothing changes meanwhile
+	h := startAt(t, nil, func() time.Time { return morning }) // no data changes meanwhile
 	h.Keep(13)
 	for _, l := range []looks{desktop, phone.inDark()} {
 		t.Run(l.name, func(t *testing.T) {

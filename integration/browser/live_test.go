@@ -11,7 +11,7 @@ import (
 	"github.com/tidegate/tidegate/dashboard"
 )
 
-// lost is what the browser and htmx say when a stream ends.
+// lost are the messages of the browser and htmx at the end of a stream.
 var lost = []string{"Failed to load resource", "[object Event]"}
 
 const isLive = `document.getElementById('stream-state').textContent === 'live'`
@@ -65,8 +65,8 @@ func TestBatchToItsEnd(t *testing.T) {
 	}
 }
 
-// TestNewsDisturbNobody holds that what a reader has opened, scrolled, typed
-// and reached with the keyboard stays as it is when its part is sent anew.
+// TestNewsDisturbNobody checks that open tables, scroll positions, typed text and the focus
+// stay when their part is updated.
 func TestNewsDisturbNobody(t *testing.T) {
 	t.Parallel()
 	h := start(t, nil)
@@ -105,10 +105,10 @@ func TestNewsDisturbNobody(t *testing.T) {
 	h.Change(id, func(b *dashboard.BatchDetail) { b.Counts.Failed, b.PausedAt = 19, h.now() })
 	p.until(`document.getElementById('a-resume') !== null`)
 	if !evaluate[bool](p, `document.activeElement.id === 'a-priority' && document.activeElement.value === '42'`) {
-		t.Error("what was typed is lost")
+		t.Error("typed text is lost")
 	}
 
-	// A button that is there no more.
+	// A button that no longer exists.
 	evaluate[bool](p, `document.getElementById('a-resume').focus(), true`)
 	h.Change(id, func(b *dashboard.BatchDetail) { b.PausedAt = time.Time{} })
 	p.until(`document.getElementById('a-pause') !== null`)
@@ -118,8 +118,8 @@ func TestNewsDisturbNobody(t *testing.T) {
 	p.quiet()
 }
 
-// TestScrollStays holds that what is read far down a page does not jump when
-// something comes or goes above it.
+// TestScrollStays checks that the visible part far down a page does not move when elements
+// above it appear or disappear.
 func TestScrollStays(t *testing.T) {
 	t.Parallel()
 	h := start(t, nil)
@@ -133,8 +133,8 @@ func TestScrollStays(t *testing.T) {
 	p.quiet()
 }
 
-// TestOverviewLives sees on the overview that trouble ends and that batches
-// and charts go on.
+// TestOverviewLives checks that the overview shows the end of a problem and updates batches
+// and charts.
 func TestOverviewLives(t *testing.T) {
 	t.Parallel()
 	h := start(t, nil)
@@ -157,8 +157,7 @@ func TestOverviewLives(t *testing.T) {
 	p.quiet()
 }
 
-// TestReconnect takes the server away and brings it back: the page says so and
-// is live again by itself.
+// TestReconnect stops and restarts the server: the page shows it and reconnects.
 func TestReconnect(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ leave, back func(*house) }{
@@ -166,7 +165,7 @@ func TestReconnect(t *testing.T) {
 			func(h *house) { h.end() },
 			func(h *house) { h.serve(h.address()) },
 		},
-		// A proxy in front that answers for it: browsers give up then.
+		// A proxy in front that answers with an error: browsers do not reconnect then.
 		"refused": {
 			func(h *house) {
 				h.full.Store(true)
@@ -198,8 +197,8 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
-// TestAway says that a page is out of date while the store is away, and that a
-// batch is gone.
+// TestAway checks that a page shows that it is out of date while the store is unavailable,
+// and that a batch no longer exists.
 func TestAway(t *testing.T) {
 	t.Parallel()
 	h := start(t, nil)
@@ -215,8 +214,8 @@ func TestAway(t *testing.T) {
 	p.quiet()
 }
 
-// TestAwayAtFirst opens the overview while nothing can be read: no zero stands
-// for what is not known, and all is there once it can be read.
+// TestAwayAtFirst opens the overview while the store is unavailable: unknown values are not
+// shown as zero, and all values appear once they can be read.
 func TestAwayAtFirst(t *testing.T) {
 	t.Parallel()
 	h := start(t, nil)
@@ -233,8 +232,8 @@ func TestAwayAtFirst(t *testing.T) {
 	p.quiet()
 }
 
-// TestHidden holds that a page that nobody sees has no stream, and is brought
-// up to date when it is seen again; also after the server was away.
+// TestHidden checks that a hidden page has no stream, and is updated when it is visible
+// again, also after the server was unavailable.
 func TestHidden(t *testing.T) {
 	t.Parallel()
 	h := start(t, nil)

@@ -8,8 +8,8 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// ways are the ways to look at pages: two widths, two themes, with and without
-// JavaScript, and the widths between.
+// ways returns the variants in which pages are tested: two widths, two themes, with and
+// without JavaScript, and the widths in between.
 func ways() []looks {
 	all := []looks{desktop, phone, desktop.inDark(), phone.inDark()}
 	for _, l := range all[:4:4] {
@@ -18,9 +18,8 @@ func ways() []looks {
 	return append(all, tablet, laptop)
 }
 
-// TestPages looks at every page in every way: no page is wider than the screen,
-// each says what it is, the browser has nothing to complain about, and a
-// picture of each is kept.
+// TestPages opens every page in every variant: no page is wider than the screen, each has a
+// title, the console has no errors, and a screenshot of each is kept.
 func TestPages(t *testing.T) {
 	t.Parallel()
 	h := start(t, nil)
@@ -48,8 +47,8 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestExtremes looks at a gateway that was never used, at one with very large
-// numbers, at one whose users like long names, and at one whose store is away.
+// TestExtremes checks an unused gateway, one with very large numbers, one with long names,
+// and one whose store is unavailable.
 func TestExtremes(t *testing.T) {
 	t.Parallel()
 	unused := start(t, nil)

@@ -22,7 +22,7 @@ func TestTheme(t *testing.T) {
 	p.click(".to-dark", ".to-light")
 	dark := ground()
 	if light == dark {
-		t.Errorf("the ground stays %s", dark)
+		t.Errorf("background stays %s", dark)
 	}
 	if at := evaluate[string](p, `location.search`); at != "?state=active" {
 		t.Errorf("it led to %s", at)
@@ -122,8 +122,8 @@ func TestZoneComesLate(t *testing.T) {
 	p.quiet()
 }
 
-// TestReducedMotion holds that nothing moves for readers who want that, and
-// that something may for others, so that this test can fail.
+// TestReducedMotion checks that there is no animation for readers who prefer reduced motion,
+// and that there is for others, so that this test can fail.
 func TestReducedMotion(t *testing.T) {
 	t.Parallel()
 	h := start(t, nil)
@@ -146,6 +146,6 @@ func TestReducedMotion(t *testing.T) {
 	other := enter(t, h, desktop)
 	other.look(h, page{path: "/"})
 	if moving(other) == 0 {
-		t.Error("nothing moves for anybody")
+		t.Error("no animation without reduced motion, so this test cannot fail")
 	}
 }

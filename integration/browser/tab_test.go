@@ -48,8 +48,7 @@ func (l looks) withoutScript() looks {
 	return l
 }
 
-// witness tells the console of what must not happen, and counts the parts that
-// were sent anew.
+// witness logs forbidden events to the console, and counts updated parts.
 const witness = `(() => {
 	for (const name of ['alert', 'confirm', 'prompt', 'print', 'open']) {
 		window[name] = () => console.error('a script called ' + name)
@@ -66,18 +65,18 @@ type tab struct {
 	looks looks
 
 	mu       sync.Mutex
-	troubles []string // guarded by mu; what the browser complained about
-	expected []string // guarded by mu; what it may say
+	troubles []string // guarded by mu; messages of the browser
+	expected []string // guarded by mu; allowed messages
 }
 
-// open opens a tab in a profile of its own.
+// open opens a tab in a new profile.
 func open(t *testing.T, l looks) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext())
 	ctx, stop := context.WithTimeout(ctx, 3*time.Minute)
 	t.Cleanup(func() { stop(); cancel() })
 	p := &tab{T: t, ctx: ctx, looks: l}
-	p.do() // the tab is there
+	p.do() // the tab exists
 	if err := chromedp.Listen(ctx, p.hear); err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +111,7 @@ func enter(t *testing.T, h *house, l looks) *tab {
 	return p
 }
 
-// know tells a house the reader's time zone.
+// know sends the reader's time zone to a house.
 func (p *tab) know(h *house) {
 	p.Helper()
 	call(p, network.SetCookie, network.SetCookieParams{Name: "tidegate_zone", Value: "Europe%2FBerlin", URL: h.url + "/", Path: "/dashboard/"})
@@ -164,20 +163,20 @@ func (p *tab) hear(event any) {
 	p.troubles = append(p.troubles, text)
 }
 
-// expect lets the browser say some things, until it is called again.
+// expect allows messages of the browser, until it is called again.
 func (p *tab) expect(texts ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.expected = texts
 }
 
-// quiet fails the test if the browser complained about anything.
+// quiet fails the test if the browser logged a message that is not allowed.
 func (p *tab) quiet() {
 	p.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, text := range p.troubles {
-		p.Errorf("the browser says: %s", text)
+		p.Errorf("browser message: %s", text)
 	}
 	p.troubles = nil
 }
@@ -192,7 +191,7 @@ func call[P, R any](p *tab, command cdp.Command[P, R], params P) R {
 	return r
 }
 
-// action is a step that gives nothing.
+// action is a step without a result.
 type action = chromedp.Action[chromedp.Void]
 
 func (p *tab) do(actions ...action) {
@@ -224,7 +223,7 @@ func (p *tab) look(h *house, to page) {
 	p.settle()
 }
 
-// settle waits until a live page has got its first news.
+// settle waits until a live page has got its first update.
 func (p *tab) settle() {
 	p.Helper()
 	if p.looks.script {
@@ -245,7 +244,7 @@ func (p *tab) click(selector, wanted string) {
 	p.do(chromedp.WaitVisible(chromedp.CSS(wanted)))
 }
 
-// press clicks on something once it can be seen and nothing lies above it.
+// press clicks on an element once it is visible and not covered.
 func (p *tab) press(selector string) {
 	p.Helper()
 	e := `document.querySelector(` + strconv.Quote(selector) + `)`
@@ -269,7 +268,7 @@ func evaluate[V any](p *tab, expression string) V {
 	return v
 }
 
-// patience is how long a page may take to become what is wanted.
+// patience limits the time until a page reaches the expected state.
 const patience = 20 * time.Second
 
 // until waits for an expression to become true, also across pages.

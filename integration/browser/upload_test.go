@@ -28,8 +28,8 @@ func inputs(t *testing.T) (good, bad string) {
 	return good, bad
 }
 
-// TestNewBatch chooses a file, sees by lines what is wrong in it, chooses
-// another and makes a batch of it.
+// TestNewBatch chooses a file, checks its findings by line, chooses another and creates a
+// batch from it.
 func TestNewBatch(t *testing.T) {
 	t.Parallel()
 	good, bad := inputs(t)
@@ -68,8 +68,8 @@ func TestNewBatch(t *testing.T) {
 	}
 }
 
-// TestArriving sees what is wrong with a file while most of it has yet to be
-// sent, over a slow line.
+// TestArriving checks that findings appear while most of a file has not been sent, over a
+// slow connection.
 func TestArriving(t *testing.T) {
 	t.Parallel()
 	slow := filepath.Join(t.TempDir(), "slow.jsonl")
@@ -131,7 +131,7 @@ func TestDrop(t *testing.T) {
 	p.quiet()
 }
 
-// TestTooLarge says that a file is too large before it is sent.
+// TestTooLarge checks that a file that is too large is reported before it is sent.
 func TestTooLarge(t *testing.T) {
 	t.Parallel()
 	good, _ := inputs(t)
@@ -147,7 +147,7 @@ func TestTooLarge(t *testing.T) {
 	p.quiet()
 }
 
-// TestBrokenUpload says so when the gateway goes away meanwhile.
+// TestBrokenUpload checks the message if the gateway stops during an upload.
 func TestBrokenUpload(t *testing.T) {
 	t.Parallel()
 	good, _ := inputs(t)

@@ -16,14 +16,13 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// client works through one session after the other, as a program does that uses
-// the batch API and does not give up: it asks another gateway when one does not
-// answer.
+// client runs one session after the other, like a persistent program that uses the batch
+// API: it uses another gateway if one does not respond.
 type client struct {
 	world  *world
 	name   string
-	wishes *rand.Rand // what it does: for a seed always the same
-	random *rand.Rand // of which gateway it does it, and when
+	wishes *rand.Rand // selects actions: always the same for a seed
+	random *rand.Rand // selects gateways and times
 }
 
 const (
@@ -31,7 +30,7 @@ const (
 	pollPause = 60 * time.Millisecond
 )
 
-// One of so many lines is refused by the servers, with this status.
+// The servers refuse one of so many lines with this status.
 const (
 	refusedEvery = 13
 	refusal      = http.StatusUnprocessableEntity
@@ -40,7 +39,7 @@ const (
 // sizes of batches, in lines.
 var sizes = []int{1, 3, 64, 65, 150, 300, 700}
 
-// run works until no more sessions are wanted, and ends the last in peace.
+// run works until no more sessions are wanted, and completes the last one.
 func (c *client) run() {
 	for n := 0; !c.world.closing.Load(); n++ {
 		s := &session{Name: fmt.Sprintf("%s-%d", c.name, n), Lines: sizes[c.wishes.IntN(len(sizes))], Refused: make(map[string]bool)}
@@ -92,18 +91,18 @@ func (c *client) begin(s *session, window string) (b openai.Batch, ok bool) {
 
 const never = -1
 
-// follow looks at a batch until it has ended, and cancels it after some looks.
+// follow polls a batch until it has ended, and cancels it after some polls.
 func (c *client) follow(s *session, b *openai.Batch, cancelAt int) bool {
 	path := "/v1/batches/" + b.ID
 	deadline := time.Now().Add(*patience)
 	for look := 0; rank[b.Status] != ended; look++ {
 		if time.Now().After(deadline) {
-			return false // the judge sees that it has not ended
+			return false // the judge detects that it has not ended
 		}
 		<-time.After(pollPause)
 		before := b.RequestCounts.Completed
 		if look == cancelAt {
-			var ignored openai.Batch // too late is no batch
+			var ignored openai.Batch // a refused cancel returns no batch
 			c.ask(s, http.MethodPost, path+"/cancel", "", nil, &ignored)
 		}
 		if !c.ask(s, http.MethodGet, path, "", nil, b) {
@@ -130,8 +129,8 @@ func (c *client) fetch(s *session, b openai.Batch) bool {
 	return true
 }
 
-// ask asks gateways until one answers with less than 500, notes what it said and
-// decodes an answer of 200 into a value. It reports whether the session can go on.
+// ask calls gateways until one answers with less than 500, records the response and decodes
+// a 200 into a value. It reports whether the session can continue.
 func (c *client) ask(s *session, method, path, contentType string, body []byte, into any) bool {
 	return c.insist(s, method, path, func() (t told, answer []byte, err error) {
 		g := c.world.gateways[c.random.IntN(len(c.world.gateways))]
@@ -139,7 +138,7 @@ func (c *client) ask(s *session, method, path, contentType string, body []byte, 
 	}, into)
 }
 
-// askOf asks one gateway without a body.
+// askOf calls one gateway without a body.
 func (c *client) askOf(s *session, g *tidegatetest.Gateway, method, path string) bool {
 	return c.insist(s, method, path, func() (t told, answer []byte, err error) {
 		return call(g, method, path, "", nil)
@@ -153,7 +152,7 @@ func call(g *tidegatetest.Gateway, method, path, contentType string, body []byte
 	return told{At: time.Now(), Gateway: g.URL, Method: method, Path: path, Status: status}, answer, err
 }
 
-// insist calls until there is an answer.
+// insist calls until there is a response.
 func (c *client) insist(s *session, method, path string, call func() (told, []byte, error), into any) bool {
 	for deadline, tries := time.Now().Add(*patience), 1; ; tries++ {
 		t, answer, err := call()

@@ -18,15 +18,15 @@ import (
 const (
 	atOnce    = 24  // histories without an expiry
 	expiring  = 180 // histories that expire, in a wave
-	ofExpiry  = 8   // every so many histories expire
-	racers    = 4   // at most, beside the client that made the batch
+	ofExpiry  = 8   // one of so many histories expires
+	racers    = 4   // maximum, in addition to the client that created the batch
 	raceIn    = 400 * time.Millisecond
-	expiryIn  = time.Minute             // the shortest window there is
+	expiryIn  = time.Minute             // the shortest possible window
 	expiryGap = 1200 * time.Millisecond // before and after it, in which all happens
 )
 
-// Batches are cancelled, deleted, expired and finished on three gateways at once:
-// each ends in exactly one state, which all of them tell, with every line in it
+// TestHistories cancels, deletes, expires and finishes batches on three gateways
+// concurrently: each ends in exactly one state, which all gateways return, with every line
 // once.
 func TestHistories(t *testing.T) {
 	t.Parallel()
@@ -85,9 +85,8 @@ func (e *ends) add(end string) {
 	e.count[end]++
 }
 
-// race is one history: the client makes a batch and follows it while others
-// cancel it, delete it and look at it at about the same time, which is that of
-// its end. It tells the end.
+// race is one history: the client creates a batch and follows it while others cancel,
+// delete and read it at about the time of its end. It returns the final state.
 func (c *client) race(name string, expires bool) string {
 	w := c.world
 	s := &session{Name: name, Lines: 1 + c.wishes.IntN(3), Shared: true}
@@ -131,7 +130,7 @@ func (c *client) race(name string, expires bool) string {
 	return end
 }
 
-// meddle does something to another's batch.
+// meddle sends a request about another client's batch.
 func (c *client) meddle(s *session, path string) {
 	switch c.wishes.IntN(4) {
 	case 0, 1:
@@ -142,8 +141,8 @@ func (c *client) meddle(s *session, path string) {
 	c.ask(s, http.MethodGet, path, "", nil, nil)
 }
 
-// settle holds against each other what all were told of a batch, and what each
-// gateway says of it in the end.
+// settle compares the responses that all clients got about a batch with the final state on
+// each gateway.
 func (c *client) settle(s *session, others []*session, id string) (end string, problems []string) {
 	complain := func(format string, args ...any) {
 		problems = append(problems, s.Name+": "+fmt.Sprintf(format, args...))

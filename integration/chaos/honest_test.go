@@ -13,8 +13,8 @@ import (
 	"github.com/tidegate/tidegate/internal/vllmsim"
 )
 
-// honest is a session in which everything is as it should be: three lines that
-// were answered, and one that was refused.
+// honest returns a session without contradictions: three lines that were answered, and one
+// that was refused.
 func honest(t *testing.T) *session {
 	t.Helper()
 	const answered = 3
@@ -58,7 +58,7 @@ func honest(t *testing.T) *session {
 	return s
 }
 
-// The judge finds what it is there to find.
+// TestJudge checks that the judge finds each kind of contradiction.
 func TestJudge(t *testing.T) {
 	const (
 		upload = iota

@@ -21,8 +21,7 @@ var rank = map[string]int{
 
 const ended = 4
 
-// judge finds everything in what a client was told that cannot be true
-// together, and everything that was promised and is missing.
+// judge returns the contradictions in the responses to a client, and missing results.
 func judge(s *session) []string {
 	j := &judgement{session: s, contents: make(map[string][]byte)}
 	if s.Unanswered != "" {
@@ -41,15 +40,15 @@ func judge(s *session) []string {
 	return j.problems
 }
 
-// judgement is what a judge knows so far.
+// judgement is the state of a judge.
 type judgement struct {
 	*session
 	uploaded string        // id of the input file
-	batch    *openai.Batch // as last told
+	batch    *openai.Batch // as last received
 	raw      map[string]any
-	deleted  bool // and the client was told so, or that there is none any more
+	deleted  bool // and a response said so, or that it does not exist
 	wanted   bool // to be cancelled, and that was accepted
-	over     bool // it is too late to cancel it, the client was told
+	over     bool // a response said that it can no longer be cancelled
 	contents map[string][]byte
 	problems []string
 }
@@ -58,7 +57,7 @@ func (j *judgement) complain(format string, args ...any) {
 	j.problems = append(j.problems, j.Name+": "+fmt.Sprintf(format, args...))
 }
 
-// hear takes in one answer.
+// hear processes one response.
 func (j *judgement) hear(t *told) {
 	switch {
 	case t.Method == http.MethodPost && t.Path == "/v1/files":
@@ -73,7 +72,7 @@ func (j *judgement) hear(t *told) {
 		if t.Status != http.StatusOK && t.Status != http.StatusNotFound {
 			j.complain("a batch that has ended cannot be deleted: %d %s", t.Status, t.Body)
 		}
-		// An answer may have been lost, and then there is nothing to delete any more.
+		// The response to a deletion may have been lost; then the batch no longer exists.
 		if t.Status == http.StatusNotFound && t.Tries <= 1 && !j.deleted && !j.Shared {
 			j.complain("%s %s of an accepted batch says 404", t.Method, t.Path)
 		}
@@ -124,7 +123,7 @@ var constant = []string{
 	"expires_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelling_at", "cancelled_at",
 }
 
-// hearBatch takes in a batch, which goes on from what was told before.
+// hearBatch processes a batch, which must be consistent with earlier responses.
 func (j *judgement) hearBatch(t *told) {
 	var b openai.Batch
 	var raw map[string]any
@@ -167,11 +166,11 @@ func (j *judgement) hearBatch(t *told) {
 	j.batch, j.raw = &b, raw
 }
 
-// why is what the error file says of lines that never ran.
+// why has the codes of lines that never ran, by the state of the batch.
 var why = map[string]string{"cancelled": "batch_cancelled", "expired": "batch_expired"}
 
-// end holds the end of the batch against its input. The servers answer every
-// request in these tests but those that are to be refused: no other line fails.
+// end compares the final state of the batch with its input. In these tests the servers
+// answer every request except those to be refused: no other line may fail.
 func (j *judgement) end() {
 	b := j.batch
 	if j.Shared && j.deleted {
@@ -218,7 +217,7 @@ func (j *judgement) end() {
 	}
 }
 
-// content is what the client was told of a file; "" for none.
+// content returns the received content of a file; "" for none.
 func (j *judgement) content(id *string) ([]byte, bool) {
 	if id == nil || *id == "" {
 		return nil, true
@@ -230,7 +229,7 @@ func (j *judgement) content(id *string) ([]byte, bool) {
 	return content, known
 }
 
-// tokens adds up what results say.
+// tokens sums the usage of results.
 func tokens(r tidegatetest.Results) (sum openai.Usage) {
 	for _, result := range r.Output {
 		var body struct {
@@ -239,7 +238,7 @@ func tokens(r tidegatetest.Results) (sum openai.Usage) {
 				Completion int64 `json:"completion_tokens"`
 			} `json:"usage"`
 		}
-		if json.Unmarshal(result.Response.Body, &body) == nil { // Compare has complained of what it is not
+		if json.Unmarshal(result.Response.Body, &body) == nil { // Compare has reported invalid results
 			sum.InputTokens += body.Usage.Prompt
 			sum.OutputTokens += body.Usage.Completion
 		}
@@ -247,8 +246,8 @@ func tokens(r tidegatetest.Results) (sum openai.Usage) {
 	return sum
 }
 
-// outcome is what a client was last told of its batch and of files, by their id,
-// and whether it is deleted.
+// outcome returns the last received state of a client's batch and of files by id, and
+// whether the batch is deleted.
 func outcome(s *session) (b openai.Batch, contents map[string][sha256.Size]byte, deleted bool) {
 	contents = make(map[string][sha256.Size]byte)
 	for _, t := range s.Told {

@@ -34,7 +34,7 @@ func TestKills(t *testing.T) {
 			}
 			w.wantProgress(progressIn, "the last kill")
 			if repeated := w.finish(); repeated < int64(killed) {
-				t.Errorf("%d kills hit no more than %d lines in flight", killed, repeated)
+				t.Errorf("%d kills hit only %d lines in flight", killed, repeated)
 			}
 		})
 	}

@@ -1,6 +1,5 @@
-// Package chaos breaks gateways and the servers that they stand on at random
-// moments, while clients work, and holds what the clients were told against
-// what came of it.
+// Package chaos injects faults into gateways and their servers at random times, while
+// clients work, and checks the responses to clients for contradictions.
 package chaos
 
 import (
@@ -43,8 +42,7 @@ func rounds(n int) func(yield func(int) bool) {
 	}
 }
 
-// newRandom makes a source of chance and prints the seed that gives the same
-// one again.
+// newRandom returns a random source and logs its seed.
 func newRandom(t *testing.T) *rand.Rand {
 	s := *seed
 	if s == 0 {
@@ -59,16 +57,16 @@ func between(r *rand.Rand, from, to time.Duration) time.Duration {
 	return from + time.Duration(r.Int64N(int64(to-from)))
 }
 
-// fault is what can become of a server. It has ended when do returns.
+// fault is a fault of a server. It has ended when do returns.
 type fault struct {
 	name string
 	do   func(w *world) error
-	// alone says that it befalls one gateway, whose lines others take over.
+	// alone is set if it affects one gateway, whose lines others claim.
 	alone bool
 }
 
-// series returns faults in an order of chance, over and over. Those that befall
-// one gateway come last: until then no call at all may be repeated.
+// series returns faults in random order, repeatedly. Those that affect one gateway are
+// last: before them no call may be repeated.
 func series(r *rand.Rand, faults []fault) func(i int) fault {
 	some := slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return !regexp.MustCompile(*only).MatchString(f.name) })
 	r.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
@@ -85,11 +83,11 @@ func series(r *rand.Rand, faults []fault) func(i int) fault {
 	return func(i int) fault { return some[i%len(some)] }
 }
 
-// newChance makes a source of chance from another.
+// newChance derives a random source from another.
 func newChance(r *rand.Rand) *rand.Rand { return rand.New(rand.NewPCG(r.Uint64(), r.Uint64())) }
 
-// The seed says what happens in which order: everything happens, and what befalls
-// one gateway last.
+// TestSeedDecides checks that the seed determines the order, that all faults occur, and
+// that those of one gateway are last.
 func TestSeedDecides(t *testing.T) {
 	names := func(seed uint64) (all []string) {
 		next := series(rand.New(rand.NewPCG(seed, seed)), postgresFaults)
@@ -113,6 +111,6 @@ func TestSeedDecides(t *testing.T) {
 		orders[fmt.Sprint(order)] = true
 	}
 	if len(orders) < 10 {
-		t.Errorf("20 seeds give %d orders", len(orders))
+		t.Errorf("20 seeds: got %d orders", len(orders))
 	}
 }

@@ -17,7 +17,7 @@ import (
 // backAfter is how soon batches get on when PostgreSQL is back.
 const backAfter = 10 * time.Second
 
-// What can become of PostgreSQL.
+// Faults of PostgreSQL.
 var postgresFaults = []fault{
 	{name: "a fast restart", do: func(w *world) error { return w.servers.Postgres.Restart(pgtest.Fast) }},
 	{name: "an immediate restart", do: func(w *world) error { return w.servers.Postgres.Restart(pgtest.Immediate) }},
@@ -86,9 +86,9 @@ func (w *world) sql(statements string) (rows int64, err error) {
 	return tag.RowsAffected(), errors.Join(err, c.Close(ctx))
 }
 
-// Transactions fail by a chance of which the seed decides, within a statement and
-// at COMMIT, as they do when they cannot be put in an order or block each other.
-// Sequences count them: these are not rolled back.
+// Transactions fail at random, depending on the seed, within a statement and at COMMIT,
+// with serialization failures and deadlocks. Sequences count them, because these are not
+// rolled back.
 const (
 	failures = `
 		CREATE SEQUENCE chaos_chances;
@@ -110,7 +110,7 @@ const (
 		CREATE TRIGGER chaos_slices AFTER INSERT OR UPDATE ON slices FOR EACH STATEMENT EXECUTE FUNCTION chaos_fail();
 		CREATE CONSTRAINT TRIGGER chaos_segments AFTER INSERT ON segments DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION chaos_fail();`
 	noFailures = `DROP FUNCTION chaos_fail CASCADE; DROP SEQUENCE chaos_chances; DROP SEQUENCE chaos_failures`
-	manyFailed = `SELECT 1 / (last_value / 50) FROM chaos_failures` // fails while there are fewer
+	manyFailed = `SELECT 1 / (last_value / 50) FROM chaos_failures` // returns an error while there are fewer
 )
 
 // conflict has transactions fail.
@@ -148,7 +148,7 @@ func exhaust(w *world) error {
 	defer feeling.Wait()
 	feeling.Go(func() {
 		defer cancel()
-		<-time.After(over) // how long there are none
+		<-time.After(over) // how long there are no connections
 		for _, g := range w.gateways {
 			if !tidegatetest.Poll(progressIn, func() bool { h, ok := w.healthOf(g); return ok && h.Status != "ok" }) {
 				w.report("a gateway did not feel that there were no connections")
@@ -166,7 +166,7 @@ func exhaust(w *world) error {
 			taken = append(taken, c)
 			continue
 		}
-		// All are in use: those of the gateways are ended, to be taken as well.
+		// All connections are in use: those of the gateways are closed and occupied too.
 		if len(taken) > 0 {
 			_, err = taken[0].Exec(ctx, terminate)
 		}
@@ -181,8 +181,8 @@ func exhaust(w *world) error {
 	return err
 }
 
-// Whatever becomes of PostgreSQL, what finished is held and committed when it is
-// back, no line runs twice, batches get on soon, and live requests do not notice.
+// TestPostgres checks that after each fault of PostgreSQL held results are committed, no
+// line runs twice, batches soon make progress, and live requests are not affected.
 func TestPostgres(t *testing.T) {
 	t.Parallel()
 	servers := tidegatetest.StartServers(t, tidegatetest.PostgresRedis, "max_connections=60")

@@ -9,7 +9,7 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// What can become of Redis.
+// Faults of Redis.
 var redisFaults = []fault{
 	{name: "a kill, and a start without anything", do: func(w *world) error {
 		if err := w.servers.Redis.Kill(); err != nil {
@@ -75,7 +75,7 @@ var redisFaults = []fault{
 	}},
 }
 
-// while is how long something stays broken.
+// while waits for the duration of a fault.
 func (w *world) while() { <-time.After(between(w.random, time.Second, 6*time.Second)) }
 
 func (w *world) redis(args ...string) error {
@@ -83,7 +83,7 @@ func (w *world) redis(args ...string) error {
 	return err
 }
 
-// streams are the keys of streams that are there.
+// streams returns the keys of existing streams.
 func (w *world) streams() (keys []string) {
 	w.t.Helper()
 	found, err := w.servers.Redis.Do("SCAN", "0", "COUNT", "100000", "TYPE", "stream")
@@ -97,14 +97,14 @@ func (w *world) streams() (keys []string) {
 	return keys
 }
 
-// wantStreams waits until there is something to lose.
+// wantStreams waits until there are streams to lose.
 func (w *world) wantStreams() {
 	w.t.Helper()
 	tidegatetest.Eventually(w.t, progressIn, "streams", func() bool { return len(w.streams()) > 0 })
 }
 
-// wantErrors waits until Redis has answered gateways with more errors of a kind,
-// and does something for it until then.
+// wantErrors waits until Redis has returned more errors of a kind to gateways, and calls
+// again until then.
 func (w *world) wantErrors(kind string, again func()) {
 	w.t.Helper()
 	count := func() (n int64) {
@@ -131,15 +131,15 @@ func (w *world) wantErrors(kind string, again func()) {
 	})
 }
 
-// Whatever becomes of Redis, batches go on by the store, no line runs twice, and
-// live requests do not notice.
+// TestRedis checks that with each fault of Redis batches continue with the store, no line
+// runs twice, and live requests are not affected.
 func TestRedis(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, tidegatetest.StartServers(t, tidegatetest.PostgresRedis), plan{gateways: 3, clients: clients})
 	live := w.startLive()
 	faults := series(w.random, redisFaults)
 	for i := range rounds(*redis) {
-		w.wantWell() // or else nobody asks Redis
+		w.wantWell() // otherwise no gateway uses Redis
 		w.wantProgress(progressIn, "Redis was well")
 		f := faults(i)
 		t.Log(f.name)
@@ -153,8 +153,8 @@ func TestRedis(t *testing.T) {
 	w.finish()
 }
 
-// startLive sends live requests to every gateway until the function that it gives
-// is called, which holds the answers against what they should be.
+// startLive sends live requests to every gateway until the returned function is called,
+// which checks the responses.
 func (w *world) startLive() func() {
 	var loads []*tidegatetest.Load
 	for n, g := range w.gateways {

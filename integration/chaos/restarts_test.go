@@ -7,8 +7,8 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// Gateways are restarted gracefully, one after the other, as for an upgrade:
-// what they do not finish they hand over, and no line runs twice.
+// TestRestarts restarts gateways gracefully, one after the other, as for an upgrade:
+// unfinished lines are released, and no line runs twice.
 func TestRestarts(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []tidegatetest.Kind{tidegatetest.SQLite, tidegatetest.Postgres, tidegatetest.PostgresRedis} {

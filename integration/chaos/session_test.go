@@ -8,21 +8,20 @@ import (
 	"time"
 )
 
-// told is an answer that a client got from a gateway: every 2xx, and every
-// refusal that is the client's own doing.
+// told is a response to a client: every 2xx, and every refusal that the client caused.
 type told struct {
 	At      time.Time       `json:"at"`
 	Gateway string          `json:"gateway"` // its URL
 	Method  string          `json:"method"`
 	Path    string          `json:"path"`
 	Status  int             `json:"status"`
-	Tries   int             `json:"tries"`             // calls until this answer came
+	Tries   int             `json:"tries"`             // calls until this response
 	Body    json.RawMessage `json:"body,omitempty"`    // an answer in JSON
 	Content []byte          `json:"content,omitempty"` // of a file
 }
 
-// session is what one client did with one batch and what it was told, in order:
-// a client asks one thing at a time.
+// session is the sequence of responses to one client about one batch. A client sends one
+// request at a time.
 type session struct {
 	Name  string `json:"name"`
 	Input []byte `json:"input"`
@@ -49,5 +48,5 @@ func (s *session) keep(t *testing.T) {
 		t.Error(err)
 		return
 	}
-	t.Logf("what client %s was told: %s", s.Name, path)
+	t.Logf("responses to client %s: %s", s.Name, path)
 }

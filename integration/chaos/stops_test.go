@@ -8,9 +8,9 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// A gateway stands still for longer than two leases, as on a machine that swaps
-// or is moved, and then goes on as if nothing had happened. Others have taken
-// its work over; what it still says of it is refused, and counted.
+// TestStops suspends a gateway for longer than two leases, like a machine that swaps or is
+// migrated, and continues it. Others have claimed its work; its late results are refused
+// and counted.
 func TestStops(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []tidegatetest.Kind{tidegatetest.Postgres, tidegatetest.PostgresRedis} {
@@ -20,8 +20,8 @@ func TestStops(t *testing.T) {
 			for range rounds(*stops) {
 				w.stop()
 			}
-			// What a gateway had may be over when it goes on, or all of it in
-			// flight, so that its results are refused before its claims are.
+			// The work of a gateway may have ended when it continues, or all of it may be in
+			// flight, so that results are refused before claims are.
 			refused := w.refused()
 			for i := 0; i < 3**stops && !refused.both(); i++ {
 				w.stop()
@@ -29,20 +29,20 @@ func TestStops(t *testing.T) {
 			}
 			w.finish()
 			if t.Logf("%d results and %d claims refused", refused.results, refused.claims); !refused.both() {
-				t.Error("a gateway that had stood still was believed")
+				t.Error("late results of a suspended gateway were not refused")
 			}
 		})
 	}
 }
 
-// stop has a gateway that is busy stand still.
+// stop suspends a busy gateway.
 func (w *world) stop() {
 	w.t.Helper()
 	g := w.gateways[w.random.IntN(len(w.gateways))]
 	w.wantBusy(g)
 	g.Signal(w.t, syscall.SIGSTOP)
 	w.mayRepeat += inFlight
-	<-time.After(2*lease + between(w.random, 500*time.Millisecond, 2*time.Second)) // how long it stands still
+	<-time.After(2*lease + between(w.random, 500*time.Millisecond, 2*time.Second)) // the duration of the suspension
 	g.Signal(w.t, syscall.SIGCONT)
 	w.wantProgress(progressIn, "the gateway goes on")
 	w.wantWell()
@@ -58,13 +58,12 @@ func (w *world) wantBusy(g *tidegatetest.Gateway) {
 	})
 }
 
-// stale is what a gateway counts of results that were refused and of claims that
-// it lost.
+// stale has a gateway's counts of refused results and of lost claims.
 type stale struct{ results, claims int64 }
 
 func (s stale) both() bool { return s.results > 0 && s.claims > 0 }
 
-// refused is what all gateways count.
+// refused returns the sums of all gateways.
 func (w *world) refused() (all stale) {
 	for _, g := range w.gateways {
 		s := staleOf(w.t, g)

@@ -20,14 +20,14 @@ import (
 const (
 	inFlight   = 40 // lines, of each gateway
 	lease      = 3 * time.Second
-	simTTFT    = "120ms"          // so that lines are in flight when something breaks
+	simTTFT    = "120ms"          // so that lines are in flight at a fault
 	clients    = 6                // at once
-	reported   = 15               // problems, before a test names no more
-	progressIn = 60 * time.Second // after a fault is over
+	reported   = 15               // number of problems that a test reports
+	progressIn = 60 * time.Second // after the end of a fault
 )
 
-// world is what a test breaks: gateways that share a backend, simulated servers
-// that stay whole, and clients.
+// world has the processes of a test: gateways that share a backend, simulated servers
+// without faults, and clients.
 type world struct {
 	t        *testing.T
 	random   *rand.Rand // of the faults
@@ -38,8 +38,8 @@ type world struct {
 	proxies  []*proxytest.Proxy // to PostgreSQL, that of each gateway
 
 	began      time.Time
-	closing    atomic.Bool  // no more sessions are begun
-	progressed atomic.Int64 // how often clients saw a batch get on
+	closing    atomic.Bool  // no more sessions are started
+	progressed atomic.Int64 // how often clients saw progress of a batch
 	working    sync.WaitGroup
 
 	mu       sync.Mutex
@@ -51,17 +51,17 @@ type world struct {
 	problems int          // guarded by mu; reported
 
 	named     int   // clients so far
-	mayRepeat int64 // calls, for what was in flight at faults so far
+	mayRepeat int64 // number of calls that may be repeated, from lines in flight at faults so far
 }
 
-// left is a batch that has ended and was not deleted, as it was last told, and
-// the files of it that were read.
+// left is an ended batch that was not deleted, as last received, and its files that were
+// read.
 type left struct {
 	openai.Batch
 	contents map[string][sha256.Size]byte
 }
 
-// plan says what a world is made of.
+// plan is the configuration of a world.
 type plan struct {
 	gateways int
 	clients  int
@@ -100,7 +100,7 @@ func newWorld(t *testing.T, servers *tidegatetest.Servers, p plan) *world {
 	return w
 }
 
-// newClient makes a client with a name and a chance of its own. It is called by
+// newClient returns a client with a unique name and its own random source. It is called by
 // one goroutine at a time.
 func (w *world) newClient() *client {
 	w.named++
@@ -110,7 +110,7 @@ func (w *world) newClient() *client {
 	}
 }
 
-// over judges a session that is over.
+// over judges an ended session.
 func (w *world) over(s *session) {
 	problems := judge(s)
 	w.report(problems...)
@@ -147,18 +147,18 @@ func (w *world) report(problems ...string) {
 	}
 }
 
-// wantProgress waits until clients see some batch get on.
+// wantProgress waits until clients see progress of a batch.
 func (w *world) wantProgress(limit time.Duration, after string) {
 	w.t.Helper()
 	before := w.progressed.Load()
 	tidegatetest.Eventually(w.t, limit, "progress after "+after, func() bool { return w.progressed.Load() > before })
 }
 
-// wantWell waits until every gateway says that all is well.
+// wantWell waits until every gateway reports the status ok.
 func (w *world) wantWell() {
 	w.t.Helper()
 	for _, g := range w.gateways {
-		tidegatetest.Eventually(w.t, time.Minute, "all is well", func() bool {
+		tidegatetest.Eventually(w.t, time.Minute, "status ok", func() bool {
 			h, ok := w.healthOf(g)
 			return ok && h.Status == "ok"
 		})
@@ -188,8 +188,8 @@ func (w *world) finish() (repeated int64) {
 	return repeated
 }
 
-// wantKept wants a gateway to say of every batch what was said at its end, and
-// every so many files to hold what they held.
+// wantKept checks that a gateway returns every batch as at its end, and one of nth files
+// unchanged.
 func (w *world) wantKept(g *tidegatetest.Gateway, nth int) {
 	w.t.Helper()
 	for i, b := range w.left {
@@ -211,8 +211,8 @@ func (w *world) wantKept(g *tidegatetest.Gateway, nth int) {
 // reportTime is how far back the report on usage goes, less some.
 const reportTime = 23 * time.Hour
 
-// wantUsage wants a gateway's report on usage to come to what the batches used,
-// also those that are deleted.
+// wantUsage checks that a gateway's usage report is the sum of the usage of all batches,
+// including deleted ones.
 func (w *world) wantUsage(g *tidegatetest.Gateway) {
 	w.t.Helper()
 	if w.unknown || w.problems > 0 || time.Since(w.began) > reportTime {
@@ -230,8 +230,8 @@ func (w *world) wantUsage(g *tidegatetest.Gateway) {
 	}
 }
 
-// wantFewRepeats wants no more calls to have been repeated so far than lines
-// were in flight at faults. It counts different calls, and repeated ones.
+// wantFewRepeats checks that at most as many calls were repeated as lines were in flight at
+// faults. It returns the numbers of distinct and of repeated calls.
 func (w *world) wantFewRepeats(after string) (distinct, repeated int64) {
 	w.t.Helper()
 	for _, c := range tidegatetest.TotalCalls(w.t, w.sims...) {
@@ -249,8 +249,8 @@ func (w *world) healthOf(g *tidegatetest.Gateway) (h tidegatetest.Health, ok boo
 	return h, err == nil && status == http.StatusOK && json.Unmarshal(answer, &h) == nil
 }
 
-// wantUnwell waits until a gateway feels a fault that has begun: one that nobody
-// feels tests nothing.
+// wantUnwell waits until a gateway reports a fault that has begun: a fault without effect
+// tests nothing.
 func (w *world) wantUnwell(g *tidegatetest.Gateway, fault string) {
 	w.t.Helper()
 	tidegatetest.Eventually(w.t, progressIn, "a gateway to feel "+fault, func() bool {

@@ -34,8 +34,8 @@ func TestPython(t *testing.T) {
 }
 
 func TestNode(t *testing.T) {
-	// The one that comes with the packages, where there is one: the library
-	// wants a newer one than some systems have.
+	// The version from the packages, if there is one, because the library
+	// requires a newer one than some systems have.
 	node := filepath.Join("node", "node_modules", ".bin", "node")
 	if _, err := os.Stat(node); err != nil {
 		node = "node"
@@ -55,7 +55,7 @@ func wantAborted(t *testing.T, sims []*tidegatetest.Sim, ids ...string) {
 	}
 }
 
-// scriptLimit is how long a script may take for all of its checks.
+// scriptLimit limits the duration of a script.
 const scriptLimit = 3 * time.Minute
 
 // runScript runs the checks of a script, which prints "ok NAME" or "not ok
@@ -75,14 +75,14 @@ func runScript(t *testing.T, gateway *tidegatetest.Gateway, command ...string) {
 		err = script.Start()
 	}
 	if err != nil {
-		t.Fatalf("starting %s: %v (scripts/setup installs what is needed)", command[0], err)
+		t.Fatalf("starting %s: %v (scripts/setup installs it)", command[0], err)
 	}
 	checks, readErr := readChecks(printed)
 	if err := script.Wait(); err != nil {
 		t.Errorf("%s: %v\n%s", command[0], err, complaints.String())
 	}
 	if readErr != nil {
-		t.Errorf("reading what %s printed: %v", command[0], readErr)
+		t.Errorf("reading the output of %s: %v", command[0], readErr)
 	}
 	for _, c := range checks {
 		t.Run(c.name, func(t *testing.T) {
@@ -97,7 +97,7 @@ func runScript(t *testing.T, gateway *tidegatetest.Gateway, command ...string) {
 	}
 }
 
-// checked is what a script printed of one check.
+// checked is a script's output for one check.
 type checked struct {
 	name string
 	ok   bool

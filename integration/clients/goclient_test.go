@@ -18,15 +18,14 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// goClient is the library without retries of its own, which would hide
-// failures of the gateway, and how to use it in a test.
+// goClient is the library without retries, which would hide failures of the gateway.
 type goClient struct {
 	openai.Client
 	http *http.Client
 }
 
 func newGoClient(gateway *tidegatetest.Gateway, key string) goClient {
-	// A transport of its own: a test ends with all of its connections closed.
+	// A separate transport: a test ends with all of its connections closed.
 	httpClient := &http.Client{Transport: &http.Transport{}}
 	return goClient{openai.NewClient(
 		option.WithBaseURL(gateway.URL+"/v1"), option.WithAPIKey(key),
@@ -112,7 +111,7 @@ func (c goClient) submit(t *testing.T, name, content string) *openai.Batch {
 	}))
 }
 
-// poll retrieves a batch until something is so.
+// poll retrieves a batch until a condition is true.
 func (c goClient) poll(t *testing.T, id string, until func(*openai.Batch) bool) *openai.Batch {
 	t.Helper()
 	var b *openai.Batch

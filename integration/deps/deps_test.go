@@ -1,4 +1,4 @@
-// Package deps tests who imports whom: the rooms of docs/architecture.md.
+// Package deps tests the imports between packages, as in docs/architecture.md.
 package deps
 
 import (
@@ -10,8 +10,8 @@ import (
 
 const module = "github.com/tidegate/tidegate"
 
-// mayImport lists, for each room, which of our rooms it may import, tests left
-// out. A room is a package and what lies below it, the longest name counts.
+// mayImport lists the packages of this module that each package may import, except in
+// tests. A name includes the packages below it; the longest name counts.
 var mayImport = map[string][]string{
 	"":                        {"caddymodule"},
 	"dashboard":               {"batch", "batch/engine", "upstreams", "doctor", "templates", "internal/openai"},
@@ -51,7 +51,7 @@ var mayImport = map[string][]string{
 	"bench":                   {"batch", "batch/engine", "batch/store", "batch/queue", "internal", "internal/vllmsim"},
 }
 
-// mayImportCaddy are the rooms that know Caddy.
+// mayImportCaddy are the packages that may import Caddy.
 var mayImportCaddy = []string{"cmd", "caddymodule"}
 
 func room(path string) string {
@@ -71,8 +71,8 @@ func room(path string) string {
 	return "?" + path
 }
 
-// allowed reports whether a room may import another. A name that is no room of its own
-// stands for all rooms below it.
+// allowed reports whether a package may import another. A name without an entry in mayImport
+// includes all packages below it.
 func allowed(from, to string) bool {
 	for to = room(to); to != ""; {
 		if slices.Contains(mayImport[from], to) {
@@ -107,7 +107,7 @@ func TestImports(t *testing.T) {
 		}
 		from := room(path)
 		if strings.HasPrefix(from, "?") {
-			t.Errorf("%s is in no room", path)
+			t.Errorf("%s has no entry in mayImport", path)
 			continue
 		}
 		checked++
@@ -122,6 +122,6 @@ func TestImports(t *testing.T) {
 		}
 	}
 	if checked < 10 {
-		t.Errorf("only %d packages were looked at", checked)
+		t.Errorf("got %d checked packages, want at least 10", checked)
 	}
 }

@@ -11,15 +11,15 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// onlyTests are modules that only tests beside the program's code import. What
-// only tests of the whole program import belongs in integration/go.mod.
+// onlyTests are modules that only unit tests import. Modules that only tests of the whole
+// program import belong in integration/go.mod.
 var onlyTests = []string{
 	"github.com/google/go-cmp",
 	"github.com/johannesboyne/gofakes3", // the S3 driver's tests reach into its clock and its retries
 	"go.uber.org/goleak",
 }
 
-// goMod is what `go mod edit -json` prints of a go.mod, as far as it is used here.
+// goMod is a part of the output of `go mod edit -json`.
 type goMod struct {
 	Go      string
 	Require []struct {
@@ -51,8 +51,8 @@ func goCommand(t *testing.T, dir string, args ...string) []byte {
 	return out
 }
 
-// Whoever builds Caddy with Tidegate gets the requirements of its go.mod, so it
-// requires what the program imports, and beyond that only onlyTests.
+// TestProgramRequiresNoTestModules checks that go.mod requires only modules that the program
+// imports, and onlyTests, because every build of Caddy with Tidegate gets its requirements.
 func TestProgramRequiresNoTestModules(t *testing.T) {
 	imported := strings.Fields(string(goCommand(t, "", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".", "./cmd/...")))
 	if len(imported) == 0 {

@@ -53,7 +53,7 @@ func TestCaddyfiles(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
-			// Nothing may be written beside the sources.
+			// No file may be written to the source folder.
 			run(t, t.TempDir(), []string{
 				"TIDEGATE_API_KEY=secret", "DATABASE_URL=postgres://tidegate@127.0.0.1/tidegate", "REDIS_URL=redis://127.0.0.1",
 				"XDG_DATA_HOME=" + t.TempDir(), "XDG_CONFIG_HOME=" + t.TempDir(),
@@ -123,7 +123,7 @@ func example(t *testing.T, name string) string {
 	return filepath.Join(tidegatetest.Root(t), "examples", name)
 }
 
-// run runs a command and returns what it printed on standard output.
+// run runs a command and returns its standard output.
 func run(t *testing.T, dir string, env []string, name string, args ...string) string {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), name, args...)

@@ -10,7 +10,8 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// Every command of the troubleshooting page succeeds on a gateway that works.
+// TestTroubleshootingCommands checks that every command of the troubleshooting page succeeds
+// on a healthy gateway.
 func TestTroubleshootingCommands(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile(filepath.Join(tidegatetest.Root(t), "docs", "troubleshooting.md"))

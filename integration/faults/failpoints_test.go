@@ -19,7 +19,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// notReached are calls that a day's work does not come to, and why.
+// notReached are calls that do not occur in a day, with the reason.
 var notReached = map[string]string{
 	"store.Quarantine":     "asked for contents older than an hour that no row names",
 	"store.UnknownKeys":    "asked for contents older than an hour",
@@ -33,12 +33,12 @@ var notReached = map[string]string{
 	"store.Forget":         "finds only what was deleted an hour ago; it is reached, and has nothing to repeat",
 }
 
-// inFlight bounds what a death of the gateway repeats.
+// inFlight limits the calls that are repeated after the death of the gateway.
 const inFlight = 8
 
-// everywhere has all failpoints tried on every kind of backend. Without it calls
-// to the store are tried only on those two that have all drivers between them:
-// which queue and which files stand beside it, a store does not know.
+// everywhere tests all failpoints on every kind of backend. Without it, calls to the store
+// are tested only on two kinds that together have all drivers, because a store does not
+// depend on the queue and the files.
 var everywhere = flag.Bool("everywhere", false, "try the failpoints of the store on every kind of backend")
 
 // At every call to store, queue, files and pool, before and after it, the
@@ -65,8 +65,8 @@ func failpoints(t *testing.T, servers *tidegatetest.Servers, stores bool) {
 	}
 }
 
-// fail lives through days at whose nth call, before and after it, the gateway
-// crashes or gets an error; a rare call need not come.
+// fail runs days in which the gateway crashes or gets an error before and after the nth
+// call; a rare call may not occur.
 func fail(t *testing.T, servers *tidegatetest.Servers, sims []*tidegatetest.Sim, call string, nth int, rare bool, live func(d *day)) {
 	binary := tidegatetest.FaultyBinary(t)
 	for _, when := range []string{"before", "after"} {
@@ -100,7 +100,7 @@ func fail(t *testing.T, servers *tidegatetest.Servers, sims []*tidegatetest.Sim,
 	}
 }
 
-// day is what a gateway does in a day: a bit of everything.
+// day is a sequence of operations of all kinds on a gateway.
 type day struct {
 	t       *testing.T
 	name    string
@@ -109,7 +109,7 @@ type day struct {
 	gateway *tidegatetest.Gateway
 }
 
-// look asks for everything that there is to look at.
+// look sends all kinds of read requests.
 func (d *day) look(wholeID string) {
 	for _, path := range []string{
 		"/v1/batches/status", "/v1/batches/dashboard", "/v1/batches/analytics/timeline", "/v1/batches/analytics/tokens", "/v1/batches/" + wholeID + "?estimate=1",
@@ -117,8 +117,8 @@ func (d *day) look(wholeID string) {
 	} {
 		d.ask(http.MethodGet, path, http.StatusOK)
 	}
-	// The first page shows what it can while the store is away: it is asked for
-	// until nothing is.
+	// The first page is partial while the store is unavailable: it is requested
+	// until it is complete.
 	d.ask(http.MethodGet, "/dashboard/", http.StatusOK)
 }
 
@@ -179,7 +179,7 @@ func (d *day) run() {
 	}
 }
 
-// used wants the report on usage to come to what batches used.
+// used checks that the usage report is the sum of the usage of batches.
 func (d *day) used(batches ...openai.Usage) {
 	d.t.Helper()
 	var want struct{ Input, Output int64 }
@@ -198,7 +198,7 @@ func (d *day) used(batches ...openai.Usage) {
 	}
 }
 
-// live asks for a chat answer.
+// live sends a chat request.
 func (d *day) live() {
 	status, answer, err := d.gateway.Ask(d.t, http.MethodPost, tidegatetest.ChatPath, "application/json", tidegatetest.ChatBody(d.t, d.name, false))
 	if err != nil || status != http.StatusOK {
@@ -230,7 +230,7 @@ func (d *day) id(name string, line int) string {
 	return fmt.Sprintf("%s-%s-%d", strings.NewReplacer(":", "-", "=", "-", "@", "-").Replace(d.name), name, line)
 }
 
-// ask wants one of some statuses.
+// ask sends a request and checks that the response has one of the statuses.
 func (d *day) ask(method, path string, want ...int) {
 	d.t.Helper()
 	status, answer, err := d.gateway.Ask(d.t, method, path, "", nil)
@@ -306,8 +306,7 @@ func (d *day) calls(lines int) {
 	}
 }
 
-// repeated counts how often lines of the whole batch were sent again, and wants
-// each to have been sent.
+// repeated counts repeated lines of the whole batch, and checks that each was sent.
 func (d *day) repeated(lines int) (again int64) {
 	for i := range lines {
 		received := int64(0)
@@ -329,22 +328,22 @@ func (d *day) collected(ids []string) {
 			d.ask(http.MethodGet, "/v1/files", http.StatusOK) // so that it is alive
 			return !slices.Contains(d.backend.Contents(d.t), id)
 		}) {
-			d.t.Errorf("the content of %s is still there", id)
+			d.t.Errorf("content of %s still exists", id)
 		}
 	}
 }
 
-// wellAgain waits until the gateway says that all is well, and looks for what
-// should not be there.
+// wellAgain waits until the gateway reports the status ok, and checks that no data is left
+// over.
 func (d *day) wellAgain() {
 	var last []byte
 	if !tidegatetest.Poll(20*time.Second, func() bool {
 		_, last, _ = d.gateway.Ask(d.t, http.MethodGet, "/health", "", nil)
 		return bytes.Contains(last, []byte(`"status":"ok"`))
 	}) {
-		d.t.Errorf("it is not well: %s", last)
+		d.t.Errorf("status is not ok: %s", last)
 	}
-	if d.backend.Dir == "" { // unfinished uploads to S3 are nobody's business for an hour
+	if d.backend.Dir == "" { // unfinished uploads to S3 are kept for an hour
 		return
 	}
 	unfinished, err := os.ReadDir(filepath.Join(d.backend.Dir, "tmp"))

@@ -9,9 +9,8 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// laterCalls are calls whose first is that of an upload, or of who validates it:
-// those that follow are made by who runs the lines and by who writes the three
-// files of results, one after the other.
+// laterCalls are calls that first occur in an upload or its validation; later ones are made
+// by the scheduler and then by the finalizer, which writes the three files of results.
 var laterCalls = []struct {
 	call        string
 	first, last int
@@ -23,8 +22,8 @@ var laterCalls = []struct {
 	{"files.Abort", 2, 4},
 }
 
-// A gateway fails at each step by which it writes the results of a batch: they
-// are written all the same, once, and nothing runs again but what was in flight.
+// TestFinalizerFails injects a fault at each step of writing the results of a batch: they
+// must be written once, and only lines in flight may run again.
 func TestFinalizerFails(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []tidegatetest.Kind{tidegatetest.SQLite, tidegatetest.PostgresRedisS3} {
@@ -41,8 +40,7 @@ func TestFinalizerFails(t *testing.T) {
 	}
 }
 
-// end is a day on which nothing happens but a batch that is begun and ends, with
-// lines of both kinds.
+// end is a day with only one batch, which has completed and failed lines.
 func (d *day) end() {
 	const lines, refused = 20, 4
 	input := tidegatetest.BatchInput(d.t, lines, func(i int) string {

@@ -1,5 +1,5 @@
-// Package faults breaks the gateway on purpose, at every place where it touches
-// something outside itself, and checks what it promised.
+// Package faults injects faults at every call of the gateway to the outside, and checks its
+// guarantees.
 package faults
 
 import (

@@ -12,16 +12,15 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// laterMigration is what a later version does to the schema; both stores
-// understand it.
+// laterMigration is a migration of a later version, in SQL for both stores.
 const laterMigration = `
 ALTER TABLE batches ADD COLUMN later_note TEXT NOT NULL DEFAULT '';
 CREATE TABLE later_things (id BIGINT PRIMARY KEY);
 CREATE INDEX batches_later ON batches (later_note);
 `
 
-// migrating stands beside the migrations of a driver and fails once where
-// TIDEGATE_FAILPOINTS says.
+// migrating is added to the migrations of a driver and fails once at the point in
+// TIDEGATE_FAILPOINTS.
 const migrating = `package %s
 
 import (
@@ -82,10 +81,9 @@ func laterVersion(t *testing.T) string {
 	return tidegatetest.ChangedBinary(t, "tidegate-migrating", files)
 }
 
-// A gateway that is upgraded fails while it migrates the database. Either
-// nothing has happened, and the version before works on, or all has; the next
-// start goes on in both cases, and no line is lost or run again but those that
-// were in flight.
+// TestMigrationFails injects a fault into the migration at an upgrade. Either the migration
+// has no effect, and the previous version continues, or it is complete; the next start
+// continues in both cases, no line is lost, and only lines in flight run again.
 func TestMigrationFails(t *testing.T) {
 	t.Parallel()
 	later := laterVersion(t)
@@ -103,7 +101,7 @@ func TestMigrationFails(t *testing.T) {
 						Sims: sims, App: b.App(), Env: []string{"TIDEGATE_FAILPOINTS=" + point},
 						Batch: fmt.Sprintf("max_in_flight %d\n lease 1s\n retry_backoff 10ms 20ms", inFlight),
 					})
-					// SQLite takes each migration as it is; PostgreSQL all or none.
+					// SQLite commits each migration separately, PostgreSQL all in one transaction.
 					d.upgrade(later, point, kind == tidegatetest.SQLite && strings.HasPrefix(point, "noted"))
 				})
 			}
@@ -111,9 +109,8 @@ func TestMigrationFails(t *testing.T) {
 	}
 }
 
-// upgrade is a day on which a later version takes over in the middle of a batch,
-// and fails at it. applied reports whether it has come so far that there is no way
-// back.
+// upgrade is a day in which a later version starts in the middle of a batch, and its
+// migration fails. applied is set if the migration was committed.
 func (d *day) upgrade(later, point string, applied bool) {
 	t, g := d.t, d.gateway
 	const lines = 150
@@ -130,7 +127,7 @@ func (d *day) upgrade(later, point string, applied bool) {
 	if !tidegatetest.Poll(time.Minute, func() bool { return strings.Contains(g.Log(t), "failpoint "+place+"\n") }) {
 		t.Fatal("it never came to that")
 	}
-	g.Kill(t) // if it still runs: it may try again by itself
+	g.Kill(t) // it may still run and retry
 	g.Unset("TIDEGATE_FAILPOINTS")
 
 	if applied {
@@ -157,7 +154,7 @@ func (d *day) upgrade(later, point string, applied bool) {
 	d.refused()
 }
 
-// refused wants the version of today to end because the database is a later one's.
+// refused checks that this version exits because a later version migrated the database.
 func (d *day) refused() {
 	d.t.Helper()
 	from := len(d.gateway.Log(d.t))

@@ -13,7 +13,7 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// secretRequest has a key in every place where clients put one.
+// secretRequest sends a request with a key in every place that clients use.
 func secretRequest(t *testing.T, g *tidegatetest.Gateway, path string, secret string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.URL+path, nil)
@@ -69,7 +69,7 @@ func TestKeysAreNotInAccessLogs(t *testing.T) {
 				}
 			}
 			if !strings.Contains(text, "more=1") || !strings.Contains(text, "REDACTED") {
-				t.Errorf("the log says too little: %s", text[:min(len(text), 1000)])
+				t.Errorf("log has too few fields: %s", text[:min(len(text), 1000)])
 			}
 		})
 	}

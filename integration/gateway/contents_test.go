@@ -68,7 +68,7 @@ func TestContentsOfAnotherDatabase(t *testing.T) {
 		g.Stop(t)
 	}
 
-	// A new database adopts the contents, and keeps what it does not know.
+	// A new database adopts the contents, and quarantines unknown ones.
 	rename(t, database, database+".away")
 	g.Start(t)
 	if status, answer, err := g.Call(t.Context(), http.MethodPost, "/contents/adopt", "application/json", nil); err != nil || status != http.StatusOK {

@@ -12,8 +12,8 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// openPage opens the event stream of the overview and waits for its first news.
-// What is sent from the end of the stream on says how it ended.
+// openPage opens the event stream of the overview and waits for its first update. ended
+// receives the error of the stream's end.
 func openPage(t *testing.T, g *tidegatetest.Gateway) (ended <-chan error) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.URL+"/dashboard/events/", http.NoBody)
@@ -46,7 +46,7 @@ func openPage(t *testing.T, g *tidegatetest.Gateway) (ended <-chan error) {
 	return end
 }
 
-// openAndForget opens an event stream of which nothing is ever read.
+// openAndForget opens an event stream and never reads from it.
 func openAndForget(t *testing.T, g *tidegatetest.Gateway) {
 	t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(g.URL, "http://"))
@@ -57,13 +57,13 @@ func openAndForget(t *testing.T, g *tidegatetest.Gateway) {
 	if _, err := fmt.Fprintf(c, "GET /dashboard/events/ HTTP/1.1\r\nHost: %s\r\n\r\n", c.RemoteAddr()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Read(make([]byte, 1)); err != nil { // the stream is there
+	if _, err := c.Read(make([]byte, 1)); err != nil { // the stream is open
 		t.Fatal(err)
 	}
 }
 
-// Pages that are open hold up neither a reload nor the end of the gateway, and
-// their streams end as they should: browsers come back by themselves.
+// TestOpenPages checks that open pages do not delay a reload or the end of the gateway, and
+// that their streams end cleanly, so that browsers reconnect.
 func TestOpenPages(t *testing.T) {
 	sim := tidegatetest.StartSim(t)
 	settings := tidegatetest.Settings{Sims: []*tidegatetest.Sim{sim}}

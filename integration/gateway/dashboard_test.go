@@ -21,15 +21,14 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// reader is somebody who looks at the dashboard with nothing but HTML forms.
+// reader uses the dashboard with HTML forms only.
 type reader struct {
 	*testing.T
 	at     string // the gateway's URL
 	header http.Header
 }
 
-// ask sends a request as a browser does and gives the answer; redirects are not
-// followed.
+// ask sends a request like a browser and returns the response, without following redirects.
 func (r *reader) ask(ctx context.Context, method, path, contentType string, body io.Reader) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, r.at+path, body)
 	if err != nil {
@@ -45,7 +44,7 @@ func (r *reader) ask(ctx context.Context, method, path, contentType string, body
 	return http.DefaultTransport.RoundTrip(request)
 }
 
-// page gets a page and wants it to say some things.
+// page requests a page and checks that it contains texts.
 func (r *reader) page(path string, says ...string) string {
 	r.Helper()
 	answer, err := r.ask(r.Context(), http.MethodGet, "/dashboard"+path, "", nil)
@@ -62,13 +61,13 @@ func (r *reader) page(path string, says ...string) string {
 	}
 	for _, s := range says {
 		if !strings.Contains(string(text), s) {
-			r.Errorf("%s does not say %q", path, s)
+			r.Errorf("%s does not contain %q", path, s)
 		}
 	}
 	return string(text)
 }
 
-// post sends a form and gives the page that it leads to.
+// post sends a form and returns the resulting page.
 func (r *reader) post(path string, form url.Values) string {
 	r.Helper()
 	return r.sent(path, "application/x-www-form-urlencoded", strings.NewReader(form.Encode()))
@@ -127,7 +126,7 @@ func (r *reader) upload(name string, content []byte) string {
 	return r.sent("/new/upload", form.FormDataContentType(), &body)
 }
 
-// follow reads the events of a page until one says what is waited for.
+// follow reads the events of a page until one contains a text.
 func (r *reader) follow(path, what string) {
 	r.Helper()
 	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Minute) // a batch is not called late in its first minute
@@ -149,8 +148,8 @@ func (r *reader) follow(path, what string) {
 
 var fileID = regexp.MustCompile(`file-[0-9a-f]+`)
 
-// Somebody looks at a file, makes a batch of it, sees it run and end, and does
-// everything that can be done with it, on a real gateway.
+// TestDashboard checks a file, creates a batch from it, follows it to its end, and performs
+// every action on it, on a real gateway.
 func TestDashboard(t *testing.T) {
 	sim := tidegatetest.StartSim(t, "--ttft", "10ms")
 	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: []*tidegatetest.Sim{sim}})
@@ -165,7 +164,7 @@ func TestDashboard(t *testing.T) {
 	bad := r.page(r.upload("bad.jsonl", []byte("{\n"+`{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"nobody","messages":[{"role":"user","content":"x"}]}}`+"\n")))
 	for _, says := range []string{"bad.jsonl", "nobody", "not served", "parseable"} {
 		if !strings.Contains(bad, says) {
-			t.Errorf("the page of a bad file does not say %q", says)
+			t.Errorf("the page of an invalid file does not contain %q", says)
 		}
 	}
 
@@ -336,7 +335,7 @@ func TestDashboardKeys(t *testing.T) {
 				t.Errorf("%s, %s: %s, want %d", test.name, path, answer.Status, want)
 			}
 			if want == http.StatusUnauthorized && answer.Header.Get("WWW-Authenticate") == "" {
-				t.Errorf("%s: nothing says how", path)
+				t.Errorf("%s: page has no instruction", path)
 			}
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// descriptorLimit is what a gateway of these tests may have open.
+// descriptorLimit is the descriptor limit of gateways in these tests.
 const descriptorLimit = 128
 
 // limited starts a gateway with few descriptors.
@@ -35,8 +35,8 @@ type shortHealth struct {
 	Shortage  *upstreams.Shortage
 }
 
-// Many clients that are connected and ask nothing keep nobody out: those that
-// have been idle for longest are closed, and live requests and batches go on.
+// TestIdleClientsBeyondTheDescriptors checks that many idle connections do not block others:
+// the longest idle ones are closed, and live requests and batches continue.
 func TestIdleClientsBeyondTheDescriptors(t *testing.T) {
 	sim := tidegatetest.StartSim(t)
 	gateway := limited(t, sim)
@@ -64,7 +64,7 @@ func TestIdleClientsBeyondTheDescriptors(t *testing.T) {
 			}
 		}
 	}
-	// Those that never ask anything are given a second.
+	// Connections without a request are kept for a second.
 	for range descriptorLimit {
 		connect()
 	}
@@ -127,7 +127,7 @@ func TestMoreRequestsThanDescriptors(t *testing.T) {
 		select {
 		case <-begun:
 		case <-time.After(time.Minute):
-			t.Fatal("a request was neither begun nor refused")
+			t.Fatal("a request was neither started nor refused")
 		}
 	}
 	mu.Lock()

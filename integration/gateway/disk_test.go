@@ -107,8 +107,8 @@ func TestUploadOnFullDisk(t *testing.T) {
 	}
 }
 
-// A batch pauses while the disk is full, says why, and goes on without running
-// a line again.
+// TestDiskFullInMidBatch checks that a batch waits while the disk is full, reports the reason,
+// and continues without repeating a line.
 func TestDiskFullInMidBatch(t *testing.T) {
 	const lines = 4000
 	disk := smallDisk(t, 160)

@@ -12,7 +12,7 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// examine runs `tidegate doctor` and gives what it prints and its status.
+// examine runs `tidegate doctor` and returns its output and exit status.
 func examine(t *testing.T, g *tidegatetest.Gateway, flags ...string) (printed string, status int) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), tidegatetest.Binary(t), append([]string{"doctor", "--server", g.URL}, flags...)...)
@@ -27,14 +27,14 @@ func examine(t *testing.T, g *tidegatetest.Gateway, flags ...string) (printed st
 	return string(out), 0
 }
 
-// The doctor tells in a terminal what it tells in the dashboard, and whether
-// anything failed by its status.
+// TestDoctorCommand checks that the command prints the checks of the dashboard, and that its
+// exit status reports failures.
 func TestDoctorCommand(t *testing.T) {
 	sim := tidegatetest.StartSim(t)
 	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: []*tidegatetest.Sim{sim}})
 	printed, status := examine(t, gateway)
 	if status != 0 {
-		t.Errorf("the status for a gateway that is well is %d:\n%s", status, printed)
+		t.Errorf("exit status for a healthy gateway: got %d, want 0:\n%s", status, printed)
 	}
 	for _, want := range []string{
 		"API keys", "file descriptors", "lines at a time", "memory for requests", "store", "queue", "can be written", "disk space", "clock", "max_num_seqs",
@@ -71,6 +71,6 @@ func TestDoctorCommand(t *testing.T) {
 	}
 	gateway.Stop(t)
 	if printed, status := examine(t, gateway); status != 1 || printed != "" {
-		t.Errorf("the status for a gateway that is not there is %d:\n%s", status, printed)
+		t.Errorf("exit status without a gateway: got %d:\n%s", status, printed)
 	}
 }

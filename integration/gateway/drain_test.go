@@ -7,8 +7,8 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// A drained upstream finishes what it has and gets nothing new, live or batch,
-// until it is taken back.
+// TestDrainedUpstreamGetsNothingNew checks that a drained upstream finishes its requests and
+// gets no new ones, live or batch, until undrain.
 func TestDrainedUpstreamGetsNothingNew(t *testing.T) {
 	sims := tidegatetest.StartSims(t, 2, "--ttft", "50ms")
 	gateway := tidegatetest.Run(t, tidegatetest.Settings{Sims: sims, Batch: "max_in_flight 16"})

@@ -16,12 +16,11 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// What a client is told is on the disk and not just on its way there: when the
-// answer goes out, every file that was written has been synced since, and every
-// directory in which one was made or renamed.
+// TestToldIsDurable checks that data is durable before the response: every written file has
+// been synced, and every directory in which one was created or renamed.
 //
-// A power cut cannot be had in a test, and after kill -9 the system still writes
-// what was not synced. So this looks at the system calls.
+// A test cannot cut the power, and after kill -9 the kernel still writes data that was not
+// synced. So this test checks the system calls.
 func TestToldIsDurable(t *testing.T) {
 	trace := filepath.Join(t.TempDir(), "trace")
 	sims := tidegatetest.StartSims(t, 1)
@@ -49,9 +48,8 @@ func TestToldIsDurable(t *testing.T) {
 	}
 }
 
-// answers are what is looked for in answers of 200: to an upload, of a batch that
-// has ended, to a deletion. Nothing else is under way when they go out, so that
-// whatever was written belongs to them.
+// answers are searched in responses of 200: to an upload, of a batch that has ended, to a
+// deletion. No other request is in flight then, so all written data belongs to them.
 var answers = []string{`\"deleted\":true`, `\"object\":\"file\"`, `\"status\":\"completed\"`}
 
 // traced is a program that runs tidegate and writes down its system calls.
@@ -70,7 +68,7 @@ func traced(t *testing.T, trace string) string {
 	return path
 }
 
-// disk is what a trace says of the files below a directory.
+// disk is the state of the files below a directory in a trace.
 type disk struct {
 	root     string
 	now      int            // line of the trace
@@ -90,7 +88,7 @@ var (
 	quoted      = regexp.MustCompile(`"([^"]*)"`)
 )
 
-// readTrace goes through a trace in the order in which things happened.
+// readTrace replays a trace in the order of its events.
 func readTrace(t *testing.T, path, root string) *disk {
 	t.Helper()
 	f, err := os.Open(path)
@@ -125,8 +123,8 @@ func readTrace(t *testing.T, path, root string) *disk {
 	return d
 }
 
-// ours reports whether a path is to survive: what is unfinished, and the shared
-// memory of SQLite, which it makes anew, are not.
+// ours reports whether a path must be durable. Unfinished contents, and the shared memory of
+// SQLite, which it recreates, need not be.
 func (d *disk) ours(path string) bool {
 	below, ok := strings.CutPrefix(path, d.root+"/")
 	return ok && !strings.Contains(below, "tmp/") && !strings.HasSuffix(below, "tmp") && !strings.HasSuffix(below, "-shm")
@@ -196,7 +194,7 @@ func (d *disk) end(pid, call, args, rest string) {
 	}
 }
 
-// answer holds an answer of 200 against what is on the disk.
+// answer checks that all data is synced at a response of 200.
 func (d *disk) answer(args string) {
 	which := slices.IndexFunc(answers, func(a string) bool { return strings.Contains(args, a) })
 	if which < 0 || !strings.Contains(args, `"HTTP/1.1 200 OK`) {

@@ -84,8 +84,8 @@ func TestServerDiesInMidStream(t *testing.T) {
 	})
 }
 
-// While every server is down, live requests are told when to try again and
-// batches wait; when the servers are back, both go on by themselves.
+// TestAllServersDownThenBack checks that while every server is down, live requests get
+// Retry-After and batches wait, and that both continue when the servers are back.
 func TestAllServersDownThenBack(t *testing.T) {
 	sims := tidegatetest.StartSims(t, 2)
 	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: sims})

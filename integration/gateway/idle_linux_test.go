@@ -12,10 +12,10 @@ import (
 	"github.com/tidegate/tidegate/internal/pgtest"
 )
 
-// Gateways that can do nothing take no processor from who can: while all slots
-// are taken, while a server of theirs is away, and while that of the model is.
+// TestIdle checks that gateways without runnable work use no processor time: while all slots
+// are in use, while their PostgreSQL is unavailable, and while the model server is.
 func TestIdle(t *testing.T) {
-	const inFlight, lines = 8, 1000 // half of what a server is given of which nothing is known
+	const inFlight, lines = 8, 1000 // half of the initial limit of a server
 	servers := tidegatetest.StartServers(t, tidegatetest.PostgresRedis)
 	backend := servers.NewBackend(t)
 	sims := tidegatetest.StartSims(t, 1, "--ttft", "1h")
@@ -85,10 +85,10 @@ func TestIdle(t *testing.T) {
 	waits("the model is down")
 }
 
-// idleFor is how long a gateway is watched.
+// idleFor is the time of observation of a gateway.
 const idleFor = 2 * time.Second
 
-// processorTime is what a gateway has used so far: fields 14 and 15 of
+// processorTime returns the processor time of a gateway so far: fields 14 and 15 of
 // /proc/PID/stat (proc_pid_stat(5)), in hundredths of a second.
 func processorTime(t *testing.T, g *tidegatetest.Gateway) time.Duration {
 	t.Helper()

@@ -12,7 +12,7 @@ import (
 // Live requests do not wait for a batch: they are answered while every slot of
 // batches hangs.
 func TestLiveDoesNotWaitForBatch(t *testing.T) {
-	const slots = 32 // of two servers of which nothing is known
+	const slots = 32 // of two servers with the initial limit
 	sims := tidegatetest.StartSims(t, 2)
 	gateway := tidegatetest.Run(t, tidegatetest.Settings{Sims: sims, Batch: fmt.Sprint("max_in_flight ", slots)})
 	input := tidegatetest.BatchInput(t, 4*slots, func(i int) string { return "[[sim:hang]] " + tidegatetest.CustomID(i) })

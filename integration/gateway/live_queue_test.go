@@ -18,7 +18,7 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// queues is what /health says of requests that wait.
+// queues has the waiting requests in /health.
 type queues struct {
 	Queues []struct {
 		Model, Class string
@@ -47,7 +47,7 @@ type refusal struct {
 	body          string
 }
 
-// ask sends a request of an API key and reads the answer.
+// ask sends a request with an API key and reads the response.
 func ask(t *testing.T, g *tidegatetest.Gateway, key, path string, body []byte) refusal {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, g.URL+path, bytes.NewReader(body))
@@ -91,7 +91,7 @@ func withTier(t *testing.T, body []byte, tier string) []byte {
 	return text
 }
 
-// hold keeps n requests at a server and returns what ends them.
+// hold keeps n requests running at a server and returns the function that ends them.
 func hold(t *testing.T, g *tidegatetest.Gateway, s *tidegatetest.Sim, n int) (release func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -240,7 +240,7 @@ func TestQueueIsFairAmongKeys(t *testing.T) {
 	}
 }
 
-// queued are the lengths of the queues, as /health tells a client with a key.
+// queued returns the lengths of the queues in /health for a client with a key.
 func queued(t *testing.T, g *tidegatetest.Gateway, key string) (lengths []int) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.URL+"/health", nil)

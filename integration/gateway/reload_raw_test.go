@@ -16,8 +16,8 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// rawClient sends one request after the other on a connection, and makes another
-// only when it was told to. It never sends a request a second time.
+// rawClient sends one request after the other on a connection, and opens another only after a
+// response with Connection: close. It never retries a request.
 type rawClient struct {
 	addr string
 	body []byte

@@ -8,8 +8,8 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// Reloads interrupt nothing: no live request, no stream, no line of a batch,
-// and no line runs a second time.
+// TestReloadsUnderLoad checks that reloads interrupt no live request, no stream and no batch
+// line, and that no line runs twice.
 func TestReloadsUnderLoad(t *testing.T) {
 	const lines, reloads = 3000, 20
 	sims := tidegatetest.StartSims(t, 2, "--ttft", "100ms", "--itl", "5ms")
@@ -52,7 +52,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 	wantOnce(t, lines+len(sent), sims...)
 }
 
-// wantOnce asserts that so many requests came, and each once.
+// wantOnce asserts that the number of requests arrived, each once.
 func wantOnce(t *testing.T, requests int, sims ...*tidegatetest.Sim) {
 	t.Helper()
 	calls := tidegatetest.TotalCalls(t, sims...)

@@ -8,8 +8,8 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// A gateway that is told to end lets finish what runs and hands back the rest:
-// the next one completes the batch, and no line runs twice.
+// TestGracefulStopInMidBatch checks that a stopping gateway finishes running lines and
+// releases the others: the next gateway completes the batch, and no line runs twice.
 func TestGracefulStopInMidBatch(t *testing.T) {
 	const lines = 1000
 	sims := tidegatetest.StartSims(t, 2, "--ttft", "300ms")
@@ -31,7 +31,7 @@ func TestGracefulStopInMidBatch(t *testing.T) {
 	<-begun
 	gateway.Stop(t)
 	if err := (<-ended).Check(body, true); err != nil {
-		t.Errorf("the stream that ran when the gateway was told to end: %v", err)
+		t.Errorf("stream during the stop of the gateway: %v", err)
 	}
 	for _, s := range sims {
 		if stats := s.Stats(t); stats.Running+stats.Waiting > 0 || stats.Aborted > 0 {
@@ -53,7 +53,7 @@ func TestGracefulStopInMidBatch(t *testing.T) {
 // Lines that take longer than the gateway may take to end are given up and run
 // again by the next one, without waiting for a lease to end.
 func TestStopHandsBackLinesThatTakeTooLong(t *testing.T) {
-	const lines = 16 // all that a server is given of which nothing is known
+	const lines = 16 // the initial limit of a server
 	sim := tidegatetest.StartSim(t)
 	gateway := tidegatetest.Run(t, tidegatetest.Settings{Sims: []*tidegatetest.Sim{sim}, Batch: "drain_timeout 1s"})
 	input := tidegatetest.BatchInput(t, lines, func(i int) string {

@@ -23,7 +23,7 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// front is a proxy before a model server that asks for a key.
+// front is a proxy in front of a model server that requires a key.
 func front(t *testing.T, sim *tidegatetest.Sim, prefix, key string) (*httptest.Server, *atomic.Int64) {
 	t.Helper()
 	target, err := url.Parse(sim.URL)
@@ -141,7 +141,7 @@ func TestUpstreamsInTheField(t *testing.T) {
 	})
 }
 
-// adminConfig is what Caddy's admin endpoint shows of the configuration.
+// adminConfig returns the configuration in Caddy's admin endpoint.
 func adminConfig(t *testing.T, g *tidegatetest.Gateway) string {
 	t.Helper()
 	answer, err := http.Get("http://" + g.Admin + "/config/")

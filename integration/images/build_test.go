@@ -20,7 +20,7 @@ import (
 
 const module = "github.com/tidegate/tidegate"
 
-// ignored says what .dockerignore keeps out of the build. It knows the forms
+// ignored reports which files .dockerignore excludes. It supports the forms
 // NAME and **/GLOB (https://docs.docker.com/build/concepts/context/#dockerignore-files).
 func ignored(t *testing.T) func(name string) bool {
 	t.Helper()
@@ -42,7 +42,7 @@ func ignored(t *testing.T) func(name string) bool {
 	}
 }
 
-// buildContext copies what `COPY . .` copies.
+// buildContext copies the files of `COPY . .`.
 func buildContext(t *testing.T) string {
 	t.Helper()
 	root, to, out := tidegatetest.Root(t), t.TempDir(), ignored(t)
@@ -66,7 +66,7 @@ func buildContext(t *testing.T) string {
 		return os.WriteFile(filepath.Join(to, name), content, 0o644)
 	})
 	if err != nil {
-		t.Fatalf("copying what the image is built from: %v", err)
+		t.Fatalf("copying the build context: %v", err)
 	}
 	return to
 }
@@ -105,8 +105,8 @@ func main() { caddycmd.Main() }
 		t.Fatal(err)
 	}
 	run(t, dir, "go", "mod", "init", "caddy")
-	// xcaddy asks for the module's newest version, which the replacement answers;
-	// that one is named here spares a question to the proxy.
+	// xcaddy requests the module's newest version, which the replacement provides;
+	// the explicit version avoids a request to the proxy.
 	run(t, dir, "go", "mod", "edit", "-replace", module+"="+buildContext(t), "-require", module+"@v0.0.0")
 	run(t, dir, "go", "get", "github.com/caddyserver/caddy/v2@v"+caddyVersion(t))
 	run(t, dir, "go", "get")
@@ -129,7 +129,7 @@ func buildFlags(t *testing.T, version string) []string {
 	return append([]string{"-ldflags", strings.ReplaceAll(found[1], "${TIDEGATE_VERSION}", version)}, strings.Fields(found[2])...)
 }
 
-// caddyVersion is that of the Dockerfile, without v.
+// caddyVersion returns the version in the Dockerfile, without v.
 func caddyVersion(t *testing.T) string {
 	t.Helper()
 	version := regexp.MustCompile(`(?m)^ARG CADDY_VERSION=(\S+)$`).FindStringSubmatch(read(t, "xcaddy.Dockerfile"))

@@ -16,8 +16,8 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// load reads the compose file as Compose does, which knows every key there may
-// be, with some profiles and without any variable.
+// load reads the compose file with Compose's library, which validates every key, with
+// profiles and without variables.
 func load(t *testing.T, profiles ...string) *types.Project {
 	t.Helper()
 	return loadWith(t, cli.WithProfiles(profiles))
@@ -42,8 +42,8 @@ func loadFile(t *testing.T, file string, more ...cli.ProjectOptionsFn) *types.Pr
 	return project
 }
 
-// A profile has one thing behind the gateways, at the name that they ask, and
-// Compose refuses to start both.
+// TestProfiles checks that each profile has one server with the name that gateways use, and
+// that Compose refuses to start both.
 func TestProfiles(t *testing.T) {
 	always := []string{"front", "gateway", "postgres", "valkey", "worker"}
 	for profile, servers := range map[string][]string{"sim": {"sim"}, "gpu": {"vllm", "model"}} {
@@ -93,7 +93,8 @@ func TestPorts(t *testing.T) {
 	}
 }
 
-// Everything comes back by itself, and is waited for by a check that it has.
+// TestDependencies checks that every service restarts automatically, and that dependencies
+// wait for a health check that the service has.
 func TestDependencies(t *testing.T) {
 	p := load(t, "sim", "gpu")
 	for name, s := range p.Services {
@@ -182,7 +183,7 @@ func TestVolumes(t *testing.T) {
 	}
 }
 
-// What can change under one's hands is pinned.
+// TestPinned checks that versions are pinned.
 func TestPinned(t *testing.T) {
 	for name, s := range load(t, "sim", "gpu").Services {
 		if s.Build != nil {

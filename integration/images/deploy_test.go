@@ -49,7 +49,7 @@ func upstreamURLs(t *testing.T, s types.ServiceConfig) []string {
 	return cfg.urls()
 }
 
-// adaptedConfig is what matters of the JSON of a Caddyfile.
+// adaptedConfig is a part of the JSON of a Caddyfile.
 type adaptedConfig struct {
 	Apps struct {
 		Tidegate struct {
@@ -72,8 +72,8 @@ func (c *adaptedConfig) urls() (list []string) {
 	return list
 }
 
-// adapted is what the shipped Caddyfile becomes with a service's environment, after
-// the program has validated it.
+// adapted returns the adapted and validated JSON of the shipped Caddyfile with a service's
+// environment.
 func adapted(t *testing.T, s types.ServiceConfig) (cfg adaptedConfig) {
 	t.Helper()
 	config := filepath.Join(tidegatetest.Root(t), "Caddyfile")

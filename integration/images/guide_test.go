@@ -47,7 +47,7 @@ func TestGuides(t *testing.T) {
 	}
 	for _, was := range []string{"API_KEY", "BASIC_AUTH_USERNAME", "BASIC_AUTH_PASSWORD", "OPENAI_API_BASE", "OPENAI_API_KEY", "MODEL_NAME", "HUGGING_FACE_HUB_TOKEN", "UPLOAD_FOLDER", "REDIS_URL", "SQLALCHEMY_DATABASE_URI", "MAX_WORKERS", "MAX_CONCURRENT_BATCHES", "NGINX_CONF", "TEST_API_KEY", "least_conn", "max_fails", "docker-compose-multi-gpu.yml"} {
 		if !strings.Contains(guide, "`"+was) {
-			t.Errorf("the guide does not say what becomes of %s", was)
+			t.Errorf("the guide does not mention %s", was)
 		}
 	}
 }

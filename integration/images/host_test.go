@@ -16,9 +16,8 @@ import (
 	"github.com/tidegate/tidegate/internal/redistest"
 )
 
-// host runs services of the compose file as processes. Names of services and
-// paths of the image are replaced by what stands for them here, and nothing
-// else is.
+// host runs services of the compose file as processes. Only names of services and paths of
+// the image are replaced.
 type host struct {
 	binary  string
 	project *types.Project
@@ -77,7 +76,7 @@ func (h *host) start(t *testing.T, service string) *tidegatetest.Gateway {
 		replace = append(replace, name, here)
 	}
 	here := strings.NewReplacer(replace...)
-	env := map[string]string{"TIDEGATE_ADMIN": tidegatetest.FreeAddr(t)} // a container has ports of its own
+	env := map[string]string{"TIDEGATE_ADMIN": tidegatetest.FreeAddr(t)} // a container has separate ports
 	maps.Copy(env, image.env)
 	for name, value := range s.Environment {
 		env[name] = *value
@@ -102,7 +101,7 @@ func (h *host) start(t *testing.T, service string) *tidegatetest.Gateway {
 	return started
 }
 
-// image is what the Dockerfile says of a container.
+// image is the container configuration in the Dockerfile.
 type image struct {
 	entrypoint      string
 	command, health []string

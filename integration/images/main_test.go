@@ -1,7 +1,6 @@
-// Package images tests what Dockerfile and compose file promise, without an
-// engine that could build or run them: the program is built from what the
-// Dockerfile copies as xcaddy builds it, the compose file is read by Compose's
-// own library, and what both say is done with the program.
+// Package images tests Dockerfile and compose files without a container engine: the program
+// is built from the files that the Dockerfile copies, with the steps of xcaddy, the compose
+// file is read by Compose's own library, and the program is run with their commands.
 package images
 
 import (

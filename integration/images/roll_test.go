@@ -13,9 +13,9 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// fakeDocker keeps containers as lines of a file and notes what it is told. The state
-// of new ones is in the file "state", or in one with the container's name. It notes as
-// a fault that fewer than two containers are left running.
+// fakeDocker stores containers as lines of a file and records its calls. The state of new
+// ones is in the file "state", or in one with the container's name. It records a fault if
+// fewer than two containers run.
 const fakeDocker = `#!/bin/sh
 cd "$STATE"
 echo "$*" >> calls
@@ -145,7 +145,8 @@ func TestRoll(t *testing.T) {
 	}
 }
 
-// Interrupted while it waits, roll stops nothing and says what is left.
+// TestRollInterrupted checks that roll, if interrupted while it waits, stops no container and
+// prints the remaining ones.
 func TestRollInterrupted(t *testing.T) {
 	r := rolling(t, map[string]string{"state": "running starting 0\n"})
 	r.Env = append(r.Env, "ROLL_TIMEOUT=600")

@@ -33,7 +33,7 @@ func TestEnvExample(t *testing.T) {
 	}
 	found := variable.FindAllStringSubmatch(text, -1)
 	if dollars := strings.Count(text, "$"); dollars != len(found) {
-		t.Errorf("%d variables of %d have the form that this test knows", len(found), dollars)
+		t.Errorf("got %d of %d variables in a supported form", len(found), dollars)
 	}
 	for _, v := range found {
 		if v[1] == "COMPOSE_PROJECT_NAME" { // Compose sets it

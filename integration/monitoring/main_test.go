@@ -1,6 +1,5 @@
-// Package monitoring holds what deploy/monitoring ships (a dashboard of Grafana,
-// alerts of Prometheus, a scaler of KEDA) and the documentation against real
-// scrapes of the program.
+// Package monitoring checks the files of deploy/monitoring (a Grafana dashboard, Prometheus
+// alerts, a KEDA scaler) and the documentation against scrapes of the program.
 package monitoring
 
 import (

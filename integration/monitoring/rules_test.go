@@ -39,7 +39,8 @@ func ruleOf(t *testing.T, name string) string {
 	return ""
 }
 
-// What goes well of one model, or at one gateway, hides nothing of another.
+// TestAlertsOfOneAmongMany checks that a healthy model or gateway does not hide the problem
+// of another.
 func TestAlertsOfOneAmongMany(t *testing.T) {
 	const open = `
 		tidegate_batch_hours_ratio 1x40`

@@ -15,8 +15,7 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// metric is what a scrape has of one name: the values of each label, over all
-// series.
+// metric has the values of each label of a metric, over all series.
 type metric map[string]map[string]bool
 
 // scraped are metrics by the names that series have: of a histogram those with
@@ -102,7 +101,7 @@ func busy(t *testing.T, kind tidegatetest.Kind) *tidegatetest.Gateway {
 		return fmt.Sprintf("line %d", i)
 	}))
 	g.WaitEnd(t, first.ID, time.Minute)
-	// More lines than slots, for longer than it takes to tell a speed.
+	// More lines than slots, for long enough to measure a speed.
 	flowing := g.Submit(t, tidegatetest.BatchInput(t, 100, func(i int) string { return fmt.Sprintf("[[sim:slow=800ms]] %d", i) }))
 	g.WaitEnd(t, flowing.ID, time.Minute)
 	g.Submit(t, tidegatetest.BatchInput(t, hangingLines, func(i int) string { return fmt.Sprintf("[[sim:hang]] %d", i) }))
@@ -132,11 +131,11 @@ func busy(t *testing.T, kind tidegatetest.Kind) *tidegatetest.Gateway {
 	return g
 }
 
-// idleSeries bounds the series of a gateway with one server that nobody has used.
-// They were 883 when each of 20 endpoints had its histograms from the start.
+// idleSeries limits the series of an unused gateway with one server. There were 883 when
+// each of 20 endpoints had its histograms from the start.
 const idleSeries = 200
 
-// An idle gateway has no series of endpoints and models that nobody uses.
+// TestIdleSeries checks that an idle gateway has no series for unused endpoints and models.
 func TestIdleSeries(t *testing.T) {
 	g := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: []*tidegatetest.Sim{tidegatetest.StartSim(t)}})
 	found, series := scrape(t, g)

@@ -132,7 +132,7 @@ func read(tb testing.TB, path string) []byte {
 	return text
 }
 
-// variables of Grafana as what they stand for.
+// variables replaces Grafana's variables by values.
 var variables = strings.NewReplacer("$__rate_interval", "5m", "$instance", ".*", "$model", ".*", `job="$job"`, `job=~".*"`)
 
 var (
@@ -304,7 +304,7 @@ func scalers(t *testing.T) (all []expression) {
 	return all
 }
 
-// scalerPaths asks what KEDA's triggers ask of the API, and follows their paths to
+// scalerPaths sends the API requests of KEDA's triggers, and evaluates their paths to
 // numbers.
 func scalerPaths(t *testing.T, g *tidegatetest.Gateway) {
 	t.Helper()
@@ -333,12 +333,12 @@ func scalerPaths(t *testing.T, g *tidegatetest.Gateway) {
 		}
 	}
 	if asked == 0 {
-		t.Error("keda.yml asks nothing of the API")
+		t.Error("keda.yml has no trigger with an API request")
 	}
 }
 
-// documented holds the metrics of a scrape against docs/operations.md, which
-// shortens names of one family to their ends, as in `_state`.
+// documented checks that docs/operations.md has all metrics of a scrape. The page shortens
+// names of one family to their suffix, as in `_state`.
 func documented(t *testing.T, found scraped) {
 	t.Helper()
 	page := string(read(t, "../../docs/operations.md"))
@@ -360,6 +360,6 @@ func documented(t *testing.T, found scraped) {
 		}
 	}
 	if names < 50 {
-		t.Errorf("only %d metrics were found", names)
+		t.Errorf("got %d metrics, want at least 50", names)
 	}
 }

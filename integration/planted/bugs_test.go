@@ -21,15 +21,15 @@ func failing(point string) suite {
 	return suite{pkg: "integration/faults", run: "^TestFailpoints$/^sqlite$/^" + point + "$"}
 }
 
-// bug is something that somebody might get wrong.
+// bug is a plausible bug.
 type bug struct {
 	name  string
 	edits []edit
 	found suite
-	says  string // what the suite complains of, as a regular expression
+	says  string // regular expression for the failure of the suite
 }
 
-// edit is a change of a file. What it puts in asks planted.Is for its bug's name.
+// edit is a change of a file. The inserted code calls planted.Is with its bug's name.
 type edit struct{ file, from, to string }
 
 var bugs = []bug{

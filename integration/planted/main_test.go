@@ -1,5 +1,5 @@
-// Package planted tests the tests: it plants one bug at a time into a build of
-// the program and wants the suites to find it.
+// Package planted tests the tests: it enables one bug at a time in a build of the program
+// and checks that the suites find it.
 package planted
 
 import (

@@ -19,15 +19,15 @@ type suite struct {
 	pkg   string // folder
 	run   string
 	flags []string
-	// patient are more flags for when there is nothing to find: a hang is found
-	// soon, but a loaded machine is no hang.
+	// patient are additional flags for runs without a bug: a hang is detected
+	// soon, but a loaded machine must not count as a hang.
 	patient []string
 }
 
 const (
 	module = "github.com/tidegate/tidegate"
-	// switches is what planted bugs ask whether they are wanted. It exists in the
-	// builds of this test alone.
+	// switches is the package that planted bugs call to check whether they are enabled. It
+	// exists only in the builds of this test.
 	switches = `package planted
 
 import (
@@ -90,11 +90,11 @@ func imported(text string) string {
 	return head + "\n\nimport \"" + module + "/internal/planted\"\n\n" + rest
 }
 
-// limit is how long a suite may take to find a bug.
+// limit limits the time of a suite to find a bug.
 const limit = 5 * time.Minute
 
-// Every bug is found by the suite that is there to find it, which says so, and
-// passes when no bug is awake.
+// TestPlantedBugs checks that every bug is found by its suite with the expected failure, and
+// that the suite passes when no bug is enabled.
 func TestPlantedBugs(t *testing.T) {
 	t.Parallel()
 	files := planted(t)
@@ -110,7 +110,7 @@ func TestPlantedBugs(t *testing.T) {
 			run(t, exec.CommandContext(t.Context(), "go", slices.Concat([]string{"test", "-c", "-vet=off", "-o", suites[pkg]}, overlay, []string{"./" + pkg})...), tidegatetest.Root(t))
 		}
 	}
-	// try runs a suite with a bug awake, or none.
+	// try runs a suite with a bug enabled, or none.
 	try := func(t *testing.T, s suite, bug string, flags ...string) (printed []byte, err error) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
@@ -139,7 +139,7 @@ func TestPlantedBugs(t *testing.T) {
 		t.Run("none_for_"+strings.Trim(b.found.run, "^$"), func(t *testing.T) {
 			t.Parallel()
 			if printed, err := try(t, b.found, "", b.found.patient...); err != nil {
-				t.Errorf("%s finds what is not there (%v):\n%.6000s", b.found.run, err, printed)
+				t.Errorf("%s fails without a bug (%v):\n%.6000s", b.found.run, err, printed)
 			}
 		})
 	}

@@ -1,5 +1,5 @@
-// Package several tests gateways that share a PostgreSQL, a Redis and a
-// directory, as processes beside real servers.
+// Package several tests gateways that share a PostgreSQL, a Redis and a directory, as
+// processes with real servers.
 package several
 
 import (
@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(tidegatetest.Main(m)) }
 
-// shared is what gateways share.
+// shared are the servers that gateways share.
 type shared struct {
 	*tidegatetest.Servers
 	backend *tidegatetest.Backend

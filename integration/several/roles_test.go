@@ -11,7 +11,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// roles returns the roles of the gateways that g knows, by what health says.
+// roles returns the roles of the gateways in the health of g.
 func roles(t *testing.T, g *tidegatetest.Gateway) (list []batch.Role) {
 	t.Helper()
 	for _, other := range g.Health(t).Batch.Gateways {
@@ -30,8 +30,8 @@ func count(list []batch.Role, role batch.Role) (n int) {
 }
 
 // A gateway that only serves, one that only works, and one without any listener
-// for clients share the work: each does its part and nothing else, and health and
-// the dashboard say who does what.
+// for clients share the work: each does only its part, and health and the dashboard show
+// the roles.
 func TestRoles(t *testing.T) {
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 2, "--ttft", "40ms")
@@ -71,7 +71,7 @@ func TestRoles(t *testing.T) {
 	}
 	for _, want := range []string{"live requests and the API", "batch work"} {
 		if !strings.Contains(string(page), want) {
-			t.Errorf("the dashboard does not say %q", want)
+			t.Errorf("the dashboard does not contain %q", want)
 		}
 	}
 	wantCompleted(t, front, id, input, lines)

@@ -20,7 +20,7 @@ const (
 	inFlight = 40
 )
 
-// ask makes lines that nobody else makes.
+// ask returns lines with a unique name.
 func ask(t *testing.T, name string, n int) []byte {
 	return tidegatetest.BatchInput(t, n, func(i int) string { return fmt.Sprintf("%s, line %d", name, i) })
 }
@@ -50,7 +50,7 @@ func TestThreeGateways(t *testing.T) {
 	load := gateways[0].StartLoad(t, 30, func(i int) ([]byte, bool) {
 		return tidegatetest.ChatBody(t, fmt.Sprint("live ", i), i%2 == 0), i%2 == 0
 	})
-	for _, g := range gateways { // every one works, and any one knows of all
+	for _, g := range gateways { // each works and knows all others
 		tidegatetest.Eventually(t, time.Minute, "the gateway has lines in flight", func() bool { return g.Health(t).Batch.InFlight > 0 })
 		for id := range inputs {
 			g.Batch(t, id)
@@ -101,8 +101,8 @@ func TestBatchIsSpread(t *testing.T) {
 	}
 }
 
-// What one gateway has in flight the others know, and they share out what a
-// server gives to batches.
+// TestLoadsAreKnown checks that gateways know the requests in flight of the others, and
+// divide the batch slots of a server.
 func TestLoadsAreKnown(t *testing.T) {
 	const atOnce = 6 // less than a gateway's part of what a new server is given
 	s := newShared(t)
@@ -141,7 +141,8 @@ func TestLoadsAreKnown(t *testing.T) {
 	})
 }
 
-// What a gateway that is stopped does not finish, another takes over at once.
+// TestStopHandsOver checks that another gateway claims the unfinished lines of a stopped one
+// at once.
 func TestStopHandsOver(t *testing.T) {
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 1, "--ttft", "300ms")
@@ -163,8 +164,8 @@ func TestStopHandsOver(t *testing.T) {
 	}
 }
 
-// Nor does the rest of a slice wait for the lines of it that run: these the
-// gateway keeps until they end, or until it is dead.
+// TestStopKeepsOnlyWhatHasBegun checks that a stopping gateway keeps only the running lines
+// of a slice, until they end or the gateway dies.
 func TestStopKeepsOnlyWhatHasBegun(t *testing.T) {
 	const atOnce = 12 // less than what a new server is given
 	for name, killed := range map[string]bool{"finished": false, "killed": true} {
@@ -197,7 +198,8 @@ func TestStopKeepsOnlyWhatHasBegun(t *testing.T) {
 	}
 }
 
-// A gateway that sees another directory is refused, with the reason.
+// TestOtherDirectoryIsRefused checks that a gateway with another directory exits with the
+// reason.
 func TestOtherDirectoryIsRefused(t *testing.T) {
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 1)
@@ -233,7 +235,7 @@ func TestRedisAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, g := range gateways {
-		tidegatetest.Eventually(t, time.Minute, "all is well", func() bool { return g.Health(t).Status == "ok" })
+		tidegatetest.Eventually(t, time.Minute, "status ok", func() bool { return g.Health(t).Status == "ok" })
 	}
 	three := ask(t, "three", lines)
 	wantCompleted(t, gateways[1], gateways[0].Submit(t, three).ID, three, lines)
@@ -248,8 +250,8 @@ func TestRedisAway(t *testing.T) {
 	}
 }
 
-// A Redis that answers and refuses to write is told of, and batches go on by the
-// store.
+// TestRedisRefusesWrites checks that a Redis that refuses writes is reported, and that
+// batches continue with the store.
 func TestRedisRefusesWrites(t *testing.T) {
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 2)
@@ -269,7 +271,7 @@ func TestRedisRefusesWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, g := range gateways {
-		tidegatetest.Eventually(t, time.Minute, "all is well", func() bool { return g.Health(t).Status == "ok" })
+		tidegatetest.Eventually(t, time.Minute, "status ok", func() bool { return g.Health(t).Status == "ok" })
 	}
 	two := ask(t, "two", lines)
 	wantCompleted(t, gateways[0], gateways[1].Submit(t, two).ID, two, lines)
@@ -278,9 +280,8 @@ func TestRedisRefusesWrites(t *testing.T) {
 	}
 }
 
-// Without PostgreSQL live requests are answered as ever, the batch API says when
-// to come again, and what finished meanwhile is committed when it is back: no
-// line runs twice.
+// TestPostgresAway checks that without PostgreSQL live requests are answered, the batch API
+// returns Retry-After, and held results are committed when it is back: no line runs twice.
 func TestPostgresAway(t *testing.T) {
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 2, "--ttft", "100ms")
@@ -326,8 +327,8 @@ func TestPostgresAway(t *testing.T) {
 	}
 }
 
-// A gateway that starts before its servers serves live requests, and the rest
-// when they come.
+// TestServersComeLater checks that a gateway that starts before its PostgreSQL and Redis
+// serves live requests, and batches once they are available.
 func TestServersComeLater(t *testing.T) {
 	s := newShared(t)
 	if err := s.Postgres.Stop(pgtest.Fast); err != nil {
@@ -354,5 +355,5 @@ func TestServersComeLater(t *testing.T) {
 	if err := s.Redis.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	tidegatetest.Eventually(t, 30*time.Second, "all is well", func() bool { return g.Health(t).Status == "ok" })
+	tidegatetest.Eventually(t, 30*time.Second, "status ok", func() bool { return g.Health(t).Status == "ok" })
 }

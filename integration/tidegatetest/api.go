@@ -22,7 +22,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// apiLimit is how long a call of Files or Batches may take.
+// apiLimit limits a call of Files or Batches.
 const apiLimit = time.Minute
 
 // Request makes a request to the gateway with its API key, and with an
@@ -63,9 +63,8 @@ func (g *Gateway) Call(ctx context.Context, method, path, contentType string, bo
 	return got.StatusCode, answer, nil
 }
 
-// Ask is Call within a time. If the gateway is persistent, it is asked again,
-// and started again, until it answers with less than 500, as a client that does
-// not give up would.
+// Ask is Call with a time limit. If the gateway is persistent, it repeats the call, and
+// restarts the gateway, until the status is less than 500.
 func (g *Gateway) Ask(tb testing.TB, method, path, contentType string, body []byte) (status int, answer []byte, err error) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), apiLimit)
@@ -86,7 +85,7 @@ func (g *Gateway) Get(tb testing.TB, path string, into any) {
 	g.want(tb, http.MethodGet, path, "", nil, into)
 }
 
-// Health is what /health says.
+// Health is the response of /health.
 type Health struct {
 	Status string
 	Batch  struct {
@@ -108,7 +107,7 @@ type Health struct {
 	}
 }
 
-// Health asks for it.
+// Health requests /health.
 func (g *Gateway) Health(tb testing.TB) Health {
 	tb.Helper()
 	var h Health
@@ -138,7 +137,7 @@ func (g *Gateway) Metric(tb testing.TB, name string) float64 {
 	return 0
 }
 
-// want calls and decodes an answer of 200.
+// want sends a request and decodes a 200.
 func (g *Gateway) want(tb testing.TB, method, path, contentType string, body []byte, into any) {
 	tb.Helper()
 	text := g.wantBytes(tb, method, path, contentType, body)
@@ -232,7 +231,7 @@ func (g *Gateway) WaitCompleted(tb testing.TB, id string, lines int64, limit tim
 
 var terminal = []string{"completed", "failed", "expired", "cancelled"}
 
-// WaitEnd waits until a batch has ended, in whatever state.
+// WaitEnd waits until a batch has ended, in any state.
 func (g *Gateway) WaitEnd(tb testing.TB, id string, limit time.Duration) openai.Batch {
 	tb.Helper()
 	var b openai.Batch
@@ -246,7 +245,7 @@ func (g *Gateway) WaitEnd(tb testing.TB, id string, limit time.Duration) openai.
 	return b
 }
 
-// Content is what a file holds; that of no file ("" or nil id) is empty.
+// Content returns the content of a file, which is empty for no file ("" or nil id).
 func (g *Gateway) Content(tb testing.TB, fileID *string) []byte {
 	tb.Helper()
 	if fileID == nil || *fileID == "" {

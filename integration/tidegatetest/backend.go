@@ -12,10 +12,10 @@ import (
 	"github.com/tidegate/tidegate/internal/s3test"
 )
 
-// Kind says what gateways keep their state in.
+// Kind is a combination of store, queue and files.
 type Kind string
 
-// What there is; the last three can be shared by several gateways.
+// All kinds; several gateways can share the last three.
 const (
 	SQLite          Kind = "sqlite" // with the memory queue and a local directory
 	Postgres        Kind = "postgres"
@@ -23,7 +23,7 @@ const (
 	PostgresRedisS3 Kind = "postgres+redis+s3"
 )
 
-// Servers are real servers of a test's own, those that a Kind needs.
+// Servers are the real servers that a Kind needs, for one test.
 type Servers struct {
 	Postgres *pgtest.Server    // nil for SQLite
 	Redis    *redistest.Server // nil for the memory queue
@@ -50,7 +50,7 @@ func StartServers(tb testing.TB, kind Kind, postgres ...string) *Servers {
 	return s
 }
 
-// Backend is a place for the state of gateways that nobody else uses.
+// Backend is a separate location for the state of gateways.
 type Backend struct {
 	servers *Servers
 
@@ -80,7 +80,7 @@ func (s *Servers) NewBackend(tb testing.TB) *Backend {
 	return b
 }
 
-// App is what a Caddyfile says of it in tidegate { … }.
+// App returns the backend's options in tidegate { … } of a Caddyfile.
 func (b *Backend) App() string {
 	app := ""
 	if b.Database != "" {
@@ -114,7 +114,7 @@ func (b *Backend) Via(tb testing.TB, addr string) *Backend {
 	return &other
 }
 
-// Contents are the keys of the contents that are there.
+// Contents returns the keys of all contents.
 func (b *Backend) Contents(tb testing.TB) []string {
 	tb.Helper()
 	if b.S3 != "" {

@@ -88,9 +88,8 @@ func ChangedBinary(tb testing.TB, name string, files map[string]string, flags ..
 	return bin
 }
 
-// Overlay returns the flags that have go build and go test see other texts in some
-// files, by their path in the module; files that are not there are added. The
-// tree stays as it is.
+// Overlay returns flags for go build and go test that replace or add files, by their path in
+// the module. The tree is not changed.
 func Overlay(tb testing.TB, files map[string]string) []string {
 	tb.Helper()
 	dir, root := tb.TempDir(), Root(tb)

@@ -17,7 +17,7 @@ type DNS struct {
 	addresses atomic.Pointer[[]netip.Addr]
 }
 
-// StartDNS starts one that knows no address.
+// StartDNS starts a DNS server without addresses.
 func StartDNS(tb testing.TB) *DNS {
 	tb.Helper()
 	conn, err := (&net.ListenConfig{}).ListenPacket(tb.Context(), "udp", "127.0.0.1:0")
@@ -52,7 +52,7 @@ func (d *DNS) serve(conn net.PacketConn) {
 			return
 		}
 		if answer, err := d.answer(packet[:n]); err == nil {
-			_, _ = conn.WriteTo(answer, from) // the resolver asks again
+			_, _ = conn.WriteTo(answer, from) // the resolver retries
 		}
 	}
 }

@@ -35,9 +35,9 @@ type ServeConfig struct {
 	Binary    string // the program; that of Binary when empty
 	Sims      []*Sim
 	Upstreams []string // URLs of further upstreams
-	APIKey    string   // wanted of clients; "" for none
+	APIKey    string   // required from clients; "" for none
 	Args      []string // further flags; --data names the data directory
-	Env       []string // NAME=value, beside the test's own environment
+	Env       []string // NAME=value, in addition to the test's environment
 }
 
 // Serve starts `tidegate serve` in a new data directory and waits for /ready.
@@ -73,8 +73,8 @@ func Start(tb testing.TB, url, health string, env []string, argv ...string) *Gat
 	return g
 }
 
-// Settings are what a Caddyfile of Run says. Every field but Sims is text in
-// Caddyfile form that is put into the block of its name.
+// Settings are the contents of Run's Caddyfile. Every field except Sims is text in
+// Caddyfile syntax that is written into the block of its name.
 type Settings struct {
 	Sims     []*Sim
 	Upstream string // options of the servers
@@ -88,7 +88,7 @@ type Settings struct {
 	Listen   string // IP:port of the site, which is asked under any name; one that is free when empty
 
 	Binary string   // the program; that of Binary when empty
-	Env    []string // NAME=value, beside the test's own environment
+	Env    []string // NAME=value, in addition to the test's environment
 }
 
 // Run starts `tidegate run` with a Caddyfile in a new data directory and waits
@@ -110,9 +110,9 @@ func RunWorker(tb testing.TB, s Settings) *Gateway {
 	return g
 }
 
-// Persist is Run for a gateway that dies now and then: nobody waits until it is
-// ready, calls of its API are made again until they are answered, and it is
-// started again when it is gone, without TIDEGATE_FAILPOINTS.
+// Persist is Run for a gateway that may die: it does not wait until the gateway is ready,
+// repeats API calls until they are answered, and restarts a dead gateway without
+// TIDEGATE_FAILPOINTS.
 func Persist(tb testing.TB, s Settings) *Gateway {
 	tb.Helper()
 	g := prepare(tb, s)
@@ -146,7 +146,7 @@ func (g *Gateway) StopAndLaunch(tb testing.TB) {
 	g.launch(tb)
 }
 
-// Deaths is how often a persistent gateway had to be started again.
+// Deaths returns the number of restarts of a persistent gateway.
 func (g *Gateway) Deaths() int { return g.deaths }
 
 func prepare(tb testing.TB, s Settings) *Gateway {
@@ -191,7 +191,7 @@ func (g *Gateway) render(s Settings) string {
 		off = "off "
 	}
 	switch {
-	case s.Listen != "": // whatever host is asked for, as behind a proxy
+	case s.Listen != "": // for any host, as behind a proxy
 		host, _, _ := strings.Cut(s.Listen, ":")
 		site = fmt.Sprintf("http://:%s {\n\tbind %s\n\t%s\n}\n", port(s.Listen), host, s.Site)
 	case !s.NoSite:
@@ -259,7 +259,7 @@ func (g *Gateway) ReloadByCommand(tb testing.TB, s Settings) {
 	}
 }
 
-// Drain has an upstream get nothing new, until Undrain.
+// Drain stops new requests to an upstream, until Undrain.
 func (g *Gateway) Drain(tb testing.TB, s *Sim) {
 	tb.Helper()
 	g.admin(tb, "/tidegate/upstreams/drain?url="+url.QueryEscape(s.URL), "", nil)

@@ -25,8 +25,8 @@ func ChatBody(tb testing.TB, prompt string, stream bool) []byte {
 	return text
 }
 
-// BatchInput is a batch input of n lines with the custom ids that CustomID
-// gives. prompt says what a line asks; nil for something of its own.
+// BatchInput returns a batch input of n lines with the custom ids of CustomID. prompt
+// returns the prompt of a line; nil for a unique one.
 func BatchInput(tb testing.TB, n int, prompt func(i int) string) []byte {
 	tb.Helper()
 	if prompt == nil {

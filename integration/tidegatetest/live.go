@@ -14,15 +14,15 @@ import (
 	"github.com/tidegate/tidegate/internal/vllmsim"
 )
 
-// Live is what a client saw of one live request.
+// Live is a client's record of one live request.
 type Live struct {
-	Status  int    // 0 when no answer came
+	Status  int    // 0 without a response
 	Body    []byte // of an answer that is no stream
-	Content string // what the deltas of a stream came to
+	Content string // the concatenated deltas of a stream
 	Events  int    // of a stream, before [DONE]
-	Done    bool   // [DONE] came
+	Done    bool   // [DONE] was received
 	Failure string // the error event of a stream, "" for none
-	Resent  int    // tries before this one that got no answer at all
+	Resent  int    // previous attempts without any response
 	Err     error  // how the connection or the reading failed
 }
 
@@ -70,7 +70,7 @@ func (g *Gateway) chatOnce(ctx context.Context, body []byte, seen func(events in
 // liveClient has room for every request that a test has in flight.
 var liveClient = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024}}
 
-// event is what matters of an event of a stream.
+// event is a part of an event of a stream.
 type event struct {
 	Choices []struct {
 		Delta struct {
@@ -117,9 +117,8 @@ func (l *Live) readEvents(body io.Reader, seen func(events int)) {
 	}
 }
 
-// Check tells what is wrong with the answer to a request for a chat completion
-// that should have gone well: anything but the simulated server's answer, to
-// its end.
+// Check returns an error unless the response to a chat completion is the complete answer of
+// the simulated server.
 func (l Live) Check(body []byte, stream bool) error {
 	switch {
 	case l.Err != nil:
@@ -142,9 +141,8 @@ func (l Live) Check(body []byte, stream bool) error {
 	return nil
 }
 
-// CheckCut tells what is wrong with a stream whose server died in its middle:
-// it must hold a true beginning of the answer, then an error event, and then
-// end without [DONE] by a connection that breaks.
+// CheckCut checks a stream whose server died in its middle: it must have a correct beginning
+// of the answer, then an error event, and then end without [DONE] by a broken connection.
 func (l Live) CheckCut(body []byte) error {
 	want := vllmsim.ExpectedContent(ChatPath, body)
 	switch {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Sent is one request of a Load and what came of it.
+// Sent is one request of a Load with its result.
 type Sent struct {
 	Body   []byte
 	Stream bool
@@ -17,8 +17,7 @@ type Sent struct {
 	Took   time.Duration
 }
 
-// Check tells what is wrong with the answer, as Live.Check does, or that it
-// took a second try.
+// Check checks the response like Live.Check, and that it was the first attempt.
 func (s Sent) Check() error {
 	if s.Live.Resent > 0 {
 		return fmt.Errorf("it was sent %d times in vain", s.Live.Resent)
@@ -26,8 +25,8 @@ func (s Sent) Check() error {
 	return s.Live.Check(s.Body, s.Stream)
 }
 
-// Load is live traffic at a steady rate: requests are sent when their time has
-// come, whether or not earlier ones were answered.
+// Load is live traffic at a constant rate: requests are sent at their scheduled times,
+// independent of earlier responses.
 type Load struct {
 	gateway *Gateway
 	ask     func(i int) (body []byte, stream bool)
@@ -39,8 +38,8 @@ type Load struct {
 	sent []Sent // guarded by mu
 }
 
-// StartLoad sends rate requests a second until Stop, at the latest until the
-// test ends. ask says what the ith one is, counted from 0.
+// StartLoad sends rate requests per second until Stop or the end of the test. ask returns
+// the ith one, counted from 0.
 func (g *Gateway) StartLoad(tb testing.TB, rate int, ask func(i int) (body []byte, stream bool)) *Load {
 	tb.Helper()
 	sending, stop := context.WithCancel(context.Background())
@@ -55,7 +54,7 @@ func (l *Load) send(sending context.Context, interval time.Duration) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for i := 0; ; i++ {
-		// By the clock and not by a ticker, which drops what it is late for.
+		// Not with a ticker, which drops late ticks.
 		timer.Reset(time.Until(start.Add(time.Duration(i) * interval)))
 		select {
 		case <-sending.Done():
@@ -67,7 +66,7 @@ func (l *Load) send(sending context.Context, interval time.Duration) {
 	}
 }
 
-// requestLimit bounds a request whose answer never comes.
+// requestLimit limits a request without a response.
 const requestLimit = 60 * time.Second
 
 func (l *Load) one(body []byte, stream bool) {
@@ -89,8 +88,8 @@ func (l *Load) WaitEnded(tb testing.TB, n int) {
 	Eventually(tb, time.Minute, "live requests to end", func() bool { return l.ended.Load() >= want })
 }
 
-// Stop sends nothing more, waits for the requests that are under way and gives
-// all, in the order in which they ended.
+// Stop stops the load, waits for the requests in flight and returns all, in the order in
+// which they ended.
 func (l *Load) Stop() []Sent {
 	l.stop()
 	l.all.Wait()

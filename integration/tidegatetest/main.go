@@ -9,9 +9,9 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Main runs the tests of a package and gives the exit code: that of the tests,
-// or 1 if they left a goroutine behind. Idle connections of this package's and
-// of the default client are none of the tests' and are closed first.
+// Main runs the tests of a package and returns the exit code: that of the tests, or 1 if
+// they leaked a goroutine. Idle connections of this package's and of the default client are
+// closed first.
 func Main(m *testing.M) int {
 	code := m.Run()
 	liveClient.CloseIdleConnections()

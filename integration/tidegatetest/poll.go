@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// pollInterval is how often a state of another process is looked at.
+// pollInterval is the interval of polls of another process's state.
 const pollInterval = 10 * time.Millisecond
 
-// Eventually waits until done reports true and fails the test if it does not
-// within the limit. What was waited for is said as in "the batch to end".
+// Eventually waits until done returns true and fails the test if it does not within the
+// limit. what describes the condition, such as "the batch to end".
 func Eventually(tb testing.TB, limit time.Duration, what string, done func() bool) {
 	tb.Helper()
 	if !Poll(limit, done) {
@@ -17,8 +17,8 @@ func Eventually(tb testing.TB, limit time.Duration, what string, done func() boo
 	}
 }
 
-// Poll calls done until it reports true, or until the limit is over. It tells
-// which.
+// Poll calls done until it returns true, or until the limit is over. It reports whether
+// done returned true.
 func Poll(limit time.Duration, done func() bool) bool {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()

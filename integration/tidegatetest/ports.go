@@ -21,8 +21,7 @@ var taken struct {
 	ports map[int]bool // guarded by mu
 }
 
-// FreeAddr is a loopback address that nobody listens on and that is given to
-// nobody else in this process.
+// FreeAddr returns a free loopback address, each only once in this process.
 func FreeAddr(tb testing.TB) string {
 	tb.Helper()
 	taken.mu.Lock()

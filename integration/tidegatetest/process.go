@@ -34,7 +34,7 @@ type process struct {
 	cmd     *exec.Cmd
 	ended   chan struct{} // closed when the process is gone and err is set
 	err     error         // of Wait
-	mayExit bool          // the test expects that it ends by itself
+	mayExit bool          // the test expects it to exit
 }
 
 // startProcess starts a server, waits until it can be used, and has it ended
@@ -50,7 +50,7 @@ func startProcess(tb testing.TB, p *process) {
 	p.start(tb)
 }
 
-// cleanEnv is the environment without what would configure the program.
+// cleanEnv returns the environment without variables that configure the program.
 func cleanEnv() []string {
 	var env []string
 	for _, pair := range os.Environ() {
@@ -77,7 +77,7 @@ func (p *process) start(tb testing.TB) {
 	}
 }
 
-// launch starts the process and does not wait for anything.
+// launch starts the process without waiting.
 func (p *process) launch(tb testing.TB) {
 	tb.Helper()
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -93,7 +93,7 @@ func (p *process) launch(tb testing.TB) {
 		tb.Fatalf("starting %s: %v", p.name, err)
 	}
 	p.cmd, p.ended, p.mayExit = cmd, make(chan struct{}), false
-	go func(ended chan struct{}) { // ends with the process, which cleanup sees to
+	go func(ended chan struct{}) { // ends with the process, which cleanup ends
 		p.err = cmd.Wait()
 		close(ended)
 	}(p.ended)
@@ -122,14 +122,13 @@ func (p *process) answers() bool {
 	return answer.Body.Close() == nil && answer.StatusCode == http.StatusOK
 }
 
-// probes keeps no connection open: to a server that starts again, an old one
-// would only be in the way.
+// probes keeps no connection open, because a restarted server closes old ones.
 var probes = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 // PID is the process id.
 func (p *process) PID() int { return p.cmd.Process.Pid }
 
-// Signal asks the process to end and returns at once; Wait waits for it.
+// Signal sends a signal and returns at once; Wait waits for the end of the process.
 func (p *process) Signal(tb testing.TB, sig syscall.Signal) {
 	tb.Helper()
 	p.mayExit = true
@@ -183,8 +182,7 @@ func (p *process) Start(tb testing.TB) {
 	p.start(tb)
 }
 
-// Launch starts the process again after it has ended and does not wait for
-// anything.
+// Launch restarts the process after it has ended, without waiting.
 func (p *process) Launch(tb testing.TB) {
 	tb.Helper()
 	if !p.gone() {
@@ -203,15 +201,15 @@ func (p *process) Restart(tb testing.TB) {
 // Use has later starts run another program with the same arguments.
 func (p *process) Use(binary string) { p.argv[0] = binary }
 
-// Unset takes a variable out of the environment of later starts.
+// Unset removes a variable from the environment of later starts.
 func (p *process) Unset(name string) {
 	p.env = slices.DeleteFunc(p.env, func(pair string) bool { return strings.HasPrefix(pair, name+"=") })
 }
 
-// MayExit says that the process may end by itself from now on.
+// MayExit allows the process to exit from now on.
 func (p *process) MayExit() { p.mayExit = true }
 
-// Log is what the process printed so far, over all its starts.
+// Log returns the output of the process so far, over all its starts.
 func (p *process) Log(tb testing.TB) string {
 	tb.Helper()
 	text, err := os.ReadFile(p.log)
@@ -232,8 +230,7 @@ func (p *process) logTail() []byte {
 	return text
 }
 
-// fatalWords are what a Go program prints when it goes wrong in a way that no
-// test should accept.
+// fatalWords mark failures of a Go program that no test may accept.
 var fatalWords = []string{"panic: ", "fatal error: ", "WARNING: DATA RACE"}
 
 func (p *process) cleanup(tb testing.TB) {

@@ -11,13 +11,13 @@ import (
 	"github.com/tidegate/tidegate/internal/vllmsim"
 )
 
-// Model is what the simulated servers serve unless they are told otherwise.
+// Model is the default model of the simulated servers.
 const Model = "sim"
 
 // Sim is a simulated vLLM server as a process.
 type Sim struct {
 	process
-	// URL is what a gateway takes as --upstream.
+	// URL is the value of --upstream.
 	URL string
 }
 
@@ -45,7 +45,7 @@ func StartSims(tb testing.TB, n int, args ...string) []*Sim {
 	return sims
 }
 
-// Stats is what the server counted since it was started or reset.
+// Stats returns the counts of the server since its start or reset.
 func (s *Sim) Stats(tb testing.TB) vllmsim.Stats {
 	tb.Helper()
 	var stats vllmsim.Stats
@@ -53,8 +53,7 @@ func (s *Sim) Stats(tb testing.TB) vllmsim.Stats {
 	return stats
 }
 
-// Calls is how often each request came to this server and how it ended, by
-// vllmsim.Key.
+// Calls returns the counts of each request to this server by vllmsim.Key.
 func (s *Sim) Calls(tb testing.TB) map[string]vllmsim.Calls {
 	tb.Helper()
 	var calls map[string]vllmsim.Calls
@@ -62,7 +61,7 @@ func (s *Sim) Calls(tb testing.TB) map[string]vllmsim.Calls {
 	return calls
 }
 
-// CallsTo is how often the requests that name themselves "sim-id:ID" came.
+// CallsTo returns the counts of the requests with the name "sim-id:ID".
 func (s *Sim) CallsTo(tb testing.TB, id string) vllmsim.Calls {
 	tb.Helper()
 	var calls vllmsim.Calls

@@ -31,13 +31,13 @@ type Results struct {
 	Errors map[string]Result
 }
 
-// reported is how many wrong lines a test names before it stops.
+// reported limits the number of wrong lines that a test reports.
 const reported = 10
 
-// CheckResults asserts that every custom_id of the input stands exactly once
-// in the output and error files together, in input order, and that every line
-// of the output file is what the simulated server answers that request with.
-// What stands in the error file is for the test to judge.
+// CheckResults asserts that every custom_id of the input occurs exactly once in the output
+// and error files together, in input order, and that every line of the output file is the
+// simulated server's answer to that request. The test must check the contents of the error
+// file.
 func CheckResults(tb testing.TB, input, output, errors []byte) Results {
 	tb.Helper()
 	results, problems := Compare(input, output, errors)
@@ -62,7 +62,7 @@ type asked struct {
 	index    int
 }
 
-// Compare is CheckResults for those who gather what is wrong.
+// Compare is CheckResults that returns the problems.
 func Compare(input, output, errors []byte) (r Results, problems []string) {
 	c := newChecker()
 	r = c.results(input, output, errors)
@@ -72,8 +72,8 @@ func Compare(input, output, errors []byte) (r Results, problems []string) {
 	return r, c.problems
 }
 
-// CompareLines is Compare for results of a server whose answers are not known: it
-// finds lines that are missing, repeated, misplaced or in the wrong file.
+// CompareLines is Compare for results of a server with unknown answers: it finds lines that
+// are missing, repeated, misplaced or in the wrong file.
 func CompareLines(input, output, errors []byte) (r Results, problems []string) {
 	c := newChecker()
 	r = c.results(input, output, errors)
@@ -158,7 +158,7 @@ func (c *checker) file(name string, content []byte) map[string]Result {
 	return results
 }
 
-// answer compares a line of the output file with what the server gave.
+// answer compares a line of the output file with the server's answer.
 func (c *checker) answer(id string, r Result) {
 	a, known := c.lines[id]
 	if !known {
@@ -173,7 +173,7 @@ func (c *checker) answer(id string, r Result) {
 		c.complain("%s stands in the output file, and the server refuses it: %v", id, err)
 		return
 	}
-	var compact bytes.Buffer // a result is one line, whatever the server's form
+	var compact bytes.Buffer // a result is one line, independent of the server's formatting
 	if err := json.Compact(&compact, want); err != nil {
 		c.complain("the expected answer of %s is no JSON: %v", id, err)
 		return

@@ -26,7 +26,7 @@ func failure(i int) string {
 	return fmt.Sprintf(`{"id":"batch_req_%d","custom_id":%q,"response":null,"error":{"code":"batch_cancelled","message":"m"}}`, i, CustomID(i))
 }
 
-// The verifier finds what it is there to find.
+// TestCheckResults checks that the verifier finds each kind of error.
 func TestCheckResults(t *testing.T) {
 	input := BatchInput(t, 3, nil)
 	zero, one, two := result(t, 0), result(t, 1), result(t, 2)
@@ -62,7 +62,8 @@ func TestCheckResults(t *testing.T) {
 	}
 }
 
-// Without known answers every line still has to have one result, in the right file.
+// TestCompareLines checks that without known answers every line must still have one result,
+// in the right file.
 func TestCompareLines(t *testing.T) {
 	input := BatchInput(t, 3, nil)
 	zero, one, two := result(t, 0), result(t, 1), result(t, 2)

@@ -10,7 +10,7 @@ import (
 
 const (
 	abortLimit   = time.Second      // from the client's leaving until the engine has stopped
-	metricsLimit = 30 * time.Second // until what was sent shows in the server's metrics
+	metricsLimit = 30 * time.Second // until requests show in the server's metrics
 	longAnswer   = 1900             // tokens: several seconds
 )
 
@@ -41,7 +41,7 @@ func (s *suite) abort(t *testing.T) {
 				t.Fatal("the request was answered before its client left")
 			}
 			tidegatetest.Eventually(t, abortLimit, "the engine to stop", isRunning(0))
-			t.Logf("nothing runs %s after the client left", time.Since(left).Round(time.Millisecond))
+			t.Logf("no request runs %s after the client disconnected", time.Since(left).Round(time.Millisecond))
 		})
 	}
 }

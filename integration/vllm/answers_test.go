@@ -110,7 +110,7 @@ func (s *suite) answers(t *testing.T) {
 	}
 }
 
-// completionTokens is what the last event with usage reports.
+// completionTokens returns the usage of the last event with usage.
 func completionTokens(t *testing.T, stream []byte) (tokens int64) {
 	t.Helper()
 	for _, e := range events(t, stream) {

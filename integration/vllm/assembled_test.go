@@ -187,7 +187,8 @@ func differences(path string, a, b any) []string {
 	return []string{path}
 }
 
-// The comparison finds what a stream lacks and what it has besides, and no more.
+// TestAssemble checks that the comparison finds exactly the missing and the additional
+// members of a stream.
 func TestAssemble(t *testing.T) {
 	const stream = `data: {"id":"a","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}
 

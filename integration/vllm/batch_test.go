@@ -29,7 +29,7 @@ func checkLines(t *testing.T, g *tidegatetest.Gateway, b openai.Batch, input []b
 	return results
 }
 
-// batchLimit bounds how long a thousand short lines take.
+// batchLimit limits the time of a thousand short lines.
 const batchLimit = 5 * time.Minute
 
 // Every line of a batch runs once: the tokens of its results are those that the

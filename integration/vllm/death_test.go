@@ -11,8 +11,8 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// downLimit bounds how long a server without its engine takes to exit, and the
-// gateway to see it.
+// downLimit limits the time until a server without its engine exits and the gateway detects
+// it.
 const downLimit = 2 * time.Minute
 
 // When an engine dies the server answers all that is in flight with an error and

@@ -46,7 +46,7 @@ func (s *suite) hungEngine(t *testing.T) {
 	tidegatetest.Eventually(t, recoverLimit, "the server to be up again", func() bool { return upstreams(t, gateway)[0].State == "up" })
 	for _, l := range streams.wait() {
 		if l.Err != nil || !l.Done || l.Failure != "" {
-			t.Errorf("a stream that stood still ended as %+v", l)
+			t.Errorf("stream of a hung engine: got %+v", l)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// upstream is what GET /health of the gateway says of a server.
+// upstream is a server in the gateway's GET /health.
 type upstream struct {
 	URL         string
 	State       string
@@ -37,7 +37,7 @@ func awaitUp(t *testing.T, g *tidegatetest.Gateway, limit time.Duration) {
 	})
 }
 
-// loadLimit bounds how long two servers load on a shared machine.
+// loadLimit limits the loading time of two servers on a shared machine.
 const loadLimit = 8 * time.Minute
 
 // A server that loads refuses connections. The gateway says so, answers requests

@@ -20,7 +20,7 @@ const (
 	maxNumSeqs = 8 // of each server; few, so that requests have to wait
 )
 
-// suite is what the tests share: loading a server takes minutes.
+// suite is the state that the tests share, because loading a server takes minutes.
 type suite struct {
 	servers []*vllmtest.Server // all of the same model
 }
@@ -106,8 +106,7 @@ func ready(ctx context.Context, server *vllmtest.Server) error {
 	return err
 }
 
-// serve starts a gateway before servers, all of them when none is named, and waits
-// until it has all as up.
+// serve starts a gateway in front of servers, by default all, and waits until all are up.
 func (s *suite) serve(t *testing.T, servers ...*vllmtest.Server) *tidegatetest.Gateway {
 	t.Helper()
 	if len(servers) == 0 {

@@ -19,8 +19,8 @@ const (
 // body is a request that may be given more members.
 type body map[string]any
 
-// chat asks for so many tokens. The model is random: it answers with noise, and
-// with the same noise each time.
+// chat returns a request for a number of tokens. The model is random: its answers are
+// meaningless but reproducible.
 func chat(prompt string, tokens int) body {
 	return body{
 		"model": model, "max_tokens": tokens, "ignore_eos": true, "temperature": 0, "seed": 1,
@@ -63,7 +63,7 @@ func forcedTool(b body) body {
 	})
 }
 
-// answer is what a server or a gateway answered.
+// answer is the response of a server or a gateway.
 type answer struct {
 	status int
 	body   []byte
@@ -107,7 +107,7 @@ func decode(t *testing.T, text []byte, into any) {
 	}
 }
 
-// completed is what tests read of an answer to either path.
+// completed has the members of an answer to either path that tests read.
 type completed struct {
 	Choices []struct {
 		Text         string

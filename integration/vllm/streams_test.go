@@ -7,7 +7,7 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// streams are long live requests under way.
+// streams are long live requests in flight.
 type streams struct {
 	n     int
 	ended chan tidegatetest.Live
@@ -39,7 +39,7 @@ func startStreams(t *testing.T, g *tidegatetest.Gateway, n int) *streams {
 	return s
 }
 
-// wait returns what came of the streams.
+// wait returns the results of the streams.
 func (s *streams) wait() []tidegatetest.Live {
 	all := make([]tidegatetest.Live, 0, s.n)
 	for range s.n {
