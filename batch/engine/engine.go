@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/scheduler"
+	"github.com/tidegate/tidegate/internal/background"
 	"github.com/tidegate/tidegate/internal/openai"
 	"github.com/tidegate/tidegate/internal/wait"
 )
@@ -46,11 +47,8 @@ type Engine struct {
 
 	backlog *backlog
 
-	stopping   context.CancelFunc // no new work
-	all        context.Context    // ends when no work at all is to be done
-	aborting   context.CancelFunc // ends all
-	workers    sync.WaitGroup     // what takes new work and ends with stopping
-	present    sync.WaitGroup     // what tells the other gateways
+	workers    *background.Group // goroutines that take new work; nil before Start
+	presence   *background.Group // the goroutine of membership, which ends after the last line
 	workerBell chan struct{}
 	notifyBell chan struct{} // the other instances are to be told
 }
@@ -133,21 +131,16 @@ func MayOpenLater(err error) bool {
 
 // Start starts the work. The engine must be open.
 func (e *Engine) Start() {
-	work, stopWork := context.WithCancel(context.Background())
-	all, stopAll := context.WithCancel(context.Background())
-	e.stopping, e.all, e.aborting = stopWork, all, stopAll
+	e.workers, e.presence = background.NewGroup(context.Background()), background.NewGroup(context.Background())
 	for i := range workerCount() {
-		e.workers.Go(func() { e.runWorker(work, batch.Task(i%2)) })
+		e.workers.Start(func(ctx context.Context) { e.runWorker(ctx, batch.Task(i%2)) })
 	}
-	e.workers.Go(func() { e.runCleaner(work) })
-	e.workers.Go(func() { e.runContentCheck(work) })
-	e.workers.Go(func() { e.runExpirer(work) })
-	e.workers.Go(func() { e.usage.run(work) })
-	e.workers.Go(func() { e.hearWakes(work) })
-	e.workers.Go(func() { e.tellOthers(work) })
-	e.workers.Go(func() { e.runQueueWatch(work) })
-	e.workers.Go(func() { e.runModelMemory(work) })
-	e.present.Go(func() { e.runMembership(all) })
+	for _, run := range []func(context.Context){
+		e.runCleaner, e.runContentCheck, e.runExpirer, e.usage.run, e.hearWakes, e.tellOthers, e.runQueueWatch, e.runModelMemory,
+	} {
+		e.workers.Start(run)
+	}
+	e.presence.Start(e.runMembership)
 	if e.missed {
 		e.scheduler.StartGrace()
 	}
@@ -164,14 +157,14 @@ func (e *Engine) Stop(ctx context.Context) error {
 // Drain takes no new work, lets lines that run finish until ctx is done, and hands
 // back the rest. What the API needs works until Close.
 func (e *Engine) Drain(ctx context.Context) {
-	if e.stopping != nil {
+	if e.workers != nil {
 		e.backlog.stop()
-		e.stopping()
+		e.workers.Stop()
 		e.scheduler.Drain(ctx)
 		e.workers.Wait()
-		e.aborting()
+		e.presence.Stop()
 		e.scheduler.Stop()
-		e.present.Wait()
+		e.presence.Wait()
 		e.leave()
 	}
 }

@@ -102,7 +102,7 @@ func (l *line) suspicious() bool { return l.crashes >= crashLimit-1 }
 func (l *line) lane() lane { return lane{l.request.Model, l.suspicious()} }
 
 func (r *Scheduler) startLine(l *line, slot batch.Slot) {
-	ctx, cancel := context.WithCancel(r.ctx)
+	ctx, cancel := context.WithCancel(r.lines.Context())
 	l.state, l.abort = lineRunning, cancel
 	l.work.batchQueue.begin(l.request.Model, 1)
 	r.inFlight++
@@ -110,7 +110,7 @@ func (r *Scheduler) startLine(l *line, slot batch.Slot) {
 		r.suspect = l
 	}
 	a, claim := newAttempt(l), l.work.SliceClaim
-	r.lines.Go(func() {
+	r.lines.Start(func(context.Context) {
 		defer cancel()
 		out := r.send(ctx, a, slot)
 		if out.done {

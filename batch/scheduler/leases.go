@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -60,8 +61,8 @@ func (r *Scheduler) renew() {
 		r.deps.Health.Note("renewing leases", nil)
 		return
 	}
-	r.side.Go(func() {
-		ctx, cancel := r.bounded(r.ctx)
+	r.side.Start(func(ctx context.Context) {
+		ctx, cancel := r.bounded(ctx)
 		defer cancel()
 		lost, err := r.deps.Store.RenewSlices(ctx, held, r.deps.Config().Lease)
 		r.post(func() {

@@ -78,8 +78,7 @@ func (r *Scheduler) flushReleases() {
 	}
 	r.idle = nil
 	// Also when the last line has ended meanwhile and all is being closed.
-	ctx := context.WithoutCancel(r.ctx)
-	r.side.Go(func() { r.release(ctx, idle) })
+	r.side.Start(func(ctx context.Context) { r.release(context.WithoutCancel(ctx), idle) })
 }
 
 // release releases claims and has the others told.

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/background"
 	"github.com/tidegate/tidegate/internal/wait"
 )
 
@@ -59,15 +60,10 @@ type Scheduler struct {
 	inFlightNow atomic.Int64                  // inFlight, for others to read
 	served      atomic.Pointer[[]batch.Batch] // the active batches of the last refresh, for others to read
 
-	committing     context.Context // ends when results are not committed any more
-	abandonCommits context.CancelFunc
-	ctx            context.Context // ends when lines are to be aborted
-	abort          context.CancelFunc
-	commits        sync.WaitGroup // the committer, which outlives the lines
-	loop           sync.WaitGroup // the loop
-	lines          sync.WaitGroup // lines that run
-	side           sync.WaitGroup // whatever else runs beside the loop
-	quit           context.CancelFunc
+	commits *background.Group // the committer, which outlives the lines; Stop gives up to commit
+	loop    *background.Group // the loop
+	lines   *background.Group // attempts; Stop aborts them
+	side    *background.Group // statements and reads beside the loop, aborted with the lines
 }
 
 // Dependencies connect a Scheduler with the rest of the gateway.
@@ -134,24 +130,24 @@ const refreshInterval = time.Second
 
 // Start starts the loop and the committer.
 func (r *Scheduler) Start() {
-	r.committing, r.abandonCommits = context.WithCancel(context.Background())
-	r.ctx, r.abort = context.WithCancel(r.committing)
-	quit, stop := context.WithCancel(r.committing) //nolint:gosec // Stop calls it through r.quit
-	r.commits.Go(func() { r.commit.run(r.committing) })
-	r.quit = stop
+	r.commits = background.NewGroup(context.Background())
+	r.loop = background.NewGroup(r.commits.Context())
+	r.lines = background.NewGroup(r.commits.Context())
+	r.side = background.NewGroup(r.lines.Context())
+	r.commits.Start(r.commit.run)
 	r.refreshDue = true
-	r.loop.Go(func() { r.run(quit) })
+	r.loop.Start(r.run)
 	r.Wake()
 }
 
-func (r *Scheduler) run(quit context.Context) {
+func (r *Scheduler) run(ctx context.Context) {
 	refresh := time.NewTimer(refreshEvery(r.deps.Config()))
 	defer refresh.Stop()
 	renew := time.NewTimer(r.deps.Config().LeaseRenew)
 	defer renew.Stop()
 	for {
 		select {
-		case <-quit.Done():
+		case <-ctx.Done():
 			return
 		case <-r.bell:
 		case <-r.deps.Dispatcher.Freed():
@@ -218,8 +214,8 @@ const refreshDelay = 50 * time.Microsecond
 func (r *Scheduler) refresh() {
 	began, epoch := time.Now(), r.epoch
 	r.refreshing, r.refreshDue, r.asked = true, false, began
-	r.side.Go(func() {
-		ctx, cancel := r.bounded(r.ctx)
+	r.side.Start(func(ctx context.Context) {
+		ctx, cancel := r.bounded(ctx)
 		defer cancel()
 		batches, err := r.deps.Store.ActiveBatches(ctx, ActiveLimit)
 		r.post(func() {
@@ -389,8 +385,8 @@ func (r *Scheduler) firstQueues() (priority, n int) {
 func (r *Scheduler) load(f *batchQueue, request loadRequest) {
 	request.batch, request.inputKey, request.unread, request.force = f.batch, f.inputKey, f.unread, len(f.work) == 0
 	f.loading, f.unread = true, nil
-	r.side.Go(func() {
-		got := r.readSlices(r.ctx, request)
+	r.side.Start(func(ctx context.Context) {
+		got := r.readSlices(ctx, request)
 		r.post(func() { r.loaded(f, got, request.only) })
 	})
 }
@@ -573,8 +569,8 @@ func (r *Scheduler) acknowledge(done []*work) {
 			shared = append(shared, batch.Release{SliceClaim: w.SliceClaim})
 		}
 	}
-	r.side.Go(func() {
-		ctx, cancel := r.bounded(r.ctx)
+	r.side.Start(func(ctx context.Context) {
+		ctx, cancel := r.bounded(ctx)
 		defer cancel()
 		if len(shared) > 0 {
 			if err := r.deps.Store.ReleaseSlices(ctx, shared, r.deps.Config().Lease); err != nil {
@@ -599,13 +595,13 @@ func (r *Scheduler) Drain(ctx context.Context) {
 		close(stopped)
 	})
 	<-stopped
-	giveUp := context.AfterFunc(ctx, r.abort)
+	giveUp := context.AfterFunc(ctx, r.lines.Stop)
 	r.lines.Wait()
 	giveUp()
 	r.commit.finish()
 	giveUp = context.AfterFunc(ctx, func() {
-		if wait.Sleep(r.committing, commitGrace) {
-			r.abandonCommits()
+		if wait.Sleep(r.commits.Context(), commitGrace) {
+			r.commits.Stop()
 		}
 	})
 	defer giveUp()
@@ -614,14 +610,15 @@ func (r *Scheduler) Drain(ctx context.Context) {
 
 // Stop ends the loop and releases the slices that were not finished.
 func (r *Scheduler) Stop() {
-	r.abandonCommits()
+	r.commits.Stop()
 	r.commits.Wait()
 	r.loop.Wait()
-	r.abort()
+	r.lines.Stop()
 	for posted := true; posted; {
-		r.side.Wait() // what the last loads brought is released as well
+		r.side.WaitIdle() // what the last loads brought is released as well
 		posted = r.runPosted()
 	}
+	r.side.Wait()
 	held := r.idle
 	for _, c := range r.claims() {
 		held = append(held, batch.Release{SliceClaim: c})

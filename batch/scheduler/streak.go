@@ -85,7 +85,7 @@ func (r *Scheduler) ended(f *batchQueue, what failure) {
 	r.suspend(b) // nothing more starts while the store is told
 	r.halting[b.ID] = true
 	reason := fmt.Sprintf("%d lines failed in a row with the same error: %s", s.lines, s.failure)
-	r.side.Go(func() { r.stopBatch(r.ctx, b, reason) })
+	r.side.Start(func(ctx context.Context) { r.stopBatch(ctx, b, reason) })
 }
 
 // stopBatch pauses a batch for a reason. A store that does not answer is asked
