@@ -310,17 +310,15 @@ func (r *Scheduler) attempted(l *line, out outcome) {
 	l.state = lineBackoff
 	w.batchQueue.backingOff++
 	r.releaseIfStopped(w.batchQueue)
-	time.AfterFunc(max(pause, out.wait), func() {
-		r.post(func() {
-			if l.state == lineBackoff {
-				w.batchQueue.backingOff--
-				if out.excused { // so that each trial of a suspect upstream is another line's
-					w.batchQueue.pushBack(l)
-				} else {
-					w.batchQueue.pushFront(l)
-				}
+	r.deadlines.at(time.Now().Add(max(pause, out.wait)), func() {
+		if l.state == lineBackoff {
+			w.batchQueue.backingOff--
+			if out.excused { // so that each trial of a suspect upstream is another line's
+				w.batchQueue.pushBack(l)
+			} else {
+				w.batchQueue.pushFront(l)
 			}
-		})
+		}
 	})
 }
 

@@ -88,11 +88,9 @@ func (r *Scheduler) renewSoon() {
 		return
 	}
 	r.renewing = true
-	time.AfterFunc(renewPause, func() {
-		r.post(func() {
-			r.renewing = false
-			r.renew()
-		})
+	r.deadlines.at(time.Now().Add(renewPause), func() {
+		r.renewing = false
+		r.renew()
 	})
 }
 

@@ -62,7 +62,7 @@ func (r *Scheduler) silent(now time.Time) bool {
 // StartGrace has leases that ended left alone for now: the store was away.
 func (r *Scheduler) StartGrace() {
 	r.patience = time.Now().Add(outageGrace)
-	time.AfterFunc(outageGrace, r.Wake)
+	r.deadlines.at(r.patience, nil)
 }
 
 // patient reports whether leases that ended are to be left alone. A load that does

@@ -90,8 +90,9 @@ func (r *Scheduler) admitWaiting(s *places, now time.Time) {
 const rotationRetry = 100 * time.Millisecond
 
 func (r *Scheduler) later(now time.Time) time.Time {
-	time.AfterFunc(rotationRetry, r.Wake)
-	return now.Add(rotationRetry)
+	at := now.Add(rotationRetry)
+	r.deadlines.at(at, nil)
+	return at
 }
 
 // retryRotation has those that wait looked through at once: something changed.

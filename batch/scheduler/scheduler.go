@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,15 +18,13 @@ import (
 // goroutine, the loop, owns all its state; other goroutines post functions to it. The
 // loop does no I/O: loads, refreshes, renewals and lines run beside it.
 type Scheduler struct {
+	*mailbox
 	deps     Dependencies
 	commit   *committer
 	counters counters
 
-	mu     sync.Mutex
-	posted []func() // guarded by mu
-	bell   chan struct{}
-
 	// Owned by the loop:
+	deadlines    deadlines
 	queues       map[string]*batchQueue
 	active       map[string]batch.Batch // InProgress, by the last refresh
 	rotation     []string               // active batches without a batch queue, whose turn is next first
@@ -105,24 +102,13 @@ type HealthReporter interface {
 // New returns a Scheduler. It does no I/O and starts nothing.
 func New(d Dependencies) *Scheduler {
 	r := &Scheduler{
-		deps: d, bell: make(chan struct{}, 1), queues: make(map[string]*batchQueue), active: make(map[string]batch.Batch), backoffUntil: make(map[string]time.Time),
+		mailbox: newMailbox(), deps: d, queues: make(map[string]*batchQueue), active: make(map[string]batch.Batch), backoffUntil: make(map[string]time.Time),
 		streaks: make(map[string]*streak), halting: make(map[string]bool), unroutable: make(map[string]bool), saturated: make(map[string]saturated),
 	}
 	r.counters.lines = newLineMetrics()
 	r.commit = newCommitter(r)
 	return r
 }
-
-// post has f run by the loop. It never waits.
-func (r *Scheduler) post(f func()) {
-	r.mu.Lock()
-	r.posted = append(r.posted, f)
-	r.mu.Unlock()
-	r.Wake()
-}
-
-// Wake has the loop look for what it can do.
-func (r *Scheduler) Wake() { wait.Ring(r.bell) }
 
 // refreshInterval is how often the store is asked at least which batches are
 // active, when nobody said that something changed.
@@ -135,30 +121,26 @@ func (r *Scheduler) Start() {
 	r.lines = background.NewGroup(r.commits.Context())
 	r.side = background.NewGroup(r.lines.Context())
 	r.commits.Start(r.commit.run)
-	r.refreshDue = true
+	r.refreshRegularly()
+	r.deadlines.at(time.Now().Add(r.deps.Config().LeaseRenew), r.renewRegularly)
 	r.loop.Start(r.run)
 	r.Wake()
 }
 
 func (r *Scheduler) run(ctx context.Context) {
-	refresh := time.NewTimer(refreshEvery(r.deps.Config()))
-	defer refresh.Stop()
-	renew := time.NewTimer(r.deps.Config().LeaseRenew)
-	defer renew.Stop()
+	deadline := time.NewTimer(idleWait)
+	defer deadline.Stop()
 	for {
+		deadline.Reset(r.deadlines.wait(time.Now()))
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.bell:
 		case <-r.deps.Dispatcher.Freed():
-		case <-refresh.C:
-			r.refreshDue = true
-			refresh.Reset(refreshEvery(r.deps.Config()))
-		case <-renew.C:
-			r.renew()
-			renew.Reset(r.deps.Config().LeaseRenew)
+		case <-deadline.C:
 		}
-		r.runPosted()
+		r.deadlines.run(time.Now())
+		r.mailbox.run()
 		r.schedule()
 		r.flushReleases()
 		r.inFlightNow.Store(int64(r.inFlight))
@@ -166,16 +148,16 @@ func (r *Scheduler) run(ctx context.Context) {
 	}
 }
 
-// runPosted runs what was posted and reports whether that was anything.
-func (r *Scheduler) runPosted() bool {
-	r.mu.Lock()
-	todo := r.posted
-	r.posted = nil
-	r.mu.Unlock()
-	for _, f := range todo {
-		f()
-	}
-	return len(todo) > 0
+// refreshRegularly asks the store for the active batches now and from then on.
+func (r *Scheduler) refreshRegularly() {
+	r.refreshDue = true
+	r.deadlines.at(time.Now().Add(refreshEvery(r.deps.Config())), r.refreshRegularly)
+}
+
+// renewRegularly renews all leases now and from then on.
+func (r *Scheduler) renewRegularly() {
+	r.renew()
+	r.deadlines.at(time.Now().Add(r.deps.Config().LeaseRenew), r.renewRegularly)
 }
 
 // storeTimeout limits each statement of the scheduler.
@@ -242,8 +224,8 @@ func (r *Scheduler) refresh() {
 // delayRefresh has the store left alone for a while after a refresh.
 func (r *Scheduler) delayRefresh(began time.Time, batches int) {
 	r.refreshFrom = began.Add(min(time.Duration(batches)*refreshDelay, refreshEvery(r.deps.Config())))
-	if wait := time.Until(r.refreshFrom); wait > 0 {
-		time.AfterFunc(wait, r.Wake)
+	if r.refreshFrom.After(time.Now()) {
+		r.deadlines.at(r.refreshFrom, nil)
 	}
 }
 
@@ -436,11 +418,16 @@ func (r *Scheduler) loaded(f *batchQueue, got loaded, only bool) {
 		f.spent = got.err == nil && !got.found
 	}
 	if got.err != nil || !got.found && !only {
-		r.backoffUntil[id] = time.Now().Add(batchBackoff)
-		time.AfterFunc(batchBackoff, r.Wake)
+		r.backOff(id, time.Now())
 	} else {
 		delete(r.backoffUntil, id)
 	}
+}
+
+// backOff leaves a batch alone for batchBackoff.
+func (r *Scheduler) backOff(id string, now time.Time) {
+	r.backoffUntil[id] = now.Add(batchBackoff)
+	r.deadlines.at(r.backoffUntil[id], nil)
 }
 
 // dropBatch forgets a batch that is not active any more. Its claims are stale
@@ -616,7 +603,7 @@ func (r *Scheduler) Stop() {
 	r.lines.Stop()
 	for posted := true; posted; {
 		r.side.WaitIdle() // what the last loads brought is released as well
-		posted = r.runPosted()
+		posted = r.mailbox.run()
 	}
 	r.side.Wait()
 	held := r.idle

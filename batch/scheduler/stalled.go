@@ -27,7 +27,7 @@ func (r *Scheduler) noteStalled(full map[string]bool) {
 			f.stalled = time.Time{}
 		case f.stalled.IsZero():
 			f.stalled = time.Now()
-			time.AfterFunc(stallTime, r.Wake)
+			r.deadlines.at(f.stalled.Add(stallTime), nil)
 		}
 	}
 }
@@ -59,7 +59,7 @@ func (r *Scheduler) noteSaturated(full map[string]bool, known bool, now time.Tim
 		c := r.saturated[model]
 		if c.since.IsZero() {
 			c.since = now
-			time.AfterFunc(stallTime, r.Wake)
+			r.deadlines.at(now.Add(stallTime), nil)
 		}
 		r.saturated[model] = saturated{c.since, now}
 	}
@@ -99,8 +99,7 @@ func (r *Scheduler) releaseUnroutable(f *batchQueue, now time.Time) {
 	before := len(r.idle)
 	r.releaseExcept(f, (*line).tried, none)
 	if len(r.idle) > before {
-		r.backoffUntil[f.batch.ID] = now.Add(batchBackoff)
-		time.AfterFunc(batchBackoff, r.Wake)
+		r.backOff(f.batch.ID, now)
 	}
 }
 
