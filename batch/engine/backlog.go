@@ -125,7 +125,7 @@ func (b *backlog) recent() *view {
 // read makes a look. turn is held.
 func (b *backlog) read(ctx context.Context) (*view, error) {
 	e := b.engine
-	v := &view{at: time.Now(), inFlight: e.scheduler.LinesInFlight(ctx), perLine: e.scheduler.TokensPerLine()}
+	v := &view{at: time.Now(), inFlight: e.scheduler.LinesInFlight(ctx), perLine: e.scheduler.Metrics().TokensPerLine()}
 	var err error
 	if err := b.readBatches(ctx, v); err != nil {
 		return nil, err

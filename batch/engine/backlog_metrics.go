@@ -97,7 +97,7 @@ func (b *backlog) collect(ch chan<- prometheus.Metric) {
 // labelOf returns the label of a model. A name that nothing but batches which wait for
 // their first server have told is a client's, and gets no label of its own.
 func (b *backlog) labelOf(m *ModelDemand) string {
-	labels := b.engine.scheduler.ModelLabels()
+	labels := b.engine.scheduler.Metrics().ModelLabels()
 	if m.Validating == m.Batches {
 		if known, _ := b.engine.dispatcher.Serves(m.Model); !known {
 			return labels.Peek(m.Model)

@@ -23,7 +23,7 @@ func (e *Engine) Capacity() Capacity {
 }
 
 // InFlight is how many lines this gateway has sent that are not durable yet.
-func (e *Engine) InFlight() int64 { return e.scheduler.InFlight() }
+func (e *Engine) InFlight() int64 { return e.scheduler.Metrics().InFlight() }
 
 // LinesInFlight counts by batch the lines that this gateway has on an upstream.
 // It is empty while the engine does not run.
@@ -53,4 +53,4 @@ func (e *Engine) Space() (s batch.Space, known bool, err error) {
 
 // Tokens returns the tokens of lines that this gateway has made durable, by model;
 // models beyond modellabel.Limit are modellabel.Other.
-func (e *Engine) Tokens() map[string]openai.Usage { return e.scheduler.Tokens() }
+func (e *Engine) Tokens() map[string]openai.Usage { return e.scheduler.Metrics().Tokens() }

@@ -36,7 +36,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range backlogDescs {
 		ch <- d
 	}
-	m.scheduler.Describe(ch)
+	m.scheduler.Metrics().Describe(ch)
 	m.times.Describe(ch)
 }
 
@@ -48,7 +48,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	if missing := m.missing.Load(); missing != nil {
 		ch <- prometheus.MustNewConstMetric(descMissing, prometheus.GaugeValue, float64(missing.Files))
 	}
-	m.scheduler.Collect(ch)
+	m.scheduler.Metrics().Collect(ch)
 	m.times.Collect(ch)
 	m.backlog.collect(ch)
 }

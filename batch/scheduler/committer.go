@@ -9,8 +9,8 @@ import (
 	"github.com/tidegate/tidegate/internal/wait"
 )
 
-// A group of results committed together is what finished while the last commit
-// ran, at most this much.
+// A group of results that are committed together is what finished during the last commit,
+// up to these limits.
 const (
 	commitLines = 256
 	commitBytes = 4 << 20
@@ -23,11 +23,11 @@ type finishedLine struct {
 	result batch.LineResult
 }
 
-// committer makes results durable, in groups. Results that the store does not
-// take are held and offered again until it does; they are bounded because
-// every one counts as in flight until then.
+// committer makes results durable, in groups. While the store is away it holds results and
+// tries again. They are bounded, because each counts as in flight until it is durable.
 type committer struct {
-	scheduler *Scheduler
+	deps      *Dependencies
+	committed func(group []finishedLine, stale []batch.SliceClaim)
 	bell      chan struct{}
 
 	mu       sync.Mutex
@@ -36,8 +36,10 @@ type committer struct {
 	closing  bool           // guarded by mu; nothing more is added
 }
 
-func newCommitter(r *Scheduler) *committer {
-	return &committer{scheduler: r, bell: make(chan struct{}, 1)}
+// newCommitter returns a committer that calls committed for each group that the store has
+// taken, with the claims that were stale.
+func newCommitter(deps *Dependencies, committed func(group []finishedLine, stale []batch.SliceClaim)) *committer {
+	return &committer{deps: deps, committed: committed, bell: make(chan struct{}, 1)}
 }
 
 // add takes the result of a line.
@@ -49,14 +51,14 @@ func (c *committer) add(l finishedLine) {
 	c.ring()
 }
 
-// waiting is how many bytes of results wait to be committed.
+// waiting returns how many bytes of results wait to be committed.
 func (c *committer) waiting() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.bytes
 }
 
-// finish says that nothing more is added, so that run ends when all is
+// finish declares that nothing more is added, so that run ends when everything is
 // committed.
 func (c *committer) finish() {
 	c.mu.Lock()
@@ -67,7 +69,7 @@ func (c *committer) finish() {
 
 func (c *committer) ring() { wait.Ring(c.bell) }
 
-// take gives the next group, and whether there will be none any more.
+// take removes and returns the next group, and reports whether no other will follow.
 func (c *committer) take() (group []finishedLine, ended bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,13 +84,14 @@ func (c *committer) take() (group []finishedLine, ended bool) {
 		n++
 	}
 	group = append([]finishedLine(nil), c.finished[:n]...)
-	rest := copy(c.finished, c.finished[n:])
-	clear(c.finished[rest:])
-	c.finished = c.finished[:rest]
+	left := copy(c.finished, c.finished[n:])
+	clear(c.finished[left:])
+	c.finished = c.finished[:left]
 	c.bytes -= size
 	return group, c.closing && n == 0
 }
 
+// run commits groups until everything is committed after finish, or ctx ends.
 func (c *committer) run(ctx context.Context) {
 	for {
 		group, ended := c.take()
@@ -109,24 +112,23 @@ func (c *committer) run(ctx context.Context) {
 	}
 }
 
-// Pauses between attempts to commit a group that the store does not take.
+// Pauses between attempts to commit a group.
 const (
 	commitBackoffMin = 50 * time.Millisecond
 	commitBackoffMax = time.Second // less than outageGrace
 )
 
-// commit makes a group durable, however long that takes. It gives up only when
-// ctx ends.
+// commit makes a group durable, however long that takes, and reports whether it did. It
+// gives up when ctx ends.
 func (c *committer) commit(ctx context.Context, group []finishedLine) bool {
-	r := c.scheduler
 	writes := segments(group)
 	for pause := commitBackoffMin; ; pause = min(2*pause, commitBackoffMax) {
-		bounded, cancel := r.bounded(ctx)
-		stale, err := r.deps.Store.CommitResults(bounded, writes)
+		statement, cancel := bounded(ctx)
+		stale, err := c.deps.Store.CommitResults(statement, writes)
 		cancel()
-		r.deps.Health.Note("committing results", err)
+		c.deps.Health.Note("committing results", err)
 		if err == nil {
-			r.post(func() { r.committed(group, stale) })
+			c.committed(group, stale)
 			return true
 		}
 		if !wait.Sleep(ctx, pause) {
@@ -135,7 +137,7 @@ func (c *committer) commit(ctx context.Context, group []finishedLine) bool {
 	}
 }
 
-// segments groups lines by slice, in the order in which slices come up.
+// segments groups lines by slice, in the order of the first line of each.
 func segments(group []finishedLine) []batch.SegmentWrite {
 	at := make(map[batch.SliceClaim]int)
 	var writes []batch.SegmentWrite

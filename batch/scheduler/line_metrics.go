@@ -11,10 +11,10 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// lineBuckets go from a small embedding to the longest answer, in seconds.
+// lineBuckets range from a small embedding to the longest answer, in seconds.
 var lineBuckets = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280}
 
-// lineMetrics are what lines of each model came to on this gateway. Series begin
+// lineMetrics are the durations and tokens of lines by model on this gateway. Series begin
 // with the first durable result of a model.
 type lineMetrics struct {
 	labels    modellabel.Set
@@ -62,22 +62,22 @@ func (m *lineMetrics) perLine() map[string]LineTokens {
 	return maps.Clone(m.ended)
 }
 
-// Tokens returns the tokens of lines that this engine has made durable, by model;
-// models beyond modellabel.Limit are modellabel.Other.
-func (r *Scheduler) Tokens() map[string]openai.Usage {
-	m := r.counters.lines
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return maps.Clone(m.tokens)
+// Tokens returns the tokens of lines that this gateway has made durable, by model; models
+// beyond modellabel.Limit are modellabel.Other.
+func (m *Metrics) Tokens() map[string]openai.Usage {
+	m.lines.mu.Lock()
+	defer m.lines.mu.Unlock()
+	return maps.Clone(m.lines.tokens)
 }
 
-// LineTokens are tokens of lines that have ended.
+// LineTokens counts the tokens of lines that have ended.
 type LineTokens struct{ Lines, Input, Output int64 }
 
+// Known reports whether there are lines whose tokens are known.
 func (t LineTokens) Known() bool { return t.Lines > 0 && t.Input+t.Output > 0 }
 
 // TokensPerLine returns the tokens of lines that completed, by the model's label.
-func (r *Scheduler) TokensPerLine() map[string]LineTokens { return r.counters.lines.perLine() }
+func (m *Metrics) TokensPerLine() map[string]LineTokens { return m.lines.perLine() }
 
-// ModelLabels returns the labels of models in metrics of the Scheduler.
-func (r *Scheduler) ModelLabels() *modellabel.Set { return &r.counters.lines.labels }
+// ModelLabels returns the labels of models.
+func (m *Metrics) ModelLabels() *modellabel.Set { return &m.lines.labels }

@@ -27,8 +27,8 @@ func (m *mailbox) post(f func()) {
 // Wake makes the loop look for work.
 func (m *mailbox) Wake() { wait.Ring(m.bell) }
 
-// run runs what was posted before the call, and reports whether that was anything.
-func (m *mailbox) run() bool {
+// deliver runs what was posted before the call, and reports whether that was anything.
+func (m *mailbox) deliver() bool {
 	m.mu.Lock()
 	todo := m.posted
 	m.posted = nil

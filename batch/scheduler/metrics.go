@@ -4,11 +4,15 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tidegate/tidegate/batch"
 )
 
-// counters count what a Scheduler did, for Prometheus.
-type counters struct {
+// Metrics counts what a Scheduler did. It implements prometheus.Collector.
+type Metrics struct {
 	lines             *lineMetrics
+	inFlight          atomic.Int64 // as of the last round of the loop
+	memory            atomic.Int64 // bytes of requests, likewise
 	completed, failed atomic.Int64 // lines with a durable result
 	commits           atomic.Int64
 	refused           atomic.Int64 // results
@@ -29,26 +33,38 @@ var (
 var descs = []*prometheus.Desc{descInFlight, descLines, descCommits, descRefused, descLost, descMemory, descShort}
 
 // Describe implements prometheus.Collector.
-func (r *Scheduler) Describe(ch chan<- *prometheus.Desc) {
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range descs {
 		ch <- d
 	}
-	r.counters.lines.durations.Describe(ch)
+	m.lines.durations.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
-func (r *Scheduler) Collect(ch chan<- prometheus.Metric) {
-	c := &r.counters
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, n *atomic.Int64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n.Load()), labels...)
 	}
-	ch <- prometheus.MustNewConstMetric(descInFlight, prometheus.GaugeValue, float64(r.inFlightNow.Load()))
-	ch <- prometheus.MustNewConstMetric(descMemory, prometheus.GaugeValue, float64(r.memory.published.Load()))
-	counter(descLines, &c.completed, "completed")
-	counter(descLines, &c.failed, "failed")
-	counter(descCommits, &c.commits)
-	counter(descRefused, &c.refused)
-	counter(descLost, &c.lost)
-	counter(descShort, &c.short)
-	c.lines.durations.Collect(ch)
+	ch <- prometheus.MustNewConstMetric(descInFlight, prometheus.GaugeValue, float64(m.inFlight.Load()))
+	ch <- prometheus.MustNewConstMetric(descMemory, prometheus.GaugeValue, float64(m.memory.Load()))
+	counter(descLines, &m.completed, "completed")
+	counter(descLines, &m.failed, "failed")
+	counter(descCommits, &m.commits)
+	counter(descRefused, &m.refused)
+	counter(descLost, &m.lost)
+	counter(descShort, &m.short)
+	m.lines.durations.Collect(ch)
 }
+
+// durable counts a result that has become durable.
+func (m *Metrics) durable(r *batch.LineResult) {
+	if r.Failed {
+		m.failed.Add(1)
+	} else {
+		m.completed.Add(1)
+	}
+	m.lines.durable(r)
+}
+
+// InFlight returns the number of lines that were sent and have no durable result yet.
+func (m *Metrics) InFlight() int64 { return m.inFlight.Load() }

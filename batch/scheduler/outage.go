@@ -6,68 +6,76 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// Outages of the store. Leases end while the store does not answer, and gateways that hold
-// results can neither commit them nor renew. After an outage, slices whose lease has ended
-// are not reclaimed during outageGrace, so that in-flight results can still commit. Slices
-// that no gateway held are claimed at once.
+// outage tracks outages of the store. Leases end while the store does not answer, and
+// gateways that hold results can neither commit them nor renew. After an outage, slices
+// whose lease has ended are not reclaimed during outageGrace, so that in-flight results
+// can still commit. Slices that no gateway held are claimed at once.
+type outage struct {
+	away       bool      // the store failed, and has not answered a refresh since
+	asking     condition // a refresh waits for the store
+	graceUntil time.Time
+}
 
-// outageGrace is how long that while is.
+// outageGrace is how long after an outage slices of ended leases are not reclaimed.
 const outageGrace = 3 * time.Second
 
-// The first lease that a silent store keeps from being renewed ends Lease -
-// LeaseRenew after it fell silent, at the earliest. By then every claim must have
-// been given up that was begun by one who took the store to be there: it asks the
-// store within refreshEvery, knows after a silence that it is away, and waits for
-// what it wanted to claim just before that for claimWait. Together that is nine
-// tenths of the time.
+// While the store is silent, the first lease that cannot be renewed ends Lease -
+// LeaseRenew after the silence began, at the earliest. By then every claim must have been
+// given up that was begun by a gateway that took the store to be available. Such a gateway
+// asks the store within refreshEvery, learns after silence that it is away, and waits for
+// the claims that it began before that for claimWait. Together that is nine tenths of the
+// time.
 
-// refreshEvery is how often the store is asked which batches are active.
+// refreshInterval is the longest time between two refreshes.
+const refreshInterval = time.Second
+
+// refreshEvery returns how often the store is asked which batches are active.
 func refreshEvery(c *batch.Config) time.Duration {
 	return min(refreshInterval, (c.Lease-c.LeaseRenew)/8)
 }
 
-// silence is how long the store may say nothing without counting as away.
+// silence returns after how long without an answer the store counts as away.
 func silence(c *batch.Config) time.Duration {
 	return (c.Lease - c.LeaseRenew) / 3
 }
 
-// claimWait is how long a claim waits for the store that may take what others
-// have.
+// claimWait limits a claim that may take slices of ended leases.
 func claimWait(c *batch.Config) time.Duration {
 	return 4 * (c.Lease - c.LeaseRenew) / 9
 }
 
-// storeAnswered handles the answer to a refresh, or that there is none.
-func (r *Scheduler) storeAnswered(err error) {
-	if r.silent(time.Now()) {
-		r.outage = true
+// begin records that the store failed.
+func (o *outage) begin() { o.away = true }
+
+// ask records that a refresh waits for the store.
+func (o *outage) ask(now time.Time) { o.asking = condition{now} }
+
+// answered records the answer to a refresh, or its failure. It reports whether this ends
+// an outage. silence is the longest that a store that is available takes to answer.
+func (o *outage) answered(err error, now time.Time, silence time.Duration) (over bool) {
+	if o.silent(now, silence) {
+		o.away = true
 	}
-	r.asked = time.Time{}
-	switch {
-	case err != nil:
-		r.outage = true
-	case r.outage:
-		r.outage = false
-		r.StartGrace()
-		r.renew()
-	}
+	o.asking = condition{}
+	over = err == nil && o.away
+	o.away = err != nil
+	return over
 }
 
-// silent reports whether the store has not answered a refresh for too long. What
-// waits for it may be answered in the moment in which it is back.
-func (r *Scheduler) silent(now time.Time) bool {
-	return !r.asked.IsZero() && now.Sub(r.asked) >= silence(r.deps.Config())
+// silent reports whether the store has not answered a refresh for too long. What waits
+// for it may be answered in the moment in which it is back.
+func (o *outage) silent(now time.Time, silence time.Duration) bool {
+	return o.asking.lasted(silence, now)
 }
 
-// StartGrace has leases that ended left alone for now: the store was away.
-func (r *Scheduler) StartGrace() {
-	r.patience = time.Now().Add(outageGrace)
-	r.deadlines.at(r.patience, nil)
+// startGrace begins outageGrace.
+func (o *outage) startGrace(now time.Time) {
+	o.graceUntil = now.Add(outageGrace)
 }
 
-// patient reports whether leases that ended are to be left alone. A load that does
-// not leave them alone has no longer than claimWait: it would claim in the moment
-// in which the store is back.
-func (r *Scheduler) patient(now time.Time) bool {
-	return r.outage || now.Before(r.patience) || r.silent(now)
+// patient reports whether slices of ended leases are not to be reclaimed. A load that
+// reclaims them is limited to claimWait, because it would claim in the moment in which the
+// store is back.
+func (o *outage) patient(now time.Time, silence time.Duration) bool {
+	return o.away || now.Before(o.graceUntil) || o.silent(now, silence)
 }

@@ -5,129 +5,191 @@ import (
 	"slices"
 	"sort"
 	"time"
+
+	"github.com/tidegate/tidegate/batch"
 )
 
-// rotationSlices is how many slices a batch loads before it yields its place to a waiting
-// batch of the same priority. It yields at once to a batch of a larger priority, and to any
-// batch when all that is left of it runs. It goes on when no batch waits.
-const rotationSlices = 4
+const (
+	// rotationSlices is how many slices a batch loads before it yields its place to a
+	// waiting batch of the same priority. It yields at once to a batch of a higher
+	// priority, and to any batch when all that is left of it runs. It goes on when no
+	// batch waits.
+	rotationSlices = 4
+	// batchBackoff is the pause of a batch that had nothing to claim, or whose load failed.
+	batchBackoff = time.Second
+	// rotationRetry is the pause between two searches for a batch that can use its turn,
+	// if none could: thousands may wait.
+	rotationRetry = 100 * time.Millisecond
+)
 
-// batchBackoff is how long a batch in which nothing was to be claimed, or whose
-// load failed, is left alone.
-const batchBackoff = time.Second
+// rotation decides which batches have a place, that is a batch queue, and which wait.
+type rotation struct {
+	deps         *Dependencies
+	deadlines    *deadlines
+	wake         func()
+	queues       *queueSet
+	models       *models
+	active       map[string]batch.Batch // in progress and not paused, by the last refresh
+	waiting      []string               // active batches without a batch queue, the next first
+	backoffUntil map[string]time.Time   // batches that are not served until then
 
-// places are the places of batches that are served.
+	noneFits time.Time // until then no batch is looked for that waits for other models than the stalled ones
+	noneDue  time.Time // until then no batch is looked for
+}
+
+// places counts the places that are taken.
 type places struct {
 	taken   int
-	aside   int             // of taken, by batch queues of which nothing can start, or of a saturated model
+	aside   int             // of taken, by stalled batch queues and those of a saturated model
 	clogged map[string]bool // models that these wait for, "" for a batch of several
 }
 
-// endRotation drops batch queues that are over, and counts those that are not.
-func (r *Scheduler) endRotation(now time.Time) places {
-	s := places{clogged: make(map[string]bool)}
-	for model := range r.saturated {
-		if r.saturatedLong(model, now) {
-			s.clogged[model] = true
+// refreshed handles the active batches that are not paused, the most urgent first.
+func (r *rotation) refreshed(batches []batch.Batch, active map[string]batch.Batch) {
+	gone := func(id string) bool { _, still := active[id]; return !still }
+	r.waiting = slices.DeleteFunc(r.waiting, gone)
+	for _, b := range batches {
+		q := r.queues.byID[b.ID]
+		if q != nil {
+			q.batch = b
+			q.resume()
+		}
+		if _, known := r.active[b.ID]; !known && q == nil {
+			r.waiting = append(r.waiting, b.ID)
 		}
 	}
-	for id, f := range r.queues {
-		r.releaseUnroutable(f, now)
-		if f.empty() && (f.retiring || f.paused || now.Before(r.backoffUntil[id])) {
-			delete(r.queues, id)
+	for id := range r.active {
+		if gone(id) {
+			r.forget(id)
+		}
+	}
+	r.active = active
+	r.sort()
+}
+
+// remove removes a batch that is not active any more.
+func (r *rotation) remove(id string) {
+	delete(r.active, id)
+	r.forget(id)
+	r.waiting = slices.DeleteFunc(r.waiting, func(other string) bool { return other == id })
+}
+
+// forget drops what is kept of a batch besides its place.
+func (r *rotation) forget(id string) {
+	delete(r.backoffUntil, id)
+	r.deps.Health.NoteBatch(id, nil)
+}
+
+// backOff stops loading slices of a batch for batchBackoff.
+func (r *rotation) backOff(id string, now time.Time) {
+	r.backoffUntil[id] = now.Add(batchBackoff)
+	r.deadlines.at(r.backoffUntil[id], nil)
+}
+
+// backsOff reports whether no slices of a batch are loaded now.
+func (r *rotation) backsOff(id string, now time.Time) bool { return now.Before(r.backoffUntil[id]) }
+
+// endTurns removes batch queues that are empty and not to be continued, and counts the
+// places that others have.
+func (r *rotation) endTurns(now time.Time) places {
+	p := places{clogged: make(map[string]bool)}
+	for model := range r.models.saturated {
+		if r.models.saturatedLong(model, now) {
+			p.clogged[model] = true
+		}
+	}
+	for id, q := range r.queues.byID {
+		if q.empty() && (q.state != serving || r.backsOff(id, now)) {
+			delete(r.queues.byID, id)
 			if _, active := r.active[id]; active {
 				r.enqueue(id)
 			}
 			continue
 		}
-		if f.retiring || f.paused {
+		if q.state != serving {
 			continue
 		}
-		s.taken++
-		stalled := f.stalledLong(now)
+		p.taken++
+		stalled := q.stalled.lasted(stallTime, now)
 		if stalled {
-			s.clogged[f.batch.Model] = true
-			for lane := range f.pending {
-				s.clogged[lane.model] = true
+			p.clogged[q.batch.Model] = true
+			for lane := range q.pending {
+				p.clogged[lane.model] = true
 			}
 		}
-		if stalled || r.saturatedLong(f.batch.Model, now) {
-			s.aside++
+		if stalled || r.models.saturatedLong(q.batch.Model, now) {
+			p.aside++
 		}
 	}
-	return s
+	return p
 }
 
-// admitWaiting gives batch queues to batches whose turn it is. A batch has the place of
-// one that is set aside if it is not to wait for the same.
-func (r *Scheduler) admitWaiting(s *places, now time.Time) {
+// admit gives places to waiting batches whose turn it is. A batch can have a place in
+// addition to those that are set aside if it does not wait for the same models.
+func (r *rotation) admit(p *places, now time.Time) {
 	most := r.deps.Config().MaxConcurrentBatches
-	if s.taken-s.aside >= most || now.Before(r.noneDue) || s.taken >= most && now.Before(r.noneFits) {
+	if p.taken-p.aside >= most || now.Before(r.noneDue) || p.taken >= most && now.Before(r.noneFits) {
 		return
 	}
 	i := 0
-	for i < len(r.rotation) && s.taken-s.aside < most {
-		id := r.rotation[i]
-		if s.taken >= most && s.clogged[r.active[id].Model] || !r.due(id, now) {
+	for i < len(r.waiting) && p.taken-p.aside < most {
+		id := r.waiting[i]
+		if p.taken >= most && p.clogged[r.active[id].Model] || !r.due(id, now) {
 			i++
 			continue
 		}
-		r.rotation = slices.Delete(r.rotation, i, i+1)
-		r.queues[id] = newBatchQueue(r.active[id])
-		s.taken++
+		r.waiting = slices.Delete(r.waiting, i, i+1)
+		r.queues.byID[id] = newBatchQueue(r.active[id])
+		p.taken++
 	}
 	switch {
-	case i == 0 || i < len(r.rotation):
-	case s.taken < most:
+	case i == 0 || i < len(r.waiting):
+	case p.taken < most:
 		r.noneDue = r.later(now)
 	default:
 		r.noneFits = r.later(now)
 	}
 }
 
-// rotationRetry is how long nobody looks again for a batch that could use its
-// turn after none of those that wait could: they may be thousands.
-const rotationRetry = 100 * time.Millisecond
-
-func (r *Scheduler) later(now time.Time) time.Time {
+// later returns when waiting batches are looked through again.
+func (r *rotation) later(now time.Time) time.Time {
 	at := now.Add(rotationRetry)
 	r.deadlines.at(at, nil)
 	return at
 }
 
-// retryRotation has those that wait looked through at once: something changed.
-func (r *Scheduler) retryRotation() { r.noneFits, r.noneDue = time.Time{}, time.Time{} }
+// retry has waiting batches looked through at once, because something changed.
+func (r *rotation) retry() { r.noneFits, r.noneDue = time.Time{}, time.Time{} }
 
-// enqueue has a batch wait for its turn behind all of its priority.
-func (r *Scheduler) enqueue(id string) {
+// enqueue makes a batch wait for its turn behind those of its priority.
+func (r *rotation) enqueue(id string) {
 	priority := r.active[id].Priority
-	at := sort.Search(len(r.rotation), func(i int) bool { return r.active[r.rotation[i]].Priority < priority })
-	r.rotation = slices.Insert(r.rotation, at, id)
-	r.retryRotation()
+	at := sort.Search(len(r.waiting), func(i int) bool { return r.active[r.waiting[i]].Priority < priority })
+	r.waiting = slices.Insert(r.waiting, at, id)
+	r.retry()
 }
 
-// sortRotation puts batches of larger priorities first; others stay in the order
-// in which they began to wait.
-func (r *Scheduler) sortRotation() {
-	slices.SortStableFunc(r.rotation, func(a, b string) int {
+// sort puts batches of higher priorities first, and keeps the order of the others.
+func (r *rotation) sort() {
+	slices.SortStableFunc(r.waiting, func(a, b string) int {
 		return cmp.Compare(r.active[b].Priority, r.active[a].Priority)
 	})
-	r.retryRotation()
+	r.retry()
 }
 
-// due reports whether a batch that waits for its turn could use it now.
-func (r *Scheduler) due(id string, now time.Time) bool {
-	return r.queues[id] == nil && !now.Before(r.backoffUntil[id]) && !r.unroutable[r.active[id].Model]
+// due reports whether a waiting batch can use its turn now.
+func (r *rotation) due(id string, now time.Time) bool {
+	return r.queues.byID[id] == nil && !r.backsOff(id, now) && !r.models.unroutable[r.active[id].Model]
 }
 
-// nextOther is the first batch that waits, could use its turn and is not to wait
-// for what others are set aside for; "" for none.
-func (r *Scheduler) nextOther(s *places, now time.Time) string {
+// nextOther returns the first waiting batch that can use its turn and does not wait for
+// the models of those that are set aside; "" for none.
+func (r *rotation) nextOther(p *places, now time.Time) string {
 	if now.Before(r.noneFits) {
 		return ""
 	}
-	for _, id := range r.rotation {
-		if !s.clogged[r.active[id].Model] && r.due(id, now) {
+	for _, id := range r.waiting {
+		if !p.clogged[r.active[id].Model] && r.due(id, now) {
 			return id
 		}
 	}
@@ -135,12 +197,12 @@ func (r *Scheduler) nextOther(s *places, now time.Time) string {
 	return ""
 }
 
-// nextDue is the first batch that waits and could use its turn, "" for none.
-func (r *Scheduler) nextDue(now time.Time) string {
-	if len(r.rotation) == 0 || now.Before(r.noneDue) {
+// nextDue returns the first waiting batch that can use its turn; "" for none.
+func (r *rotation) nextDue(now time.Time) string {
+	if len(r.waiting) == 0 || now.Before(r.noneDue) {
 		return ""
 	}
-	for _, id := range r.rotation {
+	for _, id := range r.waiting {
 		if r.due(id, now) {
 			return id
 		}
@@ -149,38 +211,45 @@ func (r *Scheduler) nextDue(now time.Time) string {
 	return ""
 }
 
-// yields reports whether a batch queue is to make room for a batch that waits.
-func (r *Scheduler) yields(f *batchQueue, next string) bool {
+// yields reports whether a batch queue gives its place to a waiting batch.
+func (r *rotation) yields(q *batchQueue, next string) bool {
 	waiting := r.active[next].Priority
-	return waiting > f.batch.Priority || waiting == f.batch.Priority && f.loads >= rotationSlices || f.allRuns()
+	return waiting > q.batch.Priority || waiting == q.batch.Priority && q.loads >= rotationSlices || q.allRuns()
 }
 
-// rotate ends the turns that are over while all seats are taken and another
-// batch waits that could have the place, and lets batches go on when there are
-// seats that nobody waits for.
-func (r *Scheduler) rotate(s *places, now time.Time) {
+// rotate ends turns while all places are taken and a waiting batch can have the place, and
+// begins another turn of retiring batches while places are free.
+func (r *rotation) rotate(p *places, now time.Time) {
 	most := r.deps.Config().MaxConcurrentBatches
 	next, other := "", ""
-	if s.taken >= most {
+	if p.taken >= most {
 		next = r.nextDue(now)
 		other = next
-		if next != "" && s.clogged[r.active[next].Model] {
-			other = r.nextOther(s, now)
+		if next != "" && p.clogged[r.active[next].Model] {
+			other = r.nextOther(p, now)
 		}
 	}
-	for _, f := range r.queues {
+	for _, q := range r.queues.byID {
 		follower := next
-		if !s.clogged[f.batch.Model] { // one that is to wait for others would not have its place
+		if !p.clogged[q.batch.Model] { // a batch of a clogged model would not get its place
 			follower = other
 		}
 		switch {
-		case f.paused || f.loading || r.unroutable[f.batch.Model] && f.nPending > 0:
-		case f.retiring && s.taken < most:
-			f.retiring, f.loads = false, 0
-			s.taken++
-		case !f.retiring && follower != "" && r.yields(f, follower):
-			f.retiring = true
-			r.Wake() // for the next
+		case q.isPaused() || q.loading || r.models.unroutable[q.batch.Model] && q.nPending > 0:
+		case q.isRetiring() && p.taken < most:
+			q.serve()
+			p.taken++
+		case !q.isRetiring() && follower != "" && r.yields(q, follower):
+			q.retire()
+			r.wake() // for the next
 		}
+	}
+}
+
+// newRotation returns a rotation without batches.
+func newRotation(deps *Dependencies, queues *queueSet, models *models, deadlines *deadlines, wake func()) *rotation {
+	return &rotation{
+		deps: deps, queues: queues, models: models, deadlines: deadlines, wake: wake,
+		active: make(map[string]batch.Batch), backoffUntil: make(map[string]time.Time),
 	}
 }

@@ -1,11 +1,9 @@
 package scheduler
 
 import (
-	"context"
+	"maps"
 	"slices"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,15 +30,24 @@ type noQueue struct{ batch.Queue }
 
 func (noQueue) Capabilities() (c batch.QueueCapabilities) { return c }
 
-// waiting is a Scheduler in which batches wait, given as "id model priority" in the
-// order in which they came.
-func waiting(most int, batches ...batch.Batch) *Scheduler {
-	r := New(dependencies(batch.Config{MaxConcurrentBatches: most}))
-	r.refreshed(batches)
-	return r
+// noBatches returns a Scheduler that may serve most batches at once. It is not started.
+func noBatches(most int) *Scheduler {
+	return New(dependencies(batch.Config{MaxConcurrentBatches: most}))
 }
 
-func TestTurns(t *testing.T) {
+// waiting returns the rotation of a Scheduler in which batches wait.
+func waiting(most int, batches ...batch.Batch) *rotation {
+	s := noBatches(most)
+	s.refreshed(batches)
+	return s.rotation
+}
+
+// served returns which batches have a batch queue, in the order of their ids.
+func (r *rotation) served() string {
+	return strings.Join(slices.Sorted(maps.Keys(r.queues.byID)), " ")
+}
+
+func TestAdmit(t *testing.T) {
 	now := time.Now()
 	of := func(id, model string, priority int) batch.Batch {
 		return batch.Batch{ID: id, Model: model, Priority: priority}
@@ -48,22 +55,22 @@ func TestTurns(t *testing.T) {
 	many := []batch.Batch{of("a", "m", 0), of("b", "n", 0), of("c", "m", 5), of("d", "n", 5), of("e", "o", -1)}
 	for name, tt := range map[string]struct {
 		most    int
-		prepare func(r *Scheduler)
+		prepare func(r *rotation)
 		places  places
-		given   string // batches that get batch queues
-		left    string // those that wait after, the next first
-		next    string // the first of these that could use a turn
+		served  string // batches that get a place
+		waiting string // those that wait afterwards, the next first
+		next    string // the first of these that can use a turn
 	}{
-		"the largest priority first, then the oldest": {most: 3, given: "a c d", left: "b e", next: "b"},
-		"no seat":             {most: 3, places: places{taken: 3}, left: "c d a b e", next: "c"},
-		"a seat for each":     {most: 9, given: "a b c d e"},
-		"models without any":  {most: 2, prepare: func(r *Scheduler) { r.unroutable["m"] = true }, given: "b d", left: "c a e", next: "e"},
-		"nothing to be found": {most: 2, prepare: func(r *Scheduler) { r.backoffUntil["c"], r.backoffUntil["d"] = now.Add(batchBackoff), now.Add(-1) }, given: "a d", left: "c b e", next: "b"},
+		"the highest priority first, then the oldest": {most: 3, served: "a c d", waiting: "b e", next: "b"},
+		"no place":              {most: 3, places: places{taken: 3}, waiting: "c d a b e", next: "c"},
+		"a place for each":      {most: 9, served: "a b c d e"},
+		"models without any":    {most: 2, prepare: func(r *rotation) { r.models.unroutable["m"] = true }, served: "b d", waiting: "c a e", next: "e"},
+		"nothing to be claimed": {most: 2, prepare: func(r *rotation) { r.backoffUntil["c"], r.backoffUntil["d"] = now.Add(batchBackoff), now.Add(-1) }, served: "a d", waiting: "c b e", next: "b"},
 		"one is set aside, and what waits for the same with it": {
-			most: 1, places: places{taken: 1, aside: 1, clogged: map[string]bool{"m": true}}, given: "d", left: "c a b e", next: "c",
+			most: 1, places: places{taken: 1, aside: 1, clogged: map[string]bool{"m": true}}, served: "d", waiting: "c a b e", next: "c",
 		},
 		"all wait for what others are set aside for": {
-			most: 1, places: places{taken: 1, aside: 1, clogged: map[string]bool{"m": true, "n": true, "o": true}}, left: "c d a b e", next: "c",
+			most: 1, places: places{taken: 1, aside: 1, clogged: map[string]bool{"m": true, "n": true, "o": true}}, waiting: "c d a b e", next: "c",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -71,138 +78,184 @@ func TestTurns(t *testing.T) {
 			if tt.prepare != nil {
 				tt.prepare(r)
 			}
-			r.admitWaiting(&tt.places, now)
-			var given []string
-			for id := range r.queues {
-				given = append(given, id)
-			}
-			slices.Sort(given)
+			r.admit(&tt.places, now)
 			if next := r.nextDue(now); tt.next != next {
-				t.Errorf("%q could follow another, want %q", next, tt.next)
+				t.Errorf("next batch that could use a turn: got %q, want %q", next, tt.next)
 			}
-			if diff := cmp.Diff([]string{tt.given, tt.left}, []string{strings.Join(given, " "), strings.Join(r.rotation, " ")}); diff != "" {
-				t.Errorf("who gets a feed, and who waits (-want +got):\n%s", diff)
+			if diff := cmp.Diff([]string{tt.served, tt.waiting}, []string{r.served(), strings.Join(r.waiting, " ")}); diff != "" {
+				t.Errorf("batches that are served, and that wait (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestLineUp(t *testing.T) {
+func TestEnqueue(t *testing.T) {
 	r := waiting(1, batch.Batch{ID: "a"}, batch.Batch{ID: "b", Priority: 5}, batch.Batch{ID: "c"}, batch.Batch{ID: "d", Priority: -3})
 	for _, id := range []string{"a", "b", "d"} {
-		r.rotation = slices.DeleteFunc(r.rotation, func(turn string) bool { return turn == id })
+		r.waiting = slices.DeleteFunc(r.waiting, func(other string) bool { return other == id })
 		r.enqueue(id)
 	}
-	if got := strings.Join(r.rotation, " "); got != "b c a d" {
-		t.Errorf("%s, want each behind those of its priority: b c a d", got)
+	if got, want := strings.Join(r.waiting, " "), "b c a d"; got != want {
+		t.Errorf("order: got %s, want each behind those of its priority: %s", got, want)
 	}
-	r.refreshed([]batch.Batch{{ID: "a"}, {ID: "b"}, {ID: "c", Priority: 1}, {ID: "e", Priority: 1}})
-	if got := strings.Join(r.rotation, " "); got != "c e b a" {
-		t.Errorf("%s, want the new priorities and no batch that is over: c e b a", got)
+	batches := []batch.Batch{{ID: "a"}, {ID: "b"}, {ID: "c", Priority: 1}, {ID: "e", Priority: 1}}
+	active := make(map[string]batch.Batch)
+	for _, b := range batches {
+		active[b.ID] = b
+	}
+	r.refreshed(batches, active)
+	if got, want := strings.Join(r.waiting, " "), "c e b a"; got != want {
+		t.Errorf("order: got %s, want the new priorities and no batch that has ended: %s", got, want)
 	}
 }
 
-// TestLooksAgain holds that batches of which none was due are looked for again:
-// at once when something changed, else after a while.
+// TestLooksAgain holds that batches of which none was due are looked through again: at
+// once when something changed, else after rotationRetry.
 func TestLooksAgain(t *testing.T) {
-	for name, change := range map[string]func(r *Scheduler, now *time.Time){
-		"time passed": func(r *Scheduler, now *time.Time) { delete(r.backoffUntil, "a"); *now = now.Add(rotationRetry) },
-		"a refresh": func(r *Scheduler, _ *time.Time) {
+	for name, change := range map[string]func(r *rotation, now *time.Time){
+		"time passed": func(r *rotation, now *time.Time) { delete(r.backoffUntil, "a"); *now = now.Add(rotationRetry) },
+		"a refresh": func(r *rotation, _ *time.Time) {
 			delete(r.backoffUntil, "a")
-			r.refreshed([]batch.Batch{{ID: "a", Model: "x"}})
+			r.refreshed([]batch.Batch{{ID: "a", Model: "x"}}, map[string]batch.Batch{"a": {ID: "a", Model: "x"}})
 		},
-		"another came": func(r *Scheduler, _ *time.Time) { r.active["b"] = batch.Batch{ID: "b"}; r.enqueue("b") },
-		"a model has a server again": func(r *Scheduler, _ *time.Time) {
-			delete(r.backoffUntil, "a")
-			r.unroutable["m"] = true
-			r.checkUnroutable()
-		},
+		"another came": func(r *rotation, _ *time.Time) { r.active["b"] = batch.Batch{ID: "b"}; r.enqueue("b") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := time.Now()
 			r := waiting(1, batch.Batch{ID: "a", Model: "x"})
 			r.backoffUntil["a"] = now.Add(time.Hour)
-			r.admitWaiting(new(places), now)
-			if next := r.nextDue(now); next != "" || len(r.queues) > 0 {
-				t.Fatalf("%s had a turn", next)
+			r.admit(new(places), now)
+			if next := r.nextDue(now); next != "" || r.served() != "" {
+				t.Fatalf("before the change: got next %q and served %q, want none", next, r.served())
 			}
 			change(r, &now)
 			if next := r.nextDue(now); next == "" {
-				t.Error("nobody is next")
+				t.Error("next batch: got none, want one")
 			}
-			r.admitWaiting(new(places), now)
-			if len(r.queues) != 1 {
-				t.Errorf("%d have a turn, want 1", len(r.queues))
+			r.admit(new(places), now)
+			if got := len(r.queues.byID); got != 1 {
+				t.Errorf("batches that are served: got %d, want 1", got)
 			}
 		})
 	}
 }
 
-func TestFirstFeeds(t *testing.T) {
+// A model that has an upstream again ends the pause in which no waiting batch is looked
+// for.
+func TestLooksAgainForModel(t *testing.T) {
+	now := time.Now()
+	d := dependencies(batch.Config{MaxConcurrentBatches: 1})
+	d.Dispatcher = idlePool{}
+	s := New(d)
+	s.refreshed([]batch.Batch{{ID: "a", Model: "x"}})
+	r := s.rotation
+	r.backoffUntil["a"] = now.Add(time.Hour)
+	if next := r.nextDue(now); next != "" {
+		t.Fatalf("next batch: got %q, want none", next)
+	}
+	delete(r.backoffUntil, "a")
+	s.models.unroutable["m"] = true // not named by an active batch
+	s.startLines()
+	if got, want := r.nextDue(now), "a"; got != want {
+		t.Errorf("next batch: got %q, want %q", got, want)
+	}
+}
+
+// TestRotate holds when a turn ends, and when it goes on.
+func TestRotate(t *testing.T) {
+	now := time.Now()
 	for name, tt := range map[string]struct {
-		queues      []batchQueue
-		priority, n int
+		queue  batchQueue
+		next   *batch.Batch // waits
+		taken  int
+		want   queueState
+		clogs  string // a model that stalled batch queues wait for
+		places int    // afterwards
 	}{
-		"none":                    {},
-		"all of one priority":     {[]batchQueue{{}, {}, {}}, 0, 3},
-		"some of a larger one":    {[]batchQueue{{batch: batch.Batch{Priority: 2}}, {}, {batch: batch.Batch{Priority: 2}}}, 2, 2},
-		"all below nothing":       {[]batchQueue{{batch: batch.Batch{Priority: -7}}, {batch: batch.Batch{Priority: -9}}}, -7, 1},
-		"some that start nothing": {[]batchQueue{{batch: batch.Batch{Priority: 9}, paused: true}, {batch: batch.Batch{Priority: 8}, retiring: true}, {}}, 0, 1},
+		"no batch waits":                       {queue: batchQueue{loads: rotationSlices}, taken: 1, want: serving, places: 1},
+		"its slices are not used up":           {queue: batchQueue{loads: rotationSlices - 1}, next: &batch.Batch{}, taken: 1, want: serving, places: 1},
+		"its slices are used up":               {queue: batchQueue{loads: rotationSlices}, next: &batch.Batch{}, taken: 1, want: retiring, places: 1},
+		"a batch of a lower priority waits":    {queue: batchQueue{loads: rotationSlices}, next: &batch.Batch{Priority: -1}, taken: 1, want: serving, places: 1},
+		"a batch of a higher priority waits":   {queue: batchQueue{}, next: &batch.Batch{Priority: 1}, taken: 1, want: retiring, places: 1},
+		"all that is left of it runs":          {queue: batchQueue{exhausted: true}, next: &batch.Batch{Priority: -1}, taken: 1, want: retiring, places: 1},
+		"a load is in progress":                {queue: batchQueue{loads: rotationSlices, loading: true}, next: &batch.Batch{}, taken: 1, want: serving, places: 1},
+		"a place is free":                      {queue: batchQueue{loads: rotationSlices}, next: &batch.Batch{}, taken: 0, want: serving, places: 0},
+		"a place is free for a retiring batch": {queue: batchQueue{state: retiring}, taken: 0, want: serving, places: 1},
+		"no place for a retiring batch":        {queue: batchQueue{state: retiring}, taken: 1, want: retiring, places: 1},
+		"paused":                               {queue: batchQueue{state: paused, loads: rotationSlices}, next: &batch.Batch{}, taken: 1, want: paused, places: 1},
+		"paused when its turn was over":        {queue: batchQueue{state: pausedRetiring}, taken: 0, want: pausedRetiring, places: 0},
+		"the waiting batch needs a clogged model": {
+			queue: batchQueue{loads: rotationSlices}, next: &batch.Batch{Model: "m"}, taken: 1, clogs: "m", want: serving, places: 1,
+		},
+		"both need a clogged model": {
+			queue: batchQueue{batch: batch.Batch{Model: "m"}, loads: rotationSlices}, next: &batch.Batch{Model: "m"}, taken: 1, clogs: "m", want: retiring, places: 1,
+		},
 	} {
-		r := waiting(9)
-		for i := range tt.queues {
-			r.queues[strconv.Itoa(i)] = &tt.queues[i]
-		}
-		if priority, n := r.firstQueues(); priority != tt.priority || n != tt.n {
-			t.Errorf("%s: %d of priority %d, want %d of %d", name, n, priority, tt.n, tt.priority)
-		}
+		t.Run(name, func(t *testing.T) {
+			r := noBatches(1).rotation
+			q := &tt.queue
+			r.queues.byID["served"] = q
+			if tt.next != nil {
+				r.active["next"] = *tt.next
+				r.enqueue("next")
+			}
+			p := places{taken: tt.taken, clogged: map[string]bool{tt.clogs: tt.clogs != ""}}
+			r.rotate(&p, now)
+			if q.state != tt.want {
+				t.Errorf("state: got %d, want %d", q.state, tt.want)
+			}
+			if p.taken != tt.places {
+				t.Errorf("places taken: got %d, want %d", p.taken, tt.places)
+			}
+			if tt.want == serving && tt.places > tt.taken && q.loads != 0 {
+				t.Errorf("loads of the new turn: got %d, want 0", q.loads)
+			}
+		})
 	}
 }
 
-// manyActive is a store with a number of active batches, which counts how often
-// it is asked for them.
-type manyActive struct {
-	batch.Store
-	batches []batch.Batch
-	asked   atomic.Int64
-}
-
-func (s *manyActive) ActiveBatches(context.Context, int) ([]batch.Batch, error) {
-	s.asked.Add(1)
-	return s.batches, nil
-}
-
-// room are files that can be stored.
-type room struct{ batch.Files }
-
-func (room) Ping(context.Context) error { return nil }
-
-// idlePool is a dispatcher whose slots never get free.
-type idlePool struct{ batch.Dispatcher }
-
-func (idlePool) Freed() <-chan struct{} { return nil }
-func (idlePool) Slots() int             { return 0 }
-
-func (idlePool) Capabilities() (c batch.DispatcherCapabilities) { return c }
-
-// TestRefreshRests asks for a refresh over and over, as when batch after batch is
-// created: the more are active, the more seldom the store is asked.
-func TestRefreshRests(t *testing.T) {
-	store := &manyActive{batches: make([]batch.Batch, 400)}
-	for i := range store.batches {
-		store.batches[i] = batch.Batch{ID: strconv.Itoa(i), PausedAt: time.Now()}
+func TestEndTurns(t *testing.T) {
+	now := time.Now()
+	held := map[int]*work{1: {}}
+	for name, tt := range map[string]struct {
+		queue   batchQueue
+		backoff bool
+		active  bool
+		places  places // clogged is not compared
+		served  bool   // afterwards
+		waiting string
+	}{
+		"serving":                            {queue: batchQueue{work: held}, active: true, places: places{taken: 1}, served: true},
+		"serving, nothing in memory yet":     {queue: batchQueue{}, active: true, places: places{taken: 1}, served: true},
+		"nothing to claim":                   {queue: batchQueue{}, backoff: true, active: true, waiting: "b"},
+		"retiring, with lines":               {queue: batchQueue{state: retiring, work: held}, active: true, served: true},
+		"retired":                            {queue: batchQueue{state: retiring}, active: true, waiting: "b"},
+		"retired, a load is in progress":     {queue: batchQueue{state: retiring, loading: true}, active: true, served: true},
+		"paused, with lines":                 {queue: batchQueue{state: paused, work: held}, served: true},
+		"paused, its last line is durable":   {queue: batchQueue{state: paused}},
+		"stalled for less than stallTime":    {queue: batchQueue{work: held, stalled: condition{now.Add(1 - stallTime)}}, active: true, places: places{taken: 1}, served: true},
+		"stalled for stallTime is set aside": {queue: batchQueue{work: held, stalled: condition{now.Add(-stallTime)}}, active: true, places: places{taken: 1, aside: 1}, served: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := noBatches(1).rotation
+			tt.queue.batch = batch.Batch{ID: "b", Model: "m"}
+			r.queues.byID["b"] = &tt.queue
+			if tt.active {
+				r.active["b"] = tt.queue.batch
+			}
+			if tt.backoff {
+				r.backOff("b", now)
+			}
+			p := r.endTurns(now)
+			if p.taken != tt.places.taken || p.aside != tt.places.aside {
+				t.Errorf("places: got %d taken, %d aside, want %d and %d", p.taken, p.aside, tt.places.taken, tt.places.aside)
+			}
+			if served := r.served() == "b"; served != tt.served {
+				t.Errorf("served: got %v, want %v", served, tt.served)
+			}
+			if got := strings.Join(r.waiting, " "); got != tt.waiting {
+				t.Errorf("waiting: got %q, want %q", got, tt.waiting)
+			}
+		})
 	}
-	d := dependencies(batch.Config{})
-	d.Store, d.Files, d.Dispatcher = store, room{}, idlePool{}
-	r := New(d)
-	begin := time.Now()
-	r.Start()
-	for store.asked.Load() < 5 { // as soon as it may be
-		r.Refresh()
-		time.Sleep(time.Millisecond)
-	}
-	if took, least := time.Since(begin), 4*time.Duration(len(store.batches))*refreshDelay; took < least {
-		t.Errorf("five refreshes in %s, want %s between the first and the last at least", took, least)
-	}
-	r.Stop()
 }

@@ -4,9 +4,9 @@ package scheduler
 const windowLoad = 16
 
 // shares reports whether lines of a batch share prefixes.
-func (f *batchQueue) shares() bool {
-	for _, q := range f.orders {
-		if q.Shares() {
+func (q *batchQueue) shares() bool {
+	for _, lines := range q.orders {
+		if lines.Shares() {
 			return true
 		}
 	}
@@ -17,21 +17,21 @@ func (f *batchQueue) shares() bool {
 // for other batches: the more lines there are to choose from, the fewer times a prefix
 // is prefilled. They take at most half of the memory limit, and leave most lines to
 // other gateways.
-func (r *Scheduler) window(f *batchQueue, sharers int) int {
-	if f.linesRead == 0 || !f.shares() {
+func (s *Scheduler) window(q *batchQueue, sharers int) int {
+	if q.linesRead == 0 || !q.shares() {
 		return 0
 	}
-	room := r.deps.Config().MemoryBytes / 2 / int64(sharers) * f.linesRead / max(1, f.bytesRead)
-	left := f.batch.Counts.Total - f.batch.Counts.Completed - f.batch.Counts.Failed
-	if gateways := int64(r.deps.Gateways()); gateways > 1 {
+	room := s.deps.Config().MemoryBytes / 2 / int64(sharers) * q.linesRead / max(1, q.bytesRead)
+	left := q.batch.Counts.Total - q.batch.Counts.Completed - q.batch.Counts.Failed
+	if gateways := int64(s.deps.Gateways()); gateways > 1 {
 		left /= 2 * gateways
 	}
 	return int(min(room, left))
 }
 
 // enough returns with how many lines in memory no more are read ahead.
-func (f *batchQueue) enough(ahead int) int {
-	if f.shares() {
+func (q *batchQueue) enough(ahead int) int {
+	if q.shares() {
 		return ahead - ahead/8
 	}
 	return ahead / 2

@@ -52,11 +52,11 @@ var bugs = []bug{
 		"batch/scheduler/committer.go",
 		"	for pause := commitBackoffMin; ; pause",
 		`	if planted.Is("acknowledged before the commit") {
-		r.post(func() { r.committed(group, nil) })
-		bounded, cancel := r.bounded(ctx)
-		_, err := r.deps.Store.CommitResults(bounded, writes)
+		c.committed(group, nil)
+		statement, cancel := bounded(ctx)
+		_, err := c.deps.Store.CommitResults(statement, writes)
 		cancel()
-		r.deps.Health.Note("committing results", err)
+		c.deps.Health.Note("committing results", err)
 		return true
 	}
 	for pause := commitBackoffMin; ; pause`,
@@ -72,7 +72,7 @@ var bugs = []bug{
 		"		if planted.Is(`a claim on kept lines is one on all`) {\n			return ^uint64(0)\n		}\n		return s.Kept\n",
 	}}, driver, `a line that was given back is refused`},
 	{"lines that another keeps are begun", []edit{{
-		"batch/scheduler/batch_queue.go",
+		"batch/scheduler/loader.go",
 		"	taken := s.Done | s.Kept",
 		"	taken := s.Done | s.Kept\n	if planted.Is(`lines that another keeps are begun`) {\n		taken = s.Done\n	}",
 	}}, engine("TestKeptLinesOfTheDead"), `ran although another kept it`},
@@ -92,12 +92,12 @@ var bugs = []bug{
 		"if s.Done&(1<<l.Index) != 0 && !planted.Is(`counted twice`) {",
 	}}, failing("store.CommitResults:after=error"), `the batch ended as|still in_progress|with \{Total`},
 	{"done lines forgotten", []edit{{
-		"batch/scheduler/batch_queue.go",
+		"batch/scheduler/loader.go",
 		"if taken&(1<<i) == 0 {",
 		"if taken&(1<<i) == 0 || planted.Is(`done lines forgotten`) {",
 	}}, killed, `calls were repeated`},
 	{"the store is never asked for what the queue forgot", []edit{{
-		"batch/scheduler/batch_queue.go",
+		"batch/scheduler/loader.go",
 		"		if len(numbers) == 0 {\n			break\n		}",
 		"		if len(numbers) == 0 && planted.Is(`the store is never asked for what the queue forgot`) && err == nil {\n			return nil, nil\n		}\n		if len(numbers) == 0 {\n			break\n		}",
 	}}, killed, `is in_progress after all|in vain for progress after the last kill`},
@@ -126,18 +126,18 @@ var bugs = []bug{
 	}}, failing("store.CreateBatch:after=error"), `calls were made again`},
 	{"begun without a lease", []edit{{
 		"batch/scheduler/leases.go",
-		"	if r.held.IsZero() || now.Before(r.held) {",
-		"	if r.held.IsZero() || now.Before(r.held) || planted.Is(`begun without a lease`) {",
+		"	if l.firstEnd.IsZero() || now.Before(l.firstEnd) {",
+		"	if l.firstEnd.IsZero() || now.Before(l.firstEnd) || planted.Is(`begun without a lease`) {",
 	}}, engine("TestNothingBeginsWithoutALease"), `of them without a lease`},
 	{"an outage of the store is an end", []edit{{
 		"batch/scheduler/committer.go",
 		"		if !wait.Sleep(ctx, pause) {",
-		"		if planted.Is(`an outage of the store is an end`) {\n			r.post(func() { r.committed(group, nil) })\n			return true\n		}\n		if !wait.Sleep(ctx, pause) {",
+		"		if planted.Is(`an outage of the store is an end`) {\n			c.committed(group, nil)\n			return true\n		}\n		if !wait.Sleep(ctx, pause) {",
 	}}, postgres, `calls were repeated`},
 	{"claimed as soon as an outage ends", []edit{{
 		"batch/scheduler/outage.go",
-		"	r.patience = time.Now().Add(outageGrace)",
-		"	if !planted.Is(`claimed as soon as an outage ends`) {\n\t\tr.patience = time.Now().Add(outageGrace)\n\t}",
+		"	o.graceUntil = now.Add(outageGrace)",
+		"	if !planted.Is(`claimed as soon as an outage ends`) {\n\t\to.graceUntil = now.Add(outageGrace)\n\t}",
 	}}, engine("TestOutageRepeatsNothing"), `was sent 2 times`},
 	{"silence is no outage", []edit{{
 		"batch/scheduler/outage.go",
@@ -154,12 +154,12 @@ var bugs = []bug{
 		"all(ctx, t, store.Value[int], planted.Without(`renewed although another has it`, renewSlices, ` AND s.attempt = c.attempt`, ``),",
 	}}, renewing, `lost claims`},
 	{"handed back while they run", []edit{{
-		"batch/scheduler/release.go",
+		"batch/scheduler/releases.go",
 		"!slices.ContainsFunc(w.lines, kept)",
 		"(planted.Is(`handed back while they run`) || !slices.ContainsFunc(w.lines, kept))",
 	}}, leaving, `requests, [1-9]\d* calls repeated`},
 	{"lines placed in the order in which they are left", []edit{{
-		"batch/scheduler/batch_queue.go",
+		"batch/scheduler/loader.go",
 		"			w.lines = append(w.lines, &line{work: w, index: i, request: request})",
 		"			if planted.Is(`lines placed in the order in which they are left`) {\n				i = len(w.lines)\n			}\n			w.lines = append(w.lines, &line{work: w, index: i, request: request})",
 	}}, killed, `calls were repeated|has no result|stands in the output file and`},

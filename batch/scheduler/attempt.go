@@ -1,0 +1,173 @@
+package scheduler
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+const (
+	// crashLimit is how many crashes of its upstream end a line.
+	crashLimit = 3
+	// timeoutLimit is how many timeouts end a line.
+	timeoutLimit = 2
+)
+
+// outcome is the outcome of an attempt.
+type outcome struct {
+	done     bool // result holds the line's result
+	result   batch.LineResult
+	failure  failure // of the result
+	aborted  bool
+	unsent   bool // nothing reached the upstream: no attempt was used up
+	excused  bool // the upstream failed for a reason of its own: likewise
+	crashed  bool // the upstream went down
+	timedOut bool
+	wait     time.Duration // what the upstream asked for
+	upstream string
+}
+
+// attempt is one sending of a line. It has copies of what it needs: the line belongs to
+// the loop.
+type attempt struct {
+	batchID  string
+	endpoint string
+	number   int // of the line in its batch, from 0
+	index    int // of the line in its slice
+	request  openai.Request
+
+	failures, timeouts, crashes int // of the attempts before
+	info                        batch.LineInfo
+
+	config func() *batch.Config
+	log    *zap.Logger
+}
+
+// newAttempt returns the next attempt at a line.
+func newAttempt(l *line, deps *Dependencies) *attempt {
+	w := l.work
+	return &attempt{
+		batchID: w.BatchID, endpoint: w.batchQueue.batch.Endpoint, number: w.FirstLine + l.index, index: l.index, request: l.request,
+		failures: l.failures, timeouts: l.timeouts, crashes: l.crashes,
+		config: deps.Config, log: deps.Log,
+	}
+}
+
+// send makes an attempt and returns its outcome. It touches nothing of the loop.
+func (a *attempt) send(ctx context.Context, slot batch.Slot) outcome {
+	cfg := a.config()
+	out := outcome{upstream: slot.Upstream()}
+	timed, cancel := context.WithTimeout(ctx, cfg.LineTimeout)
+	defer cancel()
+	begun := time.Now()
+	answer, err := slot.Send(timed, a.endpoint, a.request.Body)
+	a.info = batch.LineInfo{
+		Attempts: a.failures + a.timeouts + a.crashes + 1,
+		Duration: time.Since(begun).Truncate(time.Millisecond),
+		Upstream: out.upstream,
+	}
+	slot.Release()
+	if err != nil {
+		return a.failed(ctx, timed, out, err)
+	}
+	if answer.Next == batch.Elsewhere {
+		out.excused = true
+		return out
+	}
+	body, err := openai.CompactAnswer(answer.Body)
+	switch {
+	case err != nil && success(answer.Status) && whole(answer.Body):
+		out.done = true
+		out.result = a.unanswered("invalid_answer", fmt.Sprintf("The server answered %d with a body that is not valid JSON: %v. The body was: %s", answer.Status, err, answer.Body))
+		return out
+	case err != nil && success(answer.Status):
+		return a.last(out, cfg.Retries, func() batch.LineResult {
+			return a.unanswered("upstream_error", fmt.Sprintf("The server answered %d with a body that is not JSON: %v.", answer.Status, err))
+		})
+	case err != nil:
+		body = wrapAnswer(answer.Body)
+	}
+	result := func() batch.LineResult { return a.answered(answer, body) }
+	if answer.Next == batch.Again {
+		out.wait = retryAfter(answer.Header)
+		return a.last(out, cfg.Retries, result)
+	}
+	out.done, out.result = true, result()
+	return out
+}
+
+// failed sorts out an attempt without an answer.
+func (a *attempt) failed(ctx, timed context.Context, out outcome, err error) outcome {
+	if ctx.Err() != nil {
+		out.aborted = true
+		return out
+	}
+	if timed.Err() != nil {
+		out.timedOut = true
+		if a.timeouts+1 < timeoutLimit {
+			return out
+		}
+		out.done = true
+		out.result = a.unanswered("request_timeout", fmt.Sprintf("No answer within %s.", a.config().LineTimeout))
+		return out
+	}
+	send, ok := errors.AsType[*batch.SendError](err)
+	switch {
+	case ok && !send.Sent:
+		out.unsent = true
+		return out
+	case ok && send.Unreadable:
+		out.done = true
+		out.result = a.unanswered("upstream_error", "The answer cannot be read: "+err.Error()+".")
+		return out
+	case ok && send.TooLarge:
+		out.done = true
+		out.result = a.unanswered("upstream_error", "The answer is larger than the gateway accepts: "+send.Error()+".")
+		return out
+	case ok && send.Crashed:
+		out.crashed = true
+		if a.crashes+1 < crashLimit {
+			return out
+		}
+		a.log.Error("line given up: its server went down each time it ran", zap.String("batch_id", a.batchID), zap.Int("line", a.number))
+		out.done = true
+		out.result = a.unanswered("upstream_error", fmt.Sprintf("The server went down %d times while it ran this request.", crashLimit))
+		return out
+	}
+	return a.last(out, a.config().Retries, func() batch.LineResult {
+		return a.unanswered("upstream_error", "The server did not answer: "+err.Error()+".")
+	})
+}
+
+// last makes the result when the line has no retry left.
+func (a *attempt) last(out outcome, retries int, result func() batch.LineResult) outcome {
+	if a.failures >= retries {
+		out.done, out.result = true, result()
+	}
+	return out
+}
+
+func success(status int) bool { return status >= 200 && status < 300 }
+
+// whole reports whether what looks like JSON ends as it begins. Then the server
+// wrote it so, as with NaN or bytes that are not UTF-8, and would again.
+func whole(body []byte) bool {
+	body = bytes.TrimSpace(body)
+	if len(body) < 2 {
+		return false
+	}
+	switch last := body[len(body)-1]; body[0] {
+	case '{':
+		return last == '}'
+	case '[':
+		return last == ']'
+	}
+	return false
+}

@@ -1,0 +1,76 @@
+package scheduler
+
+import (
+	"context"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// committed handles the commit of results: they are durable, or refused because the claim
+// on their slice was stale.
+func (s *Scheduler) committed(group []finishedLine, stale []batch.SliceClaim) {
+	refused := make(map[batch.SliceClaim]bool, len(stale))
+	for _, c := range stale {
+		refused[c] = true
+	}
+	var done []*work
+	queues := make(map[*batchQueue]bool)
+	s.metrics.commits.Add(1)
+	for _, finished := range group {
+		w := finished.line.work
+		queues[w.batchQueue] = true
+		s.inFlight--
+		last := s.queues.committed(finished.line)
+		if refused[w.SliceClaim] {
+			s.metrics.refused.Add(1)
+			if !w.dropped {
+				s.deps.Log.Warn("results refused: the slice was claimed by another gateway", zap.String("batch_id", w.BatchID), zap.Int("slice", w.Number), zap.Int("attempt", w.Attempt))
+				s.queues.dropWork(w)
+			}
+			continue
+		}
+		s.metrics.durable(&finished.result)
+		if last {
+			s.queues.end(w)
+			if !w.partial { // else the rest of the slice is left to others
+				done = append(done, w)
+			}
+		}
+	}
+	s.acknowledge(done)
+	for q := range queues {
+		s.releaseIfStopped(q)
+	}
+}
+
+// acknowledge removes slices in which nothing is left to do from the queue, and wakes the
+// workers that finalize batches. A slice of which a peer keeps lines is released: if these
+// lines do not get their results, it can be claimed again.
+func (s *Scheduler) acknowledge(done []*work) {
+	if len(done) == 0 {
+		return
+	}
+	s.deps.WakeWorkers()
+	numbers := make(map[string][]int)
+	var shared []batch.Release
+	for _, w := range done {
+		numbers[w.BatchID] = append(numbers[w.BatchID], w.Number)
+		if w.Kept != 0 {
+			shared = append(shared, batch.Release{SliceClaim: w.SliceClaim})
+		}
+	}
+	s.side.Start(func(ctx context.Context) {
+		ctx, cancel := bounded(ctx)
+		defer cancel()
+		if len(shared) > 0 {
+			if err := s.deps.Store.ReleaseSlices(ctx, shared, s.deps.Config().Lease); err != nil {
+				s.deps.Log.Warn("releasing slices of which peers keep lines failed: they can be claimed when their lease has ended", zap.Int("slices", len(shared)), zap.Error(err))
+			}
+		}
+		for id, n := range numbers {
+			s.deps.NoteQueue(s.deps.Queue.Done(ctx, id, n))
+		}
+	})
+}

@@ -1,0 +1,88 @@
+package scheduler
+
+import (
+	"errors"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// picker decides which line starts next and on which upstream. This is the only place
+// that decides it: choose returns the batch and the lane, Dispatcher.Reserve the upstream,
+// and order.Queue the line of the lane that this upstream gets.
+type picker struct {
+	queues     *queueSet
+	dispatcher batch.Dispatcher
+	suspect    *line // the suspicious line that runs; nil if none does
+}
+
+// next removes the line that starts next from its batch queue, and returns it with its
+// slot; nil if no line can start. It adds the models without a slot to full, and calls
+// unroutable for those without an upstream.
+func (p *picker) next(full map[string]bool, unroutable func(model string, why error)) (*line, batch.Slot) {
+	for {
+		q, lane := p.choose(full)
+		if q == nil {
+			return nil, nil
+		}
+		avoid := ""
+		if l := q.peek(lane); l != nil {
+			avoid = l.avoid
+		}
+		slot, err := p.dispatcher.Reserve(lane.model, avoid)
+		if err == nil {
+			return q.pop(lane, slot.Upstream()), slot
+		}
+		full[lane.model] = true
+		if !errors.Is(err, batch.ErrBusy) {
+			unroutable(lane.model, err)
+		}
+	}
+}
+
+// choose returns the batch queue and the lane whose line starts next, of those whose
+// model is not full; nil if there is none.
+func (p *picker) choose(full map[string]bool) (*batchQueue, lane) {
+	var best *batchQueue
+	var bestLane lane
+	for _, q := range p.queues.byID {
+		if q.nPending == 0 || q.isPaused() || best != nil && !q.before(best) {
+			continue
+		}
+		for lane := range q.pending {
+			if !full[lane.model] && (!lane.suspect || p.suspect == nil) {
+				best, bestLane = q, lane
+				break
+			}
+		}
+	}
+	return best, bestLane
+}
+
+// before reports whether lines of a batch queue start before those of another: by
+// priority, then fewest running lines, then deadline and age.
+func (q *batchQueue) before(other *batchQueue) bool {
+	switch {
+	case q.batch.Priority != other.batch.Priority:
+		return q.batch.Priority > other.batch.Priority
+	case q.running != other.running:
+		return q.running < other.running
+	case !q.batch.ExpiresAt.Equal(other.batch.ExpiresAt):
+		return q.batch.ExpiresAt.Before(other.batch.ExpiresAt)
+	default:
+		return q.batch.ID < other.batch.ID
+	}
+}
+
+// started records that a line runs.
+func (p *picker) started(l *line) {
+	if l.suspicious() {
+		p.suspect = l
+	}
+}
+
+// ended records that an attempt has ended.
+func (p *picker) ended(l *line) {
+	if p.suspect == l {
+		p.suspect = nil
+	}
+}

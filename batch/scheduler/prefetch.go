@@ -1,0 +1,120 @@
+package scheduler
+
+import (
+	"context"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// prefetch gives places to batches, and loads slices of these before they are needed.
+func (s *Scheduler) prefetch() {
+	now := time.Now()
+	for id, q := range s.queues.byID {
+		if s.releases.unroutable(q, s.models, now) {
+			s.rotation.backOff(id, now)
+		}
+	}
+	places := s.rotation.endTurns(now)
+	if s.noSpace {
+		return
+	}
+	s.rotation.admit(&places, now)
+	if s.outage.away || s.leases.mayHaveEnded(now) {
+		return
+	}
+	patient := s.outage.patient(now, silence(s.deps.Config()))
+	s.rotation.rotate(&places, now)
+	first, peers := s.queues.first()
+	limit := s.MaxInFlight()
+	for _, q := range s.queues.byID {
+		sharers := places.taken
+		if q.batch.Priority == first {
+			sharers = peers
+		}
+		s.prefetchBatch(q, limit, max(sharers, 1), patient, now)
+	}
+}
+
+// prefetchBatch loads slices of a batch, and releases what peers could run.
+func (s *Scheduler) prefetchBatch(q *batchQueue, limit, sharers int, patient bool, now time.Time) {
+	if q.loading || q.isPaused() || s.rotation.backsOff(q.batch.ID, now) || s.models.unroutable[q.batch.Model] && q.nPending > 0 {
+		return
+	}
+	q.notePeers(s.deps.Dispatcher, now)
+	ahead := s.ahead(q, limit, sharers)
+	s.releases.rebalance(q, ahead, now)
+	full := q.nPending >= q.enough(ahead)
+	lapsed := !patient && !q.isRetiring() && q.nPending < 2*ahead && now.Sub(q.lapsedChecked) >= lapsedInterval
+	if full && !lapsed || q.isRetiring() && len(q.unread) == 0 {
+		return
+	}
+	memory := s.deps.Config().MemoryBytes
+	if s.queues.noRoom(q, memory) {
+		return
+	}
+	request := loadRequest{slices: (ahead - q.nPending + batch.SliceLines - 1) / batch.SliceLines, memory: memory - s.queues.bytes, patient: patient, lapsed: lapsed, only: full}
+	if lapsed {
+		q.lapsedChecked = now
+	}
+	if full {
+		request.slices = max(1, ahead/batch.SliceLines)
+	}
+	request.slices = min(request.slices, max(windowLoad, 2*limit/batch.SliceLines))
+	s.load(q, request)
+}
+
+// load loads slices into a batch queue.
+func (s *Scheduler) load(q *batchQueue, request loadRequest) {
+	request.batch, request.inputKey, request.unread, request.force = q.batch, q.inputKey, q.unread, len(q.work) == 0
+	q.loading, q.unread = true, nil
+	loader := &loader{&s.deps}
+	s.side.Start(func(ctx context.Context) {
+		got := loader.read(ctx, request)
+		s.post(func() { s.loaded(q, got, request.only) })
+	})
+}
+
+// loaded handles what a load brought. only reports that it looked for nothing but slices
+// of ended leases.
+func (s *Scheduler) loaded(q *batchQueue, got loaded, only bool) {
+	q.loading = false
+	q.inputKey = got.inputKey
+	q.unread = got.unread
+	if got.more {
+		q.lapsedChecked = time.Time{} // at once
+	}
+	var kept []*work // slices of which a peer keeps all lines that are left
+	for _, w := range got.work {
+		w.batchQueue = q
+		if w.left == 0 {
+			kept = append(kept, w)
+		} else {
+			s.queues.add(q, w)
+		}
+	}
+	s.acknowledge(kept)
+	s.leases.update()
+	if s.leases.mayHaveEnded(time.Now()) {
+		s.renew() // the load took that long
+	}
+	id := q.batch.ID
+	if s.queues.byID[id] != q { // dropped meanwhile
+		s.queues.dropBatch(q)
+		return
+	}
+	if s.stopping || q.isPaused() {
+		s.releases.idle(q)
+		return
+	}
+	s.deps.Health.NoteBatch(id, got.err)
+	s.outage.away = s.outage.away || got.away
+	if got.found || !only {
+		q.exhausted = got.err == nil && !got.found
+	}
+	if got.err != nil || !got.found && !only {
+		s.rotation.backOff(id, time.Now())
+	} else {
+		delete(s.rotation.backoffUntil, id)
+	}
+}

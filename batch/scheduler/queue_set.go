@@ -1,0 +1,125 @@
+package scheduler
+
+import "github.com/tidegate/tidegate/batch"
+
+// queueSet holds the batch queues by batch. The slices in them are those that this
+// gateway has claimed, and their requests are what it has in memory.
+type queueSet struct {
+	byID  map[string]*batchQueue
+	bytes int64 // of requests in memory
+}
+
+func newQueueSet() *queueSet { return &queueSet{byID: make(map[string]*batchQueue)} }
+
+// add adds a slice that was read, with its lines.
+func (s *queueSet) add(q *batchQueue, w *work) {
+	q.work[w.Number] = w
+	q.loads++
+	q.linesRead += int64(len(w.lines))
+	q.bytesRead += w.bytes
+	s.bytes += w.bytes
+	for _, l := range w.lines {
+		q.push(l)
+	}
+}
+
+// dropBatch removes a batch that is not active any more. Its claims are stale already.
+func (s *queueSet) dropBatch(q *batchQueue) {
+	for _, w := range q.work {
+		s.dropWork(w)
+	}
+	q.unread = nil
+	if s.byID[q.batch.ID] == q {
+		delete(s.byID, q.batch.ID)
+	}
+}
+
+// dropWork removes a slice that is not claimed any more, and aborts its lines.
+func (s *queueSet) dropWork(w *work) {
+	if w.dropped {
+		return
+	}
+	w.dropped = true
+	q := w.batchQueue
+	for _, l := range w.lines {
+		if l.state == lineRunning {
+			l.abort()
+		}
+	}
+	q.withdraw(w.lines)
+	s.bytes -= w.bytes
+	if q.work[w.Number] == w {
+		delete(q.work, w.Number)
+	}
+}
+
+// free removes the request of a line that is not sent any more from memory.
+func (s *queueSet) free(l *line) {
+	size := int64(len(l.request.Body))
+	l.request.Body = nil
+	l.work.bytes -= size
+	s.bytes -= size
+}
+
+// committed records that a line has a durable result, or that its result was refused.
+// It reports whether that was the last of its slice.
+func (s *queueSet) committed(l *line) (last bool) {
+	w := l.work
+	l.state = lineEnded
+	if !w.dropped {
+		s.free(l)
+	}
+	w.left--
+	w.batchQueue.pace.add()
+	return w.left == 0 && !w.dropped
+}
+
+// end removes a slice in which no line is left.
+func (s *queueSet) end(w *work) {
+	w.dropped = true
+	delete(w.batchQueue.work, w.Number)
+}
+
+// noRoom reports whether a batch queue reads nothing until some of its lines are durable,
+// because limit bytes of requests are in memory.
+func (s *queueSet) noRoom(q *batchQueue, limit int64) bool {
+	free := limit - s.bytes
+	return len(q.work) > 0 && (free <= 0 || len(q.unread) > 0 && free < q.unread[0].Length)
+}
+
+// claims returns the claims of all slices.
+func (s *queueSet) claims() []batch.SliceClaim {
+	var held []batch.SliceClaim
+	for _, q := range s.byID {
+		for _, w := range q.work {
+			held = append(held, w.SliceClaim)
+		}
+		for _, c := range q.unread {
+			held = append(held, c.SliceClaim)
+		}
+	}
+	return held
+}
+
+// held returns how many lines are in memory without a durable result.
+func (s *queueSet) held() (n int64) {
+	for _, q := range s.byID {
+		n += q.held()
+	}
+	return n
+}
+
+// first returns the highest priority among batch queues that load slices, and how many
+// have it. These share all slots.
+func (s *queueSet) first() (priority, n int) {
+	for _, q := range s.byID {
+		switch {
+		case q.state != serving || n > 0 && q.batch.Priority < priority:
+		case n > 0 && q.batch.Priority == priority:
+			n++
+		default:
+			priority, n = q.batch.Priority, 1
+		}
+	}
+	return priority, n
+}

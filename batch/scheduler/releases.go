@@ -1,0 +1,126 @@
+package scheduler
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// releases collects the claims on slices that this gateway does not run, for another
+// gateway or for later.
+type releases struct {
+	queues  *queueSet
+	pending []batch.Release
+}
+
+// all is no limit of lines that stay: every slice without a kept line is released.
+const all = -1
+
+// idle releases the slices of a batch queue of which no line is under way.
+func (r *releases) idle(q *batchQueue) { r.except(q, (*line).underWay, all) }
+
+// except releases the slices of a batch queue without a line for which kept returns true,
+// those that were read last first, while more than ahead lines wait for their start.
+func (r *releases) except(q *batchQueue, kept func(*line) bool, ahead int) {
+	for _, n := range slices.Backward(slices.Sorted(maps.Keys(q.work))) {
+		if q.nPending <= ahead {
+			break
+		}
+		if w := q.work[n]; !w.dropped && !slices.ContainsFunc(w.lines, kept) {
+			r.pending = append(r.pending, batch.Release{SliceClaim: w.SliceClaim})
+			r.queues.dropWork(w)
+		}
+	}
+	for _, c := range q.unread {
+		r.pending = append(r.pending, batch.Release{SliceClaim: c.SliceClaim})
+	}
+	q.unread = nil
+}
+
+// unstarted releases what is not under way in a batch queue of a gateway that stops. Of
+// slices with lines under way it keeps only these, so that peers can run the others now.
+func (r *releases) unstarted(q *batchQueue) {
+	r.idle(q)
+	for _, w := range q.work {
+		r.partial(w)
+	}
+}
+
+// partial releases the lines of a slice that are not under way. A slice of which a peer
+// keeps lines is not divided again.
+func (r *releases) partial(w *work) {
+	release := batch.Release{SliceClaim: w.SliceClaim}
+	var begun, others []*line
+	for _, l := range w.lines {
+		switch {
+		case l.underWay():
+			begun = append(begun, l)
+			release.Keep |= 1 << l.index
+		case l.state != lineEnded:
+			others = append(others, l)
+		}
+	}
+	if w.Kept != 0 || len(others) == 0 {
+		return
+	}
+	w.batchQueue.withdraw(others)
+	for _, l := range others {
+		r.queues.free(l)
+	}
+	w.lines, w.left, w.partial = begun, len(begun), true
+	r.pending = append(r.pending, release)
+}
+
+// unroutable releases what a stalled batch queue holds of models without an upstream, and
+// reports whether that was anything. Slices with a line that was tried are kept, because
+// which retries are used up is known only here.
+func (r *releases) unroutable(q *batchQueue, m *models, now time.Time) bool {
+	if !q.stalled.lasted(stallTime, now) || q.nPending == 0 {
+		return false
+	}
+	for lane := range q.pending {
+		if !m.unroutable[lane.model] {
+			return false // a slot will come
+		}
+	}
+	before := len(r.pending)
+	r.except(q, (*line).tried, all)
+	return len(r.pending) > before
+}
+
+// take removes and returns what is to be released.
+func (r *releases) take() []batch.Release {
+	pending := r.pending
+	r.pending = nil
+	return pending
+}
+
+// commitGrace is how long a gateway that stops still tries to commit results after its
+// time to drain is over.
+const commitGrace = 5 * time.Second
+
+// releaseSlices releases claims in the store and puts the slices back into the queue.
+func releaseSlices(ctx context.Context, deps *Dependencies, held []batch.Release) {
+	ctx, cancel := context.WithTimeout(ctx, commitGrace)
+	defer cancel()
+	if err := deps.Store.ReleaseSlices(ctx, held, deps.Config().Lease); err != nil {
+		deps.Log.Warn("releasing slices failed: peers can claim them when their lease has ended", zap.Int("slices", len(held)), zap.Error(err))
+		return
+	}
+	released := make(map[string][]int)
+	for _, c := range held {
+		released[c.BatchID] = append(released[c.BatchID], c.Number)
+	}
+	for _, id := range slices.Sorted(maps.Keys(released)) {
+		if err := deps.Queue.Push(ctx, id, released[id]); err != nil {
+			deps.Log.Warn("queueing released slices failed: peers find them in the store", zap.String("batch_id", id), zap.Error(err))
+			break
+		}
+	}
+	deps.Log.Info("slices released", zap.Int("slices", len(held)))
+}

@@ -1,0 +1,112 @@
+package scheduler
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+func request(model string) openai.Request { return openai.Request{Model: model, Body: []byte(`{}`)} }
+
+// released returns the numbers of the slices that were released.
+func released(r *releases) (numbers []int) {
+	for _, c := range r.take() {
+		numbers = append(numbers, c.Number)
+	}
+	return numbers
+}
+
+func TestReleaseIdle(t *testing.T) {
+	s := newQueueSet()
+	running, finished := loadedSlice(s, "a", 1, 2, 10), loadedSlice(s, "a", 2, 2, 10)
+	loadedSlice(s, "a", 3, 2, 10)
+	backingOff := loadedSlice(s, "a", 4, 2, 10)
+	q := s.byID["a"]
+	unread := claimed{}
+	unread.Number = 5
+	q.unread = []claimed{unread}
+	aborted := 0
+	run(running.lines[0], &aborted)
+	finished.lines[0].state = lineFinished
+	q.backOff(backingOff.lines[0])
+	r := releases{queues: s}
+	r.idle(q)
+	if got, want := released(&r), []int{4, 3, 5}; !slices.Equal(got, want) {
+		t.Errorf("released slices: got %v, want %v", got, want)
+	}
+	if q.backingOff != 0 || aborted != 0 || len(q.unread) != 0 || s.bytes != 40 {
+		t.Errorf("got %d in backoff, %d aborted, %d unread, %d bytes, want 0, 0, 0, 40", q.backingOff, aborted, len(q.unread), s.bytes)
+	}
+}
+
+// A gateway that stops keeps just the lines that are under way of a slice.
+func TestReleaseUnstarted(t *testing.T) {
+	s := newQueueSet()
+	w, kept := loadedSlice(s, "a", 1, 4, 10), loadedSlice(s, "a", 2, 2, 10)
+	kept.Kept = 1 // a peer keeps a line: it is not divided again
+	aborted := 0
+	run(w.lines[0], &aborted)
+	w.lines[2].state = lineFinished
+	run(kept.lines[0], &aborted)
+	r := releases{queues: s}
+	r.unstarted(w.batchQueue)
+	got := r.take()
+	want := []batch.Release{{SliceClaim: w.SliceClaim, Keep: 1<<0 | 1<<2}}
+	if !slices.Equal(got, want) {
+		t.Errorf("releases: got %+v, want %+v", got, want)
+	}
+	if !w.partial || w.left != 2 || w.bytes != 20 || kept.partial || aborted != 0 {
+		t.Errorf("got partial %v, %d left, %d bytes, other partial %v, %d aborted, want true, 2, 20, false, 0", w.partial, w.left, w.bytes, kept.partial, aborted)
+	}
+}
+
+func TestRebalance(t *testing.T) {
+	now := time.Now()
+	for name, tt := range map[string]struct {
+		idle  time.Duration // of peers; negative: they are not
+		ahead int
+		want  []int
+	}{
+		"peers are busy":              {-1, 64, nil},
+		"not idle for long":           {peerIdleTime - 1, 64, nil},
+		"all beyond ahead":            {peerIdleTime, 64, []int{4, 3, 2}},
+		"not far enough beyond ahead": {peerIdleTime, 100, nil},
+		"nothing is to be started":    {peerIdleTime, 0, []int{4, 3, 2, 1}},
+	} {
+		s := newQueueSet()
+		for n := range 4 {
+			loadedSlice(s, "a", n+1, batch.SliceLines, 1)
+		}
+		q := s.byID["a"]
+		q.peersIdle.set(tt.idle >= 0, now.Add(-tt.idle))
+		r := releases{queues: s}
+		r.rebalance(q, tt.ahead, now)
+		if got := released(&r); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: released slices: got %v, want %v", name, got, tt.want)
+		}
+	}
+}
+
+func TestPace(t *testing.T) {
+	now := time.Now()
+	var p pace
+	p.update(now)
+	for range 30 {
+		p.add()
+	}
+	p.update(now.Add(paceTime - 1))
+	if got := p.during(time.Second); got != 0 {
+		t.Errorf("before paceTime: got %d lines a second, want 0", got)
+	}
+	p.update(now.Add(3 * paceTime))
+	if got := p.during(time.Second); got != 10 {
+		t.Errorf("got %d lines a second, want 10", got)
+	}
+	p.update(now.Add(4 * paceTime))
+	if got := p.during(time.Second); got != 0 {
+		t.Errorf("after a second without lines: got %d, want 0", got)
+	}
+}
