@@ -19,7 +19,12 @@ var fleetClient = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4
 // prose returns a chat of about prompt tokens, four bytes each, with generate tokens in the
 // response. It begins with the name, so that no two share a prefix in a server's cache.
 func prose(name string, prompt, generate int, stream bool) []byte {
-	head := fmt.Sprintf(`{"model":"%s","stream":%t,"max_tokens":%d,"messages":[{"role":"user","content":"%s `, model, stream, generate, name)
+	return limited(name, prompt, generate, generate, stream)
+}
+
+// limited is prose with another max_tokens than the tokens that are generated.
+func limited(name string, prompt, generate, limit int, stream bool) []byte {
+	head := fmt.Sprintf(`{"model":"%s","stream":%t,"max_tokens":%d,"messages":[{"role":"user","content":"%s `, model, stream, limit, name)
 	tail := fmt.Sprintf(` [[sim:tokens=%d]]"}]}`, generate)
 	filler := max(0, 4*prompt-len(head)-len(tail))
 	return []byte(head + strings.Repeat("tide ", filler/5+1)[:filler] + tail)

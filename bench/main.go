@@ -5,7 +5,7 @@
 //	go run ./bench [-tidegate BINARY] [-out FILE] SCENARIO…
 //
 // Scenarios on embedded defaults: live (beside nginx), batchrate (beside live),
-// makespan (beside the ideal), tail (beside the bound of who leaves no slot free),
+// lengths (of lines, beside the ideal), tail (beside the bound of who leaves no slot free),
 // memory (a 200 MB batch). On PostgreSQL and Redis: shared (beside embedded, one
 // gateway and three), planning (of a batch, until all is queued), redismemory (per
 // queued line), churn (of a million lines and more, the tables watched), claims
@@ -42,7 +42,7 @@ type scenario func(ctx context.Context, b *bench) (any, error)
 var scenarios = map[string]scenario{
 	"live":        measureLive,
 	"batchrate":   measureBatchRate,
-	"makespan":    measureMakespan,
+	"lengths":     measureLengths,
 	"tail":        measureTail,
 	"memory":      measureMemory,
 	"shared":      measureShared,
@@ -72,6 +72,7 @@ type bench struct {
 	interference interferenceOptions
 	fleet        fleetOptions
 	prefix       prefixOptions
+	lengths      lengthsOptions
 }
 
 func main() {
@@ -88,6 +89,7 @@ func run() error {
 	b.interference.register()
 	b.fleet.register()
 	b.prefix.register()
+	b.lengths.register()
 	flag.Parse()
 	if flag.NArg() == 0 {
 		return fmt.Errorf("name at least one scenario: %s", strings.Join(slices.Sorted(maps.Keys(scenarios)), ", "))

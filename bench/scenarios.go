@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -134,21 +133,6 @@ func measureBatchRate(ctx context.Context, b *bench) (any, error) {
 	return map[string]any{"rounds": raw, "ratio": median(ratios)}, nil
 }
 
-// measureMakespan compares the time that 5,000 lines take on 4 servers of 32
-// slots and 200 ms of service time with the ideal: full rounds of all slots.
-func measureMakespan(ctx context.Context, b *bench) (any, error) {
-	const (
-		lines, servers, slots = 5000, 4, 32
-		service               = 200 * time.Millisecond
-	)
-	walls, err := b.makespan(ctx, servers, slots, service, func(to io.Writer) error { return writeInput(to, lines, 40) })
-	if err != nil {
-		return nil, err
-	}
-	ideal := time.Duration(math.Ceil(float64(lines)/(servers*slots))) * service
-	return walls.beside("makespan", "ideal", ideal), nil
-}
-
 // seconds are times of several rounds.
 type seconds []float64
 
@@ -159,23 +143,29 @@ func (s seconds) beside(name, what string, other time.Duration) map[string]any {
 	return map[string]any{"seconds": s, what + "_seconds": other.Seconds(), "ratio": ratio}
 }
 
-// makespan measures three times the duration of lines on servers with slots each.
-func (b *bench) makespan(ctx context.Context, servers, slots int, service time.Duration, write func(io.Writer) error) (walls seconds, err error) {
+// slotFleet is servers that take a fixed time for a line.
+type slotFleet struct {
+	slots   int        // of a server
+	servers [][]string // arguments of each
+}
+
+// makespan measures the duration of a batch on servers with slots each, several times.
+func (b *bench) makespan(ctx context.Context, f slotFleet, rounds int, write func(io.Writer) error) (walls seconds, err error) {
 	var sims []*process
-	for range servers {
-		sim, err := b.startSim(ctx, "--max-num-seqs", strconv.Itoa(slots), "--ttft", service.String())
+	for _, args := range f.servers {
+		sim, err := b.startSim(ctx, append([]string{"--max-num-seqs", strconv.Itoa(f.slots)}, args...)...)
 		if err != nil {
 			return nil, err
 		}
 		defer sim.stop()
 		sims = append(sims, sim)
 	}
-	gateway, err := b.startGateway(ctx, sims, "--max-num-seqs", strconv.Itoa(slots), "--batch-share", "1")
+	gateway, err := b.startGateway(ctx, sims, "--max-num-seqs", strconv.Itoa(f.slots), "--batch-share", "1")
 	if err != nil {
 		return nil, err
 	}
 	defer gateway.stop()
-	for range 3 {
+	for range rounds {
 		fileID, err := upload(ctx, gateway.addr, write)
 		if err != nil {
 			return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -25,7 +26,8 @@ func measureTail(ctx context.Context, b *bench) (any, error) {
 	const long = (tailLines + tailEvery - 1) / tailEvery
 	work := long*tailLong + (tailLines-long)*tailShort
 	bound := work/(tailServers*tailSlots) + tailLong
-	walls, err := b.makespan(ctx, tailServers, tailSlots, tailShort, func(to io.Writer) error {
+	servers := slotFleet{tailSlots, slices.Repeat([][]string{{"--ttft", tailShort.String()}}, tailServers)}
+	walls, err := b.makespan(ctx, servers, 3, func(to io.Writer) error {
 		return writeLines(to, tailLines, tailBytes, func(i int) string {
 			if i%tailEvery == 0 {
 				return fmt.Sprintf("[[sim:slow=%s]]", tailLong)
