@@ -16,7 +16,7 @@ import (
 type lengthsOptions struct {
 	kinds  string
 	lines  int
-	slots  int           // of a server
+	slots  int           // of a server for batches
 	token  time.Duration // time of a token
 	rounds int
 }
@@ -24,7 +24,7 @@ type lengthsOptions struct {
 func (o *lengthsOptions) register() {
 	flag.StringVar(&o.kinds, "lengths-kinds", "equal,heavy-tailed,long-last,slow-server", "lengths: kinds of lines")
 	flag.IntVar(&o.lines, "lengths-lines", 3000, "lengths: lines of a batch")
-	flag.IntVar(&o.slots, "lengths-slots", 32, "lengths: slots of a server")
+	flag.IntVar(&o.slots, "lengths-slots", 32, "lengths: slots of a server for batches; the servers have one more, which the gateway keeps for live requests")
 	flag.DurationVar(&o.token, "lengths-token", 4*time.Millisecond, "lengths: time between two tokens; a longer one makes the gateway's own time count less")
 	flag.IntVar(&o.rounds, "lengths-rounds", 3, "lengths: rounds; the median counts")
 }
@@ -167,10 +167,11 @@ func (p lengthsPlan) write(to io.Writer, known bool) error {
 	return nil
 }
 
-// fleet returns the servers of a kind. The first token of an answer takes as long as
+// fleet returns the servers of a kind. The gateway keeps one slot of a server for live
+// requests. The first token of an answer takes as long as
 // each other one.
 func (o *lengthsOptions) fleet(kind lengthKind) slotFleet {
-	f := slotFleet{slots: o.slots}
+	f := slotFleet{slots: o.slots + 1}
 	for i := range lengthsServers {
 		token := o.token
 		if kind.slow && i == 0 {

@@ -26,7 +26,7 @@ func measureTail(ctx context.Context, b *bench) (any, error) {
 	const long = (tailLines + tailEvery - 1) / tailEvery
 	work := long*tailLong + (tailLines-long)*tailShort
 	bound := work/(tailServers*tailSlots) + tailLong
-	servers := slotFleet{tailSlots, slices.Repeat([][]string{{"--ttft", tailShort.String()}}, tailServers)}
+	servers := slotFleet{slots: tailSlots, servers: slices.Repeat([][]string{{"--ttft", tailShort.String()}}, tailServers)}
 	walls, err := b.makespan(ctx, servers, 3, func(to io.Writer) error {
 		return writeLines(to, tailLines, tailBytes, func(i int) string {
 			if i%tailEvery == 0 {
