@@ -13,6 +13,8 @@ type engineCounts struct {
 	Cached      float64 `json:"cached_tokens"`   // of the prompts, found in the prefix cache
 	Computed    float64 `json:"computed_tokens"` // of the prompts
 	Generated   float64 `json:"generated_tokens"`
+	Queries     float64 `json:"cache_queries"` // tokens looked up in the prefix cache
+	Hits        float64 `json:"cache_hits"`
 	Preemptions float64 `json:"preemptions"`
 	Steps       float64 `json:"step_tokens"` // prompt and decode tokens of all steps
 
@@ -29,6 +31,8 @@ func (c *engineCounts) names() map[string]*float64 {
 		"vllm:prompt_tokens_cached_total":             &c.Cached,
 		"vllm:request_prefill_kv_computed_tokens_sum": &c.Computed,
 		"vllm:generation_tokens_total":                &c.Generated,
+		"vllm:prefix_cache_queries_total":             &c.Queries,
+		"vllm:prefix_cache_hits_total":                &c.Hits,
 		"vllm:num_preemptions_total":                  &c.Preemptions,
 		"vllm:iteration_tokens_total_sum":             &c.Steps,
 	}

@@ -78,9 +78,12 @@ func (o *fleetOptions) liveRates() ([]float64, error) {
 	return all, nil
 }
 
-// traffic is live traffic to an address at moments that were drawn.
+// traffic is live traffic to an address at moments that were drawn. No two traffics
+// to the same servers share a name.
 func (o *fleetOptions) traffic(addr, name string, due arrivals) liveTraffic {
-	return liveTraffic{addr: addr, name: name, prompt: fleetLivePrompt, generate: fleetLiveTokens, due: due}
+	return liveTraffic{addr: addr, due: due, request: func(i int) liveRequest {
+		return liveRequest{prose(fmt.Sprintf("%s-%06d", name, i), fleetLivePrompt, fleetLiveTokens, true), fleetLiveTokens}
+	}}
 }
 
 // fleetSeed makes the arrivals of a round the same on all sides.

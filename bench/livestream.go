@@ -33,6 +33,7 @@ func limited(name string, prompt, generate, limit int, stream bool) []byte {
 // sent is a client's measurement of one streamed request.
 type sent struct {
 	at   time.Duration   // when it was due, from the start of the traffic
+	late time.Duration   // from then until it was sent
 	ttft time.Duration   // from then to the first token
 	gaps []time.Duration // between tokens
 }
@@ -40,10 +41,16 @@ type sent struct {
 // liveTraffic sends streamed requests at their scheduled times, independent of the number
 // in flight.
 type liveTraffic struct {
-	addr             string // of a gateway or nginx
-	name             string // no two traffics to the same servers share one
-	prompt, generate int    // tokens of a request
-	due              arrivals
+	addr    string // of a gateway or nginx
+	due     arrivals
+	request func(i int) liveRequest
+	first   func(ttft time.Duration) // called for each first token; may be nil
+}
+
+// liveRequest is a streamed request.
+type liveRequest struct {
+	body   []byte
+	tokens int // of the answer
 }
 
 // run sends the traffic and waits for all answers. A request that fails
@@ -63,7 +70,7 @@ func (l liveTraffic) run(ctx context.Context) ([]sent, error) {
 			break
 		}
 		running.Go(func() {
-			seen, err := l.send(ctx, prose(fmt.Sprintf("%s-%06d", l.name, i), l.prompt, l.generate, true), start.Add(at))
+			seen, err := l.send(ctx, l.request(i), start.Add(at))
 			seen.at = at
 			all[i] = seen
 			if err != nil {
@@ -84,8 +91,9 @@ func (l liveTraffic) run(ctx context.Context) ([]sent, error) {
 }
 
 // send sends one request that was due at a moment.
-func (l liveTraffic) send(ctx context.Context, body []byte, due time.Time) (s sent, err error) {
-	answer, err := postFleet(ctx, l.addr, body)
+func (l liveTraffic) send(ctx context.Context, r liveRequest, due time.Time) (s sent, err error) {
+	s.late = time.Since(due)
+	answer, err := postFleet(ctx, l.addr, r.body)
 	if err != nil {
 		return s, err
 	}
@@ -102,8 +110,8 @@ func (l liveTraffic) send(ctx context.Context, body []byte, due time.Time) (s se
 		}
 		switch {
 		case bytes.HasPrefix(line, []byte("data: [DONE]")):
-			if len(s.gaps)+1 != l.generate {
-				return s, fmt.Errorf("the stream has %d tokens, want %d", len(s.gaps)+1, l.generate)
+			if len(s.gaps)+1 != r.tokens {
+				return s, fmt.Errorf("the stream has %d tokens, want %d", len(s.gaps)+1, r.tokens)
 			}
 			return s, nil
 		case !bytes.HasPrefix(line, []byte("data: {")) || bytes.Contains(line, []byte(`"role"`)) || !bytes.Contains(line, content):
@@ -112,6 +120,9 @@ func (l liveTraffic) send(ctx context.Context, body []byte, due time.Time) (s se
 		now := time.Now()
 		if s.ttft == 0 {
 			s.ttft = now.Sub(due)
+			if l.first != nil {
+				l.first(s.ttft)
+			}
 		} else {
 			s.gaps = append(s.gaps, now.Sub(last))
 		}
@@ -132,8 +143,8 @@ func postFleet(ctx context.Context, addr string, body []byte) (*http.Response, e
 	}
 	if answer.StatusCode != http.StatusOK {
 		defer answer.Body.Close()
-		text, err := io.ReadAll(io.LimitReader(answer.Body, 4096))
-		return nil, fmt.Errorf("%s answered %s: %s (%w)", addr, answer.Status, text, err)
+		text, _ := io.ReadAll(io.LimitReader(answer.Body, 4096)) // what there is of it
+		return nil, fmt.Errorf("%s answered %s: %s", addr, answer.Status, text)
 	}
 	return answer, nil
 }

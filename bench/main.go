@@ -15,7 +15,7 @@
 // alone). On simulated GPUs: livefirst (live beside a batch, beside nginx and an ungated
 // flood), burst (of live beside a batch), knee (the limit that is found, beside the
 // right one), prefix (a batch that shares prefixes, beside a client that divides it
-// by prefix). On a real vLLM, which scripts/test-vllm installs and names: interference (of
+// by prefix), routing (a trace of live requests, beside nginx). On a real vLLM, which scripts/test-vllm installs and names: interference (of
 // a batch with live requests).
 package main
 
@@ -59,7 +59,8 @@ var scenarios = map[string]scenario{
 	"burst":     measureBurst,
 	"knee":      measureKnee,
 
-	"prefix": measurePrefix,
+	"prefix":  measurePrefix,
+	"routing": measureRouting,
 
 	"interference": measureInterference,
 }
@@ -73,6 +74,7 @@ type bench struct {
 	fleet        fleetOptions
 	prefix       prefixOptions
 	lengths      lengthsOptions
+	routing      routingOptions
 }
 
 func main() {
@@ -90,6 +92,7 @@ func run() error {
 	b.fleet.register()
 	b.prefix.register()
 	b.lengths.register()
+	b.routing.register()
 	flag.Parse()
 	if flag.NArg() == 0 {
 		return fmt.Errorf("name at least one scenario: %s", strings.Join(slices.Sorted(maps.Keys(scenarios)), ", "))

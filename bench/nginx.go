@@ -33,6 +33,7 @@ http {
 			proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 			proxy_buffering off;
 			client_max_body_size 64m;
+			client_body_buffer_size 1m; # the temporary files belong to another user
 		}
 	}
 }
