@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"net/http"
+	"time"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
@@ -148,7 +149,7 @@ func (h *handler) sendDashboard(w http.ResponseWriter, r *http.Request, size pag
 			return err
 		}
 	}
-	day, err := h.lastDay(r.Context(), h.tenant(r))
+	day, err := h.reported(r.Context(), h.tenant(r), h.now().Add(-reportTime))
 	if err != nil {
 		return err
 	}
@@ -186,8 +187,9 @@ func summaryOf(day []batch.Batch) dashboardSummary {
 	return o
 }
 
-// lastDay lists the batches of the last 24 hours, the newest first.
-func (h *handler) lastDay(ctx context.Context, tenant string) ([]batch.Batch, error) {
-	page, err := h.batches.Analytics().FindBatches(ctx, tenant, batch.BatchFilter{From: h.now().Add(-reportTime), Limit: reportSpan})
+// reported lists the batches that reports are about: those created since a time that
+// are not deleted, the newest first.
+func (h *handler) reported(ctx context.Context, tenant string, since time.Time) ([]batch.Batch, error) {
+	page, err := h.batches.Analytics().FindBatches(ctx, tenant, batch.BatchFilter{From: since, Limit: reportSpan})
 	return page.Batches, err
 }

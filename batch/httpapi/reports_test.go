@@ -168,6 +168,70 @@ func TestReports(t *testing.T) {
 	}
 }
 
+// Every report is about the batches that are there: after a batch is deleted none counts
+// it, and the tokens of all reports are the same.
+func TestReportsAfterDeletions(t *testing.T) {
+	a := newAPI(t, upload.Limits{})
+	c := a.setClock("2026-11-29T02:22:07Z")
+	var ids []string
+	for range 3 {
+		b := a.createBatch()
+		a.started(4)
+		a.answered(b.ID, 4, 1)
+		c.pass(time.Minute)
+		a.ended()
+		ids = append(ids, b.ID)
+	}
+	cancelled := a.createBatch()
+	a.started(4)
+	a.answered(cancelled.ID, 2, 0)
+	decode[openai.Batch](t, a.request("POST", "/v1/batches/"+cancelled.ID+"/cancel", ""))
+	a.ended()
+	c.pass(15 * time.Minute)
+	running := a.createBatch()
+	a.started(4)
+	a.answered(running.ID, 1, 0)
+
+	type report struct {
+		Total   int64 `json:"total_batches_in_db"`
+		Summary struct {
+			Batches   int64   `json:"total_batches"`
+			Tokens    int64   `json:"total_tokens"`
+			Completed int64   `json:"total_request_completed"`
+			Seconds   float64 `json:"total_duration_seconds"`
+		}
+	}
+	want := func(when string, batches, completed, tokens, requests int64) {
+		t.Helper()
+		get := func(path string) report { return decode[report](t, a.request("GET", path, "")) }
+		if got := get("/v1/batches/status").Total; got != batches {
+			t.Errorf("%s: status counts %d batches, want %d", when, got, batches)
+		}
+		if got := get("/v1/dashboard").Summary; got.Batches != batches || got.Tokens != tokens || got.Completed != requests {
+			t.Errorf("%s: dashboard has %+v, want %d batches with %d tokens and %d requests", when, got, batches, tokens, requests)
+		}
+		if got := get("/v1/analytics/timeline").Summary.Batches; got != batches {
+			t.Errorf("%s: timeline counts %d batches, want %d", when, got, batches)
+		}
+		if got := get("/v1/analytics/tokens").Summary; got.Batches != completed || got.Tokens != tokens || got.Completed != requests || got.Seconds != float64(60*completed) {
+			t.Errorf("%s: tokens has %+v, want %d batches with %d tokens and %d requests", when, got, completed, tokens, requests)
+		}
+	}
+	want("before", 5, 3, 3*45+30+15, 3*3+2+1)
+	for _, id := range ids[:2] {
+		if r := a.request("DELETE", "/v1/batches/"+id, ""); r.StatusCode != 200 {
+			t.Fatalf("deleting: %d %s", r.StatusCode, r.body)
+		}
+	}
+	want("after the first deletions", 3, 1, 45+30+15, 3+2+1)
+	for _, id := range []string{ids[2], cancelled.ID, running.ID} {
+		if r := a.request("DELETE", "/v1/batches/"+id, ""); r.StatusCode != 200 {
+			t.Fatalf("deleting: %d %s", r.StatusCode, r.body)
+		}
+	}
+	want("after the last deletion", 0, 0, 0, 0)
+}
+
 // Batches that wait are queued, and those beyond max_concurrent_batches.
 func TestStatusReport(t *testing.T) {
 	a := newAPI(t, upload.Limits{})
