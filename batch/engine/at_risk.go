@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
-	"github.com/tidegate/tidegate/batch/scheduler"
 )
 
 // Late is a batch that will miss its deadline if all goes on as it does.
@@ -36,36 +35,20 @@ const (
 )
 
 // LateBatches returns which of a tenant's batches that are InProgress will miss
-// their deadlines, in the order in which they are served. It goes by the batches
-// of the last refresh, at most activeLimit, and by what ended in the last minute.
+// their deadlines, in the order in which they are served, as of the last look at the
+// backlog. It returns ErrUnavailable if there is no recent one.
 func (e *Engine) LateBatches(ctx context.Context, tenant string) ([]Late, error) {
-	late, err := e.allLate(ctx)
-	if err != nil {
-		return nil, err
+	v := e.backlog.look(ctx)
+	if v == nil {
+		return nil, errNoLook
 	}
 	var own []Late
-	for _, l := range late {
+	for _, l := range v.late {
 		if l.Tenant == tenant {
 			own = append(own, l)
 		}
 	}
 	return own, nil
-}
-
-// allLate is LateBatches of all tenants.
-func (e *Engine) allLate(ctx context.Context) ([]Late, error) {
-	if c, closed := e.Closed(); closed {
-		return closedLate(e.scheduler.ActiveBatches(), c), nil
-	}
-	now, err := e.store.Now(ctx)
-	if err != nil {
-		return nil, err
-	}
-	pace, err := e.store.Pace(ctx, now.Add(-rateSpan), scheduler.ActiveLimit)
-	if err != nil {
-		return nil, err
-	}
-	return lateOf(e.scheduler.ActiveBatches(), pace, e.backlog.knownSpeeds(), now), nil
 }
 
 // closedLate finds the batches whose deadline is before batches run again. Nothing
@@ -109,9 +92,6 @@ func lateOf(active []batch.Batch, pace []batch.Pace, speeds map[string]speed, no
 			r.speed = s.perMinute
 		} else if !measured[b.Model] {
 			r.speed = 0
-		}
-		if now.Sub(b.InProgressAt) < rateSpan { // its first lines say little
-			estimates[i].MissesDeadline = nil
 		}
 		if why := lateness(b, estimates[i], before, r, now); why != "" {
 			late = append(late, Late{b, why})

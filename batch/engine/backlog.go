@@ -106,13 +106,8 @@ func (b *backlog) fresh(ctx context.Context) *view {
 	return nil
 }
 
-// knownSpeeds are those of the last look.
-func (b *backlog) knownSpeeds() map[string]speed {
-	if v := b.last.Load(); v != nil {
-		return v.speeds
-	}
-	return nil
-}
+// errNoLook reports that nothing recent is known of the backlog.
+var errNoLook = fmt.Errorf("looking at what waits: %w", batch.ErrUnavailable)
 
 // recent returns the last look unless it is too old.
 func (b *backlog) recent() *view {

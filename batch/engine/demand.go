@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -74,7 +73,7 @@ var demandSteps = []time.Duration{15 * time.Minute, time.Hour, 4 * time.Hour, 12
 func (e *Engine) Demand(ctx context.Context, tenant string) (Demand, error) {
 	v := e.backlog.fresh(ctx)
 	if v == nil {
-		return Demand{}, fmt.Errorf("looking at what waits: %w", batch.ErrUnavailable)
+		return Demand{}, errNoLook
 	}
 	return v.demand(func(b *batch.Batch) bool { return b.Tenant == tenant }), nil
 }

@@ -18,7 +18,8 @@ type Estimate struct {
 	Remaining *time.Duration
 	// FinishesAt is when they are done.
 	FinishesAt *time.Time
-	// MissesDeadline tells whether that is after ExpiresAt.
+	// MissesDeadline reports whether that is after ExpiresAt. It is nil in the first
+	// rateSpan of a batch, whose first lines say little of its rate.
 	MissesDeadline *bool
 }
 
@@ -92,13 +93,16 @@ func estimate(b batch.Batch, minutes []batch.Minute, now time.Time) Estimate {
 		return e
 	}
 	minutesLeft := float64(b.Left()) / perMinute
-	if minutesLeft > batch.MaxWindow.Minutes() { // it will not get there, and a Duration may not hold it
-		return e.missing()
+	misses := true
+	if minutesLeft <= batch.MaxWindow.Minutes() { // else a Duration may not hold it
+		remaining := time.Duration(minutesLeft * float64(time.Minute)).Truncate(time.Second)
+		finishes := now.Add(remaining)
+		misses = finishes.After(b.ExpiresAt)
+		e.Remaining, e.FinishesAt = &remaining, &finishes
 	}
-	remaining := time.Duration(minutesLeft * float64(time.Minute)).Truncate(time.Second)
-	finishes := now.Add(remaining)
-	misses := finishes.After(b.ExpiresAt)
-	e.Remaining, e.FinishesAt, e.MissesDeadline = &remaining, &finishes, &misses
+	if ran >= rateSpan {
+		e.MissesDeadline = &misses
+	}
 	return e
 }
 
@@ -109,10 +113,4 @@ func shareOf(m batch.Minute, now time.Time) float64 {
 		return 1
 	}
 	return max(0, float64(time.Minute-begun.Sub(m.At))/float64(time.Minute)) // its end
-}
-
-// missing is for a rest of more than any window.
-func (e Estimate) missing() Estimate {
-	e.MissesDeadline = new(true)
-	return e
 }

@@ -28,8 +28,10 @@ func TestEstimate(t *testing.T) {
 	}{
 		"half of the minute before counts": {running(time.Hour, 100), []batch.Minute{minute(1, 100), minute(0, 50)}, 100, time.Minute, "no"},
 		"a batch that just began":          {running(3*time.Second, 100), []batch.Minute{minute(0, 50)}, -1, 0, ""},
-		"a batch that began this minute":   {running(15*time.Second, 100), []batch.Minute{minute(0, 50)}, 200, 30 * time.Second, "no"},
-		"one that began in the last":       {running(45*time.Second, 100), []batch.Minute{minute(1, 25), minute(0, 50)}, 100, time.Minute, "no"},
+		"a batch that began this minute":   {running(15*time.Second, 100), []batch.Minute{minute(0, 50)}, 200, 30 * time.Second, ""},
+		"one that began in the last":       {running(45*time.Second, 100), []batch.Minute{minute(1, 25), minute(0, 50)}, 100, time.Minute, ""},
+		"slow in its first minute":         {running(30*time.Second, 1_000_000), []batch.Minute{minute(0, 3)}, 6, 0, ""},
+		"slow after its first minute":      {running(time.Minute, 1_000_000), []batch.Minute{minute(0, 3)}, 3, 0, "yes"},
 		"nothing moves":                    {running(time.Hour, 100), nil, 0, 0, ""},
 		"it will be late":                  {running(time.Hour, 10_000), []batch.Minute{minute(0, 100)}, 100, 100 * time.Minute, "yes"},
 		"it never ends":                    {running(time.Hour, 1<<40), []batch.Minute{minute(0, 4)}, 4, 0, "yes"},

@@ -53,6 +53,7 @@ func TestStartOutsideOfHours(t *testing.T) {
 	h := newHouse(t, batch.Config{})
 	h.pool.set(func() { h.pool.closed = &batch.Closing{} })
 	h.open()
+	engine.LookOften(h.engine)
 	id := h.create(h.upload(input(70)))
 	until(t, "it is validated", func() bool { return h.get(id).Status == batch.InProgress })
 	until(t, "it is late, because the hours never come", func() bool {

@@ -14,6 +14,7 @@ func TestLateBatches(t *testing.T) {
 	h := newHouse(t, batch.Config{})
 	h.pool.set(func() { h.pool.slots = 0 })
 	h.open()
+	engine.LookOften(h.engine)
 	file := h.upload(input(1))
 	for range 60 {
 		h.create(file)

@@ -17,19 +17,9 @@ type overview struct {
 
 	mu    sync.Mutex
 	since map[string]time.Time // guarded by mu; when each problem was first seen
-
-	late *remembered[[]engine.Late]
 }
 
-// lateAge is the maximum age of the cached list of batches that will be late, because
-// it is computed from all active batches.
-const lateAge = 5 * time.Second
-
-func newOverview(s *source) *overview {
-	o := &overview{source: s}
-	o.late = remember(lateAge, s.Config.Now, func(ctx context.Context) ([]engine.Late, error) { return s.Engine.LateBatches(ctx, s.Tenant) })
-	return o
-}
+func newOverview(s *source) *overview { return &overview{source: s} }
 
 // activeRows limits the active batches that are shown.
 const activeRows = 50
@@ -50,7 +40,7 @@ func (o *overview) Now(ctx context.Context) (dashboard.Now, error) {
 	var late []engine.Late
 	if health.Store == engine.Well {
 		if err = o.stored(ctx, &now); err == nil {
-			late, err = o.late.get(ctx)
+			late, err = o.Engine.LateBatches(ctx, o.Tenant)
 		}
 		if err != nil {
 			health.Store = err.Error()
