@@ -66,6 +66,9 @@ func (b *backlog) collect(ch chan<- prometheus.Metric) {
 	paused := int64(0)
 	models := make(map[string]*labelled)
 	for _, m := range v.demand(func(*batch.Batch) bool { return true }).Models {
+		if m.idle() {
+			continue
+		}
 		paused += m.PausedBatches
 		label := b.labelOf(&m)
 		if models[label] == nil {

@@ -19,7 +19,8 @@ type Demand struct {
 	// zero: for good.
 	Closed      bool
 	ClosedUntil time.Time
-	// Models are those with work, those with the most lines first.
+	// Models are those with work, and those without whose speed is known; those with
+	// the most lines first.
 	Models []ModelDemand
 }
 
@@ -54,6 +55,9 @@ type ModelDemand struct {
 	// step by which nothing more is due is left out.
 	Deadlines []DeadlineDemand
 }
+
+// idle reports whether no batch has lines of the model.
+func (m *ModelDemand) idle() bool { return m.Batches == 0 && m.PausedBatches == 0 }
 
 // DeadlineDemand is the work of a model that is due Within a time from now.
 type DeadlineDemand struct {
@@ -155,6 +159,11 @@ func (v *view) demand(of func(*batch.Batch) bool) Demand {
 	}
 	for model := range paused {
 		if work[model] == nil {
+			work[model] = []share{}
+		}
+	}
+	for model := range v.speeds {
+		if work[model] == nil && model != "" { // "" sums models that have nothing to do with each other
 			work[model] = []share{}
 		}
 	}

@@ -99,7 +99,13 @@ func TestDemand(t *testing.T) {
 				{name: "", batches: 1, lines: 5, input: unknown, output: unknown, remaining: unknown, due: []due{{time.Hour, 1, 5, unknown, unknown}}},
 				{name: "n", batches: 1, lines: 3, input: unknown, output: unknown, remaining: unknown, due: []due{{time.Hour, 1, 3, unknown, unknown}}},
 				{name: "m", batches: 1, lines: 1, input: unknown, output: unknown, remaining: unknown, due: []due{{time.Hour, 1, 1, unknown, unknown}}},
+				{name: "x"},
 			},
+		},
+		"models without work whose speed is known": {
+			parts:  []part{{model: "m", left: 60, window: time.Hour, tenant: "other"}},
+			speeds: map[string]float64{"m": 1, "n": 2, "": 3},
+			want:   []model{{name: "m"}, {name: "n"}},
 		},
 		"paused batches want no server": {
 			parts:  []part{{model: "m", left: 50, window: time.Hour, paused: true}},
@@ -231,6 +237,9 @@ func TestDemand(t *testing.T) {
 				}
 				for _, d := range m.Deadlines {
 					g.due = append(g.due, due{d.Within, d.Batches, d.Lines, tokens(d.InputTokens), span(d.Remaining)})
+				}
+				if s, known := tt.speeds[m.Model]; known != (m.LinesPerMinute != nil) || known && (*m.LinesPerMinute != s || !m.MeasuredAt.Equal(now)) {
+					t.Errorf("speed of %q: got %v at %s, want %v", m.Model, m.LinesPerMinute, m.MeasuredAt, s)
 				}
 				if m.Batches > 0 && !m.Oldest.Equal(now.Add(-time.Hour)) {
 					t.Errorf("the oldest of %q is of %s, want %s", m.Model, m.Oldest, now.Add(-time.Hour))
