@@ -10,6 +10,9 @@ type Peer struct {
 	Place string    // where its contents are stored; see Placed
 	Since time.Time // of its first announcement, by the store's clock
 	Loads map[string]Load
+	// Lines counts the batch lines that it has in flight, by model. It is empty for a
+	// version that does not announce it.
+	Lines map[string]int64
 }
 
 // Load is what a gateway has on an upstream. Gateways of other versions read it from

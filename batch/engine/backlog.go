@@ -45,6 +45,7 @@ type view struct {
 	waiting  []batch.Batch                 // Validating, at most activeLimit
 	models   map[string][]batch.BatchModel // by batch, of those whose lines were counted by model
 	inFlight map[string]map[string]int64   // on this gateway, by batch and model
+	others   map[string]int64              // lines in flight on other gateways, by model
 	states   map[batch.Status]int64
 	late     []Late
 	speeds   map[string]speed
@@ -120,7 +121,7 @@ func (b *backlog) recent() *view {
 // read makes a look. turn is held.
 func (b *backlog) read(ctx context.Context) (*view, error) {
 	e := b.engine
-	v := &view{at: time.Now(), inFlight: e.scheduler.LinesInFlight(ctx), perLine: e.scheduler.Metrics().TokensPerLine()}
+	v := &view{at: time.Now(), inFlight: e.scheduler.LinesInFlight(ctx), others: e.linesElsewhere(), perLine: e.scheduler.Metrics().TokensPerLine()}
 	var err error
 	if err := b.readBatches(ctx, v); err != nil {
 		return nil, err

@@ -17,7 +17,7 @@ var (
 	descBatches   = prometheus.NewDesc("tidegate_batches", "Batches by status that are not deleted, on all gateways.", []string{"status"}, nil)
 	descPaused    = prometheus.NewDesc("tidegate_batches_paused", "Batches in progress or validating that are paused, on all gateways.", nil, nil)
 	descLate      = prometheus.NewDesc("tidegate_batches_late", "Batches in progress that will miss their deadlines if all goes on as it does, on all gateways, by reason.", []string{"reason"}, nil)
-	descWaiting   = prometheus.NewDesc("tidegate_batch_lines_waiting", "Lines without a durable result that this gateway has not on a server, of batches on all gateways that are in progress or wait for a model and are not paused.", []string{"model"}, nil)
+	descWaiting   = prometheus.NewDesc("tidegate_batch_lines_waiting", "Lines without a durable result that no gateway has on a server, of batches that are in progress or wait for a model and are not paused.", []string{"model"}, nil)
 	descOldest    = prometheus.NewDesc("tidegate_batch_oldest_seconds", "Age of the oldest batch that is in progress or waits for a model and is not paused, on all gateways.", []string{"model"}, nil)
 	descRemaining = prometheus.NewDesc("tidegate_batch_remaining_seconds", "How long the lines without a result take at the speed that was measured when lines flowed last; absent while that is not known.", []string{"model"}, nil)
 	descRatio     = prometheus.NewDesc("tidegate_batch_deadline_ratio", "Time that the lines up to a deadline take over the time until then, of the deadline where it is largest; above 1 the speed does not suffice. Absent while it is not known.", []string{"model"}, nil)

@@ -31,7 +31,7 @@ type ModelDemand struct {
 	Batches    int64
 	Validating int64 // of Batches, those that are not InProgress yet
 	Lines      int64 // without a durable result, those in flight included
-	InFlight   int64 // of Lines, those that this gateway has on a server
+	InFlight   int64 // of Lines, those that a gateway has on a server
 	// Tokens estimates the input and the output of Lines by lines that have ended.
 	InputTokens, OutputTokens *int64
 
@@ -228,6 +228,7 @@ func (v *view) modelDemand(model string, work []share) ModelDemand {
 		d.InputTokens, d.OutputTokens = sum.estimate()
 		m.Deadlines = append(m.Deadlines, d)
 	}
+	m.InFlight = min(m.InFlight+v.others[model], m.Lines)
 	m.InputTokens, m.OutputTokens = sum.estimate()
 	m.Remaining = remaining(m.Lines, rate)
 	return m

@@ -41,6 +41,47 @@ func (e *Engine) Gateways() []Gateway {
 	return all
 }
 
+// linesByModel counts the lines that this gateway has in flight; nil if the scheduler
+// does not answer within a part of AnnounceInterval.
+func (e *Engine) linesByModel(ctx context.Context) map[string]int64 {
+	ctx, cancel := context.WithTimeout(ctx, batch.AnnounceInterval/2)
+	defer cancel()
+	batches := e.scheduler.LinesInFlight(ctx)
+	if batches == nil {
+		return nil
+	}
+	lines := make(map[string]int64)
+	for _, models := range batches {
+		for model, n := range models {
+			lines[model] += n
+		}
+	}
+	return lines
+}
+
+// linesElsewhere counts the lines that other gateways have in flight, by model.
+func (e *Engine) linesElsewhere() map[string]int64 {
+	lines := make(map[string]int64)
+	if others := e.others.Load(); others != nil {
+		for _, o := range *others {
+			for model, n := range o.Lines {
+				lines[model] += max(n, 0)
+			}
+		}
+	}
+	return lines
+}
+
+// InFlightEverywhere returns the number of lines that all gateways have sent and that
+// have no durable result yet.
+func (e *Engine) InFlightEverywhere() int64 {
+	n := e.InFlight()
+	for _, lines := range e.linesElsewhere() {
+		n += lines
+	}
+	return n
+}
+
 func (g *Gateway) add(loads map[string]batch.Load) {
 	for _, l := range loads {
 		g.Live += l.Live

@@ -72,7 +72,7 @@ func (o *overview) stored(ctx context.Context, now *dashboard.Now) (err error) {
 	if err != nil {
 		return err
 	}
-	now.Queue.Waiting = max(0, waiting.Lines-o.Engine.InFlight())
+	now.Queue.Waiting = max(0, waiting.Lines-o.Engine.InFlightEverywhere())
 	if !waiting.Oldest.IsZero() && now.Queue.Waiting > 0 {
 		now.Queue.Oldest = max(0, now.At.Sub(waiting.Oldest))
 	}

@@ -11,9 +11,9 @@ import (
 )
 
 var (
-	announce = declare(`INSERT INTO gateways (id, host, role, place, since, until, loads) VALUES ($1, $2, $3, $4, $5, $6, $7)
-		ON CONFLICT (id) DO UPDATE SET role = excluded.role, until = excluded.until, loads = excluded.loads`)
-	otherGateways = declare(`SELECT id, host, role, place, since, loads FROM gateways WHERE id <> $1 AND until > $2 ORDER BY since, id LIMIT 1000`)
+	announce = declare(`INSERT INTO gateways (id, host, role, place, since, until, loads, lines) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+		ON CONFLICT (id) DO UPDATE SET role = excluded.role, until = excluded.until, loads = excluded.loads, lines = excluded.lines`)
+	otherGateways = declare(`SELECT id, host, role, place, since, loads, lines FROM gateways WHERE id <> $1 AND until > $2 ORDER BY since, id LIMIT 1000`)
 	// Rows of dead gateways are deleted after a while.
 	forgetGateways = declare(`DELETE FROM gateways WHERE id = ANY (ARRAY(SELECT id FROM gateways WHERE until < $1 LIMIT 100 FOR UPDATE SKIP LOCKED))`)
 	withdraw       = declare(`DELETE FROM gateways WHERE id = $1`)
@@ -23,12 +23,15 @@ var (
 const gatewayMemory = time.Hour
 
 func scanGateway(r store.Row) (p batch.Peer, err error) {
-	var loads string
-	if err := r.Scan(&p.ID, &p.Host, &p.Role, &p.Place, store.TimeIn(&p.Since), &loads); err != nil {
+	var loads, lines string
+	if err := r.Scan(&p.ID, &p.Host, &p.Role, &p.Place, store.TimeIn(&p.Since), &loads, &lines); err != nil {
 		return p, err
 	}
 	if err := json.Unmarshal([]byte(loads), &p.Loads); err != nil {
 		return p, fmt.Errorf("reading loads of %s: %w", p.ID, err)
+	}
+	if err := json.Unmarshal([]byte(lines), &p.Lines); err != nil {
+		return p, fmt.Errorf("reading lines in flight of %s: %w", p.ID, err)
 	}
 	return p, nil
 }
@@ -39,8 +42,12 @@ func (s *Store) Announce(ctx context.Context, self batch.Peer, ttl time.Duration
 	if err != nil {
 		return nil, fmt.Errorf("announcing gateway: %w", err)
 	}
+	lines, err := json.Marshal(self.Lines)
+	if err != nil {
+		return nil, fmt.Errorf("announcing gateway: %w", err)
+	}
 	err = s.write(ctx, "announcing gateway", func(t *tx) error {
-		if _, err := t.exec(ctx, announce, self.ID, self.Host, string(self.Role), self.Place, t.micros(), store.Micros(t.now.Add(ttl)), string(loads)); err != nil {
+		if _, err := t.exec(ctx, announce, self.ID, self.Host, string(self.Role), self.Place, t.micros(), store.Micros(t.now.Add(ttl)), string(loads), string(lines)); err != nil {
 			return err
 		}
 		t.later(forgetGateways, store.Micros(t.now.Add(-gatewayMemory)))

@@ -401,7 +401,7 @@ func TestGateways(t *testing.T) {
 	one, two := opened(t, url), opened(t, url)
 	hello := func(s *Store, id string, loads map[string]batch.Load) []batch.Peer {
 		t.Helper()
-		others, err := s.Announce(t.Context(), batch.Peer{ID: id, Host: "h", Role: batch.RoleServe, Place: "p", Loads: loads}, time.Minute)
+		others, err := s.Announce(t.Context(), batch.Peer{ID: id, Host: "h", Role: batch.RoleServe, Place: "p", Loads: loads, Lines: map[string]int64{"m" + id: 3}}, time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -411,7 +411,7 @@ func TestGateways(t *testing.T) {
 		t.Errorf("the first sees %+v", others)
 	}
 	others := hello(two, "2", nil)
-	if len(others) != 1 || others[0].ID != "1" || others[0].Host != "h" || others[0].Role != batch.RoleServe || others[0].Place != "p" || others[0].Loads["u"] != (batch.Load{Live: 1, Batch: 2}) || others[0].Since.IsZero() {
+	if len(others) != 1 || others[0].ID != "1" || others[0].Host != "h" || others[0].Role != batch.RoleServe || others[0].Place != "p" || others[0].Loads["u"] != (batch.Load{Live: 1, Batch: 2}) || others[0].Lines["m1"] != 3 || others[0].Since.IsZero() {
 		t.Errorf("the second sees %+v", others)
 	}
 	since := others[0].Since
