@@ -16,6 +16,9 @@ var (
 	// ErrAway is returned instead of ErrDown, which it wraps, if all these upstreams may
 	// be stopped: a model that waits for them is no problem.
 	ErrAway = fmt.Errorf("%w: all are stopped and may be", ErrDown)
+	// ErrLoading is returned instead of ErrDown, which it wraps, if one of these
+	// upstreams is loading.
+	ErrLoading = fmt.Errorf("%w: at least one is loading", ErrDown)
 	// ErrTrial is returned by Up alone.
 	ErrTrial = errors.New("the upstreams of the model are suspect; a request is tried")
 )

@@ -42,6 +42,8 @@ func batchError(err error) error {
 		return batch.ErrBusy
 	case errors.Is(err, upstreams.ErrAway):
 		return batch.ErrAway
+	case errors.Is(err, upstreams.ErrLoading):
+		return batch.ErrLoading
 	case errors.Is(err, upstreams.ErrDown):
 		return batch.ErrDown
 	case errors.Is(err, upstreams.ErrUnknownModel):

@@ -17,7 +17,10 @@ var (
 	ErrUnknownModel = errors.New("no upstream has the model")
 	// ErrAway is returned instead of ErrDown, which it wraps, if all these upstreams
 	// are StateAway.
-	ErrAway       = fmt.Errorf("%w: all are away and may be", ErrDown)
+	ErrAway = fmt.Errorf("%w: all are away and may be", ErrDown)
+	// ErrLoading is returned instead of ErrDown, which it wraps, if one of these
+	// upstreams is StateLoading.
+	ErrLoading    = fmt.Errorf("%w: at least one is loading", ErrDown)
 	ErrTrial      = errors.New("the upstreams of the model are suspect; a trial request is allowed")
 	ErrNoUpstream = errors.New("upstream not found in the pool")
 )

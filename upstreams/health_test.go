@@ -371,9 +371,15 @@ func TestLoadingServer(t *testing.T) {
 		if _, err := w.pool.Reserve("other", ""); !errors.Is(err, ErrDown) {
 			t.Errorf("Reserve: %v", err)
 		}
+		if err := w.pool.Up("other"); !errors.Is(err, ErrLoading) {
+			t.Errorf("Up while a server loads that may have the model: got %v, want %v", err, ErrLoading)
+		}
 		pass(20 * time.Second)
 		if w.state(t, "nobody") != StateDown || w.pool.discoveryComplete() {
 			t.Errorf("status %+v", w.pool.Status())
+		}
+		if err := w.pool.Up("other"); !errors.Is(err, ErrLoading) {
+			t.Errorf("Up beside a server that is down: got %v, want %v", err, ErrLoading)
 		}
 		set(&c.health, func(http.ResponseWriter, *http.Request) {})
 		pass(6 * time.Second)

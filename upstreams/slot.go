@@ -114,22 +114,32 @@ func (p *Pool) up(model string) (*snapshot, *served, error) {
 	return s, at, nil
 }
 
-// whyDown returns ErrAway or ErrDown for the upstreams of a model, none of which
-// accepts requests. Without any it considers those that have not reported their models.
+// whyDown returns ErrLoading, ErrAway or ErrDown for the upstreams of a model, none of
+// which accepts requests. Without any it considers those that have not reported their
+// models.
 func (p *Pool) whyDown(known []*upstream) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	away := false
+	var loading, away, down bool
 	for _, u := range p.upstreams {
 		if known == nil && u.discovered || known != nil && !slices.Contains(known, u) {
 			continue
 		}
-		if u.state != StateAway || u.draining {
-			return ErrDown
+		switch {
+		case u.draining:
+			down = true
+		case u.state == StateLoading:
+			loading = true
+		case u.state == StateAway:
+			away = true
+		default:
+			down = true
 		}
-		away = true
 	}
-	if away {
+	switch {
+	case loading:
+		return ErrLoading
+	case away && !down:
 		return ErrAway
 	}
 	return ErrDown

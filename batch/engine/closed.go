@@ -9,15 +9,3 @@ func (e *Engine) Closed() (batch.Closing, bool) {
 	}
 	return batch.Closing{}, false
 }
-
-// WaitReason says why no line of a batch starts though nothing is wrong and it is
-// not paused; "" if there is no such reason.
-func (e *Engine) WaitReason(b batch.Batch) string {
-	if b.Status != batch.InProgress || !b.PausedAt.IsZero() {
-		return ""
-	}
-	if c, closed := e.Closed(); closed {
-		return c.String()
-	}
-	return ""
-}

@@ -89,10 +89,19 @@ func (g *Gateway) add(loads map[string]batch.Load) {
 	}
 }
 
+// lacksWorker reports whether neither this gateway nor another one works on batches.
+func (e *Engine) lacksWorker() bool {
+	if e.Role().Works() {
+		return false
+	}
+	others := e.others.Load()
+	return others == nil || peersOf(*others).Working == 0
+}
+
 // noteWorkers records in health whether batches wait because no gateway works on
 // them.
-func (e *Engine) noteWorkers(ctx context.Context, others []batch.Peer) {
-	if e.Role().Works() || peersOf(others).Working > 0 {
+func (e *Engine) noteWorkers(ctx context.Context) {
+	if !e.lacksWorker() {
 		e.health.Note("roles", nil)
 		return
 	}

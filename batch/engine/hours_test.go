@@ -22,7 +22,7 @@ func TestHours(t *testing.T) {
 	h.settled(t, id, 20)
 	other := h.create(h.upload(inputFrom(500, 3)))
 	until(t, "the other is validated", func() bool { return h.get(other).Status == batch.InProgress })
-	if got := h.engine.WaitReason(h.get(other)); got != want {
+	if got := h.engine.WaitReason(t.Context(), h.get(other)); got != want {
 		t.Errorf("wait reason: got %q, want %q", got, want)
 	}
 	estimates, err := h.engine.Estimates(t.Context(), h.get(id))
@@ -39,8 +39,8 @@ func TestHours(t *testing.T) {
 
 	h.pool.set(func() { h.pool.closed = nil })
 	for _, id := range []string{id, other} {
-		if b := h.wait(id); b.Status != batch.Completed || h.engine.WaitReason(b) != "" {
-			t.Errorf("%s ended as %s, wait reason %q", id, b.Status, h.engine.WaitReason(b))
+		if b := h.wait(id); b.Status != batch.Completed || h.engine.WaitReason(t.Context(), b) != "" {
+			t.Errorf("%s ended as %s, wait reason %q", id, b.Status, h.engine.WaitReason(t.Context(), b))
 		}
 	}
 	if r := h.pool.repeated(); r != 0 {

@@ -343,6 +343,7 @@ type fakePool struct {
 	closed   *batch.Closing                                                       // guarded by mu; nil: lines may start at any time
 	away     bool                                                                 // all servers are stopped and may be
 	down     bool                                                                 // guarded by mu
+	loading  bool                                                                 // guarded by mu; all servers are
 	gone     map[string]bool                                                      // guarded by mu; models whose server is down
 	busy     map[string]bool                                                      // guarded by mu; models whose server is full
 	room     map[string]int                                                       // guarded by mu; slots left of a model that has not as many as it wants
@@ -403,6 +404,8 @@ func (p *fakePool) refuses(model string) error {
 	switch {
 	case p.away:
 		return batch.ErrAway
+	case p.loading:
+		return batch.ErrLoading
 	case p.down || p.gone[model]:
 		return batch.ErrDown
 	case p.running >= p.slots || p.busy[model] || limited && room == 0:
@@ -430,6 +433,9 @@ func (p *fakePool) Up(model string) error {
 	defer p.mu.Unlock()
 	if p.away {
 		return batch.ErrAway
+	}
+	if p.loading || !p.models[model] && !p.settled {
+		return batch.ErrLoading
 	}
 	if p.down || p.gone[model] {
 		return batch.ErrDown

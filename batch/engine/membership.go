@@ -84,17 +84,22 @@ func (e *Engine) runMembership(ctx context.Context) {
 	membership := e.store.Capabilities().Membership
 	if membership == nil {
 		for wait.Sleep(ctx, batch.AnnounceInterval) { // a reload may change the role
-			e.noteWorkers(ctx, nil)
+			e.noteWorkers(ctx)
 		}
 		return
 	}
 	shared := e.dispatcher.Capabilities().Loads
 	heard, peers := time.Now(), batch.Peers{}
+	var lines map[string]int64
 	for wait.Sleep(ctx, batch.AnnounceInterval) {
 		a := e.announcement()
 		if shared != nil {
 			a.Loads = shared.Loads()
 		}
+		if counted := e.linesByModel(ctx); counted != nil {
+			lines = counted
+		}
+		a.Lines = lines
 		bounded, cancel := context.WithTimeout(ctx, batch.AnnounceTTL)
 		others, err := membership.Announce(bounded, a, batch.AnnounceTTL)
 		cancel()
@@ -103,7 +108,7 @@ func (e *Engine) runMembership(ctx context.Context) {
 			// One that was silent when the other came finds out now.
 			e.health.Note("files", e.sameFiles(others))
 			e.others.Store(&others)
-			e.noteWorkers(ctx, others)
+			e.noteWorkers(ctx)
 		}
 		switch {
 		case shared == nil:

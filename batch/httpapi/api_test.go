@@ -113,7 +113,8 @@ func (b batches) PingQueue(context.Context) error { return b.store.fail["PingQue
 // noPool is a pool without a server.
 type noPool struct{ batch.Dispatcher }
 
-func (noPool) Slots() int { return 0 }
+func (noPool) Slots() int      { return 0 }
+func (noPool) Up(string) error { return batch.ErrDown }
 
 func (noPool) Capabilities() (c batch.DispatcherCapabilities) { return c }
 

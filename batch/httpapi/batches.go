@@ -72,7 +72,8 @@ func (h *handler) listBatches(w http.ResponseWriter, r *http.Request, _ string) 
 	if err != nil {
 		return err
 	}
-	return answer(w, list(page, more, h.wire, func(b batch.Batch) string { return b.ID }))
+	wire := func(b batch.Batch) openai.Batch { return h.wire(r.Context(), b) }
+	return answer(w, list(page, more, wire, func(b batch.Batch) string { return b.ID }))
 }
 
 func (h *handler) getBatch(w http.ResponseWriter, r *http.Request, id string) error {
@@ -91,7 +92,7 @@ func (h *handler) getBatch(w http.ResponseWriter, r *http.Request, id string) er
 	if err != nil {
 		return err
 	}
-	return answer(w, h.wire(b))
+	return answer(w, h.wire(r.Context(), b))
 }
 
 func (h *handler) cancelBatch(w http.ResponseWriter, r *http.Request, id string) error {
@@ -102,7 +103,7 @@ func (h *handler) cancelBatch(w http.ResponseWriter, r *http.Request, id string)
 	if err != nil {
 		return err
 	}
-	return answer(w, h.wire(b))
+	return answer(w, h.wire(r.Context(), b))
 }
 
 func (h *handler) deleteBatch(w http.ResponseWriter, r *http.Request, id string) error {

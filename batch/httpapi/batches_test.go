@@ -378,3 +378,25 @@ func TestStoreTrouble(t *testing.T) {
 		t.Error("response contains internal details")
 	}
 }
+
+// A batch whose model has no server says so wherever it is answered.
+func TestWaitReason(t *testing.T) {
+	a := newAPI(t, upload.Limits{})
+	b := a.createBatch()
+	a.started(2)
+	const want = `waiting for model "m": no server accepts requests`
+	list := decode[openai.List[openai.Batch]](t, a.request("GET", "/v1/batches", ""))
+	for name, got := range map[string]openai.Batch{
+		"batch":    decode[openai.Batch](t, a.request("GET", "/v1/batches/"+b.ID, "")),
+		"estimate": decode[openai.Batch](t, a.request("GET", "/v1/batches/"+b.ID+"?estimate=1", "")),
+		"priority": decode[openai.Batch](t, a.request("POST", "/v1/batches/"+b.ID+"/priority", `{"priority":1}`)),
+		"list":     list.Data[0],
+	} {
+		if got.WaitReason == nil || *got.WaitReason != want {
+			t.Errorf("%s: got %+v, want wait_reason %q", name, got, want)
+		}
+	}
+	if got := decode[openai.Batch](t, a.request("POST", "/v1/batches/"+b.ID+"/pause", "")); got.WaitReason != nil {
+		t.Errorf("paused: got wait_reason %q, want null", *got.WaitReason)
+	}
+}

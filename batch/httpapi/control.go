@@ -21,12 +21,12 @@ type Control interface {
 
 func (h *handler) pauseBatch(w http.ResponseWriter, r *http.Request, id string) error {
 	b, err := h.batches.PauseBatch(r.Context(), h.tenant(r), id)
-	return h.answerControl(w, b, err, "pause")
+	return h.answerControl(w, r, b, err, "pause")
 }
 
 func (h *handler) resumeBatch(w http.ResponseWriter, r *http.Request, id string) error {
 	b, err := h.batches.ResumeBatch(r.Context(), h.tenant(r), id)
-	return h.answerControl(w, b, err, "resume")
+	return h.answerControl(w, r, b, err, "resume")
 }
 
 func (h *handler) prioritizeBatch(w http.ResponseWriter, r *http.Request, id string) error {
@@ -39,17 +39,17 @@ func (h *handler) prioritizeBatch(w http.ResponseWriter, r *http.Request, id str
 		return err
 	}
 	b, err := h.batches.PrioritizeBatch(r.Context(), h.tenant(r), id, priority)
-	return h.answerControl(w, b, err, "change the priority of")
+	return h.answerControl(w, r, b, err, "change the priority of")
 }
 
-func (h *handler) answerControl(w http.ResponseWriter, b batch.Batch, err error, verb string) error {
+func (h *handler) answerControl(w http.ResponseWriter, r *http.Request, b batch.Batch, err error, verb string) error {
 	if errors.Is(err, batch.ErrConflict) {
 		return openai.Conflict("Cannot %s a batch with status '%s'.", verb, b.Status)
 	}
 	if err != nil {
 		return err
 	}
-	return answer(w, h.wire(b))
+	return answer(w, h.wire(r.Context(), b))
 }
 
 func (h *handler) retryFailed(w http.ResponseWriter, r *http.Request, id string) error {

@@ -42,5 +42,5 @@ func (h *handler) getEstimate(w http.ResponseWriter, r *http.Request, id string)
 	if err != nil {
 		return err
 	}
-	return answer(w, estimatedBatch{h.wire(b), estimateObject(estimates[id])})
+	return answer(w, estimatedBatch{h.wire(r.Context(), b), estimateObject(estimates[id])})
 }

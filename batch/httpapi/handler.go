@@ -23,9 +23,9 @@ type Batches interface {
 	Batches(ctx context.Context, tenant string, q batch.BatchQuery) (page []batch.Batch, more bool, err error)
 	CancelBatch(ctx context.Context, tenant, id string) (batch.Batch, error)
 	DeleteBatch(ctx context.Context, tenant, id string, d batch.Deletion) (batch.Batch, error)
-	// WaitReason returns the reason why no line of a batch starts, "" for none. It is
-	// not an error, such as the hours of batches.
-	WaitReason(b batch.Batch) string
+	// WaitReason returns why no line of a batch can start although it is not paused,
+	// "" if there is no such reason.
+	WaitReason(ctx context.Context, b batch.Batch) string
 	Control
 	Lines
 	Results

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
@@ -72,9 +73,9 @@ func wireBatch(b batch.Batch) openai.Batch {
 }
 
 // wire returns the Batch object.
-func (h *handler) wire(b batch.Batch) openai.Batch {
+func (h *handler) wire(ctx context.Context, b batch.Batch) openai.Batch {
 	o := wireBatch(b)
-	o.WaitReason = text(h.batches.WaitReason(b))
+	o.WaitReason = text(h.batches.WaitReason(ctx, b))
 	return o
 }
 

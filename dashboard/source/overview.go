@@ -120,7 +120,7 @@ func (s *source) describe(ctx context.Context, rows []batch.Batch) ([]dashboard.
 	for i, b := range rows {
 		described[i] = dashboard.Batch{
 			Batch: b, PausedAt: b.PausedAt, InputName: names[b.InputFileID], RetryOf: b.Metadata[engine.RetryOf],
-			InFlight: inFlight[b.ID], Remaining: remaining(b, estimates[b.ID]), Waits: s.Engine.WaitReason(b),
+			InFlight: inFlight[b.ID], Remaining: remaining(b, estimates[b.ID]), Waits: s.Engine.WaitReason(ctx, b),
 		}
 		if described[i].Waits != "" {
 			described[i].Remaining = dashboard.Estimate{Why: described[i].Waits}

@@ -92,8 +92,8 @@ type Batch struct {
 	PausedAt *int64 `json:"paused_at"`
 	// PauseReason is the reason why the gateway paused the batch, null if a client did.
 	PauseReason *string `json:"pause_reason"`
-	// WaitReason is the reason why no line starts at this time of day, null
-	// otherwise.
+	// WaitReason is the reason why no line can start: the time of day, a model without a server,
+	// or no gateway that works on batches. It is null without one.
 	WaitReason *string `json:"wait_reason"`
 	BatchTotals
 }
