@@ -20,22 +20,23 @@ const (
 	timeoutLimit = 2
 )
 
-// outcome is the outcome of an attempt.
+// outcome is the result of an attempt. Without done, aborted and the other flags, the
+// attempt failed in a way that may pass.
 type outcome struct {
 	done     bool // result holds the line's result
 	result   batch.LineResult
 	failure  failure // of the result
 	aborted  bool
-	unsent   bool // nothing reached the upstream: no attempt was used up
-	excused  bool // the upstream failed for a reason of its own: likewise
+	unsent   bool // nothing reached the upstream: no retry is used up
+	excused  bool // the upstream failed for a reason of its own: no retry is used up
 	crashed  bool // the upstream went down
 	timedOut bool
-	wait     time.Duration // what the upstream asked for
+	wait     time.Duration // the pause that the upstream asked for
 	upstream string
 }
 
-// attempt is one sending of a line. It has copies of what it needs: the line belongs to
-// the loop.
+// attempt sends a line once. It runs beside the loop, and has copies of what it needs of
+// the line.
 type attempt struct {
 	batchID  string
 	endpoint string
@@ -50,7 +51,7 @@ type attempt struct {
 	log    *zap.Logger
 }
 
-// newAttempt returns the next attempt at a line.
+// newAttempt returns the next attempt at a line. The loop calls it.
 func newAttempt(l *line, deps *Dependencies) *attempt {
 	w := l.work
 	return &attempt{
@@ -60,7 +61,7 @@ func newAttempt(l *line, deps *Dependencies) *attempt {
 	}
 }
 
-// send makes an attempt and returns its outcome. It touches nothing of the loop.
+// send sends the line in a slot, which it releases, and returns the outcome.
 func (a *attempt) send(ctx context.Context, slot batch.Slot) outcome {
 	cfg := a.config()
 	out := outcome{upstream: slot.Upstream()}
@@ -103,7 +104,7 @@ func (a *attempt) send(ctx context.Context, slot batch.Slot) outcome {
 	return out
 }
 
-// failed sorts out an attempt without an answer.
+// failed returns the outcome of an attempt without an answer.
 func (a *attempt) failed(ctx, timed context.Context, out outcome, err error) outcome {
 	if ctx.Err() != nil {
 		out.aborted = true
@@ -136,7 +137,7 @@ func (a *attempt) failed(ctx, timed context.Context, out outcome, err error) out
 		if a.crashes+1 < crashLimit {
 			return out
 		}
-		a.log.Error("line given up: its server went down each time it ran", zap.String("batch_id", a.batchID), zap.Int("line", a.number))
+		a.log.Error("line failed: its upstream went down during each attempt", zap.String("batch_id", a.batchID), zap.Int("line", a.number), zap.String("upstream", out.upstream), zap.Int("attempts", crashLimit))
 		out.done = true
 		out.result = a.unanswered("upstream_error", fmt.Sprintf("The server went down %d times while it ran this request.", crashLimit))
 		return out
@@ -146,7 +147,7 @@ func (a *attempt) failed(ctx, timed context.Context, out outcome, err error) out
 	})
 }
 
-// last makes the result when the line has no retry left.
+// last adds the result to an outcome if the line has no retry left.
 func (a *attempt) last(out outcome, retries int, result func() batch.LineResult) outcome {
 	if a.failures >= retries {
 		out.done, out.result = true, result()
@@ -156,8 +157,9 @@ func (a *attempt) last(out outcome, retries int, result func() batch.LineResult)
 
 func success(status int) bool { return status >= 200 && status < 300 }
 
-// whole reports whether what looks like JSON ends as it begins. Then the server
-// wrote it so, as with NaN or bytes that are not UTF-8, and would again.
+// whole reports whether a body ends with the bracket that closes its first one. If it is
+// not valid JSON, as with NaN or bytes that are not UTF-8, the upstream would answer the
+// same again.
 func whole(body []byte) bool {
 	body = bytes.TrimSpace(body)
 	if len(body) < 2 {

@@ -17,7 +17,8 @@ const (
 	excusedPause = 2 * time.Second
 )
 
-// backoff doubles with every failure, with jitter over its upper half.
+// backoff returns the pause after a failure. It doubles with each failure before, with
+// jitter over its upper half.
 func backoff(failures int, cfg *batch.Config) time.Duration {
 	d := cfg.RetryBackoffMin
 	for range failures {
@@ -29,8 +30,8 @@ func backoff(failures int, cfg *batch.Config) time.Duration {
 	return d/2 + rand.N(d/2+1)
 }
 
-// retryAfter reads the header of that name, in seconds or as a date
-// (RFC 9110, 10.2.3), bounded.
+// retryAfter returns the value of the header Retry-After, in seconds or as a date
+// (RFC 9110, 10.2.3), up to retryAfterLimit.
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	if value == "" {

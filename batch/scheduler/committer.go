@@ -16,9 +16,9 @@ const (
 	commitBytes = 4 << 20
 )
 
-// finishedLine is the result of a line on its way to the store.
+// finishedLine is the result of a line that is not durable.
 type finishedLine struct {
-	line   *line // belongs to the loop; the committer only hands it back
+	line   *line // belongs to the loop; the committer passes it back unread
 	claim  batch.SliceClaim
 	result batch.LineResult
 }
@@ -42,7 +42,7 @@ func newCommitter(deps *Dependencies, committed func(group []finishedLine, stale
 	return &committer{deps: deps, committed: committed, bell: make(chan struct{}, 1)}
 }
 
-// add takes the result of a line.
+// add adds the result of a line.
 func (c *committer) add(l finishedLine) {
 	c.mu.Lock()
 	c.finished = append(c.finished, l)

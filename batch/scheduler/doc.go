@@ -1,9 +1,20 @@
 // Package scheduler sends the lines of active batches to free slots of the upstreams and
 // makes their results durable.
 //
-// A [Scheduler] admits a bounded number of batches at a time (rotation), claims slices of
-// each and reads them ahead of need (batch_queue), starts lines by priority and fairness
-// (dispatch), retries them with backoff, and commits results in groups (committer). It
-// keeps its claims alive (leases), and releases slices that this gateway cannot run
-// (stalled, rebalance, pause, release).
+// The path of a line, by the types that own each step:
+//
+//   - refreshes: the store returns the active batches;
+//   - rotation: a bounded number of these get a place, that is a batchQueue;
+//   - loader: slices of it are claimed, and their requests read, before they are needed;
+//   - queueSet, batchQueue: its lines wait by model, with leases on their slices;
+//   - picker: a line and an upstream with a free slot are chosen;
+//   - attempt: the line is sent, and an outcome comes back;
+//   - deadlines: a line that is to be retried waits for the end of its backoff;
+//   - committer: results are committed in groups, and those of stale claims refused;
+//   - releases: slices that this gateway cannot run, or that idle peers could, are given up.
+//
+// A [Scheduler] is one goroutine, the loop, which owns all of these except attempts, loads
+// and the committer, and starts what each round of them allows. Around the path, models
+// tracks what has no upstream or too few slots, outage whether the store answers,
+// circuitBreaker batches whose lines fail in a row, and memoryPressure idle slots.
 package scheduler

@@ -14,42 +14,41 @@ import (
 // run beside the loop, and what they return belongs to the loop.
 type loader struct{ deps *Dependencies }
 
-// loaded is what a load brought.
+// loaded is the result of a load.
 type loaded struct {
 	inputKey string
 	work     []*work
 	unread   []claimed
-	found    bool // there was something to claim
-	more     bool // there may be more that has lapsed
+	found    bool // slices were claimed or unread
+	more     bool // there may be more slices of ended leases
 	err      error
-	away     bool // it is the store that failed
+	away     bool // the store failed
 }
 
-// loadRequest says what a load is to bring.
+// loadRequest is what a load is asked for.
 type loadRequest struct {
 	batch    batch.Batch
 	inputKey string
 	unread   []claimed
 	slices   int   // how many to claim
 	memory   int64 // bytes of input that may be read
-	force    bool  // read one slice even over memory
-	patient  bool  // claim nothing that others have, although their leases have ended
-	lapsed   bool  // look for what others left lying, before the queue is asked
+	force    bool  // read one slice even beyond memory
+	patient  bool  // do not claim slices of ended leases
+	lapsed   bool  // look for slices of ended leases before the queue is asked
 	only     bool  // look for nothing else
 }
 
-// readSlices claims slices of a batch and reads their lines. It runs beside the
-// scheduler's loop and touches nothing of it.
-func (l *loader) read(ctx context.Context, q loadRequest) loaded {
-	out := loaded{inputKey: q.inputKey, unread: q.unread, found: len(q.unread) > 0}
+// read claims slices of a batch and reads their lines.
+func (l *loader) read(ctx context.Context, want loadRequest) loaded {
+	out := loaded{inputKey: want.inputKey, unread: want.unread, found: len(want.unread) > 0}
 	limit := storeTimeout
-	if !q.patient {
+	if !want.patient {
 		limit = min(limit, claimWait(l.deps.Config()))
 	}
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if out.inputKey == "" {
-		input, err := l.deps.Store.InputFile(bounded, q.batch.ID)
+		input, err := l.deps.Store.InputFile(bounded, want.batch.ID)
 		if err != nil {
 			out.err, out.away = fmt.Errorf("finding input file: %w", err), !errors.Is(err, batch.ErrNotFound)
 			return out
@@ -58,7 +57,7 @@ func (l *loader) read(ctx context.Context, q loadRequest) loaded {
 	}
 	if len(out.unread) == 0 {
 		until := time.Now().Add(l.deps.Config().Lease)
-		slices, more, err := l.claimFor(bounded, q)
+		slices, more, err := l.claimFor(bounded, want)
 		for _, slice := range slices {
 			out.unread = append(out.unread, claimed{slice, until})
 		}
@@ -67,88 +66,90 @@ func (l *loader) read(ctx context.Context, q loadRequest) loaded {
 	}
 	for len(out.unread) > 0 {
 		next := out.unread[0]
-		if q.memory < next.Length && !q.force {
+		if want.memory < next.Length && !want.force {
 			break
 		}
-		w, err := l.readSlice(ctx, q.batch, out.inputKey, next)
+		w, err := l.readSlice(ctx, want.batch, out.inputKey, next)
 		if err != nil {
 			out.err = err
 			break
 		}
-		q.memory -= next.Length
-		q.force = false
+		want.memory -= next.Length
+		want.force = false
 		out.unread = out.unread[1:]
 		out.work = append(out.work, w)
 	}
 	return out
 }
 
-// lapsedInterval is how often a batch queue looks for slices whose lease has ended: the
-// queue has those of a gateway that died behind all that is new.
+// lapsedInterval is how often a load looks for slices whose lease has ended. In the queue,
+// those of a gateway that died are behind all new ones.
 const lapsedInterval = 3 * time.Second
 
-// claimFor claims what a load asks for. more says that there may be more that
-// has lapsed.
-func (l *loader) claimFor(ctx context.Context, q loadRequest) (slices []batch.Slice, more bool, err error) {
-	if q.lapsed {
-		slices, err = l.claimLapsed(ctx, q)
-		if err != nil || len(slices) > 0 || q.only {
-			return slices, len(slices) == q.slices, err
+// claimFor claims slices for a load, and reports whether there may be more slices of ended
+// leases.
+func (l *loader) claimFor(ctx context.Context, want loadRequest) (slices []batch.Slice, more bool, err error) {
+	if want.lapsed {
+		slices, err = l.claimLapsed(ctx, want)
+		if err != nil || len(slices) > 0 || want.only {
+			return slices, len(slices) == want.slices, err
 		}
 	}
-	slices, err = l.claim(ctx, q)
+	slices, err = l.claim(ctx, want)
 	return slices, false, err
 }
 
-func (l *loader) claimLapsed(ctx context.Context, q loadRequest) ([]batch.Slice, error) {
-	numbers, err := l.deps.Store.LapsedSlices(ctx, q.batch.ID, q.slices)
+// claimLapsed claims slices of ended leases.
+func (l *loader) claimLapsed(ctx context.Context, want loadRequest) ([]batch.Slice, error) {
+	numbers, err := l.deps.Store.LapsedSlices(ctx, want.batch.ID, want.slices)
 	if err != nil {
 		return nil, fmt.Errorf("looking for lapsed slices: %w", err)
 	}
 	if len(numbers) == 0 {
 		return nil, nil
 	}
-	return l.claimNumbers(ctx, q, numbers)
+	return l.claimNumbers(ctx, want, numbers)
 }
 
-// claim takes what the queue says and, when it says nothing, what the store
-// knows: the queue may have forgotten.
-func (l *loader) claim(ctx context.Context, q loadRequest) ([]batch.Slice, error) {
+// claim claims the slices that the queue returns. If it returns none, the store is asked,
+// because the queue may have lost references.
+func (l *loader) claim(ctx context.Context, want loadRequest) ([]batch.Slice, error) {
 	for {
-		numbers, err := l.deps.Queue.Pop(ctx, q.batch.ID, q.slices)
+		numbers, err := l.deps.Queue.Pop(ctx, want.batch.ID, want.slices)
 		l.deps.NoteQueue(err)
 		if len(numbers) == 0 {
 			break
 		}
-		slices, err := l.claimNumbers(ctx, q, numbers)
+		slices, err := l.claimNumbers(ctx, want, numbers)
 		if err != nil || len(slices) > 0 {
 			return slices, err
 		}
-		// All were taken or finished; what the queue has behind may not be.
+		// All were claimed by others or finished; the next ones may not be.
 	}
-	numbers, err := l.deps.Store.ClaimableSlices(ctx, q.batch.ID, q.slices)
+	numbers, err := l.deps.Store.ClaimableSlices(ctx, want.batch.ID, want.slices)
 	if err != nil {
 		return nil, fmt.Errorf("looking for slices: %w", err)
 	}
 	if len(numbers) == 0 {
 		return nil, nil
 	}
-	return l.claimNumbers(ctx, q, numbers)
+	return l.claimNumbers(ctx, want, numbers)
 }
 
-func (l *loader) claimNumbers(ctx context.Context, q loadRequest, numbers []int) ([]batch.Slice, error) {
+// claimNumbers claims slices of a batch, except those that others have.
+func (l *loader) claimNumbers(ctx context.Context, want loadRequest, numbers []int) ([]batch.Slice, error) {
 	refs := make([]batch.SliceRef, len(numbers))
 	for i, n := range numbers {
-		refs[i] = batch.SliceRef{BatchID: q.batch.ID, Number: n}
+		refs[i] = batch.SliceRef{BatchID: want.batch.ID, Number: n}
 	}
-	slices, err := l.deps.Store.ClaimSlices(ctx, batch.Claimant{Owner: l.deps.Owner, Lease: l.deps.Config().Lease, Patient: q.patient}, refs)
+	slices, err := l.deps.Store.ClaimSlices(ctx, batch.Claimant{Owner: l.deps.Owner, Lease: l.deps.Config().Lease, Patient: want.patient}, refs)
 	if err != nil {
 		return nil, fmt.Errorf("claiming slices: %w", err)
 	}
 	return slices, nil
 }
 
-// readSlice reads the undone lines of a slice.
+// readSlice reads the lines of a slice that have no result.
 func (l *loader) readSlice(ctx context.Context, b batch.Batch, key string, s claimed) (*work, error) {
 	requests, err := batch.ReadRequests(ctx, l.deps.Files, b.Endpoint, key, s.SlicePlan, l.deps.Config().MaxLineBytes)
 	if err != nil {

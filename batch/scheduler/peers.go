@@ -57,11 +57,11 @@ func (q *batchQueue) mixed() bool {
 
 // ahead returns how many lines a batch queue prefetches: twice its share of all slots, or
 // while peers are idle only what it will start soon. That is a few slices when slots wait.
-func (s *Scheduler) ahead(q *batchQueue, limit, sharers int) int {
+func (q *batchQueue) ahead(deps *Dependencies, limit, sharers int) int {
 	switch {
 	case !q.peersIdle.holds():
-		return max(batch.SliceLines, 2*limit/sharers, s.window(q, sharers))
-	case q.nPending == 0 && s.deps.Dispatcher.Free(q.batch.Model):
+		return max(batch.SliceLines, 2*limit/sharers, q.window(deps, sharers))
+	case q.nPending == 0 && deps.Dispatcher.Free(q.batch.Model):
 		return max(batch.SliceLines, limit/8)
 	default:
 		return q.pace.during(peerIdleAhead)

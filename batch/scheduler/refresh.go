@@ -37,7 +37,10 @@ func (s *Scheduler) refresh() {
 		batches, err := s.deps.Store.ActiveBatches(ctx, ActiveLimit)
 		s.post(func() {
 			s.deps.Health.Note("looking for active batches", err)
-			s.storeAnswered(err)
+			if s.outage.answered(err, time.Now(), silence(s.deps.Config())) { // it is over
+				s.StartGrace()
+				s.renew()
+			}
 		})
 		space := s.deps.Files.Ping(ctx)
 		s.post(func() {
@@ -56,14 +59,6 @@ func (s *Scheduler) refresh() {
 			}
 		})
 	})
-}
-
-// storeAnswered handles the answer to a refresh, or its failure.
-func (s *Scheduler) storeAnswered(err error) {
-	if s.outage.answered(err, time.Now(), silence(s.deps.Config())) {
-		s.StartGrace()
-		s.renew()
-	}
 }
 
 // StartGrace begins a time in which slices of ended leases are not reclaimed, because the

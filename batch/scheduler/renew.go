@@ -27,7 +27,10 @@ func (s *Scheduler) renew() {
 		lost, err := s.deps.Store.RenewSlices(ctx, held, s.deps.Config().Lease)
 		s.post(func() {
 			s.deps.Health.Note("renewing leases", err)
-			s.leases.lost(lost, s.noteLost)
+			s.leases.lost(lost, func(c batch.SliceClaim) {
+				s.deps.Log.Warn("slice lost to another gateway", zap.String("batch_id", c.BatchID), zap.Int("slice", c.Number), zap.Int("attempt", c.Attempt))
+				s.metrics.lost.Add(1)
+			})
 			if err == nil {
 				s.leases.renewed(held, until)
 				return
@@ -36,11 +39,6 @@ func (s *Scheduler) renew() {
 			s.renewSoon()
 		})
 	})
-}
-
-func (s *Scheduler) noteLost(c batch.SliceClaim) {
-	s.deps.Log.Warn("slice lost to another gateway", zap.String("batch_id", c.BatchID), zap.Int("slice", c.Number), zap.Int("attempt", c.Attempt))
-	s.metrics.lost.Add(1)
 }
 
 // renewSoon repeats a renewal that failed.

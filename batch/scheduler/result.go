@@ -7,7 +7,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// answered makes the result of a line that got an answer.
+// answered returns the result of a line with an answer.
 func (a *attempt) answered(answer batch.Answer, body []byte) batch.LineResult {
 	id := batch.RequestID(a.batchID, a.number)
 	upstreamID := answer.RequestID
@@ -22,7 +22,7 @@ func (a *attempt) answered(answer batch.Answer, body []byte) batch.LineResult {
 	}
 }
 
-// unanswered makes the result of a line that got none.
+// unanswered returns the result of a line without an answer.
 func (a *attempt) unanswered(code, message string) batch.LineResult {
 	id := batch.RequestID(a.batchID, a.number)
 	return batch.LineResult{
@@ -32,10 +32,10 @@ func (a *attempt) unanswered(code, message string) batch.LineResult {
 	}
 }
 
-// wrapLimit bounds how much of an error page is kept in a result.
+// wrapLimit limits how much of an error page is kept in a result.
 const wrapLimit = 4 << 10
 
-// wrapAnswer puts a body that is not JSON into the error envelope.
+// wrapAnswer returns the error envelope for a body that is not JSON.
 func wrapAnswer(body []byte) []byte {
 	text := string(body[:min(len(body), wrapLimit)])
 	wrapped, err := json.Marshal(openai.BadGateway("The server answered with something that is not JSON: %s", text))

@@ -13,23 +13,22 @@ func (q *batchQueue) shares() bool {
 	return false
 }
 
-// window returns how many lines are read ahead of a batch whose lines share prefixes, 0
-// for other batches: the more lines there are to choose from, the fewer times a prefix
-// is prefilled. They take at most half of the memory limit, and leave most lines to
-// other gateways.
-func (s *Scheduler) window(q *batchQueue, sharers int) int {
+// window returns how many lines are prefetched of a batch whose lines share prefixes, 0 for
+// other batches: the more lines there are to choose from, the less often a prefix is
+// prefilled. They take at most half of the memory limit, and leave most lines to peers.
+func (q *batchQueue) window(deps *Dependencies, sharers int) int {
 	if q.linesRead == 0 || !q.shares() {
 		return 0
 	}
-	room := s.deps.Config().MemoryBytes / 2 / int64(sharers) * q.linesRead / max(1, q.bytesRead)
+	room := deps.Config().MemoryBytes / 2 / int64(sharers) * q.linesRead / max(1, q.bytesRead)
 	left := q.batch.Counts.Total - q.batch.Counts.Completed - q.batch.Counts.Failed
-	if gateways := int64(s.deps.Gateways()); gateways > 1 {
+	if gateways := int64(deps.Gateways()); gateways > 1 {
 		left /= 2 * gateways
 	}
 	return int(min(room, left))
 }
 
-// enough returns with how many lines in memory no more are read ahead.
+// enough returns how many pending lines are enough, so that no more are prefetched.
 func (q *batchQueue) enough(ahead int) int {
 	if q.shares() {
 		return ahead - ahead/8

@@ -1,0 +1,143 @@
+package scheduler
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// slotPool is a dispatcher with a number of slots by model. It records what was avoided.
+type slotPool struct {
+	idlePool
+	slots   map[string]int
+	avoided []string
+}
+
+type slot struct {
+	batch.Slot
+	upstream string
+}
+
+func (s slot) Upstream() string { return s.upstream }
+
+func (p *slotPool) Reserve(model, avoid string) (batch.Slot, error) {
+	free, known := p.slots[model]
+	switch {
+	case !known:
+		return nil, batch.ErrUnknownModel
+	case free == 0:
+		return nil, batch.ErrBusy
+	}
+	p.slots[model]--
+	p.avoided = append(p.avoided, avoid)
+	return slot{upstream: "u"}, nil
+}
+
+// Lines start by priority, then fewest running lines of their batch, then deadline, then
+// id, as long as their model has a slot.
+func TestPick(t *testing.T) {
+	deadline := time.Now()
+	of := func(id, model string, priority int, expires time.Duration) batch.Batch {
+		return batch.Batch{ID: id, Model: model, Priority: priority, ExpiresAt: deadline.Add(expires)}
+	}
+	for name, tt := range map[string]struct {
+		batches []batch.Batch // with two lines each
+		slots   map[string]int
+		state   queueState // of the first
+		picked  string     // ids of the batches, in order
+		full    map[string]bool
+		without []string // models that have no upstream
+	}{
+		"highest priority first":  {batches: []batch.Batch{of("a", "m", 0, 0), of("b", "m", 1, 0)}, slots: map[string]int{"m": 9}, picked: "bbaa"},
+		"batches of one priority": {batches: []batch.Batch{of("a", "m", 0, 2), of("b", "m", 0, 1), of("c", "m", 0, 1)}, slots: map[string]int{"m": 9}, picked: "bcabca"},
+		"as many as slots":        {batches: []batch.Batch{of("a", "m", 0, 0)}, slots: map[string]int{"m": 1}, picked: "a", full: map[string]bool{"m": true}},
+		"another model has slots": {batches: []batch.Batch{of("a", "m", 1, 0), of("b", "n", 0, 0)}, slots: map[string]int{"m": 1, "n": 1}, picked: "ab", full: map[string]bool{"m": true, "n": true}},
+		"no upstream":             {batches: []batch.Batch{of("a", "m", 1, 0), of("b", "n", 0, 0)}, slots: map[string]int{"n": 9}, picked: "bb", full: map[string]bool{"m": true}, without: []string{"m"}},
+		"paused":                  {batches: []batch.Batch{of("a", "m", 1, 0), of("b", "m", 0, 0)}, state: paused, slots: map[string]int{"m": 9}, picked: "bb"},
+		"retiring":                {batches: []batch.Batch{of("a", "m", 1, 0), of("b", "m", 0, 0)}, state: retiring, slots: map[string]int{"m": 9}, picked: "aabb"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newQueueSet()
+			for i, b := range tt.batches {
+				q := newBatchQueue(b)
+				s.byID[b.ID] = q
+				if i == 0 {
+					q.state = tt.state
+				}
+				w := &work{batchQueue: q, left: 2}
+				w.BatchID = b.ID
+				for i := range 2 {
+					w.lines = append(w.lines, &line{work: w, index: i, request: request(b.Model)})
+				}
+				s.add(q, w)
+			}
+			p := picker{queues: s, dispatcher: &slotPool{slots: tt.slots}}
+			full := make(map[string]bool)
+			var picked string
+			var without []string
+			for {
+				l, slot := p.next(full, func(model string, _ error) { without = append(without, model) })
+				if l == nil {
+					break
+				}
+				if slot == nil {
+					t.Fatal("slot: got nil, want one")
+				}
+				l.work.batchQueue.begin(l.request.Model, 1)
+				picked += l.work.BatchID
+			}
+			if picked != tt.picked {
+				t.Errorf("batches of the lines: got %q, want %q", picked, tt.picked)
+			}
+			if want := tt.full; len(want)+len(full) > 0 && !cmp.Equal(full, want) {
+				t.Errorf("full models: got %v, want %v", full, want)
+			}
+			if !slices.Equal(without, tt.without) {
+				t.Errorf("models without an upstream: got %v, want %v", without, tt.without)
+			}
+		})
+	}
+}
+
+// Of lines that may take their upstream down, one runs at a time. A line that failed
+// avoids the upstream of its failure.
+func TestPickSuspicious(t *testing.T) {
+	s := newQueueSet()
+	w := loadedSlice(s, "a", 1, 3, 1)
+	q := w.batchQueue
+	for len(q.pending) > 0 {
+		q.pop(w.lines[0].lane(), "")
+	}
+	w.lines[0].crashes, w.lines[1].crashes = crashLimit-1, crashLimit-1
+	w.lines[2].avoid = "v"
+	for _, l := range w.lines {
+		q.pushFront(l)
+	}
+	pool := &slotPool{slots: map[string]int{"m": 9}}
+	p := picker{queues: s, dispatcher: pool}
+	var first *line
+	for range 2 {
+		l, _ := p.next(map[string]bool{}, nil)
+		if l == nil {
+			t.Fatal("got no line, want one that is suspicious and one that is not")
+		}
+		p.started(l)
+		if l.suspicious() {
+			first = l
+		}
+	}
+	if first == nil || !slices.Contains(pool.avoided, "v") {
+		t.Fatalf("got suspicious line %v, avoided upstreams %q, want a line, and v", first, pool.avoided)
+	}
+	if l, _ := p.next(map[string]bool{}, nil); l != nil {
+		t.Error("while a suspicious line runs: got another, want none")
+	}
+	p.ended(first)
+	if l, _ := p.next(map[string]bool{}, nil); l == nil || !l.suspicious() || l == first {
+		t.Error("after it has ended: got none, want the other suspicious line")
+	}
+}
