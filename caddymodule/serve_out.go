@@ -55,11 +55,20 @@ func (a *App) onStop(ctx caddy.Context) error {
 
 // Handle implements caddyevents.Handler.
 func (s servesOut) Handle(context.Context, caddy.Event) error {
-	if s.app.web(s.ctx).ShutdownDelay == 0 { // otherwise Caddy accepts connections during the delay
+	web := s.app.web(s.ctx)
+	delay, grace := time.Duration(web.ShutdownDelay), time.Duration(web.GracePeriod)
+	if delay == 0 { // otherwise Caddy accepts connections during the delay
 		s.app.serveOut()
+	}
+	if grace > 0 && caddy.Exiting() {
+		time.AfterFunc(delay+grace-min(grace/4, cutAhead), s.app.pool.CutLive)
 	}
 	return nil
 }
+
+// cutAhead is how long before the end of the grace period live requests are cut at
+// most: Caddy ends the process then, and their last bytes must be sent before.
+const cutAhead = time.Second
 
 // web returns the http app of the configuration, an empty one if there is none.
 func (a *App) web(ctx caddy.Context) *caddyhttp.App {

@@ -1,6 +1,7 @@
 package upstreams
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
@@ -94,7 +95,9 @@ func (l *live) try(s *snapshot, u *upstream) (handled bool) {
 	l.done.Upstream = u.url
 	a := p.begin(l.r.Context(), u, l.query.Class, l.route.path, l.query.Model, l.body.replayable())
 	l.pace(a)
+	uncut := a.cancelAtEnd()
 	defer func() {
+		uncut()
 		a.end()
 		if l.done.Status == http.StatusOK && !l.done.Broken {
 			a.answered(l.done.Usage, l.done.HasUsage, l.done.ITL)
@@ -142,6 +145,10 @@ func (l *live) pace(a *attempt) {
 func (l *live) failed(a *attempt, err error) (handled bool) {
 	if l.r.Context().Err() != nil {
 		l.done.Status = statusClientGone
+		return true
+	}
+	if errors.Is(a.cause(), errEnding) {
+		l.refuse(refusalAtEnd())
 		return true
 	}
 	if fault := l.body.fault(); fault != nil {

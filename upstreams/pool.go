@@ -36,6 +36,7 @@ type Pool struct {
 	queue              queue
 	unknownModels      modelRecord // of live requests for models that no server has reported
 	initialProbes      initialProbes
+	ending             ending
 
 	mu         sync.Mutex
 	cfg        Config                      // guarded by mu, with defaults
@@ -58,6 +59,7 @@ func newPool(log *zap.Logger, dial dialFunc) *Pool {
 	p := &Pool{log: log, dial: dial, takeDescriptor: descriptors.Take, freed: make(chan struct{}, 1), cfg: Config{}.withDefaults()}
 	p.bodies.limit.Store(p.cfg.BodyMemory)
 	p.queue.awake = make(chan struct{}, 1)
+	p.ending = newEnding()
 	p.records, p.unknownModels.begun = make(map[string]*modelRecord), time.Now()
 	p.initialProbes = newInitialProbes()
 	p.metrics = newMetrics(p)

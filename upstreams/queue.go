@@ -98,6 +98,11 @@ func (p *Pool) wait(ctx context.Context, t *ticket, record *modelRecord) (c *Can
 			return p.abandonWait(ctx, l, t, began)
 		case <-ctx.Done():
 			return p.abandonWait(ctx, l, t, began)
+		case <-p.ending.begun.Done():
+			if c, err = p.abandonWait(ctx, l, t, began); err != nil && ctx.Err() == nil {
+				err = refusalAtEnd()
+			}
+			return c, err
 		}
 	}
 }

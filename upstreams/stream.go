@@ -178,13 +178,16 @@ func (st *stream) send(events []byte) bool {
 	return true
 }
 
-// breakOff ends a stream whose server failed: with an error event, and by aborting
+// breakOff ends a stream whose server failed, or that was cut: with an error event, and by aborting
 // the connection, because not every client handles both.
 func (st *stream) breakOff(err error) {
 	problem := "The model server broke off in the middle of the stream."
 	switch {
 	case errors.Is(err, io.EOF):
 		err = errNoEnd
+	case errors.Is(st.attempt.cause(), errEnding):
+		err = errEnding
+		problem = "The gateway is stopping and had no time left for the rest of the stream."
 	case errors.Is(st.attempt.cause(), errSilent):
 		err = errSilent
 		problem = "The model server was silent for too long in the middle of the stream."
