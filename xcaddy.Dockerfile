@@ -6,7 +6,7 @@
 # newer one than the builder has.
 ARG CADDY_VERSION=2.11.9
 
-FROM caddy:${CADDY_VERSION}-builder AS build
+FROM caddy:2.11-builder AS build
 ARG CADDY_VERSION
 # Without it the program says (devel): the repository is not part of what is built.
 ARG TIDEGATE_VERSION
