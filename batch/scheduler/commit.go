@@ -34,7 +34,7 @@ func (s *Scheduler) committed(group []finishedLine, stale []batch.SliceClaim) {
 		s.metrics.durable(&finished.result)
 		if last {
 			s.queues.end(w)
-			if !w.partial { // else the rest of the slice is left to others
+			if !w.partial { // else peers run the other lines of the slice
 				done = append(done, w)
 			}
 		}

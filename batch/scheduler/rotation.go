@@ -33,8 +33,9 @@ type rotation struct {
 	waiting      []string               // active batches without a batch queue, the next first
 	backoffUntil map[string]time.Time   // batches that are not served until then
 
-	noneFits time.Time // until then no batch is looked for that waits for other models than the stalled ones
-	noneDue  time.Time // until then no batch is looked for
+	// A search that found no batch is not repeated before these times:
+	noneFits time.Time // for a batch that does not wait for a clogged model
+	noneDue  time.Time // for any batch
 }
 
 // places counts the places that are taken.

@@ -19,13 +19,13 @@ type healthy struct{}
 func (healthy) Note(string, error)      {}
 func (healthy) NoteBatch(string, error) {}
 
-// dependencies are those of a Scheduler without a store, queue, files and upstreams.
+// dependencies returns those of a Scheduler without a store, queue, files and upstreams.
 func dependencies(cfg batch.Config) Dependencies {
 	cfg = cfg.WithDefaults()
 	return Dependencies{Config: func() *batch.Config { return &cfg }, Queue: noQueue{}, Health: healthy{}, Log: zap.NewNop(), NoteQueue: func(error) {}, WakeWorkers: func() {}, Notify: func() {}}
 }
 
-// noQueue is a queue that must not be asked.
+// noQueue is a queue whose methods panic.
 type noQueue struct{ batch.Queue }
 
 func (noQueue) Capabilities() (c batch.QueueCapabilities) { return c }
@@ -66,10 +66,10 @@ func TestAdmit(t *testing.T) {
 		"a place for each":      {most: 9, served: "a b c d e"},
 		"models without any":    {most: 2, prepare: func(r *rotation) { r.models.unroutable["m"] = true }, served: "b d", waiting: "c a e", next: "e"},
 		"nothing to be claimed": {most: 2, prepare: func(r *rotation) { r.backoffUntil["c"], r.backoffUntil["d"] = now.Add(batchBackoff), now.Add(-1) }, served: "a d", waiting: "c b e", next: "b"},
-		"one is set aside, and what waits for the same with it": {
+		"one is set aside, and a batch of its model waits": {
 			most: 1, places: places{taken: 1, aside: 1, clogged: map[string]bool{"m": true}}, served: "d", waiting: "c a b e", next: "c",
 		},
-		"all wait for what others are set aside for": {
+		"all wait for clogged models": {
 			most: 1, places: places{taken: 1, aside: 1, clogged: map[string]bool{"m": true, "n": true, "o": true}}, waiting: "c d a b e", next: "c",
 		},
 	} {
