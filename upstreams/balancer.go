@@ -1,10 +1,9 @@
 package upstreams
 
 import (
-	"math"
-	"math/rand/v2"
-	"slices"
-	"time"
+	"net/http"
+
+	"github.com/tidegate/tidegate/upstreams/prefix"
 )
 
 // Query describes a request to a Balancer.
@@ -15,6 +14,15 @@ type Query struct {
 	// line, whose body is not known yet when its upstream is chosen. It must not be
 	// retained or modified.
 	Prompt []byte
+	// Header is the header of the request; nil for a batch line. It must not be modified.
+	Header http.Header
+	// Chain is the chain of blocks of the prompt; nil if it is not known.
+	Chain prefix.Chain
+	// Bytes is the size of the request in bytes, Tokens the estimated number of tokens
+	// of its prompt; both are 0 if no engine reads the request.
+	Bytes, Tokens int64
+
+	reserved int64 // tokens; see reserve
 }
 
 // Candidate is an upstream that can accept a request.
@@ -84,83 +92,4 @@ func (c *Candidate) InFlight() int {
 type Balancer interface {
 	// Choose returns one of the candidates, of which there is at least one.
 	Choose(candidates []*Candidate, q *Query) *Candidate
-}
-
-// LeastPending selects, for a live request, the server that is expected to return the
-// first token first: the one with the least pending prefill, where a server that is
-// filled with batch lines is charged for its longer steps. Servers within
-// pendingAlike count as equal; among those it selects the one with the fewest
-// requests in flight relative to its weight, and breaks ties at random. For batch
-// lines, which are sent only while no prompt is pending, it compares only the
-// requests in flight.
-type LeastPending struct{}
-
-// pendingAlike is the difference in pending prefill up to which two servers count as
-// equal: a fraction of an engine step.
-const pendingAlike = int64(2 * time.Millisecond)
-
-// Choose implements Balancer.
-func (LeastPending) Choose(candidates []*Candidate, q *Query) *Candidate {
-	if len(candidates) == 1 {
-		return candidates[0]
-	}
-	var room [stackCandidates]int64
-	pending := room[:0] // of each candidate; read once, because it changes concurrently
-	most := int64(0)
-	if q.Class == Live {
-		live := shortestLiveInterval(candidates)
-		for _, c := range candidates {
-			pending = append(pending, c.pending()+c.placementPenalty(live))
-		}
-		most = slices.Min(pending) + pendingAlike
-	}
-	// Ties are broken by the random start of the search.
-	first := rand.IntN(len(candidates))
-	var best *Candidate
-	var least float64
-	for i := range candidates {
-		at := first + i
-		if at >= len(candidates) {
-			at -= len(candidates)
-		}
-		c := candidates[at]
-		if q.Class == Live && pending[at] > most {
-			continue
-		}
-		if load := float64(c.InFlight()+1) / c.Weight; best == nil || load < least {
-			best, least = c, load
-		}
-	}
-	return best
-}
-
-// pending returns the estimated pending prefill of the server in nanoseconds.
-func (c *Candidate) pending() int64 {
-	if c.pace.estimateOrPool() == 0 {
-		return 0
-	}
-	return c.pace.pending(c.age())
-}
-
-// shortestLiveInterval returns the shortest inter-token latency of the servers that
-// are placed for live requests, in nanoseconds; math.MaxInt64 if there are none.
-func shortestLiveInterval(candidates []*Candidate) int64 {
-	least := int64(math.MaxInt64)
-	for _, c := range candidates {
-		if c.placement() == ForLive {
-			least = min(least, c.pace.interval.Load())
-		}
-	}
-	return least
-}
-
-// placementPenalty returns how much longer the first token takes on a server that is
-// placed for batch lines than on one placed for live requests, in nanoseconds. live
-// is the inter-token latency of the latter. The first token waits on average half a
-// step for the running step to end, and one step for its own.
-func (c *Candidate) placementPenalty(live int64) int64 {
-	if c.placement() != ForBatch || live == math.MaxInt64 {
-		return 0
-	}
-	return max(2*pendingAlike, (c.pace.interval.Load()-live)*3/2)
 }

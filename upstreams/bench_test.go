@@ -142,7 +142,7 @@ func BenchmarkPrompt(b *testing.B) {
 				for pb.Next() {
 					a := attempt{up: p.upstreams[0], pool: p, class: Live, begun: time.Now()}
 					a.model, a.whole = model, true
-					a.setPrompt(record, 1000, stream)
+					a.setPrompt(record, 1000, stream, nil)
 					a.prompt.finishPrefill(&a)
 					a.answered(usage, true, interval)
 				}

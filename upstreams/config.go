@@ -112,7 +112,7 @@ type Config struct {
 	StreamIdleTimeout time.Duration
 
 	// Balancer selects among the servers that can accept a request. Default:
-	// LeastPending.
+	// LeastWork.
 	Balancer Balancer
 }
 
@@ -138,7 +138,7 @@ func (c Config) withDefaults() Config {
 	fill(&c.DialTimeout, 5*time.Second)
 	fill(&c.IdleConnTimeout, 4*time.Second)
 	if c.Balancer == nil {
-		c.Balancer = LeastPending{}
+		c.Balancer = LeastWork{}
 	}
 	return c
 }

@@ -94,6 +94,7 @@ func (l *live) try(s *snapshot, u *upstream) (handled bool) {
 	p := l.proxy.pool
 	l.done.Upstream = u.url
 	a := p.begin(l.r.Context(), u, l.query.Class, l.route.path, l.query.Model, l.body.replayable())
+	l.query.unreserve(u)
 	l.pace(a)
 	uncut := a.cancelAtEnd()
 	defer func() {
@@ -136,7 +137,7 @@ func (l *live) try(s *snapshot, u *upstream) (handled bool) {
 // pace records the prompt that the server has to prefill for the request.
 func (l *live) pace(a *attempt) {
 	if !l.route.noEngine {
-		a.setPrompt(l.record, max(l.body.length, int64(len(l.body.head))), l.stream)
+		a.setPrompt(l.record, l.query.Bytes, l.stream, l.query.Chain)
 	}
 }
 

@@ -105,16 +105,28 @@ func (c *Candidate) beginLive() bool {
 	}
 }
 
+// placeTries limits how often the choice of a server is repeated because another
+// request was placed meanwhile.
+const placeTries = 5
+
 // takeLiveSlot takes a live slot on a server that is up and has not been tried. If c
 // is nil, full reports whether all remaining servers are at their limits. Free
 // servers are preferred. Suspect servers are used only if no other server is left,
 // not if the others are full.
 func (s *snapshot) takeLiveSlot(at *served, q *Query, tried []*upstream) (c *Candidate, full bool) {
-	for {
+	for tries := 1; ; tries = min(tries+1, placeTries) {
+		seen := at.record.placements.Load()
 		c, full = s.chooseLiveSlot(at, q, tried)
-		if c == nil || c.beginLive() {
+		if c == nil {
+			return nil, full
+		}
+		// Of requests that are placed at the same moment each is to see where the one
+		// before it went: its prompt is pending there.
+		q.reserve(c.upstream)
+		if (tries == placeTries || at.record.placements.CompareAndSwap(seen, seen+1)) && c.beginLive() {
 			return c, full
 		}
+		q.unreserve(c.upstream)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -24,9 +25,11 @@ const (
 // modelRecord records the outcomes of a model's live requests, and since when no
 // server accepts requests for it. Its memory is fixed.
 type modelRecord struct {
-	queues   [2]queueCounts // by Class
-	duration average        // of successful requests, without queueing
-	prompts  promptTokens   // tokens per request, estimated
+	// placements counts live requests that were placed on a server.
+	placements atomic.Uint64
+	queues     [2]queueCounts // by Class
+	duration   average        // of successful requests, without queueing
+	prompts    promptTokens   // tokens per request, estimated
 
 	mu            sync.Mutex
 	begun         time.Time                // guarded by mu

@@ -179,13 +179,13 @@ func (e *ease) update(now, before gauges, short bool) {
 // holdFactor returns the factor for gaps and holds that remains after the reduction.
 func (p *pace) holdFactor() float64 { return 1 - p.ease.reduction.load() }
 
-// learnSpeed updates the speed of prefill and decode from the server's metrics of the
-// requests that ended since the last update.
+// learnSpeed updates the speed of prefill and decode from the server's metrics since
+// the last update.
 func (p *pace) learnSpeed(was paceFigures) {
 	l := &p.learned
 	g, before := l.gauges, was.gauges
-	n, intervals := g.prefills-before.prefills, g.intervals-before.intervals
-	if !g.present || !before.present || n < 0 || intervals < 0 {
+	intervals := g.intervals - before.intervals
+	if !g.present || !before.present || g.prefills < before.prefills || intervals < 0 {
 		return // no metrics, or the server was restarted
 	}
 	if queried := g.queried - before.queried; queried > 0 && g.hits >= before.hits {
@@ -198,39 +198,59 @@ func (p *pace) learnSpeed(was paceFigures) {
 	p.addGaugeInterval(interval)
 	usual := l.interval
 	blend(&l.interval, interval)
+	crowd := p.learnFirsts(was, interval)
+	steady := usual > 0 && max(usual, interval) < paceAlike*min(usual, interval)
+	p.learnPrefills(was, interval, crowd, steady)
+	if l.promptTokens > 0 {
+		p.decode.Store(int64(max(interval/4, interval-crowd*p.estimate()*l.promptTokens)))
+	}
+}
+
+// learnFirsts counts the prompts that were prefilled since the last update by their
+// first tokens. It updates the mean size of a prompt and the bound of the speed, and
+// returns the number of prefills in each step, at an inter-token latency in
+// nanoseconds.
+func (p *pace) learnFirsts(was paceFigures, interval float64) (crowd float64) {
+	l := &p.learned
+	firsts := l.gauges.firsts - was.gauges.firsts
+	if firsts <= 0 {
+		return 0
+	}
 	span := float64(l.at.Sub(was.at))
+	crowd = firsts * interval / span
 	cached, _ := p.cached.value()
-	crowd := 0.0 // prefills per step
-	if firsts := g.firsts - before.firsts; firsts > 0 {
-		crowd = firsts * interval / span
-		tokens := (g.prompt - before.prompt) * (1 - cached)
-		size := l.promptTokens
-		blend(&l.promptTokens, tokens/firsts)
-		// They took at most the whole time, and the first may have begun before. A
-		// prompt that is much longer than the others began long before.
-		if crowd >= paceCrowd && tokens > 0 && (size == 0 || tokens/firsts < 2*size) {
-			p.atMost(tokens, span+l.prefill)
-		}
+	tokens := (l.gauges.prompt - was.gauges.prompt) * (1 - cached)
+	size := l.promptTokens
+	blend(&l.promptTokens, tokens/firsts)
+	// They took at most the whole time, and the first may have begun before. A prompt
+	// that is much longer than the others began long before.
+	if crowd >= paceCrowd && tokens > 0 && (size == 0 || tokens/firsts < 2*size) {
+		p.atMost(tokens, span+l.prefill)
 	}
-	tokens := 0.0
-	if n > 0 {
-		tokens = p.tokensOfEach(was, cached)
+	return crowd
+}
+
+// learnPrefills updates the speed from the prefill times of the requests that ended
+// since the last update. The server reports a prefill when its request has ended. It is
+// compared with the current steps, so these must be steady, and have few prefills.
+func (p *pace) learnPrefills(was paceFigures, interval, crowd float64, steady bool) {
+	g, before := p.learned.gauges, was.gauges
+	n := g.prefills - before.prefills
+	if n == 0 {
+		return
 	}
+	cached, _ := p.cached.value()
+	tokens := p.tokensOfEach(was, cached)
 	if tokens <= 0 {
 		return
 	}
 	prefill := (g.prefillTime - before.prefillTime) / n * 1e9 // including the decoding in the same steps
-	blend(&l.prefill, prefill)
-	// The server reports a prefill when its request has ended. It is compared with the
-	// current steps, so their duration must not have changed: a prefill is no shorter
-	// than a step. Without the number of computed tokens it is not known how much of
-	// these prompts was cached.
-	steady := usual > 0 && max(usual, interval) < paceAlike*min(usual, interval) && prefill > interval/paceAlike
-	certain := g.computed > before.computed || cached < paceCached
-	if crowd < paceCrowd && steady && certain {
+	blend(&p.learned.prefill, prefill)
+	// A prefill is no shorter than a step. Without the number of computed tokens it is
+	// not known how much of these prompts was cached.
+	if steady && crowd < paceCrowd && prefill > interval/paceAlike && (g.computed > before.computed || cached < paceCached) {
 		p.addGauges(tokens, max(0, prefill-interval)/(1-crowd), n)
 	}
-	p.decode.Store(int64(max(interval/4, interval-crowd*p.estimate()*tokens)))
 }
 
 // tokensOfEach returns the average number of uncached tokens of the prompts that were

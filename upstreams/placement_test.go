@@ -173,7 +173,7 @@ func TestLiveRequestsStayTogether(t *testing.T) {
 	}
 	at := f.pool.now.Load().models["m"]
 	choose := func(among []*Candidate) string {
-		return LeastPending{}.Choose(among, &Query{Class: Live, Model: "m"}).URL
+		return LeastWork{}.Choose(among, &Query{Class: Live, Model: "m"}).URL
 	}
 	first := f.pool.upstreams[0]
 	first.load.Store(100*oneBatch + 10)

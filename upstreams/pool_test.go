@@ -78,7 +78,7 @@ func TestNewPoolDoesNothing(t *testing.T) {
 
 // Idle servers are used evenly, busy ones by their weight, live requests first of all
 // where the fewest prompts are pending.
-func TestLeastPending(t *testing.T) {
+func TestLeastWork(t *testing.T) {
 	candidates := func(weights ...float64) []*Candidate {
 		var all []*Candidate
 		for i, w := range weights {
@@ -89,7 +89,7 @@ func TestLeastPending(t *testing.T) {
 	equal := candidates(1, 1, 1, 1)
 	chosen := make(map[*Candidate]int)
 	for range 4000 {
-		chosen[LeastPending{}.Choose(equal, &Query{})]++
+		chosen[LeastWork{}.Choose(equal, &Query{})]++
 	}
 	for _, c := range equal {
 		if n := chosen[c]; n < 800 || n > 1200 {
@@ -98,7 +98,7 @@ func TestLeastPending(t *testing.T) {
 	}
 	weighted := candidates(1, 2, .5)
 	for range 3500 {
-		LeastPending{}.Choose(weighted, &Query{}).begin()
+		LeastWork{}.Choose(weighted, &Query{}).begin()
 	}
 	for i, want := range []int{1000, 2000, 500} {
 		if got := weighted[i].InFlight(); got < want-2 || got > want+2 {
@@ -115,7 +115,7 @@ func TestLeastPending(t *testing.T) {
 		}
 	}
 	for class, want := range map[Class]int{Live: 0, Batch: 2} {
-		if got := (LeastPending{}).Choose(pending, &Query{Class: class}); got != pending[want] {
+		if got := (LeastWork{}).Choose(pending, &Query{Class: class}); got != pending[want] {
 			t.Errorf("%s: server %s is chosen, want %d", class, got.URL, want)
 		}
 	}

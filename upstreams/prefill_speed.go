@@ -1,6 +1,7 @@
 package upstreams
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -10,6 +11,8 @@ const (
 	// nanoseconds: that of a small model on a recent GPU. It is used to estimate when
 	// prompts are prefilled, and never delays requests.
 	speedAssumed = 50e3
+	// speedAlike is the ratio of two speeds up to which the difference counts as noise.
+	speedAlike = 1.3
 	// fitMemory is the factor by which the weight of a sample decays with each later
 	// one.
 	fitMemory = 0.8
@@ -34,7 +37,7 @@ type speed struct {
 	perToken atomicFloat  // nanoseconds per uncached prompt token; 0: not known
 	decode   atomic.Int64 // nanoseconds of a step without prefill; 0: not known
 	interval atomic.Int64 // nanoseconds between two tokens of a request; 0: not known
-	pool     atomicFloat  // mean perToken of the other servers of the pool; 0: not known
+	pool     atomicFloat  // median perToken of the servers of the pool; 0: not known
 
 	mu      sync.Mutex
 	streams fit // guarded by mu; prompts of relayed streams
@@ -44,12 +47,15 @@ type speed struct {
 // estimate returns the nanoseconds per prompt token, 0 if not known.
 func (s *speed) estimate() float64 { return s.perToken.load() }
 
-// estimateOrPool returns estimate, or else the mean of the other servers, or 0.
+// estimateOrPool returns the estimate, or the speed of the pool if the server has none
+// or differs from it by less than speedAlike: with long prompts, differences between
+// the estimates of equal servers would otherwise count more than what is pending there.
 func (s *speed) estimateOrPool() float64 {
-	if own := s.estimate(); own > 0 {
+	own, pool := s.estimate(), s.pool.load()
+	if own > 0 && (own > speedAlike*pool || own*speedAlike < pool) {
 		return own
 	}
-	return s.pool.load()
+	return pool
 }
 
 // estimateOrDefault returns estimateOrPool, or else speedAssumed.
@@ -190,22 +196,21 @@ func (f *fit) slope() float64 {
 // at returns the expected y for an x.
 func (f *fit) at(x float64) float64 { return max(0, f.y+f.slope()*(x-f.x)) }
 
-// sharePoolSpeed sets the mean speed of all servers as the assumption for servers
-// whose speed is not known, so that these get their part of the live requests, and
-// not all of them. Pool.mu is held.
+// sharePoolSpeed tells each server the speed of the pool: the median of the servers
+// whose speed is known. Pool.mu is held.
 func (p *Pool) sharePoolSpeed() {
-	sum, n := 0.0, 0
+	var known []float64
 	for _, u := range p.upstreams {
 		if perToken := u.pace.estimate(); perToken > 0 {
-			sum += perToken
-			n++
+			known = append(known, perToken)
 		}
 	}
-	mean := 0.0
-	if n > 0 {
-		mean = sum / float64(n)
+	median := 0.0
+	if n := len(known); n > 0 {
+		slices.Sort(known)
+		median = (known[(n-1)/2] + known[n/2]) / 2
 	}
 	for _, u := range p.upstreams {
-		u.pace.pool.store(mean)
+		u.pace.pool.store(median)
 	}
 }

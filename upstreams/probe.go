@@ -214,6 +214,9 @@ func (p *Pool) scrape(ctx context.Context, s *snapshot, u *upstream) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if read {
+		u.prefixes.update(&u.gauges, &g, &f)
+	}
 	u.gauges, u.facts = g, f
 	u.updatePriority()
 	if read && u.reportedSeqs != f.seqs() {

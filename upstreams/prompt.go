@@ -4,31 +4,38 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/upstreams/prefix"
 )
 
 // prompt tracks the prefill of an attempt. The zero value has no prompt.
 type prompt struct {
-	sizes   *promptTokens // of the model; nil when the model has no record
-	hits    *prefixHits   // of the model on the server; nil if the server has not reported the model
-	bytes   int64         // of the request; 0 if the engine does not read it
-	tokens  int64         // not cached, as estimated
-	place   int64         // see pace.beginUnseen
-	alone   bool          // no other prompt was pending when it was sent
-	awaited bool          // a live request without a first byte
-	stream  bool          // the answer is streamed
-	first   time.Duration // from the connection to the first byte; 0 before it
+	sizes  *promptTokens // of the model; nil when the model has no record
+	hits   *prefixHits   // of the model on the server; nil if the server has not reported the model
+	bytes  int64         // of the request; 0 if the engine does not read it
+	tokens int64         // not cached, as estimated
+	place  int64         // see pace.beginUnseen
+	// predicted is the part that was predicted to be cached; 0 if there was no
+	// prediction.
+	predicted float64
+	alone     bool          // no other prompt was pending when it was sent
+	awaited   bool          // a live request without a first byte
+	stream    bool          // the answer is streamed
+	first     time.Duration // from the connection to the first byte; 0 before it
 }
 
 // setPrompt records that the server has to prefill a prompt of a number of bytes.
 // record is the record of its model, or nil. stream reports whether the answer is
-// streamed.
-func (a *attempt) setPrompt(record *modelRecord, bytes int64, stream bool) {
+// streamed, chain the chain of blocks of the prompt, nil if it is not known.
+func (a *attempt) setPrompt(record *modelRecord, bytes int64, stream bool, chain prefix.Chain) {
 	u, p := a.up, &a.prompt
 	if record != nil {
 		p.sizes = &record.prompts
 	}
 	p.hits, p.bytes = u.hitsOf(a.model), max(1, bytes)
 	part := u.cachedPart(p.hits, a.class)
+	if predicted := u.prefixes.cachedPart(chain, p.bytes); predicted > 0 {
+		part, p.predicted = predicted, predicted
+	}
 	p.tokens = max(1, int64((1-part)*float64(p.sizes.estimate(p.bytes))))
 	a.size = sizeClass(bytes)
 	now := u.age()
@@ -43,6 +50,9 @@ func (a *attempt) setPrompt(record *modelRecord, bytes int64, stream bool) {
 	default:
 		p.awaited = true
 		p.place = u.pace.beginPlain(now, p.tokens)
+	}
+	if len(chain) > 0 { // last, because it takes time in which the prompt is already pending
+		u.prefixes.Use(chain)
 	}
 }
 
@@ -94,6 +104,9 @@ func (a *attempt) answered(u openai.Usage, hasUsage bool, interval time.Duration
 	if hasUsage && u.InputTokens > 0 {
 		p.sizes.learn(p.bytes, u.InputTokens)
 		p.hits.learn(a.class, u)
+		if p.hits.isReported() {
+			a.up.prefixes.correct(p.predicted, u)
+		}
 		tokens = u.InputTokens - u.InputTokensDetails.CachedTokens
 		if !p.hits.isReported() {
 			tokens = int64((1 - a.up.cachedPart(nil, a.class)) * float64(u.InputTokens))

@@ -113,7 +113,10 @@ func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 		return
 	}
 	l.stream = stream
-	l.query = Query{Class: Live, Model: model, Prompt: body.head}
+	l.query = Query{Class: Live, Model: model, Prompt: body.head, Header: r.Header}
+	if !rt.noEngine {
+		l.query.setPrompt(s.record(model), body)
+	}
 	if rt.tiers && openai.ServiceTier(body.head) == openai.TierFlex {
 		l.query.Class = Batch
 	}

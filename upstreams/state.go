@@ -36,6 +36,9 @@ func (p *Pool) become(u *upstream, state State, reason string) (published bool) 
 	if u.breaker != nil {
 		state, reason = StateSuspect, u.breaker.reason
 	}
+	if !state.TakesRequests() {
+		u.prefixes.Clear()
+	}
 	u.reason = reason
 	if u.state == state {
 		return false

@@ -48,6 +48,8 @@ type upstream struct {
 	liveReserve liveReserve
 	// hits tracks the prefix cache hits by model.
 	hits atomic.Pointer[map[string]*prefixHits]
+	// prefixes predicts which blocks of prompts are in the prefix cache.
+	prefixes prefixes
 	// withheld is true while no new batch line may be sent, to measure the price of
 	// batch.
 	withheld atomic.Bool
@@ -119,6 +121,7 @@ func newUpstream(at address, now time.Time) *upstream {
 	u.state, u.since, u.added = StateLoading, now, now
 	u.telemetry.begun = now
 	u.limit.Store(limitStart)
+	u.prefixes.Resize(prefixDefault)
 	u.liveReserve.at = now
 	u.batchActivity.idle = make(chan struct{}, 1)
 	return u

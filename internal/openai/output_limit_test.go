@@ -3,28 +3,31 @@ package openai
 import "testing"
 
 func TestOutputLimit(t *testing.T) {
-	for body, want := range map[string]int{
-		`{"model":"m","messages":[]}`:                                    0,
-		`{"max_tokens":100,"messages":[]}`:                               100,
-		`{"messages":[],"max_completion_tokens": 7}`:                     7,
-		`{"max_completion_tokens":7,"max_tokens":100}`:                   7,
-		`{"max_tokens":100,"max_completion_tokens":7}`:                   7,
-		`{"max_tokens":100,"max_completion_tokens":null}`:                100,
-		`{"max_output_tokens":12,"input":"x"}`:                           12,
-		`{"max_tokens":1e3}`:                                             1000,
-		`{"max_tokens":-1}`:                                              0,
-		`{"max_tokens":0}`:                                               0,
-		`{"max_tokens":"100"}`:                                           0,
-		`{"max_tokens":1e300}`:                                           0,
-		`{"max_tokens":NaN}`:                                             0,
-		`{"metadata":{"max_tokens":3}}`:                                  0,
-		`{"messages":[{"role":"user","content":"\"max_tokens\":3"}]}`:    0,
-		`["max_tokens"]`:                                                 0,
-		``:                                                               0,
-		`{"max_tokens":5,"messages":[{"role":"user","content":"cut off,`: 5,
+	for _, tt := range []struct {
+		body string
+		want int
+	}{
+		{`{"model":"m","messages":[]}`, 0},
+		{`{"max_tokens":100,"messages":[]}`, 100},
+		{`{"messages":[],"max_completion_tokens": 7}`, 7},
+		{`{"max_completion_tokens":7,"max_tokens":100}`, 7},
+		{`{"max_tokens":100,"max_completion_tokens":7}`, 7},
+		{`{"max_tokens":100,"max_completion_tokens":null}`, 100},
+		{`{"max_output_tokens":12,"input":"x"}`, 12},
+		{`{"max_tokens":1e3}`, 1000},
+		{`{"max_tokens":-1}`, 0},
+		{`{"max_tokens":0}`, 0},
+		{`{"max_tokens":"100"}`, 0},
+		{`{"max_tokens":1e300}`, 0},
+		{`{"max_tokens":NaN}`, 0},
+		{`{"metadata":{"max_tokens":3}}`, 0},
+		{`{"messages":[{"role":"user","content":"\"max_tokens\":3"}]}`, 0},
+		{`["max_tokens"]`, 0},
+		{``, 0},
+		{`{"max_tokens":5,"messages":[{"role":"user","content":"cut off,`, 5},
 	} {
-		if got := OutputLimit([]byte(body)); got != want {
-			t.Errorf("%s: got %d, want %d", body, got, want)
+		if got := OutputLimit([]byte(tt.body)); got != tt.want {
+			t.Errorf("%s: got %d, want %d", tt.body, got, tt.want)
 		}
 	}
 }

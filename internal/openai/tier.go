@@ -6,21 +6,22 @@ import "bytes"
 // (https://platform.openai.com/docs/guides/flex-processing).
 const TierFlex = "flex"
 
-var wordServiceTier = []byte(`"service_tier"`)
+// ServiceTier returns the member `service_tier` of a request's body: see StringMember.
+func ServiceTier(body []byte) string { return StringMember(body, "service_tier") }
 
-// ServiceTier returns the member `service_tier` of a request's body, "" when there
-// is none or it is no string. The last of several counts. body may be the beginning
-// of a larger one, of which only that much is looked at. It does not parse a body
-// without the name.
-func ServiceTier(body []byte) string {
-	if !bytes.Contains(body, wordServiceTier) {
+// StringMember returns a string member of a request's body, "" when there is none of the
+// name or it is no string. The last of several counts. body may be the beginning of a
+// larger one, of which only that much is looked at. It does not parse a body without
+// the name. The name must have no characters that JSON escapes.
+func StringMember(body []byte, name string) string {
+	if !bytes.Contains(body, []byte(`"`+name+`"`)) {
 		return ""
 	}
-	tier := ""
+	value := ""
 	for m := membersOf(body); m.next(); {
-		if string(m.key) == "service_tier" {
-			tier = unquote(m.value)
+		if string(m.key) == name {
+			value = unquote(m.value)
 		}
 	}
-	return tier
+	return value
 }

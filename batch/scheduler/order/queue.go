@@ -178,8 +178,8 @@ func (q *Queue[T]) Filter(keep func(T) bool) {
 	gone := func(value T) bool { return !keep(value) }
 	q.front = slices.DeleteFunc(q.front, gone)
 	q.back = slices.DeleteFunc(q.back, gone)
-	for i := len(q.sorted) - 1; i >= 0; i-- {
-		if e := q.sorted[i]; !keep(e.value) {
+	for i, e := range slices.Backward(q.sorted) {
+		if !keep(e.value) {
 			q.remove(i)
 		}
 	}
