@@ -97,10 +97,11 @@ type Health struct {
 		InFlight            int64 `json:"in_flight"`
 	}
 	Upstreams []struct {
-		Live   int `json:"live_in_flight"`
-		Batch  int `json:"batch_in_flight"`
-		Others int `json:"others_in_flight"`
-		Limit  int `json:"batch_limit"`
+		State  string `json:"state"`
+		Live   int    `json:"live_in_flight"`
+		Batch  int    `json:"batch_in_flight"`
+		Others int    `json:"others_in_flight"`
+		Limit  int    `json:"batch_limit"`
 
 		Pending       int64 `json:"pending_prefill_tokens"`
 		OthersPending int64 `json:"others_pending_prefill_tokens"`

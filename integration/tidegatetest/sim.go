@@ -24,7 +24,12 @@ type Sim struct {
 // StartSim starts `tidegate sim` with Model and further arguments.
 func StartSim(tb testing.TB, args ...string) *Sim {
 	tb.Helper()
-	addr := FreeAddr(tb)
+	return StartSimAt(tb, FreeAddr(tb), args...)
+}
+
+// StartSimAt is StartSim on an address that an upstream names already.
+func StartSimAt(tb testing.TB, addr string, args ...string) *Sim {
+	tb.Helper()
 	s := &Sim{URL: "http://" + addr}
 	s.process = process{
 		name:  "sim-" + port(addr),
