@@ -17,6 +17,28 @@ func TestGateways(t *testing.T) {
 	}
 }
 
+// Gateways of one host are told apart by their IDs; others have only their host.
+func TestGatewaysOfOneHost(t *testing.T) {
+	h := build(t, nil)
+	now, err := h.Source().Overview.Now(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, hosts := h.page("/"), make(map[string]int)
+	for _, g := range now.Gateways {
+		hosts[g.Host]++
+	}
+	for _, g := range now.Gateways {
+		want := hosts[g.Host] > 1
+		if got := strings.Contains(page, g.ID[:8]); got != want {
+			t.Errorf("gateway %s on %s: the ID is shown: got %t, want %t", g.ID, g.Host, got, want)
+		}
+	}
+	if hosts["front-1"] != 2 {
+		t.Errorf("got hosts %v, want two gateways on front-1", hosts)
+	}
+}
+
 // What is in flight is that of all gateways, as the rates beside it are, and no limit
 // of one gateway stands beside it. The list is a panel like the others.
 func TestInFlightOfAllGateways(t *testing.T) {

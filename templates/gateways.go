@@ -5,6 +5,7 @@ import "time"
 // GatewayRow is a gateway in a list.
 type GatewayRow struct {
 	Host          string
+	ID            string // shown beside the host; "" if no other has the same host
 	Serves, Works bool
 	Self          bool // the one that shows the page
 	Since         time.Time

@@ -10,6 +10,8 @@ import (
 
 // Gateway is a gateway that shares the store, as it was heard last.
 type Gateway struct {
+	// ID is new at each start. Gateways on one host differ in it.
+	ID   string     `json:"id"`
 	Host string     `json:"host"`
 	Role batch.Role `json:"role"`
 	// Self reports whether it is this gateway.
@@ -26,14 +28,14 @@ func (e *Engine) Role() batch.Role { return e.config().Role }
 
 // Gateways returns the gateways that share the store, this one first.
 func (e *Engine) Gateways() []Gateway {
-	self := Gateway{Host: e.self.Host, Role: e.Role(), Self: true, Since: e.began}
+	self := Gateway{ID: e.owner, Host: e.self.Host, Role: e.Role(), Self: true, Since: e.began}
 	if shared := e.dispatcher.Capabilities().Loads; shared != nil {
 		self.add(shared.Loads())
 	}
 	all := []Gateway{self}
 	if others := e.others.Load(); others != nil {
 		for _, o := range *others {
-			g := Gateway{Host: o.Host, Role: o.Role, Since: o.Since}
+			g := Gateway{ID: o.ID, Host: o.Host, Role: o.Role, Since: o.Since}
 			g.add(o.Loads)
 			all = append(all, g)
 		}

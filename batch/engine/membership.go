@@ -46,6 +46,7 @@ func (e *Engine) enter(ctx context.Context) error {
 		}
 	}
 	e.others.Store(&others)
+	e.log.Info("gateway joined those on its store", zap.String("gateway_id", e.owner), zap.Int("pid", os.Getpid()), zap.Int("others", len(others)))
 	if shared := e.dispatcher.Capabilities().Loads; shared != nil {
 		shared.SetPeers(peersOf(others), sumLoads(others)) // before the first line is begun
 	}

@@ -45,7 +45,8 @@ func TestServeLeavesBatchesToOthers(t *testing.T) {
 	}
 	until(t, "nothing is wrong any more, and each is named with its role", func() bool {
 		h := serving.engine.Health(t.Context())
-		return h.OK() && len(h.Gateways) == 2 && h.Gateways[0].Self && h.Gateways[0].Role == batch.RoleServe && h.Gateways[1].Role == batch.RoleWork
+		return h.OK() && len(h.Gateways) == 2 && h.Gateways[0].Self && h.Gateways[0].Role == batch.RoleServe && h.Gateways[1].Role == batch.RoleWork &&
+			h.Gateways[0].ID != "" && h.Gateways[1].ID != "" && h.Gateways[0].ID != h.Gateways[1].ID
 	})
 }
 

@@ -42,9 +42,10 @@ func (o overview) Now(context.Context) (dashboard.Now, error) {
 	n.ActiveTotal = len(n.Active)
 	if o.size > 0 {
 		n.Gateways = []engine.Gateway{
-			{Host: "front-1", Role: batch.RoleServe, Self: true, Since: now.Add(-3 * time.Hour), Live: 14},
-			{Host: o.Say("worker-1"), Role: batch.RoleWork, Since: now.Add(-26 * time.Hour), Batch: 249},
-			{Host: "old", Role: batch.RoleAll, Since: now.Add(-50 * time.Hour), Live: 2, Batch: 12},
+			{ID: "1f0e7c44a9d2", Host: "front-1", Role: batch.RoleServe, Self: true, Since: now.Add(-3 * time.Hour), Live: 14},
+			{ID: "5b3a90d1e6f7", Host: o.Say("worker-1"), Role: batch.RoleWork, Since: now.Add(-26 * time.Hour), Batch: 249},
+			{ID: "c8d24e61b305", Host: "old", Role: batch.RoleAll, Since: now.Add(-50 * time.Hour), Live: 2, Batch: 12},
+			{ID: "9e17b2d0f4a8", Host: "front-1", Role: batch.RoleServe, Since: now.Add(-2 * time.Hour), Live: 3},
 		}
 	}
 	if o.problems {
