@@ -96,12 +96,10 @@ func measureRouting(ctx context.Context, b *bench) (any, error) {
 		s := &routingSide{}
 		sides[side] = s
 		measure := func(factor float64) (bool, error) {
-			run, err := b.replay(ctx, side, trace, factor)
+			run, err := b.tryReplay(ctx, side, trace, factor, s)
 			if err != nil {
 				return false, fmt.Errorf("%s, factor %.2f: %w", side, factor, err)
 			}
-			fmt.Printf("    %-7s %s\n", side, run)
-			s.Runs = append(s.Runs, run)
 			within := !run.Over && (o.bound == 0 || run.TTFT99 <= o.bound.Seconds())
 			if within {
 				s.Best = run
@@ -127,6 +125,27 @@ func measureRouting(ctx context.Context, b *bench) (any, error) {
 		fmt.Printf("requests/s at TTFT p99 ≤ %s: gateway %.2f, nginx least_conn %.2f, ratio %.2f\n", o.bound, g.Best.RequestsPerSec, n.Best.RequestsPerSec, ratio)
 	}
 	return result, nil
+}
+
+const (
+	replayTries = 3
+	mayLose     = 1.0 // seconds, all servers together
+)
+
+// tryReplay replays the trace and adds the run to those of a side. During a search a
+// replay in which the servers lost time is repeated, as the search would follow it.
+func (b *bench) tryReplay(ctx context.Context, side string, trace []traceRequest, factor float64, s *routingSide) (run routingRun, err error) {
+	for range replayTries {
+		if run, err = b.replay(ctx, side, trace, factor); err != nil {
+			return run, err
+		}
+		fmt.Printf("    %-7s %s\n", side, run)
+		s.Runs = append(s.Runs, run)
+		if run.LostSeconds <= mayLose || b.routing.bound == 0 {
+			return run, nil
+		}
+	}
+	return run, fmt.Errorf("the servers lost %.1f s in the last of %d replays: the machine is too slow for -fleet-speed %g", run.LostSeconds, replayTries, b.fleet.speed)
 }
 
 func traceName(i int) string { return fmt.Sprintf("trace-%06d", i) }
