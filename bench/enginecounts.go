@@ -54,7 +54,7 @@ func (c *engineCounts) settle() {
 const countsWait = 30 * time.Second
 
 // counts returns the counts once the servers have answered so many requests and
-// no other is under way.
+// no other is in flight.
 func (f fleet) counts(ctx context.Context, requests int) (engineCounts, error) {
 	deadline := time.Now().Add(countsWait)
 	for {
@@ -66,7 +66,7 @@ func (f fleet) counts(ctx context.Context, requests int) (engineCounts, error) {
 			return c, nil
 		}
 		if time.Now().After(deadline) {
-			return c, fmt.Errorf("the servers have answered %.0f requests and have %.0f under way, want %d and none", c.Requests, busy, requests)
+			return c, fmt.Errorf("the servers have answered %.0f requests and have %.0f in flight, want %d and none", c.Requests, busy, requests)
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {
 			return c, err

@@ -52,7 +52,7 @@ func (o *prefixOptions) list() (jobs []prefixJob, err error) {
 
 // prefixRun is one run of a job on a fleet of its own.
 type prefixRun struct {
-	Seconds     float64      `json:"seconds"` // of the servers' clock, whatever their speed
+	Seconds     float64      `json:"seconds"` // of the servers' clock, independent of their speed
 	LinesPerSec float64      `json:"lines_per_second"`
 	Counts      engineCounts `json:"counts"`
 	OfUnique    float64      `json:"computed_of_unique"`

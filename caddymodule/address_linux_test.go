@@ -8,7 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// otherProcess has claims of its own, as a second gateway has.
+// otherProcess returns separate claims, like those of a second gateway.
 func otherProcess() *addressClaims {
 	return &addressClaims{claim: claimAddress, list: claimedAddresses, held: make(map[string]*heldAddress)}
 }
@@ -42,8 +42,8 @@ type closer func() error
 
 func (c closer) Close() error { return c() }
 
-// Claims are counted, and an address that cannot be claimed gives back those
-// before it.
+// TestAddressClaims checks that claims are counted, and that the failure of one address
+// releases those before it.
 func TestAddressClaims(t *testing.T) {
 	open := map[string]bool{}
 	c := addressClaims{held: make(map[string]*heldAddress), list: func() ([]string, error) { return nil, nil }, claim: func(address string) (io.Closer, error) {
@@ -57,7 +57,7 @@ func TestAddressClaims(t *testing.T) {
 		t.Errorf("got %v, want %v", err, errAddressClaimed)
 	}
 	if len(open) != 0 {
-		t.Errorf("after a failure these are claimed still: %v", open)
+		t.Errorf("claims after a failure: got %v, want none", open)
 	}
 	for range 2 {
 		if err := c.acquire([]string{"a"}); err != nil {

@@ -14,7 +14,8 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// admin asks the admin endpoint; a refusal has its status and no upstreams.
+// admin sends a request to the admin endpoint; a refusal returns its status and no
+// upstreams.
 func admin(t *testing.T, method, target, body string) (int, []upstreams.UpstreamStatus) {
 	t.Helper()
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
@@ -40,7 +41,7 @@ func admin(t *testing.T, method, target, body string) (int, []upstreams.Upstream
 	return 0, nil
 }
 
-// Whoever drains a server sees that it gets nothing new, also over a reload.
+// TestDrain checks that a drained server gets no new requests, also after a reload.
 func TestDrain(t *testing.T) {
 	drainedSim, one := newSim(t)
 	_, two := newSim(t)

@@ -43,7 +43,7 @@ type App struct {
 	// Body limits how slowly the body of a request may arrive.
 	Body BodyConfig `json:"body,omitzero"`
 
-	// APIKeys are the keys of which clients must send one, as bearer token. An entry
+	// APIKeys are the accepted keys; clients must send one, as bearer token. An entry
 	// may contain several keys, separated by commas or white space. Placeholders are
 	// replaced; {env.NAME:} may be empty. Default: no key is required.
 	APIKeys []string `json:"api_keys,omitempty"`
@@ -51,7 +51,7 @@ type App struct {
 	// AuthOff admits clients on other machines without a key, because a proxy in front
 	// authenticates them. Default: false.
 	AuthOff bool `json:"auth_off,omitempty"`
-	// Hosts are the host names that a gateway without api_keys accepts, besides
+	// Hosts are the host names that a gateway without api_keys accepts, in addition to
 	// loopback and the names of its sites.
 	Hosts []string `json:"hosts,omitempty"`
 	// CORS are the origins whose web pages may use the API, or "*". Default: none.

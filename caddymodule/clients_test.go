@@ -55,8 +55,8 @@ func (c *clientsTest) want(names ...string) {
 	c.closed = nil
 }
 
-// What has been idle for longest is closed first, and what works or has just
-// sent a request is left alone.
+// TestIdleClientsMakeRoom checks that the longest idle connection is closed first, and that
+// connections with a running or a new request are kept.
 func TestIdleClientsMakeRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClientsTest(t)
@@ -70,16 +70,16 @@ func TestIdleClientsMakeRoom(t *testing.T) {
 		c.want("b")
 		c.become(http.StateClosed, "b")
 		if !c.yield() {
-			t.Error("nothing was given up, want the idle connection")
+			t.Error("no connection was closed, want the idle one")
 		}
 		c.want("a")
 		if c.yield() {
-			t.Errorf("%v was given up, want nothing: e is new, c has sent a request, d works", c.closed)
+			t.Errorf("got %v closed, want none: e is new, c has sent a request, d works", c.closed)
 		}
 		c.want()
 		time.Sleep(silence)
 		if !c.yield() {
-			t.Error("nothing was given up, want the silent connection")
+			t.Error("no connection was closed, want the silent one")
 		}
 		c.want("e")
 		c.become(http.StateClosed, "a", "c", "d", "e")

@@ -34,8 +34,8 @@ func (l *listening) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.Handler.ServeHTTP(w, r)
 }
 
-// Whoever shows no key gets in nowhere but to /health and /ready, and no server
-// ever sees the gateway's key.
+// TestKeys checks that without a key only /health and /ready are accessible, and that the
+// gateway's key is never sent to servers.
 func TestKeys(t *testing.T) {
 	sim, _ := newSim(t)
 	server := &listening{Handler: sim}
@@ -133,7 +133,8 @@ func TestPasswordAcrossOrigins(t *testing.T) {
 	}
 }
 
-// A page that shows a password is told why `cors *` does not let it in.
+// TestPasswordMessage checks that the error for a page with a password explains why `cors *`
+// is not sufficient.
 func TestPasswordMessage(t *testing.T) {
 	r := httptest.NewRequest("POST", "/v1/batches", nil)
 	r.Header.Set("Origin", "https://app.example.com")
@@ -179,7 +180,8 @@ func TestReadOnlyRoutes(t *testing.T) {
 	}
 }
 
-// With `metrics off` the route is missing for everybody, with and without a key.
+// TestMetricsOff checks that with `metrics off` the route does not exist, with or without a
+// key.
 func TestMetricsOff(t *testing.T) {
 	_, url := newSim(t)
 	g := newGateway(t, url)

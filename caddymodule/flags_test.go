@@ -35,6 +35,6 @@ func TestFlagsOnce(t *testing.T) {
 		check(cmd)
 	}
 	if seen < 40 {
-		t.Errorf("only %d flags were looked at", seen)
+		t.Errorf("got only %d flags", seen)
 	}
 }

@@ -22,7 +22,7 @@ type guard struct {
 	open  bool     // api_keys are configured: nothing is checked
 	off   bool     // `auth off`: a proxy in front authenticates
 	named bool     // hosts are configured: they are checked with `auth off` too
-	hosts []string // accepted host names besides loopback
+	hosts []string // accepted host names in addition to loopback
 	cors  cors
 }
 

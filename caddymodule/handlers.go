@@ -215,7 +215,7 @@ func reads(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// besides reports whether health does not contain the subject of a check otherwise.
+// besides reports whether health does not already contain the subject of a check.
 func besides(c doctor.Check) bool {
 	return c.Topic == "" || c.Topic == doctor.SpaceTopic || c.Topic == doctor.MemoryTopic
 }

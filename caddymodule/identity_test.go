@@ -10,7 +10,7 @@ import (
 // identified is a driver, provisioned.
 type identified interface{ caddy.Provisioner }
 
-// identity provisions a driver and gives its identity.
+// identity provisions a driver and returns its identity.
 func identity(t *testing.T, driver identified) string {
 	t.Helper()
 	if err := driver.Provision(caddy.Context{}); err != nil {
@@ -28,8 +28,8 @@ func identity(t *testing.T, driver identified) string {
 	return ""
 }
 
-// Whatever of a driver's settings changes, a reload opens it anew; when nothing
-// does, what is open stays. No identity shows a secret.
+// TestIdentities checks that a reload opens a driver again if any of its settings changed,
+// and keeps it otherwise. No identity contains a secret.
 func TestIdentities(t *testing.T) {
 	const dsn, address, bucket = "postgres://u:hunter1@h/d", "redis://:hunter1@h:1/0", "s3://bucket/p?endpoint=http://h:1"
 	for name, tt := range map[string]struct {
@@ -63,7 +63,7 @@ func TestIdentities(t *testing.T) {
 			for i, other := range tt.others {
 				id := identity(t, other)
 				if seen[id] {
-					t.Errorf("other settings %d have the identity of what is open", i)
+					t.Errorf("other settings %d have the same identity", i)
 				}
 				seen[id] = true
 			}

@@ -59,7 +59,7 @@ func credentials(r *http.Request) []credential {
 
 // admits reports whether any of the request's keys is in k. Additional wrong keys are
 // ignored: OpenAI's libraries require a bearer token, and their users send a
-// placeholder besides the header with the key. Without keys every request is
+// placeholder in addition to the header with the key. Without keys every request is
 // admitted.
 func (k keyring) admits(r *http.Request) bool {
 	if len(k) == 0 {

@@ -73,7 +73,7 @@ func TestKeyring(t *testing.T) {
 	}
 }
 
-// An empty key would let in whoever shows an empty one.
+// TestEmptyKey checks that an empty key is not accepted.
 func TestEmptyKey(t *testing.T) {
 	for _, keys := range [][]string{{""}, {"one", " "}, {"\t"}} {
 		if _, err := newKeyring(keys); err == nil {

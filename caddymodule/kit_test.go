@@ -66,7 +66,7 @@ func newGateway(t *testing.T, urls ...string) *gateway {
 	return g
 }
 
-// config is what Caddy runs; more are further apps.
+// config returns the configuration of Caddy; more are further apps.
 func (g *gateway) config(t *testing.T, more map[string]string) []byte {
 	t.Helper()
 	web := `{"grace_period": "5s", "servers": {"gateway": {"listen": ["` + g.addr + `"], "automatic_https": {"disable": true}, "routes": [
@@ -139,16 +139,15 @@ func (g *gateway) runtime(t *testing.T) *runtime {
 	return all[0]
 }
 
-// answer is what a client got.
+// answer is a response.
 type answer struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// ask asks again when the connection breaks before any answer, as OpenAI's
-// clients do: at a reload Caddy closes connections that are idle, and those
-// that it has not accepted.
+// ask sends a request and retries if the connection breaks before a response, like OpenAI's
+// clients: at a reload Caddy closes idle connections, and those that it has not accepted.
 func (g *gateway) ask(t *testing.T, method, path, body string, header ...string) answer {
 	t.Helper()
 	for again := 0; ; again++ {
@@ -189,7 +188,7 @@ func (a answer) wantError(t *testing.T, status int, kind string) {
 
 const chat = `{"model":"m","messages":[{"role":"user","content":"hi"}]}`
 
-// until polls for what a goroutine of the gateway has a part in.
+// until polls until ok returns true.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {

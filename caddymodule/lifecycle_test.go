@@ -170,7 +170,7 @@ func TestOtherStore(t *testing.T) {
 	}
 	g.ask(t, "GET", "/v1/files/"+file, "").wantError(t, 404, "invalid_request_error")
 	g.app.Data = first
-	g.load(t) // it was let go of
+	g.load(t) // it was released
 	if a := g.ask(t, "GET", "/v1/files/"+file, ""); a.status != 200 {
 		t.Errorf("the file is gone: %s", a.body)
 	}
@@ -264,14 +264,14 @@ func TestValidateDoesNothing(t *testing.T) {
 		t.Errorf("the data directory: %v", err)
 	}
 	if len(touched) > 0 {
-		t.Errorf("the server was asked for %s", <-touched)
+		t.Errorf("got a request to the server for %s, want none", <-touched)
 	}
 	if n := len(open()); n != 0 {
 		t.Errorf("%d runtimes are open", n)
 	}
 }
 
-// A stream goes on over a reload and ends as it should.
+// TestStreamOverReload checks that a stream continues over a reload and ends regularly.
 func TestStreamOverReload(t *testing.T) {
 	next := make(chan string)
 	_, models := newSim(t)
@@ -356,7 +356,7 @@ func TestMetrics(t *testing.T) {
 	}
 	for series, n := range seen {
 		if n != 1 {
-			t.Errorf("%s is there %d times", series, n)
+			t.Errorf("got series %s %d times, want once", series, n)
 		}
 	}
 }

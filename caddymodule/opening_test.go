@@ -39,8 +39,8 @@ func (s *lateOpening) Open(ctx context.Context) error {
 	return s.Store.Open(ctx)
 }
 
-// A store that is away when the gateway starts keeps nobody from live requests,
-// and is opened when it comes.
+// TestStoreComesLater checks that live requests are served while the store is unavailable at
+// the start, and that the store is opened when it is available.
 func TestStoreComesLater(t *testing.T) {
 	lateThere.Store(false)
 	_, one := newSim(t)

@@ -27,7 +27,7 @@ func TestUpstreamsAPI(t *testing.T) {
 	}
 	body := `{"url":"` + url + `/"}`
 	if draining(g.ask(t, "GET", "/upstreams", "", key...)) {
-		t.Error("it drains before it was asked to")
+		t.Error("server drains before the drain request")
 	}
 	if !draining(g.ask(t, "POST", "/upstreams/drain", body, key...)) {
 		t.Error("it does not drain")

@@ -32,8 +32,8 @@ const (
 	// handshakeTime is how long clients that were connecting have to complete the
 	// handshake, a round trip. Others are refused meanwhile.
 	handshakeTime = 50 * time.Millisecond
-	// serveOutPoll is how often the state is looked at. Neither the queue of a socket
-	// nor unread bytes can be waited for without consuming them.
+	// serveOutPoll is the polling interval of the state. It is not possible to wait for the
+	// queue of a socket, or for unread bytes without consuming them.
 	serveOutPoll = 2 * time.Millisecond
 )
 

@@ -27,14 +27,14 @@ func TestFailures(t *testing.T) {
 		status int
 		says   string
 	}{
-		"not found":   {batch.ErrNotFound, http.StatusNotFound, "Not found. It may have been deleted."},
-		"cursor":      {batch.ErrBadCursor, http.StatusNotFound, "Not found. It may have been deleted."},
-		"conflict":    {batch.ErrConflict, http.StatusConflict, "no longer allows this"},
-		"store away":  {batch.ErrUnavailable, http.StatusServiceUnavailable, "store does not answer"},
-		"no space":    {batch.ErrNoSpace, http.StatusInsufficientStorage, "No disk space is left"},
-		"too slow":    {context.DeadlineExceeded, http.StatusServiceUnavailable, "Timed out"},
-		"of the API":  {openai.InvalidRequest("x", "y", "Invalid <b>value</b>."), http.StatusBadRequest, "Invalid &lt;b&gt;value&lt;/b&gt;."},
-		"of whatever": {errors.New("password=hunter2"), http.StatusInternalServerError, "Internal error."},
+		"not found":  {batch.ErrNotFound, http.StatusNotFound, "Not found. It may have been deleted."},
+		"cursor":     {batch.ErrBadCursor, http.StatusNotFound, "Not found. It may have been deleted."},
+		"conflict":   {batch.ErrConflict, http.StatusConflict, "no longer allows this"},
+		"store away": {batch.ErrUnavailable, http.StatusServiceUnavailable, "store does not answer"},
+		"no space":   {batch.ErrNoSpace, http.StatusInsufficientStorage, "No disk space is left"},
+		"too slow":   {context.DeadlineExceeded, http.StatusServiceUnavailable, "Timed out"},
+		"of the API": {openai.InvalidRequest("x", "y", "Invalid <b>value</b>."), http.StatusBadRequest, "Invalid &lt;b&gt;value&lt;/b&gt;."},
+		"other":      {errors.New("password=hunter2"), http.StatusInternalServerError, "Internal error."},
 	} {
 		h := build(t, nil)
 		paths := h.pages()
@@ -342,8 +342,7 @@ type (
 	thoroughBatches struct{ dashboard.Batches }
 )
 
-// read reads until long after the patience with pages, or until it is told to
-// end.
+// read reads for much longer than the patience with pages, or until its context ends.
 func read(ctx context.Context) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		<-ctx.Done()
@@ -378,8 +377,8 @@ func TestLargeFilesAreRead(t *testing.T) {
 	}
 }
 
-// Whoever asks for the head alone gets it at once: no file is read for it, and
-// nobody has a place among those who follow.
+// TestHeads checks that HEAD requests are answered at once: no file is read, and they do not
+// count as followers.
 func TestHeads(t *testing.T) {
 	h := build(t, nil, func(c *dashboard.Config) { c.Source.Files = brokenFiles{c.Source.Files} })
 	for path, kind := range map[string]string{"/files/x/content": "application/octet-stream", "/events/": "text/event-stream"} {

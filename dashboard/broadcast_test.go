@@ -36,7 +36,7 @@ func TestOneReadingForAll(t *testing.T) {
 		defer b.close()
 		time.Sleep(time.Minute)
 		if n := reads.Load(); n != 0 {
-			t.Fatalf("%d readings while nobody looked", n)
+			t.Fatalf("got %d readings without a reader, want 0", n)
 		}
 		viewers := make([]*viewer, 50)
 		for i := range viewers {

@@ -43,7 +43,7 @@ var bulkActions = []bulkAction{
 	{
 		name: "delete", verb: "Delete", button: "Delete …", whyNot: whyNotDelete, asks: true, danger: true, done: "Deleted.",
 		title: "Delete these batches?",
-		text:  "The batches, their output files and their error files are deleted for good.",
+		text:  "The batches, their output files and their error files are deleted permanently.",
 	},
 }
 

@@ -153,7 +153,8 @@ func TestRefusedBulkActions(t *testing.T) {
 	}
 }
 
-// TestReasons: a row says why its batch failed, ended early or does not go on.
+// TestReasons checks that a row has the reason why its batch failed, ended early or does not
+// continue.
 func TestReasons(t *testing.T) {
 	h := build(t, nil)
 	ids := h.IDs()

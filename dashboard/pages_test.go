@@ -199,7 +199,7 @@ func text(n *html.Node) string {
 	return b.String()
 }
 
-// visible is what HTML makes of a text: line ends become one, and there is no
+// visible returns a text as rendered in HTML: line ends become one, and there is no
 // U+0000.
 func visible(s string) string {
 	return strings.NewReplacer("\r\n", "\n", "\r", "\n", "\x00", "").Replace(s)

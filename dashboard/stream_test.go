@@ -122,8 +122,8 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// TestHostileStreams holds that nobody's text becomes an event or a line of
-// another: every event is one of the page's, and has the page's outline.
+// TestHostileStreams checks that no text of others becomes an event or a line of one: every
+// event belongs to the page, and has its outline.
 func TestHostileStreams(t *testing.T) {
 	plain := build(t, func(string) string { return "word" }, quick)
 	first := func(h *house) []sent {
@@ -210,7 +210,8 @@ func TestGone(t *testing.T) {
 	}
 }
 
-// When nothing can be read, the overview says so and goes on afterwards.
+// TestTrouble checks that the overview shows when the source is unavailable, and continues
+// afterwards.
 func TestTrouble(t *testing.T) {
 	h := build(t, nil, quick)
 	v := watch(t, h.serve()+"/events/")

@@ -41,7 +41,7 @@ func (h *house) serveTight() (addr string) {
 	return server.Listener.Addr().String()
 }
 
-// ask sends a request on a connection of its own, of which nothing is read yet.
+// ask sends a request on a new connection, without reading from it.
 func ask(t *testing.T, addr, path string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
@@ -154,6 +154,6 @@ func TestStreamsConnectionEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := from.ReadByte(); !errors.Is(err, io.EOF) {
-		t.Errorf("the connection goes on: %v", err)
+		t.Errorf("connection is still open: %v", err)
 	}
 }

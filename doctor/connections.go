@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// spareConnections is what the database should admit in addition to the gateways'
+// spareConnections is the number of connections that the database should admit in addition to the gateways'
 // connections, for an operator's psql, backups and one more gateway that starts.
 const spareConnections = 10
 

@@ -135,8 +135,8 @@ func find(r doctor.Report, text string) []doctor.Check {
 	return found
 }
 
-// Nothing is wrong with a gateway that is well, and each thing that may be
-// wrong is found by its check alone, with a remedy.
+// TestChecks checks that a healthy gateway has no finding, and that each problem is found by
+// exactly one check, with a remedy.
 func TestChecks(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -273,7 +273,7 @@ func TestChecks(t *testing.T) {
 				}
 				for _, other := range r.Checks {
 					if other != got && other.Verdict != doctor.Passed {
-						t.Errorf("besides: %+v", other)
+						t.Errorf("unexpected check: %+v", other)
 					}
 				}
 			})
@@ -303,8 +303,8 @@ func (g *gateway) change(url string, f func(*upstreams.Facts)) {
 	g.facts[url] = facts
 }
 
-// Whoever asks at the same time shares a report, a hanging server keeps nobody,
-// and a token is asked for once an hour, or of a server that came back.
+// TestReportsAreShared checks that concurrent requests share a report, that a hanging server
+// does not delay it, and that a token is requested once an hour, or after a server restart.
 func TestReportsAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := well()
@@ -325,7 +325,7 @@ func TestReportsAreShared(t *testing.T) {
 			t.Errorf("it took %s", took)
 		}
 		if g.tries != 2 {
-			t.Errorf("two servers were asked %d times", g.tries)
+			t.Errorf("got %d requests to two servers", g.tries)
 		}
 		g.hang, g.priority = false, true
 		ask := func(after time.Duration, tries int) {
@@ -340,12 +340,12 @@ func TestReportsAreShared(t *testing.T) {
 				t.Errorf("%+v", c)
 			}
 			if g.tries != tries {
-				t.Errorf("%d tokens were asked for, want %d", g.tries, tries)
+				t.Errorf("got %d requests for a token, want %d", g.tries, tries)
 			}
 		}
-		ask(10*time.Second, 2) // what was not found out is asked again
+		ask(10*time.Second, 2) // a failed check is repeated
 		ask(10*time.Second, 0)
-		g.status[0].Since = time.Now() // it was started anew
+		g.status[0].Since = time.Now() // it was restarted
 		ask(10*time.Second, 1)
 		ask(time.Hour, 2)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -366,8 +366,8 @@ func TestKeysAreTold(t *testing.T) {
 		verdict     doctor.Verdict
 	}{
 		"keys":              {true, false, "clients must show one", doctor.Passed},
-		"this machine only": {false, true, "none is asked for; clients on other machines are refused", doctor.Doubted},
-		"open":              {false, false, "none is asked for", doctor.Doubted},
+		"this machine only": {false, true, "none configured; clients on other machines are refused", doctor.Doubted},
+		"open":              {false, false, "none configured", doctor.Doubted},
 	} {
 		g := well()
 		d := doctor.New(doctor.Config{
@@ -385,7 +385,7 @@ func TestKeysAreTold(t *testing.T) {
 	}
 }
 
-// The limits of this process are told.
+// The report has the limits of this process.
 func TestDescriptors(t *testing.T) {
 	g := well()
 	d := doctor.New(doctor.Config{Engine: g, Pool: g, Health: func(context.Context) engine.Health { return g.health }, Keys: func() bool { return true }})

@@ -18,10 +18,10 @@ func (d *Doctor) gateway() []Check {
 	switch {
 	case d.Keys():
 	case d.Local != nil && d.Local():
-		keys.Verdict, keys.Found = Doubted, "none is asked for; clients on other machines are refused"
+		keys.Verdict, keys.Found = Doubted, "none configured; clients on other machines are refused"
 		keys.Remedy = "Every client on this machine may use it. Set api_keys, also to admit other machines."
 	default:
-		keys.Verdict, keys.Found = Doubted, "none is asked for"
+		keys.Verdict, keys.Found = Doubted, "none configured"
 		keys.Remedy = "Every client that reaches the gateway may use it. Set api_keys, or make sure that a proxy in front authenticates clients."
 	}
 	others := Check{Area: Gateway, Name: "other gateways", Verdict: Passed, Found: "none shares this store"}
@@ -161,19 +161,19 @@ func (d *Doctor) parts(h engine.Health) []Check {
 		}
 		checks = append(checks, c)
 	}
-	held := Check{Area: Gateway, Name: "batch work", Verdict: Passed, Topic: PartTopic, Found: fmt.Sprintf("goes on; %d lines are in flight, %d at most", h.InFlight, d.Engine.Capacity().MaxInFlight)}
+	held := Check{Area: Gateway, Name: "batch work", Verdict: Passed, Topic: PartTopic, Found: fmt.Sprintf("running; %d lines are in flight, %d at most", h.InFlight, d.Engine.Capacity().MaxInFlight)}
 	if !d.Engine.Role().Works() {
 		held.Found = leftToOthers(d.Engine.Role())
 	}
 	if len(h.Paused) > 0 {
 		held.Verdict, held.Found = Doubted, "held up: "+strings.Join(h.Paused, "; ")
-		held.Remedy = "It goes on by itself when this is over."
+		held.Remedy = "It continues automatically when the cause is gone."
 	}
 	checks = append(checks, held)
 	if len(h.Housekeeping) > 0 {
 		checks = append(checks, Check{
 			Area: Gateway, Name: "housekeeping", Verdict: Doubted, Topic: PartTopic, Found: strings.Join(h.Housekeeping, "; "),
-			Remedy: "Batch work goes on. The next round tries again; if it keeps failing, check the log and the part that it names.",
+			Remedy: "Batch work continues. The next round tries again; if it keeps failing, check the log and the part that it names.",
 		})
 	}
 	for _, b := range h.Stopped {
@@ -255,7 +255,7 @@ func (d *Doctor) contents() Check {
 		c.Verdict, c.Found = Unknown, "not compared yet"
 	case missing.Files > 0:
 		c.Verdict, c.Found = Failed, fmt.Sprintf("%d files have no content, among them %s", missing.Files, strings.Join(missing.Some, ", "))
-		c.Remedy = "Restore the contents from a backup, or delete these files. Batches that need one of them cannot go on."
+		c.Remedy = "Restore the contents from a backup, or delete these files. Batches that need one of them cannot continue."
 	case unknown.Unknown > 0:
 		c.Verdict, c.Found = Doubted, fmt.Sprintf("%d of %d contents have no row; the oldest is known for %s", unknown.Unknown, unknown.Total, d.Now().Sub(unknown.Oldest).Round(time.Minute))
 		c.Remedy = "They are kept and deleted after the quarantine time, as leftovers of crashes are."

@@ -400,7 +400,7 @@ func BatchHead(s Site, v Batch) templ.Component {
 	})
 }
 
-// BatchActions are what can be done with it now.
+// BatchActions shows the possible actions.
 func BatchActions(s Site, v Batch) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -667,7 +667,7 @@ func BatchActions(s Site, v Batch) templ.Component {
 	})
 }
 
-// BatchProgress is how far it is.
+// BatchProgress shows the progress.
 func BatchProgress(s Site, v Batch) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -1043,7 +1043,7 @@ func BatchProgress(s Site, v Batch) templ.Component {
 	})
 }
 
-// BatchFacts is what it is.
+// BatchFacts shows the properties.
 func BatchFacts(s Site, v Batch) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -1628,7 +1628,7 @@ func BatchCharts(s Site, v Batch) templ.Component {
 	})
 }
 
-// BatchErrors is what failed.
+// BatchErrors shows the failures.
 func BatchErrors(s Site, v Batch) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -1882,7 +1882,7 @@ func BatchErrors(s Site, v Batch) templ.Component {
 	})
 }
 
-// Findings are what is wrong in a file, by line.
+// Findings shows the findings in a file, by line.
 func Findings(all []Finding, total int) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

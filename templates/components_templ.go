@@ -341,7 +341,7 @@ func Number(n int64) templ.Component {
 	})
 }
 
-// Progress is how far a batch is: done, failed, running.
+// Progress shows the progress of a batch: done, failed, running.
 func Progress(p ProgressBar) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -451,7 +451,7 @@ func Progress(p ProgressBar) templ.Component {
 	})
 }
 
-// Gauge is how much of something is used up, of 1, as a bar with its number.
+// Gauge shows the used part of a resource, 0 to 1, as a bar with its number.
 func Gauge(name string, share float64) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -710,7 +710,7 @@ func Pager(p Pages) templ.Component {
 	})
 }
 
-// Problems is what is wrong at the moment.
+// Problems shows the current problems.
 func Problems(s Site, all []Problem) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

@@ -87,7 +87,7 @@ func UpstreamsPage(s Site, rows []UpstreamRow, waiting []Waiting) templ.Componen
 	})
 }
 
-// UpstreamList is what waits for the servers, and the servers.
+// UpstreamList shows waiting requests and the servers.
 func UpstreamList(s Site, rows []UpstreamRow, waiting []Waiting) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

@@ -209,7 +209,7 @@ func TestRenewedFiles(t *testing.T) {
 	mu.Lock()
 	now = &renewed
 	mu.Unlock()
-	until(t, "a connection is made anew", func() bool {
+	until(t, "a new connection is opened", func() bool {
 		p.closeIdle()
 		mu.Lock()
 		defer mu.Unlock()
@@ -279,8 +279,8 @@ func TestUnixSocket(t *testing.T) {
 	}
 }
 
-// The base URL of an OpenAI library, with a prefix and /v1, is asked for the
-// routes below it once; a prefix that leads nowhere is named in the reason.
+// TestPathPrefix checks that /v1 of a base URL with a prefix is not repeated in request paths,
+// and that the reason names a prefix that does not exist.
 func TestPathPrefix(t *testing.T) {
 	f := makeFake()
 	f.Server = httptest.NewServer(http.StripPrefix("/team", f))

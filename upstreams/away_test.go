@@ -60,9 +60,9 @@ func TestStoppedServerIsAway(t *testing.T) {
 	})
 	t.Run("never started", func(t *testing.T) {
 		inTime(t, func(t *testing.T, w *timed) {
-			w.apply(t, Config{Upstreams: []UpstreamConfig{{URL: "http://nobody", ScaleToZero: true}}})
+			w.apply(t, Config{Upstreams: []UpstreamConfig{{URL: "http://missing", ScaleToZero: true}}})
 			pass(20 * time.Second)
-			if state := w.state(t, "nobody"); state != StateAway {
+			if state := w.state(t, "missing"); state != StateAway {
 				t.Errorf("state is %s, want away", state)
 			}
 			if _, err := w.pool.Reserve("new", ""); !errors.Is(err, ErrAway) {

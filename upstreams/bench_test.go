@@ -119,7 +119,7 @@ func BenchmarkHandler(b *testing.B) {
 	}
 }
 
-// BenchmarkPrompt is what counting its prompt adds to a request.
+// BenchmarkPrompt measures the cost of counting a request's prompt tokens.
 func BenchmarkPrompt(b *testing.B) {
 	p := NewPool(zap.NewNop())
 	if err := p.Apply(Config{Upstreams: []UpstreamConfig{{URL: "http://s"}}}); err != nil {
@@ -151,8 +151,8 @@ func BenchmarkPrompt(b *testing.B) {
 	}
 }
 
-// BenchmarkSeat is what admission adds to a live request: "choice" is that of a
-// server alone.
+// BenchmarkSeat measures the cost of the admission of a live request: "choice" only chooses a
+// server.
 func BenchmarkSeat(b *testing.B) {
 	for _, test := range []struct {
 		name string
@@ -199,7 +199,7 @@ func admitted(p *Pool, t *ticket) *Candidate {
 	return c
 }
 
-// BenchmarkQueue is what a seat costs that many requests wait for.
+// BenchmarkQueue measures the cost of a slot for which many requests wait.
 func BenchmarkQueue(b *testing.B) {
 	p := NewPool(zap.NewNop())
 	if err := p.Apply(Config{Upstreams: []UpstreamConfig{{URL: "http://s", MaxNumSeqs: 4}}}); err != nil {

@@ -183,7 +183,7 @@ func TestSaturation(t *testing.T) {
 	})
 }
 
-// Answers that are compressed although nobody asked.
+// TestCompressedAnswers has servers that compress responses without a request for it.
 func TestCompressedAnswers(t *testing.T) {
 	pack := map[string]func(io.Writer) io.WriteCloser{
 		"gzip":    func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) },

@@ -13,8 +13,8 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// Whoever asks for a model in the moment in which its server tells it is told
-// to come again or is served, never that there is no such model.
+// TestModelToldWhileAskedFor checks that a request for a model that arrives while the server's
+// models are being read gets a 503 or is served, but never a 404.
 func TestModelToldWhileAskedFor(t *testing.T) {
 	told := &discovery{models: []openai.Model{{ID: model}}}
 	ask := func(method, path, body string) func(p *Pool) (unknown bool) {

@@ -6,8 +6,7 @@ import (
 	"testing"
 )
 
-// relayedEvents relays parts, each of which is one read, and returns what the
-// client has after each.
+// relayedEvents relays parts, one per read, and returns the client's data after each.
 func relayedEvents(parts ...string) []string {
 	var (
 		got  []string

@@ -76,7 +76,7 @@ var blank = &http.Request{Method: http.MethodPost, Proto: "HTTP/1.1", ProtoMajor
 
 // exchange sends the request and returns the answer once its header has arrived.
 //
-// The server may close a kept connection at the moment when the request is sent. A
+// The server may close a kept connection at the time when the request is sent. A
 // request that fails on a reused connection is therefore retried on a new one, which
 // also shows whether the server is down. A body that can be sent only once always
 // gets a new connection.

@@ -46,14 +46,14 @@ func TestRetriesElsewhere(t *testing.T) {
 			f.Config.SetKeepAlivesEnabled(false) // or it could be a stale connection
 			p := startPool(t, calm(f.URL, h.URL))
 			g := newGateway(t, p)
-			for n := 1; f.calls.Load() == 0; n++ { // until it was asked first
+			for n := 1; f.calls.Load() == 0; n++ { // until its first request
 				g.post(t, "/v1/chat/completions", chatBody(model)).wantOK(t, jsonAnswer)
 				if done := g.recorded(t, n); f.calls.Load() > 0 && (done.Retries != 1 || done.Upstream != h.URL || !done.HasUsage) {
 					t.Errorf("recorded %+v", done)
 				}
 			}
 			if n := f.calls.Load(); n != 1 {
-				t.Errorf("the bad server was asked %d times", n)
+				t.Errorf("got %d requests to the bad server", n)
 			}
 			if s := statusOf(t, p, f.URL); s.Failures != 1 {
 				t.Errorf("%d failures", s.Failures)
@@ -114,7 +114,7 @@ func TestLastBadAnswer(t *testing.T) {
 				wantCalls = 0
 			}
 			if f.calls.Load()+h.calls.Load() != 1+wantCalls {
-				t.Errorf("servers were asked %d and %d times", f.calls.Load(), h.calls.Load())
+				t.Errorf("got %d and %d requests to the servers", f.calls.Load(), h.calls.Load())
 			}
 			if done := g.recorded(t, 1); done.Status != tt.status {
 				t.Errorf("recorded %+v", done)

@@ -83,7 +83,7 @@ func TestBatchLinesLetFlexGoFirst(t *testing.T) {
 		if err != nil {
 			t.Errorf("Reserve after the flex request: %v", err)
 		}
-		// One that gives up lets batch lines go on as well.
+		// A request that gives up also lets batch lines continue.
 		q := w.sendBody("leaves", "k", endpoint, flexBody)
 		slot.Release()
 		synctest.Wait()

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// hungAfter is how long an engine with requests may make no progress. It is longer
+	// hungAfter is the time without progress after which an engine with requests hangs. It is longer
 	// than one step with the longest prompts, and short enough to detect a hang within
 	// 15 s of the last step, with probes every 5 s.
 	hungAfter = 8 * time.Second

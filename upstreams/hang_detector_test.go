@@ -78,9 +78,9 @@ func TestStillness(t *testing.T) {
 	})
 }
 
-// An engine that hangs behind a server that says that all is well is found within
-// 15 s: it gets nothing that another server can take, what waits there goes to the
-// other, and it is back as soon as it goes on.
+// TestEngineHangs checks that a hanging engine is detected within 15 s although the health
+// check succeeds: the server gets no request that another one can accept, its waiting
+// requests are sent to the other, and it is up again as soon as the engine continues.
 func TestEngineHangs(t *testing.T) {
 	inTime(t, func(t *testing.T, w *timed) {
 		set(&w.a.figures, figures(0, 0, 10, 0))
@@ -127,8 +127,8 @@ func TestEngineHangs(t *testing.T) {
 	})
 }
 
-// The last server of a model keeps what it has: its engine may go on. Lines wait,
-// with the reason.
+// TestLastEngineHangs checks that the last server of a model keeps its requests, because its
+// engine may continue. Lines wait, with the reason.
 func TestLastEngineHangs(t *testing.T) {
 	inTime(t, func(t *testing.T, w *timed) {
 		w.apply(t, Config{Upstreams: []UpstreamConfig{{URL: "http://a"}}})

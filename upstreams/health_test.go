@@ -22,8 +22,8 @@ type timed struct {
 	pool *Pool
 }
 
-// inTime runs test once both servers are up. With an interval of 5 s, probes of
-// a server that is well come about every 5 s.
+// inTime runs test once both servers are up. With an interval of 5 s, a healthy server is
+// probed about every 5 s.
 func inTime(t *testing.T, test func(t *testing.T, w *timed)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &timed{net: &network{}, a: makeFake(), b: makeFake()}
@@ -125,7 +125,7 @@ func TestHangingServer(t *testing.T) {
 		set(&w.b.health, func(http.ResponseWriter, *http.Request) {})
 		pass(11 * time.Second)
 		if state := w.state(t, "b"); state != StateUp {
-			t.Errorf("state %s after it is well again", state)
+			t.Errorf("got state %s after recovery", state)
 		}
 	})
 }
@@ -362,10 +362,10 @@ func TestLoadingServer(t *testing.T) {
 		c := makeFake("other")
 		set(&c.health, answerStatus(503, "application/json", "{}"))
 		w.net.serve(t, "c:80", c)
-		cfg := Config{Upstreams: []UpstreamConfig{{URL: "http://a"}, {URL: "http://c"}, {URL: "http://nobody"}}, LoadTime: 30 * time.Second}
+		cfg := Config{Upstreams: []UpstreamConfig{{URL: "http://a"}, {URL: "http://c"}, {URL: "http://missing"}}, LoadTime: 30 * time.Second}
 		w.apply(t, cfg)
 		pass(20 * time.Second)
-		if w.state(t, "c") != StateLoading || w.state(t, "nobody") != StateLoading || w.pool.discoveryComplete() {
+		if w.state(t, "c") != StateLoading || w.state(t, "missing") != StateLoading || w.pool.discoveryComplete() {
 			t.Errorf("status %+v", w.pool.Status())
 		}
 		if _, err := w.pool.Reserve("other", ""); !errors.Is(err, ErrDown) {
@@ -375,7 +375,7 @@ func TestLoadingServer(t *testing.T) {
 			t.Errorf("Up while a server loads that may have the model: got %v, want %v", err, ErrLoading)
 		}
 		pass(20 * time.Second)
-		if w.state(t, "nobody") != StateDown || w.pool.discoveryComplete() {
+		if w.state(t, "missing") != StateDown || w.pool.discoveryComplete() {
 			t.Errorf("status %+v", w.pool.Status())
 		}
 		if err := w.pool.Up("other"); !errors.Is(err, ErrLoading) {
@@ -397,7 +397,7 @@ func TestLoadingServer(t *testing.T) {
 	})
 }
 
-// Models are looked at again now and then, and after a failure.
+// TestModelsChange checks that models are read periodically, and after a failure.
 func TestModelsChange(t *testing.T) {
 	inTime(t, func(t *testing.T, w *timed) {
 		set(&w.a.listed, answerStatus(200, "application/json", `{"data":[{"id":"m"},{"id":"new"}]}`))

@@ -93,8 +93,8 @@ func TestHoursErrors(t *testing.T) {
 	}
 }
 
-// The next change is the first minute at which the share is another, whatever the
-// clocks of the zone do.
+// TestHoursNext checks that the next change is the first minute with another share, also at
+// changes of daylight saving time.
 func TestHoursNext(t *testing.T) {
 	ranges := []HoursRange{{"22:00-06:00", 1}, {"01:30-02:30", 0.1}, {"Sun 02:15-02:45", 0.5}, {"Mon-Fri 08:00-18:00", 0.2}, {"Sat", 0.7}}
 	for _, c := range []struct{ zone, begin string }{

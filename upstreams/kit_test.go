@@ -306,7 +306,7 @@ func (g *gateway) recorded(t *testing.T, n int) LiveRequest {
 	return r
 }
 
-// got is what a client got.
+// got is a response.
 type got struct {
 	status int
 	header http.Header

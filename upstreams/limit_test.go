@@ -96,8 +96,8 @@ func TestLimitIsFound(t *testing.T) {
 	}
 }
 
-// What a limit costs of the throughput that the best one gives, whatever a server is
-// like and however its figures jump.
+// TestLimitDelivers checks the throughput with the found limit relative to the best limit, for
+// random servers with noisy measurements.
 func TestLimitDelivers(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	worst, all := 1.0, 0.0
@@ -172,8 +172,8 @@ func TestLimitOfAReplacedServer(t *testing.T) {
 	}
 }
 
-// A server that became larger without a restart is found out when the limit is tried
-// again.
+// TestLimitRises checks that a larger capacity without a restart is detected when the limit is
+// measured again.
 func TestLimitRises(t *testing.T) {
 	e := newEngine(64, 7500*time.Microsecond, 22*time.Microsecond)
 	e.after(20 * time.Second)

@@ -41,11 +41,11 @@ type liveFirst struct {
 	length  time.Duration // of what is measured
 }
 
-// liveFirstResult is what clients got.
+// liveFirstResult has the measurements of clients.
 type liveFirstResult struct {
 	ttft, itl []time.Duration
 	tokens    float64  // of lines, per second
-	history   []string // of the servers, for whoever looks for a reason
+	history   []string // of the servers, for diagnosis
 }
 
 // quantile returns the part q of d; zero if there is nothing.
@@ -150,7 +150,7 @@ func (l liveFirst) run(t *testing.T) *liveFirstResult {
 	return result
 }
 
-// liveFirstRun is a measurement under way.
+// liveFirstRun is a running measurement.
 type liveFirstRun struct {
 	liveFirst
 	*gpus

@@ -53,7 +53,7 @@ func TestToldSeqsOfSeveralEngines(t *testing.T) {
 	}
 }
 
-// A server without a known limit is sent everything at once, whatever runs there.
+// A server without a known limit gets all requests at once, with any number running.
 func TestUnknownServerIsNeverLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newQueueWorld(t, Config{}, 0)

@@ -38,8 +38,7 @@ vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
 	}
 }
 
-// TestParseMetricsOnce checks that figures and settings are found on one page, in
-// whatever order they come.
+// TestParseMetricsOnce checks that figures and settings are found on one page, in any order.
 func TestParseMetricsOnce(t *testing.T) {
 	lines := []string{
 		"# TYPE vllm:cache_config_info gauge",

@@ -13,7 +13,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// Endpoints and models that nobody has used have no series.
+// TestIdleSeries checks that unused endpoints and models have no series.
 func TestIdleSeries(t *testing.T) {
 	f := newFake(t)
 	set(&f.serve, streamed(sseEvent, sseEvent, sseUsage, sseDone))
@@ -83,7 +83,7 @@ func TestMetricsByModel(t *testing.T) {
 }
 
 // A server with more models than there are labels has a bounded number of series:
-// models that were asked for keep their names, the others are one.
+// requested models keep their names, the others share a label.
 func TestManyModelsOfAServer(t *testing.T) {
 	models := []string{model}
 	for i := range 2 * modellabel.Limit {

@@ -90,8 +90,8 @@ func (p *pace) teach(perToken, step time.Duration, tokens float64) {
 	p.learn(time.Now(), gauges{}, 1, true, ForBoth)
 }
 
-// Batch lines come one after the other, and who waits for a place is told when it is
-// time.
+// TestBatchLinesArePaced checks that batch lines are sent one after the other, and that
+// waiters are notified when the next one may be sent.
 func TestBatchLinesArePaced(t *testing.T) {
 	inTime(t, func(t *testing.T, w *timed) {
 		if err := w.pool.Drain("http://b"); err != nil {
@@ -125,8 +125,8 @@ func TestBatchLinesArePaced(t *testing.T) {
 	})
 }
 
-// While a live request waits for its first token no line comes to its server, and
-// other servers take lines. Nothing is held up for longer than the token ought to take.
+// TestBatchWaitsForLive checks that while a live request waits for its first token its server
+// gets no line, and other servers do. The delay is limited by the expected time of the token.
 func TestBatchWaitsForLive(t *testing.T) {
 	for name, tt := range map[string]struct {
 		body string

@@ -69,7 +69,7 @@ func TestPeersShare(t *testing.T) {
 	release(take(9))
 	p.SetPeers(every(2), nil)
 	mine := take(3)
-	// One of them leaves: there is room, and whoever waits is told.
+	// One of them leaves: there is room, and waiters are notified.
 	drained(p)
 	if _, err := p.Reserve(model, ""); !errors.Is(err, ErrBusy) {
 		t.Fatal(err)
@@ -159,7 +159,7 @@ func TestOthersIdle(t *testing.T) {
 		loads map[string]Load
 		want  bool
 	}{
-		{"nobody else", 40, 0, nil, false},
+		{"no peer", 40, 0, nil, false},
 		{"nothing is known of them", 40, 2, nil, false},
 		{"they have nothing", 40, 2, map[string]Load{}, true},
 		{"all is taken", 40, 2, map[string]Load{f.URL: {Batch: 20}, h.URL: {Batch: 20}}, false},

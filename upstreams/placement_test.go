@@ -12,7 +12,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// placedFleet is servers of which nothing but their load is real.
+// placedFleet has servers with only their load set.
 type placedFleet struct {
 	pool *Pool
 	know placement

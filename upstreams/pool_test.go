@@ -212,7 +212,7 @@ func TestApplyUnderLoad(t *testing.T) {
 						select {
 						case <-p.Freed():
 						case <-ctx.Done():
-						case <-time.After(time.Second): // another goroutine was told
+						case <-time.After(time.Second): // another goroutine was notified
 						}
 						continue
 					}
@@ -287,7 +287,8 @@ func TestRemovedServerFinishes(t *testing.T) {
 	until(t, "nothing is counted on the old one", func() bool { return old.load.Load() == 0 })
 }
 
-// Thousands at once, some of which fail or leave: the counts come out at zero.
+// TestManyAtOnce sends thousands of concurrent requests, some of which fail or disconnect: all
+// counts must return to zero.
 func TestManyAtOnce(t *testing.T) {
 	var fakes []*fake
 	for range 3 {

@@ -282,7 +282,7 @@ func TestServerBecomesSlower(t *testing.T) {
 	if got := s.estimate(); got < 0.9*token || got > 1.1*token {
 		t.Fatalf("%.0f ns a token, want %.0f", got, token)
 	}
-	s.addStream(300, 30e9, step, true) // it waited behind what nobody here sees
+	s.addStream(300, 30e9, step, true) // it waited behind requests that this gateway does not see
 	if got := s.estimate(); got > 2*token {
 		t.Errorf("%.0f ns a token after one request that waited, want about %.0f", got, token)
 	}
@@ -354,8 +354,8 @@ func TestCachedPromptsAreNotPending(t *testing.T) {
 	}
 }
 
-// TestUnseenPromptsEnd checks that an answer tells that all prompts that were sent
-// before it have been read, whatever was expected.
+// TestUnseenPromptsEnd checks that an answer shows that all earlier prompts have been read,
+// independent of the estimate.
 func TestUnseenPromptsEnd(t *testing.T) {
 	var p pace
 	p.teach(time.Millisecond, 0, 0)
@@ -580,7 +580,7 @@ func TestOnlyTheServerIsTimed(t *testing.T) {
 	}
 }
 
-// TestUnknownServerIsLikeOthers checks that a server of which nothing is known is taken
+// TestUnknownServerIsLikeOthers checks that a server without measurements is taken
 // for as quick as the others: it gets its part of the live requests, and not all.
 func TestUnknownServerIsLikeOthers(t *testing.T) {
 	onGPUs(t, []gpu{{slower: 1}, {slower: 1}, {slower: 1}}, func(t *testing.T, w *gpus) {

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// synthetic is a model server whose times are known: each window has a load of its
-// own that all of its streams share, prompts have sizes of which the mix differs
-// between the sides, and batch adds a known time.
+// synthetic is a model server with known times: each window has a load that all of its
+// streams share, the mix of prompt sizes differs between the sides, and batch adds a known
+// time.
 type synthetic struct {
 	random  *rand.Rand
 	price   float64 // seconds
@@ -144,7 +144,7 @@ func TestPriceUnknown(t *testing.T) {
 	if p := priceOf(some.pairs(), priceTTFT); p.P50 == nil || p.P99 != nil {
 		t.Errorf("of 200 streams: got p50 %v and p99 %v, want p50 alone", p.P50, p.P99)
 	}
-	// Two servers, each of which was seen on one side only, cannot be compared.
+	// Two servers, each with samples of one side only, cannot be compared.
 	apart := some.pairs()
 	for i, p := range apart {
 		p.server = &upstream{}

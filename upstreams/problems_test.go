@@ -98,7 +98,7 @@ func TestProblemOfDrainedModel(t *testing.T) {
 	})
 }
 
-// Whatever keeps the last server of a model from taking requests is the reason.
+// TestProblemReasons checks that the reason is the state of the last server of a model.
 func TestProblemReasons(t *testing.T) {
 	for _, c := range []struct {
 		name  string

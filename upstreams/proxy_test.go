@@ -411,8 +411,8 @@ func TestLoadingPoolIsNotUnknown(t *testing.T) {
 	g.get(t, "/v1/models/"+model).wantError(t, 404, "model_not_found")
 }
 
-// A body that can be sent once is sent where somebody is there to take it: on a
-// connection that was not kept, and past servers that refuse connections.
+// TestLargeBodiesFindAServer checks that a body that can be sent only once is sent on a new
+// connection, and that servers that refuse connections are skipped.
 func TestLargeBodiesFindAServer(t *testing.T) {
 	f, h := newFake(t), newFake(t)
 	cfg := calm(f.URL, h.URL)

@@ -36,8 +36,8 @@ func wantWaiting(t *testing.T, p *Pool, n int) {
 	}
 }
 
-// queueWorld is a world in memory with a clock of its own: servers that hold every
-// request until they are told to answer it.
+// queueWorld is an in-memory world with a virtual clock: its servers hold every request until
+// the test answers it.
 type queueWorld struct {
 	*Pool
 	t     *testing.T
@@ -132,7 +132,7 @@ func (w *queueWorld) addModel(u *upstream, id string) {
 	w.publish()
 }
 
-// request is a request under way.
+// request is a request in flight.
 type request struct {
 	out    *httptest.ResponseRecorder
 	cancel context.CancelFunc

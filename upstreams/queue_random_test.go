@@ -17,7 +17,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// Whatever happens to requests and servers, no seat or slot is left over.
+// TestNoSeatIsLost checks that with random requests and servers no slot is leaked.
 func TestNoSeatIsLost(t *testing.T) {
 	const clients, each = 40, 30
 	a, b := newFake(t), newFake(t)

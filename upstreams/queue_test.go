@@ -65,7 +65,8 @@ func TestQueueIsFairAmongKeys(t *testing.T) {
 	})
 }
 
-// Anthropic's clients are told apart by their header, and refused in their form.
+// TestQueueOfMessages checks that Anthropic's clients are recognized by their header, and
+// refused with Anthropic's envelope.
 func TestQueueOfMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newQueueWorld(t, Config{QueueSize: 1}, 1)

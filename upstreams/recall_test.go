@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A model that its servers told before the gateway was started is not unknown while
-// they are away: live requests are told to come again, lines wait, and what the
-// servers tell when they are up counts.
+// TestModelsAreRecalled checks that a model that its servers listed before the gateway was
+// started is known while they are unavailable: live requests get 503, lines wait, and the
+// models that the servers list once they are up count.
 func TestModelsAreRecalled(t *testing.T) {
 	const stored = `[{"id":"` + model + `","object":"model","created":1,"owned_by":"vllm","max_model_len":4096}]`
 	for name, tt := range map[string]struct {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// listing answers GET /v1/models with the models that it is told, and counts.
+// listing answers GET /v1/models with configured models, and counts requests.
 type listing struct {
 	models atomic.Pointer[[]string]
 	asked  atomic.Int64
@@ -54,8 +54,8 @@ func TestModelIsLoadedLater(t *testing.T) {
 	})
 }
 
-// However many requests ask for a model that nobody has, servers are asked once a
-// second.
+// TestUnknownModelsAreAskedForOnceASecond checks that any number of requests for an unknown
+// model triggers one read of the servers' models per second.
 func TestUnknownModelsAreAskedForOnceASecond(t *testing.T) {
 	inTime(t, func(t *testing.T, w *timed) {
 		var l listing

@@ -119,7 +119,7 @@ func TestLiveComesFirst(t *testing.T) {
 	}
 }
 
-// No signal is lost, whoever is first.
+// No signal is lost, in any order.
 func TestFreedIsNeverMissed(t *testing.T) {
 	f := newFake(t)
 	cfg := calm(f.URL)
@@ -335,7 +335,7 @@ func TestSendHangs(t *testing.T) {
 	})
 }
 
-// An upstream that comes up is told.
+// The end of loading is signalled.
 func TestFreedWhenUp(t *testing.T) {
 	f := newFake(t)
 	set(&f.health, answerStatus(503, "application/json", "{}"))
@@ -359,7 +359,7 @@ func TestFreedWhenUp(t *testing.T) {
 		t.Errorf("Up: %v", err)
 	}
 	if err := p.Up("other"); !errors.Is(err, ErrUnknownModel) {
-		t.Errorf("Up of a model that nobody has: %v", err)
+		t.Errorf("Up of an unknown model: %v", err)
 	}
 	reserve(t, p, "").Release()
 }

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// BatchSlots is what Reserve gives: as many lines as it says, and no more, beside
-// live requests and those of other gateways.
+// TestBatchSlotsAreWhatReserveGives checks that BatchSlots is the number of lines that Reserve
+// admits, given live requests and lines of other gateways.
 func TestBatchSlotsAreWhatReserveGives(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -274,6 +274,6 @@ func TestModelUnloaded(t *testing.T) {
 		g.post(t, "/v1/chat/completions", chatBody(model)).wantOK(t, jsonAnswer)
 	}
 	if n := f.calls.Load(); n != 1 {
-		t.Errorf("it was asked %d times", n)
+		t.Errorf("got %d requests", n)
 	}
 }

@@ -30,7 +30,7 @@ type shop struct {
 	longest           time.Duration // guarded by mu; without a line
 }
 
-// allLines is how many lines run on a shop without a budget, at least.
+// allLines is the minimum number of lines that run on a shop without a budget.
 const allLines = 6
 
 func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -232,7 +232,8 @@ func TestNoPrice(t *testing.T) {
 	})
 }
 
-// Where nothing can be measured the reason is told, and batch work goes on.
+// TestPriceNotMeasured checks that without a measurement there is a reason, and that batch work
+// continues.
 func TestPriceNotMeasured(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -290,8 +291,8 @@ func TestPriceOff(t *testing.T) {
 	})
 }
 
-// A budget takes slots until the price is within it, and gives them back when it is
-// gone.
+// TestBatchBudget checks that a budget removes slots until the price is within it, and that
+// they return when the budget is removed.
 func TestBatchBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &shop{ttft: 100 * time.Millisecond, moreTTFT: 50 * time.Millisecond, itl: 10 * time.Millisecond, line: time.Second / 2}
@@ -329,7 +330,7 @@ func TestBudgetThrottle(t *testing.T) {
 		{"far above", 1, 10, true, 0.5},
 		{"above, perhaps by chance", 1, 10, false, 1},
 		{"the least", 0.12, 10, true, 0.1},
-		{"given back", 0.5, 0.5, true, 0.55},
+		{"returned", 0.5, 0.5, true, 0.55},
 		{"not all at once", 0.95, 0, false, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -367,7 +367,7 @@ func TestStoreTrouble(t *testing.T) {
 	id := a.createBatch().ID
 	a.store.fail["Batch"] = fmt.Errorf("reading batch: %w", batch.ErrUnavailable)
 	r := a.request("GET", "/v1/batches/"+id, "")
-	refused{503, "", "", "The service is not available at the moment."}.check(t, r)
+	refused{503, "", "", "The service is temporarily unavailable."}.check(t, r)
 	if r.Header.Get("Retry-After") == "" || r.envelope(t).Type != "server_error" {
 		t.Errorf("got %v, %s", r.Header, r.body)
 	}

@@ -65,7 +65,7 @@ func (e *envelopes) WriteHeader(status int) {
 	case http.StatusRequestedRangeNotSatisfiable:
 		e.replaced = true
 		openai.WriteError(e.ResponseWriter, e.request, &openai.Error{
-			Status: status, Message: "The range that was asked for is not in the file.", Type: openai.TypeInvalidRequest, Param: "Range",
+			Status: status, Message: "The requested range is not in the file.", Type: openai.TypeInvalidRequest, Param: "Range",
 		})
 	case http.StatusPreconditionFailed:
 		e.replaced = true

@@ -37,7 +37,7 @@ func asError(err error, missing func() *openai.Error) *openai.Error {
 	case errors.Is(err, batch.ErrNoSpace):
 		return openai.InsufficientStorage()
 	case errors.Is(err, batch.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return openai.Unavailable(retryAfter, "The service is not available at the moment. Please try again.")
+		return openai.Unavailable(retryAfter, "The service is temporarily unavailable. Please try again.")
 	default:
 		return openai.Internal(err)
 	}

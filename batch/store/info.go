@@ -84,8 +84,7 @@ func AddInfo(results []batch.LineResult, info []byte) {
 // StoredSegment is a segment as it was stored.
 type StoredSegment struct{ Data, Info []byte }
 
-// MergeStored gives the results of a slice by Index, with what is known of
-// them besides.
+// MergeStored returns the results of a slice by Index, with their Usage and LineInfo.
 func MergeStored(segments []StoredSegment) ([]batch.LineResult, error) {
 	data := make([][]byte, len(segments))
 	for i, s := range segments {

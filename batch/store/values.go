@@ -26,7 +26,7 @@ func LeaseEnd(now time.Time, lease time.Duration) int64 { return max(Micros(now.
 // FreeUntil is the latest end of a lease by which a slice is free for a claimant.
 func FreeUntil(now time.Time, by batch.Claimant) int64 {
 	if by.Patient {
-		return 0 // only what nobody has
+		return 0 // only without a holder
 	}
 	return Micros(now)
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/tidegate/tidegate/dashboard"
 )
 
-// nameless is what is wrong with a line without a custom_id.
+// nameless is the finding of a line without a custom_id.
 func (f files) nameless(number int64, line string) dashboard.Finding {
 	return dashboard.Finding{
 		Code: "missing_required_parameter", Param: new("custom_id"), Line: new(int(number)),

@@ -110,7 +110,7 @@ func (b batches) Batch(_ context.Context, id string) (dashboard.BatchDetail, err
 	return *d, nil
 }
 
-// state is what became of a line, made up from the batch's counts. mu is held.
+// state returns the state of a line, derived from the batch's counts. mu is held.
 func (b batches) state(d *dashboard.BatchDetail, number int) dashboard.LineState {
 	n := int64(number)
 	done := d.Counts.Completed + d.Counts.Failed

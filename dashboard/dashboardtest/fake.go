@@ -1,6 +1,6 @@
-// Package dashboardtest is a source for the dashboard that lives in memory: a
-// gateway with a day behind it, some trouble, and users who write whatever they
-// like. Tests of handlers and of browsers use it.
+// Package dashboardtest is an in-memory source for the dashboard: a gateway with a day of
+// history, some problems, and configurable texts of users. Tests of handlers and of browsers
+// use it.
 package dashboardtest
 
 import (
@@ -17,10 +17,10 @@ import (
 
 // Fake is the gateway.
 type Fake struct {
-	// Clock is what time it is. Set it before use.
+	// Clock returns the current time. Set it before use.
 	Clock func() time.Time
-	// Say is what users, clients and servers say in place of a plain word:
-	// the identity, or something hostile. Set it before use.
+	// Say converts a word to the text of users, clients and servers: the
+	// identity, or an injection attempt. Set it before use.
 	Say func(plain string) string
 
 	mu        sync.Mutex
@@ -139,7 +139,7 @@ func (f *Fake) Done() []string {
 	return slices.Clone(f.done)
 }
 
-// Reads is how often Now was asked.
+// Reads returns the number of calls of Now.
 func (f *Fake) Reads() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

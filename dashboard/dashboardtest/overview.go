@@ -58,7 +58,7 @@ func (o overview) Now(context.Context) (dashboard.Now, error) {
 	return n, nil
 }
 
-// trouble is what is wrong. mu is held.
+// trouble returns the problems. mu is held.
 func (o overview) trouble(now time.Time) []dashboard.Problem {
 	return []dashboard.Problem{
 		{

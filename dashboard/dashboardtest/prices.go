@@ -2,7 +2,7 @@ package dashboardtest
 
 import "github.com/tidegate/tidegate/upstreams"
 
-// prices are those of two models, of which one is measured.
+// prices returns the prices of two models, one of them measured.
 func prices() []upstreams.Price {
 	return []upstreams.Price{
 		{

@@ -22,7 +22,7 @@ type files struct {
 	findings recent[string, engine.Inspection]
 }
 
-// inspectedAge is how long an inspection is cached: the served models may change.
+// inspectedAge limits the caching of an inspection, because the served models may change.
 const inspectedAge = 10 * time.Minute
 
 func (f *files) inspected() *recent[string, engine.Inspection] {

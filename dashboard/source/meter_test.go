@@ -11,7 +11,8 @@ import (
 	"github.com/tidegate/tidegate/dashboard"
 )
 
-// Rates are what usage has grown by, over what was seen of the window.
+// TestMeter checks that rates are the growth of usage divided by the observed part of the
+// window.
 func TestMeter(t *testing.T) {
 	begun := time.Unix(1_800_000_000, 0)
 	var counted usage
@@ -48,7 +49,7 @@ func TestMeter(t *testing.T) {
 	at(30, 30*time.Second, 50./30, 2)
 	at(40, 30*time.Second, 1, 2) // the first ten seconds are out of the window
 	at(50, 30*time.Second, 0, 0)
-	at(200, 1100*time.Second, 30./1100, 60./1100) // nobody has asked for long
+	at(200, 1100*time.Second, 30./1100, 60./1100) // no request for a long time
 	at(210, 10*time.Second, 0, 0)
 	at(100, 1000*time.Second, .03, .06) // the clock was set back
 	read := reads

@@ -143,7 +143,7 @@ func partProblems(h engine.Health) (all []dashboard.Problem) {
 	}
 	for _, failed := range h.Housekeeping {
 		all = append(all, dashboard.Problem{
-			Severity: dashboard.Warning, What: "Housekeeping failed", Since: h.Since[failed], Detail: failed, Remedy: "Batch work goes on. The next round tries again; if it keeps failing, look at the log.", Subject: dashboard.DoctorSubject,
+			Severity: dashboard.Warning, What: "Housekeeping failed", Since: h.Since[failed], Detail: failed, Remedy: "Batch work continues. The next round tries again; if it keeps failing, check the log.", Subject: dashboard.DoctorSubject,
 		})
 	}
 	for _, reason := range h.Paused {

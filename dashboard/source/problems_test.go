@@ -63,7 +63,7 @@ func TestProblems(t *testing.T) {
 		{"late and not shown", []dashboard.Upstream{up}, well, nil, []engine.Late{late("batch_2", engine.LateWaiting)}, []string{"warning Batch batch_2 will miss"}},
 		{"paused for too long", []dashboard.Upstream{up}, well, nil, []engine.Late{late("batch_2", engine.LatePaused)}, []string{"warning Batch batch_2 is paused and will miss"}},
 		{"many are late", []dashboard.Upstream{up}, well, nil, slices.Repeat([]engine.Late{late("batch_2", engine.LateStill)}, 13), append(slices.Repeat([]string{"warning Batch batch_2 will miss"}, 10), "warning More batches will miss")},
-		{"nobody has its model", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(b *dashboard.Batch) { b.Model, b.InputName = "n", "" })}, []engine.Late{late("batch_1", engine.LateStill)}, []string{"warning Batch batch_1 waits for the model n"}},
+		{"no server has its model", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(b *dashboard.Batch) { b.Model, b.InputName = "n", "" })}, []engine.Late{late("batch_1", engine.LateStill)}, []string{"warning Batch batch_1 waits for the model n"}},
 		{"paused on purpose", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(b *dashboard.Batch) { b.Model, b.PausedAt = "n", time.Unix(1, 0) })}, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"github.com/tidegate/tidegate/dashboard"
 )
 
-// TestSearchFiles finds every file once, whatever the size of a page, and looks
-// at a bounded number of files at a time.
+// TestSearchFiles checks that every file is found once with every page size, and that a
+// search examines a bounded number of files at a time.
 func TestSearchFiles(t *testing.T) {
 	const all = 12_345
 	files := make([]batch.File, all)

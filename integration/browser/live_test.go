@@ -223,7 +223,7 @@ func TestAwayAtFirst(t *testing.T) {
 	p := enter(t, h, desktop)
 	p.visit(h.url + "/")
 	for _, part := range []string{"now", "queue", "upstreams", "active", "day"} {
-		if got := evaluate[string](p, `document.getElementById('live-`+part+`').textContent.trim()`); got != "Not known at the moment." {
+		if got := evaluate[string](p, `document.getElementById('live-`+part+`').textContent.trim()`); got != "Currently unknown." {
 			t.Errorf("%s: %q", part, got)
 		}
 	}

@@ -58,7 +58,7 @@ func run(m *testing.M) int {
 	}
 	stop()
 	if err := goleak.Find(); err != nil && status == 0 {
-		fmt.Fprintln(os.Stderr, "something goes on after the tests:", err)
+		fmt.Fprintln(os.Stderr, "goroutines leak after the tests:", err)
 		status = 1
 	}
 	return status

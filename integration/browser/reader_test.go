@@ -11,7 +11,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// TestTheme changes colours by the switch, without JavaScript, for good.
+// TestTheme changes colours by the switch, without JavaScript, permanently.
 func TestTheme(t *testing.T) {
 	t.Parallel()
 	h := start(t, nil)
@@ -38,7 +38,7 @@ func TestTheme(t *testing.T) {
 	p.quiet()
 }
 
-// inZone is how many times on the page are not as a clock in a zone has them.
+// inZone returns the number of times on the page that are not in a zone.
 func inZone(p *tab, zone string) (wrong int) {
 	p.Helper()
 	return evaluate[int](p, `(() => {

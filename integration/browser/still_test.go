@@ -110,7 +110,7 @@ func TestPressHoldsLayout(t *testing.T) {
 }
 
 // TestSelectionOutlastsUpdates selects text of a part that changes several
-// times: the selection remains, other parts go on, and the part is up to date
+// times: the selection remains, other parts are updated, and the part is up to date
 // once the selection ends.
 func TestSelectionOutlastsUpdates(t *testing.T) {
 	t.Parallel()

@@ -103,7 +103,7 @@ func open(t *testing.T, l looks) *tab {
 }
 
 // enter opens a tab for a reader whose time zone the house knows: pages are
-// loaded once, not again after the zone was told.
+// loaded once, not again after the zone is known.
 func enter(t *testing.T, h *house, l looks) *tab {
 	t.Helper()
 	p := open(t, l)
@@ -202,7 +202,7 @@ func (p *tab) do(actions ...action) {
 }
 
 // visit goes to an address and waits until the page is there: with a script, the
-// one that is loaded after the zone was told.
+// one that is loaded after the zone is known.
 func (p *tab) visit(url string) {
 	p.Helper()
 	if err := chromedp.Do(p.ctx, chromedp.Navigate(url)); err != nil {
@@ -213,7 +213,7 @@ func (p *tab) visit(url string) {
 	}
 }
 
-// look goes to a page, with all that is sent to it anew at first.
+// look opens a page and waits for its first update.
 func (p *tab) look(h *house, to page) {
 	p.Helper()
 	if to.status != 0 {

@@ -44,7 +44,7 @@ func (w *world) stop() {
 	w.mayRepeat += inFlight
 	<-time.After(2*lease + between(w.random, 500*time.Millisecond, 2*time.Second)) // the duration of the suspension
 	g.Signal(w.t, syscall.SIGCONT)
-	w.wantProgress(progressIn, "the gateway goes on")
+	w.wantProgress(progressIn, "the gateway continues")
 	w.wantWell()
 	w.wantFewRepeats("a stop")
 }

@@ -208,7 +208,7 @@ func (w *world) wantKept(g *tidegatetest.Gateway, nth int) {
 	}
 }
 
-// reportTime is how far back the report on usage goes, less some.
+// reportTime is slightly less than the period of the usage report.
 const reportTime = 23 * time.Hour
 
 // wantUsage checks that a gateway's usage report is the sum of the usage of all batches

@@ -310,14 +310,14 @@ func TestDashboardKeys(t *testing.T) {
 	for _, test := range []struct {
 		name, password string
 		status         int
-	}{{"nobody", "", 401}, {"wrong", "guess", 401}, {"right", "secret", 200}} {
+	}{{"none", "", 401}, {"wrong", "guess", 401}, {"right", "secret", 200}} {
 		for _, path := range []string{"/dashboard/", "/dashboard/events/", "/dashboard/assets/x/app.css", "/doctor"} {
 			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, gateway.URL+path, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if test.password != "" {
-				request.SetBasicAuth("anybody", test.password)
+				request.SetBasicAuth("any name", test.password)
 			}
 			if path == "/doctor" && test.password != "" {
 				request.Header.Set("Authorization", "Bearer "+test.password)

@@ -12,7 +12,7 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// mixed is live traffic of which every other request is streamed.
+// mixed returns live traffic in which every other request is streamed.
 func mixed(t *testing.T) func(i int) ([]byte, bool) {
 	return func(i int) ([]byte, bool) {
 		stream := i%2 == 1
@@ -89,7 +89,7 @@ func TestServerDiesInMidStream(t *testing.T) {
 func TestAllServersDownThenBack(t *testing.T) {
 	sims := tidegatetest.StartSims(t, 2)
 	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: sims})
-	body := tidegatetest.ChatBody(t, "Is anybody there?", false)
+	body := tidegatetest.ChatBody(t, "Is it high tide?", false)
 	if err := gateway.Chat(t.Context(), body, nil).Check(body, false); err != nil {
 		t.Fatal(err)
 	}

@@ -111,8 +111,9 @@ func hold(t *testing.T, g *tidegatetest.Gateway, s *tidegatetest.Sim, n int) (re
 	}
 }
 
-// Twelve live requests on a server of four, of which four hang: the queue takes
-// four and refuses the rest, and all that waited are answered once there is room.
+// TestLiveRequestsQueue sends twelve live requests to a server with four slots, four of which
+// hang: the queue accepts four and refuses the others, and all that waited are answered once
+// slots are free.
 func TestLiveRequestsQueue(t *testing.T) {
 	sim := tidegatetest.StartSim(t, "--max-num-seqs", "4")
 	log := filepath.Join(t.TempDir(), "access.log")

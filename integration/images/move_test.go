@@ -49,7 +49,7 @@ func checkout(t *testing.T, env ...string) *types.Project {
 }
 
 // An installation keeps its database, files and queue when it moves from one compose
-// file to another, whatever the directory of the checkout is called.
+// file to another, with any name of the checkout's directory.
 func TestMoveBetweenFiles(t *testing.T) {
 	for _, file := range []string{"docker-compose.yml", "deploy/compose.8gpu.yml", "deploy/compose.24gpu.yml"} {
 		for _, selected := range []string{"COMPOSE_FILE=" + file, ""} {

@@ -69,7 +69,7 @@ func TestEnvExample(t *testing.T) {
 
 // Every variable that the Caddyfile reads is set by the image or the compose
 // file, and the reverse, but for the admin endpoint, which stays in the container.
-// All are told of at its top.
+// The comment at its top lists all of them.
 func TestVariablesOfTheCaddyfile(t *testing.T) {
 	caddyfile := read(t, "Caddyfile")
 	head, body, _ := strings.Cut(caddyfile, "\n{\n")

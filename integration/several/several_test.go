@@ -211,7 +211,7 @@ func TestOtherDirectoryIsRefused(t *testing.T) {
 	}
 }
 
-// Without Redis batches go on by the store, and with it again when it is back,
+// Without Redis batches continue with the store, and with Redis when it is back,
 // empty.
 func TestRedisAway(t *testing.T) {
 	s := newShared(t)

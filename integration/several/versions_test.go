@@ -13,7 +13,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// laterMigration is what a later version might do to the schema: it only adds.
+// laterMigration is a migration of a later version, which only adds.
 const laterMigration = `
 ALTER TABLE batches ADD COLUMN later_note TEXT NOT NULL DEFAULT '';
 ALTER TABLE slices ADD COLUMN later_hint BIGINT;
@@ -22,9 +22,9 @@ CREATE INDEX batches_later ON batches (later_note) WHERE later_note <> '';
 CREATE TABLE later_things (id BIGINT PRIMARY KEY);
 `
 
-// Gateways are upgraded one after the other while batches run: one of a later
-// version migrates the database under those of this one, which go on, and which
-// are refused, with the reason, when they are started again.
+// TestTwoVersions upgrades gateways one by one while batches run: a later version migrates
+// the database, running gateways of this version continue, and new starts of this version
+// are refused with the reason.
 func TestTwoVersions(t *testing.T) {
 	const migrations = "batch/store/postgres/migrations"
 	known, err := os.ReadDir(filepath.Join(tidegatetest.Root(t), migrations))

@@ -85,7 +85,7 @@ type Settings struct {
 	Site     string // the site; "tidegate" when empty
 	BatchOff bool   // batch off { … }
 	NoSite   bool   // the Caddyfile has no site
-	Listen   string // IP:port of the site, which is asked under any name; one that is free when empty
+	Listen   string // IP:port of the site, which accepts any host name; a free one when empty
 
 	Binary string   // the program; that of Binary when empty
 	Env    []string // NAME=value, in addition to the test's environment

@@ -155,7 +155,7 @@ func (l Live) CheckCut(body []byte) error {
 	case l.Failure == "":
 		return fmt.Errorf("a stream that was cut ends without an error event: %w", l.Err)
 	case l.Err == nil:
-		return fmt.Errorf("a stream that was cut ends in good order after its error event %s", l.Failure)
+		return fmt.Errorf("a cut stream ends without an error after its error event %s", l.Failure)
 	}
 	return nil
 }

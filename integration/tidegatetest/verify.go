@@ -141,7 +141,7 @@ func (c *checker) file(name string, content []byte) map[string]Result {
 		a, known := c.lines[r.CustomID]
 		switch {
 		case !known:
-			c.complain("the %s file has %q, which nobody asked for", name, r.CustomID)
+			c.complain("the %s file has %q, which is not in the input", name, r.CustomID)
 		case c.seen[r.CustomID] != "":
 			c.complain("%s stands in the %s file and in the %s file", r.CustomID, c.seen[r.CustomID], name)
 		case a.index < last:

@@ -41,7 +41,7 @@ func TestCheckResults(t *testing.T) {
 		"in both":            {[]string{zero, one, two}, []string{failure(1)}, "stands in the output file and in the error file"},
 		"order":              {[]string{one, zero, two}, nil, "stands behind a later line"},
 		"another's answer":   {[]string{zero, strings.Replace(two, CustomID(2), CustomID(1), 1), strings.Replace(one, CustomID(1), CustomID(2), 1)}, nil, "has a wrong answer"},
-		"unknown":            {[]string{zero, one, two, strings.NewReplacer(CustomID(2), "x", "req_2", "req_3").Replace(two)}, nil, "nobody asked for"},
+		"unknown":            {[]string{zero, one, two, strings.NewReplacer(CustomID(2), "x", "req_2", "req_3").Replace(two)}, nil, "not in the input"},
 		"same id":            {[]string{zero, strings.Replace(one, "req_1", "req_0", 1), two}, nil, "empty or another's"},
 		"cut":                {[]string{zero, one, two[:len(two)-3]}, nil, "holds no JSON"},
 		"success as error":   {[]string{zero, one}, []string{two}, "without an error"},

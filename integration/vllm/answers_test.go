@@ -175,7 +175,8 @@ func checkCall(t *testing.T, call toolCall) {
 	}
 }
 
-// There is a log probability for every token, with as many others as were asked for.
+// logprobs checks that every token has a log probability, with the requested number of
+// alternatives.
 func (s *suite) logprobs(t *testing.T) {
 	gateway := s.serve(t)
 	const tokens, top = 12, 3

@@ -10,7 +10,7 @@ import (
 
 // What an answer assembled from a stream has in common with the plain answer to the
 // same request: all values, but for members that are null in the plain answer and
-// those listed here. A gateway that streams what was asked for plain would change
+// those listed here. A gateway that streams plain requests would change
 // them.
 func (s *suite) assembled(t *testing.T) {
 	url := s.servers[0].URL
@@ -86,7 +86,7 @@ func assemble(t *testing.T, stream []byte) map[string]any {
 // constant are the strings that are not continued by the next event but repeated.
 var constant = []string{"role", "finish_reason", "stop_reason", "id", "type", "name"}
 
-// joined is what a member has come to when an event continues it.
+// joined returns a member that is continued by an event.
 func joined(name string, so, more any) any {
 	if so == nil || more == nil {
 		if more == nil {

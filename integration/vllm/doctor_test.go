@@ -29,7 +29,7 @@ func (s *suite) doctor(t *testing.T) {
 	want := map[string]doctor.Verdict{
 		s.servers[0].URL + ": state": doctor.Passed, s.servers[1].URL + ": state": doctor.Passed,
 		s.servers[0].URL + ": prefix caching": doctor.Passed, s.servers[1].URL + ": prefix caching": doctor.Passed,
-		// vLLM accepts a priority whatever its scheduling.
+		// vLLM accepts a priority with every scheduling policy.
 		s.servers[0].URL + ": priority scheduling": doctor.Unknown, s.servers[1].URL + ": priority scheduling": doctor.Unknown,
 		// It reports no max_num_seqs: the limit is found.
 		s.servers[0].URL + ": max_num_seqs": doctor.Passed, s.servers[1].URL + ": max_num_seqs": doctor.Passed,

@@ -15,7 +15,7 @@ const (
 )
 
 // An engine that stops is found although its server answers health checks: the
-// server is suspect, others take the requests, and it is up again when it goes on.
+// server is suspect, others take the requests, and it is up again when it continues.
 func (s *suite) hungEngine(t *testing.T) {
 	hung := s.servers[0]
 	gateway := s.serve(t)

@@ -152,7 +152,7 @@ func TestSubmitMistakes(t *testing.T) {
 		"metadata":             {[]string{good, "--metadata", "a"}, `--metadata "a" must be key=value`},
 		"metadata without key": {[]string{good, "--metadata", "=a"}, `--metadata "=a" must be key=value`},
 		"metadata twice":       {[]string{good, "--metadata", "a=1", "--metadata", "a=2"}, `names "a" twice`},
-		"errors alone":         {[]string{good, "--errors", filepath.Join(dir, "e")}, "give --output too"},
+		"errors alone":         {[]string{good, "--errors", filepath.Join(dir, "e")}, "--errors requires --output"},
 		"no directory":         {[]string{good, "--output", filepath.Join(dir, "no", "o")}, "cannot be written"},
 		"output is directory":  {[]string{good, "--output", dir}, dir + " is a directory"},
 		"errors in directory":  {[]string{good, "--output", filepath.Join(dir, "o"), "--errors", dir}, dir + " is a directory"},

@@ -80,7 +80,7 @@ func (s *session) wait(ctx context.Context, id string) (openai.Batch, error) {
 
 // goesOn adds to the error of an interrupted wait that the batch continues.
 func (s *session) goesOn(ctx context.Context, id string, err error) error {
-	hint := fmt.Sprintf("%s goes on; wait for it again with: tidegate batch wait %s%s", id, id, s.named)
+	hint := fmt.Sprintf("%s continues; wait for it again with: tidegate batch wait %s%s", id, id, s.named)
 	switch {
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return &ExitError{ExitInterrupted, errors.New("interrupted: " + hint)}

@@ -12,7 +12,7 @@ type interruptible struct {
 	ctx context.Context
 	r   io.Reader
 	buf []byte
-	err error // of the last Read; a terminal would go on after its end
+	err error // of the last Read; a terminal would continue after its end
 }
 
 type readResult struct {

@@ -65,7 +65,7 @@ func upstreamState(u client.Upstream) string {
 
 // DrainCommand sets up `tidegate drain`.
 func DrainCommand(cmd *cobra.Command) {
-	cmd.Long = "Keeps new requests from servers, named by their URL, until they are undrained, and\nlists all servers. Requests that run go on: LIVE and BATCH count them."
+	cmd.Long = "Keeps new requests from servers, named by their URL, until they are undrained, and\nlists all servers. Running requests finish: LIVE and BATCH count them."
 	drainCommand(cmd, "drain", "draining", (*client.Client).Drain)
 }
 

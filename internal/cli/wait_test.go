@@ -128,7 +128,7 @@ func TestWaitGivesUp(t *testing.T) {
 		t.Fatal("waited")
 	}
 	err = s.goesOn(t.Context(), id, err)
-	if want := id + " goes on; wait for it again with: tidegate batch wait " + id + " --server " + g.URL; !strings.Contains(err.Error(), want) {
+	if want := id + " continues; wait for it again with: tidegate batch wait " + id + " --server " + g.URL; !strings.Contains(err.Error(), want) {
 		t.Errorf("said %q, want %q", err, want)
 	}
 	if _, exit := errors.AsType[*ExitError](err); exit {
@@ -168,7 +168,7 @@ func TestCtrlC(t *testing.T) {
 			}
 			got := (<-done).want(t, ExitInterrupted)
 			id := g.batches()[0]
-			if want := "interrupted: " + id + " goes on; wait for it again with: tidegate batch wait " + id + " --server " + g.URL; got.error == nil || got.error.Error() != want {
+			if want := "interrupted: " + id + " continues; wait for it again with: tidegate batch wait " + id + " --server " + g.URL; got.error == nil || got.error.Error() != want {
 				t.Errorf("said %q, want %q", got.error, want)
 			}
 			if strings.Contains(got.err, "canceled") {

@@ -8,8 +8,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// answerOptions let through what CompactAnswer keeps. UTF-8 is looked at apart:
-// the option for it is also the one for lone surrogates.
+// answerOptions allow the syntax that CompactAnswer accepts. UTF-8 is checked separately,
+// because its option also applies to lone surrogates.
 var answerOptions = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
 
 // CompactAnswer converts an answer to one line of JSONL: it validates

@@ -64,9 +64,8 @@ func NewLineReader(r io.Reader, maxLine int) *LineReader {
 }
 
 // Next returns the next line that is not blank and io.EOF after the last. After
-// a *LineTooLongError, Next goes on with the following line. An error of the
-// source comes as it is, after the lines before it; the line that it broke off
-// is not given out.
+// a *LineTooLongError, Next continues with the following line. An error of the source
+// is returned unchanged after the lines before it; the incomplete line is not returned.
 func (l *LineReader) Next() (Line, error) {
 	for {
 		raw, err := l.next()

@@ -189,7 +189,7 @@ func skipValue(b []byte, i int) (int, walkState) {
 		for i < len(b) && class[b[i]] == plain && b[i] != ',' && b[i] != ':' {
 			i++
 		}
-		if i == len(b) { // it may go on
+		if i == len(b) { // it may continue
 			return 0, walkCut
 		}
 		return i, walking

@@ -109,7 +109,7 @@ func New(options ...Options) (*Server, error) {
 // where there is none.
 const ProgramVariable = "TIDEGATE_REDIS"
 
-// programs are what speaks the protocol, in the order of preference.
+// programs are the server programs, in the order of preference.
 var programs = []string{"redis-server", "valkey-server"}
 
 func find() (string, error) {
@@ -141,7 +141,7 @@ func freePort() (int, error) {
 	return listener.Addr().(*net.TCPAddr).Port, listener.Close()
 }
 
-// busOffset is how far a cluster's bus is above the port
+// busOffset is the distance of a cluster's bus port from the port
 // (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/):
 // only from 7.0 on it can be elsewhere.
 const busOffset = 10000
@@ -342,7 +342,7 @@ func (s *Server) Restart() error {
 // Pause stops the process with SIGSTOP: its connections stay open, but it does not respond.
 func (s *Server) Pause() error { return s.signal(syscall.SIGSTOP) }
 
-// Resume has a paused process go on.
+// Resume continues a paused process.
 func (s *Server) Resume() error { return s.signal(syscall.SIGCONT) }
 
 func (s *Server) signal(sig syscall.Signal) error {

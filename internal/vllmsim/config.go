@@ -69,7 +69,7 @@ type Config struct {
 	Faults map[Fault]float64
 
 	// Seed decides which requests meet a fault: the same seed, request and
-	// number of its reception give the same decision, whatever the timing. The
+	// number of its reception give the same decision, independent of the timing. The
 	// servers of a pool want different seeds, or a retry elsewhere meets the
 	// same fault. Default: differs from server to server of one process; in
 	// Serve it comes from the listener's address.

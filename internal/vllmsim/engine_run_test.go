@@ -110,7 +110,7 @@ func TestEngineStreamsTokens(t *testing.T) {
 // cached is the only part of an answer that the engine decides.
 var cached = regexp.MustCompile(`"cached_tokens":\d+`)
 
-// The answer is the same with an engine, whatever its times.
+// TestEngineAnswersAsExpected checks that the answer is the same with an engine of any speed.
 func TestEngineAnswersAsExpected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := vllmsim.New(gpu(nil))

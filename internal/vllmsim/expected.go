@@ -10,10 +10,10 @@ func Expected(path string, body []byte) ([]byte, error) {
 	return ExpectedOf(DefaultVersion, path, body)
 }
 
-// ExpectedOf is the body that a server of a version answers POST path with: without
-// streaming, also for a request that streams. It honours the markers that
-// shape an answer (tokens, pretty, huge, no-usage) and ignores faults and
-// whatever carries times=N: it is what comes once they are over.
+// ExpectedOf returns the body of a server's response to POST path, by version: not streamed,
+// even for a request that streams. It applies the markers that shape an answer (tokens,
+// pretty, huge, no-usage) and ignores faults and markers with times=N: it is the answer
+// after these.
 //
 // The error is a *Refusal for a request that vLLM refuses. It is another one
 // for a path that runs no model and for a body that names no model, whose

@@ -14,7 +14,7 @@ import (
 )
 
 // Any body gets an answer that is JSON or a refusal, and the server gives what
-// Expected says.
+// Expected computes.
 func FuzzAnswer(f *testing.F) {
 	for _, name := range slices.Sorted(maps.Keys(examples)) {
 		path, body, _ := strings.Cut(examples[name], " ")

@@ -56,8 +56,8 @@ func isNameByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-'
 }
 
-// Calls says how often one request came and how it ended. What was received
-// and neither finished nor aborted is running, met a fault or was refused.
+// Calls has the counts of one request by its outcome. A request that was received and
+// neither finished nor aborted is running, had a fault or was refused.
 type Calls struct {
 	Received int64 `json:"received"`
 	Finished int64 `json:"finished"` // answered to the last byte

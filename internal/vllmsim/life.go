@@ -88,7 +88,7 @@ func (s *Server) freeze(d time.Duration) {
 	}
 }
 
-// thaw lets a hanging engine go on.
+// thaw continues a hanging engine.
 func (s *Server) thaw() {
 	s.life.mu.Lock()
 	if s.life.frozen != nil {
@@ -123,7 +123,7 @@ func (g *run) thaw() {
 // engineDeath is the panic that ends a run whose engine died.
 type engineDeath struct{}
 
-// quit ends a run that cannot go on: with an answer if the engine died, else by
+// quit ends a run that cannot continue: with a response if the engine died, otherwise by
 // cutting the connection.
 func (g *run) quit() {
 	if g.s.life.isDead() {

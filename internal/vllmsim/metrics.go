@@ -32,7 +32,7 @@ type tally struct {
 	steps                      histogram // tokens of an iteration
 }
 
-// stepTime is how long a simulated iteration of the engine takes.
+// stepTime is the duration of a simulated iteration of the engine.
 const stepTime = 10 * time.Millisecond
 
 var (

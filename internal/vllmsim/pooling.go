@@ -42,7 +42,7 @@ func (a *answer) appendVector(dst []byte, i int) []byte {
 	return append(dst, ']')
 }
 
-// items is how many results the answer has. Messages are one input together.
+// items returns the number of results in the answer. Messages are one input together.
 func (a *answer) items() int {
 	if a.req.has&hasMessages != 0 && a.req.has&hasInput == 0 {
 		return 1

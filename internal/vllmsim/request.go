@@ -288,7 +288,7 @@ func (p *parser) streamOptions() error {
 	return err
 }
 
-// side reads the one side of a comparison, of which only the presence counts.
+// side parses one side of a comparison. Only its presence counts.
 func (p *parser) side(f field) error {
 	if p.dec.PeekKind() != 'n' {
 		p.req.has |= f

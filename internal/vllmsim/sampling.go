@@ -4,7 +4,7 @@ import (
 	"strconv"
 )
 
-// limits are what vLLM accepts of a sampling parameter
+// limits are vLLM's limits of a sampling parameter
 // (vllm/sampling_params.py, _verify_args).
 type limits struct {
 	lowest, highest float64

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// shutdownGrace is how long Serve lets answers be written when it ends.
+// shutdownGrace is the time for Serve to finish writing responses when it ends.
 const shutdownGrace = time.Second
 
 // Serve answers requests on ln until ctx is done, then closes ln and every
 // connection: as with vLLM's default, requests in flight are aborted. It
-// returns nil after ctx is done, else why it could not go on.
+// returns nil after ctx is done, otherwise the error that stopped it.
 func Serve(ctx context.Context, ln net.Listener, cfg Config) error {
 	if cfg.Seed == 0 {
 		cfg.Seed = seedOf(ln.Addr())

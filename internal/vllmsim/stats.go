@@ -64,7 +64,7 @@ func (s *Server) Stats() Stats {
 	}
 }
 
-// load is how many requests run and wait, and how many ran at most. With an
+// load returns the numbers of running and waiting requests, and the maximum of running ones. With an
 // engine each choice of an answer counts.
 func (s *Server) load() (running, waiting, most int) {
 	if s.engine == nil {

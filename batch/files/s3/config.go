@@ -73,8 +73,8 @@ type Config struct {
 	// A writer holds up to two in memory; a content has 10,000 at most.
 	// Default 16 MiB.
 	PartSize int64
-	// Timeout is how long a request may go without sending or receiving
-	// anything. Default 1 minute.
+	// Timeout limits the time of a request without progress in either direction.
+	// Default 1 minute.
 	Timeout time.Duration
 	// Attempts is the number of attempts of a request after errors of a busy or
 	// failing service or broken connections. Default 6.

@@ -153,7 +153,7 @@ func TestBlackHole(t *testing.T) {
 				continue // only the status matters
 			}
 			if err := do(); !errors.Is(err, batch.ErrUnavailable) || !strings.Contains(err.Error(), "no progress") {
-				t.Errorf("%s, %s: got %v, want ErrUnavailable for want of progress", name, what, err)
+				t.Errorf("%s, %s: got %v, want ErrUnavailable after a lack of progress", name, what, err)
 			}
 			s.clock.add(badAnswer)
 		}

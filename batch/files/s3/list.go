@@ -103,7 +103,7 @@ func (f *Files) abortStale(ctx context.Context, conn *connection) error {
 	return err
 }
 
-var errEndless = errors.New("the service's listing of uploads does not go on")
+var errEndless = errors.New("the service's listing of uploads does not advance")
 
 // eachUpload visits unfinished uploads of objects that begin with prefix, except those
 // in subdirectories.

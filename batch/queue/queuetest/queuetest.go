@@ -25,7 +25,7 @@ func Run(t *testing.T, open func(t *testing.T) batch.Queue) {
 		test func(*testing.T, batch.Queue)
 	}{
 		{"all that is pushed is popped", testPushPop},
-		{"pop gives at most what was asked for", testLimit},
+		{"pop returns at most the requested number", testLimit},
 		{"an empty queue is no error", testEmpty},
 		{"batches are apart", testApart},
 		{"what was popped can be pushed again", testPushAgain},

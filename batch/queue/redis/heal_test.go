@@ -245,7 +245,7 @@ func TestReplicaIsLeft(t *testing.T) {
 		t.Errorf("pushing to a replica: %v", err)
 	}
 	do(t, s, "REPLICAOF", "NO", "ONE")
-	eventually(t, "it is connected anew", func() bool { return q.Ping(t.Context()) == nil })
+	eventually(t, "reconnected", func() bool { return q.Ping(t.Context()) == nil })
 	heardAgain(t, s, q)
 	if after := connection(); !strings.HasPrefix(before, "id=") || after == before {
 		t.Errorf("the connection was %s and is %s", before, after)

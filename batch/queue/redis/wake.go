@@ -62,7 +62,7 @@ func (q *Queue) listen(ctx context.Context) {
 			backoff, deaf, alone = minBackoff, false, 0
 		}
 		if !deaf {
-			// Once in an outage; batches go on without, more slowly.
+			// Once in an outage; batches continue more slowly.
 			q.log.Warn("the subscription to Redis broke off", zap.Error(q.failed("listening", err)))
 			deaf = true
 		}

@@ -29,7 +29,7 @@ type Config struct {
 	// MaxConns limits the connections, including the one that listens. Default:
 	// pool_max_conns of the URL, as in pgxpool, or else 8.
 	MaxConns int
-	// ConnectTimeout is how long a connection attempt may take. Default 5 s.
+	// ConnectTimeout limits a connection attempt. Default 5 s.
 	ConnectTimeout time.Duration
 	// StatementTimeout is how long a statement may take. Default 30 s. A whole
 	// operation may take twice as long: after that the server counts as unavailable.

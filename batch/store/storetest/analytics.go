@@ -54,7 +54,7 @@ func (e *env) found(f batch.BatchFilter) []string {
 			return ids
 		}
 		if page.After == "" || page.After == f.After {
-			e.Fatalf("more after %q, to go on after %q", f.After, page.After)
+			e.Fatalf("got more after %q, want the next page after %q", f.After, page.After)
 		}
 		f.After = page.After
 	}
@@ -294,7 +294,7 @@ var analyticsTests = []test{
 		equal(e, "paused and text", e.found(batch.BatchFilter{Paused: true, Text: "nightly"}), []string{third.ID})
 		_, err := e.s.ResumeBatch(e.Context(), tenant, second.ID)
 		e.ok(err)
-		equal(e, "paused without one that goes on", e.found(batch.BatchFilter{Paused: true}), []string{third.ID})
+		equal(e, "paused without a resumed one", e.found(batch.BatchFilter{Paused: true}), []string{third.ID})
 		_, err = e.s.CancelBatch(e.Context(), tenant, third.ID)
 		e.ok(err)
 		e.finish(e.get(third), batch.Outcome{})

@@ -97,7 +97,7 @@ var claimTests = []test{
 		equal(e, "claimable slices", numbers, nil)
 		equal(e, "results", e.results(b, 0), []batch.LineResult{stored(line(first, 0)), stored(line(second, 2))})
 	}},
-	{"who is patient claims only what nobody has", func(e *env) {
+	{"a claim without takeover gets only free slices", func(e *env) {
 		b := e.running(4, 4, 4)
 		ended, released := e.claim(b, 0), e.claim(b, 1)
 		e.ok(e.s.ReleaseSlices(e.Context(), whole(released), lease))
@@ -124,7 +124,7 @@ var claimTests = []test{
 		e.ok(err)
 		equal(e, "claimable slices", numbers, nil)
 	}},
-	{"slices that nobody had, or that were handed back, have not lapsed", func(e *env) {
+	{"slices that were never claimed, or were released, have not lapsed", func(e *env) {
 		b := e.running(1, 1, 1)
 		e.ok(e.s.ReleaseSlices(e.Context(), whole(e.claim(b, 0)), lease))
 		c := e.claim(b, 1)
@@ -189,7 +189,7 @@ var claimTests = []test{
 		e.ok(err)
 		equal(e, "lost claims once cancelled", lost, []batch.SliceClaim{c})
 	}},
-	{"a claim that was given back is lost", func(e *env) {
+	{"a released claim is lost", func(e *env) {
 		b := e.running(1, 1)
 		first, second := e.claim(b, 0), e.claim(b, 1)
 		e.ok(e.s.ReleaseSlices(e.Context(), whole(first, batch.SliceClaim{SliceRef: batch.SliceRef{BatchID: "batch_unknown"}, Attempt: 1}), lease))

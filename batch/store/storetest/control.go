@@ -26,7 +26,7 @@ func (e *env) uncontrollable() []batch.Batch {
 }
 
 var controlTests = []test{
-	{"no slice of a paused batch can be claimed, and what is claimed goes on", func(e *env) {
+	{"no slice of a paused batch can be claimed, and claims stay valid", func(e *env) {
 		b := e.running(4, 4)
 		held := e.claim(b, 0)
 		before := e.now()

@@ -115,7 +115,7 @@ var finishTests = []test{
 		e.ok(e.s.StartBatch(e.Context(), c, plan(1)))
 		equal(e, "status", e.get(b).Status, batch.InProgress)
 	}},
-	{"a claim that was given back is worth nothing", func(e *env) {
+	{"a released claim is stale", func(e *env) {
 		b := e.batch(nil)
 		c := e.claimBatch(b.ID)
 		e.ok(e.s.ReleaseBatch(e.Context(), c))

@@ -135,7 +135,7 @@ var keptTests = []test{
 		equal(e, "kept lines", got[0].Kept, 0b10)
 		e.commit(first, 1)
 	}},
-	{"kept lines are given back", func(e *env) {
+	{"kept lines are released", func(e *env) {
 		b := e.running(3, 3)
 		for number := range 2 {
 			first := e.claim(b, number)
@@ -178,7 +178,7 @@ var keptTests = []test{
 		_, taken := e.taken("third", b, 0)
 		equal(e, "lines not to be run", taken, 0)
 	}},
-	{"opening gives back lines that are kept of an exclusive store only", func(e *env) {
+	{"opening releases kept lines of an exclusive store only", func(e *env) {
 		b := e.running(3)
 		first := e.claim(b, 0)
 		e.keep(first, 2)

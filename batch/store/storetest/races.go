@@ -18,7 +18,7 @@ import (
 const histories = 40
 
 var raceTests = []test{
-	{"a batch ends once, whoever races", func(e *env) {
+	{"a batch ends once in every race", func(e *env) {
 		for seed := range uint64(histories) {
 			h := &history{env: e, seed: seed, lines: []int{5, 64, 1, 9}}
 			h.run()

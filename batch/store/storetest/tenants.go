@@ -110,6 +110,6 @@ var tenantTests = []test{
 		e.add(live(2), theirs)
 		equal(e, "usage", e.usage(tenant), []batch.UsageRecord{live(2)})
 		equal(e, "their usage", e.usage(rival), []batch.UsageRecord{theirs})
-		equal(e, "nobody's usage", e.usage(""), nil)
+		equal(e, "usage without a tenant", e.usage(""), nil)
 	}},
 }

@@ -63,18 +63,18 @@ func TestDownload(t *testing.T) {
 		err     string
 		written int // with an error
 	}{
-		"in one piece":            {answers: []http.HandlerFunc{gives(t, 0, all)}},
-		"taken up at the byte":    {answers: []http.HandlerFunc{gives(t, 0, 777), gives(t, 777, 1), gives(t, 778, all-778)}},
-		"taken up after a pause":  {answers: []http.HandlerFunc{gives(t, 0, 5), says(503, ""), breaks, gives(t, 5, all-5)}},
-		"broken before a byte":    {answers: []http.HandlerFunc{gives(t, 0, 0), breaks, gives(t, 0, all)}},
-		"more breaks than tries":  {answers: []http.HandlerFunc{gives(t, 0, 1), gives(t, 1, 1), gives(t, 2, 1), gives(t, 3, 1), gives(t, 4, 1), gives(t, 5, 1), gives(t, 6, 1), gives(t, 7, all-7)}},
-		"no headway":              {answers: []http.HandlerFunc{gives(t, 0, 9), gives(t, 9, 0), gives(t, 9, 0), gives(t, 9, 0), gives(t, 9, 0), gives(t, 9, 0)}, err: "unexpected EOF", written: 9},
-		"range ignored":           {answers: []http.HandlerFunc{gives(t, 0, 1234), whole(t, 1234)}},
-		"range ignored, and cut":  {answers: []http.HandlerFunc{gives(t, 0, 1234), says(200, string(content[:99])), gives(t, 1234, all-1234)}},
-		"another range":           {answers: []http.HandlerFunc{gives(t, 0, 10), elsewhere}, err: `requested bytes from 10 on, the gateway answered with "bytes 9-`, written: 10},
-		"deleted meanwhile":       {answers: []http.HandlerFunc{gives(t, 0, 10), says(404, `{"error":{"message":"No such File object: file-1"}}`)}, err: "downloading file-1: No such File object: file-1 (404)", written: 10},
-		"there is no such file":   {answers: []http.HandlerFunc{says(404, `{"error":{"message":"No such File object: file-1"}}`)}, err: "404"},
-		"the gateway is not well": {answers: []http.HandlerFunc{says(500, ""), says(500, ""), says(500, ""), says(500, ""), says(500, "")}, err: "500"},
+		"in one piece":           {answers: []http.HandlerFunc{gives(t, 0, all)}},
+		"taken up at the byte":   {answers: []http.HandlerFunc{gives(t, 0, 777), gives(t, 777, 1), gives(t, 778, all-778)}},
+		"taken up after a pause": {answers: []http.HandlerFunc{gives(t, 0, 5), says(503, ""), breaks, gives(t, 5, all-5)}},
+		"broken before a byte":   {answers: []http.HandlerFunc{gives(t, 0, 0), breaks, gives(t, 0, all)}},
+		"more breaks than tries": {answers: []http.HandlerFunc{gives(t, 0, 1), gives(t, 1, 1), gives(t, 2, 1), gives(t, 3, 1), gives(t, 4, 1), gives(t, 5, 1), gives(t, 6, 1), gives(t, 7, all-7)}},
+		"no headway":             {answers: []http.HandlerFunc{gives(t, 0, 9), gives(t, 9, 0), gives(t, 9, 0), gives(t, 9, 0), gives(t, 9, 0), gives(t, 9, 0)}, err: "unexpected EOF", written: 9},
+		"range ignored":          {answers: []http.HandlerFunc{gives(t, 0, 1234), whole(t, 1234)}},
+		"range ignored, and cut": {answers: []http.HandlerFunc{gives(t, 0, 1234), says(200, string(content[:99])), gives(t, 1234, all-1234)}},
+		"another range":          {answers: []http.HandlerFunc{gives(t, 0, 10), elsewhere}, err: `requested bytes from 10 on, the gateway answered with "bytes 9-`, written: 10},
+		"deleted meanwhile":      {answers: []http.HandlerFunc{gives(t, 0, 10), says(404, `{"error":{"message":"No such File object: file-1"}}`)}, err: "downloading file-1: No such File object: file-1 (404)", written: 10},
+		"there is no such file":  {answers: []http.HandlerFunc{says(404, `{"error":{"message":"No such File object: file-1"}}`)}, err: "404"},
+		"gateway errors":         {answers: []http.HandlerFunc{says(500, ""), says(500, ""), says(500, ""), says(500, ""), says(500, "")}, err: "500"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -36,7 +36,7 @@ func (c *Client) Upstreams(ctx context.Context) ([]Upstream, error) {
 	return l.Data, err
 }
 
-// Drain keeps new requests from a server until Undrain; requests that run go on.
+// Drain stops new requests to a server until Undrain; running requests finish.
 // It returns all servers, as Upstreams does.
 func (c *Client) Drain(ctx context.Context, url string) ([]Upstream, error) {
 	return c.setDraining(ctx, "/upstreams/drain", url)

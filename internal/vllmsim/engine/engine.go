@@ -31,8 +31,8 @@ type Engine struct {
 	mu        sync.Mutex
 	sched     *Scheduler  // guarded by mu, like all that follows
 	speed     float64     // all durations are divided by it
-	now       time.Time   // the engine's clock: the end of the step under way or done last
-	busy      bool        // a step is under way
+	now       time.Time   // the engine's clock: the end of the current or last step
+	busy      bool        // a step is running
 	frozen    bool        // no step ends
 	stopped   bool        // no step ends or begins any more
 	timer     *time.Timer // set for the end of the step
@@ -80,7 +80,7 @@ type Snapshot struct {
 	At          time.Time // of the engine's clock
 	Running     int
 	Waiting     int // passed over by the scheduler at least once
-	Arriving    int // since the step under way began
+	Arriving    int // since the current step began
 	MaxRunning  int // most at once since ResetMax
 	Preemptions int
 	KVUsed      int // blocks
@@ -230,12 +230,11 @@ func (e *Engine) publish() {
 	}
 }
 
-// stepEnds reports whether a step is under way that will end. The caller holds
-// mu.
+// stepEnds reports whether a step is running that will end. The caller holds mu.
 func (e *Engine) stepEnds() bool { return e.busy && !e.frozen && !e.stopped }
 
-// proceed begins a step if none is under way and there is work for one. The
-// caller holds mu.
+// proceed begins a step if none is running and there is work for one. The caller holds
+// mu.
 func (e *Engine) proceed() {
 	if e.busy || e.frozen || e.stopped || e.live == 0 {
 		return
@@ -284,7 +283,7 @@ func (e *Engine) arm() {
 	e.timer.Reset(left)
 }
 
-// tick ends the step under way, and all that should have ended since.
+// tick ends the current step, and all that should have ended since.
 func (e *Engine) tick() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -305,7 +304,7 @@ func (e *Engine) tick() {
 	}
 }
 
-// end applies the step under way. The caller holds mu.
+// end applies the current step. The caller holds mu.
 func (e *Engine) end() {
 	before := len(e.sched.running)
 	e.sched.Commit(e.now)

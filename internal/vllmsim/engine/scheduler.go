@@ -56,7 +56,7 @@ type Scheduler struct {
 	pool    *blockPool
 	queue   waitingQueue
 	running []*Sequence // in the order of admission
-	plan    []work      // of the step under way
+	plan    []work      // of the current step
 	arrived uint64
 
 	preemptions int
@@ -80,7 +80,7 @@ func (s *Scheduler) Add(q *Sequence) {
 	s.queue.push(q)
 }
 
-// Remove takes a sequence out. It must not be part of a step under way.
+// Remove takes a sequence out. It must not be part of the current step.
 func (s *Scheduler) Remove(q *Sequence) {
 	switch q.state {
 	case waiting:

@@ -305,7 +305,7 @@ func TestSharedBlocks(t *testing.T) {
 	}
 }
 
-// A sequence that stalls keeps its place and lets the others go on.
+// A stalled sequence keeps its place, and the others continue.
 func TestStall(t *testing.T) {
 	b := newBench(t, small, Options{})
 	hung := b.add(Request{Prompt: prompt('a', 10), MaxTokens: 10, StallAt: 3})

@@ -20,13 +20,13 @@ type Spec struct {
 	// attention reads the keys and values of all of them.
 	PerContextToken time.Duration
 
-	// PrefillRate is how many prompt tokens are computed a second.
+	// PrefillRate is the number of prompt tokens computed per second.
 	PrefillRate int
 
 	// MaxNumBatchedTokens is the budget of a step, prefill and decode together.
 	MaxNumBatchedTokens int
 
-	// MaxNumSeqs is how many sequences run at once.
+	// MaxNumSeqs is the maximum number of running sequences.
 	MaxNumSeqs int
 
 	// KVTokens is the capacity of the KV cache in tokens.
