@@ -7,7 +7,7 @@ var (
 	redis    = suite{pkg: "integration/chaos", run: "^TestRedis$", flags: []string{"-redis=3", "-patience=40s"}, patient: []string{"-patience=2m"}}
 	postgres = suite{pkg: "integration/chaos", run: "^TestPostgres$", flags: []string{"-postgres=4", "-only=immediate restart|backends terminated", "-patience=40s"}, patient: []string{"-patience=2m"}}
 	renewing = suite{pkg: "batch/store/postgres", run: "^TestStore$/.*/lease_that_ended_lets"}
-	keeping  = suite{pkg: "batch/store/sqlite", run: "^TestStore$/.*/kept_lines_are_given_back"}
+	keeping  = suite{pkg: "batch/store/sqlite", run: "^TestStore$/.*/kept_lines_are_released"}
 	leaving  = suite{pkg: "integration/several", run: "^TestStopHandsOver$"}
 	racing   = suite{pkg: "integration/chaos", run: "^TestHistories$", flags: []string{"-histories=500", "-patience=2m"}}
 	driver   = suite{pkg: "batch/store/sqlite", run: "."}

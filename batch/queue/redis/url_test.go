@@ -81,7 +81,7 @@ func TestParseURLRefuses(t *testing.T) {
 		"redis://:hunter2%@a":                           "percent-encoded",
 		"redis://:hunter2%zz@a":                         "percent-encoded",
 		"redis://:hunter2@a?x=1":                        `unknown option "x"`,
-		"redis://:hunter2@a?%zz":                        "not well-formed",
+		"redis://:hunter2@a?%zz":                        "malformed",
 		"redis://:hunter2@a?ca_file=x":                  "for rediss:// only",
 		"redis://:hunter2@a?insecure=true":              "for rediss:// only",
 		"rediss://:hunter2@a?insecure=5x":               "true or false",
