@@ -9,7 +9,7 @@ import (
 // for a line as the line's work says.
 type speeds []float64
 
-// takes is how long a slot needs for a line.
+// takes returns the time that a slot needs for a line.
 func (s speeds) takes(slot int, work time.Duration) time.Duration {
 	return time.Duration(float64(work) / s[slot])
 }
@@ -39,7 +39,7 @@ func (s speeds) ideal(work []time.Duration) time.Duration {
 	})
 }
 
-// inFileOrder is the makespan of a list schedule that knows nothing: each line, in
+// inFileOrder is the makespan of a list schedule without information about lengths: each line, in
 // the order of the file, on the slot that is free first.
 func (s speeds) inFileOrder(work []time.Duration) time.Duration {
 	return s.schedule(work, func(free []time.Duration, _ time.Duration, slot int) time.Duration { return free[slot] })

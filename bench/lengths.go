@@ -97,7 +97,7 @@ type lengthsResult struct {
 	Unknown lengthsSide `json:"length_unknown"` // max_tokens is the longest line's
 }
 
-// lengthsSide is what the gateway took.
+// lengthsSide has the measurements of one side.
 type lengthsSide struct {
 	Seconds seconds `json:"seconds"`
 	Ratio   float64 `json:"ratio_to_ideal"`

@@ -27,7 +27,7 @@ func startEngine(t *testing.T, kv int) *process {
 	return &process{addr: strings.TrimPrefix(http.URL, "http://")}
 }
 
-// An engine that forgets nothing computes what unique counts, whatever the order of
+// An engine that evicts nothing computes the tokens that unique counts, in any order of
 // the lines, and one whose cache is too small computes more.
 func TestUniqueTokens(t *testing.T) {
 	unique := smallJob.unique()

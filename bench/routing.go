@@ -36,7 +36,7 @@ func (o *routingOptions) register() {
 }
 
 // routingRun is one replay of the trace. Times and rates are those of the servers'
-// clock, whatever their speed.
+// clock, independent of their speed.
 type routingRun struct {
 	Factor         float64 `json:"factor"` // rate ÷ that of the trace
 	RequestsPerSec float64 `json:"requests_per_second"`
@@ -62,7 +62,7 @@ func (r routingRun) String() string {
 	return text
 }
 
-// routingSide is what one side reached.
+// routingSide is the result of one side.
 type routingSide struct {
 	Runs []routingRun `json:"runs"`
 	Best routingRun   `json:"best"` // the highest rate within the bound, or the only run

@@ -133,7 +133,7 @@ func TestMayBeOver(t *testing.T) {
 	}
 }
 
-// A replay ends when the bound is exceeded for good, and its times are those of the
+// A replay ends when the bound is exceeded permanently, and its times are those of the
 // servers' clock.
 func TestRoutingTimes(t *testing.T) {
 	var r routingRun

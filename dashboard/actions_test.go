@@ -92,7 +92,7 @@ func TestRefusedActions(t *testing.T) {
 		status int
 	}{
 		"no such batch":         {"/batches/batch_nobody/pause", nil, http.StatusNotFound},
-		"no such file":          {"/files/file-nobody/delete", nil, http.StatusNotFound},
+		"no such file":          {"/files/file-missing/delete", nil, http.StatusNotFound},
 		"no such upstream":      {"/upstreams/000000000000/drain", nil, http.StatusNotFound},
 		"no such action":        {"/batches/" + ids[1] + "/explode", nil, http.StatusMethodNotAllowed},
 		"pause what is over":    {"/batches/" + ids[8] + "/pause", nil, http.StatusConflict},

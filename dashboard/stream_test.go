@@ -206,7 +206,7 @@ func TestGone(t *testing.T) {
 		}
 	}
 	if _, ok := v.next(); ok {
-		t.Error("it went on")
+		t.Error("the stream continued, want its end")
 	}
 }
 

@@ -358,7 +358,7 @@ func TestReportsAreShared(t *testing.T) {
 	})
 }
 
-// Without keys the report says whether other machines are served.
+// TestKeysAreTold checks that without keys the report shows if other machines are served.
 func TestKeysAreTold(t *testing.T) {
 	for name, tt := range map[string]struct {
 		keys, local bool

@@ -90,6 +90,6 @@ func (c *Candidate) InFlight() int {
 // many goroutines concurrently, and must neither take a lock nor retain its
 // arguments.
 type Balancer interface {
-	// Choose returns one of the candidates, of which there is at least one.
+	// Choose returns one of the candidates, which must not be empty.
 	Choose(candidates []*Candidate, q *Query) *Candidate
 }

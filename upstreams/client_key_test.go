@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// One key is one client, whatever name comes with it as a password.
+// One key is one client, with any user name if it is a password.
 func TestClientKey(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

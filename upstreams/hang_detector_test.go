@@ -54,7 +54,7 @@ func TestStillness(t *testing.T) {
 		{"no counter of tokens", time.Second, same(20, with(func(g *gauges) { g.hasTokens = false })), 0, 1, false},
 		{"tokens come", time.Second, append(same(8, busy), with(func(g *gauges) { g.generated++ })), 0, 1, false},
 		{"a long prompt is read", time.Second, append(same(8, busy), with(func(g *gauges) { g.kvCache += 0.01 })), 0, 1, false},
-		{"it went on and stands still again", time.Second, append(same(8, with(func(g *gauges) { g.steps++ })), same(9, busy)...), 0, 1, true},
+		{"it continued and hangs again", time.Second, append(same(8, with(func(g *gauges) { g.steps++ })), same(9, busy)...), 0, 1, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var s hangDetector
@@ -122,7 +122,7 @@ func TestEngineHangs(t *testing.T) {
 		set(&w.b.figures, figures(1, 0, 501, 0.25))
 		pass(2 * time.Second)
 		if state := w.state(t, "b"); state != StateUp {
-			t.Errorf("state %s after the engine went on", state)
+			t.Errorf("got state %s after the engine continued", state)
 		}
 	})
 }
@@ -156,7 +156,7 @@ func TestLastEngineHangs(t *testing.T) {
 		set(&w.a.figures, figures(0, 0, 600, 0))
 		pass(10 * time.Second)
 		if state := w.state(t, "a"); state != StateUp {
-			t.Errorf("state %s after the engine went on", state)
+			t.Errorf("got state %s after the engine continued", state)
 		}
 	})
 }

@@ -68,9 +68,9 @@ func (in *intake) read() (*payload, error) {
 	}
 }
 
-// most returns how many bytes are read of a body of which limit bytes are kept: one
-// more than expected. This reads the end of the body, after which net/http begins to
-// detect that the client disconnects.
+// most returns the number of bytes to read of a body if limit bytes are kept: one more than
+// expected. This reads the end of the body, after which net/http begins to detect that the
+// client disconnects.
 func (in *intake) most(limit int64) int64 {
 	if size := in.r.ContentLength; size >= 0 {
 		return min(limit, size) + 1

@@ -178,7 +178,7 @@ func (f *Fake) errorsOf(b *dashboard.BatchDetail) {
 	b.ErrorGroups, b.ErrorLines = len(b.Errors), bad
 }
 
-// history makes up to 60 steps in which a batch went on unevenly.
+// history makes up to 60 steps in which a batch made uneven progress.
 func history(b *dashboard.BatchDetail, now time.Time) []dashboard.ProgressPoint {
 	if b.InProgressAt.IsZero() {
 		return nil

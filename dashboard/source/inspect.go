@@ -60,7 +60,7 @@ const (
 	bytesPerToken  = 4                  // of English text
 	foreseeLonger  = 1.5
 	foreseeNothing = "no batch has run in the last 7 days"
-	foreseeBatches = 50  // ended batches that are looked at
+	foreseeBatches = 50  // ended batches that are examined
 	foreseeLines   = 100 // of a batch whose rate says something
 )
 

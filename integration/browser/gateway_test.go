@@ -81,7 +81,7 @@ func TestGateway(t *testing.T) {
 	}
 	p := open(t, desktop)
 	// A page that was opened with a name and a password is shown with them.
-	p.visit(strings.Replace(gateway.URL, "http://", "http://anybody:"+key+"@", 1) + "/dashboard/new")
+	p.visit(strings.Replace(gateway.URL, "http://", "http://reader:"+key+"@", 1) + "/dashboard/new")
 	p.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{input}))
 	p.click("form[data-upload] button", "#h-found")
 	p.click("section form button.main", "#live-head")

@@ -19,7 +19,7 @@ var (
 	seed      = flag.Uint64("seed", 0, "seed of what happens when; 0: a new one each time")
 	kills     = flag.Int("kills", 25, "how often a gateway is killed, on each backend")
 	stops     = flag.Int("stops", 5, "how often a gateway is stopped for longer than two leases")
-	restarts  = flag.Int("restarts", 6, "how often a gateway is restarted in good order, on each backend")
+	restarts  = flag.Int("restarts", 6, "number of graceful restarts of a gateway, on each backend")
 	redis     = flag.Int("redis", 7, "how many faults Redis has")
 	postgres  = flag.Int("postgres", 8, "how many faults PostgreSQL has")
 	histories = flag.Int("histories", 500, "how many batches are cancelled, deleted, expired and finished at once")

@@ -161,8 +161,8 @@ func TestDashboard(t *testing.T) {
 	r.page("/doctor", "prefix caching", "disk space")
 
 	// Findings first.
-	bad := r.page(r.upload("bad.jsonl", []byte("{\n"+`{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"nobody","messages":[{"role":"user","content":"x"}]}}`+"\n")))
-	for _, says := range []string{"bad.jsonl", "nobody", "not served", "parseable"} {
+	bad := r.page(r.upload("bad.jsonl", []byte("{\n"+`{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"no-such-model","messages":[{"role":"user","content":"x"}]}}`+"\n")))
+	for _, says := range []string{"bad.jsonl", "no-such-model", "not served", "parseable"} {
 		if !strings.Contains(bad, says) {
 			t.Errorf("the page of an invalid file does not contain %q", says)
 		}

@@ -89,7 +89,7 @@ func TestVariablesOfTheCaddyfile(t *testing.T) {
 	for name := range load(t).Services["gateway"].Environment {
 		sets[name] = true
 	}
-	for what, names := range map[string]map[string]bool{"are set": sets, "are told of": told} {
+	for what, names := range map[string]map[string]bool{"are set": sets, "are in the comment": told} {
 		if !maps.Equal(names, reads) {
 			t.Errorf("the Caddyfile reads\n%v\nand these %s\n%v", slices.Sorted(maps.Keys(reads)), what, slices.Sorted(maps.Keys(names)))
 		}

@@ -70,7 +70,7 @@ func TestAlertsOfOneAmongMany(t *testing.T) {
 		"all move": {"TidegateBatchStill", open + `
 			tidegate_batch_lines_waiting{model="m",instance="a"} 100x40
 			tidegate_batch_idle_seconds{model="m",instance="a"} 5x40`, ""},
-		"a model of which no line has ever ended": {"TidegateBatchStill", open + `
+		"a model without an ended line": {"TidegateBatchStill", open + `
 			tidegate_batch_lines_waiting{model="m",instance="a"} 100x40
 			tidegate_batch_idle_seconds{model="n",instance="a"} 5x40`, `{model="m"} 100`},
 		"nothing waits": {"TidegateBatchStill", open + `

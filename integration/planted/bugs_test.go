@@ -70,16 +70,16 @@ var bugs = []bug{
 		"batch/store/commit.go",
 		"		return s.Kept\n",
 		"		if planted.Is(`a claim on kept lines is one on all`) {\n			return ^uint64(0)\n		}\n		return s.Kept\n",
-	}}, driver, `a line that was given back is refused`},
+	}}, driver, `a released line is refused`},
 	{"lines that another keeps are begun", []edit{{
 		"batch/scheduler/loader.go",
 		"	taken := s.Done | s.Kept",
 		"	taken := s.Done | s.Kept\n	if planted.Is(`lines that another keeps are begun`) {\n		taken = s.Done\n	}",
 	}}, engine("TestKeptLinesOfTheDead"), `ran although another kept it`},
-	{"kept lines are not handed back", []edit{{
+	{"kept lines are not released", []edit{{
 		"batch/store/sqlite/slices.go",
 		"	_, err := t.exec(ctx, releaseKept,",
-		"	if planted.Is(`kept lines are not handed back`) {\n		return nil\n	}\n	_, err := t.exec(ctx, releaseKept,",
+		"	if planted.Is(`kept lines are not released`) {\n		return nil\n	}\n	_, err := t.exec(ctx, releaseKept,",
 	}}, keeping, `claimable slices`},
 	{"results of a batch that is over", []edit{{
 		"batch/store/commit.go",
@@ -153,10 +153,10 @@ var bugs = []bug{
 		"all(ctx, t, store.Value[int], renewSlices,",
 		"all(ctx, t, store.Value[int], planted.Without(`renewed although another has it`, renewSlices, ` AND s.attempt = c.attempt`, ``),",
 	}}, renewing, `lost claims`},
-	{"handed back while they run", []edit{{
+	{"released while they run", []edit{{
 		"batch/scheduler/releases.go",
 		"!slices.ContainsFunc(w.lines, kept)",
-		"(planted.Is(`handed back while they run`) || !slices.ContainsFunc(w.lines, kept))",
+		"(planted.Is(`released while they run`) || !slices.ContainsFunc(w.lines, kept))",
 	}}, leaving, `requests, [1-9]\d* calls repeated`},
 	{"lines placed in the order in which they are left", []edit{{
 		"batch/scheduler/loader.go",

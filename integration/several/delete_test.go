@@ -9,7 +9,7 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// A batch of which two gateways run lines is deleted by one, which is killed at
+// TestDeleteRunning has two gateways that run lines of a batch. One deletes it and is killed at
 // once: the other aborts its lines and has its slots free again, and removes what
 // is left of the batch.
 func TestDeleteRunning(t *testing.T) {

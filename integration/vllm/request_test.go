@@ -51,7 +51,7 @@ func (b body) json() []byte {
 	return text
 }
 
-// forcedTool has a model that knows nothing call a tool: a grammar leaves it one
+// forcedTool makes a random model call a tool: a grammar leaves it one
 // name and one value, with any white space between.
 func forcedTool(b body) body {
 	return b.with(body{

@@ -28,7 +28,7 @@ func TestRealTerminal(t *testing.T) {
 	if p := newProgress(pipe); p.terminal || p.width() != usualWide {
 		t.Error("a pipe is no terminal")
 	}
-	// On a terminal the user is asked.
+	// On a terminal the user gets a prompt.
 	ctx, cancel := context.WithCancel(t.Context())
 	asked := writerFunc(func() { cancel() })
 	s := &session{in: terminal, err: asked}

@@ -1,6 +1,6 @@
 package openai
 
-// Prompt is what an engine reads of a request, as raw JSON values.
+// Prompt has the parts of a request that an engine prefills, as raw JSON values.
 type Prompt struct {
 	// Parts are the values in the order in which chat templates have them: tools, the
 	// instructions, and the messages, the prompt or the input. Missing ones are nil.

@@ -142,8 +142,8 @@ func (m *metrics) count(add func(*tally)) {
 	add(&m.tally)
 }
 
-// step counts the iterations since it was called last, in each of which every
-// request that makes progress had a token. m.mu is held.
+// step counts the iterations since its last call. In each, every request that makes
+// progress had a token. m.mu is held.
 func (m *metrics) step(progressing int) {
 	n := int(time.Since(m.stepped) / stepTime)
 	m.stepped = m.stepped.Add(time.Duration(n) * stepTime)

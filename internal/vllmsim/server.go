@@ -35,7 +35,7 @@ type Server struct {
 	hung    atomic.Int64 // requests that hang
 }
 
-// servers gives every server of the process another default seed.
+// servers counts the servers of the process, for different default seeds.
 var servers atomic.Uint64
 
 // New makes a server and starts the clock of Config.Startup. It panics on a

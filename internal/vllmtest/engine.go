@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// engineName is what vLLM calls the process with the scheduler, cut to the 15 bytes
+// engineName is vLLM's name of the process with the scheduler, truncated to the 15 bytes
 // that the kernel keeps. The process that Launch starts has the HTTP server only.
 const engineName = "VLLM::EngineCor"
 

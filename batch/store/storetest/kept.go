@@ -64,7 +64,7 @@ var keptTests = []test{
 			second, taken := e.taken("other", b, number)
 			equal(e, "attempt", second.Attempt, first.Attempt+1)
 			equal(e, "lines not to be run", taken, 0b11|uint64(1)<<(lines-1))
-			equal(e, "a line that was given back is refused", e.staleWrite(first, 2), true)
+			equal(e, "a released line is refused", e.staleWrite(first, 2), true)
 			equal(e, "so is one beside a line that was kept", e.staleWrite(first, lines-1, 2), true)
 			e.commit(second, upTo(lines - 1)[2:]...)
 			e.commit(first, lines-1)
@@ -152,7 +152,7 @@ var keptTests = []test{
 			equal(e, "claimable slices", e.claimable(b), []int{0, 1}[number:])
 			third, taken := e.taken("third", b, number)
 			equal(e, "lines not to be run", taken, 0b11)
-			equal(e, "a line that was given back is refused", e.staleWrite(first, 2), true)
+			equal(e, "a released line is refused", e.staleWrite(first, 2), true)
 			e.commit(third, 2)
 		}
 		equal(e, "status", e.get(b).Status, batch.Finalizing)

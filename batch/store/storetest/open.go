@@ -136,7 +136,7 @@ func testReopen(e *env) {
 		all.Batches, _, errs[3] = e.s.Batches(e.Context(), tenant, batch.BatchQuery{Limit: 100})
 		all.Usage, errs[4] = e.s.Usage(e.Context(), tenant, since)
 		all.Garbage, errs[5] = e.s.Garbage(e.Context(), 100)
-		all.UnknownKey, errs[6] = e.s.UnknownKeys(e.Context(), []string{"part-key", gone.Key, "nobody's"})
+		all.UnknownKey, errs[6] = e.s.UnknownKeys(e.Context(), []string{"part-key", gone.Key, "unknown-key"})
 		e.ok(errors.Join(errs[:]...))
 		all.Slices, all.Results = make(map[string][]batch.Slice), make(map[string][][]batch.LineResult)
 		for _, b := range all.Batches {
