@@ -108,7 +108,7 @@ func TestPermissionsOnACluster(t *testing.T) {
 		"AUTH": "+OK\r\n", "CLUSTER": "-NOPERM this user has no permissions to run the 'cluster|slots' command\r\n",
 		"INFO": bulk("# Server\r\nredis_version:7.0.15\r\n"), "XGROUP": "-MOVED 1 127.0.0.1:1\r\n",
 	})
-	if text := refused(t, Config{Server: f.server()}); !strings.Contains(text, "a node of a cluster") {
+	if text := refused(t, Config{Server: f.server()}); !strings.Contains(text, "a cluster node") {
 		t.Error(text)
 	}
 }
