@@ -16,9 +16,9 @@ func TestActions(t *testing.T) {
 	for name, tt := range map[string]struct {
 		path  string
 		form  []string
-		done  string // what the gateway did
+		done  string // action of the gateway
 		to    string // where it leads
-		shows string // what is to be seen there
+		shows string // text on the page
 	}{
 		"cancel":            {"/batches/" + ids[1] + "/cancel", nil, "cancel " + ids[1], "/batches/" + ids[1] + "?done=cancelled", "is being cancelled"},
 		"delete":            {"/batches/" + ids[9] + "/delete", nil, "delete false " + ids[9], "/batches?done=deleted", "It was deleted"},
@@ -67,10 +67,10 @@ func TestRetry(t *testing.T) {
 		t.Errorf("leads to %q", to)
 	}
 	if page := h.page("/batches/" + made); !strings.Contains(page, "repeats lines of") || !strings.Contains(page, failed) {
-		t.Error("the new batch does not say what it repeats")
+		t.Error("the new batch does not show the batch that it retries")
 	}
 	if page := h.page("/batches/" + failed); !strings.Contains(page, "repeated by") || strings.Contains(page, "Retry failed lines") {
-		t.Error("the old batch does not say that it is repeated")
+		t.Error("the old batch does not show its retry")
 	}
 }
 
@@ -115,7 +115,7 @@ func TestRefusedActions(t *testing.T) {
 	}
 }
 
-// TestCrossSite sends every action from another site: nothing may be done.
+// TestCrossSite sends every action from another site: all must be refused.
 func TestCrossSite(t *testing.T) {
 	h := build(t, nil, func(c *dashboard.Config) { c.TrustedOrigins = []string{"https://ops.example.com"} })
 	ids, file, key := h.IDs(), h.FileIDs()[0], h.upstreamKey()
@@ -150,7 +150,7 @@ func TestCrossSite(t *testing.T) {
 	}
 }
 
-// What can be done is offered, and nothing else.
+// TestOffers checks that pages offer exactly the possible actions.
 func TestOffers(t *testing.T) {
 	h := build(t, nil)
 	ids := h.IDs()

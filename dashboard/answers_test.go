@@ -19,8 +19,8 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// TestFailures has everything fail: each page answers with the status and with
-// words for people, and tells no secret.
+// TestFailures makes every source fail: each page has the status and a readable message, and
+// shows no secret.
 func TestFailures(t *testing.T) {
 	for name, tt := range map[string]struct {
 		err    error
@@ -53,10 +53,10 @@ func TestFailures(t *testing.T) {
 				t.Errorf("%s: %s: %d, want %d", name, path, w.Code, want)
 			}
 			if strings.Contains(body, "hunter2") {
-				t.Errorf("%s: %s tells a secret", name, path)
+				t.Errorf("%s: %s contains a secret", name, path)
 			}
 			if path != "/" && !strings.HasPrefix(path, "/upstreams") && !strings.Contains(body, tt.says) {
-				t.Errorf("%s: %s does not say %q", name, path, tt.says)
+				t.Errorf("%s: %s does not contain %q", name, path, tt.says)
 			}
 			inspect(t, path, body)
 		}
@@ -169,7 +169,7 @@ func slowly(t *testing.T) (r *http.Request, form *multipart.Writer, end func(err
 	return r, form, func(err error) { out.CloseWithError(err) }
 }
 
-// hungry is files that say when they have got something.
+// hungry are files that signal when they receive data.
 type hungry struct {
 	dashboard.Files
 	got chan string
@@ -279,7 +279,7 @@ func TestUpload(t *testing.T) {
 	}
 }
 
-// smallFiles takes nothing.
+// smallFiles accepts no data.
 type smallFiles struct{ dashboard.Files }
 
 func (smallFiles) MaxBytes() int64 { return 0 }
@@ -365,7 +365,8 @@ func (b thoroughBatches) RetryFailed(ctx context.Context, id string) (string, er
 	return b.Batches.RetryFailed(ctx, id)
 }
 
-// A file is looked through, and failed lines are copied, however large they are.
+// TestLargeFilesAreRead checks that files of any size are inspected, and that failed lines of
+// any size are copied.
 func TestLargeFilesAreRead(t *testing.T) {
 	h := build(t, nil, func(c *dashboard.Config) {
 		c.Timeout = time.Millisecond

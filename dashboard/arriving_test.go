@@ -14,8 +14,7 @@ import (
 	"github.com/tidegate/tidegate/dashboard/dashboardtest"
 )
 
-// slowUpload is a file that arrives as the test sends it, under a name that can
-// be asked for.
+// slowUpload is an upload whose parts the test sends, under a known name.
 type slowUpload struct {
 	t      *testing.T
 	name   string
@@ -46,7 +45,7 @@ func (u *slowUpload) send(lines string) {
 	}
 }
 
-// finish sends the end of the form and gives the answer.
+// finish sends the end of the form and returns the response.
 func (u *slowUpload) finish() *httptest.ResponseRecorder {
 	u.t.Helper()
 	if err := u.form.Close(); err != nil {
@@ -65,7 +64,7 @@ func newName(t *testing.T) string {
 	return hex.EncodeToString(b)
 }
 
-// What is wrong with a file is to be seen while it arrives, by who sends it.
+// TestArriving checks that the sender of a file sees its findings while it arrives.
 func TestArriving(t *testing.T) {
 	h := build(t, nil)
 	ask := func(name string) *httptest.ResponseRecorder {
@@ -109,7 +108,8 @@ func TestArriving(t *testing.T) {
 	}
 }
 
-// Uploads that can be asked for are bounded; the others are taken all the same.
+// TestArrivingIsBounded checks that the number of uploads with visible findings is bounded,
+// and that further uploads are accepted.
 func TestArrivingIsBounded(t *testing.T) {
 	h := build(t, nil)
 	var all []*slowUpload

@@ -79,7 +79,8 @@ func TestOneReadingForAll(t *testing.T) {
 	})
 }
 
-// A viewer who comes and goes in the middle of everything leaves no second loop.
+// TestComingAndGoing checks that a viewer that joins and leaves at any time does not start a
+// second loop.
 func TestComingAndGoing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var reads atomic.Int64
@@ -151,7 +152,7 @@ func TestPlacesAreLimited(t *testing.T) {
 	})
 }
 
-// close waits for those who look.
+// TestCloseWaits checks that close waits for viewers.
 func TestCloseWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroadcaster(func(ctx context.Context) (Now, error) {

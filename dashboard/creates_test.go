@@ -8,8 +8,8 @@ import (
 	"github.com/tidegate/tidegate/dashboard"
 )
 
-// Where nothing may be created, no page offers it and no route does it; batches are
-// shown and controlled all the same.
+// TestCreatesNothing checks that without permission to create, no page offers it and every
+// route refuses it, while batches can be shown and controlled.
 func TestCreatesNothing(t *testing.T) {
 	h := build(t, nil, func(cfg *dashboard.Config) { cfg.Creates = func() bool { return false } })
 	ids, files := h.IDs(), h.FileIDs()

@@ -46,8 +46,8 @@ func TestDays(t *testing.T) {
 	}
 }
 
-// Steps are called by the reader's clock, and no two alike on the day on which
-// clocks are put back; hours that are skipped have no label.
+// TestStepNames checks that steps are named by the reader's clock, without duplicates on the
+// day on which clocks are set back, and that skipped hours have no label.
 func TestStepNames(t *testing.T) {
 	for _, c := range []struct {
 		zone, from string // UTC
@@ -76,7 +76,7 @@ func TestStepNames(t *testing.T) {
 			names, ticks := make(map[string]bool), make(map[string]bool)
 			for _, c := range columns(s, p, fill(p.query(day, ""), nil), func(Bucket) []float64 { return nil }) {
 				if names[c.Name] || c.Tick != "" && ticks[c.Tick] {
-					t.Errorf("over %s at %s %q with the tick %q is there twice", p.name, day, c.Name, c.Tick)
+					t.Errorf("over %s at %s: got %q with the tick %q twice", p.name, day, c.Name, c.Tick)
 				}
 				names[c.Name], ticks[c.Tick] = true, true
 			}

@@ -81,7 +81,7 @@ func TestFileSearch(t *testing.T) {
 		t.Error("the next page forgets the search")
 	}
 	if page := h.page("/files?q=nothing+like+it"); !strings.Contains(page, "No file is like that") {
-		t.Error("that nothing was found is not said")
+		t.Error("the page does not say that no file was found")
 	}
 	if w := h.get("/files?q=" + strings.Repeat("x", 201)); w.Code != http.StatusBadRequest {
 		t.Errorf("a long text: %d, want 400", w.Code)

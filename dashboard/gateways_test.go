@@ -7,7 +7,7 @@ import (
 	"github.com/tidegate/tidegate/templates"
 )
 
-// The first page says of each gateway what it does.
+// TestGateways checks that the first page shows the role of each gateway.
 func TestGateways(t *testing.T) {
 	page := build(t, nil).page("/")
 	for _, want := range []string{"Gateways", "front-1", "(this one)", "live requests and the API", "worker-1", "batch work", "old", "everything"} {

@@ -47,7 +47,7 @@ func (h *house) do(r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
-// get asks for a page below the base.
+// get requests a page below the base.
 func (h *house) get(path string) *httptest.ResponseRecorder {
 	return h.do(httptest.NewRequest(http.MethodGet, "/dashboard"+path, http.NoBody))
 }

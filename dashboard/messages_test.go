@@ -72,8 +72,8 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
-// TestReadableLine: a line is shown as people read it, beside its JSON; what is
-// long is folded and nothing of it is markup.
+// TestReadableLine checks that a line is shown as text and as JSON, that long text is folded,
+// and that no text becomes markup.
 func TestReadableLine(t *testing.T) {
 	h := build(t, func(plain string) string {
 		if strings.HasPrefix(plain, "Summarize") {

@@ -14,7 +14,7 @@ import (
 
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// TestPages holds every page against what no page may have and all must have.
+// TestPages checks the rules that apply to every page.
 func TestPages(t *testing.T) {
 	h := build(t, nil)
 	for _, path := range h.pages() {
@@ -36,8 +36,8 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// inspect finds what the content security policy would stop, and what readers
-// with other means than a mouse would stumble over.
+// inspect checks for violations of the content security policy, and for problems of
+// accessibility.
 func inspect(t *testing.T, path, page string) {
 	t.Helper()
 	ids := map[string]bool{}
@@ -93,7 +93,7 @@ func inspect(t *testing.T, path, page string) {
 	})
 	for _, id := range wanted {
 		if !ids[id] {
-			t.Errorf("%s refers to the id %q, which is not there", path, id)
+			t.Errorf("%s refers to the id %q, which does not exist", path, id)
 		}
 	}
 	if titles != 1 || mains != 1 || h1s != 1 {
@@ -149,9 +149,8 @@ func outline(t *testing.T, page string) []string {
 	return all
 }
 
-// TestHostile puts strings that want to be more than text into every field that
-// is not the gateway's own. Pages must have the outline that they have with a
-// harmless word, and the whole string as text.
+// TestHostile puts injection strings into every field of others. Pages must have the same
+// outline as with a harmless word, and the whole string as text.
 func TestHostile(t *testing.T) {
 	plain := build(t, func(string) string { return "word" })
 	outlines := map[int][]string{}

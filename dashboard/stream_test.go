@@ -152,7 +152,7 @@ func TestHostileStreams(t *testing.T) {
 	}
 }
 
-// Only what changed is sent.
+// TestOnlyChanges checks that only changed parts are sent.
 func TestOnlyChanges(t *testing.T) {
 	h := build(t, nil, quick)
 	id := h.IDs()[2]
@@ -183,11 +183,11 @@ func TestOnlyChanges(t *testing.T) {
 		t.Errorf("lines that were done sent %q first", names[0])
 	}
 	if slices.Contains(names, "errors") || slices.Contains(names, "charts") {
-		t.Errorf("what did not change was sent: %q", names)
+		t.Errorf("unchanged parts were sent: %q", names)
 	}
 }
 
-// A batch that is deleted ends the stream of its page, and says so.
+// TestGone checks that the deletion of a batch ends the stream of its page with an event.
 func TestGone(t *testing.T) {
 	h := build(t, nil, quick)
 	id := h.IDs()[8]
@@ -226,7 +226,7 @@ func TestTrouble(t *testing.T) {
 		}
 		if e.name == "problems" {
 			if !strings.Contains(e.data, "The store does not answer") {
-				t.Errorf("it says %s", e.data)
+				t.Errorf("got %s", e.data)
 			}
 			break
 		}

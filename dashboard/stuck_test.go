@@ -78,8 +78,8 @@ func (h *house) keepChanging(id string) {
 	h.Cleanup(func() { close(stop); <-stopped })
 }
 
-// A viewer who reads nothing keeps no other from the news, and loses the place
-// when patience is at its end.
+// TestStuckViewer checks that a viewer that does not read does not delay others, and is
+// dropped after the patience.
 func TestStuckViewer(t *testing.T) {
 	h := build(t, nil, quick, func(c *dashboard.Config) { c.Viewers = 2 })
 	h.dashboard.SetPatience(100 * time.Millisecond)

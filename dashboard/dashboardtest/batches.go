@@ -188,8 +188,7 @@ func (b batches) Line(_ context.Context, id string, number int) (dashboard.LineD
 	return l, nil
 }
 
-// jsonText writes a text as JSON, with what HTML knows unescaped: that is for
-// pages to escape.
+// jsonText encodes a text as JSON, without escaping HTML, which pages must do.
 func jsonText(text string) string {
 	var b strings.Builder
 	e := json.NewEncoder(&b)
@@ -254,7 +253,7 @@ func (b batches) RetryFailed(_ context.Context, id string) (string, error) {
 	return made, nil
 }
 
-// change does something to a batch whose state allows it.
+// change applies do to a batch if its state allows the action.
 func (b batches) change(action, id string, allowed func(batch.Status) bool, do func(*dashboard.BatchDetail)) error {
 	unlock, err := b.begin(action, id)
 	if err != nil {

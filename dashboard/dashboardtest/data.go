@@ -262,7 +262,7 @@ func (f *Fake) sayIf(text string) string {
 	return f.Say(text)
 }
 
-// ended is when a batch was over.
+// ended returns the end of a batch.
 func ended(b *dashboard.BatchDetail) time.Time {
 	for _, t := range []time.Time{b.CompletedAt, b.ExpiredAt, b.CancelledAt} {
 		if !t.IsZero() {

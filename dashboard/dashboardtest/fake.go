@@ -33,7 +33,7 @@ type Fake struct {
 	reads     int                      // guarded by mu; of Now
 	made      int                      // guarded by mu; ids given
 	problems  bool                     // guarded by mu
-	size      int64                    // guarded by mu; how often everything is there, 0 for nothing at all
+	size      int64                    // guarded by mu; number of copies of each object, 0 for none
 }
 
 // New makes a gateway with a history that ends at now.
@@ -46,7 +46,7 @@ func New(now func() time.Time, say func(string) string) *Fake {
 	return f
 }
 
-// Source is the gateway as the dashboard sees it.
+// Source returns the dashboard's source.
 func (f *Fake) Source() dashboard.Source {
 	return dashboard.Source{
 		Overview: overview{f}, Throughput: throughput{f}, Batches: batches{f},
@@ -85,7 +85,7 @@ func (f *Fake) Keep(newest int) {
 	})
 }
 
-// AddUpstreams adds servers that are like those that there are, up to a number.
+// AddUpstreams adds copies of the servers up to a number.
 func (f *Fake) AddUpstreams(upTo int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -146,7 +146,7 @@ func (f *Fake) Reads() int {
 	return f.reads
 }
 
-// IDs are those of all batches, the newest first.
+// IDs returns the ids of all batches, the newest first.
 func (f *Fake) IDs() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -157,7 +157,7 @@ func (f *Fake) IDs() []string {
 	return ids
 }
 
-// FileIDs are those of all files, the newest first.
+// FileIDs returns the ids of all files, the newest first.
 func (f *Fake) FileIDs() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

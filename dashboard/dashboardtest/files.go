@@ -136,7 +136,7 @@ func (f files) Upload(_ context.Context, filename string, content io.Reader, see
 	return file.ID, nil
 }
 
-// Inspect finds something wrong in every line that has no custom_id.
+// Inspect returns a finding for every line without custom_id.
 func (f files) Inspect(_ context.Context, id string) (dashboard.Inspection, error) {
 	unlock, err := f.begin()
 	if err != nil {

@@ -1,7 +1,7 @@
 package dashboardtest
 
-// Hostile are strings that users may write and that must never be more than
-// text. Those that run something would say so in window.pwned.
+// Hostile are injection strings, which must only be shown as text. Scripts in them set
+// window.pwned.
 var Hostile = []string{
 	`<script>window.pwned=1</script>`,
 	`"><script>window.pwned=1</script>`,

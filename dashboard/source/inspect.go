@@ -55,13 +55,13 @@ func (f *files) Inspect(ctx context.Context, id string) (dashboard.Inspection, e
 }
 
 const (
-	foreseeSpan    = 7 * 24 * time.Hour // what averages are made of
+	foreseeSpan    = 7 * 24 * time.Hour // period of averages
 	foreseeEnough  = 20                 // requests of a model that make an average
 	bytesPerToken  = 4                  // of English text
 	foreseeLonger  = 1.5
 	foreseeNothing = "no batch has run in the last 7 days"
 	foreseeBatches = 50  // ended batches that are examined
-	foreseeLines   = 100 // of a batch whose rate says something
+	foreseeLines   = 100 // minimum lines of a batch whose rate is used
 )
 
 // foresee estimates tokens and time from the usage of the models in the last days.

@@ -8,7 +8,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// What was done before tells how long it takes, however short that was.
+// TestBestRate checks that the estimate uses previous work, even if it was short.
 func TestBestRate(t *testing.T) {
 	bucket := func(class string, requests int64) batch.UsagePoint {
 		return batch.UsagePoint{Class: class, Requests: requests}

@@ -37,9 +37,9 @@ func TestMeter(t *testing.T) {
 		counted[cell{bucket, class}] = dashboard.Work{Requests: counted[cell{bucket, class}].Requests + requests}
 	}
 	counted = usage{{before, "live"}: {Requests: 1800}, {before, "batch"}: {Requests: 9}, {before - 900, "live"}: {Requests: 1e6}}
-	at(0, bucket, 2, .01) // what buckets tell
+	at(0, bucket, 2, .01) // from buckets
 	count(before, "live", 20)
-	at(1, bucket, 2, .01) // too soon to look again
+	at(1, bucket, 2, .01) // too soon for another sample
 	at(10, 10*time.Second, 2, 0)
 	count(now, "live", 30) // in the next bucket
 	count(now, "batch", 60)
@@ -118,7 +118,7 @@ func TestFirstWork(t *testing.T) {
 	}
 }
 
-// What was read is given again for a while; errors are not.
+// TestRemembered checks that values are cached for a while, and errors are not.
 func TestRemembered(t *testing.T) {
 	now := time.Unix(1000, 0)
 	reads := 0
@@ -162,6 +162,6 @@ func TestRemembered(t *testing.T) {
 		t.Error("the oldest is remembered")
 	}
 	if _, ok := few.get(2*recentLimit-1, now.Add(2*time.Minute)); ok {
-		t.Error("what is old is given")
+		t.Error("got an expired value")
 	}
 }

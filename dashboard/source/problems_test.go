@@ -18,7 +18,7 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// What is wrong is named, with something to do about it.
+// TestProblems checks that each problem has a remedy.
 func TestProblems(t *testing.T) {
 	server := func(state upstreams.State, change ...func(*upstreams.UpstreamStatus)) dashboard.Upstream {
 		u := upstreams.UpstreamStatus{URL: "http://gpu", State: state, Models: []string{"m"}}
@@ -109,8 +109,8 @@ func TestSlotsInUse(t *testing.T) {
 	}
 }
 
-// What the pool finds wrong with models is said with its beginning and the number
-// of refused requests.
+// TestModelProblems checks that problems of models have their start and the number of refused
+// requests.
 func TestModelProblems(t *testing.T) {
 	since := time.Unix(1_800_000_000, 0)
 	got := modelProblems([]upstreams.ModelStatus{
@@ -126,8 +126,8 @@ func TestModelProblems(t *testing.T) {
 	}
 }
 
-// The banner never says that nothing is wrong while a check of the doctor fails:
-// what no other problem is about is a problem of its own.
+// TestCheckProblems checks that a failed check of the doctor is a problem, unless another
+// problem covers it.
 func TestCheckProblems(t *testing.T) {
 	check := func(v doctor.Verdict, topic doctor.Topic) doctor.Check {
 		return doctor.Check{Area: doctor.Gateway, Name: "file descriptors", Verdict: v, Found: "used up", Remedy: "ulimit", Topic: topic}
@@ -170,7 +170,8 @@ func TestSpaceProblems(t *testing.T) {
 	}
 }
 
-// Slots that stay free for lack of memory are a problem, and what to write is said.
+// TestMemoryProblems checks that slots that are idle because of the request memory limit are a
+// problem, with the setting to change.
 func TestMemoryProblems(t *testing.T) {
 	m := batch.Memory{Limit: 64 << 20, Taken: 63 << 20}
 	if all := memoryProblems(m); len(all) != 0 {
@@ -183,7 +184,8 @@ func TestMemoryProblems(t *testing.T) {
 	}
 }
 
-// A problem is there since it was first seen, until it is gone.
+// TestProblemsAreDated checks that a problem keeps the time of its first detection until it
+// ends.
 func TestProblemsAreDated(t *testing.T) {
 	var o overview
 	one, two := dashboard.Problem{What: "one"}, dashboard.Problem{What: "two", Since: time.Unix(5, 0)}
@@ -207,7 +209,7 @@ func TestProblemsAreDated(t *testing.T) {
 	}
 }
 
-// What is said of the rest of a batch is what is known.
+// TestRemaining checks the estimate of a batch with missing data.
 func TestRemaining(t *testing.T) {
 	rate, none, rest := 60.0, 0.0, time.Minute
 	b := func(s batch.Status) batch.Batch { return batch.Batch{Status: s} }

@@ -41,7 +41,7 @@ func TestSearchFiles(t *testing.T) {
 					t.Fatal(err)
 				}
 				if looked > searchPage*searchPages || len(found.files) > limit {
-					t.Fatalf("looked at %d files for a page of %d, found %d", looked, limit, len(found.files))
+					t.Fatalf("examined %d files for a page of %d, found %d", looked, limit, len(found.files))
 				}
 				for _, f := range found.files {
 					got = append(got, f.ID)
