@@ -36,7 +36,7 @@
     }
   }
 
-  // A page that nobody sees has no stream: browsers allow few connections to
+  // A hidden page has no stream: browsers allow few connections to
   // one server, and the server has less to do.
   function Stream (url) {
     var self = this
@@ -221,7 +221,7 @@
           tell()
           show(found)
         })
-      }).catch(function () {}).then(function () { asked = false }) // the upload says what is wrong
+      }).catch(function () {}).then(function () { asked = false }) // the upload reports the error
     }
     function show (found) {
       var at = document.getElementById('arriving')

@@ -1,4 +1,4 @@
-// Live parts: the stream sends a part of the page anew when it has changed.
+// Live parts: the stream sends a part of the page again when it has changed.
 // The part is morphed: elements that remain keep their identity, and with it
 // their focus, scroll position, open state and typed text. Changes wait while
 // the reader presses, selects or chooses.
