@@ -11,7 +11,7 @@ func ServiceTier(body []byte) string { return StringMember(body, "service_tier")
 
 // StringMember returns a string member of a request's body, "" when there is none of the
 // name or it is no string. The last of several counts. body may be the beginning of a
-// larger one, of which only that much is looked at. It does not parse a body without
+// larger one; only this part is scanned. It does not parse a body without
 // the name. The name must have no characters that JSON escapes.
 func StringMember(body []byte, name string) string {
 	if !bytes.Contains(body, []byte(`"`+name+`"`)) {
