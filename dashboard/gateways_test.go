@@ -17,7 +17,7 @@ func TestGateways(t *testing.T) {
 	}
 }
 
-// Gateways of one host are told apart by their IDs; others have only their host.
+// Gateways of one host are distinguished by their IDs; others have only their host.
 func TestGatewaysOfOneHost(t *testing.T) {
 	h := build(t, nil)
 	now, err := h.Source().Overview.Now(t.Context())

@@ -86,7 +86,7 @@ func TestForbiddenInGoIsFound(t *testing.T) {
 		`"health_interval stands there twice"`:       "stands there",
 		`"it is there no more"`:                      "is there no more",
 		"// counts gives the sums of a batch.":       "gives",
-		`"a client is told that it failed"`:     "is told",
+		`"a client is told that it failed"`:          "is told",
 		"// A server that is well is probed.":        "is well",
 		"// The batch goes on after the restart.":    "goes on",
 		"// what was claimed is handed back":         "gives back",
