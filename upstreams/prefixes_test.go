@@ -94,7 +94,7 @@ func TestPrefixesOfARestartedServer(t *testing.T) {
 	}
 	x.update(counters(2000), counters(10), &full)
 	if got := x.Has(chain); got != 0 {
-		t.Errorf("got %d blocks of a server that was started anew, want 0", got)
+		t.Errorf("got %d blocks of a restarted server, want 0", got)
 	}
 	if off := (Facts{PrefixCaching: "False", Blocks: 1000, BlockSize: 16}); prefixCapacity(&off) != 0 {
 		t.Error("a server without a prefix cache has a capacity")

@@ -34,7 +34,6 @@ var forbiddenInGo = []struct{ name, pattern, write string }{
 	{"at the moment", `\bat the moment\b`, "now, currently, when"},
 	{"gives back", `\b(gives? (it |them )?|given |hand(s|ed)? )back\b`, "returns, releases"},
 	{"in good order", `\bin good order\b`, "gracefully, without an error"},
-	{"anew", `\banew\b`, "again, resets"},
 	{"lets go of", `\blets? go of\b`, "releases"},
 	{"knows of nothing", `\bknows (of )?nothing\b`, "does not depend on, is not affected"},
 	{"is what", `^\s*// \w+ (is|are) (what|who)\b`, "the noun"},
