@@ -90,7 +90,7 @@ func TestPrefixesOfARestartedServer(t *testing.T) {
 	x.Use(chain)
 	x.update(counters(1000), counters(2000), &full)
 	if got := x.Has(chain); got != len(chain) {
-		t.Errorf("got %d blocks of %d on a server that went on", got, len(chain))
+		t.Errorf("got %d blocks of %d on a server that continued", got, len(chain))
 	}
 	x.update(counters(2000), counters(10), &full)
 	if got := x.Has(chain); got != 0 {
