@@ -20,8 +20,8 @@ func (LeastLoad) Choose(candidates []*Candidate, _ *Query) *Candidate {
 	return leastLoaded(candidates, func(int) bool { return true })
 }
 
-// leastLoaded returns the least loaded of the allowed candidates, of which there is at
-// least one.
+// leastLoaded returns the least loaded of the allowed candidates. There must be at least
+// one.
 func leastLoaded(candidates []*Candidate, allowed func(i int) bool) *Candidate {
 	// Ties are broken by the random start of the search.
 	first := rand.IntN(len(candidates))

@@ -196,7 +196,7 @@ func (f *fit) slope() float64 {
 // at returns the expected y for an x.
 func (f *fit) at(x float64) float64 { return max(0, f.y+f.slope()*(x-f.x)) }
 
-// sharePoolSpeed tells each server the speed of the pool: the median of the servers
+// sharePoolSpeed sets the speed of the pool on each server: the median of the servers
 // whose speed is known. Pool.mu is held.
 func (p *Pool) sharePoolSpeed() {
 	var known []float64

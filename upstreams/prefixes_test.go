@@ -16,8 +16,8 @@ import (
 	"github.com/tidegate/tidegate/upstreams/prefix"
 )
 
-// TestConversationsStay checks that a conversation goes on where its beginning is
-// cached, while others run beside it.
+// TestConversationsStay checks that a conversation continues on the server that has its
+// beginning in the cache, while others run.
 func TestConversationsStay(t *testing.T) {
 	const conversations, turns, turnTokens = 40, 6, 500
 	onGPUs(t, []gpu{{slower: 1}, {slower: 1}, {slower: 1}, {slower: 1}}, func(t *testing.T, w *gpus) {

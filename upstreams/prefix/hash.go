@@ -13,7 +13,7 @@ import (
 // block of precision.
 const BlockBytes = 256
 
-// MaxBlocks bounds the blocks of one prompt that are looked at: 1 MiB of text.
+// MaxBlocks limits the blocks of one prompt that are compared: 1 MiB of text.
 const MaxBlocks = 4096
 
 // Chain is the blocks of a prompt. Each element stands for a block and all before it:

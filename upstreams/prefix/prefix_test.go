@@ -35,7 +35,7 @@ func TestAppend(t *testing.T) {
 		t.Error("a rest that fills no block changes the chain")
 	}
 	if got := alike(a, chain(seed, append(slices.Clone(common), end...))); got != 5 {
-		t.Errorf("got %d blocks alike of a prompt that goes on, want 5", got)
+		t.Errorf("got %d equal blocks of a longer prompt, want 5", got)
 	}
 	changed := slices.Clone(common)
 	changed[2*BlockBytes]++
@@ -103,7 +103,7 @@ func TestCache(t *testing.T) {
 	}
 }
 
-// TestCacheIsReadWhileItChanges checks that a reader finds what nobody removes.
+// TestCacheIsReadWhileItChanges checks that a reader finds blocks that are not removed.
 func TestCacheIsReadWhileItChanges(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	c := NewCache(64)
@@ -134,8 +134,8 @@ func TestCacheIsReadWhileItChanges(t *testing.T) {
 	}
 }
 
-// BenchmarkDecision is what it takes to compare 24 servers for a prompt of 16 KB of
-// which each has another part.
+// BenchmarkDecision measures the comparison of 24 servers for a prompt of 16 KB, each with a
+// different cached part.
 func BenchmarkDecision(b *testing.B) {
 	random := rand.New(rand.NewPCG(7, 8))
 	prompt := text(64, random)
