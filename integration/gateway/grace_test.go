@@ -36,7 +36,6 @@ func TestGraceOfStreams(t *testing.T) {
 		return tidegatetest.ChatBody(t, fmt.Sprintf("[[sim:gap=%s]] Is this read to its end?", gap), true)
 	}
 	t.Run("short", func(t *testing.T) {
-		t.Parallel()
 		long := body("10m")
 		got, code := stopInStream(t, long, "TIDEGATE_GRACE=4s")
 		if err := got.CheckCut(long); err != nil {
@@ -47,7 +46,6 @@ func TestGraceOfStreams(t *testing.T) {
 		}
 	})
 	t.Run("long", func(t *testing.T) {
-		t.Parallel()
 		short := body("8s") // twice as long as the other's grace
 		got, code := stopInStream(t, short, "TIDEGATE_GRACE=3m")
 		if err := got.Check(short, true); err != nil || code != 0 {
@@ -67,7 +65,6 @@ func TestDrainTimeoutOfLines(t *testing.T) {
 		"long":  {"3m", "6s", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			sim := tidegatetest.StartSim(t)
 			g := shipped(t, sim, "TIDEGATE_DRAIN_TIMEOUT="+tt.timeout, "TIDEGATE_DATA="+t.TempDir())
 			input := tidegatetest.BatchInput(t, 1, func(int) string { return "[[sim:slow=" + tt.gap + "]] One line" })

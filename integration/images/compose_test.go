@@ -146,6 +146,20 @@ func TestGracePeriod(t *testing.T) {
 	}
 }
 
+// Variables set how long a container may take to stop, and what its gateway is told.
+func TestGracePeriodByVariables(t *testing.T) {
+	env := []string{"TIDEGATE_GRACE=2m", "TIDEGATE_DRAIN_TIMEOUT=90s", "TIDEGATE_STOP_GRACE=4m"}
+	gateway := loadWith(t, cli.WithEnv(env)).Services["gateway"]
+	if stop := gateway.StopGracePeriod; stop == nil || time.Duration(*stop) != 4*time.Minute {
+		t.Errorf("got a stop grace period of %v, want 4m", stop)
+	}
+	for variable, want := range map[string]string{"TIDEGATE_GRACE": "2m", "TIDEGATE_DRAIN_TIMEOUT": "90s"} {
+		if got := gateway.Environment[variable]; got == nil || *got != want {
+			t.Errorf("%s: got %v, want %s", variable, got, want)
+		}
+	}
+}
+
 // Data outlive containers, where the images keep them and where the user of
 // ours may write. All gateways have one directory for files.
 func TestVolumes(t *testing.T) {
