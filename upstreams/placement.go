@@ -55,6 +55,9 @@ const (
 	placementAverage = 10 * time.Second
 	// placementMemory is how long batch lines count as present after the last one.
 	placementMemory = 10 * time.Second
+	// placementQuiet is how long after the last live request a server is kept for live
+	// requests. Without it, a batch at night would leave part of a server idle.
+	placementQuiet = 2 * time.Minute
 )
 
 // placement tracks the live requests of all models. It is used by one goroutine.
@@ -68,6 +71,7 @@ type placement struct {
 type liveNeed struct {
 	work, own, all float64   // averages: part of one server's time, live requests of this gateway, of all gateways
 	batch          time.Time // when batch lines ran last
+	live           time.Time // when live requests ran last, or the first update
 	servers        int       // number of servers in use
 	low            time.Time // since when fewer would be enough; zero: they are not
 }
@@ -130,6 +134,9 @@ func (n *liveNeed) update(at *served, work map[*upstream]int64, now time.Time, s
 			n.batch = now
 		}
 	}
+	if own+others > 0 || sum > 0 || n.live.IsZero() {
+		n.live = now
+	}
 	weight := 1 - math.Exp(-span.Seconds()/placementAverage.Seconds())
 	n.work += weight * (float64(sum)/float64(span) - n.work)
 	n.own += weight * (float64(own) - n.own)
@@ -154,6 +161,9 @@ func (n *liveNeed) updateServers(now time.Time) {
 		n.servers, n.low = int(math.Ceil(need)), time.Time{}
 	}
 	n.servers = max(1, n.servers)
+	if now.Sub(n.live) >= placementQuiet {
+		n.servers = 0
+	}
 }
 
 // vote records the placement of a model's servers. A server with several models is
@@ -163,7 +173,7 @@ func (n *liveNeed) vote(at *served, now time.Time, placed map[*upstream]Placemen
 		return
 	}
 	sound := slices.DeleteFunc(slices.Clone(at.up), func(c *Candidate) bool { return c.suspect.Load() })
-	if n.servers >= len(sound) {
+	if n.servers >= len(sound) || len(sound) == 1 {
 		for _, c := range sound {
 			if placed[c.upstream] != ForLive {
 				placed[c.upstream] = ForBoth

@@ -254,3 +254,30 @@ func TestBudgetWhereLiveIs(t *testing.T) {
 		t.Errorf("with half of the slots left by the budget the server for live requests has %d and the other one %d, want 50 and 100", live, batch)
 	}
 }
+
+// Without live requests for a while, all servers are filled with batch lines. The first
+// live request gets a server of its own again.
+func TestPlacementWithoutLiveRequests(t *testing.T) {
+	f := newPlacedFleet(t, "m", 4)
+	all := []int{0, 1, 2, 3}
+	f.load(0, 10, 0, all...)
+	for range int(placementQuiet / placementInterval) {
+		if got, want := f.second(), "live batch batch batch"; got != want {
+			t.Fatalf("got %s before the quiet time is over, want %s", got, want)
+		}
+	}
+	if got, want := f.second(), "batch batch batch batch"; got != want {
+		t.Errorf("got %s after a quiet time, want %s", got, want)
+	}
+	f.load(0, 10, 15*time.Millisecond, 2) // a request that has ended meanwhile
+	if got, want := f.second(), "live batch batch batch"; got != want {
+		t.Errorf("got %s after a live request, want %s", got, want)
+	}
+	one := newPlacedFleet(t, "m", 1)
+	one.load(0, 10, 0, 0)
+	for range 2 * int(placementQuiet/placementInterval) {
+		if got := one.second(); got != "both" {
+			t.Fatalf("got %s for the only server, want both", got)
+		}
+	}
+}
