@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"mime/multipart"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,16 +23,12 @@ import (
 
 // notReached are calls that do not occur in a day, with the reason.
 var notReached = map[string]string{
-	"store.Quarantine":     "asked for contents older than an hour that no row names",
-	"store.UnknownKeys":    "asked for contents older than an hour",
-	"store.RenewBatch":     "asked while a batch takes longer to validate or finalize than a third of its lease",
-	"store.ReleaseBatch":   "asked when a stop comes in the middle of that",
-	"store.BatchOfKey":     "asked when failed lines are retried with an idempotency key",
-	"store.WaitingBatches": "asked for the demand, which a day does not look at yet",
-	"store.BatchModels":    "asked for the demand",
-	"store.Flow":           "asked for the demand",
-	"store.CountLines":     "asked when a batch waits for a model that no server has",
-	"store.Forget":         "finds only what was deleted an hour ago; it is reached, and has nothing to repeat",
+	"store.Quarantine":   "asked for contents older than an hour that no row names",
+	"store.UnknownKeys":  "asked for contents older than an hour",
+	"store.RenewBatch":   "asked while a batch takes longer to validate or finalize than a third of its lease",
+	"store.ReleaseBatch": "asked when a stop comes in the middle of that",
+	"store.BatchOfKey":   "asked when failed lines are retried with an idempotency key",
+	"store.Forget":       "finds only what was deleted an hour ago; it is reached, and has nothing to repeat",
 }
 
 // inFlight limits the calls that are repeated after the death of the gateway.
@@ -81,12 +79,13 @@ func fail(t *testing.T, servers *tidegatetest.Servers, sims []*tidegatetest.Sim,
 				t.Parallel()
 				b := servers.NewBackend(t)
 				b.MaxConns = 4
-				d := day{t: t, name: point, sims: sims, backend: b}
+				d := day{t: t, name: point, sims: sims, loading: startLoading(t), backend: b}
 				d.gateway = tidegatetest.Persist(t, tidegatetest.Settings{
-					Sims: sims, Binary: binary, Env: []string{"TIDEGATE_FAILPOINTS=" + point}, App: b.App(),
+					Sims: append(slices.Clip(sims), &d.loading.Sim), Binary: binary, Env: []string{"TIDEGATE_FAILPOINTS=" + point}, App: b.App(),
 					Batch: fmt.Sprintf("max_in_flight %d\n lease 1s\n collect_interval 100ms\n retry_backoff 10ms 20ms", inFlight),
 				})
 				live(&d)
+				d.loading.loaded.Store(true) // nothing is wrong with a server that is up
 				fired := func() bool { return strings.Contains(d.gateway.Log(t), "failpoint "+point+"\n") }
 				if !rare && !tidegatetest.Poll(20*time.Second, fired) {
 					t.Error("it never came to that")
@@ -105,6 +104,7 @@ type day struct {
 	t       *testing.T
 	name    string
 	sims    []*tidegatetest.Sim
+	loading *loadingServer
 	backend *tidegatetest.Backend
 	gateway *tidegatetest.Gateway
 }
@@ -138,6 +138,7 @@ func (d *day) run() {
 	g.StopAndLaunch(t)
 	cancelledID := g.Submit(t, cancelled).ID
 	d.ask(http.MethodPost, "/v1/batches/"+cancelledID+"/cancel", http.StatusOK, http.StatusConflict)
+	waitingID := g.Submit(t, bytes.ReplaceAll(d.input("waiting", waitingLines), []byte(`"model":"`+tidegatetest.Model+`"`), []byte(`"model":"`+waitingModel+`"`))).ID
 	bad := bytes.Replace(d.input("bad", 2), []byte(`"POST"`), []byte(`"GET"`), 1)
 	badID := g.Submit(t, bad).ID
 	uploaded := d.uploadParts()
@@ -156,6 +157,7 @@ func (d *day) run() {
 		t.Errorf("the bad batch ended as %+v", failed)
 	}
 	d.used(b.Usage, over.Usage)
+	d.waits(waitingID)
 	d.look(wholeID)
 	if got := g.Content(t, &uploaded); string(got) != "first second" {
 		t.Errorf("the upload holds %q", got)
@@ -177,6 +179,55 @@ func (d *day) run() {
 	if got := g.Batch(t, wholeID); got.RequestCounts != b.RequestCounts || got.Status != b.Status {
 		t.Errorf("the batch is %s, %+v after its end", got.Status, got.RequestCounts)
 	}
+}
+
+// waitingModel is the model of a batch of waitingLines that waits because a server is
+// loading that may have the model.
+const (
+	waitingModel = "waiting"
+	waitingLines = 3
+)
+
+// loadingServer reports that it is loading until it is loaded, and then has waitingModel.
+type loadingServer struct {
+	tidegatetest.Sim // its URL alone
+	loaded           atomic.Bool
+}
+
+func startLoading(t *testing.T) *loadingServer {
+	s := new(loadingServer)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if !s.loaded.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"object":"list","data":[{"id":%q,"object":"model"}]}`, waitingModel)
+	}))
+	t.Cleanup(server.Close)
+	s.URL = server.URL
+	return s
+}
+
+// waits checks that a batch waits for its model and is in the demand, and deletes it.
+func (d *day) waits(id string) {
+	d.t.Helper()
+	var demand struct {
+		Data []struct {
+			Lines int64
+		}
+	}
+	counted := func() bool {
+		d.gateway.Get(d.t, "/v1/batches/demand?model="+waitingModel, &demand)
+		return len(demand.Data) == 1 && demand.Data[0].Lines == waitingLines
+	}
+	if !tidegatetest.Poll(30*time.Second, counted) {
+		d.t.Errorf("demand of the model that loads: got %+v, want %d lines", demand, waitingLines)
+	}
+	if b := d.gateway.Batch(d.t, id); b.Status != "validating" || b.WaitReason == nil || !strings.Contains(*b.WaitReason, "loading") {
+		d.t.Errorf("the batch of the model that loads: got %+v, want validating and the reason", b)
+	}
+	d.ask(http.MethodDelete, "/v1/batches/"+id+"?input=true", http.StatusOK, http.StatusNotFound)
 }
 
 // used checks that the usage report is the sum of the usage of batches.
