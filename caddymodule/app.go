@@ -150,6 +150,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("%T cannot be used as %s", module, guest.field)
 		}
 	}
+	if err := a.Pool.loadBalancer(ctx); err != nil {
+		return fmt.Errorf("pool: %w", err)
+	}
 	var err error
 	if a.keys, err = newKeyring(a.APIKeys); err != nil {
 		return fmt.Errorf("api_keys: %w", err)

@@ -147,6 +147,7 @@ func (h *DashboardHandler) options() map[string]option {
 //				tls_server_name          <name>
 //				tls_insecure_skip_verify
 //			}]
+//			balancer        <name> ...
 //			api_key         [<key>]
 //			batch_share     <number>
 //			batch_price     <number>|off
@@ -265,7 +266,7 @@ func (p *PoolConfig) unmarshal(d *caddyfile.Dispenser) error {
 
 func (p *PoolConfig) options() map[string]option {
 	return map[string]option{
-		"upstream": p.upstream, "api_key": optionalText(&p.APIKey), "batch_share": number(&p.BatchShare, 1),
+		"upstream": p.upstream, "balancer": balancer(&p.BalancerRaw), "api_key": optionalText(&p.APIKey), "batch_share": number(&p.BatchShare, 1),
 		"batch_price": batchPrice(&p.BatchPrice), "batch_budget": budget(&p.BatchBudget),
 		"health_interval": span(&p.HealthInterval), "health_timeout": span(&p.HealthTimeout), "models_interval": span(&p.ModelsInterval),
 		"retry_buffer": size(&p.RetryBuffer), "body_memory": size(&p.BodyMemory), "max_answer": size(&p.MaxAnswer),

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -14,6 +15,8 @@ import (
 type PoolConfig struct {
 	// Upstreams are the servers.
 	Upstreams []UpstreamConfig `json:"upstreams,omitempty"`
+	// BalancerRaw selects the server of a live request. Default: least_work.
+	BalancerRaw json.RawMessage `json:"balancer,omitempty" caddy:"namespace=tidegate.balancers inline_key=name"`
 	// APIKey is sent to the upstreams as a bearer token (vLLM's --api-key).
 	APIKey string `json:"api_key,omitempty"`
 	// BatchShare is the part of an upstream's max_num_seqs that batch lines may use,
@@ -60,6 +63,8 @@ type PoolConfig struct {
 	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
 	// StreamIdleTimeout aborts a stream that was silent for this long. Default: never.
 	StreamIdleTimeout caddy.Duration `json:"stream_idle_timeout,omitempty"`
+
+	balancer upstreams.Balancer // loaded from BalancerRaw
 }
 
 // UpstreamConfig configures one server.
@@ -122,7 +127,8 @@ func (t *TLSConfig) config() *upstreams.TLSConfig {
 func (a *App) poolConfig() upstreams.Config {
 	p := a.Pool
 	out := upstreams.Config{
-		APIKey: p.APIKey, DropAuthorization: len(a.APIKeys) > 0, BatchShare: p.BatchShare, Hours: a.Batch.hours(),
+		Balancer: p.balancer,
+		APIKey:   p.APIKey, DropAuthorization: len(a.APIKeys) > 0, BatchShare: p.BatchShare, Hours: a.Batch.hours(),
 		BatchPrice: p.BatchPrice, BatchBudget: p.BatchBudget.config(),
 		HealthInterval: duration(p.HealthInterval), HealthTimeout: duration(p.HealthTimeout), ModelsInterval: duration(p.ModelsInterval),
 		RetryBuffer: p.RetryBuffer, BodyMemory: p.BodyMemory, QueueSize: p.QueueSize, QueueTimeout: duration(p.QueueTimeout), MaxAnswer: p.MaxAnswer, DialTimeout: duration(p.DialTimeout),
