@@ -15,17 +15,17 @@ const (
 // PurposePart is the purpose of parts of uploads in sums of storage.
 const PurposePart = "upload_part"
 
-// MaxFileUses is up to where batches of a file are counted.
+// MaxFileUses limits the count of batches of a file.
 const MaxFileUses = 1000
 
-// FileUse is who has a file as its input.
+// FileUse lists the batches that have a file as their input.
 type FileUse struct {
 	Batches int      // at most MaxFileUses
 	Latest  []string // ids, newest first
 	Needed  bool     // by a batch that is not over
 }
 
-// Period is From up to, and not with, To, in steps. From is rounded down to a
+// Period is the time from From up to To, exclusive, in steps. From is rounded down to a
 // bucket of 15 minutes, Step, which begins at multiples of itself since the
 // Unix epoch, up to a multiple of one. Where Step is a multiple of 24 h, and in
 // sums over more than a week, From is rounded down to a day, UTC.
@@ -34,7 +34,7 @@ type Period struct {
 	Step     time.Duration
 }
 
-// UsagePoint is what a class used in a step.
+// UsagePoint is the usage of a class in a step.
 type UsagePoint struct {
 	At                 time.Time // when the step begins
 	Class              string
@@ -57,7 +57,7 @@ type EventPoint struct {
 	Amount int64
 }
 
-// Waiting is what batches that are InProgress have before them.
+// Waiting is the backlog of batches that are InProgress.
 type Waiting struct {
 	Batches, Paused int64     // paused ones are not among Batches
 	Lines           int64     // without a result, those that run included; not of paused batches
@@ -82,11 +82,11 @@ type BatchFilter struct {
 // BatchPage is a page of batches.
 type BatchPage struct {
 	Batches []Batch
-	After   string // continues behind the page
+	After   string // cursor of the next page
 	More    bool
 }
 
-// StorageUse is what files of a purpose take.
+// StorageUse is the storage that files of a purpose use.
 type StorageUse struct {
 	Purpose string
 	Files   int64

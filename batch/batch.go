@@ -13,7 +13,7 @@ type Status string
 // The states of a batch.
 const (
 	Validating Status = "validating"
-	Failed     Status = "failed" // the input did not validate; nothing else is meant by it
+	Failed     Status = "failed" // only: the input did not validate
 	InProgress Status = "in_progress"
 	Finalizing Status = "finalizing"
 	Completed  Status = "completed"
@@ -22,7 +22,7 @@ const (
 	Cancelled  Status = "cancelled"
 )
 
-// Terminal tells whether nothing will change any more.
+// Terminal reports whether the state is final.
 func (s Status) Terminal() bool {
 	switch s {
 	case Failed, Completed, Expired, Cancelled:
@@ -60,8 +60,8 @@ type Batch struct {
 	ExpiredAt, CancellingAt, CancelledAt              time.Time
 	PausedAt                                          time.Time // zero: it is not paused
 
-	// PauseReason says why the gateway paused the batch; "" when it is not
-	// paused, or a client asked for it.
+	// PauseReason is why the gateway paused the batch; "" if it is not paused or a
+	// client paused it.
 	PauseReason string
 }
 
@@ -74,8 +74,8 @@ type NewBatch struct {
 	Priority                                            int
 	OutputTTL                                           time.Duration // of output and error file, from the end of the batch; 0: never expire
 
-	// IdempotencyKey makes the creation repeatable: "" for none. RequestHash
-	// tells whether a repeated key came with the same request.
+	// IdempotencyKey makes the creation repeatable; "" for none. RequestHash is equal
+	// for repetitions of the same request.
 	IdempotencyKey, RequestHash string
 }
 
@@ -97,21 +97,21 @@ type SliceRef struct {
 	Number  int // from 0, in input order
 }
 
-// SlicePlan is where a slice lies in the input file.
+// SlicePlan is the position of a slice in the input file.
 type SlicePlan struct {
 	Offset, Length int64 // bytes of the input file, blank lines in between included
 	FirstLine      int   // index of its first request among the batch's, from 0
 	Lines          int   // requests in it, 1 to SliceLines
 }
 
-// SliceClaim is the right to work on a slice. A write that carries an old
-// Attempt is refused.
+// SliceClaim is the right to work on a slice. Attempt is its fencing token: a write with
+// an old one is refused.
 type SliceClaim struct {
 	SliceRef
 	Attempt int
 }
 
-// Slice is a slice as the store has it.
+// Slice is the state of a slice in the store.
 type Slice struct {
 	SliceClaim
 	SlicePlan
@@ -119,15 +119,15 @@ type Slice struct {
 	Kept uint64 // bit i: the slice's line i is kept by a former claimant, see Release
 }
 
-// Release is a claim that is given back.
+// Release releases a claim, except for the lines in Keep.
 type Release struct {
 	SliceClaim
-	// Keep are lines that the claimant has begun and goes on with, bit i for
-	// the slice's line i. A slice of which another keeps lines is passed over.
+	// Keep are the lines that the claimant goes on running, bit i for the slice's line
+	// i. A slice with lines that another claimant keeps is skipped.
 	Keep uint64
 }
 
-// Plan is what validation makes of an accepted input file.
+// Plan is the result of validating an input file.
 type Plan struct {
 	Model  string       // when all lines name one
 	Models []ModelLines // when they name several
@@ -135,8 +135,8 @@ type Plan struct {
 	Slices []SlicePlan
 }
 
-// BatchClaim is the right to validate or finalize a batch. A write that
-// carries an old Attempt is refused.
+// BatchClaim is the right to validate or finalize a batch. Attempt is its fencing token:
+// a write with an old one is refused.
 type BatchClaim struct {
 	Batch   Batch
 	Attempt int
@@ -152,8 +152,7 @@ type LineResult struct {
 	LineInfo
 }
 
-// LineInfo says how the result of a line came about. It is kept for reports;
-// nothing depends on it.
+// LineInfo describes how a line was run. Only reports use it.
 type LineInfo struct {
 	Attempts int           // that this gateway made; 0: not known
 	Duration time.Duration // of the last one, in whole milliseconds
@@ -166,10 +165,10 @@ type SegmentWrite struct {
 	Lines []LineResult
 }
 
-// Outcome is what finalizing writes: the files, when they are not empty.
+// Outcome is the result of finalizing: the files that are not empty.
 type Outcome struct {
 	Output, Error *NewFile
-	// Index tells where each line stands in them. Its tenant is IndexTenant.
+	// Index has the position of each line in them. Its tenant is IndexTenant.
 	Index *NewFile
 	// Lines becomes the batch's total when it has none yet: it was cancelled
 	// before it was validated.
@@ -183,7 +182,7 @@ type UsageRecord struct {
 	Usage                          openai.Usage
 }
 
-// Left is how many lines have no result yet.
+// Left returns the number of lines without a result.
 func (b *Batch) Left() int64 { return b.Counts.Total - b.Counts.Completed - b.Counts.Failed }
 
 // EndedAt returns when a batch reached its terminal state, zero if it has not.
@@ -196,6 +195,7 @@ func (b *Batch) EndedAt() time.Time {
 	return time.Time{}
 }
 
+// Add adds the counts of another record.
 func (r *UsageRecord) Add(s UsageRecord) {
 	r.Requests += s.Requests
 	r.Failures += s.Failures
@@ -206,7 +206,7 @@ func (r *UsageRecord) Add(s UsageRecord) {
 // given a priority.
 func (s Status) Controllable() bool { return s == Validating || s == InProgress }
 
-// The priorities that clients can give.
+// The priorities that clients can set.
 const (
 	MinPriority = -100
 	MaxPriority = 100

@@ -9,57 +9,58 @@ import (
 type Config struct {
 	// Role is the part of the work that this gateway does. Default RoleAll.
 	Role Role
-	// MaxInFlight is how many lines, at most, have been sent by this gateway
-	// and have no durable result yet. It bounds what a crash repeats and,
-	// times the size of an answer, the memory that results take while the
-	// store is away. By default it follows the pool: a third more than
-	// Dispatcher.Slots, for what is being committed, and at least 256.
+	// MaxInFlight limits the lines that this gateway has sent and that have no durable
+	// result yet. It bounds the lines that a crash repeats and, multiplied by the size
+	// of a result, the memory for results while the store is unavailable. Default: a
+	// third more than Dispatcher.Slots, for results that are being committed, and at
+	// least 256.
 	MaxInFlight int
-	// MaxConcurrentBatches is how many batches are served at a time; more
-	// take turns. Default 10.
+	// MaxConcurrentBatches limits the batches that run at a time. More of them rotate.
+	// Default 10.
 	MaxConcurrentBatches int
-	// MaxRequests is how many lines a batch may have. Default 50,000.
+	// MaxRequests limits the lines of a batch. Default 50,000.
 	MaxRequests int
-	// MaxLineBytes is how long a line may be. Default 16 MiB.
+	// MaxLineBytes limits the length of a line. Default 16 MiB.
 	MaxLineBytes int
-	// MemoryBytes bounds the requests that are under way or read ahead, and
-	// apart from them the results that wait for the store. Default 64 MiB. One
-	// line and one result of any allowed size always fit.
+	// MemoryBytes limits the requests in flight or prefetched and, separately, the
+	// results that wait for the store. Default 64 MiB. One line and one result of any
+	// allowed size always fit.
 	MemoryBytes int64
 
-	// Retries is how often a line is sent again after an answer or a failure
-	// that may pass (connection broken, 408, 429, 500, 502, 503, 504).
-	// Default 8, about two minutes of back-off.
+	// Retries limits how often a line is sent again after a temporary error (broken
+	// connection, 408, 429, 500, 502, 503, 504). Default 8, about two minutes of
+	// backoff.
 	Retries int
 	// RetryBackoffMin and RetryBackoffMax bound the pause before a retry; it
 	// doubles from one to the other, with jitter. Default 500 ms and 60 s.
 	RetryBackoffMin, RetryBackoffMax time.Duration
-	// StopAfter pauses a batch when so many of its lines failed in a row with
-	// the same error. NoStop: never. Default 100.
+	// StopAfter pauses a batch after this number of consecutive lines failed with the
+	// same error. NoStop: never. Default 100.
 	StopAfter int
-	// LineTimeout is how long one attempt at a line may take. Default 30 min.
+	// LineTimeout limits one attempt at a line. Default 30 min.
 	LineTimeout time.Duration
 
-	// Lease is how long a claim holds without renewal, by the store's clock.
-	// Default 20 s: what a gateway had that was killed is taken over within
-	// 30 s. LeaseRenew is how often it is renewed. Default a third of Lease.
+	// Lease is the lifetime of a claim without renewal, by the store's clock. Default
+	// 20 s: the work of a killed gateway is taken over within 30 s. LeaseRenew is the
+	// interval of renewals. Default a third of Lease.
 	Lease, LeaseRenew time.Duration
-	// DrainTimeout is how long running lines may go on after a stop was
-	// asked for, before they are handed back. Default 25 s.
+	// DrainTimeout limits how long lines in flight may finish after a stop was
+	// requested, before they are released. Default 25 s.
 	DrainTimeout time.Duration
-	// CollectInterval is how often what expired is collected. Default 1 min.
+	// CollectInterval is the interval of the cleaner. Default 1 min.
 	CollectInterval time.Duration
-	// Quarantine is how long a content that no row names is kept. Default 7 days.
+	// Quarantine is how long contents without a row are kept. Default 7 days.
 	Quarantine time.Duration
-	// ExpireInterval is how often deadlines of batches are looked at.
+	// ExpireInterval is the interval of checks for batches past their deadlines.
 	// Default 1 s.
 	ExpireInterval time.Duration
 
-	// OutputTTL is how long results are kept after the end of a batch that
-	// does not say. Default 30 days.
+	// OutputTTL is how long results are kept after the end of a batch that sets no
+	// lifetime. Default 30 days.
 	OutputTTL time.Duration
 }
 
+// WithDefaults returns the settings with defaults in place of zero fields.
 func (c Config) WithDefaults() Config {
 	def(&c.Role, RoleAll)
 	def(&c.MaxConcurrentBatches, 10)
@@ -88,7 +89,7 @@ func def[T comparable](field *T, value T) {
 	}
 }
 
-// Validate names the first setting that makes no sense.
+// Validate returns an error for the first invalid setting.
 func (c Config) Validate() error {
 	c = c.WithDefaults()
 	for _, f := range []struct {

@@ -7,8 +7,7 @@ import (
 	"io"
 )
 
-// Content reads a content from any place, by ranges. It is used by one
-// goroutine.
+// Content reads a content from any offset, by ranges. It is not safe for concurrent use.
 type Content struct {
 	// ctx ends all reading; io.Reader leaves no other way to pass it.
 	ctx   context.Context
@@ -59,7 +58,7 @@ func (c *Content) open() error {
 	return nil
 }
 
-// Read reads on from where the last Read or Seek ended.
+// Read continues at the end of the last Read or Seek.
 func (c *Content) Read(p []byte) (int, error) {
 	n, err := c.read(p)
 	if err != nil && !errors.Is(err, io.EOF) && c.err == nil {
@@ -94,11 +93,10 @@ func (c *Content) read(p []byte) (int, error) {
 	return n, err
 }
 
-// Err returns the first error of reading, nil if there was none: callers such as
-// http.ServeContent drop it.
+// Err returns the first error of reading. Callers such as http.ServeContent drop it.
 func (c *Content) Err() error { return c.err }
 
-// Size is the length of the content in bytes.
+// Size returns the length of the content in bytes.
 func (c *Content) Size() int64 { return c.size }
 
 // Seek sets where the next Read begins. It reads nothing.
@@ -119,7 +117,7 @@ func (c *Content) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-// Close frees what is open. A Read after it opens again.
+// Close closes the source. A later Read opens it again.
 func (c *Content) Close() error {
 	if c.src == nil {
 		return nil

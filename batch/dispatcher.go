@@ -23,28 +23,27 @@ var (
 	ErrTrial = errors.New("the upstreams of the model are suspect; a request is tried")
 )
 
-// Dispatcher is what the engine knows of the pool.
+// Dispatcher sends lines to upstreams. Methods are safe for concurrent use.
 type Dispatcher interface {
-	// Reserve takes a slot for one request, if there is one now: ErrBusy,
-	// ErrDown or ErrUnknownModel otherwise. It prefers another upstream than
-	// avoid ("" for none).
+	// Reserve returns a slot for one request, or ErrBusy, ErrDown or ErrUnknownModel if
+	// none is free now. It prefers upstreams other than avoid ("" for none).
 	Reserve(model, avoid string) (Slot, error)
-	// Up reports whether a model has an upstream, be it full or not: nil,
-	// ErrDown or ErrUnknownModel; or ErrTrial while all are suspect for their
-	// answers and Reserve would give a line to one of them, to find out.
+	// Up returns nil if a model has an upstream, even a full one, and otherwise ErrDown
+	// or ErrUnknownModel. It returns ErrTrial while all are suspect and Reserve would
+	// send a line to one of them as a trial.
 	Up(model string) error
-	// Free tells whether a model has a slot that Reserve would give now.
+	// Free reports whether Reserve would return a slot for a model now.
 	Free(model string) bool
-	// Slots is how many lines this gateway may have on all upstreams at once,
-	// those that are down included. It changes with the pool's configuration
-	// and with the number of gateways that share it.
+	// Slots returns the maximum number of lines of this gateway in flight on all
+	// upstreams, including those that are down. It changes with the configuration of
+	// the pool and with the number of gateways that share it.
 	Slots() int
-	// Freed delivers a value after a Reserve that failed might succeed.
+	// Freed delivers a value when a Reserve that failed may succeed.
 	Freed() <-chan struct{}
-	// Serves tells whether a model is known and, when it is not, whether every
-	// upstream has told its models, so that this can be believed.
+	// Serves reports whether a model is known. Settled reports whether the models of
+	// every upstream are discovered, so that an unknown model does not exist.
 	Serves(model string) (known, settled bool)
-	// Closest names the known models whose names are closest to that of another.
+	// Closest returns the known models whose names are most similar.
 	Closest(model string) []string
 	// Capabilities returns the optional features.
 	Capabilities() DispatcherCapabilities
@@ -52,50 +51,49 @@ type Dispatcher interface {
 
 // Slot is the right to send one request to one upstream.
 type Slot interface {
-	// Upstream names the upstream.
+	// Upstream returns the name of the upstream.
 	Upstream() string
-	// Send posts body to path, byte for byte, and reads the answer whole.
-	// An error is a *SendError or the context's.
+	// Send posts body to path unchanged and reads the complete answer. An error is a
+	// *SendError or that of the context.
 	Send(ctx context.Context, path string, body []byte) (Answer, error)
-	// Release gives the slot back. It is called once.
+	// Release frees the slot. It must be called once.
 	Release()
 }
 
-// Answer is what an upstream answered.
+// Answer is the answer of an upstream.
 type Answer struct {
 	Status    int
 	Header    http.Header
 	Body      []byte
-	RequestID string // the upstream's, "" when it names none
+	RequestID string // of the upstream; "" for none
 	Next      Next
 	Reason    string // why it is not final
 }
 
-// Next is what becomes of a line after an answer. The Dispatcher decides it.
+// Next is how a line continues after an answer. The Dispatcher decides it.
 type Next uint8
 
 const (
-	// Final is for an answer that is the line's result.
+	// Final makes the answer the result of the line.
 	Final Next = iota
-	// Again is for an error that may pass, and may be the line's: it costs a
-	// retry.
+	// Again sends the line again and costs a retry. The error may be temporary, and may
+	// be caused by the line.
 	Again
-	// Elsewhere is for an error of the upstream's own: the line is sent again,
-	// however often.
+	// Elsewhere sends the line again without limit: the upstream caused the error.
 	Elsewhere
 )
 
-// SendError says how a request failed without an answer.
+// SendError reports a request without an answer.
 type SendError struct {
-	// Sent is false when nothing of the request can have reached the
-	// upstream (refused, unresolved).
+	// Sent reports whether the upstream may have received a part of the request. It is
+	// false for a refused connection or an unresolved name.
 	Sent bool
-	// Crashed is true when the upstream broke the connection and was found
-	// down at once: the request may be what took it down.
+	// Crashed reports whether the upstream broke the connection and was down right
+	// after it: the request may be the cause.
 	Crashed bool
-	// TooLarge is true when the answer was over the limit.
+	// TooLarge reports whether the answer was larger than the limit.
 	TooLarge bool
-	// Unreadable is true when the answer cannot be decoded, and never will be.
+	// Unreadable reports whether the answer cannot be decoded, which no retry changes.
 	Unreadable bool
 	Err        error
 }
@@ -108,7 +106,7 @@ type Closing struct {
 	Until time.Time // zero: for good
 }
 
-// String says why batches wait.
+// String returns why batches wait.
 func (c Closing) String() string {
 	switch {
 	case c.Until.IsZero():

@@ -2,14 +2,14 @@
 // batches, the states of a batch, the settings, the errors, and the interfaces of the
 // drivers. It starts no goroutine.
 //
-// A [Store] (SQL) holds the truth, [Files] hold the contents, a [Queue] says which slice
-// to look at next, and a [Dispatcher] sends requests to the model servers. Each driver
+// A [Store] (SQL) holds the truth, [Files] hold the contents, a [Queue] orders slices
+// to claim next, and a [Dispatcher] sends requests to the model servers. Each driver
 // interface has a conformance suite (store/storetest, queue/queuetest, files/filestest).
 //
 // The work is done in other packages: batch/scheduler runs lines, batch/upload takes
 // files in, batch/engine puts the parts together, and batch/httpapi serves the API.
 //
-// The invariants (docs/architecture.md says how each is kept):
+// The invariants (see docs/architecture.md for how each is kept):
 //
 //   - every line of an accepted batch ends exactly once in the output or the
 //     error file;

@@ -6,35 +6,35 @@ import (
 	"time"
 )
 
-// Files keeps contents under keys that the engine chooses ([A-Za-z0-9_-]+). A
-// key is written once. Methods are safe for concurrent use.
+// Files stores contents under keys that the engine chooses ([A-Za-z0-9_-]+). Each key is
+// written once. Methods are safe for concurrent use.
 type Files interface {
 	Open(ctx context.Context) error
 	Close() error
-	// Ping tells whether contents can be written, ErrNoSpace when they are
-	// not for want of space.
+	// Ping returns nil if contents can be written, and ErrNoSpace if the space is used
+	// up.
 	Ping(ctx context.Context) error
 	// Capabilities returns the optional features.
 	Capabilities() FilesCapabilities
 
-	// Create begins a content. Nothing is to be seen of it before Commit.
+	// Create begins a content. It is not visible before Commit.
 	Create(ctx context.Context, key string) (FileWriter, error)
-	// Read gives length bytes from offset on, or all the rest for a negative
-	// length; fewer when the content ends. ErrNotFound when there is none.
+	// Read returns length bytes from offset on, or up to the end for a negative length;
+	// fewer if the content ends before. It returns ErrNotFound for an unknown key.
 	Read(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error)
-	// Delete removes a content; none is no error.
+	// Delete removes a content. An unknown key is not an error.
 	Delete(ctx context.Context, key string) error
-	// List calls visit with every content, in no order, until it fails.
+	// List calls visit with every content, in no order, until visit fails.
 	List(ctx context.Context, visit func(key string, modified time.Time) error) error
 }
 
-// FileWriter takes one content. Exactly one of Commit and Abort ends it;
-// Abort after Commit does nothing, so that it can be deferred.
+// FileWriter writes one content. Exactly one of Commit and Abort ends it. Abort after
+// Commit does nothing, so that it can be deferred.
 type FileWriter interface {
-	// Write gives ErrNoSpace when the disk is full.
+	// Write returns ErrNoSpace if the disk is full.
 	io.Writer
-	// Commit makes the content durable and visible, whole or not at all.
+	// Commit makes the content durable and visible atomically.
 	Commit(ctx context.Context) error
-	// Abort leaves nothing behind.
+	// Abort removes everything that was written.
 	Abort() error
 }

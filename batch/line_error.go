@@ -8,14 +8,14 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// MaxMessage is how much of an error's message an index has, in bytes.
+// MaxMessage limits the message of an error in an index, in bytes.
 const MaxMessage = 240
 
-// ErrorMessage is what a failed line says of its failure, cut short.
+// ErrorMessage returns the error message of a failed line, shortened to MaxMessage.
 func ErrorMessage(h openai.ResultHead) string {
 	raw := errorOf(h)
 	var said struct{ Message string }
-	if err := json.Unmarshal(raw, &said); err != nil { // some servers say only a string
+	if err := json.Unmarshal(raw, &said); err != nil { // some servers return only a string
 		var text string
 		if json.Unmarshal(raw, &text) != nil {
 			return ""
@@ -25,7 +25,7 @@ func ErrorMessage(h openai.ResultHead) string {
 	return ClipBytes(said.Message, MaxMessage)
 }
 
-// ErrorCode is the code of a failure, "" when it has none that is a string.
+// ErrorCode returns the code of the error; "" unless it is a string.
 func ErrorCode(h openai.ResultHead) string {
 	var said struct{ Code json.RawMessage }
 	var code string
@@ -46,17 +46,16 @@ func ClipBytes(s string, n int) string {
 	return s[:n]
 }
 
-// varying is what differs between messages of one kind: quoted words, ids and
-// numbers.
+// varying matches the parts that differ between messages of one kind: quoted words, ids
+// and numbers.
 var varying = regexp.MustCompile(`"[^"]*"|'[^']*'|\b[0-9A-Fa-f]{8,}(?:-[0-9A-Fa-f]+)*\b|\d+(?:\.\d+)?`)
 
-// SimilarMessage is the same for messages of one kind.
+// SimilarMessage returns a text that is equal for messages of one kind.
 func SimilarMessage(message string) string {
 	return strings.TrimSpace(varying.ReplaceAllString(message, "…"))
 }
 
-// errorOf is the error that a failed line has, or that its answer has; nil for
-// none.
+// errorOf returns the error of a failed line or of its answer; nil for none.
 func errorOf(h openai.ResultHead) json.RawMessage {
 	if h.Body == nil {
 		return h.Error

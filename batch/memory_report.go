@@ -2,11 +2,11 @@ package batch
 
 import "fmt"
 
-// Memory is that for requests which are under way or read ahead, in bytes.
+// Memory is the memory for requests in flight or prefetched, in bytes.
 type Memory struct {
 	Limit, Taken int64
-	// Wanted is about what fills the slots that stayed free lately because no
-	// more could be read; 0 when none did.
+	// Wanted estimates the memory that would fill the slots that were recently idle
+	// because of Limit; 0 if none were.
 	Wanted int64
 }
 
@@ -14,10 +14,10 @@ func (m Memory) String() string {
 	return fmt.Sprintf("%s of %s are taken", size(m.Taken), size(m.Limit))
 }
 
-// Shortage says what is wrong when more is wanted, and Remedy what to do.
+// Shortage describes the problem if Wanted is set.
 func (m Memory) Shortage() string { return "no more requests of batches fit into " + size(m.Limit) }
 
-// Remedy is what to write into the configuration.
+// Remedy returns the setting that removes the shortage.
 func (m Memory) Remedy() string {
 	return fmt.Sprintf("About this much fills them: memory %dMiB in the batch block.", (m.Wanted+1<<20-1)>>20)
 }

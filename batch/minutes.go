@@ -2,7 +2,7 @@ package batch
 
 import "time"
 
-// ModelLines is how many lines name a model.
+// ModelLines is the number of lines for a model.
 type ModelLines struct {
 	Model string
 	Lines int64
@@ -15,7 +15,7 @@ type BatchModel struct {
 	Done int64 // of Lines, those with a durable result
 }
 
-// ModelMinute is what all gateways got done of a model in a minute.
+// ModelMinute is the work that all gateways finished for a model in a minute.
 type ModelMinute struct {
 	Model string
 	At    time.Time // when the minute begins
@@ -25,13 +25,13 @@ type ModelMinute struct {
 	First, Began, Last time.Time
 }
 
-// Minute is how many lines of a batch got their result in a minute.
+// Minute is the number of lines of a batch that got their result in a minute.
 type Minute struct {
 	At                time.Time // when it begins
 	Completed, Failed int64
 }
 
-// Pace is what a batch got done in a minute.
+// Pace is the work that was finished of a batch in a minute.
 type Pace struct {
 	BatchID, Model string
 	Minute

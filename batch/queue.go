@@ -2,9 +2,8 @@ package batch
 
 import "context"
 
-// Queue says which slice to look at next. It may forget, repeat and reorder:
-// the Store decides what a reference is worth. Methods are safe for concurrent
-// use.
+// Queue holds references to slices that may be claimable. It may lose, repeat and reorder
+// them: the Store decides about each claim. Methods are safe for concurrent use.
 type Queue interface {
 	Open(ctx context.Context) error
 	Close() error
@@ -12,20 +11,19 @@ type Queue interface {
 	// Capabilities returns the optional features.
 	Capabilities() QueueCapabilities
 
-	// Push adds references to a batch's queue and wakes the other instances.
+	// Push adds references to the queue of a batch and wakes the other instances.
 	Push(ctx context.Context, batchID string, numbers []int) error
-	// Pop takes up to n references without waiting; none is no error.
+	// Pop removes up to n references without waiting. An empty queue is not an error.
 	Pop(ctx context.Context, batchID string, n int) ([]int, error)
-	// Done says that slices are finished and need not be delivered again.
+	// Done removes references to slices that are finished.
 	Done(ctx context.Context, batchID string, numbers []int) error
-	// Drop forgets a batch.
+	// Drop removes the queue of a batch.
 	Drop(ctx context.Context, batchID string) error
 
 	// Notify wakes every instance, this one included: there is a new batch,
 	// or one was cancelled.
 	Notify(ctx context.Context) error
-	// Wake delivers at least one value after Push and Notify, by whatever
-	// instance. Values may be lost in an outage, so nothing relies on them
-	// alone.
+	// Wake delivers at least one value after Push and Notify of any instance. Values may
+	// be lost in an outage, so that callers also poll.
 	Wake() <-chan struct{}
 }

@@ -14,7 +14,7 @@ import (
 var ErrInputChanged = errors.New("input file is not what was validated")
 
 // ReadRequests reads the requests of a slice from an input file and returns them in
-// input order. It returns errInputChanged if the content is not what was validated.
+// input order. It returns ErrInputChanged if the content is not what was validated.
 // No line may be longer than maxLine bytes.
 func ReadRequests(ctx context.Context, files Files, endpoint, key string, p SlicePlan, maxLine int) ([]openai.Request, error) {
 	content, err := files.Read(ctx, key, p.Offset, p.Length)

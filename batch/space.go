@@ -6,19 +6,19 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// Space is what there is of room for contents, in bytes.
+// Space is the capacity for contents, in bytes.
 type Space struct {
 	Total, Free int64
-	Reserve     int64 // of Free, what is left free on purpose
+	Reserve     int64 // of Free; no content may use it
 }
 
-// spareSpace is which part of the room is to be free besides the reserve.
+// spareSpace is the part of Total below which free space, without Reserve, is low.
 const spareSpace = 0.1
 
-// Full tells whether nothing is taken in any more.
+// Full reports whether new contents are refused.
 func (s Space) Full() bool { return s.Free < s.Reserve }
 
-// Filling tells whether that may be so soon.
+// Filling reports whether Full may be true soon.
 func (s Space) Filling() bool {
 	return !s.Full() && float64(s.Free-s.Reserve) < spareSpace*float64(s.Total)
 }

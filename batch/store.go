@@ -8,33 +8,32 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// Errors of drivers that callers branch on. Drivers map their own to these at
-// their edge and wrap them with what happened.
+// Errors of drivers that callers branch on. Drivers wrap them with the cause.
 var (
 	ErrNotFound    = errors.New("not found")
 	ErrConflict    = errors.New("state does not allow it")
 	ErrStale       = errors.New("claim was lost to a later attempt")
 	ErrKeyReused   = errors.New("idempotency key was used with another request")
 	ErrNoSpace     = errors.New("no space left")
-	ErrUnavailable = errors.New("store is not available")                   // worth a retry
-	ErrUnknown     = errors.New("it is not known whether the store did it") // it may do it yet; goes with ErrUnavailable, or the end of a context
+	ErrUnavailable = errors.New("store is not available")                   // a retry may succeed
+	ErrUnknown     = errors.New("it is not known whether the store did it") // it may still do it; used with ErrUnavailable or the end of a context
 	ErrNewerSchema = errors.New("database was written by a newer version")
 	ErrBadCursor   = errors.New("no such object to continue after")
 )
 
-// Store keeps the truth. Every method is one transaction, durable when it
-// returns; time is the database's. Methods are safe for concurrent use.
+// Store is the source of truth. Every method is one transaction and durable when it
+// returns. Times are those of the database's clock. Methods are safe for concurrent use.
 //
-// Where a method takes a tenant, another tenant's objects do not exist.
-// Deleted and expired files do not exist either, but a batch that needs one
-// as its input keeps its content.
+// For a method with a tenant, objects of other tenants do not exist. Deleted and expired
+// files do not exist either, but the content of one remains while a batch needs it as its
+// input.
 type Store interface {
-	// Open connects, migrates and checks. It is called once, before the rest.
-	// A store that only one process can have open ends all leases here:
-	// whoever held them is gone.
+	// Open connects, migrates and checks. It is called once, before the other methods.
+	// A store that only one process can open ends all leases here, because their
+	// holders no longer run.
 	Open(ctx context.Context) error
 	Close() error
-	// Ping tells whether the store answers and can be written.
+	// Ping returns nil if the store answers and can be written.
 	Ping(ctx context.Context) error
 	// Capabilities returns the optional features.
 	Capabilities() StoreCapabilities
@@ -54,67 +53,66 @@ type Store interface {
 	AnalyticsStore
 }
 
-// FileStore keeps the rows of files.
+// FileStore stores the rows of files.
 type FileStore interface {
 	CreateFile(ctx context.Context, f NewFile) (File, error)
-	// File gives ErrNotFound for a file that is deleted or expired.
+	// File returns ErrNotFound for a file that is deleted or expired.
 	File(ctx context.Context, tenant, id string) (File, error)
-	// Files gives a page and whether more follow. After may name a file that
-	// was deleted within the last hour, so that a client can delete what it
-	// lists; ErrBadCursor when it is unknown.
+	// Files returns a page and reports whether more files follow. After may name a file
+	// that was deleted within the last hour, so that a client can delete the files that
+	// it lists. An unknown After is ErrBadCursor.
 	Files(ctx context.Context, tenant string, q FileQuery) (page []File, more bool, err error)
-	// DeleteFile hides the file; the collector removes its content.
+	// DeleteFile hides the file. The cleaner removes its content.
 	DeleteFile(ctx context.Context, tenant, id string) error
 }
 
-// UploadStore keeps the rows of uploads and their parts.
+// UploadStore stores the rows of uploads and their parts.
 type UploadStore interface {
 	// CreateUpload takes ID, Tenant, Filename, Purpose, MimeType, Bytes and
 	// FileTTL from u; it expires ttl from now.
 	CreateUpload(ctx context.Context, u Upload, ttl time.Duration) (Upload, error)
-	// Upload shows a pending upload whose time is over as expired.
+	// Upload returns a pending upload past its expiry as expired.
 	Upload(ctx context.Context, tenant, id string) (Upload, error)
 	// OpenUploads counts the pending uploads of a tenant.
 	OpenUploads(ctx context.Context, tenant string) (int, error)
 	// CountParts counts the parts of an upload.
 	CountParts(ctx context.Context, tenant, uploadID string) (int, error)
-	// AddPart gives ErrConflict when the upload is not pending.
+	// AddPart returns ErrConflict if the upload is not pending.
 	AddPart(ctx context.Context, tenant string, p UploadPart) (UploadPart, error)
-	// Parts gives the parts with these ids in this order, ErrNotFound when
-	// one is not of the upload.
+	// Parts returns the parts with these ids in this order, and ErrNotFound if one is
+	// not of the upload.
 	Parts(ctx context.Context, tenant, uploadID string, ids []string) ([]UploadPart, error)
-	// CompleteUpload makes the file and ends the upload at once; ErrConflict
-	// when it is not pending.
+	// CompleteUpload creates the file and ends the upload. It returns ErrConflict if the
+	// upload is not pending.
 	CompleteUpload(ctx context.Context, tenant, id string, f NewFile) (Upload, File, error)
-	// CancelUpload gives ErrConflict when the upload is completed or expired,
-	// and the same answer again when it is cancelled.
+	// CancelUpload returns ErrConflict if the upload is completed or expired. A
+	// cancelled upload is returned unchanged.
 	CancelUpload(ctx context.Context, tenant, id string) (Upload, error)
 }
 
-// BatchStore keeps the rows of batches.
+// BatchStore stores the rows of batches.
 type BatchStore interface {
-	// CreateBatch makes a batch that is Validating. A known IdempotencyKey
-	// of the tenant gives the batch that it made, created false, or
-	// ErrKeyReused when RequestHash differs.
+	// CreateBatch creates a batch that is Validating. For a known IdempotencyKey of the
+	// tenant it returns the batch of that key with created false, or ErrKeyReused if
+	// RequestHash differs.
 	CreateBatch(ctx context.Context, b NewBatch) (batch Batch, created bool, err error)
 	Batch(ctx context.Context, tenant, id string) (Batch, error)
-	// Batches pages as Files does.
+	// Batches returns pages as Files does.
 	Batches(ctx context.Context, tenant string, q BatchQuery) (page []Batch, more bool, err error)
-	// CancelBatch moves a running batch to Cancelling (Ending Cancelled) and
-	// makes every claim on it and its slices stale, so that no result is
-	// added any more. A batch that is Cancelling or Cancelled is returned
-	// as it is; another terminal one is returned with ErrConflict.
+	// CancelBatch moves a running batch to Cancelling (Ending Cancelled) and makes all
+	// claims on it and its slices stale, so that no more results are added. A batch that
+	// is Cancelling or Cancelled is returned unchanged, another terminal one with
+	// ErrConflict.
 	CancelBatch(ctx context.Context, tenant, id string) (Batch, error)
-	// DeleteBatch hides a batch with its output and error file. One that is
-	// not terminal becomes Cancelled first, without files, and every claim on
-	// it and its slices stale, as CancelBatch makes them. What a deletion asks
-	// for is done in one transaction: nothing is left to do if it is the last
-	// thing that happens. ErrConflict, with the batch, is for a batch that is
-	// not terminal when the deletion is EndedOnly.
+	// DeleteBatch hides a batch with its output and error file. A batch that is not
+	// terminal becomes Cancelled without files, and all claims on it and its slices
+	// become stale. All of it is one transaction, so that a crash leaves nothing undone.
+	// It returns ErrConflict, with the batch, if the deletion is EndedOnly and the batch
+	// is not terminal.
 	DeleteBatch(ctx context.Context, tenant, id string, d Deletion) (Batch, error)
 }
 
-// Deletion says how a batch is deleted.
+// Deletion are the options of DeleteBatch.
 type Deletion struct {
 	// Input deletes the input file too, when no other batch uses it.
 	Input bool
@@ -122,188 +120,184 @@ type Deletion struct {
 	EndedOnly bool
 }
 
-// WorkStore is what workers need.
+// WorkStore is the part of a Store that the scheduler uses.
 type WorkStore interface {
-	// ActiveBatches lists the batches that are InProgress, all tenants, those
-	// that are paused behind the others, by priority (larger first), then
-	// deadline, then age; at most limit.
+	// ActiveBatches lists up to limit batches of all tenants that are InProgress: paused
+	// ones last, then by priority (larger first), deadline and age.
 	ActiveBatches(ctx context.Context, limit int) ([]Batch, error)
-	// InputFile gives the input of a batch, even if deleted or expired since.
+	// InputFile returns the input of a batch, also if it was deleted or has expired.
 	InputFile(ctx context.Context, batchID string) (File, error)
-	// ClaimableSlices lists slices of an InProgress batch that is not paused
-	// that are unfinished and not leased, in input order.
+	// ClaimableSlices lists the slices of a batch that are unfinished and not leased, in
+	// input order. The batch must be InProgress and not paused.
 	ClaimableSlices(ctx context.Context, batchID string, limit int) ([]int, error)
-	// LapsedSlices lists slices of such a batch, in input order, whose lease
-	// ended although they are unfinished: whoever had them is gone or hangs.
-	// It looks among the first LapsedDepth unfinished ones.
+	// LapsedSlices lists the slices of such a batch whose lease ended although they are
+	// unfinished, in input order: their holder crashed or hangs. It searches the first
+	// LapsedDepth unfinished slices.
 	LapsedSlices(ctx context.Context, batchID string, limit int) ([]int, error)
-	// ClaimSlices claims those of refs that are unfinished, not leased and
-	// of an InProgress batch that is not paused: Attempt goes up by one, the lease runs from
-	// now. The others are left out without an error. Lines that others kept
-	// when they gave a slice back are theirs no longer if their lease has
-	// ended.
+	// ClaimSlices claims those of refs that are unfinished, not leased and of a batch
+	// that is InProgress and not paused. Attempt is incremented and the lease starts
+	// now. The other refs are omitted without an error. Lines that a former claimant
+	// kept are released if their lease has ended.
 	ClaimSlices(ctx context.Context, by Claimant, refs []SliceRef) ([]Slice, error)
-	// RenewSlices extends the leases and tells which claims are stale.
+	// RenewSlices extends the leases and returns the stale claims.
 	RenewSlices(ctx context.Context, claims []SliceClaim, lease time.Duration) (lost []SliceClaim, err error)
-	// ReleaseSlices gives claims back, stale ones are passed over. Lines to
-	// keep stay the claimant's for as long as a lease: under its claim it
-	// commits their results, renews it, and gives it back in the end. Whoever
-	// claims the slice meanwhile finds them in Kept. A slice in which nothing
-	// else is left to do cannot be claimed until their lease has ended.
+	// ReleaseSlices releases claims; stale ones are skipped. The claimant keeps the lines
+	// in Keep for another lease: under its claim it commits their results, renews the
+	// lease and releases the rest. The next claimant of the slice gets them as Kept. A
+	// slice without other unfinished lines cannot be claimed until that lease ends.
 	ReleaseSlices(ctx context.Context, released []Release, lease time.Duration) error
-	// CommitResults adds results in one transaction: segments, done bits,
-	// counts and usage of the batch, and usage_15m. A write with a stale
-	// claim is left out and its claim returned; a line that is done already
-	// is passed over, so that a commit of unknown outcome can be repeated.
-	// A slice whose last line is done loses its lease. A batch whose last
-	// line is done becomes Finalizing (Ending Completed) in the same
+	// CommitResults adds results in one transaction: segments, done bits, counts and
+	// usage of the batch, and usage_15m. A write with a stale claim is omitted and its
+	// claim returned. A line that is already done is skipped, so that a commit of
+	// unknown outcome can be repeated. A slice whose last line is done loses its lease.
+	// A batch whose last line is done becomes Finalizing (Ending Completed) in the same
 	// transaction.
 	CommitResults(ctx context.Context, writes []SegmentWrite) (stale []SliceClaim, err error)
 }
 
-// Claimant is who claims slices.
+// Claimant identifies the gateway that claims slices.
 type Claimant struct {
 	Owner string
 	Lease time.Duration
-	// Patient leaves out slices whose lease has ended although they are
-	// unfinished: who has them may have been kept from renewing it.
+	// Patient omits unfinished slices whose lease has ended: an outage may have kept
+	// their holder from renewing it.
 	Patient bool
 }
 
-// LapsedDepth is how many slices LapsedSlices looks at. Slices are claimed about
-// in their order, so that those which were are the first unfinished ones.
+// LapsedDepth limits the slices that LapsedSlices searches. Slices are claimed roughly in
+// order, so that claimed ones are among the first unfinished ones.
 const LapsedDepth = 1000
 
-// Task is what is to be done with a batch of which no line runs.
+// Task is the work on a batch that runs no lines.
 type Task int
 
 // The tasks.
 const (
-	Validate Task = iota // a batch that is Validating
-	Finalize             // one that is Finalizing or Cancelling
+	Validate Task = iota // of a batch that is Validating
+	Finalize             // of a batch that is Finalizing or Cancelling
 )
 
-// FinishStore is what validating and finalizing need.
+// FinishStore is the part of a Store that validates and finalizes batches.
 type FinishStore interface {
-	// ClaimBatch claims a batch that is not leased: one for the task if there is
-	// one, else one for the other. Of those for a task the largest priority comes
-	// first, then the oldest; ErrNotFound when there is none at all.
+	// ClaimBatch claims a batch that is not leased, for the task or otherwise for the
+	// other task: the one with the largest priority, then the oldest. It returns
+	// ErrNotFound if there is none.
 	ClaimBatch(ctx context.Context, owner string, lease time.Duration, task Task) (BatchClaim, error)
-	// RenewBatch and ReleaseBatch give ErrStale for an old claim.
+	// RenewBatch and ReleaseBatch return ErrStale for an old claim.
 	RenewBatch(ctx context.Context, c BatchClaim, lease time.Duration) error
 	ReleaseBatch(ctx context.Context, c BatchClaim) error
 	// StartBatch inserts the slices and moves the batch from Validating to
-	// InProgress; ErrStale when the claim is old.
+	// InProgress. It returns ErrStale for an old claim.
 	StartBatch(ctx context.Context, c BatchClaim, p Plan) error
-	// Slices lists slices by number from first on, whatever their state.
+	// Slices lists slices in any state by number, from first on.
 	Slices(ctx context.Context, batchID string, first, limit int) ([]Slice, error)
-	// Results gives the committed results of a slice by Index: Index,
+	// Results returns the committed results of a slice by Index. Index,
 	// Failed, Record, Usage and LineInfo are set.
 	Results(ctx context.Context, ref SliceRef) ([]LineResult, error)
 	// FailBatch moves the batch from Validating to Failed with findings.
 	FailBatch(ctx context.Context, c BatchClaim, findings []openai.BatchError) error
 	// FinishBatch makes the rows of the files and moves the batch to its
-	// Ending; ErrStale when the claim is old.
+	// Ending. It returns ErrStale for an old claim.
 	FinishBatch(ctx context.Context, c BatchClaim, o Outcome) error
 }
 
-// CollectStore is what the collector needs. Each does a bounded piece of work
-// and tells how much, so that it is called again until nothing is left.
+// CollectStore is the part of a Store that the cleaner uses. Each method does a limited
+// amount of work and returns how much, so that it is called until nothing remains.
 type CollectStore interface {
-	// ExpireBatches moves InProgress batches whose time is over to
+	// ExpireBatches moves InProgress batches past their deadline to
 	// Finalizing (Ending Expired) and makes the claims on their slices
 	// stale, as CancelBatch does. It returns their ids.
 	ExpireBatches(ctx context.Context, limit int) ([]string, error)
-	// ExpireUploads ends pending uploads whose time is over.
+	// ExpireUploads ends pending uploads past their expiry.
 	ExpireUploads(ctx context.Context, limit int) (int, error)
 	// DropWork removes slices and segments of terminal batches.
 	DropWork(ctx context.Context, limit int) (int, error)
-	// Garbage lists content keys that nothing needs: of files deleted or
-	// expired that no unfinished batch has as input, and of parts whose
-	// upload is over. What it has listed no batch can be made of any more.
+	// Garbage lists keys of contents that are no longer needed: of deleted or expired
+	// files that no unfinished batch has as its input, and of parts of uploads that have
+	// ended. No batch can be created of a file that it has listed.
 	Garbage(ctx context.Context, limit int) ([]string, error)
-	// Collected says that the contents are gone: they are not listed again.
+	// Collected records that contents are deleted, so that they are not listed again.
 	Collected(ctx context.Context, keys []string) error
-	// Forget removes rows deleted or expired more than an hour ago whose
-	// contents are gone, and batches deleted as long ago.
+	// Forget removes rows that were deleted or expired more than an hour ago and whose
+	// contents are deleted, and batches that were deleted more than an hour ago.
 	Forget(ctx context.Context, limit int) (int, error)
-	// UnknownKeys gives those of keys that no row names.
+	// UnknownKeys returns those of keys that have no row.
 	UnknownKeys(ctx context.Context, keys []string) ([]string, error)
 }
 
-// UsageStore counts.
+// UsageStore counts usage.
 type UsageStore interface {
-	// AddUsage adds to the present 15-minute bucket.
+	// AddUsage adds to the current 15-minute bucket.
 	AddUsage(ctx context.Context, records []UsageRecord) error
-	// Usage sums buckets from since on; for checks and the dashboard.
+	// Usage sums the buckets from since on.
 	Usage(ctx context.Context, tenant string, since time.Time) ([]UsageRecord, error)
-	// Now is the database's clock.
+	// Now returns the time of the database's clock.
 	Now(ctx context.Context) (time.Time, error)
 }
 
-// ControlStore changes how a batch is worked on. Its methods give ErrNotFound
-// as BatchStore's do, and ErrConflict with the batch when that is neither
-// Validating nor InProgress.
+// ControlStore pauses, resumes and prioritizes batches. Its methods return ErrNotFound as
+// those of BatchStore do, and ErrConflict with a batch that is neither Validating nor
+// InProgress.
 type ControlStore interface {
-	// PauseBatch sets PausedAt and PauseReason: no slice of the batch can be claimed, claims
-	// that are held stay good. Its time goes on running out. A batch that is
-	// paused is returned as it is.
+	// PauseBatch sets PausedAt and PauseReason. No slice of a paused batch can be
+	// claimed; existing claims stay valid, and the deadline is unchanged. A batch that is
+	// paused is returned unchanged.
 	PauseBatch(ctx context.Context, tenant, id, reason string) (Batch, error)
-	// ResumeBatch ends the pause of a batch, if it has one, and its reason.
+	// ResumeBatch clears PausedAt and PauseReason.
 	ResumeBatch(ctx context.Context, tenant, id string) (Batch, error)
 	// PrioritizeBatch sets the priority of a batch.
 	PrioritizeBatch(ctx context.Context, tenant, id string, priority int) (Batch, error)
-	// BatchOfKey gives the batch that an idempotency key made, ErrKeyReused
-	// when it came with another hash, ErrNotFound when it was not used.
+	// BatchOfKey returns the batch of an idempotency key. It returns ErrKeyReused if the
+	// key was used with another hash, and ErrNotFound if it was not used.
 	BatchOfKey(ctx context.Context, tenant, key, hash string) (Batch, error)
 }
 
-// FlowStore tells how quickly lines of models end, and which models batches wait for.
+// FlowStore has the rates at which lines of models finish, and the models that batches wait
+// for.
 type FlowStore interface {
-	// Flow returns what all gateways got done by model and minute, the newest
-	// minutes first, from the one on that since lies in; at most limit. The model ""
-	// sums the lines of batches that name several models. Lines are counted by
-	// CommitResults, also those of batches that are deleted since.
+	// Flow returns the work of all gateways by model and minute, the newest first, up to
+	// the minute of since; at most limit. The model "" sums the lines of batches with
+	// several models. CommitResults counts the lines, also of batches that were deleted
+	// later.
 	Flow(ctx context.Context, since time.Time, limit int) ([]ModelMinute, error)
 	// WaitingBatches lists the batches that are Validating, all tenants, by priority
 	// (larger first), then age; at most limit.
 	WaitingBatches(ctx context.Context, limit int) ([]Batch, error)
-	// CountLines sets how many lines a batch that is Validating has of each model,
-	// instead of what was set before; ErrStale when the claim is old.
+	// CountLines replaces the numbers of lines by model of a batch that is Validating. It
+	// returns ErrStale for an old claim.
 	CountLines(ctx context.Context, c BatchClaim, lines []ModelLines) error
 	// BatchModels lists the lines by model of batches that are Validating or
 	// InProgress, as CountLines and StartBatch set them, those of a batch together;
-	// at most limit. It lists none of a batch whose lines were not counted, and none
-	// of one that was started with a single model.
+	// at most limit. It omits batches whose lines were not counted, and those that
+	// were started with a single model.
 	BatchModels(ctx context.Context, limit int) ([]BatchModel, error)
 }
 
-// EstimateStore tells how quickly batches go on.
+// EstimateStore has the rates at which lines of batches finish.
 type EstimateStore interface {
-	// Progress gives the minutes of batches, by their ids, from the one on
-	// that since lies in, in order, without those in which nothing ended. It
-	// gives none of a batch that is deleted, nor of one whose minutes are too
-	// old (see AnalyticsStore.PruneHistory).
+	// Progress returns the minutes of batches, by their ids, from that of since on, in
+	// order, without minutes in which no line ended. It omits deleted batches and
+	// minutes that are too old (see AnalyticsStore.PruneHistory).
 	Progress(ctx context.Context, ids []string, since time.Time) (map[string][]Minute, error)
 }
 
-// UpstreamModelStore remembers what models upstreams told, so that a gateway that
-// is started while they are away does not call their models unknown.
+// UpstreamModelStore stores the discovered models of upstreams, so that a gateway that
+// starts while they are down does not report their models as unknown.
 type UpstreamModelStore interface {
-	// UpstreamModels returns what was set last, by upstream.
+	// UpstreamModels returns the models that were set last, by upstream.
 	UpstreamModels(ctx context.Context) (map[string]string, error)
-	// SetUpstreamModels sets the models of an upstream, as text. What was set
-	// longest ago is forgotten when there are over a thousand upstreams.
+	// SetUpstreamModels sets the models of an upstream, as text. Beyond UpstreamsKept
+	// upstreams, those that were set longest ago are removed.
 	SetUpstreamModels(ctx context.Context, upstream, models string) error
 }
 
-// UpstreamsKept is how many upstreams an UpstreamModelStore remembers.
+// UpstreamsKept limits the upstreams of an UpstreamModelStore.
 const UpstreamsKept = 1000
 
-// ContentStore knows which contents there are to be.
+// ContentStore has the contents that must exist.
 type ContentStore interface {
-	// Place returns the name of the place whose contents belong with the
-	// database, "" when none was set. See Placed.
+	// Place returns the identifier of the location whose contents belong to the
+	// database; "" if none was set. See Placed.
 	Place(ctx context.Context) (string, error)
 	SetPlace(ctx context.Context, place string) error
 	// NeededContents lists contents that files need: those of files that are
@@ -311,49 +305,46 @@ type ContentStore interface {
 	// files come first; before continues a listing below the Seq of its last
 	// entry, 0 begins it.
 	NeededContents(ctx context.Context, before int64, limit int) ([]NeededContent, error)
-	// Quarantine notes contents that no row names and returns when each was first
-	// noted.
+	// Quarantine records contents without a row and returns when each was first
+	// recorded.
 	Quarantine(ctx context.Context, keys []string) ([]UnknownContent, error)
-	// PruneQuarantine forgets contents that no call of Quarantine has named since
-	// a time: they are gone, or have got a row.
+	// PruneQuarantine removes the records of contents that Quarantine has not named
+	// since a time: they were deleted or have a row.
 	PruneQuarantine(ctx context.Context, since time.Time) error
 }
 
-// AnalyticsStore answers what reports ask. None of it goes through tables that
-// grow with finished work: counters are kept on write, lists are by index.
+// AnalyticsStore has the data of reports. No method scans tables that grow with finished
+// work: counters are updated on write, lists use an index.
 type AnalyticsStore interface {
 	// UsageSeries sums usage of a model ("" for all) by class over steps of a
-	// period, in order, without steps in which nothing was used.
+	// period, in order, without empty steps.
 	UsageSeries(ctx context.Context, tenant, model string, p Period) ([]UsagePoint, error)
-	// UsageByModel sums usage by class and model over a period, which are
-	// set besides the sums.
+	// UsageByModel sums usage over a period by class and model.
 	UsageByModel(ctx context.Context, tenant string, p Period) ([]UsageRecord, error)
-	// Events counts events by kind over steps of a period, in order, without
-	// steps in which there were none.
+	// Events counts events by kind over steps of a period, in order, without empty
+	// steps.
 	Events(ctx context.Context, tenant string, p Period) ([]EventPoint, error)
 	// BatchStates counts batches that are not deleted by status.
 	BatchStates(ctx context.Context, tenant string) (map[Status]int64, error)
-	// Waiting tells what batches that are InProgress have before them.
+	// Waiting returns the backlog of batches that are InProgress.
 	Waiting(ctx context.Context, tenant string) (Waiting, error)
 	// FindBatches lists batches, newest first. A page of a search for text
-	// may be short, even empty, while More is true: one call looks at a
-	// bounded number of batches. ErrBadCursor is for an After of no page.
+	// may be short, even empty, while More is true: one call searches a
+	// limited number of batches. An unknown After is ErrBadCursor.
 	FindBatches(ctx context.Context, tenant string, f BatchFilter) (BatchPage, error)
-	// FileUses tells which batches have files as their input, by the ids of
-	// the files, those that none has left out; of each file the latest few
-	// batches.
+	// FileUses returns the batches that have files as their input, by the ids of the
+	// files: the latest ones of each file. Files without a batch are omitted.
 	FileUses(ctx context.Context, tenant string, ids []string, latest int) (map[string]FileUse, error)
-	// FileNames gives the names of files by their ids, of deleted ones too as
-	// long as their rows are there. Unknown ids are left out.
+	// FileNames returns the names of files by their ids, also of deleted files whose
+	// rows still exist. Unknown ids are omitted.
 	FileNames(ctx context.Context, tenant string, ids []string) (map[string]string, error)
-	// LargestFiles lists files, those with the most bytes first.
+	// LargestFiles lists files by size, the largest first.
 	LargestFiles(ctx context.Context, tenant string, limit int) ([]File, error)
-	// Storage sums by purpose what the contents of files take, deleted ones
-	// that are not collected yet included. Parts of uploads are of purpose
-	// PurposePart, indexes of results of PurposeIndex.
+	// Storage sums the sizes of contents by purpose, including deleted ones that are not
+	// removed yet. Parts of uploads have PurposePart, indexes of results PurposeIndex.
 	Storage(ctx context.Context, tenant string) ([]StorageUse, error)
-	// Pace gives what batches of all tenants got done by minute, the newest
-	// minutes first, from the one on that since lies in; at most limit.
+	// Pace returns the work on batches of all tenants by minute, the newest first, up to
+	// the minute of since; at most limit.
 	Pace(ctx context.Context, since time.Time, limit int) ([]Pace, error)
 	// PruneHistory removes usage and events older than HistoryTTL and
 	// minutes of batches older than MinutesTTL, at most limit rows.
@@ -367,7 +358,7 @@ type NeededContent struct {
 	Key    string
 }
 
-// UnknownContent is a content that no row names.
+// UnknownContent is a content without a row.
 type UnknownContent struct {
 	Key   string
 	Since time.Time // by the database's clock
