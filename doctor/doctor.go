@@ -179,7 +179,7 @@ func (d *Doctor) Present(ctx context.Context, h engine.Health) []Check {
 	all := append(d.shortages(), d.memory())
 	all = append(all, d.permissions()...)
 	all = append(all, d.parts(h)...)
-	if h.Store == engine.Well {
+	if h.Store == engine.StatusOK {
 		all = append(all, d.clock(ctx)...)
 		all = append(all, d.connections(ctx)...)
 	}

@@ -153,7 +153,7 @@ func (d *Doctor) parts(h engine.Health) []Check {
 		if p.area == Files {
 			c.Name = "can be written"
 		}
-		if p.says != engine.Well {
+		if p.says != engine.StatusOK {
 			c.Verdict, c.Found, c.Remedy = Failed, p.says, p.remedy
 			if p.area == Queue {
 				c.Verdict = Doubted

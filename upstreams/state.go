@@ -44,11 +44,11 @@ func (p *Pool) become(u *upstream, state State, reason string) (published bool) 
 		return false
 	}
 	if u.state == StateLoading && state == StateDown || u.state == StateDown && state == StateLoading {
-		p.log.Debug("upstream "+string(state), zap.String("upstream", u.url), zap.String("reason", reason))
+		p.log.Debug("upstream state changed", zap.String("upstream", u.url), zap.String("state", string(state)), zap.String("reason", reason))
 	} else if state == StateUp || state == StateAway {
-		p.log.Info("upstream "+string(state), zap.String("upstream", u.url), zap.Duration("after", time.Since(u.since)))
+		p.log.Info("upstream state changed", zap.String("upstream", u.url), zap.String("state", string(state)), zap.Duration("after", time.Since(u.since)))
 	} else {
-		p.log.Warn("upstream "+string(state), zap.String("upstream", u.url), zap.String("reason", reason))
+		p.log.Warn("upstream state changed", zap.String("upstream", u.url), zap.String("state", string(state)), zap.String("reason", reason))
 	}
 	u.state, u.since = state, time.Now()
 	p.publish()

@@ -9,8 +9,8 @@ import (
 // ActiveBatches lists batches that are not over: those that run in the order in
 // which they are served, then those that end or wait for their validation; at
 // most limit.
-func (e *Engine) ActiveBatches(ctx context.Context, tenant string, limit int) ([]batch.Batch, error) {
-	running, err := e.store.ActiveBatches(ctx, limit)
+func (r *Reads) ActiveBatches(ctx context.Context, tenant string, limit int) ([]batch.Batch, error) {
+	running, err := r.store.ActiveBatches(ctx, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -25,7 +25,7 @@ func (e *Engine) ActiveBatches(ctx context.Context, tenant string, limit int) ([
 		if left <= 0 {
 			break
 		}
-		page, err := e.store.FindBatches(ctx, tenant, batch.BatchFilter{Status: status, Limit: left})
+		page, err := r.store.FindBatches(ctx, tenant, batch.BatchFilter{Status: status, Limit: left})
 		if err != nil {
 			return nil, err
 		}

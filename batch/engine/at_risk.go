@@ -8,42 +8,42 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// Late is a batch that will miss its deadline if all goes on as it does.
-type Late struct {
+// AtRisk is a batch that will miss its deadline if all goes on as it does.
+type AtRisk struct {
 	batch.Batch
-	Why LateReason
+	Why RiskReason
 }
 
-// LateReason is why a batch will miss its deadline.
-type LateReason string
+// RiskReason is why a batch will miss its deadline.
+type RiskReason string
 
 // The reasons why batches miss their deadlines.
 const (
-	LateSlow    LateReason = "slow"    // its lines end, but not quickly enough
-	LateWaiting LateReason = "waiting" // too much of its model goes before it
-	LateStill   LateReason = "still"   // no line of its model has ended in the last minute
-	LatePaused  LateReason = "paused"
-	LateClosed  LateReason = "closed" // no batch runs at this time of day until after the deadline
+	RiskSlow    RiskReason = "slow"    // its lines end, but not quickly enough
+	RiskWaiting RiskReason = "waiting" // too much of its model goes before it
+	RiskStalled RiskReason = "still"   // no line of its model has ended in the last minute
+	RiskPaused  RiskReason = "paused"
+	RiskClosed  RiskReason = "closed" // no batch runs at this time of day until after the deadline
 )
 
 // How near a deadline is when nothing is known of a rate, so that the batch is
 // called late: one that stands still may go on in a moment, and a pause is
 // somebody's wish.
 const (
-	lateStill  = 15 * time.Minute
-	latePaused = time.Hour
+	stalledMargin = 15 * time.Minute
+	pausedMargin  = time.Hour
 )
 
-// LateBatches returns which of a tenant's batches that are InProgress will miss
+// BatchesAtRisk returns which of a tenant's batches that are InProgress will miss
 // their deadlines, in the order in which they are served, as of the last look at the
 // backlog. It returns ErrUnavailable if there is no recent one.
-func (e *Engine) LateBatches(ctx context.Context, tenant string) ([]Late, error) {
-	v := e.backlog.look(ctx)
+func (r *Reads) BatchesAtRisk(ctx context.Context, tenant string) ([]AtRisk, error) {
+	v := r.backlog.look(ctx)
 	if v == nil {
 		return nil, errNoLook
 	}
-	var own []Late
-	for _, l := range v.late {
+	var own []AtRisk
+	for _, l := range v.atRisk {
 		if l.Tenant == tenant {
 			own = append(own, l)
 		}
@@ -51,24 +51,24 @@ func (e *Engine) LateBatches(ctx context.Context, tenant string) ([]Late, error)
 	return own, nil
 }
 
-// closedLate finds the batches whose deadline is before batches run again. Nothing
+// closedAtRisk finds the batches whose deadline is before batches run again. Nothing
 // is known of the others' rates while none runs.
-func closedLate(active []batch.Batch, c batch.Closing) (late []Late) {
+func closedAtRisk(active []batch.Batch, c batch.Closing) (late []AtRisk) {
 	for _, b := range active {
 		if b.PausedAt.IsZero() && (c.Until.IsZero() || b.ExpiresAt.Before(c.Until)) {
-			late = append(late, Late{b, LateClosed})
+			late = append(late, AtRisk{b, RiskClosed})
 		}
 	}
 	return late
 }
 
-// lateOf finds batches that will be late among those of all tenants, given in
+// atRiskOf finds batches that will be late among those of all tenants, given in
 // the order in which they are served, those that are paused last. One of which
 // lines end for a minute or longer goes on as it does. Another has the speed of its
 // model when those before it are done, or while that is not known what ended in the
 // last minute: models have servers of their own, batches of several models count as
 // one.
-func lateOf(active []batch.Batch, pace []batch.Pace, speeds map[string]speed, now time.Time) (late []Late) {
+func atRiskOf(active []batch.Batch, pace []batch.Pace, speeds map[string]speed, now time.Time) (late []AtRisk) {
 	estimates, rates := ratesOf(active, pace, now)
 	measured := make(map[string]bool) // models of which a batch has run for rateSpan
 	for _, b := range active {
@@ -93,8 +93,8 @@ func lateOf(active []batch.Batch, pace []batch.Pace, speeds map[string]speed, no
 		} else if !measured[b.Model] {
 			r.speed = 0
 		}
-		if why := lateness(b, estimates[i], before, r, now); why != "" {
-			late = append(late, Late{b, why})
+		if why := riskOf(b, estimates[i], before, r, now); why != "" {
+			late = append(late, AtRisk{b, why})
 		}
 	}
 	return late
@@ -161,26 +161,26 @@ type modelRate struct {
 	moves bool    // some ended in the last minute
 }
 
-// lateness returns why a batch will be late, "" when it will not. Before is how
+// riskOf returns why a batch will be late, "" when it will not. Before is how
 // many lines of its model go before its own.
-func lateness(b batch.Batch, e Estimate, before int64, rate modelRate, now time.Time) LateReason {
+func riskOf(b batch.Batch, e Estimate, before int64, rate modelRate, now time.Time) RiskReason {
 	left := b.ExpiresAt.Sub(now)
 	tooMuch := rate.speed > 0 && float64(before+b.Left())/rate.speed > left.Minutes()
 	switch {
 	case !b.PausedAt.IsZero():
-		if tooMuch || left < latePaused {
-			return LatePaused
+		if tooMuch || left < pausedMargin {
+			return RiskPaused
 		}
 	case e.MissesDeadline != nil:
 		if *e.MissesDeadline {
-			return LateSlow
+			return RiskSlow
 		}
 	case tooMuch:
-		return LateWaiting
+		return RiskWaiting
 	case left <= 0:
-		return LateSlow
-	case !rate.moves && left < lateStill && now.Sub(b.InProgressAt) >= rateSpan:
-		return LateStill
+		return RiskSlow
+	case !rate.moves && left < stalledMargin && now.Sub(b.InProgressAt) >= rateSpan:
+		return RiskStalled
 	}
 	return ""
 }

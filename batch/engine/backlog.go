@@ -28,7 +28,8 @@ const (
 // within backlogAge of another. A look reads the store a few times, each by an
 // index.
 type backlog struct {
-	engine  *Engine
+	reads   *Reads
+	expired *atomic.Int64        // batches that this gateway ended at their deadlines
 	age     time.Duration        // backlogAge
 	running atomic.Bool          // the store is open
 	turn    chan struct{}        // held by the one that looks
@@ -47,7 +48,7 @@ type view struct {
 	inFlight map[string]map[string]int64   // on this gateway, by batch and model
 	others   map[string]int64              // lines in flight on other gateways, by model
 	states   map[batch.Status]int64
-	late     []Late
+	atRisk   []AtRisk
 	speeds   map[string]speed
 	ended    map[string]time.Time // when a line last got its result, by model
 	closed   bool                 // no batch runs at this time of day
@@ -60,8 +61,8 @@ type view struct {
 // modelsLimit bounds how many parts of batches a look reads.
 const modelsLimit = 10 * scheduler.ActiveLimit
 
-func newBacklog(e *Engine) *backlog {
-	return &backlog{engine: e, age: backlogAge, turn: make(chan struct{}, 1), flow: flow{minutes: make(map[string][]batch.ModelMinute)}}
+func newBacklog(r *Reads, expired *atomic.Int64) *backlog {
+	return &backlog{reads: r, expired: expired, age: backlogAge, turn: make(chan struct{}, 1), flow: flow{minutes: make(map[string][]batch.ModelMinute)}}
 }
 
 // stop ends looking, and waits for a look that is under way: the store is about to
@@ -92,7 +93,7 @@ func (b *backlog) look(ctx context.Context) *view {
 	b.tried = time.Now()
 	v, err := b.read(ctx)
 	if err != nil { // Health says what is wrong with the store
-		b.engine.log.Debug("looking at what waits", zap.Error(err))
+		b.reads.log.Debug("looking at what waits", zap.Error(err))
 		return b.recent()
 	}
 	b.last.Store(v)
@@ -120,35 +121,35 @@ func (b *backlog) recent() *view {
 
 // read makes a look. turn is held.
 func (b *backlog) read(ctx context.Context) (*view, error) {
-	e := b.engine
-	v := &view{at: time.Now(), inFlight: e.scheduler.LinesInFlight(ctx), others: e.linesElsewhere(), perLine: e.scheduler.Metrics().TokensPerLine()}
+	r := b.reads
+	v := &view{at: time.Now(), inFlight: r.scheduler.LinesInFlight(ctx), others: r.member.linesElsewhere(), perLine: r.scheduler.Metrics().TokensPerLine()}
 	var err error
 	if err := b.readBatches(ctx, v); err != nil {
 		return nil, err
 	}
-	if v.now, err = e.store.Now(ctx); err != nil {
+	if v.now, err = r.store.Now(ctx); err != nil {
 		return nil, fmt.Errorf("reading the clock: %w", err)
 	}
-	if v.states, err = e.store.BatchStates(ctx, batch.DefaultTenant); err != nil {
+	if v.states, err = r.store.BatchStates(ctx, batch.DefaultTenant); err != nil {
 		return nil, err
 	}
-	pace, err := e.store.Pace(ctx, v.now.Add(-rateSpan), scheduler.ActiveLimit)
+	pace, err := r.store.Pace(ctx, v.now.Add(-rateSpan), scheduler.ActiveLimit)
 	if err != nil {
 		return nil, err
 	}
-	minutes, err := e.store.Flow(ctx, b.flow.since(v.now), scheduler.ActiveLimit)
+	minutes, err := r.store.Flow(ctx, b.flow.since(v.now), scheduler.ActiveLimit)
 	if err != nil {
 		return nil, err
 	}
 	b.flow.learn(minutes, v.now)
 	v.speeds, v.ended = b.flow.speeds(), b.flow.ended()
-	v.closing, v.closed = e.Closed()
+	v.closing, v.closed = r.Closed()
 	if v.closed {
-		v.late = closedLate(v.active, v.closing)
+		v.atRisk = closedAtRisk(v.active, v.closing)
 	} else {
-		v.late = lateOf(v.active, pace, v.speeds, v.now)
+		v.atRisk = atRiskOf(v.active, pace, v.speeds, v.now)
 	}
-	if v.space, v.hasSpace, err = e.Space(); err != nil {
+	if v.space, v.hasSpace, err = r.Space(); err != nil {
 		v.hasSpace = false // Health says what is wrong with it
 	}
 	return v, nil
@@ -158,7 +159,7 @@ func (b *backlog) read(ctx context.Context) (*view, error) {
 // model: in the order in which a batch goes through them, so that one that begins
 // meanwhile is not left out.
 func (b *backlog) readBatches(ctx context.Context, v *view) error {
-	store := b.engine.store
+	store := b.reads.store
 	models, err := store.BatchModels(ctx, modelsLimit)
 	if err != nil {
 		return err

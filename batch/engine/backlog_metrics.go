@@ -16,7 +16,7 @@ import (
 var (
 	descBatches   = prometheus.NewDesc("tidegate_batches", "Batches by status that are not deleted, on all gateways.", []string{"status"}, nil)
 	descPaused    = prometheus.NewDesc("tidegate_batches_paused", "Batches in progress or validating that are paused, on all gateways.", nil, nil)
-	descLate      = prometheus.NewDesc("tidegate_batches_late", "Batches in progress that will miss their deadlines if all goes on as it does, on all gateways, by reason.", []string{"reason"}, nil)
+	descAtRisk    = prometheus.NewDesc("tidegate_batches_late", "Batches in progress that will miss their deadlines if all goes on as it does, on all gateways, by reason.", []string{"reason"}, nil)
 	descWaiting   = prometheus.NewDesc("tidegate_batch_lines_waiting", "Lines without a durable result that no gateway has on a server, of batches that are in progress or wait for a model and are not paused.", []string{"model"}, nil)
 	descOldest    = prometheus.NewDesc("tidegate_batch_oldest_seconds", "Age of the oldest batch that is in progress or waits for a model and is not paused, on all gateways.", []string{"model"}, nil)
 	descRemaining = prometheus.NewDesc("tidegate_batch_remaining_seconds", "How long the lines without a result take at the speed that was measured when lines flowed last; absent while that is not known.", []string{"model"}, nil)
@@ -28,12 +28,12 @@ var (
 	descExpired   = prometheus.NewDesc("tidegate_batches_expired_total", "Batches that this gateway ended at their deadlines.", nil, nil)
 )
 
-var backlogDescs = []*prometheus.Desc{descBatches, descPaused, descLate, descWaiting, descOldest, descRemaining, descRatio, descIdle, descSpace, descHeldUp, descChores, descExpired}
+var backlogDescs = []*prometheus.Desc{descBatches, descPaused, descAtRisk, descWaiting, descOldest, descRemaining, descRatio, descIdle, descSpace, descHeldUp, descChores, descExpired}
 
-// allStatuses and lateReasons have series even when they are zero.
+// allStatuses and riskReasons have series even when they are zero.
 var (
 	allStatuses = []batch.Status{batch.Validating, batch.InProgress, batch.Finalizing, batch.Cancelling, batch.Completed, batch.Failed, batch.Expired, batch.Cancelled}
-	lateReasons = []LateReason{LateSlow, LateWaiting, LateStill, LatePaused, LateClosed}
+	riskReasons = []RiskReason{RiskSlow, RiskWaiting, RiskStalled, RiskPaused, RiskClosed}
 )
 
 // collect sends what a look found, or the last one.
@@ -41,9 +41,9 @@ func (b *backlog) collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	gauge(descHeldUp, float64(len(b.engine.health.reasons())))
-	gauge(descChores, float64(len(b.engine.health.housekeeping())))
-	ch <- prometheus.MustNewConstMetric(descExpired, prometheus.CounterValue, float64(b.engine.metrics.expired.Load()))
+	gauge(descHeldUp, float64(len(b.reads.health.reasons())))
+	gauge(descChores, float64(len(b.reads.health.housekeeping())))
+	ch <- prometheus.MustNewConstMetric(descExpired, prometheus.CounterValue, float64(b.expired.Load()))
 	v := b.look(context.Background()) // for backlogWait at most
 	if v == nil {
 		return
@@ -51,12 +51,12 @@ func (b *backlog) collect(ch chan<- prometheus.Metric) {
 	for _, status := range allStatuses {
 		gauge(descBatches, float64(v.states[status]), string(status))
 	}
-	late := make(map[LateReason]int64)
-	for i := range v.late {
-		late[v.late[i].Why]++
+	late := make(map[RiskReason]int64)
+	for i := range v.atRisk {
+		late[v.atRisk[i].Why]++
 	}
-	for _, why := range lateReasons {
-		gauge(descLate, float64(late[why]), string(why))
+	for _, why := range riskReasons {
+		gauge(descAtRisk, float64(late[why]), string(why))
 	}
 	if v.hasSpace {
 		gauge(descSpace, float64(v.space.Total), "total")
@@ -100,9 +100,9 @@ func (b *backlog) collect(ch chan<- prometheus.Metric) {
 // labelOf returns the label of a model. A name that nothing but batches which wait for
 // their first server have told is a client's, and gets no label of its own.
 func (b *backlog) labelOf(m *ModelDemand) string {
-	labels := b.engine.scheduler.Metrics().ModelLabels()
+	labels := b.reads.scheduler.Metrics().ModelLabels()
 	if m.Validating == m.Batches {
-		if known, _ := b.engine.dispatcher.Serves(m.Model); !known {
+		if known, _ := b.reads.dispatcher.Serves(m.Model); !known {
 			return labels.Peek(m.Model)
 		}
 	}

@@ -18,18 +18,18 @@ type Capacity struct {
 }
 
 // Capacity returns how much this gateway may do now.
-func (e *Engine) Capacity() Capacity {
-	return Capacity{e.scheduler.MaxInFlight(), e.config().MaxConcurrentBatches, e.scheduler.Memory(time.Now()), e.Role()}
+func (r *Reads) Capacity() Capacity {
+	return Capacity{r.scheduler.MaxInFlight(), r.config().MaxConcurrentBatches, r.scheduler.Memory(time.Now()), r.Role()}
 }
 
 // InFlight is how many lines this gateway has sent that are not durable yet.
-func (e *Engine) InFlight() int64 { return e.scheduler.Metrics().InFlight() }
+func (r *Reads) InFlight() int64 { return r.scheduler.Metrics().InFlight() }
 
 // LinesInFlight counts by batch the lines that this gateway has on an upstream.
 // It is empty while the engine does not run.
-func (e *Engine) LinesInFlight(ctx context.Context) map[string]int64 {
+func (r *Reads) LinesInFlight(ctx context.Context) map[string]int64 {
 	counts := make(map[string]int64)
-	for id, models := range e.scheduler.LinesInFlight(ctx) {
+	for id, models := range r.scheduler.LinesInFlight(ctx) {
 		for _, n := range models {
 			counts[id] += n
 		}
@@ -39,8 +39,8 @@ func (e *Engine) LinesInFlight(ctx context.Context) map[string]int64 {
 
 // Space measures the room for contents; known is false where there is no such
 // bound, as in an object store.
-func (e *Engine) Space() (s batch.Space, known bool, err error) {
-	m := e.files.Capabilities().Space
+func (r *Reads) Space() (s batch.Space, known bool, err error) {
+	m := r.files.Capabilities().Space
 	if m == nil {
 		return batch.Space{}, false, nil
 	}
@@ -53,4 +53,4 @@ func (e *Engine) Space() (s batch.Space, known bool, err error) {
 
 // Tokens returns the tokens of lines that this gateway has made durable, by model;
 // models beyond modellabel.Limit are modellabel.Other.
-func (e *Engine) Tokens() map[string]openai.Usage { return e.scheduler.Metrics().Tokens() }
+func (r *Reads) Tokens() map[string]openai.Usage { return r.scheduler.Metrics().Tokens() }

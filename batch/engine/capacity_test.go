@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/batchtest"
 )
 
 // A gateway that is not told how many lines it may have under way fills what
@@ -15,22 +16,22 @@ import (
 func TestFillsWhatSlotsThereAre(t *testing.T) {
 	const few, many, told = 300, 1000, 100
 	for _, c := range []struct{ told, first, then int }{{0, few, many}, {told, told, told}} {
-		h := newHouse(t, batch.Config{MaxInFlight: c.told})
-		h.pool.slots = few
-		hold := gate{make(chan struct{})}
-		h.pool.answer = hold.answer
-		h.open()
-		id := h.create(h.upload(input(2 * many)))
-		until(t, "the first slots to be taken", func() bool { return h.inFlight() == c.first })
-		h.pool.set(func() { h.pool.slots = many })
-		until(t, "those that came to be taken", func() bool { return h.inFlight() == c.then })
-		if limit := h.engine.Capacity().MaxInFlight; c.told > 0 && limit != c.told || limit < c.then {
+		h := newHarness(t, batch.Config{MaxInFlight: c.told})
+		h.Pool.Limit = few
+		hold := make(chan struct{})
+		h.Pool.Answer = batchtest.Behind(hold)
+		h.Open()
+		id := h.Create(h.Upload(batchtest.Input(2 * many)))
+		batchtest.Until(t, "the first slots to be taken", func() bool { return h.Pool.InFlight() == c.first })
+		h.Pool.Set(func() { h.Pool.Limit = many })
+		batchtest.Until(t, "those that came to be taken", func() bool { return h.Pool.InFlight() == c.then })
+		if limit := h.Engine.Capacity().MaxInFlight; c.told > 0 && limit != c.told || limit < c.then {
 			t.Errorf("%d lines may be under way, %d are", limit, c.then)
 		}
-		close(hold.open)
-		h.check(h.wait(id), 2*many)
-		if h.pool.most > c.then {
-			t.Errorf("%d lines were under way", h.pool.most)
+		close(hold)
+		h.Check(h.Wait(id), 2*many)
+		if h.Pool.Most > c.then {
+			t.Errorf("%d lines were under way", h.Pool.Most)
 		}
 	}
 }
@@ -39,41 +40,41 @@ func TestFillsWhatSlotsThereAre(t *testing.T) {
 // does not hold that of the others.
 func TestMemoryOfLinesThatAreDone(t *testing.T) {
 	const slices, lines = 64, 64 * batch.SliceLines
-	text := input(lines)
-	h := newHouse(t, batch.Config{MemoryBytes: int64(4 * len(text) / slices)})
-	long := gate{make(chan struct{})}
-	h.pool.answer = func(ctx context.Context, id string, call int) (batch.Answer, error) {
+	text := batchtest.Input(lines)
+	h := newHarness(t, batch.Config{MemoryBytes: int64(4 * len(text) / slices)})
+	long := make(chan struct{})
+	h.Pool.Answer = func(ctx context.Context, id string, call int) (batch.Answer, error) {
 		if n, err := strconv.Atoi(id[len(id)-5:]); err == nil && n%batch.SliceLines == 0 {
-			return long.answer(ctx, id, call)
+			return batchtest.Behind(long)(ctx, id, call)
 		}
-		return ok(id), nil
+		return batchtest.OK(id), nil
 	}
-	h.open()
-	id := h.create(h.upload(text))
-	until(t, "all to be done but the first of each slice", func() bool { return h.get(id).Counts.Completed == lines-slices })
-	close(long.open)
-	h.check(h.wait(id), lines)
+	h.Open()
+	id := h.Create(h.Upload(text))
+	batchtest.Until(t, "all to be done but the first of each slice", func() bool { return h.Get(id).Counts.Completed == lines-slices })
+	close(long)
+	h.Check(h.Wait(id), lines)
 }
 
 // Slots that stay free because no more requests fit into memory are told, with
 // what would fill them.
 func TestShortOfMemory(t *testing.T) {
 	const slices, lines, fit = 64, 64 * batch.SliceLines, 4
-	text := input(lines)
-	h := newHouse(t, batch.Config{MemoryBytes: int64(fit*len(text)/slices + 100)})
-	hold := gate{make(chan struct{})}
-	h.pool.answer = hold.answer
-	h.open()
-	id := h.create(h.upload(text))
-	memory := func() batch.Memory { return h.engine.Capacity().Memory }
-	until(t, "it to be told", func() bool { return memory().Wanted > 0 })
+	text := batchtest.Input(lines)
+	h := newHarness(t, batch.Config{MemoryBytes: int64(fit*len(text)/slices + 100)})
+	hold := make(chan struct{})
+	h.Pool.Answer = batchtest.Behind(hold)
+	h.Open()
+	id := h.Create(h.Upload(text))
+	memory := func() batch.Memory { return h.Engine.Capacity().Memory }
+	batchtest.Until(t, "it to be told", func() bool { return memory().Wanted > 0 })
 	m := memory()
 	if m.Taken <= 0 || m.Taken > m.Limit || m.Wanted < 2*m.Limit || m.Wanted > 2*int64(len(text)) {
 		t.Errorf("%+v of %d", m, len(text))
 	}
-	close(hold.open)
-	h.check(h.wait(id), lines)
-	until(t, "nothing to be taken", func() bool { return memory().Taken == 0 })
+	close(hold)
+	h.Check(h.Wait(id), lines)
+	batchtest.Until(t, "nothing to be taken", func() bool { return memory().Taken == 0 })
 }
 
 // Memory is not short where all slots are taken, where all there is runs, and
@@ -93,29 +94,29 @@ func TestMemoryIsNotShort(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			text := input(c.lines)
-			h := newHouse(t, batch.Config{
+			text := batchtest.Input(c.lines)
+			h := newHarness(t, batch.Config{
 				MemoryBytes:     int64(min(len(text), 4*len(text)/(c.lines/batch.SliceLines))) / 2,
 				RetryBackoffMin: time.Hour, RetryBackoffMax: time.Hour,
 			})
-			h.pool.slots = c.slots
-			hold := gate{make(chan struct{})}
-			h.pool.answer = hold.answer
+			h.Pool.Limit = c.slots
+			hold := make(chan struct{})
+			h.Pool.Answer = batchtest.Behind(hold)
 			if c.refuse {
-				h.pool.answer = refused
+				h.Pool.Answer = refused
 			}
-			h.open()
-			id := h.create(h.upload(text))
-			until(t, "lines to be sent", func() bool { h.pool.mu.Lock(); defer h.pool.mu.Unlock(); return len(h.pool.calls) >= c.calls })
+			h.Open()
+			id := h.Create(h.Upload(text))
+			batchtest.Until(t, "lines to be sent", func() bool { h.Pool.Lock(); defer h.Pool.Unlock(); return len(h.Pool.Calls) >= c.calls })
 			<-time.After(3 * time.Second) // in which it is looked for three times
-			if m := h.engine.Capacity().Memory; m.Wanted != 0 || m.Taken == 0 {
+			if m := h.Engine.Capacity().Memory; m.Wanted != 0 || m.Taken == 0 {
 				t.Errorf("%+v", m)
 			}
 			if c.refuse {
 				return
 			}
-			close(hold.open)
-			h.check(h.wait(id), c.lines)
+			close(hold)
+			h.Check(h.Wait(id), c.lines)
 		})
 	}
 }

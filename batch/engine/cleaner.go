@@ -105,10 +105,10 @@ func (e *Engine) deleteGarbage(ctx context.Context, limit int) (int, error) {
 // deleteContents gives the keys of those that are gone. One that cannot be
 // deleted does not stand before the others, but nothing is asked of files that
 // do not answer.
-func (e *Engine) deleteContents(ctx context.Context, keys []string) (deleted []string, failed error) {
+func (k *contentCheck) deleteContents(ctx context.Context, keys []string) (deleted []string, failed error) {
 	for _, key := range keys {
-		bounded, cancel := e.bounded(ctx)
-		err := e.files.Delete(bounded, key)
+		bounded, cancel := k.bounded(ctx)
+		err := k.files.Delete(bounded, key)
 		silent := bounded.Err() != nil || errors.Is(err, batch.ErrUnavailable)
 		cancel()
 		if err == nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -40,18 +42,28 @@ func (m Missing) problem() string {
 	return fmt.Sprintf("the contents of %d files are missing (%s%s): restore them, or delete the files", m.Files, strings.Join(m.Some, ", "), more)
 }
 
+// contentCheck compares the contents of files with the rows of the database.
+type contentCheck struct {
+	*parts
+	adopt atomic.Bool // see AdoptContents
+
+	checking   sync.Mutex                 // held for a round
+	quarantine atomic.Pointer[Quarantine] // of the last round; nil before
+	missing    atomic.Pointer[Missing]    // of the last round; nil before
+}
+
 // Missing returns what the last round found; ok is false before the first one.
-func (e *Engine) Missing() (m Missing, ok bool) {
-	if last := e.missing.Load(); last != nil {
+func (k *contentCheck) Missing() (m Missing, ok bool) {
+	if last := k.missing.Load(); last != nil {
 		return *last, true
 	}
 	return Missing{}, false
 }
 
 // contentsProblem says what is wrong with contents, "" for nothing.
-func (e *Engine) contentsProblem() string {
-	missing, _ := e.Missing()
-	unknown, _ := e.Quarantine()
+func (k *contentCheck) contentsProblem() string {
+	missing, _ := k.Missing()
+	unknown, _ := k.Quarantine()
 	var problems []string
 	for _, text := range []string{missing.problem(), unknown.problem()} {
 		if text != "" {
@@ -64,12 +76,12 @@ func (e *Engine) contentsProblem() string {
 // runContentCheck compares contents with rows, at once and then every hour. The
 // first round that succeeds deletes nothing: contents that were mounted or restored
 // wrongly are to be seen first.
-func (e *Engine) runContentCheck(ctx context.Context) {
+func (k *contentCheck) runContentCheck(ctx context.Context) {
 	deleting := false
 	for {
-		err := e.checkContents(ctx, deleting)
-		e.health.noteHousekeeping("comparing contents with rows", err)
-		pause := e.config().CollectInterval
+		err := k.checkContents(ctx, deleting)
+		k.health.noteHousekeeping("comparing contents with rows", err)
+		pause := k.config().CollectInterval
 		if err == nil {
 			deleting, pause = true, checkInterval
 		}
@@ -81,17 +93,17 @@ func (e *Engine) runContentCheck(ctx context.Context) {
 
 // checkContents does a round of both checks. One that fails keeps the other from
 // nothing.
-func (e *Engine) checkContents(ctx context.Context, deleting bool) error {
-	e.checking.Lock()
-	defer e.checking.Unlock()
-	return errors.Join(e.findMissing(ctx), e.sweepUnknown(ctx, deleting))
+func (k *contentCheck) checkContents(ctx context.Context, deleting bool) error {
+	k.checking.Lock()
+	defer k.checking.Unlock()
+	return errors.Join(k.findMissing(ctx), k.sweepUnknown(ctx, deleting))
 }
 
 // findMissing looks for files whose content is gone.
-func (e *Engine) findMissing(ctx context.Context) error {
+func (k *contentCheck) findMissing(ctx context.Context) error {
 	var found Missing
 	for before := int64(0); ; {
-		page, err := e.store.NeededContents(ctx, before, cleanChunk)
+		page, err := k.store.NeededContents(ctx, before, cleanChunk)
 		if err != nil {
 			return fmt.Errorf("looking for missing contents: %w", err)
 		}
@@ -99,7 +111,7 @@ func (e *Engine) findMissing(ctx context.Context) error {
 			break
 		}
 		for _, c := range page {
-			gone, err := e.isMissing(ctx, c)
+			gone, err := k.isMissing(ctx, c)
 			if err != nil {
 				return fmt.Errorf("looking for missing contents: %w", err)
 			}
@@ -112,23 +124,23 @@ func (e *Engine) findMissing(ctx context.Context) error {
 		}
 		before = page[len(page)-1].Seq
 	}
-	before, _ := e.Missing()
-	e.missing.Store(&found)
+	before, _ := k.Missing()
+	k.missing.Store(&found)
 	if found.Files > 0 && found.Files != before.Files {
-		e.log.Error("contents of files are missing", zap.Int("files", found.Files), zap.Strings("some", found.Some))
+		k.log.Error("contents of files are missing", zap.Int("files", found.Files), zap.Strings("some", found.Some))
 	}
 	return nil
 }
 
 // isMissing reports whether a file needs a content that is not there.
-func (e *Engine) isMissing(ctx context.Context, c batch.NeededContent) (bool, error) {
-	bounded, cancel := e.bounded(ctx)
+func (k *contentCheck) isMissing(ctx context.Context, c batch.NeededContent) (bool, error) {
+	bounded, cancel := k.bounded(ctx)
 	defer cancel()
-	there, err := e.hasContent(bounded, c.Key)
+	there, err := k.hasContent(bounded, c.Key)
 	if there || err != nil {
 		return false, err
 	}
 	// It may have been deleted since it was listed.
-	again, err := e.store.NeededContents(bounded, c.Seq+1, 1)
+	again, err := k.store.NeededContents(bounded, c.Seq+1, 1)
 	return err == nil && len(again) == 1 && again[0] == c, err
 }

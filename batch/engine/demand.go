@@ -49,7 +49,7 @@ type ModelDemand struct {
 	// until then, for the deadline where it is largest. Above 1 the rate does not
 	// suffice.
 	DeadlineRatio *float64
-	Late          int64 // batches that will miss their deadlines, paused ones included
+	AtRisk        int64 // batches that will miss their deadlines, paused ones included
 
 	// Deadlines are sums of batches by when they are due, each with those before. A
 	// step by which nothing more is due is left out.
@@ -74,8 +74,8 @@ var demandSteps = []time.Duration{15 * time.Minute, time.Hour, 4 * time.Hour, 12
 // ago. It counts at most activeLimit batches that are InProgress, and as many that are
 // Validating. It returns ErrUnavailable when it does not know it as of then, so that
 // an autoscaler does not act on what was.
-func (e *Engine) Demand(ctx context.Context, tenant string) (Demand, error) {
-	v := e.backlog.fresh(ctx)
+func (r *Reads) Demand(ctx context.Context, tenant string) (Demand, error) {
+	v := r.backlog.fresh(ctx)
 	if v == nil {
 		return Demand{}, errNoLook
 	}
@@ -148,8 +148,8 @@ func (v *view) demand(of func(*batch.Batch) bool) Demand {
 		}
 	}
 	late := make(map[string]int64)
-	for i := range v.late {
-		b := &v.late[i].Batch
+	for i := range v.atRisk {
+		b := &v.atRisk[i].Batch
 		if !of(b) {
 			continue
 		}
@@ -172,7 +172,7 @@ func (v *view) demand(of func(*batch.Batch) bool) Demand {
 		if p := paused[model]; p != nil {
 			m.PausedBatches, m.PausedLines = p.PausedBatches, p.PausedLines
 		}
-		m.Late = late[model]
+		m.AtRisk = late[model]
 		d.Models = append(d.Models, m)
 	}
 	slices.SortFunc(d.Models, func(a, b ModelDemand) int {

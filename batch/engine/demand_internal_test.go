@@ -212,7 +212,7 @@ func TestDemand(t *testing.T) {
 				v.active = append(v.active, b)
 			}
 			for _, i := range tt.late {
-				v.late = append(v.late, Late{v.active[i], LatePaused})
+				v.atRisk = append(v.atRisk, AtRisk{v.active[i], RiskPaused})
 			}
 			tokens := func(n *int64) int64 {
 				if n == nil {
@@ -229,7 +229,7 @@ func TestDemand(t *testing.T) {
 			var got []model
 			for _, m := range v.demand(func(b *batch.Batch) bool { return b.Tenant == batch.DefaultTenant }).Models {
 				g := model{
-					name: m.Model, batches: m.Batches, waits: m.Validating, lines: m.Lines, inFlight: m.InFlight, paused: m.PausedLines, late: m.Late,
+					name: m.Model, batches: m.Batches, waits: m.Validating, lines: m.Lines, inFlight: m.InFlight, paused: m.PausedLines, late: m.AtRisk,
 					input: tokens(m.InputTokens), output: tokens(m.OutputTokens), remaining: span(m.Remaining),
 				}
 				if m.DeadlineRatio != nil {

@@ -3,8 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,61 +14,50 @@ import (
 	"github.com/tidegate/tidegate/internal/wait"
 )
 
-// Engine is the batch engine of one gateway: the service behind the API and
-// the goroutines that do the work. Its zero value is not usable; see NewEngine.
+// Engine is the batch engine of one gateway. It composes the parts that do the work and
+// owns their lifecycle. Its zero value is not usable; see NewEngine.
 type Engine struct {
-	settings   atomic.Pointer[batch.Config]
-	owner      string     // this instance, in leases
-	self       batch.Peer // to other gateways
-	began      time.Time
-	others     atomic.Pointer[[]batch.Peer] // what the other gateways said last
-	store      *timedStore
-	queue      *lazyQueue
-	files      batch.Files
-	dispatcher batch.Dispatcher
-	log        *zap.Logger
-	health     health
-	metrics    metrics
+	*parts
+	*Reads
+	*lineReader
+	*validator
+	*contentCheck
+	*member
 
-	missed bool        // the store was away when Open was called before
-	adopt  atomic.Bool // see AdoptContents
+	worker  *worker
+	metrics metrics
+	usage   *usageBuffer
 
-	checking   sync.Mutex                 // held for a round of comparing contents with rows
-	quarantine atomic.Pointer[Quarantine] // of the last round; nil before
-	missing    atomic.Pointer[Missing]    // of the last round; nil before
-
-	counted     countedBatches
+	missed      bool              // the store was away when Open was called before
 	knownModels map[string]string // by upstream, as they are stored; used by one goroutine
-
-	scheduler *scheduler.Scheduler
-	usage     *usageBuffer
-
-	backlog *backlog
 
 	workers    *background.Group // goroutines that take new work; nil before Start
 	presence   *background.Group // the goroutine of membership, which ends after the last line
-	workerBell chan struct{}
-	notifyBell chan struct{} // the other instances are to be told
+	notifyBell chan struct{}     // another instance must be notified
 }
 
 // NewEngine composes an engine. It does no I/O and starts nothing.
 func NewEngine(cfg batch.Config, store batch.Store, queue batch.Queue, files batch.Files, d batch.Dispatcher, log *zap.Logger) *Engine {
 	times := newOperationTimes()
-	e := &Engine{
-		owner: openai.NewID(""), began: time.Now(), store: &timedStore{store, times}, queue: &lazyQueue{Queue: queue, times: times}, files: files, dispatcher: d, log: log,
-		workerBell: make(chan struct{}, 1), notifyBell: make(chan struct{}, 1),
+	p := &parts{
+		owner: openai.NewID(""), store: &timedStore{store, times}, queue: &lazyQueue{Queue: queue, times: times},
+		files: files, dispatcher: d, log: log, workerBell: make(chan struct{}, 1),
 	}
+	p.health.log = log
+	m := &member{parts: p, began: time.Now()}
+	e := &Engine{
+		parts: p, Reads: &Reads{parts: p, member: m}, lineReader: &lineReader{p}, validator: &validator{parts: p}, contentCheck: &contentCheck{parts: p},
+		member: m, usage: newUsageBuffer(p), notifyBell: make(chan struct{}, 1),
+	}
+	e.worker = &worker{p, e.validator, &finalizer{p, e.validator}}
 	e.Apply(cfg)
-	e.health.log = log
-	e.scheduler = scheduler.New(scheduler.Dependencies{
-		Config: e.config, Owner: e.owner, Store: e.store, Queue: e.queue, Files: files, Dispatcher: d,
-		Health: &e.health, Gateways: e.workingGateways, NoteQueue: e.noteQueue, WakeWorkers: e.wakeWorkers, Notify: e.notify, Log: log,
+	p.scheduler = scheduler.New(scheduler.Dependencies{
+		Config: p.config, Owner: p.owner, Store: p.store, Queue: p.queue, Files: files, Dispatcher: d,
+		Health: &p.health, Gateways: e.workingGateways, NoteQueue: p.noteQueue, WakeWorkers: p.wakeWorkers, Notify: e.notify, Log: log,
 	})
-	e.metrics.scheduler, e.metrics.times = e.scheduler, times
+	e.backlog = newBacklog(e.Reads, &e.metrics.expired)
+	e.metrics.scheduler, e.metrics.times, e.metrics.backlog = p.scheduler, times, e.backlog
 	e.metrics.quarantine, e.metrics.missing = &e.quarantine, &e.missing
-	e.usage = newUsageBuffer(e)
-	e.backlog = newBacklog(e)
-	e.metrics.backlog = e.backlog
 	return e
 }
 
@@ -82,8 +69,6 @@ func (e *Engine) Apply(cfg batch.Config) {
 		e.scheduler.Wake()
 	}
 }
-
-func (e *Engine) config() *batch.Config { return e.settings.Load() }
 
 // Open opens store, files and queue. After an error nothing is left open, and it
 // may be called again.
@@ -133,7 +118,7 @@ func MayOpenLater(err error) bool {
 func (e *Engine) Start() {
 	e.workers, e.presence = background.NewGroup(context.Background()), background.NewGroup(context.Background())
 	for i := range workerCount() {
-		e.workers.Start(func(ctx context.Context) { e.runWorker(ctx, batch.Task(i%2)) })
+		e.workers.Start(func(ctx context.Context) { e.worker.runWorker(ctx, batch.Task(i%2)) })
 	}
 	for _, run := range []func(context.Context){
 		e.runCleaner, e.runContentCheck, e.runExpirer, e.usage.run, e.hearWakes, e.tellOthers, e.runQueueWatch, e.runModelMemory,
@@ -195,8 +180,6 @@ func (e *Engine) hearWakes(ctx context.Context) {
 	}
 }
 
-func (e *Engine) wakeWorkers() { wait.Ring(e.workerBell) }
-
 // notify tells every instance that there is something new to look at. It does
 // not wait for the queue: whoever calls the API is not to wait for a server
 // that hangs.
@@ -220,13 +203,3 @@ func (e *Engine) tellOthers(ctx context.Context) {
 		cancel()
 	}
 }
-
-// storeTimeout bounds every statement of background work.
-const storeTimeout = 30 * time.Second
-
-func (e *Engine) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, storeTimeout)
-}
-
-// Analytics returns the figures of the reports.
-func (e *Engine) Analytics() batch.AnalyticsStore { return e.store }

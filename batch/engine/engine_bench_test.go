@@ -4,17 +4,18 @@ import (
 	"testing"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/batchtest"
 )
 
 // BenchmarkEngine runs batches against a pool that answers at once: what the
 // engine itself costs, store and files included.
 func BenchmarkEngine(b *testing.B) {
 	const lines = 20_000
-	h := newHouse(b, batch.Config{})
-	h.open()
-	fileID := h.upload(input(lines))
+	h := newHarness(b, batch.Config{})
+	h.Open()
+	fileID := h.Upload(batchtest.Input(lines))
 	for b.Loop() {
-		h.wait(h.create(fileID))
+		h.Wait(h.Create(fileID))
 	}
 	b.ReportMetric(float64(lines*b.N)/b.Elapsed().Seconds(), "lines/s")
 }

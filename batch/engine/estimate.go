@@ -31,8 +31,8 @@ const (
 )
 
 // Estimates estimates the rest of batches, by their ids.
-func (e *Engine) Estimates(ctx context.Context, batches ...batch.Batch) (map[string]Estimate, error) {
-	now, err := e.store.Now(ctx)
+func (r *Reads) Estimates(ctx context.Context, batches ...batch.Batch) (map[string]Estimate, error) {
+	now, err := r.store.Now(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the clock: %w", err)
 	}
@@ -47,11 +47,11 @@ func (e *Engine) Estimates(ctx context.Context, batches ...batch.Batch) (map[str
 	if len(ids) == 0 {
 		return estimates, nil
 	}
-	minutes, err := e.store.Progress(ctx, ids, now.Add(-rateSpan))
+	minutes, err := r.store.Progress(ctx, ids, now.Add(-rateSpan))
 	if err != nil {
 		return nil, err
 	}
-	_, closed := e.Closed() // a rate says nothing of the rest then
+	_, closed := r.Closed() // a rate says nothing of the rest then
 	for _, b := range batches {
 		if b.Status == batch.InProgress {
 			estimates[b.ID] = estimate(b, minutes[b.ID], now)
@@ -64,11 +64,11 @@ func (e *Engine) Estimates(ctx context.Context, batches ...batch.Batch) (map[str
 }
 
 // Progress gives how many lines of a batch got their result, by minute.
-func (e *Engine) Progress(ctx context.Context, tenant, id string, since time.Time) ([]batch.Minute, error) {
-	if _, err := e.store.Batch(ctx, tenant, id); err != nil {
+func (r *Reads) Progress(ctx context.Context, tenant, id string, since time.Time) ([]batch.Minute, error) {
+	if _, err := r.store.Batch(ctx, tenant, id); err != nil {
 		return nil, err
 	}
-	minutes, err := e.store.Progress(ctx, []string{id}, since)
+	minutes, err := r.store.Progress(ctx, []string{id}, since)
 	return minutes[id], err
 }
 

@@ -32,12 +32,12 @@ const (
 
 // Failures groups the first few thousand failed lines of a batch. The error is
 // that of Lines.
-func (e *Engine) Failures(ctx context.Context, tenant, id string) (Failures, error) {
+func (r *lineReader) Failures(ctx context.Context, tenant, id string) (Failures, error) {
 	groups := make(map[string]*FailureGroup)
 	var f Failures
 	q := LineQuery{State: LineFailed, Limit: MaxLines}
 	for range failurePages {
-		page, err := e.Lines(ctx, tenant, id, q)
+		page, err := r.Lines(ctx, tenant, id, q)
 		if err != nil {
 			return Failures{}, err
 		}

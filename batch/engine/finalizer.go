@@ -20,20 +20,26 @@ import (
 // finalizeSlices is how many slices are listed at a time.
 const finalizeSlices = 256
 
+// finalizer ends batches: it writes their files.
+type finalizer struct {
+	*parts
+	validator *validator
+}
+
 // finalize writes the files of a batch that is over and ends it. All of it can
 // be repeated. The files of an attempt that came to nothing, because the batch was
 // cancelled or deleted meanwhile, are deleted at once. Those of an attempt of
 // which that is not known are orphans, which the collector removes.
-func (e *Engine) finalize(ctx context.Context, c batch.BatchClaim) error {
+func (fin *finalizer) finalize(ctx context.Context, c batch.BatchClaim) error {
 	b := c.Batch
 	ttl := b.OutputTTL
 	if ttl == 0 {
-		ttl = e.config().OutputTTL
+		ttl = fin.config().OutputTTL
 	}
 	w := resultWriter{
-		output: resultFile{engine: e, batch: b, ttl: ttl, kind: outputKind},
-		errors: resultFile{engine: e, batch: b, ttl: ttl, kind: errorKind},
-		index:  indexWriter{file: resultFile{engine: e, batch: b, ttl: ttl, kind: "index"}},
+		output: resultFile{parts: fin.parts, batch: b, ttl: ttl, kind: outputKind},
+		errors: resultFile{parts: fin.parts, batch: b, ttl: ttl, kind: errorKind},
+		index:  indexWriter{file: resultFile{parts: fin.parts, batch: b, ttl: ttl, kind: "index"}},
 	}
 	defer w.output.abort()
 	defer w.errors.abort()
@@ -43,14 +49,14 @@ func (e *Engine) finalize(ctx context.Context, c batch.BatchClaim) error {
 	named := false // a row may name the files
 	defer func() {
 		if !named {
-			e.discardOutcome(ctx, b, outcome)
+			fin.discardOutcome(ctx, b, outcome)
 		}
 	}()
 	var err error
 	if b.Ending == batch.Cancelled && b.InProgressAt.IsZero() {
-		outcome.Lines, err = e.writeUnplanned(ctx, b, &w)
+		outcome.Lines, err = fin.writeUnplanned(ctx, b, &w)
 	} else {
-		err = e.writeSlices(ctx, b, &w)
+		err = fin.writeSlices(ctx, b, &w)
 	}
 	if err != nil {
 		return err
@@ -64,7 +70,7 @@ func (e *Engine) finalize(ctx context.Context, c batch.BatchClaim) error {
 	if outcome.Index, err = w.index.commit(ctx); err != nil {
 		return fmt.Errorf("storing index of lines: %w", err)
 	}
-	err = e.store.FinishBatch(ctx, c, outcome)
+	err = fin.store.FinishBatch(ctx, c, outcome)
 	named = !errors.Is(err, batch.ErrStale)
 	if err != nil {
 		return fmt.Errorf("finishing batch: %w", err)
@@ -74,24 +80,24 @@ func (e *Engine) finalize(ctx context.Context, c batch.BatchClaim) error {
 
 // discardOutcome deletes the contents of an outcome that no row names. What cannot be
 // deleted is an orphan.
-func (e *Engine) discardOutcome(ctx context.Context, b batch.Batch, o batch.Outcome) {
-	bounded, cancel := e.bounded(context.WithoutCancel(ctx))
+func (fin *finalizer) discardOutcome(ctx context.Context, b batch.Batch, o batch.Outcome) {
+	bounded, cancel := fin.bounded(context.WithoutCancel(ctx))
 	defer cancel()
 	for _, f := range []*batch.NewFile{o.Output, o.Error, o.Index} {
 		if f == nil {
 			continue
 		}
-		if err := e.files.Delete(bounded, f.Key); err != nil {
-			e.log.Warn("removing results that are not needed", zap.String("batch_id", b.ID), zap.String("key", f.Key), zap.Error(err))
+		if err := fin.files.Delete(bounded, f.Key); err != nil {
+			fin.log.Warn("removing results that are not needed", zap.String("batch_id", b.ID), zap.String("key", f.Key), zap.Error(err))
 		}
 	}
 }
 
 // writeSlices writes the results of all slices, in input order.
-func (e *Engine) writeSlices(ctx context.Context, b batch.Batch, w *resultWriter) error {
+func (fin *finalizer) writeSlices(ctx context.Context, b batch.Batch, w *resultWriter) error {
 	inputKey := "" // found when a line without a result needs its custom_id
 	for first := 0; ; {
-		slices, err := e.store.Slices(ctx, b.ID, first, finalizeSlices)
+		slices, err := fin.store.Slices(ctx, b.ID, first, finalizeSlices)
 		if err != nil {
 			return fmt.Errorf("listing slices: %w", err)
 		}
@@ -100,13 +106,13 @@ func (e *Engine) writeSlices(ctx context.Context, b batch.Batch, w *resultWriter
 		}
 		for _, s := range slices {
 			if bits.OnesCount64(s.Done) < s.Lines && inputKey == "" {
-				input, err := e.store.InputFile(ctx, b.ID)
+				input, err := fin.store.InputFile(ctx, b.ID)
 				if err != nil {
 					return fmt.Errorf("finding input file: %w", err)
 				}
 				inputKey = input.Key
 			}
-			if err := e.writeSlice(ctx, b, inputKey, s, w); err != nil {
+			if err := fin.writeSlice(ctx, b, inputKey, s, w); err != nil {
 				return fmt.Errorf("writing results of slice %d: %w", s.Number, err)
 			}
 		}
@@ -118,8 +124,8 @@ func (e *Engine) writeSlices(ctx context.Context, b batch.Batch, w *resultWriter
 // when every line has its result.
 var errUnfinished = errors.New("slice has lines without a result, but the batch is complete")
 
-func (e *Engine) writeSlice(ctx context.Context, b batch.Batch, inputKey string, s batch.Slice, w *resultWriter) error {
-	results, err := e.store.Results(ctx, s.SliceRef)
+func (fin *finalizer) writeSlice(ctx context.Context, b batch.Batch, inputKey string, s batch.Slice, w *resultWriter) error {
+	results, err := fin.store.Results(ctx, s.SliceRef)
 	if err != nil {
 		return err
 	}
@@ -131,7 +137,7 @@ func (e *Engine) writeSlice(ctx context.Context, b batch.Batch, inputKey string,
 		if b.Ending == batch.Completed {
 			return errUnfinished
 		}
-		if requests, err = batch.ReadRequests(ctx, e.files, b.Endpoint, inputKey, s.SlicePlan, e.config().MaxLineBytes); err != nil {
+		if requests, err = batch.ReadRequests(ctx, fin.files, b.Endpoint, inputKey, s.SlicePlan, fin.config().MaxLineBytes); err != nil {
 			return err
 		}
 	}
@@ -161,12 +167,12 @@ func neverRun(b batch.Batch, line int, customID string) batch.LineResult {
 
 // writeUnplanned writes the lines of a batch that was cancelled before it was
 // validated, if they are valid, and tells how many there are.
-func (e *Engine) writeUnplanned(ctx context.Context, b batch.Batch, w *resultWriter) (int, error) {
-	input, finding, err := e.inputOf(ctx, b)
+func (fin *finalizer) writeUnplanned(ctx context.Context, b batch.Batch, w *resultWriter) (int, error) {
+	input, finding, err := fin.validator.inputOf(ctx, b)
 	if err != nil || finding != nil {
 		return 0, err
 	}
-	s, err := e.scanInput(ctx, b, input)
+	s, err := fin.validator.scanInput(ctx, b, input)
 	switch {
 	case errors.Is(err, batch.ErrNotFound): // its content is gone: it would have failed
 		return 0, nil
@@ -176,7 +182,7 @@ func (e *Engine) writeUnplanned(ctx context.Context, b batch.Batch, w *resultWri
 		return 0, nil
 	}
 	for _, p := range s.plan.Slices {
-		requests, err := batch.ReadRequests(ctx, e.files, b.Endpoint, input.Key, p, e.config().MaxLineBytes)
+		requests, err := batch.ReadRequests(ctx, fin.files, b.Endpoint, input.Key, p, fin.config().MaxLineBytes)
 		if err != nil {
 			return 0, err
 		}
@@ -209,10 +215,10 @@ func (w *resultWriter) write(ctx context.Context, r batch.LineResult, flags byte
 
 // resultFile is an output or error file on its way, made with its first line.
 type resultFile struct {
-	engine *Engine
-	batch  batch.Batch
-	ttl    time.Duration
-	kind   string
+	*parts
+	batch batch.Batch
+	ttl   time.Duration
+	kind  string
 
 	id    string
 	dst   batch.FileWriter
@@ -237,7 +243,7 @@ var newline = []byte{'\n'}
 func (f *resultFile) append(ctx context.Context, b []byte) error {
 	if f.dst == nil {
 		f.id = openai.NewID("file-")
-		dst, err := f.engine.files.Create(ctx, f.id)
+		dst, err := f.files.Create(ctx, f.id)
 		if err != nil {
 			return fmt.Errorf("creating %s file: %w", f.kind, err)
 		}
@@ -276,6 +282,6 @@ func (f *resultFile) abort() {
 		return
 	}
 	if err := f.dst.Abort(); err != nil {
-		f.engine.log.Warn("removing unfinished file", zap.String("batch_id", f.batch.ID), zap.String("kind", f.kind), zap.Error(err))
+		f.log.Warn("removing unfinished file", zap.String("batch_id", f.batch.ID), zap.String("kind", f.kind), zap.Error(err))
 	}
 }

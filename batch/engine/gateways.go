@@ -23,17 +23,14 @@ type Gateway struct {
 	Batch int `json:"batch_in_flight"`
 }
 
-// Role returns the role of this gateway.
-func (e *Engine) Role() batch.Role { return e.config().Role }
-
 // Gateways returns the gateways that share the store, this one first.
-func (e *Engine) Gateways() []Gateway {
-	self := Gateway{ID: e.owner, Host: e.self.Host, Role: e.Role(), Self: true, Since: e.began}
-	if shared := e.dispatcher.Capabilities().Loads; shared != nil {
+func (m *member) Gateways() []Gateway {
+	self := Gateway{ID: m.owner, Host: m.self.Host, Role: m.Role(), Self: true, Since: m.began}
+	if shared := m.dispatcher.Capabilities().Loads; shared != nil {
 		self.add(shared.Loads())
 	}
 	all := []Gateway{self}
-	if others := e.others.Load(); others != nil {
+	if others := m.others.Load(); others != nil {
 		for _, o := range *others {
 			g := Gateway{ID: o.ID, Host: o.Host, Role: o.Role, Since: o.Since}
 			g.add(o.Loads)
@@ -45,10 +42,10 @@ func (e *Engine) Gateways() []Gateway {
 
 // linesByModel counts the lines that this gateway has in flight; nil if the scheduler
 // does not answer within a part of AnnounceInterval.
-func (e *Engine) linesByModel(ctx context.Context) map[string]int64 {
+func (m *member) linesByModel(ctx context.Context) map[string]int64 {
 	ctx, cancel := context.WithTimeout(ctx, batch.AnnounceInterval/2)
 	defer cancel()
-	batches := e.scheduler.LinesInFlight(ctx)
+	batches := m.scheduler.LinesInFlight(ctx)
 	if batches == nil {
 		return nil
 	}
@@ -62,9 +59,9 @@ func (e *Engine) linesByModel(ctx context.Context) map[string]int64 {
 }
 
 // linesElsewhere counts the lines that other gateways have in flight, by model.
-func (e *Engine) linesElsewhere() map[string]int64 {
+func (m *member) linesElsewhere() map[string]int64 {
 	lines := make(map[string]int64)
-	if others := e.others.Load(); others != nil {
+	if others := m.others.Load(); others != nil {
 		for _, o := range *others {
 			for model, n := range o.Lines {
 				lines[model] += max(n, 0)
@@ -76,9 +73,9 @@ func (e *Engine) linesElsewhere() map[string]int64 {
 
 // InFlightEverywhere returns the number of lines that all gateways have sent and that
 // have no durable result yet.
-func (e *Engine) InFlightEverywhere() int64 {
-	n := e.InFlight()
-	for _, lines := range e.linesElsewhere() {
+func (m *member) InFlightEverywhere() int64 {
+	n := m.scheduler.Metrics().InFlight()
+	for _, lines := range m.linesElsewhere() {
 		n += lines
 	}
 	return n
@@ -92,24 +89,24 @@ func (g *Gateway) add(loads map[string]batch.Load) {
 }
 
 // lacksWorker reports whether neither this gateway nor another one works on batches.
-func (e *Engine) lacksWorker() bool {
-	if e.Role().Works() {
+func (m *member) lacksWorker() bool {
+	if m.Role().Works() {
 		return false
 	}
-	others := e.others.Load()
+	others := m.others.Load()
 	return others == nil || peersOf(*others).Working == 0
 }
 
 // noteWorkers records in health whether batches wait because no gateway works on
 // them.
-func (e *Engine) noteWorkers(ctx context.Context) {
-	if !e.lacksWorker() {
-		e.health.Note("roles", nil)
+func (m *member) noteWorkers(ctx context.Context) {
+	if !m.lacksWorker() {
+		m.health.Note("roles", nil)
 		return
 	}
-	bounded, cancel := e.bounded(ctx)
+	bounded, cancel := m.bounded(ctx)
 	defer cancel()
-	states, err := e.store.BatchStates(bounded, batch.DefaultTenant)
+	states, err := m.store.BatchStates(bounded, batch.DefaultTenant)
 	if err != nil {
 		return // other parts report that the store is away
 	}
@@ -120,10 +117,10 @@ func (e *Engine) noteWorkers(ctx context.Context) {
 		}
 	}
 	if waiting == 0 {
-		e.health.Note("roles", nil)
+		m.health.Note("roles", nil)
 		return
 	}
-	e.health.Note("roles", &noWorkerError{waiting})
+	m.health.Note("roles", &noWorkerError{waiting})
 }
 
 // noWorkerError reports that batches wait because of the roles of all gateways.

@@ -12,12 +12,12 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// Well is what Health says of a part with nothing wrong.
-const Well = "ok"
+// StatusOK is what Health says of a part with nothing wrong.
+const StatusOK = "ok"
 
 // Health says how the engine is.
 type Health struct {
-	Store string `json:"store"` // Well or what is wrong
+	Store string `json:"store"` // StatusOK or what is wrong
 	Queue string `json:"queue"`
 	Files string `json:"files"`
 	// Contents says which contents of files are missing or unknown; empty when
@@ -51,7 +51,7 @@ type Health struct {
 // OK reports whether batch work goes on. A failed round of housekeeping does not
 // change that.
 func (h Health) OK() bool {
-	return h.Store == Well && h.Queue == Well && h.Files == Well && h.Contents == "" && len(h.Paused) == 0 && len(h.Stopped) == 0
+	return h.Store == StatusOK && h.Queue == StatusOK && h.Files == StatusOK && h.Contents == "" && len(h.Paused) == 0 && len(h.Stopped) == 0
 }
 
 // Unopened is the health of an engine that err keeps from opening; nil is for one
@@ -69,9 +69,9 @@ func Unopened(err error) Health {
 	h.Paused[0] = "files and batches are closed: " + open.Part
 	switch open.Part {
 	case "files":
-		h.Store, h.Files = Well, open.Err.Error()
+		h.Store, h.Files = StatusOK, open.Err.Error()
 	case "queue":
-		h.Store, h.Files, h.Queue = Well, Well, open.Err.Error()
+		h.Store, h.Files, h.Queue = StatusOK, StatusOK, open.Err.Error()
 	default:
 		h.Store = open.Err.Error()
 	}
@@ -116,7 +116,7 @@ func verdict(err error) string {
 	if err != nil {
 		return err.Error()
 	}
-	return Well
+	return StatusOK
 }
 
 // health collects what keeps parts of the engine from their work.

@@ -5,71 +5,72 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/batchtest"
 	"github.com/tidegate/tidegate/batch/engine"
 )
 
 // Outside of the hours lines that run finish, no line starts and nothing is
 // claimed. Batches go on by themselves when the hours come.
 func TestHours(t *testing.T) {
-	h, id, hold := newHeldHouse(t, batch.Config{MaxInFlight: 20}, 500)
+	h, id, hold := newHeldHarness(t, batch.Config{MaxInFlight: 20}, 500)
 	opens := time.Now().Add(time.Hour)
-	h.pool.set(func() { h.pool.closed = &batch.Closing{Until: opens} })
+	h.Pool.Set(func() { h.Pool.Closing = &batch.Closing{Until: opens} })
 	want := "outside of its hours until " + opens.Format("15:04 MST")
-	if got := h.engine.Health(t.Context()); got.Hours != want || !got.OK() {
+	if got := h.Engine.Health(t.Context()); got.Hours != want || !got.OK() {
 		t.Errorf("health: got hours %q and OK %v, want %q and true", got.Hours, got.OK(), want)
 	}
 	close(hold)
-	h.settled(t, id, 20)
-	other := h.create(h.upload(inputFrom(500, 3)))
-	until(t, "the other is validated", func() bool { return h.get(other).Status == batch.InProgress })
-	if got := h.engine.WaitReason(t.Context(), h.get(other)); got != want {
+	h.WaitIdle(id, 20)
+	other := h.Create(h.Upload(batchtest.InputFrom(500, 3)))
+	batchtest.Until(t, "the other is validated", func() bool { return h.Get(other).Status == batch.InProgress })
+	if got := h.Engine.WaitReason(t.Context(), h.Get(other)); got != want {
 		t.Errorf("wait reason: got %q, want %q", got, want)
 	}
-	estimates, err := h.engine.Estimates(t.Context(), h.get(id))
+	estimates, err := h.Engine.Estimates(t.Context(), h.Get(id))
 	if err != nil || estimates[id].Remaining != nil || estimates[id].MissesDeadline != nil {
 		t.Errorf("estimate: got %+v and error %v, want nothing of the rest", estimates[id], err)
 	}
-	if n := h.pool.callCount(); n != 20 {
+	if n := h.Pool.CallCount(); n != 20 {
 		t.Errorf("got %d lines sent, want the 20 from before", n)
 	}
-	refs, err := h.store.ClaimableSlices(t.Context(), id, 100)
+	refs, err := h.Store.ClaimableSlices(t.Context(), id, 100)
 	if err != nil || len(refs) == 0 {
 		t.Errorf("got %d slices that others can claim and error %v, want some", len(refs), err)
 	}
 
-	h.pool.set(func() { h.pool.closed = nil })
+	h.Pool.Set(func() { h.Pool.Closing = nil })
 	for _, id := range []string{id, other} {
-		if b := h.wait(id); b.Status != batch.Completed || h.engine.WaitReason(t.Context(), b) != "" {
-			t.Errorf("%s ended as %s, wait reason %q", id, b.Status, h.engine.WaitReason(t.Context(), b))
+		if b := h.Wait(id); b.Status != batch.Completed || h.Engine.WaitReason(t.Context(), b) != "" {
+			t.Errorf("%s ended as %s, wait reason %q", id, b.Status, h.Engine.WaitReason(t.Context(), b))
 		}
 	}
-	if r := h.pool.repeated(); r != 0 {
+	if r := h.Pool.Repeated(); r != 0 {
 		t.Errorf("got %d calls repeated, want none", r)
 	}
 }
 
 // A gateway that is started outside of the hours starts nothing until they come.
 func TestStartOutsideOfHours(t *testing.T) {
-	h := newHouse(t, batch.Config{})
-	h.pool.set(func() { h.pool.closed = &batch.Closing{} })
-	h.open()
-	engine.LookOften(h.engine)
-	id := h.create(h.upload(input(70)))
-	until(t, "it is validated", func() bool { return h.get(id).Status == batch.InProgress })
-	until(t, "it is late, because the hours never come", func() bool {
-		late, err := h.engine.LateBatches(t.Context(), tenant)
-		return err == nil && len(late) == 1 && late[0].Why == engine.LateClosed
+	h := newHarness(t, batch.Config{})
+	h.Pool.Set(func() { h.Pool.Closing = &batch.Closing{} })
+	h.Open()
+	engine.LookOften(h.Engine)
+	id := h.Create(h.Upload(batchtest.Input(70)))
+	batchtest.Until(t, "it is validated", func() bool { return h.Get(id).Status == batch.InProgress })
+	batchtest.Until(t, "it is late, because the hours never come", func() bool {
+		late, err := h.Engine.BatchesAtRisk(t.Context(), tenant)
+		return err == nil && len(late) == 1 && late[0].Why == engine.RiskClosed
 	})
-	h.pool.set(func() { h.pool.closed = &batch.Closing{Until: time.Now().Add(time.Hour)} })
-	late, err := h.engine.LateBatches(t.Context(), tenant)
+	h.Pool.Set(func() { h.Pool.Closing = &batch.Closing{Until: time.Now().Add(time.Hour)} })
+	late, err := h.Engine.BatchesAtRisk(t.Context(), tenant)
 	if err != nil || len(late) != 0 {
 		t.Errorf("got %d late batches and error %v, want none: the deadline is in a day", len(late), err)
 	}
-	if n := h.pool.callCount(); n != 0 {
+	if n := h.Pool.CallCount(); n != 0 {
 		t.Errorf("got %d lines sent, want none", n)
 	}
-	h.pool.set(func() { h.pool.closed = nil })
-	if b := h.wait(id); b.Status != batch.Completed {
+	h.Pool.Set(func() { h.Pool.Closing = nil })
+	if b := h.Wait(id); b.Status != batch.Completed {
 		t.Errorf("it ended as %s", b.Status)
 	}
 }

@@ -10,10 +10,10 @@ import (
 
 // A key whose batch was deleted makes no batch again, and names none that is not there.
 func TestIdempotencyKeyOfADeletedBatch(t *testing.T) {
-	h := newHouse(t, batch.Config{})
-	h.open()
+	h := newHarness(t, batch.Config{})
+	h.Open()
 	create := func(key string) (batch.Batch, error) {
-		return h.engine.CreateBatch(t.Context(), tenant, batch.CreateRequest{
+		return h.Engine.CreateBatch(t.Context(), tenant, batch.CreateRequest{
 			InputFileID: "file-none", Endpoint: "/v1/chat/completions", CompletionWindow: "24h", Window: 24 * time.Hour, IdempotencyKey: key, RequestHash: "h",
 		})
 	}
@@ -24,7 +24,7 @@ func TestIdempotencyKeyOfADeletedBatch(t *testing.T) {
 	if again, err := create("k"); err != nil || again.ID != first.ID {
 		t.Errorf("the key gave %s, %v, want %s", again.ID, err, first.ID)
 	}
-	if _, err := h.engine.DeleteBatch(t.Context(), tenant, first.ID, batch.Deletion{}); err != nil {
+	if _, err := h.Engine.DeleteBatch(t.Context(), tenant, first.ID, batch.Deletion{}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = create("k")

@@ -25,7 +25,7 @@ var errFound = errors.New("found")
 
 // AdoptContents has the next Open take the contents that are there for those of
 // the database, whatever it finds.
-func (e *Engine) AdoptContents() { e.adopt.Store(true) }
+func (k *contentCheck) AdoptContents() { k.adopt.Store(true) }
 
 // identify compares the place of the contents with the one that the database
 // belongs with. Both are named when a gateway first opens them; whichever of the
@@ -35,8 +35,8 @@ func (e *Engine) AdoptContents() { e.adopt.Store(true) }
 // Keys are random, so a content that a row names proves that both belong together:
 // that is how an installation is recognised that was made before places were kept,
 // whose marker was lost, or whose database was restored.
-func (e *Engine) identify(ctx context.Context) error {
-	placed := e.files.Capabilities().Place
+func (k *contentCheck) identify(ctx context.Context) error {
+	placed := k.files.Capabilities().Place
 	if placed == nil {
 		return nil
 	}
@@ -44,29 +44,29 @@ func (e *Engine) identify(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("finding the place of files: %w", err)
 	}
-	noted, err := e.store.Place(ctx)
+	noted, err := k.store.Place(ctx)
 	if err != nil {
 		return fmt.Errorf("finding the place of files: %w", err)
 	}
 	if noted == place {
 		return nil
 	}
-	files, match, err := e.matchContents(ctx)
+	files, match, err := k.matchContents(ctx)
 	if err != nil {
 		return fmt.Errorf("comparing files with the database: %w", err)
 	}
-	empty, err := e.noContents(ctx)
+	empty, err := k.noContents(ctx)
 	if err != nil {
 		return fmt.Errorf("comparing files with the database: %w", err)
 	}
 	switch {
 	case match, files == 0 && empty:
-	case e.adopt.Load():
-		e.log.Warn("contents adopted", zap.String("place", place), zap.String("place_before", noted), zap.Int("files", files))
+	case k.adopt.Load():
+		k.log.Warn("contents adopted", zap.String("place", place), zap.String("place_before", noted), zap.Int("files", files))
 	default:
 		return otherContents(place, files, empty)
 	}
-	if err := e.store.SetPlace(ctx, place); err != nil {
+	if err := k.store.SetPlace(ctx, place); err != nil {
 		return fmt.Errorf("noting the place of files: %w", err)
 	}
 	return nil
@@ -87,16 +87,16 @@ func otherContents(place string, files int, empty bool) error {
 
 // matchContents looks for a content that the database names. It returns how many
 // it looked for.
-func (e *Engine) matchContents(ctx context.Context) (files int, match bool, err error) {
+func (k *contentCheck) matchContents(ctx context.Context) (files int, match bool, err error) {
 	var before int64
 	for files < identitySample {
-		page, err := e.store.NeededContents(ctx, before, 100)
+		page, err := k.store.NeededContents(ctx, before, 100)
 		if err != nil || len(page) == 0 {
 			return files, false, err
 		}
 		for _, c := range page {
 			files++
-			switch there, err := e.hasContent(ctx, c.Key); {
+			switch there, err := k.hasContent(ctx, c.Key); {
 			case err != nil:
 				return files, false, err
 			case there:
@@ -109,8 +109,8 @@ func (e *Engine) matchContents(ctx context.Context) (files int, match bool, err 
 }
 
 // hasContent reports whether a content is there.
-func (e *Engine) hasContent(ctx context.Context, key string) (bool, error) {
-	r, err := e.files.Read(ctx, key, 0, 0)
+func (k *contentCheck) hasContent(ctx context.Context, key string) (bool, error) {
+	r, err := k.files.Read(ctx, key, 0, 0)
 	if errors.Is(err, batch.ErrNotFound) {
 		return false, nil
 	}
@@ -121,8 +121,8 @@ func (e *Engine) hasContent(ctx context.Context, key string) (bool, error) {
 }
 
 // noContents reports whether there is no content at all.
-func (e *Engine) noContents(ctx context.Context) (bool, error) {
-	err := e.files.List(ctx, func(string, time.Time) error { return errFound })
+func (k *contentCheck) noContents(ctx context.Context) (bool, error) {
+	err := k.files.List(ctx, func(string, time.Time) error { return errFound })
 	if errors.Is(err, errFound) {
 		return false, nil
 	}

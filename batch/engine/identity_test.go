@@ -7,58 +7,54 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/zap"
-
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/batchtest"
 	"github.com/tidegate/tidegate/batch/engine"
-	"github.com/tidegate/tidegate/batch/files/local"
-	"github.com/tidegate/tidegate/batch/queue/memory"
-	"github.com/tidegate/tidegate/batch/store/sqlite"
 )
 
 // move moves a file or directory of a house.
-func (h *house) move(from, to string) {
-	h.t.Helper()
-	if err := os.Rename(filepath.Join(h.dir, from), filepath.Join(h.dir, to)); err != nil {
-		h.t.Fatal(err)
+func (h harness) move(from, to string) {
+	h.T.Helper()
+	if err := os.Rename(filepath.Join(h.Dir, from), filepath.Join(h.Dir, to)); err != nil {
+		h.T.Fatal(err)
 	}
 }
 
 // loseDatabase moves the database away.
-func (h *house) loseDatabase() {
-	h.t.Helper()
+func (h harness) loseDatabase() {
+	h.T.Helper()
 	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if err := os.Rename(h.dir+"/tidegate.db"+suffix, h.dir+"/lost.db"+suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
-			h.t.Fatal(err)
+		if err := os.Rename(h.Dir+"/tidegate.db"+suffix, h.Dir+"/lost.db"+suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			h.T.Fatal(err)
 		}
 	}
 }
 
 // restoreDatabase puts it back.
-func (h *house) restoreDatabase() {
-	h.t.Helper()
+func (h harness) restoreDatabase() {
+	h.T.Helper()
 	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if err := os.Remove(h.dir + "/tidegate.db" + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
-			h.t.Fatal(err)
+		if err := os.Remove(h.Dir + "/tidegate.db" + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			h.T.Fatal(err)
 		}
-		if err := os.Rename(h.dir+"/lost.db"+suffix, h.dir+"/tidegate.db"+suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
-			h.t.Fatal(err)
+		if err := os.Rename(h.Dir+"/lost.db"+suffix, h.Dir+"/tidegate.db"+suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			h.T.Fatal(err)
 		}
 	}
 }
 
 // tryOpen opens an engine and closes it again.
-func (h *house) tryOpen(adopt bool) error {
-	h.t.Helper()
-	e := engine.NewEngine(h.cfg, sqlite.New(sqlite.Config{Path: h.dir + "/tidegate.db"}), memory.New(), local.New(local.Config{Dir: h.dir + "/files"}), h.pool, zap.NewNop())
+func (h harness) tryOpen(adopt bool) error {
+	h.T.Helper()
+	e := batchtest.NewEngine(h.Config, h.NewStore(), h.NewFiles(), h.Pool)
 	if adopt {
 		e.AdoptContents()
 	}
-	err := e.Open(h.t.Context())
+	err := e.Open(h.T.Context())
 	if err != nil {
 		return err
 	}
-	return e.Stop(h.t.Context())
+	return e.Stop(h.T.Context())
 }
 
 // Database and contents are recognised as belonging together, or kept closed. What
@@ -66,29 +62,29 @@ func (h *house) tryOpen(adopt bool) error {
 func TestIdentity(t *testing.T) {
 	for name, tt := range map[string]struct {
 		files  int // before
-		change func(h *house)
+		change func(h harness)
 		say    string // in the error; "" for none
-		heal   func(h *house)
+		heal   func(h harness)
 	}{
 		"nothing changed":           {files: 2},
 		"nothing was there":         {},
-		"database is new":           {files: 2, change: (*house).loseDatabase, say: "the database knows none of them: restore the database", heal: (*house).restoreDatabase},
-		"contents are not mounted":  {files: 2, change: func(h *house) { h.move("files", "away") }, say: "is empty: mount or restore the contents", heal: func(h *house) { _ = os.RemoveAll(h.dir + "/files"); h.move("away", "files") }},
-		"contents of another":       {files: 2, change: (*house).otherContents, say: "of the newest 2 files of the database none is in the directory", heal: func(h *house) { _ = os.RemoveAll(h.dir + "/files"); h.move("away", "files") }},
-		"both are new":              {files: 2, change: func(h *house) { h.loseDatabase(); h.move("files", "away") }},
-		"marker of contents lost":   {files: 2, change: func(h *house) { h.remove("files/place") }},
-		"marker of database lost":   {files: 2, change: (*house).forgetPlace}, // as before places were kept
-		"both markers lost":         {files: 2, change: func(h *house) { h.forgetPlace(); h.remove("files/place") }},
-		"no files, new directory":   {change: func(h *house) { h.move("files", "away") }},
-		"no files, database is new": {change: (*house).loseDatabase},
+		"database is new":           {files: 2, change: harness.loseDatabase, say: "the database knows none of them: restore the database", heal: harness.restoreDatabase},
+		"contents are not mounted":  {files: 2, change: func(h harness) { h.move("files", "away") }, say: "is empty: mount or restore the contents", heal: func(h harness) { _ = os.RemoveAll(h.Dir + "/files"); h.move("away", "files") }},
+		"contents of another":       {files: 2, change: harness.otherContents, say: "of the newest 2 files of the database none is in the directory", heal: func(h harness) { _ = os.RemoveAll(h.Dir + "/files"); h.move("away", "files") }},
+		"both are new":              {files: 2, change: func(h harness) { h.loseDatabase(); h.move("files", "away") }},
+		"marker of contents lost":   {files: 2, change: func(h harness) { h.remove("files/place") }},
+		"marker of database lost":   {files: 2, change: harness.forgetPlace}, // as before places were kept
+		"both markers lost":         {files: 2, change: func(h harness) { h.forgetPlace(); h.remove("files/place") }},
+		"no files, new directory":   {change: func(h harness) { h.move("files", "away") }},
+		"no files, database is new": {change: harness.loseDatabase},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t, batch.Config{})
-			h.open()
+			h := newHarness(t, batch.Config{})
+			h.Open()
 			for range tt.files {
-				h.upload(input(1))
+				h.Upload(batchtest.Input(1))
 			}
-			h.close(0)
+			h.Close(0)
 			before := h.contents()
 			if tt.change != nil {
 				tt.change(h)
@@ -121,43 +117,43 @@ func TestIdentity(t *testing.T) {
 }
 
 // contents counts all contents.
-func (h *house) contents() int {
-	h.t.Helper()
-	found, err := filepath.Glob(filepath.Join(h.dir, "*", "??", "*"))
+func (h harness) contents() int {
+	h.T.Helper()
+	found, err := filepath.Glob(filepath.Join(h.Dir, "*", "??", "*"))
 	if err != nil {
-		h.t.Fatal(err)
+		h.T.Fatal(err)
 	}
 	return len(found)
 }
 
-func (h *house) remove(name string) {
-	h.t.Helper()
-	if err := os.Remove(filepath.Join(h.dir, name)); err != nil {
-		h.t.Fatal(err)
+func (h harness) remove(name string) {
+	h.T.Helper()
+	if err := os.Remove(filepath.Join(h.Dir, name)); err != nil {
+		h.T.Fatal(err)
 	}
 }
 
 // otherContents puts the contents of another installation in place of its own.
-func (h *house) otherContents() {
-	h.t.Helper()
+func (h harness) otherContents() {
+	h.T.Helper()
 	h.move("files", "away")
-	other := newHouse(h.t, batch.Config{})
-	other.open()
-	other.upload(input(1))
-	other.close(0)
-	if err := os.CopyFS(h.dir+"/files", os.DirFS(other.dir+"/files")); err != nil {
-		h.t.Fatal(err)
+	other := newHarness(h.T, batch.Config{})
+	other.Open()
+	other.Upload(batchtest.Input(1))
+	other.Close(0)
+	if err := os.CopyFS(h.Dir+"/files", os.DirFS(other.Dir+"/files")); err != nil {
+		h.T.Fatal(err)
 	}
 }
 
 // forgetPlace makes the database one that was written before places were kept.
-func (h *house) forgetPlace() {
-	h.t.Helper()
-	s := sqlite.New(sqlite.Config{Path: h.dir + "/tidegate.db"})
-	if err := s.Open(h.t.Context()); err != nil {
-		h.t.Fatal(err)
+func (h harness) forgetPlace() {
+	h.T.Helper()
+	s := h.NewStore()
+	if err := s.Open(h.T.Context()); err != nil {
+		h.T.Fatal(err)
 	}
-	if err := errors.Join(s.SetPlace(h.t.Context(), ""), s.Close()); err != nil {
-		h.t.Fatal(err)
+	if err := errors.Join(s.SetPlace(h.T.Context(), ""), s.Close()); err != nil {
+		h.T.Fatal(err)
 	}
 }

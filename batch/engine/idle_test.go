@@ -8,50 +8,50 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/batchtest"
 )
 
 // While nothing can be done an engine does nothing but look now and then: who
 // waits does not take a processor.
 func TestIdleWhileNothingCanHappen(t *testing.T) {
 	t.Parallel()
-	text := input(1000)
-	never := gate{make(chan struct{})}
+	text := batchtest.Input(1000)
 	for _, c := range []struct {
 		name    string
 		cfg     batch.Config
 		batches int
-		play    func(p *fakePool)
-		then    func(h *house, ids []string)
+		play    func(p *batchtest.Pool)
+		then    func(h harness, ids []string)
 	}{
 		{"no batch", batch.Config{}, 0, nil, nil},
-		{"all slots taken", batch.Config{}, 1, func(p *fakePool) { p.slots, p.answer = 10, never.answer }, nil},
-		{"all that may be under way is", batch.Config{MaxInFlight: 10}, 1, func(p *fakePool) { p.answer = never.answer }, nil},
-		{"no slot at all", batch.Config{}, 1, func(p *fakePool) { p.slots = 0 }, nil},
-		{"the model is down", batch.Config{}, 1, func(p *fakePool) { p.down = true }, nil},
-		{"memory is taken", batch.Config{MemoryBytes: int64(len(text) / 5)}, 1, func(p *fakePool) { p.answer = never.answer }, nil},
-		{"memory is less than a slice", batch.Config{MemoryBytes: 1}, 3, func(p *fakePool) { p.answer = never.answer }, nil},
-		{"every line waits for its retry", batch.Config{RetryBackoffMin: time.Hour, RetryBackoffMax: time.Hour}, 1, func(p *fakePool) {
-			p.answer = func(context.Context, string, int) (batch.Answer, error) {
+		{"all slots taken", batch.Config{}, 1, func(p *batchtest.Pool) { p.Limit, p.Answer = 10, batchtest.Never() }, nil},
+		{"all that may be under way is", batch.Config{MaxInFlight: 10}, 1, func(p *batchtest.Pool) { p.Answer = batchtest.Never() }, nil},
+		{"no slot at all", batch.Config{}, 1, func(p *batchtest.Pool) { p.Limit = 0 }, nil},
+		{"the model is down", batch.Config{}, 1, func(p *batchtest.Pool) { p.Down = true }, nil},
+		{"memory is taken", batch.Config{MemoryBytes: int64(len(text) / 5)}, 1, func(p *batchtest.Pool) { p.Answer = batchtest.Never() }, nil},
+		{"memory is less than a slice", batch.Config{MemoryBytes: 1}, 3, func(p *batchtest.Pool) { p.Answer = batchtest.Never() }, nil},
+		{"every line waits for its retry", batch.Config{RetryBackoffMin: time.Hour, RetryBackoffMax: time.Hour}, 1, func(p *batchtest.Pool) {
+			p.Answer = func(context.Context, string, int) (batch.Answer, error) {
 				return batch.Answer{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"3600"}}}, nil
 			}
 		}, nil},
-		{"paused", batch.Config{}, 1, func(p *fakePool) { p.answer = never.answer }, func(h *house, ids []string) { h.pause(ids[0]) }},
-		{"batches wait for their turn", batch.Config{MaxConcurrentBatches: 2}, 20, func(p *fakePool) { p.slots, p.answer = 30, never.answer }, nil},
-		{"batches wait for a model that is down", batch.Config{MaxConcurrentBatches: 2}, 20, func(p *fakePool) { p.down = true }, nil},
+		{"paused", batch.Config{}, 1, func(p *batchtest.Pool) { p.Answer = batchtest.Never() }, func(h harness, ids []string) { h.Pause(ids[0]) }},
+		{"batches wait for their turn", batch.Config{MaxConcurrentBatches: 2}, 20, func(p *batchtest.Pool) { p.Limit, p.Answer = 30, batchtest.Never() }, nil},
+		{"batches wait for a model that is down", batch.Config{MaxConcurrentBatches: 2}, 20, func(p *batchtest.Pool) { p.Down = true }, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t, c.cfg)
+			h := newHarness(t, c.cfg)
 			if c.play != nil {
-				c.play(h.pool)
+				c.play(h.Pool)
 			}
-			h.open()
+			h.Open()
 			var ids []string
 			for range c.batches {
-				ids = append(ids, h.create(h.upload(text)))
+				ids = append(ids, h.Create(h.Upload(text)))
 			}
 			for _, id := range ids {
-				until(t, "the batch to be validated", func() bool { return h.get(id).Status == batch.InProgress })
+				batchtest.Until(t, "the batch to be validated", func() bool { return h.Get(id).Status == batch.InProgress })
 			}
 			if c.then != nil {
 				c.then(h, ids)
@@ -59,36 +59,36 @@ func TestIdleWhileNothingCanHappen(t *testing.T) {
 			h.wantIdle(t)
 		})
 	}
-	for name, away := range map[string]func(*sharedStore) *atomic.Bool{
-		"the store is away":   func(s *sharedStore) *atomic.Bool { return &s.away },
-		"the store is silent": func(s *sharedStore) *atomic.Bool { return &s.silent },
-		"the store is slow":   func(s *sharedStore) *atomic.Bool { return &s.slow },
+	for name, away := range map[string]func(*batchtest.SharedStore) *atomic.Bool{
+		"the store is away":   func(s *batchtest.SharedStore) *atomic.Bool { return &s.Away },
+		"the store is silent": func(s *batchtest.SharedStore) *atomic.Bool { return &s.Silent },
+		"the store is slow":   func(s *batchtest.SharedStore) *atomic.Bool { return &s.Slow },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStreet(t, batch.Config{Lease: 2 * time.Second}, 1)
-			h := s.houses[0]
-			h.pool.set(func() { h.pool.slots, h.pool.answer = 20, never.answer })
-			h.create(h.upload(text))
-			until(t, "lines to run", func() bool { return h.inFlight() > 0 })
-			away(s.store).Store(true)
-			t.Cleanup(func() { away(s.store).Store(false) })
+			s := batchtest.NewCluster(t, batch.Config{Lease: 2 * time.Second}, 1)
+			h := harness{s.Members[0]}
+			h.Pool.Set(func() { h.Pool.Limit, h.Pool.Answer = 20, batchtest.Never() })
+			h.Create(h.Upload(text))
+			batchtest.Until(t, "lines to run", func() bool { return h.Pool.InFlight() > 0 })
+			away(s.Store).Store(true)
+			t.Cleanup(func() { away(s.Store).Store(false) })
 			h.wantIdle(t)
 		})
 	}
 }
 
 // wantIdle wants the engine to look for work now and then alone.
-func (h *house) wantIdle(t *testing.T) {
+func (h harness) wantIdle(t *testing.T) {
 	t.Helper()
 	const (
 		wait = 300 * time.Millisecond
 		busy = 300 // looks in it; they are a handful when idle, and 10,000 and more when it spins
 	)
 	looks := func() int64 {
-		before := h.pool.looks.Load()
+		before := h.Pool.Looks.Load()
 		<-time.After(wait) // of time in which nothing can be done
-		return h.pool.looks.Load() - before
+		return h.Pool.Looks.Load() - before
 	}
 	looks() // it may have something to do at first
 	if n := min(looks(), looks()); n > busy {

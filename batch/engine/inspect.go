@@ -27,8 +27,8 @@ type Inspection struct {
 const MaxInspectedModels = 100
 
 // Inspect looks through a stored file of requests.
-func (e *Engine) Inspect(ctx context.Context, tenant, fileID string) (Inspection, error) {
-	f, content, err := batch.OpenFile(ctx, e.store, e.files, tenant, fileID)
+func (v *validator) Inspect(ctx context.Context, tenant, fileID string) (Inspection, error) {
+	f, content, err := batch.OpenFile(ctx, v.store, v.files, tenant, fileID)
 	if err != nil {
 		return Inspection{}, err
 	}
@@ -36,7 +36,7 @@ func (e *Engine) Inspect(ctx context.Context, tenant, fileID string) (Inspection
 	if f.Purpose != openai.PurposeBatch {
 		return Inspection{}, &batch.PurposeError{FileID: fileID, Purpose: f.Purpose}
 	}
-	return e.InspectLines(ctx, content, nil)
+	return v.InspectLines(ctx, content, nil)
 }
 
 // Seen is what was found in the lines of a file that have arrived.
@@ -49,8 +49,8 @@ type Seen struct {
 // InspectLines looks through requests as they arrive. The error is that of
 // reading. It tells seen, if that is not nil, after every line what it has found
 // so far.
-func (e *Engine) InspectLines(ctx context.Context, from io.Reader, seen func(Seen)) (Inspection, error) {
-	s, err := e.scanLines(ctx, from, "", scanOptions{seen: seen})
+func (v *validator) InspectLines(ctx context.Context, from io.Reader, seen func(Seen)) (Inspection, error) {
+	s, err := v.scanLines(ctx, from, "", scanOptions{seen: seen})
 	if err != nil {
 		return Inspection{}, err
 	}
@@ -81,8 +81,8 @@ func endpointOf(line []byte) string {
 
 // scanLines reads requests once, front to back. Without an endpoint, that of
 // the first request is the one that all must have.
-func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string, options scanOptions) (*scan, error) {
-	cfg := e.config()
+func (v *validator) scanLines(ctx context.Context, from io.Reader, endpoint string, options scanOptions) (*scan, error) {
+	cfg := v.config()
 	s := &scan{endpoint: endpoint, models: make(map[string]*scannedModel), scanOptions: options}
 	var cut slicer
 	ids := make(map[[16]byte]struct{})
@@ -116,7 +116,7 @@ func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string,
 		for _, f := range findings {
 			s.find(line.Number, f)
 		}
-		e.scanRequest(ctx, s, line.Number, request, ids)
+		v.scanRequest(ctx, s, line.Number, request, ids)
 		cut.add(line, openai.OutputLimit(request.Body))
 		s.tell()
 	}
@@ -139,7 +139,7 @@ func (e *Engine) scanLines(ctx context.Context, from io.Reader, endpoint string,
 
 // scanRequest checks the custom id and the model of a line. ids are the hashed custom
 // ids of the lines before it.
-func (e *Engine) scanRequest(ctx context.Context, s *scan, line int, request openai.Request, ids map[[16]byte]struct{}) {
+func (v *validator) scanRequest(ctx context.Context, s *scan, line int, request openai.Request, ids map[[16]byte]struct{}) {
 	if request.CustomID != "" {
 		key := [16]byte(batch.ShortHash(request.CustomID))
 		if _, used := ids[key]; used {
@@ -154,10 +154,10 @@ func (e *Engine) scanRequest(ctx context.Context, s *scan, line int, request ope
 	if m == nil {
 		m = new(scannedModel)
 		s.models[request.Model] = m
-		if !s.late.IsZero() && e.awaitModel(ctx, request.Model, s.late) {
+		if !s.late.IsZero() && v.awaitModel(ctx, request.Model, s.late) {
 			s.loading = cmp.Or(s.loading, request.Model)
 		} else {
-			m.unknown = e.unknownModel(request.Model)
+			m.unknown = v.unknownModel(request.Model)
 		}
 	}
 	m.lines++

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/batchtest"
 )
 
 // Lines that an engine kept when it stopped, and then does not finish after
@@ -15,28 +16,28 @@ func TestKeptLinesAreNotLost(t *testing.T) {
 	const lines, running = 100, 10
 	for name, aborted := range map[string]bool{"aborted": true, "failed": false} {
 		t.Run(name, func(t *testing.T) {
-			s := newStreet(t, batch.Config{MaxInFlight: running, Lease: time.Hour}, 2)
-			leaving, staying := s.houses[0], s.houses[1]
-			staying.pool.set(func() { staying.pool.slots = 0 })
-			leaving.pool.received = make(chan string, lines)
+			s := batchtest.NewCluster(t, batch.Config{MaxInFlight: running, Lease: time.Hour}, 2)
+			leaving, staying := s.Members[0], s.Members[1]
+			staying.Pool.Set(func() { staying.Pool.Limit = 0 })
+			leaving.Pool.Received = make(chan string, lines)
 			open := make(chan struct{})
-			leaving.pool.answer = func(ctx context.Context, _ string, _ int) (batch.Answer, error) {
+			leaving.Pool.Answer = func(ctx context.Context, _ string, _ int) (batch.Answer, error) {
 				if aborted {
 					<-ctx.Done()
 					return batch.Answer{}, ctx.Err()
 				}
 				<-open
-				return status(503, `{}`), nil
+				return batchtest.Status(503, `{}`), nil
 			}
-			id := leaving.create(leaving.upload(input(lines)))
+			id := leaving.Create(leaving.Upload(batchtest.Input(lines)))
 			for range running {
-				<-leaving.pool.received
+				<-leaving.Pool.Received
 			}
-			staying.pool.set(func() { staying.pool.slots = running })
+			staying.Pool.Set(func() { staying.Pool.Limit = running })
 			ctx, stop := context.WithCancel(context.Background())
 			stopped := make(chan error)
-			go func() { stopped <- leaving.engine.Stop(ctx) }()
-			staying.waitCounted(id, lines-running)
+			go func() { stopped <- leaving.Engine.Stop(ctx) }()
+			staying.WaitCounted(id, lines-running)
 			close(open)
 			if aborted {
 				stop()
@@ -45,11 +46,11 @@ func TestKeptLinesAreNotLost(t *testing.T) {
 				t.Error(err)
 			}
 			stop()
-			leaving.engine = nil
-			b := staying.wait(id)
-			staying.check(b, lines)
+			leaving.Engine = nil
+			b := staying.Wait(id)
+			staying.Check(b, lines)
 			again := 0
-			for _, n := range s.callsOf() {
+			for _, n := range s.Calls() {
 				again += n - 1
 			}
 			if again != running {
@@ -62,28 +63,28 @@ func TestKeptLinesAreNotLost(t *testing.T) {
 // Lines that a gateway kept which died are run again when its lease has ended.
 func TestKeptLinesOfTheDead(t *testing.T) {
 	const lines, left = 300, 2 // slice that it has parted with
-	s := newStreet(t, batch.Config{MaxInFlight: 10}, 1)
-	h := s.houses[0]
-	h.pool.set(func() { h.pool.slots = 0 })
-	id := h.create(h.upload(input(lines)))
-	until(t, "the batch is planned", func() bool { return h.get(id).Status == batch.InProgress })
-	claimed, err := s.store.Store.ClaimSlices(t.Context(), batch.Claimant{Owner: "dying", Lease: time.Hour}, []batch.SliceRef{{BatchID: id, Number: left}})
+	s := batchtest.NewCluster(t, batch.Config{MaxInFlight: 10}, 1)
+	h := s.Members[0]
+	h.Pool.Set(func() { h.Pool.Limit = 0 })
+	id := h.Create(h.Upload(batchtest.Input(lines)))
+	batchtest.Until(t, "the batch is planned", func() bool { return h.Get(id).Status == batch.InProgress })
+	claimed, err := s.Store.Store.ClaimSlices(t.Context(), batch.Claimant{Owner: "dying", Lease: time.Hour}, []batch.SliceRef{{BatchID: id, Number: left}})
 	if err != nil || len(claimed) != 1 {
 		t.Fatalf("claimed %d slices: %v", len(claimed), err)
 	}
 	kept := []batch.Release{{SliceClaim: claimed[0].SliceClaim, Keep: 0b1011}}
-	if err := s.store.Store.ReleaseSlices(t.Context(), kept, 4*time.Second); err != nil {
+	if err := s.Store.Store.ReleaseSlices(t.Context(), kept, 4*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	h.pool.set(func() { h.pool.slots = 10 })
-	h.waitCounted(id, lines-3)
-	calls := s.callsOf()
+	h.Pool.Set(func() { h.Pool.Limit = 10 })
+	h.WaitCounted(id, lines-3)
+	calls := s.Calls()
 	for _, i := range []int{0, 1, 3} {
-		if line := customID(left*batch.SliceLines + i); calls[line] != 0 {
+		if line := batchtest.CustomID(left*batch.SliceLines + i); calls[line] != 0 {
 			t.Errorf("%s ran although another kept it", line)
 		}
 	}
-	b := h.wait(id)
-	h.check(b, lines)
-	s.wantOnce(t, lines)
+	b := h.Wait(id)
+	h.Check(b, lines)
+	s.WantOnce(lines)
 }

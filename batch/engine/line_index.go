@@ -169,15 +169,15 @@ var errBadIndex = errors.New("damaged index of lines")
 
 // lineIndex is an index that was opened.
 type lineIndex struct {
-	engine *Engine
+	reader *lineReader
 	key    string
 	slices []indexSlice
 	names  []string
 }
 
 // openIndex gives ErrNotFound when the content is gone.
-func (e *Engine) openIndex(ctx context.Context, f batch.File) (*lineIndex, error) {
-	trailer, err := e.readRange(ctx, f.Key, f.Bytes-indexTrailer, indexTrailer)
+func (r *lineReader) openIndex(ctx context.Context, f batch.File) (*lineIndex, error) {
+	trailer, err := r.readRange(ctx, f.Key, f.Bytes-indexTrailer, indexTrailer)
 	if err != nil {
 		return nil, err
 	}
@@ -185,11 +185,11 @@ func (e *Engine) openIndex(ctx context.Context, f batch.File) (*lineIndex, error
 	if magic != indexMagic || directory > names || names > uint64(f.Bytes-indexTrailer) || (names-directory)%indexEntry != 0 {
 		return nil, errBadIndex
 	}
-	b, err := e.readRange(ctx, f.Key, int64(directory), f.Bytes-indexTrailer-int64(directory))
+	b, err := r.readRange(ctx, f.Key, int64(directory), f.Bytes-indexTrailer-int64(directory))
 	if err != nil {
 		return nil, err
 	}
-	x := &lineIndex{engine: e, key: f.Key, slices: make([]indexSlice, 0, (names-directory)/indexEntry)}
+	x := &lineIndex{reader: r, key: f.Key, slices: make([]indexSlice, 0, (names-directory)/indexEntry)}
 	if err := json.Unmarshal(b[names-directory:], &x.names); err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadIndex, err)
 	}
@@ -200,11 +200,11 @@ func (e *Engine) openIndex(ctx context.Context, f batch.File) (*lineIndex, error
 }
 
 // readRange reads exactly length bytes.
-func (e *Engine) readRange(ctx context.Context, key string, offset, length int64) ([]byte, error) {
+func (r *lineReader) readRange(ctx context.Context, key string, offset, length int64) ([]byte, error) {
 	if offset < 0 || length < 0 {
 		return nil, errBadIndex
 	}
-	src, err := e.files.Read(ctx, key, offset, length)
+	src, err := r.files.Read(ctx, key, offset, length)
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +222,7 @@ type indexed struct {
 
 // lines reads the lines of a slice.
 func (x *lineIndex) lines(ctx context.Context, s indexSlice) ([]indexed, error) {
-	b, err := x.engine.readRange(ctx, x.key, s.offset, s.length)
+	b, err := x.reader.readRange(ctx, x.key, s.offset, s.length)
 	if err != nil {
 		return nil, err
 	}

@@ -14,10 +14,13 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
+// lineReader reads lines of batches and their results.
+type lineReader struct{ *parts }
+
 // Lines gives a page of the lines of a batch, while it runs from what is
 // committed and after its end from its index. ErrNotFound is for a batch that
 // is not there; a *batch.StateError for one whose results no longer exist.
-func (e *Engine) Lines(ctx context.Context, tenant, id string, q LineQuery) (LinePage, error) {
+func (r *lineReader) Lines(ctx context.Context, tenant, id string, q LineQuery) (LinePage, error) {
 	q.Limit = min(max(q.Limit, 1), MaxLines)
 	q.After = max(q.After, 0)
 	var p pager
@@ -25,19 +28,19 @@ func (e *Engine) Lines(ctx context.Context, tenant, id string, q LineQuery) (Lin
 		p = pager{query: q, page: LinePage{After: q.After}}
 		return &p
 	}
-	err := e.withLines(ctx, tenant, id,
-		func(b batch.Batch) error { return e.runningLines(ctx, b, begin()) },
+	err := r.withLines(ctx, tenant, id,
+		func(b batch.Batch) error { return r.runningLines(ctx, b, begin()) },
 		func(_ batch.Batch, x *lineIndex) error { return endedLines(ctx, x, begin()) })
 	return p.page, err
 }
 
 // Line gives one line with its request and result. ErrNotFound is for a line
 // that is not there as well.
-func (e *Engine) Line(ctx context.Context, tenant, id string, number int) (LineDetail, error) {
+func (r *lineReader) Line(ctx context.Context, tenant, id string, number int) (LineDetail, error) {
 	var d LineDetail
-	err := e.withLines(ctx, tenant, id,
-		func(b batch.Batch) (err error) { d, err = e.runningLine(ctx, b, number); return err },
-		func(b batch.Batch, x *lineIndex) (err error) { d, err = e.endedLine(ctx, b, x, number); return err })
+	err := r.withLines(ctx, tenant, id,
+		func(b batch.Batch) (err error) { d, err = r.runningLine(ctx, b, number); return err },
+		func(b batch.Batch, x *lineIndex) (err error) { d, err = r.endedLine(ctx, b, x, number); return err })
 	return d, err
 }
 
@@ -45,21 +48,21 @@ func (e *Engine) Line(ctx context.Context, tenant, id string, number int) (LineD
 var errMoved = errors.New("batch ended meanwhile")
 
 // withLines calls running or ended, whichever is right for the batch.
-func (e *Engine) withLines(ctx context.Context, tenant, id string, running func(batch.Batch) error, ended func(batch.Batch, *lineIndex) error) error {
+func (r *lineReader) withLines(ctx context.Context, tenant, id string, running func(batch.Batch) error, ended func(batch.Batch, *lineIndex) error) error {
 	for {
-		b, err := e.store.Batch(ctx, tenant, id)
+		b, err := r.store.Batch(ctx, tenant, id)
 		switch {
 		case err != nil:
 			return err
 		case b.Status == batch.Failed:
-			return ended(b, &lineIndex{engine: e}) // it has no lines
+			return ended(b, &lineIndex{reader: r}) // it has no lines
 		case !b.Status.Terminal():
 			if err := running(b); !errors.Is(err, errMoved) {
 				return err
 			}
 			continue
 		}
-		x, err := e.indexOf(ctx, b)
+		x, err := r.indexOf(ctx, b)
 		if err != nil {
 			return err
 		}
@@ -68,17 +71,17 @@ func (e *Engine) withLines(ctx context.Context, tenant, id string, running func(
 }
 
 // indexOf opens the index of a batch that has ended.
-func (e *Engine) indexOf(ctx context.Context, b batch.Batch) (*lineIndex, error) {
+func (r *lineReader) indexOf(ctx context.Context, b batch.Batch) (*lineIndex, error) {
 	if b.IndexFileID == "" {
 		if b.Counts.Total == 0 {
-			return &lineIndex{engine: e}, nil
+			return &lineIndex{reader: r}, nil
 		}
 		return nil, &batch.StateError{BatchID: b.ID, Err: batch.ErrNoIndex}
 	}
-	f, err := e.store.File(ctx, batch.IndexTenant(b.Tenant), b.IndexFileID)
+	f, err := r.store.File(ctx, batch.IndexTenant(b.Tenant), b.IndexFileID)
 	if err == nil {
 		var x *lineIndex
-		if x, err = e.openIndex(ctx, f); err == nil {
+		if x, err = r.openIndex(ctx, f); err == nil {
 			return x, nil
 		}
 	}
@@ -127,21 +130,21 @@ func (x *lineIndex) find(after int) int {
 }
 
 // runningLines fills a page from slices and segments.
-func (e *Engine) runningLines(ctx context.Context, b batch.Batch, p *pager) error {
+func (r *lineReader) runningLines(ctx context.Context, b batch.Batch, p *pager) error {
 	inputKey := ""
-	first, err := e.sliceOf(ctx, b.ID, p.query.After)
+	first, err := r.sliceOf(ctx, b.ID, p.query.After)
 	if err != nil {
 		return err
 	}
 	for listed := 0; ; listed++ {
-		plans, err := e.store.Slices(ctx, b.ID, first, finalizeSlices)
+		plans, err := r.store.Slices(ctx, b.ID, first, finalizeSlices)
 		if err != nil {
 			return fmt.Errorf("listing slices: %w", err)
 		}
 		if len(plans) == 0 {
 			p.page.More = false
 			if p.page.After < int(b.Counts.Total) {
-				return e.moved(ctx, b)
+				return r.moved(ctx, b)
 			}
 			return nil
 		}
@@ -156,7 +159,7 @@ func (e *Engine) runningLines(ctx context.Context, b batch.Batch, p *pager) erro
 				continue
 			}
 			p.reads++
-			lines, err := e.sliceLines(ctx, b, s, &inputKey)
+			lines, err := r.sliceLines(ctx, b, s, &inputKey)
 			if err != nil {
 				return err
 			}
@@ -181,20 +184,20 @@ var errResultsGone = errors.New("results of a slice are gone, but its batch goes
 
 // resultsOf gives the results of a slice of a batch that runs, no fewer than
 // were there when it was listed.
-func (e *Engine) resultsOf(ctx context.Context, b batch.Batch, s batch.Slice) ([]batch.LineResult, error) {
-	results, err := e.store.Results(ctx, s.SliceRef)
+func (r *lineReader) resultsOf(ctx context.Context, b batch.Batch, s batch.Slice) ([]batch.LineResult, error) {
+	results, err := r.store.Results(ctx, s.SliceRef)
 	if err != nil {
 		return nil, fmt.Errorf("reading results: %w", err)
 	}
 	if len(results) < bits.OnesCount64(s.Done) {
-		return nil, cmpErr(e.moved(ctx, b), errResultsGone)
+		return nil, cmpErr(r.moved(ctx, b), errResultsGone)
 	}
 	return results, nil
 }
 
 // moved tells why a batch has no slices: it may have just ended.
-func (e *Engine) moved(ctx context.Context, b batch.Batch) error {
-	now, err := e.store.Batch(ctx, b.Tenant, b.ID)
+func (r *lineReader) moved(ctx context.Context, b batch.Batch) error {
+	now, err := r.store.Batch(ctx, b.Tenant, b.ID)
 	if err == nil && now.Status.Terminal() {
 		err = errMoved
 	}
@@ -203,10 +206,10 @@ func (e *Engine) moved(ctx context.Context, b batch.Batch) error {
 
 // sliceOf finds the slice that has the line behind after. Slices have 1 to
 // SliceLines lines, so it is not before after/SliceLines, and mostly there.
-func (e *Engine) sliceOf(ctx context.Context, batchID string, after int) (int, error) {
+func (r *lineReader) sliceOf(ctx context.Context, batchID string, after int) (int, error) {
 	low := after / batch.SliceLines // begins with the line or before it
 	begins := func(number int) (bool, error) {
-		s, err := e.store.Slices(ctx, batchID, number, 1)
+		s, err := r.store.Slices(ctx, batchID, number, 1)
 		if err != nil {
 			return false, fmt.Errorf("looking for a slice: %w", err)
 		}
@@ -237,21 +240,21 @@ func (e *Engine) sliceOf(ctx context.Context, batchID string, after int) (int, e
 }
 
 // sliceLines gives the lines of a slice of a batch that runs.
-func (e *Engine) sliceLines(ctx context.Context, b batch.Batch, s batch.Slice, inputKey *string) ([]Line, error) {
-	results, err := e.resultsOf(ctx, b, s)
+func (r *lineReader) sliceLines(ctx context.Context, b batch.Batch, s batch.Slice, inputKey *string) ([]Line, error) {
+	results, err := r.resultsOf(ctx, b, s)
 	if err != nil {
 		return nil, err
 	}
 	var requests []openai.Request
 	if len(results) < s.Lines {
 		if *inputKey == "" {
-			input, err := e.store.InputFile(ctx, b.ID)
+			input, err := r.store.InputFile(ctx, b.ID)
 			if err != nil {
 				return nil, fmt.Errorf("finding input file: %w", err)
 			}
 			*inputKey = input.Key
 		}
-		if requests, err = batch.ReadRequests(ctx, e.files, b.Endpoint, *inputKey, s.SlicePlan, e.config().MaxLineBytes); err != nil {
+		if requests, err = batch.ReadRequests(ctx, r.files, b.Endpoint, *inputKey, s.SlicePlan, r.config().MaxLineBytes); err != nil {
 			return nil, fmt.Errorf("reading requests: %w", err)
 		}
 	}
@@ -268,27 +271,27 @@ func (e *Engine) sliceLines(ctx context.Context, b batch.Batch, s batch.Slice, i
 }
 
 // runningLine gives a line of a batch that runs.
-func (e *Engine) runningLine(ctx context.Context, b batch.Batch, number int) (LineDetail, error) {
+func (r *lineReader) runningLine(ctx context.Context, b batch.Batch, number int) (LineDetail, error) {
 	if number < 1 || number > int(b.Counts.Total) {
 		return LineDetail{}, batch.ErrNotFound
 	}
-	at, err := e.sliceOf(ctx, b.ID, number-1)
+	at, err := r.sliceOf(ctx, b.ID, number-1)
 	if err != nil {
 		return LineDetail{}, err
 	}
-	found, err := e.store.Slices(ctx, b.ID, at, 1)
+	found, err := r.store.Slices(ctx, b.ID, at, 1)
 	if err != nil {
 		return LineDetail{}, fmt.Errorf("reading slice: %w", err)
 	}
 	if len(found) == 0 {
-		return LineDetail{}, cmpErr(e.moved(ctx, b), batch.ErrNotFound)
+		return LineDetail{}, cmpErr(r.moved(ctx, b), batch.ErrNotFound)
 	}
 	s, i := found[0], number-1-found[0].FirstLine
 	var d LineDetail
-	if d.Input, err = e.inputLine(ctx, b, s.SlicePlan, i); err != nil {
+	if d.Input, err = r.inputLine(ctx, b, s.SlicePlan, i); err != nil {
 		return LineDetail{}, err
 	}
-	results, err := e.resultsOf(ctx, b, s)
+	results, err := r.resultsOf(ctx, b, s)
 	if err != nil {
 		return LineDetail{}, err
 	}
@@ -308,7 +311,7 @@ func cmpErr(err, otherwise error) error {
 }
 
 // endedLine gives a line of a batch that has ended.
-func (e *Engine) endedLine(ctx context.Context, b batch.Batch, x *lineIndex, number int) (LineDetail, error) {
+func (r *lineReader) endedLine(ctx context.Context, b batch.Batch, x *lineIndex, number int) (LineDetail, error) {
 	at := x.find(number - 1)
 	if number < 1 || at == len(x.slices) {
 		return LineDetail{}, batch.ErrNotFound
@@ -321,16 +324,16 @@ func (e *Engine) endedLine(ctx context.Context, b batch.Batch, x *lineIndex, num
 	i := number - 1 - s.plan.FirstLine
 	l := lines[i]
 	d := LineDetail{Line: l.Line}
-	if d.Input, err = e.inputLine(ctx, b, s.plan, i); err != nil {
+	if d.Input, err = r.inputLine(ctx, b, s.plan, i); err != nil {
 		return LineDetail{}, err
 	}
 	id := b.OutputFileID
 	if l.failed {
 		id = b.ErrorFileID
 	}
-	f, err := e.store.File(ctx, b.Tenant, id)
+	f, err := r.store.File(ctx, b.Tenant, id)
 	if err == nil {
-		d.Result, err = e.readRange(ctx, f.Key, l.offset, l.length)
+		d.Result, err = r.readRange(ctx, f.Key, l.offset, l.length)
 	}
 	if errors.Is(err, batch.ErrNotFound) { // deleted by the client
 		return d, nil
@@ -339,15 +342,15 @@ func (e *Engine) endedLine(ctx context.Context, b batch.Batch, x *lineIndex, num
 }
 
 // inputLine reads line i of a slice of the input, nil when that is gone.
-func (e *Engine) inputLine(ctx context.Context, b batch.Batch, p batch.SlicePlan, i int) ([]byte, error) {
-	input, err := e.store.InputFile(ctx, b.ID)
+func (r *lineReader) inputLine(ctx context.Context, b batch.Batch, p batch.SlicePlan, i int) ([]byte, error) {
+	input, err := r.store.InputFile(ctx, b.ID)
 	if errors.Is(err, batch.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("finding input file: %w", err)
 	}
-	content, err := e.files.Read(ctx, input.Key, p.Offset, p.Length)
+	content, err := r.files.Read(ctx, input.Key, p.Offset, p.Length)
 	if errors.Is(err, batch.ErrNotFound) {
 		return nil, nil
 	}

@@ -8,15 +8,16 @@ import (
 	"testing"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/batchtest"
 	"github.com/tidegate/tidegate/batch/engine"
 )
 
 // allLines pages through the lines of a batch.
-func (h *house) allLines(t *testing.T, id string, q engine.LineQuery) []engine.Line {
+func (h harness) allLines(t *testing.T, id string, q engine.LineQuery) []engine.Line {
 	t.Helper()
 	var all []engine.Line
 	for {
-		page, err := h.engine.Lines(t.Context(), tenant, id, q)
+		page, err := h.Engine.Lines(t.Context(), tenant, id, q)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -40,11 +41,11 @@ func checkLines(t *testing.T, what string, lines []engine.Line, n int, want func
 			continue
 		}
 		if at >= len(lines) {
-			t.Errorf("%s: %d lines, without %s", what, len(lines), customID(i))
+			t.Errorf("%s: %d lines, without %s", what, len(lines), batchtest.CustomID(i))
 			return
 		}
-		if l := lines[at]; l.Number != i+1 || l.CustomID != customID(i) {
-			t.Errorf("%s: line %d is %+v, want %s", what, at, l, customID(i))
+		if l := lines[at]; l.Number != i+1 || l.CustomID != batchtest.CustomID(i) {
+			t.Errorf("%s: line %d is %+v, want %s", what, at, l, batchtest.CustomID(i))
 			return
 		}
 		at++
@@ -58,19 +59,19 @@ func checkLines(t *testing.T, what string, lines []engine.Line, n int, want func
 // every state, whatever the size of pages.
 func TestLines(t *testing.T) {
 	const n = 700
-	h := newHouse(t, batch.Config{MaxInFlight: 400})
+	h := newHarness(t, batch.Config{MaxInFlight: 400})
 	hold := make(chan struct{})
 	fail := failEvery(7)
-	h.pool.answer = func(ctx context.Context, id string, call int) (batch.Answer, error) {
-		if id >= customID(300) {
-			return gate{hold}.answer(ctx, id, call)
+	h.Pool.Answer = func(ctx context.Context, id string, call int) (batch.Answer, error) {
+		if id >= batchtest.CustomID(300) {
+			return batchtest.Behind(hold)(ctx, id, call)
 		}
 		return fail(ctx, id, call)
 	}
-	h.open()
-	id := h.create(h.upload(strings.ReplaceAll(input(n), "\n", "\n\n")))
-	h.waitCounted(id, 300-43)
-	until(t, "failures are counted", func() bool { return h.get(id).Counts.Failed == 43 })
+	h.Open()
+	id := h.Create(h.Upload(strings.ReplaceAll(batchtest.Input(n), "\n", "\n\n")))
+	h.WaitCounted(id, 300-43)
+	batchtest.Until(t, "failures are counted", func() bool { return h.Get(id).Counts.Failed == 43 })
 	check := func(when string, done int) {
 		t.Helper()
 		for _, limit := range []int{1, 63, 64, 100, 1000} {
@@ -97,7 +98,7 @@ func TestLines(t *testing.T) {
 	check("running", 300)
 	running := h.allLines(t, id, engine.LineQuery{Limit: 300})
 	close(hold)
-	b := h.wait(id)
+	b := h.Wait(id)
 	check("completed", n)
 	for i, l := range h.allLines(t, id, engine.LineQuery{Limit: 300}) {
 		if i < 300 && l != running[i] {
@@ -120,65 +121,65 @@ func TestLines(t *testing.T) {
 			results[name] = line
 		}
 	}
-	requests := strings.Split(input(n), "\n")
+	requests := strings.Split(batchtest.Input(n), "\n")
 	for _, i := range []int{0, 1, 62, 63, 64, 65, 300, n - 1} {
-		d, err := h.engine.Line(t.Context(), tenant, id, i+1)
+		d, err := h.Engine.Line(t.Context(), tenant, id, i+1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if string(d.Input) != requests[i] || string(d.Result) != results[customID(i)] || d.Number != i+1 {
+		if string(d.Input) != requests[i] || string(d.Result) != results[batchtest.CustomID(i)] || d.Number != i+1 {
 			t.Errorf("line %d: %s, %.200s", i+1, d.Input, d.Result)
 		}
 	}
 	for _, number := range []int{-1, 0, n + 1} {
-		if _, err := h.engine.Line(t.Context(), tenant, id, number); !errors.Is(err, batch.ErrNotFound) {
+		if _, err := h.Engine.Line(t.Context(), tenant, id, number); !errors.Is(err, batch.ErrNotFound) {
 			t.Errorf("line %d: %v", number, err)
 		}
 	}
-	if files, _, err := h.store.Files(t.Context(), tenant, batch.FileQuery{Limit: 100}); err != nil || len(files) != 3 {
+	if files, _, err := h.Store.Files(t.Context(), tenant, batch.FileQuery{Limit: 100}); err != nil || len(files) != 3 {
 		t.Errorf("clients see %d files, want input, output and errors: %v", len(files), err)
 	}
 }
 
 // Lines of a batch that was cancelled, before its validation or later.
 func TestLinesThatNeverRan(t *testing.T) {
-	h := newHouse(t, batch.Config{MaxInFlight: 20})
-	h.pool.answer, _ = letSome(30)
-	h.open()
-	id := h.create(h.upload(input(150)))
-	h.waitCounted(id, 30)
-	d, err := h.engine.Line(t.Context(), tenant, id, 150)
-	if err != nil || d.State != engine.LinePending || d.Result != nil || d.CustomID != customID(149) {
+	h := newHarness(t, batch.Config{MaxInFlight: 20})
+	h.Pool.Answer, _ = batchtest.First(30)
+	h.Open()
+	id := h.Create(h.Upload(batchtest.Input(150)))
+	h.WaitCounted(id, 30)
+	d, err := h.Engine.Line(t.Context(), tenant, id, 150)
+	if err != nil || d.State != engine.LinePending || d.Result != nil || d.CustomID != batchtest.CustomID(149) {
 		t.Errorf("%+v, %v", d, err)
 	}
-	if _, err := h.engine.CancelBatch(t.Context(), tenant, id); err != nil {
+	if _, err := h.Engine.CancelBatch(t.Context(), tenant, id); err != nil {
 		t.Fatal(err)
 	}
-	h.wait(id)
+	h.Wait(id)
 	lines := h.allLines(t, id, engine.LineQuery{Limit: 100, State: engine.LinePending})
 	if len(lines) != 120 || lines[0].Message == "" || lines[0].Attempts != 0 {
 		t.Errorf("%d lines, %+v", len(lines), lines[0])
 	}
-	if d, err = h.engine.Line(t.Context(), tenant, id, 150); err != nil || !strings.Contains(string(d.Result), "batch_cancelled") {
+	if d, err = h.Engine.Line(t.Context(), tenant, id, 150); err != nil || !strings.Contains(string(d.Result), "batch_cancelled") {
 		t.Errorf("%+v, %v", d, err)
 	}
 
-	h.pool.set(func() { h.pool.settled, h.pool.models = false, nil }) // validation waits
-	early := h.create(h.upload(input(70)))
-	if page, err := h.engine.Lines(t.Context(), tenant, early, engine.LineQuery{Limit: 10}); err != nil || len(page.Lines) > 0 || page.More {
+	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models = false, nil }) // validation waits
+	early := h.Create(h.Upload(batchtest.Input(70)))
+	if page, err := h.Engine.Lines(t.Context(), tenant, early, engine.LineQuery{Limit: 10}); err != nil || len(page.Lines) > 0 || page.More {
 		t.Errorf("while it validates: %+v, %v", page, err)
 	}
-	if _, err := h.engine.CancelBatch(t.Context(), tenant, early); err != nil {
+	if _, err := h.Engine.CancelBatch(t.Context(), tenant, early); err != nil {
 		t.Fatal(err)
 	}
-	h.pool.set(func() { h.pool.settled, h.pool.models = true, map[string]bool{"m": true} })
-	h.wait(early)
+	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models = true, map[string]bool{"m": true} })
+	h.Wait(early)
 	checkLines(t, "cancelled early", h.allLines(t, early, engine.LineQuery{Limit: 50}), 70, func(int) bool { return true })
-	failed := h.wait(h.create(h.upload(`{"custom_id":1}`)))
-	if page, err := h.engine.Lines(t.Context(), tenant, failed.ID, engine.LineQuery{Limit: 10}); err != nil || len(page.Lines) > 0 || page.More {
+	failed := h.Wait(h.Create(h.Upload(`{"custom_id":1}`)))
+	if page, err := h.Engine.Lines(t.Context(), tenant, failed.ID, engine.LineQuery{Limit: 10}); err != nil || len(page.Lines) > 0 || page.More {
 		t.Errorf("failed: %+v, %v", page, err)
 	}
-	if _, err := h.engine.Lines(t.Context(), "other", id, engine.LineQuery{}); !errors.Is(err, batch.ErrNotFound) {
+	if _, err := h.Engine.Lines(t.Context(), "other", id, engine.LineQuery{}); !errors.Is(err, batch.ErrNotFound) {
 		t.Errorf("another tenant's: %v", err)
 	}
 }

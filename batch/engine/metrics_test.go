@@ -7,13 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/batchtest"
 	"github.com/tidegate/tidegate/batch/engine"
-	"github.com/tidegate/tidegate/batch/files/local"
-	"github.com/tidegate/tidegate/batch/queue/memory"
-	"github.com/tidegate/tidegate/batch/store/sqlite"
 	"github.com/tidegate/tidegate/internal/metricstest"
 )
 
@@ -27,19 +23,19 @@ func wantSeries(t *testing.T, got, want map[string]float64) {
 }
 
 func TestMetricsOfWork(t *testing.T) {
-	h := newHouse(t, batch.Config{})
+	h := newHarness(t, batch.Config{})
 	gate := make(chan struct{})
-	h.pool.set(func() { h.pool.slots = 2; h.pool.answer = behind(gate) })
-	h.open()
-	engine.LookOften(h.engine)
-	file := h.upload(input(5))
-	first, paused := h.create(file), h.create(file)
-	h.pause(paused)
-	until(t, "two lines run and the other batch is paused", func() bool {
-		got := metricstest.Gather(t, h.engine.Collector())
+	h.Pool.Set(func() { h.Pool.Limit = 2; h.Pool.Answer = batchtest.Behind(gate) })
+	h.Open()
+	engine.LookOften(h.Engine)
+	file := h.Upload(batchtest.Input(5))
+	first, paused := h.Create(file), h.Create(file)
+	h.Pause(paused)
+	batchtest.Until(t, "two lines run and the other batch is paused", func() bool {
+		got := metricstest.Gather(t, h.Engine.Collector())
 		return got["tidegate_batch_lines_waiting{model=m}"] == 3 && got["tidegate_batches_paused{}"] == 1 && got["tidegate_batches{status=in_progress}"] == 2
 	})
-	got := metricstest.Gather(t, h.engine.Collector())
+	got := metricstest.Gather(t, h.Engine.Collector())
 	wantSeries(t, got, map[string]float64{
 		"tidegate_batches{status=in_progress}": 2,
 		"tidegate_batches{status=completed}":   0,
@@ -52,19 +48,19 @@ func TestMetricsOfWork(t *testing.T) {
 			t.Errorf("%s is missing", name)
 		}
 	}
-	d, err := h.engine.Demand(t.Context(), tenant)
+	d, err := h.Engine.Demand(t.Context(), tenant)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(d.Models) != 1 || d.Models[0].Lines != 5 || d.Models[0].InFlight != 2 || d.Models[0].PausedLines != 5 {
 		t.Errorf("demand is %+v, want 5 lines, 2 of them in flight, and 5 paused", d.Models)
 	}
-	if d, err := h.engine.Demand(t.Context(), "rival"); err != nil || len(d.Models) != 0 {
+	if d, err := h.Engine.Demand(t.Context(), "rival"); err != nil || len(d.Models) != 0 {
 		t.Errorf("a rival is told of %+v, %v", d.Models, err)
 	}
 	close(gate)
-	h.check(h.wait(first), 5)
-	got = metricstest.Gather(t, h.engine.Collector())
+	h.Check(h.Wait(first), 5)
+	got = metricstest.Gather(t, h.Engine.Collector())
 	wantSeries(t, got, map[string]float64{
 		"tidegate_batch_line_duration_seconds{model=m}": 5,
 		"tidegate_batch_lines_total{outcome=completed}": 5,
@@ -72,7 +68,7 @@ func TestMetricsOfWork(t *testing.T) {
 	if commits := got["tidegate_batch_commits_total{}"]; got["tidegate_store_operation_duration_seconds{operation=commit}"] != commits {
 		t.Errorf("%v commits were timed, want %v", got["tidegate_store_operation_duration_seconds{operation=commit}"], commits)
 	}
-	if u := h.engine.Tokens()["m"]; u.InputTokens != 15 || u.OutputTokens != 10 {
+	if u := h.Engine.Tokens()["m"]; u.InputTokens != 15 || u.OutputTokens != 10 {
 		t.Errorf("tokens are %+v, want 15 of input and 10 of output", u)
 	}
 }
@@ -80,19 +76,19 @@ func TestMetricsOfWork(t *testing.T) {
 // A batch that is paused shortly before its deadline is late in the metrics of every
 // gateway, and one that reaches its deadline is counted by the gateway that ended it.
 func TestMetricsOfLateBatches(t *testing.T) {
-	h := newHouse(t, batch.Config{ExpireInterval: time.Millisecond})
-	h.pool.set(func() { h.pool.slots = 0 })
-	h.open()
-	engine.LookOften(h.engine)
-	file := h.upload(input(1))
-	h.pause(h.createFor(file, 30*time.Minute))
-	until(t, "the paused batch is late", func() bool {
-		got := metricstest.Gather(t, h.engine.Collector())
+	h := newHarness(t, batch.Config{ExpireInterval: time.Millisecond})
+	h.Pool.Set(func() { h.Pool.Limit = 0 })
+	h.Open()
+	engine.LookOften(h.Engine)
+	file := h.Upload(batchtest.Input(1))
+	h.Pause(h.CreateFor(file, 30*time.Minute))
+	batchtest.Until(t, "the paused batch is late", func() bool {
+		got := metricstest.Gather(t, h.Engine.Collector())
 		return got["tidegate_batches_late{reason=paused}"] == 1 && got["tidegate_batches_late{reason=slow}"] == 0
 	})
-	h.createFor(file, time.Millisecond)
-	until(t, "the other batch has expired", func() bool {
-		got := metricstest.Gather(t, h.engine.Collector())
+	h.CreateFor(file, time.Millisecond)
+	batchtest.Until(t, "the other batch has expired", func() bool {
+		got := metricstest.Gather(t, h.Engine.Collector())
 		return got["tidegate_batches_expired_total{}"] == 1 && got["tidegate_batches{status=expired}"] == 1
 	})
 }
@@ -116,9 +112,9 @@ func (s *countingStore) BatchStates(ctx context.Context, tenant string) (map[bat
 // However often metrics are scraped, the store is asked once in a while; an engine
 // that is not open asks nothing.
 func TestScrapesDoNotReachTheStore(t *testing.T) {
-	dir := t.TempDir()
-	store := &countingStore{Store: sqlite.New(sqlite.Config{Path: dir + "/tidegate.db"})}
-	e := engine.NewEngine(batch.Config{}, store, memory.New(), local.New(local.Config{Dir: dir + "/files"}), newFakePool(), zap.NewNop())
+	h := newHarness(t, batch.Config{})
+	store := &countingStore{Store: h.NewStore()}
+	e := batchtest.NewEngine(h.Config, store, h.NewFiles(), h.Pool)
 	metricstest.Gather(t, e.Collector())
 	if _, err := e.Demand(t.Context(), tenant); !errors.Is(err, batch.ErrUnavailable) {
 		t.Errorf("demand of an engine that is not open: %v, want %v", err, batch.ErrUnavailable)
@@ -148,9 +144,9 @@ func TestScrapesDoNotReachTheStore(t *testing.T) {
 
 // A store that hangs holds up no scrape for long, and what was seen last is shown.
 func TestScrapeOfAStoreThatHangs(t *testing.T) {
-	dir := t.TempDir()
-	store := &countingStore{Store: sqlite.New(sqlite.Config{Path: dir + "/tidegate.db"})}
-	e := engine.NewEngine(batch.Config{}, store, memory.New(), local.New(local.Config{Dir: dir + "/files"}), newFakePool(), zap.NewNop())
+	h := newHarness(t, batch.Config{})
+	store := &countingStore{Store: h.NewStore()}
+	e := batchtest.NewEngine(h.Config, store, h.NewFiles(), h.Pool)
 	if err := e.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -7,27 +7,28 @@ import (
 	"testing"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/batchtest"
 	"github.com/tidegate/tidegate/batch/engine"
 )
 
 // almost is a batch of which all lines but one are done, and what ends it, its
 // slices and results gone.
-func (h *house) almost(t *testing.T, n int) (id string, end func()) {
+func (h harness) almost(t *testing.T, n int) (id string, end func()) {
 	t.Helper()
-	answer, open := letSome(int64(n - 1))
-	h.pool.set(func() { h.pool.answer = answer })
-	id = h.create(h.upload(input(n)))
-	h.waitCounted(id, int64(n-1))
+	answer, open := batchtest.First(int64(n - 1))
+	h.Pool.Set(func() { h.Pool.Answer = answer })
+	id = h.Create(h.Upload(batchtest.Input(n)))
+	h.WaitCounted(id, int64(n-1))
 	var ending atomic.Bool
 	return id, func() {
 		if ending.Swap(true) {
 			return // whoever ends it reads results too
 		}
 		open()
-		h.wait(id)
+		h.Wait(id)
 		for left := 1; left > 0; {
 			var err error
-			if left, err = h.store.Store.DropWork(t.Context(), 1000); err != nil {
+			if left, err = h.Store.Store.DropWork(t.Context(), 1000); err != nil {
 				t.Error(err)
 			}
 		}
@@ -37,15 +38,15 @@ func (h *house) almost(t *testing.T, n int) (id string, end func()) {
 // A reader of results so far never takes those that went with the end of the
 // batch for results that are not there yet.
 func TestResultsOfABatchThatEndsMeanwhile(t *testing.T) {
-	h := newHouse(t, batch.Config{})
-	h.open()
+	h := newHarness(t, batch.Config{})
+	h.Open()
 	id, end := h.almost(t, 200)
-	r, err := h.engine.Results(t.Context(), tenant, id, false)
+	r, err := h.Engine.Results(t.Context(), tenant, id, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	h.store.results.Store(&end)
+	h.Store.BeforeResults.Store(&end)
 	if text, err := io.ReadAll(r); err == nil {
 		t.Errorf("%d bytes of results, and no error", len(text))
 	}
@@ -53,13 +54,13 @@ func TestResultsOfABatchThatEndsMeanwhile(t *testing.T) {
 
 // Lines that are read while their batch ends are those of its end.
 func TestLinesOfABatchThatEndsMeanwhile(t *testing.T) {
-	h := newHouse(t, batch.Config{})
-	h.open()
+	h := newHarness(t, batch.Config{})
+	h.Open()
 	for _, state := range []engine.LineState{"", engine.LineCompleted} {
 		t.Run(fmt.Sprintf("page of state %q", state), func(t *testing.T) {
 			id, end := h.almost(t, 200)
-			h.store.results.Store(&end)
-			page, err := h.engine.Lines(t.Context(), tenant, id, engine.LineQuery{Limit: 1000, State: state})
+			h.Store.BeforeResults.Store(&end)
+			page, err := h.Engine.Lines(t.Context(), tenant, id, engine.LineQuery{Limit: 1000, State: state})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -75,8 +76,8 @@ func TestLinesOfABatchThatEndsMeanwhile(t *testing.T) {
 	}
 	t.Run("one", func(t *testing.T) {
 		id, end := h.almost(t, 200)
-		h.store.results.Store(&end)
-		d, err := h.engine.Line(t.Context(), tenant, id, 1)
+		h.Store.BeforeResults.Store(&end)
+		d, err := h.Engine.Line(t.Context(), tenant, id, 1)
 		if err != nil || d.State != engine.LineCompleted || d.Result == nil {
 			t.Errorf("%+v, %v", d, err)
 		}

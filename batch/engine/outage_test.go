@@ -7,48 +7,50 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/tidegate/tidegate/batch"
-	"github.com/tidegate/tidegate/batch/engine"
-	"github.com/tidegate/tidegate/batch/queue/memory"
+	"github.com/tidegate/tidegate/batch/batchtest"
 )
+
+// newBusyCluster starts an engine that has all lines of a batch in flight, under short
+// leases. They are answered when gate is closed.
+func newBusyCluster(t *testing.T, lines int) (c *batchtest.Cluster, cfg batch.Config, id string, gate chan struct{}) {
+	t.Helper()
+	cfg = batch.Config{MaxInFlight: lines, Lease: 1500 * time.Millisecond}
+	c, gate = batchtest.NewCluster(t, cfg, 1), make(chan struct{})
+	busy := c.Members[0]
+	busy.Pool.Answer = batchtest.Behind(gate)
+	id = busy.Create(busy.Upload(batchtest.Input(lines)))
+	batchtest.Until(t, "all lines are in flight", func() bool { return len(c.Calls()) == lines })
+	return c, cfg, id, gate
+}
 
 // While the store is away leases run out. When it is back, results that were
 // held are committed, and nobody runs their lines again.
 func TestOutageRepeatsNothing(t *testing.T) {
 	const lines = 200
-	s := newStreet(t, batch.Config{MaxInFlight: lines, Lease: 1500 * time.Millisecond}, 1)
-	busy := s.houses[0]
-	gate := make(chan struct{})
-	busy.pool.answer = behind(gate)
-	id := busy.create(busy.upload(input(lines)))
-	until(t, "all lines run", func() bool { return len(s.callsOf()) == lines })
-	idle := s.join(t, batch.Config{MaxInFlight: lines, Lease: 1500 * time.Millisecond})
+	s, cfg, id, gate := newBusyCluster(t, lines)
+	idle := s.Join(cfg)
 
-	s.store.away.Store(true)
-	until(t, "the leases have run out", func() bool {
-		numbers, err := s.store.Store.ClaimableSlices(t.Context(), id, 10)
-		return err == nil && len(numbers) == (lines+63)/64
-	})
-	for _, h := range s.houses {
-		until(t, "it is seen that the store is away", func() bool {
-			return strings.Contains(fmt.Sprint(h.engine.Health(t.Context()).Paused), "looking for active batches")
+	s.Store.Away.Store(true)
+	s.WaitLapsed(id, (lines+63)/64)
+	for _, h := range s.Members {
+		batchtest.Until(t, "it is seen that the store is away", func() bool {
+			return strings.Contains(fmt.Sprint(h.Engine.Health(t.Context()).Paused), "looking for active batches")
 		})
 	}
 	close(gate)
 	// The one that waits for work is quicker than the one that has results.
-	s.store.slow.Store(true)
-	seen := s.store.refreshes.Load()
-	s.store.away.Store(false)
-	until(t, "both have seen that the store is back", func() bool { return s.store.refreshes.Load() >= seen+4 })
-	s.store.slow.Store(false)
+	s.Store.Slow.Store(true)
+	seen := s.Store.Refreshes.Load()
+	s.Store.Away.Store(false)
+	batchtest.Until(t, "both have seen that the store is back", func() bool { return s.Store.Refreshes.Load() >= seen+4 })
+	s.Store.Slow.Store(false)
 
-	b := idle.wait(id)
-	idle.check(b, lines)
-	s.wantOnce(t, lines)
-	for _, h := range s.houses {
-		until(t, "all is well", func() bool { return h.engine.Health(t.Context()).OK() })
+	b := idle.Wait(id)
+	idle.Check(b, lines)
+	s.WantOnce(lines)
+	for _, h := range s.Members {
+		batchtest.Until(t, "all is well", func() bool { return h.Engine.Health(t.Context()).OK() })
 	}
 }
 
@@ -57,70 +59,52 @@ func TestOutageRepeatsNothing(t *testing.T) {
 // quicker than what waits to be committed.
 func TestSilenceRepeatsNothing(t *testing.T) {
 	const lines = 200
-	cfg := batch.Config{MaxInFlight: lines, Lease: 1500 * time.Millisecond}
-	s := newStreet(t, cfg, 1)
-	busy := s.houses[0]
-	gate := make(chan struct{})
-	busy.pool.answer = behind(gate)
-	id := busy.create(busy.upload(input(lines)))
-	until(t, "all lines run", func() bool { return len(s.callsOf()) == lines })
-	idle := s.join(t, cfg)
-	looked := s.store.refreshes.Load()
-	until(t, "the other has looked for work", func() bool { return s.store.refreshes.Load() >= looked+4 })
+	s, cfg, id, gate := newBusyCluster(t, lines)
+	idle := s.Join(cfg)
+	looked := s.Store.Refreshes.Load()
+	batchtest.Until(t, "the other has looked for work", func() bool { return s.Store.Refreshes.Load() >= looked+4 })
 
-	s.store.silent.Store(true)
-	until(t, "the leases have run out", func() bool {
-		numbers, err := s.store.Store.ClaimableSlices(t.Context(), id, 10)
-		return err == nil && len(numbers) == (lines+63)/64
-	})
+	s.Store.Silent.Store(true)
+	s.WaitLapsed(id, (lines+63)/64)
 	close(gate)
 	// The one that waits for work is quicker than the one that has results.
-	s.store.slow.Store(true)
-	looked = s.store.refreshes.Load()
-	s.store.silent.Store(false)
-	until(t, "both have looked for work", func() bool { return s.store.refreshes.Load() >= looked+4 })
-	s.store.slow.Store(false)
+	s.Store.Slow.Store(true)
+	looked = s.Store.Refreshes.Load()
+	s.Store.Silent.Store(false)
+	batchtest.Until(t, "both have looked for work", func() bool { return s.Store.Refreshes.Load() >= looked+4 })
+	s.Store.Slow.Store(false)
 
-	b := idle.wait(id)
-	idle.check(b, lines)
-	s.wantOnce(t, lines)
+	b := idle.Wait(id)
+	idle.Check(b, lines)
+	s.WantOnce(lines)
 }
 
 // A gateway that comes while the store is away claims nothing either, when it is
 // back, before those that hold results have committed them.
 func TestLatecomerRepeatsNothing(t *testing.T) {
 	const lines = 200
-	cfg := batch.Config{MaxInFlight: lines, Lease: 1500 * time.Millisecond}
-	s := newStreet(t, cfg, 1)
-	busy := s.houses[0]
-	gate := make(chan struct{})
-	busy.pool.answer = behind(gate)
-	id := busy.create(busy.upload(input(lines)))
-	until(t, "all lines run", func() bool { return len(s.callsOf()) == lines })
-	s.store.away.Store(true)
+	s, cfg, id, gate := newBusyCluster(t, lines)
+	s.Store.Away.Store(true)
 	close(gate)
 
-	late := newHouse(t, cfg)
-	store := &sharedStore{hookedStore: hookedStore{Store: s.store.Store, ended: s.store.ended}, known: map[string]batch.Peer{}, bell: make(chan struct{}, 1)}
-	store.away.Store(true)
-	late.store = &store.hookedStore
-	late.engine = engine.NewEngine(cfg, store, memory.New(), s.files, late.pool, zap.NewNop())
-	if err := late.engine.Open(t.Context()); !errors.Is(err, batch.ErrUnavailable) {
+	late := batchtest.New(t, cfg)
+	store := batchtest.NewSharedStore(&batchtest.HookedStore{Store: s.Store.Store, Ended: s.Store.Ended})
+	store.Away.Store(true)
+	late.Store = store.HookedStore
+	late.Engine = batchtest.NewEngine(cfg, store, s.Files, late.Pool)
+	if err := late.Engine.Open(t.Context()); !errors.Is(err, batch.ErrUnavailable) {
 		t.Fatalf("opened: %v", err)
 	}
-	until(t, "the leases have run out", func() bool {
-		numbers, err := s.store.Store.ClaimableSlices(t.Context(), id, 10)
-		return err == nil && len(numbers) == (lines+63)/64
-	})
-	store.away.Store(false) // it is back for the latecomer first
-	if err := late.engine.Open(t.Context()); err != nil {
+	s.WaitLapsed(id, (lines+63)/64)
+	store.Away.Store(false) // it is back for the latecomer first
+	if err := late.Engine.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	late.engine.Start()
-	t.Cleanup(func() { late.close(0) })
-	s.houses = append(s.houses, late)
-	until(t, "it has looked for work", func() bool { return store.refreshes.Load() >= 2 })
-	s.store.away.Store(false)
-	late.check(late.wait(id), lines)
-	s.wantOnce(t, lines)
+	late.Engine.Start()
+	t.Cleanup(func() { late.Close(0) })
+	s.Members = append(s.Members, late)
+	batchtest.Until(t, "it has looked for work", func() bool { return store.Refreshes.Load() >= 2 })
+	s.Store.Away.Store(false)
+	late.Check(late.Wait(id), lines)
+	s.WantOnce(lines)
 }

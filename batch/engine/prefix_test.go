@@ -9,14 +9,15 @@ import (
 	"testing"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/batchtest"
 )
 
 // TestLinesThatShareAPrefix checks that lines whose prompts share a prefix run one after
 // the other, wherever they are in the input.
 func TestLinesThatShareAPrefix(t *testing.T) {
 	const groups, of, slots = 20, 20, 1 // one slot: the order is that of the starts
-	h := newHouse(t, batch.Config{MaxInFlight: slots})
-	h.pool.room = map[string]int{"m": 0} // until all lines have been read
+	h := newHarness(t, batch.Config{MaxInFlight: slots})
+	h.Pool.Room = map[string]int{"m": 0} // until all lines have been read
 	var contents []string
 	for g := range groups {
 		for n := range of {
@@ -33,26 +34,26 @@ func TestLinesThatShareAPrefix(t *testing.T) {
 	}
 	var mu sync.Mutex
 	changes, last := 0, ""
-	h.pool.answer = func(_ context.Context, id string, _ int) (batch.Answer, error) {
+	h.Pool.Answer = func(_ context.Context, id string, _ int) (batch.Answer, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if document := strings.Fields(id)[1]; document != last {
 			changes, last = changes+1, document
 		}
-		return ok(id), nil
+		return batchtest.OK(id), nil
 	}
-	h.open()
-	id := h.create(h.upload(in.String()))
-	h.until("all lines are read", func() bool { return h.engine.Capacity().Memory.Taken == bodies })
-	h.pool.set(func() { h.pool.room["m"] = slots })
-	b := h.wait(id)
+	h.Open()
+	id := h.Create(h.Upload(in.String()))
+	batchtest.Until(t, "all lines are read", func() bool { return h.Engine.Capacity().Memory.Taken == bodies })
+	h.Pool.Set(func() { h.Pool.Room["m"] = slots })
+	b := h.Wait(id)
 	if b.Counts.Completed != groups*of {
 		t.Errorf("got %+v, want %d completed lines", b.Counts, groups*of)
 	}
 	if changes != groups {
 		t.Errorf("got %d changes of the prefix, want %d", changes, groups)
 	}
-	for i, r := range h.read(b.OutputFileID) {
+	for i, r := range h.Read(b.OutputFileID) {
 		if r.CustomID != fmt.Sprint(i) {
 			t.Fatalf("line %d of the output has the custom id %s, want %d", i, r.CustomID, i)
 		}

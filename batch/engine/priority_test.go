@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/batchtest"
 )
 
 // order is a pool that does one line at a time and remembers of which batch.
@@ -27,7 +28,7 @@ func (o *order) answer(ctx context.Context, id string, _ int) (batch.Answer, err
 	}
 	select {
 	case <-o.step:
-		return ok(id), nil
+		return batchtest.OK(id), nil
 	case <-ctx.Done():
 		return batch.Answer{}, ctx.Err()
 	}
@@ -36,25 +37,25 @@ func (o *order) answer(ctx context.Context, id string, _ int) (batch.Answer, err
 // A larger priority goes first, also when it is given while lines of others
 // wait, and on a gateway that nobody told.
 func TestPriority(t *testing.T) {
-	s := newStreet(t, batch.Config{MaxInFlight: 1, MaxConcurrentBatches: 1}, 1)
-	working := s.houses[0]
+	s := batchtest.NewCluster(t, batch.Config{MaxInFlight: 1, MaxConcurrentBatches: 1}, 1)
+	working := s.Members[0]
 	o := &order{step: make(chan struct{}), begun: make(chan string)}
-	working.pool.set(func() { working.pool.answer = o.answer })
+	working.Pool.Set(func() { working.Pool.Answer = o.answer })
 
-	low := working.create(working.upload(inputFrom(0, 200)))
+	low := working.Create(working.Upload(batchtest.InputFrom(0, 200)))
 	<-o.begun
-	high := working.create(working.upload(inputFrom(1000, 20)))
-	if b, err := s.store.PrioritizeBatch(t.Context(), tenant, high, 50); err != nil || b.Priority != 50 {
+	high := working.Create(working.Upload(batchtest.InputFrom(1000, 20)))
+	if b, err := s.Store.PrioritizeBatch(t.Context(), tenant, high, 50); err != nil || b.Priority != 50 {
 		t.Fatalf("%+v, %v", b, err)
 	}
 	// The one that runs may have had lines loaded, but none of them starts
 	// before those of the other.
-	until(t, "the batch is started", func() bool { return working.get(high).Status == batch.InProgress })
-	seen := s.store.refreshes.Load()
-	until(t, "it has asked again", func() bool { return s.store.refreshes.Load() >= seen+2 })
+	batchtest.Until(t, "the batch is started", func() bool { return working.Get(high).Status == batch.InProgress })
+	seen := s.Store.Refreshes.Load()
+	batchtest.Until(t, "it has asked again", func() bool { return s.Store.Refreshes.Load() >= seen+2 })
 	// What waits gets its place when the next line ends at the latest.
 	finished := 0
-	for deadline := time.After(patience); finished < 60; finished++ {
+	for deadline := time.After(batchtest.Patience); finished < 60; finished++ {
 		select {
 		case o.step <- struct{}{}:
 			<-o.begun
@@ -67,7 +68,7 @@ func TestPriority(t *testing.T) {
 	o.mu.Unlock()
 	late := 0
 	for i, id := range ids {
-		if id >= customID(1000) {
+		if id >= batchtest.CustomID(1000) {
 			late = i
 		}
 	}
@@ -80,7 +81,7 @@ func TestPriority(t *testing.T) {
 		for range o.begun {
 		}
 	}()
-	working.check(working.wait(low), 200)
-	working.wait(high)
+	working.Check(working.Wait(low), 200)
+	working.Wait(high)
 	close(o.begun)
 }

@@ -29,8 +29,8 @@ type Quarantine struct {
 func (q Quarantine) TooMany() bool { return q.Unknown*quarantineShare > q.Total }
 
 // Quarantine returns what the last round found; ok is false before the first one.
-func (e *Engine) Quarantine() (q Quarantine, ok bool) {
-	if last := e.quarantine.Load(); last != nil {
+func (k *contentCheck) Quarantine() (q Quarantine, ok bool) {
+	if last := k.quarantine.Load(); last != nil {
 		return *last, true
 	}
 	return Quarantine{}, false
@@ -40,8 +40,8 @@ func (e *Engine) Quarantine() (q Quarantine, ok bool) {
 // left between the two, or its row is missing: it is noted in the store and kept.
 // It is deleted when it has been noted for Config.Quarantine, if deleting is
 // allowed in this round and unknown contents are a small part of all.
-func (e *Engine) sweepUnknown(ctx context.Context, deleting bool) error {
-	began, err := e.store.Now(ctx)
+func (k *contentCheck) sweepUnknown(ctx context.Context, deleting bool) error {
+	began, err := k.store.Now(ctx)
 	if err != nil {
 		return fmt.Errorf("looking for unknown contents: %w", err)
 	}
@@ -54,7 +54,7 @@ func (e *Engine) sweepUnknown(ctx context.Context, deleting bool) error {
 		if len(old) == 0 {
 			return nil
 		}
-		noted, err := e.noteUnknown(ctx, old)
+		noted, err := k.noteUnknown(ctx, old)
 		if err != nil {
 			return err
 		}
@@ -66,14 +66,14 @@ func (e *Engine) sweepUnknown(ctx context.Context, deleting bool) error {
 			if found.Oldest.IsZero() || c.Since.Before(found.Oldest) {
 				found.Oldest = c.Since
 			}
-			if began.Sub(c.Since) >= e.config().Quarantine && len(overdue) < cleanChunk {
+			if began.Sub(c.Since) >= k.config().Quarantine && len(overdue) < cleanChunk {
 				overdue = append(overdue, c.Key)
 			}
 		}
 		old = old[:0]
 		return nil
 	}
-	if err := e.files.List(ctx, func(key string, modified time.Time) error {
+	if err := k.files.List(ctx, func(key string, modified time.Time) error {
 		found.Total++
 		if time.Since(modified) < unknownAge {
 			return nil
@@ -88,27 +88,27 @@ func (e *Engine) sweepUnknown(ctx context.Context, deleting bool) error {
 	if err := lookUp(); err != nil {
 		return err
 	}
-	if err := e.store.PruneQuarantine(ctx, began); err != nil {
+	if err := k.store.PruneQuarantine(ctx, began); err != nil {
 		return fmt.Errorf("looking for unknown contents: %w", err)
 	}
-	before, _ := e.Quarantine()
-	e.quarantine.Store(&found)
+	before, _ := k.Quarantine()
+	k.quarantine.Store(&found)
 	if found.Unknown > 0 && found.Unknown != before.Unknown {
-		e.log.Warn("contents without a row are quarantined", zap.Int("unknown", found.Unknown), zap.Int("total", found.Total),
-			zap.Strings("some", found.Some), zap.Time("oldest", found.Oldest), zap.Duration("kept_for", e.config().Quarantine))
+		k.log.Warn("contents without a row are quarantined", zap.Int("unknown", found.Unknown), zap.Int("total", found.Total),
+			zap.Strings("some", found.Some), zap.Time("oldest", found.Oldest), zap.Duration("kept_for", k.config().Quarantine))
 	}
 	if !deleting || found.TooMany() {
 		return nil
 	}
-	return e.deleteOverdue(ctx, overdue)
+	return k.deleteOverdue(ctx, overdue)
 }
 
 // noteUnknown notes those of keys that no row names.
-func (e *Engine) noteUnknown(ctx context.Context, keys []string) ([]batch.UnknownContent, error) {
-	unknown, err := e.store.UnknownKeys(ctx, keys)
+func (k *contentCheck) noteUnknown(ctx context.Context, keys []string) ([]batch.UnknownContent, error) {
+	unknown, err := k.store.UnknownKeys(ctx, keys)
 	if err == nil && len(unknown) > 0 {
 		var noted []batch.UnknownContent
-		if noted, err = e.store.Quarantine(ctx, unknown); err == nil {
+		if noted, err = k.store.Quarantine(ctx, unknown); err == nil {
 			return noted, nil
 		}
 	}
@@ -128,17 +128,17 @@ func (q Quarantine) problem() string {
 
 // deleteOverdue deletes contents whose quarantine is over, if still no row names
 // them.
-func (e *Engine) deleteOverdue(ctx context.Context, overdue []string) error {
+func (k *contentCheck) deleteOverdue(ctx context.Context, overdue []string) error {
 	if len(overdue) == 0 {
 		return nil
 	}
-	unknown, err := e.store.UnknownKeys(ctx, overdue)
+	unknown, err := k.store.UnknownKeys(ctx, overdue)
 	if err != nil {
 		return fmt.Errorf("looking up contents: %w", err)
 	}
-	deleted, err := e.deleteContents(ctx, unknown)
+	deleted, err := k.deleteContents(ctx, unknown)
 	if len(deleted) > 0 {
-		e.log.Info("quarantined contents deleted", zap.Int("contents", len(deleted)), zap.Strings("keys", deleted[:min(len(deleted), 10)]))
+		k.log.Info("quarantined contents deleted", zap.Int("contents", len(deleted)), zap.Strings("keys", deleted[:min(len(deleted), 10)]))
 	}
 	if err != nil {
 		return fmt.Errorf("deleting unknown contents: %w", err)

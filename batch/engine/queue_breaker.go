@@ -16,13 +16,13 @@ var errQueueTripped = errors.New("queue failed and is left alone for a while")
 
 // noteQueue takes note of how the queue did. After a failure nobody asks it for
 // a while, but for how it is.
-func (e *Engine) noteQueue(err error) {
+func (p *parts) noteQueue(err error) {
 	if errors.Is(err, errQueueTripped) {
 		return // what is wrong was noted before
 	}
-	e.health.Note("queue", err)
+	p.health.Note("queue", err)
 	if err != nil && !errors.Is(err, context.Canceled) {
-		e.queue.trip()
+		p.queue.trip()
 	}
 }
 

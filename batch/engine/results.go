@@ -48,13 +48,13 @@ type Results struct {
 // from what is committed, after its end from its files. failed asks for the
 // lines of the error file instead of the output file. ErrNotFound is for a
 // batch that is not there, and for one that ended without such lines.
-func (e *Engine) Results(ctx context.Context, tenant, id string, failed bool) (Results, error) {
-	b, err := e.store.Batch(ctx, tenant, id)
+func (r *lineReader) Results(ctx context.Context, tenant, id string, failed bool) (Results, error) {
+	b, err := r.store.Batch(ctx, tenant, id)
 	if err != nil {
 		return Results{}, err
 	}
 	if !b.Status.Terminal() {
-		return Results{&soFar{ctx: ctx, engine: e, batchID: id, failed: failed, total: int(b.Counts.Total)}, -1}, nil
+		return Results{&soFar{ctx: ctx, store: r.store, batchID: id, failed: failed, total: int(b.Counts.Total)}, -1}, nil
 	}
 	fileID := b.OutputFileID
 	if failed {
@@ -63,7 +63,7 @@ func (e *Engine) Results(ctx context.Context, tenant, id string, failed bool) (R
 	if fileID == "" {
 		return Results{}, batch.ErrNotFound
 	}
-	f, c, err := batch.OpenFile(ctx, e.store, e.files, tenant, fileID)
+	f, c, err := batch.OpenFile(ctx, r.store, r.files, tenant, fileID)
 	if err != nil {
 		return Results{}, err
 	}
@@ -73,7 +73,7 @@ func (e *Engine) Results(ctx context.Context, tenant, id string, failed bool) (R
 // soFar reads committed results, a slice at a time.
 type soFar struct {
 	ctx     context.Context // ends all reading; io.Reader leaves no other way to pass it
-	engine  *Engine
+	store   batch.Store
 	batchID string
 	failed  bool
 	total   int // lines of the batch
@@ -106,7 +106,7 @@ func (s *soFar) Close() error { return nil }
 // load reads the results of the next slice.
 func (s *soFar) load() error {
 	if len(s.slices) == 0 {
-		plans, err := s.engine.store.Slices(s.ctx, s.batchID, s.next, finalizeSlices)
+		plans, err := s.store.Slices(s.ctx, s.batchID, s.next, finalizeSlices)
 		if err != nil {
 			return fmt.Errorf("listing slices: %w", err)
 		}
@@ -124,7 +124,7 @@ func (s *soFar) load() error {
 	if first.Done == 0 {
 		return nil
 	}
-	results, err := s.engine.store.Results(s.ctx, first.SliceRef)
+	results, err := s.store.Results(s.ctx, first.SliceRef)
 	if err != nil {
 		return fmt.Errorf("reading results: %w", err)
 	}

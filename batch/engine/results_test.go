@@ -11,13 +11,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/batchtest"
 	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-func (h *house) results(t *testing.T, id string, failed bool) (engine.Results, string) {
+func (h harness) results(t *testing.T, id string, failed bool) (engine.Results, string) {
 	t.Helper()
-	r, err := h.engine.Results(t.Context(), tenant, id, failed)
+	r, err := h.Engine.Results(t.Context(), tenant, id, failed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,19 +33,19 @@ func (h *house) results(t *testing.T, id string, failed bool) (engine.Results, s
 // What a batch has brought so far stands at the beginning of its files.
 func TestResultsSoFar(t *testing.T) {
 	const n, done = 400, 200
-	h := newHouse(t, batch.Config{MaxInFlight: 400})
+	h := newHarness(t, batch.Config{MaxInFlight: 400})
 	hold := make(chan struct{})
 	fail := failEvery(7)
-	h.pool.answer = func(ctx context.Context, id string, call int) (batch.Answer, error) {
-		if id >= customID(done) {
-			return gate{hold}.answer(ctx, id, call)
+	h.Pool.Answer = func(ctx context.Context, id string, call int) (batch.Answer, error) {
+		if id >= batchtest.CustomID(done) {
+			return batchtest.Behind(hold)(ctx, id, call)
 		}
 		return fail(ctx, id, call)
 	}
-	h.open()
-	id := h.create(h.upload(input(n)))
-	until(t, "lines are done", func() bool {
-		c := h.get(id).Counts
+	h.Open()
+	id := h.Create(h.Upload(batchtest.Input(n)))
+	batchtest.Until(t, "lines are done", func() bool {
+		c := h.Get(id).Counts
 		return c.Completed+c.Failed == done
 	})
 	var early [2]string
@@ -57,11 +58,11 @@ func TestResultsSoFar(t *testing.T) {
 	if got := strings.Count(early[0], "\n") + strings.Count(early[1], "\n"); got != done {
 		t.Errorf("%d lines so far, want %d", got, done)
 	}
-	if _, err := h.engine.Results(t.Context(), "other", id, false); !errors.Is(err, batch.ErrNotFound) {
+	if _, err := h.Engine.Results(t.Context(), "other", id, false); !errors.Is(err, batch.ErrNotFound) {
 		t.Errorf("another tenant's: %v", err)
 	}
 	close(hold)
-	b := h.wait(id)
+	b := h.Wait(id)
 	for i, failed := range []bool{false, true} {
 		r, text := h.results(t, id, failed)
 		if r.Bytes != int64(len(text)) || text != h.content([]string{b.OutputFileID, b.ErrorFileID}[i]) {
@@ -71,28 +72,28 @@ func TestResultsSoFar(t *testing.T) {
 			t.Error("the file begins otherwise than what was told before")
 		}
 	}
-	whole := h.wait(h.create(h.upload(inputFrom(5000, 3))))
-	if _, err := h.engine.Results(t.Context(), tenant, whole.ID, true); !errors.Is(err, batch.ErrNotFound) {
+	whole := h.Wait(h.Create(h.Upload(batchtest.InputFrom(5000, 3))))
+	if _, err := h.Engine.Results(t.Context(), tenant, whole.ID, true); !errors.Is(err, batch.ErrNotFound) {
 		t.Errorf("errors of a batch without any: %v", err)
 	}
 }
 
 // Failed lines are grouped by what they have in common.
 func TestFailures(t *testing.T) {
-	h := newHouse(t, batch.Config{})
-	h.pool.answer = func(_ context.Context, id string, _ int) (batch.Answer, error) {
+	h := newHarness(t, batch.Config{})
+	h.Pool.Answer = func(_ context.Context, id string, _ int) (batch.Answer, error) {
 		switch {
 		case strings.HasSuffix(id, "0"):
-			return status(400, `{"error":{"message":"Request chatcmpl-0a1b2c3d4e has `+strings.TrimLeft(id[5:], "0")+`1 tokens, more than 4096."}}`), nil
+			return batchtest.Status(400, `{"error":{"message":"Request chatcmpl-0a1b2c3d4e has `+strings.TrimLeft(id[5:], "0")+`1 tokens, more than 4096."}}`), nil
 		case strings.HasSuffix(id, "11"):
-			return status(422, `{"error":{"message":"No such thing as '`+id+`'."}}`), nil
+			return batchtest.Status(422, `{"error":{"message":"No such thing as '`+id+`'."}}`), nil
 		default:
-			return ok(id), nil
+			return batchtest.OK(id), nil
 		}
 	}
-	h.open()
-	b := h.wait(h.create(h.upload(input(300))))
-	got, err := h.engine.Failures(t.Context(), tenant, b.ID)
+	h.Open()
+	b := h.Wait(h.Create(h.Upload(batchtest.Input(300))))
+	got, err := h.Engine.Failures(t.Context(), tenant, b.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,15 +118,15 @@ func TestFailures(t *testing.T) {
 	if diff := cmp.Diff(want, groups); diff != "" || got.Looked != 33 {
 		t.Errorf("%d looked at; (-want +got):\n%s", got.Looked, diff)
 	}
-	if _, err := h.engine.Failures(t.Context(), tenant, "batch_unknown"); !errors.Is(err, batch.ErrNotFound) {
+	if _, err := h.Engine.Failures(t.Context(), tenant, "batch_unknown"); !errors.Is(err, batch.ErrNotFound) {
 		t.Errorf("of no batch: %v", err)
 	}
 }
 
 // A file is looked through as it would be validated.
 func TestInspect(t *testing.T) {
-	h := newHouse(t, batch.Config{MaxRequests: 8, MaxLineBytes: 4096})
-	h.open()
+	h := newHarness(t, batch.Config{MaxRequests: 8, MaxLineBytes: 4096})
+	h.Open()
 	line := func(id, model, url string) string {
 		return `{"custom_id":"` + id + `","method":"POST","url":"` + url + `","body":{"model":"` + model + `","messages":[{"role":"user","content":"x"}],"input":"x"}}` + "\n"
 	}
@@ -149,7 +150,7 @@ func TestInspect(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var seen []engine.Seen
-			got, err := h.engine.InspectLines(t.Context(), strings.NewReader(c.text), func(s engine.Seen) { seen = append(seen, s) })
+			got, err := h.Engine.InspectLines(t.Context(), strings.NewReader(c.text), func(s engine.Seen) { seen = append(seen, s) })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -181,19 +182,19 @@ func TestInspect(t *testing.T) {
 		})
 	}
 	broken := errors.New("broken off")
-	if _, err := h.engine.InspectLines(t.Context(), io.MultiReader(strings.NewReader(line("a", "m", chat)), failingReader{broken}), nil); !errors.Is(err, broken) {
+	if _, err := h.Engine.InspectLines(t.Context(), io.MultiReader(strings.NewReader(line("a", "m", chat)), failingReader{broken}), nil); !errors.Is(err, broken) {
 		t.Errorf("error is %v, want that of reading", err)
 	}
-	stored := h.upload(line("a", "m", chat))
-	got, err := h.engine.Inspect(t.Context(), tenant, stored)
+	stored := h.Upload(line("a", "m", chat))
+	got, err := h.Engine.Inspect(t.Context(), tenant, stored)
 	if err != nil || got.Lines != 1 || got.Bytes == 0 {
 		t.Errorf("of a stored file: %+v, %v", got, err)
 	}
-	if _, err := h.engine.Inspect(t.Context(), "other", stored); !errors.Is(err, batch.ErrNotFound) {
+	if _, err := h.Engine.Inspect(t.Context(), "other", stored); !errors.Is(err, batch.ErrNotFound) {
 		t.Errorf("another tenant's: %v", err)
 	}
-	b := h.wait(h.create(stored))
-	_, err = h.engine.Inspect(t.Context(), tenant, b.OutputFileID)
+	b := h.Wait(h.Create(stored))
+	_, err = h.Engine.Inspect(t.Context(), tenant, b.OutputFileID)
 	if refused, ok := errors.AsType[*batch.PurposeError](err); !ok || refused.FileID != b.OutputFileID {
 		t.Errorf("of results: got %v, want a PurposeError of %s", err, b.OutputFileID)
 	}
@@ -205,18 +206,18 @@ func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
 
 // What runs is counted by batch, and the room for contents is measured.
 func TestLinesInFlightAndSpace(t *testing.T) {
-	h := newHouse(t, batch.Config{MaxInFlight: 20})
+	h := newHarness(t, batch.Config{MaxInFlight: 20})
 	hold := make(chan struct{})
-	h.pool.answer = gate{hold}.answer
-	h.open()
-	if got := h.engine.LinesInFlight(t.Context()); len(got) != 0 {
+	h.Pool.Answer = batchtest.Behind(hold)
+	h.Open()
+	if got := h.Engine.LinesInFlight(t.Context()); len(got) != 0 {
 		t.Errorf("in flight before anything: %v", got)
 	}
-	id := h.create(h.upload(input(50)))
-	until(t, "lines run", func() bool { return h.engine.LinesInFlight(t.Context())[id] == 20 })
+	id := h.Create(h.Upload(batchtest.Input(50)))
+	batchtest.Until(t, "lines run", func() bool { return h.Engine.LinesInFlight(t.Context())[id] == 20 })
 	close(hold)
-	h.wait(id)
-	s, known, err := h.engine.Space()
+	h.Wait(id)
+	s, known, err := h.Engine.Space()
 	if err != nil || !known || s.Free <= 0 || s.Free > s.Total {
 		t.Errorf("space is %+v, %v, %v", s, known, err)
 	}

@@ -96,13 +96,6 @@ func (e *Engine) RetryFailed(ctx context.Context, tenant, id string, r RetryRequ
 // retryHash stands for what RetryFailed is asked, beside an idempotency key.
 func retryHash(id string) string { return hex.EncodeToString(batch.ShortHash("retry_failed " + id)) }
 
-// RetriedWith gives the batch that RetryFailed made with an idempotency key,
-// also one that is deleted: its key is taken all the same. ErrNotFound is for a
-// key with which none was made, ErrKeyReused for one that made something else.
-func (e *Engine) RetriedWith(ctx context.Context, tenant, id, key string) (batch.Batch, error) {
-	return e.store.BatchOfKey(ctx, tenant, key, retryHash(id))
-}
-
 // discard deletes a file that nothing came of. Should there be a batch of it
 // after all, that keeps the content.
 func (e *Engine) discard(ctx context.Context, f batch.File) error {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/batchtest"
 	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -23,47 +24,47 @@ func failEvery(n int) func(context.Context, string, int) (batch.Answer, error) {
 			return batch.Answer{}, err
 		}
 		if i%n == 0 {
-			return status(http.StatusBadRequest, `{"error":{"message":"no"},"long":"`+strings.Repeat("x", 40<<10)+`"}`), nil
+			return batchtest.Status(http.StatusBadRequest, `{"error":{"message":"no"},"long":"`+strings.Repeat("x", 40<<10)+`"}`), nil
 		}
-		return ok(id), nil
+		return batchtest.OK(id), nil
 	}
 }
 
-func (h *house) retry(id, key string) (batch.Batch, error) {
-	return h.engine.RetryFailed(h.t.Context(), tenant, id, engine.RetryRequest{Files: h.files(), IdempotencyKey: key})
+func (h harness) retry(id, key string) (batch.Batch, error) {
+	return h.Engine.RetryFailed(h.T.Context(), tenant, id, engine.RetryRequest{Files: h.Files(), IdempotencyKey: key})
 }
 
-func (h *house) content(fileID string) string {
-	h.t.Helper()
-	_, content, err := batch.OpenFile(h.t.Context(), h.engine.Store(), h.engine.Files(), tenant, fileID)
+func (h harness) content(fileID string) string {
+	h.T.Helper()
+	_, content, err := batch.OpenFile(h.T.Context(), h.Engine.Store(), h.Engine.Files(), tenant, fileID)
 	if err != nil {
-		h.t.Fatal(err)
+		h.T.Fatal(err)
 	}
 	defer content.Close()
 	b, err := io.ReadAll(content)
 	if err != nil {
-		h.t.Fatal(err)
+		h.T.Fatal(err)
 	}
 	return string(b)
 }
 
 func TestRetryOfFailedLines(t *testing.T) {
-	h := newHouse(t, batch.Config{})
-	h.pool.answer = failEvery(7)
-	h.open()
-	lines := strings.SplitAfter(input(200), "\n")
+	h := newHarness(t, batch.Config{})
+	h.Pool.Answer = failEvery(7)
+	h.Open()
+	lines := strings.SplitAfter(batchtest.Input(200), "\n")
 	odd := strings.Join(lines[:50], "\r\n\n  ") + "  " + strings.TrimSuffix(strings.Join(lines[50:], ""), "\n")
-	first, err := h.engine.CreateBatch(t.Context(), tenant, batch.CreateRequest{
-		InputFileID: h.upload(odd), Endpoint: "/v1/chat/completions", CompletionWindow: "90m", Window: 90 * time.Minute,
+	first, err := h.Engine.CreateBatch(t.Context(), tenant, batch.CreateRequest{
+		InputFileID: h.Upload(odd), Endpoint: "/v1/chat/completions", CompletionWindow: "90m", Window: 90 * time.Minute,
 		Metadata: map[string]string{"k": "v"}, Priority: 5, OutputTTL: 2 * time.Hour,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b := h.wait(first.ID); b.Counts.Failed != 29 {
+	if b := h.Wait(first.ID); b.Counts.Failed != 29 {
 		t.Fatalf("%+v", b)
 	}
-	h.pool.set(func() { h.pool.answer = nil })
+	h.Pool.Set(func() { h.Pool.Answer = nil })
 	made, err := h.retry(first.ID, "key")
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +80,7 @@ func TestRetryOfFailedLines(t *testing.T) {
 	if got := h.content(made.InputFileID); got != want.String() {
 		t.Errorf("input of the retry:\n%s\nwant\n%s", got, &want)
 	}
-	b := h.wait(made.ID)
+	b := h.Wait(made.ID)
 	if b.Status != batch.Completed || b.Counts != (openai.RequestCounts{Total: 29, Completed: 29}) {
 		t.Errorf("%+v", b)
 	}
@@ -87,12 +88,12 @@ func TestRetryOfFailedLines(t *testing.T) {
 		id, key string
 		want    error
 	}{{first.ID, "key", nil}, {first.ID, "other", batch.ErrNotFound}, {made.ID, "key", batch.ErrKeyReused}} {
-		got, err := h.engine.RetriedWith(t.Context(), tenant, c.id, c.key)
+		got, err := h.Engine.RetriedWith(t.Context(), tenant, c.id, c.key)
 		if !errors.Is(err, c.want) || err == nil && got.ID != made.ID {
 			t.Errorf("%s with %q was retried as %q, %v; want %v", c.id, c.key, got.ID, err, c.want)
 		}
 	}
-	files, _, err := h.store.Files(t.Context(), tenant, batch.FileQuery{Purpose: openai.PurposeBatch, Limit: 100})
+	files, _, err := h.Store.Files(t.Context(), tenant, batch.FileQuery{Purpose: openai.PurposeBatch, Limit: 100})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +101,7 @@ func TestRetryOfFailedLines(t *testing.T) {
 	if err != nil || again.ID != made.ID {
 		t.Errorf("again: %s, %v; want %s", again.ID, err, made.ID)
 	}
-	if now, _, err := h.store.Files(t.Context(), tenant, batch.FileQuery{Purpose: openai.PurposeBatch, Limit: 100}); err != nil || len(now) != len(files) {
+	if now, _, err := h.Store.Files(t.Context(), tenant, batch.FileQuery{Purpose: openai.PurposeBatch, Limit: 100}); err != nil || len(now) != len(files) {
 		t.Errorf("%d input files, %d after a repeated request, %v", len(files), len(now), err)
 	}
 	if _, err := h.retry(made.ID, "key"); !conflict(err, batch.ErrNoFailures) && !errors.Is(err, batch.ErrKeyReused) {
@@ -116,17 +117,17 @@ func conflict(err, reason error) bool {
 // A retry that several gateways are asked for at once, with one key, is one
 // batch with one input.
 func TestRetryAtOnce(t *testing.T) {
-	s := newStreet(t, batch.Config{}, 2)
-	one := s.houses[0]
-	for _, h := range s.houses {
-		h.pool.set(func() { h.pool.answer = failEvery(2) })
+	s := batchtest.NewCluster(t, batch.Config{}, 2)
+	one := s.Members[0]
+	for _, h := range s.Members {
+		h.Pool.Set(func() { h.Pool.Answer = failEvery(2) })
 	}
-	id := one.create(one.upload(input(20)))
-	one.wait(id)
+	id := one.Create(one.Upload(batchtest.Input(20)))
+	one.Wait(id)
 	answers := make(chan string)
 	for i := range 8 {
 		go func() {
-			b, err := s.houses[i%2].retry(id, "key")
+			b, err := harness{s.Members[i%2]}.retry(id, "key")
 			answers <- fmt.Sprint(b.ID, err)
 		}()
 	}
@@ -137,37 +138,37 @@ func TestRetryAtOnce(t *testing.T) {
 	if len(distinct) != 1 {
 		t.Errorf("answers: %v", distinct)
 	}
-	files, _, err := s.store.Files(t.Context(), tenant, batch.FileQuery{Purpose: openai.PurposeBatch, Limit: 100})
+	files, _, err := s.Store.Files(t.Context(), tenant, batch.FileQuery{Purpose: openai.PurposeBatch, Limit: 100})
 	if err != nil || len(files) != 2 {
 		t.Errorf("%d input files, want 2; %v", len(files), err)
 	}
 	for answer := range distinct {
-		one.wait(strings.TrimSuffix(answer, "<nil>"))
+		one.Wait(strings.TrimSuffix(answer, "<nil>"))
 	}
 }
 
 // Lines that never ran are retried as well.
 func TestRetryOfCancelledLines(t *testing.T) {
-	h := newHouse(t, batch.Config{MaxInFlight: 20})
-	h.pool.answer, _ = letSome(30)
-	h.open()
-	id := h.create(h.upload(input(100)))
-	h.waitCounted(id, 30)
+	h := newHarness(t, batch.Config{MaxInFlight: 20})
+	h.Pool.Answer, _ = batchtest.First(30)
+	h.Open()
+	id := h.Create(h.Upload(batchtest.Input(100)))
+	h.WaitCounted(id, 30)
 	if _, err := h.retry(id, ""); !conflict(err, batch.ErrNotEnded) {
 		t.Errorf("while it runs: %v", err)
 	}
-	if _, err := h.engine.CancelBatch(t.Context(), tenant, id); err != nil {
+	if _, err := h.Engine.CancelBatch(t.Context(), tenant, id); err != nil {
 		t.Fatal(err)
 	}
-	b := h.wait(id)
-	h.pool.set(func() { h.pool.answer = nil })
+	b := h.Wait(id)
+	h.Pool.Set(func() { h.Pool.Answer = nil })
 	made, err := h.retry(id, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	retried := h.wait(made.ID)
+	retried := h.Wait(made.ID)
 	done := make(map[string]int)
-	for _, r := range append(h.read(b.OutputFileID), h.read(retried.OutputFileID)...) {
+	for _, r := range append(h.Read(b.OutputFileID), h.Read(retried.OutputFileID)...) {
 		done[r.CustomID]++
 	}
 	if len(done) != 100 || retried.Counts.Completed != 100-b.Counts.Completed {
@@ -176,33 +177,33 @@ func TestRetryOfCancelledLines(t *testing.T) {
 }
 
 func TestRetryIsRefused(t *testing.T) {
-	h := newHouse(t, batch.Config{})
-	h.pool.answer = failEvery(2)
-	h.open()
+	h := newHarness(t, batch.Config{})
+	h.Pool.Answer = failEvery(2)
+	h.Open()
 	if _, err := h.retry("batch_unknown", ""); !errors.Is(err, batch.ErrNotFound) {
 		t.Errorf("unknown: %v", err)
 	}
-	invalid := h.wait(h.create(h.upload(`{"custom_id":1}`)))
+	invalid := h.Wait(h.Create(h.Upload(`{"custom_id":1}`)))
 	if _, err := h.retry(invalid.ID, ""); !conflict(err, batch.ErrNotValidated) {
 		t.Errorf("failed: %v", err)
 	}
-	upload := h.upload(input(10))
-	b := h.wait(h.create(upload))
-	if _, err := h.engine.RetryFailed(t.Context(), "other", b.ID, engine.RetryRequest{}); !errors.Is(err, batch.ErrNotFound) {
+	upload := h.Upload(batchtest.Input(10))
+	b := h.Wait(h.Create(upload))
+	if _, err := h.Engine.RetryFailed(t.Context(), "other", b.ID, engine.RetryRequest{}); !errors.Is(err, batch.ErrNotFound) {
 		t.Errorf("another tenant's: %v", err)
 	}
-	if err := h.store.DeleteFile(t.Context(), tenant, upload); err != nil {
+	if err := h.Store.DeleteFile(t.Context(), tenant, upload); err != nil {
 		t.Fatal(err)
 	}
-	h.close(0)
-	h.cfg.CollectInterval = time.Millisecond
-	h.open()
-	until(t, "the input is gone", func() bool {
+	h.Close(0)
+	h.Config.CollectInterval = time.Millisecond
+	h.Open()
+	batchtest.Until(t, "the input is gone", func() bool {
 		_, err := h.retry(b.ID, "")
 		e, ok := errors.AsType[*batch.StateError](err)
 		return ok && conflict(err, batch.ErrInputGone) && e.FileID == upload
 	})
-	if err := h.store.DeleteFile(t.Context(), tenant, b.ErrorFileID); err != nil {
+	if err := h.Store.DeleteFile(t.Context(), tenant, b.ErrorFileID); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := h.retry(b.ID, ""); !conflict(err, batch.ErrInputGone) && !conflict(err, batch.ErrErrorsGone) {

@@ -4,47 +4,45 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"go.uber.org/zap"
+	"time"
 
 	"github.com/tidegate/tidegate/batch"
-	"github.com/tidegate/tidegate/batch/engine"
-	"github.com/tidegate/tidegate/batch/queue/memory"
+	"github.com/tidegate/tidegate/batch/batchtest"
 )
 
 // A gateway that only serves accepts batches and leaves all their work to others:
 // until one comes it reports that they wait.
 func TestServeLeavesBatchesToOthers(t *testing.T) {
-	s := newStreet(t, batch.Config{Role: batch.RoleServe}, 1)
-	serving := s.houses[0]
-	if h := serving.engine.Health(t.Context()); !h.OK() || h.Role != batch.RoleServe || h.Gateways != nil {
+	s := batchtest.NewCluster(t, batch.Config{Role: batch.RoleServe}, 1)
+	serving := s.Members[0]
+	if h := serving.Engine.Health(t.Context()); !h.OK() || h.Role != batch.RoleServe || h.Gateways != nil {
 		t.Errorf("without a batch: got health %+v, want nothing wrong", h)
 	}
-	id := serving.create(serving.upload(input(200)))
-	until(t, "health says that no gateway works on batches", func() bool {
-		h := serving.engine.Health(t.Context())
+	id := serving.Create(serving.Upload(batchtest.Input(200)))
+	batchtest.Until(t, "health says that no gateway works on batches", func() bool {
+		h := serving.Engine.Health(t.Context())
 		return !h.OK() && slices.ContainsFunc(h.Paused, func(why string) bool {
 			return strings.Contains(why, "no gateway works on batches (batches waiting: 1)")
 		})
 	})
-	if b := serving.get(id); b.Status != batch.Validating {
+	if b := serving.Get(id); b.Status != batch.Validating {
 		t.Errorf("the batch is %s, want %s", b.Status, batch.Validating)
 	}
 
-	working := s.join(t, batch.Config{Role: batch.RoleWork})
-	if b := serving.wait(id); b.Status != batch.Completed {
+	working := s.Join(batch.Config{Role: batch.RoleWork})
+	if b := serving.Wait(id); b.Status != batch.Completed {
 		t.Errorf("the batch ended as %s", b.Status)
 	} else {
-		serving.check(b, 200)
+		serving.Check(b, 200)
 	}
-	if n := serving.pool.callCount(); n != 0 {
+	if n := serving.Pool.CallCount(); n != 0 {
 		t.Errorf("the gateway that serves sent %d lines", n)
 	}
-	if n := working.pool.callCount(); n != 200 {
+	if n := working.Pool.CallCount(); n != 200 {
 		t.Errorf("the gateway that works sent %d lines, want 200", n)
 	}
-	until(t, "nothing is wrong any more, and each is named with its role", func() bool {
-		h := serving.engine.Health(t.Context())
+	batchtest.Until(t, "nothing is wrong any more, and each is named with its role", func() bool {
+		h := serving.Engine.Health(t.Context())
 		return h.OK() && len(h.Gateways) == 2 && h.Gateways[0].Self && h.Gateways[0].Role == batch.RoleServe && h.Gateways[1].Role == batch.RoleWork &&
 			h.Gateways[0].ID != "" && h.Gateways[1].ID != "" && h.Gateways[0].ID != h.Gateways[1].ID
 	})
@@ -53,22 +51,22 @@ func TestServeLeavesBatchesToOthers(t *testing.T) {
 // A reload changes the role: lines that run finish, the rest is handed back, and
 // goes on when the gateway works again.
 func TestRoleChanges(t *testing.T) {
-	h, id, hold := newHeldHouse(t, batch.Config{MaxInFlight: 20}, 500)
-	h.engine.Apply(batch.Config{Role: batch.RoleServe, MaxInFlight: 20})
+	h, id, hold := newHeldHarness(t, batch.Config{MaxInFlight: 20}, 500)
+	h.Engine.Apply(batch.Config{Role: batch.RoleServe, MaxInFlight: 20})
 	close(hold)
-	h.settled(t, id, 20)
-	if n := h.pool.callCount(); n != 20 {
+	h.WaitIdle(id, 20)
+	if n := h.Pool.CallCount(); n != 20 {
 		t.Errorf("%d lines were sent, want the 20 from before", n)
 	}
-	refs, err := h.store.ClaimableSlices(t.Context(), id, 100)
+	refs, err := h.Store.ClaimableSlices(t.Context(), id, 100)
 	if err != nil || len(refs) == 0 {
 		t.Errorf("got %d slices that others can claim and error %v, want some", len(refs), err)
 	}
-	h.engine.Apply(batch.Config{Role: batch.RoleAll, MaxInFlight: 20})
-	if b := h.wait(id); b.Status != batch.Completed {
+	h.Engine.Apply(batch.Config{Role: batch.RoleAll, MaxInFlight: 20})
+	if b := h.Wait(id); b.Status != batch.Completed {
 		t.Errorf("the batch ended as %s", b.Status)
 	}
-	if r := h.pool.repeated(); r != 0 {
+	if r := h.Pool.Repeated(); r != 0 {
 		t.Errorf("%d calls repeated, want none", r)
 	}
 }
@@ -76,12 +74,14 @@ func TestRoleChanges(t *testing.T) {
 // Peers are counted by what they do; a gateway of a version without roles does
 // everything.
 func TestPeersByRole(t *testing.T) {
-	s := newStreet(t, batch.Config{}, 0)
-	pool := &sharingPool{fakePool: newFakePool()}
+	s := batchtest.NewCluster(t, batch.Config{}, 0)
+	pool := &sharingPool{Pool: batchtest.NewPool()}
 	for id, role := range map[string]batch.Role{"a": "", "b": batch.RoleAll, "c": batch.RoleServe, "d": batch.RoleWork, "e": batch.RoleWork} {
-		s.store.known[id] = batch.Peer{ID: id, Role: role, Place: "here"}
+		if _, err := s.Store.Announce(t.Context(), batch.Peer{ID: id, Role: role, Place: "here"}, time.Minute); err != nil {
+			t.Fatal(err)
+		}
 	}
-	engine := engine.NewEngine(batch.Config{}, s.store, memory.New(), sharedFiles{place: "here", Files: nopFiles{}}, pool, zap.NewNop())
+	engine := batchtest.NewEngine(batch.Config{}, s.Store, batchtest.SharedFiles{Files: nopFiles{}, Location: "here"}, pool)
 	if err := engine.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -40,16 +40,6 @@ func (e *Engine) notDeleted(ctx context.Context, b batch.Batch) (batch.Batch, er
 	return b, err
 }
 
-// Batch gives one batch, or ErrNotFound.
-func (e *Engine) Batch(ctx context.Context, tenant, id string) (batch.Batch, error) {
-	return e.store.Batch(ctx, tenant, id)
-}
-
-// Batches gives a page of batches, newest first, and whether more follow.
-func (e *Engine) Batches(ctx context.Context, tenant string, q batch.BatchQuery) ([]batch.Batch, bool, error) {
-	return e.store.Batches(ctx, tenant, q)
-}
-
 // CancelBatch stops a batch. What finished is kept; what runs is aborted.
 func (e *Engine) CancelBatch(ctx context.Context, tenant, id string) (batch.Batch, error) {
 	b, err := e.store.CancelBatch(ctx, tenant, id)

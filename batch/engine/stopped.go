@@ -10,9 +10,9 @@ type StoppedBatch struct {
 const stoppedListed = 20
 
 // stopped lists such batches, those of the last refresh.
-func (e *Engine) stopped() []StoppedBatch {
+func (r *Reads) stopped() []StoppedBatch {
 	var all []StoppedBatch
-	for _, b := range e.scheduler.ActiveBatches() {
+	for _, b := range r.scheduler.ActiveBatches() {
 		if b.PauseReason != "" && len(all) < stoppedListed {
 			all = append(all, StoppedBatch{b.ID, b.PauseReason})
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/batchtest"
 	"github.com/tidegate/tidegate/batch/engine"
 )
 
@@ -20,36 +21,36 @@ type refusing struct{ over atomic.Bool }
 
 func (r *refusing) answer(_ context.Context, id string, _ int) (batch.Answer, error) {
 	if r.over.Load() {
-		return ok(id), nil
+		return batchtest.OK(id), nil
 	}
-	return status(400, fmt.Sprintf(`{"error":{"message":"Request '%s' needs 70%s tokens.","code":"too_long"}}`, id, id[5:])), nil
+	return batchtest.Status(400, fmt.Sprintf(`{"error":{"message":"Request '%s' needs 70%s tokens.","code":"too_long"}}`, id, id[5:])), nil
 }
 
 // paused waits until the gateway has paused a batch and what ran of it is
 // durable.
-func (h *house) paused(id string) batch.Batch {
-	h.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		b := h.get(id)
-		if !b.PausedAt.IsZero() && h.engine.InFlight() == 0 && b.Counts == h.get(id).Counts {
+func (h harness) paused(id string) batch.Batch {
+	h.T.Helper()
+	for deadline := time.Now().Add(batchtest.Patience); ; time.Sleep(time.Millisecond) {
+		b := h.Get(id)
+		if !b.PausedAt.IsZero() && h.Engine.InFlight() == 0 && b.Counts == h.Get(id).Counts {
 			return b
 		}
 		if b.Status.Terminal() || time.Now().After(deadline) {
-			h.t.Fatalf("got %s with %+v, want a paused batch", b.Status, b.Counts)
+			h.T.Fatalf("got %s with %+v, want a paused batch", b.Status, b.Counts)
 		}
 	}
 }
 
 // wantStopped waits until the health of the engine lists these batches.
-func (h *house) wantStopped(want ...engine.StoppedBatch) {
-	h.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		got := h.engine.Health(h.t.Context())
+func (h harness) wantStopped(want ...engine.StoppedBatch) {
+	h.T.Helper()
+	for deadline := time.Now().Add(batchtest.Patience); ; time.Sleep(time.Millisecond) {
+		got := h.Engine.Health(h.T.Context())
 		if slices.Equal(got.Stopped, want) && got.OK() == (len(want) == 0) {
 			return
 		}
 		if time.Now().After(deadline) {
-			h.t.Fatalf("got health %+v, want stopped %+v", got, want)
+			h.T.Fatalf("got health %+v, want stopped %+v", got, want)
 		}
 	}
 }
@@ -57,11 +58,11 @@ func (h *house) wantStopped(want ...engine.StoppedBatch) {
 // A batch whose lines all fail alike is paused with the reason; it goes on when
 // it is resumed, and nothing is lost.
 func TestFailingBatchIsPaused(t *testing.T) {
-	h := newHouse(t, batch.Config{MaxInFlight: 20, StopAfter: 30})
+	h := newHarness(t, batch.Config{MaxInFlight: 20, StopAfter: 30})
 	var server refusing
-	h.pool.answer = server.answer
-	h.open()
-	id := h.create(h.upload(input(2000)))
+	h.Pool.Answer = server.answer
+	h.Open()
+	id := h.Create(h.Upload(batchtest.Input(2000)))
 	b := h.paused(id)
 	for _, part := range []string{"30 lines", "400", "too_long", "Request … needs … tokens."} {
 		if !strings.Contains(b.PauseReason, part) {
@@ -73,18 +74,18 @@ func TestFailingBatchIsPaused(t *testing.T) {
 	}
 	h.wantStopped(engine.StoppedBatch{ID: id, Reason: b.PauseReason})
 
-	h.resume(id) // too early: the next streak pauses it again
+	h.Resume(id) // too early: the next streak pauses it again
 	again := h.paused(id)
 	if n := again.Counts.Failed - b.Counts.Failed; n < 30 || n > 30+20 {
 		t.Errorf("got %d failures after resuming, want 30 to 50", n)
 	}
 	server.over.Store(true)
-	h.resume(id)
-	b = h.wait(id)
-	if errs := h.check(b, 2000); int64(len(errs)) != again.Counts.Failed || b.Status != batch.Completed || b.PauseReason != "" {
+	h.Resume(id)
+	b = h.Wait(id)
+	if errs := h.Check(b, 2000); int64(len(errs)) != again.Counts.Failed || b.Status != batch.Completed || b.PauseReason != "" {
 		t.Errorf("got %d errors, %s and reason %q, want %d, completed and none", len(errs), b.Status, b.PauseReason, again.Counts.Failed)
 	}
-	if n := h.pool.repeated(); n != 0 {
+	if n := h.Pool.Repeated(); n != 0 {
 		t.Errorf("got %d lines sent again, want 0", n)
 	}
 	h.wantStopped()
@@ -92,20 +93,20 @@ func TestFailingBatchIsPaused(t *testing.T) {
 
 // What the store said of a batch before it was told of the pause starts nothing.
 func TestPauseIsNotUndoneByARefresh(t *testing.T) {
-	h := newHouse(t, batch.Config{MaxInFlight: 20, StopAfter: 30})
+	h := newHarness(t, batch.Config{MaxInFlight: 20, StopAfter: 30})
 	var server refusing
-	h.pool.answer = server.answer
-	h.open()
+	h.Pool.Answer = server.answer
+	h.Open()
 	hook := func() error {
-		for want, deadline := h.store.looks.Load()+3, time.Now().Add(patience); h.store.looks.Load() < want; time.Sleep(time.Millisecond) {
+		for want, deadline := h.Store.Looks.Load()+3, time.Now().Add(batchtest.Patience); h.Store.Looks.Load() < want; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				return errors.New("nobody looked at the active batches")
 			}
 		}
 		return nil
 	}
-	h.store.pause.Store(&hook)
-	b := h.paused(h.create(h.upload(input(2000))))
+	h.Store.BeforePause.Store(&hook)
+	b := h.paused(h.Create(h.Upload(batchtest.Input(2000))))
 	if b.Counts.Failed > 30+20 {
 		t.Errorf("got %+v, want at most 50 failed", b.Counts)
 	}
@@ -115,7 +116,7 @@ func TestPauseIsNotUndoneByARefresh(t *testing.T) {
 func TestFailingBatchGoesOn(t *testing.T) {
 	fails := func(message func(id string) string) func(context.Context, string, int) (batch.Answer, error) {
 		return func(_ context.Context, id string, _ int) (batch.Answer, error) {
-			return status(400, `{"error":{"message":"`+message(id)+`"}}`), nil
+			return batchtest.Status(400, `{"error":{"message":"`+message(id)+`"}}`), nil
 		}
 	}
 	var mixed atomic.Int64
@@ -132,26 +133,26 @@ func TestFailingBatchGoesOn(t *testing.T) {
 		{"more for the batch", batch.Config{}, map[string]string{batch.StopAfterKey: "501"}, 500, fails(func(string) string { return "bad parameter" })},
 		{"one success in 20", batch.Config{MaxInFlight: 1}, nil, 500, func(_ context.Context, id string, _ int) (batch.Answer, error) {
 			if mixed.Add(1)%20 == 0 {
-				return ok(id), nil
+				return batchtest.OK(id), nil
 			}
-			return status(400, `{"error":{"message":"bad parameter"}}`), nil
+			return batchtest.Status(400, `{"error":{"message":"bad parameter"}}`), nil
 		}},
 		{"other errors", batch.Config{MaxInFlight: 1}, nil, 500, fails(func(id string) string {
 			return "wrong " + strings.Repeat("x", int(id[len(id)-1]-'0'))
 		})},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := newHouse(t, c.cfg)
-			h.pool.answer = c.answer
-			h.open()
-			made, err := h.engine.CreateBatch(t.Context(), tenant, batch.CreateRequest{
-				InputFileID: h.upload(input(c.lines)), Endpoint: "/v1/chat/completions", CompletionWindow: "24h", Window: 24 * time.Hour, Metadata: c.metadata,
+			h := newHarness(t, c.cfg)
+			h.Pool.Answer = c.answer
+			h.Open()
+			made, err := h.Engine.CreateBatch(t.Context(), tenant, batch.CreateRequest{
+				InputFileID: h.Upload(batchtest.Input(c.lines)), Endpoint: "/v1/chat/completions", CompletionWindow: "24h", Window: 24 * time.Hour, Metadata: c.metadata,
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			b := h.wait(made.ID)
-			h.check(b, c.lines)
+			b := h.Wait(made.ID)
+			h.Check(b, c.lines)
 			if b.Status != batch.Completed {
 				t.Errorf("got %s, want completed", b.Status)
 			}
@@ -161,12 +162,12 @@ func TestFailingBatchGoesOn(t *testing.T) {
 
 // A batch can ask to be paused earlier than the others.
 func TestStopAfterOfOneBatch(t *testing.T) {
-	h := newHouse(t, batch.Config{MaxInFlight: 1, StopAfter: batch.NoStop})
+	h := newHarness(t, batch.Config{MaxInFlight: 1, StopAfter: batch.NoStop})
 	var server refusing
-	h.pool.answer = server.answer
-	h.open()
-	made, err := h.engine.CreateBatch(t.Context(), tenant, batch.CreateRequest{
-		InputFileID: h.upload(input(200)), Endpoint: "/v1/chat/completions", CompletionWindow: "24h", Window: 24 * time.Hour,
+	h.Pool.Answer = server.answer
+	h.Open()
+	made, err := h.Engine.CreateBatch(t.Context(), tenant, batch.CreateRequest{
+		InputFileID: h.Upload(batchtest.Input(200)), Endpoint: "/v1/chat/completions", CompletionWindow: "24h", Window: 24 * time.Hour,
 		Metadata: map[string]string{batch.StopAfterKey: "7"},
 	})
 	if err != nil {
@@ -180,13 +181,13 @@ func TestStopAfterOfOneBatch(t *testing.T) {
 // A batch that the gateway paused expires at its deadline, with what failed and
 // what never ran in its error file.
 func TestPausedFailingBatchExpires(t *testing.T) {
-	h := newHouse(t, batch.Config{MaxInFlight: 5, StopAfter: 10, ExpireInterval: 5 * time.Millisecond})
+	h := newHarness(t, batch.Config{MaxInFlight: 5, StopAfter: 10, ExpireInterval: 5 * time.Millisecond})
 	var server refusing
-	h.pool.answer = server.answer
-	h.open()
-	id := h.createFor(h.upload(input(500)), 700*time.Millisecond)
-	b := h.wait(id)
-	errs := h.check(b, 500)
+	h.Pool.Answer = server.answer
+	h.Open()
+	id := h.CreateFor(h.Upload(batchtest.Input(500)), 700*time.Millisecond)
+	b := h.Wait(id)
+	errs := h.Check(b, 500)
 	if b.Status != batch.Expired || b.PauseReason != "" || len(errs) != 500 || b.Counts.Failed > 15 {
 		t.Errorf("got %s, reason %q, %d errors, %+v; want expired, no reason, 500 errors and at most 15 failed", b.Status, b.PauseReason, len(errs), b.Counts)
 	}
@@ -194,18 +195,18 @@ func TestPausedFailingBatchExpires(t *testing.T) {
 
 // A store that does not take the pause costs more failures, not the pause.
 func TestPauseThatTheStoreRefuses(t *testing.T) {
-	h := newHouse(t, batch.Config{MaxInFlight: 5, StopAfter: 10})
+	h := newHarness(t, batch.Config{MaxInFlight: 5, StopAfter: 10})
 	var server refusing
-	h.pool.answer = server.answer
-	h.open()
+	h.Pool.Answer = server.answer
+	h.Open()
 	var refused atomic.Int64
-	h.store.pause.Store(new(func() error {
+	h.Store.BeforePause.Store(new(func() error {
 		if refused.Add(1) == 1 {
 			return errors.Join(batch.ErrUnavailable)
 		}
 		return nil
 	}))
-	id := h.create(h.upload(input(500)))
+	id := h.Create(h.Upload(batchtest.Input(500)))
 	h.paused(id)
 	if refused.Load() < 2 {
 		t.Errorf("got %d pauses, want another after the one that failed", refused.Load())

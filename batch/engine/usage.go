@@ -22,27 +22,13 @@ type usageKey struct{ tenant, class, model, endpoint string }
 
 // usageBuffer sums usage in memory and writes it now and then.
 type usageBuffer struct {
-	engine *Engine
-	mu     sync.Mutex
-	cells  map[usageKey]*batch.UsageRecord // guarded by mu
+	*parts
+	mu    sync.Mutex
+	cells map[usageKey]*batch.UsageRecord // guarded by mu
 }
 
-func newUsageBuffer(e *Engine) *usageBuffer {
-	return &usageBuffer{engine: e, cells: make(map[usageKey]*batch.UsageRecord)}
-}
-
-// StoreTime is the store's clock.
-func (e *Engine) StoreTime(ctx context.Context) (time.Time, error) { return e.store.Now(ctx) }
-
-// ConnectionLimits returns the limits of connections to the store's database; ok is
-// false if the store has none.
-func (e *Engine) ConnectionLimits(ctx context.Context) (l batch.ConnectionLimits, ok bool, err error) {
-	limiter := e.store.Capabilities().Connections
-	if limiter == nil {
-		return l, false, nil
-	}
-	l, err = limiter.ConnectionLimits(ctx)
-	return l, true, err
+func newUsageBuffer(p *parts) *usageBuffer {
+	return &usageBuffer{parts: p, cells: make(map[usageKey]*batch.UsageRecord)}
 }
 
 // RecordUsage counts requests that are no batch lines. It never waits; counts
@@ -89,10 +75,10 @@ func (u *usageBuffer) flush(ctx context.Context) {
 	for _, r := range cells {
 		records = append(records, *r)
 	}
-	ctx, cancel := u.engine.bounded(ctx)
+	ctx, cancel := u.bounded(ctx)
 	defer cancel()
-	if err := u.engine.store.AddUsage(ctx, records); err != nil {
-		u.engine.log.Warn("writing usage; it is kept and written later", zap.Error(err))
+	if err := u.store.AddUsage(ctx, records); err != nil {
+		u.log.Warn("writing usage; it is kept and written later", zap.Error(err))
 		for _, r := range records {
 			u.add(r)
 		}

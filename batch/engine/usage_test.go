@@ -9,17 +9,17 @@ import (
 )
 
 func TestLiveUsageIsKept(t *testing.T) {
-	h := newHouse(t, batch.Config{})
-	h.open()
+	h := newHarness(t, batch.Config{})
+	h.Open()
 	for range 3 {
-		h.engine.RecordUsage(batch.UsageRecord{
+		h.Engine.RecordUsage(batch.UsageRecord{
 			Tenant: tenant, Class: "live", Model: "m", Endpoint: "/v1/chat/completions", Requests: 1,
 			Usage: openai.Usage{InputTokens: 10, OutputTokens: 5, TotalTokens: 15},
 		})
 	}
-	h.close(0)
-	h.open()
-	records, err := h.store.Usage(t.Context(), tenant, time.Now().Add(-time.Hour))
+	h.Close(0)
+	h.Open()
+	records, err := h.Store.Usage(t.Context(), tenant, time.Now().Add(-time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,21 +44,27 @@ type scannedModel struct {
 	unknown string // what is wrong with it, "" if nothing
 }
 
+// validator reads inputs: it starts batches whose input is valid.
+type validator struct {
+	*parts
+	counted countedBatches
+}
+
 // validate takes a validating batch to InProgress or Failed.
-func (e *Engine) validate(ctx context.Context, c batch.BatchClaim) error {
-	input, finding, err := e.inputOf(ctx, c.Batch)
+func (v *validator) validate(ctx context.Context, c batch.BatchClaim) error {
+	input, finding, err := v.inputOf(ctx, c.Batch)
 	if err != nil {
 		return err
 	}
 	if finding != nil {
-		return e.store.FailBatch(ctx, c, []openai.BatchError{*finding})
+		return v.store.FailBatch(ctx, c, []openai.BatchError{*finding})
 	}
-	if err := e.awaitCounted(c.Batch.ID); err != nil {
+	if err := v.awaitCounted(c.Batch.ID); err != nil {
 		return err
 	}
-	s, err := e.scanInput(ctx, c.Batch, input)
+	s, err := v.scanInput(ctx, c.Batch, input)
 	if errors.Is(err, batch.ErrNotFound) {
-		return e.store.FailBatch(ctx, c, []openai.BatchError{{
+		return v.store.FailBatch(ctx, c, []openai.BatchError{{
 			Code: "invalid_request", Param: new("file_id"), Message: fmt.Sprintf("The content of file %s is gone.", input.ID),
 		}})
 	}
@@ -66,23 +72,23 @@ func (e *Engine) validate(ctx context.Context, c batch.BatchClaim) error {
 		return err
 	}
 	if len(s.findings) > 0 {
-		return e.store.FailBatch(ctx, c, s.report())
+		return v.store.FailBatch(ctx, c, s.report())
 	}
 	if s.loading != "" {
-		return e.countWaiting(ctx, c, s)
+		return v.countWaiting(ctx, c, s)
 	}
-	if err := e.store.StartBatch(ctx, c, s.plan); err != nil {
+	if err := v.store.StartBatch(ctx, c, s.plan); err != nil {
 		return fmt.Errorf("starting batch: %w", err)
 	}
 	// What the queue does not take is found in the store.
-	e.noteQueue(e.queue.Push(ctx, c.Batch.ID, s.order))
-	e.scheduler.Refresh()
+	v.noteQueue(v.queue.Push(ctx, c.Batch.ID, s.order))
+	v.scheduler.Refresh()
 	return nil
 }
 
 // inputOf finds the input file, or what is wrong with it.
-func (e *Engine) inputOf(ctx context.Context, b batch.Batch) (batch.File, *openai.BatchError, error) {
-	input, err := e.store.InputFile(ctx, b.ID)
+func (v *validator) inputOf(ctx context.Context, b batch.Batch) (batch.File, *openai.BatchError, error) {
+	input, err := v.store.InputFile(ctx, b.ID)
 	if errors.Is(err, batch.ErrNotFound) {
 		return batch.File{}, &openai.BatchError{
 			Code: "invalid_request", Param: new("file_id"), Message: fmt.Sprintf("Cannot find file %s, or organization does not have access to it.", b.InputFileID),
@@ -105,9 +111,9 @@ const settleTime = 2 * time.Second
 
 // awaitModel waits until a model is known, or surely unknown, or it is late. It
 // reports whether that is still open.
-func (e *Engine) awaitModel(ctx context.Context, model string, late time.Time) (open bool) {
+func (v *validator) awaitModel(ctx context.Context, model string, late time.Time) (open bool) {
 	for {
-		known, settled := e.dispatcher.Serves(model)
+		known, settled := v.dispatcher.Serves(model)
 		if known || settled {
 			return false
 		}
@@ -118,22 +124,22 @@ func (e *Engine) awaitModel(ctx context.Context, model string, late time.Time) (
 }
 
 // scanInput reads the input once, front to back.
-func (e *Engine) scanInput(ctx context.Context, b batch.Batch, input batch.File) (*scan, error) {
-	content, err := e.files.Read(ctx, input.Key, 0, -1)
+func (v *validator) scanInput(ctx context.Context, b batch.Batch, input batch.File) (*scan, error) {
+	content, err := v.files.Read(ctx, input.Key, 0, -1)
 	if err != nil {
 		return nil, fmt.Errorf("opening input file: %w", err)
 	}
 	defer content.Close()
-	return e.scanLines(ctx, content, b.Endpoint, scanOptions{late: time.Now().Add(settleTime)})
+	return v.scanLines(ctx, content, b.Endpoint, scanOptions{late: time.Now().Add(settleTime)})
 }
 
 // unknownModel is what is wrong with a model, "" if nothing.
-func (e *Engine) unknownModel(model string) string {
-	if known, _ := e.dispatcher.Serves(model); known {
+func (v *validator) unknownModel(model string) string {
+	if known, _ := v.dispatcher.Serves(model); known {
 		return ""
 	}
 	said := fmt.Sprintf("The model '%s' is not served here.", model)
-	if closest := e.dispatcher.Closest(model); len(closest) > 0 {
+	if closest := v.dispatcher.Closest(model); len(closest) > 0 {
 		said += fmt.Sprintf(" The closest that are: %s.", strings.Join(closest, ", "))
 	}
 	return said

@@ -11,27 +11,27 @@ import (
 // WaitReason returns why no line of a batch can start although the batch is not
 // paused, "" if there is no such reason. Of batches whose models are only in the
 // store it knows what the last look at the backlog found.
-func (e *Engine) WaitReason(ctx context.Context, b batch.Batch) string {
+func (r *Reads) WaitReason(ctx context.Context, b batch.Batch) string {
 	if b.Status != batch.Validating && b.Status != batch.InProgress || !b.PausedAt.IsZero() {
 		return ""
 	}
-	if e.lacksWorker() {
+	if r.member.lacksWorker() {
 		return "no gateway works on batches"
 	}
 	if b.Status == batch.InProgress {
-		if c, closed := e.Closed(); closed {
+		if c, closed := r.Closed(); closed {
 			return c.String()
 		}
 	}
-	return e.modelWait(ctx, &b)
+	return r.modelWait(ctx, &b)
 }
 
 // modelWait returns which model keeps a batch waiting. A batch in progress waits if
 // none of its remaining lines has a server, a batch in validation if one of its models
 // has none.
-func (e *Engine) modelWait(ctx context.Context, b *batch.Batch) (reason string) {
-	for _, model := range e.remainingModels(ctx, b) {
-		unavailable := unavailability(model, e.dispatcher.Up(model))
+func (r *Reads) modelWait(ctx context.Context, b *batch.Batch) (reason string) {
+	for _, model := range r.remainingModels(ctx, b) {
+		unavailable := unavailability(model, r.dispatcher.Up(model))
 		if unavailable == "" {
 			if b.Status == batch.InProgress {
 				return ""
@@ -47,11 +47,11 @@ func (e *Engine) modelWait(ctx context.Context, b *batch.Batch) (reason string) 
 
 // remainingModels returns the models of the lines of a batch that have no result, nil
 // if they are not known.
-func (e *Engine) remainingModels(ctx context.Context, b *batch.Batch) []string {
+func (r *Reads) remainingModels(ctx context.Context, b *batch.Batch) []string {
 	if b.Model != "" {
 		return []string{b.Model}
 	}
-	v := e.backlog.look(ctx)
+	v := r.backlog.look(ctx)
 	if v == nil {
 		return nil
 	}

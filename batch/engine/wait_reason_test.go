@@ -5,19 +5,20 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/batchtest"
 	"github.com/tidegate/tidegate/batch/engine"
 )
 
 // wantReason waits until the engine gives a reason why a batch waits.
-func (h *house) wantReason(id, want string) {
-	h.t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		got := h.engine.WaitReason(h.t.Context(), h.get(id))
+func (h harness) wantReason(id, want string) {
+	h.T.Helper()
+	for end := time.Now().Add(batchtest.Patience); ; time.Sleep(time.Millisecond) {
+		got := h.Engine.WaitReason(h.T.Context(), h.Get(id))
 		if got == want {
 			return
 		}
 		if time.Now().After(end) {
-			h.t.Fatalf("wait reason: got %q, want %q", got, want)
+			h.T.Fatalf("wait reason: got %q, want %q", got, want)
 		}
 	}
 }
@@ -25,75 +26,75 @@ func (h *house) wantReason(id, want string) {
 // A batch in progress gives the state of its model's servers while none accepts
 // requests, unless it is paused.
 func TestWaitReasonOfAModelWithoutServer(t *testing.T) {
-	h := newHouse(t, batch.Config{})
-	h.pool.set(func() { h.pool.loading = true })
-	h.open()
-	id := h.create(h.upload(input(3)))
+	h := newHarness(t, batch.Config{})
+	h.Pool.Set(func() { h.Pool.Loading = true })
+	h.Open()
+	id := h.Create(h.Upload(batchtest.Input(3)))
 	h.wantReason(id, `waiting for model "m": a server is loading`)
-	h.pool.set(func() { h.pool.loading, h.pool.away = false, true })
+	h.Pool.Set(func() { h.Pool.Loading, h.Pool.Away = false, true })
 	h.wantReason(id, `waiting for model "m": its servers are stopped`)
-	h.pool.set(func() { h.pool.away, h.pool.down = false, true })
+	h.Pool.Set(func() { h.Pool.Away, h.Pool.Down = false, true })
 	h.wantReason(id, `waiting for model "m": no server accepts requests`)
-	if b := h.get(id); b.Status != batch.InProgress {
+	if b := h.Get(id); b.Status != batch.InProgress {
 		t.Fatalf("the batch is %s, want in_progress", b.Status)
 	}
-	h.pause(id)
+	h.Pause(id)
 	h.wantReason(id, "")
-	if _, err := h.engine.ResumeBatch(t.Context(), tenant, id); err != nil {
+	if _, err := h.Engine.ResumeBatch(t.Context(), tenant, id); err != nil {
 		t.Fatal(err)
 	}
 	h.wantReason(id, `waiting for model "m": no server accepts requests`)
-	h.pool.set(func() { h.pool.down = false })
+	h.Pool.Set(func() { h.Pool.Down = false })
 	h.wantReason(id, "")
-	h.check(h.wait(id), 3)
+	h.Check(h.Wait(id), 3)
 }
 
 // A batch stays in validation while a server loads that may have its model, and says
 // so once its lines are counted.
 func TestWaitReasonOfABatchInValidation(t *testing.T) {
-	h := newHouse(t, batch.Config{})
-	h.pool.set(func() { h.pool.settled, h.pool.models = false, nil })
-	h.open()
-	engine.LookOften(h.engine)
-	id := h.create(h.upload(inputOf("m", "m")))
+	h := newHarness(t, batch.Config{})
+	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models = false, nil })
+	h.Open()
+	engine.LookOften(h.Engine)
+	id := h.Create(h.Upload(inputOf("m", "m")))
 	h.wantReason(id, `waiting for model "m": a server is loading`)
-	if b := h.get(id); b.Status != batch.Validating {
+	if b := h.Get(id); b.Status != batch.Validating {
 		t.Fatalf("the batch is %s, want validating", b.Status)
 	}
-	h.pool.set(func() { h.pool.settled, h.pool.models = true, map[string]bool{"m": true} })
-	if b := h.wait(id); h.engine.WaitReason(t.Context(), b) != "" {
-		t.Errorf("the batch is %s and waits: %s", b.Status, h.engine.WaitReason(t.Context(), b))
+	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models = true, map[string]bool{"m": true} })
+	if b := h.Wait(id); h.Engine.WaitReason(t.Context(), b) != "" {
+		t.Errorf("the batch is %s and waits: %s", b.Status, h.Engine.WaitReason(t.Context(), b))
 	}
 }
 
 // A batch of several models waits only when none of its remaining lines has a server.
 func TestWaitReasonOfSeveralModels(t *testing.T) {
-	h := newHouse(t, batch.Config{})
-	h.pool.lose("n")
+	h := newHarness(t, batch.Config{})
+	h.Pool.Lose("n")
 	gate := make(chan struct{})
-	h.pool.set(func() { h.pool.answer = behind(gate) })
-	h.open()
-	engine.LookOften(h.engine)
-	id := h.create(h.upload(inputOf("m", "n", "m", "n", "n")))
-	until(t, "the lines of m are in flight", func() bool { return h.inFlight() == 2 })
-	if got := h.engine.WaitReason(t.Context(), h.get(id)); got != "" {
+	h.Pool.Set(func() { h.Pool.Answer = batchtest.Behind(gate) })
+	h.Open()
+	engine.LookOften(h.Engine)
+	id := h.Create(h.Upload(inputOf("m", "n", "m", "n", "n")))
+	batchtest.Until(t, "the lines of m are in flight", func() bool { return h.Pool.InFlight() == 2 })
+	if got := h.Engine.WaitReason(t.Context(), h.Get(id)); got != "" {
 		t.Errorf("wait reason while lines run: got %q, want none", got)
 	}
 	close(gate)
 	h.wantReason(id, `waiting for model "n": no server accepts requests`)
-	h.pool.find()
-	if b := h.wait(id); b.Status != batch.Completed || b.Counts.Completed != 5 {
+	h.Pool.Recover()
+	if b := h.Wait(id); b.Status != batch.Completed || b.Counts.Completed != 5 {
 		t.Errorf("the batch ended as %s with %+v, want completed with 5 lines", b.Status, b.Counts)
 	}
 }
 
 // A batch that no gateway works on says so.
 func TestWaitReasonWithoutWorkers(t *testing.T) {
-	s := newStreet(t, batch.Config{Role: batch.RoleServe}, 1)
-	serving := s.houses[0]
-	id := serving.create(serving.upload(input(5)))
+	s := batchtest.NewCluster(t, batch.Config{Role: batch.RoleServe}, 1)
+	serving := harness{s.Members[0]}
+	id := serving.Create(serving.Upload(batchtest.Input(5)))
 	serving.wantReason(id, "no gateway works on batches")
-	s.join(t, batch.Config{Role: batch.RoleWork})
+	s.Join(batch.Config{Role: batch.RoleWork})
 	serving.wantReason(id, "")
-	serving.check(serving.wait(id), 5)
+	serving.Check(serving.Wait(id), 5)
 }

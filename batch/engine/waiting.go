@@ -28,9 +28,9 @@ type countedBatches struct {
 
 // countWaiting stores how many lines a batch has of each model that waits for one of
 // them, for Demand. It returns a *loadingError.
-func (e *Engine) countWaiting(ctx context.Context, c batch.BatchClaim, s *scan) error {
+func (v *validator) countWaiting(ctx context.Context, c batch.BatchClaim, s *scan) error {
 	lines := modelLines(s.models)
-	if err := e.store.CountLines(ctx, c, lines); err != nil {
+	if err := v.store.CountLines(ctx, c, lines); err != nil {
 		return fmt.Errorf("storing the lines of a waiting batch: %w", err)
 	}
 	models := make([]string, 0, len(lines))
@@ -39,7 +39,7 @@ func (e *Engine) countWaiting(ctx context.Context, c batch.BatchClaim, s *scan) 
 			models = append(models, l.Model)
 		}
 	}
-	w := &e.counted
+	w := &v.counted
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.models == nil || len(w.models) >= scheduler.ActiveLimit { // those that still wait are read once more
@@ -52,13 +52,13 @@ func (e *Engine) countWaiting(ctx context.Context, c batch.BatchClaim, s *scan) 
 // awaitCounted returns a *loadingError for a batch that was counted and of which a
 // model is still not known. It does not wait: a worker has many such batches, and
 // others behind them.
-func (e *Engine) awaitCounted(id string) error {
-	w := &e.counted
+func (v *validator) awaitCounted(id string) error {
+	w := &v.counted
 	w.mu.Lock()
 	models := w.models[id]
 	w.mu.Unlock()
 	for _, model := range models {
-		if known, settled := e.dispatcher.Serves(model); !known && !settled {
+		if known, settled := v.dispatcher.Serves(model); !known && !settled {
 			return &loadingError{model}
 		}
 	}

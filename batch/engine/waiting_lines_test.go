@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/batchtest"
 	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/internal/metricstest"
 )
@@ -12,32 +13,32 @@ import (
 // only serves, which has none in flight itself.
 func TestWaitingLinesOfSeveralGateways(t *testing.T) {
 	const lines, inFlight = 2000, 8
-	s := newStreet(t, batch.Config{Role: batch.RoleServe}, 1)
-	serving := s.houses[0]
+	s := batchtest.NewCluster(t, batch.Config{Role: batch.RoleServe}, 1)
+	serving := s.Members[0]
 	gate := make(chan struct{})
 	for range 2 {
-		h := s.join(t, batch.Config{Role: batch.RoleWork, MaxInFlight: inFlight})
-		h.pool.set(func() { h.pool.answer = behind(gate) })
+		h := s.Join(batch.Config{Role: batch.RoleWork, MaxInFlight: inFlight})
+		h.Pool.Set(func() { h.Pool.Answer = batchtest.Behind(gate) })
 	}
-	for _, h := range s.houses {
-		engine.LookOften(h.engine)
+	for _, h := range s.Members {
+		engine.LookOften(h.Engine)
 	}
-	id := serving.create(serving.upload(input(lines)))
-	for _, h := range s.houses[1:] {
-		until(t, "every worker has lines in flight", func() bool { return h.inFlight() == inFlight })
+	id := serving.Create(serving.Upload(batchtest.Input(lines)))
+	for _, h := range s.Members[1:] {
+		batchtest.Until(t, "every worker has lines in flight", func() bool { return h.Pool.InFlight() == inFlight })
 	}
-	for i, h := range s.houses {
-		until(t, "the lines in flight on all gateways do not wait", func() bool {
-			return metricstest.Gather(t, h.engine.Collector())["tidegate_batch_lines_waiting{model=m}"] == lines-2*inFlight
+	for i, h := range s.Members {
+		batchtest.Until(t, "the lines in flight on all gateways do not wait", func() bool {
+			return metricstest.Gather(t, h.Engine.Collector())["tidegate_batch_lines_waiting{model=m}"] == lines-2*inFlight
 		})
-		if d := h.demand()["m"]; d.Lines != lines || d.InFlight != 2*inFlight {
+		if d := (harness{h}).demand()["m"]; d.Lines != lines || d.InFlight != 2*inFlight {
 			t.Errorf("demand of gateway %d: got %d lines, %d in flight, want %d and %d", i, d.Lines, d.InFlight, lines, 2*inFlight)
 		}
-		if got := h.engine.InFlightEverywhere(); got != 2*inFlight {
+		if got := h.Engine.InFlightEverywhere(); got != 2*inFlight {
 			t.Errorf("lines in flight on all gateways, as gateway %d knows: got %d, want %d", i, got, 2*inFlight)
 		}
 	}
-	wantSeries(t, metricstest.Gather(t, serving.engine.Collector()), map[string]float64{"tidegate_batch_lines_in_flight{}": 0})
+	wantSeries(t, metricstest.Gather(t, serving.Engine.Collector()), map[string]float64{"tidegate_batch_lines_in_flight{}": 0})
 	close(gate)
-	serving.check(serving.wait(id), lines)
+	serving.Check(serving.Wait(id), lines)
 }

@@ -21,47 +21,54 @@ const workerPoll = time.Second
 // does not wait until all that have ended are written, nor these for new ones.
 func workerCount() int { return min(max(runtime.GOMAXPROCS(0)/2, 2), 8) }
 
+// worker validates and finalizes batches.
+type worker struct {
+	*parts
+	validator *validator
+	finalizer *finalizer
+}
+
 // runWorker validates and finalizes batches, one at a time, until ctx ends.
-func (e *Engine) runWorker(ctx context.Context, task batch.Task) {
+func (w *worker) runWorker(ctx context.Context, task batch.Task) {
 	poll := time.NewTicker(workerPoll)
 	defer poll.Stop()
 	for {
-		for e.workOnce(ctx, task) {
+		for w.workOnce(ctx, task) {
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-e.workerBell:
+		case <-w.workerBell:
 		case <-poll.C:
 		}
 	}
 }
 
 // workOnce handles one batch and reports whether to look for another at once.
-func (e *Engine) workOnce(ctx context.Context, task batch.Task) bool {
-	if !e.Role().Works() {
+func (w *worker) workOnce(ctx context.Context, task batch.Task) bool {
+	if !w.Role().Works() {
 		return false
 	}
-	bounded, cancel := e.bounded(ctx)
-	c, err := e.store.ClaimBatch(bounded, e.owner, e.config().Lease, task)
+	bounded, cancel := w.bounded(ctx)
+	c, err := w.store.ClaimBatch(bounded, w.owner, w.config().Lease, task)
 	cancel()
 	if errors.Is(err, batch.ErrNotFound) {
-		e.health.Note("taking batches", nil)
+		w.health.Note("taking batches", nil)
 		return false
 	}
-	e.health.Note("taking batches", err)
+	w.health.Note("taking batches", err)
 	if err != nil {
 		return false
 	}
-	e.wakeWorkers() // there may be more for the others
-	err = e.withLease(ctx, c, e.processBatch)
+	w.wakeWorkers() // there may be more for the others
+	err = w.withLease(ctx, c, w.processBatch)
 	if errors.Is(err, batch.ErrStale) {
-		e.log.Info("batch taken by another instance, or cancelled, meanwhile", zap.String("batch_id", c.Batch.ID))
+		w.log.Info("batch taken by another instance, or cancelled, meanwhile", zap.String("batch_id", c.Batch.ID))
 		return true
 	}
-	e.health.NoteBatch(c.Batch.ID, err)
+	w.health.NoteBatch(c.Batch.ID, err)
 	if err != nil {
-		e.postpone(ctx, c)
+		w.postpone(ctx, c)
 	}
 	return ctx.Err() == nil
 }
@@ -71,62 +78,62 @@ func (e *Engine) workOnce(ctx context.Context, task batch.Task) bool {
 const postponement = 3 * time.Second
 
 // postpone gives a claim back: soon, or at once when the engine stops.
-func (e *Engine) postpone(ctx context.Context, c batch.BatchClaim) {
-	bounded, cancel := e.bounded(context.WithoutCancel(ctx))
+func (w *worker) postpone(ctx context.Context, c batch.BatchClaim) {
+	bounded, cancel := w.bounded(context.WithoutCancel(ctx))
 	defer cancel()
-	giveBack := func() error { return e.store.RenewBatch(bounded, c, postponement) }
+	giveBack := func() error { return w.store.RenewBatch(bounded, c, postponement) }
 	if ctx.Err() != nil {
-		giveBack = func() error { return e.store.ReleaseBatch(bounded, c) }
+		giveBack = func() error { return w.store.ReleaseBatch(bounded, c) }
 	}
 	err := giveBack()
 	if errors.Is(err, batch.ErrStale) { // it is over, or another's: what troubled us is past
-		e.health.NoteBatch(c.Batch.ID, nil)
+		w.health.NoteBatch(c.Batch.ID, nil)
 		return
 	}
 	if err != nil {
-		e.log.Warn("giving back batch; it is taken again when its lease ends", zap.String("batch_id", c.Batch.ID), zap.Error(err))
+		w.log.Warn("giving back batch; it is taken again when its lease ends", zap.String("batch_id", c.Batch.ID), zap.Error(err))
 	}
 }
 
-func (e *Engine) processBatch(ctx context.Context, c batch.BatchClaim) error {
+func (w *worker) processBatch(ctx context.Context, c batch.BatchClaim) error {
 	start := time.Now()
 	var err error
 	if c.Batch.Status == batch.Validating {
-		err = e.validate(ctx, c)
+		err = w.validator.validate(ctx, c)
 	} else {
-		err = e.finalize(ctx, c)
+		err = w.finalizer.finalize(ctx, c)
 	}
 	if err != nil {
 		return err
 	}
-	b, err := e.store.Batch(ctx, c.Batch.Tenant, c.Batch.ID)
+	b, err := w.store.Batch(ctx, c.Batch.Tenant, c.Batch.ID)
 	if errors.Is(err, batch.ErrNotFound) { // deleted already
-		e.noteQueue(e.queue.Drop(ctx, c.Batch.ID))
+		w.noteQueue(w.queue.Drop(ctx, c.Batch.ID))
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("reading batch: %w", err)
 	}
-	e.log.Info("batch "+string(b.Status), zap.String("batch_id", b.ID), zap.Int64("total", b.Counts.Total), zap.Int64("completed", b.Counts.Completed),
-		zap.Int64("failed", b.Counts.Failed), zap.Duration("took", time.Since(start)))
+	w.log.Info("batch state changed", zap.String("batch_id", b.ID), zap.String("state", string(b.Status)), zap.Int64("total", b.Counts.Total), zap.Int64("completed", b.Counts.Completed),
+		zap.Int64("failed", b.Counts.Failed), zap.Duration("duration", time.Since(start)))
 	if b.Status.Terminal() {
-		e.noteQueue(e.queue.Drop(ctx, b.ID)) // what is left in it is worth nothing
+		w.noteQueue(w.queue.Drop(ctx, b.ID)) // what is left in it is worth nothing
 	}
 	return nil
 }
 
 // withLease runs f while the claim is renewed; f's context ends when the claim
 // is lost.
-func (e *Engine) withLease(ctx context.Context, c batch.BatchClaim, f func(context.Context, batch.BatchClaim) error) error {
+func (w *worker) withLease(ctx context.Context, c batch.BatchClaim, f func(context.Context, batch.BatchClaim) error) error {
 	ctx, lose := context.WithCancelCause(ctx)
 	defer lose(nil)
 	renewing := make(chan struct{})
 	stop, stopRenewing := context.WithCancel(ctx)
 	go func() {
 		defer close(renewing)
-		for wait.Sleep(stop, e.config().LeaseRenew) {
-			bounded, cancel := e.bounded(stop)
-			err := e.store.RenewBatch(bounded, c, e.config().Lease)
+		for wait.Sleep(stop, w.config().LeaseRenew) {
+			bounded, cancel := w.bounded(stop)
+			err := w.store.RenewBatch(bounded, c, w.config().Lease)
 			cancel()
 			if errors.Is(err, batch.ErrStale) {
 				lose(batch.ErrStale)

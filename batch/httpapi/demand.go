@@ -38,7 +38,7 @@ type modelDemand struct {
 	MeasuredAt    *int64           `json:"measured_at"`
 	Seconds       *int64           `json:"seconds"`
 	DeadlineRatio *float64         `json:"deadline_ratio"`
-	LateBatches   int64            `json:"late_batches"`
+	BatchesAtRisk int64            `json:"late_batches"`
 	PausedBatches int64            `json:"paused_batches"`
 	PausedLines   int64            `json:"paused_lines"`
 	OldestAt      *int64           `json:"oldest_at"`
@@ -86,7 +86,7 @@ func modelDemandOf(m *engine.ModelDemand) modelDemand {
 	o := modelDemand{
 		Object: "batch_demand.model", Batches: m.Batches, Validating: m.Validating, Lines: m.Lines, LinesInFlight: m.InFlight, InputTokens: m.InputTokens, OutputTokens: m.OutputTokens,
 		LinesPerMin: thousandths(m.LinesPerMinute), MeasuredAt: unix(m.MeasuredAt), Seconds: seconds(m.Remaining), DeadlineRatio: thousandths(m.DeadlineRatio),
-		LateBatches: m.Late, PausedBatches: m.PausedBatches, PausedLines: m.PausedLines, OldestAt: unix(m.Oldest), Deadlines: []deadlineDemand{},
+		BatchesAtRisk: m.AtRisk, PausedBatches: m.PausedBatches, PausedLines: m.PausedLines, OldestAt: unix(m.Oldest), Deadlines: []deadlineDemand{},
 	}
 	if m.Model != "" {
 		o.Model = &m.Model

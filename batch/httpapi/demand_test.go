@@ -35,7 +35,7 @@ func TestDemandReport(t *testing.T) {
 	work := engine.Demand{At: at, Models: []engine.ModelDemand{
 		{
 			Model: "m", Batches: 2, Validating: 1, Lines: 900, InFlight: 8, InputTokens: &many, OutputTokens: &few, LinesPerMinute: &minutes, MeasuredAt: at, Remaining: &long, DeadlineRatio: &ratio,
-			Late: 1, Oldest: at.Add(-time.Hour), Deadlines: []engine.DeadlineDemand{{Within: time.Hour, Batches: 1, Lines: 9}, {Batches: 2, Lines: 900, InputTokens: &many, OutputTokens: &few, Remaining: &long}},
+			AtRisk: 1, Oldest: at.Add(-time.Hour), Deadlines: []engine.DeadlineDemand{{Within: time.Hour, Batches: 1, Lines: 9}, {Batches: 2, Lines: 900, InputTokens: &many, OutputTokens: &few, Remaining: &long}},
 		},
 		{PausedBatches: 1, PausedLines: 5},
 	}}

@@ -37,10 +37,10 @@ func (o *overview) Now(ctx context.Context) (dashboard.Now, error) {
 	}
 	now.Queue.Paused, now.Queue.Hours = health.Paused, health.Hours
 	now.Queue.InFlight, now.Queue.Limit = slotsInUse(now.Upstreams, o.Engine.Capacity().MaxInFlight)
-	var late []engine.Late
-	if health.Store == engine.Well {
+	var late []engine.AtRisk
+	if health.Store == engine.StatusOK {
 		if err = o.stored(ctx, &now); err == nil {
-			late, err = o.Engine.LateBatches(ctx, o.Tenant)
+			late, err = o.Engine.BatchesAtRisk(ctx, o.Tenant)
 		}
 		if err != nil {
 			health.Store = err.Error()

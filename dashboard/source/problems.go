@@ -15,7 +15,7 @@ import (
 
 // problems returns the current problems, the worst first. late are batches that will
 // miss their deadlines, present the doctor's findings.
-func (o *overview) problems(now *dashboard.Now, late []engine.Late, health engine.Health, present []doctor.Check) []dashboard.Problem {
+func (o *overview) problems(now *dashboard.Now, late []engine.AtRisk, health engine.Health, present []doctor.Check) []dashboard.Problem {
 	all := modelProblems(o.Pool.Problems())
 	all = append(all, serverProblems(now.Upstreams)...)
 	all = append(all, partProblems(health)...)
@@ -128,7 +128,7 @@ func partProblems(h engine.Health) (all []dashboard.Problem) {
 		{h.Queue, "The queue is not available", "Batches continue with the store, a little slower. Start Redis.", dashboard.Warning},
 		{h.Files, "Files cannot be stored", "Uploads are refused and batches cannot end. Check the disk, or the object store.", dashboard.Failing},
 	} {
-		if part.says != engine.Well {
+		if part.says != engine.StatusOK {
 			all = append(all, dashboard.Problem{Severity: part.severity, What: part.what, Detail: part.says, Remedy: part.remedy, Subject: dashboard.DoctorSubject})
 		}
 	}

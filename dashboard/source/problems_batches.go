@@ -11,12 +11,12 @@ import (
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-// shownLate limits the late batches that are named.
-const shownLate = 10
+// shownAtRisk limits the late batches that are named.
+const shownAtRisk = 10
 
 // batchProblems returns the problems of batches: active are the first in order, late
 // are all that will miss their deadlines.
-func batchProblems(active []dashboard.Batch, late []engine.Late, servers []dashboard.Upstream) (all []dashboard.Problem) {
+func batchProblems(active []dashboard.Batch, late []engine.AtRisk, servers []dashboard.Upstream) (all []dashboard.Problem) {
 	served := make(map[string]bool)
 	for _, u := range servers {
 		if u.State.TakesRequests() || u.State == upstreams.StateAway { // it starts for lines that wait
@@ -36,20 +36,20 @@ func batchProblems(active []dashboard.Batch, late []engine.Late, servers []dashb
 		}
 	}
 	models := slices.Sorted(maps.Keys(waiting))
-	for _, model := range models[:min(len(models), shownLate)] {
+	for _, model := range models[:min(len(models), shownAtRisk)] {
 		all = append(all, waitProblem(model, waiting[model]))
 	}
-	if more := len(models) - shownLate; more > 0 {
+	if more := len(models) - shownAtRisk; more > 0 {
 		all = append(all, dashboard.Problem{
 			Severity: dashboard.Warning, What: "Batches wait for more models", Detail: fmt.Sprintf("%d besides those named", more),
 			Remedy: "No server that takes requests has them. Start servers, or cancel the batches.",
 		})
 	}
-	late = slices.DeleteFunc(slices.Clone(late), func(l engine.Late) bool { return waits[l.ID] })
-	for _, l := range late[:min(len(late), shownLate)] {
+	late = slices.DeleteFunc(slices.Clone(late), func(l engine.AtRisk) bool { return waits[l.ID] })
+	for _, l := range late[:min(len(late), shownAtRisk)] {
 		all = append(all, lateProblem(l, names[l.ID]))
 	}
-	if more := len(late) - shownLate; more > 0 {
+	if more := len(late) - shownAtRisk; more > 0 {
 		all = append(all, dashboard.Problem{
 			Severity: dashboard.Warning, What: "More batches will miss their deadlines", Detail: fmt.Sprintf("%d besides those named", more),
 			Remedy: "All of them together are more than the servers do in time: add servers, or cancel what is not needed.",
@@ -82,24 +82,24 @@ func problemOf(b batch.Batch, name string) dashboard.Problem {
 	return dashboard.Problem{Severity: dashboard.Warning, What: "Batch " + name, Subject: dashboard.BatchSubject, SubjectID: b.ID}
 }
 
-func lateProblem(l engine.Late, name string) dashboard.Problem {
+func lateProblem(l engine.AtRisk, name string) dashboard.Problem {
 	p := problemOf(l.Batch, name)
-	if l.Why == engine.LatePaused {
+	if l.Why == engine.RiskPaused {
 		p.What += " is paused and"
 	}
 	p.What += " will miss its deadline"
 	p.Detail = fmt.Sprintf("%d of %d lines are left", l.Left(), l.Counts.Total)
 	const rest = " What is not done by then ends as batch_expired in its error file."
 	switch l.Why {
-	case engine.LatePaused:
+	case engine.RiskPaused:
 		p.Remedy = "Resume it." + rest
-	case engine.LateClosed:
+	case engine.RiskClosed:
 		p.Detail += "; batches run again after its deadline"
 		p.Remedy = "Change hours in the configuration." + rest
-	case engine.LateWaiting:
+	case engine.RiskWaiting:
 		p.Detail += "; too much goes before it"
 		p.Remedy = "Raise its priority, pause others, or add servers." + rest
-	case engine.LateStill:
+	case engine.RiskStalled:
 		p.Detail += "; no line of its model ended in the last minute"
 		p.Remedy = "See whether the servers of its model answer, and whether live requests leave room." + rest
 	default:

@@ -34,15 +34,15 @@ func TestProblems(t *testing.T) {
 		change(&b)
 		return b
 	}
-	late := func(id string, why engine.LateReason) engine.Late {
-		return engine.Late{Batch: batch.Batch{ID: id, Model: "m", Counts: openai.RequestCounts{Total: 10}}, Why: why}
+	late := func(id string, why engine.RiskReason) engine.AtRisk {
+		return engine.AtRisk{Batch: batch.Batch{ID: id, Model: "m", Counts: openai.RequestCounts{Total: 10}}, Why: why}
 	}
 	for _, c := range []struct {
 		name    string
 		servers []dashboard.Upstream
 		health  engine.Health
 		active  []dashboard.Batch
-		late    []engine.Late
+		late    []engine.AtRisk
 		want    []string // severity and the beginning
 	}{
 		{"nothing", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(*dashboard.Batch) {})}, nil, nil},
@@ -59,11 +59,11 @@ func TestProblems(t *testing.T) {
 		{"stopped", []dashboard.Upstream{up}, engine.Health{Store: "ok", Queue: "ok", Files: "ok", Stopped: []engine.StoppedBatch{{ID: "batch_1", Reason: "why"}}}, nil, nil, []string{"warning Batch batch_1 was paused because"}},
 		{"housekeeping", []dashboard.Upstream{up}, engine.Health{Store: "ok", Queue: "ok", Files: "ok", Housekeeping: []string{"collecting what expired: refused"}}, nil, nil, []string{"warning Housekeeping failed"}},
 		{"held up", []dashboard.Upstream{up}, engine.Health{Store: "ok", Queue: "ok", Files: "ok", Paused: []string{"model m: down"}}, nil, nil, []string{"warning Batch work is paused"}},
-		{"late batch", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(*dashboard.Batch) {})}, []engine.Late{late("batch_1", engine.LateSlow)}, []string{"warning Batch in.jsonl will miss"}},
-		{"late and not shown", []dashboard.Upstream{up}, well, nil, []engine.Late{late("batch_2", engine.LateWaiting)}, []string{"warning Batch batch_2 will miss"}},
-		{"paused for too long", []dashboard.Upstream{up}, well, nil, []engine.Late{late("batch_2", engine.LatePaused)}, []string{"warning Batch batch_2 is paused and will miss"}},
-		{"many are late", []dashboard.Upstream{up}, well, nil, slices.Repeat([]engine.Late{late("batch_2", engine.LateStill)}, 13), append(slices.Repeat([]string{"warning Batch batch_2 will miss"}, 10), "warning More batches will miss")},
-		{"no server has its model", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(b *dashboard.Batch) { b.Model, b.InputName = "n", "" })}, []engine.Late{late("batch_1", engine.LateStill)}, []string{"warning Batch batch_1 waits for the model n"}},
+		{"late batch", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(*dashboard.Batch) {})}, []engine.AtRisk{late("batch_1", engine.RiskSlow)}, []string{"warning Batch in.jsonl will miss"}},
+		{"late and not shown", []dashboard.Upstream{up}, well, nil, []engine.AtRisk{late("batch_2", engine.RiskWaiting)}, []string{"warning Batch batch_2 will miss"}},
+		{"paused for too long", []dashboard.Upstream{up}, well, nil, []engine.AtRisk{late("batch_2", engine.RiskPaused)}, []string{"warning Batch batch_2 is paused and will miss"}},
+		{"many are late", []dashboard.Upstream{up}, well, nil, slices.Repeat([]engine.AtRisk{late("batch_2", engine.RiskStalled)}, 13), append(slices.Repeat([]string{"warning Batch batch_2 will miss"}, 10), "warning More batches will miss")},
+		{"no server has its model", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(b *dashboard.Batch) { b.Model, b.InputName = "n", "" })}, []engine.AtRisk{late("batch_1", engine.RiskStalled)}, []string{"warning Batch batch_1 waits for the model n"}},
 		{"paused on purpose", []dashboard.Upstream{up}, well, []dashboard.Batch{running(func(b *dashboard.Batch) { b.Model, b.PausedAt = "n", time.Unix(1, 0) })}, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -259,8 +259,8 @@ func TestWaitingBatchesAreOneProblemOfAModel(t *testing.T) {
 	for i := range active {
 		active[i].Model = fmt.Sprint("m", i)
 	}
-	if got := batchProblems(active, nil, nil); len(got) != shownLate+1 {
-		t.Errorf("50 models have %d problems, want %d", len(got), shownLate+1)
+	if got := batchProblems(active, nil, nil); len(got) != shownAtRisk+1 {
+		t.Errorf("50 models have %d problems, want %d", len(got), shownAtRisk+1)
 	}
 }
 

@@ -26,7 +26,7 @@ var mayImport = map[string][]string{
 	"batch/scheduler/order":   {},
 	"batch/engine":            {"batch", "batch/scheduler", "batch/upload", "internal/openai", "internal/modellabel", "internal/background", "internal/uvarint", "internal/wait"},
 	"batch/httpapi":           {"batch", "batch/engine", "batch/upload", "internal/openai"},
-	"batch/batchtest":         {"batch"},
+	"batch/batchtest":         {"batch", "batch/engine", "batch/upload", "batch/store", "batch/queue", "batch/files", "internal/openai", "internal/wait"},
 	"batch/failpoint":         {"batch", "internal/openai"},
 	"batch/upload":            {"batch", "internal/openai"},
 	"batch/store":             {"batch", "batch/store", "internal/openai", "internal/uvarint"},

@@ -138,7 +138,7 @@ var bugs = []bug{
 		"batch/scheduler/outage.go",
 		"	o.graceUntil = now.Add(outageGrace)",
 		"	if !planted.Is(`claimed as soon as an outage ends`) {\n\t\to.graceUntil = now.Add(outageGrace)\n\t}",
-	}}, engine("TestOutageRepeatsNothing"), `was sent 2 times`},
+	}}, engine("TestOutageRepeatsNothing"), `got 2 calls, want 1`},
 	{"silence is no outage", []edit{{
 		"batch/scheduler/outage.go",
 		"return (c.Lease - c.LeaseRenew) / 3",
@@ -147,7 +147,7 @@ var bugs = []bug{
 		"batch/scheduler/outage.go",
 		"return 4 * (c.Lease - c.LeaseRenew) / 9",
 		"if planted.Is(`silence is no outage`) {\n\t\treturn time.Hour\n\t}\n\treturn 4 * (c.Lease - c.LeaseRenew) / 9",
-	}}, engine("TestSilenceRepeatsNothing"), `was sent 2 times`},
+	}}, engine("TestSilenceRepeatsNothing"), `got 2 calls, want 1`},
 	{"renewed although another has it", []edit{{
 		"batch/store/postgres/slices.go",
 		"all(ctx, t, store.Value[int], renewSlices,",
@@ -182,12 +182,12 @@ var bugs = []bug{
 		"batch/engine/finalizer.go",
 		"		first = slices[len(slices)-1].Number + 1",
 		"		if planted.Is(`slices beyond the first page`) {\n			return nil\n		}\n		first = slices[len(slices)-1].Number + 1",
-	}}, engine("TestResultsOfManySlices"), `distinct custom_ids in the results`},
+	}}, engine("TestResultsOfManySlices"), `custom_ids in the results, want`},
 	{"the lease on a batch is never renewed", []edit{{
 		"batch/engine/worker.go",
-		"		for wait.Sleep(stop, e.config().LeaseRenew) {",
-		"		for !planted.Is(`the lease on a batch is never renewed`) && wait.Sleep(stop, e.config().LeaseRenew) {",
-	}}, engine("TestSlowFinalizerKeepsItsBatch"), `never happened: the claim is renewed`},
+		"		for wait.Sleep(stop, w.config().LeaseRenew) {",
+		"		for !planted.Is(`the lease on a batch is never renewed`) && wait.Sleep(stop, w.config().LeaseRenew) {",
+	}}, engine("TestSlowFinalizerKeepsItsBatch"), `not true after 2m0s: the claim is renewed`},
 	{"unknown contents are given no time to get a row", []edit{{
 		"batch/engine/quarantine.go",
 		"if time.Since(modified) < unknownAge {",

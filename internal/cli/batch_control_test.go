@@ -37,7 +37,7 @@ func TestPauseResumePriority(t *testing.T) {
 	if b.Priority != -7 || b.PausedAt != nil {
 		t.Errorf("got priority %d, paused at %v; want -7, nil", b.Priority, b.PausedAt)
 	}
-	g.pool.release()
+	g.release()
 	g.run("batch", "wait", id).want(t, 0)
 	g.run("batch", "pause", id).want(t, 1, "pausing "+id, "409")
 
@@ -107,7 +107,7 @@ func TestLines(t *testing.T) {
 	if got := g.run("batch", "estimate", id).want(t, 0).out; !strings.HasPrefix(got, "in_progress: 2 of 3 lines") {
 		t.Errorf("estimate printed %q", got)
 	}
-	g.pool.release()
+	g.release()
 	g.run("batch", "wait", id).want(t, ExitIncomplete)
 	if got := g.run("batch", "results", id, "--so-far").want(t, 0).out; strings.Join(customIDs(t, got), " ") != "line-0 line-2" {
 		t.Errorf("results %q, want line-0 and line-2", got)
@@ -121,7 +121,7 @@ func TestLines(t *testing.T) {
 func TestResultsSoFarThatBreakOff(t *testing.T) {
 	g := newGateway(t)
 	id := g.submit("a", "hold")
-	defer g.pool.release()
+	defer g.release()
 	g.intercept(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/output") {
 			w.Header().Set("Content-Length", "100")

@@ -206,7 +206,7 @@ func TestListShow(t *testing.T) {
 	}
 	done := g.ran("a", "refuse")
 	running := g.submit("hold")
-	defer g.pool.release()
+	defer g.release()
 	bad := g.run("batch", "submit", write(t, "x", `{"url":"/v1/embeddings"}`)).id(t)
 	g.run("batch", "wait", bad).want(t, ExitIncomplete, "did not validate")
 
@@ -313,7 +313,7 @@ func TestResults(t *testing.T) {
 
 	running := g.submit("hold")
 	g.run("batch", "results", running).want(t, 1, "it has no results yet")
-	g.pool.release()
+	g.release()
 	bad := g.run("batch", "submit", write(t, "x", `{"url":"/v1/embeddings"}`)).id(t)
 	g.run("batch", "wait", bad)
 	if got := g.run("batch", "results", bad).want(t, ExitIncomplete, "its input did not validate"); got.out != "" {

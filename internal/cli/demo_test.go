@@ -107,7 +107,7 @@ func (w *watchedWriter) Write(p []byte) (int, error) {
 
 func TestDemoInterrupted(t *testing.T) {
 	g := newGateway(t)
-	defer g.pool.release()
+	defer g.release()
 	ctx, cancel := context.WithCancel(t.Context())
 	looks := g.looked()
 	go func() { <-looks; cancel() }()

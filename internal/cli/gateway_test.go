@@ -18,15 +18,10 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.uber.org/goleak"
-	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
-	"github.com/tidegate/tidegate/batch/engine"
-	"github.com/tidegate/tidegate/batch/files/local"
+	"github.com/tidegate/tidegate/batch/batchtest"
 	"github.com/tidegate/tidegate/batch/httpapi"
-	"github.com/tidegate/tidegate/batch/queue/memory"
-	"github.com/tidegate/tidegate/batch/store/sqlite"
-	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/cli/client"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -38,7 +33,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type gateway struct {
 	*httptest.Server
 	t    *testing.T
-	pool *pool
+	held chan struct{} // closed by release
 
 	mu   sync.Mutex
 	hook http.HandlerFunc // guarded by mu; called first for every request
@@ -49,15 +44,11 @@ type answeredByHook struct{}
 
 func newGateway(t *testing.T) *gateway {
 	t.Helper()
-	dir := t.TempDir()
-	g := &gateway{t: t, pool: &pool{freed: make(chan struct{}, 1), held: make(chan struct{})}}
-	engine := engine.NewEngine(batch.Config{RetryBackoffMin: time.Millisecond, RetryBackoffMax: time.Millisecond},
-		sqlite.New(sqlite.Config{Path: filepath.Join(dir, "db")}), memory.New(), local.New(local.Config{Dir: filepath.Join(dir, "files")}), g.pool, zap.NewNop())
-	if err := engine.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	engine.Start()
-	api := httpapi.New(httpapi.Config{Files: &upload.Service{Store: engine.Store(), Files: engine.Files()}, Batches: engine})
+	h := batchtest.New(t, batch.Config{})
+	g := &gateway{t: t, held: make(chan struct{})}
+	h.Pool.Answer, h.Pool.Models["tide-7b"] = g.answer, true // the model of the demo
+	h.Open()
+	api := httpapi.New(httpapi.Config{Files: h.Files(), Batches: h.Engine})
 	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			if err := recover(); err != nil && err != any(answeredByHook{}) {
@@ -75,14 +66,7 @@ func newGateway(t *testing.T) *gateway {
 		}
 		api.ServeHTTP(w, r)
 	}))
-	t.Cleanup(func() {
-		g.Close()
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel() // there is no work to drain
-		if err := engine.Stop(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(g.Close)
 	return g
 }
 
@@ -93,46 +77,25 @@ func (g *gateway) intercept(f http.HandlerFunc) {
 	g.mu.Unlock()
 }
 
-// pool answers each request by the content of its first message: "refuse" is
-// refused, "hold" waits for release, everything else is echoed.
-type pool struct {
-	freed, held chan struct{}
-}
-
-func (p *pool) Freed() <-chan struct{}                         { return p.freed }
-func (p *pool) Up(string) error                                { return nil }
-func (p *pool) Free(string) bool                               { return true }
-func (p *pool) Slots() int                                     { return 1 }
-func (p *pool) Serves(model string) (known, settled bool)      { return model != "unknown", true }
-func (p *pool) Closest(string) []string                        { return []string{"m"} }
-func (p *pool) Reserve(string, string) (batch.Slot, error)     { return slot{p}, nil }
-func (p *pool) Capabilities() (c batch.DispatcherCapabilities) { return c }
-func (p *pool) release()                                       { close(p.held) }
-
-type slot struct{ *pool }
-
-func (slot) Upstream() string { return "fake" }
-func (slot) Release()         {}
-
-func (s slot) Send(ctx context.Context, _ string, body []byte) (batch.Answer, error) {
-	var request struct{ Messages []struct{ Content string } }
-	if err := json.Unmarshal(body, &request); err != nil {
-		return batch.Answer{}, err
-	}
-	content := request.Messages[0].Content
+// answer answers by the content of the first message: "refuse" is refused, "hold" waits
+// for release, everything else is echoed.
+func (g *gateway) answer(ctx context.Context, content string, _ int) (batch.Answer, error) {
 	a := batch.Answer{Status: http.StatusOK, Header: http.Header{}, Body: []byte(fmt.Sprintf(`{"echo":%q}`, content))}
 	switch content {
 	case "refuse":
 		a.Status, a.Body = http.StatusBadRequest, []byte(`{"error":{"message":"no"}}`)
 	case "hold":
 		select {
-		case <-s.held:
+		case <-g.held:
 		case <-ctx.Done():
 			return batch.Answer{}, ctx.Err()
 		}
 	}
 	return a, nil
 }
+
+// release answers the requests that are held.
+func (g *gateway) release() { close(g.held) }
 
 // requests is a file of one request for each content.
 func requests(contents ...string) string {

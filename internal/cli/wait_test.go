@@ -61,7 +61,7 @@ func TestWaitUntilItEnds(t *testing.T) {
 		t.Fatalf("did not wait: %+v", got)
 	default:
 	}
-	g.pool.release()
+	g.release()
 	if got := (<-done).want(t, 0); !strings.Contains(got.err, id+" in_progress") {
 		t.Errorf("said %q", got.err)
 	}
@@ -78,7 +78,7 @@ func TestWaitForAPausedBatch(t *testing.T) {
 	<-looks
 	<-looks // the first was answered
 	g.run("batch", "resume", id).want(t, 0)
-	g.pool.release()
+	g.release()
 	if got := (<-done).want(t, 0); !strings.Contains(got.err, id+" in_progress (paused)") {
 		t.Errorf("said %q", got.err)
 	}
@@ -103,7 +103,7 @@ func (g *gateway) outage(after, n int64, over func()) {
 func TestWaitOutlivesTheGateway(t *testing.T) {
 	g := newGateway(t)
 	id := g.submit("hold")
-	g.outage(1, 12, g.pool.release) // more than the retries of one look
+	g.outage(1, 12, g.release) // more than the retries of one look
 	s := g.session()
 	var said strings.Builder
 	s.err = &said
@@ -119,7 +119,7 @@ func TestWaitOutlivesTheGateway(t *testing.T) {
 func TestWaitGivesUp(t *testing.T) {
 	g := newGateway(t)
 	id := g.submit("hold")
-	defer g.pool.release()
+	defer g.release()
 	s := g.session()
 	s.named, s.patience = " --server "+g.URL, 0
 	g.outage(1, 1<<40, nil)
@@ -153,7 +153,7 @@ func TestCtrlC(t *testing.T) {
 	for _, command := range []string{"wait", "submit"} {
 		t.Run(command, func(t *testing.T) {
 			g := newGateway(t)
-			defer g.pool.release()
+			defer g.release()
 			in := write(t, "in.jsonl", requests("hold"))
 			args := []string{"batch", "submit", in, "--wait"}
 			if command == "wait" {

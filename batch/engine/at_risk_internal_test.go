@@ -111,7 +111,7 @@ func TestLateOf(t *testing.T) {
 				}
 			}
 			var got []string
-			for _, l := range lateOf(active, pace, speeds, now) {
+			for _, l := range atRiskOf(active, pace, speeds, now) {
 				got = append(got, l.ID+" "+string(l.Why))
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {

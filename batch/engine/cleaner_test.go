@@ -167,7 +167,7 @@ func TestFailedHousekeepingIsNoHeldUpWork(t *testing.T) {
 		if got := e.health.housekeeping(); !slices.Equal(got, want) {
 			t.Errorf("failed housekeeping is %q, want %q", got, want)
 		}
-		ok := Health{Store: Well, Queue: Well, Files: Well, Housekeeping: want}
+		ok := Health{Store: StatusOK, Queue: StatusOK, Files: StatusOK, Housekeeping: want}
 		if !ok.OK() {
 			t.Error("batch work is not OK because of housekeeping")
 		}

@@ -1,0 +1,68 @@
+package engine_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/batchtest"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+func TestCancelKeepsWhatFinished(t *testing.T) {
+	h := newHarness(t, batch.Config{MaxInFlight: 20})
+	h.Pool.Answer, _ = batchtest.First(100)
+	h.Open()
+	id := h.Create(h.Upload(batchtest.Input(500)))
+	h.WaitCounted(id, 100)
+	if b, err := h.Engine.CancelBatch(t.Context(), tenant, id); err != nil || b.Status != batch.Cancelling {
+		t.Fatalf("%v, %v", b.Status, err)
+	}
+	b := h.Wait(id)
+	if b.Status != batch.Cancelled || b.Counts != (openai.RequestCounts{Total: 500, Completed: 100}) {
+		t.Errorf("%s %+v", b.Status, b.Counts)
+	}
+	errs := h.Check(b, 500)
+	for _, e := range errs {
+		if e.Error == nil || e.Error.Code != "batch_cancelled" {
+			t.Fatalf("%+v", e)
+		}
+	}
+	if b, err := h.Engine.CancelBatch(t.Context(), tenant, id); err != nil || b.Status != batch.Cancelled {
+		t.Errorf("again: %v, %v", b.Status, err)
+	}
+}
+
+func TestCancelBeforeValidation(t *testing.T) {
+	h := newHarness(t, batch.Config{})
+	h.Pool.Settled, h.Pool.Models = false, nil // validation waits
+	h.Open()
+	id := h.Create(h.Upload(batchtest.Input(130)))
+	if _, err := h.Engine.CancelBatch(t.Context(), tenant, id); err != nil {
+		t.Fatal(err)
+	}
+	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models = true, map[string]bool{"m": true} })
+	b := h.Wait(id)
+	if b.Status != batch.Cancelled || b.Counts != (openai.RequestCounts{Total: 130}) {
+		t.Errorf("%s %+v", b.Status, b.Counts)
+	}
+	if errs := h.Check(b, 130); len(errs) != 130 || errs[0].Error.Code != "batch_cancelled" {
+		t.Errorf("%d errors", len(errs))
+	}
+	if len(h.Pool.Calls) != 0 {
+		t.Errorf("%d lines were run", len(h.Pool.Calls))
+	}
+}
+
+func TestDeadline(t *testing.T) {
+	h := newHarness(t, batch.Config{MaxInFlight: 20, ExpireInterval: 5 * time.Millisecond})
+	h.Pool.Answer, _ = batchtest.First(50)
+	h.Open()
+	b := h.Wait(h.CreateFor(h.Upload(batchtest.Input(200)), time.Second))
+	if b.Status != batch.Expired || b.Counts != (openai.RequestCounts{Total: 200, Completed: 50}) {
+		t.Errorf("%s %+v", b.Status, b.Counts)
+	}
+	if errs := h.Check(b, 200); len(errs) != 150 || errs[0].Error.Code != "batch_expired" {
+		t.Errorf("%d errors", len(errs))
+	}
+}
