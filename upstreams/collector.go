@@ -104,7 +104,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 		ch <- d
 	}
 	describeQueues(ch)
-	for _, d := range slices.Concat(priceDescs, prefillDescs) {
+	for _, d := range slices.Concat(priceDescs, prefillDescs, prefixDescs) {
 		ch <- d
 	}
 	m.durations.Describe(ch)
@@ -142,6 +142,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(descLimit, float64(u.BatchLimit), u.URL)
 		gauge(descFound, float64(u.Limit), u.URL)
 		collectPrefill(&u, gauge)
+		collectPrefixes(&u, gauge, counter)
 		if u.HasMetrics {
 			gauge(descRunning, u.Running, u.URL)
 			gauge(descWaiting, u.Waiting, u.URL)

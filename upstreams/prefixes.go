@@ -1,6 +1,8 @@
 package upstreams
 
 import (
+	"sync/atomic"
+
 	"github.com/tidegate/tidegate/internal/openai"
 	"github.com/tidegate/tidegate/upstreams/prefix"
 )
@@ -27,6 +29,17 @@ type prefixes struct {
 	// lost is the part of the reported capacity that is not available for prompts of
 	// this gateway, by the corrections. Blocks of answers and of other clients take it.
 	lost atomicFloat
+
+	// Sums of live requests whose usage the server reported, in tokens, see compare.
+	compared, predictedTokens, cachedTokens atomic.Int64
+}
+
+// compare adds a live request's prompt, the predicted part of it, and the part that the
+// server reported as cached.
+func (x *prefixes) compare(predicted float64, u openai.Usage) {
+	x.compared.Add(u.InputTokens)
+	x.predictedTokens.Add(int64(predicted * float64(u.InputTokens)))
+	x.cachedTokens.Add(min(u.InputTokens, u.InputTokensDetails.CachedTokens))
 }
 
 // cachedPart returns the part of a prompt in a request of a number of bytes that is

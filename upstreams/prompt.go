@@ -106,6 +106,9 @@ func (a *attempt) answered(u openai.Usage, hasUsage bool, interval time.Duration
 		p.hits.learn(a.class, u)
 		if p.hits.isReported() {
 			a.up.prefixes.correct(p.predicted, u)
+			if a.class == Live {
+				a.up.prefixes.compare(p.predicted, u)
+			}
 		}
 		tokens = u.InputTokens - u.InputTokensDetails.CachedTokens
 		if !p.hits.isReported() {

@@ -74,6 +74,9 @@ type UpstreamStatus struct {
 	// estimate are omitted.
 	CachedPrompts map[string]CachedPart `json:"cached_prompts,omitempty"`
 
+	// Prefixes is the prediction of the server's prefix cache.
+	Prefixes PrefixStatus `json:"prefixes"`
+
 	// Attempts since the upstream was configured, of both classes.
 	Requests int64 `json:"requests"`
 	Failures int64 `json:"failures"`
@@ -145,4 +148,5 @@ func (s *UpstreamStatus) notePrefill(u *upstream) {
 		s.PrefillSpeed = 1e9 / perToken
 	}
 	s.CachedPrompts = u.cachedParts()
+	s.Prefixes = u.prefixes.status()
 }

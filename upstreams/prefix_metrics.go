@@ -1,0 +1,42 @@
+package upstreams
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// PrefixStatus is what this gateway predicts to be in the prefix cache of a server, and
+// how the prediction compares with the server's answers to live requests.
+type PrefixStatus struct {
+	// Blocks is the number of predicted blocks of 256 bytes, Capacity their maximum.
+	// A block takes about 100 bytes of memory.
+	Blocks   int `json:"blocks"`
+	Capacity int `json:"capacity"`
+	// PromptTokens, PredictedTokens and CachedTokens are sums over the live requests
+	// for which the server reported cached tokens: tokens of their prompts, those
+	// predicted to be cached, and those that were.
+	PromptTokens    int64 `json:"prompt_tokens"`
+	PredictedTokens int64 `json:"predicted_tokens"`
+	CachedTokens    int64 `json:"cached_tokens"`
+}
+
+// status returns the current state of the prediction.
+func (x *prefixes) status() PrefixStatus {
+	s := PrefixStatus{PromptTokens: x.compared.Load(), PredictedTokens: x.predictedTokens.Load(), CachedTokens: x.cachedTokens.Load()}
+	s.Blocks, s.Capacity = x.Len()
+	return s
+}
+
+var (
+	descPrefixBlocks   = prometheus.NewDesc("tidegate_upstream_prefix_blocks", "Blocks of 256 bytes of prompts that are predicted to be in the prefix cache of the upstream.", []string{"upstream"}, nil)
+	descPrefixCapacity = prometheus.NewDesc("tidegate_upstream_prefix_blocks_max", "Maximum number of predicted blocks: the capacity of the prefix cache of the upstream, as reported by it, or assumed, and corrected by its answers.", []string{"upstream"}, nil)
+	descPrefixTokens   = prometheus.NewDesc("tidegate_upstream_prefix_tokens_total", "Prompt tokens of live requests for which the upstream reported cached tokens: prompt, of it predicted, and of it cached.", []string{"upstream", "kind"}, nil)
+)
+
+var prefixDescs = []*prometheus.Desc{descPrefixBlocks, descPrefixCapacity, descPrefixTokens}
+
+// collectPrefixes collects the prediction of the prefix cache of an upstream.
+func collectPrefixes(u *UpstreamStatus, gauge func(d *prometheus.Desc, v float64, labels ...string), counter func(d *prometheus.Desc, v int64, labels ...string)) {
+	gauge(descPrefixBlocks, float64(u.Prefixes.Blocks), u.URL)
+	gauge(descPrefixCapacity, float64(u.Prefixes.Capacity), u.URL)
+	counter(descPrefixTokens, u.Prefixes.PromptTokens, u.URL, "prompt")
+	counter(descPrefixTokens, u.Prefixes.PredictedTokens, u.URL, "predicted")
+	counter(descPrefixTokens, u.Prefixes.CachedTokens, u.URL, "cached")
+}
