@@ -2,7 +2,7 @@ package upstreams
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// PrefixStatus is what this gateway predicts to be in the prefix cache of a server, and
+// PrefixStatus describes the predicted contents of the prefix cache of a server, and
 // how the prediction compares with the server's answers to live requests.
 type PrefixStatus struct {
 	// Blocks is the number of predicted blocks of 256 bytes, Capacity their maximum.
