@@ -8,7 +8,7 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// AtRisk is a batch that will miss its deadline if all goes on as it does.
+// AtRisk is a batch that will miss its deadline at the current rate.
 type AtRisk struct {
 	batch.Batch
 	Why RiskReason
@@ -26,9 +26,8 @@ const (
 	RiskClosed  RiskReason = "closed" // no batch runs at this time of day until after the deadline
 )
 
-// How near a deadline is when nothing is known of a rate, so that the batch is
-// called late: one that stands still may go on in a moment, and a pause is
-// somebody's wish.
+// The time before a deadline from which a batch without a known rate is at risk. A stalled
+// batch may continue at any time, and a client may have paused one on purpose.
 const (
 	stalledMargin = 15 * time.Minute
 	pausedMargin  = time.Hour

@@ -92,8 +92,8 @@ func (b *backlog) look(ctx context.Context) *view {
 	}
 	b.tried = time.Now()
 	v, err := b.read(ctx)
-	if err != nil { // Health says what is wrong with the store
-		b.reads.log.Debug("looking at what waits", zap.Error(err))
+	if err != nil { // Health reports the error of the store
+		b.reads.log.Debug("reading the backlog", zap.Error(err))
 		return b.recent()
 	}
 	b.last.Store(v)
@@ -150,7 +150,7 @@ func (b *backlog) read(ctx context.Context) (*view, error) {
 		v.atRisk = atRiskOf(v.active, pace, v.speeds, v.now)
 	}
 	if v.space, v.hasSpace, err = r.Space(); err != nil {
-		v.hasSpace = false // Health says what is wrong with it
+		v.hasSpace = false // Health reports the error
 	}
 	return v, nil
 }

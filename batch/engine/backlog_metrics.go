@@ -97,8 +97,8 @@ func (b *backlog) collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// labelOf returns the label of a model. A name that nothing but batches which wait for
-// their first server have told is a client's, and gets no label of its own.
+// labelOf returns the label of a model. A name that only batches that wait for their first
+// server use was chosen by a client, and gets no label of its own.
 func (b *backlog) labelOf(m *ModelDemand) string {
 	labels := b.reads.scheduler.Metrics().ModelLabels()
 	if m.Validating == m.Batches {

@@ -21,11 +21,11 @@ const (
 	unknownAge = time.Hour
 	// checkInterval is how often contents are compared with rows.
 	checkInterval = time.Hour
-	// missingNamed is how many files without a content are named.
+	// missingNamed limits the files without a content that are listed.
 	missingNamed = 5
 )
 
-// Missing are files whose content is gone, as of the last round.
+// Missing are files without a content, as of the last round.
 type Missing struct {
 	Files int
 	Some  []string // ids of the newest of them
@@ -60,7 +60,7 @@ func (k *contentCheck) Missing() (m Missing, ok bool) {
 	return Missing{}, false
 }
 
-// contentsProblem says what is wrong with contents, "" for nothing.
+// contentsProblem describes the problem of contents; "" if there is none.
 func (k *contentCheck) contentsProblem() string {
 	missing, _ := k.Missing()
 	unknown, _ := k.Quarantine()
@@ -73,9 +73,9 @@ func (k *contentCheck) contentsProblem() string {
 	return strings.Join(problems, "; ")
 }
 
-// runContentCheck compares contents with rows, at once and then every hour. The
-// first round that succeeds deletes nothing: contents that were mounted or restored
-// wrongly are to be seen first.
+// runContentCheck compares contents with rows at the start and then every hour. The first
+// round that succeeds deletes nothing, so that an operator can first see contents that were
+// mounted or restored wrongly.
 func (k *contentCheck) runContentCheck(ctx context.Context) {
 	deleting := false
 	for {
@@ -91,15 +91,14 @@ func (k *contentCheck) runContentCheck(ctx context.Context) {
 	}
 }
 
-// checkContents does a round of both checks. One that fails keeps the other from
-// nothing.
+// checkContents does a round of both checks. Each runs even if the other fails.
 func (k *contentCheck) checkContents(ctx context.Context, deleting bool) error {
 	k.checking.Lock()
 	defer k.checking.Unlock()
 	return errors.Join(k.findMissing(ctx), k.sweepUnknown(ctx, deleting))
 }
 
-// findMissing looks for files whose content is gone.
+// findMissing searches for files without a content.
 func (k *contentCheck) findMissing(ctx context.Context) error {
 	var found Missing
 	for before := int64(0); ; {

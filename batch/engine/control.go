@@ -8,9 +8,9 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// PauseBatch begins no more lines of a batch. What runs finishes and is kept;
-// slices of which nothing runs are handed back. Other gateways follow as soon
-// as they hear of it, within refreshInterval at the latest.
+// PauseBatch starts no more lines of a batch. Lines in flight finish and their results are
+// kept; slices without lines in flight are released. Other gateways follow when they are
+// notified, at the latest after refreshInterval.
 func (e *Engine) PauseBatch(ctx context.Context, tenant, id string) (batch.Batch, error) {
 	b, err := e.store.PauseBatch(ctx, tenant, id, "")
 	if err != nil {
@@ -22,7 +22,7 @@ func (e *Engine) PauseBatch(ctx context.Context, tenant, id string) (batch.Batch
 	return b, nil
 }
 
-// ResumeBatch goes on with a paused batch.
+// ResumeBatch continues a paused batch.
 func (e *Engine) ResumeBatch(ctx context.Context, tenant, id string) (batch.Batch, error) {
 	b, err := e.store.ResumeBatch(ctx, tenant, id)
 	if err != nil {

@@ -11,12 +11,11 @@ import (
 	"github.com/tidegate/tidegate/batch/scheduler"
 )
 
-// Demand is the work that batches which are Validating or InProgress have before
-// them, for whatever decides how many servers there are.
+// Demand is the backlog of batches that are Validating or InProgress, for an autoscaler.
 type Demand struct {
 	At time.Time // by the store's clock
-	// Closed says that no batch runs at this time of day, ClosedUntil until when;
-	// zero: for good.
+	// Closed reports whether batches may not run at this time of day. ClosedUntil is the
+	// end of that time; zero: it has none.
 	Closed      bool
 	ClosedUntil time.Time
 	// Models are those with work, and those without whose speed is known; those with
@@ -24,7 +23,7 @@ type Demand struct {
 	Models []ModelDemand
 }
 
-// ModelDemand is the work for one model. What is not known is nil. Lines of paused
+// ModelDemand is the work for one model. Unknown values are nil. Lines of paused
 // batches are in PausedLines alone. A batch of several models counts for each of them.
 type ModelDemand struct {
 	Model      string // "" for lines whose model is not known: see shares
@@ -90,7 +89,7 @@ type share struct {
 }
 
 // shares takes a batch apart by model. Lines are of the model "" where it is not
-// known: of a batch that nobody has counted yet, which has none here, of one of
+// known: of a batch whose lines are not counted yet, which has none here, of one of
 // several models that an earlier version began, and of models beyond
 // MaxInspectedModels.
 func (v *view) shares(b *batch.Batch) []share {

@@ -61,7 +61,7 @@ func NewEngine(cfg batch.Config, store batch.Store, queue batch.Queue, files bat
 	return e
 }
 
-// Apply sets new settings. Work under way is not touched.
+// Apply sets new settings. They do not affect lines in flight.
 func (e *Engine) Apply(cfg batch.Config) {
 	cfg = cfg.WithDefaults()
 	e.settings.Store(&cfg)
@@ -108,8 +108,8 @@ func (e *OpenError) Error() string { return "opening " + e.Part + ": " + e.Err.E
 // Unwrap returns the cause.
 func (e *OpenError) Unwrap() error { return e.Err }
 
-// MayOpenLater reports whether Open may succeed later without another
-// configuration, so that it is worth to try it again.
+// MayOpenLater reports whether a retry of Open may succeed without a change of the
+// configuration.
 func MayOpenLater(err error) bool {
 	return errors.Is(err, batch.ErrUnavailable) || errors.Is(err, ErrOtherContents)
 }
@@ -139,8 +139,8 @@ func (e *Engine) Stop(ctx context.Context) error {
 	return e.Close()
 }
 
-// Drain takes no new work, lets lines that run finish until ctx is done, and hands
-// back the rest. What the API needs works until Close.
+// Drain accepts no new work, lets lines in flight finish until ctx is done, and releases the
+// rest. The API works until Close.
 func (e *Engine) Drain(ctx context.Context) {
 	if e.workers != nil {
 		e.backlog.stop()
@@ -162,7 +162,7 @@ func (e *Engine) closeAll() error {
 	return errors.Join(e.queue.Close(), e.files.Close(), e.store.Close())
 }
 
-// hearWakes passes on what queue and store say to whoever looks for work.
+// hearWakes wakes the scheduler and the workers after changes in queue and store.
 func (e *Engine) hearWakes(ctx context.Context) {
 	var stored <-chan struct{} // nil, which never delivers, if the store reports no changes
 	if changes := e.store.Capabilities().Changes; changes != nil {
@@ -180,17 +180,16 @@ func (e *Engine) hearWakes(ctx context.Context) {
 	}
 }
 
-// notify tells every instance that there is something new to look at. It does
-// not wait for the queue: whoever calls the API is not to wait for a server
-// that hangs.
+// notify wakes every instance after a change. It does not wait for the queue, so that a
+// call of the API does not wait for a queue server that hangs.
 func (e *Engine) notify() {
 	e.scheduler.Refresh()
 	e.wakeWorkers()
 	wait.Ring(e.notifyBell)
 }
 
-// tellOthers passes on what notify says to the other instances. However often
-// that was while they were being told, they are told once more.
+// tellOthers notifies the other instances after notify. Calls of notify during a
+// notification cause one more.
 func (e *Engine) tellOthers(ctx context.Context) {
 	for {
 		select {

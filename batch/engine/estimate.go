@@ -8,8 +8,7 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// Estimate is what can be said of the rest of a batch. What is not known is
-// nil.
+// Estimate is an estimate of the remaining time of a batch. Unknown values are nil.
 type Estimate struct {
 	// LinesPerMinute is the rate of the last minute, on all gateways.
 	LinesPerMinute *float64
@@ -23,8 +22,8 @@ type Estimate struct {
 	MissesDeadline *bool
 }
 
-// rateSpan is the time that a rate is about; rateLeast is how long a batch must
-// have run for it to say anything.
+// rateSpan is the period of a rate. rateLeast is the minimum time that a batch must have run
+// before its rate is used.
 const (
 	rateSpan  = time.Minute
 	rateLeast = 5 * time.Second
@@ -51,7 +50,7 @@ func (r *Reads) Estimates(ctx context.Context, batches ...batch.Batch) (map[stri
 	if err != nil {
 		return nil, err
 	}
-	_, closed := r.Closed() // a rate says nothing of the rest then
+	_, closed := r.Closed() // a rate does not apply to the rest then
 	for _, b := range batches {
 		if b.Status == batch.InProgress {
 			estimates[b.ID] = estimate(b, minutes[b.ID], now)
@@ -63,7 +62,7 @@ func (r *Reads) Estimates(ctx context.Context, batches ...batch.Batch) (map[stri
 	return estimates, nil
 }
 
-// Progress gives how many lines of a batch got their result, by minute.
+// Progress returns the number of lines of a batch that got their result, by minute.
 func (r *Reads) Progress(ctx context.Context, tenant, id string, since time.Time) ([]batch.Minute, error) {
 	if _, err := r.store.Batch(ctx, tenant, id); err != nil {
 		return nil, err

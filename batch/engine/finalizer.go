@@ -26,10 +26,9 @@ type finalizer struct {
 	validator *validator
 }
 
-// finalize writes the files of a batch that is over and ends it. All of it can
-// be repeated. The files of an attempt that came to nothing, because the batch was
-// cancelled or deleted meanwhile, are deleted at once. Those of an attempt of
-// which that is not known are orphans, which the collector removes.
+// finalize writes the files of a batch and ends it. It can be repeated. The files of an
+// attempt that failed because the batch was cancelled or deleted are deleted at once. Those of
+// an attempt with an unknown outcome are orphans, which the cleaner removes.
 func (fin *finalizer) finalize(ctx context.Context, c batch.BatchClaim) error {
 	b := c.Batch
 	ttl := b.OutputTTL
@@ -166,7 +165,7 @@ func neverRun(b batch.Batch, line int, customID string) batch.LineResult {
 }
 
 // writeUnplanned writes the lines of a batch that was cancelled before it was
-// validated, if they are valid, and tells how many there are.
+// validated, if they are valid, and returns their number.
 func (fin *finalizer) writeUnplanned(ctx context.Context, b batch.Batch, w *resultWriter) (int, error) {
 	input, finding, err := fin.validator.inputOf(ctx, b)
 	if err != nil || finding != nil {
@@ -199,7 +198,7 @@ func (fin *finalizer) writeUnplanned(ctx context.Context, b batch.Batch, w *resu
 	return s.plan.Lines, nil
 }
 
-// resultWriter sorts results into the two files, and notes where they stand.
+// resultWriter writes results to the two files, and their positions to the index.
 type resultWriter struct {
 	output, errors resultFile
 	index          indexWriter
@@ -274,9 +273,8 @@ func (f *resultFile) commit(ctx context.Context) (*batch.NewFile, error) {
 	}, nil
 }
 
-// abort leaves nothing of a file that was not committed. What cannot be removed
-// keeps nobody from anything: it is logged, and not noted in health, where nobody
-// would take it back.
+// abort removes a file that was not committed. An error is only logged: it affects no other
+// work, and no later success would clear it in health.
 func (f *resultFile) abort() {
 	if f.dst == nil {
 		return

@@ -12,29 +12,28 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// StatusOK is what Health says of a part with nothing wrong.
+// StatusOK is the status of a healthy part.
 const StatusOK = "ok"
 
-// Health says how the engine is.
+// Health is the state of the engine.
 type Health struct {
-	Store string `json:"store"` // StatusOK or what is wrong
+	Store string `json:"store"` // StatusOK or the error
 	Queue string `json:"queue"`
 	Files string `json:"files"`
-	// Contents says which contents of files are missing or unknown; empty when
-	// all is as it should be.
+	// Contents describes missing or unknown contents of files; empty if there are none.
 	Contents string `json:"contents,omitempty"`
-	// Quarantined counts contents that no row names and that are kept for now, as
-	// the last round found.
+	// Quarantined counts contents without a row that are kept for now, as of the last
+	// round.
 	Quarantined int `json:"quarantined,omitempty"`
-	// Paused says why batch work stands still; empty while it does not.
+	// Paused are the reasons why batch work is stopped; empty if it is not.
 	Paused []string `json:"paused,omitempty"`
-	// Housekeeping says which tasks beside batch work failed in their last round. Lines
-	// are sent and their results kept meanwhile.
+	// Housekeeping are the background tasks whose last round failed. Batch work
+	// continues.
 	Housekeeping []string `json:"housekeeping,omitempty"`
 	// Since is when each of Paused and Housekeeping began.
 	Since map[string]time.Time `json:"-"`
-	// Hours says until when no batch runs because of the time of day; empty while
-	// batches may run.
+	// Hours is until when no batch runs because of the time of day; empty if batches may
+	// run.
 	Hours string `json:"hours,omitempty"`
 	// Stopped lists batches that the gateway paused because their lines fail,
 	// at most 20.
@@ -48,13 +47,12 @@ type Health struct {
 	InFlight int64 `json:"in_flight"`
 }
 
-// OK reports whether batch work goes on. A failed round of housekeeping does not
-// change that.
+// OK reports whether batch work continues. Failed housekeeping does not affect it.
 func (h Health) OK() bool {
 	return h.Store == StatusOK && h.Queue == StatusOK && h.Files == StatusOK && h.Contents == "" && len(h.Paused) == 0 && len(h.Stopped) == 0
 }
 
-// Unopened is the health of an engine that err keeps from opening; nil is for one
+// Unopened returns the health of an engine that failed to open with err; nil is for one
 // that has not tried yet.
 func Unopened(err error) Health {
 	const not = "not open yet"
@@ -78,10 +76,10 @@ func Unopened(err error) Health {
 	return h
 }
 
-// pingTimeout is how long a part may take to say that it is well.
+// pingTimeout limits a ping of a part.
 const pingTimeout = 3 * time.Second
 
-// Health asks every part.
+// Health pings every part.
 func (e *Engine) Health(ctx context.Context) Health {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
@@ -105,7 +103,7 @@ func (e *Engine) Health(ctx context.Context) Health {
 	return h
 }
 
-// PingQueue returns why the queue cannot be used, nil when it can.
+// PingQueue returns nil if the queue can be used.
 func (e *Engine) PingQueue(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
@@ -119,27 +117,26 @@ func verdict(err error) string {
 	return StatusOK
 }
 
-// health collects what keeps parts of the engine from their work.
+// health collects the problems of parts of the engine.
 type health struct {
 	log *zap.Logger
 
 	mu       sync.Mutex
-	troubles map[string]trouble // guarded by mu; by who has it
+	troubles map[string]trouble // guarded by mu; by part
 }
 
-// trouble is what is wrong with a part.
+// trouble is the problem of a part.
 type trouble struct {
 	text  string
-	until time.Time // it is past by then if nobody says it again; zero: it is not
+	until time.Time // it expires then unless it is recorded again; zero: it does not
 	chore bool      // a failed round of housekeeping
 	since time.Time // when the part got into trouble
 }
 
 func (t trouble) past() bool { return !t.until.IsZero() && time.Now().After(t.until) }
 
-// record records err as the trouble of who, or its end when err is nil, and
-// tells whether that is news. A trouble is past after some time, unless that
-// is 0.
+// record records err as the trouble of a part, or its end if err is nil, and reports
+// whether that is a change. A trouble expires after the time past, unless that is 0.
 func (h *health) record(who string, err error, past time.Duration) bool {
 	return h.recordAs(who, err, past, false)
 }
@@ -171,7 +168,7 @@ func (h *health) recordAs(who string, err error, past time.Duration, chore bool)
 	return !had || before.text != now.text || before.past()
 }
 
-// has tells whether a part is in trouble.
+// has reports whether a part is in trouble.
 func (h *health) has(who string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -190,7 +187,7 @@ func (h *health) since() map[string]time.Time {
 	return began
 }
 
-// reasons lists what holds up batch work, and forgets what is past.
+// reasons lists the problems that stop batch work, and removes expired ones.
 func (h *health) reasons() []string { return h.list(false) }
 
 // housekeeping lists the failed rounds of housekeeping.
@@ -213,8 +210,7 @@ func (h *health) list(chores bool) []string {
 	return texts
 }
 
-// Note records the error that holds up a part, nil when nothing does, and logs the
-// change.
+// Note records the error that stops a part, nil for none, and logs a change.
 func (h *health) Note(part string, err error) { h.noteFor(part, err, 0) }
 
 // batchTrouble is how long an error of a batch is reported that is not repeated: another

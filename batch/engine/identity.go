@@ -16,8 +16,8 @@ import (
 // or the right database are there, or AdoptContents was called.
 var ErrOtherContents = errors.New("the contents of files are not those of this database")
 
-// identitySample bounds how many files are looked for before contents count as
-// those of another database.
+// identitySample limits the files that are searched before contents count as those of
+// another database.
 const identitySample = 1000
 
 // errFound ends a listing at its first content.
@@ -72,7 +72,7 @@ func (k *contentCheck) identify(ctx context.Context) error {
 	return nil
 }
 
-// otherContents says what is wrong and what an operator can do.
+// otherContents returns an error with the problem and its remedies.
 func otherContents(place string, files int, empty bool) error {
 	const adopt = `if they do belong together, run "tidegate contents adopt"`
 	switch {
@@ -85,8 +85,8 @@ func otherContents(place string, files int, empty bool) error {
 	}
 }
 
-// matchContents looks for a content that the database names. It returns how many
-// it looked for.
+// matchContents searches for a content that the database names. It returns the number of
+// files that it searched for.
 func (k *contentCheck) matchContents(ctx context.Context) (files int, match bool, err error) {
 	var before int64
 	for files < identitySample {

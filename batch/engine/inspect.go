@@ -13,7 +13,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// Inspection is what is in a file of requests, as validating it now would find.
+// Inspection is the result of validating a file of requests now.
 type Inspection struct {
 	Endpoint string           // that the first request names, or the usual one
 	Lines    int64            // requests, bad ones included
@@ -23,10 +23,10 @@ type Inspection struct {
 	Beyond   int64 // findings that are not in Findings
 }
 
-// MaxInspectedModels is how many models an Inspection tells apart.
+// MaxInspectedModels limits the models of an Inspection.
 const MaxInspectedModels = 100
 
-// Inspect looks through a stored file of requests.
+// Inspect validates a stored file of requests.
 func (v *validator) Inspect(ctx context.Context, tenant, fileID string) (Inspection, error) {
 	f, content, err := batch.OpenFile(ctx, v.store, v.files, tenant, fileID)
 	if err != nil {
@@ -46,9 +46,8 @@ type Seen struct {
 	Beyond   int64               // findings that are not in Findings
 }
 
-// InspectLines looks through requests as they arrive. The error is that of
-// reading. It tells seen, if that is not nil, after every line what it has found
-// so far.
+// InspectLines validates requests as they arrive. It calls seen, if not nil, after every
+// line with the findings so far. The error is that of reading.
 func (v *validator) InspectLines(ctx context.Context, from io.Reader, seen func(Seen)) (Inspection, error) {
 	s, err := v.scanLines(ctx, from, "", scanOptions{seen: seen})
 	if err != nil {
@@ -95,7 +94,7 @@ func (v *validator) scanLines(ctx context.Context, from io.Reader, endpoint stri
 		if tooLong, ok := errors.AsType[*openai.LineTooLongError](err); ok {
 			s.plan.Lines++
 			s.find(tooLong.Number, openai.Finding{Code: "invalid_request", Message: fmt.Sprintf("This line is longer than the limit of %d bytes.", tooLong.Limit)})
-			s.tell()
+			s.progress()
 			continue
 		}
 		if err != nil {
@@ -118,7 +117,7 @@ func (v *validator) scanLines(ctx context.Context, from io.Reader, endpoint stri
 		}
 		v.scanRequest(ctx, s, line.Number, request, ids)
 		cut.add(line, openai.OutputLimit(request.Body))
-		s.tell()
+		s.progress()
 	}
 	if err := ctx.Err(); err != nil { // it may have ended a wait
 		return nil, err

@@ -10,8 +10,9 @@ import (
 	"github.com/tidegate/tidegate/internal/wait"
 )
 
-// lazyQueue is a queue that need not be there when the gateway starts: the
-// engine works without it and opens it when it comes. One that fails rests.
+// lazyQueue is a queue that may be unavailable when the gateway starts. The engine works
+// without it and opens it when it is available. A circuit breaker pauses calls after an
+// error.
 type lazyQueue struct {
 	batch.Queue
 	times     *operationTimes
@@ -22,7 +23,7 @@ type lazyQueue struct {
 
 var errQueueNotOpen = errors.New("queue is not open")
 
-// Open opens the queue. That its server is away is no error.
+// Open opens the queue. An unavailable server is not an error.
 func (q *lazyQueue) Open(ctx context.Context) error {
 	if err := q.attempt(ctx); !errors.Is(err, batch.ErrUnavailable) {
 		return err
@@ -46,7 +47,7 @@ func (q *lazyQueue) Close() error {
 	return q.Queue.Close()
 }
 
-// there tells what is wrong with a queue that is not open.
+// there returns the error of a queue that is not open.
 func (q *lazyQueue) there() error {
 	if q.open.Load() {
 		return nil
@@ -102,9 +103,8 @@ func (q *lazyQueue) Notify(ctx context.Context) error {
 	return q.Queue.Notify(ctx)
 }
 
-// runQueueWatch opens a queue that was away at the start as soon as it is
-// there, and finds out that one is well again which failed. Work that is under
-// way is in the store; the queue begins empty.
+// runQueueWatch opens a queue that was unavailable at the start, and pings one that failed
+// until it is healthy. A queue begins empty: the work in progress is in the store.
 func (e *Engine) runQueueWatch(ctx context.Context) {
 	for wait.Sleep(ctx, queueCooldown) {
 		bounded, cancel := e.bounded(ctx)

@@ -14,10 +14,9 @@ import (
 	"github.com/tidegate/tidegate/internal/uvarint"
 )
 
-// The index of a batch that has ended tells what came of each of its lines and
-// where that stands, so that any page of lines is a few short reads. It is a
-// content beside output and error file, written with them, and costs some 40
-// bytes a line:
+// The index of a batch that has ended has the state and the position of each result, so
+// that any page of lines takes a few short reads. It is a content that is written with the
+// output and error file, with about 40 bytes for each line:
 //
 //	blocks     one for each slice: its lines, see appendEntry
 //	directory  one entry for each slice, see indexSlice
@@ -41,7 +40,7 @@ const (
 // indexSlice is an entry of the directory.
 type indexSlice struct {
 	offset, length int64 // of its block
-	output, errors int64 // where its first result stands in the two files
+	output, errors int64 // position of its first result in the two files
 	plan           batch.SlicePlan
 	completed      int // lines
 	failed         int // lines that ran
@@ -78,7 +77,7 @@ type indexWriter struct {
 	numbers   map[string]int // of names, from 1
 }
 
-// begin begins a slice, whose first results stand at these places.
+// begin begins a slice whose first results have these positions.
 func (w *indexWriter) begin(p batch.SlicePlan, output, errors int64) {
 	w.slice = indexSlice{offset: w.file.bytes, output: output, errors: errors, plan: p}
 	w.block = w.block[:0]
@@ -164,7 +163,7 @@ func (w *indexWriter) commit(ctx context.Context) (*batch.NewFile, error) {
 	return f, nil
 }
 
-// errBadIndex says that a content is no index.
+// errBadIndex reports that a content is not an index.
 var errBadIndex = errors.New("damaged index of lines")
 
 // lineIndex is an index that was opened.
@@ -175,7 +174,7 @@ type lineIndex struct {
 	names  []string
 }
 
-// openIndex gives ErrNotFound when the content is gone.
+// openIndex opens an index. It returns ErrNotFound if the content does not exist.
 func (r *lineReader) openIndex(ctx context.Context, f batch.File) (*lineIndex, error) {
 	trailer, err := r.readRange(ctx, f.Key, f.Bytes-indexTrailer, indexTrailer)
 	if err != nil {

@@ -17,9 +17,9 @@ import (
 // lineReader reads lines of batches and their results.
 type lineReader struct{ *parts }
 
-// Lines gives a page of the lines of a batch, while it runs from what is
-// committed and after its end from its index. ErrNotFound is for a batch that
-// is not there; a *batch.StateError for one whose results no longer exist.
+// Lines returns a page of the lines of a batch: from committed results while it runs, and
+// from its index after its end. It returns ErrNotFound for an unknown batch and a
+// *batch.StateError if its results no longer exist.
 func (r *lineReader) Lines(ctx context.Context, tenant, id string, q LineQuery) (LinePage, error) {
 	q.Limit = min(max(q.Limit, 1), MaxLines)
 	q.After = max(q.After, 0)
@@ -34,8 +34,8 @@ func (r *lineReader) Lines(ctx context.Context, tenant, id string, q LineQuery) 
 	return p.page, err
 }
 
-// Line gives one line with its request and result. ErrNotFound is for a line
-// that is not there as well.
+// Line returns one line with its request and result, and ErrNotFound for an unknown batch
+// or line.
 func (r *lineReader) Line(ctx context.Context, tenant, id string, number int) (LineDetail, error) {
 	var d LineDetail
 	err := r.withLines(ctx, tenant, id,
@@ -44,7 +44,7 @@ func (r *lineReader) Line(ctx context.Context, tenant, id string, number int) (L
 	return d, err
 }
 
-// errMoved says that slices are gone because the batch has just ended.
+// errMoved reports that slices no longer exist because the batch has just ended.
 var errMoved = errors.New("batch ended meanwhile")
 
 // withLines calls running or ended, whichever is right for the batch.
@@ -120,8 +120,8 @@ func endedLines(ctx context.Context, x *lineIndex, p *pager) error {
 	return nil
 }
 
-// find gives the place of the slice that has the line behind after, or the
-// number of slices.
+// find returns the index of the slice that has the line after the given one, or the number
+// of slices.
 func (x *lineIndex) find(after int) int {
 	return sort.Search(len(x.slices), func(i int) bool {
 		s := x.slices[i].plan
@@ -182,8 +182,8 @@ func (r *lineReader) runningLines(ctx context.Context, b batch.Batch, p *pager) 
 // has ended.
 var errResultsGone = errors.New("results of a slice are gone, but its batch goes on")
 
-// resultsOf gives the results of a slice of a batch that runs, no fewer than
-// were there when it was listed.
+// resultsOf returns the results of a slice of a running batch, at least those that existed
+// when it was listed.
 func (r *lineReader) resultsOf(ctx context.Context, b batch.Batch, s batch.Slice) ([]batch.LineResult, error) {
 	results, err := r.store.Results(ctx, s.SliceRef)
 	if err != nil {
@@ -195,7 +195,7 @@ func (r *lineReader) resultsOf(ctx context.Context, b batch.Batch, s batch.Slice
 	return results, nil
 }
 
-// moved tells why a batch has no slices: it may have just ended.
+// moved returns errMoved if a batch without slices has just ended.
 func (r *lineReader) moved(ctx context.Context, b batch.Batch) error {
 	now, err := r.store.Batch(ctx, b.Tenant, b.ID)
 	if err == nil && now.Status.Terminal() {
@@ -239,7 +239,7 @@ func (r *lineReader) sliceOf(ctx context.Context, batchID string, after int) (in
 	return low, nil
 }
 
-// sliceLines gives the lines of a slice of a batch that runs.
+// sliceLines returns the lines of a slice of a running batch.
 func (r *lineReader) sliceLines(ctx context.Context, b batch.Batch, s batch.Slice, inputKey *string) ([]Line, error) {
 	results, err := r.resultsOf(ctx, b, s)
 	if err != nil {
@@ -270,7 +270,7 @@ func (r *lineReader) sliceLines(ctx context.Context, b batch.Batch, s batch.Slic
 	return lines, nil
 }
 
-// runningLine gives a line of a batch that runs.
+// runningLine returns a line of a running batch.
 func (r *lineReader) runningLine(ctx context.Context, b batch.Batch, number int) (LineDetail, error) {
 	if number < 1 || number > int(b.Counts.Total) {
 		return LineDetail{}, batch.ErrNotFound
@@ -310,7 +310,7 @@ func cmpErr(err, otherwise error) error {
 	return otherwise
 }
 
-// endedLine gives a line of a batch that has ended.
+// endedLine returns a line of a batch that has ended.
 func (r *lineReader) endedLine(ctx context.Context, b batch.Batch, x *lineIndex, number int) (LineDetail, error) {
 	at := x.find(number - 1)
 	if number < 1 || at == len(x.slices) {

@@ -7,7 +7,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// LineState is what has become of a line.
+// LineState is the state of a line.
 type LineState string
 
 // The states of a line.
@@ -19,7 +19,7 @@ const (
 	LineFailed    LineState = "failed"
 )
 
-// Line is a line of a batch and what has become of it.
+// Line is a line of a batch and its state.
 type Line struct {
 	Number   int // of the request in the input, from 1; blank lines do not count
 	CustomID string
@@ -67,10 +67,10 @@ type pager struct {
 // sliceReads is how many slices are read for one page, at most.
 const sliceReads = 32
 
-// full tells whether nothing more is to be read.
+// full reports whether no more slices are read.
 func (p *pager) full() bool { return len(p.page.Lines) >= p.query.Limit || p.reads >= sliceReads }
 
-// wants tells whether any of these numbers of lines is asked for.
+// wants reports whether a slice has lines of the requested state.
 func (p *pager) wants(pending, completed, failed bool) bool {
 	switch p.query.State {
 	case LinePending:
@@ -87,7 +87,7 @@ func (p *pager) wants(pending, completed, failed bool) bool {
 // skip passes over a slice without a line that is asked for.
 func (p *pager) skip(s batch.SlicePlan) { p.page.After = max(p.page.After, s.FirstLine+s.Lines) }
 
-// take takes a line, in order, and tells whether the next may be taken.
+// take adds a line, in order, and reports whether the next may be added.
 func (p *pager) take(l Line) bool {
 	if l.Number <= p.query.After {
 		return true

@@ -22,8 +22,8 @@ type member struct {
 	others atomic.Pointer[[]batch.Peer] // as announced last
 }
 
-// enter makes this gateway known to those that share its store, and refuses to
-// stand beside them with files that they do not see.
+// enter registers this gateway with those that share its store. It fails if they use other
+// files.
 func (m *member) enter(ctx context.Context) error {
 	host, err := os.Hostname()
 	if err != nil {
@@ -71,14 +71,14 @@ func (m *member) workingGateways() int {
 	return 1 + peersOf(*others).Working
 }
 
-// announcement is what this gateway tells the others of itself, without its loads.
+// announcement returns the announcement of this gateway without its loads.
 func (m *member) announcement() batch.Peer {
 	a := m.self
 	a.Role = m.Role()
 	return a
 }
 
-// sameFiles says which of the other gateways does not see the files of this one.
+// sameFiles returns an error that names a gateway with other files.
 func (m *member) sameFiles(others []batch.Peer) error {
 	for _, o := range others {
 		if o.Place != m.self.Place {
@@ -88,8 +88,8 @@ func (m *member) sameFiles(others []batch.Peer) error {
 	return nil
 }
 
-// runMembership announces to the other gateways what this one has in flight, and the
-// pool what they have.
+// runMembership announces the load of this gateway to the others, and passes their load to
+// the dispatcher.
 func (m *member) runMembership(ctx context.Context) {
 	membership := m.store.Capabilities().Membership
 	if membership == nil {
@@ -147,7 +147,7 @@ func sumLoads(others []batch.Peer) map[string]batch.Load {
 	return sum
 }
 
-// leave tells the other gateways that this one is gone.
+// leave withdraws this gateway.
 func (m *member) leave() {
 	membership := m.store.Capabilities().Membership
 	if membership == nil {

@@ -118,7 +118,7 @@ func (k *contentCheck) noteUnknown(ctx context.Context, keys []string) ([]batch.
 	return nil, nil
 }
 
-// problem says what is wrong with a quarantine that is no handful of leftovers.
+// problem describes a quarantine that is too large for leftovers of crashes.
 func (q Quarantine) problem() string {
 	if q.Unknown == 0 || !q.TooMany() {
 		return ""

@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// queueCooldown is how long a queue that failed is not asked: the store knows all
-// that the queue does, and a queue that does not answer would cost everybody
-// who asks its timeout.
+// queueCooldown is how long the circuit breaker of the queue stays open after an error. The
+// store has all that the queue has, and each call of a queue that does not answer takes its
+// timeout.
 const queueCooldown = 5 * time.Second
 
-// errQueueTripped is what a queue says that failed a moment ago.
+// errQueueTripped reports that the circuit breaker of the queue is open.
 var errQueueTripped = errors.New("queue failed and is left alone for a while")
 
-// noteQueue takes note of how the queue did. After a failure nobody asks it for
-// a while, but for how it is.
+// noteQueue records the result of a call of the queue. An error opens its circuit breaker:
+// for queueCooldown only pings reach the queue.
 func (p *parts) noteQueue(err error) {
 	if errors.Is(err, errQueueTripped) {
 		return // what is wrong was noted before

@@ -15,19 +15,19 @@ type Reads struct {
 	member  *member
 }
 
-// Batch gives one batch, or ErrNotFound.
+// Batch returns one batch, or ErrNotFound.
 func (r *Reads) Batch(ctx context.Context, tenant, id string) (batch.Batch, error) {
 	return r.store.Batch(ctx, tenant, id)
 }
 
-// Batches gives a page of batches, newest first, and whether more follow.
+// Batches returns a page of batches, newest first, and reports whether more follow.
 func (r *Reads) Batches(ctx context.Context, tenant string, q batch.BatchQuery) ([]batch.Batch, bool, error) {
 	return r.store.Batches(ctx, tenant, q)
 }
 
-// RetriedWith gives the batch that RetryFailed made with an idempotency key,
-// also one that is deleted: its key is taken all the same. ErrNotFound is for a
-// key with which none was made, ErrKeyReused for one that made something else.
+// RetriedWith returns the batch that RetryFailed created with an idempotency key, also if it
+// was deleted since. It returns ErrNotFound for an unused key, and ErrKeyReused for a key of
+// another request.
 func (r *Reads) RetriedWith(ctx context.Context, tenant, id, key string) (batch.Batch, error) {
 	return r.store.BatchOfKey(ctx, tenant, key, retryHash(id))
 }

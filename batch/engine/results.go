@@ -44,10 +44,10 @@ type Results struct {
 	Bytes int64 // -1 while the batch runs: not known before they are read
 }
 
-// Results gives what a batch has brought so far, in input order: while it runs
-// from what is committed, after its end from its files. failed asks for the
-// lines of the error file instead of the output file. ErrNotFound is for a
-// batch that is not there, and for one that ended without such lines.
+// Results returns the results of a batch so far, in input order: committed results while it
+// runs, and its files after its end. If failed is true, it returns the lines of the error
+// file instead of the output file. It returns ErrNotFound for an unknown batch, and for one
+// that ended without such lines.
 func (r *lineReader) Results(ctx context.Context, tenant, id string, failed bool) (Results, error) {
 	b, err := r.store.Batch(ctx, tenant, id)
 	if err != nil {

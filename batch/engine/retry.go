@@ -93,7 +93,7 @@ func (e *Engine) RetryFailed(ctx context.Context, tenant, id string, r RetryRequ
 	return made, nil
 }
 
-// retryHash stands for what RetryFailed is asked, beside an idempotency key.
+// retryHash returns the request hash of RetryFailed for an idempotency key.
 func retryHash(id string) string { return hex.EncodeToString(batch.ShortHash("retry_failed " + id)) }
 
 // discard deletes a file that nothing came of. Should there be a batch of it

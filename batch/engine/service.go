@@ -10,8 +10,8 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// CreateBatch accepts a batch. The batch is durable when this returns; whether
-// its input is any good is found out later, by validation.
+// CreateBatch accepts a batch. It is durable when CreateBatch returns. Its input is
+// validated later.
 func (e *Engine) CreateBatch(ctx context.Context, tenant string, r batch.CreateRequest) (batch.Batch, error) {
 	b, created, err := e.store.CreateBatch(ctx, batch.NewBatch{
 		ID: openai.NewID("batch_"), Tenant: tenant, Endpoint: r.Endpoint, InputFileID: r.InputFileID,
@@ -31,7 +31,7 @@ func (e *Engine) CreateBatch(ctx context.Context, tenant string, r batch.CreateR
 
 // notDeleted returns a batch that an idempotency key made before, or an error if it has
 // been deleted since: the client would wait for a batch that is not there, and a new
-// batch would do again what somebody has deleted.
+// batch would repeat work that a client has deleted.
 func (e *Engine) notDeleted(ctx context.Context, b batch.Batch) (batch.Batch, error) {
 	_, err := e.store.Batch(ctx, b.Tenant, b.ID)
 	if errors.Is(err, batch.ErrNotFound) {
@@ -40,7 +40,7 @@ func (e *Engine) notDeleted(ctx context.Context, b batch.Batch) (batch.Batch, er
 	return b, err
 }
 
-// CancelBatch stops a batch. What finished is kept; what runs is aborted.
+// CancelBatch stops a batch. Results are kept; lines in flight are aborted.
 func (e *Engine) CancelBatch(ctx context.Context, tenant, id string) (batch.Batch, error) {
 	b, err := e.store.CancelBatch(ctx, tenant, id)
 	if err != nil {

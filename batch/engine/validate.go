@@ -26,7 +26,7 @@ type scan struct {
 	models   map[string]*scannedModel
 	findings []openai.BatchError
 	beyond   int    // findings over maxFindings
-	loading  string // a model that may be told yet, "" if there is none
+	loading  string // a model that may still be discovered, "" if there is none
 	scanOptions
 }
 
@@ -105,8 +105,8 @@ func (v *validator) inputOf(ctx context.Context, b batch.Batch) (batch.File, *op
 	return input, nil, nil
 }
 
-// settleTime is how long a worker waits for upstreams that have not told their
-// models yet, before it leaves the batch for later and takes another.
+// settleTime is how long a worker waits for upstreams whose models are not discovered yet,
+// before it postpones the batch.
 const settleTime = 2 * time.Second
 
 // awaitModel waits until a model is known, or surely unknown, or it is late. It
@@ -133,7 +133,7 @@ func (v *validator) scanInput(ctx context.Context, b batch.Batch, input batch.Fi
 	return v.scanLines(ctx, content, b.Endpoint, scanOptions{late: time.Now().Add(settleTime)})
 }
 
-// unknownModel is what is wrong with a model, "" if nothing.
+// unknownModel returns the finding for a model that is not served, "" for one that is.
 func (v *validator) unknownModel(model string) string {
 	if known, _ := v.dispatcher.Serves(model); known {
 		return ""
@@ -157,8 +157,8 @@ func (s *scan) find(line int, f openai.Finding) {
 	s.findings = append(s.findings, found)
 }
 
-// tell tells whoever wants to know what was found so far.
-func (s *scan) tell() {
+// progress calls seen with the findings so far.
+func (s *scan) progress() {
 	if s.seen != nil {
 		s.seen(Seen{Lines: int64(s.plan.Lines), Findings: slices.Clip(s.findings), Beyond: int64(s.beyond)})
 	}

@@ -16,7 +16,7 @@ import (
 type loadingError struct{ model string }
 
 func (e *loadingError) Error() string {
-	return fmt.Sprintf("waiting for an upstream that is loading: nobody serves the model %q yet", e.model)
+	return fmt.Sprintf("waiting for an upstream that is loading: no upstream serves the model %q yet", e.model)
 }
 
 // countedBatches remembers the models of batches that wait for one, so that their

@@ -13,7 +13,7 @@ import (
 	"github.com/tidegate/tidegate/internal/wait"
 )
 
-// workerPoll is how often a worker looks for batches when nobody rang.
+// workerPoll is the interval at which a worker searches for batches without being woken.
 const workerPoll = time.Second
 
 // workerCount is how many batches are validated or finalized at a time, on half
@@ -73,11 +73,11 @@ func (w *worker) workOnce(ctx context.Context, task batch.Task) bool {
 	return ctx.Err() == nil
 }
 
-// postponement is how long a batch is left alone after an error, so that it
-// keeps nobody from the others.
+// postponement is the pause of a batch after an error, so that workers handle other
+// batches.
 const postponement = 3 * time.Second
 
-// postpone gives a claim back: soon, or at once when the engine stops.
+// postpone releases a claim: after postponement, or at once if the engine stops.
 func (w *worker) postpone(ctx context.Context, c batch.BatchClaim) {
 	bounded, cancel := w.bounded(context.WithoutCancel(ctx))
 	defer cancel()
@@ -86,12 +86,12 @@ func (w *worker) postpone(ctx context.Context, c batch.BatchClaim) {
 		giveBack = func() error { return w.store.ReleaseBatch(bounded, c) }
 	}
 	err := giveBack()
-	if errors.Is(err, batch.ErrStale) { // it is over, or another's: what troubled us is past
+	if errors.Is(err, batch.ErrStale) { // it has ended or another gateway has it: the error no longer applies
 		w.health.NoteBatch(c.Batch.ID, nil)
 		return
 	}
 	if err != nil {
-		w.log.Warn("giving back batch; it is taken again when its lease ends", zap.String("batch_id", c.Batch.ID), zap.Error(err))
+		w.log.Warn("releasing a batch failed; it is claimed again when its lease ends", zap.String("batch_id", c.Batch.ID), zap.Error(err))
 	}
 }
 

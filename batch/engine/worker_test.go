@@ -99,7 +99,7 @@ func TestModelsToldLate(t *testing.T) {
 	// A worker does not wait for it beyond a moment: the batch says what it waits
 	// for, and is looked at again.
 	batchtest.Until(t, "the batch waits, and says for what", func() bool {
-		return strings.Contains(strings.Join(h.Engine.Health(t.Context()).Paused, " "), `nobody serves the model "late" yet`)
+		return strings.Contains(strings.Join(h.Engine.Health(t.Context()).Paused, " "), `no upstream serves the model "late" yet`)
 	})
 	h.Pool.Set(func() { h.Pool.Models["late"] = true })
 	if b := h.Wait(late); b.Status != batch.Completed {
