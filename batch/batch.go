@@ -65,8 +65,8 @@ type Batch struct {
 	PauseReason string
 }
 
-// NewBatch is what a store needs to make a Batch. The store sets the times by
-// the database's clock.
+// NewBatch holds the values from which a store makes a Batch. The store sets the times
+// by the database's clock.
 type NewBatch struct {
 	ID, Tenant, Endpoint, InputFileID, CompletionWindow string
 	Window                                              time.Duration // CompletionWindow, parsed
@@ -122,7 +122,7 @@ type Slice struct {
 // Release releases a claim, except for the lines in Keep.
 type Release struct {
 	SliceClaim
-	// Keep are the lines that the claimant goes on running, bit i for the slice's line
+	// Keep holds the lines that the claimant continues to run, bit i for the slice's line
 	// i. A slice with lines that another claimant keeps is skipped.
 	Keep uint64
 }

@@ -38,7 +38,7 @@ func (f File) PlainFilename() string {
 	return name
 }
 
-// NewFile is what a store needs to make a File. The store sets the times by
+// NewFile holds the values from which a store makes a File. The store sets the times by
 // the database's clock.
 type NewFile struct {
 	ID, Tenant, Key, Filename, Purpose string

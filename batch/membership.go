@@ -15,7 +15,7 @@ type Peer struct {
 	Lines map[string]int64
 }
 
-// Load is what a gateway has on an upstream. Gateways of other versions read it from
+// Load counts the work that a gateway has on an upstream. Gateways of other versions read it from
 // the store: members are only added, and those of older versions lack the newer ones.
 type Load struct {
 	// Requests in flight.

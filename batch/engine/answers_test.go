@@ -246,7 +246,7 @@ func TestPoisonConvictsOnlyItself(t *testing.T) {
 		mu.Unlock()
 		if id == batchtest.CustomID(7) {
 			mu.Lock()
-			close(die) // everybody on the server goes down with it
+			close(die) // all other requests on the server fail with it
 			die = make(chan struct{})
 			mu.Unlock()
 			return batch.Answer{}, &batch.SendError{Sent: true, Crashed: true, Err: io.ErrUnexpectedEOF}

@@ -61,12 +61,13 @@ func closedAtRisk(active []batch.Batch, c batch.Closing) (late []AtRisk) {
 	return late
 }
 
-// atRiskOf finds batches that will be late among those of all tenants, given in
-// the order in which they are served, those that are paused last. One of which
-// lines end for a minute or longer goes on as it does. Another has the speed of its
-// model when those before it are done, or while that is not known what ended in the
-// last minute: models have servers of their own, batches of several models count as
-// one.
+// atRiskOf returns the batches that will miss their deadlines. The batches in active are
+// those of all tenants, in the order in which they are served, paused ones last. A batch
+// whose lines have ended for rateSpan or longer is assumed to keep its rate. Any other
+// batch is assumed to run at the speed of its model after the batches before it. While
+// that speed is unknown, the lines of the model that ended in the last minute stand for
+// it. Models do not share servers, so each has its own queue; batches of several models
+// count as one model.
 func atRiskOf(active []batch.Batch, pace []batch.Pace, speeds map[string]speed, now time.Time) (late []AtRisk) {
 	estimates, rates := ratesOf(active, pace, now)
 	measured := make(map[string]bool) // models of which a batch has run for rateSpan

@@ -39,7 +39,7 @@ func TestLateOf(t *testing.T) {
 			[]part{{model: "m", left: 10, rate: 10, window: time.Hour}, {model: "m", left: 1000, window: time.Hour}},
 			[]string{"1 waiting"},
 		},
-		"another model is in nobody's way": {
+		"a batch of another model delays none": {
 			[]part{{model: "n", left: 10_000, rate: 1000, window: time.Hour}, {model: "m", left: 10, window: 20 * time.Minute}},
 			nil,
 		},
@@ -58,7 +58,7 @@ func TestLateOf(t *testing.T) {
 			[]string{"1 paused"},
 		},
 		"those before it ended just now": {[]part{{model: "m", rate: 10, over: true}, {model: "m", left: 100, window: 11 * time.Minute}, {model: "m", left: 100, window: 14 * time.Minute}}, []string{"2 waiting"}},
-		"paused batches are in nobody's way": {
+		"paused batches delay no other batch": {
 			[]part{{model: "m", left: 10, rate: 10, window: 3 * time.Hour}, {model: "m", left: 100_000, window: 150 * time.Hour, paused: true}, {model: "m", left: 100, window: 2 * time.Hour, paused: true}},
 			[]string{"1 paused"},
 		},

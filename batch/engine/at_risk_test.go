@@ -36,6 +36,6 @@ func TestLateBatches(t *testing.T) {
 		return len(l) == 1 && l[0].ID == id && l[0].Why == engine.RiskPaused && l[0].Left() == 1
 	})
 	if l := late("rival"); l != nil {
-		t.Errorf("a rival is told of %v", l)
+		t.Errorf("got late batches %v of another tenant, want none", l)
 	}
 }

@@ -38,7 +38,7 @@ type backlog struct {
 	last    atomic.Pointer[view] // the last look that succeeded
 }
 
-// view is what a look found. It never changes.
+// view holds the findings of one look. It never changes.
 type view struct {
 	at       time.Time                     // by this machine's clock
 	now      time.Time                     // by the store's

@@ -108,7 +108,7 @@ func TestMemoryIsNotShort(t *testing.T) {
 			h.Open()
 			id := h.Create(h.Upload(text))
 			batchtest.Until(t, "lines to be sent", func() bool { h.Pool.Lock(); defer h.Pool.Unlock(); return len(h.Pool.Calls) >= c.calls })
-			<-time.After(3 * time.Second) // in which it is looked for three times
+			<-time.After(3 * time.Second) // memory pressure is evaluated three times meanwhile
 			if m := h.Engine.Capacity().Memory; m.Wanted != 0 || m.Taken == 0 {
 				t.Errorf("%+v", m)
 			}

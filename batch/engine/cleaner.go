@@ -102,9 +102,9 @@ func (e *Engine) deleteGarbage(ctx context.Context, limit int) (int, error) {
 	return len(deleted), errors.Join(err, e.store.Collected(bounded, deleted))
 }
 
-// deleteContents gives the keys of those that are gone. One that cannot be
-// deleted does not stand before the others, but nothing is asked of files that
-// do not answer.
+// deleteContents returns the keys of the contents that were deleted. After a content that
+// cannot be deleted it continues with the others. It stops when the file storage is
+// unavailable or does not answer in time. The error is that of the first failure.
 func (k *contentCheck) deleteContents(ctx context.Context, keys []string) (deleted []string, failed error) {
 	for _, key := range keys {
 		bounded, cancel := k.bounded(ctx)

@@ -30,8 +30,8 @@ func (h harness) wantEmpty() {
 	})
 }
 
-// A batch that is deleted while it runs gives back all that it had: its lines are
-// aborted, its slots serve others, and its contents go.
+// A batch that is deleted while it runs releases everything: its lines are aborted, its
+// slots serve other batches, and its contents are deleted.
 func TestDeleteRunningBatch(t *testing.T) {
 	for name, deleted := range map[string]func(h harness, id string) error{
 		"by this gateway": func(h harness, id string) error {
@@ -91,8 +91,8 @@ func TestDeleteWhileFinalizing(t *testing.T) {
 	h.wantEmpty()
 }
 
-// Files of an attempt of which nobody knows what came of it are left alone: a row
-// may name them yet.
+// Files of an attempt whose outcome is unknown are not deleted: a row may still name
+// them.
 func TestFinishedUnknown(t *testing.T) {
 	h := newHarness(t, batch.Config{})
 	h.Open()
@@ -111,7 +111,7 @@ func TestFinishedUnknown(t *testing.T) {
 	}
 }
 
-// recordingQueue notes which batches it was told to forget.
+// recordingQueue records which batches are dropped.
 type recordingQueue struct {
 	batch.Queue
 	dropped chan string

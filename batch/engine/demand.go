@@ -249,13 +249,14 @@ func remaining(lines int64, perMinute float64) *time.Duration {
 	return new(time.Duration(minutes * float64(time.Minute)).Round(time.Second))
 }
 
-// tokensPerLine are what the lines of a batch took that completed so far.
+// tokensPerLine returns the tokens of the lines of a batch that completed so far.
 func tokensPerLine(b *batch.Batch) scheduler.LineTokens {
 	return scheduler.LineTokens{Lines: b.Counts.Completed, Input: b.Usage.InputTokens, Output: b.Usage.OutputTokens}
 }
 
-// averageTokens are of batches of the model that are not over, or else of all lines
-// that this gateway has made durable.
+// averageTokens returns the tokens of the completed lines in work, which are of batches
+// that have not ended. If there are none and a model is named, it returns those of all
+// lines of the model that this gateway has made durable.
 func (v *view) averageTokens(model string, work []share) scheduler.LineTokens {
 	var sum scheduler.LineTokens
 	for _, s := range work {

@@ -136,8 +136,8 @@ func TestDemandOfAStoreThatHangs(t *testing.T) {
 	}
 }
 
-// The speed of a model is known to a gateway that starts, and late batches are told by
-// it, not by the last minute.
+// A gateway that starts knows the speed of a model. It finds late batches by that speed,
+// not by the last minute.
 func TestSpeedAfterARestart(t *testing.T) {
 	h := newHarness(t, batch.Config{})
 	h.Pool.Set(func() { h.Pool.Limit = 0 })

@@ -27,7 +27,7 @@ type Failures struct {
 
 const (
 	failureExamples = 3
-	failurePages    = 4 // of lines that are looked at, MaxLines at most each
+	failurePages    = 4 // limits the pages of lines that are read, with MaxLines at most each
 )
 
 // Failures groups the first few thousand failed lines of a batch. The error is

@@ -10,7 +10,7 @@ import (
 )
 
 // Outside of the hours lines that run finish, no line starts and nothing is
-// claimed. Batches go on by themselves when the hours come.
+// claimed. Batches continue when the hours begin.
 func TestHours(t *testing.T) {
 	h, id, hold := newHeldHarness(t, batch.Config{MaxInFlight: 20}, 500)
 	opens := time.Now().Add(time.Hour)

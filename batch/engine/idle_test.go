@@ -78,7 +78,7 @@ func TestIdleWhileNothingCanHappen(t *testing.T) {
 	}
 }
 
-// wantIdle wants the engine to look for work now and then alone.
+// wantIdle checks that the engine looks for work only now and then.
 func (h harness) wantIdle(t *testing.T) {
 	t.Helper()
 	const (

@@ -39,7 +39,7 @@ func (v *validator) Inspect(ctx context.Context, tenant, fileID string) (Inspect
 	return v.InspectLines(ctx, content, nil)
 }
 
-// Seen is what was found in the lines of a file that have arrived.
+// Seen holds the findings in the lines of a file that have arrived.
 type Seen struct {
 	Lines    int64
 	Findings []openai.BatchError // never changed afterwards

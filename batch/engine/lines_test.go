@@ -22,7 +22,7 @@ func (h harness) allLines(t *testing.T, id string, q engine.LineQuery) []engine.
 			t.Fatal(err)
 		}
 		if len(page.Lines) > q.Limit || page.More && page.After <= q.After {
-			t.Fatalf("%d lines after %d, to go on after %d", len(page.Lines), q.After, page.After)
+			t.Fatalf("got %d lines after %d and next position %d, want at most %d lines and a later position", len(page.Lines), q.After, page.After, q.Limit)
 		}
 		all = append(all, page.Lines...)
 		if !page.More {

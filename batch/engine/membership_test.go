@@ -105,7 +105,7 @@ func TestOtherFilesAreNoticed(t *testing.T) {
 	if err := s.Store.Withdraw(t.Context(), other.ID); err != nil {
 		t.Fatal(err)
 	}
-	batchtest.Until(t, "all is well again", func() bool { return !told() })
+	batchtest.Until(t, "the problem is no longer reported", func() bool { return !told() })
 	if err := engine.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -131,7 +131,7 @@ func TestOtherFilesAreRefused(t *testing.T) {
 	}
 }
 
-// sharingPool records what it is told of other gateways.
+// sharingPool records the announcements of other gateways that it gets.
 type sharingPool struct {
 	*batchtest.Pool
 	loads map[string]batch.Load
@@ -155,8 +155,8 @@ func (p *sharingPool) SetPeers(n batch.Peers, loads map[string]batch.Load) {
 	p.told.Store(&loads)
 }
 
-// Every pool is told what the others have in flight, and forgets it when they
-// are gone or silent.
+// Every pool gets the requests in flight on the other gateways. Those of a gateway that
+// has left, or no longer announces them, are removed.
 func TestLoadsAreShared(t *testing.T) {
 	s := batchtest.NewCluster(t, batch.Config{}, 0)
 	pools := make([]*sharingPool, 3)
@@ -168,7 +168,7 @@ func TestLoadsAreShared(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n := int(pools[i].peers.Load()); n != i { // before it begins a line
-			t.Errorf("gateway %d is told of %d others when it opens", i, n)
+			t.Errorf("gateway %d: got %d peers when it opens, want %d", i, n, i)
 		}
 		engines[i].Start()
 	}
@@ -178,11 +178,11 @@ func TestLoadsAreShared(t *testing.T) {
 			return loads != nil && int(p.peers.Load()) == peers && maps.Equal(*loads, want)
 		}
 	}
-	batchtest.Until(t, "the first is told of the others", told(pools[0], 2, map[string]batch.Load{"http://a": {Live: 3, Batch: 20}}))
+	batchtest.Until(t, "the first has the loads of the others", told(pools[0], 2, map[string]batch.Load{"http://a": {Live: 3, Batch: 20}}))
 	if err := engines[2].Stop(t.Context()); err != nil {
 		t.Error(err)
 	}
-	batchtest.Until(t, "the first is told that one left", told(pools[0], 1, map[string]batch.Load{"http://a": {Live: 1, Batch: 10}}))
+	batchtest.Until(t, "the first has seen that one left", told(pools[0], 1, map[string]batch.Load{"http://a": {Live: 1, Batch: 10}}))
 	s.Store.Away.Store(true)
 	batchtest.Until(t, "the first forgets what is old, and leaves the other its share", told(pools[0], 1, map[string]batch.Load{}))
 	s.Store.Away.Store(false)

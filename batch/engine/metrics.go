@@ -8,7 +8,7 @@ import (
 	"github.com/tidegate/tidegate/batch/scheduler"
 )
 
-// metrics are what an engine counts for Prometheus, as long as it lives.
+// metrics are the counters of an engine for Prometheus, for the lifetime of the engine.
 type metrics struct {
 	scheduler *scheduler.Scheduler
 	times     *operationTimes

@@ -56,7 +56,7 @@ func TestMetricsOfWork(t *testing.T) {
 		t.Errorf("demand is %+v, want 5 lines, 2 of them in flight, and 5 paused", d.Models)
 	}
 	if d, err := h.Engine.Demand(t.Context(), "rival"); err != nil || len(d.Models) != 0 {
-		t.Errorf("a rival is told of %+v, %v", d.Models, err)
+		t.Errorf("demand of another tenant: got %+v and error %v, want none", d.Models, err)
 	}
 	close(gate)
 	h.Check(h.Wait(first), 5)

@@ -22,7 +22,7 @@ func (h harness) almost(t *testing.T, n int) (id string, end func()) {
 	var ending atomic.Bool
 	return id, func() {
 		if ending.Swap(true) {
-			return // whoever ends it reads results too
+			return // the call that ends the batch reads results too
 		}
 		open()
 		h.Wait(id)

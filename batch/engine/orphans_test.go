@@ -25,7 +25,7 @@ func (h harness) orphan() (key string) {
 	if err != nil {
 		h.T.Fatal(err)
 	}
-	if _, err := w.Write([]byte("nobody's")); err != nil {
+	if _, err := w.Write([]byte("orphaned")); err != nil {
 		h.T.Fatal(err)
 	}
 	if err := w.Commit(h.T.Context()); err != nil {

@@ -24,8 +24,8 @@ func newBusyCluster(t *testing.T, lines int) (c *batchtest.Cluster, cfg batch.Co
 	return c, cfg, id, gate
 }
 
-// While the store is away leases run out. When it is back, results that were
-// held are committed, and nobody runs their lines again.
+// Leases expire while the store is unavailable. When it is available again, results that
+// were held are committed, and no gateway runs their lines again.
 func TestOutageRepeatsNothing(t *testing.T) {
 	const lines = 200
 	s, cfg, id, gate := newBusyCluster(t, lines)
@@ -50,13 +50,13 @@ func TestOutageRepeatsNothing(t *testing.T) {
 	idle.Check(b, lines)
 	s.WantOnce(lines)
 	for _, h := range s.Members {
-		batchtest.Until(t, "all is well", func() bool { return h.Engine.Health(t.Context()).OK() })
+		batchtest.Until(t, "every gateway is healthy", func() bool { return h.Engine.Health(t.Context()).OK() })
 	}
 }
 
-// A store that says nothing for a while fails nobody: what was asked is answered
-// when it is back. Leases have run out by then, and what waited to claim is no
-// quicker than what waits to be committed.
+// A store that does not answer for a while fails no call: calls are answered when it is
+// back. Leases have expired by then, and a waiting claim does not take a slice before its
+// waiting results are committed.
 func TestSilenceRepeatsNothing(t *testing.T) {
 	const lines = 200
 	s, cfg, id, gate := newBusyCluster(t, lines)

@@ -99,9 +99,9 @@ func TestPausedBatchCanEnd(t *testing.T) {
 	}
 }
 
-// A pause at one gateway stops the others too, though nobody tells them.
+// A pause at one gateway stops the others too, without a notification.
 func TestPauseStopsOtherGateways(t *testing.T) {
-	s := batchtest.NewCluster(t, batch.Config{MaxInFlight: 20, Lease: time.Hour}, 2) // what is not handed back is never run
+	s := batchtest.NewCluster(t, batch.Config{MaxInFlight: 20, Lease: time.Hour}, 2) // a slice that is not released is never run
 	hold := make(chan struct{})
 	for _, h := range s.Members {
 		h.Pool.Set(func() {

@@ -34,8 +34,8 @@ func (o *order) answer(ctx context.Context, id string, _ int) (batch.Answer, err
 	}
 }
 
-// A larger priority goes first, also when it is given while lines of others
-// wait, and on a gateway that nobody told.
+// A batch of a higher priority runs first, also when the priority is set while lines of
+// other batches wait, and on a gateway without a notification.
 func TestPriority(t *testing.T) {
 	s := batchtest.NewCluster(t, batch.Config{MaxInFlight: 1, MaxConcurrentBatches: 1}, 1)
 	working := s.Members[0]

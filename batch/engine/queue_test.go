@@ -85,9 +85,9 @@ func TestQueueAway(t *testing.T) {
 	if r := h.Pool.Repeated(); r != 0 {
 		t.Errorf("%d calls repeated", r)
 	}
-	// That it is well again is found out without any work.
+	// The recovery of the queue is detected without any work.
 	q.mended.Store(true)
-	batchtest.Until(t, "all is well", func() bool { return h.Engine.Health(t.Context()).OK() })
+	batchtest.Until(t, "the gateway is healthy", func() bool { return h.Engine.Health(t.Context()).OK() })
 }
 
 // A queue that failed is left alone by all who would ask it, however many
@@ -184,7 +184,7 @@ func (q *hangingQueue) Done(ctx context.Context, _ string, _ []int) error { retu
 func (q *hangingQueue) Drop(ctx context.Context, _ string) error          { return q.hang(ctx) }
 func (q *hangingQueue) Notify(ctx context.Context) error                  { return q.hang(ctx) }
 
-// Whoever calls the API does not wait for a queue that hangs.
+// API calls do not wait for a queue that hangs.
 func TestHangingQueueKeepsNobodyWaiting(t *testing.T) {
 	h := newHarness(t, batch.Config{})
 	h.NewQueue = func() batch.Queue { return &hangingQueue{Queue: memory.New()} }
@@ -212,7 +212,7 @@ func TestHangingQueueKeepsNobodyWaiting(t *testing.T) {
 			t.Error(err)
 		}
 	case <-time.After(batchtest.Patience / 3): // less than the engine itself waits for a queue
-		t.Error("somebody waits for the queue")
+		t.Error("API calls wait for the queue, want no wait")
 	}
 }
 

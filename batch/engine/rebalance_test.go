@@ -27,7 +27,7 @@ func TestLeavesWorkToIdleOthers(t *testing.T) {
 	s.WantOnce(slices * batch.SliceLines)
 }
 
-// What an engine has read far ahead it hands back when others become idle.
+// An engine releases slices that it has read far ahead when other gateways become idle.
 func TestHandsBackToIdleOthers(t *testing.T) {
 	const slices, keeps = 8, 1 // the slice that it runs
 	s := batchtest.NewCluster(t, batch.Config{}, 1)
@@ -42,7 +42,7 @@ func TestHandsBackToIdleOthers(t *testing.T) {
 	other := s.Join(batch.Config{})
 	other.Pool.Set(func() { other.Pool.Answer = batchtest.Behind(hold) })
 	one.Pool.Set(func() { one.Pool.OthersAreIdle = true })
-	batchtest.Until(t, "the other to have what is handed back", func() bool { return other.Pool.InFlight() == (slices-keeps)*batch.SliceLines })
+	batchtest.Until(t, "the other to run the released slices", func() bool { return other.Pool.InFlight() == (slices-keeps)*batch.SliceLines })
 	close(hold)
 	one.Check(one.Wait(id), slices*batch.SliceLines)
 	s.WantOnce(slices * batch.SliceLines)

@@ -15,7 +15,7 @@ func TestRestartGoesOn(t *testing.T) {
 	h.Open()
 	id := h.Create(h.Upload(batchtest.Input(1000)))
 	h.WaitCounted(id, 333)
-	h.Close(0) // lines that run are aborted and handed back
+	h.Close(0) // lines that run are aborted and released
 	h.Open()
 	open()
 	b := h.Wait(id)

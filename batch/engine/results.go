@@ -19,7 +19,8 @@ const (
 
 func resultsName(batchID, kind string) string { return batchID + "_" + kind + ".jsonl" }
 
-// ResultsName is what the output file of a batch is called, or its error file.
+// ResultsName returns the name of a batch's output file, or of its error file if failed is
+// set.
 func ResultsName(batchID string, failed bool) string {
 	if failed {
 		return resultsName(batchID, errorKind)
@@ -27,8 +28,8 @@ func ResultsName(batchID string, failed bool) string {
 	return resultsName(batchID, outputKind)
 }
 
-// BatchOfResults is the batch whose output or error file is called so, "" when
-// no such file is.
+// BatchOfResults returns the batch whose output or error file has this name, "" for any
+// other name.
 func BatchOfResults(name string) string {
 	for _, kind := range []string{outputKind, errorKind} {
 		if id, ok := strings.CutSuffix(name, resultsName("", kind)); ok {

@@ -52,7 +52,7 @@ func TestResultsSoFar(t *testing.T) {
 	for i, failed := range []bool{false, true} {
 		var r engine.Results
 		if r, early[i] = h.results(t, id, failed); r.Bytes != -1 {
-			t.Errorf("%d bytes are told of what runs", r.Bytes)
+			t.Errorf("results of a running batch: got %d bytes, want -1", r.Bytes)
 		}
 	}
 	if got := strings.Count(early[0], "\n") + strings.Count(early[1], "\n"); got != done {

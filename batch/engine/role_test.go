@@ -48,8 +48,8 @@ func TestServeLeavesBatchesToOthers(t *testing.T) {
 	})
 }
 
-// A reload changes the role: lines that run finish, the rest is handed back, and
-// goes on when the gateway works again.
+// A reload changes the role: lines that run finish, and the others are released. They
+// run when the gateway works again.
 func TestRoleChanges(t *testing.T) {
 	h, id, hold := newHeldHarness(t, batch.Config{MaxInFlight: 20}, 500)
 	h.Engine.Apply(batch.Config{Role: batch.RoleServe, MaxInFlight: 20})

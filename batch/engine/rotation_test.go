@@ -30,7 +30,7 @@ func TestSmallBatchDoesNotWait(t *testing.T) {
 	}
 }
 
-// Batches of which all lines run are in nobody's way: small ones fill all slots,
+// Batches whose lines all run do not delay other batches: small batches fill all slots,
 // however few may be served at a time.
 func TestSmallBatchesFillAllSlots(t *testing.T) {
 	const slots, lines, batches = 40, 2, 60
@@ -50,8 +50,8 @@ func TestSmallBatchesFillAllSlots(t *testing.T) {
 	}
 }
 
-// A batch whose turn is over goes on when nobody waits any more, also while one
-// of its lines runs for long.
+// A batch whose turn is over continues when no batch waits any more, also while one of
+// its lines runs for long.
 func TestTurnGoesOn(t *testing.T) {
 	const lines = 10 * batch.SliceLines
 	h := newHarness(t, batch.Config{MaxConcurrentBatches: 1, MaxInFlight: batch.SliceLines})

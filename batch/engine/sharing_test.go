@@ -28,7 +28,7 @@ func TestEnginesShareABatch(t *testing.T) {
 	s.WantOnce(lines)
 }
 
-// An engine that stops hands back at once what it has not begun, while lines
+// An engine that stops releases at once the slices that it has not begun, while lines
 // that run still finish.
 func TestDrainHandsBackAtOnce(t *testing.T) {
 	const lines = 1000
@@ -153,7 +153,7 @@ func TestQueuesForgetWhatIsOver(t *testing.T) {
 	}
 }
 
-// What the store says wakes whoever looks for work.
+// Notifications of the store wake the loops that look for work.
 func TestStoreWakes(t *testing.T) {
 	s := batchtest.NewCluster(t, batch.Config{}, 1)
 	for range 3 {

@@ -107,8 +107,8 @@ func TestOthersRunWhatOneCannot(t *testing.T) {
 	s.WantOnce(128)
 }
 
-// What was tried is not handed back while its model has no server: that would
-// forget which retries it has used up.
+// Lines that were tried are not released while their model has no server: a release
+// would lose the count of their retries.
 func TestTriedLinesAreKept(t *testing.T) {
 	h := newHarness(t, batch.Config{MaxInFlight: 8, MaxConcurrentBatches: 1, Retries: 1})
 	h.Pool.Set(func() { h.Pool.Models["n"] = true })

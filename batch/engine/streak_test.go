@@ -55,8 +55,8 @@ func (h harness) wantStopped(want ...engine.StoppedBatch) {
 	}
 }
 
-// A batch whose lines all fail alike is paused with the reason; it goes on when
-// it is resumed, and nothing is lost.
+// A batch whose lines all fail alike is paused with the reason. It continues when it is
+// resumed, and no line is lost.
 func TestFailingBatchIsPaused(t *testing.T) {
 	h := newHarness(t, batch.Config{MaxInFlight: 20, StopAfter: 30})
 	var server refusing
@@ -91,7 +91,7 @@ func TestFailingBatchIsPaused(t *testing.T) {
 	h.wantStopped()
 }
 
-// What the store said of a batch before it was told of the pause starts nothing.
+// An answer of the store from before the pause starts no line of the batch.
 func TestPauseIsNotUndoneByARefresh(t *testing.T) {
 	h := newHarness(t, batch.Config{MaxInFlight: 20, StopAfter: 30})
 	var server refusing
@@ -100,7 +100,7 @@ func TestPauseIsNotUndoneByARefresh(t *testing.T) {
 	hook := func() error {
 		for want, deadline := h.Store.Looks.Load()+3, time.Now().Add(batchtest.Patience); h.Store.Looks.Load() < want; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
-				return errors.New("nobody looked at the active batches")
+				return errors.New("the active batches were not refreshed")
 			}
 		}
 		return nil

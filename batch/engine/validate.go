@@ -17,7 +17,7 @@ import (
 // how many there were beyond.
 const maxFindings = 500
 
-// scan is what one pass over an input file found.
+// scan holds the findings of one pass over an input file.
 type scan struct {
 	endpoint string // that all requests must have
 	plan     batch.Plan
@@ -30,11 +30,11 @@ type scan struct {
 	scanOptions
 }
 
-// scanOptions are what differs between scans.
+// scanOptions are the differences between scans.
 type scanOptions struct {
 	seen func(Seen) // if not nil, called after every line
-	// late is until when a model is waited for that may be told yet. After that the
-	// rest is read to count the lines. Zero: no model is waited for.
+	// late limits the wait for a model that may still be discovered. After it the rest of
+	// the input is read to count the lines. Zero: the scan waits for no model.
 	late time.Time
 }
 

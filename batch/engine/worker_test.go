@@ -72,7 +72,7 @@ func TestNewBatchGoesBetween(t *testing.T) {
 		before := reached.Load()
 		results <- struct{}{}
 		written++
-		batchtest.Until(t, "the worker to go on", func() bool { return reached.Load() > before || !waits() })
+		batchtest.Until(t, "the worker to continue", func() bool { return reached.Load() > before || !waits() })
 	}
 	if written > ending/2 {
 		t.Errorf("%d of %d batches that had ended were written before a new one was validated", written, ending)
@@ -96,8 +96,8 @@ func TestModelsToldLate(t *testing.T) {
 	if b, err := h.Engine.Batch(t.Context(), tenant, late); err != nil || b.Status != batch.Validating {
 		t.Errorf("a batch of one that is not: %s, %v", b.Status, err)
 	}
-	// A worker does not wait for it beyond a moment: the batch says what it waits
-	// for, and is looked at again.
+	// A worker waits only briefly for the model. The batch reports what it waits for, and
+	// is validated again later.
 	batchtest.Until(t, "the batch waits, and says for what", func() bool {
 		return strings.Contains(strings.Join(h.Engine.Health(t.Context()).Paused, " "), `no upstream serves the model "late" yet`)
 	})
@@ -108,6 +108,6 @@ func TestModelsToldLate(t *testing.T) {
 	never := h.Create(h.Upload(batchtest.InputFor(70, "never")))
 	h.Pool.Set(func() { h.Pool.Settled = true })
 	if b := h.Wait(never); b.Status != batch.Failed || len(b.Errors) != 70 || b.Errors[0].Code != "model_not_found" {
-		t.Errorf("a batch of a model that nobody has: %s %v", b.Status, b.Errors)
+		t.Errorf("a batch of an unknown model: got %s and errors %v, want failed and model_not_found for each line", b.Status, b.Errors)
 	}
 }

@@ -25,7 +25,7 @@ type loaded struct {
 	away     bool // the store failed
 }
 
-// loadRequest is what a load is asked for.
+// loadRequest holds the parameters of a load.
 type loadRequest struct {
 	batch    batch.Batch
 	inputKey string

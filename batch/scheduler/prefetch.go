@@ -7,7 +7,7 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// prefetch gives places to batches, and loads slices of these before they are needed.
+// prefetch assigns places to batches, and loads their slices before they are needed.
 func (s *Scheduler) prefetch() {
 	now := time.Now()
 	for id, q := range s.queues.byID {

@@ -21,7 +21,7 @@ type releases struct {
 // all is no limit of lines that stay: every slice without a kept line is released.
 const all = -1
 
-// idle releases the slices of a batch queue of which no line is under way.
+// idle releases the slices of a batch queue that have no line under way.
 func (r *releases) idle(q *batchQueue) { r.except(q, (*line).underWay, all) }
 
 // except releases the slices of a batch queue without a line for which kept returns true,

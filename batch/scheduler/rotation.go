@@ -12,8 +12,8 @@ import (
 const (
 	// rotationSlices is how many slices a batch loads before it yields its place to a
 	// waiting batch of the same priority. It yields at once to a batch of a higher
-	// priority, and to any batch when all that is left of it runs. It goes on when no
-	// batch waits.
+	// priority, and to any batch when all that is left of it runs. It continues when
+	// no batch waits.
 	rotationSlices = 4
 	// batchBackoff is the pause of a batch that had nothing to claim, or whose load failed.
 	batchBackoff = time.Second
@@ -125,7 +125,7 @@ func (r *rotation) endTurns(now time.Time) places {
 	return p
 }
 
-// admit gives places to waiting batches whose turn it is. A batch can have a place in
+// admit assigns places to waiting batches whose turn it is. A batch can have a place in
 // addition to those that are set aside if it does not wait for the same models.
 func (r *rotation) admit(p *places, now time.Time) {
 	most := r.deps.Config().MaxConcurrentBatches

@@ -161,7 +161,7 @@ func TestLooksAgainForModel(t *testing.T) {
 	}
 }
 
-// TestRotate holds when a turn ends, and when it goes on.
+// TestRotate checks when a turn ends and when it continues.
 func TestRotate(t *testing.T) {
 	now := time.Now()
 	for name, tt := range map[string]struct {

@@ -63,7 +63,7 @@ type Dependencies struct {
 	NoteQueue func(error)
 	// WakeWorkers makes the workers of this gateway look for batches to finalize.
 	WakeWorkers func()
-	// Notify tells all gateways that batches have changed.
+	// Notify notifies all gateways that batches have changed.
 	Notify func()
 	Log    *zap.Logger
 }

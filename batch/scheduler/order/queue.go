@@ -59,8 +59,8 @@ type Queue[T comparable] struct {
 	sharing int // bytes of these that are shared with a line that was there
 }
 
-// Prompt is what an engine reads of a line. It must not be modified, as it is compared
-// with those of later lines.
+// Prompt is the part of a line that an inference engine reads. It must not be modified,
+// as it is compared with those of later lines.
 type Prompt struct {
 	// Head is a hash of what precedes Text, such as the tools, and HeadBytes the size of
 	// it. Prompts whose heads differ share nothing.
