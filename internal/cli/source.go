@@ -81,7 +81,7 @@ type offsetReader struct {
 
 func (o offsetReader) ReadAt(p []byte, off int64) (int, error) { return o.r.ReadAt(p, o.at+off) }
 
-// peek lets read read the content from its beginning, without consuming it.
+// peek passes the beginning of the content to read, without consuming it.
 func (src *source) peek(read func(io.Reader) error) error {
 	if src.At != nil {
 		return read(io.NewSectionReader(src.At, 0, src.Size))
