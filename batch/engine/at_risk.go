@@ -70,7 +70,7 @@ func closedAtRisk(active []batch.Batch, c batch.Closing) (late []AtRisk) {
 // count as one model.
 func atRiskOf(active []batch.Batch, pace []batch.Pace, speeds map[string]speed, now time.Time) (late []AtRisk) {
 	estimates, rates := ratesOf(active, pace, now)
-	measured := make(map[string]bool) // models of which a batch has run for rateSpan
+	measured := make(map[string]bool) // models with a batch that has run for rateSpan
 	for _, b := range active {
 		if now.Sub(b.InProgressAt) >= rateSpan {
 			measured[b.Model] = true
@@ -137,7 +137,7 @@ func (q *queued) add(b batch.Batch) {
 	q.batches = append(q.batches, b)
 }
 
-// before is how many lines are left in batches that go before one.
+// before returns how many lines are left in the batches that are served before b.
 func (q *queued) before(b batch.Batch) int64 {
 	n := sort.Search(len(q.batches), func(i int) bool { return !goesBefore(q.batches[i], b) })
 	if n == 0 {
@@ -155,14 +155,14 @@ func goesBefore(a, b batch.Batch) bool {
 	return !a.ExpiresAt.After(b.ExpiresAt)
 }
 
-// modelRate is how quickly lines of a model end.
+// modelRate is the rate at which lines of a model end.
 type modelRate struct {
 	speed float64 // in a minute, while there are lines to send; 0: not known
 	moves bool    // some ended in the last minute
 }
 
-// riskOf returns why a batch will be late, "" when it will not. Before is how
-// many lines of its model go before its own.
+// riskOf returns why a batch will be late, "" if it will not. before counts the lines of
+// its model that are served before its own.
 func riskOf(b batch.Batch, e Estimate, before int64, rate modelRate, now time.Time) RiskReason {
 	left := b.ExpiresAt.Sub(now)
 	tooMuch := rate.speed > 0 && float64(before+b.Left())/rate.speed > left.Minutes()

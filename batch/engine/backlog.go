@@ -14,25 +14,24 @@ import (
 )
 
 const (
-	// backlogAge is how old a look at the backlog may be that is shown again. It is
-	// also the least time between two looks, even if the store fails.
+	// backlogAge limits the age of a look at the backlog that is used again. It is also
+	// the minimum time between two looks, even if the store fails.
 	backlogAge = 5 * time.Second
-	// backlogWait is how long a look may take, or be waited for.
+	// backlogWait limits a look, and the wait for one.
 	backlogWait = 2 * time.Second
-	// backlogShown is how long metrics show the last look while none succeeds.
+	// backlogShown limits the age of a look that metrics show while no look succeeds.
 	backlogShown = 2 * time.Minute
 )
 
-// backlog looks at the work that batches of all tenants have before them, for
-// metrics and for Demand. However many ask, there is one look at a time and none
-// within backlogAge of another. A look reads the store a few times, each by an
-// index.
+// backlog reads the remaining work of the batches of all tenants, for metrics and for
+// Demand. One such look runs at a time, and none begins within backlogAge of another. A
+// look reads the store a few times, each by an index.
 type backlog struct {
 	reads   *Reads
 	expired *atomic.Int64        // batches that this gateway ended at their deadlines
 	age     time.Duration        // backlogAge
 	running atomic.Bool          // the store is open
-	turn    chan struct{}        // held by the one that looks
+	turn    chan struct{}        // held during a look
 	tried   time.Time            // when the last look began; guarded by turn
 	flow    flow                 // guarded by turn
 	last    atomic.Pointer[view] // the last look that succeeded
@@ -58,23 +57,23 @@ type view struct {
 	perLine  map[string]scheduler.LineTokens // by label of the model
 }
 
-// modelsLimit bounds how many parts of batches a look reads.
+// modelsLimit limits the parts of batches that a look reads.
 const modelsLimit = 10 * scheduler.ActiveLimit
 
 func newBacklog(r *Reads, expired *atomic.Int64) *backlog {
 	return &backlog{reads: r, expired: expired, age: backlogAge, turn: make(chan struct{}, 1), flow: flow{minutes: make(map[string][]batch.ModelMinute)}}
 }
 
-// stop ends looking, and waits for a look that is under way: the store is about to
-// be closed.
+// stop prevents further looks, and waits for a look that is under way. It is called before
+// the store is closed.
 func (b *backlog) stop() {
 	b.running.Store(false)
 	b.turn <- struct{}{}
 	<-b.turn
 }
 
-// look returns what a look found that is not older than backlogAge, or the last one
-// when there is no newer; nil when there is none.
+// look returns a view that is not older than backlogAge. If it cannot get one, it returns
+// the last view, nil if there is none or it is older than backlogShown.
 func (b *backlog) look(ctx context.Context) *view {
 	if v := b.last.Load(); v != nil && time.Since(v.at) < b.age || !b.running.Load() {
 		return b.recent()
@@ -100,7 +99,7 @@ func (b *backlog) look(ctx context.Context) *view {
 	return v
 }
 
-// fresh is look without one that is older than backlogAge.
+// fresh is look, but returns nil for a view that is older than backlogAge.
 func (b *backlog) fresh(ctx context.Context) *view {
 	if v := b.look(ctx); v != nil && time.Since(v.at) < backlogAge {
 		return v
@@ -108,10 +107,10 @@ func (b *backlog) fresh(ctx context.Context) *view {
 	return nil
 }
 
-// errNoLook reports that nothing recent is known of the backlog.
+// errNoLook reports that there is no recent view of the backlog.
 var errNoLook = fmt.Errorf("looking at what waits: %w", batch.ErrUnavailable)
 
-// recent returns the last look unless it is too old.
+// recent returns the last view, nil if it is older than backlogShown.
 func (b *backlog) recent() *view {
 	if v := b.last.Load(); v != nil && time.Since(v.at) < backlogShown {
 		return v
@@ -119,7 +118,7 @@ func (b *backlog) recent() *view {
 	return nil
 }
 
-// read makes a look. turn is held.
+// read reads the store and returns a new view. turn is held.
 func (b *backlog) read(ctx context.Context) (*view, error) {
 	r := b.reads
 	v := &view{at: time.Now(), inFlight: r.scheduler.LinesInFlight(ctx), others: r.member.linesElsewhere(), perLine: r.scheduler.Metrics().TokensPerLine()}

@@ -10,9 +10,8 @@ import (
 	"github.com/tidegate/tidegate/internal/modellabel"
 )
 
-// The metrics of what batches of all gateways that share the store have before
-// them. Every gateway has the same, as of its last look: they are not to be summed
-// over gateways.
+// The metrics of the remaining work of all gateways that share the store. Every gateway
+// exports the same values, as of its last look, so they must not be summed over gateways.
 var (
 	descBatches   = prometheus.NewDesc("tidegate_batches", "Batches by status that are not deleted, on all gateways.", []string{"status"}, nil)
 	descPaused    = prometheus.NewDesc("tidegate_batches_paused", "Batches in progress or validating that are paused, on all gateways.", nil, nil)
@@ -36,7 +35,7 @@ var (
 	riskReasons = []RiskReason{RiskSlow, RiskWaiting, RiskStalled, RiskPaused, RiskClosed}
 )
 
-// collect sends what a look found, or the last one.
+// collect sends the metrics of a new look, or of the last one.
 func (b *backlog) collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)

@@ -9,7 +9,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// Capacity is how much batch work a gateway does at a time.
+// Capacity holds the limits of the batch work that a gateway does at a time.
 type Capacity struct {
 	MaxInFlight          int // lines
 	MaxConcurrentBatches int
@@ -17,12 +17,12 @@ type Capacity struct {
 	Role                 batch.Role // without work, the first two are not used
 }
 
-// Capacity returns how much this gateway may do now.
+// Capacity returns the current limits of this gateway.
 func (r *Reads) Capacity() Capacity {
 	return Capacity{r.scheduler.MaxInFlight(), r.config().MaxConcurrentBatches, r.scheduler.Memory(time.Now()), r.Role()}
 }
 
-// InFlight is how many lines this gateway has sent that are not durable yet.
+// InFlight returns how many lines this gateway has sent that are not durable yet.
 func (r *Reads) InFlight() int64 { return r.scheduler.Metrics().InFlight() }
 
 // LinesInFlight counts by batch the lines that this gateway has on an upstream.

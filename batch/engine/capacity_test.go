@@ -11,8 +11,8 @@ import (
 	"github.com/tidegate/tidegate/batch/batchtest"
 )
 
-// A gateway that is not told how many lines it may have under way fills what
-// slots there are, also those that come later; one that is told keeps to it.
+// A gateway without MaxInFlight fills all slots, also those that are added later. A gateway
+// with it keeps to the limit.
 func TestFillsWhatSlotsThereAre(t *testing.T) {
 	const few, many, told = 300, 1000, 100
 	for _, c := range []struct{ told, first, then int }{{0, few, many}, {told, told, told}} {
@@ -56,8 +56,8 @@ func TestMemoryOfLinesThatAreDone(t *testing.T) {
 	h.Check(h.Wait(id), lines)
 }
 
-// Slots that stay free because no more requests fit into memory are told, with
-// what would fill them.
+// Slots that stay free because no more requests fit into memory are reported, with the
+// memory that would fill them.
 func TestShortOfMemory(t *testing.T) {
 	const slices, lines, fit = 64, 64 * batch.SliceLines, 4
 	text := batchtest.Input(lines)

@@ -32,8 +32,8 @@ func (e *Engine) runExpirer(ctx context.Context) {
 	}
 }
 
-// runCleaner removes what is over: work of finished batches, files that were
-// deleted or expired, uploads that were never completed.
+// runCleaner removes the work of finished batches, files that were deleted or have
+// expired, and uploads that were never completed.
 func (e *Engine) runCleaner(ctx context.Context) {
 	for {
 		err := e.clean(ctx)

@@ -127,7 +127,7 @@ func TestStuckContentKeepsNothingElse(t *testing.T) {
 	})
 }
 
-// While the service is away it is not asked for each content.
+// While the file storage is unavailable it is not called for each content.
 func TestCollectorWaitsForFiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHeap(700)

@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// unknownAge is how old a content without a row must be to be noted: younger
-	// ones may be about to get it.
+	// unknownAge is the minimum age of a content without a row to be noted. A younger one
+	// may still get its row.
 	unknownAge = time.Hour
-	// checkInterval is how often contents are compared with rows.
+	// checkInterval is the time between two comparisons of contents with rows.
 	checkInterval = time.Hour
 	// missingNamed limits the files without a content that are listed.
 	missingNamed = 5

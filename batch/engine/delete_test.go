@@ -38,7 +38,7 @@ func TestDeleteRunningBatch(t *testing.T) {
 			_, err := h.Engine.DeleteBatch(t.Context(), tenant, id, batch.Deletion{Input: true})
 			return err
 		},
-		// Another gateway, or this one before a kill, did no more than this.
+		// Another gateway, or this one before a kill, changes only the store.
 		"in the store": func(h harness, id string) error {
 			_, err := h.Store.DeleteBatch(t.Context(), tenant, id, batch.Deletion{Input: true})
 			return err

@@ -38,11 +38,11 @@ type ModelDemand struct {
 
 	Oldest time.Time // when the oldest of Batches was created; zero without one
 
-	// LinesPerMinute is how many lines ended in a minute, on all gateways, when lines
-	// flowed last, up to MeasuredAt: see speedOf.
+	// LinesPerMinute is the rate of lines that ended, on all gateways, when lines flowed
+	// last, up to MeasuredAt. See speedOf.
 	LinesPerMinute *float64
 	MeasuredAt     time.Time
-	// Remaining is how long Lines take at that rate.
+	// Remaining is the time that Lines take at that rate.
 	Remaining *time.Duration
 	// DeadlineRatio is the time that the lines up to a deadline take over the time
 	// until then, for the deadline where it is largest. Above 1 the rate does not
@@ -236,8 +236,8 @@ func (v *view) modelDemand(model string, work []share) ModelDemand {
 // maxRemaining bounds Remaining, which a Duration could not hold otherwise.
 const maxRemaining = 100 * 365 * 24 * time.Hour
 
-// remaining is how long lines take at a rate, at most maxRemaining; nil when that is
-// not known.
+// remaining returns the time that lines take at a rate, at most maxRemaining, and nil if
+// the rate is unknown.
 func remaining(lines int64, perMinute float64) *time.Duration {
 	if lines == 0 {
 		return new(time.Duration)

@@ -109,8 +109,8 @@ func TestDemandOfABatchOfSeveralModels(t *testing.T) {
 	h.Wait(id)
 }
 
-// Demand is not told from a look that is older than its promise, which metrics show
-// while the store hangs.
+// Demand does not use a look that is older than it promises. Metrics show such a look while
+// the store hangs.
 func TestDemandOfAStoreThatHangs(t *testing.T) {
 	h := newHarness(t, batch.Config{})
 	store := &countingStore{Store: h.NewStore()}

@@ -12,8 +12,8 @@ import (
 type Estimate struct {
 	// LinesPerMinute is the rate of the last minute, on all gateways.
 	LinesPerMinute *float64
-	// Remaining is how long the lines without a result take at that rate;
-	// nil when nothing moves, and for a batch that is paused.
+	// Remaining is the time that the lines without a result take at that rate. It is nil
+	// when no line ends, and for a batch that is paused.
 	Remaining *time.Duration
 	// FinishesAt is when they are done.
 	FinishesAt *time.Time
@@ -105,7 +105,7 @@ func estimate(b batch.Batch, minutes []batch.Minute, now time.Time) Estimate {
 	return e
 }
 
-// shareOf is how much of a minute is of the last rateSpan.
+// shareOf returns the part of a minute that is within the last rateSpan.
 func shareOf(m batch.Minute, now time.Time) float64 {
 	begun := now.Add(-rateSpan)
 	if !m.At.Before(begun) {

@@ -9,7 +9,7 @@ import (
 // CheckContents does one round of comparing contents with rows.
 var CheckContents = (*Engine).checkContents
 
-// LookOften has an engine look at its backlog whenever it is asked.
+// LookOften makes an engine read its backlog on every request.
 func LookOften(e *Engine) { e.backlog.age = 0 }
 
 // AgeBacklog makes the last look at the backlog, and the last try, older.

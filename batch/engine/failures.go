@@ -18,10 +18,10 @@ type FailureGroup struct {
 	Examples []Line // the first, at most failureExamples
 }
 
-// Failures are the failed lines of a batch by what went wrong.
+// Failures holds the failed lines of a batch, grouped by cause.
 type Failures struct {
 	Groups []FailureGroup // the most frequent first
-	// Looked is how many failed lines, the first of the batch, are in Groups.
+	// Looked counts the failed lines, from the first of the batch, that are in Groups.
 	Looked int64
 }
 

@@ -17,7 +17,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// finalizeSlices is how many slices are listed at a time.
+// finalizeSlices limits the slices that are listed at a time.
 const finalizeSlices = 256
 
 // finalizer ends batches: it writes their files.
@@ -226,7 +226,7 @@ type resultFile struct {
 	bytes int64
 }
 
-// resultBuffer is how much is gathered before it is written and hashed.
+// resultBuffer is the size in bytes of the buffer before writing and hashing.
 const resultBuffer = 256 << 10
 
 // write writes a line.

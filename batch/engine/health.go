@@ -213,9 +213,9 @@ func (h *health) list(chores bool) []string {
 // Note records the error that stops a part, nil for none, and logs a change.
 func (h *health) Note(part string, err error) { h.noteFor(part, err, 0) }
 
-// batchTrouble is how long an error of a batch is reported that is not repeated: another
-// gateway may have taken the batch over. The gateway that has it tries again every few
-// seconds.
+// batchTrouble limits the time for which an error of a batch is reported without being
+// repeated, as another gateway may have claimed the batch. The gateway that has claimed it
+// tries again every few seconds.
 const batchTrouble = 5 * postponement
 
 // NoteBatch is Note for one batch.

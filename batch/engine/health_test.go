@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// What is wrong is said until it is over, what may have become another's only
-// for some time, and news is news once.
+// A problem is reported until it ends. A problem of a batch that another gateway may have
+// claimed expires after some time. Each change is news once.
 func TestTroubles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h health
@@ -36,14 +36,14 @@ func TestTroubles(t *testing.T) {
 		note("batch 1", away, time.Minute, true)
 		wants("batch 1: away", "store: far away")
 		time.Sleep(time.Minute)
-		note("batch 1", away, time.Minute, false) // it is said again
+		note("batch 1", away, time.Minute, false) // it is recorded again
 		time.Sleep(time.Minute)
 		wants("batch 1: away", "store: far away")
 		if age := time.Since(h.since()["store: far away"]); age != 2*time.Minute {
 			t.Errorf("the store is in trouble for %s, want 2m", age)
 		}
 		time.Sleep(time.Second)
-		note("batch 1", away, time.Minute, true) // it was past
+		note("batch 1", away, time.Minute, true) // it had expired
 		time.Sleep(time.Minute + time.Second)
 		wants("store: far away")
 		note("batch 1", nil, time.Minute, false)

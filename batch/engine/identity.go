@@ -27,14 +27,14 @@ var errFound = errors.New("found")
 // the database, whatever it finds.
 func (k *contentCheck) AdoptContents() { k.adopt.Store(true) }
 
-// identify compares the place of the contents with the one that the database
-// belongs with. Both are named when a gateway first opens them; whichever of the
-// two is lost, mounted late, restored or exchanged later is found here, before
-// anything is written or deleted.
+// identify compares the place of the contents with the place that the database belongs
+// to. Both are named when a gateway first opens them. If one of the two is lost, mounted
+// late, restored or exchanged later, identify detects it before anything is written or
+// deleted.
 //
-// Keys are random, so a content that a row names proves that both belong together:
-// that is how an installation is recognised that was made before places were kept,
-// whose marker was lost, or whose database was restored.
+// Keys are random, so a content that a row names proves that both belong together. This
+// recognises an installation that was made before places were stored, whose marker was
+// lost, or whose database was restored.
 func (k *contentCheck) identify(ctx context.Context) error {
 	placed := k.files.Capabilities().Place
 	if placed == nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/tidegate/tidegate/batch/batchtest"
 )
 
-// While nothing can be done an engine does nothing but look now and then: who
-// waits does not take a processor.
+// While no work is possible an engine only looks for work now and then: waiting does not
+// use a processor.
 func TestIdleWhileNothingCanHappen(t *testing.T) {
 	t.Parallel()
 	text := batchtest.Input(1000)

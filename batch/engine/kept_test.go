@@ -9,9 +9,8 @@ import (
 	"github.com/tidegate/tidegate/batch/batchtest"
 )
 
-// Lines that an engine kept when it stopped, and then does not finish after
-// all, are run by another: those that it aborts when its time is over, and those
-// that failed in a way that may pass.
+// Lines that a stopping engine kept but did not finish are run by another engine: lines
+// that it aborts when its drain time ends, and lines that failed with a temporary error.
 func TestKeptLinesAreNotLost(t *testing.T) {
 	const lines, running = 100, 10
 	for name, aborted := range map[string]bool{"aborted": true, "failed": false} {

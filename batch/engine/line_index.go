@@ -46,7 +46,7 @@ type indexSlice struct {
 	failed         int // lines that ran
 }
 
-// pending is how many lines never ran.
+// pending returns how many lines never ran.
 func (s indexSlice) pending() int { return s.plan.Lines - s.completed - s.failed }
 
 func (s indexSlice) append(b []byte) []byte {

@@ -30,21 +30,21 @@ type Line struct {
 	batch.LineInfo
 }
 
-// LineQuery asks for lines of a batch.
+// LineQuery selects lines of a batch.
 type LineQuery struct {
 	After int       // number of the line before the first wanted, 0 from the start
 	Limit int       // at most so many, 1 to MaxLines
 	State LineState // "" for any
 }
 
-// MaxLines is how many lines one page can have.
+// MaxLines limits the lines of one page.
 const MaxLines = 1000
 
 // LinePage is a page of lines in input order.
 type LinePage struct {
 	Lines []Line
 	// After continues behind the page. With a State the page may be shorter
-	// than asked for, even empty, while More is true: a request looks at a
+	// than requested, even empty, while More is true, because a request reads a
 	// bounded part of the batch.
 	After int
 	More  bool
@@ -64,7 +64,7 @@ type pager struct {
 	reads int // of slices
 }
 
-// sliceReads is how many slices are read for one page, at most.
+// sliceReads limits the slices that are read for one page.
 const sliceReads = 32
 
 // full reports whether no more slices are read.
@@ -84,7 +84,7 @@ func (p *pager) wants(pending, completed, failed bool) bool {
 	}
 }
 
-// skip passes over a slice without a line that is asked for.
+// skip passes over a slice without a requested line.
 func (p *pager) skip(s batch.SlicePlan) { p.page.After = max(p.page.After, s.FirstLine+s.Lines) }
 
 // take adds a line, in order, and reports whether the next may be added.

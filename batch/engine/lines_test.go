@@ -32,7 +32,7 @@ func (h harness) allLines(t *testing.T, id string, q engine.LineQuery) []engine.
 	}
 }
 
-// checkLines asserts that lines are those of 0…n-1 that want says.
+// checkLines asserts that lines are those of 0…n-1 for which want returns true.
 func checkLines(t *testing.T, what string, lines []engine.Line, n int, want func(i int) bool) {
 	t.Helper()
 	at := 0

@@ -115,7 +115,7 @@ func (m *member) runMembership(ctx context.Context) {
 		cancel()
 		m.health.noteHousekeeping("telling the other gateways", err)
 		if err == nil {
-			// One that was silent when the other came finds out now.
+			// A gateway that was silent when the other joined detects it now.
 			m.health.Note("files", m.sameFiles(others))
 			m.others.Store(&others)
 			m.noteWorkers(ctx)
@@ -126,8 +126,8 @@ func (m *member) runMembership(ctx context.Context) {
 			heard, peers = time.Now(), peersOf(others)
 			shared.SetPeers(peers, sumLoads(others))
 		case time.Since(heard) > batch.AnnounceTTL:
-			// What they said is old. But they are no fewer because the store is
-			// away, and take their share of the servers as this one does.
+			// The announcements are old. The peers still count while the store is
+			// unavailable, because they use their share of the servers as this one does.
 			shared.SetPeers(peers, nil)
 		}
 	}

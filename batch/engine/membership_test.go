@@ -85,8 +85,8 @@ func TestOtherFilesAtTheSameMoment(t *testing.T) {
 	}
 }
 
-// Files that turn out to be others when two gateways work already are said to
-// be so: one of them was silent when the other came.
+// Two gateways that already work report that their files differ. One of them was silent
+// when the other joined.
 func TestOtherFilesAreNoticed(t *testing.T) {
 	s := batchtest.NewCluster(t, batch.Config{}, 0)
 	engine := batchtest.NewEngine(batch.Config{}, s.Store, batchtest.SharedFiles{Files: nopFiles{}, Location: "/here"}, batchtest.NewPool())

@@ -93,7 +93,7 @@ func TestMetricsOfLateBatches(t *testing.T) {
 	})
 }
 
-// countingStore counts looks at the backlog, and may hold them up.
+// countingStore counts looks at the backlog, and can block them.
 type countingStore struct {
 	batch.Store
 	looks atomic.Int64
@@ -109,8 +109,8 @@ func (s *countingStore) BatchStates(ctx context.Context, tenant string) (map[bat
 	return s.Store.BatchStates(ctx, tenant)
 }
 
-// However often metrics are scraped, the store is asked once in a while; an engine
-// that is not open asks nothing.
+// The store is read at a limited rate, however often metrics are scraped. An engine that
+// is not open does not read it.
 func TestScrapesDoNotReachTheStore(t *testing.T) {
 	h := newHarness(t, batch.Config{})
 	store := &countingStore{Store: h.NewStore()}

@@ -11,8 +11,8 @@ import (
 	"github.com/tidegate/tidegate/batch/engine"
 )
 
-// almost is a batch of which all lines but one are done, and what ends it, its
-// slices and results gone.
+// almost returns a batch whose lines are all done except one, and a function that ends
+// the batch and waits until its slices and results are gone.
 func (h harness) almost(t *testing.T, n int) (id string, end func()) {
 	t.Helper()
 	answer, open := batchtest.First(int64(n - 1))
@@ -35,8 +35,8 @@ func (h harness) almost(t *testing.T, n int) (id string, end func()) {
 	}
 }
 
-// A reader of results so far never takes those that went with the end of the
-// batch for results that are not there yet.
+// A reader of a running batch reports an error when the batch ends and its results are
+// removed. It does not take them for results that do not exist yet.
 func TestResultsOfABatchThatEndsMeanwhile(t *testing.T) {
 	h := newHarness(t, batch.Config{})
 	h.Open()
@@ -52,7 +52,7 @@ func TestResultsOfABatchThatEndsMeanwhile(t *testing.T) {
 	}
 }
 
-// Lines that are read while their batch ends are those of its end.
+// Lines that are read while their batch ends have their final state.
 func TestLinesOfABatchThatEndsMeanwhile(t *testing.T) {
 	h := newHarness(t, batch.Config{})
 	h.Open()

@@ -12,8 +12,8 @@ import (
 // operationBuckets are for statements and calls over a network, in seconds.
 var operationBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
-// operationTimes are how long operations of the store and the queue took, those
-// that failed included. Series begin with the first one.
+// operationTimes holds the durations of operations of the store and the queue, including
+// failed ones. A series begins with the first operation.
 type operationTimes struct{ store, queue *prometheus.HistogramVec }
 
 func newOperationTimes() *operationTimes {

@@ -118,7 +118,7 @@ func TestUnknownContentsAreQuarantined(t *testing.T) {
 }
 
 // Many contents without a row are no leftovers: rows are missing. None of them is
-// deleted, however long they have been noted, and Health says so.
+// deleted, however long they have been noted, and Health reports it.
 func TestManyUnknownContentsAreKept(t *testing.T) {
 	h := newHarness(t, batch.Config{Quarantine: time.Nanosecond})
 	h.Open()

@@ -10,7 +10,7 @@ import (
 	"github.com/tidegate/tidegate/batch/batchtest"
 )
 
-// order is a pool that does one line at a time and remembers of which batch.
+// order answers one line at a time and records the order of the lines.
 type order struct {
 	mu    sync.Mutex
 	ids   []string // guarded by mu

@@ -36,10 +36,10 @@ func (k *contentCheck) Quarantine() (q Quarantine, ok bool) {
 	return Quarantine{}, false
 }
 
-// sweepUnknown compares contents with rows. A content without a row is what a crash
-// left between the two, or its row is missing: it is noted in the store and kept.
-// It is deleted when it has been noted for Config.Quarantine, if deleting is
-// allowed in this round and unknown contents are a small part of all.
+// sweepUnknown compares contents with rows. A content without a row was left by a crash
+// between the changes of the two, or its row was lost. It is noted in the store and kept.
+// It is deleted when it has been noted for Config.Quarantine, if deleting is allowed in
+// this round and unknown contents are a small part of all.
 func (k *contentCheck) sweepUnknown(ctx context.Context, deleting bool) error {
 	began, err := k.store.Now(ctx)
 	if err != nil {

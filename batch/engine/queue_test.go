@@ -18,7 +18,7 @@ import (
 	"github.com/tidegate/tidegate/batch/store/sqlite"
 )
 
-// forgetful loses everything it is told, as a queue may.
+// forgetful is a queue that loses all slices and notifications, as a queue may.
 type forgetful struct{ batch.Queue }
 
 func (forgetful) Pop(context.Context, string, int) ([]int, error) { return nil, nil }
@@ -90,8 +90,8 @@ func TestQueueAway(t *testing.T) {
 	batchtest.Until(t, "the gateway is healthy", func() bool { return h.Engine.Health(t.Context()).OK() })
 }
 
-// A queue that failed is left alone by all who would ask it, however many
-// batches begin and end: each might cost the timeout of a server that hangs.
+// A queue that failed is not called for each batch that begins or ends. Each call could take
+// the timeout of a server that hangs.
 func TestFailedQueueIsLeftAlone(t *testing.T) {
 	const batches = 30
 	h := newHarness(t, batch.Config{})
@@ -106,9 +106,9 @@ func TestFailedQueueIsLeftAlone(t *testing.T) {
 	for _, id := range ids {
 		h.Check(h.Wait(id), 3)
 	}
-	// Pushed, taken from, done, dropped and told of, each would be asked 150 times.
+	// Push, Pop, Done, Drop and Notify for each batch would make 150 calls.
 	if n := q.asked.Load(); n > batches {
-		t.Errorf("it was asked %d times by %d batches", n, batches)
+		t.Errorf("got %d calls of the queue for %d batches, want at most as many", n, batches)
 	}
 }
 

@@ -30,7 +30,7 @@ func (h harness) results(t *testing.T, id string, failed bool) (engine.Results, 
 	return r, string(text)
 }
 
-// What a batch has brought so far stands at the beginning of its files.
+// The results of a running batch are the beginning of its later files.
 func TestResultsSoFar(t *testing.T) {
 	const n, done = 400, 200
 	h := newHarness(t, batch.Config{MaxInFlight: 400})
@@ -123,7 +123,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// A file is looked through as it would be validated.
+// A file is inspected by the rules of validation.
 func TestInspect(t *testing.T) {
 	h := newHarness(t, batch.Config{MaxRequests: 8, MaxLineBytes: 4096})
 	h.Open()
@@ -154,8 +154,8 @@ func TestInspect(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if int64(len(seen)) != got.Lines && c.name != "too many" { // the line that is too much is not told
-				t.Errorf("it told %d times what it had seen of %d lines", len(seen), got.Lines)
+			if int64(len(seen)) != got.Lines && c.name != "too many" { // the line over the limit is not reported
+				t.Errorf("got %d progress reports for %d lines, want one for each", len(seen), got.Lines)
 			}
 			for i, s := range seen {
 				if s.Lines != int64(i+1) || !slices.EqualFunc(s.Findings, got.Findings[:len(s.Findings)], func(a, b openai.BatchError) bool { return a == b }) {

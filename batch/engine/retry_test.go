@@ -16,7 +16,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// failEvery refuses every nth line until it is told otherwise.
+// failEvery returns an answer that refuses every nth line.
 func failEvery(n int) func(context.Context, string, int) (batch.Answer, error) {
 	return func(_ context.Context, id string, _ int) (batch.Answer, error) {
 		var i int
@@ -114,8 +114,8 @@ func conflict(err, reason error) bool {
 	return ok && errors.Is(e.Err, reason)
 }
 
-// A retry that several gateways are asked for at once, with one key, is one
-// batch with one input.
+// Concurrent retries at several gateways with one idempotency key make one batch with one
+// input.
 func TestRetryAtOnce(t *testing.T) {
 	s := batchtest.NewCluster(t, batch.Config{}, 2)
 	one := s.Members[0]

@@ -120,8 +120,8 @@ func TestNothingBeginsWithoutALease(t *testing.T) {
 	s.WantOnce(lines)
 }
 
-// What a gateway has queued in its memory of batches that another finalizes is
-// forgotten when they are over.
+// A gateway drops its in-memory queues of batches that another gateway finalizes when these
+// have ended.
 func TestQueuesForgetWhatIsOver(t *testing.T) {
 	s := batchtest.NewCluster(t, batch.Config{MaxInFlight: 10}, 2)
 	for _, h := range s.Members {

@@ -8,8 +8,8 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// longSlice is how many times as many tokens as the mean a line must be expected to
-// generate for the order of the slices to depend on it.
+// longSlice is the ratio of the expected output tokens of a line to the mean from which
+// the order of the slices depends on the line.
 const longSlice = 2
 
 // slicer divides lines into slices.

@@ -6,18 +6,18 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// speed is how quickly lines of a model end while there are lines to send.
+// speed is the rate at which lines of a model end while there are lines to send.
 type speed struct {
 	perMinute float64   // lines, on all gateways
 	at        time.Time // when the last of the measured lines was sent, by the store's clock
 }
 
-// speedOf works out the speed of a model from its minutes, the newest first; false
-// when they do not tell it.
+// speedOf returns the speed of a model from its minutes, the newest first, and false if
+// it cannot be derived from them.
 //
 // It measures the time in which lines flowed: from when the first line was sent up to
-// when the last one was. Until then a line took every place that was free; afterwards
-// places are empty, so that what still ends then says nothing of the servers. Idle
+// when the last one was. Until then a line took every free slot. Afterwards slots are
+// empty, so that lines which end then do not show the speed of the servers. Idle
 // time before, between and after such times does not count. The newest rateSpan of
 // flow is measured, whenever that was, in whole minutes where they are whole.
 func speedOf(minutes []batch.ModelMinute) (speed, bool) {
@@ -71,11 +71,12 @@ func later(a, b time.Time) time.Time {
 }
 
 const (
-	// flowKept is how many minutes of a model are remembered.
+	// flowKept limits the minutes of a model that are kept.
 	flowKept = 10
-	// flowOverlap is how far minutes are read again that may have grown since.
+	// flowOverlap is the time before the last read whose minutes are read again, because
+	// their counts may have grown.
 	flowOverlap = 2 * time.Minute
-	// mostSpeeds bounds the models whose minutes are remembered.
+	// mostSpeeds limits the models whose minutes are kept.
 	mostSpeeds = 1000
 )
 

@@ -15,8 +15,7 @@ import (
 	"github.com/tidegate/tidegate/batch/engine"
 )
 
-// refusing answers every line with an error that names the line, until it is
-// told to stop.
+// refusing answers every line with an error that names the line, until over is set.
 type refusing struct{ over atomic.Bool }
 
 func (r *refusing) answer(_ context.Context, id string, _ int) (batch.Answer, error) {
@@ -160,7 +159,7 @@ func TestFailingBatchGoesOn(t *testing.T) {
 	}
 }
 
-// A batch can ask to be paused earlier than the others.
+// A batch can set a lower limit of failures than the default.
 func TestStopAfterOfOneBatch(t *testing.T) {
 	h := newHarness(t, batch.Config{MaxInFlight: 1, StopAfter: batch.NoStop})
 	var server refusing

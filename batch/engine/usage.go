@@ -11,8 +11,8 @@ import (
 	"github.com/tidegate/tidegate/internal/wait"
 )
 
-// usageFlush is how often counted usage of live requests is written. What a
-// kill may lose of it is this much.
+// usageFlush is the interval between writes of the counted usage of live requests. A kill
+// loses at most the usage of one interval.
 const usageFlush = 5 * time.Second
 
 // usageCells bounds the distinct cells kept between two writes.

@@ -13,8 +13,8 @@ import (
 	"github.com/tidegate/tidegate/internal/wait"
 )
 
-// maxFindings is how many findings a failed batch lists; one more entry says
-// how many there were beyond.
+// maxFindings limits the findings that a failed batch lists. One more entry counts the
+// findings beyond it.
 const maxFindings = 500
 
 // scan holds the findings of one pass over an input file.

@@ -9,8 +9,8 @@ import (
 )
 
 // WaitReason returns why no line of a batch can start although the batch is not
-// paused, "" if there is no such reason. Of batches whose models are only in the
-// store it knows what the last look at the backlog found.
+// paused, "" if there is no such reason. For batches whose models are only
+// in the store it uses the last look at the backlog.
 func (r *Reads) WaitReason(ctx context.Context, b batch.Batch) string {
 	if b.Status != batch.Validating && b.Status != batch.InProgress || !b.PausedAt.IsZero() {
 		return ""

@@ -9,7 +9,7 @@ import (
 	"github.com/tidegate/tidegate/batch/engine"
 )
 
-// wantReason waits until the engine gives a reason why a batch waits.
+// wantReason waits until the wait reason of a batch is want.
 func (h harness) wantReason(id, want string) {
 	h.T.Helper()
 	for end := time.Now().Add(batchtest.Patience); ; time.Sleep(time.Millisecond) {
@@ -23,7 +23,7 @@ func (h harness) wantReason(id, want string) {
 	}
 }
 
-// A batch in progress gives the state of its model's servers while none accepts
+// A batch in progress reports the state of its model's servers while none accepts
 // requests, unless it is paused.
 func TestWaitReasonOfAModelWithoutServer(t *testing.T) {
 	h := newHarness(t, batch.Config{})
@@ -49,8 +49,8 @@ func TestWaitReasonOfAModelWithoutServer(t *testing.T) {
 	h.Check(h.Wait(id), 3)
 }
 
-// A batch stays in validation while a server loads that may have its model, and says
-// so once its lines are counted.
+// A batch stays in validation while a server that may have its model loads. It reports
+// that once its lines are counted.
 func TestWaitReasonOfABatchInValidation(t *testing.T) {
 	h := newHarness(t, batch.Config{})
 	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models = false, nil })
@@ -88,7 +88,7 @@ func TestWaitReasonOfSeveralModels(t *testing.T) {
 	}
 }
 
-// A batch that no gateway works on says so.
+// A batch reports that no gateway works on batches.
 func TestWaitReasonWithoutWorkers(t *testing.T) {
 	s := batchtest.NewCluster(t, batch.Config{Role: batch.RoleServe}, 1)
 	serving := harness{s.Members[0]}

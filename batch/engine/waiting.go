@@ -49,9 +49,9 @@ func (v *validator) countWaiting(ctx context.Context, c batch.BatchClaim, s *sca
 	return &loadingError{s.loading}
 }
 
-// awaitCounted returns a *loadingError for a batch that was counted and of which a
-// model is still not known. It does not wait: a worker has many such batches, and
-// others behind them.
+// awaitCounted returns a *loadingError for a batch whose lines were counted and that has a
+// model which is still unknown. It does not wait, because a worker has many such batches
+// and others behind them.
 func (v *validator) awaitCounted(id string) error {
 	w := &v.counted
 	w.mu.Lock()

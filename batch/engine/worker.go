@@ -16,9 +16,9 @@ import (
 // workerPoll is the interval at which a worker searches for batches without being woken.
 const workerPoll = time.Second
 
-// workerCount is how many batches are validated or finalized at a time, on half
-// the processors. Each has a task that it does before the other: a new batch
-// does not wait until all that have ended are written, nor these for new ones.
+// workerCount returns how many batches are validated or finalized at a time, on half the
+// processors. Each worker prefers one of the two tasks, so that new batches do not wait
+// until all ended ones are written, nor the other way round.
 func workerCount() int { return min(max(runtime.GOMAXPROCS(0)/2, 2), 8) }
 
 // worker validates and finalizes batches.

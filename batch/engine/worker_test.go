@@ -83,8 +83,8 @@ func TestNewBatchGoesBetween(t *testing.T) {
 	}
 }
 
-// TestModelsToldLate has upstreams that have not told all their models: what
-// needs one of these waits, the rest does not.
+// TestModelsToldLate has upstreams whose models are not all discovered. Batches that need
+// one of these models wait, the others do not.
 func TestModelsToldLate(t *testing.T) {
 	h := newHarness(t, batch.Config{})
 	h.Pool.Settled = false
@@ -103,7 +103,7 @@ func TestModelsToldLate(t *testing.T) {
 	})
 	h.Pool.Set(func() { h.Pool.Models["late"] = true })
 	if b := h.Wait(late); b.Status != batch.Completed {
-		t.Errorf("a batch of one that was told: %s %v", b.Status, b.Errors)
+		t.Errorf("a batch of a model that was discovered: %s %v", b.Status, b.Errors)
 	}
 	never := h.Create(h.Upload(batchtest.InputFor(70, "never")))
 	h.Pool.Set(func() { h.Pool.Settled = true })

@@ -13,7 +13,7 @@ const (
 	// retryAfterLimit limits the pause that an upstream can ask for.
 	retryAfterLimit = 5 * time.Minute
 	// excusedPause limits the pause of a line whose upstream failed for a reason of its
-	// own. The pool limits what it gives to such upstreams.
+	// own. The pool limits the requests to such upstreams.
 	excusedPause = 2 * time.Second
 )
 

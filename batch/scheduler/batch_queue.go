@@ -26,7 +26,7 @@ type batchQueue struct {
 
 	loading       bool      // a load is in progress
 	exhausted     bool      // the last load found nothing to claim
-	lapsedChecked time.Time // when slices of ended leases were last looked for
+	lapsedChecked time.Time // when slices of ended leases were last searched
 	loads         int       // slices loaded in this turn
 	linesRead     int64     // since the batch queue was made
 	bytesRead     int64     // of the requests of these lines
@@ -36,7 +36,7 @@ type batchQueue struct {
 	pace      pace
 }
 
-// queueState says what a batch queue does. A batch without a batch queue is not served: it
+// queueState is the state of a batch queue. A batch without a batch queue is not served: it
 // waits in the rotation, or is paused and has no line in memory.
 type queueState uint8
 

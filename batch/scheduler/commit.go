@@ -46,8 +46,8 @@ func (s *Scheduler) committed(group []finishedLine, stale []batch.SliceClaim) {
 }
 
 // acknowledge removes slices in which nothing is left to do from the queue, and wakes the
-// workers that finalize batches. A slice of which a peer keeps lines is released: if these
-// lines do not get their results, it can be claimed again.
+// workers that finalize batches. A slice with lines that a peer keeps is released, so that
+// it can be claimed again if these lines do not get their results.
 func (s *Scheduler) acknowledge(done []*work) {
 	if len(done) == 0 {
 		return

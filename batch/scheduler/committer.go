@@ -9,8 +9,7 @@ import (
 	"github.com/tidegate/tidegate/internal/wait"
 )
 
-// A group of results that are committed together is what finished during the last commit,
-// up to these limits.
+// Results that finished during the last commit are committed together, up to these limits.
 const (
 	commitLines = 256
 	commitBytes = 4 << 20

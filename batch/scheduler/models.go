@@ -56,9 +56,9 @@ func (m *models) markUnroutable(model string, why error) {
 	m.deps.Health.Note("model "+model, why)
 }
 
-// checkUnroutable finds out which models have an upstream again or are not named any more,
-// and reports whether there is one: batches of which all lines wait for such a model have
-// no batch queue that would find out.
+// checkUnroutable finds the models that have an upstream again or are not named any more,
+// and reports whether there is one. Batches whose lines all wait for such a model have no
+// batch queue that would notice it.
 func (m *models) checkUnroutable() (changed bool) {
 	for model := range m.unroutable {
 		if m.named[model] || m.named[""] {

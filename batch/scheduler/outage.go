@@ -16,25 +16,24 @@ type outage struct {
 	graceUntil time.Time
 }
 
-// outageGrace is how long after an outage slices of ended leases are not reclaimed.
+// outageGrace is the time after an outage in which slices of ended leases are not reclaimed.
 const outageGrace = 3 * time.Second
 
 // While the store is silent, the first lease that cannot be renewed ends Lease -
-// LeaseRenew after the silence began, at the earliest. By then every claim must have been
-// given up that was begun by a gateway that took the store to be available. Such a gateway
-// asks the store within refreshEvery, learns after silence that it is away, and waits for
-// the claims that it began before that for claimWait. Together that is nine tenths of the
-// time.
+// LeaseRenew after the silence began, at the earliest. Every claim of a gateway that still
+// assumed the store to be available must be abandoned by then. Such a gateway reads the
+// store within refreshEvery, detects the outage after silence, and waits at most claimWait
+// for the claims that it began before. Together that is about nine tenths of the time.
 
 // refreshInterval is the longest time between two refreshes.
 const refreshInterval = time.Second
 
-// refreshEvery returns how often the store is asked which batches are active.
+// refreshEvery returns the interval between reads of the active batches from the store.
 func refreshEvery(c *batch.Config) time.Duration {
 	return min(refreshInterval, (c.Lease-c.LeaseRenew)/8)
 }
 
-// silence returns after how long without an answer the store counts as away.
+// silence returns the time without an answer after which the store counts as unavailable.
 func silence(c *batch.Config) time.Duration {
 	return (c.Lease - c.LeaseRenew) / 3
 }
@@ -62,8 +61,8 @@ func (o *outage) answered(err error, now time.Time, silence time.Duration) (over
 	return over
 }
 
-// silent reports whether the store has not answered a refresh for too long. What waits
-// for it may be answered in the moment in which it is back.
+// silent reports whether the store has not answered a refresh for too long. Waiting calls
+// may be answered as soon as the store is back.
 func (o *outage) silent(now time.Time, silence time.Duration) bool {
 	return o.asking.lasted(silence, now)
 }
@@ -74,7 +73,7 @@ func (o *outage) startGrace(now time.Time) {
 }
 
 // patient reports whether slices of ended leases are not to be reclaimed. A load that
-// reclaims them is limited to claimWait, because it would claim in the moment in which the
+// reclaims them is limited to claimWait, because otherwise it would claim as soon as the
 // store is back.
 func (o *outage) patient(now time.Time, silence time.Duration) bool {
 	return o.away || now.Before(o.graceUntil) || o.silent(now, silence)

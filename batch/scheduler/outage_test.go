@@ -48,7 +48,7 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// A gateway that takes the store to be available gives up every claim before the first
+// A gateway that assumes the store to be available abandons every claim before the first
 // lease ends that a silent store did not renew.
 func TestClaimsEndBeforeLeases(t *testing.T) {
 	for _, c := range []batch.Config{{}, {Lease: 1500 * time.Millisecond}, {Lease: time.Hour}} {

@@ -75,8 +75,8 @@ func (s *Scheduler) load(q *batchQueue, request loadRequest) {
 	})
 }
 
-// loaded handles what a load brought. only reports that it looked for nothing but slices
-// of ended leases.
+// loaded handles the result of a load. only reports whether the load was restricted to
+// slices of ended leases.
 func (s *Scheduler) loaded(q *batchQueue, got loaded, only bool) {
 	q.loading = false
 	q.inputKey = got.inputKey
@@ -84,7 +84,7 @@ func (s *Scheduler) loaded(q *batchQueue, got loaded, only bool) {
 	if got.more {
 		q.lapsedChecked = time.Time{} // at once
 	}
-	var kept []*work // slices of which a peer keeps all lines that are left
+	var kept []*work // slices whose remaining lines are all kept by a peer
 	for _, w := range got.work {
 		w.batchQueue = q
 		if w.left == 0 {

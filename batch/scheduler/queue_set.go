@@ -2,8 +2,8 @@ package scheduler
 
 import "github.com/tidegate/tidegate/batch"
 
-// queueSet holds the batch queues by batch. The slices in them are those that this
-// gateway has claimed, and their requests are what it has in memory.
+// queueSet holds the batch queues by batch. They contain the slices that this gateway has
+// claimed, and the requests that it has in memory.
 type queueSet struct {
 	byID  map[string]*batchQueue
 	bytes int64 // of requests in memory

@@ -120,7 +120,7 @@ func TestNoRoom(t *testing.T) {
 	}
 }
 
-// The state of a batch queue remembers over a pause that its turn was over.
+// A batch queue whose turn is over is still retiring after a pause.
 func TestQueueState(t *testing.T) {
 	var q batchQueue
 	var got []queueState

@@ -15,8 +15,8 @@ func (s *Scheduler) Refresh() {
 	s.post(func() { s.refreshes.due = true })
 }
 
-// Invalidate asks the store again, and ignores the answer to a refresh that is running: it
-// may be older than what the caller knows.
+// Invalidate reads the store again, and ignores the answer to a refresh that is running,
+// as that may be older than the caller's state.
 func (s *Scheduler) Invalidate() { s.post(s.refreshes.invalidate) }
 
 // ActiveBatches returns the batches that the last refresh returned.

@@ -36,8 +36,8 @@ func (idlePool) Slots() int             { return 0 }
 
 func (idlePool) Capabilities() (c batch.DispatcherCapabilities) { return c }
 
-// TestRefreshPauses asks for a refresh over and over, as when batch after batch is created:
-// the more are active, the less often the store is asked.
+// TestRefreshPauses requests refreshes continuously, as when many batches are created. The
+// more batches are active, the less often the store is read.
 func TestRefreshPauses(t *testing.T) {
 	store := &manyActive{batches: make([]batch.Batch, 400)}
 	for i := range store.batches {

@@ -51,8 +51,8 @@ func (r *releases) unstarted(q *batchQueue) {
 	}
 }
 
-// partial releases the lines of a slice that are not under way. A slice of which a peer
-// keeps lines is not divided again.
+// partial releases the lines of a slice that are not under way. A slice with lines that a
+// peer keeps is not divided again.
 func (r *releases) partial(w *work) {
 	release := batch.Release{SliceClaim: w.SliceClaim}
 	var begun, others []*line

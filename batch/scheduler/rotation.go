@@ -152,14 +152,14 @@ func (r *rotation) admit(p *places, now time.Time) {
 	}
 }
 
-// later returns when waiting batches are looked through again.
+// later returns when waiting batches are searched again.
 func (r *rotation) later(now time.Time) time.Time {
 	at := now.Add(rotationRetry)
 	r.deadlines.at(at, nil)
 	return at
 }
 
-// retry has waiting batches looked through at once, because something changed.
+// retry makes the next search of waiting batches start at once, because something changed.
 func (r *rotation) retry() { r.noneFits, r.noneDue = time.Time{}, time.Time{} }
 
 // enqueue makes a batch wait for its turn behind those of its priority.
@@ -212,7 +212,7 @@ func (r *rotation) nextDue(now time.Time) string {
 	return ""
 }
 
-// yields reports whether a batch queue gives its place to a waiting batch.
+// yields reports whether a batch queue yields its place to a waiting batch.
 func (r *rotation) yields(q *batchQueue, next string) bool {
 	waiting := r.active[next].Priority
 	return waiting > q.batch.Priority || waiting == q.batch.Priority && q.loads >= rotationSlices || q.allRuns()

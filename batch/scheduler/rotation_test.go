@@ -109,8 +109,8 @@ func TestEnqueue(t *testing.T) {
 	}
 }
 
-// TestLooksAgain holds that batches of which none was due are looked through again: at
-// once when something changed, else after rotationRetry.
+// TestLooksAgain checks that waiting batches of which none was due are searched again: at
+// once when something changed, otherwise after rotationRetry.
 func TestLooksAgain(t *testing.T) {
 	for name, change := range map[string]func(r *rotation, now *time.Time){
 		"time passed": func(r *rotation, now *time.Time) { delete(r.backoffUntil, "a"); *now = now.Add(rotationRetry) },
@@ -140,8 +140,8 @@ func TestLooksAgain(t *testing.T) {
 	}
 }
 
-// A model that has an upstream again ends the pause in which no waiting batch is looked
-// for.
+// A model that has an upstream again ends the pause in which waiting batches are not
+// searched.
 func TestLooksAgainForModel(t *testing.T) {
 	now := time.Now()
 	d := dependencies(batch.Config{MaxConcurrentBatches: 1})

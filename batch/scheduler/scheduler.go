@@ -15,7 +15,7 @@ import (
 // Scheduler sends the lines of active batches to free slots of the upstreams. One
 // goroutine, the loop, owns all its state except the mailbox, the committer and the
 // metrics; other goroutines post functions to it. The loop does no I/O: loads, refreshes,
-// renewals and attempts run beside it and post what they bring.
+// renewals and attempts run beside it and post their results.
 type Scheduler struct {
 	*mailbox
 	deps      Dependencies
@@ -204,7 +204,7 @@ func (s *Scheduler) Stop() {
 	s.loop.Wait()
 	s.lines.Stop()
 	for posted := true; posted; {
-		s.side.WaitIdle() // what the last loads brought is released as well
+		s.side.WaitIdle() // the slices of the last loads are released as well
 		posted = s.deliver()
 	}
 	s.side.Wait()

@@ -207,8 +207,8 @@ func (s *Scheduler) end() {
 	s.Stop()
 }
 
-// A line that is refused for a while is sent again when the upstream asked for it, and
-// others use its slot meanwhile.
+// A line that is refused with a retry time is sent again at that time. Other lines use its
+// slot meanwhile.
 func TestRetryWaitsWithoutASlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, store, pool := started(batch.Config{}, 1, 1, func(call int) (batch.Answer, time.Duration) {
