@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -168,6 +169,10 @@ func TestEndpointTest(t *testing.T) {
 
 // Interrupted while its batch runs, the test deletes the batch and its input.
 func TestEndpointTestInterrupted(t *testing.T) {
+	// A shell cannot handle a signal that was ignored when it was started, as below nohup.
+	handled := make(chan os.Signal, 1)
+	signal.Notify(handled, syscall.SIGHUP)
+	defer signal.Stop(handled)
 	g := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: tidegatetest.StartSims(t, 1, oneAtATime...), APIKey: "test"})
 	for signal, code := range map[os.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143, syscall.SIGHUP: 129} {
 		e := endpointTesting(t, g.URL, []string{"TEST_LINES=20000"})
