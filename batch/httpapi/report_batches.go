@@ -4,7 +4,6 @@ import (
 	"context"
 	"math"
 	"net/http"
-	"time"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
@@ -149,7 +148,7 @@ func (h *handler) sendDashboard(w http.ResponseWriter, r *http.Request, size pag
 			return err
 		}
 	}
-	day, err := h.reported(r.Context(), h.tenant(r), h.now().Add(-reportTime))
+	day, err := h.lastDay(r.Context(), h.tenant(r))
 	if err != nil {
 		return err
 	}
@@ -187,9 +186,8 @@ func summaryOf(day []batch.Batch) dashboardSummary {
 	return o
 }
 
-// reported lists the batches that reports are about: those created since a time that
-// are not deleted, the newest first.
-func (h *handler) reported(ctx context.Context, tenant string, since time.Time) ([]batch.Batch, error) {
-	page, err := h.batches.Analytics().FindBatches(ctx, tenant, batch.BatchFilter{From: since, Limit: reportSpan})
+// lastDay lists the batches of the last 24 hours, the newest first.
+func (h *handler) lastDay(ctx context.Context, tenant string) ([]batch.Batch, error) {
+	page, err := h.batches.Analytics().FindBatches(ctx, tenant, batch.BatchFilter{From: h.now().Add(-reportTime), Limit: reportSpan})
 	return page.Batches, err
 }

@@ -125,11 +125,11 @@ func (w *world) over(s *session) {
 	if b.Status == "completed" {
 		w.lines += int64(s.Lines)
 	}
+	w.usage.InputTokens += b.Usage.InputTokens
+	w.usage.OutputTokens += b.Usage.OutputTokens
 	w.unknown = w.unknown || rank[b.Status] != ended // another has deleted it
 	if !deleted {
 		w.left = append(w.left, left{b, contents})
-		w.usage.InputTokens += b.Usage.InputTokens
-		w.usage.OutputTokens += b.Usage.OutputTokens
 	}
 }
 
@@ -211,8 +211,8 @@ func (w *world) wantKept(g *tidegatetest.Gateway, nth int) {
 // reportTime is slightly less than the period of the usage report.
 const reportTime = 23 * time.Hour
 
-// wantUsage checks that a gateway's usage report is the sum of the usage of all batches
-// that are not deleted.
+// wantUsage checks that a gateway's usage report is the sum of the usage of all batches,
+// including deleted ones.
 func (w *world) wantUsage(g *tidegatetest.Gateway) {
 	w.t.Helper()
 	if w.unknown || w.problems > 0 || time.Since(w.began) > reportTime {
