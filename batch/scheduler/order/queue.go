@@ -159,7 +159,9 @@ func (q *Queue[T]) Take(server string) T {
 	}
 	at := q.choose(server)
 	e := q.sorted[at]
-	q.note(server, e.prompt)
+	if q.Shares() { // otherwise the prompts of finished lines would be kept for nothing
+		q.note(server, e.prompt)
+	}
 	q.remove(at)
 	return e.value
 }

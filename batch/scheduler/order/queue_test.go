@@ -254,3 +254,18 @@ func BenchmarkQueue(b *testing.B) {
 		q.Add(r, prompts[i%len(prompts)], 100)
 	}
 }
+
+// TestNothingIsKept checks that the prompts of lines that share nothing are not kept
+// after the lines were taken.
+func TestNothingIsKept(t *testing.T) {
+	var q Queue[int]
+	for i := range 100 {
+		q.Add(i, Prompt{Text: bytes.Repeat([]byte{byte(i)}, 1000)}, 0)
+	}
+	for q.Len() > 0 {
+		q.Take("a")
+	}
+	if len(q.read) != 0 {
+		t.Errorf("got prompts of %d servers, want none", len(q.read))
+	}
+}
