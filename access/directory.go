@@ -1,0 +1,203 @@
+package access
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Errors of a search for a key.
+var (
+	// ErrUnknownKey reports that no key is valid: it never existed, has expired or was
+	// revoked.
+	ErrUnknownKey = errors.New("no such key")
+	// ErrUnavailable reports that it cannot be found out whether a key is valid.
+	ErrUnavailable = errors.New("keys cannot be read")
+)
+
+// Reader reads keys.
+type Reader interface {
+	// KeysVersion returns a number that changes with every change of a key.
+	KeysVersion(ctx context.Context) (int64, error)
+	// Keys returns all keys that are not revoked, and the version.
+	Keys(ctx context.Context) ([]Key, int64, error)
+}
+
+const (
+	// pollInterval is the time between two looks at the version of the keys. With
+	// readTimeout it bounds how long a revoked key is still accepted.
+	pollInterval = time.Second
+	// readTimeout limits a look at the version and the keys.
+	readTimeout = 2 * time.Second
+)
+
+// Directory has the managed keys in memory. Run keeps it as the store has it. While the
+// store is away, the keys that it had are accepted.
+type Directory struct {
+	store Reader
+	now   func() time.Time
+
+	keys atomic.Pointer[map[Hash]*Key]
+
+	wake chan struct{} // a look is wanted at once
+	mu   sync.Mutex    // guards what follows
+	runs bool
+	next *look // that has not begun; nil if none is wanted
+
+	version int64 // of keys; only Run uses it
+}
+
+// look is one look at the store.
+type look struct {
+	done chan struct{} // closed at its end
+	err  error         // set before
+}
+
+// NewDirectory returns a directory of the keys in a store. now is the clock, time.Now if
+// nil.
+func NewDirectory(store Reader, now func() time.Time) *Directory {
+	if now == nil {
+		now = time.Now
+	}
+	return &Directory{store: store, now: now, wake: make(chan struct{}, 1), version: -1}
+}
+
+// Run reads the keys, and again after every change, until ctx ends.
+func (d *Directory) Run(ctx context.Context) {
+	d.mu.Lock()
+	d.runs = true
+	d.mu.Unlock()
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		d.look(ctx)
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		case <-d.wake:
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.runs = false
+	if d.next != nil {
+		d.next.finish(ErrUnavailable)
+		d.next = nil
+	}
+}
+
+func (l *look) finish(err error) {
+	l.err = err
+	close(l.done)
+}
+
+// look reads the version, and the keys if they have changed.
+func (d *Directory) look(ctx context.Context) {
+	d.mu.Lock()
+	wanted := d.next
+	d.next = nil
+	d.mu.Unlock()
+	err := d.read(ctx)
+	if wanted != nil {
+		wanted.finish(err)
+	}
+}
+
+func (d *Directory) read(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	version, err := d.store.KeysVersion(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if version == d.version {
+		return nil
+	}
+	keys, version, err := d.store.Keys(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	byHash := make(map[Hash]*Key, len(keys))
+	for i := range keys {
+		k := &keys[i]
+		byHash[k.Hash] = k
+		if !k.PreviousUntil.IsZero() {
+			byHash[k.PreviousHash] = k
+		}
+	}
+	d.keys.Store(&byHash)
+	d.version = version
+	return nil
+}
+
+// Refresh reads the changes that were made before the call. Concurrent calls share one
+// look at the store.
+func (d *Directory) Refresh(ctx context.Context) error {
+	d.mu.Lock()
+	if !d.runs {
+		d.mu.Unlock()
+		return ErrUnavailable
+	}
+	l := d.next
+	if l == nil {
+		l = &look{done: make(chan struct{})}
+		d.next = l
+	}
+	d.mu.Unlock()
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+	select {
+	case <-l.done:
+		return l.err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	}
+}
+
+// Managed reports whether a text may be a managed key.
+func Managed(secret string) bool { return strings.HasPrefix(secret, Prefix) }
+
+// Find returns the identity of a key. An unknown one is looked for in the store before
+// it is refused, because another gateway may have made it just now. It returns
+// ErrUnknownKey or ErrUnavailable.
+func (d *Directory) Find(ctx context.Context, secret string) (Identity, error) {
+	if !Managed(secret) {
+		return Identity{}, ErrUnknownKey
+	}
+	h := Sum(secret)
+	if k := d.lookup(h); k != nil {
+		return k.Identity(), nil
+	}
+	if err := d.Refresh(ctx); err != nil {
+		return Identity{}, err
+	}
+	if k := d.lookup(h); k != nil {
+		return k.Identity(), nil
+	}
+	return Identity{}, ErrUnknownKey
+}
+
+// lookup returns the valid key with a hash, nil if there is none. The hash of a guess
+// is not known to who guesses, so that the time of the search in the map reveals nothing;
+// the whole hash is compared in constant time.
+func (d *Directory) lookup(h Hash) *Key {
+	keys := d.keys.Load()
+	if keys == nil {
+		return nil
+	}
+	k := (*keys)[h]
+	if k == nil || !k.Valid(h, d.now()) {
+		return nil
+	}
+	if subtle.ConstantTimeCompare(k.Hash[:], h[:])|subtle.ConstantTimeCompare(k.PreviousHash[:], h[:]) == 0 {
+		return nil
+	}
+	return k
+}
