@@ -185,6 +185,16 @@ type UsageRecord struct {
 // Left returns the number of lines without a result.
 func (b *Batch) Left() int64 { return b.Counts.Total - b.Counts.Completed - b.Counts.Failed }
 
+// EndedAt returns when a batch reached its terminal state, zero if it has not.
+func (b *Batch) EndedAt() time.Time {
+	for _, at := range []time.Time{b.CompletedAt, b.FailedAt, b.ExpiredAt, b.CancelledAt} {
+		if !at.IsZero() {
+			return at
+		}
+	}
+	return time.Time{}
+}
+
 // Add adds the counts of another record.
 func (r *UsageRecord) Add(s UsageRecord) {
 	r.Requests += s.Requests
