@@ -63,6 +63,11 @@ type Batch struct {
 	// PauseReason is why the gateway paused the batch; "" if it is not paused or a
 	// client paused it.
 	PauseReason string
+
+	// KeyID is the id of the key that made the batch, "" for a client without one.
+	KeyID string
+	// Models are the models that this key may use; empty: every model.
+	Models []string
 }
 
 // NewBatch holds the values from which a store makes a Batch. The store sets the times
@@ -77,6 +82,10 @@ type NewBatch struct {
 	// IdempotencyKey makes the creation repeatable; "" for none. RequestHash is equal
 	// for repetitions of the same request.
 	IdempotencyKey, RequestHash string
+
+	// KeyID and Models are those of the key that makes it. See Batch.
+	KeyID  string
+	Models []string
 }
 
 // BatchQuery asks for a page of batches, newest first.
