@@ -5,12 +5,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // DefaultTenant owns everything while no tenants are configured.
-const DefaultTenant = access.DefaultTenant
+const DefaultTenant = "default"
 
 // File is a stored file. Its content lies in Files under Key.
 type File struct {

@@ -36,3 +36,14 @@ type PurposeError struct {
 func (e *PurposeError) Error() string {
 	return "file " + e.FileID + " has the purpose " + e.Purpose + ", not batch"
 }
+
+// MetadataError reports metadata that a batch cannot have.
+type MetadataError struct {
+	Key string
+	Err error // the reason
+}
+
+func (e *MetadataError) Error() string { return "metadata." + e.Key + ": " + e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *MetadataError) Unwrap() error { return e.Err }

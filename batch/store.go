@@ -51,7 +51,7 @@ type Store interface {
 	EstimateStore
 	FlowStore
 	AnalyticsStore
-	KeyStore
+	WebhookStore
 }
 
 // FileStore stores the rows of files.

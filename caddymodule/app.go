@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/webhook"
 )
 
 func init() {
@@ -39,6 +40,9 @@ type App struct {
 
 	// Batch configures the batch engine.
 	Batch BatchConfig `json:"batch,omitzero"`
+
+	// Webhooks report the ends of batches. Default: none.
+	Webhooks []WebhookConfig `json:"webhooks,omitempty"`
 
 	// Body limits how slowly the body of a request may arrive.
 	Body BodyConfig `json:"body,omitzero"`
@@ -77,6 +81,7 @@ type App struct {
 	runtime      *runtime
 	key          string
 	applied      *settings
+	webhooks     webhook.Config
 	hasHandler   bool     // a site has one of the handlers
 	listens      []string // addresses of the servers that have a handler
 
@@ -194,6 +199,9 @@ func (a *App) Validate() error {
 	if err := a.Batch.limits().Validate(); err != nil {
 		return fmt.Errorf("batch: %w", err)
 	}
+	if err := a.webhooks.Validate(); err != nil {
+		return fmt.Errorf("webhook %w", err)
+	}
 	return nil
 }
 
@@ -201,7 +209,7 @@ func (a *App) Validate() error {
 // error the previous settings remain in force.
 func (a *App) Start() error {
 	a.tellAccess()
-	a.applied = &settings{pool: a.poolConfig(), batch: a.batchConfig(), keyed: len(a.keys) > 0, local: len(a.keys) == 0 && !a.AuthOff}
+	a.applied = &settings{pool: a.poolConfig(), batch: a.batchConfig(), hooks: a.webhooks, keyed: len(a.keys) > 0, local: len(a.keys) == 0 && !a.AuthOff}
 	if err := addresses.acquire(a.listens); err != nil {
 		return err
 	}

@@ -166,12 +166,6 @@ func (h *DashboardHandler) options() map[string]option {
 //			load_time       <duration>
 //			idle_timeout    <duration>
 //			stream_idle_timeout <duration>
-//			guardrail [<url>] {
-//				timeout <duration>
-//				fail    closed|open
-//				classes live|batch...
-//				key     [<key>]
-//			}
 //		}
 //		store <driver> ...
 //		queue <driver> ...
@@ -185,6 +179,13 @@ func (h *DashboardHandler) options() map[string]option {
 //		body {
 //			min_rate <size>
 //			grace    <duration>
+//		}
+//		webhook <url>|metadata {
+//			secret <placeholder...>
+//			tenant <name...>
+//			events <type...>
+//			hosts  <host...>
+//			allow_private
 //		}
 //		role  [all|serve|work]
 //		batch [off] {
@@ -220,7 +221,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	return block(d, a.options())
+	return block(d, a.options(), "webhook")
 }
 
 // options returns the options of the global option.
@@ -251,6 +252,7 @@ func (a *App) options() map[string]option {
 			return nil // none: the environment variable is empty
 		},
 		"metrics": func(d *caddyfile.Dispenser) error { return a.Metrics.unmarshal(d) },
+		"webhook": a.readWebhook,
 		"role":    a.readRole,
 		"batch":   a.readBatch,
 		"body":    func(d *caddyfile.Dispenser) error { return a.Body.unmarshal(d) },
@@ -273,7 +275,6 @@ func (p *PoolConfig) unmarshal(d *caddyfile.Dispenser) error {
 func (p *PoolConfig) options() map[string]option {
 	return map[string]option{
 		"upstream": p.upstream, "balancer": balancer(&p.BalancerRaw), "api_key": optionalText(&p.APIKey), "batch_share": number(&p.BatchShare, 1),
-		"guardrail":   p.Guardrail.unmarshal,
 		"batch_price": batchPrice(&p.BatchPrice), "batch_budget": budget(&p.BatchBudget),
 		"health_interval": span(&p.HealthInterval), "health_timeout": span(&p.HealthTimeout), "models_interval": span(&p.ModelsInterval),
 		"retry_buffer": size(&p.RetryBuffer), "body_memory": size(&p.BodyMemory), "max_answer": size(&p.MaxAnswer),

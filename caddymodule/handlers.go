@@ -166,6 +166,10 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		if h.admit(w, r, h.app.pool.gate()) {
 			h.adopt(w, r)
 		}
+	case path == "/webhooks", path == "/webhooks/test":
+		if h.admit(w, r, h.app.runtime.gate()) {
+			h.webhooks(w, r, path)
+		}
 	case path == "/upstreams", path == "/upstreams/drain", path == "/upstreams/undrain":
 		if h.admit(w, r, h.app.pool.gate()) {
 			h.upstreams(w, r, path)
@@ -201,8 +205,6 @@ type health struct {
 	Queues []upstreams.QueueStatus `json:"queues,omitempty"`
 	// Shortage is a resource that the gateway has run out of.
 	Shortage *upstreams.Shortage `json:"shortage,omitempty"`
-	// Guardrail is why the guardrail made no decision about the last request.
-	Guardrail string `json:"guardrail_failure,omitempty"`
 	// Warnings are further findings of the doctor.
 	Warnings []doctor.Check `json:"warnings,omitempty"`
 }
@@ -243,9 +245,8 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 		out.Status = "ok"
 		out.Shortage, out.Queues = rt.pool.Shortage(), rt.pool.Queues()
 		out.Price = rt.pool.Prices()
-		out.Guardrail = rt.pool.GuardrailFailure()
 		out.Problems, out.Live = rt.pool.Problems(), rt.pool.LiveErrors()
-		if !state.OK() || out.Shortage != nil || out.Guardrail != "" {
+		if !state.OK() || out.Shortage != nil {
 			out.Status = "degraded"
 		}
 		for _, c := range rt.doctor.Present(r.Context(), state) {

@@ -22,6 +22,7 @@ func (r *runtime) openEngine(ctx context.Context) error {
 
 // startEngine starts the workers of an open engine.
 func (r *runtime) startEngine() {
+	r.hooks.Start(context.Background())
 	r.engine.Start()
 	r.open.Store(true)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/batch/upload"
+	"github.com/tidegate/tidegate/batch/webhook"
 	"github.com/tidegate/tidegate/doctor"
 	"github.com/tidegate/tidegate/upstreams"
 )
@@ -27,6 +28,7 @@ var runtimes = caddy.NewUsagePool()
 type settings struct {
 	pool  upstreams.Config
 	batch batch.Config
+	hooks webhook.Config
 	keyed bool // clients must show an API key
 	local bool // clients on other machines are refused
 }
@@ -36,6 +38,7 @@ type runtime struct {
 	log    *zap.Logger
 	pool   *sharedPool
 	engine *engine.Engine
+	hooks  *webhook.Sender
 	doctor *doctor.Doctor
 	began  time.Time
 
@@ -83,6 +86,8 @@ func newRuntime(a *App) (*runtime, error) {
 		return nil, err
 	}
 	r.engine = engine.NewEngine(a.batchConfig(), store, queue, files, dispatch, log.Named("batch"))
+	r.hooks = webhook.NewSender(r.engine.Store(), r.engine.Owner(), log.Named("webhooks"))
+	r.engine.CheckMetadata(r.hooks.Check)
 	r.doctor = doctor.New(doctor.Config{Engine: r.engine, Pool: a.pool.Pool, Health: r.batchHealth, Keys: r.keyed.Load, Local: r.local.Load, Loose: r.looseFiles})
 	return r, nil
 }
@@ -115,6 +120,7 @@ func (r *runtime) start(s *settings) error {
 	first := !r.started.Load()
 	if first {
 		r.engine.Apply(s.batch) // other gateways learn the role when it opens
+		r.hooks.Apply(s.hooks)  // their targets are set before a batch can end
 		if opening = r.openEngine(context.Background()); opening != nil && !engine.MayOpenLater(opening) {
 			return opening
 		}
@@ -145,6 +151,7 @@ func (r *runtime) gate() gate { return gate{&r.open, r.tried} }
 
 func (r *runtime) apply(s *settings) {
 	r.engine.Apply(s.batch)
+	r.hooks.Apply(s.hooks)
 	r.keyed.Store(s.keyed)
 	r.local.Store(s.local)
 	r.drainTime = s.batch.DrainTimeout
@@ -205,6 +212,7 @@ func (r *runtime) Destruct() error {
 	// The API was served until now: Caddy stops apps in no particular order, so that
 	// requests still arrive while the engine drains.
 	if r.open.Swap(false) {
+		r.hooks.Stop()
 		err = errors.Join(err, r.engine.Close())
 	}
 	return err

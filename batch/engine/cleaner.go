@@ -57,6 +57,7 @@ func (e *Engine) clean(ctx context.Context) error {
 		{"deleting contents", e.deleteGarbage},
 		{"forgetting deleted objects", e.statement(e.store.Forget)},
 		{"pruning history", e.statement(e.store.PruneHistory)},
+		{"pruning webhooks", e.statement(e.store.PruneWebhooks)},
 	} {
 		for {
 			n, err := step.do(ctx, cleanChunk)

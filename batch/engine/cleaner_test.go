@@ -33,6 +33,7 @@ func (h *heap) ExpireUploads(ctx context.Context, n int) (int, error) { return h
 func (h *heap) DropWork(ctx context.Context, n int) (int, error)      { return h.step(ctx, n) }
 func (h *heap) Forget(ctx context.Context, n int) (int, error)        { return h.step(ctx, n) }
 func (h *heap) PruneHistory(ctx context.Context, n int) (int, error)  { return h.step(ctx, n) }
+func (h *heap) PruneWebhooks(ctx context.Context, n int) (int, error) { return h.step(ctx, n) }
 
 func (h *heap) Garbage(_ context.Context, limit int) ([]string, error) {
 	return slices.Clone(h.garbage[:min(limit, len(h.garbage))]), nil
@@ -121,7 +122,7 @@ func TestStuckContentKeepsNothingElse(t *testing.T) {
 		if !slices.Equal(h.garbage, []string{"key-3"}) || h.deleted != 699 {
 			t.Errorf("%d contents are left, %d deletions", len(h.garbage), h.deleted)
 		}
-		if h.others != 3*4 {
+		if h.others != 3*5 {
 			t.Errorf("%d other steps", h.others)
 		}
 	})

@@ -26,6 +26,7 @@ type Engine struct {
 
 	worker  *worker
 	metrics metrics
+	check   func(tenant string, metadata map[string]string) error // see CheckMetadata
 	usage   *usageBuffer
 
 	missed      bool              // the store was away when Open was called before

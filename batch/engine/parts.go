@@ -40,3 +40,6 @@ const storeTimeout = 30 * time.Second
 func (p *parts) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, storeTimeout)
 }
+
+// Owner identifies this gateway in its claims.
+func (p *parts) Owner() string { return p.owner }

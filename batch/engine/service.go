@@ -13,6 +13,11 @@ import (
 // CreateBatch accepts a batch. It is durable when CreateBatch returns. Its input is
 // validated later.
 func (e *Engine) CreateBatch(ctx context.Context, tenant string, r batch.CreateRequest) (batch.Batch, error) {
+	if e.check != nil {
+		if err := e.check(tenant, r.Metadata); err != nil {
+			return batch.Batch{}, err
+		}
+	}
 	b, created, err := e.store.CreateBatch(ctx, batch.NewBatch{
 		ID: openai.NewID("batch_"), Tenant: tenant, Endpoint: r.Endpoint, InputFileID: r.InputFileID,
 		CompletionWindow: r.CompletionWindow, Window: r.Window, Metadata: r.Metadata, Priority: r.Priority, OutputTTL: r.OutputTTL,
@@ -38,6 +43,11 @@ func (e *Engine) notDeleted(ctx context.Context, b batch.Batch) (batch.Batch, er
 		return batch.Batch{}, &batch.StateError{BatchID: b.ID, Err: batch.ErrKeyOfDeleted}
 	}
 	return b, err
+}
+
+// CheckMetadata has check refuse metadata of new batches. It must be called before Start.
+func (e *Engine) CheckMetadata(check func(tenant string, metadata map[string]string) error) {
+	e.check = check
 }
 
 // CancelBatch stops a batch. Results are kept; lines in flight are aborted.

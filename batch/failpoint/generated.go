@@ -7,7 +7,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -37,6 +36,7 @@ var calls = []string{
 	"store.CancelBatch",
 	"store.CancelUpload",
 	"store.ClaimBatch",
+	"store.ClaimDeliveries",
 	"store.ClaimSlices",
 	"store.ClaimableSlices",
 	"store.Collected",
@@ -46,10 +46,10 @@ var calls = []string{
 	"store.CountParts",
 	"store.CreateBatch",
 	"store.CreateFile",
-	"store.CreateKey",
 	"store.CreateUpload",
 	"store.DeleteBatch",
 	"store.DeleteFile",
+	"store.Deliveries",
 	"store.DropWork",
 	"store.Events",
 	"store.ExpireBatches",
@@ -60,13 +60,11 @@ var calls = []string{
 	"store.FileUses",
 	"store.FindBatches",
 	"store.FinishBatch",
+	"store.FinishDelivery",
 	"store.Flow",
 	"store.Forget",
 	"store.Garbage",
 	"store.InputFile",
-	"store.Key",
-	"store.Keys",
-	"store.KeysVersion",
 	"store.LapsedSlices",
 	"store.LargestFiles",
 	"store.NeededContents",
@@ -80,6 +78,7 @@ var calls = []string{
 	"store.Progress",
 	"store.PruneHistory",
 	"store.PruneQuarantine",
+	"store.PruneWebhooks",
 	"store.Quarantine",
 	"store.ReleaseBatch",
 	"store.ReleaseSlices",
@@ -87,10 +86,9 @@ var calls = []string{
 	"store.RenewSlices",
 	"store.Results",
 	"store.ResumeBatch",
-	"store.RevokeKey",
-	"store.RotateKey",
 	"store.SetPlace",
 	"store.SetUpstreamModels",
+	"store.SetWebhookTargets",
 	"store.Slices",
 	"store.StartBatch",
 	"store.Storage",
@@ -413,29 +411,24 @@ func (s *store) PruneHistory(ctx context.Context, limit int) (int, error) {
 	return get(s.set, "store.PruneHistory", func() (int, error) { return s.inner.PruneHistory(ctx, limit) })
 }
 
-func (s *store) KeysVersion(ctx context.Context) (int64, error) {
-	return get(s.set, "store.KeysVersion", func() (int64, error) { return s.inner.KeysVersion(ctx) })
+func (s *store) SetWebhookTargets(ctx context.Context, targets []batch.WebhookTarget) error {
+	return s.set.do("store.SetWebhookTargets", func() error { return s.inner.SetWebhookTargets(ctx, targets) })
 }
 
-func (s *store) Keys(ctx context.Context) (r0 []access.Key, r1 int64, err error) {
-	err = s.set.do("store.Keys", func() error { r0, r1, err = s.inner.Keys(ctx); return err })
-	return r0, r1, err
+func (s *store) ClaimDeliveries(ctx context.Context, owner string, endpoint string, lease time.Duration, limit int) ([]batch.Delivery, error) {
+	return get(s.set, "store.ClaimDeliveries", func() ([]batch.Delivery, error) { return s.inner.ClaimDeliveries(ctx, owner, endpoint, lease, limit) })
 }
 
-func (s *store) Key(ctx context.Context, id string) (access.Key, error) {
-	return get(s.set, "store.Key", func() (access.Key, error) { return s.inner.Key(ctx, id) })
+func (s *store) FinishDelivery(ctx context.Context, d batch.Delivery, r batch.DeliveryResult) error {
+	return s.set.do("store.FinishDelivery", func() error { return s.inner.FinishDelivery(ctx, d, r) })
 }
 
-func (s *store) CreateKey(ctx context.Context, k access.Key) (access.Key, error) {
-	return get(s.set, "store.CreateKey", func() (access.Key, error) { return s.inner.CreateKey(ctx, k) })
+func (s *store) Deliveries(ctx context.Context, q batch.DeliveryQuery) ([]batch.Delivery, error) {
+	return get(s.set, "store.Deliveries", func() ([]batch.Delivery, error) { return s.inner.Deliveries(ctx, q) })
 }
 
-func (s *store) RevokeKey(ctx context.Context, id string) (access.Key, error) {
-	return get(s.set, "store.RevokeKey", func() (access.Key, error) { return s.inner.RevokeKey(ctx, id) })
-}
-
-func (s *store) RotateKey(ctx context.Context, id string, hash access.Hash, overlap time.Duration) (access.Key, error) {
-	return get(s.set, "store.RotateKey", func() (access.Key, error) { return s.inner.RotateKey(ctx, id, hash, overlap) })
+func (s *store) PruneWebhooks(ctx context.Context, limit int) (int, error) {
+	return get(s.set, "store.PruneWebhooks", func() (int, error) { return s.inner.PruneWebhooks(ctx, limit) })
 }
 
 // queue is a batch.Queue with failpoints.

@@ -32,6 +32,9 @@ func refusal(err error) *openai.Error {
 	if e, ok := errors.AsType[*batch.PurposeError](err); ok {
 		return openai.InvalidRequest("file_id", "", "File '%s' has the purpose '%s'; the input of a batch must have 'batch'.", e.FileID, e.Purpose)
 	}
+	if e, ok := errors.AsType[*batch.MetadataError](err); ok {
+		return openai.InvalidRequest("metadata."+e.Key, "invalid_value", "Invalid 'metadata.%s': %s.", e.Key, e.Err)
+	}
 	if errors.Is(err, upload.ErrNotJSONL) {
 		return openai.InvalidRequest("", "", "Invalid file format for Batch API. Must be .jsonl")
 	}

@@ -15,7 +15,10 @@ import (
 )
 
 func (h *hooked) Results(ctx context.Context, ref batch.SliceRef) ([]batch.LineResult, error) {
-	h.interrupt()
+	if meanwhile := h.meanwhile; meanwhile != nil {
+		h.meanwhile = nil
+		meanwhile()
+	}
 	return h.Store.Results(ctx, ref)
 }
 

@@ -41,6 +41,9 @@ INSERT INTO usage_15m SELECT 'tenant-' || t, i * 900000000::bigint, 'batch', 'mo
 INSERT INTO model_minutes SELECT i * 60000000::bigint, 'model-' || m, 1, 0, 0, 0 FROM generate_series(1, 1000) i, generate_series(1, 20) m;
 INSERT INTO batch_models SELECT i, 'model', 1, 0 FROM generate_series(1, 40) i;
 INSERT INTO gateways (id, host, place, since, until, loads) SELECT 'gateway-' || i, '', '', 0, i, '{}' FROM generate_series(1, 200) i;
+INSERT INTO webhook_deliveries (batch_id, tenant, event, endpoint, url, state, created_at, next_at, ended_at)
+	SELECT 'batch_' || i, 'tenant-' || i % 1000, 'completed', 'endpoint-' || i % 3, '', CASE WHEN i % 50 = 0 THEN 'pending' ELSE 'delivered' END, i, i,
+		CASE WHEN i % 50 > 0 THEN i END FROM generate_series(1, 20000) i;
 ANALYZE`
 
 var (
@@ -57,7 +60,6 @@ var indexes = map[string][]string{
 	flowSince:       {"model_minutes_pkey"},
 	pruneFlow:       {"model_minutes_pkey"},
 	createdFrom:     {"batches_created"},
-	createdBefore:   {"batches_created"},
 	largestFiles:    {"files_size"},
 	pruneUsage:      {"usage_15m_age"},
 	claimableSlices: {"slices_unfinished"},
@@ -97,21 +99,24 @@ var indexes = map[string][]string{
 	selectRepeated:  {"batches_idempotency"},
 	selectOtherUser: {"batches_input"},
 	usageSince:      {"usage_15m_pkey"},
+	claimDeliveries: {"webhook_deliveries_due"},
+	pruneDeliveries: {"webhook_deliveries_ended"},
 }
 
 // ordered are statements that must read their rows in order from an index, because
 // their number is not limited in advance.
-var ordered = []string{activeBatches, waitingBatches, createdFrom, createdBefore, largestFiles, claimableSlices, claimUnread, claimEnding, selectSlices, selectResults, batchesPage, pausedPage, filesPages[0], filesPages[1], filesPages[2], filesPages[3]}
+var ordered = []string{activeBatches, waitingBatches, createdFrom, largestFiles, claimableSlices, claimUnread, claimEnding, selectSlices, selectResults, batchesPage, pausedPage, filesPages[0], filesPages[1], filesPages[2], filesPages[3]}
 
 // background are statements of background tasks, which are limited only by their
 // LIMIT.
 var background = []string{
 	activeBatches, claimableSlices, claimUnread, claimEnding, overdueBatches, overdueUploads, finishedWork, dropSegments, dropSlices,
 	garbageFiles, garbageParts, forgetFiles, forgetBatches, overUploads, forgetGateways, otherGateways, pruneUsage, pruneDays, pruneEvents, pruneMinutes, pruneFlow, waitingBatches, flowSince, batchModels,
+	claimDeliveries, pruneTargets, giveUpDeliveries, pruneDeliveries,
 }
 
 var (
-	tables    = regexp.MustCompile(`Seq Scan on (files|uploads|upload_parts|batches|slices|segments|usage_15m)\b`)
+	tables    = regexp.MustCompile(`Seq Scan on (files|uploads|upload_parts|batches|slices|segments|usage_15m|webhook_deliveries)\b`)
 	parameter = regexp.MustCompile(`\$(\d+)`)
 )
 

@@ -20,10 +20,8 @@ var scans = map[*statement][]string{
 	endBatchLeases:             {"SCAN batches USING INDEX batches_pending"},
 	finishedWork:               {"SCAN batches USING INDEX batches_work"},
 	endSliceLeases:             {"SCAN slices USING INDEX slices_unfinished"},
+	endDeliveryLeases:          {"SCAN webhook_deliveries USING INDEX webhook_deliveries_claimed"},
 	upstreamModels:             {"SCAN upstream_models USING INDEX upstream_models_told"},
-	selectKeys:                 {"SCAN api_keys"},
-	countKeys:                  {"SCAN api_keys USING COVERING INDEX sqlite_autoindex_api_keys_2"},
-	forgetKey:                  {"SCAN api_keys"},
 	forgetUpstreams:            {"SCAN upstream_models USING COVERING INDEX upstream_models_told"},
 }
 
@@ -53,6 +51,7 @@ var searches = map[*statement]string{
 	eventSeries:     "SEARCH events_15m USING PRIMARY KEY (tenant=? AND bucket>? AND bucket<?)",
 	fileUses:        "SEARCH batches USING INDEX batches_input (input=?)",
 	largestFiles:    "SEARCH files USING INDEX files_size (tenant=?)",
+	claimDeliveries: "SEARCH webhook_deliveries USING COVERING INDEX webhook_deliveries_due (endpoint=? AND next_at<?)",
 	garbageFiles:    "SEARCH b USING INDEX batches_input_unfinished (input=?)",
 }
 

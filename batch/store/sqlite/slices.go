@@ -55,7 +55,10 @@ func (t *tx) endLeases(ctx context.Context) error {
 	if _, err := t.exec(ctx, endBatchLeases); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, endSliceLeases)
+	if _, err := t.exec(ctx, endSliceLeases); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, endDeliveryLeases, store.Micros(t.now))
 	return err
 }
 

@@ -1,0 +1,251 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/background"
+	"github.com/tidegate/tidegate/internal/wait"
+)
+
+const (
+	// pollInterval is the time between two searches for due deliveries.
+	pollInterval = time.Second
+	// targetInterval is the time between two writes of the targets.
+	targetInterval = batch.WebhookTargetTTL / 20
+	// lease is how long a delivery is claimed. It is longer than an attempt and the write of
+	// its result, so that it needs no renewal.
+	lease = time.Minute
+	// storeTimeout limits each operation of the store.
+	storeTimeout = 10 * time.Second
+	// perRoute and inAll limit the concurrent attempts, so that a receiver that hangs does
+	// not hold up others.
+	perRoute = 4
+	inAll    = 64
+)
+
+// Sender sends webhooks while it runs. See NewSender.
+type Sender struct {
+	store batch.WebhookStore
+	owner string
+	log   *zap.Logger
+	now   func() time.Time
+
+	public, private *http.Client
+	metrics         metrics
+
+	routes atomic.Pointer[[]route]
+	bell   chan struct{} // the routes have changed
+
+	group *background.Group // nil before Start
+
+	mu      sync.Mutex
+	running map[string]int // guarded by mu; attempts by route
+	total   int            // guarded by mu; their sum
+	failed  bool           // the store failed last; used by one goroutine
+}
+
+// NewSender returns a sender without endpoints. The store may be opened later, before Start.
+// owner identifies the gateway in its claims.
+func NewSender(store batch.WebhookStore, owner string, log *zap.Logger) *Sender {
+	s := &Sender{
+		store: store, owner: owner, log: log, now: time.Now, public: newClient(false), private: newClient(true),
+		bell: make(chan struct{}, 1), running: make(map[string]int), metrics: newMetrics(),
+	}
+	s.routes.Store(new([]route))
+	return s
+}
+
+// Apply sets the endpoints. Running attempts are not interrupted.
+func (s *Sender) Apply(cfg Config) {
+	var routes []route
+	for i := range cfg.Endpoints {
+		e := cfg.Endpoints[i]
+		routes = append(routes, e.routes()...)
+	}
+	s.routes.Store(&routes)
+	wait.Ring(s.bell)
+}
+
+// Start writes the targets, so that no batch ends unnoticed from then on, and starts
+// sending. The store must be open.
+func (s *Sender) Start(ctx context.Context) {
+	s.setTargets(ctx)
+	s.group = background.NewGroup(context.WithoutCancel(ctx)) // until Stop
+	s.group.Start(s.run)
+}
+
+// Stop ends all attempts, which are made again later, and waits for them. The store must be
+// open until Stop has returned.
+func (s *Sender) Stop() {
+	if s.group != nil {
+		s.group.Stop()
+		s.group.Wait()
+		s.group = nil
+	}
+}
+
+func (s *Sender) run(ctx context.Context) {
+	poll, targets := time.NewTicker(pollInterval), time.NewTicker(targetInterval)
+	defer poll.Stop()
+	defer targets.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-poll.C:
+			s.claimAll(ctx)
+		case <-s.bell:
+			s.setTargets(ctx)
+		case <-targets.C:
+			s.setTargets(ctx)
+		}
+	}
+}
+
+// setTargets writes the targets. After an error it is repeated at the next interval.
+func (s *Sender) setTargets(ctx context.Context) {
+	all := targets(*s.routes.Load())
+	if len(all) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	if err := s.store.SetWebhookTargets(ctx, all); err != nil {
+		s.log.Warn("setting targets of webhooks failed; batches that end now may not be reported", zap.Error(err))
+	}
+}
+
+// claimAll claims due deliveries of all routes and starts their attempts.
+func (s *Sender) claimAll(ctx context.Context) {
+	for _, r := range *s.routes.Load() {
+		free := s.free(r.id)
+		if free == 0 {
+			continue
+		}
+		bounded, cancel := context.WithTimeout(ctx, storeTimeout)
+		claimed, err := s.store.ClaimDeliveries(bounded, s.owner, r.id, lease, free)
+		cancel()
+		if err != nil {
+			if !s.failed && ctx.Err() == nil {
+				s.log.Warn("claiming webhooks failed", zap.Error(err))
+			}
+			s.failed = true
+			return
+		}
+		s.failed = false
+		for _, d := range claimed {
+			s.begin(r.id)
+			s.group.Start(func(ctx context.Context) {
+				defer s.end(r.id)
+				s.deliver(ctx, r, d)
+			})
+		}
+	}
+}
+
+// free returns how many attempts a route may begin.
+func (s *Sender) free(id string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(min(perRoute-s.running[id], inAll-s.total), 0)
+}
+
+func (s *Sender) begin(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running[id]++
+	s.total++
+}
+
+func (s *Sender) end(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total--
+	if s.running[id]--; s.running[id] == 0 {
+		delete(s.running, id)
+	}
+}
+
+// deliver makes one attempt and writes its result.
+func (s *Sender) deliver(ctx context.Context, r route, d batch.Delivery) {
+	var a answer
+	to, err := r.address(d)
+	if err != nil {
+		a.err = err // a reload may allow it again
+	} else {
+		a = s.post(ctx, to, r.Endpoint, eventOf(d))
+	}
+	result := resultOf(ctx, d, a)
+	s.metrics.count(result.State)
+	s.record(ctx, d, result)
+	s.logResult(r, d, result)
+}
+
+// resultOf decides what follows from an answer.
+func resultOf(ctx context.Context, d batch.Delivery, a answer) batch.DeliveryResult {
+	r := batch.DeliveryResult{State: batch.DeliveryDelivered, HTTPStatus: a.status}
+	if a.err == nil {
+		return r
+	}
+	r.Error = a.err.Error()
+	if ctx.Err() != nil && a.status == 0 { // this gateway stops
+		r.State, r.Error = batch.DeliveryPending, "the gateway stopped during the attempt"
+		return r
+	}
+	pause, again := pauseAfter(d, a)
+	if a.status == http.StatusGone || !again { // 410 means that the receiver wants no more
+		r.State = batch.DeliveryFailed
+		return r
+	}
+	r.State, r.RetryIn = batch.DeliveryPending, pause
+	return r
+}
+
+// record writes a result, also while the sender stops. If the store stays away, the
+// delivery is made again when the lease ends.
+func (s *Sender) record(ctx context.Context, d batch.Delivery, r batch.DeliveryResult) {
+	end := s.now().Add(lease / 2)
+	for {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+		err := s.store.FinishDelivery(bounded, d, r)
+		cancel()
+		if err == nil || errors.Is(err, batch.ErrStale) {
+			return
+		}
+		if !errors.Is(err, batch.ErrUnavailable) || s.now().After(end) || !wait.Sleep(ctx, time.Second) {
+			s.log.Warn("recording the result of a webhook failed; it is sent again when its claim ends", zap.String("batch_id", d.BatchID), zap.Error(err))
+			return
+		}
+	}
+}
+
+func (s *Sender) logResult(r route, d batch.Delivery, result batch.DeliveryResult) {
+	fields := []zap.Field{
+		zap.String("batch_id", d.BatchID), zap.String("type", eventType(d.Event)), zap.String("endpoint", s.nameFor(r, d)),
+		zap.Int("attempt", d.Attempts), zap.Int("status", result.HTTPStatus),
+	}
+	switch result.State {
+	case batch.DeliveryDelivered:
+		s.log.Info("webhook delivered", fields...)
+	case batch.DeliveryFailed:
+		s.log.Warn("webhook given up", append(fields, zap.String("error", result.Error))...)
+	default:
+		s.log.Info("webhook failed and is retried", append(fields, zap.Duration("retry_in", result.RetryIn), zap.String("error", result.Error))...)
+	}
+}
+
+// nameFor returns the address of a delivery without its query.
+func (s *Sender) nameFor(r route, d batch.Delivery) string {
+	if d.URL != "" {
+		return nameOf(d.URL)
+	}
+	return r.Name()
+}
