@@ -63,6 +63,11 @@ type Batch struct {
 	// PauseReason is why the gateway paused the batch; "" if it is not paused or a
 	// client paused it.
 	PauseReason string
+
+	// KeyID is the id of the key that made the batch, "" for a client without one.
+	KeyID string
+	// Models are the models that this key may use; empty: every model.
+	Models []string
 }
 
 // NewBatch holds the values from which a store makes a Batch. The store sets the times
@@ -77,6 +82,10 @@ type NewBatch struct {
 	// IdempotencyKey makes the creation repeatable; "" for none. RequestHash is equal
 	// for repetitions of the same request.
 	IdempotencyKey, RequestHash string
+
+	// KeyID and Models are those of the key that makes it. See Batch.
+	KeyID  string
+	Models []string
 }
 
 // BatchQuery asks for a page of batches, newest first.
@@ -184,6 +193,16 @@ type UsageRecord struct {
 
 // Left returns the number of lines without a result.
 func (b *Batch) Left() int64 { return b.Counts.Total - b.Counts.Completed - b.Counts.Failed }
+
+// EndedAt returns when a batch reached its terminal state, zero if it has not.
+func (b *Batch) EndedAt() time.Time {
+	for _, at := range []time.Time{b.CompletedAt, b.FailedAt, b.ExpiredAt, b.CancelledAt} {
+		if !at.IsZero() {
+			return at
+		}
+	}
+	return time.Time{}
+}
 
 // Add adds the counts of another record.
 func (r *UsageRecord) Add(s UsageRecord) {

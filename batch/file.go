@@ -5,11 +5,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // DefaultTenant owns everything while no tenants are configured.
-const DefaultTenant = "default"
+const DefaultTenant = access.DefaultTenant
 
 // File is a stored file. Its content lies in Files under Key.
 type File struct {

@@ -51,6 +51,7 @@ type Store interface {
 	EstimateStore
 	FlowStore
 	AnalyticsStore
+	KeyStore
 	WebhookStore
 }
 

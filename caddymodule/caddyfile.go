@@ -166,6 +166,12 @@ func (h *DashboardHandler) options() map[string]option {
 //			load_time       <duration>
 //			idle_timeout    <duration>
 //			stream_idle_timeout <duration>
+//			guardrail [<url>] {
+//				timeout <duration>
+//				fail    closed|open
+//				classes live|batch...
+//				key     [<key>]
+//			}
 //		}
 //		store <driver> ...
 //		queue <driver> ...
@@ -275,6 +281,7 @@ func (p *PoolConfig) unmarshal(d *caddyfile.Dispenser) error {
 func (p *PoolConfig) options() map[string]option {
 	return map[string]option{
 		"upstream": p.upstream, "balancer": balancer(&p.BalancerRaw), "api_key": optionalText(&p.APIKey), "batch_share": number(&p.BatchShare, 1),
+		"guardrail":   p.Guardrail.unmarshal,
 		"batch_price": batchPrice(&p.BatchPrice), "batch_budget": budget(&p.BatchBudget),
 		"health_interval": span(&p.HealthInterval), "health_timeout": span(&p.HealthTimeout), "models_interval": span(&p.ModelsInterval),
 		"retry_buffer": size(&p.RetryBuffer), "body_memory": size(&p.BodyMemory), "max_answer": size(&p.MaxAnswer),

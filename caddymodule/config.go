@@ -63,6 +63,8 @@ type PoolConfig struct {
 	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
 	// StreamIdleTimeout aborts a stream that was silent for this long. Default: never.
 	StreamIdleTimeout caddy.Duration `json:"stream_idle_timeout,omitempty"`
+	// Guardrail decides about requests before they are sent. Default: none.
+	Guardrail GuardrailConfig `json:"guardrail,omitzero"`
 
 	balancer upstreams.Balancer // loaded from BalancerRaw
 }
@@ -127,8 +129,8 @@ func (t *TLSConfig) config() *upstreams.TLSConfig {
 func (a *App) poolConfig() upstreams.Config {
 	p := a.Pool
 	out := upstreams.Config{
-		Balancer: p.balancer,
-		APIKey:   p.APIKey, DropAuthorization: len(a.APIKeys) > 0, BatchShare: p.BatchShare, Hours: a.Batch.hours(),
+		Balancer: p.balancer, Guardrail: p.Guardrail.config(),
+		APIKey: p.APIKey, DropAuthorization: len(a.APIKeys) > 0, BatchShare: p.BatchShare, Hours: a.Batch.hours(),
 		BatchPrice: p.BatchPrice, BatchBudget: p.BatchBudget.config(),
 		HealthInterval: duration(p.HealthInterval), HealthTimeout: duration(p.HealthTimeout), ModelsInterval: duration(p.ModelsInterval),
 		RetryBuffer: p.RetryBuffer, BodyMemory: p.BodyMemory, QueueSize: p.QueueSize, QueueTimeout: duration(p.QueueTimeout), MaxAnswer: p.MaxAnswer, DialTimeout: duration(p.DialTimeout),

@@ -205,6 +205,8 @@ type health struct {
 	Queues []upstreams.QueueStatus `json:"queues,omitempty"`
 	// Shortage is a resource that the gateway has run out of.
 	Shortage *upstreams.Shortage `json:"shortage,omitempty"`
+	// Guardrail is why the guardrail made no decision about the last request.
+	Guardrail string `json:"guardrail_failure,omitempty"`
 	// Warnings are further findings of the doctor.
 	Warnings []doctor.Check `json:"warnings,omitempty"`
 }
@@ -245,8 +247,9 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 		out.Status = "ok"
 		out.Shortage, out.Queues = rt.pool.Shortage(), rt.pool.Queues()
 		out.Price = rt.pool.Prices()
+		out.Guardrail = rt.pool.GuardrailFailure()
 		out.Problems, out.Live = rt.pool.Problems(), rt.pool.LiveErrors()
-		if !state.OK() || out.Shortage != nil {
+		if !state.OK() || out.Shortage != nil || out.Guardrail != "" {
 			out.Status = "degraded"
 		}
 		for _, c := range rt.doctor.Present(r.Context(), state) {

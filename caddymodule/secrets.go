@@ -31,6 +31,10 @@ func (a *App) reveal(s *secrets) (err error) {
 	if a.Metrics.Keys, err = s.keys(a.Metrics.Keys); err != nil {
 		return fmt.Errorf("metrics: keys: %w", err)
 	}
+	if a.Pool.Guardrail.Key, err = s.one(a.Pool.Guardrail.Key); err != nil {
+		return fmt.Errorf("pool: guardrail: key: %w", err)
+	}
+	a.Pool.Guardrail.URL = s.replacer.ReplaceKnown(a.Pool.Guardrail.URL, "")
 	if a.webhooks, err = s.webhooks(a.Webhooks); err != nil {
 		return err
 	}

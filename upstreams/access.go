@@ -92,6 +92,9 @@ func (p *Pool) closeIdle() {
 	for _, out := range p.transports {
 		out.closeIdle()
 	}
+	if p.guardrail != nil {
+		p.guardrail.Close()
+	}
 }
 
 // setRemedy records what an operator can do about a failed probe.

@@ -104,7 +104,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 		ch <- d
 	}
 	describeQueues(ch)
-	for _, d := range slices.Concat(priceDescs, prefillDescs, prefixDescs) {
+	for _, d := range slices.Concat(priceDescs, prefillDescs, prefixDescs, guardrailDescs) {
 		ch <- d
 	}
 	m.durations.Describe(ch)
@@ -126,6 +126,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	counter(descBodyShort, bodies.streamed.Load(), "streamed")
 	counter(descBodyShort, bodies.waited.Load(), "waited")
 	counter(descBodyShort, bodies.refused.Load(), "refused")
+	collectGuardrail(&m.pool.decisions.counts, counter)
 	for _, u := range m.pool.now.Load().upstreams {
 		for _, class := range []Class{Live, Batch} {
 			counter(descRequests, u.requests[class].Load(), u.url, class.String())

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tidegate/tidegate/internal/guardrail"
 )
 
 // UpstreamConfig configures one model server.
@@ -114,6 +116,9 @@ type Config struct {
 	// Balancer selects among the servers that can accept a request. Default:
 	// LeastWork.
 	Balancer Balancer
+
+	// Guardrail decides about requests before they are sent. Default: none.
+	Guardrail guardrail.Config
 }
 
 // withDefaults replaces zero values by the defaults.
@@ -139,6 +144,9 @@ func (c Config) withDefaults() Config {
 	fill(&c.IdleConnTimeout, 4*time.Second)
 	if c.Balancer == nil {
 		c.Balancer = LeastWork{}
+	}
+	if c.Guardrail.URL != "" {
+		fill(&c.Guardrail.Timeout, guardrail.DefaultTimeout)
 	}
 	return c
 }
@@ -195,6 +203,9 @@ func (c Config) Validate() error {
 	}
 	if err := c.BatchBudget.validate(); err != nil {
 		return err
+	}
+	if err := c.Guardrail.Validate(); err != nil {
+		return fmt.Errorf("guardrail: %w", err)
 	}
 	if !c.BatchBudget.none() && c.BatchPrice < 0 {
 		return errors.New("batch_budget: batch_price is off, so that the price is not measured")

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/internal/descriptors"
+	"github.com/tidegate/tidegate/internal/guardrail"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -37,6 +38,7 @@ type Pool struct {
 	unknownModels      modelRecord // of live requests for models that no server has reported
 	initialProbes      initialProbes
 	ending             ending
+	decisions          guardrailState
 
 	mu         sync.Mutex
 	cfg        Config                      // guarded by mu, with defaults
@@ -46,6 +48,7 @@ type Pool struct {
 	peers      Peers                       // guarded by mu; other gateways on the same upstreams
 	running    bool                        // guarded by mu
 	recalled   map[string]string           // guarded by mu; see RecallModels
+	guardrail  *guardrail.Client           // guarded by mu; nil for none
 	records    map[string]*modelRecord     // guarded by mu; of models that servers have or had
 	ctx        context.Context
 	cancel     context.CancelFunc
@@ -126,6 +129,7 @@ func (p *Pool) apply(cfg Config, restore bool) error {
 	}
 	p.cfg, p.upstreams = cfg, next
 	p.bodies.limit.Store(cfg.BodyMemory)
+	p.applyGuardrail()
 	p.throttle.setHours(schedule, schedule.at(now))
 	p.assignTransports()
 	for _, u := range next {

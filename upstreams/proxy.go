@@ -101,6 +101,15 @@ func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 		return
 	}
 	l.body = body
+	if err := x.pool.checkLive(s, l); err != nil {
+		if r.Context().Err() != nil {
+			l.done.Status = statusClientGone
+			return
+		}
+		l.refuse(err)
+		return
+	}
+	body = l.body
 	model, stream, err := rt.model(body.head, body.replayable(), r.Header.Get("Content-Type"))
 	if err != nil && !openai.EmptyObject(body.head) { // an empty object is not a request for the only model
 		model, err = s.onlyModel(err)

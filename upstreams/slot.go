@@ -248,9 +248,13 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 	if rt == nil {
 		return nil, &SendError{Err: fmt.Errorf("path %s is not forwarded", path)}
 	}
+	sn := s.pool.now.Load()
+	body, refused, err := s.pool.checkLine(ctx, sn, rt, body)
+	if refused != nil || err != nil {
+		return refused, err
+	}
 	a := s.pool.begin(ctx, s.up, Batch, rt.path, s.model, true)
 	defer a.end()
-	sn := s.pool.now.Load()
 	a.setPrompt(sn.record(s.model), int64(len(body)), false, chainOf(s.model, body))
 	header := http.Header{"Content-Type": contentJSON, "Accept": contentJSON, "Accept-Encoding": identity, "User-Agent": userAgent}
 	if sn.bearer != nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tidegate/tidegate/internal/guardrail"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -17,6 +18,7 @@ type snapshot struct {
 	list      []openai.Model
 	slots     int // sum of all BatchLimits
 	peers     Peers
+	guardrail *guardrail.Client // nil for none
 }
 
 // served lists the upstreams of a model.
@@ -28,7 +30,7 @@ type served struct {
 
 // publish builds and stores a new snapshot. mu is held.
 func (p *Pool) publish() {
-	s := &snapshot{cfg: p.cfg, peers: p.peers, upstreams: slices.Clone(p.upstreams), models: make(map[string]*served)}
+	s := &snapshot{cfg: p.cfg, peers: p.peers, guardrail: p.guardrail, upstreams: slices.Clone(p.upstreams), models: make(map[string]*served)}
 	if p.cfg.APIKey != "" {
 		s.bearer = []string{"Bearer " + p.cfg.APIKey}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -46,6 +47,7 @@ var calls = []string{
 	"store.CountParts",
 	"store.CreateBatch",
 	"store.CreateFile",
+	"store.CreateKey",
 	"store.CreateUpload",
 	"store.DeleteBatch",
 	"store.DeleteFile",
@@ -65,6 +67,9 @@ var calls = []string{
 	"store.Forget",
 	"store.Garbage",
 	"store.InputFile",
+	"store.Key",
+	"store.Keys",
+	"store.KeysVersion",
 	"store.LapsedSlices",
 	"store.LargestFiles",
 	"store.NeededContents",
@@ -86,6 +91,8 @@ var calls = []string{
 	"store.RenewSlices",
 	"store.Results",
 	"store.ResumeBatch",
+	"store.RevokeKey",
+	"store.RotateKey",
 	"store.SetPlace",
 	"store.SetUpstreamModels",
 	"store.SetWebhookTargets",
@@ -409,6 +416,31 @@ func (s *store) Pace(ctx context.Context, since time.Time, limit int) ([]batch.P
 
 func (s *store) PruneHistory(ctx context.Context, limit int) (int, error) {
 	return get(s.set, "store.PruneHistory", func() (int, error) { return s.inner.PruneHistory(ctx, limit) })
+}
+
+func (s *store) KeysVersion(ctx context.Context) (int64, error) {
+	return get(s.set, "store.KeysVersion", func() (int64, error) { return s.inner.KeysVersion(ctx) })
+}
+
+func (s *store) Keys(ctx context.Context) (r0 []access.Key, r1 int64, err error) {
+	err = s.set.do("store.Keys", func() error { r0, r1, err = s.inner.Keys(ctx); return err })
+	return r0, r1, err
+}
+
+func (s *store) Key(ctx context.Context, id string) (access.Key, error) {
+	return get(s.set, "store.Key", func() (access.Key, error) { return s.inner.Key(ctx, id) })
+}
+
+func (s *store) CreateKey(ctx context.Context, k access.Key) (access.Key, error) {
+	return get(s.set, "store.CreateKey", func() (access.Key, error) { return s.inner.CreateKey(ctx, k) })
+}
+
+func (s *store) RevokeKey(ctx context.Context, id string) (access.Key, error) {
+	return get(s.set, "store.RevokeKey", func() (access.Key, error) { return s.inner.RevokeKey(ctx, id) })
+}
+
+func (s *store) RotateKey(ctx context.Context, id string, hash access.Hash, overlap time.Duration) (access.Key, error) {
+	return get(s.set, "store.RotateKey", func() (access.Key, error) { return s.inner.RotateKey(ctx, id, hash, overlap) })
 }
 
 func (s *store) SetWebhookTargets(ctx context.Context, targets []batch.WebhookTarget) error {

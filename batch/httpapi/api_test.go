@@ -42,14 +42,27 @@ type api struct {
 	files  *local.Files
 	store  *hooked
 	server *httptest.Server
-	now    func() time.Time // the clock of the store and of reports
+	now    func() time.Time // the clock of the store
 }
 
 // hooked is a store that a test can break.
 type hooked struct {
 	batch.Store
 	fail      map[string]error // by method
-	meanwhile func()           // before results are read, once
+	meanwhile func()           // before results are read or batches are found, once
+}
+
+// interrupt runs meanwhile, once.
+func (h *hooked) interrupt() {
+	if meanwhile := h.meanwhile; meanwhile != nil {
+		h.meanwhile = nil
+		meanwhile()
+	}
+}
+
+func (h *hooked) FindBatches(ctx context.Context, tenant string, f batch.BatchFilter) (batch.BatchPage, error) {
+	h.interrupt()
+	return h.Store.FindBatches(ctx, tenant, f)
 }
 
 func (h *hooked) CreateFile(ctx context.Context, f batch.NewFile) (batch.File, error) {
@@ -151,7 +164,6 @@ func newAPI(t *testing.T, limits upload.Limits) *api {
 			return batch.DefaultTenant
 		},
 		Log: zaptest.NewLogger(t),
-		Now: clock,
 	}))
 	t.Cleanup(a.server.Close)
 	return a

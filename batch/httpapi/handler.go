@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -42,8 +41,6 @@ type Config struct {
 	Tenant func(*http.Request) string
 	// Log logs internal errors. nil: none.
 	Log *zap.Logger
-	// Now is the clock of reports, time.Now when nil.
-	Now func() time.Time
 }
 
 // handler answers the requests of all routes.
@@ -52,16 +49,12 @@ type handler struct {
 	batches Batches
 	tenant  func(*http.Request) string
 	log     *zap.Logger
-	now     func() time.Time
 	routes  []route
 }
 
 // New makes the handler.
 func New(cfg Config) http.Handler {
-	h := &handler{files: cfg.Files, batches: cfg.Batches, tenant: cfg.Tenant, log: cfg.Log, now: cfg.Now}
-	if h.now == nil {
-		h.now = time.Now
-	}
+	h := &handler{files: cfg.Files, batches: cfg.Batches, tenant: cfg.Tenant, log: cfg.Log}
 	if h.tenant == nil {
 		h.tenant = func(*http.Request) string { return batch.DefaultTenant }
 	}

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"context"
 	"math"
 	"net/http"
 
@@ -148,7 +147,11 @@ func (h *handler) sendDashboard(w http.ResponseWriter, r *http.Request, size pag
 			return err
 		}
 	}
-	day, err := h.lastDay(r.Context(), h.tenant(r))
+	now, err := h.batches.StoreTime(r.Context())
+	if err != nil {
+		return err
+	}
+	day, err := h.reported(r.Context(), h.tenant(r), now.Add(-reportTime))
 	if err != nil {
 		return err
 	}
@@ -184,10 +187,4 @@ func summaryOf(day []batch.Batch) dashboardSummary {
 	o.OverallTokenUsage = overallUsage{o.tokenUsage, counts.Total}
 	o.OverallErrorRatePercentage = errorRate(counts)
 	return o
-}
-
-// lastDay lists the batches of the last 24 hours, the newest first.
-func (h *handler) lastDay(ctx context.Context, tenant string) ([]batch.Batch, error) {
-	page, err := h.batches.Analytics().FindBatches(ctx, tenant, batch.BatchFilter{From: h.now().Add(-reportTime), Limit: reportSpan})
-	return page.Batches, err
 }

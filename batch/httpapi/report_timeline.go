@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"context"
 	"net/http"
 	"time"
 
@@ -27,26 +26,27 @@ type timelineReport struct {
 	Summary   timelineSummary `json:"summary"`
 }
 
-// reportTimeline counts the batches that were created.
+// reportTimeline counts batches by when they were created.
 func (h *handler) reportTimeline(w http.ResponseWriter, r *http.Request, _ string) error {
-	p := h.reportPeriod()
-	events, err := h.batches.Analytics().Events(r.Context(), h.tenant(r), p)
+	p, err := h.reportPeriod(r.Context())
 	if err != nil {
 		return err
 	}
-	created := make(map[int64]int64)
-	for _, e := range events {
-		if e.Kind == batch.EventBatchCreated {
-			created[e.At.Unix()] = e.Events
-		}
+	batches, err := h.reported(r.Context(), h.tenant(r), p.From)
+	if err != nil {
+		return err
 	}
 	o := timelineReport{Object: "batch_timeline", Intervals: make([]interval, reportSteps), Summary: timelineSummary{TimeRange: rangeOf(p)}}
 	for i := range o.Intervals {
 		at := p.From.Add(time.Duration(i) * reportStep)
-		n := created[at.Unix()]
-		o.Intervals[i] = interval{isoTime(at), n, label(at)}
-		o.Summary.TotalBatches += n
-		o.Summary.MaxInInterval = max(o.Summary.MaxInInterval, n)
+		o.Intervals[i] = interval{Timestamp: isoTime(at), Label: label(at)}
+	}
+	for i := range batches {
+		if at, ok := stepOf(p, batches[i].CreatedAt); ok {
+			o.Intervals[at].Count++
+			o.Summary.TotalBatches++
+			o.Summary.MaxInInterval = max(o.Summary.MaxInInterval, o.Intervals[at].Count)
+		}
 	}
 	o.Summary.AvgPerInterval = rounded(float64(o.Summary.TotalBatches) / reportSteps)
 	return answer(w, o)
@@ -83,15 +83,14 @@ type tokenReport struct {
 	Summary   tokenSummary    `json:"summary"`
 }
 
-// reportTokens returns the usage of batch lines by time, and the durations of completed
-// batches.
+// reportTokens returns the usage of batches by their end, of those that have not ended
+// in the current step, and the durations of completed batches.
 func (h *handler) reportTokens(w http.ResponseWriter, r *http.Request, _ string) error {
-	p, tenant := h.reportPeriod(), h.tenant(r)
-	usage, err := h.batches.Analytics().UsageSeries(r.Context(), tenant, "", p)
+	p, err := h.reportPeriod(r.Context())
 	if err != nil {
 		return err
 	}
-	completed, err := h.completedIn(r.Context(), tenant, p)
+	batches, err := h.reported(r.Context(), h.tenant(r), p.From.Add(-longestWindow))
 	if err != nil {
 		return err
 	}
@@ -100,33 +99,39 @@ func (h *handler) reportTokens(w http.ResponseWriter, r *http.Request, _ string)
 		at := p.From.Add(time.Duration(i) * reportStep)
 		o.Intervals[i] = tokenInterval{Timestamp: isoTime(at), Label: label(at)}
 	}
-	place := func(at time.Time) int { return int(at.Sub(p.From) / reportStep) }
-	s := &o.Summary
-	for _, u := range usage {
-		if u.Class != "batch" {
+	var took [reportSteps]time.Duration
+	for i := range batches {
+		b := &batches[i]
+		step, ok := reportSteps-1, true
+		if b.Status.Terminal() {
+			step, ok = stepOf(p, b.EndedAt())
+		}
+		if !ok {
 			continue
 		}
-		i := &o.Intervals[place(u.At)]
-		i.InputTokens, i.OutputTokens, i.TotalTokens = u.Usage.InputTokens, u.Usage.OutputTokens, u.Usage.TotalTokens
-		i.RequestCompleted = u.Requests - u.Failures
-		s.TotalInputTokens += i.InputTokens
-		s.TotalOutputTokens += i.OutputTokens
-		s.TotalTokens += i.TotalTokens
-		s.TotalRequestCompleted += i.RequestCompleted
-		s.PeakInterval = max(s.PeakInterval, i.TotalTokens)
+		in := &o.Intervals[step]
+		in.InputTokens += b.Usage.InputTokens
+		in.OutputTokens += b.Usage.OutputTokens
+		in.TotalTokens += b.Usage.TotalTokens
+		in.RequestCompleted += b.Counts.Completed
+		if b.Status == batch.Completed {
+			took[step] += ran(*b)
+			in.BatchCount++
+		}
 	}
+	s := &o.Summary
 	var total time.Duration
-	var took [reportSteps]time.Duration
-	for _, b := range completed {
-		at := place(b.CompletedAt)
-		took[at] += ran(b)
-		total += ran(b)
-		o.Intervals[at].BatchCount++
-		s.TotalBatches++
-	}
 	for i := range o.Intervals {
-		o.Intervals[i].DurationSeconds = reportSeconds(took[i])
-		o.Intervals[i].AvgDurationSeconds = reportSeconds(took[i] / time.Duration(max(o.Intervals[i].BatchCount, 1)))
+		in := &o.Intervals[i]
+		in.DurationSeconds = reportSeconds(took[i])
+		in.AvgDurationSeconds = reportSeconds(took[i] / time.Duration(max(in.BatchCount, 1)))
+		s.TotalInputTokens += in.InputTokens
+		s.TotalOutputTokens += in.OutputTokens
+		s.TotalTokens += in.TotalTokens
+		s.TotalRequestCompleted += in.RequestCompleted
+		s.PeakInterval = max(s.PeakInterval, in.TotalTokens)
+		s.TotalBatches += in.BatchCount
+		total += took[i]
 	}
 	s.TotalDurationSeconds = reportSeconds(total)
 	s.AvgDurationSeconds = rounded(total.Seconds() / float64(max(s.TotalBatches, 1)))
@@ -136,21 +141,6 @@ func (h *handler) reportTokens(w http.ResponseWriter, r *http.Request, _ string)
 
 // longestWindow is the largest completion window.
 const longestWindow = 30 * 24 * time.Hour
-
-// completedIn lists the batches that were completed in a period.
-func (h *handler) completedIn(ctx context.Context, tenant string, p batch.Period) ([]batch.Batch, error) {
-	page, err := h.batches.Analytics().FindBatches(ctx, tenant, batch.BatchFilter{Status: batch.Completed, From: p.From.Add(-longestWindow), Limit: reportSpan})
-	if err != nil {
-		return nil, err
-	}
-	var in []batch.Batch
-	for _, b := range page.Batches {
-		if !b.CompletedAt.Before(p.From) && b.CompletedAt.Before(p.To) {
-			in = append(in, b)
-		}
-	}
-	return in, nil
-}
 
 // ran returns the duration of a completed batch.
 func ran(b batch.Batch) time.Duration { return b.CompletedAt.Sub(b.InProgressAt) }

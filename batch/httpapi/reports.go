@@ -19,6 +19,9 @@ type Reports interface {
 	Estimates(ctx context.Context, batches ...batch.Batch) (map[string]engine.Estimate, error)
 	Analytics() batch.AnalyticsStore
 	Capacity() engine.Capacity
+	// StoreTime returns the time of the store's clock, by which batches are created and
+	// end.
+	StoreTime(ctx context.Context) (time.Time, error)
 	// PingQueue returns why the queue cannot be used, nil when it can.
 	PingQueue(ctx context.Context) error
 }
@@ -33,10 +36,31 @@ const (
 // reportSpan is the number of batches that reports cover, from the newest.
 const reportSpan = 10_000
 
-// reportPeriod ends with the present step.
-func (h *handler) reportPeriod() batch.Period {
-	end := h.now().UTC().Truncate(reportStep).Add(reportStep)
-	return batch.Period{From: end.Add(-reportTime), To: end, Step: reportStep}
+// reportPeriod ends with the current step of the store's clock.
+func (h *handler) reportPeriod(ctx context.Context) (batch.Period, error) {
+	now, err := h.batches.StoreTime(ctx)
+	if err != nil {
+		return batch.Period{}, err
+	}
+	end := now.UTC().Truncate(reportStep).Add(reportStep)
+	return batch.Period{From: end.Add(-reportTime), To: end, Step: reportStep}, nil
+}
+
+// stepOf returns the index of the step of a period in which a time is, false before the
+// period. A time after the period is in the last step: the clock may have passed the end
+// of the period since it was read.
+func stepOf(p batch.Period, at time.Time) (int, bool) {
+	if at.Before(p.From) {
+		return 0, false
+	}
+	return min(int(at.Sub(p.From)/reportStep), reportSteps-1), true
+}
+
+// reported lists the batches that reports are about: those created since a time that
+// are not deleted, the newest first.
+func (h *handler) reported(ctx context.Context, tenant string, since time.Time) ([]batch.Batch, error) {
+	page, err := h.batches.Analytics().FindBatches(ctx, tenant, batch.BatchFilter{From: since, Limit: reportSpan})
+	return page.Batches, err
 }
 
 // isoTime is a time as Python's datetime.isoformat writes it: UTC without a zone,

@@ -21,7 +21,8 @@ type clock struct{ now time.Time }
 
 func (c *clock) pass(d time.Duration) { c.now = c.now.Add(d) }
 
-// setClock has the store and the reports take their time from the clock.
+// setClock has the store take its time from the clock. The clock of the process is another
+// one.
 func (a *api) setClock(at string) *clock {
 	a.t.Helper()
 	now, err := time.Parse(time.RFC3339Nano, at)
@@ -165,6 +166,133 @@ func TestReports(t *testing.T) {
 	want := strings.Replace(status, "connected", "error: dial tcp: connection refused", 1)
 	if r := a.request("GET", "/v1/batches/status", ""); string(r.body) != want {
 		t.Errorf("status without a queue: got %s, want %s", r.body, want)
+	}
+}
+
+// Every report is about the batches that are there: after a batch is deleted none counts
+// it, and the tokens of all reports are the same.
+func TestReportsAfterDeletions(t *testing.T) {
+	a := newAPI(t, upload.Limits{})
+	c := a.setClock("2026-11-29T02:22:07Z")
+	var ids []string
+	for range 3 {
+		b := a.createBatch()
+		a.started(4)
+		a.answered(b.ID, 4, 1)
+		c.pass(time.Minute)
+		a.ended()
+		ids = append(ids, b.ID)
+	}
+	cancelled := a.createBatch()
+	a.started(4)
+	a.answered(cancelled.ID, 2, 0)
+	decode[openai.Batch](t, a.request("POST", "/v1/batches/"+cancelled.ID+"/cancel", ""))
+	a.ended()
+	c.pass(15 * time.Minute)
+	running := a.createBatch()
+	a.started(4)
+	a.answered(running.ID, 1, 0)
+
+	type report struct {
+		Total   int64 `json:"total_batches_in_db"`
+		Summary struct {
+			Batches   int64   `json:"total_batches"`
+			Tokens    int64   `json:"total_tokens"`
+			Completed int64   `json:"total_request_completed"`
+			Seconds   float64 `json:"total_duration_seconds"`
+		}
+	}
+	want := func(when string, batches, completed, tokens, requests int64) {
+		t.Helper()
+		get := func(path string) report { return decode[report](t, a.request("GET", path, "")) }
+		if got := get("/v1/batches/status").Total; got != batches {
+			t.Errorf("%s: status counts %d batches, want %d", when, got, batches)
+		}
+		if got := get("/v1/dashboard").Summary; got.Batches != batches || got.Tokens != tokens || got.Completed != requests {
+			t.Errorf("%s: dashboard has %+v, want %d batches with %d tokens and %d requests", when, got, batches, tokens, requests)
+		}
+		if got := get("/v1/analytics/timeline").Summary.Batches; got != batches {
+			t.Errorf("%s: timeline counts %d batches, want %d", when, got, batches)
+		}
+		if got := get("/v1/analytics/tokens").Summary; got.Batches != completed || got.Tokens != tokens || got.Completed != requests || got.Seconds != float64(60*completed) {
+			t.Errorf("%s: tokens has %+v, want %d batches with %d tokens and %d requests", when, got, completed, tokens, requests)
+		}
+	}
+	want("before", 5, 3, 3*45+30+15, 3*3+2+1)
+	for _, id := range ids[:2] {
+		if r := a.request("DELETE", "/v1/batches/"+id, ""); r.StatusCode != 200 {
+			t.Fatalf("deleting: %d %s", r.StatusCode, r.body)
+		}
+	}
+	want("after the first deletions", 3, 1, 45+30+15, 3+2+1)
+	for _, id := range []string{ids[2], cancelled.ID, running.ID} {
+		if r := a.request("DELETE", "/v1/batches/"+id, ""); r.StatusCode != 200 {
+			t.Fatalf("deleting: %d %s", r.StatusCode, r.body)
+		}
+	}
+	want("after the last deletion", 0, 0, 0, 0)
+}
+
+// The period of a report is of the store's clock, as the times of batches are. A batch that
+// ends after the period, because the clock passed its end since it was read, is in the last
+// interval.
+func TestReportsByTheStoresClock(t *testing.T) {
+	type report struct {
+		Intervals []struct {
+			Count    int64 `json:"count"`
+			Tokens   int64 `json:"total_tokens"`
+			Finished int64 `json:"batch_count"`
+		}
+		Batches []struct{ ID string }
+		Summary struct {
+			TimeRange struct{ End string } `json:"time_range"`
+		}
+	}
+	for _, ahead := range []time.Duration{-48 * time.Hour, -20 * time.Minute, 0, 20 * time.Minute, 48 * time.Hour} {
+		a := newAPI(t, upload.Limits{})
+		// The clock of the store is in the middle of an interval, so that the others are
+		// not passed while the test runs.
+		c := a.setClock(time.Now().Add(ahead).UTC().Truncate(15 * time.Minute).Add(7 * time.Minute).Format(time.RFC3339))
+		end := c.now.Add(8 * time.Minute).Format("2006-01-02T15:04:05.000000")
+		b := a.createBatch()
+		a.started(4)
+		a.answered(b.ID, 4, 1)
+		a.ended()
+		last := func(path string) (count, tokens, finished int64) {
+			t.Helper()
+			r := decode[report](t, a.request("GET", path, ""))
+			if got := r.Summary.TimeRange.End; got != end {
+				t.Errorf("%s with the store %s ahead: got a period up to %s, want %s", path, ahead, got, end)
+			}
+			i := r.Intervals[len(r.Intervals)-1]
+			return i.Count, i.Tokens, i.Finished
+		}
+		if created, _, _ := last("/v1/analytics/timeline"); created != 1 {
+			t.Errorf("timeline with the store %s ahead: got %d batches in the last interval, want 1", ahead, created)
+		}
+		if _, tokens, finished := last("/v1/analytics/tokens"); tokens != 45 || finished != 1 {
+			t.Errorf("tokens with the store %s ahead: got %d tokens of %d batches in the last interval, want 45 of 1", ahead, tokens, finished)
+		}
+		if got := decode[report](t, a.request("GET", "/v1/dashboard", "")).Batches; len(got) != 1 {
+			t.Errorf("dashboard with the store %s ahead: got %v, want %s", ahead, got, b.ID)
+		}
+
+		passing := func() { // the next interval begins, in which another batch ends
+			c.pass(10 * time.Minute)
+			b := a.createBatch()
+			a.started(4)
+			a.answered(b.ID, 4, 0)
+			a.ended()
+		}
+		a.store.meanwhile = passing
+		if created, _, _ := last("/v1/analytics/timeline"); created != 2 {
+			t.Errorf("timeline with a batch after the period: got %d batches in the last interval, want 2", created)
+		}
+		c.pass(-10 * time.Minute)
+		a.store.meanwhile = passing
+		if _, tokens, finished := last("/v1/analytics/tokens"); tokens != 45+60+60 || finished != 3 {
+			t.Errorf("tokens with batches after the period: got %d tokens of %d batches in the last interval, want 165 of 3", tokens, finished)
+		}
 	}
 }
 

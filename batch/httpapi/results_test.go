@@ -15,10 +15,7 @@ import (
 )
 
 func (h *hooked) Results(ctx context.Context, ref batch.SliceRef) ([]batch.LineResult, error) {
-	if meanwhile := h.meanwhile; meanwhile != nil {
-		h.meanwhile = nil
-		meanwhile()
-	}
+	h.interrupt()
 	return h.Store.Results(ctx, ref)
 }
 

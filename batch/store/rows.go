@@ -14,7 +14,7 @@ const (
 	PartColumns   = `p.id, u.id, p.content, p.bytes, p.created_at`
 	BatchColumns  = `id, tenant, endpoint, input_file_id, completion_window, metadata, priority, output_ttl, status, ending, model, errors,
 		total, completed, failed, input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens, output_file_id, error_file_id,
-		created_at, expires_at, in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at, paused_at, index_file_id, pause_reason`
+		created_at, expires_at, in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at, paused_at, index_file_id, pause_reason, key_id, models`
 	CommitColumns = `b.id, s.number, s.attempt, s.lines, s.done, s.kept, s.kept_attempt, b.seq, b.tenant, b.endpoint, b.status, b.ending,
 		b.total, b.completed, b.failed, b.input_tokens, b.cached_tokens, b.output_tokens, b.reasoning_tokens, b.total_tokens, b.model`
 	UsageColumns = `tenant, class, model, endpoint, requests, failures, input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens`
@@ -78,6 +78,7 @@ func scanBatchAnd(r Row, more ...any) (batch.Batch, error) {
 	var (
 		b                  batch.Batch
 		metadata, findings []byte
+		models             []byte
 	)
 	err := r.Scan(append([]any{
 		&b.ID, &b.Tenant, &b.Endpoint, &b.InputFileID, &b.CompletionWindow, &metadata, &b.Priority,
@@ -97,9 +98,12 @@ func scanBatchAnd(r Row, more ...any) (batch.Batch, error) {
 		timeIn{&b.CancellingAt},
 		timeIn{&b.CancelledAt},
 		timeIn{&b.PausedAt},
-		&b.IndexFileID, &b.PauseReason,
+		&b.IndexFileID, &b.PauseReason, &b.KeyID, &models,
 	}, more...)...)
 	if err != nil {
+		return b, err
+	}
+	if b.Models, err = DecodeModels(models); err != nil {
 		return b, err
 	}
 	return b, DecodeBatch(&b, metadata, findings)

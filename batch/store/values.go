@@ -19,6 +19,14 @@ func EndOf(t time.Time, ttl time.Duration) *int64 {
 	return new(Micros(t.Add(ttl)))
 }
 
+// TimeOrNull returns how a time is stored, NULL for the zero time.
+func TimeOrNull(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	return new(Micros(t))
+}
+
 // LeaseEnd returns the end of a lease that begins now. It is never 0, which means
 // that there is no lease.
 func LeaseEnd(now time.Time, lease time.Duration) int64 { return max(Micros(now.Add(lease)), 1) }

@@ -49,6 +49,7 @@ var values = map[string]map[string]kind{
 		"idle_timeout": durations, "stream_idle_timeout": durations,
 		"health_failures": counts, "health_fails": counts, "retry_buffer": sizes, "body_memory": sizes, "max_answer": sizes,
 		"queue_size": counts, "queue_timeout": durations,
+		"guardrail":    {[]string{"http://", "ftp://a/b", "a/b", "http://u:p@a/b", "http://a/b#c"}, "the URL "},
 		"batch_price":  {[]string{"-1", "0", "0.0009", "0.51", "1", "2%", "NaN", "Inf", "on", `""`}, `a part of the time from 0.001 to 0.5, or "off"`},
 		"batch_budget": {[]string{"10", "0%", "-1%", "%", "NaN%", "10001%", "1e9%", "0s", "-5ms", "1ns", "11m", "little", `""`}, "a part such as 10% or a duration such as 20ms"},
 	},
@@ -57,6 +58,10 @@ var values = map[string]map[string]kind{
 		"tls_ca": anything, "tls_client_auth": {[]string{"one", "one two three"}, "wrong argument count"}, "tls_insecure_skip_verify": {[]string{"yes"}, "wrong argument count"},
 	},
 	"body": {"min_rate": sizes, "grace": durations},
+	"guardrail": {
+		"timeout": durations, "key": anything, "fail": {[]string{"shut", "Open", `""`}, "must be one of closed, open"},
+		"classes": {[]string{"flex", "live flex", `""`}, "classes must be live, batch or both"},
+	},
 	"batch": {
 		"hours":         {[]string{"22:00 full", "8-9 full", `"Mo 08:00-09:00" full`, "08:00-08:00 full", "08:00-24:01 full", `"" full`}, "use a range such as"},
 		"else":          {[]string{"1.5", "-1", "NaN", "30%", `""`}, "a number from 0 to 1"},
@@ -78,14 +83,15 @@ var values = map[string]map[string]kind{
 
 // settings are the Caddyfiles with the option on line 5.
 var settings = map[string]string{
-	"":         "{\n\ttidegate {\n\n\n%s\n\t}\n}\n",
-	"pool":     "{\n\ttidegate {\n\tpool {\n\n%s\n\t}\n\t}\n}\n",
-	"body":     "{\n\ttidegate {\n\tbody {\n\n%s\n\t}\n\t}\n}\n",
-	"batch":    "{\n\ttidegate {\n\tbatch {\n\n%s\n\t}\n\t}\n}\n",
-	"upstream": "{\n\ttidegate {\n\tpool {\n\tupstream https://a {\n%s\n\t}\n\t}\n\t}\n}\n",
-	"postgres": "{\n\ttidegate {\n\n\tstore postgres postgres://db/tidegate {\n%s\n\t}\n\t}\n}\n",
-	"redis":    "{\n\ttidegate {\n\n\tqueue redis redis://cache {\n%s\n\t}\n\t}\n}\n",
-	"s3":       "{\n\ttidegate {\n\n\tfiles s3 s3://bucket?region=eu-west-1 {\n%s\n\t}\n\t}\n}\n",
+	"":          "{\n\ttidegate {\n\n\n%s\n\t}\n}\n",
+	"pool":      "{\n\ttidegate {\n\tpool {\n\n%s\n\t}\n\t}\n}\n",
+	"body":      "{\n\ttidegate {\n\tbody {\n\n%s\n\t}\n\t}\n}\n",
+	"batch":     "{\n\ttidegate {\n\tbatch {\n\n%s\n\t}\n\t}\n}\n",
+	"guardrail": "{\n\ttidegate {\n\tpool {\n\tguardrail http://a {\n%s\n\t}\n\t}\n\t}\n}\n",
+	"upstream":  "{\n\ttidegate {\n\tpool {\n\tupstream https://a {\n%s\n\t}\n\t}\n\t}\n}\n",
+	"postgres":  "{\n\ttidegate {\n\n\tstore postgres postgres://db/tidegate {\n%s\n\t}\n\t}\n}\n",
+	"redis":     "{\n\ttidegate {\n\n\tqueue redis redis://cache {\n%s\n\t}\n\t}\n}\n",
+	"s3":        "{\n\ttidegate {\n\n\tfiles s3 s3://bucket?region=eu-west-1 {\n%s\n\t}\n\t}\n}\n",
 }
 
 // A value that an option cannot have is refused with file, line, the option and

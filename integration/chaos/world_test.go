@@ -46,7 +46,8 @@ type world struct {
 	sessions int          // guarded by mu; over
 	lines    int64        // guarded by mu; of batches that were completed
 	left     []left       // guarded by mu
-	usage    openai.Usage // guarded by mu; of all batches
+	usage    openai.Usage // guarded by mu; of all batches, including deleted ones
+	kept     openai.Usage // guarded by mu; of the batches in left
 	unknown  bool         // guarded by mu; the usage of some batch is
 	problems int          // guarded by mu; reported
 
@@ -130,6 +131,8 @@ func (w *world) over(s *session) {
 	w.unknown = w.unknown || rank[b.Status] != ended // another has deleted it
 	if !deleted {
 		w.left = append(w.left, left{b, contents})
+		w.kept.InputTokens += b.Usage.InputTokens
+		w.kept.OutputTokens += b.Usage.OutputTokens
 	}
 }
 
@@ -208,11 +211,11 @@ func (w *world) wantKept(g *tidegatetest.Gateway, nth int) {
 	}
 }
 
-// reportTime is slightly less than the period of the usage report.
+// reportTime is slightly less than the period of the usage report and of the counters.
 const reportTime = 23 * time.Hour
 
-// wantUsage checks that a gateway's usage report is the sum of the usage of all batches,
-// including deleted ones.
+// wantUsage checks that a gateway's counters of usage are the sum of the usage of all
+// batches, and its usage report that of the batches that are not deleted.
 func (w *world) wantUsage(g *tidegatetest.Gateway) {
 	w.t.Helper()
 	if w.unknown || w.problems > 0 || time.Since(w.began) > reportTime {
@@ -225,8 +228,11 @@ func (w *world) wantUsage(g *tidegatetest.Gateway) {
 		}
 	}
 	g.Get(w.t, "/v1/batches/analytics/tokens", &report)
-	if s := report.Summary; s.Input != w.usage.InputTokens || s.Output != w.usage.OutputTokens {
-		w.report(fmt.Sprintf("%s reports a usage of %+v, and that of the batches comes to %+v", g.URL, s, w.usage))
+	if s := report.Summary; s.Input != w.kept.InputTokens || s.Output != w.kept.OutputTokens {
+		w.report(fmt.Sprintf("%s reports a usage of %+v, want %+v, the sum of the batches that are not deleted", g.URL, s, w.kept))
+	}
+	if c := g.BatchThroughput(w.t); c.InputTokens != w.usage.InputTokens || c.OutputTokens != w.usage.OutputTokens {
+		w.report(fmt.Sprintf("%s counts a usage of %+v, want %+v, the sum of all batches", g.URL, c, w.usage))
 	}
 }
 

@@ -246,7 +246,8 @@ func (d *day) waits(id string) {
 	d.ask(http.MethodDelete, "/v1/batches/"+id+"?input=true", http.StatusOK, http.StatusNotFound)
 }
 
-// used checks that the usage report is the sum of the usage of batches.
+// used checks that the usage report and the counters of usage are the sum of the usage of
+// batches.
 func (d *day) used(batches ...openai.Usage) {
 	d.t.Helper()
 	var want struct{ Input, Output int64 }
@@ -262,6 +263,9 @@ func (d *day) used(batches ...openai.Usage) {
 	d.gateway.Get(d.t, "/v1/batches/analytics/tokens", &report)
 	if got := report.Summary; got.Input != want.Input || got.Output != want.Output {
 		d.t.Errorf("usage of %+v is reported as %+v", want, got)
+	}
+	if got := d.gateway.BatchThroughput(d.t); got.InputTokens != want.Input || got.OutputTokens != want.Output {
+		d.t.Errorf("usage of %+v is counted as %+v", want, got)
 	}
 }
 

@@ -85,6 +85,15 @@ func TestAlertsOfOneAmongMany(t *testing.T) {
 			tidegate_batch_lines_waiting{model="m",instance="b"} 90x40
 			tidegate_batch_idle_seconds{model="m",instance="a"} 0+60x40
 			tidegate_batch_idle_seconds{model="m",instance="b"} 5x40`, ""},
+		"all gateways export the same lines": {"TidegateBatchStill", open + `
+			tidegate_batch_lines_waiting{model="m",instance="serve"} 100x40
+			tidegate_batch_lines_waiting{model="m",instance="work"} 100x40
+			tidegate_batch_idle_seconds{model="m",instance="serve"} 0+60x40
+			tidegate_batch_idle_seconds{model="m",instance="work"} 0+60x40`, `{model="m"} 100`},
+		"all lines that are left run": {"TidegateBatchStill", open + `
+			tidegate_batch_lines_waiting{model="m",instance="serve"} 0x40
+			tidegate_batch_lines_waiting{model="m",instance="work"} 0x40
+			tidegate_batch_idle_seconds{model="m",instance="work"} 0+60x40`, ""},
 		"one gateway fails, the other has most requests": {"TidegateLiveErrors", `
 			tidegate_live_requests_total{code="200",instance="a"} 0+60000x40
 			tidegate_live_requests_total{code="200",instance="b"} 0+60x40
@@ -94,24 +103,90 @@ func TestAlertsOfOneAmongMany(t *testing.T) {
 			tidegate_live_requests_total{code="502",instance="a"} 0x40`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 1e6, Timeout: time.Minute})
-			query, err := engine.NewInstantQuery(t.Context(), seriesOf(t, tt.series), nil, ruleOf(t, tt.alert), begun.Add(30*time.Minute))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer query.Close()
-			result, err := query.Exec(t.Context()).Vector()
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got []string
-			for _, s := range result {
-				got = append(got, fmt.Sprintf("%s %v", s.Metric, s.F))
-			}
-			if got := strings.Join(got, "; "); got != tt.want {
+			if got := resultOf(t, ruleOf(t, tt.alert), tt.series); got != tt.want {
 				t.Errorf("the alert is %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// resultOf evaluates an expression after 30 minutes.
+func resultOf(t *testing.T, expression, series string) string {
+	t.Helper()
+	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 1e6, Timeout: time.Minute})
+	query, err := engine.NewInstantQuery(t.Context(), seriesOf(t, series), nil, expression, begun.Add(30*time.Minute))
+	if err != nil {
+		t.Fatalf("%s: %v", expression, err)
+	}
+	defer query.Close()
+	result, err := query.Exec(t.Context()).Vector()
+	if err != nil {
+		t.Fatalf("%s: %v", expression, err)
+	}
+	var all []string
+	for _, s := range result {
+		all = append(all, fmt.Sprintf("%s %v", s.Metric, s.F))
+	}
+	slices.Sort(all)
+	return strings.Join(all, "; ")
+}
+
+// shared are metrics of the work of all gateways, which every gateway exports, with labels
+// and a value for which the alerts fire.
+var shared = map[string]string{
+	"tidegate_batches":              `{status="in_progress"} 3x40`,
+	"tidegate_batches_paused":       `{} 2x40`,
+	"tidegate_batches_late":         `{reason="slow"} 1x40`,
+	"tidegate_batch_lines_waiting":  `{model="m"} 100x40`,
+	"tidegate_batch_oldest_seconds": `{model="m"} 600x40`,
+	"tidegate_batch_deadline_ratio": `{model="m"} 2x40`,
+	"tidegate_batch_idle_seconds":   `{model="m"} 600x40`,
+}
+
+// TestFiguresOfAllGateways checks that panels and alerts about the work of all gateways show
+// the same for three gateways as for one: lines that wait are not counted three times.
+func TestFiguresOfAllGateways(t *testing.T) {
+	series := func(instances ...string) (lines string) {
+		for _, instance := range instances {
+			lines += `tidegate_batch_hours_ratio{instance="` + instance + "\"} 1x40\n"
+			for name, rest := range shared {
+				labels, values, _ := strings.Cut(rest, "}")
+				if labels != "{" {
+					labels += ","
+				}
+				lines += name + labels + `instance="` + instance + `"}` + values + "\n"
+			}
+		}
+		return lines
+	}
+	seen := make(map[string]bool)
+	for _, e := range slices.Concat(dashboard(t), alerts(t)) {
+		parsed, err := parser.ParseExpr(e.text)
+		if err != nil {
+			t.Fatalf("%s: %v", e.where, err)
+		}
+		var names []string
+		parser.Inspect(parsed, func(node parser.Node, _ []parser.Node) error {
+			if s, ok := node.(*parser.VectorSelector); ok && s.Name != "tidegate_batch_hours_ratio" {
+				names = append(names, s.Name)
+			}
+			return nil
+		})
+		if len(names) == 0 || strings.HasPrefix(e.where, "variable ") || slices.ContainsFunc(names, func(name string) bool { return shared[name] == "" }) {
+			continue
+		}
+		for _, name := range names {
+			seen[name] = true
+		}
+		one := resultOf(t, e.text, series("a"))
+		if got := resultOf(t, e.text, series("a", "b", "c")); got != one || one == "" {
+			t.Errorf("%s: got %q of three gateways, want the result of one, %q: %s", e.where, got, one, e.text)
+		}
+	}
+	for name := range shared {
+		if !seen[name] {
+			t.Errorf("no panel or alert is about %s alone", name)
+		}
 	}
 }
 

@@ -172,7 +172,7 @@ var bugs = []bug{
 		"batch/store/commit.go",
 		"				continue\n			}\n			s.Done |= 1 << l.Index",
 		"				if planted.Is(`used once more when committed once more`) {\n					again := *s.Batch\n					c.Usage = append(c.Usage, again.count(l))\n				}\n				continue\n			}\n			s.Done |= 1 << l.Index",
-	}}, failing("store.CommitResults:after=error"), `usage of .* is reported`},
+	}}, failing("store.CommitResults:after=error"), `usage of .* is counted`},
 	{"a cancel that comes when the last line is done", []edit{{
 		"batch/store/postgres/batches.go",
 		"one(ctx, t, store.ScanBatch, cancelBatch,",

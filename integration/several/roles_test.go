@@ -1,6 +1,7 @@
 package several
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -60,7 +61,7 @@ func TestRoles(t *testing.T) {
 	worker := tidegatetest.RunWorker(t, working)
 	hidden := settings
 	hidden.NoSite = true
-	tidegatetest.RunWorker(t, hidden)
+	apart := tidegatetest.RunWorker(t, hidden)
 	tidegatetest.Eventually(t, 30*time.Second, "health lists who does what", func() bool {
 		known := roles(t, front)
 		return len(known) == 3 && known[0] == batch.RoleServe && count(known, batch.RoleWork) == 2
@@ -84,6 +85,7 @@ func TestRoles(t *testing.T) {
 	if _, again := repeated(t, sims); again != 0 {
 		t.Errorf("%d calls repeated", again)
 	}
+	wantWaiting(t, front, worker, apart)
 
 	// Clients that come to the one that works are sent away, and so is a balancer.
 	for _, c := range []struct {
@@ -115,6 +117,34 @@ func TestRoles(t *testing.T) {
 	}
 	if status, answer, err := worker.Call(t.Context(), http.MethodPost, "/dashboard/new/upload", "multipart/form-data; boundary=x", []byte("--x--\r\n")); err != nil || status != http.StatusForbidden {
 		t.Errorf("its dashboard accepts an upload: %d %s %v", status, answer, err)
+	}
+}
+
+// wantWaiting checks that a gateway that only serves and those that work export the same
+// number of lines that wait: those that none of them has in flight.
+func wantWaiting(t *testing.T, front *tidegatetest.Gateway, workers ...*tidegatetest.Gateway) {
+	t.Helper()
+	const lines = 300
+	id := front.Submit(t, tidegatetest.BatchInput(t, lines, func(i int) string { return fmt.Sprintf("held, line %d [[sim:slow=2m]]", i) })).ID
+	tidegatetest.Eventually(t, time.Minute, "all gateways export the lines that none has in flight", func() bool {
+		want := float64(lines)
+		for _, g := range workers {
+			running := g.Metric(t, "tidegate_batch_lines_in_flight")
+			if running == 0 {
+				return false
+			}
+			want -= running
+		}
+		for _, g := range append(workers, front) {
+			if got, ok := g.FindMetric(t, `tidegate_batch_lines_waiting{model="`+tidegatetest.Model+`"}`); !ok || got != want {
+				return false
+			}
+		}
+		return want > 0 && front.Metric(t, "tidegate_batch_lines_in_flight") == 0
+	})
+	front.CancelBatch(t, id)
+	if b := front.WaitEnd(t, id, time.Minute); b.Status != "cancelled" {
+		t.Errorf("the held batch is %s, want cancelled", b.Status)
 	}
 }
 

@@ -120,6 +120,16 @@ func (g *Gateway) Health(tb testing.TB) Health {
 // printed.
 func (g *Gateway) Metric(tb testing.TB, name string) float64 {
 	tb.Helper()
+	n, ok := g.FindMetric(tb, name)
+	if !ok {
+		tb.Fatalf("the gateway has no metric %s", name)
+	}
+	return n
+}
+
+// FindMetric is Metric for a metric that may be absent.
+func (g *Gateway) FindMetric(tb testing.TB, name string) (n float64, ok bool) {
+	tb.Helper()
 	answer, err := http.Get("http://" + g.Admin + "/metrics")
 	if err != nil {
 		tb.Fatal(err)
@@ -131,11 +141,10 @@ func (g *Gateway) Metric(tb testing.TB, name string) float64 {
 			if err != nil {
 				tb.Fatal(err)
 			}
-			return n
+			return n, true
 		}
 	}
-	tb.Fatalf("the gateway has no metric %s", name)
-	return 0
+	return 0, false
 }
 
 // want sends a request and decodes a 200.

@@ -18,8 +18,8 @@ const (
 
 var (
 	insertBatch = declare(`INSERT INTO batches (id, tenant, endpoint, input_file_id, input, completion_window, metadata, priority, output_ttl,
-			idempotency_key, request_hash, status, created_at, expires_at, webhook_url)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'validating', $12, $13, $14) RETURNING ` + store.BatchColumns)
+			idempotency_key, request_hash, status, created_at, expires_at, key_id, models, webhook_url)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'validating', $12, $13, $14, $15, $16) RETURNING ` + store.BatchColumns)
 	selectRepeated = declare(`SELECT ` + store.BatchColumns + `, request_hash FROM batches WHERE tenant = $1 AND idempotency_key = $2 AND idempotency_key <> ''`)
 	// The cleaner skips a file that is being used as input at the same time; a file
 	// that the cleaner has already listed is deleted.
@@ -47,6 +47,10 @@ func (s *Store) CreateBatch(ctx context.Context, n batch.NewBatch) (b batch.Batc
 	if err != nil {
 		return batch.Batch{}, false, fmt.Errorf("creating batch: %w", err)
 	}
+	models, err := store.EncodeModels(n.Models)
+	if err != nil {
+		return batch.Batch{}, false, fmt.Errorf("creating batch: %w", err)
+	}
 	err = s.write(ctx, "creating batch", func(t *tx) error {
 		if n.IdempotencyKey != "" {
 			old, err := one(ctx, t, store.ScanKeyedBatch, selectRepeated, n.Tenant, n.IdempotencyKey)
@@ -67,7 +71,7 @@ func (s *Store) CreateBatch(ctx context.Context, n batch.NewBatch) (b batch.Batc
 			return err
 		}
 		b, err = one(ctx, t, store.ScanBatch, insertBatch, n.ID, n.Tenant, n.Endpoint, n.InputFileID, input, n.CompletionWindow, store.Text(metadata),
-			n.Priority, n.OutputTTL.Microseconds(), n.IdempotencyKey, n.RequestHash, t.micros(), store.Micros(t.now.Add(n.Window)), store.WebhookURL(n.Metadata))
+			n.Priority, n.OutputTTL.Microseconds(), n.IdempotencyKey, n.RequestHash, t.micros(), store.Micros(t.now.Add(n.Window)), n.KeyID, models, store.WebhookURL(n.Metadata))
 		if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.ConstraintName == "batches_idempotency" {
 			return errKeyTaken // the next look finds its batch
 		}

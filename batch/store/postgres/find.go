@@ -19,7 +19,11 @@ const (
 	findLimit = ` LIMIT $8`
 )
 
-var createdFrom = declare(`SELECT seq FROM batches WHERE tenant = $1 AND created_at >= $2 ORDER BY created_at, seq LIMIT 1`)
+// The rows next to a time.
+var (
+	createdFrom   = declare(`SELECT seq FROM batches WHERE tenant = $1 AND created_at >= $2 ORDER BY created_at, seq LIMIT 1`)
+	createdBefore = declare(`SELECT seq FROM batches WHERE tenant = $1 AND created_at < $2 ORDER BY created_at DESC, seq DESC LIMIT 1`)
+)
 
 // finder is the statements of one combination of filters. All take the same
 // parameters.
@@ -95,35 +99,29 @@ func (s *Store) FindBatches(ctx context.Context, tenant string, q batch.BatchFil
 	return page, err
 }
 
-// find searches the range of rows of the filter's times. Row numbers grow with the
-// time of creation, unless the clock was set back.
+// find searches the rows between those outside of the filter's times, with a distance of
+// store.OrderSlack. Each row's time is compared as well.
 func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from, below int64, plain, inJSON string) (page batch.BatchPage, err error) {
-	to := store.EverAfter
+	earliest, latest := int64(0), store.Micros(store.EverAfter)
 	if !q.From.IsZero() {
-		switch begin, err := one(ctx, t, store.Value[int64], createdFrom, tenant, store.Micros(q.From)); {
-		case err == nil:
-			from = max(from, begin)
-		case errors.Is(err, batch.ErrNotFound):
-			return page, nil
-		default:
+		earliest = store.Micros(q.From)
+		last, err := one(ctx, t, store.Value[int64], createdBefore, tenant, store.Micros(q.From.Add(-store.OrderSlack)))
+		if err != nil && !errors.Is(err, batch.ErrNotFound) {
 			return page, err
 		}
+		from = max(from, last)
 	}
 	if !q.To.IsZero() {
-		to = q.To
-		switch end, err := one(ctx, t, store.Value[int64], createdFrom, tenant, store.Micros(q.To)); {
+		latest = store.Micros(q.To)
+		switch first, err := one(ctx, t, store.Value[int64], createdFrom, tenant, store.Micros(q.To.Add(store.OrderSlack))); {
 		case err == nil:
-			below = min(below, end)
+			below = min(below, first)
 		case !errors.Is(err, batch.ErrNotFound):
 			return page, err
 		}
 	}
-	earliest := int64(0)
-	if !q.From.IsZero() {
-		earliest = store.Micros(q.From)
-	}
 	f, limit := finders[store.FilterOf(q)], store.LimitOf(q.Limit)
-	args := []any{tenant, below, from, earliest, store.Micros(to), string(q.Status), q.Model}
+	args := []any{tenant, below, from, earliest, latest, string(q.Status), q.Model}
 	statement, more := f.page, false
 	if q.Text != "" {
 		looked, err := one(ctx, t, store.ScanFloor, f.floor, append(args, store.SearchRows)...)

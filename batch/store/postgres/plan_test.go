@@ -60,6 +60,7 @@ var indexes = map[string][]string{
 	flowSince:       {"model_minutes_pkey"},
 	pruneFlow:       {"model_minutes_pkey"},
 	createdFrom:     {"batches_created"},
+	createdBefore:   {"batches_created"},
 	largestFiles:    {"files_size"},
 	pruneUsage:      {"usage_15m_age"},
 	claimableSlices: {"slices_unfinished"},
@@ -105,7 +106,7 @@ var indexes = map[string][]string{
 
 // ordered are statements that must read their rows in order from an index, because
 // their number is not limited in advance.
-var ordered = []string{activeBatches, waitingBatches, createdFrom, largestFiles, claimableSlices, claimUnread, claimEnding, selectSlices, selectResults, batchesPage, pausedPage, filesPages[0], filesPages[1], filesPages[2], filesPages[3]}
+var ordered = []string{activeBatches, waitingBatches, createdFrom, createdBefore, largestFiles, claimableSlices, claimUnread, claimEnding, selectSlices, selectResults, batchesPage, pausedPage, filesPages[0], filesPages[1], filesPages[2], filesPages[3]}
 
 // background are statements of background tasks, which are limited only by their
 // LIMIT.

@@ -16,8 +16,8 @@ const (
 
 var (
 	insertBatch = writes(`INSERT INTO batches (id, tenant, endpoint, input_file_id, input, completion_window, metadata, priority, output_ttl,
-			idempotency_key, request_hash, status, created_at, expires_at, webhook_url)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'validating', ?, ?, ?) RETURNING ` + store.BatchColumns)
+			idempotency_key, request_hash, status, created_at, expires_at, key_id, models, webhook_url)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'validating', ?, ?, ?, ?, ?) RETURNING ` + store.BatchColumns)
 	selectRepeated = reads(`SELECT ` + store.BatchColumns + `, request_hash FROM batches WHERE tenant = ? AND idempotency_key = ? AND idempotency_key <> ''`)
 	selectInput    = reads(`SELECT seq FROM files WHERE id = ?2 AND tenant = ?3 AND ` + fileVisible)
 	selectBatch    = reads(`SELECT ` + store.BatchColumns + ` FROM batches WHERE id = ? AND tenant = ? AND deleted_at IS NULL`)
@@ -41,6 +41,10 @@ func (s *Store) CreateBatch(ctx context.Context, n batch.NewBatch) (b batch.Batc
 	if err != nil {
 		return batch.Batch{}, false, fmt.Errorf("creating batch: %w", err)
 	}
+	models, err := store.EncodeModels(n.Models)
+	if err != nil {
+		return batch.Batch{}, false, fmt.Errorf("creating batch: %w", err)
+	}
 	err = s.write(ctx, "creating batch", func(t *tx) error {
 		if n.IdempotencyKey != "" {
 			old, err := one(ctx, t, selectRepeated, store.ScanKeyedBatch, n.Tenant, n.IdempotencyKey)
@@ -61,7 +65,7 @@ func (s *Store) CreateBatch(ctx context.Context, n batch.NewBatch) (b batch.Batc
 			return err
 		}
 		b, err = one(ctx, t, insertBatch, store.ScanBatch, n.ID, n.Tenant, n.Endpoint, n.InputFileID, input, n.CompletionWindow, store.Text(metadata),
-			n.Priority, n.OutputTTL.Microseconds(), n.IdempotencyKey, n.RequestHash, store.Micros(t.now), store.Micros(t.now.Add(n.Window)), store.WebhookURL(n.Metadata))
+			n.Priority, n.OutputTTL.Microseconds(), n.IdempotencyKey, n.RequestHash, store.Micros(t.now), store.Micros(t.now.Add(n.Window)), n.KeyID, models, store.WebhookURL(n.Metadata))
 		created = err == nil
 		return err
 	})

@@ -85,7 +85,7 @@ func TestPragmas(t *testing.T) {
 		want := map[string]string{
 			"journal_mode": "wal", "auto_vacuum": "2", "busy_timeout": "5000", "foreign_keys": "1", "temp_store": "2", "page_size": "4096",
 		}
-		if p.access == writing {
+		if p.purpose == writing {
 			want["synchronous"], want["cache_size"], want["query_only"] = "2", "-16384", "0"
 			want["wal_autocheckpoint"], want["journal_size_limit"] = "4096", "67108864"
 			want["fullfsync"], want["checkpoint_fullfsync"] = "1", "1"

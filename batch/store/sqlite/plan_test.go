@@ -22,6 +22,9 @@ var scans = map[*statement][]string{
 	endSliceLeases:             {"SCAN slices USING INDEX slices_unfinished"},
 	endDeliveryLeases:          {"SCAN webhook_deliveries USING INDEX webhook_deliveries_claimed"},
 	upstreamModels:             {"SCAN upstream_models USING INDEX upstream_models_told"},
+	selectKeys:                 {"SCAN api_keys"},
+	countKeys:                  {"SCAN api_keys USING COVERING INDEX sqlite_autoindex_api_keys_2"},
+	forgetKey:                  {"SCAN api_keys"},
 	forgetUpstreams:            {"SCAN upstream_models USING COVERING INDEX upstream_models_told"},
 }
 

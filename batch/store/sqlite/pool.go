@@ -13,11 +13,11 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
-// access is the purpose of the connections of a pool.
-type access int
+// purpose is the kind of transactions of a pool.
+type purpose int
 
 const (
-	reading access = iota
+	reading purpose = iota
 	writing
 )
 
@@ -25,7 +25,7 @@ const (
 const readers = 4
 
 // pragmas of both kinds of connections. Lists are applied in order.
-var pragmas = map[access]url.Values{
+var pragmas = map[purpose]url.Values{
 	writing: {
 		"_txlock":       {"immediate"}, // avoids transactions that begin as a read and become a write
 		"_auto_vacuum":  {"incremental"},
@@ -46,7 +46,7 @@ var pragmas = map[access]url.Values{
 }
 
 // source is the data source name of path for the driver.
-func source(path string, a access) string {
+func source(path string, a purpose) string {
 	q := url.Values{
 		"_busy_timeout": {"5000"}, // ms; only external tools can hold a lock
 		"_foreign_keys": {"1"},
@@ -62,11 +62,11 @@ func source(path string, a access) string {
 // pool is the connections of one kind with their prepared statements.
 type pool struct {
 	db       *sql.DB
-	access   access
+	purpose  purpose
 	prepared map[*statement]*sql.Stmt
 }
 
-func openPool(ctx context.Context, path string, a access) (*pool, error) {
+func openPool(ctx context.Context, path string, a purpose) (*pool, error) {
 	db, err := sql.Open("sqlite", source(path, a))
 	if err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func openPool(ctx context.Context, path string, a access) (*pool, error) {
 	}
 	db.SetMaxOpenConns(size)
 	db.SetMaxIdleConns(size)
-	p := &pool{db: db, access: a}
+	p := &pool{db: db, purpose: a}
 	if err := p.check(ctx); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
@@ -114,7 +114,7 @@ func (p *pool) transact(ctx context.Context, f func(*sql.Tx) error) (err error) 
 			err = errors.Join(err, closing)
 		}
 	}()
-	t, err := conn.BeginTx(context.WithoutCancel(ctx), &sql.TxOptions{ReadOnly: p.access == reading})
+	t, err := conn.BeginTx(context.WithoutCancel(ctx), &sql.TxOptions{ReadOnly: p.purpose == reading})
 	if err != nil {
 		return err
 	}

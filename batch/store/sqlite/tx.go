@@ -14,8 +14,8 @@ import (
 // statement is one SQL statement of the driver. All are declared before the database is
 // opened, so that each is prepared once and its plan can be tested.
 type statement struct {
-	text   string
-	access access
+	text    string
+	purpose purpose
 }
 
 // statements is complete once the package is initialized.
@@ -27,7 +27,7 @@ func reads(text string) *statement { return declare(text, reading) }
 // writes declares a statement for the writing connection.
 func writes(text string) *statement { return declare(text, writing) }
 
-func declare(text string, a access) *statement {
+func declare(text string, a purpose) *statement {
 	s := &statement{text, a}
 	statements = append(statements, s)
 	return s
@@ -36,7 +36,7 @@ func declare(text string, a access) *statement {
 func (p *pool) prepare(ctx context.Context) error {
 	p.prepared = make(map[*statement]*sql.Stmt, len(statements))
 	for _, s := range statements {
-		if s.access > p.access {
+		if s.purpose > p.purpose {
 			continue
 		}
 		prepared, err := p.db.PrepareContext(ctx, s.text)

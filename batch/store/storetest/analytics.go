@@ -315,6 +315,36 @@ var analyticsTests = []test{
 		e.ok(err)
 		equal(e, "without the deleted one", e.found(batch.BatchFilter{}), all[1:])
 	}},
+	{"batches are found by time in whatever order they were stored", func(e *env) {
+		// Of two batches created at once, either may be stored first.
+		hourBefore := e.batch(nil)
+		e.db.Advance(2 * time.Hour)
+		begun := e.now()
+		e.db.Advance(time.Minute)
+		later := e.batch(nil)
+		e.db.Advance(-30 * time.Second)
+		earlier := e.batch(nil)
+		e.db.Advance(2 * time.Hour)
+		hourAfter := e.batch(nil)
+		if !earlier.CreatedAt.Before(later.CreatedAt) {
+			e.Fatalf("batches created at %v and %v, want the first later", later.CreatedAt, earlier.CreatedAt)
+		}
+		for _, oldestFirst := range []bool{false, true} {
+			for _, limit := range []int{1, 10} {
+				found := func(from, to time.Time) []string {
+					ids := e.found(batch.BatchFilter{From: from, To: to, OldestFirst: oldestFirst, Limit: limit})
+					if !oldestFirst {
+						slices.Reverse(ids)
+					}
+					return ids
+				}
+				equal(e, "from the beginning", found(begun, time.Time{}), []string{later.ID, earlier.ID, hourAfter.ID})
+				equal(e, "from the later one", found(later.CreatedAt, time.Time{}), []string{later.ID, hourAfter.ID})
+				equal(e, "up to the later one", found(time.Time{}, later.CreatedAt), []string{hourBefore.ID, earlier.ID})
+				equal(e, "both", found(begun, later.CreatedAt.Add(time.Microsecond)), []string{later.ID, earlier.ID})
+			}
+		}
+	}},
 	{"uses of files", func(e *env) {
 		f, unused := e.file(nil), e.file(nil)
 		var ids []string

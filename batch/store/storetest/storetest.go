@@ -49,6 +49,7 @@ func Run(t *testing.T, database func(t *testing.T) Database) {
 		{"Finish", finishTests},
 		{"Collect", collectTests},
 		{"Upstream models", upstreamModelTests},
+		{"Keys", keyTests},
 		{"Usage", usageTests},
 		{"Analytics", analyticsTests},
 		{"Flow", flowTests},
