@@ -169,53 +169,6 @@ func (b *bubble) live(proxy *Proxy, gap time.Duration) {
 
 func near(got, want, within float64) bool { return math.Abs(got-want) <= within }
 
-// Batch is withheld from a server that is for live requests, for its part of the time,
-// and the price that is measured is what the servers do.
-func TestPriceIsMeasured(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		shops := []*shop{
-			{ttft: 100 * time.Millisecond, moreTTFT: 20 * time.Millisecond, itl: 10 * time.Millisecond, moreITL: 5 * time.Millisecond, line: time.Second},
-			{ttft: 110 * time.Millisecond, moreTTFT: 20 * time.Millisecond, itl: 10 * time.Millisecond, moreITL: 5 * time.Millisecond, line: time.Second},
-		}
-		b := openBubble(t, Config{BatchPrice: 0.04}, 300*time.Millisecond, shops...)
-		defer b.close()
-		us := b.pool.now.Load().upstreams
-		withheld := make([]int, len(us))
-		const looks = 2 * 3600
-		for range looks / 2 {
-			time.Sleep(500 * time.Millisecond)
-			n := 0
-			for i, u := range us {
-				if u.withheld.Load() {
-					withheld[i]++
-					n++
-				}
-			}
-			if n > 1 {
-				t.Fatal("batch is withheld from two servers at once")
-			}
-		}
-		for i, n := range withheld {
-			part := 2 * float64(n) / looks
-			if i == 0 && (part < 0.01 || part > 0.04) || i > 0 && part > 0.001 { // until live requests come
-				t.Errorf("server %d: batch is withheld for %.2f %% of the time, want 1 to 4 of the first server, where live requests are", i, 100*part)
-			}
-		}
-		prices := b.pool.Prices()
-		if len(prices) != 1 || prices[0].TTFT.P50 == nil || prices[0].ITL.P50 == nil {
-			t.Fatalf("got %+v, want the price of one model", prices)
-		}
-		ttft, itl := *prices[0].TTFT.P50, *prices[0].ITL.P50
-		t.Logf("%+v\nTTFT %+v\nITL %+v", prices[0], ttft, itl)
-		if !near(ttft.Difference, 0.021, 0.008) || !ttft.Significant() {
-			t.Errorf("TTFT: got %+v, want about 21 ms", ttft)
-		}
-		if !near(itl.Difference, 0.0053, 0.001) || !itl.Significant() {
-			t.Errorf("ITL: got %+v, want about 5.3 ms", itl)
-		}
-	})
-}
-
 // Without a price none is found.
 func TestNoPrice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
