@@ -18,6 +18,7 @@ import (
 )
 
 func TestEveryLineEndsOnce(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{1, 63, 64, 65, 1000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			h := newHarness(t, batch.Config{MaxInFlight: 50})
@@ -44,6 +45,7 @@ func TestEveryLineEndsOnce(t *testing.T) {
 }
 
 func TestAnswers(t *testing.T) {
+	t.Parallel()
 	sent := errors.New("connection reset")
 	tests := map[string]struct {
 		answer  func(ctx context.Context, id string, call int) (batch.Answer, error)
@@ -219,6 +221,7 @@ func TestAnswers(t *testing.T) {
 // The results of a batch are bytes of the input's order even if it ran in
 // another.
 func TestResultsInInputOrder(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 64})
 	h.Pool.Answer = func(_ context.Context, id string, call int) (batch.Answer, error) {
 		if call == 1 && strings.HasSuffix(id, "0") { // these come again, behind the others
@@ -237,6 +240,7 @@ func TestResultsInInputOrder(t *testing.T) {
 
 // A line that kills its server is given up; lines that ran beside it are not.
 func TestPoisonConvictsOnlyItself(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 32})
 	var mu sync.Mutex
 	die := make(chan struct{})

@@ -11,6 +11,7 @@ import (
 )
 
 func TestLateOf(t *testing.T) {
+	t.Parallel()
 	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 	type part struct {
 		model  string

@@ -12,6 +12,7 @@ import (
 // Batches that will be late are found among all that are active, by the engine
 // that serves them, and only for whom they belong to.
 func TestLateBatches(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Pool.Set(func() { h.Pool.Limit = 0 })
 	h.Open()

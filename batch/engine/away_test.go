@@ -11,6 +11,7 @@ import (
 // Lines that wait for servers which may be stopped are not held up; those that wait
 // for servers which are down are.
 func TestWaitingForStoppedServersIsNotHeldUp(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Pool.Set(func() { h.Pool.Down = true })
 	h.Open()

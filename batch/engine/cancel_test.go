@@ -10,6 +10,7 @@ import (
 )
 
 func TestCancelKeepsWhatFinished(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 20})
 	h.Pool.Answer, _ = batchtest.First(100)
 	h.Open()
@@ -34,6 +35,7 @@ func TestCancelKeepsWhatFinished(t *testing.T) {
 }
 
 func TestCancelBeforeValidation(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Pool.Settled, h.Pool.Models = false, nil // validation waits
 	h.Open()
@@ -55,6 +57,7 @@ func TestCancelBeforeValidation(t *testing.T) {
 }
 
 func TestDeadline(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 20, ExpireInterval: 5 * time.Millisecond})
 	h.Pool.Answer, _ = batchtest.First(50)
 	h.Open()

@@ -9,5 +9,6 @@ import (
 
 // The wrappers of the engine keep the optional features of drivers.
 func TestWrappersKeepCapabilities(t *testing.T) {
+	t.Parallel()
 	batchtest.KeepCapabilities(t, batchtest.Wrappers{Store: engine.WrapStore, Queue: engine.WrapQueue})
 }

@@ -14,6 +14,7 @@ import (
 // A gateway without MaxInFlight fills all slots, also those that are added later. A gateway
 // with it keeps to the limit.
 func TestFillsWhatSlotsThereAre(t *testing.T) {
+	t.Parallel()
 	const few, many, told = 300, 1000, 100
 	for _, c := range []struct{ told, first, then int }{{0, few, many}, {told, told, told}} {
 		h := newHarness(t, batch.Config{MaxInFlight: c.told})
@@ -39,6 +40,7 @@ func TestFillsWhatSlotsThereAre(t *testing.T) {
 // Memory is that of lines which are not done: one of a slice that takes long
 // does not hold that of the others.
 func TestMemoryOfLinesThatAreDone(t *testing.T) {
+	t.Parallel()
 	const slices, lines = 64, 64 * batch.SliceLines
 	text := batchtest.Input(lines)
 	h := newHarness(t, batch.Config{MemoryBytes: int64(4 * len(text) / slices)})
@@ -59,6 +61,7 @@ func TestMemoryOfLinesThatAreDone(t *testing.T) {
 // Slots that stay free because no more requests fit into memory are reported, with the
 // memory that would fill them.
 func TestShortOfMemory(t *testing.T) {
+	t.Parallel()
 	const slices, lines, fit = 64, 64 * batch.SliceLines, 4
 	text := batchtest.Input(lines)
 	h := newHarness(t, batch.Config{MemoryBytes: int64(fit*len(text)/slices + 100)})

@@ -79,6 +79,7 @@ func (h *heap) engine() *Engine {
 
 // However long a service takes for a deletion, all is deleted in the end.
 func TestSlowDeletionsAreCollected(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHeap(1200)
 		h.takes = 300 * time.Millisecond // a chunk takes longer than a statement may
@@ -93,6 +94,7 @@ func TestSlowDeletionsAreCollected(t *testing.T) {
 
 // A deletion that does not answer is given up.
 func TestHangingDeletionIsGivenUp(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHeap(1)
 		h.takes = 24 * time.Hour
@@ -109,6 +111,7 @@ func TestHangingDeletionIsGivenUp(t *testing.T) {
 // A content that cannot be deleted keeps neither the others nor the rest of the
 // collector's work, and what was deleted is not deleted again.
 func TestStuckContentKeepsNothingElse(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		stuck := errors.New("access denied")
 		h := newHeap(700)
@@ -130,6 +133,7 @@ func TestStuckContentKeepsNothingElse(t *testing.T) {
 
 // While the file storage is unavailable it is not called for each content.
 func TestCollectorWaitsForFiles(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHeap(700)
 		for _, key := range h.garbage[5:] {
@@ -151,6 +155,7 @@ func TestCollectorWaitsForFiles(t *testing.T) {
 // A round of housekeeping that fails holds up no batch work: it is reported apart
 // from what does.
 func TestFailedHousekeepingIsNoHeldUpWork(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHeap(1)
 		h.stuck["key-0"] = errors.New("refused")

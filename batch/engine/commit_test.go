@@ -11,6 +11,7 @@ import (
 )
 
 func TestStoreAway(t *testing.T) {
+	t.Parallel()
 	for name, away := range map[string]error{"disk full": batch.ErrNoSpace, "store gone": batch.ErrUnavailable} {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t, batch.Config{MaxInFlight: 25})
@@ -51,6 +52,7 @@ func TestStoreAway(t *testing.T) {
 }
 
 func TestCommitOfUnknownOutcome(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 40})
 	h.Open()
 	var n atomic.Int64

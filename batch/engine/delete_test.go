@@ -33,6 +33,7 @@ func (h harness) wantEmpty() {
 // A batch that is deleted while it runs releases everything: its lines are aborted, its
 // slots serve other batches, and its contents are deleted.
 func TestDeleteRunningBatch(t *testing.T) {
+	t.Parallel()
 	for name, deleted := range map[string]func(h harness, id string) error{
 		"by this gateway": func(h harness, id string) error {
 			_, err := h.Engine.DeleteBatch(t.Context(), tenant, id, batch.Deletion{Input: true})
@@ -75,6 +76,7 @@ func TestDeleteRunningBatch(t *testing.T) {
 // A batch that is deleted while its files are written leaves none of them, not
 // even as contents that no row names.
 func TestDeleteWhileFinalizing(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{CollectInterval: time.Millisecond})
 	h.Open()
 	deleted := make(chan string, 1)
@@ -94,6 +96,7 @@ func TestDeleteWhileFinalizing(t *testing.T) {
 // Files of an attempt whose outcome is unknown are not deleted: a row may still name
 // them.
 func TestFinishedUnknown(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Open()
 	var lost atomic.Bool
@@ -124,6 +127,7 @@ func (q *recordingQueue) Drop(ctx context.Context, id string) error {
 
 // The queue forgets a batch that is deleted while it runs.
 func TestDeleteDropsQueue(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 20})
 	queue := &recordingQueue{Queue: memory.New(), dropped: make(chan string, 10)}
 	h.NewQueue = func() batch.Queue { return queue }
@@ -147,6 +151,7 @@ func TestDeleteDropsQueue(t *testing.T) {
 // An engine that starts on a store in which a running batch was deleted does
 // nothing for it but remove what is left.
 func TestDeletedBeforeStart(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 20, CollectInterval: time.Millisecond})
 	h.Pool.Answer, _ = batchtest.First(100)
 	h.Open()

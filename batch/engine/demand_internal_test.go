@@ -13,6 +13,7 @@ import (
 )
 
 func TestDemand(t *testing.T) {
+	t.Parallel()
 	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 	type part struct {
 		model      string

@@ -39,6 +39,7 @@ func (h harness) demand() map[string]engine.ModelDemand {
 // Batches that wait for models which no server has offered yet are demand for these
 // models, so that an autoscaler starts the first server.
 func TestDemandOfModelsWithoutServers(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models, h.Pool.Limit = false, nil, 0 })
 	h.Open()
@@ -75,6 +76,7 @@ func TestDemandOfModelsWithoutServers(t *testing.T) {
 
 // What is wrong with an input whose model is waited for is said at once.
 func TestBadInputOfAModelWithoutServers(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models = false, nil })
 	h.Open()
@@ -86,6 +88,7 @@ func TestBadInputOfAModelWithoutServers(t *testing.T) {
 
 // Lines in flight of a batch of several models are of their models.
 func TestDemandOfABatchOfSeveralModels(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	gate := make(chan struct{})
 	h.Pool.Set(func() {
@@ -112,6 +115,7 @@ func TestDemandOfABatchOfSeveralModels(t *testing.T) {
 // Demand does not use a look that is older than it promises. Metrics show such a look while
 // the store hangs.
 func TestDemandOfAStoreThatHangs(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	store := &countingStore{Store: h.NewStore()}
 	e := batchtest.NewEngine(h.Config, store, h.NewFiles(), h.Pool)
@@ -139,6 +143,7 @@ func TestDemandOfAStoreThatHangs(t *testing.T) {
 // A gateway that starts knows the speed of a model. It finds late batches by that speed,
 // not by the last minute.
 func TestSpeedAfterARestart(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Pool.Set(func() { h.Pool.Limit = 0 })
 	h.Open()
@@ -162,6 +167,7 @@ func TestSpeedAfterARestart(t *testing.T) {
 // A batch that begins is demand all the time, also while the scheduler's list of batches
 // does not have it yet.
 func TestDemandOfABatchThatBegins(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models, h.Pool.Limit = false, nil, 0 })
 	h.Open()

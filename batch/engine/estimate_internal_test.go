@@ -8,6 +8,7 @@ import (
 )
 
 func TestEstimate(t *testing.T) {
+	t.Parallel()
 	now := time.Date(2026, 7, 1, 12, 0, 30, 0, time.UTC)
 	minute := func(back int, n int64) batch.Minute {
 		return batch.Minute{At: now.Truncate(time.Minute).Add(-time.Duration(back) * time.Minute), Completed: n - n/4, Failed: n / 4}

@@ -10,6 +10,7 @@ import (
 // The results of a batch are complete also when it has more slices than are
 // listed at a time.
 func TestResultsOfManySlices(t *testing.T) {
+	t.Parallel()
 	const lines = 600 * batch.SliceLines
 	h := newHarness(t, batch.Config{})
 	h.Pool.Limit = 0

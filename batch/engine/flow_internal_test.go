@@ -76,6 +76,7 @@ func (f *flowing) minutes(now float64) []batch.ModelMinute {
 
 // The speed is that of the time in which lines flowed, whatever came before and after.
 func TestSpeedOf(t *testing.T) {
+	t.Parallel()
 	const never = 1e12
 	for name, tt := range map[string]struct {
 		run  func(f *flowing, duration func(mean float64) func() float64) // in seconds from a time in a minute
@@ -139,6 +140,7 @@ func TestSpeedOf(t *testing.T) {
 
 // The minutes of a model are remembered as they grow, and are bounded.
 func TestFlowIsRemembered(t *testing.T) {
+	t.Parallel()
 	now := time.Date(2026, 7, 1, 12, 0, 30, 0, time.UTC)
 	minute := func(model string, ago int, lines int64) batch.ModelMinute {
 		at := now.Truncate(time.Minute).Add(-time.Duration(ago) * time.Minute)

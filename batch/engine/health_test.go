@@ -12,6 +12,7 @@ import (
 // A problem is reported until it ends. A problem of a batch that another gateway may have
 // claimed expires after some time. Each change is news once.
 func TestTroubles(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var h health
 		note := func(who string, err error, past time.Duration, news bool) {

@@ -12,6 +12,7 @@ import (
 // Outside of the hours lines that run finish, no line starts and nothing is
 // claimed. Batches continue when the hours begin.
 func TestHours(t *testing.T) {
+	t.Parallel()
 	h, id, hold := newHeldHarness(t, batch.Config{MaxInFlight: 20}, 500)
 	opens := time.Now().Add(time.Hour)
 	h.Pool.Set(func() { h.Pool.Closing = &batch.Closing{Until: opens} })
@@ -51,6 +52,7 @@ func TestHours(t *testing.T) {
 
 // A gateway that is started outside of the hours starts nothing until they come.
 func TestStartOutsideOfHours(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Pool.Set(func() { h.Pool.Closing = &batch.Closing{} })
 	h.Open()
@@ -76,6 +78,7 @@ func TestStartOutsideOfHours(t *testing.T) {
 }
 
 func TestClosing(t *testing.T) {
+	t.Parallel()
 	day := time.Now().Add(48 * time.Hour)
 	for _, c := range []struct {
 		until time.Time

@@ -10,6 +10,7 @@ import (
 
 // A key whose batch was deleted makes no batch again, and names none that is not there.
 func TestIdempotencyKeyOfADeletedBatch(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Open()
 	create := func(key string) (batch.Batch, error) {

@@ -60,6 +60,7 @@ func (h harness) tryOpen(adopt bool) error {
 // Database and contents are recognised as belonging together, or kept closed. What
 // is closed opens by itself once the right one is there.
 func TestIdentity(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		files  int // before
 		change func(h harness)

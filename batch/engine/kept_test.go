@@ -12,6 +12,7 @@ import (
 // Lines that a stopping engine kept but did not finish are run by another engine: lines
 // that it aborts when its drain time ends, and lines that failed with a temporary error.
 func TestKeptLinesAreNotLost(t *testing.T) {
+	t.Parallel()
 	const lines, running = 100, 10
 	for name, aborted := range map[string]bool{"aborted": true, "failed": false} {
 		t.Run(name, func(t *testing.T) {
@@ -61,6 +62,7 @@ func TestKeptLinesAreNotLost(t *testing.T) {
 
 // Lines that a gateway kept which died are run again when its lease has ended.
 func TestKeptLinesOfTheDead(t *testing.T) {
+	t.Parallel()
 	const lines, left = 300, 2 // slice that it has parted with
 	s := batchtest.NewCluster(t, batch.Config{MaxInFlight: 10}, 1)
 	h := s.Members[0]

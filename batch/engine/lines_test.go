@@ -58,6 +58,7 @@ func checkLines(t *testing.T, what string, lines []engine.Line, n int, want func
 // Lines are paged in input order while a batch runs and after it has ended, in
 // every state, whatever the size of pages.
 func TestLines(t *testing.T) {
+	t.Parallel()
 	const n = 700
 	h := newHarness(t, batch.Config{MaxInFlight: 400})
 	hold := make(chan struct{})
@@ -143,6 +144,7 @@ func TestLines(t *testing.T) {
 
 // Lines of a batch that was cancelled, before its validation or later.
 func TestLinesThatNeverRan(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 20})
 	h.Pool.Answer, _ = batchtest.First(30)
 	h.Open()

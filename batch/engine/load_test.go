@@ -18,6 +18,7 @@ type oldLoad struct {
 // TestLoadOfOtherVersions checks that gateways with and without Prefill read what the
 // others announce.
 func TestLoadOfOtherVersions(t *testing.T) {
+	t.Parallel()
 	for name, l := range map[string]batch.Load{
 		"nothing pending": {Live: 3, Batch: 2},
 		"pending":         {Live: 3, Batch: 2, Prefill: 4000, LivePrefill: 1000},
@@ -47,6 +48,7 @@ func TestLoadOfOtherVersions(t *testing.T) {
 
 // TestSumLoads checks what several gateways have together.
 func TestSumLoads(t *testing.T) {
+	t.Parallel()
 	got := sumLoads([]batch.Peer{
 		{Loads: map[string]batch.Load{"u": {Live: 1, Batch: 2, Prefill: 300, LivePrefill: 100}, "v": {Batch: 1}}},
 		{Loads: map[string]batch.Load{"u": {Live: 1, Prefill: 50, LivePrefill: 50}}},

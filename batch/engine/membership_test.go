@@ -56,6 +56,7 @@ func (s *crossing) Announce(ctx context.Context, a batch.Peer, ttl time.Duration
 
 // Of gateways with different files that start at the same moment, not all stay.
 func TestOtherFilesAtTheSameMoment(t *testing.T) {
+	t.Parallel()
 	var there sync.WaitGroup
 	there.Add(2)
 	s := &crossing{SharedStore: batchtest.NewCluster(t, batch.Config{}, 0).Store, there: &there, known: map[string]bool{}}
@@ -88,6 +89,7 @@ func TestOtherFilesAtTheSameMoment(t *testing.T) {
 // Two gateways that already work report that their files differ. One of them was silent
 // when the other joined.
 func TestOtherFilesAreNoticed(t *testing.T) {
+	t.Parallel()
 	s := batchtest.NewCluster(t, batch.Config{}, 0)
 	engine := batchtest.NewEngine(batch.Config{}, s.Store, batchtest.SharedFiles{Files: nopFiles{}, Location: "/here"}, batchtest.NewPool())
 	if err := engine.Open(t.Context()); err != nil {
@@ -113,6 +115,7 @@ func TestOtherFilesAreNoticed(t *testing.T) {
 
 // A gateway that sees other files than those that are there is refused.
 func TestOtherFilesAreRefused(t *testing.T) {
+	t.Parallel()
 	s := batchtest.NewCluster(t, batch.Config{}, 1)
 	other := batchtest.NewEngine(batch.Config{}, s.Store, batchtest.SharedFiles{Files: nil, Location: "/elsewhere"}, batchtest.NewPool())
 	err := other.Open(t.Context())
@@ -158,6 +161,7 @@ func (p *sharingPool) SetPeers(n batch.Peers, loads map[string]batch.Load) {
 // Every pool gets the requests in flight on the other gateways. Those of a gateway that
 // has left, or no longer announces them, are removed.
 func TestLoadsAreShared(t *testing.T) {
+	t.Parallel()
 	s := batchtest.NewCluster(t, batch.Config{}, 0)
 	pools := make([]*sharingPool, 3)
 	engines := make([]*engine.Engine, 3)

@@ -23,6 +23,7 @@ func wantSeries(t *testing.T, got, want map[string]float64) {
 }
 
 func TestMetricsOfWork(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	gate := make(chan struct{})
 	h.Pool.Set(func() { h.Pool.Limit = 2; h.Pool.Answer = batchtest.Behind(gate) })
@@ -76,6 +77,7 @@ func TestMetricsOfWork(t *testing.T) {
 // A batch that is paused shortly before its deadline is late in the metrics of every
 // gateway, and one that reaches its deadline is counted by the gateway that ended it.
 func TestMetricsOfLateBatches(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{ExpireInterval: time.Millisecond})
 	h.Pool.Set(func() { h.Pool.Limit = 0 })
 	h.Open()
@@ -112,6 +114,7 @@ func (s *countingStore) BatchStates(ctx context.Context, tenant string) (map[bat
 // The store is read at a limited rate, however often metrics are scraped. An engine that
 // is not open does not read it.
 func TestScrapesDoNotReachTheStore(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	store := &countingStore{Store: h.NewStore()}
 	e := batchtest.NewEngine(h.Config, store, h.NewFiles(), h.Pool)
@@ -144,6 +147,7 @@ func TestScrapesDoNotReachTheStore(t *testing.T) {
 
 // A store that hangs holds up no scrape for long, and what was seen last is shown.
 func TestScrapeOfAStoreThatHangs(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	store := &countingStore{Store: h.NewStore()}
 	e := batchtest.NewEngine(h.Config, store, h.NewFiles(), h.Pool)

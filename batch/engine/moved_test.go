@@ -38,6 +38,7 @@ func (h harness) almost(t *testing.T, n int) (id string, end func()) {
 // A reader of a running batch reports an error when the batch ends and its results are
 // removed. It does not take them for results that do not exist yet.
 func TestResultsOfABatchThatEndsMeanwhile(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Open()
 	id, end := h.almost(t, 200)
@@ -54,6 +55,7 @@ func TestResultsOfABatchThatEndsMeanwhile(t *testing.T) {
 
 // Lines that are read while their batch ends have their final state.
 func TestLinesOfABatchThatEndsMeanwhile(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Open()
 	for _, state := range []engine.LineState{"", engine.LineCompleted} {

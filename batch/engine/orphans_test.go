@@ -73,6 +73,7 @@ func (h harness) checkContents(deleting bool) {
 // has been noted for Quarantine. Young ones, which may be about to get a row, are
 // not noted; what has a row is never deleted.
 func TestUnknownContentsAreQuarantined(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{Quarantine: 24 * time.Hour})
 	h.Open()
 	var kept []string
@@ -120,6 +121,7 @@ func TestUnknownContentsAreQuarantined(t *testing.T) {
 // Many contents without a row are no leftovers: rows are missing. None of them is
 // deleted, however long they have been noted, and Health reports it.
 func TestManyUnknownContentsAreKept(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{Quarantine: time.Nanosecond})
 	h.Open()
 	kept := h.Upload(batchtest.Input(1))
@@ -144,6 +146,7 @@ func TestManyUnknownContentsAreKept(t *testing.T) {
 // A content gets its row after it was noted: it leaves the quarantine, and its time
 // begins anew should it lose the row.
 func TestQuarantineEnds(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Open()
 	first, err := h.Store.Quarantine(t.Context(), []string{"a", "b"})
@@ -159,6 +162,7 @@ func TestQuarantineEnds(t *testing.T) {
 
 // A file whose content is gone is found and named; a deleted one is not missed.
 func TestMissingContentsAreFound(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Open()
 	there, gone, deleted := h.Upload(batchtest.Input(1)), h.Upload(batchtest.Input(1)), h.Upload(batchtest.Input(1))

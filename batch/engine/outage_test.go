@@ -27,6 +27,7 @@ func newBusyCluster(t *testing.T, lines int) (c *batchtest.Cluster, cfg batch.Co
 // Leases expire while the store is unavailable. When it is available again, results that
 // were held are committed, and no gateway runs their lines again.
 func TestOutageRepeatsNothing(t *testing.T) {
+	t.Parallel()
 	const lines = 200
 	s, cfg, id, gate := newBusyCluster(t, lines)
 	idle := s.Join(cfg)
@@ -58,6 +59,7 @@ func TestOutageRepeatsNothing(t *testing.T) {
 // back. Leases have expired by then, and a waiting claim does not take a slice before its
 // waiting results are committed.
 func TestSilenceRepeatsNothing(t *testing.T) {
+	t.Parallel()
 	const lines = 200
 	s, cfg, id, gate := newBusyCluster(t, lines)
 	idle := s.Join(cfg)
@@ -82,6 +84,7 @@ func TestSilenceRepeatsNothing(t *testing.T) {
 // A gateway that comes while the store is away claims nothing either, when it is
 // back, before those that hold results have committed them.
 func TestLatecomerRepeatsNothing(t *testing.T) {
+	t.Parallel()
 	const lines = 200
 	s, cfg, id, gate := newBusyCluster(t, lines)
 	s.Store.Away.Store(true)

@@ -11,6 +11,7 @@ import (
 
 // A paused batch begins no line; those that run finish and are kept.
 func TestPauseLetsLinesFinish(t *testing.T) {
+	t.Parallel()
 	h, id, hold := newHeldHarness(t, batch.Config{MaxInFlight: 20}, 500)
 	first := h.Pause(id)
 	if first.Status != batch.InProgress || first.PausedAt.IsZero() {
@@ -37,6 +38,7 @@ func TestPauseLetsLinesFinish(t *testing.T) {
 
 // A pause survives a restart.
 func TestPauseSurvivesARestart(t *testing.T) {
+	t.Parallel()
 	h, id, hold := newHeldHarness(t, batch.Config{MaxInFlight: 20}, 500)
 	h.Pause(id)
 	close(hold)
@@ -56,6 +58,7 @@ func TestPauseSurvivesARestart(t *testing.T) {
 // While a batch is paused others have its slots, and its place among those
 // that are served.
 func TestPausedBatchMakesRoom(t *testing.T) {
+	t.Parallel()
 	h, first, hold := newHeldHarness(t, batch.Config{MaxInFlight: 10, MaxConcurrentBatches: 1}, 300)
 	h.Pause(first)
 	close(hold)
@@ -69,6 +72,7 @@ func TestPausedBatchMakesRoom(t *testing.T) {
 }
 
 func TestPausedBatchCanEnd(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 10, ExpireInterval: 5 * time.Millisecond})
 	answer, _ := batchtest.First(10)
 	h.Pool.Answer = answer
@@ -101,6 +105,7 @@ func TestPausedBatchCanEnd(t *testing.T) {
 
 // A pause at one gateway stops the others too, without a notification.
 func TestPauseStopsOtherGateways(t *testing.T) {
+	t.Parallel()
 	s := batchtest.NewCluster(t, batch.Config{MaxInFlight: 20, Lease: time.Hour}, 2) // a slice that is not released is never run
 	hold := make(chan struct{})
 	for _, h := range s.Members {

@@ -15,6 +15,7 @@ import (
 // TestLinesThatShareAPrefix checks that lines whose prompts share a prefix run one after
 // the other, wherever they are in the input.
 func TestLinesThatShareAPrefix(t *testing.T) {
+	t.Parallel()
 	const groups, of, slots = 20, 20, 1 // one slot: the order is that of the starts
 	h := newHarness(t, batch.Config{MaxInFlight: slots})
 	h.Pool.Room = map[string]int{"m": 0} // until all lines have been read

@@ -37,6 +37,7 @@ func (o *order) answer(ctx context.Context, id string, _ int) (batch.Answer, err
 // A batch of a higher priority runs first, also when the priority is set while lines of
 // other batches wait, and on a gateway without a notification.
 func TestPriority(t *testing.T) {
+	t.Parallel()
 	s := batchtest.NewCluster(t, batch.Config{MaxInFlight: 1, MaxConcurrentBatches: 1}, 1)
 	working := s.Members[0]
 	o := &order{step: make(chan struct{}), begun: make(chan string)}

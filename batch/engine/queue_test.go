@@ -55,6 +55,7 @@ func (q *failingQueue) Drop(context.Context, string) error        { return q.fai
 func (q *failingQueue) Notify(context.Context) error              { return q.fail() }
 
 func TestQueueIsOnlyAHint(t *testing.T) {
+	t.Parallel()
 	for name, queue := range map[string]func() batch.Queue{
 		"forgetful": func() batch.Queue { return forgetful{memory.New()} },
 		"failing":   func() batch.Queue { return &failingQueue{Queue: memory.New()} },
@@ -70,6 +71,7 @@ func TestQueueIsOnlyAHint(t *testing.T) {
 
 // A queue that is away holds nothing up and is left alone for a while.
 func TestQueueAway(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 10})
 	q := &failingQueue{Queue: memory.New()}
 	h.NewQueue = func() batch.Queue { return q }
@@ -93,6 +95,7 @@ func TestQueueAway(t *testing.T) {
 // A queue that failed is not called for each batch that begins or ends. Each call could take
 // the timeout of a server that hangs.
 func TestFailedQueueIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	const batches = 30
 	h := newHarness(t, batch.Config{})
 	q := &failingQueue{Queue: memory.New()}
@@ -133,6 +136,7 @@ func (q *latecomer) Pop(ctx context.Context, id string, n int) ([]int, error) {
 
 // A queue that is away at the start is used when it comes.
 func TestQueueComesLater(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 10})
 	q := &latecomer{Queue: memory.New()}
 	h.NewQueue = func() batch.Queue { return q }
@@ -156,6 +160,7 @@ func (refusedQueue) Open(context.Context) error { return errQueue }
 
 // A queue that cannot be used at all is refused.
 func TestQueueRefused(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	engine := engine.NewEngine(batch.Config{}, sqlite.New(sqlite.Config{Path: h.Dir + "/db"}), refusedQueue{memory.New()}, h.NewFiles(), h.Pool, zap.NewNop())
 	if err := engine.Open(t.Context()); !errors.Is(err, errQueue) {
@@ -186,6 +191,7 @@ func (q *hangingQueue) Notify(ctx context.Context) error                  { retu
 
 // API calls do not wait for a queue that hangs.
 func TestHangingQueueKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.NewQueue = func() batch.Queue { return &hangingQueue{Queue: memory.New()} }
 	h.Open()
@@ -230,6 +236,7 @@ func (q *unreachableQueue) Ping(ctx context.Context) error {
 }
 
 func TestPingQueue(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	queue := &unreachableQueue{Queue: memory.New()}
 	h.NewQueue = func() batch.Queue { return queue }

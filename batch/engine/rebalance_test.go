@@ -10,6 +10,7 @@ import (
 // While other engines are idle one takes no more than it can soon run: they get
 // the rest.
 func TestLeavesWorkToIdleOthers(t *testing.T) {
+	t.Parallel()
 	const slices, few = 40, 4
 	s := batchtest.NewCluster(t, batch.Config{}, 2)
 	hold := make(chan struct{})
@@ -29,6 +30,7 @@ func TestLeavesWorkToIdleOthers(t *testing.T) {
 
 // An engine releases slices that it has read far ahead when other gateways become idle.
 func TestHandsBackToIdleOthers(t *testing.T) {
+	t.Parallel()
 	const slices, keeps = 8, 1 // the slice that it runs
 	s := batchtest.NewCluster(t, batch.Config{}, 1)
 	hold := make(chan struct{})

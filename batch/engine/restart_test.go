@@ -9,6 +9,7 @@ import (
 )
 
 func TestRestartGoesOn(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 30})
 	answer, open := batchtest.First(333)
 	h.Pool.Answer = answer
@@ -26,6 +27,7 @@ func TestRestartGoesOn(t *testing.T) {
 }
 
 func TestDrainLetsLinesFinish(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 30})
 	answer, open := batchtest.First(100)
 	h.Pool.Answer = answer

@@ -32,6 +32,7 @@ func (h harness) results(t *testing.T, id string, failed bool) (engine.Results, 
 
 // The results of a running batch are the beginning of its later files.
 func TestResultsSoFar(t *testing.T) {
+	t.Parallel()
 	const n, done = 400, 200
 	h := newHarness(t, batch.Config{MaxInFlight: 400})
 	hold := make(chan struct{})
@@ -80,6 +81,7 @@ func TestResultsSoFar(t *testing.T) {
 
 // Failed lines are grouped by what they have in common.
 func TestFailures(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Pool.Answer = func(_ context.Context, id string, _ int) (batch.Answer, error) {
 		switch {
@@ -125,6 +127,7 @@ func TestFailures(t *testing.T) {
 
 // A file is inspected by the rules of validation.
 func TestInspect(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxRequests: 8, MaxLineBytes: 4096})
 	h.Open()
 	line := func(id, model, url string) string {
@@ -206,6 +209,7 @@ func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
 
 // What runs is counted by batch, and the room for contents is measured.
 func TestLinesInFlightAndSpace(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 20})
 	hold := make(chan struct{})
 	h.Pool.Answer = batchtest.Behind(hold)

@@ -49,6 +49,7 @@ func (h harness) content(fileID string) string {
 }
 
 func TestRetryOfFailedLines(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Pool.Answer = failEvery(7)
 	h.Open()
@@ -117,6 +118,7 @@ func conflict(err, reason error) bool {
 // Concurrent retries at several gateways with one idempotency key make one batch with one
 // input.
 func TestRetryAtOnce(t *testing.T) {
+	t.Parallel()
 	s := batchtest.NewCluster(t, batch.Config{}, 2)
 	one := s.Members[0]
 	for _, h := range s.Members {
@@ -149,6 +151,7 @@ func TestRetryAtOnce(t *testing.T) {
 
 // Lines that never ran are retried as well.
 func TestRetryOfCancelledLines(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 20})
 	h.Pool.Answer, _ = batchtest.First(30)
 	h.Open()
@@ -177,6 +180,7 @@ func TestRetryOfCancelledLines(t *testing.T) {
 }
 
 func TestRetryIsRefused(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Pool.Answer = failEvery(2)
 	h.Open()

@@ -13,6 +13,7 @@ import (
 // A gateway that only serves accepts batches and leaves all their work to others:
 // until one comes it reports that they wait.
 func TestServeLeavesBatchesToOthers(t *testing.T) {
+	t.Parallel()
 	s := batchtest.NewCluster(t, batch.Config{Role: batch.RoleServe}, 1)
 	serving := s.Members[0]
 	if h := serving.Engine.Health(t.Context()); !h.OK() || h.Role != batch.RoleServe || h.Gateways != nil {
@@ -51,6 +52,7 @@ func TestServeLeavesBatchesToOthers(t *testing.T) {
 // A reload changes the role: lines that run finish, and the others are released. They
 // run when the gateway works again.
 func TestRoleChanges(t *testing.T) {
+	t.Parallel()
 	h, id, hold := newHeldHarness(t, batch.Config{MaxInFlight: 20}, 500)
 	h.Engine.Apply(batch.Config{Role: batch.RoleServe, MaxInFlight: 20})
 	close(hold)
@@ -74,6 +76,7 @@ func TestRoleChanges(t *testing.T) {
 // Peers are counted by what they do; a gateway of a version without roles does
 // everything.
 func TestPeersByRole(t *testing.T) {
+	t.Parallel()
 	s := batchtest.NewCluster(t, batch.Config{}, 0)
 	pool := &sharingPool{Pool: batchtest.NewPool()}
 	for id, role := range map[string]batch.Role{"a": "", "b": batch.RoleAll, "c": batch.RoleServe, "d": batch.RoleWork, "e": batch.RoleWork} {
@@ -94,6 +97,7 @@ func TestPeersByRole(t *testing.T) {
 }
 
 func TestRoleIsValidated(t *testing.T) {
+	t.Parallel()
 	if err := (batch.Config{Role: "boss"}).Validate(); err == nil || !strings.Contains(err.Error(), `role must be all, serve or work, not "boss"`) {
 		t.Errorf("got %v", err)
 	}

@@ -11,6 +11,7 @@ import (
 )
 
 func TestSmallBatchDoesNotWait(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 8, MaxConcurrentBatches: 2})
 	h.Open()
 	large := h.Upload(batchtest.Input(20_000))
@@ -33,6 +34,7 @@ func TestSmallBatchDoesNotWait(t *testing.T) {
 // Batches whose lines all run do not delay other batches: small batches fill all slots,
 // however few may be served at a time.
 func TestSmallBatchesFillAllSlots(t *testing.T) {
+	t.Parallel()
 	const slots, lines, batches = 40, 2, 60
 	h := newHarness(t, batch.Config{MaxConcurrentBatches: 3, MaxInFlight: slots})
 	hold := make(chan struct{})
@@ -53,6 +55,7 @@ func TestSmallBatchesFillAllSlots(t *testing.T) {
 // A batch whose turn is over continues when no batch waits any more, also while one of
 // its lines runs for long.
 func TestTurnGoesOn(t *testing.T) {
+	t.Parallel()
 	const lines = 10 * batch.SliceLines
 	h := newHarness(t, batch.Config{MaxConcurrentBatches: 1, MaxInFlight: batch.SliceLines})
 	begin, long := make(chan struct{}), make(chan struct{})
@@ -78,6 +81,7 @@ func TestTurnGoesOn(t *testing.T) {
 // a batch for them is there, and it keeps its place while only batches of the
 // first wait.
 func TestOtherModelsFillTheirSlots(t *testing.T) {
+	t.Parallel()
 	const lines, size, batches = 10 * batch.SliceLines, 150, 20
 	h := newHarness(t, batch.Config{MaxConcurrentBatches: 2})
 	h.Pool.Models["n"] = true

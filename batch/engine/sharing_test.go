@@ -12,6 +12,7 @@ import (
 
 // Engines that share a store share the work, and nothing is done twice.
 func TestEnginesShareABatch(t *testing.T) {
+	t.Parallel()
 	const lines = 2000
 	s := batchtest.NewCluster(t, batch.Config{MaxInFlight: 64}, 3)
 	gate := make(chan struct{})
@@ -31,6 +32,7 @@ func TestEnginesShareABatch(t *testing.T) {
 // An engine that stops releases at once the slices that it has not begun, while lines
 // that run still finish.
 func TestDrainHandsBackAtOnce(t *testing.T) {
+	t.Parallel()
 	const lines = 1000
 	s := batchtest.NewCluster(t, batch.Config{MaxInFlight: 10}, 2)
 	leaving, staying := s.Members[0], s.Members[1]
@@ -60,6 +62,7 @@ func TestDrainHandsBackAtOnce(t *testing.T) {
 // What a gateway that died has left lying is taken over when its lease has
 // ended, however much new work there is.
 func TestTakeOverBesideABacklog(t *testing.T) {
+	t.Parallel()
 	const lines, left = 6000, 2 // slice of the one that dies
 	s := batchtest.NewCluster(t, batch.Config{MaxInFlight: 10}, 1)
 	h := s.Members[0]
@@ -91,6 +94,7 @@ func TestTakeOverBesideABacklog(t *testing.T) {
 // Once a lease may have ended nothing more is begun, for another may have: not
 // before it is renewed.
 func TestNothingBeginsWithoutALease(t *testing.T) {
+	t.Parallel()
 	const (
 		lines = 200
 		some  = 10
@@ -123,6 +127,7 @@ func TestNothingBeginsWithoutALease(t *testing.T) {
 // A gateway drops its in-memory queues of batches that another gateway finalizes when these
 // have ended.
 func TestQueuesForgetWhatIsOver(t *testing.T) {
+	t.Parallel()
 	s := batchtest.NewCluster(t, batch.Config{MaxInFlight: 10}, 2)
 	for _, h := range s.Members {
 		h.Pool.Set(func() { h.Pool.Limit = 0 })
@@ -155,6 +160,7 @@ func TestQueuesForgetWhatIsOver(t *testing.T) {
 
 // Notifications of the store wake the loops that look for work.
 func TestStoreWakes(t *testing.T) {
+	t.Parallel()
 	s := batchtest.NewCluster(t, batch.Config{}, 1)
 	for range 3 {
 		s.Store.Changes <- struct{}{} // taken, not kept

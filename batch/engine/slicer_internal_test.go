@@ -10,6 +10,7 @@ import (
 
 // TestSlicerOrder checks that slices with long lines are queued first.
 func TestSlicerOrder(t *testing.T) {
+	t.Parallel()
 	const lines = 4 * batch.SliceLines
 	for name, c := range map[string]struct {
 		tokens func(line int) int

@@ -12,6 +12,7 @@ import (
 )
 
 func TestModelWithoutServerHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 8})
 	h.Pool.Models["gone"] = true
 	h.Open()
@@ -33,6 +34,7 @@ func TestModelWithoutServerHoldsNobodyUp(t *testing.T) {
 // Batches whose model has no server keep none of another model waiting, however
 // many they are.
 func TestBatchesWithoutServerHoldNobodyUp(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 8, MaxConcurrentBatches: 2})
 	h.Pool.Lose("gone")
 	h.Open()
@@ -58,6 +60,7 @@ func TestBatchesWithoutServerHoldNobodyUp(t *testing.T) {
 
 // Nor do those whose model has servers that live requests fill.
 func TestBatchesWithoutSlotHoldNobodyUp(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 8, MaxConcurrentBatches: 2})
 	h.Pool.Lose()
 	h.Pool.Set(func() { h.Pool.Models["full"], h.Pool.FullModels = true, map[string]bool{"full": true} })
@@ -76,6 +79,7 @@ func TestBatchesWithoutSlotHoldNobodyUp(t *testing.T) {
 // Lines of a model that has a server do not wait behind those of one that has
 // none, in the same batch.
 func TestLinesWithoutServerHoldNoOthersUp(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 8})
 	h.Pool.Lose("gone")
 	h.Open()
@@ -90,6 +94,7 @@ func TestLinesWithoutServerHoldNoOthersUp(t *testing.T) {
 
 // A gateway that reaches no server of a model leaves its lines to those that do.
 func TestOthersRunWhatOneCannot(t *testing.T) {
+	t.Parallel()
 	s := batchtest.NewCluster(t, batch.Config{MaxInFlight: 64}, 2)
 	blind, seeing := s.Members[0], s.Members[1]
 	blind.Pool.Lose("m")
@@ -110,6 +115,7 @@ func TestOthersRunWhatOneCannot(t *testing.T) {
 // Lines that were tried are not released while their model has no server: a release
 // would lose the count of their retries.
 func TestTriedLinesAreKept(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 8, MaxConcurrentBatches: 1, Retries: 1})
 	h.Pool.Set(func() { h.Pool.Models["n"] = true })
 	h.Pool.Answer = func(_ context.Context, id string, call int) (batch.Answer, error) {

@@ -57,6 +57,7 @@ func (h harness) wantStopped(want ...engine.StoppedBatch) {
 // A batch whose lines all fail alike is paused with the reason. It continues when it is
 // resumed, and no line is lost.
 func TestFailingBatchIsPaused(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 20, StopAfter: 30})
 	var server refusing
 	h.Pool.Answer = server.answer
@@ -92,6 +93,7 @@ func TestFailingBatchIsPaused(t *testing.T) {
 
 // An answer of the store from before the pause starts no line of the batch.
 func TestPauseIsNotUndoneByARefresh(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 20, StopAfter: 30})
 	var server refusing
 	h.Pool.Answer = server.answer
@@ -113,6 +115,7 @@ func TestPauseIsNotUndoneByARefresh(t *testing.T) {
 
 // Batches that stop_after does not concern end with all lines in their files.
 func TestFailingBatchGoesOn(t *testing.T) {
+	t.Parallel()
 	fails := func(message func(id string) string) func(context.Context, string, int) (batch.Answer, error) {
 		return func(_ context.Context, id string, _ int) (batch.Answer, error) {
 			return batchtest.Status(400, `{"error":{"message":"`+message(id)+`"}}`), nil
@@ -161,6 +164,7 @@ func TestFailingBatchGoesOn(t *testing.T) {
 
 // A batch can set a lower limit of failures than the default.
 func TestStopAfterOfOneBatch(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 1, StopAfter: batch.NoStop})
 	var server refusing
 	h.Pool.Answer = server.answer
@@ -180,6 +184,7 @@ func TestStopAfterOfOneBatch(t *testing.T) {
 // A batch that the gateway paused expires at its deadline, with what failed and
 // what never ran in its error file.
 func TestPausedFailingBatchExpires(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 5, StopAfter: 10, ExpireInterval: 5 * time.Millisecond})
 	var server refusing
 	h.Pool.Answer = server.answer
@@ -194,6 +199,7 @@ func TestPausedFailingBatchExpires(t *testing.T) {
 
 // A store that does not take the pause costs more failures, not the pause.
 func TestPauseThatTheStoreRefuses(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 5, StopAfter: 10})
 	var server refusing
 	h.Pool.Answer = server.answer

@@ -9,6 +9,7 @@ import (
 )
 
 func TestLiveUsageIsKept(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Open()
 	for range 3 {

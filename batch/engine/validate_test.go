@@ -11,6 +11,7 @@ import (
 )
 
 func TestValidationFindings(t *testing.T) {
+	t.Parallel()
 	good := strings.TrimSuffix(batchtest.Input(1), "\n")
 	tests := map[string]struct {
 		input string
@@ -50,6 +51,7 @@ func TestValidationFindings(t *testing.T) {
 }
 
 func TestFindingsAreBounded(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Open()
 	content := batchtest.Input(1) + strings.Repeat("{}\n", 300)
@@ -63,6 +65,7 @@ func TestFindingsAreBounded(t *testing.T) {
 }
 
 func TestMissingInputFails(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Open()
 	b := h.Wait(h.Create("file-doesnotexist"))
@@ -72,6 +75,7 @@ func TestMissingInputFails(t *testing.T) {
 }
 
 func TestInputDeletedMeanwhile(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 10, CollectInterval: time.Millisecond})
 	answer, open := batchtest.First(20)
 	h.Pool.Answer = answer

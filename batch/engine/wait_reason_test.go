@@ -26,6 +26,7 @@ func (h harness) wantReason(id, want string) {
 // A batch in progress reports the state of its model's servers while none accepts
 // requests, unless it is paused.
 func TestWaitReasonOfAModelWithoutServer(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Pool.Set(func() { h.Pool.Loading = true })
 	h.Open()
@@ -52,6 +53,7 @@ func TestWaitReasonOfAModelWithoutServer(t *testing.T) {
 // A batch stays in validation while a server that may have its model loads. It reports
 // that once its lines are counted.
 func TestWaitReasonOfABatchInValidation(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models = false, nil })
 	h.Open()
@@ -69,6 +71,7 @@ func TestWaitReasonOfABatchInValidation(t *testing.T) {
 
 // A batch of several models waits only when none of its remaining lines has a server.
 func TestWaitReasonOfSeveralModels(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Pool.Lose("n")
 	gate := make(chan struct{})
@@ -90,6 +93,7 @@ func TestWaitReasonOfSeveralModels(t *testing.T) {
 
 // A batch reports that no gateway works on batches.
 func TestWaitReasonWithoutWorkers(t *testing.T) {
+	t.Parallel()
 	s := batchtest.NewCluster(t, batch.Config{Role: batch.RoleServe}, 1)
 	serving := harness{s.Members[0]}
 	id := serving.Create(serving.Upload(batchtest.Input(5)))

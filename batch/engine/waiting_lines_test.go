@@ -12,6 +12,7 @@ import (
 // Every gateway counts as waiting the lines that no gateway has in flight, also one that
 // only serves, which has none in flight itself.
 func TestWaitingLinesOfSeveralGateways(t *testing.T) {
+	t.Parallel()
 	const lines, inFlight = 2000, 8
 	s := batchtest.NewCluster(t, batch.Config{Role: batch.RoleServe}, 1)
 	serving := s.Members[0]

@@ -15,6 +15,7 @@ import (
 // Who takes longer than a lease to write the results of a batch keeps it: no
 // other writes them too.
 func TestSlowFinalizerKeepsItsBatch(t *testing.T) {
+	t.Parallel()
 	const (
 		lease = 5 * time.Second // a loaded disk stands still for less
 		renew = lease / 10
@@ -39,6 +40,7 @@ func TestSlowFinalizerKeepsItsBatch(t *testing.T) {
 
 // A new batch does not wait until all that have ended are written.
 func TestNewBatchGoesBetween(t *testing.T) {
+	t.Parallel()
 	const ending = 30
 	h := newHarness(t, batch.Config{MaxConcurrentBatches: ending})
 	lines := make(chan struct{})
@@ -86,6 +88,7 @@ func TestNewBatchGoesBetween(t *testing.T) {
 // TestModelsToldLate has upstreams whose models are not all discovered. Batches that need
 // one of these models wait, the others do not.
 func TestModelsToldLate(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, batch.Config{})
 	h.Pool.Settled = false
 	h.Open()
