@@ -5,28 +5,21 @@ import (
 	"slices"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/scheduler/order"
 	"github.com/tidegate/tidegate/internal/openai"
 )
-
-// longSlice is the ratio of the expected output tokens of a line to the mean from which
-// the order of the slices depends on the line.
-const longSlice = 2
 
 // slicer divides lines into slices.
 type slicer struct {
 	slices  []batch.SlicePlan
 	longest []int // expected tokens of the longest line of each slice, 0 if not known
 	lines   int
-	sum     int // expected tokens of all lines, where known
-	known   int // number of these lines
+	lengths order.Lengths
 }
 
 // add adds a line that is expected to generate a number of tokens, 0 if not known.
 func (s *slicer) add(line openai.Line, tokens int) {
-	if tokens > 0 {
-		s.sum += tokens
-		s.known++
-	}
+	s.lengths.Add(tokens)
 	s.lines++
 	if n := len(s.slices); n > 0 {
 		last := &s.slices[n-1]
@@ -52,7 +45,7 @@ func (s *slicer) order() []int {
 		numbers[i] = i
 	}
 	long := func(i int) int {
-		if s.longest[i]*s.known < longSlice*s.sum {
+		if !s.lengths.Long(s.longest[i]) {
 			return 0
 		}
 		return s.longest[i]

@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"batch":                   {"access", "internal/openai"},
 	"batch/scheduler":         {"batch", "batch/scheduler/order", "internal/openai", "internal/modellabel", "internal/background", "internal/wait"},
 	"batch/scheduler/order":   {},
-	"batch/engine":            {"access", "batch", "batch/scheduler", "batch/upload", "internal/openai", "internal/modellabel", "internal/background", "internal/uvarint", "internal/wait"},
+	"batch/engine":            {"access", "batch", "batch/scheduler", "batch/scheduler/order", "batch/upload", "internal/openai", "internal/modellabel", "internal/background", "internal/uvarint", "internal/wait"},
 	"batch/httpapi":           {"access", "batch", "batch/engine", "batch/upload", "internal/openai"},
 	"batch/batchtest":         {"access", "batch", "batch/engine", "batch/upload", "batch/store", "batch/queue", "batch/files", "internal/openai", "internal/wait"},
 	"batch/failpoint":         {"access", "batch", "internal/openai"},

@@ -22,9 +22,6 @@ const (
 	// worthwhile is the part of all prompts that must be shared for the order of the
 	// prompts to be used instead of that of the input.
 	worthwhile = 0.05
-	// longLine is how many times as many tokens as the mean a line must be expected to
-	// generate to be started first.
-	longLine = 2
 	// remembered is how many different prefixes of a server are remembered.
 	remembered = 8
 )
@@ -53,10 +50,9 @@ type Queue[T comparable] struct {
 	back    []T
 	read    map[string][]Prompt // by server, of different prefixes; the last one is that of the line taken last
 
-	sum     int // expected tokens of the lines that were added, where known
-	known   int // number of these lines
-	all     int // bytes of all prompts that were added
-	sharing int // bytes of these that are shared with a line that was there
+	lengths Lengths // of the lines that were added
+	all     int     // bytes of all prompts that were added
+	sharing int     // bytes of these that are shared with a line that was there
 }
 
 // Prompt is the part of a line that an inference engine reads. It must not be modified,
@@ -119,9 +115,8 @@ func (q *Queue[T]) Add(value T, prompt Prompt, tokens int) {
 	}
 	q.sorted = slices.Insert(q.sorted, at, e)
 	q.arrived = append(q.arrived, e)
+	q.lengths.Add(tokens)
 	if tokens > 0 {
-		q.sum += tokens
-		q.known++
 		q.long.add(e)
 	}
 }
@@ -189,7 +184,7 @@ func (q *Queue[T]) Filter(keep func(T) bool) {
 
 // choose returns the place in sorted of the line that a server gets next.
 func (q *Queue[T]) choose(server string) int {
-	if e := q.long.first(); e != nil && e.tokens*q.known >= longLine*q.sum {
+	if e := q.long.first(); e != nil && q.lengths.Long(e.tokens) {
 		return q.place(e)
 	}
 	if q.Shares() {
