@@ -293,9 +293,11 @@ func (p *PoolConfig) options() map[string]option {
 func (p *PoolConfig) upstream(d *caddyfile.Dispenser) error {
 	known := len(p.Upstreams)
 	var at []caddyfile.Dispenser // of each URL, for errors
-	for d.NextArg() {
-		p.Upstreams = append(p.Upstreams, UpstreamConfig{URL: d.Val()})
-		at = append(at, *d)
+	for more := d.CountRemainingArgs(); d.NextArg(); more-- {
+		for _, url := range listed(d.Val(), more == 1 && len(at) == 0) {
+			p.Upstreams = append(p.Upstreams, UpstreamConfig{URL: url})
+			at = append(at, *d)
+		}
 	}
 	if len(at) == 0 {
 		return d.ArgErr()

@@ -18,11 +18,7 @@ func several[T ~[]string](to *T, want string, parse func(string) (string, bool))
 	return func(d *caddyfile.Dispenser) error {
 		word, args := d.Val(), d.RemainingArgs()
 		for i, arg := range args {
-			values := strings.FieldsFunc(arg, func(c rune) bool { return c == ',' })
-			if arg == "" || len(values) == 0 && len(*to) == 0 && i == len(args)-1 {
-				values = []string{arg} // to be refused
-			}
-			for _, value := range values {
+			for _, value := range listed(arg, len(*to) == 0 && i == len(args)-1) {
 				parsed, ok := parse(value)
 				if !ok {
 					return d.Errf("%s must be %s, not %q", word, want, value)
@@ -32,6 +28,17 @@ func several[T ~[]string](to *T, want string, parse func(string) (string, bool))
 		}
 		return nil
 	}
+}
+
+// listed returns the values in an argument, which are separated by commas. An empty
+// argument, and one that has only separators and is the only one, is returned as it is,
+// to be refused.
+func listed(arg string, only bool) []string {
+	values := strings.FieldsFunc(arg, func(c rune) bool { return c == ',' })
+	if arg == "" || len(values) == 0 && only {
+		return []string{arg}
+	}
+	return values
 }
 
 // names parses host names, without a scheme or a port.

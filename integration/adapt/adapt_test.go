@@ -128,10 +128,11 @@ func TestShippedCaddyfileLists(t *testing.T) {
 	}
 	for _, separator := range []string{" ", ",", ", ", " , "} {
 		t.Run(fmt.Sprintf("%q", separator), func(t *testing.T) {
+			t.Setenv("TIDEGATE_UPSTREAMS", "http://a:8000"+separator+"https://b:8001/v1"+separator+"unix//c")
 			t.Setenv("TIDEGATE_HOSTS", "a.example.com"+separator+"b.example.com")
 			t.Setenv("TIDEGATE_CORS", "https://a.example.com"+separator+"http://B.example.com:81")
 			got := strings.Join(strings.Fields(adapt(t, string(text))), " ")
-			for _, want := range []string{`"hosts": [ "a.example.com", "b.example.com" ]`, `"cors": [ "https://a.example.com", "http://b.example.com:81" ]`} {
+			for _, want := range []string{`"upstreams": [ { "url": "http://a:8000" }, { "url": "https://b:8001/v1" }, { "url": "unix//c" } ]`, `"hosts": [ "a.example.com", "b.example.com" ]`, `"cors": [ "https://a.example.com", "http://b.example.com:81" ]`} {
 				if !strings.Contains(got, want) {
 					t.Errorf("got %s, want %s", got, want)
 				}

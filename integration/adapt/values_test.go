@@ -43,7 +43,7 @@ var values = map[string]map[string]kind{
 	},
 	"pool": {
 		"balancer": {[]string{`""`, "random", "least_work 2", "session", "session header", "session field", "session cookie id", `session header "a b"`, `session field ""`, "session header X-Session-Id field user"}, "balancer"},
-		"upstream": {[]string{"localhost:8000", "ftp://a", "http://", "http://:8000", "http://a:0", "http://a:65536", "http://a:-1", "http://a:http", "http://a?b", "http://a#b", "http://u:p@a", "http://a/../b", "unix/relative", `""`, "http://a http://a"}, "upstreams["},
+		"upstream": {[]string{"localhost:8000", "ftp://a", "http://", "http://:8000", "http://a:0", "http://a:65536", "http://a:-1", "http://a:http", "http://a?b", "http://a#b", "http://u:p@a", "http://a/../b", "unix/relative", `""`, "http://a http://a", "http://a,http://a", "http://a,b", ",", ", ,"}, "upstreams["},
 		"api_key":  anything, "batch_share": numbers("1"),
 		"health_interval": durations, "health_timeout": durations, "models_interval": durations, "load_time": durations, "dial_timeout": durations,
 		"idle_timeout": durations, "stream_idle_timeout": durations,
