@@ -28,7 +28,7 @@ func registerMetrics(ctx caddy.Context, r *runtime) error {
 type tokenMetrics struct{ of *runtime }
 
 var descTokens = prometheus.NewDesc("tidegate_model_tokens_total",
-	"Tokens that answers say they used, of live and flex requests and of batch lines with a durable result: input, of it cached_input, output, of it reasoning.",
+	"Tokens that answers report as used, of live and flex requests and of batch lines with a durable result: input, cached_input (part of input), output, reasoning (part of output).",
 	[]string{"model", "class", "kind"}, nil)
 
 // Describe implements prometheus.Collector.
@@ -69,7 +69,7 @@ func buildInfo() prometheus.Collector {
 			}
 		}
 	}
-	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "tidegate_build_info", Help: "1; the labels say which version of the gateway runs.", ConstLabels: labels})
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "tidegate_build_info", Help: "Always 1; the labels have the version of the gateway.", ConstLabels: labels})
 	g.Set(1)
 	return g
 }

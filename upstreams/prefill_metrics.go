@@ -3,8 +3,8 @@ package upstreams
 import "github.com/prometheus/client_golang/prometheus"
 
 var (
-	descPending = prometheus.NewDesc("tidegate_upstream_pending_prefill_tokens", "Tokens of prompts that this gateway sent to the upstream and that it still has to read, as estimated, without those in its prefix cache.", []string{"upstream"}, nil)
-	descPrefill = prometheus.NewDesc("tidegate_upstream_prefill_tokens_per_second", "Tokens of prompts that the upstream reads in a second, as learned. Not there before it is known.", []string{"upstream"}, nil)
+	descPending = prometheus.NewDesc("tidegate_upstream_pending_prefill_tokens", "Estimated prompt tokens that this gateway sent to the upstream and that it has not processed yet, without those in its prefix cache.", []string{"upstream"}, nil)
+	descPrefill = prometheus.NewDesc("tidegate_upstream_prefill_tokens_per_second", "Prompt tokens that the upstream processes per second, as measured; absent before the first measurement.", []string{"upstream"}, nil)
 )
 
 var prefillDescs = []*prometheus.Desc{descPending, descPrefill}

@@ -26,8 +26,8 @@ func (x *prefixes) status() PrefixStatus {
 
 var (
 	descPrefixBlocks   = prometheus.NewDesc("tidegate_upstream_prefix_blocks", "Blocks of 256 bytes of prompts that are predicted to be in the prefix cache of the upstream.", []string{"upstream"}, nil)
-	descPrefixCapacity = prometheus.NewDesc("tidegate_upstream_prefix_blocks_max", "Maximum number of predicted blocks: the capacity of the prefix cache of the upstream, as reported by it, or assumed, and corrected by its answers.", []string{"upstream"}, nil)
-	descPrefixTokens   = prometheus.NewDesc("tidegate_upstream_prefix_tokens_total", "Prompt tokens of live requests for which the upstream reported cached tokens: prompt, of it predicted, and of it cached.", []string{"upstream", "kind"}, nil)
+	descPrefixCapacity = prometheus.NewDesc("tidegate_upstream_prefix_blocks_max", "Maximum number of predicted blocks: the capacity of the prefix cache of the upstream, as reported or assumed, corrected by its answers.", []string{"upstream"}, nil)
+	descPrefixTokens   = prometheus.NewDesc("tidegate_upstream_prefix_tokens_total", "Prompt tokens of live requests for which the upstream reported cached tokens: prompt (all), predicted and cached (parts of prompt).", []string{"upstream", "kind"}, nil)
 )
 
 var prefixDescs = []*prometheus.Desc{descPrefixBlocks, descPrefixCapacity, descPrefixTokens}

@@ -4,13 +4,13 @@ import "github.com/prometheus/client_golang/prometheus"
 
 var (
 	priceLabels      = []string{"model", "metric", "quantile"}
-	descPrice        = prometheus.NewDesc("tidegate_batch_price_seconds", "By how much a live stream takes longer while batch lines run on its server: to the first token (ttft), between tokens (itl).", priceLabels, nil)
+	descPrice        = prometheus.NewDesc("tidegate_batch_price_seconds", "Additional time of a live stream while batch lines run on its server: until the first token (ttft), between tokens (itl).", priceLabels, nil)
 	descPriceLow     = prometheus.NewDesc("tidegate_batch_price_low_seconds", "Lower bound of the price, with a confidence of 95 %.", priceLabels, nil)
 	descPriceHigh    = prometheus.NewDesc("tidegate_batch_price_high_seconds", "Upper bound of the price, with a confidence of 95 %.", priceLabels, nil)
-	descPriceSamples = prometheus.NewDesc("tidegate_batch_price_samples", "Samples of the last 3 hours that the price is measured by.", []string{"model", "metric", "batch"}, nil)
-	descPriceWindows = prometheus.NewDesc("tidegate_batch_price_windows", "Windows without batch of the last 3 hours that the price is measured by.", []string{"model"}, nil)
-	descBudget       = prometheus.NewDesc("tidegate_batch_budget_ratio", "Part of their slots that batch_budget leaves batch lines.", []string{"model"}, nil)
-	descHours        = prometheus.NewDesc("tidegate_batch_hours_ratio", "Part of their slots that batch lines may use at this time of day.", nil, nil)
+	descPriceSamples = prometheus.NewDesc("tidegate_batch_price_samples", "Samples of the last 3 hours from which the price is measured.", []string{"model", "metric", "batch"}, nil)
+	descPriceWindows = prometheus.NewDesc("tidegate_batch_price_windows", "Intervals without batch lines in the last 3 hours from which the price is measured.", []string{"model"}, nil)
+	descBudget       = prometheus.NewDesc("tidegate_batch_budget_ratio", "Part of the batch slots that batch_budget allows.", []string{"model"}, nil)
+	descHours        = prometheus.NewDesc("tidegate_batch_hours_ratio", "Part of the batch slots that may be used at this time of day.", nil, nil)
 )
 
 var priceDescs = []*prometheus.Desc{descPrice, descPriceLow, descPriceHigh, descPriceSamples, descPriceWindows, descBudget, descHours}

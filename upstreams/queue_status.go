@@ -74,7 +74,7 @@ func (l *modelQueue) oldest(now time.Time) time.Time {
 var (
 	descQueueLength = [2]*prometheus.Desc{
 		Live:  prometheus.NewDesc("tidegate_live_queue_length", "Live requests that wait in the gateway because every server of the model is at its limit.", []string{"model"}, nil),
-		Batch: prometheus.NewDesc("tidegate_flex_queue_length", "Requests of the service tier flex that wait in the gateway for what live requests leave.", []string{"model"}, nil),
+		Batch: prometheus.NewDesc("tidegate_flex_queue_length", "Requests of the service tier flex that wait in the gateway for capacity that live requests leave.", []string{"model"}, nil),
 	}
 	descQueueOldest = [2]*prometheus.Desc{
 		Live:  prometheus.NewDesc("tidegate_live_queue_oldest_seconds", "How long the oldest waiting live request of the model has waited.", []string{"model"}, nil),

@@ -20,8 +20,8 @@ type metrics struct {
 }
 
 var (
-	descUnknown = prometheus.NewDesc("tidegate_batch_contents_unknown", "Contents that no row of the database names, as of the last round; they are quarantined.", nil, nil)
-	descMissing = prometheus.NewDesc("tidegate_batch_contents_missing", "Files whose content is missing, as of the last round.", nil, nil)
+	descUnknown = prometheus.NewDesc("tidegate_batch_contents_unknown", "Contents without a row in the database, as of the last check; they are quarantined.", nil, nil)
+	descMissing = prometheus.NewDesc("tidegate_batch_contents_missing", "Files whose content is missing, as of the last check.", nil, nil)
 )
 
 // Collector collects the engine's metrics, named tidegate_batch_*. It is always

@@ -21,8 +21,8 @@ func newOperationTimes() *operationTimes {
 		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: operationBuckets}, []string{"operation"})
 	}
 	return &operationTimes{
-		store: histogram("tidegate_store_operation_duration_seconds", "Duration of operations of the store that batch work waits for, failed ones included: commit makes results durable."),
-		queue: histogram("tidegate_queue_operation_duration_seconds", "Duration of operations of the queue, failed ones included."),
+		store: histogram("tidegate_store_operation_duration_seconds", "Duration of store operations that batch work waits for, including failed ones; commit makes results durable."),
+		queue: histogram("tidegate_queue_operation_duration_seconds", "Duration of queue operations, including failed ones."),
 	}
 }
 

@@ -28,7 +28,7 @@ type lineMetrics struct {
 func newLineMetrics() *lineMetrics {
 	return &lineMetrics{
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "tidegate_batch_line_duration_seconds", Help: "Time from sending a line that completed to its whole answer, of its last attempt, by model.", Buckets: lineBuckets,
+			Name: "tidegate_batch_line_duration_seconds", Help: "Time from sending a batch line to the end of its answer, of completed lines, last attempt only, by model.", Buckets: lineBuckets,
 		}, []string{"model"}),
 		tokens: make(map[string]openai.Usage),
 		ended:  make(map[string]LineTokens),

@@ -21,13 +21,13 @@ type Metrics struct {
 }
 
 var (
-	descInFlight = prometheus.NewDesc("tidegate_batch_lines_in_flight", "Lines of batches that this gateway has sent and that have no durable result yet.", nil, nil)
-	descLines    = prometheus.NewDesc("tidegate_batch_lines_total", "Lines whose result this gateway has made durable.", []string{"outcome"}, nil)
-	descCommits  = prometheus.NewDesc("tidegate_batch_commits_total", "Groups of results that this gateway has made durable.", nil, nil)
-	descRefused  = prometheus.NewDesc("tidegate_batch_results_refused_total", "Results that the store refused because the claim on their slice had ended: another gateway has taken over, or the batch is over.", nil, nil)
-	descMemory   = prometheus.NewDesc("tidegate_batch_memory_bytes", "Requests of batches in memory that are under way or read ahead.", nil, nil)
-	descShort    = prometheus.NewDesc("tidegate_batch_memory_short_total", "Looks, one a second, that found slots free because no more requests fit into memory.", nil, nil)
-	descLost     = prometheus.NewDesc("tidegate_batch_claims_lost_total", "Claims on slices that this gateway gave up because they had ended.", nil, nil)
+	descInFlight = prometheus.NewDesc("tidegate_batch_lines_in_flight", "Batch lines that this gateway has sent and that have no durable result yet.", nil, nil)
+	descLines    = prometheus.NewDesc("tidegate_batch_lines_total", "Batch lines whose result this gateway has made durable, by outcome.", []string{"outcome"}, nil)
+	descCommits  = prometheus.NewDesc("tidegate_batch_commits_total", "Commits to the store, each of a group of results, by this gateway.", nil, nil)
+	descRefused  = prometheus.NewDesc("tidegate_batch_results_refused_total", "Results that the store refused because the claim on their slice was no longer valid: another gateway had claimed it, or the batch had ended.", nil, nil)
+	descMemory   = prometheus.NewDesc("tidegate_batch_memory_bytes", "Memory in use for requests of batch lines that are in flight or prefetched.", nil, nil)
+	descShort    = prometheus.NewDesc("tidegate_batch_memory_short_total", "Checks, one a second, that found idle batch slots because the request memory limit was reached.", nil, nil)
+	descLost     = prometheus.NewDesc("tidegate_batch_claims_lost_total", "Claims on slices that this gateway lost because their leases had ended.", nil, nil)
 )
 
 var descs = []*prometheus.Desc{descInFlight, descLines, descCommits, descRefused, descLost, descMemory, descShort}
