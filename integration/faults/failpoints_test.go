@@ -23,12 +23,15 @@ import (
 
 // notReached are calls that do not occur in a day, with the reason.
 var notReached = map[string]string{
-	"store.Quarantine":   "asked for contents older than an hour that no row names",
-	"store.UnknownKeys":  "asked for contents older than an hour",
-	"store.RenewBatch":   "asked while a batch takes longer to validate or finalize than a third of its lease",
-	"store.ReleaseBatch": "asked when a stop comes in the middle of that",
-	"store.BatchOfKey":   "asked when failed lines are retried with an idempotency key",
-	"store.Forget":       "finds only what was deleted an hour ago; it is reached, and has nothing to repeat",
+	"store.Quarantine":        "asked for contents older than an hour that no row names",
+	"store.UnknownKeys":       "asked for contents older than an hour",
+	"store.RenewBatch":        "asked while a batch takes longer to validate or finalize than a third of its lease",
+	"store.ReleaseBatch":      "asked when a stop comes in the middle of that",
+	"store.BatchOfKey":        "asked when failed lines are retried with an idempotency key",
+	"store.SetWebhookTargets": "asked with webhooks, see TestWebhookFailpoints",
+	"store.ClaimDeliveries":   "asked with webhooks, see TestWebhookFailpoints",
+	"store.FinishDelivery":    "asked with webhooks, see TestWebhookFailpoints",
+	"store.Forget":            "finds only what was deleted an hour ago; it is reached, and has nothing to repeat",
 }
 
 // inFlight limits the calls that are repeated after the death of the gateway.
