@@ -80,7 +80,7 @@ func TestFileSearch(t *testing.T) {
 	if page := h.page("/files?q=hourly&purpose=batch"); !strings.Contains(page, "&amp;purpose=batch&amp;q=hourly") {
 		t.Error("the next page forgets the search")
 	}
-	if page := h.page("/files?q=nothing+like+it"); !strings.Contains(page, "No file is like that") {
+	if page := h.page("/files?q=nothing+like+it"); !strings.Contains(page, "No file matches") {
 		t.Error("the page does not say that no file was found")
 	}
 	if w := h.get("/files?q=" + strings.Repeat("x", 201)); w.Code != http.StatusBadRequest {

@@ -115,7 +115,7 @@ func (d *Dashboard) fail(w http.ResponseWriter, r *http.Request, err error) {
 // logTrouble logs server errors.
 func (d *Dashboard) logTrouble(r *http.Request, err error) {
 	if status, _ := answerTo(err); status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
-		d.log.Warn("page failed", zap.String("path", r.URL.Path), zap.Error(err))
+		d.log.Warn("rendering page failed", zap.String("path", r.URL.Path), zap.Error(err))
 	}
 }
 
@@ -184,7 +184,7 @@ func (d *Dashboard) download(w http.ResponseWriter, r *http.Request, open func(c
 	}
 	if _, err := io.Copy(w, content); err != nil {
 		if r.Context().Err() == nil {
-			d.log.Warn("download was broken off", zap.String("path", r.URL.Path), zap.Error(err))
+			d.log.Warn("download interrupted", zap.String("path", r.URL.Path), zap.Error(err))
 		}
 		panic(http.ErrAbortHandler) // the connection is aborted, so that a partial content is not taken for complete
 	}

@@ -183,7 +183,7 @@ func FilesPage(s Site, v FileList) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if len(v.Rows) == 0 && (v.Purpose != "" || v.Text != "") {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 18, "<p class=\"quiet\">No file is like that ")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 18, "<p class=\"quiet\">No file matches ")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -189,7 +189,7 @@ func WallProblems(s Site, v Wall) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		} else if len(v.Problems) == 0 {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, "<p class=\"calm\"><span class=\"state is-good\">ok</span> Nothing is wrong that the gateway knows of.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, "<p class=\"calm\"><span class=\"state is-good\">ok</span> No known problems.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

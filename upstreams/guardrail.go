@@ -157,7 +157,7 @@ func rejection(d guardrail.Decision) *openai.Error {
 	return e
 }
 
-var descGuardrail = prometheus.NewDesc("tidegate_guardrail_requests_total", "Requests that the guardrail was asked about, by decision; failed_open and failed_closed: it made none, and the request was sent or not sent.", []string{"class", "decision"}, nil)
+var descGuardrail = prometheus.NewDesc("tidegate_guardrail_requests_total", "Requests that the guardrail had to decide about, by decision; failed_open and failed_closed: it made no decision, and the request was sent or refused.", []string{"class", "decision"}, nil)
 
 var guardrailDescs = []*prometheus.Desc{descGuardrail}
 

@@ -117,7 +117,7 @@ func TestGuardrailOfLiveRequests(t *testing.T) {
 			}
 			want := ""
 			if tt.counted != "" {
-				want = `# HELP tidegate_guardrail_requests_total Requests that the guardrail was asked about, by decision; failed_open and failed_closed: it made none, and the request was sent or not sent.
+				want = `# HELP tidegate_guardrail_requests_total Requests that the guardrail had to decide about, by decision; failed_open and failed_closed: it made no decision, and the request was sent or refused.
 # TYPE tidegate_guardrail_requests_total counter
 tidegate_guardrail_requests_total{class="live",decision="` + tt.counted + `"} 1
 `

@@ -33,7 +33,7 @@ func TestPriceMissing(t *testing.T) {
 		last  windowOutcome
 		want  string
 	}{
-		{Price{}, "", "no window without batch has ended yet"},
+		{Price{}, "", "no interval without batch lines has ended yet"},
 		{Price{}, outcomeNoLive, "no live requests come"},
 		{Price{Windows: 3}, "", "3 of 8 windows without batch so far"},
 		{Price{Windows: 9, TTFT: PriceOf{SamplesWith: 900, SamplesWithout: 12}, ITL: PriceOf{SamplesWith: 900, SamplesWithout: 90}}, "", "12 of 30 live streams without batch so far"},

@@ -53,7 +53,7 @@ func (p *Price) missing(last windowOutcome) string {
 	case ttft.P50 == nil && last != "":
 		return string(last)
 	case p.Windows == 0:
-		return "no window without batch has ended yet"
+		return "no interval without batch lines has ended yet"
 	case p.Windows < priceWindows:
 		return fmt.Sprintf("%d of %d windows without batch so far", p.Windows, priceWindows)
 	default:

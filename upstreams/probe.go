@@ -205,7 +205,7 @@ func (p *Pool) scrape(ctx context.Context, s *snapshot, u *upstream) {
 	read := false // earlier settings are kept if reading fails once
 	got, err := s.get(timed, u, metricsRoute)
 	if err != nil {
-		if c := p.log.Check(zap.DebugLevel, "reading metrics"); c != nil && ctx.Err() == nil {
+		if c := p.log.Check(zap.DebugLevel, "reading metrics failed"); c != nil && ctx.Err() == nil {
 			c.Write(zap.String("upstream", u.url), zap.Error(err))
 		}
 	} else if got.status == http.StatusOK && !isHTML(got.header) {

@@ -85,7 +85,7 @@ func (p *Pool) rediscoverOne(ctx context.Context, s *snapshot, u *upstream) {
 	found, err := p.discover(ctx, s, u)
 	if err != nil {
 		u.probeSoon()
-		if c := p.log.Check(zap.DebugLevel, "asking for models"); c != nil {
+		if c := p.log.Check(zap.DebugLevel, "listing models failed"); c != nil {
 			c.Write(zap.String("upstream", u.url), zap.Error(err))
 		}
 		return

@@ -92,7 +92,7 @@ func (b *backlog) look(ctx context.Context) *view {
 	b.tried = time.Now()
 	v, err := b.read(ctx)
 	if err != nil { // Health reports the error of the store
-		b.reads.log.Debug("reading the backlog", zap.Error(err))
+		b.reads.log.Debug("reading the backlog failed", zap.Error(err))
 		return b.recent()
 	}
 	b.last.Store(v)

@@ -239,8 +239,8 @@ func (h *health) noteFor(part string, err error, past time.Duration) {
 		return
 	}
 	if err != nil {
-		h.log.Warn("batch work is held up", zap.String("part", part), zap.Error(err))
+		h.log.Warn("batch work blocked", zap.String("part", part), zap.Error(err))
 	} else {
-		h.log.Info("batch work goes on", zap.String("part", part))
+		h.log.Info("batch work resumed", zap.String("part", part))
 	}
 }

@@ -180,7 +180,7 @@ func (r *lineReader) runningLines(ctx context.Context, b batch.Batch, p *pager) 
 
 // errResultsGone would be a broken invariant: a result is there until its batch
 // has ended.
-var errResultsGone = errors.New("results of a slice are gone, but its batch goes on")
+var errResultsGone = errors.New("results of a slice are missing, but its batch is not deleted")
 
 // resultsOf returns the results of a slice of a running batch, at least those that existed
 // when it was listed.

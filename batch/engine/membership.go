@@ -55,7 +55,7 @@ func (m *member) enter(ctx context.Context) error {
 		}
 	}
 	m.others.Store(&others)
-	m.log.Info("gateway joined those on its store", zap.String("gateway_id", m.owner), zap.Int("pid", os.Getpid()), zap.Int("others", len(others)))
+	m.log.Info("gateway joined the others on its store", zap.String("gateway_id", m.owner), zap.Int("pid", os.Getpid()), zap.Int("others", len(others)))
 	if shared := m.dispatcher.Capabilities().Loads; shared != nil {
 		shared.SetPeers(peersOf(others), sumLoads(others)) // before the first line is begun
 	}
@@ -113,7 +113,7 @@ func (m *member) runMembership(ctx context.Context) {
 		bounded, cancel := context.WithTimeout(ctx, batch.AnnounceTTL)
 		others, err := membership.Announce(bounded, a, batch.AnnounceTTL)
 		cancel()
-		m.health.noteHousekeeping("telling the other gateways", err)
+		m.health.noteHousekeeping("announcing this gateway to the others", err)
 		if err == nil {
 			// A gateway that was silent when the other joined detects it now.
 			m.health.Note("files", m.sameFiles(others))
@@ -156,6 +156,6 @@ func (m *member) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), batch.AnnounceTTL)
 	defer cancel()
 	if err := membership.Withdraw(ctx, m.owner); err != nil {
-		m.log.Warn("telling the other gateways that this one leaves; they find out by themselves", zap.Error(err))
+		m.log.Warn("announcing the departure failed; other gateways detect it when the heartbeat expires", zap.Error(err))
 	}
 }

@@ -78,7 +78,7 @@ func (u *usageBuffer) flush(ctx context.Context) {
 	ctx, cancel := u.bounded(ctx)
 	defer cancel()
 	if err := u.store.AddUsage(ctx, records); err != nil {
-		u.log.Warn("writing usage; it is kept and written later", zap.Error(err))
+		u.log.Warn("writing usage failed; it is kept and written later", zap.Error(err))
 		for _, r := range records {
 			u.add(r)
 		}

@@ -26,7 +26,7 @@ func (h *handler) downloadFile(w http.ResponseWriter, r *http.Request, id string
 	http.ServeContent(&envelopes{ResponseWriter: w, request: r}, r, "", f.CreatedAt, content)
 	if err := content.Err(); err != nil {
 		if r.Context().Err() == nil {
-			h.log.Error("download broke off", zap.String("file", id), zap.Error(err))
+			h.log.Error("download interrupted", zap.String("file", id), zap.Error(err))
 		}
 		// Fewer bytes were sent than announced. Only an aborted connection shows this.
 		panic(http.ErrAbortHandler)

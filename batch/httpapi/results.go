@@ -65,7 +65,7 @@ func (h *handler) sendResults(w http.ResponseWriter, r *http.Request, id string,
 	}
 	if _, err := io.Copy(w, content); err != nil {
 		if r.Context().Err() == nil {
-			h.log.Warn("results broke off", zap.String("batch", id), zap.Error(err))
+			h.log.Warn("sending results interrupted", zap.String("batch", id), zap.Error(err))
 		}
 		panic(http.ErrAbortHandler) // otherwise an incomplete response would look complete
 	}

@@ -109,15 +109,15 @@ func TestEndpointTest(t *testing.T) {
 		code int
 		want []string // parts of the output
 	}{
-		"all is well": {g: good, want: []string{
+		"all checks pass": {g: good, want: []string{
 			"ok      ready\n", "ok      models: the first one is sim\n", "ok      keys: ", "ok      chat\n", "ok      chat, streamed\n",
 			"ok      completions\n", "ok      completions, streamed\n", "ok      embeddings\n", "ok      responses\n", "ok      messages\n",
 			"ok      upload, compressed; download\n", "ok      batch of 100 requests in ", "ok      list of batches\n", "ok      list of files\n",
-			"ok      reports\n", "ok      cleanup: ", "\n== all is well\n",
+			"ok      reports\n", "ok      cleanup: ", "\n== all checks passed\n",
 		}},
-		"base URL of a client": {g: good, url: good.URL + "/v1/", env: []string{"TEST_LINES=1"}, want: []string{"ok      batch of 1 requests in ", "\n== all is well\n"}},
+		"base URL of a client": {g: good, url: good.URL + "/v1/", env: []string{"TEST_LINES=1"}, want: []string{"ok      batch of 1 requests in ", "\n== all checks passed\n"}},
 		"a batch of embeddings": {g: good, env: []string{"TEST_ENDPOINTS=embeddings", "TEST_LINES=3", "TEST_MODEL=sim"}, want: []string{
-			"ok      models: sim is there\n", "== batch of 3 requests to /v1/embeddings\n", "\n== all is well\n",
+			"ok      models: sim is there\n", "== batch of 3 requests to /v1/embeddings\n", "\n== all checks passed\n",
 		}},
 		"wrong key": {g: good, env: []string{"TIDEGATE_API_KEY=wrong"}, code: 1, want: []string{"FAILED  models: 401 Incorrect API key provided.\n", "\n== 1 checks FAILED\n"}},
 		"model missing": {g: good, env: []string{"TEST_MODEL=missing"}, code: 1, want: []string{

@@ -63,7 +63,7 @@ func (q *Queue) listen(ctx context.Context) {
 		}
 		if !deaf {
 			// Once in an outage; batches continue more slowly.
-			q.log.Warn("the subscription to Redis broke off", zap.Error(q.failed("listening", err)))
+			q.log.Warn("the subscription to Redis was interrupted", zap.Error(q.failed("listening", err)))
 			deaf = true
 		}
 		if _, refused := errors.AsType[*rueidis.RedisError](err); !confirmed.Load() && !refused && q.Ping(ctx) == nil {

@@ -56,10 +56,10 @@ func TestWakeAfterOutage(t *testing.T) {
 	q := open(t, Config{Server: serverOf(t, s), Logger: log, Timeout: 500 * time.Millisecond})
 	subscribed(t, s, q)
 	must(t, s.Kill())
-	eventually(t, "the outage is noticed", func() bool { return seen.FilterMessageSnippet("broke off").Len() > 0 })
+	eventually(t, "the outage is noticed", func() bool { return seen.FilterMessageSnippet("was interrupted").Len() > 0 })
 	must(t, s.Restart())
 	heard(t, q)
-	if n := seen.FilterMessageSnippet("broke off").Len(); n != 1 {
+	if n := seen.FilterMessageSnippet("was interrupted").Len(); n != 1 {
 		t.Errorf("the outage was logged %d times", n)
 	}
 }
