@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	abortLimit   = time.Second      // from the client's leaving until the engine has stopped
+	abortLimit   = time.Second      // from the client's leaving until a real engine has stopped
 	metricsLimit = 30 * time.Second // until requests show in the server's metrics
 	longAnswer   = 1900             // tokens: several seconds
 )
@@ -40,7 +40,7 @@ func (s *suite) abort(t *testing.T) {
 			if err := <-ended; err == nil {
 				t.Fatal("the request was answered before its client left")
 			}
-			tidegatetest.Eventually(t, abortLimit, "the engine to stop", isRunning(0))
+			tidegatetest.Eventually(t, s.abortLimit, "the engine to stop", isRunning(0))
 			t.Logf("no request runs %s after the client disconnected", time.Since(left).Round(time.Millisecond))
 		})
 	}

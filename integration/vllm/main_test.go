@@ -22,7 +22,8 @@ const (
 
 // suite is the state that the tests share, because loading a server takes minutes.
 type suite struct {
-	servers []*vllmtest.Server // all of the same model
+	servers    []*vllmtest.Server // all of the same model
+	abortLimit time.Duration
 }
 
 // TestVLLM starts two servers and runs every test on them, one after the other. The
@@ -31,7 +32,7 @@ func TestVLLM(t *testing.T) {
 	if !vllmtest.Installed() {
 		t.Skipf("needs vLLM: run scripts/test-vllm, which sets %s", vllmtest.VenvVariable)
 	}
-	s := &suite{}
+	s := &suite{abortLimit: abortLimit}
 	for range 2 {
 		s.launch(t)
 	}
@@ -43,6 +44,7 @@ func TestVLLM(t *testing.T) {
 	}{
 		{"models", s.models},
 		{"metric names", s.metricNames},
+		{"simulated metrics", s.simulatedMetrics},
 		{"doctor", s.doctor},
 		{"answers", s.answers},
 		{"tools", s.tools},
