@@ -8,6 +8,7 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/templates"
+	"github.com/tidegate/tidegate/upstreams"
 )
 
 // upstreamKey returns the key of a server in URLs: its address would not fit.
@@ -23,7 +24,7 @@ func upstreamRow(s templates.Site, u Upstream) templates.UpstreamRow {
 		Live: u.LiveInFlight, Batch: u.BatchInFlight, Others: u.OthersInFlight, BatchLimit: u.BatchSlots, MaxSeqs: maxSeqs(u),
 		Limit: u.Limit, LimitWhy: u.LimitReason.Text(), Placement: u.Placement.Text(), Preempted: u.Preemptions,
 		HasMetrics: u.HasMetrics, Running: u.Running, Waiting: u.Waiting, KV: u.KVCacheUsage,
-		TTFT: latency(u.TTFT), ITL: latency(u.ITL), Window: u.Window, Recent: u.Recent, Failures: u.Failures,
+		TTFT: latency(u.Recent.TTFT), ITL: latency(u.Recent.ITL), Window: u.Recent.Window, Recent: u.Recent.Requests, Failures: u.Recent.Failures,
 	}
 }
 
@@ -35,7 +36,7 @@ func maxSeqs(u Upstream) int {
 	return u.MaxNumSeqs
 }
 
-func latency(l Latency) templates.Latency { return templates.Latency(l) }
+func latency(l upstreams.Latency) templates.Latency { return templates.Latency(l) }
 
 func estimate(e Estimate) templates.Estimate { return templates.Estimate(e) }
 

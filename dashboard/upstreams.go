@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/templates"
+	"github.com/tidegate/tidegate/upstreams"
 )
 
 func (d *Dashboard) upstreamList(w http.ResponseWriter, r *http.Request) error {
@@ -58,10 +59,12 @@ func (d *Dashboard) upstreamModel(ctx context.Context, s templates.Site, snap *s
 	}
 	v := templates.Upstream{
 		UpstreamRow: upstreamRow(s, u.Upstream), Key: key, Weight: u.Weight, MaxModelLen: u.MaxModelLen,
-		Requests: u.Requests, AllFailures: u.UpstreamStatus.Failures, OnlyOneFor: u.OnlyOneFor, Charts: upstreamCharts(s, u),
+		Requests: u.Requests, AllFailures: u.Failures, OnlyOneFor: u.OnlyOneFor, Charts: upstreamCharts(s, u.Telemetry),
 	}
-	for _, e := range u.Errors {
-		v.Errors = append(v.Errors, templates.UpstreamError(e))
+	for _, f := range u.Telemetry.Failures {
+		v.Errors = append(v.Errors, templates.UpstreamError{
+			At: f.At, Class: f.Class.String(), Endpoint: f.Endpoint, Model: f.Model, Status: f.Status, Message: f.Message,
+		})
 	}
 	return v, nil
 }
@@ -92,20 +95,20 @@ func (d *Dashboard) upstreamLive(ctx context.Context, r *http.Request, s templat
 	return sections, part(ctx, &sections, "errors", templates.UpstreamErrors(s, v))
 }
 
-func upstreamCharts(s templates.Site, u UpstreamDetail) []templates.Chart {
-	if len(u.History) == 0 {
+func upstreamCharts(s templates.Site, t upstreams.Telemetry) []templates.Chart {
+	if len(t.History) == 0 {
 		return nil
 	}
-	chart := func(id, title string, unit templates.Unit, top float64, series []templates.Series, values func(UpstreamPoint) []float64) templates.Chart {
+	chart := func(id, title string, unit templates.Unit, top float64, series []templates.Series, values func(upstreams.TelemetryPoint) []float64) templates.Chart {
 		c := templates.Chart{ID: id, Title: title, Unit: unit, Top: top, Series: series}
-		every := max(1, len(u.History)/4)
+		every := max(1, len(t.History)/4)
 		clock := "15:04"
-		if time.Duration(every)*u.Step < 2*time.Minute {
+		if time.Duration(every)*t.Step < 2*time.Minute {
 			clock = "15:04:05"
 		}
-		for i, p := range u.History {
+		for i, p := range t.History {
 			at := p.At.In(s.Zone)
-			col := templates.Column{Name: at.Add(-u.Step).Format("Jan 2 15:04:05") + "–" + at.Format("15:04:05"), Values: values(p), Missed: p.Missed}
+			col := templates.Column{Name: at.Add(-t.Step).Format("Jan 2 15:04:05") + "–" + at.Format("15:04:05"), Values: values(p), Missed: p.Missed}
 			if i%every == every/2 {
 				col.Tick, col.Major = at.Format(clock), true
 			}
@@ -115,18 +118,20 @@ func upstreamCharts(s templates.Site, u UpstreamDetail) []templates.Chart {
 	}
 	one := func(name, tone string) []templates.Series { return []templates.Series{{Name: name, Tone: tone}} }
 	quantiles := []templates.Series{{Name: "median", Tone: "live"}, {Name: "to 95 %", Tone: "running"}}
-	of := func(l Latency) []float64 { return []float64{l.P50.Seconds(), max(0, (l.P95 - l.P50).Seconds())} }
+	of := func(l upstreams.Latency) []float64 {
+		return []float64{l.P50.Seconds(), max(0, (l.P95 - l.P50).Seconds())}
+	}
 	return []templates.Chart{
-		chart("flight", "Requests in flight", templates.Numbers, 0, classes, func(p UpstreamPoint) []float64 { return []float64{p.Live, p.Batch} }),
-		chart("waiting", "Waiting on the server", templates.Numbers, 0, one("requests", "plain"), func(p UpstreamPoint) []float64 { return []float64{p.Waiting} }),
-		chart("kv", "KV cache in use", templates.Shares, 1, one("share", "plain"), func(p UpstreamPoint) []float64 { return []float64{p.KVCacheUsage} }),
-		chart("ended", "Requests that ended per "+templates.Span(u.Step), templates.Numbers, 0,
+		chart("flight", "Requests in flight", templates.Numbers, 0, classes, func(p upstreams.TelemetryPoint) []float64 { return []float64{p.Live, p.Batch} }),
+		chart("waiting", "Waiting on the server", templates.Numbers, 0, one("requests", "plain"), func(p upstreams.TelemetryPoint) []float64 { return []float64{p.Waiting} }),
+		chart("kv", "KV cache in use", templates.Shares, 1, one("share", "plain"), func(p upstreams.TelemetryPoint) []float64 { return []float64{p.KVCacheUsage} }),
+		chart("ended", "Requests that ended per "+templates.Span(t.Step), templates.Numbers, 0,
 			[]templates.Series{{Name: "answered", Tone: "good"}, {Name: "failed", Tone: "bad"}},
-			func(p UpstreamPoint) []float64 {
+			func(p upstreams.TelemetryPoint) []float64 {
 				return []float64{float64(p.Requests - p.Failures), float64(p.Failures)}
 			}),
-		chart("ttft", "Time to first token", templates.Seconds, 0, quantiles, func(p UpstreamPoint) []float64 { return of(p.TTFT) }),
-		chart("itl", "Time between tokens", templates.Seconds, 0, quantiles, func(p UpstreamPoint) []float64 { return of(p.ITL) }),
+		chart("ttft", "Time to first token", templates.Seconds, 0, quantiles, func(p upstreams.TelemetryPoint) []float64 { return of(p.TTFT) }),
+		chart("itl", "Time between tokens", templates.Seconds, 0, quantiles, func(p upstreams.TelemetryPoint) []float64 { return of(p.ITL) }),
 	}
 }
 

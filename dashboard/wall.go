@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/templates"
+	"github.com/tidegate/tidegate/upstreams"
 )
 
 // wall serves a summary of the pool for a wall-mounted screen.
@@ -58,8 +59,8 @@ func (d *Dashboard) wallModel(ctx context.Context, s templates.Site, snap *snaps
 }
 
 // minuteCharts returns charts of the last hour by minute.
-func minuteCharts(s templates.Site, minutes []Minute) []templates.Chart {
-	chart := func(id, title string, unit templates.Unit, series []templates.Series, values func(Minute) []float64) templates.Chart {
+func minuteCharts(s templates.Site, minutes []upstreams.PoolMinute) []templates.Chart {
+	chart := func(id, title string, unit templates.Unit, series []templates.Series, values func(upstreams.PoolMinute) []float64) templates.Chart {
 		c := templates.Chart{ID: id, Title: title, Unit: unit, Series: series}
 		for _, m := range minutes {
 			at := m.At.In(s.Zone)
@@ -73,7 +74,7 @@ func minuteCharts(s templates.Site, minutes []Minute) []templates.Chart {
 	}
 	ttft := chart("ttft", "Live time to first token", templates.Seconds,
 		[]templates.Series{{Name: "p50", Tone: "live"}, {Name: "to p95", Tone: "running"}},
-		func(m Minute) []float64 {
+		func(m upstreams.PoolMinute) []float64 {
 			return []float64{m.TTFT.P50.Seconds(), max(0, (m.TTFT.P95 - m.TTFT.P50).Seconds())}
 		})
 	for i, m := range minutes {
@@ -81,11 +82,13 @@ func minuteCharts(s templates.Site, minutes []Minute) []templates.Chart {
 	}
 	return []templates.Chart{
 		ttft,
-		chart("slots", "Slots in use by this gateway", templates.Numbers, classes, func(m Minute) []float64 { return []float64{m.Live, m.Batch} }),
+		chart("slots", "Slots in use by this gateway", templates.Numbers, classes, func(m upstreams.PoolMinute) []float64 { return []float64{m.Live, m.Batch} }),
 		chart("ended", "Requests that ended", templates.Numbers,
 			slices.Concat(classes, []templates.Series{{Name: "failed", Tone: "bad"}}),
-			func(m Minute) []float64 {
-				return []float64{float64(max(0, m.Answered[0])), float64(max(0, m.Answered[1])), float64(m.Failed)}
+			func(m upstreams.PoolMinute) []float64 {
+				answered := func(c upstreams.Class) float64 { return float64(max(0, m.Requests[c]-m.Failures[c])) }
+				failed := m.Failures[upstreams.Live] + m.Failures[upstreams.Batch]
+				return []float64{answered(upstreams.Live), answered(upstreams.Batch), float64(failed)}
 			}),
 	}
 }

@@ -224,10 +224,10 @@ func (f *Fake) fillUpstreams(now time.Time) {
 		for i, m := range u.Models {
 			u.Models[i] = f.Say(m)
 		}
-		up := dashboard.Upstream{UpstreamStatus: u, Window: 5 * time.Minute, Recent: recent, Failures: failures}
+		up := dashboard.Upstream{UpstreamStatus: u, Recent: upstreams.Recent{Window: 5 * time.Minute, Requests: recent, Failures: failures}}
 		if ttft > 0 {
-			up.TTFT = dashboard.Latency{N: recent / 3, P50: ttft, P95: ttft * 7 / 2}
-			up.ITL = dashboard.Latency{N: recent * 60, P50: itl, P95: itl * 2}
+			up.Recent.TTFT = upstreams.Latency{N: recent / 3, P50: ttft, P95: ttft * 7 / 2}
+			up.Recent.ITL = upstreams.Latency{N: recent * 60, P50: itl, P95: itl * 2}
 		}
 		f.upstreams = append(f.upstreams, up)
 	}

@@ -127,8 +127,8 @@ func (f *Fake) Grow(times int64) {
 		u.BatchSlots *= int(times)
 		u.BatchLimit, u.MaxNumSeqs = u.BatchLimit*int(times), u.MaxNumSeqs*int(times)
 		u.Running, u.Waiting = u.Running*float64(times), u.Waiting*float64(times)
-		u.Requests, u.UpstreamStatus.Failures, u.Recent = u.Requests*times, u.UpstreamStatus.Failures*times, u.Recent*times
-		u.Failures *= times
+		u.Requests, u.Failures = u.Requests*times, u.Failures*times
+		u.Recent.Requests, u.Recent.Failures = u.Recent.Requests*times, u.Recent.Failures*times
 	}
 }
 

@@ -29,7 +29,7 @@ func (p pool) Upstream(_ context.Context, url string) (dashboard.UpstreamDetail,
 }
 
 func (p pool) detail(u dashboard.Upstream, index int) dashboard.UpstreamDetail {
-	d := dashboard.UpstreamDetail{Upstream: u, Step: time.Minute}
+	d := dashboard.UpstreamDetail{Upstream: u, Telemetry: upstreams.Telemetry{Recent: u.Recent, Step: time.Minute}}
 	now := p.Clock().Truncate(time.Minute)
 	if index >= 2 {
 		d.OnlyOneFor = u.Models
@@ -38,33 +38,33 @@ func (p pool) detail(u dashboard.Upstream, index int) dashboard.UpstreamDetail {
 		for i := range 60 {
 			x := float64(i) / 8
 			wave := 1 + .25*math.Sin(x) + .1*math.Sin(x*3.7)
-			point := dashboard.UpstreamPoint{At: now.Add(time.Duration(i-59) * time.Minute), Missed: i == 22 || u.State == upstreams.StateDown && i > 48}
+			point := upstreams.TelemetryPoint{At: now.Add(time.Duration(i-59) * time.Minute), Missed: i == 22 || u.State == upstreams.StateDown && i > 48}
 			if !point.Missed {
 				point.Live, point.Batch = 31*wave, 118*(2-wave)
 				point.Waiting = math.Max(0, 9*(wave-1.2)*10)
 				point.KVCacheUsage = math.Min(1, .6*wave)
 				point.Requests = int64(410 * wave)
 				point.Failures = int64(math.Max(0, 40*(wave-1.25)))
-				point.TTFT = dashboard.Latency{N: 100, P50: time.Duration(180*wave) * time.Millisecond, P95: time.Duration(620*wave) * time.Millisecond}
-				point.ITL = dashboard.Latency{N: 9000, P50: time.Duration(30*wave) * time.Millisecond, P95: time.Duration(61*wave) * time.Millisecond}
+				point.TTFT = upstreams.Latency{N: 100, P50: time.Duration(180*wave) * time.Millisecond, P95: time.Duration(620*wave) * time.Millisecond}
+				point.ITL = upstreams.Latency{N: 9000, P50: time.Duration(30*wave) * time.Millisecond, P95: time.Duration(61*wave) * time.Millisecond}
 			}
-			d.History = append(d.History, point)
+			d.Telemetry.History = append(d.Telemetry.History, point)
 		}
 	}
 	for i := range 6 {
-		e := dashboard.UpstreamError{
-			At: now.Add(-time.Duration(i*i*3) * time.Minute), Class: []string{"live", "batch"}[i%2], Endpoint: "/v1/chat/completions",
+		e := upstreams.Failure{
+			At: now.Add(-time.Duration(i*i*3) * time.Minute), Class: []upstreams.Class{upstreams.Live, upstreams.Batch}[i%2], Endpoint: "/v1/chat/completions",
 			Model: p.Say(llama), Status: 500 * (i % 2), Message: p.Say("connection reset by peer while reading the answer, after " + strconv.Itoa(i*7) + " events"),
 		}
 		if u.State != upstreams.StateLoading {
-			d.Errors = append(d.Errors, e)
+			d.Telemetry.Failures = append(d.Telemetry.Failures, e)
 		}
 	}
 	return d
 }
 
 // Minutes has a minute that was missed, and one without live streams.
-func (p pool) Minutes(context.Context) ([]dashboard.Minute, error) {
+func (p pool) Minutes(context.Context) ([]upstreams.PoolMinute, error) {
 	unlock, err := p.begin()
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func (p pool) Minutes(context.Context) ([]dashboard.Minute, error) {
 	if len(p.upstreams) == 0 {
 		return nil, nil
 	}
-	all := make([]dashboard.Minute, 59)
+	all := make([]upstreams.PoolMinute, 59)
 	end := p.Clock().Truncate(time.Minute)
 	for i := range all {
 		m := &all[i]
@@ -83,9 +83,11 @@ func (p pool) Minutes(context.Context) ([]dashboard.Minute, error) {
 			continue
 		}
 		m.Live, m.Batch = 93*wave, 250*(2-wave)
-		m.Answered, m.Failed = [2]int64{int64(300 * wave), int64(600 * wave)}, int64(math.Max(0, 60*(wave-1.25)))
+		failed := int64(math.Max(0, 60*(wave-1.25)))
+		m.Requests = [2]int64{upstreams.Live: int64(300*wave) + failed, upstreams.Batch: int64(600 * wave)}
+		m.Failures[upstreams.Live] = failed
 		if i != 40 {
-			m.TTFT = dashboard.Latency{N: 300, P50: time.Duration(180*wave) * time.Millisecond, P95: time.Duration(620*wave) * time.Millisecond}
+			m.TTFT = upstreams.Latency{N: 300, P50: time.Duration(180*wave) * time.Millisecond, P95: time.Duration(620*wave) * time.Millisecond}
 		}
 	}
 	return all, nil
