@@ -3,6 +3,7 @@ package dashboard
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/a-h/templ"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/templates"
 )
 
@@ -61,6 +63,9 @@ func (d *Dashboard) batchLive(ctx context.Context, r *http.Request, s templates.
 	return sections, nil
 }
 
+// mostGroups limits the groups of failures.
+const mostGroups = 20
+
 func batchModel(b BatchDetail, now time.Time) templates.Batch {
 	v := templates.Batch{
 		BatchRow: batchRow(b.Batch, now), Endpoint: b.Endpoint, Window: b.CompletionWindow,
@@ -70,7 +75,7 @@ func batchModel(b BatchDetail, now time.Time) templates.Batch {
 		RetryOf: b.RetryOf, RetriedBy: b.RetriedBy,
 		CachedTokens: b.Usage.InputTokensDetails.CachedTokens, Reasoning: b.Usage.OutputTokensDetails.ReasoningTokens,
 		Paused: !b.PausedAt.IsZero(), PauseReason: b.PauseReason, MinPriority: minPriority, MaxPriority: maxPriority,
-		GroupsLeft: b.ErrorGroups - len(b.Errors), LinesLeft: b.Counts.Failed - b.ErrorLines, Timeline: timeline(b.Batch),
+		GroupsLeft: max(0, len(b.Failures.Groups)-mostGroups), LinesLeft: b.Counts.Failed - b.Failures.Looked, Timeline: timeline(b.Batch),
 	}
 	v.CanDelete = whyNotDelete(b.Batch) == ""
 	v.CanRetry = whyNotRetry(b.Batch) == "" && b.RetriedBy == ""
@@ -79,11 +84,14 @@ func batchModel(b BatchDetail, now time.Time) templates.Batch {
 	for _, name := range slices.Sorted(maps.Keys(b.Metadata)) {
 		v.Metadata = append(v.Metadata, templates.Pair{Name: name, Value: b.Metadata[name]})
 	}
-	v.Findings = findings(b.Batch.Batch.Errors)
-	for _, g := range b.Errors {
-		group := templates.ErrorGroup{Code: g.Code, Message: g.Message, Lines: g.Lines, Share: templates.Share(g.Lines, b.ErrorLines)}
-		for _, e := range g.Examples {
-			group.Examples = append(group.Examples, templates.ErrorExample(e))
+	v.Findings = findings(b.Errors)
+	for _, g := range b.Failures.Groups[:min(len(b.Failures.Groups), mostGroups)] {
+		group := templates.ErrorGroup{Message: g.Message, Lines: g.Lines, Share: templates.Share(g.Lines, b.Failures.Looked)}
+		if g.Status > 0 {
+			group.Code = fmt.Sprintf("%d %s", g.Status, http.StatusText(g.Status))
+		}
+		for _, l := range g.Examples {
+			group.Examples = append(group.Examples, templates.ErrorExample{Number: l.Number, CustomID: l.CustomID, Message: l.Message})
 		}
 		v.Groups = append(v.Groups, group)
 	}
@@ -193,9 +201,15 @@ func (d *Dashboard) linesLive(ctx context.Context, r *http.Request, s templates.
 
 func (d *Dashboard) linesModel(ctx context.Context, r *http.Request) (templates.Lines, error) {
 	query := r.URL.Query()
-	q := LineQuery{Limit: linesPerPage}
-	if state := query.Get("state"); slices.Contains(templates.LineStates, state) {
-		q.State = LineState(state)
+	q := engine.LineQuery{Limit: linesPerPage}
+	state := query.Get("state")
+	for s := range lineStates {
+		if lineStates[s] == state {
+			q.State = s
+		}
+	}
+	if q.State == "" {
+		state = "" // it is unknown
 	}
 	if after := query.Get("after"); after != "" {
 		n, err := strconv.Atoi(after)
@@ -213,7 +227,7 @@ func (d *Dashboard) linesModel(ctx context.Context, r *http.Request) (templates.
 	if err != nil {
 		return templates.Lines{}, err
 	}
-	v := templates.Lines{Batch: batchRow(b.Batch, d.now()), State: string(q.State), After: q.After, More: page.More, Next: page.After}
+	v := templates.Lines{Batch: batchRow(b.Batch, d.now()), State: state, After: q.After, More: page.More, Next: page.After}
 	for _, l := range page.Lines {
 		v.Rows = append(v.Rows, lineRow(l))
 	}
@@ -240,10 +254,13 @@ func (d *Dashboard) linkLines(s templates.Site, v *templates.Lines) {
 	}
 }
 
-func lineRow(l Line) templates.Line {
+// lineStates are the names of states on pages and in their URLs.
+var lineStates = map[engine.LineState]string{engine.LinePending: "waiting", engine.LineCompleted: "completed", engine.LineFailed: "failed"}
+
+func lineRow(l engine.Line) templates.Line {
 	return templates.Line{
-		Number: l.Number, CustomID: l.CustomID, State: string(l.State), Error: l.Error, Status: l.Status, Attempts: l.Attempts,
-		Upstream: l.Upstream, Duration: l.Duration, InputTokens: l.InputTokens, OutputTokens: l.OutputTokens,
+		Number: l.Number, CustomID: l.CustomID, State: lineStates[l.State], Error: l.Message, Status: l.Status, Attempts: l.Attempts,
+		Upstream: l.Upstream, Duration: l.Duration, InputTokens: l.Usage.InputTokens, OutputTokens: l.Usage.OutputTokens,
 	}
 }
 
@@ -263,14 +280,15 @@ func (d *Dashboard) line(w http.ResponseWriter, r *http.Request) error {
 	}
 	s := d.site(r, "Batches", "Line "+strconv.Itoa(number))
 	v := templates.LineDetail{
-		Batch: batchRow(b.Batch, s.Now), Line: lineRow(l.Line), Input: l.Input, Result: l.Result,
-		InputCut: l.InputTruncated, ResultCut: l.ResultTruncated, InputBytes: l.InputBytes, ResultBytes: l.ResultBytes,
+		Batch: batchRow(b.Batch, s.Now), Line: lineRow(l.Line), InputBytes: int64(len(l.Input)), ResultBytes: int64(len(l.Result)),
 		Before: number - 1,
 	}
-	for _, m := range l.Prompt {
+	v.Input, v.InputCut = shown(l.Input)
+	v.Result, v.ResultCut = shown(l.Result)
+	for _, m := range Prompt(l.Input) {
 		v.Prompt = append(v.Prompt, templates.Message(m))
 	}
-	for _, m := range l.Answer {
+	for _, m := range Answer(l.Result) {
 		v.Answer = append(v.Answer, templates.Message(m))
 	}
 	if int64(number) < b.Counts.Total {
@@ -280,6 +298,17 @@ func (d *Dashboard) line(w http.ResponseWriter, r *http.Request) error {
 		v.UpstreamPage = s.To("upstreams", upstreamKey(l.Upstream))
 	}
 	return d.render(w, r, http.StatusOK, templates.LinePage(s, v))
+}
+
+// shownBytes limits how much of a request or a result is shown.
+const shownBytes = 64 << 10
+
+// shown returns the beginning of a text and reports whether more follows.
+func shown(text []byte) (string, bool) {
+	if len(text) <= shownBytes {
+		return string(text), false
+	}
+	return string(text[:shownBytes]), true
 }
 
 func (d *Dashboard) results(w http.ResponseWriter, r *http.Request) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 )
 
 // Batches provides the batches and the actions on them.
@@ -15,9 +16,9 @@ type Batches interface {
 	Some(ctx context.Context, ids []string) ([]Batch, error)
 
 	// Lines returns a page of a batch's lines in input order.
-	Lines(ctx context.Context, id string, q LineQuery) (LinePage, error)
+	Lines(ctx context.Context, id string, q engine.LineQuery) (engine.LinePage, error)
 	// Line returns one line by its number in the input, from 1.
-	Line(ctx context.Context, id string, number int) (LineDetail, error)
+	Line(ctx context.Context, id string, number int) (engine.LineDetail, error)
 	// Results opens the results of a batch so far: the lines of its output or its
 	// error file.
 	Results(ctx context.Context, id string, kind ResultKind) (Download, error)
@@ -79,12 +80,7 @@ type BatchDetail struct {
 	// History is its progress, oldest first: at most a few hundred points.
 	History []ProgressPoint
 
-	// Errors are failed lines by message, the most frequent first, at most a few dozen
-	// groups. ErrorGroups counts all groups; ErrorLines is how many of the failed
-	// lines, from the first, were grouped.
-	Errors      []ErrorGroup
-	ErrorGroups int
-	ErrorLines  int64
+	Failures engine.Failures
 
 	RetriedBy string // id of the batch that repeats its failed lines
 }
@@ -93,71 +89,6 @@ type BatchDetail struct {
 type ProgressPoint struct {
 	At                time.Time
 	Completed, Failed int64 // lines, up to At
-}
-
-// ErrorGroup is a group of failed lines with the same message.
-type ErrorGroup struct {
-	Code, Message string // the message without the parts that differ between lines
-	Lines         int64
-	Examples      []ErrorExample // at most three
-}
-
-// ErrorExample is one line of an ErrorGroup.
-type ErrorExample struct {
-	Number   int // from 1
-	CustomID string
-	Message  string // complete
-}
-
-// LineState is the state of a line.
-type LineState string
-
-// The states of lines.
-const (
-	LineWaiting   LineState = "waiting" // or running
-	LineCompleted LineState = "completed"
-	LineFailed    LineState = "failed"
-)
-
-// LineQuery selects a page of lines.
-type LineQuery struct {
-	State LineState // "" for any
-	After int       // number of the last line of the previous page, 0 for the first page
-	Limit int
-}
-
-// LinePage is a page of lines.
-type LinePage struct {
-	Lines []Line
-	// More reports whether lines follow. A page of one state may be short, even empty,
-	// although more follow.
-	More  bool
-	After int
-}
-
-// Line is a line in lists. Unknown fields are zero.
-type Line struct {
-	Number                    int // from 1
-	CustomID                  string
-	State                     LineState
-	Status                    int // of the HTTP answer
-	Error                     string
-	Attempts                  int
-	Upstream                  string
-	Duration                  time.Duration
-	InputTokens, OutputTokens int64
-}
-
-// LineDetail is a line with its request and its response.
-type LineDetail struct {
-	Line
-	// Input and Result are JSON, truncated to 64 KiB; Result is "" if there is none
-	// yet.
-	Input, Result                   string
-	InputTruncated, ResultTruncated bool
-	InputBytes, ResultBytes         int64
-	// Prompt and Answer are extracted from the complete texts.
-	Prompt, Answer []Message
 }
 
 // ResultKind selects results.

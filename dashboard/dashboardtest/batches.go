@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -111,45 +112,45 @@ func (b batches) Batch(_ context.Context, id string) (dashboard.BatchDetail, err
 }
 
 // state returns the state of a line, derived from the batch's counts. mu is held.
-func (b batches) state(d *dashboard.BatchDetail, number int) dashboard.LineState {
+func (b batches) state(d *dashboard.BatchDetail, number int) engine.LineState {
 	n := int64(number)
 	done := d.Counts.Completed + d.Counts.Failed
 	switch {
 	case n > done:
-		return dashboard.LineWaiting
+		return engine.LinePending
 	case d.Counts.Failed > 0 && n%max(1, done/d.Counts.Failed) == 0 && n/max(1, done/d.Counts.Failed) <= d.Counts.Failed:
-		return dashboard.LineFailed
+		return engine.LineFailed
 	default:
-		return dashboard.LineCompleted
+		return engine.LineCompleted
 	}
 }
 
-func (b batches) makeLine(d *dashboard.BatchDetail, number int) dashboard.Line {
-	l := dashboard.Line{Number: number, CustomID: b.Say("row-" + strconv.Itoa(number)), State: b.state(d, number)}
+func (b batches) makeLine(d *dashboard.BatchDetail, number int) engine.Line {
+	l := engine.Line{Number: number, CustomID: b.Say("row-" + strconv.Itoa(number)), State: b.state(d, number)}
 	switch l.State {
-	case dashboard.LineCompleted:
+	case engine.LineCompleted:
 		l.Status, l.Attempts, l.Upstream = 200, 1+number%17/16, b.upstreams[number%2*3].URL
-		l.Duration, l.InputTokens, l.OutputTokens = time.Duration(900+number%1700)*time.Millisecond, int64(700+number%300), int64(150+number%120)
-	case dashboard.LineFailed:
+		l.Duration, l.Usage.InputTokens, l.Usage.OutputTokens = time.Duration(900+number%1700)*time.Millisecond, int64(700+number%300), int64(150+number%120)
+	case engine.LineFailed:
 		l.Status, l.Attempts, l.Upstream = 400, 1, b.upstreams[0].URL
-		l.Error = b.Say("This model's maximum context length is 32768 tokens. However, you requested 41216 tokens.")
+		l.Message = b.Say("This model's maximum context length is 32768 tokens. However, you requested 41216 tokens.")
 		l.Duration = 14 * time.Millisecond
 	default:
 	}
 	return l
 }
 
-func (b batches) Lines(_ context.Context, id string, q dashboard.LineQuery) (dashboard.LinePage, error) {
+func (b batches) Lines(_ context.Context, id string, q engine.LineQuery) (engine.LinePage, error) {
 	unlock, err := b.begin()
 	if err != nil {
-		return dashboard.LinePage{}, err
+		return engine.LinePage{}, err
 	}
 	defer unlock()
 	d, err := b.find(id)
 	if err != nil {
-		return dashboard.LinePage{}, err
+		return engine.LinePage{}, err
 	}
-	var page dashboard.LinePage
+	var page engine.LinePage
 	for n := q.After + 1; int64(n) <= d.Counts.Total; n++ {
 		l := b.makeLine(d, n)
 		if q.State != "" && l.State != q.State {
@@ -164,27 +165,24 @@ func (b batches) Lines(_ context.Context, id string, q dashboard.LineQuery) (das
 	return page, nil
 }
 
-func (b batches) Line(_ context.Context, id string, number int) (dashboard.LineDetail, error) {
+func (b batches) Line(_ context.Context, id string, number int) (engine.LineDetail, error) {
 	unlock, err := b.begin()
 	if err != nil {
-		return dashboard.LineDetail{}, err
+		return engine.LineDetail{}, err
 	}
 	defer unlock()
 	d, err := b.find(id)
 	if err != nil {
-		return dashboard.LineDetail{}, err
+		return engine.LineDetail{}, err
 	}
 	if int64(number) > d.Counts.Total {
-		return dashboard.LineDetail{}, batch.ErrNotFound
+		return engine.LineDetail{}, batch.ErrNotFound
 	}
-	l := dashboard.LineDetail{Line: b.makeLine(d, number)}
-	l.Input = "{\n  \"custom_id\": " + jsonText(l.CustomID) + ",\n  \"method\": \"POST\",\n  \"url\": \"" + d.Endpoint + "\",\n  \"body\": {\n    \"model\": " + jsonText(d.Model) + ",\n    \"messages\": [\n      {\"role\": \"user\", \"content\": " + jsonText(b.Say("Summarize the ticket in two sentences.")) + "}\n    ]\n  }\n}"
-	l.InputBytes = int64(len(l.Input))
-	if l.State == dashboard.LineCompleted {
-		l.Result = "{\n  \"custom_id\": " + jsonText(l.CustomID) + ",\n  \"response\": {\n    \"status_code\": 200,\n    \"body\": {\"choices\": [{\"message\": {\"content\": " + jsonText(b.Say("The customer cannot log in since the update.")) + "}}]}\n  }\n}"
-		l.ResultBytes, l.ResultTruncated = 91_244, true
+	l := engine.LineDetail{Line: b.makeLine(d, number)}
+	l.Input = []byte("{\n  \"custom_id\": " + jsonText(l.CustomID) + ",\n  \"method\": \"POST\",\n  \"url\": \"" + d.Endpoint + "\",\n  \"body\": {\n    \"model\": " + jsonText(d.Model) + ",\n    \"messages\": [\n      {\"role\": \"user\", \"content\": " + jsonText(b.Say("Summarize the ticket in two sentences.")) + "}\n    ]\n  }\n}")
+	if l.State == engine.LineCompleted {
+		l.Result = []byte("{\n  \"custom_id\": " + jsonText(l.CustomID) + ",\n  \"response\": {\n    \"status_code\": 200,\n    \"body\": {\"choices\": [{\"message\": {\"content\": " + jsonText(b.Say("The customer cannot log in since the update.")) + "}}], \"logprobs\": [" + strings.Repeat("-0.0312, ", 10_000) + "0]}\n  }\n}")
 	}
-	l.Prompt, l.Answer = dashboard.Prompt([]byte(l.Input)), dashboard.Answer([]byte(l.Result))
 	return l, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/internal/openai"
 	"github.com/tidegate/tidegate/upstreams"
@@ -83,8 +84,8 @@ func (f *Fake) fill() {
 			b.FinalizingAt, b.CompletedAt = end.Add(-4*time.Second), end
 		case batch.Failed:
 			b.FailedAt = end
-			b.Errors = nil
-			b.Batch.Batch.Errors = f.findings()
+			b.Failures = engine.Failures{}
+			b.Errors = f.findings()
 		case batch.Expired:
 			b.FinalizingAt, b.ExpiredAt = end.Add(-2*time.Second), end
 		case batch.Cancelled:
@@ -156,13 +157,13 @@ func (f *Fake) errorsOf(b *dashboard.BatchDetail) {
 	if bad == 0 {
 		return
 	}
-	add := func(code, message, whole string, lines int64, number int) {
+	add := func(status int, message, whole string, lines int64, number int) {
 		if lines == 0 {
 			return
 		}
-		b.Errors = append(b.Errors, dashboard.ErrorGroup{
-			Code: code, Message: f.Say(message), Lines: lines,
-			Examples: []dashboard.ErrorExample{
+		b.Failures.Groups = append(b.Failures.Groups, engine.FailureGroup{
+			Status: status, Message: f.Say(message), Lines: lines,
+			Examples: []engine.Line{
 				{Number: number, CustomID: f.Say("row-" + strconv.Itoa(number)), Message: f.Say(whole)},
 				{Number: number + 64, CustomID: f.Say("row-" + strconv.Itoa(number+64)), Message: f.Say(message)},
 			},
@@ -170,12 +171,12 @@ func (f *Fake) errorsOf(b *dashboard.BatchDetail) {
 	}
 	first := bad - bad/4
 	if b.Status == batch.Expired {
-		add("batch_expired", "This request could not be executed before the completion window expired.", "This request could not be executed before the completion window expired.", bad, 513)
+		add(0, "This request could not be executed before the completion window expired.", "This request could not be executed before the completion window expired.", bad, 513)
 	} else {
-		add("context_length_exceeded", "This model's maximum context length is … tokens. However, you requested … tokens", "This model's maximum context length is 32768 tokens. However, you requested 41216 tokens (40192 in the messages, 1024 in the completion).", first, 48)
-		add("upstream_error", "the connection was closed before the answer was complete", "the connection was closed before the answer was complete", bad-first, 200)
+		add(400, "This model's maximum context length is … tokens. However, you requested … tokens", "This model's maximum context length is 32768 tokens. However, you requested 41216 tokens (40192 in the messages, 1024 in the completion).", first, 48)
+		add(502, "the connection was closed before the answer was complete", "the connection was closed before the answer was complete", bad-first, 200)
 	}
-	b.ErrorGroups, b.ErrorLines = len(b.Errors), bad
+	b.Failures.Looked = bad
 }
 
 // history makes up to 60 steps in which a batch made uneven progress.

@@ -110,8 +110,8 @@ func (f *Fake) Grow(times int64) {
 		b.LineRate *= float64(times)
 		b.InputBytes *= times
 		b.OutputBytes *= times
-		for i := range b.Errors {
-			b.Errors[i].Lines *= times
+		for i := range b.Failures.Groups {
+			b.Failures.Groups[i].Lines *= times
 		}
 		for i := range b.History {
 			p := &b.History[i]

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -156,9 +155,6 @@ func minTime(a, b time.Time) time.Time {
 	return a
 }
 
-// mostGroups limits the groups of failures.
-const mostGroups = 20
-
 // explain groups the failures of a batch. The result is cached, and recomputed when
 // there are more failures, but not more often than every failuresAge.
 func (b *batches) explain(ctx context.Context, d *dashboard.BatchDetail) error {
@@ -175,17 +171,7 @@ func (b *batches) explain(ctx context.Context, d *dashboard.BatchDetail) error {
 		known = counted{d.Counts.Failed, f}
 		b.failures.put(d.ID, now, known)
 	}
-	d.ErrorGroups, d.ErrorLines = len(known.Groups), known.Looked
-	for _, g := range known.Groups[:min(len(known.Groups), mostGroups)] {
-		group := dashboard.ErrorGroup{Message: g.Message, Lines: g.Lines}
-		if g.Status > 0 {
-			group.Code = fmt.Sprintf("%d %s", g.Status, http.StatusText(g.Status))
-		}
-		for _, l := range g.Examples {
-			group.Examples = append(group.Examples, dashboard.ErrorExample{Number: l.Number, CustomID: l.CustomID, Message: l.Message})
-		}
-		d.Errors = append(d.Errors, group)
-	}
+	d.Failures = known.Failures
 	return nil
 }
 

@@ -10,70 +10,32 @@ import (
 	"github.com/tidegate/tidegate/dashboard"
 )
 
-// states maps the engine's states of lines to the dashboard's.
-var states = map[engine.LineState]dashboard.LineState{
-	engine.LinePending: dashboard.LineWaiting, engine.LineCompleted: dashboard.LineCompleted, engine.LineFailed: dashboard.LineFailed,
-}
+// linePasses limits how many bounded parts of a batch the engine searches to fill a
+// page of one state.
+const linePasses = 4
 
 // Lines returns a page of lines.
-func (b *batches) Lines(ctx context.Context, id string, q dashboard.LineQuery) (dashboard.LinePage, error) {
-	query := engine.LineQuery{After: q.After, Limit: q.Limit}
-	for theirs, ours := range states {
-		if ours == q.State {
-			query.State = theirs
-		}
-	}
-	var out dashboard.LinePage
+func (b *batches) Lines(ctx context.Context, id string, q engine.LineQuery) (engine.LinePage, error) {
+	var out engine.LinePage
 	for range linePasses {
-		page, err := b.Engine.Lines(ctx, b.Tenant, id, query)
+		page, err := b.Engine.Lines(ctx, b.Tenant, id, q)
 		if err != nil {
-			return dashboard.LinePage{}, httpapi.Explain(err)
+			return engine.LinePage{}, httpapi.Explain(err)
 		}
-		for _, l := range page.Lines {
-			out.Lines = append(out.Lines, lineOf(l))
-		}
+		out.Lines = append(out.Lines, page.Lines...)
 		out.More, out.After = page.More, page.After
-		query.After, query.Limit = page.After, q.Limit-len(out.Lines)
-		if !page.More || query.Limit <= 0 {
+		q.After, q.Limit = page.After, q.Limit-len(page.Lines)
+		if !page.More || q.Limit <= 0 {
 			break
 		}
 	}
 	return out, nil
 }
 
-// linePasses limits how many bounded parts of a batch the engine searches to fill a
-// page of one state.
-const linePasses = 4
-
-func lineOf(l engine.Line) dashboard.Line {
-	return dashboard.Line{
-		Number: l.Number, CustomID: l.CustomID, State: states[l.State], Status: l.Status, Error: l.Message, Attempts: l.Attempts,
-		Upstream: l.Upstream, Duration: l.Duration, InputTokens: l.Usage.InputTokens, OutputTokens: l.Usage.OutputTokens,
-	}
-}
-
-// shownBytes limits how much of a request or a result is shown.
-const shownBytes = 64 << 10
-
 // Line returns one line.
-func (b *batches) Line(ctx context.Context, id string, number int) (dashboard.LineDetail, error) {
+func (b *batches) Line(ctx context.Context, id string, number int) (engine.LineDetail, error) {
 	l, err := b.Engine.Line(ctx, b.Tenant, id, number)
-	if err != nil {
-		return dashboard.LineDetail{}, httpapi.Explain(err)
-	}
-	d := dashboard.LineDetail{Line: lineOf(l.Line), InputBytes: int64(len(l.Input)), ResultBytes: int64(len(l.Result))}
-	d.Prompt, d.Answer = dashboard.Prompt(l.Input), dashboard.Answer(l.Result)
-	d.Input, d.InputTruncated = shown(l.Input)
-	d.Result, d.ResultTruncated = shown(l.Result)
-	return d, nil
-}
-
-// shown returns the beginning of a text.
-func shown(text []byte) (string, bool) {
-	if len(text) <= shownBytes {
-		return string(text), false
-	}
-	return string(text[:shownBytes]), true
+	return l, httpapi.Explain(err)
 }
 
 // Results opens the results of a batch.
