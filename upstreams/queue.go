@@ -158,6 +158,7 @@ func (p *Pool) abandonWait(ctx context.Context, l *modelQueue, t *ticket, began 
 	case gone != nil:
 		l.counts.left.Add(1)
 		if t.assigned != nil {
+			t.query.unreserve(t.assigned.upstream)
 			p.endClass(t.assigned.upstream, l.class)
 		}
 		return nil, gone

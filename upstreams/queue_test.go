@@ -1,6 +1,8 @@
 package upstreams
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -335,5 +337,36 @@ func TestLiveIsAdmittedBesideFlexThatWaits(t *testing.T) {
 		w.queue.mu.Unlock()
 		w.wantArrived("flex1", "live")
 		w.finish()
+	})
+}
+
+// TestLeavingReturnsReservation checks that a client that leaves after its request was
+// dispatched, and before the request is sent, leaves no pending prompt behind.
+func TestLeavingReturnsReservation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newQueueWorld(t, Config{}, 1)
+		w.send("runs", "k")
+		u, s := w.now.Load().upstreams[0], w.now.Load()
+		before := u.pace.live.Load()
+		leaves := &ticket{query: &Query{Model: model, Bytes: 4000, Tokens: 1000}, whole: true}
+		l, c, err := w.enqueue(leaves, s.models[model].record, 1, time.Now())
+		if l == nil || c != nil || err != nil {
+			t.Fatalf("got %v, %v, want a place in the queue", c, err)
+		}
+		w.answer(answerJSON)
+		synctest.Wait()
+		w.dispatchQueued()
+		if got := u.pace.live.Load() - before; leaves.assigned == nil || got <= 0 {
+			t.Fatalf("got %v with %d pending tokens, want a server with some", leaves.assigned, got)
+		}
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		if _, err := w.abandonWait(gone, l, leaves, time.Now()); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want %v", err, context.Canceled)
+		}
+		live, _ := u.counts()
+		if got := u.pace.live.Load(); got != 0 || live != 0 {
+			t.Errorf("got %d pending tokens and %d live requests, want none", got, live)
+		}
 	})
 }
