@@ -1,6 +1,7 @@
 package upstreams
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -27,6 +28,7 @@ type gpus struct {
 // gpu is a server of gpus.
 type gpu struct {
 	slower     int  // times an H100
+	kvTokens   int  // of the KV cache; 0: those of an H100
 	noMetrics  bool // it has no GET /metrics
 	noCached   bool // its answers do not tell how many tokens were cached
 	noComputed bool // its metrics do not have the tokens that were computed in prefill
@@ -42,6 +44,7 @@ func onGPUs(t *testing.T, servers []gpu, test func(t *testing.T, w *gpus)) {
 				*d *= time.Duration(s.slower)
 			}
 			spec.PrefillRate /= s.slower
+			spec.KVTokens = cmp.Or(s.kvTokens, spec.KVTokens)
 			sim := vllmsim.New(vllmsim.Config{Models: []string{model}, Engine: &spec})
 			t.Cleanup(sim.Close)
 			w.sims = append(w.sims, sim)

@@ -45,6 +45,10 @@ const (
 	// limitStartMost is the largest max_num_seqs that is used as the initial limit as
 	// a whole.
 	limitStartMost = 2 * limitStart
+	// limitStartQuiet is the initial limit of a quiet server that reports metrics: vLLM's
+	// least default of max_num_seqs. What does not fit shows within two samples, and
+	// delays no live request meanwhile.
+	limitStartQuiet = 128
 	// limitFloor is the minimum limit.
 	limitFloor = 2
 	// limitSample is the time between two samples while batch lines run and the limit
@@ -99,6 +103,7 @@ type loadSample struct {
 	done     int64 // answers to batch lines of this gateway, a counter
 	ceiling  int   // max_num_seqs as configured
 	placed   Placement
+	quiet    bool // no live request comes: see placementQuiet
 }
 
 // limiter searches the number of requests of both classes that a server should run
@@ -123,17 +128,20 @@ type limiter struct {
 
 // observe records a sample and returns the new limit.
 func (l *limiter) observe(s loadSample) int {
+	if s.quiet {
+		s.placed = ForBatch
+	}
 	if l.limit == 0 {
-		l.limit, l.why = startOf(s.ceiling), LimitStart
+		l.limit, l.why = startOf(s), LimitStart
 	}
 	if l.replaced(s) { // the requests in flight were admitted by the old limit
-		*l = limiter{limit: startOf(s.ceiling), why: LimitStart, last: s}
+		*l = limiter{limit: startOf(s), why: LimitStart, last: s}
 		return l.limit
 	}
 	previous, before := l.last, l.limit
 	l.last = s
-	if s.placed != previous.placed && previous.placed != "" {
-		l.plan(s.placed)
+	if previous.placed != "" && (s.placed != previous.placed || s.quiet != previous.quiet) {
+		l.plan(s)
 	}
 	l.learnLone(previous, s)
 	queued := l.queue.observe(s, previous)
@@ -150,6 +158,8 @@ func (l *limiter) observe(s loadSample) int {
 		l.shrink(int(kvRoom/s.kvCache*float64(s.inFlight)), LimitKVCache, s.at.Add(kvHold))
 	case s.batch == 0 || float64(s.inFlight) < limitBinding*float64(l.limit):
 		l.window = loadSample{} // throughput at the limit cannot be measured
+	case l.leaps(s):
+		l.limit, l.why = levelFast*l.limit, LimitGrowing
 	case l.window.at.IsZero():
 		l.window = s
 	default:
@@ -167,12 +177,21 @@ func (l *limiter) observe(s loadSample) int {
 	return l.limit
 }
 
-// startOf returns the initial limit of a server with the configured max_num_seqs.
-func startOf(ceiling int) int {
-	if ceiling <= limitStartMost {
-		return ceiling
+// startOf returns the initial limit.
+func startOf(s loadSample) int {
+	switch {
+	case s.ceiling <= limitStartMost:
+		return s.ceiling
+	case s.quiet && s.hasMetrics:
+		return min(s.ceiling, limitStartQuiet)
 	}
 	return limitStart
+}
+
+// leaps reports whether the limit is doubled without a measurement: no live request can
+// be delayed, and the metrics of the server show that there is room.
+func (l *limiter) leaps(s loadSample) bool {
+	return s.quiet && s.hasMetrics && l.searching() && s.waiting < waitingMin && levelFast*s.kvCache <= kvRoom
 }
 
 // replaced reports whether the server process was restarted: its counters decreased.
@@ -186,14 +205,16 @@ func (l *limiter) searching() bool { return l.why == LimitStart || l.why == Limi
 // plan restarts the search with the aim of a placement, from the measurements so far.
 // A limit that was set because requests waited or the KV cache was full remains the
 // upper bound.
-func (l *limiter) plan(of Placement) {
+func (l *limiter) plan(s loadSample) {
 	l.window = loadSample{}
 	next := l.limit
 	switch {
 	case len(l.levels) > 1:
-		next, _ = l.levels.next(aims[of])
+		next, _ = l.levels.next(aims[s.placed])
 		next = max(limitFloor, next)
-	case of == ForLive: // no measurement with fewer requests exists
+	case s.quiet:
+		next = max(l.limit, startOf(s))
+	case s.placed != ForBatch: // no measurement with fewer requests exists
 		next = min(l.limit, limitStart)
 	}
 	if l.why == LimitWaiting || l.why == LimitKVCache {
@@ -250,6 +271,9 @@ func (l *limiter) measure(s loadSample) {
 		next = int(requests / levelSlow)
 	case found:
 		l.why, l.until = LimitPlateau, s.at.Add(plateauHold)
+	}
+	if s.hasMetrics && s.kvCache > 0 { // as many as the KV cache would hold
+		next = min(next, max(s.inFlight, int(kvRoom/s.kvCache*float64(s.inFlight))))
 	}
 	l.limit = max(limitFloor, next)
 }

@@ -2,6 +2,7 @@ package upstreams
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -158,6 +159,8 @@ type liveFirstRun struct {
 	began  time.Time
 	work   sync.WaitGroup
 	failed func(format string, args ...any)
+	// linePrompt is the prompt of a line in tokens; 0: as the constant says.
+	linePrompt int
 
 	mu     sync.Mutex
 	ended  int64            // guarded by mu; live requests while it was measured
@@ -177,7 +180,7 @@ func (r *liveFirstRun) sendLines() {
 		}
 		r.work.Go(func() {
 			defer slot.Release()
-			answer, err := slot.Send(r.ctx, endpoint, []byte(ofTokens(fmt.Sprint("line ", k), linePrompt, lineTokens, false)))
+			answer, err := slot.Send(r.ctx, endpoint, []byte(ofTokens(fmt.Sprint("line ", k), cmp.Or(r.linePrompt, linePrompt), lineTokens, false)))
 			if r.ctx.Err() == nil && (err != nil || answer.Status != http.StatusOK) {
 				r.failed("a line got %+v, %v", answer, err)
 			}

@@ -42,6 +42,14 @@ const (
 	paceLeast = time.Millisecond
 	// holdMost limits for how long one live request holds batch lines back.
 	holdMost = 10 * time.Second
+	// quietAhead is the pending prefill up to which a quiet server gets lines, so that it
+	// always has prompts to prefill: that of a few steps. The next live request waits
+	// for it.
+	quietAhead = int64(75 * time.Millisecond)
+	// quietGap is the gap between two lines on a quiet server, and quietBurst the time
+	// for which gaps may be saved up: the prompt of a line is pending only a little
+	// after the line was admitted.
+	quietGap, quietBurst = int64(250 * time.Microsecond), int64(500 * time.Microsecond)
 	// peersMost limits the pending prefill accepted from other gateways.
 	peersMost = 10 * time.Minute
 )
@@ -54,6 +62,7 @@ type pace struct {
 	cached average32 // cached part of the prompts, by the server's counters
 
 	gap      atomic.Int64 // nanoseconds between two batch lines
+	decoding atomicFloat  // time of decoding in the steps of a prefill, relative to that of the prefill
 	heldBack atomic.Bool  // a line was held back since the last update
 	ease     ease         // reduces gap
 	next     atomic.Int64 // when the next batch line may be sent
@@ -119,7 +128,11 @@ func (p *pace) learn(now time.Time, g gauges, gateways int, filled bool, of Plac
 		}
 		gap += min(float64(decode), gap/together)
 	}
-	p.ease.update(g, was.gauges, p.heldBack.Swap(false) && !filled)
+	if prefill := float64(p.prefill(int64(l.tokensOf))); prefill > 0 {
+		p.decoding.store(min(float64(p.decode.Load())/prefill, 1.0/paceFill))
+	}
+	// Prompts that wait in the server show that it does not prefill them in parallel.
+	p.ease.update(g, was.gauges, p.heldBack.Swap(false) && !filled && g.waiting < 1)
 	gap *= float64(gateways) * p.holdFactor()
 	l.done = p.done.Load()
 	if ended := l.done - was.done; ended > 0 && !was.at.IsZero() {
@@ -188,8 +201,10 @@ func (p *pace) learnSpeed(was paceFigures) {
 	if !g.present || !before.present || g.prefills < before.prefills || intervals < 0 {
 		return // no metrics, or the server was restarted
 	}
+	cached := 0.0 // part of the prompts since the last update
 	if queried := g.queried - before.queried; queried > 0 && g.hits >= before.hits {
-		p.cached.add(min(1, (g.hits-before.hits)/queried))
+		cached = min(1, (g.hits-before.hits)/queried)
+		p.cached.add(cached)
 	}
 	if intervals == 0 {
 		return // nothing was decoded
@@ -198,7 +213,7 @@ func (p *pace) learnSpeed(was paceFigures) {
 	p.addGaugeInterval(interval)
 	usual := l.interval
 	blend(&l.interval, interval)
-	crowd := p.learnFirsts(was, interval)
+	crowd := p.learnFirsts(was, interval, cached)
 	steady := usual > 0 && max(usual, interval) < paceAlike*min(usual, interval)
 	p.learnPrefills(was, interval, crowd, steady)
 	if l.promptTokens > 0 {
@@ -209,8 +224,8 @@ func (p *pace) learnSpeed(was paceFigures) {
 // learnFirsts counts the prompts that were prefilled since the last update by their
 // first tokens. It updates the mean size of a prompt and the bound of the speed, and
 // returns the number of prefills in each step, at an inter-token latency in
-// nanoseconds.
-func (p *pace) learnFirsts(was paceFigures, interval float64) (crowd float64) {
+// nanoseconds. cached is the part of these prompts that was cached.
+func (p *pace) learnFirsts(was paceFigures, interval, cached float64) (crowd float64) {
 	l := &p.learned
 	firsts := l.gauges.firsts - was.gauges.firsts
 	if firsts <= 0 {
@@ -218,10 +233,13 @@ func (p *pace) learnFirsts(was paceFigures, interval float64) (crowd float64) {
 	}
 	span := float64(l.at.Sub(was.at))
 	crowd = firsts * interval / span
-	cached, _ := p.cached.value()
-	tokens := (l.gauges.prompt - was.gauges.prompt) * (1 - cached)
+	usual, _ := p.cached.value()
+	tokens := (l.gauges.prompt - was.gauges.prompt) * (1 - usual)
 	size := l.promptTokens
 	blend(&l.promptTokens, tokens/firsts)
+	if p.estimate() == 0 { // the average may not be that of these prompts yet
+		tokens = (l.gauges.prompt - was.gauges.prompt) * (1 - max(usual, cached))
+	}
 	// They took at most the whole time, and the first may have begun before. A prompt
 	// that is much longer than the others began long before.
 	if crowd >= paceCrowd && tokens > 0 && (size == 0 || tokens/firsts < 2*size) {
@@ -285,6 +303,33 @@ func blend(average *float64, news float64) {
 // opensAt returns when the next batch line may be sent.
 func (p *pace) opensAt() int64 {
 	return max(p.next.Load(), p.stream.endsAt(), p.plain.endsAt(), p.peersLive.Load())
+}
+
+// opensQuietAt is opensAt on a quiet server: its steps may be full of prompts.
+func (p *pace) opensQuietAt(now int64) int64 {
+	open := max(p.stream.endsAt(), p.plain.endsAt(), p.peersLive.Load())
+	if !p.pacesQuiet() {
+		return open
+	}
+	pending := max(p.unseen.Load(), p.peers.Load()) - now
+	return max(open, now+int64(p.holdFactor()*(1+p.decoding.load())*float64(pending))-quietAhead, p.next.Load()-quietBurst)
+}
+
+// pacesQuiet reports whether lines are held back on a quiet server. If it answers but
+// does not decode, its prompts delay nothing.
+func (p *pace) pacesQuiet() bool { return p.interval.Load() > 0 || p.done.Load() == 0 }
+
+// noteWaiting raises the pending prefill to that of the requests that wait in the server.
+func (p *pace) noteWaiting(now int64, waiting float64) {
+	if waiting > 1 { // one waits for the running step
+		raise(&p.unseen, now+int64(p.estimate()*p.learned.promptTokens*(waiting-1)))
+	}
+}
+
+// admitQuiet reserves a gap. It returns false if another line was faster.
+func (p *pace) admitQuiet(now int64) bool {
+	next := p.next.Load()
+	return next-quietBurst <= now && p.next.CompareAndSwap(next, max(next, now)+quietGap)
 }
 
 // hold holds batch lines back while requests wait, up to a time limit.

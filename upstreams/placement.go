@@ -55,8 +55,10 @@ const (
 	placementAverage = 10 * time.Second
 	// placementMemory is how long batch lines count as present after the last one.
 	placementMemory = 10 * time.Second
-	// placementQuiet is how long after the last live request a server is kept for live
-	// requests. Without it, a batch at night would leave part of a server idle.
+	// placementQuiet is how long after the last live request of a model its servers are
+	// quiet: no server is kept for live requests, and each runs as many lines as bring
+	// the highest throughput. Without it, a batch at night would leave part of the
+	// servers idle. A model without a live request since the gateway started is quiet.
 	placementQuiet = 2 * time.Minute
 )
 
@@ -106,6 +108,7 @@ func (k *placement) assign(s *snapshot, now time.Time) {
 	k.tokens = tokens
 	models := make(map[string]*liveNeed, len(s.models))
 	placed := make(map[*upstream]Placement, len(s.upstreams))
+	awake := make(map[*upstream]bool, len(s.upstreams)) // a model is not quiet
 	for model, at := range s.models {
 		n := k.models[model]
 		if n == nil {
@@ -114,12 +117,18 @@ func (k *placement) assign(s *snapshot, now time.Time) {
 		models[model] = n
 		n.update(at, work, now, span)
 		n.vote(at, now, placed)
+		if n.servers > 0 {
+			for _, u := range at.known {
+				awake[u] = true
+			}
+		}
 	}
 	k.models = models
 	for _, u := range s.upstreams {
 		if at := cmp.Or(placed[u], ForBoth); at != u.placement() {
 			u.placed.Store(&at)
 		}
+		u.quiet.Store(!awake[u])
 	}
 }
 
@@ -134,7 +143,7 @@ func (n *liveNeed) update(at *served, work map[*upstream]int64, now time.Time, s
 			n.batch = now
 		}
 	}
-	if own+others > 0 || sum > 0 || n.live.IsZero() {
+	if own+others > 0 || sum > 0 {
 		n.live = now
 	}
 	weight := 1 - math.Exp(-span.Seconds()/placementAverage.Seconds())

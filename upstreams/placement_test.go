@@ -75,7 +75,7 @@ func TestPlacement(t *testing.T) {
 	}{
 		{"no batch", 4, 1, 0, 0, "both both both both"},
 		{"nothing", 4, 0, 0, 0, "both both both both"},
-		{"no live requests yet", 4, 0, 10, 0, "live batch batch batch"},
+		{"no live requests yet", 4, 0, 10, 0, "batch batch batch batch"},
 		{"few live requests", 4, 1, 10, 15 * time.Millisecond, "live batch batch batch"},
 		{"their prompts take more than one server should", 4, 3, 10, 45 * time.Millisecond, "live live batch batch"},
 		{"they are more than one server should run", 4, 6, 10, 10 * time.Millisecond, "live live batch batch"},
@@ -243,7 +243,7 @@ func TestPlacementKeepsCapacity(t *testing.T) {
 // batch_budget takes slots where live requests are, and not where they are not.
 func TestBudgetWhereLiveIs(t *testing.T) {
 	f := newPlacedFleet(t, "m", 2)
-	f.load(0, 1, 0, 0, 1)
+	f.load(1, 1, 0, 0, 1)
 	f.second()
 	at := f.pool.now.Load().models["m"]
 	for _, c := range at.up {
@@ -261,7 +261,14 @@ func TestPlacementWithoutLiveRequests(t *testing.T) {
 	f := newPlacedFleet(t, "m", 4)
 	all := []int{0, 1, 2, 3}
 	f.load(0, 10, 0, all...)
-	for range int(placementQuiet / placementInterval) {
+	if got, want := f.second(), "batch batch batch batch"; got != want {
+		t.Errorf("got %s before the first live request, want %s", got, want)
+	}
+	f.load(0, 10, 15*time.Millisecond, 1)
+	if got, want := f.second(), "live batch batch batch"; got != want {
+		t.Errorf("got %s after the first live request, want %s", got, want)
+	}
+	for range int(placementQuiet/placementInterval) - 1 {
 		if got, want := f.second(), "live batch batch batch"; got != want {
 			t.Fatalf("got %s before the quiet time is over, want %s", got, want)
 		}

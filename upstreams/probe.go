@@ -234,7 +234,7 @@ func (p *Pool) sampleLoad(u *upstream) {
 	s := loadSample{
 		at: time.Now(), hasMetrics: g.present, hasTokens: g.hasTokens, running: g.running, waiting: g.waiting, kvCache: g.kvCache, preempts: g.preempts,
 		prompt: g.prompt, made: g.generated, step: float64(u.pace.interval.Load()) / 1e9, gaps: g.intervals, gapTime: g.intervalTime,
-		inFlight: live + batch + otherLive + otherBatch, batch: batch, done: u.pace.done.Load(), ceiling: u.maxSeqs, placed: u.placement(),
+		inFlight: live + batch + otherLive + otherBatch, batch: batch, done: u.pace.done.Load(), ceiling: u.maxSeqs, placed: u.placement(), quiet: u.quiet.Load(),
 	}
 	limit := int64(u.limiter.observe(s))
 	u.limitWhy = u.limiter.why
@@ -246,6 +246,9 @@ func (p *Pool) sampleLoad(u *upstream) {
 	p.learnCapacity(u, u.limiter.hard, int(g.running))
 	u.liveReserve.sample(s.at, live+otherLive, u.limiter.hard > 0 || u.limiter.why == LimitCeiling)
 	u.pace.learn(s.at, g, gateways, float64(s.inFlight) >= limitBinding*float64(limit), s.placed)
+	if s.quiet {
+		u.pace.noteWaiting(u.age(), g.waiting)
+	}
 	if u.limit.Swap(limit) < limit {
 		p.released()
 	}

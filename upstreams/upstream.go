@@ -43,6 +43,7 @@ type upstream struct {
 	faultsInRow atomic.Int32 // faults since the last good answer
 	saturation  saturation
 	placed      atomic.Pointer[Placement] // nil: ForBoth
+	quiet       atomic.Bool               // no model has had a live request for placementQuiet
 	// pace spaces batch lines out, liveReserve keeps slots for live requests.
 	pace        pace
 	liveReserve liveReserve
@@ -156,7 +157,7 @@ func (c *Candidate) acceptsBatch() bool {
 		return false
 	}
 	now := c.age()
-	open := c.pace.opensAt() <= now
+	open := c.opensAt(now) <= now
 	if !open && !c.pace.heldBack.Load() {
 		c.pace.heldBack.Store(true)
 	}
@@ -166,7 +167,7 @@ func (c *Candidate) acceptsBatch() bool {
 // beginBatch counts a batch line as in flight, if it may be sent now.
 func (c *Candidate) beginBatch() bool {
 	now := c.age()
-	if c.pace.opensAt() > now || !c.hasSlot(c.load.Load()) || !c.pace.admit(now) {
+	if c.opensAt(now) > now || !c.hasSlot(c.load.Load()) || !c.admitLine(now) {
 		return false
 	}
 	for {
@@ -182,6 +183,23 @@ func (c *Candidate) beginBatch() bool {
 			return true
 		}
 	}
+}
+
+// opensAt returns when the next batch line may be sent.
+func (u *upstream) opensAt(now int64) int64 {
+	if u.quiet.Load() {
+		return u.pace.opensQuietAt(now)
+	}
+	return u.pace.opensAt()
+}
+
+// admitLine reserves the time for the prompt of a batch line. It returns false if
+// another line was faster.
+func (u *upstream) admitLine(now int64) bool {
+	if !u.quiet.Load() {
+		return u.pace.admit(now)
+	}
+	return !u.pace.pacesQuiet() || u.pace.admitQuiet(now)
 }
 
 // endBatch reverts beginBatch.

@@ -20,7 +20,8 @@ func (p *Pool) wakeFor(at *served) {
 	for _, c := range at.up {
 		// Upstreams that are closed to batch lines have their own timers.
 		if !c.closedToBatch() && c.trialAt.Load() == 0 && c.hasSlot(c.load.Load()) {
-			first = min(first, max(0, c.pace.opensAt()-c.age()))
+			now := c.age()
+			first = min(first, max(0, c.opensAt(now)-now))
 		}
 	}
 	if first != math.MaxInt64 {

@@ -1,0 +1,83 @@
+//go:build !race
+
+package upstreams
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+)
+
+// TestMakespan checks that a batch whose lines share prefixes takes hardly longer than a
+// client that divides the groups over the servers in advance, and has hardly more
+// computed, while no live request comes. The bounds leave room for what goroutines do
+// in another order.
+func TestMakespan(t *testing.T) {
+	servers := slices.Repeat([]gpu{{slower: 1, kvTokens: 60_000}}, 4)
+	for _, tt := range []struct {
+		name              string
+		job               sharedJob
+		longest, computed float64 // of those of the client
+	}{
+		{"short", sharedJob{groups: 20, lines: 20, shared: 2048, own: 50, generate: 100, shuffled: true}, 1.25, 1.25},
+		{"long", sharedJob{groups: 100, lines: 40, shared: 2048, own: 50, generate: 100, shuffled: true}, 1, 1.05},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			work := tt.job.job()
+			sticky, got := work.sticky(t, servers, 128), work.batch(t, servers, batch.Config{})
+			for _, line := range got.history {
+				t.Log(line)
+			}
+			longest, computed := got.took.Seconds()/sticky.took.Seconds(), got.computed()/sticky.computed()
+			t.Logf("client: %v\nbatch: %v\ntime × %.2f, computed × %.3f", sticky, got, longest, computed)
+			if longest > tt.longest || computed > tt.computed {
+				t.Errorf("got %.2f of the client's time and %.3f of its prompt tokens computed, want at most %.2f and %.2f", longest, computed, tt.longest, tt.computed)
+			}
+		})
+	}
+}
+
+// TestFirstLiveRequest checks that the first live request after a quiet time gets its
+// first token soon, although the steps of all servers are full of the prompts of batch
+// lines. A full step takes 0.1 s.
+func TestFirstLiveRequest(t *testing.T) {
+	for name, tt := range map[string]struct {
+		servers, prompt int
+		most            time.Duration
+	}{
+		"short prompts":             {2, 200, 250 * time.Millisecond},
+		"long prompts":              {2, 2000, 600 * time.Millisecond},
+		"short prompts, one server": {1, 200, 250 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for k := range 3 {
+				lines := 0
+				onGPUs(t, slices.Repeat([]gpu{{slower: 1}}, tt.servers), func(t *testing.T, w *gpus) {
+					w.cfg.BatchPrice = -1
+					if err := w.pool.Apply(w.cfg); err != nil {
+						t.Fatal(err)
+					}
+					ctx, quit := context.WithCancel(t.Context())
+					r := &liveFirstRun{
+						liveFirst: liveFirst{servers: tt.servers, length: time.Hour}, gpus: w, ctx: ctx, began: time.Now(),
+						result: new(liveFirstResult), failed: t.Errorf, linePrompt: tt.prompt,
+					}
+					r.work.Go(r.sendLines)
+					time.Sleep(6*time.Second + time.Duration(k)*37*time.Millisecond)
+					lines = w.pool.Status()[0].BatchInFlight
+					r.sendStream(0)
+					if got := quantile(r.result.ttft, 1); got > tt.most || got == 0 || lines < 40 {
+						t.Errorf("got a TTFT of %v beside %d lines, want at most %v beside at least 40", got, lines, tt.most)
+					} else {
+						t.Logf("TTFT %v beside %d lines", got, lines)
+					}
+					quit()
+					r.work.Wait()
+				})
+			}
+		})
+	}
+}
