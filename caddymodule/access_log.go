@@ -1,11 +1,24 @@
 package caddymodule
 
 import (
+	"net/http"
+
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/upstreams"
 )
+
+// logClient adds the id and the tenant of a request's key to its entry in the access log.
+func logClient(r *http.Request, id access.Identity) {
+	fields, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
+	if !ok || id.KeyID == "" {
+		return
+	}
+	fields.Add(zap.String("tidegate.key", id.KeyID))
+	fields.Add(zap.String("tidegate.tenant", id.Tenant))
+}
 
 // logLive adds the known fields of a live request to its entry in the access log. The
 // model is logged only if a server has it, so that clients cannot inject names.

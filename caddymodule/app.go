@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/webhook"
 )
@@ -52,6 +53,9 @@ type App struct {
 	// replaced; {env.NAME:} may be empty. Default: no key is required.
 	APIKeys []string `json:"api_keys,omitempty"`
 
+	// Keys are accepted keys with a tenant and rights. Default: none.
+	Keys []KeyConfig `json:"keys,omitempty"`
+
 	// AuthOff admits clients on other machines without a key, because a proxy in front
 	// authenticates them. Default: false.
 	AuthOff bool `json:"auth_off,omitempty"`
@@ -71,7 +75,7 @@ type App struct {
 	store StoreModule
 	queue QueueModule
 	files FilesModule
-	keys  keyring
+	keys  access.Ring // of the configuration
 	log   *zap.Logger
 	// keyFiles are the files that keys were read from.
 	keyFiles []string
@@ -129,7 +133,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.reveal(s); err != nil {
 		return err
 	}
-	a.keyFiles = s.files
 	for _, guest := range []struct {
 		raw    *json.RawMessage
 		field  string
@@ -159,9 +162,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("pool: %w", err)
 	}
 	var err error
-	if a.keys, err = newKeyring(a.APIKeys); err != nil {
-		return fmt.Errorf("api_keys: %w", err)
+	if a.keys, err = a.loadKeys(s); err != nil {
+		return err
 	}
+	a.keyFiles = s.files
 	a.key = a.store.Identity(a.Data) + "\n" + a.queue.Identity() + "\n" + a.files.Identity(a.Data)
 	if err := a.Validate(); err != nil {
 		return err
@@ -209,7 +213,7 @@ func (a *App) Validate() error {
 // error the previous settings remain in force.
 func (a *App) Start() error {
 	a.tellAccess()
-	a.applied = &settings{pool: a.poolConfig(), batch: a.batchConfig(), hooks: a.webhooks, keyed: len(a.keys) > 0, local: len(a.keys) == 0 && !a.AuthOff}
+	a.applied = &settings{pool: a.poolConfig(), batch: a.batchConfig(), hooks: a.webhooks, keyed: a.keys.Len() > 0, local: a.keys.Len() == 0 && !a.AuthOff}
 	if err := addresses.acquire(a.listens); err != nil {
 		return err
 	}
@@ -226,7 +230,7 @@ func (a *App) tellAccess() {
 	switch {
 	case !a.hasHandler && a.Role != "" && a.Role.Serves():
 		a.log.Warn("no site has a handler of the gateway: no client can reach it", zap.String("role", string(a.Role)))
-	case len(a.keys) > 0 || !a.hasHandler:
+	case a.keys.Len() > 0 || !a.hasHandler:
 	case a.AuthOff:
 		a.log.Warn("no api_keys are configured and auth is off: every client that reaches the gateway may use it, unless a proxy in front authenticates")
 	default:

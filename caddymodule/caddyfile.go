@@ -178,6 +178,14 @@ func (h *DashboardHandler) options() map[string]option {
 //		files <driver> ...
 //		data  <directory>
 //		api_keys <key...>
+//		key <name> {
+//			secret      <placeholder>
+//			secret_file <file>
+//			tenant      <name>
+//			scopes      <scope...>
+//			models      <model...>
+//			expires     <date>
+//		}
 //		auth  [off]
 //		hosts [<name...>]
 //		cors  [<origin...>|*]
@@ -227,7 +235,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	return block(d, a.options(), "webhook")
+	return block(d, a.options(), "key", "webhook")
 }
 
 // options returns the options of the global option.
@@ -257,6 +265,7 @@ func (a *App) options() map[string]option {
 			}
 			return nil // none: the environment variable is empty
 		},
+		"key":     a.readKey,
 		"metrics": func(d *caddyfile.Dispenser) error { return a.Metrics.unmarshal(d) },
 		"webhook": a.readWebhook,
 		"role":    a.readRole,

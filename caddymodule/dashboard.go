@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -13,9 +15,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/dashboard/source"
+	"github.com/tidegate/tidegate/internal/openai"
 )
 
 func init() {
@@ -41,7 +44,7 @@ type DashboardHandler struct {
 	TrustedOrigins []string `json:"trusted_origins,omitempty"`
 
 	door
-	pages *dashboard.Dashboard
+	pages tenantPages
 	path  string
 }
 
@@ -63,22 +66,24 @@ func (h *DashboardHandler) Provision(ctx caddy.Context) error {
 	if err := checkName(h.Name); err != nil {
 		return err
 	}
-	var err error
-	h.pages, err = dashboard.New(dashboard.Config{
-		Base: h.path, Name: cmp.Or(h.Name, hostName()), Version: Version(), TrustedOrigins: h.TrustedOrigins,
-		Creates: func() bool { return h.app.role().Serves() }, Log: r.log.Named("dashboard"),
-		Source: source.New(source.Config{
-			Tenant: batch.DefaultTenant, Engine: r.engine, Files: r.fileService(h.app.Batch.limits()), Pool: r.pool.Pool,
-			Doctor: r.doctor, Health: r.batchHealth, Started: r.began,
-		}),
-	})
-	if err != nil {
+	files := r.fileService(h.app.Batch.limits())
+	h.pages.open = func(tenant string) (*dashboard.Dashboard, error) {
+		return dashboard.New(dashboard.Config{
+			Base: h.path, Name: cmp.Or(h.Name, hostName()), Version: Version(), TrustedOrigins: h.TrustedOrigins, Identity: clientOf,
+			Creates: func() bool { return h.app.role().Serves() }, Log: r.log.Named("dashboard"),
+			Source: source.New(source.Config{
+				Tenant: tenant, Engine: r.engine, Files: files, Pool: r.pool.Pool,
+				Doctor: r.doctor, Health: r.batchHealth, Started: r.began,
+			}),
+		})
+	}
+	if _, err := h.pages.of(access.DefaultTenant); err != nil { // errors of the configuration
 		return fmt.Errorf("dashboard: %w", err)
 	}
 	// Close open pages, which would delay the server's shutdown. They reconnect to the
 	// next server.
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
-		server.RegisterOnShutdown(h.pages.Close)
+		server.RegisterOnShutdown(h.pages.close)
 	}
 	return nil
 }
@@ -106,19 +111,8 @@ func hostName() string {
 
 // Cleanup closes the remaining open pages.
 func (h *DashboardHandler) Cleanup() error {
-	if h.pages != nil {
-		h.pages.Close()
-	}
+	h.pages.close()
 	return nil
-}
-
-// refuses reports whether the guard refuses a request, and answers it then.
-func (h *DashboardHandler) refuses(w http.ResponseWriter, r *http.Request) bool {
-	refused := h.guard.checkReader(r)
-	if refused != nil {
-		http.Error(w, refused.Message, refused.Status)
-	}
-	return refused != nil
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
@@ -128,16 +122,34 @@ func (h *DashboardHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, nex
 		h.announce(r)
 		return next.ServeHTTP(w, r)
 	}
-	if h.refuses(w, r) {
+	client, refused := h.app.authenticate(r)
+	if refused == nil && !client.key {
+		refused = h.guard.checkReader(r)
+	}
+	if refused != nil {
+		h.refuse(w, refused)
 		return nil
 	}
-	if !h.app.keys.admits(r) {
-		w.Header().Set("WWW-Authenticate", basicChallenge)
-		http.Error(w, "An API key is needed: as password, with any name.", http.StatusUnauthorized)
-		return nil
+	logClient(r, client.Identity)
+	pages, err := h.pages.of(client.Tenant)
+	if err != nil {
+		return err
 	}
-	h.pages.ServeHTTP(w, r)
+	pages.ServeHTTP(w, r.WithContext(access.With(r.Context(), client.Identity)))
 	return nil
+}
+
+// refuse answers a request that is not admitted.
+func (h *DashboardHandler) refuse(w http.ResponseWriter, err *openai.Error) {
+	text := err.Message
+	if err.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", basicChallenge)
+		text = "An API key is needed: as password, with any name."
+	}
+	if err.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(err.RetryAfter.Seconds()))))
+	}
+	http.Error(w, text, err.Status)
 }
 
 var (

@@ -29,7 +29,7 @@ func TestWordsAreDocumented(t *testing.T) {
 		"caddyfile.go":          read(t, "caddyfile.go"),
 	}
 	grammar, _, _ := strings.Cut(pages["caddyfile.go"][strings.Index(pages["caddyfile.go"], "// UnmarshalCaddyfile"):], "\nfunc")
-	for _, options := range []map[string]option{new(App).options(), new(PoolConfig).options(), new(UpstreamConfig).options(), new(BatchConfig).options()} {
+	for _, options := range []map[string]option{new(App).options(), new(KeyConfig).options(), new(PoolConfig).options(), new(UpstreamConfig).options(), new(BatchConfig).options()} {
 		for word := range options {
 			if !regexp.MustCompile("\\| `" + word + "[ `]").MatchString(pages["docs/configuration.md"]) {
 				t.Errorf("%s is not in docs/configuration.md", word)

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/store/sqlite"
 	"github.com/tidegate/tidegate/upstreams"
@@ -196,17 +197,21 @@ func TestMetricsOff(t *testing.T) {
 
 // The log says whom a gateway without keys serves, and nothing where there are keys.
 func TestAccessIsTold(t *testing.T) {
+	var keys access.Ring
+	if err := keys.Add(access.Key{ID: "k"}); err != nil {
+		t.Fatal(err)
+	}
 	for name, tt := range map[string]struct {
 		app  App
 		want string
 	}{
-		"keys":           {App{hasHandler: true, keys: keyring{{}}}, ""},
+		"keys":           {App{hasHandler: true, keys: keys}, ""},
 		"none":           {App{hasHandler: true}, "clients on this machine are served, others are refused"},
 		"auth off":       {App{hasHandler: true, AuthOff: true}, "every client that reaches the gateway may use it, unless a proxy in front authenticates"},
 		"no site":        {App{}, ""},
 		"no site, work":  {App{Role: batch.RoleWork}, ""},
 		"no site, all":   {App{Role: batch.RoleAll}, "no client can reach it"},
-		"no site, a key": {App{Role: batch.RoleServe, keys: keyring{{}}}, "no client can reach it"},
+		"no site, a key": {App{Role: batch.RoleServe, keys: keys}, "no client can reach it"},
 	} {
 		core, entries := observer.New(zap.DebugLevel)
 		tt.app.log = zap.New(core)

@@ -29,7 +29,7 @@ type guard struct {
 // newGuard returns the guard of a handler on the server that ctx provisions. The
 // names of the server's sites count as configured hosts.
 func (a *App) newGuard(ctx caddy.Context) guard {
-	g := guard{open: len(a.APIKeys) > 0, off: a.AuthOff, named: len(a.Hosts) > 0, hosts: a.Hosts, cors: a.CORS}
+	g := guard{open: a.keys.Len() > 0, off: a.AuthOff, named: len(a.Hosts) > 0, hosts: a.Hosts, cors: a.CORS}
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok {
 		return g

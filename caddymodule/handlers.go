@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/batch/httpapi"
@@ -51,37 +53,46 @@ func (d *door) provision(ctx caddy.Context) error {
 // startingRetry is the Retry-After of a gateway that is starting.
 const startingRetry = 2 * time.Second
 
-// admit reports whether a request is admitted: it must have a key, and the parts that
-// it needs must be open. It answers refused requests.
-func (d *door) admit(w http.ResponseWriter, r *http.Request, part gate) bool {
+// anyScope is for requests whose scope depends on the route and is checked later.
+const anyScope access.Scope = ""
+
+// admit returns the request with its client, nil if it is not admitted: the client must
+// have the scope, and the parts that the request needs must be open. It answers refused
+// requests.
+func (d *door) admit(w http.ResponseWriter, r *http.Request, part gate, scope access.Scope) *http.Request {
 	if d.guard.cors.handle(w, r) {
-		return false
+		return nil
 	}
-	if err := d.guard.checkAPI(r); err != nil {
-		openai.WriteError(w, r, err)
-		return false
+	r, refused := d.client(w, r, d.guard.checkAPI)
+	if refused {
+		return nil
 	}
-	if !d.app.keys.admits(r) {
-		challenge(w, r)
-		openai.WriteError(w, r, openai.InvalidAPIKey())
-		return false
+	if scope != anyScope && !access.From(r.Context()).May(scope) {
+		openai.WriteError(w, r, openai.MissingScope(string(scope)))
+		return nil
 	}
-	if d.app.keys.byPassword(r) {
-		if err := d.guard.checkPassword(r); err != nil {
-			openai.WriteError(w, r, err)
-			return false
-		}
-	}
-	d.app.keys.keepValid(r)
 	if !part.wait(r) {
 		problem := "The gateway is starting."
 		if d.app.runtime.started.Load() {
 			problem = "Files and batches are not available now: see GET /health for the reason."
 		}
 		openai.WriteError(w, r, openai.Unavailable(startingRetry, "%s", problem))
-		return false
+		return nil
 	}
-	return true
+	return r
+}
+
+// client returns the request with its client, or answers a refused one.
+func (d *door) client(w http.ResponseWriter, r *http.Request, check func(*http.Request) *openai.Error) (permitted *http.Request, refused bool) {
+	permitted, err := d.permit(r, check)
+	if err == nil {
+		return permitted, false
+	}
+	if err.Status == http.StatusUnauthorized {
+		challenge(w, r)
+	}
+	openai.WriteError(w, r, err)
+	return r, true
 }
 
 // basicChallenge makes a browser ask its user for a key.
@@ -139,7 +150,7 @@ func (h *APIHandler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	r := h.app.runtime
-	h.api = httpapi.New(httpapi.Config{Files: r.fileService(h.app.Batch.limits()), Batches: r.engine, Log: r.log.Named("api")})
+	h.api = httpapi.New(httpapi.Config{Identity: clientOf, Files: r.fileService(h.app.Batch.limits()), Batches: r.engine, Log: r.log.Named("api")})
 	var err error
 	if h.scrapers, err = newKeyring(h.app.Metrics.Keys); err != nil {
 		return fmt.Errorf("metrics: %w", err)
@@ -159,24 +170,28 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	case path == "/metrics" && !h.app.Metrics.Off:
 		h.metrics(w, r)
 	case path == "/doctor":
-		if h.admit(w, r, h.app.pool.gate()) && reads(w, r) {
+		if r = h.admit(w, r, h.app.pool.gate(), access.Operate); r != nil && reads(w, r) {
 			h.doctor(w, r)
 		}
 	case path == "/contents/adopt":
-		if h.admit(w, r, h.app.pool.gate()) {
+		if r = h.admit(w, r, h.app.pool.gate(), access.Admin); r != nil {
 			h.adopt(w, r)
 		}
 	case path == "/webhooks", path == "/webhooks/test":
-		if h.admit(w, r, h.app.runtime.gate()) {
+		if r = h.admit(w, r, h.app.runtime.gate(), access.Admin); r != nil {
 			h.webhooks(w, r, path)
 		}
-	case path == "/upstreams", path == "/upstreams/drain", path == "/upstreams/undrain":
-		if h.admit(w, r, h.app.pool.gate()) {
+	case path == "/upstreams":
+		if r = h.admit(w, r, h.app.pool.gate(), access.Read); r != nil {
+			h.upstreams(w, r, path)
+		}
+	case path == "/upstreams/drain", path == "/upstreams/undrain":
+		if r = h.admit(w, r, h.app.pool.gate(), access.Operate); r != nil {
 			h.upstreams(w, r, path)
 		}
 	case under(path, "/v1/files"), under(path, "/v1/uploads"), under(path, "/v1/batches"),
 		under(path, "/v1/dashboard"), under(path, "/v1/analytics"):
-		if h.admit(w, r, h.app.runtime.gate()) && !h.refusesByRole(w, r) {
+		if r = h.admit(w, r, h.app.runtime.gate(), anyScope); r != nil && !h.refusesByRole(w, r) {
 			h.serveBody(w, r, 0, h.api)
 		}
 	default:
@@ -184,6 +199,9 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	}
 	return nil
 }
+
+// clientOf returns the client of a request that was admitted.
+func clientOf(r *http.Request) access.Identity { return access.From(r.Context()) }
 
 func under(path, root string) bool {
 	rest, ok := strings.CutPrefix(path, root)
@@ -230,9 +248,12 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 	if h.guard.cors.handle(w, r) {
 		return
 	}
-	if err := h.guard.checkReader(r); err != nil {
-		openai.WriteError(w, r, err)
-		return
+	c, refused := h.app.authenticate(r)
+	if !c.key {
+		if err := h.guard.checkReader(r); err != nil {
+			openai.WriteError(w, r, err)
+			return
+		}
 	}
 	if !reads(w, r) {
 		return
@@ -266,14 +287,14 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	if !h.app.keys.admits(r) {
+	if refused != nil || !c.May(access.Operate) {
 		writeJSON(w, r, status, onlyStatus{out.Status})
 		return
 	}
 	writeJSON(w, r, status, out)
 }
 
-// onlyStatus is the response of GET /health without a key if api_keys are configured:
+// onlyStatus is the response of GET /health without a key with the scope operate:
 // sufficient for a load balancer, without information about servers, models and load.
 type onlyStatus struct {
 	Status string `json:"status"`
@@ -355,7 +376,7 @@ func (r *runtime) record(ctx context.Context, l upstreams.LiveRequest) {
 	if fields, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		logLive(fields, &l)
 	}
-	u := batch.UsageRecord{Tenant: batch.DefaultTenant, Class: upstreams.Live.String(), Model: l.Model, Endpoint: l.Endpoint, Requests: 1, Usage: l.Usage}
+	u := batch.UsageRecord{Tenant: cmp.Or(access.From(ctx).Tenant, batch.DefaultTenant), Class: upstreams.Live.String(), Model: l.Model, Endpoint: l.Endpoint, Requests: 1, Usage: l.Usage}
 	if l.Status >= http.StatusBadRequest || l.Status == 0 {
 		u.Failures = 1
 	}
@@ -373,7 +394,11 @@ func (h *ProxyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddy
 		openai.WriteError(w, r, openai.NotFound("", "This gateway does not serve /metrics: `metrics off` is configured."))
 		return nil
 	}
-	if h.admit(w, r, h.app.pool.gate()) && !h.refusesByRole(w, r) {
+	scope := anyScope
+	if upstreams.IsLive(r.URL.EscapedPath()) {
+		scope = access.Live
+	}
+	if r = h.admit(w, r, h.app.pool.gate(), scope); r != nil && !h.refusesByRole(w, r) {
 		h.serveBody(w, r, h.app.pool.LargestBody(), h.proxy)
 	}
 	return nil

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// keyring contains the API keys, hashed.
+// keyring contains keys without rights of their own, hashed.
 type keyring [][sha256.Size]byte
 
 func newKeyring(keys []string) (keyring, error) {
@@ -57,10 +57,8 @@ func credentials(r *http.Request) []credential {
 	return shown
 }
 
-// admits reports whether any of the request's keys is in k. Additional wrong keys are
-// ignored: OpenAI's libraries require a bearer token, and their users send a
-// placeholder in addition to the header with the key. Without keys every request is
-// admitted.
+// admits reports whether any of the request's keys is in k. Without keys every request
+// is admitted.
 func (k keyring) admits(r *http.Request) bool {
 	if len(k) == 0 {
 		return true
@@ -70,35 +68,6 @@ func (k keyring) admits(r *http.Request) bool {
 		found = k.has(c.key) || found // all are compared, so that the timing does not reveal which one matched
 	}
 	return found
-}
-
-// byPassword reports whether a request contains a key only as a password. A browser
-// sends it automatically, also in requests that pages of other origins make.
-func (k keyring) byPassword(r *http.Request) bool {
-	password, other := false, false
-	for _, c := range credentials(r) {
-		valid := k.has(c.key)
-		password, other = password || valid && c.password, other || valid && !c.password
-	}
-	return password && !other
-}
-
-// keepValid deletes the headers that contain no key of k from an admitted request, so
-// that clients are identified by the key and not by a placeholder, which many share.
-func (k keyring) keepValid(r *http.Request) {
-	shown := credentials(r)
-	if len(k) == 0 || len(shown) < 2 {
-		return
-	}
-	valid := make(map[string]bool)
-	for _, c := range shown {
-		valid[c.header] = k.has(c.key) || valid[c.header]
-	}
-	for _, name := range append([]string{"Authorization"}, keyHeaderNames[:]...) {
-		if !valid[name] {
-			r.Header.Del(name)
-		}
-	}
 }
 
 func (k keyring) has(shown string) bool {

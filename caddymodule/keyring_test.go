@@ -85,23 +85,26 @@ func TestEmptyKey(t *testing.T) {
 // What is left of a request's headers is what shows a key: a placeholder that many
 // users send does not make them one client.
 func TestKeepValid(t *testing.T) {
-	ring, err := newKeyring([]string{"one", "two"})
-	if err != nil {
-		t.Fatal(err)
-	}
 	for name, tt := range map[string]struct {
-		keys        keyring
+		keys        []string
 		shown, want http.Header
 	}{
-		"placeholder and key": {ring, http.Header{"Authorization": {"Bearer none"}, "X-Api-Key": {"one"}}, http.Header{"X-Api-Key": {"one"}}},
-		"other header":        {ring, http.Header{"Authorization": {"Bearer none"}, "Api-Key": {"two"}}, http.Header{"Api-Key": {"two"}}},
-		"key and placeholder": {ring, http.Header{"Authorization": {"Bearer one"}, "X-Api-Key": {"x"}}, http.Header{"Authorization": {"Bearer one"}}},
-		"wrong password":      {ring, http.Header{"Authorization": {basic("a", "b")}, "Api-Key": {"one"}}, http.Header{"Api-Key": {"one"}}},
-		"both valid":          {ring, http.Header{"Authorization": {"Bearer one"}, "Api-Key": {"two"}}, http.Header{"Authorization": {"Bearer one"}, "Api-Key": {"two"}}},
+		"placeholder and key": {[]string{"one", "two"}, http.Header{"Authorization": {"Bearer none"}, "X-Api-Key": {"one"}}, http.Header{"X-Api-Key": {"one"}}},
+		"other header":        {[]string{"one", "two"}, http.Header{"Authorization": {"Bearer none"}, "Api-Key": {"two"}}, http.Header{"Api-Key": {"two"}}},
+		"key and placeholder": {[]string{"one", "two"}, http.Header{"Authorization": {"Bearer one"}, "X-Api-Key": {"x"}}, http.Header{"Authorization": {"Bearer one"}}},
+		"wrong password":      {[]string{"one", "two"}, http.Header{"Authorization": {basic("a", "b")}, "Api-Key": {"one"}}, http.Header{"Api-Key": {"one"}}},
+		"both valid":          {[]string{"one", "two"}, http.Header{"Authorization": {"Bearer one"}, "Api-Key": {"two"}}, http.Header{"Authorization": {"Bearer one"}, "Api-Key": {"two"}}},
 		"no keys":             {nil, http.Header{"Authorization": {"Bearer x"}, "Api-Key": {"y"}}, http.Header{"Authorization": {"Bearer x"}, "Api-Key": {"y"}}},
 	} {
+		a := &App{APIKeys: tt.keys}
+		var err error
+		if a.keys, err = a.loadKeys(&secrets{}); err != nil {
+			t.Fatal(err)
+		}
 		r := &http.Request{Header: tt.shown.Clone()}
-		tt.keys.keepValid(r)
+		if _, err := a.authenticate(r); err != nil {
+			t.Errorf("%s: refused: %v", name, err)
+		}
 		if !maps.EqualFunc(r.Header, tt.want, slices.Equal) {
 			t.Errorf("%s: got %v, want %v", name, r.Header, tt.want)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -81,18 +82,28 @@ func (h *APIHandler) mayScrape(r *http.Request) *openai.Error {
 		return nil
 	}
 	if len(cfg.Keys) > 0 {
-		if h.scrapers.admits(r) || len(h.app.keys) > 0 && h.app.keys.admits(r) {
+		if h.scrapers.admits(r) {
 			return nil
+		}
+		if c, err := h.app.authenticate(r); err != nil || c.key {
+			return mayRead(c, err)
 		}
 		return openai.InvalidAPIKey()
 	}
-	if err := h.guard.checkReader(r); err != nil {
-		return err
+	c, err := h.app.authenticate(r)
+	if err == nil && !c.key {
+		return h.guard.checkReader(r)
 	}
-	if !h.app.keys.admits(r) {
-		return openai.InvalidAPIKey()
+	return mayRead(c, err)
+}
+
+// mayRead returns the error for a client that may not read metrics, which are those of
+// all tenants.
+func mayRead(c client, err *openai.Error) *openai.Error {
+	if err == nil && !c.May(access.Operate) {
+		return openai.MissingScope(string(access.Operate))
 	}
-	return nil
+	return err
 }
 
 // metrics answers GET /metrics.

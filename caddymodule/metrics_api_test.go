@@ -40,7 +40,7 @@ func TestWhoMayScrape(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var err error
-			if tt.app.keys, err = newKeyring(tt.app.APIKeys); err != nil {
+			if tt.app.keys, err = tt.app.loadKeys(&secrets{}); err != nil {
 				t.Fatal(err)
 			}
 			h := &APIHandler{

@@ -24,6 +24,9 @@ func (r *runtime) openEngine(ctx context.Context) error {
 func (r *runtime) startEngine() {
 	r.hooks.Start(context.Background())
 	r.engine.Start()
+	ctx, cancel := context.WithCancel(context.Background())
+	r.stopFollowing = cancel
+	r.following.Go(func() { r.directory.Run(ctx) })
 	r.open.Store(true)
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/batch/upload"
@@ -58,6 +59,10 @@ type runtime struct {
 	opening     sync.WaitGroup     // the opener, if it runs
 	stopOpening context.CancelFunc // stops it
 
+	directory     *access.Directory  // managed keys
+	following     sync.WaitGroup     // the directory, if it follows the store
+	stopFollowing context.CancelFunc // stops it
+
 	mu          sync.Mutex // guards what follows
 	files       *upload.Service
 	generations generations[settings]
@@ -88,6 +93,7 @@ func newRuntime(a *App) (*runtime, error) {
 	r.engine = engine.NewEngine(a.batchConfig(), store, queue, files, dispatch, log.Named("batch"))
 	r.hooks = webhook.NewSender(r.engine.Store(), r.engine.Owner(), log.Named("webhooks"))
 	r.engine.CheckMetadata(r.hooks.Check)
+	r.directory = access.NewDirectory(r.engine.Store(), nil)
 	r.doctor = doctor.New(doctor.Config{Engine: r.engine, Pool: a.pool.Pool, Health: r.batchHealth, Keys: r.keyed.Load, Local: r.local.Load, Loose: r.looseFiles})
 	return r, nil
 }
@@ -213,6 +219,8 @@ func (r *runtime) Destruct() error {
 	// requests still arrive while the engine drains.
 	if r.open.Swap(false) {
 		r.hooks.Stop()
+		r.stopFollowing()
+		r.following.Wait()
 		err = errors.Join(err, r.engine.Close())
 	}
 	return err

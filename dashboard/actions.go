@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strconv"
 
+	"github.com/tidegate/tidegate/access"
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/templates"
 )
 
@@ -35,6 +37,49 @@ type batchAction struct {
 	reads bool
 	// creates is true if it creates a batch, and reads complete files for that.
 	creates bool
+	// controls is true if the scope batch allows it for batches of the client's own key
+	// only, and the scope operate for all.
+	controls bool
+}
+
+// scope returns the scope that all clients with the action have.
+func (a batchAction) scope() access.Scope {
+	if a.controls {
+		return access.Read
+	}
+	return access.Batch
+}
+
+// check returns the error for a client that may not execute the action on a batch that a
+// key made.
+func (a batchAction) check(client access.Identity, keyID string) error {
+	switch {
+	case !a.controls && !client.May(access.Batch):
+		return missingScope(access.Batch)
+	case a.controls && !client.May(access.Operate) && !(client.May(access.Batch) && client.Owns(keyID)):
+		return missingScope(access.Operate)
+	}
+	return nil
+}
+
+// permitted returns the endpoint of an action for clients that may execute it.
+func (d *Dashboard) permitted(a batchAction, do endpoint) endpoint {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		client := d.client(r)
+		if a.controls && !client.May(access.Operate) {
+			b, err := d.source.Batches.Some(r.Context(), []string{r.PathValue("id")})
+			if err != nil {
+				return err
+			}
+			if len(b) == 0 {
+				return batch.ErrNotFound
+			}
+			if err := a.check(client, b[0].KeyID); err != nil {
+				return err
+			}
+		}
+		return do(w, r)
+	}
 }
 
 var batchActions = []batchAction{
@@ -91,19 +136,19 @@ var batchActions = []batchAction{
 		creates: true,
 	},
 	{
-		name: "pause",
+		name: "pause", controls: true,
 		do: func(ctx context.Context, b Batches, id string, _ url.Values) ([]string, string, error) {
 			return []string{"batches", id}, "paused", b.Pause(ctx, id)
 		},
 	},
 	{
-		name: "resume",
+		name: "resume", controls: true,
 		do: func(ctx context.Context, b Batches, id string, _ url.Values) ([]string, string, error) {
 			return []string{"batches", id}, "resumed", b.Resume(ctx, id)
 		},
 	},
 	{
-		name: "priority",
+		name: "priority", controls: true,
 		do: func(ctx context.Context, b Batches, id string, form url.Values) ([]string, string, error) {
 			priority, err := readPriority(form.Get("priority"))
 			if err != nil {

@@ -161,7 +161,7 @@ func (d *Dashboard) bulk(w http.ResponseWriter, r *http.Request) error {
 			case ask:
 				row.OK, row.Text = true, foretell(a, b)
 			default:
-				d.doOne(r, a, &row)
+				d.doOne(r, a, found[at].KeyID, &row)
 			}
 		}
 		if row.OK {
@@ -212,9 +212,13 @@ func foretell(a bulkAction, b templates.BatchRow) string {
 	}
 }
 
-// doOne applies an action to one batch and sets the result.
-func (d *Dashboard) doOne(r *http.Request, a bulkAction, row *templates.BulkRow) {
+// doOne applies an action to one batch, which a key made, and sets the result.
+func (d *Dashboard) doOne(r *http.Request, a bulkAction, keyID string, row *templates.BulkRow) {
 	i := slices.IndexFunc(batchActions, func(one batchAction) bool { return one.name == a.name })
+	if err := batchActions[i].check(d.client(r), keyID); err != nil {
+		row.Text = err.Error()
+		return
+	}
 	to, _, err := batchActions[i].do(r.Context(), d.source.Batches, row.ID, r.PostForm)
 	if err != nil {
 		d.logTrouble(r, err)

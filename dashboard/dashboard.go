@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/access"
 )
 
 // Config configures a Dashboard.
@@ -22,6 +24,9 @@ type Config struct {
 	// TrustedOrigins may send actions in addition to the dashboard's own origin, such
 	// as "https://ops.example.com".
 	TrustedOrigins []string
+
+	// Identity returns the client of a request. nil: access.Everyone.
+	Identity func(*http.Request) access.Identity
 
 	// Creates reports whether files and batches may be created. nil: they may.
 	Creates func() bool
@@ -45,6 +50,7 @@ type Dashboard struct {
 	version string
 	source  Source
 	creates func() bool
+	client  func(*http.Request) access.Identity
 	timeout time.Duration
 	// patience limits how long a viewer may take to receive data.
 	patience time.Duration
@@ -81,6 +87,9 @@ func New(cfg Config) (*Dashboard, error) {
 	if cfg.Creates == nil {
 		cfg.Creates = func() bool { return true }
 	}
+	if cfg.Identity == nil {
+		cfg.Identity = func(*http.Request) access.Identity { return access.Everyone() }
+	}
 	or(&cfg.Timeout, 10*time.Second)
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
@@ -88,7 +97,7 @@ func New(cfg Config) (*Dashboard, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	d := &Dashboard{base: base, name: cfg.Name, version: cfg.Version, source: s, creates: cfg.Creates, timeout: cfg.Timeout, patience: streamPatience, log: cfg.Log, now: cfg.Now}
+	d := &Dashboard{base: base, name: cfg.Name, version: cfg.Version, source: s, creates: cfg.Creates, client: cfg.Identity, timeout: cfg.Timeout, patience: streamPatience, log: cfg.Log, now: cfg.Now}
 	d.broadcaster = newBroadcaster(s.Overview.Now, cfg.Interval, cfg.Viewers)
 	d.broadcaster.clock = cfg.Now
 
@@ -137,75 +146,4 @@ func secure(h http.Header) {
 	// as cross-origin if Sec-Fetch-Site is missing.
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
-}
-
-func (d *Dashboard) routes() http.Handler {
-	mux := http.NewServeMux()
-	handle := func(method, path string, f func(http.ResponseWriter, *http.Request) error) {
-		mux.Handle(method+" "+d.base+path, d.page(f))
-	}
-	get := func(path string, f func(http.ResponseWriter, *http.Request) error) { handle("GET", path, f) }
-	post := func(path string, f func(http.ResponseWriter, *http.Request) error) { handle("POST", path, f) }
-	live := func(path string, every int64, f livePage) {
-		mux.Handle("GET "+d.base+"/events"+path, d.stream(every, f))
-	}
-
-	get("/{$}", d.overview)
-	live("/{$}", 1, d.overviewLive)
-	get("/wall", d.wall)
-	live("/wall", 1, d.wallLive)
-	get("/throughput", d.throughput)
-	live("/throughput", 15, d.throughputLive)
-
-	get("/batches", d.batchList)
-	live("/batches", 2, d.batchListLive)
-	get("/batches/{id}", d.batch)
-	live("/batches/{id}", 1, d.batchLive)
-	get("/batches/{id}/lines", d.lines)
-	live("/batches/{id}/lines", 5, d.linesLive)
-	get("/batches/{id}/lines/{number}", d.line)
-	mux.Handle("POST "+d.base+"/batches/actions", d.reading(d.bulk))
-	for _, a := range batchActions {
-		if a.ask != nil {
-			get("/batches/{id}/"+a.name, d.askBatch(a))
-		}
-		if a.creates {
-			mux.Handle("POST "+d.base+"/batches/{id}/"+a.name, d.reading(d.creating(d.doBatch(a))))
-			continue
-		}
-		if a.reads {
-			mux.Handle("POST "+d.base+"/batches/{id}/"+a.name, d.reading(d.doBatch(a)))
-			continue
-		}
-		post("/batches/{id}/"+a.name, d.doBatch(a))
-	}
-
-	mux.Handle("GET "+d.base+"/new", d.reading(d.creating(d.newBatch)))
-	mux.HandleFunc("POST "+d.base+"/new/upload", d.upload)
-	mux.Handle("GET "+d.base+"/new/arriving", d.reading(d.arriving))
-	post("/new", d.creating(d.createBatch))
-
-	get("/files", d.fileList)
-	get("/files/{id}/delete", d.askDeleteFile)
-	post("/files/{id}/delete", d.deleteFile)
-	mux.HandleFunc("GET "+d.base+"/files/{id}/content", d.fileContent)
-	mux.HandleFunc("GET "+d.base+"/batches/{id}/results/{kind}", d.results)
-
-	get("/upstreams", d.upstreamList)
-	live("/upstreams", 1, d.upstreamListLive)
-	get("/upstreams/{key}", d.upstream)
-	live("/upstreams/{key}", 1, d.upstreamLive)
-	get("/upstreams/{key}/drain", d.askDrain)
-	post("/upstreams/{key}/drain", d.drain(true))
-	post("/upstreams/{key}/undrain", d.drain(false))
-
-	get("/doctor", d.doctor)
-
-	mux.HandleFunc("POST "+d.base+"/preferences", d.preferences)
-	mux.HandleFunc("GET "+d.base+"/assets/{hash}/{name}", d.asset)
-	mux.Handle(d.base+"/", d.page(d.nowhere))
-	if d.base != "" {
-		mux.Handle("GET "+d.base, http.RedirectHandler(d.base+"/", http.StatusMovedPermanently))
-	}
-	return mux
 }

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// access holds the transport and the credentials for requests to one upstream. It is
+// upstreamAccess holds the transport and the credentials for requests to one upstream. It is
 // immutable; Apply replaces it.
-type access struct {
+type upstreamAccess struct {
 	out *transport
 	// bearer is the Authorization header, nil if the gateway sends no key of its own.
 	bearer []string
@@ -19,7 +19,7 @@ type access struct {
 
 // header returns the request header for this upstream, derived from the header that
 // is common to all upstreams.
-func (a *access) header(common http.Header) http.Header {
+func (a *upstreamAccess) header(common http.Header) http.Header {
 	if !a.own {
 		return common
 	}
@@ -32,7 +32,7 @@ func (a *access) header(common http.Header) http.Header {
 
 // probeHeader returns the header of probes and other requests that the gateway makes
 // itself.
-func (a *access) probeHeader() http.Header {
+func (a *upstreamAccess) probeHeader() http.Header {
 	h := http.Header{"User-Agent": userAgent, "Accept-Encoding": identity}
 	if a.bearer != nil {
 		h["Authorization"] = a.bearer
@@ -68,7 +68,7 @@ func (p *Pool) assignTransports() {
 			// and a failure for lack of file descriptors would be permanent.
 			_, _ = x509.SystemCertPool() // the error is returned again when a certificate is verified
 		}
-		a := &access{out: out}
+		a := &upstreamAccess{out: out}
 		switch {
 		case cfg.APIKey != "":
 			a.bearer, a.own = []string{"Bearer " + cfg.APIKey}, true

@@ -1,6 +1,7 @@
 package upstreams
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -114,6 +116,10 @@ func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 	if err != nil && !openai.EmptyObject(body.head) { // an empty object is not a request for the only model
 		model, err = s.onlyModel(err)
 	}
+	client := access.From(r.Context())
+	if err == nil {
+		err = checkModel(client, rt, body, r.Header.Get("Content-Type"), model)
+	}
 	if err == nil && rt.check != nil {
 		err = rt.check(body.head)
 	}
@@ -130,7 +136,7 @@ func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 		l.query.Class = Batch
 	}
 	l.done.Class = l.query.Class
-	l.ticket = ticket{query: &l.query, key: clientKey(r), whole: body.replayable(), noEngine: rt.noEngine}
+	l.ticket = ticket{query: &l.query, key: cmp.Or(client.KeyID, clientKey(r)), whole: body.replayable(), noEngine: rt.noEngine}
 	l.header = requestHeader(r, s, l.id)
 	l.forward()
 }

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"mime/multipart"
 	"net/http"
 	"slices"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -85,6 +87,12 @@ var routes = func() map[string]*route {
 	}
 	return byPath
 }()
+
+// IsLive reports whether a path is that of a live request, which a server answers.
+func IsLive(path string) bool { return routes[path] != nil }
+
+// LivePaths returns the paths of live requests.
+func LivePaths() []string { return slices.Sorted(maps.Keys(routes)) }
 
 // model returns the model that a body names, and whether it requests a stream. head
 // is the body or the beginning of a larger one; of the latter only the model is read.
@@ -175,11 +183,18 @@ func event(name string, data any) []byte {
 // serveModels answers GET /v1/models and /v1/models/{id}; id is "" for the list.
 func (x *Proxy) serveModels(w http.ResponseWriter, r *http.Request, id string) {
 	if id == "" {
-		list := x.pool.now.Load().list
-		if list == nil {
-			list = []openai.Model{}
+		client := access.From(r.Context())
+		list := []openai.Model{}
+		for _, m := range x.pool.now.Load().list {
+			if client.MayUse(m.ID) {
+				list = append(list, m)
+			}
 		}
 		writeJSON(w, openai.ModelList{Object: "list", Data: list})
+		return
+	}
+	if !access.From(r.Context()).MayUse(id) {
+		openai.WriteError(w, r, openai.ModelNotFound(clip(id)))
 		return
 	}
 	s, at, complete := x.pool.lookupOrDiscover(r.Context(), id)

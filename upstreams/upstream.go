@@ -75,7 +75,7 @@ type upstream struct {
 	limiter      limiter      // used by the prober alone
 	hangDetector hangDetector // used by the prober alone
 
-	access atomic.Pointer[access]
+	access atomic.Pointer[upstreamAccess]
 
 	condition // guarded by Pool.mu
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -49,7 +50,7 @@ type Seen struct {
 // InspectLines validates requests as they arrive. It calls seen, if not nil, after every
 // line with the findings so far. The error is that of reading.
 func (v *validator) InspectLines(ctx context.Context, from io.Reader, seen func(Seen)) (Inspection, error) {
-	s, err := v.scanLines(ctx, from, "", scanOptions{seen: seen})
+	s, err := v.scanLines(ctx, from, "", scanOptions{seen: seen, client: access.From(ctx)})
 	if err != nil {
 		return Inspection{}, err
 	}
@@ -153,7 +154,9 @@ func (v *validator) scanRequest(ctx context.Context, s *scan, line int, request 
 	if m == nil {
 		m = new(scannedModel)
 		s.models[request.Model] = m
-		if !s.late.IsZero() && v.awaitModel(ctx, request.Model, s.late) {
+		if !s.client.MayUse(request.Model) { // as if it did not exist: OpenAI's answer has the same code
+			m.unknown = fmt.Sprintf("The API key that made this batch does not have access to the model '%s'.", request.Model)
+		} else if !s.late.IsZero() && v.awaitModel(ctx, request.Model, s.late) {
 			s.loading = cmp.Or(s.loading, request.Model)
 		} else {
 			m.unknown = v.unknownModel(request.Model)

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -77,10 +78,11 @@ func (e *Engine) RetryFailed(ctx context.Context, tenant, id string, r RetryRequ
 		metadata = make(map[string]string, 1)
 	}
 	metadata[RetryOf] = id
+	client := access.From(ctx)
 	made, created, err := e.store.CreateBatch(ctx, batch.NewBatch{
 		ID: openai.NewID("batch_"), Tenant: tenant, Endpoint: b.Endpoint, InputFileID: input.ID,
 		CompletionWindow: b.CompletionWindow, Window: window, Metadata: metadata, Priority: b.Priority, OutputTTL: b.OutputTTL,
-		IdempotencyKey: r.IdempotencyKey, RequestHash: hash,
+		IdempotencyKey: r.IdempotencyKey, RequestHash: hash, KeyID: client.KeyID, Models: client.Models,
 	})
 	if err != nil || !created { // another request with the key was quicker
 		if err == nil {

@@ -6,22 +6,24 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// CreateBatch accepts a batch. It is durable when CreateBatch returns. Its input is
-// validated later.
+// CreateBatch accepts a batch of the client that ctx has. It is durable when CreateBatch
+// returns. Its input is validated later.
 func (e *Engine) CreateBatch(ctx context.Context, tenant string, r batch.CreateRequest) (batch.Batch, error) {
 	if e.check != nil {
 		if err := e.check(tenant, r.Metadata); err != nil {
 			return batch.Batch{}, err
 		}
 	}
+	client := access.From(ctx)
 	b, created, err := e.store.CreateBatch(ctx, batch.NewBatch{
 		ID: openai.NewID("batch_"), Tenant: tenant, Endpoint: r.Endpoint, InputFileID: r.InputFileID,
 		CompletionWindow: r.CompletionWindow, Window: r.Window, Metadata: r.Metadata, Priority: r.Priority, OutputTTL: r.OutputTTL,
-		IdempotencyKey: r.IdempotencyKey, RequestHash: r.RequestHash,
+		IdempotencyKey: r.IdempotencyKey, RequestHash: r.RequestHash, KeyID: client.KeyID, Models: client.Models,
 	})
 	if err != nil {
 		return batch.Batch{}, err

@@ -4,6 +4,7 @@ package engine
 type StoppedBatch struct {
 	ID     string `json:"id"`
 	Reason string `json:"reason"`
+	Tenant string `json:"-"`
 }
 
 // stoppedListed bounds how many of them Health lists.
@@ -14,7 +15,7 @@ func (r *Reads) stopped() []StoppedBatch {
 	var all []StoppedBatch
 	for _, b := range r.scheduler.ActiveBatches() {
 		if b.PauseReason != "" && len(all) < stoppedListed {
-			all = append(all, StoppedBatch{b.ID, b.PauseReason})
+			all = append(all, StoppedBatch{b.ID, b.PauseReason, b.Tenant})
 		}
 	}
 	return all

@@ -72,7 +72,7 @@ func TestFailingBatchIsPaused(t *testing.T) {
 	if b.Status != batch.InProgress || b.Counts.Failed > 30+20 {
 		t.Errorf("got %s with %+v, want in_progress and at most 50 failed", b.Status, b.Counts)
 	}
-	h.wantStopped(engine.StoppedBatch{ID: id, Reason: b.PauseReason})
+	h.wantStopped(engine.StoppedBatch{ID: id, Reason: b.PauseReason, Tenant: b.Tenant})
 
 	h.Resume(id) // too early: the next streak pauses it again
 	again := h.paused(id)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 	"github.com/tidegate/tidegate/internal/wait"
@@ -36,6 +37,8 @@ type scanOptions struct {
 	// late limits the wait for a model that may still be discovered. After it the rest of
 	// the input is read to count the lines. Zero: the scan waits for no model.
 	late time.Time
+	// client is the client whose rights to use models are checked.
+	client access.Identity
 }
 
 // scannedModel is a model that requests name.
@@ -130,7 +133,7 @@ func (v *validator) scanInput(ctx context.Context, b batch.Batch, input batch.Fi
 		return nil, fmt.Errorf("opening input file: %w", err)
 	}
 	defer content.Close()
-	return v.scanLines(ctx, content, b.Endpoint, scanOptions{late: time.Now().Add(settleTime)})
+	return v.scanLines(ctx, content, b.Endpoint, scanOptions{late: time.Now().Add(settleTime), client: access.Identity{Models: b.Models}})
 }
 
 // unknownModel returns the finding for a model that is not served, "" for one that is.

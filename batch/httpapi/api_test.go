@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/batch/files/local"
@@ -157,11 +159,8 @@ func newAPI(t *testing.T, limits upload.Limits) *api {
 	a.server = httptest.NewServer(httpapi.New(httpapi.Config{
 		Files:   &upload.Service{Store: a.store, Files: a.files, Limits: limits},
 		Batches: batches{engine.NewEngine(batch.Config{}, a.store, memory.New(), a.files, noPool{}, zap.NewNop()), a.store},
-		Tenant: func(r *http.Request) string {
-			if name := r.Header.Get(tenantHeader); name != "" {
-				return name
-			}
-			return batch.DefaultTenant
+		Identity: func(r *http.Request) access.Identity {
+			return access.Identity{Tenant: cmp.Or(r.Header.Get(tenantHeader), access.DefaultTenant), Scopes: []access.Scope{access.Batch, access.Operate}}
 		},
 		Log: zaptest.NewLogger(t),
 	}))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/internal/openai"
@@ -17,6 +18,24 @@ type Control interface {
 	PrioritizeBatch(ctx context.Context, tenant, id string, priority int) (batch.Batch, error)
 	// RetryFailed returns a *batch.StateError if the batch cannot be retried.
 	RetryFailed(ctx context.Context, tenant, id string, r engine.RetryRequest) (batch.Batch, error)
+}
+
+// own returns an endpoint that clients with the scope batch may use for batches that
+// their own key made, and clients with the scope operate for all batches of the tenant.
+func (h *handler) own(do endpoint) endpoint {
+	return func(w http.ResponseWriter, r *http.Request, id string) error {
+		client := access.From(r.Context())
+		if !client.May(access.Operate) {
+			b, err := h.batches.Batch(r.Context(), h.tenant(r), id)
+			if err != nil {
+				return err
+			}
+			if !client.May(access.Batch) || !client.Owns(b.KeyID) {
+				return openai.MissingScope(string(access.Operate))
+			}
+		}
+		return do(w, r, id)
+	}
 }
 
 func (h *handler) pauseBatch(w http.ResponseWriter, r *http.Request, id string) error {

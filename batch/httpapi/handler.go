@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/upload"
 )
@@ -36,27 +37,26 @@ type Batches interface {
 type Config struct {
 	Files   *upload.Service
 	Batches Batches
-	// Tenant returns the tenant of a request. nil: always
-	// batch.DefaultTenant.
-	Tenant func(*http.Request) string
+	// Identity returns the client of a request. nil: access.Everyone.
+	Identity func(*http.Request) access.Identity
 	// Log logs internal errors. nil: none.
 	Log *zap.Logger
 }
 
 // handler answers the requests of all routes.
 type handler struct {
-	files   *upload.Service
-	batches Batches
-	tenant  func(*http.Request) string
-	log     *zap.Logger
-	routes  []route
+	files    *upload.Service
+	batches  Batches
+	identity func(*http.Request) access.Identity
+	log      *zap.Logger
+	routes   []route
 }
 
 // New makes the handler.
 func New(cfg Config) http.Handler {
-	h := &handler{files: cfg.Files, batches: cfg.Batches, tenant: cfg.Tenant, log: cfg.Log}
-	if h.tenant == nil {
-		h.tenant = func(*http.Request) string { return batch.DefaultTenant }
+	h := &handler{files: cfg.Files, batches: cfg.Batches, identity: cfg.Identity, log: cfg.Log}
+	if h.identity == nil {
+		h.identity = func(*http.Request) access.Identity { return access.Everyone() }
 	}
 	if h.log == nil {
 		h.log = zap.NewNop()
@@ -64,6 +64,10 @@ func New(cfg Config) http.Handler {
 	h.routes = h.table()
 	return h
 }
+
+// tenant returns the tenant whose objects a request is about: that of its client, or the
+// one that an admin acts for.
+func (h *handler) tenant(r *http.Request) string { return access.From(r.Context()).Tenant }
 
 // answer writes a JSON object with status 200.
 func answer(w http.ResponseWriter, v any) error {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -14,11 +15,42 @@ import (
 // returned before anything is written.
 type endpoint func(w http.ResponseWriter, r *http.Request, id string) error
 
+// methods are the methods of a route by name.
+type methods map[string]method
+
+// method handles one method of a route for clients with a scope.
+type method struct {
+	scope access.Scope
+	do    endpoint
+}
+
+// reads returns a method for clients that may read the objects of a tenant.
+func reads(do endpoint) method { return method{access.Read, do} }
+
+// writes returns a method for clients that may make and change them.
+func writes(do endpoint) method { return method{access.Batch, do} }
+
 // route is a path with its methods.
 type route struct {
 	path    string // "*" matches an id, "#" a number
 	object  object // kind of object that the id refers to
-	methods map[string]endpoint
+	methods methods
+}
+
+// Route is one method of a route, for tests that must know all.
+type Route struct {
+	Method, Path string // in Path, "*" stands for an id and "#" for a number
+	Scope        access.Scope
+}
+
+// Routes returns all routes.
+func Routes() (all []Route) {
+	for _, rt := range new(handler).table() {
+		for _, name := range slices.Sorted(maps.Keys(rt.methods)) {
+			all = append(all, Route{name, rt.path, rt.methods[name].scope})
+		}
+	}
+	return all
 }
 
 // object is a kind of object with ids.
@@ -35,34 +67,34 @@ var (
 
 func (h *handler) table() []route {
 	return []route{
-		{"/v1/files", object{}, map[string]endpoint{"GET": h.listFiles, "POST": h.createFile}},
-		{"/v1/files/*", fileObject, map[string]endpoint{"GET": h.getFile, "DELETE": h.deleteFile}},
-		{"/v1/files/*/content", fileObject, map[string]endpoint{"GET": h.downloadFile}},
-		{"/v1/uploads", object{}, map[string]endpoint{"POST": h.createUpload}},
-		{"/v1/uploads/*/parts", uploadObject, map[string]endpoint{"POST": h.addPart}},
-		{"/v1/uploads/*/complete", uploadObject, map[string]endpoint{"POST": h.completeUpload}},
-		{"/v1/uploads/*/cancel", uploadObject, map[string]endpoint{"POST": h.cancelUpload}},
-		{"/v1/batches", object{}, map[string]endpoint{"GET": h.listBatches, "POST": h.createBatch}},
+		{"/v1/files", object{}, methods{"GET": reads(h.listFiles), "POST": writes(h.createFile)}},
+		{"/v1/files/*", fileObject, methods{"GET": reads(h.getFile), "DELETE": writes(h.deleteFile)}},
+		{"/v1/files/*/content", fileObject, methods{"GET": reads(h.downloadFile)}},
+		{"/v1/uploads", object{}, methods{"POST": writes(h.createUpload)}},
+		{"/v1/uploads/*/parts", uploadObject, methods{"POST": writes(h.addPart)}},
+		{"/v1/uploads/*/complete", uploadObject, methods{"POST": writes(h.completeUpload)}},
+		{"/v1/uploads/*/cancel", uploadObject, methods{"POST": writes(h.cancelUpload)}},
+		{"/v1/batches", object{}, methods{"GET": reads(h.listBatches), "POST": writes(h.createBatch)}},
 		// These names are not ids: see reports.go.
-		{"/v1/batches/status", object{}, map[string]endpoint{"GET": h.reportStatus}},
-		{"/v1/dashboard", object{}, map[string]endpoint{"GET": h.reportDashboard}},
-		{"/v1/batches/dashboard", object{}, map[string]endpoint{"GET": h.reportOldDashboard}},
-		{"/v1/analytics/timeline", object{}, map[string]endpoint{"GET": h.reportTimeline}},
-		{"/v1/batches/analytics/timeline", object{}, map[string]endpoint{"GET": h.reportTimeline}},
-		{"/v1/analytics/tokens", object{}, map[string]endpoint{"GET": h.reportTokens}},
-		{"/v1/batches/analytics/tokens", object{}, map[string]endpoint{"GET": h.reportTokens}},
-		{"/v1/batches/demand", object{}, map[string]endpoint{"GET": h.getDemand}},
-		{"/v1/batches/*/token_usage", batchObject, map[string]endpoint{"GET": h.reportBatchTokens}},
-		{"/v1/batches/*", batchObject, map[string]endpoint{"GET": h.getBatch, "DELETE": h.deleteBatch}},
-		{"/v1/batches/*/cancel", batchObject, map[string]endpoint{"POST": h.cancelBatch}},
-		{"/v1/batches/*/pause", batchObject, map[string]endpoint{"POST": h.pauseBatch}},
-		{"/v1/batches/*/resume", batchObject, map[string]endpoint{"POST": h.resumeBatch}},
-		{"/v1/batches/*/priority", batchObject, map[string]endpoint{"POST": h.prioritizeBatch}},
-		{"/v1/batches/*/retry_failed", batchObject, map[string]endpoint{"POST": h.retryFailed}},
-		{"/v1/batches/*/results", batchObject, map[string]endpoint{"GET": h.listLines}},
-		{"/v1/batches/*/output", batchObject, map[string]endpoint{"GET": h.getOutput}},
-		{"/v1/batches/*/errors", batchObject, map[string]endpoint{"GET": h.getErrors}},
-		{"/v1/batches/*/lines/#", batchObject, map[string]endpoint{"GET": h.getLine}},
+		{"/v1/batches/status", object{}, methods{"GET": reads(h.reportStatus)}},
+		{"/v1/dashboard", object{}, methods{"GET": reads(h.reportDashboard)}},
+		{"/v1/batches/dashboard", object{}, methods{"GET": reads(h.reportOldDashboard)}},
+		{"/v1/analytics/timeline", object{}, methods{"GET": reads(h.reportTimeline)}},
+		{"/v1/batches/analytics/timeline", object{}, methods{"GET": reads(h.reportTimeline)}},
+		{"/v1/analytics/tokens", object{}, methods{"GET": reads(h.reportTokens)}},
+		{"/v1/batches/analytics/tokens", object{}, methods{"GET": reads(h.reportTokens)}},
+		{"/v1/batches/demand", object{}, methods{"GET": reads(h.getDemand)}},
+		{"/v1/batches/*/token_usage", batchObject, methods{"GET": reads(h.reportBatchTokens)}},
+		{"/v1/batches/*", batchObject, methods{"GET": reads(h.getBatch), "DELETE": writes(h.deleteBatch)}},
+		{"/v1/batches/*/cancel", batchObject, methods{"POST": writes(h.cancelBatch)}},
+		{"/v1/batches/*/pause", batchObject, methods{"POST": method{access.Read, h.own(h.pauseBatch)}}},
+		{"/v1/batches/*/resume", batchObject, methods{"POST": method{access.Read, h.own(h.resumeBatch)}}},
+		{"/v1/batches/*/priority", batchObject, methods{"POST": method{access.Read, h.own(h.prioritizeBatch)}}},
+		{"/v1/batches/*/retry_failed", batchObject, methods{"POST": writes(h.retryFailed)}},
+		{"/v1/batches/*/results", batchObject, methods{"GET": reads(h.listLines)}},
+		{"/v1/batches/*/output", batchObject, methods{"GET": reads(h.getOutput)}},
+		{"/v1/batches/*/errors", batchObject, methods{"GET": reads(h.getErrors)}},
+		{"/v1/batches/*/lines/#", batchObject, methods{"GET": reads(h.getLine)}},
 	}
 }
 
@@ -109,24 +141,30 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if method == http.MethodHead {
 		method = http.MethodGet // the server leaves the body out
 	}
-	do, ok := rt.methods[method]
+	m, ok := rt.methods[method]
 	if !ok {
 		w.Header().Set("Allow", allowed(rt.methods))
 		openai.WriteError(w, r, openai.MethodNotAllowed(r.Method, clip(path)))
 		return
 	}
+	client := h.identity(r)
+	if !client.May(m.scope) {
+		openai.WriteError(w, r, openai.MissingScope(string(m.scope)))
+		return
+	}
+	r = r.WithContext(access.With(r.Context(), client))
 	missing := func() *openai.Error { return rt.object.missing(clip(id)) }
 	// An invalid query is reported for every id, even for one that cannot exist.
 	if rt.object.id != nil && !rt.object.id.MatchString(id) && (method == http.MethodPost || r.URL.RawQuery == "") {
 		openai.WriteError(w, r, missing())
 		return
 	}
-	if err := do(w, r, id); err != nil {
+	if err := m.do(w, r, id); err != nil {
 		h.refuse(w, r, err, missing)
 	}
 }
 
-func allowed(methods map[string]endpoint) string {
+func allowed(methods methods) string {
 	names := slices.Sorted(maps.Keys(methods))
 	if i := slices.Index(names, http.MethodGet); i >= 0 {
 		names = slices.Insert(names, i+1, http.MethodHead)

@@ -33,6 +33,7 @@ func numbers(most string) kind {
 var values = map[string]map[string]kind{
 	"": {
 		"data": words, "pool": anything, "batch": {[]string{"on", `""`, "OFF"}, `followed by "off" or a block`}, "body": anything, "store": anything, "queue": anything, "files": anything,
+		"key":      {[]string{`a`, `""`, "\"a\x1b\""}, "key"},
 		"api_keys": {[]string{`""`, `one " "`, ",", "one ,,"}, "a key is empty"},
 		"role":     {[]string{"boss", "Serve", `""`}, "must be one of all, serve, work"},
 		"metrics":  {[]string{"on", "yes", "key", `""`, "OFF"}, "metrics must be off, public or keys"},
@@ -58,6 +59,12 @@ var values = map[string]map[string]kind{
 		"tls_ca": anything, "tls_client_auth": {[]string{"one", "one two three"}, "wrong argument count"}, "tls_insecure_skip_verify": {[]string{"yes"}, "wrong argument count"},
 	},
 	"body": {"min_rate": sizes, "grace": durations},
+	"key": {
+		"secret": {[]string{"sk-1", `""`, "{env.A:sk-1}"}, "secret"}, "secret_file": {[]string{`""`, "{file.a}"}, "the path of a file"},
+		"tenant": {[]string{`""`, "a/b", "-a", "*", `"a b"`, strings.Repeat("a", 65)}, "must have 1 to 64 letters"},
+		"scopes": {[]string{"root", "live Admin", `""`, "live,batch"}, "scopes are: live, batch, read, operate, admin"},
+		"models": {[]string{`""`, `a ""`}, "the name of a model is empty"}, "expires": {[]string{"tomorrow", "2027-13-01", `""`, "30d"}, "a date such as"},
+	},
 	"guardrail": {
 		"timeout": durations, "key": anything, "fail": {[]string{"shut", "Open", `""`}, "must be one of closed, open"},
 		"classes": {[]string{"flex", "live flex", `""`}, "classes must be live, batch or both"},
@@ -87,6 +94,7 @@ var settings = map[string]string{
 	"pool":      "{\n\ttidegate {\n\tpool {\n\n%s\n\t}\n\t}\n}\n",
 	"body":      "{\n\ttidegate {\n\tbody {\n\n%s\n\t}\n\t}\n}\n",
 	"batch":     "{\n\ttidegate {\n\tbatch {\n\n%s\n\t}\n\t}\n}\n",
+	"key":       "{\n\ttidegate {\n\n\tkey a {\n%s\n\t}\n\t}\n}\n",
 	"guardrail": "{\n\ttidegate {\n\tpool {\n\tguardrail http://a {\n%s\n\t}\n\t}\n\t}\n}\n",
 	"upstream":  "{\n\ttidegate {\n\tpool {\n\tupstream https://a {\n%s\n\t}\n\t}\n\t}\n}\n",
 	"postgres":  "{\n\ttidegate {\n\n\tstore postgres postgres://db/tidegate {\n%s\n\t}\n\t}\n}\n",

@@ -188,6 +188,24 @@ func InvalidAPIKey() *Error {
 	return &Error{Status: http.StatusUnauthorized, Message: "Incorrect API key provided.", Type: TypeInvalidRequest, Code: "invalid_api_key"}
 }
 
+// MissingScope is the 403 for a key that lacks a scope.
+func MissingScope(scope string) *Error {
+	return &Error{
+		Status: http.StatusForbidden, Type: TypeInvalidRequest, Code: "missing_scope",
+		Message: fmt.Sprintf("You have insufficient permissions for this operation. Missing scopes: %s. Ask the gateway's operator for a key with this scope.", scope),
+	}
+}
+
+// ModelNotAllowed is the 403 for a model that the client's key may not use, whether it
+// exists or not. OpenAI answers with the same code for a model of which a project is
+// not a user.
+func ModelNotAllowed(model string) *Error {
+	return &Error{
+		Status: http.StatusForbidden, Type: TypeInvalidRequest, Param: "model", Code: "model_not_found",
+		Message: fmt.Sprintf("Your API key does not have access to the model '%s'.", model),
+	}
+}
+
 // Conflict is a 409 for which a retry cannot help.
 func Conflict(format string, args ...any) *Error {
 	return &Error{Status: http.StatusConflict, Message: fmt.Sprintf(format, args...), Type: TypeInvalidRequest, NoRetry: true}

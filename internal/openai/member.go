@@ -2,6 +2,17 @@ package openai
 
 import "slices"
 
+// CountMembers returns how many members of a name the JSON object b has. Servers differ
+// in which of several they use.
+func CountMembers(b []byte, name string) (n int) {
+	for m := membersOf(b); m.next(); {
+		if string(m.name()) == name {
+			n++
+		}
+	}
+	return n
+}
+
 // AddMember returns the JSON object b with one more member, whose value is JSON. It
 // is false when b has a member of that name or is no object. b is not changed, and
 // every other byte of it stays as it is.

@@ -1,0 +1,118 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/tidegate/tidegate/access"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// client is the result of authenticating a request.
+type client struct {
+	access.Identity
+	key      bool // it sent a valid key
+	password bool // only as a password, which browsers repeat by themselves
+}
+
+// authenticate returns the client of a request. Wrong keys are ignored if there is a
+// valid one: OpenAI's libraries require a bearer token, and their users send a
+// placeholder in addition to the header with the key.
+//
+// Without keys in the configuration, a client without a key may do everything; the guard
+// decides whether it is admitted. A managed key limits its client to its rights there,
+// too, so that a revoked one is refused.
+func (a *App) authenticate(r *http.Request) (client, *openai.Error) {
+	shown := credentials(r)
+	var (
+		found         client
+		others        bool // a valid key that is no password
+		away, managed bool
+		valid         = make([]bool, len(shown))
+	)
+	for i, c := range shown { // all are compared, so that the timing does not reveal which one matched
+		managed = managed || access.Managed(c.key)
+		id, err := a.findKey(r.Context(), c.key)
+		switch {
+		case errors.Is(err, access.ErrUnavailable):
+			away = true
+		case err == nil:
+			if found.key && !sameRights(found.Identity, id) {
+				return client{}, openai.InvalidRequest("", "ambiguous_api_key", "The request has two valid API keys with different rights: send one.")
+			}
+			valid[i] = true
+			if !found.key {
+				found.Identity, found.key = id, true
+			}
+			others = others || !c.password
+		}
+	}
+	switch {
+	case found.key:
+		found.password = !others
+		keepValid(r, shown, valid)
+		return found, nil
+	case away:
+		return client{}, openai.Unavailable(startingRetry, "API keys cannot be checked now: see GET /health for the reason.")
+	case a.keys.Len() > 0 || managed:
+		return client{}, openai.InvalidAPIKey()
+	default:
+		return client{Identity: access.Everyone()}, nil
+	}
+}
+
+// findKey returns the identity of a key of the configuration or of the store.
+func (a *App) findKey(ctx context.Context, secret string) (access.Identity, error) {
+	if id, ok := a.keys.Find(secret, time.Now()); ok {
+		return id, nil
+	}
+	if a.runtime == nil {
+		return access.Identity{}, access.ErrUnknownKey
+	}
+	return a.runtime.directory.Find(ctx, secret)
+}
+
+// sameRights reports whether it makes no difference which of two keys a request has.
+func sameRights(a, b access.Identity) bool {
+	return a.Tenant == b.Tenant && reflect.DeepEqual(a.Scopes, b.Scopes) && reflect.DeepEqual(a.Models, b.Models)
+}
+
+// keepValid deletes the headers that contain no valid key from an admitted request, so
+// that clients are identified by the key and not by a placeholder, which many share.
+// Managed keys are deleted, too: they are for the gateway only, and servers must not see
+// them.
+func keepValid(r *http.Request, shown []credential, valid []bool) {
+	keep := make(map[string]bool)
+	for i, c := range shown {
+		keep[c.header] = keep[c.header] || valid[i] && !access.Managed(c.key)
+	}
+	for _, c := range shown {
+		if !keep[c.header] {
+			r.Header.Del(c.header)
+		}
+	}
+}
+
+// permit returns a request that carries its client, nil if the client is not admitted
+// and answer has refused it. It checks the client's address and origin as well.
+func (d *door) permit(r *http.Request, check func(*http.Request) *openai.Error) (*http.Request, *openai.Error) {
+	c, err := d.app.authenticate(r)
+	if err != nil {
+		return nil, err
+	}
+	if !c.key {
+		if err := check(r); err != nil {
+			return nil, err
+		}
+	}
+	if c.password {
+		if err := d.guard.checkPassword(r); err != nil {
+			return nil, err
+		}
+	}
+	logClient(r, c.Identity)
+	return r.WithContext(access.With(r.Context(), c.Identity)), nil
+}
