@@ -26,7 +26,7 @@ func TestActions(t *testing.T) {
 		"pause":             {"/batches/" + ids[1] + "/pause", nil, "pause " + ids[1], "/batches/" + ids[1] + "?done=paused", "Resume"},
 		"resume":            {"/batches/" + ids[5] + "/resume", nil, "resume " + ids[5], "/batches/" + ids[5] + "?done=resumed", "Pause"},
 		"priority":          {"/batches/" + ids[1] + "/priority", []string{"priority", "-7"}, "priority -7 " + ids[1], "/batches/" + ids[1] + "?done=prioritized", "−7"},
-		"drain":             {"/upstreams/" + key + "/drain", nil, "drain http://vllm-1.gpu.internal:8000", "/upstreams/" + key + "?done=draining", "51 requests of this gateway are left there"},
+		"drain":             {"/upstreams/" + key + "/drain", nil, "drain http://vllm-1.gpu.internal:8000", "/upstreams/" + key + "?done=draining", "51 requests of this gateway are in flight there"},
 		"undrain":           {"/upstreams/" + key + "/undrain", nil, "undrain http://vllm-1.gpu.internal:8000", "/upstreams/" + key + "?done=undrained", "gets requests again"},
 		"delete a file":     {"/files/" + files[3] + "/delete", nil, "delete " + files[3], "/files?done=deleted", "It was deleted"},
 		"create": {

@@ -131,7 +131,7 @@ func (p *Pool) checkLine(ctx context.Context, s *snapshot, rt *route, body []byt
 func (p *Pool) undecided(s *snapshot, class Class, rt *route, err error) error {
 	open := s.cfg.Guardrail.FailOpen
 	if why := err.Error(); p.decisions.failure.Swap(&why) == nil { // once until it decides again
-		p.log.Warn("guardrail does not decide", zap.Stringer("class", class), zap.String("endpoint", rt.path), zap.Bool("requests_are_sent", open), zap.Error(err))
+		p.log.Warn("guardrail unavailable", zap.Stringer("class", class), zap.String("endpoint", rt.path), zap.Bool("requests_are_sent", open), zap.Error(err))
 	}
 	if open {
 		p.decisions.counts[class][undecidedPassed].Add(1)
@@ -144,7 +144,7 @@ func (p *Pool) undecided(s *snapshot, class Class, rt *route, err error) error {
 // count counts a decision.
 func (p *Pool) count(class Class, d guardrail.Decision) {
 	if p.decisions.failure.Load() != nil && p.decisions.failure.Swap(nil) != nil {
-		p.log.Info("guardrail decides again")
+		p.log.Info("guardrail available again")
 	}
 	kind := map[guardrail.Action]decision{guardrail.Pass: passed, guardrail.Reject: rejected, guardrail.Replace: replaced}[d.Action]
 	p.decisions.counts[class][kind].Add(1)

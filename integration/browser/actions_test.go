@@ -105,7 +105,7 @@ func (h *house) draining(p *tab) {
 	p.click("#a-drain", "main form button")
 	p.click("main form button", "#a-undrain")
 	h.did(p, "drain http://vllm-0.gpu.internal:8000")
-	p.until(`document.querySelector('main .actions').textContent.includes('159 requests of this gateway are left there.')`)
+	p.until(`document.querySelector('main .actions').textContent.includes('159 requests of this gateway are in flight there.')`)
 	p.click("#a-undrain", "#a-drain")
 	h.did(p, "undrain http://vllm-0.gpu.internal:8000")
 }

@@ -44,7 +44,7 @@ type GatewayOptions struct {
 	Listen, DataDir string
 	Upstreams       []string
 	MaxNumSeqs      int
-	// History fills the charts of the last day with made-up figures for Models.
+	// History fills the charts of the last day with generated figures for Models.
 	History bool
 	Models  []string
 }
@@ -103,7 +103,7 @@ func Demo(ctx context.Context, cfg DemoConfig) (err error) {
 	fmt.Fprintf(cfg.Stdout, "%d simulated servers of %s\n", demoServers, strings.Join(in.models, ", "))
 	fmt.Fprintf(cfg.Stdout, "gateway on %s, data in %s\n", server, cfg.DataDir)
 	if history {
-		fmt.Fprintln(cfg.Stdout, "the charts of the last day show made-up figures")
+		fmt.Fprintln(cfg.Stdout, "the charts of the last day show generated figures")
 	}
 	var live *liveLoad
 	if !cfg.Once {
@@ -144,7 +144,7 @@ The dashboard, and the same in a terminal:
   %[1]s/dashboard
   curl %[1]s/health
 
-The live users go on. Ctrl-C ends the demo.
+The live users continue. Ctrl-C ends the demo.
 `, server, in.models[0])
 	<-ctx.Done()
 	return nil
