@@ -1,4 +1,4 @@
-# Caddy with Tidegate, built as anybody builds Caddy with a module.
+# Caddy with Tidegate, built in the usual way for Caddy with a module.
 #
 #   docker build -f xcaddy.Dockerfile -t tidegate --build-arg TIDEGATE_VERSION=$(git describe --tags --always) .
 

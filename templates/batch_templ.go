@@ -1581,7 +1581,7 @@ func BatchTimeline(s Site, v Batch) templ.Component {
 	})
 }
 
-// BatchCharts is how it went on.
+// BatchCharts shows the progress over time.
 func BatchCharts(s Site, v Batch) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

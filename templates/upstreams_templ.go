@@ -305,7 +305,7 @@ func UpstreamPage(s Site, v Upstream) templ.Component {
 	})
 }
 
-// UpstreamState is how it is and what can be done with it.
+// UpstreamState shows the state of the server and its actions.
 func UpstreamState(s Site, v Upstream) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -1297,7 +1297,7 @@ func UpstreamState(s Site, v Upstream) templ.Component {
 	})
 }
 
-// UpstreamCharts is how it was.
+// UpstreamCharts shows the history.
 func UpstreamCharts(v Upstream) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes a model that vLLM can serve: random weights, and a tokenizer trained on this repository.
 
-The model is a Qwen2 of any size. It knows nothing, answers at once and with the same
-noise each time, and never ends by itself before max_tokens. Its tokenizer is real
+The model is a Qwen2 of any size. Its weights are random: it answers at once, with the
+same noise each time, and never ends by itself before max_tokens. Its tokenizer is real
 (byte-level BPE with a chat template that has tools), so that prompts have as many
 tokens as those of real models, more or less.
 """

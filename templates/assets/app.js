@@ -207,8 +207,8 @@
       var text = [sent, seen].filter(Boolean).join('. ') + '.'
       if (words.textContent !== text) words.textContent = text
     }
-    // What was found in the lines that have arrived, from the gateway that they
-    // arrive at: another one knows nothing of them.
+    // Gets the findings in the lines that have arrived. Only the gateway that receives
+    // the file has them.
     function ask () {
       if (asked) return
       asked = true
