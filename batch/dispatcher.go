@@ -40,9 +40,9 @@ type Dispatcher interface {
 	Slots() int
 	// Freed delivers a value when a Reserve that failed may succeed.
 	Freed() <-chan struct{}
-	// Serves reports whether a model is known. Settled reports whether the models of
-	// every upstream are discovered, so that an unknown model does not exist.
-	Serves(model string) (known, settled bool)
+	// Serves reports whether a model is known. Discovered reports whether the models of
+	// every upstream are known, so that an unknown model does not exist.
+	Serves(model string) (known, discovered bool)
 	// Closest returns the known models whose names are most similar.
 	Closest(model string) []string
 	// Capabilities returns the optional features.

@@ -67,7 +67,7 @@ func TestUnknownServerIsNeverLimited(t *testing.T) {
 	})
 }
 
-// Batch lines take no seats, but free servers come first.
+// Batch lines take no live slots, but free servers come first.
 func TestLiveGoesToFreeServersFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newQueueWorld(t, Config{BatchShare: 1}, 2, 40)
@@ -79,7 +79,7 @@ func TestLiveGoesToFreeServersFirst(t *testing.T) {
 		}
 		w.send("1", "k") // by load alone it would go to s0
 		if got := w.held[0].server; got != "s1:80" {
-			t.Errorf("the request went to %s, want s1:80, which has free seats", got)
+			t.Errorf("the request went to %s, want s1:80, which has free live slots", got)
 		}
 		for range 20 {
 			u[1].load.Add(oneBatch)
@@ -96,7 +96,7 @@ func TestLiveGoesToFreeServersFirst(t *testing.T) {
 	})
 }
 
-// Gateways that only run lines have no part of the seats for live requests.
+// Gateways that only run lines have no part of the live slots for live requests.
 func TestSeatsBesideGatewaysThatOnlyWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newQueueWorld(t, Config{}, 4)

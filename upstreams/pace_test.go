@@ -233,12 +233,12 @@ func TestSeatsForLive(t *testing.T) {
 	s.noteLive(6)
 	s.sample(now, 0, false)
 	if got := s.reserved(2, 16); got != 2 {
-		t.Errorf("%d seats are kept where nothing waits, want 2", got)
+		t.Errorf("%d live slots are kept where nothing waits, want 2", got)
 	}
 	s.sample(now, 0, true)
 	for _, tt := range []struct{ live, all, want int }{{0, 16, 6}, {2, 16, 6}, {9, 16, 9}, {0, 8, 4}, {0, 2, 1}} {
 		if got := s.reserved(tt.live, tt.all); got != tt.want {
-			t.Errorf("%d seats of %d are kept beside %d live requests, want %d", got, tt.all, tt.live, tt.want)
+			t.Errorf("%d live slots of %d are kept beside %d live requests, want %d", got, tt.all, tt.live, tt.want)
 		}
 	}
 	now = now.Add(reserveHalfLife)

@@ -211,8 +211,8 @@ func TestModels(t *testing.T) {
 	}
 	g.get(t, "/v1/models/nope").wantError(t, 404, "model_not_found")
 	g.get(t, "/v1/models/").wantError(t, 404, "unknown_url")
-	if known, settled := p.Serves("org/b"); known || !settled || len(p.Closest("org/b")) == 0 {
-		t.Errorf("Serves: %v, %v; Closest: %v", known, settled, p.Closest("org/b"))
+	if known, discovered := p.Serves("org/b"); known || !discovered || len(p.Closest("org/b")) == 0 {
+		t.Errorf("Serves: %v, %v; Closest: %v", known, discovered, p.Closest("org/b"))
 	}
 	if known, _ := p.Serves("c"); !known {
 		t.Error("c is not known")

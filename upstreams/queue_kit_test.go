@@ -191,7 +191,7 @@ func (w *queueWorld) finish() {
 	w.wantEmpty()
 }
 
-// wantEmpty checks that no seat, slot or place in the queue is left over.
+// wantEmpty checks that no live slot, slot or place in the queue is left over.
 func (w *queueWorld) wantEmpty() {
 	w.t.Helper()
 	synctest.Wait()

@@ -84,7 +84,7 @@ func TestQueueOfMessages(t *testing.T) {
 	})
 }
 
-// What does not go through the server's engine waits for no seat.
+// What does not go through the server's engine waits for no live slot.
 func TestTokenizeDoesNotQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newQueueWorld(t, Config{}, 1)
@@ -325,7 +325,7 @@ func TestOtherModelDoesNotOvertake(t *testing.T) {
 	})
 }
 
-// Flex requests that wait keep no live request from a free seat.
+// Flex requests that wait keep no live request from a free live slot.
 func TestLiveIsAdmittedBesideFlexThatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newQueueWorld(t, Config{BatchShare: 0.25}, 4)

@@ -35,8 +35,8 @@ func TestModelIsLoadedLater(t *testing.T) {
 		if code := w.ask(t, "lora"); code != http.StatusNotFound {
 			t.Fatalf("status %d before it is loaded", code)
 		}
-		if known, settled := w.pool.Serves("lora"); known || !settled {
-			t.Errorf("known %t, settled %t before it is loaded", known, settled)
+		if known, discovered := w.pool.Serves("lora"); known || !discovered {
+			t.Errorf("known %t, discovered %t before it is loaded", known, discovered)
 		}
 		l.models.Store(&[]string{model, "lora"})
 		pass(rediscoverInterval)

@@ -22,7 +22,7 @@ type Pool struct {
 	sync.Mutex
 	Limit         int             // of lines in flight
 	Models        map[string]bool // that the upstream serves
-	Settled       bool            // Models are all there are
+	Discovered    bool            // Models are all there are
 	Away          bool            // the upstream is stopped, and may be
 	Down          bool            // the upstream is down
 	Loading       bool            // the upstream is loading
@@ -42,7 +42,7 @@ type Pool struct {
 
 // NewPool returns a pool that serves the model m.
 func NewPool() *Pool {
-	return &Pool{freed: make(chan struct{}, 1), Limit: 1000, Models: map[string]bool{"m": true}, Calls: make(map[string]int), Settled: true}
+	return &Pool{freed: make(chan struct{}, 1), Limit: 1000, Models: map[string]bool{"m": true}, Calls: make(map[string]int), Discovered: true}
 }
 
 // Set changes fields, and reports that slots may have become free.
@@ -108,7 +108,7 @@ func (p *Pool) up(model string) error {
 	switch {
 	case p.Away:
 		return batch.ErrAway
-	case p.Loading || !p.Models[model] && !p.Settled:
+	case p.Loading || !p.Models[model] && !p.Discovered:
 		return batch.ErrLoading
 	case p.Down || p.DownModels[model]:
 		return batch.ErrDown
@@ -148,10 +148,10 @@ func (p *Pool) Slots() int { p.Lock(); defer p.Unlock(); return p.Limit }
 func (p *Pool) Freed() <-chan struct{} { p.Looks.Add(1); return p.freed }
 
 // Serves implements batch.Dispatcher.
-func (p *Pool) Serves(model string) (known, settled bool) {
+func (p *Pool) Serves(model string) (known, discovered bool) {
 	p.Lock()
 	defer p.Unlock()
-	return p.Models[model], p.Settled
+	return p.Models[model], p.Discovered
 }
 
 // Closest implements batch.Dispatcher.

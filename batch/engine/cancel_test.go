@@ -37,13 +37,13 @@ func TestCancelKeepsWhatFinished(t *testing.T) {
 func TestCancelBeforeValidation(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, batch.Config{})
-	h.Pool.Settled, h.Pool.Models = false, nil // validation waits
+	h.Pool.Discovered, h.Pool.Models = false, nil // validation waits
 	h.Open()
 	id := h.Create(h.Upload(batchtest.Input(130)))
 	if _, err := h.Engine.CancelBatch(t.Context(), tenant, id); err != nil {
 		t.Fatal(err)
 	}
-	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models = true, map[string]bool{"m": true} })
+	h.Pool.Set(func() { h.Pool.Discovered, h.Pool.Models = true, map[string]bool{"m": true} })
 	b := h.Wait(id)
 	if b.Status != batch.Cancelled || b.Counts != (openai.RequestCounts{Total: 130}) {
 		t.Errorf("%s %+v", b.Status, b.Counts)

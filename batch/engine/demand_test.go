@@ -41,7 +41,7 @@ func (h harness) demand() map[string]engine.ModelDemand {
 func TestDemandOfModelsWithoutServers(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, batch.Config{})
-	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models, h.Pool.Limit = false, nil, 0 })
+	h.Pool.Set(func() { h.Pool.Discovered, h.Pool.Models, h.Pool.Limit = false, nil, 0 })
 	h.Open()
 	engine.LookOften(h.Engine)
 	one := h.Create(h.Upload(inputOf("m", "m", "m")))
@@ -62,7 +62,7 @@ func TestDemandOfModelsWithoutServers(t *testing.T) {
 			t.Errorf("batch is %s, want validating", b.Status)
 		}
 	}
-	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models = true, map[string]bool{"m": true, "n": true} })
+	h.Pool.Set(func() { h.Pool.Discovered, h.Pool.Models = true, map[string]bool{"m": true, "n": true} })
 	batchtest.Until(t, "both batches run", func() bool { return h.Get(one).Status == batch.InProgress && h.Get(two).Status == batch.InProgress })
 	batchtest.Until(t, "they are demand of their models as before", func() bool {
 		d := h.demand()
@@ -78,7 +78,7 @@ func TestDemandOfModelsWithoutServers(t *testing.T) {
 func TestBadInputOfAModelWithoutServers(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, batch.Config{})
-	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models = false, nil })
+	h.Pool.Set(func() { h.Pool.Discovered, h.Pool.Models = false, nil })
 	h.Open()
 	b := h.Wait(h.Create(h.Upload(inputOf("m") + "{}\n")))
 	if b.Status != batch.Failed || len(b.Errors) == 0 || b.Errors[0].Line == nil || *b.Errors[0].Line != 2 {
@@ -169,12 +169,12 @@ func TestSpeedAfterARestart(t *testing.T) {
 func TestDemandOfABatchThatBegins(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, batch.Config{})
-	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models, h.Pool.Limit = false, nil, 0 })
+	h.Pool.Set(func() { h.Pool.Discovered, h.Pool.Models, h.Pool.Limit = false, nil, 0 })
 	h.Open()
 	engine.LookOften(h.Engine)
 	id := h.Create(h.Upload(inputOf("m", "m")))
 	batchtest.Until(t, "the batch is counted", func() bool { return h.demand()["m"].Lines == 2 })
-	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models = true, map[string]bool{"m": true} })
+	h.Pool.Set(func() { h.Pool.Discovered, h.Pool.Models = true, map[string]bool{"m": true} })
 	for h.Get(id).Status != batch.InProgress {
 		if n := h.demand()["m"].Lines; n != 2 {
 			t.Fatalf("demand is %d lines while the batch begins, want 2", n)

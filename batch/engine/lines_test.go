@@ -166,7 +166,7 @@ func TestLinesThatNeverRan(t *testing.T) {
 		t.Errorf("%+v, %v", d, err)
 	}
 
-	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models = false, nil }) // validation waits
+	h.Pool.Set(func() { h.Pool.Discovered, h.Pool.Models = false, nil }) // validation waits
 	early := h.Create(h.Upload(batchtest.Input(70)))
 	if page, err := h.Engine.Lines(t.Context(), tenant, early, engine.LineQuery{Limit: 10}); err != nil || len(page.Lines) > 0 || page.More {
 		t.Errorf("while it validates: %+v, %v", page, err)
@@ -174,7 +174,7 @@ func TestLinesThatNeverRan(t *testing.T) {
 	if _, err := h.Engine.CancelBatch(t.Context(), tenant, early); err != nil {
 		t.Fatal(err)
 	}
-	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models = true, map[string]bool{"m": true} })
+	h.Pool.Set(func() { h.Pool.Discovered, h.Pool.Models = true, map[string]bool{"m": true} })
 	h.Wait(early)
 	checkLines(t, "cancelled early", h.allLines(t, early, engine.LineQuery{Limit: 50}), 70, func(int) bool { return true })
 	failed := h.Wait(h.Create(h.Upload(`{"custom_id":1}`)))

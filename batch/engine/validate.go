@@ -116,8 +116,8 @@ const settleTime = 2 * time.Second
 // reports whether that is still open.
 func (v *validator) awaitModel(ctx context.Context, model string, late time.Time) (open bool) {
 	for {
-		known, settled := v.dispatcher.Serves(model)
-		if known || settled {
+		known, discovered := v.dispatcher.Serves(model)
+		if known || discovered {
 			return false
 		}
 		if !time.Now().Before(late) || !wait.Sleep(ctx, 100*time.Millisecond) {

@@ -55,7 +55,7 @@ func TestWaitReasonOfAModelWithoutServer(t *testing.T) {
 func TestWaitReasonOfABatchInValidation(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, batch.Config{})
-	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models = false, nil })
+	h.Pool.Set(func() { h.Pool.Discovered, h.Pool.Models = false, nil })
 	h.Open()
 	engine.LookOften(h.Engine)
 	id := h.Create(h.Upload(inputOf("m", "m")))
@@ -63,7 +63,7 @@ func TestWaitReasonOfABatchInValidation(t *testing.T) {
 	if b := h.Get(id); b.Status != batch.Validating {
 		t.Fatalf("the batch is %s, want validating", b.Status)
 	}
-	h.Pool.Set(func() { h.Pool.Settled, h.Pool.Models = true, map[string]bool{"m": true} })
+	h.Pool.Set(func() { h.Pool.Discovered, h.Pool.Models = true, map[string]bool{"m": true} })
 	if b := h.Wait(id); h.Engine.WaitReason(t.Context(), b) != "" {
 		t.Errorf("the batch is %s and waits: %s", b.Status, h.Engine.WaitReason(t.Context(), b))
 	}

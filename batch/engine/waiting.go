@@ -58,7 +58,7 @@ func (v *validator) awaitCounted(id string) error {
 	models := w.models[id]
 	w.mu.Unlock()
 	for _, model := range models {
-		if known, settled := v.dispatcher.Serves(model); !known && !settled {
+		if known, discovered := v.dispatcher.Serves(model); !known && !discovered {
 			return &loadingError{model}
 		}
 	}

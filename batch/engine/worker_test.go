@@ -90,7 +90,7 @@ func TestNewBatchGoesBetween(t *testing.T) {
 func TestModelsToldLate(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, batch.Config{})
-	h.Pool.Settled = false
+	h.Pool.Discovered = false
 	h.Open()
 	late := h.Create(h.Upload(batchtest.InputFor(70, "late")))
 	if b := h.Wait(h.Create(h.Upload(batchtest.Input(70)))); b.Status != batch.Completed {
@@ -109,7 +109,7 @@ func TestModelsToldLate(t *testing.T) {
 		t.Errorf("a batch of a model that was discovered: %s %v", b.Status, b.Errors)
 	}
 	never := h.Create(h.Upload(batchtest.InputFor(70, "never")))
-	h.Pool.Set(func() { h.Pool.Settled = true })
+	h.Pool.Set(func() { h.Pool.Discovered = true })
 	if b := h.Wait(never); b.Status != batch.Failed || len(b.Errors) != 70 || b.Errors[0].Code != "model_not_found" {
 		t.Errorf("a batch of an unknown model: got %s and errors %v, want failed and model_not_found for each line", b.Status, b.Errors)
 	}

@@ -19,7 +19,7 @@ func (h *hooked) Results(ctx context.Context, ref batch.SliceRef) ([]batch.LineR
 	return h.Store.Results(ctx, ref)
 }
 
-// claim claims the batch that waits for a clerk.
+// claim claims the batch that waits for a worker.
 func (a *api) claim() batch.BatchClaim {
 	a.t.Helper()
 	c, err := a.store.ClaimBatch(a.t.Context(), "test", time.Minute, batch.Validate)

@@ -100,7 +100,7 @@ func fail(t *testing.T, servers *tidegatetest.Servers, sims []*tidegatetest.Sim,
 				if !rare && !tidegatetest.Poll(20*time.Second, fired) {
 					t.Error("it never came to that")
 				}
-				d.wellAgain()
+				d.recovered()
 				if action == "crash" && fired() != (d.gateway.Deaths() > 0) {
 					t.Errorf("%d deaths", d.gateway.Deaths())
 				}
@@ -407,9 +407,9 @@ func (d *day) collected(ids []string) {
 	}
 }
 
-// wellAgain waits until the gateway reports the status ok, and checks that no data is left
+// recovered waits until the gateway reports the status ok, and checks that no data is left
 // over.
-func (d *day) wellAgain() {
+func (d *day) recovered() {
 	var last []byte
 	if !tidegatetest.Poll(20*time.Second, func() bool {
 		_, last, _ = d.gateway.Ask(d.t, http.MethodGet, "/health", "", nil)

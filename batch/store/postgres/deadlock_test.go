@@ -43,7 +43,7 @@ func live(t *testing.T, s *Store) error {
 			_, err = s.DeleteBatch(ctx, tenant, b.ID, batch.Deletion{Input: true})
 			return err
 		}
-		c, err := s.ClaimBatch(ctx, "clerk", time.Minute, batch.Validate)
+		c, err := s.ClaimBatch(ctx, "batch worker", time.Minute, batch.Validate)
 		switch {
 		case errors.Is(err, batch.ErrNotFound):
 		case err != nil:
@@ -212,7 +212,7 @@ func TestEndsOfSeveralTenants(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := stores[0].ClaimBatch(ctx, "clerk", time.Minute, batch.Validate)
+		c, err := stores[0].ClaimBatch(ctx, "batch worker", time.Minute, batch.Validate)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -50,7 +50,7 @@ func running(tb testing.TB, s *Store, slices int) batch.Batch {
 		p.Slices = append(p.Slices, batch.SlicePlan{Offset: int64(i), Length: 1, FirstLine: p.Lines, Lines: 64})
 		p.Lines += 64
 	}
-	c, err := s.ClaimBatch(ctx, "clerk", time.Hour, batch.Validate)
+	c, err := s.ClaimBatch(ctx, "batch worker", time.Hour, batch.Validate)
 	if err != nil {
 		tb.Fatal(err)
 	}

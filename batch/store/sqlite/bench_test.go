@@ -17,7 +17,7 @@ func makeRunning(tb testing.TB, s *Store, id string, lines int) []batch.SliceRef
 	if _, _, err := s.CreateBatch(ctx, batch.NewBatch{ID: id, Tenant: "acme", Endpoint: "/v1/chat/completions", Window: 24 * time.Hour}); err != nil {
 		tb.Fatal(err)
 	}
-	c, err := s.ClaimBatch(ctx, "clerk", time.Hour, batch.Validate)
+	c, err := s.ClaimBatch(ctx, "batch worker", time.Hour, batch.Validate)
 	if err != nil {
 		tb.Fatal(err)
 	}

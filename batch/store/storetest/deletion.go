@@ -111,7 +111,7 @@ var deletionTests = []test{
 		e.ok(err)
 		equal(e, "active batches", active, nil)
 		for _, task := range []batch.Task{batch.Validate, batch.Finalize} {
-			_, err = e.s.ClaimBatch(e.Context(), "clerk", lease, task)
+			_, err = e.s.ClaimBatch(e.Context(), "batch worker", lease, task)
 			e.is(err, batch.ErrNotFound)
 		}
 	}},

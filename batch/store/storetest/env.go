@@ -152,7 +152,7 @@ func plan(lines ...int) batch.Plan {
 // claimBatch claims the batch with the id, which must be the only claimable one.
 func (e *env) claimBatch(id string) batch.BatchClaim {
 	e.Helper()
-	c, err := e.s.ClaimBatch(e.Context(), "clerk", lease, batch.Validate)
+	c, err := e.s.ClaimBatch(e.Context(), "batch worker", lease, batch.Validate)
 	e.ok(err)
 	equal(e, "claimed batch", c.Batch.ID, id)
 	return c
@@ -163,7 +163,7 @@ func (e *env) claimOf(b batch.Batch) batch.BatchClaim {
 	e.Helper()
 	var others []batch.BatchClaim
 	for {
-		c, err := e.s.ClaimBatch(e.Context(), "clerk", lease, batch.Validate)
+		c, err := e.s.ClaimBatch(e.Context(), "batch worker", lease, batch.Validate)
 		e.ok(err)
 		if c.Batch.ID != b.ID {
 			others = append(others, c)

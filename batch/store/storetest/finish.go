@@ -11,7 +11,7 @@ import (
 // noClaim checks that no batch can be claimed.
 func (e *env) noClaim() {
 	e.Helper()
-	c, err := e.s.ClaimBatch(e.Context(), "clerk", lease, batch.Validate)
+	c, err := e.s.ClaimBatch(e.Context(), "batch worker", lease, batch.Validate)
 	if err == nil {
 		e.Fatalf("batch %s was claimed", c.Batch.ID)
 	}
@@ -74,13 +74,13 @@ var finishTests = []test{
 			{batch.Validate, otherEnd},
 			{batch.Finalize, lastEnd},
 		} {
-			c, err := e.s.ClaimBatch(e.Context(), "clerk", lease, want.task)
+			c, err := e.s.ClaimBatch(e.Context(), "batch worker", lease, want.task)
 			e.ok(err)
 			equal(e, fmt.Sprintf("claim %d", i), c.Batch.ID, want.ID)
 		}
 		e.noClaim()
 		e.db.Advance(lease)
-		c, err := e.s.ClaimBatch(e.Context(), "clerk", lease, batch.Finalize)
+		c, err := e.s.ClaimBatch(e.Context(), "batch worker", lease, batch.Finalize)
 		e.ok(err)
 		equal(e, "claimed when leases have ended", c.Batch.ID, urgentEnd.ID)
 	}},
@@ -108,7 +108,7 @@ var finishTests = []test{
 	}},
 	{"a lease that ended unnoticed can be renewed and used", func(e *env) {
 		b := e.batch(nil)
-		c, err := e.s.ClaimBatch(e.Context(), "clerk", 0, batch.Validate)
+		c, err := e.s.ClaimBatch(e.Context(), "batch worker", 0, batch.Validate)
 		e.ok(err)
 		e.ok(e.s.RenewBatch(e.Context(), c, lease))
 		e.noClaim()

@@ -53,7 +53,7 @@ var openTests = []test{
 		e.ok(err)
 		lost, err := e.s.RenewSlices(e.Context(), []batch.SliceClaim{slice}, lease)
 		e.ok(err)
-		_, claimErr := e.s.ClaimBatch(e.Context(), "clerk", lease, batch.Validate)
+		_, claimErr := e.s.ClaimBatch(e.Context(), "batch worker", lease, batch.Validate)
 		if e.db.Exclusive {
 			equal(e, "claimable slices", numbers, []int{0, 1})
 			equal(e, "lost claims", lost, []batch.SliceClaim{slice})

@@ -32,7 +32,7 @@ var raceTests = []test{
 				errs [8]error
 			)
 			for i := range errs {
-				wg.Go(func() { _, errs[i] = e.s.ClaimBatch(e.Context(), "clerk", lease, batch.Task(i%2)) })
+				wg.Go(func() { _, errs[i] = e.s.ClaimBatch(e.Context(), "batch worker", lease, batch.Task(i%2)) })
 			}
 			wg.Wait()
 			held := 0
@@ -328,7 +328,7 @@ func (h *history) deadline(ctx context.Context, r *rand.Rand) error {
 func (h *history) finalizer(ctx context.Context, r *rand.Rand, over func()) error {
 	for ctx.Err() == nil {
 		hold := time.Duration(r.IntN(2)) * lease
-		c, err := h.s.ClaimBatch(ctx, "clerk", hold, batch.Finalize)
+		c, err := h.s.ClaimBatch(ctx, "batch worker", hold, batch.Finalize)
 		if errors.Is(err, batch.ErrNotFound) {
 			if b, err := h.s.Batch(ctx, tenant, h.b.ID); err != nil || b.Status.Terminal() {
 				return err
