@@ -2,7 +2,9 @@ package dashboard
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
@@ -60,6 +62,9 @@ func (d *Dashboard) upstreamModel(ctx context.Context, s templates.Site, snap *s
 	v := templates.Upstream{
 		UpstreamRow: upstreamRow(s, u.Upstream), Key: key, Weight: u.Weight, MaxModelLen: u.MaxModelLen,
 		Requests: u.Requests, AllFailures: u.Failures, OnlyOneFor: u.OnlyOneFor, Charts: upstreamCharts(s, u.Telemetry),
+	}
+	for _, model := range slices.Sorted(maps.Keys(u.CachedPrompts)) {
+		v.PrefixHits = append(v.PrefixHits, templates.PrefixHits{Model: model, Live: u.CachedPrompts[model].Live, Batch: u.CachedPrompts[model].Batch})
 	}
 	for _, f := range u.Telemetry.Failures {
 		v.Errors = append(v.Errors, templates.UpstreamError{

@@ -95,8 +95,16 @@ type Upstream struct {
 	MaxModelLen           int64
 	Requests, AllFailures int64 // since it was configured
 	OnlyOneFor            []string
+	PrefixHits            []PrefixHits // by model, where known
 	Charts                []Chart
 	Errors                []UpstreamError
+}
+
+// PrefixHits are the parts of the prompts of a model, 0 to 1, that are in the prefix
+// cache of a server.
+type PrefixHits struct {
+	Model       string
+	Live, Batch float64
 }
 
 // UpstreamError is a request that failed on a server.

@@ -240,7 +240,8 @@ func (f *Fake) fillUpstreams(now time.Time) {
 	add(upstreams.UpstreamStatus{
 		URL: "http://vllm-1.gpu.internal:8000", State: upstreams.StateBusy, Since: now.Add(-4 * time.Minute), Reason: "GET /health: context deadline exceeded", Models: []string{llama}, MaxModelLen: 32_768,
 		Version: "0.11.2", Weight: 1, MaxNumSeqs: 256, BatchLimit: 192, BatchSlots: 154, LiveInFlight: 51, BatchInFlight: 0, HasMetrics: true, Running: 51, Waiting: 7, KVCacheUsage: .98,
-		Requests: 4_790_112, Failures: 2_940,
+		CachedPrompts: map[string]upstreams.CachedPart{f.Say(llama): {Live: .42, Batch: .95}},
+		Requests:      4_790_112, Failures: 2_940,
 	}, 1_322, 41, 920*time.Millisecond, 58*time.Millisecond)
 	add(upstreams.UpstreamStatus{
 		URL: "http://vllm-2.gpu.internal:8000", State: upstreams.StateDown, Since: now.Add(-11 * time.Minute), Reason: "dial tcp 10.2.0.12:8000: connect: connection refused", Models: []string{qwen}, MaxModelLen: 40_960,
