@@ -2,10 +2,12 @@ package upstreams
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 )
 
@@ -28,8 +30,44 @@ func TestPredictionIsShown(t *testing.T) {
 		if got.CachedTokens != cached.Load() || got.CachedTokens == 0 {
 			t.Errorf("got %d cached tokens, want %d", got.CachedTokens, cached.Load())
 		}
+		wantPrefixMetrics(t, w.pool, map[string]float64{
+			"tidegate_upstream_prefix_blocks http://0":                 float64(got.Blocks),
+			"tidegate_upstream_prefix_blocks_max http://0":             float64(got.Capacity),
+			"tidegate_upstream_prefix_tokens_total prompt http://0":    float64(got.PromptTokens),
+			"tidegate_upstream_prefix_tokens_total predicted http://0": float64(got.PredictedTokens),
+			"tidegate_upstream_prefix_tokens_total cached http://0":    float64(got.CachedTokens),
+		})
 		if got.PredictedTokens == 0 || got.PredictedTokens > got.PromptTokens {
 			t.Errorf("got %d predicted tokens of %d, want some and at most all", got.PredictedTokens, got.PromptTokens)
 		}
 	})
+}
+
+// wantPrefixMetrics checks the series about prefixes, by name and values of labels.
+func wantPrefixMetrics(t *testing.T, p *Pool, want map[string]float64) {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	if err := registry.Register(p.Collector()); err != nil {
+		t.Fatal(err)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]float64)
+	for _, f := range families {
+		if !strings.HasPrefix(f.GetName(), "tidegate_upstream_prefix_") {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				name += " " + l.GetValue()
+			}
+			got[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
 }
