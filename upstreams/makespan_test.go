@@ -20,14 +20,16 @@ func TestMakespan(t *testing.T) {
 	for _, tt := range []struct {
 		name              string
 		job               sharedJob
+		memory            int64   // 0: the default; the window is a half of it
 		longest, computed float64 // of those of the client
 	}{
-		{"short", sharedJob{groups: 20, lines: 20, shared: 2048, own: 50, generate: 100, shuffled: true}, 1.25, 1.25},
-		{"long", sharedJob{groups: 100, lines: 40, shared: 2048, own: 50, generate: 100, shuffled: true}, 1, 1.05},
+		{"short", sharedJob{groups: 20, lines: 20, shared: 2048, own: 50, generate: 100, shuffled: true}, 0, 1.25, 1.25},
+		{"long", sharedJob{groups: 100, lines: 40, shared: 2048, own: 50, generate: 100, shuffled: true}, 0, 1, 1.05},
+		{"four times the window", sharedJob{groups: 100, lines: 40, shared: 2048, own: 50, generate: 100, shuffled: true}, 16 << 20, 1.5, 2.2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			work := tt.job.job()
-			sticky, got := work.sticky(t, servers, 128), work.batch(t, servers, batch.Config{})
+			sticky, got := work.sticky(t, servers, 128), work.batch(t, servers, batch.Config{MemoryBytes: tt.memory})
 			for _, line := range got.history {
 				t.Log(line)
 			}

@@ -55,6 +55,8 @@ func TestVLLM(t *testing.T) {
 		{"abort", s.abort},
 		{"priority", s.priority},
 		{"batch", s.batch},
+		{"shared prefixes in a batch", s.prefixBatch},
+		{"conversation", s.conversation},
 		{"hung engine", s.hungEngine},
 		{"dead engine", s.deadEngine}, // last: one server is gone then
 	} {

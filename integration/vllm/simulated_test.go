@@ -32,6 +32,8 @@ func TestSimulatedVLLM(t *testing.T) {
 		{"context length", s.contextLength},
 		{"abort", s.abort},
 		{"batch", s.batch},
+		{"shared prefixes in a batch", s.prefixBatch},
+		{"conversation", s.conversation},
 	} {
 		t.Run(test.name, test.run)
 	}
