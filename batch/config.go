@@ -9,6 +9,8 @@ import (
 type Config struct {
 	// Role is the part of the work that this gateway does. Default RoleAll.
 	Role Role
+	// Version is the version of the program, for receipts.
+	Version string
 	// MaxInFlight limits the lines that this gateway has sent and that have no durable
 	// result yet. It bounds the lines that a crash repeats and, multiplied by the size
 	// of a result, the memory for results while the store is unavailable. Default: a

@@ -11,6 +11,7 @@ var (
 	ErrErrorsGone   = errors.New("error file of the batch no longer exists")
 	ErrNoIndex      = errors.New("batch has no index of its lines")
 	ErrResultsGone  = errors.New("results of the batch no longer exist")
+	ErrNoReceipt    = errors.New("receipts are made of batches that have ended")
 	ErrKeyOfDeleted = errors.New("batch of the idempotency key was deleted")
 )
 

@@ -53,6 +53,7 @@ type Store interface {
 	AnalyticsStore
 	KeyStore
 	WebhookStore
+	ReceiptStore
 }
 
 // FileStore stores the rows of files.

@@ -21,7 +21,7 @@ func (a *App) role() batch.Role {
 
 func (a *App) batchConfig() batch.Config {
 	cfg := a.Batch.engine()
-	cfg.Role = a.role()
+	cfg.Role, cfg.Version = a.role(), Version()
 	return cfg
 }
 

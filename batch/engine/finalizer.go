@@ -38,7 +38,7 @@ func (fin *finalizer) finalize(ctx context.Context, c batch.BatchClaim) error {
 	w := resultWriter{
 		output: resultFile{parts: fin.parts, batch: b, ttl: ttl, kind: outputKind},
 		errors: resultFile{parts: fin.parts, batch: b, ttl: ttl, kind: errorKind},
-		index:  indexWriter{file: resultFile{parts: fin.parts, batch: b, ttl: ttl, kind: "index"}},
+		index:  indexWriter{file: resultFile{parts: fin.parts, batch: b, ttl: ttl, kind: "index"}, version: fin.config().Version},
 	}
 	defer w.output.abort()
 	defer w.errors.abort()

@@ -20,7 +20,7 @@ import (
 //
 //	blocks     one for each slice: its lines, see appendEntry
 //	directory  one entry for each slice, see indexSlice
-//	names      of upstreams, a JSON array
+//	names      of upstreams, a JSON array; then gatewayName and the version that wrote it
 //	trailer    offset of the directory, offset of the names, indexMagic
 //
 // Numbers of fixed width are little-endian. No client can see its file: it
@@ -75,6 +75,7 @@ type indexWriter struct {
 	directory []byte
 	names     []string
 	numbers   map[string]int // of names, from 1
+	version   string         // of this gateway
 }
 
 // begin begins a slice whose first results have these positions.
@@ -143,7 +144,7 @@ func (w *indexWriter) commit(ctx context.Context) (*batch.NewFile, error) {
 	if w.file.dst == nil {
 		return nil, nil
 	}
-	names, err := json.Marshal(w.names)
+	names, err := json.Marshal(append(w.names, gatewayName+w.version))
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +172,9 @@ type lineIndex struct {
 	reader *lineReader
 	key    string
 	slices []indexSlice
-	names  []string
+	names  []string // of upstreams
+
+	version string // of the gateway that wrote it; "": not known
 }
 
 // openIndex opens an index. It returns ErrNotFound if the content does not exist.
@@ -192,6 +195,7 @@ func (r *lineReader) openIndex(ctx context.Context, f batch.File) (*lineIndex, e
 	if err := json.Unmarshal(b[names-directory:], &x.names); err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadIndex, err)
 	}
+	x.names, x.version = splitNames(x.names)
 	for b = b[:names-directory]; len(b) > 0; b = b[indexEntry:] {
 		x.slices = append(x.slices, parseIndexSlice(b))
 	}

@@ -29,6 +29,7 @@ var calls = []string{
 	"queue.Push",
 	"store.ActiveBatches",
 	"store.AddPart",
+	"store.AddReceiptKey",
 	"store.AddUsage",
 	"store.Batch",
 	"store.BatchModels",
@@ -460,6 +461,14 @@ func (s *store) Deliveries(ctx context.Context, q batch.DeliveryQuery) ([]batch.
 
 func (s *store) PruneWebhooks(ctx context.Context, limit int) (int, error) {
 	return get(s.set, "store.PruneWebhooks", func() (int, error) { return s.inner.PruneWebhooks(ctx, limit) })
+}
+
+func (s *store) AddReceiptKey(ctx context.Context, id string, public string) error {
+	return s.set.do("store.AddReceiptKey", func() error { return s.inner.AddReceiptKey(ctx, id, public) })
+}
+
+func (s *store) ReceiptKeys(ctx context.Context, limit int) ([]batch.ReceiptKey, error) {
+	return s.inner.ReceiptKeys(ctx, limit)
 }
 
 // queue is a batch.Queue with failpoints.

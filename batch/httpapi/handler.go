@@ -39,6 +39,8 @@ type Config struct {
 	Batches Batches
 	// Identity returns the client of a request. nil: access.Everyone.
 	Identity func(*http.Request) access.Identity
+	// Receipts makes receipts of batches. nil: there are none.
+	Receipts Receipts
 	// Log logs internal errors. nil: none.
 	Log *zap.Logger
 }
@@ -47,6 +49,7 @@ type Config struct {
 type handler struct {
 	files    *upload.Service
 	batches  Batches
+	receipts Receipts
 	identity func(*http.Request) access.Identity
 	log      *zap.Logger
 	routes   []route
@@ -54,7 +57,7 @@ type handler struct {
 
 // New makes the handler.
 func New(cfg Config) http.Handler {
-	h := &handler{files: cfg.Files, batches: cfg.Batches, identity: cfg.Identity, log: cfg.Log}
+	h := &handler{files: cfg.Files, batches: cfg.Batches, receipts: cfg.Receipts, identity: cfg.Identity, log: cfg.Log}
 	if h.identity == nil {
 		h.identity = func(*http.Request) access.Identity { return access.Everyone() }
 	}

@@ -60,6 +60,7 @@ var stateRefusals = []struct {
 	reason  error
 	message string
 }{
+	{batch.ErrNoReceipt, "Batch has the status '{status}'. Its receipt is available when it has ended."},
 	{batch.ErrNotEnded, "Cannot retry the failed requests of a batch with status '{status}'. Wait for its end, or cancel it."},
 	{batch.ErrNotValidated, "Batch '{batch}' has no failed requests: its input did not validate."},
 	{batch.ErrNoFailures, "Batch '{batch}' has no failed requests."},

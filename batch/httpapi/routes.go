@@ -84,6 +84,8 @@ func (h *handler) table() []route {
 		{"/v1/analytics/tokens", object{}, methods{"GET": reads(h.reportTokens)}},
 		{"/v1/batches/analytics/tokens", object{}, methods{"GET": reads(h.reportTokens)}},
 		{"/v1/batches/demand", object{}, methods{"GET": reads(h.getDemand)}},
+		{"/v1/batches/receipt_keys", object{}, methods{"GET": reads(h.listReceiptKeys)}},
+		{"/v1/batches/*/receipt", batchObject, methods{"GET": reads(h.getReceipt)}},
 		{"/v1/batches/*/token_usage", batchObject, methods{"GET": reads(h.reportBatchTokens)}},
 		{"/v1/batches/*", batchObject, methods{"GET": reads(h.getBatch), "DELETE": writes(h.deleteBatch)}},
 		{"/v1/batches/*/cancel", batchObject, methods{"POST": writes(h.cancelBatch)}},

@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"batch":                   {"access", "internal/openai"},
 	"batch/scheduler":         {"batch", "batch/scheduler/order", "internal/openai", "internal/modellabel", "internal/background", "internal/wait"},
 	"batch/scheduler/order":   {},
-	"batch/engine":            {"access", "batch", "batch/scheduler", "batch/scheduler/order", "batch/upload", "internal/openai", "internal/modellabel", "internal/background", "internal/uvarint", "internal/wait"},
+	"batch/engine":            {"internal/receipt", "access", "batch", "batch/scheduler", "batch/scheduler/order", "batch/upload", "internal/openai", "internal/modellabel", "internal/background", "internal/uvarint", "internal/wait"},
 	"batch/httpapi":           {"access", "batch", "batch/engine", "batch/upload", "internal/openai"},
 	"batch/batchtest":         {"access", "batch", "batch/engine", "batch/upload", "batch/store", "batch/queue", "batch/files", "internal/openai", "internal/wait"},
 	"batch/failpoint":         {"access", "batch", "internal/openai"},
@@ -42,6 +42,7 @@ var mayImport = map[string][]string{
 	"internal/guardrail":      {},
 	"internal/modellabel":     {},
 	"internal/uvarint":        {},
+	"internal/receipt":        {"internal/openai"},
 	"internal/wait":           {},
 	"internal/background":     {},
 	"internal/vllmsim":        {"internal/openai"},
@@ -52,7 +53,7 @@ var mayImport = map[string][]string{
 	"internal/proxytest":      {},
 	"internal/certtest":       {},
 	"internal/metricstest":    {},
-	"internal/cli":            {"internal/cli", "internal/openai", "internal/vllmsim"},
+	"internal/cli":            {"internal/receipt", "internal/cli", "internal/openai", "internal/vllmsim"},
 	"bench":                   {"batch", "batch/engine", "batch/store", "batch/queue", "internal", "internal/vllmsim"},
 }
 

@@ -19,7 +19,7 @@ func BatchCommand(cmd *cobra.Command) {
 	addFlags(cmd)
 	group(cmd)
 	cmd.AddCommand(batchSubmit(), batchList(), batchShow(), batchWait(), batchCancel(), batchDelete(), batchResults(),
-		batchLines(), batchLine(), batchEstimate(), batchPause(), batchResume(), batchPriority(), batchRetry())
+		batchLines(), batchLine(), batchEstimate(), batchPause(), batchResume(), batchPriority(), batchRetry(), batchReceipt(), batchVerify())
 }
 
 // statuses are the states of a batch, in their order.

@@ -33,7 +33,7 @@ type wrapper struct {
 }
 
 var wrappers = []wrapper{
-	{iface: "Store", name: "store", part: "store", pass: []string{"Close", "Ping", "Capabilities", "Files", "Batches", "Usage", "Now", "Deliveries"}},
+	{iface: "Store", name: "store", part: "store", pass: []string{"Close", "Ping", "Capabilities", "Files", "Batches", "Usage", "Now", "Deliveries", "ReceiptKeys"}},
 	{iface: "Queue", name: "queue", part: "queue", pass: []string{"Close", "Ping", "Capabilities", "Wake"}},
 	{iface: "Files", name: "files", part: "files", pass: []string{"Close", "Ping", "Capabilities", "List"}, byHand: []string{"Create"}},
 	{iface: "FileWriter", name: "fileWriter", part: "files"},

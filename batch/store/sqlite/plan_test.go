@@ -21,6 +21,7 @@ var scans = map[*statement][]string{
 	finishedWork:               {"SCAN batches USING INDEX batches_work"},
 	endSliceLeases:             {"SCAN slices USING INDEX slices_unfinished"},
 	endDeliveryLeases:          {"SCAN webhook_deliveries USING INDEX webhook_deliveries_claimed"},
+	receiptKeys:                {"SCAN receipt_keys USING INDEX receipt_keys_added"},
 	upstreamModels:             {"SCAN upstream_models USING INDEX upstream_models_told"},
 	selectKeys:                 {"SCAN api_keys"},
 	countKeys:                  {"SCAN api_keys USING COVERING INDEX sqlite_autoindex_api_keys_2"},

@@ -54,6 +54,7 @@ func Run(t *testing.T, database func(t *testing.T) Database) {
 		{"Analytics", analyticsTests},
 		{"Flow", flowTests},
 		{"Webhooks", webhookTests},
+		{"Receipts", receiptTests},
 		{"Tenants", tenantTests},
 		{"Hostile", hostileTests},
 		{"Races", raceTests},
