@@ -31,6 +31,7 @@ var notReached = map[string]string{
 	"store.SetWebhookTargets": "asked with webhooks, see TestWebhookFailpoints",
 	"store.ClaimDeliveries":   "asked with webhooks, see TestWebhookFailpoints",
 	"store.FinishDelivery":    "asked with webhooks, see TestWebhookFailpoints",
+	"store.AddReceiptKey":     "asked when a client gets a receipt",
 	"store.Forget":            "finds only what was deleted an hour ago; it is reached, and has nothing to repeat",
 }
 
