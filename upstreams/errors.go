@@ -108,7 +108,7 @@ func describe(err error) string {
 		return coding.Error()
 	}
 	switch {
-	case isAnswerSize(err), errors.Is(err, errHung), errors.Is(err, errSilent):
+	case isAnswerSize(err), errors.Is(err, errHung), errors.Is(err, errSilent), errors.Is(err, errWithdrawn):
 		return err.Error()
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "the connection was refused"

@@ -29,6 +29,7 @@ type gpus struct {
 type gpu struct {
 	slower     int  // times an H100
 	kvTokens   int  // of the KV cache; 0: those of an H100
+	seqs       int  // that it runs at once; 0: those of an H100
 	noMetrics  bool // it has no GET /metrics
 	noCached   bool // its answers do not tell how many tokens were cached
 	noComputed bool // its metrics do not have the tokens that were computed in prefill
@@ -45,7 +46,7 @@ func onGPUs(t *testing.T, servers []gpu, test func(t *testing.T, w *gpus)) {
 			}
 			spec.PrefillRate /= s.slower
 			spec.KVTokens = cmp.Or(s.kvTokens, spec.KVTokens)
-			sim := vllmsim.New(vllmsim.Config{Models: []string{model}, Engine: &spec})
+			sim := vllmsim.New(vllmsim.Config{Models: []string{model}, Engine: &spec, MaxNumSeqs: s.seqs})
 			t.Cleanup(sim.Close)
 			w.sims = append(w.sims, sim)
 			w.net.serve(t, fmt.Sprintf("%d:80", i), s.wrap(sim))

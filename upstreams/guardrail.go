@@ -89,6 +89,7 @@ func (p *Pool) checkLive(s *snapshot, l *live) error {
 	}
 	p.count(Live, d)
 	switch d.Action {
+	case guardrail.Pass:
 	case guardrail.Reject:
 		return rejection(d)
 	case guardrail.Replace:

@@ -124,6 +124,7 @@ type limiter struct {
 	filled loadSample // the first sample with the limit used up; zero: not yet
 	window loadSample // the begin of the current measurement; zero: none
 	lone   float64    // seconds between two tokens when few requests run; 0: not known
+	stale  time.Time  // until then metrics may show requests that were withdrawn
 }
 
 // observe records a sample and returns the new limit.
@@ -144,14 +145,18 @@ func (l *limiter) observe(s loadSample) int {
 		l.plan(s)
 	}
 	l.learnLone(previous, s)
-	queued := l.queue.observe(s, previous)
+	queued := 0
+	if s.at.Before(l.stale) {
+		l.queue = queueWatch{}
+	} else {
+		queued = l.queue.observe(s, previous)
+	}
 	if l.hard > 0 && s.hasMetrics && queued == 0 && int(s.running) > l.hard { // the server runs more by now
 		l.hard, l.until = 0, s.at
 	}
 	switch {
 	case queued > 0:
-		l.hard = queued
-		l.shrink(queued, LimitWaiting, s.at.Add(waitingHold))
+		l.full(queued, s.at)
 	case s.hasMetrics && previous.hasMetrics && s.preempts > previous.preempts && s.batch > 0:
 		l.shrink(int(preemptRoom*float64(l.limit)), LimitKVCache, s.at.Add(kvHold))
 	case s.hasMetrics && s.kvCache > kvRoom && s.batch > 0:
@@ -234,6 +239,20 @@ func (l *limiter) shrink(to int, why LimitReason, until time.Time) {
 	if to = max(limitFloor, to); to <= l.limit {
 		l.limit, l.why, l.until = to, why, until
 	}
+}
+
+// full sets the limit to the number of requests that the server runs while others wait
+// there.
+func (l *limiter) full(running int, at time.Time) {
+	l.hard = running
+	l.shrink(running, LimitWaiting, at.Add(waitingHold))
+}
+
+// withdrawn sets the limit of a server from which waiting lines were withdrawn while it
+// ran some requests.
+func (l *limiter) withdrawn(running int, at time.Time) {
+	l.full(running, at)
+	l.stale = at.Add(withdrawPause)
 }
 
 // measure records the throughput since the begin of the window, and sets the limit to

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -181,6 +182,9 @@ func (r *liveFirstRun) sendLines() {
 		r.work.Go(func() {
 			defer slot.Release()
 			answer, err := slot.Send(r.ctx, endpoint, []byte(ofTokens(fmt.Sprint("line ", k), cmp.Or(r.linePrompt, linePrompt), lineTokens, false)))
+			if errors.Is(err, errWithdrawn) {
+				return // the batch engine sends it again
+			}
 			if r.ctx.Err() == nil && (err != nil || answer.Status != http.StatusOK) {
 				r.failed("a line got %+v, %v", answer, err)
 			}

@@ -47,17 +47,22 @@ func TestMakespan(t *testing.T) {
 // lines. A full step takes 0.1 s.
 func TestFirstLiveRequest(t *testing.T) {
 	for name, tt := range map[string]struct {
-		servers, prompt int
-		most            time.Duration
+		servers, prompt, seqs, atLeast int
+		after                          time.Duration
+		most                           time.Duration
 	}{
-		"short prompts":             {2, 200, 250 * time.Millisecond},
-		"long prompts":              {2, 2000, 600 * time.Millisecond},
-		"short prompts, one server": {1, 200, 250 * time.Millisecond},
+		"short prompts":             {2, 200, 0, 40, 6 * time.Second, 250 * time.Millisecond},
+		"long prompts":              {2, 2000, 0, 40, 6 * time.Second, 600 * time.Millisecond},
+		"short prompts, one server": {1, 200, 0, 40, 6 * time.Second, 250 * time.Millisecond},
+		// Lines that the server has no room for wait there for the first second only. Until
+		// then they are withdrawn when the live request comes.
+		"few slots":              {1, 200, 16, 4, 6 * time.Second, 600 * time.Millisecond},
+		"few slots, first lines": {1, 200, 16, 2, 900 * time.Millisecond, 2500 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for k := range 3 {
 				lines := 0
-				onGPUs(t, slices.Repeat([]gpu{{slower: 1}}, tt.servers), func(t *testing.T, w *gpus) {
+				onGPUs(t, slices.Repeat([]gpu{{slower: 1, seqs: tt.seqs}}, tt.servers), func(t *testing.T, w *gpus) {
 					w.cfg.BatchPrice = -1
 					if err := w.pool.Apply(w.cfg); err != nil {
 						t.Fatal(err)
@@ -68,11 +73,11 @@ func TestFirstLiveRequest(t *testing.T) {
 						result: new(liveFirstResult), failed: t.Errorf, linePrompt: tt.prompt,
 					}
 					r.work.Go(r.sendLines)
-					time.Sleep(6*time.Second + time.Duration(k)*37*time.Millisecond)
+					time.Sleep(tt.after + time.Duration(k)*37*time.Millisecond)
 					lines = w.pool.Status()[0].BatchInFlight
 					r.sendStream(0)
-					if got := quantile(r.result.ttft, 1); got > tt.most || got == 0 || lines < 40 {
-						t.Errorf("got a TTFT of %v beside %d lines, want at most %v beside at least 40", got, lines, tt.most)
+					if got := quantile(r.result.ttft, 1); got > tt.most || got == 0 || lines < tt.atLeast {
+						t.Errorf("got a TTFT of %v beside %d lines, want at most %v beside at least %d", got, lines, tt.most, tt.atLeast)
 					} else {
 						t.Logf("TTFT %v beside %d lines", got, lines)
 					}

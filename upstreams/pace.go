@@ -387,6 +387,10 @@ func (p *pace) endUnseen(now, place int64) {
 	lower(&p.unseen, now+int64(p.estimateOrDefault()*float64(p.order.Load()-place)))
 }
 
+// beginAgain records that all prompts that waited in the server were withdrawn: the other
+// ones have begun.
+func (p *pace) beginAgain(now int64) { lower(&p.unseen, now+p.interval.Load()) }
+
 // endBatch records that a batch line was answered.
 func (p *pace) endBatch() { p.done.Add(1) }
 

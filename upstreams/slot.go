@@ -255,6 +255,7 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 	}
 	a := s.pool.begin(ctx, s.up, Batch, rt.path, s.model, true)
 	defer a.end()
+	s.up.flights.markLine(&a.flight)
 	a.setPrompt(sn.record(s.model), int64(len(body)), false, chainOf(s.model, body))
 	header := http.Header{"Content-Type": contentJSON, "Accept": contentJSON, "Accept-Encoding": identity, "User-Agent": userAgent}
 	if sn.bearer != nil {
@@ -315,6 +316,10 @@ func (s *Slot) failed(ctx context.Context, a *attempt, err error) error {
 		return ctx.Err()
 	}
 	failure := &SendError{Sent: a.sent, Err: err}
+	if errors.Is(a.cause(), errWithdrawn) {
+		failure.Sent, failure.Err = false, errWithdrawn // it did not begin
+		return failure
+	}
 	if cause := a.cause(); cause != nil {
 		a.recordFailure(0, cause.Error())
 		failure.Err = cause
