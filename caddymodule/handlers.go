@@ -129,7 +129,7 @@ func (d *door) serveBody(w http.ResponseWriter, r *http.Request, limit int64, ne
 	next.ServeHTTP(w, ready)
 }
 
-// APIHandler serves /v1/files, /v1/uploads, /v1/batches, the reports /v1/dashboard
+// APIHandler serves /v1/files, /v1/uploads, /v1/batches, /v1/keys, the reports /v1/dashboard
 // and /v1/analytics, /upstreams, /contents/adopt, /health, /ready, /doctor and
 // /metrics. Other requests go to the next handler.
 type APIHandler struct {
@@ -188,6 +188,10 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	case path == "/upstreams/drain", path == "/upstreams/undrain":
 		if r = h.admit(w, r, h.app.pool.gate(), access.Operate); r != nil {
 			h.upstreams(w, r, path)
+		}
+	case under(path, "/v1/keys"):
+		if r = h.admit(w, r, h.app.runtime.gate(), access.Admin); r != nil {
+			h.manageKeys(w, r, path)
 		}
 	case under(path, "/v1/files"), under(path, "/v1/uploads"), under(path, "/v1/batches"),
 		under(path, "/v1/dashboard"), under(path, "/v1/analytics"):
