@@ -56,7 +56,7 @@ func (a batchAction) check(client access.Identity, keyID string) error {
 	switch {
 	case !a.controls && !client.May(access.Batch):
 		return missingScope(access.Batch)
-	case a.controls && !client.May(access.Operate) && !(client.May(access.Batch) && client.Owns(keyID)):
+	case a.controls && !client.May(access.Operate) && (!client.May(access.Batch) || !client.Owns(keyID)):
 		return missingScope(access.Operate)
 	}
 	return nil
