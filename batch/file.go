@@ -12,6 +12,9 @@ import (
 // DefaultTenant owns everything while no tenants are configured.
 const DefaultTenant = access.DefaultTenant
 
+// AllTenants means every tenant, in a WebhookTarget and in BatchStates.
+const AllTenants = "*"
+
 // File is a stored file. Its content lies in Files under Key.
 type File struct {
 	ID          string // "file-" and random characters

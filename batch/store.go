@@ -327,7 +327,7 @@ type AnalyticsStore interface {
 	// Events counts events by kind over steps of a period, in order, without empty
 	// steps.
 	Events(ctx context.Context, tenant string, p Period) ([]EventPoint, error)
-	// BatchStates counts batches that are not deleted by status.
+	// BatchStates counts batches that are not deleted by status, of AllTenants as well.
 	BatchStates(ctx context.Context, tenant string) (map[Status]int64, error)
 	// Waiting returns the backlog of batches that are InProgress.
 	Waiting(ctx context.Context, tenant string) (Waiting, error)

@@ -8,13 +8,8 @@ import (
 // WebhookKey is the metadata key with which a batch names the address of its own webhook.
 const WebhookKey = "tidegate_webhook_url"
 
-// Endpoints that receive webhooks.
-const (
-	// MetadataEndpoint stands for the addresses that batches name in their metadata.
-	MetadataEndpoint = "metadata"
-	// AllTenants in a WebhookTarget means every tenant.
-	AllTenants = "*"
-)
+// MetadataEndpoint is the endpoint of the addresses that batches name in their metadata.
+const MetadataEndpoint = "metadata"
 
 const (
 	// WebhookRetryTime is how long a delivery is retried.

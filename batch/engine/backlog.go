@@ -129,7 +129,7 @@ func (b *backlog) read(ctx context.Context) (*view, error) {
 	if v.now, err = r.store.Now(ctx); err != nil {
 		return nil, fmt.Errorf("reading the clock: %w", err)
 	}
-	if v.states, err = r.store.BatchStates(ctx, batch.DefaultTenant); err != nil {
+	if v.states, err = r.store.BatchStates(ctx, batch.AllTenants); err != nil {
 		return nil, err
 	}
 	pace, err := r.store.Pace(ctx, v.now.Add(-rateSpan), scheduler.ActiveLimit)

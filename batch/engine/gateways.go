@@ -106,7 +106,7 @@ func (m *member) noteWorkers(ctx context.Context) {
 	}
 	bounded, cancel := m.bounded(ctx)
 	defer cancel()
-	states, err := m.store.BatchStates(bounded, batch.DefaultTenant)
+	states, err := m.store.BatchStates(bounded, batch.AllTenants)
 	if err != nil {
 		return // other parts report that the store is away
 	}

@@ -23,7 +23,10 @@ var (
 	usageByModel = declare(`SELECT class, model, ` + usageSums + ` FROM usage_15m` + inPeriod + `GROUP BY class, model ORDER BY class COLLATE "C", model COLLATE "C"`)
 	eventSeries  = declare(`SELECT bucket - bucket % $4::bigint AS step, kind, sum(events::float8), sum(amount::float8) FROM events_15m` + inPeriod + `GROUP BY step, kind ORDER BY step, kind COLLATE "C"`)
 	batchStates  = declare(`SELECT status, batches FROM batch_states WHERE tenant = $1 AND batches <> 0`)
-	waiting      = declare(`SELECT count(*) FILTER (WHERE paused_at IS NULL), count(*) FILTER (WHERE paused_at IS NOT NULL),
+	// A row for each status of a tenant.
+	batchStatesOfAll = declare(`SELECT status, sum(batches)::bigint FROM batch_states GROUP BY status HAVING sum(batches) <> 0`)
+
+	waiting = declare(`SELECT count(*) FILTER (WHERE paused_at IS NULL), count(*) FILTER (WHERE paused_at IS NOT NULL),
 			coalesce(sum(total - completed - failed) FILTER (WHERE paused_at IS NULL), 0)::bigint,
 			coalesce(sum(total - completed - failed) FILTER (WHERE paused_at IS NOT NULL), 0)::bigint,
 			min(in_progress_at) FILTER (WHERE paused_at IS NULL)
@@ -88,7 +91,11 @@ func (s *Store) BatchStates(ctx context.Context, tenant string) (map[batch.Statu
 	states := make(map[batch.Status]int64)
 	err := s.report(ctx, "counting batches", func(t *tx) error {
 		clear(states) // results of a previous attempt
-		counts, err := all(ctx, t, store.ScanStateCount, batchStates, tenant)
+		query, arguments := batchStates, []any{tenant}
+		if tenant == batch.AllTenants {
+			query, arguments = batchStatesOfAll, nil
+		}
+		counts, err := all(ctx, t, store.ScanStateCount, query, arguments...)
 		for _, c := range counts {
 			states[c.Status] = c.Batches
 		}

@@ -24,7 +24,10 @@ var (
 	eventSeries = reads(`SELECT bucket - bucket % ?4 AS step, kind, total(events), total(amount) FROM events_15m
 		WHERE tenant = ?1 AND bucket >= ?2 AND bucket < ?3 GROUP BY step, kind ORDER BY step, kind`)
 	batchStates = reads(`SELECT status, batches FROM batch_states WHERE tenant = ? AND batches <> 0`)
-	waiting     = reads(`SELECT count(*) FILTER (WHERE paused_at IS NULL), count(*) FILTER (WHERE paused_at IS NOT NULL),
+	// A row for each status of a tenant.
+	batchStatesOfAll = reads(`SELECT status, sum(batches) FROM batch_states GROUP BY status HAVING sum(batches) <> 0`)
+
+	waiting = reads(`SELECT count(*) FILTER (WHERE paused_at IS NULL), count(*) FILTER (WHERE paused_at IS NOT NULL),
 			coalesce(sum(total - completed - failed) FILTER (WHERE paused_at IS NULL), 0),
 			coalesce(sum(total - completed - failed) FILTER (WHERE paused_at IS NOT NULL), 0),
 			min(in_progress_at) FILTER (WHERE paused_at IS NULL)
@@ -89,7 +92,11 @@ func (s *Store) Events(ctx context.Context, tenant string, p batch.Period) (poin
 func (s *Store) BatchStates(ctx context.Context, tenant string) (map[batch.Status]int64, error) {
 	states := make(map[batch.Status]int64)
 	err := s.read(ctx, "counting batches", func(t *tx) error {
-		counts, err := all(ctx, t, batchStates, store.ScanStateCount, tenant)
+		query, arguments := batchStates, []any{tenant}
+		if tenant == batch.AllTenants {
+			query, arguments = batchStatesOfAll, nil
+		}
+		counts, err := all(ctx, t, query, store.ScanStateCount, arguments...)
 		for _, c := range counts {
 			states[c.Status] = c.Batches
 		}

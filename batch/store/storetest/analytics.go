@@ -3,6 +3,7 @@ package storetest
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -61,6 +62,22 @@ func (e *env) found(f batch.BatchFilter) []string {
 }
 
 var analyticsTests = []test{
+	{"batches of all tenants by status", func(e *env) {
+		e.running(2)
+		e.running(2)
+		for _, other := range []string{"b", "c"} {
+			input := e.file(func(f *batch.NewFile) { f.Tenant = other })
+			e.batch(func(n *batch.NewBatch) { n.Tenant, n.InputFileID = other, input.ID })
+		}
+		got, err := e.s.BatchStates(e.Context(), batch.AllTenants)
+		e.ok(err)
+		if want := map[batch.Status]int64{batch.InProgress: 2, batch.Validating: 2}; !maps.Equal(got, want) {
+			e.Errorf("got %v, want %v", got, want)
+		}
+		if got := e.states(); got[batch.InProgress] != 2 || got[batch.Validating] != 0 {
+			e.Errorf("got %v of one tenant, want its 2 batches", got)
+		}
+	}},
 	{"progress by minute", func(e *env) {
 		e.toBucket()
 		b, other := e.running(8), e.running(8)
