@@ -47,5 +47,5 @@ func writeText(w http.ResponseWriter, text []byte) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(text)))
 	h.Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(text) // the client has disconnected
+	_, _ = w.Write(text) //nolint:gosec // JSON with nosniff is no page; an error means that the client has disconnected
 }

@@ -29,7 +29,7 @@ func ScanKey(r Row) (k access.Key, err error) {
 			return k, fmt.Errorf("reading previous hash of key %s: %w", k.ID, err)
 		}
 	}
-	for _, s := range strings.Fields(scopes) {
+	for s := range strings.FieldsSeq(scopes) {
 		k.Scopes = append(k.Scopes, access.Scope(s))
 	}
 	k.Models, err = DecodeModels(models)

@@ -3,6 +3,7 @@ package clients
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,10 +28,7 @@ func TestWebhooksUnwrap(t *testing.T) {
 	changed := hooks[0]
 	changed.Body = strings.Replace(changed.Body, "completed", "cancelled", 1)
 	moved := hooks[1]
-	moved.Headers = map[string]string{}
-	for name, value := range hooks[1].Headers {
-		moved.Headers[name] = value
-	}
+	moved.Headers = maps.Clone(hooks[1].Headers)
 	moved.Headers["Webhook-Id"] = hooks[0].ID
 	want := fmt.Sprintf("batch.completed %s %s\nwebhook.test batch_test %s\nrefused\nrefused\n", b.ID, hooks[0].ID, hooks[1].ID)
 	var input strings.Builder
