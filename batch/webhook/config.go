@@ -36,6 +36,7 @@ var errNoSecret = errors.New("a webhook needs a secret")
 // Validate returns an error for the first invalid endpoint.
 func (c Config) Validate() error {
 	seen := make(map[string]bool)
+	named := make(map[string]string) // a tenant of each address
 	for i := range c.Endpoints {
 		e := &c.Endpoints[i]
 		if err := e.validate(); err != nil {
@@ -46,9 +47,22 @@ func (c Config) Validate() error {
 				return fmt.Errorf("%s: already specified for tenant %s", e.Name(), r.tenant)
 			}
 			seen[r.id] = true
+			other, known := named[r.endpoint]
+			if known && (other == batch.AllTenants || r.tenant == batch.AllTenants) {
+				return fmt.Errorf("%s: specified for tenant %s and for all tenants (%s), so that its batches would be reported twice; remove one of them", e.Name(), single(other, r.tenant), batch.AllTenants)
+			}
+			named[r.endpoint] = r.tenant
 		}
 	}
 	return nil
+}
+
+// single returns which of two tenants is not batch.AllTenants.
+func single(a, b string) string {
+	if a == batch.AllTenants {
+		return b
+	}
+	return a
 }
 
 func (e *Endpoint) validate() error {
@@ -138,8 +152,9 @@ func (e *Endpoint) allows(address string) error {
 
 // route is an endpoint for one tenant. Each has its own limit of concurrent attempts.
 type route struct {
-	id     string
-	tenant string
+	id       string
+	endpoint string // the beginning of id, the same for every tenant
+	tenant   string
 	*Endpoint
 }
 
@@ -154,7 +169,7 @@ func (e *Endpoint) routes() []route {
 	}
 	out := make([]route, len(tenants))
 	for i, t := range tenants {
-		out[i] = route{id + ":" + t, t, e}
+		out[i] = route{id + ":" + t, id, t, e}
 	}
 	return out
 }

@@ -382,7 +382,8 @@ func TestMetadata(t *testing.T) {
 
 func TestTargets(t *testing.T) {
 	o := new(outbox)
-	s := newTestSender(t, o, Endpoint{URL: "https://a.example.com", Tenants: []string{"x", "*"}, Events: []batch.Status{batch.Failed}}, Endpoint{Hosts: []string{"b.example.com"}})
+	failed := []batch.Status{batch.Failed}
+	s := newTestSender(t, o, Endpoint{URL: "https://a.example.com", Tenants: []string{"x"}, Events: failed}, Endpoint{URL: "https://c.example.com", Tenants: []string{"*"}, Events: failed}, Endpoint{Hosts: []string{"b.example.com"}})
 	s.setTargets(t.Context())
 	var got []string
 	for _, target := range o.targets {
@@ -402,6 +403,8 @@ func TestValidate(t *testing.T) {
 		"fragment":              {[]Endpoint{{URL: "https://a#b", Secrets: secrets}}},
 		"need hosts":            {[]Endpoint{{Secrets: secrets}}},
 		"hosts are for":         {[]Endpoint{{URL: "https://a", Hosts: []string{"b"}, Secrets: secrets}}},
+		"tenant x and for all":  {[]Endpoint{{URL: "https://a", Secrets: secrets, Tenants: []string{"*"}}, {URL: "https://a", Secrets: secrets, Tenants: []string{"x"}}}},
+		"tenant y and for all":  {[]Endpoint{{Hosts: []string{"a"}, Secrets: secrets, Tenants: []string{"x", "y"}}, {Hosts: []string{"b"}, Secrets: secrets, Tenants: []string{"*"}}}},
 		"already specified for": {[]Endpoint{{URL: "https://a", Secrets: secrets}, {URL: "https://a", Secrets: secrets, Tenants: []string{"x", "default"}}}},
 	} {
 		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), text) || strings.Contains(err.Error(), "u:p") {
