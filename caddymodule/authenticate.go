@@ -11,6 +11,9 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
+// maxCredentials is the maximum number of keys that a request may send.
+const maxCredentials = 8
+
 // client is the result of authenticating a request.
 type client struct {
 	access.Identity
@@ -27,6 +30,9 @@ type client struct {
 // too, so that a revoked one is refused.
 func (a *App) authenticate(r *http.Request) (client, *openai.Error) {
 	shown := credentials(r)
+	if len(shown) > maxCredentials { // each unknown one may read the store
+		return client{}, openai.InvalidRequest("", "too_many_api_keys", "The request has %d API keys: send one.", len(shown))
+	}
 	var (
 		found         client
 		others        bool // a valid key that is no password

@@ -110,3 +110,14 @@ func TestKeepValid(t *testing.T) {
 		}
 	}
 }
+
+// A request with many keys, each of which may read the store, is refused.
+func TestManyKeysAreRefused(t *testing.T) {
+	r := httptest.NewRequest(http.MethodGet, "/v1/models", nil)
+	for range maxCredentials + 1 {
+		r.Header.Add("X-Api-Key", "tg-guess")
+	}
+	if _, err := new(App).authenticate(r); err == nil || err.Code != "too_many_api_keys" {
+		t.Errorf("got %v, want a refusal", err)
+	}
+}

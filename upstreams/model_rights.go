@@ -24,15 +24,20 @@ func checkModel(client access.Identity, rt *route, body *payload, contentType, m
 	if !body.replayable() {
 		return openai.TooLarge("", "The body is larger than %d bytes, the limit for keys that may use some models only.", len(body.head))
 	}
-	named := openai.CountMembers(body.head, "model")
+	named, ok := 0, true
 	if rt.form {
 		named = countFields(body.head, contentType, "model")
+	} else if named, ok = openai.CountMembers(body.head, "model"); !ok {
+		return errNotJSON
 	}
 	if named > 1 {
 		return openai.InvalidRequest("model", "invalid_value", "The body names its model %d times.", named)
 	}
 	return nil
 }
+
+// errNotJSON refuses a body that a server may read in another way than the gateway.
+var errNotJSON = openai.InvalidRequest("", "", "The body is not a valid JSON object.")
 
 // countFields returns the number of fields with a name in a multipart form. A form that
 // cannot be read to its end counts as one with several.
@@ -50,8 +55,11 @@ func countFields(head []byte, contentType, name string) (n int) {
 		if err != nil {
 			return 2
 		}
-		if part.FormName() == name {
+		switch part.FormName() {
+		case name:
 			n++
+		case "": // servers may read a name where this one finds none
+			return 2
 		}
 	}
 }

@@ -1,16 +1,24 @@
 package openai
 
-import "slices"
+import (
+	"encoding/json"
+	"slices"
+)
 
 // CountMembers returns how many members of a name the JSON object b has. Servers differ
-// in which of several they use.
-func CountMembers(b []byte, name string) (n int) {
-	for m := membersOf(b); m.next(); {
+// in which of several they use. It is false if b is not a valid JSON object: some servers
+// read more than JSON, such as NaN, and would find members behind it.
+func CountMembers(b []byte, name string) (n int, ok bool) {
+	if !json.Valid(b) {
+		return 0, false
+	}
+	m := membersOf(b)
+	for m.next() {
 		if string(m.name()) == name {
 			n++
 		}
 	}
-	return n
+	return n, m.state == walkEnded
 }
 
 // AddMember returns the JSON object b with one more member, whose value is JSON. It
