@@ -78,6 +78,9 @@ func (p *Pool) checkLive(s *snapshot, l *live) error {
 		p.decisions.counts[Live][undecidedRefused].Add(1)
 		return openai.TooLarge("", "The body is larger than this gateway's guardrail can check, which is retry_buffer (%d bytes).", s.cfg.RetryBuffer)
 	}
+	if !l.route.form && !json.Valid(l.body.head) {
+		return errNotJSON // servers that read more than JSON would run what was not checked
+	}
 	d, err := g.Check(l.r.Context(), guardrail.Request{
 		ID: l.id[0], Class: Live.String(), Endpoint: l.route.path, ContentType: l.r.Header.Get("Content-Type"), Body: l.body.head,
 	})

@@ -85,6 +85,8 @@ func TestGuardrailOfLiveRequests(t *testing.T) {
 		"closed":                {undecided, endpoint, own, nil, 503, "", "guardrail does not respond", "failed_closed"},
 		"open":                  {undecided, endpoint, own, func(c *Config) { c.Guardrail.FailOpen = true }, 200, own, jsonAnswer, "failed_open"},
 		"batch only":            {rejects, endpoint, own, func(c *Config) { c.Guardrail.SkipLive = true }, 200, own, jsonAnswer, ""},
+		"not JSON":              {passes, endpoint, `{"model":"m","stream":false,"x":NaN,"messages":[]}`, nil, 400, "", "not a valid JSON object", ""},
+		"not JSON, open":        {undecided, endpoint, `{"model":"m","stream":false,"x":NaN}`, func(c *Config) { c.Guardrail.FailOpen = true }, 400, "", "not a valid JSON object", ""},
 		"too large":             {passes, endpoint, own, func(c *Config) { c.RetryBuffer = 20 }, 413, "", "retry_buffer (20 bytes)", "failed_closed"},
 		"too large, open": {rejects, endpoint, own, func(c *Config) {
 			c.RetryBuffer, c.Guardrail.FailOpen = 20, true

@@ -3,9 +3,11 @@ package guardrail
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -87,6 +89,9 @@ func (c *Client) ask(ctx context.Context, r *Request) (Decision, error) {
 		request.Header.Set("Authorization", "Bearer "+c.cfg.Key)
 	}
 	answer, err := c.client.Do(request)
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err // without the URL, which may contain a secret
+	}
 	if err != nil {
 		return Decision{}, fmt.Errorf("asking the guardrail: %w", err)
 	}

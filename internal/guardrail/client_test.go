@@ -161,9 +161,9 @@ func TestServiceThatRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	ln.Close()
-	c := New(Config{URL: "http://" + ln.Addr().String(), Timeout: time.Second})
-	if _, err := c.Check(t.Context(), request()); err == nil || !strings.Contains(err.Error(), "refused") {
-		t.Errorf("got %v, want a refused connection", err)
+	c := New(Config{URL: "http://" + ln.Addr().String() + "/?token=hidden", Timeout: time.Second})
+	if _, err := c.Check(t.Context(), request()); err == nil || !strings.Contains(err.Error(), "refused") || strings.Contains(err.Error(), "hidden") {
+		t.Errorf("got %v, want a refused connection without the URL", err)
 	}
 }
 
