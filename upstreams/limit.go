@@ -99,7 +99,8 @@ type loadSample struct {
 	gapTime    float64 // seconds in these intervals, a counter
 
 	inFlight int   // requests of both classes, of all gateways
-	batch    int   // of these, batch lines of this gateway
+	lines    int   // of these, batch requests of all gateways
+	batch    int   // of these, batch requests of this gateway
 	done     int64 // answers to batch lines of this gateway, a counter
 	ceiling  int   // max_num_seqs as configured
 	placed   Placement
@@ -124,6 +125,7 @@ type limiter struct {
 	filled loadSample // the first sample with the limit used up; zero: not yet
 	window loadSample // the begin of the current measurement; zero: none
 	lone   float64    // seconds between two tokens when few requests run; 0: not known
+	queued bool       // the last sample shows that the server is full
 	stale  time.Time  // until then metrics may show requests that were withdrawn
 }
 
@@ -151,6 +153,7 @@ func (l *limiter) observe(s loadSample) int {
 	} else {
 		queued = l.queue.observe(s, previous)
 	}
+	l.queued = queued > 0
 	if l.hard > 0 && s.hasMetrics && queued == 0 && int(s.running) > l.hard { // the server runs more by now
 		l.hard, l.until = 0, s.at
 	}
@@ -246,13 +249,6 @@ func (l *limiter) shrink(to int, why LimitReason, until time.Time) {
 func (l *limiter) full(running int, at time.Time) {
 	l.hard = running
 	l.shrink(running, LimitWaiting, at.Add(waitingHold))
-}
-
-// withdrawn sets the limit of a server from which waiting lines were withdrawn while it
-// ran some requests.
-func (l *limiter) withdrawn(running int, at time.Time) {
-	l.full(running, at)
-	l.stale = at.Add(withdrawPause)
 }
 
 // measure records the throughput since the begin of the window, and sets the limit to

@@ -95,8 +95,8 @@ func (l *live) try(s *snapshot, u *upstream) (handled bool) {
 	l.done.Upstream = u.url
 	a := p.begin(l.r.Context(), u, l.query.Class, l.route.path, l.query.Model, l.body.replayable())
 	l.query.unreserve(u)
-	if l.query.Class == Live && !l.route.noEngine {
-		p.withdraw(u)
+	if l.query.Class == Batch {
+		u.flights.mark(&a.flight, flexibly)
 	}
 	l.pace(a)
 	uncut := a.cancelAtEnd()

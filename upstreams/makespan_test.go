@@ -54,8 +54,7 @@ func TestFirstLiveRequest(t *testing.T) {
 		"short prompts":             {2, 200, 0, 40, 6 * time.Second, 250 * time.Millisecond},
 		"long prompts":              {2, 2000, 0, 40, 6 * time.Second, 600 * time.Millisecond},
 		"short prompts, one server": {1, 200, 0, 40, 6 * time.Second, 250 * time.Millisecond},
-		// Lines that the server has no room for wait there for the first second only. Until
-		// then they are withdrawn when the live request comes.
+		// Lines that the server has no room for wait there for the first seconds only.
 		"few slots":              {1, 200, 16, 4, 6 * time.Second, 600 * time.Millisecond},
 		"few slots, first lines": {1, 200, 16, 2, 900 * time.Millisecond, 2500 * time.Millisecond},
 	} {

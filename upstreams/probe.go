@@ -234,15 +234,9 @@ func (p *Pool) sampleLoad(u *upstream) {
 	s := loadSample{
 		at: time.Now(), hasMetrics: g.present, hasTokens: g.hasTokens, running: g.running, waiting: g.waiting, kvCache: g.kvCache, preempts: g.preempts,
 		prompt: g.prompt, made: g.generated, step: float64(u.pace.interval.Load()) / 1e9, gaps: g.intervals, gapTime: g.intervalTime,
-		inFlight: live + batch + otherLive + otherBatch, batch: batch, done: u.pace.done.Load(), ceiling: u.maxSeqs, placed: u.placement(), quiet: u.quiet.Load(),
-	}
-	if running := u.full.Swap(0); running > 0 {
-		u.limiter.withdrawn(int(running), s.at)
+		inFlight: live + batch + otherLive + otherBatch, batch: batch, lines: batch + otherBatch, done: u.pace.done.Load(), ceiling: u.maxSeqs, placed: u.placement(), quiet: u.quiet.Load(),
 	}
 	limit := int64(u.limiter.observe(s))
-	u.serverQueue.observe(s, batch, live+otherLive)
-	u.linesWait.Store(u.serverQueue.waiting > 0)
-	full := u.limiter.why == LimitWaiting
 	u.limitWhy = u.limiter.why
 	gateways := 1
 	if otherBatch > 0 || !p.peersKnown.Load() { // gateways without lines there do not count
@@ -252,8 +246,8 @@ func (p *Pool) sampleLoad(u *upstream) {
 	p.learnCapacity(u, u.limiter.hard, int(g.running))
 	u.liveReserve.sample(s.at, live+otherLive, u.limiter.hard > 0 || u.limiter.why == LimitCeiling)
 	u.pace.learn(s.at, g, gateways, float64(s.inFlight) >= limitBinding*float64(limit), s.placed)
-	if full {
-		p.withdraw(u)
+	if u.limiter.queued {
+		p.withdraw(u, s)
 	}
 	if s.quiet && !s.at.Before(u.limiter.stale) {
 		u.pace.noteWaiting(u.age(), g.waiting)

@@ -69,11 +69,7 @@ type upstream struct {
 	requests [2]atomic.Int64 // by Class, dispatched so far
 	failures [2]atomic.Int64 // by Class, of those
 	flights  flights
-	// linesWait reports whether serverQueue has lines to withdraw; full is the number of
-	// requests that the server ran when lines were withdrawn, 0 after the limiter knows.
-	linesWait atomic.Bool
-	full      atomic.Int64
-	wake      chan struct{} // cap 1: probe soon
+	wake     chan struct{} // cap 1: probe soon
 
 	telemetry    telemetry
 	limiter      limiter      // used by the prober alone
@@ -86,25 +82,24 @@ type upstream struct {
 
 // condition is the current condition of an upstream.
 type condition struct {
-	state       State
-	since       time.Time // of the state
-	added       time.Time
-	reason      string // why it is not up; "" when it is
-	remedy      string // for the last failed probe, "" if not known
-	probed      bool   // a probe has ended
-	discovered  bool   // it has reported its models at least once
-	loading     bool   // it listens, and reports that it is not ready
-	failed      int    // consecutive probes that timed out or failed
-	draining    bool
-	drainedAt   time.Time // zero when it is not draining
-	drainedBy   string    // "" if not known
-	models      []openai.Model
-	version     string
-	gauges      gauges
-	facts       Facts
-	serverQueue serverQueue
-	weight      float64
-	maxSeqs     int
+	state      State
+	since      time.Time // of the state
+	added      time.Time
+	reason     string // why it is not up; "" when it is
+	remedy     string // for the last failed probe, "" if not known
+	probed     bool   // a probe has ended
+	discovered bool   // it has reported its models at least once
+	loading    bool   // it listens, and reports that it is not ready
+	failed     int    // consecutive probes that timed out or failed
+	draining   bool
+	drainedAt  time.Time // zero when it is not draining
+	drainedBy  string    // "" if not known
+	models     []openai.Model
+	version    string
+	gauges     gauges
+	facts      Facts
+	weight     float64
+	maxSeqs    int
 	// seqsAssumed is true if maxSeqs is not configured.
 	seqsAssumed  bool
 	reportedSeqs int // concurrency that it last reported; 0 if it does not
@@ -251,9 +246,9 @@ type flight struct {
 	model      string
 	whole      bool // the entire body was in memory when the attempt began
 	cancel     context.CancelCauseFunc
-	line       bool    // guarded by flights.mu; a batch line
-	prev, next *flight // guarded by flights.mu
-	listed     bool    // used by the request's goroutine
+	kind       batchKind // guarded by flights.mu
+	prev, next *flight   // guarded by flights.mu
+	listed     bool      // used by the request's goroutine
 }
 
 func (l *flights) add(f *flight) {

@@ -6,9 +6,9 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // queueing is a server that runs some requests and lets the others wait, in order of
@@ -39,23 +39,31 @@ func newQueueing(t *testing.T) *queueing {
 	return q
 }
 
-// withdrawn sends lines to a queueing server of which it reports six as waiting, and then
-// a live request. It returns the lines that were withdrawn.
-func TestLiveRequestWithdrawsWaitingLines(t *testing.T) {
+// TestWaitingLinesAreWithdrawn sends lines to a server that runs four requests and lets
+// the others wait, among them a flex request.
+func TestWaitingLinesAreWithdrawn(t *testing.T) {
 	q := newQueueing(t)
 	p := startPool(t, calm(q.URL))
-	const lines, waiting = 10, 6
+	g := newGateway(t, p)
+	const lines, waiting = 10, 6 // waiting: beside the flex request, which is the last but one
 	results := make(chan error, lines)
+	var flex sync.WaitGroup
 	for i := range lines {
 		s := reserve(t, p, "")
+		before := q.arrived.Load()
+		if i == lines-1 {
+			flex.Go(func() { g.post(t, endpoint, `{"model":"m","line":100,"service_tier":"flex"}`) })
+			until(t, "the flex request arrives", func() bool { return q.arrived.Load() > before })
+			before++
+		}
 		go func() {
 			defer s.Release()
 			_, err := s.Send(t.Context(), endpoint, fmt.Appendf(nil, `{"model":"m","line":%d}`, i))
 			results <- err
 		}()
-		until(t, "the line arrives", func() bool { return q.arrived.Load() == int64(i+1) })
+		until(t, "the line arrives", func() bool { return q.arrived.Load() > before })
 	}
-	q.waits.Store(waiting)
+	q.waits.Store(waiting + 1)
 	u := p.now.Load().upstreams[0]
 	sample := func() {
 		p.scrape(t.Context(), p.now.Load(), u)
@@ -63,12 +71,9 @@ func TestLiveRequestWithdrawsWaitingLines(t *testing.T) {
 	}
 	sample() // one sample may show requests that wait for the next step only
 	if q.left.Load() != 0 {
-		t.Fatalf("%d lines were withdrawn without a live request", q.left.Load())
+		t.Fatalf("%d lines were withdrawn after one sample", q.left.Load())
 	}
-	g := newGateway(t, p)
-	if a := g.post(t, endpoint, `{"model":"m","live":1}`); a.status != http.StatusOK {
-		t.Fatalf("the live request got %d %s", a.status, a.body)
-	}
+	sample()
 	for range waiting {
 		body := receive(t, "a line is withdrawn", q.lost)
 		var line int
@@ -85,41 +90,36 @@ func TestLiveRequestWithdrawsWaitingLines(t *testing.T) {
 	}
 	// The metrics still show the withdrawn lines: no other line is withdrawn for them.
 	sample()
-	g.post(t, endpoint, `{"model":"m","live":2}`)
+	sample()
 	if n := q.left.Load(); n != waiting {
-		t.Errorf("%d lines were withdrawn, want %d", n, waiting)
+		t.Errorf("%d requests were withdrawn, want %d lines", n, waiting)
 	}
 	if s := statusOf(t, p, q.URL); s.Limit != 4 || s.LimitReason != LimitWaiting {
 		t.Errorf("the limit is %d (%s), want 4, which the server runs", s.Limit, s.LimitReason)
 	}
 	q.CloseClientConnections()
+	flex.Wait()
 }
 
 // The lines that wait are those that live requests and other gateways do not explain.
 func TestLinesThatWait(t *testing.T) {
-	now := time.Now()
 	for name, tt := range map[string]struct {
-		sample         loadSample
-		own, live      int
-		sinceWithdrawn time.Duration
-		want           int
+		running, waiting float64
+		own, others      int // batch requests
+		live             int
+		want             int
 	}{
-		"lines":          {loadSample{hasMetrics: true, running: 16, waiting: 112, batch: 128}, 128, 0, time.Hour, 112},
-		"beside live":    {loadSample{hasMetrics: true, running: 16, waiting: 20, batch: 30}, 30, 6, time.Hour, 14},
-		"live alone":     {loadSample{hasMetrics: true, running: 4, waiting: 8, batch: 2}, 2, 10, time.Hour, 0},
-		"two gateways":   {loadSample{hasMetrics: true, running: 16, waiting: 40, batch: 56}, 14, 0, time.Hour, 10},
-		"between steps":  {loadSample{hasMetrics: true, running: 64, waiting: 3, batch: 67}, 67, 0, time.Hour, 0},
-		"one":            {loadSample{hasMetrics: true, running: 4, waiting: 1, batch: 5}, 5, 0, time.Hour, 0},
-		"no metrics":     {loadSample{running: 4, waiting: 9, batch: 13}, 13, 0, time.Hour, 0},
-		"other clients":  {loadSample{hasMetrics: true, running: 4, waiting: 90, batch: 13}, 13, 0, time.Hour, 9},
-		"just withdrawn": {loadSample{hasMetrics: true, running: 16, waiting: 112, batch: 16}, 16, 0, time.Second, 0},
-		"no lines":       {loadSample{hasMetrics: true, running: 16, waiting: 112}, 0, 0, time.Hour, 0},
+		"lines":         {16, 112, 128, 0, 0, 112},
+		"beside live":   {16, 20, 30, 0, 6, 14},
+		"live alone":    {4, 8, 2, 0, 10, 0},
+		"two gateways":  {16, 40, 14, 42, 0, 10},
+		"other clients": {4, 90, 13, 0, 0, 9},
+		"none waits":    {16, 0, 16, 0, 0, 0},
+		"no lines":      {16, 112, 0, 0, 0, 0},
 	} {
-		q := serverQueue{withdrawn: now.Add(-tt.sinceWithdrawn)}
-		tt.sample.at, tt.sample.inFlight = now, tt.sample.batch+tt.live
-		q.observe(tt.sample, tt.own, tt.live)
-		if q.waiting != tt.want {
-			t.Errorf("%s: got %d lines, want %d", name, q.waiting, tt.want)
+		s := loadSample{hasMetrics: true, running: tt.running, waiting: tt.waiting, batch: tt.own, lines: tt.own + tt.others, inFlight: tt.own + tt.others + tt.live}
+		if got := waitingLines(s); got != tt.want {
+			t.Errorf("%s: got %d lines, want %d", name, got, tt.want)
 		}
 	}
 }
