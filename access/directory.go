@@ -184,6 +184,9 @@ func (d *Directory) Find(ctx context.Context, secret string) (Identity, error) {
 	return Identity{}, ErrUnknownKey
 }
 
+// Has reports whether a key is valid, by the keys in memory.
+func (d *Directory) Has(secret string) bool { return Managed(secret) && d.lookup(Sum(secret)) != nil }
+
 // lookup returns the valid key with a hash, nil if there is none. The hash of a guess
 // is not known to who guesses, so that the time of the search in the map reveals nothing;
 // the whole hash is compared in constant time.

@@ -17,8 +17,9 @@ const maxCredentials = 8
 // client is the result of authenticating a request.
 type client struct {
 	access.Identity
-	key      bool // it sent a valid key
-	password bool // only as a password, which browsers repeat by themselves
+	key      bool   // it sent a valid key
+	secret   string // that key
+	password bool   // only as a password, which browsers repeat by themselves
 }
 
 // authenticate returns the client of a request. Wrong keys are ignored if there is a
@@ -51,7 +52,7 @@ func (a *App) authenticate(r *http.Request) (client, *openai.Error) {
 			}
 			valid[i] = true
 			if !found.key {
-				found.Identity, found.key = id, true
+				found.Identity, found.key, found.secret = id, true, c.key
 			}
 			others = others || !c.password
 		}
@@ -79,6 +80,17 @@ func (a *App) findKey(ctx context.Context, secret string) (access.Identity, erro
 		return access.Identity{}, access.ErrUnknownKey
 	}
 	return a.runtime.directory.Find(ctx, secret)
+}
+
+// stillValid reports whether the key of a client that was authenticated before has
+// neither expired nor been revoked since, by the keys in memory. A client without a key
+// remains valid.
+func (a *App) stillValid(c client) bool {
+	if !c.key {
+		return true
+	}
+	_, ok := a.keys.Find(c.secret, time.Now())
+	return ok || a.runtime != nil && a.runtime.directory.Has(c.secret)
 }
 
 // sameRights reports whether it makes no difference which of two keys a request has.

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -69,7 +70,7 @@ func (h *DashboardHandler) Provision(ctx caddy.Context) error {
 	files := r.fileService(h.app.Batch.limits())
 	h.pages.open = func(tenant string) (*dashboard.Dashboard, error) {
 		return dashboard.New(dashboard.Config{
-			Base: h.path, Name: cmp.Or(h.Name, hostName()), Version: Version(), TrustedOrigins: h.TrustedOrigins, Identity: clientOf,
+			Base: h.path, Name: cmp.Or(h.Name, hostName()), Version: Version(), TrustedOrigins: h.TrustedOrigins, Identity: clientOf, Valid: h.valid,
 			Creates: func() bool { return h.app.role().Serves() }, Log: r.log.Named("dashboard"),
 			Source: source.New(source.Config{
 				Tenant: tenant, Engine: r.engine, Files: files, Pool: r.pool.Pool,
@@ -135,8 +136,19 @@ func (h *DashboardHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, nex
 	if err != nil {
 		return err
 	}
-	pages.ServeHTTP(w, r.WithContext(access.With(r.Context(), client.Identity)))
+	ctx := context.WithValue(access.With(r.Context(), client.Identity), clientKey{}, client)
+	pages.ServeHTTP(w, r.WithContext(ctx))
 	return nil
+}
+
+// clientKey is the key of a client in the context of its request.
+type clientKey struct{}
+
+// valid reports whether the client of a request, which may have lasted long, is still
+// valid.
+func (h *DashboardHandler) valid(r *http.Request) bool {
+	c, ok := r.Context().Value(clientKey{}).(client)
+	return ok && h.app.stillValid(c)
 }
 
 // refuse answers a request that is not admitted.

@@ -1,9 +1,13 @@
 package caddymodule
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // made is the answer of a route that makes a key.
@@ -65,6 +69,52 @@ func TestManagedKeys(t *testing.T) {
 	for body, want := range map[string]int{`{}`: 400, `{"name":"x","scopes":["root"]}`: 400, `{"name":"x","tenant":"a/b"}`: 400, `{"name":"x","expires_at":1}`: 400, `{"name":"x","key":"mine"}`: 400, `[]`: 400, `{"name":"a\u001bb"}`: 400} {
 		if a, _ := g.keys(t, "admin-secret", "", body); a.status != want {
 			t.Errorf("%s: got %d %s, want %d", body, a.status, a.body, want)
+		}
+	}
+}
+
+// TestStreamsOfRevokedKeys checks that the event streams of a managed key end when it is
+// revoked.
+func TestStreamsOfRevokedKeys(t *testing.T) {
+	_, url := newSim(t)
+	g := newGateway(t, url)
+	teamKeys(t, &g.app)
+	g.runAll(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	open := func(key string) *bufio.Scanner {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.addr+"/dashboard/events/", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+key)
+		resp, err := g.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { resp.Body.Close() })
+		lines := bufio.NewScanner(resp.Body)
+		lines.Buffer(nil, 4<<20)
+		if !lines.Scan() || resp.StatusCode != http.StatusOK {
+			t.Fatalf("stream: %d, %v", resp.StatusCode, lines.Err())
+		}
+		return lines
+	}
+	_, m := g.keys(t, "admin-secret", "", `{"name":"viewer","tenant":"team-a","scopes":["read"]}`)
+	configured, managed := open("read-secret"), open(m.Key)
+	if a, _ := g.keys(t, "admin-secret", "/"+m.ID+"/revoke", ""); a.status != 200 {
+		t.Fatalf("revoked: %d %s", a.status, a.body)
+	}
+	gone := false
+	for managed.Scan() {
+		gone = gone || managed.Text() == "event: gone"
+	}
+	if ctx.Err() != nil || !gone {
+		t.Errorf("the stream of a revoked key: reason of the end: %t, %v", gone, managed.Err())
+	}
+	for range 20 { // sections of the page that are sent after the end of the other stream, or before
+		if !configured.Scan() || configured.Text() == "event: gone" {
+			t.Fatalf("the stream of another key ended: %v", configured.Err())
 		}
 	}
 }

@@ -28,6 +28,10 @@ type Config struct {
 	// Identity returns the client of a request. nil: access.Everyone.
 	Identity func(*http.Request) access.Identity
 
+	// Valid reports whether the client of a request is still valid. Event streams ask it
+	// again and again, so that it must be quick. nil: clients remain valid.
+	Valid func(*http.Request) bool
+
 	// Creates reports whether files and batches may be created. nil: they may.
 	Creates func() bool
 
@@ -51,6 +55,7 @@ type Dashboard struct {
 	source  Source
 	creates func() bool
 	client  func(*http.Request) access.Identity
+	valid   func(*http.Request) bool
 	timeout time.Duration
 	// patience limits how long a viewer may take to receive data.
 	patience time.Duration
@@ -90,6 +95,9 @@ func New(cfg Config) (*Dashboard, error) {
 	if cfg.Identity == nil {
 		cfg.Identity = func(*http.Request) access.Identity { return access.Everyone() }
 	}
+	if cfg.Valid == nil {
+		cfg.Valid = func(*http.Request) bool { return true }
+	}
 	or(&cfg.Timeout, 10*time.Second)
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
@@ -97,7 +105,7 @@ func New(cfg Config) (*Dashboard, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	d := &Dashboard{base: base, name: cfg.Name, version: cfg.Version, source: s, creates: cfg.Creates, client: cfg.Identity, timeout: cfg.Timeout, patience: streamPatience, log: cfg.Log, now: cfg.Now}
+	d := &Dashboard{base: base, name: cfg.Name, version: cfg.Version, source: s, creates: cfg.Creates, client: cfg.Identity, valid: cfg.Valid, timeout: cfg.Timeout, patience: streamPatience, log: cfg.Log, now: cfg.Now}
 	d.broadcaster = newBroadcaster(s.Overview.Now, cfg.Interval, cfg.Viewers)
 	d.broadcaster.clock = cfg.Now
 

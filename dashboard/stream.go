@@ -37,6 +37,9 @@ const (
 	// streamRest is the interval of comments on a silent stream, which keep proxies
 	// from closing it.
 	streamRest = 15 * time.Second
+	// streamCheck is the maximum time between two checks whether the viewer's key is
+	// still valid.
+	streamCheck = 2 * time.Second
 	// streamPatience limits how long a viewer may take to receive data.
 	streamPatience = 10 * time.Second
 	// streamParting limits that time when the dashboard closes, because closing waits
@@ -77,7 +80,8 @@ func (d *Dashboard) stream(every int64, page livePage) http.Handler {
 	})
 }
 
-// follow sends updates until the viewer disconnects or the dashboard closes.
+// follow sends updates until the viewer disconnects, its key is not valid any more, or
+// the dashboard closes.
 func (d *Dashboard) follow(r *http.Request, v *viewer, every int64, page livePage, out *eventWriter) {
 	site := d.site(r, "", "")
 	key := r.URL.Path + "?" + r.URL.RawQuery + " " + site.Zone.String()
@@ -85,6 +89,8 @@ func (d *Dashboard) follow(r *http.Request, v *viewer, every int64, page livePag
 	away := false // the viewer knows that no data can be read
 	rest := time.NewTicker(streamRest)
 	defer rest.Stop()
+	check := time.NewTicker(streamCheck) // also while there are no snapshots
+	defer check.Stop()
 	for {
 		select {
 		case <-r.Context().Done():
@@ -95,7 +101,16 @@ func (d *Dashboard) follow(r *http.Request, v *viewer, every int64, page livePag
 			if out.send([]byte(": still here\n\n")) != nil {
 				return
 			}
+		case <-check.C:
+			if !d.valid(r) {
+				refuseViewer(out)
+				return
+			}
 		case snap := <-v.news:
+			if !d.valid(r) {
+				refuseViewer(out)
+				return
+			}
 			if len(sent) > 0 && snap.number%every != 0 {
 				continue
 			}
@@ -136,6 +151,11 @@ func (d *Dashboard) follow(r *http.Request, v *viewer, every int64, page livePag
 			rest.Reset(streamRest)
 		}
 	}
+}
+
+// refuseViewer sends a viewer the reason for the end of its stream.
+func refuseViewer(out *eventWriter) {
+	_ = out.send(event("gone", []byte("The API key has expired or was revoked."))) // the stream ends in any case
 }
 
 // event writes an event (https://html.spec.whatwg.org/multipage/server-sent-events.html).

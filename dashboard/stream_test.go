@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -207,6 +208,39 @@ func TestGone(t *testing.T) {
 	}
 	if _, ok := v.next(); ok {
 		t.Error("the stream continued, want its end")
+	}
+}
+
+// TestStreamsOfRevokedKeys checks that a stream ends when its client is not valid any
+// more, also if no new snapshot arrives, and that streams of others continue.
+func TestStreamsOfRevokedKeys(t *testing.T) {
+	for name, interval := range map[string]time.Duration{"snapshots": 5 * time.Millisecond, "no snapshots": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var revoked atomic.Bool
+			h := build(t, nil, func(c *dashboard.Config) {
+				c.Interval = interval
+				c.Valid = func(r *http.Request) bool { return r.URL.Query().Get("other") != "" || !revoked.Load() }
+			})
+			url := h.serve()
+			other := watch(t, url+"/events/?other=1")
+			v := watch(t, url+"/events/")
+			revoked.Store(true)
+			last := sent{}
+			for e, ok := v.next(); ok; e, ok = v.next() {
+				last = e
+			}
+			if last.name != "gone" || !strings.Contains(last.data, "revoked") {
+				t.Errorf("last event is %+v, want the reason of the end", last)
+			}
+			if interval < time.Second { // later snapshots arrive
+				for range 5 {
+					if e, ok := other.next(); !ok || e.name == "gone" {
+						t.Fatalf("got %+v, %t on the stream of a valid client, want that it continues", e, ok)
+					}
+				}
+			}
+		})
 	}
 }
 
