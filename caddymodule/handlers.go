@@ -295,6 +295,10 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, r, status, onlyStatus{out.Status})
 		return
 	}
+	if out.Batch != nil && !c.May(access.Admin) {
+		own := out.Batch.Of(c.Tenant)
+		out.Batch = &own
+	}
 	writeJSON(w, r, status, out)
 }
 
@@ -309,6 +313,9 @@ func (h *APIHandler) doctor(w http.ResponseWriter, r *http.Request) {
 	report, err := h.app.runtime.doctor.Checks(r.Context())
 	if err != nil {
 		return // the client has disconnected
+	}
+	if c := clientOf(r); !c.May(access.Admin) {
+		report = report.Of(c.Tenant)
 	}
 	writeJSON(w, r, http.StatusOK, struct {
 		Object string `json:"object"`

@@ -154,6 +154,11 @@ func TestRights(t *testing.T) {
 // create makes a file and a batch with a key, and returns their ids.
 func (g *gateway) create(t *testing.T, key string) (file, batch string) {
 	t.Helper()
+	return g.createOf(t, key, `{"custom_id":"canary-1","method":"POST","url":"/v1/chat/completions","body":{"model":"`+model+`","messages":[{"role":"user","content":"canary"}]}}`)
+}
+
+func (g *gateway) createOf(t *testing.T, key, lines string) (file, batch string) {
+	t.Helper()
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
 	_ = form.WriteField("purpose", "batch")
@@ -161,7 +166,7 @@ func (g *gateway) create(t *testing.T, key string) (file, batch string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintln(part, `{"custom_id":"canary-1","method":"POST","url":"/v1/chat/completions","body":{"model":"`+model+`","messages":[{"role":"user","content":"canary"}]}}`)
+	fmt.Fprintln(part, lines)
 	if err := form.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -43,6 +43,8 @@ type Check struct {
 	// Topic is the subject of a check, for readers that know it from other sources; ""
 	// for other subjects.
 	Topic Topic `json:"-"`
+	// Tenant is the tenant of the batch that the check concerns; "" for other checks.
+	Tenant string `json:"-"`
 }
 
 // Topic is the subject of a check.
@@ -62,6 +64,12 @@ const (
 type Report struct {
 	At     time.Time `json:"at"`
 	Checks []Check   `json:"checks"`
+}
+
+// Of returns the report without checks that concern batches of other tenants.
+func (r Report) Of(tenant string) Report {
+	r.Checks = slices.DeleteFunc(slices.Clone(r.Checks), func(c Check) bool { return c.Tenant != "" && c.Tenant != tenant })
+	return r
 }
 
 // Engine is the part of the batch engine that the doctor uses.

@@ -164,6 +164,9 @@ func TestChecks(t *testing.T) {
 		{"too little memory", func(g *gateway) { g.memory.Wanted = 200<<20 - 1 }, "gateway memory for requests", doctor.Doubted, "fit into 64 MiB"},
 		{"housekeeping", func(g *gateway) { g.health.Housekeeping = []string{"collecting what expired: refused"} }, "gateway housekeeping", doctor.Doubted, "refused"},
 		{"held up", func(g *gateway) { g.health.Paused = []string{"storing files: no space"} }, "gateway batch work", doctor.Doubted, "no space"},
+		{"a batch is held up", func(g *gateway) {
+			g.health.Paused, g.health.Owners = []string{"batch b: refused"}, map[string]string{"batch b: refused": "a"}
+		}, "gateway work on a batch", doctor.Doubted, "batch b: refused"},
 		{"a batch was stopped", func(g *gateway) {
 			g.health.Stopped = []engine.StoppedBatch{{ID: "batch_1", Reason: "100 lines failed"}}
 		}, "gateway batch batch_1", doctor.Doubted, "100 lines failed"},

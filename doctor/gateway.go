@@ -165,11 +165,20 @@ func (d *Doctor) parts(h engine.Health) []Check {
 	if !d.Engine.Role().Works() {
 		held.Found = leftToOthers(d.Engine.Role())
 	}
-	if len(h.Paused) > 0 {
-		held.Verdict, held.Found = Doubted, "held up: "+strings.Join(h.Paused, "; ")
-		held.Remedy = "It continues automatically when the cause is gone."
+	const continues = "It continues automatically when the cause is gone."
+	var common []string
+	var batches []Check
+	for _, reason := range h.Paused {
+		if owner := h.Owners[reason]; owner != "" {
+			batches = append(batches, Check{Area: Gateway, Name: "work on a batch", Verdict: Doubted, Topic: PartTopic, Found: "held up: " + reason, Remedy: continues, Tenant: owner})
+		} else {
+			common = append(common, reason)
+		}
 	}
-	checks = append(checks, held)
+	if len(common) > 0 {
+		held.Verdict, held.Found, held.Remedy = Doubted, "held up: "+strings.Join(common, "; "), continues
+	}
+	checks = append(append(checks, held), batches...)
 	if len(h.Housekeeping) > 0 {
 		checks = append(checks, Check{
 			Area: Gateway, Name: "housekeeping", Verdict: Doubted, Topic: PartTopic, Found: strings.Join(h.Housekeeping, "; "),
@@ -178,7 +187,7 @@ func (d *Doctor) parts(h engine.Health) []Check {
 	}
 	for _, b := range h.Stopped {
 		checks = append(checks, Check{
-			Area: Gateway, Name: "batch " + b.ID, Verdict: Doubted, Topic: PartTopic, Found: "paused: " + b.Reason,
+			Area: Gateway, Name: "batch " + b.ID, Verdict: Doubted, Topic: PartTopic, Found: "paused: " + b.Reason, Tenant: b.Tenant,
 			Remedy: "Correct the cause and resume the batch, or cancel it.",
 		})
 	}

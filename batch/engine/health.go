@@ -32,11 +32,13 @@ type Health struct {
 	Housekeeping []string `json:"housekeeping,omitempty"`
 	// Since is when each of Paused and Housekeeping began.
 	Since map[string]time.Time `json:"-"`
+	// Owners are the tenants of those of Paused that concern one batch.
+	Owners map[string]string `json:"-"`
 	// Hours is until when no batch runs because of the time of day; empty if batches may
 	// run.
 	Hours string `json:"hours,omitempty"`
 	// Stopped lists batches that the gateway paused because their lines fail,
-	// at most 20.
+	// at most 20 of each tenant.
 	Stopped []StoppedBatch `json:"stopped,omitempty"`
 	// Role is the part of the work that this gateway does.
 	Role batch.Role `json:"role,omitempty"`
@@ -50,6 +52,16 @@ type Health struct {
 // OK reports whether batch work continues. Failed housekeeping does not affect it.
 func (h Health) OK() bool {
 	return h.Store == StatusOK && h.Queue == StatusOK && h.Files == StatusOK && h.Contents == "" && len(h.Paused) == 0 && len(h.Stopped) == 0
+}
+
+// Of returns the health without what concerns batches of other tenants.
+func (h Health) Of(tenant string) Health {
+	h.Paused = slices.DeleteFunc(slices.Clone(h.Paused), func(reason string) bool {
+		owner, owned := h.Owners[reason]
+		return owned && owner != tenant
+	})
+	h.Stopped = slices.DeleteFunc(slices.Clone(h.Stopped), func(b StoppedBatch) bool { return b.Tenant != tenant })
+	return h
 }
 
 // Unopened returns the health of an engine that failed to open with err; nil is for one
@@ -86,7 +98,7 @@ func (e *Engine) Health(ctx context.Context) Health {
 	unknown, _ := e.Quarantine()
 	h := Health{
 		Contents: e.contentsProblem(), Quarantined: unknown.Unknown,
-		Paused: e.health.reasons(), Housekeeping: e.health.housekeeping(), Since: e.health.since(), Stopped: e.stopped(), InFlight: e.InFlight(),
+		Paused: e.health.reasons(), Housekeeping: e.health.housekeeping(), Since: e.health.since(), Owners: e.health.owners(), Stopped: e.stopped(), InFlight: e.InFlight(),
 	}
 	if c, closed := e.Closed(); closed {
 		h.Hours = c.String()
@@ -127,10 +139,11 @@ type health struct {
 
 // trouble is the problem of a part.
 type trouble struct {
-	text  string
-	until time.Time // it expires then unless it is recorded again; zero: it does not
-	chore bool      // a failed round of housekeeping
-	since time.Time // when the part got into trouble
+	text   string
+	until  time.Time // it expires then unless it is recorded again; zero: it does not
+	chore  bool      // a failed round of housekeeping
+	tenant string    // of the batch that it concerns; "" for all others
+	since  time.Time // when the part got into trouble
 }
 
 func (t trouble) past() bool { return !t.until.IsZero() && time.Now().After(t.until) }
@@ -138,10 +151,11 @@ func (t trouble) past() bool { return !t.until.IsZero() && time.Now().After(t.un
 // record records err as the trouble of a part, or its end if err is nil, and reports
 // whether that is a change. A trouble expires after the time past, unless that is 0.
 func (h *health) record(who string, err error, past time.Duration) bool {
-	return h.recordAs(who, err, past, false)
+	return h.recordAs(who, err, past, trouble{})
 }
 
-func (h *health) recordAs(who string, err error, past time.Duration, chore bool) bool {
+// recordAs is record; now has the kind of the trouble.
+func (h *health) recordAs(who string, err error, past time.Duration, now trouble) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err == nil {
@@ -155,7 +169,7 @@ func (h *health) recordAs(who string, err error, past time.Duration, chore bool)
 	if h.troubles == nil {
 		h.troubles = make(map[string]trouble)
 	}
-	now := trouble{text: who + ": " + err.Error(), chore: chore}
+	now.text = who + ": " + err.Error()
 	if past > 0 {
 		now.until = time.Now().Add(past)
 	}
@@ -187,6 +201,19 @@ func (h *health) since() map[string]time.Time {
 	return began
 }
 
+// owners returns the tenants of the troubles of batches, by their text.
+func (h *health) owners() map[string]string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	tenants := make(map[string]string)
+	for _, t := range h.troubles {
+		if t.tenant != "" {
+			tenants[t.text] = t.tenant
+		}
+	}
+	return tenants
+}
+
 // reasons lists the problems that stop batch work, and removes expired ones.
 func (h *health) reasons() []string { return h.list(false) }
 
@@ -211,20 +238,22 @@ func (h *health) list(chores bool) []string {
 }
 
 // Note records the error that stops a part, nil for none, and logs a change.
-func (h *health) Note(part string, err error) { h.noteFor(part, err, 0) }
+func (h *health) Note(part string, err error) { h.noteFor(part, err, 0, "") }
 
 // batchTrouble limits the time for which an error of a batch is reported without being
 // repeated, as another gateway may have claimed the batch. The gateway that has claimed it
 // tries again every few seconds.
 const batchTrouble = 5 * postponement
 
-// NoteBatch is Note for one batch.
-func (h *health) NoteBatch(id string, err error) { h.noteFor("batch "+id, err, batchTrouble) }
+// NoteBatch is Note for one batch of a tenant.
+func (h *health) NoteBatch(id, tenant string, err error) {
+	h.noteFor("batch "+id, err, batchTrouble, tenant)
+}
 
 // noteHousekeeping records the error of a round of housekeeping, nil when it
 // succeeded, and logs the change. No line waits for such a round.
 func (h *health) noteHousekeeping(task string, err error) {
-	if !h.recordAs(task, err, 0, true) {
+	if !h.recordAs(task, err, 0, trouble{chore: true}) {
 		return
 	}
 	if err != nil {
@@ -234,8 +263,8 @@ func (h *health) noteHousekeeping(task string, err error) {
 	}
 }
 
-func (h *health) noteFor(part string, err error, past time.Duration) {
-	if !h.record(part, err, past) {
+func (h *health) noteFor(part string, err error, past time.Duration, tenant string) {
+	if !h.recordAs(part, err, past, trouble{tenant: tenant}) {
 		return
 	}
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // A problem is reported until it ends. A problem of a batch that another gateway may have
@@ -51,4 +53,35 @@ func TestTroubles(t *testing.T) {
 		note("store", nil, 0, true)
 		wants()
 	})
+}
+
+// Each tenant sees the troubles that concern all, and those of its own batches.
+func TestHealthOfTenants(t *testing.T) {
+	t.Parallel()
+	h := health{log: zap.NewNop()}
+	h.Note("taking batches", errors.New("refused"))
+	h.NoteBatch("batch_a", "a", errors.New("secret of a"))
+	h.NoteBatch("batch_b", "b", errors.New("secret of b"))
+	all := Health{Paused: h.reasons(), Owners: h.owners(), Stopped: []StoppedBatch{{ID: "batch_c", Tenant: "a"}, {ID: "batch_d", Tenant: "b"}}}
+	for tenant, want := range map[string][]string{
+		"a":    {"batch batch_a: secret of a", "taking batches: refused", "batch_c"},
+		"b":    {"batch batch_b: secret of b", "taking batches: refused", "batch_d"},
+		"none": {"taking batches: refused"},
+	} {
+		own := all.Of(tenant)
+		got := own.Paused
+		for _, b := range own.Stopped {
+			got = append(got, b.ID)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("health of tenant %s has %q, want %q", tenant, got, want)
+		}
+	}
+	if len(all.Paused) != 3 || len(all.Stopped) != 2 {
+		t.Errorf("the health of all tenants was changed: %+v", all)
+	}
+	h.NoteBatch("batch_a", "", nil)
+	if got := h.owners(); len(got) != 1 {
+		t.Errorf("owners after the end of a trouble: %v, want that of tenant b", got)
+	}
 }

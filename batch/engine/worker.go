@@ -66,7 +66,7 @@ func (w *worker) workOnce(ctx context.Context, task batch.Task) bool {
 		w.log.Info("batch taken by another instance, or cancelled, meanwhile", zap.String("batch_id", c.Batch.ID))
 		return true
 	}
-	w.health.NoteBatch(c.Batch.ID, err)
+	w.health.NoteBatch(c.Batch.ID, c.Batch.Tenant, err)
 	if err != nil {
 		w.postpone(ctx, c)
 	}
@@ -87,7 +87,7 @@ func (w *worker) postpone(ctx context.Context, c batch.BatchClaim) {
 	}
 	err := giveBack()
 	if errors.Is(err, batch.ErrStale) { // it has ended or another gateway has it: the error no longer applies
-		w.health.NoteBatch(c.Batch.ID, nil)
+		w.health.NoteBatch(c.Batch.ID, c.Batch.Tenant, nil)
 		return
 	}
 	if err != nil {

@@ -22,8 +22,8 @@ func (f fakeUp) Up(model string) error { return f.errors[model] }
 // noted records what is reported to health.
 type noted map[string]error
 
-func (n noted) Note(part string, err error)    { n[part] = err }
-func (n noted) NoteBatch(id string, err error) { n[id] = err }
+func (n noted) Note(part string, err error)       { n[part] = err }
+func (n noted) NoteBatch(id, _ string, err error) { n[id] = err }
 
 func TestUnroutable(t *testing.T) {
 	for name, tt := range map[string]struct {

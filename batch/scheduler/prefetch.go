@@ -107,7 +107,7 @@ func (s *Scheduler) loaded(q *batchQueue, got loaded, only bool) {
 		s.releases.idle(q)
 		return
 	}
-	s.deps.Health.NoteBatch(id, got.err)
+	s.deps.Health.NoteBatch(id, q.batch.Tenant, got.err)
 	s.outage.away = s.outage.away || got.away
 	if got.found || !only {
 		q.exhausted = got.err == nil && !got.found

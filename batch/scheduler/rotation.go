@@ -78,7 +78,7 @@ func (r *rotation) remove(id string) {
 // forget drops what is kept of a batch besides its place.
 func (r *rotation) forget(id string) {
 	delete(r.backoffUntil, id)
-	r.deps.Health.NoteBatch(id, nil)
+	r.deps.Health.NoteBatch(id, "", nil)
 }
 
 // backOff stops loading slices of a batch for batchBackoff.

@@ -16,8 +16,8 @@ import (
 // healthy ignores all errors.
 type healthy struct{}
 
-func (healthy) Note(string, error)      {}
-func (healthy) NoteBatch(string, error) {}
+func (healthy) Note(string, error)              {}
+func (healthy) NoteBatch(string, string, error) {}
 
 // dependencies returns those of a Scheduler without a store, queue, files and upstreams.
 func dependencies(cfg batch.Config) Dependencies {

@@ -79,8 +79,9 @@ type Store interface {
 type HealthReporter interface {
 	// Note records the error of a part, nil when it works.
 	Note(part string, err error)
-	// NoteBatch records the error of a batch, nil when there is none.
-	NoteBatch(id string, err error)
+	// NoteBatch records the error of a batch of a tenant, nil when there is none; the
+	// tenant is not needed then.
+	NoteBatch(id, tenant string, err error)
 }
 
 // New returns a Scheduler. It does no I/O and starts nothing.

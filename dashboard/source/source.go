@@ -39,7 +39,7 @@ func New(cfg Config) dashboard.Source {
 		cfg.Now = time.Now
 	}
 	s := &source{Config: cfg}
-	s.health = remember(healthAge, cfg.Now, func(ctx context.Context) (engine.Health, error) { return cfg.Health(ctx), nil })
+	s.health = remember(healthAge, cfg.Now, func(ctx context.Context) (engine.Health, error) { return cfg.Health(ctx).Of(cfg.Tenant), nil })
 	s.present = remember(presentAge, cfg.Now, func(ctx context.Context) ([]doctor.Check, error) {
 		health, err := s.health.get(ctx)
 		if err != nil {
@@ -52,8 +52,20 @@ func New(cfg Config) dashboard.Source {
 	batches.failures.age = failuresAge
 	return dashboard.Source{
 		Overview: newOverview(s), Throughput: throughput{s}, Batches: batches,
-		Files: &files{source: s}, Upstreams: newServers(s), Doctor: cfg.Doctor,
+		Files: &files{source: s}, Upstreams: newServers(s), Doctor: tenantDoctor{cfg.Doctor, cfg.Tenant},
 	}
+}
+
+// tenantDoctor is a doctor of one tenant's pages.
+type tenantDoctor struct {
+	dashboard.Doctor
+	tenant string
+}
+
+// Checks returns the report without checks that concern batches of other tenants.
+func (d tenantDoctor) Checks(ctx context.Context) (doctor.Report, error) {
+	report, err := d.Doctor.Checks(ctx)
+	return report.Of(d.tenant), err
 }
 
 // source holds the data that all parts share.
