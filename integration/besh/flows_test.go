@@ -281,6 +281,7 @@ func TestDeleteRunningThenKill(t *testing.T) {
 	if want := fmt.Sprintf(`{"id":%q,"object":"batch","deleted":true,"message":"Batch %s deleted successfully"}`, id, id); code != http.StatusOK || string(text) != want {
 		t.Fatalf("deletion: got %d %s, want 200 %s", code, text, want)
 	}
+	tidegatetest.Eventually(t, patience, "the server notices the kill", func() bool { return sim.Stats(t).Running == 0 })
 	before := tidegatetest.TotalCalls(t, sim)
 	g.Start(t)
 	if code, text := s.do(s.work, http.MethodGet, "/v1/batches/"+id, "", nil); code != http.StatusNotFound {

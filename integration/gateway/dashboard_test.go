@@ -157,7 +157,7 @@ func TestDashboard(t *testing.T) {
 	for _, path := range []string{"/", "/throughput", "/throughput?span=7d", "/throughput?span=30d", "/batches", "/new", "/files", "/upstreams", "/doctor"} {
 		r.page(path, "<title>")
 	}
-	r.page("/", "Nothing is wrong", sim.URL)
+	r.page("/", "No known problems", sim.URL)
 	r.page("/doctor", "prefix caching", "disk space")
 
 	// Findings first.

@@ -30,7 +30,7 @@ func TestDrainedModelIsAProblemEverywhere(t *testing.T) {
 		}
 		return string(text)
 	}
-	const calm = "Nothing is wrong"
+	const calm = "No known problems"
 	var before health
 	gateway.Get(t, "/health", &before)
 	if before.Status != "ok" || len(before.Problems) != 0 || !strings.Contains(page(), calm) {
