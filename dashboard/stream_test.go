@@ -214,6 +214,7 @@ func TestGone(t *testing.T) {
 // TestStreamsOfRevokedKeys checks that a stream ends when its client is not valid any
 // more, also if no new snapshot arrives, and that streams of others continue.
 func TestStreamsOfRevokedKeys(t *testing.T) {
+	t.Parallel()
 	for name, interval := range map[string]time.Duration{"snapshots": 5 * time.Millisecond, "no snapshots": time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -32,6 +32,10 @@ var notReached = map[string]string{
 	"store.ClaimDeliveries":   "asked with webhooks, see TestWebhookFailpoints",
 	"store.FinishDelivery":    "asked with webhooks, see TestWebhookFailpoints",
 	"store.AddReceiptKey":     "asked when a client gets a receipt",
+	"store.CreateKey":         "asked when keys are managed, see TestKeyFailpoints",
+	"store.Key":               "asked when keys are managed, see TestKeyFailpoints",
+	"store.RotateKey":         "asked when keys are managed, see TestKeyFailpoints",
+	"store.RevokeKey":         "asked when keys are managed, see TestKeyFailpoints",
 	"store.Forget":            "finds only what was deleted an hour ago; it is reached, and has nothing to repeat",
 }
 

@@ -1,0 +1,69 @@
+package faults
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/integration/tidegatetest"
+)
+
+// Wherever a gateway is killed or fails while keys are managed, what it answered holds: a
+// key that was shown is valid, and one that was replaced or revoked is not.
+func TestKeyFailpoints(t *testing.T) {
+	t.Parallel()
+	sims := tidegatetest.StartSims(t, 1)
+	for _, call := range []string{"store.CreateKey", "store.Key", "store.RotateKey", "store.RevokeKey"} {
+		for _, when := range []string{":before=crash", ":after=crash", ":before=error", ":after=error"} {
+			point := call + when + "@1"
+			t.Run(point, func(t *testing.T) {
+				t.Parallel()
+				g := tidegatetest.Persist(t, tidegatetest.Settings{
+					Sims: sims, Binary: tidegatetest.FaultyBinary(t), Env: []string{"TIDEGATE_FAILPOINTS=" + point},
+				})
+				manage := func(method, path, body string) (status int, k struct{ ID, Key string }) {
+					t.Helper()
+					g.APIKey = ""
+					status, answer, err := g.Ask(t, method, "/v1/keys"+path, "application/json", []byte(body))
+					if err == nil && status == http.StatusOK {
+						err = json.Unmarshal(answer, &k)
+					}
+					if err != nil {
+						t.Fatalf("%s %s: %v", method, path, err)
+					}
+					return status, k
+				}
+				use := func(secret string) int {
+					t.Helper()
+					g.APIKey = secret
+					status, _, err := g.Ask(t, http.MethodGet, "/v1/models", "", nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return status
+				}
+				status, made := manage(http.MethodPost, "", `{"name":"team-a","scopes":["live"]}`)
+				if status != http.StatusOK || use(made.Key) != http.StatusOK {
+					t.Fatalf("creating: status %d, and the key gets %d", status, use(made.Key))
+				}
+				if status, got := manage(http.MethodGet, "/"+made.ID, ""); status != http.StatusOK || got.ID != made.ID || got.Key != "" {
+					t.Errorf("reading: status %d, %+v", status, got)
+				}
+				status, rotated := manage(http.MethodPost, "/"+made.ID+"/rotate", "{}")
+				if status != http.StatusOK || use(rotated.Key) != http.StatusOK || use(made.Key) != http.StatusUnauthorized {
+					t.Errorf("rotating: status %d, the new key gets %d, the previous one %d", status, use(rotated.Key), use(made.Key))
+				}
+				// A revocation that was repeated finds the key revoked.
+				if status, _ := manage(http.MethodPost, "/"+made.ID+"/revoke", ""); status != http.StatusOK && status != http.StatusConflict {
+					t.Errorf("revoking: status %d", status)
+				}
+				tidegatetest.Eventually(t, time.Minute, "the key is refused", func() bool { return use(rotated.Key) == http.StatusUnauthorized })
+				if !strings.Contains(g.Log(t), "failpoint "+point) {
+					t.Error("the failpoint was not reached")
+				}
+			})
+		}
+	}
+}
