@@ -24,10 +24,11 @@ func checkModel(client access.Identity, rt *route, body *payload, contentType, m
 	if !body.replayable() {
 		return openai.TooLarge("", "The body is larger than %d bytes, the limit for keys that may use some models only.", len(body.head))
 	}
-	named, ok := 0, true
-	if rt.form {
+	named, ok := openai.CountMembers(body.head, "model")
+	switch {
+	case rt.form:
 		named = countFields(body.head, contentType, "model")
-	} else if named, ok = openai.CountMembers(body.head, "model"); !ok {
+	case !ok:
 		return errNotJSON
 	}
 	if named > 1 {
