@@ -56,12 +56,14 @@ func (q *batchQueue) mixed() bool {
 }
 
 // ahead returns how many lines a batch queue prefetches: twice its share of all slots, or
-// while peers are idle only what it will start soon. That is a few slices when slots wait.
-func (q *batchQueue) ahead(deps *Dependencies, limit, sharers int) int {
+// while peers are idle only what it will start soon. That is a few slices when slots wait;
+// room reports whether this gateway may have more lines in flight. Without room it would
+// claim slices, release them to its peers, and claim them again.
+func (q *batchQueue) ahead(deps *Dependencies, limit, sharers int, room bool) int {
 	switch {
 	case !q.peersIdle.holds():
 		return max(batch.SliceLines, 2*limit/sharers, q.window(deps, sharers))
-	case q.nPending == 0 && deps.Dispatcher.Free(q.batch.Model):
+	case q.nPending == 0 && room && deps.Dispatcher.Free(q.batch.Model):
 		return max(batch.SliceLines, limit/8)
 	default:
 		return q.pace.during(peerIdleAhead)

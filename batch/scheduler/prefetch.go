@@ -42,7 +42,7 @@ func (s *Scheduler) prefetchBatch(q *batchQueue, limit, sharers int, patient boo
 		return
 	}
 	q.notePeers(s.deps.Dispatcher, now)
-	ahead := q.ahead(&s.deps, limit, sharers)
+	ahead := q.ahead(&s.deps, limit, sharers, s.inFlight < limit)
 	s.releases.rebalance(q, ahead, now)
 	full := q.nPending >= q.enough(ahead)
 	lapsed := !patient && !q.isRetiring() && q.nPending < 2*ahead && now.Sub(q.lapsedChecked) >= lapsedInterval
