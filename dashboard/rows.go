@@ -52,7 +52,7 @@ func batchRow(b Batch, now time.Time) templates.BatchRow {
 	}
 	row.Reason = reason(b)
 	row.Misses = !row.Over && b.Misses
-	if end := endOf(b.Batch); !end.IsZero() {
+	if end := b.EndedAt(); !end.IsZero() {
 		row.Took = end.Sub(b.CreatedAt)
 	} else if !row.Over {
 		row.Took = now.Sub(b.CreatedAt)
@@ -83,21 +83,5 @@ func reason(b Batch) string {
 		return "paused by the gateway: " + b.PauseReason
 	default:
 		return "paused on request"
-	}
-}
-
-// endOf returns when a batch ended; zero if it has not.
-func endOf(b batch.Batch) time.Time {
-	switch b.Status {
-	case batch.Completed:
-		return b.CompletedAt
-	case batch.Failed:
-		return b.FailedAt
-	case batch.Expired:
-		return b.ExpiredAt
-	case batch.Cancelled:
-		return b.CancelledAt
-	default:
-		return time.Time{}
 	}
 }

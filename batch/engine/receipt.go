@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/receipt"
@@ -38,7 +37,7 @@ func (r *lineReader) Receipt(ctx context.Context, tenant, id string) (receipt.Re
 		return receipt.Receipt{}, &batch.StateError{BatchID: id, Status: b.Status, Err: batch.ErrNoReceipt}
 	}
 	out := receipt.Receipt{
-		BatchID: b.ID, Endpoint: b.Endpoint, Model: b.Model, Status: string(b.Status), CreatedAt: b.CreatedAt.Unix(), EndedAt: endOf(b).Unix(),
+		BatchID: b.ID, Endpoint: b.Endpoint, Model: b.Model, Status: string(b.Status), CreatedAt: b.CreatedAt.Unix(), EndedAt: b.EndedAt().Unix(),
 		RequestCounts: b.Counts, Usage: b.Usage, Upstreams: []string{},
 	}
 	input, err := r.store.InputFile(ctx, id)
@@ -72,18 +71,4 @@ func (r *lineReader) Receipt(ctx context.Context, tenant, id string) (receipt.Re
 
 func receiptFile(f batch.File) *receipt.File {
 	return &receipt.File{ID: f.ID, Bytes: f.Bytes, SHA256: f.SHA256}
-}
-
-// endOf returns when a batch ended.
-func endOf(b batch.Batch) time.Time {
-	switch b.Status {
-	case batch.Failed:
-		return b.FailedAt
-	case batch.Expired:
-		return b.ExpiredAt
-	case batch.Cancelled:
-		return b.CancelledAt
-	default:
-		return b.CompletedAt
-	}
 }

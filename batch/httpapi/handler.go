@@ -68,8 +68,7 @@ func New(cfg Config) http.Handler {
 	return h
 }
 
-// tenant returns the tenant whose objects a request is about: that of its client, or the
-// one that an admin acts for.
+// tenant returns the tenant of the client of a request, whose objects the request is about.
 func (h *handler) tenant(r *http.Request) string { return access.From(r.Context()).Tenant }
 
 // answer writes a JSON object with status 200.
@@ -78,10 +77,15 @@ func answer(w http.ResponseWriter, v any) error {
 	if err != nil {
 		return err
 	}
+	writeText(w, body)
+	return nil
+}
+
+// writeText writes JSON with status 200.
+func writeText(w http.ResponseWriter, text []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Content-Length", strconv.Itoa(len(text)))
 	h.Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(body) // the client has disconnected
-	return nil
+	_, _ = w.Write(text) //nolint:gosec // JSON with nosniff is no page; an error means that the client has disconnected
 }

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"context"
 	"net/http"
-	"strconv"
 
 	"github.com/tidegate/tidegate/batch"
 )
@@ -39,13 +38,4 @@ func (h *handler) listReceiptKeys(w http.ResponseWriter, r *http.Request, _ stri
 	}
 	writeText(w, text)
 	return nil
-}
-
-// writeText writes JSON with status 200.
-func writeText(w http.ResponseWriter, text []byte) {
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(text)))
-	h.Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(text) //nolint:gosec // JSON with nosniff is no page; an error means that the client has disconnected
 }

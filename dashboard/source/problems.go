@@ -18,7 +18,7 @@ import (
 func (o *overview) problems(now *dashboard.Now, late []engine.AtRisk, health engine.Health, present []doctor.Check) []dashboard.Problem {
 	all := modelProblems(o.Pool.Problems())
 	all = append(all, serverProblems(now.Upstreams)...)
-	all = append(all, partProblems(health, o.Tenant)...)
+	all = append(all, partProblems(health)...)
 	all = append(all, spaceProblems(o.Engine.Space())...)
 	all = append(all, memoryProblems(o.Engine.Capacity().Memory)...)
 	all = append(all, checkProblems(present)...)
@@ -119,7 +119,7 @@ func serverProblems(servers []dashboard.Upstream) (all []dashboard.Problem) {
 	return all
 }
 
-func partProblems(h engine.Health, tenant string) (all []dashboard.Problem) {
+func partProblems(h engine.Health) (all []dashboard.Problem) {
 	for _, part := range []struct {
 		says, what, remedy string
 		severity           dashboard.Severity
@@ -136,9 +136,6 @@ func partProblems(h engine.Health, tenant string) (all []dashboard.Problem) {
 		return all // they are the cause of paused batch work
 	}
 	for _, b := range h.Stopped {
-		if b.Tenant != tenant {
-			continue
-		}
 		all = append(all, dashboard.Problem{
 			Severity: dashboard.Warning, What: "Batch " + b.ID + " was paused because its lines fail", Detail: b.Reason,
 			Remedy: "Correct the cause and resume it, or cancel it.", Subject: dashboard.BatchSubject, SubjectID: b.ID,

@@ -70,7 +70,7 @@ func TestProblems(t *testing.T) {
 			now := &dashboard.Now{Upstreams: c.servers, Active: c.active}
 			var got []dashboard.Problem
 			got = append(got, serverProblems(now.Upstreams)...)
-			got = append(got, partProblems(c.health, "")...)
+			got = append(got, partProblems(c.health)...)
 			got = append(got, batchProblems(now.Active, c.late, now.Upstreams)...)
 			slices.SortStableFunc(got, func(a, b dashboard.Problem) int { return severity(a) - severity(b) })
 			if len(got) != len(c.want) {
