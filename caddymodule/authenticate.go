@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"reflect"
+	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate/access"
@@ -95,7 +95,7 @@ func (a *App) stillValid(c client) bool {
 
 // sameRights reports whether it makes no difference which of two keys a request has.
 func sameRights(a, b access.Identity) bool {
-	return a.Tenant == b.Tenant && reflect.DeepEqual(a.Scopes, b.Scopes) && reflect.DeepEqual(a.Models, b.Models)
+	return a.Tenant == b.Tenant && slices.Equal(a.Scopes, b.Scopes) && slices.Equal(a.Models, b.Models)
 }
 
 // keepValid deletes the headers that contain no valid key from an admitted request, so
@@ -114,17 +114,22 @@ func keepValid(r *http.Request, shown []credential, valid []bool) {
 	}
 }
 
-// permit returns a request that carries its client, nil if the client is not admitted
-// and answer has refused it. It checks the client's address and origin as well.
-func (d *door) permit(r *http.Request, check func(*http.Request) *openai.Error) (*http.Request, *openai.Error) {
+// identify returns the client of a request, or why it is not admitted. check checks the
+// address and the origin of a client without a key.
+func (d *door) identify(r *http.Request, check func(*http.Request) *openai.Error) (client, *openai.Error) {
 	c, err := d.app.authenticate(r)
+	if err == nil && !c.key {
+		err = check(r)
+	}
+	return c, err
+}
+
+// permit returns a request that carries its client, or why it is not admitted. Of a
+// client that sent its key as a password, which browsers repeat, it checks the origin.
+func (d *door) permit(r *http.Request, check func(*http.Request) *openai.Error) (*http.Request, *openai.Error) {
+	c, err := d.identify(r, check)
 	if err != nil {
 		return nil, err
-	}
-	if !c.key {
-		if err := check(r); err != nil {
-			return nil, err
-		}
 	}
 	if c.password {
 		if err := d.guard.checkPassword(r); err != nil {

@@ -123,10 +123,7 @@ func (h *DashboardHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, nex
 		h.announce(r)
 		return next.ServeHTTP(w, r)
 	}
-	client, refused := h.app.authenticate(r)
-	if refused == nil && !client.key {
-		refused = h.guard.checkReader(r)
-	}
+	client, refused := h.identify(r, h.guard.checkReader) // the pages check the origin of actions
 	if refused != nil {
 		h.refuse(w, refused)
 		return nil

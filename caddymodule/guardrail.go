@@ -16,8 +16,8 @@ type GuardrailConfig struct {
 	// URL is the http or https address of the service. Placeholders such as {env.URL}
 	// are replaced. Default: none, every request is sent.
 	URL string `json:"url,omitempty"`
-	// Key is sent to it as a bearer token. Placeholders such as {env.KEY} and
-	// {file./run/secrets/key} are replaced.
+	// Key is sent to it as a bearer token: a placeholder such as {env.KEY} or
+	// {file./run/secrets/key}.
 	Key string `json:"key,omitempty"`
 	// Timeout limits the time for one decision. Default 2s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
@@ -77,7 +77,15 @@ func (g *GuardrailConfig) options() map[string]option {
 	return map[string]option{
 		"timeout": span(&g.Timeout),
 		"fail":    oneOf(&g.Fail, failClosed, failOpen),
-		"key":     optionalText(&g.Key),
+		"key": func(d *caddyfile.Dispenser) error {
+			if err := optionalText(&g.Key)(d); err != nil {
+				return err
+			}
+			if g.Key != "" && !readElsewhere(g.Key) { // the error does not repeat the value
+				return d.Err("key must be a placeholder such as {env.GUARDRAIL_KEY} or {file./run/secrets/guardrail}, so that no configuration shows it")
+			}
+			return nil
+		},
 		"classes": func(d *caddyfile.Dispenser) error {
 			if g.Classes = d.RemainingArgs(); len(g.Classes) == 0 {
 				return d.ArgErr()

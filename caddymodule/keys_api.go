@@ -1,9 +1,7 @@
 package caddymodule
 
 import (
-	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"regexp"
 	"strings"
@@ -53,18 +51,8 @@ type rotateRequest struct {
 	OverlapSeconds int64 `json:"overlap_seconds"`
 }
 
-const (
-	maxKeyBody = 64 << 10
-	// maxOverlap limits how long the previous key is accepted.
-	maxOverlap = 30 * 24 * time.Hour
-)
-
-func unixOrNil(t time.Time) *int64 {
-	if t.IsZero() {
-		return nil
-	}
-	return new(t.Unix())
-}
+// maxOverlap limits how long the previous key is accepted.
+const maxOverlap = 30 * 24 * time.Hour
 
 func objectOf(k access.Key, secret string) keyObject {
 	o := keyObject{
@@ -159,19 +147,9 @@ func (h *APIHandler) getKey(r *http.Request, id string) (keyObject, error) {
 	return objectOf(k, ""), err
 }
 
-// readKeyBody reads a JSON object; an empty body is an empty object.
-func readKeyBody(w http.ResponseWriter, r *http.Request, to any) error {
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxKeyBody))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(to); err != nil && !errors.Is(err, io.EOF) {
-		return openai.InvalidRequest("", "", "We could not parse the JSON body of your request: %s.", err)
-	}
-	return nil
-}
-
 func (h *APIHandler) createKey(w http.ResponseWriter, r *http.Request) (keyObject, error) {
 	var request keyRequest
-	if err := readKeyBody(w, r, &request); err != nil {
+	if err := readObject(w, r, &request); err != nil {
 		return keyObject{}, err
 	}
 	client := clientOf(r)
@@ -218,7 +196,7 @@ func (h *APIHandler) revokeKey(r *http.Request, id string) (keyObject, error) {
 
 func (h *APIHandler) rotateKey(w http.ResponseWriter, r *http.Request, id string) (keyObject, error) {
 	var request rotateRequest
-	if err := readKeyBody(w, r, &request); err != nil {
+	if err := readObject(w, r, &request); err != nil {
 		return keyObject{}, err
 	}
 	if request.OverlapSeconds < 0 || request.OverlapSeconds > int64(maxOverlap/time.Second) {

@@ -136,13 +136,6 @@ func wrap(d *caddyfile.Dispenser, err error) error {
 	return d.WrapErr(err)
 }
 
-// readElsewhere reports whether a secret is read from a variable or a file.
-func readElsewhere(value string) bool {
-	_, _, fallback, env := envPlaceholder(value)
-	_, file := secretFile(value)
-	return env && !fallback || file
-}
-
 func parseExpires(text string) (time.Time, error) {
 	if day, err := time.Parse(time.DateOnly, text); err == nil {
 		return day, nil

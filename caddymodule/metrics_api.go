@@ -90,11 +90,7 @@ func (h *APIHandler) mayScrape(r *http.Request) *openai.Error {
 		}
 		return openai.InvalidAPIKey()
 	}
-	c, err := h.app.authenticate(r)
-	if err == nil && !c.key {
-		return h.guard.checkReader(r)
-	}
-	return mayRead(c, err)
+	return mayRead(h.identify(r, h.guard.checkReader))
 }
 
 // mayRead returns the error for a client that may not read metrics, which are those of

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/tidegate/tidegate/internal/background"
 )
 
 const (
@@ -24,9 +26,8 @@ func (r *runtime) openEngine(ctx context.Context) error {
 func (r *runtime) startEngine() {
 	r.hooks.Start(context.Background())
 	r.engine.Start()
-	ctx, cancel := context.WithCancel(context.Background())
-	r.stopFollowing = cancel
-	r.following.Go(func() { r.directory.Run(ctx) })
+	r.following = background.NewGroup(context.Background())
+	r.following.Start(r.directory.Run)
 	r.open.Store(true)
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/batch/webhook"
 	"github.com/tidegate/tidegate/doctor"
+	"github.com/tidegate/tidegate/internal/background"
 	"github.com/tidegate/tidegate/upstreams"
 )
 
@@ -59,9 +60,8 @@ type runtime struct {
 	opening     sync.WaitGroup     // the opener, if it runs
 	stopOpening context.CancelFunc // stops it
 
-	directory     *access.Directory  // managed keys
-	following     sync.WaitGroup     // the directory, if it follows the store
-	stopFollowing context.CancelFunc // stops it
+	directory *access.Directory // managed keys
+	following *background.Group // the directory follows the store; nil before
 
 	mu          sync.Mutex // guards what follows
 	files       *upload.Service
@@ -219,7 +219,7 @@ func (r *runtime) Destruct() error {
 	// requests still arrive while the engine drains.
 	if r.open.Swap(false) {
 		r.hooks.Stop()
-		r.stopFollowing()
+		r.following.Stop()
 		r.following.Wait()
 		err = errors.Join(err, r.engine.Close())
 	}

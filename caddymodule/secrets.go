@@ -31,6 +31,9 @@ func (a *App) reveal(s *secrets) (err error) {
 	if a.Metrics.Keys, err = s.keys(a.Metrics.Keys); err != nil {
 		return fmt.Errorf("metrics: keys: %w", err)
 	}
+	if key := a.Pool.Guardrail.Key; key != "" && !readElsewhere(key) {
+		return errors.New("pool: guardrail: key must be a placeholder such as {env.GUARDRAIL_KEY} or {file./run/secrets/guardrail}")
+	}
 	if a.Pool.Guardrail.Key, err = s.one(a.Pool.Guardrail.Key); err != nil {
 		return fmt.Errorf("pool: guardrail: key: %w", err)
 	}
@@ -81,6 +84,16 @@ func (s *secrets) url(driver, value string) (string, error) {
 		text = words[1].Text
 	}
 	return s.expand(text)
+}
+
+// readElsewhere reports whether a secret is read from a variable or a file, so that the
+// configuration does not contain it: not even as a fallback.
+func readElsewhere(value string) bool {
+	name, _, fallback, ok := envPlaceholder(value)
+	if !ok {
+		name, ok = secretFile(value)
+	}
+	return ok && name != "" && !fallback
 }
 
 var errEmptyKey = errors.New("a key is empty")

@@ -62,7 +62,7 @@ func (w *WebhookConfig) options() map[string]option {
 	types := slices.Sorted(maps.Keys(webhook.EventTypes()))
 	return map[string]option{
 		"secret": func(d *caddyfile.Dispenser) error {
-			if w.Secrets = d.RemainingArgs(); slices.ContainsFunc(w.Secrets, func(s string) bool { return !isPlaceholder(s) }) {
+			if w.Secrets = d.RemainingArgs(); slices.ContainsFunc(w.Secrets, func(s string) bool { return !readElsewhere(s) }) {
 				return d.WrapErr(errLiteralSecret) // without the secret
 			}
 			return nil
@@ -84,21 +84,12 @@ func (w *WebhookConfig) options() map[string]option {
 func (w *WebhookConfig) checkAddress() error {
 	e := webhook.Endpoint{URL: w.URL, Hosts: w.Hosts, AllowPrivate: w.AllowPrivate}
 	switch {
-	case isPlaceholder(w.URL):
+	case strings.HasPrefix(w.URL, "{"): // a placeholder
 		return nil
 	case w.URL == batch.MetadataEndpoint:
 		e.URL = ""
 	}
 	return e.CheckAddress()
-}
-
-// isPlaceholder reports whether a value is read from the environment or a file.
-func isPlaceholder(s string) bool {
-	name, _, _, ok := envPlaceholder(s)
-	if !ok {
-		name, ok = secretFile(s)
-	}
-	return ok && name != ""
 }
 
 // webhooks returns the endpoints with their secrets.
@@ -127,7 +118,7 @@ func (s *secrets) webhook(w WebhookConfig) (e webhook.Endpoint, err error) {
 		return e, fmt.Errorf("it has %d tenants, more than %d; use * for all", len(w.Tenants), mostTenants)
 	}
 	for _, value := range w.Secrets {
-		if !isPlaceholder(value) {
+		if !readElsewhere(value) {
 			return e, errLiteralSecret
 		}
 		text, err := s.one(value)

@@ -1,12 +1,8 @@
 package caddymodule
 
 import (
-	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/webhook"
@@ -134,21 +130,13 @@ func deliveryQuery(r *http.Request) (batch.DeliveryQuery, *openai.Error) {
 func wireDelivery(d webhook.NamedDelivery) webhookDelivery {
 	out := webhookDelivery{
 		ID: d.Seq, EventID: d.EventID, Type: d.Type, BatchID: d.BatchID, Tenant: d.Tenant, EndpointID: d.Endpoint, URL: d.To,
-		State: string(d.State), Attempts: d.Attempts, HTTPStatus: d.HTTPStatus, Error: d.Error, CreatedAt: d.CreatedAt.Unix(),
+		State: string(d.State), Attempts: d.Attempts, HTTPStatus: d.HTTPStatus, Error: d.Error, CreatedAt: d.CreatedAt.Unix(), EndedAt: unixOrNil(d.EndedAt),
 	}
 	if d.State == batch.DeliveryPending {
-		out.NextAt = unixOf(d.NextAt)
-	}
-	if !d.EndedAt.IsZero() {
-		out.EndedAt = unixOf(d.EndedAt)
+		out.NextAt = unixOrNil(d.NextAt)
 	}
 	return out
 }
-
-func unixOf(t time.Time) *int64 { return new(t.Unix()) }
-
-// maxTestBody limits the body of a test request, in bytes.
-const maxTestBody = 64 << 10
 
 // testWebhooks sends a test event to the endpoint that the body names, or to all.
 func (h *APIHandler) testWebhooks(w http.ResponseWriter, r *http.Request) {
@@ -160,8 +148,8 @@ func (h *APIHandler) testWebhooks(w http.ResponseWriter, r *http.Request) {
 	var request struct {
 		URL string `json:"url"`
 	}
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxTestBody)).Decode(&request); err != nil && !errors.Is(err, io.EOF) {
-		openai.WriteError(w, r, openai.InvalidRequest("url", "", "The body must be empty or a JSON object with the url of a webhook: {\"url\": \"https://example.com/hook\"}."))
+	if err := readObject(w, r, &request); err != nil {
+		openai.WriteError(w, r, err)
 		return
 	}
 	results, err := h.app.runtime.hooks.Test(r.Context(), request.URL)

@@ -66,7 +66,7 @@ var values = map[string]map[string]kind{
 		"models": {[]string{`""`, `a ""`}, "the name of a model is empty"}, "expires": {[]string{"tomorrow", "2027-13-01", `""`, "30d"}, "a date such as"},
 	},
 	"guardrail": {
-		"timeout": durations, "key": anything, "fail": {[]string{"shut", "Open", `""`}, "must be one of closed, open"},
+		"timeout": durations, "key": {[]string{"literal", "{env.KEY:literal}"}, "must be a placeholder"}, "fail": {[]string{"shut", "Open", `""`}, "must be one of closed, open"},
 		"classes": {[]string{"flex", "live flex", `""`}, "classes must be live, batch or both"},
 	},
 	"batch": {
