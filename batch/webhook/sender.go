@@ -77,9 +77,9 @@ func (s *Sender) Apply(cfg Config) {
 // Start writes the targets, so that no batch ends unnoticed from then on, and starts
 // sending. The store must be open.
 func (s *Sender) Start(ctx context.Context) {
-	s.setTargets(ctx)
+	set := s.setTargets(ctx)
 	s.group = background.NewGroup(context.WithoutCancel(ctx)) // until Stop
-	s.group.Start(s.run)
+	s.group.Start(func(ctx context.Context) { s.run(ctx, set) })
 }
 
 // Stop ends all attempts, which are made again later, and waits for them. The store must be
@@ -92,7 +92,9 @@ func (s *Sender) Stop() {
 	}
 }
 
-func (s *Sender) run(ctx context.Context) {
+// run claims and sends deliveries. Targets that are not set are set with the next poll: no
+// batch that ends before is reported to them.
+func (s *Sender) run(ctx context.Context, set bool) {
 	poll, targets := time.NewTicker(pollInterval), time.NewTicker(targetInterval)
 	defer poll.Stop()
 	defer targets.Stop()
@@ -101,26 +103,29 @@ func (s *Sender) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-poll.C:
+			set = set || s.setTargets(ctx)
 			s.claimAll(ctx)
 		case <-s.bell:
-			s.setTargets(ctx)
+			set = s.setTargets(ctx)
 		case <-targets.C:
-			s.setTargets(ctx)
+			set = s.setTargets(ctx)
 		}
 	}
 }
 
-// setTargets writes the targets. After an error it is repeated at the next interval.
-func (s *Sender) setTargets(ctx context.Context) {
+// setTargets writes the targets, and reports whether that succeeded.
+func (s *Sender) setTargets(ctx context.Context) bool {
 	all := targets(*s.routes.Load())
 	if len(all) == 0 {
-		return
+		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	if err := s.store.SetWebhookTargets(ctx, all); err != nil {
+	err := s.store.SetWebhookTargets(ctx, all)
+	if err != nil {
 		s.log.Warn("setting targets of webhooks failed; batches that end now may not be reported", zap.Error(err))
 	}
+	return err == nil
 }
 
 // claimAll claims due deliveries of all routes and starts their attempts.

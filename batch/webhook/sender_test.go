@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -34,11 +35,16 @@ type outbox struct {
 	results  map[string][]batch.DeliveryResult // by batch
 	targets  []batch.WebhookTarget
 	failures int // of FinishDelivery, to come
+	refused  int // calls of SetWebhookTargets that fail, to come
 }
 
 func (o *outbox) SetWebhookTargets(_ context.Context, targets []batch.WebhookTarget) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.refused > 0 {
+		o.refused--
+		return batch.ErrUnavailable
+	}
 	o.targets = targets
 	return nil
 }
@@ -392,6 +398,25 @@ func TestTargets(t *testing.T) {
 	if len(got) != 6 || got[0] != "x failed false" || got[1] != "* failed false" || !strings.HasPrefix(got[2], "default ") || !strings.HasSuffix(got[2], " true") {
 		t.Errorf("targets are %q", got)
 	}
+}
+
+// TestTargetsAreSetAgain checks that targets that the store did not take are set within
+// seconds, not with the next regular write: batches that end until then are not reported.
+func TestTargetsAreSetAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &outbox{refused: 2}
+		s := NewSender(o, "gw", zap.NewNop())
+		s.Apply(Config{Endpoints: []Endpoint{{URL: "https://a.example.com", Secrets: testSecret(t)}}})
+		<-s.bell // Start writes the targets
+		s.Start(t.Context())
+		defer s.Stop()
+		time.Sleep(2*pollInterval + pollInterval/2)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if len(o.targets) == 0 {
+			t.Error("no targets are set after two failures and two polls")
+		}
+	})
 }
 
 func TestValidate(t *testing.T) {
