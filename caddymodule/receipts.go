@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"path/filepath"
+	"sync"
 
 	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/internal/receipt"
@@ -20,14 +21,32 @@ const mostReceiptKeys = 1000
 type receipts struct {
 	engine *engine.Engine
 	data   string
+
+	mu     sync.Mutex
+	signer *receipt.Signer // guarded by mu; nil until its public key is in the store
 }
 
-// Receipt implements httpapi.Receipts. The first receipt makes the key. The public key is in
-// the store before a receipt is sent, so that every gateway lists it.
-func (r receipts) Receipt(ctx context.Context, tenant, id string) ([]byte, error) {
+// Receipt implements httpapi.Receipts.
+func (r *receipts) Receipt(ctx context.Context, tenant, id string) ([]byte, error) {
 	unsigned, err := r.engine.Receipt(ctx, tenant, id)
 	if err != nil {
 		return nil, err
+	}
+	signer, err := r.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return receipt.Sign(unsigned, signer)
+}
+
+// load returns the signer. The first receipt makes the key, and its public key is in the
+// store before a receipt is sent, so that every gateway lists it. A key file that is
+// replaced applies after a reload of the configuration.
+func (r *receipts) load(ctx context.Context) (*receipt.Signer, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.signer != nil {
+		return r.signer, nil
 	}
 	signer, err := receipt.Load(filepath.Join(r.data, receiptKeyFile))
 	if err != nil {
@@ -37,11 +56,12 @@ func (r receipts) Receipt(ctx context.Context, tenant, id string) ([]byte, error
 	if err := r.engine.Store().AddReceiptKey(ctx, key.KeyID, key.PublicKey); err != nil {
 		return nil, err
 	}
-	return receipt.Sign(unsigned, signer)
+	r.signer = signer
+	return signer, nil
 }
 
 // ReceiptKeys implements httpapi.Receipts.
-func (r receipts) ReceiptKeys(ctx context.Context) ([]byte, error) {
+func (r *receipts) ReceiptKeys(ctx context.Context) ([]byte, error) {
 	all, err := r.engine.Store().ReceiptKeys(ctx, mostReceiptKeys)
 	if err != nil {
 		return nil, err

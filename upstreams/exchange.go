@@ -29,11 +29,11 @@ type attempt struct {
 }
 
 // begin starts an attempt at u and counts its requests from now on. endpoint and
-// model are those of the request; whole reports whether its entire body is in memory.
-// The attempt ends with ctx or with end.
-func (p *Pool) begin(ctx context.Context, u *upstream, class Class, endpoint, model string, whole bool) *attempt {
+// model are those of the request; whole reports whether its entire body is in memory,
+// line whether it is a batch line. The attempt ends with ctx or with end.
+func (p *Pool) begin(ctx context.Context, u *upstream, class Class, endpoint, model string, whole, line bool) *attempt {
 	a := &attempt{pool: p, up: u, class: class, endpoint: endpoint, begun: time.Now(), goodBefore: u.goodAnswers.Load()}
-	a.model, a.whole = model, whole
+	a.model, a.whole, a.line, a.flex = model, whole, line, class == Batch && !line
 	ctx, a.cancel = context.WithCancelCause(ctx)
 	a.trace.GotConn = func(info httptrace.GotConnInfo) {
 		a.sent, a.sentAt, a.reused = true, time.Now(), info.Reused

@@ -43,6 +43,9 @@ const (
 	decisionKinds
 )
 
+// decisions are the outcomes of actions.
+var decisions = map[guardrail.Action]decision{guardrail.Pass: passed, guardrail.Reject: rejected, guardrail.Replace: replaced}
+
 var decisionNames = [decisionKinds]string{"pass", "reject", "replace", "failed_open", "failed_closed"}
 
 // guardrailState counts the decisions by class, and knows the last failure.
@@ -78,11 +81,12 @@ func (p *Pool) checkLive(s *snapshot, l *live) error {
 		p.decisions.counts[Live][undecidedRefused].Add(1)
 		return openai.TooLarge("", "The body is larger than this gateway's guardrail can check, which is retry_buffer (%d bytes).", s.cfg.RetryBuffer)
 	}
-	if !l.route.form && !json.Valid(l.body.head) {
+	isJSON := !l.route.form && json.Valid(l.body.head)
+	if !l.route.form && !isJSON {
 		return errNotJSON // servers that read more than JSON would run what was not checked
 	}
 	d, err := g.Check(l.r.Context(), guardrail.Request{
-		ID: l.id[0], Class: Live.String(), Endpoint: l.route.path, ContentType: l.r.Header.Get("Content-Type"), Body: l.body.head,
+		ID: l.id[0], Class: Live.String(), Endpoint: l.route.path, ContentType: l.r.Header.Get("Content-Type"), Body: l.body.head, JSON: isJSON,
 	})
 	if err != nil {
 		if l.r.Context().Err() != nil {
@@ -109,7 +113,7 @@ func (p *Pool) checkLine(ctx context.Context, s *snapshot, rt *route, body []byt
 	if g == nil || s.cfg.Guardrail.SkipBatch {
 		return body, nil, nil
 	}
-	d, err := g.Check(ctx, guardrail.Request{Class: Batch.String(), Endpoint: rt.path, ContentType: "application/json", Body: body})
+	d, err := g.Check(ctx, guardrail.Request{Class: Batch.String(), Endpoint: rt.path, ContentType: "application/json", Body: body, JSON: true})
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()
@@ -150,8 +154,7 @@ func (p *Pool) count(class Class, d guardrail.Decision) {
 	if p.decisions.failure.Load() != nil && p.decisions.failure.Swap(nil) != nil {
 		p.log.Info("guardrail available again")
 	}
-	kind := map[guardrail.Action]decision{guardrail.Pass: passed, guardrail.Reject: rejected, guardrail.Replace: replaced}[d.Action]
-	p.decisions.counts[class][kind].Add(1)
+	p.decisions.counts[class][decisions[d.Action]].Add(1)
 }
 
 // rejection returns the error for a rejected request.

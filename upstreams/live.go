@@ -93,11 +93,8 @@ func (l *live) refuseQueued(err error) {
 func (l *live) try(s *snapshot, u *upstream) (handled bool) {
 	p := l.proxy.pool
 	l.done.Upstream = u.url
-	a := p.begin(l.r.Context(), u, l.query.Class, l.route.path, l.query.Model, l.body.replayable())
+	a := p.begin(l.r.Context(), u, l.query.Class, l.route.path, l.query.Model, l.body.replayable(), false)
 	l.query.unreserve(u)
-	if l.query.Class == Batch {
-		u.flights.mark(&a.flight, flexibly)
-	}
 	l.pace(a)
 	uncut := a.cancelAtEnd()
 	defer func() {

@@ -253,9 +253,8 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 	if refused != nil || err != nil {
 		return refused, err
 	}
-	a := s.pool.begin(ctx, s.up, Batch, rt.path, s.model, true)
+	a := s.pool.begin(ctx, s.up, Batch, rt.path, s.model, true, true)
 	defer a.end()
-	s.up.flights.mark(&a.flight, batchLine)
 	a.setPrompt(sn.record(s.model), int64(len(body)), false, chainOf(s.model, body))
 	header := http.Header{"Content-Type": contentJSON, "Accept": contentJSON, "Accept-Encoding": identity, "User-Agent": userAgent}
 	if sn.bearer != nil {

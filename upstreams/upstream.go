@@ -246,9 +246,9 @@ type flight struct {
 	model      string
 	whole      bool // the entire body was in memory when the attempt began
 	cancel     context.CancelCauseFunc
-	kind       batchKind // guarded by flights.mu
-	prev, next *flight   // guarded by flights.mu
-	listed     bool      // used by the request's goroutine
+	line, flex bool    // a batch line; a live request with the class of batches
+	prev, next *flight // guarded by flights.mu
+	listed     bool    // used by the request's goroutine
 }
 
 func (l *flights) add(f *flight) {

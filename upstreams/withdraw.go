@@ -39,32 +39,16 @@ func (p *Pool) withdraw(u *upstream, s loadSample) {
 	p.log.Debug("batch lines that waited in an upstream were withdrawn", zap.String("upstream", u.url), zap.Int("lines", n))
 }
 
-// batchKind is the kind of a flight with the class of batches.
-type batchKind uint8
-
-const (
-	noBatch   batchKind = iota
-	batchLine           // may be withdrawn
-	flexibly            // a live request of the service tier flex: its client waits
-)
-
-// mark records the kind of a flight.
-func (l *flights) mark(f *flight, kind batchKind) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	f.kind = kind
-}
-
 // withdraw cancels the batch lines among the n batch requests that were sent last, and
 // returns their number.
 func (l *flights) withdraw(n int) (cancelled int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for f := l.first; f != nil && n > 0; f = f.next {
-		if f.kind != noBatch {
+		if f.line || f.flex {
 			n--
 		}
-		if f.kind == batchLine {
+		if f.line {
 			f.cancel(errWithdrawn)
 			cancelled++
 		}

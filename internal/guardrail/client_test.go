@@ -41,7 +41,7 @@ func respond(body string) http.HandlerFunc {
 }
 
 func request() Request {
-	return Request{ID: "req_1", Class: "live", Endpoint: "/v1/chat/completions", ContentType: "application/json", Body: []byte(`{"model":"m","messages":[{"content":"` + secret + `"}]}`)}
+	return Request{ID: "req_1", Class: "live", Endpoint: "/v1/chat/completions", ContentType: "application/json", JSON: true, Body: []byte(`{"model":"m","messages":[{"content":"` + secret + `"}]}`)}
 }
 
 func TestDecisions(t *testing.T) {
@@ -81,7 +81,7 @@ func TestRequestOfTheService(t *testing.T) {
 			respond(`{"action":"pass"}`)(w, r)
 		})
 		r := request()
-		r.Body = []byte(tt.body)
+		r.Body, r.JSON = []byte(tt.body), tt.wantBody != ""
 		if _, err := c.Check(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
@@ -169,7 +169,7 @@ func TestServiceThatRefuses(t *testing.T) {
 
 func TestBodyThatIsNoJSONCannotBeReplaced(t *testing.T) {
 	r := request()
-	r.Body = []byte("--form")
+	r.Body, r.JSON = []byte("--form"), false
 	if _, err := service(t, respond(`{"action":"replace","body":{}}`)).Check(t.Context(), r); err == nil || !strings.Contains(err.Error(), "not JSON") {
 		t.Errorf("got %v, want an error", err)
 	}

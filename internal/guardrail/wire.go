@@ -14,6 +14,7 @@ type Request struct {
 	Endpoint    string // path, such as /v1/chat/completions
 	ContentType string
 	Body        []byte
+	JSON        bool // Body is valid JSON
 }
 
 // asked is the body of a request to the service.
@@ -29,7 +30,7 @@ type asked struct {
 // encode returns the body of the request to the service.
 func (r *Request) encode() []byte {
 	a := asked{ID: r.ID, Class: r.Class, Endpoint: r.Endpoint, ContentType: r.ContentType}
-	if r.isJSON() {
+	if r.JSON {
 		a.Body = r.Body
 	} else {
 		a.BodyBase64 = r.Body
@@ -40,9 +41,6 @@ func (r *Request) encode() []byte {
 	}
 	return text
 }
-
-// isJSON reports whether the body is sent as JSON.
-func (r *Request) isJSON() bool { return json.Valid(r.Body) }
 
 // answered is the body of the service's response.
 type answered struct {
@@ -79,7 +77,7 @@ func decode(text []byte, r *Request) (Decision, error) {
 		}
 		return d, nil
 	case "replace":
-		if !r.isJSON() {
+		if !r.JSON {
 			return Decision{}, errors.New("the response replaces a body that is not JSON")
 		}
 		if len(a.Body) == 0 || a.Body[0] != '{' {
