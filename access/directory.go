@@ -29,31 +29,31 @@ type Reader interface {
 }
 
 const (
-	// pollInterval is the time between two looks at the version of the keys. With
+	// pollInterval is the time between two polls of the version of the keys. With
 	// readTimeout it bounds how long a revoked key is still accepted.
 	pollInterval = time.Second
-	// readTimeout limits a look at the version and the keys.
+	// readTimeout limits a poll of the version and the keys.
 	readTimeout = 2 * time.Second
 )
 
-// Directory has the managed keys in memory. Run keeps it as the store has it. While the
-// store is away, the keys that it had are accepted.
+// Directory has the managed keys in memory. Run keeps it equal to the store. While the
+// store is unavailable, the keys read last are accepted.
 type Directory struct {
 	store Reader
 	now   func() time.Time
 
 	keys atomic.Pointer[map[Hash]*Key]
 
-	wake chan struct{} // a look is wanted at once
+	wake chan struct{} // a poll is requested
 	mu   sync.Mutex    // guards what follows
 	runs bool
-	next *look // that has not begun; nil if none is wanted
+	next *poll // that has not begun; nil if none is requested
 
 	version int64 // of keys; only Run uses it
 }
 
-// look is one look at the store.
-type look struct {
+// poll is one read of the store.
+type poll struct {
 	done chan struct{} // closed at its end
 	err  error         // set before
 }
@@ -75,7 +75,7 @@ func (d *Directory) Run(ctx context.Context) {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
-		d.look(ctx)
+		d.poll(ctx)
 		select {
 		case <-ctx.Done():
 		case <-ticker.C:
@@ -91,13 +91,13 @@ func (d *Directory) Run(ctx context.Context) {
 	}
 }
 
-func (l *look) finish(err error) {
-	l.err = err
-	close(l.done)
+func (p *poll) finish(err error) {
+	p.err = err
+	close(p.done)
 }
 
-// look reads the version, and the keys if they have changed.
-func (d *Directory) look(ctx context.Context) {
+// poll reads the version, and the keys if they have changed.
+func (d *Directory) poll(ctx context.Context) {
 	d.mu.Lock()
 	wanted := d.next
 	d.next = nil
@@ -136,17 +136,17 @@ func (d *Directory) read(ctx context.Context) error {
 }
 
 // Refresh reads the changes that were made before the call. Concurrent calls share one
-// look at the store.
+// poll.
 func (d *Directory) Refresh(ctx context.Context) error {
 	d.mu.Lock()
 	if !d.runs {
 		d.mu.Unlock()
 		return ErrUnavailable
 	}
-	l := d.next
-	if l == nil {
-		l = &look{done: make(chan struct{})}
-		d.next = l
+	p := d.next
+	if p == nil {
+		p = &poll{done: make(chan struct{})}
+		d.next = p
 	}
 	d.mu.Unlock()
 	select {
@@ -154,8 +154,8 @@ func (d *Directory) Refresh(ctx context.Context) error {
 	default:
 	}
 	select {
-	case <-l.done:
-		return l.err
+	case <-p.done:
+		return p.err
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 	}
@@ -164,7 +164,7 @@ func (d *Directory) Refresh(ctx context.Context) error {
 // Managed reports whether a text may be a managed key.
 func Managed(secret string) bool { return strings.HasPrefix(secret, Prefix) }
 
-// Find returns the identity of a key. An unknown one is looked for in the store before
+// Find returns the identity of a key. An unknown one is searched in the store before
 // it is refused, because another gateway may have made it just now. It returns
 // ErrUnknownKey or ErrUnavailable.
 func (d *Directory) Find(ctx context.Context, secret string) (Identity, error) {

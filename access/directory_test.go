@@ -16,8 +16,8 @@ type fakeStore struct {
 	version int64
 	away    error
 	hangs   bool
-	looks   int
-	gate    chan struct{} // if not nil, every look waits for it
+	polls   int
+	gate    chan struct{} // if not nil, every poll waits for it
 }
 
 func (s *fakeStore) set(change func()) {
@@ -40,7 +40,7 @@ func (s *fakeStore) KeysVersion(ctx context.Context) (int64, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.looks++
+	s.polls++
 	return s.version, s.away
 }
 
@@ -74,7 +74,7 @@ func TestDirectoryFollowsTheStore(t *testing.T) {
 		s := &fakeStore{}
 		d := started(t, s)
 		find(t, d, "tg-one", ErrUnknownKey)
-		// Another gateway makes a key: it is valid at once, not only after the next look.
+		// Another gateway makes a key: it is valid at once, not only after the next poll.
 		s.set(func() { s.keys = []Key{{ID: "key_1", Hash: Sum("tg-one"), Scopes: []Scope{Live}}} })
 		find(t, d, "tg-one", nil)
 		find(t, d, "tg-on", ErrUnknownKey)
@@ -142,14 +142,14 @@ func TestKeysExpireByTheClock(t *testing.T) {
 	})
 }
 
-// Guesses share looks at the store, so that they cannot overload it.
-func TestGuessesShareLooks(t *testing.T) {
+// Guesses share polls of the store, so that they cannot overload it.
+func TestGuessesSharePolls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &fakeStore{gate: make(chan struct{})}
 		d := NewDirectory(s, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		go d.Run(ctx)
-		synctest.Wait() // the first look waits at the gate
+		synctest.Wait() // the first poll waits at the gate
 		var all sync.WaitGroup
 		for range 1000 {
 			all.Go(func() { find(t, d, "tg-guess", ErrUnknownKey) })
@@ -159,8 +159,8 @@ func TestGuessesShareLooks(t *testing.T) {
 		all.Wait()
 		cancel()
 		synctest.Wait()
-		if s.looks != 2 {
-			t.Errorf("got %d looks for 1000 concurrent guesses, want 2", s.looks)
+		if s.polls != 2 {
+			t.Errorf("got %d polls for 1000 concurrent guesses, want 2", s.polls)
 		}
 	})
 }

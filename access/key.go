@@ -54,8 +54,8 @@ type Key struct {
 	ExpiresAt time.Time // zero: never
 	RevokedAt time.Time // zero: it is not revoked
 
-	// PreviousHash is that of the secret before the last rotation. It is accepted until
-	// PreviousUntil.
+	// PreviousHash is the hash of the secret before the last rotation. That secret is
+	// accepted until PreviousUntil.
 	PreviousHash  Hash
 	PreviousUntil time.Time
 }
