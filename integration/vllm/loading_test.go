@@ -62,10 +62,17 @@ func (s *suite) loading(t *testing.T) {
 	}
 	awaitUp(t, gateway, loadLimit)
 	ask(t, gateway.URL, chatPath, chat("At last.", 1))
-	for _, u := range upstreams(t, gateway) {
+	// The first metrics are read after the server is up.
+	var all []upstream
+	if !tidegatetest.Poll(metricsLimit, func() bool {
+		all = upstreams(t, gateway)
+		return !slices.ContainsFunc(all, func(u upstream) bool {
+			return u.Version == "" || !u.HasMetrics || !slices.Equal(u.Models, []string{model}) || u.MaxModelLen != 2048
+		})
+	}) {
+		t.Errorf("servers that are up are %+v, want version, metrics, model and context length of each", all)
+	}
+	for _, u := range all {
 		t.Logf("%s: vLLM %s", u.URL, u.Version)
-		if u.Version == "" || !u.HasMetrics || !slices.Equal(u.Models, []string{model}) || u.MaxModelLen != 2048 {
-			t.Errorf("a server that is up is %+v", u)
-		}
 	}
 }
