@@ -134,7 +134,6 @@ func (p *Pool) probe(ctx context.Context, s *snapshot, u *upstream, models bool)
 	if p.isOwnShortage(err) {
 		return false, false // it says nothing about u
 	}
-	p.setRemedy(u, err)
 	bad, answered := errors.AsType[*badAnswerError](err)
 	switch {
 	case answered:
@@ -144,6 +143,7 @@ func (p *Pool) probe(ctx context.Context, s *snapshot, u *upstream, models bool)
 	default:
 		p.probeBad(u, err, u.progress.Load() != before, false)
 	}
+	p.setRemedy(u, err) // after the reason, so that no status has a remedy alone
 	return false, false
 }
 

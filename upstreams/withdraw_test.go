@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"go.uber.org/zap"
 )
 
 // queueing is a server that runs some requests and lets the others wait, in order of
@@ -43,7 +45,16 @@ func newQueueing(t *testing.T) *queueing {
 // the others wait, among them a flex request.
 func TestWaitingLinesAreWithdrawn(t *testing.T) {
 	q := newQueueing(t)
-	p := startPool(t, calm(q.URL))
+	p := NewPool(zap.NewNop())
+	if err := p.Apply(calm(q.URL)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	// The test is the prober: nothing else takes samples.
+	u := p.now.Load().upstreams[0]
+	if ok, _ := p.probe(t.Context(), p.now.Load(), u, true); !ok {
+		t.Fatal("the server does not come up")
+	}
 	g := newGateway(t, p)
 	const lines, waiting = 10, 6 // waiting: beside the flex request, which is the last but one
 	results := make(chan error, lines)
@@ -64,7 +75,6 @@ func TestWaitingLinesAreWithdrawn(t *testing.T) {
 		until(t, "the line arrives", func() bool { return q.arrived.Load() > before })
 	}
 	q.waits.Store(waiting + 1)
-	u := p.now.Load().upstreams[0]
 	sample := func() {
 		p.scrape(t.Context(), p.now.Load(), u)
 		p.sampleLoad(u)
