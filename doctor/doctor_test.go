@@ -159,13 +159,13 @@ func TestChecks(t *testing.T) {
 		{"few lines at a time, of a gateway that only serves", func(g *gateway) { g.slots, g.health.Role = 704, batch.RoleServe }, "gateway lines at a time", doctor.Passed, "leaves batch work to other gateways"},
 		{"batch work of a gateway that only serves", func(g *gateway) { g.health.Role = batch.RoleServe }, "gateway batch work", doctor.Passed, "leaves batch work to other gateways"},
 		{"no gateway works", func(g *gateway) {
-			g.health.Role, g.health.Paused = batch.RoleServe, []string{"no gateway works on batches"}
+			g.health.Role, g.health.Paused = batch.RoleServe, engine.Problems{{Text: "no gateway works on batches"}}
 		}, "gateway batch work", doctor.Doubted, "no gateway works"},
 		{"too little memory", func(g *gateway) { g.memory.Wanted = 200<<20 - 1 }, "gateway memory for requests", doctor.Doubted, "fit into 64 MiB"},
-		{"housekeeping", func(g *gateway) { g.health.Housekeeping = []string{"collecting what expired: refused"} }, "gateway housekeeping", doctor.Doubted, "refused"},
-		{"held up", func(g *gateway) { g.health.Paused = []string{"storing files: no space"} }, "gateway batch work", doctor.Doubted, "no space"},
+		{"housekeeping", func(g *gateway) { g.health.Housekeeping = engine.Problems{{Text: "collecting what expired: refused"}} }, "gateway housekeeping", doctor.Doubted, "refused"},
+		{"held up", func(g *gateway) { g.health.Paused = engine.Problems{{Text: "storing files: no space"}} }, "gateway batch work", doctor.Doubted, "no space"},
 		{"a batch is held up", func(g *gateway) {
-			g.health.Paused, g.health.Owners = []string{"batch b: refused"}, map[string]string{"batch b: refused": "a"}
+			g.health.Paused = engine.Problems{{Text: "batch b: refused", Tenant: "a"}}
 		}, "gateway work on a batch", doctor.Doubted, "batch b: refused"},
 		{"a batch was stopped", func(g *gateway) {
 			g.health.Stopped = []engine.StoppedBatch{{ID: "batch_1", Reason: "100 lines failed"}}

@@ -168,11 +168,11 @@ func (d *Doctor) parts(h engine.Health) []Check {
 	const continues = "It continues automatically when the cause is gone."
 	var common []string
 	var batches []Check
-	for _, reason := range h.Paused {
-		if owner := h.Owners[reason]; owner != "" {
-			batches = append(batches, Check{Area: Gateway, Name: "work on a batch", Verdict: Doubted, Topic: PartTopic, Found: "held up: " + reason, Remedy: continues, Tenant: owner})
+	for _, p := range h.Paused {
+		if p.Tenant != "" {
+			batches = append(batches, Check{Area: Gateway, Name: "work on a batch", Verdict: Doubted, Topic: PartTopic, Found: "held up: " + p.Text, Remedy: continues, Tenant: p.Tenant})
 		} else {
-			common = append(common, reason)
+			common = append(common, p.Text)
 		}
 	}
 	if len(common) > 0 {
@@ -181,7 +181,7 @@ func (d *Doctor) parts(h engine.Health) []Check {
 	checks = append(append(checks, held), batches...)
 	if len(h.Housekeeping) > 0 {
 		checks = append(checks, Check{
-			Area: Gateway, Name: "housekeeping", Verdict: Doubted, Topic: PartTopic, Found: strings.Join(h.Housekeeping, "; "),
+			Area: Gateway, Name: "housekeeping", Verdict: Doubted, Topic: PartTopic, Found: strings.Join(h.Housekeeping.Texts(), "; "),
 			Remedy: "Batch work continues. The next round tries again; if it keeps failing, check the log and the part that it names.",
 		})
 	}

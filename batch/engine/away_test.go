@@ -16,7 +16,7 @@ func TestWaitingForStoppedServersIsNotHeldUp(t *testing.T) {
 	h.Pool.Set(func() { h.Pool.Down = true })
 	h.Open()
 	id := h.Create(h.Upload(batchtest.Input(3)))
-	held := func() string { return strings.Join(h.Engine.Health(t.Context()).Paused, "; ") }
+	held := func() string { return strings.Join(h.Engine.Health(t.Context()).Paused.Texts(), "; ") }
 	batchtest.Until(t, "work is held up by the model", func() bool { return strings.Contains(held(), "down") })
 	h.Pool.Set(func() { h.Pool.Away = true })
 	batchtest.Until(t, "nothing is held up", func() bool { return held() == "" })

@@ -170,10 +170,10 @@ func TestFailedHousekeepingIsNoHeldUpWork(t *testing.T) {
 			t.Errorf("batch work is held up by %q", got)
 		}
 		want := []string{"collecting what expired: deleting contents: refused"}
-		if got := e.health.housekeeping(); !slices.Equal(got, want) {
+		if got := e.health.housekeeping().Texts(); !slices.Equal(got, want) {
 			t.Errorf("failed housekeeping is %q, want %q", got, want)
 		}
-		ok := Health{Store: StatusOK, Queue: StatusOK, Files: StatusOK, Housekeeping: want}
+		ok := Health{Store: StatusOK, Queue: StatusOK, Files: StatusOK, Housekeeping: Problems{{Text: want[0]}}}
 		if !ok.OK() {
 			t.Error("batch work is not OK because of housekeeping")
 		}

@@ -29,7 +29,7 @@ func TestStoreAway(t *testing.T) {
 			id := h.Create(h.Upload(batchtest.Input(200)))
 			<-refused
 			<-refused
-			if health := h.Engine.Health(t.Context()); len(health.Paused) == 0 || !strings.Contains(health.Paused[0], away.Error()) {
+			if health := h.Engine.Health(t.Context()); len(health.Paused) == 0 || !strings.Contains(health.Paused[0].Text, away.Error()) {
 				t.Errorf("health does not say why: %+v", health)
 			}
 			h.Pool.Lock()

@@ -101,7 +101,7 @@ func TestOtherFilesAreNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	told := func() bool {
-		return strings.Contains(strings.Join(engine.Health(t.Context()).Paused, "\n"), "with other files (/elsewhere)")
+		return strings.Contains(strings.Join(engine.Health(t.Context()).Paused.Texts(), "\n"), "with other files (/elsewhere)")
 	}
 	batchtest.Until(t, "it says so", told)
 	if err := s.Store.Withdraw(t.Context(), other.ID); err != nil {

@@ -81,7 +81,7 @@ func TestQueueAway(t *testing.T) {
 	if n := q.pops.Load(); n > 3 {
 		t.Errorf("it was asked %d times", n)
 	}
-	if health := h.Engine.Health(t.Context()); health.OK() || !strings.Contains(strings.Join(health.Paused, " "), "queue is away") {
+	if health := h.Engine.Health(t.Context()); health.OK() || !strings.Contains(strings.Join(health.Paused.Texts(), " "), "queue is away") {
 		t.Errorf("health %+v", health)
 	}
 	if r := h.Pool.Repeated(); r != 0 {

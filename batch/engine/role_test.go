@@ -8,6 +8,7 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/batchtest"
+	"github.com/tidegate/tidegate/batch/engine"
 )
 
 // A gateway that only serves accepts batches and leaves all their work to others:
@@ -22,8 +23,8 @@ func TestServeLeavesBatchesToOthers(t *testing.T) {
 	id := serving.Create(serving.Upload(batchtest.Input(200)))
 	batchtest.Until(t, "health says that no gateway works on batches", func() bool {
 		h := serving.Engine.Health(t.Context())
-		return !h.OK() && slices.ContainsFunc(h.Paused, func(why string) bool {
-			return strings.Contains(why, "no gateway works on batches (batches waiting: 1)")
+		return !h.OK() && slices.ContainsFunc(h.Paused, func(p engine.Problem) bool {
+			return strings.Contains(p.Text, "no gateway works on batches (batches waiting: 1)")
 		})
 	})
 	if b := serving.Get(id); b.Status != batch.Validating {

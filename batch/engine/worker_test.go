@@ -102,7 +102,7 @@ func TestModelsToldLate(t *testing.T) {
 	// A worker waits only briefly for the model. The batch reports what it waits for, and
 	// is validated again later.
 	batchtest.Until(t, "the batch waits, and says for what", func() bool {
-		return strings.Contains(strings.Join(h.Engine.Health(t.Context()).Paused, " "), `no upstream serves the model "late" yet`)
+		return strings.Contains(strings.Join(h.Engine.Health(t.Context()).Paused.Texts(), " "), `no upstream serves the model "late" yet`)
 	})
 	h.Pool.Set(func() { h.Pool.Models["late"] = true })
 	if b := h.Wait(late); b.Status != batch.Completed {

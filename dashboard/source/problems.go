@@ -141,14 +141,14 @@ func partProblems(h engine.Health) (all []dashboard.Problem) {
 			Remedy: "Correct the cause and resume it, or cancel it.", Subject: dashboard.BatchSubject, SubjectID: b.ID,
 		})
 	}
-	for _, failed := range h.Housekeeping {
+	for _, p := range h.Housekeeping {
 		all = append(all, dashboard.Problem{
-			Severity: dashboard.Warning, What: "Housekeeping failed", Since: h.Since[failed], Detail: failed, Remedy: "Batch work continues. The next round tries again; if it keeps failing, check the log.", Subject: dashboard.DoctorSubject,
+			Severity: dashboard.Warning, What: "Housekeeping failed", Since: p.Since, Detail: p.Text, Remedy: "Batch work continues. The next round tries again; if it keeps failing, check the log.", Subject: dashboard.DoctorSubject,
 		})
 	}
-	for _, reason := range h.Paused {
+	for _, p := range h.Paused {
 		all = append(all, dashboard.Problem{
-			Severity: dashboard.Warning, What: "Batch work is paused", Since: h.Since[reason], Detail: reason, Remedy: "It continues by itself when the cause is resolved; the doctor checks every part.", Subject: dashboard.DoctorSubject,
+			Severity: dashboard.Warning, What: "Batch work is paused", Since: p.Since, Detail: p.Text, Remedy: "It continues by itself when the cause is resolved; the doctor checks every part.", Subject: dashboard.DoctorSubject,
 		})
 	}
 	return all

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"testing"
@@ -13,7 +14,7 @@ import (
 
 // A problem is reported until it ends. A problem of a batch that another gateway may have
 // claimed expires after some time. Each change is news once.
-func TestTroubles(t *testing.T) {
+func TestProblems(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var h health
@@ -25,7 +26,7 @@ func TestTroubles(t *testing.T) {
 		}
 		wants := func(want ...string) {
 			t.Helper()
-			if got := h.reasons(); !slices.Equal(got, want) {
+			if got := h.reasons().Texts(); !slices.Equal(got, want) {
 				t.Errorf("reasons are %q, want %q", got, want)
 			}
 		}
@@ -42,8 +43,8 @@ func TestTroubles(t *testing.T) {
 		note("batch 1", away, time.Minute, false) // it is recorded again
 		time.Sleep(time.Minute)
 		wants("batch 1: away", "store: far away")
-		if age := time.Since(h.since()["store: far away"]); age != 2*time.Minute {
-			t.Errorf("the store is in trouble for %s, want 2m", age)
+		if store := h.reasons()[1]; time.Since(store.Since) != 2*time.Minute {
+			t.Errorf("the problem %q began %s ago, want 2m", store, time.Since(store.Since))
 		}
 		time.Sleep(time.Second)
 		note("batch 1", away, time.Minute, true) // it had expired
@@ -55,21 +56,21 @@ func TestTroubles(t *testing.T) {
 	})
 }
 
-// Each tenant sees the troubles that concern all, and those of its own batches.
+// Each tenant sees the problems that concern all, and those of its own batches.
 func TestHealthOfTenants(t *testing.T) {
 	t.Parallel()
 	h := health{log: zap.NewNop()}
 	h.Note("taking batches", errors.New("refused"))
 	h.NoteBatch("batch_a", "a", errors.New("secret of a"))
 	h.NoteBatch("batch_b", "b", errors.New("secret of b"))
-	all := Health{Paused: h.reasons(), Owners: h.owners(), Stopped: []StoppedBatch{{ID: "batch_c", Tenant: "a"}, {ID: "batch_d", Tenant: "b"}}}
+	all := Health{Paused: h.reasons(), Stopped: []StoppedBatch{{ID: "batch_c", Tenant: "a"}, {ID: "batch_d", Tenant: "b"}}}
 	for tenant, want := range map[string][]string{
 		"a":    {"batch batch_a: secret of a", "taking batches: refused", "batch_c"},
 		"b":    {"batch batch_b: secret of b", "taking batches: refused", "batch_d"},
 		"none": {"taking batches: refused"},
 	} {
 		own := all.Of(tenant)
-		got := own.Paused
+		got := own.Paused.Texts()
 		for _, b := range own.Stopped {
 			got = append(got, b.ID)
 		}
@@ -81,7 +82,21 @@ func TestHealthOfTenants(t *testing.T) {
 		t.Errorf("the health of all tenants was changed: %+v", all)
 	}
 	h.NoteBatch("batch_a", "", nil)
-	if got := h.owners(); len(got) != 1 {
-		t.Errorf("owners after the end of a trouble: %v, want that of tenant b", got)
+	if got := h.reasons(); len(got) != 2 || got[0].Tenant != "b" {
+		t.Errorf("problems after the end of that of tenant a: %+v, want those of tenant b and of all", got)
+	}
+}
+
+// In JSON a problem is its text.
+func TestProblemsInJSON(t *testing.T) {
+	t.Parallel()
+	h := Health{Store: StatusOK, Queue: StatusOK, Files: StatusOK, Paused: Problems{{Text: "batch b: refused", Since: time.Now(), Tenant: "a"}}}
+	got, err := json.Marshal(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"store":"ok","queue":"ok","files":"ok","paused":["batch b: refused"],"in_flight":0}`
+	if string(got) != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
