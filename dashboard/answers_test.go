@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -175,7 +176,7 @@ type hungry struct {
 	got chan string
 }
 
-func (f hungry) Upload(_ context.Context, _ string, content io.Reader, _ func(dashboard.Arriving)) (string, error) {
+func (f hungry) Upload(_ context.Context, _ string, content io.Reader, _ func(engine.Seen)) (string, error) {
 	b := make([]byte, 5)
 	for {
 		n, err := io.ReadFull(content, b)

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"sync"
 
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/templates"
 )
 
@@ -18,10 +19,10 @@ type arrivals struct {
 // arrival is an upload in progress.
 type arrival struct {
 	mu   sync.Mutex
-	seen Arriving // guarded by mu
+	seen engine.Seen // guarded by mu
 }
 
-func (a *arrival) see(seen Arriving) {
+func (a *arrival) see(seen engine.Seen) {
 	a.mu.Lock()
 	a.seen = seen
 	a.mu.Unlock()
@@ -36,8 +37,8 @@ var uploadName = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
 // begin registers an upload. seen must be called with its findings, until ended is
 // called.
-func (a *arrivals) begin(name string) (seen func(Arriving), ended func()) {
-	none := func(Arriving) {}
+func (a *arrivals) begin(name string) (seen func(engine.Seen), ended func()) {
+	none := func(engine.Seen) {}
 	if !uploadName.MatchString(name) {
 		return none, func() {}
 	}
@@ -59,12 +60,12 @@ func (a *arrivals) begin(name string) (seen func(Arriving), ended func()) {
 }
 
 // seen returns the findings so far in an upload, if it is in progress here.
-func (a *arrivals) seen(name string) (Arriving, bool) {
+func (a *arrivals) seen(name string) (engine.Seen, bool) {
 	a.mu.Lock()
 	one := a.known[name]
 	a.mu.Unlock()
 	if one == nil {
-		return Arriving{}, false
+		return engine.Seen{}, false
 	}
 	one.mu.Lock()
 	defer one.mu.Unlock()
@@ -83,13 +84,14 @@ func (d *Dashboard) arriving(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	text := templates.Count(seen.Lines) + " requests checked so far"
-	if seen.FindingsTotal > 0 {
-		text += ", findings: " + templates.Count(int64(seen.FindingsTotal))
+	total := seen.FindingsTotal()
+	if total > 0 {
+		text += ", findings: " + templates.Count(int64(total))
 	}
 	w.Header().Set(seenSoFar, text)
-	if seen.FindingsTotal == 0 {
+	if total == 0 {
 		w.WriteHeader(http.StatusOK)
 		return nil
 	}
-	return d.render(w, r, http.StatusOK, templates.ArrivingFindings(findings(seen.Findings), seen.FindingsTotal))
+	return d.render(w, r, http.StatusOK, templates.ArrivingFindings(firstFindings(seen), total))
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/engine"
+	"github.com/tidegate/tidegate/internal/openai"
 	"github.com/tidegate/tidegate/templates"
 )
 
@@ -98,7 +99,7 @@ func batchModel(b BatchDetail, now time.Time) templates.Batch {
 	return v
 }
 
-func findings(all []Finding) []templates.Finding {
+func findings(all []openai.BatchError) []templates.Finding {
 	views := make([]templates.Finding, 0, len(all))
 	for _, f := range all {
 		v := templates.Finding{Code: f.Code, Message: f.Message}
@@ -285,12 +286,7 @@ func (d *Dashboard) line(w http.ResponseWriter, r *http.Request) error {
 	}
 	v.Input, v.InputCut = shown(l.Input)
 	v.Result, v.ResultCut = shown(l.Result)
-	for _, m := range Prompt(l.Input) {
-		v.Prompt = append(v.Prompt, templates.Message(m))
-	}
-	for _, m := range Answer(l.Result) {
-		v.Answer = append(v.Answer, templates.Message(m))
-	}
+	v.Prompt, v.Answer = Prompt(l.Input), Answer(l.Result)
 	if int64(number) < b.Counts.Total {
 		v.After = number + 1
 	}

@@ -14,6 +14,13 @@ import (
 // batchesPerPage is the page size of the list.
 const batchesPerPage = 50
 
+// The orders of the list in URLs, as in templates.BatchOrders.
+const (
+	newestFirst = ""
+	oldestFirst = "oldest"
+	byState     = "state"
+)
+
 // maxText limits a search text, in bytes.
 const maxText = 200
 
@@ -49,7 +56,9 @@ func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s temp
 	if f.Model != "" {
 		v.Models = []string{f.Model}
 	}
-	q := BatchQuery{Order: BatchOrder(f.Order), Model: f.Model, Text: f.Text, After: query.Get("after"), Limit: batchesPerPage}
+	q := BatchQuery{ByState: f.Order == byState, BatchFilter: batch.BatchFilter{
+		OldestFirst: f.Order == oldestFirst, Model: f.Model, Text: f.Text, After: query.Get("after"), Limit: batchesPerPage,
+	}}
 	switch {
 	case f.State == "active":
 		q.Active = true
@@ -90,12 +99,12 @@ func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s temp
 	like := []string{"state", f.State, "model", f.Model, "q", f.Text, "from", f.From, "to", f.To}
 	same := append(slices.Clone(like), "order", f.Order)
 	list := s.To("batches")
-	byAge := NewestFirst
-	if q.Order == NewestFirst {
-		byAge = OldestFirst
+	byAge := newestFirst
+	if f.Order == newestFirst {
+		byAge = oldestFirst
 	}
-	v.ByState = s.With(list, append(slices.Clone(like), "order", string(ByState))...)
-	v.ByAge = s.With(list, append(slices.Clone(like), "order", string(byAge))...)
+	v.ByState = s.With(list, append(slices.Clone(like), "order", byState)...)
+	v.ByAge = s.With(list, append(slices.Clone(like), "order", byAge)...)
 	v.Here = strings.TrimPrefix(string(s.With(list, append(slices.Clone(same), "after", q.After)...)), s.Base)
 	v.Pages.What = "Pages of batches"
 	if q.After != "" {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/tidegate/tidegate/templates"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -16,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // counted reads and counts.
 func counted(reads *atomic.Int64) func(context.Context) (Now, error) {
 	return func(context.Context) (Now, error) {
-		return Now{ActiveTotal: int(reads.Add(1))}, nil
+		return Now{Queue: templates.Queue{Active: int(reads.Add(1))}}, nil
 	}
 }
 
@@ -72,8 +74,8 @@ func TestOneReadingForAll(t *testing.T) {
 			t.Errorf("%d readings after the last had left", n-before)
 		}
 		v := mustJoin(t, b) // it starts again
-		if s := <-v.news; s.now.ActiveTotal != int(before)+1 {
-			t.Errorf("reading %d after %d", s.now.ActiveTotal, before)
+		if s := <-v.news; s.now.Queue.Active != int(before)+1 {
+			t.Errorf("reading %d after %d", s.now.Queue.Active, before)
 		}
 		b.leave(v)
 	})
@@ -182,7 +184,7 @@ func TestReadingMayFail(t *testing.T) {
 			if !well.Load() {
 				return Now{}, broken
 			}
-			return Now{ActiveTotal: 1}, nil
+			return Now{Queue: templates.Queue{Active: 1}}, nil
 		}, time.Second, 2)
 		defer b.close()
 		v := mustJoin(t, b)
@@ -190,7 +192,7 @@ func TestReadingMayFail(t *testing.T) {
 			t.Errorf("error %v", s.err)
 		}
 		well.Store(true)
-		if s := <-v.news; s.err != nil || s.now.ActiveTotal != 1 {
+		if s := <-v.news; s.err != nil || s.now.Queue.Active != 1 {
 			t.Errorf("then %+v, %v", s.now, s.err)
 		}
 		b.leave(v)

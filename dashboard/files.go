@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/templates"
 )
 
@@ -17,7 +18,7 @@ var purposes = []string{"batch", "batch_output", "assistants", "fine-tune", "vis
 func (d *Dashboard) fileList(w http.ResponseWriter, r *http.Request) error {
 	s := d.site(r, "Files", "Files")
 	query := r.URL.Query()
-	q := FileQuery{After: query.Get("after"), Limit: filesPerPage}
+	q := FileQuery{FileQuery: batch.FileQuery{After: query.Get("after"), Limit: filesPerPage}}
 	if q.Text = query.Get("q"); len(q.Text) > maxText {
 		return refuse(http.StatusBadRequest, "The search text is too long.")
 	}
@@ -46,7 +47,7 @@ func (d *Dashboard) fileList(w http.ResponseWriter, r *http.Request) error {
 }
 
 func spaceModel(space Space) templates.Space {
-	v := templates.Space{Total: space.Total, Free: space.Free, Reserve: space.Reserve}
+	v := templates.Space{Total: space.Disk.Total, Free: space.Disk.Free, Reserve: space.Disk.Reserve}
 	for _, p := range space.ByPurpose {
 		v.Bytes += p.Bytes
 		v.Files += p.Files
@@ -63,7 +64,7 @@ func spaceModel(space Space) templates.Space {
 func fileRow(f File) templates.FileRow {
 	return templates.FileRow{
 		ID: f.ID, Filename: f.Filename, Purpose: f.Purpose, Bytes: f.Bytes, Created: f.CreatedAt, Expires: f.ExpiresAt,
-		UsedBy: f.UsedBy, UsedMore: f.UsedByTotal - len(f.UsedBy), Needed: f.Needed,
+		UsedBy: f.Use.Latest, UsedMore: f.Use.Batches - len(f.Use.Latest), Needed: f.Use.Needed,
 	}
 }
 
@@ -82,10 +83,10 @@ func (d *Dashboard) askDeleteFile(w http.ResponseWriter, r *http.Request) error 
 		Button: "Delete the file", Danger: true, Action: s.To("files", f.ID, "delete"), Back: s.To("files"),
 	}
 	switch {
-	case f.Needed:
+	case f.Use.Needed:
 		c.Text = append(c.Text, "A batch that has not ended uses it as its input. It keeps the content until it ends.")
-	case f.UsedByTotal > 0:
-		c.Text = append(c.Text, templates.Plural(int64(f.UsedByTotal), "batch names it and stays", "batches name it and stay")+", without it.")
+	case f.Use.Batches > 0:
+		c.Text = append(c.Text, templates.Plural(int64(f.Use.Batches), "batch names it and stays", "batches name it and stay")+", without it.")
 	}
 	return d.render(w, r, http.StatusOK, templates.ConfirmPage(s, c))
 }

@@ -6,15 +6,9 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
-)
 
-// Message is a readable part of a request or of an answer.
-type Message struct {
-	Role string // "user", "assistant", "reasoning", "prompt", …
-	Text string // at most messageBytes
-	// Cut is true if the text is longer.
-	Cut bool
-}
+	"github.com/tidegate/tidegate/templates"
+)
 
 const (
 	messageBytes = 64 << 10 // of one message
@@ -23,7 +17,7 @@ const (
 
 // Prompt extracts the messages of a line of an input file. Unknown parts are skipped,
 // and invalid JSON has no messages.
-func Prompt(line []byte) []Message {
+func Prompt(line []byte) []templates.Message {
 	var request struct {
 		Body map[string]any `json:"body"`
 	}
@@ -43,7 +37,7 @@ func Prompt(line []byte) []Message {
 }
 
 // Answer extracts the messages of a line of an output or error file.
-func Answer(line []byte) []Message {
+func Answer(line []byte) []templates.Message {
 	var result struct {
 		Response struct {
 			Body any `json:"body"`
@@ -97,7 +91,7 @@ func Answer(line []byte) []Message {
 	return all
 }
 
-type messages []Message
+type messages []templates.Message
 
 // addEach adds a text, or each element of a list.
 func (m *messages) addEach(role string, v any) {
@@ -153,7 +147,7 @@ func (m *messages) add(role string, v any) {
 	if text == "" || len(*m) == mostMessages {
 		return
 	}
-	message := Message{Role: role, Text: text}
+	message := templates.Message{Role: role, Text: text}
 	if len(text) > messageBytes {
 		end := messageBytes
 		for !utf8.RuneStart(text[end]) {

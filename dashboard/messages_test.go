@@ -7,10 +7,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/templates"
 )
 
 func TestPrompt(t *testing.T) {
-	type list = []dashboard.Message
+	type list = []templates.Message
 	long := strings.Repeat("ü", 40_000) // 80,000 bytes
 	for name, tt := range map[string]struct {
 		line string
@@ -40,7 +41,7 @@ func TestPrompt(t *testing.T) {
 }
 
 func TestAnswer(t *testing.T) {
-	type list = []dashboard.Message
+	type list = []templates.Message
 	for name, tt := range map[string]struct {
 		line string
 		want list

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/internal/openai"
 	"github.com/tidegate/tidegate/templates"
 )
@@ -64,15 +66,18 @@ func spanText(t time.Duration) string {
 }
 
 func inspection(in Inspection) *templates.Inspection {
-	v := &templates.Inspection{
+	return &templates.Inspection{
 		FileID: in.File.ID, Filename: in.File.Filename, Bytes: in.File.Bytes, Endpoint: in.Endpoint, Lines: in.Lines,
-		Findings: findings(in.Findings), FindingsTotal: in.FindingsTotal,
-		InputTokens: in.InputTokens, OutputTokens: in.OutputTokens, Duration: estimate(in.Duration), Basis: in.Basis,
+		Findings: firstFindings(in.Seen), FindingsTotal: in.FindingsTotal(), Models: in.Models,
+		InputTokens: in.InputTokens, OutputTokens: in.OutputTokens, Duration: in.Duration, Basis: in.Basis,
 	}
-	for _, m := range in.Models {
-		v.Models = append(v.Models, templates.ModelLines(m))
-	}
-	return v
+}
+
+// shownFindings limits the findings of a file on a page.
+const shownFindings = 100
+
+func firstFindings(seen engine.Seen) []templates.Finding {
+	return findings(seen.Findings[:min(len(seen.Findings), shownFindings)])
 }
 
 // fromScript is the header with which the page's script announces that it follows
@@ -116,7 +121,7 @@ const maxUploads = 20
 
 // takeFiles stores the files of a form, at least one, in order. If one fails, the
 // previous files are kept.
-func (d *Dashboard) takeFiles(r *http.Request, each int64, seen func(Arriving)) (ids []string, err error) {
+func (d *Dashboard) takeFiles(r *http.Request, each int64, seen func(engine.Seen)) (ids []string, err error) {
 	parts, err := r.MultipartReader()
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, "The form contains no file.")
@@ -189,7 +194,7 @@ func (d *Dashboard) createBatch(w http.ResponseWriter, r *http.Request) error {
 	if !d.form(w, r) {
 		return nil
 	}
-	n := NewBatch{InputFileID: r.PostForm.Get("file"), Endpoint: r.PostForm.Get("endpoint")}
+	n := batch.CreateRequest{InputFileID: r.PostForm.Get("file"), Endpoint: r.PostForm.Get("endpoint")}
 	if n.InputFileID == "" {
 		return refuse(http.StatusBadRequest, "Choose a file first.")
 	}

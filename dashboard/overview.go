@@ -65,11 +65,7 @@ func (d *Dashboard) logReading(r *http.Request, snap *snapshot) {
 func (d *Dashboard) overviewModel(s templates.Site, snap *snapshot) templates.Overview {
 	now := snap.now
 	v := templates.Overview{
-		At: snap.at, Window: now.Window, Live: rate(now.Live), Batch: rate(now.Batch),
-		Queue: templates.Queue{
-			Waiting: now.Queue.Waiting, InFlight: now.Queue.InFlight, Limit: now.Queue.Limit,
-			Oldest: now.Queue.Oldest, Paused: now.Queue.Paused, Hours: now.Queue.Hours, Active: now.ActiveTotal,
-		},
+		At: snap.at, Window: now.Window, Live: now.Live, Batch: now.Batch, Queue: now.Queue,
 		Waiting:  waiting(now.Waiting),
 		Problems: problems(s, now.Problems),
 		Gateways: gateways(now.Gateways),
@@ -100,7 +96,7 @@ func (d *Dashboard) overviewModel(s templates.Site, snap *snapshot) templates.Ov
 		}
 		v.Batches = append(v.Batches, batchRow(b, snap.at))
 	}
-	v.More = now.ActiveTotal - len(v.Batches)
+	v.More = now.Queue.Active - len(v.Batches)
 	return v
 }
 
@@ -133,10 +129,6 @@ func prices(all []upstreams.Price) (rows []templates.Price, more int) {
 		rows = append(rows, row)
 	}
 	return rows, len(all) - len(rows)
-}
-
-func rate(r Rate) templates.Rate {
-	return templates.Rate{Requests: r.Requests, Failures: r.Failures, InputTokens: r.InputTokens, OutputTokens: r.OutputTokens}
 }
 
 func problems(s templates.Site, all []Problem) []templates.Problem {

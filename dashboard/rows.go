@@ -38,13 +38,11 @@ func maxSeqs(u Upstream) int {
 
 func latency(l upstreams.Latency) templates.Latency { return templates.Latency(l) }
 
-func estimate(e Estimate) templates.Estimate { return templates.Estimate(e) }
-
 func batchRow(b Batch, now time.Time) templates.BatchRow {
 	row := templates.BatchRow{
 		ID: b.ID, InputName: b.InputName, Model: b.Model, State: string(b.Status),
 		Bar:  templates.ProgressBar{Total: b.Counts.Total, Completed: b.Counts.Completed, Failed: b.Counts.Failed, InFlight: b.InFlight},
-		Rate: b.LineRate, Remaining: estimate(b.Remaining), Created: b.CreatedAt, Deadline: b.ExpiresAt,
+		Rate: b.LineRate, Remaining: b.Remaining, Created: b.CreatedAt, Deadline: b.ExpiresAt,
 		Over: b.Status.Terminal(), InputTokens: b.Usage.InputTokens, OutputTokens: b.Usage.OutputTokens, Priority: b.Priority,
 	}
 	if !b.PausedAt.IsZero() && !row.Over {

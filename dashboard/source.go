@@ -7,7 +7,7 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/engine"
-	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/templates"
 	"github.com/tidegate/tidegate/upstreams"
 )
 
@@ -39,10 +39,10 @@ type Now struct {
 
 	// Window is the period of the average rates, up to At.
 	Window      time.Duration
-	Live, Batch Rate
+	Live, Batch templates.Rate // without InFlight
 
 	Upstreams []Upstream // in the configuration's order
-	Queue     Queue
+	Queue     templates.Queue
 	// Gateways share the work, this one first; empty if this is the only one and its
 	// role is all.
 	Gateways []engine.Gateway
@@ -50,31 +50,14 @@ type Now struct {
 	Prices []upstreams.Price
 
 	// Active are the batches that have not ended, in the order of their rotation; at
-	// most a few dozen. ActiveTotal counts all.
-	Active      []Batch
-	ActiveTotal int
+	// most a few dozen. Queue.Active counts all.
+	Active []Batch
 
 	// Waiting are live and flex requests that wait in the gateway, by model.
 	Waiting []upstreams.QueueStatus
 
 	// Problems are the current problems, the worst first.
 	Problems []Problem
-}
-
-// Rate is an average of the work per second.
-type Rate struct {
-	Requests, Failures        float64
-	InputTokens, OutputTokens float64
-}
-
-// Queue is the backlog of batch work.
-type Queue struct {
-	Waiting  int64         // lines of active batches that have no result and were not sent
-	InFlight int64         // lines of this gateway that are in flight at servers
-	Limit    int64         // maximum InFlight at present; 0: no server accepts lines
-	Oldest   time.Duration // longest waiting time of a line; 0 if none waits
-	Paused   []string      // why batch work is paused; empty if it is not
-	Hours    string        // until when no batch runs because of the hours; empty if batches may run
 }
 
 // Problem is a problem and its remedy.
@@ -110,14 +93,6 @@ const (
 	Warning Severity = "warning"
 )
 
-// Estimate is an estimated duration.
-type Estimate struct {
-	Known bool
-	// Low and High are the bounds of the duration, from now.
-	Low, High time.Duration
-	Why       string // why it is not known, such as "measured for less than a minute"
-}
-
 // Download is a content for the reader. It must be closed.
 type Download struct {
 	io.ReadCloser
@@ -125,27 +100,16 @@ type Download struct {
 	Bytes    int64 // -1: not known before it is read
 }
 
-// Work counts the work in a period.
-type Work struct {
-	Requests, Failures        int64
-	InputTokens, OutputTokens int64
-	CachedTokens              int64 // of InputTokens, those from a prefix cache
-}
-
 // Batch is a batch in lists.
 type Batch struct {
 	batch.Batch
 
-	PausedAt  time.Time // zero: not paused
-	InputName string    // the input file's name; "" if it was deleted
-	RetryOf   string    // id of the batch whose failed lines it repeats
+	InputName string // the input file's name; "" if it was deleted
+	RetryOf   string // id of the batch whose failed lines it repeats
 
-	Waits     string   // why no line starts without a problem, "" if there is no such reason
-	InFlight  int64    // running lines
-	LineRate  float64  // lines per second now, an average of the last minute
-	Remaining Estimate // until it ends
-	Misses    bool     // it will miss its deadline at the current rate
+	Waits     string             // why no line starts without a problem, "" if there is no such reason
+	InFlight  int64              // running lines
+	LineRate  float64            // lines per second now, an average of the last minute
+	Remaining templates.Estimate // until it ends
+	Misses    bool               // it will miss its deadline at the current rate
 }
-
-// Finding is a validation error in a line of an input file.
-type Finding = openai.BatchError

@@ -23,8 +23,9 @@ type Batches interface {
 	// error file.
 	Results(ctx context.Context, id string, kind ResultKind) (Download, error)
 
-	// Create creates a batch of a file.
-	Create(ctx context.Context, r NewBatch) (string, error)
+	// Create creates a batch of a file. It reads the input, endpoint, window, priority
+	// and metadata of r.
+	Create(ctx context.Context, r batch.CreateRequest) (string, error)
 	// RetryFailed creates a batch of the failed lines of another one, and returns its
 	// id.
 	RetryFailed(ctx context.Context, id string) (string, error)
@@ -38,29 +39,13 @@ type Batches interface {
 	Delete(ctx context.Context, id string, input bool) error
 }
 
-// BatchOrder is the order of a list of batches.
-type BatchOrder string
-
-// The orders of lists. ByState lists active batches before ended ones, and the newest
-// first within each state.
-const (
-	NewestFirst BatchOrder = ""
-	OldestFirst BatchOrder = "oldest"
-	ByState     BatchOrder = "state"
-)
-
 // BatchQuery selects a page of batches.
 type BatchQuery struct {
-	Status batch.Status // "" for any
-	Active bool         // only those that have not ended; Status is "" then
-	Paused bool         // only paused ones; Status is "" and Active false then
-	Model  string       // "" for any
-	// Text must be contained in the id, the name of the input file or the metadata.
-	Text     string
-	From, To time.Time // of creation; zero: open
-	After    string    // BatchPage.After of the previous page, "" for the first page
-	Limit    int
-	Order    BatchOrder
+	batch.BatchFilter // OldestFirst is ignored if ByState applies
+
+	// ByState lists active batches before ended ones, and the newest first within each
+	// state. It is ignored with a Status or Paused.
+	ByState bool
 }
 
 // BatchPage is a page of batches.
@@ -99,12 +84,3 @@ const (
 	OutputResults ResultKind = "output"
 	ErrorResults  ResultKind = "errors"
 )
-
-// NewBatch describes a new batch.
-type NewBatch struct {
-	InputFileID string
-	Endpoint    string // one of openai.BatchEndpoints
-	Window      time.Duration
-	Priority    int
-	Metadata    map[string]string
-}

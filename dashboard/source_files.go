@@ -5,6 +5,8 @@ import (
 	"io"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
+	"github.com/tidegate/tidegate/templates"
 )
 
 // Files provides the stored files.
@@ -18,27 +20,18 @@ type Files interface {
 
 	// Upload stores a file of requests as it arrives and returns its id. Findings do
 	// not make it fail: seen is called with them as they are made.
-	Upload(ctx context.Context, filename string, content io.Reader, seen func(Arriving)) (string, error)
+	Upload(ctx context.Context, filename string, content io.Reader, seen func(engine.Seen)) (string, error)
 	// Inspect checks a file of requests.
 	Inspect(ctx context.Context, id string) (Inspection, error)
 	// MaxBytes returns the maximum size of an uploaded file.
 	MaxBytes() int64
 }
 
-// Arriving contains the findings in the received lines of a file.
-type Arriving struct {
-	Lines         int64     // checked so far
-	Findings      []Finding // the first ones
-	FindingsTotal int
-}
-
 // FileQuery selects a page of files, the newest first.
 type FileQuery struct {
-	Purpose string // "" for any
+	batch.FileQuery
 	// Text must be contained in the name, ignoring case, or in the id.
-	Text  string
-	After string // id of the last file of the previous page, "" for the first page
-	Limit int
+	Text string
 }
 
 // FilePage is a page of files.
@@ -53,48 +46,25 @@ type FilePage struct {
 // File is a file and its users.
 type File struct {
 	batch.File
-	// UsedBy are ids of batches that have it as input, output or error file, the
-	// newest first, at most ten. UsedByTotal counts all.
-	UsedBy      []string
-	UsedByTotal int
-	// Needed reports whether it is the input of a batch that has not ended.
-	Needed bool
+	Use batch.FileUse // by batches that have it as input, output or error file
 }
 
 // Space is the disk usage of the file store, in bytes.
 type Space struct {
-	ByPurpose []PurposeSpace // the largest first
-	Largest   []File         // at most ten
-	// Total and Free are the disk's; 0: there is no limit, or it is not known. Reserve
-	// is kept free intentionally.
-	Total, Free, Reserve int64
-}
-
-// PurposeSpace is the disk usage of files with one purpose.
-type PurposeSpace struct {
-	Purpose      string
-	Files, Bytes int64
+	ByPurpose []batch.StorageUse // the largest first
+	Largest   []File             // at most ten
+	Disk      batch.Space        // zero if there is no limit, or it is not known
 }
 
 // Inspection is the result of checking a file of requests.
 type Inspection struct {
+	engine.Seen
 	File     batch.File
-	Endpoint string // of the first line
-	Lines    int64
-	Models   []ModelLines // the most lines first, at most twenty
-	// Findings are the first problems, at most a hundred.
-	Findings      []Finding
-	FindingsTotal int
+	Endpoint string                 // of the first line
+	Models   []templates.ModelLines // the most lines first, at most twenty
 	// InputTokens and OutputTokens are estimates, 0: not known.
 	InputTokens, OutputTokens int64
-	Duration                  Estimate // until a batch of it would end
+	Duration                  templates.Estimate // until a batch of it would end
 	// Basis explains the estimates.
 	Basis string
-}
-
-// ModelLines is the number of lines for a model.
-type ModelLines struct {
-	Model  string
-	Lines  int64
-	Served bool // an upstream has the model
 }

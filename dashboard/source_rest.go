@@ -4,7 +4,9 @@ import (
 	"context"
 	"time"
 
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/doctor"
+	"github.com/tidegate/tidegate/templates"
 )
 
 // Throughput provides the work done, from the counts in the store.
@@ -15,9 +17,8 @@ type Throughput interface {
 // SeriesQuery selects the period from From up to To in steps of Step, which is 15
 // minutes or a multiple of it. From and To are multiples of Step.
 type SeriesQuery struct {
-	From, To time.Time
-	Step     time.Duration
-	Model    string // "" for all
+	batch.Period
+	Model string // "" for all
 }
 
 // Series is the work in a period.
@@ -35,7 +36,7 @@ type Series struct {
 // Bucket is the work in one step.
 type Bucket struct {
 	Start                time.Time
-	Live, Batch          Work
+	Live, Batch          templates.Work
 	Uploads, UploadBytes int64
 	Batches              int64 // created
 }
@@ -43,7 +44,7 @@ type Bucket struct {
 // ModelWork is the work with one model.
 type ModelWork struct {
 	Model       string
-	Live, Batch Work
+	Live, Batch templates.Work
 }
 
 // Doctor provides the results of checks.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/templates"
 )
 
@@ -30,7 +31,7 @@ var spans = []span{
 // query returns the query for the span that ends with the step at now.
 func (p span) query(now time.Time, model string) SeriesQuery {
 	to := now.UTC().Truncate(p.step).Add(p.step)
-	return SeriesQuery{From: to.Add(-p.time), To: to, Step: p.step, Model: model}
+	return SeriesQuery{Period: batch.Period{From: to.Add(-p.time), To: to, Step: p.step}, Model: model}
 }
 
 func (d *Dashboard) throughput(w http.ResponseWriter, r *http.Request) error {
@@ -80,9 +81,9 @@ func (d *Dashboard) throughputModel(ctx context.Context, r *http.Request, s temp
 	}
 	v := templates.Throughput{
 		Span: chosen.name, Unit: chosen.unit, Model: q.Model, From: q.From, To: s.Now,
-		Live:  total(s, chosen, past, buckets, func(b Bucket) Work { return b.Live }),
-		Batch: total(s, chosen, past, buckets, func(b Bucket) Work { return b.Batch }),
-		Both:  total(s, chosen, past, buckets, func(b Bucket) Work { return b.Live.plus(b.Batch) }),
+		Live:  total(s, chosen, past, buckets, func(b Bucket) templates.Work { return b.Live }),
+		Batch: total(s, chosen, past, buckets, func(b Bucket) templates.Work { return b.Batch }),
+		Both:  total(s, chosen, past, buckets, func(b Bucket) templates.Work { return b.Live.Plus(b.Batch) }),
 		Charts: []templates.Chart{
 			requestChart(s, chosen, buckets), failureChart(s, chosen, buckets),
 			inputChart(s, chosen, buckets), outputChart(s, chosen, buckets),
@@ -99,27 +100,18 @@ func (d *Dashboard) throughputModel(ctx context.Context, r *http.Request, s temp
 	}
 	var all int64
 	for _, m := range series.Models {
-		both := m.Live.plus(m.Batch)
+		both := m.Live.Plus(m.Batch)
 		all += both.InputTokens + both.OutputTokens
 	}
 	for _, m := range series.Models {
-		both := m.Live.plus(m.Batch)
+		both := m.Live.Plus(m.Batch)
 		v.Models = append(v.Models, templates.ModelRow{
 			Model: m.Model, URL: s.With(s.To("throughput"), "span", chosen.name, "model", m.Model),
-			Live: work(m.Live), Batch: work(m.Batch), Share: templates.Share(both.InputTokens+both.OutputTokens, all),
+			Live: m.Live, Batch: m.Batch, Share: templates.Share(both.InputTokens+both.OutputTokens, all),
 		})
 	}
 	return v, nil
 }
-
-func (w Work) plus(o Work) Work {
-	return Work{
-		w.Requests + o.Requests, w.Failures + o.Failures, w.InputTokens + o.InputTokens,
-		w.OutputTokens + o.OutputTokens, w.CachedTokens + o.CachedTokens,
-	}
-}
-
-func work(w Work) templates.Work { return templates.Work(w) }
 
 // fill returns a bucket for every step; steps without work are empty.
 func fill(q SeriesQuery, buckets []Bucket) []Bucket {
@@ -138,18 +130,18 @@ func fill(q SeriesQuery, buckets []Bucket) []Bucket {
 
 // total sums the buckets and finds the peaks. Averages are over past, the elapsed
 // time.
-func total(s templates.Site, p span, past time.Duration, buckets []Bucket, of func(Bucket) Work) templates.Total {
-	var sum Work
+func total(s templates.Site, p span, past time.Duration, buckets []Bucket, of func(Bucket) templates.Work) templates.Total {
+	var sum templates.Work
 	var t templates.Total
 	for _, b := range buckets {
 		w := of(b)
-		sum = sum.plus(w)
+		sum = sum.Plus(w)
 		at := stepName(s, p.step, b.Start)
 		t.PeakRequests.Raise(w.Requests, at)
 		t.PeakInput.Raise(w.InputTokens, at)
 		t.PeakOutput.Raise(w.OutputTokens, at)
 	}
-	t.Work = work(sum)
+	t.Work = sum
 	t.Seconds = past.Seconds()
 	return t
 }
@@ -205,7 +197,7 @@ func tickAt(p span, before, at time.Time, first bool) (label string, major bool)
 
 var classes = []templates.Series{{Name: "live", Tone: "live"}, {Name: "batch", Tone: "batch"}}
 
-func byClass(s templates.Site, p span, id, title string, buckets []Bucket, value func(Work) int64) templates.Chart {
+func byClass(s templates.Site, p span, id, title string, buckets []Bucket, value func(templates.Work) int64) templates.Chart {
 	return templates.Chart{
 		ID: id, Title: title + " per " + p.unit, Series: classes, Apart: true,
 		Columns: columns(s, p, buckets, func(b Bucket) []float64 {
@@ -215,19 +207,19 @@ func byClass(s templates.Site, p span, id, title string, buckets []Bucket, value
 }
 
 func requestChart(s templates.Site, p span, buckets []Bucket) templates.Chart {
-	return byClass(s, p, "requests", "Requests", buckets, func(w Work) int64 { return w.Requests })
+	return byClass(s, p, "requests", "Requests", buckets, func(w templates.Work) int64 { return w.Requests })
 }
 
 func failureChart(s templates.Site, p span, buckets []Bucket) templates.Chart {
-	return byClass(s, p, "failures", "Failed requests", buckets, func(w Work) int64 { return w.Failures })
+	return byClass(s, p, "failures", "Failed requests", buckets, func(w templates.Work) int64 { return w.Failures })
 }
 
 func inputChart(s templates.Site, p span, buckets []Bucket) templates.Chart {
-	return byClass(s, p, "input", "Tokens in", buckets, func(w Work) int64 { return w.InputTokens })
+	return byClass(s, p, "input", "Tokens in", buckets, func(w templates.Work) int64 { return w.InputTokens })
 }
 
 func outputChart(s templates.Site, p span, buckets []Bucket) templates.Chart {
-	return byClass(s, p, "output", "Tokens out", buckets, func(w Work) int64 { return w.OutputTokens })
+	return byClass(s, p, "output", "Tokens out", buckets, func(w templates.Work) int64 { return w.OutputTokens })
 }
 
 func uploadChart(s templates.Site, p span, buckets []Bucket) templates.Chart {

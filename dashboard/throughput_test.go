@@ -9,6 +9,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/templates"
 )
 
 // told are the buckets of a gateway that did a little.
@@ -35,7 +36,7 @@ func words(n *html.Node) string {
 // Totals, averages and peaks are those of requests and of tokens in and out, for
 // each class and for both.
 func TestTotals(t *testing.T) {
-	at := func(clock string, live, batch dashboard.Work) dashboard.Bucket {
+	at := func(clock string, live, batch templates.Work) dashboard.Bucket {
 		start, err := time.Parse(time.RFC3339, "2026-11-23T"+clock+":00Z")
 		if err != nil {
 			t.Fatal(err)
@@ -44,8 +45,8 @@ func TestTotals(t *testing.T) {
 	}
 	h := build(t, nil, func(c *dashboard.Config) {
 		c.Source.Throughput = told{buckets: []dashboard.Bucket{
-			at("09:00", dashboard.Work{Requests: 100, Failures: 2, InputTokens: 3000, OutputTokens: 200, CachedTokens: 1500}, dashboard.Work{Requests: 50, InputTokens: 40, OutputTokens: 9000}),
-			at("10:00", dashboard.Work{Requests: 300, InputTokens: 1000, OutputTokens: 400}, dashboard.Work{Requests: 20, InputTokens: 5000, OutputTokens: 80}),
+			at("09:00", templates.Work{Requests: 100, Failures: 2, InputTokens: 3000, OutputTokens: 200, CachedTokens: 1500}, templates.Work{Requests: 50, InputTokens: 40, OutputTokens: 9000}),
+			at("10:00", templates.Work{Requests: 300, InputTokens: 1000, OutputTokens: 400}, templates.Work{Requests: 20, InputTokens: 5000, OutputTokens: 80}),
 		}}
 	})
 	want := map[string]string{
@@ -78,7 +79,7 @@ func TestTotals(t *testing.T) {
 // Averages are over the time that there was a gateway, and not over the whole
 // span.
 func TestAveragesOfAYoungGateway(t *testing.T) {
-	bucket := dashboard.Bucket{Start: moment.Truncate(15 * time.Minute), Live: dashboard.Work{Requests: 840}}
+	bucket := dashboard.Bucket{Start: moment.Truncate(15 * time.Minute), Live: templates.Work{Requests: 840}}
 	for _, c := range []struct {
 		name  string
 		since time.Time

@@ -216,8 +216,8 @@ type LineDetail struct {
 
 // Message is a part of a request or of an answer.
 type Message struct {
-	Role, Text string
-	Cut        bool // the text is longer
+	Role, Text string // Role: "user", "assistant", "reasoning", "prompt", …
+	Cut        bool   // the text is longer
 }
 
 // How much of a message is shown unfolded.

@@ -69,11 +69,13 @@ func (w Waiting) text() string {
 
 // Queue is the backlog of batch work.
 type Queue struct {
-	Waiting, InFlight, Limit int64
-	Oldest                   time.Duration
-	Paused                   []string
-	Hours                    string // until when no batch runs because of the hours
-	Active                   int    // batches
+	Waiting  int64         // lines of active batches that have no result and were not sent
+	InFlight int64         // lines in flight at servers
+	Limit    int64         // maximum InFlight at present; 0: no server accepts lines, or it is not known
+	Oldest   time.Duration // longest waiting time of a line; 0 if none waits
+	Paused   []string      // why batch work is paused; empty if it is not
+	Hours    string        // until when no batch runs because of the hours; empty if batches may run
+	Active   int           // batches that have not ended
 }
 
 // UpstreamRow is a server in a list.

@@ -26,7 +26,16 @@ type Choice struct {
 
 // Work counts the work in a period.
 type Work struct {
-	Requests, Failures, InputTokens, OutputTokens, CachedTokens int64
+	Requests, Failures, InputTokens, OutputTokens int64
+	CachedTokens                                  int64 // of InputTokens, those from a prefix cache
+}
+
+// Plus returns the sum.
+func (w Work) Plus(o Work) Work {
+	return Work{
+		w.Requests + o.Requests, w.Failures + o.Failures, w.InputTokens + o.InputTokens,
+		w.OutputTokens + o.OutputTokens, w.CachedTokens + o.CachedTokens,
+	}
 }
 
 // Total is the work in the whole period.

@@ -16,12 +16,10 @@ import (
 
 // Inspection is the result of validating a file of requests now.
 type Inspection struct {
+	Seen
 	Endpoint string           // that the first request names, or the usual one
-	Lines    int64            // requests, bad ones included
 	Bytes    int64            // of the file
 	Models   map[string]int64 // requests by model, at most MaxInspectedModels
-	Findings []openai.BatchError
-	Beyond   int64 // findings that are not in Findings
 }
 
 // MaxInspectedModels limits the models of an Inspection.
@@ -42,10 +40,13 @@ func (v *validator) Inspect(ctx context.Context, tenant, fileID string) (Inspect
 
 // Seen holds the findings in the lines of a file that have arrived.
 type Seen struct {
-	Lines    int64
+	Lines    int64               // requests, bad ones included
 	Findings []openai.BatchError // never changed afterwards
 	Beyond   int64               // findings that are not in Findings
 }
+
+// FindingsTotal returns the number of findings, listed or not.
+func (s Seen) FindingsTotal() int { return len(s.Findings) + int(s.Beyond) }
 
 // InspectLines validates requests as they arrive. It calls seen, if not nil, after every
 // line with the findings so far. The error is that of reading.
@@ -54,10 +55,7 @@ func (v *validator) InspectLines(ctx context.Context, from io.Reader, seen func(
 	if err != nil {
 		return Inspection{}, err
 	}
-	in := Inspection{
-		Endpoint: s.endpoint, Lines: int64(s.plan.Lines), Bytes: s.bytes, Models: make(map[string]int64),
-		Findings: s.findings, Beyond: int64(s.beyond),
-	}
+	in := Inspection{Seen: s.found(), Endpoint: s.endpoint, Bytes: s.bytes, Models: make(map[string]int64)}
 	for model, m := range s.models {
 		if len(in.Models) == MaxInspectedModels {
 			break

@@ -139,17 +139,17 @@ func TestInspect(t *testing.T) {
 		want       engine.Inspection
 		codes      []string // "line code"
 	}{
-		{"good", line("a", "m", embeddings) + "\n" + line("b", "m", embeddings), engine.Inspection{Endpoint: embeddings, Lines: 2, Models: map[string]int64{"m": 2}}, nil},
+		{"good", line("a", "m", embeddings) + "\n" + line("b", "m", embeddings), engine.Inspection{Endpoint: embeddings, Seen: engine.Seen{Lines: 2}, Models: map[string]int64{"m": 2}}, nil},
 		{"empty", "", engine.Inspection{Models: map[string]int64{}}, []string{"empty_file"}},
 		{
 			"two models, a repeated id, another endpoint, no JSON",
 			line("a", "m", chat) + line("a", "n", chat) + line("c", "m", embeddings) + "{\n",
-			engine.Inspection{Endpoint: chat, Lines: 4, Models: map[string]int64{"m": 2, "n": 1}},
+			engine.Inspection{Endpoint: chat, Seen: engine.Seen{Lines: 4}, Models: map[string]int64{"m": 2, "n": 1}},
 			[]string{"duplicate_custom_id", "model_not_found", "invalid_url", "invalid_json_line"},
 		},
-		{"no endpoint that batches have", line("a", "m", "/nowhere"), engine.Inspection{Endpoint: chat, Lines: 1, Models: map[string]int64{"m": 1}}, []string{"invalid_url"}},
-		{"a long line", line("a", strings.Repeat("m", 5000), chat), engine.Inspection{Lines: 1, Models: map[string]int64{}}, []string{"invalid_request"}},
-		{"too many", strings.Repeat("{}\n", 20), engine.Inspection{Endpoint: chat, Lines: 9, Models: map[string]int64{}}, nil},
+		{"no endpoint that batches have", line("a", "m", "/nowhere"), engine.Inspection{Endpoint: chat, Seen: engine.Seen{Lines: 1}, Models: map[string]int64{"m": 1}}, []string{"invalid_url"}},
+		{"a long line", line("a", strings.Repeat("m", 5000), chat), engine.Inspection{Seen: engine.Seen{Lines: 1}, Models: map[string]int64{}}, []string{"invalid_request"}},
+		{"too many", strings.Repeat("{}\n", 20), engine.Inspection{Endpoint: chat, Seen: engine.Seen{Lines: 9}, Models: map[string]int64{}}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var seen []engine.Seen

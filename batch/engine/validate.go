@@ -163,8 +163,12 @@ func (s *scan) find(line int, f openai.Finding) {
 // progress calls seen with the findings so far.
 func (s *scan) progress() {
 	if s.seen != nil {
-		s.seen(Seen{Lines: int64(s.plan.Lines), Findings: slices.Clip(s.findings), Beyond: int64(s.beyond)})
+		s.seen(s.found())
 	}
+}
+
+func (s *scan) found() Seen {
+	return Seen{Lines: int64(s.plan.Lines), Findings: slices.Clip(s.findings), Beyond: int64(s.beyond)}
 }
 
 func (s *scan) report() []openai.BatchError {

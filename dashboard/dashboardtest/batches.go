@@ -27,7 +27,7 @@ func (b batches) List(_ context.Context, q dashboard.BatchQuery) (dashboard.Batc
 	defer unlock()
 	page := dashboard.BatchPage{Models: []string{b.Say(llama), b.Say(qwen), b.Say(bge)}}
 	reached := q.After == ""
-	for _, d := range inOrder(b.batches, q.Order) {
+	for _, d := range inOrder(b.batches, q) {
 		if !reached {
 			reached = d.ID == q.After
 			continue
@@ -52,12 +52,12 @@ var stateOrder = []batch.Status{
 	batch.InProgress, batch.Validating, batch.Finalizing, batch.Cancelling, batch.Failed, batch.Expired, batch.Cancelled, batch.Completed,
 }
 
-func inOrder(all []*dashboard.BatchDetail, order dashboard.BatchOrder) []*dashboard.BatchDetail {
+func inOrder(all []*dashboard.BatchDetail, q dashboard.BatchQuery) []*dashboard.BatchDetail {
 	all = slices.Clone(all)
-	switch order {
-	case dashboard.OldestFirst:
+	switch {
+	case q.OldestFirst:
 		slices.Reverse(all)
-	case dashboard.ByState:
+	case q.ByState:
 		slices.SortStableFunc(all, func(a, b *dashboard.BatchDetail) int {
 			return slices.Index(stateOrder, a.Status) - slices.Index(stateOrder, b.Status)
 		})
@@ -210,7 +210,7 @@ func (b batches) Results(_ context.Context, id string, kind dashboard.ResultKind
 	return dashboard.Download{ReadCloser: io.NopCloser(strings.NewReader("{\"custom_id\":\"row-1\"}\n")), Filename: d.InputName + "." + string(kind) + ".jsonl", Bytes: -1}, nil
 }
 
-func (b batches) Create(_ context.Context, r dashboard.NewBatch) (string, error) {
+func (b batches) Create(_ context.Context, r batch.CreateRequest) (string, error) {
 	unlock, err := b.begin("create", r.InputFileID, r.Endpoint, r.Window.String(), strconv.Itoa(r.Priority), fmt.Sprint(r.Metadata))
 	if err != nil {
 		return "", err

@@ -9,6 +9,7 @@ import (
 	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/templates"
 	"github.com/tidegate/tidegate/upstreams"
 )
 
@@ -125,25 +126,25 @@ func (f *Fake) fill() {
 	}
 }
 
-func (f *Fake) remaining(rate float64, left int64, paused bool) dashboard.Estimate {
+func (f *Fake) remaining(rate float64, left int64, paused bool) templates.Estimate {
 	if paused {
-		return dashboard.Estimate{Why: "it is paused"}
+		return templates.Estimate{Why: "it is paused"}
 	}
 	if rate == 0 {
-		return dashboard.Estimate{Why: "measured for less than a minute"}
+		return templates.Estimate{Why: "measured for less than a minute"}
 	}
 	middle := time.Duration(float64(left) / rate * float64(time.Second))
-	return dashboard.Estimate{Known: true, Low: middle * 85 / 100, High: middle * 120 / 100}
+	return templates.Estimate{Known: true, Low: middle * 85 / 100, High: middle * 120 / 100}
 }
 
-func (f *Fake) findings() []dashboard.Finding {
-	all := make([]dashboard.Finding, 0, 3)
+func (f *Fake) findings() []openai.BatchError {
+	all := make([]openai.BatchError, 0, 3)
 	for i, what := range []struct{ code, param, message string }{
 		{"invalid_json_line", "", "This line is not valid JSON: unexpected end after {\"custom_id\":\"row-18\",\"body\":{\"messages\":"},
 		{"duplicate_custom_id", "custom_id", "The custom_id 'row-7' was already used in line 7."},
 		{"model_not_found", "body.model", "No upstream has the model 'gpt-5-mini'."},
 	} {
-		f := dashboard.Finding{Code: what.code, Message: f.Say(what.message), Line: new(18 + i*23)}
+		f := openai.BatchError{Code: what.code, Message: f.Say(what.message), Line: new(18 + i*23)}
 		if what.param != "" {
 			f.Param = new(what.param)
 		}
@@ -209,7 +210,7 @@ func (f *Fake) fileOf(b *dashboard.BatchDetail) {
 		if id == "" {
 			return
 		}
-		file := dashboard.File{UsedBy: []string{b.ID}, UsedByTotal: 1, Needed: purpose == "batch" && !b.Status.Terminal()}
+		file := dashboard.File{Use: batch.FileUse{Latest: []string{b.ID}, Batches: 1, Needed: purpose == "batch" && !b.Status.Terminal()}}
 		file.ID, file.Filename, file.Purpose, file.Bytes, file.CreatedAt = id, name, purpose, bytes, created
 		file.ExpiresAt = created.Add(30 * 24 * time.Hour)
 		f.files = append(f.files, file)

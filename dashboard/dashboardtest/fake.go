@@ -81,7 +81,7 @@ func (f *Fake) Keep(newest int) {
 	defer f.mu.Unlock()
 	f.batches = f.batches[:min(newest, len(f.batches))]
 	f.files = slices.DeleteFunc(f.files, func(file dashboard.File) bool {
-		return !slices.ContainsFunc(f.batches, func(b *dashboard.BatchDetail) bool { return slices.Contains(file.UsedBy, b.ID) })
+		return !slices.ContainsFunc(f.batches, func(b *dashboard.BatchDetail) bool { return slices.Contains(file.Use.Latest, b.ID) })
 	})
 }
 

@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/templates"
 )
 
 type files struct{ *Fake }
@@ -67,12 +69,12 @@ func (f files) Space(context.Context) (dashboard.Space, error) {
 		return dashboard.Space{}, err
 	}
 	defer unlock()
-	s := dashboard.Space{Total: 200 << 30 * max(1, f.size), Free: 61 << 30 / 10, Reserve: 64 << 20}
-	sums := map[string]*dashboard.PurposeSpace{}
+	s := dashboard.Space{Disk: batch.Space{Total: 200 << 30 * max(1, f.size), Free: 61 << 30 / 10, Reserve: 64 << 20}}
+	sums := map[string]*batch.StorageUse{}
 	for _, file := range f.files {
 		p := sums[file.Purpose]
 		if p == nil {
-			p = &dashboard.PurposeSpace{Purpose: file.Purpose}
+			p = &batch.StorageUse{Purpose: file.Purpose}
 			sums[file.Purpose] = p
 		}
 		p.Files++
@@ -81,7 +83,7 @@ func (f files) Space(context.Context) (dashboard.Space, error) {
 	for _, p := range sums {
 		s.ByPurpose = append(s.ByPurpose, *p)
 	}
-	slices.SortFunc(s.ByPurpose, func(a, b dashboard.PurposeSpace) int { return int(b.Bytes - a.Bytes) })
+	slices.SortFunc(s.ByPurpose, func(a, b batch.StorageUse) int { return int(b.Bytes - a.Bytes) })
 	s.Largest = slices.Clone(f.files)
 	slices.SortStableFunc(s.Largest, func(a, b dashboard.File) int { return int(b.Bytes - a.Bytes) })
 	s.Largest = s.Largest[:min(6, len(s.Largest))]
@@ -118,7 +120,7 @@ func (f files) Delete(_ context.Context, id string) error {
 	return nil
 }
 
-func (f files) Upload(_ context.Context, filename string, content io.Reader, seen func(dashboard.Arriving)) (string, error) {
+func (f files) Upload(_ context.Context, filename string, content io.Reader, seen func(engine.Seen)) (string, error) {
 	all, err := io.ReadAll(io.TeeReader(content, &lookout{files: f, tell: seen}))
 	if err != nil {
 		return "", fmt.Errorf("reading upload: %w", err)
@@ -151,16 +153,16 @@ func (f files) Inspect(_ context.Context, id string) (dashboard.Inspection, erro
 	for line := range strings.Lines(f.contents[id]) {
 		in.Lines++
 		if !strings.Contains(line, "custom_id") {
-			in.FindingsTotal++
 			in.Findings = append(in.Findings, f.nameless(in.Lines, line))
 		}
 	}
 	if f.contents[id] == "" {
-		in.Lines, in.Findings, in.FindingsTotal = 9_500, f.findings(), 412
+		in.Lines, in.Findings = 9_500, f.findings()
+		in.Beyond = 412 - int64(len(in.Findings))
 	}
-	in.Models = []dashboard.ModelLines{{Model: f.Say(qwen), Lines: in.Lines * 4 / 5, Served: true}, {Model: f.Say("gpt-5-mini"), Lines: in.Lines - in.Lines*4/5}}
+	in.Models = []templates.ModelLines{{Model: f.Say(qwen), Lines: in.Lines * 4 / 5, Served: true}, {Model: f.Say("gpt-5-mini"), Lines: in.Lines - in.Lines*4/5}}
 	in.InputTokens, in.OutputTokens = in.Lines*812, in.Lines*204
-	in.Duration = dashboard.Estimate{Known: true, Low: 80 * time.Minute, High: 2 * time.Hour}
+	in.Duration = templates.Estimate{Known: true, Low: 80 * time.Minute, High: 2 * time.Hour}
 	in.Basis = "Tokens from 1,000 lines of this file and what these models answered in the last 7 days; the time from batch lines per second in the last hour."
 	return in, nil
 }

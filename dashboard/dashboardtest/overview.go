@@ -8,6 +8,7 @@ import (
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/templates"
 	"github.com/tidegate/tidegate/upstreams"
 )
 
@@ -25,9 +26,9 @@ func (o overview) Now(context.Context) (dashboard.Now, error) {
 	size := float64(o.size)
 	n := dashboard.Now{
 		At: now, Window: 10 * time.Second, Upstreams: o.upstreams,
-		Live:   dashboard.Rate{Requests: size * 14.2 * wave, Failures: size * .11, InputTokens: size * 11_840 * wave, OutputTokens: size * 2_930 * wave},
-		Batch:  dashboard.Rate{Requests: size * 35.1 / wave, Failures: size * .04, InputTokens: size * 28_400 / wave, OutputTokens: size * 5_120 / wave},
-		Queue:  dashboard.Queue{InFlight: 249 * o.size, Limit: 512 * o.size},
+		Live:   templates.Rate{Requests: size * 14.2 * wave, Failures: size * .11, InputTokens: size * 11_840 * wave, OutputTokens: size * 2_930 * wave},
+		Batch:  templates.Rate{Requests: size * 35.1 / wave, Failures: size * .04, InputTokens: size * 28_400 / wave, OutputTokens: size * 5_120 / wave},
+		Queue:  templates.Queue{InFlight: 249 * o.size, Limit: 512 * o.size},
 		Prices: prices(),
 	}
 	if o.size > 0 {
@@ -39,7 +40,7 @@ func (o overview) Now(context.Context) (dashboard.Now, error) {
 			n.Queue.Waiting += max(0, b.Counts.Total-b.Counts.Completed-b.Counts.Failed-b.InFlight)
 		}
 	}
-	n.ActiveTotal = len(n.Active)
+	n.Queue.Active = len(n.Active)
 	if o.size > 0 {
 		n.Gateways = []engine.Gateway{
 			{ID: "1f0e7c44a9d2", Host: "front-1", Role: batch.RoleServe, Self: true, Since: now.Add(-3 * time.Hour), Live: 14},
@@ -112,7 +113,7 @@ func (t throughput) Series(_ context.Context, q dashboard.SeriesQuery) (dashboar
 		}
 	}
 	steps := float64(q.Step/(15*time.Minute)) * float64(t.size)
-	var all dashboard.Work
+	var all templates.Work
 	for at := q.From; at.Before(q.To); at = at.Add(q.Step) {
 		hour := float64(at.Hour()) + float64(at.Minute())/60
 		tide := .5 - .5*math.Cos((hour-4)/24*2*math.Pi) // live is low at 4
@@ -142,7 +143,7 @@ func (t throughput) Series(_ context.Context, q dashboard.SeriesQuery) (dashboar
 	return s, nil
 }
 
-func requests(n float64) dashboard.Work {
+func requests(n float64) templates.Work {
 	r := int64(n)
-	return dashboard.Work{Requests: r, Failures: r / 1_400, InputTokens: r * 812, OutputTokens: r * 205, CachedTokens: r * 290}
+	return templates.Work{Requests: r, Failures: r / 1_400, InputTokens: r * 812, OutputTokens: r * 205, CachedTokens: r * 290}
 }

@@ -176,10 +176,10 @@ func (b *batches) explain(ctx context.Context, d *dashboard.BatchDetail) error {
 }
 
 // Create creates a batch in the same way as the API.
-func (b *batches) Create(ctx context.Context, n dashboard.NewBatch) (string, error) {
+func (b *batches) Create(ctx context.Context, form batch.CreateRequest) (string, error) {
 	body, err := json.Marshal(map[string]any{
-		"input_file_id": n.InputFileID, "endpoint": n.Endpoint, "completion_window": windowText(n.Window),
-		"priority": n.Priority, "metadata": n.Metadata,
+		"input_file_id": form.InputFileID, "endpoint": form.Endpoint, "completion_window": windowText(form.Window),
+		"priority": form.Priority, "metadata": form.Metadata,
 	})
 	if err != nil {
 		return "", fmt.Errorf("writing request: %w", err)

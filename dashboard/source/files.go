@@ -1,10 +1,12 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,11 +63,10 @@ func (f *files) uses(ctx context.Context, page []batch.File) ([]dashboard.File, 
 	}
 	rows := make([]dashboard.File, len(page))
 	for i, file := range page {
-		use := uses[file.ID]
-		rows[i] = dashboard.File{File: file, UsedBy: use.Latest, UsedByTotal: use.Batches, Needed: use.Needed}
+		rows[i] = dashboard.File{File: file, Use: uses[file.ID]}
 		if file.Purpose == openai.PurposeBatchOutput {
 			if id := engine.BatchOfResults(file.Filename); id != "" {
-				rows[i].UsedBy, rows[i].UsedByTotal = []string{id}, 1
+				rows[i].Use.Latest, rows[i].Use.Batches = []string{id}, 1
 			}
 		}
 	}
@@ -87,15 +88,12 @@ func (f *files) File(ctx context.Context, id string) (dashboard.File, error) {
 
 // Space returns the disk usage by files.
 func (f *files) Space(ctx context.Context) (dashboard.Space, error) {
-	uses, err := f.analytics().Storage(ctx, f.Tenant)
-	if err != nil {
+	var s dashboard.Space
+	var err error
+	if s.ByPurpose, err = f.analytics().Storage(ctx, f.Tenant); err != nil {
 		return dashboard.Space{}, err
 	}
-	var s dashboard.Space
-	for _, u := range uses {
-		s.ByPurpose = append(s.ByPurpose, dashboard.PurposeSpace{Purpose: u.Purpose, Files: u.Files, Bytes: u.Bytes})
-	}
-	bySize(s.ByPurpose)
+	slices.SortFunc(s.ByPurpose, func(a, b batch.StorageUse) int { return cmp.Compare(b.Bytes, a.Bytes) })
 	largest, err := f.analytics().LargestFiles(ctx, f.Tenant, largeFiles)
 	if err != nil {
 		return dashboard.Space{}, err
@@ -103,9 +101,9 @@ func (f *files) Space(ctx context.Context) (dashboard.Space, error) {
 	if s.Largest, err = f.uses(ctx, largest); err != nil {
 		return dashboard.Space{}, err
 	}
-	room, known, err := f.Engine.Space()
+	disk, known, err := f.Engine.Space()
 	if known {
-		s.Total, s.Free, s.Reserve = room.Total, room.Free, room.Reserve
+		s.Disk = disk
 	}
 	return s, err
 }
@@ -129,12 +127,12 @@ func (f *files) MaxBytes() int64 { return f.Config.Files.MaxFileBytes() }
 
 // Upload stores a file of requests and checks it while it arrives; a compressed one
 // is checked on demand.
-func (f *files) Upload(ctx context.Context, filename string, content io.Reader, seen func(dashboard.Arriving)) (string, error) {
+func (f *files) Upload(ctx context.Context, filename string, content io.Reader, seen func(engine.Seen)) (string, error) {
 	id, err := f.store(ctx, filename, content, seen)
 	return id, httpapi.Explain(err)
 }
 
-func (f *files) store(ctx context.Context, filename string, content io.Reader, seen func(dashboard.Arriving)) (id string, err error) {
+func (f *files) store(ctx context.Context, filename string, content io.Reader, seen func(engine.Seen)) (id string, err error) {
 	name, err := httpapi.ParseFilename("file", filename)
 	if err != nil {
 		return "", err
@@ -149,7 +147,7 @@ func (f *files) store(ctx context.Context, filename string, content io.Reader, s
 		}
 	}()
 	if upload.Packed(name) {
-		seen = func(dashboard.Arriving) {} // compressed data contains no lines yet
+		seen = nil // compressed data contains no lines yet
 	}
 	look := f.look(ctx, seen)
 	_, err = io.Copy(io.MultiWriter(in, look), content)
@@ -175,14 +173,12 @@ type looking struct {
 	err   error
 }
 
-func (f *files) look(ctx context.Context, seen func(dashboard.Arriving)) *looking {
+func (f *files) look(ctx context.Context, seen func(engine.Seen)) *looking {
 	from, to := io.Pipe()
 	l := &looking{PipeWriter: to, done: make(chan struct{})}
 	go func() {
 		defer close(l.done)
-		l.found, l.err = f.Engine.InspectLines(ctx, from, func(s engine.Seen) {
-			seen(dashboard.Arriving{Lines: s.Lines, Findings: s.Findings[:min(len(s.Findings), shownFindings)], FindingsTotal: len(s.Findings) + int(s.Beyond)})
-		})
+		l.found, l.err = f.Engine.InspectLines(ctx, from, seen)
 		_, _ = io.Copy(io.Discard, from) // on an error storing continues; the writer reports it
 	}()
 	return l

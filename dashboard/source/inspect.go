@@ -10,17 +10,12 @@ import (
 	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/batch/httpapi"
 	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/templates"
 	"github.com/tidegate/tidegate/upstreams"
 )
 
-func bySize(all []dashboard.PurposeSpace) {
-	slices.SortFunc(all, func(a, b dashboard.PurposeSpace) int { return cmp.Compare(b.Bytes, a.Bytes) })
-}
-
-const (
-	shownFindings = 100
-	shownModels   = 20
-)
+// shownModels limits the models of an inspection.
+const shownModels = 20
 
 // Inspect checks a file of requests, and estimates the tokens and the time of a batch
 // of it.
@@ -36,15 +31,12 @@ func (f *files) Inspect(ctx context.Context, id string) (dashboard.Inspection, e
 		}
 		f.inspected().put(id, f.Config.Now(), found)
 	}
-	in := dashboard.Inspection{
-		File: file, Endpoint: found.Endpoint, Lines: found.Lines,
-		Findings: found.Findings[:min(len(found.Findings), shownFindings)], FindingsTotal: len(found.Findings) + int(found.Beyond),
-	}
+	in := dashboard.Inspection{File: file, Endpoint: found.Endpoint, Seen: found.Seen}
 	served := f.models()
 	for model, lines := range found.Models {
-		in.Models = append(in.Models, dashboard.ModelLines{Model: model, Lines: lines, Served: slices.Contains(served, model)})
+		in.Models = append(in.Models, templates.ModelLines{Model: model, Lines: lines, Served: slices.Contains(served, model)})
 	}
-	slices.SortFunc(in.Models, func(a, b dashboard.ModelLines) int {
+	slices.SortFunc(in.Models, func(a, b templates.ModelLines) int {
 		return cmp.Or(cmp.Compare(b.Lines, a.Lines), cmp.Compare(a.Model, b.Model))
 	})
 	in.Models = in.Models[:min(len(in.Models), shownModels)]
@@ -119,27 +111,27 @@ func averages(records []batch.UsageRecord) map[string]average {
 }
 
 // duration estimates how long a number of lines take, after the waiting ones.
-func (f *files) duration(ctx context.Context, lines int64, now time.Time) (dashboard.Estimate, error) {
+func (f *files) duration(ctx context.Context, lines int64, now time.Time) (templates.Estimate, error) {
 	points, err := f.analytics().UsageSeries(ctx, f.Tenant, "", batch.Period{From: now.Add(-foreseeSpan), To: now.Add(bucket), Step: bucket})
 	if err != nil {
-		return dashboard.Estimate{}, err
+		return templates.Estimate{}, err
 	}
 	ended, err := f.analytics().FindBatches(ctx, f.Tenant, batch.BatchFilter{Status: batch.Completed, From: now.Add(-foreseeSpan), Limit: foreseeBatches})
 	if err != nil {
-		return dashboard.Estimate{}, err
+		return templates.Estimate{}, err
 	}
 	rate := bestRate(points, ended.Batches)
 	if rate == 0 {
-		return dashboard.Estimate{Why: foreseeNothing}, nil
+		return templates.Estimate{Why: foreseeNothing}, nil
 	}
 	waiting, err := f.analytics().Waiting(ctx, f.Tenant)
 	if err != nil {
-		return dashboard.Estimate{}, err
+		return templates.Estimate{}, err
 	}
 	seconds := func(lines int64, times float64) time.Duration {
 		return time.Duration(float64(lines) / rate * times * float64(time.Second))
 	}
-	return dashboard.Estimate{Known: true, Low: seconds(lines, 1), High: seconds(lines+waiting.Lines, foreseeLonger)}, nil
+	return templates.Estimate{Known: true, Low: seconds(lines, 1), High: seconds(lines+waiting.Lines, foreseeLonger)}, nil
 }
 
 // bestRate returns the maximum measured lines per second. Long work is measured by

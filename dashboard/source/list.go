@@ -12,16 +12,12 @@ import (
 
 // List returns a page of batches.
 func (b *batches) List(ctx context.Context, q dashboard.BatchQuery) (dashboard.BatchPage, error) {
-	filter := batch.BatchFilter{
-		Status: q.Status, Active: q.Active, Paused: q.Paused, Model: q.Model, Text: q.Text, From: q.From, To: q.To, After: q.After, Limit: q.Limit,
-		OldestFirst: q.Order == dashboard.OldestFirst,
-	}
 	find := func(f batch.BatchFilter) (batch.BatchPage, error) { return b.analytics().FindBatches(ctx, b.Tenant, f) }
 	search := find
-	if q.Order == dashboard.ByState && q.Status == "" && !q.Paused {
+	if q.ByState && q.Status == "" && !q.Paused {
 		search = func(f batch.BatchFilter) (batch.BatchPage, error) { return byState(f, find) }
 	}
-	found, err := search(filter)
+	found, err := search(q.BatchFilter)
 	if err != nil {
 		return dashboard.BatchPage{}, err
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
-	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/templates"
 	"github.com/tidegate/tidegate/upstreams"
 )
 
@@ -27,7 +27,7 @@ const (
 )
 
 // usage is the counted work by bucket and class.
-type usage map[cell]dashboard.Work
+type usage map[cell]templates.Work
 
 type cell struct {
 	at    int64 // start of the bucket, Unix seconds
@@ -37,12 +37,12 @@ type cell struct {
 type sample struct {
 	at    time.Time
 	usage usage
-	grown map[string]dashboard.Work // by class, since the previous sample
+	grown map[string]templates.Work // by class, since the previous sample
 }
 
 // rates returns the work per second, and the period of the measurement: 0 if it is
 // not known yet.
-func (m *meter) rates(ctx context.Context, now time.Time) (window time.Duration, live, batch dashboard.Rate, err error) {
+func (m *meter) rates(ctx context.Context, now time.Time) (window time.Duration, live, batch templates.Rate, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	last := len(m.samples) - 1
@@ -71,8 +71,8 @@ func (m *meter) rates(ctx context.Context, now time.Time) (window time.Duration,
 // sample, in the previous and the current bucket, so that a single read has results
 // as well. For a recently started gateway only buckets since its start count, because
 // there may have been no gateway before. The period is 0 if it is too short.
-func (m *meter) measured() (time.Duration, map[string]dashboard.Work) {
-	sums := make(map[string]dashboard.Work)
+func (m *meter) measured() (time.Duration, map[string]templates.Work) {
+	sums := make(map[string]templates.Work)
 	first := m.samples[0]
 	if len(m.samples) == 1 {
 		from := first.at.Add(-bucket).Truncate(bucket)
@@ -84,25 +84,25 @@ func (m *meter) measured() (time.Duration, map[string]dashboard.Work) {
 		}
 		for c, w := range first.usage {
 			if c.at >= from.Unix() {
-				sums[c.class] = plus(sums[c.class], w)
+				sums[c.class] = sums[c.class].Plus(w)
 			}
 		}
 		return first.at.Sub(from), sums
 	}
 	for _, s := range m.samples[1:] {
 		for class, w := range s.grown {
-			sums[class] = plus(sums[class], w)
+			sums[class] = sums[class].Plus(w)
 		}
 	}
 	return m.samples[len(m.samples)-1].at.Sub(first.at), sums
 }
 
 // since returns the growth of the usage.
-func (u usage) since(before usage) map[string]dashboard.Work {
-	grown := make(map[string]dashboard.Work)
+func (u usage) since(before usage) map[string]templates.Work {
+	grown := make(map[string]templates.Work)
 	for c, now := range u {
 		then := before[c]
-		grown[c.class] = plus(grown[c.class], dashboard.Work{
+		grown[c.class] = grown[c.class].Plus(templates.Work{
 			Requests: now.Requests - then.Requests, Failures: now.Failures - then.Failures,
 			InputTokens: now.InputTokens - then.InputTokens, OutputTokens: now.OutputTokens - then.OutputTokens,
 		})
@@ -110,19 +110,12 @@ func (u usage) since(before usage) map[string]dashboard.Work {
 	return grown
 }
 
-func plus(a, b dashboard.Work) dashboard.Work {
-	return dashboard.Work{
-		Requests: a.Requests + b.Requests, Failures: a.Failures + b.Failures,
-		InputTokens: a.InputTokens + b.InputTokens, OutputTokens: a.OutputTokens + b.OutputTokens, CachedTokens: a.CachedTokens + b.CachedTokens,
-	}
-}
-
-func perSecond(w dashboard.Work, window time.Duration) dashboard.Rate {
+func perSecond(w templates.Work, window time.Duration) templates.Rate {
 	if window <= 0 {
-		return dashboard.Rate{}
+		return templates.Rate{}
 	}
 	s := window.Seconds()
-	return dashboard.Rate{
+	return templates.Rate{
 		Requests: float64(w.Requests) / s, Failures: float64(w.Failures) / s,
 		InputTokens: float64(w.InputTokens) / s, OutputTokens: float64(w.OutputTokens) / s,
 	}
@@ -141,8 +134,8 @@ func (s *source) recentUsage(ctx context.Context, now time.Time) (usage, error) 
 	return u, nil
 }
 
-func workOf(p batch.UsagePoint) dashboard.Work {
-	return dashboard.Work{
+func workOf(p batch.UsagePoint) templates.Work {
+	return templates.Work{
 		Requests: p.Requests, Failures: p.Failures, InputTokens: p.Usage.InputTokens, OutputTokens: p.Usage.OutputTokens,
 		CachedTokens: p.Usage.InputTokensDetails.CachedTokens,
 	}

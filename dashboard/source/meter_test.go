@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
-	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/templates"
 )
 
 // TestMeter checks that rates are the growth of usage divided by the observed part of the
@@ -34,7 +34,7 @@ func TestMeter(t *testing.T) {
 	}
 	before, now := begun.Add(-bucket).Unix(), begun.Unix() // buckets
 	count := func(bucket int64, class string, requests int64) {
-		counted[cell{bucket, class}] = dashboard.Work{Requests: counted[cell{bucket, class}].Requests + requests}
+		counted[cell{bucket, class}] = templates.Work{Requests: counted[cell{bucket, class}].Requests + requests}
 	}
 	counted = usage{{before, "live"}: {Requests: 1800}, {before, "batch"}: {Requests: 9}, {before - 900, "live"}: {Requests: 1e6}}
 	at(0, bucket, 2, .01) // from buckets

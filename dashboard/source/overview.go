@@ -10,6 +10,7 @@ import (
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/dashboard"
+	"github.com/tidegate/tidegate/templates"
 )
 
 type overview struct {
@@ -82,10 +83,10 @@ func (o *overview) stored(ctx context.Context, now *dashboard.Now) (err error) {
 	}
 	for status, n := range states {
 		if !status.Terminal() {
-			now.ActiveTotal += int(n)
+			now.Queue.Active += int(n)
 		}
 	}
-	if now.ActiveTotal == 0 {
+	if now.Queue.Active == 0 {
 		return nil
 	}
 	active, err := o.Engine.ActiveBatches(ctx, o.Tenant, activeRows)
@@ -119,11 +120,11 @@ func (s *source) describe(ctx context.Context, rows []batch.Batch) ([]dashboard.
 	described := make([]dashboard.Batch, len(rows))
 	for i, b := range rows {
 		described[i] = dashboard.Batch{
-			Batch: b, PausedAt: b.PausedAt, InputName: names[b.InputFileID], RetryOf: b.Metadata[engine.RetryOf],
+			Batch: b, InputName: names[b.InputFileID], RetryOf: b.Metadata[engine.RetryOf],
 			InFlight: inFlight[b.ID], Remaining: remaining(b, estimates[b.ID]), Waits: s.Engine.WaitReason(ctx, b),
 		}
 		if described[i].Waits != "" {
-			described[i].Remaining = dashboard.Estimate{Why: described[i].Waits}
+			described[i].Remaining = templates.Estimate{Why: described[i].Waits}
 		}
 		if misses := estimates[b.ID].MissesDeadline; misses != nil {
 			described[i].Misses = *misses
@@ -140,24 +141,24 @@ func (s *source) describe(ctx context.Context, rows []batch.Batch) ([]dashboard.
 const estimateSlack = 1.3
 
 // remaining returns the estimated time to the end.
-func remaining(b batch.Batch, e engine.Estimate) dashboard.Estimate {
+func remaining(b batch.Batch, e engine.Estimate) templates.Estimate {
 	switch {
 	case b.Status.Terminal():
-		return dashboard.Estimate{}
+		return templates.Estimate{}
 	case e.Remaining != nil:
-		return dashboard.Estimate{Known: true, Low: *e.Remaining, High: time.Duration(float64(*e.Remaining) * estimateSlack)}
+		return templates.Estimate{Known: true, Low: *e.Remaining, High: time.Duration(float64(*e.Remaining) * estimateSlack)}
 	case b.Status == batch.Validating:
-		return dashboard.Estimate{Why: "its file is being checked"}
+		return templates.Estimate{Why: "its file is being checked"}
 	case b.Status != batch.InProgress:
-		return dashboard.Estimate{Why: "its files are being written"}
+		return templates.Estimate{Why: "its files are being written"}
 	case !b.PausedAt.IsZero():
-		return dashboard.Estimate{Why: "it is paused"}
+		return templates.Estimate{Why: "it is paused"}
 	case e.LinesPerMinute == nil:
-		return dashboard.Estimate{Why: "it has just begun"}
+		return templates.Estimate{Why: "it has just begun"}
 	case *e.LinesPerMinute > 0:
-		return dashboard.Estimate{Why: "more than 30 days at this rate"}
+		return templates.Estimate{Why: "more than 30 days at this rate"}
 	default:
-		return dashboard.Estimate{Why: "no line ended in the last minute"}
+		return templates.Estimate{Why: "no line ended in the last minute"}
 	}
 }
 

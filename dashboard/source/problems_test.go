@@ -15,6 +15,7 @@ import (
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/doctor"
 	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/templates"
 	"github.com/tidegate/tidegate/upstreams"
 )
 
@@ -219,16 +220,16 @@ func TestRemaining(t *testing.T) {
 		name     string
 		batch    batch.Batch
 		estimate engine.Estimate
-		want     dashboard.Estimate
+		want     templates.Estimate
 	}{
-		{"known", b(batch.InProgress), engine.Estimate{LinesPerMinute: &rate, Remaining: &rest}, dashboard.Estimate{Known: true, Low: time.Minute, High: 78 * time.Second}},
-		{"over", b(batch.Completed), engine.Estimate{}, dashboard.Estimate{}},
-		{"just begun", b(batch.InProgress), engine.Estimate{}, dashboard.Estimate{Why: "it has just begun"}},
-		{"standing still", b(batch.InProgress), engine.Estimate{LinesPerMinute: &none}, dashboard.Estimate{Why: "no line ended in the last minute"}},
-		{"never", b(batch.InProgress), engine.Estimate{LinesPerMinute: &rate}, dashboard.Estimate{Why: "more than 30 days at this rate"}},
-		{"paused", paused, engine.Estimate{LinesPerMinute: &rate}, dashboard.Estimate{Why: "it is paused"}},
-		{"validating", b(batch.Validating), engine.Estimate{}, dashboard.Estimate{Why: "its file is being checked"}},
-		{"finalizing", b(batch.Finalizing), engine.Estimate{}, dashboard.Estimate{Why: "its files are being written"}},
+		{"known", b(batch.InProgress), engine.Estimate{LinesPerMinute: &rate, Remaining: &rest}, templates.Estimate{Known: true, Low: time.Minute, High: 78 * time.Second}},
+		{"over", b(batch.Completed), engine.Estimate{}, templates.Estimate{}},
+		{"just begun", b(batch.InProgress), engine.Estimate{}, templates.Estimate{Why: "it has just begun"}},
+		{"standing still", b(batch.InProgress), engine.Estimate{LinesPerMinute: &none}, templates.Estimate{Why: "no line ended in the last minute"}},
+		{"never", b(batch.InProgress), engine.Estimate{LinesPerMinute: &rate}, templates.Estimate{Why: "more than 30 days at this rate"}},
+		{"paused", paused, engine.Estimate{LinesPerMinute: &rate}, templates.Estimate{Why: "it is paused"}},
+		{"validating", b(batch.Validating), engine.Estimate{}, templates.Estimate{Why: "its file is being checked"}},
+		{"finalizing", b(batch.Finalizing), engine.Estimate{}, templates.Estimate{Why: "its files are being written"}},
 	} {
 		if diff := cmp.Diff(c.want, remaining(c.batch, c.estimate)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)

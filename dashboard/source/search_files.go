@@ -22,7 +22,7 @@ type filesFound struct {
 // searchFiles returns the files whose name or id contains a text. It searches a
 // bounded number of files, in index order.
 func searchFiles(q dashboard.FileQuery, list func(batch.FileQuery) ([]batch.File, bool, error)) (found filesFound, err error) {
-	query := batch.FileQuery{Purpose: q.Purpose, After: q.After, Limit: q.Limit}
+	query := q.FileQuery
 	text := strings.ToLower(q.Text)
 	pages := 1
 	if text != "" {

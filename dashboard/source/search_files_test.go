@@ -32,7 +32,7 @@ func TestSearchFiles(t *testing.T) {
 	}
 	for text, want := range map[string]int{"nightly": 12, "REPORT": 12, "file-00042": 1, "none": 0} {
 		for _, limit := range []int{1, 5, 50} {
-			q := dashboard.FileQuery{Text: text, Limit: limit}
+			q := dashboard.FileQuery{Text: text, FileQuery: batch.FileQuery{Limit: limit}}
 			var got []string
 			for more := true; more; {
 				looked = 0
@@ -53,7 +53,7 @@ func TestSearchFiles(t *testing.T) {
 			}
 		}
 	}
-	found, err := searchFiles(dashboard.FileQuery{Limit: 10}, list)
+	found, err := searchFiles(dashboard.FileQuery{FileQuery: batch.FileQuery{Limit: 10}}, list)
 	if err != nil || len(found.files) != 10 || !found.more || found.after != files[9].ID {
 		t.Errorf("without a text: %d files, after %s, %v", len(found.files), found.after, err)
 	}

@@ -20,7 +20,7 @@ const mostModels = 50
 
 // Series returns the counts of a period.
 func (t throughput) Series(ctx context.Context, q dashboard.SeriesQuery) (dashboard.Series, error) {
-	p := batch.Period{From: q.From, To: q.To, Step: q.Step}
+	p := q.Period
 	var (
 		points []batch.UsagePoint
 		events []batch.EventPoint
@@ -119,9 +119,9 @@ func byModel(records []batch.UsageRecord) []dashboard.ModelWork {
 		}
 		w := workOf(batch.UsagePoint{Requests: r.Requests, Failures: r.Failures, Usage: r.Usage})
 		if r.Class == upstreams.Live.String() {
-			m.Live = plus(m.Live, w)
+			m.Live = m.Live.Plus(w)
 		} else {
-			m.Batch = plus(m.Batch, w)
+			m.Batch = m.Batch.Plus(w)
 		}
 	}
 	tokens := func(m *dashboard.ModelWork) int64 {
