@@ -24,7 +24,7 @@ var (
 type Reader interface {
 	// KeysVersion returns a number that changes with every change of a key.
 	KeysVersion(ctx context.Context) (int64, error)
-	// Keys returns all keys that are not revoked, and the version.
+	// Keys returns all keys, and the version.
 	Keys(ctx context.Context) ([]Key, int64, error)
 }
 
@@ -41,8 +41,10 @@ const (
 type Directory struct {
 	store Reader
 	now   func() time.Time
+	// changed is called with all keys after they were read. It may be nil.
+	changed func([]Key)
 
-	keys atomic.Pointer[map[Hash]*Key]
+	keys atomic.Pointer[known]
 
 	wake chan struct{} // a poll is requested
 	mu   sync.Mutex    // guards what follows
@@ -50,6 +52,29 @@ type Directory struct {
 	next *poll // that has not begun; nil if none is requested
 
 	version int64 // of keys; only Run uses it
+}
+
+// known are the keys that are not revoked, by their hashes.
+type known struct {
+	byHash map[Hash]*Key
+	admin  bool // one of them has the scope admin
+}
+
+// index returns the keys that are not revoked.
+func index(keys []Key) *known {
+	all := &known{byHash: make(map[Hash]*Key, len(keys))}
+	for i := range keys {
+		k := &keys[i]
+		if !k.RevokedAt.IsZero() {
+			continue
+		}
+		all.byHash[k.Hash] = k
+		if !k.PreviousUntil.IsZero() {
+			all.byHash[k.PreviousHash] = k
+		}
+		all.admin = all.admin || k.Identity().May(Admin)
+	}
+	return all
 }
 
 // poll is one read of the store.
@@ -66,6 +91,16 @@ func NewDirectory(store Reader, now func() time.Time) *Directory {
 	}
 	return &Directory{store: store, now: now, wake: make(chan struct{}, 1), version: -1}
 }
+
+// Read reads the keys if they have changed. It must not be called while Run runs.
+func (d *Directory) Read(ctx context.Context) error { return d.read(ctx) }
+
+// OnChange has f called with all keys whenever they were read, before Run or Read is
+// called for the first time.
+func (d *Directory) OnChange(f func(keys []Key)) { d.changed = f }
+
+// Restore uses keys until they are read from the store.
+func (d *Directory) Restore(keys []Key) { d.keys.Store(index(keys)) }
 
 // Run reads the keys, and again after every change, until ctx ends.
 func (d *Directory) Run(ctx context.Context) {
@@ -122,16 +157,11 @@ func (d *Directory) read(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	byHash := make(map[Hash]*Key, len(keys))
-	for i := range keys {
-		k := &keys[i]
-		byHash[k.Hash] = k
-		if !k.PreviousUntil.IsZero() {
-			byHash[k.PreviousHash] = k
-		}
-	}
-	d.keys.Store(&byHash)
+	d.keys.Store(index(keys))
 	d.version = version
+	if d.changed != nil {
+		d.changed(keys)
+	}
 	return nil
 }
 
@@ -184,6 +214,17 @@ func (d *Directory) Find(ctx context.Context, secret string) (Identity, error) {
 	return Identity{}, ErrUnknownKey
 }
 
+// Any reports whether there is a key that is not revoked, and whether one of them has the
+// scope admin. Expired keys count, so that a gateway is not open to clients without a key
+// after its last key has expired.
+func (d *Directory) Any() (some, admin bool) {
+	keys := d.keys.Load()
+	return keys != nil && len(keys.byHash) > 0, keys != nil && keys.admin
+}
+
+// Known reports whether keys have been read.
+func (d *Directory) Known() bool { return d.keys.Load() != nil }
+
 // Has reports whether a key is valid, by the keys in memory.
 func (d *Directory) Has(secret string) bool { return Managed(secret) && d.lookup(Sum(secret)) != nil }
 
@@ -195,7 +236,7 @@ func (d *Directory) lookup(h Hash) *Key {
 	if keys == nil {
 		return nil
 	}
-	k := (*keys)[h]
+	k := keys.byHash[h]
 	if k == nil || !k.Valid(h, d.now()) {
 		return nil
 	}

@@ -108,6 +108,36 @@ func TestDirectoryWithoutItsStore(t *testing.T) {
 	})
 }
 
+// Clients without a key are refused as soon as there is a key that is not revoked.
+func TestAnyKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeStore{}
+		d := started(t, s)
+		want := func(what string, some, admin bool) {
+			t.Helper()
+			if err := d.Refresh(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if gotSome, gotAdmin := d.Any(); gotSome != some || gotAdmin != admin {
+				t.Errorf("%s: got %t, %t, want %t, %t", what, gotSome, gotAdmin, some, admin)
+			}
+		}
+		want("no key", false, false)
+		s.set(func() {
+			s.keys = []Key{{ID: "key_1", Hash: Sum("tg-one"), Scopes: []Scope{Live}, ExpiresAt: time.Now().Add(-1)}}
+		})
+		want("an expired key", true, false)
+		s.set(func() { s.keys = append(s.keys, Key{ID: "key_2", Hash: Sum("tg-two"), Scopes: []Scope{Admin}}) })
+		want("an admin", true, true)
+		s.set(func() {
+			for i := range s.keys {
+				s.keys[i].RevokedAt = time.Now()
+			}
+		})
+		want("revoked keys", false, false)
+	})
+}
+
 func TestDirectoryBeforeItRuns(t *testing.T) {
 	d := NewDirectory(&fakeStore{}, nil)
 	find(t, d, "tg-one", ErrUnavailable)

@@ -26,6 +26,16 @@ func (r *Ring) Add(k Key) error {
 // Len returns the number of keys.
 func (r *Ring) Len() int { return len(r.keys) }
 
+// Administers reports whether a valid key has the scope admin.
+func (r *Ring) Administers(now time.Time) bool {
+	for i := range r.keys {
+		if k := &r.keys[i]; k.Valid(k.Hash, now) && k.Identity().May(Admin) {
+			return true
+		}
+	}
+	return false
+}
+
 // Find returns the identity of a secret, and reports whether one of the keys has it. It
 // compares all of them, so that its duration does not reveal which one matched.
 func (r *Ring) Find(secret string, now time.Time) (id Identity, found bool) {

@@ -16,6 +16,11 @@ var ErrTooManyKeys = errors.New("there are too many keys")
 // the oldest are removed for new keys.
 const KeysKept = 10_000
 
+// KeysCheck decides about a change of keys. It is called with all keys before the change,
+// in the transaction of the change, perhaps several times. Its error is returned and the
+// change is not made.
+type KeysCheck func(keys []access.Key) error
+
 // KeyStore stores API keys, as their hashes.
 type KeyStore interface {
 	// KeysVersion returns a number that changes with every change of a key.
@@ -26,10 +31,11 @@ type KeyStore interface {
 	// Key returns a key.
 	Key(ctx context.Context, id string) (access.Key, error)
 	// CreateKey creates a key. It takes all fields but CreatedAt and RevokedAt from k.
-	// It returns ErrConflict if ID or Hash is in use, and ErrTooManyKeys.
-	CreateKey(ctx context.Context, k access.Key) (access.Key, error)
-	// RevokeKey revokes a key. A revoked one is returned unchanged.
-	RevokeKey(ctx context.Context, id string) (access.Key, error)
+	// It returns ErrConflict if ID or Hash is in use, and ErrTooManyKeys. check may be
+	// nil.
+	CreateKey(ctx context.Context, k access.Key, check KeysCheck) (access.Key, error)
+	// RevokeKey revokes a key. A revoked one is returned unchanged. check may be nil.
+	RevokeKey(ctx context.Context, id string, check KeysCheck) (access.Key, error)
 	// RotateKey replaces the hash of a key; the previous one is accepted for overlap. It
 	// returns ErrConflict for a key that is revoked or expired.
 	RotateKey(ctx context.Context, id string, hash access.Hash, overlap time.Duration) (access.Key, error)

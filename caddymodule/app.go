@@ -212,7 +212,6 @@ func (a *App) Validate() error {
 // Start opens the runtime, unless it is open, and applies the settings. After an
 // error the previous settings remain in force.
 func (a *App) Start() error {
-	a.tellAccess()
 	a.applied = &settings{pool: a.poolConfig(), batch: a.batchConfig(), hooks: a.webhooks, keyed: a.keys.Len() > 0, local: a.keys.Len() == 0 && !a.AuthOff}
 	if err := addresses.acquire(a.listens); err != nil {
 		return err
@@ -222,6 +221,7 @@ func (a *App) Start() error {
 	if err := a.runtime.start(a.applied); err != nil {
 		return errors.Join(err, addresses.release(a.listens))
 	}
+	a.tellAccess()
 	return nil
 }
 
@@ -232,7 +232,13 @@ func (a *App) tellAccess() {
 		a.log.Warn("no site has a handler of the gateway: no client can reach it", zap.String("role", string(a.Role)))
 	case a.keys.Len() > 0 || !a.hasHandler:
 	case a.AuthOff:
-		a.log.Warn("no api_keys are configured and auth is off: every client that reaches the gateway may use it, unless a proxy in front authenticates")
+		a.log.Warn("no api_keys are configured and auth is off: every client that reaches the gateway may use it, unless a proxy in front authenticates. API keys only limit the clients that send them")
+	case a.requiresKey():
+		if _, admin := a.runtime.directory.Any(); !admin {
+			a.log.Warn("managed API keys are required, and none has the scope admin: configure a key with this scope to manage keys")
+			return
+		}
+		a.log.Info("no api_keys are configured: managed API keys are required")
 	default:
 		a.log.Info("no api_keys are configured: clients on this machine are served, others are refused")
 	}

@@ -26,9 +26,9 @@ type client struct {
 // valid one: OpenAI's libraries require a bearer token, and their users send a
 // placeholder in addition to the header with the key.
 //
-// Without keys in the configuration, a client without a key may do everything; the guard
-// decides whether it is admitted. A managed key limits its client to its rights there,
-// too, so that a revoked one is refused.
+// If no key is required, a client without a key may do everything; the guard decides
+// whether it is admitted. A managed key limits its client to its rights there, too, so that
+// a revoked one is refused.
 func (a *App) authenticate(r *http.Request) (client, *openai.Error) {
 	shown := credentials(r)
 	if len(shown) > maxCredentials { // each unknown one may read the store
@@ -64,10 +64,37 @@ func (a *App) authenticate(r *http.Request) (client, *openai.Error) {
 		return found, nil
 	case away:
 		return client{}, openai.Unavailable(startingRetry, "API keys cannot be checked now: see GET /health for the reason.")
-	case a.keys.Len() > 0 || managed:
+	case managed || a.requiresKey():
 		return client{}, openai.InvalidAPIKey()
+	case !a.AuthOff && a.runtime != nil && a.runtime.open.Load() && !a.runtime.directory.Known():
+		return client{}, openai.Unavailable(startingRetry, "API keys cannot be checked now: see GET /health for the reason.")
 	default:
 		return client{Identity: access.Everyone()}, nil
+	}
+}
+
+// requiresKey reports whether clients without a key are refused: there is a key in the
+// configuration, or a managed one and no `auth off`.
+func (a *App) requiresKey() bool {
+	if a.keys.Len() > 0 {
+		return true
+	}
+	if a.AuthOff || a.runtime == nil {
+		return false
+	}
+	some, _ := a.runtime.directory.Any()
+	return some
+}
+
+// awaitKeys waits until the managed keys have been read, if a gateway that is starting
+// needs them for a request.
+func (a *App) awaitKeys(r *http.Request) {
+	if a.runtime == nil {
+		return
+	}
+	managed := slices.ContainsFunc(credentials(r), func(c credential) bool { return access.Managed(c.key) })
+	if managed || a.keys.Len() == 0 && !a.AuthOff {
+		a.runtime.gate().wait(r)
 	}
 }
 
@@ -84,10 +111,10 @@ func (a *App) findKey(ctx context.Context, secret string) (access.Identity, erro
 
 // stillValid reports whether the key of a client that was authenticated before has
 // neither expired nor been revoked since, by the keys in memory. A client without a key
-// remains valid.
+// remains valid until one is required.
 func (a *App) stillValid(c client) bool {
 	if !c.key {
-		return true
+		return !a.requiresKey()
 	}
 	_, ok := a.keys.Find(c.secret, time.Now())
 	return ok || a.runtime != nil && a.runtime.directory.Has(c.secret)
@@ -117,6 +144,7 @@ func keepValid(r *http.Request, shown []credential, valid []bool) {
 // identify returns the client of a request, or why it is not admitted. check checks the
 // address and the origin of a client without a key.
 func (d *door) identify(r *http.Request, check func(*http.Request) *openai.Error) (client, *openai.Error) {
+	d.app.awaitKeys(r)
 	c, err := d.app.authenticate(r)
 	if err == nil && !c.key {
 		err = check(r)

@@ -140,7 +140,7 @@ func TestPasswordMessage(t *testing.T) {
 	r := httptest.NewRequest("POST", "/v1/batches", nil)
 	r.Header.Set("Origin", "https://app.example.com")
 	for _, list := range []cors{nil, {"*"}} {
-		err := (&guard{open: true, cors: list}).checkPassword(r)
+		err := (&guard{keyed: func() bool { return true }, cors: list}).checkPassword(r)
 		if err == nil || strings.Contains(err.Message, "`cors *` is not enough") != (list != nil) || !strings.Contains(err.Message, "https://app.example.com") {
 			t.Errorf("cors %v: got %v", list, err)
 		}

@@ -15,11 +15,12 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// guard protects a gateway without api_keys from requests that a web page of another
-// origin makes a browser send, and from clients on other machines. With api_keys the
-// key is sufficient: a page cannot send one.
+// guard protects a gateway that requires no key from requests that a web page of another
+// origin makes a browser send, and from clients on other machines. If a key is required,
+// it is sufficient: a page cannot send one.
 type guard struct {
-	open  bool     // api_keys are configured: nothing is checked
+	// keyed reports whether a key is required: nothing is checked. nil: it is not.
+	keyed func() bool
 	off   bool     // `auth off`: a proxy in front authenticates
 	named bool     // hosts are configured: they are checked with `auth off` too
 	hosts []string // accepted host names in addition to loopback
@@ -29,7 +30,7 @@ type guard struct {
 // newGuard returns the guard of a handler on the server that ctx provisions. The
 // names of the server's sites count as configured hosts.
 func (a *App) newGuard(ctx caddy.Context) guard {
-	g := guard{open: a.keys.Len() > 0, off: a.AuthOff, named: len(a.Hosts) > 0, hosts: a.Hosts, cors: a.CORS}
+	g := guard{keyed: a.requiresKey, off: a.AuthOff, named: len(a.Hosts) > 0, hosts: a.Hosts, cors: a.CORS}
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok {
 		return g
@@ -54,9 +55,12 @@ func (a *App) newGuard(ctx caddy.Context) guard {
 	return g
 }
 
+// open reports whether nothing is checked.
+func (g *guard) open() bool { return g.keyed != nil && g.keyed() }
+
 // checkReader returns the error for a request that may not read, nil if it may.
 func (g *guard) checkReader(r *http.Request) *openai.Error {
-	if g.open {
+	if g.open() {
 		return nil
 	}
 	if !g.off && !isLocal(r.RemoteAddr) {
@@ -72,7 +76,7 @@ func (g *guard) checkReader(r *http.Request) *openai.Error {
 
 // checkAPI returns the error for a request that may not use the API, nil if it may.
 func (g *guard) checkAPI(r *http.Request) *openai.Error {
-	if g.open {
+	if g.open() {
 		return nil
 	}
 	if err := g.checkReader(r); err != nil {

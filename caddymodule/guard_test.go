@@ -16,7 +16,7 @@ func TestGuard(t *testing.T) {
 	behind := guard{off: true}
 	behindNamed := guard{off: true, named: true, hosts: []string{"gateway"}}
 	trusting := guard{cors: cors{"https://app.example.com"}}
-	keyed := guard{open: true}
+	keyed := guard{keyed: func() bool { return true }}
 	for name, tt := range map[string]struct {
 		guard              guard
 		method, host, from string

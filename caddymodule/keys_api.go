@@ -124,6 +124,10 @@ func keyError(err error) error {
 		return openai.Conflict("The key is revoked or has expired.")
 	case errors.Is(err, batch.ErrTooManyKeys):
 		return openai.Conflict("There are %d keys, which is the limit. Revoke keys that are not used.", batch.KeysKept)
+	case errors.Is(err, access.ErrFirstKey):
+		return &openai.Error{Status: http.StatusConflict, Type: openai.TypeInvalidRequest, Code: "first_key_not_admin", Message: "The first key needs the scope admin, without models and without expiry: from then on, clients without a key are refused, and no one else could manage keys. Make it first (tidegate keys create NAME --scopes admin), or configure a key with the scope admin.", NoRetry: true}
+	case errors.Is(err, access.ErrLastAdmin):
+		return &openai.Error{Status: http.StatusConflict, Type: openai.TypeInvalidRequest, Code: "last_admin_key", Message: "No other key with the scope admin would remain that does not expire, and the configuration has none. Make another one first, or configure one.", NoRetry: true}
 	case errors.Is(err, access.ErrMoreRights):
 		return &openai.Error{Status: http.StatusForbidden, Type: openai.TypeInvalidRequest, Code: "more_rights", Message: err.Error()}
 	case errors.Is(err, batch.ErrUnavailable):
@@ -177,7 +181,7 @@ func (h *APIHandler) createKey(w http.ResponseWriter, r *http.Request) (keyObjec
 	}
 	secret := access.Generate()
 	k.Hash = access.Sum(secret)
-	made, err := h.app.runtime.engine.Store().CreateKey(r.Context(), k)
+	made, err := h.app.runtime.engine.Store().CreateKey(r.Context(), k, h.app.keepAdmin(func(keys []access.Key) error { return access.CheckFirst(keys, &k) }))
 	if err != nil {
 		return keyObject{}, err
 	}
@@ -186,7 +190,7 @@ func (h *APIHandler) createKey(w http.ResponseWriter, r *http.Request) (keyObjec
 }
 
 func (h *APIHandler) revokeKey(r *http.Request, id string) (keyObject, error) {
-	k, err := h.app.runtime.engine.Store().RevokeKey(r.Context(), id)
+	k, err := h.app.runtime.engine.Store().RevokeKey(r.Context(), id, h.app.keepAdmin(func(keys []access.Key) error { return access.CheckRevoke(keys, id) }))
 	if err != nil {
 		return keyObject{}, err
 	}
@@ -216,6 +220,15 @@ func (h *APIHandler) rotateKey(w http.ResponseWriter, r *http.Request, id string
 	}
 	h.keysChanged(r, "rotated", k)
 	return objectOf(k, secret), nil
+}
+
+// keepAdmin returns a check of changes of keys, nil if every change is allowed because
+// keys can be managed without a managed key.
+func (a *App) keepAdmin(check batch.KeysCheck) batch.KeysCheck {
+	if a.keys.Administers(time.Now()) || a.AuthOff && a.keys.Len() == 0 {
+		return nil
+	}
+	return check
 }
 
 // keysChanged logs a change, and applies it on this gateway at once. If that fails, the

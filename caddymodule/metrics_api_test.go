@@ -44,7 +44,7 @@ func TestWhoMayScrape(t *testing.T) {
 				t.Fatal(err)
 			}
 			h := &APIHandler{
-				door:       door{app: &tt.app, guard: guard{open: len(tt.app.APIKeys) > 0, off: tt.app.AuthOff}},
+				door:       door{app: &tt.app, guard: guard{keyed: func() bool { return len(tt.app.APIKeys) > 0 }, off: tt.app.AuthOff}},
 				exposition: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }),
 			}
 			if h.scrapers, err = newKeyring(tt.app.Metrics.Keys); err != nil {

@@ -99,6 +99,7 @@ func foreign(path string, info fs.FileInfo) bool {
 	for _, entry := range entries {
 		name := entry.Name()
 		switch {
+		case name == "receipt.key", strings.HasPrefix(name, ".tidegate"): // and temporary files
 		case name == "files", name == "tmp", name == "caddy", name == "place", name == "admin.sock", name == "lost+found", strings.HasPrefix(name, "tidegate"), strings.HasSuffix(name, "lock"):
 		case len(name) == 2 && entry.IsDir(): // a shard of contents
 		default:

@@ -24,6 +24,10 @@ func (r *runtime) openEngine(ctx context.Context) error {
 
 // startEngine starts the workers of an open engine.
 func (r *runtime) startEngine() {
+	// Before the first request, because keys that exist are required.
+	if err := r.directory.Read(context.Background()); err != nil {
+		r.log.Warn("reading keys failed", zap.Error(err))
+	}
 	r.hooks.Start(context.Background())
 	r.engine.Start()
 	r.following = background.NewGroup(context.Background())

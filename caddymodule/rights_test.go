@@ -109,6 +109,12 @@ func bearer(name string) []string { return []string{"Authorization", "Bearer " +
 func (g *gateway) runAll(t *testing.T) {
 	t.Helper()
 	g.run(t)
+	g.loadAll(t)
+}
+
+// loadAll is load with the same handlers as runAll.
+func (g *gateway) loadAll(t *testing.T) {
+	t.Helper()
 	text := strings.NewReplacer(
 		`{"match":[{"path":["/metrics"]}],"handle":[{"handler":"metrics"}]},`, "",
 		`{"handler":"tidegate_api"}`, `{"handler":"tidegate_api"},{"handler":"tidegate_dashboard"}`,

@@ -31,8 +31,8 @@ type settings struct {
 	pool  upstreams.Config
 	batch batch.Config
 	hooks webhook.Config
-	keyed bool // clients must show an API key
-	local bool // clients on other machines are refused
+	keyed bool // the configuration has API keys
+	local bool // without keys, clients on other machines are refused
 }
 
 // runtime is the engine on one store, queue and files, together with the pool.
@@ -50,8 +50,8 @@ type runtime struct {
 	open      atomic.Bool // files and batches are available
 	retired   atomic.Bool // no configuration uses it any more: it only finishes its work
 
-	keyed atomic.Bool // clients must show an API key
-	local atomic.Bool // clients on other machines are refused
+	keyed atomic.Bool // the configuration has API keys
+	local atomic.Bool // without keys, clients on other machines are refused
 	// loose are the files and directories that other users have access to.
 	loose atomic.Pointer[[]string]
 
@@ -62,6 +62,7 @@ type runtime struct {
 
 	directory *access.Directory // managed keys
 	following *background.Group // the directory follows the store; nil before
+	saved     savedKeys
 
 	mu          sync.Mutex // guards what follows
 	files       *upload.Service
@@ -94,8 +95,16 @@ func newRuntime(a *App) (*runtime, error) {
 	r.hooks = webhook.NewSender(r.engine.Store(), r.engine.Owner(), log.Named("webhooks"))
 	r.engine.CheckMetadata(r.hooks.Check)
 	r.directory = access.NewDirectory(r.engine.Store(), nil)
-	r.doctor = doctor.New(doctor.Config{Engine: r.engine, Pool: a.pool.Pool, Health: r.batchHealth, Keys: r.keyed.Load, Local: r.local.Load, Loose: r.looseFiles})
+	r.saved = a.savedKeys(log.Named("keys"))
+	r.directory.OnChange(r.saved.save)
+	r.doctor = doctor.New(doctor.Config{Engine: r.engine, Pool: a.pool.Pool, Health: r.batchHealth, Keys: r.requiresKey, Local: r.local.Load, Loose: r.looseFiles})
 	return r, nil
+}
+
+// requiresKey reports whether clients must send an API key.
+func (r *runtime) requiresKey() bool {
+	some, _ := r.directory.Any()
+	return r.keyed.Load() || r.local.Load() && some
 }
 
 // looseFiles returns the files and directories that other users have access to.
@@ -125,6 +134,9 @@ func (r *runtime) start(s *settings) error {
 	var opening error
 	first := !r.started.Load()
 	if first {
+		if keys := r.saved.restore(); len(keys) > 0 {
+			r.directory.Restore(keys)
+		}
 		r.engine.Apply(s.batch) // other gateways learn the role when it opens
 		r.hooks.Apply(s.hooks)  // their targets are set before a batch can end
 		if opening = r.openEngine(context.Background()); opening != nil && !engine.MayOpenLater(opening) {

@@ -431,12 +431,12 @@ func (s *store) Key(ctx context.Context, id string) (access.Key, error) {
 	return get(s.set, "store.Key", func() (access.Key, error) { return s.inner.Key(ctx, id) })
 }
 
-func (s *store) CreateKey(ctx context.Context, k access.Key) (access.Key, error) {
-	return get(s.set, "store.CreateKey", func() (access.Key, error) { return s.inner.CreateKey(ctx, k) })
+func (s *store) CreateKey(ctx context.Context, k access.Key, check batch.KeysCheck) (access.Key, error) {
+	return get(s.set, "store.CreateKey", func() (access.Key, error) { return s.inner.CreateKey(ctx, k, check) })
 }
 
-func (s *store) RevokeKey(ctx context.Context, id string) (access.Key, error) {
-	return get(s.set, "store.RevokeKey", func() (access.Key, error) { return s.inner.RevokeKey(ctx, id) })
+func (s *store) RevokeKey(ctx context.Context, id string, check batch.KeysCheck) (access.Key, error) {
+	return get(s.set, "store.RevokeKey", func() (access.Key, error) { return s.inner.RevokeKey(ctx, id, check) })
 }
 
 func (s *store) RotateKey(ctx context.Context, id string, hash access.Hash, overlap time.Duration) (access.Key, error) {

@@ -21,11 +21,11 @@ func TestKeyFailpoints(t *testing.T) {
 			t.Run(point, func(t *testing.T) {
 				t.Parallel()
 				g := tidegatetest.Persist(t, tidegatetest.Settings{
-					Sims: sims, Binary: tidegatetest.FaultyBinary(t), Env: []string{"TIDEGATE_FAILPOINTS=" + point},
+					Sims: sims, Binary: tidegatetest.FaultyBinary(t), App: "api_keys admin-secret", Env: []string{"TIDEGATE_FAILPOINTS=" + point},
 				})
 				manage := func(method, path, body string) (status int, k struct{ ID, Key string }) {
 					t.Helper()
-					g.APIKey = ""
+					g.APIKey = "admin-secret"
 					status, answer, err := g.Ask(t, method, "/v1/keys"+path, "application/json", []byte(body))
 					if err == nil && status == http.StatusOK {
 						err = json.Unmarshal(answer, &k)

@@ -71,8 +71,20 @@ func (s *Store) changeKeys(ctx context.Context, doing string, f func(*tx) error)
 	})
 }
 
+// checkKeys calls check with all keys.
+func checkKeys(ctx context.Context, t *tx, check batch.KeysCheck) error {
+	if check == nil {
+		return nil
+	}
+	keys, err := all(ctx, t, store.ScanKey, selectKeys)
+	if err != nil {
+		return err
+	}
+	return check(keys)
+}
+
 // CreateKey inserts a key.
-func (s *Store) CreateKey(ctx context.Context, n access.Key) (k access.Key, err error) {
+func (s *Store) CreateKey(ctx context.Context, n access.Key, check batch.KeysCheck) (k access.Key, err error) {
 	models, err := store.EncodeModels(n.Models)
 	if err != nil {
 		return k, err
@@ -84,6 +96,9 @@ func (s *Store) CreateKey(ctx context.Context, n access.Key) (k access.Key, err 
 			return err
 		case taken:
 			return batch.ErrConflict
+		}
+		if err := checkKeys(ctx, t, check); err != nil {
+			return err
 		}
 		count, err := one(ctx, t, store.ScanCount, countKeys)
 		if err != nil {
@@ -111,8 +126,11 @@ func (s *Store) CreateKey(ctx context.Context, n access.Key) (k access.Key, err 
 }
 
 // RevokeKey revokes a key.
-func (s *Store) RevokeKey(ctx context.Context, id string) (k access.Key, err error) {
+func (s *Store) RevokeKey(ctx context.Context, id string, check batch.KeysCheck) (k access.Key, err error) {
 	err = s.changeKeys(ctx, "revoking key", func(t *tx) error {
+		if err := checkKeys(ctx, t, check); err != nil {
+			return err
+		}
 		if k, err = one(ctx, t, store.ScanKey, selectKey, id); err != nil {
 			return err
 		}

@@ -57,8 +57,20 @@ func (s *Store) Key(ctx context.Context, id string) (k access.Key, err error) {
 	return k, err
 }
 
+// checkKeys calls check with all keys.
+func checkKeys(ctx context.Context, t *tx, check batch.KeysCheck) error {
+	if check == nil {
+		return nil
+	}
+	keys, err := all(ctx, t, selectKeys, store.ScanKey)
+	if err != nil {
+		return err
+	}
+	return check(keys)
+}
+
 // CreateKey inserts a key.
-func (s *Store) CreateKey(ctx context.Context, n access.Key) (k access.Key, err error) {
+func (s *Store) CreateKey(ctx context.Context, n access.Key, check batch.KeysCheck) (k access.Key, err error) {
 	models, err := store.EncodeModels(n.Models)
 	if err != nil {
 		return k, err
@@ -70,6 +82,9 @@ func (s *Store) CreateKey(ctx context.Context, n access.Key) (k access.Key, err 
 			return err
 		case taken:
 			return batch.ErrConflict
+		}
+		if err := checkKeys(ctx, t, check); err != nil {
+			return err
 		}
 		count, err := one(ctx, t, countKeys, store.ScanCount)
 		if err != nil {
@@ -96,8 +111,11 @@ func (s *Store) CreateKey(ctx context.Context, n access.Key) (k access.Key, err 
 }
 
 // RevokeKey revokes a key.
-func (s *Store) RevokeKey(ctx context.Context, id string) (k access.Key, err error) {
+func (s *Store) RevokeKey(ctx context.Context, id string, check batch.KeysCheck) (k access.Key, err error) {
 	err = s.write(ctx, "revoking key", func(t *tx) error {
+		if err := checkKeys(ctx, t, check); err != nil {
+			return err
+		}
 		if k, err = one(ctx, t, revokeKey, store.ScanKey, store.Micros(t.now), id); err != nil {
 			return err
 		}

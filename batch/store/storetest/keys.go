@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -21,7 +22,7 @@ func (e *env) key(change func(*access.Key)) access.Key {
 	if change != nil {
 		change(&n)
 	}
-	k, err := e.s.CreateKey(e.Context(), n)
+	k, err := e.s.CreateKey(e.Context(), n, nil)
 	e.ok(err)
 	return k
 }
@@ -61,7 +62,7 @@ var keyTests = []test{
 		var made []access.Key
 		for _, n := range []access.Key{second, first} {
 			e.changes("creation", func() {
-				k, err := e.s.CreateKey(e.Context(), n)
+				k, err := e.s.CreateKey(e.Context(), n, nil)
 				e.ok(err)
 				e.during("created at", k.CreatedAt, began, e.now())
 				n.CreatedAt = k.CreatedAt
@@ -85,7 +86,7 @@ var keyTests = []test{
 		} {
 			n := e.newKey()
 			change(&n)
-			_, err := e.s.CreateKey(e.Context(), n)
+			_, err := e.s.CreateKey(e.Context(), n, nil)
 			e.is(err, batch.ErrConflict)
 		}
 		equal(e, "keys", e.keys(), []access.Key{k})
@@ -94,14 +95,14 @@ var keyTests = []test{
 		k, other := e.key(nil), e.key(nil)
 		began := e.now()
 		e.changes("revocation", func() {
-			got, err := e.s.RevokeKey(e.Context(), k.ID)
+			got, err := e.s.RevokeKey(e.Context(), k.ID, nil)
 			e.ok(err)
 			e.during("revoked at", got.RevokedAt, began, e.now())
 			k.RevokedAt = got.RevokedAt
 			equal(e, "revoked", got, k)
 		})
 		e.db.Advance(time.Minute)
-		again, err := e.s.RevokeKey(e.Context(), k.ID)
+		again, err := e.s.RevokeKey(e.Context(), k.ID, nil)
 		e.ok(err)
 		equal(e, "revoked again", again, k)
 		equal(e, "keys", e.keys(), []access.Key{other, k})
@@ -123,7 +124,7 @@ var keyTests = []test{
 	}},
 	{"a revoked or expired key is not rotated", func(e *env) {
 		revoked := e.key(nil)
-		_, err := e.s.RevokeKey(e.Context(), revoked.ID)
+		_, err := e.s.RevokeKey(e.Context(), revoked.ID, nil)
 		e.ok(err)
 		expired := e.key(func(k *access.Key) { k.ExpiresAt = e.now().Add(time.Minute) })
 		e.db.Advance(time.Minute)
@@ -132,12 +133,29 @@ var keyTests = []test{
 			e.is(err, batch.ErrConflict)
 		}
 	}},
+	{"a refused change of keys is not made", func(e *env) {
+		k := e.key(nil)
+		before := e.keysVersion()
+		refused := errors.New("refused")
+		check := func(keys []access.Key) error {
+			equal(e, "keys before the change", keys, []access.Key{k})
+			return refused
+		}
+		_, err := e.s.CreateKey(e.Context(), e.newKey(), check)
+		e.is(err, refused)
+		_, err = e.s.RevokeKey(e.Context(), k.ID, check)
+		e.is(err, refused)
+		equal(e, "keys", e.keys(), []access.Key{k})
+		equal(e, "version", e.keysVersion(), before)
+		_, err = e.s.RevokeKey(e.Context(), k.ID, func([]access.Key) error { return nil })
+		e.ok(err)
+	}},
 	{"an unknown key is not found", func(e *env) {
 		e.key(nil)
 		for _, id := range []string{"key_none", "", "' OR 1=1 --", "\x00"} {
 			_, err := e.s.Key(e.Context(), id)
 			e.is(err, batch.ErrNotFound)
-			_, err = e.s.RevokeKey(e.Context(), id)
+			_, err = e.s.RevokeKey(e.Context(), id, nil)
 			e.is(err, batch.ErrNotFound)
 			_, err = e.s.RotateKey(e.Context(), id, access.Sum("other"), 0)
 			e.is(err, batch.ErrNotFound)
@@ -151,9 +169,9 @@ var keyTests = []test{
 				first = k
 			}
 		}
-		_, err := e.s.CreateKey(e.Context(), e.newKey())
+		_, err := e.s.CreateKey(e.Context(), e.newKey(), nil)
 		e.is(err, batch.ErrTooManyKeys)
-		_, err = e.s.RevokeKey(e.Context(), first.ID)
+		_, err = e.s.RevokeKey(e.Context(), first.ID, nil)
 		e.ok(err)
 		e.key(nil)
 		_, err = e.s.Key(e.Context(), first.ID)
