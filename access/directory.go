@@ -54,17 +54,19 @@ type Directory struct {
 	version int64 // of keys; only Run uses it
 }
 
-// known are the keys that are not revoked, by their hashes.
+// known are the keys of the store.
 type known struct {
-	byHash map[Hash]*Key
-	admin  bool // one of them has the scope admin
+	byHash map[Hash]*Key   // those that are not revoked
+	byID   map[string]*Key // all
+	admin  bool            // one of them has the scope admin
 }
 
-// index returns the keys that are not revoked.
+// index returns keys by their hashes and ids.
 func index(keys []Key) *known {
-	all := &known{byHash: make(map[Hash]*Key, len(keys))}
+	all := &known{byHash: make(map[Hash]*Key, len(keys)), byID: make(map[string]*Key, len(keys))}
 	for i := range keys {
 		k := &keys[i]
+		all.byID[k.ID] = k
 		if !k.RevokedAt.IsZero() {
 			continue
 		}
@@ -227,6 +229,17 @@ func (d *Directory) Known() bool { return d.keys.Load() != nil }
 
 // Has reports whether a key is valid, by the keys in memory.
 func (d *Directory) Has(secret string) bool { return Managed(secret) && d.lookup(Sum(secret)) != nil }
+
+// Limits returns the limits of the key with an id, also of one that is no longer valid:
+// its batches may still run.
+func (d *Directory) Limits(id string) Limits {
+	if keys := d.keys.Load(); keys != nil {
+		if k := keys.byID[id]; k != nil {
+			return k.Limits
+		}
+	}
+	return Limits{}
+}
 
 // lookup returns the valid key with a hash, nil if there is none. The hash of a guess
 // is not known to who guesses, so that the time of the search in the map reveals nothing;

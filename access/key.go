@@ -48,6 +48,7 @@ type Key struct {
 	Hash   Hash
 	Scopes []Scope
 	Models []string // that it may use; empty: every model
+	Limits Limits
 
 	CreatedAt time.Time
 	CreatedBy string    // the id of the key that made it; "" for a client without one
@@ -103,7 +104,7 @@ func (k *Key) Check() error {
 			return errors.New("the name of a model is empty or too long")
 		}
 	}
-	return nil
+	return k.Limits.Check()
 }
 
 func unprintable(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }

@@ -31,6 +31,7 @@ type savedKey struct {
 	SHA256        string    `json:"sha256"`
 	Scopes        []Scope   `json:"scopes"`
 	Models        []string  `json:"models,omitempty"`
+	Limits        Limits    `json:"limits,omitzero"`
 	ExpiresAt     time.Time `json:"expires_at,omitzero"`
 	Previous      string    `json:"previous_sha256,omitempty"`
 	PreviousUntil time.Time `json:"previous_until,omitzero"`
@@ -45,7 +46,7 @@ func Save(path, store string, keys []Key) (err error) {
 		if !k.RevokedAt.IsZero() {
 			continue
 		}
-		saved := savedKey{ID: k.ID, Name: k.Name, Tenant: k.Tenant, SHA256: k.Hash.String(), Scopes: k.Scopes, Models: k.Models, ExpiresAt: k.ExpiresAt}
+		saved := savedKey{ID: k.ID, Name: k.Name, Tenant: k.Tenant, SHA256: k.Hash.String(), Scopes: k.Scopes, Models: k.Models, Limits: k.Limits, ExpiresAt: k.ExpiresAt}
 		if !k.PreviousUntil.IsZero() {
 			saved.Previous, saved.PreviousUntil = k.PreviousHash.String(), k.PreviousUntil
 		}
@@ -112,7 +113,7 @@ func Load(path, store string) ([]Key, error) {
 }
 
 func (s *savedKey) key() (k Key, err error) {
-	k = Key{ID: s.ID, Name: s.Name, Tenant: s.Tenant, Models: s.Models, ExpiresAt: s.ExpiresAt, PreviousUntil: s.PreviousUntil}
+	k = Key{ID: s.ID, Name: s.Name, Tenant: s.Tenant, Models: s.Models, Limits: s.Limits, ExpiresAt: s.ExpiresAt, PreviousUntil: s.PreviousUntil}
 	if k.Hash, err = ParseHash(s.SHA256); err != nil {
 		return k, err
 	}

@@ -16,7 +16,7 @@ func savedExample() []Key {
 	at := time.Unix(2_000_000_000, 0).UTC()
 	return []Key{
 		{ID: "key_1", Name: "one", Tenant: "a", Hash: Sum("tg-one"), Scopes: []Scope{Admin}},
-		{ID: "key_2", Name: "two", Tenant: "b", Hash: Sum("tg-two"), Scopes: []Scope{Live, Batch}, Models: []string{"m"}, ExpiresAt: at, PreviousHash: Sum("tg-old"), PreviousUntil: at},
+		{ID: "key_2", Name: "two", Tenant: "b", Hash: Sum("tg-two"), Scopes: []Scope{Live, Batch}, Models: []string{"m"}, Limits: Limits{RequestsPerMinute: 7, BatchesPerHour: 2}, ExpiresAt: at, PreviousHash: Sum("tg-old"), PreviousUntil: at},
 	}
 }
 

@@ -56,6 +56,10 @@ type App struct {
 	// Keys are accepted keys with a tenant and rights. Default: none.
 	Keys []KeyConfig `json:"keys,omitempty"`
 
+	// Tenants have limits and weights. Tenants without an entry have no limits and the
+	// weight 1.
+	Tenants []TenantConfig `json:"tenants,omitempty"`
+
 	// AuthOff admits clients on other machines without a key, because a proxy in front
 	// authenticates them. Default: false.
 	AuthOff bool `json:"auth_off,omitempty"`
@@ -203,6 +207,9 @@ func (a *App) Validate() error {
 	if err := a.Batch.limits().Validate(); err != nil {
 		return fmt.Errorf("batch: %w", err)
 	}
+	if err := a.checkTenants(); err != nil {
+		return err
+	}
 	if err := a.webhooks.Validate(); err != nil {
 		return fmt.Errorf("webhook %w", err)
 	}
@@ -212,7 +219,7 @@ func (a *App) Validate() error {
 // Start opens the runtime, unless it is open, and applies the settings. After an
 // error the previous settings remain in force.
 func (a *App) Start() error {
-	a.applied = &settings{pool: a.poolConfig(), batch: a.batchConfig(), hooks: a.webhooks, keyed: a.keys.Len() > 0, local: a.keys.Len() == 0 && !a.AuthOff}
+	a.applied = &settings{pool: a.poolConfig(), batch: a.batchConfig(), hooks: a.webhooks, limits: a.clientLimits(), keyed: a.keys.Len() > 0, local: a.keys.Len() == 0 && !a.AuthOff}
 	if err := addresses.acquire(a.listens); err != nil {
 		return err
 	}

@@ -185,6 +185,25 @@ func (h *DashboardHandler) options() map[string]option {
 //			scopes      <scope...>
 //			models      <model...>
 //			expires     <date>
+//			limits {
+//				requests_per_minute <count>
+//				tokens_per_minute   <count>
+//				requests_in_flight  <count>
+//				lines_queued        <count>
+//				tokens_queued       <count>
+//				batches_per_hour    <count>
+//			}
+//		}
+//		tenant <name> {
+//			weight <number>
+//			limits {
+//				requests_per_minute <count>
+//				tokens_per_minute   <count>
+//				requests_in_flight  <count>
+//				lines_queued        <count>
+//				tokens_queued       <count>
+//				batches_per_hour    <count>
+//			}
 //		}
 //		auth  [off]
 //		hosts [<name...>]
@@ -235,7 +254,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	return block(d, a.options(), "key", "webhook")
+	return block(d, a.options(), "key", "tenant", "webhook")
 }
 
 // options returns the options of the global option.
@@ -266,6 +285,7 @@ func (a *App) options() map[string]option {
 			return nil // none: the environment variable is empty
 		},
 		"key":     a.readKey,
+		"tenant":  a.readTenant,
 		"metrics": func(d *caddyfile.Dispenser) error { return a.Metrics.unmarshal(d) },
 		"webhook": a.readWebhook,
 		"role":    a.readRole,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/tidegate/tidegate/access/limits"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/upstreams"
 )
@@ -15,6 +16,7 @@ import (
 // successor does.
 type dispatcher struct {
 	*upstreams.Pool
+	limits  *limits.Limiter // of clients
 	retired *atomic.Bool
 }
 
@@ -70,6 +72,7 @@ func (d dispatcher) SetPeers(peers batch.Peers, loads map[string]batch.Load) {
 	if d.retired.Load() {
 		return
 	}
+	d.limits.SetGateways(1 + peers.All)
 	if loads == nil { // they are not known
 		d.Pool.SetPeers(upstreams.Peers(peers), nil)
 		return

@@ -129,7 +129,7 @@ func (d *door) serveBody(w http.ResponseWriter, r *http.Request, limit int64, ne
 }
 
 // APIHandler serves /v1/files, /v1/uploads, /v1/batches, /v1/keys, the reports /v1/dashboard
-// and /v1/analytics, /upstreams, /contents/adopt, /health, /ready, /doctor and
+// and /v1/analytics, /upstreams, /limits, /contents/adopt, /health, /ready, /doctor and
 // /metrics. Other requests go to the next handler.
 type APIHandler struct {
 	door
@@ -179,6 +179,10 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	case path == "/webhooks", path == "/webhooks/test":
 		if r = h.admit(w, r, h.app.runtime.gate(), access.Admin); r != nil {
 			h.webhooks(w, r, path)
+		}
+	case path == "/limits":
+		if r = h.admit(w, r, h.app.pool.gate(), access.Admin); r != nil && reads(w, r) {
+			h.showLimits(w, r)
 		}
 	case path == "/upstreams":
 		if r = h.admit(w, r, h.app.pool.gate(), access.Read); r != nil {
@@ -366,7 +370,9 @@ func (h *ProxyHandler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	r := h.app.runtime
-	h.proxy = upstreams.NewProxy(r.pool.Pool, r.log.Named("live"), r.record)
+	proxy := upstreams.NewProxy(r.pool.Pool, r.log.Named("live"), r.record)
+	proxy.Limit(r.pool.limits)
+	h.proxy = proxy
 	return nil
 }
 

@@ -24,6 +24,7 @@ type keyObject struct {
 	Tenant        string         `json:"tenant"`
 	Scopes        []access.Scope `json:"scopes"`
 	Models        []string       `json:"models"` // empty: every model
+	Limits        access.Limits  `json:"limits"`
 	CreatedAt     int64          `json:"created_at"`
 	CreatedBy     *string        `json:"created_by"`
 	ExpiresAt     *int64         `json:"expires_at"`
@@ -39,11 +40,12 @@ type keyList struct {
 
 // keyRequest is the body of POST /v1/keys.
 type keyRequest struct {
-	Name      string   `json:"name"`
-	Tenant    string   `json:"tenant"`
-	Scopes    []string `json:"scopes"`
-	Models    []string `json:"models"`
-	ExpiresAt int64    `json:"expires_at"` // unix seconds; 0: never
+	Name      string        `json:"name"`
+	Tenant    string        `json:"tenant"`
+	Scopes    []string      `json:"scopes"`
+	Models    []string      `json:"models"`
+	Limits    access.Limits `json:"limits"`
+	ExpiresAt int64         `json:"expires_at"` // unix seconds; 0: never
 }
 
 // rotateRequest is the body of POST /v1/keys/{id}/rotate.
@@ -56,7 +58,7 @@ const maxOverlap = 30 * 24 * time.Hour
 
 func objectOf(k access.Key, secret string) keyObject {
 	o := keyObject{
-		Object: "key", ID: k.ID, Key: secret, Name: k.Name, Tenant: k.Tenant, Scopes: k.Scopes, Models: k.Models, CreatedAt: k.CreatedAt.Unix(),
+		Object: "key", ID: k.ID, Key: secret, Name: k.Name, Tenant: k.Tenant, Scopes: k.Scopes, Models: k.Models, Limits: k.Limits, CreatedAt: k.CreatedAt.Unix(),
 		ExpiresAt: unixOrNil(k.ExpiresAt), RevokedAt: unixOrNil(k.RevokedAt), PreviousUntil: unixOrNil(k.PreviousUntil),
 	}
 	if k.CreatedBy != "" {
@@ -157,7 +159,7 @@ func (h *APIHandler) createKey(w http.ResponseWriter, r *http.Request) (keyObjec
 		return keyObject{}, err
 	}
 	client := clientOf(r)
-	k := access.Key{ID: openai.NewID("key_"), Name: request.Name, Tenant: request.Tenant, Models: request.Models, CreatedBy: client.KeyID}
+	k := access.Key{ID: openai.NewID("key_"), Name: request.Name, Tenant: request.Tenant, Models: request.Models, Limits: request.Limits, CreatedBy: client.KeyID}
 	if k.Tenant == "" {
 		k.Tenant = client.Tenant
 	}

@@ -30,6 +30,9 @@ type KeyConfig struct {
 	// Expires is when the key expires: a date such as 2027-01-31 (its start, UTC) or a
 	// time as in RFC 3339. Default: never.
 	Expires string `json:"expires,omitempty"`
+	// Limits limit the use by clients with the key, in addition to the limits of the
+	// tenant. Default: no limit.
+	Limits access.Limits `json:"limits,omitzero"`
 }
 
 // unmarshal parses the name and the block. See App.UnmarshalCaddyfile.
@@ -115,6 +118,7 @@ func (k *KeyConfig) options() map[string]option {
 			_, err := parseExpires(s)
 			return s, err
 		}),
+		"limits": limitsBlock(&k.Limits),
 	}
 }
 
@@ -143,9 +147,12 @@ func parseExpires(text string) (time.Time, error) {
 	return time.Parse(time.RFC3339, text)
 }
 
+// keyID returns the id of a key of the configuration.
+func keyID(name string) string { return "static/" + name }
+
 // key returns the key without its hash.
 func (k *KeyConfig) key() (key access.Key, err error) {
-	key = access.Key{ID: "static/" + k.Name, Name: k.Name, Tenant: cmp.Or(k.Tenant, access.DefaultTenant), Models: k.Models}
+	key = access.Key{ID: keyID(k.Name), Name: k.Name, Limits: k.Limits, Tenant: cmp.Or(k.Tenant, access.DefaultTenant), Models: k.Models}
 	names := k.Scopes
 	if len(names) == 0 {
 		names = []string{string(access.Live), string(access.Batch)}

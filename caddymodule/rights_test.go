@@ -31,6 +31,7 @@ var ownRoutes = map[string]struct {
 	"/contents/adopt":    {"POST", access.Admin},
 	"/webhooks":          {"GET", access.Admin},
 	"/webhooks/test":     {"POST", access.Admin},
+	"/limits":            {"GET", access.Admin},
 	"/upstreams":         {"GET", access.Read},
 	"/upstreams/drain":   {"POST", access.Operate},
 	"/upstreams/undrain": {"POST", access.Operate},

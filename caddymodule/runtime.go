@@ -28,11 +28,12 @@ var runtimes = caddy.NewUsagePool()
 
 // settings are the settings of a configuration generation.
 type settings struct {
-	pool  upstreams.Config
-	batch batch.Config
-	hooks webhook.Config
-	keyed bool // the configuration has API keys
-	local bool // without keys, clients on other machines are refused
+	pool   upstreams.Config
+	batch  batch.Config
+	hooks  webhook.Config
+	limits clientLimits
+	keyed  bool // the configuration has API keys
+	local  bool // without keys, clients on other machines are refused
 }
 
 // runtime is the engine on one store, queue and files, together with the pool.
@@ -43,6 +44,7 @@ type runtime struct {
 	hooks  *webhook.Sender
 	doctor *doctor.Doctor
 	began  time.Time
+	data   string // App.Data
 
 	tried     chan struct{} // closed by triedOnce after the first attempt to open the engine
 	triedOnce sync.Once
@@ -86,8 +88,8 @@ func newRuntime(a *App) (*runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("files: %w", err)
 	}
-	r := &runtime{log: log, pool: a.pool, began: time.Now(), tried: make(chan struct{})}
-	store, queue, files, dispatch, err := withFailpoints(store, queue, files, dispatcher{a.pool.Pool, &r.retired})
+	r := &runtime{log: log, pool: a.pool, data: a.Data, began: time.Now(), tried: make(chan struct{})}
+	store, queue, files, dispatch, err := withFailpoints(store, queue, files, dispatcher{a.pool.Pool, a.pool.limits, &r.retired})
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +145,7 @@ func (r *runtime) start(s *settings) error {
 			return opening
 		}
 	}
-	if err := r.pool.start(&s.pool); err != nil {
+	if err := r.pool.start(&s.pool, r.data); err != nil {
 		if first && opening == nil {
 			err = errors.Join(err, r.engine.Stop(context.Background()))
 		}
@@ -170,6 +172,7 @@ func (r *runtime) gate() gate { return gate{&r.open, r.tried} }
 func (r *runtime) apply(s *settings) {
 	r.engine.Apply(s.batch)
 	r.hooks.Apply(s.hooks)
+	r.pool.limits.Apply(s.limits.config(r.directory.Limits))
 	r.keyed.Store(s.keyed)
 	r.local.Store(s.local)
 	r.drainTime = s.batch.DrainTimeout

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tidegate/tidegate/access/limits"
 	"github.com/tidegate/tidegate/internal/descriptors"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -33,6 +34,10 @@ type live struct {
 	record    *modelRecord // nil for a model that no server has
 	noServer  bool         // refused with 404 because the model's server is not available
 	cutOff    bool         // the server aborted the answer
+
+	grant        *limits.Grant // nil for a client without limits
+	promptTokens int64         // as estimated for grant
+	events       int64         // of the answer, if it is a stream
 }
 
 // forward tries the servers one after the other, each once.
@@ -216,6 +221,7 @@ func (l *live) finish() {
 	if l.done.Status == statusClientGone {
 		l.w.WriteHeader(statusClientGone) // otherwise net/http would log 200
 	}
+	l.endLimits()
 	now := time.Now()
 	l.done.Duration = now.Sub(l.began)
 	l.recordOutcome(now)

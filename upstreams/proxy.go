@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/access"
+	"github.com/tidegate/tidegate/access/limits"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -22,6 +23,7 @@ type Proxy struct {
 	pool   *Pool
 	log    *zap.Logger
 	record func(context.Context, LiveRequest)
+	limits *limits.Limiter // of clients; nil: none
 }
 
 // LiveRequest is the outcome of one live request.
@@ -137,6 +139,10 @@ func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 	}
 	l.done.Class = l.query.Class
 	l.ticket = ticket{query: &l.query, key: cmp.Or(client.KeyID, clientKey(r)), whole: body.replayable(), noEngine: rt.noEngine}
+	if err := l.takeLimits(client); err != nil {
+		l.refuse(err)
+		return
+	}
 	l.header = requestHeader(r, s, l.id)
 	l.forward()
 }

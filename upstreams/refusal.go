@@ -75,7 +75,7 @@ func (l *live) relayRefusal() {
 		return
 	}
 	l.done.Status = v.status
-	answerHeader(h, s.header, l.id)
+	l.answerHeader(s.header)
 	h["Content-Type"] = contentJSON
 	h["Content-Length"] = []string{strconv.Itoa(len(raw))}
 	if h["Retry-After"] == nil && (v.status == http.StatusTooManyRequests || v.status == http.StatusServiceUnavailable) {

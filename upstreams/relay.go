@@ -30,7 +30,7 @@ func (l *live) relayWhole(a *attempt, answer *http.Response) (handled bool) {
 	a.commit()
 	a.succeeded()
 	h := l.w.Header()
-	answerHeader(h, answer.Header, l.id)
+	l.answerHeader(answer.Header)
 	h["Content-Length"] = answer.Header["Content-Length"]
 	l.done.Status = answer.StatusCode
 	l.w.WriteHeader(answer.StatusCode)
@@ -119,7 +119,7 @@ func (l *live) relayParts(a *attempt, answer *http.Response) (handled bool) {
 // start sends the header of an answer whose body is streamed.
 func (l *live) start(answer *http.Response) {
 	h := l.w.Header()
-	answerHeader(h, answer.Header, l.id)
+	l.answerHeader(answer.Header)
 	if answer.ContentLength >= 0 {
 		h["Content-Length"] = answer.Header["Content-Length"]
 	}

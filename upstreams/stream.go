@@ -58,6 +58,7 @@ type stream struct {
 
 func (st *stream) close() {
 	st.done.Usage, _, st.done.HasUsage = st.seen.Usage()
+	st.events = st.seen.Events()
 	if st.begun {
 		st.done.ITL = st.interval()
 	}

@@ -23,6 +23,7 @@ var (
 	sizes        = kind{[]string{"-1", "0", "0MiB", "-32MiB", "NaN", "32parsecs", "1,5MiB", "99999999999999999999", "16EiB", "2PiB", "large", `""`, "1s"}, "from 1B to 1PiB"}
 	words        = kind{[]string{`""`, `" "`}, "not empty"}
 	anything     = kind{}
+	limitValues  = kind{[]string{"-1", "0", "1.5", "many", "NaN", "1e3", "9223372036854775808", "1000000000001", `""`, "1s"}, "a whole number from 1 to 1000000000000"}
 )
 
 func numbers(most string) kind {
@@ -33,6 +34,7 @@ func numbers(most string) kind {
 var values = map[string]map[string]kind{
 	"": {
 		"data": words, "pool": anything, "batch": {[]string{"on", `""`, "OFF"}, `followed by "off" or a block`}, "body": anything, "store": anything, "queue": anything, "files": anything,
+		"tenant":   {[]string{`""`, "a/b", "-a", "*"}, "must have 1 to 64 letters"},
 		"key":      {[]string{`a`, `""`, "\"a\x1b\""}, "key"},
 		"api_keys": {[]string{`""`, `one " "`, ",", "one ,,"}, "a key is empty"},
 		"role":     {[]string{"boss", "Serve", `""`}, "must be one of all, serve, work"},
@@ -65,6 +67,11 @@ var values = map[string]map[string]kind{
 		"scopes": {[]string{"root", "live Admin", `""`, "live,batch"}, "scopes are: live, batch, read, operate, admin"},
 		"models": {[]string{`""`, `a ""`}, "the name of a model is empty"}, "expires": {[]string{"tomorrow", "2027-13-01", `""`, "30d"}, "a date such as"},
 	},
+	"tenant": {"weight": numbers("1000"), "limits": {[]string{"60", `""`}, "wrong argument count"}},
+	"limits": {
+		"requests_per_minute": limitValues, "tokens_per_minute": limitValues, "requests_in_flight": limitValues,
+		"lines_queued": limitValues, "tokens_queued": limitValues, "batches_per_hour": limitValues,
+	},
 	"guardrail": {
 		"timeout": durations, "key": {[]string{"literal", "{env.KEY:literal}"}, "must be a placeholder"}, "fail": {[]string{"shut", "Open", `""`}, "must be one of closed, open"},
 		"classes": {[]string{"flex", "live flex", `""`}, "classes must be live, batch or both"},
@@ -95,6 +102,8 @@ var settings = map[string]string{
 	"body":      "{\n\ttidegate {\n\tbody {\n\n%s\n\t}\n\t}\n}\n",
 	"batch":     "{\n\ttidegate {\n\tbatch {\n\n%s\n\t}\n\t}\n}\n",
 	"key":       "{\n\ttidegate {\n\n\tkey a {\n%s\n\t}\n\t}\n}\n",
+	"tenant":    "{\n\ttidegate {\n\n\ttenant a {\n%s\n\t}\n\t}\n}\n",
+	"limits":    "{\n\ttidegate {\n\ttenant a {\n\tlimits {\n%s\n\t}\n\t}\n\t}\n}\n",
 	"guardrail": "{\n\ttidegate {\n\tpool {\n\tguardrail http://a {\n%s\n\t}\n\t}\n\t}\n}\n",
 	"upstream":  "{\n\ttidegate {\n\tpool {\n\tupstream https://a {\n%s\n\t}\n\t}\n\t}\n}\n",
 	"postgres":  "{\n\ttidegate {\n\n\tstore postgres postgres://db/tidegate {\n%s\n\t}\n\t}\n}\n",

@@ -31,8 +31,9 @@ func keysCreate() *cobra.Command {
 	scopes := f.StringSlice("scopes", nil, "live, batch, read, operate, admin (default: live,batch)")
 	models := f.StringSlice("models", nil, "models that it may use (default: every model)")
 	ttl := f.Duration("ttl", 0, "how long it is valid (default: for ever)")
+	limits := limitFlags(cmd)
 	cmd.RunE = run(func(ctx context.Context, s *session, args []string) error {
-		request := client.NewKey{Name: args[0], Tenant: *tenant, Scopes: *scopes, Models: *models}
+		request := client.NewKey{Name: args[0], Tenant: *tenant, Scopes: *scopes, Models: *models, Limits: limits()}
 		if *ttl < 0 {
 			return errors.New("--ttl must not be negative")
 		}
@@ -46,6 +47,31 @@ func keysCreate() *cobra.Command {
 		return s.showKey(k)
 	})
 	return cmd
+}
+
+// limitFlags adds a flag for each limit, and returns a function that returns those that
+// are set.
+func limitFlags(cmd *cobra.Command) func() map[string]int64 {
+	values := make(map[string]*int64)
+	for _, limit := range []struct{ flag, name, usage string }{
+		{"rpm", "requests_per_minute", "requests and lines of batches per minute"},
+		{"tpm", "tokens_per_minute", "tokens per minute"},
+		{"in-flight", "requests_in_flight", "requests and lines of batches in flight"},
+		{"lines-queued", "lines_queued", "waiting lines of batches"},
+		{"tokens-queued", "tokens_queued", "estimated tokens of waiting lines"},
+		{"batches-per-hour", "batches_per_hour", "new batches per hour"},
+	} {
+		values[limit.name] = cmd.Flags().Int64(limit.flag, 0, "limit of "+limit.usage+" (default: no limit)")
+	}
+	return func() map[string]int64 {
+		set := make(map[string]int64)
+		for name, value := range values {
+			if *value != 0 {
+				set[name] = *value
+			}
+		}
+		return set
+	}
 }
 
 // showKey prints a new key alone on standard output, so that scripts can store it.

@@ -25,7 +25,7 @@ var (
 	countKeys   = declare(`SELECT count(*) FROM api_keys`)
 	forgetKey   = declare(`DELETE FROM api_keys WHERE seq = (SELECT seq FROM api_keys WHERE ` + keyOver + ` ORDER BY seq LIMIT 1)`)
 	keyTaken    = declare(`SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = $1) OR EXISTS (SELECT 1 FROM api_keys WHERE hash = $2)`)
-	insertKey   = declare(`INSERT INTO api_keys (` + store.KeyColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, '', NULL) RETURNING ` + store.KeyColumns)
+	insertKey   = declare(`INSERT INTO api_keys (` + store.KeyColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, '', NULL, $10) RETURNING ` + store.KeyColumns)
 	revokeKey   = declare(`UPDATE api_keys SET revoked_at = coalesce(revoked_at, $1) WHERE id = $2 RETURNING ` + store.KeyColumns)
 	rotateKey   = declare(`UPDATE api_keys SET previous_hash = hash, previous_until = $1, hash = $2 WHERE id = $3 RETURNING ` + store.KeyColumns)
 )
@@ -89,6 +89,10 @@ func (s *Store) CreateKey(ctx context.Context, n access.Key, check batch.KeysChe
 	if err != nil {
 		return k, err
 	}
+	limits, err := store.EncodeLimits(n.Limits)
+	if err != nil {
+		return k, err
+	}
 	err = s.changeKeys(ctx, "creating key", func(t *tx) error {
 		taken, err := one(ctx, t, store.Value[bool], keyTaken, n.ID, n.Hash.String())
 		switch {
@@ -114,7 +118,7 @@ func (s *Store) CreateKey(ctx context.Context, n access.Key, check batch.KeysChe
 			}
 		}
 		k, err = one(ctx, t, store.ScanKey, insertKey, n.ID, n.Name, n.Tenant, n.Hash.String(), store.Scopes(n.Scopes), models,
-			t.micros(), n.CreatedBy, store.TimeOrNull(n.ExpiresAt))
+			t.micros(), n.CreatedBy, store.TimeOrNull(n.ExpiresAt), limits)
 		return err
 	})
 	if broken(err) { // it is unknown whether the transaction was committed

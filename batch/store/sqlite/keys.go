@@ -22,7 +22,7 @@ var (
 	countKeys   = reads(`SELECT count(*) FROM api_keys`)
 	forgetKey   = writes(`DELETE FROM api_keys WHERE seq = (SELECT seq FROM api_keys WHERE ` + keyOver + ` ORDER BY seq LIMIT 1)`)
 	keyTaken    = reads(`SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = ?1) OR EXISTS (SELECT 1 FROM api_keys WHERE hash = ?2)`)
-	insertKey   = writes(`INSERT INTO api_keys (` + store.KeyColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, '', NULL) RETURNING ` + store.KeyColumns)
+	insertKey   = writes(`INSERT INTO api_keys (` + store.KeyColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, '', NULL, ?) RETURNING ` + store.KeyColumns)
 	revokeKey   = writes(`UPDATE api_keys SET revoked_at = coalesce(revoked_at, ?1) WHERE id = ?2 RETURNING ` + store.KeyColumns)
 	rotateKey   = writes(`UPDATE api_keys SET previous_hash = hash, previous_until = ?1, hash = ?2 WHERE id = ?3 RETURNING ` + store.KeyColumns)
 )
@@ -75,6 +75,10 @@ func (s *Store) CreateKey(ctx context.Context, n access.Key, check batch.KeysChe
 	if err != nil {
 		return k, err
 	}
+	limits, err := store.EncodeLimits(n.Limits)
+	if err != nil {
+		return k, err
+	}
 	err = s.write(ctx, "creating key", func(t *tx) error {
 		taken, err := one(ctx, t, keyTaken, store.Value[bool], n.ID, n.Hash.String())
 		switch {
@@ -100,7 +104,7 @@ func (s *Store) CreateKey(ctx context.Context, n access.Key, check batch.KeysChe
 			}
 		}
 		k, err = one(ctx, t, insertKey, store.ScanKey, n.ID, n.Name, n.Tenant, n.Hash.String(), store.Scopes(n.Scopes), models,
-			store.Micros(t.now), n.CreatedBy, store.TimeOrNull(n.ExpiresAt))
+			store.Micros(t.now), n.CreatedBy, store.TimeOrNull(n.ExpiresAt), limits)
 		if err != nil {
 			return err
 		}

@@ -59,6 +59,7 @@ var keyTests = []test{
 		began := e.now()
 		first, second := e.newKey(), e.newKey()
 		first.Models, first.ExpiresAt, first.CreatedBy = []string{"m", "ü/\"\u202e"}, began.Add(time.Hour), "key_0"
+		first.Limits = access.Limits{RequestsPerMinute: 1, TokensPerMinute: access.MaxLimit, RequestsInFlight: 3, LinesQueued: 4, TokensQueued: 5, BatchesPerHour: 6}
 		var made []access.Key
 		for _, n := range []access.Key{second, first} {
 			e.changes("creation", func() {

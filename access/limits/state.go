@@ -1,0 +1,143 @@
+package limits
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// idleTime is how long an account is kept that nothing uses. All of its buckets are full
+// by then, so that a new one is equal.
+const idleTime = 2 * time.Hour
+
+// state is what a gateway stores, so that a restart does not fill the buckets.
+type state struct {
+	Keys    map[string]levels `json:"keys,omitempty"` // by id
+	Tenants map[string]levels `json:"tenants,omitempty"`
+}
+
+// levels are the buckets of an account.
+type levels struct {
+	Requests *level `json:"requests,omitempty"`
+	Tokens   *level `json:"tokens,omitempty"`
+	Batches  *level `json:"batches,omitempty"`
+}
+
+// level is a bucket.
+type level struct {
+	Level float64   `json:"level"`
+	At    time.Time `json:"at"`
+}
+
+func levelOf(b bucket) *level {
+	if b.at.IsZero() {
+		return nil
+	}
+	return &level{b.level, b.at}
+}
+
+// bucket returns the bucket, whose time is not after now: the clock may have been set back.
+func (v *level) bucket(now time.Time) bucket {
+	if v == nil || v.At.IsZero() {
+		return bucket{}
+	}
+	if v.At.After(now) {
+		return bucket{v.Level, now}
+	}
+	return bucket{v.Level, v.At}
+}
+
+// Save writes the state to a file if it has changed since the last call, and forgets
+// accounts that are not used any more.
+func (l *Limiter) Save(path string) error {
+	text, err := l.encode()
+	if err != nil || text == nil {
+		return err
+	}
+	if err := replace(path, text); err != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.changed = true // for the next call
+		return fmt.Errorf("writing the use of limits: %w", err)
+	}
+	return nil
+}
+
+// encode returns the state, nil if it has not changed.
+func (l *Limiter) encode() ([]byte, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.changed {
+		return nil, nil
+	}
+	l.changed = false
+	s := state{Keys: make(map[string]levels), Tenants: make(map[string]levels)}
+	now := l.now()
+	for o, a := range l.accounts {
+		if a.inFlight == 0 && now.Sub(a.used) > idleTime {
+			delete(l.accounts, o)
+			continue
+		}
+		of := levels{levelOf(a.requests), levelOf(a.tokens), levelOf(a.batches)}
+		if o.tenant {
+			s.Tenants[o.name] = of
+		} else {
+			s.Keys[o.name] = of
+		}
+	}
+	return json.Marshal(s)
+}
+
+// replace writes a file that exists completely or not at all.
+func replace(path string, text []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(f.Name()) }() // fails after the rename
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// Load reads the state that Save wrote. Accounts that were used since the start keep
+// theirs. A file that does not exist is no error.
+func (l *Limiter) Load(path string) error {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading the use of limits: %w", err)
+	}
+	var s state
+	if err := json.Unmarshal(text, &s); err != nil {
+		return fmt.Errorf("reading the use of limits from %s: %w", path, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for name, of := range s.Keys {
+		l.restore(owner{name: name}, of)
+	}
+	for name, of := range s.Tenants {
+		l.restore(owner{tenant: true, name: name}, of)
+	}
+	return nil
+}
+
+func (l *Limiter) restore(o owner, of levels) {
+	if l.accounts[o] != nil {
+		return
+	}
+	now := l.now()
+	l.accounts[o] = &account{owner: o, used: now, requests: of.Requests.bucket(now), tokens: of.Tokens.bucket(now), batches: of.Batches.bucket(now)}
+}

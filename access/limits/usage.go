@@ -1,0 +1,41 @@
+package limits
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"github.com/tidegate/tidegate/access"
+)
+
+// Usage is what a key or a tenant has left on this gateway.
+type Usage struct {
+	Key      string        `json:"key,omitempty"`    // id, for a key
+	Tenant   string        `json:"tenant,omitempty"` // for a tenant
+	Limits   access.Limits `json:"limits"`
+	InFlight int64         `json:"in_flight"`
+	// Remaining is what the limits by time still allow, by their names.
+	Remaining map[string]int64 `json:"remaining"`
+}
+
+// Usage returns the use of all keys and tenants with limits that were active lately.
+func (l *Limiter) Usage() []Usage {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	list := make([]Usage, 0, len(l.accounts))
+	for o, a := range l.accounts {
+		u := Usage{Limits: a.limits, InFlight: a.inFlight, Remaining: make(map[string]int64)}
+		if u.Tenant = o.name; !o.tenant {
+			u.Key, u.Tenant = o.name, ""
+		}
+		for _, r := range append(a.rates(0, l.gateways, now), a.batchRate(l.gateways, now)...) {
+			u.Remaining[r.kind.String()] = int64(math.Floor(max(0, r.bucket.level) + 1e-6))
+		}
+		list = append(list, u)
+	}
+	slices.SortFunc(list, func(a, b Usage) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Key, b.Key))
+	})
+	return list
+}

@@ -1,0 +1,116 @@
+package caddymodule
+
+import (
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/tidegate/tidegate/access"
+	"github.com/tidegate/tidegate/access/limits"
+)
+
+// TenantConfig configures a tenant.
+type TenantConfig struct {
+	// Name is that of the tenant, as keys name it.
+	Name string `json:"name"`
+	// Weight is the tenant's share of the slots for batches, relative to other tenants
+	// with waiting lines. Default 1.
+	Weight float64 `json:"weight,omitempty"`
+	// Limits limit the use by all clients of the tenant together. Default: no limit.
+	Limits access.Limits `json:"limits,omitzero"`
+}
+
+// maxTenantWeight limits the weight of a tenant.
+const maxTenantWeight = 1000
+
+// readTenant parses a tenant. See App.UnmarshalCaddyfile.
+func (a *App) readTenant(d *caddyfile.Dispenser) (err error) {
+	var t TenantConfig
+	if t.Name, err = argument(d); err != nil {
+		return err
+	}
+	for i := range a.Tenants {
+		if a.Tenants[i].Name == t.Name {
+			return d.Errf("tenant %s already specified", t.Name)
+		}
+	}
+	if err := access.CheckTenant(t.Name); err != nil {
+		return d.WrapErr(err)
+	}
+	if err := block(d, map[string]option{"weight": number(&t.Weight, maxTenantWeight), "limits": limitsBlock(&t.Limits)}); err != nil {
+		return err
+	}
+	a.Tenants = append(a.Tenants, t)
+	return nil
+}
+
+// limitsBlock parses a block of limits:
+//
+//	limits {
+//		<limit> <count>
+//	}
+func limitsBlock(to *access.Limits) option {
+	return func(d *caddyfile.Dispenser) error {
+		if d.NextArg() {
+			return d.ArgErr()
+		}
+		options := make(map[string]option)
+		for _, f := range to.Fields() {
+			options[f.Name] = parsed(f.Value, fmt.Sprintf("a whole number from 1 to %d", int64(access.MaxLimit)), parseLimit)
+		}
+		return block(d, options)
+	}
+}
+
+func parseLimit(s string) (int64, error) {
+	n, err := parseCount(s, 1, access.MaxLimit)
+	return int64(n), err
+}
+
+// checkTenants returns the first error of the tenants.
+func (a *App) checkTenants() error {
+	seen := make(map[string]bool)
+	for _, t := range a.Tenants {
+		if err := access.CheckTenant(t.Name); err != nil {
+			return err
+		}
+		if seen[t.Name] {
+			return fmt.Errorf("tenant %s already specified", t.Name)
+		}
+		seen[t.Name] = true
+		if !(t.Weight >= 0 && t.Weight <= maxTenantWeight) {
+			return fmt.Errorf("tenant %s: weight must be above 0 and up to %d, not %g", t.Name, maxTenantWeight, t.Weight)
+		}
+		if err := t.Limits.Check(); err != nil {
+			return fmt.Errorf("tenant %s: %w", t.Name, err)
+		}
+	}
+	return nil
+}
+
+// clientLimits are the limits of a configuration.
+type clientLimits struct {
+	tenants map[string]access.Limits
+	keys    map[string]access.Limits // of the configuration, by id
+}
+
+func (a *App) clientLimits() clientLimits {
+	c := clientLimits{make(map[string]access.Limits), make(map[string]access.Limits)}
+	for _, t := range a.Tenants {
+		c.tenants[t.Name] = t.Limits
+	}
+	for i := range a.Keys {
+		c.keys[keyID(a.Keys[i].Name)] = a.Keys[i].Limits
+	}
+	return c
+}
+
+// config returns the limits, with those of managed keys.
+func (c clientLimits) config(managed func(id string) access.Limits) limits.Config {
+	return limits.Config{Tenants: c.tenants, Keys: func(id string) access.Limits {
+		if own, ok := c.keys[id]; ok {
+			return own
+		}
+		return managed(id)
+	}}
+}

@@ -1,0 +1,210 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/integration/tidegatetest"
+)
+
+const (
+	limitedKey = "limited-secret"
+	adminKey   = "admin-secret"
+)
+
+// runLimited starts a gateway with a key that has limits, and an admin.
+func runLimited(t *testing.T, sims []*tidegatetest.Sim, limits, more string) *tidegatetest.Gateway {
+	t.Helper()
+	g := tidegatetest.Run(t, tidegatetest.Settings{
+		Sims: sims, Env: []string{"LIMITED_KEY=" + limitedKey, "ADMIN_KEY=" + adminKey},
+		App: "key limited {\nsecret {env.LIMITED_KEY}\ntenant team\nlimits {\n" + limits + "\n}\n}\nkey admin {\nsecret {env.ADMIN_KEY}\nscopes admin\n}\n" + more,
+	})
+	g.APIKey = limitedKey
+	return g
+}
+
+// chat sends a live request and returns the answer with its body read.
+func chat(t *testing.T, g *tidegatetest.Gateway, body []byte) (*http.Response, []byte) {
+	t.Helper()
+	r, err := g.Request(t.Context(), http.MethodPost, tidegatetest.ChatPath, "application/json", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Error(err)
+		return nil, nil
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	return answer, text
+}
+
+// Fifty parallel clients of one key get the limit and what is refilled meanwhile, no more
+// and no less; a restart does not renew it, and another key is not limited.
+func TestRequestsPerMinute(t *testing.T) {
+	const limit, clients = 120, 50
+	sims := tidegatetest.StartSims(t, 2)
+	g := runLimited(t, sims, "requests_per_minute "+strconv.Itoa(limit), "")
+	body := tidegatetest.ChatBody(t, "hi", false)
+	began := time.Now()
+	flood := func() (admitted int) {
+		var ok, refused atomic.Int64
+		var all sync.WaitGroup
+		for range clients {
+			all.Go(func() {
+				for range 6 {
+					answer, text := chat(t, g, body)
+					if answer == nil {
+						return
+					}
+					if got := answer.Header.Get("X-Ratelimit-Limit-Requests"); got != strconv.Itoa(limit) {
+						t.Errorf("x-ratelimit-limit-requests is %q, want %d", got, limit)
+					}
+					switch answer.StatusCode {
+					case http.StatusOK:
+						ok.Add(1)
+					case http.StatusTooManyRequests:
+						refused.Add(1)
+						var e struct {
+							Error struct{ Code, Type string }
+						}
+						if err := json.Unmarshal(text, &e); err != nil || e.Error.Code != "rate_limit_exceeded" || answer.Header.Get("Retry-After") == "" || answer.Header.Get("X-Ratelimit-Remaining-Requests") != "0" {
+							t.Errorf("a refusal is %s with %v, %v; want OpenAI's", text, answer.Header, err)
+						}
+					default:
+						t.Errorf("got %d %s, want 200 or 429", answer.StatusCode, text)
+					}
+				}
+			})
+		}
+		all.Wait()
+		if refused.Load() == 0 {
+			t.Error("no request was refused")
+		}
+		return int(ok.Load())
+	}
+	most := func() int { return limit + int(time.Since(began).Seconds()*limit/60) + 1 }
+	admitted := flood()
+	if admitted < limit || admitted > most() {
+		t.Errorf("%d requests were admitted, want %d to %d", admitted, limit, most())
+	}
+	n := 0
+	for _, s := range sims {
+		n += int(s.Stats(t).Calls)
+	}
+	if n != admitted {
+		t.Errorf("the servers received %d requests, want %d", n, admitted)
+	}
+	g.Restart(t)
+	if admitted += flood(); admitted > most() {
+		t.Errorf("%d requests were admitted with those after a restart, want at most %d", admitted, most())
+	}
+	if refused := g.Metric(t, `tidegate_limit_refused_total{limit="requests_per_minute"}`); refused == 0 {
+		t.Error("the metric of refused requests is 0 after the restart")
+	}
+	g.APIKey = adminKey
+	if answer, text := chat(t, g, body); answer.StatusCode != http.StatusOK || answer.Header.Get("X-Ratelimit-Limit-Requests") != "" {
+		t.Errorf("the admin got %d %s with %v, want 200 without limits", answer.StatusCode, text, answer.Header)
+	}
+	var used struct {
+		Data []struct {
+			Key       string
+			Remaining map[string]int64
+		}
+	}
+	g.Get(t, "/limits", &used)
+	if len(used.Data) != 1 || used.Data[0].Key != "static/limited" {
+		t.Errorf("GET /limits has %+v, want the key", used.Data)
+	}
+}
+
+// No more requests are in flight than the limit, and as many can be.
+func TestRequestsInFlight(t *testing.T) {
+	sims := []*tidegatetest.Sim{tidegatetest.StartSim(t, "--ttft", "20s")}
+	g := runLimited(t, sims, "requests_in_flight 3", "")
+	body := tidegatetest.ChatBody(t, "hi", true)
+	var statuses [8]int
+	var all sync.WaitGroup
+	refused := make(chan struct{}, len(statuses))
+	for i := range statuses {
+		all.Go(func() {
+			r, err := g.Request(t.Context(), http.MethodPost, tidegatetest.ChatPath, "application/json", bytes.Clone(body))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			answer, err := http.DefaultClient.Do(r)
+			if err != nil {
+				return // the servers are stopped at the end
+			}
+			defer answer.Body.Close()
+			statuses[i] = answer.StatusCode
+			if answer.StatusCode == http.StatusTooManyRequests {
+				refused <- struct{}{}
+			}
+		})
+	}
+	for range len(statuses) - 3 {
+		select {
+		case <-refused:
+		case <-time.After(15 * time.Second):
+			t.Fatal("fewer than 5 of 8 requests were refused, want 5")
+		}
+	}
+	if n := sims[0].Stats(t).Running; n > 3 {
+		t.Errorf("the server runs %d requests, want at most 3", n)
+	}
+	sims[0].Kill(t)
+	all.Wait()
+	for _, status := range statuses {
+		if status == http.StatusOK {
+			t.Error("got 200 of a server that was killed")
+		}
+	}
+}
+
+// The estimate is replaced by the tokens that an answer has used, and a failure is
+// refunded.
+func TestTokensPerMinute(t *testing.T) {
+	sims := tidegatetest.StartSims(t, 1)
+	g := runLimited(t, sims, "tokens_per_minute 6000", "")
+	remaining := func(body string) (status, left int) {
+		answer, _ := chat(t, g, []byte(body))
+		left, err := strconv.Atoi(answer.Header.Get("X-Ratelimit-Remaining-Tokens"))
+		if err != nil {
+			t.Errorf("x-ratelimit-remaining-tokens: %v", err)
+		}
+		return answer.StatusCode, left
+	}
+	var ask map[string]any
+	if err := json.Unmarshal(tidegatetest.ChatBody(t, "hi", false), &ask); err != nil {
+		t.Fatal(err)
+	}
+	ask["max_tokens"] = 5000
+	large, err := json.Marshal(ask)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 { // each reserves most of the limit, and uses little
+		if status, left := remaining(string(large)); status != http.StatusOK || left > 1000 {
+			t.Errorf("request %d: got %d with %d tokens left, want 200 and at most 1000", i, status, left)
+		}
+	}
+	sims[0].Stop(t)
+	for range 3 {
+		if status, left := remaining(string(large)); status == http.StatusTooManyRequests || left > 1000 {
+			t.Errorf("without a server: got %d with %d tokens left, want no refusal by the limit", status, left)
+		}
+	}
+}

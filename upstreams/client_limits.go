@@ -1,0 +1,55 @@
+package upstreams
+
+import (
+	"net/http"
+
+	"github.com/tidegate/tidegate/access"
+	"github.com/tidegate/tidegate/access/limits"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// Limit makes the proxy enforce the limits of clients. It must be called before the first
+// request.
+func (x *Proxy) Limit(l *limits.Limiter) { x.limits = l }
+
+// takeLimits takes the request from the limits of its client, or returns the error for a
+// limit that is reached.
+func (l *live) takeLimits(client access.Identity) error {
+	of := limits.Of(client)
+	if !l.proxy.limits.Limited(of) {
+		return nil
+	}
+	l.promptTokens = openai.PromptTokens(max(l.body.length, int64(len(l.body.head))))
+	grant, refused := l.proxy.limits.Admit(of, l.promptTokens+openai.AnswerTokens(l.body.head))
+	if refused != nil {
+		refused.Header(l.w.Header())
+		return openai.Overloaded(refused.Wait, "%s", refused.Message())
+	}
+	l.grant = grant
+	grant.Header(l.w.Header()) // of errors, too
+	return nil
+}
+
+// endLimits returns what the request has not used. Of a stream without usage, each event
+// counts as a token.
+func (l *live) endLimits() {
+	if l.grant == nil {
+		return
+	}
+	o := limits.Outcome{Sent: l.connected, Failed: l.done.Status >= http.StatusBadRequest && l.done.Status != statusClientGone || l.done.Status == 0}
+	switch {
+	case l.done.HasUsage:
+		o.Known, o.Tokens = true, l.done.Usage.InputTokens+l.done.Usage.OutputTokens
+	case l.events > 0:
+		o.Known, o.Tokens = true, l.promptTokens+l.events
+	}
+	l.grant.End(o)
+}
+
+// answerHeader copies the header of an upstream's answer, except those of the upstream's
+// own limits if the client has limits here.
+func (l *live) answerHeader(src http.Header) {
+	h := l.w.Header()
+	answerHeader(h, src, l.id)
+	l.grant.Header(h)
+}
