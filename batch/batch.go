@@ -3,6 +3,7 @@ package batch
 import (
 	"time"
 
+	"github.com/tidegate/tidegate/access/limits"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -142,6 +143,9 @@ type Plan struct {
 	Models []ModelLines // when they name several
 	Lines  int          // requests in all slices together
 	Slices []SlicePlan
+	Tokens int64 // of all lines, as estimated
+	// Queue are the limits of the waiting lines of the client, this batch included.
+	Queue []limits.QueueLimit
 }
 
 // BatchClaim is the right to validate or finalize a batch. Attempt is its fencing token:

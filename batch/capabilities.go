@@ -41,6 +41,8 @@ type DispatcherCapabilities struct {
 	Models ModelDiscoverer
 	// Hours is set if lines may run only at some times of day.
 	Hours Timed
+	// Limits is set if clients can have limits.
+	Limits ClientLimiter
 }
 
 // Membership records which gateways share a store.

@@ -190,7 +190,9 @@ type FinishStore interface {
 	RenewBatch(ctx context.Context, c BatchClaim, lease time.Duration) error
 	ReleaseBatch(ctx context.Context, c BatchClaim) error
 	// StartBatch inserts the slices and moves the batch from Validating to
-	// InProgress. It returns ErrStale for an old claim.
+	// InProgress. It returns ErrStale for an old claim, and a *QueueFullError, without
+	// a change, if the lines exceed a limit of the plan. Concurrent calls do not exceed
+	// one together.
 	StartBatch(ctx context.Context, c BatchClaim, p Plan) error
 	// Slices lists slices in any state by number, from first on.
 	Slices(ctx context.Context, batchID string, first, limit int) ([]Slice, error)

@@ -86,7 +86,7 @@ func (d dispatcher) SetPeers(peers batch.Peers, loads map[string]batch.Load) {
 
 // Capabilities implements batch.Dispatcher.
 func (d dispatcher) Capabilities() batch.DispatcherCapabilities {
-	return batch.DispatcherCapabilities{Loads: d, Models: d, Hours: d}
+	return batch.DispatcherCapabilities{Loads: d, Models: d, Hours: d, Limits: d.limits}
 }
 
 // Closed reports whether no line may start at this time of day.

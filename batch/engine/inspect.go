@@ -115,7 +115,9 @@ func (v *validator) scanLines(ctx context.Context, from io.Reader, endpoint stri
 			s.find(line.Number, f)
 		}
 		v.scanRequest(ctx, s, line.Number, request, ids)
-		cut.add(line, openai.OutputLimit(request.Body))
+		answer := openai.OutputLimit(request.Body)
+		s.plan.Tokens += openai.PromptTokens(int64(len(request.Body))) + int64(answer)
+		cut.add(line, answer)
 		s.progress()
 	}
 	if err := ctx.Err(); err != nil { // it may have ended a wait

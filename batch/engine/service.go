@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/access"
+	"github.com/tidegate/tidegate/access/limits"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -20,11 +21,23 @@ func (e *Engine) CreateBatch(ctx context.Context, tenant string, r batch.CreateR
 		}
 	}
 	client := access.From(ctx)
+	undo, refused := e.takeBatch(limits.Client{Key: client.KeyID, Tenant: tenant})
+	if refused != nil {
+		if r.IdempotencyKey != "" { // a repetition makes no batch
+			if b, err := e.store.BatchOfKey(ctx, tenant, r.IdempotencyKey, r.RequestHash); !errors.Is(err, batch.ErrNotFound) {
+				return b, err
+			}
+		}
+		return batch.Batch{}, refused
+	}
 	b, created, err := e.store.CreateBatch(ctx, batch.NewBatch{
 		ID: openai.NewID("batch_"), Tenant: tenant, Endpoint: r.Endpoint, InputFileID: r.InputFileID,
 		CompletionWindow: r.CompletionWindow, Window: r.Window, Metadata: r.Metadata, Priority: r.Priority, OutputTTL: r.OutputTTL,
 		IdempotencyKey: r.IdempotencyKey, RequestHash: r.RequestHash, KeyID: client.KeyID, Models: client.Models,
 	})
+	if err != nil || !created {
+		undo()
+	}
 	if err != nil {
 		return batch.Batch{}, err
 	}
@@ -34,6 +47,19 @@ func (e *Engine) CreateBatch(ctx context.Context, tenant string, r batch.CreateR
 	e.log.Info("batch created", zap.String("batch_id", b.ID), zap.String("endpoint", b.Endpoint), zap.String("input", b.InputFileID))
 	e.notify()
 	return b, nil
+}
+
+// takeBatch counts a batch of a client, or returns the error for a limit that is reached.
+func (e *Engine) takeBatch(c limits.Client) (undo func(), err error) {
+	limiter := e.dispatcher.Capabilities().Limits
+	if limiter == nil {
+		return func() {}, nil
+	}
+	undo, refused := limiter.TakeBatch(c)
+	if refused != nil {
+		return nil, openai.Overloaded(refused.Wait, "%s", refused.Message())
+	}
+	return undo, nil
 }
 
 // notDeleted returns a batch that an idempotency key made before, or an error if it has

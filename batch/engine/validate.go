@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/access"
+	"github.com/tidegate/tidegate/access/limits"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 	"github.com/tidegate/tidegate/internal/wait"
@@ -80,7 +81,14 @@ func (v *validator) validate(ctx context.Context, c batch.BatchClaim) error {
 	if s.loading != "" {
 		return v.countWaiting(ctx, c, s)
 	}
-	if err := v.store.StartBatch(ctx, c, s.plan); err != nil {
+	if limiter := v.dispatcher.Capabilities().Limits; limiter != nil {
+		s.plan.Queue = limiter.Queue(limits.Client{Key: c.Batch.KeyID, Tenant: c.Batch.Tenant})
+	}
+	err = v.store.StartBatch(ctx, c, s.plan)
+	if full, ok := errors.AsType[*batch.QueueFullError](err); ok {
+		return v.store.FailBatch(ctx, c, []openai.BatchError{{Code: "token_limit_exceeded", Message: full.Error()}})
+	}
+	if err != nil {
 		return fmt.Errorf("starting batch: %w", err)
 	}
 	// What the queue does not take is found in the store.

@@ -29,6 +29,19 @@ func Value[T any](r Row) (v T, err error) {
 	return v, err
 }
 
+// QueuedSums are the sums that ScanQueued scans.
+const QueuedSums = `coalesce(sum(total - completed - failed), 0), coalesce(sum(1.0 * queued_tokens * (total - completed - failed) / nullif(total, 0)), 0.0)`
+
+// ScanQueued scans QueuedSums.
+func ScanQueued(r Row) (q batch.Queued, err error) {
+	var tokens float64
+	if err = r.Scan(&q.Lines, &tokens); err != nil {
+		return q, err
+	}
+	q.Tokens = int64(tokens)
+	return q, nil
+}
+
 // ScanFile scans FileColumns.
 func ScanFile(r Row) (batch.File, error) {
 	var (

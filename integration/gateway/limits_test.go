@@ -23,7 +23,7 @@ const (
 func runLimited(t *testing.T, sims []*tidegatetest.Sim, limits, more string) *tidegatetest.Gateway {
 	t.Helper()
 	g := tidegatetest.Run(t, tidegatetest.Settings{
-		Sims: sims, Env: []string{"LIMITED_KEY=" + limitedKey, "ADMIN_KEY=" + adminKey},
+		Sims: sims, Batch: "drain_timeout 100ms", Env: []string{"LIMITED_KEY=" + limitedKey, "ADMIN_KEY=" + adminKey},
 		App: "key limited {\nsecret {env.LIMITED_KEY}\ntenant team\nlimits {\n" + limits + "\n}\n}\nkey admin {\nsecret {env.ADMIN_KEY}\nscopes admin\n}\n" + more,
 	})
 	g.APIKey = limitedKey
@@ -206,5 +206,30 @@ func TestTokensPerMinute(t *testing.T) {
 		if status, left := remaining(string(large)); status == http.StatusTooManyRequests || left > 1000 {
 			t.Errorf("without a server: got %d with %d tokens left, want no refusal by the limit", status, left)
 		}
+	}
+}
+
+// A batch is refused when its key has made too many, and fails when too many lines or
+// tokens would wait, as at OpenAI.
+func TestBatchLimits(t *testing.T) {
+	sims := []*tidegatetest.Sim{tidegatetest.StartSim(t, "--ttft", "1m")}
+	g := runLimited(t, sims, "lines_queued 30\nbatches_per_hour 3", "")
+	input := func(n int) []byte {
+		return tidegatetest.BatchInput(t, n, func(i int) string { return "question " + strconv.Itoa(i) })
+	}
+	running := g.Submit(t, input(20))
+	tidegatetest.Eventually(t, time.Minute, "the batch runs", func() bool { return g.Batch(t, running.ID).Status == "in_progress" })
+	full := g.WaitEnd(t, g.Submit(t, input(11)).ID, time.Minute)
+	if full.Status != "failed" || full.Errors == nil || full.Errors.Data[0].Code != "token_limit_exceeded" {
+		t.Errorf("the batch over the limit is %s with %+v, want failed with token_limit_exceeded", full.Status, full.Errors)
+	}
+	g.CancelBatch(t, running.ID)
+	g.WaitEnd(t, running.ID, time.Minute)
+	fits := g.Submit(t, input(30))
+	tidegatetest.Eventually(t, time.Minute, "the batch within the limit runs", func() bool { return g.Batch(t, fits.ID).Status == "in_progress" })
+	file := g.Upload(t, "input.jsonl", input(1))
+	status, answer, err := g.Call(t.Context(), http.MethodPost, "/v1/batches", "application/json", []byte(`{"input_file_id":"`+file.ID+`","endpoint":"/v1/chat/completions","completion_window":"24h"}`))
+	if err != nil || status != http.StatusTooManyRequests || !bytes.Contains(answer, []byte("rate_limit_exceeded")) || !bytes.Contains(answer, []byte("batches_per_hour is 3")) {
+		t.Errorf("the fourth batch got %d %s, %v; want 429", status, answer, err)
 	}
 }

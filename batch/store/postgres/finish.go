@@ -32,8 +32,11 @@ var (
 	renewBatch   = declare(`UPDATE batches SET lease_until = $3 WHERE ` + claimHolds)
 	releaseBatch = declare(`UPDATE batches SET owner = '', lease_until = 0 WHERE ` + claimHolds)
 
-	startBatch = declare(`UPDATE batches SET status = 'in_progress', model = $3, total = $4, in_progress_at = $5, work = 1, ` + unclaim + `
+	startBatch = declare(`UPDATE batches SET status = 'in_progress', model = $3, total = $4, queued_tokens = $6, in_progress_at = $5, work = 1, ` + unclaim + `
 		WHERE ` + claimHolds + ` AND status = 'validating' RETURNING seq`)
+	queued = declare(`SELECT ` + store.QueuedSums + ` FROM batches WHERE tenant = $1 AND status = 'in_progress' AND deleted_at IS NULL AND ($2 = '' OR key_id = $2)`)
+	// lockQueue serializes the starts of batches of a tenant with limits.
+	lockQueue    = declare(`SELECT 1::bigint FROM pg_advisory_xact_lock(hashtextextended($1, 16))`)
 	insertSlices = declare(`INSERT INTO slices (batch, number, start, length, first_line, lines)
 		SELECT $1::bigint, $2::bigint + n.place - 1, n.start, n.length, n.first_line, n.lines
 		FROM unnest($3::bigint[], $4::bigint[], $5::integer[], $6::integer[]) WITH ORDINALITY AS n (start, length, first_line, lines, place)`)
@@ -79,7 +82,10 @@ func (s *Store) StartBatch(ctx context.Context, c batch.BatchClaim, p batch.Plan
 		return fmt.Errorf("starting batch: %w", err)
 	}
 	return s.write(ctx, "starting batch", func(t *tx) error {
-		seq, err := one(ctx, t, store.Value[int64], startBatch, c.Batch.ID, c.Attempt, p.Model, p.Lines, t.micros())
+		if err := t.checkQueue(ctx, p); err != nil {
+			return err
+		}
+		seq, err := one(ctx, t, store.Value[int64], startBatch, c.Batch.ID, c.Attempt, p.Model, p.Lines, t.micros(), p.Tokens)
 		if err != nil {
 			return store.ClaimLost(err)
 		}
@@ -92,6 +98,25 @@ func (s *Store) StartBatch(ctx context.Context, c batch.BatchClaim, p batch.Plan
 		t.later(notify)
 		return nil
 	})
+}
+
+// checkQueue returns a *batch.QueueFullError if a plan exceeds a limit.
+func (t *tx) checkQueue(ctx context.Context, p batch.Plan) error {
+	for i, limit := range p.Queue {
+		if i == 0 { // all are of one tenant
+			if _, err := one(ctx, t, store.Value[int64], lockQueue, limit.Tenant); err != nil {
+				return err
+			}
+		}
+		waiting, err := one(ctx, t, store.ScanQueued, queued, limit.Tenant, limit.Key)
+		if err != nil {
+			return err
+		}
+		if err := p.CheckQueue(limit, waiting); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // planChunk limits the slices that one statement inserts, so that the statement

@@ -17,8 +17,9 @@ var (
 	renewBatch   = writes(`UPDATE batches SET lease_until = ? WHERE ` + claimed)
 	releaseBatch = writes(`UPDATE batches SET owner = '', lease_until = 0 WHERE ` + claimed)
 
-	startBatch = writes(`UPDATE batches SET status = 'in_progress', model = ?, total = ?, in_progress_at = ?, work = 1, ` + unclaim + `
+	startBatch = writes(`UPDATE batches SET status = 'in_progress', model = ?, total = ?, queued_tokens = ?, in_progress_at = ?, work = 1, ` + unclaim + `
 		WHERE ` + claimed + ` AND status = 'validating' RETURNING seq`)
+	queued      = reads(`SELECT ` + store.QueuedSums + ` FROM batches INDEXED BY batches_status WHERE tenant = ?1 AND status = 'in_progress' AND deleted_at IS NULL AND (?2 = '' OR key_id = ?2)`)
 	insertSlice = writes(`INSERT INTO slices (batch, number, offset, length, first_line, lines, lines_left) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)`)
 	failBatch   = writes(`UPDATE batches SET status = 'failed', errors = ?, failed_at = ?, ` + unclaim + ` WHERE ` + claimed + ` AND status = 'validating'`)
 
@@ -81,7 +82,16 @@ func (s *Store) StartBatch(ctx context.Context, c batch.BatchClaim, p batch.Plan
 		return fmt.Errorf("starting batch: %w", err)
 	}
 	return s.write(ctx, "starting batch", func(t *tx) error {
-		seq, err := one(ctx, t, startBatch, store.Value[int64], p.Model, p.Lines, store.Micros(t.now), c.Batch.ID, c.Attempt)
+		for _, limit := range p.Queue {
+			waiting, err := one(ctx, t, queued, store.ScanQueued, limit.Tenant, limit.Key)
+			if err != nil {
+				return err
+			}
+			if err := p.CheckQueue(limit, waiting); err != nil {
+				return err
+			}
+		}
+		seq, err := one(ctx, t, startBatch, store.Value[int64], p.Model, p.Lines, p.Tokens, store.Micros(t.now), c.Batch.ID, c.Attempt)
 		if err != nil {
 			return store.ClaimLost(err)
 		}

@@ -51,6 +51,7 @@ var searches = map[*statement]string{
 	updateSlice:     "SEARCH slices USING PRIMARY KEY (batch=? AND number=?)",
 	selectResults:   "SEARCH segments USING INDEX segments_slice (batch=? AND slice=?)",
 	selectOtherUser: "SEARCH batches USING INDEX batches_input (input=?)",
+	queued:          "SEARCH batches USING INDEX batches_status (tenant=? AND status=?)",
 	waiting:         "SEARCH batches USING INDEX batches_status (tenant=? AND status=?)",
 	usageSeries:     "SEARCH usage_15m USING PRIMARY KEY (tenant=? AND bucket>? AND bucket<?)",
 	eventSeries:     "SEARCH events_15m USING PRIMARY KEY (tenant=? AND bucket>? AND bucket<?)",

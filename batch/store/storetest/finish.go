@@ -1,9 +1,11 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/tidegate/tidegate/access/limits"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -175,6 +177,32 @@ var finishTests = []test{
 		equal(e, "batch", e.get(b), b)
 		equal(e, "slices", e.slices(b), nil)
 		e.ok(e.s.StartBatch(e.Context(), c, plan(1)))
+	}},
+	{"a batch over the limit of waiting lines is not started", func(e *env) {
+		of := func(key string) func(*batch.NewBatch) {
+			return func(n *batch.NewBatch) { n.KeyID = key }
+		}
+		start := func(c batch.BatchClaim, tokens int64, limits ...limits.QueueLimit) error {
+			p := plan(10, 10)
+			p.Tokens, p.Queue = tokens, limits
+			return e.s.StartBatch(e.Context(), c, p)
+		}
+		e.ok(start(e.claimOf(e.batch(of("key_a"))), 400))
+		lines, tokens, byKey := limits.QueueLimit{Tenant: tenant, Lines: 39}, limits.QueueLimit{Tenant: tenant, Tokens: 799}, limits.QueueLimit{Tenant: tenant, Key: "key_a", Lines: 39}
+		for _, limit := range []limits.QueueLimit{lines, tokens, byKey} {
+			b := e.batch(of("key_a"))
+			c := e.claimOf(b)
+			err := start(c, 400, limits.QueueLimit{Tenant: tenant, Lines: 40, Tokens: 800}, limit)
+			var full *batch.QueueFullError
+			if !errors.As(err, &full) || full.Limit != limit || full.Queued != (batch.Queued{Lines: 20, Tokens: 400}) {
+				e.Fatalf("limit %+v: got %v, want the limit and what waits", limit, err)
+			}
+			equal(e, "batch", e.get(b), b)
+			equal(e, "slices", e.slices(b), nil)
+			e.ok(e.s.FailBatch(e.Context(), c, []openai.BatchError{{Code: "token_limit_exceeded"}}))
+		}
+		e.ok(start(e.claimOf(e.batch(of("key_b"))), 0, limits.QueueLimit{Tenant: tenant, Key: "key_b", Lines: 39}, limits.QueueLimit{Tenant: "other", Lines: 20, Tokens: 0}))
+		e.ok(start(e.claimOf(e.batch(of("key_a"))), 400, limits.QueueLimit{Tenant: tenant, Key: "key_a", Lines: 40, Tokens: 800}))
 	}},
 	{"starting with 50,000 lines", func(e *env) {
 		lines := make([]int, 50_000/64+1)
