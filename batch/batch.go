@@ -52,6 +52,10 @@ type Batch struct {
 	Errors []openai.BatchError
 	Counts openai.RequestCounts
 	Usage  openai.Usage
+	// Cost is the cost of Usage, computed when each line ended. Unpriced counts the lines
+	// whose model had no price.
+	Cost     Money
+	Unpriced int64
 
 	OutputFileID, ErrorFileID string
 	IndexFileID               string // "": it has none
@@ -162,6 +166,7 @@ type LineResult struct {
 	Record []byte // the line of that file, without a newline
 	Model  string
 	Usage  openai.Usage
+	Charge Charge // for Usage
 	LineInfo
 }
 
@@ -188,11 +193,17 @@ type Outcome struct {
 	Lines int
 }
 
-// UsageRecord adds to one cell of usage_15m.
+// UsageRecord adds to one cell of usage_15m, and to one of key_usage.
 type UsageRecord struct {
 	Tenant, Class, Model, Endpoint string // Class: "live" or "batch"
 	Requests, Failures             int64
 	Usage                          openai.Usage
+
+	// KeyID is the id of the key of the client, "" for one without a key. It, Cost and
+	// Unpriced are of key_usage only. See UsageRow.
+	KeyID    string
+	Cost     Money
+	Unpriced int64
 }
 
 // Left returns the number of lines without a result.
@@ -213,6 +224,8 @@ func (r *UsageRecord) Add(s UsageRecord) {
 	r.Requests += s.Requests
 	r.Failures += s.Failures
 	r.Usage.Add(s.Usage)
+	r.Cost += s.Cost
+	r.Unpriced += s.Unpriced
 }
 
 // Controllable reports whether a batch in this state can be paused, resumed and

@@ -60,6 +60,9 @@ type Config struct {
 	// OutputTTL is how long results are kept after the end of a batch that sets no
 	// lifetime. Default 30 days.
 	OutputTTL time.Duration
+
+	// Prices are the prices of tokens. nil: none.
+	Prices *Prices
 }
 
 // WithDefaults returns the settings with defaults in place of zero fields.

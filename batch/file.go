@@ -12,7 +12,7 @@ import (
 // DefaultTenant owns everything while no tenants are configured.
 const DefaultTenant = access.DefaultTenant
 
-// AllTenants means every tenant, in a WebhookTarget and in BatchStates.
+// AllTenants means every tenant, in a WebhookTarget, in BatchStates and in KeyUsage.
 const AllTenants = "*"
 
 // File is a stored file. Its content lies in Files under Key.

@@ -149,8 +149,8 @@ type WorkStore interface {
 	// lease and releases the rest. The next claimant of the slice gets them as Kept. A
 	// slice without other unfinished lines cannot be claimed until that lease ends.
 	ReleaseSlices(ctx context.Context, released []Release, lease time.Duration) error
-	// CommitResults adds results in one transaction: segments, done bits, counts and
-	// usage of the batch, and usage_15m. A write with a stale claim is omitted and its
+	// CommitResults adds results in one transaction: segments, done bits, counts, usage
+	// and cost of the batch, usage_15m, and the usage of its key. A write with a stale claim is omitted and its
 	// claim returned. A line that is already done is skipped, so that a commit of
 	// unknown outcome can be repeated. A slice whose last line is done loses its lease.
 	// A batch whose last line is done becomes Finalizing (Ending Completed) in the same
@@ -232,9 +232,10 @@ type CollectStore interface {
 
 // UsageStore counts usage.
 type UsageStore interface {
-	// AddUsage adds to the current 15-minute bucket.
+	// AddUsage adds to the current 15-minute bucket, and to the usage of keys of the
+	// current day.
 	AddUsage(ctx context.Context, records []UsageRecord) error
-	// Usage sums the buckets from since on.
+	// Usage sums the buckets from since on. It leaves out what only KeyUsage has.
 	Usage(ctx context.Context, tenant string, since time.Time) ([]UsageRecord, error)
 	// Now returns the time of the database's clock.
 	Now(ctx context.Context) (time.Time, error)
@@ -326,6 +327,8 @@ type AnalyticsStore interface {
 	UsageSeries(ctx context.Context, tenant, model string, p Period) ([]UsagePoint, error)
 	// UsageByModel sums usage over a period by class and model.
 	UsageByModel(ctx context.Context, tenant string, p Period) ([]UsageRecord, error)
+	// KeyUsage sums the usage of keys by groups, of AllTenants as well.
+	KeyUsage(ctx context.Context, tenant string, q UsageQuery) (UsageReport, error)
 	// Events counts events by kind over steps of a period, in order, without empty
 	// steps.
 	Events(ctx context.Context, tenant string, p Period) ([]EventPoint, error)
@@ -351,8 +354,8 @@ type AnalyticsStore interface {
 	// Pace returns the work on batches of all tenants by minute, the newest first, up to
 	// the minute of since; at most limit.
 	Pace(ctx context.Context, since time.Time, limit int) ([]Pace, error)
-	// PruneHistory removes usage and events older than HistoryTTL and
-	// minutes of batches older than MinutesTTL, at most limit rows.
+	// PruneHistory removes usage and events older than HistoryTTL, usage of keys older
+	// than UsageTTL and minutes of batches older than MinutesTTL, at most limit rows.
 	PruneHistory(ctx context.Context, limit int) (int, error)
 }
 

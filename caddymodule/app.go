@@ -45,6 +45,9 @@ type App struct {
 	// Webhooks report the ends of batches. Default: none.
 	Webhooks []WebhookConfig `json:"webhooks,omitempty"`
 
+	// Cost configures the prices of tokens. Default: none.
+	Cost CostConfig `json:"cost,omitzero"`
+
 	// Body limits how slowly the body of a request may arrive.
 	Body BodyConfig `json:"body,omitzero"`
 
@@ -200,6 +203,9 @@ func (a *App) Validate() error {
 	}
 	if err := a.Body.Validate(); err != nil {
 		return fmt.Errorf("body: %w", err)
+	}
+	if _, err := a.Cost.prices(); err != nil {
+		return fmt.Errorf("cost: %w", err)
 	}
 	if err := a.batchConfig().Validate(); err != nil {
 		return fmt.Errorf("batch: %w", err)

@@ -220,6 +220,11 @@ func (h *DashboardHandler) options() map[string]option {
 //			hosts  <host...>
 //			allow_private
 //		}
+//		cost {
+//			currency       <name>
+//			batch_discount <part>
+//			model          <name>|* input <price> [cached_input <price>] [output <price>]
+//		}
 //		role  [all|serve|work]
 //		batch [off] {
 //			max_in_flight          <count>|auto
@@ -288,6 +293,7 @@ func (a *App) options() map[string]option {
 		"tenant":  a.readTenant,
 		"metrics": func(d *caddyfile.Dispenser) error { return a.Metrics.unmarshal(d) },
 		"webhook": a.readWebhook,
+		"cost":    func(d *caddyfile.Dispenser) error { return a.Cost.unmarshal(d) },
 		"role":    a.readRole,
 		"batch":   a.readBatch,
 		"body":    func(d *caddyfile.Dispenser) error { return a.Body.unmarshal(d) },

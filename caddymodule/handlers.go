@@ -197,7 +197,7 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 			h.manageKeys(w, r, path)
 		}
 	case under(path, "/v1/files"), under(path, "/v1/uploads"), under(path, "/v1/batches"),
-		under(path, "/v1/dashboard"), under(path, "/v1/analytics"):
+		under(path, "/v1/dashboard"), under(path, "/v1/analytics"), under(path, "/v1/usage"):
 		if r = h.admit(w, r, h.app.runtime.gate(), anyScope); r != nil && !h.refusesByRole(w, r) {
 			h.serveBody(w, r, 0, h.api)
 		}
@@ -381,7 +381,14 @@ func (r *runtime) record(ctx context.Context, l upstreams.LiveRequest) {
 	if fields, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		logLive(fields, &l)
 	}
-	u := batch.UsageRecord{Tenant: cmp.Or(access.From(ctx).Tenant, batch.DefaultTenant), Class: upstreams.Live.String(), Model: l.Model, Endpoint: l.Endpoint, Requests: 1, Usage: l.Usage}
+	client := access.From(ctx)
+	u := batch.UsageRecord{
+		Tenant: cmp.Or(client.Tenant, batch.DefaultTenant), Class: batch.ClassLive, Model: l.Model, Endpoint: l.Endpoint, Requests: 1, Usage: l.Usage,
+		KeyID: client.KeyID,
+	}
+	if l.TTFT > 0 && !l.HasUsage { // a stream whose tokens the client did not ask for
+		u.Unpriced = 1
+	}
 	if l.Status >= http.StatusBadRequest || l.Status == 0 {
 		u.Failures = 1
 	}

@@ -22,6 +22,7 @@ func (a *App) role() batch.Role {
 func (a *App) batchConfig() batch.Config {
 	cfg := a.Batch.engine()
 	cfg.Role, cfg.Version = a.role(), Version()
+	cfg.Prices, _ = a.Cost.prices() // Validate returns the error
 	return cfg
 }
 

@@ -18,7 +18,7 @@ const usageFlush = 5 * time.Second
 // usageCells bounds the distinct cells kept between two writes.
 const usageCells = 10_000
 
-type usageKey struct{ tenant, class, model, endpoint string }
+type usageKey struct{ tenant, class, model, endpoint, keyID string }
 
 // usageBuffer sums usage in memory and writes it now and then.
 type usageBuffer struct {
@@ -31,20 +31,28 @@ func newUsageBuffer(p *parts) *usageBuffer {
 	return &usageBuffer{parts: p, cells: make(map[usageKey]*batch.UsageRecord)}
 }
 
-// RecordUsage counts requests that are no batch lines. It never waits; counts
-// are written every few seconds.
-func (e *Engine) RecordUsage(r batch.UsageRecord) { e.usage.add(r) }
+// RecordUsage counts one request that is no batch line, and its cost by the present prices.
+// It never waits; counts are written every few seconds.
+func (e *Engine) RecordUsage(r batch.UsageRecord) {
+	charge := e.config().Prices.Charge(r.Class, r.Model, r.Usage)
+	r.Cost = charge.Cost
+	if charge.Unpriced {
+		r.Unpriced = 1
+	}
+	e.usage.add(r)
+}
 
 func (u *usageBuffer) add(r batch.UsageRecord) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	key := usageKey{r.Tenant, r.Class, r.Model, r.Endpoint}
+	key := usageKey{r.Tenant, r.Class, r.Model, r.Endpoint, r.KeyID}
 	cell := u.cells[key]
 	if cell == nil {
 		if len(u.cells) >= usageCells {
-			// Only while the store is away for long: fold what is new into
-			// one cell rather than grow or lose it.
+			// Only while the store is away for long: fold what is new into one
+			// cell of each key rather than grow or lose it.
 			key.model, r.Model = "", ""
+			key.endpoint, r.Endpoint = "", ""
 			if cell = u.cells[key]; cell != nil {
 				cell.Add(r)
 				return

@@ -68,6 +68,7 @@ var calls = []string{
 	"store.Garbage",
 	"store.InputFile",
 	"store.Key",
+	"store.KeyUsage",
 	"store.Keys",
 	"store.KeysVersion",
 	"store.LapsedSlices",
@@ -376,6 +377,10 @@ func (s *store) UsageSeries(ctx context.Context, tenant string, model string, p 
 
 func (s *store) UsageByModel(ctx context.Context, tenant string, p batch.Period) ([]batch.UsageRecord, error) {
 	return get(s.set, "store.UsageByModel", func() ([]batch.UsageRecord, error) { return s.inner.UsageByModel(ctx, tenant, p) })
+}
+
+func (s *store) KeyUsage(ctx context.Context, tenant string, q batch.UsageQuery) (batch.UsageReport, error) {
+	return get(s.set, "store.KeyUsage", func() (batch.UsageReport, error) { return s.inner.KeyUsage(ctx, tenant, q) })
 }
 
 func (s *store) Events(ctx context.Context, tenant string, p batch.Period) ([]batch.EventPoint, error) {

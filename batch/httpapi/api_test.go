@@ -45,6 +45,7 @@ type api struct {
 	store  *hooked
 	server *httptest.Server
 	now    func() time.Time // the clock of the store
+	engine *engine.Engine
 }
 
 // hooked is a store that a test can break.
@@ -156,11 +157,12 @@ func newAPI(t *testing.T, limits upload.Limits) *api {
 			}
 		})
 	}
+	a.engine = engine.NewEngine(batch.Config{}, a.store, memory.New(), a.files, noPool{}, zap.NewNop())
 	a.server = httptest.NewServer(httpapi.New(httpapi.Config{
 		Files:   &upload.Service{Store: a.store, Files: a.files, Limits: limits},
-		Batches: batches{engine.NewEngine(batch.Config{}, a.store, memory.New(), a.files, noPool{}, zap.NewNop()), a.store},
+		Batches: batches{a.engine, a.store},
 		Identity: func(r *http.Request) access.Identity {
-			return access.Identity{Tenant: cmp.Or(r.Header.Get(tenantHeader), access.DefaultTenant), Scopes: []access.Scope{access.Batch, access.Operate}}
+			return identityOf(cmp.Or(r.Header.Get(tenantHeader), access.DefaultTenant))
 		},
 		Log: zaptest.NewLogger(t),
 	}))

@@ -30,6 +30,7 @@ type Batches interface {
 	Lines
 	Results
 	Reports
+	Usages
 	Demanded
 }
 

@@ -19,20 +19,21 @@ var (
 )
 
 type tokenUsage struct {
-	TotalTokens      int64   `json:"total_tokens"`
-	PromptTokens     int64   `json:"prompt_tokens"`
-	CompletionTokens int64   `json:"completion_tokens"`
-	TotalCost        float64 `json:"total_cost"`
+	TotalTokens      int64       `json:"total_tokens"`
+	PromptTokens     int64       `json:"prompt_tokens"`
+	CompletionTokens int64       `json:"completion_tokens"`
+	TotalCost        batch.Money `json:"total_cost"`
 }
 
 func (u *tokenUsage) add(v tokenUsage) {
 	u.TotalTokens += v.TotalTokens
 	u.PromptTokens += v.PromptTokens
 	u.CompletionTokens += v.CompletionTokens
+	u.TotalCost = u.TotalCost.Plus(v.TotalCost)
 }
 
 func tokensOf(b batch.Batch) tokenUsage {
-	return tokenUsage{TotalTokens: b.Usage.TotalTokens, PromptTokens: b.Usage.InputTokens, CompletionTokens: b.Usage.OutputTokens}
+	return tokenUsage{TotalTokens: b.Usage.TotalTokens, PromptTokens: b.Usage.InputTokens, CompletionTokens: b.Usage.OutputTokens, TotalCost: b.Cost}
 }
 
 // batchUsage is the usage of one batch.

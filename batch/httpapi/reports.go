@@ -12,7 +12,7 @@ import (
 
 // The reports of the batch server BESH, for its pages and scripts. The second generation of
 // BESH has them at /v1/dashboard and /v1/analytics, the first below /v1/batches. Costs are
-// unknown: they are 0.
+// numbers without a currency, 0 without prices.
 
 // Reports has the methods that the API needs for reports.
 type Reports interface {

@@ -83,6 +83,7 @@ func (h *handler) table() []route {
 		{"/v1/batches/analytics/timeline", object{}, methods{"GET": reads(h.reportTimeline)}},
 		{"/v1/analytics/tokens", object{}, methods{"GET": reads(h.reportTokens)}},
 		{"/v1/batches/analytics/tokens", object{}, methods{"GET": reads(h.reportTokens)}},
+		{"/v1/usage", object{}, methods{"GET": reads(h.getUsage)}},
 		{"/v1/batches/demand", object{}, methods{"GET": reads(h.getDemand)}},
 		{"/v1/batches/receipt_keys", object{}, methods{"GET": reads(h.listReceiptKeys)}},
 		{"/v1/batches/*/receipt", batchObject, methods{"GET": reads(h.getReceipt)}},

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
@@ -76,6 +77,9 @@ func wireBatch(b batch.Batch) openai.Batch {
 func (h *handler) wire(ctx context.Context, b batch.Batch) openai.Batch {
 	o := wireBatch(b)
 	o.WaitReason = text(h.batches.WaitReason(ctx, b))
+	if currency := h.batches.Currency(); currency != "" || b.Cost != 0 {
+		o.Cost = &openai.Cost{Value: json.Number(b.Cost.String()), Currency: currency, UnpricedRequests: b.Unpriced}
+	}
 	return o
 }
 

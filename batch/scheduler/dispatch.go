@@ -61,6 +61,7 @@ func (s *Scheduler) startLine(l *line, slot batch.Slot) {
 		out := a.send(ctx, slot)
 		if out.done {
 			out.failure = failureOf(out.result)
+			out.result.Charge = a.config().Prices.Charge(batch.ClassBatch, out.result.Model, out.result.Usage)
 			// The result goes to the committer at once, so that Drain, which waits for
 			// this goroutine, finds it there.
 			s.committer.add(finishedLine{line: l, claim: claim, result: out.result})

@@ -14,10 +14,13 @@ type CommitBatch struct {
 	ID               string
 	Row              int64 // the driver's own key
 	Tenant, Endpoint string
+	KeyID            string
 	Model            string // "" when its lines name several
 	Status, Ending   batch.Status
 	Counts           openai.RequestCounts
 	Usage            openai.Usage
+	Cost             batch.Money
+	Unpriced         int64
 	// Fresh are the lines that the commit adds.
 	Fresh struct{ Completed, Failed int64 }
 }
@@ -185,9 +188,17 @@ func PlanCommit(writes []batch.SegmentWrite, known map[batch.SliceRef]*CommitSli
 	return c, nil
 }
 
-// count counts a line and returns its increment of usage_15m.
+// count counts a line and returns its increment of usage.
 func (b *CommitBatch) count(l batch.LineResult) batch.UsageRecord {
-	r := batch.UsageRecord{Tenant: b.Tenant, Class: ClassBatch, Model: l.Model, Endpoint: b.Endpoint, Requests: 1, Usage: l.Usage}
+	r := batch.UsageRecord{
+		Tenant: b.Tenant, Class: batch.ClassBatch, Model: l.Model, Endpoint: b.Endpoint, Requests: 1, Usage: l.Usage,
+		KeyID: b.KeyID, Cost: l.Charge.Cost,
+	}
+	if l.Charge.Unpriced {
+		r.Unpriced = 1
+	}
+	b.Cost = AddMoney(b.Cost, r.Cost)
+	b.Unpriced = Sum(b.Unpriced, r.Unpriced)
 	if l.Failed {
 		b.Counts.Failed++
 		b.Fresh.Failed++

@@ -14,9 +14,9 @@ const (
 	PartColumns   = `p.id, u.id, p.content, p.bytes, p.created_at`
 	BatchColumns  = `id, tenant, endpoint, input_file_id, completion_window, metadata, priority, output_ttl, status, ending, model, errors,
 		total, completed, failed, input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens, output_file_id, error_file_id,
-		created_at, expires_at, in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at, paused_at, index_file_id, pause_reason, key_id, models`
+		created_at, expires_at, in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at, paused_at, index_file_id, pause_reason, key_id, models, cost, unpriced`
 	CommitColumns = `b.id, s.number, s.attempt, s.lines, s.done, s.kept, s.kept_attempt, b.seq, b.tenant, b.endpoint, b.status, b.ending,
-		b.total, b.completed, b.failed, b.input_tokens, b.cached_tokens, b.output_tokens, b.reasoning_tokens, b.total_tokens, b.model`
+		b.total, b.completed, b.failed, b.input_tokens, b.cached_tokens, b.output_tokens, b.reasoning_tokens, b.total_tokens, b.model, b.key_id, b.cost, b.unpriced`
 	UsageColumns = `tenant, class, model, endpoint, requests, failures, input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens`
 )
 
@@ -111,7 +111,7 @@ func scanBatchAnd(r Row, more ...any) (batch.Batch, error) {
 		timeIn{&b.CancellingAt},
 		timeIn{&b.CancelledAt},
 		timeIn{&b.PausedAt},
-		&b.IndexFileID, &b.PauseReason, &b.KeyID, &models,
+		&b.IndexFileID, &b.PauseReason, &b.KeyID, &models, &b.Cost, &b.Unpriced,
 	}, more...)...)
 	if err != nil {
 		return b, err
@@ -183,7 +183,7 @@ func ScanCommitSlice(r Row) (*CommitSlice, error) {
 	err := r.Scan(&b.ID, &s.Number, &s.Attempt, &s.Lines, &done, &kept, &s.KeptAttempt, &b.Row, &b.Tenant, &b.Endpoint, &b.Status, &b.Ending,
 		&b.Counts.Total, &b.Counts.Completed, &b.Counts.Failed,
 		&b.Usage.InputTokens, &b.Usage.InputTokensDetails.CachedTokens,
-		&b.Usage.OutputTokens, &b.Usage.OutputTokensDetails.ReasoningTokens, &b.Usage.TotalTokens, &b.Model)
+		&b.Usage.OutputTokens, &b.Usage.OutputTokensDetails.ReasoningTokens, &b.Usage.TotalTokens, &b.Model, &b.KeyID, &b.Cost, &b.Unpriced)
 	s.Done, s.Kept = uint64(done), uint64(kept)
 	return &s, err
 }

@@ -43,6 +43,7 @@ var values = map[string]map[string]kind{
 		"hosts":    {[]string{"*", "**.example.com", "a.*.example.com", "a*.example.com", "example.com:80", "http://example.com", "a,example.com:80", ",", "a..b", ".a", `""`, `"a b"`, strings.Repeat("a", 64)}, "host names without scheme and port"},
 		"cors":     {[]string{"example.com", "*.example.com", "https://*.example.com", "https://", "https://a/path", "https://a?b", "https://a#", "https://u@a", "https://a:0", "https://a:65536", "https://a:", "https://a:http", "https://a,b", ",", `""`, "null"}, "origins such as https://"},
 		"webhook":  {[]string{"", "https://a", `""`}, "webhook"},
+		"cost":     {[]string{"on", `""`}, "wrong argument count"},
 	},
 	"pool": {
 		"balancer": {[]string{`""`, "random", "least_work 2", "session", "session header", "session field", "session cookie id", `session header "a b"`, `session field ""`, "session header X-Session-Id field user"}, "balancer"},
@@ -71,6 +72,11 @@ var values = map[string]map[string]kind{
 	"limits": {
 		"requests_per_minute": limitValues, "tokens_per_minute": limitValues, "requests_in_flight": limitValues,
 		"lines_queued": limitValues, "tokens_queued": limitValues, "batches_per_hour": limitValues,
+	},
+	"cost": {
+		"currency":       {[]string{"€", "1EUR", `""`, strings.Repeat("x", 17)}, "a name such as EUR"},
+		"batch_discount": {[]string{"-0.5", "1.001", "0.0001", "50%", "NaN", "1e-1", "5.", `""`}, "a part from 0 to 1 with at most three decimals"},
+		"model":          {[]string{"a input -1", "a input 1,5", "a input 0.0000001", "a input 1000000.1", "a input 1e3", "a input NaN", `a input ""`, `"" input 1`, "a output 1", "a input 1 input 2", "a price 1 input 2"}, "model "},
 	},
 	"guardrail": {
 		"timeout": durations, "key": {[]string{"literal", "{env.KEY:literal}"}, "must be a placeholder"}, "fail": {[]string{"shut", "Open", `""`}, "must be one of closed, open"},
@@ -104,6 +110,7 @@ var settings = map[string]string{
 	"key":       "{\n\ttidegate {\n\n\tkey a {\n%s\n\t}\n\t}\n}\n",
 	"tenant":    "{\n\ttidegate {\n\n\ttenant a {\n%s\n\t}\n\t}\n}\n",
 	"limits":    "{\n\ttidegate {\n\ttenant a {\n\tlimits {\n%s\n\t}\n\t}\n\t}\n}\n",
+	"cost":      "{\n\ttidegate {\n\n\tcost {\n%s\n\t}\n\t}\n}\n",
 	"guardrail": "{\n\ttidegate {\n\tpool {\n\tguardrail http://a {\n%s\n\t}\n\t}\n\t}\n}\n",
 	"upstream":  "{\n\ttidegate {\n\tpool {\n\tupstream https://a {\n%s\n\t}\n\t}\n\t}\n}\n",
 	"postgres":  "{\n\ttidegate {\n\n\tstore postgres postgres://db/tidegate {\n%s\n\t}\n\t}\n}\n",

@@ -95,7 +95,16 @@ type Batch struct {
 	// WaitReason is the reason why no line can start: the time of day, a model without a server,
 	// or no gateway that works on batches. It is null without one.
 	WaitReason *string `json:"wait_reason"`
+	// Cost is the cost so far. It is omitted if no prices are configured.
+	Cost *Cost `json:"cost,omitempty"`
 	BatchTotals
+}
+
+// Cost is the cost of requests.
+type Cost struct {
+	Value            json.Number `json:"value"` // a decimal number
+	Currency         string      `json:"currency"`
+	UnpricedRequests int64       `json:"unpriced_requests"` // of unknown cost, not in Value
 }
 
 // BatchTotals repeats RequestCounts and the tokens of Usage as members of the

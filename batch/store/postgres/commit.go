@@ -30,9 +30,9 @@ var (
 		FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::boolean[]) AS n (batch, number, done, finished)
 		WHERE s.batch = n.batch AND s.number = n.number`)
 	updateCounts = declare(`UPDATE batches b SET completed = n.completed, failed = n.failed, input_tokens = n.input, cached_tokens = n.cached,
-			output_tokens = n.output, reasoning_tokens = n.reasoning, total_tokens = n.total
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])
-			AS n (seq, completed, failed, input, cached, output, reasoning, total)
+			output_tokens = n.output, reasoning_tokens = n.reasoning, total_tokens = n.total, cost = n.cost, unpriced = n.unpriced
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[])
+			AS n (seq, completed, failed, input, cached, output, reasoning, total, cost, unpriced)
 		WHERE b.seq = n.seq`)
 	// Transactions that change several batches lock the counters of their states
 	// first, in the order of tenants and states. The trigger updates counters in the
@@ -103,13 +103,13 @@ func (t *tx) commitSlices(changed []*store.CommitSlice) {
 }
 
 func (t *tx) commitCounts(changed []*store.CommitBatch) {
-	var columns [8][]int64
+	var columns [10][]int64
 	var over []int64
 	for _, b := range changed {
 		for i, v := range []int64{
 			b.Row, b.Counts.Completed, b.Counts.Failed,
 			b.Usage.InputTokens, b.Usage.InputTokensDetails.CachedTokens,
-			b.Usage.OutputTokens, b.Usage.OutputTokensDetails.ReasoningTokens, b.Usage.TotalTokens,
+			b.Usage.OutputTokens, b.Usage.OutputTokensDetails.ReasoningTokens, b.Usage.TotalTokens, int64(b.Cost), b.Unpriced,
 		} {
 			columns[i] = append(columns[i], v)
 		}

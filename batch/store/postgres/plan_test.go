@@ -38,6 +38,8 @@ INSERT INTO slices (batch, number, start, length, first_line, lines, done, finis
 INSERT INTO segments (batch, slice, number, data) SELECT b, n, 0, '\x00' FROM generate_series(1, 20) b, generate_series(0, 2499) n;
 INSERT INTO usage_15m SELECT 'tenant-' || t, i * 900000000::bigint, 'batch', 'model', '', 1, 0, 0, 0, 0, 0, 0
 	FROM generate_series(1, 20) t, generate_series(1, 1000) i;
+INSERT INTO key_usage SELECT 'tenant-' || t, i * 86400000000::bigint, 'key', 'batch', 'model', 1, 0, 0, 0, 0, 0, 0
+	FROM generate_series(1, 20) t, generate_series(1, 1000) i;
 INSERT INTO model_minutes SELECT i * 60000000::bigint, 'model-' || m, 1, 0, 0, 0 FROM generate_series(1, 1000) i, generate_series(1, 20) m;
 INSERT INTO batch_models SELECT i, 'model', 1, 0 FROM generate_series(1, 40) i;
 INSERT INTO gateways (id, host, place, since, until, loads) SELECT 'gateway-' || i, '', '', 0, i, '{}' FROM generate_series(1, 200) i;
@@ -63,6 +65,9 @@ var indexes = map[string][]string{
 	createdBefore:   {"batches_created"},
 	largestFiles:    {"files_size"},
 	pruneUsage:      {"usage_15m_age"},
+	pruneKeyUsage:   {"key_usage_day"},
+	tenantUsage:     {"key_usage_pkey"},
+	allUsage:        {"key_usage_day"},
 	claimableSlices: {"slices_unfinished"},
 	claimSlices:     {"slices_pkey"},
 	renewSlices:     {"slices_pkey"},
@@ -112,12 +117,12 @@ var ordered = []string{activeBatches, waitingBatches, createdFrom, createdBefore
 // LIMIT.
 var background = []string{
 	activeBatches, claimableSlices, claimUnread, claimEnding, overdueBatches, overdueUploads, finishedWork, dropSegments, dropSlices,
-	garbageFiles, garbageParts, forgetFiles, forgetBatches, overUploads, forgetGateways, otherGateways, pruneUsage, pruneDays, pruneEvents, pruneMinutes, pruneFlow, waitingBatches, flowSince, batchModels,
+	garbageFiles, garbageParts, forgetFiles, forgetBatches, overUploads, forgetGateways, otherGateways, pruneUsage, pruneDays, pruneKeyUsage, pruneEvents, pruneMinutes, pruneFlow, waitingBatches, flowSince, batchModels,
 	claimDeliveries, pruneTargets, giveUpDeliveries, pruneDeliveries,
 }
 
 var (
-	tables    = regexp.MustCompile(`Seq Scan on (files|uploads|upload_parts|batches|slices|segments|usage_15m|webhook_deliveries)\b`)
+	tables    = regexp.MustCompile(`Seq Scan on (files|uploads|upload_parts|batches|slices|segments|usage_15m|key_usage|webhook_deliveries)\b`)
 	parameter = regexp.MustCompile(`\$(\d+)`)
 )
 

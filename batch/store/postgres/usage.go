@@ -34,7 +34,7 @@ func (t *tx) addUsage(records []batch.UsageRecord) {
 	if len(records) == 0 {
 		return
 	}
-	sums := store.SumRecords(records) // in order
+	sums := store.BucketRecords(records) // in order
 	var names [4][]string
 	var counts [7][]int64
 	for _, r := range sums {
@@ -56,9 +56,10 @@ func (t *tx) addUsage(records []batch.UsageRecord) {
 		args = append(args, counts[i])
 	}
 	t.later(addCells, args...)
+	t.addKeyUsage(records)
 }
 
-// AddUsage adds to the present bucket.
+// AddUsage adds to the present bucket and day.
 func (s *Store) AddUsage(ctx context.Context, records []batch.UsageRecord) error {
 	return s.write(ctx, "adding usage", func(t *tx) error {
 		t.addUsage(records)

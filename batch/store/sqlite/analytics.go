@@ -180,7 +180,7 @@ func (t *tx) prune(ctx context.Context, limit int) (n int, err error) {
 	for _, p := range []struct {
 		statement *statement
 		before    int64
-	}{{pruneUsage, history}, {pruneDays, history - store.Day.Microseconds()}, {pruneEvents, history}, {pruneMinutes, minutes}, {pruneFlow, minutes}} {
+	}{{pruneUsage, history}, {pruneDays, history - store.Day.Microseconds()}, {pruneKeyUsage, store.Micros(t.now.Add(-batch.UsageTTL))}, {pruneEvents, history}, {pruneMinutes, minutes}, {pruneFlow, minutes}} {
 		gone, err := t.exec(ctx, p.statement, p.before, limit-n)
 		if err != nil {
 			return 0, err

@@ -14,7 +14,7 @@ var (
 	updateSlice       = writes(`UPDATE slices SET done = ?1, lines_left = ?2, owner = iif(?2 = 0, '', owner), lease_until = iif(?2 = 0, 0, lease_until)
 		WHERE batch = ?3 AND number = ?4`)
 	updateCounts = writes(`UPDATE batches SET completed = ?, failed = ?,
-			input_tokens = ?, cached_tokens = ?, output_tokens = ?, reasoning_tokens = ?, total_tokens = ? WHERE seq = ?`)
+			input_tokens = ?, cached_tokens = ?, output_tokens = ?, reasoning_tokens = ?, total_tokens = ?, cost = ?, unpriced = ? WHERE seq = ?`)
 	finalizeCompleted = writes(`UPDATE batches SET status = 'finalizing', ending = 'completed', finalizing_at = ?, ` + unclaim + ` WHERE seq = ?`)
 )
 
@@ -72,7 +72,7 @@ func (t *tx) commit(ctx context.Context, c store.Commit) error {
 	for _, b := range c.Batches {
 		if _, err := t.exec(ctx, updateCounts, b.Counts.Completed, b.Counts.Failed,
 			b.Usage.InputTokens, b.Usage.InputTokensDetails.CachedTokens,
-			b.Usage.OutputTokens, b.Usage.OutputTokensDetails.ReasoningTokens, b.Usage.TotalTokens, b.Row); err != nil {
+			b.Usage.OutputTokens, b.Usage.OutputTokensDetails.ReasoningTokens, b.Usage.TotalTokens, int64(b.Cost), b.Unpriced, b.Row); err != nil {
 			return err
 		}
 		if _, err := t.exec(ctx, addMinute, b.Row, store.MinuteOf(t.now), b.Fresh.Completed, b.Fresh.Failed); err != nil {

@@ -32,7 +32,7 @@ var scans = map[*statement][]string{
 
 // sorters are statements that may sort: the sums of a period, whose number does not
 // depend on the number of rows, and a few rows.
-var sorters = map[*statement]bool{usageSeries: true, usageByModel: true, dailySeries: true, dailyByModel: true, eventSeries: true, storageUse: true, fileUses: true, batchStatesOfAll: true}
+var sorters = map[*statement]bool{usageSeries: true, usageByModel: true, dailySeries: true, dailyByModel: true, eventSeries: true, storageUse: true, fileUses: true, batchStatesOfAll: true, tenantUsage: true, allUsage: true}
 
 var pausedPage = finders[store.Filter{Paused: true}].page
 
@@ -54,6 +54,8 @@ var searches = map[*statement]string{
 	queued:          "SEARCH batches USING INDEX batches_status (tenant=? AND status=?)",
 	waiting:         "SEARCH batches USING INDEX batches_status (tenant=? AND status=?)",
 	usageSeries:     "SEARCH usage_15m USING PRIMARY KEY (tenant=? AND bucket>? AND bucket<?)",
+	tenantUsage:     "SEARCH key_usage USING PRIMARY KEY (tenant=? AND day>? AND day<?)",
+	allUsage:        "SEARCH key_usage USING INDEX key_usage_day (day>? AND day<?)",
 	eventSeries:     "SEARCH events_15m USING PRIMARY KEY (tenant=? AND bucket>? AND bucket<?)",
 	fileUses:        "SEARCH batches USING INDEX batches_input (input=?)",
 	largestFiles:    "SEARCH files USING INDEX files_size (tenant=?)",

@@ -19,7 +19,7 @@ var (
 // overflows.
 func (t *tx) addUsage(ctx context.Context, at time.Time, records []batch.UsageRecord) error {
 	bucket := store.BucketOf(at)
-	for _, r := range records {
+	for _, r := range store.BucketRecords(records) {
 		sum, err := one(ctx, t, selectCell, store.ScanUsage, r.Tenant, bucket, r.Class, r.Model, r.Endpoint)
 		switch {
 		case errors.Is(err, batch.ErrNotFound):
@@ -35,10 +35,10 @@ func (t *tx) addUsage(ctx context.Context, at time.Time, records []batch.UsageRe
 			return err
 		}
 	}
-	return nil
+	return t.addKeyUsage(ctx, at, records)
 }
 
-// AddUsage adds to the present bucket.
+// AddUsage adds to the present bucket and day.
 func (s *Store) AddUsage(ctx context.Context, records []batch.UsageRecord) error {
 	return s.write(ctx, "adding usage", func(t *tx) error { return t.addUsage(ctx, t.now, records) })
 }

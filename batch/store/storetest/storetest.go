@@ -51,6 +51,7 @@ func Run(t *testing.T, database func(t *testing.T) Database) {
 		{"Upstream models", upstreamModelTests},
 		{"Keys", keyTests},
 		{"Usage", usageTests},
+		{"Key usage", keyUsageTests},
 		{"Analytics", analyticsTests},
 		{"Flow", flowTests},
 		{"Webhooks", webhookTests},
