@@ -54,6 +54,7 @@ type Store interface {
 	KeyStore
 	WebhookStore
 	ReceiptStore
+	AuditStore
 }
 
 // FileStore stores the rows of files.

@@ -8,6 +8,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/tidegate/tidegate/access"
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/upstreams"
 )
 
@@ -27,8 +29,8 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 func (adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/tidegate/upstreams", Handler: caddy.AdminHandlerFunc(listUpstreams)},
-		{Pattern: "/tidegate/upstreams/drain", Handler: caddy.AdminHandlerFunc(change(func(p *upstreams.Pool, url string) error { return p.DrainBy(url, "Caddy's admin endpoint") }))},
-		{Pattern: "/tidegate/upstreams/undrain", Handler: caddy.AdminHandlerFunc(change((*upstreams.Pool).Undrain))},
+		{Pattern: "/tidegate/upstreams/drain", Handler: caddy.AdminHandlerFunc(change(batch.AuditServerDrain, func(p *upstreams.Pool, url string) error { return p.DrainBy(url, "Caddy's admin endpoint") }))},
+		{Pattern: "/tidegate/upstreams/undrain", Handler: caddy.AdminHandlerFunc(change(batch.AuditServerUndrain, (*upstreams.Pool).Undrain))},
 	}
 }
 
@@ -37,6 +39,17 @@ func runningPool() (running *sharedPool) {
 	pools.Range(func(_, value any) bool {
 		if p, ok := value.(*sharedPool); ok && p.live.Load() {
 			running = p
+		}
+		return running == nil
+	})
+	return running
+}
+
+// runningRuntime returns the runtime of the running configuration, nil if there is none.
+func runningRuntime() (running *runtime) {
+	runtimes.Range(func(_, value any) bool {
+		if r, ok := value.(*runtime); ok && r.started.Load() && !r.retired.Load() {
+			running = r
 		}
 		return running == nil
 	})
@@ -57,7 +70,7 @@ func listUpstreams(w http.ResponseWriter, r *http.Request) error {
 
 // change returns the handler of a change to one upstream, named by ?url= or {"url":
 // …}.
-func change(f func(*upstreams.Pool, string) error) func(http.ResponseWriter, *http.Request) error {
+func change(action batch.AuditAction, f func(*upstreams.Pool, string) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != http.MethodPost {
 			return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("use POST")}
@@ -76,6 +89,10 @@ func change(f func(*upstreams.Pool, string) error) func(http.ResponseWriter, *ht
 		}
 		if err := f(pool.Pool, request.URL); err != nil {
 			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("%w: %s", err, request.URL)}
+		}
+		r = withOrigin(w, r, access.ViaAdmin)
+		if running := runningRuntime(); running != nil {
+			running.auditAction(r.Context(), action, request.URL)
 		}
 		writeJSON(w, r, http.StatusOK, pool.Status())
 		return nil

@@ -25,6 +25,7 @@ func init() {
 		{"batch", "submit|list|show|wait|results|lines|line|estimate|pause|resume|priority|retry|cancel|delete", "Works with batches on a running gateway", cli.BatchCommand},
 		{"files", "list|upload|download|delete", "Works with files on a running gateway", cli.FilesCommand},
 		{"keys", "create|list|revoke|rotate", "Manages API keys of a running gateway", cli.KeysCommand},
+		{"audit", "[--since <time>] [--until <time>] [--limit <count>] [--json]", "Lists who changed what on a running gateway", cli.AuditCommand},
 		{"models", "[--server <url>] [--json]", "Lists the models of a running gateway", cli.ModelsCommand},
 		{"upstreams", "[--server <url>] [--json]", "Lists the servers of a running gateway", cli.UpstreamsCommand},
 		{"drain", "<url...> [--server <url>]", "Stops sending new requests to servers of a running gateway", cli.DrainCommand},

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"net/http"
 
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -26,5 +27,6 @@ func (h *APIHandler) adopt(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rt.engine.AdoptContents()
+	rt.auditAction(r.Context(), batch.AuditContentsAdopt, "")
 	writeJSON(w, r, http.StatusOK, adopted{"contents", true})
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/tidegate/tidegate/access"
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/dashboard/source"
 	"github.com/tidegate/tidegate/internal/openai"
@@ -70,11 +71,11 @@ func (h *DashboardHandler) Provision(ctx caddy.Context) error {
 	files := r.fileService(h.app.Batch.limits())
 	h.pages.open = func(tenant string) (*dashboard.Dashboard, error) {
 		return dashboard.New(dashboard.Config{
-			Base: h.path, Name: cmp.Or(h.Name, hostName()), Version: Version(), TrustedOrigins: h.TrustedOrigins, Identity: clientOf, Valid: h.valid,
+			Base: h.path, Name: cmp.Or(h.Name, hostName()), Version: Version(), TrustedOrigins: h.TrustedOrigins, Identity: clientOf, Valid: h.valid, Refused: h.refusedPage,
 			Creates: func() bool { return h.app.role().Serves() }, Log: r.log.Named("dashboard"),
 			Source: source.New(source.Config{
 				Tenant: tenant, Engine: r.engine, Files: files, Pool: r.pool.Pool,
-				Doctor: r.doctor, Health: r.batchHealth, Started: r.began,
+				Doctor: r.doctor, Health: r.batchHealth, Started: r.began, Audited: r.audited,
 			}),
 		})
 	}
@@ -123,8 +124,12 @@ func (h *DashboardHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, nex
 		h.announce(r)
 		return next.ServeHTTP(w, r)
 	}
+	r = withOrigin(w, r, access.ViaDashboard)
 	client, refused := h.identify(r, h.guard.checkReader) // the pages check the origin of actions
 	if refused != nil {
+		if len(credentials(r)) > 0 || refused.Status != http.StatusUnauthorized { // a browser without a key asks for one
+			h.app.runtime.refused(r.Context(), batch.AuditLogin, h.path, refused)
+		}
 		h.refuse(w, refused)
 		return nil
 	}
@@ -134,6 +139,11 @@ func (h *DashboardHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, nex
 		return err
 	}
 	ctx := context.WithValue(access.With(r.Context(), client.Identity), clientKey{}, client)
+	if client.key {
+		if e, ok := batch.Audited(ctx, batch.AuditLogin, h.path, client.Tenant, ""); ok {
+			h.app.runtime.audit.Login(ctx, e)
+		}
+	}
 	pages.ServeHTTP(w, r.WithContext(ctx))
 	return nil
 }
@@ -146,6 +156,13 @@ type clientKey struct{}
 func (h *DashboardHandler) valid(r *http.Request) bool {
 	c, ok := r.Context().Value(clientKey{}).(client)
 	return ok && h.app.stillValid(c)
+}
+
+// refusedPage audits that a client lacks the scope of a page or an action.
+func (h *DashboardHandler) refusedPage(r *http.Request, s access.Scope) {
+	if privileged(s) {
+		h.app.runtime.refused(r.Context(), batch.AuditAdminRequest, h.path, openai.MissingScope(string(s)))
+	}
 }
 
 // refuse answers a request that is not admitted.

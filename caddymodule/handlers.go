@@ -62,12 +62,19 @@ func (d *door) admit(w http.ResponseWriter, r *http.Request, part gate, scope ac
 	if d.guard.cors.handle(w, r) {
 		return nil
 	}
-	r, refused := d.client(w, r, d.guard.checkAPI)
-	if refused {
-		return nil
+	if scope != access.Live { // live requests change nothing
+		r = withOrigin(w, r, access.ViaAPI)
 	}
-	if scope != anyScope && !access.From(r.Context()).May(scope) {
-		openai.WriteError(w, r, openai.MissingScope(string(scope)))
+	route := r.URL.EscapedPath()
+	r, err := d.client(w, r, d.guard.checkAPI)
+	if err == nil && scope != anyScope && !access.From(r.Context()).May(scope) {
+		err = openai.MissingScope(string(scope))
+		openai.WriteError(w, r, err)
+	}
+	if err != nil {
+		if privileged(scope) {
+			d.app.runtime.refused(r.Context(), batch.AuditAdminRequest, operatorRoute(route), err)
+		}
 		return nil
 	}
 	if !part.wait(r) {
@@ -81,17 +88,17 @@ func (d *door) admit(w http.ResponseWriter, r *http.Request, part gate, scope ac
 	return r
 }
 
-// client returns the request with its client, or answers a refused one.
-func (d *door) client(w http.ResponseWriter, r *http.Request, check func(*http.Request) *openai.Error) (permitted *http.Request, refused bool) {
+// client returns the request with its client, or why it was refused, which it has answered.
+func (d *door) client(w http.ResponseWriter, r *http.Request, check func(*http.Request) *openai.Error) (*http.Request, *openai.Error) {
 	permitted, err := d.permit(r, check)
 	if err == nil {
-		return permitted, false
+		return permitted, nil
 	}
 	if err.Status == http.StatusUnauthorized {
 		challenge(w, r)
 	}
 	openai.WriteError(w, r, err)
-	return r, true
+	return r, err
 }
 
 // basicChallenge makes a browser ask its user for a key.
@@ -128,7 +135,7 @@ func (d *door) serveBody(w http.ResponseWriter, r *http.Request, limit int64, ne
 	next.ServeHTTP(w, ready)
 }
 
-// APIHandler serves /v1/files, /v1/uploads, /v1/batches, /v1/keys, the reports /v1/dashboard
+// APIHandler serves /v1/files, /v1/uploads, /v1/batches, /v1/keys, /v1/audit, the reports /v1/dashboard
 // and /v1/analytics, /upstreams, /limits, /contents/adopt, /health, /ready, /doctor and
 // /metrics. Other requests go to the next handler.
 type APIHandler struct {
@@ -191,6 +198,10 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	case path == "/upstreams/drain", path == "/upstreams/undrain":
 		if r = h.admit(w, r, h.app.pool.gate(), access.Operate); r != nil {
 			h.upstreams(w, r, path)
+		}
+	case path == "/v1/audit":
+		if r = h.admit(w, r, h.app.runtime.gate(), access.Admin); r != nil {
+			h.readAudit(w, r)
 		}
 	case under(path, "/v1/keys"):
 		if r = h.admit(w, r, h.app.runtime.gate(), access.Admin); r != nil {

@@ -32,6 +32,7 @@ func (r *runtime) startEngine() {
 	r.engine.Start()
 	r.following = background.NewGroup(context.Background())
 	r.following.Start(r.directory.Run)
+	r.following.Start(r.audit.Run)
 	r.open.Store(true)
 }
 

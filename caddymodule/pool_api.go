@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 	"github.com/tidegate/tidegate/upstreams"
 )
@@ -31,9 +32,11 @@ func (h *APIHandler) upstreams(w http.ResponseWriter, r *http.Request, path stri
 	var change func(url string) error
 	switch path {
 	case "/upstreams/drain":
-		change = func(url string) error { return pool.DrainBy(url, "an API request from "+remoteHost(r)) }
+		change = h.app.runtime.audited(r.Context(), batch.AuditServerDrain, func(url string) error {
+			return pool.DrainBy(url, "an API request from "+clientAddress(r))
+		})
 	case "/upstreams/undrain":
-		change = pool.Undrain
+		change = h.app.runtime.audited(r.Context(), batch.AuditServerUndrain, pool.Undrain)
 	default:
 		if !reads(w, r) {
 			return

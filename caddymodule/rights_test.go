@@ -32,6 +32,7 @@ var ownRoutes = map[string]struct {
 	"/webhooks":          {"GET", access.Admin},
 	"/webhooks/test":     {"POST", access.Admin},
 	"/limits":            {"GET", access.Admin},
+	"/v1/audit":          {"GET", access.Admin},
 	"/upstreams":         {"GET", access.Read},
 	"/upstreams/drain":   {"POST", access.Operate},
 	"/upstreams/undrain": {"POST", access.Operate},

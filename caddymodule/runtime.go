@@ -13,6 +13,7 @@ import (
 
 	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/audit"
 	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/batch/webhook"
@@ -63,7 +64,8 @@ type runtime struct {
 	stopOpening context.CancelFunc // stops it
 
 	directory *access.Directory // managed keys
-	following *background.Group // the directory follows the store; nil before
+	audit     *audit.Recorder
+	following *background.Group // directory and audit; nil before the engine is open
 	saved     savedKeys
 
 	mu          sync.Mutex // guards what follows
@@ -97,6 +99,7 @@ func newRuntime(a *App) (*runtime, error) {
 	r.hooks = webhook.NewSender(r.engine.Store(), r.engine.Owner(), log.Named("webhooks"))
 	r.engine.CheckMetadata(r.hooks.Check)
 	r.directory = access.NewDirectory(r.engine.Store(), nil)
+	r.audit = audit.NewRecorder(r.engine.Store(), log.Named("audit"), nil)
 	r.saved = a.savedKeys(log.Named("keys"))
 	r.directory.OnChange(r.saved.save)
 	r.doctor = doctor.New(doctor.Config{Engine: r.engine, Pool: a.pool.Pool, Health: r.batchHealth, Keys: r.requiresKey, Local: r.local.Load, Loose: r.looseFiles})

@@ -157,6 +157,9 @@ func (h *APIHandler) testWebhooks(w http.ResponseWriter, r *http.Request) {
 		openai.WriteError(w, r, openai.NotFound("url", "No webhook with this URL is configured. GET /webhooks lists them; addresses in the metadata of batches cannot be tested."))
 		return
 	}
+	for _, t := range results {
+		h.app.runtime.auditAction(r.Context(), batch.AuditWebhookTest, t.Name)
+	}
 	out := webhookTest{Object: "webhooks.test", OK: true}
 	for _, t := range results {
 		one := webhookTestResult{URL: t.Name, Tenant: t.Tenant, EventID: t.EventID, Delivered: t.Err == nil, HTTPStatus: t.HTTPStatus}

@@ -32,6 +32,10 @@ type Config struct {
 	// again and again, so that it must be quick. nil: clients remain valid.
 	Valid func(*http.Request) bool
 
+	// Refused is called when a client lacks the scope of a page or an action. nil: nothing
+	// is called.
+	Refused func(r *http.Request, s access.Scope)
+
 	// Creates reports whether files and batches may be created. nil: they may.
 	Creates func() bool
 
@@ -56,6 +60,7 @@ type Dashboard struct {
 	creates func() bool
 	client  func(*http.Request) access.Identity
 	valid   func(*http.Request) bool
+	refused func(*http.Request, access.Scope)
 	timeout time.Duration
 	// patience limits how long a viewer may take to receive data.
 	patience time.Duration
@@ -84,7 +89,7 @@ func New(cfg Config) (*Dashboard, error) {
 		return nil, err
 	}
 	s := cfg.Source
-	if s.Overview == nil || s.Throughput == nil || s.Batches == nil || s.Files == nil || s.Upstreams == nil || s.Doctor == nil {
+	if s.Overview == nil || s.Throughput == nil || s.Batches == nil || s.Files == nil || s.Upstreams == nil || s.Doctor == nil || s.Audit == nil {
 		return nil, errors.New("a part of the source is missing")
 	}
 	or(&cfg.Interval, time.Second)
@@ -98,6 +103,9 @@ func New(cfg Config) (*Dashboard, error) {
 	if cfg.Valid == nil {
 		cfg.Valid = func(*http.Request) bool { return true }
 	}
+	if cfg.Refused == nil {
+		cfg.Refused = func(*http.Request, access.Scope) {}
+	}
 	or(&cfg.Timeout, 10*time.Second)
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
@@ -105,7 +113,7 @@ func New(cfg Config) (*Dashboard, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	d := &Dashboard{base: base, name: cfg.Name, version: cfg.Version, source: s, creates: cfg.Creates, client: cfg.Identity, valid: cfg.Valid, timeout: cfg.Timeout, patience: streamPatience, log: cfg.Log, now: cfg.Now}
+	d := &Dashboard{base: base, name: cfg.Name, version: cfg.Version, source: s, creates: cfg.Creates, client: cfg.Identity, valid: cfg.Valid, refused: cfg.Refused, timeout: cfg.Timeout, patience: streamPatience, log: cfg.Log, now: cfg.Now}
 	d.broadcaster = newBroadcaster(s.Overview.Now, cfg.Interval, cfg.Viewers)
 	d.broadcaster.clock = cfg.Now
 

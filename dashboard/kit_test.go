@@ -89,7 +89,7 @@ func (h *house) pages() []string {
 		"/batches/" + ids[1] + "/cancel", "/batches/" + ids[9] + "/delete", "/batches/" + ids[9] + "/retry",
 		"/new", "/new?file=" + files[0],
 		"/files", "/files?purpose=batch_output", "/files?after=" + files[20], "/files/" + files[0] + "/delete",
-		"/upstreams", "/upstreams/" + key, "/upstreams/" + key + "/drain", "/doctor",
+		"/upstreams", "/upstreams/" + key, "/upstreams/" + key + "/drain", "/doctor", "/audit", "/audit?after=11",
 	}
 }
 

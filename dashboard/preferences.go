@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/templates"
 )
 
@@ -20,7 +21,7 @@ const (
 func (d *Dashboard) site(r *http.Request, section, title string) templates.Site {
 	s := templates.Site{
 		Base: d.base, Section: section, Title: title, Zone: time.UTC, Now: d.now(),
-		Name: d.name, Version: d.version, CreatesNothing: !d.creates(),
+		Name: d.name, Version: d.version, CreatesNothing: !d.creates(), Admin: d.client(r).May(access.Admin),
 		Path: strings.TrimPrefix(r.URL.EscapedPath(), d.base), Notice: notices[r.URL.Query().Get("done")],
 	}
 	if query := r.URL.Query(); len(query) > 0 {

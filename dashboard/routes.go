@@ -54,6 +54,7 @@ func (t *routeTable) live(s access.Scope, path string, every int64, f livePage) 
 func (d *Dashboard) require(s access.Scope, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !d.client(r).May(s) {
+			d.refused(r, s)
 			d.fail(w, r, missingScope(s))
 			return
 		}
@@ -119,6 +120,7 @@ func (t *routeTable) fill() {
 	t.post(operate, "/upstreams/{key}/undrain", d.drain(false))
 
 	t.get(operate, "/doctor", d.doctor)
+	t.get(access.Admin, "/audit", d.audit)
 }
 
 func (d *Dashboard) routes() http.Handler {

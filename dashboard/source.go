@@ -24,6 +24,7 @@ type Source struct {
 	Files      Files
 	Upstreams  Upstreams
 	Doctor     Doctor
+	Audit      Audit
 }
 
 // Overview provides the current state.

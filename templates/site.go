@@ -21,6 +21,9 @@ type Site struct {
 	// CreatesNothing reports whether this gateway refuses to create files and batches.
 	CreatesNothing bool
 
+	// Admin reports whether the reader may do everything.
+	Admin bool
+
 	Name    string // of the installation, "" for none
 	Version string // of the gateway, "" when it is not known
 
@@ -32,16 +35,30 @@ type Site struct {
 }
 
 // section is an entry of the navigation.
-type section struct{ name, path string }
+type section struct {
+	name, path string
+	admin      bool // only for administrators
+}
 
 var sections = []section{
-	{"Overview", ""},
-	{"Wall", "wall"},
-	{"Throughput", "throughput"},
-	{"Batches", "batches"},
-	{"Files", "files"},
-	{"Upstreams", "upstreams"},
-	{"Doctor", "doctor"},
+	{name: "Overview"},
+	{name: "Wall", path: "wall"},
+	{name: "Throughput", path: "throughput"},
+	{name: "Batches", path: "batches"},
+	{name: "Files", path: "files"},
+	{name: "Upstreams", path: "upstreams"},
+	{name: "Doctor", path: "doctor"},
+	{name: "Audit", path: "audit", admin: true},
+}
+
+// sections returns the navigation of the reader.
+func (s Site) sections() (all []section) {
+	for _, sec := range sections {
+		if !sec.admin || s.Admin {
+			all = append(all, sec)
+		}
+	}
+	return all
 }
 
 // To returns the address of a page; each part is escaped.

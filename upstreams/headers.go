@@ -97,7 +97,10 @@ func forwardedFor(r *http.Request) string {
 // maxRequestID limits a client's X-Request-Id in bytes.
 const maxRequestID = 128
 
-// requestID returns the request's id: the client's own if it is usable.
+// RequestID returns the request's id: the client's own if it is usable.
+func RequestID(r *http.Request) string { return requestID(r)[0] }
+
+// requestID is RequestID as the value of a header.
 func requestID(r *http.Request) []string {
 	if ids := r.Header["X-Request-Id"]; len(ids) == 1 && usableID(ids[0]) {
 		return ids

@@ -58,6 +58,9 @@ func (e *Engine) clean(ctx context.Context) error {
 		{"forgetting deleted objects", e.statement(e.store.Forget)},
 		{"pruning history", e.statement(e.store.PruneHistory)},
 		{"pruning webhooks", e.statement(e.store.PruneWebhooks)},
+		{"pruning audit log", e.statement(func(ctx context.Context, limit int) (int, error) {
+			return e.store.PruneAudit(ctx, batch.AuditKept, limit)
+		})},
 	} {
 		for {
 			n, err := step.do(ctx, cleanChunk)

@@ -28,9 +28,11 @@ var calls = []string{
 	"queue.Pop",
 	"queue.Push",
 	"store.ActiveBatches",
+	"store.AddAudit",
 	"store.AddPart",
 	"store.AddReceiptKey",
 	"store.AddUsage",
+	"store.AuditEntries",
 	"store.Batch",
 	"store.BatchModels",
 	"store.BatchOfKey",
@@ -82,6 +84,7 @@ var calls = []string{
 	"store.Place",
 	"store.PrioritizeBatch",
 	"store.Progress",
+	"store.PruneAudit",
 	"store.PruneHistory",
 	"store.PruneQuarantine",
 	"store.PruneWebhooks",
@@ -474,6 +477,19 @@ func (s *store) AddReceiptKey(ctx context.Context, id string, public string) err
 
 func (s *store) ReceiptKeys(ctx context.Context, limit int) ([]batch.ReceiptKey, error) {
 	return s.inner.ReceiptKeys(ctx, limit)
+}
+
+func (s *store) AddAudit(ctx context.Context, entries []batch.AuditEntry) error {
+	return s.set.do("store.AddAudit", func() error { return s.inner.AddAudit(ctx, entries) })
+}
+
+func (s *store) AuditEntries(ctx context.Context, q batch.AuditQuery) (r0 []batch.AuditEntry, r1 bool, err error) {
+	err = s.set.do("store.AuditEntries", func() error { r0, r1, err = s.inner.AuditEntries(ctx, q); return err })
+	return r0, r1, err
+}
+
+func (s *store) PruneAudit(ctx context.Context, keep batch.AuditRetention, limit int) (int, error) {
+	return get(s.set, "store.PruneAudit", func() (int, error) { return s.inner.PruneAudit(ctx, keep, limit) })
 }
 
 // queue is a batch.Queue with failpoints.

@@ -50,7 +50,7 @@ func New(now func() time.Time, say func(string) string) *Fake {
 func (f *Fake) Source() dashboard.Source {
 	return dashboard.Source{
 		Overview: overview{f}, Throughput: throughput{f}, Batches: batches{f},
-		Files: files{f}, Upstreams: pool{f}, Doctor: checks{f},
+		Files: files{f}, Upstreams: pool{f}, Doctor: checks{f}, Audit: auditLog{f},
 	}
 }
 

@@ -68,10 +68,13 @@ func (s servers) Upstream(_ context.Context, url string) (dashboard.UpstreamDeta
 }
 
 // SetDraining drains or undrains a server.
-func (s servers) SetDraining(_ context.Context, url string, draining bool) error {
-	change := s.Pool.Undrain
+func (s servers) SetDraining(ctx context.Context, url string, draining bool) error {
+	action, change := batch.AuditServerUndrain, s.Pool.Undrain
 	if draining {
-		change = func(url string) error { return s.Pool.DrainBy(url, "the dashboard") }
+		action, change = batch.AuditServerDrain, func(url string) error { return s.Pool.DrainBy(url, "the dashboard") }
+	}
+	if s.Audited != nil {
+		change = s.Audited(ctx, action, change)
 	}
 	if change(url) != nil { // the server does not exist
 		return batch.ErrNotFound

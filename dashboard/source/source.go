@@ -24,6 +24,9 @@ type Config struct {
 	// Started is when the gateway started: nothing is measured before.
 	Started time.Time
 	Now     func() time.Time // nil: time.Now
+	// Audited returns a change of a server that is audited when it was made. nil: it is
+	// not audited.
+	Audited func(ctx context.Context, action batch.AuditAction, change func(url string) error) func(url string) error
 }
 
 // Doctor runs checks.
@@ -52,8 +55,16 @@ func New(cfg Config) dashboard.Source {
 	batches.failures.age = failuresAge
 	return dashboard.Source{
 		Overview: newOverview(s), Throughput: throughput{s}, Batches: batches,
-		Files: &files{source: s}, Upstreams: newServers(s), Doctor: tenantDoctor{cfg.Doctor, cfg.Tenant},
+		Files: &files{source: s}, Upstreams: newServers(s), Doctor: tenantDoctor{cfg.Doctor, cfg.Tenant}, Audit: auditLog{s},
 	}
+}
+
+// auditLog is the log of all tenants.
+type auditLog struct{ *source }
+
+// Entries returns a page of the log.
+func (a auditLog) Entries(ctx context.Context, q batch.AuditQuery) ([]batch.AuditEntry, bool, error) {
+	return a.Engine.Store().AuditEntries(ctx, q)
 }
 
 // tenantDoctor is a doctor of one tenant's pages.

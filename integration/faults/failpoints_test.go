@@ -32,6 +32,8 @@ var notReached = map[string]string{
 	"store.ClaimDeliveries":   "asked with webhooks, see TestWebhookFailpoints",
 	"store.FinishDelivery":    "asked with webhooks, see TestWebhookFailpoints",
 	"store.AddReceiptKey":     "asked when a client gets a receipt",
+	"store.AddAudit":          "asked when a server is drained, see TestAuditFailpoints",
+	"store.AuditEntries":      "asked when a client reads the log, see TestAuditFailpoints",
 	"store.CreateKey":         "asked when keys are managed, see TestKeyFailpoints",
 	"store.Key":               "asked when keys are managed, see TestKeyFailpoints",
 	"store.RotateKey":         "asked when keys are managed, see TestKeyFailpoints",

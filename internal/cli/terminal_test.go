@@ -53,6 +53,8 @@ func foreignGateway(t *testing.T, status int) *gateway {
 			answer = `{"error":{"message":X,"type":X,"param":X,"code":X}}`
 		case path == "/v1/models":
 			answer = list(`{"id":X,"object":"model","owned_by":X,"root":X}`)
+		case path == "/v1/audit":
+			answer = list(`{"object":"audit.entry","id":X,"action":X,"outcome":X,"target":X,"tenant":X,"detail":X,"key_id":X,"key_name":X,"via":X,"address":X,"request_id":X}`)
 		case path == "/upstreams":
 			answer = list(`{"object":"upstream","url":X,"state":X,"reason":X,"models":[X]}`)
 		case path == "/doctor":
@@ -79,6 +81,7 @@ var showing = [][]string{
 	{"models"},
 	{"upstreams"},
 	{"doctor"},
+	{"audit"},
 	{"files", "list"},
 	{"batch", "list"},
 	{"batch", "show", "batch_1"},

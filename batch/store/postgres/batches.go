@@ -130,6 +130,7 @@ func (s *Store) CancelBatch(ctx context.Context, tenant, id string) (b batch.Bat
 		}
 		b, err = one(ctx, t, store.ScanBatch, cancelBatch, t.micros(), id)
 		t.later(notify)
+		t.audit(ctx, batch.AuditBatchCancel, id, tenant, "")
 		return err
 	})
 	return b, err
@@ -170,14 +171,18 @@ func (s *Store) DeleteBatch(ctx context.Context, tenant, id string, d batch.Dele
 				t.later(hideFile, t.micros(), file[0], file[1])
 			}
 		}
-		if !d.Input {
-			return nil
+		detail := ""
+		if d.Input {
+			used, err := one(ctx, t, store.Value[bool], selectOtherUser, input, h.Row)
+			if err != nil {
+				return err
+			}
+			if !used {
+				t.later(hideInput, t.micros(), input)
+				detail = store.InputDetail(b)
+			}
 		}
-		used, err := one(ctx, t, store.Value[bool], selectOtherUser, input, h.Row)
-		if err != nil || used {
-			return err
-		}
-		t.later(hideInput, t.micros(), input)
+		t.audit(ctx, batch.AuditBatchDelete, id, tenant, detail)
 		return nil
 	})
 	return b, err

@@ -92,6 +92,7 @@ func (s *Store) DeleteFile(ctx context.Context, tenant, id string) error {
 		if err == nil && n == 0 {
 			return batch.ErrNotFound
 		}
+		t.audit(ctx, batch.AuditFileDelete, id, tenant, "")
 		return err
 	})
 }

@@ -119,6 +119,7 @@ func (s *Store) CreateKey(ctx context.Context, n access.Key, check batch.KeysChe
 		}
 		k, err = one(ctx, t, store.ScanKey, insertKey, n.ID, n.Name, n.Tenant, n.Hash.String(), store.Scopes(n.Scopes), models,
 			t.micros(), n.CreatedBy, store.TimeOrNull(n.ExpiresAt), limits)
+		t.audit(ctx, batch.AuditKeyCreate, k.ID, k.Tenant, store.KeyDetail(k))
 		return err
 	})
 	if broken(err) { // it is unknown whether the transaction was committed
@@ -135,10 +136,11 @@ func (s *Store) RevokeKey(ctx context.Context, id string, check batch.KeysCheck)
 		if err := checkKeys(ctx, t, check); err != nil {
 			return err
 		}
-		if k, err = one(ctx, t, store.ScanKey, selectKey, id); err != nil {
+		if k, err = one(ctx, t, store.ScanKey, selectKey, id); err != nil || !k.RevokedAt.IsZero() {
 			return err
 		}
 		k, err = one(ctx, t, store.ScanKey, revokeKey, t.micros(), id)
+		t.audit(ctx, batch.AuditKeyRevoke, k.ID, k.Tenant, "name "+k.Name)
 		return err
 	})
 	return k, err
@@ -154,6 +156,7 @@ func (s *Store) RotateKey(ctx context.Context, id string, hash access.Hash, over
 			return batch.ErrConflict
 		}
 		k, err = one(ctx, t, store.ScanKey, rotateKey, store.Micros(t.now.Add(overlap)), hash.String(), id)
+		t.audit(ctx, batch.AuditKeyRotate, k.ID, k.Tenant, store.RotationDetail(k, overlap))
 		return err
 	})
 	if broken(err) {

@@ -110,8 +110,10 @@ func (s *Store) CancelBatch(ctx context.Context, tenant, id string) (b batch.Bat
 		case b.Status.Terminal():
 			return batch.ErrConflict
 		}
-		b, err = one(ctx, t, cancelBatch, store.ScanBatch, store.Micros(t.now), id)
-		return err
+		if b, err = one(ctx, t, cancelBatch, store.ScanBatch, store.Micros(t.now), id); err != nil {
+			return err
+		}
+		return t.audit(ctx, batch.AuditBatchCancel, id, tenant, "")
 	})
 	return b, err
 }
@@ -142,15 +144,20 @@ func (s *Store) DeleteBatch(ctx context.Context, tenant, id string, d batch.Dele
 				return err
 			}
 		}
-		if !d.Input || h.Input == nil {
-			return nil
+		detail := ""
+		if d.Input && h.Input != nil {
+			used, err := one(ctx, t, selectOtherUser, store.Value[bool], *h.Input, h.Row)
+			if err != nil {
+				return err
+			}
+			if !used {
+				if _, err := t.exec(ctx, hideInput, store.Micros(t.now), *h.Input); err != nil {
+					return err
+				}
+				detail = store.InputDetail(b)
+			}
 		}
-		used, err := one(ctx, t, selectOtherUser, store.Value[bool], *h.Input, h.Row)
-		if err != nil || used {
-			return err
-		}
-		_, err = t.exec(ctx, hideInput, store.Micros(t.now), *h.Input)
-		return err
+		return t.audit(ctx, batch.AuditBatchDelete, id, tenant, detail)
 	})
 	return b, err
 }

@@ -89,6 +89,9 @@ func (s *Store) DeleteFile(ctx context.Context, tenant, id string) error {
 		if err == nil && n == 0 {
 			return batch.ErrNotFound
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return t.audit(ctx, batch.AuditFileDelete, id, tenant, "")
 	})
 }

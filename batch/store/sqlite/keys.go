@@ -108,8 +108,7 @@ func (s *Store) CreateKey(ctx context.Context, n access.Key, check batch.KeysChe
 		if err != nil {
 			return err
 		}
-		_, err = t.exec(ctx, countChange)
-		return err
+		return t.keyChanged(ctx, batch.AuditKeyCreate, k, store.KeyDetail(k))
 	})
 	return k, err
 }
@@ -120,13 +119,23 @@ func (s *Store) RevokeKey(ctx context.Context, id string, check batch.KeysCheck)
 		if err := checkKeys(ctx, t, check); err != nil {
 			return err
 		}
+		if k, err = one(ctx, t, selectKey, store.ScanKey, id); err != nil || !k.RevokedAt.IsZero() {
+			return err
+		}
 		if k, err = one(ctx, t, revokeKey, store.ScanKey, store.Micros(t.now), id); err != nil {
 			return err
 		}
-		_, err = t.exec(ctx, countChange)
-		return err
+		return t.keyChanged(ctx, batch.AuditKeyRevoke, k, "name "+k.Name)
 	})
 	return k, err
+}
+
+// keyChanged counts and audits a change of a key.
+func (t *tx) keyChanged(ctx context.Context, action batch.AuditAction, k access.Key, detail string) error {
+	if _, err := t.exec(ctx, countChange); err != nil {
+		return err
+	}
+	return t.audit(ctx, action, k.ID, k.Tenant, detail)
 }
 
 // RotateKey replaces the hash of a key.
@@ -141,8 +150,7 @@ func (s *Store) RotateKey(ctx context.Context, id string, hash access.Hash, over
 		if k, err = one(ctx, t, rotateKey, store.ScanKey, store.Micros(t.now.Add(overlap)), hash.String(), id); err != nil {
 			return err
 		}
-		_, err = t.exec(ctx, countChange)
-		return err
+		return t.keyChanged(ctx, batch.AuditKeyRotate, k, store.RotationDetail(k, overlap))
 	})
 	return k, err
 }

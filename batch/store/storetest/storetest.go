@@ -56,6 +56,7 @@ func Run(t *testing.T, database func(t *testing.T) Database) {
 		{"Flow", flowTests},
 		{"Webhooks", webhookTests},
 		{"Receipts", receiptTests},
+		{"Audit", auditTests},
 		{"Tenants", tenantTests},
 		{"Hostile", hostileTests},
 		{"Races", raceTests},
