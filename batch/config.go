@@ -20,6 +20,8 @@ type Config struct {
 	// MaxConcurrentBatches limits the batches that run at a time. More of them rotate.
 	// Default 10.
 	MaxConcurrentBatches int
+	// Weights are the shares of tenants, relative to each other. Default 1.
+	Weights map[string]float64
 	// MaxRequests limits the lines of a batch. Default 50,000.
 	MaxRequests int
 	// MaxLineBytes limits the length of a line. Default 16 MiB.

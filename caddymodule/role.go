@@ -23,6 +23,7 @@ func (a *App) batchConfig() batch.Config {
 	cfg := a.Batch.engine()
 	cfg.Role, cfg.Version = a.role(), Version()
 	cfg.Prices, _ = a.Cost.prices() // Validate returns the error
+	cfg.Weights = a.weights()
 	return cfg
 }
 

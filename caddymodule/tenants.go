@@ -88,6 +88,17 @@ func (a *App) checkTenants() error {
 	return nil
 }
 
+// weights returns the weights of tenants.
+func (a *App) weights() map[string]float64 {
+	weights := make(map[string]float64)
+	for _, t := range a.Tenants {
+		if t.Weight > 0 {
+			weights[t.Name] = t.Weight
+		}
+	}
+	return weights
+}
+
 // clientLimits are the limits of a configuration.
 type clientLimits struct {
 	tenants map[string]access.Limits

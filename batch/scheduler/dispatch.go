@@ -26,6 +26,7 @@ func (s *Scheduler) startLines() {
 	}
 	limit := s.MaxInFlight()
 	full := make(map[string]bool) // models without a free slot
+	s.picker.countRunning()
 	for s.inFlight < limit {
 		l, slot := s.picker.next(full, s.models.markUnroutable)
 		if l == nil {
@@ -55,10 +56,12 @@ func (s *Scheduler) startLine(l *line, slot batch.Slot) {
 	l.work.batchQueue.begin(l.request.Model, 1)
 	s.inFlight++
 	s.picker.started(l)
-	a, claim := newAttempt(l, &s.deps), l.work.SliceClaim
+	a, claim, grant := newAttempt(l, &s.deps), l.work.SliceClaim, l.grant
+	l.grant = nil
 	s.lines.Start(func(context.Context) {
 		defer cancel()
 		out := a.send(ctx, slot)
+		out.settle(grant)
 		if out.done {
 			out.failure = failureOf(out.result)
 			out.result.Charge = a.config().Prices.Charge(batch.ClassBatch, out.result.Model, out.result.Usage)
@@ -76,6 +79,7 @@ func (s *Scheduler) attempted(l *line, out outcome) {
 	q := w.batchQueue
 	q.begin(l.request.Model, -1)
 	s.picker.ended(l)
+	s.limits.lineEnded(q.batch.Tenant)
 	if out.done {
 		if l.state == lineRunning { // else its commit was handled first
 			l.state = lineFinished

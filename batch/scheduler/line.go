@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 
+	"github.com/tidegate/tidegate/access/limits"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -30,6 +31,8 @@ type line struct {
 	excused  int    // failures of upstreams for reasons of their own
 	crashes  int    // attempts during which the upstream went down
 	avoid    string // upstream of the last failure
+
+	grant *limits.Grant // of the attempt that runs; nil without limits
 }
 
 // lane decides whether a line can start: its model needs a free slot, and of suspicious

@@ -12,7 +12,13 @@ import (
 type picker struct {
 	queues     *queueSet
 	dispatcher batch.Dispatcher
-	suspect    *line // the suspicious line that runs; nil if none does
+	limits     *clientLimits
+	running    shares // lines that have a slot, by tenant
+	suspect    *line  // the suspicious line that runs; nil if none does
+}
+
+func newPicker(deps *Dependencies, queues *queueSet, limits *clientLimits) *picker {
+	return &picker{queues: queues, dispatcher: deps.Dispatcher, limits: limits, running: shares{deps: deps}}
 }
 
 // next removes the line that starts next from its batch queue, and returns it with its
@@ -30,7 +36,13 @@ func (p *picker) next(full map[string]bool, unroutable func(model string, why er
 		}
 		slot, err := p.dispatcher.Reserve(lane.model, avoid)
 		if err == nil {
-			return q.pop(lane, slot.Upstream()), slot
+			l := q.pop(lane, slot.Upstream())
+			if p.limits.take(l) {
+				return l, slot
+			}
+			q.pushFront(l)
+			slot.Release()
+			continue // choose skips the client
 		}
 		full[lane.model] = true
 		if !errors.Is(err, batch.ErrBusy) {
@@ -45,7 +57,7 @@ func (p *picker) choose(full map[string]bool) (*batchQueue, lane) {
 	var best *batchQueue
 	var bestLane lane
 	for _, q := range p.queues.byID {
-		if q.nPending == 0 || q.isPaused() || best != nil && !q.before(best) {
+		if q.nPending == 0 || q.isPaused() || best != nil && !p.before(q, best) || p.limits.waits(&q.batch) {
 			continue
 		}
 		for lane := range q.pending {
@@ -56,6 +68,20 @@ func (p *picker) choose(full map[string]bool) (*batchQueue, lane) {
 		}
 	}
 	return best, bestLane
+}
+
+// countRunning counts the running lines of tenants.
+func (p *picker) countRunning() {
+	p.running.count(p.queues, func(q *batchQueue) int { return q.running })
+}
+
+// before reports whether lines of a batch queue start before those of another: of the
+// tenant with the smaller share first, and then by batchQueue.before.
+func (p *picker) before(q, other *batchQueue) bool {
+	if c := p.running.compare(q.batch.Tenant, other.batch.Tenant); c != 0 {
+		return c < 0
+	}
+	return q.before(other)
 }
 
 // before reports whether lines of a batch queue start before those of another: by
@@ -75,6 +101,7 @@ func (q *batchQueue) before(other *batchQueue) bool {
 
 // started records that a line runs.
 func (p *picker) started(l *line) {
+	p.running.add(l.work.batchQueue.batch.Tenant, 1)
 	if l.suspicious() {
 		p.suspect = l
 	}

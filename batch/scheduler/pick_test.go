@@ -37,6 +37,12 @@ func (p *slotPool) Reserve(model, avoid string) (batch.Slot, error) {
 	return slot{upstream: "u"}, nil
 }
 
+func pickerOf(cfg batch.Config, queues *queueSet, dispatcher batch.Dispatcher) *picker {
+	deps := dependencies(cfg)
+	deps.Dispatcher = dispatcher
+	return newPicker(&deps, queues, newClientLimits(&deps, new(deadlines)))
+}
+
 // Lines start by priority, then fewest running lines of their batch, then deadline, then
 // id, as long as their model has a slot.
 func TestPick(t *testing.T) {
@@ -75,7 +81,7 @@ func TestPick(t *testing.T) {
 				}
 				s.add(q, w)
 			}
-			p := picker{queues: s, dispatcher: &slotPool{slots: tt.slots}}
+			p := pickerOf(batch.Config{}, s, &slotPool{slots: tt.slots})
 			full := make(map[string]bool)
 			var picked string
 			var without []string
@@ -118,7 +124,7 @@ func TestPickSuspicious(t *testing.T) {
 		q.pushFront(l)
 	}
 	pool := &slotPool{slots: map[string]int{"m": 9}}
-	p := picker{queues: s, dispatcher: pool}
+	p := pickerOf(batch.Config{}, s, pool)
 	var first *line
 	for range 2 {
 		l, _ := p.next(map[string]bool{}, nil)

@@ -43,6 +43,9 @@ func (s *Scheduler) prefetchBatch(q *batchQueue, limit, sharers int, patient boo
 	}
 	q.notePeers(s.deps.Dispatcher, now)
 	ahead := q.ahead(&s.deps, limit, sharers, s.inFlight < limit)
+	if s.limits.waits(&q.batch) {
+		ahead = min(ahead, batch.SliceLines)
+	}
 	s.releases.rebalance(q, ahead, now)
 	full := q.nPending >= q.enough(ahead)
 	lapsed := !patient && !q.isRetiring() && q.nPending < 2*ahead && now.Sub(q.lapsedChecked) >= lapsedInterval

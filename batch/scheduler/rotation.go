@@ -29,6 +29,11 @@ type rotation struct {
 	wake         func()
 	queues       *queueSet
 	models       *models
+	limits       *clientLimits
+	turns        turns
+	several      bool                   // active batches are of several tenants
+	places       shares                 // by tenant, of batch queues that are served
+	settled      bool                   // a turn has ended since these were counted
 	active       map[string]batch.Batch // in progress and not paused, by the last refresh
 	waiting      []string               // active batches without a batch queue, the next first
 	backoffUntil map[string]time.Time   // batches that are not served until then
@@ -41,7 +46,7 @@ type rotation struct {
 // places counts the places that are taken.
 type places struct {
 	taken   int
-	aside   int             // of taken, by stalled batch queues and those of a saturated model
+	aside   int             // of taken, by stalled batch queues, those of a saturated model and those of clients that have reached a limit
 	clogged map[string]bool // models that these wait for, "" for a batch of several
 }
 
@@ -65,6 +70,12 @@ func (r *rotation) refreshed(batches []batch.Batch, active map[string]batch.Batc
 		}
 	}
 	r.active = active
+	tenants := make(map[string]bool)
+	for _, b := range active {
+		tenants[b.Tenant] = true
+	}
+	r.several = len(tenants) > 1
+	r.turns.retain(tenants)
 	r.sort()
 }
 
@@ -111,6 +122,10 @@ func (r *rotation) endTurns(now time.Time) places {
 			continue
 		}
 		p.taken++
+		if r.limits.waits(&q.batch) {
+			p.aside++ // its lines use no slots that batches of other clients need
+			continue
+		}
 		stalled := q.stalled.lasted(stallTime, now)
 		if stalled {
 			p.clogged[q.batch.Model] = true
@@ -141,6 +156,7 @@ func (r *rotation) admit(p *places, now time.Time) {
 		}
 		r.waiting = slices.Delete(r.waiting, i, i+1)
 		r.queues.byID[id] = newBatchQueue(r.active[id])
+		r.turns.take(r.active[id].Tenant)
 		p.taken++
 	}
 	switch {
@@ -162,25 +178,35 @@ func (r *rotation) later(now time.Time) time.Time {
 // retry makes the next search of waiting batches start at once, because something changed.
 func (r *rotation) retry() { r.noneFits, r.noneDue = time.Time{}, time.Time{} }
 
-// enqueue makes a batch wait for its turn behind those of its priority.
+// enqueue makes a batch wait for its turn behind those of its tenant and priority.
 func (r *rotation) enqueue(id string) {
+	if r.several {
+		r.waiting = append(r.waiting, id)
+		r.sort()
+		return
+	}
 	priority := r.active[id].Priority
 	at := sort.Search(len(r.waiting), func(i int) bool { return r.active[r.waiting[i]].Priority < priority })
 	r.waiting = slices.Insert(r.waiting, at, id)
 	r.retry()
 }
 
-// sort puts batches of higher priorities first, and keeps the order of the others.
+// sort puts batches of higher priorities first, and keeps the order of the others. Those
+// of several tenants are interleaved by their turns.
 func (r *rotation) sort() {
 	slices.SortStableFunc(r.waiting, func(a, b string) int {
 		return cmp.Compare(r.active[b].Priority, r.active[a].Priority)
 	})
+	if r.several {
+		r.turns.interleave(r.waiting, func(id string) string { return r.active[id].Tenant })
+	}
 	r.retry()
 }
 
 // due reports whether a waiting batch can use its turn now.
 func (r *rotation) due(id string, now time.Time) bool {
-	return r.queues.byID[id] == nil && !r.backsOff(id, now) && !r.models.unroutable[r.active[id].Model]
+	b := r.active[id]
+	return r.queues.byID[id] == nil && !r.backsOff(id, now) && !r.models.unroutable[b.Model] && !r.limits.waits(&b)
 }
 
 // nextOther returns the first waiting batch that can use its turn and does not wait for
@@ -215,7 +241,27 @@ func (r *rotation) nextDue(now time.Time) string {
 // yields reports whether a batch queue yields its place to a waiting batch.
 func (r *rotation) yields(q *batchQueue, next string) bool {
 	waiting := r.active[next].Priority
+	if r.active[next].Tenant != q.batch.Tenant {
+		return q.loads >= rotationSlices || q.allRuns() || r.owes(q.batch.Tenant, r.active[next].Tenant)
+	}
 	return waiting > q.batch.Priority || waiting == q.batch.Priority && q.loads >= rotationSlices || q.allRuns()
+}
+
+// owes reports whether a tenant has more places than its share, and another one would still
+// have fewer with one more.
+func (r *rotation) owes(tenant, other string) bool {
+	return !r.settled && float64(r.places.of[tenant])/r.deps.weight(tenant) > r.places.next(other)
+}
+
+// countPlaces counts the places of tenants.
+func (r *rotation) countPlaces() {
+	r.settled = false
+	r.places.count(r.queues, func(q *batchQueue) int {
+		if q.state == serving {
+			return 1
+		}
+		return -1
+	})
 }
 
 // rotate ends turns while all places are taken and a waiting batch can have the place, and
@@ -230,6 +276,9 @@ func (r *rotation) rotate(p *places, now time.Time) {
 			other = r.nextOther(p, now)
 		}
 	}
+	if r.several && next != "" {
+		r.countPlaces()
+	}
 	for _, q := range r.queues.byID {
 		follower := next
 		if !p.clogged[q.batch.Model] { // a batch of a clogged model would not get its place
@@ -242,15 +291,17 @@ func (r *rotation) rotate(p *places, now time.Time) {
 			p.taken++
 		case !q.isRetiring() && follower != "" && r.yields(q, follower):
 			q.retire()
-			r.wake() // for the next
+			r.settled = true // one place for one batch
+			r.wake()         // for the next
 		}
 	}
 }
 
 // newRotation returns a rotation without batches.
-func newRotation(deps *Dependencies, queues *queueSet, models *models, deadlines *deadlines, wake func()) *rotation {
+func newRotation(deps *Dependencies, queues *queueSet, models *models, limits *clientLimits, deadlines *deadlines, wake func()) *rotation {
 	return &rotation{
-		deps: deps, queues: queues, models: models, deadlines: deadlines, wake: wake,
+		deps: deps, queues: queues, models: models, limits: limits, deadlines: deadlines, wake: wake,
+		turns: turns{deps: deps, next: make(map[string]float64)}, places: shares{deps: deps},
 		active: make(map[string]batch.Batch), backoffUntil: make(map[string]time.Time),
 	}
 }

@@ -28,6 +28,7 @@ type Scheduler struct {
 	rotation  *rotation       // which batches have a place
 	queues    *queueSet       // the lines of these that are in memory
 	picker    *picker         // which line starts next, and on which upstream
+	limits    *clientLimits   // which clients have reached a limit
 	models    *models         // which models have no upstream or too few slots
 	leases    *leases         // until when slices are claimed
 	releases  *releases       // slices that are given up
@@ -89,8 +90,9 @@ func New(d Dependencies) *Scheduler {
 	s := &Scheduler{mailbox: newMailbox(), deps: d, queues: newQueueSet(), breaker: newCircuitBreaker()}
 	s.metrics.lines = newLineMetrics()
 	s.models = newModels(&s.deps)
-	s.rotation = newRotation(&s.deps, s.queues, s.models, &s.deadlines, s.Wake)
-	s.picker = &picker{queues: s.queues, dispatcher: d.Dispatcher}
+	s.limits = newClientLimits(&s.deps, &s.deadlines)
+	s.rotation = newRotation(&s.deps, s.queues, s.models, s.limits, &s.deadlines, s.Wake)
+	s.picker = newPicker(&s.deps, s.queues, s.limits)
 	s.leases = &leases{queues: s.queues}
 	s.releases = &releases{queues: s.queues}
 	s.memory = &memoryPressure{deps: &s.deps, queues: s.queues, metrics: &s.metrics}

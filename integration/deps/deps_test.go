@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 	"cmd":                     {"caddymodule"},
 	"caddymodule":             {"access", "dashboard", "dashboard/source", "doctor", "batch", "batch/audit", "batch/engine", "batch/httpapi", "batch/upload", "batch/webhook", "batch/failpoint", "batch/store", "batch/queue", "batch/files", "upstreams", "internal"},
 	"batch":                   {"access", "internal/openai"},
-	"batch/scheduler":         {"batch", "batch/scheduler/order", "internal/openai", "internal/modellabel", "internal/background", "internal/wait"},
+	"batch/scheduler":         {"access", "batch", "batch/scheduler/order", "internal/openai", "internal/modellabel", "internal/background", "internal/wait"},
 	"batch/scheduler/order":   {},
 	"batch/engine":            {"internal/receipt", "access", "batch", "batch/scheduler", "batch/scheduler/order", "batch/upload", "internal/openai", "internal/modellabel", "internal/background", "internal/uvarint", "internal/wait"},
 	"batch/httpapi":           {"access", "batch", "batch/engine", "batch/upload", "internal/openai"},

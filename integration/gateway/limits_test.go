@@ -233,3 +233,70 @@ func TestBatchLimits(t *testing.T) {
 		t.Errorf("the fourth batch got %d %s, %v; want 429", status, answer, err)
 	}
 }
+
+// A batch of a limited key runs within its limit, slowly, and no line fails. Meanwhile a
+// batch of another tenant is not slowed down.
+func TestLimitedBatch(t *testing.T) {
+	const lines, limit = 66, 60
+	sims := tidegatetest.StartSims(t, 2)
+	g := runLimited(t, sims, "requests_per_minute "+strconv.Itoa(limit)+"\nrequests_in_flight 2\ntokens_per_minute 1000000", "")
+	input := func(n int, prompt string) []byte {
+		return tidegatetest.BatchInput(t, n, func(i int) string { return prompt + strconv.Itoa(i) })
+	}
+	slow := input(lines, "slow ")
+	began := time.Now()
+	limited := g.Submit(t, slow)
+	g.APIKey = adminKey
+	other := g.Submit(t, input(500, "other "))
+	if b := g.WaitEnd(t, other.ID, time.Minute); b.Status != "completed" || b.RequestCounts.Failed != 0 {
+		t.Errorf("the other batch is %s with %+v, want completed", b.Status, b.RequestCounts)
+	}
+	g.APIKey = limitedKey
+	b := g.WaitEnd(t, limited.ID, time.Minute)
+	if b.Status != "completed" || b.RequestCounts.Completed != lines {
+		t.Errorf("the limited batch is %s with %+v, want %d completed lines", b.Status, b.RequestCounts, lines)
+	}
+	if took := time.Since(began); took < (lines-limit-1)*time.Minute/limit {
+		t.Errorf("%d lines took %s, want one second for each beyond the limit of %d", lines, took, limit)
+	}
+	g.Results(t, b, slow)
+	for id, calls := range tidegatetest.TotalCalls(t, sims...) {
+		if calls.Finished != 1 {
+			t.Errorf("request %s ran %d times, want 1", id, calls.Finished)
+		}
+	}
+}
+
+// The few lines of one tenant do not wait for the many of another.
+func TestTenantsShareServers(t *testing.T) {
+	const many, few = 3000, 60
+	sims := []*tidegatetest.Sim{tidegatetest.StartSim(t, "--ttft", "100ms", "--max-num-seqs", "16")}
+	g := runLimited(t, sims, "lines_queued 1000000", "tenant default {\nweight 3\n}")
+	input := func(n int, prompt string) []byte {
+		return tidegatetest.BatchInput(t, n, func(i int) string { return prompt + strconv.Itoa(i) })
+	}
+	file := g.Upload(t, "many.jsonl", input(many, "many "))
+	var batches []string
+	for range 12 { // more than have a place, of the highest priority
+		var b struct{ ID string }
+		status, answer, err := g.Call(t.Context(), http.MethodPost, "/v1/batches", "application/json", []byte(`{"input_file_id":"`+file.ID+`","endpoint":"/v1/chat/completions","completion_window":"24h","priority":100}`))
+		if err != nil || status != http.StatusOK || json.Unmarshal(answer, &b) != nil {
+			t.Fatalf("got %d %s, %v; want a batch", status, answer, err)
+		}
+		batches = append(batches, b.ID)
+	}
+	tidegatetest.Eventually(t, time.Minute, "the first batch runs", func() bool { return g.Batch(t, batches[0]).RequestCounts.Completed > 0 })
+	done := func() (n int64) {
+		for _, id := range batches {
+			n += g.Batch(t, id).RequestCounts.Completed
+		}
+		return n
+	}
+	before := done()
+	g.APIKey = adminKey
+	b := g.WaitEnd(t, g.Submit(t, input(few, "few ")).ID, time.Minute)
+	g.APIKey = limitedKey
+	if meanwhile := done() - before; b.Status != "completed" || meanwhile > 10*few {
+		t.Errorf("the small batch is %s after %d lines of the other tenant, want completed after at most %d", b.Status, meanwhile, 10*few)
+	}
+}

@@ -1,0 +1,97 @@
+package scheduler
+
+import (
+	"time"
+
+	"github.com/tidegate/tidegate/access/limits"
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// Limits of clients. A line whose client has reached a limit waits without a slot. Until a
+// retry can succeed, no other line of the client is tried, its waiting batches get no
+// place, and the places that its batches have are set aside for others.
+
+// leastPostponement is the shortest time for which lines of a client wait, so that high
+// rates do not wake the loop for each line.
+const leastPostponement = 10 * time.Millisecond
+
+// clientLimits tracks the clients that have reached a limit.
+type clientLimits struct {
+	deps      *Dependencies
+	deadlines *deadlines
+	postponed map[limits.Client]postponed
+}
+
+// postponed is a client whose lines wait.
+type postponed struct {
+	until    time.Time
+	inFlight bool // until one of its lines ends
+}
+
+func newClientLimits(deps *Dependencies, deadlines *deadlines) *clientLimits {
+	return &clientLimits{deps: deps, deadlines: deadlines, postponed: make(map[limits.Client]postponed)}
+}
+
+func clientOf(b *batch.Batch) limits.Client {
+	return limits.Client{Key: b.KeyID, Tenant: b.Tenant}
+}
+
+// take takes a line from the limits of its client, and reports whether it can start. The
+// line reserves an estimate of its tokens.
+func (c *clientLimits) take(l *line) bool {
+	limiter := c.deps.Dispatcher.Capabilities().Limits
+	if limiter == nil {
+		return true
+	}
+	client := clientOf(&l.work.batchQueue.batch)
+	if !limiter.Limited(client) {
+		return true
+	}
+	body := l.request.Body
+	grant, refused := limiter.TakeLine(client, openai.PromptTokens(int64(len(body)))+openai.AnswerTokens(body))
+	if refused == nil {
+		l.grant = grant
+		return true
+	}
+	until := time.Now().Add(max(refused.Wait, leastPostponement))
+	c.postponed[client] = postponed{until, refused.Kind == limits.RequestsInFlight}
+	c.deadlines.at(until, nil)
+	return false
+}
+
+// waits reports whether lines of a batch wait for a limit of their client.
+func (c *clientLimits) waits(b *batch.Batch) bool {
+	if len(c.postponed) == 0 {
+		return false
+	}
+	client := clientOf(b)
+	p, waits := c.postponed[client]
+	if waits && !time.Now().Before(p.until) {
+		delete(c.postponed, client)
+		return false
+	}
+	return waits
+}
+
+// lineEnded lets lines wait no longer for the end of one in flight.
+func (c *clientLimits) lineEnded(tenant string) {
+	for client, p := range c.postponed {
+		if p.inFlight && client.Tenant == tenant {
+			delete(c.postponed, client)
+		}
+	}
+}
+
+// settle replaces the estimate of an attempt by what it has used. Without a fault of the
+// line, the attempt counts nothing if it is repeated.
+func (o *outcome) settle(grant *limits.Grant) {
+	if grant == nil {
+		return
+	}
+	used := o.result.Usage.InputTokens + o.result.Usage.OutputTokens
+	grant.End(limits.Outcome{
+		Sent: !o.unsent && !o.excused, Failed: !o.done || o.result.Failed,
+		Known: o.done && used > 0, Tokens: used,
+	})
+}

@@ -1,0 +1,117 @@
+package scheduler
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tidegate/tidegate/access"
+	"github.com/tidegate/tidegate/access/limits"
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
+)
+
+// limitedPool is a dispatcher with slots and limits of clients. It counts the slots that
+// are held.
+type limitedPool struct {
+	slotPool
+	limiter *limits.Limiter
+	held    int
+}
+
+type heldSlot struct {
+	slot
+	pool *limitedPool
+}
+
+func (s heldSlot) Release() { s.pool.held-- }
+
+func (p *limitedPool) Reserve(model, avoid string) (batch.Slot, error) {
+	s, err := p.slotPool.Reserve(model, avoid)
+	if err != nil {
+		return nil, err
+	}
+	p.held++
+	return heldSlot{s.(slot), p}, nil
+}
+
+func (p *limitedPool) Capabilities() batch.DispatcherCapabilities {
+	return batch.DispatcherCapabilities{Limits: p.limiter}
+}
+
+// A line over a limit waits without a slot, and lines of other clients start meanwhile.
+// The line starts when the limit allows it.
+func TestLinesWaitForLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limiter := limits.New(nil)
+		limiter.Apply(limits.Config{Tenants: map[string]access.Limits{"a": {RequestsPerMinute: 2, RequestsInFlight: 3}}})
+		pool := &limitedPool{slotPool: slotPool{slots: map[string]int{"m": 100}}, limiter: limiter}
+		s := newQueueSet()
+		for _, b := range []batch.Batch{{ID: "1", Tenant: "a"}, {ID: "2", Tenant: "a"}, {ID: "3", Tenant: "b"}} {
+			q := newBatchQueue(b)
+			s.byID[b.ID] = q
+			w := &work{batchQueue: q, left: 5}
+			for i := range 5 {
+				w.lines = append(w.lines, &line{work: w, index: i, request: request("m")})
+			}
+			s.add(q, w)
+		}
+		p := pickerOf(batch.Config{}, s, pool)
+		start := func() (started map[string]int, lines []*line) {
+			started = make(map[string]int)
+			p.countRunning()
+			for {
+				l, _ := p.next(make(map[string]bool), func(string, error) {})
+				if l == nil {
+					return started, lines
+				}
+				l.work.batchQueue.begin("m", 1)
+				p.started(l)
+				started[l.work.batchQueue.batch.Tenant]++
+				lines = append(lines, l)
+			}
+		}
+		first, lines := start()
+		if first["a"] != 2 || first["b"] != 5 || pool.held != 7 {
+			t.Fatalf("got %v and %d slots, want 2 of a, 5 of b and 7 slots", first, pool.held)
+		}
+		for i, want := range []int{1, 0} { // the third in flight, and none beyond
+			time.Sleep(30 * time.Second)
+			if got, _ := start(); got["a"] != want {
+				t.Errorf("after %d minutes: got %v, want %d of a", i, got, want)
+			}
+		}
+		for _, l := range lines {
+			if l.grant != nil {
+				done := outcome{done: true, result: batch.LineResult{Usage: openai.Usage{InputTokens: 1, OutputTokens: 1}}}
+				done.settle(l.grant)
+				p.limits.lineEnded("a")
+			}
+		}
+		if got, _ := start(); got["a"] != 1 {
+			t.Errorf("after two lines ended: got %v, want 1 of a", got)
+		}
+		if pending := s.byID["1"].nPending + s.byID["2"].nPending; pending != 6 {
+			t.Errorf("got %d waiting lines, want 6", pending)
+		}
+	})
+}
+
+// Places of batches whose client has reached a limit are set aside, and its waiting batches
+// get none.
+func TestLimitedBatchesLeavePlaces(t *testing.T) {
+	s := noBatches(2)
+	s.refreshed([]batch.Batch{{ID: "a1", Tenant: "a"}, {ID: "a2", Tenant: "a"}, {ID: "a3", Tenant: "a"}})
+	r, now := s.rotation, time.Now()
+	r.admit(&places{}, now)
+	for _, q := range r.queues.byID {
+		q.work[0] = &work{batchQueue: q}
+	}
+	s.limits.postponed[limits.Client{Tenant: "a"}] = postponed{until: now.Add(time.Hour)}
+	s.refreshed([]batch.Batch{{ID: "a1", Tenant: "a"}, {ID: "a2", Tenant: "a"}, {ID: "a3", Tenant: "a"}, {ID: "b1", Tenant: "b"}})
+	p := r.endTurns(now)
+	r.admit(&p, now)
+	if got := r.served(); got != "a1 a2 b1" {
+		t.Errorf("served: got %q, want a1 a2 b1", got)
+	}
+}
