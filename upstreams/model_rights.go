@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
+	"strings"
 
 	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/internal/openai"
@@ -56,10 +57,10 @@ func countFields(head []byte, contentType, name string) (n int) {
 		if err != nil {
 			return 2
 		}
-		switch part.FormName() {
-		case name:
+		switch field := part.FormName(); {
+		case strings.EqualFold(field, name):
 			n++
-		case "": // servers may read a name where this one finds none
+		case field == "": // servers may read a name where this one finds none
 			return 2
 		}
 	}

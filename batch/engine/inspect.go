@@ -150,6 +150,11 @@ func (v *validator) scanRequest(ctx context.Context, s *scan, line int, request 
 	if request.Model == "" {
 		return
 	}
+	if len(s.client.Models) > 0 {
+		if named, ok := openai.CountMembers(request.Body, "model"); named != 1 || !ok {
+			s.find(line, openai.Finding{Code: openai.CodeInvalidRequest, Param: "body.model", Message: fmt.Sprintf("The body names its model %d times.", named)})
+		}
+	}
 	m := s.models[request.Model]
 	if m == nil {
 		m = new(scannedModel)

@@ -3,10 +3,11 @@ package openai
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 )
 
-// CountMembers returns how many members of a name the JSON object b has. Servers differ
-// in which of several they use. It is false if b is not a valid JSON object: some servers
+// CountMembers returns how many members of a name, in any case, the JSON object b has.
+// Servers differ in which of several they use, and in whether case counts. It is false if b is not a valid JSON object: some servers
 // read more than JSON, such as NaN, and would find members behind it.
 func CountMembers(b []byte, name string) (n int, ok bool) {
 	if !json.Valid(b) {
@@ -14,7 +15,7 @@ func CountMembers(b []byte, name string) (n int, ok bool) {
 	}
 	m := membersOf(b)
 	for m.next() {
-		if string(m.name()) == name {
+		if strings.EqualFold(string(m.name()), name) {
 			n++
 		}
 	}
