@@ -102,6 +102,9 @@ func begun(w http.ResponseWriter, r *http.Request) {
 	conn, _ := r.Context().Value(connKey{}).(net.Conn)
 	c := clientConnOf(conn)
 	if c == nil {
+		if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 { // see mayHaveLength
+			w.Header()["Connection"] = []string{"close"}
+		}
 		return
 	}
 	if c.socket.stopping.Load() {
@@ -109,7 +112,18 @@ func begun(w http.ResponseWriter, r *http.Request) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 && c.mayHaveLength() {
+		w.Header()["Connection"] = []string{"close"}
+	}
 	c.taken, c.served, c.unsaid = true, true, nil
+}
+
+// mayHaveLength reports whether a request with chunks, whose bytes are in unsaid, may have a
+// Content-Length as well. net/http ignores it. A proxy in front that uses it would take what
+// follows for another part of the body, so that the connection must end with the response
+// (RFC 9112, section 6.1). The caller holds mu.
+func (c *clientConn) mayHaveLength() bool {
+	return c.secure || c.long || len(c.unsaid) == 0 || bytes.Contains(bytes.ToLower(c.unsaid), []byte("content-length"))
 }
 
 // Read returns the bytes left by the previous server, and then reads from the
