@@ -127,7 +127,11 @@ func TestNoMoreRights(t *testing.T) {
 	g.runAll(t)
 	_, limited := g.keys(t, "admin-secret", "", `{"name":"limited","scopes":["admin"],"models":["m"]}`)
 	_, wide := g.keys(t, "admin-secret", "", `{"name":"wide"}`)
-	for path, want := range map[string]int{"": 403, "/" + wide.ID + "/rotate": 403, "/" + limited.ID + "/rotate": 200} {
+	for _, tt := range []struct {
+		path string
+		want int
+	}{{"", 403}, {"/" + wide.ID + "/rotate", 403}, {"/" + limited.ID + "/rotate", 200}} { // the last one replaces the key
+		path, want := tt.path, tt.want
 		body := `{}`
 		if path == "" {
 			body = `{"name":"x"}`
