@@ -29,12 +29,17 @@ type owner struct {
 	name   string // of the tenant, or id of the key
 }
 
+// kind returns "tenant" or "key".
+func (o owner) kind() string {
+	if o.tenant {
+		return "tenant"
+	}
+	return "key"
+}
+
 // String returns what an error calls it.
 func (o owner) String() string {
-	if o.tenant {
-		return "tenant " + o.name
-	}
-	return "key " + o.name
+	return o.kind() + " " + o.name
 }
 
 // account is what an owner has used. The limiter's mu guards it.

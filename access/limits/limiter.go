@@ -1,6 +1,7 @@
 package limits
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -133,6 +134,25 @@ func (l *Limiter) take(c Client, tokens int64) (*Grant, *Refusal) {
 	}
 	g.report = reportOf(rates)
 	return g, nil
+}
+
+// Reached returns which limit by time a client has reached now, "" for none.
+func (l *Limiter) Reached(c Client) string {
+	key, tenant := l.limits(c)
+	if !key.Requests() && !tenant.Requests() {
+		return ""
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	for _, a := range l.of(c, key, tenant, access.Limits.Requests, now) {
+		for _, r := range a.rates(1, l.gateways, now) {
+			if r.wait() > 0 {
+				return fmt.Sprintf("limit of the %s: %s is %d", a.owner.kind(), r.kind, r.limit)
+			}
+		}
+	}
+	return ""
 }
 
 // inFlightWait is the pause after which a request that found too many in flight is tried

@@ -3,6 +3,7 @@ package limits
 import (
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -68,7 +69,13 @@ func TestRates(t *testing.T) {
 				if n != tt.want || r == nil || r.Kind != tt.kind || r.Wait != tt.wait {
 					t.Fatalf("got %d admitted and %+v, want %d and %s after %s", n, r, tt.want, tt.kind, tt.wait)
 				}
+				if reached := l.Reached(teamKey); !strings.Contains(reached, tt.kind.String()) {
+					t.Errorf("reached: got %q, want %s", reached, tt.kind)
+				}
 				time.Sleep(tt.wait)
+				if reached := l.Reached(teamKey); tt.tokens <= 1 && reached != "" {
+					t.Errorf("reached after the wait: got %q, want none", reached)
+				}
 				if _, r := l.Admit(teamKey, tt.tokens); r != nil {
 					t.Errorf("after the wait: got %v, want none", r)
 				}

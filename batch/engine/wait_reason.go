@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/tidegate/tidegate/access/limits"
 	"github.com/tidegate/tidegate/batch"
 )
 
@@ -23,7 +24,13 @@ func (r *Reads) WaitReason(ctx context.Context, b batch.Batch) string {
 			return c.String()
 		}
 	}
-	return r.modelWait(ctx, &b)
+	if reason := r.modelWait(ctx, &b); reason != "" {
+		return reason
+	}
+	if limiter := r.dispatcher.Capabilities().Limits; limiter != nil && b.Status == batch.InProgress {
+		return limiter.Reached(limits.Client{Key: b.KeyID, Tenant: b.Tenant})
+	}
+	return ""
 }
 
 // modelWait returns which model keeps a batch waiting. A batch in progress waits if

@@ -252,6 +252,13 @@ func TestLimitedBatch(t *testing.T) {
 		t.Errorf("the other batch is %s with %+v, want completed", b.Status, b.RequestCounts)
 	}
 	g.APIKey = limitedKey
+	tidegatetest.Eventually(t, time.Minute, "the reason of the wait is shown", func() bool {
+		var b struct {
+			WaitReason *string `json:"wait_reason"`
+		}
+		g.Get(t, "/v1/batches/"+limited.ID, &b)
+		return b.WaitReason != nil && *b.WaitReason == "limit of the key: requests_per_minute is "+strconv.Itoa(limit)
+	})
 	b := g.WaitEnd(t, limited.ID, time.Minute)
 	if b.Status != "completed" || b.RequestCounts.Completed != lines {
 		t.Errorf("the limited batch is %s with %+v, want %d completed lines", b.Status, b.RequestCounts, lines)
