@@ -177,7 +177,7 @@ func (d *Dashboard) askBatch(a batchAction) func(http.ResponseWriter, *http.Requ
 		if err != nil {
 			return err
 		}
-		v := batchModel(b, d.now())
+		v := d.batchModel(b, d.now())
 		c := a.ask(v)
 		s := d.site(r, "Batches", c.Title)
 		c.Subject, c.Action, c.Back = v.Name(), s.To("batches", b.ID, a.name), s.To("batches", b.ID)

@@ -29,7 +29,7 @@ func (d *Dashboard) batch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	v := batchModel(b, d.now())
+	v := d.batchModel(b, d.now())
 	s := d.site(r, "Batches", v.Name())
 	if !v.Over {
 		s.Stream = string(templates.Site{}.To("events", "batches", b.ID))
@@ -43,7 +43,7 @@ func (d *Dashboard) batchLive(ctx context.Context, r *http.Request, s templates.
 	if err != nil {
 		return nil, err
 	}
-	v := batchModel(b, s.Now)
+	v := d.batchModel(b, s.Now)
 	v.Charts = progressCharts(s, b.History)
 	for _, p := range []struct {
 		name string
@@ -67,13 +67,14 @@ func (d *Dashboard) batchLive(ctx context.Context, r *http.Request, s templates.
 // mostGroups limits the groups of failures.
 const mostGroups = 20
 
-func batchModel(b BatchDetail, now time.Time) templates.Batch {
+func (d *Dashboard) batchModel(b BatchDetail, now time.Time) templates.Batch {
 	v := templates.Batch{
 		BatchRow: batchRow(b.Batch, now), Endpoint: b.Endpoint, Window: b.CompletionWindow,
 		Input:   templates.FileLink{ID: b.InputFileID, Bytes: b.InputBytes},
 		Output:  templates.FileLink{ID: b.OutputFileID, Bytes: b.OutputBytes},
 		Errors:  templates.FileLink{ID: b.ErrorFileID, Bytes: b.ErrorBytes},
 		RetryOf: b.RetryOf, RetriedBy: b.RetriedBy,
+		Cost: d.batchCost(&b.Batch.Batch), Unpriced: b.Unpriced,
 		CachedTokens: b.Usage.InputTokensDetails.CachedTokens, Reasoning: b.Usage.OutputTokensDetails.ReasoningTokens,
 		Paused: !b.PausedAt.IsZero(), PauseReason: b.PauseReason, MinPriority: minPriority, MaxPriority: maxPriority,
 		GroupsLeft: max(0, len(b.Failures.Groups)-mostGroups), LinesLeft: b.Counts.Failed - b.Failures.Looked, Timeline: timeline(b.Batch),

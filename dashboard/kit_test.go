@@ -79,7 +79,7 @@ func (h *house) pages() []string {
 	ids, files := h.IDs(), h.FileIDs()
 	key := h.upstreamKey()
 	return []string{
-		"/", "/wall", "/throughput", "/throughput?span=7d", "/throughput?span=30d&model=" + url.QueryEscape(h.Say("Qwen/Qwen3-32B")),
+		"/", "/wall", "/usage", "/usage?by=key", "/usage?by=model&month=2020-01", "/usage?by=batch", "/throughput", "/throughput?span=7d", "/throughput?span=30d&model=" + url.QueryEscape(h.Say("Qwen/Qwen3-32B")),
 		"/batches", "/batches?after=" + ids[49], "/batches?state=active", "/batches?q=" + url.QueryEscape(h.Say("nightly")),
 		"/batches?model=" + url.QueryEscape(h.Say("gone")),
 		"/batches/" + ids[0], "/batches/" + ids[1], "/batches/" + ids[4], "/batches/" + ids[5], "/batches/" + ids[6],

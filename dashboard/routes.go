@@ -76,6 +76,9 @@ func (t *routeTable) fill() {
 	t.get(read, "/throughput", d.throughput)
 	t.live(read, "/throughput", 15, d.throughputLive)
 
+	t.get(read, "/usage", d.usage)
+	t.get(read, "/usage.csv", d.usageCSV)
+
 	t.get(read, "/batches", d.batchList)
 	t.live(read, "/batches", 2, d.batchListLive)
 	t.get(read, "/batches/{id}", d.batch)

@@ -20,6 +20,7 @@ import (
 type Source struct {
 	Overview   Overview
 	Throughput Throughput
+	Usage      Usage
 	Batches    Batches
 	Files      Files
 	Upstreams  Upstreams

@@ -126,6 +126,8 @@ type Batch struct {
 	LinesLeft                int64 // failed lines that are in no group
 	RetryOf, RetriedBy       string
 	CachedTokens, Reasoning  int64
+	Cost                     string // with its currency; "" without prices
+	Unpriced                 int64  // lines of unknown cost
 	CanCancel, CanDelete     bool
 	CanRetry, CanControl     bool // CanControl: pause, resume, priority
 	Paused                   bool

@@ -44,6 +44,7 @@ var sections = []section{
 	{name: "Overview"},
 	{name: "Wall", path: "wall"},
 	{name: "Throughput", path: "throughput"},
+	{name: "Usage", path: "usage"},
 	{name: "Batches", path: "batches"},
 	{name: "Files", path: "files"},
 	{name: "Upstreams", path: "upstreams"},

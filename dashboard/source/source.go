@@ -54,7 +54,7 @@ func New(cfg Config) dashboard.Source {
 	batches := &batches{source: s}
 	batches.failures.age = failuresAge
 	return dashboard.Source{
-		Overview: newOverview(s), Throughput: throughput{s}, Batches: batches,
+		Overview: newOverview(s), Throughput: throughput{s}, Usage: costs{s}, Batches: batches,
 		Files: &files{source: s}, Upstreams: newServers(s), Doctor: tenantDoctor{cfg.Doctor, cfg.Tenant}, Audit: auditLog{s},
 	}
 }

@@ -1,0 +1,154 @@
+package dashboard
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/templates"
+)
+
+// Usage provides the usage of keys and its cost.
+type Usage interface {
+	KeyUsage(ctx context.Context, q batch.UsageQuery) (batch.UsageReport, error)
+	BatchUsage(ctx context.Context, q batch.BatchUsageQuery) (batch.UsageReport, error)
+	// KeyNames returns the names of managed keys by id.
+	KeyNames(ctx context.Context) (map[string]string, error)
+	// Currency returns the currency of costs, "" if there are no prices.
+	Currency() string
+}
+
+// usageViews are the tables of the page, by the value of the parameter "by".
+var usageViews = []struct {
+	name  string
+	group batch.UsageGroup
+}{
+	{"day", batch.UsageGroup{Day: true}},
+	{"key", batch.UsageGroup{Key: true}},
+	{"model", batch.UsageGroup{Model: true, Class: true}},
+	{"batch", batch.UsageGroup{}},
+}
+
+// usageRows limits the rows of the page. The CSV table has more.
+const usageRows = 500
+
+// monthFormat is the format of the parameter "month".
+const monthFormat = "2006-01"
+
+// usageQuery selects the table of the page.
+type usageQuery struct {
+	view     int // in usageViews
+	from, to time.Time
+}
+
+func (d *Dashboard) usageQuery(r *http.Request) (q usageQuery) {
+	values := r.URL.Query()
+	for i, v := range usageViews {
+		if v.name == values.Get("by") {
+			q.view = i
+		}
+	}
+	month, err := time.Parse(monthFormat, values.Get("month"))
+	if err != nil {
+		now := d.now().UTC()
+		month = time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
+	}
+	q.from, q.to = month, month.AddDate(0, 1, 0)
+	return q
+}
+
+func (q usageQuery) byBatch() bool { return usageViews[q.view].name == "batch" }
+
+// usageReport returns up to limit rows, and their columns of names.
+func (d *Dashboard) usageReport(ctx context.Context, q usageQuery, limit int) (report batch.UsageReport, columns []batch.UsageColumn, err error) {
+	group := usageViews[q.view].group
+	var names map[string]string
+	if group.Key || q.byBatch() {
+		if names, err = d.source.Usage.KeyNames(ctx); err != nil {
+			return report, nil, err
+		}
+	}
+	if q.byBatch() {
+		report, err = d.source.Usage.BatchUsage(ctx, batch.BatchUsageQuery{From: q.from, To: q.to, Limit: limit})
+		return report, batch.BatchUsageColumns(names), err
+	}
+	report, err = d.source.Usage.KeyUsage(ctx, batch.UsageQuery{From: q.from, To: q.to, By: group, Limit: limit})
+	return report, batch.UsageColumns(group, names), err
+}
+
+func (d *Dashboard) usage(w http.ResponseWriter, r *http.Request) error {
+	s := d.site(r, "Usage", "Usage")
+	q := d.usageQuery(r)
+	report, columns, err := d.usageReport(r.Context(), q, usageRows)
+	if err != nil {
+		return err
+	}
+	by, month := usageViews[q.view].name, q.from.Format(monthFormat)
+	page := func(by string, month time.Time) templates.Choice {
+		return templates.Choice{Name: by, URL: s.With(s.To("usage"), "by", by, "month", month.Format(monthFormat))}
+	}
+	v := templates.Usage{
+		By: by, Month: q.from, Currency: d.source.Usage.Currency(), Total: usageRow(&report.Total, nil), More: report.More,
+		Earlier: page(by, q.from.AddDate(0, -1, 0)).URL,
+		CSV:     s.With(s.To("usage.csv"), "by", by, "month", month),
+	}
+	if q.to.Before(s.Now) {
+		v.Later = page(by, q.to).URL
+	}
+	for _, view := range usageViews {
+		v.Views = append(v.Views, page(view.name, q.from))
+	}
+	for _, c := range columns {
+		v.Columns = append(v.Columns, c.Name)
+	}
+	for i := range report.Rows {
+		row := usageRow(&report.Rows[i], columns)
+		if id := report.Rows[i].BatchID; id != "" {
+			row.Page = s.To("batches", id)
+		}
+		v.Rows = append(v.Rows, row)
+	}
+	return d.render(w, r, http.StatusOK, templates.UsagePage(s, v))
+}
+
+func usageRow(r *batch.UsageRow, columns []batch.UsageColumn) templates.UsageRow {
+	row := templates.UsageRow{
+		Requests: r.Requests, Failures: r.Failures, Unpriced: r.Unpriced,
+		InputTokens: r.InputTokens, CachedTokens: r.CachedTokens, OutputTokens: r.OutputTokens, Cost: templates.Cost{Amount: r.Cost.String(), Zero: r.Cost == 0},
+	}
+	for _, c := range columns {
+		row.Names = append(row.Names, c.Text(r))
+	}
+	return row
+}
+
+// usageCSV answers with the table of the page as CSV.
+func (d *Dashboard) usageCSV(w http.ResponseWriter, r *http.Request) error {
+	q := d.usageQuery(r)
+	report, columns, err := d.usageReport(r.Context(), q, batch.MaxUsageRows)
+	if err != nil {
+		return err
+	}
+	var body bytes.Buffer
+	if err := report.WriteCSV(&body, columns, d.source.Usage.Currency()); err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/csv; charset=utf-8; header=present")
+	h.Set("Content-Disposition", `attachment; filename="usage-`+q.from.Format(monthFormat)+"-by-"+usageViews[q.view].name+`.csv"`)
+	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	_, _ = w.Write(body.Bytes()) // an error means that the client has disconnected
+	return nil
+}
+
+// batchCost returns the cost of a batch, with its currency; "" without prices.
+func (d *Dashboard) batchCost(b *batch.Batch) string {
+	currency := d.source.Usage.Currency()
+	if currency == "" && b.Cost == 0 {
+		return ""
+	}
+	return templates.Cost{Amount: b.Cost.String()}.Short() + " " + currency
+}

@@ -1,0 +1,46 @@
+package dashboard_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/tidegate/tidegate/templates"
+)
+
+func TestUsagePage(t *testing.T) {
+	h := build(t, nil)
+	month := h.Clock().UTC().Format("2006-01")
+	for path, want := range map[string][]string{
+		"/usage":               {"By day", h.Clock().UTC().Format("2006-01-02"), "Cost EUR", `by=day&amp;month=` + month},
+		"/usage?by=key":        {`nightly`, "static/web", "key_1"},
+		"/usage?by=model":      {"Qwen/Qwen3-32B", "live"},
+		"/usage?by=batch":      {`href="/dashboard/batches/` + h.IDs()[0]},
+		"/usage?month=2020-01": {"January 2020", "No requests in this month.", "Month after"},
+		"/usage?by=x&month=y":  {"By day"},
+	} {
+		page := h.page(path)
+		for _, text := range want {
+			if !strings.Contains(page, text) {
+				t.Errorf("%s does not have %q", path, text)
+			}
+		}
+	}
+	if strings.Contains(h.page("/usage"), "Month after") {
+		t.Error("the current month has a next one")
+	}
+	table := h.get("/usage.csv?by=key&month=" + month)
+	if table.Code != http.StatusOK || !strings.HasPrefix(table.Header().Get("Content-Type"), "text/csv") || !strings.HasPrefix(table.Body.String(), "key_id,key_name,requests,") {
+		t.Errorf("CSV: %d %v %q", table.Code, table.Header(), table.Body)
+	}
+}
+
+func TestCostText(t *testing.T) {
+	for amount, want := range map[string]string{
+		"0": "0.00", "12": "12.00", "1234.5": "1234.50", "0.5": "0.50", "0.056789": "0.056", "0.000012345": "0.000012", "0.000000001": "0.000000001", "1.001": "1.00", "-0.25": "-0.25",
+	} {
+		if got := (templates.Cost{Amount: amount}).Short(); got != want {
+			t.Errorf("%s is shown as %s, want %s", amount, got, want)
+		}
+	}
+}

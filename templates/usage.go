@@ -1,0 +1,60 @@
+package templates
+
+import (
+	"strings"
+	"time"
+
+	"github.com/a-h/templ"
+)
+
+// Usage is the model of the page of usage and cost.
+type Usage struct {
+	By             string // day, key, model or batch
+	Month          time.Time
+	Currency       string // "" without prices
+	Views          []Choice
+	Earlier, Later templ.SafeURL // of the months before and after; Later is "" for the current one
+	CSV            templ.SafeURL
+	Columns        []string // of names
+	Rows           []UsageRow
+	Total          UsageRow
+	More           bool // there are more rows
+}
+
+// UsageRow is the usage of a day, key, model or batch.
+type UsageRow struct {
+	Names                                   []string
+	Page                                    templ.SafeURL // of the batch; "" for other rows
+	Requests, Failures, Unpriced            int64
+	InputTokens, CachedTokens, OutputTokens int64
+	Cost                                    Cost
+}
+
+// Cost is an amount as a decimal number.
+type Cost struct {
+	Amount string
+	Zero   bool
+}
+
+// Short formats the amount with two decimals, or with the first two digits that are not
+// zero of an amount below 0.1.
+func (c Cost) Short() string {
+	whole, part, _ := strings.Cut(c.Amount, ".")
+	for len(part) < 2 {
+		part += "0"
+	}
+	digits := 2
+	if strings.Trim(whole, "-0") == "" {
+		digits += len(part) - len(strings.TrimLeft(part, "0"))
+	}
+	if strings.Trim(part, "0") == "" {
+		digits = 2
+	}
+	return whole + "." + part[:min(digits, len(part))]
+}
+
+// usageViewNames are the names of the tables.
+var usageViewNames = map[string]string{"day": "By day", "key": "By key", "model": "By model", "batch": "By batch"}
+
+// usageColumnNames are the titles of the columns.
+var usageColumnNames = map[string]string{"day": "Day", "key_id": "Key", "key_name": "Name", "model": "Model", "class": "Class", "batch_id": "Batch"}
