@@ -165,6 +165,11 @@ type BatchConfig struct {
 	MaxUploadSize int64 `json:"max_upload_size,omitempty"`
 	// MaxPartSize limits the size of a part. Default 64 MiB.
 	MaxPartSize int64 `json:"max_part_size,omitempty"`
+	// MaxStoredSize limits what each tenant stores, in bytes. Default: no limit.
+	MaxStoredSize int64 `json:"max_stored_size,omitempty"`
+	// MaxFiles limits the files, results and parts of uploads of each tenant. Default
+	// 1000000.
+	MaxFiles int `json:"max_files,omitempty"`
 	// MaxOpenUploads limits the number of open uploads in parts. Default 1000.
 	MaxOpenUploads int `json:"max_open_uploads,omitempty"`
 	// MaxUploadParts limits the parts of an upload. Default 10000.
@@ -219,7 +224,7 @@ func (b BatchConfig) engine() batch.Config {
 func (b BatchConfig) limits() upload.Limits {
 	return upload.Limits{
 		MaxFileBytes: b.MaxFileSize, MaxUploadBytes: b.MaxUploadSize, MaxPartBytes: b.MaxPartSize, MaxDecompressedBytes: b.MaxDecompressedSize,
-		MaxOpenUploads: b.MaxOpenUploads, MaxUploadParts: b.MaxUploadParts,
+		MaxStoredBytes: b.MaxStoredSize, MaxFiles: b.MaxFiles, MaxOpenUploads: b.MaxOpenUploads, MaxUploadParts: b.MaxUploadParts,
 		MaxLineBytes: int(b.MaxLineSize), BatchFileTTL: duration(b.InputTTL), UploadTTL: duration(b.UploadTTL),
 	}
 }

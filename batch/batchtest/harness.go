@@ -104,7 +104,7 @@ func (h *Harness) Files() *upload.Service {
 // Upload stores an input file and returns its id.
 func (h *Harness) Upload(content string) string {
 	h.T.Helper()
-	in, err := h.Files().Begin(h.T.Context())
+	in, err := h.Files().Begin(h.T.Context(), batch.DefaultTenant)
 	if err != nil {
 		h.T.Fatal(err)
 	}

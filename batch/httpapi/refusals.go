@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -115,6 +116,15 @@ func uploadRefusal(err error) *openai.Error {
 		refused := openai.InvalidRequest("", "too_many_uploads",
 			"%d uploads are open, and the limit is %d (max_open_uploads). Complete or cancel some; one that is left alone expires after %s.", e.Open, e.Limit, e.TTL)
 		refused.Status, refused.Type, refused.RetryAfter = http.StatusTooManyRequests, openai.TypeRateLimit, uploadRetry
+		return refused
+	}
+	if e, ok := errors.AsType[*upload.StorageError](err); ok {
+		refused := openai.InvalidRequest("", "storage_limit_exceeded",
+			"%d bytes are stored, and the limit is %d (max_stored_size): this does not fit. Delete files or batches; the space is free when the cleaner has removed them, after about a minute.", e.Bytes, e.MaxBytes)
+		if e.MaxFiles > 0 {
+			refused.Message = fmt.Sprintf("%d files are stored, with results and parts of uploads, and the limit is %d (max_files). Delete some; they no longer count when the cleaner has removed them, after about a minute.", e.Files, e.MaxFiles)
+		}
+		refused.Status, refused.NoRetry = http.StatusInsufficientStorage, true
 		return refused
 	}
 	if e, ok := errors.AsType[*upload.TooManyPartsError](err); ok {

@@ -21,31 +21,43 @@ import (
 // and Abort ends it; Abort after Commit does nothing. It is for one goroutine.
 type Incoming struct {
 	service *Service
+	room    room
 	*measured
 }
 
-// Begin begins a file. Name and purpose are given to Commit, because the parts of
+// Begin begins a file of a tenant. It returns a *StorageError if the tenant may store nothing
+// more. Name and purpose are given to Commit, because the parts of
 // a form come in any order.
-func (s *Service) Begin(ctx context.Context) (*Incoming, error) {
+func (s *Service) Begin(ctx context.Context, tenant string) (*Incoming, error) {
+	room, err := s.admitStored(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
 	limit := s.limits().MaxFileBytes
 	m, err := s.measure(ctx, openai.NewID("file-"), limit, WholeFile)
 	if err != nil {
 		return nil, err
 	}
-	return &Incoming{s, m}, nil
+	m.room = room
+	return &Incoming{s, room, m}, nil
 }
 
 // WriteFile stores what write writes as a file of at most limit bytes. It uses
 // Tenant, Filename, Purpose and TTL of f. Nothing is left after an error.
 func (s *Service) WriteFile(ctx context.Context, f batch.NewFile, limit int64, write func(io.Writer) error) (batch.File, error) {
+	room, err := s.admitStored(ctx, f.Tenant)
+	if err != nil {
+		return batch.File{}, err
+	}
 	m, err := s.measure(ctx, openai.NewID("file-"), limit, WholeFile)
 	if err != nil {
 		return batch.File{}, err
 	}
+	m.room = room
 	if err := write(m); err != nil {
 		return batch.File{}, errors.Join(err, m.Abort())
 	}
-	in := &Incoming{s, m}
+	in := &Incoming{s, room, m}
 	return in.Commit(ctx, f.Tenant, CommitRequest{Filename: f.Filename, Purpose: f.Purpose, TTL: f.TTL})
 }
 
@@ -63,6 +75,9 @@ func (in *Incoming) Commit(ctx context.Context, tenant string, r CommitRequest) 
 	c, err := s.finish(ctx, in.measured, r, s.limits().MaxFileBytes)
 	if err != nil {
 		return batch.File{}, err
+	}
+	if err := in.room.check(c.bytes); err != nil { // it may be larger than what arrived, if that was compressed
+		return batch.File{}, errors.Join(err, s.remove(ctx, c.key))
 	}
 	nf := c.file(tenant, r, s)
 	var f batch.File
@@ -156,7 +171,8 @@ type measured struct {
 	size  int64
 	limit int64
 	over  Subject // of the SizeError for more than limit bytes
-	err   error   // of the first failed write
+	room  room
+	err   error // of the first failed write
 }
 
 func (s *Service) measure(ctx context.Context, key string, limit int64, over Subject) (*measured, error) {
@@ -164,16 +180,20 @@ func (s *Service) measure(ctx context.Context, key string, limit int64, over Sub
 	if err != nil {
 		return nil, fmt.Errorf("creating content: %w", err)
 	}
-	return &measured{key: key, dst: dst, sum: sha256.New(), limit: limit, over: over}, nil
+	return &measured{key: key, dst: dst, sum: sha256.New(), limit: limit, over: over, room: room{left: -1}}, nil
 }
 
-// Write returns a *SizeError when the content becomes too large.
+// Write returns a *SizeError when the content becomes too large, and a *StorageError when the
+// tenant may not store it.
 func (m *measured) Write(p []byte) (int, error) {
 	if m.err != nil {
 		return 0, m.err
 	}
 	if int64(len(p)) > m.limit-m.size {
 		m.err = &SizeError{m.over, m.limit}
+		return 0, m.err
+	}
+	if m.err = m.room.check(m.size + int64(len(p))); m.err != nil {
 		return 0, m.err
 	}
 	n, err := m.dst.Write(p)

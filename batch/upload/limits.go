@@ -19,6 +19,11 @@ type Limits struct {
 	MaxPartBytes int64
 	// MaxOpenUploads limits the pending uploads of a tenant. Default 1000.
 	MaxOpenUploads int
+	// MaxStoredBytes limits what a tenant stores. Default: no limit.
+	MaxStoredBytes int64
+	// MaxFiles limits the files, parts of uploads and results of a tenant. Default
+	// 1,000,000.
+	MaxFiles int
 	// MaxUploadParts limits the parts of an upload. Default 10,000.
 	MaxUploadParts int
 	// MaxDecompressedBytes limits the decompressed size of a compressed file.
@@ -39,6 +44,7 @@ func (l Limits) withDefaults() Limits {
 	l.MaxUploadBytes = cmp.Or(l.MaxUploadBytes, 8<<30)
 	l.MaxPartBytes = cmp.Or(l.MaxPartBytes, 64<<20)
 	l.MaxOpenUploads = cmp.Or(l.MaxOpenUploads, 1000)
+	l.MaxFiles = cmp.Or(l.MaxFiles, 1_000_000)
 	l.MaxUploadParts = cmp.Or(l.MaxUploadParts, 10_000)
 	l.MaxLineBytes = cmp.Or(l.MaxLineBytes, 16<<20)
 	l.BatchFileTTL = cmp.Or(l.BatchFileTTL, 30*24*time.Hour)
@@ -50,6 +56,7 @@ func (l Limits) withDefaults() Limits {
 func (l Limits) Validate() error {
 	l = l.withDefaults()
 	l.MaxDecompressedBytes = cmp.Or(l.MaxDecompressedBytes, math.MaxInt64)
+	l.MaxStoredBytes = cmp.Or(l.MaxStoredBytes, math.MaxInt64)
 	for _, f := range []struct {
 		name  string
 		value int64
@@ -59,6 +66,8 @@ func (l Limits) Validate() error {
 		{"max_part_size", l.MaxPartBytes},
 		{"max_open_uploads", int64(l.MaxOpenUploads)},
 		{"max_upload_parts", int64(l.MaxUploadParts)},
+		{"max_stored_size", l.MaxStoredBytes},
+		{"max_files", int64(l.MaxFiles)},
 		{"max_decompressed_size", l.MaxDecompressedBytes},
 		{"max_line_size", int64(l.MaxLineBytes)},
 		{"input_ttl", int64(l.BatchFileTTL)},

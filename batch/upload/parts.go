@@ -28,6 +28,13 @@ func (s *Service) CreateUpload(ctx context.Context, tenant string, r Request) (b
 	if err := s.admitUpload(ctx, tenant); err != nil {
 		return batch.Upload{}, err
 	}
+	room, err := s.admitStored(ctx, tenant)
+	if err == nil {
+		err = room.check(r.Bytes)
+	}
+	if err != nil {
+		return batch.Upload{}, err
+	}
 	return s.Store.CreateUpload(ctx, batch.Upload{
 		ID: openai.NewID("upload_"), Tenant: tenant, Filename: r.Filename, Purpose: r.Purpose, MimeType: r.MimeType, Bytes: r.Bytes, FileTTL: r.FileTTL,
 	}, s.limits().UploadTTL)
@@ -54,11 +61,16 @@ func (s *Service) BeginPart(ctx context.Context, tenant, uploadID string) (*Inco
 	if err := s.admitPart(ctx, tenant, uploadID); err != nil {
 		return nil, err
 	}
+	room, err := s.admitStored(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
 	limit := s.limits().MaxPartBytes
 	m, err := s.measure(ctx, openai.NewID("part_"), limit, OnePart)
 	if err != nil {
 		return nil, err
 	}
+	m.room = room
 	return &IncomingPart{s, tenant, uploadID, m}, nil
 }
 

@@ -17,6 +17,8 @@ import (
 type Store interface {
 	batch.FileStore
 	batch.UploadStore
+	// Storage sums the sizes of a tenant's contents. See batch.AnalyticsStore.
+	Storage(ctx context.Context, tenant string) ([]batch.StorageUse, error)
 }
 
 // Service serves the API of files and uploads. Its errors are those of

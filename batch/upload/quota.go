@@ -1,0 +1,43 @@
+package upload
+
+import "context"
+
+// room is what a tenant may still store.
+type room struct {
+	left  int64 // bytes; -1: any number
+	limit int64
+}
+
+// admitStored returns what a tenant may still store, or a *StorageError if that is nothing.
+// Everything that uses space counts: files, results, parts of pending uploads, and what was
+// deleted and is not removed yet. Contents that arrive concurrently may exceed the limits
+// together.
+func (s *Service) admitStored(ctx context.Context, tenant string) (room, error) {
+	limits := s.limits()
+	uses, err := s.Store.Storage(ctx, tenant)
+	if err != nil {
+		return room{}, err
+	}
+	var files, bytes int64
+	for _, use := range uses {
+		files, bytes = files+use.Files, bytes+use.Bytes
+	}
+	if files >= int64(limits.MaxFiles) {
+		return room{}, &StorageError{Files: files, MaxFiles: int64(limits.MaxFiles)}
+	}
+	if limits.MaxStoredBytes == 0 {
+		return room{left: -1}, nil
+	}
+	if bytes >= limits.MaxStoredBytes {
+		return room{}, &StorageError{Bytes: bytes, MaxBytes: limits.MaxStoredBytes}
+	}
+	return room{limits.MaxStoredBytes - bytes, limits.MaxStoredBytes}, nil
+}
+
+// check returns a *StorageError if n more bytes do not fit.
+func (r room) check(n int64) error {
+	if r.left < 0 || n <= r.left {
+		return nil
+	}
+	return &StorageError{Bytes: r.limit - r.left, MaxBytes: r.limit}
+}
