@@ -2,13 +2,13 @@ package upload
 
 import "context"
 
-// room is what a tenant may still store.
+// room describes how much more a tenant may store.
 type room struct {
 	left  int64 // bytes; -1: any number
 	limit int64
 }
 
-// admitStored returns what a tenant may still store, or a *StorageError if that is nothing.
+// admitStored returns how much more a tenant may store, or a *StorageError if it is nothing.
 // Everything that uses space counts: files, results, parts of pending uploads, and what was
 // deleted and is not removed yet. Contents that arrive concurrently may exceed the limits
 // together.
