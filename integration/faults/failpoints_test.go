@@ -96,7 +96,7 @@ func fail(t *testing.T, servers *tidegatetest.Servers, sims []*tidegatetest.Sim,
 					servers = append(slices.Clip(sims), &d.loading.Sim)
 				}
 				d.gateway = tidegatetest.Persist(t, tidegatetest.Settings{
-					Sims: servers, Binary: binary, Env: []string{"TIDEGATE_FAILPOINTS=" + point}, App: b.App() + "\ncost {\n currency EUR\n model * input 1000000 output 2000000\n batch_discount 0\n}",
+					Sims: servers, Binary: binary, Env: []string{"TIDEGATE_FAILPOINTS=" + point}, App: b.App() + "\ncost {\n currency EUR\n model * input 500000 output 1000000\n batch_discount 0\n}",
 					Batch: fmt.Sprintf("max_in_flight %d\n lease 1s\n collect_interval 100ms\n retry_backoff 10ms 20ms", inFlight),
 				})
 				live(&d)
@@ -280,8 +280,8 @@ func (d *day) used(batches ...openai.Usage) {
 		} `json:"total"`
 	}
 	d.gateway.Get(d.t, "/v1/usage?class=batch", &usage)
-	if got := usage.Total; got.Input != want.Input || got.Output != want.Output || got.Cost != float64(got.Input+2*got.Output) {
-		d.t.Errorf("the cost of %+v is reported as %+v, want one for each input token and two for each output token", want, got)
+	if got := usage.Total; got.Input != want.Input || got.Output != want.Output || got.Cost != float64(got.Input)/2+float64(got.Output) {
+		d.t.Errorf("the cost of %+v is reported as %+v, want a half for each input token and one for each output token", want, got)
 	}
 	if got := report.Summary; got.Input != want.Input || got.Output != want.Output {
 		d.t.Errorf("usage of %+v is reported as %+v", want, got)
