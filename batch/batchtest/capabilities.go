@@ -18,6 +18,7 @@ type features struct {
 	batch.LoadSharer
 	batch.ModelDiscoverer
 	batch.Timed
+	batch.ClientLimiter
 }
 
 // drivers are drivers without any method but Capabilities.
