@@ -26,8 +26,9 @@ var (
 // Dispatcher sends lines to upstreams. Methods are safe for concurrent use.
 type Dispatcher interface {
 	// Reserve returns a slot for one request, or ErrBusy, ErrDown or ErrUnknownModel if
-	// none is free now. It prefers upstreams other than avoid ("" for none).
-	Reserve(model, avoid string) (Slot, error)
+	// none is free now. It prefers upstreams other than avoid ("" for none). fit, unless
+	// nil, reports whether an upstream may be used; it must not block.
+	Reserve(model, avoid string, fit func(upstream string) bool) (Slot, error)
 	// Up returns nil if a model has an upstream, even a full one, and otherwise ErrDown
 	// or ErrUnknownModel. It returns ErrTrial while all are suspect and Reserve would
 	// send a line to one of them as a trial.

@@ -21,8 +21,8 @@ type dispatcher struct {
 }
 
 // Reserve implements batch.Dispatcher.
-func (d dispatcher) Reserve(model, avoid string) (batch.Slot, error) {
-	s, err := d.Pool.Reserve(model, avoid)
+func (d dispatcher) Reserve(model, avoid string, fit func(upstream string) bool) (batch.Slot, error) {
+	s, err := d.Pool.ReserveFit(model, avoid, fit)
 	if err != nil {
 		return nil, batchError(err)
 	}

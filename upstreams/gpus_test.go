@@ -27,12 +27,13 @@ type gpus struct {
 
 // gpu is a server of gpus.
 type gpu struct {
-	slower     int  // times an H100
-	kvTokens   int  // of the KV cache; 0: those of an H100
-	seqs       int  // that it runs at once; 0: those of an H100
-	noMetrics  bool // it has no GET /metrics
-	noCached   bool // its answers do not tell how many tokens were cached
-	noComputed bool // its metrics do not have the tokens that were computed in prefill
+	slower     int           // times an H100
+	kvTokens   int           // of the KV cache; 0: those of an H100
+	seqs       int           // that it runs at once; 0: those of an H100
+	noMetrics  bool          // it has no GET /metrics
+	token      time.Duration // of an engine that takes as long for each token, whatever else it does; 0: it is a GPU
+	noCached   bool          // its answers do not tell how many tokens were cached
+	noComputed bool          // its metrics do not have the tokens that were computed in prefill
 }
 
 // onGPUs runs test with a pool of servers http://0, http://1 and so on.
@@ -46,7 +47,11 @@ func onGPUs(t *testing.T, servers []gpu, test func(t *testing.T, w *gpus)) {
 			}
 			spec.PrefillRate /= s.slower
 			spec.KVTokens = cmp.Or(s.kvTokens, spec.KVTokens)
-			sim := vllmsim.New(vllmsim.Config{Models: []string{model}, Engine: &spec, MaxNumSeqs: s.seqs})
+			cfg := vllmsim.Config{Models: []string{model}, Engine: &spec, MaxNumSeqs: s.seqs}
+			if s.token > 0 {
+				cfg.Engine, cfg.TTFT, cfg.ITL = nil, s.token, s.token
+			}
+			sim := vllmsim.New(cfg)
 			t.Cleanup(sim.Close)
 			w.sims = append(w.sims, sim)
 			w.net.serve(t, fmt.Sprintf("%d:80", i), s.wrap(sim))

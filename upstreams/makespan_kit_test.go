@@ -167,7 +167,11 @@ func (m *makespan) measure(t *testing.T, w *gpus, work func()) {
 			for i, s := range w.sims {
 				now, u := s.Stats(), w.pool.upstreams[i]
 				_, lines := u.counts()
-				line += fmt.Sprintf(" | %d+%d kv %.2f, %d of %d %s", now.Running, now.Waiting, now.Engine.KVUsage, lines, u.limit.Load(), u.placement())
+				usage := 0.0
+				if now.Engine != nil {
+					usage = now.Engine.KVUsage
+				}
+				line += fmt.Sprintf(" | %d+%d kv %.2f, %d of %d %s", now.Running, now.Waiting, usage, lines, u.limit.Load(), u.placement())
 			}
 			m.history = append(m.history, line)
 			select {
@@ -191,8 +195,8 @@ func (m *makespan) measure(t *testing.T, w *gpus, work func()) {
 // poolDispatcher is a pool as a batch.Dispatcher.
 type poolDispatcher struct{ *Pool }
 
-func (d poolDispatcher) Reserve(model, avoid string) (batch.Slot, error) {
-	s, err := d.Pool.Reserve(model, avoid)
+func (d poolDispatcher) Reserve(model, avoid string, fit func(upstream string) bool) (batch.Slot, error) {
+	s, err := d.Pool.ReserveFit(model, avoid, fit)
 	if err != nil {
 		return nil, batchError(err)
 	}

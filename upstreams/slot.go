@@ -46,12 +46,17 @@ type Slot struct {
 // upstream than avoid ("" for none). The error is ErrBusy, ErrDown, ErrUnknownModel
 // or a *SuspectError; it is ErrDown, too, if an upstream that is still loading may
 // have the model. The slot must be released.
-func (p *Pool) Reserve(model, avoid string) (*Slot, error) {
-	u, err := p.reserve(model, avoid)
+func (p *Pool) Reserve(model, avoid string) (*Slot, error) { return p.ReserveFit(model, avoid, nil) }
+
+// ReserveFit is Reserve for a batch line that may run on some upstreams only: fit, unless
+// nil, reports whether the upstream with a URL may be used. It must not block. If none of
+// these has a free slot the error is ErrBusy.
+func (p *Pool) ReserveFit(model, avoid string, fit func(url string) bool) (*Slot, error) {
+	u, err := p.reserve(model, avoid, fit)
 	if err != nil {
 		// Events between the first attempt and this store are not signalled: try again.
 		p.reserveFailed.Store(true)
-		if u, err = p.reserve(model, avoid); err != nil {
+		if u, err = p.reserve(model, avoid, fit); err != nil {
 			return nil, err
 		}
 	}
@@ -145,7 +150,7 @@ func (p *Pool) whyDown(known []*upstream) error {
 	return ErrDown
 }
 
-func (p *Pool) reserve(model, avoid string) (*upstream, error) {
+func (p *Pool) reserve(model, avoid string, fit func(url string) bool) (*upstream, error) {
 	s, at, err := p.up(model)
 	if err != nil {
 		return nil, err
@@ -154,7 +159,11 @@ func (p *Pool) reserve(model, avoid string) (*upstream, error) {
 		return nil, err
 	}
 	if !p.queue.precedes(model) {
-		if c := p.takeSlot(s, at, &Query{Class: Batch, Model: model}, avoid, nil); c != nil {
+		var fits func(*Candidate) bool
+		if fit != nil {
+			fits = func(c *Candidate) bool { return fit(c.url) }
+		}
+		if c := p.takeSlot(s, at, &Query{Class: Batch, Model: model}, avoid, fits); c != nil {
 			return c.upstream, nil
 		}
 	}
@@ -187,7 +196,7 @@ func (p *Pool) takeSlot(s *snapshot, at *served, q *Query, avoid string, fit fun
 			}
 		}
 	}
-	p.wakeFor(at)
+	p.wakeFor(at, fit)
 	return nil
 }
 

@@ -14,12 +14,13 @@ type waker struct {
 }
 
 // wakeFor makes Freed deliver a value when the first server that has a free slot and
-// holds lines back accepts one again.
-func (p *Pool) wakeFor(at *served) {
+// holds lines back accepts one again. fit, unless nil, reports whether a server may be used:
+// one that may not would be a reason to try again at once, for ever.
+func (p *Pool) wakeFor(at *served, fit func(*Candidate) bool) {
 	first := int64(math.MaxInt64)
 	for _, c := range at.up {
 		// Upstreams that are closed to batch lines have their own timers.
-		if !c.closedToBatch() && c.trialAt.Load() == 0 && c.hasSlot(c.load.Load()) {
+		if !c.closedToBatch() && c.trialAt.Load() == 0 && c.hasSlot(c.load.Load()) && (fit == nil || fit(c)) {
 			now := c.age()
 			first = min(first, max(0, c.opensAt(now)-now))
 		}

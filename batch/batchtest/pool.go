@@ -117,11 +117,14 @@ func (p *Pool) up(model string) error {
 }
 
 // Reserve implements batch.Dispatcher.
-func (p *Pool) Reserve(model, _ string) (batch.Slot, error) {
+func (p *Pool) Reserve(model, _ string, fit func(string) bool) (batch.Slot, error) {
 	p.Lock()
 	defer p.Unlock()
 	if err := p.refusal(model); err != nil {
 		return nil, err
+	}
+	if fit != nil && !fit(upstream) {
+		return nil, batch.ErrBusy
 	}
 	if _, limited := p.Room[model]; limited {
 		p.Room[model]--
@@ -185,13 +188,16 @@ func (p *Pool) SetPeers(batch.Peers, map[string]batch.Load) {}
 // OthersIdle implements batch.LoadSharer.
 func (p *Pool) OthersIdle(string) bool { p.Lock(); defer p.Unlock(); return p.OthersAreIdle }
 
+// upstream is the name of the simulated upstream.
+const upstream = "fake"
+
 // slot is a slot of the simulated upstream.
 type slot struct {
 	pool  *Pool
 	model string
 }
 
-func (s *slot) Upstream() string { return "fake" }
+func (s *slot) Upstream() string { return upstream }
 
 func (s *slot) Release() {
 	s.pool.Set(func() {

@@ -35,8 +35,8 @@ func (s *files) Create(ctx context.Context, key string) (batch.FileWriter, error
 }
 
 // Reserve returns a slot with failpoints.
-func (s *dispatcher) Reserve(model, avoid string) (batch.Slot, error) {
-	inner, err := s.inner.Reserve(model, avoid)
+func (s *dispatcher) Reserve(model, avoid string, fit func(upstream string) bool) (batch.Slot, error) {
+	inner, err := s.inner.Reserve(model, avoid, fit)
 	if err != nil {
 		return nil, err
 	}

@@ -56,7 +56,7 @@ func newAttempt(l *line, deps *Dependencies) *attempt {
 	w := l.work
 	return &attempt{
 		batchID: w.BatchID, endpoint: w.batchQueue.batch.Endpoint, number: w.FirstLine + l.index, index: l.index, request: l.request,
-		failures: l.failures, timeouts: l.timeouts, crashes: l.crashes,
+		failures: int(l.failures), timeouts: int(l.timeouts), crashes: int(l.crashes),
 		config: deps.Config, log: deps.Log,
 	}
 }

@@ -19,12 +19,14 @@ type batchQueue struct {
 	orders     map[lane]*order.Queue[*line] // these, and those that were in pending before
 	nPending   int
 	running    int              // lines that have a slot
+	runningOn  map[seat]int     // these by model and upstream
 	runningOf  map[string]int64 // of these by model, for a batch of several models; nil before the first
 	backingOff int              // lines that wait for their retry
 	work       map[int]*work
 	unread     []claimed // not read because the memory limit is reached
 
 	loading       bool      // a load is in progress
+	startedAt     time.Time // when a line started last
 	exhausted     bool      // the last load found nothing to claim
 	lapsedChecked time.Time // when slices of ended leases were last searched
 	loads         int       // slices loaded in this turn
@@ -99,6 +101,7 @@ type work struct {
 func newBatchQueue(b batch.Batch) *batchQueue {
 	return &batchQueue{
 		batch: b, pending: make(map[lane]*order.Queue[*line]), orders: make(map[lane]*order.Queue[*line]), work: make(map[int]*work),
+		runningOn: make(map[seat]int),
 	}
 }
 
@@ -118,7 +121,7 @@ func (q *batchQueue) begin(model string, n int) {
 
 // push adds a line that was read and can start.
 func (q *batchQueue) push(l *line) {
-	q.orderOf(l).Add(l, promptOf(l.request.Body), openai.OutputLimit(l.request.Body))
+	l.profile = q.orderOf(l).Add(l, promptOf(l.request.Body), openai.OutputLimit(l.request.Body))
 }
 
 // pushFront puts back a line that can start before the others.
@@ -147,9 +150,10 @@ func (q *batchQueue) peek(lane lane) *line {
 	return l
 }
 
-// pop removes the line of a lane that an upstream gets next and returns it.
-func (q *batchQueue) pop(lane lane, upstream string) *line {
-	l := q.pending[lane].Take(upstream)
+// pop removes the line of a lane that an upstream gets next and returns it: one of up to
+// most expected tokens, if there is one.
+func (q *batchQueue) pop(lane lane, upstream string, most int) *line {
+	l := q.pending[lane].TakeWithin(upstream, most)
 	q.removed(lane, 1)
 	return l
 }

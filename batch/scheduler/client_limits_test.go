@@ -26,8 +26,8 @@ type heldSlot struct {
 
 func (s heldSlot) Release() { s.pool.held-- }
 
-func (p *limitedPool) Reserve(model, avoid string) (batch.Slot, error) {
-	s, err := p.slotPool.Reserve(model, avoid)
+func (p *limitedPool) Reserve(model, avoid string, fit func(string) bool) (batch.Slot, error) {
+	s, err := p.slotPool.Reserve(model, avoid, fit)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func TestLinesWaitForLimits(t *testing.T) {
 					return started, lines
 				}
 				l.work.batchQueue.begin("m", 1)
-				p.started(l)
+				p.started(l, "u")
 				started[l.work.batchQueue.batch.Tenant]++
 				lines = append(lines, l)
 			}

@@ -55,7 +55,7 @@ func (s *Scheduler) startLine(l *line, slot batch.Slot) {
 	l.state, l.abort = lineRunning, cancel
 	l.work.batchQueue.begin(l.request.Model, 1)
 	s.inFlight++
-	s.picker.started(l)
+	s.picker.started(l, slot.Upstream())
 	a, claim, grant := newAttempt(l, &s.deps), l.work.SliceClaim, l.grant
 	l.grant = nil
 	s.lines.Start(func(context.Context) {
@@ -78,7 +78,7 @@ func (s *Scheduler) attempted(l *line, out outcome) {
 	w := l.work
 	q := w.batchQueue
 	q.begin(l.request.Model, -1)
-	s.picker.ended(l)
+	s.picker.ended(l, &out)
 	s.limits.lineEnded(q.batch.Tenant)
 	if out.done {
 		if l.state == lineRunning { // else its commit was handled first
@@ -102,12 +102,12 @@ func (s *Scheduler) attempted(l *line, out outcome) {
 
 // failed counts an attempt that is to be repeated, and returns the pause before that.
 func (l *line) failed(out outcome, cfg *batch.Config) time.Duration {
-	pause := backoff(l.failures, cfg)
+	pause := backoff(int(l.failures), cfg)
 	switch {
 	case out.unsent:
 		pause = backoff(0, cfg)
 	case out.excused:
-		pause = min(backoff(l.excused, cfg), excusedPause)
+		pause = min(backoff(int(l.excused), cfg), excusedPause)
 		l.excused++
 	case out.crashed:
 		l.crashes++

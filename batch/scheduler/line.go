@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/tidegate/tidegate/access/limits"
+	"github.com/tidegate/tidegate/batch/scheduler/order"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -23,13 +24,14 @@ type line struct {
 	work    *work
 	index   int // in its slice
 	request openai.Request
+	profile order.Profile
 
 	state    lineState
 	abort    context.CancelFunc // while it runs
-	failures int                // attempts with a temporary failure
-	timeouts int
-	excused  int    // failures of upstreams for reasons of their own
-	crashes  int    // attempts during which the upstream went down
+	failures int32              // attempts with a temporary failure
+	timeouts int32
+	excused  int32  // failures of upstreams for reasons of their own
+	crashes  int32  // attempts during which the upstream went down
 	avoid    string // upstream of the last failure
 
 	grant *limits.Grant // of the attempt that runs; nil without limits

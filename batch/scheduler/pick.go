@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"errors"
+	"time"
 
 	"github.com/tidegate/tidegate/batch"
 )
@@ -13,20 +14,26 @@ type picker struct {
 	queues     *queueSet
 	dispatcher batch.Dispatcher
 	limits     *clientLimits
+	gateways   func() int // that work on batches of the store
+	speeds     speeds
 	running    shares // lines that have a slot, by tenant
 	suspect    *line  // the suspicious line that runs; nil if none does
 }
 
 func newPicker(deps *Dependencies, queues *queueSet, limits *clientLimits) *picker {
-	return &picker{queues: queues, dispatcher: deps.Dispatcher, limits: limits, running: shares{deps: deps}}
+	return &picker{
+		queues: queues, dispatcher: deps.Dispatcher, limits: limits, gateways: deps.Gateways,
+		speeds: make(speeds), running: shares{deps: deps},
+	}
 }
 
 // next removes the line that starts next from its batch queue, and returns it with its
 // slot; nil if no line can start. It adds the models without a slot to full, and calls
 // unroutable for those without an upstream.
 func (p *picker) next(full map[string]bool, unroutable func(model string, why error)) (*line, batch.Slot) {
+	var waits map[*batchQueue]bool // batch queues whose next lines wait for a faster upstream
 	for {
-		q, lane := p.choose(full)
+		q, lane := p.choose(full, waits)
 		if q == nil {
 			return nil, nil
 		}
@@ -34,15 +41,23 @@ func (p *picker) next(full map[string]bool, unroutable func(model string, why er
 		if l := q.peek(lane); l != nil {
 			avoid = l.avoid
 		}
-		slot, err := p.dispatcher.Reserve(lane.model, avoid)
+		fit := p.fitOf(q, lane)
+		slot, err := p.dispatcher.Reserve(lane.model, avoid, fit.fits)
 		if err == nil {
-			l := q.pop(lane, slot.Upstream())
+			l := q.pop(lane, slot.Upstream(), fit.most(slot.Upstream()))
 			if p.limits.take(l) {
 				return l, slot
 			}
 			q.pushFront(l)
 			slot.Release()
 			continue // choose skips the client
+		}
+		if fit.refused && errors.Is(err, batch.ErrBusy) {
+			if waits == nil {
+				waits = make(map[*batchQueue]bool)
+			}
+			waits[q] = true
+			continue
 		}
 		full[lane.model] = true
 		if !errors.Is(err, batch.ErrBusy) {
@@ -52,12 +67,12 @@ func (p *picker) next(full map[string]bool, unroutable func(model string, why er
 }
 
 // choose returns the batch queue and the lane whose line starts next, of those whose
-// model is not full; nil if there is none.
-func (p *picker) choose(full map[string]bool) (*batchQueue, lane) {
+// model is not full and that do not wait for an upstream; nil if there is none.
+func (p *picker) choose(full map[string]bool, waits map[*batchQueue]bool) (*batchQueue, lane) {
 	var best *batchQueue
 	var bestLane lane
 	for _, q := range p.queues.byID {
-		if q.nPending == 0 || q.isPaused() || best != nil && !p.before(q, best) || p.limits.waits(&q.batch) {
+		if q.nPending == 0 || q.isPaused() || waits[q] || best != nil && !p.before(q, best) || p.limits.waits(&q.batch) {
 			continue
 		}
 		for lane := range q.pending {
@@ -99,16 +114,30 @@ func (q *batchQueue) before(other *batchQueue) bool {
 	}
 }
 
-// started records that a line runs.
-func (p *picker) started(l *line) {
-	p.running.add(l.work.batchQueue.batch.Tenant, 1)
+// started records that a line runs on an upstream.
+func (p *picker) started(l *line, upstream string) {
+	q := l.work.batchQueue
+	p.running.add(q.batch.Tenant, 1)
+	q.runningOn[seat{l.request.Model, upstream}]++
+	q.startedAt = time.Now()
 	if l.suspicious() {
 		p.suspect = l
 	}
 }
 
 // ended records that an attempt has ended.
-func (p *picker) ended(l *line) {
+func (p *picker) ended(l *line, out *outcome) {
+	q, at := l.work.batchQueue, seat{l.request.Model, out.upstream}
+	if q.runningOn[at]--; q.runningOn[at] <= 0 {
+		delete(q.runningOn, at)
+	}
+	if out.done && !out.result.Failed {
+		tokens := int(max(1, out.result.Usage.OutputTokens)) // other endpoints generate none
+		p.speeds.learn(at, out.result.Duration, tokens)
+		if lines := q.orders[lane{model: l.request.Model}]; lines != nil {
+			lines.Learn(l.profile, tokens)
+		}
+	}
 	if p.suspect == l {
 		p.suspect = nil
 	}

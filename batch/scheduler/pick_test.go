@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ type slot struct {
 
 func (s slot) Upstream() string { return s.upstream }
 
-func (p *slotPool) Reserve(model, avoid string) (batch.Slot, error) {
+func (p *slotPool) Reserve(model, avoid string, _ func(string) bool) (batch.Slot, error) {
 	free, known := p.slots[model]
 	switch {
 	case !known:
@@ -116,7 +117,7 @@ func TestPickSuspicious(t *testing.T) {
 	w := loadedSlice(s, "a", 1, 3, 1)
 	q := w.batchQueue
 	for len(q.pending) > 0 {
-		q.pop(w.lines[0].lane(), "")
+		q.pop(w.lines[0].lane(), "", math.MaxInt)
 	}
 	w.lines[0].crashes, w.lines[1].crashes = crashLimit-1, crashLimit-1
 	w.lines[2].avoid = "v"
@@ -131,7 +132,7 @@ func TestPickSuspicious(t *testing.T) {
 		if l == nil {
 			t.Fatal("got no line, want one that is suspicious and one that is not")
 		}
-		p.started(l)
+		p.started(l, "u")
 		if l.suspicious() {
 			first = l
 		}
@@ -142,7 +143,7 @@ func TestPickSuspicious(t *testing.T) {
 	if l, _ := p.next(map[string]bool{}, nil); l != nil {
 		t.Error("while a suspicious line runs: got another, want none")
 	}
-	p.ended(first)
+	p.ended(first, &outcome{upstream: "u"})
 	if l, _ := p.next(map[string]bool{}, nil); l == nil || !l.suspicious() || l == first {
 		t.Error("after it has ended: got none, want the other suspicious line")
 	}

@@ -22,7 +22,7 @@ func (healthy) NoteBatch(string, string, error) {}
 // dependencies returns those of a Scheduler without a store, queue, files and upstreams.
 func dependencies(cfg batch.Config) Dependencies {
 	cfg = cfg.WithDefaults()
-	return Dependencies{Config: func() *batch.Config { return &cfg }, Queue: noQueue{}, Health: healthy{}, Log: zap.NewNop(), NoteQueue: func(error) {}, WakeWorkers: func() {}, Notify: func() {}}
+	return Dependencies{Config: func() *batch.Config { return &cfg }, Queue: noQueue{}, Health: healthy{}, Log: zap.NewNop(), NoteQueue: func(error) {}, WakeWorkers: func() {}, Notify: func() {}, Gateways: func() int { return 1 }}
 }
 
 // noQueue is a queue whose methods panic.

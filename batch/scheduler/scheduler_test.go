@@ -142,7 +142,7 @@ func (p *answering) Freed() <-chan struct{} { return p.freed }
 func (p *answering) Up(string) error        { return nil }
 func (p *answering) Free(string) bool       { p.mu.Lock(); defer p.mu.Unlock(); return p.taken < p.slots }
 
-func (p *answering) Reserve(string, string) (batch.Slot, error) {
+func (p *answering) Reserve(string, string, func(string) bool) (batch.Slot, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.taken == p.slots {

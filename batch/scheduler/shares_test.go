@@ -52,7 +52,7 @@ func TestTenantsShareSlots(t *testing.T) {
 					break
 				}
 				l.work.batchQueue.begin("m", 1)
-				p.started(l)
+				p.started(l, "u")
 				got[l.work.batchQueue.batch.Tenant]++
 			}
 			if fmt.Sprint(got) != fmt.Sprint(tt.want) {

@@ -8,6 +8,7 @@ package order
 import (
 	"bytes"
 	"cmp"
+	"math"
 	"slices"
 	"sort"
 )
@@ -37,7 +38,8 @@ func (p Prompt) near(q Prompt) int {
 }
 
 // Queue holds the lines of a batch that may start. Lines that are put back to the
-// front are the next ones, then those expected to run much longer than others. Of the
+// front are the next ones, then those that are expected to run so long that the batch
+// would end with them. Of the
 // remaining ones, a server gets the line whose prompt shares the longest prefix with its
 // previous one. If nothing is shared, lines are taken in the order in which they were
 // added. Lines that are put back to the end are the last ones. A Queue is not safe for
@@ -50,9 +52,14 @@ type Queue[T comparable] struct {
 	back    []T
 	read    map[string][]Prompt // by server, of different prefixes; the last one is that of the line taken last
 
-	lengths Lengths // of the lines that were added
-	all     int     // bytes of all prompts that were added
-	sharing int     // bytes of these that are shared with a line that was there
+	lengths   Lengths   // of the lines that were added
+	estimates Estimates // of their lengths
+	estimated int       // lines that had ended when the lengths were estimated last
+	tokens    int64     // expected of the lines in sorted
+	slots     int       // see SetOutlook
+	outside   int       // see SetOutlook
+	all       int       // bytes of all prompts that were added
+	sharing   int       // bytes of these that are shared with a line that was there
 }
 
 // Prompt is the part of a line that an inference engine reads. It must not be modified,
@@ -81,11 +88,12 @@ func (p Prompt) common(q Prompt) int {
 
 // entry is a line in a Queue.
 type entry[T comparable] struct {
-	value  T
-	prompt Prompt
-	tokens int
-	shared int // bytes of the prefix in common with the entry before it in Queue.sorted
-	taken  bool
+	value   T
+	prompt  Prompt
+	profile Profile
+	tokens  int32 // that it is expected to generate; 0: not known
+	shared  int32 // bytes of the prefix in common with the entry before it in Queue.sorted
+	taken   bool
 }
 
 // Len returns the number of lines.
@@ -97,28 +105,31 @@ func (q *Queue[T]) Shares() bool {
 	return float64(q.sharing) >= worthwhile*float64(q.all) && q.sharing > 0
 }
 
-// Add adds a line. tokens is the number of tokens that it is expected to generate, 0 if
-// not known.
-func (q *Queue[T]) Add(value T, prompt Prompt, tokens int) {
-	e := &entry[T]{value: value, prompt: prompt, tokens: tokens}
-	at, after := q.search(prompt), 0
+// Add adds a line and returns its profile, for Learn. limit is the number of tokens that
+// it may generate, 0 if there is no limit.
+func (q *Queue[T]) Add(value T, prompt Prompt, limit int) Profile {
+	e := &entry[T]{value: value, prompt: prompt, profile: profileOf(prompt, limit)}
+	at, before, after := q.search(prompt), 0, 0
 	if at > 0 {
-		e.shared = q.sorted[at-1].prompt.common(prompt)
+		before = q.sorted[at-1].prompt.common(prompt)
+		e.shared = int32(before)
 	}
 	if at < len(q.sorted) {
 		after = prompt.common(q.sorted[at].prompt)
-		q.sorted[at].shared = after
+		q.sorted[at].shared = int32(after)
 	}
 	q.all += prompt.len()
-	if shared := max(e.shared, after); shared >= sharedBytes {
+	if shared := max(before, after); shared >= sharedBytes {
 		q.sharing += shared
 	}
 	q.sorted = slices.Insert(q.sorted, at, e)
 	q.arrived = append(q.arrived, e)
-	q.lengths.Add(tokens)
-	if tokens > 0 {
+	q.lengths.Add(limit)
+	if e.tokens = q.estimates.of(e.profile); e.tokens > 0 {
+		q.tokens += int64(e.tokens)
 		q.long.add(e)
 	}
+	return e.profile
 }
 
 // PutFirst puts back a line that was taken: it is the next one.
@@ -141,7 +152,11 @@ func (q *Queue[T]) Peek() (value T, ok bool) {
 
 // Take removes and returns the line that a server gets next. The queue must not be
 // empty.
-func (q *Queue[T]) Take(server string) T {
+func (q *Queue[T]) Take(server string) T { return q.TakeWithin(server, math.MaxInt) }
+
+// TakeWithin is Take for a server that should get a line of up to most expected tokens,
+// if there is one: the longest of these, unless the next line is one of them.
+func (q *Queue[T]) TakeWithin(server string, most int) T {
 	switch {
 	case len(q.front) > 0:
 		value := q.front[0]
@@ -153,6 +168,9 @@ func (q *Queue[T]) Take(server string) T {
 		return value
 	}
 	at := q.choose(server)
+	if int(q.sorted[at].tokens) > most {
+		at = q.longestWithin(at, most)
+	}
 	e := q.sorted[at]
 	if q.Shares() { // otherwise the prompts of finished lines would be kept for nothing
 		q.note(server, e.prompt)
@@ -184,7 +202,7 @@ func (q *Queue[T]) Filter(keep func(T) bool) {
 
 // choose returns the place in sorted of the line that a server gets next.
 func (q *Queue[T]) choose(server string) int {
-	if e := q.long.first(); e != nil && q.lengths.Long(e.tokens) {
+	if e := q.long.first(); e != nil && q.urgent(e) {
 		return q.place(e)
 	}
 	if q.Shares() {
@@ -264,6 +282,7 @@ func (q *Queue[T]) search(prompt Prompt) int {
 // remove removes the line at a place in sorted.
 func (q *Queue[T]) remove(i int) {
 	e := q.sorted[i]
+	q.tokens -= int64(e.tokens)
 	e.taken, e.prompt = true, Prompt{}
 	if i+1 < len(q.sorted) {
 		next := q.sorted[i+1]

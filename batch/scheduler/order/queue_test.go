@@ -217,7 +217,7 @@ func TestQueueAtRandom(t *testing.T) {
 	for i, e := range q.sorted[1:] {
 		if before := q.sorted[i]; before.prompt.compare(e.prompt) > 0 {
 			t.Fatalf("lines %d and %d are not in order", i, i+1)
-		} else if want := before.prompt.common(e.prompt); e.shared != want {
+		} else if want := before.prompt.common(e.prompt); int(e.shared) != want {
 			t.Fatalf("line %d: got a shared prefix of %d bytes, want %d", i+1, e.shared, want)
 		}
 	}

@@ -1,0 +1,94 @@
+package scheduler
+
+import (
+	"math"
+	"time"
+
+	"github.com/tidegate/tidegate/batch/scheduler/order"
+)
+
+// The end of a batch: an upstream that is slower than others gets no line that it would
+// end after the others have ended all that is left. At the beginning of a batch every line
+// fits. If no line fits, the upstream stays idle as far as this batch is concerned, for as
+// long as lines of the batch end elsewhere.
+
+const (
+	// slower is how many times as long as on another upstream a line must take for an
+	// upstream to be slower.
+	slower = 1.25
+	// idleLeast is how long no line of a batch must have started before a slower
+	// upstream gets one that does not fit.
+	idleLeast = time.Second
+)
+
+// fit decides which lines of a lane fit an upstream.
+type fit struct {
+	speeds  speeds
+	queue   *batchQueue
+	lane    lane
+	lines   *order.Queue[*line]
+	now     time.Time
+	refused bool // an upstream was refused
+}
+
+// fitOf returns the fit of a lane.
+func (p *picker) fitOf(q *batchQueue, lane lane) *fit {
+	lines := q.pending[lane]
+	lines.SetOutlook(q.running, q.outside(p.gateways()))
+	return &fit{speeds: p.speeds, queue: q, lane: lane, lines: lines, now: time.Now()}
+}
+
+// outside returns how many lines of a batch this gateway can still load, as far as known.
+func (q *batchQueue) outside(gateways int) int {
+	if q.exhausted && !q.loading {
+		return 0
+	}
+	c := q.batch.Counts
+	return int(max(0, c.Total-c.Completed-c.Failed-q.held())) / max(1, gateways)
+}
+
+// fits reports whether there is a line that an upstream may run.
+func (f *fit) fits(upstream string) bool {
+	if f.lines.Within(f.most(upstream)) {
+		return true
+	}
+	// Others that run lines may hang.
+	if patience := max(idleLeast, f.seconds(upstream, f.lines.Mean())); f.now.Sub(f.queue.startedAt) > patience {
+		return true
+	}
+	f.refused = true
+	return false
+}
+
+// seconds returns how long an upstream takes for a number of tokens; 0 if not known.
+func (f *fit) seconds(upstream string, tokens float64) time.Duration {
+	s := f.speeds[seat{f.lane.model, upstream}]
+	if s == nil {
+		return 0
+	}
+	return time.Duration(s.perToken() * tokens * float64(time.Second))
+}
+
+// most returns how many tokens an upstream generates while faster ones do the rest of the
+// batch; math.MaxInt32 if no faster one runs a line of it.
+func (f *fit) most(upstream string) int {
+	own := f.speeds[seat{f.lane.model, upstream}]
+	if own == nil {
+		return math.MaxInt32
+	}
+	rate, running := 0.0, 0 // tokens per second of faster ones, and their lines
+	for at, lines := range f.queue.runningOn {
+		if other := f.speeds[at]; at.model == f.lane.model && other != nil && slower*other.perToken() <= own.perToken() {
+			rate += float64(lines) / other.perToken()
+			running += lines
+		}
+	}
+	if rate == 0 {
+		return math.MaxInt32
+	}
+	// The lines that run are half done on average. The last line ends somewhat later than
+	// the slots would have done all of the rest.
+	mean := f.lines.Mean()
+	rest := f.lines.Rest() + mean*float64(running)/2
+	return int(min(math.MaxInt32, (rest+mean*float64(running)/2)/rate/own.perToken()))
+}

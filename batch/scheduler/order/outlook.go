@@ -1,0 +1,92 @@
+package order
+
+import "slices"
+
+const (
+	// nearEnd is how many times as long as its longest line the rest of a batch takes
+	// when the longest lines begin to start first.
+	nearEnd = 2
+	// notable is how many times as long as the mean of the rest a line must be for its
+	// length to matter at the end of a batch.
+	notable = 1.1
+	// estimateFirst is the number of ended lines after which the lengths of the lines in
+	// the queue are estimated again, estimateGrowth the factor of this number for each
+	// further time.
+	estimateFirst, estimateGrowth = 8, 1.5
+)
+
+// SetOutlook sets how many lines of the batch run, and how many are neither in the queue
+// nor running.
+func (q *Queue[T]) SetOutlook(slots, outside int) { q.slots, q.outside = slots, outside }
+
+// Learn records that a line generated a number of tokens.
+func (q *Queue[T]) Learn(p Profile, tokens int) {
+	q.estimates.add(p, tokens)
+	if q.estimates.ended < max(estimateFirst, int(estimateGrowth*float64(q.estimated))) {
+		return
+	}
+	q.estimated = q.estimates.ended
+	q.tokens = 0
+	q.long = append(q.long[:0], q.sorted...)
+	for _, e := range q.sorted {
+		e.tokens = q.estimates.of(e.profile)
+		q.tokens += int64(e.tokens)
+	}
+	q.long.order()
+}
+
+// Mean returns the expected tokens of a line of the batch, at least 1.
+func (q *Queue[T]) Mean() float64 {
+	mean := q.lengths.mean() * q.estimates.ratio()
+	if mean == 0 && q.estimates.ended > 0 {
+		mean = q.estimates.tokens / float64(q.estimates.ended)
+	}
+	return max(1, mean)
+}
+
+// Rest returns the expected tokens of the lines that have not started, those outside of
+// the queue included.
+func (q *Queue[T]) Rest() float64 {
+	rest := float64(q.tokens)
+	if q.tokens == 0 { // nothing is known
+		rest = q.Mean() * float64(len(q.sorted))
+	}
+	return rest + q.Mean()*float64(q.outside+len(q.front)+len(q.back))
+}
+
+// urgent reports whether the longest line starts now, whatever the order of the others:
+// because it is a long one, or because the rest of the batch takes hardly longer. If lines
+// share prefixes, the order of these saves more than a line that is not a long one costs.
+func (q *Queue[T]) urgent(e *entry[T]) bool {
+	tokens := float64(e.tokens)
+	if isLong(tokens, q.Mean()) {
+		return true
+	}
+	rest := q.Rest()
+	lines := float64(len(q.sorted) + q.outside + len(q.front) + len(q.back))
+	return !q.Shares() && q.slots > 0 && tokens >= notable*rest/lines && nearEnd*tokens*float64(q.slots) >= rest
+}
+
+// Within reports whether there is a line of up to most expected tokens. A line that was
+// put back is one.
+func (q *Queue[T]) Within(most int) bool {
+	if len(q.front) > 0 || len(q.sorted) == 0 {
+		return true
+	}
+	if e := q.long.first(); e == nil || int(e.tokens) <= most {
+		return e != nil || q.Mean() <= float64(most)
+	}
+	return slices.ContainsFunc(q.sorted, func(e *entry[T]) bool { return int(e.tokens) <= most })
+}
+
+// longestWithin returns the place in sorted of the longest line of up to most expected
+// tokens, the first of these; otherwise place.
+func (q *Queue[T]) longestWithin(place, most int) int {
+	longest := int32(-1)
+	for i, e := range q.sorted {
+		if int(e.tokens) <= most && e.tokens > longest {
+			place, longest = i, e.tokens
+		}
+	}
+	return place
+}

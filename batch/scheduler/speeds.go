@@ -1,0 +1,42 @@
+package scheduler
+
+import "time"
+
+const (
+	// speedKept is the weight of earlier lines in the speed of an upstream when a line
+	// has ended: about that of the last 16.
+	speedKept = 15.0 / 16
+	// speedsMost limits the upstreams whose speeds are remembered. Beyond it they are
+	// learned again.
+	speedsMost = 1024
+)
+
+// seat is a model on an upstream.
+type seat struct{ model, upstream string }
+
+// speed is how long lines on an upstream take, and how many tokens they generate; both
+// are averages.
+type speed struct{ seconds, tokens float64 }
+
+// perToken returns the seconds that a line takes for each token that it generates.
+func (s *speed) perToken() float64 { return s.seconds / s.tokens }
+
+// speeds are how fast upstreams run lines. Only the loop uses them.
+type speeds map[seat]*speed
+
+// learn records a line that has ended.
+func (s speeds) learn(at seat, took time.Duration, tokens int) {
+	if took <= 0 || tokens <= 0 {
+		return
+	}
+	known := s[at]
+	if known == nil {
+		if len(s) >= speedsMost {
+			clear(s)
+		}
+		known = new(speed)
+		s[at] = known
+	}
+	known.seconds = speedKept*known.seconds + took.Seconds()
+	known.tokens = speedKept*known.tokens + float64(tokens)
+}
