@@ -63,6 +63,10 @@ type App struct {
 	// weight 1.
 	Tenants []TenantConfig `json:"tenants,omitempty"`
 
+	// Identity describes users that another handler of the site has authenticated.
+	// Default: none.
+	Identity *IdentityConfig `json:"identity,omitempty"`
+
 	// AuthOff admits clients on other machines without a key, because a proxy in front
 	// authenticates them. Default: false.
 	AuthOff bool `json:"auth_off,omitempty"`
@@ -83,6 +87,7 @@ type App struct {
 	queue QueueModule
 	files FilesModule
 	keys  access.Ring // of the configuration
+	users *users      // of Identity; nil without
 	log   *zap.Logger
 	// keyFiles are the files that keys were read from.
 	keyFiles []string
@@ -173,6 +178,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.keyFiles = s.files
+	if a.Identity != nil {
+		if a.AuthOff {
+			return errIdentityAuthOff
+		}
+		if a.users, err = a.Identity.users(); err != nil {
+			return err
+		}
+	}
 	a.key = a.store.Identity(a.Data) + "\n" + a.queue.Identity() + "\n" + a.files.Identity(a.Data)
 	if err := a.Validate(); err != nil {
 		return err
@@ -225,7 +238,7 @@ func (a *App) Validate() error {
 // Start opens the runtime, unless it is open, and applies the settings. After an
 // error the previous settings remain in force.
 func (a *App) Start() error {
-	a.applied = &settings{pool: a.poolConfig(), batch: a.batchConfig(), hooks: a.webhooks, limits: a.clientLimits(), keyed: a.keys.Len() > 0, local: a.keys.Len() == 0 && !a.AuthOff}
+	a.applied = &settings{pool: a.poolConfig(), batch: a.batchConfig(), hooks: a.webhooks, limits: a.clientLimits(), keyed: a.authenticates(), local: !a.authenticates() && !a.AuthOff}
 	if err := addresses.acquire(a.listens); err != nil {
 		return err
 	}
@@ -243,7 +256,7 @@ func (a *App) tellAccess() {
 	switch {
 	case !a.hasHandler && a.Role != "" && a.Role.Serves():
 		a.log.Warn("no site has a handler of the gateway: no client can reach it", zap.String("role", string(a.Role)))
-	case a.keys.Len() > 0 || !a.hasHandler:
+	case a.authenticates() || !a.hasHandler:
 	case a.AuthOff:
 		a.log.Warn("no api_keys are configured and auth is off: every client that reaches the gateway may use it, unless a proxy in front authenticates. API keys only limit the clients that send them")
 	case a.requiresKey():
@@ -278,6 +291,12 @@ func (a *App) Cleanup() error {
 	}
 	return errors.Join(errs...)
 }
+
+// authenticates reports whether the configuration requires clients to send a key or to be
+// a known user.
+func (a *App) authenticates() bool { return a.keys.Len() > 0 || a.users != nil }
+
+var errIdentityAuthOff = errors.New("identity and `auth off` exclude each other: with `auth off`, clients without an identity may do everything")
 
 var errNoApp = errors.New("the tidegate app is not configured: there is no `tidegate` block in the global options")
 

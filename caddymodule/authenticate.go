@@ -7,9 +7,14 @@ import (
 	"slices"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/internal/openai"
 )
+
+// known reports whether the client is not anonymous.
+func (c *client) known() bool { return c.key || c.user }
 
 // maxCredentials is the maximum number of keys that a request may send.
 const maxCredentials = 8
@@ -18,6 +23,7 @@ const maxCredentials = 8
 type client struct {
 	access.Identity
 	key      bool   // it sent a valid key
+	user     bool   // another handler of the site has authenticated it, see IdentityConfig
 	secret   string // that key
 	password bool   // only as a password, which browsers repeat by themselves
 }
@@ -30,6 +36,12 @@ type client struct {
 // whether it is admitted. A managed key limits its client to its rights there, too, so that
 // a revoked one is refused.
 func (a *App) authenticate(r *http.Request) (client, *openai.Error) {
+	if c, ok := caddyhttp.GetVar(r.Context(), clientVar).(client); ok {
+		return c, nil
+	}
+	if a.users != nil {
+		defer a.users.strip(r)
+	}
 	shown := credentials(r)
 	if len(shown) > maxCredentials { // each unknown one may read the store
 		return client{}, openai.InvalidRequest("", "too_many_api_keys", "The request has %d API keys: send one.", len(shown))
@@ -64,7 +76,11 @@ func (a *App) authenticate(r *http.Request) (client, *openai.Error) {
 		return found, nil
 	case away:
 		return client{}, openai.Unavailable(startingRetry, "API keys cannot be checked now: see GET /health for the reason.")
-	case managed || a.requiresKey():
+	case managed:
+		return client{}, openai.InvalidAPIKey()
+	case a.users != nil:
+		return a.authenticateUser(r)
+	case a.requiresKey():
 		return client{}, openai.InvalidAPIKey()
 	case !a.AuthOff && a.runtime != nil && a.runtime.open.Load() && !a.runtime.directory.Known():
 		return client{}, openai.Unavailable(startingRetry, "API keys cannot be checked now: see GET /health for the reason.")
@@ -73,10 +89,22 @@ func (a *App) authenticate(r *http.Request) (client, *openai.Error) {
 	}
 }
 
-// requiresKey reports whether clients without a key are refused: there is a key in the
-// configuration, or a managed one and no `auth off`.
+// authenticateUser returns the user that another handler has authenticated.
+func (a *App) authenticateUser(r *http.Request) (client, *openai.Error) {
+	id, found, err := a.users.of(r)
+	switch {
+	case err != nil:
+		return client{}, err
+	case !found:
+		return client{}, openai.InvalidAPIKey()
+	}
+	return client{Identity: id, user: true}, nil
+}
+
+// requiresKey reports whether unknown clients without a key are refused: the configuration
+// has a key or an identity, or there is a managed key and no `auth off`.
 func (a *App) requiresKey() bool {
-	if a.keys.Len() > 0 {
+	if a.authenticates() {
 		return true
 	}
 	if a.AuthOff || a.runtime == nil {
@@ -93,7 +121,7 @@ func (a *App) awaitKeys(r *http.Request) {
 		return
 	}
 	managed := slices.ContainsFunc(credentials(r), func(c credential) bool { return access.Managed(c.key) })
-	if managed || a.keys.Len() == 0 && !a.AuthOff {
+	if managed || !a.authenticates() && !a.AuthOff {
 		a.runtime.gate().wait(r)
 	}
 }
@@ -114,7 +142,7 @@ func (a *App) findKey(ctx context.Context, secret string) (access.Identity, erro
 // remains valid until one is required.
 func (a *App) stillValid(c client) bool {
 	if !c.key {
-		return !a.requiresKey()
+		return c.user || !a.requiresKey()
 	}
 	_, ok := a.keys.Find(c.secret, time.Now())
 	return ok || a.runtime != nil && a.runtime.directory.Has(c.secret)
@@ -146,7 +174,7 @@ func keepValid(r *http.Request, shown []credential, valid []bool) {
 func (d *door) identify(r *http.Request, check func(*http.Request) *openai.Error) (client, *openai.Error) {
 	d.app.awaitKeys(r)
 	c, err := d.app.authenticate(r)
-	if err == nil && !c.key {
+	if err == nil && !c.known() {
 		err = check(r)
 	}
 	return c, err
@@ -158,6 +186,9 @@ func (d *door) permit(r *http.Request, check func(*http.Request) *openai.Error) 
 	c, err := d.identify(r, check)
 	if err != nil {
 		return nil, err
+	}
+	if c.user && isCrossOrigin(r) && !slices.Contains(d.guard.cors, r.Header.Get("Origin")) {
+		return nil, errCrossOrigin(r) // browsers repeat passwords and cookies
 	}
 	if c.password {
 		if err := d.guard.checkPassword(r); err != nil {

@@ -205,6 +205,12 @@ func (h *DashboardHandler) options() map[string]option {
 //				batches_per_hour    <count>
 //			}
 //		}
+//		identity {
+//			user    <placeholder>
+//			role    <scope> <user...>
+//			default <scope...>
+//			tenant  <name>|<placeholder> [<user...>]
+//		}
 //		auth  [off]
 //		hosts [<name...>]
 //		cors  [<origin...>|*]
@@ -261,7 +267,13 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	return block(d, a.options(), "key", "tenant", "webhook")
+	if err := block(d, a.options(), "key", "tenant", "webhook"); err != nil {
+		return err
+	}
+	if a.Identity != nil && a.AuthOff {
+		return d.WrapErr(errIdentityAuthOff)
+	}
+	return nil
 }
 
 // options returns the options of the global option.
@@ -291,8 +303,12 @@ func (a *App) options() map[string]option {
 			}
 			return nil // none: the environment variable is empty
 		},
-		"key":     a.readKey,
-		"tenant":  a.readTenant,
+		"key":    a.readKey,
+		"tenant": a.readTenant,
+		"identity": func(d *caddyfile.Dispenser) error {
+			a.Identity = new(IdentityConfig)
+			return a.Identity.unmarshal(d)
+		},
 		"metrics": func(d *caddyfile.Dispenser) error { return a.Metrics.unmarshal(d) },
 		"webhook": a.readWebhook,
 		"cost":    func(d *caddyfile.Dispenser) error { return a.Cost.unmarshal(d) },

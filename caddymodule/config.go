@@ -130,7 +130,7 @@ func (a *App) poolConfig() upstreams.Config {
 	p := a.Pool
 	out := upstreams.Config{
 		Balancer: p.balancer, Guardrail: p.Guardrail.config(),
-		APIKey: p.APIKey, DropAuthorization: a.keys.Len() > 0, BatchShare: p.BatchShare, Hours: a.Batch.hours(),
+		APIKey: p.APIKey, DropAuthorization: a.authenticates(), BatchShare: p.BatchShare, Hours: a.Batch.hours(),
 		BatchPrice: p.BatchPrice, BatchBudget: p.BatchBudget.config(),
 		HealthInterval: duration(p.HealthInterval), HealthTimeout: duration(p.HealthTimeout), ModelsInterval: duration(p.ModelsInterval),
 		RetryBuffer: p.RetryBuffer, BodyMemory: p.BodyMemory, QueueSize: p.QueueSize, QueueTimeout: duration(p.QueueTimeout), MaxAnswer: p.MaxAnswer, DialTimeout: duration(p.DialTimeout),

@@ -267,7 +267,7 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c, refused := h.app.authenticate(r)
-	if !c.key {
+	if !c.known() {
 		if err := h.guard.checkReader(r); err != nil {
 			openai.WriteError(w, r, err)
 			return

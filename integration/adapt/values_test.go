@@ -35,6 +35,7 @@ var values = map[string]map[string]kind{
 	"": {
 		"data": words, "pool": anything, "batch": {[]string{"on", `""`, "OFF"}, `followed by "off" or a block`}, "body": anything, "store": anything, "queue": anything, "files": anything,
 		"tenant":   {[]string{`""`, "a/b", "-a", "*"}, "must have 1 to 64 letters"},
+		"identity": {[]string{"x", `""`}, "wrong argument count"},
 		"key":      {[]string{`a`, `""`, "\"a\x1b\""}, "key"},
 		"api_keys": {[]string{`""`, `one " "`, ",", "one ,,"}, "a key is empty"},
 		"role":     {[]string{"boss", "Serve", `""`}, "must be one of all, serve, work"},
@@ -62,6 +63,12 @@ var values = map[string]map[string]kind{
 		"tls_ca": anything, "tls_client_auth": {[]string{"one", "one two three"}, "wrong argument count"}, "tls_insecure_skip_verify": {[]string{"yes"}, "wrong argument count"},
 	},
 	"body": {"min_rate": sizes, "grace": durations},
+	"identity": {
+		"user":    {[]string{"alice", `""`, "{env.USER}", "{http.request.host}", "{http.request.uri.query.user}", "{http.auth.user.id}x", "{http.vars.user}", "{http.request.remote.host}", "{http.request.cookie.user}"}, "must be {http.auth.user.NAME}"},
+		"role":    {[]string{"root alice", `"" alice`, "Admin alice"}, "scopes are: live, batch, read, operate, admin"},
+		"default": {[]string{"root", `""`, "live,read"}, "scopes are: live, batch, read, operate, admin"},
+		"tenant":  {[]string{`""`, "a/b", "* alice", "{env.USER} alice"}, "must have 1 to 64 letters"},
+	},
 	"key": {
 		"secret": {[]string{"sk-1", `""`, "{env.A:sk-1}"}, "secret"}, "secret_file": {[]string{`""`, "{file.a}"}, "the path of a file"},
 		"tenant": {[]string{`""`, "a/b", "-a", "*", `"a b"`, strings.Repeat("a", 65)}, "must have 1 to 64 letters"},
@@ -108,6 +115,7 @@ var settings = map[string]string{
 	"body":      "{\n\ttidegate {\n\tbody {\n\n%s\n\t}\n\t}\n}\n",
 	"batch":     "{\n\ttidegate {\n\tbatch {\n\n%s\n\t}\n\t}\n}\n",
 	"key":       "{\n\ttidegate {\n\n\tkey a {\n%s\n\t}\n\t}\n}\n",
+	"identity":  "{\n\ttidegate {\n\n\tidentity {\n%s\n\t}\n\t}\n}\n",
 	"tenant":    "{\n\ttidegate {\n\n\ttenant a {\n%s\n\t}\n\t}\n}\n",
 	"limits":    "{\n\ttidegate {\n\ttenant a {\n\tlimits {\n%s\n\t}\n\t}\n\t}\n}\n",
 	"cost":      "{\n\ttidegate {\n\n\tcost {\n%s\n\t}\n\t}\n}\n",

@@ -148,7 +148,7 @@ func TestUp(t *testing.T) {
 	}
 	binary := built(t)
 	modules := strings.Fields(run(t, t.TempDir(), binary, "list-modules"))
-	for _, id := range []string{"tidegate", "http.handlers.tidegate_api", "http.handlers.tidegate_dashboard", "http.handlers.tidegate_proxy", "admin.api.tidegate", "tidegate.stores.postgres", "tidegate.stores.sqlite", "tidegate.queues.redis", "tidegate.queues.memory", "tidegate.files.local", "tidegate.files.s3", "tidegate.balancers.least_work", "tidegate.balancers.least_load", "tidegate.balancers.round_robin", "tidegate.balancers.prefix_hash", "tidegate.balancers.session"} {
+	for _, id := range []string{"tidegate", "http.handlers.tidegate_api", "http.handlers.tidegate_dashboard", "http.handlers.tidegate_proxy", "http.authentication.providers.tidegate_key", "admin.api.tidegate", "tidegate.stores.postgres", "tidegate.stores.sqlite", "tidegate.queues.redis", "tidegate.queues.memory", "tidegate.files.local", "tidegate.files.s3", "tidegate.balancers.least_work", "tidegate.balancers.least_load", "tidegate.balancers.round_robin", "tidegate.balancers.prefix_hash", "tidegate.balancers.session"} {
 		if !slices.Contains(modules, id) {
 			t.Errorf("no module %s", id)
 		}
