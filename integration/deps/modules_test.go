@@ -15,7 +15,6 @@ import (
 // program import belong in integration/go.mod.
 var onlyTests = []string{
 	"github.com/google/go-cmp",
-	"github.com/johannesboyne/gofakes3", // the S3 driver's tests reach into its clock and its retries
 	"go.uber.org/goleak",
 }
 

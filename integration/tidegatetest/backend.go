@@ -9,7 +9,6 @@ import (
 
 	"github.com/tidegate/tidegate/internal/pgtest"
 	"github.com/tidegate/tidegate/internal/redistest"
-	"github.com/tidegate/tidegate/internal/s3test"
 )
 
 // Kind is a combination of store, queue and files.
@@ -27,7 +26,7 @@ const (
 type Servers struct {
 	Postgres *pgtest.Server    // nil for SQLite
 	Redis    *redistest.Server // nil for the memory queue
-	S3       *s3test.Server    // nil for a local directory
+	S3       *S3Server    // nil for a local directory
 
 	backends atomic.Int64
 }
@@ -45,7 +44,7 @@ func StartServers(tb testing.TB, kind Kind, postgres ...string) *Servers {
 		s.Redis = redistest.Start(tb)
 	}
 	if kind == PostgresRedisS3 {
-		s.S3 = s3test.Start(tb)
+		s.S3 = StartS3(tb)
 	}
 	return s
 }
@@ -94,7 +93,7 @@ func (b *Backend) App() string {
 		app += fmt.Sprintf("queue redis %s {\n prefix %s\n }\n", b.Redis, b.Prefix)
 	}
 	if b.S3 != "" {
-		app += fmt.Sprintf("files s3 %s {\n access_key %s\n secret_key %s\n }\n", b.S3, s3test.AccessKey, s3test.SecretKey)
+		app += fmt.Sprintf("files s3 %s {\n access_key %s\n secret_key %s\n }\n", b.S3, S3AccessKey, S3SecretKey)
 	} else {
 		app += fmt.Sprintf("files local %s\n", b.Dir)
 	}

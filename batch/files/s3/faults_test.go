@@ -59,7 +59,7 @@ func TestPassingFaultsOfEveryRequest(t *testing.T) {
 					t.Errorf("%d requests of kind %s", n, kind)
 				}
 			}
-			if left := s.uploads(); len(left) > 0 && name != "answer lost" {
+			if left := s.bucket.Uploads(); len(left) > 0 && name != "answer lost" {
 				t.Errorf("unfinished uploads of %v", left)
 			}
 		})
@@ -230,7 +230,7 @@ func TestNoSpaceInMidWrite(t *testing.T) {
 		if err := store(t.Context(), f, "a", pattern(3*MinPartSize)); !errors.Is(err, batch.ErrNoSpace) {
 			t.Errorf("%s: got %v, want ErrNoSpace", kind, err)
 		}
-		if left := s.uploads(); len(left) > 0 {
+		if left := s.bucket.Uploads(); len(left) > 0 {
 			t.Errorf("%s: unfinished uploads of %v", kind, left)
 		}
 	}

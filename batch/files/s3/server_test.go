@@ -12,12 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/johannesboyne/gofakes3"
-	"github.com/johannesboyne/gofakes3/backend/s3mem"
 	"github.com/minio/minio-go/v7"
 	"go.uber.org/goleak"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/s3test"
 )
 
 func TestMain(m *testing.M) {
@@ -33,11 +32,11 @@ const (
 
 // server is an S3 service in memory, with faults in front of it.
 type server struct {
-	t       *testing.T
-	url     string
-	backend *s3mem.Backend
-	real    http.Handler
-	clock   *clock
+	t      *testing.T
+	url    string
+	bucket *s3test.Bucket
+	real   http.Handler // bucket, unless a test replaces it
+	clock  *clock
 
 	mu     sync.Mutex
 	faults []*fault        // guarded by mu
@@ -62,8 +61,6 @@ func (c *clock) Now() time.Time {
 	return c.now
 }
 
-func (c *clock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
-
 func (c *clock) add(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,11 +70,8 @@ func (c *clock) add(d time.Duration) {
 func serve(t *testing.T) *server {
 	t.Helper()
 	s := &server{t: t, clock: &clock{now: time.Now()}}
-	s.backend = s3mem.New(s3mem.WithTimeSource(s.clock))
-	if err := s.backend.CreateBucket(bucket); err != nil {
-		t.Fatal(err)
-	}
-	s.real = gofakes3.New(s.backend, gofakes3.WithTimeSource(s.clock), gofakes3.WithTimeSkewLimit(0)).Server()
+	s.bucket = s3test.New(bucket, s.clock.Now)
+	s.real = s.bucket
 	listener := httptest.NewServer(s)
 	s.url = listener.URL
 	t.Cleanup(listener.Close)
@@ -240,48 +234,6 @@ func (s *server) driver(cfg Config) *Files {
 func (s *server) files() *Files {
 	s.t.Helper()
 	return s.open(s.config())
-}
-
-// uploads are the objects of all unfinished uploads.
-func (s *server) uploads() []string {
-	s.t.Helper()
-	f := New(s.config())
-	cfg, err := f.cfg.complete()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	conn, err := connect(s.t.Context(), cfg)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer conn.transport.CloseIdleConnections()
-	page, err := conn.ListMultipartUploads(s.t.Context(), bucket, "", "", "", "", maxPage)
-	if err != nil && !isCode(err, codeNoSuchUpload) {
-		s.t.Fatal(err)
-	}
-	var objects []string
-	for _, u := range page.Uploads {
-		objects = append(objects, u.Key)
-	}
-	return objects
-}
-
-// stored returns the object of a key, nil if there is none.
-func (s *server) stored(object string) []byte {
-	s.t.Helper()
-	o, err := s.backend.GetObject(bucket, object, nil)
-	if gofakes3.HasErrorCode(err, gofakes3.ErrNoSuchKey) {
-		return nil
-	}
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer o.Contents.Close()
-	content, err := io.ReadAll(o.Contents)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return append([]byte{}, content...)
 }
 
 func pattern(n int) []byte {
