@@ -26,7 +26,7 @@ const (
 type Servers struct {
 	Postgres *pgtest.Server    // nil for SQLite
 	Redis    *redistest.Server // nil for the memory queue
-	S3       *S3Server    // nil for a local directory
+	S3       *S3Server         // nil for a local directory
 
 	backends atomic.Int64
 }
