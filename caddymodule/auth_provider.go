@@ -66,7 +66,7 @@ func (k *KeyAuth) Authenticate(w http.ResponseWriter, r *http.Request) (user cad
 	}
 	if refused != nil || !c.key {
 		challenge(w, r)
-		return user, false, nil
+		return user, false, nil //nolint:nilerr // Caddy answers 401 in place of 500
 	}
 	user = caddyauth.User{ID: c.KeyID, Metadata: map[string]string{"tenant": c.Tenant, "name": c.Name, "scopes": access.Join(c.Scopes, " ")}}
 	for _, s := range k.scopes {

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -14,9 +15,7 @@ import (
 // asked returns a request with headers and with placeholders that handlers have set.
 func asked(header http.Header, set map[string]string) *http.Request {
 	r := httptest.NewRequest("GET", "/", nil)
-	for name, values := range header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, header)
 	replacer := caddy.NewEmptyReplacer()
 	for name, value := range set {
 		replacer.Set(name, value)

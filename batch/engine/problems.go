@@ -29,9 +29,9 @@ type Problems []Problem
 
 // Texts returns the text of each problem.
 func (p Problems) Texts() []string {
-	var texts []string
-	for _, one := range p {
-		texts = append(texts, one.Text)
+	texts := make([]string, len(p))
+	for i, one := range p {
+		texts[i] = one.Text
 	}
 	return texts
 }

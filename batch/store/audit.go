@@ -56,19 +56,19 @@ func AuditRange(q batch.AuditQuery) (since, until, before int64) {
 
 // KeyDetail describes a key in the audit log.
 func KeyDetail(k access.Key) string {
-	text := "name " + k.Name + ", scopes " + access.Join(k.Scopes, " ")
+	parts := []string{"name " + k.Name, "scopes " + access.Join(k.Scopes, " ")}
 	if len(k.Models) > 0 {
-		text += ", models " + strings.Join(k.Models, " ")
+		parts = append(parts, "models "+strings.Join(k.Models, " "))
 	}
 	for _, f := range k.Limits.Fields() {
 		if *f.Value > 0 {
-			text += ", " + f.Name + " " + strconv.FormatInt(*f.Value, 10)
+			parts = append(parts, f.Name+" "+strconv.FormatInt(*f.Value, 10))
 		}
 	}
 	if !k.ExpiresAt.IsZero() {
-		text += ", expires " + k.ExpiresAt.UTC().Format(time.RFC3339)
+		parts = append(parts, "expires "+k.ExpiresAt.UTC().Format(time.RFC3339))
 	}
-	return text
+	return strings.Join(parts, ", ")
 }
 
 // AuditBeyond are entries that are not kept: those of an outcome up to Seq.

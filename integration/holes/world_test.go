@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -238,12 +239,9 @@ func id(t *testing.T, r reply) string {
 // want checks the status of an answer.
 func (r reply) want(t *testing.T, what string, statuses ...int) {
 	t.Helper()
-	for _, s := range statuses {
-		if r.status == s {
-			return
-		}
+	if !slices.Contains(statuses, r.status) {
+		t.Errorf("%s: got %d %.300s, want %v", what, r.status, r.body, statuses)
 	}
-	t.Errorf("%s: got %d %.300s, want %v", what, r.status, r.body, statuses)
 }
 
 // line is a line of a batch.

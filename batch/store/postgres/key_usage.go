@@ -48,7 +48,8 @@ func (t *tx) addKeyUsage(records []batch.UsageRecord) {
 			counts[i] = append(counts[i], v)
 		}
 	}
-	args := []any{store.DayOf(t.now)}
+	args := make([]any, 0, 1+len(names)+len(counts))
+	args = append(args, store.DayOf(t.now))
 	for i := range names {
 		args = append(args, names[i])
 	}
