@@ -303,7 +303,10 @@ func TestTenantsShareServers(t *testing.T) {
 	g.APIKey = adminKey
 	b := g.WaitEnd(t, g.Submit(t, input(few, "few ")).ID, time.Minute)
 	g.APIKey = limitedKey
-	if meanwhile := done() - before; b.Status != "completed" || meanwhile > 10*few {
-		t.Errorf("the small batch is %s after %d lines of the other tenant, want completed after at most %d", b.Status, meanwhile, 10*few)
+	// Without shares it would wait for all lines, which have the highest priority. How many
+	// end meanwhile depends on the machine.
+	most := int64(len(batches) * many / 4)
+	if meanwhile := done() - before; b.Status != "completed" || meanwhile > most {
+		t.Errorf("the small batch is %s after %d lines of the other tenant, want completed after at most %d", b.Status, meanwhile, most)
 	}
 }
