@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -73,6 +74,7 @@ func TestSpeedOfMixedPrompts(t *testing.T) {
 func testMixedPrompts(t *testing.T, w *gpus) {
 	random := rand.New(rand.NewPCG(1, 2))
 	var work sync.WaitGroup
+	var estimates []float64
 	for i := range 300 {
 		time.Sleep(time.Duration(300*random.ExpFloat64()) * time.Millisecond)
 		name := fmt.Sprint("own ", i)
@@ -86,13 +88,22 @@ func testMixedPrompts(t *testing.T, w *gpus) {
 			continue
 		}
 		for _, u := range w.pool.upstreams {
-			// 48.8 us and the decoding in each step of 2,048 tokens.
-			if got := u.pace.estimate(); got < 42e3 || got > 62e3 {
-				t.Errorf("after %d requests: got %.0f ns a token on %s, want 48828 to 55000", i, got, u.url)
+			// The streams that overlap differ between runs, because goroutines run in a
+			// different order.
+			got := u.pace.estimate()
+			if got < 32e3 || got > 75e3 {
+				t.Errorf("after %d requests: got %.0f ns a token on %s, want about 48828 to 55000", i, got, u.url)
 			}
+			estimates = append(estimates, got)
 		}
 	}
 	work.Wait()
+	slices.Sort(estimates)
+	// 48.8 us and the decoding in each step of 2,048 tokens.
+	if got := estimates[len(estimates)/2]; got < 50e3 || got > 54e3 {
+		t.Errorf("the median is %.0f ns a token, want 50000 to 54000", got)
+	}
+	t.Logf("from %.0f to %.0f ns a token, median %.0f", estimates[0], estimates[len(estimates)-1], estimates[len(estimates)/2])
 }
 
 // TestServerBecomesSlower checks that what was learned of a server gives way to what
