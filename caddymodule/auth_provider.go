@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"crypto/subtle"
 	"errors"
 	"net/http"
 
@@ -75,7 +76,7 @@ func (k *KeyAuth) Authenticate(w http.ResponseWriter, r *http.Request) (user cad
 		}
 	}
 	for _, one := range shown {
-		if one.key == c.secret {
+		if subtle.ConstantTimeCompare([]byte(one.key), []byte(c.secret)) == 1 {
 			r.Header.Del(one.header)
 		}
 	}
