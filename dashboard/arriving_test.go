@@ -24,7 +24,7 @@ type slowUpload struct {
 	answer chan *httptest.ResponseRecorder
 }
 
-func startUpload(t *testing.T, h *house, name string) *slowUpload {
+func startUpload(t *testing.T, h *harness, name string) *slowUpload {
 	t.Helper()
 	r, form, end := slowly(t)
 	r.Header.Set("Tidegate-Upload", name)

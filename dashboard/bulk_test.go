@@ -15,7 +15,7 @@ import (
 )
 
 // act sends an action on several batches, as the form of the list does.
-func (h *house) act(action string, ids []string, more ...string) *httptest.ResponseRecorder {
+func (h *harness) act(action string, ids []string, more ...string) *httptest.ResponseRecorder {
 	form := url.Values{"action": {action}, "batch": ids, "back": {"/batches?state=active"}}
 	for i := 0; i+1 < len(more); i += 2 {
 		form.Set(more[i], more[i+1])

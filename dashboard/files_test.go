@@ -13,7 +13,7 @@ import (
 )
 
 // send uploads files from one form.
-func (h *house) send(names []string, content string) *httptest.ResponseRecorder {
+func (h *harness) send(names []string, content string) *httptest.ResponseRecorder {
 	h.Helper()
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)

@@ -31,7 +31,7 @@ type viewer struct {
 }
 
 // serve puts the dashboard on a real server, brought up to date often.
-func (h *house) serve() string {
+func (h *harness) serve() string {
 	server := httptest.NewServer(h.dashboard)
 	h.Cleanup(func() {
 		h.dashboard.Close()
@@ -127,7 +127,7 @@ func TestStreams(t *testing.T) {
 // event belongs to the page, and has its outline.
 func TestHostileStreams(t *testing.T) {
 	plain := build(t, func(string) string { return "word" }, quick)
-	first := func(h *house) []sent {
+	first := func(h *harness) []sent {
 		v := watch(t, h.serve()+"/events/")
 		var all []sent
 		for range 5 {

@@ -116,24 +116,24 @@ func serves(t *testing.T, p *Pool) {
 // A server with a certificate of a private authority is used with the options
 // that it needs, and without them the reason and the remedy are named.
 func TestTLS(t *testing.T) {
-	house, other := certtest.New(t), certtest.New(t)
+	authority, other := certtest.New(t), certtest.New(t)
 	soon := time.Now().Add(time.Hour)
-	pair, _, _ := house.Issue(t, "127.0.0.1", soon)
-	named, _, _ := house.Issue(t, "gpu.internal", soon)
-	expired, _, _ := house.Issue(t, "127.0.0.1", time.Now().Add(-time.Hour))
-	_, clientCert, clientKey := house.Issue(t, "gateway", soon)
+	pair, _, _ := authority.Issue(t, "127.0.0.1", soon)
+	named, _, _ := authority.Issue(t, "gpu.internal", soon)
+	expired, _, _ := authority.Issue(t, "127.0.0.1", time.Now().Add(-time.Hour))
+	_, clientCert, clientKey := authority.Issue(t, "gateway", soon)
 	_, strangeCert, strangeKey := other.Issue(t, "gateway", soon)
 	plain := newFake(t)
 	serving := func(pair tls.Certificate) *tls.Config { return &tls.Config{Certificates: []tls.Certificate{pair}} }
-	mutual := &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: house.Pool()}
-	ca := []string{house.File}
+	mutual := &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: authority.Pool()}
+	ca := []string{authority.File}
 	for name, tt := range map[string]struct {
 		server *tls.Config
 		client TLSConfig
 		remedy string // "" for a server that comes up
 	}{
 		"own authority":              {serving(pair), TLSConfig{CAFiles: ca}, ""},
-		"one of two authorities":     {serving(pair), TLSConfig{CAFiles: []string{other.File, house.File}}, ""},
+		"one of two authorities":     {serving(pair), TLSConfig{CAFiles: []string{other.File, authority.File}}, ""},
 		"any certificate":            {serving(pair), TLSConfig{InsecureSkipVerify: true}, ""},
 		"server name":                {serving(named), TLSConfig{CAFiles: ca, ServerName: "gpu.internal"}, ""},
 		"client certificate":         {mutual, TLSConfig{CAFiles: ca, CertFile: clientCert, KeyFile: clientKey}, ""},
@@ -169,9 +169,9 @@ func TestTLS(t *testing.T) {
 // A renewed authority counts without a restart; a file that cannot be used
 // leaves the one before in force, and is refused when a configuration names it.
 func TestRenewedFiles(t *testing.T) {
-	house, next := certtest.New(t), certtest.New(t)
+	authority, next := certtest.New(t), certtest.New(t)
 	soon := time.Now().Add(time.Hour)
-	old, _, _ := house.Issue(t, "127.0.0.1", soon)
+	old, _, _ := authority.Issue(t, "127.0.0.1", soon)
 	renewed, _, _ := next.Issue(t, "127.0.0.1", soon)
 	var mu sync.Mutex
 	now, shown := &old, 0 // the renewed one, in handshakes
@@ -183,19 +183,19 @@ func TestRenewedFiles(t *testing.T) {
 		}
 		return &tls.Config{Certificates: []tls.Certificate{*now}}, nil
 	}})
-	p := trying(t, UpstreamConfig{URL: f.URL, TLS: TLSConfig{CAFiles: []string{house.File}}})
+	p := trying(t, UpstreamConfig{URL: f.URL, TLS: TLSConfig{CAFiles: []string{authority.File}}})
 	serves(t, p)
 
-	was, err := os.ReadFile(house.File)
+	was, err := os.ReadFile(authority.File)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(house.File, []byte("half a fi"), 0o600); err != nil {
+	if err := os.WriteFile(authority.File, []byte("half a fi"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p.closeIdle()
 	serves(t, p)
-	if err := p.Apply(p.cfg); err == nil || !strings.Contains(err.Error(), house.File) {
+	if err := p.Apply(p.cfg); err == nil || !strings.Contains(err.Error(), authority.File) {
 		t.Errorf("Apply: %v, want the file's name", err)
 	}
 
@@ -203,7 +203,7 @@ func TestRenewedFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(house.File, append(was, pem...), 0o600); err != nil {
+	if err := os.WriteFile(authority.File, append(was, pem...), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	mu.Lock()
@@ -220,9 +220,9 @@ func TestRenewedFiles(t *testing.T) {
 
 // Files that cannot be used are named.
 func TestCheckFiles(t *testing.T) {
-	house := certtest.New(t)
-	_, cert, key := house.Issue(t, "gateway", time.Now().Add(time.Hour))
-	_, _, otherKey := house.Issue(t, "gateway", time.Now().Add(time.Hour))
+	authority := certtest.New(t)
+	_, cert, key := authority.Issue(t, "gateway", time.Now().Add(time.Hour))
+	_, _, otherKey := authority.Issue(t, "gateway", time.Now().Add(time.Hour))
 	empty := filepath.Join(t.TempDir(), "empty.pem")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -231,9 +231,9 @@ func TestCheckFiles(t *testing.T) {
 		files TLSConfig
 		want  string // in the error; "" for none
 	}{
-		"all there":      {TLSConfig{CAFiles: []string{house.File}, CertFile: cert, KeyFile: key}, ""},
+		"all there":      {TLSConfig{CAFiles: []string{authority.File}, CertFile: cert, KeyFile: key}, ""},
 		"no such file":   {TLSConfig{CAFiles: []string{"/nowhere/ca.pem"}}, "/nowhere/ca.pem"},
-		"no certificate": {TLSConfig{CAFiles: []string{house.File, empty}}, empty},
+		"no certificate": {TLSConfig{CAFiles: []string{authority.File, empty}}, empty},
 		"no such key":    {TLSConfig{CertFile: cert, KeyFile: "/nowhere/key.pem"}, "/nowhere/key.pem"},
 		"another key":    {TLSConfig{CertFile: cert, KeyFile: otherKey}, otherKey},
 	} {

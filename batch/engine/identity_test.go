@@ -12,7 +12,7 @@ import (
 	"github.com/tidegate/tidegate/batch/engine"
 )
 
-// move moves a file or directory of a house.
+// move moves a file or directory of the harness.
 func (h harness) move(from, to string) {
 	h.T.Helper()
 	if err := os.Rename(filepath.Join(h.Dir, from), filepath.Join(h.Dir, to)); err != nil {

@@ -8,7 +8,7 @@ import (
 )
 
 // did fails the test if the gateway did not perform an action.
-func (h *house) did(p *tab, action string) {
+func (h *harness) did(p *tab, action string) {
 	p.Helper()
 	if done := h.Done(); !slices.Contains(done, action) {
 		p.Errorf("the gateway did %q, not %q", done, action)
@@ -16,7 +16,7 @@ func (h *house) did(p *tab, action string) {
 }
 
 // didNot fails the test if the gateway performed any action.
-func (h *house) didNot(p *tab) {
+func (h *harness) didNot(p *tab) {
 	p.Helper()
 	if done := h.Done(); len(done) > 0 {
 		p.Errorf("the gateway did %q", done)
@@ -69,7 +69,7 @@ func TestActions(t *testing.T) {
 
 // stopping cancels a batch. A destructive action asks for confirmation, which can be
 // declined.
-func (h *house) stopping(p *tab, id string) {
+func (h *harness) stopping(p *tab, id string) {
 	p.Helper()
 	p.visit(h.url + "/batches/" + id)
 	p.click("#a-cancel", "button.danger")
@@ -84,7 +84,7 @@ func (h *house) stopping(p *tab, id string) {
 }
 
 // repeating makes a batch of the lines that failed, and deletes the old one.
-func (h *house) repeating(p *tab, id string) {
+func (h *harness) repeating(p *tab, id string) {
 	p.Helper()
 	p.visit(h.url + "/batches/" + id)
 	p.click("#a-retry", "button.main")
@@ -98,7 +98,7 @@ func (h *house) repeating(p *tab, id string) {
 }
 
 // draining drains a server and takes that back.
-func (h *house) draining(p *tab) {
+func (h *harness) draining(p *tab) {
 	p.Helper()
 	p.visit(h.url + "/upstreams")
 	p.click("#u-0", "#a-drain")
@@ -111,7 +111,7 @@ func (h *house) draining(p *tab) {
 }
 
 // filing downloads a file and deletes one.
-func (h *house) filing(p *tab) {
+func (h *harness) filing(p *tab) {
 	p.Helper()
 	file := h.FileIDs()[0]
 	p.visit(h.url + "/files")

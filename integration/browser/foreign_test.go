@@ -10,9 +10,9 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// elsewhere is a foreign site with forms and a script that send actions to a house, and a
+// elsewhere is a foreign site with forms and a script that send actions to a harness, and a
 // frame with the dashboard.
-func elsewhere(t *testing.T, h *house) *httptest.Server {
+func elsewhere(t *testing.T, h *harness) *httptest.Server {
 	t.Helper()
 	ids := h.IDs()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -33,7 +33,7 @@ const signs = `(() => {
 
 // hostilePages returns the pages that show text of users, clients and servers, or of the
 // address.
-func (h *house) hostilePages(say string) []page {
+func (h *harness) hostilePages(say string) []page {
 	q := url.QueryEscape(say)
 	kinds := []string{ // one of each kind: dashboard's own tests read all of them
 		"overview", "batch-running", "batch-invalid", "lines-failed", "lines-running", "line", "line-failed", "cancel", "files", "upstream", "drain", "doctor",
@@ -53,7 +53,7 @@ var quotesNothing = []string{"asked-time", "asked-page"}
 
 // upload stores a file of a hostile name and makes a batch with hostile
 // metadata, as a form does.
-func (h *house) upload(say string) (inspection, made string) {
+func (h *harness) upload(say string) (inspection, made string) {
 	h.Helper()
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
@@ -76,8 +76,8 @@ func (h *house) upload(say string) (inspection, made string) {
 	return inspection, "/batches/" + h.IDs()[0]
 }
 
-// post sends a form as a page of the house does.
-func (h *house) post(path, kind string, body io.Reader) {
+// post sends a form as a page of the harness does.
+func (h *harness) post(path, kind string, body io.Reader) {
 	h.Helper()
 	r, err := http.NewRequestWithContext(h.Context(), http.MethodPost, h.url+path, body)
 	if err != nil {
@@ -122,8 +122,8 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// suffer checks all pages of a house in which all text of others is the same.
-func (h *house) suffer(p *tab, say string, known map[string]bool) {
+// suffer checks all pages of a harness in which all text of others is the same.
+func (h *harness) suffer(p *tab, say string, known map[string]bool) {
 	p.Helper()
 	h.Keep(13)
 	pages := h.hostilePages(say)

@@ -160,19 +160,19 @@ func TestOverviewLives(t *testing.T) {
 // TestReconnect stops and restarts the server: the page shows it and reconnects.
 func TestReconnect(t *testing.T) {
 	t.Parallel()
-	for name, tt := range map[string]struct{ leave, back func(*house) }{
+	for name, tt := range map[string]struct{ leave, back func(*harness) }{
 		"stopped": {
-			func(h *house) { h.end() },
-			func(h *house) { h.serve(h.address()) },
+			func(h *harness) { h.end() },
+			func(h *harness) { h.serve(h.address()) },
 		},
 		// A proxy in front that answers with an error: browsers do not reconnect then.
 		"refused": {
-			func(h *house) {
+			func(h *harness) {
 				h.full.Store(true)
 				h.end()
 				h.serve(h.address())
 			},
-			func(h *house) { h.full.Store(false) },
+			func(h *harness) { h.full.Store(false) },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -267,7 +267,7 @@ func TestHidden(t *testing.T) {
 }
 
 // streamsAre waits until that many pages have a stream.
-func (h *house) streamsAre(n int64) {
+func (h *harness) streamsAre(n int64) {
 	h.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

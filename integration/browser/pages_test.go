@@ -60,14 +60,14 @@ func TestExtremes(t *testing.T) {
 	})
 	away := start(t, nil)
 	away.FailWith(batch.ErrUnavailable)
-	for _, h := range []*house{huge, long} {
+	for _, h := range []*harness{huge, long} {
 		h.Keep(16)
 	}
 	for _, l := range []looks{desktop, laptop, tablet, phone} {
 		for _, v := range []struct {
-			name  string
-			house *house
-			pages []page
+			name    string
+			harness *harness
+			pages   []page
 		}{
 			{"unused", unused, roots()},
 			{"huge", huge, huge.telling()},
@@ -76,11 +76,11 @@ func TestExtremes(t *testing.T) {
 		} {
 			t.Run(v.name+"-"+l.name, func(t *testing.T) {
 				t.Parallel()
-				p := enter(t, v.house, l)
+				p := enter(t, v.harness, l)
 				p.simple()
 				p.expect("503 (Service Unavailable)")
 				for _, page := range v.pages {
-					p.visit(v.house.url + page.path)
+					p.visit(v.harness.url + page.path)
 					p.narrow(v.name + " " + page.name)
 					p.shoot(v.name + "-" + page.name)
 				}
@@ -91,7 +91,7 @@ func TestExtremes(t *testing.T) {
 }
 
 // telling are the pages that look different when numbers or names do.
-func (h *house) telling() []page {
+func (h *harness) telling() []page {
 	names := []string{
 		"overview", "throughput-30d", "batches", "batch-running", "batch-errors", "lines-failed", "line-failed",
 		"cancel", "new-findings", "files", "upstreams", "upstream", "drain", "doctor",

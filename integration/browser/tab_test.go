@@ -102,17 +102,17 @@ func open(t *testing.T, l looks) *tab {
 	return p
 }
 
-// enter opens a tab for a reader whose time zone the house knows: pages are
+// enter opens a tab for a reader whose time zone the harness knows: pages are
 // loaded once, not again after the zone is known.
-func enter(t *testing.T, h *house, l looks) *tab {
+func enter(t *testing.T, h *harness, l looks) *tab {
 	t.Helper()
 	p := open(t, l)
 	p.know(h)
 	return p
 }
 
-// know sends the reader's time zone to a house.
-func (p *tab) know(h *house) {
+// know sends the reader's time zone to a harness.
+func (p *tab) know(h *harness) {
 	p.Helper()
 	call(p, network.SetCookie, network.SetCookieParams{Name: "tidegate_zone", Value: "Europe%2FBerlin", URL: h.url + "/", Path: "/dashboard/"})
 }
@@ -214,7 +214,7 @@ func (p *tab) visit(url string) {
 }
 
 // look opens a page and waits for its first update.
-func (p *tab) look(h *house, to page) {
+func (p *tab) look(h *harness, to page) {
 	p.Helper()
 	if to.status != 0 {
 		p.expect(fmt.Sprintf("the server responded with a status of %d (%s)", to.status, http.StatusText(to.status)))

@@ -59,13 +59,13 @@ func front(t *testing.T, sim *tidegatetest.Sim, prefix, key string) (*httptest.S
 func TestUpstreamsInTheField(t *testing.T) {
 	const secretTLS, secretSocket = "sk-behind-tls-1", "sk-behind-socket-2"
 	sim := tidegatetest.StartSim(t)
-	house := certtest.New(t)
+	authority := certtest.New(t)
 	end := time.Now().Add(time.Hour)
-	pair, _, _ := house.Issue(t, "gpu.internal", end)
-	_, clientCert, clientKey := house.Issue(t, "gateway", end)
+	pair, _, _ := authority.Issue(t, "gpu.internal", end)
+	_, clientCert, clientKey := authority.Issue(t, "gateway", end)
 
 	secure, secureGot := front(t, sim, "/team", secretTLS)
-	secure.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: house.Pool()}
+	secure.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: authority.Pool()}
 	secure.StartTLS()
 
 	socket := filepath.Join(t.TempDir(), "vllm.sock")
@@ -93,7 +93,7 @@ func TestUpstreamsInTheField(t *testing.T) {
 			}
 			upstream unix/%s {
 				api_key {file.%s}
-			}`, secure.URL, house.File, clientCert, clientKey, socket, keyFile),
+			}`, secure.URL, authority.File, clientCert, clientKey, socket, keyFile),
 	}
 	gateway := tidegatetest.Run(t, settings)
 	tidegatetest.Eventually(t, 20*time.Second, "all three upstreams to be up", func() bool {

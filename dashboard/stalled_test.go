@@ -30,7 +30,7 @@ func (l tight) Accept() (net.Conn, error) {
 }
 
 // serveTight is serve with connections that are full soon.
-func (h *house) serveTight() (addr string) {
+func (h *harness) serveTight() (addr string) {
 	server := httptest.NewUnstartedServer(h.dashboard)
 	server.Listener = tight{server.Listener}
 	server.Start()
@@ -60,7 +60,7 @@ func ask(t *testing.T, addr, path string) net.Conn {
 
 // keepChanging changes a batch all the time, so that its page has news, until
 // the test ends.
-func (h *house) keepChanging(id string) {
+func (h *harness) keepChanging(id string) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)

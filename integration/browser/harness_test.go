@@ -20,8 +20,8 @@ import (
 // interval is how often pages are brought up to date here.
 const interval = 250 * time.Millisecond
 
-// house is a dashboard on a server of its own.
-type house struct {
+// harness is a dashboard on a server of its own.
+type harness struct {
 	*testing.T
 	*dashboardtest.Fake
 	url  string // of the dashboard
@@ -36,17 +36,17 @@ type house struct {
 // morning is when all of this happens.
 var morning = time.Date(2026, 11, 23, 14, 5, 9, 0, time.UTC)
 
-// start builds a house whose texts are words converted by say.
-func start(t *testing.T, say func(string) string) *house {
+// start builds a harness whose texts are words converted by say.
+func start(t *testing.T, say func(string) string) *harness {
 	t.Helper()
 	began := time.Now()
 	return startAt(t, say, func() time.Time { return morning.Add(time.Since(began)) })
 }
 
 // startAt builds one with its own clock.
-func startAt(t *testing.T, say func(string) string, now func() time.Time) *house {
+func startAt(t *testing.T, say func(string) string, now func() time.Time) *harness {
 	t.Helper()
-	h := &house{T: t, Fake: dashboardtest.New(now, say), now: now}
+	h := &harness{T: t, Fake: dashboardtest.New(now, say), now: now}
 	h.serve("127.0.0.1:0")
 	t.Cleanup(func() {
 		h.end()
@@ -56,14 +56,14 @@ func startAt(t *testing.T, say func(string) string, now func() time.Time) *house
 }
 
 // become replaces the gateway behind the same address: browsers keep their open pages.
-func (h *house) become(say func(string) string) {
+func (h *harness) become(say func(string) string) {
 	h.Helper()
 	h.Fake = dashboardtest.New(h.now, say)
 	h.show()
 }
 
 // show replaces the dashboard by a new one.
-func (h *house) show() {
+func (h *harness) show() {
 	h.Helper()
 	d, err := dashboard.New(dashboard.Config{Base: "/dashboard", Source: h.Source(), Now: h.now, Interval: interval})
 	if err != nil {
@@ -75,7 +75,7 @@ func (h *house) show() {
 }
 
 // serve begins to answer at an address.
-func (h *house) serve(address string) {
+func (h *harness) serve(address string) {
 	h.Helper()
 	h.show()
 	listener, err := net.Listen("tcp", address)
@@ -106,13 +106,13 @@ func (h *house) serve(address string) {
 	})
 }
 
-// address is where the house answers.
-func (h *house) address() string {
+// address is where the harness answers.
+func (h *harness) address() string {
 	return strings.TrimSuffix(strings.TrimPrefix(h.url, "http://"), "/dashboard")
 }
 
 // key names a server in addresses, as the dashboard does.
-func (h *house) key(server string) string {
+func (h *harness) key(server string) string {
 	sum := sha256.Sum256([]byte(h.Say(server)))
 	return hex.EncodeToString(sum[:6])
 }
@@ -124,7 +124,7 @@ type page struct {
 }
 
 // pages returns all pages for the objects of the gateway.
-func (h *house) pages() []page {
+func (h *harness) pages() []page {
 	ids, files := h.IDs(), h.FileIDs()
 	one := "/batches/" + ids[9]
 	return []page{
@@ -168,7 +168,7 @@ func (h *house) pages() []page {
 }
 
 // kinds returns one page of each kind.
-func (h *house) kinds() []page {
+func (h *harness) kinds() []page {
 	like := []string{
 		"throughput-7d", "throughput-30d", "batches-page-2", "batches-none", "batch-late", "batch-paused", "batch-expired",
 		"lines", "line-failed", "line-waiting", "delete", "retry", "files-output", "file-delete", "upstream-down", "upstream-loading", "drain",

@@ -18,14 +18,14 @@ import (
 // moment is the time of all tests here, in no particular zone.
 var moment = time.Date(2026, 11, 23, 14, 5, 9, 0, time.UTC)
 
-// house is a dashboard on a gateway in memory.
-type house struct {
+// harness is a dashboard on a gateway in memory.
+type harness struct {
 	*testing.T
 	*dashboardtest.Fake
 	dashboard *dashboard.Dashboard
 }
 
-func build(t *testing.T, say func(string) string, change ...func(*dashboard.Config)) *house {
+func build(t *testing.T, say func(string) string, change ...func(*dashboard.Config)) *harness {
 	t.Helper()
 	fake := dashboardtest.New(func() time.Time { return moment }, say)
 	cfg := dashboard.Config{Base: "/dashboard", Source: fake.Source(), Now: func() time.Time { return moment }}
@@ -37,23 +37,23 @@ func build(t *testing.T, say func(string) string, change ...func(*dashboard.Conf
 		t.Fatal(err)
 	}
 	t.Cleanup(d.Close)
-	return &house{t, fake, d}
+	return &harness{t, fake, d}
 }
 
 // do answers a request.
-func (h *house) do(r *http.Request) *httptest.ResponseRecorder {
+func (h *harness) do(r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h.dashboard.ServeHTTP(w, r)
 	return w
 }
 
 // get requests a page below the base.
-func (h *house) get(path string) *httptest.ResponseRecorder {
+func (h *harness) get(path string) *httptest.ResponseRecorder {
 	return h.do(httptest.NewRequest(http.MethodGet, "/dashboard"+path, http.NoBody))
 }
 
 // page returns a page that must be there.
-func (h *house) page(path string) string {
+func (h *harness) page(path string) string {
 	h.Helper()
 	w := h.get(path)
 	if w.Code != http.StatusOK {
@@ -63,7 +63,7 @@ func (h *house) page(path string) string {
 }
 
 // post sends a form, as a browser does from the dashboard's own pages.
-func (h *house) post(path string, pairs ...string) *httptest.ResponseRecorder {
+func (h *harness) post(path string, pairs ...string) *httptest.ResponseRecorder {
 	form := url.Values{}
 	for i := 0; i+1 < len(pairs); i += 2 {
 		form.Set(pairs[i], pairs[i+1])
@@ -75,7 +75,7 @@ func (h *house) post(path string, pairs ...string) *httptest.ResponseRecorder {
 }
 
 // pages are all pages, each at least once.
-func (h *house) pages() []string {
+func (h *harness) pages() []string {
 	ids, files := h.IDs(), h.FileIDs()
 	key := h.upstreamKey()
 	return []string{
@@ -94,7 +94,7 @@ func (h *house) pages() []string {
 }
 
 // upstreamKey is how pages name the second server.
-func (h *house) upstreamKey() string {
+func (h *harness) upstreamKey() string {
 	h.Helper()
 	rest := h.page("/upstreams")
 	for range 2 {
