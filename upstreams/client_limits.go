@@ -19,8 +19,9 @@ func (l *live) takeLimits(client access.Identity) error {
 	if !l.proxy.limits.Limited(of) {
 		return nil
 	}
-	l.promptTokens = openai.PromptTokens(max(l.body.length, int64(len(l.body.head))))
-	grant, refused := l.proxy.limits.Admit(of, l.promptTokens+openai.AnswerTokens(l.body.head))
+	answer := int64(0)
+	l.promptTokens, answer = l.route.estimate(l.body)
+	grant, refused := l.proxy.limits.Admit(of, l.promptTokens+answer)
 	if refused != nil {
 		refused.Header(l.w.Header())
 		return openai.Overloaded(refused.Wait, "%s", refused.Message())
@@ -28,6 +29,16 @@ func (l *live) takeLimits(client access.Identity) error {
 	l.grant = grant
 	grant.Header(l.w.Header()) // of errors, too
 	return nil
+}
+
+// estimate returns the tokens of a request for its limits. The bytes of a form are audio,
+// not text: by them, a short recording would have millions of tokens, which would remain
+// counted because servers report none for it.
+func (rt *route) estimate(body *payload) (prompt, answer int64) {
+	if rt.form {
+		return 0, 0
+	}
+	return openai.PromptTokens(max(body.length, int64(len(body.head)))), openai.AnswerTokens(body.head)
 }
 
 // endLimits returns what the request has not used. Of a stream without usage, each event

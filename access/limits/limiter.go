@@ -73,6 +73,21 @@ func (l *Limiter) limits(c Client) (key, tenant access.Limits) {
 	return key, config.Tenants[c.Tenant]
 }
 
+// limitsOf returns the limits of a key or a tenant.
+func (l *Limiter) limitsOf(o owner) access.Limits {
+	config := l.config.Load()
+	switch {
+	case config == nil:
+		return access.Limits{}
+	case o.tenant:
+		return config.Tenants[o.name]
+	case config.Keys == nil:
+		return access.Limits{}
+	default:
+		return config.Keys(o.name)
+	}
+}
+
 // Limited reports whether requests of a client are limited.
 func (l *Limiter) Limited(c Client) bool {
 	key, tenant := l.limits(c)

@@ -260,6 +260,61 @@ func TestState(t *testing.T) {
 	})
 }
 
+// A report of the use does not renew what was used before a restart, also while the limits
+// are not known yet.
+func TestUsageAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "limits.json")
+		limits := access.Limits{RequestsPerMinute: 60, BatchesPerHour: 1}
+		l := newLimiter(limits, access.Limits{})
+		admitAll(t, l, teamKey, 1)
+		if _, r := l.TakeBatch(teamKey); r != nil {
+			t.Fatal(r.Message())
+		}
+		if err := l.Save(path); err != nil {
+			t.Fatal(err)
+		}
+		again := New(nil)
+		if err := again.Load(path); err != nil {
+			t.Fatal(err)
+		}
+		if got := again.Usage(); len(got) != 0 {
+			t.Errorf("without limits: got %+v, want none", got)
+		}
+		again.Apply(*l.config.Load())
+		got := again.Usage()
+		if len(got) != 1 || got[0].Key != teamKey.Key || got[0].Limits != limits || got[0].Remaining["requests_per_minute"] != 0 || got[0].Remaining["batches_per_hour"] != 0 {
+			t.Errorf("got %+v, want the key with nothing left", got)
+		}
+		if n, _ := admitAll(t, again, teamKey, 1); n != 0 {
+			t.Errorf("got %d requests, want none", n)
+		}
+		if _, r := again.TakeBatch(teamKey); r == nil {
+			t.Error("got a batch, want a refusal")
+		}
+	})
+}
+
+// An account is not forgotten while a request larger than the limit of hours is not refilled.
+func TestForgetNothingBelowItsLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(access.Limits{TokensPerMinute: 10}, access.Limits{})
+		g, _ := l.Admit(teamKey, 10*60*5) // of five hours
+		g.End(Outcome{Sent: true})
+		path := filepath.Join(t.TempDir(), "limits.json")
+		for _, want := range []int{1, 1, 0} {
+			time.Sleep(idleTime + time.Second)
+			l.changed = true
+			if err := l.Save(path); err != nil {
+				t.Fatal(err)
+			}
+			if got := len(l.accounts); got != want {
+				t.Errorf("got %d accounts, want %d", got, want)
+			}
+		}
+	})
+}
+
 // Accounts that are not used are forgotten, those with requests in flight are not.
 func TestForget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// idleTime is how long an account is kept that nothing uses. All of its buckets are full
-// by then, so that a new one is equal.
+// idleTime is how long an account is kept that nothing uses. Almost always, all of its
+// buckets are full by then. A full account is equal to a new one.
 const idleTime = 2 * time.Hour
 
 // state is what a gateway stores, so that a restart does not fill the buckets.
@@ -78,7 +78,7 @@ func (l *Limiter) encode() ([]byte, error) {
 	s := state{Keys: make(map[string]levels), Tenants: make(map[string]levels)}
 	now := l.now()
 	for o, a := range l.accounts {
-		if a.inFlight == 0 && now.Sub(a.used) > idleTime {
+		if a.inFlight == 0 && now.Sub(a.used) > idleTime && l.full(o, *a, now) {
 			delete(l.accounts, o)
 			continue
 		}
@@ -90,6 +90,19 @@ func (l *Limiter) encode() ([]byte, error) {
 		}
 	}
 	return json.Marshal(s)
+}
+
+// full reports whether all buckets of an account are full. One that is so much below zero
+// that it is not, after a request larger than the limit of hours, must not be renewed. The
+// caller holds mu.
+func (l *Limiter) full(o owner, a account, now time.Time) bool {
+	a.limits = l.limitsOf(o)
+	for _, r := range append(a.rates(0, l.gateways, now), a.batchRate(l.gateways, now)...) {
+		if r.bucket.level < r.capacity {
+			return false
+		}
+	}
+	return true
 }
 
 // replace writes a file that exists completely or not at all.

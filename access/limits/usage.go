@@ -18,13 +18,18 @@ type Usage struct {
 	Remaining map[string]int64 `json:"remaining"`
 }
 
-// Usage returns the use of all keys and tenants with limits that were active lately.
+// Usage returns the use of all keys and tenants with limits that were active lately. It
+// changes no account: of one that Load has restored, the limits are perhaps not known yet.
 func (l *Limiter) Usage() []Usage {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
 	list := make([]Usage, 0, len(l.accounts))
-	for o, a := range l.accounts {
+	for o, account := range l.accounts {
+		a := *account
+		if a.limits = l.limitsOf(o); a.limits == (access.Limits{}) {
+			continue
+		}
 		u := Usage{Limits: a.limits, InFlight: a.inFlight, Remaining: make(map[string]int64)}
 		if u.Tenant = o.name; !o.tenant {
 			u.Key, u.Tenant = o.name, ""
