@@ -139,7 +139,7 @@ func (h *DashboardHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, nex
 		return err
 	}
 	ctx := context.WithValue(access.With(r.Context(), client.Identity), clientKey{}, client)
-	if client.key {
+	if client.known() {
 		if e, ok := batch.Audited(ctx, batch.AuditLogin, h.path, client.Tenant, ""); ok {
 			h.app.runtime.audit.Login(ctx, e)
 		}

@@ -88,8 +88,7 @@ func (r *Recorder) Record(ctx context.Context, e batch.AuditEntry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.pending) >= maxPending {
-		r.log.Error("audit entry lost: too many wait for the store", zap.String("action", string(e.Action)), zap.String("outcome", string(e.Outcome)),
-			zap.String("object", e.Object), zap.String("key", e.KeyID), zap.String("address", e.Address), zap.String("request_id", e.RequestID))
+		r.logLost("audit entry lost: too many wait for the store", e)
 		return
 	}
 	r.pending = append(r.pending, waiting{e, began})
@@ -153,11 +152,27 @@ func (r *Recorder) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			r.flush(context.WithoutCancel(ctx))
+			r.lose()
 			return
 		case <-ticker.C:
 			r.flush(ctx)
 		}
 	}
+}
+
+// lose logs the entries that the store has not accepted until the end.
+func (r *Recorder) lose() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range r.pending {
+		r.logLost("audit entry lost: the gateway stops without its store", w.AuditEntry)
+	}
+	r.pending = nil
+}
+
+func (r *Recorder) logLost(message string, e batch.AuditEntry) {
+	r.log.Error(message, zap.String("action", string(e.Action)), zap.String("outcome", string(e.Outcome)),
+		zap.String("object", e.Object), zap.String("key", e.KeyID), zap.String("address", e.Address), zap.String("request_id", e.RequestID))
 }
 
 // flush writes the entries that wait, until a write fails.

@@ -80,7 +80,7 @@ func TestRecorderWithoutItsStore(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var run sync.WaitGroup
 		run.Go(func() { r.Run(ctx) })
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute - retryInterval/2) // between two attempts
 		s.set(nil)
 		time.Sleep(2 * retryInterval)
 		s.mu.Lock()
@@ -98,6 +98,28 @@ func TestRecorderWithoutItsStore(t *testing.T) {
 		cancel()
 		run.Wait()
 		s.check(t, "server.drain last")
+	})
+}
+
+// What cannot be written before the end is in the program's log.
+func TestRecorderStopsWithoutItsStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeStore{away: errors.New("connection refused")}
+		core, logs := observer.New(zap.ErrorLevel)
+		r := NewRecorder(s, zap.New(core), nil)
+		for _, object := range []string{"a", "b"} {
+			r.Record(t.Context(), entry(batch.AuditServerDrain, object, ""))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		r.Run(ctx)
+		var got []string
+		for _, l := range logs.All() {
+			got = append(got, fmt.Sprint(l.ContextMap()["action"], " ", l.ContextMap()["object"]))
+		}
+		if want := []string{"server.drain a", "server.drain b"}; fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("got log %q, want %q", got, want)
+		}
 	})
 }
 

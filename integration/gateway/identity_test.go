@@ -99,6 +99,9 @@ func TestIdentityOfBasicAuth(t *testing.T) {
 
 	expect(t, g, 403, "POST", "/upstreams/drain", basic("bob", "hello")...)
 	expect(t, g, 400, "POST", "/upstreams/drain", basic("alice", "hello")...) // of no server
+	if status, text := visit(t, g, "GET", "/v1/audit", "", basic("alice", "hello")...); status != 200 || !strings.Contains(text, `"dashboard.login"`) || !strings.Contains(text, `"user/bob"`) {
+		t.Errorf("got audit log %d %s, want the logins of users", status, text)
+	}
 	// Browsers repeat passwords: a page of another origin must not use them.
 	expect(t, g, 403, "POST", "/upstreams/drain", append(basic("alice", "hello"), "Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site")...)
 }
