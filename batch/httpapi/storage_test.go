@@ -36,6 +36,12 @@ func TestStorageLimits(t *testing.T) {
 	full.check(t, file("e.jsonl", line))
 	a.wantStored(3, 1)
 
+	c := newAPI(t, upload.Limits{MaxStoredBytes: int64(packed.Len() + 10*len(line))})
+	u = c.beginUpload("g.jsonl.gz", packed.Len())
+	p := c.addPart(u.ID, packed.String())
+	full.check(t, c.complete(u.ID, "", p.ID))
+	c.wantStored(1, 0) // the part
+
 	b := newAPI(t, upload.Limits{MaxFiles: 1})
 	b.beginUpload("f.jsonl", 10)
 	if r := b.form("/v1/files", part{"purpose", "", "batch"}, part{"file", "a.jsonl", line}); r.StatusCode != 200 {

@@ -146,6 +146,9 @@ func (s *Service) CompleteUpload(ctx context.Context, tenant, id string, r Compl
 	if err != nil {
 		return batch.Upload{}, batch.File{}, err
 	}
+	if err := s.admitGrowth(ctx, tenant, c.bytes-u.Bytes); err != nil {
+		return batch.Upload{}, batch.File{}, errors.Join(err, s.remove(ctx, c.key))
+	}
 	nf := c.file(tenant, commit, s)
 	var f batch.File
 	err = s.record(ctx, c.key,
