@@ -88,7 +88,7 @@ func (r *Recorder) Record(ctx context.Context, e batch.AuditEntry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.pending) >= maxPending {
-		r.logLost("audit entry lost: too many wait for the store", e)
+		r.log.Error("audit entry lost: too many wait for the store", fields(e)...)
 		return
 	}
 	r.pending = append(r.pending, waiting{e, began})
@@ -165,14 +165,17 @@ func (r *Recorder) lose() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, w := range r.pending {
-		r.logLost("audit entry lost: the gateway stops without its store", w.AuditEntry)
+		r.log.Error("audit entry lost: the gateway stops without its store", fields(w.AuditEntry)...)
 	}
 	r.pending = nil
 }
 
-func (r *Recorder) logLost(message string, e batch.AuditEntry) {
-	r.log.Error(message, zap.String("action", string(e.Action)), zap.String("outcome", string(e.Outcome)),
-		zap.String("object", e.Object), zap.String("key", e.KeyID), zap.String("address", e.Address), zap.String("request_id", e.RequestID))
+// fields describe an entry in the program's log.
+func fields(e batch.AuditEntry) []zap.Field {
+	return []zap.Field{
+		zap.String("action", string(e.Action)), zap.String("outcome", string(e.Outcome)), zap.String("object", e.Object),
+		zap.String("key", e.KeyID), zap.String("address", e.Address), zap.String("request_id", e.RequestID),
+	}
 }
 
 // flush writes the entries that wait, until a write fails.
