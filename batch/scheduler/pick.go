@@ -27,11 +27,17 @@ func newPicker(deps *Dependencies, queues *queueSet, limits *clientLimits) *pick
 	}
 }
 
+// queueLane is a lane of a batch queue.
+type queueLane struct {
+	queue *batchQueue
+	lane  lane
+}
+
 // next removes the line that starts next from its batch queue, and returns it with its
 // slot; nil if no line can start. It adds the models without a slot to full, and calls
 // unroutable for those without an upstream.
 func (p *picker) next(full map[string]bool, unroutable func(model string, why error)) (*line, batch.Slot) {
-	var waits map[*batchQueue]bool // batch queues whose next lines wait for a faster upstream
+	var waits map[queueLane]bool // lanes whose next lines wait for a faster upstream
 	for {
 		q, lane := p.choose(full, waits)
 		if q == nil {
@@ -54,9 +60,9 @@ func (p *picker) next(full map[string]bool, unroutable func(model string, why er
 		}
 		if fit.refused && errors.Is(err, batch.ErrBusy) {
 			if waits == nil {
-				waits = make(map[*batchQueue]bool)
+				waits = make(map[queueLane]bool)
 			}
-			waits[q] = true
+			waits[queueLane{q, lane}] = true
 			continue
 		}
 		full[lane.model] = true
@@ -67,16 +73,16 @@ func (p *picker) next(full map[string]bool, unroutable func(model string, why er
 }
 
 // choose returns the batch queue and the lane whose line starts next, of those whose
-// model is not full and that do not wait for an upstream; nil if there is none.
-func (p *picker) choose(full map[string]bool, waits map[*batchQueue]bool) (*batchQueue, lane) {
+// model is not full and that are not in waits; nil if there is none.
+func (p *picker) choose(full map[string]bool, waits map[queueLane]bool) (*batchQueue, lane) {
 	var best *batchQueue
 	var bestLane lane
 	for _, q := range p.queues.byID {
-		if q.nPending == 0 || q.isPaused() || waits[q] || best != nil && !p.before(q, best) || p.limits.waits(&q.batch) {
+		if q.nPending == 0 || q.isPaused() || best != nil && !p.before(q, best) || p.limits.waits(&q.batch) {
 			continue
 		}
 		for lane := range q.pending {
-			if !full[lane.model] && (!lane.suspect || p.suspect == nil) {
+			if !full[lane.model] && !waits[queueLane{q, lane}] && (!lane.suspect || p.suspect == nil) {
 				best, bestLane = q, lane
 				break
 			}

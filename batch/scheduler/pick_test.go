@@ -148,3 +148,40 @@ func TestPickSuspicious(t *testing.T) {
 		t.Error("after it has ended: got none, want the other suspicious line")
 	}
 }
+
+// slowPool is a slotPool whose upstream may run only what fits it.
+type slowPool struct{ slotPool }
+
+func (p *slowPool) Reserve(model, avoid string, fit func(string) bool) (batch.Slot, error) {
+	if !fit("u") {
+		return nil, batch.ErrBusy
+	}
+	return p.slotPool.Reserve(model, avoid, fit)
+}
+
+// While lines of one model of a batch wait for a faster upstream, those of another model
+// of the same batch start.
+func TestPickOtherModelWhileLinesWait(t *testing.T) {
+	for range 20 { // the order of lanes is random
+		s := newQueueSet()
+		q := newBatchQueue(batch.Batch{ID: "a"})
+		s.byID["a"] = q
+		w := &work{batchQueue: q, left: 2}
+		for i, model := range []string{"m", "n"} {
+			w.lines = append(w.lines, &line{work: w, index: i, request: request(model)})
+		}
+		s.add(q, w)
+		p := pickerOf(batch.Config{}, s, &slowPool{slotPool{slots: map[string]int{"m": 9, "n": 9}}})
+		p.speeds.learn(seat{"m", "u"}, time.Minute, 1)
+		p.speeds.learn(seat{"m", "fast"}, time.Second, 1)
+		q.runningOn[seat{"m", "fast"}], q.startedAt, q.exhausted = 1, time.Now(), true
+		full := make(map[string]bool)
+		l, _ := p.next(full, nil)
+		if l == nil || l.request.Model != "n" {
+			t.Fatalf("line that starts: got %v, want that of model n", l)
+		}
+		if l, _ := p.next(full, nil); l != nil {
+			t.Fatalf("then: got a line of model %s, want none", l.request.Model)
+		}
+	}
+}
