@@ -78,9 +78,9 @@ func (h *harness) keepChanging(id string) {
 	h.Cleanup(func() { close(stop); <-stopped })
 }
 
-// TestStuckViewer checks that a viewer that does not read does not delay others, and is
+// TestStalledViewer checks that a viewer that does not read does not delay others, and is
 // dropped after the patience.
-func TestStuckViewer(t *testing.T) {
+func TestStalledViewer(t *testing.T) {
 	h := build(t, nil, quick, func(c *dashboard.Config) { c.Viewers = 2 })
 	h.dashboard.SetPatience(100 * time.Millisecond)
 	addr := h.serveTight()
@@ -102,7 +102,7 @@ func TestStuckViewer(t *testing.T) {
 
 // Closing the dashboard does not wait for the patience with a viewer who reads
 // nothing.
-func TestCloseLeavesStuckViewer(t *testing.T) {
+func TestCloseLeavesStalledViewer(t *testing.T) {
 	h := build(t, nil, quick)
 	h.dashboard.SetPatience(time.Hour)
 	addr := h.serveTight()

@@ -94,7 +94,7 @@ func (p *Pool) checkHang(u *upstream) (perhaps bool) {
 // markHung records that the engine of u hangs. Requests without an answer are retried
 // on another server of their model, if there is one. When none of this gateway's
 // requests is left there, a line is sent as a trial from time to time: the metrics
-// may be stuck although the engine is not. Pool.mu is held.
+// may be stalled although the engine is not. Pool.mu is held.
 func (p *Pool) markHung(u *upstream, requests int, ours bool) {
 	if u.breaker == nil || !u.breaker.hung {
 		u.breaker = &breaker{hung: true, trialDelay: trialDelayMax, last: time.Now(), reason: fmt.Sprintf(

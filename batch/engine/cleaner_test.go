@@ -20,8 +20,8 @@ import (
 type heap struct {
 	batch.Store
 	garbage []string
-	mu      sync.Mutex       // guards stuck
-	stuck   map[string]error // by key: the result of deleting it
+	mu      sync.Mutex       // guards failing
+	failing map[string]error // by key: the result of deleting it
 	takes   time.Duration    // each deletion
 	others  int              // steps of the collector that are not about contents
 	deleted int
@@ -60,7 +60,7 @@ func (d deleter) Delete(ctx context.Context, key string) error {
 		return ctx.Err()
 	}
 	h.mu.Lock()
-	err := h.stuck[key]
+	err := h.failing[key]
 	h.mu.Unlock()
 	if err != nil {
 		return err
@@ -70,7 +70,7 @@ func (d deleter) Delete(ctx context.Context, key string) error {
 }
 
 func newHeap(n int) *heap {
-	h := &heap{takes: time.Millisecond, stuck: make(map[string]error)}
+	h := &heap{takes: time.Millisecond, failing: make(map[string]error)}
 	for i := range n {
 		h.garbage = append(h.garbage, fmt.Sprint("key-", i))
 	}
@@ -114,15 +114,15 @@ func TestHangingDeletionIsGivenUp(t *testing.T) {
 
 // A content that cannot be deleted keeps neither the others nor the rest of the
 // collector's work, and what was deleted is not deleted again.
-func TestStuckContentKeepsNothingElse(t *testing.T) {
+func TestFailingContentKeepsNothingElse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		stuck := errors.New("access denied")
+		refused := errors.New("access denied")
 		h := newHeap(700)
-		h.stuck["key-3"] = stuck
+		h.failing["key-3"] = refused
 		e := h.engine()
 		for range 3 {
-			if err := e.clean(t.Context()); !errors.Is(err, stuck) {
+			if err := e.clean(t.Context()); !errors.Is(err, refused) {
 				t.Errorf("it says %v", err)
 			}
 		}
@@ -141,7 +141,7 @@ func TestCollectorWaitsForFiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHeap(700)
 		for _, key := range h.garbage[5:] {
-			h.stuck[key] = fmt.Errorf("connecting: %w", batch.ErrUnavailable)
+			h.failing[key] = fmt.Errorf("connecting: %w", batch.ErrUnavailable)
 		}
 		begin := time.Now()
 		if err := h.engine().clean(t.Context()); !errors.Is(err, batch.ErrUnavailable) {
@@ -162,7 +162,7 @@ func TestFailedHousekeepingIsNoHeldUpWork(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHeap(1)
-		h.stuck["key-0"] = errors.New("refused")
+		h.failing["key-0"] = errors.New("refused")
 		e := h.engine()
 		ctx, cancel := context.WithCancel(t.Context())
 		var cleaner sync.WaitGroup
@@ -182,7 +182,7 @@ func TestFailedHousekeepingIsNoHeldUpWork(t *testing.T) {
 			t.Error("batch work is not OK because of housekeeping")
 		}
 		h.mu.Lock()
-		delete(h.stuck, "key-0")
+		delete(h.failing, "key-0")
 		h.mu.Unlock()
 		time.Sleep(e.config().CollectInterval)
 		if got := e.health.housekeeping(); got != nil {

@@ -127,13 +127,13 @@ func TestDemandOfAStoreThatHangs(t *testing.T) {
 	if _, err := e.Demand(t.Context(), tenant); err != nil {
 		t.Fatal(err)
 	}
-	store.stuck.Store(true)
+	store.blocked.Store(true)
 	engine.AgeBacklog(e, 6*time.Second)
 	if d, err := e.Demand(t.Context(), tenant); !errors.Is(err, batch.ErrUnavailable) {
 		t.Errorf("demand of six seconds ago: got %+v, %v, want %v", d, err, batch.ErrUnavailable)
 	}
 	wantSeries(t, metricstest.Gather(t, e.Collector()), map[string]float64{"tidegate_batches{status=in_progress}": 0})
-	store.stuck.Store(false)
+	store.blocked.Store(false)
 	engine.AgeBacklog(e, 6*time.Second)
 	if _, err := e.Demand(t.Context(), tenant); err != nil {
 		t.Errorf("demand when the store answers again: %v", err)

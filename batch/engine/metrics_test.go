@@ -98,13 +98,13 @@ func TestMetricsOfLateBatches(t *testing.T) {
 // countingStore counts looks at the backlog, and can block them.
 type countingStore struct {
 	batch.Store
-	looks atomic.Int64
-	stuck atomic.Bool
+	looks   atomic.Int64
+	blocked atomic.Bool
 }
 
 func (s *countingStore) BatchStates(ctx context.Context, tenant string) (map[batch.Status]int64, error) {
 	s.looks.Add(1)
-	if s.stuck.Load() {
+	if s.blocked.Load() {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
@@ -158,7 +158,7 @@ func TestScrapeOfAStoreThatHangs(t *testing.T) {
 	defer stopEngine(t, e)
 	engine.LookOften(e)
 	metricstest.Gather(t, e.Collector())
-	store.stuck.Store(true)
+	store.blocked.Store(true)
 	got := metricstest.Gather(t, e.Collector())
 	wantSeries(t, got, map[string]float64{"tidegate_batches{status=in_progress}": 0})
 }

@@ -38,11 +38,11 @@ func TestBatchesWithoutServerHoldNobodyUp(t *testing.T) {
 	h := newHarness(t, batch.Config{MaxInFlight: 8, MaxConcurrentBatches: 2})
 	h.Pool.Lose("gone")
 	h.Open()
-	var stuck []string
+	var stalled []string
 	for _, lines := range []int{200, 10, 3000} {
-		stuck = append(stuck, h.Create(h.Upload(batchtest.InputFor(lines, "gone"))))
+		stalled = append(stalled, h.Create(h.Upload(batchtest.InputFor(lines, "gone"))))
 	}
-	for _, id := range stuck {
+	for _, id := range stalled {
 		batchtest.Until(t, "it is in progress", func() bool { return h.Get(id).Status == batch.InProgress })
 	}
 	h.Check(h.Wait(h.Create(h.Upload(batchtest.Input(300)))), 300)
@@ -51,7 +51,7 @@ func TestBatchesWithoutServerHoldNobodyUp(t *testing.T) {
 	}
 	h.Pool.Recover()
 	for i, lines := range []int{200, 10, 3000} {
-		h.Check(h.Wait(stuck[i]), lines)
+		h.Check(h.Wait(stalled[i]), lines)
 	}
 	if health := h.Engine.Health(t.Context()); !health.OK() {
 		t.Errorf("%+v", health)
@@ -65,13 +65,13 @@ func TestBatchesWithoutSlotHoldNobodyUp(t *testing.T) {
 	h.Pool.Lose()
 	h.Pool.Set(func() { h.Pool.Models["full"], h.Pool.FullModels = true, map[string]bool{"full": true} })
 	h.Open()
-	stuck := []string{h.Create(h.Upload(batchtest.InputFor(200, "full"))), h.Create(h.Upload(batchtest.InputFor(200, "full")))}
-	for _, id := range stuck {
+	stalled := []string{h.Create(h.Upload(batchtest.InputFor(200, "full"))), h.Create(h.Upload(batchtest.InputFor(200, "full")))}
+	for _, id := range stalled {
 		batchtest.Until(t, "it is in progress", func() bool { return h.Get(id).Status == batch.InProgress })
 	}
 	h.Check(h.Wait(h.Create(h.Upload(batchtest.Input(300)))), 300)
 	h.Pool.Set(func() { h.Pool.FullModels = nil })
-	for _, id := range stuck {
+	for _, id := range stalled {
 		h.Check(h.Wait(id), 200)
 	}
 }
@@ -130,7 +130,7 @@ func TestTriedLinesAreKept(t *testing.T) {
 	h.Open()
 	id := h.Create(h.Upload(batchtest.Input(1)))
 	batchtest.Until(t, "it was tried", func() bool { return h.Pool.CallCount() == 1 })
-	other := h.Create(h.Upload(strings.ReplaceAll(batchtest.InputFrom(1, 10), `"m"`, `"n"`))) // once the first has been stuck for long enough
+	other := h.Create(h.Upload(strings.ReplaceAll(batchtest.InputFrom(1, 10), `"m"`, `"n"`))) // once the first has been stalled for long enough
 	h.Wait(other)
 	h.Pool.Recover()
 	if errs := h.Check(h.Wait(id), 1); len(errs) != 1 {

@@ -208,17 +208,17 @@ func TestCancelledContext(t *testing.T) {
 	a.wantStored(0, 0)
 }
 
-// stuckFiles cannot delete.
-type stuckFiles struct{ batch.Files }
+// undeletableFiles cannot delete.
+type undeletableFiles struct{ batch.Files }
 
-func (stuckFiles) Delete(context.Context, string) error { return errors.New("stuck") }
+func (undeletableFiles) Delete(context.Context, string) error { return errors.New("access denied") }
 
 // TestWhatCannotBeRemovedIsLogged although the client alone is at fault.
 func TestWhatCannotBeRemovedIsLogged(t *testing.T) {
 	a := newAPI(t, upload.Limits{})
 	core, logged := observer.New(zap.WarnLevel)
 	a.server.Config.Handler = httpapi.New(httpapi.Config{
-		Files: &upload.Service{Store: a.store, Files: stuckFiles{a.files}}, Batches: batches{store: a.store}, Log: zap.New(core),
+		Files: &upload.Service{Store: a.store, Files: undeletableFiles{a.files}}, Batches: batches{store: a.store}, Log: zap.New(core),
 	})
 	want := refused{400, "", "", "Invalid file format for Batch API."}
 	want.check(t, a.form("/v1/files", part{"purpose", "", "batch"}, part{"file", "in.jsonl", ""}))

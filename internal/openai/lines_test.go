@@ -124,12 +124,12 @@ func TestLineReaderGivesErrorsOfTheSource(t *testing.T) {
 	}
 }
 
-type stuckReader struct{}
+type stalledReader struct{}
 
-func (stuckReader) Read([]byte) (int, error) { return 0, nil }
+func (stalledReader) Read([]byte) (int, error) { return 0, nil }
 
-func TestLineReaderGivesUpOnAStuckSource(t *testing.T) {
-	if _, err := NewLineReader(stuckReader{}, 10).Next(); !errors.Is(err, io.ErrNoProgress) {
+func TestLineReaderFailsOnAStalledSource(t *testing.T) {
+	if _, err := NewLineReader(stalledReader{}, 10).Next(); !errors.Is(err, io.ErrNoProgress) {
 		t.Errorf("got %v, want io.ErrNoProgress", err)
 	}
 }
