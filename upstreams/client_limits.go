@@ -19,7 +19,7 @@ func (l *live) takeLimits(client access.Identity) error {
 	if !l.proxy.limits.Limited(of) {
 		return nil
 	}
-	answer := int64(0)
+	var answer int64
 	l.promptTokens, answer = l.route.estimate(l.body)
 	grant, refused := l.proxy.limits.Admit(of, l.promptTokens+answer)
 	if refused != nil {
