@@ -79,7 +79,12 @@ func (a *App) authenticate(r *http.Request) (client, *openai.Error) {
 	case managed:
 		return client{}, openai.InvalidAPIKey()
 	case a.users != nil:
-		return a.authenticateUser(r)
+		c, err := a.authenticateUser(r)
+		if err == nil { // a password, or a token of the single sign-on, is not for servers
+			keepValid(r, shown, valid)
+			r.Header.Del("Authorization") // of any scheme
+		}
+		return c, err
 	case a.requiresKey():
 		return client{}, openai.InvalidAPIKey()
 	case !a.AuthOff && a.runtime != nil && a.runtime.open.Load() && !a.runtime.directory.Known():

@@ -86,3 +86,30 @@ func TestUsers(t *testing.T) {
 		})
 	}
 }
+
+// TestCredentialsOfUsers checks that no server gets the password or the token of a user.
+func TestCredentialsOfUsers(t *testing.T) {
+	c := IdentityConfig{Default: []string{"live"}}
+	u, err := c.users()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := App{users: u, keys: access.Ring{}}
+	for _, header := range []http.Header{
+		{"Authorization": {"Basic YWxpY2U6aGVsbG8="}},
+		{"Authorization": {"Bearer eyJhbGciOiJub25lIn0.e30."}},
+		{"Authorization": {"Negotiate YII="}},
+		{"Authorization": {"Bearer x"}, "X-Api-Key": {"y"}, "Api-Key": {"z"}},
+	} {
+		r := asked(header, map[string]string{"http.auth.user.id": "alice"})
+		got, refused := a.authenticate(r)
+		if refused != nil || !got.user {
+			t.Errorf("%v: got %+v, %v, want a user", header, got, refused)
+		}
+		for _, name := range []string{"Authorization", "X-Api-Key", "Api-Key"} {
+			if r.Header.Get(name) != "" {
+				t.Errorf("left in the request: %s: %s", name, r.Header.Get(name))
+			}
+		}
+	}
+}
