@@ -2,13 +2,13 @@ package access
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
 	"time"
+
+	"github.com/tidegate/tidegate/internal/atomicfile"
 )
 
 // savedFormat is the version of the format of saved keys.
@@ -39,7 +39,7 @@ type savedKey struct {
 
 // Save writes the keys that are not revoked to a file that only its owner can read. store
 // identifies the store that they were read from. The file appears complete, or not at all.
-func Save(path, store string, keys []Key) (err error) {
+func Save(path, store string, keys []Key) error {
 	content := savedKeys{Format: savedFormat, Store: store, Keys: []savedKey{}}
 	for i := range keys {
 		k := &keys[i]
@@ -56,23 +56,8 @@ func Save(path, store string, keys []Key) (err error) {
 	if err != nil {
 		return fmt.Errorf("encoding keys: %w", err)
 	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := atomicfile.Write(path, text); err != nil {
 		return fmt.Errorf("saving keys: %w", err)
-	}
-	temporary, err := os.CreateTemp(dir, ".tidegate-keys-*") // for its owner only
-	if err != nil {
-		return fmt.Errorf("saving keys: %w", err)
-	}
-	_, err = temporary.Write(text)
-	if err == nil {
-		err = temporary.Sync()
-	}
-	if err = errors.Join(err, temporary.Close()); err == nil {
-		err = os.Rename(temporary.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("saving keys: %w", errors.Join(err, os.Remove(temporary.Name())))
 	}
 	return nil
 }

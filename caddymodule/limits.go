@@ -31,7 +31,7 @@ func (p *sharedPool) keepLimits(dataDir string) {
 	if p.keeper != nil {
 		return
 	}
-	k := &limitKeeper{Limiter: p.limits, log: p.log, path: filepath.Join(dataDir, "limits.json"), runs: background.NewGroup(context.Background())}
+	k := &limitKeeper{Limiter: p.limits, log: p.log, path: filepath.Join(dataDir, "tidegate-limits.json"), runs: background.NewGroup(context.Background())}
 	if err := k.Load(k.path); err != nil {
 		k.log.Warn("use of limits before the restart is not known", zap.Error(err))
 	}

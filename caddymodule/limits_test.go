@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -38,6 +40,14 @@ func TestManagedKeyLimits(t *testing.T) {
 	}
 	if a := g.ask(t, "POST", "/v1/chat/completions", chat, "Authorization", "Bearer "+rotated.Key); a.status != 429 {
 		t.Errorf("after the rotation: got %d %s, want 429", a.status, a.body)
+	}
+	until(t, "the use of limits is stored", func() bool {
+		_, err := os.Stat(filepath.Join(g.app.Data, "tidegate-limits.json"))
+		return err == nil
+	})
+	info, err := os.Stat(g.app.Data)
+	if err != nil || foreign(g.app.Data, info) {
+		t.Errorf("got a data directory with files of others, %v, want one of the gateway alone", err)
 	}
 }
 

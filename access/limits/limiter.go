@@ -63,14 +63,10 @@ func (l *Limiter) limits(c Client) (key, tenant access.Limits) {
 	if l == nil {
 		return key, tenant
 	}
-	config := l.config.Load()
-	if config == nil {
-		return key, tenant
+	if c.Key != "" {
+		key = l.limitsOf(owner{name: c.Key})
 	}
-	if c.Key != "" && config.Keys != nil {
-		key = config.Keys(c.Key)
-	}
-	return key, config.Tenants[c.Tenant]
+	return key, l.limitsOf(owner{tenant: true, name: c.Tenant})
 }
 
 // limitsOf returns the limits of a key or a tenant.
@@ -224,6 +220,7 @@ func (l *Limiter) TakeBatch(c Client) (undo func(), refused *Refusal) {
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		l.changed = true
 		for i := range rates {
 			rates[i].bucket.level++
 		}

@@ -260,6 +260,28 @@ func TestState(t *testing.T) {
 	})
 }
 
+// A batch that was not made is given back in the file, too.
+func TestUndoIsStored(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "limits.json")
+	limits := access.Limits{BatchesPerHour: 1}
+	l := newLimiter(limits, access.Limits{})
+	undo, _ := l.TakeBatch(teamKey)
+	if err := l.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	undo()
+	if err := l.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	again := newLimiter(limits, access.Limits{})
+	if err := again.Load(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, r := again.TakeBatch(teamKey); r != nil {
+		t.Errorf("got %q, want a batch", r.Message())
+	}
+}
+
 // A report of the use does not renew what was used before a restart, also while the limits
 // are not known yet.
 func TestUsageAfterARestart(t *testing.T) {

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
+
+	"github.com/tidegate/tidegate/internal/atomicfile"
 )
 
 // idleTime is how long an account is kept that nothing uses. Almost always, all of its
@@ -54,11 +55,15 @@ func (v *level) bucket(now time.Time) bucket {
 // Save writes the state to a file if it has changed since the last call, and forgets
 // accounts that are not used any more.
 func (l *Limiter) Save(path string) error {
-	text, err := l.encode()
-	if err != nil || text == nil {
-		return err
+	s := l.state()
+	if s == nil {
+		return nil
 	}
-	if err := replace(path, text); err != nil {
+	text, err := json.Marshal(s)
+	if err == nil {
+		err = atomicfile.Write(path, text)
+	}
+	if err != nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.changed = true // for the next call
@@ -67,15 +72,16 @@ func (l *Limiter) Save(path string) error {
 	return nil
 }
 
-// encode returns the state, nil if it has not changed.
-func (l *Limiter) encode() ([]byte, error) {
+// state returns the state, nil if it has not changed. Requests wait for it, so that it is
+// encoded later.
+func (l *Limiter) state() *state {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.changed {
-		return nil, nil
+		return nil
 	}
 	l.changed = false
-	s := state{Keys: make(map[string]levels), Tenants: make(map[string]levels)}
+	s := &state{Keys: make(map[string]levels), Tenants: make(map[string]levels)}
 	now := l.now()
 	for o, a := range l.accounts {
 		if a.inFlight == 0 && now.Sub(a.used) > idleTime && l.full(o, *a, now) {
@@ -89,7 +95,7 @@ func (l *Limiter) encode() ([]byte, error) {
 			s.Keys[o.name] = of
 		}
 	}
-	return json.Marshal(s)
+	return s
 }
 
 // full reports whether all buckets of an account are full. One that is so much below zero
@@ -103,23 +109,6 @@ func (l *Limiter) full(o owner, a account, now time.Time) bool {
 		}
 	}
 	return true
-}
-
-// replace writes a file that exists completely or not at all.
-func replace(path string, text []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // fails after the rename
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
 
 // Load reads the state that Save wrote. Accounts that were used since the start keep

@@ -14,7 +14,7 @@ const module = "github.com/tidegate/tidegate"
 // tests. A name includes the packages below it; the longest name counts.
 var mayImport = map[string][]string{
 	"":                        {"caddymodule"},
-	"access":                  {},
+	"access":                  {"internal/atomicfile"},
 	"dashboard":               {"access", "batch", "batch/engine", "upstreams", "doctor", "templates", "internal/openai"},
 	"dashboard/source":        {"access", "dashboard", "batch", "batch/engine", "batch/httpapi", "batch/upload", "upstreams", "doctor", "templates", "internal/openai"},
 	"dashboard/dashboardtest": {"access", "dashboard", "batch", "batch/engine", "upstreams", "doctor", "templates", "internal/openai"},
@@ -46,6 +46,7 @@ var mayImport = map[string][]string{
 	"internal/receipt":        {"internal/openai"},
 	"internal/wait":           {},
 	"internal/background":     {},
+	"internal/atomicfile":     {},
 	"internal/vllmsim":        {"internal/openai"},
 	"internal/redistest":      {},
 	"internal/vllmtest":       {},
