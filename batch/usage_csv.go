@@ -4,7 +4,6 @@ import (
 	"encoding/csv"
 	"io"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -55,24 +54,14 @@ func (r *UsageReport) WriteCSV(w io.Writer, columns []UsageColumn, currency stri
 		row := &r.Rows[i]
 		record = record[:0]
 		for _, c := range columns {
-			record = append(record, inert(c.Text(row)))
+			record = append(record, CSVText(c.Text(row)))
 		}
 		for _, n := range []int64{row.Requests, row.Failures, row.InputTokens, row.CachedTokens, row.OutputTokens, row.TotalTokens()} {
 			record = append(record, strconv.FormatInt(n, 10))
 		}
-		record = append(record, row.Cost.String(), inert(currency), strconv.FormatInt(row.Unpriced, 10))
+		record = append(record, row.Cost.String(), CSVText(currency), strconv.FormatInt(row.Unpriced, 10))
 		_ = out.Write(record)
 	}
 	out.Flush()
 	return out.Error()
 }
-
-// inert returns a text that a spreadsheet does not evaluate.
-func inert(text string) string {
-	if strings.HasPrefix(text, "'") || strings.ContainsAny(firstByte(strings.TrimLeft(text, " ")), "=+-@\t\r\n") {
-		return "'" + text
-	}
-	return text
-}
-
-func firstByte(text string) string { return text[:min(len(text), 1)] }

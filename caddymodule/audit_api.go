@@ -213,18 +213,9 @@ func csvRow(e auditEntry) []string {
 		text(e.KeyID), text(e.KeyName), text(e.KeyTenant), e.Via, e.Address, e.RequestID,
 	}
 	for i := range row {
-		row[i] = csvCell(row[i])
+		row[i] = batch.CSVText(row[i])
 	}
 	return row
-}
-
-// csvCell returns a text that spreadsheets do not evaluate as a formula
-// (https://owasp.org/www-community/attacks/CSV_Injection).
-func csvCell(text string) string {
-	if text != "" && strings.ContainsRune("=+-@\t\r\n|%", rune(text[0])) {
-		return "'" + text
-	}
-	return text
 }
 
 // privileged reports whether refused requests for routes with a scope are audited.
