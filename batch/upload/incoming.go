@@ -21,7 +21,6 @@ import (
 // and Abort ends it; Abort after Commit does nothing. It is for one goroutine.
 type Incoming struct {
 	service *Service
-	room    room
 	*measured
 }
 
@@ -39,7 +38,7 @@ func (s *Service) Begin(ctx context.Context, tenant string) (*Incoming, error) {
 		return nil, err
 	}
 	m.room = room
-	return &Incoming{s, room, m}, nil
+	return &Incoming{s, m}, nil
 }
 
 // WriteFile stores what write writes as a file of at most limit bytes. It uses
@@ -57,7 +56,7 @@ func (s *Service) WriteFile(ctx context.Context, f batch.NewFile, limit int64, w
 	if err := write(m); err != nil {
 		return batch.File{}, errors.Join(err, m.Abort())
 	}
-	in := &Incoming{s, room, m}
+	in := &Incoming{s, m}
 	return in.Commit(ctx, f.Tenant, CommitRequest{Filename: f.Filename, Purpose: f.Purpose, TTL: f.TTL})
 }
 
