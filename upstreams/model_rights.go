@@ -25,12 +25,15 @@ func checkModel(client access.Identity, rt *route, body *payload, contentType, m
 	if !body.replayable() {
 		return openai.TooLarge("", "The body is larger than %d bytes, the limit for keys that may use some models only.", len(body.head))
 	}
-	named, ok := openai.CountMembers(body.head, "model")
-	switch {
-	case rt.form:
+	var named int
+	if rt.form {
 		named = countFields(body.head, contentType, "model")
-	case !ok:
-		return errNotJSON
+	} else {
+		n, ok := openai.CountMembers(body.head, "model")
+		if !ok {
+			return errNotJSON
+		}
+		named = n
 	}
 	if named > 1 {
 		return openai.InvalidRequest("model", "invalid_value", "The body names its model %d times.", named)
