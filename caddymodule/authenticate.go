@@ -122,7 +122,7 @@ func (a *App) requiresKey() bool {
 // awaitKeys waits until the managed keys have been read, if a gateway that is starting
 // needs them for a request.
 func (a *App) awaitKeys(r *http.Request) {
-	if a.runtime == nil {
+	if a.runtime == nil || a.runtime.gate().settled() { // almost always
 		return
 	}
 	managed := slices.ContainsFunc(credentials(r), func(c credential) bool { return access.Managed(c.key) })

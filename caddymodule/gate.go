@@ -16,13 +16,21 @@ type gate struct {
 	tried <-chan struct{} // closed when the part was opened, or failed to open
 }
 
+// settled reports whether the part was opened or failed to open.
+func (g gate) settled() bool {
+	select {
+	case <-g.tried:
+		return true
+	default:
+		return false
+	}
+}
+
 // wait waits until the part was opened or failed to open, and reports whether it is
 // open.
 func (g gate) wait(r *http.Request) bool {
-	select {
-	case <-g.tried:
+	if g.settled() {
 		return g.open.Load()
-	default:
 	}
 	timer := time.NewTimer(startHold)
 	defer timer.Stop()
