@@ -64,7 +64,7 @@ func TestPeersShareLimits(t *testing.T) {
 		d.SetPeers(batch.Peers{All: 2}, loads)
 		grant, refused := limiter.Admit(limits.Client{Tenant: "a"}, 1)
 		if refused != nil {
-			t.Fatal(refused.Message())
+			t.Fatal(refused.Error())
 		}
 		grant.End(limits.Outcome{}) // refunds it
 		if left := limiter.Usage()[0].Remaining["requests_per_minute"]; left != 20 {

@@ -24,7 +24,7 @@ func (l *live) takeLimits(client access.Identity) error {
 	grant, refused := l.proxy.limits.Admit(of, l.promptTokens+answer)
 	if refused != nil {
 		refused.Header(l.w.Header())
-		return openai.Overloaded(refused.Wait, "%s", refused.Message())
+		return openai.Overloaded(refused.Wait, "%s", refused.Error())
 	}
 	l.grant = grant
 	grant.Header(l.w.Header()) // of errors, too

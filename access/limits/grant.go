@@ -64,7 +64,7 @@ func (g *Grant) Header(h http.Header) {
 	}
 }
 
-// Refusal reports a limit that was reached.
+// Refusal is the error for a limit that was reached.
 type Refusal struct {
 	Kind  Kind
 	Limit int64
@@ -82,8 +82,8 @@ func (r *Refusal) orLonger(other Refusal) *Refusal {
 	return &other
 }
 
-// Message returns the reason for the client.
-func (r *Refusal) Message() string {
+// Error returns the reason, as the client gets it.
+func (r *Refusal) Error() string {
 	return fmt.Sprintf("Rate limit reached for the %s: %s is %d. Please try again in %s.", r.owner, r.Kind, r.Limit, duration(r.Wait))
 }
 

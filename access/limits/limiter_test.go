@@ -137,7 +137,7 @@ func TestEnd(t *testing.T) {
 				l := newLimiter(access.Limits{RequestsPerMinute: 10, TokensPerMinute: 1000}, access.Limits{})
 				g, r := l.Admit(teamKey, 100)
 				if r != nil {
-					t.Fatal(r.Message())
+					t.Fatal(r.Error())
 				}
 				g.End(tt.outcome)
 				got := l.Usage()[0].Remaining
@@ -191,7 +191,7 @@ func TestBatchesPerHour(t *testing.T) {
 		undo()
 		for range 2 {
 			if _, r := l.TakeBatch(teamKey); r != nil {
-				t.Fatal(r.Message())
+				t.Fatal(r.Error())
 			}
 		}
 		_, r := l.TakeBatch(teamKey)
@@ -241,7 +241,7 @@ func TestState(t *testing.T) {
 			t.Fatalf("got %d, want 60", n)
 		}
 		if _, r := l.TakeBatch(teamKey); r != nil {
-			t.Fatal(r.Message())
+			t.Fatal(r.Error())
 		}
 		if err := l.Save(path); err != nil {
 			t.Fatal(err)
@@ -278,7 +278,7 @@ func TestUndoIsStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, r := again.TakeBatch(teamKey); r != nil {
-		t.Errorf("got %q, want a batch", r.Message())
+		t.Errorf("got %q, want a batch", r.Error())
 	}
 }
 
@@ -291,7 +291,7 @@ func TestUsageAfterARestart(t *testing.T) {
 		l := newLimiter(limits, access.Limits{})
 		admitAll(t, l, teamKey, 1)
 		if _, r := l.TakeBatch(teamKey); r != nil {
-			t.Fatal(r.Message())
+			t.Fatal(r.Error())
 		}
 		if err := l.Save(path); err != nil {
 			t.Fatal(err)

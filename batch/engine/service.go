@@ -49,7 +49,7 @@ func (e *Engine) CreateBatch(ctx context.Context, tenant string, r batch.CreateR
 	return b, nil
 }
 
-// takeBatch counts a batch of a client, or returns the error for a limit that is reached.
+// takeBatch counts a batch of a client, or returns a *limits.Refusal.
 func (e *Engine) takeBatch(c limits.Client) (undo func(), err error) {
 	limiter := e.dispatcher.Capabilities().Limits
 	if limiter == nil {
@@ -57,7 +57,7 @@ func (e *Engine) takeBatch(c limits.Client) (undo func(), err error) {
 	}
 	undo, refused := limiter.TakeBatch(c)
 	if refused != nil {
-		return nil, openai.Overloaded(refused.Wait, "%s", refused.Message())
+		return nil, refused
 	}
 	return undo, nil
 }

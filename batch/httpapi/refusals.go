@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidegate/tidegate/access/limits"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
@@ -35,6 +36,9 @@ func refusal(err error) *openai.Error {
 	}
 	if e, ok := errors.AsType[*batch.MetadataError](err); ok {
 		return openai.InvalidRequest("metadata."+e.Key, "invalid_value", "Invalid 'metadata.%s': %s.", e.Key, e.Err)
+	}
+	if e, ok := errors.AsType[*limits.Refusal](err); ok {
+		return openai.Overloaded(e.Wait, "%s", e.Error())
 	}
 	if errors.Is(err, upload.ErrNotJSONL) {
 		return openai.InvalidRequest("", "", "Invalid file format for Batch API. Must be .jsonl")

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidegate/tidegate/access/limits"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
@@ -32,6 +33,9 @@ func TestRefusals(t *testing.T) {
 		{&upload.EncodingError{Encoding: "UTF-32"}, 400, "file"},
 		{&upload.DecompressError{Format: "zip", Reason: "it is corrupt", Err: errors.New("x")}, 400, "file"},
 		{&upload.TooManyUploadsError{Open: 1, Limit: 1, TTL: time.Hour}, http.StatusTooManyRequests, ""},
+		{&upload.StorageError{Bytes: 1, MaxBytes: 1}, http.StatusInsufficientStorage, ""},
+		{&upload.StorageError{Files: 1, MaxFiles: 1}, http.StatusInsufficientStorage, ""},
+		{&limits.Refusal{Kind: limits.BatchesPerHour, Limit: 1, Wait: time.Minute}, http.StatusTooManyRequests, ""},
 		{&upload.TooManyPartsError{Parts: 1, Limit: 1}, 400, "data"},
 		{&upload.UnknownPartError{UploadID: "upload_1"}, 400, "part_ids"},
 		{&upload.PartsSizeError{Got: 1, Want: 2}, 400, "part_ids"},
