@@ -49,8 +49,8 @@ type Slot struct {
 func (p *Pool) Reserve(model, avoid string) (*Slot, error) { return p.ReserveFit(model, avoid, nil) }
 
 // ReserveFit is Reserve for a batch line that may run on some upstreams only: fit, unless
-// nil, reports whether the upstream with a URL may be used. It must not block. If none of
-// these has a free slot the error is ErrBusy.
+// nil, reports whether the upstream with a URL may be used. It is called for upstreams with
+// a free slot only, and must not block. If none of these may be used the error is ErrBusy.
 func (p *Pool) ReserveFit(model, avoid string, fit func(url string) bool) (*Slot, error) {
 	u, err := p.reserve(model, avoid, fit)
 	if err != nil {
@@ -178,7 +178,7 @@ func (p *Pool) takeSlot(s *snapshot, at *served, q *Query, avoid string, fit fun
 	for rank := range 4 {
 		left = left[:0]
 		for _, c := range at.up {
-			if c.rank(avoid) == rank && !c.closedToBatch() && (fit == nil || fit(c)) {
+			if c.rank(avoid) == rank && !c.closedToBatch() && (fit == nil || c.hasSlot(c.load.Load()) && fit(c)) {
 				left = append(left, c)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -169,6 +170,31 @@ func TestReserveAvoids(t *testing.T) {
 	}
 	for _, s := range append(slots, s) {
 		s.Release()
+	}
+}
+
+// Whether a line may run on an upstream is asked only for one with a free slot: for one
+// that is full, the answer would be taken for the reason why no line starts.
+func TestReserveFitAsksForFreeSlotsOnly(t *testing.T) {
+	a, b := newFake(t), newFake(t)
+	cfg := calm(a.URL, b.URL)
+	cfg.Upstreams[0].MaxNumSeqs = 4
+	p := startPool(t, cfg)
+	for {
+		s, err := p.ReserveFit(model, "", func(url string) bool { return url == a.URL })
+		if err != nil {
+			break
+		}
+		defer s.Release()
+	}
+	var asked []string
+	s, err := p.ReserveFit(model, "", func(url string) bool { asked = append(asked, url); return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Release()
+	if !slices.Equal(asked, []string{b.URL}) {
+		t.Errorf("asked for: got %q, want only %q, as the other one is full", asked, b.URL)
 	}
 }
 
