@@ -28,8 +28,12 @@ type fit struct {
 	lane    lane
 	lines   *order.Queue[*line]
 	now     time.Time
-	refused bool // an upstream was refused
+	refused bool         // an upstream was refused
+	paces   []pacedLines // of the lines of the lane's model that run; nil before the first most
 }
+
+// pacedLines are the lines of a batch that run on an upstream, and its seconds per token.
+type pacedLines struct{ perToken, lines float64 }
 
 // fitOf returns the fit of a lane.
 func (p *picker) fitOf(q *batchQueue, lane lane) *fit {
@@ -76,11 +80,11 @@ func (f *fit) most(upstream string) int {
 	if own == nil {
 		return math.MaxInt32
 	}
-	rate, running := 0.0, 0 // tokens per second of faster ones, and their lines
-	for at, lines := range f.queue.runningOn {
-		if other := f.speeds[at]; at.model == f.lane.model && other != nil && slower*other.perToken() <= own.perToken() {
-			rate += float64(lines) / other.perToken()
-			running += lines
+	rate, running := 0.0, 0.0 // tokens per second of faster ones, and their lines
+	for _, other := range f.running() {
+		if slower*other.perToken <= own.perToken() {
+			rate += other.lines / other.perToken
+			running += other.lines
 		}
 	}
 	if rate == 0 {
@@ -89,6 +93,20 @@ func (f *fit) most(upstream string) int {
 	// The lines that run are half done on average. The last line ends somewhat later than
 	// the slots would have done all of the rest.
 	mean := f.lines.Mean()
-	rest := f.lines.Rest() + mean*float64(running)/2
-	return int(min(math.MaxInt32, (rest+mean*float64(running)/2)/rate/own.perToken()))
+	rest := f.lines.Rest() + mean*running/2
+	return int(min(math.MaxInt32, (rest+mean*running/2)/rate/own.perToken()))
+}
+
+// running returns the lines that run. It looks up the speeds once, not again for each
+// upstream that Reserve considers.
+func (f *fit) running() []pacedLines {
+	if f.paces == nil {
+		f.paces = make([]pacedLines, 0, len(f.queue.runningOn))
+		for at, lines := range f.queue.runningOn {
+			if s := f.speeds[at]; at.model == f.lane.model && s != nil {
+				f.paces = append(f.paces, pacedLines{s.perToken(), float64(lines)})
+			}
+		}
+	}
+	return f.paces
 }
