@@ -13,6 +13,8 @@ type ClientLimiter interface {
 	// TakeLine takes a line with an estimated number of tokens from the limits of its
 	// client. A refused line waits.
 	TakeLine(c limits.Client, tokens int64) (*limits.Grant, *limits.Refusal)
+	// LineRefused returns the limit that every line of a client reaches now, nil for none.
+	LineRefused(c limits.Client) *limits.Refusal
 	// Reached returns which limit by time a client has reached now, "" for none.
 	Reached(c limits.Client) string
 	// TakeBatch counts a new batch. undo takes that back, because the batch was not made.

@@ -116,11 +116,44 @@ func (l *Limiter) take(c Client, tokens int64) (*Grant, *Refusal) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	accounts := l.of(c, key, tenant, access.Limits.Requests, l.now())
+	rates, refusal := l.check(accounts, tokens)
+	if refusal != nil {
+		return nil, refusal
+	}
+	g := &Grant{limiter: l, accounts: accounts, tokens: float64(tokens)}
+	l.changed = true
+	for _, a := range accounts {
+		a.inFlight++
+	}
+	for i := range rates {
+		rates[i].bucket.level -= rates[i].n
+	}
+	g.report = reportOf(rates)
+	return g, nil
+}
+
+// LineRefused returns the limit that every line of a client reaches now, nil for none. It
+// takes nothing.
+func (l *Limiter) LineRefused(c Client) *Refusal {
+	key, tenant := l.limits(c)
+	if !key.Requests() && !tenant.Requests() {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, refusal := l.check(l.of(c, key, tenant, access.Limits.Requests, l.now()), 1)
+	if refusal != nil {
+		l.waited.Add(1)
+	}
+	return refusal
+}
+
+// check returns the rates of accounts, and the limit that a request with a number of tokens
+// reaches, nil for none. The caller holds mu.
+func (l *Limiter) check(accounts []*account, tokens int64) (rates []rate, refusal *Refusal) {
 	now := l.now()
-	g := &Grant{limiter: l, tokens: float64(tokens)}
-	var rates []rate
-	var refusal *Refusal
-	for _, a := range l.of(c, key, tenant, access.Limits.Requests, now) {
+	for _, a := range accounts {
 		if a.crowded(l.gateways) {
 			refusal = refusal.orLonger(Refusal{Kind: RequestsInFlight, owner: a.owner, Limit: a.limits.RequestsInFlight, Wait: inFlightWait})
 		}
@@ -130,21 +163,12 @@ func (l *Limiter) take(c Client, tokens int64) (*Grant, *Refusal) {
 				refusal = refusal.orLonger(Refusal{Kind: own[i].kind, owner: a.owner, Limit: own[i].limit, Wait: wait})
 			}
 		}
-		g.accounts, rates = append(g.accounts, a), append(rates, own...)
+		rates = append(rates, own...)
 	}
 	if refusal != nil {
 		refusal.report = reportOf(rates)
-		return nil, refusal
 	}
-	l.changed = true
-	for _, a := range g.accounts {
-		a.inFlight++
-	}
-	for i := range rates {
-		rates[i].bucket.level -= rates[i].n
-	}
-	g.report = reportOf(rates)
-	return g, nil
+	return rates, refusal
 }
 
 // Reached returns which limit by time a client has reached now, "" for none.

@@ -37,6 +37,28 @@ func clientOf(b *batch.Batch) limits.Client {
 	return limits.Client{Key: b.KeyID, Tenant: b.Tenant}
 }
 
+// admit reports whether a line of a batch may be taken from the limits of its client.
+// A line of many tokens can be refused nevertheless.
+func (c *clientLimits) admit(b *batch.Batch) bool {
+	limiter := c.deps.Dispatcher.Capabilities().Limits
+	if limiter == nil {
+		return true
+	}
+	client := clientOf(b)
+	refused := limiter.LineRefused(client)
+	if refused == nil {
+		return true
+	}
+	c.postpone(client, refused)
+	return false
+}
+
+func (c *clientLimits) postpone(client limits.Client, refused *limits.Refusal) {
+	until := time.Now().Add(max(refused.Wait, leastPostponement))
+	c.postponed[client] = postponed{until, refused.Kind == limits.RequestsInFlight}
+	c.deadlines.at(until, nil)
+}
+
 // take takes a line from the limits of its client, and reports whether it can start. The
 // line reserves an estimate of its tokens.
 func (c *clientLimits) take(l *line) bool {
@@ -54,9 +76,7 @@ func (c *clientLimits) take(l *line) bool {
 		l.grant = grant
 		return true
 	}
-	until := time.Now().Add(max(refused.Wait, leastPostponement))
-	c.postponed[client] = postponed{until, refused.Kind == limits.RequestsInFlight}
-	c.deadlines.at(until, nil)
+	c.postpone(client, refused)
 	return false
 }
 

@@ -17,6 +17,7 @@ type limitedPool struct {
 	slotPool
 	limiter *limits.Limiter
 	held    int
+	asked   int // calls of Reserve
 }
 
 type heldSlot struct {
@@ -27,6 +28,7 @@ type heldSlot struct {
 func (s heldSlot) Release() { s.pool.held-- }
 
 func (p *limitedPool) Reserve(model, avoid string, fit func(string) bool) (batch.Slot, error) {
+	p.asked++
 	s, err := p.slotPool.Reserve(model, avoid, fit)
 	if err != nil {
 		return nil, err
@@ -37,6 +39,46 @@ func (p *limitedPool) Reserve(model, avoid string, fit func(string) bool) (batch
 
 func (p *limitedPool) Capabilities() batch.DispatcherCapabilities {
 	return batch.DispatcherCapabilities{Limits: p.limiter}
+}
+
+// A client that has reached a limit is known before a slot is reserved and a line is taken
+// out of its order.
+func TestLimitsAreAskedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limiter := limits.New(nil)
+		limiter.Apply(limits.Config{Tenants: map[string]access.Limits{"a": {RequestsInFlight: 2}}})
+		pool := &limitedPool{slotPool: slotPool{slots: map[string]int{"m": 100}}, limiter: limiter}
+		s := newQueueSet()
+		q := newBatchQueue(batch.Batch{ID: "1", Tenant: "a"})
+		s.byID["1"] = q
+		w := &work{batchQueue: q, left: 9}
+		for i := range 9 {
+			w.lines = append(w.lines, &line{work: w, index: i, request: request("m")})
+		}
+		s.add(q, w)
+		p := pickerOf(batch.Config{}, s, pool)
+		started := 0
+		for range 4 {
+			p.beginRound()
+			for {
+				l, _ := p.next(make(map[string]bool), func(string, error) {})
+				if l == nil {
+					break
+				}
+				started++
+				l.grant.End(limits.Outcome{})
+				p.limits.lineEnded("a")
+				if started%3 == 0 {
+					if _, refused := limiter.TakeLine(limits.Client{Tenant: "a"}, 1); refused != nil { // held for ever
+						t.Fatal(refused)
+					}
+				}
+			}
+		}
+		if started != 6 || pool.asked != started {
+			t.Errorf("got %d lines and %d reservations, want 6 of both: the limit is reached then", started, pool.asked)
+		}
+	})
 }
 
 // A line over a limit waits without a slot, and lines of other clients start meanwhile.
@@ -59,7 +101,7 @@ func TestLinesWaitForLimits(t *testing.T) {
 		p := pickerOf(batch.Config{}, s, pool)
 		start := func() (started map[string]int, lines []*line) {
 			started = make(map[string]int)
-			p.countRunning()
+			p.beginRound()
 			for {
 				l, _ := p.next(make(map[string]bool), func(string, error) {})
 				if l == nil {

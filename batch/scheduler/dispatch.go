@@ -26,7 +26,7 @@ func (s *Scheduler) startLines() {
 	}
 	limit := s.MaxInFlight()
 	full := make(map[string]bool) // models without a free slot
-	s.picker.countRunning()
+	s.picker.beginRound()
 	for s.inFlight < limit {
 		l, slot := s.picker.next(full, s.models.markUnroutable)
 		if l == nil {

@@ -90,11 +90,10 @@ func (f *fit) most(upstream string) int {
 	if rate == 0 {
 		return math.MaxInt32
 	}
-	// The lines that run are half done on average. The last line ends somewhat later than
-	// the slots would have done all of the rest.
-	mean := f.lines.Mean()
-	rest := f.lines.Rest() + mean*running/2
-	return int(min(math.MaxInt32, (rest+mean*running/2)/rate/own.perToken()))
+	// The lines that run are half done on average. The other half stands for the last line,
+	// which ends later than the slots would have done all of the rest.
+	rest := f.lines.Rest() + f.lines.Mean()*running
+	return int(min(math.MaxInt32, rest/rate/own.perToken()))
 }
 
 // running returns the lines that run. It looks up the speeds once, not again for each

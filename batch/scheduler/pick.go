@@ -18,12 +18,14 @@ type picker struct {
 	speeds     speeds
 	running    shares // lines that have a slot, by tenant
 	suspect    *line  // the suspicious line that runs; nil if none does
+	// refused are the lanes whose next lines wait for a faster upstream, in this round.
+	refused map[queueLane]bool
 }
 
 func newPicker(deps *Dependencies, queues *queueSet, limits *clientLimits) *picker {
 	return &picker{
 		queues: queues, dispatcher: deps.Dispatcher, limits: limits, gateways: deps.Gateways,
-		speeds: make(speeds), running: shares{deps: deps},
+		speeds: make(speeds), running: shares{deps: deps}, refused: make(map[queueLane]bool),
 	}
 }
 
@@ -37,11 +39,13 @@ type queueLane struct {
 // slot; nil if no line can start. It adds the models without a slot to full, and calls
 // unroutable for those without an upstream.
 func (p *picker) next(full map[string]bool, unroutable func(model string, why error)) (*line, batch.Slot) {
-	var waits map[queueLane]bool // lanes whose next lines wait for a faster upstream
 	for {
-		q, lane := p.choose(full, waits)
+		q, lane := p.choose(full)
 		if q == nil {
 			return nil, nil
+		}
+		if !p.limits.admit(&q.batch) {
+			continue // choose skips the client
 		}
 		avoid := ""
 		if l := q.peek(lane); l != nil {
@@ -59,10 +63,7 @@ func (p *picker) next(full map[string]bool, unroutable func(model string, why er
 			continue // choose skips the client
 		}
 		if fit.refused && errors.Is(err, batch.ErrBusy) {
-			if waits == nil {
-				waits = make(map[queueLane]bool)
-			}
-			waits[queueLane{q, lane}] = true
+			p.refused[queueLane{q, lane}] = true
 			continue
 		}
 		full[lane.model] = true
@@ -73,8 +74,8 @@ func (p *picker) next(full map[string]bool, unroutable func(model string, why er
 }
 
 // choose returns the batch queue and the lane whose line starts next, of those whose
-// model is not full and that are not in waits; nil if there is none.
-func (p *picker) choose(full map[string]bool, waits map[queueLane]bool) (*batchQueue, lane) {
+// model is not full and that were not refused; nil if there is none.
+func (p *picker) choose(full map[string]bool) (*batchQueue, lane) {
 	var best *batchQueue
 	var bestLane lane
 	for _, q := range p.queues.byID {
@@ -82,7 +83,7 @@ func (p *picker) choose(full map[string]bool, waits map[queueLane]bool) (*batchQ
 			continue
 		}
 		for lane := range q.pending {
-			if !full[lane.model] && !waits[queueLane{q, lane}] && (!lane.suspect || p.suspect == nil) {
+			if !full[lane.model] && !p.refused[queueLane{q, lane}] && (!lane.suspect || p.suspect == nil) {
 				best, bestLane = q, lane
 				break
 			}
@@ -91,8 +92,10 @@ func (p *picker) choose(full map[string]bool, waits map[queueLane]bool) (*batchQ
 	return best, bestLane
 }
 
-// countRunning counts the running lines of tenants.
-func (p *picker) countRunning() {
+// beginRound counts the running lines of tenants, and forgets what the last round refused.
+// While lines start, a refused lane remains so: less of its batch is left.
+func (p *picker) beginRound() {
+	clear(p.refused)
 	p.running.count(p.queues, func(q *batchQueue) int { return q.running })
 }
 

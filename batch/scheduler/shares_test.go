@@ -45,7 +45,7 @@ func TestTenantsShareSlots(t *testing.T) {
 			}
 			p := pickerOf(batch.Config{Weights: tt.weights}, s, &slotPool{slots: map[string]int{"m": tt.slots}})
 			got := make(map[string]int)
-			p.countRunning()
+			p.beginRound()
 			for {
 				l, _ := p.next(make(map[string]bool), func(string, error) {})
 				if l == nil {
