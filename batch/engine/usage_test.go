@@ -1,11 +1,13 @@
 package engine_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/batchtest"
 	"github.com/tidegate/tidegate/internal/openai"
@@ -90,5 +92,36 @@ func TestBatchHasCost(t *testing.T) {
 	report, err := h.Engine.BatchUsage(t.Context(), tenant, batch.BatchUsageQuery{From: time.Now().Add(-48 * time.Hour), To: time.Now().Add(48 * time.Hour), Limit: 10})
 	if err != nil || len(report.Rows) != 1 || report.Rows[0].BatchID != b.ID || report.Total.Cost != b.Cost || report.More {
 		t.Errorf("the report by batch is %+v (%v)", report, err)
+	}
+}
+
+// The batches of a key are found behind those of others, however few are asked for.
+func TestBatchUsageOfKey(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, batch.Config{})
+	h.Open()
+	file := h.Upload(batchtest.Input(1))
+	var ids []string
+	for _, key := range []string{"a", "a", "b", "b"} {
+		b, err := h.Engine.CreateBatch(access.With(t.Context(), access.Identity{KeyID: key, Tenant: tenant}), tenant, batch.CreateRequest{InputFileID: file, Endpoint: "/v1/chat/completions", CompletionWindow: "24h", Window: 24 * time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, b.ID)
+	}
+	q := batch.BatchUsageQuery{From: time.Now().Add(-48 * time.Hour), To: time.Now().Add(48 * time.Hour), KeyID: "a"}
+	for limit, want := range map[int][]string{1: {ids[1]}, 2: {ids[1], ids[0]}, 3: {ids[1], ids[0]}} {
+		q.Limit = limit
+		report, err := h.Engine.BatchUsage(t.Context(), tenant, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, row := range report.Rows {
+			got = append(got, row.BatchID)
+		}
+		if !slices.Equal(got, want) || report.More != (limit == 1) {
+			t.Errorf("limit %d: got %q, more %t, want %q", limit, got, report.More, want)
+		}
 	}
 }
