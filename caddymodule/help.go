@@ -10,7 +10,7 @@ import (
 )
 
 // ownCommands lists Tidegate's own commands in the order of the help.
-var ownCommands = []string{"serve", "demo", "batch", "files", "models", "upstreams", "drain", "undrain", "doctor", "contents", "sim"}
+var ownCommands = []string{"serve", "demo", "batch", "files", "keys", "audit", "models", "upstreams", "drain", "undrain", "doctor", "contents", "sim"}
 
 // AsksForHelp reports whether the arguments request the help of the program itself
 // and not of one of its commands.

@@ -35,6 +35,11 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s is not listed", name)
 		}
 	}
+	for _, name := range []string{"keys", "audit", "batch"} {
+		if strings.Contains(theirs, "\n  "+name+" ") {
+			t.Errorf("%s is listed as one of Caddy's", name)
+		}
+	}
 	if !strings.Contains(theirs, "\n  validate ") {
 		t.Errorf("validate is not listed in\n%s", theirs)
 	}

@@ -11,7 +11,7 @@ import (
 
 // TenantConfig configures a tenant.
 type TenantConfig struct {
-	// Name is that of the tenant, as keys name it.
+	// Name is the name of the tenant in keys.
 	Name string `json:"name"`
 	// Weight is the tenant's share of the slots for batches, relative to other tenants
 	// with waiting lines. Default 1.

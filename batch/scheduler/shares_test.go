@@ -63,7 +63,7 @@ func TestTenantsShareSlots(t *testing.T) {
 }
 
 // Waiting batches of several tenants take turns by weight; the order of the batches of a
-// tenant is that of priority and age.
+// tenant depends on priority and age.
 func TestTenantsTakeTurns(t *testing.T) {
 	of := func(id, tenant string, priority int) batch.Batch {
 		return batch.Batch{ID: id, Tenant: tenant, Priority: priority}

@@ -50,7 +50,7 @@ func (s *S3Server) Objects(tb testing.TB, prefix string) []string {
 	return names
 }
 
-// URL is that of a prefix in the bucket, as `files s3` takes it.
+// URL returns the URL of a prefix in the bucket, as in `files s3`.
 func (s *S3Server) URL(prefix string) string {
 	return "s3://" + S3Bucket + "/" + prefix + "?endpoint=" + s.Endpoint
 }
