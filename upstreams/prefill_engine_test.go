@@ -227,3 +227,15 @@ func TestUnknownServerIsLikeOthers(t *testing.T) {
 		all[2].pace.endLive(1000)
 	})
 }
+
+// An estimate far below that of the other servers is not believed, one above it is.
+func TestEstimateBesideThePool(t *testing.T) {
+	for own, want := range map[float64]float64{0: 50e3, 1e3: 25e3, 30e3: 30e3, 45e3: 50e3, 60e3: 50e3, 200e3: 200e3} {
+		var s speed
+		s.perToken.store(own)
+		s.pool.store(50e3)
+		if got := s.estimateOrPool(); got != want {
+			t.Errorf("%.0f ns a token beside a pool of 50000: got %.0f, want %.0f", own, got, want)
+		}
+	}
+}

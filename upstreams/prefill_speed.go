@@ -13,6 +13,11 @@ const (
 	speedAssumed = 50e3
 	// speedAlike is the ratio of two speeds up to which the difference counts as noise.
 	speedAlike = 1.3
+	// speedFaster is how many times as fast as the median of the pool a server counts at
+	// most. Under load, estimates can be too low by a factor of fifty, because the time of
+	// a prompt depends on other prompts more than on its size: such a server would get
+	// most requests, which would wait there.
+	speedFaster = 2
 	// fitMemory is the factor by which the weight of a sample decays with each later
 	// one.
 	fitMemory = 0.8
@@ -50,10 +55,11 @@ func (s *speed) estimate() float64 { return s.perToken.load() }
 // estimateOrPool returns the estimate, or the speed of the pool if the server has none
 // or differs from it by less than speedAlike: with long prompts, differences between
 // the estimates of equal servers would otherwise count more than what is pending there.
+// It is at least a speedFaster-th of that of the pool.
 func (s *speed) estimateOrPool() float64 {
 	own, pool := s.estimate(), s.pool.load()
 	if own > 0 && (own > speedAlike*pool || own*speedAlike < pool) {
-		return own
+		return max(own, pool/speedFaster)
 	}
 	return pool
 }

@@ -5,13 +5,18 @@ package upstreams
 import (
 	"bufio"
 	"compress/gzip"
+	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -60,6 +65,9 @@ func readTrace(t *testing.T, path string, n int) []routed {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if strings.HasSuffix(path, ".csv.gz") {
+		return readSizes(t, z, n)
+	}
 	var all []routed
 	lines := bufio.NewScanner(z)
 	for lines.Scan() && len(all) < n {
@@ -73,6 +81,50 @@ func readTrace(t *testing.T, path string, n int) []routed {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// readSizes reads a trace as Azure's: time, tokens of the prompt, tokens of the answer. No
+// two prompts share a block.
+func readSizes(t *testing.T, from io.Reader, n int) []routed {
+	t.Helper()
+	rows := csv.NewReader(from)
+	if _, err := rows.Read(); err != nil { // the header
+		t.Fatal(err)
+	}
+	var all []routed
+	var first time.Time
+	block := 0
+	for len(all) < n {
+		row, err := rows.Read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, err := time.Parse("2006-01-02 15:04:05", row[0])
+		prompt, promptErr := strconv.Atoi(row[1])
+		answer, answerErr := strconv.Atoi(row[2])
+		if err := errors.Join(err, promptErr, answerErr); err != nil {
+			t.Fatal(err)
+		}
+		if len(all) == 0 {
+			first = at
+		}
+		r := routed{Timestamp: float64(at.Sub(first)) / 1e6, InputLength: prompt, OutputLength: answer}
+		block = r.fill(block)
+		all = append(all, r)
+	}
+	return all
+}
+
+// fill gives the prompt blocks of its own, behind a number, and returns the last number.
+func (r *routed) fill(block int) int {
+	for range (r.InputLength + routedBlock - 1) / routedBlock {
+		block++
+		r.HashIDs = append(r.HashIDs, block)
+	}
+	return block
 }
 
 // body returns a chat whose text is equal where the blocks are.
@@ -146,7 +198,8 @@ func replay(t *testing.T, trace []routed, servers int, speed float64, b Balancer
 // TestRouting checks that LeastWork finds more of the prompts of conversations in the
 // prefix caches than LeastLoad, and so has a lower time to first token. With
 // TIDEGATE_ROUTING="FILE SERVERS REQUESTS SPEED BALANCER" and -v it replays traces
-// instead, several separated by commas; the balancer is work or load.
+// instead, several separated by commas; the balancer is work or load. FILE is Mooncake's
+// .jsonl.gz or Azure's .csv.gz.
 func TestRouting(t *testing.T) {
 	balancers := map[string]Balancer{"work": LeastWork{}, "load": LeastLoad{}}
 	if other := os.Getenv("TIDEGATE_ROUTING"); other != "" {
@@ -169,5 +222,34 @@ func TestRouting(t *testing.T) {
 	}
 	if got, want := quantile(work.ttft, 0.99), quantile(load.ttft, 0.99)*9/10; got > want {
 		t.Errorf("got a TTFT p99 of %v, want at most %v", got, want)
+	}
+}
+
+// independent returns requests that share nothing, at a rate per second. Sizes are
+// log-normal, with the means of Azure's conversations: 1,000 tokens of prompt, 200 of
+// answer.
+func independent(n int, rate float64) []routed {
+	random := rand.New(rand.NewPCG(15, 3))
+	tokens := func(mean float64) int {
+		return max(1, int(math.Exp(math.Log(mean)-0.5+random.NormFloat64())))
+	}
+	all := make([]routed, n)
+	at, block := 0.0, 0
+	for i := range all {
+		at += random.ExpFloat64() * 1000 / rate
+		all[i] = routed{Timestamp: at, InputLength: tokens(1000), OutputLength: tokens(200)}
+		block = all[i].fill(block)
+	}
+	return all
+}
+
+// TestRoutingUnderLoad checks that LeastWork is no worse than LeastLoad when prompts share
+// nothing and the servers are nearly full: no server is taken for a much faster one.
+func TestRoutingUnderLoad(t *testing.T) {
+	trace := independent(3000, 52)
+	work, load := replay(t, trace, 4, 1, LeastWork{}), replay(t, trace, 4, 1, LeastLoad{})
+	t.Logf("least work: %v\nleast load: %v", work, load)
+	if got, most := quantile(work.ttft, 0.99), quantile(load.ttft, 0.99); got > most {
+		t.Errorf("got a TTFT p99 of %v, want at most %v", got, most)
 	}
 }
