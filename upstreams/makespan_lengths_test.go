@@ -82,6 +82,10 @@ func TestLengths(t *testing.T) {
 	}
 	same := func(int) string { return "" }
 	ofGroup := func(i int) string { return strings.Repeat(fmt.Sprintf("Group %02d has instructions. ", groups[i]), 20) }
+	longLast := slices.Clone(equal)
+	for i := 98 * len(longLast) / 100; i < len(longLast); i++ {
+		longLast[i] = 20 * lengthsMean
+	}
 	server := gpu{slower: 1, seqs: lengthsSlots + 1, token: lengthsToken}
 	slow := server
 	slow.token *= 3
@@ -92,9 +96,11 @@ func TestLengths(t *testing.T) {
 		slow    int // servers that are slow
 		most    float64
 	}{
-		"heavy-tailed": {heavyTailed(3000), false, same, 0, 1.04},
-		"slow server":  {equal, false, same, 1, 1.02},
-		"long groups":  {grouped, true, ofGroup, 0, 1.135},
+		"heavy-tailed":     {heavyTailed(3000), false, same, 0, 1.04},
+		"long ones last":   {longLast, false, same, 0, 1.02},
+		"two slow servers": {equal, false, same, 2, 1.02},
+		"slow server":      {equal, false, same, 1, 1.02},
+		"long groups":      {grouped, true, ofGroup, 0, 1.135},
 	} {
 		t.Run(name, func(t *testing.T) {
 			servers := slices.Repeat([]gpu{server}, 4)
