@@ -12,13 +12,13 @@ type ClientLimiter interface {
 	Limited(c limits.Client) bool
 	// TakeLine takes a line with an estimated number of tokens from the limits of its
 	// client. A refused line waits.
-	TakeLine(c limits.Client, tokens int64) (*limits.Grant, *limits.Refusal)
+	TakeLine(c limits.Client, tokens int64) (*limits.Grant, *limits.ReachedError)
 	// LineRefused returns the limit that every line of a client reaches now, nil for none.
-	LineRefused(c limits.Client) *limits.Refusal
+	LineRefused(c limits.Client) *limits.ReachedError
 	// Reached returns which limit by time a client has reached now, "" for none.
 	Reached(c limits.Client) string
 	// TakeBatch counts a new batch. undo takes that back, because the batch was not made.
-	TakeBatch(c limits.Client) (undo func(), refused *limits.Refusal)
+	TakeBatch(c limits.Client) (undo func(), refused *limits.ReachedError)
 	// Queue returns the limits of waiting lines of a client.
 	Queue(c limits.Client) []limits.QueueLimit
 }

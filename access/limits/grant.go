@@ -64,8 +64,8 @@ func (g *Grant) Header(h http.Header) {
 	}
 }
 
-// Refusal is the error for a limit that was reached.
-type Refusal struct {
+// ReachedError is the error for a limit that was reached.
+type ReachedError struct {
 	Kind  Kind
 	Limit int64
 	Wait  time.Duration // until a retry can succeed
@@ -75,7 +75,7 @@ type Refusal struct {
 }
 
 // orLonger returns the refusal whose limit takes longer to recover.
-func (r *Refusal) orLonger(other Refusal) *Refusal {
+func (r *ReachedError) orLonger(other ReachedError) *ReachedError {
 	if r != nil && r.Wait >= other.Wait {
 		return r
 	}
@@ -83,13 +83,13 @@ func (r *Refusal) orLonger(other Refusal) *Refusal {
 }
 
 // Error returns the reason, as the client gets it.
-func (r *Refusal) Error() string {
+func (r *ReachedError) Error() string {
 	return fmt.Sprintf("Rate limit reached for the %s: %s is %d. Please try again in %s.", r.owner, r.Kind, r.Limit, duration(r.Wait))
 }
 
 // Header sets the headers x-ratelimit-* and Retry-After-Ms, which OpenAI's libraries read
 // before Retry-After.
-func (r *Refusal) Header(h http.Header) {
+func (r *ReachedError) Header(h http.Header) {
 	r.report.header(h)
 	h.Set("Retry-After-Ms", strconv.FormatInt(max(1, r.Wait.Milliseconds()), 10))
 }

@@ -92,7 +92,7 @@ func (l *Limiter) Limited(c Client) bool {
 
 // Admit takes a live request with an estimated number of tokens from the limits of its
 // client. It returns nil for both if the client has no limits.
-func (l *Limiter) Admit(c Client, tokens int64) (*Grant, *Refusal) {
+func (l *Limiter) Admit(c Client, tokens int64) (*Grant, *ReachedError) {
 	g, r := l.take(c, tokens)
 	if r != nil {
 		l.refused[r.Kind].Add(1)
@@ -101,7 +101,7 @@ func (l *Limiter) Admit(c Client, tokens int64) (*Grant, *Refusal) {
 }
 
 // TakeLine is Admit for a line of a batch, which waits if it is refused.
-func (l *Limiter) TakeLine(c Client, tokens int64) (*Grant, *Refusal) {
+func (l *Limiter) TakeLine(c Client, tokens int64) (*Grant, *ReachedError) {
 	g, r := l.take(c, tokens)
 	if r != nil {
 		l.waited.Add(1)
@@ -109,7 +109,7 @@ func (l *Limiter) TakeLine(c Client, tokens int64) (*Grant, *Refusal) {
 	return g, r
 }
 
-func (l *Limiter) take(c Client, tokens int64) (*Grant, *Refusal) {
+func (l *Limiter) take(c Client, tokens int64) (*Grant, *ReachedError) {
 	key, tenant := l.limits(c)
 	if !key.Requests() && !tenant.Requests() {
 		return nil, nil
@@ -135,7 +135,7 @@ func (l *Limiter) take(c Client, tokens int64) (*Grant, *Refusal) {
 
 // LineRefused returns the limit that every line of a client reaches now, nil for none. It
 // takes nothing.
-func (l *Limiter) LineRefused(c Client) *Refusal {
+func (l *Limiter) LineRefused(c Client) *ReachedError {
 	key, tenant := l.limits(c)
 	if !key.Requests() && !tenant.Requests() {
 		return nil
@@ -151,16 +151,16 @@ func (l *Limiter) LineRefused(c Client) *Refusal {
 
 // check returns the rates of accounts, and the limit that a request with a number of tokens
 // reaches, nil for none. The caller holds mu.
-func (l *Limiter) check(accounts []*account, tokens int64) (rates []rate, refusal *Refusal) {
+func (l *Limiter) check(accounts []*account, tokens int64) (rates []rate, refusal *ReachedError) {
 	now := l.now()
 	for _, a := range accounts {
 		if a.crowded(l.gateways) {
-			refusal = refusal.orLonger(Refusal{Kind: RequestsInFlight, owner: a.owner, Limit: a.limits.RequestsInFlight, Wait: inFlightWait})
+			refusal = refusal.orLonger(ReachedError{Kind: RequestsInFlight, owner: a.owner, Limit: a.limits.RequestsInFlight, Wait: inFlightWait})
 		}
 		own := a.rates(tokens, l.gateways, now)
 		for i := range own {
 			if wait := own[i].wait(); wait > 0 {
-				refusal = refusal.orLonger(Refusal{Kind: own[i].kind, owner: a.owner, Limit: own[i].limit, Wait: wait})
+				refusal = refusal.orLonger(ReachedError{Kind: own[i].kind, owner: a.owner, Limit: own[i].limit, Wait: wait})
 			}
 		}
 		rates = append(rates, own...)
@@ -216,7 +216,7 @@ func (l *Limiter) account(o owner, limits access.Limits, now time.Time) *account
 }
 
 // TakeBatch counts a new batch. undo takes that back, because the batch was not made.
-func (l *Limiter) TakeBatch(c Client) (undo func(), refused *Refusal) {
+func (l *Limiter) TakeBatch(c Client) (undo func(), refused *ReachedError) {
 	key, tenant := l.limits(c)
 	counts := func(limits access.Limits) bool { return limits.BatchesPerHour > 0 }
 	if !counts(key) && !counts(tenant) {
@@ -230,7 +230,7 @@ func (l *Limiter) TakeBatch(c Client) (undo func(), refused *Refusal) {
 		rates = append(rates, a.batchRate(l.gateways, now)...)
 		r := &rates[len(rates)-1]
 		if wait := r.wait(); wait > 0 {
-			refused = refused.orLonger(Refusal{Kind: BatchesPerHour, owner: a.owner, Limit: r.limit, Wait: wait})
+			refused = refused.orLonger(ReachedError{Kind: BatchesPerHour, owner: a.owner, Limit: r.limit, Wait: wait})
 		}
 	}
 	if refused != nil {

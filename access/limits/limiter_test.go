@@ -31,7 +31,7 @@ func newLimiter(key, tenant access.Limits) *Limiter {
 }
 
 // admitAll admits requests until one is refused and returns how many were admitted.
-func admitAll(t *testing.T, l *Limiter, c Client, tokens int64) (n int, last *Refusal) {
+func admitAll(t *testing.T, l *Limiter, c Client, tokens int64) (n int, last *ReachedError) {
 	t.Helper()
 	for ; n < 10_000; n++ {
 		g, r := l.Admit(c, tokens)
@@ -289,7 +289,7 @@ func TestUsageAfterARestart(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "limits.json")
 		limits := access.Limits{RequestsPerMinute: 60, BatchesPerHour: 1}
 		l := newLimiter(limits, access.Limits{})
-		admitAll(t, l, teamKey, 1)
+		_, _ = admitAll(t, l, teamKey, 1)
 		if _, r := l.TakeBatch(teamKey); r != nil {
 			t.Fatal(r.Error())
 		}

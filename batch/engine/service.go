@@ -49,7 +49,7 @@ func (e *Engine) CreateBatch(ctx context.Context, tenant string, r batch.CreateR
 	return b, nil
 }
 
-// takeBatch counts a batch of a client, or returns a *limits.Refusal.
+// takeBatch counts a batch of a client, or returns a *limits.ReachedError.
 func (e *Engine) takeBatch(c limits.Client) (undo func(), err error) {
 	limiter := e.dispatcher.Capabilities().Limits
 	if limiter == nil {

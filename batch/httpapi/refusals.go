@@ -37,7 +37,7 @@ func refusal(err error) *openai.Error {
 	if e, ok := errors.AsType[*batch.MetadataError](err); ok {
 		return openai.InvalidRequest("metadata."+e.Key, "invalid_value", "Invalid 'metadata.%s': %s.", e.Key, e.Err)
 	}
-	if e, ok := errors.AsType[*limits.Refusal](err); ok {
+	if e, ok := errors.AsType[*limits.ReachedError](err); ok {
 		return openai.Overloaded(e.Wait, "%s", e.Error())
 	}
 	if errors.Is(err, upload.ErrNotJSONL) {

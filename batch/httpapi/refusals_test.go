@@ -35,7 +35,7 @@ func TestRefusals(t *testing.T) {
 		{&upload.TooManyUploadsError{Open: 1, Limit: 1, TTL: time.Hour}, http.StatusTooManyRequests, ""},
 		{&upload.StorageError{Bytes: 1, MaxBytes: 1}, http.StatusInsufficientStorage, ""},
 		{&upload.StorageError{Files: 1, MaxFiles: 1}, http.StatusInsufficientStorage, ""},
-		{&limits.Refusal{Kind: limits.BatchesPerHour, Limit: 1, Wait: time.Minute}, http.StatusTooManyRequests, ""},
+		{&limits.ReachedError{Kind: limits.BatchesPerHour, Limit: 1, Wait: time.Minute}, http.StatusTooManyRequests, ""},
 		{&upload.TooManyPartsError{Parts: 1, Limit: 1}, 400, "data"},
 		{&upload.UnknownPartError{UploadID: "upload_1"}, 400, "part_ids"},
 		{&upload.PartsSizeError{Got: 1, Want: 2}, 400, "part_ids"},

@@ -53,7 +53,7 @@ func (c *clientLimits) admit(b *batch.Batch) bool {
 	return false
 }
 
-func (c *clientLimits) postpone(client limits.Client, refused *limits.Refusal) {
+func (c *clientLimits) postpone(client limits.Client, refused *limits.ReachedError) {
 	until := time.Now().Add(max(refused.Wait, leastPostponement))
 	c.postponed[client] = postponed{until, refused.Kind == limits.RequestsInFlight}
 	c.deadlines.at(until, nil)
