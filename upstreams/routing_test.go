@@ -118,7 +118,7 @@ func readSizes(t *testing.T, from io.Reader, n int) []routed {
 	return all
 }
 
-// fill numbers the blocks of the prompt, from one on that follows block, and returns the last number.
+// fill numbers the blocks of the prompt from block+1 on, and returns the last number.
 func (r *routed) fill(block int) int {
 	for range (r.InputLength + routedBlock - 1) / routedBlock {
 		block++
