@@ -33,7 +33,7 @@ func TestFinalizerFails(t *testing.T) {
 			sims := tidegatetest.StartSims(t, 2, "--ttft", "20ms")
 			for _, c := range laterCalls {
 				for nth := c.first; nth <= c.last; nth++ {
-					fail(t, servers, sims, c.call, nth, false, (*day).end)
+					fail(t, servers, sims, c.call, nth, (*day).end)
 				}
 			}
 		})
