@@ -23,9 +23,9 @@ func TestMakespan(t *testing.T) {
 		memory            int64   // 0: the default; the window is a half of it
 		longest, computed float64 // of those of the client
 	}{
-		{"short", sharedJob{groups: 20, lines: 20, shared: 2048, own: 50, generate: 100, shuffled: true}, 0, 1.25, 1.25},
+		{"short", sharedJob{groups: 20, lines: 20, shared: 2048, own: 50, generate: 100, shuffled: true}, 0, 1.15, 1.05},
 		{"long", sharedJob{groups: 100, lines: 40, shared: 2048, own: 50, generate: 100, shuffled: true}, 0, 1, 1.05},
-		{"four times the window", sharedJob{groups: 100, lines: 40, shared: 2048, own: 50, generate: 100, shuffled: true}, 16 << 20, 1.5, 2.2},
+		{"four times the window", sharedJob{groups: 100, lines: 40, shared: 2048, own: 50, generate: 100, shuffled: true}, 16 << 20, 1.3, 1.8},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			work := tt.job.job()

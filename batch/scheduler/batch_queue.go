@@ -18,10 +18,11 @@ type batchQueue struct {
 	pending    map[lane]*order.Queue[*line] // lines that can start; none of the queues is empty
 	orders     map[lane]*order.Queue[*line] // these, and those that were in pending before
 	nPending   int
-	running    int              // lines that have a slot
-	runningOn  map[seat]int     // these by model and upstream
-	runningOf  map[string]int64 // of these by model, for a batch of several models; nil before the first
-	backingOff int              // lines that wait for their retry
+	running    int                // lines that have a slot
+	runningOn  map[seat]running   // these by model and upstream
+	runningOf  map[string]int64   // of these by model, for a batch of several models; nil before the first
+	waiting    map[seat]time.Time // since when upstreams leave lines to others, see fit.waits
+	backingOff int                // lines that wait for their retry
 	work       map[int]*work
 	unread     []claimed // not read because the memory limit is reached
 
@@ -101,7 +102,7 @@ type work struct {
 func newBatchQueue(b batch.Batch) *batchQueue {
 	return &batchQueue{
 		batch: b, pending: make(map[lane]*order.Queue[*line]), orders: make(map[lane]*order.Queue[*line]), work: make(map[int]*work),
-		runningOn: make(map[seat]int),
+		runningOn: make(map[seat]running),
 	}
 }
 
@@ -117,6 +118,26 @@ func (q *batchQueue) begin(model string, n int) {
 	if q.runningOf[model] += int64(n); q.runningOf[model] == 0 {
 		delete(q.runningOf, model)
 	}
+}
+
+// running is the lines that run on an upstream, and the tokens that they are expected to
+// generate.
+type running struct {
+	lines  int
+	tokens float64
+}
+
+// runOn adds lines and their expected tokens, which may be negative, to those that run on an
+// upstream.
+func (q *batchQueue) runOn(at seat, lines int, tokens float64) {
+	r := q.runningOn[at]
+	r.lines += lines
+	r.tokens += tokens
+	if r.lines <= 0 {
+		delete(q.runningOn, at)
+		return
+	}
+	q.runningOn[at] = r
 }
 
 // push adds a line that was read and can start.
@@ -153,7 +174,9 @@ func (q *batchQueue) peek(lane lane) *line {
 // pop removes the line of a lane that an upstream gets next and returns it: one of up to
 // most expected tokens, if there is one.
 func (q *batchQueue) pop(lane lane, upstream string, most int) *line {
-	l := q.pending[lane].TakeWithin(upstream, most)
+	lines := q.pending[lane]
+	l := lines.TakeWithin(upstream, most)
+	l.expected = lines.Expected(l.profile)
 	q.removed(lane, 1)
 	return l
 }

@@ -17,7 +17,8 @@ const (
 	// upstream to be slower.
 	slower = 1.25
 	// idleLeast is how long no line of a batch must have started before a slower
-	// upstream gets one that does not fit.
+	// upstream gets one that does not fit, and how long an upstream leaves lines to
+	// those that have read their prefixes.
 	idleLeast = time.Second
 )
 
@@ -38,8 +39,9 @@ type pacedLines struct{ perToken, lines float64 }
 // fitOf returns the fit of a lane.
 func (p *picker) fitOf(q *batchQueue, lane lane) *fit {
 	lines := q.pending[lane]
-	lines.SetOutlook(q.running, q.outside(p.gateways()))
-	return &fit{speeds: p.speeds, queue: q, lane: lane, lines: lines, now: time.Now()}
+	f := &fit{speeds: p.speeds, queue: q, lane: lane, lines: lines, now: time.Now()}
+	lines.SetOutlook(order.Outlook{Slots: q.running, Outside: q.outside(p.gateways()), Running: f.runningOn})
+	return f
 }
 
 // outside returns how many lines of a batch this gateway can still load, as far as known.
@@ -53,6 +55,10 @@ func (q *batchQueue) outside(gateways int) int {
 
 // fits reports whether there is a line that an upstream may run.
 func (f *fit) fits(upstream string) bool {
+	if f.waits(upstream) {
+		f.refused = true
+		return false
+	}
 	if f.lines.Within(f.most(upstream)) {
 		return true
 	}
@@ -62,6 +68,25 @@ func (f *fit) fits(upstream string) bool {
 	}
 	f.refused = true
 	return false
+}
+
+// waits reports whether an upstream leaves the rest of the lines to those that have read
+// their prefixes. It waits no longer than idleLeast, as these may take few lines at a time.
+func (f *fit) waits(upstream string) bool {
+	at := seat{f.lane.model, upstream}
+	if !f.lines.Waits(upstream) {
+		delete(f.queue.waiting, at)
+		return false
+	}
+	since, known := f.queue.waiting[at]
+	if !known {
+		if f.queue.waiting == nil {
+			f.queue.waiting = make(map[seat]time.Time)
+		}
+		f.queue.waiting[at] = f.now
+		return true
+	}
+	return f.now.Sub(since) <= idleLeast
 }
 
 // seconds returns how long an upstream takes for a number of tokens; 0 if not known.
@@ -96,14 +121,25 @@ func (f *fit) most(upstream string) int {
 	return int(min(math.MaxInt32, rest/rate/own.perToken()))
 }
 
+// runningOn returns the expected tokens of the lines that run on an upstream, and its seconds
+// per token. If that is not known it is 1 on all upstreams.
+func (f *fit) runningOn(upstream string) (tokens, perToken float64) {
+	at := seat{f.lane.model, upstream}
+	tokens = f.queue.runningOn[at].tokens
+	if s := f.speeds[at]; s != nil {
+		return tokens, s.perToken()
+	}
+	return tokens, f.speeds.mean(f.lane.model)
+}
+
 // running returns the lines that run. It looks up the speeds once, not again for each
 // upstream that Reserve considers.
 func (f *fit) running() []pacedLines {
 	if f.paces == nil {
 		f.paces = make([]pacedLines, 0, len(f.queue.runningOn))
-		for at, lines := range f.queue.runningOn {
+		for at, running := range f.queue.runningOn {
 			if s := f.speeds[at]; at.model == f.lane.model && s != nil {
-				f.paces = append(f.paces, pacedLines{s.perToken(), float64(lines)})
+				f.paces = append(f.paces, pacedLines{s.perToken(), float64(running.lines)})
 			}
 		}
 	}

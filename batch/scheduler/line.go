@@ -26,6 +26,8 @@ type line struct {
 	request openai.Request
 	profile order.Profile
 
+	expected float64 // tokens, when it was taken
+
 	state    lineState
 	abort    context.CancelFunc // while it runs
 	failures int32              // attempts with a temporary failure

@@ -127,7 +127,7 @@ func (q *batchQueue) before(other *batchQueue) bool {
 func (p *picker) started(l *line, upstream string) {
 	q := l.work.batchQueue
 	p.running.add(q.batch.Tenant, 1)
-	q.runningOn[seat{l.request.Model, upstream}]++
+	q.runOn(seat{l.request.Model, upstream}, 1, l.expected)
 	q.startedAt = time.Now()
 	if l.suspicious() {
 		p.suspect = l
@@ -137,9 +137,7 @@ func (p *picker) started(l *line, upstream string) {
 // ended records that an attempt has ended.
 func (p *picker) ended(l *line, out *outcome) {
 	q, at := l.work.batchQueue, seat{l.request.Model, out.upstream}
-	if q.runningOn[at]--; q.runningOn[at] <= 0 {
-		delete(q.runningOn, at)
-	}
+	q.runOn(at, -1, -l.expected)
 	if out.done && !out.result.Failed {
 		tokens := int(max(1, out.result.Usage.OutputTokens)) // other endpoints generate none
 		p.speeds.learn(at, out.result.Duration, tokens)

@@ -1,14 +1,17 @@
 package scheduler
 
 import (
+	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // slotPool is a dispatcher with a number of slots by model. It records what was avoided.
@@ -174,7 +177,7 @@ func TestPickOtherModelWhileLinesWait(t *testing.T) {
 		p := pickerOf(batch.Config{}, s, &slowPool{slotPool{slots: map[string]int{"m": 9, "n": 9}}})
 		p.speeds.learn(seat{"m", "u"}, time.Minute, 1)
 		p.speeds.learn(seat{"m", "fast"}, time.Second, 1)
-		q.runningOn[seat{"m", "fast"}], q.startedAt, q.exhausted = 1, time.Now(), true
+		q.runningOn[seat{"m", "fast"}], q.startedAt, q.exhausted = running{lines: 1}, time.Now(), true
 		full := make(map[string]bool)
 		l, _ := p.next(full, nil)
 		if l == nil || l.request.Model != "n" {
@@ -183,5 +186,37 @@ func TestPickOtherModelWhileLinesWait(t *testing.T) {
 		if l, _ := p.next(full, nil); l != nil {
 			t.Fatalf("then: got a line of model %s, want none", l.request.Model)
 		}
+	}
+}
+
+// An upstream leaves lines to the one that has read their prefix, but not for long: that one
+// may take few lines at a time.
+func TestWaitForPrefix(t *testing.T) {
+	s := newQueueSet()
+	q := newBatchQueue(batch.Batch{ID: "a", Model: "m"})
+	s.byID["a"] = q
+	w := &work{batchQueue: q, left: 3}
+	for i := range w.left {
+		body := fmt.Sprintf(`{"model":"m","max_tokens":10,"messages":[{"role":"user","content":"%s %d"}]}`, strings.Repeat("shared ", 500), i)
+		w.lines = append(w.lines, &line{work: w, index: i, request: openai.Request{Model: "m", Body: []byte(body)}})
+	}
+	s.add(q, w)
+	p, of := pickerOf(batch.Config{}, s, &slotPool{}), lane{model: "m"}
+	for _, upstream := range []string{"u", "v"} { // v has read nothing that the other lines share
+		q.runOn(seat{"m", upstream}, 1, 10)
+	}
+	q.running = 2
+	p.started(q.pop(of, "u", math.MaxInt), "u")
+	if f := p.fitOf(q, of); !f.fits("u") || f.fits("v") || !f.refused {
+		t.Error("at first: want a line for u alone")
+	}
+	later := p.fitOf(q, of)
+	later.now = later.now.Add(idleLeast / 2)
+	if later.fits("v") {
+		t.Errorf("after %s: got a line for v, want none", idleLeast/2)
+	}
+	later.now = later.now.Add(idleLeast)
+	if !later.fits("v") {
+		t.Errorf("after more than %s: got no line for v", idleLeast)
 	}
 }

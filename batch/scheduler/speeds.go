@@ -40,3 +40,19 @@ func (s speeds) learn(at seat, took time.Duration, tokens int) {
 	known.seconds = speedKept*known.seconds + took.Seconds()
 	known.tokens = speedKept*known.tokens + float64(tokens)
 }
+
+// mean returns the mean of the seconds per token of the upstreams of a model, 1 if none is
+// known.
+func (s speeds) mean(model string) float64 {
+	sum, n := 0.0, 0
+	for at, known := range s {
+		if at.model == model {
+			sum += known.perToken()
+			n++
+		}
+	}
+	if n == 0 {
+		return 1
+	}
+	return sum / float64(n)
+}

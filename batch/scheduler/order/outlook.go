@@ -15,9 +15,17 @@ const (
 	estimateFirst, estimateGrowth = 8, 1.5
 )
 
-// SetOutlook sets how many lines of the batch run, and how many are neither in the queue
-// nor running.
-func (q *Queue[T]) SetOutlook(slots, outside int) { q.slots, q.outside = slots, outside }
+// Outlook describes the lines of a batch that are not in its Queue.
+type Outlook struct {
+	Slots   int // lines of the batch that run
+	Outside int // lines that are neither in the queue nor running
+	// Running returns the expected tokens of the lines that run on a server, and the time
+	// that the server takes for a token, in any unit. It is nil if nothing runs.
+	Running func(server string) (tokens, perToken float64)
+}
+
+// SetOutlook sets the outlook for the next lines that are taken.
+func (q *Queue[T]) SetOutlook(o Outlook) { q.outlook = o }
 
 // Learn records that a line generated a number of tokens.
 func (q *Queue[T]) Learn(p Profile, tokens int) {
@@ -44,6 +52,14 @@ func (q *Queue[T]) Mean() float64 {
 	return max(1, mean)
 }
 
+// Expected returns the expected tokens of a line, at least 1.
+func (q *Queue[T]) Expected(p Profile) float64 {
+	if tokens := q.estimates.of(p); tokens > 0 {
+		return float64(tokens)
+	}
+	return q.Mean()
+}
+
 // Rest returns the expected tokens of the lines that have not started, those outside of
 // the queue included.
 func (q *Queue[T]) Rest() float64 {
@@ -51,7 +67,7 @@ func (q *Queue[T]) Rest() float64 {
 	if q.tokens == 0 { // nothing is known
 		rest = q.Mean() * float64(len(q.sorted))
 	}
-	return rest + q.Mean()*float64(q.outside+len(q.front)+len(q.back))
+	return rest + q.Mean()*float64(q.outlook.Outside+len(q.front)+len(q.back))
 }
 
 // urgent reports whether the longest line starts now, whatever the order of the others:
@@ -63,8 +79,18 @@ func (q *Queue[T]) urgent(e *entry[T]) bool {
 		return true
 	}
 	rest := q.Rest()
-	lines := float64(len(q.sorted) + q.outside + len(q.front) + len(q.back))
-	return !q.Shares() && q.slots > 0 && tokens >= notable*rest/lines && nearEnd*tokens*float64(q.slots) >= rest
+	lines := float64(len(q.sorted) + q.outlook.Outside + len(q.front) + len(q.back))
+	return !q.Shares() && q.outlook.Slots > 0 && tokens >= notable*rest/lines && nearEnd*tokens*float64(q.outlook.Slots) >= rest
+}
+
+// Waits reports whether it is better that a server takes no line now: others will end the
+// lines that are left before it could, because it would have to read a prefix again.
+func (q *Queue[T]) Waits(server string) bool {
+	if len(q.front) > 0 || len(q.sorted) == 0 || !q.mayWait() {
+		return false
+	}
+	_, wait := q.choose(server)
+	return wait
 }
 
 // Within reports whether there is a line of up to most expected tokens. A line that was

@@ -56,10 +56,10 @@ type Queue[T comparable] struct {
 	estimates Estimates // of their lengths
 	estimated int       // lines that had ended when the lengths were estimated last
 	tokens    int64     // expected of the lines in sorted
-	slots     int       // see SetOutlook
-	outside   int       // see SetOutlook
+	outlook   Outlook   // see SetOutlook
 	all       int       // bytes of all prompts that were added
 	sharing   int       // bytes of these that are shared with a line that was there
+	most      int       // bytes of the longest of these prefixes
 }
 
 // Prompt is the part of a line that an inference engine reads. It must not be modified,
@@ -121,6 +121,7 @@ func (q *Queue[T]) Add(value T, prompt Prompt, limit int) Profile {
 	q.all += prompt.len()
 	if shared := max(before, after); shared >= sharedBytes {
 		q.sharing += shared
+		q.most = max(q.most, shared)
 	}
 	q.sorted = slices.Insert(q.sorted, at, e)
 	q.arrived = append(q.arrived, e)
@@ -167,7 +168,7 @@ func (q *Queue[T]) TakeWithin(server string, most int) T {
 		q.back = slices.Delete(q.back, 0, 1)
 		return value
 	}
-	at := q.choose(server)
+	at, _ := q.choose(server)
 	if int(q.sorted[at].tokens) > most {
 		at = q.longestWithin(at, most)
 	}
@@ -200,10 +201,11 @@ func (q *Queue[T]) Filter(keep func(T) bool) {
 	}
 }
 
-// choose returns the place in sorted of the line that a server gets next.
-func (q *Queue[T]) choose(server string) int {
+// choose returns the place in sorted of the line that a server gets next, and whether it is
+// better that the server waits while others take it: see ranges.elsewhere.
+func (q *Queue[T]) choose(server string) (at int, wait bool) {
 	if e := q.long.first(); e != nil && q.urgent(e) {
-		return q.place(e)
+		return q.place(e), false
 	}
 	if q.Shares() {
 		return q.near(server)
@@ -211,7 +213,7 @@ func (q *Queue[T]) choose(server string) int {
 	for q.arrived[0].taken {
 		q.arrived = q.arrived[1:]
 	}
-	return q.place(q.arrived[0])
+	return q.place(q.arrived[0]), false
 }
 
 // place returns the place of a line in sorted.
@@ -225,8 +227,8 @@ func (q *Queue[T]) place(e *entry[T]) int {
 
 // near returns the place of the line that shares the longest prefix with the previous
 // line of a server, or with earlier ones; if there is none, that of a line at which the
-// server starts elsewhere.
-func (q *Queue[T]) near(server string) int {
+// server starts elsewhere, and whether it is better to wait.
+func (q *Queue[T]) near(server string) (at int, wait bool) {
 	for _, prompt := range slices.Backward(q.read[server]) {
 		at := q.search(prompt)
 		best, most := -1, 0
@@ -239,39 +241,10 @@ func (q *Queue[T]) near(server string) int {
 			}
 		}
 		if best >= 0 {
-			return best
+			return best, false
 		}
 	}
-	return q.elsewhere()
-}
-
-// elsewhere returns the place of a line at which a server starts. The places of all
-// servers divide the lines into ranges; the server that is at the start of a range is
-// working on it. The longest range is divided in its middle, at the place where the
-// least is shared.
-func (q *Queue[T]) elsewhere() int {
-	places := make([]int, 0, len(q.read)+1)
-	for _, read := range q.read {
-		places = append(places, q.search(read[len(read)-1]))
-	}
-	slices.Sort(places)
-	places = slices.Compact(append(places, len(q.sorted)))
-	start, length, owned := 0, places[0], false
-	for i := range places[:len(places)-1] {
-		if n := places[i+1] - places[i]; n > length {
-			start, length, owned = places[i], n, true
-		}
-	}
-	if !owned {
-		return start
-	}
-	best := start + length/2
-	for i := start + length/4; i < start+length-length/4; i++ {
-		if q.sorted[i].shared < q.sorted[best].shared {
-			best = i
-		}
-	}
-	return best
+	return q.elsewhere(server)
 }
 
 // search returns the place of the first line whose prompt is not before another.

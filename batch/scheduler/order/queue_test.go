@@ -269,3 +269,53 @@ func TestNothingIsKept(t *testing.T) {
 		t.Errorf("got prompts of %d servers, want none", len(q.read))
 	}
 }
+
+// TestWaits checks that a server without a prefix of its own leaves the lines of another
+// server to it if that ends them sooner, and takes half of them otherwise.
+func TestWaits(t *testing.T) {
+	for name, tt := range map[string]struct {
+		own, other float64 // tokens that run on the server, and on the one that has the prefix
+		pace       float64 // seconds for a token of the other server
+		free       bool    // there are lines that no server works on
+		want       bool
+	}{
+		"both have as much":         {own: 1000, other: 1000, pace: 1, want: true},
+		"the other has little more": {own: 1000, other: 1100, pace: 1, want: true},
+		"the other has much more":   {own: 1000, other: 3000, pace: 1},
+		"the other is slower":       {own: 1000, other: 1000, pace: 3},
+		"the other runs nothing":    {own: 1000, pace: 1},
+		"another prefix":            {own: 1000, other: 1000, pace: 1, free: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var q Queue[request]
+			add := func(group, lines int) {
+				for n := range lines {
+					r := request{group, n}
+					q.Add(r, r.prompt(), 100)
+				}
+			}
+			add(1, 1)
+			q.Take("server")
+			add(0, 6)
+			q.Take("other")
+			if tt.free {
+				add(2, 6)
+			}
+			q.SetOutlook(Outlook{Slots: 100, Running: func(server string) (tokens, perToken float64) {
+				if server == "other" {
+					return tt.other, tt.pace
+				}
+				return tt.own, 1
+			}})
+			if got := q.Waits("server"); got != tt.want {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+			if q.Waits("other") {
+				t.Error("the other server has to wait, although it has the prefix")
+			}
+			if got := q.Take("server"); tt.free != (got.group == 2) {
+				t.Errorf("then it takes %v", got)
+			}
+		})
+	}
+}
