@@ -12,7 +12,7 @@ import (
 // DefaultTenant owns everything while no tenants are configured.
 const DefaultTenant = access.DefaultTenant
 
-// AllTenants means every tenant, in a WebhookTarget, in BatchStates and in KeyUsage.
+// AllTenants means every tenant, in a WebhookTarget, in BatchStates, Storage and KeyUsage.
 const AllTenants = "*"
 
 // File is a stored file. Its content lies in Files under Key.
@@ -50,6 +50,7 @@ type NewFile struct {
 	SHA256                             string
 	TTL                                time.Duration // 0: never expires
 	Compression                        *openai.Compression
+	Quota                              Quota
 }
 
 // FileQuery asks for a page of files.

@@ -59,6 +59,9 @@ type Store interface {
 
 // FileStore stores the rows of files.
 type FileStore interface {
+	// CreateFile returns a *QuotaError, without a change, if the file exceeds a limit of
+	// its Quota. Concurrent calls do not exceed one together; those for CreateUpload,
+	// AddPart and CompleteUpload are included.
 	CreateFile(ctx context.Context, f NewFile) (File, error)
 	// File returns ErrNotFound for a file that is deleted or expired.
 	File(ctx context.Context, tenant, id string) (File, error)
@@ -73,21 +76,21 @@ type FileStore interface {
 // UploadStore stores the rows of uploads and their parts.
 type UploadStore interface {
 	// CreateUpload takes ID, Tenant, Filename, Purpose, MimeType, Bytes and
-	// FileTTL from u; it expires ttl from now.
-	CreateUpload(ctx context.Context, u Upload, ttl time.Duration) (Upload, error)
+	// FileTTL from u; it expires ttl from now. It returns a *QuotaError if too many
+	// uploads are pending, or if Bytes do not fit. It reserves no space.
+	CreateUpload(ctx context.Context, u Upload, ttl time.Duration, q Quota) (Upload, error)
 	// Upload returns a pending upload past its expiry as expired.
 	Upload(ctx context.Context, tenant, id string) (Upload, error)
-	// OpenUploads counts the pending uploads of a tenant.
-	OpenUploads(ctx context.Context, tenant string) (int, error)
 	// CountParts counts the parts of an upload.
 	CountParts(ctx context.Context, tenant, uploadID string) (int, error)
-	// AddPart returns ErrConflict if the upload is not pending.
-	AddPart(ctx context.Context, tenant string, p UploadPart) (UploadPart, error)
+	// AddPart returns ErrConflict if the upload is not pending, and a *QuotaError.
+	AddPart(ctx context.Context, tenant string, p UploadPart, q Quota) (UploadPart, error)
 	// Parts returns the parts with these ids in this order, and ErrNotFound if one is
 	// not of the upload.
 	Parts(ctx context.Context, tenant, uploadID string, ids []string) ([]UploadPart, error)
 	// CompleteUpload creates the file and ends the upload. It returns ErrConflict if the
-	// upload is not pending.
+	// upload is not pending, and a *QuotaError if the file is larger than the upload and
+	// the difference exceeds a limit: otherwise it takes the place of the parts.
 	CompleteUpload(ctx context.Context, tenant, id string, f NewFile) (Upload, File, error)
 	// CancelUpload returns ErrConflict if the upload is completed or expired. A
 	// cancelled upload is returned unchanged.
@@ -350,7 +353,8 @@ type AnalyticsStore interface {
 	// LargestFiles lists files by size, the largest first.
 	LargestFiles(ctx context.Context, tenant string, limit int) ([]File, error)
 	// Storage sums the sizes of contents by purpose, including deleted ones that are not
-	// removed yet. Parts of uploads have PurposePart, indexes of results PurposeIndex.
+	// removed yet, of AllTenants as well. Parts of pending uploads have PurposePart, indexes
+	// of results PurposeIndex.
 	Storage(ctx context.Context, tenant string) ([]StorageUse, error)
 	// Pace returns the work on batches of all tenants by minute, the newest first, up to
 	// the minute of since; at most limit.

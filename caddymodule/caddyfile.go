@@ -245,6 +245,9 @@ func (h *DashboardHandler) options() map[string]option {
 //			max_stored_size        <size>
 //			max_files              <count>
 //			max_open_uploads       <count>
+//			max_total_stored_size  <size>
+//			max_total_files        <count>
+//			max_total_open_uploads <count>
 //			max_upload_parts       <count>
 //			max_decompressed_size  <size>
 //			max_line_size          <size>
@@ -429,6 +432,7 @@ func (b *BatchConfig) options() map[string]option {
 		"max_in_flight": countOr(&b.MaxInFlight, 1_000_000, "auto", 0), "max_concurrent_batches": countFrom(&b.MaxConcurrentBatches, 1, 1_000_000), "max_requests": count(&b.MaxRequests),
 		"max_file_size": size(&b.MaxFileSize), "max_upload_size": size(&b.MaxUploadSize), "max_part_size": size(&b.MaxPartSize),
 		"max_stored_size": size(&b.MaxStoredSize), "max_files": count(&b.MaxFiles),
+		"max_total_stored_size": size(&b.MaxTotalStoredSize), "max_total_files": count(&b.MaxTotalFiles), "max_total_open_uploads": count(&b.MaxTotalOpenUploads),
 		"max_open_uploads": count(&b.MaxOpenUploads), "max_upload_parts": count(&b.MaxUploadParts),
 		"max_decompressed_size": size(&b.MaxDecompressedSize), "max_line_size": size(&b.MaxLineSize), "memory": size(&b.Memory), "retries": countFrom(&b.Retries, 1, 1000),
 		"stop_after":    countOr(&b.StopAfter, mostCount, "off", batch.NoStop),

@@ -172,6 +172,14 @@ type BatchConfig struct {
 	MaxFiles int `json:"max_files,omitempty"`
 	// MaxOpenUploads limits the number of open uploads in parts. Default 1000.
 	MaxOpenUploads int `json:"max_open_uploads,omitempty"`
+	// MaxTotalStoredSize limits what all tenants store together, in bytes. Default: no
+	// limit.
+	MaxTotalStoredSize int64 `json:"max_total_stored_size,omitempty"`
+	// MaxTotalFiles limits what max_files counts, of all tenants together. Default 10000000.
+	MaxTotalFiles int `json:"max_total_files,omitempty"`
+	// MaxTotalOpenUploads limits the open uploads in parts of all tenants together. Default
+	// 10000.
+	MaxTotalOpenUploads int `json:"max_total_open_uploads,omitempty"`
 	// MaxUploadParts limits the parts of an upload. Default 10000.
 	MaxUploadParts int `json:"max_upload_parts,omitempty"`
 	// MaxDecompressedSize limits the decompressed size of a compressed file. Default:
@@ -225,6 +233,7 @@ func (b BatchConfig) limits() upload.Limits {
 	return upload.Limits{
 		MaxFileBytes: b.MaxFileSize, MaxUploadBytes: b.MaxUploadSize, MaxPartBytes: b.MaxPartSize, MaxDecompressedBytes: b.MaxDecompressedSize,
 		MaxStoredBytes: b.MaxStoredSize, MaxFiles: b.MaxFiles, MaxOpenUploads: b.MaxOpenUploads, MaxUploadParts: b.MaxUploadParts,
+		MaxTotalBytes: b.MaxTotalStoredSize, MaxTotalFiles: b.MaxTotalFiles, MaxTotalUploads: b.MaxTotalOpenUploads,
 		MaxLineBytes: int(b.MaxLineSize), BatchFileTTL: duration(b.InputTTL), UploadTTL: duration(b.UploadTTL),
 	}
 }

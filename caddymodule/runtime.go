@@ -126,7 +126,7 @@ func (r *runtime) fileService(limits upload.Limits) *upload.Service {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.files == nil || r.files.Limits != limits {
-		r.files = &upload.Service{Store: r.engine.Store(), Files: r.engine.Files(), Limits: limits}
+		r.files = &upload.Service{Store: r.engine.Store(), Files: r.engine.Files(), Limits: limits, Arriving: r.engine.Arriving()}
 	}
 	return r.files
 }

@@ -98,13 +98,13 @@ func (h *Harness) Close(drain time.Duration) {
 
 // Files returns the upload service of the engine.
 func (h *Harness) Files() *upload.Service {
-	return &upload.Service{Store: h.Engine.Store(), Files: h.Engine.Files()}
+	return &upload.Service{Store: h.Engine.Store(), Files: h.Engine.Files(), Arriving: h.Engine.Arriving()}
 }
 
 // Upload stores an input file and returns its id.
 func (h *Harness) Upload(content string) string {
 	h.T.Helper()
-	in, err := h.Files().Begin(h.T.Context(), batch.DefaultTenant)
+	in, err := h.Files().Begin(h.T.Context(), batch.DefaultTenant, 0)
 	if err != nil {
 		h.T.Fatal(err)
 	}

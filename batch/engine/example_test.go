@@ -46,7 +46,7 @@ func runBatch(ctx context.Context) error {
 	defer func() { _ = e.Stop(ctx) }()
 
 	files := upload.Service{Store: e.Store(), Files: e.Files()}
-	in, err := files.Begin(ctx, batch.DefaultTenant)
+	in, err := files.Begin(ctx, batch.DefaultTenant, 0)
 	if err != nil {
 		return err
 	}

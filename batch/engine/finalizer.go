@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -43,6 +44,11 @@ func (fin *finalizer) finalize(ctx context.Context, c batch.BatchClaim) error {
 	defer w.output.abort()
 	defer w.errors.abort()
 	defer w.index.file.abort()
+	defer func() {
+		for _, h := range w.holds() {
+			h.Release()
+		}
+	}()
 
 	var outcome batch.Outcome
 	named := false // a row may name the files
@@ -69,7 +75,7 @@ func (fin *finalizer) finalize(ctx context.Context, c batch.BatchClaim) error {
 	if outcome.Index, err = w.index.commit(ctx); err != nil {
 		return fmt.Errorf("storing index of lines: %w", err)
 	}
-	err = fin.store.FinishBatch(ctx, c, outcome)
+	err = fin.arriving.Record(func() error { return fin.store.FinishBatch(ctx, c, outcome) }, w.holds()...)
 	named = !errors.Is(err, batch.ErrStale)
 	if err != nil {
 		return fmt.Errorf("finishing batch: %w", err)
@@ -212,6 +218,11 @@ func (w *resultWriter) write(ctx context.Context, r batch.LineResult, flags byte
 	return w.output.write(ctx, r.Record)
 }
 
+// holds returns the space of the files, nil for one that has no line.
+func (w *resultWriter) holds() []*upload.Hold {
+	return []*upload.Hold{w.output.hold, w.errors.hold, w.index.file.hold}
+}
+
 // resultFile is an output or error file on its way, made with its first line.
 type resultFile struct {
 	*parts
@@ -221,6 +232,7 @@ type resultFile struct {
 
 	id    string
 	dst   batch.FileWriter
+	hold  *upload.Hold // counts the content with the uploads that arrive
 	buf   *bufio.Writer
 	sum   hash.Hash
 	bytes int64
@@ -246,6 +258,7 @@ func (f *resultFile) append(ctx context.Context, b []byte) error {
 		if err != nil {
 			return fmt.Errorf("creating %s file: %w", f.kind, err)
 		}
+		f.hold = f.arriving.Hold(f.batch.Tenant)
 		f.dst, f.buf, f.sum = dst, bufio.NewWriterSize(dst, resultBuffer), sha256.New()
 	}
 	if _, err := f.buf.Write(b); err != nil {
@@ -253,6 +266,7 @@ func (f *resultFile) append(ctx context.Context, b []byte) error {
 	}
 	f.sum.Write(b)
 	f.bytes += int64(len(b))
+	f.hold.Grow(int64(len(b)))
 	return nil
 }
 

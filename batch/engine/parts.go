@@ -9,6 +9,7 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/scheduler"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/wait"
 )
 
@@ -23,6 +24,7 @@ type parts struct {
 	dispatcher batch.Dispatcher
 	scheduler  *scheduler.Scheduler
 	health     health
+	arriving   upload.Arriving // with results that are written
 	log        *zap.Logger
 	workerBell chan struct{}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/access/limits"
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/upload"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -106,6 +107,10 @@ func (e *Engine) DeleteBatch(ctx context.Context, tenant, id string, d batch.Del
 
 // Store returns the store that the engine uses. Its calls are timed.
 func (e *Engine) Store() batch.Store { return e.store }
+
+// Arriving counts what this gateway stores that has no row yet. Services for files of this
+// engine share it.
+func (e *Engine) Arriving() *upload.Arriving { return &e.arriving }
 
 // Files returns the contents that the engine uses.
 func (e *Engine) Files() batch.Files { return e.files }

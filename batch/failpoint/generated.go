@@ -77,7 +77,6 @@ var calls = []string{
 	"store.LargestFiles",
 	"store.NeededContents",
 	"store.Open",
-	"store.OpenUploads",
 	"store.Pace",
 	"store.Parts",
 	"store.PauseBatch",
@@ -152,24 +151,20 @@ func (s *store) DeleteFile(ctx context.Context, tenant string, id string) error 
 	return s.set.do("store.DeleteFile", func() error { return s.inner.DeleteFile(ctx, tenant, id) })
 }
 
-func (s *store) CreateUpload(ctx context.Context, u batch.Upload, ttl time.Duration) (batch.Upload, error) {
-	return get(s.set, "store.CreateUpload", func() (batch.Upload, error) { return s.inner.CreateUpload(ctx, u, ttl) })
+func (s *store) CreateUpload(ctx context.Context, u batch.Upload, ttl time.Duration, q batch.Quota) (batch.Upload, error) {
+	return get(s.set, "store.CreateUpload", func() (batch.Upload, error) { return s.inner.CreateUpload(ctx, u, ttl, q) })
 }
 
 func (s *store) Upload(ctx context.Context, tenant string, id string) (batch.Upload, error) {
 	return get(s.set, "store.Upload", func() (batch.Upload, error) { return s.inner.Upload(ctx, tenant, id) })
 }
 
-func (s *store) OpenUploads(ctx context.Context, tenant string) (int, error) {
-	return get(s.set, "store.OpenUploads", func() (int, error) { return s.inner.OpenUploads(ctx, tenant) })
-}
-
 func (s *store) CountParts(ctx context.Context, tenant string, uploadID string) (int, error) {
 	return get(s.set, "store.CountParts", func() (int, error) { return s.inner.CountParts(ctx, tenant, uploadID) })
 }
 
-func (s *store) AddPart(ctx context.Context, tenant string, p batch.UploadPart) (batch.UploadPart, error) {
-	return get(s.set, "store.AddPart", func() (batch.UploadPart, error) { return s.inner.AddPart(ctx, tenant, p) })
+func (s *store) AddPart(ctx context.Context, tenant string, p batch.UploadPart, q batch.Quota) (batch.UploadPart, error) {
+	return get(s.set, "store.AddPart", func() (batch.UploadPart, error) { return s.inner.AddPart(ctx, tenant, p, q) })
 }
 
 func (s *store) Parts(ctx context.Context, tenant string, uploadID string, ids []string) ([]batch.UploadPart, error) {

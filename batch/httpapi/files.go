@@ -42,7 +42,7 @@ func (h *handler) createFile(w http.ResponseWriter, r *http.Request, _ string) (
 			}
 		}
 		commit.Filename = filename
-		begun, err := h.files.Begin(ctx, h.tenant(r))
+		begun, err := h.files.Begin(ctx, h.tenant(r), declared(r))
 		if err != nil {
 			return nil, err
 		}

@@ -82,6 +82,18 @@ func drain(body io.Reader) error {
 	return nil
 }
 
+// formAround is more than what a form usually has beside its file, in bytes.
+const formAround = 4 << 10
+
+// declared returns how many bytes the file of a form has at least, as its Content-Length
+// declares; 0 if it declares nothing.
+func declared(r *http.Request) int64 {
+	if r.ContentLength <= 0 {
+		return 0
+	}
+	return max(1, r.ContentLength-formAround)
+}
+
 func boundaryOf(r *http.Request) (string, error) {
 	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if media != "multipart/form-data" {

@@ -119,17 +119,14 @@ func uploadRefusal(err error) *openai.Error {
 	if e, ok := errors.AsType[*upload.TooManyUploadsError](err); ok {
 		refused := openai.InvalidRequest("", "too_many_uploads",
 			"%d uploads are open, and the limit is %d (max_open_uploads). Complete or cancel some; one that is left alone expires after %s.", e.Open, e.Limit, e.TTL)
+		if e.All {
+			refused.Message = fmt.Sprintf("%d uploads of all clients are open, and the limit of this server is %d (max_total_open_uploads). Try again later.", e.Open, e.Limit)
+		}
 		refused.Status, refused.Type, refused.RetryAfter = http.StatusTooManyRequests, openai.TypeRateLimit, uploadRetry
 		return refused
 	}
-	if e, ok := errors.AsType[*upload.StorageError](err); ok {
-		refused := openai.InvalidRequest("", "storage_limit_exceeded",
-			"%d bytes are stored, and the limit is %d (max_stored_size): this does not fit. Delete files or batches; the space is free when the cleaner has removed them, after about a minute.", e.Bytes, e.MaxBytes)
-		if e.MaxFiles > 0 {
-			refused.Message = fmt.Sprintf("%d files are stored, with results and parts of uploads, and the limit is %d (max_files). Delete some; they no longer count when the cleaner has removed them, after about a minute.", e.Files, e.MaxFiles)
-		}
-		refused.Status, refused.NoRetry = http.StatusInsufficientStorage, true
-		return refused
+	if e, ok := errors.AsType[*batch.QuotaError](err); ok {
+		return storageRefusal(e)
 	}
 	if e, ok := errors.AsType[*upload.TooManyPartsError](err); ok {
 		return openai.InvalidRequest("data", "too_many_parts", "The upload has %d parts, and the limit is %d (max_upload_parts). Begin a new upload with larger parts.", e.Parts, e.Limit)
@@ -147,4 +144,22 @@ func uploadRefusal(err error) *openai.Error {
 		return openai.Conflict("Cannot %s an upload with status '%s'.", e.Action, e.Status)
 	}
 	return nil
+}
+
+// storageRefusal is the answer to a request that would exceed a limit of what is stored.
+func storageRefusal(e *batch.QuotaError) *openai.Error {
+	var message string
+	switch {
+	case e.All && e.Kind == batch.QuotaBytes:
+		message = "%d bytes of all clients are stored, and the limit of this server is %d (max_total_stored_size): this does not fit. Delete files or batches, or ask the operator for space."
+	case e.All:
+		message = "%d files of all clients are stored, and the limit of this server is %d (max_total_files). Delete some, or ask the operator for more."
+	case e.Kind == batch.QuotaBytes:
+		message = "%d bytes are stored, and the limit is %d (max_stored_size): this does not fit. Delete files or batches; the space is free when the cleaner has removed them, after about a minute."
+	default:
+		message = "%d files are stored, with results and parts of uploads, and the limit is %d (max_files). Delete some; they no longer count when the cleaner has removed them, after about a minute."
+	}
+	refused := openai.InvalidRequest("", "storage_limit_exceeded", message, e.Used, e.Max)
+	refused.Status, refused.NoRetry = http.StatusInsufficientStorage, true
+	return refused
 }

@@ -55,8 +55,10 @@ func TestWrongContentLength(t *testing.T) {
 	body, contentType := multipartOf(part{"purpose", "", "batch"}, part{"file", "in.jsonl", line})
 	for name, length := range map[string]int{"too short": len(body) - 20, "too long": len(body) + 20} {
 		conn := a.dial(length, contentType, body)
-		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
-			t.Fatal(err)
+		if length > len(body) { // otherwise the body has arrived, and the end of the connection would cancel the request
+			if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
 		}
 		head := make([]byte, len("HTTP/1.1 200"))
 		if _, err := io.ReadFull(conn, head); err != nil || string(head) != "HTTP/1.1 400" {

@@ -35,7 +35,7 @@ func (h *handler) addPart(w http.ResponseWriter, r *http.Request, id string) (er
 		}
 	}()
 	form := form{file: "data", limit: h.files.MaxPartBytes(), open: func(ctx context.Context, _ string) (io.Writer, error) {
-		begun, err := h.files.BeginPart(ctx, h.tenant(r), id)
+		begun, err := h.files.BeginPart(ctx, h.tenant(r), id, declared(r))
 		if err != nil {
 			return nil, err
 		}

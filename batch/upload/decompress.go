@@ -57,8 +57,9 @@ func compressionOf(filename string) string {
 // it is committed.
 func Packed(filename string) bool { return compressionOf(filename) != "" }
 
-// unpack decompresses a stored content to a new one of at most limit bytes.
-func (s *Service) unpack(ctx context.Context, raw stored, format string, limit int64) (stored, error) {
+// unpack decompresses a stored content to a new one of at most limit bytes. Both share a
+// room, because only one of them remains.
+func (s *Service) unpack(ctx context.Context, raw stored, format string, limit int64, room *room) (stored, error) {
 	s.once.Do(func() { s.unpacking = semaphore.NewWeighted(unpackAtOnce) })
 	if err := s.unpacking.Acquire(ctx, 1); err != nil {
 		return stored{}, err
@@ -69,7 +70,7 @@ func (s *Service) unpack(ctx context.Context, raw stored, format string, limit i
 		return stored{}, fmt.Errorf("decompressing file: %w", err)
 	}
 	defer src.Close()
-	dst, err := s.measure(ctx, openai.NewID("file-"), limit, Decompressed)
+	dst, err := s.measure(ctx, openai.NewID("file-"), limit, Decompressed, room)
 	if err != nil {
 		return stored{}, err
 	}

@@ -64,7 +64,8 @@ func (e *DecompressError) Unwrap() error { return e.Err }
 
 // TooManyUploadsError reports that as many uploads are pending as may be.
 type TooManyUploadsError struct {
-	Open, Limit int
+	Open, Limit int64
+	All         bool          // of all tenants together
 	TTL         time.Duration // after which a pending upload expires
 }
 
@@ -74,24 +75,11 @@ func (e *TooManyUploadsError) Error() string {
 
 // TooManyPartsError reports an upload with as many parts as it may have.
 type TooManyPartsError struct {
-	Parts, Limit int
+	Parts, Limit int64
 }
 
 func (e *TooManyPartsError) Error() string {
 	return fmt.Sprintf("upload has %d parts, the limit is %d", e.Parts, e.Limit)
-}
-
-// StorageError reports that a tenant stores as much as it may: of bytes, or of contents.
-type StorageError struct {
-	Bytes, MaxBytes int64 // 0 if it is about contents
-	Files, MaxFiles int64 // 0 if it is about bytes
-}
-
-func (e *StorageError) Error() string {
-	if e.MaxFiles > 0 {
-		return fmt.Sprintf("%d contents are stored, the limit is %d", e.Files, e.MaxFiles)
-	}
-	return fmt.Sprintf("%d bytes are stored, the limit is %d", e.Bytes, e.MaxBytes)
 }
 
 // UnknownPartError reports the id of a part that is not of the upload.

@@ -24,39 +24,35 @@ type Incoming struct {
 	*measured
 }
 
-// Begin begins a file of a tenant. It returns a *StorageError if the tenant may store nothing
-// more. Name and purpose are given to Commit, because the parts of
-// a form come in any order.
-func (s *Service) Begin(ctx context.Context, tenant string) (*Incoming, error) {
-	room, err := s.admitStored(ctx, tenant)
+// Begin begins a file of a tenant with space for the declared number of bytes, 0 if it is
+// unknown: the file may have more or less. It returns a *batch.QuotaError if it does not fit.
+// Name and purpose are given to Commit, because the parts of a form come in any order.
+func (s *Service) Begin(ctx context.Context, tenant string, declared int64) (*Incoming, error) {
+	return s.begin(ctx, tenant, declared, s.limits().MaxFileBytes)
+}
+
+func (s *Service) begin(ctx context.Context, tenant string, declared, limit int64) (*Incoming, error) {
+	room, err := s.admit(ctx, tenant, min(declared, limit))
 	if err != nil {
 		return nil, err
 	}
-	limit := s.limits().MaxFileBytes
-	m, err := s.measure(ctx, openai.NewID("file-"), limit, WholeFile)
+	m, err := s.measure(ctx, openai.NewID("file-"), limit, WholeFile, room)
 	if err != nil {
 		return nil, err
 	}
-	m.room = room
 	return &Incoming{s, m}, nil
 }
 
 // WriteFile stores what write writes as a file of at most limit bytes. It uses
 // Tenant, Filename, Purpose and TTL of f. Nothing is left after an error.
 func (s *Service) WriteFile(ctx context.Context, f batch.NewFile, limit int64, write func(io.Writer) error) (batch.File, error) {
-	room, err := s.admitStored(ctx, f.Tenant)
+	in, err := s.begin(ctx, f.Tenant, 0, limit)
 	if err != nil {
 		return batch.File{}, err
 	}
-	m, err := s.measure(ctx, openai.NewID("file-"), limit, WholeFile)
-	if err != nil {
-		return batch.File{}, err
+	if err := write(in); err != nil {
+		return batch.File{}, errors.Join(err, in.Abort())
 	}
-	m.room = room
-	if err := write(m); err != nil {
-		return batch.File{}, errors.Join(err, m.Abort())
-	}
-	in := &Incoming{s, m}
 	return in.Commit(ctx, f.Tenant, CommitRequest{Filename: f.Filename, Purpose: f.Purpose, TTL: f.TTL})
 }
 
@@ -71,16 +67,14 @@ type CommitRequest struct {
 // compressed file of requests is decompressed.
 func (in *Incoming) Commit(ctx context.Context, tenant string, r CommitRequest) (batch.File, error) {
 	s := in.service
+	defer in.room.Release()
 	c, err := s.finish(ctx, in.measured, r, s.limits().MaxFileBytes)
 	if err != nil {
 		return batch.File{}, err
 	}
-	if err := in.room.check(c.bytes); err != nil { // it may be larger than what arrived, if that was compressed
-		return batch.File{}, errors.Join(err, s.remove(ctx, c.key))
-	}
 	nf := c.file(tenant, r, s)
 	var f batch.File
-	err = s.record(ctx, c.key,
+	err = s.record(ctx, c.key, in.room,
 		func(ctx context.Context) (err error) { f, err = s.Store.CreateFile(ctx, nf); return err },
 		func(ctx context.Context) (err error) { f, err = s.Store.File(ctx, tenant, nf.ID); return err })
 	if err != nil {
@@ -100,7 +94,7 @@ type stored struct {
 func (c stored) file(tenant string, r CommitRequest, s *Service) batch.NewFile {
 	return batch.NewFile{
 		ID: c.key, Key: c.key, Tenant: tenant, Filename: r.Filename, Purpose: r.Purpose,
-		Bytes: c.bytes, SHA256: c.sha256, TTL: s.ttl(r.Purpose, r.TTL), Compression: c.compression,
+		Bytes: c.bytes, SHA256: c.sha256, TTL: s.ttl(r.Purpose, r.TTL), Compression: c.compression, Quota: s.quota(),
 	}
 }
 
@@ -118,7 +112,7 @@ func (s *Service) finish(ctx context.Context, m *measured, r CommitRequest, plai
 	plain := raw
 	if format := compressionOf(r.Filename); format != "" {
 		limit := cmp.Or(s.Limits.MaxDecompressedBytes, plainLimit)
-		plain, err = s.unpack(ctx, raw, format, limit)
+		plain, err = s.unpack(ctx, raw, format, limit, m.room)
 		if removing := s.remove(ctx, raw.key); removing != nil && err == nil {
 			err = errors.Join(removing, s.remove(ctx, plain.key))
 		}
@@ -170,20 +164,24 @@ type measured struct {
 	size  int64
 	limit int64
 	over  Subject // of the SizeError for more than limit bytes
-	room  room
-	err   error // of the first failed write
+	room  *room
+	reach func(size int64) error // holds the space; see room
+	err   error                  // of the first failed write
 }
 
-func (s *Service) measure(ctx context.Context, key string, limit int64, over Subject) (*measured, error) {
+// measure begins a content. If it fails, it releases its room.
+func (s *Service) measure(ctx context.Context, key string, limit int64, over Subject, room *room) (*measured, error) {
 	dst, err := s.Files.Create(ctx, key)
 	if err != nil {
+		room.Release()
 		return nil, fmt.Errorf("creating content: %w", err)
 	}
-	return &measured{key: key, dst: dst, sum: sha256.New(), limit: limit, over: over, room: room{left: -1}}, nil
+	reach := func(size int64) error { return room.reach(ctx, size) }
+	return &measured{key: key, dst: dst, sum: sha256.New(), limit: limit, over: over, room: room, reach: reach}, nil
 }
 
-// Write returns a *SizeError when the content becomes too large, and a *StorageError when the
-// tenant may not store it.
+// Write returns a *SizeError when the content becomes too large, and a *batch.QuotaError when
+// it may not be stored.
 func (m *measured) Write(p []byte) (int, error) {
 	if m.err != nil {
 		return 0, m.err
@@ -192,7 +190,7 @@ func (m *measured) Write(p []byte) (int, error) {
 		m.err = &SizeError{m.over, m.limit}
 		return 0, m.err
 	}
-	if m.err = m.room.check(m.size + int64(len(p))); m.err != nil {
+	if m.err = m.reach(m.size + int64(len(p))); m.err != nil {
 		return 0, m.err
 	}
 	n, err := m.dst.Write(p)
@@ -207,6 +205,7 @@ func (m *measured) Size() int64 { return m.size }
 
 // Abort removes the unfinished content.
 func (m *measured) Abort() error {
+	defer m.room.Release()
 	if err := m.dst.Abort(); err != nil {
 		return fmt.Errorf("%w: %w", ErrLeftBehind, err)
 	}

@@ -57,7 +57,7 @@ func TestRowThatComesLateHasItsContent(t *testing.T) {
 		})
 	}
 	files := &upload.Service{Store: store, Files: contents}
-	in, err := files.Begin(t.Context(), batch.DefaultTenant)
+	in, err := files.Begin(t.Context(), batch.DefaultTenant, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

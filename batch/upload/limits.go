@@ -3,9 +3,12 @@ package upload
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/tidegate/tidegate/batch"
 )
 
 // Limits bound what clients may store. A zero field has its default.
@@ -24,6 +27,13 @@ type Limits struct {
 	// MaxFiles limits the files, parts of uploads and results of a tenant. Default
 	// 1,000,000.
 	MaxFiles int
+	// MaxTotalBytes limits what all tenants store together. Default: no limit.
+	MaxTotalBytes int64
+	// MaxTotalFiles limits what MaxFiles counts, of all tenants together. Default
+	// 10,000,000.
+	MaxTotalFiles int
+	// MaxTotalUploads limits the pending uploads of all tenants together. Default 10,000.
+	MaxTotalUploads int
 	// MaxUploadParts limits the parts of an upload. Default 10,000.
 	MaxUploadParts int
 	// MaxDecompressedBytes limits the decompressed size of a compressed file.
@@ -45,6 +55,8 @@ func (l Limits) withDefaults() Limits {
 	l.MaxPartBytes = cmp.Or(l.MaxPartBytes, 64<<20)
 	l.MaxOpenUploads = cmp.Or(l.MaxOpenUploads, 1000)
 	l.MaxFiles = cmp.Or(l.MaxFiles, 1_000_000)
+	l.MaxTotalFiles = cmp.Or(l.MaxTotalFiles, 10_000_000)
+	l.MaxTotalUploads = cmp.Or(l.MaxTotalUploads, 10_000)
 	l.MaxUploadParts = cmp.Or(l.MaxUploadParts, 10_000)
 	l.MaxLineBytes = cmp.Or(l.MaxLineBytes, 16<<20)
 	l.BatchFileTTL = cmp.Or(l.BatchFileTTL, 30*24*time.Hour)
@@ -57,6 +69,7 @@ func (l Limits) Validate() error {
 	l = l.withDefaults()
 	l.MaxDecompressedBytes = cmp.Or(l.MaxDecompressedBytes, math.MaxInt64)
 	l.MaxStoredBytes = cmp.Or(l.MaxStoredBytes, math.MaxInt64)
+	l.MaxTotalBytes = cmp.Or(l.MaxTotalBytes, math.MaxInt64)
 	for _, f := range []struct {
 		name  string
 		value int64
@@ -68,6 +81,9 @@ func (l Limits) Validate() error {
 		{"max_upload_parts", int64(l.MaxUploadParts)},
 		{"max_stored_size", l.MaxStoredBytes},
 		{"max_files", int64(l.MaxFiles)},
+		{"max_total_stored_size", l.MaxTotalBytes},
+		{"max_total_files", int64(l.MaxTotalFiles)},
+		{"max_total_open_uploads", int64(l.MaxTotalUploads)},
 		{"max_decompressed_size", l.MaxDecompressedBytes},
 		{"max_line_size", int64(l.MaxLineBytes)},
 		{"input_ttl", int64(l.BatchFileTTL)},
@@ -80,30 +96,21 @@ func (l Limits) Validate() error {
 	return nil
 }
 
-// admitUpload returns a *TooManyUploadsError when the limit is reached. Uploads
-// that begin concurrently may exceed the limit by their number.
-func (s *Service) admitUpload(ctx context.Context, tenant string) error {
-	limit := s.limits().MaxOpenUploads
-	open, err := s.Store.OpenUploads(ctx, tenant)
-	if err != nil {
-		return err
-	}
-	if open < limit {
-		return nil
-	}
-	return &TooManyUploadsError{open, limit, s.limits().UploadTTL}
-}
-
-// admitPart returns a *TooManyPartsError when the limit is reached. Parts that
-// arrive concurrently may exceed the limit by their number.
+// admitPart returns a *TooManyPartsError when the limit is reached, before a part arrives. The
+// store checks it again.
 func (s *Service) admitPart(ctx context.Context, tenant, uploadID string) error {
-	limit := s.limits().MaxUploadParts
 	parts, err := s.Store.CountParts(ctx, tenant, uploadID)
 	if err != nil {
 		return err
 	}
-	if parts < limit {
-		return nil
+	return partsError(s.quota().CheckParts(int64(parts)))
+}
+
+// partsError returns a *TooManyPartsError for a *batch.QuotaError of parts, and other errors
+// as they are.
+func partsError(err error) error {
+	if e, ok := errors.AsType[*batch.QuotaError](err); ok && e.Kind == batch.QuotaParts {
+		return &TooManyPartsError{Parts: e.Used, Limit: e.Max}
 	}
-	return &TooManyPartsError{parts, limit}
+	return err
 }

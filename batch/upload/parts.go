@@ -25,19 +25,13 @@ type Request struct {
 
 // CreateUpload begins an upload.
 func (s *Service) CreateUpload(ctx context.Context, tenant string, r Request) (batch.Upload, error) {
-	if err := s.admitUpload(ctx, tenant); err != nil {
-		return batch.Upload{}, err
-	}
-	room, err := s.admitStored(ctx, tenant)
-	if err == nil {
-		err = room.check(r.Bytes)
-	}
-	if err != nil {
-		return batch.Upload{}, err
-	}
-	return s.Store.CreateUpload(ctx, batch.Upload{
+	u, err := s.Store.CreateUpload(ctx, batch.Upload{
 		ID: openai.NewID("upload_"), Tenant: tenant, Filename: r.Filename, Purpose: r.Purpose, MimeType: r.MimeType, Bytes: r.Bytes, FileTTL: r.FileTTL,
-	}, s.limits().UploadTTL)
+	}, s.limits().UploadTTL, s.quota())
+	if e, ok := errors.AsType[*batch.QuotaError](err); ok && e.Kind == batch.QuotaUploads {
+		err = &TooManyUploadsError{Open: e.Used, Limit: e.Max, All: e.All, TTL: s.limits().UploadTTL}
+	}
+	return u, err
 }
 
 // IncomingPart is the content of a part that is being received. Exactly one of Commit
@@ -49,8 +43,9 @@ type IncomingPart struct {
 	*measured
 }
 
-// BeginPart begins a part of a pending upload.
-func (s *Service) BeginPart(ctx context.Context, tenant, uploadID string) (*IncomingPart, error) {
+// BeginPart begins a part of a pending upload with space for the declared number of bytes, as
+// Begin does.
+func (s *Service) BeginPart(ctx context.Context, tenant, uploadID string, declared int64) (*IncomingPart, error) {
 	u, err := s.Store.Upload(ctx, tenant, uploadID)
 	if err != nil {
 		return nil, err
@@ -61,16 +56,15 @@ func (s *Service) BeginPart(ctx context.Context, tenant, uploadID string) (*Inco
 	if err := s.admitPart(ctx, tenant, uploadID); err != nil {
 		return nil, err
 	}
-	room, err := s.admitStored(ctx, tenant)
-	if err != nil {
-		return nil, err
-	}
 	limit := s.limits().MaxPartBytes
-	m, err := s.measure(ctx, openai.NewID("part_"), limit, OnePart)
+	room, err := s.admit(ctx, tenant, min(declared, limit))
 	if err != nil {
 		return nil, err
 	}
-	m.room = room
+	m, err := s.measure(ctx, openai.NewID("part_"), limit, OnePart, room)
+	if err != nil {
+		return nil, err
+	}
 	return &IncomingPart{s, tenant, uploadID, m}, nil
 }
 
@@ -78,6 +72,7 @@ func (s *Service) BeginPart(ctx context.Context, tenant, uploadID string) (*Inco
 // error.
 func (in *IncomingPart) Commit(ctx context.Context) (batch.UploadPart, error) {
 	s := in.service
+	defer in.room.Release()
 	if in.size == 0 {
 		return batch.UploadPart{}, errors.Join(ErrEmptyPart, in.Abort())
 	}
@@ -86,9 +81,9 @@ func (in *IncomingPart) Commit(ctx context.Context) (batch.UploadPart, error) {
 		return batch.UploadPart{}, err
 	}
 	part := batch.UploadPart{ID: c.key, UploadID: in.uploadID, Key: c.key, Bytes: c.bytes}
-	err = s.record(ctx, c.key,
+	err = s.record(ctx, c.key, in.room,
 		func(ctx context.Context) error {
-			added, err := s.Store.AddPart(ctx, in.tenant, part)
+			added, err := s.Store.AddPart(ctx, in.tenant, part, s.quota())
 			if err == nil {
 				part = added
 			}
@@ -104,6 +99,7 @@ func (in *IncomingPart) Commit(ctx context.Context) (batch.UploadPart, error) {
 	if errors.Is(err, batch.ErrConflict) {
 		err = s.whyNot(ctx, in.tenant, in.uploadID, "add a part to", err)
 	}
+	err = partsError(err)
 	if err != nil {
 		return batch.UploadPart{}, fmt.Errorf("recording part: %w", err)
 	}
@@ -134,7 +130,9 @@ func (s *Service) CompleteUpload(ctx context.Context, tenant, id string, r Compl
 	if err != nil {
 		return batch.Upload{}, batch.File{}, err
 	}
-	content, err := s.join(ctx, u, parts, r.MD5)
+	room := s.replace(tenant, u.Bytes)
+	defer room.Release()
+	content, err := s.join(ctx, u, parts, r.MD5, room)
 	if errors.Is(err, batch.ErrConflict) {
 		err = s.whyNot(ctx, tenant, id, "complete", err)
 	}
@@ -146,12 +144,9 @@ func (s *Service) CompleteUpload(ctx context.Context, tenant, id string, r Compl
 	if err != nil {
 		return batch.Upload{}, batch.File{}, err
 	}
-	if err := s.admitGrowth(ctx, tenant, c.bytes-u.Bytes); err != nil {
-		return batch.Upload{}, batch.File{}, errors.Join(err, s.remove(ctx, c.key))
-	}
 	nf := c.file(tenant, commit, s)
 	var f batch.File
-	err = s.record(ctx, c.key,
+	err = s.record(ctx, c.key, room,
 		func(ctx context.Context) (err error) {
 			u, f, err = s.Store.CompleteUpload(ctx, tenant, id, nf)
 			return err
@@ -207,8 +202,8 @@ func (s *Service) partsOf(ctx context.Context, u batch.Upload, ids []string) ([]
 }
 
 // join concatenates the parts. Nothing is left after an error.
-func (s *Service) join(ctx context.Context, u batch.Upload, parts []batch.UploadPart, wantMD5 string) (*measured, error) {
-	dst, err := s.measure(ctx, openai.NewID("file-"), u.Bytes, AllParts)
+func (s *Service) join(ctx context.Context, u batch.Upload, parts []batch.UploadPart, wantMD5 string, room *room) (*measured, error) {
+	dst, err := s.measure(ctx, openai.NewID("file-"), u.Bytes, AllParts, room)
 	if err != nil {
 		return nil, err
 	}

@@ -6,62 +6,113 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// room describes how much more a tenant may store.
+// The bytes by which a content of unknown size is held in advance, so that few of its writes
+// ask the database.
+const (
+	minAhead = 64 << 10
+	maxAhead = 16 << 20
+)
+
+// quota returns the limits that the store enforces.
+func (s *Service) quota() batch.Quota {
+	l := s.limits()
+	return batch.Quota{
+		Tenant: batch.StorageLimit{Bytes: l.MaxStoredBytes, Files: int64(l.MaxFiles), Uploads: int64(l.MaxOpenUploads)},
+		All:    batch.StorageLimit{Bytes: l.MaxTotalBytes, Files: int64(l.MaxTotalFiles), Uploads: int64(l.MaxTotalUploads)},
+		Parts:  int64(l.MaxUploadParts),
+	}
+}
+
+// room holds the space of a content while it arrives. Everything that uses space counts:
+// files, results, parts of pending uploads, what was deleted and is not removed yet, and what
+// else arrives at this gateway. What arrives at other gateways counts when it has a row: the
+// store checks the same limits then.
 type room struct {
-	left  int64 // bytes; -1: any number
-	limit int64
+	*Hold
+	service *Service
+	counted int64 // bytes that the content takes the place of
+	known   bool  // whether its size was declared
 }
 
-// admitStored returns how much more a tenant may store, or a *StorageError if it is nothing.
-// Everything that uses space counts: files, results, parts of pending uploads, and what was
-// deleted and is not removed yet. Contents that arrive concurrently may exceed the limits
-// together.
-func (s *Service) admitStored(ctx context.Context, tenant string) (room, error) {
-	limits := s.limits()
-	uses, err := s.Store.Storage(ctx, tenant)
-	if err != nil {
-		return room{}, err
+// admit holds the declared bytes of a new content, or returns a *batch.QuotaError. The content
+// may become larger.
+func (s *Service) admit(ctx context.Context, tenant string, declared int64) (*room, error) {
+	r := &room{Hold: &Hold{arriving: s.arriving(), tenant: tenant}, service: s, known: declared > 0}
+	if err := r.hold(ctx, batch.Stored{Files: 1, Bytes: max(0, declared)}); err != nil {
+		return nil, err
 	}
-	files, bytes := total(uses)
-	if files >= int64(limits.MaxFiles) {
-		return room{}, &StorageError{Files: files, MaxFiles: int64(limits.MaxFiles)}
-	}
-	if limits.MaxStoredBytes == 0 {
-		return room{left: -1}, nil
-	}
-	if bytes >= limits.MaxStoredBytes {
-		return room{}, &StorageError{Bytes: bytes, MaxBytes: limits.MaxStoredBytes}
-	}
-	return room{limits.MaxStoredBytes - bytes, limits.MaxStoredBytes}, nil
+	return r, nil
 }
 
-// admitGrowth returns a *StorageError if a tenant may not store n more bytes in place of
-// parts: the content of a compressed upload is larger than its parts.
-func (s *Service) admitGrowth(ctx context.Context, tenant string, n int64) error {
-	limit := s.limits().MaxStoredBytes
-	if n <= 0 || limit == 0 {
+// replace returns the room of a content that takes the place of others, of n bytes.
+func (s *Service) replace(tenant string, n int64) *room {
+	return &room{Hold: &Hold{arriving: s.arriving(), tenant: tenant}, service: s, counted: n, known: true}
+}
+
+// reach holds the space for a content of size bytes, or returns a *batch.QuotaError.
+func (r *room) reach(ctx context.Context, size int64) error {
+	need := size - r.counted - r.held.Bytes
+	if need <= 0 || !r.service.limitsBytes() {
 		return nil
 	}
-	uses, err := s.Store.Storage(ctx, tenant)
+	if !r.known {
+		ahead := max(need, min(max(size, minAhead), maxAhead))
+		if r.try(ctx, batch.Stored{Bytes: ahead}) == nil {
+			return nil
+		}
+	}
+	return r.hold(ctx, batch.Stored{Bytes: need})
+}
+
+// hold counts more, or returns a *batch.QuotaError.
+func (r *room) hold(ctx context.Context, more batch.Stored) error {
+	if r.try(ctx, more) == nil {
+		return nil
+	}
+	r.arriving.recording.Lock()
+	defer r.arriving.recording.Unlock()
+	return r.try(ctx, more)
+}
+
+func (r *room) try(ctx context.Context, more batch.Stored) error {
+	q := r.service.quota()
+	stored, all, err := r.service.stored(ctx, r.tenant, q)
 	if err != nil {
 		return err
 	}
-	_, bytes := total(uses)
-	return room{max(0, limit-bytes), limit}.check(n)
+	return r.take(more, func(arriving, allArriving batch.Stored) error {
+		if err := q.Tenant.Check(stored.Add(arriving), more, false); err != nil {
+			return err
+		}
+		return q.All.Check(all.Add(allArriving), more, true)
+	})
 }
 
-// total returns the number of contents and their bytes.
-func total(uses []batch.StorageUse) (files, bytes int64) {
-	for _, use := range uses {
-		files, bytes = files+use.Files, bytes+use.Bytes
+// stored returns what a tenant stores and what all do, each only if it is limited.
+func (s *Service) stored(ctx context.Context, tenant string, q batch.Quota) (own, all batch.Stored, err error) {
+	sum := func(l batch.StorageLimit, tenant string) (batch.Stored, error) {
+		if l.Bytes == 0 && l.Files == 0 {
+			return batch.Stored{}, nil
+		}
+		uses, err := s.Store.Storage(ctx, tenant)
+		return batch.StoredOf(uses), err
 	}
-	return files, bytes
+	if own, err = sum(q.Tenant, tenant); err != nil {
+		return own, all, err
+	}
+	all, err = sum(q.All, batch.AllTenants)
+	return own, all, err
 }
 
-// check returns a *StorageError if n more bytes do not fit.
-func (r room) check(n int64) error {
-	if r.left < 0 || n <= r.left {
-		return nil
+// limitsBytes reports whether any limit is one of bytes.
+func (s *Service) limitsBytes() bool {
+	q := s.quota()
+	return q.Tenant.Bytes > 0 || q.All.Bytes > 0
+}
+
+func (s *Service) arriving() *Arriving {
+	if s.Arriving != nil {
+		return s.Arriving
 	}
-	return &StorageError{Bytes: r.limit - r.left, MaxBytes: r.limit}
+	return &s.own
 }

@@ -28,6 +28,11 @@ type Service struct {
 	Store  Store
 	Files  batch.Files
 	Limits Limits
+	// Arriving counts what arrives, with what other services of this gateway write. If it is
+	// nil, the service has its own.
+	Arriving *Arriving
+
+	own Arriving
 
 	once      sync.Once
 	unpacking *semaphore.Weighted // made once; see unpackAtOnce
@@ -93,8 +98,8 @@ func (s *Service) remove(ctx context.Context, key string) error {
 
 // record inserts the row of a durable content. If that fails and there is no row,
 // it removes the content.
-func (s *Service) record(ctx context.Context, key string, insert, find func(context.Context) error) error {
-	err := insert(ctx)
+func (s *Service) record(ctx context.Context, key string, room *room, insert, find func(context.Context) error) error {
+	err := room.arriving.Record(func() error { return insert(ctx) }, room.Hold)
 	if err == nil {
 		return nil
 	}

@@ -137,7 +137,7 @@ func (f *files) store(ctx context.Context, filename string, content io.Reader, s
 	if err != nil {
 		return "", err
 	}
-	in, err := f.Config.Files.Begin(ctx, f.Tenant)
+	in, err := f.Config.Files.Begin(ctx, f.Tenant, 0)
 	if err != nil {
 		return "", err
 	}

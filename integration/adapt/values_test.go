@@ -93,7 +93,7 @@ var values = map[string]map[string]kind{
 		"hours":         {[]string{"22:00 full", "8-9 full", `"Mo 08:00-09:00" full`, "08:00-08:00 full", "08:00-24:01 full", `"" full`}, "use a range such as"},
 		"else":          {[]string{"1.5", "-1", "NaN", "30%", `""`}, "a number from 0 to 1"},
 		"hours_zone":    {[]string{"Europe/Atlantis", `""`, "../etc/passwd"}, "the name of a time zone"},
-		"max_in_flight": counts, "max_concurrent_batches": counts, "max_requests": counts, "max_open_uploads": counts, "max_files": counts, "max_stored_size": sizes, "max_upload_parts": counts,
+		"max_in_flight": counts, "max_concurrent_batches": counts, "max_requests": counts, "max_open_uploads": counts, "max_files": counts, "max_stored_size": sizes, "max_upload_parts": counts, "max_total_open_uploads": counts, "max_total_files": counts, "max_total_stored_size": sizes,
 		"retries": counts, "stop_after": counts,
 		"max_file_size": sizes, "max_upload_size": sizes, "max_part_size": sizes, "max_decompressed_size": sizes, "max_line_size": sizes, "memory": sizes,
 		"retry_backoff": {[]string{"0s 1s", "1s 0s", "-1s 1s", "1s 9999999h", "1 2", "soon later", "2s 1s", `"" 1s`}, "retry_backoff must"},

@@ -39,6 +39,7 @@ var (
 	fileNames    = declare(`SELECT id, filename FROM files WHERE id = ANY ($2::text[]) AND tenant = $1`)
 	largestFiles = declare(`SELECT ` + store.FileColumns + ` FROM files WHERE tenant = $2 AND ` + fileVisible + ` ORDER BY bytes DESC, seq DESC LIMIT $3`)
 	storageUse   = declare(`SELECT purpose, files, bytes FROM storage WHERE tenant IN ($1, $2) AND files <> 0 ORDER BY purpose`)
+	allStorage   = declare(`SELECT purpose, sum(files)::bigint, sum(bytes)::bigint FROM storage GROUP BY purpose HAVING sum(files) <> 0 ORDER BY purpose`)
 
 	pruneUsage   = declare(`DELETE FROM usage_15m WHERE ctid = ANY (ARRAY(SELECT ctid FROM usage_15m WHERE bucket < $1 ORDER BY bucket LIMIT $2 FOR UPDATE SKIP LOCKED))`)
 	pruneDays    = declare(`DELETE FROM usage_1d WHERE ctid = ANY (ARRAY(SELECT ctid FROM usage_1d WHERE day < $1 ORDER BY day LIMIT $2 FOR UPDATE SKIP LOCKED))`)
@@ -149,10 +150,17 @@ func (s *Store) LargestFiles(ctx context.Context, tenant string, limit int) (fil
 // Storage sums the sizes of contents.
 func (s *Store) Storage(ctx context.Context, tenant string) (uses []batch.StorageUse, err error) {
 	err = s.report(ctx, "summing storage", func(t *tx) error {
-		uses, err = all(ctx, t, store.ScanStorage, storageUse, tenant, batch.IndexTenant(tenant))
+		uses, err = t.storage(ctx, tenant)
 		return err
 	})
 	return uses, err
+}
+
+func (t *tx) storage(ctx context.Context, tenant string) ([]batch.StorageUse, error) {
+	if tenant == batch.AllTenants {
+		return all(ctx, t, store.ScanStorage, allStorage)
+	}
+	return all(ctx, t, store.ScanStorage, storageUse, tenant, batch.IndexTenant(tenant))
 }
 
 // PruneHistory removes old history.

@@ -103,13 +103,13 @@ func (s *Store) workOff(ctx context.Context, b batch.Batch) error {
 func upload(t *testing.T, s *Store) error {
 	ctx := t.Context()
 	tenant := fmt.Sprint(tenant, rand.IntN(3))
-	u, err := s.CreateUpload(ctx, batch.Upload{ID: openai.NewID("upload_"), Tenant: tenant, Purpose: openai.PurposeBatch}, time.Hour)
+	u, err := s.CreateUpload(ctx, batch.Upload{ID: openai.NewID("upload_"), Tenant: tenant, Purpose: openai.PurposeBatch}, time.Hour, batch.Quota{})
 	if err != nil {
 		return err
 	}
 	for range 3 {
 		id := openai.NewID("part_")
-		if _, err := s.AddPart(ctx, tenant, batch.UploadPart{ID: id, UploadID: u.ID, Key: id, Bytes: 1}); err != nil {
+		if _, err := s.AddPart(ctx, tenant, batch.UploadPart{ID: id, UploadID: u.ID, Key: id, Bytes: 1}, batch.Quota{}); err != nil {
 			return err
 		}
 	}

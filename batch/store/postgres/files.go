@@ -28,6 +28,7 @@ var (
 	}
 )
 
+// createFile inserts a file without a check of its quota.
 func (t *tx) createFile(ctx context.Context, f batch.NewFile) (batch.File, error) {
 	compression, err := store.EncodeCompression(f.Compression)
 	if err != nil {
@@ -41,6 +42,9 @@ func (t *tx) createFile(ctx context.Context, f batch.NewFile) (batch.File, error
 // Key is in use.
 func (s *Store) CreateFile(ctx context.Context, f batch.NewFile) (file batch.File, err error) {
 	err = s.write(ctx, "creating file", func(t *tx) error {
+		if err := t.admit(ctx, f.Quota, f.Tenant, batch.Stored{Files: 1, Bytes: f.Bytes}); err != nil {
+			return err
+		}
 		file, err = t.createFile(ctx, f)
 		return err
 	})

@@ -101,7 +101,7 @@ var indexes = map[string][]string{
 	overUploads:     {"uploads_forgettable"},
 	selectParts:     {"upload_parts_upload"},
 	countParts:      {"upload_parts_upload"},
-	openUploads:     {"uploads_pending"},
+	pendingUploads:  {"uploads_pending"},
 	selectRepeated:  {"batches_idempotency"},
 	selectOtherUser: {"batches_input"},
 	usageSince:      {"usage_15m_pkey"},

@@ -27,13 +27,13 @@ func TestRoundTrips(t *testing.T) {
 	for _, c := range claimed {
 		claims = append(claims, c.SliceClaim)
 	}
-	up, err := s.CreateUpload(ctx, batch.Upload{ID: "upload_1", Tenant: tenant}, time.Hour)
+	up, err := s.CreateUpload(ctx, batch.Upload{ID: "upload_1", Tenant: tenant}, time.Hour, batch.Quota{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var parts []string
 	for range 20 {
-		p, err := s.AddPart(ctx, tenant, batch.UploadPart{ID: openai.NewID("part_"), UploadID: up.ID, Key: openai.NewID("")})
+		p, err := s.AddPart(ctx, tenant, batch.UploadPart{ID: openai.NewID("part_"), UploadID: up.ID, Key: openai.NewID("")}, batch.Quota{})
 		if err != nil {
 			t.Fatal(err)
 		}

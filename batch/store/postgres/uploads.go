@@ -18,9 +18,8 @@ var (
 	insertPart   = declare(`INSERT INTO upload_parts (id, upload, content, bytes, created_at) VALUES ($1, $2, $3, $4, $5)`)
 	selectParts  = declare(`SELECT ` + store.PartColumns + ` FROM unnest($1::text[]) WITH ORDINALITY AS n (id, place)
 		JOIN upload_parts p ON p.id = n.id JOIN uploads u ON u.seq = p.upload WHERE p.upload = $2 ORDER BY n.place`)
-	openUploads = declare(`SELECT count(*) FROM uploads WHERE tenant = $1 AND status = 'pending' AND expires_at > $2`)
-	countParts  = declare(`SELECT count(*) FROM upload_parts WHERE upload = $1`)
-	endParts    = declare(`UPDATE upload_parts SET gone_at = $1 WHERE upload = ANY ($2::bigint[]) AND gone_at IS NULL`)
+	countParts = declare(`SELECT count(*) FROM upload_parts WHERE upload = $1`)
+	endParts   = declare(`UPDATE upload_parts SET gone_at = $1 WHERE upload = ANY ($2::bigint[]) AND gone_at IS NULL`)
 )
 
 // upload reads an upload, and with lockUpload locks it. After its time limit an upload
@@ -46,9 +45,12 @@ func (t *tx) end(status, fileID string, uploads ...int64) {
 }
 
 // CreateUpload makes a pending upload.
-func (s *Store) CreateUpload(ctx context.Context, u batch.Upload, ttl time.Duration) (batch.Upload, error) {
+func (s *Store) CreateUpload(ctx context.Context, u batch.Upload, ttl time.Duration, q batch.Quota) (batch.Upload, error) {
 	var made store.UploadRow
 	err := s.write(ctx, "creating upload", func(t *tx) (err error) {
+		if err := t.admitUpload(ctx, q, u); err != nil {
+			return err
+		}
 		made, err = one(ctx, t, store.ScanUploadRow, insertUpload, u.ID, u.Tenant, u.Filename, u.Purpose, u.MimeType, u.Bytes, u.FileTTL.Microseconds(),
 			t.micros(), store.Micros(t.now.Add(ttl)))
 		return err
@@ -66,15 +68,6 @@ func (s *Store) Upload(ctx context.Context, tenant, id string) (batch.Upload, er
 	return u.Upload, err
 }
 
-// OpenUploads counts pending uploads.
-func (s *Store) OpenUploads(ctx context.Context, tenant string) (n int, err error) {
-	err = s.read(ctx, "counting uploads", func(t *tx) error {
-		n, err = one(ctx, t, store.ScanCount, openUploads, tenant, t.micros())
-		return err
-	})
-	return n, err
-}
-
 // CountParts counts the parts of an upload.
 func (s *Store) CountParts(ctx context.Context, tenant, uploadID string) (n int, err error) {
 	err = s.read(ctx, "counting parts", func(t *tx) error {
@@ -88,10 +81,13 @@ func (s *Store) CountParts(ctx context.Context, tenant, uploadID string) (n int,
 }
 
 // AddPart adds a part to a pending upload.
-func (s *Store) AddPart(ctx context.Context, tenant string, p batch.UploadPart) (batch.UploadPart, error) {
+func (s *Store) AddPart(ctx context.Context, tenant string, p batch.UploadPart, q batch.Quota) (batch.UploadPart, error) {
 	err := s.write(ctx, "adding part", func(t *tx) error {
 		u, err := t.pendingUpload(ctx, tenant, p.UploadID)
 		if err != nil {
+			return err
+		}
+		if err := t.admitPart(ctx, q, u, p); err != nil {
 			return err
 		}
 		p.CreatedAt = t.now
@@ -134,6 +130,9 @@ func (s *Store) CompleteUpload(ctx context.Context, tenant, id string, f batch.N
 	)
 	err := s.write(ctx, "completing upload", func(t *tx) (err error) {
 		if u, err = t.pendingUpload(ctx, tenant, id); err != nil {
+			return err
+		}
+		if err := t.admit(ctx, f.Quota, tenant, batch.Stored{Bytes: f.Bytes - u.Bytes}); err != nil {
 			return err
 		}
 		if file, err = t.createFile(ctx, f); err != nil {

@@ -41,6 +41,7 @@ var (
 	largestFiles = reads(`SELECT ` + store.FileColumns + ` FROM files INDEXED BY files_size
 		WHERE tenant = ?2 AND ` + fileVisible + ` ORDER BY bytes DESC, seq DESC LIMIT ?3`)
 	storageUse = reads(`SELECT purpose, files, bytes FROM storage WHERE tenant IN (?, ?) AND files <> 0 ORDER BY purpose`)
+	allStorage = reads(`SELECT purpose, sum(files), sum(bytes) FROM storage GROUP BY purpose HAVING sum(files) <> 0 ORDER BY purpose`)
 
 	pruneUsage   = writes(`DELETE FROM usage_15m WHERE (tenant, bucket, class, model, endpoint) IN (SELECT tenant, bucket, class, model, endpoint FROM usage_15m INDEXED BY usage_15m_age WHERE bucket < ? LIMIT ?)`)
 	pruneDays    = writes(`DELETE FROM usage_1d WHERE (tenant, day, class, model) IN (SELECT tenant, day, class, model FROM usage_1d INDEXED BY usage_1d_age WHERE day < ? LIMIT ?)`)
@@ -160,10 +161,17 @@ func (s *Store) LargestFiles(ctx context.Context, tenant string, limit int) (fil
 // Storage sums the sizes of contents.
 func (s *Store) Storage(ctx context.Context, tenant string) (uses []batch.StorageUse, err error) {
 	err = s.read(ctx, "summing storage", func(t *tx) error {
-		uses, err = all(ctx, t, storageUse, store.ScanStorage, tenant, batch.IndexTenant(tenant))
+		uses, err = t.storage(ctx, tenant)
 		return err
 	})
 	return uses, err
+}
+
+func (t *tx) storage(ctx context.Context, tenant string) ([]batch.StorageUse, error) {
+	if tenant == batch.AllTenants {
+		return all(ctx, t, allStorage, store.ScanStorage)
+	}
+	return all(ctx, t, storageUse, store.ScanStorage, tenant, batch.IndexTenant(tenant))
 }
 
 // PruneHistory removes old history.

@@ -25,6 +25,7 @@ var scans = map[*statement][]string{
 	upstreamModels:             {"SCAN upstream_models USING INDEX upstream_models_told"},
 	selectKeys:                 {"SCAN api_keys"},
 	batchStatesOfAll:           {"SCAN batch_states"}, // a row for each status of a tenant
+	allStorage:                 {"SCAN storage"},      // a row for each purpose of a tenant
 	countKeys:                  {"SCAN api_keys USING COVERING INDEX sqlite_autoindex_api_keys_2"},
 	forgetKey:                  {"SCAN api_keys"},
 	forgetUpstreams:            {"SCAN upstream_models USING COVERING INDEX upstream_models_told"},
@@ -32,7 +33,7 @@ var scans = map[*statement][]string{
 
 // sorters are statements that may sort: the sums of a period, whose number does not
 // depend on the number of rows, and a few rows.
-var sorters = map[*statement]bool{usageSeries: true, usageByModel: true, dailySeries: true, dailyByModel: true, eventSeries: true, storageUse: true, fileUses: true, batchStatesOfAll: true, tenantUsage: true, allUsage: true}
+var sorters = map[*statement]bool{usageSeries: true, usageByModel: true, dailySeries: true, dailyByModel: true, eventSeries: true, storageUse: true, allStorage: true, fileUses: true, batchStatesOfAll: true, tenantUsage: true, allUsage: true}
 
 var pausedPage = finders[store.Filter{Paused: true}].page
 

@@ -15,7 +15,6 @@ var (
 	endUpload    = writes(`UPDATE uploads SET status = ?, file_id = ?, ended_at = ? WHERE seq = ?`)
 	insertPart   = writes(`INSERT INTO upload_parts (id, upload, content, bytes, created_at) VALUES (?, ?, ?, ?, ?)`)
 	selectPart   = reads(`SELECT ` + store.PartColumns + ` FROM upload_parts p JOIN uploads u ON u.seq = p.upload WHERE p.id = ? AND p.upload = ?`)
-	openUploads  = reads(`SELECT count(*) FROM uploads WHERE tenant = ? AND status = 'pending' AND expires_at > ?`)
 	countParts   = reads(`SELECT count(*) FROM upload_parts WHERE upload = ?`)
 	endParts     = writes(`UPDATE upload_parts SET gone_at = ? WHERE upload = ? AND gone_at IS NULL`)
 )
@@ -46,9 +45,12 @@ func (t *tx) end(ctx context.Context, u store.UploadRow) error {
 }
 
 // CreateUpload makes a pending upload.
-func (s *Store) CreateUpload(ctx context.Context, u batch.Upload, ttl time.Duration) (batch.Upload, error) {
+func (s *Store) CreateUpload(ctx context.Context, u batch.Upload, ttl time.Duration, q batch.Quota) (batch.Upload, error) {
 	var made store.UploadRow
 	err := s.write(ctx, "creating upload", func(t *tx) (err error) {
+		if err := t.admitUpload(ctx, q, u); err != nil {
+			return err
+		}
 		made, err = one(ctx, t, insertUpload, store.ScanUploadRow, u.ID, u.Tenant, u.Filename, u.Purpose, u.MimeType, u.Bytes, u.FileTTL.Microseconds(),
 			store.Micros(t.now), store.Micros(t.now.Add(ttl)))
 		return err
@@ -66,15 +68,6 @@ func (s *Store) Upload(ctx context.Context, tenant, id string) (batch.Upload, er
 	return u.Upload, err
 }
 
-// OpenUploads counts pending uploads.
-func (s *Store) OpenUploads(ctx context.Context, tenant string) (n int, err error) {
-	err = s.read(ctx, "counting uploads", func(t *tx) error {
-		n, err = one(ctx, t, openUploads, store.ScanCount, tenant, store.Micros(t.now))
-		return err
-	})
-	return n, err
-}
-
 // CountParts counts the parts of an upload.
 func (s *Store) CountParts(ctx context.Context, tenant, uploadID string) (n int, err error) {
 	err = s.read(ctx, "counting parts", func(t *tx) error {
@@ -88,10 +81,13 @@ func (s *Store) CountParts(ctx context.Context, tenant, uploadID string) (n int,
 }
 
 // AddPart adds a part to a pending upload.
-func (s *Store) AddPart(ctx context.Context, tenant string, p batch.UploadPart) (batch.UploadPart, error) {
+func (s *Store) AddPart(ctx context.Context, tenant string, p batch.UploadPart, q batch.Quota) (batch.UploadPart, error) {
 	err := s.write(ctx, "adding part", func(t *tx) error {
 		u, err := t.pendingUpload(ctx, tenant, p.UploadID)
 		if err != nil {
+			return err
+		}
+		if err := t.admitPart(ctx, q, u, p); err != nil {
 			return err
 		}
 		p.CreatedAt = t.now
@@ -133,6 +129,9 @@ func (s *Store) CompleteUpload(ctx context.Context, tenant, id string, f batch.N
 	)
 	err := s.write(ctx, "completing upload", func(t *tx) (err error) {
 		if u, err = t.pendingUpload(ctx, tenant, id); err != nil {
+			return err
+		}
+		if err := t.admit(ctx, f.Quota, tenant, batch.Stored{Bytes: f.Bytes - u.Bytes}); err != nil {
 			return err
 		}
 		if file, err = t.createFile(ctx, f); err != nil {

@@ -323,7 +323,7 @@ var collectTests = []test{
 		e.fileGone(f.ID, false)
 	}},
 	{"a pending upload is not forgotten", func(e *env) {
-		u, err := e.s.CreateUpload(e.Context(), batch.Upload{ID: "upload_long", Tenant: tenant, Purpose: "batch"}, 10*time.Hour)
+		u, err := e.s.CreateUpload(e.Context(), batch.Upload{ID: "upload_long", Tenant: tenant, Purpose: "batch"}, 10*time.Hour, batch.Quota{})
 		e.ok(err)
 		e.db.Advance(5 * time.Hour)
 		equal(e, "forgotten", e.forget(), 0)

@@ -110,9 +110,9 @@ func testReopen(e *env) {
 		f.TTL = time.Hour
 		f.Compression = &openai.Compression{Format: "gzip", OriginalSize: 10, DecompressedSize: 35, CompressionRatio: 3.5}
 	})
-	up, err := e.s.CreateUpload(e.Context(), batch.Upload{ID: "upload_1", Tenant: tenant, Filename: "a.jsonl", Purpose: "batch", Bytes: 7, FileTTL: time.Hour}, time.Hour)
+	up, err := e.s.CreateUpload(e.Context(), batch.Upload{ID: "upload_1", Tenant: tenant, Filename: "a.jsonl", Purpose: "batch", Bytes: 7, FileTTL: time.Hour}, time.Hour, batch.Quota{})
 	e.ok(err)
-	_, err = e.s.AddPart(e.Context(), tenant, batch.UploadPart{ID: "part_1", UploadID: up.ID, Key: "part-key", Bytes: 7})
+	_, err = e.s.AddPart(e.Context(), tenant, batch.UploadPart{ID: "part_1", UploadID: up.ID, Key: "part-key", Bytes: 7}, batch.Quota{})
 	e.ok(err)
 	e.completed(func(b *batch.NewBatch) { b.Metadata = map[string]string{"b": "2", "a": "1"} })
 	e.failed()

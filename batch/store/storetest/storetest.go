@@ -39,6 +39,7 @@ func Run(t *testing.T, database func(t *testing.T) Database) {
 		{"Open", openTests},
 		{"Files", fileTests},
 		{"Uploads", uploadTests},
+		{"Quotas", quotaTests},
 		{"Batches", batchTests},
 		{"Control", controlTests},
 		{"Idempotency", idempotencyTests},

@@ -28,7 +28,7 @@ var tenantTests = []test{
 		p := e.part(u)
 		_, err := e.s.Upload(e.Context(), rival, u.ID)
 		e.is(err, batch.ErrNotFound)
-		_, err = e.s.AddPart(e.Context(), rival, batch.UploadPart{ID: "part_theirs", UploadID: u.ID, Key: "theirs"})
+		_, err = e.s.AddPart(e.Context(), rival, batch.UploadPart{ID: "part_theirs", UploadID: u.ID, Key: "theirs"}, batch.Quota{})
 		e.is(err, batch.ErrNotFound)
 		_, err = e.s.Parts(e.Context(), rival, u.ID, []string{p.ID})
 		e.is(err, batch.ErrNotFound)

@@ -1,6 +1,9 @@
 package storetest
 
 import (
+	"errors"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
@@ -11,7 +14,7 @@ func (e *env) upload() batch.Upload {
 	e.Helper()
 	u, err := e.s.CreateUpload(e.Context(), batch.Upload{
 		ID: e.id("upload_"), Tenant: tenant, Filename: "big.jsonl", Purpose: "batch", MimeType: "application/jsonl", Bytes: 30, FileTTL: 2 * time.Hour,
-	}, time.Hour)
+	}, time.Hour, batch.Quota{})
 	e.ok(err)
 	return u
 }
@@ -20,7 +23,7 @@ func (e *env) upload() batch.Upload {
 func (e *env) part(u batch.Upload) batch.UploadPart {
 	e.Helper()
 	id := e.id("part_")
-	p, err := e.s.AddPart(e.Context(), tenant, batch.UploadPart{ID: id, UploadID: u.ID, Key: "content-" + id, Bytes: 10})
+	p, err := e.s.AddPart(e.Context(), tenant, batch.UploadPart{ID: id, UploadID: u.ID, Key: "content-" + id, Bytes: 10}, batch.Quota{})
 	e.ok(err)
 	return p
 }
@@ -28,7 +31,7 @@ func (e *env) part(u batch.Upload) batch.UploadPart {
 // over checks that an ended upload accepts no change.
 func (e *env) over(u batch.Upload) {
 	e.Helper()
-	_, err := e.s.AddPart(e.Context(), tenant, batch.UploadPart{ID: e.id("part_"), UploadID: u.ID, Key: e.id("late-"), Bytes: 1})
+	_, err := e.s.AddPart(e.Context(), tenant, batch.UploadPart{ID: e.id("part_"), UploadID: u.ID, Key: e.id("late-"), Bytes: 1}, batch.Quota{})
 	e.is(err, batch.ErrConflict)
 	late := e.newFile()
 	_, _, err = e.s.CompleteUpload(e.Context(), tenant, u.ID, late)
@@ -60,24 +63,13 @@ var uploadTests = []test{
 		e.ok(err)
 		equal(e, "no parts", got, nil)
 	}},
-	{"uploads and parts are counted", func(e *env) {
-		before, err := e.s.OpenUploads(e.Context(), tenant)
-		e.ok(err)
-		u, cancelled := e.upload(), e.upload()
+	{"parts are counted", func(e *env) {
+		u := e.upload()
 		e.part(u)
 		e.part(u)
-		e.part(cancelled)
-		_, err = e.s.CancelUpload(e.Context(), tenant, cancelled.ID)
-		e.ok(err)
-		open, err := e.s.OpenUploads(e.Context(), tenant)
-		e.ok(err)
-		equal(e, "open uploads", open-before, 1)
 		parts, err := e.s.CountParts(e.Context(), tenant, u.ID)
 		e.ok(err)
 		equal(e, "parts", parts, 2)
-		theirs, err := e.s.OpenUploads(e.Context(), rival)
-		e.ok(err)
-		equal(e, "open uploads of another tenant", theirs, 0)
 		_, err = e.s.CountParts(e.Context(), rival, u.ID)
 		e.is(err, batch.ErrNotFound)
 	}},
@@ -92,7 +84,7 @@ var uploadTests = []test{
 	{"an unknown upload is not found", func(e *env) {
 		_, err := e.s.Upload(e.Context(), tenant, "upload_unknown")
 		e.is(err, batch.ErrNotFound)
-		_, err = e.s.AddPart(e.Context(), tenant, batch.UploadPart{ID: "part_1", UploadID: "upload_unknown", Key: "k"})
+		_, err = e.s.AddPart(e.Context(), tenant, batch.UploadPart{ID: "part_1", UploadID: "upload_unknown", Key: "k"}, batch.Quota{})
 		e.is(err, batch.ErrNotFound)
 		_, err = e.s.Parts(e.Context(), tenant, "upload_unknown", nil)
 		e.is(err, batch.ErrNotFound)
@@ -191,5 +183,125 @@ var uploadTests = []test{
 			equal(e, "expired uploads", n, want)
 		}
 		e.part(young)
+	}},
+}
+
+// quotaError returns the *batch.QuotaError of an error, without one the test fails.
+func (e *env) quotaError(err error) batch.QuotaError {
+	e.Helper()
+	refused, ok := errors.AsType[*batch.QuotaError](err)
+	if !ok {
+		e.Fatalf("got %v, want a *batch.QuotaError", err)
+	}
+	return *refused
+}
+
+// create makes a file of a tenant.
+func (e *env) create(owner string, size int64, q batch.Quota) error {
+	f := e.newFile()
+	f.Tenant, f.Bytes, f.Quota = owner, size, q
+	_, err := e.s.CreateFile(e.Context(), f)
+	return err
+}
+
+func (e *env) stored(owner string) batch.Stored {
+	e.Helper()
+	uses, err := e.s.Storage(e.Context(), owner)
+	e.ok(err)
+	return batch.StoredOf(uses)
+}
+
+var quotaTests = []test{
+	{"a file may exceed no limit", func(e *env) {
+		e.ok(e.create(tenant, 60, batch.Quota{}))
+		e.ok(e.create(rival, 30, batch.Quota{}))
+		equal(e, "stored by all", e.stored(batch.AllTenants), batch.Stored{Files: 2, Bytes: 90})
+		all := func(l batch.StorageLimit) batch.Quota { return batch.Quota{All: l} }
+		own := func(l batch.StorageLimit) batch.Quota { return batch.Quota{Tenant: l} }
+		equal(e, "bytes", e.quotaError(e.create(tenant, 41, own(batch.StorageLimit{Bytes: 100}))), batch.QuotaError{Kind: batch.QuotaBytes, Used: 60, Max: 100})
+		equal(e, "files", e.quotaError(e.create(tenant, 1, own(batch.StorageLimit{Files: 1}))), batch.QuotaError{Kind: batch.QuotaFiles, Used: 1, Max: 1})
+		equal(e, "bytes of all", e.quotaError(e.create(tenant, 11, all(batch.StorageLimit{Bytes: 100}))), batch.QuotaError{Kind: batch.QuotaBytes, All: true, Used: 90, Max: 100})
+		equal(e, "files of all", e.quotaError(e.create(tenant, 1, all(batch.StorageLimit{Files: 2}))), batch.QuotaError{Kind: batch.QuotaFiles, All: true, Used: 2, Max: 2})
+		equal(e, "stored after refusals", e.stored(batch.AllTenants), batch.Stored{Files: 2, Bytes: 90})
+		e.ok(e.create(tenant, 10, all(batch.StorageLimit{Bytes: 100, Files: 3})))
+		e.ok(e.create(tenant, 30, own(batch.StorageLimit{Bytes: 100, Files: 3})))
+	}},
+	{"an upload and its parts may exceed no limit", func(e *env) {
+		begin := func(owner string, size int64, q batch.Quota) (batch.Upload, error) {
+			return e.s.CreateUpload(e.Context(), batch.Upload{ID: e.id("upload_"), Tenant: owner, Purpose: "batch", Bytes: size}, time.Hour, q)
+		}
+		add := func(u batch.Upload, size int64, q batch.Quota) error {
+			id := e.id("part_")
+			_, err := e.s.AddPart(e.Context(), tenant, batch.UploadPart{ID: id, UploadID: u.ID, Key: "content-" + id, Bytes: size}, q)
+			return err
+		}
+		own := batch.Quota{Tenant: batch.StorageLimit{Bytes: 100, Files: 2, Uploads: 2}, Parts: 3}
+		u, err := begin(tenant, 100, own)
+		e.ok(err)
+		_, err = begin(tenant, 101, own)
+		equal(e, "bytes of an upload", e.quotaError(err).Kind, batch.QuotaBytes)
+		second, err := begin(tenant, 1, own)
+		e.ok(err)
+		_, err = begin(tenant, 1, own)
+		equal(e, "uploads", e.quotaError(err), batch.QuotaError{Kind: batch.QuotaUploads, Used: 2, Max: 2})
+		_, err = begin(rival, 1, batch.Quota{All: batch.StorageLimit{Uploads: 2}})
+		equal(e, "uploads of all", e.quotaError(err), batch.QuotaError{Kind: batch.QuotaUploads, All: true, Used: 2, Max: 2})
+		_, err = e.s.CancelUpload(e.Context(), tenant, second.ID)
+		e.ok(err)
+		_, err = begin(rival, 1, batch.Quota{All: batch.StorageLimit{Uploads: 2}})
+		e.ok(err)
+		e.ok(add(u, 60, own))
+		equal(e, "bytes of a part", e.quotaError(add(u, 41, own)).Kind, batch.QuotaBytes)
+		e.ok(add(u, 40, own))
+		equal(e, "files of a part", e.quotaError(add(u, 1, batch.Quota{Tenant: batch.StorageLimit{Files: 2}})).Kind, batch.QuotaFiles)
+		e.ok(add(u, 1, batch.Quota{Parts: 3}))
+		equal(e, "parts", e.quotaError(add(u, 1, batch.Quota{Parts: 3})), batch.QuotaError{Kind: batch.QuotaParts, Used: 3, Max: 3})
+
+		f := e.newFile()
+		f.Bytes, f.Quota = 102, own
+		_, _, err = e.s.CompleteUpload(e.Context(), tenant, u.ID, f)
+		equal(e, "bytes beyond those of the upload", e.quotaError(err).Kind, batch.QuotaBytes)
+		f.Bytes = 100 // in place of the parts
+		_, _, err = e.s.CompleteUpload(e.Context(), tenant, u.ID, f)
+		e.ok(err)
+		equal(e, "stored", e.stored(tenant), batch.Stored{Files: 1, Bytes: 100})
+	}},
+	{"concurrent contents exceed no limit together", func(e *env) {
+		u := e.upload()
+		q := batch.Quota{Tenant: batch.StorageLimit{Bytes: 100}, All: batch.StorageLimit{Bytes: 150, Uploads: 10}, Parts: 5}
+		var (
+			wg             sync.WaitGroup
+			mine, theirs   atomic.Int64
+			parts, uploads atomic.Int64
+		)
+		count := func(n *atomic.Int64, err error) {
+			if err == nil {
+				n.Add(1)
+			} else if _, refused := errors.AsType[*batch.QuotaError](err); !refused {
+				e.Error(err)
+			}
+		}
+		for range 25 {
+			wg.Go(func() { count(&mine, e.create(tenant, 10, q)) })
+			wg.Go(func() { count(&theirs, e.create(rival, 10, q)) })
+			wg.Go(func() {
+				id := e.id("part_")
+				_, err := e.s.AddPart(e.Context(), tenant, batch.UploadPart{ID: id, UploadID: u.ID, Key: id, Bytes: 10}, q)
+				count(&parts, err)
+			})
+			wg.Go(func() {
+				_, err := e.s.CreateUpload(e.Context(), batch.Upload{ID: e.id("upload_"), Tenant: rival, Purpose: "batch"}, time.Hour, q)
+				count(&uploads, err)
+			})
+		}
+		wg.Wait()
+		equal(e, "stored by all", e.stored(batch.AllTenants).Bytes, int64(150))
+		if own := e.stored(tenant).Bytes; own > 100 || own != 10*(mine.Load()+parts.Load()) || parts.Load() > 5 {
+			e.Errorf("got %d bytes, %d files and %d parts, want at most 100 bytes and 5 parts", own, mine.Load(), parts.Load())
+		}
+		if stored := e.stored(rival).Bytes; stored > 100 || stored != 10*theirs.Load() {
+			e.Errorf("got %d bytes of %d files, want at most 100", stored, theirs.Load())
+		}
+		equal(e, "uploads", uploads.Load(), int64(9)) // with u
 	}},
 }
