@@ -61,6 +61,17 @@ type Key struct {
 	PreviousUntil time.Time
 }
 
+// NewKey describes a key that a client wants to make.
+type NewKey struct {
+	ID        string // "" for a random one; a repeated request with the same id makes no second key
+	Name      string
+	Tenant    string   // "" for that of the client
+	Scopes    []string // empty: live and batch
+	Models    []string
+	Limits    Limits
+	ExpiresAt time.Time // zero: never
+}
+
 // Generate returns a new key: the prefix and 256 random bits.
 func Generate() (secret string) {
 	var b [secretBytes]byte
@@ -100,8 +111,8 @@ func (k *Key) Check() error {
 		return fmt.Errorf("a key can name %d models, not %d", maxModels, len(k.Models))
 	}
 	for _, model := range k.Models {
-		if model == "" || len(model) > maxModelName {
-			return errors.New("the name of a model is empty or too long")
+		if model == "" || len(model) > maxModelName || strings.ContainsFunc(model, unprintable) {
+			return errors.New("the name of a model is empty, too long, or has characters that cannot be printed")
 		}
 	}
 	return k.Limits.Check()

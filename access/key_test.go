@@ -41,6 +41,7 @@ func TestCheckKey(t *testing.T) {
 		"a slash in a tenant":    func(k *Key) { k.Tenant = "a/b" },
 		"the tenant *":           func(k *Key) { k.Tenant = "*" },
 		"no scope":               func(k *Key) { k.Scopes = nil },
+		"control in a model":     func(k *Key) { k.Models = []string{"a\x1b[2Jb"} },
 		"too many models":        func(k *Key) { k.Models = make([]string, 101) },
 		"an empty model":         func(k *Key) { k.Models = []string{""} },
 		"a model without an end": func(k *Key) { k.Models = []string{strings.Repeat("m", 257)} },

@@ -3,6 +3,7 @@ package access
 import (
 	"crypto/subtle"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -21,6 +22,15 @@ func (r *Ring) Add(k Key) error {
 	}
 	r.keys = append(r.keys, k)
 	return nil
+}
+
+// Keys returns the keys without their hashes, in the order in which they were added.
+func (r *Ring) Keys() []Key {
+	keys := slices.Clone(r.keys)
+	for i := range keys {
+		keys[i].Hash = Hash{}
+	}
+	return keys
 }
 
 // Len returns the number of keys.

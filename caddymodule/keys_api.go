@@ -1,16 +1,12 @@
 package caddymodule
 
 import (
-	"errors"
 	"net/http"
 	"regexp"
 	"strings"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/tidegate/tidegate/access"
-	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -52,9 +48,6 @@ type keyRequest struct {
 type rotateRequest struct {
 	OverlapSeconds int64 `json:"overlap_seconds"`
 }
-
-// maxOverlap limits how long the previous key is accepted.
-const maxOverlap = 30 * 24 * time.Hour
 
 func objectOf(k access.Key, secret string) keyObject {
 	o := keyObject{
@@ -108,39 +101,14 @@ func (h *APIHandler) manageKeys(w http.ResponseWriter, r *http.Request, path str
 		err = openai.MethodNotAllowed(r.Method, r.URL.Path)
 	}
 	if err != nil {
-		openai.WriteError(w, r, keyError(err))
+		openai.WriteError(w, r, err)
 		return
 	}
 	writeJSON(w, r, http.StatusOK, answer)
 }
 
-// keyError returns the answer for an error.
-func keyError(err error) error {
-	if e, ok := errors.AsType[*openai.Error](err); ok {
-		return e
-	}
-	switch {
-	case errors.Is(err, batch.ErrNotFound):
-		return openai.NotFound("", "There is no such key.")
-	case errors.Is(err, batch.ErrConflict):
-		return openai.Conflict("The key is revoked or has expired.")
-	case errors.Is(err, batch.ErrTooManyKeys):
-		return openai.Conflict("There are %d keys, which is the limit. Revoke keys that are not used.", batch.KeysKept)
-	case errors.Is(err, access.ErrFirstKey):
-		return &openai.Error{Status: http.StatusConflict, Type: openai.TypeInvalidRequest, Code: "first_key_not_admin", Message: "The first key needs the scope admin, without models and without expiry: from then on, clients without a key are refused, and no one else could manage keys. Make it first (tidegate keys create NAME --scopes admin), or configure a key with the scope admin.", NoRetry: true}
-	case errors.Is(err, access.ErrLastAdmin):
-		return &openai.Error{Status: http.StatusConflict, Type: openai.TypeInvalidRequest, Code: "last_admin_key", Message: "No other key with the scope admin would remain that does not expire, and the configuration has none. Make another one first, or configure one.", NoRetry: true}
-	case errors.Is(err, access.ErrMoreRights):
-		return &openai.Error{Status: http.StatusForbidden, Type: openai.TypeInvalidRequest, Code: "more_rights", Message: err.Error()}
-	case errors.Is(err, batch.ErrUnavailable):
-		return openai.Unavailable(startingRetry, "Keys cannot be read or changed now.").WithCause(err)
-	default:
-		return openai.Internal(err)
-	}
-}
-
 func (h *APIHandler) listKeys(r *http.Request) (keyList, error) {
-	keys, _, err := h.app.runtime.engine.Store().Keys(r.Context())
+	keys, err := h.keys().Keys(r.Context())
 	list := keyList{Object: "list", Data: []keyObject{}}
 	for _, k := range keys {
 		list.Data = append(list.Data, objectOf(k, ""))
@@ -149,7 +117,7 @@ func (h *APIHandler) listKeys(r *http.Request) (keyList, error) {
 }
 
 func (h *APIHandler) getKey(r *http.Request, id string) (keyObject, error) {
-	k, err := h.app.runtime.engine.Store().Key(r.Context(), id)
+	k, err := h.keys().Key(r.Context(), id)
 	return objectOf(k, ""), err
 }
 
@@ -158,46 +126,17 @@ func (h *APIHandler) createKey(w http.ResponseWriter, r *http.Request) (keyObjec
 	if err := readObject(w, r, &request); err != nil {
 		return keyObject{}, err
 	}
-	client := clientOf(r)
-	k := access.Key{ID: openai.NewID("key_"), Name: request.Name, Tenant: request.Tenant, Models: request.Models, Limits: request.Limits, CreatedBy: client.KeyID}
-	if k.Tenant == "" {
-		k.Tenant = client.Tenant
-	}
-	if len(request.Scopes) == 0 {
-		request.Scopes = []string{string(access.Live), string(access.Batch)}
-	}
-	var err error
-	if k.Scopes, err = access.ParseScopes(request.Scopes); err != nil {
-		return keyObject{}, openai.InvalidRequest("scopes", "invalid_value", "%s.", err)
-	}
+	n := access.NewKey{Name: request.Name, Tenant: request.Tenant, Scopes: request.Scopes, Models: request.Models, Limits: request.Limits}
 	if request.ExpiresAt != 0 {
-		if k.ExpiresAt = time.Unix(request.ExpiresAt, 0).UTC(); !k.ExpiresAt.After(time.Now()) || k.ExpiresAt.Year() > 9999 {
-			return keyObject{}, openai.InvalidRequest("expires_at", "invalid_value", "'expires_at' must be in the future, in seconds since 1970.")
-		}
+		n.ExpiresAt = time.Unix(request.ExpiresAt, 0).UTC()
 	}
-	if err := k.Check(); err != nil {
-		return keyObject{}, openai.InvalidRequest("", "invalid_value", "%s.", err)
-	}
-	if err := client.Covers(k); err != nil {
-		return keyObject{}, err
-	}
-	secret := access.Generate()
-	k.Hash = access.Sum(secret)
-	made, err := h.app.runtime.engine.Store().CreateKey(r.Context(), k, h.app.keepAdmin(func(keys []access.Key) error { return access.CheckFirst(keys, &k) }))
-	if err != nil {
-		return keyObject{}, err
-	}
-	h.keysChanged(r, "created", made)
-	return objectOf(made, secret), nil
+	k, secret, err := h.keys().Create(r.Context(), n)
+	return objectOf(k, secret), err
 }
 
 func (h *APIHandler) revokeKey(r *http.Request, id string) (keyObject, error) {
-	k, err := h.app.runtime.engine.Store().RevokeKey(r.Context(), id, h.app.keepAdmin(func(keys []access.Key) error { return access.CheckRevoke(keys, id) }))
-	if err != nil {
-		return keyObject{}, err
-	}
-	h.keysChanged(r, "revoked", k)
-	return objectOf(k, ""), nil
+	k, err := h.keys().Revoke(r.Context(), id)
+	return objectOf(k, ""), err
 }
 
 func (h *APIHandler) rotateKey(w http.ResponseWriter, r *http.Request, id string) (keyObject, error) {
@@ -205,37 +144,11 @@ func (h *APIHandler) rotateKey(w http.ResponseWriter, r *http.Request, id string
 	if err := readObject(w, r, &request); err != nil {
 		return keyObject{}, err
 	}
-	if request.OverlapSeconds < 0 || request.OverlapSeconds > int64(maxOverlap/time.Second) {
-		return keyObject{}, openai.InvalidRequest("overlap_seconds", "invalid_value", "'overlap_seconds' must be from 0 to %d.", int64(maxOverlap/time.Second))
+	if request.OverlapSeconds < 0 || request.OverlapSeconds > int64(maxOverlap/time.Second) { // a duration could overflow
+		request.OverlapSeconds = -1
 	}
-	store := h.app.runtime.engine.Store()
-	k, err := store.Key(r.Context(), id)
-	if err != nil {
-		return keyObject{}, err
-	}
-	if err := clientOf(r).Covers(k); err != nil { // the answer has the new secret
-		return keyObject{}, err
-	}
-	secret := access.Generate()
-	if k, err = store.RotateKey(r.Context(), id, access.Sum(secret), time.Duration(request.OverlapSeconds)*time.Second); err != nil {
-		return keyObject{}, err
-	}
-	h.keysChanged(r, "rotated", k)
-	return objectOf(k, secret), nil
+	k, secret, err := h.keys().Rotate(r.Context(), id, time.Duration(request.OverlapSeconds)*time.Second)
+	return objectOf(k, secret), err
 }
 
-// keepAdmin returns a check of changes of keys, nil if every change is allowed because
-// keys can be managed without a managed key.
-func (a *App) keepAdmin(check batch.KeysCheck) batch.KeysCheck {
-	if a.keys.Administers(time.Now()) || a.users != nil && a.users.administrators || a.AuthOff && a.keys.Len() == 0 {
-		return nil
-	}
-	return check
-}
-
-// keysChanged logs a change, and applies it on this gateway at once. If that fails, the
-// directory applies it as soon as the store answers.
-func (h *APIHandler) keysChanged(r *http.Request, what string, k access.Key) {
-	h.app.runtime.log.Info("key changed", zap.String("change", what), zap.String("key", k.ID), zap.String("name", k.Name), zap.String("tenant", k.Tenant), zap.String("by", clientOf(r).KeyID))
-	_ = h.app.runtime.directory.Refresh(r.Context())
-}
+func (h *APIHandler) keys() keyService { return keyService{h.app} }

@@ -124,6 +124,14 @@ func (t *routeTable) fill() {
 
 	t.get(operate, "/doctor", d.doctor)
 	t.get(access.Admin, "/audit", d.audit)
+
+	t.get(access.Admin, "/keys", d.keyList)
+	t.post(access.Admin, "/keys", d.createKey)
+	t.get(access.Admin, "/keys/new", d.newKey)
+	t.get(access.Admin, "/keys/{id}/rotate", d.askRotateKey)
+	t.post(access.Admin, "/keys/{id}/rotate", d.rotateKey)
+	t.get(access.Admin, "/keys/{id}/revoke", d.askRevokeKey)
+	t.post(access.Admin, "/keys/{id}/revoke", d.revokeKey)
 }
 
 func (d *Dashboard) routes() http.Handler {

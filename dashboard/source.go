@@ -26,6 +26,7 @@ type Source struct {
 	Upstreams  Upstreams
 	Doctor     Doctor
 	Audit      Audit
+	Keys       Keys
 }
 
 // Overview provides the current state.

@@ -221,11 +221,11 @@ func Signed(n int) string {
 // tone returns the colour of a state.
 func tone(state string) string {
 	switch state {
-	case "up", "completed", "ok":
+	case "up", "completed", "ok", "valid":
 		return "good"
 	case "busy", "loading", "draining", "paused", "warning", "cancelling", "needed":
 		return "warn"
-	case "down", "suspect", "failed", "failing", "expired":
+	case "down", "suspect", "failed", "failing", "expired", "revoked":
 		return "bad"
 	case "in_progress", "finalizing", "validating", "running":
 		return "busy"

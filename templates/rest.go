@@ -15,6 +15,9 @@ type Confirmation struct {
 	Action, Back   templ.SafeURL
 	// Option is the name of a checkbox, "" for none.
 	Option, OptionText string
+	// Choice is the name of a list of choices with their texts, "" for none.
+	Choice, ChoiceText string
+	Choices            []Pair
 }
 
 // NewBatch is the model of the page that creates a batch.

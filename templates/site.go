@@ -49,6 +49,7 @@ var sections = []section{
 	{name: "Files", path: "files"},
 	{name: "Upstreams", path: "upstreams"},
 	{name: "Doctor", path: "doctor"},
+	{name: "Keys", path: "keys", admin: true},
 	{name: "Audit", path: "audit", admin: true},
 }
 

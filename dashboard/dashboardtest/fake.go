@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/dashboard"
 	"github.com/tidegate/tidegate/internal/openai"
@@ -33,6 +34,8 @@ type Fake struct {
 	reads     int                      // guarded by mu; of Now
 	made      int                      // guarded by mu; ids given
 	problems  bool                     // guarded by mu
+	keys      []access.Key             // guarded by mu; the newest first
+	secrets   int                      // guarded by mu; secrets of keys that were made
 	size      int64                    // guarded by mu; number of copies of each object, 0 for none
 }
 
@@ -43,6 +46,7 @@ func New(now func() time.Time, say func(string) string) *Fake {
 	}
 	f := &Fake{Clock: now, Say: say, contents: make(map[string]string), problems: true, size: 1}
 	f.fill()
+	f.fillKeys()
 	return f
 }
 
@@ -50,7 +54,7 @@ func New(now func() time.Time, say func(string) string) *Fake {
 func (f *Fake) Source() dashboard.Source {
 	return dashboard.Source{
 		Overview: overview{f}, Throughput: throughput{f}, Usage: usage{f}, Batches: batches{f},
-		Files: files{f}, Upstreams: pool{f}, Doctor: checks{f}, Audit: auditLog{f},
+		Files: files{f}, Upstreams: pool{f}, Doctor: checks{f}, Audit: auditLog{f}, Keys: keyService{f},
 	}
 }
 

@@ -27,6 +27,8 @@ type Config struct {
 	// Audited returns a change of a server that is audited when it was made. nil: it is
 	// not audited.
 	Audited func(ctx context.Context, action batch.AuditAction, change func(url string) error) func(url string) error
+	// Keys manages API keys.
+	Keys dashboard.Keys
 }
 
 // Doctor runs checks.
@@ -55,7 +57,7 @@ func New(cfg Config) dashboard.Source {
 	batches.failures.age = failuresAge
 	return dashboard.Source{
 		Overview: newOverview(s), Throughput: throughput{s}, Usage: costs{s}, Batches: batches,
-		Files: &files{source: s}, Upstreams: newServers(s), Doctor: tenantDoctor{cfg.Doctor, cfg.Tenant}, Audit: auditLog{s},
+		Files: &files{source: s}, Upstreams: newServers(s), Doctor: tenantDoctor{cfg.Doctor, cfg.Tenant}, Audit: auditLog{s}, Keys: cfg.Keys,
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/tidegate/tidegate/dashboard/dashboardtest"
 )
 
 // did fails the test if the gateway did not perform an action.
@@ -54,6 +56,7 @@ func TestActions(t *testing.T) {
 			h.repeating(p, ids[9])
 			h.draining(p)
 			h.filing(p)
+			h.keying(p)
 
 			p.visit(h.url + "/batches")
 			p.do(chromedp.SetValue(chromedp.CSS("#f-text"), "nightly"))
@@ -125,4 +128,31 @@ func (h *harness) filing(p *tab) {
 	p.click(`a[href$="`+file+`/delete"]`, "button.danger")
 	p.click("button.danger", "#f-purpose")
 	h.did(p, "delete "+file)
+}
+
+// keying makes a key, replaces and revokes it. Its secret is on one page alone.
+func (h *harness) keying(p *tab) {
+	p.Helper()
+	p.visit(h.url + "/keys")
+	p.click(".title .button.main", "#k-name")
+	p.do(chromedp.SetValue(chromedp.CSS("#k-name"), "ci"), chromedp.SetValue(chromedp.CSS("#k-tenant"), "team-a"))
+	p.press("input[value=read]")
+	p.click("main form button.main", "#secret")
+	h.did(p, "create key ci")
+	if got := evaluate[string](p, `document.querySelector('#secret').textContent`); got != dashboardtest.Secret(1) {
+		p.Errorf("the secret is %q", got)
+	}
+	p.click("main .actions a.button", "#f-tenant")
+	if evaluate[bool](p, `document.documentElement.outerHTML.includes('tg-') || location.href.includes('tg-')`) {
+		p.Error("the list has a secret")
+	}
+	id := evaluate[string](p, `document.querySelector('tbody th code').textContent`)
+	p.click(`a[href$="`+id+`/rotate"]`, "#choice")
+	p.do(chromedp.SetValue(chromedp.CSS("#choice"), "24h0m0s"))
+	p.click("main form button.main", "#secret")
+	h.did(p, "rotate key "+id+" 24h0m0s")
+	p.visit(h.url + "/keys")
+	p.click(`a[href$="`+id+`/revoke"]`, "button.danger")
+	p.click("button.danger", ".notice")
+	h.did(p, "revoke key "+id)
 }

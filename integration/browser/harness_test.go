@@ -163,6 +163,10 @@ func (h *harness) pages() []page {
 		{"upstream-loading", "/upstreams/" + h.key("http://10.2.0.31:8000"), 0},
 		{"drain", "/upstreams/" + h.key("http://vllm-3.gpu.internal:8000") + "/drain", 0},
 		{"doctor", "/doctor", 0},
+		{"keys", "/keys?show=all", 0},
+		{"key-new", "/keys/new", 0},
+		{"key-replace", "/keys/key_00000000000000000000000000000001/rotate", 0},
+		{"key-revoke", "/keys/key_00000000000000000000000000000001/revoke", 0},
 		{"not-found", "/batches/batch_nobody", http.StatusNotFound},
 	}
 }
@@ -171,7 +175,7 @@ func (h *harness) pages() []page {
 func (h *harness) kinds() []page {
 	like := []string{
 		"throughput-7d", "throughput-30d", "batches-page-2", "batches-none", "batch-late", "batch-paused", "batch-expired",
-		"lines", "line-failed", "line-waiting", "delete", "retry", "files-output", "file-delete", "upstream-down", "upstream-loading", "drain",
+		"lines", "line-failed", "line-waiting", "delete", "retry", "files-output", "file-delete", "upstream-down", "upstream-loading", "drain", "key-revoke",
 	}
 	return slices.DeleteFunc(h.pages(), func(p page) bool { return slices.Contains(like, p.name) })
 }
@@ -187,5 +191,6 @@ func roots() []page {
 		{"files", "/files", 0},
 		{"upstreams", "/upstreams", 0},
 		{"doctor", "/doctor", 0},
+		{"keys", "/keys", 0},
 	}
 }

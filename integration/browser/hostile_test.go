@@ -36,7 +36,7 @@ const signs = `(() => {
 func (h *harness) hostilePages(say string) []page {
 	q := url.QueryEscape(say)
 	kinds := []string{ // one of each kind: dashboard's own tests read all of them
-		"overview", "batch-running", "batch-invalid", "lines-failed", "lines-running", "line", "line-failed", "cancel", "files", "upstream", "drain", "doctor",
+		"overview", "batch-running", "batch-invalid", "lines-failed", "lines-running", "line", "line-failed", "cancel", "files", "upstream", "drain", "doctor", "keys", "key-revoke",
 	}
 	all := slices.DeleteFunc(h.pages(), func(p page) bool { return !slices.Contains(kinds, p.name) })
 	return append(all,

@@ -94,7 +94,7 @@ func TestExtremes(t *testing.T) {
 func (h *harness) telling() []page {
 	names := []string{
 		"overview", "throughput-30d", "batches", "batch-running", "batch-errors", "lines-failed", "line-failed",
-		"cancel", "new-findings", "files", "upstreams", "upstream", "drain", "doctor",
+		"cancel", "new-findings", "files", "upstreams", "upstream", "drain", "doctor", "keys", "key-replace",
 	}
 	return slices.DeleteFunc(h.pages(), func(p page) bool { return !slices.Contains(names, p.name) })
 }
