@@ -171,11 +171,10 @@ func (q *batchQueue) peek(lane lane) *line {
 	return l
 }
 
-// pop removes the line of a lane that an upstream gets next and returns it: one of up to
-// most expected tokens, if there is one.
-func (q *batchQueue) pop(lane lane, upstream string, most int) *line {
+// pop removes the line of a lane that an upstream gets next and returns it.
+func (q *batchQueue) pop(lane lane, upstream order.Server) *line {
 	lines := q.pending[lane]
-	l := lines.TakeWithin(upstream, most)
+	l := lines.Take(upstream)
 	l.expected = lines.Expected(l.profile)
 	q.removed(lane, 1)
 	return l
@@ -244,4 +243,12 @@ func (q *batchQueue) held() (n int64) {
 		n += int64(w.left)
 	}
 	return n
+}
+
+// kept returns the bytes of the prompts that are remembered of lines that were taken.
+func (q *batchQueue) kept() (bytes int64) {
+	for _, lines := range q.orders {
+		bytes += lines.Kept()
+	}
+	return bytes
 }

@@ -121,6 +121,11 @@ func (f *fit) most(upstream string) int {
 	return int(min(math.MaxInt32, rest/rate/own.perToken()))
 }
 
+// server returns an upstream that gets a line.
+func (f *fit) server(upstream string) order.Server {
+	return order.Server{Name: upstream, Most: f.most(upstream)}
+}
+
 // runningOn returns the expected tokens of the lines that run on an upstream, and its seconds
 // per token. If that is not known it is 1 on all upstreams.
 func (f *fit) runningOn(upstream string) (tokens, perToken float64) {

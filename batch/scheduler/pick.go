@@ -54,7 +54,7 @@ func (p *picker) next(full map[string]bool, unroutable func(model string, why er
 		fit := p.fitOf(q, lane)
 		slot, err := p.dispatcher.Reserve(lane.model, avoid, fit.fits)
 		if err == nil {
-			l := q.pop(lane, slot.Upstream(), fit.most(slot.Upstream()))
+			l := q.pop(lane, fit.server(slot.Upstream()))
 			if p.limits.take(l) {
 				return l, slot
 			}

@@ -2,7 +2,6 @@ package scheduler
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/scheduler/order"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -120,7 +120,7 @@ func TestPickSuspicious(t *testing.T) {
 	w := loadedSlice(s, "a", 1, 3, 1)
 	q := w.batchQueue
 	for len(q.pending) > 0 {
-		q.pop(w.lines[0].lane(), "", math.MaxInt)
+		q.pop(w.lines[0].lane(), order.Server{})
 	}
 	w.lines[0].crashes, w.lines[1].crashes = crashLimit-1, crashLimit-1
 	w.lines[2].avoid = "v"
@@ -206,7 +206,7 @@ func TestWaitForPrefix(t *testing.T) {
 		q.runOn(seat{"m", upstream}, 1, 10)
 	}
 	q.running = 2
-	p.started(q.pop(of, "u", math.MaxInt), "u")
+	p.started(q.pop(of, order.Server{Name: "u"}), "u")
 	if f := p.fitOf(q, of); !f.fits("u") || f.fits("v") || !f.refused {
 		t.Error("at first: want a line for u alone")
 	}

@@ -23,6 +23,16 @@ func (s *queueSet) add(q *batchQueue, w *work) {
 	}
 }
 
+// taken returns the bytes of requests in memory, and of the prompts that are remembered for
+// the order of later lines.
+func (s *queueSet) taken() int64 {
+	bytes := s.bytes
+	for _, q := range s.byID {
+		bytes += q.kept()
+	}
+	return bytes
+}
+
 // dropBatch removes a batch that is not active any more. Its claims are stale already.
 func (s *queueSet) dropBatch(q *batchQueue) {
 	for _, w := range q.work {
@@ -83,7 +93,7 @@ func (s *queueSet) end(w *work) {
 // noRoom reports whether a batch queue reads nothing until some of its lines are durable,
 // because limit bytes of requests are in memory.
 func (s *queueSet) noRoom(q *batchQueue, limit int64) bool {
-	free := limit - s.bytes
+	free := limit - s.taken()
 	return len(q.work) > 0 && (free <= 0 || len(q.unread) > 0 && free < q.unread[0].Length)
 }
 

@@ -1,13 +1,13 @@
 package scheduler
 
 import (
-	"math"
 	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/batch/scheduler/order"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -53,7 +53,7 @@ func loadedSlice(s *queueSet, id string, number, n, size int) *work {
 
 // run marks a line as running and counts how often it is aborted.
 func run(l *line, aborted *int) {
-	l.work.batchQueue.pop(l.lane(), "", math.MaxInt)
+	l.work.batchQueue.pop(l.lane(), order.Server{})
 	l.state = lineRunning
 	l.abort = func() { *aborted++ }
 	l.work.batchQueue.begin("m", 1)
@@ -151,7 +151,7 @@ func TestRetry(t *testing.T) {
 	if q.backingOff != 0 || q.nPending != 2 {
 		t.Errorf("got %d lines in backoff, %d pending, want 0, 2", q.backingOff, q.nPending)
 	}
-	if got, want := q.pop(w.lines[1].lane(), "", math.MaxInt), w.lines[1]; got != want {
+	if got, want := q.pop(w.lines[1].lane(), order.Server{}), w.lines[1]; got != want {
 		t.Errorf("next line: got %d, want the retried one, %d", got.index, want.index)
 	}
 }

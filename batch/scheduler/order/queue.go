@@ -8,7 +8,6 @@ package order
 import (
 	"bytes"
 	"cmp"
-	"math"
 	"slices"
 	"sort"
 )
@@ -23,18 +22,24 @@ const (
 	// worthwhile is the part of all prompts that must be shared for the order of the
 	// prompts to be used instead of that of the input.
 	worthwhile = 0.05
-	// remembered is how many different prefixes of a server are remembered.
-	remembered = 8
+	// remembered is how many different prefixes of a server are remembered,
+	// rememberedBytes their size together. Of longer prompts the beginning counts.
+	remembered, rememberedBytes = 8, 256 << 10
 )
 
 // near returns the length of the common prefix of q with a prompt that a server has read
 // before, or 0 if that is too little to be worth anything.
 func (p Prompt) near(q Prompt) int {
 	n := p.common(q)
-	if n < sharedBytes || float64(n) < sharedPart*float64(q.len()) {
+	if !q.isShared(n) {
 		return 0
 	}
 	return n
+}
+
+// isShared reports whether a prefix of n bytes is enough of a prompt to be worth anything.
+func (p Prompt) isShared(n int) bool {
+	return n >= sharedBytes && float64(n) >= sharedPart*float64(min(p.len(), rememberedBytes))
 }
 
 // Queue holds the lines of a batch that may start. Lines that are put back to the
@@ -50,7 +55,8 @@ type Queue[T comparable] struct {
 	sorted  []*entry[T] // by prompt; none of them is taken
 	long    longest[T]  // by tokens; taken ones are skipped
 	back    []T
-	read    map[string][]Prompt // by server, of different prefixes; the last one is that of the line taken last
+	read    map[string][]Prompt // by server, copies of different prefixes; the last one is that of the line taken last
+	kept    int                 // bytes of these
 
 	lengths   Lengths   // of the lines that were added
 	estimates Estimates // of their lengths
@@ -62,8 +68,8 @@ type Queue[T comparable] struct {
 	most      int       // bytes of the longest of these prefixes
 }
 
-// Prompt is the part of a line that an inference engine reads. It must not be modified,
-// as it is compared with those of later lines.
+// Prompt is the part of a line that an inference engine reads. It must not be modified
+// while the line is in a Queue.
 type Prompt struct {
 	// Head is a hash of what precedes Text, such as the tools, and HeadBytes the size of
 	// it. Prompts whose heads differ share nothing.
@@ -151,13 +157,17 @@ func (q *Queue[T]) Peek() (value T, ok bool) {
 	return value, false
 }
 
-// Take removes and returns the line that a server gets next. The queue must not be
-// empty.
-func (q *Queue[T]) Take(server string) T { return q.TakeWithin(server, math.MaxInt) }
+// Server is a server that gets a line.
+type Server struct {
+	Name string
+	// Most is the largest number of expected tokens that it should get; 0: no limit.
+	Most int
+}
 
-// TakeWithin is Take for a server that should get a line of up to most expected tokens,
-// if there is one: the longest of these, unless the next line is one of them.
-func (q *Queue[T]) TakeWithin(server string, most int) T {
+// Take removes and returns the line that a server gets next: one of up to Most tokens, if
+// there is one, and the longest of these, unless the next line is one of them. The queue must
+// not be empty.
+func (q *Queue[T]) Take(s Server) T {
 	switch {
 	case len(q.front) > 0:
 		value := q.front[0]
@@ -168,13 +178,13 @@ func (q *Queue[T]) TakeWithin(server string, most int) T {
 		q.back = slices.Delete(q.back, 0, 1)
 		return value
 	}
-	at, _ := q.choose(server)
-	if int(q.sorted[at].tokens) > most {
-		at = q.longestWithin(at, most)
+	at, _ := q.choose(s.Name)
+	if s.Most > 0 && int(q.sorted[at].tokens) > s.Most {
+		at = q.longestWithin(at, s.Most)
 	}
 	e := q.sorted[at]
 	if q.Shares() { // otherwise the prompts of finished lines would be kept for nothing
-		q.note(server, e.prompt)
+		q.note(s.Name, e.prompt)
 	}
 	q.remove(at)
 	return e.value
@@ -185,9 +195,36 @@ func (q *Queue[T]) note(server string, prompt Prompt) {
 	if q.read == nil {
 		q.read = make(map[string][]Prompt)
 	}
-	read := slices.DeleteFunc(q.read[server], func(p Prompt) bool { return p.near(prompt) > 0 })
-	q.read[server] = append(read[max(0, len(read)+1-remembered):], prompt)
+	read, size := q.read[server], 0
+	for _, p := range read {
+		q.kept -= len(p.Text)
+	}
+	var room []byte // of a prompt that this one replaces
+	read = slices.DeleteFunc(read, func(p Prompt) bool {
+		replaced := p.near(prompt) > 0
+		if replaced {
+			room = p.Text[:0]
+		}
+		return replaced
+	})
+	// The line's request must not be kept in memory after its end.
+	text := prompt.Text[:min(len(prompt.Text), rememberedBytes)]
+	if cap(room) > 2*len(text) {
+		room = nil
+	}
+	prompt.Text = append(room, text...)
+	read = append(read, prompt)
+	first := len(read)
+	for first > max(0, len(read)-remembered) && size+len(read[first-1].Text) <= rememberedBytes {
+		first--
+		size += len(read[first].Text)
+	}
+	q.read[server] = slices.Delete(read, 0, first)
+	q.kept += size
 }
+
+// Kept returns the bytes of the prompts that are remembered of lines that were taken.
+func (q *Queue[T]) Kept() int64 { return int64(q.kept) }
 
 // Filter removes the lines for which keep returns false.
 func (q *Queue[T]) Filter(keep func(T) bool) {

@@ -22,7 +22,7 @@ func take(q *Queue[request], servers []string) (order []request, reads int) {
 	read := make(map[string]int) // the last document of a server
 	for i := 0; q.Len() > 0; i++ {
 		server := servers[i%len(servers)]
-		r := q.Take(server)
+		r := q.Take(Server{Name: server})
 		order = append(order, r)
 		if last, ok := read[server]; !ok || last != r.group {
 			reads++
@@ -117,7 +117,7 @@ func TestTakeLongFirst(t *testing.T) {
 	}
 	var got []int
 	for range 5 {
-		got = append(got, q.Take("a"))
+		got = append(got, q.Take(Server{Name: "a"}))
 	}
 	if want := []int{99, 98, 97, 0, 1}; !slices.Equal(got, want) {
 		t.Errorf("got lines %v first, want %v", got, want)
@@ -125,7 +125,7 @@ func TestTakeLongFirst(t *testing.T) {
 	for i := range 10 { // not known: neither long nor part of the mean
 		q.Add(1000+i, Prompt{Text: fmt.Appendf(nil, "other %d", i)}, 0)
 	}
-	if got := q.Take("a"); got != 2 {
+	if got := q.Take(Server{Name: "a"}); got != 2 {
 		t.Errorf("got line %d, want 2", got)
 	}
 }
@@ -139,14 +139,14 @@ func TestPut(t *testing.T) {
 	if first, ok := q.Peek(); ok {
 		t.Errorf("got %d before any server is known", first)
 	}
-	a, b, c := q.Take("a"), q.Take("a"), q.Take("a")
+	a, b, c := q.Take(Server{Name: "a"}), q.Take(Server{Name: "a"}), q.Take(Server{Name: "a"})
 	q.PutFirst(b)
 	q.PutFirst(a)
 	q.PutLast(c)
 	q.Add(5, Prompt{}, 0)
 	for _, want := range []int{0, 1, 3, 4, 5, 2} {
 		first, known := q.Peek()
-		if got := q.Take("b"); got != want || known && first != got {
+		if got := q.Take(Server{Name: "b"}); got != want || known && first != got {
 			t.Errorf("got %d after %d was seen, want %d", got, first, want)
 		}
 		if wantKnown := want <= 2; known != wantKnown {
@@ -186,7 +186,7 @@ func TestQueueAtRandom(t *testing.T) {
 			q.Add(r, r.prompt(), random.IntN(3)*random.IntN(100))
 			have[r] = true
 		case k < 8 && q.Len() > 0:
-			r := q.Take(fmt.Sprint(random.IntN(5)))
+			r := q.Take(Server{Name: fmt.Sprint(random.IntN(5))})
 			if !have[r] {
 				t.Fatalf("step %d: took %v, which is not there", step, r)
 			}
@@ -250,7 +250,7 @@ func BenchmarkQueue(b *testing.B) {
 	}
 	names := servers(8)
 	for i := 0; b.Loop(); i++ {
-		r := q.Take(names[i%8])
+		r := q.Take(Server{Name: names[i%8]})
 		q.Add(r, prompts[i%len(prompts)], 100)
 	}
 }
@@ -263,7 +263,7 @@ func TestNothingIsKept(t *testing.T) {
 		q.Add(i, Prompt{Text: bytes.Repeat([]byte{byte(i)}, 1000)}, 0)
 	}
 	for q.Len() > 0 {
-		q.Take("a")
+		q.Take(Server{Name: "a"})
 	}
 	if len(q.read) != 0 {
 		t.Errorf("got prompts of %d servers, want none", len(q.read))
@@ -295,9 +295,9 @@ func TestWaits(t *testing.T) {
 				}
 			}
 			add(1, 1)
-			q.Take("server")
+			q.Take(Server{Name: "server"})
 			add(0, 6)
-			q.Take("other")
+			q.Take(Server{Name: "other"})
 			if tt.free {
 				add(2, 6)
 			}
@@ -313,8 +313,45 @@ func TestWaits(t *testing.T) {
 			if q.Waits("other") {
 				t.Error("the other server has to wait, although it has the prefix")
 			}
-			if got := q.Take("server"); tt.free != (got.group == 2) {
+			if got := q.Take(Server{Name: "server"}); tt.free != (got.group == 2) {
 				t.Errorf("then it takes %v", got)
+			}
+		})
+	}
+}
+
+// TestKept checks that the prompts that are remembered take a limited amount of memory, also
+// if they are long, and that lines that share a prefix stay together then.
+func TestKept(t *testing.T) {
+	for name, size := range map[string]int{"short": 4 << 10, "long": 100 << 10, "longer than remembered": 1 << 20} {
+		t.Run(name, func(t *testing.T) {
+			var q Queue[request]
+			all := shuffled(20, 3)
+			for _, r := range all {
+				text := fmt.Appendf(nil, "group %d ", r.group)
+				text = append(text, bytes.Repeat([]byte("x"), size)...)
+				q.Add(r, Prompt{Text: fmt.Appendf(text, "%d", r.number)}, 0)
+			}
+			most := 0
+			var groups []int
+			for q.Len() > 0 {
+				groups = append(groups, q.Take(Server{Name: "a"}).group)
+				most = max(most, int(q.Kept()))
+				kept := 0
+				for _, read := range q.read {
+					for _, p := range read {
+						kept += cap(p.Text)
+					}
+				}
+				if kept > 2*int(q.Kept()) {
+					t.Fatalf("got %d bytes counted, want about %d", q.Kept(), kept)
+				}
+			}
+			if want := min(remembered*(size+20), rememberedBytes); most > want || most < want/2 {
+				t.Errorf("got up to %d bytes, want up to %d", most, want)
+			}
+			if got := slices.Compact(groups); len(got) != 20 {
+				t.Errorf("got %d changes of the prefix, want 20", len(got))
 			}
 		})
 	}

@@ -73,8 +73,7 @@ func (q *Queue[T]) last(server string) Prompt {
 
 // joined reports whether the line at a place is near the one before it.
 func (q *Queue[T]) joined(i int) bool {
-	e := q.sorted[i]
-	return e.shared >= sharedBytes && float64(e.shared) >= sharedPart*float64(e.prompt.len())
+	return q.sorted[i].prompt.isShared(int(q.sorted[i].shared))
 }
 
 // elsewhere returns the place of a line at which a server starts that has nothing to do
