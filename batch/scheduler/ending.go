@@ -123,7 +123,7 @@ func (f *fit) most(upstream string) int {
 
 // server returns an upstream that gets a line.
 func (f *fit) server(upstream string) order.Server {
-	return order.Server{Name: upstream, Most: f.most(upstream)}
+	return order.Server{Name: upstream, Most: f.most(upstream), Unmeasured: f.speeds[seat{f.lane.model, upstream}] == nil}
 }
 
 // runningOn returns the expected tokens of the lines that run on an upstream, and its seconds

@@ -1,6 +1,9 @@
 package order
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 const (
 	// nearEnd is how many times as long as its longest line the rest of a batch takes
@@ -112,6 +115,18 @@ func (q *Queue[T]) longestWithin(place, most int) int {
 	for i, e := range q.sorted {
 		if int(e.tokens) <= most && e.tokens > longest {
 			place, longest = i, e.tokens
+		}
+	}
+	return place
+}
+
+// shortest returns the place in sorted of the line with the fewest expected tokens, the
+// first of these. Lines whose length is not known do not count; without others it is place.
+func (q *Queue[T]) shortest(place int) int {
+	shortest := int32(math.MaxInt32)
+	for i, e := range q.sorted {
+		if e.tokens > 0 && e.tokens < shortest {
+			place, shortest = i, e.tokens
 		}
 	}
 	return place

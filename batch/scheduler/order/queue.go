@@ -162,11 +162,13 @@ type Server struct {
 	Name string
 	// Most is the largest number of expected tokens that it should get; 0: no limit.
 	Most int
+	// Unmeasured means that no line has ended there: it may be a slow one.
+	Unmeasured bool
 }
 
 // Take removes and returns the line that a server gets next: one of up to Most tokens, if
-// there is one, and the longest of these, unless the next line is one of them. The queue must
-// not be empty.
+// there is one, and the longest of these, unless the next line is one of them. An unmeasured
+// server gets the shortest line instead of a long one. The queue must not be empty.
 func (q *Queue[T]) Take(s Server) T {
 	switch {
 	case len(q.front) > 0:
@@ -179,8 +181,11 @@ func (q *Queue[T]) Take(s Server) T {
 		return value
 	}
 	at, _ := q.choose(s.Name)
-	if s.Most > 0 && int(q.sorted[at].tokens) > s.Most {
+	switch tokens := int(q.sorted[at].tokens); {
+	case s.Most > 0 && tokens > s.Most:
 		at = q.longestWithin(at, s.Most)
+	case s.Unmeasured && isLong(float64(tokens), q.Mean()):
+		at = q.shortest(at)
 	}
 	e := q.sorted[at]
 	if q.Shares() { // otherwise the prompts of finished lines would be kept for nothing

@@ -320,6 +320,28 @@ func TestWaits(t *testing.T) {
 	}
 }
 
+// TestUnmeasured checks that a server of unknown speed gets short lines while long ones
+// would be next.
+func TestUnmeasured(t *testing.T) {
+	var q Queue[int]
+	for i, tokens := range []int{100, 100, 50, 2000, 100, 100} {
+		q.Add(i, Prompt{Text: fmt.Appendf(nil, "prompt %d", i)}, tokens)
+	}
+	for i, tt := range []struct {
+		server Server
+		want   int
+	}{
+		{Server{Name: "unknown", Unmeasured: true}, 2},
+		{Server{Name: "unknown", Unmeasured: true}, 0},
+		{Server{Name: "known"}, 3},
+		{Server{Name: "unknown", Unmeasured: true}, 1},
+	} {
+		if got := q.Take(tt.server); got != tt.want {
+			t.Errorf("line %d: got %d, want %d", i, got, tt.want)
+		}
+	}
+}
+
 // TestKept checks that the prompts that are remembered take a limited amount of memory, also
 // if they are long, and that lines that share a prefix stay together then.
 func TestKept(t *testing.T) {
