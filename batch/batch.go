@@ -5,6 +5,7 @@ import (
 
 	"github.com/tidegate/tidegate/access/limits"
 	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/internal/saturate"
 )
 
 // Status is the state of a batch as clients see it. docs/architecture.md draws
@@ -219,13 +220,21 @@ func (b *Batch) EndedAt() time.Time {
 	return time.Time{}
 }
 
-// Add adds the counts of another record.
+// Add adds the counts of another record. They saturate.
 func (r *UsageRecord) Add(s UsageRecord) {
-	r.Requests += s.Requests
-	r.Failures += s.Failures
+	r.Requests = saturate.Add(r.Requests, s.Requests)
+	r.Failures = saturate.Add(r.Failures, s.Failures)
 	r.Usage.Add(s.Usage)
-	r.Cost += s.Cost
-	r.Unpriced += s.Unpriced
+	r.Cost = r.Cost.Plus(s.Cost)
+	r.Unpriced = saturate.Add(r.Unpriced, s.Unpriced)
+}
+
+// UsageCell has the names of a UsageRecord. Records of the same cell can be added.
+type UsageCell struct{ Tenant, Class, Model, Endpoint, KeyID string }
+
+// Cell returns the names of a record.
+func (r *UsageRecord) Cell() UsageCell {
+	return UsageCell{Tenant: r.Tenant, Class: r.Class, Model: r.Model, Endpoint: r.Endpoint, KeyID: r.KeyID}
 }
 
 // Controllable reports whether a batch in this state can be paused, resumed and

@@ -3,9 +3,10 @@ package batch
 import (
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
+
+	"github.com/tidegate/tidegate/internal/saturate"
 )
 
 // Money is an amount in billionths of the unit of a currency. Amounts are integers, so that
@@ -18,13 +19,8 @@ const moneyDigits = 9
 // String returns the amount as a decimal number, without trailing zeros.
 func (m Money) String() string { return decimal(int64(m), moneyDigits) }
 
-// Plus returns the sum of two amounts that are not negative. It saturates.
-func (m Money) Plus(n Money) Money {
-	if n > math.MaxInt64-m {
-		return math.MaxInt64
-	}
-	return m + n
-}
+// Plus returns the sum of two amounts. It saturates.
+func (m Money) Plus(n Money) Money { return Money(saturate.Add(int64(m), int64(n))) }
 
 // MarshalJSON writes the amount as a number with all of its decimals.
 func (m Money) MarshalJSON() ([]byte, error) { return []byte(m.String()), nil }

@@ -110,7 +110,9 @@ func TestUsageCSV(t *testing.T) {
 		{KeyID: "", Model: "org/model-7b"},
 	}}
 	var b strings.Builder
-	if err := report.WriteCSV(&b, batch.UsageColumns(batch.UsageGroup{Key: true, Model: true}, names), "EUR"); err != nil {
+	q := batch.UsageTableQuery{UsageQuery: batch.UsageQuery{By: batch.UsageGroup{Key: true, Model: true}}}
+	table := batch.NewUsageTable(q, report, names, "EUR")
+	if err := table.WriteCSV(&b); err != nil {
 		t.Fatal(err)
 	}
 	want := strings.Join([]string{

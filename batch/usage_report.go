@@ -1,6 +1,10 @@
 package batch
 
-import "time"
+import (
+	"time"
+
+	"github.com/tidegate/tidegate/internal/saturate"
+)
 
 // UsageTTL is how long the usage of keys is kept: 13 months.
 const UsageTTL = 400 * 24 * time.Hour
@@ -21,13 +25,6 @@ type UsageQuery struct {
 
 // UsageGroup selects the columns by which usage is grouped.
 type UsageGroup struct{ Day, Tenant, Key, Model, Class bool }
-
-// BatchUsageQuery asks for the usage of batches.
-type BatchUsageQuery struct {
-	From, To time.Time // days as in UsageQuery, in which the batches were created
-	KeyID    string    // "": any
-	Limit    int       // of rows; at most MaxUsageRows
-}
 
 // UsageRow is the usage of a group. The columns by which it is not grouped are empty.
 type UsageRow struct {
@@ -52,13 +49,13 @@ type UsageReport struct {
 	More  bool       // there are more than Limit rows
 }
 
-// Add adds the counts of another row. Amounts saturate.
+// Add adds the counts of another row. They saturate.
 func (r *UsageRow) Add(o *UsageRow) {
-	r.Requests += o.Requests
-	r.Failures += o.Failures
-	r.Unpriced += o.Unpriced
-	r.InputTokens += o.InputTokens
-	r.CachedTokens += o.CachedTokens
-	r.OutputTokens += o.OutputTokens
+	r.Requests = saturate.Add(r.Requests, o.Requests)
+	r.Failures = saturate.Add(r.Failures, o.Failures)
+	r.Unpriced = saturate.Add(r.Unpriced, o.Unpriced)
+	r.InputTokens = saturate.Add(r.InputTokens, o.InputTokens)
+	r.CachedTokens = saturate.Add(r.CachedTokens, o.CachedTokens)
+	r.OutputTokens = saturate.Add(r.OutputTokens, o.OutputTokens)
 	r.Cost = r.Cost.Plus(o.Cost)
 }

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/csvtable"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -165,17 +165,16 @@ func (h *APIHandler) exportAudit(w http.ResponseWriter, r *http.Request, q batch
 	}
 	var write func(auditEntry) error
 	flush := func() error { return nil }
-	header := w.Header()
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Content-Disposition", `attachment; filename="audit.`+format+`"`)
 	if format == "csv" {
-		header.Set("Content-Type", "text/csv; charset=utf-8")
-		out := csv.NewWriter(w)
-		write = func(e auditEntry) error { return out.Write(csvRow(e)) }
-		flush = func() error { out.Flush(); return out.Error() }
-		err = out.Write(csvNames)
+		csvtable.SetHeader(w.Header(), "audit.csv")
+		out := csvtable.NewWriter(w, csvNames...)
+		write = func(e auditEntry) error { out.Row(csvRow(e)...); return nil }
+		flush = out.Flush
 	} else {
+		header := w.Header()
 		header.Set("Content-Type", "application/jsonl")
+		header.Set("Content-Disposition", `attachment; filename="audit.jsonl"`)
+		header.Set("X-Content-Type-Options", "nosniff")
 		out := json.NewEncoder(w)
 		write = func(e auditEntry) error { return out.Encode(e) }
 	}
@@ -201,21 +200,17 @@ func (h *APIHandler) exportAudit(w http.ResponseWriter, r *http.Request, q batch
 
 var csvNames = []string{"id", "time", "action", "outcome", "target", "tenant", "detail", "key_id", "key_name", "key_tenant", "via", "address", "request_id"}
 
-func csvRow(e auditEntry) []string {
+func csvRow(e auditEntry) []any {
 	text := func(s *string) string {
 		if s == nil {
 			return ""
 		}
 		return *s
 	}
-	row := []string{
+	return []any{
 		e.ID, time.Unix(e.CreatedAt, 0).UTC().Format(time.RFC3339), e.Action, e.Outcome, e.Target, e.Tenant, e.Detail,
 		text(e.KeyID), text(e.KeyName), text(e.KeyTenant), e.Via, e.Address, e.RequestID,
 	}
-	for i := range row {
-		row[i] = batch.CSVText(row[i])
-	}
-	return row
 }
 
 // privileged reports whether refused requests for routes with a scope are audited.

@@ -8,15 +8,13 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/csvtable"
 	"github.com/tidegate/tidegate/templates"
 )
 
 // Usage provides the usage of keys and its cost.
 type Usage interface {
-	KeyUsage(ctx context.Context, q batch.UsageQuery) (batch.UsageReport, error)
-	BatchUsage(ctx context.Context, q batch.BatchUsageQuery) (batch.UsageReport, error)
-	// KeyNames returns the names of managed keys by id.
-	KeyNames(ctx context.Context) (map[string]string, error)
+	UsageTable(ctx context.Context, q batch.UsageTableQuery) (batch.UsageTable, error)
 	// Currency returns the currency of costs, "" if there are no prices.
 	Currency() string
 }
@@ -60,29 +58,19 @@ func (d *Dashboard) usageQuery(r *http.Request) (q usageQuery) {
 	return q
 }
 
-func (q usageQuery) byBatch() bool { return usageViews[q.view].name == "batch" }
-
-// usageReport returns up to limit rows, and their columns of names.
-func (d *Dashboard) usageReport(ctx context.Context, q usageQuery, limit int) (report batch.UsageReport, columns []batch.UsageColumn, err error) {
-	group := usageViews[q.view].group
-	var names map[string]string
-	if group.Key || q.byBatch() {
-		if names, err = d.source.Usage.KeyNames(ctx); err != nil {
-			return report, nil, err
-		}
-	}
-	if q.byBatch() {
-		report, err = d.source.Usage.BatchUsage(ctx, batch.BatchUsageQuery{From: q.from, To: q.to, Limit: limit})
-		return report, batch.BatchUsageColumns(names), err
-	}
-	report, err = d.source.Usage.KeyUsage(ctx, batch.UsageQuery{From: q.from, To: q.to, By: group, Limit: limit})
-	return report, batch.UsageColumns(group, names), err
+// usageTable returns up to limit rows.
+func (d *Dashboard) usageTable(ctx context.Context, q usageQuery, limit int) (batch.UsageTable, error) {
+	view := &usageViews[q.view]
+	return d.source.Usage.UsageTable(ctx, batch.UsageTableQuery{
+		UsageQuery: batch.UsageQuery{From: q.from, To: q.to, By: view.group, Limit: limit},
+		ByBatch:    view.name == "batch",
+	})
 }
 
 func (d *Dashboard) usage(w http.ResponseWriter, r *http.Request) error {
 	s := d.site(r, "Usage", "Usage")
 	q := d.usageQuery(r)
-	report, columns, err := d.usageReport(r.Context(), q, usageRows)
+	table, err := d.usageTable(r.Context(), q, usageRows)
 	if err != nil {
 		return err
 	}
@@ -91,7 +79,7 @@ func (d *Dashboard) usage(w http.ResponseWriter, r *http.Request) error {
 		return templates.Choice{Name: by, URL: s.With(s.To("usage"), "by", by, "month", month.Format(monthFormat))}
 	}
 	v := templates.Usage{
-		By: by, Month: q.from, Currency: d.source.Usage.Currency(), Total: usageRow(&report.Total, nil), More: report.More,
+		By: by, Month: q.from, Currency: table.Currency, Total: usageRow(&table.Total, nil), More: table.More,
 		Earlier: page(by, q.from.AddDate(0, -1, 0)).URL,
 		CSV:     s.With(s.To("usage.csv"), "by", by, "month", month),
 	}
@@ -101,12 +89,12 @@ func (d *Dashboard) usage(w http.ResponseWriter, r *http.Request) error {
 	for _, view := range usageViews {
 		v.Views = append(v.Views, page(view.name, q.from))
 	}
-	for _, c := range columns {
+	for _, c := range table.Columns {
 		v.Columns = append(v.Columns, c.Name)
 	}
-	for i := range report.Rows {
-		row := usageRow(&report.Rows[i], columns)
-		if id := report.Rows[i].BatchID; id != "" {
+	for i := range table.Rows {
+		row := usageRow(&table.Rows[i], table.Columns)
+		if id := table.Rows[i].BatchID; id != "" {
 			row.Page = s.To("batches", id)
 		}
 		v.Rows = append(v.Rows, row)
@@ -128,18 +116,16 @@ func usageRow(r *batch.UsageRow, columns []batch.UsageColumn) templates.UsageRow
 // usageCSV answers with the table of the page as CSV.
 func (d *Dashboard) usageCSV(w http.ResponseWriter, r *http.Request) error {
 	q := d.usageQuery(r)
-	report, columns, err := d.usageReport(r.Context(), q, batch.MaxUsageRows)
+	table, err := d.usageTable(r.Context(), q, batch.MaxUsageRows)
 	if err != nil {
 		return err
 	}
 	var body bytes.Buffer
-	if err := report.WriteCSV(&body, columns, d.source.Usage.Currency()); err != nil {
+	if err := table.WriteCSV(&body); err != nil {
 		return err
 	}
-	h := w.Header()
-	h.Set("Content-Type", "text/csv; charset=utf-8; header=present")
-	h.Set("Content-Disposition", `attachment; filename="usage-`+q.from.Format(monthFormat)+"-by-"+usageViews[q.view].name+`.csv"`)
-	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	csvtable.SetHeader(w.Header(), "usage-"+q.from.Format(monthFormat)+"-by-"+usageViews[q.view].name+".csv")
+	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
 	_, _ = w.Write(body.Bytes()) // an error means that the client has disconnected
 	return nil
 }

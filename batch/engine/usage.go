@@ -18,17 +18,15 @@ const usageFlush = 5 * time.Second
 // usageCells bounds the distinct cells kept between two writes.
 const usageCells = 10_000
 
-type usageKey struct{ tenant, class, model, endpoint, keyID string }
-
 // usageBuffer sums usage in memory and writes it now and then.
 type usageBuffer struct {
 	*parts
 	mu    sync.Mutex
-	cells map[usageKey]*batch.UsageRecord // guarded by mu
+	cells map[batch.UsageCell]*batch.UsageRecord // guarded by mu
 }
 
 func newUsageBuffer(p *parts) *usageBuffer {
-	return &usageBuffer{parts: p, cells: make(map[usageKey]*batch.UsageRecord)}
+	return &usageBuffer{parts: p, cells: make(map[batch.UsageCell]*batch.UsageRecord)}
 }
 
 // RecordUsage counts one request that is no batch line, and its cost by the present prices.
@@ -45,20 +43,20 @@ func (e *Engine) RecordUsage(r batch.UsageRecord) {
 func (u *usageBuffer) add(r batch.UsageRecord) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	key := usageKey{r.Tenant, r.Class, r.Model, r.Endpoint, r.KeyID}
-	cell := u.cells[key]
+	name := r.Cell()
+	cell := u.cells[name]
 	if cell == nil {
 		if len(u.cells) >= usageCells {
 			// Only while the store is away for long: fold what is new into one
 			// cell of each key rather than grow or lose it.
-			key.model, r.Model = "", ""
-			key.endpoint, r.Endpoint = "", ""
-			if cell = u.cells[key]; cell != nil {
+			r.Model, r.Endpoint = "", ""
+			name = r.Cell()
+			if cell = u.cells[name]; cell != nil {
 				cell.Add(r)
 				return
 			}
 		}
-		u.cells[key] = &r
+		u.cells[name] = &r
 		return
 	}
 	cell.Add(r)
@@ -74,7 +72,7 @@ func (u *usageBuffer) run(ctx context.Context) {
 func (u *usageBuffer) flush(ctx context.Context) {
 	u.mu.Lock()
 	cells := u.cells
-	u.cells = make(map[usageKey]*batch.UsageRecord, len(cells))
+	u.cells = make(map[batch.UsageCell]*batch.UsageRecord, len(cells))
 	u.mu.Unlock()
 	if len(cells) == 0 {
 		return

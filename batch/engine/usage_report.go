@@ -15,17 +15,28 @@ func (r *Reads) Currency() string {
 	return ""
 }
 
-// KeyUsage returns the usage of keys. See batch.AnalyticsStore.
-func (r *Reads) KeyUsage(ctx context.Context, tenant string, q batch.UsageQuery) (batch.UsageReport, error) {
-	return r.store.KeyUsage(ctx, tenant, q)
+// UsageTable returns the usage of a tenant, or of batch.AllTenants if it is not by batch.
+func (r *Reads) UsageTable(ctx context.Context, tenant string, q batch.UsageTableQuery) (t batch.UsageTable, err error) {
+	var keys map[string]string
+	if q.By.Key || q.ByBatch {
+		if keys, err = r.keyNames(ctx); err != nil {
+			return t, err
+		}
+	}
+	read := r.store.KeyUsage
+	if q.ByBatch {
+		read = r.batchUsage
+	}
+	report, err := read(ctx, tenant, q.UsageQuery)
+	return batch.NewUsageTable(q, report, keys, r.Currency()), err
 }
 
 // mostUsageBatches limits the batches that are read to find those of a key.
 const mostUsageBatches = 10 * batch.MaxUsageRows
 
-// BatchUsage returns the usage of batches that are not deleted, the newest first. To find
+// batchUsage returns the usage of batches that are not deleted, the newest first. To find
 // those of a key it reads on until the limit, at most mostUsageBatches.
-func (r *Reads) BatchUsage(ctx context.Context, tenant string, q batch.BatchUsageQuery) (report batch.UsageReport, err error) {
+func (r *Reads) batchUsage(ctx context.Context, tenant string, q batch.UsageQuery) (report batch.UsageReport, err error) {
 	limit := min(q.Limit, batch.MaxUsageRows)
 	filter := batch.BatchFilter{From: q.From.Truncate(day), To: q.To.Add(day - 1).Truncate(day), Limit: limit}
 	if q.KeyID != "" {
@@ -44,7 +55,7 @@ func (r *Reads) BatchUsage(ctx context.Context, tenant string, q batch.BatchUsag
 			if report.More = len(report.Rows) == limit; report.More {
 				return report, nil
 			}
-			report.Rows = append(report.Rows, batchUsage(b))
+			report.Rows = append(report.Rows, usageRow(b))
 			report.Total.Add(&report.Rows[len(report.Rows)-1])
 		}
 		read += len(found.Batches)
@@ -58,8 +69,8 @@ func (r *Reads) BatchUsage(ctx context.Context, tenant string, q batch.BatchUsag
 
 const day = 24 * time.Hour
 
-// batchUsage returns the usage of a batch.
-func batchUsage(b *batch.Batch) batch.UsageRow {
+// usageRow returns the usage of a batch.
+func usageRow(b *batch.Batch) batch.UsageRow {
 	return batch.UsageRow{
 		Day: b.CreatedAt.UTC().Truncate(day), Tenant: b.Tenant, KeyID: b.KeyID, Model: b.Model, Class: batch.ClassBatch, BatchID: b.ID,
 		Requests: b.Counts.Completed + b.Counts.Failed, Failures: b.Counts.Failed, Unpriced: b.Unpriced,
@@ -67,9 +78,9 @@ func batchUsage(b *batch.Batch) batch.UsageRow {
 	}
 }
 
-// KeyNames returns the names of managed keys by their ids, also of keys that are revoked or
+// keyNames returns the names of managed keys by their ids, also of keys that are revoked or
 // expired. The ids of other keys contain their names.
-func (r *Reads) KeyNames(ctx context.Context) (map[string]string, error) {
+func (r *Reads) keyNames(ctx context.Context) (map[string]string, error) {
 	keys, _, err := r.store.Keys(ctx)
 	if err != nil {
 		return nil, err

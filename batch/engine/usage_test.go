@@ -89,9 +89,17 @@ func TestBatchHasCost(t *testing.T) {
 	if want := batch.Money(1000 * tokens); tokens == 0 || b.Cost != want || b.Unpriced != 0 {
 		t.Errorf("%d tokens cost %s with %d unpriced lines, want %s and none", tokens, b.Cost, b.Unpriced, want)
 	}
-	report, err := h.Engine.BatchUsage(t.Context(), tenant, batch.BatchUsageQuery{From: time.Now().Add(-48 * time.Hour), To: time.Now().Add(48 * time.Hour), Limit: 10})
+	report, err := h.Engine.UsageTable(t.Context(), tenant, usageByBatch("", 10))
 	if err != nil || len(report.Rows) != 1 || report.Rows[0].BatchID != b.ID || report.Total.Cost != b.Cost || report.More {
 		t.Errorf("the report by batch is %+v (%v)", report, err)
+	}
+}
+
+// usageByBatch asks for batches of these days.
+func usageByBatch(key string, limit int) batch.UsageTableQuery {
+	return batch.UsageTableQuery{
+		UsageQuery: batch.UsageQuery{From: time.Now().Add(-48 * time.Hour), To: time.Now().Add(48 * time.Hour), KeyID: key, Limit: limit},
+		ByBatch:    true,
 	}
 }
 
@@ -109,10 +117,8 @@ func TestBatchUsageOfKey(t *testing.T) {
 		}
 		ids = append(ids, b.ID)
 	}
-	q := batch.BatchUsageQuery{From: time.Now().Add(-48 * time.Hour), To: time.Now().Add(48 * time.Hour), KeyID: "a"}
 	for limit, want := range map[int][]string{1: {ids[1]}, 2: {ids[1], ids[0]}, 3: {ids[1], ids[0]}} {
-		q.Limit = limit
-		report, err := h.Engine.BatchUsage(t.Context(), tenant, q)
+		report, err := h.Engine.UsageTable(t.Context(), tenant, usageByBatch("a", limit))
 		if err != nil {
 			t.Fatal(err)
 		}

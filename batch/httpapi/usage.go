@@ -11,17 +11,14 @@ import (
 
 	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/csvtable"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // Usages has the methods that the API needs for usage and its cost.
 type Usages interface {
-	// KeyUsage returns the usage of a tenant, or of batch.AllTenants.
-	KeyUsage(ctx context.Context, tenant string, q batch.UsageQuery) (batch.UsageReport, error)
-	// BatchUsage returns the usage of the batches of a tenant.
-	BatchUsage(ctx context.Context, tenant string, q batch.BatchUsageQuery) (batch.UsageReport, error)
-	// KeyNames returns the names of managed keys by id.
-	KeyNames(ctx context.Context) (map[string]string, error)
+	// UsageTable returns the usage of a tenant, or of batch.AllTenants if it is not by batch.
+	UsageTable(ctx context.Context, tenant string, q batch.UsageTableQuery) (batch.UsageTable, error)
 	// Currency returns the currency of costs, "" if there are no prices.
 	Currency() string
 }
@@ -62,9 +59,7 @@ type usageRequest struct {
 	tenant   string // or batch.AllTenants
 	from, to time.Time
 	groups   []string
-	by       batch.UsageGroup
-	byBatch  bool
-	query    batch.UsageQuery
+	query    batch.UsageTableQuery
 	csv      bool
 }
 
@@ -82,39 +77,22 @@ func (h *handler) getUsage(w http.ResponseWriter, r *http.Request, _ string) err
 	if err != nil {
 		return err
 	}
-	report, columns, err := h.usage(r.Context(), &u)
+	table, err := h.batches.UsageTable(r.Context(), u.tenant, u.query)
 	if err != nil {
 		return err
 	}
 	w.Header().Add("Vary", "Accept")
 	if u.csv {
-		return sendUsageCSV(w, &u, report, columns, h.batches.Currency())
+		return sendUsageCSV(w, &u, &table)
 	}
 	o := usageReport{
 		Object: "usage", From: u.from.Format(time.DateOnly), To: u.to.Format(time.DateOnly), GroupBy: u.groups,
-		Currency: text(h.batches.Currency()), Data: make([]usageRow, len(report.Rows)), Total: wireUsage(&report.Total, nil), HasMore: report.More,
+		Currency: text(table.Currency), Data: make([]usageRow, len(table.Rows)), Total: wireUsage(&table.Total, nil), HasMore: table.More,
 	}
-	for i := range report.Rows {
-		o.Data[i] = wireUsage(&report.Rows[i], columns)
+	for i := range table.Rows {
+		o.Data[i] = wireUsage(&table.Rows[i], table.Columns)
 	}
 	return answer(w, o)
-}
-
-// usage returns the report and its columns.
-func (h *handler) usage(ctx context.Context, u *usageRequest) (report batch.UsageReport, columns []batch.UsageColumn, err error) {
-	var names map[string]string
-	if u.by.Key || u.byBatch {
-		if names, err = h.batches.KeyNames(ctx); err != nil {
-			return report, nil, err
-		}
-	}
-	if u.byBatch {
-		report, err = h.batches.BatchUsage(ctx, u.tenant, batch.BatchUsageQuery{From: u.query.From, To: u.query.To, KeyID: u.query.KeyID, Limit: u.query.Limit})
-		return report, batch.BatchUsageColumns(names), err
-	}
-	u.query.By = u.by
-	report, err = h.batches.KeyUsage(ctx, u.tenant, u.query)
-	return report, batch.UsageColumns(u.by, names), err
 }
 
 func (h *handler) usageRequest(r *http.Request, q query) (u usageRequest, err error) {
@@ -132,7 +110,7 @@ func (h *handler) usageRequest(r *http.Request, q query) (u usageRequest, err er
 	if u.query.Class, err = q.oneOf("class", batch.ClassLive, batch.ClassBatch); err != nil {
 		return u, err
 	}
-	if u.byBatch && u.query.Model+u.query.Class != "" {
+	if u.query.ByBatch && u.query.Model+u.query.Class != "" {
 		return u, openai.InvalidRequest("group_by", "invalid_value", "With group_by=batch, usage cannot be selected by model or class.")
 	}
 	if u.query.Limit, err = q.limit(batch.MaxUsageRows, batch.MaxUsageRows); err != nil {
@@ -154,7 +132,8 @@ func (u *usageRequest) readGroups(q query) error {
 	if !given {
 		list = "day"
 	}
-	chosen := map[string]*bool{"day": &u.by.Day, "key": &u.by.Key, "tenant": &u.by.Tenant, "model": &u.by.Model, "class": &u.by.Class, "batch": &u.byBatch}
+	by := &u.query.By
+	chosen := map[string]*bool{"day": &by.Day, "key": &by.Key, "tenant": &by.Tenant, "model": &by.Model, "class": &by.Class, "batch": &u.query.ByBatch}
 	for name := range strings.SplitSeq(list, ",") {
 		to := chosen[name]
 		if to == nil {
@@ -167,7 +146,7 @@ func (u *usageRequest) readGroups(q query) error {
 			u.groups = append(u.groups, name)
 		}
 	}
-	if u.byBatch && len(u.groups) > 1 {
+	if u.query.ByBatch && len(u.groups) > 1 {
 		return openai.InvalidRequest("group_by", "invalid_value", "Invalid 'group_by': batch cannot be combined with other groups.")
 	}
 	return nil
@@ -214,7 +193,7 @@ func (u *usageRequest) readTenant(client access.Identity, q query) error {
 			return openai.InvalidRequest("tenant", "invalid_value", "Invalid 'tenant': %v.", err)
 		}
 		u.tenant = tenant
-	case client.May(access.Admin) && !u.byBatch:
+	case client.May(access.Admin) && !u.query.ByBatch:
 		u.tenant = batch.AllTenants
 	default:
 		u.tenant = client.Tenant
@@ -237,17 +216,15 @@ func acceptsCSV(r *http.Request) bool {
 	return false
 }
 
-func sendUsageCSV(w http.ResponseWriter, u *usageRequest, report batch.UsageReport, columns []batch.UsageColumn, currency string) error {
+func sendUsageCSV(w http.ResponseWriter, u *usageRequest, table *batch.UsageTable) error {
 	var body bytes.Buffer
-	if err := report.WriteCSV(&body, columns, currency); err != nil {
+	if err := table.WriteCSV(&body); err != nil {
 		return err
 	}
 	h := w.Header()
-	h.Set("Content-Type", "text/csv; charset=utf-8; header=present")
-	h.Set("Content-Disposition", `attachment; filename="usage-`+u.from.Format(time.DateOnly)+"-"+u.to.Format(time.DateOnly)+`.csv"`)
+	csvtable.SetHeader(h, "usage-"+u.from.Format(time.DateOnly)+"-"+u.to.Format(time.DateOnly)+".csv")
 	h.Set("Content-Length", strconv.Itoa(body.Len()))
-	h.Set("X-Content-Type-Options", "nosniff")
-	if report.More {
+	if table.More {
 		h.Set("X-Has-More", "true")
 	}
 	_, _ = w.Write(body.Bytes()) // an error means that the client has disconnected

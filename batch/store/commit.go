@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
+	"github.com/tidegate/tidegate/internal/saturate"
 )
 
 // CommitBatch is the part of a batch that a group commit reads and changes.
@@ -132,7 +133,7 @@ func PlanCommit(writes []batch.SegmentWrite, known map[batch.SliceRef]*CommitSli
 		stale   = make(map[batch.SliceClaim]bool)
 		changed = make(map[*CommitSlice]bool)
 		grown   = make(map[*CommitBatch]bool)
-		cells   = make(map[UsageCell]int)
+		cells   = make(map[batch.UsageCell]int)
 		sums    = newFlowSums()
 	)
 	for _, w := range writes {
@@ -157,14 +158,14 @@ func PlanCommit(writes []batch.SegmentWrite, known map[batch.SliceRef]*CommitSli
 			fresh = append(fresh, l)
 			sums.add(s.Batch, l)
 			r := s.Batch.count(l)
-			cell := CellOf(r)
+			cell := r.Cell()
 			at, seen := cells[cell]
 			if !seen {
 				cells[cell] = len(c.Usage)
 				c.Usage = append(c.Usage, r)
 				continue
 			}
-			AddRecord(&c.Usage[at], r)
+			c.Usage[at].Add(r)
 		}
 		if len(fresh) == 0 {
 			continue
@@ -197,8 +198,8 @@ func (b *CommitBatch) count(l batch.LineResult) batch.UsageRecord {
 	if l.Charge.Unpriced {
 		r.Unpriced = 1
 	}
-	b.Cost = AddMoney(b.Cost, r.Cost)
-	b.Unpriced = Sum(b.Unpriced, r.Unpriced)
+	b.Cost = b.Cost.Plus(r.Cost)
+	b.Unpriced = saturate.Add(b.Unpriced, r.Unpriced)
 	if l.Failed {
 		b.Counts.Failed++
 		b.Fresh.Failed++
@@ -207,6 +208,6 @@ func (b *CommitBatch) count(l batch.LineResult) batch.UsageRecord {
 		b.Counts.Completed++
 		b.Fresh.Completed++
 	}
-	AddUsage(&b.Usage, l.Usage)
+	b.Usage.Add(l.Usage)
 	return r
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"errors"
-	"math"
 	"testing"
 
 	"github.com/tidegate/tidegate/batch"
@@ -64,27 +63,6 @@ func TestPlanCommitNumbers(t *testing.T) {
 	}
 	if len(c.Slices) != 1 || len(c.Batches) != 1 || s.Left() != 6 || b.Counts.Completed != 4 || b.Status != batch.InProgress {
 		t.Errorf("commit is %+v", c)
-	}
-}
-
-func TestSum(t *testing.T) {
-	for _, c := range [][3]int64{
-		{1, 2, 3},
-		{-1, 1, 0},
-		{math.MaxInt64, 0, math.MaxInt64},
-		{math.MaxInt64, 1, math.MaxInt64},
-		{math.MaxInt64 - 1, 1, math.MaxInt64},
-		{math.MinInt64, -1, math.MinInt64},
-		{math.MinInt64, math.MaxInt64, -1},
-		{math.MaxInt64, math.MinInt64, -1},
-		{math.MinInt64, 0, math.MinInt64},
-	} {
-		if got := Sum(c[0], c[1]); got != c[2] {
-			t.Errorf("%d + %d is %d, want %d", c[0], c[1], got, c[2])
-		}
-		if got := Sum(c[1], c[0]); got != c[2] {
-			t.Errorf("%d + %d is %d, want %d", c[1], c[0], got, c[2])
-		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/saturate"
 )
 
 // KeyUsageColumns are the columns of key_usage, in the order in which ScanKeyUsage scans
@@ -82,7 +83,7 @@ func joined(high, low int64) int64 {
 	const half = 1 << 32
 	switch magnitude, small := bits.Mul64(uint64(max(high, -high)), half); {
 	case magnitude == 0 && small <= math.MaxInt64:
-		return Sum(high*half, low)
+		return saturate.Add(high*half, low)
 	case high > 0:
 		return math.MaxInt64
 	default:

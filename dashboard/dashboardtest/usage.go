@@ -27,13 +27,14 @@ func (u usage) rows() (rows []batch.UsageRow) {
 	return rows
 }
 
-// KeyUsage returns the rows with the names of the group.
-func (u usage) KeyUsage(_ context.Context, q batch.UsageQuery) (report batch.UsageReport, err error) {
+// UsageTable returns the rows of a period with the columns of q.
+func (u usage) UsageTable(_ context.Context, q batch.UsageTableQuery) (batch.UsageTable, error) {
 	unlock, err := u.begin()
 	if err != nil {
-		return report, err
+		return batch.UsageTable{}, err
 	}
 	defer unlock()
+	var report batch.UsageReport
 	for _, row := range u.rows() {
 		if row.Day.Before(q.From) || !row.Day.Before(q.To) {
 			continue
@@ -41,17 +42,7 @@ func (u usage) KeyUsage(_ context.Context, q batch.UsageQuery) (report batch.Usa
 		report.Rows = append(report.Rows, row)
 		report.Total.Add(&row)
 	}
-	return report, nil
-}
-
-// BatchUsage returns the rows as batches.
-func (u usage) BatchUsage(ctx context.Context, q batch.BatchUsageQuery) (batch.UsageReport, error) {
-	return u.KeyUsage(ctx, batch.UsageQuery{From: q.From, To: q.To})
-}
-
-// KeyNames returns the name of a key.
-func (u usage) KeyNames(context.Context) (map[string]string, error) {
-	return map[string]string{"key_1": u.Say("nightly")}, nil
+	return batch.NewUsageTable(q, report, map[string]string{"key_1": u.Say("nightly")}, u.Currency()), nil
 }
 
 // Currency returns a currency.

@@ -1,6 +1,10 @@
 package openai
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"github.com/tidegate/tidegate/internal/saturate"
+)
 
 // Purposes of files that a client may upload, and the one of results.
 const (
@@ -159,13 +163,13 @@ type OutputTokensDetails struct {
 	ReasoningTokens int64 `json:"reasoning_tokens"`
 }
 
-// Add adds v to u.
+// Add adds the counts of v. They saturate.
 func (u *Usage) Add(v Usage) {
-	u.InputTokens += v.InputTokens
-	u.InputTokensDetails.CachedTokens += v.InputTokensDetails.CachedTokens
-	u.OutputTokens += v.OutputTokens
-	u.OutputTokensDetails.ReasoningTokens += v.OutputTokensDetails.ReasoningTokens
-	u.TotalTokens += v.TotalTokens
+	u.InputTokens = saturate.Add(u.InputTokens, v.InputTokens)
+	u.InputTokensDetails.CachedTokens = saturate.Add(u.InputTokensDetails.CachedTokens, v.InputTokensDetails.CachedTokens)
+	u.OutputTokens = saturate.Add(u.OutputTokens, v.OutputTokens)
+	u.OutputTokensDetails.ReasoningTokens = saturate.Add(u.OutputTokensDetails.ReasoningTokens, v.OutputTokensDetails.ReasoningTokens)
+	u.TotalTokens = saturate.Add(u.TotalTokens, v.TotalTokens)
 }
 
 // List is the envelope of every listing. All five fields are always there.

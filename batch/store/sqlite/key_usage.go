@@ -38,7 +38,7 @@ func (t *tx) addKeyUsage(ctx context.Context, at time.Time, records []batch.Usag
 		case err != nil:
 			return err
 		default:
-			store.AddRecord(&sum, r)
+			sum.Add(r)
 		}
 		args := []any{day, sum.Tenant, sum.KeyID, sum.Class, sum.Model}
 		for _, n := range store.KeyUsageCounts(sum) {

@@ -27,7 +27,7 @@ func (t *tx) addUsage(ctx context.Context, at time.Time, records []batch.UsageRe
 		case err != nil:
 			return err
 		default:
-			store.AddRecord(&sum, r)
+			sum.Add(r)
 		}
 		if _, err := t.exec(ctx, putCell, bucket, sum.Tenant, sum.Class, sum.Model, sum.Endpoint, sum.Requests, sum.Failures,
 			sum.Usage.InputTokens, sum.Usage.InputTokensDetails.CachedTokens,
