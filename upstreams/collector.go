@@ -152,6 +152,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	m.collectModels(gauge, counter)
+	m.collectHits(counter)
 	m.pool.collectPrices(gauge)
 	counter(descRetries, m.retries.Load())
 	m.pool.collectQueues(ch)

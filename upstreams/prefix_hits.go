@@ -1,6 +1,7 @@
 package upstreams
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"github.com/tidegate/tidegate/internal/openai"
@@ -14,6 +15,10 @@ type prefixHits struct {
 	// started with --enable-prompt-tokens-details.
 	reported atomic.Bool
 	parts    [2]average32 // by Class
+
+	// Tokens of the prompts since answers contain the number of cached tokens, and those
+	// of them that were cached; by Class.
+	promptTokens, cachedTokens [2]atomic.Int64
 }
 
 // learn records the usage of an answer.
@@ -27,6 +32,8 @@ func (h *prefixHits) learn(class Class, u openai.Usage) {
 	}
 	if h.reported.Load() {
 		h.parts[class].add(min(1, float64(cached)/float64(u.InputTokens)))
+		h.promptTokens[class].Add(u.InputTokens)
+		h.cachedTokens[class].Add(min(u.InputTokens, cached))
 	}
 }
 
@@ -101,4 +108,36 @@ func (u *upstream) cachedParts() map[string]CachedPart {
 		}
 	}
 	return parts
+}
+
+// hitCount is the tokens of the prompts of a model and class on a server.
+type hitCount struct {
+	model, class   string
+	prompt, cached int64
+}
+
+// hitCounts returns the counts of the models whose cached tokens the server reports. label
+// returns the label of a model; models with the same one are counted together.
+func (u *upstream) hitCounts(label func(model string) string) []hitCount {
+	all := u.hits.Load()
+	if all == nil {
+		return nil
+	}
+	var counts []hitCount
+	for model, h := range *all {
+		if !h.isReported() {
+			continue
+		}
+		for _, class := range []Class{Live, Batch} {
+			c := hitCount{label(model), class.String(), h.promptTokens[class].Load(), h.cachedTokens[class].Load()}
+			at := slices.IndexFunc(counts, func(o hitCount) bool { return o.model == c.model && o.class == c.class })
+			if at < 0 {
+				counts = append(counts, c)
+				continue
+			}
+			counts[at].prompt += c.prompt
+			counts[at].cached += c.cached
+		}
+	}
+	return counts
 }

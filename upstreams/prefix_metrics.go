@@ -28,9 +28,10 @@ var (
 	descPrefixBlocks   = prometheus.NewDesc("tidegate_upstream_prefix_blocks", "Blocks of 256 bytes of prompts that are predicted to be in the prefix cache of the upstream.", []string{"upstream"}, nil)
 	descPrefixCapacity = prometheus.NewDesc("tidegate_upstream_prefix_blocks_max", "Maximum number of predicted blocks: the capacity of the prefix cache of the upstream, as reported or assumed, corrected by its answers.", []string{"upstream"}, nil)
 	descPrefixTokens   = prometheus.NewDesc("tidegate_upstream_prefix_tokens_total", "Prompt tokens of live requests for which the upstream reported cached tokens: prompt (all), predicted and cached (parts of prompt).", []string{"upstream", "kind"}, nil)
+	descPrefixHits     = prometheus.NewDesc("tidegate_upstream_model_prompt_tokens_total", "Prompt tokens of the model's requests that the upstream answered, once it has reported cached tokens: prompt (all), and cached (part of prompt).", []string{"upstream", "model", "class", "kind"}, nil)
 )
 
-var prefixDescs = []*prometheus.Desc{descPrefixBlocks, descPrefixCapacity, descPrefixTokens}
+var prefixDescs = []*prometheus.Desc{descPrefixBlocks, descPrefixCapacity, descPrefixTokens, descPrefixHits}
 
 // collectPrefixes collects the prediction of the prefix cache of an upstream.
 func collectPrefixes(u *UpstreamStatus, gauge func(d *prometheus.Desc, v float64, labels ...string), counter func(d *prometheus.Desc, v int64, labels ...string)) {
@@ -39,4 +40,16 @@ func collectPrefixes(u *UpstreamStatus, gauge func(d *prometheus.Desc, v float64
 	counter(descPrefixTokens, u.Prefixes.PromptTokens, u.URL, "prompt")
 	counter(descPrefixTokens, u.Prefixes.PredictedTokens, u.URL, "predicted")
 	counter(descPrefixTokens, u.Prefixes.CachedTokens, u.URL, "cached")
+}
+
+// collectHits collects the tokens of prompts that were in the prefix caches of upstreams.
+func (m *metrics) collectHits(counter func(d *prometheus.Desc, v int64, labels ...string)) {
+	s := m.pool.now.Load()
+	label := m.labeller(len(s.models))
+	for _, u := range s.upstreams {
+		for _, c := range u.hitCounts(label) {
+			counter(descPrefixHits, c.prompt, u.url, c.model, c.class, "prompt")
+			counter(descPrefixHits, c.cached, u.url, c.model, c.class, "cached")
+		}
+	}
 }
