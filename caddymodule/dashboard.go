@@ -79,9 +79,11 @@ func (h *DashboardHandler) Provision(ctx caddy.Context) error {
 			}),
 		})
 	}
-	if _, err := h.pages.of(access.DefaultTenant); err != nil { // errors of the configuration
+	_, done, err := h.pages.of(access.DefaultTenant, false)
+	if err != nil { // errors of the configuration
 		return fmt.Errorf("dashboard: %w", err)
 	}
+	done()
 	// Close open pages, which would delay the server's shutdown. They reconnect to the
 	// next server.
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
@@ -134,10 +136,15 @@ func (h *DashboardHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, nex
 		return nil
 	}
 	logClient(r, client.Identity)
-	pages, err := h.pages.of(client.Tenant)
+	pages, done, err := h.pages.of(client.Tenant, under(r.URL.EscapedPath(), h.path+"/events"))
+	if errors.Is(err, errPagesBusy) {
+		h.refuse(w, openai.Unavailable(startingRetry, "Too many pages are open. Close some, or try again later."))
+		return nil
+	}
 	if err != nil {
 		return err
 	}
+	defer done()
 	ctx := context.WithValue(access.With(r.Context(), client.Identity), clientKey{}, client)
 	if client.known() {
 		if e, ok := batch.Audited(ctx, batch.AuditLogin, h.path, client.Tenant, ""); ok {
