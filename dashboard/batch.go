@@ -12,6 +12,7 @@ import (
 
 	"github.com/a-h/templ"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/internal/openai"
@@ -30,6 +31,7 @@ func (d *Dashboard) batch(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v := d.batchModel(b, d.now())
+	d.permit(r, b, &v)
 	s := d.site(r, "Batches", v.Name())
 	if !v.Over {
 		s.Stream = string(templates.Site{}.To("events", "batches", b.ID))
@@ -44,6 +46,7 @@ func (d *Dashboard) batchLive(ctx context.Context, r *http.Request, s templates.
 		return nil, err
 	}
 	v := d.batchModel(b, s.Now)
+	d.permit(r, b, &v) // the client's rights are those of all viewers that share this
 	v.Charts = progressCharts(s, b.History)
 	for _, p := range []struct {
 		name string
@@ -62,6 +65,14 @@ func (d *Dashboard) batchLive(ctx context.Context, r *http.Request, s templates.
 		}
 	}
 	return sections, nil
+}
+
+// permit withdraws the actions that the reader may not do.
+func (d *Dashboard) permit(r *http.Request, b BatchDetail, v *templates.Batch) {
+	client := d.client(r)
+	writes := client.May(access.Batch)
+	v.CanCancel, v.CanDelete, v.CanRetry = v.CanCancel && writes, v.CanDelete && writes, v.CanRetry && writes
+	v.CanControl = v.CanControl && (client.May(access.Operate) || writes && client.Owns(b.KeyID))
 }
 
 // mostGroups limits the groups of failures.

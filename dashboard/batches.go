@@ -52,7 +52,7 @@ func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s temp
 		State: query.Get("state"), Model: query.Get("model"), Text: query.Get("q"),
 		From: query.Get("from"), To: query.Get("to"), Order: query.Get("order"),
 	}
-	v := templates.BatchList{Filter: f, Actions: d.bulkButtons()}
+	v := templates.BatchList{Filter: f, Actions: d.bulkButtons(s)}
 	if f.Model != "" {
 		v.Models = []string{f.Model}
 	}

@@ -111,11 +111,13 @@ func whyNotDelete(b Batch) string {
 	return ""
 }
 
-// bulkButtons are the actions that the list of batches offers.
-func (d *Dashboard) bulkButtons() []templates.BulkAction {
+// bulkButtons are the actions that the list of batches offers to a reader. One who may
+// control only batches of the own key gets the result for each batch.
+func (d *Dashboard) bulkButtons(s templates.Site) []templates.BulkAction {
 	buttons := make([]templates.BulkAction, 0, len(bulkActions))
 	for _, a := range bulkActions {
-		if a.name == "retry" && !d.creates() {
+		controls := actionOf(a).controls
+		if a.name == "retry" && !d.creates() || !s.Writes && (!controls || !s.Operates) {
 			continue
 		}
 		buttons = append(buttons, templates.BulkAction{Name: a.name, Button: a.button, Danger: a.danger})
@@ -212,14 +214,19 @@ func foretell(a bulkAction, b templates.BatchRow) string {
 	}
 }
 
+// actionOf returns the action on one batch.
+func actionOf(a bulkAction) batchAction {
+	return batchActions[slices.IndexFunc(batchActions, func(one batchAction) bool { return one.name == a.name })]
+}
+
 // doOne applies an action to one batch, which a key made, and sets the result.
 func (d *Dashboard) doOne(r *http.Request, a bulkAction, keyID string, row *templates.BulkRow) {
-	i := slices.IndexFunc(batchActions, func(one batchAction) bool { return one.name == a.name })
-	if err := batchActions[i].check(d.client(r), keyID); err != nil {
+	action := actionOf(a)
+	if err := action.check(d.client(r), keyID); err != nil {
 		row.Text = err.Error()
 		return
 	}
-	to, _, err := batchActions[i].do(r.Context(), d.source.Batches, row.ID, r.PostForm)
+	to, _, err := action.do(r.Context(), d.source.Batches, row.ID, r.PostForm)
 	if err != nil {
 		d.logTrouble(r, err)
 		row.Text, _ = told(err)

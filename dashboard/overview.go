@@ -143,7 +143,9 @@ func problems(s templates.Site, all []Problem) []templates.Problem {
 		case FilesSubject:
 			v.URL = s.To("files")
 		case DoctorSubject:
-			v.URL = s.To("doctor")
+			if s.Operates {
+				v.URL = s.To("doctor")
+			}
 		}
 		views = append(views, v)
 	}

@@ -19,9 +19,11 @@ const (
 
 // site returns the parts of a page's model that all pages share.
 func (d *Dashboard) site(r *http.Request, section, title string) templates.Site {
+	client := d.client(r)
 	s := templates.Site{
 		Base: d.base, Section: section, Title: title, Zone: time.UTC, Now: d.now(),
-		Name: d.name, Version: d.version, CreatesNothing: !d.creates(), Admin: d.client(r).May(access.Admin),
+		Name: d.name, Version: d.version, CreatesNothing: !d.creates() || !client.May(access.Batch),
+		Writes: client.May(access.Batch), Operates: client.May(access.Operate), Admin: client.May(access.Admin),
 		Path: strings.TrimPrefix(r.URL.EscapedPath(), d.base), Notice: notices[r.URL.Query().Get("done")],
 	}
 	if query := r.URL.Query(); len(query) > 0 {

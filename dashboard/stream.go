@@ -10,6 +10,7 @@ import (
 
 	"github.com/a-h/templ"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/templates"
 )
 
@@ -20,7 +21,7 @@ type section struct {
 }
 
 // livePage renders the changing parts of a page. r is the request for the stream of
-// the first viewer; only its path and query may be used.
+// the first viewer; only its path and query, and the rights of its client, may be used.
 type livePage func(ctx context.Context, r *http.Request, s templates.Site, snap *snapshot) ([]section, error)
 
 // part renders a component as a section.
@@ -80,11 +81,21 @@ func (d *Dashboard) stream(every int64, page livePage) http.Handler {
 	})
 }
 
+// rights identifies clients that see the same on a page.
+func (d *Dashboard) rights(r *http.Request) string {
+	client := d.client(r)
+	text := access.Join(client.Scopes, " ")
+	if client.May(access.Batch) && !client.May(access.Operate) && r.PathValue("id") != "" {
+		text += " " + client.KeyID // it may control the batches that it made
+	}
+	return text
+}
+
 // follow sends updates until the viewer disconnects, its key is not valid any more, or
 // the dashboard closes.
 func (d *Dashboard) follow(r *http.Request, v *viewer, every int64, page livePage, out *eventWriter) {
 	site := d.site(r, "", "")
-	key := r.URL.Path + "?" + r.URL.RawQuery + " " + site.Zone.String()
+	key := r.URL.Path + "?" + r.URL.RawQuery + " " + site.Zone.String() + " " + d.rights(r)
 	sent := make(map[string][]byte)
 	away := false // the viewer knows that no data can be read
 	rest := time.NewTicker(streamRest)

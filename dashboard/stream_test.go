@@ -39,12 +39,15 @@ func (h *harness) serve() string {
 	return server.URL + "/dashboard"
 }
 
-func watch(t *testing.T, url string) *viewer {
+func watch(t *testing.T, url string, header ...string) *viewer {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
 	}
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {

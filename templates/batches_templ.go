@@ -353,7 +353,7 @@ func BatchListPage(s Site, v BatchList) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				if len(v.Rows) > 0 {
+				if len(v.Rows) > 0 && len(v.Actions) > 0 {
 					templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 35, "<div class=\"actions bulk\" role=\"group\" aria-label=\"With the selected batches\"><button type=\"button\" class=\"plain\" data-pick-all hidden>Select all</button> <span class=\"quiet\" data-picked>With the selected batches:</span> ")
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
@@ -481,12 +481,12 @@ func BatchListTable(s Site, v BatchList) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			if s.CreatesNothing {
+			if s.CreatesNothing && s.Writes {
 				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 46, "<p>With the command line, on a gateway that accepts batches:</p>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-			} else {
+			} else if !s.CreatesNothing {
 				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 47, "<p><a id=\"first-batch\" class=\"button main\" href=\"")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
@@ -509,9 +509,11 @@ func BatchListTable(s Site, v BatchList) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = Sample("Command", "tidegate batch submit prompts.jsonl --wait --output results.jsonl").Render(ctx, templ_7745c5c3_Buffer)
-			if templ_7745c5c3_Err != nil {
-				return templ_7745c5c3_Err
+			if s.Writes {
+				templ_7745c5c3_Err = Sample("Command", "tidegate batch submit prompts.jsonl --wait --output results.jsonl").Render(ctx, templ_7745c5c3_Buffer)
+				if templ_7745c5c3_Err != nil {
+					return templ_7745c5c3_Err
+				}
 			}
 		}
 		return nil

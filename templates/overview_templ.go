@@ -918,7 +918,7 @@ func OverviewQueue(s Site, v Overview) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		if v.MorePrices > 0 {
+		if v.MorePrices > 0 && s.Operates {
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 49, "<p class=\"detail\"><a id=\"more-prices\" href=\"")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err

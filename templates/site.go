@@ -18,11 +18,13 @@ type Site struct {
 	Notice  string // what was done just now
 	Wide    bool   // the page uses the full width
 
-	// CreatesNothing reports whether this gateway refuses to create files and batches.
+	// CreatesNothing reports whether this gateway, or the reader's rights, do not allow to
+	// create files and batches.
 	CreatesNothing bool
 
-	// Admin reports whether the reader may do everything.
-	Admin bool
+	// The reader's rights: Writes to create, change and delete files and batches, Operates
+	// to drain servers and control all batches, Admin to do everything.
+	Writes, Operates, Admin bool
 
 	Name    string // of the installation, "" for none
 	Version string // of the gateway, "" when it is not known
@@ -37,7 +39,7 @@ type Site struct {
 // section is an entry of the navigation.
 type section struct {
 	name, path string
-	admin      bool // only for administrators
+	may        func(Site) bool // for these readers; nil: all
 }
 
 var sections = []section{
@@ -48,15 +50,17 @@ var sections = []section{
 	{name: "Batches", path: "batches"},
 	{name: "Files", path: "files"},
 	{name: "Upstreams", path: "upstreams"},
-	{name: "Doctor", path: "doctor"},
-	{name: "Keys", path: "keys", admin: true},
-	{name: "Audit", path: "audit", admin: true},
+	{name: "Doctor", path: "doctor", may: func(s Site) bool { return s.Operates }},
+	{name: "Keys", path: "keys", may: isAdmin},
+	{name: "Audit", path: "audit", may: isAdmin},
 }
+
+func isAdmin(s Site) bool { return s.Admin }
 
 // sections returns the navigation of the reader.
 func (s Site) sections() (all []section) {
 	for _, sec := range sections {
-		if !sec.admin || s.Admin {
+		if sec.may == nil || sec.may(s) {
 			all = append(all, sec)
 		}
 	}
