@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
@@ -53,7 +54,7 @@ var reads = []string{
 	"store.ActiveBatches", "store.AuditEntries", "store.Batch", "store.BatchModels", "store.BatchOfKey", "store.BatchStates",
 	"store.ClaimableSlices", "store.CountParts", "store.Events", "store.File", "store.FileNames", "store.FileUses",
 	"store.FindBatches", "store.Flow", "store.Garbage", "store.InputFile", "store.Key", "store.KeyUsage", "store.Keys",
-	"store.KeysVersion", "store.LapsedSlices", "store.LargestFiles", "store.NeededContents", "store.OpenUploads",
+	"store.KeysVersion", "store.LapsedSlices", "store.LargestFiles", "store.NeededContents",
 	"store.Pace", "store.Parts", "store.Place", "store.Progress", "store.Results", "store.Slices", "store.Storage",
 	"store.UnknownKeys", "store.Upload", "store.UpstreamModels", "store.UsageByModel", "store.UsageSeries",
 	"store.Waiting", "store.WaitingBatches",
@@ -74,6 +75,11 @@ var everywhere = flag.Bool("everywhere", false, "try the failpoints of the store
 // time has not come.
 func TestFailpoints(t *testing.T) {
 	t.Parallel()
+	for _, call := range slices.Concat(reads, slices.Collect(maps.Keys(rare)), slices.Collect(maps.Keys(notReached))) {
+		if !slices.Contains(failpoint.Calls(), call) {
+			t.Errorf("there is no call %s", call)
+		}
+	}
 	for _, kind := range []tidegatetest.Kind{tidegatetest.SQLite, tidegatetest.Postgres, tidegatetest.PostgresRedis, tidegatetest.PostgresRedisS3} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
