@@ -39,8 +39,8 @@ func ParseHash(text string) (h Hash, err error) {
 	return h, err
 }
 
-// Key is what is stored of an API key. The key itself is not: it is shown once, to the
-// client that made it.
+// Key is the stored part of an API key. The secret is not stored: it is shown once, to the
+// client that created the key.
 type Key struct {
 	ID     string // "key_" and random characters
 	Name   string

@@ -61,7 +61,7 @@ const (
 type AuditEntry struct {
 	Seq int64 // identifies it
 	At  time.Time
-	// Age is how long ago the action was when the entry is added.
+	// Age is the time between the action and the addition of the entry.
 	Age     time.Duration
 	Action  AuditAction
 	Outcome AuditOutcome

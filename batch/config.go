@@ -54,14 +54,14 @@ type Config struct {
 	DrainTimeout time.Duration
 	// CollectInterval is the interval of the cleaner. Default 1 min.
 	CollectInterval time.Duration
-	// Quarantine is how long contents without a row are kept. Default 7 days.
+	// Quarantine is the time after which contents without a row are deleted. Default 7 days.
 	Quarantine time.Duration
 	// ExpireInterval is the interval of checks for batches past their deadlines.
 	// Default 1 s.
 	ExpireInterval time.Duration
 
-	// OutputTTL is how long results are kept after the end of a batch that sets no
-	// lifetime. Default 30 days.
+	// OutputTTL is the lifetime of results, from the end of their batch, if the batch sets
+	// none. Default 30 days.
 	OutputTTL time.Duration
 
 	// Prices are the prices of tokens. nil: none.

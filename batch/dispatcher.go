@@ -71,7 +71,7 @@ type Answer struct {
 	Reason    string // why it is not final
 }
 
-// Next is how a line continues after an answer. The Dispatcher decides it.
+// Next is the next step for a line after an answer. The Dispatcher decides it.
 type Next uint8
 
 const (

@@ -21,8 +21,8 @@ type Load struct {
 	// Requests in flight.
 	Live  int `json:"live"`
 	Batch int `json:"batch"`
-	// Prefill is how many tokens of prompts the server still has to read, as estimated,
-	// and LivePrefill how many of these are of live requests.
+	// Prefill is the estimated number of prompt tokens that the server still has to
+	// prefill. LivePrefill is the part of it that is of live requests.
 	Prefill     int64 `json:"prefill,omitempty"`
 	LivePrefill int64 `json:"live_prefill,omitempty"`
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/tidegate/tidegate/internal/saturate"
 )
 
-// UsageTTL is how long the usage of keys is kept: 13 months.
+// UsageTTL is the time after which the usage of keys is deleted: 13 months.
 const UsageTTL = 400 * 24 * time.Hour
 
 // MaxUsageRows limits the rows of a UsageReport.

@@ -12,11 +12,11 @@ const WebhookKey = "tidegate_webhook_url"
 const MetadataEndpoint = "metadata"
 
 const (
-	// WebhookRetryTime is how long a delivery is retried.
+	// WebhookRetryTime limits the time for which a delivery is retried.
 	WebhookRetryTime = 24 * time.Hour
-	// WebhookTargetTTL is how long a target is kept without being set again.
+	// WebhookTargetTTL is the time after which a target that is not set again is removed.
 	WebhookTargetTTL = time.Hour
-	// WebhookHistory is how long deliveries are listed after their end.
+	// WebhookHistory is the time for which deliveries are listed after their end.
 	WebhookHistory = 7 * 24 * time.Hour
 )
 

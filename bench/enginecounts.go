@@ -18,8 +18,8 @@ type engineCounts struct {
 	Preemptions float64 `json:"preemptions"`
 	Steps       float64 `json:"step_tokens"` // prompt and decode tokens of all steps
 
-	// Recomputed is how many tokens were computed again after preemptions. They
-	// are not in Computed.
+	// Recomputed is the number of tokens that were computed again after preemptions.
+	// They are not in Computed.
 	Recomputed float64 `json:"recomputed_tokens"`
 }
 

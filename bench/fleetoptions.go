@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// fleetOptions are how the scenarios on simulated GPUs work; flags make them
+// fleetOptions are the options of the scenarios on simulated GPUs. Flags make them
 // shorter.
 type fleetOptions struct {
 	servers int

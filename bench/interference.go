@@ -15,7 +15,7 @@ import (
 	"github.com/tidegate/tidegate/internal/vllmtest"
 )
 
-// interferenceOptions are how measureInterference works; flags make it shorter.
+// interferenceOptions are the options of measureInterference. Flags make it shorter.
 type interferenceOptions struct {
 	seqs   string        // --max-num-seqs of the servers, separated by commas
 	fixed  string        // numbers of requests at once to compare with, likewise

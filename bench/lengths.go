@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// lengthsOptions are how lengths works; flags make it shorter.
+// lengthsOptions are the options of the scenario lengths. Flags make it shorter.
 type lengthsOptions struct {
 	kinds  string
 	lines  int

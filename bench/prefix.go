@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// prefixOptions are how prefix works; flags make it shorter.
+// prefixOptions are the options of the scenario prefix. Flags make it shorter.
 type prefixOptions struct {
 	servers int
 	kv      int

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// routingOptions are how routing works.
+// routingOptions are the options of the scenario routing.
 type routingOptions struct {
 	trace     string
 	requests  int
@@ -214,8 +214,8 @@ func (b *bench) replay(ctx context.Context, side string, trace []traceRequest, f
 	return run, nil
 }
 
-// mayBeOver is how many of n requests may be over the 99th percentile, as quantile
-// computes it.
+// mayBeOver returns the number of n requests that may be over the 99th percentile, as
+// quantile computes it.
 func mayBeOver(n int) int { return n - 1 - min(int(0.99*float64(n)), n-1) }
 
 // times computes the quantiles, in seconds of the servers' clock.

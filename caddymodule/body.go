@@ -15,7 +15,7 @@ type BodyConfig struct {
 	// MinRate is the minimum average number of bytes per second over each Grace.
 	// Default 1 KiB.
 	MinRate int64 `json:"min_rate,omitempty"`
-	// Grace is how long a body may be slower, or stall. Default 30s.
+	// Grace limits the time for which a body is slower, or stalls. Default 30s.
 	Grace caddy.Duration `json:"grace,omitempty"`
 }
 

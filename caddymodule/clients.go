@@ -117,10 +117,10 @@ func (c *clientConns) drop(e *list.Element) *waiting {
 }
 
 const (
-	// silence is how long a client may take to its first byte when descriptors are
+	// silence limits the time until the first byte of a client when descriptors are
 	// scarce.
 	silence = time.Second
-	// acceptPause is how long no connection is accepted while the reserve is scarce
+	// acceptPause is the time without accepting connections while the reserve is scarce
 	// and no connection ends. New connections wait in the listener's queue.
 	acceptPause = 250 * time.Millisecond
 )

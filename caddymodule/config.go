@@ -55,11 +55,11 @@ type PoolConfig struct {
 	// HealthFailures is the number of consecutive failed health checks, while no
 	// request makes progress, before an upstream is marked down. Default 3.
 	HealthFailures int `json:"health_failures,omitempty"`
-	// LoadTime is how long a server that was never up and refuses connections counts
-	// as loading its model. Default 30m.
+	// LoadTime limits the time for which a server that was never up and refuses
+	// connections counts as loading its model. Default 30m.
 	LoadTime caddy.Duration `json:"load_time,omitempty"`
-	// IdleTimeout is how long an idle connection is kept; it must be less than the
-	// servers' own limit, 5s for vLLM. Default 4s.
+	// IdleTimeout is the time after which an idle connection is closed. It must be less
+	// than the servers' own limit, 5s for vLLM. Default 4s.
 	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
 	// StreamIdleTimeout aborts a stream that was silent for this long. Default: never.
 	StreamIdleTimeout caddy.Duration `json:"stream_idle_timeout,omitempty"`
@@ -83,7 +83,7 @@ type UpstreamConfig struct {
 	TLS TLSConfig `json:"tls,omitzero"`
 	// Weight is its share of the load relative to the others. Default 1.
 	Weight float64 `json:"weight,omitempty"`
-	// MaxNumSeqs is how many requests it runs concurrently (vLLM's --max-num-seqs).
+	// MaxNumSeqs is the number of requests that it runs concurrently (vLLM's --max-num-seqs).
 	// Further live requests wait in the gateway. Default: as the server reports or the
 	// gateway measures. Batch lines never exceed 256 without it.
 	MaxNumSeqs int `json:"max_num_seqs,omitempty"`
@@ -190,7 +190,7 @@ type BatchConfig struct {
 	// Memory limits, in bytes, the requests that are in flight or prefetched. Default
 	// 64 MiB.
 	Memory int64 `json:"memory,omitempty"`
-	// Retries is how often a line is retried after a temporary failure. Default 8.
+	// Retries is the maximum number of retries of a line after temporary failures. Default 8.
 	Retries int `json:"retries,omitempty"`
 	// StopAfter pauses a batch when this many consecutive lines failed with the same
 	// error; -1 never does. Default 100.
@@ -201,21 +201,21 @@ type BatchConfig struct {
 	RetryBackoffMax caddy.Duration `json:"retry_backoff_max,omitempty"`
 	// LineTimeout limits one attempt at a line. Default 30m.
 	LineTimeout caddy.Duration `json:"line_timeout,omitempty"`
-	// Lease is how long a claim is valid without renewal. Default 20s.
+	// Lease is the time after which a claim that is not renewed ends. Default 20s.
 	Lease caddy.Duration `json:"lease,omitempty"`
-	// DrainTimeout is how long lines may continue when the gateway stops. Default 25s.
+	// DrainTimeout limits the time for which lines continue when the gateway stops. Default 25s.
 	DrainTimeout caddy.Duration `json:"drain_timeout,omitempty"`
-	// Quarantine is how long contents without a row in the database are kept. Default
-	// 168h.
+	// Quarantine is the time after which contents without a row in the database are
+	// deleted. Default 168h.
 	Quarantine caddy.Duration `json:"quarantine,omitempty"`
 	// CollectInterval is the time between two removals of expired objects. Default 1m.
 	CollectInterval caddy.Duration `json:"collect_interval,omitempty"`
 	// UploadTTL limits the duration of an upload in parts. Default 1h.
 	UploadTTL caddy.Duration `json:"upload_ttl,omitempty"`
-	// InputTTL is how long input files are kept unless the client specifies it.
+	// InputTTL is the lifetime of input files for which the client specifies none.
 	// Default 720h.
 	InputTTL caddy.Duration `json:"input_ttl,omitempty"`
-	// OutputTTL is how long results are kept. Default 720h.
+	// OutputTTL is the lifetime of results. Default 720h.
 	OutputTTL caddy.Duration `json:"output_ttl,omitempty"`
 }
 

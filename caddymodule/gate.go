@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// startHold is how long a request waits for a gateway that is starting, because a
-// load balancer sends requests as soon as the gateway listens.
+// startHold limits the time for which a request waits for a gateway that is starting. A load
+// balancer sends requests as soon as the gateway listens.
 const startHold = 10 * time.Second
 
 // gate is a part of the gateway that requests depend on.

@@ -174,7 +174,7 @@ func (o *serveOptions) hideKeys(upstreamKeyGiven bool) error {
 	return err
 }
 
-// grace is how long requests may continue after the gateway began to stop.
+// grace limits the time for which requests continue after the gateway began to stop.
 const grace = 30 * time.Second
 
 // config returns the configuration of `tidegate serve`.

@@ -26,11 +26,11 @@ import (
 const (
 	// serveOutLimit limits all of it.
 	serveOutLimit = 3 * time.Second
-	// arrivalLimit is how long a client may be silent before and within the header of
-	// a request. A connection without a request is closed then.
+	// arrivalLimit limits the time for which a client is silent before and within the
+	// header of a request. After it, a connection without a request is closed.
 	arrivalLimit = time.Second
-	// handshakeTime is how long clients that were connecting have to complete the
-	// handshake, a round trip. Others are refused meanwhile.
+	// handshakeTime limits the handshake of clients that were connecting, which takes a
+	// round trip. Others are refused meanwhile.
 	handshakeTime = 50 * time.Millisecond
 	// serveOutPoll is the polling interval of the state. It is not possible to wait for the
 	// queue of a socket, or for unread bytes without consuming them.
@@ -66,8 +66,8 @@ func (s servesOut) Handle(context.Context, caddy.Event) error {
 	return nil
 }
 
-// cutAhead is how long before the end of the grace period live requests are cut at
-// most: Caddy ends the process then, and their last bytes must be sent before.
+// cutAhead is the time before the end of the grace period at which live requests are ended
+// at the latest: Caddy ends the process then, and their last bytes must be sent before.
 const cutAhead = time.Second
 
 // web returns the http app of the configuration, an empty one if there is none.

@@ -32,7 +32,7 @@ const (
 	maxTenantPages = 256
 	// maxStreams limits the event streams of all tenants. Each tenant has a limit, too.
 	maxStreams = 1024
-	// tenantIdle is how long a dashboard without requests stays open.
+	// tenantIdle is the time after which a dashboard without requests is closed.
 	tenantIdle = 10 * time.Minute
 )
 

@@ -5,7 +5,7 @@ import (
 	"github.com/tidegate/tidegate/templates"
 )
 
-// shownID is how much of a gateway's ID is shown, which is random.
+// shownID is the number of characters shown of a gateway's ID, which is random.
 const shownID = 8
 
 func clipID(id string) string { return id[:min(len(id), shownID)] }

@@ -94,7 +94,7 @@ func (h *harness) pages() []string {
 	}
 }
 
-// upstreamKey is how pages name the second server.
+// upstreamKey returns the name of the second server in the paths of pages.
 func (h *harness) upstreamKey() string {
 	h.Helper()
 	rest := h.page("/upstreams")

@@ -274,7 +274,8 @@ func (d *Dashboard) showSecret(w http.ResponseWriter, r *http.Request, s templat
 	return d.render(w, r, http.StatusOK, templates.KeySecretPage(s, templates.KeySecret{KeyRow: keyRow(k, s.Now), Secret: secret}))
 }
 
-// overlaps are how long the previous secret of a key may be accepted after a rotation.
+// overlaps are the times for which the previous secret of a key may be accepted after a
+// rotation.
 var overlaps = []time.Duration{0, time.Hour, day, 7 * day, 30 * day}
 
 func overlapText(t time.Duration) string {

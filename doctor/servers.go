@@ -173,7 +173,7 @@ type scheduled struct {
 	on    bool
 }
 
-// scheduledAge is how long a result is cached, because a check costs a token.
+// scheduledAge is the time for which a result is cached, because a check costs a token.
 const scheduledAge = time.Hour
 
 // scheduling checks whether a server schedules by priority. The gateway does not need

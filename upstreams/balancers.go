@@ -62,8 +62,8 @@ const (
 	// prefixKeyBlocks is the number of blocks at the beginning of a prompt that
 	// PrefixHash takes as its key.
 	prefixKeyBlocks = 4
-	// boundedLoad is how many times the mean load a server may have before requests go
-	// elsewhere, whatever their key
+	// boundedLoad is the load of a server, as a multiple of the mean, from which on requests
+	// are sent to other servers, whatever their key
 	// (Mirrokni, Thorup, Zadimoghaddam: Consistent Hashing with Bounded Loads, 2016).
 	boundedLoad = 1.25
 )

@@ -78,9 +78,9 @@ type Config struct {
 	HealthFailures int
 	// ModelsInterval is the time between two model discoveries. Default: 30 s.
 	ModelsInterval time.Duration
-	// LoadTime is how long a server that has not been up yet and refuses connections
-	// counts as loading: vLLM does not listen before the model is loaded, which may
-	// take minutes. Default: 30 min.
+	// LoadTime limits the time for which a server that has not been up yet and refuses
+	// connections counts as loading: vLLM does not listen before the model is loaded,
+	// which may take minutes. Default: 30 min.
 	LoadTime time.Duration
 
 	// RetryBuffer is the largest body of a live request, in bytes, that is kept for
@@ -105,8 +105,8 @@ type Config struct {
 
 	// DialTimeout limits the time for connecting. Default: 5 s.
 	DialTimeout time.Duration
-	// IdleConnTimeout is how long an idle connection is kept. It must be less than the
-	// servers' own limit, 5 s for vLLM (VLLM_HTTP_TIMEOUT_KEEP_ALIVE), so that no
+	// IdleConnTimeout is the time after which an idle connection is closed. It must be less
+	// than the servers' own limit, 5 s for vLLM (VLLM_HTTP_TIMEOUT_KEEP_ALIVE), so that no
 	// request uses a connection that is being closed. Default: 4 s.
 	IdleConnTimeout time.Duration
 	// StreamIdleTimeout aborts a stream that has been silent for this long. Default:

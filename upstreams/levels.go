@@ -16,7 +16,7 @@ const (
 	// levelFine is the ratio of two adjacent levels at which the search between them
 	// stops.
 	levelFine = 1.15
-	// levelAge is how long a level is valid.
+	// levelAge is the time after which a level is no longer valid.
 	levelAge = 5 * time.Minute
 	// levelConfirm is the number of measurements that confirm that more requests do
 	// not pay.

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// missingDelayMin is how long an upstream that lists a model, but answers that the
-	// model does not exist, gets no request for it. The delay doubles with each
+	// missingDelayMin is the time without requests for a model after an upstream that
+	// lists it has answered that it does not exist. The time doubles with each
 	// repetition, up to missingDelayMax.
 	missingDelayMin = time.Second
 	missingDelayMax = 10 * time.Second

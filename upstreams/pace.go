@@ -12,8 +12,8 @@ import (
 // because their prompts would share engine steps.
 
 const (
-	// paceFill is how many prompts that take as long as the decoding of a step may
-	// share a step on a server placed for batch lines; on others it is one.
+	// paceFill is the maximum number of prompts in a step of a server placed for batch
+	// lines, if each takes as long as the decoding of the step; on others it is one.
 	paceFill = 4
 	// paceCrowd is the number of prefills per step above which nearly all steps
 	// contain a prefill, so that the duration of a prefill cannot be derived from

@@ -48,16 +48,16 @@ const (
 	// placementRoom is the part of the capacity of one server less to which the need
 	// has to fall before one less is used.
 	placementRoom = 0.7
-	// placementStay is how long the need has to stay that low: bursts of live requests
-	// recur, and would reach a server that is filled with lines.
+	// placementStay is the time for which the need has to stay that low: bursts of live
+	// requests recur, and would reach a server that is filled with lines.
 	placementStay = 30 * time.Second
 	// placementAverage is the time constant of the averages of work and requests.
 	placementAverage = 10 * time.Second
-	// placementMemory is how long batch lines count as present after the last one.
+	// placementMemory is the time for which batch lines count as present after the last one.
 	placementMemory = 10 * time.Second
-	// placementQuiet is how long after the last live request of a model its servers are
-	// quiet: no server is kept for live requests, and each runs as many lines as bring
-	// the highest throughput. Without it, a batch at night would leave part of the
+	// placementQuiet is the time without a live request of a model after which its servers
+	// are quiet: no server is kept for live requests, and each runs the number of lines
+	// with the highest throughput. Without it, a batch at night would leave part of the
 	// servers idle. A model without a live request since the gateway started is quiet.
 	placementQuiet = 2 * time.Minute
 )

@@ -13,8 +13,8 @@ const (
 	speedAssumed = 50e3
 	// speedAlike is the ratio of two speeds up to which the difference counts as noise.
 	speedAlike = 1.3
-	// speedFaster is how many times as fast as the median of the pool a server counts at
-	// most. Under load, estimates can be too low by a factor of fifty, because the time of
+	// speedFaster limits the speed that a server counts with, as a multiple of the median
+	// of the pool. Under load, estimates can be too low by a factor of fifty, because the time of
 	// a prompt depends on other prompts more than on its size: such a server would get
 	// most requests, which would wait there.
 	speedFaster = 2

@@ -182,7 +182,7 @@ type pricePair struct {
 }
 
 const (
-	// priceMemory is how long a window is kept.
+	// priceMemory is the time after which a window is removed.
 	priceMemory = 3 * time.Hour
 	// pricePairs limits the windows kept of a model on one server, priceModels the
 	// number of models.

@@ -37,7 +37,7 @@ const (
 	// values.
 	errorsWarn = 0.01
 	errorsFail = 0.1
-	// errorsFresh is how long after its last failure a model counts as failing.
+	// errorsFresh is the time for which a model counts as failing after its last failure.
 	errorsFresh = 30 * time.Second
 )
 

@@ -24,7 +24,7 @@ type QueueStatus struct {
 	// Class is "live", or "flex" for requests with that service tier.
 	Class   string `json:"class"`
 	Waiting int    `json:"waiting"`
-	// Oldest is how long the oldest of them has waited, in seconds.
+	// Oldest is the waiting time of the oldest of them, in seconds.
 	Oldest float64 `json:"oldest_seconds"`
 }
 

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Retry-After is how long the queue takes at the rate at which requests end.
+// Retry-After is the time that the queue takes at the rate at which requests end.
 func TestRetryAfterOfTheQueue(t *testing.T) {
 	tests := []struct {
 		name        string

@@ -24,9 +24,9 @@ const (
 type saturation struct {
 	until     atomic.Int64 // no batch line before, as upstream.age
 	fullInRow atomic.Int32 // consecutive answers that it is full
-	// limit is how many batch lines fit in addition to other requests, 0 if not known:
-	// one less than were running when it was full, plus one for every limit answers
-	// since.
+	// limit is the number of batch lines that fit in addition to other requests, 0 if not
+	// known: one less than were running when the server was full, plus one for every
+	// limit answers since.
 	limit atomic.Int32
 	since atomic.Int32 // answers since limit changed
 }

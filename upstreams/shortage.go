@@ -21,7 +21,7 @@ type Shortage struct {
 	Count    int64     `json:"count"` // failures since then
 }
 
-// shortageMemory is how long after its last failure a shortage counts as current.
+// shortageMemory is the time for which a shortage counts as current after its last failure.
 const shortageMemory = 30 * time.Second
 
 // shortages stores the current shortage.

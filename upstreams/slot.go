@@ -21,7 +21,7 @@ type Answer struct {
 	Reason    string // why it is not final
 }
 
-// Next is how to proceed with a line after an answer.
+// Next is the next step for a line after an answer.
 type Next uint8
 
 const (
@@ -251,7 +251,7 @@ const crashCheck = 2 * time.Second
 // modified afterwards. The error is a *SendError, or ctx's own.
 //
 // An error answer is in OpenAI's envelope, with status 502 if no model server sends
-// such an answer. Answer.Next is how to proceed with the line.
+// such an answer. Answer.Next is the next step for the line.
 func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, error) {
 	rt := routes[path]
 	if rt == nil {

@@ -24,19 +24,19 @@ type UpstreamStatus struct {
 	MaxNumSeqsAssumed bool `json:"max_num_seqs_assumed,omitempty"`
 	BatchLimit        int  `json:"batch_limit"` // maximum number of this gateway's batch lines in flight
 
-	// Limit is how many requests of both classes the server should run concurrently,
-	// as measured so far, and LimitReason why it is not higher. Batch lines are sent
-	// only below it.
+	// Limit is the number of requests of both classes that the server should run
+	// concurrently, as measured so far. LimitReason says why it is not higher. Batch
+	// lines are sent only below it.
 	Limit       int         `json:"limit"`
 	LimitReason LimitReason `json:"limit_reason"`
 	// Placement is the purpose of the server while batch lines run.
 	Placement Placement `json:"placement"`
-	// BatchSlots is how many batch lines of this gateway may be in flight there now,
-	// including those already in flight: what live requests and other gateways leave
-	// of Limit, up to BatchLimit.
+	// BatchSlots is the maximum number of batch lines of this gateway in flight there
+	// now, including those already in flight: the part of Limit that live requests and
+	// other gateways do not use, up to BatchLimit.
 	BatchSlots int `json:"batch_slots"`
-	// LiveLimit is how many live requests of all gateways are sent to the server
-	// concurrently while others wait in the gateway; 0 for no limit.
+	// LiveLimit is the maximum number of live requests of all gateways at the server.
+	// Further ones wait in the gateway. 0: no limit.
 	LiveLimit int `json:"live_limit,omitempty"`
 	// BatchWithheld reports whether batch lines are withheld to measure the price of
 	// batch.
@@ -55,8 +55,8 @@ type UpstreamStatus struct {
 	Waiting      float64 `json:"waiting"`
 	KVCacheUsage float64 `json:"kv_cache_usage"` // 0 to 1
 	Preemptions  float64 `json:"preemptions"`    // requests that were recomputed, since the server was started
-	// PendingPrefill is how many seconds the server will take to prefill the prompts
-	// sent by all gateways, 0 if its speed is not known.
+	// PendingPrefill is the expected time until the server has prefilled the prompts
+	// sent by all gateways, in seconds; 0 if its speed is not known.
 	PendingPrefill float64 `json:"pending_prefill_seconds"`
 	// PendingPrefillTokens is the estimated number of prompt tokens sent by this
 	// gateway that the server still has to prefill, without those in its prefix cache.
@@ -64,9 +64,9 @@ type UpstreamStatus struct {
 	// OthersPendingPrefillTokens is the same for other gateways, as last reported by
 	// them.
 	OthersPendingPrefillTokens int64 `json:"others_pending_prefill_tokens"`
-	// PrefillSpeed is how many prompt tokens the server prefills per second, and
-	// TokenSeconds the time between two tokens of a request there, as learned from
-	// answers and from the server's metrics; 0 if not known.
+	// PrefillSpeed is the number of prompt tokens that the server prefills per second.
+	// TokenSeconds is the time between two tokens of a request there. Both are learned
+	// from answers and from the server's metrics; 0 if not known.
 	PrefillSpeed float64 `json:"prefill_tokens_per_second,omitempty"`
 	TokenSeconds float64 `json:"seconds_per_token,omitempty"`
 	// CachedPrompts is the part of a prompt that is expected to be in the server's

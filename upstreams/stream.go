@@ -9,8 +9,8 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// eventLimit is how much of an incomplete event is buffered, in bytes. Larger events
-// are relayed as they arrive.
+// eventLimit limits the buffer of an incomplete event, in bytes. Larger events are
+// relayed as they arrive.
 const eventLimit = 64 << 10
 
 // isStream reports whether an answer is a readable stream of server-sent events.

@@ -23,8 +23,8 @@ type upstream struct {
 	load atomic.Uint64
 	// others is the load of other gateways, as of the last SetPeers.
 	others atomic.Uint64
-	// limit is how many requests of both classes the server should run concurrently,
-	// as found by limiter. Batch lines are sent only below it.
+	// limit is the number of requests of both classes that the server should run
+	// concurrently, as found by limiter. Batch lines are sent only below it.
 	limit atomic.Int64
 	// capacity is the measured concurrency of the server, 0 if not known.
 	// Pool.released must be called after a change.

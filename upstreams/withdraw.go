@@ -10,8 +10,8 @@ import (
 // errWithdrawn is the cause of cancelling a batch line that waited in a server.
 var errWithdrawn = errors.New("the line waited in the server and was withdrawn")
 
-// withdrawPause is how long after a withdrawal the waiting requests that a server
-// reports are ignored: they may be those that were withdrawn.
+// withdrawPause is the time after a withdrawal during which the waiting requests that a
+// server reports are ignored: they may be those that were withdrawn.
 const withdrawPause = 2 * time.Second
 
 // waitingLines returns how many batch requests of this gateway wait in a server: its

@@ -33,8 +33,8 @@ const (
 	// withholdTail limits the wait for the first bytes of streams that were dispatched
 	// in a window, so that slow streams are sampled, too.
 	withholdTail = 5 * time.Second
-	// withholdRest is how long nothing is sampled after a window: the lines that were
-	// held back are all sent at once.
+	// withholdRest is the time without samples after a window, because the lines that
+	// were held back are all sent at once.
 	withholdRest = 10 * time.Second
 	// withholdStrides limits, as a power of 2, by how much windows are rarer if they
 	// take long.

@@ -37,12 +37,12 @@ func (o owner) kind() string {
 	return "key"
 }
 
-// String returns what an error calls it.
+// String returns the name in errors.
 func (o owner) String() string {
 	return o.kind() + " " + o.name
 }
 
-// account is what an owner has used. The limiter's mu guards it.
+// account has the requests and tokens that an owner used. The limiter's mu guards it.
 type account struct {
 	owner    owner
 	limits   access.Limits

@@ -17,7 +17,7 @@ type Grant struct {
 	report   report
 }
 
-// Outcome is how a request has ended.
+// Outcome is the end of a request, and the tokens that it used.
 type Outcome struct {
 	Sent   bool  // a server may have received it
 	Failed bool  // it has no answer, or an error as answer

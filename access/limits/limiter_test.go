@@ -260,7 +260,7 @@ func TestState(t *testing.T) {
 	})
 }
 
-// A batch that was not made is given back in the file, too.
+// A batch that was not created is refunded in the file, too.
 func TestUndoIsStored(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "limits.json")
 	limits := access.Limits{BatchesPerHour: 1}

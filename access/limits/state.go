@@ -11,11 +11,11 @@ import (
 	"github.com/tidegate/tidegate/internal/atomicfile"
 )
 
-// idleTime is how long an account is kept that nothing uses. Almost always, all of its
+// idleTime is the time after which an unused account is removed. Almost always, all of its
 // buckets are full by then. A full account is equal to a new one.
 const idleTime = 2 * time.Hour
 
-// state is what a gateway stores, so that a restart does not fill the buckets.
+// state is the stored part of a Limiter, so that a restart does not fill the buckets.
 type state struct {
 	Keys    map[string]levels `json:"keys,omitempty"` // by id
 	Tenants map[string]levels `json:"tenants,omitempty"`

@@ -8,13 +8,13 @@ import (
 	"github.com/tidegate/tidegate/access"
 )
 
-// Usage is what a key or a tenant has left on this gateway.
+// Usage is the use of the limits of a key or a tenant on this gateway.
 type Usage struct {
 	Key      string        `json:"key,omitempty"`    // id, for a key
 	Tenant   string        `json:"tenant,omitempty"` // for a tenant
 	Limits   access.Limits `json:"limits"`
 	InFlight int64         `json:"in_flight"`
-	// Remaining is what the limits by time still allow, by their names.
+	// Remaining is the unused part of each limit by time, by its name.
 	Remaining map[string]int64 `json:"remaining"`
 }
 

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// queueCooldown is how long the circuit breaker of the queue stays open after an error. The
-// store has all that the queue has, and each call of a queue that does not answer takes its
-// timeout.
+// queueCooldown is the time for which the circuit breaker of the queue stays open after an
+// error. The store has all that the queue has, and each call of a queue that does not answer
+// takes its timeout.
 const queueCooldown = 5 * time.Second
 
 // errQueueTripped reports that the circuit breaker of the queue is open.

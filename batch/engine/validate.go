@@ -116,8 +116,8 @@ func (v *validator) inputOf(ctx context.Context, b batch.Batch) (batch.File, *op
 	return input, nil, nil
 }
 
-// settleTime is how long a worker waits for upstreams whose models are not discovered yet,
-// before it postpones the batch.
+// settleTime limits the time for which a worker waits for upstreams whose models are not
+// discovered yet, before it postpones the batch.
 const settleTime = 2 * time.Second
 
 // awaitModel waits until a model is known, or surely unknown, or it is late. It

@@ -11,7 +11,7 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// maxJSON is how large a JSON body may be, in bytes.
+// maxJSON is the maximum size of a JSON body, in bytes.
 const maxJSON = 1 << 20
 
 // readJSON reads a JSON body. A request without a Content-Type may have one. One

@@ -30,7 +30,7 @@ type form struct {
 	file string
 	// known are the names of the fields that are stored. Others are ignored.
 	known []string
-	// limit is how large the file may be, in bytes.
+	// limit is the maximum size of the file, in bytes.
 	limit int64
 	// open is called with the cleaned file name when the file begins. Earlier
 	// fields are already stored.

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// crashLimit is how many crashes of its upstream end a line.
+	// crashLimit is the number of crashes of its upstream after which a line fails.
 	crashLimit = 3
-	// timeoutLimit is how many timeouts end a line.
+	// timeoutLimit is the number of timeouts after which a line fails.
 	timeoutLimit = 2
 )
 

@@ -34,7 +34,7 @@ func (d *deadlines) run(now time.Time) {
 	}
 }
 
-// idleWait is how long the loop waits for a deadline when there is none.
+// idleWait is the time for which the loop waits if there is no deadline.
 const idleWait = time.Hour
 
 // wait returns how long it is until the earliest deadline.

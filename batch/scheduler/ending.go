@@ -13,12 +13,12 @@ import (
 // long as lines of the batch end elsewhere.
 
 const (
-	// slower is how many times as long as on another upstream a line must take for an
-	// upstream to be slower.
+	// slower is the ratio of the durations of a line on two upstreams from which on one of
+	// them counts as slower.
 	slower = 1.25
-	// idleLeast is how long no line of a batch must have started before a slower
-	// upstream gets one that does not fit, and how long an upstream leaves lines to
-	// those that have read their prefixes.
+	// idleLeast is the time without a started line of a batch after which a slower upstream
+	// gets one that does not fit. For the same time an upstream leaves lines to those that
+	// have read their prefixes.
 	idleLeast = time.Second
 )
 

@@ -82,8 +82,8 @@ func (l *loader) read(ctx context.Context, want loadRequest) loaded {
 	return out
 }
 
-// lapsedInterval is how often a load looks for slices whose lease has ended. In the queue,
-// those of a gateway that died are behind all new ones.
+// lapsedInterval is the time between two searches for slices whose lease has ended. In the
+// queue, those of a gateway that died are behind all new ones.
 const lapsedInterval = 3 * time.Second
 
 // claimFor claims slices for a load, and reports whether there may be more slices of ended

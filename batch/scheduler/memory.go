@@ -12,7 +12,7 @@ import (
 const (
 	// memoryCheckInterval limits how often memory pressure is evaluated.
 	memoryCheckInterval = time.Second
-	// shortageTTL is how long a shortage is reported.
+	// shortageTTL is the time for which a shortage is reported.
 	shortageTTL = time.Minute
 )
 

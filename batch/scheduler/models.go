@@ -15,11 +15,11 @@ import (
 // upstream are released: another gateway may reach one.
 
 const (
-	// stallTime is how long a condition lasts before other batches are served in addition.
-	// A shorter outage of an upstream is ignored.
+	// stallTime is the duration of a condition after which other batches are served in
+	// addition. A shorter outage of an upstream is ignored.
 	stallTime = 2 * time.Second
-	// saturationGap is how long no line of a saturated model may wait: between two loads,
-	// or between two batches.
+	// saturationGap limits the time without a waiting line of a saturated model: between
+	// two loads, or between two batches.
 	saturationGap = 500 * time.Millisecond
 )
 

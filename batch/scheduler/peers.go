@@ -11,8 +11,8 @@ import (
 // is spread over all gateways from its first line to its last.
 
 const (
-	// peerIdleTime is how long peers leave slots free before slices are released: until
-	// they have announced it twice. At any moment lines may just have ended.
+	// peerIdleTime is the time for which peers must have free slots before slices are
+	// released: until they have announced it twice. At any moment lines may just have ended.
 	peerIdleTime = batch.AnnounceInterval + batch.AnnounceInterval/4
 	// paceTime is the time over which the pace of a batch queue is measured.
 	paceTime = time.Second

@@ -100,8 +100,8 @@ func (r *releases) take() []batch.Release {
 	return pending
 }
 
-// commitGrace is how long a gateway that stops still tries to commit results after its
-// time to drain is over.
+// commitGrace limits the time for which a gateway that stops tries to commit results after
+// its time to drain is over.
 const commitGrace = 5 * time.Second
 
 // releaseSlices releases claims in the store and puts the slices back into the queue.

@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// rotationSlices is how many slices a batch loads before it yields its place to a
-	// waiting batch of the same priority. It yields at once to a batch of a higher
-	// priority, and to any batch when all that is left of it runs. It continues when
-	// no batch waits.
+	// rotationSlices is the number of slices that a batch loads before it yields its place
+	// to a waiting batch of the same priority. It yields at once to a batch of a higher
+	// priority, and to any batch when all of its remaining lines run. It continues when no
+	// batch waits.
 	rotationSlices = 4
 	// batchBackoff is the pause of a batch that had nothing to claim, or whose load failed.
 	batchBackoff = time.Second

@@ -14,14 +14,14 @@ const (
 // seat is a model on an upstream.
 type seat struct{ model, upstream string }
 
-// speed is how long lines on an upstream take, and how many tokens they generate; both
-// are averages.
+// speed has the average duration of lines on an upstream, and the average number of tokens
+// that they generate.
 type speed struct{ seconds, tokens float64 }
 
 // perToken returns the seconds that a line takes for each token that it generates.
 func (s *speed) perToken() float64 { return s.seconds / s.tokens }
 
-// speeds are how fast upstreams run lines. Only the loop uses them.
+// speeds are the speeds of lines on upstreams. Only the loop uses them.
 type speeds map[seat]*speed
 
 // learn records a line that has ended.

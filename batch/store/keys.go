@@ -53,7 +53,7 @@ func EncodeLimits(limits access.Limits) (*string, error) {
 	return new(string(text)), nil
 }
 
-// Scopes is how the scopes of a key are stored.
+// Scopes returns the scopes of a key in the stored format.
 func Scopes(scopes []access.Scope) string { return access.Join(scopes, " ") }
 
 // EncodeModels returns the models that a key may use as they are stored, NULL for every

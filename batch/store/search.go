@@ -63,9 +63,9 @@ func Between(f batch.BatchFilter) (from, below int64, err error) {
 	}
 }
 
-// OrderSlack is how much earlier than a row with a lower number a batch may be created. Of
-// batches created at once any may get the lowest number, because the number is assigned
-// after the time is read, and a clock may be set back.
+// OrderSlack limits the time by which a batch may be created earlier than one with a lower
+// row number. Any of several batches created at once may get the lowest number, because the
+// number is assigned after the time is read. In addition, a clock may be set back.
 const OrderSlack = time.Hour
 
 // Paused is the SQL condition for paused batches. A batch that has ended keeps its

@@ -8,7 +8,7 @@ import (
 	"github.com/tidegate/tidegate/batch"
 )
 
-// Micros is how a time is stored: microseconds since the Unix epoch.
+// Micros returns a time in the stored format: microseconds since the Unix epoch.
 func Micros(t time.Time) int64 { return t.UnixMicro() }
 
 // EndOf returns the end of a lifetime ttl that begins at t, NULL for a ttl of 0.

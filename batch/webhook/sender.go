@@ -20,8 +20,8 @@ const (
 	pollInterval = time.Second
 	// targetInterval is the time between two writes of the targets.
 	targetInterval = batch.WebhookTargetTTL / 20
-	// lease is how long a delivery is claimed. It is longer than an attempt and the write of
-	// its result, so that it needs no renewal.
+	// lease is the time after which the claim of a delivery ends. It is longer than an
+	// attempt and the write of its result, so that it needs no renewal.
 	lease = time.Minute
 	// storeTimeout limits each operation of the store.
 	storeTimeout = 10 * time.Second

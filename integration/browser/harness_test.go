@@ -17,7 +17,7 @@ import (
 	"github.com/tidegate/tidegate/dashboard/dashboardtest"
 )
 
-// interval is how often pages are brought up to date here.
+// interval is the time between two updates of a page in these tests.
 const interval = 250 * time.Millisecond
 
 // harness is a dashboard on a server of its own.

@@ -22,7 +22,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// looks are how a reader looks at pages.
+// looks are the settings of a reader's browser.
 type looks struct {
 	name          string
 	width, height int64

@@ -14,7 +14,7 @@ import (
 	"github.com/tidegate/tidegate/internal/pgtest"
 )
 
-// backAfter is how soon batches get on when PostgreSQL is back.
+// backAfter limits the time until batches continue once PostgreSQL is back.
 const backAfter = 10 * time.Second
 
 // Faults of PostgreSQL.

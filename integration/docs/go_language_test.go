@@ -36,12 +36,13 @@ var forbiddenInGo = []struct{ name, pattern, write string }{
 	{"in good order", `\bin good order\b`, "gracefully, without an error"},
 	{"lets go of", `\blets? go of\b`, "releases"},
 	{"knows of nothing", `\bknows (of )?nothing\b`, "does not depend on, is not affected"},
+	{"is how", `//.*\b(is|are) how\b`, "limits, is the number of, is the time after which; with the unit"},
 	{"is what", `^\s*// \w+ (is|are) (what|who)\b`, "the noun"},
 }
 
 // plainDirs are the directories whose Go files, including tests, are written in plain English.
 var plainDirs = []string{
-	"upstreams", "caddymodule", "dashboard", "doctor", "templates", "internal", "cmd", "bench",
+	"access", "upstreams", "caddymodule", "dashboard", "doctor", "templates", "internal", "cmd", "bench",
 	"batch", "integration",
 }
 
@@ -92,6 +93,8 @@ func TestForbiddenInGoIsFound(t *testing.T) {
 		"// The batch goes on after the restart.":    "goes on",
 		"// what was claimed is handed back":         "gives back",
 		"// turn is what a poller gets.":             "is what",
+		"// patience is how long a client waits.":    "is how",
+		"// It returns how many lines are left.":     "",
 		"// reports whether it runs":                 "",
 		"// the latest request":                      "",
 	} {

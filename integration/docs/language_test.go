@@ -8,7 +8,7 @@ import (
 )
 
 // riddles are wordings that the documentation does not use: it names the subject.
-var riddles = regexp.MustCompile(`(?i)\b(whoever|lest|for want of|of which|tells? whether|that which|nobody|somebody|at the moment|takes? note|(is|are) looked for|(is|are) there no more|stands? there|in good order|be it|ought to|save that|found out|gives? (it )?back|hand(s|ed) back|goes on|go on|(is|are) (asked|told)|is well|an addition|besides)\b`)
+var riddles = regexp.MustCompile(`(?i)\b(whoever|lest|for want of|of which|tells? whether|that which|nobody|somebody|at the moment|takes? note|(is|are) looked for|(is|are) there no more|stands? there|in good order|be it|ought to|save that|found out|gives? (it )?back|hand(s|ed) back|goes on|go on|(is|are) (asked|told)|is well|(is|are) how (long|many|much|often|soon|far|fast|large)|an addition|besides)\b`)
 
 // documents returns the paths of all documents for readers.
 func documents(t *testing.T) (all []string) {

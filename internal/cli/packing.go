@@ -18,7 +18,7 @@ type packing struct {
 	name, ext, magic string
 }
 
-// plain is how a file is packed that is not.
+// plain is the packing of a file that is not compressed.
 var plain = packing{}
 
 var packings = []packing{

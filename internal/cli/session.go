@@ -46,7 +46,7 @@ type session struct {
 	in   io.Reader
 	// named is the flag that names the gateway again, as in a hint.
 	named string
-	// patience is how long wait tolerates a gateway that does not respond.
+	// patience is the time for which wait tolerates a gateway that does not respond.
 	patience time.Duration
 }
 

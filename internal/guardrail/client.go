@@ -37,12 +37,12 @@ type Client struct {
 }
 
 const (
-	// responseRoom is how much larger than twice the request's body a response may be,
-	// in bytes, so that replaced bodies take a bounded amount of memory.
+	// responseRoom limits a response, in bytes: twice the request's body, and this in
+	// addition. So replaced bodies take a bounded amount of memory.
 	responseRoom = 1 << 20
 	// idleConns is the number of idle connections that are kept.
 	idleConns = 64
-	// idleTimeout is how long one is kept.
+	// idleTimeout is the time after which one is closed.
 	idleTimeout = 30 * time.Second
 )
 

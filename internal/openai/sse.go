@@ -25,7 +25,7 @@ const (
 	// streamLine is the number of bytes of a line that are scanned. A
 	// response.completed repeats the whole answer; this is about 250,000 tokens.
 	streamLine = 1 << 20
-	// streamKeep is how large a buffer is kept from line to line.
+	// streamKeep limits the buffer that is kept from line to line, in bytes.
 	streamKeep = 64 << 10
 )
 

@@ -209,7 +209,7 @@ func (s *Server) await() error {
 	}
 }
 
-// URL is how a database of the server is reached.
+// URL returns the URL of a database of the server.
 func (s *Server) URL(database string) string {
 	return fmt.Sprintf("postgres://tidegate@127.0.0.1:%d/%s?sslmode=disable", s.port, database)
 }

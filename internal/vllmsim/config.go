@@ -35,13 +35,13 @@ type Config struct {
 	// Speed divides the durations of Engine. Default: 1.
 	Speed float64
 
-	// MaxQueuedReqs is how many requests may wait or run; the others are answered
-	// 503 at once, as after --max-num-queued-reqs. With Engine each
-	// choice of an answer counts. Default: any number.
+	// MaxQueuedReqs limits the requests that wait or run. Others are answered 503 at
+	// once, as with --max-num-queued-reqs. With Engine each choice of an answer
+	// counts. Default: no limit.
 	MaxQueuedReqs int
 
-	// MetricsLag is how old /metrics is with Engine, a negative one stands for
-	// none. Default: DefaultMetricsLag.
+	// MetricsLag is the age of /metrics with Engine. A negative one means 0.
+	// Default: DefaultMetricsLag.
 	MetricsLag time.Duration
 
 	// TTFT is the time from the start of a request's run to its first token.
@@ -52,11 +52,11 @@ type Config struct {
 	// TTFT + (n-1)·ITL, streamed or not. Default: 0.
 	ITL time.Duration
 
-	// MaxNumSeqs is how many requests run at once. The others wait, first come
-	// first served. Default: 256, or what Engine says.
+	// MaxNumSeqs is the maximum number of requests that run at once. The others wait,
+	// first come first served. Default: 256, or the value of Engine.
 	MaxNumSeqs int
 
-	// Startup is how long the model loads, counted from New. Until then every
+	// Startup is the time for which the model loads, from New on. Until then every
 	// request but those to /sim/ is answered 503. Default: 0.
 	Startup time.Duration
 

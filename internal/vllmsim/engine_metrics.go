@@ -6,7 +6,7 @@ import (
 	"github.com/tidegate/tidegate/internal/vllmsim/engine"
 )
 
-// DefaultMetricsLag is how old /metrics is with an engine. In vLLM the figures
+// DefaultMetricsLag is the age of /metrics with an engine. In vLLM the figures
 // of a step leave the engine's process with its tokens and are added by the API
 // server's event loop, which under load is behind by some tenths of a second.
 const DefaultMetricsLag = 200 * time.Millisecond

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// life is how a server's engine fares. A vLLM whose engine dies answers
-// everything in flight with an error and exits some time later; one whose engine
+// life is the condition of a server's engine. A vLLM whose engine dies answers
+// everything in flight with an error and exits some time later. One whose engine
 // hangs looks healthy.
 type life struct {
 	died chan struct{} // closed when the engine dies

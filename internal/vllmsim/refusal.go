@@ -60,7 +60,7 @@ func badRequest(param, format string, args ...any) *Refusal {
 	return &Refusal{Status: http.StatusBadRequest, Type: "BadRequestError", Message: fmt.Sprintf(format, args...), Param: param}
 }
 
-// invalidField is how FastAPI's validation reads in vLLM's envelope.
+// invalidField returns an error of FastAPI's validation in vLLM's envelope.
 func invalidField(typ, field, msg string) *Refusal {
 	return &Refusal{
 		Status: http.StatusBadRequest, Type: "Bad Request", Param: field,

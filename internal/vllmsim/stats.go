@@ -19,8 +19,8 @@ type Stats struct {
 	Faulted  int64 `json:"faulted"`  // ended by a fault
 	Rejected int64 `json:"rejected"` // refused with a 4xx
 
-	// Calls is how many generation requests were received, Distinct how many
-	// different ones by path and body, Repeated the rest. With a shared
+	// Calls is the number of generation requests received. Distinct is the number of
+	// different ones by path and body, Repeated that of the others. With a shared
 	// Ledger they are those of all its servers.
 	Calls    int64 `json:"calls"`
 	Distinct int64 `json:"distinct"`

@@ -15,7 +15,7 @@ import (
 const (
 	// DefaultEndpoint is Amazon's; the region decides which host is spoken to.
 	DefaultEndpoint = "https://s3.amazonaws.com"
-	// DefaultPartSize is how large parts of uploads are, in bytes.
+	// DefaultPartSize is the size of the parts of uploads, in bytes.
 	DefaultPartSize = 16 << 20
 	// MinPartSize is the smallest part that services accept, except the last.
 	MinPartSize = 5 << 20
@@ -60,7 +60,7 @@ type Config struct {
 	// known to work (Amazon, Google, Alibaba), else into the path.
 	PathStyle   bool
 	VirtualHost bool
-	// SSE is how the service encrypts: SSES3, SSEKMS, or "" for the bucket's own
+	// SSE is the encryption by the service: SSES3, SSEKMS, or "" for the bucket's own
 	// setting.
 	SSE string
 	// KMSKeyID names the key for SSEKMS. Default the bucket's or account's own.
@@ -69,7 +69,7 @@ type Config struct {
 	// addition to the system's.
 	CAFile string
 
-	// PartSize is how large parts of uploads are, in bytes: 5 MiB to 5 GiB.
+	// PartSize is the size of the parts of uploads, in bytes: 5 MiB to 5 GiB.
 	// A writer holds up to two in memory; a content has 10,000 at most.
 	// Default 16 MiB.
 	PartSize int64

@@ -1,7 +1,7 @@
 package order
 
-// longLine is how many times as many tokens as the mean a long line must be expected to
-// generate.
+// longLine is the expected number of tokens, as a multiple of the mean, from which on a line
+// is long.
 const longLine = 2
 
 // Lengths is the mean of the tokens that lines may generate.

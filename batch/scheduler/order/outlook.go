@@ -6,11 +6,11 @@ import (
 )
 
 const (
-	// nearEnd is how many times as long as its longest line the rest of a batch takes
-	// when the longest lines begin to start first.
+	// nearEnd is the remaining duration of a batch, as a multiple of its longest line, from
+	// which on the longest lines start first.
 	nearEnd = 2
-	// notable is how many times as long as the mean of the rest a line must be for its
-	// length to matter at the end of a batch.
+	// notable is the length of a line, as a multiple of the mean of the remaining ones, from
+	// which on its length matters at the end of a batch.
 	notable = 1.1
 	// estimateFirst is the number of ended lines after which the lengths of the lines in
 	// the queue are estimated again, estimateGrowth the factor of this number for each

@@ -22,8 +22,8 @@ const (
 	// worthwhile is the part of all prompts that must be shared for the order of the
 	// prompts to be used instead of that of the input.
 	worthwhile = 0.05
-	// remembered is how many different prefixes of a server are remembered,
-	// rememberedBytes their size together. Of longer prompts the beginning counts.
+	// remembered limits the different prefixes of a server that are remembered, and
+	// rememberedBytes their total size. Of longer prompts the beginning counts.
 	remembered, rememberedBytes = 8, 256 << 10
 )
 

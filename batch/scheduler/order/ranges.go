@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// promptBytes is how many bytes of a prompt are assumed to be a token.
+// promptBytes is the assumed number of bytes of a prompt per token.
 const promptBytes = 4
 
 // span is a range of the ordered lines, from the place of a server to that of the next one.

@@ -21,7 +21,7 @@ import (
 
 const tenant = "acme"
 
-// patience is how long a test waits for an expected event.
+// patience limits the time for which a test waits for an expected event.
 const patience = 30 * time.Second
 
 func until(t *testing.T, what string, ok func() bool) {

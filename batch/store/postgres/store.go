@@ -31,8 +31,8 @@ type Config struct {
 	MaxConns int
 	// ConnectTimeout limits a connection attempt. Default 5 s.
 	ConnectTimeout time.Duration
-	// StatementTimeout is how long a statement may take. Default 30 s. A whole
-	// operation may take twice as long: after that the server counts as unavailable.
+	// StatementTimeout limits each statement. Default 30 s. A whole operation may take
+	// twice as long: after that the server counts as unavailable.
 	StatementTimeout time.Duration
 	// Logger logs outages. Default: none.
 	Logger *zap.Logger
@@ -43,9 +43,9 @@ const (
 	defaultConnectTimeout   = 5 * time.Second
 	defaultStatementTimeout = 30 * time.Second
 	oldest                  = 13 // PostgreSQL
-	// unusedTimeout is how long a connection may be unused before it is closed, so
-	// that a gateway holds only the connections that it needs. unusedCheck is how
-	// often connections are checked.
+	// unusedTimeout is the time after which an unused connection is closed, so that a
+	// gateway holds only the connections that it needs. unusedCheck is the time between
+	// two checks of connections.
 	unusedTimeout = time.Minute
 	unusedCheck   = 15 * time.Second
 	// idleTimeout limits the idle time of a transaction, which holds locks: the

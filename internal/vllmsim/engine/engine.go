@@ -51,8 +51,8 @@ type Config struct {
 	// Speed divides all durations. Default: 1.
 	Speed float64
 
-	// MaxUnfinished is how many sequences may wait or run, as with vLLM's
-	// --max-num-queued-reqs. Default: any number.
+	// MaxUnfinished limits the sequences that wait or run, as vLLM's
+	// --max-num-queued-reqs does. Default: no limit.
 	MaxUnfinished int
 
 	// Published, if not nil, is called at the end of each step and when a
