@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -146,6 +147,17 @@ func startBackends(ctx context.Context, settings ...string) (*backends, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	return &backends{db, redis}, nil
+}
+
+// configured returns the configuration of gateways that use the backends and a simulated
+// server. settings are further lines of the directive batch.
+func (s *backends) configured(ctx context.Context, b *bench, sim *process, settings string) (configured, error) {
+	data, err := os.MkdirTemp(b.dir, "data-")
+	if err != nil {
+		return configured{}, fmt.Errorf("making data directory: %w", err)
+	}
+	app, err := s.drivers(ctx, "tidegate")
+	return configured{upstreams: []*process{sim}, data: data, app: app, batch: settings}, err
 }
 
 // stop stops both. Their data is temporary, so errors are ignored.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,11 +56,8 @@ func measureChurn(ctx context.Context, b *bench) (any, error) {
 		return nil, err
 	}
 	defer sim.stop()
-	c := configured{upstreams: []*process{sim}}
-	if c.data, err = os.MkdirTemp(b.dir, "data-"); err != nil {
-		return nil, fmt.Errorf("making data directory: %w", err)
-	}
-	if c.app, err = shared.drivers(ctx, "tidegate"); err != nil {
+	c, err := shared.configured(ctx, b, sim, "")
+	if err != nil {
 		return nil, err
 	}
 	gateway, err := b.startConfigured(ctx, c)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -39,11 +38,8 @@ func measureTakeover(ctx context.Context, b *bench) (any, error) {
 		return nil, err
 	}
 	defer sim.stop()
-	c := configured{upstreams: []*process{sim}, batch: "drain_timeout 1s"}
-	if c.data, err = os.MkdirTemp(b.dir, "data-"); err != nil {
-		return nil, fmt.Errorf("making data directory: %w", err)
-	}
-	if c.app, err = shared.drivers(ctx, "tidegate"); err != nil {
+	c, err := shared.configured(ctx, b, sim, "drain_timeout 1s")
+	if err != nil {
 		return nil, err
 	}
 	gateways, err := b.startSeveral(ctx, c, takeoverGateways)

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -78,17 +77,7 @@ func (s *PostgresStore) Store(_ string, log *zap.Logger) (batch.Store, error) {
 //		statement_timeout <duration>
 //	}
 func (s *PostgresStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next()
-	var err error
-	if s.URL, err = argument(d); err != nil {
-		return err
-	}
-	if !strings.Contains(s.URL, "{") { // otherwise a placeholder
-		if _, err := postgres.Identity(s.URL); err != nil {
-			return d.WrapErr(err)
-		}
-	}
-	return block(d, s.options())
+	return urlAndBlock(d, &s.URL, postgres.Identity, s.options())
 }
 
 func (s *PostgresStore) options() map[string]option {

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -78,17 +77,7 @@ func (q *RedisQueue) Queue(log *zap.Logger) (batch.Queue, error) {
 //		idle    <duration>
 //	}
 func (q *RedisQueue) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next()
-	var err error
-	if q.URL, err = argument(d); err != nil {
-		return err
-	}
-	if !strings.Contains(q.URL, "{") { // otherwise a placeholder
-		if _, err := redis.ParseURL(q.URL); err != nil {
-			return d.WrapErr(err)
-		}
-	}
-	return block(d, q.options())
+	return urlAndBlock(d, &q.URL, redis.ParseURL, q.options())
 }
 
 func (q *RedisQueue) options() map[string]option {

@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -80,17 +79,7 @@ func (f *S3Files) Files(_ string, _ bool, _ *zap.Logger) (batch.Files, error) {
 //		secret_key <key>
 //	}
 func (f *S3Files) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next()
-	var err error
-	if f.URL, err = argument(d); err != nil {
-		return err
-	}
-	if !strings.Contains(f.URL, "{") { // otherwise a placeholder
-		if _, err := s3.ParseURL(f.URL); err != nil {
-			return d.WrapErr(err)
-		}
-	}
-	if err := block(d, f.options()); err != nil {
+	if err := urlAndBlock(d, &f.URL, s3.ParseURL, f.options()); err != nil {
 		return err
 	}
 	if (f.AccessKey == "") != (f.SecretKey == "") {

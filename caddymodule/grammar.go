@@ -46,6 +46,21 @@ func argument(d *caddyfile.Dispenser) (string, error) {
 	return value, nil
 }
 
+// urlAndBlock parses the directive of a driver: its URL, which parse checks unless it has a
+// placeholder, and a block of options.
+func urlAndBlock[T any](d *caddyfile.Dispenser, url *string, parse func(string) (T, error), options map[string]option) (err error) {
+	d.Next()
+	if *url, err = argument(d); err != nil {
+		return err
+	}
+	if !strings.Contains(*url, "{") {
+		if _, err := parse(*url); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	return block(d, options)
+}
+
 // parsed returns an option with one argument; want describes valid arguments in
 // errors.
 func parsed[T any](to *T, want string, parse func(string) (T, error)) option {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -82,24 +81,7 @@ func TestStreamsOfRevokedKeys(t *testing.T) {
 	g.runAll(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	open := func(key string) *bufio.Scanner {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.addr+"/dashboard/events/", http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Authorization", "Bearer "+key)
-		resp, err := g.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { resp.Body.Close() })
-		lines := bufio.NewScanner(resp.Body)
-		lines.Buffer(nil, 4<<20)
-		if !lines.Scan() || resp.StatusCode != http.StatusOK {
-			t.Fatalf("stream: %d, %v", resp.StatusCode, lines.Err())
-		}
-		return lines
-	}
+	open := func(key string) *bufio.Scanner { return g.eventStream(t, ctx, "Authorization", "Bearer "+key) }
 	_, m := g.keys(t, "admin-secret", "", `{"name":"viewer","tenant":"team-a","scopes":["read"]}`)
 	configured, managed := open("read-secret"), open(m.Key)
 	if a, _ := g.keys(t, "admin-secret", "/"+m.ID+"/revoke", ""); a.status != 200 {

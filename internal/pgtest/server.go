@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +19,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/tidegate/tidegate/internal/testprocess"
 )
 
 // How long a server may take to start or to stop.
@@ -33,8 +34,7 @@ type Server struct {
 	settings []string
 	account  *syscall.Credential // nil: that of the test
 
-	process *exec.Cmd
-	ended   chan struct{}
+	process *testprocess.Process
 	serial  atomic.Int64
 }
 
@@ -154,10 +154,6 @@ func (s *Server) Start() error {
 			return err
 		}
 	}
-	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("making a log: %w", err)
-	}
 	args := []string{"-D", s.data(), "-p", strconv.Itoa(s.port)}
 	for _, setting := range append([]string{
 		"listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "full_page_writes=off", "max_connections=200", "shared_buffers=64MB",
@@ -166,26 +162,12 @@ func (s *Server) Start() error {
 	}
 	command := exec.Command(filepath.Join(s.bin, "postgres"), args...)
 	command.Dir = s.dir
-	command.Stdout, command.Stderr = log, log
-	command.SysProcAttr = withTest(s.account)
-	started := make(chan error)
-	ended := make(chan struct{})
-	go func() {
-		// The process ends with the thread that started it, so this thread must
-		// stay until then.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(ended)
-		err := errors.Join(command.Start(), log.Close())
-		started <- err
-		if err == nil {
-			_ = command.Wait() // only its end matters
-		}
-	}()
-	if err := <-started; err != nil {
-		return fmt.Errorf("starting PostgreSQL: %w", err)
+	command.SysProcAttr = &syscall.SysProcAttr{Credential: s.account}
+	process, err := testprocess.Start(command, filepath.Join(s.dir, "log"), Immediate)
+	if err != nil {
+		return err
 	}
-	s.process, s.ended = command, ended
+	s.process = process
 	return s.await()
 }
 
@@ -199,7 +181,7 @@ func (s *Server) await() error {
 			return c.Close(ctx)
 		}
 		select {
-		case <-s.ended:
+		case <-s.process.Ended():
 			text, reading := s.Log()
 			return errors.Join(fmt.Errorf("PostgreSQL ended at its start:\n%s", text), reading)
 		case <-ctx.Done():
@@ -255,14 +237,14 @@ const (
 
 // Stop stops the server and waits until it is gone.
 func (s *Server) Stop(how syscall.Signal) error {
-	if err := s.process.Process.Signal(how); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := s.process.Signal(how); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("stopping PostgreSQL: %w", err)
 	}
 	select {
-	case <-s.ended:
+	case <-s.process.Ended():
 		return nil
 	case <-time.After(patience):
-		return errors.Join(errors.New("PostgreSQL did not stop"), s.process.Process.Kill())
+		return errors.Join(errors.New("PostgreSQL did not stop"), s.process.Kill())
 	}
 }
 

@@ -8,12 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tidegate/tidegate/internal/testprocess"
 )
 
 const (
@@ -52,9 +53,7 @@ type Server struct {
 	program string
 	dir     string
 	port    int
-	process *os.Process
-	ended   chan struct{} // closed when the process is gone and err is set
-	err     error         // of Wait
+	process *testprocess.Process
 }
 
 // Start starts a server that ends with the test. It takes at most one Options.
@@ -221,39 +220,18 @@ func (s *Server) start() error {
 	if err != nil {
 		return err
 	}
-	// Errors before it opens its log file.
-	printed, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("making a log: %w", err)
+	cmd := &exec.Cmd{Path: s.program, Args: append([]string{s.program}, args...)}
+	// The log has errors before the server opens its own log file, too.
+	if s.process, err = testprocess.Start(cmd, s.logFile(), syscall.SIGKILL); err != nil {
+		return err
 	}
-	cmd := &exec.Cmd{
-		Path: s.program, Args: append([]string{s.program}, args...), SysProcAttr: endWithTest(),
-		Stdout: printed, Stderr: printed,
-	}
-	s.ended = make(chan struct{})
-	started := make(chan error)
-	go func(ended chan struct{}) { // ends with the process, which Close ends
-		// The kernel ends a process with the thread that started it.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := errors.Join(cmd.Start(), printed.Close())
-		started <- err
-		if err == nil {
-			s.err = cmd.Wait()
-		}
-		close(ended)
-	}(s.ended)
-	if err := <-started; err != nil {
-		return fmt.Errorf("starting %s: %w", s.program, err)
-	}
-	s.process = cmd.Process
 	return s.awaitReady()
 }
 
 func (s *Server) awaitReady() error {
 	for deadline := time.Now().Add(startLimit); ; time.Sleep(pollGap) {
 		if s.gone() {
-			return fmt.Errorf("%s ended at its start: %w", s.program, s.err)
+			return fmt.Errorf("%s ended at its start: %w", s.program, s.process.Err())
 		}
 		_, err := s.Do("PING")
 		if err == nil {
@@ -287,14 +265,7 @@ func (s *Server) awaitReady() error {
 	}
 }
 
-func (s *Server) gone() bool {
-	select {
-	case <-s.ended:
-		return true
-	default:
-		return false
-	}
-}
+func (s *Server) gone() bool { return s.process.HasEnded() }
 
 // Stop ends the server gracefully. A server that is gone is no error.
 func (s *Server) Stop() error {
@@ -307,7 +278,7 @@ func (s *Server) Stop() error {
 	limit := time.NewTimer(stopLimit)
 	defer limit.Stop()
 	select {
-	case <-s.ended:
+	case <-s.process.Ended():
 		return nil
 	case <-limit.C:
 		return errors.Join(fmt.Errorf("%s did not end within %s", s.program, stopLimit), s.Kill())
@@ -320,7 +291,7 @@ func (s *Server) Kill() error {
 		return nil
 	}
 	err := s.signal(syscall.SIGKILL)
-	<-s.ended
+	<-s.process.Ended()
 	return err
 }
 

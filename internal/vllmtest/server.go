@@ -9,10 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/tidegate/tidegate/internal/testprocess"
 )
 
 // Environment variables with the locations of vLLM and of models.
@@ -47,9 +48,7 @@ type Server struct {
 	argv    []string
 	env     []string
 	dir     string // its home and its log
-	process *os.Process
-	ended   chan struct{} // closed when the process is gone and err is set
-	err     error         // of Wait
+	process *testprocess.Process
 }
 
 // Installed reports whether the environment names an installation of vLLM.
@@ -105,30 +104,12 @@ func freePort() (string, error) {
 
 // Relaunch starts a server that has ended again at its address, as Launch does.
 func (s *Server) Relaunch() error {
-	printed, err := os.OpenFile(s.LogFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("making a log: %w", err)
-	}
 	cmd := exec.Command(s.argv[0], s.argv[1:]...)
-	cmd.Stdout, cmd.Stderr, cmd.Env, cmd.Dir, cmd.SysProcAttr = printed, printed, s.env, s.dir, endWithTest()
-	s.ended = make(chan struct{})
-	started := make(chan error)
-	go func(ended chan struct{}) { // ends with the process, which Close ends
-		// The kernel ends a process with the thread that started it.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := errors.Join(cmd.Start(), printed.Close())
-		started <- err
-		if err == nil {
-			s.err = cmd.Wait()
-		}
-		close(ended)
-	}(s.ended)
-	if err := <-started; err != nil {
-		return fmt.Errorf("starting vLLM: %w", err)
-	}
-	s.process = cmd.Process
-	return nil
+	cmd.Env, cmd.Dir = s.env, s.dir
+	// The HTTP server ends its engine on SIGTERM. Killed, it would leave the engine running.
+	process, err := testprocess.Start(cmd, s.LogFile(), syscall.SIGTERM)
+	s.process = process
+	return err
 }
 
 // AwaitReady waits until the server answers health checks.
@@ -143,8 +124,8 @@ func (s *Server) AwaitReady(ctx context.Context) error {
 		}
 		select {
 		case <-tick.C:
-		case <-s.ended:
-			return fmt.Errorf("vLLM ended at its start: %w\n%s", s.err, s.Log())
+		case <-s.process.Ended():
+			return fmt.Errorf("vLLM ended at its start: %w\n%s", s.process.Err(), s.Log())
 		case <-ctx.Done():
 			return fmt.Errorf("vLLM does not listen on %s: %w\n%s", s.URL, ctx.Err(), s.Log())
 		}
@@ -170,7 +151,7 @@ var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 func (s *Server) Args() []string { return s.argv[3:] }
 
 // Ended is closed when the process is gone.
-func (s *Server) Ended() <-chan struct{} { return s.ended }
+func (s *Server) Ended() <-chan struct{} { return s.process.Ended() }
 
 // Stop ends the server and its workers, gracefully if it can.
 func (s *Server) Stop() error {
@@ -185,10 +166,10 @@ func (s *Server) Stop() error {
 	limit := time.NewTimer(stopLimit)
 	defer limit.Stop()
 	select {
-	case <-s.ended:
+	case <-s.process.Ended():
 	case <-limit.C:
 		_ = s.process.Kill()
-		<-s.ended
+		<-s.process.Ended()
 	}
 	for _, pid := range workers {
 		if ours(pid) {

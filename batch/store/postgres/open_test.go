@@ -254,19 +254,8 @@ func TestSettings(t *testing.T) {
 	for _, setting := range []string{"synchronous_commit = off", "default_transaction_isolation = serializable", "statement_timeout = 0"} {
 		server.Exec(t, database(t, url), `ALTER DATABASE `+database(t, url)+` SET `+setting)
 	}
-	s, err := New(Config{URL: url, MaxConns: 3, StatementTimeout: 7 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	err = s.write(t.Context(), "reading settings", func(w *tx) error {
+	s := openedWith(t, Config{URL: url, MaxConns: 3, StatementTimeout: 7 * time.Second})
+	err := s.write(t.Context(), "reading settings", func(w *tx) error {
 		for name, want := range map[string]string{
 			"synchronous_commit": "on", "transaction_isolation": "read committed", "statement_timeout": "7s",
 			"idle_in_transaction_session_timeout": "5s", "application_name": "tidegate",

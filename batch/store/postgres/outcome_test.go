@@ -168,19 +168,8 @@ func TestContextEndsWithin(t *testing.T) {
 // with a temporary error.
 func TestTooSlow(t *testing.T) {
 	p, through := behindProxy(t, server.NewDatabase(t))
-	s, err := New(Config{URL: through, StatementTimeout: 500 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	err = s.write(t.Context(), "sleeping", func(w *tx) error {
+	s := openedWith(t, Config{URL: through, StatementTimeout: 500 * time.Millisecond})
+	err := s.write(t.Context(), "sleeping", func(w *tx) error {
 		_, err := w.exec(t.Context(), `SELECT pg_sleep(30)`)
 		return err
 	})

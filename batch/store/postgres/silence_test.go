@@ -34,18 +34,7 @@ func holding(t *testing.T, s *Store, n int, f func()) {
 func TestMaxConns(t *testing.T) {
 	const most = 4
 	url := server.NewDatabase(t)
-	s, err := New(Config{URL: url, MaxConns: most})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	s := openedWith(t, Config{URL: url, MaxConns: most})
 	until(t, "it listens", func() bool { return woken(s) })
 	holding(t, s, 2*most, func() {
 		until(t, "all connections are in use", func() bool { return s.pool.Stat().AcquiredConns() == s.pool.Stat().MaxConns() })
@@ -91,18 +80,7 @@ func TestMaxConnsOfURL(t *testing.T) {
 // without reserved connections.
 func TestConnectionLimits(t *testing.T) {
 	url := server.NewDatabase(t)
-	s, err := New(Config{URL: url, MaxConns: 5})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	s := openedWith(t, Config{URL: url, MaxConns: 5})
 	got, err := s.ConnectionLimits(t.Context())
 	want := batch.ConnectionLimits{Gateway: 5, Database: query[int](t, url, `SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int`)}
 	if err != nil || got != want {
@@ -114,18 +92,7 @@ func TestConnectionLimits(t *testing.T) {
 // stops responding after the login does not occupy the pool.
 func TestConnectionThatIsLetInAndFallsSilent(t *testing.T) {
 	p, through := behindProxy(t, server.NewDatabase(t))
-	s, err := New(Config{URL: through, MaxConns: 2, ConnectTimeout: time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	s := openedWith(t, Config{URL: through, MaxConns: 2, ConnectTimeout: time.Second})
 	p.deaf.Store(true)
 	s.pool.Reset()
 	ctx, cancel := context.WithTimeout(t.Context(), patience/3)

@@ -48,7 +48,16 @@ func made(tb testing.TB, url string) *Store {
 // opened opens a store until the test ends.
 func opened(tb testing.TB, url string) *Store {
 	tb.Helper()
-	s := made(tb, url)
+	return openedWith(tb, Config{URL: url})
+}
+
+// openedWith opens a store with settings until the test ends.
+func openedWith(tb testing.TB, cfg Config) *Store {
+	tb.Helper()
+	s, err := New(cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
 	if err := s.Open(tb.Context()); err != nil {
 		tb.Fatal(err)
 	}

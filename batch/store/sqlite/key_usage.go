@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
@@ -27,18 +26,13 @@ var (
 	pruneKeyUsage  = writes(`DELETE FROM key_usage WHERE (tenant, day, key_id, class, model) IN (SELECT tenant, day, key_id, class, model FROM key_usage INDEXED BY key_usage_day WHERE day < ? LIMIT ?)`)
 )
 
-// addKeyUsage adds to the day of a time, as addUsage does.
+// addKeyUsage adds to the day of a time.
 func (t *tx) addKeyUsage(ctx context.Context, at time.Time, records []batch.UsageRecord) error {
 	day := store.DayOf(at)
 	for _, r := range store.KeyRecords(records) {
-		sum, err := one(ctx, t, selectKeyUsage, store.ScanKeyUsage, r.Tenant, day, r.KeyID, r.Class, r.Model)
-		switch {
-		case errors.Is(err, batch.ErrNotFound):
-			sum = r
-		case err != nil:
+		sum, err := t.summed(ctx, r, selectKeyUsage, store.ScanKeyUsage, r.Tenant, day, r.KeyID, r.Class, r.Model)
+		if err != nil {
 			return err
-		default:
-			sum.Add(r)
 		}
 		args := []any{day, sum.Tenant, sum.KeyID, sum.Class, sum.Model}
 		for _, n := range store.KeyUsageCounts(sum) {

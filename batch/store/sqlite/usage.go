@@ -15,19 +15,13 @@ var (
 	usageSince = reads(`SELECT ` + store.UsageColumns + ` FROM usage_15m WHERE tenant = ? AND bucket >= ?`)
 )
 
-// addUsage adds to the bucket of a time. It reads, adds and writes: SQL's + turns into floating point where it
-// overflows.
+// addUsage adds to the bucket of a time.
 func (t *tx) addUsage(ctx context.Context, at time.Time, records []batch.UsageRecord) error {
 	bucket := store.BucketOf(at)
 	for _, r := range store.BucketRecords(records) {
-		sum, err := one(ctx, t, selectCell, store.ScanUsage, r.Tenant, bucket, r.Class, r.Model, r.Endpoint)
-		switch {
-		case errors.Is(err, batch.ErrNotFound):
-			sum = r
-		case err != nil:
+		sum, err := t.summed(ctx, r, selectCell, store.ScanUsage, r.Tenant, bucket, r.Class, r.Model, r.Endpoint)
+		if err != nil {
 			return err
-		default:
-			sum.Add(r)
 		}
 		if _, err := t.exec(ctx, putCell, bucket, sum.Tenant, sum.Class, sum.Model, sum.Endpoint, sum.Requests, sum.Failures,
 			sum.Usage.InputTokens, sum.Usage.InputTokensDetails.CachedTokens,
@@ -36,6 +30,17 @@ func (t *tx) addUsage(ctx context.Context, at time.Time, records []batch.UsageRe
 		}
 	}
 	return t.addKeyUsage(ctx, at, records)
+}
+
+// summed returns the sum of a record and of the one that is selected, if there is one.
+// It adds in Go, because SQL's + turns into floating point where it overflows.
+func (t *tx) summed(ctx context.Context, r batch.UsageRecord, selected *statement, scan func(store.Row) (batch.UsageRecord, error), args ...any) (batch.UsageRecord, error) {
+	stored, err := one(ctx, t, selected, scan, args...)
+	if errors.Is(err, batch.ErrNotFound) {
+		return r, nil
+	}
+	stored.Add(r)
+	return stored, err
 }
 
 // AddUsage adds to the present bucket and day.

@@ -1,9 +1,0 @@
-package redistest
-
-import "syscall"
-
-// endWithTest has the kernel end a process when the test's own process dies
-// without cleaning up, as it does on a panic or a time-out.
-func endWithTest() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-}
