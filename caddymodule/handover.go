@@ -34,28 +34,28 @@ type clientConn struct {
 	listener *listener // the listener of the current server; set before the server gets the connection
 	ahead    []byte    // read by the previous server, and not yet by this one; used by the reader
 
-	mu       sync.Mutex
-	since    time.Time // guarded by mu; when the last bytes were read, or when it was accepted
-	watched  bool      // guarded by mu; connState is called for it
-	secure   bool      // guarded by mu; connState is called for the TLS connection on it
-	served   bool      // guarded by mu; it had a request
-	upgraded bool      // guarded by mu; it was hijacked
-	idle     bool      // guarded by mu; reported by http.Server
-	taken    bool      // guarded by mu; a handler has the request
-	reading  bool      // guarded by mu; a Read waits for bytes
-	began    bool      // guarded by mu; bytes were read since it is idle
-	wrote    bool      // guarded by mu; bytes were written since it is idle
-	failed   bool      // guarded by mu; the last Read failed
-	pinned   bool      // guarded by mu; it does not speak HTTP/1.1
-	leaving  bool      // guarded by mu; Close was called while a request was read
-	gone     bool      // guarded by mu; another clientConn has the connection
-	heard    bool      // guarded by mu; bytes were read at any time
-	unsaid   []byte    // guarded by mu; bytes read since the last Write
-	long     bool      // guarded by mu; more bytes than unsaid holds
+	mu         sync.Mutex
+	since      time.Time // guarded by mu; when the last bytes were read, or when it was accepted
+	watched    bool      // guarded by mu; connState is called for it
+	secure     bool      // guarded by mu; connState is called for the TLS connection on it
+	served     bool      // guarded by mu; it had a request
+	upgraded   bool      // guarded by mu; it was hijacked
+	idle       bool      // guarded by mu; reported by http.Server
+	taken      bool      // guarded by mu; a handler has the request
+	reading    bool      // guarded by mu; a Read waits for bytes
+	began      bool      // guarded by mu; bytes were read since it is idle
+	wrote      bool      // guarded by mu; bytes were written since it is idle
+	failed     bool      // guarded by mu; the last Read failed
+	pinned     bool      // guarded by mu; it does not speak HTTP/1.1
+	leaving    bool      // guarded by mu; Close was called while a request was read
+	gone       bool      // guarded by mu; another clientConn has the connection
+	heard      bool      // guarded by mu; bytes were read at any time
+	unanswered []byte    // guarded by mu; bytes read since the last Write
+	long       bool      // guarded by mu; more bytes than unanswered holds
 }
 
-// maxUnsaid limits how much of a request is kept, in bytes.
-const maxUnsaid = 64 << 10
+// maxUnanswered limits how much of a request is kept, in bytes.
+const maxUnanswered = 64 << 10
 
 var errHandedOver = net.ErrClosed
 
@@ -115,15 +115,15 @@ func begun(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 && c.mayHaveLength() {
 		w.Header()["Connection"] = []string{"close"}
 	}
-	c.taken, c.served, c.unsaid = true, true, nil
+	c.taken, c.served, c.unanswered = true, true, nil
 }
 
-// mayHaveLength reports whether a request with chunks, whose bytes are in unsaid, may have a
-// Content-Length as well. net/http ignores it. A proxy in front that uses it would take what
-// follows for another part of the body, so that the connection must end with the response
-// (RFC 9112, section 6.1). The caller holds mu.
+// mayHaveLength reports whether a request with a chunked body may have a Content-Length as
+// well. The bytes of the request are in unanswered. net/http ignores the Content-Length. A
+// proxy in front that uses it would read the next request as part of the body, so the
+// connection must be closed after the response (RFC 9112, section 6.1). The caller holds mu.
 func (c *clientConn) mayHaveLength() bool {
-	return c.secure || c.long || len(c.unsaid) == 0 || bytes.Contains(bytes.ToLower(c.unsaid), []byte("content-length"))
+	return c.secure || c.long || len(c.unanswered) == 0 || bytes.Contains(bytes.ToLower(c.unanswered), []byte("content-length"))
 }
 
 // Read returns the bytes left by the previous server, and then reads from the
@@ -174,16 +174,16 @@ func (c *clientConn) note(read []byte, err error) {
 	if c.taken {
 		// The rest of a request that is being served, or the first byte of the
 		// next one.
-		if len(c.unsaid)+len(read) > 1 {
-			c.unsaid, c.long = nil, true
+		if len(c.unanswered)+len(read) > 1 {
+			c.unanswered, c.long = nil, true
 			return
 		}
 	}
-	if c.long || len(c.unsaid)+len(read) > maxUnsaid {
-		c.unsaid, c.long = nil, true
+	if c.long || len(c.unanswered)+len(read) > maxUnanswered {
+		c.unanswered, c.long = nil, true
 		return
 	}
-	c.unsaid = append(c.unsaid, read...)
+	c.unanswered = append(c.unanswered, read...)
 }
 
 // Write writes a part of an answer.
@@ -205,7 +205,7 @@ func (c *clientConn) ReadFrom(r io.Reader) (int64, error) {
 func (c *clientConn) writes() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.wrote, c.unsaid, c.long = true, c.unsaid[:0], false
+	c.wrote, c.unanswered, c.long = true, c.unanswered[:0], false
 	return !c.gone
 }
 
@@ -276,7 +276,7 @@ func (c *clientConn) handOver() {
 	c.gone = true
 	c.socket.dropConn(c)
 	next := c.socket.newConn(c.TCPConn)
-	next.ahead, next.heard, next.served = bytes.Clone(c.unsaid), c.heard, c.served
+	next.ahead, next.heard, next.served = bytes.Clone(c.unanswered), c.heard, c.served
 	_ = next.TCPConn.SetDeadline(time.Time{}) // if the deadline cannot be reset, reading fails, too
 	go next.socket.deliver(next)
 }

@@ -18,7 +18,7 @@ import (
 // for the client of the context, and return errors of the API.
 type keyService struct{ app *App }
 
-// maxOverlap limits how long the previous key is accepted.
+// maxOverlap limits the time for which the previous key is accepted.
 const maxOverlap = 30 * 24 * time.Hour
 
 // Keys returns all keys in the store, the newest first.
@@ -125,7 +125,7 @@ func (s keyService) changed(ctx context.Context, what string, k access.Key) {
 	_ = s.app.runtime.directory.Refresh(ctx)
 }
 
-// keepAdmin returns a check of changes of keys, nil if every change is allowed because
+// keepAdmin returns the check of a change of keys. It is nil, and every change allowed, if
 // keys can be managed without a managed key.
 func (a *App) keepAdmin(check batch.KeysCheck) batch.KeysCheck {
 	if a.keys.Administers(time.Now()) || a.users != nil && a.users.administrators || a.AuthOff && a.keys.Len() == 0 {

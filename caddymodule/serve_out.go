@@ -179,7 +179,7 @@ func (c *clientConn) arriving(now time.Time) bool {
 		return false
 	case pending(c.TCPConn):
 		return true
-	case c.began, len(c.unsaid) > 0, c.long:
+	case c.began, len(c.unanswered) > 0, c.long:
 		return !silent
 	case !c.served:
 		if silent && !c.heard {

@@ -15,7 +15,7 @@ type tenantPages struct {
 
 	mu      sync.Mutex // guards what follows
 	pages   map[string]*tenantPage
-	streams int // in all
+	streams int // of all tenants
 	sweep   *time.Timer
 	closed  bool
 }

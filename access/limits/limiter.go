@@ -9,7 +9,7 @@ import (
 	"github.com/tidegate/tidegate/access"
 )
 
-// Client is whose limits count for a request.
+// Client is the key and the tenant of a request, whose limits apply to it.
 type Client struct {
 	Key    string // id; "" for a client without a key
 	Tenant string

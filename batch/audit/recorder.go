@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// writeTimeout limits how long an action waits for its entry.
+	// writeTimeout limits the time for which an action waits for its entry.
 	writeTimeout = 2 * time.Second
 	// retryInterval is the time between attempts to write entries that were not written.
 	retryInterval = time.Second
@@ -24,8 +24,8 @@ const (
 	// the number of entries in it.
 	refusedWindow = time.Minute
 	maxRefused    = 60
-	// loginWindow is the time in which the requests of a client are one login, and
-	// maxLogins the number of clients that are remembered.
+	// loginWindow is the time in which the requests of a client count as one login.
+	// maxLogins limits the clients that are remembered for it.
 	loginWindow = 12 * time.Hour
 	maxLogins   = 10_000
 )
@@ -73,7 +73,7 @@ func NewRecorder(store Store, log *zap.Logger, now func() time.Time) *Recorder {
 // when it will be written later because the store does not answer.
 func (r *Recorder) Record(ctx context.Context, e batch.AuditEntry) {
 	r.mu.Lock()
-	behind := len(r.pending) > 0 // the store does not answer: do not wait for it again
+	behind := len(r.pending) > 0 // the store did not answer the entries before
 	r.mu.Unlock()
 	began := r.now()
 	if !behind {

@@ -19,7 +19,7 @@ const quarantineShare = 10
 // Quarantine counts contents that no row names. It is of the last round.
 type Quarantine struct {
 	Unknown int       // contents that no row names
-	Total   int       // contents in all
+	Total   int       // all contents
 	Oldest  time.Time // when the first of them was noted, by the store's clock
 	Some    []string  // keys of some of them
 }

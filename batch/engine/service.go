@@ -108,8 +108,8 @@ func (e *Engine) DeleteBatch(ctx context.Context, tenant, id string, d batch.Del
 // Store returns the store that the engine uses. Its calls are timed.
 func (e *Engine) Store() batch.Store { return e.store }
 
-// Arriving counts what this gateway stores that has no row yet. Services for files of this
-// engine share it.
+// Arriving returns the counts of the contents that this gateway writes and that have no row
+// yet. The file services of this engine share them.
 func (e *Engine) Arriving() *upload.Arriving { return &e.arriving }
 
 // Files returns the contents that the engine uses.

@@ -18,7 +18,7 @@ const usageFlush = 5 * time.Second
 // usageCells bounds the distinct cells kept between two writes.
 const usageCells = 10_000
 
-// usageBuffer sums usage in memory and writes it now and then.
+// usageBuffer sums usage in memory and writes it every usageFlush.
 type usageBuffer struct {
 	*parts
 	mu    sync.Mutex

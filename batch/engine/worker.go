@@ -117,7 +117,7 @@ func (w *worker) processBatch(ctx context.Context, c batch.BatchClaim) error {
 	w.log.Info("batch state changed", zap.String("batch_id", b.ID), zap.String("state", string(b.Status)), zap.Int64("total", b.Counts.Total), zap.Int64("completed", b.Counts.Completed),
 		zap.Int64("failed", b.Counts.Failed), zap.Duration("duration", time.Since(start)))
 	if b.Status.Terminal() {
-		w.noteQueue(w.queue.Drop(ctx, b.ID)) // what is left in it is worth nothing
+		w.noteQueue(w.queue.Drop(ctx, b.ID)) // its remaining references are of no use
 	}
 	return nil
 }

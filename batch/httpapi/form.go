@@ -82,11 +82,11 @@ func drain(body io.Reader) error {
 	return nil
 }
 
-// formAround is more than what a form usually has beside its file, in bytes.
+// formAround is an upper estimate of the size of a form without its file, in bytes.
 const formAround = 4 << 10
 
-// declared returns how many bytes the file of a form has at least, as its Content-Length
-// declares; 0 if it declares nothing.
+// declared returns the minimum size of the file of a form, in bytes, from the Content-Length
+// of the request; 0 without one.
 func declared(r *http.Request) int64 {
 	if r.ContentLength <= 0 {
 		return 0

@@ -23,7 +23,7 @@ import (
 	"github.com/tidegate/tidegate/internal/testprocess"
 )
 
-// How long a server may take to start or to stop.
+// patience limits the start and the stop of a server.
 const patience = 60 * time.Second
 
 // Server is a PostgreSQL of the test's own. Its methods are called by one
@@ -105,7 +105,7 @@ func programs() (string, error) {
 	return filepath.Dir(slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) })), nil
 }
 
-// account is whose processes they are.
+// account returns the account that PostgreSQL runs as, nil for that of the test.
 func account() (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
 		return nil, nil

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Server is where Redis is and how to be let in.
+// Server has the addresses of Redis and the credentials.
 type Server struct {
 	// Addresses are "host:port". With several, the server must be a cluster; with
 	// one, Open detects it. With SentinelMaster, they are those of the sentinels.

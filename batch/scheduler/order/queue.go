@@ -37,7 +37,7 @@ func (p Prompt) near(q Prompt) int {
 	return n
 }
 
-// isShared reports whether a prefix of n bytes is enough of a prompt to be worth anything.
+// isShared reports whether a common prefix of n bytes is large enough to save time.
 func (p Prompt) isShared(n int) bool {
 	return n >= sharedBytes && float64(n) >= sharedPart*float64(min(p.len(), rememberedBytes))
 }
@@ -162,7 +162,7 @@ type Server struct {
 	Name string
 	// Most is the largest number of expected tokens that it should get; 0: no limit.
 	Most int
-	// Unmeasured means that no line has ended there: it may be a slow one.
+	// Unmeasured reports that no line has ended on the server, so that it may be slow.
 	Unmeasured bool
 }
 
@@ -228,7 +228,7 @@ func (q *Queue[T]) note(server string, prompt Prompt) {
 	q.kept += size
 }
 
-// Kept returns the bytes of the prompts that are remembered of lines that were taken.
+// Kept returns the total size of the remembered prompts of lines that were taken, in bytes.
 func (q *Queue[T]) Kept() int64 { return int64(q.kept) }
 
 // Filter removes the lines for which keep returns false.

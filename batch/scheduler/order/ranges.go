@@ -114,7 +114,7 @@ func (q *Queue[T]) split(server string, all []span) (at int, wait bool) {
 			continue
 		}
 		n, first := s.free-s.start, s.start
-		if i > 0 { // it has those before its place, too
+		if i > 0 { // the end of the range before shares its prefix, too
 			n += all[i-1].end - all[i-1].taken
 			first = all[i-1].taken
 		}
