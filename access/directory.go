@@ -59,6 +59,7 @@ type known struct {
 	byHash map[Hash]*Key   // those that are not revoked
 	byID   map[string]*Key // all
 	admin  bool            // one of them has the scope admin
+	budget []*Key          // those with budgets, also revoked ones: their batches may still run
 }
 
 // index returns keys by their hashes and ids.
@@ -67,6 +68,9 @@ func index(keys []Key) *known {
 	for i := range keys {
 		k := &keys[i]
 		all.byID[k.ID] = k
+		if k.Limits.Budget() {
+			all.budget = append(all.budget, k)
+		}
 		if !k.RevokedAt.IsZero() {
 			continue
 		}
@@ -239,6 +243,14 @@ func (d *Directory) Limits(id string) Limits {
 		}
 	}
 	return Limits{}
+}
+
+// Budgeted returns the keys that have budgets, also revoked ones. They must not be changed.
+func (d *Directory) Budgeted() []*Key {
+	if keys := d.keys.Load(); keys != nil {
+		return keys.budget
+	}
+	return nil
 }
 
 // lookup returns the valid key with a hash, nil if there is none. The hash of a guess

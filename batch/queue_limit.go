@@ -2,6 +2,7 @@ package batch
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/tidegate/tidegate/access/limits"
 )
@@ -10,9 +11,9 @@ import (
 type ClientLimiter interface {
 	// Limited reports whether requests of a client are limited.
 	Limited(c limits.Client) bool
-	// TakeLine takes a line with an estimated number of tokens from the limits of its
-	// client. A refused line waits.
-	TakeLine(c limits.Client, tokens int64) (*limits.Grant, *limits.ReachedError)
+	// TakeLine takes a line from the limits of its client, with an estimate of what it
+	// will use. A refused line waits.
+	TakeLine(c limits.Client, want limits.Spend) (*limits.Grant, *limits.ReachedError)
 	// LineRefused returns the limit that every line of a client reaches now, nil for none.
 	LineRefused(c limits.Client) *limits.ReachedError
 	// Reached returns which limit by time a client has reached now, "" for none.
@@ -21,6 +22,16 @@ type ClientLimiter interface {
 	TakeBatch(c limits.Client) (undo func(), refused *limits.ReachedError)
 	// Queue returns the limits of waiting lines of a client.
 	Queue(c limits.Client) []limits.QueueLimit
+
+	// Spent counts what a client has used and what is not in the store yet.
+	Spent(c limits.Client, s limits.Spend)
+	// Budgeted returns the tenants and keys that have limits by month. If there are any,
+	// their use must be read from the store now and then.
+	Budgeted() []limits.Client
+	// BeginRead begins a read of the use of the present month, which will contain all that
+	// was counted by Spent before, and returns the start of the month. EndRead ends it.
+	BeginRead() (month time.Time)
+	EndRead(month time.Time, list []limits.ClientSpend, err error)
 }
 
 // Queued counts the lines of batches that are InProgress and have no result.

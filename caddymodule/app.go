@@ -217,7 +217,8 @@ func (a *App) Validate() error {
 	if err := a.Body.Validate(); err != nil {
 		return fmt.Errorf("body: %w", err)
 	}
-	if _, err := a.Cost.prices(); err != nil {
+	prices, err := a.Cost.prices()
+	if err != nil {
 		return fmt.Errorf("cost: %w", err)
 	}
 	if err := a.batchConfig().Validate(); err != nil {
@@ -227,6 +228,9 @@ func (a *App) Validate() error {
 		return fmt.Errorf("batch: %w", err)
 	}
 	if err := a.checkTenants(); err != nil {
+		return err
+	}
+	if err := a.checkBudgets(prices); err != nil {
 		return err
 	}
 	if err := a.webhooks.Validate(); err != nil {

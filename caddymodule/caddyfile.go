@@ -192,6 +192,8 @@ func (h *DashboardHandler) options() map[string]option {
 //				lines_queued        <count>
 //				tokens_queued       <count>
 //				batches_per_hour    <count>
+//				tokens_per_month    <count>
+//				cost_per_month      <amount>
 //			}
 //		}
 //		tenant <name> {
@@ -203,6 +205,8 @@ func (h *DashboardHandler) options() map[string]option {
 //				lines_queued        <count>
 //				tokens_queued       <count>
 //				batches_per_hour    <count>
+//				tokens_per_month    <count>
+//				cost_per_month      <amount>
 //			}
 //		}
 //		identity {

@@ -86,7 +86,22 @@ func (d dispatcher) SetPeers(peers batch.Peers, loads map[string]batch.Load) {
 
 // Capabilities implements batch.Dispatcher.
 func (d dispatcher) Capabilities() batch.DispatcherCapabilities {
-	return batch.DispatcherCapabilities{Loads: d, Models: d, Hours: d, Limits: d.limits}
+	return batch.DispatcherCapabilities{Loads: d, Models: d, Hours: d, Limits: clientLimiter{d.limits, d.retired}}
+}
+
+// clientLimiter are the limits of clients. Budgets are those of the store in use: a retired
+// engine no longer reads or counts their use.
+type clientLimiter struct {
+	*limits.Limiter
+	retired *atomic.Bool
+}
+
+// Budgeted implements batch.ClientLimiter.
+func (l clientLimiter) Budgeted() []limits.Client {
+	if l.retired.Load() {
+		return nil
+	}
+	return l.Limiter.Budgeted()
 }
 
 // Closed reports whether no line may start at this time of day.

@@ -62,7 +62,7 @@ func TestPeersShareLimits(t *testing.T) {
 	for _, loads := range []map[string]batch.Load{{}, nil} {
 		d.SetPeers(batch.Peers{}, map[string]batch.Load{})
 		d.SetPeers(batch.Peers{All: 2}, loads)
-		grant, refused := limiter.Admit(limits.Client{Tenant: "a"}, 1)
+		grant, refused := limiter.Admit(limits.Client{Tenant: "a"}, limits.Spend{Tokens: 1})
 		if refused != nil {
 			t.Fatal(refused.Error())
 		}

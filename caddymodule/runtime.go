@@ -175,7 +175,7 @@ func (r *runtime) gate() gate { return gate{&r.open, r.tried} }
 func (r *runtime) apply(s *settings) {
 	r.engine.Apply(s.batch)
 	r.hooks.Apply(s.hooks)
-	r.pool.limits.Apply(s.limits.config(r.directory.Limits))
+	r.pool.limits.Apply(s.limits.config(r.directory, s.batch.Prices))
 	r.keyed.Store(s.keyed)
 	r.local.Store(s.local)
 	r.drainTime = s.batch.DrainTimeout

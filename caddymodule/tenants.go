@@ -1,12 +1,16 @@
 package caddymodule
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/access/limits"
+	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // TenantConfig configures a tenant.
@@ -56,15 +60,16 @@ func limitsBlock(to *access.Limits) option {
 		}
 		options := make(map[string]option)
 		for _, f := range to.Fields() {
-			options[f.Name] = parsed(f.Value, fmt.Sprintf("a whole number from 1 to %d", int64(access.MaxLimit)), parseLimit)
+			options[f.Name] = func(d *caddyfile.Dispenser) error {
+				text, err := argument(d)
+				if err != nil {
+					return err
+				}
+				return wrap(d, f.Parse(text))
+			}
 		}
 		return block(d, options)
 	}
-}
-
-func parseLimit(s string) (int64, error) {
-	n, err := parseCount(s, 1, access.MaxLimit)
-	return int64(n), err
 }
 
 // checkTenants returns the first error of the tenants.
@@ -101,27 +106,64 @@ func (a *App) weights() map[string]float64 {
 
 // clientLimits are the limits of a configuration.
 type clientLimits struct {
-	tenants map[string]access.Limits
-	keys    map[string]access.Limits // of the configuration, by id
+	tenants  map[string]access.Limits
+	keys     map[string]access.Limits // of the configuration, by id
+	budgeted []limits.Client          // those of keys with budgets
 }
 
 func (a *App) clientLimits() clientLimits {
-	c := clientLimits{make(map[string]access.Limits), make(map[string]access.Limits)}
+	c := clientLimits{tenants: make(map[string]access.Limits), keys: make(map[string]access.Limits)}
 	for _, t := range a.Tenants {
 		c.tenants[t.Name] = t.Limits
 	}
 	for i := range a.Keys {
-		c.keys[keyID(a.Keys[i].Name)] = a.Keys[i].Limits
+		k := &a.Keys[i]
+		c.keys[keyID(k.Name)] = k.Limits
+		if k.Limits.Budget() {
+			c.budgeted = append(c.budgeted, limits.Client{Key: keyID(k.Name), Tenant: cmp.Or(k.Tenant, access.DefaultTenant)})
+		}
 	}
 	return c
 }
 
-// config returns the limits, with those of managed keys.
-func (c clientLimits) config(managed func(id string) access.Limits) limits.Config {
-	return limits.Config{Tenants: c.tenants, Keys: func(id string) access.Limits {
-		if own, ok := c.keys[id]; ok {
-			return own
+// config returns the limits, with those of managed keys, and costs by prices.
+func (c clientLimits) config(managed *access.Directory, prices *batch.Prices) limits.Config {
+	return limits.Config{
+		Tenants: c.tenants,
+		Keys: func(id string) access.Limits {
+			if own, ok := c.keys[id]; ok {
+				return own
+			}
+			return managed.Limits(id)
+		},
+		Budgeted: func() []limits.Client {
+			list := slices.Clone(c.budgeted)
+			for _, k := range managed.Budgeted() {
+				list = append(list, limits.Client{Key: k.ID, Tenant: k.Tenant})
+			}
+			return list
+		},
+		Price: func(model string, input, output int64) batch.Money {
+			return prices.Charge(batch.ClassLive, model, openai.Usage{InputTokens: input, OutputTokens: output}).Cost
+		},
+	}
+}
+
+// checkBudgets returns an error for a budget of money without prices: nothing would cost
+// anything.
+func (a *App) checkBudgets(prices *batch.Prices) error {
+	if prices != nil {
+		return nil
+	}
+	for _, t := range a.Tenants {
+		if t.Limits.CostPerMonth > 0 {
+			return fmt.Errorf("tenant %s: cost_per_month needs prices: configure cost", t.Name)
 		}
-		return managed(id)
-	}}
+	}
+	for i := range a.Keys {
+		if a.Keys[i].Limits.CostPerMonth > 0 {
+			return fmt.Errorf("key %s: cost_per_month needs prices: configure cost", a.Keys[i].Name)
+		}
+	}
+	return nil
 }

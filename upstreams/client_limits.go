@@ -21,9 +21,12 @@ func (l *live) takeLimits(client access.Identity) error {
 	}
 	var answer int64
 	l.promptTokens, answer = l.route.estimate(l.body)
-	grant, refused := l.proxy.limits.Admit(of, l.promptTokens+answer)
+	grant, refused := l.proxy.limits.Admit(of, l.proxy.limits.Estimate(l.query.Model, l.promptTokens, answer))
 	if refused != nil {
 		refused.Header(l.w.Header())
+		if refused.Exhausted() {
+			return openai.InsufficientQuota(refused.Wait, "%s", refused.Error())
+		}
 		return openai.Overloaded(refused.Wait, "%s", refused.Error())
 	}
 	l.grant = grant

@@ -221,7 +221,6 @@ func (l *live) finish() {
 	if l.done.Status == statusClientGone {
 		l.w.WriteHeader(statusClientGone) // otherwise net/http would log 200
 	}
-	l.endLimits()
 	now := time.Now()
 	l.done.Duration = now.Sub(l.began)
 	l.recordOutcome(now)
@@ -229,6 +228,7 @@ func (l *live) finish() {
 	if l.proxy.record != nil {
 		l.proxy.record(l.r.Context(), l.done)
 	}
+	l.endLimits() // last, so that budgets have its use before its reservation ends
 }
 
 // abort closes the connection so that the client does not mistake the answer for a

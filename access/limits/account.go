@@ -15,10 +15,12 @@ const (
 	TokensPerMinute
 	RequestsInFlight
 	BatchesPerHour
+	TokensPerMonth
+	CostPerMonth
 	kinds
 )
 
-var kindNames = [kinds]string{"requests_per_minute", "tokens_per_minute", "requests_in_flight", "batches_per_hour"}
+var kindNames = [kinds]string{"requests_per_minute", "tokens_per_minute", "requests_in_flight", "batches_per_hour", "tokens_per_month", "cost_per_month"}
 
 // String returns the word of the configuration.
 func (k Kind) String() string { return kindNames[k] }
@@ -51,6 +53,14 @@ type account struct {
 	batches  bucket
 	inFlight int64
 	used     time.Time
+	waiting  waiting
+}
+
+// waiting is the reason for which lines of batches wait, until a time at which they have
+// been tried again.
+type waiting struct {
+	reason string
+	until  time.Time
 }
 
 // rate is a limit by time, as this gateway enforces it.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/access"
+	"github.com/tidegate/tidegate/internal/money"
 )
 
 // Client is the key and the tenant of a request, whose limits apply to it.
@@ -23,6 +24,10 @@ type Config struct {
 	Tenants map[string]access.Limits
 	// Keys returns the limits of a key by its id. Nil: keys have none.
 	Keys func(id string) access.Limits
+	// Budgeted returns the keys whose limits have budgets. Nil: none.
+	Budgeted func() []Client
+	// Price returns the cost of tokens of a live request. Nil: they cost nothing.
+	Price func(model string, input, output int64) money.Amount
 }
 
 // Limiter enforces limits. A nil Limiter limits nothing. Methods are safe for concurrent
@@ -35,6 +40,7 @@ type Limiter struct {
 
 	mu       sync.Mutex // guards what follows
 	accounts map[owner]*account
+	budgets  budgets
 	gateways int
 	changed  bool // since the last Save
 }
@@ -90,10 +96,19 @@ func (l *Limiter) Limited(c Client) bool {
 	return key.Requests() || tenant.Requests()
 }
 
-// Admit takes a live request with an estimated number of tokens from the limits of its
-// client. It returns nil for both if the client has no limits.
-func (l *Limiter) Admit(c Client, tokens int64) (*Grant, *ReachedError) {
-	g, r := l.take(c, tokens)
+// Estimate returns what a live request may use.
+func (l *Limiter) Estimate(model string, input, output int64) Spend {
+	s := Spend{Tokens: input + output}
+	if config := l.config.Load(); config != nil && config.Price != nil {
+		s.Cost = config.Price(model, input, output)
+	}
+	return s
+}
+
+// Admit takes a live request from the limits of its client, with an estimate of what it
+// will use. It returns nil for both if the client has no limits.
+func (l *Limiter) Admit(c Client, want Spend) (*Grant, *ReachedError) {
+	g, r := l.take(c, want)
 	if r != nil {
 		l.refused[r.Kind].Add(1)
 	}
@@ -101,15 +116,32 @@ func (l *Limiter) Admit(c Client, tokens int64) (*Grant, *ReachedError) {
 }
 
 // TakeLine is Admit for a line of a batch, which waits if it is refused.
-func (l *Limiter) TakeLine(c Client, tokens int64) (*Grant, *ReachedError) {
-	g, r := l.take(c, tokens)
+func (l *Limiter) TakeLine(c Client, want Spend) (*Grant, *ReachedError) {
+	g, r := l.take(c, want)
 	if r != nil {
-		l.waited.Add(1)
+		l.waits(r)
 	}
 	return g, r
 }
 
-func (l *Limiter) take(c Client, tokens int64) (*Grant, *ReachedError) {
+// lineRetry is the longest time after which a line that waits for a budget is tried again.
+const lineRetry = 10 * time.Second
+
+// waits counts that a line waits, and keeps the reason if it is a budget: another line may
+// fit.
+func (l *Limiter) waits(r *ReachedError) {
+	l.waited.Add(1)
+	if !r.Exhausted() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if a := l.accounts[r.owner]; a != nil {
+		a.waiting = waiting{r.reason(), l.now().Add(lineRetry)}
+	}
+}
+
+func (l *Limiter) take(c Client, want Spend) (*Grant, *ReachedError) {
 	key, tenant := l.limits(c)
 	if !key.Requests() && !tenant.Requests() {
 		return nil, nil
@@ -117,14 +149,16 @@ func (l *Limiter) take(c Client, tokens int64) (*Grant, *ReachedError) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	accounts := l.of(c, key, tenant, access.Limits.Requests, l.now())
-	rates, refusal := l.check(accounts, tokens)
+	rates, refusal := l.check(accounts, want)
 	if refusal != nil {
 		return nil, refusal
 	}
-	g := &Grant{limiter: l, accounts: accounts, tokens: float64(tokens)}
+	g := &Grant{limiter: l, client: c, accounts: accounts, tokens: float64(want.Tokens), held: want}
 	l.changed = true
 	for _, a := range accounts {
 		a.inFlight++
+		a.waiting = waiting{}
+		l.budgets.reserve(a.owner, want, 1)
 	}
 	for i := range rates {
 		rates[i].bucket.level -= rates[i].n
@@ -142,22 +176,25 @@ func (l *Limiter) LineRefused(c Client) *ReachedError {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, refusal := l.check(l.of(c, key, tenant, access.Limits.Requests, l.now()), 1)
+	_, refusal := l.check(l.of(c, key, tenant, access.Limits.Requests, l.now()), Spend{Tokens: 1})
 	if refusal != nil {
 		l.waited.Add(1)
 	}
 	return refusal
 }
 
-// check returns the rates of accounts, and the limit that a request with a number of tokens
-// reaches, nil for none. The caller holds mu.
-func (l *Limiter) check(accounts []*account, tokens int64) (rates []rate, refusal *ReachedError) {
+// check returns the rates of accounts, and the limit that a request reaches, nil for none.
+// The caller holds mu.
+func (l *Limiter) check(accounts []*account, want Spend) (rates []rate, refusal *ReachedError) {
 	now := l.now()
 	for _, a := range accounts {
 		if a.crowded(l.gateways) {
 			refusal = refusal.orLonger(ReachedError{Kind: RequestsInFlight, owner: a.owner, Limit: a.limits.RequestsInFlight, Wait: inFlightWait})
 		}
-		own := a.rates(tokens, l.gateways, now)
+		if over := l.budgets.check(a.owner, a.limits, want, now); over != nil {
+			refusal = refusal.orLonger(*over)
+		}
+		own := a.rates(want.Tokens, l.gateways, now)
 		for i := range own {
 			if wait := own[i].wait(); wait > 0 {
 				refusal = refusal.orLonger(ReachedError{Kind: own[i].kind, owner: a.owner, Limit: own[i].limit, Wait: wait})
@@ -171,7 +208,8 @@ func (l *Limiter) check(accounts []*account, tokens int64) (rates []rate, refusa
 	return rates, refusal
 }
 
-// Reached returns which limit by time a client has reached now, "" for none.
+// Reached returns which limit by time, or which budget, keeps lines of a client waiting now,
+// "" for none.
 func (l *Limiter) Reached(c Client) string {
 	key, tenant := l.limits(c)
 	if !key.Requests() && !tenant.Requests() {
@@ -181,6 +219,12 @@ func (l *Limiter) Reached(c Client) string {
 	defer l.mu.Unlock()
 	now := l.now()
 	for _, a := range l.of(c, key, tenant, access.Limits.Requests, now) {
+		if over := l.budgets.check(a.owner, a.limits, Spend{}, now); over != nil && over.Exhausted() {
+			return over.reason()
+		}
+		if a.limits.Budget() && now.Before(a.waiting.until) {
+			return a.waiting.reason
+		}
 		for _, r := range a.rates(1, l.gateways, now) {
 			if r.wait() > 0 {
 				return fmt.Sprintf("limit of the %s: %s is %d", a.owner.kind(), r.kind, r.limit)
@@ -215,10 +259,10 @@ func (l *Limiter) account(o owner, limits access.Limits, now time.Time) *account
 	return a
 }
 
-// TakeBatch counts a new batch. undo takes that back, because the batch was not made.
+// TakeBatch counts a new batch, and refuses it if a budget is used up. undo takes that back, because the batch was not made.
 func (l *Limiter) TakeBatch(c Client) (undo func(), refused *ReachedError) {
 	key, tenant := l.limits(c)
-	counts := func(limits access.Limits) bool { return limits.BatchesPerHour > 0 }
+	counts := func(limits access.Limits) bool { return limits.BatchesPerHour > 0 || limits.Budget() }
 	if !counts(key) && !counts(tenant) {
 		return func() {}, nil
 	}
@@ -227,14 +271,18 @@ func (l *Limiter) TakeBatch(c Client) (undo func(), refused *ReachedError) {
 	now := l.now()
 	var rates []rate
 	for _, a := range l.of(c, key, tenant, counts, now) {
-		rates = append(rates, a.batchRate(l.gateways, now)...)
-		r := &rates[len(rates)-1]
-		if wait := r.wait(); wait > 0 {
-			refused = refused.orLonger(ReachedError{Kind: BatchesPerHour, owner: a.owner, Limit: r.limit, Wait: wait})
+		if over := l.budgets.check(a.owner, a.limits, Spend{}, now); over != nil && over.Exhausted() {
+			refused = refused.orLonger(*over)
+		}
+		for _, r := range a.batchRate(l.gateways, now) {
+			if wait := r.wait(); wait > 0 {
+				refused = refused.orLonger(ReachedError{Kind: BatchesPerHour, owner: a.owner, Limit: r.limit, Wait: wait})
+			}
+			rates = append(rates, r)
 		}
 	}
 	if refused != nil {
-		l.refused[BatchesPerHour].Add(1)
+		l.refused[refused.Kind].Add(1)
 		return nil, refused
 	}
 	l.changed = true

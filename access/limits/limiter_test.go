@@ -34,7 +34,7 @@ func newLimiter(key, tenant access.Limits) *Limiter {
 func admitAll(t *testing.T, l *Limiter, c Client, tokens int64) (n int, last *ReachedError) {
 	t.Helper()
 	for ; n < 10_000; n++ {
-		g, r := l.Admit(c, tokens)
+		g, r := l.Admit(c, Spend{Tokens: tokens})
 		if r != nil {
 			return n, r
 		}
@@ -76,7 +76,7 @@ func TestRates(t *testing.T) {
 				if reached := l.Reached(teamKey); tt.tokens <= 1 && reached != "" {
 					t.Errorf("reached after the wait: got %q, want none", reached)
 				}
-				if _, r := l.Admit(teamKey, tt.tokens); r != nil {
+				if _, r := l.Admit(teamKey, Spend{Tokens: tt.tokens}); r != nil {
 					t.Errorf("after the wait: got %v, want none", r)
 				}
 			})
@@ -90,7 +90,7 @@ func TestOthersAreNotLimited(t *testing.T) {
 		if n, r := admitAll(t, l, c, 1); r != nil {
 			t.Errorf("%v: got %d admitted and %v, want no limit", c, n, r)
 		}
-		if g, _ := l.Admit(c, 1); g != nil {
+		if g, _ := l.Admit(c, Spend{Tokens: 1}); g != nil {
 			t.Errorf("%v: got a grant, want none", c)
 		}
 	}
@@ -102,20 +102,20 @@ func TestOthersAreNotLimited(t *testing.T) {
 
 func TestInFlight(t *testing.T) {
 	l := newLimiter(access.Limits{RequestsInFlight: 2}, access.Limits{})
-	first, _ := l.Admit(teamKey, 0)
-	if _, r := l.Admit(teamKey, 0); r != nil {
+	first, _ := l.Admit(teamKey, Spend{})
+	if _, r := l.Admit(teamKey, Spend{}); r != nil {
 		t.Fatalf("second: got %v, want none", r)
 	}
-	_, r := l.Admit(teamKey, 0)
+	_, r := l.Admit(teamKey, Spend{})
 	if r == nil || r.Kind != RequestsInFlight || r.Wait <= 0 {
 		t.Fatalf("third: got %v, want a refusal", r)
 	}
 	first.End(Outcome{Sent: true})
 	first.End(Outcome{Sent: true}) // counts once
-	if _, r := l.Admit(teamKey, 0); r != nil {
+	if _, r := l.Admit(teamKey, Spend{}); r != nil {
 		t.Errorf("after an end: got %v, want none", r)
 	}
-	if _, r := l.Admit(teamKey, 0); r == nil {
+	if _, r := l.Admit(teamKey, Spend{}); r == nil {
 		t.Error("fourth: got none, want a refusal")
 	}
 }
@@ -135,7 +135,7 @@ func TestEnd(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLimiter(access.Limits{RequestsPerMinute: 10, TokensPerMinute: 1000}, access.Limits{})
-				g, r := l.Admit(teamKey, 100)
+				g, r := l.Admit(teamKey, Spend{Tokens: 100})
 				if r != nil {
 					t.Fatal(r.Error())
 				}
@@ -157,7 +157,7 @@ func TestRefusedTakesNothing(t *testing.T) {
 			t.Fatalf("got %d, want 1", n)
 		}
 		for range 50 {
-			if _, r := l.Admit(teamKey, 10); r == nil {
+			if _, r := l.Admit(teamKey, Spend{Tokens: 10}); r == nil {
 				t.Fatal("got no refusal")
 			}
 		}
@@ -170,7 +170,7 @@ func TestRefusedTakesNothing(t *testing.T) {
 func TestHeaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(access.Limits{RequestsPerMinute: 60, TokensPerMinute: 6000}, access.Limits{RequestsPerMinute: 600})
-		g, _ := l.Admit(teamKey, 150)
+		g, _ := l.Admit(teamKey, Spend{Tokens: 150})
 		got := make(http.Header)
 		g.Header(got)
 		for name, want := range map[string]string{
@@ -214,7 +214,7 @@ func TestConcurrent(t *testing.T) {
 		for range 50 {
 			clients.Go(func() {
 				for range 20 {
-					if g, r := l.Admit(teamKey, 1); r == nil {
+					if g, r := l.Admit(teamKey, Spend{Tokens: 1}); r == nil {
 						admitted.Add(1)
 						g.End(Outcome{Sent: true})
 					}
@@ -321,7 +321,7 @@ func TestUsageAfterARestart(t *testing.T) {
 func TestForgetNothingBelowItsLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(access.Limits{TokensPerMinute: 10}, access.Limits{})
-		g, _ := l.Admit(teamKey, 10*60*5) // of five hours
+		g, _ := l.Admit(teamKey, Spend{Tokens: 10 * 60 * 5}) // of five hours
 		g.End(Outcome{Sent: true})
 		path := filepath.Join(t.TempDir(), "limits.json")
 		for _, want := range []int{1, 1, 0} {
@@ -341,7 +341,7 @@ func TestForgetNothingBelowItsLimit(t *testing.T) {
 func TestForget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(access.Limits{RequestsPerMinute: 60}, access.Limits{RequestsInFlight: 5})
-		g, _ := l.Admit(teamKey, 1)
+		g, _ := l.Admit(teamKey, Spend{Tokens: 1})
 		path := filepath.Join(t.TempDir(), "limits.json")
 		for _, want := range []int{2, 0} {
 			time.Sleep(idleTime + time.Second)

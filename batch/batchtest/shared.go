@@ -96,6 +96,22 @@ func waitWhile(ctx context.Context, it *atomic.Bool) error {
 	return nil
 }
 
+// AddUsage implements batch.AnalyticsStore.
+func (s *SharedStore) AddUsage(ctx context.Context, records []batch.UsageRecord) error {
+	if err := s.available(ctx); err != nil {
+		return err
+	}
+	return s.HookedStore.AddUsage(ctx, records)
+}
+
+// KeyUsage implements batch.AnalyticsStore.
+func (s *SharedStore) KeyUsage(ctx context.Context, tenant string, q batch.UsageQuery) (batch.UsageReport, error) {
+	if err := s.available(ctx); err != nil {
+		return batch.UsageReport{}, err
+	}
+	return s.HookedStore.KeyUsage(ctx, tenant, q)
+}
+
 // ActiveBatches implements batch.WorkStore.
 func (s *SharedStore) ActiveBatches(ctx context.Context, limit int) ([]batch.Batch, error) {
 	if err := s.available(ctx); err != nil {

@@ -95,6 +95,7 @@ func (e *Engine) Open(ctx context.Context) error {
 		e.leave()
 		return errors.Join(&OpenError{"store", err}, e.closeAll())
 	}
+	e.usage.learn(ctx)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tidegate/tidegate/access/limits"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/wait"
 )
@@ -23,10 +24,11 @@ type usageBuffer struct {
 	*parts
 	mu    sync.Mutex
 	cells map[batch.UsageCell]*batch.UsageRecord // guarded by mu
+	spent spentReader                            // one goroutine uses it
 }
 
 func newUsageBuffer(p *parts) *usageBuffer {
-	return &usageBuffer{parts: p, cells: make(map[batch.UsageCell]*batch.UsageRecord)}
+	return &usageBuffer{parts: p, cells: make(map[batch.UsageCell]*batch.UsageRecord), spent: spentReader{parts: p}}
 }
 
 // RecordUsage counts one request that is no batch line, and its cost by the present prices.
@@ -43,6 +45,14 @@ func (e *Engine) RecordUsage(r batch.UsageRecord) {
 func (u *usageBuffer) add(r batch.UsageRecord) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.put(r)
+	if limiter := u.dispatcher.Capabilities().Limits; limiter != nil {
+		limiter.Spent(limits.Client{Key: r.KeyID, Tenant: r.Tenant}, limits.Spend{Tokens: r.Usage.InputTokens + r.Usage.OutputTokens, Cost: r.Cost})
+	}
+}
+
+// put adds to a cell. The caller holds mu.
+func (u *usageBuffer) put(r batch.UsageRecord) {
 	name := r.Cell()
 	cell := u.cells[name]
 	if cell == nil {
@@ -69,13 +79,40 @@ func (u *usageBuffer) run(ctx context.Context) {
 	u.flush(context.WithoutCancel(ctx))
 }
 
+// flush writes what was counted, and reads the use of budgets.
 func (u *usageBuffer) flush(ctx context.Context) {
+	limiter := u.budgetLimiter()
+	if limiter == nil {
+		_ = u.write(ctx, u.take(nil))
+		return
+	}
+	var month time.Time
+	cells := u.take(func() { month = limiter.BeginRead() })
+	var spent []limits.ClientSpend
+	err := u.write(ctx, cells)
+	if err == nil {
+		spent, err = u.spent.read(ctx, month, limiter)
+	}
+	limiter.EndRead(month, spent, err)
+}
+
+// take removes and returns what was counted. The call of also, unless nil, and the removal
+// are one step for add.
+func (u *usageBuffer) take(also func()) map[batch.UsageCell]*batch.UsageRecord {
 	u.mu.Lock()
+	defer u.mu.Unlock()
 	cells := u.cells
 	u.cells = make(map[batch.UsageCell]*batch.UsageRecord, len(cells))
-	u.mu.Unlock()
+	if also != nil {
+		also()
+	}
+	return cells
+}
+
+// write writes what take has returned. After an error it is counted again.
+func (u *usageBuffer) write(ctx context.Context, cells map[batch.UsageCell]*batch.UsageRecord) error {
 	if len(cells) == 0 {
-		return
+		return nil
 	}
 	records := make([]batch.UsageRecord, 0, len(cells))
 	for _, r := range cells {
@@ -83,10 +120,14 @@ func (u *usageBuffer) flush(ctx context.Context) {
 	}
 	ctx, cancel := u.bounded(ctx)
 	defer cancel()
-	if err := u.store.AddUsage(ctx, records); err != nil {
+	err := u.store.AddUsage(ctx, records)
+	if err != nil {
 		u.log.Warn("writing usage failed; it is kept and written later", zap.Error(err))
+		u.mu.Lock()
+		defer u.mu.Unlock()
 		for _, r := range records {
-			u.add(r)
+			u.put(r)
 		}
 	}
+	return err
 }

@@ -38,6 +38,9 @@ func refusal(err error) *openai.Error {
 		return openai.InvalidRequest("metadata."+e.Key, "invalid_value", "Invalid 'metadata.%s': %s.", e.Key, e.Err)
 	}
 	if e, ok := errors.AsType[*limits.ReachedError](err); ok {
+		if e.Exhausted() {
+			return openai.InsufficientQuota(e.Wait, "%s", e.Error())
+		}
 		return openai.Overloaded(e.Wait, "%s", e.Error())
 	}
 	if errors.Is(err, upload.ErrNotJSONL) {

@@ -16,6 +16,10 @@ import (
 // rates do not wake the loop for each line.
 const leastPostponement = 10 * time.Millisecond
 
+// longestPostponement is the longest time after which a line is tried again, because limits
+// can be changed and budgets be read meanwhile.
+const longestPostponement = 2 * time.Second
+
 // clientLimits tracks the clients that have reached a limit.
 type clientLimits struct {
 	deps      *Dependencies
@@ -54,8 +58,8 @@ func (c *clientLimits) admit(b *batch.Batch) bool {
 }
 
 func (c *clientLimits) postpone(client limits.Client, refused *limits.ReachedError) {
-	until := time.Now().Add(max(refused.Wait, leastPostponement))
-	c.postponed[client] = postponed{until, refused.Kind == limits.RequestsInFlight}
+	until := time.Now().Add(min(max(refused.Wait, leastPostponement), longestPostponement))
+	c.postponed[client] = postponed{until, refused.InFlight()}
 	c.deadlines.at(until, nil)
 }
 
@@ -70,14 +74,20 @@ func (c *clientLimits) take(l *line) bool {
 	if !limiter.Limited(client) {
 		return true
 	}
-	body := l.request.Body
-	grant, refused := limiter.TakeLine(client, openai.PromptTokens(int64(len(body)))+openai.AnswerTokens(body))
+	grant, refused := limiter.TakeLine(client, c.estimate(&l.request))
 	if refused == nil {
 		l.grant = grant
 		return true
 	}
 	c.postpone(client, refused)
 	return false
+}
+
+// estimate returns what a line may use.
+func (c *clientLimits) estimate(r *openai.Request) limits.Spend {
+	input, output := openai.PromptTokens(int64(len(r.Body))), openai.AnswerTokens(r.Body)
+	charge := c.deps.Config().Prices.Charge(batch.ClassBatch, r.Model, openai.Usage{InputTokens: input, OutputTokens: output})
+	return limits.Spend{Tokens: input + output, Cost: charge.Cost}
 }
 
 // waits reports whether lines of a batch wait for a limit of their client.
@@ -110,8 +120,12 @@ func (o *outcome) settle(grant *limits.Grant) {
 		return
 	}
 	used := o.result.Usage.InputTokens + o.result.Usage.OutputTokens
-	grant.End(limits.Outcome{
+	end := limits.Outcome{
 		Sent: !o.unsent && !o.excused, Failed: !o.done || o.result.Failed,
 		Known: o.done && used > 0, Tokens: used,
-	})
+	}
+	if o.done {
+		end.Result = &limits.Spend{Tokens: used, Cost: o.result.Charge.Cost}
+	}
+	grant.End(end)
 }

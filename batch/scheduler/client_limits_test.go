@@ -69,7 +69,7 @@ func TestLimitsAreAskedFirst(t *testing.T) {
 				l.grant.End(limits.Outcome{})
 				p.limits.lineEnded("a")
 				if started%3 == 0 {
-					if _, refused := limiter.TakeLine(limits.Client{Tenant: "a"}, 1); refused != nil { // held for ever
+					if _, refused := limiter.TakeLine(limits.Client{Tenant: "a"}, limits.Spend{Tokens: 1}); refused != nil { // held for ever
 						t.Fatal(refused)
 					}
 				}

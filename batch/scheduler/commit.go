@@ -23,6 +23,7 @@ func (s *Scheduler) committed(group []finishedLine, stale []batch.SliceClaim) {
 		queues[w.batchQueue] = true
 		s.inFlight--
 		last := s.queues.committed(finished.line)
+		finished.grant.Stored(!refused[w.SliceClaim])
 		if refused[w.SliceClaim] {
 			s.metrics.refused.Add(1)
 			if !w.dropped {

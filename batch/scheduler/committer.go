@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidegate/tidegate/access/limits"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/wait"
 )
@@ -20,6 +21,7 @@ type finishedLine struct {
 	line   *line // belongs to the loop; the committer passes it back unread
 	claim  batch.SliceClaim
 	result batch.LineResult
+	grant  *limits.Grant // nil without limits
 }
 
 // committer makes results durable, in groups. While the store is away it holds results and

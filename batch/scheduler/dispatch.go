@@ -61,13 +61,15 @@ func (s *Scheduler) startLine(l *line, slot batch.Slot) {
 	s.lines.Start(func(context.Context) {
 		defer cancel()
 		out := a.send(ctx, slot)
-		out.settle(grant)
 		if out.done {
 			out.failure = failureOf(out.result)
 			out.result.Charge = a.config().Prices.Charge(batch.ClassBatch, out.result.Model, out.result.Usage)
+		}
+		out.settle(grant)
+		if out.done {
 			// The result goes to the committer at once, so that Drain, which waits for
 			// this goroutine, finds it there.
-			s.committer.add(finishedLine{line: l, claim: claim, result: out.result})
+			s.committer.add(finishedLine{line: l, claim: claim, result: out.result, grant: grant})
 		}
 		s.post(func() { s.attempted(l, out) })
 	})

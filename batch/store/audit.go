@@ -62,7 +62,7 @@ func KeyDetail(k access.Key) string {
 	}
 	for _, f := range k.Limits.Fields() {
 		if *f.Value > 0 {
-			parts = append(parts, f.Name+" "+strconv.FormatInt(*f.Value, 10))
+			parts = append(parts, f.Name+" "+f.String())
 		}
 	}
 	if !k.ExpiresAt.IsZero() {

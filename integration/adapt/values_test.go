@@ -78,7 +78,8 @@ var values = map[string]map[string]kind{
 	"tenant": {"weight": numbers("1000"), "limits": {[]string{"60", `""`}, "wrong argument count"}},
 	"limits": {
 		"requests_per_minute": limitValues, "tokens_per_minute": limitValues, "requests_in_flight": limitValues,
-		"lines_queued": limitValues, "tokens_queued": limitValues, "batches_per_hour": limitValues,
+		"lines_queued": limitValues, "tokens_queued": limitValues, "batches_per_hour": limitValues, "tokens_per_month": limitValues,
+		"cost_per_month": {[]string{"-1", "0", "0.0", "1e3", "NaN", "1,5", "0.0000000001", "1000000000.1", "9223372037", "5.", `""`, "5EUR"}, "an amount up to 1000000000 with at most nine decimals"},
 	},
 	"cost": {
 		"currency":       {[]string{"€", "1EUR", `""`, strings.Repeat("x", 17)}, "a name such as EUR"},

@@ -14,7 +14,7 @@ const module = "github.com/tidegate/tidegate"
 // tests. A name includes the packages below it; the longest name counts.
 var mayImport = map[string][]string{
 	"":                        {"caddymodule"},
-	"access":                  {"internal/atomicfile"},
+	"access":                  {"internal/atomicfile", "internal/money", "internal/saturate"},
 	"dashboard":               {"access", "batch", "batch/engine", "upstreams", "doctor", "templates", "internal/openai", "internal/csvtable"},
 	"dashboard/source":        {"access", "dashboard", "batch", "batch/engine", "batch/httpapi", "batch/upload", "upstreams", "doctor", "templates", "internal/openai"},
 	"dashboard/dashboardtest": {"access", "dashboard", "batch", "batch/engine", "upstreams", "doctor", "templates", "internal/openai"},
@@ -22,7 +22,7 @@ var mayImport = map[string][]string{
 	"doctor":                  {"batch", "batch/engine", "upstreams", "internal/descriptors"},
 	"cmd":                     {"caddymodule"},
 	"caddymodule":             {"access", "dashboard", "dashboard/source", "doctor", "batch", "batch/audit", "batch/engine", "batch/httpapi", "batch/upload", "batch/webhook", "batch/failpoint", "batch/store", "batch/queue", "batch/files", "upstreams", "internal"},
-	"batch":                   {"access", "internal/openai", "internal/csvtable", "internal/saturate"},
+	"batch":                   {"access", "internal/openai", "internal/csvtable", "internal/money", "internal/saturate"},
 	"batch/scheduler":         {"access", "batch", "batch/scheduler/order", "internal/openai", "internal/modellabel", "internal/background", "internal/wait"},
 	"batch/scheduler/order":   {},
 	"batch/engine":            {"internal/receipt", "access", "batch", "batch/scheduler", "batch/scheduler/order", "batch/upload", "internal/openai", "internal/modellabel", "internal/background", "internal/uvarint", "internal/wait"},
@@ -44,6 +44,7 @@ var mayImport = map[string][]string{
 	"internal/descriptors":    {},
 	"internal/guardrail":      {},
 	"internal/modellabel":     {},
+	"internal/money":          {"internal/saturate"},
 	"internal/uvarint":        {},
 	"internal/receipt":        {"internal/openai"},
 	"internal/wait":           {},

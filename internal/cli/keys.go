@@ -2,9 +2,11 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -51,8 +53,9 @@ func keysCreate() *cobra.Command {
 
 // limitFlags adds a flag for each limit, and returns a function that returns those that
 // are set.
-func limitFlags(cmd *cobra.Command) func() map[string]int64 {
+func limitFlags(cmd *cobra.Command) func() map[string]json.Number {
 	values := make(map[string]*int64)
+	cost := cmd.Flags().String("cost-per-month", "", "budget of cost per calendar month in UTC, such as 12.50 (default: no limit)")
 	for _, limit := range []struct{ flag, name, usage string }{
 		{"rpm", "requests_per_minute", "requests and lines of batches per minute"},
 		{"tpm", "tokens_per_minute", "tokens per minute"},
@@ -60,15 +63,19 @@ func limitFlags(cmd *cobra.Command) func() map[string]int64 {
 		{"lines-queued", "lines_queued", "waiting lines of batches"},
 		{"tokens-queued", "tokens_queued", "estimated tokens of waiting lines"},
 		{"batches-per-hour", "batches_per_hour", "new batches per hour"},
+		{"tokens-per-month", "tokens_per_month", "tokens per calendar month in UTC"},
 	} {
 		values[limit.name] = cmd.Flags().Int64(limit.flag, 0, "limit of "+limit.usage+" (default: no limit)")
 	}
-	return func() map[string]int64 {
-		set := make(map[string]int64)
+	return func() map[string]json.Number {
+		set := make(map[string]json.Number)
 		for name, value := range values {
 			if *value != 0 {
-				set[name] = *value
+				set[name] = json.Number(strconv.FormatInt(*value, 10))
 			}
+		}
+		if *cost != "" {
+			set["cost_per_month"] = json.Number(*cost)
 		}
 		return set
 	}

@@ -242,6 +242,13 @@ func Overloaded(after time.Duration, format string, args ...any) *Error {
 	return &Error{Status: http.StatusTooManyRequests, Message: fmt.Sprintf(format, args...), Type: TypeRateLimit, Code: "rate_limit_exceeded", RetryAfter: max(after, time.Second)}
 }
 
+// InsufficientQuota is the 429 for a client whose budget is used up. Retries would be in
+// vain until then, as OpenAI says of its error with this code
+// (https://platform.openai.com/docs/guides/error-codes).
+func InsufficientQuota(after time.Duration, format string, args ...any) *Error {
+	return &Error{Status: http.StatusTooManyRequests, Message: fmt.Sprintf(format, args...), Type: "insufficient_quota", Code: "insufficient_quota", RetryAfter: max(after, time.Second), NoRetry: true}
+}
+
 // ResourceUnavailable is the 429 for a request of the service tier flex that there
 // is no room for now (https://platform.openai.com/docs/guides/flex-processing).
 func ResourceUnavailable(after time.Duration, format string, args ...any) *Error {

@@ -10,19 +10,19 @@ import (
 
 // Key is a managed API key.
 type Key struct {
-	Object        string           `json:"object"`
-	ID            string           `json:"id"`
-	Key           string           `json:"key,omitempty"` // the key itself, when it was just made
-	Name          string           `json:"name"`
-	Tenant        string           `json:"tenant"`
-	Scopes        []string         `json:"scopes"`
-	Models        []string         `json:"models"`
-	Limits        map[string]int64 `json:"limits"`
-	CreatedAt     int64            `json:"created_at"`
-	CreatedBy     *string          `json:"created_by"`
-	ExpiresAt     *int64           `json:"expires_at"`
-	RevokedAt     *int64           `json:"revoked_at"`
-	PreviousUntil *int64           `json:"previous_until"`
+	Object        string                 `json:"object"`
+	ID            string                 `json:"id"`
+	Key           string                 `json:"key,omitempty"` // the key itself, when it was just made
+	Name          string                 `json:"name"`
+	Tenant        string                 `json:"tenant"`
+	Scopes        []string               `json:"scopes"`
+	Models        []string               `json:"models"`
+	Limits        map[string]json.Number `json:"limits"`
+	CreatedAt     int64                  `json:"created_at"`
+	CreatedBy     *string                `json:"created_by"`
+	ExpiresAt     *int64                 `json:"expires_at"`
+	RevokedAt     *int64                 `json:"revoked_at"`
+	PreviousUntil *int64                 `json:"previous_until"`
 }
 
 // NewKey describes a key to create. Empty fields have the gateway's defaults.
@@ -32,8 +32,8 @@ type NewKey struct {
 	Scopes []string `json:"scopes,omitempty"`
 	Models []string `json:"models,omitempty"`
 	// Limits limit the use by clients with the key, by the names of the configuration.
-	Limits    map[string]int64 `json:"limits,omitempty"`
-	ExpiresAt int64            `json:"expires_at,omitempty"`
+	Limits    map[string]json.Number `json:"limits,omitempty"`
+	ExpiresAt int64                  `json:"expires_at,omitempty"`
 }
 
 // Keys lists the managed keys, the newest first.
