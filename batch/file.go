@@ -12,7 +12,8 @@ import (
 // DefaultTenant owns everything while no tenants are configured.
 const DefaultTenant = access.DefaultTenant
 
-// AllTenants means every tenant, in a WebhookTarget, in BatchStates, Storage and KeyUsage.
+// AllTenants means every tenant, in a WebhookTarget, in BatchStates, Storage
+// and KeyUsage, and in the lists Files and Batches.
 const AllTenants = "*"
 
 // File is a stored file. Its content lies in Files under Key.

@@ -67,7 +67,7 @@ type FileStore interface {
 	File(ctx context.Context, tenant, id string) (File, error)
 	// Files returns a page and reports whether more files follow. After may name a file
 	// that was deleted within the last hour, so that a client can delete the files that
-	// it lists. An unknown After is ErrBadCursor.
+	// it lists. An unknown After is ErrBadCursor. It lists those of AllTenants as well.
 	Files(ctx context.Context, tenant string, q FileQuery) (page []File, more bool, err error)
 	// DeleteFile hides the file. The cleaner removes its content.
 	DeleteFile(ctx context.Context, tenant, id string) error
@@ -104,7 +104,7 @@ type BatchStore interface {
 	// RequestHash differs.
 	CreateBatch(ctx context.Context, b NewBatch) (batch Batch, created bool, err error)
 	Batch(ctx context.Context, tenant, id string) (Batch, error)
-	// Batches returns pages as Files does.
+	// Batches returns pages as Files does, of AllTenants as well.
 	Batches(ctx context.Context, tenant string, q BatchQuery) (page []Batch, more bool, err error)
 	// CancelBatch moves a running batch to Cancelling (Ending Cancelled) and makes all
 	// claims on it and its slices stale, so that no more results are added. A batch that

@@ -109,7 +109,8 @@ func (h *handler) listFiles(w http.ResponseWriter, r *http.Request, _ string) er
 	if err != nil {
 		return err
 	}
-	return answer(w, list(page, more, wireFile, func(f batch.File) string { return f.ID }))
+	wire := func(f batch.File) openai.File { return h.file(r.Context(), f) }
+	return answer(w, list(page, more, wire, func(f batch.File) string { return f.ID }))
 }
 
 func (h *handler) getFile(w http.ResponseWriter, r *http.Request, id string) error {
@@ -117,7 +118,7 @@ func (h *handler) getFile(w http.ResponseWriter, r *http.Request, id string) err
 	if err != nil {
 		return err
 	}
-	return answer(w, wireFile(f))
+	return answer(w, h.file(r.Context(), f))
 }
 
 func (h *handler) deleteFile(w http.ResponseWriter, r *http.Request, id string) error {

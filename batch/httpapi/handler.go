@@ -69,8 +69,14 @@ func New(cfg Config) http.Handler {
 	return h
 }
 
-// tenant returns the tenant of the client of a request, whose objects the request is about.
-func (h *handler) tenant(r *http.Request) string { return access.From(r.Context()).Tenant }
+// tenant returns the tenant whose objects a request is about: the one that the client has
+// selected, or its own.
+func (h *handler) tenant(r *http.Request) string {
+	if tenant := selected(r.Context()); tenant != "" {
+		return tenant
+	}
+	return access.From(r.Context()).Tenant
+}
 
 // answer writes a JSON object with status 200.
 func answer(w http.ResponseWriter, v any) error {

@@ -22,13 +22,20 @@ type methods map[string]method
 type method struct {
 	scope access.Scope
 	do    endpoint
+	lists bool // objects, which may be those of all tenants
 }
 
 // reads returns a method for clients that may read the objects of a tenant.
-func reads(do endpoint) method { return method{access.Read, do} }
+func reads(do endpoint) method { return method{scope: access.Read, do: do} }
+
+// lists returns a method that lists the objects of a tenant.
+func lists(do endpoint) method { return method{scope: access.Read, do: do, lists: true} }
+
+// controls returns a method that checks itself who may control a batch.
+func controls(do endpoint) method { return method{scope: access.Read, do: do} }
 
 // writes returns a method for clients that may make and change them.
-func writes(do endpoint) method { return method{access.Batch, do} }
+func writes(do endpoint) method { return method{scope: access.Batch, do: do} }
 
 // route is a path with its methods.
 type route struct {
@@ -67,14 +74,14 @@ var (
 
 func (h *handler) table() []route {
 	return []route{
-		{"/v1/files", object{}, methods{"GET": reads(h.listFiles), "POST": writes(h.createFile)}},
+		{"/v1/files", object{}, methods{"GET": lists(h.listFiles), "POST": writes(h.createFile)}},
 		{"/v1/files/*", fileObject, methods{"GET": reads(h.getFile), "DELETE": writes(h.deleteFile)}},
 		{"/v1/files/*/content", fileObject, methods{"GET": reads(h.downloadFile)}},
 		{"/v1/uploads", object{}, methods{"POST": writes(h.createUpload)}},
 		{"/v1/uploads/*/parts", uploadObject, methods{"POST": writes(h.addPart)}},
 		{"/v1/uploads/*/complete", uploadObject, methods{"POST": writes(h.completeUpload)}},
 		{"/v1/uploads/*/cancel", uploadObject, methods{"POST": writes(h.cancelUpload)}},
-		{"/v1/batches", object{}, methods{"GET": reads(h.listBatches), "POST": writes(h.createBatch)}},
+		{"/v1/batches", object{}, methods{"GET": lists(h.listBatches), "POST": writes(h.createBatch)}},
 		// These names are not ids: see reports.go.
 		{"/v1/batches/status", object{}, methods{"GET": reads(h.reportStatus)}},
 		{"/v1/dashboard", object{}, methods{"GET": reads(h.reportDashboard)}},
@@ -90,9 +97,9 @@ func (h *handler) table() []route {
 		{"/v1/batches/*/token_usage", batchObject, methods{"GET": reads(h.reportBatchTokens)}},
 		{"/v1/batches/*", batchObject, methods{"GET": reads(h.getBatch), "DELETE": writes(h.deleteBatch)}},
 		{"/v1/batches/*/cancel", batchObject, methods{"POST": writes(h.cancelBatch)}},
-		{"/v1/batches/*/pause", batchObject, methods{"POST": method{access.Read, h.own(h.pauseBatch)}}},
-		{"/v1/batches/*/resume", batchObject, methods{"POST": method{access.Read, h.own(h.resumeBatch)}}},
-		{"/v1/batches/*/priority", batchObject, methods{"POST": method{access.Read, h.own(h.prioritizeBatch)}}},
+		{"/v1/batches/*/pause", batchObject, methods{"POST": controls(h.own(h.pauseBatch))}},
+		{"/v1/batches/*/resume", batchObject, methods{"POST": controls(h.own(h.resumeBatch))}},
+		{"/v1/batches/*/priority", batchObject, methods{"POST": controls(h.own(h.prioritizeBatch))}},
 		{"/v1/batches/*/retry_failed", batchObject, methods{"POST": writes(h.retryFailed)}},
 		{"/v1/batches/*/results", batchObject, methods{"GET": reads(h.listLines)}},
 		{"/v1/batches/*/output", batchObject, methods{"GET": reads(h.getOutput)}},
@@ -156,6 +163,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r = r.WithContext(access.With(r.Context(), client))
+	if rt.object.id != nil || m.lists {
+		chosen, err := selectTenant(r, client, m.lists)
+		if err != nil {
+			openai.WriteError(w, r, err)
+			return
+		}
+		r = chosen
+	}
 	missing := func() *openai.Error { return rt.object.missing(clip(id)) }
 	// An invalid query is reported for every id, even for one that cannot exist.
 	if rt.object.id != nil && !rt.object.id.MatchString(id) && (method == http.MethodPost || r.URL.RawQuery == "") {

@@ -76,6 +76,7 @@ func wireBatch(b batch.Batch) openai.Batch {
 // wire returns the Batch object.
 func (h *handler) wire(ctx context.Context, b batch.Batch) openai.Batch {
 	o := wireBatch(b)
+	o.Tenant = owner(ctx, b.Tenant)
 	o.WaitReason = text(h.batches.WaitReason(ctx, b))
 	if currency := h.batches.Currency(); currency != "" || b.Cost != 0 {
 		o.Cost = &openai.Cost{Value: json.Number(b.Cost.String()), Currency: currency, UnpricedRequests: b.Unpriced}

@@ -34,6 +34,7 @@ type File struct {
 	Status        string       `json:"status"` // "processed": SDKs wait until they see it
 	StatusDetails *string      `json:"status_details"`
 	Compression   *Compression `json:"compression,omitempty"`
+	Tenant        string       `json:"tenant,omitempty"` // an extension: the owner, for an administrator who has selected a tenant
 }
 
 // Compression describes the compression of an upload. It is an extension of BESH.
@@ -101,6 +102,8 @@ type Batch struct {
 	WaitReason *string `json:"wait_reason"`
 	// Cost is the cost so far. It is omitted if no prices are configured.
 	Cost *Cost `json:"cost,omitempty"`
+	// Tenant is the owner, for an administrator who has selected a tenant.
+	Tenant string `json:"tenant,omitempty"`
 	BatchTotals
 }
 

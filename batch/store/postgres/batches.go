@@ -27,8 +27,10 @@ var (
 	selectBatch = declare(`SELECT ` + store.BatchColumns + ` FROM batches WHERE id = $1 AND tenant = $2 AND deleted_at IS NULL`)
 	lockBatch   = declare(selectBatch + ` FOR UPDATE`)
 
-	batchCursor = declare(`SELECT seq FROM batches WHERE id = $1 AND tenant = $2`)
-	batchesPage = declare(`SELECT ` + store.BatchColumns + ` FROM batches WHERE tenant = $1 AND seq < $2 AND deleted_at IS NULL ORDER BY seq DESC LIMIT $3`)
+	batchCursor      = declare(`SELECT seq FROM batches WHERE id = $1 AND tenant = $2`)
+	batchesPage      = declare(`SELECT ` + store.BatchColumns + ` FROM batches WHERE tenant = $1 AND seq < $2 AND deleted_at IS NULL ORDER BY seq DESC LIMIT $3`)
+	batchCursorOfAll = declare(`SELECT seq FROM batches WHERE id = $1 AND $2::text = '` + batch.AllTenants + `'`)
+	batchesPageOfAll = declare(`SELECT ` + store.BatchColumns + ` FROM batches WHERE $1::text = '` + batch.AllTenants + `' AND seq < $2 AND deleted_at IS NULL ORDER BY seq DESC LIMIT $3`)
 
 	cancelBatch = declare(`UPDATE batches SET status = 'cancelling', ending = 'cancelled', cancelling_at = $1, ` + unclaim + `
 		WHERE id = $2 RETURNING ` + store.BatchColumns)
@@ -106,12 +108,16 @@ func (s *Store) Batch(ctx context.Context, tenant, id string) (b batch.Batch, er
 func (s *Store) Batches(ctx context.Context, tenant string, q batch.BatchQuery) (batches []batch.Batch, more bool, err error) {
 	err = s.read(ctx, "listing batches", func(t *tx) error {
 		after := store.NewestFirst
+		page, cursor := batchesPage, batchCursor
+		if tenant == batch.AllTenants {
+			page, cursor = batchesPageOfAll, batchCursorOfAll
+		}
 		if q.After != "" {
-			if after, err = t.cursor(ctx, batchCursor, q.After, tenant); err != nil {
+			if after, err = t.cursor(ctx, cursor, q.After, tenant); err != nil {
 				return err
 			}
 		}
-		batches, err = all(ctx, t, store.ScanBatch, batchesPage, tenant, after, store.LimitOf(q.Limit)+1)
+		batches, err = all(ctx, t, store.ScanBatch, page, tenant, after, store.LimitOf(q.Limit)+1)
 		return err
 	})
 	batches, more = store.Cut(batches, q.Limit)

@@ -22,8 +22,10 @@ var (
 	selectInput    = reads(`SELECT seq FROM files WHERE id = ?2 AND tenant = ?3 AND ` + fileVisible)
 	selectBatch    = reads(`SELECT ` + store.BatchColumns + ` FROM batches WHERE id = ? AND tenant = ? AND deleted_at IS NULL`)
 
-	batchCursor = reads(`SELECT seq FROM batches WHERE id = ? AND tenant = ?`)
-	batchesPage = reads(`SELECT ` + store.BatchColumns + ` FROM batches WHERE tenant = ? AND seq < ? AND deleted_at IS NULL ORDER BY seq DESC LIMIT ?`)
+	batchCursor      = reads(`SELECT seq FROM batches WHERE id = ? AND tenant = ?`)
+	batchesPage      = reads(`SELECT ` + store.BatchColumns + ` FROM batches WHERE tenant = ? AND seq < ? AND deleted_at IS NULL ORDER BY seq DESC LIMIT ?`)
+	batchCursorOfAll = reads(`SELECT seq FROM batches WHERE id = ? AND ? = '` + batch.AllTenants + `'`)
+	batchesPageOfAll = reads(`SELECT ` + store.BatchColumns + ` FROM batches WHERE ? = '` + batch.AllTenants + `' AND seq < ? AND deleted_at IS NULL ORDER BY seq DESC LIMIT ?`)
 
 	cancelBatch = writes(`UPDATE batches SET status = 'cancelling', ending = 'cancelled', cancelling_at = ?, ` + unclaim + `
 		WHERE id = ? RETURNING ` + store.BatchColumns)
@@ -88,12 +90,16 @@ func (s *Store) Batch(ctx context.Context, tenant, id string) (b batch.Batch, er
 func (s *Store) Batches(ctx context.Context, tenant string, q batch.BatchQuery) (batches []batch.Batch, more bool, err error) {
 	err = s.read(ctx, "listing batches", func(t *tx) error {
 		after := store.NewestFirst
+		page, cursor := batchesPage, batchCursor
+		if tenant == batch.AllTenants {
+			page, cursor = batchesPageOfAll, batchCursorOfAll
+		}
 		if q.After != "" {
-			if after, err = t.cursor(ctx, batchCursor, q.After, tenant); err != nil {
+			if after, err = t.cursor(ctx, cursor, q.After, tenant); err != nil {
 				return err
 			}
 		}
-		batches, err = all(ctx, t, batchesPage, store.ScanBatch, tenant, after, store.LimitOf(q.Limit)+1)
+		batches, err = all(ctx, t, page, store.ScanBatch, tenant, after, store.LimitOf(q.Limit)+1)
 		return err
 	})
 	batches, more = store.Cut(batches, q.Limit)

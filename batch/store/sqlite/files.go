@@ -26,6 +26,15 @@ var (
 		reads(`SELECT ` + store.FileColumns + ` FROM files WHERE tenant = ?2 AND seq < ?3 AND purpose = ?5 AND ` + fileVisible + ` ORDER BY seq DESC LIMIT ?4`),
 		reads(`SELECT ` + store.FileColumns + ` FROM files WHERE tenant = ?2 AND seq > ?3 AND purpose = ?5 AND ` + fileVisible + ` ORDER BY seq LIMIT ?4`),
 	}
+
+	// Files of all tenants, without indexes of results.
+	fileCursorOfAll = reads(`SELECT seq FROM files WHERE id = ?1 AND ?2 = '` + batch.AllTenants + `' AND purpose <> '` + batch.PurposeIndex + `'`)
+	filesPagesOfAll = [store.FilePages]*statement{
+		reads(`SELECT ` + store.FileColumns + ` FROM files WHERE ?2 = '` + batch.AllTenants + `' AND seq < ?3 AND purpose <> '` + batch.PurposeIndex + `' AND ` + fileVisible + ` ORDER BY seq DESC LIMIT ?4`),
+		reads(`SELECT ` + store.FileColumns + ` FROM files WHERE ?2 = '` + batch.AllTenants + `' AND seq > ?3 AND purpose <> '` + batch.PurposeIndex + `' AND ` + fileVisible + ` ORDER BY seq LIMIT ?4`),
+		reads(`SELECT ` + store.FileColumns + ` FROM files WHERE ?2 = '` + batch.AllTenants + `' AND seq < ?3 AND purpose = ?5 AND ` + fileVisible + ` ORDER BY seq DESC LIMIT ?4`),
+		reads(`SELECT ` + store.FileColumns + ` FROM files WHERE ?2 = '` + batch.AllTenants + `' AND seq > ?3 AND purpose = ?5 AND ` + fileVisible + ` ORDER BY seq LIMIT ?4`),
+	}
 )
 
 // createFile inserts a file without a check of its quota.
@@ -64,8 +73,12 @@ func (s *Store) File(ctx context.Context, tenant, id string) (file batch.File, e
 func (s *Store) Files(ctx context.Context, tenant string, q batch.FileQuery) (files []batch.File, more bool, err error) {
 	err = s.read(ctx, "listing files", func(t *tx) error {
 		page, after := store.FilesPage(q)
+		pages, cursor := filesPages, fileCursor
+		if tenant == batch.AllTenants {
+			pages, cursor = filesPagesOfAll, fileCursorOfAll
+		}
 		if q.After != "" {
-			if after, err = t.cursor(ctx, fileCursor, q.After, tenant); err != nil {
+			if after, err = t.cursor(ctx, cursor, q.After, tenant); err != nil {
 				return err
 			}
 		}
@@ -73,7 +86,7 @@ func (s *Store) Files(ctx context.Context, tenant string, q batch.FileQuery) (fi
 		if q.Purpose != "" {
 			args = append(args, q.Purpose)
 		}
-		files, err = all(ctx, t, filesPages[page], store.ScanFile, args...)
+		files, err = all(ctx, t, pages[page], store.ScanFile, args...)
 		return err
 	})
 	files, more = store.Cut(files, q.Limit)

@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"slices"
+
 	"github.com/tidegate/tidegate/batch"
 )
 
@@ -94,6 +96,57 @@ var tenantTests = []test{
 		for _, f := range page2 {
 			equal(e, "tenant", f.Tenant, tenant)
 		}
+	}},
+	{"pages of all tenants have everything once", func(e *env) {
+		var files, batches []string
+		for i := range 7 {
+			owner := []string{tenant, rival}[i%2]
+			f := e.file(func(n *batch.NewFile) { n.Tenant = owner })
+			b := e.batch(func(n *batch.NewBatch) { n.Tenant, n.InputFileID = owner, f.ID })
+			e.file(func(n *batch.NewFile) { n.Tenant, n.Purpose = batch.IndexTenant(owner), batch.PurposeIndex })
+			if batches = append(batches, b.ID); i == 3 {
+				e.ok(e.s.DeleteFile(e.Context(), owner, f.ID))
+				continue
+			}
+			files = append(files, f.ID)
+		}
+		slices.Reverse(batches)
+		var got []string
+		owners := make(map[string]int)
+		for after, more := "", true; more; {
+			var page []batch.Batch
+			var err error
+			page, more, err = e.s.Batches(e.Context(), batch.AllTenants, batch.BatchQuery{After: after, Limit: 2})
+			e.ok(err)
+			for _, b := range page {
+				got, after = append(got, b.ID), b.ID
+				owners[b.Tenant]++
+			}
+		}
+		equal(e, "batches", got, batches)
+		equal(e, "owners", owners, map[string]int{tenant: 4, rival: 3})
+		for _, q := range []batch.FileQuery{{Ascending: true}, {Ascending: true, Purpose: "batch"}, {}, {Purpose: "batch"}} {
+			got, q.Limit = nil, 2
+			for more := true; more; {
+				var page []batch.File
+				var err error
+				page, more, err = e.s.Files(e.Context(), batch.AllTenants, q)
+				e.ok(err)
+				for _, f := range page {
+					got, q.After = append(got, f.ID), f.ID
+					equal(e, "purpose", f.Purpose, "batch")
+				}
+			}
+			if !q.Ascending {
+				slices.Reverse(got)
+			}
+			got = slices.DeleteFunc(got, func(id string) bool { return !slices.Contains(files, id) }) // others are of the batches
+			equal(e, "files", got, files)
+		}
+		_, _, err := e.s.Files(e.Context(), batch.AllTenants, batch.FileQuery{After: "file-none", Limit: 1})
+		e.is(err, batch.ErrBadCursor)
+		_, _, err = e.s.Batches(e.Context(), batch.AllTenants, batch.BatchQuery{After: "batch_none", Limit: 1})
+		e.is(err, batch.ErrBadCursor)
 	}},
 	{"another tenant's batch does not keep an input", func(e *env) {
 		b := e.failed()
