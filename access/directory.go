@@ -5,6 +5,8 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -233,6 +235,19 @@ func (d *Directory) Known() bool { return d.keys.Load() != nil }
 
 // Has reports whether a key is valid, by the keys in memory.
 func (d *Directory) Has(secret string) bool { return Managed(secret) && d.lookup(Sum(secret)) != nil }
+
+// Tenants returns the tenants of all keys in memory, in order.
+func (d *Directory) Tenants() []string {
+	keys := d.keys.Load()
+	if keys == nil {
+		return nil
+	}
+	names := make(map[string]bool)
+	for _, k := range keys.byID {
+		names[k.Tenant] = true
+	}
+	return slices.Sorted(maps.Keys(names))
+}
 
 // Limits returns the limits of the key with an id, also of one that is no longer valid:
 // its batches may still run.

@@ -71,7 +71,7 @@ func (h *DashboardHandler) Provision(ctx caddy.Context) error {
 	files := r.fileService(h.app.Batch.limits())
 	h.pages.open = func(tenant string) (*dashboard.Dashboard, error) {
 		return dashboard.New(dashboard.Config{
-			Base: h.path, Name: cmp.Or(h.Name, hostName()), Version: Version(), TrustedOrigins: h.TrustedOrigins, Identity: clientOf, Valid: h.valid, Refused: h.refusedPage,
+			Base: h.path, Name: cmp.Or(h.Name, hostName()), Version: Version(), Tenant: tenant, TrustedOrigins: h.TrustedOrigins, Identity: clientOf, Valid: h.valid, Refused: h.refusedPage,
 			Creates: func() bool { return h.app.role().Serves() }, Log: r.log.Named("dashboard"),
 			Source: source.New(source.Config{
 				Tenant: tenant, Engine: r.engine, Files: files, Pool: r.pool.Pool,
@@ -136,7 +136,7 @@ func (h *DashboardHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, nex
 		return nil
 	}
 	logClient(r, client.Identity)
-	pages, done, err := h.pages.of(client.Tenant, under(r.URL.EscapedPath(), h.path+"/events"))
+	pages, done, err := h.pages.of(dashboard.SelectedTenant(r, client.Identity), under(r.URL.EscapedPath(), h.path+"/events"))
 	if errors.Is(err, errPagesBusy) {
 		h.refuse(w, openai.Unavailable(startingRetry, "Too many pages are open. Close some, or try again later."))
 		return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"regexp"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -41,6 +42,19 @@ func (s keyService) Key(ctx context.Context, id string) (access.Key, error) {
 
 // Configured returns the keys of the configuration, without their hashes.
 func (s keyService) Configured() []access.Key { return s.app.keys.Keys() }
+
+// Tenants returns the tenants of keys and of the configuration, in order. It does no I/O.
+func (s keyService) Tenants() []string {
+	names := append(s.app.runtime.directory.Tenants(), access.DefaultTenant)
+	for _, k := range s.Configured() {
+		names = append(names, k.Tenant)
+	}
+	for _, t := range s.app.Tenants {
+		names = append(names, t.Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
 
 // Create makes a key, and returns it with its secret.
 func (s keyService) Create(ctx context.Context, n access.NewKey) (k access.Key, secret string, err error) {

@@ -17,6 +17,8 @@ type Config struct {
 	// Base is the path of the dashboard, such as "/dashboard", or "" for the root.
 	Base   string
 	Source Source
+	// Tenant is the tenant whose objects the source has; "" for that of every client.
+	Tenant string
 	// Name is the installation's name, shown in the header and in titles; "" for none.
 	Name string
 	// Version is the gateway's version, shown in the header; "" for none.
@@ -57,6 +59,7 @@ type Dashboard struct {
 	name    string
 	version string
 	source  Source
+	tenant  string
 	creates func() bool
 	client  func(*http.Request) access.Identity
 	valid   func(*http.Request) bool
@@ -113,7 +116,7 @@ func New(cfg Config) (*Dashboard, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	d := &Dashboard{base: base, name: cfg.Name, version: cfg.Version, source: s, creates: cfg.Creates, client: cfg.Identity, valid: cfg.Valid, refused: cfg.Refused, timeout: cfg.Timeout, patience: streamPatience, log: cfg.Log, now: cfg.Now}
+	d := &Dashboard{base: base, name: cfg.Name, version: cfg.Version, source: s, tenant: cfg.Tenant, creates: cfg.Creates, client: cfg.Identity, valid: cfg.Valid, refused: cfg.Refused, timeout: cfg.Timeout, patience: streamPatience, log: cfg.Log, now: cfg.Now}
 	d.broadcaster = newBroadcaster(s.Overview.Now, cfg.Interval, cfg.Viewers)
 	d.broadcaster.clock = cfg.Now
 

@@ -29,6 +29,8 @@ type Keys interface {
 	Key(ctx context.Context, id string) (access.Key, error)
 	// Configured returns the keys of the configuration, which cannot be changed.
 	Configured() []access.Key
+	// Tenants returns the names of known tenants, without I/O.
+	Tenants() []string
 	// Create makes a key, and returns it with its secret.
 	Create(ctx context.Context, n access.NewKey) (k access.Key, secret string, err error)
 	// Rotate replaces the secret of a key and returns the new one. The previous one is

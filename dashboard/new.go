@@ -24,6 +24,9 @@ var windows = []time.Duration{time.Hour, 6 * time.Hour, day, 3 * day, 7 * day, 3
 // errCreatesNothing refuses to create a file or a batch on this gateway.
 var errCreatesNothing = refuse(http.StatusForbidden, "This gateway only runs batches (role work). Upload files and create batches on the dashboard of a gateway with the role serve or all.")
 
+// errForeign refuses to create something in another tenant than the client's.
+var errForeign = refuse(http.StatusForbidden, "New files and batches belong to your own tenant. Select it at the end of the page first.")
+
 // creating returns f if files and batches may be created here.
 func (d *Dashboard) creating(f func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
@@ -37,6 +40,9 @@ func (d *Dashboard) creating(f func(http.ResponseWriter, *http.Request) error) f
 // newBatch serves the form for a file or, with one, its findings and the other
 // fields.
 func (d *Dashboard) newBatch(w http.ResponseWriter, r *http.Request) error {
+	if d.foreign(r) {
+		return errForeign
+	}
 	s := d.site(r, "Batches", "New batch")
 	v := templates.NewBatch{MaxBytes: d.source.Files.MaxBytes(), Endpoints: openai.BatchEndpoints, MinPriority: minPriority, MaxPriority: maxPriority}
 	for _, t := range windows {
@@ -92,6 +98,10 @@ const maxFields = 1 << 20
 func (d *Dashboard) upload(w http.ResponseWriter, r *http.Request) {
 	if !d.creates() {
 		d.fail(w, r, errCreatesNothing)
+		return
+	}
+	if d.foreign(r) {
+		d.fail(w, r, errForeign)
 		return
 	}
 	each := min(d.source.Files.MaxBytes(), (math.MaxInt64-maxFields)/maxUploads)
@@ -191,6 +201,9 @@ func brokenOff(err error) error {
 const maxMetadata = 16
 
 func (d *Dashboard) createBatch(w http.ResponseWriter, r *http.Request) error {
+	if d.foreign(r) {
+		return errForeign
+	}
 	if !d.form(w, r) {
 		return nil
 	}

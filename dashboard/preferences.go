@@ -14,7 +14,9 @@ import (
 const (
 	themeCookie = "tidegate_theme"
 	zoneCookie  = "tidegate_zone"
-	cookieAge   = 365 * 24 * time.Hour
+	// tenantCookie has the tenant that an administrator has selected.
+	tenantCookie = "tidegate_tenant"
+	cookieAge    = 365 * 24 * time.Hour
 )
 
 // site returns the parts of a page's model that all pages share.
@@ -32,6 +34,10 @@ func (d *Dashboard) site(r *http.Request, section, title string) templates.Site 
 			s.Path += "?" + encoded
 		}
 	}
+	if s.Admin && d.tenant != "" {
+		s.Tenant, s.Foreign, s.Tenants = d.tenant, d.foreign(r), d.source.Keys.Tenants()
+		s.CreatesNothing = s.CreatesNothing || s.Foreign
+	}
 	if c, err := r.Cookie(themeCookie); err == nil && (c.Value == "dark" || c.Value == "light") {
 		s.Theme = c.Value
 	}
@@ -43,6 +49,21 @@ func (d *Dashboard) site(r *http.Request, section, title string) templates.Site 
 	}
 	s.Zones = zonesWith(s.Zone)
 	return s
+}
+
+// foreign reports whether the pages are those of another tenant than the client's.
+func (d *Dashboard) foreign(r *http.Request) bool {
+	return d.tenant != "" && d.tenant != d.client(r).Tenant
+}
+
+// SelectedTenant returns the tenant whose pages a client wants: administrators can select
+// one, all others have their own.
+func SelectedTenant(r *http.Request, client access.Identity) string {
+	c, err := r.Cookie(tenantCookie)
+	if err != nil || !client.May(access.Admin) || access.CheckTenant(c.Value) != nil {
+		return client.Tenant
+	}
+	return c.Value
 }
 
 // preferences stores the reader's preferences and redirects back.
@@ -58,6 +79,17 @@ func (d *Dashboard) preferences(w http.ResponseWriter, r *http.Request) {
 	}
 	if zone, ok := findZone(r.PostForm.Get("zone")); ok {
 		d.setCookie(w, r, zoneCookie, url.QueryEscape(zone.String()), cookieAge)
+	}
+	if tenant, given := r.PostForm["tenant"]; given && d.client(r).May(access.Admin) {
+		switch name := strings.TrimSpace(tenant[0]); {
+		case name == "" || name == d.client(r).Tenant:
+			d.setCookie(w, r, tenantCookie, "", -1)
+		case access.CheckTenant(name) != nil:
+			d.fail(w, r, refuse(http.StatusBadRequest, "That cannot be the name of a tenant."))
+			return
+		default:
+			d.setCookie(w, r, tenantCookie, name, cookieAge)
+		}
 	}
 	http.Redirect(w, r, d.base+back(r.PostForm.Get("back")), http.StatusSeeOther)
 }

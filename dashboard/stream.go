@@ -59,6 +59,11 @@ func (d *Dashboard) stream(every int64, page livePage) http.Handler {
 			w.Header().Set("Content-Type", "text/event-stream")
 			return // HEAD: no events
 		}
+		if tenant := r.URL.Query().Get("tenant"); tenant != "" && d.tenant != "" && tenant != d.tenant {
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = w.Write(event("gone", []byte("Another tenant was selected. Reload the page."))) // an error means that the client has disconnected
+			return
+		}
 		v, ok := d.broadcaster.join()
 		if !ok {
 			w.Header().Set("Retry-After", "5")

@@ -26,6 +26,11 @@ type Site struct {
 	// to drain servers and control all batches, Admin to do everything.
 	Writes, Operates, Admin bool
 
+	// Tenant is the tenant of the page, for administrators; "" for others.
+	Tenant  string
+	Foreign bool     // it is not the reader's own
+	Tenants []string // to select from
+
 	Name    string // of the installation, "" for none
 	Version string // of the gateway, "" when it is not known
 
@@ -106,7 +111,16 @@ func (s Site) asset(name string) string {
 }
 
 // stream returns the address of the page's event stream.
-func (s Site) stream() string { return s.Base + s.Stream }
+func (s Site) stream() string {
+	if s.Tenant == "" {
+		return s.Base + s.Stream
+	}
+	separator := "?"
+	if strings.Contains(s.Stream, "?") {
+		separator = "&"
+	}
+	return s.Base + s.Stream + separator + url.Values{"tenant": {s.Tenant}}.Encode()
+}
 
 // zoneName returns the displayed name of the reader's zone.
 func (s Site) zoneName() string {

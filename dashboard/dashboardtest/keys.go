@@ -87,6 +87,10 @@ func (s keyService) Configured() []access.Key {
 	return []access.Key{{ID: s.Say("static/ops"), Name: s.Say("ops"), Tenant: s.Say("default"), Scopes: []access.Scope{access.Admin}}}
 }
 
+func (s keyService) Tenants() []string {
+	return []string{"default", "team-0", "team-1"}
+}
+
 func (s keyService) Create(ctx context.Context, n access.NewKey) (access.Key, string, error) {
 	k := access.Key{ID: n.ID, Name: n.Name, Tenant: n.Tenant, Models: n.Models, Limits: n.Limits, ExpiresAt: n.ExpiresAt, CreatedAt: s.Clock(), CreatedBy: access.From(ctx).KeyID}
 	var err error
