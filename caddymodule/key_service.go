@@ -88,7 +88,7 @@ func (s keyService) Create(ctx context.Context, n access.NewKey) (k access.Key, 
 	k.Hash = access.Sum(secret)
 	made, err := s.store().CreateKey(ctx, k, s.app.keepAdmin(func(keys []access.Key) error { return access.CheckFirst(keys, &k) }))
 	if errors.Is(err, batch.ErrConflict) { // the hash is random
-		return access.Key{}, "", openai.Conflict("This key was made already, and is not shown again. Revoke it if you do not have it.")
+		return access.Key{}, "", openai.Conflict("This key was already created, and is not shown again. Revoke it if you do not have it.")
 	}
 	if err != nil {
 		return access.Key{}, "", keyError(err)

@@ -156,7 +156,7 @@ func TestKeysOfOthersCannotBeReplaced(t *testing.T) {
 	if n := strings.Count(page, "/rotate"); n != 1 {
 		t.Errorf("got %d keys that can be replaced, want that with the reader's models", n)
 	}
-	if !strings.Contains(page, "used by you now") {
+	if !strings.Contains(page, "your current key") {
 		t.Error("the reader's key is not marked")
 	}
 }

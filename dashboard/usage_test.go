@@ -16,7 +16,7 @@ func TestUsagePage(t *testing.T) {
 		"/usage?by=key":        {`nightly`, "static/web", "key_1"},
 		"/usage?by=model":      {"Qwen/Qwen3-32B", "live"},
 		"/usage?by=batch":      {`href="/dashboard/batches/` + h.IDs()[0]},
-		"/usage?month=2020-01": {"January 2020", "No requests in this month.", "Month after"},
+		"/usage?month=2020-01": {"January 2020", "No requests in this month.", "Next month"},
 		"/usage?by=x&month=y":  {"By day"},
 	} {
 		page := h.page(path)
@@ -26,7 +26,7 @@ func TestUsagePage(t *testing.T) {
 			}
 		}
 	}
-	if strings.Contains(h.page("/usage"), "Month after") {
+	if strings.Contains(h.page("/usage"), "Next month") {
 		t.Error("the current month has a next one")
 	}
 	table := h.get("/usage.csv?by=key&month=" + month)

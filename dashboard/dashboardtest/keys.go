@@ -106,7 +106,7 @@ func (s keyService) Create(ctx context.Context, n access.NewKey) (access.Key, st
 	}
 	defer unlock()
 	if _, err := s.find(k.ID); err == nil {
-		return access.Key{}, "", openai.Conflict("This key was made already, and is not shown again.")
+		return access.Key{}, "", openai.Conflict("This key was already created, and is not shown again.")
 	}
 	s.keys = append([]access.Key{k}, s.keys...)
 	s.secrets++
