@@ -239,36 +239,29 @@ func (c *clientConn) end() error {
 	return c.TCPConn.Close()
 }
 
-// The deadline methods have no effect on a connection that was handed over.
-
 // SetDeadline sets both deadlines.
 func (c *clientConn) SetDeadline(t time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.gone {
-		return errHandedOver
-	}
-	return c.TCPConn.SetDeadline(t)
+	return c.setDeadline((*net.TCPConn).SetDeadline, t)
 }
 
 // SetReadDeadline sets the deadline of Read.
 func (c *clientConn) SetReadDeadline(t time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.gone {
-		return errHandedOver
-	}
-	return c.TCPConn.SetReadDeadline(t)
+	return c.setDeadline((*net.TCPConn).SetReadDeadline, t)
 }
 
 // SetWriteDeadline sets the deadline of Write.
 func (c *clientConn) SetWriteDeadline(t time.Time) error {
+	return c.setDeadline((*net.TCPConn).SetWriteDeadline, t)
+}
+
+// setDeadline sets a deadline, unless the connection was handed over.
+func (c *clientConn) setDeadline(set func(*net.TCPConn, time.Time) error, t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.gone {
 		return errHandedOver
 	}
-	return c.TCPConn.SetWriteDeadline(t)
+	return set(c.TCPConn, t)
 }
 
 // handOver passes the connection to the newest listener. The caller holds mu.
