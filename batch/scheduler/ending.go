@@ -91,7 +91,7 @@ func (f *fit) waits(upstream string) bool {
 
 // seconds returns how long an upstream takes for a number of tokens; 0 if not known.
 func (f *fit) seconds(upstream string, tokens float64) time.Duration {
-	s := f.speeds[seat{f.lane.model, upstream}]
+	s := f.speeds.of(seat{f.lane.model, upstream})
 	if s == nil {
 		return 0
 	}
@@ -101,7 +101,7 @@ func (f *fit) seconds(upstream string, tokens float64) time.Duration {
 // most returns how many tokens an upstream generates while faster ones do the rest of the
 // batch; math.MaxInt32 if no faster one runs a line of it.
 func (f *fit) most(upstream string) int {
-	own := f.speeds[seat{f.lane.model, upstream}]
+	own := f.speeds.of(seat{f.lane.model, upstream})
 	if own == nil {
 		return math.MaxInt32
 	}
@@ -123,7 +123,7 @@ func (f *fit) most(upstream string) int {
 
 // server returns an upstream that gets a line.
 func (f *fit) server(upstream string) order.Server {
-	return order.Server{Name: upstream, Most: f.most(upstream), Unmeasured: f.speeds[seat{f.lane.model, upstream}] == nil}
+	return order.Server{Name: upstream, Most: f.most(upstream), Unmeasured: f.speeds.of(seat{f.lane.model, upstream}) == nil}
 }
 
 // runningOn returns the expected tokens of the lines that run on an upstream, and its seconds
@@ -131,7 +131,7 @@ func (f *fit) server(upstream string) order.Server {
 func (f *fit) runningOn(upstream string) (tokens, perToken float64) {
 	at := seat{f.lane.model, upstream}
 	tokens = f.queue.runningOn[at].tokens
-	if s := f.speeds[at]; s != nil {
+	if s := f.speeds.of(at); s != nil {
 		return tokens, s.perToken()
 	}
 	return tokens, f.speeds.mean(f.lane.model)
@@ -143,7 +143,7 @@ func (f *fit) running() []pacedLines {
 	if f.paces == nil {
 		f.paces = make([]pacedLines, 0, len(f.queue.runningOn))
 		for at, running := range f.queue.runningOn {
-			if s := f.speeds[at]; at.model == f.lane.model && s != nil {
+			if s := f.speeds.of(at); at.model == f.lane.model && s != nil {
 				f.paces = append(f.paces, pacedLines{s.perToken(), float64(running.lines)})
 			}
 		}

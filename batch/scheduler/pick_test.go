@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -175,8 +176,8 @@ func TestPickOtherModelWhileLinesWait(t *testing.T) {
 		}
 		s.add(q, w)
 		p := pickerOf(batch.Config{}, s, &slowPool{slotPool{slots: map[string]int{"m": 9, "n": 9}}})
-		p.speeds.learn(seat{"m", "u"}, time.Minute, 1)
-		p.speeds.learn(seat{"m", "fast"}, time.Second, 1)
+		p.speeds.learn(seat{"m", "u"}, 10*time.Minute, 10)
+		p.speeds.learn(seat{"m", "fast"}, 10*time.Second, 10)
 		q.runningOn[seat{"m", "fast"}], q.startedAt, q.exhausted = running{lines: 1}, time.Now(), true
 		full := make(map[string]bool)
 		l, _ := p.next(full, nil)
@@ -218,5 +219,23 @@ func TestWaitForPrefix(t *testing.T) {
 	later.now = later.now.Add(idleLeast)
 	if !later.fits("v") {
 		t.Errorf("after more than %s: got no line for v", idleLeast)
+	}
+}
+
+// A speed is known after several tokens: that of one token may be wrong by a third.
+func TestSpeedOfFewTokens(t *testing.T) {
+	s, at := make(speeds), seat{"m", "u"}
+	for i := range speedLeast {
+		s.learn(at, 4*time.Millisecond, 1)
+		if known := s.of(at) != nil; known && i < speedLeast-1 {
+			t.Fatalf("after %d tokens: the speed is known, want not before %d", i+1, speedLeast)
+		}
+	}
+	s.learn(at, 8*time.Millisecond, 2)
+	if got := s.of(at); got == nil || math.Abs(got.perToken()-0.004) > 1e-9 {
+		t.Errorf("then: got %v, want 4 ms for each token", got)
+	}
+	if got := s.mean("m"); math.Abs(got-0.004) > 1e-9 {
+		t.Errorf("mean: got %v s for each token, want 0.004", got)
 	}
 }

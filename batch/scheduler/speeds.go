@@ -6,6 +6,9 @@ const (
 	// speedKept is the weight of earlier lines in the speed of an upstream when a line
 	// has ended: about that of the last 16.
 	speedKept = 15.0 / 16
+	// speedLeast is the number of tokens after which a speed is known. Durations are in
+	// whole milliseconds, so that lines of a few tokens make equal upstreams differ.
+	speedLeast = 8
 	// speedsMost limits the upstreams whose speeds are remembered. Beyond it they are
 	// learned again.
 	speedsMost = 1024
@@ -23,6 +26,14 @@ func (s *speed) perToken() float64 { return s.seconds / s.tokens }
 
 // speeds are the speeds of lines on upstreams. Only the loop uses them.
 type speeds map[seat]*speed
+
+// of returns the speed of a model on an upstream, nil if it is not known.
+func (s speeds) of(at seat) *speed {
+	if known := s[at]; known != nil && known.tokens >= speedLeast {
+		return known
+	}
+	return nil
+}
 
 // learn records a line that has ended.
 func (s speeds) learn(at seat, took time.Duration, tokens int) {
@@ -46,7 +57,7 @@ func (s speeds) learn(at seat, took time.Duration, tokens int) {
 func (s speeds) mean(model string) float64 {
 	sum, n := 0.0, 0
 	for at, known := range s {
-		if at.model == model {
+		if at.model == model && s.of(at) != nil {
 			sum += known.perToken()
 			n++
 		}
