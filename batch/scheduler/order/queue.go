@@ -17,10 +17,11 @@ const (
 	// whole blocks, and requests with nothing in common begin with the same JSON.
 	sharedBytes = 256
 	// sharedPart is the least part of a prompt that a server must have read for the
-	// line to be called near.
+	// line to be called near. Twice as much is hardly worse, see bench/results/README.md.
 	sharedPart = 0.25
 	// worthwhile is the part of all prompts that must be shared for the order of the
-	// prompts to be used instead of that of the input.
+	// prompts to be used instead of that of the input. Half and twice as much make no
+	// difference there.
 	worthwhile = 0.05
 	// remembered limits the different prefixes of a server that are remembered, and
 	// rememberedBytes their total size. Of longer prompts the beginning counts.
