@@ -19,6 +19,7 @@ type Identity struct {
 	Scopes []Scope
 	Models []string  // that it may use; empty: every model
 	Until  time.Time // when the key expires; zero: never
+	Limits Limits    // of the key
 }
 
 // Everyone returns the identity of clients of a gateway that requires no key. They may
@@ -71,6 +72,11 @@ func (id Identity) Covers(k Key) error {
 	}
 	if !id.Until.IsZero() && (k.ExpiresAt.IsZero() || k.ExpiresAt.After(id.Until)) {
 		return fmt.Errorf("%w: yours expires at %s, and the new one later", ErrMoreRights, id.Until.UTC().Format(time.RFC3339))
+	}
+	for i, limit := range k.Limits.Fields() {
+		if own := id.Limits.Fields()[i]; *own.Value > 0 && (*limit.Value == 0 || *limit.Value > *own.Value) {
+			return fmt.Errorf("%w: yours has the limit %s %s, so that the new one needs one that is not larger", ErrMoreRights, own.Name, own)
+		}
 	}
 	return nil
 }

@@ -53,6 +53,7 @@ func TestCovers(t *testing.T) {
 	soon, later := time.Unix(1000, 0), time.Unix(2000, 0)
 	admin := Identity{Tenant: "a", Scopes: []Scope{Admin}}
 	limited := Identity{Tenant: "a", Scopes: []Scope{Admin}, Models: []string{"m"}, Until: soon}
+	budgeted := Identity{Tenant: "a", Scopes: []Scope{Admin}, Limits: Limits{RequestsPerMinute: 10, CostPerMonth: 5}}
 	for name, tt := range map[string]struct {
 		by      Identity
 		key     Key
@@ -67,6 +68,13 @@ func TestCovers(t *testing.T) {
 		"another model":                      {limited, Key{Tenant: "a", Scopes: []Scope{Live}, Models: []string{"m", "n"}, ExpiresAt: soon}, false},
 		"no expiry":                          {limited, Key{Tenant: "a", Scopes: []Scope{Live}, Models: []string{"m"}}, false},
 		"a later expiry":                     {limited, Key{Tenant: "a", Scopes: []Scope{Live}, Models: []string{"m"}, ExpiresAt: later}, false},
+		"no limits":                          {budgeted, Key{Tenant: "a", Scopes: []Scope{Live}}, false},
+		"larger limits":                      {budgeted, Key{Tenant: "a", Scopes: []Scope{Live}, Limits: Limits{RequestsPerMinute: 11, CostPerMonth: 5}}, false},
+		"a larger budget":                    {budgeted, Key{Tenant: "a", Scopes: []Scope{Live}, Limits: Limits{RequestsPerMinute: 10, CostPerMonth: 6}}, false},
+		"one limit is missing":               {budgeted, Key{Tenant: "a", Scopes: []Scope{Live}, Limits: Limits{RequestsPerMinute: 10}}, false},
+		"equal limits":                       {budgeted, Key{Tenant: "b", Scopes: []Scope{Live}, Limits: Limits{RequestsPerMinute: 10, CostPerMonth: 5}}, true},
+		"smaller and additional limits":      {budgeted, Key{Tenant: "a", Scopes: []Scope{Live}, Limits: Limits{RequestsPerMinute: 1, CostPerMonth: 1, LinesQueued: 1}}, true},
+		"limits by a client without limits":  {admin, Key{Tenant: "a", Scopes: []Scope{Live}, Limits: Limits{RequestsPerMinute: 1}}, true},
 		"a client without rights covers nil": {Identity{Tenant: "a"}, Key{Tenant: "a", Scopes: []Scope{Read}}, false},
 	} {
 		err := tt.by.Covers(tt.key)

@@ -122,7 +122,7 @@ func unprintable(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r
 
 // Identity returns the identity of the key's clients.
 func (k *Key) Identity() Identity {
-	return Identity{KeyID: k.ID, Name: k.Name, Tenant: k.Tenant, Scopes: k.Scopes, Models: k.Models, Until: k.ExpiresAt}
+	return Identity{KeyID: k.ID, Name: k.Name, Tenant: k.Tenant, Scopes: k.Scopes, Models: k.Models, Until: k.ExpiresAt, Limits: k.Limits}
 }
 
 // Valid reports whether a secret with this hash is accepted at a time.

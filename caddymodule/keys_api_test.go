@@ -109,6 +109,12 @@ func TestNoMoreRights(t *testing.T) {
 	g.runAll(t)
 	_, limited := g.keys(t, "admin-secret", "", `{"name":"limited","scopes":["admin"],"models":["m"]}`)
 	_, wide := g.keys(t, "admin-secret", "", `{"name":"wide"}`)
+	_, slow := g.keys(t, "admin-secret", "", `{"name":"slow","scopes":["admin"],"limits":{"requests_per_minute":5}}`)
+	for limits, want := range map[string]int{`{}`: 403, `{"requests_per_minute":6}`: 403, `{"requests_per_minute":5,"lines_queued":1}`: 200} {
+		if a, _ := g.keys(t, slow.Key, "", `{"name":"x","limits":`+limits+`}`); a.status != want {
+			t.Errorf("limits %s: got %d %s, want %d", limits, a.status, a.body, want)
+		}
+	}
 	for _, tt := range []struct {
 		path string
 		want int
