@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"context"
 	"errors"
 	"strconv"
 	"strings"
@@ -95,6 +96,49 @@ func TestBudgetsAreShared(t *testing.T) {
 	defer stop(t, restarted)
 	if tokens, complete := used(again); tokens != "120" || !complete {
 		t.Errorf("after a restart: got %s used, complete %t, want 120 from the store", tokens, complete)
+	}
+}
+
+// lostAnswer is a store that makes batches, or does not, and answers with an error.
+type lostAnswer struct {
+	batch.Store
+	made bool
+}
+
+func (s *lostAnswer) CreateBatch(ctx context.Context, n batch.NewBatch) (batch.Batch, bool, error) {
+	if s.made {
+		if _, _, err := s.Store.CreateBatch(ctx, n); err != nil {
+			return batch.Batch{}, false, err
+		}
+	}
+	return batch.Batch{}, false, batch.ErrUnavailable
+}
+
+// A batch counts for batches_per_hour if it was made and only the answer was lost.
+func TestLostAnswerCounts(t *testing.T) {
+	t.Parallel()
+	for _, made := range []bool{true, false} {
+		h := newHarness(t, batch.Config{})
+		limiter := limits.New(nil)
+		limiter.Apply(limits.Config{Tenants: map[string]access.Limits{tenant: {BatchesPerHour: 5}}})
+		e := engine.NewEngine(h.Config, &lostAnswer{h.NewStore(), made}, memory.New(), h.NewFiles(), limitedPool{h.Pool, limiter}, zap.NewNop())
+		if err := e.Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		e.Start()
+		h.Adopt(e)
+		input := h.Upload(batchtest.Input(1))
+		_, err := e.CreateBatch(t.Context(), tenant, batch.CreateRequest{InputFileID: input, Endpoint: "/v1/chat/completions", CompletionWindow: "24h", Window: 24 * time.Hour})
+		if !errors.Is(err, batch.ErrUnavailable) {
+			t.Errorf("made %t: got %v, want the error of the store", made, err)
+		}
+		want := int64(5)
+		if made {
+			want = 4
+		}
+		if left := limiter.Usage()[0].Remaining["batches_per_hour"]; left != want {
+			t.Errorf("made %t: got %d batches left, want %d", made, left, want)
+		}
 	}
 }
 

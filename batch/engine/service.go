@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -31,12 +32,13 @@ func (e *Engine) CreateBatch(ctx context.Context, tenant string, r batch.CreateR
 		}
 		return batch.Batch{}, refused
 	}
+	id := openai.NewID("batch_")
 	b, created, err := e.store.CreateBatch(ctx, batch.NewBatch{
-		ID: openai.NewID("batch_"), Tenant: tenant, Endpoint: r.Endpoint, InputFileID: r.InputFileID,
+		ID: id, Tenant: tenant, Endpoint: r.Endpoint, InputFileID: r.InputFileID,
 		CompletionWindow: r.CompletionWindow, Window: r.Window, Metadata: r.Metadata, Priority: r.Priority, OutputTTL: r.OutputTTL,
 		IdempotencyKey: r.IdempotencyKey, RequestHash: r.RequestHash, KeyID: client.KeyID, Models: client.Models,
 	})
-	if err != nil || !created {
+	if err == nil && !created || err != nil && !e.mayExist(ctx, tenant, id, err) {
 		undo()
 	}
 	if err != nil {
@@ -48,6 +50,21 @@ func (e *Engine) CreateBatch(ctx context.Context, tenant string, r batch.CreateR
 	e.log.Info("batch created", zap.String("batch_id", b.ID), zap.String("endpoint", b.Endpoint), zap.String("input", b.InputFileID))
 	e.notify()
 	return b, nil
+}
+
+// lostAnswerTimeout limits the search for a batch that may have been made.
+const lostAnswerTimeout = 2 * time.Second
+
+// mayExist reports whether a batch may have been made although the store returned an error:
+// its answer may have been lost, and the batch cannot be searched.
+func (e *Engine) mayExist(ctx context.Context, tenant, id string, err error) bool {
+	if !errors.Is(err, batch.ErrUnavailable) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lostAnswerTimeout)
+	defer cancel()
+	_, err = e.store.Batch(ctx, tenant, id)
+	return !errors.Is(err, batch.ErrNotFound)
 }
 
 // takeBatch counts a batch of a client, or returns a *limits.ReachedError.
