@@ -65,7 +65,7 @@ func (h *harness) become(say func(string) string) {
 // show replaces the dashboard by a new one.
 func (h *harness) show() {
 	h.Helper()
-	d, err := dashboard.New(dashboard.Config{Base: "/dashboard", Source: h.Source(), Now: h.now, Interval: interval})
+	d, err := dashboard.New(dashboard.Config{Base: "/dashboard", Source: h.Source(), Tenant: "default", Now: h.now, Interval: interval})
 	if err != nil {
 		h.Fatal(err)
 	}
