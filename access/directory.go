@@ -268,6 +268,17 @@ func (d *Directory) Budgeted() []*Key {
 	return nil
 }
 
+// Name returns the name of the key with an id, also of one that is revoked; "" if it is not
+// known.
+func (d *Directory) Name(id string) string {
+	if keys := d.keys.Load(); keys != nil {
+		if k := keys.byID[id]; k != nil {
+			return k.Name
+		}
+	}
+	return ""
+}
+
 // lookup returns the valid key with a hash, nil if there is none. The hash of a guess
 // is not known to who guesses, so that the time of the search in the map reveals nothing;
 // the whole hash is compared in constant time.

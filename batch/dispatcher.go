@@ -54,7 +54,8 @@ type Dispatcher interface {
 type Slot interface {
 	// Upstream returns the name of the upstream.
 	Upstream() string
-	// Send posts body to path unchanged and reads the complete answer. An error is a
+	// Send posts body to path unchanged and reads the complete answer. ctx has the identity
+	// of the client that made the batch, with KeyID and Tenant (access.From). An error is a
 	// *SendError or that of the context.
 	Send(ctx context.Context, path string, body []byte) (Answer, error)
 	// Release frees the slot. It must be called once.

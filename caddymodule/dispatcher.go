@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/access/limits"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/upstreams"
@@ -18,6 +19,7 @@ type dispatcher struct {
 	*upstreams.Pool
 	limits  *limits.Limiter // of clients
 	retired *atomic.Bool
+	keyName func(id string) string
 }
 
 // Reserve implements batch.Dispatcher.
@@ -26,7 +28,7 @@ func (d dispatcher) Reserve(model, avoid string, fit func(upstream string) bool)
 	if err != nil {
 		return nil, batchError(err)
 	}
-	return slot{s}, nil
+	return slot{s, d.keyName}, nil
 }
 
 // Up implements batch.Dispatcher.
@@ -110,13 +112,18 @@ func (d dispatcher) Closed() (batch.Closing, bool) {
 	return batch.Closing{Until: now.Opens}, ok && now.Share == 0
 }
 
-type slot struct{ *upstreams.Slot }
+type slot struct {
+	*upstreams.Slot
+	keyName func(id string) string
+}
 
 var next = map[upstreams.Next]batch.Next{upstreams.Final: batch.Final, upstreams.Again: batch.Again, upstreams.Elsewhere: batch.Elsewhere}
 
 // Send implements batch.Slot.
 func (s slot) Send(ctx context.Context, path string, body []byte) (batch.Answer, error) {
-	a, err := s.Slot.Send(ctx, path, body)
+	client := access.From(ctx)
+	client.Name = s.keyName(client.KeyID)
+	a, err := s.Slot.Send(access.With(ctx, client), path, body)
 	if send, ok := errors.AsType[*upstreams.SendError](err); ok {
 		return batch.Answer{}, &batch.SendError{Sent: send.Sent, Crashed: send.Crashed, TooLarge: send.TooLarge, Unreadable: send.Unreadable, Err: send}
 	}

@@ -58,7 +58,7 @@ func TestPeersShareLimits(t *testing.T) {
 	limiter.Apply(limits.Config{Tenants: map[string]access.Limits{"a": {RequestsPerMinute: 60}}})
 	pool := upstreams.NewPool(zap.NewNop())
 	t.Cleanup(pool.Close)
-	d := dispatcher{pool, limiter, new(atomic.Bool)}
+	d := dispatcher{Pool: pool, limits: limiter, retired: new(atomic.Bool)}
 	for _, loads := range []map[string]batch.Load{{}, nil} {
 		d.SetPeers(batch.Peers{}, map[string]batch.Load{})
 		d.SetPeers(batch.Peers{All: 2}, loads)

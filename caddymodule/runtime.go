@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,7 +92,7 @@ func newRuntime(a *App) (*runtime, error) {
 		return nil, fmt.Errorf("files: %w", err)
 	}
 	r := &runtime{log: log, pool: a.pool, data: a.Data, began: time.Now(), tried: make(chan struct{})}
-	store, queue, files, dispatch, err := withFailpoints(store, queue, files, dispatcher{a.pool.Pool, a.pool.limits, &r.retired})
+	store, queue, files, dispatch, err := withFailpoints(store, queue, files, dispatcher{a.pool.Pool, a.pool.limits, &r.retired, r.keyName})
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +111,14 @@ func newRuntime(a *App) (*runtime, error) {
 func (r *runtime) requiresKey() bool {
 	some, _ := r.directory.Any()
 	return r.keyed.Load() || r.local.Load() && some
+}
+
+// keyName returns the name of the key or user that an id of a client belongs to.
+func (r *runtime) keyName(id string) string {
+	if _, name, configured := strings.Cut(id, "/"); configured { // static/NAME, user/NAME
+		return name
+	}
+	return r.directory.Name(id)
 }
 
 // looseFiles returns the files and directories that other users have access to.

@@ -50,7 +50,7 @@ func (l *live) endLimits() {
 	if l.grant == nil {
 		return
 	}
-	o := limits.Outcome{Sent: l.connected, Failed: l.done.Status >= http.StatusBadRequest && l.done.Status != statusClientGone || l.done.Status == 0}
+	o := limits.Outcome{Sent: l.connected || l.judged, Failed: l.done.Status >= http.StatusBadRequest && l.done.Status != statusClientGone || l.done.Status == 0}
 	switch {
 	case l.done.HasUsage:
 		o.Known, o.Tokens = true, l.done.Usage.InputTokens+l.done.Usage.OutputTokens

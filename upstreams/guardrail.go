@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/internal/guardrail"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -85,8 +86,9 @@ func (p *Pool) checkLive(s *snapshot, l *live) error {
 	if !l.route.form && !isJSON {
 		return errNotJSON // servers that read more than JSON would run what was not checked
 	}
+	client := access.From(l.r.Context())
 	d, err := g.Check(l.r.Context(), guardrail.Request{
-		ID: l.id[0], Class: Live.String(), Endpoint: l.route.path, ContentType: l.r.Header.Get("Content-Type"), Body: l.body.head, JSON: isJSON,
+		ID: l.id[0], Class: Live.String(), Tenant: client.Tenant, KeyID: client.KeyID, KeyName: client.Name, Endpoint: l.route.path, ContentType: l.r.Header.Get("Content-Type"), Body: l.body.head, JSON: isJSON,
 	})
 	if err != nil {
 		if l.r.Context().Err() != nil {
@@ -98,6 +100,7 @@ func (p *Pool) checkLive(s *snapshot, l *live) error {
 	switch d.Action {
 	case guardrail.Pass:
 	case guardrail.Reject:
+		l.judged = true
 		return rejection(d)
 	case guardrail.Replace:
 		l.body = &payload{head: d.Body, length: int64(len(d.Body))}
@@ -113,7 +116,10 @@ func (p *Pool) checkLine(ctx context.Context, s *snapshot, rt *route, body []byt
 	if g == nil || s.cfg.Guardrail.SkipBatch {
 		return body, nil, nil
 	}
-	d, err := g.Check(ctx, guardrail.Request{Class: Batch.String(), Endpoint: rt.path, ContentType: "application/json", Body: body, JSON: true})
+	client := access.From(ctx)
+	d, err := g.Check(ctx, guardrail.Request{
+		Class: Batch.String(), Tenant: client.Tenant, KeyID: client.KeyID, KeyName: client.Name, Endpoint: rt.path, ContentType: "application/json", Body: body, JSON: true,
+	})
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()

@@ -36,6 +36,7 @@ type live struct {
 	cutOff    bool         // the server aborted the answer
 
 	grant        *limits.Grant // nil for a client without limits
+	judged       bool          // the guardrail has rejected it
 	promptTokens int64         // as estimated for grant
 	events       int64         // of the answer, if it is a stream
 }

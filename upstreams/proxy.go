@@ -105,6 +105,14 @@ func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 		return
 	}
 	l.body = body
+	if err := l.parse(s); err != nil {
+		l.refuse(err)
+		return
+	}
+	if err := l.takeLimits(access.From(r.Context())); err != nil {
+		l.refuse(err)
+		return
+	}
 	if err := x.pool.checkLive(s, l); err != nil {
 		if r.Context().Err() != nil {
 			l.done.Status = statusClientGone
@@ -113,7 +121,20 @@ func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 		l.refuse(err)
 		return
 	}
-	body = l.body
+	if l.body != body { // replaced
+		if err := l.parse(s); err != nil {
+			l.refuse(err)
+			return
+		}
+	}
+	l.header = requestHeader(r, s, l.id)
+	l.forward()
+}
+
+// parse reads what the gateway needs of the body, and checks that the client may send it. The
+// error is for the client.
+func (l *live) parse(s *snapshot) error {
+	r, rt, body := l.r, l.route, l.body
 	model, stream, err := rt.model(body.head, body.replayable(), r.Header.Get("Content-Type"))
 	if err != nil && !openai.EmptyObject(body.head) { // an empty object is not a request for the only model
 		model, err = s.onlyModel(err)
@@ -126,8 +147,7 @@ func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 		err = rt.check(body.head)
 	}
 	if err != nil {
-		l.refuse(err)
-		return
+		return err
 	}
 	l.stream = stream
 	l.query = Query{Class: Live, Model: model, Prompt: body.head, Header: r.Header}
@@ -139,12 +159,7 @@ func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 	}
 	l.done.Class = l.query.Class
 	l.ticket = ticket{query: &l.query, key: cmp.Or(client.KeyID, clientKey(r)), whole: body.replayable(), noEngine: rt.noEngine}
-	if err := l.takeLimits(client); err != nil {
-		l.refuse(err)
-		return
-	}
-	l.header = requestHeader(r, s, l.id)
-	l.forward()
+	return nil
 }
 
 // badBody refuses a request whose body could not be read completely.

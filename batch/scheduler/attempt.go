@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -40,8 +41,9 @@ type outcome struct {
 type attempt struct {
 	batchID  string
 	endpoint string
-	number   int // of the line in its batch, from 0
-	index    int // of the line in its slice
+	client   access.Identity // KeyID and Tenant
+	number   int             // of the line in its batch, from 0
+	index    int             // of the line in its slice
 	request  openai.Request
 
 	failures, timeouts, crashes int // of the attempts before
@@ -55,7 +57,7 @@ type attempt struct {
 func newAttempt(l *line, deps *Dependencies) *attempt {
 	w := l.work
 	return &attempt{
-		batchID: w.BatchID, endpoint: w.batchQueue.batch.Endpoint, number: w.FirstLine + l.index, index: l.index, request: l.request,
+		batchID: w.BatchID, endpoint: w.batchQueue.batch.Endpoint, client: access.Identity{KeyID: w.batchQueue.batch.KeyID, Tenant: w.batchQueue.batch.Tenant}, number: w.FirstLine + l.index, index: l.index, request: l.request,
 		failures: int(l.failures), timeouts: int(l.timeouts), crashes: int(l.crashes),
 		config: deps.Config, log: deps.Log,
 	}
@@ -68,7 +70,7 @@ func (a *attempt) send(ctx context.Context, slot batch.Slot) outcome {
 	timed, cancel := context.WithTimeout(ctx, cfg.LineTimeout)
 	defer cancel()
 	begun := time.Now()
-	answer, err := slot.Send(timed, a.endpoint, a.request.Body)
+	answer, err := slot.Send(access.With(timed, a.client), a.endpoint, a.request.Body)
 	a.info = batch.LineInfo{
 		Attempts: a.failures + a.timeouts + a.crashes + 1,
 		Duration: time.Since(begun).Truncate(time.Millisecond),

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -102,5 +103,48 @@ func TestGuardrailAndBatch(t *testing.T) {
 	shown, err := io.ReadAll(configuration.Body)
 	if err != nil || strings.Contains(string(shown), key) || !strings.Contains(string(shown), "{env.GUARDRAIL_KEY}") {
 		t.Errorf("the configuration is %s, %v; want the placeholder of the key", shown, err)
+	}
+}
+
+// A client beyond its limits does not reach the guardrail, one whose requests are rejected
+// uses up its limit, and the service is told tenant and key, but not the secret.
+func TestGuardrailAndLimits(t *testing.T) {
+	type asked struct {
+		Class, Tenant string
+		KeyID         string `json:"key_id"`
+		KeyName       string `json:"key_name"`
+	}
+	var mu sync.Mutex
+	seen := make(map[asked]int)
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text, err := io.ReadAll(r.Body)
+		var a asked
+		if err != nil || json.Unmarshal(text, &a) != nil || strings.Contains(fmt.Sprint(r.Header, string(text)), limitedKey) {
+			t.Errorf("got %v %s, want a request without the secret of the key", r.Header, text)
+		}
+		mu.Lock()
+		seen[a]++
+		mu.Unlock()
+		_, _ = io.WriteString(w, `{"action":"reject"}`)
+	}))
+	t.Cleanup(service.Close)
+	g := runLimitedPool(t, tidegatetest.StartSims(t, 1), "requests_per_minute 3", "guardrail "+service.URL)
+	body := tidegatetest.ChatBody(t, "hi", false)
+	statuses := make(map[int]int)
+	for range 20 {
+		answer, _ := chat(t, g, body)
+		statuses[answer.StatusCode]++
+	}
+	input := tidegatetest.BatchInput(t, 1, func(int) string { return "hi" })
+	g.APIKey = adminKey
+	g.WaitEnd(t, g.Submit(t, input).ID, time.Minute)
+	mu.Lock()
+	defer mu.Unlock()
+	limited, line := asked{"live", "team", "static/limited", "limited"}, asked{"batch", "default", "static/admin", "admin"}
+	if statuses[400] < 3 || statuses[400] > 4 || statuses[400]+statuses[429] != 20 { // one is refilled in 20 s
+		t.Errorf("got statuses %v, want 3 rejected requests, and 429 for the others", statuses)
+	}
+	if len(seen) != 2 || seen[limited] != statuses[400] || seen[line] != 1 {
+		t.Errorf("the guardrail was asked %v, want %d times for %+v and once for %+v", seen, statuses[400], limited, line)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,9 +23,15 @@ const (
 // runLimited starts a gateway with a key that has limits, and an admin.
 func runLimited(t *testing.T, sims []*tidegatetest.Sim, limits, more string) *tidegatetest.Gateway {
 	t.Helper()
+	return runLimitedPool(t, sims, limits, "", more)
+}
+
+// runLimitedPool is runLimited with options of the pool.
+func runLimitedPool(t *testing.T, sims []*tidegatetest.Sim, limits, pool string, more ...string) *tidegatetest.Gateway {
+	t.Helper()
 	g := tidegatetest.Run(t, tidegatetest.Settings{
-		Sims: sims, Batch: "drain_timeout 100ms", Env: []string{"LIMITED_KEY=" + limitedKey, "ADMIN_KEY=" + adminKey},
-		App: "key limited {\nsecret {env.LIMITED_KEY}\ntenant team\nlimits {\n" + limits + "\n}\n}\nkey admin {\nsecret {env.ADMIN_KEY}\nscopes admin\n}\n" + more,
+		Sims: sims, Pool: pool, Batch: "drain_timeout 100ms", Env: []string{"LIMITED_KEY=" + limitedKey, "ADMIN_KEY=" + adminKey},
+		App: "key limited {\nsecret {env.LIMITED_KEY}\ntenant team\nlimits {\n" + limits + "\n}\n}\nkey admin {\nsecret {env.ADMIN_KEY}\nscopes admin\n}\n" + strings.Join(more, "\n"),
 	})
 	g.APIKey = limitedKey
 	return g

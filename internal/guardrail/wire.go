@@ -11,6 +11,9 @@ import (
 type Request struct {
 	ID          string // X-Request-Id of a live request, "" for a batch line
 	Class       string // "live" or "batch"
+	Tenant      string
+	KeyID       string // of the client's key or user, "" for a client without one
+	KeyName     string // "" if it is not known
 	Endpoint    string // path, such as /v1/chat/completions
 	ContentType string
 	Body        []byte
@@ -21,6 +24,9 @@ type Request struct {
 type asked struct {
 	ID          string          `json:"id,omitempty"`
 	Class       string          `json:"class"`
+	Tenant      string          `json:"tenant"`
+	KeyID       string          `json:"key_id,omitempty"`
+	KeyName     string          `json:"key_name,omitempty"`
 	Endpoint    string          `json:"endpoint"`
 	ContentType string          `json:"content_type,omitempty"`
 	Body        json.RawMessage `json:"body,omitempty"`        // JSON bodies
@@ -29,7 +35,7 @@ type asked struct {
 
 // encode returns the body of the request to the service.
 func (r *Request) encode() []byte {
-	a := asked{ID: r.ID, Class: r.Class, Endpoint: r.Endpoint, ContentType: r.ContentType}
+	a := asked{ID: r.ID, Class: r.Class, Tenant: r.Tenant, KeyID: r.KeyID, KeyName: r.KeyName, Endpoint: r.Endpoint, ContentType: r.ContentType}
 	if r.JSON {
 		a.Body = r.Body
 	} else {
