@@ -269,6 +269,8 @@ func (a *App) tellAccess() {
 			return
 		}
 		a.log.Info("no api_keys are configured: managed API keys are required")
+	case a.keysUnknown():
+		a.log.Warn("no api_keys are configured and the managed ones are not known: requests are answered 503 until the database answers")
 	default:
 		a.log.Info("no api_keys are configured: clients on this machine are served, others are refused")
 	}

@@ -87,8 +87,8 @@ func (a *App) authenticate(r *http.Request) (client, *openai.Error) {
 		return c, err
 	case a.requiresKey():
 		return client{}, openai.InvalidAPIKey()
-	case !a.AuthOff && a.runtime != nil && a.runtime.open.Load() && !a.runtime.directory.Known():
-		return client{}, openai.Unavailable(startingRetry, "API keys cannot be checked now: see GET /health for the reason.")
+	case a.keysUnknown():
+		return client{}, openai.Unavailable(startingRetry, "It is not known yet whether this gateway requires API keys, because its database does not answer. Try again later; its log has the reason.")
 	default:
 		return client{Identity: access.Everyone()}, nil
 	}
@@ -119,6 +119,16 @@ func (a *App) requiresKey() bool {
 	return some
 }
 
+// keysUnknown reports whether clients without a key cannot be admitted because there may be
+// managed keys: they were not read yet, and none were saved. An embedded database that does
+// not open belongs to this gateway alone; clients of this machine are served meanwhile.
+func (a *App) keysUnknown() bool {
+	if a.authenticates() || a.AuthOff || a.runtime == nil || a.runtime.directory.Known() {
+		return false
+	}
+	return a.runtime.open.Load() || a.store.Shared()
+}
+
 // awaitKeys waits until the managed keys have been read, if a gateway that is starting
 // needs them for a request.
 func (a *App) awaitKeys(r *http.Request) {
@@ -147,7 +157,7 @@ func (a *App) findKey(ctx context.Context, secret string) (access.Identity, erro
 // remains valid until one is required.
 func (a *App) stillValid(c client) bool {
 	if !c.key {
-		return c.user || !a.requiresKey()
+		return c.user || !a.requiresKey() && !a.keysUnknown()
 	}
 	_, ok := a.keys.Find(c.secret, time.Now())
 	return ok || a.runtime != nil && a.runtime.directory.Has(c.secret)

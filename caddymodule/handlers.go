@@ -356,7 +356,7 @@ func (h *APIHandler) ready(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rt := h.app.runtime
-	if !rt.pool.live.Load() || !rt.pool.Ready() {
+	if !rt.pool.live.Load() || !rt.pool.Ready() || h.app.keysUnknown() { // which would refuse every client
 		openai.WriteError(w, r, openai.Unavailable(startingRetry, "No request could be served now."))
 		return
 	}
