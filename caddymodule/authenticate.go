@@ -188,11 +188,24 @@ func keepValid(r *http.Request, shown []credential, valid []bool) {
 // address and the origin of a client without a key.
 func (d *door) identify(r *http.Request, check func(*http.Request) *openai.Error) (client, *openai.Error) {
 	d.app.awaitKeys(r)
-	c, err := d.app.authenticate(r)
+	c, err := d.authenticate(r)
 	if err == nil && !c.known() {
 		err = check(r)
 	}
 	return c, err
+}
+
+// authenticate returns the client of a request. A user is one only under a name of this
+// gateway.
+func (d *door) authenticate(r *http.Request) (client, *openai.Error) {
+	c, err := d.app.authenticate(r)
+	if err == nil && c.user {
+		err = d.guard.checkUser(r)
+	}
+	if err != nil {
+		return client{}, err
+	}
+	return c, nil
 }
 
 // permit returns a request that carries its client, or why it is not admitted. Of a

@@ -67,11 +67,41 @@ func (g *guard) checkReader(r *http.Request) *openai.Error {
 		return forbidden("auth_not_configured", "This gateway has no API keys and serves clients on its own machine only. Its operator must set api_keys, or write `auth off` (--no-auth) if a proxy in front authenticates.")
 	}
 	if !g.knows(r.Host) {
-		err := forbidden("unknown_host", "The Host header names '%s', which is not a name of this gateway. Its operator must list it: `hosts` in the tidegate block.", clipName(r.Host))
-		err.Status = http.StatusMisdirectedRequest
-		return err
+		return errUnknownHost(r)
 	}
 	return nil
+}
+
+// checkUser returns the error for a request of a user whom another handler has
+// authenticated, nil if it is admitted. That handler may recognize the browser by something
+// that it sends to every name, such as its address. A gateway that knows no name of its own
+// admits all: its sites have none, it listens on all addresses, and hosts are not configured.
+func (g *guard) checkUser(r *http.Request) *openai.Error {
+	if len(g.hosts) == 0 || isAddress(r.Host) || g.knows(r.Host) {
+		return nil
+	}
+	return errUnknownHost(r)
+}
+
+// isAddress reports whether a Host header is an IP address. Rebinding needs a name.
+func isAddress(hostport string) bool {
+	_, err := netip.ParseAddr(hostOf(hostport))
+	return err == nil
+}
+
+func errUnknownHost(r *http.Request) *openai.Error {
+	err := forbidden("unknown_host", "The Host header names '%s', which is not a name of this gateway. Its operator must list it: `hosts` in the tidegate block.", clipName(r.Host))
+	err.Status = http.StatusMisdirectedRequest
+	return err
+}
+
+// hostOf returns the host of a Host header, in lower case.
+func hostOf(hostport string) string {
+	host := hostport
+	if name, _, err := net.SplitHostPort(hostport); err == nil {
+		host = name
+	}
+	return strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
 }
 
 // checkAPI returns the error for a request that may not use the API, nil if it may.
@@ -158,11 +188,7 @@ func (g *guard) knows(hostport string) bool {
 	if hostport == "" || g.off && !g.named {
 		return true // an HTTP/1.0 request without Host does not come from a browser
 	}
-	host := hostport
-	if name, _, err := net.SplitHostPort(hostport); err == nil {
-		host = name
-	}
-	host = strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
+	host := hostOf(hostport)
 	if ip, err := netip.ParseAddr(host); err == nil && (g.off || ip.Unmap().IsLoopback()) {
 		return true // `auth off`: rebinding needs a name, not an address
 	}

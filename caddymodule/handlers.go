@@ -266,7 +266,7 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 	if h.guard.cors.handle(w, r) {
 		return
 	}
-	c, refused := h.app.authenticate(r)
+	c, refused := h.authenticate(r)
 	if !c.known() {
 		if err := h.guard.checkReader(r); err != nil {
 			openai.WriteError(w, r, err)

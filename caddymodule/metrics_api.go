@@ -85,7 +85,7 @@ func (h *APIHandler) mayScrape(r *http.Request) *openai.Error {
 		if h.scrapers.admits(r) {
 			return nil
 		}
-		if c, err := h.app.authenticate(r); err != nil || c.known() {
+		if c, err := h.authenticate(r); err != nil || c.known() {
 			return mayRead(c, err)
 		}
 		return openai.InvalidAPIKey()

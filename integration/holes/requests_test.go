@@ -164,6 +164,28 @@ func TestHostConfusion(t *testing.T) {
 	}
 }
 
+// A user of a single sign-on is one only under a name of the gateway: whatever identifies the
+// browser, a page whose name resolves to the gateway (DNS rebinding) is not served.
+func TestHostConfusionOfUsers(t *testing.T) {
+	t.Parallel()
+	w := start(t, tidegatetest.Settings{
+		Listen: tidegatetest.FreeAddr(t), App: keys + "\nhosts gateway.example *.corp.example\nidentity {\nrole admin root\n}",
+		Site: "@all not path /ready\nbasic_auth @all {\nroot " + rootHash + "\n}\ntidegate",
+	})
+	root := []string{"Authorization", "Basic cm9vdDpoZWxsbw=="} // root:hello
+	for _, path := range []string{"/v1/models", "/v1/files", "/v1/audit", "/dashboard/", "/metrics", "/upstreams"} {
+		for _, host := range []string{"evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "gateway.example.evil.example", "a.b.corp.example", "evil.example:80", "evil.example."} {
+			w.ask(t, "GET", path, "", "", append(root, "Host", host, "X-Forwarded-Host", "localhost")...).want(t, host+" "+path, http.StatusMisdirectedRequest)
+		}
+		for _, host := range []string{"localhost", "127.0.0.1", "[::1]", "10.1.2.3", "gateway.example:8080", "a.corp.example"} {
+			w.ask(t, "GET", path, "", "", append(root, "Host", host)...).want(t, host+" "+path, http.StatusOK)
+		}
+	}
+	if r := w.ask(t, "GET", "/health", "", "", append(root, "Host", "evil.example")...); r.status != http.StatusMisdirectedRequest && strings.Contains(r.body, "upstreams") {
+		t.Errorf("/health: got %d %s, want nothing but the status", r.status, r.body)
+	}
+}
+
 // A page of another site changes nothing, with any method, with and without keys.
 func TestForeignPages(t *testing.T) {
 	t.Parallel()

@@ -331,3 +331,6 @@ func TestGuessedIDs(t *testing.T) {
 		}
 	}
 }
+
+// rootHash is the bcrypt hash of "hello".
+const rootHash = "$2a$04$1.R5JMJOkBnBWgRfUSKAx.096z6ahIxtk7y50R.T0tR.Y9D7IzAUy"
