@@ -36,6 +36,16 @@ func number(to *float64, most float64) option {
 	})
 }
 
+func numberFrom(to *float64, least, most float64) option {
+	return parsed(to, fmt.Sprintf("a number from %g to %g", least, most), func(s string) (float64, error) {
+		n, err := strconv.ParseFloat(s, 64)
+		if err == nil && !(n >= least && n <= most) { // NaN is refused too
+			err = strconv.ErrRange
+		}
+		return n, err
+	})
+}
+
 func parseCount(s string, least, most int) (int, error) {
 	n, err := strconv.Atoi(s)
 	if err == nil && (n < least || n > most) {

@@ -27,6 +27,10 @@ type TenantConfig struct {
 // maxTenantWeight limits the weight of a tenant.
 const maxTenantWeight = 1000
 
+// minTenantWeight is the smallest weight. Far smaller ones would be lost when turns are added
+// up: a tenant with such a weight would never have its turn, or always.
+const minTenantWeight = 0.001
+
 // readTenant parses a tenant. See App.UnmarshalCaddyfile.
 func (a *App) readTenant(d *caddyfile.Dispenser) (err error) {
 	var t TenantConfig
@@ -41,7 +45,7 @@ func (a *App) readTenant(d *caddyfile.Dispenser) (err error) {
 	if err := access.CheckTenant(t.Name); err != nil {
 		return d.WrapErr(err)
 	}
-	if err := block(d, map[string]option{"weight": number(&t.Weight, maxTenantWeight), "limits": limitsBlock(&t.Limits)}); err != nil {
+	if err := block(d, map[string]option{"weight": numberFrom(&t.Weight, minTenantWeight, maxTenantWeight), "limits": limitsBlock(&t.Limits)}); err != nil {
 		return err
 	}
 	a.Tenants = append(a.Tenants, t)
@@ -83,8 +87,8 @@ func (a *App) checkTenants() error {
 			return fmt.Errorf("tenant %s already specified", t.Name)
 		}
 		seen[t.Name] = true
-		if !(t.Weight >= 0 && t.Weight <= maxTenantWeight) {
-			return fmt.Errorf("tenant %s: weight must be above 0 and up to %d, not %g", t.Name, maxTenantWeight, t.Weight)
+		if t.Weight != 0 && !(t.Weight >= minTenantWeight && t.Weight <= maxTenantWeight) { // NaN is refused too
+			return fmt.Errorf("tenant %s: weight must be a number from %g to %d, not %g", t.Name, minTenantWeight, maxTenantWeight, t.Weight)
 		}
 		if err := t.Limits.Check(); err != nil {
 			return fmt.Errorf("tenant %s: %w", t.Name, err)

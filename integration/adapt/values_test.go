@@ -75,7 +75,7 @@ var values = map[string]map[string]kind{
 		"scopes": {[]string{"root", "live Admin", `""`, "live,batch"}, "scopes are: live, batch, read, operate, admin"},
 		"models": {[]string{`""`, `a ""`}, "the name of a model is empty"}, "expires": {[]string{"tomorrow", "2027-13-01", `""`, "30d"}, "a date such as"},
 	},
-	"tenant": {"weight": numbers("1000"), "limits": {[]string{"60", `""`}, "wrong argument count"}},
+	"tenant": {"weight": {[]string{"0", "-1", "1e-17", "0.0009", "1001", "NaN", "+Inf", "heavy", `""`}, "a number from 0.001 to 1000"}, "limits": {[]string{"60", `""`}, "wrong argument count"}},
 	"limits": {
 		"requests_per_minute": limitValues, "tokens_per_minute": limitValues, "requests_in_flight": limitValues,
 		"lines_queued": limitValues, "tokens_queued": limitValues, "batches_per_hour": limitValues, "tokens_per_month": limitValues,
