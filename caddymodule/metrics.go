@@ -14,7 +14,7 @@ import (
 // registerMetrics registers the pool's and the engine's metrics in a configuration's
 // registry.
 func registerMetrics(ctx caddy.Context, r *runtime) error {
-	for _, c := range []prometheus.Collector{r.pool.Collector(), r.engine.Collector(), r.hooks.Collector(), r.pool.limits.Collector(), tokenMetrics{r}, buildInfo()} {
+	for _, c := range []prometheus.Collector{r.pool.Collector(), r.engine.Collector(), r.hooks.Collector(), r.audit, r.pool.limits.Collector(), tokenMetrics{r}, buildInfo()} {
 		err := ctx.GetMetricsRegistry().Register(c)
 		if _, again := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !again {
 			return fmt.Errorf("registering metrics: %w", err)

@@ -3,9 +3,12 @@ package audit
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
@@ -16,8 +19,10 @@ const (
 	writeTimeout = 2 * time.Second
 	// retryInterval is the time between attempts to write entries that were not written.
 	retryInterval = time.Second
-	// maxPending limits the entries that wait for the store.
-	maxPending = 10_000
+	// maxPending limits the entries of actions that wait for the store, and
+	// maxPendingRefused those of refused requests: neither take the place of the others.
+	maxPending        = 10_000
+	maxPendingRefused = 1_000
 	// chunk is the number of entries that are written together.
 	chunk = 500
 	// refusedWindow is the time in which equal refusals have one entry, and maxRefused
@@ -42,12 +47,35 @@ type Recorder struct {
 	log   *zap.Logger
 	now   func() time.Time
 
-	mu      sync.Mutex // guards what follows
-	pending []waiting
+	mu      sync.Mutex           // guards what follows
+	pending []waiting            // of actions and logins
+	denied  []waiting            // of refused requests
 	logins  map[source]time.Time // the last entry
 	refused map[source]bool      // in the window
 	window  time.Time            // its beginning
 	omitted int                  // refusals in it without an entry
+
+	lost map[batch.AuditOutcome]*atomic.Int64
+}
+
+var descLost = prometheus.NewDesc("tidegate_audit_entries_lost_total", "Entries of the audit log that were lost because too many waited for the store, or the gateway stopped without it, by outcome.", []string{"outcome"}, nil)
+
+// Describe implements prometheus.Collector.
+func (r *Recorder) Describe(ch chan<- *prometheus.Desc) { ch <- descLost }
+
+// Collect implements prometheus.Collector.
+func (r *Recorder) Collect(ch chan<- prometheus.Metric) {
+	for outcome, n := range r.lost {
+		ch <- prometheus.MustNewConstMetric(descLost, prometheus.CounterValue, float64(n.Load()), string(outcome))
+	}
+}
+
+// queueLocked returns the entries that wait with one of an outcome, and their limit.
+func (r *Recorder) queueLocked(outcome batch.AuditOutcome) (queue *[]waiting, limit int) {
+	if outcome == batch.AuditRefused {
+		return &r.denied, maxPendingRefused
+	}
+	return &r.pending, maxPending
 }
 
 // waiting is an entry that was not written yet.
@@ -66,14 +94,17 @@ func NewRecorder(store Store, log *zap.Logger, now func() time.Time) *Recorder {
 	if now == nil {
 		now = time.Now
 	}
-	return &Recorder{store: store, log: log, now: now, logins: make(map[source]time.Time), refused: make(map[source]bool)}
+	return &Recorder{
+		store: store, log: log, now: now, logins: make(map[source]time.Time), refused: make(map[source]bool),
+		lost: map[batch.AuditOutcome]*atomic.Int64{batch.AuditDone: new(atomic.Int64), batch.AuditRefused: new(atomic.Int64)},
+	}
 }
 
 // Record adds the entry of an action that was done. It returns when the entry is durable, or
 // when it will be written later because the store does not answer.
 func (r *Recorder) Record(ctx context.Context, e batch.AuditEntry) {
 	r.mu.Lock()
-	behind := len(r.pending) > 0 // the store did not answer the entries before
+	behind := len(r.pending)+len(r.denied) > 0 // the store did not answer the entries before
 	r.mu.Unlock()
 	began := r.now()
 	if !behind {
@@ -87,11 +118,13 @@ func (r *Recorder) Record(ctx context.Context, e batch.AuditEntry) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.pending) >= maxPending {
+	queue, limit := r.queueLocked(e.Outcome)
+	if len(*queue) >= limit {
+		r.countLost(e)
 		r.log.Error("audit entry lost: too many wait for the store", fields(e)...)
 		return
 	}
-	r.pending = append(r.pending, waiting{e, began})
+	*queue = append(*queue, waiting{e, began})
 }
 
 // Login records that a client opened the dashboard, once in a time.
@@ -164,10 +197,19 @@ func (r *Recorder) Run(ctx context.Context) {
 func (r *Recorder) lose() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, w := range r.pending {
+	for _, w := range slices.Concat(r.pending, r.denied) {
+		r.countLost(w.AuditEntry)
 		r.log.Error("audit entry lost: the gateway stops without its store", fields(w.AuditEntry)...)
 	}
-	r.pending = nil
+	r.pending, r.denied = nil, nil
+}
+
+func (r *Recorder) countLost(e batch.AuditEntry) {
+	n := r.lost[e.Outcome]
+	if n == nil {
+		n = r.lost[batch.AuditDone]
+	}
+	n.Add(1)
 }
 
 // fields describe an entry in the program's log.
@@ -178,14 +220,22 @@ func fields(e batch.AuditEntry) []zap.Field {
 	}
 }
 
-// flush writes the entries that wait, until a write fails.
+// flush writes the entries that wait, those of actions first, until a write fails.
 func (r *Recorder) flush(ctx context.Context) {
+	for _, queue := range []*[]waiting{&r.pending, &r.denied} {
+		if !r.flushQueue(ctx, queue) {
+			return
+		}
+	}
+}
+
+func (r *Recorder) flushQueue(ctx context.Context, queue *[]waiting) (ok bool) {
 	for {
 		r.mu.Lock()
-		first := r.pending[:min(len(r.pending), chunk)]
+		first := (*queue)[:min(len(*queue), chunk)]
 		r.mu.Unlock()
 		if len(first) == 0 {
-			return
+			return true
 		}
 		entries := make([]batch.AuditEntry, len(first))
 		for i, w := range first {
@@ -196,12 +246,12 @@ func (r *Recorder) flush(ctx context.Context) {
 		err := r.store.AddAudit(bounded, entries)
 		cancel()
 		if err != nil {
-			return
+			return false
 		}
 		r.mu.Lock()
-		r.pending = r.pending[len(first):]
-		if len(r.pending) == 0 {
-			r.pending = nil // releases the memory
+		*queue = (*queue)[len(first):]
+		if len(*queue) == 0 {
+			*queue = nil // releases the memory
 		}
 		r.mu.Unlock()
 	}

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -161,4 +162,40 @@ func TestRefusalsAreBounded(t *testing.T) {
 	now = now.Add(refusedWindow)
 	r.Refuse(t.Context(), entry(batch.AuditAdminRequest, "/v1/keys", "0"))
 	s.check(t, "admin.request  1940 more requests were refused before", "admin.request /v1/keys")
+}
+
+// refusal is the entry of a refused request.
+func refusal(object string) batch.AuditEntry {
+	e := entry(batch.AuditAdminRequest, object, "")
+	e.Outcome = batch.AuditRefused
+	return e
+}
+
+// A flood of refusals takes no place of entries of actions while the store is away, and is
+// written after them. What is lost is counted and logged.
+func TestRefusalsDoNotDisplaceActions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeStore{away: errors.New("connection refused")}
+		core, logs := observer.New(zap.ErrorLevel)
+		r := NewRecorder(s, zap.New(core), nil)
+		for i := range maxPendingRefused + 7 {
+			r.Record(t.Context(), refusal(fmt.Sprint(i)))
+		}
+		for i := range maxPending + 3 {
+			r.Record(t.Context(), entry(batch.AuditServerDrain, fmt.Sprint(i), ""))
+		}
+		const want = `# HELP tidegate_audit_entries_lost_total Entries of the audit log that were lost because too many waited for the store, or the gateway stopped without it, by outcome.
+# TYPE tidegate_audit_entries_lost_total counter
+tidegate_audit_entries_lost_total{outcome="done"} 3
+tidegate_audit_entries_lost_total{outcome="refused"} 7
+`
+		if err := testutil.CollectAndCompare(r, strings.NewReader(want)); err != nil || logs.Len() != 10 {
+			t.Errorf("got %d lost entries in the log, want 10; %v", logs.Len(), err)
+		}
+		s.set(nil)
+		r.flush(t.Context())
+		if len(s.entries) != maxPending+maxPendingRefused || !strings.HasPrefix(s.entries[0], "server.drain 0") || !strings.HasPrefix(s.entries[maxPending], "admin.request 0") {
+			t.Errorf("got %d entries written, want %d actions and then %d refusals", len(s.entries), maxPending, maxPendingRefused)
+		}
+	})
 }
