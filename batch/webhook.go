@@ -30,9 +30,9 @@ type WebhookStore interface {
 	// WebhookTargetTTL is removed by PruneWebhooks.
 	SetWebhookTargets(ctx context.Context, targets []WebhookTarget) error
 	// ClaimDeliveries claims up to limit deliveries of an endpoint that are due, the
-	// longest due first. Attempts is incremented; a delivery that is not finished within
-	// the lease is due again.
-	ClaimDeliveries(ctx context.Context, owner, endpoint string, lease time.Duration, limit int) ([]Delivery, error)
+	// longest due first, without those of the tenants in busy. Attempts is incremented; a
+	// delivery that is not finished within the lease is due again.
+	ClaimDeliveries(ctx context.Context, owner, endpoint string, lease time.Duration, limit int, busy []string) ([]Delivery, error)
 	// FinishDelivery records the result of an attempt. It returns ErrStale if a later
 	// attempt has claimed the delivery.
 	FinishDelivery(ctx context.Context, d Delivery, r DeliveryResult) error

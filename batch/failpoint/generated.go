@@ -450,8 +450,10 @@ func (s *store) SetWebhookTargets(ctx context.Context, targets []batch.WebhookTa
 	return s.set.do("store.SetWebhookTargets", func() error { return s.inner.SetWebhookTargets(ctx, targets) })
 }
 
-func (s *store) ClaimDeliveries(ctx context.Context, owner string, endpoint string, lease time.Duration, limit int) ([]batch.Delivery, error) {
-	return get(s.set, "store.ClaimDeliveries", func() ([]batch.Delivery, error) { return s.inner.ClaimDeliveries(ctx, owner, endpoint, lease, limit) })
+func (s *store) ClaimDeliveries(ctx context.Context, owner string, endpoint string, lease time.Duration, limit int, busy []string) ([]batch.Delivery, error) {
+	return get(s.set, "store.ClaimDeliveries", func() ([]batch.Delivery, error) {
+		return s.inner.ClaimDeliveries(ctx, owner, endpoint, lease, limit, busy)
+	})
 }
 
 func (s *store) FinishDelivery(ctx context.Context, d batch.Delivery, r batch.DeliveryResult) error {

@@ -25,10 +25,12 @@ const (
 	lease = time.Minute
 	// storeTimeout limits each operation of the store.
 	storeTimeout = 10 * time.Second
-	// perRoute and inAll limit the concurrent attempts, so that a receiver that hangs does
-	// not hold up others.
-	perRoute = 4
-	inAll    = 64
+	// perRoute, perMetadata and inAll limit the concurrent attempts, so that receivers that
+	// hang do not hold up others: of an endpoint, of all tenants that share the endpoint of
+	// metadata, each of which has at most perRoute, and of the gateway.
+	perRoute    = 4
+	perMetadata = 64
+	inAll       = 256
 )
 
 // Sender sends webhooks while it runs. See NewSender.
@@ -47,9 +49,9 @@ type Sender struct {
 	group *background.Group // nil before Start
 
 	mu      sync.Mutex
-	running map[string]int // guarded by mu; attempts by route
-	total   int            // guarded by mu; their sum
-	failed  bool           // the store failed last; used by one goroutine
+	running map[string]map[string]int // guarded by mu; attempts by route and tenant
+	total   int                       // guarded by mu; their sum
+	failed  bool                      // the store failed last; used by one goroutine
 }
 
 // NewSender returns a sender without endpoints. The store may be opened later, before Start.
@@ -57,7 +59,7 @@ type Sender struct {
 func NewSender(store batch.WebhookStore, owner string, log *zap.Logger) *Sender {
 	s := &Sender{
 		store: store, owner: owner, log: log, now: time.Now, public: newClient(false), private: newClient(true),
-		bell: make(chan struct{}, 1), running: make(map[string]int), metrics: newMetrics(),
+		bell: make(chan struct{}, 1), running: make(map[string]map[string]int), metrics: newMetrics(),
 	}
 	s.routes.Store(new([]route))
 	return s
@@ -131,13 +133,10 @@ func (s *Sender) setTargets(ctx context.Context) bool {
 // claimAll claims due deliveries of all routes and starts their attempts.
 func (s *Sender) claimAll(ctx context.Context) {
 	for _, r := range *s.routes.Load() {
-		free := s.free(r.id)
-		if free == 0 {
-			continue
+		claimed, err := 1, error(nil)
+		for claimed > 0 && err == nil {
+			claimed, err = s.claim(ctx, r)
 		}
-		bounded, cancel := context.WithTimeout(ctx, storeTimeout)
-		claimed, err := s.store.ClaimDeliveries(bounded, s.owner, r.id, lease, free)
-		cancel()
 		if err != nil {
 			if !s.failed && ctx.Err() == nil {
 				s.log.Warn("claiming webhooks failed", zap.Error(err))
@@ -146,35 +145,61 @@ func (s *Sender) claimAll(ctx context.Context) {
 			return
 		}
 		s.failed = false
-		for _, d := range claimed {
-			s.begin(r.id)
-			s.group.Start(func(ctx context.Context) {
-				defer s.end(r.id)
-				s.deliver(ctx, r, d)
-			})
-		}
 	}
 }
 
-// free returns how many attempts a route may begin.
-func (s *Sender) free(id string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return max(min(perRoute-s.running[id], inAll-s.total), 0)
+// claim claims some due deliveries of a route, and starts their
+// attempts. It returns their number.
+func (s *Sender) claim(ctx context.Context, r route) (int, error) {
+	free, busy := s.free(r)
+	if free == 0 {
+		return 0, nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	claimed, err := s.store.ClaimDeliveries(bounded, s.owner, r.id, lease, free, busy)
+	for _, d := range claimed {
+		s.count(r.id, d.Tenant, 1)
+		s.group.Start(func(ctx context.Context) {
+			defer s.count(r.id, d.Tenant, -1)
+			s.deliver(ctx, r, d)
+		})
+	}
+	return len(claimed), err
 }
 
-func (s *Sender) begin(id string) {
+// free returns how many attempts a route may begin, whichever tenants they are of, and the
+// tenants that may begin none. Tenants that share the endpoint of metadata have receivers of
+// their own.
+func (s *Sender) free(r route) (n int, busy []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.running[id]++
-	s.total++
+	most, sum := 0, 0
+	for tenant, running := range s.running[r.id] {
+		sum += running
+		if running >= perRoute {
+			busy = append(busy, tenant)
+		} else {
+			most = max(most, running)
+		}
+	}
+	if r.URL != "" {
+		return max(min(perRoute-sum, inAll-s.total), 0), nil
+	}
+	return max(min(perRoute-most, perMetadata-sum, inAll-s.total), 0), busy
 }
 
-func (s *Sender) end(id string) {
+func (s *Sender) count(id, tenant string, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.total--
-	if s.running[id]--; s.running[id] == 0 {
+	if s.running[id] == nil {
+		s.running[id] = make(map[string]int)
+	}
+	s.total += n
+	if s.running[id][tenant] += n; s.running[id][tenant] == 0 {
+		delete(s.running[id], tenant)
+	}
+	if len(s.running[id]) == 0 {
 		delete(s.running, id)
 	}
 }

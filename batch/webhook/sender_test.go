@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,12 +50,12 @@ func (o *outbox) SetWebhookTargets(_ context.Context, targets []batch.WebhookTar
 	return nil
 }
 
-func (o *outbox) ClaimDeliveries(_ context.Context, _, endpoint string, _ time.Duration, limit int) (claimed []batch.Delivery, _ error) {
+func (o *outbox) ClaimDeliveries(_ context.Context, _, endpoint string, _ time.Duration, limit int, busy []string) (claimed []batch.Delivery, _ error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var rest []batch.Delivery
 	for _, d := range o.due {
-		if d.Endpoint == endpoint && len(claimed) < limit {
+		if d.Endpoint == endpoint && len(claimed) < limit && !slices.Contains(busy, d.Tenant) {
 			d.Attempts++
 			claimed = append(claimed, d)
 		} else {
@@ -470,4 +471,59 @@ func TestTestEvent(t *testing.T) {
 	if _, err := s.Test(t.Context(), "https://other"); !errors.Is(err, ErrNoEndpoint) {
 		t.Errorf("unknown address: got %v, want ErrNoEndpoint", err)
 	}
+}
+
+// Receivers of one tenant that hang hold up no delivery of another, although all tenants share
+// the endpoint of metadata.
+func TestTenantsDoNotHoldUpOthers(t *testing.T) {
+	release := make(chan struct{})
+	var hanging atomic.Int64
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/hangs" {
+			hanging.Add(1)
+			<-release
+		}
+	}))
+	defer receiver.Close()
+	host := strings.TrimPrefix(receiver.URL, "http://")
+	o := new(outbox)
+	s := newTestSender(t, o, Endpoint{Hosts: []string{host}, AllowPrivate: true})
+	id := (*s.routes.Load())[0].id
+	add := func(tenant, path string, n int) {
+		for i := range n {
+			o.due = append(o.due, batch.Delivery{Endpoint: id, Tenant: tenant, BatchID: fmt.Sprint(tenant, i), Event: batch.Completed, URL: receiver.URL + path})
+		}
+	}
+	add("slow", "/hangs", 500)
+	add("fast", "/", 10)
+	for range 10 { // more than perRoute at once
+		s.claimAll(t.Context())
+		deadline := time.Now().Add(time.Minute)
+		for s.runningOf(id, "fast") > 0 && time.Now().Before(deadline) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	o.mu.Lock()
+	delivered := len(o.results)
+	o.mu.Unlock()
+	if running := s.runningOf(id, "slow"); delivered != 10 || running != perRoute {
+		t.Errorf("got %d deliveries and %d attempts of the tenant that hangs, want 10 and %d", delivered, running, perRoute)
+	}
+	o.mu.Lock()
+	o.due = nil
+	o.mu.Unlock()
+	close(release)
+	s.group.WaitIdle()
+	if got := hanging.Load(); got != perRoute {
+		t.Errorf("got %d requests that hung, want %d", got, perRoute)
+	}
+	if len(s.running) != 0 || s.total != 0 {
+		t.Errorf("got %v, %d running at the end, want none", s.running, s.total)
+	}
+}
+
+func (s *Sender) runningOf(id, tenant string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running[id][tenant]
 }

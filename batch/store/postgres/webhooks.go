@@ -12,7 +12,7 @@ var (
 	setTarget = declare(`INSERT INTO webhook_targets (tenant, event, endpoint, metadata, seen_at) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (tenant, event, endpoint) DO UPDATE SET metadata = excluded.metadata, seen_at = excluded.seen_at`)
 	claimDeliveries = declare(`UPDATE webhook_deliveries SET attempts = attempts + 1, owner = $1, next_at = $2
-		WHERE seq = ANY (ARRAY(SELECT seq FROM webhook_deliveries WHERE state = 'pending' AND endpoint = $3 AND next_at <= $4
+		WHERE seq = ANY (ARRAY(SELECT seq FROM webhook_deliveries WHERE state = 'pending' AND endpoint = $3 AND next_at <= $4 AND tenant <> ALL ($6::text[])
 			ORDER BY next_at LIMIT $5 FOR UPDATE SKIP LOCKED))
 		RETURNING ` + store.DeliveryColumns)
 	finishDelivery = declare(`UPDATE webhook_deliveries SET state = $3, next_at = $4, ended_at = $5, http_status = $6, error = $7, owner = ''
@@ -50,9 +50,9 @@ func (s *Store) SetWebhookTargets(ctx context.Context, targets []batch.WebhookTa
 }
 
 // ClaimDeliveries claims deliveries that are due.
-func (s *Store) ClaimDeliveries(ctx context.Context, owner, endpoint string, lease time.Duration, limit int) (claimed []batch.Delivery, err error) {
+func (s *Store) ClaimDeliveries(ctx context.Context, owner, endpoint string, lease time.Duration, limit int, busy []string) (claimed []batch.Delivery, err error) {
 	err = s.write(ctx, "claiming webhook deliveries", func(t *tx) error {
-		claimed, err = all(ctx, t, store.ScanDelivery, claimDeliveries, owner, store.LeaseEnd(t.now, lease), endpoint, t.micros(), store.LimitOf(limit))
+		claimed, err = all(ctx, t, store.ScanDelivery, claimDeliveries, owner, store.LeaseEnd(t.now, lease), endpoint, t.micros(), store.LimitOf(limit), append([]string{}, busy...))
 		store.ClaimedAt(claimed, t.now)
 		return err
 	})

@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
@@ -12,7 +14,7 @@ var (
 	setTarget = writes(`INSERT INTO webhook_targets (tenant, event, endpoint, metadata, seen_at) VALUES (?1, ?2, ?3, ?4, ?5)
 		ON CONFLICT (tenant, event, endpoint) DO UPDATE SET metadata = excluded.metadata, seen_at = excluded.seen_at`)
 	claimDeliveries = writes(`UPDATE webhook_deliveries SET attempts = attempts + 1, owner = ?1, next_at = ?2
-		WHERE seq IN (SELECT seq FROM webhook_deliveries WHERE state = 'pending' AND endpoint = ?3 AND next_at <= ?4 ORDER BY next_at LIMIT ?5)
+		WHERE seq IN (SELECT seq FROM webhook_deliveries WHERE state = 'pending' AND endpoint = ?3 AND next_at <= ?4 AND tenant NOT IN (SELECT value FROM json_each(?6)) ORDER BY next_at LIMIT ?5)
 		RETURNING ` + store.DeliveryColumns)
 	finishDelivery = writes(`UPDATE webhook_deliveries SET state = ?3, next_at = ?4, ended_at = ?5, http_status = ?6, error = ?7, owner = ''
 		WHERE seq = ?1 AND attempts = ?2 AND state = 'pending' AND owner <> ''`)
@@ -52,9 +54,13 @@ func (s *Store) SetWebhookTargets(ctx context.Context, targets []batch.WebhookTa
 }
 
 // ClaimDeliveries claims deliveries that are due.
-func (s *Store) ClaimDeliveries(ctx context.Context, owner, endpoint string, lease time.Duration, limit int) (claimed []batch.Delivery, err error) {
+func (s *Store) ClaimDeliveries(ctx context.Context, owner, endpoint string, lease time.Duration, limit int, busy []string) (claimed []batch.Delivery, err error) {
+	exclude, err := json.Marshal(append([]string{}, busy...)) // not null
+	if err != nil {
+		return nil, fmt.Errorf("writing tenants: %w", err)
+	}
 	err = s.write(ctx, "claiming webhook deliveries", func(t *tx) error {
-		claimed, err = all(ctx, t, claimDeliveries, store.ScanDelivery, owner, store.LeaseEnd(t.now, lease), endpoint, store.Micros(t.now), store.LimitOf(limit))
+		claimed, err = all(ctx, t, claimDeliveries, store.ScanDelivery, owner, store.LeaseEnd(t.now, lease), endpoint, store.Micros(t.now), store.LimitOf(limit), string(exclude))
 		store.ClaimedAt(claimed, t.now)
 		return err
 	})

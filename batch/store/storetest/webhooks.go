@@ -37,9 +37,20 @@ func (e *env) claimDelivery(endpoint string) batch.Delivery {
 
 func (e *env) claimDeliveries(endpoint string) []batch.Delivery {
 	e.Helper()
-	all, err := e.s.ClaimDeliveries(e.Context(), "gateway", endpoint, lease, 100)
+	all, err := e.s.ClaimDeliveries(e.Context(), "gateway", endpoint, lease, 100, nil)
 	e.ok(err)
 	return all
+}
+
+// claimedTenants claims deliveries except those of busy tenants, and returns their tenants.
+func (e *env) claimedTenants(endpoint string, limit int, busy ...string) (tenants []string) {
+	e.Helper()
+	all, err := e.s.ClaimDeliveries(e.Context(), "gateway", endpoint, lease, limit, busy)
+	e.ok(err)
+	for _, d := range all {
+		tenants = append(tenants, d.Tenant)
+	}
+	return tenants
 }
 
 // deliveries lists deliveries as "batch event endpoint url", sorted.
@@ -105,6 +116,17 @@ var webhookTests = []test{
 		if d.Age < time.Minute || d.Age > lease || d.Attempts != 1 || d.State != batch.DeliveryPending || d.Tenant != tenant || d.Event != batch.Completed {
 			e.Fatalf("delivery is %+v", d)
 		}
+	}},
+	{"deliveries of busy tenants are not claimed", func(e *env) {
+		e.target("all", batch.AllTenants, batch.Completed)
+		for range 3 {
+			e.completed(nil)
+		}
+		e.completed(func(b *batch.NewBatch) { b.Tenant = rival })
+		equal(e, "claimed without both", e.claimedTenants("all", 10, tenant, rival), nil)
+		equal(e, "claimed without one", e.claimedTenants("all", 10, tenant), []string{rival})
+		equal(e, "claimed without another", e.claimedTenants("all", 2, rival), []string{tenant, tenant})
+		equal(e, "claimed at last", e.claimedTenants("all", 10), []string{tenant})
 	}},
 	{"targets are of a tenant and of events", func(e *env) {
 		e.target("all", batch.AllTenants, batch.Completed)
@@ -248,7 +270,7 @@ var webhookTests = []test{
 		for i := range got {
 			wg.Go(func() {
 				for {
-					claimed, err := e.s.ClaimDeliveries(e.Context(), "gateway", "hook", lease, 2)
+					claimed, err := e.s.ClaimDeliveries(e.Context(), "gateway", "hook", lease, 2, nil)
 					if err != nil || len(claimed) == 0 {
 						errs[i] = err
 						return
