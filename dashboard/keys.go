@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -152,10 +151,18 @@ func keyRow(k access.Key, now time.Time) templates.KeyRow {
 	}
 	for _, f := range k.Limits.Fields() {
 		if *f.Value > 0 {
-			row.Limits = append(row.Limits, templates.KeyLimit{Name: f.Name, Value: *f.Value})
+			row.Limits = append(row.Limits, templates.KeyLimit{Name: f.Name, Value: limitText(f)})
 		}
 	}
 	return row
+}
+
+// limitText returns the value of a limit for readers.
+func limitText(f access.LimitField) string {
+	if f.Money {
+		return f.String()
+	}
+	return templates.Count(*f.Value)
 }
 
 func (d *Dashboard) newKey(w http.ResponseWriter, r *http.Request) error {
@@ -256,8 +263,8 @@ func (d *Dashboard) newKeyOf(r *http.Request, f templates.KeyForm) (n access.New
 		if text == "" {
 			continue
 		}
-		if *l.Value, err = strconv.ParseInt(text, 10, 64); err != nil || *l.Value < 1 {
-			return n, refuse(http.StatusBadRequest, "The limit of %s must be a whole number from 1 to %d, or empty.", strings.ReplaceAll(l.Name, "_", " "), int64(access.MaxLimit))
+		if err := l.Parse(text); err != nil {
+			return n, refuse(http.StatusBadRequest, "%s.", err)
 		}
 	}
 	_, end, ok := dayIn(f.Expires, d.site(r, "", "").Zone)

@@ -24,7 +24,7 @@ func TestKeyIsShownOnce(t *testing.T) {
 		t.Fatal("the form has no id")
 	}
 	send := func() *httptest.ResponseRecorder {
-		return h.post("/keys", "once", form[1], "name", "ci", "tenant", "team-a", "scope", "live", "models", "m1\r\n\r\n m2 \r\nm1", "requests_per_minute", "60", "expires", "2026-11-30")
+		return h.post("/keys", "once", form[1], "name", "ci", "tenant", "team-a", "scope", "live", "models", "m1\r\n\r\n m2 \r\nm1", "requests_per_minute", "60", "cost_per_month", "12.5", "expires", "2026-11-30")
 	}
 	made := send()
 	if made.Code != http.StatusOK || strings.Count(made.Body.String(), dashboardtest.Secret(1)) != 1 || made.Header().Get("Cache-Control") != "no-store" {
@@ -34,7 +34,7 @@ func TestKeyIsShownOnce(t *testing.T) {
 		t.Errorf("the form sent again: got %d, want 409 without a secret:\n%s", again.Code, again.Body)
 	}
 	list := h.page("/keys")
-	for _, want := range []string{"key_" + form[1], "team-a", "m1, m2", "requests per minute 60", "Dec 1"} {
+	for _, want := range []string{"key_" + form[1], "team-a", "m1, m2", "requests per minute 60", "cost per month 12.5", "Dec 1"} {
 		if !strings.Contains(list, want) {
 			t.Errorf("the list has no %q", want)
 		}

@@ -43,7 +43,7 @@ func (k KeyRow) models() string {
 // KeyLimit is a limit of a key.
 type KeyLimit struct {
 	Name  string
-	Value int64
+	Value string
 }
 
 // KeyForm is the model of the form for a new key, with the values that were sent.
