@@ -56,12 +56,12 @@ func NewUsageTable(q UsageTableQuery, report UsageReport, keys map[string]string
 
 // WriteCSV writes the rows with a header.
 func (t *UsageTable) WriteCSV(w io.Writer) error {
-	var names []string
+	counts := []string{"requests", "failed_requests", "input_tokens", "cached_input_tokens", "output_tokens", "total_tokens", "cost", "currency", "unpriced_requests"}
+	names := make([]string, 0, len(t.Columns)+len(counts))
 	for _, c := range t.Columns {
 		names = append(names, c.Name)
 	}
-	out := csvtable.NewWriter(w, append(names,
-		"requests", "failed_requests", "input_tokens", "cached_input_tokens", "output_tokens", "total_tokens", "cost", "currency", "unpriced_requests")...)
+	out := csvtable.NewWriter(w, append(names, counts...)...)
 	var cells []any
 	for i := range t.Rows {
 		r := &t.Rows[i]

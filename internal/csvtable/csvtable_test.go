@@ -20,9 +20,9 @@ func TestWriter(t *testing.T) {
 	}
 }
 
-type failingWriter struct{ error }
+type failingWriter struct{ err error }
 
-func (w failingWriter) Write([]byte) (int, error) { return 0, w.error }
+func (w failingWriter) Write([]byte) (int, error) { return 0, w.err }
 
 func TestFlushReturnsErrors(t *testing.T) {
 	failed := errors.New("connection closed")
