@@ -338,7 +338,9 @@ func TestServersComeLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	sims := tidegatetest.StartSims(t, 1)
-	g := tidegatetest.Run(t, s.settings(sims, inFlight))
+	settings := s.settings(sims, inFlight)
+	settings.App += "\nauth off" // otherwise clients wait until it knows whether keys are required
+	g := tidegatetest.Run(t, settings)
 	body := tidegatetest.ChatBody(t, "hello", false)
 	if l := g.Chat(t.Context(), body, nil); l.Check(body, false) != nil {
 		t.Errorf("live: %+v", l)
