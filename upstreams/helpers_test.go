@@ -229,6 +229,23 @@ func startPool(t *testing.T, cfg Config) *Pool {
 	return p
 }
 
+// probedPool starts a pool without its prober, so that nothing but the test changes what
+// probes find. Each upstream is probed once.
+func probedPool(t *testing.T, cfg Config) *Pool {
+	t.Helper()
+	p := NewPool(zap.NewNop())
+	if err := p.Apply(cfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	for _, u := range p.now.Load().upstreams {
+		if ok, _ := p.probe(t.Context(), p.now.Load(), u, true); !ok {
+			t.Fatalf("%s does not come up", u.url)
+		}
+	}
+	return p
+}
+
 func count(p *Pool, state State) int {
 	n := 0
 	for _, u := range p.Status() {

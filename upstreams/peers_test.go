@@ -120,7 +120,7 @@ func TestSlots(t *testing.T) {
 // to have work leaves the others their part.
 func TestFoundLimitIsShared(t *testing.T) {
 	f := newFake(t)
-	p := startPool(t, calm(f.URL))
+	p := probedPool(t, calm(f.URL))
 	for _, c := range []struct {
 		found int64
 		peers int
@@ -151,7 +151,7 @@ func TestOthersIdle(t *testing.T) {
 	f, h := newFake(t), newFake(t)
 	cfg := calm(f.URL, h.URL)
 	cfg.Upstreams[0].MaxNumSeqs, cfg.Upstreams[1].MaxNumSeqs, cfg.BatchShare = 40, 40, .75
-	p := startPool(t, cfg) // 30 slots on each; 10 for each of three gateways
+	p := probedPool(t, cfg) // 30 slots on each; 10 for each of three gateways
 	for _, c := range []struct {
 		name  string
 		found int64 // how many requests each server should have, as was found

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-
-	"go.uber.org/zap"
 )
 
 // queueing is a server that runs some requests and lets the others wait, in order of
@@ -45,16 +43,8 @@ func newQueueing(t *testing.T) *queueing {
 // the others wait, among them a flex request.
 func TestWaitingLinesAreWithdrawn(t *testing.T) {
 	q := newQueueing(t)
-	p := NewPool(zap.NewNop())
-	if err := p.Apply(calm(q.URL)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Close)
-	// The test is the prober: nothing else takes samples.
+	p := probedPool(t, calm(q.URL)) // the test is the prober: nothing else takes samples
 	u := p.now.Load().upstreams[0]
-	if ok, _ := p.probe(t.Context(), p.now.Load(), u, true); !ok {
-		t.Fatal("the server does not come up")
-	}
 	g := newGateway(t, p)
 	const lines, waiting = 10, 6 // waiting: beside the flex request, which is the last but one
 	results := make(chan error, lines)
