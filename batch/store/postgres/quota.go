@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"sync"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/store"
@@ -14,13 +15,26 @@ var (
 	pendingUploads = declare(`SELECT count(*) FROM uploads WHERE ($1 = '' OR tenant = $1) AND status = 'pending' AND expires_at > $2`)
 )
 
+// storageLock returns a function that acquires the lock of what is stored, when it is called
+// first.
+func (t *tx) storageLock(ctx context.Context) func() error {
+	return sync.OnceValue(func() error {
+		_, err := one(ctx, t, store.Value[int64], lockStorage)
+		return err
+	})
+}
+
 // admit returns a *batch.QuotaError if contents of a tenant exceed a quota.
 func (t *tx) admit(ctx context.Context, q batch.Quota, tenant string, added batch.Stored) error {
+	if added.Bytes <= 0 && added.Files <= 0 {
+		return nil
+	}
+	lock := t.storageLock(ctx)
 	for _, limit := range store.StorageLimits(q, tenant) {
-		if limit.Bytes == 0 && limit.Files == 0 || added.Bytes <= 0 && added.Files <= 0 {
+		if limit.Bytes == 0 && limit.Files == 0 {
 			continue
 		}
-		if _, err := one(ctx, t, store.Value[int64], lockStorage); err != nil {
+		if err := lock(); err != nil {
 			return err
 		}
 		uses, err := t.storage(ctx, limit.Tenant)
@@ -36,11 +50,12 @@ func (t *tx) admit(ctx context.Context, q batch.Quota, tenant string, added batc
 
 // admitUpload returns a *batch.QuotaError if an upload exceeds a quota.
 func (t *tx) admitUpload(ctx context.Context, q batch.Quota, u batch.Upload) error {
+	lock := t.storageLock(ctx)
 	for _, limit := range store.StorageLimits(q, u.Tenant) {
 		if limit.Uploads == 0 {
 			continue
 		}
-		if _, err := one(ctx, t, store.Value[int64], lockStorage); err != nil {
+		if err := lock(); err != nil {
 			return err
 		}
 		tenant := limit.Tenant
