@@ -79,6 +79,7 @@ var (
 	descPreempts = prometheus.NewDesc("tidegate_upstream_preemptions_total", "Preemptions that the upstream reports since its start: requests that it interrupted and computed again.", []string{"upstream"}, nil)
 	descRequests = prometheus.NewDesc("tidegate_upstream_requests_total", "Attempts at the upstream.", []string{"upstream", "class"}, nil)
 	descFailures = prometheus.NewDesc("tidegate_upstream_failures_total", "Attempts at the upstream without an answer, with an incomplete answer, or with status 429 or 5xx.", []string{"upstream", "class"}, nil)
+	descWithdraw = prometheus.NewDesc("tidegate_upstream_lines_withdrawn_total", "Batch lines that were cancelled because they waited in the upstream; they run later.", []string{"upstream"}, nil)
 	descRetries  = prometheus.NewDesc("tidegate_live_retries_total", "Retries of live requests on another upstream.", nil, nil)
 	descServers  = prometheus.NewDesc("tidegate_model_servers", "Upstreams that have the model.", []string{"model"}, nil)
 	descAvail    = prometheus.NewDesc("tidegate_model_servers_available", "Upstreams that take requests for the model and are not suspect.", []string{"model"}, nil)
@@ -97,7 +98,7 @@ var (
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descUp, descState, descInFlight, descLimit, descFound, descRunning, descWaiting, descKVCache, descPreempts, descRequests, descFailures, descRetries, descLive,
+		descUp, descState, descInFlight, descLimit, descFound, descRunning, descWaiting, descKVCache, descPreempts, descRequests, descFailures, descWithdraw, descRetries, descLive,
 		descServers, descAvail, descProblem, descAsked, descRefused,
 		descBodyMemory, descBodyLimit, descBodyShort,
 	} {
@@ -132,6 +133,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 			counter(descRequests, u.requests[class].Load(), u.url, class.String())
 			counter(descFailures, u.failures[class].Load(), u.url, class.String())
 		}
+		counter(descWithdraw, u.withdrawn.Load(), u.url)
 	}
 	for _, u := range m.pool.Status() {
 		gauge(descUp, number(u.State == StateUp || u.State == StateBusy), u.URL)

@@ -68,8 +68,10 @@ type upstream struct {
 
 	requests [2]atomic.Int64 // by Class, dispatched so far
 	failures [2]atomic.Int64 // by Class, of those
-	flights  flights
-	wake     chan struct{} // cap 1: probe soon
+
+	withdrawn atomic.Int64 // batch lines that waited in the server and were cancelled
+	flights   flights
+	wake      chan struct{} // cap 1: probe soon
 
 	telemetry    telemetry
 	limiter      limiter      // used by the prober alone

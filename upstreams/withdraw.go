@@ -27,7 +27,8 @@ func waitingLines(s loadSample) int {
 
 // withdraw cancels the batch lines that wait in a server that is full: the ones that were
 // sent last, because vLLM runs requests in order of arrival. They use up no retry and run
-// later. The next live request would wait behind them.
+// later. The next live request would wait behind them. A line that the server begins
+// just before loses what was computed of it.
 func (p *Pool) withdraw(u *upstream, s loadSample) {
 	n := waitingLines(s)
 	if n == 0 {
@@ -35,6 +36,7 @@ func (p *Pool) withdraw(u *upstream, s loadSample) {
 	}
 	u.limiter.stale = s.at.Add(withdrawPause)
 	n = u.flights.withdraw(n)
+	u.withdrawn.Add(int64(n))
 	u.pace.beginAgain(u.age())
 	p.log.Debug("batch lines that waited in an upstream were withdrawn", zap.String("upstream", u.url), zap.Int("lines", n))
 }

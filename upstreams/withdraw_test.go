@@ -85,6 +85,9 @@ func TestWaitingLinesAreWithdrawn(t *testing.T) {
 			t.Errorf("got %+v, want an error that uses up no retry", send)
 		}
 	}
+	if n := u.withdrawn.Load(); n != waiting {
+		t.Errorf("%d withdrawn lines were counted, want %d", n, waiting)
+	}
 	if n := u.failures[Batch].Load(); n != 0 {
 		t.Errorf("%d failures of the server were counted, want none", n)
 	}

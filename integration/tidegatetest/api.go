@@ -130,7 +130,11 @@ func (g *Gateway) Metric(tb testing.TB, name string) float64 {
 // FindMetric is Metric for a metric that may be absent.
 func (g *Gateway) FindMetric(tb testing.TB, name string) (n float64, ok bool) {
 	tb.Helper()
-	answer, err := http.Get("http://" + g.Admin + "/metrics")
+	address := g.URL
+	if g.Admin != "" {
+		address = "http://" + g.Admin
+	}
+	answer, err := http.Get(address + "/metrics")
 	if err != nil {
 		tb.Fatal(err)
 	}
