@@ -6,8 +6,8 @@ import (
 )
 
 // bucket is a token bucket: full it has the whole limit, and it is refilled at that rate.
-// Its level is negative after a request that was larger than estimated, or larger than the
-// bucket.
+// Its level is negative after a request for more than it had, or that used more than was
+// estimated.
 type bucket struct {
 	level float64
 	at    time.Time // of level; zero for a new bucket, which is full
@@ -26,10 +26,12 @@ func (b *bucket) fill(capacity float64, per time.Duration, now time.Time) {
 	b.level, b.at = min(b.level, capacity), now
 }
 
-// wait returns how long it takes until n can be taken, 0 if it can be taken now. A full
-// bucket has enough for any request, so that none is impossible.
+// wait returns how long it takes until a request for n can be admitted, 0 if it can be
+// admitted now. One unit is enough for a request of any size, which takes the bucket into
+// debt: a request that had to wait for its whole size would find only what smaller ones
+// leave, and never enough. A bucket for less than one unit is enough when it is full.
 func (b *bucket) wait(n, capacity float64, per time.Duration) time.Duration {
-	missing := min(n, capacity) - b.level
+	missing := min(n, 1, capacity) - b.level
 	if missing <= tolerance*max(1, capacity) {
 		return 0
 	}
