@@ -47,8 +47,9 @@ func (id Identity) Equal(other Identity) bool {
 	return id.KeyID == other.KeyID && id.Tenant == other.Tenant
 }
 
-// ErrMoreRights reports that a key would have more rights than the client that makes it.
-var ErrMoreRights = errors.New("a key cannot have more rights than the key that makes it")
+// ErrMoreRights reports that a key would have more rights than the client that makes or
+// changes it.
+var ErrMoreRights = errors.New("a key cannot have more rights than the key that makes or changes it")
 
 // Covers returns an error if a key has a right that the client does not have.
 func (id Identity) Covers(k Key) error {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/tidegate/tidegate/internal/limitname"
 	"github.com/tidegate/tidegate/internal/money"
 )
 
@@ -50,14 +51,14 @@ func (f LimitField) Parse(text string) error {
 	if f.Money {
 		amount, err := money.Parse(text)
 		if err != nil || amount <= 0 || amount > MaxCost {
-			return fmt.Errorf("%s must be an amount up to %s with at most nine decimals, not %q", f.Name, MaxCost, text)
+			return fmt.Errorf("%s must be an amount up to %s with at most nine decimals, not %.40q", f.Name, MaxCost, text)
 		}
 		*f.Value = int64(amount)
 		return nil
 	}
 	n, err := strconv.ParseUint(text, 10, 63)
 	if err != nil || n < 1 || n > MaxLimit {
-		return fmt.Errorf("%s must be a whole number from 1 to %d, not %q", f.Name, int64(MaxLimit), text)
+		return fmt.Errorf("%s must be a whole number from 1 to %d, not %.40q", f.Name, int64(MaxLimit), text)
 	}
 	*f.Value = int64(n)
 	return nil
@@ -65,16 +66,15 @@ func (f LimitField) Parse(text string) error {
 
 // Fields returns all limits, in the order of the documentation.
 func (l *Limits) Fields() []LimitField {
-	return []LimitField{
-		{Name: "requests_per_minute", Value: &l.RequestsPerMinute},
-		{Name: "tokens_per_minute", Value: &l.TokensPerMinute},
-		{Name: "requests_in_flight", Value: &l.RequestsInFlight},
-		{Name: "lines_queued", Value: &l.LinesQueued},
-		{Name: "tokens_queued", Value: &l.TokensQueued},
-		{Name: "batches_per_hour", Value: &l.BatchesPerHour},
-		{Name: "tokens_per_month", Value: &l.TokensPerMonth},
-		{Name: "cost_per_month", Value: (*int64)(&l.CostPerMonth), Money: true},
+	values := [len(limitname.All)]*int64{
+		&l.RequestsPerMinute, &l.TokensPerMinute, &l.RequestsInFlight, &l.LinesQueued, &l.TokensQueued, &l.BatchesPerHour,
+		&l.TokensPerMonth, (*int64)(&l.CostPerMonth),
 	}
+	fields := make([]LimitField, len(values))
+	for i, name := range limitname.All {
+		fields[i] = LimitField{Name: name.Word, Value: values[i], Money: name.Money}
+	}
+	return fields
 }
 
 // MaxLimit is the largest value of a limit.

@@ -33,6 +33,7 @@ const (
 	AuditKeyCreate     AuditAction = "key.create"
 	AuditKeyRevoke     AuditAction = "key.revoke"
 	AuditKeyRotate     AuditAction = "key.rotate"
+	AuditKeyLimits     AuditAction = "key.limits"
 	AuditFileDelete    AuditAction = "file.delete"
 	AuditBatchCancel   AuditAction = "batch.cancel"
 	AuditBatchDelete   AuditAction = "batch.delete"

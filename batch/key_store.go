@@ -39,4 +39,9 @@ type KeyStore interface {
 	// RotateKey replaces the hash of a key; the previous one is accepted for overlap. It
 	// returns ErrConflict for a key that is revoked or expired.
 	RotateKey(ctx context.Context, id string, hash access.Hash, overlap time.Duration) (access.Key, error)
+	// ChangeKeyLimits replaces the limits of a key by those that change returns for the
+	// present ones, and returns the key. change is called in the transaction, perhaps several
+	// times; its error is returned and nothing is changed. A key that has these limits already
+	// is returned unchanged. It returns ErrConflict for a key that is revoked or expired.
+	ChangeKeyLimits(ctx context.Context, id string, change func(access.Limits) (access.Limits, error)) (access.Key, error)
 }

@@ -54,6 +54,7 @@ func TestAudit(t *testing.T) {
 	do("DELETE", "/v1/files/"+file, "", 404, as("batch")...)
 	_, made := g.keys(t, "admin-secret", "", `{"name":"=nightly","scopes":["read"]}`)
 	g.keys(t, "admin-secret", "/"+made.ID+"/rotate", `{}`)
+	g.keys(t, "admin-secret", "/"+made.ID+"/limits", `{"requests_per_minute":60}`)
 	g.keys(t, "admin-secret", "/"+made.ID+"/revoke", "")
 	do("POST", "/upstreams/drain", `{"url":"`+url+`"}`, 200, as("operate", "Content-Type", "application/json")...)
 	if status, _ := admin(t, "POST", "/tidegate/upstreams/undrain?url="+url, ""); status != 200 {
@@ -74,6 +75,7 @@ func TestAudit(t *testing.T) {
 		"file.delete | done | " + file + " | team-a | batch | cli | ",
 		"key.create | done | " + made.ID + " | team-a | admin | api | name =nightly, scopes read",
 		"key.rotate | done | " + made.ID + " | team-a | admin | api | name =nightly, the previous key is accepted for 0s",
+		"key.limits | done | " + made.ID + " | team-a | admin | api | name =nightly, requests_per_minute 60 instead of none",
 		"key.revoke | done | " + made.ID + " | team-a | admin | api | name =nightly",
 		"server.drain | done | " + url + " |  | operate | api | ",
 		"server.undrain | done | " + url + " |  | - | admin | ",

@@ -24,7 +24,7 @@ func init() {
 		{"sim", "[--listen <addr>] [--model <name>] [--ttft <duration>] [--fault <kind>=<rate>]", "Runs a simulated vLLM server", cli.SimCommand},
 		{"batch", "submit|list|show|wait|results|lines|line|estimate|pause|resume|priority|retry|cancel|delete|receipt|verify", "Works with batches on a running gateway", cli.BatchCommand},
 		{"files", "list|upload|download|delete", "Works with files on a running gateway", cli.FilesCommand},
-		{"keys", "create|list|revoke|rotate", "Manages API keys of a running gateway", cli.KeysCommand},
+		{"keys", "create|list|limits|revoke|rotate", "Manages API keys of a running gateway", cli.KeysCommand},
 		{"audit", "[--since <time>] [--until <time>] [--limit <count>] [--json]", "Lists who changed what on a running gateway", cli.AuditCommand},
 		{"models", "[--server <url>] [--json]", "Lists the models of a running gateway", cli.ModelsCommand},
 		{"upstreams", "[--server <url>] [--json]", "Lists the servers of a running gateway", cli.UpstreamsCommand},

@@ -130,6 +130,32 @@ func (s keyService) Rotate(ctx context.Context, id string, overlap time.Duration
 	return k, secret, nil
 }
 
+// ChangeLimits changes some limits of a key, and returns it. It is refused if the key would
+// then have more rights than that of the client.
+func (s keyService) ChangeLimits(ctx context.Context, id string, change access.LimitsChange) (access.Key, error) {
+	if len(change) == 0 {
+		return access.Key{}, openai.InvalidRequest("", "invalid_value", "Name at least one limit to change.")
+	}
+	k, err := s.Key(ctx, id)
+	if err != nil {
+		return access.Key{}, err
+	}
+	client := access.From(ctx)
+	k, err = s.store().ChangeKeyLimits(ctx, id, func(before access.Limits) (access.Limits, error) {
+		after := k
+		after.Limits = change.Apply(before)
+		if err := after.Limits.Check(); err != nil {
+			return before, openai.InvalidRequest("", "invalid_value", "%s.", err)
+		}
+		return after.Limits, keyError(client.Covers(after))
+	})
+	if err != nil {
+		return access.Key{}, keyError(err)
+	}
+	s.changed(ctx, "limits", k)
+	return k, nil
+}
+
 func (s keyService) store() batch.Store { return s.app.runtime.engine.Store() }
 
 // changed logs a change, and applies it on this gateway at once. If that fails, the

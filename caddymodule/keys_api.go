@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"net/http"
 	"regexp"
 	"strings"
@@ -63,10 +64,10 @@ func objectOf(k access.Key, secret string) keyObject {
 	return o
 }
 
-var keyPath = regexp.MustCompile(`^/v1/keys(?:/(key_[A-Za-z0-9]{1,64})(?:/(revoke|rotate))?)?$`)
+var keyPath = regexp.MustCompile(`^/v1/keys(?:/(key_[A-Za-z0-9]{1,64})(?:/(revoke|rotate|limits))?)?$`)
 
 // manageKeys serves /v1/keys: GET lists and POST makes keys, GET /v1/keys/{id} returns
-// one, and POST /v1/keys/{id}/revoke and /rotate change it.
+// one, and POST /v1/keys/{id}/revoke, /rotate and /limits change it.
 func (h *APIHandler) manageKeys(w http.ResponseWriter, r *http.Request, path string) {
 	w.Header().Set("Cache-Control", "no-store")
 	at := keyPath.FindStringSubmatch(strings.TrimSuffix(path, "/"))
@@ -96,6 +97,8 @@ func (h *APIHandler) manageKeys(w http.ResponseWriter, r *http.Request, path str
 		answer, err = h.revokeKey(r, id)
 	case r.Method == http.MethodPost && action == "rotate":
 		answer, err = h.rotateKey(w, r, id)
+	case r.Method == http.MethodPost && action == "limits":
+		answer, err = h.limitKey(w, r, id)
 	default:
 		w.Header().Set("Allow", allowed)
 		err = openai.MethodNotAllowed(r.Method, r.URL.Path)
@@ -149,6 +152,19 @@ func (h *APIHandler) rotateKey(w http.ResponseWriter, r *http.Request, id string
 	}
 	k, secret, err := h.keys().Rotate(r.Context(), id, time.Duration(request.OverlapSeconds)*time.Second)
 	return objectOf(k, secret), err
+}
+
+func (h *APIHandler) limitKey(w http.ResponseWriter, r *http.Request, id string) (keyObject, error) {
+	var members map[string]json.RawMessage
+	if err := readObject(w, r, &members); err != nil {
+		return keyObject{}, err
+	}
+	change, err := access.ParseLimitsChange(members)
+	if err != nil {
+		return keyObject{}, openai.InvalidRequest("", "invalid_value", "%s.", err)
+	}
+	k, err := h.keys().ChangeLimits(r.Context(), id, change)
+	return objectOf(k, ""), err
 }
 
 func (h *APIHandler) keys() keyService { return keyService{h.app} }

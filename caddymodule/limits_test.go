@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -71,4 +72,84 @@ func TestPeersShareLimits(t *testing.T) {
 			t.Errorf("with two peers: got %d left, want 20", left)
 		}
 	}
+}
+
+// Limits of a key are changed while it is used: the change is merged, what was used counts,
+// nothing in flight ends, and each refusal names its reason. It finds a change that drops
+// other limits, that renews what is used, that gives a key more than its administrator has,
+// and one that the gateway applies only after a restart.
+func TestChangedKeyLimits(t *testing.T) {
+	_, url := newSim(t)
+	g := newGateway(t, url)
+	teamKeys(t, &g.app)
+	g.runAll(t)
+	_, k := g.keys(t, "admin-secret", "", `{"name":"limited","limits":{"requests_per_minute":1,"lines_queued":5}}`)
+	const chat = `{"model":"` + model + `","messages":[{"role":"user","content":"hi"}]}`
+	use := func(when string, statuses ...int) {
+		t.Helper()
+		for i, want := range statuses {
+			if a := g.ask(t, "POST", "/v1/chat/completions", chat, "Authorization", "Bearer "+k.Key); a.status != want {
+				t.Errorf("%s, request %d: got %d %s, want %d", when, i, a.status, a.body, want)
+			}
+		}
+	}
+	change := func(key, body string, status int, want string) {
+		t.Helper()
+		a := g.ask(t, "POST", "/v1/keys/"+k.ID+"/limits", body, "Authorization", "Bearer "+key, "Content-Type", "application/json")
+		if a.status != status || !strings.Contains(a.body, want) {
+			t.Errorf("%s: got %d %s, want %d and %s", body, a.status, a.body, status, want)
+		}
+	}
+	use("at first", 200, 429)
+	change("admin-secret", `{"requests_per_minute":3}`, 200, `"limits":{"requests_per_minute":3,"lines_queued":5}`)
+	use("with two more", 200, 200, 429)
+	change("admin-secret", `{"requests_per_minute":0,"tokens_per_month":1}`, 200, `"limits":{"lines_queued":5,"tokens_per_month":1}`)
+	use("with a budget below what is used", 429)
+	change("admin-secret", `{"tokens_per_month":null}`, 200, `"limits":{"lines_queued":5}`)
+	use("without a limit", 200, 200)
+
+	for body, want := range map[string]string{
+		``: "Name at least one limit", `{}`: "Name at least one limit", `null`: "Name at least one limit", `[]`: "could not parse", `{"rpm":1}`: "limits are: requests_per_minute",
+		`{"lines_queued":-1}`: "whole number", `{"lines_queued":1e30}`: "whole number", `{"lines_queued":9,"cost_per_month":1e9}`: "cost_per_month must be an amount",
+	} {
+		change("admin-secret", body, 400, want)
+	}
+	change("admin-secret", `{"lines_queued":"`+strings.Repeat("9", maxObject)+`"}`, 400, "could not parse")
+	change("batch-secret", `{"lines_queued":1}`, 403, "missing_scope")
+	_, slow := g.keys(t, "admin-secret", "", `{"name":"slow","scopes":["admin"],"limits":{"requests_per_minute":5}}`)
+	change(slow.Key, `{"lines_queued":1}`, 403, "more_rights")
+	change(slow.Key, `{"requests_per_minute":6}`, 403, "more_rights")
+	change(slow.Key, `{"requests_per_minute":5}`, 200, `"limits":{"requests_per_minute":5,"lines_queued":5}`)
+	change(slow.Key, `{"requests_per_minute":0}`, 403, "more_rights")
+	if a, _ := g.keys(t, slow.Key, "/"+slow.ID+"/limits", `{"requests_per_minute":6}`); a.status != 403 {
+		t.Errorf("the own limit: got %d %s, want 403", a.status, a.body)
+	}
+	if a := g.ask(t, "GET", "/v1/keys/"+k.ID+"/limits", "", bearer("admin")...); a.status != 405 {
+		t.Errorf("GET: got %d %s, want 405", a.status, a.body)
+	}
+	for _, id := range []string{"static/admin", "key_none", "static%2Fadmin"} {
+		if a := g.ask(t, "POST", "/v1/keys/"+id+"/limits", `{"lines_queued":1}`, append(bearer("admin"), "Content-Type", "application/json")...); a.status != 404 {
+			t.Errorf("%s: got %d %s, want 404", id, a.status, a.body)
+		}
+	}
+
+	var all sync.WaitGroup
+	for _, l := range new(access.Limits).Fields() {
+		all.Go(func() {
+			if a, _ := g.keys(t, "admin-secret", "/"+k.ID+"/limits", `{"`+l.Name+`":1000}`); a.status != 200 {
+				t.Errorf("%s at the same time as others: got %d %s", l.Name, a.status, a.body)
+			}
+		})
+	}
+	all.Wait()
+	a := g.ask(t, "GET", "/v1/keys/"+k.ID, "", bearer("admin")...)
+	for _, l := range new(access.Limits).Fields() {
+		if !strings.Contains(a.body, `"`+l.Name+`":1000`) {
+			t.Errorf("after changes at the same time: got %s, want %s", a.body, l.Name)
+		}
+	}
+	if a, _ := g.keys(t, "admin-secret", "/"+k.ID+"/revoke", ""); a.status != 200 {
+		t.Fatalf("revoked: %d %s", a.status, a.body)
+	}
+	change("admin-secret", `{"lines_queued":1}`, 409, "The key is revoked or has expired.")
 }

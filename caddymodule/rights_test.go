@@ -67,7 +67,7 @@ func allRoutes(t *testing.T) (all []guarded) {
 	for _, rt := range dashboard.Routes() {
 		all = append(all, guarded{rt.Method, defaultDashboard + rt.Path, rt.Scope})
 	}
-	for _, rt := range []guarded{{"GET", "/v1/keys", ""}, {"POST", "/v1/keys", ""}, {"GET", "/v1/keys/key_x", ""}, {"POST", "/v1/keys/key_x/revoke", ""}, {"POST", "/v1/keys/key_x/rotate", ""}} {
+	for _, rt := range []guarded{{"GET", "/v1/keys", ""}, {"POST", "/v1/keys", ""}, {"GET", "/v1/keys/key_x", ""}, {"POST", "/v1/keys/key_x/revoke", ""}, {"POST", "/v1/keys/key_x/rotate", ""}, {"POST", "/v1/keys/key_x/limits", ""}} {
 		all = append(all, guarded{rt.method, rt.path, access.Admin})
 	}
 	if len(all) < 90 {

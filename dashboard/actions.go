@@ -23,6 +23,7 @@ var notices = map[string]string{
 	"uploaded":    "The file was stored and checked.",
 	"stored":      "The files were stored. Choose “new batch” in the row of one to check it and to create a batch.",
 	"draining":    "The server gets no new requests.",
+	"limits":      "The limits were changed. All gateways apply them within 5 s.",
 	"revoked":     "The key was revoked. All gateways refuse it within 5 s.",
 	"undrained":   "The server gets requests again.",
 }

@@ -90,7 +90,7 @@ func (h *harness) pages() []string {
 		"/new", "/new?file=" + files[0],
 		"/files", "/files?purpose=batch_output", "/files?after=" + files[20], "/files/" + files[0] + "/delete",
 		"/upstreams", "/upstreams/" + key, "/upstreams/" + key + "/drain", "/doctor", "/audit", "/audit?after=11",
-		"/keys", "/keys?show=all", "/keys/new", "/keys/key_00000000000000000000000000000001/rotate", "/keys/key_00000000000000000000000000000001/revoke",
+		"/keys", "/keys?show=all", "/keys/new", "/keys/key_00000000000000000000000000000001/limits", "/keys/key_00000000000000000000000000000001/rotate", "/keys/key_00000000000000000000000000000001/revoke",
 	}
 }
 

@@ -35,6 +35,8 @@ type Keys interface {
 	// Rotate replaces the secret of a key and returns the new one. The previous one is
 	// accepted for overlap.
 	Rotate(ctx context.Context, id string, overlap time.Duration) (k access.Key, secret string, err error)
+	// ChangeLimits changes some limits of a key.
+	ChangeLimits(ctx context.Context, id string, change access.LimitsChange) (access.Key, error)
 	// Revoke revokes a key. A revoked one is returned unchanged.
 	Revoke(ctx context.Context, id string) (access.Key, error)
 }
@@ -88,6 +90,7 @@ func (d *Dashboard) keyList(w http.ResponseWriter, r *http.Request) error {
 		row.Own = k.ID == client.KeyID
 		row.CanRevoke = k.RevokedAt.IsZero()
 		row.CanRotate = row.State == keyValid && client.Covers(k) == nil
+		row.CanLimit = row.State == keyValid && mayLimit(client, k)
 		v.Rows = append(v.Rows, row)
 	}
 	if after != "" {
@@ -312,11 +315,15 @@ func (d *Dashboard) askRotateKey(w http.ResponseWriter, r *http.Request) error {
 
 // keyQuestion returns what questions about a key have in common.
 func (d *Dashboard) keyQuestion(r *http.Request, s templates.Site, k access.Key) templates.Confirmation {
-	c := templates.Confirmation{Title: s.Title, Subject: fmt.Sprintf("%s (%s) of the tenant %s", k.Name, k.ID, k.Tenant), Back: s.To("keys")}
+	c := templates.Confirmation{Title: s.Title, Subject: keySubject(k), Back: s.To("keys")}
 	if k.ID == d.client(r).KeyID {
 		c.Text = append(c.Text, "This is the key that you are using now.")
 	}
 	return c
+}
+
+func keySubject(k access.Key) string {
+	return fmt.Sprintf("%s (%s) of the tenant %s", k.Name, k.ID, k.Tenant)
 }
 
 func (d *Dashboard) rotateKey(w http.ResponseWriter, r *http.Request) error {
@@ -332,6 +339,78 @@ func (d *Dashboard) rotateKey(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return d.showSecret(w, r, d.site(r, "Keys", "The key was replaced"), k, secret)
+}
+
+// mayLimit reports whether a client may change the limits of a key, to some values.
+func mayLimit(client access.Identity, k access.Key) bool {
+	k.Limits = client.Limits
+	return client.Covers(k) == nil
+}
+
+func (d *Dashboard) keyLimits(w http.ResponseWriter, r *http.Request) error {
+	k, err := d.source.Keys.Key(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	f := templates.KeyLimitsForm{}
+	for _, l := range k.Limits.Fields() {
+		value := ""
+		if *l.Value > 0 {
+			value = l.String()
+		}
+		f.Fields = append(f.Fields, templates.KeyLimitField{Name: l.Name, Value: value, Was: value})
+	}
+	return d.keyLimitsForm(w, r, http.StatusOK, k, f)
+}
+
+// keyLimitsForm answers with the form for the limits of a key, with the values of f.
+func (d *Dashboard) keyLimitsForm(w http.ResponseWriter, r *http.Request, status int, k access.Key, f templates.KeyLimitsForm) error {
+	s := d.site(r, "Keys", "Limits of an API key")
+	s.Path = "/keys/" + k.ID + "/limits" // to return to with GET
+	f.ID, f.Subject, f.Own = k.ID, keySubject(k), k.ID == d.client(r).KeyID
+	f.Changeable = keyState(k, s.Now) == keyValid
+	return d.render(w, r, status, templates.KeyLimitsPage(s, f))
+}
+
+func (d *Dashboard) changeKeyLimits(w http.ResponseWriter, r *http.Request) error {
+	if !d.form(w, r) {
+		return nil
+	}
+	k, err := d.source.Keys.Key(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	f, change, err := keyLimitsOf(r.PostForm)
+	if err == nil && len(change) > 0 {
+		_, err = d.source.Keys.ChangeLimits(r.Context(), k.ID, change)
+	}
+	if err != nil {
+		status, text := answerTo(err)
+		if status >= http.StatusInternalServerError {
+			return err
+		}
+		f.Wrong = text
+		return d.keyLimitsForm(w, r, status, k, f)
+	}
+	d.went(w, r, "limits", "keys")
+	return nil
+}
+
+// keyLimitsOf returns the form that was sent, and what it changes: only what differs from the
+// values when it was opened, so that a form does not undo another change.
+func keyLimitsOf(form url.Values) (f templates.KeyLimitsForm, change access.LimitsChange, err error) {
+	change = make(access.LimitsChange)
+	for _, l := range new(access.Limits).Fields() {
+		field := templates.KeyLimitField{Name: l.Name, Value: printable(strings.TrimSpace(form.Get(l.Name))), Was: printable(form.Get(templates.WasPrefix + l.Name))}
+		f.Fields = append(f.Fields, field)
+		if field.Value == field.Was {
+			continue
+		}
+		if wrong := change.Set(l.Name, field.Value); wrong != nil && err == nil {
+			err = refuse(http.StatusBadRequest, "%s.", wrong)
+		}
+	}
+	return f, change, err
 }
 
 func (d *Dashboard) askRevokeKey(w http.ResponseWriter, r *http.Request) error {

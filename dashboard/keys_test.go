@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -158,5 +159,65 @@ func TestKeysOfOthersCannotBeReplaced(t *testing.T) {
 	}
 	if !strings.Contains(page, "your current key") {
 		t.Error("the reader's key is not marked")
+	}
+}
+
+// TestKeyLimitsForm changes limits of a key by the form. It finds a form that overwrites
+// limits which were changed after it was opened, that does more when it is sent twice, that
+// loses what was entered, and one for a key that is revoked.
+func TestKeyLimitsForm(t *testing.T) {
+	h := build(t, nil)
+	const key = "/keys/key_00000000000000000000000000000001"
+	page := h.page(key + "/limits")
+	for _, want := range []string{`name="requests_per_minute" value="600"`, `name="was-requests_per_minute" value="600"`, `name="cost_per_month" value=""`, "nightly"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the form has no %s:\n%s", want, page)
+		}
+	}
+	opened := []string{"was-requests_per_minute", "600", "was-lines_queued", "2000000"}
+	send := func(pairs ...string) *httptest.ResponseRecorder {
+		return h.post(key+"/limits", append(pairs, opened...)...)
+	}
+	first := []string{"requests_per_minute", "600", "lines_queued", "", "cost_per_month", " 12.5 "}
+	for range 2 {
+		if w := send(first...); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/dashboard/keys?done=limits" {
+			t.Fatalf("got %d %s:\n%s", w.Code, w.Header().Get("Location"), w.Body)
+		}
+	}
+	if w := send("requests_per_minute", "0", "lines_queued", "2000000", "tokens_per_minute", "7"); w.Code != http.StatusSeeOther { // another reader's
+		t.Fatalf("got %d:\n%s", w.Code, w.Body)
+	}
+	if w := send("requests_per_minute", "600", "lines_queued", "2000000"); w.Code != http.StatusSeeOther {
+		t.Fatalf("without a change: got %d:\n%s", w.Code, w.Body)
+	}
+	const limits = "limits of key key_00000000000000000000000000000001 "
+	want := []string{limits + "cost_per_month 12500000000 lines_queued 0", limits + "cost_per_month 12500000000 lines_queued 0", limits + "requests_per_minute 0 tokens_per_minute 7"}
+	if got := h.Done(); !slices.Equal(got, want) {
+		t.Errorf("done: got %q, want %q", got, want)
+	}
+	list := h.page("/keys")
+	for _, want := range []string{"tokens per minute 7", "cost per month 12.5"} {
+		if !strings.Contains(list, want) {
+			t.Errorf("the list has no %q", want)
+		}
+	}
+	for name, value := range map[string]string{"requests_per_minute": "-1", "tokens_per_minute": "1e3", "lines_queued": "99999999999999999999", "cost_per_month": "a\x1bb"} {
+		w := send(name, value, "batches_per_hour", "<77>")
+		body := w.Body.String()
+		if w.Code != http.StatusBadRequest || !strings.Contains(body, `role="alert"`) || !strings.Contains(body, `name="batches_per_hour" value="&lt;77&gt;"`) || !strings.Contains(body, `name="was-requests_per_minute" value="600"`) || strings.ContainsRune(body, 0x1b) {
+			t.Errorf("%s %q: got %d, want 400 and the form with what was entered:\n%s", name, value, w.Code, body)
+		}
+	}
+	if w := h.post("/keys/key_none/limits", "requests_per_minute", "1"); w.Code != http.StatusNotFound {
+		t.Errorf("an unknown key: got %d, want 404", w.Code)
+	}
+	if w := h.post(key + "/revoke"); w.Code != http.StatusSeeOther {
+		t.Fatalf("revoked: got %d", w.Code)
+	}
+	if w := send(first...); w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), "The key is revoked or has expired.") || strings.Contains(w.Body.String(), "<button class=\"main\">") {
+		t.Errorf("a revoked key: got %d:\n%s", w.Code, w.Body)
+	}
+	if strings.Contains(h.page("/keys?show=all"), key+"/limits") {
+		t.Error("a revoked key has a form of limits")
 	}
 }

@@ -128,6 +128,8 @@ func (t *routeTable) fill() {
 	t.get(access.Admin, "/keys", d.keyList)
 	t.post(access.Admin, "/keys", d.createKey)
 	t.get(access.Admin, "/keys/new", d.newKey)
+	t.get(access.Admin, "/keys/{id}/limits", d.keyLimits)
+	t.post(access.Admin, "/keys/{id}/limits", d.changeKeyLimits)
 	t.get(access.Admin, "/keys/{id}/rotate", d.askRotateKey)
 	t.post(access.Admin, "/keys/{id}/rotate", d.rotateKey)
 	t.get(access.Admin, "/keys/{id}/revoke", d.askRevokeKey)

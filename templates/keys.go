@@ -29,6 +29,7 @@ type KeyRow struct {
 	PreviousUntil             time.Time // the secret before is accepted until then; zero: it is not
 	By                        string    // the key that made it, "" for a client without one
 	Own                       bool      // the reader uses it
+	CanLimit                  bool
 	CanRotate, CanRevoke      bool
 }
 
@@ -67,6 +68,25 @@ func (f KeyForm) anyLimit() bool {
 		}
 	}
 	return false
+}
+
+// KeyLimitsForm is the model of the form for the limits of a key.
+type KeyLimitsForm struct {
+	ID, Subject string
+	Own         bool // the reader uses the key
+	Changeable  bool // the key is neither revoked nor expired
+	Fields      []KeyLimitField
+	Wrong       string // why they were not changed
+}
+
+// WasPrefix begins the names of the fields with the values when the form was opened.
+const WasPrefix = "was-"
+
+// KeyLimitField is a limit in a form, "" for none.
+type KeyLimitField struct {
+	Name  string
+	Value string
+	Was   string // when the form was opened
 }
 
 // scopeTexts explain the scopes.

@@ -91,6 +91,7 @@ func addRate(list []rate, r rate, gateways int, now time.Time) []rate {
 		return list
 	}
 	r.capacity = float64(r.limit) / float64(gateways)
+	r.bucket.change(r.limit, gateways, r.per, now)
 	r.bucket.fill(r.capacity, r.per, now)
 	return append(list, r)
 }

@@ -10,7 +10,18 @@ import (
 // estimated.
 type bucket struct {
 	level float64
+	limit int64     // of all gateways together, of which level is what is left
 	at    time.Time // of level; zero for a new bucket, which is full
+}
+
+// change sets the limit. What was used of the one before counts: it is missing in the new
+// one, too. A limit that is not known before is this one.
+func (b *bucket) change(limit int64, gateways int, per time.Duration, now time.Time) {
+	if before := b.limit; before != 0 && before != limit && !b.at.IsZero() {
+		b.fill(float64(before)/float64(gateways), per, now)
+		b.level += float64(limit-before) / float64(gateways)
+	}
+	b.limit = limit
 }
 
 // fill adds what has become available since the last call. capacity is added in each per.

@@ -439,3 +439,67 @@ func TestQueueLimits(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
+
+// What was used of a limit counts when the limit is changed: a smaller one refuses requests
+// until it fits, a larger one admits the difference at once, and a change forth and back
+// renews nothing. It finds a bucket that keeps its level, which counts too little of a
+// smaller limit.
+func TestChangedRates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limits := access.Limits{RequestsPerMinute: 60}
+		l := New(nil)
+		l.Apply(Config{Keys: func(string) access.Limits { return limits }})
+		change := func(perMinute int64, want int, wait time.Duration) {
+			t.Helper()
+			limits.RequestsPerMinute = perMinute
+			n, r := admitAll(t, l, teamKey, 1)
+			if n != want || r == nil || r.Wait.Round(10*time.Millisecond) != wait {
+				t.Fatalf("%d per minute: got %d admitted and %+v, want %d, and then a wait of %s", perMinute, n, r, want, wait)
+			}
+		}
+		running, _ := l.Admit(teamKey, Spend{})
+		change(60, 59, time.Second)
+		change(30, 0, 62*time.Second) // 30 too many
+		time.Sleep(62 * time.Second)
+		change(30, 1, 2*time.Second)
+		change(90, 60, 670*time.Millisecond)
+		change(30, 0, 2*time.Minute+2*time.Second)
+		path := filepath.Join(t.TempDir(), "limits.json")
+		if err := l.Save(path); err != nil {
+			t.Fatal(err)
+		}
+		l = New(nil)
+		l.Apply(Config{Keys: func(string) access.Limits { return limits }})
+		if err := l.Load(path); err != nil {
+			t.Fatal(err)
+		}
+		change(91, 1, 660*time.Millisecond) // changed while the gateway was stopped
+		running.End(Outcome{Sent: true})
+	})
+}
+
+// A limit of requests in flight below those that are in flight ends none of them, and admits
+// the next one when fewer are left.
+func TestChangedInFlight(t *testing.T) {
+	limits := access.Limits{RequestsInFlight: 3}
+	l := New(nil)
+	l.Apply(Config{Keys: func(string) access.Limits { return limits }})
+	var running []*Grant
+	for range 3 {
+		g, r := l.Admit(teamKey, Spend{})
+		if r != nil {
+			t.Fatal(r.Error())
+		}
+		running = append(running, g)
+	}
+	limits.RequestsInFlight = 1
+	for i, g := range running {
+		if _, r := l.Admit(teamKey, Spend{}); r == nil || r.Kind != RequestsInFlight || r.Limit != 1 {
+			t.Errorf("with %d in flight: got %v, want a refusal", len(running)-i, r)
+		}
+		g.End(Outcome{Sent: true})
+	}
+	if _, r := l.Admit(teamKey, Spend{}); r != nil {
+		t.Errorf("with none in flight: got %v, want none", r)
+	}
+}

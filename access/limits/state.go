@@ -31,6 +31,7 @@ type levels struct {
 // level is a bucket.
 type level struct {
 	Level float64   `json:"level"`
+	Limit int64     `json:"limit,omitempty"`
 	At    time.Time `json:"at"`
 }
 
@@ -38,7 +39,7 @@ func levelOf(b bucket) *level {
 	if b.at.IsZero() {
 		return nil
 	}
-	return &level{b.level, b.at}
+	return &level{b.level, b.limit, b.at}
 }
 
 // bucket returns the bucket, whose time is not after now: the clock may have been set back.
@@ -47,9 +48,9 @@ func (v *level) bucket(now time.Time) bucket {
 		return bucket{}
 	}
 	if v.At.After(now) {
-		return bucket{v.Level, now}
+		return bucket{v.Level, v.Limit, now}
 	}
-	return bucket{v.Level, v.At}
+	return bucket{v.Level, v.Limit, v.At}
 }
 
 // Save writes the state to a file if it has changed since the last call, and forgets

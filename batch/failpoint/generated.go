@@ -39,6 +39,7 @@ var calls = []string{
 	"store.BatchStates",
 	"store.CancelBatch",
 	"store.CancelUpload",
+	"store.ChangeKeyLimits",
 	"store.ClaimBatch",
 	"store.ClaimDeliveries",
 	"store.ClaimSlices",
@@ -444,6 +445,10 @@ func (s *store) RevokeKey(ctx context.Context, id string, check batch.KeysCheck)
 
 func (s *store) RotateKey(ctx context.Context, id string, hash access.Hash, overlap time.Duration) (access.Key, error) {
 	return get(s.set, "store.RotateKey", func() (access.Key, error) { return s.inner.RotateKey(ctx, id, hash, overlap) })
+}
+
+func (s *store) ChangeKeyLimits(ctx context.Context, id string, change func(access.Limits) (access.Limits, error)) (access.Key, error) {
+	return get(s.set, "store.ChangeKeyLimits", func() (access.Key, error) { return s.inner.ChangeKeyLimits(ctx, id, change) })
 }
 
 func (s *store) SetWebhookTargets(ctx context.Context, targets []batch.WebhookTarget) error {

@@ -114,6 +114,25 @@ func RotationDetail(k access.Key, overlap time.Duration) string {
 	return "name " + k.Name + ", the previous key is accepted for " + overlap.String()
 }
 
+// LimitsDetail describes a change of the limits of a key in the audit log.
+func LimitsDetail(k access.Key, before access.Limits) string {
+	parts := []string{"name " + k.Name}
+	old := before.Fields()
+	for i, f := range k.Limits.Fields() {
+		if *f.Value != *old[i].Value {
+			parts = append(parts, f.Name+" "+limitText(f)+" instead of "+limitText(old[i]))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func limitText(f access.LimitField) string {
+	if *f.Value == 0 {
+		return "none"
+	}
+	return f.String()
+}
+
 // InputDetail describes the deletion of a batch with its input in the audit log.
 func InputDetail(b batch.Batch) string { return "with its input " + b.InputFileID }
 

@@ -3,7 +3,9 @@ package dashboardtest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tidegate/tidegate/access"
@@ -129,6 +131,27 @@ func (s keyService) Rotate(_ context.Context, id string, overlap time.Duration) 
 	k.PreviousUntil = s.Clock().Add(overlap)
 	s.secrets++
 	return *k, Secret(s.secrets), nil
+}
+
+func (s keyService) ChangeLimits(_ context.Context, id string, change access.LimitsChange) (access.Key, error) {
+	done := []string{"limits of key " + id}
+	for _, name := range slices.Sorted(maps.Keys(change)) {
+		done = append(done, fmt.Sprintf("%s %d", name, change[name]))
+	}
+	unlock, err := s.begin(strings.Join(done, " "))
+	if err != nil {
+		return access.Key{}, err
+	}
+	defer unlock()
+	k, err := s.find(id)
+	if err != nil {
+		return access.Key{}, err
+	}
+	if !k.RevokedAt.IsZero() {
+		return access.Key{}, openai.Conflict("The key is revoked or has expired.")
+	}
+	k.Limits = change.Apply(k.Limits)
+	return *k, nil
 }
 
 func (s keyService) Revoke(_ context.Context, id string) (access.Key, error) {

@@ -165,6 +165,7 @@ func (h *harness) pages() []page {
 		{"doctor", "/doctor", 0},
 		{"keys", "/keys?show=all", 0},
 		{"key-new", "/keys/new", 0},
+		{"key-limits", "/keys/key_00000000000000000000000000000001/limits", 0},
 		{"key-replace", "/keys/key_00000000000000000000000000000001/rotate", 0},
 		{"key-revoke", "/keys/key_00000000000000000000000000000001/revoke", 0},
 		{"not-found", "/batches/batch_nobody", http.StatusNotFound},

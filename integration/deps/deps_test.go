@@ -14,7 +14,7 @@ const module = "github.com/tidegate/tidegate"
 // tests. A name includes the packages below it; the longest name counts.
 var mayImport = map[string][]string{
 	"":                        {"caddymodule"},
-	"access":                  {"internal/atomicfile", "internal/money", "internal/saturate"},
+	"access":                  {"internal/atomicfile", "internal/limitname", "internal/money", "internal/saturate"},
 	"dashboard":               {"access", "batch", "batch/engine", "upstreams", "doctor", "templates", "internal/openai", "internal/csvtable"},
 	"dashboard/source":        {"access", "dashboard", "batch", "batch/engine", "batch/httpapi", "batch/upload", "upstreams", "doctor", "templates", "internal/openai"},
 	"dashboard/dashboardtest": {"access", "dashboard", "batch", "batch/engine", "upstreams", "doctor", "templates", "internal/openai"},
@@ -40,6 +40,7 @@ var mayImport = map[string][]string{
 	"internal/openai":         {"internal/saturate"},
 	"internal/csvtable":       {},
 	"internal/saturate":       {},
+	"internal/limitname":      {},
 	"internal/httpbody":       {"internal/openai"},
 	"internal/descriptors":    {},
 	"internal/guardrail":      {},
@@ -59,7 +60,7 @@ var mayImport = map[string][]string{
 	"internal/proxytest":      {},
 	"internal/certtest":       {},
 	"internal/metricstest":    {},
-	"internal/cli":            {"internal/receipt", "internal/cli", "internal/openai", "internal/vllmsim"},
+	"internal/cli":            {"internal/limitname", "internal/receipt", "internal/cli", "internal/openai", "internal/vllmsim"},
 	"bench":                   {"batch", "batch/engine", "batch/store", "batch/queue", "internal", "internal/vllmsim"},
 }
 

@@ -43,6 +43,7 @@ var notReached = map[string]string{
 	"store.CreateKey":         "asked when keys are managed, see TestKeyFailpoints",
 	"store.Key":               "asked when keys are managed, see TestKeyFailpoints",
 	"store.RotateKey":         "asked when keys are managed, see TestKeyFailpoints",
+	"store.ChangeKeyLimits":   "asked when keys are managed, see TestKeyFailpoints",
 	"store.RevokeKey":         "asked when keys are managed, see TestKeyFailpoints",
 }
 

@@ -314,7 +314,7 @@ func TestGuessedIDs(t *testing.T) {
 			compare(rt.Method, "/dashboard"+path, object(path))
 		}
 	}
-	for _, path := range []string{"/v1/keys/*", "/v1/keys/*/revoke", "/v1/keys/*/rotate"} {
+	for _, path := range []string{"/v1/keys/*", "/v1/keys/*/revoke", "/v1/keys/*/rotate", "/v1/keys/*/limits"} {
 		compare("POST", path, key)
 	}
 	if routes < 30 {

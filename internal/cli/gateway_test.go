@@ -171,7 +171,7 @@ func jsonOf[T any](t *testing.T, text string) T {
 // commands are the program's own commands by name.
 var commands = map[string]func(*cobra.Command){
 	"batch": BatchCommand, "files": FilesCommand, "models": ModelsCommand, "upstreams": UpstreamsCommand,
-	"drain": DrainCommand, "undrain": UndrainCommand, "doctor": DoctorCommand, "audit": AuditCommand, "sim": SimCommand, "contents": ContentsCommand,
+	"drain": DrainCommand, "undrain": UndrainCommand, "doctor": DoctorCommand, "audit": AuditCommand, "keys": KeysCommand, "sim": SimCommand, "contents": ContentsCommand,
 }
 
 // tidegate runs a command line in this process.

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tidegate/tidegate/internal/cli/client"
+	"github.com/tidegate/tidegate/internal/limitname"
 )
 
 // KeysCommand sets up `tidegate keys`.
@@ -20,7 +20,7 @@ func KeysCommand(cmd *cobra.Command) {
 	cmd.Example = "  tidegate keys create team-a --tenant team-a\n  tidegate keys list"
 	addFlags(cmd)
 	group(cmd)
-	cmd.AddCommand(keysCreate(), keysList(), keysRevoke(), keysRotate())
+	cmd.AddCommand(keysCreate(), keysList(), keysLimits(), keysRevoke(), keysRotate())
 }
 
 func keysCreate() *cobra.Command {
@@ -33,9 +33,9 @@ func keysCreate() *cobra.Command {
 	scopes := f.StringSlice("scopes", nil, "live, batch, read, operate, admin (default: live,batch)")
 	models := f.StringSlice("models", nil, "models that it may use (default: every model)")
 	ttl := f.Duration("ttl", 0, "how long it is valid (default: for ever)")
-	limits := limitFlags(cmd)
+	limitFlags(cmd, "no limit")
 	cmd.RunE = run(func(ctx context.Context, s *session, args []string) error {
-		request := client.NewKey{Name: args[0], Tenant: *tenant, Scopes: *scopes, Models: *models, Limits: limits()}
+		request := client.NewKey{Name: args[0], Tenant: *tenant, Scopes: *scopes, Models: *models, Limits: limitsOf(cmd)}
 		if *ttl < 0 {
 			return errors.New("--ttl must not be negative")
 		}
@@ -51,34 +51,27 @@ func keysCreate() *cobra.Command {
 	return cmd
 }
 
-// limitFlags adds a flag for each limit, and returns a function that returns those that
-// are set.
-func limitFlags(cmd *cobra.Command) func() map[string]json.Number {
-	values := make(map[string]*int64)
-	cost := cmd.Flags().String("cost-per-month", "", "budget of cost per calendar month in UTC, such as 12.50 (default: no limit)")
-	for _, limit := range []struct{ flag, name, usage string }{
-		{"rpm", "requests_per_minute", "requests and lines of batches per minute"},
-		{"tpm", "tokens_per_minute", "tokens per minute"},
-		{"in-flight", "requests_in_flight", "requests and lines of batches in flight"},
-		{"lines-queued", "lines_queued", "waiting lines of batches"},
-		{"tokens-queued", "tokens_queued", "estimated tokens of waiting lines"},
-		{"batches-per-hour", "batches_per_hour", "new batches per hour"},
-		{"tokens-per-month", "tokens_per_month", "tokens per calendar month in UTC"},
-	} {
-		values[limit.name] = cmd.Flags().Int64(limit.flag, 0, "limit of "+limit.usage+" (default: no limit)")
-	}
-	return func() map[string]json.Number {
-		set := make(map[string]json.Number)
-		for name, value := range values {
-			if *value != 0 {
-				set[name] = json.Number(strconv.FormatInt(*value, 10))
-			}
+// limitFlags adds a flag for each limit.
+func limitFlags(cmd *cobra.Command, otherwise string) {
+	for _, limit := range limitname.All {
+		usage := "limit of " + limit.About + " (default: " + otherwise + ")"
+		if limit.Money {
+			cmd.Flags().String(limit.Flag, "", usage)
+		} else {
+			cmd.Flags().Int64(limit.Flag, 0, usage)
 		}
-		if *cost != "" {
-			set["cost_per_month"] = json.Number(*cost)
-		}
-		return set
 	}
+}
+
+// limitsOf returns the limits whose flags are set, by their names.
+func limitsOf(cmd *cobra.Command) map[string]json.Number {
+	set := make(map[string]json.Number)
+	for _, limit := range limitname.All {
+		if f := cmd.Flags().Lookup(limit.Flag); f.Changed {
+			set[limit.Word] = json.Number(f.Value.String())
+		}
+	}
+	return set
 }
 
 // showKey prints a new key alone on standard output, so that scripts can store it.
@@ -123,6 +116,42 @@ func keyState(k client.Key, now time.Time) string {
 	default:
 		return "valid"
 	}
+}
+
+func keysLimits() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "limits <id>", Short: "Changes limits of an API key, on all gateways within 5 s", Args: ids(cobra.ExactArgs(1)),
+		Long: "Changes the limits of an API key that are named, on all gateways within 5 s.\n\nThe others remain; 0 removes a limit. What the key has used counts.", Example: "  tidegate keys limits key_0123 --rpm 600 --cost-per-month 0",
+	}
+	limitFlags(cmd, "unchanged")
+	cmd.RunE = run(func(ctx context.Context, s *session, args []string) error {
+		change := limitsOf(cmd)
+		if len(change) == 0 {
+			return errors.New("no limit is named; tidegate keys limits --help lists the flags")
+		}
+		k, err := s.ChangeKeyLimits(ctx, args[0], change)
+		if err != nil {
+			return fmt.Errorf("changing limits of %s: %w", args[0], err)
+		}
+		return s.print(k, func(w io.Writer) {
+			fmt.Fprintf(w, "limits of %s (%s): %s\n", clean(k.ID), clean(k.Name), limitTexts(k))
+		})
+	})
+	return cmd
+}
+
+// limitTexts returns the limits of a key as they are configured.
+func limitTexts(k client.Key) string {
+	var texts []string
+	for _, limit := range limitname.All {
+		if value, ok := k.Limits[limit.Word]; ok {
+			texts = append(texts, limit.Word+" "+value.String())
+		}
+	}
+	if texts == nil {
+		return "none"
+	}
+	return strings.Join(texts, ", ")
 }
 
 func keysRevoke() *cobra.Command {

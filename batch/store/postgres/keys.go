@@ -27,6 +27,7 @@ var (
 	keyTaken    = declare(`SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = $1) OR EXISTS (SELECT 1 FROM api_keys WHERE hash = $2)`)
 	insertKey   = declare(`INSERT INTO api_keys (` + store.KeyColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, '', NULL, $10) RETURNING ` + store.KeyColumns)
 	revokeKey   = declare(`UPDATE api_keys SET revoked_at = coalesce(revoked_at, $1) WHERE id = $2 RETURNING ` + store.KeyColumns)
+	limitKey    = declare(`UPDATE api_keys SET limits = $1 WHERE id = $2 RETURNING ` + store.KeyColumns)
 	rotateKey   = declare(`UPDATE api_keys SET previous_hash = hash, previous_until = $1, hash = $2 WHERE id = $3 RETURNING ` + store.KeyColumns)
 )
 
@@ -162,6 +163,41 @@ func (s *Store) RotateKey(ctx context.Context, id string, hash access.Hash, over
 	if broken(err) {
 		if rotated, reading := s.Key(ctx, id); reading == nil && rotated.Hash == hash {
 			return rotated, nil
+		}
+	}
+	return k, err
+}
+
+// ChangeKeyLimits changes the limits of a key.
+func (s *Store) ChangeKeyLimits(ctx context.Context, id string, change func(access.Limits) (access.Limits, error)) (k access.Key, err error) {
+	var wanted *access.Limits // that the last attempt wrote
+	err = s.changeKeys(ctx, "changing limits of key", func(t *tx) error {
+		wanted = nil
+		if k, err = one(ctx, t, store.ScanKey, selectKey, id); err != nil {
+			return err
+		}
+		if !k.Valid(k.Hash, t.now) {
+			return batch.ErrConflict
+		}
+		before := k.Limits
+		changed, err := change(before)
+		if err != nil || changed == before {
+			return err
+		}
+		limits, err := store.EncodeLimits(changed)
+		if err != nil {
+			return err
+		}
+		if k, err = one(ctx, t, store.ScanKey, limitKey, limits, id); err != nil {
+			return err
+		}
+		wanted = &changed
+		t.audit(ctx, batch.AuditKeyLimits, k.ID, k.Tenant, store.LimitsDetail(k, before))
+		return nil
+	})
+	if broken(err) && wanted != nil { // it is unknown whether the transaction was committed
+		if changed, reading := s.Key(ctx, id); reading == nil && changed.Limits == *wanted {
+			return changed, nil
 		}
 	}
 	return k, err

@@ -24,6 +24,7 @@ var (
 	keyTaken    = reads(`SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = ?1) OR EXISTS (SELECT 1 FROM api_keys WHERE hash = ?2)`)
 	insertKey   = writes(`INSERT INTO api_keys (` + store.KeyColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, '', NULL, ?) RETURNING ` + store.KeyColumns)
 	revokeKey   = writes(`UPDATE api_keys SET revoked_at = coalesce(revoked_at, ?1) WHERE id = ?2 RETURNING ` + store.KeyColumns)
+	limitKey    = writes(`UPDATE api_keys SET limits = ? WHERE id = ? RETURNING ` + store.KeyColumns)
 	rotateKey   = writes(`UPDATE api_keys SET previous_hash = hash, previous_until = ?1, hash = ?2 WHERE id = ?3 RETURNING ` + store.KeyColumns)
 )
 
@@ -151,6 +152,32 @@ func (s *Store) RotateKey(ctx context.Context, id string, hash access.Hash, over
 			return err
 		}
 		return t.keyChanged(ctx, batch.AuditKeyRotate, k, store.RotationDetail(k, overlap))
+	})
+	return k, err
+}
+
+// ChangeKeyLimits changes the limits of a key.
+func (s *Store) ChangeKeyLimits(ctx context.Context, id string, change func(access.Limits) (access.Limits, error)) (k access.Key, err error) {
+	err = s.write(ctx, "changing limits of key", func(t *tx) error {
+		if k, err = one(ctx, t, selectKey, store.ScanKey, id); err != nil {
+			return err
+		}
+		if !k.Valid(k.Hash, t.now) {
+			return batch.ErrConflict
+		}
+		before := k.Limits
+		wanted, err := change(before)
+		if err != nil || wanted == before {
+			return err
+		}
+		limits, err := store.EncodeLimits(wanted)
+		if err != nil {
+			return err
+		}
+		if k, err = one(ctx, t, limitKey, store.ScanKey, limits, id); err != nil {
+			return err
+		}
+		return t.keyChanged(ctx, batch.AuditKeyLimits, k, store.LimitsDetail(k, before))
 	})
 	return k, err
 }

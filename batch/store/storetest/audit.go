@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -106,6 +107,22 @@ var auditTests = []test{
 		_, err = e.s.RotateKey(ctx, named.ID, access.Sum("rotated"), time.Minute)
 		e.ok(err)
 		for range 2 {
+			_, err = e.s.ChangeKeyLimits(ctx, named.ID, func(l access.Limits) (access.Limits, error) {
+				l.RequestsPerMinute, l.CostPerMonth = 60, 12_500_000_000
+				return l, nil
+			})
+			e.ok(err)
+		}
+		_, err = e.s.ChangeKeyLimits(ctx, named.ID, func(l access.Limits) (access.Limits, error) {
+			l.RequestsPerMinute = 0
+			return l, nil
+		})
+		e.ok(err)
+		_, err = e.s.ChangeKeyLimits(ctx, named.ID, func(l access.Limits) (access.Limits, error) { return l, errors.New("refused") })
+		if err == nil {
+			e.Fatal("got no error of a refused change")
+		}
+		for range 2 {
 			_, err = e.s.RevokeKey(ctx, named.ID, nil)
 			e.ok(err)
 		}
@@ -126,6 +143,8 @@ var auditTests = []test{
 			"batch.delete " + deleted.ID + " " + tenant + " with its input " + deleted.InputFileID,
 			"key.create " + named.ID + " " + tenant + " name Team ü, scopes live batch",
 			"key.rotate " + named.ID + " " + tenant + " name Team ü, the previous key is accepted for 1m0s",
+			"key.limits " + named.ID + " " + tenant + " name Team ü, requests_per_minute 60 instead of none, cost_per_month 12.5 instead of none",
+			"key.limits " + named.ID + " " + tenant + " name Team ü, requests_per_minute none instead of 60",
 			"key.revoke " + named.ID + " " + tenant + " name Team ü",
 		})
 		for _, a := range page {

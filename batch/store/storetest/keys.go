@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/tidegate/tidegate/access"
@@ -134,6 +135,72 @@ var keyTests = []test{
 			e.is(err, batch.ErrConflict)
 		}
 	}},
+	{"limits of a key are changed and removed, also after a restart", func(e *env) {
+		k, other := e.key(func(k *access.Key) { k.Limits.RequestsPerMinute = 60 }), e.key(nil)
+		_, err := e.s.RotateKey(e.Context(), k.ID, access.Sum("rotated"), time.Hour)
+		e.ok(err)
+		k, err = e.s.Key(e.Context(), k.ID)
+		e.ok(err)
+		for _, want := range []access.Limits{
+			{RequestsPerMinute: 60, CostPerMonth: access.MaxCost},
+			{TokensPerMinute: access.MaxLimit},
+			{},
+			{LinesQueued: 1},
+		} {
+			e.changes("limits", func() {
+				got, err := e.s.ChangeKeyLimits(e.Context(), k.ID, func(before access.Limits) (access.Limits, error) {
+					equal(e, "before", before, k.Limits)
+					return want, nil
+				})
+				e.ok(err)
+				k.Limits = want
+				equal(e, "changed", got, k)
+			})
+			e.reopen()
+			equal(e, "keys", e.keys(), []access.Key{other, k})
+		}
+		got, err := e.s.ChangeKeyLimits(e.Context(), k.ID, func(before access.Limits) (access.Limits, error) { return before, nil })
+		e.ok(err)
+		equal(e, "unchanged", got, k)
+	}},
+	{"concurrent changes of different limits all remain", func(e *env) {
+		k := e.key(nil)
+		fields := new(access.Limits).Fields()
+		errs := make([]error, len(fields))
+		var all sync.WaitGroup
+		for i := range fields {
+			all.Go(func() {
+				_, errs[i] = e.s.ChangeKeyLimits(e.Context(), k.ID, func(l access.Limits) (access.Limits, error) {
+					*l.Fields()[i].Value = int64(i + 1)
+					return l, nil
+				})
+			})
+		}
+		all.Wait()
+		got, err := e.s.Key(e.Context(), k.ID)
+		e.ok(err)
+		for i, f := range got.Limits.Fields() {
+			e.ok(errs[i])
+			equal(e, f.Name, *f.Value, int64(i+1))
+		}
+	}},
+	{"limits of a revoked or expired key, and those that are refused, are not changed", func(e *env) {
+		limits := access.Limits{RequestsPerMinute: 5}
+		revoked := e.key(func(k *access.Key) { k.Limits = limits })
+		revoked, err := e.s.RevokeKey(e.Context(), revoked.ID, nil)
+		e.ok(err)
+		expired := e.key(func(k *access.Key) { k.Limits, k.ExpiresAt = limits, e.now().Add(time.Minute) })
+		e.db.Advance(time.Minute)
+		valid := e.key(func(k *access.Key) { k.Limits = limits })
+		for _, k := range []access.Key{revoked, expired} {
+			_, err := e.s.ChangeKeyLimits(e.Context(), k.ID, func(access.Limits) (access.Limits, error) { return access.Limits{}, nil })
+			e.is(err, batch.ErrConflict)
+		}
+		refused := errors.New("refused")
+		_, err = e.s.ChangeKeyLimits(e.Context(), valid.ID, func(access.Limits) (access.Limits, error) { return access.Limits{}, refused })
+		e.is(err, refused)
+		equal(e, "keys", e.keys(), []access.Key{valid, expired, revoked})
+	}},
 	{"a refused change of keys is not made", func(e *env) {
 		k := e.key(nil)
 		before := e.keysVersion()
@@ -159,6 +226,8 @@ var keyTests = []test{
 			_, err = e.s.RevokeKey(e.Context(), id, nil)
 			e.is(err, batch.ErrNotFound)
 			_, err = e.s.RotateKey(e.Context(), id, access.Sum("other"), 0)
+			e.is(err, batch.ErrNotFound)
+			_, err = e.s.ChangeKeyLimits(e.Context(), id, func(l access.Limits) (access.Limits, error) { return l, nil })
 			e.is(err, batch.ErrNotFound)
 		}
 	}},

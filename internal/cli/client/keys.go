@@ -58,6 +58,15 @@ func (c *Client) RotateKey(ctx context.Context, id string, overlapSeconds int64)
 	return c.changeKey(ctx, "/"+url.PathEscape(id)+"/rotate", map[string]int64{"overlap_seconds": overlapSeconds})
 }
 
+// ChangeKeyLimits changes limits of a key by their names; 0 removes one.
+func (c *Client) ChangeKeyLimits(ctx context.Context, id string, change map[string]json.Number) (Key, error) {
+	body, err := json.Marshal(change)
+	if err != nil {
+		return Key{}, fmt.Errorf("encoding request: %w", err)
+	}
+	return do[Key](ctx, c, call{method: http.MethodPost, path: keyPath(id) + "/limits", object: "key", body: body})
+}
+
 func keyPath(id string) string { return "/v1/keys/" + url.PathEscape(id) }
 
 // changeKey makes one request whose answer has a new key.
