@@ -3,14 +3,14 @@ package planted
 // The suites that find bugs: a package, which of its tests, and how.
 var (
 	durable  = suite{pkg: "integration/gateway", run: "^TestToldIsDurable$"}
-	killed   = suite{pkg: "integration/chaos", run: "^TestKills$/^sqlite$", flags: []string{"-kills=12", "-patience=30s"}, patient: []string{"-patience=2m"}}
-	redis    = suite{pkg: "integration/chaos", run: "^TestRedis$", flags: []string{"-redis=3", "-patience=40s"}, patient: []string{"-patience=2m"}}
-	postgres = suite{pkg: "integration/chaos", run: "^TestPostgres$", flags: []string{"-postgres=4", "-only=immediate restart|backends terminated", "-patience=40s"}, patient: []string{"-patience=2m"}}
+	killed   = suite{pkg: "integration/chaos", run: "^TestKills$/^sqlite$", flags: []string{"-kills=12", "-patience=30s"}, patient: []string{"-kills=4", "-patience=2m"}}
+	redis    = suite{pkg: "integration/chaos", run: "^TestRedis$", flags: []string{"-redis=3", "-patience=40s"}, patient: []string{"-redis=1", "-patience=2m"}}
+	postgres = suite{pkg: "integration/chaos", run: "^TestPostgres$", flags: []string{"-postgres=4", "-only=immediate restart|backends terminated", "-patience=40s"}, patient: []string{"-postgres=2", "-patience=2m"}}
 	renewing = suite{pkg: "batch/store/postgres", run: "^TestStore$/.*/lease_that_ended_lets"}
 	keeping  = suite{pkg: "batch/store/sqlite", run: "^TestStore$/.*/kept_lines_are_released"}
 	leaving  = suite{pkg: "integration/several", run: "^TestStopHandsOver$"}
 	racing   = suite{pkg: "integration/chaos", run: "^TestHistories$", flags: []string{"-histories=500", "-patience=2m"}}
-	driver   = suite{pkg: "batch/store/sqlite", run: "."}
+	driver   = suite{pkg: "batch/store/sqlite", run: "^TestStore$/.*/(stale|released)"}
 )
 
 // engine is one test of the engine.

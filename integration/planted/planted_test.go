@@ -19,8 +19,9 @@ type suite struct {
 	pkg   string // folder
 	run   string
 	flags []string
-	// patient are additional flags for runs without a bug: a hang is detected
-	// soon, but a loaded machine must not count as a hang.
+	// patient are additional flags for runs without a bug. A hang is detected soon, but
+	// a loaded machine must not count as a hang. They run less than the suites do by
+	// themselves: they only check that this build passes.
 	patient []string
 }
 
