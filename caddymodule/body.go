@@ -41,16 +41,24 @@ func (b BodyConfig) Validate() error {
 	return nil
 }
 
-// withBody returns r with a body that is decoded and limited in slowness. A decoded
-// body has at most limit bytes, 0 for no limit. release ends the use of the body.
-func (b BodyConfig) withBody(w http.ResponseWriter, r *http.Request, limit int64) (ready *http.Request, release func(), err error) {
+// paced returns r with a body that is limited in slowness. release ends the use of the
+// body.
+func (b BodyConfig) paced(w http.ResponseWriter, r *http.Request) (watched *http.Request, release func()) {
 	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
-		return r, func() {}, nil
+		return r, func() {}
 	}
-	watched := r.WithContext(r.Context())
-	floor := httpbody.Floor{Rate: b.MinRate, Grace: duration(b.Grace)}
-	body, stop := floor.Watch(w, r)
-	watched.Body = body
+	watched = r.WithContext(r.Context())
+	watched.Body, release = httpbody.Floor{Rate: b.MinRate, Grace: duration(b.Grace)}.Watch(w, r)
+	return watched, release
+}
+
+// withBody is paced with a body that is decoded, too. A decoded body has at most limit
+// bytes, 0 for no limit.
+func (b BodyConfig) withBody(w http.ResponseWriter, r *http.Request, limit int64) (ready *http.Request, release func(), err error) {
+	watched, stop := b.paced(w, r)
+	if watched == r {
+		return r, stop, nil
+	}
 	decoded, done, err := httpbody.Decode(watched, limit)
 	if err != nil {
 		stop()

@@ -151,7 +151,7 @@ func (h *DashboardHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, nex
 			h.app.runtime.audit.Login(ctx, e)
 		}
 	}
-	pages.ServeHTTP(w, r.WithContext(ctx))
+	h.pace(w, r.WithContext(ctx), func(r *http.Request) { pages.ServeHTTP(w, r) })
 	return nil
 }
 

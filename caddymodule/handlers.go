@@ -135,6 +135,13 @@ func (d *door) serveBody(w http.ResponseWriter, r *http.Request, limit int64, ne
 	next.ServeHTTP(w, ready)
 }
 
+// pace calls next with a request whose body is limited in slowness. See BodyConfig.paced.
+func (d *door) pace(w http.ResponseWriter, r *http.Request, next func(*http.Request)) {
+	watched, release := d.app.Body.paced(w, r)
+	defer release()
+	next(watched)
+}
+
 // APIHandler serves /v1/files, /v1/uploads, /v1/batches, /v1/keys, /v1/audit, the reports /v1/dashboard
 // and /v1/analytics, /upstreams, /limits, /contents/adopt, /health, /ready, /doctor and
 // /metrics. Other requests go to the next handler.
@@ -185,7 +192,7 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		}
 	case path == "/webhooks", path == "/webhooks/test":
 		if r = h.admit(w, r, h.app.runtime.gate(), access.Admin); r != nil {
-			h.webhooks(w, r, path)
+			h.pace(w, r, func(r *http.Request) { h.webhooks(w, r, path) })
 		}
 	case path == "/limits":
 		if r = h.admit(w, r, h.app.pool.gate(), access.Admin); r != nil && reads(w, r) {
@@ -197,7 +204,7 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		}
 	case path == "/upstreams/drain", path == "/upstreams/undrain":
 		if r = h.admit(w, r, h.app.pool.gate(), access.Operate); r != nil {
-			h.upstreams(w, r, path)
+			h.pace(w, r, func(r *http.Request) { h.upstreams(w, r, path) })
 		}
 	case path == "/v1/audit":
 		if r = h.admit(w, r, h.app.runtime.gate(), access.Admin); r != nil {
@@ -205,7 +212,7 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		}
 	case under(path, "/v1/keys"):
 		if r = h.admit(w, r, h.app.runtime.gate(), access.Admin); r != nil {
-			h.manageKeys(w, r, path)
+			h.pace(w, r, func(r *http.Request) { h.manageKeys(w, r, path) })
 		}
 	case under(path, "/v1/files"), under(path, "/v1/uploads"), under(path, "/v1/batches"),
 		under(path, "/v1/dashboard"), under(path, "/v1/analytics"), under(path, "/v1/usage"):

@@ -18,7 +18,11 @@ const maxObject = 64 << 10
 func readObject(w http.ResponseWriter, r *http.Request, to any) error {
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxObject))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(to); err != nil && !errors.Is(err, io.EOF) {
+	err := decoder.Decode(to)
+	if refused, ok := errors.AsType[*openai.Error](err); ok { // it arrived too slowly
+		return refused
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
 		return openai.InvalidRequest("", "", "We could not parse the JSON body of your request: %s.", err)
 	}
 	return nil

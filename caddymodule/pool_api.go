@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
 
@@ -71,7 +72,12 @@ func changeUpstream(w http.ResponseWriter, r *http.Request, change func(url stri
 	var request struct {
 		URL string `json:"url"`
 	}
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxDrainBody)).Decode(&request); err != nil || request.URL == "" {
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxDrainBody)).Decode(&request)
+	if refused, ok := errors.AsType[*openai.Error](err); ok { // it arrived too slowly
+		openai.WriteError(w, r, refused)
+		return false
+	}
+	if err != nil || request.URL == "" {
 		openai.WriteError(w, r, openai.InvalidRequest("url", "", "The body must be a JSON object with the url of a server: {\"url\": \"http://gpu-0:8000\"}."))
 		return false
 	}

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/spf13/cobra"
 
 	"github.com/tidegate/tidegate/internal/certtest"
@@ -81,6 +83,40 @@ func TestHelpShowsNoKey(t *testing.T) {
 		c.CobraFunc(cmd)
 		if usage := cmd.UsageString(); strings.Contains(usage, "hunter") {
 			t.Errorf("%s: %s", name, usage)
+		}
+	}
+}
+
+// The limits for slow clients that the documentation names are Caddy's defaults, for every server.
+// The test fails if `serve` or a version of Caddy has no limit or another one.
+func TestLimitsForSlowClients(t *testing.T) {
+	cfg, err := serveOptions{upstreams: []string{"http://127.0.0.1:1"}, listen: "127.0.0.1:0", data: t.TempDir()}.config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Run(cfg); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	app, err := caddy.ActiveContext().App("http")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := app.(*caddyhttp.App).Servers["gateway"]
+	if s.MaxHeaderBytes != 16<<10 {
+		t.Errorf("headers have at most %d bytes, want 16 KiB", s.MaxHeaderBytes)
+	}
+	for what, limit := range map[string][2]time.Duration{
+		"read_header": {time.Duration(s.ReadHeaderTimeout), time.Minute}, "idle": {time.Duration(s.IdleTimeout), 5 * time.Minute},
+		"read_body_idle": {time.Duration(s.ReadIdleTimeout), time.Minute}, "write_idle": {time.Duration(s.WriteIdleTimeout), time.Minute},
+		"read_body": {time.Duration(s.ReadTimeout), 0}, "write": {time.Duration(s.WriteTimeout), 0}, // long uploads and streams
+	} {
+		if limit[0] != limit[1] {
+			t.Errorf("%s is %s, want %s", what, limit[0], limit[1])
 		}
 	}
 }

@@ -186,6 +186,9 @@ func unreadable(err error) error {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok || errors.Is(err, io.ErrUnexpectedEOF) {
 		return brokenOff(err)
 	}
+	if slow, ok := errors.AsType[*openai.Error](err); ok {
+		return slow
+	}
 	return refuse(http.StatusBadRequest, "The form could not be read.")
 }
 

@@ -138,6 +138,10 @@ const maxForm = 64 << 10
 func (d *Dashboard) form(w http.ResponseWriter, r *http.Request) bool {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
+		if slow, ok := errors.AsType[*openai.Error](err); ok {
+			d.fail(w, r, slow)
+			return false
+		}
 		status := http.StatusBadRequest
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			status = http.StatusRequestEntityTooLarge

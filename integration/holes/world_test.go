@@ -58,6 +58,7 @@ type modelServer struct {
 	got    []string // requests as method, path, headers and body
 	status int      // of answers, 200 if it is 0
 	answer string   // "": an answer to a chat
+	chat   http.Handler
 }
 
 func startModelServer(t *testing.T) *modelServer {
@@ -77,6 +78,13 @@ func (s *modelServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `{"object":"list","data":[{"id":"sim","object":"model"},{"id":"allowed","object":"model"}]}`)
 		return
 	case "/health", "/metrics", "/version":
+		return
+	}
+	s.mu.Lock()
+	chat := s.chat
+	s.mu.Unlock()
+	if chat != nil {
+		chat.ServeHTTP(w, r)
 		return
 	}
 	body, err := io.ReadAll(r.Body)
@@ -113,6 +121,13 @@ func (s *modelServer) answers(status int, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.status, s.answer = status, text
+}
+
+// chats makes a handler answer all requests for models.
+func (s *modelServer) chats(h http.Handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.chat = h
 }
 
 // world is a gateway with keys of several tenants in front of one server.

@@ -42,13 +42,20 @@ func (f Floor) errSlow() *openai.Error {
 
 // Watch wraps the body of r in a reader that fails with 408 when the body comes
 // more slowly than f allows. stop ends the watch.
+//
+// With HTTP/1, a body that is not read has a deadline, too: net/http reads up to 256 KiB of
+// it before it sends a response.
 func (f Floor) Watch(w http.ResponseWriter, r *http.Request) (body io.ReadCloser, stop func()) {
 	f = f.withDefaults()
+	conn := http.NewResponseController(w)
 	p := &paced{ReadCloser: r.Body, floor: f, end: func() {
 		// A deadline in the past ends the waiting Read. The connection cannot be
 		// reused for requests.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+		_ = conn.SetReadDeadline(time.Now())
 	}}
+	if r.ProtoMajor == 1 && conn.SetReadDeadline(time.Now().Add(f.Grace)) == nil {
+		p.begin = func() { _ = conn.SetReadDeadline(time.Time{}) } // an expired one fails the Read
+	}
 	return p, p.stop
 }
 
@@ -56,6 +63,7 @@ func (f Floor) Watch(w http.ResponseWriter, r *http.Request) (body io.ReadCloser
 type paced struct {
 	io.ReadCloser
 	floor Floor
+	begin func() // removes the deadline of a body that is not read; nil after the first Read
 	end   func() // makes a waiting Read fail
 
 	mu      sync.Mutex
@@ -72,6 +80,10 @@ func (p *paced) Read(b []byte) (int, error) {
 	if p.slow {
 		p.mu.Unlock()
 		return 0, p.floor.errSlow()
+	}
+	if p.begin != nil {
+		p.begin()
+		p.begin = nil
 	}
 	p.reading = time.Now()
 	if p.timer == nil && !p.over {

@@ -18,17 +18,24 @@ import (
 type client struct {
 	http.ResponseWriter
 	*io.PipeReader
-	w *io.PipeWriter
+	w        *io.PipeWriter
+	deadline time.Time // in the future, zero for none
 }
 
 func newClient() *client {
 	r, w := io.Pipe()
-	return &client{httptest.NewRecorder(), r, w}
+	return &client{ResponseWriter: httptest.NewRecorder(), PipeReader: r, w: w}
 }
 
 var errDeadline = errors.New("deadline")
 
-func (c *client) SetReadDeadline(time.Time) error { return c.CloseWithError(errDeadline) }
+func (c *client) SetReadDeadline(at time.Time) error {
+	if at.IsZero() || at.After(time.Now()) {
+		c.deadline = at
+		return nil
+	}
+	return c.CloseWithError(errDeadline)
+}
 
 func (c *client) Close() error { return nil }
 
@@ -125,6 +132,28 @@ func TestFloorCountsTimeOfReadingOnly(t *testing.T) {
 		}
 		if _, err := body.Read(one); err != io.EOF {
 			t.Errorf("got %v, want the end", err)
+		}
+	})
+}
+
+// A body that is not read has a deadline until the first Read, because net/http reads it before
+// it answers. With HTTP/2 nothing reads it, and a deadline would break a body that is read late.
+func TestUnreadBodyHasDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for major, want := range map[int]time.Time{1: time.Now().Add(30 * time.Second), 2: {}} {
+			conn := newClient()
+			r := httptest.NewRequest(http.MethodPost, "/", nil)
+			r.ProtoMajor = major
+			r.Body = conn
+			body, stop := Floor{}.Watch(conn, r)
+			if !conn.deadline.Equal(want) {
+				t.Errorf("HTTP/%d: the deadline is %v, want %v", major, conn.deadline, want)
+			}
+			go io.WriteString(conn.w, "a")
+			if _, err := body.Read(make([]byte, 1)); err != nil || !conn.deadline.IsZero() {
+				t.Errorf("HTTP/%d: after a Read: %v, the deadline is %v, want none", major, err, conn.deadline)
+			}
+			stop()
 		}
 	})
 }
