@@ -37,6 +37,7 @@ func inTime(t *testing.T, test func(t *testing.T, w *timed)) {
 		if !w.pool.Ready() || !w.pool.discoveryComplete() {
 			t.Fatalf("not up at once: %+v", w.pool.Status())
 		}
+		wake(w.pool)
 		test(t, w)
 	})
 }

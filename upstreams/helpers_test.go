@@ -226,7 +226,16 @@ func startPool(t *testing.T, cfg Config) *Pool {
 	p.Start()
 	t.Cleanup(p.Close)
 	until(t, "all upstreams are up", func() bool { return count(p, StateUp) == len(cfg.Upstreams) })
+	wake(p)
 	return p
+}
+
+// wake makes no upstream quiet until the next update of the placement: lines are sent to a
+// quiet one with short pauses.
+func wake(p *Pool) {
+	for _, u := range p.now.Load().upstreams {
+		u.quiet.Store(false)
+	}
 }
 
 // probedPool starts a pool without its prober, so that nothing but the test changes what

@@ -126,6 +126,7 @@ type limiter struct {
 	window loadSample // the begin of the current measurement; zero: none
 	lone   float64    // seconds between two tokens when few requests run; 0: not known
 	queued bool       // the last sample shows that the server is full
+	woken  bool       // a live request has come to a quiet server since the sample before, and lines wait there
 	stale  time.Time  // until then metrics may show requests that were withdrawn
 }
 
@@ -154,6 +155,7 @@ func (l *limiter) observe(s loadSample) int {
 		queued = l.queue.observe(s, previous)
 	}
 	l.queued = queued > 0
+	l.woken = previous.quiet && !s.quiet && s.hasMetrics && s.waiting >= waitingMin
 	if l.hard > 0 && s.hasMetrics && queued == 0 && int(s.running) > l.hard { // the server runs more by now
 		l.hard, l.until = 0, s.at
 	}

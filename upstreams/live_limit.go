@@ -100,6 +100,7 @@ func (c *Candidate) beginLive() bool {
 			c.requests[Live].Add(1)
 			live, _ := split(load + 1)
 			c.liveReserve.noteLive(live)
+			c.noteLive()
 			return true
 		}
 	}

@@ -141,7 +141,6 @@ func (j *job) batch(t *testing.T, servers []gpu, cfg batch.Config) *makespan {
 			fmt.Fprintf(&input, `{"custom_id":"%d","method":"POST","url":"/v1/chat/completions","body":%s}`+"\n", i, body)
 		}
 		file := h.Upload(input.String())
-		time.Sleep(10 * time.Second) // the placement, and the next probe
 		m.measure(t, w, func() {
 			id := h.Create(file)
 			for !h.Get(id).Status.Terminal() {

@@ -46,6 +46,9 @@ func (p *Pool) SetPeers(peers Peers, loads map[string]Load) {
 		l := loads[u.url]
 		u.others.Store(uint64(max(l.Batch, 0))*oneBatch + uint64(max(l.Live, 0)))
 		u.pace.setPeers(u.age(), l.Prefill, l.LivePrefill)
+		if l.Live > 0 {
+			u.noteLive()
+		}
 		u.updateBatchActivity()
 	}
 	if p.peers != peers {

@@ -78,18 +78,31 @@ type liveNeed struct {
 	low            time.Time // since when fewer would be enough; zero: they are not
 }
 
-// runPlacement updates the placement of servers until ctx ends.
-func (p *Pool) runPlacement(ctx context.Context) {
+// runPlacement updates the placement of servers until ctx ends: at intervals, and when a
+// live request comes to a quiet server.
+func (p *Pool) runPlacement(ctx context.Context, known *placement) {
 	ticker := time.NewTicker(placementInterval)
 	defer ticker.Stop()
-	var known placement
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-ticker.C:
-			known.assign(p.now.Load(), now)
+		case <-ticker.C:
+		case <-p.awakened:
 		}
+		known.assign(p.now.Load(), time.Now())
+	}
+}
+
+// noteLive makes the placement of a quiet server be updated now, because it has a live
+// request.
+func (u *upstream) noteLive() {
+	if !u.quiet.Load() {
+		return
+	}
+	select {
+	case u.awakened <- struct{}{}:
+	default:
 	}
 }
 
@@ -128,7 +141,9 @@ func (k *placement) assign(s *snapshot, now time.Time) {
 		if at := cmp.Or(placed[u], ForBoth); at != u.placement() {
 			u.placed.Store(&at)
 		}
-		u.quiet.Store(!awake[u])
+		if _, lines := u.counts(); u.quiet.Swap(!awake[u]) && awake[u] && lines > 0 {
+			u.probeSoon() // its limit is that of a quiet server until the next sample
+		}
 	}
 }
 
@@ -147,7 +162,9 @@ func (n *liveNeed) update(at *served, work map[*upstream]int64, now time.Time, s
 		n.live = now
 	}
 	weight := 1 - math.Exp(-span.Seconds()/placementAverage.Seconds())
-	n.work += weight * (float64(sum)/float64(span) - n.work)
+	if span > 0 {
+		n.work += weight * (float64(sum)/float64(span) - n.work)
+	}
 	n.own += weight * (float64(own) - n.own)
 	n.all += weight * (float64(own+others) - n.all)
 	n.updateServers(now)

@@ -21,8 +21,9 @@ type Pool struct {
 	log            *zap.Logger
 	now            atomic.Pointer[snapshot]
 	freed          chan struct{}
-	reserveFailed  atomic.Bool // a Reserve failed since the last signal
-	peersKnown     atomic.Bool // SetPeers has set loads
+	reserveFailed  atomic.Bool   // a Reserve failed since the last signal
+	awakened       chan struct{} // cap 1: a quiet server has a live request
+	peersKnown     atomic.Bool   // SetPeers has set loads
 	metrics        *metrics
 	dial           dialFunc                       // nil except in tests
 	takeDescriptor func() (taken func(), ok bool) // descriptors.Take except in tests
@@ -59,7 +60,7 @@ type Pool struct {
 func NewPool(log *zap.Logger) *Pool { return newPool(log, nil) }
 
 func newPool(log *zap.Logger, dial dialFunc) *Pool {
-	p := &Pool{log: log, dial: dial, takeDescriptor: descriptors.Take, freed: make(chan struct{}, 1), cfg: Config{}.withDefaults()}
+	p := &Pool{log: log, dial: dial, takeDescriptor: descriptors.Take, freed: make(chan struct{}, 1), awakened: make(chan struct{}, 1), cfg: Config{}.withDefaults()}
 	p.bodies.limit.Store(p.cfg.BodyMemory)
 	p.queue.awake = make(chan struct{}, 1)
 	p.ending = newEnding()
@@ -112,6 +113,7 @@ func (p *Pool) apply(cfg Config, restore bool) error {
 		}
 		if u == nil {
 			u = newUpstream(at, now)
+			u.awakened = p.awakened
 			p.recall(u)
 		}
 		u.weight, u.maxSeqs, u.seqsAssumed = uc.Weight, uc.MaxNumSeqs, configured[i].MaxNumSeqs == 0
@@ -169,7 +171,9 @@ func (p *Pool) Start() {
 	p.probers.Go(func() { p.runHours(ctx) })
 	p.probers.Go(func() { p.measurePrice(ctx) })
 	p.beginInitialProbes()
-	p.probers.Go(func() { p.runPlacement(ctx) })
+	var known placement
+	known.assign(p.now.Load(), time.Now()) // before the first probe, which sets the initial limit
+	p.probers.Go(func() { p.runPlacement(ctx, &known) })
 	p.startProbers()
 }
 

@@ -246,8 +246,11 @@ func (p *Pool) sampleLoad(u *upstream) {
 	p.learnCapacity(u, u.limiter.hard, int(g.running))
 	u.liveReserve.sample(s.at, live+otherLive, u.limiter.hard > 0 || u.limiter.why == LimitCeiling)
 	u.pace.learn(s.at, g, gateways, float64(s.inFlight) >= limitBinding*float64(limit), s.placed)
-	if u.limiter.queued {
-		p.withdraw(u, s)
+	switch {
+	case u.limiter.woken:
+		p.withdraw(u, s, notRunning(s))
+	case u.limiter.queued:
+		p.withdraw(u, s, waitingLines(s))
 	}
 	if s.quiet && !s.at.Before(u.limiter.stale) {
 		u.pace.noteWaiting(u.age(), g.waiting)

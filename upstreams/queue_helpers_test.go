@@ -84,6 +84,7 @@ func newQueueWorld(t *testing.T, cfg Config, seqs ...int) *queueWorld {
 	if n := count(w.Pool, StateUp); n != len(seqs) {
 		t.Fatalf("%d servers are up, want %d", n, len(seqs))
 	}
+	wake(w.Pool)
 	return w
 }
 

@@ -44,6 +44,7 @@ type upstream struct {
 	saturation  saturation
 	placed      atomic.Pointer[Placement] // nil: ForBoth
 	quiet       atomic.Bool               // no model has had a live request for placementQuiet
+	awakened    chan<- struct{}           // see Pool.awakened
 	// pace spaces batch lines out, liveReserve keeps slots for live requests.
 	pace        pace
 	liveReserve liveReserve
@@ -141,6 +142,7 @@ func (u *upstream) begin() {
 	u.requests[Live].Add(1)
 	live, _ := split(u.load.Add(1))
 	u.liveReserve.noteLive(live)
+	u.noteLive()
 }
 
 // end reverts begin.

@@ -21,16 +21,29 @@ func waitingLines(s loadSample) int {
 		return 0
 	}
 	live := s.inFlight - s.lines
-	lines := max(0, min(int(s.waiting)-live, s.inFlight-int(s.running)))
-	return min(s.batch, lines*s.batch/s.lines)
+	return s.ownLines(min(int(s.waiting)-live, s.inFlight-int(s.running)))
 }
 
-// withdraw cancels the batch lines that wait in a server that is full: the ones that were
-// sent last, because vLLM runs requests in order of arrival. They use up no retry and run
-// later. The next live request would wait behind them. A line that the server begins
-// just before loses what was computed of it.
-func (p *Pool) withdraw(u *upstream, s loadSample) {
-	n := waitingLines(s)
+// notRunning returns how many batch requests of this gateway are in a server that does not
+// run them, including those that it does not report as waiting yet: metrics are those of
+// its last step.
+func notRunning(s loadSample) int {
+	if s.lines == 0 {
+		return 0
+	}
+	live := s.inFlight - s.lines
+	return s.ownLines(s.inFlight - int(s.running) - live)
+}
+
+// ownLines returns this gateway's part of a number of batch requests.
+func (s *loadSample) ownLines(n int) int { return min(s.batch, max(0, n)*s.batch/s.lines) }
+
+// withdraw cancels n batch lines in a server that has no room for them, or that gets its
+// first live request after a quiet time: the ones that were sent last, because vLLM runs
+// requests in order of arrival. They use up no retry and run later. The next live request
+// would wait behind them. A line that the server begins just before loses what was
+// computed of it.
+func (p *Pool) withdraw(u *upstream, s loadSample, n int) {
 	if n == 0 {
 		return
 	}
