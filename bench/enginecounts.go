@@ -38,6 +38,15 @@ func (c *engineCounts) names() map[string]*float64 {
 	}
 }
 
+// subtract subtracts earlier counts of the same servers.
+func (c *engineCounts) subtract(earlier *engineCounts) {
+	before := earlier.names()
+	for name, value := range c.names() {
+		*value -= *before[name]
+	}
+	c.Recomputed -= earlier.Recomputed
+}
+
 // hitRate is the part of the prompt tokens that was found in the prefix cache.
 func (c engineCounts) hitRate() float64 { return c.Cached / c.Prompt }
 

@@ -20,6 +20,7 @@ type prefixOptions struct {
 	shared  int
 	sticky  string // concurrencies per server that the sticky client tries
 	rounds  int
+	warm    bool // the gateway has run a job of the same size before
 }
 
 func (o *prefixOptions) register() {
@@ -29,6 +30,7 @@ func (o *prefixOptions) register() {
 	flag.IntVar(&o.shared, "prefix-shared", 2048, "prefix: tokens that the lines of a group share")
 	flag.StringVar(&o.sticky, "prefix-sticky", "16,32,64,128", "prefix: requests in flight per server that the sticky reference tries")
 	flag.IntVar(&o.rounds, "prefix-rounds", 1, "prefix: rounds of the gateway's runs; the median counts")
+	flag.BoolVar(&o.warm, "prefix-warm", false, "prefix: the gateway first runs a job of the same size with other prefixes, so that the limits of the servers are known")
 }
 
 // The lines of prefix, in tokens.
@@ -59,6 +61,7 @@ type prefixRun struct {
 	InFlight    int          `json:"in_flight_per_server,omitempty"` // of the sticky reference
 	OfSticky    float64      `json:"makespan_of_sticky,omitempty"`
 	LostSeconds float64      `json:"lost_seconds"`
+	Parts       *batchParts  `json:"parts,omitempty"` // of the gateway's makespan
 }
 
 // prefixResult is a job through the gateway and as the reference.
@@ -93,8 +96,9 @@ func measurePrefix(ctx context.Context, b *bench) (any, error) {
 		r := prefixResult{Job: job, Tokens: u.Tokens, Unique: u.Computed, Rounds: make(map[string][]prefixRun), Gateway: make(map[string]prefixRun)}
 		fmt.Printf("  %s: %d prompt tokens, %d unique\n", job.Name, r.Tokens, r.Unique)
 		for _, inFlight := range tries {
-			run, err := b.prefixRun(ctx, &r, func(servers fleet) (float64, error) {
-				return job.sticky(ctx, servers, inFlight)
+			run, err := b.prefixRun(ctx, &r, func(servers fleet, run *prefixRun) error {
+				run.Seconds, err = job.sticky(ctx, servers, inFlight)
+				return err
 			})
 			if err != nil {
 				return nil, fmt.Errorf("%s, sticky, %d in flight: %w", job.Name, inFlight, err)
@@ -106,8 +110,8 @@ func measurePrefix(ctx context.Context, b *bench) (any, error) {
 		r.Reference = shortest(r.Tried)
 		for _, order := range prefixOrders(job) {
 			for range o.rounds {
-				run, err := b.prefixRun(ctx, &r, func(servers fleet) (float64, error) {
-					return b.prefixBatch(ctx, servers, job, order.lines)
+				run, err := b.prefixRun(ctx, &r, func(servers fleet, run *prefixRun) error {
+					return b.prefixBatch(ctx, servers, job, order.lines, run)
 				})
 				if err != nil {
 					return nil, fmt.Errorf("%s, %s: %w", job.Name, order.name, err)
@@ -140,9 +144,9 @@ func prefixOrders(j prefixJob) []fileOrder {
 	return []fileOrder{{"grouped", j.grouped()}, {"shuffled", j.shuffled()}}
 }
 
-// prefixRun runs a job on new servers, whose caches are empty. work returns the
-// seconds that it took.
-func (b *bench) prefixRun(ctx context.Context, r *prefixResult, work func(fleet) (float64, error)) (run prefixRun, err error) {
+// prefixRun runs a job on new servers, whose caches are empty. work sets the seconds that
+// it took, and the counts of the servers before it if it ran something else first.
+func (b *bench) prefixRun(ctx context.Context, r *prefixResult, work func(fleet, *prefixRun) error) (run prefixRun, err error) {
 	o := &b.prefix
 	servers, err := b.startFleet(ctx, o.servers, append(b.fleet.args(), "--kv-tokens", strconv.Itoa(o.kv))...)
 	if err != nil {
@@ -156,19 +160,20 @@ func (b *bench) prefixRun(ctx context.Context, r *prefixResult, work func(fleet)
 	if before != (engineCounts{}) {
 		return run, fmt.Errorf("servers that have just started have counted %+v", before)
 	}
-	took, err := work(servers)
-	if err != nil {
+	if err := work(servers, &run); err != nil {
 		return run, err
 	}
-	if run.Counts, err = servers.counts(ctx, r.Job.size()); err != nil {
+	earlier := run.Counts
+	if run.Counts, err = servers.counts(ctx, int(earlier.Requests)+r.Job.size()); err != nil {
 		return run, err
 	}
+	run.Counts.subtract(&earlier)
 	lost, err := servers.lost(ctx)
 	if err != nil {
 		return run, err
 	}
 	run.LostSeconds = lost.Seconds()
-	run.Seconds = took * b.fleet.speed
+	run.Seconds *= b.fleet.speed
 	run.LinesPerSec = float64(r.Job.size()) / run.Seconds
 	run.OfUnique = run.Counts.Computed / float64(r.Unique)
 	return run, nil
@@ -177,24 +182,49 @@ func (b *bench) prefixRun(ctx context.Context, r *prefixResult, work func(fleet)
 func (r prefixRun) print(name string) {
 	fmt.Printf("    %-22s %.1f s, %.0f lines/s; computed %.0f tokens, %.2f of unique; hit rate %.2f; recomputed %.0f after %.0f preemptions",
 		name, r.Seconds, r.LinesPerSec, r.Counts.Computed, r.OfUnique, r.Counts.hitRate(), r.Counts.Recomputed, r.Counts.Preemptions)
+	if p := r.Parts; p != nil {
+		fmt.Printf("; planning %.2f, sending %.2f, ending %.2f, output %.2f s, limits %v", p.Planning, p.Sending, p.Ending, p.Output, p.Limits)
+	}
 	if r.LostSeconds > 0 {
 		fmt.Printf("; VOID: the servers lost %.1f s", r.LostSeconds)
 	}
 	fmt.Println()
 }
 
-// prefixBatch runs a job through a gateway on embedded defaults and returns the
-// seconds from the creation of the batch to its end.
-func (b *bench) prefixBatch(ctx context.Context, servers fleet, j prefixJob, lines []groupLine) (float64, error) {
+// prefixBatch runs a job through a gateway on embedded defaults. The makespan is the time
+// from the creation of the batch to its end.
+func (b *bench) prefixBatch(ctx context.Context, servers fleet, j prefixJob, lines []groupLine, run *prefixRun) error {
 	gateway, err := b.startGateway(ctx, servers)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer gateway.stop()
+	if b.prefix.warm {
+		if _, err := b.prefixMakespan(ctx, gateway, j.after(), lines, run); err != nil {
+			return fmt.Errorf("the job before: %w", err)
+		}
+		if run.Counts, err = servers.counts(ctx, j.size()); err != nil {
+			return err
+		}
+	}
+	run.Seconds, err = b.prefixMakespan(ctx, gateway, j, lines, run)
+	return err
+}
+
+// prefixMakespan runs a job as a batch, sets its parts and returns its seconds.
+func (b *bench) prefixMakespan(ctx context.Context, gateway *process, j prefixJob, lines []groupLine, run *prefixRun) (float64, error) {
 	fileID, err := upload(ctx, gateway.addr, func(to io.Writer) error { return j.write(to, lines) })
 	if err != nil {
 		return 0, err
 	}
+	before, err := seeLines(ctx, gateway.addr)
+	if err != nil {
+		return 0, err
+	}
+	watched, stop := context.WithCancel(ctx)
+	defer stop()
+	seen := make(chan []linesSeen, 1)
+	go func() { seen <- watchLines(watched, gateway.addr) }()
 	begin := time.Now()
 	created, err := createBatch(ctx, gateway.addr, fileID)
 	if err != nil {
@@ -204,8 +234,11 @@ func (b *bench) prefixBatch(ctx context.Context, servers fleet, j prefixJob, lin
 	if err != nil {
 		return 0, err
 	}
-	took := time.Since(begin).Seconds()
-	return took, checkOutput(ctx, gateway.addr, ended)
+	end := time.Now()
+	stop()
+	parts := partsOf(<-seen, begin, end, before.ended, int64(len(lines)), b.fleet.speed)
+	run.Parts = &parts
+	return end.Sub(begin).Seconds(), checkOutput(ctx, gateway.addr, ended)
 }
 
 // sticky sends each group to one server, group after group, with a fixed number

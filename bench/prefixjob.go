@@ -15,6 +15,14 @@ type prefixJob struct {
 	Shared   int    `json:"shared_tokens"` // of the lines of a group
 	Own      int    `json:"own_tokens"`    // of each line
 	Generate int    `json:"generated_tokens"`
+
+	first int // number of the first group
+}
+
+// after returns a job of the same size whose prefixes differ.
+func (j prefixJob) after() prefixJob {
+	j.first += j.Groups
+	return j
 }
 
 // groupLine is a line of a prefixJob.
@@ -45,7 +53,7 @@ func (j prefixJob) shuffled() []groupLine {
 
 // body is the request of a line: the text of its group, and behind it its own.
 func (j prefixJob) body(l groupLine) []byte {
-	shared := fmt.Sprintf("Document %06d: ", l.group)
+	shared := fmt.Sprintf("Document %06d: ", j.first+l.group)
 	shared += strings.Repeat("tide ", tokenBytes*j.Shared/5)[:tokenBytes*j.Shared-len(shared)]
 	head := fmt.Sprintf(`{"model":"%s","stream":false,"max_tokens":%d,"messages":[{"role":"user","content":"%s%06d `, model, j.Generate, shared, l.number)
 	tail := fmt.Sprintf(` [[sim:tokens=%d]]"}]}`, j.Generate)
