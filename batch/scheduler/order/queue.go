@@ -58,6 +58,7 @@ type Queue[T comparable] struct {
 	back    []T
 	read    map[string][]Prompt // by server, copies of different prefixes; the last one is that of the line taken last
 	kept    int                 // bytes of these
+	ranges  ranges              // see spans
 
 	lengths   Lengths   // of the lines that were added
 	estimates Estimates // of their lengths
@@ -131,6 +132,7 @@ func (q *Queue[T]) Add(value T, prompt Prompt, limit int) Profile {
 		q.most = max(q.most, shared)
 	}
 	q.sorted = slices.Insert(q.sorted, at, e)
+	q.ranges.forget()
 	q.arrived = append(q.arrived, e)
 	q.lengths.Add(limit)
 	if e.tokens = q.estimates.of(e.profile); e.tokens > 0 {
@@ -226,6 +228,7 @@ func (q *Queue[T]) note(server string, prompt Prompt) {
 		size += len(read[first].Text)
 	}
 	q.read[server] = slices.Delete(read, 0, first)
+	q.ranges.forget()
 	q.kept += size
 }
 
@@ -305,6 +308,7 @@ func (q *Queue[T]) remove(i int) {
 		next.shared = min(next.shared, e.shared)
 	}
 	q.sorted = slices.Delete(q.sorted, i, i+1)
+	q.ranges.forget()
 	if len(q.sorted) == 0 {
 		q.arrived, q.long = nil, nil
 		return

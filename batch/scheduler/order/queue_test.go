@@ -255,6 +255,27 @@ func BenchmarkQueue(b *testing.B) {
 	}
 }
 
+// BenchmarkWaits asks each of 24 servers whether it waits before one of them takes a line, as
+// near the end of a batch.
+func BenchmarkWaits(b *testing.B) {
+	var q Queue[request]
+	all, names := shuffled(24, 40), servers(24)
+	for i, r := range all {
+		q.Add(r, r.prompt(), 100)
+		if i < len(names) {
+			q.Take(Server{Name: names[i]})
+		}
+	}
+	q.SetOutlook(Outlook{Slots: 10_000, Running: func(string) (tokens, perToken float64) { return 100, 1 }})
+	for i := 0; b.Loop(); i++ {
+		for range names {
+			q.Waits("another")
+		}
+		r := q.Take(Server{Name: names[i%len(names)]})
+		q.Add(r, r.prompt(), 100)
+	}
+}
+
 // TestNothingIsKept checks that the prompts of lines that share nothing are not kept
 // after the lines were taken.
 func TestNothingIsKept(t *testing.T) {
@@ -317,6 +338,42 @@ func TestWaits(t *testing.T) {
 				t.Errorf("then it takes %v", got)
 			}
 		})
+	}
+}
+
+// TestRangesAreKept checks that the ranges of the servers are computed once for all servers
+// that are asked whether they wait, and again after each change. It finds ranges that each
+// question computes, by their allocations, and ranges that a change leaves as they were.
+func TestRangesAreKept(t *testing.T) {
+	var q Queue[request]
+	names := servers(8)
+	for _, r := range shuffled(8, 6) {
+		q.Add(r, r.prompt(), 100)
+	}
+	random := rand.New(rand.NewPCG(3, 4))
+	q.SetOutlook(Outlook{Slots: 1000, Running: func(string) (tokens, perToken float64) { return 100, 1 }})
+	check := func(after string) {
+		t.Helper()
+		if got, want := q.spans(), q.divide(nil); !slices.Equal(got, want) {
+			t.Fatalf("got the ranges %v after %s, want %v", got, after, want)
+		}
+	}
+	for n := 100; q.Len() > 0; n++ {
+		q.Take(Server{Name: names[random.IntN(len(names))]})
+		check("a line was taken")
+		if n < 130 {
+			r := request{random.IntN(12), n}
+			q.Add(r, r.prompt(), 100)
+			check("a line was added")
+		}
+		if n == 110 {
+			q.Filter(func(r request) bool { return r.group != 3 })
+			check("lines were removed")
+		}
+		q.Waits("another")
+		if got := testing.AllocsPerRun(10, func() { q.Waits("another") }); got > 0 {
+			t.Fatalf("got %v allocations to ask again whether a server waits, want none", got)
+		}
 	}
 }
 

@@ -20,9 +20,27 @@ type span struct {
 	free, taken int
 }
 
-// spans returns the ranges of the servers, in order.
+// ranges are the spans of the servers, in order. They are computed when a server needs them
+// and kept until a line is added or removed, or a server reads a prompt: until a line is
+// taken, each server may be asked several times whether it waits.
+type ranges struct {
+	all   []span
+	known bool
+}
+
+// forget makes the next call of Queue.spans compute the spans.
+func (r *ranges) forget() { r.known = false }
+
+// spans returns the ranges of the servers, in order. They are valid until the queue changes.
 func (q *Queue[T]) spans() []span {
-	all := make([]span, 0, len(q.read)+1)
+	if !q.ranges.known {
+		q.ranges = ranges{q.divide(q.ranges.all[:0]), true}
+	}
+	return q.ranges.all
+}
+
+// divide appends the ranges of the servers to all, in order.
+func (q *Queue[T]) divide(all []span) []span {
 	for server := range q.read {
 		all = append(all, span{server: server, start: q.search(q.last(server))})
 	}
