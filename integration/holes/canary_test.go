@@ -3,25 +3,64 @@ package holes
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// What clients send is in no log, metric or health report, and nowhere that another tenant can
-// see. Names of keys are documented to be in the audit log, paths and other headers than those
-// with keys in the access log.
+// spans is a receiver of traces, in OTLP over HTTP.
+type spans struct {
+	url string
+
+	mu   sync.Mutex
+	text strings.Builder // guarded by mu; the messages: protobuf has texts as they are
+}
+
+func startSpans(t *testing.T) *spans {
+	s := new(spans)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		message, err := io.ReadAll(r.Body)
+		if err != nil || r.URL.Path != "/v1/traces" || r.Header.Get("Content-Encoding") != "" {
+			t.Errorf("%s %s, encoded %q: %v", r.Method, r.URL, r.Header.Get("Content-Encoding"), err)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.text.Write(message)
+	}))
+	t.Cleanup(server.Close)
+	s.url = server.URL
+	return s
+}
+
+// env makes Caddy's handler tracing send its spans here, soon.
+func (s *spans) env() []string {
+	return []string{"OTEL_TRACES_EXPORTER=otlp", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", "OTEL_EXPORTER_OTLP_ENDPOINT=" + s.url, "OTEL_BSP_SCHEDULE_DELAY=100"}
+}
+
+func (s *spans) received() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// What clients send is in no log, metric, trace or health report, and nowhere that another tenant
+// can see. Names of keys are documented to be in the audit log, paths and other headers than those
+// with keys in the access log, paths and User-Agent in traces.
 func TestCanary(t *testing.T) {
 	t.Parallel()
 	log := filepath.Join(t.TempDir(), "access.log")
+	traces := startSpans(t)
 	w := start(t, tidegatetest.Settings{
 		App: keys, Global: "debug", Batch: "retries 1\nretry_backoff 1ms 1ms",
-		Site: "log {\n output file " + log + "\n format tidegate\n}\ntidegate",
+		Site: "log {\n output file " + log + "\n format tidegate\n}\ntracing\ntidegate", Env: traces.env(),
 	})
 	const canary = "canary-7f3a9c"
 	n := 0
@@ -71,6 +110,11 @@ func TestCanary(t *testing.T) {
 		places["the access log"] = string(text)
 		return err == nil && strings.Contains(string(text), "/dashboard/upstreams")
 	})
+	tidegatetest.Eventually(t, time.Minute, "the traces have the first and the last request", func() bool {
+		text := traces.received()
+		places["the traces"] = text
+		return strings.Contains(text, chatPath) && strings.Contains(text, "/dashboard/upstreams")
+	})
 	for place, text := range places {
 		if text == "" {
 			t.Errorf("%s is empty", place)
@@ -81,7 +125,7 @@ func TestCanary(t *testing.T) {
 				if i < 0 {
 					break
 				}
-				t.Errorf("%s has %.60s in …%s…", place, rest[i:], rest[max(0, i-200):min(len(rest), i+80)])
+				t.Errorf("%s has %.60q in …%q…", place, rest[i:], rest[max(0, i-200):min(len(rest), i+80)])
 				rest = rest[i+len(hidden):]
 			}
 		}
