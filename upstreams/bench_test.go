@@ -43,7 +43,11 @@ func benchServer(b *testing.B, answer http.HandlerFunc) *Pool {
 // drive sends requests over as many connections as there are processors.
 func drive(b *testing.B, addr string) {
 	b.Helper()
-	body := `{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat("word ", 200) + `"}],"max_tokens":100}`
+	driveBody(b, addr, `{"model":"m","messages":[{"role":"user","content":"`+strings.Repeat("word ", 200)+`"}],"max_tokens":100}`)
+}
+
+func driveBody(b *testing.B, addr, body string) {
+	b.Helper()
 	request := fmt.Sprintf("POST /v1/chat/completions HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nUser-Agent: OpenAI/Python 2.1.0\r\nAccept: application/json\r\nAuthorization: Bearer sk-x\r\nContent-Length: %d\r\n\r\n%s", addr, len(body), body)
 	b.ReportAllocs()
 	b.SetParallelism(8)

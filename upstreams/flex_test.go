@@ -106,7 +106,8 @@ func TestBatchLinesLetFlexGoFirst(t *testing.T) {
 	})
 }
 
-// The body, the client's key and the answer pass as they are, streams as well.
+// The body, the client's key and the answer pass as they are, streams as well. The usage of a
+// stream is asked for as that of other live requests.
 func TestFlexPassesAsItIs(t *testing.T) {
 	f := newFake(t)
 	bodies := make(chan [2]string, 1)
@@ -118,8 +119,8 @@ func TestFlexPassesAsItIs(t *testing.T) {
 	g := newGateway(t, startPool(t, calm(f.URL)))
 	const body = ` {"stream":true, "service_tier" : "flex","messages":[],"model":"m"}`
 	a := g.post(t, endpoint, body, "Authorization", "Bearer mine")
-	a.wantOK(t, sseEvent+sseUsage+sseDone)
-	if got := receive(t, "the body", bodies); got != [2]string{body, "Bearer mine"} {
+	a.wantOK(t, sseEvent+sseDone)
+	if got := receive(t, "the body", bodies); got != [2]string{` {"stream_options":{"include_usage":true},` + body[2:], "Bearer mine"} {
 		t.Errorf("the server got %q", got)
 	}
 	done := g.recorded(t, 1)

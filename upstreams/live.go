@@ -14,17 +14,20 @@ import (
 
 // live is one live request. It belongs to its handler's goroutine.
 type live struct {
-	proxy  *Proxy
-	w      http.ResponseWriter
-	r      *http.Request
-	route  *route
-	began  time.Time
-	id     []string // X-Request-Id
-	body   *payload
-	header http.Header // sent to upstreams
-	query  Query
-	stream bool // the client requested a stream
-	ticket ticket
+	proxy *Proxy
+	w     http.ResponseWriter
+	r     *http.Request
+	route *route
+	began time.Time
+	id    []string // X-Request-Id
+	body  *payload
+	// withUsage is the body with a request for the usage of the stream; nil if the client
+	// asks for it, or there is none.
+	withUsage *payload
+	header    http.Header // sent to upstreams
+	query     Query
+	stream    bool // the client requested a stream
+	ticket    ticket
 
 	tried     []*upstream
 	triedRoom [8]*upstream
@@ -114,25 +117,20 @@ func (l *live) try(s *snapshot, u *upstream) (handled bool) {
 		}
 		p.endClass(u, l.query.Class)
 	}()
-	answer, err := a.exchange(l.route, l.header, l.body)
-	l.connected = l.connected || a.sent
-	if err != nil {
+	answer, got, asked, err := l.send(a)
+	if answer == nil {
 		return l.failed(a, err)
 	}
 	defer answer.Body.Close()
-	if err := decode(answer); err != nil {
+	if err != nil {
 		return l.undecodable(a, answer, err)
-	}
-	got := reply{status: answer.StatusCode, header: answer.Header, clientKey: a.hasClientKey(l.header)}
-	if answer.StatusCode < 200 || answer.StatusCode > 299 {
-		got.body = a.errorBody(answer)
 	}
 	if v := judge(got); v.blame != blameNone {
 		return l.handleError(a, v, got)
 	}
 	switch {
 	case isStream(answer.Header):
-		return l.relayStream(s, a, answer)
+		return l.relayStream(s, a, answer, asked)
 	case 0 <= answer.ContentLength && answer.ContentLength <= wholeAnswer:
 		return l.relayWhole(a, answer)
 	default:

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"sync/atomic"
+
+	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // payload is the body of a request, which several attempts may send, one after the
@@ -18,6 +20,8 @@ type payload struct {
 	head   []byte      // the complete body, or the buffered part of a larger one
 	rest   *clientBody // the part after head; nil if head is complete
 	length int64       // in total; -1 if not known
+	// edit is made while the body is sent. It changes nothing if it is the zero value.
+	edit openai.Edit
 }
 
 const (
@@ -25,7 +29,15 @@ const (
 	firstRead = 4 << 10
 	// trusted is the size up to which the buffer for a body grows fourfold, in bytes.
 	trusted = 1 << 20
+	// copied is the size up to which a body with an edit is copied, in bytes, so that it is
+	// sent together with the header. Larger ones are sent in parts.
+	copied = 16 << 10
 )
+
+// with returns the body with an edit. The body must be replayable.
+func (p *payload) with(e openai.Edit) *payload {
+	return &payload{head: p.head, length: p.length + int64(e.Growth()), edit: e}
+}
 
 // errBodyLength reports that a client sent less than the announced length.
 var errBodyLength = errors.New("the body is shorter than its Content-Length")
@@ -64,6 +76,11 @@ func (p *payload) reader() io.ReadCloser {
 	switch {
 	case p.length == 0:
 		return http.NoBody
+	case p.edit.Insert != nil && len(p.head) <= copied:
+		return io.NopCloser(bytes.NewReader(p.edit.Apply(p.head)))
+	case p.edit.Insert != nil:
+		behind := p.head[p.edit.At+p.edit.Cut:]
+		return io.NopCloser(io.MultiReader(bytes.NewReader(p.head[:p.edit.At]), bytes.NewReader(p.edit.Insert), bytes.NewReader(behind)))
 	case p.rest == nil:
 		return io.NopCloser(bytes.NewReader(p.head))
 	}

@@ -149,7 +149,12 @@ func (l *live) parse(s *snapshot) error {
 	if err != nil {
 		return err
 	}
-	l.stream = stream
+	l.stream, l.withUsage = stream, nil
+	if rt.asksUsage && body.replayable() {
+		if e, ok := openai.AskForUsage(body.head); ok {
+			l.withUsage = body.with(e)
+		}
+	}
 	l.query = Query{Class: Live, Model: model, Prompt: body.head, Header: r.Header}
 	if !rt.noEngine {
 		l.query.setPrompt(s.record(model), body)

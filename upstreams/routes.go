@@ -24,6 +24,8 @@ type route struct {
 	end    bool   // its streams have a final event
 	broken func(problem string, events int64) []byte
 	check  func(body []byte) error // rejects requests that the gateway cannot serve; may be nil
+	// asksUsage reports whether the usage of streams has to be asked for.
+	asksUsage bool
 	// tiers reports whether requests may name a service tier.
 	tiers bool
 	// noEngine reports whether servers answer without their engine.
@@ -47,8 +49,8 @@ var (
 // Tidegate, so that batches can use them.
 var routeList = []*route{
 	healthRoute, modelsRoute, versionRoute, metricsRoute,
-	{path: "/v1/chat/completions", end: true, broken: brokenCompletion, tiers: true},
-	{path: "/v1/completions", end: true, broken: brokenCompletion},
+	{path: "/v1/chat/completions", end: true, broken: brokenCompletion, asksUsage: true, tiers: true},
+	{path: "/v1/completions", end: true, broken: brokenCompletion, asksUsage: true},
 	{path: "/v1/responses", end: true, broken: brokenResponse, check: openai.CheckBackground, tiers: true},
 	{path: "/v1/messages", end: true, broken: brokenMessage},
 	{path: "/v1/messages/count_tokens", noEngine: true},

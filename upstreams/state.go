@@ -38,6 +38,7 @@ func (p *Pool) become(u *upstream, state State, reason string) (published bool) 
 	}
 	if !state.TakesRequests() {
 		u.prefixes.Clear()
+		u.usage.forget()
 	}
 	u.reason = reason
 	if u.state == state {

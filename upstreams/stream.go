@@ -25,8 +25,12 @@ var errNoEnd = errors.New("the stream ended without its last event")
 // sends the header of a stream before it starts processing: until the first event
 // nothing is sent to the client, so that the request can be retried on another
 // server.
-func (l *live) relayStream(s *snapshot, a *attempt, answer *http.Response) (handled bool) {
+//
+// asked reports whether the gateway has asked for the usage, which the client then does not
+// get.
+func (l *live) relayStream(s *snapshot, a *attempt, answer *http.Response, asked bool) (handled bool) {
 	st := stream{live: l, attempt: a, answer: answer, out: http.NewResponseController(l.w), limit: s.cfg.StreamIdleTimeout}
+	st.usage.on = asked
 	st.buf = getBuffer(firstStreamBuffer)
 	defer st.close()
 	for {
@@ -52,7 +56,8 @@ type stream struct {
 	seen    openai.StreamScanner
 	begun   bool // the client has got something
 	open    bool // the last byte sent to the client is inside an event
-	sent    byte // the last byte sent to the client
+	last    byte // the last byte that was sent to the client or removed
+	usage   usageCutter
 	gaps    gaps
 }
 
@@ -96,7 +101,7 @@ func (st *stream) step() (handled, over bool) {
 		_, _ = st.seen.Write(endOfLine)
 	}
 	whole := err != nil && (st.seen.Ended() || err == io.EOF && !st.route.end)
-	ready := eventEnd(st.buf.b, held, st.sent, st.open)
+	ready, inside := eventEnd(st.buf.b, held, st.last, st.open), st.open
 	switch {
 	case whole:
 		ready = held + n
@@ -104,6 +109,12 @@ func (st *stream) step() (handled, over bool) {
 		ready, st.open = held+n, true
 	case ready > 0:
 		st.open = false
+	}
+	if ready > 0 {
+		st.last = st.buf.b[ready-1]
+	}
+	if ready > 0 && !st.open && st.usage.on {
+		ready, st.buf.b = st.usage.cut(st.buf.b, ready, st.seen.Usages(), inside)
 	}
 	if ready > 0 && !st.open {
 		if e, found := findError(st.buf.b[:ready]); found {
@@ -151,7 +162,6 @@ func (st *stream) relay(n int) bool {
 	}
 	st.attempt.up.progress.Add(1)
 	st.gaps.piece(st.attempt)
-	st.sent = st.buf.b[n-1]
 	ok := st.send(st.buf.b[:n])
 	st.buf.b = st.buf.b[:copy(st.buf.b, st.buf.b[n:])]
 	return ok

@@ -64,6 +64,8 @@ type upstream struct {
 	budget factor
 	// byPriority is true if batch lines are sent with a priority.
 	byPriority atomic.Bool
+	// usage records whether the server reports the usage of streams on request.
+	usage usageRequests
 	// rediscover requests a model discovery with the next probe.
 	rediscover atomic.Bool
 

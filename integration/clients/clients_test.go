@@ -29,7 +29,7 @@ func start(t *testing.T) (*tidegatetest.Gateway, []*tidegatetest.Sim) {
 func TestPython(t *testing.T) {
 	python := filepath.Join(tidegatetest.Root(t), ".cache", "python", "bin", "python")
 	gateway, sims := start(t)
-	runScript(t, gateway, python, "-W", "error::ResourceWarning", filepath.Join("python", "main.py"))
+	runScript(t, gateway, sims[0], python, "-W", "error::ResourceWarning", filepath.Join("python", "main.py"))
 	wantAborted(t, sims, "python-abandons")
 }
 
@@ -41,7 +41,7 @@ func TestNode(t *testing.T) {
 		node = "node"
 	}
 	gateway, sims := start(t)
-	runScript(t, gateway, node, filepath.Join("node", "main.mjs"))
+	runScript(t, gateway, sims[0], node, filepath.Join("node", "main.mjs"))
 	wantAborted(t, sims, "node-abandons", "node-aborts")
 }
 
@@ -59,14 +59,15 @@ func wantAborted(t *testing.T, sims []*tidegatetest.Sim, ids ...string) {
 const scriptLimit = 3 * time.Minute
 
 // runScript runs the checks of a script, which prints "ok NAME" or "not ok
-// NAME" for each and, behind "# ", why.
-func runScript(t *testing.T, gateway *tidegatetest.Gateway, command ...string) {
+// NAME" for each and, behind "# ", why. direct is a server behind the gateway.
+func runScript(t *testing.T, gateway *tidegatetest.Gateway, direct *tidegatetest.Sim, command ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), scriptLimit)
 	defer cancel()
 	script := exec.CommandContext(ctx, command[0], command[1:]...)
 	script.Env = append(os.Environ(),
 		"CLIENT_BASE_URL="+gateway.URL+"/v1", "CLIENT_API_KEY="+gateway.APIKey, "CLIENT_MODEL="+tidegatetest.Model,
+		"CLIENT_DIRECT_URL="+direct.URL+"/v1",
 		"PYTHONDONTWRITEBYTECODE=1")
 	var complaints strings.Builder
 	script.Stderr = &complaints

@@ -17,6 +17,7 @@ type StreamScanner struct {
 
 	events int64
 	ended  bool
+	usages int64 // events with usage
 	counts counts
 	model  string
 }
@@ -227,12 +228,13 @@ func (s *StreamScanner) usage(data []byte, kind eventKind) {
 		}
 	}
 	c := scanCounts(usage)
-	switch {
-	case c == counts{}:
+	if c == (counts{}) {
 		return
-	case kind == messageDelta: // message_start had the other counts
+	}
+	s.usages++
+	if kind == messageDelta { // message_start had the other counts
 		s.counts.overlay(c)
-	default:
+	} else {
 		s.counts = c
 	}
 	if len(model) > 2 && model[0] == '"' && string(model[1:len(model)-1]) != s.model {
@@ -245,6 +247,9 @@ func (s *StreamScanner) Usage() (u Usage, model string, ok bool) {
 	u, ok = s.counts.usage()
 	return u, s.model, ok
 }
+
+// Usages is the number of events that had a usage so far.
+func (s *StreamScanner) Usages() int64 { return s.usages }
 
 // Ended reports whether the stream has had its final event: [DONE] (chat completions,
 // completions), response.completed, .failed or .incomplete (responses), or

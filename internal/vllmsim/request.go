@@ -270,6 +270,7 @@ func (p *parser) streamOptions() error {
 	if _, err := p.dec.ReadToken(); err != nil {
 		return err
 	}
+	p.req.includeUsage = true // vLLM's default in the object
 	for p.dec.PeekKind() != '}' {
 		name, err := p.dec.ReadValue()
 		if err != nil {

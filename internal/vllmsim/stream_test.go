@@ -124,6 +124,8 @@ func TestStreamUsage(t *testing.T) {
 		"asked for":     {`,"stream_options":{"include_usage":true}`, true},
 		"not asked for": {`,"stream_options":{"include_usage":false}`, false},
 		"null":          {`,"stream_options":null`, false},
+		"default":       {`,"stream_options":{}`, true},
+		"null inside":   {`,"stream_options":{"include_usage":null}`, false},
 		"no-usage":      {`,"stream_options":{"x":[1],"include_usage":true},"user":"[[sim:no-usage]]"`, false},
 	} {
 		for path, prompt := range map[string]string{

@@ -7,6 +7,7 @@ import OpenAI, { toFile } from "openai";
 export const baseURL = process.env.CLIENT_BASE_URL;
 export const apiKey = process.env.CLIENT_API_KEY;
 export const model = process.env.CLIENT_MODEL;
+export const directURL = process.env.CLIENT_DIRECT_URL; // of a server behind the gateway
 
 // Without retries of its own the library shows every failure of the gateway.
 export const client = new OpenAI({ baseURL, apiKey, maxRetries: 0, timeout: 60_000 });

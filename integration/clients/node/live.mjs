@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import OpenAI, { toFile } from "openai";
-import { apiKey, baseURL, check, client, collect, model, rejects } from "./checks.mjs";
+import { apiKey, baseURL, check, client, collect, directURL, model, rejects } from "./checks.mjs";
 
 const messages = (content) => [{ role: "user", content }];
 
@@ -45,6 +45,31 @@ check("live streams side by side", async () => {
   const texts = await Promise.all(Array.from({ length: 20 }, (_, i) => one(i)));
   assert.equal(new Set(texts).size, 20);
   for (const text of texts) assert.match(text, /^sim-/);
+});
+
+// The gateway asks for the usage itself; the client must see what a server sends it without the gateway.
+check("live streams without usage", async () => {
+  const shape = (value) => {
+    if (Array.isArray(value)) return value.map(shape);
+    if (value !== null && typeof value === "object") {
+      return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, shape(inner)]));
+    }
+    return typeof value === "string" ? "text" : value;
+  };
+  const seen = async (c, options) => {
+    const content = "A [[sim:tokens=9]]";
+    const chat = await c.chat.completions.create({ model, messages: messages(content), stream: true, ...options });
+    const text = await c.completions.create({ model, prompt: content, stream: true, ...options });
+    // The simulated server derives created from the body.
+    const chunks = async (stream) => (await collect(stream)).map((chunk) => shape({ ...chunk, created: 0 }));
+    return [await chunks(chat), await chunks(text)];
+  };
+  const direct = new OpenAI({ baseURL: directURL, apiKey: "none", maxRetries: 0, timeout: 60_000 });
+  for (const options of [{}, { stream_options: null }, { stream_options: { include_usage: false } }]) {
+    const want = await seen(direct, options);
+    assert.deepEqual(want.map((chunks) => chunks.length), [10, 9]);
+    assert.deepEqual(await seen(client, options), want);
+  }
 });
 
 check("live stream abandoned", async () => {

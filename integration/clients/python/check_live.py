@@ -3,7 +3,7 @@
 import asyncio
 
 import openai
-from checks import API_KEY, BASE_URL, MODEL, async_client, check, client, equal, raises, that
+from checks import API_KEY, BASE_URL, DIRECT_URL, MODEL, async_client, check, client, equal, raises, that
 from openai import OpenAI
 
 
@@ -61,6 +61,29 @@ def live_chat_streamed_async():
         that(all(text.startswith("sim-") for text in texts), texts)
 
     asyncio.run(go())
+
+
+@check
+def live_streams_without_usage():
+    # The gateway asks for the usage itself; the client must see what a server sends it without the gateway.
+    def shape(value):
+        if isinstance(value, dict):
+            return {name: shape(inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [shape(inner) for inner in value]
+        return "text" if isinstance(value, str) else value
+
+    def seen(c, options):
+        chat = c.chat.completions.create(model=MODEL, messages=messages("A [[sim:tokens=9]]"), stream=True, **options)
+        text = c.completions.create(model=MODEL, prompt="A [[sim:tokens=9]]", stream=True, **options)
+        # The simulated server derives created from the body.
+        return [[shape(chunk.model_dump() | {"created": 0}) for chunk in stream] for stream in (chat, text)]
+
+    with OpenAI(base_url=DIRECT_URL, api_key="none", max_retries=0, timeout=60) as direct:
+        for options in ({}, {"stream_options": None}, {"stream_options": {"include_usage": False}}):
+            want = seen(direct, options)
+            equal([len(chunks) for chunks in want], [10, 9])
+            equal(seen(client, options), want)
 
 
 @check

@@ -11,6 +11,7 @@ from openai import AsyncOpenAI, OpenAI
 BASE_URL = os.environ["CLIENT_BASE_URL"]
 API_KEY = os.environ["CLIENT_API_KEY"]
 MODEL = os.environ["CLIENT_MODEL"]
+DIRECT_URL = os.environ["CLIENT_DIRECT_URL"]  # of a server behind the gateway
 
 # Without retries of its own the library shows every failure of the gateway.
 client = OpenAI(base_url=BASE_URL, api_key=API_KEY, max_retries=0, timeout=60)
