@@ -4,7 +4,10 @@ package upstreams
 
 import (
 	"context"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,6 +42,31 @@ func TestMakespan(t *testing.T) {
 				t.Errorf("got %.2f of the client's time and %.3f of its prompt tokens computed, want at most %.2f and %.2f", longest, computed, tt.longest, tt.computed)
 			}
 		})
+	}
+}
+
+// TestWindows prints how the makespan of a shuffled batch depends on the part of it that is
+// ordered at a time. It runs with TIDEGATE_WINDOWS="2 4" and -v; the numbers are the size
+// of the file divided by that of the window.
+func TestWindows(t *testing.T) {
+	sizes := strings.Fields(os.Getenv("TIDEGATE_WINDOWS"))
+	if len(sizes) == 0 {
+		t.Skip("TIDEGATE_WINDOWS is not set")
+	}
+	servers := slices.Repeat([]gpu{{slower: 1, kvTokens: 60_000}}, 4)
+	work := sharedJob{groups: 100, lines: 40, shared: 2048, own: 50, generate: 100, shuffled: true}.job()
+	size := 0
+	for _, body := range work.bodies {
+		size += len(body)
+	}
+	sticky := work.sticky(t, servers, 128)
+	for _, ratio := range sizes {
+		of, err := strconv.ParseFloat(ratio, 64)
+		if err != nil || of <= 0 {
+			t.Fatalf("TIDEGATE_WINDOWS: %q: %v", ratio, err)
+		}
+		got := work.batch(t, servers, batch.Config{MemoryBytes: int64(2 * float64(size) / of)})
+		t.Logf("file ÷ window %s: time × %.2f, computed × %.2f", ratio, got.took.Seconds()/sticky.took.Seconds(), got.computed()/sticky.computed())
 	}
 }
 
