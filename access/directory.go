@@ -61,6 +61,7 @@ type known struct {
 	byHash map[Hash]*Key   // those that are not revoked
 	byID   map[string]*Key // all
 	admin  bool            // one of them has the scope admin
+	limit  []*Key          // those with limits that are not revoked
 	budget []*Key          // those with budgets, also revoked ones: their batches may still run
 }
 
@@ -75,6 +76,9 @@ func index(keys []Key) *known {
 		}
 		if !k.RevokedAt.IsZero() {
 			continue
+		}
+		if k.Limits != (Limits{}) {
+			all.limit = append(all.limit, k)
 		}
 		all.byHash[k.Hash] = k
 		if !k.PreviousUntil.IsZero() {
@@ -258,6 +262,14 @@ func (d *Directory) Limits(id string) Limits {
 		}
 	}
 	return Limits{}
+}
+
+// Limited returns the keys that have limits and are not revoked. They must not be changed.
+func (d *Directory) Limited() []*Key {
+	if keys := d.keys.Load(); keys != nil {
+		return keys.limit
+	}
+	return nil
 }
 
 // Budgeted returns the keys that have budgets, also revoked ones. They must not be changed.

@@ -37,6 +37,12 @@ type ClientLimiter interface {
 // Queued counts the lines of batches that are InProgress and have no result.
 type Queued struct{ Lines, Tokens int64 }
 
+// ClientQueued are the queued lines of a key in a tenant.
+type ClientQueued struct {
+	limits.Client
+	Queued
+}
+
 // QueueFullError reports that a batch has more lines than its client may add to those that
 // wait.
 type QueueFullError struct {

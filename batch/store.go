@@ -333,6 +333,9 @@ type AnalyticsStore interface {
 	UsageByModel(ctx context.Context, tenant string, p Period) ([]UsageRecord, error)
 	// KeyUsage sums the usage of keys by groups, of AllTenants as well.
 	KeyUsage(ctx context.Context, tenant string, q UsageQuery) (UsageReport, error)
+	// QueuedLines sums the lines of batches that are InProgress and have no result by key,
+	// of AllTenants as well.
+	QueuedLines(ctx context.Context, tenant string) ([]ClientQueued, error)
 	// Events counts events by kind over steps of a period, in order, without empty
 	// steps.
 	Events(ctx context.Context, tenant string, p Period) ([]EventPoint, error)

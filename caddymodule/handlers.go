@@ -195,7 +195,7 @@ func (h *APIHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 			h.pace(w, r, func(r *http.Request) { h.webhooks(w, r, path) })
 		}
 	case path == "/limits":
-		if r = h.admit(w, r, h.app.pool.gate(), access.Admin); r != nil && reads(w, r) {
+		if r = h.admit(w, r, h.app.pool.gate(), access.Read); r != nil && reads(w, r) {
 			h.showLimits(w, r)
 		}
 	case path == "/upstreams":

@@ -8,7 +8,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/access/limits"
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/background"
 	"github.com/tidegate/tidegate/internal/wait"
 )
@@ -63,7 +65,69 @@ type limitList struct {
 	Data   []limits.Usage `json:"data"`
 }
 
-// showLimits answers with the use of limits.
+// showLimits answers with the limits that the client may see, and their use.
 func (h *APIHandler) showLimits(w http.ResponseWriter, r *http.Request) {
-	writeJSON(w, r, http.StatusOK, limitList{"list", h.app.pool.limits.Usage()})
+	writeJSON(w, r, http.StatusOK, limitList{"list", limitService{h.app}.Limits(r.Context())})
+}
+
+// limitService shows limits and their use, for the API and the dashboard.
+type limitService struct{ app *App }
+
+// queuedWait limits how long the store may take for the queued lines. Without them, the
+// rest is shown.
+const queuedWait = 2 * time.Second
+
+// Limits returns the limits of all keys and tenants to an administrator, to other clients
+// those of their key and of its tenant.
+func (s limitService) Limits(ctx context.Context) []limits.Usage {
+	client := access.From(ctx)
+	limiter, tenant := s.app.pool.limits, client.Tenant
+	var list []limits.Usage
+	if client.May(access.Admin) {
+		list, tenant = limiter.Usage(), batch.AllTenants
+	} else {
+		list = limiter.UsageOf(limits.Of(client))
+	}
+	queues := false
+	for i := range list {
+		u := &list[i]
+		u.KeyName = s.app.runtime.keyName(u.Key)
+		queues = queues || u.Limits.LinesQueued > 0 || u.Limits.TokensQueued > 0
+	}
+	if queues {
+		s.addQueued(ctx, tenant, list)
+	}
+	return list
+}
+
+// addQueued adds the use of lines_queued and tokens_queued, unless the store does not answer.
+func (s limitService) addQueued(ctx context.Context, tenant string, list []limits.Usage) {
+	ctx, cancel := context.WithTimeout(ctx, queuedWait)
+	defer cancel()
+	sums, err := s.app.runtime.engine.Store().QueuedLines(ctx, tenant)
+	if err != nil {
+		return
+	}
+	keys, tenants := make(map[limits.Client]batch.Queued), make(map[string]batch.Queued)
+	for _, q := range sums {
+		keys[q.Client] = q.Queued
+		all := tenants[q.Tenant]
+		tenants[q.Tenant] = batch.Queued{Lines: all.Lines + q.Lines, Tokens: all.Tokens + q.Tokens}
+	}
+	for i := range list {
+		u := &list[i]
+		queued := tenants[u.Tenant]
+		if u.Key != "" {
+			if u.KeyTenant == "" { // of a revoked key
+				continue
+			}
+			queued = keys[limits.Client{Key: u.Key, Tenant: u.KeyTenant}]
+		}
+		if u.Limits.LinesQueued > 0 {
+			u.Used["lines_queued"] = queued.Lines
+		}
+		if u.Limits.TokensQueued > 0 {
+			u.Used["tokens_queued"] = queued.Tokens
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -152,4 +153,76 @@ func TestChangedKeyLimits(t *testing.T) {
 		t.Fatalf("revoked: %d %s", a.status, a.body)
 	}
 	change("admin-secret", `{"lines_queued":1}`, 409, "The key is revoked or has expired.")
+}
+
+// A client reads the limits of its key and of its tenant with their use, in the API and on
+// the page of usage; an administrator reads all, also of keys that were never used. It finds
+// another tenant's or colleague's key in the answer, queued lines of other keys, a budget
+// that shows no use, and an unused key that is missing.
+func TestLimitsOfClients(t *testing.T) {
+	_, url := newSim(t)
+	g := newGateway(t, url)
+	teamKeys(t, &g.app)
+	g.app.Tenants = []TenantConfig{
+		{Name: "team-a", Limits: access.Limits{LinesQueued: 100, TokensPerMonth: 1000}},
+		{Name: "team-b", Limits: access.Limits{RequestsPerMinute: 50}},
+	}
+	g.runAll(t)
+	_, own := g.keys(t, "admin-secret", "", `{"name":"own-key","tenant":"team-a","limits":{"requests_per_minute":1,"lines_queued":20}}`)
+	_, colleague := g.keys(t, "admin-secret", "", `{"name":"second-key","tenant":"team-a","limits":{"lines_queued":30}}`)
+	_, other := g.keys(t, "admin-secret", "", `{"name":"third-key","tenant":"team-b","limits":{"lines_queued":40}}`)
+	_, live := g.keys(t, "admin-secret", "", `{"name":"live-key","tenant":"team-a","scopes":["live"]}`)
+
+	var lines strings.Builder
+	for i := range 3 {
+		fmt.Fprintf(&lines, `{"custom_id":"%d","method":"POST","url":"/v1/chat/completions","body":{"model":"%s","messages":[{"role":"user","content":"hi"}]}}`+"\n", i, model)
+	}
+	g.createWith(t, own.Key, lines.String())
+	limits := func(secret string) string {
+		t.Helper()
+		a := g.ask(t, "GET", "/limits", "", "Authorization", "Bearer "+secret)
+		if a.status != 200 {
+			t.Fatalf("got %d %s", a.status, a.body)
+		}
+		return a.body
+	}
+	check := func(who, text string, want, not []string) {
+		t.Helper()
+		for _, w := range want {
+			if !strings.Contains(text, w) {
+				t.Errorf("%s: got %s, want %s", who, text, w)
+			}
+		}
+		for _, w := range not {
+			if strings.Contains(text, w) {
+				t.Errorf("%s: got %s, want no %s", who, text, w)
+			}
+		}
+	}
+	until(t, "two lines wait for the limit of the key", func() bool {
+		return strings.Contains(limits(own.Key), `"used":{"lines_queued":2,"requests_per_minute":1}`)
+	})
+	ownKey, tenantA := `{"key":"`+own.ID+`","key_name":"own-key","key_tenant":"team-a",`, `"tenant":"team-a","limits":{"lines_queued":100,"tokens_per_month":1000}`
+	check("the key", limits(own.Key), []string{ownKey, tenantA, `"used":{"lines_queued":2}`}, []string{"second-key", "third-key", "team-b"})
+	if text := limits(own.Key); strings.Contains(text, `"tokens_per_month":{"limit":1000,"used":0,`) {
+		t.Errorf("got %s, want the tokens of the line that was done", text)
+	}
+	check("its colleague", limits(colleague.Key), []string{colleague.ID, tenantA, `"used":{"lines_queued":0}`, `"used":{"lines_queued":2}`}, []string{own.ID, "own-key", "team-b"})
+	check("another tenant", limits(other.Key), []string{other.ID, `"tenant":"team-b"`, `"used":{"requests_per_minute":0}`, `"used":{"lines_queued":0}`}, []string{own.ID, colleague.ID, "team-a"})
+	check("an administrator", limits("admin-secret"), []string{ownKey, colleague.ID, other.ID, tenantA, `"tenant":"team-b"`}, nil)
+	if a := g.ask(t, "GET", "/limits", "", "Authorization", "Bearer "+live.Key); a.status != 403 {
+		t.Errorf("without the scope read: got %d %s, want 403", a.status, a.body)
+	}
+
+	page := func(secret string) string {
+		t.Helper()
+		return g.ask(t, "GET", "/dashboard/usage", "", "Authorization", "Bearer "+secret).body
+	}
+	check("page of the key", page(own.Key), []string{"Limits and their use now", own.ID, "own-key", "team-a", "tokens per month"}, []string{"second-key", "third-key", "team-b"})
+	check("page of another tenant", page(other.Key), []string{other.ID, "team-b"}, []string{own.ID, "second-key", "team-a"})
+	check("page of an administrator", page("admin-secret"), []string{own.ID, colleague.ID, other.ID, "team-a", "team-b"}, nil)
+	if a, _ := g.keys(t, "admin-secret", "/"+other.ID+"/limits", `{"lines_queued":0}`); a.status != 200 {
+		t.Fatalf("removed: %d %s", a.status, a.body)
+	}
+	check("after its limits were removed", limits("admin-secret"), []string{own.ID}, []string{other.ID})
 }

@@ -31,7 +31,7 @@ var ownRoutes = map[string]struct {
 	"/contents/adopt":    {"POST", access.Admin},
 	"/webhooks":          {"GET", access.Admin},
 	"/webhooks/test":     {"POST", access.Admin},
-	"/limits":            {"GET", access.Admin},
+	"/limits":            {"GET", access.Read},
 	"/v1/audit":          {"GET", access.Admin},
 	"/upstreams":         {"GET", access.Read},
 	"/upstreams/drain":   {"POST", access.Operate},
@@ -167,6 +167,13 @@ func (g *gateway) create(t *testing.T, key string) (file, batch string) {
 
 func (g *gateway) createOf(t *testing.T, key, lines string) (file, batch string) {
 	t.Helper()
+	return g.createWith(t, key+"-secret", lines)
+}
+
+// createWith makes a batch with a secret.
+func (g *gateway) createWith(t *testing.T, secret, lines string) (file, batch string) {
+	t.Helper()
+	bearer := []string{"Authorization", "Bearer " + secret}
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
 	_ = form.WriteField("purpose", "batch")
@@ -179,12 +186,12 @@ func (g *gateway) createOf(t *testing.T, key, lines string) (file, batch string)
 		t.Fatal(err)
 	}
 	var made struct{ ID string }
-	a := g.ask(t, "POST", "/v1/files", body.String(), append(bearer(key), "Content-Type", form.FormDataContentType())...)
+	a := g.ask(t, "POST", "/v1/files", body.String(), append(bearer, "Content-Type", form.FormDataContentType())...)
 	if err := json.Unmarshal([]byte(a.body), &made); err != nil || a.status != 200 {
 		t.Fatalf("upload: %d %s", a.status, a.body)
 	}
 	file = made.ID
-	a = g.ask(t, "POST", "/v1/batches", `{"input_file_id":"`+file+`","endpoint":"/v1/chat/completions","completion_window":"24h"}`, append(bearer(key), "Content-Type", "application/json")...)
+	a = g.ask(t, "POST", "/v1/batches", `{"input_file_id":"`+file+`","endpoint":"/v1/chat/completions","completion_window":"24h"}`, append(bearer, "Content-Type", "application/json")...)
 	if err := json.Unmarshal([]byte(a.body), &made); err != nil || a.status != 200 {
 		t.Fatalf("batch: %d %s", a.status, a.body)
 	}

@@ -112,7 +112,8 @@ func (a *App) weights() map[string]float64 {
 type clientLimits struct {
 	tenants  map[string]access.Limits
 	keys     map[string]access.Limits // of the configuration, by id
-	budgeted []limits.Client          // those of keys with budgets
+	limited  []limits.Client          // those with limits
+	budgeted []limits.Client          // those with budgets
 }
 
 func (a *App) clientLimits() clientLimits {
@@ -123,8 +124,12 @@ func (a *App) clientLimits() clientLimits {
 	for i := range a.Keys {
 		k := &a.Keys[i]
 		c.keys[keyID(k.Name)] = k.Limits
+		client := limits.Client{Key: keyID(k.Name), Tenant: cmp.Or(k.Tenant, access.DefaultTenant)}
+		if k.Limits != (access.Limits{}) {
+			c.limited = append(c.limited, client)
+		}
 		if k.Limits.Budget() {
-			c.budgeted = append(c.budgeted, limits.Client{Key: keyID(k.Name), Tenant: cmp.Or(k.Tenant, access.DefaultTenant)})
+			c.budgeted = append(c.budgeted, client)
 		}
 	}
 	return c
@@ -140,17 +145,20 @@ func (c clientLimits) config(managed *access.Directory, prices *batch.Prices) li
 			}
 			return managed.Limits(id)
 		},
-		Budgeted: func() []limits.Client {
-			list := slices.Clone(c.budgeted)
-			for _, k := range managed.Budgeted() {
-				list = append(list, limits.Client{Key: k.ID, Tenant: k.Tenant})
-			}
-			return list
-		},
+		Limited:  func() []limits.Client { return withManaged(c.limited, managed.Limited()) },
+		Budgeted: func() []limits.Client { return withManaged(c.budgeted, managed.Budgeted()) },
 		Price: func(model string, input, output int64) batch.Money {
 			return prices.Charge(batch.ClassLive, model, openai.Usage{InputTokens: input, OutputTokens: output}).Cost
 		},
 	}
+}
+
+func withManaged(configured []limits.Client, managed []*access.Key) []limits.Client {
+	list := slices.Clone(configured)
+	for _, k := range managed {
+		list = append(list, limits.Client{Key: k.ID, Tenant: k.Tenant})
+	}
+	return list
 }
 
 // checkBudgets returns an error for a budget of money without prices: nothing would cost

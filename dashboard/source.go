@@ -21,6 +21,7 @@ type Source struct {
 	Overview   Overview
 	Throughput Throughput
 	Usage      Usage
+	Limits     Limits
 	Batches    Batches
 	Files      Files
 	Upstreams  Upstreams

@@ -89,6 +89,7 @@ func (d *Dashboard) usage(w http.ResponseWriter, r *http.Request) error {
 	for _, view := range usageViews {
 		v.Views = append(v.Views, page(view.name, q.from))
 	}
+	v.Limits = d.limitTable(r.Context())
 	for _, c := range table.Columns {
 		v.Columns = append(v.Columns, c.Name)
 	}

@@ -1,6 +1,7 @@
 package templates
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -19,6 +20,26 @@ type Usage struct {
 	Rows           []UsageRow
 	Total          UsageRow
 	More           bool // there are more rows
+	Limits         LimitTable
+}
+
+// LimitTable are the limits of keys and tenants, and their use now.
+type LimitTable struct {
+	Rows []LimitRow
+	More bool // there are more keys and tenants
+}
+
+// LimitRow is a limit of a key or of a tenant.
+type LimitRow struct {
+	Tenant                  string // "" for a limit of a key
+	Key, KeyName, KeyTenant string
+	Name                    string
+	Allowed                 string
+	Used                    string  // "" if it is not known
+	Part                    float64 // that is used, from 0 to 1
+	Partly                  bool    // the use of earlier processes and other gateways is not known yet
+	Rate                    bool    // it is renewed continuously
+	Renewed                 time.Time
 }
 
 // UsageRow is the usage of a day, key, model or batch.
@@ -29,6 +50,8 @@ type UsageRow struct {
 	InputTokens, CachedTokens, OutputTokens int64
 	Cost                                    Cost
 }
+
+func (r LimitRow) keyName() string { return cmp.Or(r.KeyName, r.Key) }
 
 // Cost is an amount as a decimal number.
 type Cost struct {

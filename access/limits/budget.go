@@ -228,6 +228,9 @@ func (q Quantity) String() string {
 	return strconv.FormatInt(q.n, 10)
 }
 
+// Count returns a number of tokens, and false for an amount of money.
+func (q Quantity) Count() (int64, bool) { return q.n, !q.money }
+
 // MarshalJSON writes a number.
 func (q Quantity) MarshalJSON() ([]byte, error) { return []byte(q.String()), nil }
 

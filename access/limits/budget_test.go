@@ -215,7 +215,7 @@ func TestUnknownBudget(t *testing.T) {
 			t.Fatalf("got %v, want no refusal by a guess", r)
 		}
 		l.Spent(teamKey, Spend{Tokens: 6, Cost: money.Unit / 2})
-		const want = `[{"key":"key_a","limits":{"cost_per_month":2},"in_flight":1,"remaining":{},"budgets":{"cost_per_month":{"limit":2,"used":0.5,"reserved":1.5,"remaining":1.5,"complete":false,"renewed_at":"2000-02-01T00:00:00Z"}}}]`
+		const want = `[{"key":"key_a","key_tenant":"team","limits":{"cost_per_month":2},"in_flight":1,"remaining":{},"used":{},"budgets":{"cost_per_month":{"limit":2,"used":0.5,"reserved":1.5,"remaining":1.5,"complete":false,"renewed_at":"2000-02-01T00:00:00Z"}}}]`
 		if got := shown(); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}

@@ -24,6 +24,8 @@ type Config struct {
 	Tenants map[string]access.Limits
 	// Keys returns the limits of a key by its id. Nil: keys have none.
 	Keys func(id string) access.Limits
+	// Limited returns the valid keys that have limits. Nil: none.
+	Limited func() []Client
 	// Budgeted returns the keys whose limits have budgets. Nil: none.
 	Budgeted func() []Client
 	// Price returns the cost of tokens of a live request. Nil: they cost nothing.

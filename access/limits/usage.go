@@ -8,54 +8,89 @@ import (
 	"github.com/tidegate/tidegate/access"
 )
 
-// Usage is the use of the limits of a key or a tenant on this gateway.
+// Usage is the use of the limits of a key or a tenant. Of budgets it is that of all gateways,
+// of the other limits that of this one.
 type Usage struct {
-	Key      string        `json:"key,omitempty"`    // id, for a key
-	Tenant   string        `json:"tenant,omitempty"` // for a tenant
-	Limits   access.Limits `json:"limits"`
-	InFlight int64         `json:"in_flight"`
+	Key     string `json:"key,omitempty"` // id, for a key
+	KeyName string `json:"key_name,omitempty"`
+	// KeyTenant is the tenant of a key, "" if it is not known.
+	KeyTenant string        `json:"key_tenant,omitempty"`
+	Tenant    string        `json:"tenant,omitempty"` // for a tenant
+	Limits    access.Limits `json:"limits"`
+	InFlight  int64         `json:"in_flight"`
 	// Remaining is the unused part of each limit by time, by its name.
 	Remaining map[string]int64 `json:"remaining"`
+	// Used is the used part of each limit but budgets, by its name. What is not known is
+	// missing.
+	Used map[string]int64 `json:"used"`
 	// Budgets are the limits by month, by their names.
 	Budgets map[string]Budget `json:"budgets,omitempty"`
-	// TenantOfKey is the tenant of a key with a budget.
-	TenantOfKey string `json:"-"`
 }
 
-// Usage returns the use of all keys and tenants with limits that were active lately, or have
-// a budget. It changes no account: of one that Load has restored, the limits are perhaps not
-// known yet.
+// Usage returns the use of all keys and tenants with limits. It changes no account: of one
+// that Load has restored, the limits are perhaps not known yet.
 func (l *Limiter) Usage() []Usage {
 	tenants := make(map[owner]string)
-	for _, c := range l.Budgeted() {
+	config := l.config.Load()
+	if config != nil {
+		for name := range config.Tenants {
+			tenants[owner{tenant: true, name: name}] = name
+		}
+	}
+	list := l.Budgeted()
+	if config != nil && config.Limited != nil {
+		list = append(list, config.Limited()...)
+	}
+	for _, c := range list {
 		if c.Key != "" {
 			tenants[owner{name: c.Key}] = c.Tenant
-		} else {
-			tenants[owner{tenant: true, name: c.Tenant}] = c.Tenant
 		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for o := range l.accounts {
+		if _, known := tenants[o]; !known {
+			tenants[o] = ""
+		}
+	}
+	return l.usage(tenants)
+}
+
+// UsageOf returns the use of a client's key and of its tenant, of those that have limits.
+func (l *Limiter) UsageOf(c Client) []Usage {
+	tenants := map[owner]string{{tenant: true, name: c.Tenant}: c.Tenant}
+	if c.Key != "" {
+		tenants[owner{name: c.Key}] = c.Tenant
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.usage(tenants)
+}
+
+// usage returns the use of owners, in order. tenants has the tenants of keys. The caller
+// holds mu.
+func (l *Limiter) usage(tenants map[owner]string) []Usage {
 	now := l.now()
-	accounts := make(map[owner]account, len(l.accounts)+len(tenants))
-	for o := range tenants {
-		accounts[o] = account{owner: o}
-	}
-	for o, a := range l.accounts {
-		accounts[o] = *a
-	}
-	list := make([]Usage, 0, len(accounts))
-	for o, a := range accounts {
+	list := make([]Usage, 0, len(tenants))
+	for o, tenant := range tenants {
+		a := account{owner: o}
+		if known := l.accounts[o]; known != nil {
+			a = *known
+		}
 		if a.limits = l.limitsOf(o); a.limits == (access.Limits{}) {
 			continue
 		}
-		u := Usage{Limits: a.limits, InFlight: a.inFlight, Remaining: make(map[string]int64)}
+		u := Usage{Limits: a.limits, InFlight: a.inFlight, Remaining: make(map[string]int64), Used: make(map[string]int64)}
 		if u.Tenant = o.name; !o.tenant {
-			u.Key, u.Tenant, u.TenantOfKey = o.name, "", tenants[o]
+			u.Key, u.Tenant, u.KeyTenant = o.name, "", tenant
 		}
 		u.Budgets = l.budgets.list(o, a.limits, now)
 		for _, r := range append(a.rates(0, l.gateways, now), a.batchRate(l.gateways, now)...) {
 			u.Remaining[r.kind.String()] = int64(math.Floor(max(0, r.bucket.level) + 1e-6))
+			u.Used[r.kind.String()] = int64(math.Ceil(r.capacity - r.bucket.level - 1e-6))
+		}
+		if a.limits.RequestsInFlight > 0 {
+			u.Used[RequestsInFlight.String()] = a.inFlight
 		}
 		list = append(list, u)
 	}

@@ -89,6 +89,7 @@ var calls = []string{
 	"store.PruneQuarantine",
 	"store.PruneWebhooks",
 	"store.Quarantine",
+	"store.QueuedLines",
 	"store.ReleaseBatch",
 	"store.ReleaseSlices",
 	"store.RenewBatch",
@@ -380,6 +381,10 @@ func (s *store) UsageByModel(ctx context.Context, tenant string, p batch.Period)
 
 func (s *store) KeyUsage(ctx context.Context, tenant string, q batch.UsageQuery) (batch.UsageReport, error) {
 	return get(s.set, "store.KeyUsage", func() (batch.UsageReport, error) { return s.inner.KeyUsage(ctx, tenant, q) })
+}
+
+func (s *store) QueuedLines(ctx context.Context, tenant string) ([]batch.ClientQueued, error) {
+	return get(s.set, "store.QueuedLines", func() ([]batch.ClientQueued, error) { return s.inner.QueuedLines(ctx, tenant) })
 }
 
 func (s *store) Events(ctx context.Context, tenant string, p batch.Period) ([]batch.EventPoint, error) {

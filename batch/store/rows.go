@@ -42,6 +42,16 @@ func ScanQueued(r Row) (q batch.Queued, err error) {
 	return q, nil
 }
 
+// ScanClientQueued scans the tenant, the key and QueuedSums.
+func ScanClientQueued(r Row) (q batch.ClientQueued, err error) {
+	var tokens float64
+	if err = r.Scan(&q.Tenant, &q.Key, &q.Lines, &tokens); err != nil {
+		return q, err
+	}
+	q.Tokens = int64(tokens)
+	return q, nil
+}
+
 // ScanFile scans FileColumns.
 func ScanFile(r Row) (batch.File, error) {
 	var (

@@ -29,6 +29,8 @@ type Config struct {
 	Audited func(ctx context.Context, action batch.AuditAction, change func(url string) error) func(url string) error
 	// Keys manages API keys.
 	Keys dashboard.Keys
+	// Limits shows limits and their use.
+	Limits dashboard.Limits
 }
 
 // Doctor runs checks.
@@ -56,7 +58,7 @@ func New(cfg Config) dashboard.Source {
 	batches := &batches{source: s}
 	batches.failures.age = failuresAge
 	return dashboard.Source{
-		Overview: newOverview(s), Throughput: throughput{s}, Usage: costs{s}, Batches: batches,
+		Overview: newOverview(s), Throughput: throughput{s}, Usage: costs{s}, Limits: cfg.Limits, Batches: batches,
 		Files: &files{source: s}, Upstreams: newServers(s), Doctor: tenantDoctor{cfg.Doctor, cfg.Tenant}, Audit: auditLog{s}, Keys: cfg.Keys,
 	}
 }

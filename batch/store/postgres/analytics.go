@@ -23,6 +23,9 @@ var (
 	usageByModel = declare(`SELECT class, model, ` + usageSums + ` FROM usage_15m` + inPeriod + `GROUP BY class, model ORDER BY class COLLATE "C", model COLLATE "C"`)
 	eventSeries  = declare(`SELECT bucket - bucket % $4::bigint AS step, kind, sum(events::float8), sum(amount::float8) FROM events_15m` + inPeriod + `GROUP BY step, kind ORDER BY step, kind COLLATE "C"`)
 	batchStates  = declare(`SELECT status, batches FROM batch_states WHERE tenant = $1 AND batches <> 0`)
+	queuedLines  = declare(`SELECT tenant, key_id, ` + store.QueuedSums + ` FROM batches WHERE tenant = $1 AND status = 'in_progress' AND deleted_at IS NULL GROUP BY tenant, key_id`)
+	// A row for each batch in progress.
+	queuedLinesOfAll = declare(`SELECT tenant, key_id, ` + store.QueuedSums + ` FROM batches WHERE status = 'in_progress' AND deleted_at IS NULL GROUP BY tenant, key_id`)
 	// A row for each status of a tenant.
 	batchStatesOfAll = declare(`SELECT status, sum(batches)::bigint FROM batch_states GROUP BY status HAVING sum(batches) <> 0`)
 
@@ -103,6 +106,19 @@ func (s *Store) BatchStates(ctx context.Context, tenant string) (map[batch.Statu
 		return err
 	})
 	return states, err
+}
+
+// QueuedLines sums lines without a result by key.
+func (s *Store) QueuedLines(ctx context.Context, tenant string) (sums []batch.ClientQueued, err error) {
+	err = s.report(ctx, "summing queued lines", func(t *tx) error {
+		query, arguments := queuedLines, []any{tenant}
+		if tenant == batch.AllTenants {
+			query, arguments = queuedLinesOfAll, nil
+		}
+		sums, err = all(ctx, t, store.ScanClientQueued, query, arguments...)
+		return err
+	})
+	return sums, err
 }
 
 // Waiting returns the remaining work of batches.

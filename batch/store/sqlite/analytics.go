@@ -24,6 +24,9 @@ var (
 	eventSeries = reads(`SELECT bucket - bucket % ?4 AS step, kind, total(events), total(amount) FROM events_15m
 		WHERE tenant = ?1 AND bucket >= ?2 AND bucket < ?3 GROUP BY step, kind ORDER BY step, kind`)
 	batchStates = reads(`SELECT status, batches FROM batch_states WHERE tenant = ? AND batches <> 0`)
+	queuedLines = reads(`SELECT tenant, key_id, ` + store.QueuedSums + ` FROM batches INDEXED BY batches_status WHERE tenant = ? AND status = 'in_progress' AND deleted_at IS NULL GROUP BY tenant, key_id`)
+	// A row for each batch in progress.
+	queuedLinesOfAll = reads(`SELECT tenant, key_id, ` + store.QueuedSums + ` FROM batches INDEXED BY batches_turns WHERE status = 'in_progress' AND deleted_at IS NULL GROUP BY tenant, key_id`)
 	// A row for each status of a tenant.
 	batchStatesOfAll = reads(`SELECT status, sum(batches) FROM batch_states GROUP BY status HAVING sum(batches) <> 0`)
 
@@ -104,6 +107,19 @@ func (s *Store) BatchStates(ctx context.Context, tenant string) (map[batch.Statu
 		return err
 	})
 	return states, err
+}
+
+// QueuedLines sums lines without a result by key.
+func (s *Store) QueuedLines(ctx context.Context, tenant string) (sums []batch.ClientQueued, err error) {
+	err = s.read(ctx, "summing queued lines", func(t *tx) error {
+		query, arguments := queuedLines, []any{tenant}
+		if tenant == batch.AllTenants {
+			query, arguments = queuedLinesOfAll, nil
+		}
+		sums, err = all(ctx, t, query, store.ScanClientQueued, arguments...)
+		return err
+	})
+	return sums, err
 }
 
 // Waiting returns the remaining work of batches.

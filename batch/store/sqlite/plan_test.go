@@ -24,6 +24,7 @@ var scans = map[*statement][]string{
 	receiptKeys:                {"SCAN receipt_keys USING INDEX receipt_keys_added"},
 	upstreamModels:             {"SCAN upstream_models USING INDEX upstream_models_told"},
 	selectKeys:                 {"SCAN api_keys"},
+	queuedLinesOfAll:           {"SCAN batches USING INDEX batches_turns"},
 	batchStatesOfAll:           {"SCAN batch_states"}, // a row for each status of a tenant
 	allStorage:                 {"SCAN storage"},      // a row for each purpose of a tenant
 	countKeys:                  {"SCAN api_keys USING COVERING INDEX sqlite_autoindex_api_keys_2"},
@@ -34,7 +35,7 @@ var scans = map[*statement][]string{
 
 // sorters are statements that may sort: the sums of a period, whose number does not
 // depend on the number of rows, and a few rows.
-var sorters = map[*statement]bool{usageSeries: true, usageByModel: true, dailySeries: true, dailyByModel: true, eventSeries: true, storageUse: true, allStorage: true, fileUses: true, batchStatesOfAll: true, tenantUsage: true, allUsage: true}
+var sorters = map[*statement]bool{usageSeries: true, usageByModel: true, dailySeries: true, dailyByModel: true, eventSeries: true, storageUse: true, allStorage: true, fileUses: true, batchStatesOfAll: true, tenantUsage: true, allUsage: true, queuedLines: true, queuedLinesOfAll: true}
 
 var pausedPage = finders[store.Filter{Paused: true}].page
 

@@ -1,8 +1,10 @@
 package storetest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate/access/limits"
@@ -203,6 +205,29 @@ var finishTests = []test{
 		}
 		e.ok(start(e.claimOf(e.batch(of("key_b"))), 0, limits.QueueLimit{Tenant: tenant, Key: "key_b", Lines: 39}, limits.QueueLimit{Tenant: "other", Lines: 20, Tokens: 0}))
 		e.ok(start(e.claimOf(e.batch(of("key_a"))), 400, limits.QueueLimit{Tenant: tenant, Key: "key_a", Lines: 40, Tokens: 800}))
+
+		other := e.batch(func(n *batch.NewBatch) { n.Tenant = "other" })
+		e.ok(start(e.claimOf(other), 60))
+		own := []batch.ClientQueued{
+			{Client: limits.Client{Key: "key_a", Tenant: tenant}, Queued: batch.Queued{Lines: 40, Tokens: 800}},
+			{Client: limits.Client{Key: "key_b", Tenant: tenant}, Queued: batch.Queued{Lines: 20}},
+		}
+		queued := func(tenant string, want []batch.ClientQueued) {
+			e.Helper()
+			got, err := e.s.QueuedLines(e.Context(), tenant)
+			e.ok(err)
+			slices.SortFunc(got, func(a, b batch.ClientQueued) int {
+				return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Key, b.Key))
+			})
+			equal(e, "queued lines of "+tenant, got, want)
+		}
+		queued(tenant, own)
+		theirs := batch.ClientQueued{Client: limits.Client{Tenant: "other"}, Queued: batch.Queued{Lines: 20, Tokens: 60}}
+		queued(batch.AllTenants, append(slices.Clone(own), theirs))
+		queued("none", nil)
+		_, err := e.s.CancelBatch(e.Context(), "other", other.ID)
+		e.ok(err)
+		queued("other", nil)
 	}},
 	{"starting with 50,000 lines", func(e *env) {
 		lines := make([]int, 50_000/64+1)
