@@ -22,8 +22,12 @@ type tenantPages struct {
 
 // tenantPage is the dashboard of a tenant.
 type tenantPage struct {
+	opened chan struct{} // closed when the dashboard is open, or could not be opened
+	// Dashboard and err are set before opened is closed, and not changed afterwards.
 	*dashboard.Dashboard
-	requests int       // in progress, streams included
+	err error
+
+	requests int       // in progress, streams and those that wait for opened included
 	used     time.Time // when the last one ended
 }
 
@@ -40,26 +44,39 @@ const (
 var errPagesBusy = errors.New("too many pages are open")
 
 // of returns the dashboard of a tenant for a request, which may be an event stream. The
-// caller calls done at the end of the request.
+// caller calls done at the end of the request. Only requests of the same tenant wait while
+// its dashboard is opened.
 func (p *tenantPages) of(tenant string, stream bool) (d *dashboard.Dashboard, done func(), err error) {
+	page, opens, err := p.reserve(tenant, stream)
+	if err != nil {
+		return nil, nil, err
+	}
+	done = sync.OnceFunc(func() { p.done(page, stream) })
+	if opens {
+		p.openPage(page, tenant)
+	}
+	<-page.opened
+	if page.err != nil {
+		done()
+		return nil, nil, page.err
+	}
+	return page.Dashboard, done, nil
+}
+
+// reserve counts a request for the dashboard of a tenant. The caller must open it if opens is
+// set.
+func (p *tenantPages) reserve(tenant string, stream bool) (page *tenantPage, opens bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if stream && p.streams >= maxStreams {
-		return nil, nil, errPagesBusy
+		return nil, false, errPagesBusy
 	}
-	page := p.pages[tenant]
-	if page == nil {
+	page = p.pages[tenant]
+	if opens = page == nil; opens {
 		if len(p.pages) >= maxTenantPages && !p.dropOldest() {
-			return nil, nil, errPagesBusy
+			return nil, false, errPagesBusy
 		}
-		opened, err := p.open(tenant)
-		if err != nil {
-			return nil, nil, err
-		}
-		if p.closed {
-			opened.Close()
-		}
-		page = &tenantPage{Dashboard: opened}
+		page = &tenantPage{opened: make(chan struct{})}
 		if p.pages == nil {
 			p.pages = make(map[string]*tenantPage)
 		}
@@ -69,7 +86,30 @@ func (p *tenantPages) of(tenant string, stream bool) (d *dashboard.Dashboard, do
 	if stream {
 		p.streams++
 	}
-	return page.Dashboard, sync.OnceFunc(func() { p.done(page, stream) }), nil
+	return page, opens, nil
+}
+
+// errNotOpened is the error of a dashboard whose opening panicked.
+var errNotOpened = errors.New("opening the dashboard failed")
+
+// openPage opens a reserved dashboard. One that cannot be opened is opened again for the next
+// request.
+func (p *tenantPages) openPage(page *tenantPage, tenant string) {
+	var opened *dashboard.Dashboard
+	err := errNotOpened
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		page.Dashboard, page.err = opened, err
+		switch {
+		case err != nil:
+			delete(p.pages, tenant)
+		case p.closed:
+			opened.Close()
+		}
+		close(page.opened)
+	}()
+	opened, err = p.open(tenant)
 }
 
 func (p *tenantPages) done(page *tenantPage, stream bool) {
@@ -131,6 +171,8 @@ func (p *tenantPages) close() {
 		p.sweep.Stop()
 	}
 	for _, page := range p.pages {
-		page.Close()
+		if page.Dashboard != nil { // openPage closes the others
+			page.Close()
+		}
 	}
 }

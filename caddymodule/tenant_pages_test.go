@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,4 +81,80 @@ func TestPagesAreBounded(t *testing.T) {
 		t.Errorf("a stream beyond the limit: got %v, want %v", err, errPagesBusy)
 	}
 	p.mustOpen(t, "busy-2", false)()
+}
+
+// TestOpeningHoldsUpNoOther opens the dashboard of a tenant while that of another does not
+// open. It finds a dashboard that is opened under the lock of all, two dashboards of one
+// tenant, one that stays open after all were closed, and an error that is kept.
+func TestOpeningHoldsUpNoOther(t *testing.T) {
+	slow, failing := make(chan struct{}), errors.New("failing")
+	release := sync.OnceFunc(func() { close(slow) })
+	defer release()
+	var mu sync.Mutex
+	opened := make(map[string]int)
+	p := &tenantPages{open: func(tenant string) (*dashboard.Dashboard, error) {
+		mu.Lock()
+		opened[tenant]++
+		n := opened[tenant]
+		mu.Unlock()
+		switch {
+		case tenant == "slow":
+			<-slow
+		case tenant == "failing" && n == 1:
+			<-slow
+			return nil, failing
+		}
+		return dashboard.New(dashboard.Config{Base: "/dashboard", Source: dashboardtest.New(time.Now, nil).Source()})
+	}}
+	var all sync.WaitGroup
+	var same [3]*dashboard.Dashboard
+	var errs [3]error
+	for i := range same {
+		all.Go(func() {
+			d, done, err := p.of("slow", i == 0)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer done()
+			same[i] = d
+		})
+	}
+	until(t, "the slow one is opened", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return opened["slow"] > 0
+	})
+	free := make(chan struct{})
+	go func() {
+		defer close(free)
+		p.mustOpen(t, "other", true)()
+		p.closeIdle()
+	}()
+	select {
+	case <-free:
+	case <-time.After(20 * time.Second):
+		release()
+		t.Fatal("another tenant waits for a dashboard that does not open")
+	}
+	for i := range errs {
+		all.Go(func() { _, _, errs[i] = p.of("failing", true) })
+	}
+	until(t, "all wait", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.pages["slow"].requests == len(same) && p.pages["failing"] != nil && p.pages["failing"].requests == len(errs)
+	})
+	p.close() // while two are opened
+	release()
+	all.Wait()
+	for i := range same {
+		if same[i] == nil || same[i] != same[0] || !errors.Is(errs[i], failing) {
+			t.Errorf("request %d: got the dashboard %p and %v, want %p and %v", i, same[i], errs[i], same[0], failing)
+		}
+	}
+	if opened["slow"] != 1 || opened["failing"] != 1 || p.streams != 0 || p.pages["failing"] != nil {
+		t.Errorf("got %v opened, %d streams and %v, want each once, none and no failed one", opened, p.streams, p.pages)
+	}
+	p.mustOpen(t, "failing", false)() // again, and closed at once
 }
