@@ -175,7 +175,8 @@ type BatchConfig struct {
 	// MaxTotalStoredSize limits what all tenants store together, in bytes. Default: no
 	// limit.
 	MaxTotalStoredSize int64 `json:"max_total_stored_size,omitempty"`
-	// MaxTotalFiles limits what max_files counts, of all tenants together. Default 10000000.
+	// MaxTotalFiles limits what max_files counts, of all tenants together.
+	// Default: no limit, because counting costs more the more tenants there are.
 	MaxTotalFiles int `json:"max_total_files,omitempty"`
 	// MaxTotalOpenUploads limits the open uploads in parts of all tenants together. Default
 	// 10000.

@@ -254,3 +254,63 @@ func TestHeldDecompression(t *testing.T) {
 	}
 	wantNothingHeld(t, s)
 }
+
+// asked is a store that counts questions about what is stored.
+type asked struct {
+	batch.Store
+	own, all atomic.Int64
+}
+
+func (s *asked) Storage(ctx context.Context, tenant string) ([]batch.StorageUse, error) {
+	if tenant == batch.AllTenants {
+		s.all.Add(1)
+	} else {
+		s.own.Add(1)
+	}
+	return s.Store.Storage(ctx, tenant)
+}
+
+// A new file asks the store what its tenant stores, and what all tenants store only if that is
+// limited, which costs more. A refusal asks once. The test fails with a limit of all tenants by
+// default, and if a refused content of unknown size asks again for less space, or because of
+// contents that are being recorded although there are none.
+func TestAskedStorage(t *testing.T) {
+	t.Parallel()
+	const size = 1000
+	for name, c := range map[string]struct {
+		limits           upload.Limits
+		stored           bool // the space is used up
+		declared         int64
+		wantOwn, wantAll int64
+	}{
+		"by default":                    {declared: size, wantOwn: 1},
+		"by default, of unknown size":   {wantOwn: 1},
+		"with a limit of all":           {limits: upload.Limits{MaxTotalFiles: 10}, declared: size, wantOwn: 1, wantAll: 1},
+		"refused":                       {limits: upload.Limits{MaxStoredBytes: size}, stored: true, declared: size, wantOwn: 1},
+		"refused, of unknown size":      {limits: upload.Limits{MaxStoredBytes: size}, stored: true, wantOwn: 2}, // the file, and its bytes
+		"refused by all, unknown size":  {limits: upload.Limits{MaxTotalBytes: size}, stored: true, wantOwn: 1, wantAll: 1},
+		"refused by all, declared size": {limits: upload.Limits{MaxTotalBytes: size}, stored: true, declared: size, wantOwn: 1, wantAll: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store, files := drivers(t)
+			counted := &asked{Store: store}
+			s := &upload.Service{Store: counted, Files: files, Limits: c.limits, Arriving: new(upload.Arriving)}
+			if c.stored {
+				if err := send(t.Context(), s, owner, requests(size), size); err != nil {
+					t.Fatal(err)
+				}
+			}
+			counted.own.Store(0)
+			counted.all.Store(0)
+			err := send(t.Context(), s, owner, requests(size), c.declared)
+			if _, refused := errors.AsType[*batch.QuotaError](err); refused != c.stored || err != nil && !refused {
+				t.Errorf("got %v, want a refusal: %t", err, c.stored)
+			}
+			if own, all := counted.own.Load(), counted.all.Load(); own != c.wantOwn || all != c.wantAll {
+				t.Errorf("asked %d times what the tenant stores and %d times what all do, want %d and %d", own, all, c.wantOwn, c.wantAll)
+			}
+			wantNothingHeld(t, s)
+		})
+	}
+}

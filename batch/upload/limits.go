@@ -29,8 +29,8 @@ type Limits struct {
 	MaxFiles int
 	// MaxTotalBytes limits what all tenants store together. Default: no limit.
 	MaxTotalBytes int64
-	// MaxTotalFiles limits what MaxFiles counts, of all tenants together. Default
-	// 10,000,000.
+	// MaxTotalFiles limits what MaxFiles counts, of all tenants together. Default: no
+	// limit, because counting costs more the more tenants there are.
 	MaxTotalFiles int
 	// MaxTotalUploads limits the pending uploads of all tenants together. Default 10,000.
 	MaxTotalUploads int
@@ -55,7 +55,6 @@ func (l Limits) withDefaults() Limits {
 	l.MaxPartBytes = cmp.Or(l.MaxPartBytes, 64<<20)
 	l.MaxOpenUploads = cmp.Or(l.MaxOpenUploads, 1000)
 	l.MaxFiles = cmp.Or(l.MaxFiles, 1_000_000)
-	l.MaxTotalFiles = cmp.Or(l.MaxTotalFiles, 10_000_000)
 	l.MaxTotalUploads = cmp.Or(l.MaxTotalUploads, 10_000)
 	l.MaxUploadParts = cmp.Or(l.MaxUploadParts, 10_000)
 	l.MaxLineBytes = cmp.Or(l.MaxLineBytes, 16<<20)
@@ -70,6 +69,7 @@ func (l Limits) Validate() error {
 	l.MaxDecompressedBytes = cmp.Or(l.MaxDecompressedBytes, math.MaxInt64)
 	l.MaxStoredBytes = cmp.Or(l.MaxStoredBytes, math.MaxInt64)
 	l.MaxTotalBytes = cmp.Or(l.MaxTotalBytes, math.MaxInt64)
+	l.MaxTotalFiles = cmp.Or(l.MaxTotalFiles, math.MaxInt)
 	for _, f := range []struct {
 		name  string
 		value int64

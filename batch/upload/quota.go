@@ -55,43 +55,53 @@ func (r *room) reach(ctx context.Context, size int64) error {
 	if need <= 0 || !r.service.limitsBytes() {
 		return nil
 	}
-	if !r.known {
-		ahead := max(need, min(max(size, minAhead), maxAhead))
-		if r.try(ctx, batch.Stored{Bytes: ahead}) == nil {
-			return nil
-		}
+	more := batch.Stored{Bytes: need}
+	if r.known {
+		return r.hold(ctx, more)
 	}
-	return r.hold(ctx, batch.Stored{Bytes: need})
+	return r.hold(ctx, batch.Stored{Bytes: max(need, min(max(size, minAhead), maxAhead))}, more)
 }
 
-// hold counts more, or returns a *batch.QuotaError.
-func (r *room) hold(ctx context.Context, more batch.Stored) error {
-	if r.try(ctx, more) == nil {
-		return nil
+// hold counts the first of several amounts that fits, the largest first, or returns a
+// *batch.QuotaError.
+func (r *room) hold(ctx context.Context, amounts ...batch.Stored) error {
+	final, err := r.try(ctx, amounts)
+	if final {
+		return err
 	}
 	r.arriving.recording.Lock()
 	defer r.arriving.recording.Unlock()
-	return r.try(ctx, more)
+	_, err = r.try(ctx, amounts)
+	return err
 }
 
-func (r *room) try(ctx context.Context, more batch.Stored) error {
+// try is hold without waiting for contents that are being recorded. They may count twice:
+// final is false if the last amount would fit without what arrives.
+func (r *room) try(ctx context.Context, amounts []batch.Stored) (final bool, err error) {
 	q := r.service.quota()
-	stored, all, err := r.service.stored(ctx, r.tenant, q)
+	stored, all, err := r.service.stored(ctx, r.tenant, q, amounts[0])
 	if err != nil {
-		return err
+		return true, err
 	}
-	return r.take(more, func(arriving, allArriving batch.Stored) error {
-		if err := q.Tenant.Check(stored.Add(arriving), more, false); err != nil {
-			return err
+	for _, more := range amounts {
+		fits := func(arriving, allArriving batch.Stored) error {
+			if err := q.Tenant.Check(stored.Add(arriving), more, false); err != nil {
+				return err
+			}
+			return q.All.Check(all.Add(allArriving), more, true)
 		}
-		return q.All.Check(all.Add(allArriving), more, true)
-	})
+		if err = r.take(more, fits); err == nil {
+			return true, nil
+		}
+		final = fits(r.held, r.held) != nil
+	}
+	return final, err
 }
 
-// stored returns what a tenant stores and what all do, each only if it is limited.
-func (s *Service) stored(ctx context.Context, tenant string, q batch.Quota) (own, all batch.Stored, err error) {
+// stored returns what a tenant stores and what all do, each only if it limits more.
+func (s *Service) stored(ctx context.Context, tenant string, q batch.Quota, more batch.Stored) (own, all batch.Stored, err error) {
 	sum := func(l batch.StorageLimit, tenant string) (batch.Stored, error) {
-		if l.Bytes == 0 && l.Files == 0 {
+		if (l.Bytes == 0 || more.Bytes == 0) && (l.Files == 0 || more.Files == 0) {
 			return batch.Stored{}, nil
 		}
 		uses, err := s.Store.Storage(ctx, tenant)

@@ -39,6 +39,11 @@ func TestRoundTrips(t *testing.T) {
 		}
 		parts = append(parts, p.ID)
 	}
+	limit := batch.StorageLimit{Bytes: 1 << 40, Files: 1000, Uploads: 1000}
+	createFile := func(q batch.Quota) error {
+		_, err := s.CreateFile(ctx, batch.NewFile{ID: openai.NewID("file-"), Key: openai.NewID(""), Tenant: tenant, Filename: "a.jsonl", Purpose: openai.PurposeBatch, Bytes: 10, Quota: q})
+		return err
+	}
 	line := 0
 	for _, c := range []struct {
 		name string
@@ -70,6 +75,20 @@ func TestRoundTrips(t *testing.T) {
 		{"AddUsage", 2, func() error { return s.AddUsage(ctx, []batch.UsageRecord{{Tenant: tenant, Requests: 1}}) }},
 		{"CreateBatch", 4, func() error {
 			_, _, err := s.CreateBatch(ctx, batch.NewBatch{ID: openai.NewID("batch_"), Tenant: tenant, InputFileID: "x", Window: time.Hour})
+			return err
+		}},
+		{"CreateFile with limits of the tenant", 5, func() error {
+			return createFile(batch.Quota{Tenant: limit})
+		}},
+		{"CreateFile with limits of all", 7, func() error {
+			return createFile(batch.Quota{Tenant: limit, All: limit})
+		}},
+		{"CreateUpload with limits of all", 9, func() error {
+			_, err := s.CreateUpload(ctx, batch.Upload{ID: openai.NewID("upload_"), Tenant: tenant}, time.Hour, batch.Quota{Tenant: limit, All: limit})
+			return err
+		}},
+		{"AddPart with limits of all", 8, func() error {
+			_, err := s.AddPart(ctx, tenant, batch.UploadPart{ID: openai.NewID("part_"), UploadID: up.ID, Key: openai.NewID("")}, batch.Quota{Tenant: limit, All: limit, Parts: 1000})
 			return err
 		}},
 	} {
