@@ -50,5 +50,8 @@ func logLive(fields *caddyhttp.ExtraLogFields, l *upstreams.LiveRequest) {
 		fields.Add(zap.Int64("tidegate.input_tokens", l.Usage.InputTokens))
 		fields.Add(zap.Int64("tidegate.cached_input_tokens", l.Usage.InputTokensDetails.CachedTokens))
 		fields.Add(zap.Int64("tidegate.output_tokens", l.Usage.OutputTokens))
+		if l.Estimated {
+			fields.Add(zap.Bool("tidegate.usage_estimated", true))
+		}
 	}
 }

@@ -404,7 +404,7 @@ func (r *runtime) record(ctx context.Context, l upstreams.LiveRequest) {
 		Tenant: cmp.Or(client.Tenant, batch.DefaultTenant), Class: batch.ClassLive, Model: l.Model, Endpoint: l.Endpoint, Requests: 1, Usage: l.Usage,
 		KeyID: client.KeyID,
 	}
-	if l.TTFT > 0 && !l.HasUsage { // a stream whose tokens the client did not ask for
+	if l.TTFT > 0 && !l.HasUsage { // a stream of unknown usage, which is not estimated
 		u.Unpriced = 1
 	}
 	if l.Status >= http.StatusBadRequest || l.Status == 0 {

@@ -19,9 +19,8 @@ func (l *live) takeLimits(client access.Identity) error {
 	if !l.proxy.limits.Limited(of) {
 		return nil
 	}
-	var answer int64
-	l.promptTokens, answer = l.route.estimate(l.body)
-	grant, refused := l.proxy.limits.Admit(of, l.proxy.limits.Estimate(l.query.Model, l.promptTokens, answer))
+	prompt, answer := l.route.estimate(l.body)
+	grant, refused := l.proxy.limits.Admit(of, l.proxy.limits.Estimate(l.query.Model, prompt, answer))
 	if refused != nil {
 		refused.Header(l.w.Header())
 		if refused.Exhausted() {
@@ -44,20 +43,18 @@ func (rt *route) estimate(body *payload) (prompt, answer int64) {
 	return openai.PromptTokens(max(body.length, int64(len(body.head)))), openai.AnswerTokens(body.head)
 }
 
-// endLimits returns what the request has not used. Of a stream without usage, each event
-// counts as a token.
+// endLimits returns what the request has not used. If the client left before the answer, what
+// its server has generated is not known, and the estimate remains.
 func (l *live) endLimits() {
 	if l.grant == nil {
 		return
 	}
-	o := limits.Outcome{Sent: l.connected || l.judged, Failed: l.done.Status >= http.StatusBadRequest && l.done.Status != statusClientGone || l.done.Status == 0}
-	switch {
-	case l.done.HasUsage:
-		o.Known, o.Tokens = true, l.done.Usage.InputTokens+l.done.Usage.OutputTokens
-	case l.events > 0:
-		o.Known, o.Tokens = true, l.promptTokens+l.events
-	}
-	l.grant.End(o)
+	l.grant.End(limits.Outcome{
+		Sent:   l.connected || l.judged,
+		Failed: l.done.Status >= http.StatusBadRequest && !l.arrived.left || l.done.Status == 0,
+		Known:  l.done.HasUsage && !l.arrived.left,
+		Tokens: l.done.Usage.InputTokens + l.done.Usage.OutputTokens,
+	})
 }
 
 // answerHeader copies the header of an upstream's answer, except those of the upstream's

@@ -38,10 +38,9 @@ type live struct {
 	noServer  bool         // refused with 404 because the model's server is not available
 	cutOff    bool         // the server aborted the answer
 
-	grant        *limits.Grant // nil for a client without limits
-	judged       bool          // the guardrail has rejected it
-	promptTokens int64         // as estimated for grant
-	events       int64         // of the answer, if it is a stream
+	grant   *limits.Grant // nil for a client without limits
+	judged  bool          // the guardrail has rejected it
+	arrived arrival
 }
 
 // forward tries the servers one after the other, each once.
@@ -149,7 +148,7 @@ func (l *live) pace(a *attempt) {
 // false if another server may be tried.
 func (l *live) failed(a *attempt, err error) (handled bool) {
 	if l.r.Context().Err() != nil {
-		l.done.Status = statusClientGone
+		l.done.Status, l.arrived.left = statusClientGone, a.sent
 		return true
 	}
 	if errors.Is(a.cause(), errEnding) {
@@ -222,6 +221,7 @@ func (l *live) finish() {
 	}
 	now := time.Now()
 	l.done.Duration = now.Sub(l.began)
+	l.estimateUsage()
 	l.recordOutcome(now)
 	l.proxy.pool.metrics.observe(l.route, &l.done)
 	if l.proxy.record != nil {

@@ -38,7 +38,7 @@ func newModelMetrics() modelMetrics {
 // observe counts a request that has ended.
 func (m *modelMetrics) observe(done *LiveRequest) {
 	model := m.labels.Of(done.Model)
-	if done.HasUsage {
+	if done.HasUsage && !done.Estimated {
 		m.tokens.add(tokenCell{model, queueNames[done.Class]}, done.Usage)
 	}
 	if done.Class != Live {

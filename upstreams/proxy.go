@@ -39,7 +39,10 @@ type LiveRequest struct {
 	Broken   bool
 	Usage    openai.Usage
 	HasUsage bool
-	Duration time.Duration
+	// Estimated reports that Usage is an estimate, because the answer has none or is not
+	// complete.
+	Estimated bool
+	Duration  time.Duration
 	// Queued is the part of Duration that it waited in the gateway for a server.
 	Queued time.Duration
 	// TTFT is the time to the first event of a stream; 0 for other answers.

@@ -29,6 +29,7 @@ func (l *live) relayWhole(a *attempt, answer *http.Response) (handled bool) {
 	}
 	a.commit()
 	a.succeeded()
+	l.arrived.whole = true
 	h := l.w.Header()
 	l.answerHeader(answer.Header)
 	h["Content-Length"] = answer.Header["Content-Length"]
@@ -93,6 +94,7 @@ func (l *live) relayParts(a *attempt, answer *http.Response) (handled bool) {
 			l.start(answer)
 		}
 		if n > 0 {
+			l.arrived.bytes += int64(n)
 			tail = appendTail(tail, space[:n])
 			if _, err := l.w.Write(space[:n]); err != nil {
 				l.done.Broken = true
@@ -105,6 +107,7 @@ func (l *live) relayParts(a *attempt, answer *http.Response) (handled bool) {
 			a.up.progress.Add(1)
 		}
 		if err == io.EOF {
+			l.arrived.whole = true
 			if answer.StatusCode == http.StatusOK && unpacked(answer.Header) {
 				l.done.Usage, l.done.HasUsage = tailUsage(tail)
 			}

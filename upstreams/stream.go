@@ -62,9 +62,10 @@ type stream struct {
 }
 
 func (st *stream) close() {
-	st.done.Usage, _, st.done.HasUsage = st.seen.Usage()
-	st.events = st.seen.Events()
 	if st.begun {
+		st.done.Usage, _, st.done.HasUsage = st.seen.Usage()
+		st.arrived.events = st.seen.Events()
+		st.arrived.whole = st.arrived.whole || st.seen.Ended() // whether the client gets the end or not
 		st.done.ITL = st.interval()
 	}
 	if st.begun && st.done.Class == Live {
@@ -137,6 +138,7 @@ func (st *stream) step() (handled, over bool) {
 		}
 		return false, false
 	case whole:
+		st.arrived.whole = true
 		if !st.begun {
 			st.begin()
 		}

@@ -222,26 +222,36 @@ func (p *pieces) Read(b []byte) (int, error) {
 
 func (*pieces) Close() error { return nil }
 
-// relayed relays a stream that arrives in parts, and returns what the client had after each.
-func relayed(t *testing.T, p *Pool, asked bool, parts ...string) (after []string) {
+// relay is a live request whose stream is relayed without a server.
+type relay struct{ *live }
+
+func newRelay(t *testing.T, p *Pool, w http.ResponseWriter) relay {
 	t.Helper()
-	w := httptest.NewRecorder()
-	body := &pieces{parts: append([]string{}, parts...), before: func() { after = append(after, w.Body.String()) }}
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, endpoint, http.NoBody)
-	l := &live{proxy: NewProxy(p, p.log, nil), w: w, r: r, route: routes[endpoint], began: time.Now(), id: []string{"x"}, body: new(payload)}
+	return relay{&live{proxy: NewProxy(p, p.log, nil), w: w, r: r, route: routes[endpoint], began: time.Now(), id: []string{"x"}, body: new(payload)}}
+}
+
+func (l relay) relay(t *testing.T, p *Pool, asked bool, body io.ReadCloser) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	a := p.begin(ctx, p.now.Load().upstreams[0], Live, endpoint, model, true, false)
 	defer a.end()
 	answer := &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: body, ContentLength: -1}
-	func() {
-		defer func() {
-			if e := recover(); e != nil && e != http.ErrAbortHandler { //nolint:errorlint // it is not wrapped
-				panic(e)
-			}
-		}()
-		l.relayStream(p.now.Load(), a, answer, asked)
+	defer func() {
+		if e := recover(); e != nil && e != http.ErrAbortHandler { //nolint:errorlint // it is not wrapped
+			panic(e)
+		}
 	}()
+	l.relayStream(p.now.Load(), a, answer, asked)
+}
+
+// relayed relays a stream that arrives in parts, and returns what the client had after each.
+func relayed(t *testing.T, p *Pool, asked bool, parts ...string) (after []string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	body := &pieces{parts: append([]string{}, parts...), before: func() { after = append(after, w.Body.String()) }}
+	newRelay(t, p, w).relay(t, p, asked, body)
 	return append(after, w.Body.String())
 }
 

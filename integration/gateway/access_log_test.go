@@ -88,6 +88,7 @@ func TestAccessLogOfLiveRequests(t *testing.T) {
 		stream,
 		`{"model":"sim","max_tokens":3,"service_tier":"flex","messages":[{"role":"user","content":"hi"}]}`,
 		`{"model":"made-up","messages":[{"role":"user","content":"hi"}]}`,
+		`{"model":"sim","stream":true,"max_tokens":5,"messages":[{"role":"user","content":"hi [[sim:no-usage]]"}]}`,
 	} {
 		g.Chat(t.Context(), []byte(body), nil)
 	}
@@ -101,12 +102,13 @@ func TestAccessLogOfLiveRequests(t *testing.T) {
 				entries = append(entries, entry)
 			}
 		}
-		return err == nil && len(entries) == 3
+		return err == nil && len(entries) == 4
 	})
 	for i, want := range []map[string]any{
-		{"tidegate.model": "sim", "tidegate.class": "live", "tidegate.upstream": sim.URL, "tidegate.output_tokens": 5.},
+		{"tidegate.model": "sim", "tidegate.class": "live", "tidegate.upstream": sim.URL, "tidegate.output_tokens": 5., "tidegate.usage_estimated": nil},
 		{"tidegate.model": "sim", "tidegate.class": "flex", "tidegate.upstream": sim.URL, "tidegate.output_tokens": 3.},
 		{"tidegate.model": nil, "tidegate.class": "live", "tidegate.upstream": nil, "tidegate.output_tokens": nil, "tidegate.ttft": nil},
+		{"tidegate.model": "sim", "tidegate.usage_estimated": true},
 	} {
 		for field, value := range want {
 			if got := entries[i][field]; got != value {
