@@ -66,7 +66,10 @@ func heavyTailed(n int) []int {
 
 // TestLengths checks that a batch ends hardly later than the best schedule for its lines,
 // although some of them are long or a server is slow, as far as the lengths can be known:
-// from max_tokens, or from other lines whose prompts begin alike.
+// from max_tokens, or from other lines whose prompts begin alike. "Few lines" finds an end
+// of the batch in which long lines do not start first, "long groups, long lines" lengths that
+// are not learned by group, and the servers that are a little slower an end in which these
+// are left idle, or get lines that end after the others have done the rest.
 func TestLengths(t *testing.T) {
 	equal := slices.Repeat([]int{lengthsMean}, 3000)
 	groups := make([]int, 3000) // of 30 prefixes, those of the last two are long; shuffled
@@ -86,28 +89,39 @@ func TestLengths(t *testing.T) {
 	for i := 98 * len(longLast) / 100; i < len(longLast); i++ {
 		longLast[i] = 20 * lengthsMean
 	}
+	uniform := make([]int, 700)
+	for i := range uniform {
+		uniform[i] = lengthsMean/10 + random.IntN(18*lengthsMean/10)
+	}
+	// Few lines are near the long ones: their own parts are long.
+	apart := func(i int) string {
+		return ofGroup(i) + strings.Repeat(fmt.Sprintf("%d-%d ", i*7919, i), 1000)
+	}
 	server := gpu{slower: 1, seqs: lengthsSlots + 1, token: lengthsToken}
-	slow := server
-	slow.token *= 3
 	for name, tt := range map[string]struct {
 		tokens  []int
 		unknown bool // max_tokens is the same for all lines
 		begins  func(i int) string
-		slow    int // servers that are slow
+		slow    int     // servers that are slow
+		times   float64 // as long for a token on these
 		most    float64
 	}{
-		"heavy-tailed":     {heavyTailed(3000), false, same, 0, 1.08},
-		"long ones last":   {longLast, false, same, 0, 1.02},
-		"two slow servers": {equal, false, same, 2, 1.02},
-		"slow server":      {equal, false, same, 1, 1.02},
+		"heavy-tailed":         {heavyTailed(3000), false, same, 0, 0, 1.08},
+		"long ones last":       {longLast, false, same, 0, 0, 1.02},
+		"two slow servers":     {equal, false, same, 2, 3, 1.02},
+		"slow server":          {equal, false, same, 1, 3, 1.02},
+		"little slower":        {equal[:1500], false, same, 1, 1.15, 1.02},
+		"somewhat slower":      {equal[:1500], false, same, 1, 1.3, 1.015},
+		"few lines, all short": {uniform, false, same, 0, 0, 1.17},
 		// One long line that starts on the slow server would double the time.
-		"heavy-tailed, slow server": {heavyTailed(3000), false, same, 1, 1.08},
-		"long groups":               {grouped, true, ofGroup, 0, 1.135},
+		"heavy-tailed, slow server": {heavyTailed(3000), false, same, 1, 3, 1.08},
+		"long groups":               {grouped, true, ofGroup, 0, 0, 1.135},
+		"long groups, long lines":   {grouped[:1500], true, apart, 0, 0, 1.8},
 	} {
 		t.Run(name, func(t *testing.T) {
 			servers := slices.Repeat([]gpu{server}, 4)
 			for i := range tt.slow {
-				servers[i] = slow
+				servers[i].token = time.Duration(tt.times * float64(server.token))
 			}
 			work := lengthsJob(tt.tokens, func(i int) int {
 				if tt.unknown {

@@ -1,8 +1,5 @@
 package scheduler
 
-// windowLoad limits how many slices are claimed at a time for a window.
-const windowLoad = 16
-
 // shares reports whether lines of a batch share prefixes.
 func (q *batchQueue) shares() bool {
 	for _, lines := range q.orders {

@@ -8,7 +8,7 @@ import (
 
 const (
 	// estimateTrust is the number of lines of a group that count as much as all lines
-	// of the batch.
+	// of the batch. Half as much is no better, see bench/results/README.md.
 	estimateTrust = 4
 	// estimateGroups limits the groups that are remembered, to about 64 KiB.
 	estimateGroups = 512

@@ -7,11 +7,9 @@ import (
 
 const (
 	// nearEnd is the remaining duration of a batch, as a multiple of its longest line, from
-	// which on the longest lines start first.
+	// which on the longest lines start first. With more, batches that are limited by
+	// the KV cache take longer, see bench/results/README.md.
 	nearEnd = 2
-	// notable is the length of a line, as a multiple of the mean of the remaining ones, from
-	// which on its length matters at the end of a batch.
-	notable = 1.1
 	// estimateFirst is the number of ended lines after which the lengths of the lines in
 	// the queue are estimated again, estimateGrowth the factor of this number for each
 	// further time.
@@ -83,7 +81,7 @@ func (q *Queue[T]) urgent(e *entry[T]) bool {
 	}
 	rest := q.Rest()
 	lines := float64(len(q.sorted) + q.outlook.Outside + len(q.front) + len(q.back))
-	return !q.Shares() && q.outlook.Slots > 0 && tokens >= notable*rest/lines && nearEnd*tokens*float64(q.outlook.Slots) >= rest
+	return !q.Shares() && q.outlook.Slots > 0 && tokens > rest/lines && nearEnd*tokens*float64(q.outlook.Slots) >= rest
 }
 
 // Waits reports whether it is better that a server takes no line now: others will end the
