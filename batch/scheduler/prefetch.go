@@ -63,7 +63,7 @@ func (s *Scheduler) prefetchBatch(q *batchQueue, limit, sharers int, patient boo
 	if full {
 		request.slices = max(1, ahead/batch.SliceLines)
 	}
-	request.slices = min(request.slices, max(1, 2*limit/batch.SliceLines))
+	request.slices = min(request.slices, max(windowLoad, 2*limit/batch.SliceLines))
 	s.load(q, request)
 }
 

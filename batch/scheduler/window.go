@@ -1,5 +1,10 @@
 package scheduler
 
+// windowLoad is the number of slices that may be claimed at a time for a window, however
+// few lines may be in flight. With fewer, a window whose loads end at enough lines is not
+// filled.
+const windowLoad = 16
+
 // shares reports whether lines of a batch share prefixes.
 func (q *batchQueue) shares() bool {
 	for _, lines := range q.orders {
