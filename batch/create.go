@@ -23,4 +23,7 @@ type CreateRequest struct {
 	IdempotencyKey string
 	// RequestHash is equal for bodies with the same meaning.
 	RequestHash string
+
+	// Quota limits what is stored. There must be space for results.
+	Quota Quota
 }

@@ -35,18 +35,31 @@ func StoredOf(uses []StorageUse) (sum Stored) {
 // because results are always written.
 func (l StorageLimit) Check(stored, added Stored, all bool) error {
 	if added.Files > 0 && l.Files > 0 && stored.Files+added.Files > l.Files {
-		return &QuotaError{QuotaFiles, all, stored.Files, l.Files}
+		return &QuotaError{Kind: QuotaFiles, All: all, Used: stored.Files, Max: l.Files}
 	}
 	if added.Bytes > 0 && l.Bytes > 0 && stored.Bytes+added.Bytes > l.Bytes {
-		return &QuotaError{QuotaBytes, all, stored.Bytes, l.Bytes}
+		return &QuotaError{Kind: QuotaBytes, All: all, Used: stored.Bytes, Max: l.Bytes}
 	}
 	return nil
+}
+
+// CheckResults returns a *QuotaError if the space is used up, so that a new batch would write
+// its results beyond the limit.
+func (l StorageLimit) CheckResults(stored Stored, all bool) error {
+	switch {
+	case l.Files > 0 && stored.Files >= l.Files:
+		return &QuotaError{Kind: QuotaFiles, All: all, Used: stored.Files, Max: l.Files, Results: true}
+	case l.Bytes > 0 && stored.Bytes >= l.Bytes:
+		return &QuotaError{Kind: QuotaBytes, All: all, Used: stored.Bytes, Max: l.Bytes, Results: true}
+	default:
+		return nil
+	}
 }
 
 // CheckUploads returns a *QuotaError if no upload can be added to those that are pending.
 func (l StorageLimit) CheckUploads(pending int64, all bool) error {
 	if l.Uploads > 0 && pending >= l.Uploads {
-		return &QuotaError{QuotaUploads, all, pending, l.Uploads}
+		return &QuotaError{Kind: QuotaUploads, All: all, Used: pending, Max: l.Uploads}
 	}
 	return nil
 }
@@ -54,7 +67,7 @@ func (l StorageLimit) CheckUploads(pending int64, all bool) error {
 // CheckParts returns a *QuotaError if no part can be added to those of an upload.
 func (q Quota) CheckParts(parts int64) error {
 	if q.Parts > 0 && parts >= q.Parts {
-		return &QuotaError{QuotaParts, false, parts, q.Parts}
+		return &QuotaError{Kind: QuotaParts, Used: parts, Max: q.Parts}
 	}
 	return nil
 }
@@ -75,6 +88,7 @@ type QuotaError struct {
 	Kind      QuotaKind
 	All       bool // a limit of all tenants together
 	Used, Max int64
+	Results   bool // there is no space for the results of a new batch
 }
 
 func (e *QuotaError) Error() string {

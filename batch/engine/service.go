@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -15,7 +16,8 @@ import (
 )
 
 // CreateBatch accepts a batch of the client that ctx has. It is durable when CreateBatch
-// returns. Its input is validated later.
+// returns. Its input is validated later. It returns a *batch.QuotaError if there is no space for
+// results: what is stored has reached a limit.
 func (e *Engine) CreateBatch(ctx context.Context, tenant string, r batch.CreateRequest) (batch.Batch, error) {
 	if e.check != nil {
 		if err := e.check(tenant, r.Metadata); err != nil {
@@ -23,7 +25,11 @@ func (e *Engine) CreateBatch(ctx context.Context, tenant string, r batch.CreateR
 		}
 	}
 	client := access.From(ctx)
-	undo, refused := e.takeBatch(limits.Client{Key: client.KeyID, Tenant: tenant})
+	var undo func()
+	refused := e.checkSpace(ctx, tenant, r.Quota)
+	if refused == nil {
+		undo, refused = e.takeBatch(limits.Client{Key: client.KeyID, Tenant: tenant})
+	}
 	if refused != nil {
 		if r.IdempotencyKey != "" { // a repetition makes no batch
 			if b, err := e.store.BatchOfKey(ctx, tenant, r.IdempotencyKey, r.RequestHash); !errors.Is(err, batch.ErrNotFound) {
@@ -65,6 +71,27 @@ func (e *Engine) mayExist(ctx context.Context, tenant, id string, err error) boo
 	defer cancel()
 	_, err = e.store.Batch(ctx, tenant, id)
 	return !errors.Is(err, batch.ErrNotFound)
+}
+
+// checkSpace returns a *batch.QuotaError if no space is left for results. Results of batches that
+// were accepted are written in any case.
+func (e *Engine) checkSpace(ctx context.Context, tenant string, q batch.Quota) error {
+	for _, l := range []struct {
+		batch.StorageLimit
+		tenant string
+	}{{q.Tenant, tenant}, {q.All, batch.AllTenants}} {
+		if l.Bytes == 0 && l.Files == 0 {
+			continue
+		}
+		uses, err := e.store.Storage(ctx, l.tenant)
+		if err != nil {
+			return fmt.Errorf("checking space for results: %w", err)
+		}
+		if err := l.CheckResults(batch.StoredOf(uses), l.tenant == batch.AllTenants); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // takeBatch counts a batch of a client, or returns a *limits.ReachedError.

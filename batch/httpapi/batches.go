@@ -28,6 +28,7 @@ func (h *handler) createBatch(w http.ResponseWriter, r *http.Request, _ string) 
 		return err
 	}
 	request.IdempotencyKey = key
+	request.Quota = h.files.Quota()
 	b, err := h.batches.CreateBatch(r.Context(), h.tenant(r), request)
 	if err != nil {
 		return err

@@ -154,15 +154,22 @@ func storageRefusal(e *batch.QuotaError) *openai.Error {
 	var message string
 	switch {
 	case e.All && e.Kind == batch.QuotaBytes:
-		message = "%d bytes of all clients are stored, and the limit of this server is %d (max_total_stored_size): this does not fit. Delete files or batches, or ask the operator for space."
+		message = "%d bytes of all clients are stored, and the limit of this server is %d (max_total_stored_size)%s. Delete files or batches, or ask the operator for space."
 	case e.All:
-		message = "%d files of all clients are stored, and the limit of this server is %d (max_total_files). Delete some, or ask the operator for more."
+		message = "%d files of all clients are stored, and the limit of this server is %d (max_total_files)%s. Delete some, or ask the operator for more."
 	case e.Kind == batch.QuotaBytes:
-		message = "%d bytes are stored, and the limit is %d (max_stored_size): this does not fit. Delete files or batches; the space is free when the cleaner has removed them, after about a minute."
+		message = "%d bytes are stored, and the limit is %d (max_stored_size)%s. Delete files or batches; the space is free when the cleaner has removed them, after about a minute."
 	default:
-		message = "%d files are stored, with results and parts of uploads, and the limit is %d (max_files). Delete some; they no longer count when the cleaner has removed them, after about a minute."
+		message = "%d files are stored, with results and parts of uploads, and the limit is %d (max_files)%s. Delete some; they no longer count when the cleaner has removed them, after about a minute."
 	}
-	refused := openai.InvalidRequest("", "storage_limit_exceeded", message, e.Used, e.Max)
+	reason := ""
+	switch {
+	case e.Results:
+		reason = ": no space is left for the results of a new batch"
+	case e.Kind == batch.QuotaBytes:
+		reason = ": this does not fit"
+	}
+	refused := openai.InvalidRequest("", "storage_limit_exceeded", message, e.Used, e.Max, reason)
 	refused.Status, refused.NoRetry = http.StatusInsufficientStorage, true
 	return refused
 }

@@ -23,6 +23,9 @@ func (s *Service) quota() batch.Quota {
 	}
 }
 
+// Quota returns the limits of what is stored.
+func (s *Service) Quota() batch.Quota { return s.quota() }
+
 // room holds the space of a content while it arrives. Everything that uses space counts:
 // files, results, parts of pending uploads, what was deleted and is not removed yet, and what
 // else arrives at this gateway. What arrives at other gateways counts when it has a row: the

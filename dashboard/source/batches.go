@@ -188,6 +188,7 @@ func (b *batches) Create(ctx context.Context, form batch.CreateRequest) (string,
 	if err != nil {
 		return "", err
 	}
+	r.Quota = b.Files.Quota()
 	made, err := b.Engine.CreateBatch(ctx, b.Tenant, r)
 	return made.ID, httpapi.Explain(err)
 }

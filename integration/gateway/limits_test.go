@@ -317,3 +317,60 @@ func TestTenantsShareServers(t *testing.T) {
 		t.Errorf("the small batch is %s after %d lines of the other tenant, want completed after at most %d", b.Status, meanwhile, most)
 	}
 }
+
+// When the space of a tenant or of all is used up, a new batch is refused, in the API and on the
+// dashboard, and a running one still writes its results. The test fails if a batch is accepted
+// that could only write beyond the limit, or if results are refused.
+func TestNoSpaceForResults(t *testing.T) {
+	for _, word := range []string{"max_stored_size", "max_total_stored_size"} {
+		t.Run(word, func(t *testing.T) {
+			t.Parallel()
+			const limit = 10_000
+			sims := []*tidegatetest.Sim{tidegatetest.StartSim(t)}
+			g := tidegatetest.Run(t, tidegatetest.Settings{Sims: sims, Batch: word + " " + strconv.Itoa(limit) + "\ncollect_interval 100ms"})
+			input := tidegatetest.BatchInput(t, 3, func(i int) string { return "line " + strconv.Itoa(i) })
+			file := g.Upload(t, "in.jsonl", input)
+			create := func(key string) (status int, answer string, id string) {
+				t.Helper()
+				r, err := g.Request(t.Context(), http.MethodPost, "/v1/batches", "application/json", []byte(`{"input_file_id":"`+file.ID+`","endpoint":"/v1/chat/completions","completion_window":"24h"}`))
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Idempotency-Key", key)
+				got, err := http.DefaultClient.Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer got.Body.Close()
+				text, err := io.ReadAll(got.Body)
+				var b struct{ ID string }
+				if err != nil || json.Unmarshal(text, &b) != nil {
+					t.Fatalf("got %d %s, %v", got.StatusCode, text, err)
+				}
+				return got.StatusCode, string(text), b.ID
+			}
+			g.Drain(t, sims[0]) // its lines wait
+			status, answer, running := create("first")
+			if status != http.StatusOK {
+				t.Fatalf("got %d %s for a batch that has space", status, answer)
+			}
+			filler := g.Upload(t, "filler.jsonl", []byte(`{"x":"`+strings.Repeat("x", limit-len(input)-9)+`"}`+"\n"))
+			if status, answer, _ := create("second"); status != http.StatusInsufficientStorage || !strings.Contains(answer, "storage_limit_exceeded") || !strings.Contains(answer, word) || !strings.Contains(answer, "results of a new batch") {
+				t.Errorf("a batch without space got %d %s, want 507 with the limit", status, answer)
+			}
+			if status, answer, id := create("first"); status != http.StatusOK || id != running {
+				t.Errorf("the repetition of a batch got %d %s, want the batch", status, answer)
+			}
+			status, page, err := g.Call(t.Context(), http.MethodPost, "/dashboard/new", "application/x-www-form-urlencoded", []byte("file="+file.ID+"&endpoint=/v1/chat/completions&window=24h0m0s&priority=0"))
+			if err != nil || status != http.StatusInsufficientStorage || !strings.Contains(string(page), word) {
+				t.Errorf("the dashboard answers %d, %v: %.300s, want 507 with the limit", status, err, page)
+			}
+			g.Undrain(t, sims[0])
+			g.Results(t, g.WaitCompleted(t, running, 3, time.Minute), input)
+			if status, _, err := g.Call(t.Context(), http.MethodDelete, "/v1/files/"+filler.ID, "", nil); err != nil || status != http.StatusOK {
+				t.Fatalf("deleting a file got %d, %v", status, err)
+			}
+			tidegatetest.Eventually(t, time.Minute, "a batch is accepted again", func() bool { status, _, _ := create("third"); return status == http.StatusOK })
+		})
+	}
+}
