@@ -12,7 +12,7 @@ import (
 // DefaultTenant owns everything while no tenants are configured.
 const DefaultTenant = access.DefaultTenant
 
-// AllTenants means every tenant, in a WebhookTarget, in BatchStates, Storage
+// AllTenants means every tenant, in a WebhookTarget, in BatchStates, FindBatches, QueuedLines, Storage
 // and KeyUsage, and in the lists Files and Batches.
 const AllTenants = "*"
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/templates"
 )
@@ -26,37 +27,53 @@ const maxText = 200
 
 func (d *Dashboard) batchList(w http.ResponseWriter, r *http.Request) error {
 	s := d.site(r, "Batches", "Batches")
-	v, err := d.batchListModel(r.Context(), r.URL.Query(), s)
+	all := d.ofAllTenants(r)
+	v, err := d.batchListModel(r.Context(), r.URL.Query(), s, all)
 	if err != nil {
 		return err
 	}
-	s.Stream = "/events/batches"
-	if q := r.URL.Query(); len(q) > 0 {
+	if !all { // streams are shared by the clients of a tenant
+		s.Stream = "/events/batches"
+	}
+	if q := r.URL.Query(); !all && len(q) > 0 {
 		s.Stream += "?" + q.Encode()
 	}
 	return d.render(w, r, http.StatusOK, templates.BatchListPage(s, v))
 }
 
+// whose is the parameter that selects the batches of all tenants.
+const whose = "whose"
+
+// ofAllTenants reports whether the list has the batches of all tenants, which only
+// administrators get.
+func (d *Dashboard) ofAllTenants(r *http.Request) bool {
+	return r.URL.Query().Get(whose) == templates.AllTenants && d.client(r).May(access.Admin)
+}
+
 // batchListLive updates the list. Filtered lists and later pages are updated less
 // often: they cost the store more and change less.
 func (d *Dashboard) batchListLive(ctx context.Context, r *http.Request, s templates.Site, snap *snapshot) (sections []section, err error) {
-	v, err := d.batchListModel(ctx, r.URL.Query(), s)
+	v, err := d.batchListModel(ctx, r.URL.Query(), s, false)
 	if err != nil {
 		return nil, err
 	}
 	return sections, part(ctx, &sections, "list", templates.BatchListTable(s, v))
 }
 
-func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s templates.Site) (templates.BatchList, error) {
+func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s templates.Site, all bool) (templates.BatchList, error) {
 	f := templates.BatchFilter{
 		State: query.Get("state"), Model: query.Get("model"), Text: query.Get("q"),
 		From: query.Get("from"), To: query.Get("to"), Order: query.Get("order"),
 	}
 	v := templates.BatchList{Filter: f, Actions: d.bulkButtons(s)}
+	who := ""
+	if all { // actions are those on batches of one tenant
+		who, v.Filter.All, v.Actions = templates.AllTenants, true, nil
+	}
 	if f.Model != "" {
 		v.Models = []string{f.Model}
 	}
-	q := BatchQuery{ByState: f.Order == byState, BatchFilter: batch.BatchFilter{
+	q := BatchQuery{ByState: f.Order == byState, AllTenants: all, BatchFilter: batch.BatchFilter{
 		OldestFirst: f.Order == oldestFirst, Model: f.Model, Text: f.Text, After: query.Get("after"), Limit: batchesPerPage,
 	}}
 	switch {
@@ -68,6 +85,9 @@ func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s temp
 		q.Status = batch.Status(f.State)
 	case f.State != "":
 		v.Filter.Wrong = "Unknown state."
+	}
+	if all && q.ByState {
+		v.Filter.Wrong = "The batches of all tenants cannot be ordered by state."
 	}
 	if !slices.ContainsFunc(templates.BatchOrders, func(o templates.Pair) bool { return o.Name == f.Order }) {
 		v.Filter.Wrong = "Unknown order."
@@ -90,13 +110,17 @@ func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s temp
 		return templates.BatchList{}, err
 	}
 	for _, b := range page.Batches {
-		v.Rows = append(v.Rows, batchRow(b, s.Now))
+		row := batchRow(b, s.Now)
+		if all {
+			row.Tenant, row.Foreign = b.Tenant, b.Tenant != s.Tenant
+		}
+		v.Rows = append(v.Rows, row)
 	}
 	v.Models = page.Models
 	if f.Model != "" && !slices.Contains(v.Models, f.Model) {
 		v.Models = append(slices.Clone(v.Models), f.Model)
 	}
-	like := []string{"state", f.State, "model", f.Model, "q", f.Text, "from", f.From, "to", f.To}
+	like := []string{"state", f.State, "model", f.Model, "q", f.Text, "from", f.From, "to", f.To, whose, who}
 	same := append(slices.Clone(like), "order", f.Order)
 	list := s.To("batches")
 	byAge := newestFirst

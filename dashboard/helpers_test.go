@@ -80,7 +80,7 @@ func (h *harness) pages() []string {
 	key := h.upstreamKey()
 	return []string{
 		"/", "/wall", "/usage", "/usage?by=key", "/usage?by=model&month=2020-01", "/usage?by=batch", "/throughput", "/throughput?span=7d", "/throughput?span=30d&model=" + url.QueryEscape(h.Say("Qwen/Qwen3-32B")),
-		"/batches", "/batches?after=" + ids[49], "/batches?state=active", "/batches?q=" + url.QueryEscape(h.Say("nightly")),
+		"/batches", "/batches?whose=all", "/batches?whose=all&state=active", "/batches?after=" + ids[49], "/batches?state=active", "/batches?q=" + url.QueryEscape(h.Say("nightly")),
 		"/batches?model=" + url.QueryEscape(h.Say("gone")),
 		"/batches/" + ids[0], "/batches/" + ids[1], "/batches/" + ids[4], "/batches/" + ids[5], "/batches/" + ids[6],
 		"/batches/" + ids[7], "/batches/" + ids[8], "/batches/" + ids[9], "/batches/" + ids[10], "/batches/" + ids[11], "/batches/" + ids[12],

@@ -21,6 +21,8 @@ type BatchRow struct {
 	Over                      bool
 	InputTokens, OutputTokens int64
 	Priority                  int
+	Tenant                    string // in the list of all tenants
+	Foreign                   bool   // it is not the tenant of the page
 }
 
 // Name returns the displayed name of the batch.
@@ -86,12 +88,16 @@ type BulkRow struct {
 type BatchFilter struct {
 	State, Model, Text, From, To string
 	Order                        string // "" for the newest first
+	All                          bool   // of all tenants, for administrators
 	Wrong                        string // error of the filter
 }
 
+// AllTenants is the value of the filter for the batches of all tenants.
+const AllTenants = "all"
+
 // Any reports whether the list is filtered.
 func (f BatchFilter) Any() bool {
-	return f.State != "" || f.Model != "" || f.Text != "" || f.From != "" || f.To != ""
+	return f.All || f.State != "" || f.Model != "" || f.Text != "" || f.From != "" || f.To != ""
 }
 
 // ageSort returns the value of aria-sort of the column of creation.

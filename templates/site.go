@@ -41,6 +41,14 @@ type Site struct {
 	Now       time.Time
 }
 
+// tenantName returns the tenant of the page for a filter.
+func (s Site) tenantName() string {
+	if s.Tenant == "" {
+		return "this tenant"
+	}
+	return s.Tenant
+}
+
 // section is an entry of the navigation.
 type section struct {
 	name, path string

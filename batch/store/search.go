@@ -46,6 +46,15 @@ func FilterOf(f batch.BatchFilter) Filter {
 	return Filter{Status: f.Status != "", Active: f.Active, Paused: f.Paused, Model: f.Model != "", OldestFirst: f.OldestFirst}
 }
 
+// Bounded reports whether a search of all tenants examines at most SearchRows batches for a
+// page. No index has those of all tenants by what a filter asks for.
+func Bounded(f batch.BatchFilter) bool {
+	return f.Text != "" || f.Status != "" || f.Active || f.Paused || f.Model != "" || !f.From.IsZero() || !f.To.IsZero()
+}
+
+// ActiveStatus is the SQL condition for batches that have not ended.
+const ActiveStatus = `status IN ('validating', 'in_progress', 'finalizing', 'cancelling')`
+
 // Between returns the numbers of the rows that are behind the page before: from
 // (included) to below (not included).
 func Between(f batch.BatchFilter) (from, below int64, err error) {

@@ -39,7 +39,11 @@ func (b batches) List(_ context.Context, q dashboard.BatchQuery) (dashboard.Batc
 			page.More = true
 			break
 		}
-		page.Batches, page.After = append(page.Batches, d.Batch), d.ID
+		row := d.Batch
+		if q.AllTenants {
+			row.Tenant = []string{b.Say("default"), b.Say("team-1")}[len(page.Batches)%2]
+		}
+		page.Batches, page.After = append(page.Batches, row), d.ID
 	}
 	if !reached {
 		return dashboard.BatchPage{}, batch.ErrBadCursor

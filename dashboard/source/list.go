@@ -12,9 +12,13 @@ import (
 
 // List returns a page of batches.
 func (b *batches) List(ctx context.Context, q dashboard.BatchQuery) (dashboard.BatchPage, error) {
-	find := func(f batch.BatchFilter) (batch.BatchPage, error) { return b.analytics().FindBatches(ctx, b.Tenant, f) }
+	tenant := b.Tenant
+	if q.AllTenants {
+		tenant = batch.AllTenants
+	}
+	find := func(f batch.BatchFilter) (batch.BatchPage, error) { return b.analytics().FindBatches(ctx, tenant, f) }
 	search := find
-	if q.ByState && q.Status == "" && !q.Paused {
+	if q.ByState && !q.AllTenants && q.Status == "" && !q.Paused {
 		search = func(f batch.BatchFilter) (batch.BatchPage, error) { return byState(f, find) }
 	}
 	found, err := search(q.BatchFilter)

@@ -103,15 +103,22 @@ func (s *source) describe(ctx context.Context, rows []batch.Batch) ([]dashboard.
 	if err != nil {
 		return nil, err
 	}
-	inputs := make(map[string]bool)
+	inputs := make(map[string]map[string]bool) // by tenant
 	moving := false
 	for _, b := range rows {
-		inputs[b.InputFileID] = true
+		if inputs[b.Tenant] == nil {
+			inputs[b.Tenant] = make(map[string]bool)
+		}
+		inputs[b.Tenant][b.InputFileID] = true
 		moving = moving || b.Status == batch.InProgress
 	}
-	names, err := s.analytics().FileNames(ctx, s.Tenant, slices.Collect(maps.Keys(inputs)))
-	if err != nil {
-		return nil, err
+	names := make(map[string]string)
+	for tenant, ids := range inputs {
+		own, err := s.analytics().FileNames(ctx, tenant, slices.Collect(maps.Keys(ids)))
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(names, own)
 	}
 	var inFlight map[string]int64
 	if moving {

@@ -51,6 +51,27 @@ func makeFinders() map[store.Filter]finder {
 	return all
 }
 
+// findersOfAll find batches of all tenants, by Active, Paused and OldestFirst.
+var findersOfAll = makeFindersOfAll()
+
+func makeFindersOfAll() map[store.Filter]finder {
+	all := make(map[store.Filter]finder)
+	for _, oldest := range []bool{false, true} {
+		order := store.Orders[oldest] + findLimit
+		rows := ` FROM batches WHERE $1::text IS NOT NULL AND seq < $2 AND seq >= $3`
+		for filter, condition := range map[store.Filter]string{{}: ``, {Active: true}: ` AND ` + store.ActiveStatus, {Paused: true}: ` AND ` + store.Paused} {
+			filter.OldestFirst = oldest
+			base := rows + ` AND created_at >= $4 AND created_at < $5 AND deleted_at IS NULL AND ($6::text = '' OR status = $6) AND ($7::text = '' OR model = $7)` + condition
+			all[filter] = finder{
+				page:   declare(`SELECT ` + store.BatchColumns + `, seq` + base + order),
+				floor:  declare(`SELECT count(*), coalesce(` + store.Lasts[oldest] + `, 0) FROM (SELECT seq` + rows + ` AND $4::bigint <= $5::bigint AND $6::text IS NOT NULL AND $7::text IS NOT NULL` + order + `) b`),
+				search: declare(`SELECT ` + store.BatchColumns + `, seq` + base + findText + order),
+			}
+		}
+	}
+	return all
+}
+
 func findBy(oldest bool, filter string) finder {
 	order := store.Orders[oldest] + findLimit
 	base := findBase + filter
@@ -100,11 +121,15 @@ func (s *Store) FindBatches(ctx context.Context, tenant string, q batch.BatchFil
 }
 
 // find searches the rows between those outside of the filter's times, with a distance of
-// store.OrderSlack. Each row's time is compared as well.
+// store.OrderSlack. Each row's time is compared as well. Of all tenants it searches the rows
+// in order.
 func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from, below int64, plain, inJSON string) (page batch.BatchPage, err error) {
 	earliest, latest := int64(0), store.Micros(store.EverAfter)
+	ofAll := tenant == batch.AllTenants
 	if !q.From.IsZero() {
 		earliest = store.Micros(q.From)
+	}
+	if !q.From.IsZero() && !ofAll {
 		last, err := one(ctx, t, store.Value[int64], createdBefore, tenant, store.Micros(q.From.Add(-store.OrderSlack)))
 		if err != nil && !errors.Is(err, batch.ErrNotFound) {
 			return page, err
@@ -113,6 +138,8 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from,
 	}
 	if !q.To.IsZero() {
 		latest = store.Micros(q.To)
+	}
+	if !q.To.IsZero() && !ofAll {
 		switch first, err := one(ctx, t, store.Value[int64], createdFrom, tenant, store.Micros(q.To.Add(store.OrderSlack))); {
 		case err == nil:
 			below = min(below, first)
@@ -120,10 +147,13 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from,
 			return page, err
 		}
 	}
-	f, limit := finders[store.FilterOf(q)], store.LimitOf(q.Limit)
+	f, limit, bounded := finders[store.FilterOf(q)], store.LimitOf(q.Limit), q.Text != ""
+	if ofAll {
+		f, bounded = findersOfAll[store.Filter{Active: q.Active, Paused: q.Paused, OldestFirst: q.OldestFirst}], store.Bounded(q)
+	}
 	args := []any{tenant, below, from, earliest, latest, string(q.Status), q.Model}
 	statement, more := f.page, false
-	if q.Text != "" {
+	if bounded {
 		looked, err := one(ctx, t, store.ScanFloor, f.floor, append(args, store.SearchRows)...)
 		if err != nil || looked.Rows == 0 {
 			return page, err
@@ -134,6 +164,8 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from,
 		} else {
 			args[2] = looked.Row
 		}
+	}
+	if q.Text != "" {
 		statement = f.search
 	}
 	args = append(args, limit+1)
@@ -147,7 +179,7 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from,
 	rows, page.More = store.Cut(rows, limit)
 	for _, r := range rows {
 		page.Batches = append(page.Batches, r.Batch)
-		if page.More || q.Text == "" {
+		if page.More || !bounded {
 			page.After = store.CursorAt(r.Row)
 		}
 	}

@@ -42,6 +42,27 @@ func makeFinders() map[store.Filter]finder {
 	return all
 }
 
+// findersOfAll find batches of all tenants, by Active, Paused and OldestFirst.
+var findersOfAll = makeFindersOfAll()
+
+func makeFindersOfAll() map[store.Filter]finder {
+	all := make(map[store.Filter]finder)
+	for _, oldest := range []bool{false, true} {
+		order := store.Orders[oldest] + findLimit
+		rows := ` FROM batches NOT INDEXED WHERE ?1 IS NOT NULL AND seq < ?2 AND seq >= ?3`
+		for filter, condition := range map[store.Filter]string{{}: ``, {Active: true}: ` AND ` + store.ActiveStatus, {Paused: true}: ` AND ` + store.Paused} {
+			filter.OldestFirst = oldest
+			base := rows + ` AND created_at >= ?4 AND created_at < ?5 AND deleted_at IS NULL AND (?6 = '' OR status = ?6) AND (?7 = '' OR model = ?7)` + condition
+			all[filter] = finder{
+				page:   reads(`SELECT ` + store.BatchColumns + `, seq` + base + order),
+				floor:  reads(`SELECT count(*), coalesce(` + store.Lasts[oldest] + `, 0) FROM (SELECT seq` + rows + ` AND ?4 <= ?5 AND ?6 IS NOT NULL AND ?7 IS NOT NULL` + order + `)`),
+				search: reads(`SELECT ` + store.BatchColumns + `, seq` + base + findText + order),
+			}
+		}
+	}
+	return all
+}
+
 func findBy(oldest bool, index, filter string) finder {
 	order := store.Orders[oldest] + findLimit
 	base := ` FROM batches INDEXED BY ` + index + findBase + filter
@@ -95,11 +116,15 @@ func (s *Store) FindBatches(ctx context.Context, tenant string, q batch.BatchFil
 }
 
 // find searches the rows between those outside of the filter's times, with a distance of
-// store.OrderSlack. Each row's time is compared as well.
+// store.OrderSlack. Each row's time is compared as well. Of all tenants it searches the rows
+// in order.
 func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from, below int64, plain, inJSON string) (page batch.BatchPage, err error) {
 	earliest, latest := int64(0), store.Micros(store.EverAfter)
+	ofAll := tenant == batch.AllTenants
 	if !q.From.IsZero() {
 		earliest = store.Micros(q.From)
+	}
+	if !q.From.IsZero() && !ofAll {
 		last, err := one(ctx, t, createdBefore, store.Value[int64], tenant, store.Micros(q.From.Add(-store.OrderSlack)))
 		if err != nil && !errors.Is(err, batch.ErrNotFound) {
 			return page, err
@@ -108,6 +133,8 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from,
 	}
 	if !q.To.IsZero() {
 		latest = store.Micros(q.To)
+	}
+	if !q.To.IsZero() && !ofAll {
 		switch first, err := one(ctx, t, createdFrom, store.Value[int64], tenant, store.Micros(q.To.Add(store.OrderSlack))); {
 		case err == nil:
 			below = min(below, first)
@@ -115,10 +142,13 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from,
 			return page, err
 		}
 	}
-	f, limit := finders[store.FilterOf(q)], store.LimitOf(q.Limit)
+	f, limit, bounded := finders[store.FilterOf(q)], store.LimitOf(q.Limit), q.Text != ""
+	if ofAll {
+		f, bounded = findersOfAll[store.Filter{Active: q.Active, Paused: q.Paused, OldestFirst: q.OldestFirst}], store.Bounded(q)
+	}
 	args := []any{tenant, below, from, earliest, latest, string(q.Status), q.Model}
 	statement, more := f.page, false
-	if q.Text != "" {
+	if bounded {
 		looked, err := one(ctx, t, f.floor, store.ScanFloor, append(args, store.SearchRows)...)
 		if err != nil || looked.Rows == 0 {
 			return page, err
@@ -129,6 +159,8 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from,
 		} else {
 			args[2] = looked.Row
 		}
+	}
+	if q.Text != "" {
 		statement = f.search
 	}
 	args = append(args, limit+1)
@@ -142,7 +174,7 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from,
 	rows, page.More = store.Cut(rows, limit)
 	for _, r := range rows {
 		page.Batches = append(page.Batches, r.Batch)
-		if page.More || q.Text == "" {
+		if page.More || !bounded {
 			page.After = store.CursorAt(r.Row)
 		}
 	}

@@ -78,6 +78,73 @@ var analyticsTests = []test{
 			e.Errorf("got %v of one tenant, want its 2 batches", got)
 		}
 	}},
+	{"batches of all tenants are found by every filter, in pages", func(e *env) {
+		var all []string // the oldest first
+		for i := range 7 {
+			b := e.batch(func(n *batch.NewBatch) {
+				if i%2 == 1 {
+					n.Tenant = rival
+					n.InputFileID = e.file(func(f *batch.NewFile) { f.Tenant = rival }).ID
+				}
+				if i > 2 {
+					n.Metadata = map[string]string{"name": "Nightly"}
+				}
+			})
+			all = append(all, b.ID)
+			e.db.Advance(time.Minute)
+		}
+		found := func(f batch.BatchFilter) (ids []string) {
+			e.Helper()
+			for f.Limit = 2; ; {
+				page, err := e.s.FindBatches(e.Context(), batch.AllTenants, f)
+				e.ok(err)
+				for _, b := range page.Batches {
+					ids = append(ids, b.ID)
+					owner := tenant
+					if slices.Index(all, b.ID)%2 == 1 {
+						owner = rival
+					}
+					equal(e, "tenant", b.Tenant, owner)
+				}
+				if !page.More {
+					return ids
+				}
+				if page.After == "" || page.After == f.After {
+					e.Fatalf("got more after %q, want the next page after %q", f.After, page.After)
+				}
+				f.After = page.After
+			}
+		}
+		newest := func(ids ...string) []string {
+			ids = slices.Clone(ids)
+			slices.Reverse(ids)
+			return ids
+		}
+		equal(e, "all", found(batch.BatchFilter{}), newest(all...))
+		equal(e, "the oldest first", found(batch.BatchFilter{OldestFirst: true}), all)
+		equal(e, "text", found(batch.BatchFilter{Text: "nightly"}), newest(all[3:]...))
+		equal(e, "text, the oldest first", found(batch.BatchFilter{Text: "nightly", OldestFirst: true}), all[3:])
+		equal(e, "active", found(batch.BatchFilter{Active: true}), newest(all...))
+		_, err := e.s.PauseBatch(e.Context(), rival, all[1], "")
+		e.ok(err)
+		_, err = e.s.PauseBatch(e.Context(), tenant, all[4], "")
+		e.ok(err)
+		equal(e, "paused", found(batch.BatchFilter{Paused: true}), []string{all[4], all[1]})
+		equal(e, "paused and text", found(batch.BatchFilter{Paused: true, Text: "nightly", OldestFirst: true}), []string{all[4]})
+		_, err = e.s.DeleteBatch(e.Context(), rival, all[3], batch.Deletion{})
+		e.ok(err)
+		_, err = e.s.CancelBatch(e.Context(), tenant, all[0])
+		e.ok(err)
+		left := slices.Delete(slices.Clone(all), 3, 4)
+		equal(e, "without a deleted one", found(batch.BatchFilter{}), newest(left...))
+		equal(e, "by status", found(batch.BatchFilter{Status: batch.Validating}), newest(left[1:]...))
+		equal(e, "a model", found(batch.BatchFilter{Model: "none"}), nil)
+		second, err := e.s.Batch(e.Context(), rival, all[1])
+		e.ok(err)
+		last, err := e.s.Batch(e.Context(), tenant, all[6])
+		e.ok(err)
+		equal(e, "a period", found(batch.BatchFilter{From: second.CreatedAt, To: last.CreatedAt}), newest(left[1:len(left)-1]...))
+	}},
 	{"progress by minute", func(e *env) {
 		e.toBucket()
 		b, other := e.running(8), e.running(8)
