@@ -2,6 +2,7 @@ package several
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"strconv"
 	"sync"
@@ -177,5 +178,51 @@ func TestRequestsInFlightOfTwoGateways(t *testing.T) {
 	rest()
 	if n := sim.Stats(t).MaxRunning; status != http.StatusTooManyRequests || n > inFlightLimit {
 		t.Errorf("one more request got %d, and %d ran at once, want 429 and %d", status, n, inFlightLimit)
+	}
+}
+
+// A limit of a managed key that is changed on one gateway is that of the other one within 5 s,
+// for requests that it answers. The test fails if a gateway keeps the limits with which it
+// read the key.
+func TestChangedLimitsOnTwoGateways(t *testing.T) {
+	s := newShared(t)
+	settings := s.settings([]*tidegatetest.Sim{tidegatetest.StartSim(t)}, inFlight)
+	settings.App += "\napi_keys admin-secret\n"
+	gateways := start(t, settings, 2)
+	for _, g := range gateways {
+		g.APIKey = "admin-secret"
+	}
+	manage := func(path, body string) (k struct{ ID, Key string }) {
+		t.Helper()
+		status, answer, err := gateways[0].Ask(t, http.MethodPost, "/v1/keys"+path, "application/json", []byte(body))
+		if err == nil && status == http.StatusOK {
+			err = json.Unmarshal(answer, &k)
+		}
+		if err != nil || status != http.StatusOK {
+			t.Fatalf("%s: got %d %s, %v", path, status, answer, err)
+		}
+		return k
+	}
+	made := manage("", `{"name":"team","limits":{"requests_per_minute":1000,"lines_queued":5}}`)
+	limit := func() string {
+		t.Helper()
+		r, err := gateways[1].Request(t.Context(), http.MethodPost, tidegatetest.ChatPath, "application/json", tidegatetest.ChatBody(t, "hi", false))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+made.Key)
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		return answer.Header.Get("X-Ratelimit-Limit-Requests")
+	}
+	if got := limit(); got != "1000" {
+		t.Fatalf("got the limit %q at first, want 1000", got)
+	}
+	for body, want := range map[string]string{`{"requests_per_minute":2000}`: "2000", `{"requests_per_minute":null}`: ""} {
+		manage("/"+made.ID+"/limits", body)
+		tidegatetest.Eventually(t, 5*time.Second, "the other gateway has the limit "+want, func() bool { return limit() == want })
 	}
 }
