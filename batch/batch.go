@@ -200,11 +200,11 @@ type UsageRecord struct {
 	Requests, Failures             int64
 	Usage                          openai.Usage
 
-	// KeyID is the id of the key of the client, "" for one without a key. It, Cost and
-	// Unpriced are of key_usage only. See UsageRow.
-	KeyID    string
-	Cost     Money
-	Unpriced int64
+	// KeyID is the id of the key of the client, "" for one without a key. It, Cost, Unpriced
+	// and Estimated are of key_usage only. See UsageRow.
+	KeyID               string
+	Cost                Money
+	Unpriced, Estimated int64
 }
 
 // Left returns the number of lines without a result.
@@ -227,6 +227,7 @@ func (r *UsageRecord) Add(s UsageRecord) {
 	r.Usage.Add(s.Usage)
 	r.Cost = r.Cost.Plus(s.Cost)
 	r.Unpriced = saturate.Add(r.Unpriced, s.Unpriced)
+	r.Estimated = saturate.Add(r.Estimated, s.Estimated)
 }
 
 // UsageCell has the names of a UsageRecord. Records of the same cell can be added.

@@ -104,7 +104,7 @@ func TestDecimals(t *testing.T) {
 func TestUsageCSV(t *testing.T) {
 	names := map[string]string{"k1": `=HYPERLINK("http://x")`, "k2": "a,b \"c\""}
 	report := batch.UsageReport{Rows: []batch.UsageRow{
-		{KeyID: "k1", Model: "@m", Requests: 3, Failures: 1, InputTokens: 10, CachedTokens: 4, OutputTokens: 5, Cost: 1_250_000_000, Unpriced: 2},
+		{KeyID: "k1", Model: "@m", Requests: 3, Failures: 1, InputTokens: 10, CachedTokens: 4, OutputTokens: 5, Cost: 1_250_000_000, Unpriced: 2, Estimated: 3},
 		{KeyID: "k2", Model: "+m"},
 		{KeyID: "-1+1", Model: " =1"},
 		{KeyID: "", Model: "org/model-7b"},
@@ -116,11 +116,11 @@ func TestUsageCSV(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := strings.Join([]string{
-		"key_id,key_name,model,requests,failed_requests,input_tokens,cached_input_tokens,output_tokens,total_tokens,cost,currency,unpriced_requests",
-		`k1,"'=HYPERLINK(""http://x"")",'@m,3,1,10,4,5,15,1.25,EUR,2`,
-		`k2,"a,b ""c""",'+m,0,0,0,0,0,0,0,EUR,0`,
-		`'-1+1,,' =1,0,0,0,0,0,0,0,EUR,0`,
-		`,,org/model-7b,0,0,0,0,0,0,0,EUR,0`,
+		"key_id,key_name,model,requests,failed_requests,input_tokens,cached_input_tokens,output_tokens,total_tokens,cost,currency,unpriced_requests,estimated_requests",
+		`k1,"'=HYPERLINK(""http://x"")",'@m,3,1,10,4,5,15,1.25,EUR,2,3`,
+		`k2,"a,b ""c""",'+m,0,0,0,0,0,0,0,EUR,0,0`,
+		`'-1+1,,' =1,0,0,0,0,0,0,0,EUR,0,0`,
+		`,,org/model-7b,0,0,0,0,0,0,0,EUR,0,0`,
 		"",
 	}, "\r\n")
 	if diff := cmp.Diff(want, b.String()); diff != "" {

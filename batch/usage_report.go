@@ -34,7 +34,10 @@ type UsageRow struct {
 	Requests, Failures          int64
 	// Unpriced counts the requests of unknown cost: they used tokens of a model without a
 	// price, or the answer did not report tokens. They cost nothing.
-	Unpriced                                int64
+	Unpriced int64
+	// Estimated counts the requests whose tokens are estimated, because the answer was not
+	// complete or did not report them.
+	Estimated                               int64
 	InputTokens, CachedTokens, OutputTokens int64
 	Cost                                    Money
 }
@@ -54,6 +57,7 @@ func (r *UsageRow) Add(o *UsageRow) {
 	r.Requests = saturate.Add(r.Requests, o.Requests)
 	r.Failures = saturate.Add(r.Failures, o.Failures)
 	r.Unpriced = saturate.Add(r.Unpriced, o.Unpriced)
+	r.Estimated = saturate.Add(r.Estimated, o.Estimated)
 	r.InputTokens = saturate.Add(r.InputTokens, o.InputTokens)
 	r.CachedTokens = saturate.Add(r.CachedTokens, o.CachedTokens)
 	r.OutputTokens = saturate.Add(r.OutputTokens, o.OutputTokens)

@@ -56,7 +56,7 @@ func NewUsageTable(q UsageTableQuery, report UsageReport, keys map[string]string
 
 // WriteCSV writes the rows with a header.
 func (t *UsageTable) WriteCSV(w io.Writer) error {
-	counts := []string{"requests", "failed_requests", "input_tokens", "cached_input_tokens", "output_tokens", "total_tokens", "cost", "currency", "unpriced_requests"}
+	counts := []string{"requests", "failed_requests", "input_tokens", "cached_input_tokens", "output_tokens", "total_tokens", "cost", "currency", "unpriced_requests", "estimated_requests"}
 	names := make([]string, 0, len(t.Columns)+len(counts))
 	for _, c := range t.Columns {
 		names = append(names, c.Name)
@@ -69,7 +69,7 @@ func (t *UsageTable) WriteCSV(w io.Writer) error {
 		for _, c := range t.Columns {
 			cells = append(cells, c.Text(r))
 		}
-		out.Row(append(cells, r.Requests, r.Failures, r.InputTokens, r.CachedTokens, r.OutputTokens, r.TotalTokens(), r.Cost, t.Currency, r.Unpriced)...)
+		out.Row(append(cells, r.Requests, r.Failures, r.InputTokens, r.CachedTokens, r.OutputTokens, r.TotalTokens(), r.Cost, t.Currency, r.Unpriced, r.Estimated)...)
 	}
 	return out.Flush()
 }

@@ -407,6 +407,9 @@ func (r *runtime) record(ctx context.Context, l upstreams.LiveRequest) {
 	if l.TTFT > 0 && !l.HasUsage { // a stream of unknown usage, which is not estimated
 		u.Unpriced = 1
 	}
+	if l.Estimated {
+		u.Estimated = 1
+	}
 	if l.Status >= http.StatusBadRequest || l.Status == 0 {
 		u.Failures = 1
 	}

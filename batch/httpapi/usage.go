@@ -41,6 +41,7 @@ type usageRow struct {
 	TotalTokens      int64       `json:"total_tokens"`
 	Cost             batch.Money `json:"cost"`
 	UnpricedRequests int64       `json:"unpriced_requests"`
+	Estimated        int64       `json:"estimated_requests"`
 }
 
 type usageReport struct {
@@ -234,7 +235,7 @@ func sendUsageCSV(w http.ResponseWriter, u *usageRequest, table *batch.UsageTabl
 func wireUsage(r *batch.UsageRow, columns []batch.UsageColumn) usageRow {
 	o := usageRow{
 		Requests: r.Requests, FailedRequests: r.Failures, InputTokens: r.InputTokens, CachedTokens: r.CachedTokens,
-		OutputTokens: r.OutputTokens, TotalTokens: r.TotalTokens(), Cost: r.Cost, UnpricedRequests: r.Unpriced,
+		OutputTokens: r.OutputTokens, TotalTokens: r.TotalTokens(), Cost: r.Cost, UnpricedRequests: r.Unpriced, Estimated: r.Estimated,
 	}
 	to := map[string]**string{"batch_id": &o.BatchID, "day": &o.Day, "tenant": &o.Tenant, "key_id": &o.KeyID, "key_name": &o.KeyName, "model": &o.Model, "class": &o.Class}
 	for _, c := range columns {

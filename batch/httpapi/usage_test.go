@@ -20,7 +20,7 @@ func (a *api) spent(tenant, key, class, model string, requests int64) {
 	a.t.Helper()
 	err := a.store.AddUsage(a.t.Context(), []batch.UsageRecord{{
 		Tenant: tenant, KeyID: key, Class: class, Model: model, Endpoint: "/v1/chat/completions", Requests: requests, Failures: 1,
-		Usage: openai.Usage{InputTokens: 10 * requests, OutputTokens: requests, TotalTokens: 11 * requests}, Cost: batch.Money(1_250_000_000 * requests), Unpriced: 2,
+		Usage: openai.Usage{InputTokens: 10 * requests, OutputTokens: requests, TotalTokens: 11 * requests}, Cost: batch.Money(1_250_000_000 * requests), Unpriced: 2, Estimated: 3,
 	}})
 	if err != nil {
 		a.t.Fatal(err)
@@ -41,8 +41,8 @@ func usageAPI(t *testing.T) *api {
 
 // numbers are the members of a row with n requests from one call of spent, or from several.
 func numbers(n, calls int64) string {
-	return fmt.Sprintf(`"requests":%d,"failed_requests":%d,"input_tokens":%d,"cached_input_tokens":0,"output_tokens":%d,"total_tokens":%d,"cost":%s,"unpriced_requests":%d`,
-		n, calls, 10*n, n, 11*n, batch.Money(1_250_000_000*n), 2*calls)
+	return fmt.Sprintf(`"requests":%d,"failed_requests":%d,"input_tokens":%d,"cached_input_tokens":0,"output_tokens":%d,"total_tokens":%d,"cost":%s,"unpriced_requests":%d,"estimated_requests":%d`,
+		n, calls, 10*n, n, 11*n, batch.Money(1_250_000_000*n), 2*calls, 3*calls)
 }
 
 func TestUsage(t *testing.T) {
@@ -78,8 +78,8 @@ func TestUsage(t *testing.T) {
 func TestUsageAsCSV(t *testing.T) {
 	a := usageAPI(t)
 	want := strings.Join([]string{
-		"day,model,requests,failed_requests,input_tokens,cached_input_tokens,output_tokens,total_tokens,cost,currency,unpriced_requests",
-		"2026-11-30,'=m,2,1,20,0,2,22,2.5,EUR,2", "2026-11-29,m,1,1,10,0,1,11,1.25,EUR,2", "",
+		"day,model,requests,failed_requests,input_tokens,cached_input_tokens,output_tokens,total_tokens,cost,currency,unpriced_requests,estimated_requests",
+		"2026-11-30,'=m,2,1,20,0,2,22,2.5,EUR,2,3", "2026-11-29,m,1,1,10,0,1,11,1.25,EUR,2,3", "",
 	}, "\r\n")
 	for name, tt := range map[string]struct {
 		query, accept string
@@ -166,7 +166,7 @@ func TestCostOfBatch(t *testing.T) {
 		"/v1/batches/" + made.ID + "/token_usage": `"total_cost":0.025`,
 		"/v1/dashboard":                           `"overall_token_usage":{"total_tokens":30,"prompt_tokens":20,"completion_tokens":10,"total_cost":0.025,`,
 		"/v1/usage?group_by=batch": `"data":[{"batch_id":"` + made.ID + `","day":"2026-11-29","key_id":"","key_name":"","model":"m","requests":2,"failed_requests":0,` +
-			`"input_tokens":20,"cached_input_tokens":0,"output_tokens":10,"total_tokens":30,"cost":0.025,"unpriced_requests":1}]`,
+			`"input_tokens":20,"cached_input_tokens":0,"output_tokens":10,"total_tokens":30,"cost":0.025,"unpriced_requests":1,"estimated_requests":0}]`,
 	} {
 		if got := a.request("GET", path, ""); !strings.Contains(string(got.body), want) {
 			t.Errorf("%s: got %s, want %s", path, got.body, want)

@@ -11,19 +11,19 @@ import (
 
 // KeyUsageColumns are the columns of key_usage, in the order in which ScanKeyUsage scans
 // them.
-const KeyUsageColumns = `tenant, key_id, class, model, requests, failures, unpriced, input_tokens, cached_tokens, output_tokens, cost`
+const KeyUsageColumns = `tenant, key_id, class, model, requests, failures, unpriced, estimated, input_tokens, cached_tokens, output_tokens, cost`
 
 // ScanKeyUsage scans KeyUsageColumns.
 func ScanKeyUsage(r Row) (u batch.UsageRecord, err error) {
-	err = r.Scan(&u.Tenant, &u.KeyID, &u.Class, &u.Model, &u.Requests, &u.Failures, &u.Unpriced,
+	err = r.Scan(&u.Tenant, &u.KeyID, &u.Class, &u.Model, &u.Requests, &u.Failures, &u.Unpriced, &u.Estimated,
 		&u.Usage.InputTokens, &u.Usage.InputTokensDetails.CachedTokens, &u.Usage.OutputTokens, &u.Cost)
 	return u, err
 }
 
 // KeyUsageCounts returns the counts of KeyUsageColumns.
-func KeyUsageCounts(r batch.UsageRecord) [7]int64 {
+func KeyUsageCounts(r batch.UsageRecord) [8]int64 {
 	return [...]int64{
-		r.Requests, r.Failures, r.Unpriced,
+		r.Requests, r.Failures, r.Unpriced, r.Estimated,
 		r.Usage.InputTokens, r.Usage.InputTokensDetails.CachedTokens, r.Usage.OutputTokens, int64(r.Cost),
 	}
 }
@@ -45,8 +45,8 @@ func usageNames(r *batch.UsageRow) []any {
 }
 
 // usageCounts are the counts of a row, in the order of KeyUsageColumns.
-func usageCounts(r *batch.UsageRow) [7]*int64 {
-	return [...]*int64{&r.Requests, &r.Failures, &r.Unpriced, &r.InputTokens, &r.CachedTokens, &r.OutputTokens, (*int64)(&r.Cost)}
+func usageCounts(r *batch.UsageRow) [8]*int64 {
+	return [...]*int64{&r.Requests, &r.Failures, &r.Unpriced, &r.Estimated, &r.InputTokens, &r.CachedTokens, &r.OutputTokens, (*int64)(&r.Cost)}
 }
 
 // ScanUsageRow scans day, tenant, key, class and model, and the sums of the counts.
@@ -64,7 +64,7 @@ func ScanUsageRow(r Row) (u batch.UsageRow, err error) {
 // ScanUsageHalves is ScanUsageRow for sums in two parts: of the counts divided by 2³²,
 // rounded down, and of the remainders. So a database whose integers overflow sums exactly.
 func ScanUsageHalves(r Row) (u batch.UsageRow, err error) {
-	var halves [14]int64
+	var halves [16]int64
 	to := usageNames(&u)
 	for i := range halves {
 		to = append(to, &halves[i])

@@ -19,6 +19,8 @@ type usageTotal struct {
 	Output   int64       `json:"output_tokens"`
 	Cost     json.Number `json:"cost"`
 	Unpriced int64       `json:"unpriced_requests"`
+	// Estimated are those whose tokens the server did not report.
+	Estimated int64 `json:"estimated_requests"`
 }
 
 // spent returns the usage that a key sees.
@@ -77,6 +79,9 @@ func TestUsage(t *testing.T) {
 		live.Add(usage)
 	}
 	g.APIKey = night
+	if status, answer, err := g.Call(t.Context(), http.MethodPost, tidegatetest.ChatPath, "application/json", tidegatetest.ChatBody(t, "[[sim:no-usage]] [[sim:tokens=9]]", true)); err != nil || status != http.StatusOK {
+		t.Fatalf("stream without usage: %d %s, %v", status, answer, err)
+	}
 	input := tidegatetest.BatchInput(t, 300, func(int) string { return "hello there" })
 	id := g.Submit(t, input).ID
 	g.WaitCompleted(t, id, 20, time.Minute)
@@ -89,9 +94,13 @@ func TestUsage(t *testing.T) {
 		t.Fatalf("the batch ended as %s, %+v", b.Status, b.RequestCounts)
 	}
 
-	wantLive := usageTotal{5, live.InputTokens, live.OutputTokens, money(500*live.InputTokens + 1500*live.OutputTokens), 0}
-	wantBatch := usageTotal{300, b.Usage.InputTokens, b.Usage.OutputTokens, money(250*b.Usage.InputTokens + 750*b.Usage.OutputTokens), 0}
+	wantLive := usageTotal{5, live.InputTokens, live.OutputTokens, money(500*live.InputTokens + 1500*live.OutputTokens), 0, 0}
+	wantBatch := usageTotal{300, b.Usage.InputTokens, b.Usage.OutputTokens, money(250*b.Usage.InputTokens + 750*b.Usage.OutputTokens), 0, 0}
 	for range 2 {
+		// Nine tokens, the event before them and [DONE].
+		if got := spent(t, g, night, "class=live"); got.Requests != 1 || got.Estimated != 1 || got.Input == 0 || got.Output != 11 || got.Cost != money(500*got.Input+1500*got.Output) {
+			t.Errorf("a stream without usage: got %+v, want 11 estimated tokens of output and their cost", got)
+		}
 		if got := spent(t, g, web, "group_by=key"); got != wantLive {
 			t.Errorf("live requests: got %+v, want %+v", got, wantLive)
 		}

@@ -12,6 +12,7 @@ import (
 // wanted.
 const groupedUsage = `SELECT iif(?6, day, 0) AS g1, iif(?7, tenant, '') AS g2, iif(?8, key_id, '') AS g3, iif(?9, class, '') AS g4, iif(?10, model, '') AS g5,
 		sum(requests >> 32), sum(requests & 4294967295), sum(failures >> 32), sum(failures & 4294967295), sum(unpriced >> 32), sum(unpriced & 4294967295),
+		sum(estimated >> 32), sum(estimated & 4294967295),
 		sum(input_tokens >> 32), sum(input_tokens & 4294967295), sum(cached_tokens >> 32), sum(cached_tokens & 4294967295),
 		sum(output_tokens >> 32), sum(output_tokens & 4294967295), sum(cost >> 32), sum(cost & 4294967295)
 	FROM key_usage WHERE day >= ?1 AND day < ?2 AND (?3 = '' OR key_id = ?3) AND (?4 = '' OR model = ?4) AND (?5 = '' OR class = ?5)`
@@ -20,7 +21,7 @@ const usageOrder = ` GROUP BY g1, g2, g3, g4, g5 ORDER BY g1 DESC, g2, g3, g5, g
 
 var (
 	selectKeyUsage = reads(`SELECT ` + store.KeyUsageColumns + ` FROM key_usage WHERE tenant = ? AND day = ? AND key_id = ? AND class = ? AND model = ?`)
-	putKeyUsage    = writes(`INSERT OR REPLACE INTO key_usage (day, ` + store.KeyUsageColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+	putKeyUsage    = writes(`INSERT OR REPLACE INTO key_usage (day, ` + store.KeyUsageColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
 	tenantUsage    = reads(groupedUsage + ` AND tenant = ?12` + usageOrder)
 	allUsage       = reads(groupedUsage + usageOrder)
 	pruneKeyUsage  = writes(`DELETE FROM key_usage WHERE (tenant, day, key_id, class, model) IN (SELECT tenant, day, key_id, class, model FROM key_usage INDEXED BY key_usage_day WHERE day < ? LIMIT ?)`)

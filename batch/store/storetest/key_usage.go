@@ -14,7 +14,7 @@ const day = 24 * time.Hour
 func keyed(key, model string, n int64) batch.UsageRecord {
 	r := live(n)
 	r.KeyID, r.Model = key, model
-	r.Cost, r.Unpriced = batch.Money(1000*n), n%2
+	r.Cost, r.Unpriced, r.Estimated = batch.Money(1000*n), n%2, 2*n
 	return r
 }
 
@@ -22,7 +22,7 @@ func keyed(key, model string, n int64) batch.UsageRecord {
 func row(records ...batch.UsageRecord) (u batch.UsageRow) {
 	for _, r := range records {
 		u.Add(&batch.UsageRow{
-			Requests: r.Requests, Failures: r.Failures, Unpriced: r.Unpriced, Cost: r.Cost,
+			Requests: r.Requests, Failures: r.Failures, Unpriced: r.Unpriced, Estimated: r.Estimated, Cost: r.Cost,
 			InputTokens: r.Usage.InputTokens, CachedTokens: r.Usage.InputTokensDetails.CachedTokens, OutputTokens: r.Usage.OutputTokens,
 		})
 	}
@@ -66,7 +66,8 @@ var keyUsageTests = []test{
 		a, b, c := keyed("a", "m", 1), keyed("a", "n", 10), keyed("b", "m", 100)
 		other := a
 		other.Endpoint = "/v1/embeddings"
-		e.add(a, b, c, other)
+		e.add(a, b, c)
+		e.add(other) // to the row of a
 		second := e.toDay()
 		d := keyed("", "m", 1000)
 		d.Class = "batch"
