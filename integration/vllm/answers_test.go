@@ -106,8 +106,31 @@ func (s *suite) answers(t *testing.T) {
 			if got := completionTokens(t, stream); got == 0 {
 				t.Errorf("the stream reports no tokens:\n%s", stream)
 			}
+			// The gateway asks for usage itself if the client does not: the client gets
+			// what it would have got from the server.
+			without := c.body.with(body{"stream": true})
+			stream = ask(t, gateway.URL, c.path, without)
+			if want, removed := withoutUsage(<-r.bodies); !bytes.Equal(stream, want) || removed != 1 {
+				t.Errorf("the stream is\n     %s\nsent %s\nand %d events with usage, want one", stream, want, removed)
+			}
+			direct := ask(t, s.servers[0].URL, c.path, without)
+			if got, want := bytes.Contains(stream, []byte(`"usage"`)), bytes.Contains(direct, []byte(`"usage"`)); got != want {
+				t.Errorf("a stream through the gateway has usage: %t, one of the server: %t\n%s\n%s", got, want, stream, direct)
+			}
 		})
 	}
+}
+
+// withoutUsage returns a stream without the events that have no choices, and their number.
+func withoutUsage(stream []byte) (rest []byte, removed int) {
+	for event := range bytes.SplitAfterSeq(stream, []byte("\n\n")) {
+		if bytes.Contains(event, []byte(`"choices":[]`)) {
+			removed++
+		} else {
+			rest = append(rest, event...)
+		}
+	}
+	return rest, removed
 }
 
 // completionTokens returns the usage of the last event with usage.
