@@ -11,7 +11,8 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
-// The configuration that Caddy shows and saves has no key and no password.
+// The configuration that Caddy shows and saves has no key and no password, and neither has a
+// report that the database and the queue cannot be reached.
 func TestConfigurationShowsNoSecrets(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -21,7 +22,7 @@ func TestConfigurationShowsNoSecrets(t *testing.T) {
 	}
 	secrets := map[string]string{
 		"HOLES_KEY": "sk-hidden-client", "HOLES_UPSTREAM": "sk-hidden-upstream", "HOLES_METRICS": "sk-hidden-metrics",
-		"HOLES_WEBHOOK": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "HOLES_REDIS": "redis://user:hidden-password@127.0.0.1:1/0", "HOLES_GUARD": "sk-hidden-guard",
+		"HOLES_WEBHOOK": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "HOLES_REDIS": "redis://user:hidden-password@127.0.0.1:1/0", "HOLES_STORE": "postgres://user:hidden-password@127.0.0.1:1/db", "HOLES_GUARD": "sk-hidden-guard",
 	}
 	env := []string{"XDG_CONFIG_HOME=" + dir}
 	for name, value := range secrets {
@@ -31,6 +32,7 @@ func TestConfigurationShowsNoSecrets(t *testing.T) {
 		App: keys + `
 			api_keys {env.HOLES_KEY} {file.` + file + `}
 			metrics keys {env.HOLES_METRICS}
+			store postgres {env.HOLES_STORE}
 			queue redis {env.HOLES_REDIS}
 			webhook https://hooks.example.com/x {
 				secret {env.HOLES_WEBHOOK}
