@@ -135,6 +135,7 @@ func (h *harness) pages() []page {
 		{"throughput-30d", "/throughput?span=30d", 0},
 		{"batches", "/batches", 0},
 		{"batches-page-2", "/batches?after=" + ids[len(ids)/3], 0},
+		{"batches-all", "/batches?whose=all", 0},
 		{"batches-none", "/batches?q=nothing+is+called+that", 0},
 		{"batch-validating", "/batches/" + ids[0], 0},
 		{"batch-running", "/batches/" + ids[1], 0},
