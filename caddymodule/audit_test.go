@@ -38,7 +38,6 @@ func TestAudit(t *testing.T) {
 	g := newGateway(t, url)
 	teamKeys(t, &g.app)
 	g.runAll(t)
-	file, batch := g.create(t, "batch")
 	do := func(method, path, body string, want int, header ...string) answer {
 		t.Helper()
 		a := g.ask(t, method, path, body, header...)
@@ -48,6 +47,8 @@ func TestAudit(t *testing.T) {
 		return a
 	}
 	as := func(name string, more ...string) []string { return append(bearer(name), more...) }
+	do("POST", "/upstreams/drain", `{"url":"`+url+`"}`, 200, as("operate", "Content-Type", "application/json")...)
+	file, batch := g.create(t, "batch") // waits for a server until it is cancelled
 	do("POST", "/v1/batches/"+batch+"/cancel", "", 200, as("batch", "X-Request-Id", "my-request")...)
 	do("DELETE", "/v1/batches/"+batch, "", 200, as("batch")...)
 	do("DELETE", "/v1/files/"+file, "", 200, as("batch", "User-Agent", "tidegate")...)
@@ -56,7 +57,6 @@ func TestAudit(t *testing.T) {
 	g.keys(t, "admin-secret", "/"+made.ID+"/rotate", `{}`)
 	g.keys(t, "admin-secret", "/"+made.ID+"/limits", `{"requests_per_minute":60}`)
 	g.keys(t, "admin-secret", "/"+made.ID+"/revoke", "")
-	do("POST", "/upstreams/drain", `{"url":"`+url+`"}`, 200, as("operate", "Content-Type", "application/json")...)
 	if status, _ := admin(t, "POST", "/tidegate/upstreams/undrain?url="+url, ""); status != 200 {
 		t.Fatalf("admin endpoint: %d", status)
 	}
@@ -70,6 +70,7 @@ func TestAudit(t *testing.T) {
 	}
 	all := g.auditOf(t, "")
 	want := []string{
+		"server.drain | done | " + url + " |  | operate | api | ",
 		"batch.cancel | done | " + batch + " | team-a | batch | api | ",
 		"batch.delete | done | " + batch + " | team-a | batch | api | ",
 		"file.delete | done | " + file + " | team-a | batch | cli | ",
@@ -77,7 +78,6 @@ func TestAudit(t *testing.T) {
 		"key.rotate | done | " + made.ID + " | team-a | admin | api | name =nightly, the previous key is accepted for 0s",
 		"key.limits | done | " + made.ID + " | team-a | admin | api | name =nightly, requests_per_minute 60 instead of none",
 		"key.revoke | done | " + made.ID + " | team-a | admin | api | name =nightly",
-		"server.drain | done | " + url + " |  | operate | api | ",
 		"server.undrain | done | " + url + " |  | - | admin | ",
 		"admin.request | refused | /v1/keys |  | - | api | invalid_api_key",
 		"admin.request | refused | /v1/keys |  | batch | api | missing_scope",
@@ -88,8 +88,8 @@ func TestAudit(t *testing.T) {
 	if got := summary(all); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if all[0].RequestID != "my-request" || !strings.HasPrefix(all[1].RequestID, "req_") || all[1].Address != "127.0.0.1" {
-		t.Errorf("got request %q, then %q from %q, want my-request, one of the gateway, and 127.0.0.1", all[0].RequestID, all[1].RequestID, all[1].Address)
+	if all[1].RequestID != "my-request" || !strings.HasPrefix(all[2].RequestID, "req_") || all[2].Address != "127.0.0.1" {
+		t.Errorf("got request %q, then %q from %q, want my-request, one of the gateway, and 127.0.0.1", all[1].RequestID, all[2].RequestID, all[2].Address)
 	}
 	for _, format := range []string{"json", "jsonl", "csv"} {
 		text := do("GET", "/v1/audit?format="+format, "", 200, bearer("admin")...).body
