@@ -138,11 +138,11 @@ func (x *Proxy) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 // error is for the client.
 func (l *live) parse(s *snapshot) error {
 	r, rt, body := l.r, l.route, l.body
+	client := access.From(r.Context())
 	model, stream, err := rt.model(body.head, body.replayable(), r.Header.Get("Content-Type"))
 	if err != nil && !openai.EmptyObject(body.head) { // an empty object is not a request for the only model
-		model, err = s.onlyModel(err)
+		model, err = s.onlyModel(client, err)
 	}
-	client := access.From(r.Context())
 	if err == nil {
 		err = checkModel(client, rt, body, r.Header.Get("Content-Type"), model)
 	}
