@@ -278,7 +278,7 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 		a.recordFailure(answer.StatusCode, err.Error())
 		return nil, &SendError{Sent: true, Unreadable: true, Err: err}
 	}
-	got := reply{status: answer.StatusCode, header: answer.Header}
+	got := reply{status: answer.StatusCode, header: answer.Header, model: a.model}
 	if answer.StatusCode < 200 || answer.StatusCode > 299 {
 		got.body = a.errorBody(answer)
 	}

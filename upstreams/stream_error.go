@@ -81,16 +81,15 @@ func isErrorData(name, data []byte) bool {
 // refused handles a stream that begins with an error: nothing was sent to the client,
 // so that it is handled like any other error.
 func (st *stream) refused(e errorEvent) (handled bool) {
-	key := st.attempt.hasClientKey(st.header)
-	v, status := judgeEvent(e.body, key)
-	return st.handleError(st.attempt, v, reply{status: status, header: http.Header{"Content-Type": contentJSON}, body: e.body, clientKey: key})
+	v, got := st.attempt.judgeEvent(e.body, st.attempt.hasClientKey(st.header))
+	return st.handleError(st.attempt, v, got)
 }
 
 // fail ends a stream after an error in its middle, which was relayed. The [DONE] that
 // servers send after an error is not relayed.
 func (st *stream) fail(e errorEvent) {
-	v, status := judgeEvent(e.body, st.attempt.hasClientKey(st.header))
-	st.attempt.recordError(v, reply{status: status, header: http.Header{}}, st.body.head)
+	v, got := st.attempt.judgeEvent(e.body, st.attempt.hasClientKey(st.header))
+	st.attempt.recordError(v, got, st.body.head)
 	st.done.Broken, st.cutOff = true, true
 	if c := st.proxy.log.Check(zap.WarnLevel, "answer cut off"); c != nil {
 		c.Write(zap.String("request", st.id[0]), zap.String("upstream", st.attempt.up.url), zap.Error(errErrorEvent))

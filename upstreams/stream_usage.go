@@ -103,7 +103,7 @@ func (l *live) exchange(a *attempt, body *payload) (*http.Response, reply, error
 	if err := decode(answer); err != nil {
 		return answer, reply{}, err
 	}
-	got := reply{status: answer.StatusCode, header: answer.Header, clientKey: a.hasClientKey(l.header)}
+	got := reply{status: answer.StatusCode, header: answer.Header, clientKey: a.hasClientKey(l.header), model: a.model}
 	if !got.ok() {
 		got.body = a.errorBody(answer)
 	}

@@ -47,6 +47,7 @@ type reply struct {
 	header    http.Header
 	body      []byte // of an error: its beginning
 	clientKey bool   // the request carried a client's key
+	model     string // that the request was sent for
 }
 
 // judge determines the cause of an answer. The body matters only for errors.
@@ -100,7 +101,7 @@ func judge(s reply) verdict {
 	case http.StatusNotFound:
 		switch {
 		case !json:
-		case isModelGone(s.body):
+		case isModelGone(s.body, s.model):
 			return is(blameModel, "")
 		case isNoRoute(s.body):
 			return is(blamePassing, "")
@@ -144,19 +145,6 @@ func statusName(status int) string {
 	return fmt.Sprintf("%d (an unknown status)", status)
 }
 
-// isModelGone reports whether the body of a 404 says that the model is unknown.
-func isModelGone(body []byte) bool {
-	e, ok := readError(body)
-	if !ok {
-		return false
-	}
-	if e.code == "model_not_found" {
-		return true
-	}
-	text := strings.ToLower(e.message)
-	return strings.Contains(text, "model") && (strings.Contains(text, "not exist") || strings.Contains(text, "not found") || strings.Contains(text, "unknown") || strings.Contains(text, "not loaded") || strings.Contains(text, "not served"))
-}
-
 // isNoRoute reports whether the body of a 404 is a web framework's answer for an
 // unknown path.
 func isNoRoute(body []byte) bool {
@@ -166,10 +154,10 @@ func isNoRoute(body []byte) bool {
 
 // judgeEvent judges an error event at the beginning of a stream like an answer with
 // the status in the error.
-func judgeEvent(body []byte, clientKey bool) (verdict, int) {
+func (a *attempt) judgeEvent(body []byte, clientKey bool) (verdict, reply) {
 	e, _ := readError(body)
-	status := e.status()
-	return judge(reply{status: status, header: http.Header{"Content-Type": contentJSON}, body: body, clientKey: clientKey}), status
+	got := reply{status: e.status(), header: http.Header{"Content-Type": contentJSON}, body: body, clientKey: clientKey, model: a.model}
+	return judge(got), got
 }
 
 // isJSON reports whether an answer is declared as JSON.

@@ -277,3 +277,96 @@ func TestModelUnloaded(t *testing.T) {
 		t.Errorf("got %d requests", n)
 	}
 }
+
+// Only the server's own words say that it does not have the model, and only the one of the
+// request. It finds clients that take a model away from all with words that the server
+// repeats, or with a body that names a second model.
+func TestModelIsGone(t *testing.T) {
+	for name, tt := range map[string]struct {
+		model, body string
+		want        bool
+	}{
+		"vLLM":                    {"m", `{"error":{"message":"The model ` + "`m`" + ` does not exist. Valid aliases: n, o.","type":"NotFoundError","param":"model","code":404}}`, true},
+		"vLLM, older":             {"m", `{"object":"error","message":"The model ` + "`m`" + ` does not exist.","type":"NotFoundError","param":null,"code":404}`, true},
+		"vLLM, Anthropic":         {"m", `{"type":"error","error":{"type":"NotFoundError","message":"The model ` + "`m`" + ` does not exist. Valid aliases: n."}}`, true},
+		"vLLM, a path":            {"/models/a/Qwen2.5-7B", `{"error":{"message":"The model ` + "`<path>-7B`" + ` does not exist.","type":"NotFoundError","param":"model","code":404}}`, true},
+		"a gateway":               {"m", `{"error":{"message":"The model 'm' does not exist or you do not have access to it.","type":"invalid_request_error","param":"model","code":"model_not_found"}}`, true},
+		"Ollama":                  {"m", `{"error":"model \"m\" not found, try pulling it first"}`, true},
+		"KServe":                  {"m", `{"error":"Model with name m does not exist."}`, true},
+		"unquoted":                {"m", `{"error":{"message":"The model m does not exist."}}`, true},
+		"without its name":        {"m", `{"error":{"message":"Model is not loaded"}}`, true},
+		"name last":               {"m", `{"error":{"message":"Model not found: 'm'"}}`, true},
+		"unknown model":           {"m", `{"error":{"message":"Unknown model 'm'"}}`, true},
+		"code":                    {"m", `{"error":{"message":"No such thing.","param":null,"code":"model_not_found"}}`, true},
+		"parameter":               {"m", `{"error":{"message":"No such thing.","param":"model","code":404}}`, true},
+		"name of two words":       {"my model", `{"error":{"message":"The model my model does not exist."}}`, true},
+		"response":                {"m", `{"error":{"message":"Response with id 'resp_model' not found.","type":"invalid_request_error","param":"response_id","code":404}}`, false},
+		"response, older":         {"m", `{"error":{"message":"Response with id 'resp_model' not found.","type":"invalid_request_error","param":null,"code":404}}`, false},
+		"response, own model":     {"m", `{"error":{"message":"Response with id 'resp_ The model ` + "`m`" + ` does not exist' not found.","type":"invalid_request_error","param":null,"code":404}}`, false},
+		"another parameter":       {"m", `{"error":{"message":"The model ` + "`m`" + ` does not exist.","param":"response_id","code":404}}`, false},
+		"another parameter, code": {"m", `{"error":{"message":"The model ` + "`m`" + ` does not exist.","param":"response_id","code":"model_not_found"}}`, false},
+		"another model":           {"m", `{"error":{"message":"The model ` + "`zzz`" + ` does not exist. Valid aliases: m.","type":"NotFoundError","param":"model","code":404}}`, false},
+		"another model, code":     {"m", `{"error":{"message":"The model 'zzz' does not exist.","param":"model","code":"model_not_found"}}`, false},
+		"another, unquoted":       {"m", `{"error":{"message":"The model zzz does not exist.","param":"model","code":404}}`, false},
+		"another, unknown":        {"m", `{"error":{"message":"Unknown model 'zzz'"}}`, false},
+		"another path":            {"m", `{"error":{"message":"The model ` + "`<path>`" + ` does not exist.","param":"model","code":404}}`, false},
+		"another, last":           {"m", `{"error":{"message":"Model not found: 'm2'"}}`, false},
+		"its output":              {"m", `{"error":{"message":"Model output 'not found' is not known."}}`, false},
+		"model in another word":   {"m", `{"error":{"message":"Models not found"}}`, false},
+		"empty":                   {"m", `{"error":{"message":""}}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := isModelGone([]byte(tt.body), tt.model); got != tt.want {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+// What one client sends does not take the model away from the others, live or in a batch. It
+// finds an answer about the client's own words, or about a second model of its body, that
+// counts for the model that the gateway has read.
+func TestClientTakesNoModelAway(t *testing.T) {
+	for name, tt := range map[string]struct{ path, body, answer string }{
+		"response id":  {"/v1/responses", `{"model":"m","input":"x","previous_response_id":"resp_model"}`, `{"error":{"message":"Response with id 'resp_model' not found.","type":"invalid_request_error","param":"response_id","code":404}}`},
+		"second model": {endpoint, `{"model":"m","stream":false,"model":"zzz","messages":[]}`, `{"error":{"message":"The model ` + "`zzz`" + ` does not exist. Valid aliases: m.","type":"NotFoundError","param":"model","code":404}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			p := startPool(t, calm(f.URL))
+			g := newGateway(t, p)
+			set(&f.serve, answerStatus(404, "application/json", tt.answer))
+			if a := g.post(t, tt.path, tt.body); a.status != 404 || a.body != tt.answer {
+				t.Errorf("live: got %d %s, want 404 with the server's error", a.status, a.body)
+			}
+			s := reserve(t, p, "")
+			a, err := s.Send(t.Context(), tt.path, []byte(tt.body))
+			s.Release()
+			if err != nil || a.Status != 404 || a.Next != Final {
+				t.Errorf("line: got %+v, %v, want a final 404", a, err)
+			}
+			set(&f.serve, answerJSON)
+			g.post(t, endpoint, chatBody(model)).wantOK(t, jsonAnswer)
+			reserve(t, p, "").Release()
+		})
+	}
+}
+
+// An error event that begins a stream is judged by the same rules. It finds events that are
+// judged without the model of the request.
+func TestModelIsGoneInAStream(t *testing.T) {
+	event := func(named string) string {
+		return `data: {"error":{"message":"The model ` + "`" + named + "`" + ` does not exist.","type":"NotFoundError","param":"model","code":404}}` + "\n\n"
+	}
+	f := newFake(t)
+	p := startPool(t, calm(f.URL))
+	g := newGateway(t, p)
+	set(&f.serve, streamed(event("zzz"), sseDone))
+	g.post(t, endpoint, chatBody(model)).wantError(t, 404, "")
+	reserve(t, p, "").Release()
+	set(&f.serve, streamed(event(model), sseDone))
+	g.post(t, endpoint, chatBody(model)).wantError(t, 404, "")
+	if _, err := p.Reserve(model, ""); err == nil {
+		t.Error("a slot is free, want none on a server without the model")
+	}
+}
