@@ -255,6 +255,31 @@ func TestHeldDecompression(t *testing.T) {
 	wantNothingHeld(t, s)
 }
 
+// A refusal reports what is stored, without the refused content itself, with and without a
+// declared size. It finds a message with bytes of the refused upload, which the client cannot
+// delete.
+func TestRefusedUsedSpace(t *testing.T) {
+	t.Parallel()
+	const size = 100 << 10 // more than is held in advance at first
+	for name, limits := range map[string]upload.Limits{
+		"a tenant": {MaxStoredBytes: 3*size + size/2},
+		"all":      {MaxTotalBytes: 3*size + size/2},
+	} {
+		for _, declared := range []int64{0, 1, size, 3 * size} {
+			store, files := drivers(t)
+			s := &upload.Service{Store: store, Files: files, Limits: limits, Arriving: new(upload.Arriving)}
+			if err := send(t.Context(), s, owner, requests(size), size); err != nil {
+				t.Fatal(err)
+			}
+			err := send(t.Context(), s, owner, strings.Repeat(requests(size), 3), declared)
+			if e, refused := errors.AsType[*batch.QuotaError](err); !refused || e.Used != size {
+				t.Errorf("%s, %d bytes declared: got %v, want a refusal with %d bytes used", name, declared, err, size)
+			}
+			wantNothingHeld(t, s)
+		}
+	}
+}
+
 // asked is a store that counts questions about what is stored.
 type asked struct {
 	batch.Store

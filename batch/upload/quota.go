@@ -2,6 +2,7 @@ package upload
 
 import (
 	"context"
+	"errors"
 
 	"github.com/tidegate/tidegate/batch"
 )
@@ -79,7 +80,8 @@ func (r *room) hold(ctx context.Context, amounts ...batch.Stored) error {
 }
 
 // try is hold without waiting for contents that are being recorded. They may count twice:
-// final is false if the last amount would fit without what arrives.
+// final is false if the last amount would fit without what arrives. The error does not count
+// what the content itself holds, because that is not stored.
 func (r *room) try(ctx context.Context, amounts []batch.Stored) (final bool, err error) {
 	q := r.service.quota()
 	stored, all, err := r.service.stored(ctx, r.tenant, q, amounts[0])
@@ -97,6 +99,9 @@ func (r *room) try(ctx context.Context, amounts []batch.Stored) (final bool, err
 			return true, nil
 		}
 		final = fits(r.held, r.held) != nil
+	}
+	if e, ok := errors.AsType[*batch.QuotaError](err); ok && e.Kind == batch.QuotaBytes {
+		e.Used -= r.held.Bytes
 	}
 	return final, err
 }
