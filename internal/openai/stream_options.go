@@ -124,9 +124,9 @@ func boolean(raw []byte) (on, valid bool) {
 const maxBoolean = 32
 
 // IsUsageEvent reports whether the data of an event of a chat completion or a completion has
-// nothing but its usage: an empty list of choices, and a usage that is an object.
+// nothing but its usage: an empty list of choices, a usage that is an object, and no error.
 func IsUsageEvent(data []byte) bool {
-	var choices, usage []byte
+	var choices, usage, failure []byte
 	m := membersOf(data)
 	for m.next() {
 		switch string(m.name()) {
@@ -134,8 +134,10 @@ func IsUsageEvent(data []byte) bool {
 			choices = m.value
 		case "usage":
 			usage = m.value
+		case "error":
+			failure = m.value
 		}
 	}
-	return m.state == walkEnded && len(usage) > 0 && usage[0] == '{' &&
+	return m.state == walkEnded && len(usage) > 0 && usage[0] == '{' && (failure == nil || isNull(failure)) &&
 		len(choices) > 1 && choices[0] == '[' && len(trimSpace(choices[1:len(choices)-1])) == 0
 }

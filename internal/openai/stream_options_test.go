@@ -66,12 +66,16 @@ func TestAskForUsage(t *testing.T) {
 	}
 }
 
-// Only an event that has nothing but the usage is removed from what a client gets.
+// Only an event that has nothing but the usage is removed from what a client gets. It finds
+// an error that is removed together with the usage.
 func TestIsUsageEvent(t *testing.T) {
 	for data, want := range map[string]bool{
 		`{"id":"x","choices":[],"usage":{"prompt_tokens":1}}`:             true,
 		`{"usage":{},"choices":[ ]}`:                                      true,
 		`{"choices":[{"index":0,"text":""}],"usage":{"prompt_tokens":1}}`: false, // continuous_usage_stats
+		`{"choices":[],"usage":{"prompt_tokens":1},"error":{"code":500}}`: false,
+		`{"error":"x","choices":[],"usage":{"prompt_tokens":1}}`:          false,
+		`{"choices":[],"usage":{"prompt_tokens":1},"error":null}`:         true,
 		`{"choices":[],"usage":null}`:                                     false,
 		`{"choices":[],"prompt_filter_results":[]}`:                       false, // Azure
 		`{"usage":{"prompt_tokens":1}}`:                                   false,
