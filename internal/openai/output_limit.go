@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"errors"
 	"math"
 	"strconv"
 )
@@ -27,11 +28,12 @@ func OutputLimit(body []byte) int {
 	return limit
 }
 
-// tokens returns a raw JSON number as a number of tokens, 0 if it is not one.
+// tokens returns a raw JSON number as a number of tokens, 0 if it is not one. Larger numbers
+// than 2³¹-1 count as that: servers cut them to the length of their context.
 func tokens(value []byte) int {
-	n, err := strconv.ParseFloat(string(value), 64)
-	if err != nil || !(n >= 1 && n <= math.MaxInt32) {
+	n, err := strconv.ParseFloat(string(value), 64) // too large: infinite, with ErrRange
+	if err != nil && !errors.Is(err, strconv.ErrRange) || !(n >= 1) {
 		return 0
 	}
-	return int(n)
+	return int(min(n, math.MaxInt32))
 }

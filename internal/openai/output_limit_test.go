@@ -1,7 +1,11 @@
 package openai
 
-import "testing"
+import (
+	"math"
+	"testing"
+)
 
+// It finds limits beyond 2³¹ that count as no limit, so that nothing is reserved for them.
 func TestOutputLimit(t *testing.T) {
 	for _, tt := range []struct {
 		body string
@@ -18,7 +22,11 @@ func TestOutputLimit(t *testing.T) {
 		{`{"max_tokens":-1}`, 0},
 		{`{"max_tokens":0}`, 0},
 		{`{"max_tokens":"100"}`, 0},
-		{`{"max_tokens":1e300}`, 0},
+		{`{"max_tokens":2147483648}`, math.MaxInt32},
+		{`{"max_tokens":99999999999999999999}`, math.MaxInt32},
+		{`{"max_tokens":1e300}`, math.MaxInt32},
+		{`{"max_tokens":1e999}`, math.MaxInt32},
+		{`{"max_tokens":-1e999}`, 0},
 		{`{"max_tokens":NaN}`, 0},
 		{`{"metadata":{"max_tokens":3}}`, 0},
 		{`{"messages":[{"role":"user","content":"\"max_tokens\":3"}]}`, 0},

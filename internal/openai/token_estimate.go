@@ -20,5 +20,5 @@ func AnswerTokens(body []byte) int64 {
 			answers = max(1, tokens(m.value))
 		}
 	}
-	return min(int64(limit)*int64(answers), math.MaxInt32)
+	return min(int64(limit)*int64(answers), math.MaxInt32) // both are below 2³¹: it cannot overflow
 }
