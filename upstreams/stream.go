@@ -105,7 +105,7 @@ func (st *stream) step() (handled, over bool) {
 	ready, inside := eventEnd(st.buf.b, held, st.last, st.open), st.open
 	switch {
 	case whole:
-		ready = held + n
+		ready, st.open = held+n, false
 	case err == nil && ready == 0 && held+n >= eventLimit:
 		ready, st.open = held+n, true
 	case ready > 0:
