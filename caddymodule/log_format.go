@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/logging"
 	"go.uber.org/zap"
+	"go.uber.org/zap/buffer"
 	"go.uber.org/zap/zapcore"
 )
 
@@ -20,7 +21,7 @@ func init() {
 
 // LogFormat removes client keys from log entries that Caddy does not redact itself:
 // the headers X-Api-Key and Api-Key and similar ones, and keys in queries. Values
-// become REDACTED.
+// become REDACTED. Control and format characters are written as \uXXXX.
 //
 // Only the encoder of a log can do that. Caddy's server clones the request for its
 // access log before the first handler is called (caddyhttp.Server.ServeHTTP: "clone
@@ -62,6 +63,14 @@ func (f *LogFormat) Provision(ctx caddy.Context) error {
 	}
 	logFormats.Add(1)
 	return nil
+}
+
+// Clone is part of the interface zapcore.Encoder.
+func (f *LogFormat) Clone() zapcore.Encoder { return escapingEncoder{f.FilterEncoder}.Clone() }
+
+// EncodeEntry is part of the interface zapcore.Encoder.
+func (f *LogFormat) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field) (*buffer.Buffer, error) {
+	return escapingEncoder{f.FilterEncoder}.EncodeEntry(entry, fields)
 }
 
 // Cleanup ends the use of the format.
