@@ -38,6 +38,33 @@ var ownRoutes = map[string]struct {
 	"/upstreams/undrain": {"POST", access.Operate},
 }
 
+// docs/api.md names the scope of each route of tidegate_api. It finds a row with another
+// scope than the code's, and a route without a row.
+func TestDocumentedScopes(t *testing.T) {
+	documented := make(map[string]string)
+	for line := range strings.Lines(read(t, "../docs/api.md")) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 4 {
+			continue
+		}
+		scope := regexp.MustCompile("Requires the scope `([a-z]+)`").FindStringSubmatch(line)
+		for _, m := range regexp.MustCompile("`(?:(?:GET|POST) )?(/[^ `]+)`").FindAllStringSubmatch(cells[1], -1) {
+			if _, twice := documented[m[1]]; !twice && scope != nil {
+				documented[m[1]] = scope[1]
+			}
+		}
+	}
+	for path, row := range ownRoutes {
+		if path != "/v1/audit" && documented[path] != string(row.scope) {
+			t.Errorf("docs/api.md: %s requires the scope %q, want %q", path, documented[path], row.scope)
+		}
+	}
+	// The audit log has a section of its own.
+	if !strings.Contains(read(t, "../docs/api.md"), "all tenants, the newest entry first. It needs the scope `"+string(ownRoutes["/v1/audit"].scope)+"`.") {
+		t.Error("docs/api.md: no sentence with the scope of GET /v1/audit")
+	}
+}
+
 // guarded is a route of the whole gateway.
 type guarded struct {
 	method, path string
