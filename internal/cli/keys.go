@@ -90,7 +90,7 @@ func keysList() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		l := s.newList("ID\tNAME\tTENANT\tSCOPES\tMODELS\tAGE\tSTATE", 0)
+		l := s.newList("ID\tNAME\tTENANT\tSCOPES\tMODELS\tAGE\tSTATE\tLIMITS", 0)
 		for _, k := range keys {
 			state := keyState(k, time.Now())
 			if state != "valid" && !*all {
@@ -100,7 +100,7 @@ func keysList() *cobra.Command {
 			if len(k.Models) > 0 {
 				models = clean(strings.Join(k.Models, ","))
 			}
-			l.add(k, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", clean(k.ID), clean(k.Name), clean(k.Tenant), clean(strings.Join(k.Scopes, ",")), models, age(k.CreatedAt, time.Now()), state)
+			l.add(k, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", clean(k.ID), clean(k.Name), clean(k.Tenant), clean(strings.Join(k.Scopes, ",")), models, age(k.CreatedAt, time.Now()), state, limitTexts(k))
 		}
 		return l.end(nil)
 	})
@@ -120,18 +120,20 @@ func keyState(k client.Key, now time.Time) string {
 
 func keysLimits() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "limits <id>", Short: "Changes limits of an API key, on all gateways within 5 s", Args: ids(cobra.ExactArgs(1)),
-		Long: "Changes the limits of an API key that are named, on all gateways within 5 s.\n\nThe others remain; 0 removes a limit. What the key has used counts.", Example: "  tidegate keys limits key_0123 --rpm 600 --cost-per-month 0",
+		Use: "limits <id>", Short: "Shows or changes limits of an API key", Args: ids(cobra.ExactArgs(1)),
+		Long:    "Changes the limits of an API key that are named, on all gateways within 5 s.\n\nThe others remain; 0 removes a limit. What the key has used counts. Without a flag it shows the limits.",
+		Example: "  tidegate keys limits key_0123\n  tidegate keys limits key_0123 --rpm 600 --cost-per-month 0",
 	}
 	limitFlags(cmd, "unchanged")
 	cmd.RunE = run(func(ctx context.Context, s *session, args []string) error {
-		change := limitsOf(cmd)
-		if len(change) == 0 {
-			return errors.New("no limit is named; tidegate keys limits --help lists the flags")
-		}
-		k, err := s.ChangeKeyLimits(ctx, args[0], change)
-		if err != nil {
-			return fmt.Errorf("changing limits of %s: %w", args[0], err)
+		var k client.Key
+		var err error
+		if change := limitsOf(cmd); len(change) > 0 {
+			if k, err = s.ChangeKeyLimits(ctx, args[0], change); err != nil {
+				return fmt.Errorf("changing limits of %s: %w", args[0], err)
+			}
+		} else if k, err = s.Key(ctx, args[0]); err != nil {
+			return fmt.Errorf("reading limits of %s: %w", args[0], err)
 		}
 		return s.print(k, func(w io.Writer) {
 			fmt.Fprintf(w, "limits of %s (%s): %s\n", clean(k.ID), clean(k.Name), limitTexts(k))
@@ -145,7 +147,7 @@ func limitTexts(k client.Key) string {
 	var texts []string
 	for _, limit := range limitname.All {
 		if value, ok := k.Limits[limit.Word]; ok {
-			texts = append(texts, limit.Word+" "+value.String())
+			texts = append(texts, limit.Word+" "+clean(value.String()))
 		}
 	}
 	if texts == nil {

@@ -32,10 +32,10 @@ func TestKeyLimits(t *testing.T) {
 	if got.code != 0 || got.out != "limits of key_1 (a�b): requests_per_minute 60, cost_per_month 12.5\n" {
 		t.Errorf("got status %d and %q, %q", got.code, got.out, got.err)
 	}
-	path = ""
-	if got := run("keys", "limits", "key_1"); got.code == 0 || path != "" || !strings.Contains(got.error.Error(), "no limit is named") {
-		t.Errorf("without a flag: got status %d, a request of %q, %v", got.code, path, got.error)
+	if got := run("keys", "limits", "key_1"); got.code != 0 || path != "/v1/keys/key_1" || body != "" || got.out != "limits of key_1 (a�b): requests_per_minute 60, cost_per_month 12.5\n" {
+		t.Errorf("without a flag: got status %d, a request of %q with %q, %q, %v", got.code, path, body, got.out, got.error)
 	}
+	path = ""
 	if got := run("keys", "limits", "key_1", "--cost-per-month", "much"); got.code == 0 || path != "" {
 		t.Errorf("an amount that is no number: got status %d, a request of %q, %v", got.code, path, got.error)
 	}
@@ -63,6 +63,26 @@ func TestKeyLimits(t *testing.T) {
 			if change[l.Name] == 0 {
 				t.Errorf("%v: got %s, want %s", command, body, l.Name)
 			}
+		}
+	}
+}
+
+// The list of keys shows the limits of each. It finds a list that shows them only as JSON.
+func TestListOfKeysShowsLimits(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"object":"list","data":[
+			{"object":"key","id":"key_1","name":"a","tenant":"t","scopes":["live"],"models":[],"limits":{"cost_per_month":12.5,"requests_per_minute":60}},
+			{"object":"key","id":"key_2","name":"b","tenant":"t","scopes":["live"],"models":["m"],"limits":{}}]}`)
+	}))
+	defer server.Close()
+	got := tidegate(t.Context(), strings.NewReader(""), "keys", "list", "--server", server.URL)
+	lines := strings.Split(strings.TrimSpace(got.out), "\n")
+	if got.code != 0 || len(lines) != 3 {
+		t.Fatalf("got status %d, %q, %v", got.code, got.out, got.error)
+	}
+	for i, want := range []string{"LIMITS", "requests_per_minute 60, cost_per_month 12.5", "none"} {
+		if !strings.HasSuffix(strings.TrimSpace(lines[i]), want) {
+			t.Errorf("got line %q, want it to end with %q", lines[i], want)
 		}
 	}
 }

@@ -43,6 +43,11 @@ func (c *Client) Keys(ctx context.Context) ([]Key, error) {
 	return list.Data, err
 }
 
+// Key returns a managed key.
+func (c *Client) Key(ctx context.Context, id string) (Key, error) {
+	return do[Key](ctx, c, call{method: http.MethodGet, path: keyPath(id), object: "key"})
+}
+
 // CreateKey makes a key. It is not repeated after an error: each call makes a key.
 func (c *Client) CreateKey(ctx context.Context, k NewKey) (Key, error) {
 	return c.changeKey(ctx, "", k)
