@@ -43,8 +43,9 @@ func (rt *route) estimate(body *payload) (prompt, answer int64) {
 	return openai.PromptTokens(max(body.length, int64(len(body.head)))), openai.AnswerTokens(body.head)
 }
 
-// endLimits returns what the request has not used. If the client left before the answer, what
-// its server has generated is not known, and the estimate remains.
+// endLimits returns what the request has not used. If the client left before the answer, or
+// the answer has no usage, what its server has generated is not known, and the estimate
+// remains.
 func (l *live) endLimits() {
 	if l.grant == nil {
 		return
@@ -52,7 +53,7 @@ func (l *live) endLimits() {
 	l.grant.End(limits.Outcome{
 		Sent:   l.connected || l.judged,
 		Failed: l.done.Status >= http.StatusBadRequest && !l.arrived.left || l.done.Status == 0,
-		Known:  l.done.HasUsage && !l.arrived.left,
+		Known:  l.done.HasUsage && !l.arrived.left && !l.arrived.outputUnknown(l.done.Estimated),
 		Tokens: l.done.Usage.InputTokens + l.done.Usage.OutputTokens,
 	})
 }

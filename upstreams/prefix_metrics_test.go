@@ -44,7 +44,7 @@ func TestPredictionIsShown(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		usage, _ := tailUsage(answer.Body)
+		usage, _ := findUsage(answer.Body)
 		line, linePrompt := float64(usage.InputTokensDetails.CachedTokens), float64(usage.InputTokens)
 		if line == 0 {
 			t.Fatalf("the line has no cached tokens: %+v", usage)

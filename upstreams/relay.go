@@ -69,17 +69,13 @@ func unpacked(h http.Header) bool {
 	return coding == "" || coding == "identity"
 }
 
-// tailSize is the size of the end of a large answer that is searched for its usage,
-// in bytes.
-const tailSize = 4 << 10
-
-// relayParts streams an answer that is large or of unknown length. Its usage is found
-// if it is at the end, as in vLLM's answers.
+// relayParts streams an answer that is large or of unknown length.
 func (l *live) relayParts(a *attempt, answer *http.Response) (handled bool) {
 	buf := getBuffer(64 << 10)
 	defer buf.put()
 	space := buf.b[:cap(buf.b)]
-	var tail []byte
+	var usage usageSearch
+	readable := answer.StatusCode == http.StatusOK && unpacked(answer.Header)
 	out := http.NewResponseController(l.w)
 	begun := false
 	for {
@@ -95,7 +91,9 @@ func (l *live) relayParts(a *attempt, answer *http.Response) (handled bool) {
 		}
 		if n > 0 {
 			l.arrived.bytes += int64(n)
-			tail = appendTail(tail, space[:n])
+			if readable {
+				usage.write(space[:n])
+			}
 			if _, err := l.w.Write(space[:n]); err != nil {
 				l.done.Broken = true
 				return true
@@ -108,9 +106,7 @@ func (l *live) relayParts(a *attempt, answer *http.Response) (handled bool) {
 		}
 		if err == io.EOF {
 			l.arrived.whole = true
-			if answer.StatusCode == http.StatusOK && unpacked(answer.Header) {
-				l.done.Usage, l.done.HasUsage = tailUsage(tail)
-			}
+			l.done.Usage, l.done.HasUsage = usage.usage, usage.found
 			return true
 		}
 		if err != nil {
@@ -134,26 +130,4 @@ func (l *live) start(answer *http.Response) {
 func flush(out *http.ResponseController) bool {
 	err := out.Flush()
 	return err == nil || errors.Is(err, http.ErrNotSupported)
-}
-
-// appendTail keeps the last tailSize bytes of the stream.
-func appendTail(tail, part []byte) []byte {
-	if len(part) >= tailSize {
-		return append(tail[:0], part[len(part)-tailSize:]...)
-	}
-	if over := len(tail) + len(part) - tailSize; over > 0 {
-		tail = append(tail[:0], tail[over:]...)
-	}
-	return append(tail, part...)
-}
-
-// tailUsage finds the usage at the end of a JSON answer. Unescaped quotes cannot
-// occur inside of a string.
-func tailUsage(tail []byte) (openai.Usage, bool) {
-	at := bytes.LastIndex(tail, []byte(`"usage"`))
-	if at < 0 {
-		return openai.Usage{}, false
-	}
-	usage, _, ok := openai.ScanUsage(append([]byte{'{'}, tail[at:]...))
-	return usage, ok
 }

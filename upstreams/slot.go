@@ -295,7 +295,7 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 		return nil, s.failed(ctx, a, fmt.Errorf("reading the answer: %w", err))
 	}
 	a.succeeded()
-	usage, counted := tailUsage(text[max(0, len(text)-tailSize):])
+	usage, counted := findUsage(text)
 	a.answered(usage, counted, 0)
 	s.up.pace.endBatch()
 	return &Answer{Status: answer.StatusCode, Header: answer.Header, Body: text, RequestID: answer.Header.Get("X-Request-Id")}, nil

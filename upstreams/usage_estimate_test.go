@@ -71,6 +71,7 @@ func TestEstimatedUsage(t *testing.T) {
 		"stream without usage":                      {endpoint, streamed(sseEvent, sseDone), -1, usageOf(prompt, 2), true, prompt + 2},
 		"stream with usage":                         {endpoint, streamed(sseEvent, sseUsage, sseDone), -1, usageOf(3, 4), false, 7},
 		"answer with usage":                         {endpoint, answerJSON, -1, usageOf(3, 4), false, 7},
+		"large answer without usage":                {endpoint, answerStatus(200, "application/json", large+"}"), -1, usageOf(prompt, 0), true, held},
 		"answer without usage":                      {endpoint, answerStatus(200, "application/json", `{}`), -1, openai.Usage{}, false, held},
 		"error":                                     {endpoint, answerStatus(400, "application/json", `{"error":{"message":"x"}}`), -1, openai.Usage{}, false, 0},
 		"stream that begins with an error":          {endpoint, streamed(`data: {"error":{"message":"x","code":400}}` + "\n\n"), -1, openai.Usage{}, false, 0},
