@@ -110,8 +110,9 @@ func (p *Pool) checkLive(s *snapshot, l *live) error {
 
 // checkLine asks the guardrail about a batch line. It returns the body to send, or the
 // answer of a line that is not sent. If the guardrail does not decide, the line waits
-// and is tried again.
-func (p *Pool) checkLine(ctx context.Context, s *snapshot, rt *route, body []byte) ([]byte, *Answer, error) {
+// and is tried again. A replaced body must be for the line's model: the rights of the key,
+// the server and the price are those of that model.
+func (p *Pool) checkLine(ctx context.Context, s *snapshot, rt *route, model string, body []byte) ([]byte, *Answer, error) {
 	g := s.guardrail
 	if g == nil || s.cfg.Guardrail.SkipBatch {
 		return body, nil, nil
@@ -130,15 +131,34 @@ func (p *Pool) checkLine(ctx context.Context, s *snapshot, rt *route, body []byt
 		return nil, &Answer{Next: Elsewhere, Reason: "the guardrail does not decide: " + err.Error()}, nil
 	}
 	p.count(Batch, d)
-	if d.Action != guardrail.Reject {
+	var refusal *openai.Error
+	switch {
+	case d.Action == guardrail.Reject:
+		refusal = rejection(d)
+	case d.Action == guardrail.Replace && !isFor(d.Body, model):
+		refusal = openai.InvalidRequest("model", codeModelReplaced, "This gateway's guardrail replaced the body of this line by one that is not for its model '%s' alone.", clip(model))
+	default:
 		return d.Body, nil, nil
 	}
-	refusal := rejection(d)
 	text, err := json.Marshal(refusal)
 	if err != nil { // strings always marshal
 		panic(err)
 	}
 	return nil, &Answer{Status: refusal.Status, Header: http.Header{"Content-Type": contentJSON}, Body: text, Next: Final}, nil
+}
+
+// codeModelReplaced is the code of a line that the guardrail has replaced by one for another
+// model.
+const codeModelReplaced = "guardrail_model_replaced"
+
+// isFor reports whether a body names the model, and no other.
+func isFor(body []byte, model string) bool {
+	named, _, err := openai.PeekModel(body)
+	if err != nil || named != model {
+		return false
+	}
+	n, ok := openai.CountMembers(body, "model")
+	return ok && n == 1
 }
 
 // undecided returns nil if the guardrail fails open, or else the error for the client.

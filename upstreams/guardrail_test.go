@@ -207,12 +207,16 @@ func TestGuardrailOfLines(t *testing.T) {
 		next     Next
 		sent     string
 	}{
-		"passes":    {passes, nil, 200, Final, own},
-		"rejected":  {rejects, nil, 400, Final, ""},
-		"replaced":  {replaces, nil, 200, Final, `{"model":"m","messages":[]}`},
-		"closed":    {undecided, nil, 0, Elsewhere, ""},
-		"open":      {undecided, func(c *Config) { c.Guardrail.FailOpen = true }, 200, Final, own},
-		"live only": {rejects, func(c *Config) { c.Guardrail.SkipBatch = true }, 200, Final, own},
+		"passes":   {passes, nil, 200, Final, own},
+		"rejected": {rejects, nil, 400, Final, ""},
+		"replaced": {replaces, nil, 200, Final, `{"model":"m","messages":[]}`},
+		"closed":   {undecided, nil, 0, Elsewhere, ""},
+		// These find a replaced body that is sent without a check of its model.
+		"replaced, other model": {`{"action":"replace","body":{"model":"zzz","messages":[]}}`, nil, 400, Final, ""},
+		"replaced, two models":  {`{"action":"replace","body":{"model":"m","stream":false,"model":"zzz"}}`, nil, 400, Final, ""},
+		"replaced, no model":    {`{"action":"replace","body":{"messages":[]}}`, nil, 400, Final, ""},
+		"open":                  {undecided, func(c *Config) { c.Guardrail.FailOpen = true }, 200, Final, own},
+		"live only":             {rejects, func(c *Config) { c.Guardrail.SkipBatch = true }, 200, Final, own},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t)
@@ -245,7 +249,11 @@ func TestGuardrailOfLines(t *testing.T) {
 					t.Errorf("got body %s, want message and code of the guardrail", a.Body)
 				}
 			}
+			if tt.status == 400 && name != "rejected" && !strings.Contains(string(a.Body), codeModelReplaced) {
+				t.Errorf("got body %s, want the code %s", a.Body, codeModelReplaced)
+			}
 			wantIdle(t, p)
+			reserve(t, p, "").Release() // the model is still there for all
 		})
 	}
 }

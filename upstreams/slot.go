@@ -258,7 +258,7 @@ func (s *Slot) Send(ctx context.Context, path string, body []byte) (*Answer, err
 		return nil, &SendError{Err: fmt.Errorf("path %s is not forwarded", path)}
 	}
 	sn := s.pool.now.Load()
-	body, refused, err := s.pool.checkLine(ctx, sn, rt, body)
+	body, refused, err := s.pool.checkLine(ctx, sn, rt, s.model, body)
 	if refused != nil || err != nil {
 		return refused, err
 	}
