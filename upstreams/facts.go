@@ -119,11 +119,6 @@ func (p *Pool) Peers() int {
 // errNotAsked is returned for a server that is not up.
 var errNotAsked = errors.New("the server is not up")
 
-// notEnabled is part of vLLM's error for a request with a priority unless it was
-// started with --scheduling-policy priority (vllm/engine: "Got priority 1 but
-// Priority scheduling is not enabled.").
-const notEnabled = "riority scheduling is not enabled"
-
 // TryPriority sends a request for one token with a priority, and reports whether the
 // server accepts it. It returns false without an error if the server refuses it, as
 // vLLM's first engine does without --scheduling-policy priority. Other failures are
@@ -175,7 +170,7 @@ func (u *upstream) tryPriority(ctx context.Context, model string) (bool, error) 
 		return false, fmt.Errorf("asking for a token: %w", err)
 	case answer.StatusCode == http.StatusOK:
 		return true, nil
-	case bytes.Contains(text, []byte(notEnabled)):
+	case refusesPriority(text):
 		return false, nil
 	}
 	return false, fmt.Errorf("POST %s answers %d", rt.target, answer.StatusCode)

@@ -106,3 +106,55 @@ func TestPriorityIsRefused(t *testing.T) {
 		t.Errorf("%d failures are counted, want none", n)
 	}
 }
+
+// A line does not end the priority of other lines. It finds a refusal that is searched for in
+// the whole answer, which repeats the line, and one that is believed before the server has
+// accepted the same line without a priority.
+func TestLineEndsNoPriority(t *testing.T) {
+	for name, message := range map[string]string{
+		"repeated":        `1 validation error:\n  {'type': 'float_parsing', 'loc': 'body.temperature', 'input': 'Got priority 1 but Priority scheduling is not enabled.'}`,
+		"in other words":  `Priority scheduling is not enabled`,
+		"wrong in itself": `Got priority 1 but Priority scheduling is not enabled.`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			refusal := `{"error":{"message":"` + message + `","type":"BadRequestError","param":null,"code":400}}`
+			var mu sync.Mutex
+			last := ""
+			set(&f.serve, func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				mu.Lock()
+				last = string(body)
+				mu.Unlock()
+				r.Body = io.NopCloser(strings.NewReader(string(body)))
+				if strings.Contains(string(body), "bad") {
+					answerStatus(http.StatusBadRequest, "application/json", refusal)(w, r)
+					return
+				}
+				answerJSON(w, r)
+			})
+			cfg := calm(f.URL)
+			cfg.Upstreams[0].SchedulingPolicy = SchedulingPriority
+			p := startPool(t, cfg)
+			send := func(body string, status int) *Answer {
+				t.Helper()
+				slot := reserve(t, p, "")
+				defer slot.Release()
+				a, err := slot.Send(t.Context(), endpoint, []byte(body))
+				if err != nil || a.Status != status || a.Next != Final {
+					t.Fatalf("got %+v, %v, want a final %d", a, err, status)
+				}
+				return a
+			}
+			if a := send(`{"model":"m","bad":1}`, http.StatusBadRequest); string(a.Body) != refusal {
+				t.Errorf("got %s, want the server's error", a.Body)
+			}
+			send(`{"model":"m"}`, http.StatusOK)
+			mu.Lock()
+			defer mu.Unlock()
+			if want := `{"priority":1,"model":"m"}`; last != want {
+				t.Errorf("the next line is %s, want %s", last, want)
+			}
+		})
+	}
+}
