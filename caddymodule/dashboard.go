@@ -75,7 +75,7 @@ func (h *DashboardHandler) Provision(ctx caddy.Context) error {
 			Creates: func() bool { return h.app.role().Serves() }, Log: r.log.Named("dashboard"),
 			Source: source.New(source.Config{
 				Tenant: tenant, Engine: r.engine, Files: files, Pool: r.pool.Pool,
-				Doctor: r.doctor, Health: r.batchHealth, Started: r.began, Audited: r.audited, Keys: keyService{h.app}, Limits: limitService{h.app},
+				Doctor: r.doctor, Health: r.batchHealth, Started: r.began, Audited: r.audited, Keys: keyService{h.app}, Limits: limitService{h.app}, Webhooks: webhookService{h.app},
 			}),
 		})
 	}

@@ -152,13 +152,10 @@ func (h *APIHandler) testWebhooks(w http.ResponseWriter, r *http.Request) {
 		openai.WriteError(w, r, err)
 		return
 	}
-	results, err := h.app.runtime.hooks.Test(r.Context(), request.URL)
+	results, err := webhookService{h.app}.test(r.Context(), request.URL)
 	if err != nil {
-		openai.WriteError(w, r, openai.NotFound("url", "No webhook with this URL is configured. GET /webhooks lists them; addresses in the metadata of batches cannot be tested."))
+		openai.WriteError(w, r, err)
 		return
-	}
-	for _, t := range results {
-		h.app.runtime.auditAction(r.Context(), batch.AuditWebhookTest, t.Name)
 	}
 	out := webhookTest{Object: "webhooks.test", OK: true}
 	for _, t := range results {

@@ -92,7 +92,7 @@ func New(cfg Config) (*Dashboard, error) {
 		return nil, err
 	}
 	s := cfg.Source
-	if s.Overview == nil || s.Throughput == nil || s.Usage == nil || s.Batches == nil || s.Files == nil || s.Upstreams == nil || s.Doctor == nil || s.Audit == nil || s.Keys == nil {
+	if s.Overview == nil || s.Throughput == nil || s.Usage == nil || s.Batches == nil || s.Files == nil || s.Upstreams == nil || s.Doctor == nil || s.Audit == nil || s.Keys == nil || s.Webhooks == nil {
 		return nil, errors.New("a part of the source is missing")
 	}
 	or(&cfg.Interval, time.Second)

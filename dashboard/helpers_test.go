@@ -89,7 +89,7 @@ func (h *harness) pages() []string {
 		"/batches/" + ids[1] + "/cancel", "/batches/" + ids[9] + "/delete", "/batches/" + ids[9] + "/retry",
 		"/new", "/new?file=" + files[0],
 		"/files", "/files?purpose=batch_output", "/files?after=" + files[20], "/files/" + files[0] + "/delete",
-		"/upstreams", "/upstreams/" + key, "/upstreams/" + key + "/drain", "/doctor", "/audit", "/audit?after=11",
+		"/upstreams", "/upstreams/" + key, "/upstreams/" + key + "/drain", "/doctor", "/audit", "/audit?after=11", "/webhooks",
 		"/keys", "/keys?show=all", "/keys/new", "/keys/key_00000000000000000000000000000001/limits", "/keys/key_00000000000000000000000000000001/rotate", "/keys/key_00000000000000000000000000000001/revoke",
 	}
 }

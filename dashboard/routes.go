@@ -124,6 +124,8 @@ func (t *routeTable) fill() {
 
 	t.get(operate, "/doctor", d.doctor)
 	t.get(access.Admin, "/audit", d.audit)
+	t.get(access.Admin, "/webhooks", d.webhooks)
+	t.post(access.Admin, "/webhooks/test", d.testWebhook)
 
 	t.get(access.Admin, "/keys", d.keyList)
 	t.post(access.Admin, "/keys", d.createKey)

@@ -28,6 +28,7 @@ type Source struct {
 	Doctor     Doctor
 	Audit      Audit
 	Keys       Keys
+	Webhooks   Webhooks
 }
 
 // Overview provides the current state.

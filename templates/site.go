@@ -65,6 +65,7 @@ var sections = []section{
 	{name: "Upstreams", path: "upstreams"},
 	{name: "Doctor", path: "doctor", may: func(s Site) bool { return s.Operates }},
 	{name: "Keys", path: "keys", may: isAdmin},
+	{name: "Webhooks", path: "webhooks", may: isAdmin},
 	{name: "Audit", path: "audit", may: isAdmin},
 }
 

@@ -54,7 +54,7 @@ func New(now func() time.Time, say func(string) string) *Fake {
 func (f *Fake) Source() dashboard.Source {
 	return dashboard.Source{
 		Overview: overview{f}, Throughput: throughput{f}, Usage: usage{f}, Limits: clientLimits{f}, Batches: batches{f},
-		Files: files{f}, Upstreams: pool{f}, Doctor: checks{f}, Audit: auditLog{f}, Keys: keyService{f},
+		Files: files{f}, Upstreams: pool{f}, Doctor: checks{f}, Audit: auditLog{f}, Keys: keyService{f}, Webhooks: hooks{f},
 	}
 }
 

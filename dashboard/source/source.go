@@ -29,6 +29,8 @@ type Config struct {
 	Audited func(ctx context.Context, action batch.AuditAction, change func(url string) error) func(url string) error
 	// Keys manages API keys.
 	Keys dashboard.Keys
+	// Webhooks shows and tests webhooks.
+	Webhooks dashboard.Webhooks
 	// Limits shows limits and their use.
 	Limits dashboard.Limits
 }
@@ -59,7 +61,7 @@ func New(cfg Config) dashboard.Source {
 	batches.failures.age = failuresAge
 	return dashboard.Source{
 		Overview: newOverview(s), Throughput: throughput{s}, Usage: costs{s}, Limits: cfg.Limits, Batches: batches,
-		Files: &files{source: s}, Upstreams: newServers(s), Doctor: tenantDoctor{cfg.Doctor, cfg.Tenant}, Audit: auditLog{s}, Keys: cfg.Keys,
+		Files: &files{source: s}, Upstreams: newServers(s), Doctor: tenantDoctor{cfg.Doctor, cfg.Tenant}, Audit: auditLog{s}, Keys: cfg.Keys, Webhooks: cfg.Webhooks,
 	}
 }
 

@@ -164,6 +164,7 @@ func (h *harness) pages() []page {
 		{"upstream-loading", "/upstreams/" + h.key("http://10.2.0.31:8000"), 0},
 		{"drain", "/upstreams/" + h.key("http://vllm-3.gpu.internal:8000") + "/drain", 0},
 		{"doctor", "/doctor", 0},
+		{"webhooks", "/webhooks", 0},
 		{"keys", "/keys?show=all", 0},
 		{"key-new", "/keys/new", 0},
 		{"key-limits", "/keys/key_00000000000000000000000000000001/limits", 0},
@@ -194,5 +195,6 @@ func roots() []page {
 		{"upstreams", "/upstreams", 0},
 		{"doctor", "/doctor", 0},
 		{"keys", "/keys", 0},
+		{"webhooks", "/webhooks", 0},
 	}
 }

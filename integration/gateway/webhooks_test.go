@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +71,12 @@ func TestWebhooks(t *testing.T) {
 		t.Errorf("test answers %d %s, %v", status, answer, err)
 	}
 
+	form := []byte(url.Values{"address": {receiver.URL + "/hook"}}.Encode())
+	status, page, err := g.Call(t.Context(), http.MethodPost, "/dashboard/webhooks/test", "application/x-www-form-urlencoded", form)
+	if err != nil || status != http.StatusOK || !strings.Contains(string(page), "Answers to the test") || receiver.Got()[4].Type != "webhook.test" {
+		t.Errorf("test on the dashboard answers %d %s, %v", status, page, err)
+	}
+
 	response, err := http.Get("http://" + g.Admin + "/config/")
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +87,7 @@ func TestWebhooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	secret := strings.TrimPrefix(tidegatetest.WebhookSecret, "whsec_")
-	for name, text := range map[string]string{"configuration": string(config), "log": g.Log(t), "test": string(answer), "list": fmt.Sprint(list)} {
+	for name, text := range map[string]string{"configuration": string(config), "log": g.Log(t), "test": string(answer), "page": string(page), "list": fmt.Sprint(list)} {
 		if strings.Contains(text, secret) {
 			t.Errorf("the %s contains the secret", name)
 		}
