@@ -266,6 +266,36 @@ func TestTenants(t *testing.T) {
 	}
 }
 
+// TestUsageByTenant checks that an administrator gets the usage of all tenants on the
+// dashboard and as CSV, and other keys get nothing of another tenant. It finds a view that the
+// dashboard does not have, and one that it shows to every key.
+func TestUsageByTenant(t *testing.T) {
+	_, url := newSim(t)
+	g := newGateway(t, url)
+	teamKeys(t, &g.app)
+	g.runAll(t)
+	for _, key := range []string{"live", "other"} {
+		if a := g.ask(t, "POST", "/v1/chat/completions", chat, append(bearer(key), "Content-Type", "application/json")...); a.status != 200 {
+			t.Fatalf("%s: got %d %s", key, a.status, a.body)
+		}
+	}
+	const page, csv = "/dashboard/usage?by=tenant", "/dashboard/usage.csv?by=tenant"
+	until(t, "the usage of both tenants is written", func() bool {
+		text := g.ask(t, "GET", csv, "", bearer("admin")...).body
+		return strings.Contains(text, "\nteam-a,1,") && strings.Contains(text, "\nteam-b,1,")
+	})
+	if text := g.ask(t, "GET", page, "", bearer("admin")...).body; !strings.Contains(text, "team-b") || !strings.Contains(text, "By tenant") || !strings.Contains(text, "All tenants.") {
+		t.Errorf("page of an administrator: got %s", text)
+	}
+	for key, foreign := range map[string]string{"read": "team-b", "operate": "team-b", "other": "team-a"} {
+		for _, path := range []string{page, csv} {
+			if a := g.ask(t, "GET", path, "", bearer(key)...); a.status != 200 || strings.Contains(a.body, foreign) || strings.Contains(a.body, "y tenant") || strings.HasPrefix(a.body, "tenant,") {
+				t.Errorf("%s by %s: got %d %s, want nothing of %s", path, key, a.status, a.body, foreign)
+			}
+		}
+	}
+}
+
 // TestControlOfOthersBatches checks that a batch is controlled by the key that made it or
 // by an operator.
 func TestControlOfOthersBatches(t *testing.T) {

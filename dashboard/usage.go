@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/csvtable"
 	"github.com/tidegate/tidegate/templates"
@@ -14,6 +15,7 @@ import (
 
 // Usage provides the usage of keys and its cost.
 type Usage interface {
+	// UsageTable returns the usage of the tenant, or by tenant that of all tenants.
 	UsageTable(ctx context.Context, q batch.UsageTableQuery) (batch.UsageTable, error)
 	// Currency returns the currency of costs, "" if there are no prices.
 	Currency() string
@@ -23,11 +25,13 @@ type Usage interface {
 var usageViews = []struct {
 	name  string
 	group batch.UsageGroup
+	admin bool // of all tenants, for administrators
 }{
-	{"day", batch.UsageGroup{Day: true}},
-	{"key", batch.UsageGroup{Key: true}},
-	{"model", batch.UsageGroup{Model: true, Class: true}},
-	{"batch", batch.UsageGroup{}},
+	{"day", batch.UsageGroup{Day: true}, false},
+	{"key", batch.UsageGroup{Key: true}, false},
+	{"model", batch.UsageGroup{Model: true, Class: true}, false},
+	{"batch", batch.UsageGroup{}, false},
+	{"tenant", batch.UsageGroup{Tenant: true}, true},
 }
 
 // usageRows limits the rows of the page. The CSV table has more.
@@ -45,7 +49,7 @@ type usageQuery struct {
 func (d *Dashboard) usageQuery(r *http.Request) (q usageQuery) {
 	values := r.URL.Query()
 	for i, v := range usageViews {
-		if v.name == values.Get("by") {
+		if v.name == values.Get("by") && (!v.admin || d.client(r).May(access.Admin)) {
 			q.view = i
 		}
 	}
@@ -86,10 +90,15 @@ func (d *Dashboard) usage(w http.ResponseWriter, r *http.Request) error {
 	if q.to.Before(s.Now) {
 		v.Later = page(by, q.to).URL
 	}
+	admin := d.client(r).May(access.Admin)
 	for _, view := range usageViews {
+		if view.admin && !admin {
+			continue
+		}
 		v.Views = append(v.Views, page(view.name, q.from))
 	}
 	v.Limits = d.limitTable(r.Context())
+	v.Limits.All = admin
 	for _, c := range table.Columns {
 		v.Columns = append(v.Columns, c.Name)
 	}
@@ -105,7 +114,7 @@ func (d *Dashboard) usage(w http.ResponseWriter, r *http.Request) error {
 
 func usageRow(r *batch.UsageRow, columns []batch.UsageColumn) templates.UsageRow {
 	row := templates.UsageRow{
-		Requests: r.Requests, Failures: r.Failures, Unpriced: r.Unpriced,
+		Requests: r.Requests, Failures: r.Failures, Unpriced: r.Unpriced, Estimated: r.Estimated,
 		InputTokens: r.InputTokens, CachedTokens: r.CachedTokens, OutputTokens: r.OutputTokens, Cost: templates.Cost{Amount: r.Cost.String(), Zero: r.Cost == 0},
 	}
 	for _, c := range columns {

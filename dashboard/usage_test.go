@@ -18,7 +18,7 @@ func TestUsagePage(t *testing.T) {
 		"/usage?by=batch":      {`href="/dashboard/batches/` + h.IDs()[0]},
 		"/usage?month=2020-01": {"January 2020", "No requests in this month.", "Next month"},
 		"/usage?by=x&month=y":  {"By day"},
-		"/usage?by=day":        {"Limits and their use now", "team-1", "1,000,001", `class="bad">100 %`, "12.34", "tokens per month", "continuously", "31,000"},
+		"/usage?by=day":        {"Limits and their use now, all tenants", "Tokens are estimated for", "team-1", "1,000,001", `class="bad">100 %`, "12.34", "tokens per month", "continuously", "31,000"},
 	} {
 		page := h.page(path)
 		for _, text := range want {

@@ -10,7 +10,7 @@ import (
 
 // Usage is the model of the page of usage and cost.
 type Usage struct {
-	By             string // day, key, model or batch
+	By             string // day, key, model, batch or tenant
 	Month          time.Time
 	Currency       string // "" without prices
 	Views          []Choice
@@ -27,6 +27,14 @@ type Usage struct {
 type LimitTable struct {
 	Rows []LimitRow
 	More bool // there are more keys and tenants
+	All  bool // it has all tenants, for an administrator
+}
+
+func (t LimitTable) title() string {
+	if t.All {
+		return "Limits and their use now, all tenants"
+	}
+	return "Limits and their use now"
 }
 
 // LimitRow is a limit of a key or of a tenant.
@@ -46,7 +54,7 @@ type LimitRow struct {
 type UsageRow struct {
 	Names                                   []string
 	Page                                    templ.SafeURL // of the batch; "" for other rows
-	Requests, Failures, Unpriced            int64
+	Requests, Failures, Unpriced, Estimated int64
 	InputTokens, CachedTokens, OutputTokens int64
 	Cost                                    Cost
 }
@@ -77,7 +85,7 @@ func (c Cost) Short() string {
 }
 
 // usageViewNames are the names of the tables.
-var usageViewNames = map[string]string{"day": "By day", "key": "By key", "model": "By model", "batch": "By batch"}
+var usageViewNames = map[string]string{"day": "By day", "key": "By key", "model": "By model", "batch": "By batch", "tenant": "By tenant"}
 
 // usageColumnNames are the titles of the columns.
-var usageColumnNames = map[string]string{"day": "Day", "key_id": "Key", "key_name": "Name", "model": "Model", "class": "Class", "batch_id": "Batch"}
+var usageColumnNames = map[string]string{"day": "Day", "key_id": "Key", "key_name": "Name", "model": "Model", "class": "Class", "batch_id": "Batch", "tenant": "Tenant"}

@@ -20,7 +20,7 @@ func (u usage) rows() (rows []batch.UsageRow) {
 			n := 100*back + int64(i) + 1
 			rows = append(rows, batch.UsageRow{
 				Day: today.Add(-time.Duration(back) * 24 * time.Hour), Tenant: "default", KeyID: key, Model: u.Say("Qwen/Qwen3-32B"), Class: batch.ClassLive, BatchID: u.batches[0].ID,
-				Requests: n, Failures: 1, Unpriced: int64(i), InputTokens: 1000 * n, CachedTokens: 400 * n, OutputTokens: 100 * n, Cost: batch.Money(1_234_567 * n),
+				Requests: n, Failures: 1, Unpriced: int64(i), Estimated: int64(i), InputTokens: 1000 * n, CachedTokens: 400 * n, OutputTokens: 100 * n, Cost: batch.Money(1_234_567 * n),
 			})
 		}
 	}

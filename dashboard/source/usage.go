@@ -9,9 +9,13 @@ import (
 // costs is the usage of the tenant.
 type costs struct{ *source }
 
-// UsageTable returns the usage of keys or batches.
+// UsageTable returns the usage of keys or batches, or by tenant that of all tenants.
 func (u costs) UsageTable(ctx context.Context, q batch.UsageTableQuery) (batch.UsageTable, error) {
-	return u.Engine.UsageTable(ctx, u.Tenant, q)
+	tenant := u.Tenant
+	if q.By.Tenant {
+		tenant = batch.AllTenants
+	}
+	return u.Engine.UsageTable(ctx, tenant, q)
 }
 
 // Currency returns the currency of costs.
