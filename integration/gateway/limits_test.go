@@ -322,6 +322,7 @@ func TestTenantsShareServers(t *testing.T) {
 // dashboard, and a running one still writes its results. The test fails if a batch is accepted
 // that could only write beyond the limit, or if results are refused.
 func TestNoSpaceForResults(t *testing.T) {
+	t.Parallel()
 	for _, word := range []string{"max_stored_size", "max_total_stored_size"} {
 		t.Run(word, func(t *testing.T) {
 			t.Parallel()
