@@ -279,7 +279,7 @@ func TestSendFails(t *testing.T) {
 
 func TestSendToADeadServer(t *testing.T) {
 	f := newFake(t)
-	p := startPool(t, calm(f.URL))
+	p := probedPool(t, calm(f.URL)) // a probe would leave an idle connection
 	p.closeIdle()
 	s := reserve(t, p, "")
 	defer s.Release()
