@@ -36,7 +36,10 @@ func (s webhookService) Test(ctx context.Context, address string) ([]dashboard.W
 	}
 	out := make([]dashboard.WebhookTest, len(results))
 	for i, t := range results {
-		out[i] = dashboard.WebhookTest{Address: t.Name, Tenant: t.Tenant, HTTPStatus: t.HTTPStatus, Err: t.Err}
+		out[i] = dashboard.WebhookTest{Address: t.Name, Tenant: t.Tenant, HTTPStatus: t.HTTPStatus}
+		if t.Err != nil {
+			out[i].Problem = t.Err.Error()
+		}
 	}
 	return out, nil
 }

@@ -3,7 +3,6 @@ package dashboard
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"github.com/tidegate/tidegate/templates"
 )
@@ -22,30 +21,12 @@ type Webhooks interface {
 	Test(ctx context.Context, address string) ([]WebhookTest, error)
 }
 
-// WebhookEndpoint is a receiver for one tenant, "*" for all tenants. Address is "" for the
-// addresses in the metadata of batches, which cannot be tested.
-type WebhookEndpoint struct {
-	Address, Tenant string
-	Events          []string
-}
-
-// WebhookDelivery is an event that was or will be sent to a receiver.
-type WebhookDelivery struct {
-	Event, BatchID, Tenant string
-	Address                string // "" if no endpoint of this gateway has it
-	State                  string // pending, delivered or failed
-	Attempts, HTTPStatus   int    // HTTPStatus is 0 without an answer
-	Problem                string // of the last attempt
-	CreatedAt              time.Time
-	NextAt                 time.Time // of the next attempt; zero if there is none
-}
-
-// WebhookTest is the answer of a receiver to a test event.
-type WebhookTest struct {
-	Address, Tenant string
-	HTTPStatus      int   // 0 without an answer
-	Err             error // nil if it was accepted
-}
+// The page shows what the source returns.
+type (
+	WebhookEndpoint = templates.WebhookEndpoint
+	WebhookDelivery = templates.WebhookDelivery
+	WebhookTest     = templates.WebhookTest
+)
 
 func (d *Dashboard) webhooks(w http.ResponseWriter, r *http.Request) error {
 	return d.webhookPage(w, r, nil)
@@ -70,19 +51,6 @@ func (d *Dashboard) webhookPage(w http.ResponseWriter, r *http.Request, answers 
 		return err
 	}
 	s := d.site(r, "Webhooks", "Webhooks")
-	var v templates.Webhooks
-	for _, e := range d.source.Webhooks.Endpoints() {
-		v.Endpoints = append(v.Endpoints, templates.WebhookEndpoint(e))
-	}
-	for _, a := range answers {
-		row := templates.WebhookTest{Address: a.Address, Tenant: a.Tenant, HTTPStatus: a.HTTPStatus}
-		if a.Err != nil {
-			row.Problem = a.Err.Error()
-		}
-		v.Tests = append(v.Tests, row)
-	}
-	for _, e := range deliveries {
-		v.Deliveries = append(v.Deliveries, templates.WebhookDelivery(e))
-	}
+	v := templates.Webhooks{Endpoints: d.source.Webhooks.Endpoints(), Tests: answers, Deliveries: deliveries}
 	return d.render(w, r, http.StatusOK, templates.WebhooksPage(s, v))
 }

@@ -9,28 +9,29 @@ type Webhooks struct {
 	Deliveries []WebhookDelivery
 }
 
-// WebhookEndpoint is a receiver. Address is "" for the addresses in the metadata of batches.
+// WebhookEndpoint is a receiver for one tenant, "*" for all tenants. Address is "" for the
+// addresses in the metadata of batches, which cannot be tested.
 type WebhookEndpoint struct {
 	Address, Tenant string
 	Events          []string
 }
 
-// WebhookTest is the answer of a receiver. Problem is "" if it has accepted the event.
+// WebhookTest is the answer of a receiver to a test event.
 type WebhookTest struct {
 	Address, Tenant string
-	HTTPStatus      int
-	Problem         string
+	HTTPStatus      int    // 0 without an answer
+	Problem         string // "" if it has accepted the event
 }
 
-// WebhookDelivery is an event for a receiver.
+// WebhookDelivery is an event that was or will be sent to a receiver.
 type WebhookDelivery struct {
 	Event, BatchID, Tenant string
-	Address                string
-	State                  string
-	Attempts, HTTPStatus   int
-	Problem                string
+	Address                string // "" if no endpoint of this gateway has it
+	State                  string // pending, delivered or failed
+	Attempts, HTTPStatus   int    // HTTPStatus is 0 without an answer
+	Problem                string // of the last attempt
 	CreatedAt              time.Time
-	NextAt                 time.Time
+	NextAt                 time.Time // of the next attempt; zero if there is none
 }
 
 // deliveryTone returns the class of the state of a delivery.
@@ -42,14 +43,6 @@ func deliveryTone(state string) string {
 		return "state is-bad"
 	}
 	return "state is-quiet"
-}
-
-// addressOf returns a receiver's address for people.
-func addressOf(address string) string {
-	if address == "" {
-		return "addresses in the metadata of batches"
-	}
-	return address
 }
 
 // tenantsOf returns the tenants of a receiver for people.

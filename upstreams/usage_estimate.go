@@ -20,7 +20,8 @@ func (got *arrival) outputUnknown(estimated bool) bool {
 }
 
 // estimateUsage estimates the usage of a request that a server has worked on but whose usage
-// is not known: its client left, its server broke off, or its server reports none. Otherwise it would be free to leave before the usage arrives.
+// is not known: its client left, its server broke off, or its server reports none. Otherwise
+// it would be free to leave before the usage arrives.
 //
 // The prompt is estimated by the size of the request, as learned from earlier ones of its
 // model. Of the answer the part that arrived counts: a token for each event of a stream, or

@@ -14,8 +14,8 @@ const (
 	maxAhead = 16 << 20
 )
 
-// quota returns the limits that the store enforces.
-func (s *Service) quota() batch.Quota {
+// Quota returns the limits that the store enforces.
+func (s *Service) Quota() batch.Quota {
 	l := s.limits()
 	return batch.Quota{
 		Tenant: batch.StorageLimit{Bytes: l.MaxStoredBytes, Files: int64(l.MaxFiles), Uploads: int64(l.MaxOpenUploads)},
@@ -23,9 +23,6 @@ func (s *Service) quota() batch.Quota {
 		Parts:  int64(l.MaxUploadParts),
 	}
 }
-
-// Quota returns the limits of what is stored.
-func (s *Service) Quota() batch.Quota { return s.quota() }
 
 // room holds the space of a content while it arrives. Everything that uses space counts:
 // files, results, parts of pending uploads, what was deleted and is not removed yet, and what
@@ -83,7 +80,7 @@ func (r *room) hold(ctx context.Context, amounts ...batch.Stored) error {
 // final is false if the last amount would fit without what arrives. The error does not count
 // what the content itself holds, because that is not stored.
 func (r *room) try(ctx context.Context, amounts []batch.Stored) (final bool, err error) {
-	q := r.service.quota()
+	q := r.service.Quota()
 	stored, all, err := r.service.stored(ctx, r.tenant, q, amounts[0])
 	if err != nil {
 		return true, err
@@ -124,7 +121,7 @@ func (s *Service) stored(ctx context.Context, tenant string, q batch.Quota, more
 
 // limitsBytes reports whether any limit is one of bytes.
 func (s *Service) limitsBytes() bool {
-	q := s.quota()
+	q := s.Quota()
 	return q.Tenant.Bytes > 0 || q.All.Bytes > 0
 }
 

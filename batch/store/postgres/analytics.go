@@ -37,7 +37,7 @@ var (
 	fileUses = declare(`SELECT f.id, (SELECT count(*) FROM (SELECT 1 FROM batches WHERE input = f.seq AND deleted_at IS NULL LIMIT $3) b),
 			coalesce((SELECT string_agg(id, ',' ORDER BY seq DESC)
 				FROM (SELECT id, seq FROM batches WHERE input = f.seq AND deleted_at IS NULL ORDER BY seq DESC LIMIT $4) b), ''),
-			EXISTS (SELECT 1 FROM batches WHERE input = f.seq AND status IN ('validating', 'in_progress', 'finalizing', 'cancelling'))
+			EXISTS (SELECT 1 FROM batches WHERE input = f.seq AND ` + store.ActiveStatus + `)
 		FROM files f WHERE f.id = ANY ($2::text[]) AND f.tenant = $1`)
 	fileNames    = declare(`SELECT id, filename FROM files WHERE id = ANY ($2::text[]) AND tenant = $1`)
 	largestFiles = declare(`SELECT ` + store.FileColumns + ` FROM files WHERE tenant = $2 AND ` + fileVisible + ` ORDER BY bytes DESC, seq DESC LIMIT $3`)

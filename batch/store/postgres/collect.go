@@ -9,7 +9,7 @@ import (
 )
 
 // unneeded is true for a file f that no unfinished batch has as its input.
-const unneeded = ` AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.input = f.seq AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'))`
+const unneeded = ` AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.input = f.seq AND b.` + store.ActiveStatus + `)`
 
 // Several instances clean up at the same time and skip rows that others have
 // locked. Rows are selected once, with an index and a limit, so that the work of a

@@ -16,7 +16,7 @@ var (
 
 	neededContents = declare(`SELECT f.seq, f.id, f.content FROM files f WHERE f.seq < $1 AND f.collected_at IS NULL
 		AND (f.gone_at IS NULL OR f.gone_at > $2
-			OR EXISTS (SELECT 1 FROM batches b WHERE b.input = f.seq AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling')))
+			OR EXISTS (SELECT 1 FROM batches b WHERE b.input = f.seq AND b.` + store.ActiveStatus + `))
 		ORDER BY f.seq DESC LIMIT $3`)
 
 	// In the order of keys, so that two gateways do not wait for each other.

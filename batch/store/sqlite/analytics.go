@@ -38,7 +38,7 @@ var (
 	fileUses = reads(`SELECT f.id, (SELECT count(*) FROM (SELECT 1 FROM batches WHERE input = f.seq AND deleted_at IS NULL LIMIT ?3)),
 			coalesce((SELECT group_concat(id, ',' ORDER BY seq DESC)
 				FROM (SELECT id, seq FROM batches WHERE input = f.seq AND deleted_at IS NULL ORDER BY seq DESC LIMIT ?4)), ''),
-			EXISTS (SELECT 1 FROM batches INDEXED BY batches_input_unfinished WHERE input = f.seq AND status IN ('validating', 'in_progress', 'finalizing', 'cancelling'))
+			EXISTS (SELECT 1 FROM batches INDEXED BY batches_input_unfinished WHERE input = f.seq AND ` + store.ActiveStatus + `)
 		FROM files f WHERE f.id = ?2 AND f.tenant = ?1`)
 	fileName     = reads(`SELECT filename FROM files WHERE id = ? AND tenant = ?`)
 	largestFiles = reads(`SELECT ` + store.FileColumns + ` FROM files INDEXED BY files_size

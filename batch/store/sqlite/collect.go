@@ -20,7 +20,7 @@ const (
 // unneededFiles are deleted or expired files that no unfinished batch has as its
 // input.
 const unneededFiles = `FROM files f WHERE collected_at IS NULL AND gone_at IS NOT NULL AND gone_at <= ?
-	AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.input = f.seq AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling'))
+	AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.input = f.seq AND b.` + store.ActiveStatus + `)
 	ORDER BY gone_at LIMIT ?`
 
 var (

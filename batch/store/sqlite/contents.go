@@ -15,7 +15,7 @@ var (
 
 	neededContents = reads(`SELECT f.seq, f.id, f.content FROM files f WHERE f.seq < ?1 AND f.collected_at IS NULL
 		AND (f.gone_at IS NULL OR f.gone_at > ?2
-			OR EXISTS (SELECT 1 FROM batches b WHERE b.input = f.seq AND b.status IN ('validating', 'in_progress', 'finalizing', 'cancelling')))
+			OR EXISTS (SELECT 1 FROM batches b WHERE b.input = f.seq AND b.` + store.ActiveStatus + `))
 		ORDER BY f.seq DESC LIMIT ?3`)
 
 	quarantine = writes(`INSERT INTO unknown_contents (key, seen_at, last_at) VALUES (?1, ?2, ?2)
