@@ -96,13 +96,43 @@ func (q *queue) dispatchNext(p *Pool, s *snapshot, l *modelQueue) bool {
 		}
 	}
 	next := l.ring.Front()
-	if next == nil || !q.dispatchTicket(p, s, l, next.Value.(*keyQueue).tickets.Front().Value.(*ticket)) {
+	if next == nil {
 		return false
 	}
-	if next.Value.(*keyQueue).tickets.Len() > 0 {
+	of := next.Value.(*keyQueue)
+	t := of.tickets.Front().Value.(*ticket)
+	c, full := p.tryAdmit(s, t)
+	switch r := l.overtaken(c); {
+	case full:
+		return false
+	case r != nil:
+		if l.class == Live { // the prompt is pending for the other request
+			t.query.unreserve(c.upstream)
+			r.query.reserve(c.upstream)
+		}
+		q.dispatchTo(l, r, c)
+		return true
+	}
+	q.dispatchTo(l, t, c)
+	if of.tickets.Len() > 0 {
 		l.ring.MoveToBack(next)
 	}
 	return true
+}
+
+// overtaken returns the retried request that must get c, a server with a slot that a later
+// request has taken: the slot became free after the retried ones were examined. nil if
+// there is none.
+func (l *modelQueue) overtaken(c *Candidate) *ticket {
+	if c == nil || c.suspect.Load() { // trials are for requests that can be retried
+		return nil
+	}
+	for e := l.retried.Front(); e != nil; e = e.Next() {
+		if r := e.Value.(*ticket); !slices.Contains(r.tried, c.upstream) {
+			return r
+		}
+	}
+	return nil
 }
 
 // dispatchTicket dispatches a request if a server has a slot for it, or if no server
@@ -112,13 +142,18 @@ func (q *queue) dispatchTicket(p *Pool, s *snapshot, l *modelQueue, t *ticket) b
 	if full {
 		return false
 	}
+	q.dispatchTo(l, t, c)
+	return true
+}
+
+// dispatchTo dispatches a request to a server, nil if none is left for it. mu is held.
+func (q *queue) dispatchTo(l *modelQueue, t *ticket, c *Candidate) {
 	if c != nil {
 		l.lastDispatch = time.Now()
 	}
 	t.assigned = c
 	q.remove(l, t)
 	close(t.called)
-	return true
 }
 
 // empty reports whether no request waits.

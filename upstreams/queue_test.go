@@ -247,6 +247,65 @@ func TestRetriedRequestKeepsItsPlace(t *testing.T) {
 	})
 }
 
+// balancerFunc is a Balancer.
+type balancerFunc func(among []*Candidate, q *Query) *Candidate
+
+func (f balancerFunc) Choose(among []*Candidate, q *Query) *Candidate { return f(among, q) }
+
+// TestRetriedRequestIsNotOvertaken finds a queue in which a later request takes a slot that
+// becomes free while the queue is examined, after the retried request before it was refused.
+func TestRetriedRequestIsNotOvertaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var race func(chosen *Candidate)
+		balancer := balancerFunc(func(among []*Candidate, q *Query) *Candidate {
+			c := LeastWork{}.Choose(among, q)
+			if f := race; f != nil {
+				race = nil
+				f(c)
+			}
+			return c
+		})
+		w := newQueueWorld(t, Config{Balancer: balancer}, 1, 1)
+		w.send("1", "a")
+		w.send("2", "a")
+		w.send("3", "a")
+		w.send("4", "b")
+		w.answer(answerStatus(http.StatusTooManyRequests, "application/json", `{"error":{"message":"full"}}`))
+		w.wantArrived("1", "2", "3") // 1 waits for the server of 2
+		var taken, freed *upstream
+		w.mu.Lock()
+		w.held[0], w.held[1] = w.held[1], w.held[0] // 3 ends first
+		w.mu.Unlock()
+		race = func(chosen *Candidate) { // 4 would get the server of 3
+			taken = chosen.upstream
+			for _, u := range w.now.Load().upstreams {
+				if u != taken {
+					freed = u
+				}
+			}
+			taken.begin()
+			freed.end()
+		}
+		w.answer(answerJSON)
+		if freed == nil {
+			t.Fatal("no server was chosen")
+		}
+		w.wantArrived("1", "2", "3", "1")
+		if reserved := taken.pace.live.Load(); reserved != 0 {
+			t.Errorf("%d tokens are pending on the server without a request, want 0", reserved)
+		}
+		freed.begin() // of 2, which has not ended
+		taken.end()
+		w.finish()
+		w.wantArrived("1", "2", "3", "1", "4")
+		for _, u := range w.now.Load().upstreams {
+			if n := u.pace.live.Load(); n != 0 {
+				t.Errorf("%d tokens are pending on %s at the end, want 0", n, u.url)
+			}
+		}
+	})
+}
+
 // A suspected server gets its trial from a request that waits.
 func TestWaitingRequestIsATrial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
