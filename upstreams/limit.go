@@ -51,8 +51,8 @@ const (
 	limitStartQuiet = 128
 	// limitFloor is the minimum limit.
 	limitFloor = 2
-	// limitSample is the time between two samples while batch lines run and the limit
-	// is being searched, limitWatch after it was found.
+	// limitSample is the time between two samples while batch lines run or wait and the
+	// limit is being searched, limitWatch after it was found.
 	limitSample = 500 * time.Millisecond
 	limitWatch  = time.Second
 	// limitBinding is the part of the limit at which it counts as used up.
@@ -101,6 +101,7 @@ type loadSample struct {
 	inFlight int   // requests of both classes, of all gateways
 	lines    int   // of these, batch requests of all gateways
 	batch    int   // of these, batch requests of this gateway
+	wanted   bool  // a batch line of this gateway found the limit used up since the last sample
 	done     int64 // answers to batch lines of this gateway, a counter
 	ceiling  int   // max_num_seqs as configured
 	placed   Placement
@@ -166,7 +167,7 @@ func (l *limiter) observe(s loadSample) int {
 		l.shrink(int(preemptRoom*float64(l.limit)), LimitKVCache, s.at.Add(kvHold))
 	case s.hasMetrics && s.kvCache > kvRoom && s.batch > 0:
 		l.shrink(int(kvRoom/s.kvCache*float64(s.inFlight)), LimitKVCache, s.at.Add(kvHold))
-	case s.batch == 0 || float64(s.inFlight) < limitBinding*float64(l.limit):
+	case l.unused(s):
 		l.window = loadSample{} // throughput at the limit cannot be measured
 	case l.leaps(s):
 		l.limit, l.why = levelFast*l.limit, LimitGrowing
@@ -185,6 +186,16 @@ func (l *limiter) observe(s loadSample) int {
 		l.window = loadSample{}
 	}
 	return l.limit
+}
+
+// unused reports whether batch lines do not use up the limit. If live requests are most of what
+// runs, their number varies: then it is sufficient that a line found the limit used up since
+// the sample before, so that the search continues and finds room for lines beside them.
+func (l *limiter) unused(s loadSample) bool {
+	if s.wanted && 2*(s.inFlight-s.lines) >= l.limit {
+		return false
+	}
+	return s.batch == 0 || float64(s.inFlight) < limitBinding*float64(l.limit)
 }
 
 // startOf returns the initial limit.

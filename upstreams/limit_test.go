@@ -53,7 +53,7 @@ func (e *engine) step() int {
 	e.done += e.throughput(e.inFlight) * span.Seconds() / 200 // tokens a line
 	return e.limiter.observe(loadSample{
 		at: e.at, hasMetrics: true, running: float64(running), waiting: float64(e.inFlight - running), hasTokens: true, made: e.tokens,
-		inFlight: e.inFlight, batch: e.inFlight - e.live, done: int64(e.done), ceiling: e.ceiling, placed: e.placed,
+		inFlight: e.inFlight, batch: e.inFlight - e.live, lines: e.inFlight - e.live, wanted: e.inFlight < e.busy+e.live, done: int64(e.done), ceiling: e.ceiling, placed: e.placed,
 	})
 }
 
@@ -195,6 +195,16 @@ func TestLimitOfAnIdleServer(t *testing.T) {
 	e.busy, e.live = 0, 100 // live requests alone teach nothing
 	if got := e.after(time.Minute); got != limitStart {
 		t.Errorf("the limit is %d, want %d", got, limitStart)
+	}
+}
+
+// TestLimitBesideLive finds a limit that stays at its start if live requests alone use it up:
+// then no line can run beside them, although the server has room.
+func TestLimitBesideLive(t *testing.T) {
+	e := newEngine(256, 7500*time.Microsecond, 22*time.Microsecond)
+	e.live = 100
+	if got := e.after(30 * time.Second); got != 256 {
+		t.Errorf("the limit is %d, want 256", got)
 	}
 }
 

@@ -90,6 +90,7 @@ type paceFigures struct {
 	gauges       gauges
 	tokens, sent [2]int64
 	tokensOf     float64 // tokens of a batch line, an average
+	heldBack     bool    // a line was held back since the update before
 	done         int64
 	rate         float64 // batch lines that end per second, an average
 	interval     float64 // nanoseconds between two tokens of a request, an average
@@ -132,7 +133,8 @@ func (p *pace) learn(now time.Time, g gauges, gateways int, filled bool, of Plac
 		p.decoding.store(min(float64(p.decode.Load())/prefill, 1.0/paceFill))
 	}
 	// Prompts that wait in the server show that it does not prefill them in parallel.
-	p.ease.update(g, was.gauges, p.heldBack.Swap(false) && !filled && g.waiting < 1)
+	l.heldBack = p.heldBack.Swap(false)
+	p.ease.update(g, was.gauges, l.heldBack && !filled && g.waiting < 1)
 	gap *= float64(gateways) * p.holdFactor()
 	l.done = p.done.Load()
 	if ended := l.done - was.done; ended > 0 && !was.at.IsZero() {

@@ -55,7 +55,10 @@ func (p *Pool) watch(ctx context.Context, u *upstream) {
 			backoff = probeBackoff
 			next = jittered(s.cfg.HealthInterval)
 			perhapsHung := p.checkHang(u)
-			if _, batch := u.counts(); batch > 0 || perhapsHung {
+			_, batch := u.counts()
+			often := batch > 0 || u.limiter.last.wanted || u.pace.learned.heldBack || perhapsHung
+			u.sampled.Store(often)
+			if often || u.linesWait() { // a line may have come before sampled was stored
 				next = min(next, u.sampleInterval())
 			}
 			if p.outgrowing(u) {
@@ -234,7 +237,7 @@ func (p *Pool) sampleLoad(u *upstream) {
 	s := loadSample{
 		at: time.Now(), hasMetrics: g.present, hasTokens: g.hasTokens, running: g.running, waiting: g.waiting, kvCache: g.kvCache, preempts: g.preempts,
 		prompt: g.prompt, made: g.generated, step: float64(u.pace.interval.Load()) / 1e9, gaps: g.intervals, gapTime: g.intervalTime,
-		inFlight: live + batch + otherLive + otherBatch, batch: batch, lines: batch + otherBatch, done: u.pace.done.Load(), ceiling: u.maxSeqs, placed: u.placement(), quiet: u.quiet.Load(),
+		inFlight: live + batch + otherLive + otherBatch, batch: batch, wanted: u.wanted.Swap(false), lines: batch + otherBatch, done: u.pace.done.Load(), ceiling: u.maxSeqs, placed: u.placement(), quiet: u.quiet.Load(),
 	}
 	limit := int64(u.limiter.observe(s))
 	u.limitWhy = u.limiter.why
@@ -260,7 +263,8 @@ func (p *Pool) sampleLoad(u *upstream) {
 	}
 }
 
-// sampleInterval returns the time between two samples of a server with batch lines.
+// sampleInterval returns the time between two samples of a server for which batch lines run
+// or wait.
 func (u *upstream) sampleInterval() time.Duration {
 	if u.limiter.searching() {
 		return limitSample

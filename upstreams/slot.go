@@ -178,7 +178,7 @@ func (p *Pool) takeSlot(s *snapshot, at *served, q *Query, avoid string, fit fun
 	for rank := range 4 {
 		left = left[:0]
 		for _, c := range at.up {
-			if c.rank(avoid) == rank && !c.closedToBatch() && (fit == nil || c.hasSlot(c.load.Load()) && fit(c)) {
+			if c.rank(avoid) == rank && !c.closedToBatch() && (fit == nil || c.hasSlotNow() && fit(c)) {
 				left = append(left, c)
 			}
 		}

@@ -72,6 +72,10 @@ type upstream struct {
 	requests [2]atomic.Int64 // by Class, dispatched so far
 	failures [2]atomic.Int64 // by Class, of those
 
+	// wanted is true if a batch line found the limit used up since the last sample, sampled if
+	// samples are taken more often than every HealthInterval.
+	wanted, sampled atomic.Bool
+
 	withdrawn atomic.Int64 // batch lines that waited in the server and were cancelled
 	flights   flights
 	wake      chan struct{} // cap 1: probe soon
@@ -156,16 +160,46 @@ func (c *Candidate) hasSlot(load uint64) bool {
 	return batch < c.batchSlots(load)
 }
 
+// hasSlotNow is hasSlot for a line that is to be sent now. If requests use up the limit, it
+// records that the line waits.
+func (c *Candidate) hasSlotNow() bool {
+	load := c.load.Load()
+	if c.hasSlot(load) {
+		return true
+	}
+	live, batch := split(load)
+	otherLive, otherBatch := split(c.others.Load())
+	if live+batch+otherLive+otherBatch >= c.concurrency() {
+		c.noteLine(&c.wanted)
+	}
+	return false
+}
+
+// noteLine records in a flag that a batch line waits. Samples are then taken, as while lines
+// run: they may show that the server has room for it.
+func (u *upstream) noteLine(waits *atomic.Bool) {
+	if waits.Load() {
+		return
+	}
+	waits.Store(true)
+	if !u.sampled.Load() {
+		u.probeSoon()
+	}
+}
+
+// linesWait reports whether batch lines waited since the last sample.
+func (u *upstream) linesWait() bool { return u.wanted.Load() || u.pace.heldBack.Load() }
+
 // acceptsBatch reports whether a batch line may be sent now: there is a slot, and no
 // request that the line would delay.
 func (c *Candidate) acceptsBatch() bool {
-	if !c.hasSlot(c.load.Load()) {
+	if !c.hasSlotNow() {
 		return false
 	}
 	now := c.age()
 	open := c.opensAt(now) <= now
-	if !open && !c.pace.heldBack.Load() {
-		c.pace.heldBack.Store(true)
+	if !open {
+		c.noteLine(&c.pace.heldBack)
 	}
 	return open
 }
