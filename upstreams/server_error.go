@@ -126,6 +126,31 @@ func detail(raw json.RawMessage) string {
 	return strings.Join(found, "; ")
 }
 
+// isAboutMember reports whether an error says, outside of its message, that it is about a
+// member of the request or something in it: by its param, or by a location of FastAPI
+// (https://fastapi.tiangolo.com/tutorial/handling-errors/), which begins with "body".
+func isAboutMember(body []byte, name string) bool {
+	if e, ok := readError(body); ok {
+		if rest, found := strings.CutPrefix(e.param, name); found && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+			return true
+		}
+	}
+	var fastAPI struct {
+		Detail []struct {
+			Loc []any `json:"loc"`
+		} `json:"detail"`
+	}
+	if json.Unmarshal(body, &fastAPI) != nil {
+		return false
+	}
+	for _, item := range fastAPI.Detail {
+		if len(item.Loc) > 1 && item.Loc[0] == "body" && item.Loc[1] == name {
+			return true
+		}
+	}
+	return false
+}
+
 // boundedText returns a plain-text body as a message.
 func boundedText(body []byte) string {
 	s := strings.TrimSpace(strings.ToValidUTF8(string(body[:min(len(body), messageLimit)]), "�"))

@@ -42,23 +42,17 @@ func (l *live) asksForUsage(u *upstream) bool {
 	return until == 0 || u.age() >= until
 }
 
-var usageWords = [...][]byte{[]byte("stream_options"), []byte("include_usage")}
+// usageMember is the member of a request that asks for the usage.
+const usageMember = "stream_options"
 
-// mayRefuseUsage reports whether an error may be about the request for usage: the error says
-// so, or the server has not accepted one yet.
+// mayRefuseUsage reports whether an error may be about the request for usage: the error is
+// about that member, or the server has not accepted one yet. The answer counts for all
+// clients, so words in messages decide nothing: servers repeat words of the request there.
 func (u *upstream) mayRefuseUsage(r reply) bool {
 	if r.status != http.StatusBadRequest && r.status != http.StatusUnprocessableEntity {
 		return false
 	}
-	if !u.usage.accepted.Load() {
-		return true
-	}
-	for _, word := range usageWords {
-		if bytes.Contains(r.body, word) {
-			return true
-		}
-	}
-	return false
+	return !u.usage.accepted.Load() || isAboutMember(r.body, usageMember)
 }
 
 // usageRefused records that the server has accepted a request only without the request for

@@ -146,6 +146,7 @@ func TestUsageOfReplacedBody(t *testing.T) {
 // a while. It finds clients that get the refusal of what the gateway added.
 func TestServerRefusesUsage(t *testing.T) {
 	for name, refusal := range map[string]http.HandlerFunc{
+		"by param": answerStatus(400, "application/json", `{"error":{"message":"unknown","type":"invalid_request_error","param":"stream_options","code":null}}`),
 		"by name":  answerStatus(422, "application/json", `{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"],"msg":"Extra inputs are not permitted"}]}`),
 		"silently": answerStatus(400, "application/json", `{"error":{"message":"bad request","type":"invalid_request_error","param":null,"code":null}}`),
 	} {
@@ -195,8 +196,45 @@ func TestServerRefusesUsage(t *testing.T) {
 				t.Errorf("got %d calls of a wrong request, want 1", n)
 			}
 			set(&f.serve, picky) // another version
-			if name == "by name" {
+			if name != "silently" {
 				ask(2)
+			}
+		})
+	}
+}
+
+// TestClientRefusesNoUsage finds a client that ends the exact usage of all clients with its
+// own words: the server repeats them in an error, and accepts the request when it is sent
+// again, as vLLM does if the image of a prompt can be fetched only then.
+func TestClientRefusesNoUsage(t *testing.T) {
+	for name, body := range map[string]string{
+		"in a message":             `{"error":{"message":"cannot fetch http://x/stream_options/include_usage","type":"BadRequestError","param":null,"code":400}}`,
+		"in another param":         `{"error":{"message":"unknown","type":"BadRequestError","param":"metadata.stream_options","code":400}}`,
+		"a longer name":            `{"error":{"message":"unknown","type":"BadRequestError","param":"stream_options_x","code":400}}`,
+		"in another location":      `{"detail":[{"type":"extra_forbidden","loc":["body","messages",0,"stream_options"],"msg":"Extra inputs are not permitted"}]}`,
+		"in the value of a member": `{"detail":[{"type":"bool_type","loc":["body","echo"],"msg":"Input should be a valid boolean","input":"stream_options"}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			p := startPool(t, calm(f.URL))
+			g := newGateway(t, p)
+			set(&f.serve, streamed(sseEvent, sseUsage, sseDone))
+			g.post(t, endpoint, `{"model":"m","stream":true}`).wantOK(t, sseEvent+sseDone)
+			refused := false
+			set(&f.serve, func(w http.ResponseWriter, r *http.Request) {
+				if !refused {
+					refused = true
+					answerStatus(400, "application/json", body)(w, r)
+					return
+				}
+				streamed(sseEvent, sseUsage, sseDone)(w, r)
+			})
+			if a := g.post(t, endpoint, `{"model":"m","stream":true}`); a.status != 400 {
+				t.Errorf("got %d %s, want the server's error", a.status, a.body)
+			}
+			u := p.now.Load().upstreams[0]
+			if until := u.usage.refusedUntil.Load(); until != 0 || !u.usage.accepted.Load() {
+				t.Errorf("the usage is not asked for until %d, want asked for at once", until)
 			}
 		})
 	}
