@@ -8,6 +8,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"net/textproto"
 	"slices"
 
 	"github.com/tidegate/tidegate/internal/openai"
@@ -112,6 +113,9 @@ func errForm(cause error, what string) *openai.Error {
 	}
 	if errors.Is(cause, errHeaderTooLong) {
 		what = "the header of a part is too long"
+	}
+	if _, malformed := errors.AsType[textproto.ProtocolError](cause); malformed {
+		what = "the header of a part is malformed, for example by a control character in the name of the file"
 	}
 	return openai.InvalidRequest("", "", "We could not parse the multipart form of your request: %s.", what).WithCause(cause)
 }
