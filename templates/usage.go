@@ -68,20 +68,47 @@ type Cost struct {
 }
 
 // Short formats the amount with two decimals, or with the first two digits that are not
-// zero of an amount below 0.1.
+// zero of an amount below 0.1, rounded half up.
 func (c Cost) Short() string {
-	whole, part, _ := strings.Cut(c.Amount, ".")
+	amount, negative := strings.CutPrefix(c.Amount, "-")
+	whole, part, _ := strings.Cut(amount, ".")
 	for len(part) < 2 {
 		part += "0"
 	}
-	digits := 2
-	if strings.Trim(whole, "-0") == "" {
-		digits += len(part) - len(strings.TrimLeft(part, "0"))
+	decimals := 2
+	if small := strings.Trim(whole, "0") == ""; small && strings.Trim(part, "0") != "" {
+		decimals += len(part) - len(strings.TrimLeft(part, "0"))
 	}
-	if strings.Trim(part, "0") == "" {
-		digits = 2
+	if len(part) > decimals {
+		up := part[decimals] >= '5'
+		part = part[:decimals]
+		if up {
+			whole, part = addOne(whole, part)
+			if decimals > 2 && part[decimals-3] != '0' { // 0.0999 is 0.10
+				part = part[:decimals-1]
+			}
+		}
 	}
-	return whole + "." + part[:min(digits, len(part))]
+	if negative {
+		whole = "-" + whole
+	}
+	return whole + "." + part
+}
+
+// addOne adds one to the last digit of a decimal number.
+func addOne(whole, part string) (string, string) {
+	digits := []byte(whole + part)
+	i := len(digits) - 1
+	for ; i >= 0 && digits[i] == '9'; i-- {
+		digits[i] = '0'
+	}
+	if i >= 0 {
+		digits[i]++
+	} else {
+		digits = append([]byte{'1'}, digits...)
+	}
+	point := len(digits) - len(part)
+	return string(digits[:point]), string(digits[point:])
 }
 
 // usageViewNames are the names of the tables.
