@@ -1,7 +1,6 @@
 package browser
 
 import (
-	"context"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
@@ -30,16 +29,10 @@ type violation struct {
 // content security policy does not apply.
 func (p *tab) findings() []violation {
 	p.Helper()
-	p.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		_, err := chromedp.Evaluate[chromedp.Void](axe+";undefined")(ctx, target)
-		return err
-	}))
-	text, err := chromedp.Run(p.ctx, chromedp.Evaluate[string](
+	evaluate[bool](p, axe+";true")
+	text := evaluate[string](p,
 		`axe.run({exclude: [['.chart:not(:first-child) svg']]}, {resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}).then(r => JSON.stringify(r.violations))`,
-		chromedp.EvalAwaitPromise))
-	if err != nil {
-		p.Fatal(err)
-	}
+		chromedp.EvalAwaitPromise)
 	var all []violation
 	if err := json.Unmarshal([]byte(text), &all); err != nil {
 		p.Fatal(err)

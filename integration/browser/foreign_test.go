@@ -43,14 +43,14 @@ func TestForeign(t *testing.T) {
 		p.expect()
 		for _, form := range []string{"#cancel", "#delete", "#upload"} {
 			p.expect("status of 403")
-			p.leave(address)
+			p.navigate(address)
 			p.press(form)
 			p.do(chromedp.WaitVisible(chromedp.CSS("footer")))
 			if got := evaluate[string](p, `document.querySelector('main .what').textContent`); got != "This was sent from a page of another site, and nothing was done." {
 				t.Errorf("%s, %s: %q", name, form, got)
 			}
 		}
-		p.leave(address)
+		p.navigate(address)
 		// A script may send it, but cannot read the response.
 		said := evaluate[string](p, `(() => {
 			const r = new XMLHttpRequest()

@@ -79,7 +79,7 @@ func (h *harness) serve(address string) {
 	h.Helper()
 	h.show()
 	listener, err := net.Listen("tcp", address)
-	for give := time.Now().Add(patience); err != nil && time.Now().Before(give); {
+	for give := time.Now().Add(limit); err != nil && time.Now().Before(give); {
 		listener, err = net.Listen("tcp", address) // the one before may be about to leave
 	}
 	if err != nil {

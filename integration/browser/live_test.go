@@ -271,7 +271,7 @@ func (h *harness) streamsAre(n int64) {
 	h.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for give := time.Now().Add(patience); h.streams.Load() != n; <-tick.C {
+	for give := time.Now().Add(limit); h.streams.Load() != n; <-tick.C {
 		if time.Now().After(give) {
 			h.Fatalf("%d streams are open, not %d", h.streams.Load(), n)
 		}

@@ -54,7 +54,7 @@ func TestReportsPage(t *testing.T) {
 			p := open(t, desktop)
 			if tt.login { // what a user types when the browser asks
 				p.expect("/favicon.ico")
-				p.leave(strings.Replace(gateway.URL, "http://", "http://admin:"+key+"@", 1) + "/v1/batches/status")
+				p.navigate(strings.Replace(gateway.URL, "http://", "http://admin:"+key+"@", 1) + "/v1/batches/status")
 			}
 			p.visit(tt.address + "#" + tt.hash)
 			p.until(`document.body.dataset.shown !== undefined`)

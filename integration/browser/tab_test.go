@@ -19,6 +19,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 )
 
@@ -61,7 +62,7 @@ const witness = `(() => {
 // tab is a page in a browser.
 type tab struct {
 	*testing.T
-	ctx   context.Context
+	ctx   context.Context // of chromedp; ends when the tab is closed
 	looks looks
 
 	mu       sync.Mutex
@@ -72,11 +73,25 @@ type tab struct {
 // open opens a tab in a new profile.
 func open(t *testing.T, l looks) *tab {
 	t.Helper()
-	ctx, cancel := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext())
-	ctx, stop := context.WithTimeout(ctx, 3*time.Minute)
-	t.Cleanup(func() { stop(); cancel() })
+	// The context has no time limit. At its end chromedp reads no more messages of the tab.
+	// The browser sends them until the tab is closed, also one for each page that another
+	// tab opens, and after 1024 of them chromedp passes on nothing for any tab, for ever.
+	parent, abandon := context.WithCancelCause(chromium.ctx)
+	ctx, cancel := chromedp.NewContext(parent, chromedp.WithNewBrowserContext())
 	p := &tab{T: t, ctx: ctx, looks: l}
-	p.do() // the tab exists
+	t.Cleanup(func() {
+		p.close()
+		cancel()
+		abandon(nil)
+	})
+	late := time.AfterFunc(limit, func() {
+		abandon(fmt.Errorf("the tab was not opened within %v: %w", limit, chromium.health(alive)))
+	})
+	err := chromedp.Do(ctx) // the tab exists
+	late.Stop()
+	if err != nil {
+		t.Fatal(chromium.explain(ctx, err))
+	}
 	if err := chromedp.Listen(ctx, p.hear); err != nil {
 		t.Fatal(err)
 	}
@@ -100,6 +115,36 @@ func open(t *testing.T, l looks) *tab {
 	call(p, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !l.script})
 	call(p, cdppage.AddScriptToEvaluateOnNewDocument, cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: witness})
 	return p
+}
+
+// close closes the tab and waits for that.
+func (p *tab) close() {
+	p.Helper()
+	c := chromedp.FromContext(p.ctx)
+	if c.Target == nil || p.ctx.Err() != nil {
+		return
+	}
+	ctx, stop := p.step()
+	defer stop()
+	detached, err := chromedp.Detached(ctx)
+	if err == nil {
+		_, err = chromedp.CallBrowser(ctx, target.CloseTarget, target.CloseTargetParams{TargetID: c.Target.TargetID})
+	}
+	if err == nil {
+		select {
+		case <-detached:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	if err != nil {
+		p.Errorf("closing the tab: %v", chromium.explain(ctx, err))
+	}
+}
+
+// step returns a context for a step of a test.
+func (p *tab) step() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(p.ctx, limit)
 }
 
 // enter opens a tab for a reader whose time zone the harness knows: pages are
@@ -184,9 +229,11 @@ func (p *tab) quiet() {
 // call returns the browser an order.
 func call[P, R any](p *tab, command cdp.Command[P, R], params P) R {
 	p.Helper()
-	r, err := chromedp.Call(p.ctx, command, params)
+	ctx, stop := p.step()
+	defer stop()
+	r, err := chromedp.Call(ctx, command, params)
 	if err != nil {
-		p.Fatal(err)
+		p.Fatalf("%s: %v", command.Method, chromium.explain(ctx, err))
 	}
 	return r
 }
@@ -196,8 +243,10 @@ type action = chromedp.Action[chromedp.Void]
 
 func (p *tab) do(actions ...action) {
 	p.Helper()
-	if err := chromedp.Do(p.ctx, actions...); err != nil {
-		p.Fatal(err)
+	ctx, stop := p.step()
+	defer stop()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		p.Fatal(chromium.explain(ctx, err))
 	}
 }
 
@@ -205,11 +254,19 @@ func (p *tab) do(actions ...action) {
 // one that is loaded after the zone is known.
 func (p *tab) visit(url string) {
 	p.Helper()
-	if err := chromedp.Do(p.ctx, chromedp.Navigate(url)); err != nil {
-		p.Fatalf("going to %s: %v", url, err)
+	p.navigate(url)
+	if err := p.soon(`document.querySelector('footer') !== null` + map[bool]string{true: ` && document.body.dataset.zoneWanted === undefined`}[p.looks.script]); err != nil {
+		p.Fatalf("%s is no page of the dashboard: %v", url, err)
 	}
-	if !p.soon(`document.querySelector('footer') !== null` + map[bool]string{true: ` && document.body.dataset.zoneWanted === undefined`}[p.looks.script]) {
-		p.Fatalf("%s is no page of the dashboard", url)
+}
+
+// navigate goes to an address, also one that is not the dashboard's.
+func (p *tab) navigate(url string) {
+	p.Helper()
+	ctx, stop := p.step()
+	defer stop()
+	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
+		p.Fatalf("going to %s: %v", url, chromium.explain(ctx, err))
 	}
 }
 
@@ -237,9 +294,9 @@ func (p *tab) click(selector, wanted string) {
 	p.settle()
 	evaluate[string](p, `document.documentElement.dataset.left = 'not yet'`)
 	p.press(selector)
-	if !p.soon(`document.documentElement.dataset.left === undefined && document.readyState === 'complete'`) {
+	if err := p.soon(`document.documentElement.dataset.left === undefined && document.readyState === 'complete'`); err != nil {
 		p.shoot("click")
-		p.Fatalf("%s led nowhere from %s", selector, evaluate[string](p, `location.href`))
+		p.Fatalf("%s led nowhere from %s: %v", selector, evaluate[string](p, `location.href`), err)
 	}
 	p.do(chromedp.WaitVisible(chromedp.CSS(wanted)))
 }
@@ -259,41 +316,41 @@ func (p *tab) press(selector string) {
 }
 
 // evaluate returns the value of an expression.
-func evaluate[V any](p *tab, expression string) V {
+func evaluate[V any](p *tab, expression string, options ...chromedp.EvaluateOption) V {
 	p.Helper()
-	v, err := chromedp.Run(p.ctx, chromedp.Evaluate[V](expression))
+	ctx, stop := p.step()
+	defer stop()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[V](expression, options...))
 	if err != nil {
-		p.Fatalf("evaluating %s: %v", expression, err)
+		p.Fatalf("evaluating %.500s: %v", expression, chromium.explain(ctx, err))
 	}
 	return v
 }
 
-// patience limits the time until a page reaches the expected state.
-const patience = 20 * time.Second
-
 // until waits for an expression to become true, also across pages.
 func (p *tab) until(expression string) {
 	p.Helper()
-	if !p.soon(expression) {
-		p.Fatalf("waited for %s", expression)
+	if err := p.soon(expression); err != nil {
+		p.Fatalf("waited for %s: %v", expression, err)
 	}
 }
 
-// soon reports whether an expression becomes true in time.
-func (p *tab) soon(expression string) bool {
+// soon waits for an expression to become true.
+func (p *tab) soon(expression string) error {
 	p.Helper()
+	ctx, stop := p.step()
+	defer stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	give := time.After(patience)
 	for {
-		yes, err := chromedp.Run(p.ctx, chromedp.Evaluate[bool](expression))
+		yes, err := chromedp.Run(ctx, chromedp.Evaluate[bool](expression)) // which fails between two pages
 		if err == nil && yes {
-			return true
+			return nil
 		}
 		select {
 		case <-tick.C:
-		case <-give:
-			return false
+		case <-ctx.Done():
+			return chromium.explain(ctx, ctx.Err())
 		}
 	}
 }
@@ -305,12 +362,6 @@ func (p *tab) narrow(name string) {
 		p.Errorf("%s is %d pixels wide on a screen of %d: %s", name, wide, p.looks.width, evaluate[string](p, `Array.from(document.querySelectorAll('main *'))
 			.filter(e => e.getBoundingClientRect().right > innerWidth && e.children.length === 0).map(e => e.outerHTML.slice(0, 200)).slice(0, 3).join(' ')`))
 	}
-}
-
-// leave goes to a page that is not the dashboard's.
-func (p *tab) leave(url string) {
-	p.Helper()
-	p.do(chromedp.Navigate(url))
 }
 
 // framed is the text of all frames within the page.
