@@ -207,6 +207,9 @@ func (h *DashboardHandler) options() map[string]option {
 //				batches_per_hour    <count>
 //				tokens_per_month    <count>
 //				cost_per_month      <amount>
+//				max_stored_size     <size>
+//				max_files           <count>
+//				max_open_uploads    <count>
 //			}
 //		}
 //		identity {

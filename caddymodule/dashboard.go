@@ -68,7 +68,7 @@ func (h *DashboardHandler) Provision(ctx caddy.Context) error {
 	if err := checkName(h.Name); err != nil {
 		return err
 	}
-	files := r.fileService(h.app.Batch.limits())
+	files := r.fileService(h.app.Batch.limits(), h.app.storageLimits())
 	h.pages.open = func(tenant string) (*dashboard.Dashboard, error) {
 		return dashboard.New(dashboard.Config{
 			Base: h.path, Name: cmp.Or(h.Name, hostName()), Version: Version(), Tenant: tenant, TrustedOrigins: h.TrustedOrigins, Identity: clientOf, Valid: h.valid, Refused: h.refusedPage,

@@ -163,7 +163,7 @@ func (h *APIHandler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	r := h.app.runtime
-	h.api = httpapi.New(httpapi.Config{Identity: clientOf, Files: r.fileService(h.app.Batch.limits()), Batches: r.engine, Receipts: &receipts{engine: r.engine, data: h.app.Data}, Log: r.log.Named("api")})
+	h.api = httpapi.New(httpapi.Config{Identity: clientOf, Files: r.fileService(h.app.Batch.limits(), h.app.storageLimits()), Batches: r.engine, Receipts: &receipts{engine: r.engine, data: h.app.Data}, Log: r.log.Named("api")})
 	var err error
 	if h.scrapers, err = newKeyring(h.app.Metrics.Keys); err != nil {
 		return fmt.Errorf("metrics: %w", err)

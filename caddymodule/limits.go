@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -73,9 +74,9 @@ func (h *APIHandler) showLimits(w http.ResponseWriter, r *http.Request) {
 // limitService shows limits and their use, for the API and the dashboard.
 type limitService struct{ app *App }
 
-// queuedWait limits how long the store may take for the queued lines. Without them, the
-// rest is shown.
-const queuedWait = 2 * time.Second
+// storedWait limits how long the store may take for queued lines and what is stored. Without
+// them, the rest is shown.
+const storedWait = 2 * time.Second
 
 // Limits returns the limits of all keys and tenants to an administrator, to other clients
 // those of their key and of its tenant.
@@ -94,16 +95,50 @@ func (s limitService) Limits(ctx context.Context) []limits.Usage {
 		u.KeyName = s.app.runtime.keyName(u.Key)
 		queues = queues || u.Limits.LinesQueued > 0 || u.Limits.TokensQueued > 0
 	}
+	ctx, cancel := context.WithTimeout(ctx, storedWait)
+	defer cancel()
 	if queues {
 		s.addQueued(ctx, tenant, list)
 	}
+	return s.withStorage(ctx, tenant, list)
+}
+
+// withStorage returns the list with the storage limits of a tenant, or of batch.AllTenants, and
+// with what is stored, unless the store does not answer. Pending uploads are not counted.
+func (s limitService) withStorage(ctx context.Context, tenant string, list []limits.Usage) []limits.Usage {
+	for _, t := range s.app.Tenants {
+		l := t.Limits.storage()
+		if l == (batch.StorageLimit{}) || tenant != batch.AllTenants && tenant != t.Name {
+			continue
+		}
+		at := slices.IndexFunc(list, func(u limits.Usage) bool { return u.Key == "" && u.Tenant == t.Name })
+		if at < 0 {
+			at = len(list)
+			list = append(list, limits.Usage{Tenant: t.Name, Remaining: map[string]int64{}, Used: map[string]int64{}})
+		}
+		var bytes, files *int64
+		if l.Bytes > 0 || l.Files > 0 {
+			if uses, err := s.app.runtime.engine.Store().Storage(ctx, t.Name); err == nil {
+				sum := batch.StoredOf(uses)
+				bytes, files = &sum.Bytes, &sum.Files
+			}
+		}
+		for _, u := range []limits.StorageUse{
+			{Name: "max_stored_size", Limit: l.Bytes, Used: bytes, Bytes: true},
+			{Name: "max_files", Limit: l.Files, Used: files},
+			{Name: "max_open_uploads", Limit: l.Uploads},
+		} {
+			if u.Limit > 0 {
+				list[at].Storage = append(list[at].Storage, u)
+			}
+		}
+	}
+	limits.SortUsage(list)
 	return list
 }
 
 // addQueued adds the use of lines_queued and tokens_queued, unless the store does not answer.
 func (s limitService) addQueued(ctx context.Context, tenant string, list []limits.Usage) {
-	ctx, cancel := context.WithTimeout(ctx, queuedWait)
-	defer cancel()
 	sums, err := s.app.runtime.engine.Store().QueuedLines(ctx, tenant)
 	if err != nil {
 		return

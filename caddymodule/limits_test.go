@@ -164,8 +164,8 @@ func TestLimitsOfClients(t *testing.T) {
 	g := newGateway(t, url)
 	teamKeys(t, &g.app)
 	g.app.Tenants = []TenantConfig{
-		{Name: "team-a", Limits: access.Limits{LinesQueued: 100, TokensPerMonth: 1000}},
-		{Name: "team-b", Limits: access.Limits{RequestsPerMinute: 50}},
+		{Name: "team-a", Limits: TenantLimits{Limits: access.Limits{LinesQueued: 100, TokensPerMonth: 1000}}},
+		{Name: "team-b", Limits: TenantLimits{Limits: access.Limits{RequestsPerMinute: 50}}},
 	}
 	g.runAll(t)
 	_, own := g.keys(t, "admin-secret", "", `{"name":"own-key","tenant":"team-a","limits":{"requests_per_minute":1,"lines_queued":20}}`)
@@ -225,4 +225,51 @@ func TestLimitsOfClients(t *testing.T) {
 		t.Fatalf("removed: %d %s", a.status, a.body)
 	}
 	check("after its limits were removed", limits("admin-secret"), []string{own.ID}, []string{other.ID})
+}
+
+// TestStorageLimitsOfTenants finds storage limits of a tenant that are not enforced, count for
+// another tenant, are not applied by a reload, or are shown with the use of others or to them.
+func TestStorageLimitsOfTenants(t *testing.T) {
+	_, url := newSim(t)
+	g := newGateway(t, url)
+	teamKeys(t, &g.app)
+	g.app.Batch.MaxStoredSize = 10_000
+	g.app.Tenants = []TenantConfig{{Name: "team-a", Limits: TenantLimits{MaxStoredSize: 1000, MaxFiles: 50, MaxOpenUploads: 1}}}
+	g.runAll(t)
+	_, a := g.keys(t, "admin-secret", "", `{"name":"a","tenant":"team-a"}`)
+	_, b := g.keys(t, "admin-secret", "", `{"name":"b","tenant":"team-b"}`)
+	begin := func(key string) int {
+		return g.ask(t, "POST", "/v1/uploads", `{"filename":"in.jsonl","purpose":"batch","mime_type":"application/jsonl","bytes":10}`, "Authorization", "Bearer "+key, "Content-Type", "application/json").status
+	}
+	line := `{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat("x", 700) + `"}]}}` + "\n"
+	const part = "--b\r\nContent-Disposition: form-data; name="
+	body := part + "\"purpose\"\r\n\r\nbatch\r\n" + part + "\"file\"; filename=\"in.jsonl\"\r\n\r\n" + line + "\r\n--b--\r\n"
+	for _, tt := range []struct {
+		key    string
+		status int
+		word   string
+	}{
+		{a.Key, 200, ""}, {a.Key, 507, "max_stored_size"}, {b.Key, 200, ""}, {b.Key, 200, ""},
+	} {
+		got := g.ask(t, "POST", "/v1/files", body, "Authorization", "Bearer "+tt.key, "Content-Type", "multipart/form-data; boundary=b")
+		if got.status != tt.status || !strings.Contains(got.body, tt.word) {
+			t.Errorf("got %d %s, want %d with %q", got.status, got.body, tt.status, tt.word)
+		}
+	}
+	if first, second, other := begin(a.Key), begin(a.Key), begin(b.Key); first != 200 || second != 429 || other != 200 {
+		t.Errorf("uploads in parts: got %d, %d and %d, want 200, 429 and 200", first, second, other)
+	}
+	want := fmt.Sprintf(`"storage":[{"name":"max_stored_size","limit":1000,"used":%d},{"name":"max_files","limit":50,"used":1},{"name":"max_open_uploads","limit":1,"used":null}]`, len(line))
+	for key, shown := range map[string]bool{a.Key: true, "admin-secret": true, b.Key: false} {
+		got := g.ask(t, "GET", "/limits", "", "Authorization", "Bearer "+key)
+		if got.status != 200 || strings.Contains(got.body, want) != shown || strings.Contains(got.body, "team-a") != shown && key == b.Key {
+			t.Errorf("got %d %s, want %s shown: %t", got.status, got.body, want, shown)
+		}
+	}
+	page := g.ask(t, "GET", "/dashboard/usage", "", "Authorization", "Bearer "+a.Key).body
+	for _, want := range []string{"max stored size", "1000 B", fmt.Sprintf("%d B", len(line))} {
+		if !strings.Contains(page, want) {
+			t.Errorf("got a page without %q", want)
+		}
+	}
 }

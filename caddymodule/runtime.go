@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -130,12 +131,12 @@ func (r *runtime) looseFiles() []string {
 }
 
 // fileService returns the service for files. Configurations with equal limits share
-// one, because it limits concurrent decompression.
-func (r *runtime) fileService(limits upload.Limits) *upload.Service {
+// one, because it limits concurrent decompression. tenants has limits of single tenants.
+func (r *runtime) fileService(limits upload.Limits, tenants map[string]batch.StorageLimit) *upload.Service {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.files == nil || r.files.Limits != limits {
-		r.files = &upload.Service{Store: r.engine.Store(), Files: r.engine.Files(), Limits: limits, Arriving: r.engine.Arriving()}
+	if r.files == nil || r.files.Limits != limits || !maps.Equal(r.files.Tenants, tenants) {
+		r.files = &upload.Service{Store: r.engine.Store(), Files: r.engine.Files(), Limits: limits, Tenants: tenants, Arriving: r.engine.Arriving()}
 	}
 	return r.files
 }

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -21,7 +22,45 @@ type TenantConfig struct {
 	// with waiting lines. Default 1.
 	Weight float64 `json:"weight,omitempty"`
 	// Limits limit the use by all clients of the tenant together. Default: no limit.
-	Limits access.Limits `json:"limits,omitzero"`
+	Limits TenantLimits `json:"limits,omitzero"`
+}
+
+// TenantLimits are the limits of a tenant.
+type TenantLimits struct {
+	access.Limits
+
+	// MaxStoredSize limits what the tenant may store, in bytes. Default: that of batch.
+	MaxStoredSize int64 `json:"max_stored_size,omitempty"`
+	// MaxFiles limits the number of these contents. Default: that of batch.
+	MaxFiles int `json:"max_files,omitempty"`
+	// MaxOpenUploads limits the tenant's pending uploads. Default: that of batch.
+	MaxOpenUploads int `json:"max_open_uploads,omitempty"`
+}
+
+// storage returns the limits of what the tenant stores.
+func (l TenantLimits) storage() batch.StorageLimit {
+	return batch.StorageLimit{Bytes: l.MaxStoredSize, Files: int64(l.MaxFiles), Uploads: int64(l.MaxOpenUploads)}
+}
+
+// check returns an error for a value that no limit can have.
+func (l TenantLimits) check() error {
+	for name, value := range map[string]int64{"max_stored_size": l.MaxStoredSize, "max_files": int64(l.MaxFiles), "max_open_uploads": int64(l.MaxOpenUploads)} {
+		if value < 0 {
+			return fmt.Errorf("%s must be positive, not %d", name, value)
+		}
+	}
+	return l.Check()
+}
+
+// storageLimits returns the storage limits of the tenants that have one.
+func (a *App) storageLimits() map[string]batch.StorageLimit {
+	limits := make(map[string]batch.StorageLimit)
+	for _, t := range a.Tenants {
+		if l := t.Limits.storage(); l != (batch.StorageLimit{}) {
+			limits[t.Name] = l
+		}
+	}
+	return limits
 }
 
 // maxTenantWeight limits the weight of a tenant.
@@ -45,7 +84,7 @@ func (a *App) readTenant(d *caddyfile.Dispenser) (err error) {
 	if err := access.CheckTenant(t.Name); err != nil {
 		return d.WrapErr(err)
 	}
-	if err := block(d, map[string]option{"weight": numberFrom(&t.Weight, minTenantWeight, maxTenantWeight), "limits": limitsBlock(&t.Limits)}); err != nil {
+	if err := block(d, map[string]option{"weight": numberFrom(&t.Weight, minTenantWeight, maxTenantWeight), "limits": tenantLimitsBlock(&t.Limits)}); err != nil {
 		return err
 	}
 	a.Tenants = append(a.Tenants, t)
@@ -57,12 +96,23 @@ func (a *App) readTenant(d *caddyfile.Dispenser) (err error) {
 //	limits {
 //		<limit> <count>
 //	}
-func limitsBlock(to *access.Limits) option {
+func limitsBlock(to *access.Limits) option { return moreLimitsBlock(to, nil) }
+
+// tenantLimitsBlock parses the block of limits of a tenant.
+func tenantLimitsBlock(to *TenantLimits) option {
+	return moreLimitsBlock(&to.Limits, map[string]option{
+		"max_stored_size": size(&to.MaxStoredSize), "max_files": count(&to.MaxFiles), "max_open_uploads": count(&to.MaxOpenUploads),
+	})
+}
+
+// moreLimitsBlock is limitsBlock with more limits.
+func moreLimitsBlock(to *access.Limits, more map[string]option) option {
 	return func(d *caddyfile.Dispenser) error {
 		if d.NextArg() {
 			return d.ArgErr()
 		}
 		options := make(map[string]option)
+		maps.Copy(options, more)
 		for _, f := range to.Fields() {
 			options[f.Name] = func(d *caddyfile.Dispenser) error {
 				text, err := argument(d)
@@ -90,7 +140,7 @@ func (a *App) checkTenants() error {
 		if t.Weight != 0 && !(t.Weight >= minTenantWeight && t.Weight <= maxTenantWeight) { // NaN is refused too
 			return fmt.Errorf("tenant %s: weight must be a number from %g to %d, not %g", t.Name, minTenantWeight, maxTenantWeight, t.Weight)
 		}
-		if err := t.Limits.Check(); err != nil {
+		if err := t.Limits.check(); err != nil {
 			return fmt.Errorf("tenant %s: %w", t.Name, err)
 		}
 	}
@@ -119,7 +169,7 @@ type clientLimits struct {
 func (a *App) clientLimits() clientLimits {
 	c := clientLimits{tenants: make(map[string]access.Limits), keys: make(map[string]access.Limits)}
 	for _, t := range a.Tenants {
-		c.tenants[t.Name] = t.Limits
+		c.tenants[t.Name] = t.Limits.Limits
 	}
 	for i := range a.Keys {
 		k := &a.Keys[i]

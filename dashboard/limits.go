@@ -66,6 +66,17 @@ func limitRows(u limits.Usage) (rows []templates.LimitRow) {
 		}
 		rows = append(rows, row)
 	}
+	for _, l := range u.Storage {
+		text := templates.Count
+		if l.Bytes {
+			text = templates.Bytes
+		}
+		row := templates.LimitRow{Tenant: u.Tenant, Name: l.Name, Allowed: text(l.Limit)}
+		if l.Used != nil {
+			row.Used, row.Part = text(*l.Used), max(0, min(1, float64(*l.Used)/float64(l.Limit)))
+		}
+		rows = append(rows, row)
+	}
 	return rows
 }
 

@@ -25,6 +25,23 @@ type Usage struct {
 	Used map[string]int64 `json:"used"`
 	// Budgets are the limits by month, by their names.
 	Budgets map[string]Budget `json:"budgets,omitempty"`
+	// Storage are the limits of what a tenant stores.
+	Storage []StorageUse `json:"storage,omitempty"`
+}
+
+// StorageUse is the use of a limit of what a tenant stores.
+type StorageUse struct {
+	Name  string `json:"name"`
+	Limit int64  `json:"limit"` // in bytes, or a count
+	Used  *int64 `json:"used"`  // nil if it is not known
+	Bytes bool   `json:"-"`
+}
+
+// SortUsage sorts as Usage does: by tenant, then key.
+func SortUsage(list []Usage) {
+	slices.SortFunc(list, func(a, b Usage) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Key, b.Key))
+	})
 }
 
 // Usage returns the use of all keys and tenants with limits. It changes no account: of one
@@ -94,8 +111,6 @@ func (l *Limiter) usage(tenants map[owner]string) []Usage {
 		}
 		list = append(list, u)
 	}
-	slices.SortFunc(list, func(a, b Usage) int {
-		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Key, b.Key))
-	})
+	SortUsage(list)
 	return list
 }

@@ -28,8 +28,9 @@ func (h *handler) createBatch(w http.ResponseWriter, r *http.Request, _ string) 
 		return err
 	}
 	request.IdempotencyKey = key
-	request.Quota = h.files.Quota()
-	b, err := h.batches.CreateBatch(r.Context(), h.tenant(r), request)
+	tenant := h.tenant(r)
+	request.Quota = h.files.Quota(tenant)
+	b, err := h.batches.CreateBatch(r.Context(), tenant, request)
 	if err != nil {
 		return err
 	}

@@ -143,6 +143,33 @@ func TestParallelUploads(t *testing.T) {
 	}
 }
 
+// TestParallelUploadsOfTenants finds a tenant with the limits of others or the default instead
+// of its own, on two gateways: each tenant stores as much as its own limit allows.
+func TestParallelUploadsOfTenants(t *testing.T) {
+	t.Parallel()
+	const size = 100
+	limits := upload.Limits{MaxStoredBytes: 5 * size, MaxFiles: 6}
+	tenants := map[string]batch.StorageLimit{"few": {Bytes: 3 * size}, "more": {Bytes: 10 * size, Files: 9}, "files": {Files: 2}}
+	for tenant, accepted := range map[string]int64{owner: 5, "few": 3, "more": 9, "files": 2} {
+		t.Run(tenant, func(t *testing.T) {
+			t.Parallel()
+			store, files := drivers(t)
+			var services []*upload.Service
+			for range 2 {
+				services = append(services, &upload.Service{Store: store, Files: files, Limits: limits, Tenants: tenants, Arriving: new(upload.Arriving)})
+			}
+			got := atOnce(t, func(i int) error {
+				return send(t.Context(), services[i%2], tenant, requests(size), size*int64(i%2))
+			})
+			if got != accepted {
+				t.Errorf("got %d uploads accepted, want %d", got, accepted)
+			}
+			wantStored(t, store, tenant, batch.Stored{Files: accepted, Bytes: accepted * size})
+			wantNothingHeld(t, services...)
+		})
+	}
+}
+
 // The declared size is held while a file arrives, so that another one is refused at its begin,
 // and is free again after each kind of end.
 func TestHeldSpace(t *testing.T) {

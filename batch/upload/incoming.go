@@ -94,7 +94,7 @@ type stored struct {
 func (c stored) file(tenant string, r CommitRequest, s *Service) batch.NewFile {
 	return batch.NewFile{
 		ID: c.key, Key: c.key, Tenant: tenant, Filename: r.Filename, Purpose: r.Purpose,
-		Bytes: c.bytes, SHA256: c.sha256, TTL: s.ttl(r.Purpose, r.TTL), Compression: c.compression, Quota: s.Quota(),
+		Bytes: c.bytes, SHA256: c.sha256, TTL: s.ttl(r.Purpose, r.TTL), Compression: c.compression, Quota: s.Quota(tenant),
 	}
 }
 

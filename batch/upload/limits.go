@@ -103,7 +103,7 @@ func (s *Service) admitPart(ctx context.Context, tenant, uploadID string) error 
 	if err != nil {
 		return err
 	}
-	return partsError(s.Quota().CheckParts(int64(parts)))
+	return partsError(s.Quota(tenant).CheckParts(int64(parts)))
 }
 
 // partsError returns a *TooManyPartsError for a *batch.QuotaError of parts, and other errors

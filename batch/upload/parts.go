@@ -27,7 +27,7 @@ type Request struct {
 func (s *Service) CreateUpload(ctx context.Context, tenant string, r Request) (batch.Upload, error) {
 	u, err := s.Store.CreateUpload(ctx, batch.Upload{
 		ID: openai.NewID("upload_"), Tenant: tenant, Filename: r.Filename, Purpose: r.Purpose, MimeType: r.MimeType, Bytes: r.Bytes, FileTTL: r.FileTTL,
-	}, s.limits().UploadTTL, s.Quota())
+	}, s.limits().UploadTTL, s.Quota(tenant))
 	if e, ok := errors.AsType[*batch.QuotaError](err); ok && e.Kind == batch.QuotaUploads {
 		err = &TooManyUploadsError{Open: e.Used, Limit: e.Max, All: e.All, TTL: s.limits().UploadTTL}
 	}
@@ -83,7 +83,7 @@ func (in *IncomingPart) Commit(ctx context.Context) (batch.UploadPart, error) {
 	part := batch.UploadPart{ID: c.key, UploadID: in.uploadID, Key: c.key, Bytes: c.bytes}
 	err = s.record(ctx, c.key, in.room,
 		func(ctx context.Context) error {
-			added, err := s.Store.AddPart(ctx, in.tenant, part, s.Quota())
+			added, err := s.Store.AddPart(ctx, in.tenant, part, s.Quota(in.tenant))
 			if err == nil {
 				part = added
 			}

@@ -1,6 +1,7 @@
 package upload
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -14,13 +15,15 @@ const (
 	maxAhead = 16 << 20
 )
 
-// Quota returns the limits that the store enforces.
-func (s *Service) Quota() batch.Quota {
-	l := s.limits()
+// Quota returns the limits that the store enforces for new objects of a tenant.
+func (s *Service) Quota(tenant string) batch.Quota {
+	l, own := s.limits(), s.Tenants[tenant]
 	return batch.Quota{
-		Tenant: batch.StorageLimit{Bytes: l.MaxStoredBytes, Files: int64(l.MaxFiles), Uploads: int64(l.MaxOpenUploads)},
-		All:    batch.StorageLimit{Bytes: l.MaxTotalBytes, Files: int64(l.MaxTotalFiles), Uploads: int64(l.MaxTotalUploads)},
-		Parts:  int64(l.MaxUploadParts),
+		Tenant: batch.StorageLimit{
+			Bytes: cmp.Or(own.Bytes, l.MaxStoredBytes), Files: cmp.Or(own.Files, int64(l.MaxFiles)), Uploads: cmp.Or(own.Uploads, int64(l.MaxOpenUploads)),
+		},
+		All:   batch.StorageLimit{Bytes: l.MaxTotalBytes, Files: int64(l.MaxTotalFiles), Uploads: int64(l.MaxTotalUploads)},
+		Parts: int64(l.MaxUploadParts),
 	}
 }
 
@@ -53,7 +56,7 @@ func (s *Service) replace(tenant string, n int64) *room {
 // reach holds the space for a content of size bytes, or returns a *batch.QuotaError.
 func (r *room) reach(ctx context.Context, size int64) error {
 	need := size - r.counted - r.held.Bytes
-	if need <= 0 || !r.service.limitsBytes() {
+	if need <= 0 || !r.limitsBytes() {
 		return nil
 	}
 	more := batch.Stored{Bytes: need}
@@ -80,7 +83,7 @@ func (r *room) hold(ctx context.Context, amounts ...batch.Stored) error {
 // final is false if the last amount would fit without what arrives. The error does not count
 // what the content itself holds, because that is not stored.
 func (r *room) try(ctx context.Context, amounts []batch.Stored) (final bool, err error) {
-	q := r.service.Quota()
+	q := r.service.Quota(r.tenant)
 	stored, all, err := r.service.stored(ctx, r.tenant, q, amounts[0])
 	if err != nil {
 		return true, err
@@ -120,8 +123,8 @@ func (s *Service) stored(ctx context.Context, tenant string, q batch.Quota, more
 }
 
 // limitsBytes reports whether any limit is one of bytes.
-func (s *Service) limitsBytes() bool {
-	q := s.Quota()
+func (r *room) limitsBytes() bool {
+	q := r.service.Quota(r.tenant)
 	return q.Tenant.Bytes > 0 || q.All.Bytes > 0
 }
 

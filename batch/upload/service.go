@@ -28,6 +28,9 @@ type Service struct {
 	Store  Store
 	Files  batch.Files
 	Limits Limits
+	// Tenants has limits of single tenants instead of MaxStoredBytes, MaxFiles and
+	// MaxOpenUploads. A zero field has the value of these.
+	Tenants map[string]batch.StorageLimit
 	// Arriving counts what arrives, with what other services of this gateway write. If it is
 	// nil, the service has its own.
 	Arriving *Arriving

@@ -188,7 +188,7 @@ func (b *batches) Create(ctx context.Context, form batch.CreateRequest) (string,
 	if err != nil {
 		return "", err
 	}
-	r.Quota = b.Files.Quota()
+	r.Quota = b.Files.Quota(b.Tenant)
 	made, err := b.Engine.CreateBatch(ctx, b.Tenant, r)
 	return made.ID, httpapi.Explain(err)
 }
