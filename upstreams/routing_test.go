@@ -147,7 +147,7 @@ func (r *routed) body() string {
 type routing struct {
 	ttft   []time.Duration
 	cached float64 // part of the prompts' tokens
-	rate   float64 // requests per second
+	rate   float64 // requests per second, until the last one arrived
 }
 
 func (r *routing) String() string {
@@ -185,7 +185,7 @@ func replay(t *testing.T, trace []routed, servers int, speed float64, b Balancer
 			})
 		}
 		work.Wait()
-		result.rate = float64(len(trace)) / time.Since(start).Seconds()
+		result.rate = float64(len(trace)) * 1000 * speed / trace[len(trace)-1].Timestamp
 		var cached, prompt int64
 		for _, s := range w.pool.Status() {
 			cached, prompt = cached+s.Prefixes.CachedTokens, prompt+s.Prefixes.PromptTokens
