@@ -90,7 +90,6 @@ type paceFigures struct {
 	gauges       gauges
 	tokens, sent [2]int64
 	tokensOf     float64 // tokens of a batch line, an average
-	heldBack     bool    // a line was held back since the update before
 	done         int64
 	rate         float64 // batch lines that end per second, an average
 	interval     float64 // nanoseconds between two tokens of a request, an average
@@ -104,8 +103,9 @@ func (p *pace) prefill(tokens int64) int64 { return int64(p.estimate() * float64
 
 // learn updates the estimates from the server's metrics. gateways is the number of
 // gateways that send batch lines to the server, including this one; filled reports
-// whether the server is at its concurrency limit; of is the placement of the server.
-func (p *pace) learn(now time.Time, g gauges, gateways int, filled bool, of Placement) {
+// whether the server is at its concurrency limit; of is the placement of the server. It
+// reports whether lines were held back since the last update.
+func (p *pace) learn(now time.Time, g gauges, gateways int, filled bool, of Placement) (heldBack bool) {
 	l, was := &p.learned, p.learned
 	l.at, l.gauges = now, g
 	for class := range l.tokens {
@@ -133,8 +133,8 @@ func (p *pace) learn(now time.Time, g gauges, gateways int, filled bool, of Plac
 		p.decoding.store(min(float64(p.decode.Load())/prefill, 1.0/paceFill))
 	}
 	// Prompts that wait in the server show that it does not prefill them in parallel.
-	l.heldBack = p.heldBack.Swap(false)
-	p.ease.update(g, was.gauges, l.heldBack && !filled && g.waiting < 1)
+	heldBack = p.heldBack.Swap(false)
+	p.ease.update(g, was.gauges, heldBack && !filled && g.waiting < 1)
 	gap *= float64(gateways) * p.holdFactor()
 	l.done = p.done.Load()
 	if ended := l.done - was.done; ended > 0 && !was.at.IsZero() {
@@ -147,6 +147,7 @@ func (p *pace) learn(now time.Time, g gauges, gateways int, filled bool, of Plac
 		gap = 0
 	}
 	p.gap.Store(int64(gap))
+	return heldBack
 }
 
 // atomicFloat is a float64 that is read and written atomically. Its zero value is 0.

@@ -51,12 +51,12 @@ func (p *Pool) watch(ctx context.Context, u *upstream) {
 				modelsDue = began.Add(s.cfg.ModelsInterval)
 			}
 			p.scrape(ctx, s, u)
-			p.sampleLoad(u)
+			waited := p.sampleLoad(u)
 			backoff = probeBackoff
 			next = jittered(s.cfg.HealthInterval)
 			perhapsHung := p.checkHang(u)
 			_, batch := u.counts()
-			often := batch > 0 || u.limiter.last.wanted || u.pace.learned.heldBack || perhapsHung
+			often := batch > 0 || waited || perhapsHung
 			u.sampled.Store(often)
 			if often || u.linesWait() { // a line may have come before sampled was stored
 				next = min(next, u.sampleInterval())
@@ -228,8 +228,9 @@ func (p *Pool) scrape(ctx context.Context, s *snapshot, u *upstream) {
 	}
 }
 
-// sampleLoad passes u's load and its metrics to its limiter.
-func (p *Pool) sampleLoad(u *upstream) {
+// sampleLoad passes u's load and its metrics to its limiter. It reports whether batch lines
+// waited for u since the last sample.
+func (p *Pool) sampleLoad(u *upstream) (waited bool) {
 	live, batch := u.counts()
 	otherLive, otherBatch := split(u.others.Load())
 	p.mu.Lock()
@@ -248,7 +249,7 @@ func (p *Pool) sampleLoad(u *upstream) {
 	p.mu.Unlock()
 	p.learnCapacity(u, u.limiter.hard, int(g.running))
 	u.liveReserve.sample(s.at, live+otherLive, u.limiter.hard > 0 || u.limiter.why == LimitCeiling)
-	u.pace.learn(s.at, g, gateways, float64(s.inFlight) >= limitBinding*float64(limit), s.placed)
+	heldBack := u.pace.learn(s.at, g, gateways, float64(s.inFlight) >= limitBinding*float64(limit), s.placed)
 	switch {
 	case u.limiter.woken:
 		p.withdraw(u, s, notRunning(s))
@@ -261,6 +262,7 @@ func (p *Pool) sampleLoad(u *upstream) {
 	if u.limit.Swap(limit) < limit {
 		p.released()
 	}
+	return s.wanted || heldBack
 }
 
 // sampleInterval returns the time between two samples of a server for which batch lines run
