@@ -5,7 +5,6 @@ import (
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/scheduler/order"
-	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // batchQueue holds the slices and lines of one batch that are in memory. Only the loop
@@ -99,6 +98,16 @@ type work struct {
 	partial    bool    // only its lines are claimed; the others of the slice were released
 }
 
+// pending returns how many lines of a slice can start.
+func (w *work) pending() (n int) {
+	for _, l := range w.lines {
+		if l.state == linePending {
+			n++
+		}
+	}
+	return n
+}
+
 func newBatchQueue(b batch.Batch) *batchQueue {
 	return &batchQueue{
 		batch: b, pending: make(map[lane]*order.Queue[*line]), orders: make(map[lane]*order.Queue[*line]), work: make(map[int]*work),
@@ -142,7 +151,8 @@ func (q *batchQueue) runOn(at seat, lines int, tokens float64) {
 
 // push adds a line that was read and can start.
 func (q *batchQueue) push(l *line) {
-	l.profile = q.orderOf(l).Add(l, promptOf(l.request.Body), openai.OutputLimit(l.request.Body))
+	l.profile = q.orderOf(l).Add(l, l.prompt, l.limit)
+	l.prompt = order.Key{}
 }
 
 // pushFront puts back a line that can start before the others.
@@ -209,9 +219,9 @@ func (q *batchQueue) retry(l *line, excused bool) {
 	q.backingOff--
 }
 
-// withdraw ends lines of the batch that wait for their start or their retry.
+// withdraw ends lines of the batch that wait for their start or their retry. sweep must
+// follow, once for all lines: it goes through all that wait.
 func (q *batchQueue) withdraw(lines []*line) {
-	gone := make(map[*line]bool, len(lines))
 	for _, l := range lines {
 		if l.state == lineBackoff {
 			q.backingOff--
@@ -219,11 +229,14 @@ func (q *batchQueue) withdraw(lines []*line) {
 		if l.state == lineBackoff || l.state == linePending {
 			l.state = lineEnded
 		}
-		gone[l] = true
 	}
+}
+
+// sweep removes lines that were withdrawn from those that can start.
+func (q *batchQueue) sweep() {
 	for lane, lines := range q.pending {
 		before := lines.Len()
-		lines.Filter(func(l *line) bool { return !gone[l] })
+		lines.Filter(func(l *line) bool { return l.state == linePending })
 		q.removed(lane, before-lines.Len())
 	}
 }
@@ -243,12 +256,4 @@ func (q *batchQueue) held() (n int64) {
 		n += int64(w.left)
 	}
 	return n
-}
-
-// kept returns the bytes of the prompts that are remembered of lines that were taken.
-func (q *batchQueue) kept() (bytes int64) {
-	for _, lines := range q.orders {
-		bytes += lines.Kept()
-	}
-	return bytes
 }

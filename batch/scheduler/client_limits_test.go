@@ -53,7 +53,7 @@ func TestLimitsAreAskedFirst(t *testing.T) {
 		s.byID["1"] = q
 		w := &work{batchQueue: q, left: 9}
 		for i := range 9 {
-			w.lines = append(w.lines, &line{work: w, index: i, request: request("m")})
+			w.lines = append(w.lines, newLine(w, i, request("m")))
 		}
 		s.add(q, w)
 		p := pickerOf(batch.Config{}, s, pool)
@@ -94,7 +94,7 @@ func TestLinesWaitForLimits(t *testing.T) {
 			s.byID[b.ID] = q
 			w := &work{batchQueue: q, left: 5}
 			for i := range 5 {
-				w.lines = append(w.lines, &line{work: w, index: i, request: request("m")})
+				w.lines = append(w.lines, newLine(w, i, request("m")))
 			}
 			s.add(q, w)
 		}

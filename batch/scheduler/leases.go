@@ -64,6 +64,7 @@ func (l *leases) renewed(claims []batch.SliceClaim, until time.Time) {
 // lost drops slices that a peer has claimed since. It calls report for each of these
 // whose lines were in memory.
 func (l *leases) lost(claims []batch.SliceClaim, report func(batch.SliceClaim)) {
+	var lost []*work
 	for _, c := range claims {
 		q := l.queues.byID[c.BatchID]
 		if q == nil {
@@ -71,8 +72,9 @@ func (l *leases) lost(claims []batch.SliceClaim, report func(batch.SliceClaim)) 
 		}
 		if w := q.work[c.Number]; w != nil && w.SliceClaim == c {
 			report(c)
-			l.queues.dropWork(w)
+			lost = append(lost, w)
 		}
 		q.unread = slices.DeleteFunc(q.unread, func(unread claimed) bool { return unread.SliceClaim == c })
 	}
+	l.queues.dropWork(lost...)
 }

@@ -24,6 +24,8 @@ type line struct {
 	work    *work
 	index   int // in its slice
 	request openai.Request
+	prompt  order.Key // until it is in the order
+	limit   int       // of tokens that it may generate, likewise; 0: none
 	profile order.Profile
 
 	expected float64 // tokens, when it was taken
@@ -37,6 +39,11 @@ type line struct {
 	avoid    string // upstream of the last failure
 
 	grant *limits.Grant // of the attempt that runs; nil without limits
+}
+
+// newLine returns a line of a slice. It may run beside the loop.
+func newLine(w *work, index int, request openai.Request) *line {
+	return &line{work: w, index: index, request: request, prompt: promptKey(request.Body), limit: openai.OutputLimit(request.Body)}
 }
 
 // lane decides whether a line can start: its model needs a free slot, and of suspicious

@@ -160,7 +160,7 @@ func (l *loader) readSlice(ctx context.Context, b batch.Batch, key string, s cla
 	w.lines = make([]*line, 0, w.left)
 	for i, request := range requests {
 		if taken&(1<<i) == 0 {
-			w.lines = append(w.lines, &line{work: w, index: i, request: request})
+			w.lines = append(w.lines, newLine(w, i, request))
 			w.bytes += int64(len(request.Body))
 		}
 	}

@@ -1,14 +1,10 @@
 package scheduler
 
 import (
-	"fmt"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
-	"github.com/tidegate/tidegate/batch/scheduler/order"
-	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // freePool is a dispatcher with a free slot for every model.
@@ -72,31 +68,5 @@ func runAll(q *batchQueue, aborted *int) {
 		for _, l := range w.lines {
 			run(l, aborted)
 		}
-	}
-}
-
-// The prompts that are remembered to order later lines count as memory for requests.
-func TestKeptPromptsCount(t *testing.T) {
-	const limit = 10_000
-	s := New(dependencies(batch.Config{MemoryBytes: limit}))
-	w := &work{batchQueue: newBatchQueue(batch.Batch{ID: "a"}), left: 3}
-	s.queues.byID["a"] = w.batchQueue
-	for i := range w.left {
-		body := fmt.Sprintf(`{"model":"m","messages":[{"role":"user","content":"%s %d"}]}`, strings.Repeat("shared ", 400), i)
-		w.lines = append(w.lines, &line{work: w, index: i, request: openai.Request{Model: "m", Body: []byte(body)}})
-		w.bytes += int64(len(body))
-	}
-	s.queues.add(w.batchQueue, w)
-	if got := s.queues.taken(); got != w.bytes || s.queues.noRoom(w.batchQueue, limit) {
-		t.Fatalf("before a line starts: got %d bytes, want %d and room for more", got, w.bytes)
-	}
-	l := w.batchQueue.pop(lane{model: "m"}, order.Server{Name: "u"})
-	if got := s.queues.taken(); got < w.bytes+2500 || !s.queues.noRoom(w.batchQueue, limit) {
-		t.Errorf("while a line runs: got %d bytes, want its prompt beside the %d of requests, and no room", got, w.bytes)
-	}
-	before := w.bytes
-	s.queues.committed(l)
-	if got := s.queues.taken(); w.bytes >= before || got < w.bytes+2500 {
-		t.Errorf("after its end: got %d bytes, want its prompt beside the %d of requests", got, w.bytes)
 	}
 }

@@ -124,7 +124,7 @@ func TestIsStalled(t *testing.T) {
 	} {
 		q := newBatchQueue(batch.Batch{Model: ""})
 		for model := range strings.FieldsSeq(tt.pending) {
-			q.push(&line{request: request(model)})
+			q.push(newLine(nil, 0, request(model)))
 		}
 		q.running, q.backingOff = tt.running, tt.backingOff
 		if got := q.isStalled(full); got != tt.want {

@@ -82,7 +82,7 @@ func TestPick(t *testing.T) {
 				w := &work{batchQueue: q, left: 2}
 				w.BatchID = b.ID
 				for i := range 2 {
-					w.lines = append(w.lines, &line{work: w, index: i, request: request(b.Model)})
+					w.lines = append(w.lines, newLine(w, i, request(b.Model)))
 				}
 				s.add(q, w)
 			}
@@ -172,7 +172,7 @@ func TestPickOtherModelWhileLinesWait(t *testing.T) {
 		s.byID["a"] = q
 		w := &work{batchQueue: q, left: 2}
 		for i, model := range []string{"m", "n"} {
-			w.lines = append(w.lines, &line{work: w, index: i, request: request(model)})
+			w.lines = append(w.lines, newLine(w, i, request(model)))
 		}
 		s.add(q, w)
 		p := pickerOf(batch.Config{}, s, &slowPool{slotPool{slots: map[string]int{"m": 9, "n": 9}}})
@@ -199,7 +199,7 @@ func TestWaitForPrefix(t *testing.T) {
 	w := &work{batchQueue: q, left: 3}
 	for i := range w.left {
 		body := fmt.Sprintf(`{"model":"m","max_tokens":10,"messages":[{"role":"user","content":"%s %d"}]}`, strings.Repeat("shared ", 500), i)
-		w.lines = append(w.lines, &line{work: w, index: i, request: openai.Request{Model: "m", Body: []byte(body)}})
+		w.lines = append(w.lines, newLine(w, i, openai.Request{Model: "m", Body: []byte(body)}))
 	}
 	s.add(q, w)
 	p, of := pickerOf(batch.Config{}, s, &slotPool{}), lane{model: "m"}

@@ -56,7 +56,7 @@ func (s *Scheduler) prefetchBatch(q *batchQueue, limit, sharers int, patient boo
 	if s.queues.noRoom(q, memory) {
 		return
 	}
-	request := loadRequest{slices: (ahead - q.nPending + batch.SliceLines - 1) / batch.SliceLines, memory: memory - s.queues.taken(), patient: patient, lapsed: lapsed, only: full}
+	request := loadRequest{slices: (ahead - q.nPending + batch.SliceLines - 1) / batch.SliceLines, memory: memory - s.queues.bytes, patient: patient, lapsed: lapsed, only: full}
 	if lapsed {
 		q.lapsedChecked = now
 	}

@@ -7,9 +7,9 @@ import (
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
-// promptOf returns what an engine reads of a request. Tools and instructions come first,
+// promptKey returns the key of what an engine reads of a request. Tools and instructions come first,
 // and are the same ones in requests that share a prefix.
-func promptOf(body []byte) order.Prompt {
+func promptKey(body []byte) order.Key {
 	found := openai.FindPrompt(body)
 	before, text := found.Parts[:len(found.Parts)-1], found.Parts[len(found.Parts)-1]
 	p := order.Prompt{Text: text}
@@ -20,5 +20,5 @@ func promptOf(body []byte) order.Prompt {
 		_, _ = hash.Write([]byte{0})
 	}
 	p.Head = hash.Sum64()
-	return p
+	return p.Key()
 }

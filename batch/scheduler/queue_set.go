@@ -1,6 +1,11 @@
 package scheduler
 
-import "github.com/tidegate/tidegate/batch"
+import (
+	"maps"
+	"slices"
+
+	"github.com/tidegate/tidegate/batch"
+)
 
 // queueSet holds the batch queues by batch. They contain the slices that this gateway has
 // claimed, and the requests that it has in memory.
@@ -23,32 +28,31 @@ func (s *queueSet) add(q *batchQueue, w *work) {
 	}
 }
 
-// taken returns the bytes of requests in memory, and of the prompts that are remembered for
-// the order of later lines.
-func (s *queueSet) taken() int64 {
-	bytes := s.bytes
-	for _, q := range s.byID {
-		bytes += q.kept()
-	}
-	return bytes
-}
-
 // dropBatch removes a batch that is not active any more. Its claims are stale already.
 func (s *queueSet) dropBatch(q *batchQueue) {
-	for _, w := range q.work {
-		s.dropWork(w)
-	}
+	s.dropWork(slices.Collect(maps.Values(q.work))...)
 	q.unread = nil
 	if s.byID[q.batch.ID] == q {
 		delete(s.byID, q.batch.ID)
 	}
 }
 
-// dropWork removes a slice that is not claimed any more, and aborts its lines.
-func (s *queueSet) dropWork(w *work) {
-	if w.dropped {
-		return
+// dropWork removes slices that are not claimed any more, and aborts their lines.
+func (s *queueSet) dropWork(dropped ...*work) {
+	queues := make(map[*batchQueue]bool)
+	for _, w := range dropped {
+		if !w.dropped {
+			s.drop(w)
+			queues[w.batchQueue] = true
+		}
 	}
+	for q := range queues {
+		q.sweep()
+	}
+}
+
+// drop removes a slice. The lines that were withdrawn are to be swept.
+func (s *queueSet) drop(w *work) {
 	w.dropped = true
 	q := w.batchQueue
 	for _, l := range w.lines {
@@ -93,7 +97,7 @@ func (s *queueSet) end(w *work) {
 // noRoom reports whether a batch queue reads nothing until some of its lines are durable,
 // because limit bytes of requests are in memory.
 func (s *queueSet) noRoom(q *batchQueue, limit int64) bool {
-	free := limit - s.taken()
+	free := limit - s.bytes
 	return len(q.work) > 0 && (free <= 0 || len(q.unread) > 0 && free < q.unread[0].Length)
 }
 

@@ -44,7 +44,7 @@ func loadedSlice(s *queueSet, id string, number, n, size int) *work {
 	w := &work{batchQueue: q, left: n}
 	w.SliceClaim = batch.SliceClaim{SliceRef: batch.SliceRef{BatchID: id, Number: number}, Attempt: 1}
 	for i := range n {
-		w.lines = append(w.lines, &line{work: w, index: i, request: openai.Request{Model: "m", Body: make([]byte, size)}})
+		w.lines = append(w.lines, newLine(w, i, openai.Request{Model: "m", Body: make([]byte, size)}))
 		w.bytes += int64(size)
 	}
 	s.add(q, w)

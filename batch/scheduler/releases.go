@@ -27,15 +27,19 @@ func (r *releases) idle(q *batchQueue) { r.except(q, (*line).underWay, all) }
 // except releases the slices of a batch queue without a line for which kept returns true,
 // those that were read last first, while more than ahead lines wait for their start.
 func (r *releases) except(q *batchQueue, kept func(*line) bool, ahead int) {
+	var dropped []*work
+	waiting := q.nPending
 	for _, n := range slices.Backward(slices.Sorted(maps.Keys(q.work))) {
-		if q.nPending <= ahead {
+		if waiting <= ahead {
 			break
 		}
 		if w := q.work[n]; !w.dropped && !slices.ContainsFunc(w.lines, kept) {
 			r.pending = append(r.pending, batch.Release{SliceClaim: w.SliceClaim})
-			r.queues.dropWork(w)
+			dropped = append(dropped, w)
+			waiting -= w.pending()
 		}
 	}
+	r.queues.dropWork(dropped...)
 	for _, c := range q.unread {
 		r.pending = append(r.pending, batch.Release{SliceClaim: c.SliceClaim})
 	}
@@ -49,10 +53,11 @@ func (r *releases) unstarted(q *batchQueue) {
 	for _, w := range q.work {
 		r.partial(w)
 	}
+	q.sweep()
 }
 
 // partial releases the lines of a slice that are not under way. A slice with lines that a
-// peer keeps is not divided again.
+// peer keeps is not divided again. The lines that were withdrawn are to be swept.
 func (r *releases) partial(w *work) {
 	release := batch.Release{SliceClaim: w.SliceClaim}
 	var begun, others []*line

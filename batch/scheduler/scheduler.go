@@ -144,7 +144,7 @@ func (s *Scheduler) run(ctx context.Context) {
 		}
 		s.flushReleases()
 		s.metrics.inFlight.Store(int64(s.inFlight))
-		s.metrics.memory.Store(s.queues.taken())
+		s.metrics.memory.Store(s.queues.bytes)
 	}
 }
 

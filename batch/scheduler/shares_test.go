@@ -38,7 +38,7 @@ func TestTenantsShareSlots(t *testing.T) {
 					w := &work{batchQueue: q, left: 30}
 					w.BatchID = b.ID
 					for i := range 30 {
-						w.lines = append(w.lines, &line{work: w, index: i, request: request("m")})
+						w.lines = append(w.lines, newLine(w, i, request("m")))
 					}
 					s.add(q, w)
 				}

@@ -2,8 +2,7 @@ package order
 
 import (
 	"math"
-
-	"github.com/cespare/xxhash/v2"
+	"slices"
 )
 
 const (
@@ -14,25 +13,21 @@ const (
 	estimateGroups = 512
 )
 
-// profileBytes are the sizes of the beginnings of prompts by which lines are grouped.
-var profileBytes = [2]int{sharedBytes, 16 * sharedBytes}
+// profiled are the places in beginnings of the two by which lines are grouped.
+var profiled = [2]int{0, slices.Index(beginnings, 16*sharedBytes)}
 
 // Profile describes a line by what the length of its answer is predicted from: its limit,
 // and the beginnings of its prompt.
 type Profile struct {
-	beginnings [len(profileBytes)]uint32 // hashes; 0 if the prompt is shorter
-	limit      int32                     // 0: none
+	beginnings [len(profiled)]uint32 // hashes; 0 if the prompt is shorter
+	limit      int32                 // 0: none
 }
 
 // profileOf returns the profile of a line.
-func profileOf(p Prompt, limit int) Profile {
+func profileOf(p prefix, limit int) Profile {
 	profile := Profile{limit: int32(min(limit, math.MaxInt32))}
-	for i, n := range profileBytes {
-		if p.len() < n {
-			break
-		}
-		text := p.Text[:max(0, n-p.HeadBytes)]
-		profile.beginnings[i] = max(1, uint32(xxhash.Sum64(text)^p.Head))
+	for i, beginning := range profiled {
+		profile.beginnings[i] = p.hash(beginning)
 	}
 	return profile
 }

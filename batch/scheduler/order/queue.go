@@ -6,16 +6,14 @@
 package order
 
 import (
-	"bytes"
 	"cmp"
+	"math"
 	"slices"
 	"sort"
+	"strings"
 )
 
 const (
-	// sharedBytes is the least common prefix of two prompts that counts: engines cache
-	// whole blocks, and requests with nothing in common begin with the same JSON.
-	sharedBytes = 256
 	// sharedPart is the least part of a prompt that a server must have read for the
 	// line to be called near. Twice as much is hardly worse, see bench/results/README.md.
 	sharedPart = 0.25
@@ -23,25 +21,9 @@ const (
 	// prompts to be used instead of that of the input. Half and twice as much make no
 	// difference there.
 	worthwhile = 0.05
-	// remembered limits the different prefixes of a server that are remembered, and
-	// rememberedBytes their total size. Of longer prompts the beginning counts.
-	remembered, rememberedBytes = 8, 256 << 10
+	// remembered limits the different prefixes of a server that are remembered.
+	remembered = 8
 )
-
-// near returns the length of the common prefix of q with a prompt that a server has read
-// before, or 0 if that is too little to be worth anything.
-func (p Prompt) near(q Prompt) int {
-	n := p.common(q)
-	if !q.isShared(n) {
-		return 0
-	}
-	return n
-}
-
-// isShared reports whether a common prefix of n bytes is large enough to save time.
-func (p Prompt) isShared(n int) bool {
-	return n >= sharedBytes && float64(n) >= sharedPart*float64(min(p.len(), rememberedBytes))
-}
 
 // Queue holds the lines of a batch that may start. Lines that are put back to the
 // front are the next ones, then those that are expected to run so long that the batch
@@ -53,11 +35,11 @@ func (p Prompt) isShared(n int) bool {
 type Queue[T comparable] struct {
 	front   []T
 	arrived []*entry[T] // in the order of Add; taken ones are skipped
-	sorted  []*entry[T] // by prompt; none of them is taken
+	added   uint32      // lines so far
+	sorted  []*entry[T] // by prefix and number; none of them is taken
 	long    longest[T]  // by tokens; taken ones are skipped
 	back    []T
-	read    map[string][]Prompt // by server, copies of different prefixes; the last one is that of the line taken last
-	kept    int                 // bytes of these
+	read    map[string][]prefix // by server, different ones; the last one is that of the line taken last
 	ranges  ranges              // see spans
 
 	lengths   Lengths   // of the lines that were added
@@ -70,37 +52,14 @@ type Queue[T comparable] struct {
 	most      int       // bytes of the longest of these prefixes
 }
 
-// Prompt is the part of a line that an inference engine reads. It must not be modified
-// while the line is in a Queue.
-type Prompt struct {
-	// Head is a hash of what precedes Text, such as the tools, and HeadBytes the size of
-	// it. Prompts whose heads differ share nothing.
-	Head      uint64
-	HeadBytes int
-	Text      []byte
-}
-
-func (p Prompt) len() int { return p.HeadBytes + len(p.Text) }
-
-func (p Prompt) compare(q Prompt) int {
-	return cmp.Or(cmp.Compare(p.Head, q.Head), bytes.Compare(p.Text, q.Text))
-}
-
-// common returns the length of the common prefix of two prompts.
-func (p Prompt) common(q Prompt) int {
-	if p.Head != q.Head {
-		return 0
-	}
-	return p.HeadBytes + common(p.Text, q.Text)
-}
-
 // entry is a line in a Queue.
 type entry[T comparable] struct {
 	value   T
-	prompt  Prompt
+	prefix  prefix
 	profile Profile
-	tokens  int32 // that it is expected to generate; 0: not known
-	shared  int32 // bytes of the prefix in common with the entry before it in Queue.sorted
+	number  uint32 // in the order of Add
+	tokens  int32  // that it is expected to generate; 0: not known
+	shared  int32  // bytes of the prefix in common with the entry before it in Queue.sorted
 	taken   bool
 }
 
@@ -115,18 +74,19 @@ func (q *Queue[T]) Shares() bool {
 
 // Add adds a line and returns its profile, for Learn. limit is the number of tokens that
 // it may generate, 0 if there is no limit.
-func (q *Queue[T]) Add(value T, prompt Prompt, limit int) Profile {
-	e := &entry[T]{value: value, prompt: prompt, profile: profileOf(prompt, limit)}
-	at, before, after := q.search(prompt), 0, 0
+func (q *Queue[T]) Add(value T, prompt Key, limit int) Profile {
+	e := &entry[T]{value: value, prefix: prompt.prefix, profile: profileOf(prompt.prefix, limit), number: q.added}
+	q.added++
+	at, before, after := q.place(e), 0, 0
 	if at > 0 {
-		before = q.sorted[at-1].prompt.common(prompt)
+		before = q.sorted[at-1].prefix.common(e.prefix)
 		e.shared = int32(before)
 	}
 	if at < len(q.sorted) {
-		after = prompt.common(q.sorted[at].prompt)
+		after = e.prefix.common(q.sorted[at].prefix)
 		q.sorted[at].shared = int32(after)
 	}
-	q.all += prompt.len()
+	q.all += prompt.bytes
 	if shared := max(before, after); shared >= sharedBytes {
 		q.sharing += shared
 		q.most = max(q.most, shared)
@@ -192,59 +152,42 @@ func (q *Queue[T]) Take(s Server) T {
 	}
 	e := q.sorted[at]
 	if q.Shares() { // otherwise the prompts of finished lines would be kept for nothing
-		q.note(s.Name, e.prompt)
+		q.note(s.Name, e.prefix)
 	}
 	q.remove(at)
 	return e.value
 }
 
 // note notes that a server reads a prompt.
-func (q *Queue[T]) note(server string, prompt Prompt) {
+func (q *Queue[T]) note(server string, read prefix) {
 	if q.read == nil {
-		q.read = make(map[string][]Prompt)
+		q.read = make(map[string][]prefix)
 	}
-	read, size := q.read[server], 0
-	for _, p := range read {
-		q.kept -= len(p.Text)
-	}
-	var room []byte // of a prompt that this one replaces
-	read = slices.DeleteFunc(read, func(p Prompt) bool {
-		replaced := p.near(prompt) > 0
-		if replaced {
-			room = p.Text[:0]
-		}
-		return replaced
-	})
-	// The line's request must not be kept in memory after its end.
-	text := prompt.Text[:min(len(prompt.Text), rememberedBytes)]
-	if cap(room) > 2*len(text) {
-		room = nil
-	}
-	prompt.Text = append(room, text...)
-	read = append(read, prompt)
-	first := len(read)
-	for first > max(0, len(read)-remembered) && size+len(read[first-1].Text) <= rememberedBytes {
-		first--
-		size += len(read[first].Text)
-	}
-	q.read[server] = slices.Delete(read, 0, first)
+	others := slices.DeleteFunc(q.read[server], func(p prefix) bool { return p.near(read) > 0 })
+	others = slices.Delete(others, 0, max(0, len(others)+1-remembered))
+	q.read[server] = append(others, read)
 	q.ranges.forget()
-	q.kept += size
 }
-
-// Kept returns the total size of the remembered prompts of lines that were taken, in bytes.
-func (q *Queue[T]) Kept() int64 { return int64(q.kept) }
 
 // Filter removes the lines for which keep returns false.
 func (q *Queue[T]) Filter(keep func(T) bool) {
 	gone := func(value T) bool { return !keep(value) }
 	q.front = slices.DeleteFunc(q.front, gone)
 	q.back = slices.DeleteFunc(q.back, gone)
-	for i, e := range slices.Backward(q.sorted) {
+	shared := int32(math.MaxInt32) // with the last line that stays
+	q.sorted = slices.DeleteFunc(q.sorted, func(e *entry[T]) bool {
+		shared = min(shared, e.shared)
 		if !keep(e.value) {
-			q.remove(i)
+			q.took(e)
+			return true
 		}
+		e.shared, shared = shared, math.MaxInt32
+		return false
+	})
+	if len(q.sorted) > 0 {
+		q.sorted[0].shared = 0
 	}
+	q.tidy()
 }
 
 // choose returns the place in sorted of the line that a server gets next, and whether it is
@@ -262,27 +205,26 @@ func (q *Queue[T]) choose(server string) (at int, wait bool) {
 	return q.place(q.arrived[0]), false
 }
 
-// place returns the place of a line in sorted.
+// place returns the place of a line in sorted, or that at which it is to be inserted.
 func (q *Queue[T]) place(e *entry[T]) int {
-	at := q.search(e.prompt)
-	for q.sorted[at] != e { // prompts may be equal
-		at++
-	}
-	return at
+	return sort.Search(len(q.sorted), func(i int) bool {
+		other := q.sorted[i]
+		return cmp.Or(strings.Compare(string(other.prefix), string(e.prefix)), cmp.Compare(other.number, e.number)) >= 0
+	})
 }
 
 // near returns the place of the line that shares the longest prefix with the previous
 // line of a server, or with earlier ones; if there is none, that of a line at which the
 // server starts elsewhere, and whether it is better to wait.
 func (q *Queue[T]) near(server string) (at int, wait bool) {
-	for _, prompt := range slices.Backward(q.read[server]) {
-		at := q.search(prompt)
+	for _, read := range slices.Backward(q.read[server]) {
+		at := q.search(read)
 		best, most := -1, 0
 		for _, i := range [2]int{at, at - 1} {
 			if i < 0 || i == len(q.sorted) {
 				continue
 			}
-			if n := prompt.near(q.sorted[i].prompt); n > most {
+			if n := read.near(q.sorted[i].prefix); n > most {
 				best, most = i, n
 			}
 		}
@@ -293,21 +235,31 @@ func (q *Queue[T]) near(server string) (at int, wait bool) {
 	return q.elsewhere(server)
 }
 
-// search returns the place of the first line whose prompt is not before another.
-func (q *Queue[T]) search(prompt Prompt) int {
-	return sort.Search(len(q.sorted), func(i int) bool { return q.sorted[i].prompt.compare(prompt) >= 0 })
+// search returns the place of the first line whose prefix is not before another.
+func (q *Queue[T]) search(prefix prefix) int {
+	return sort.Search(len(q.sorted), func(i int) bool { return q.sorted[i].prefix >= prefix })
 }
 
 // remove removes the line at a place in sorted.
 func (q *Queue[T]) remove(i int) {
 	e := q.sorted[i]
-	q.tokens -= int64(e.tokens)
-	e.taken, e.prompt = true, Prompt{}
 	if i+1 < len(q.sorted) {
 		next := q.sorted[i+1]
 		next.shared = min(next.shared, e.shared)
 	}
+	q.took(e)
 	q.sorted = slices.Delete(q.sorted, i, i+1)
+	q.tidy()
+}
+
+// took records that a line is not in sorted any more.
+func (q *Queue[T]) took(e *entry[T]) {
+	q.tokens -= int64(e.tokens)
+	e.taken, e.prefix = true, ""
+}
+
+// tidy drops what is kept of lines that were taken.
+func (q *Queue[T]) tidy() {
 	q.ranges.forget()
 	if len(q.sorted) == 0 {
 		q.arrived, q.long = nil, nil
@@ -318,18 +270,4 @@ func (q *Queue[T]) remove(i int) {
 		q.long = slices.DeleteFunc(q.long, func(e *entry[T]) bool { return e.taken })
 		q.long.order()
 	}
-}
-
-// common returns the length of the common prefix of two texts.
-func common(a, b []byte) int {
-	n := min(len(a), len(b))
-	const step = 128
-	i := 0
-	for i+step <= n && bytes.Equal(a[i:i+step], b[i:i+step]) {
-		i += step
-	}
-	for i < n && a[i] == b[i] {
-		i++
-	}
-	return i
 }

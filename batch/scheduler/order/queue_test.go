@@ -12,9 +12,13 @@ import (
 // request is a line of a test: one of a group whose prompts begin alike.
 type request struct{ group, number int }
 
-func (r request) prompt() Prompt {
-	return Prompt{Text: fmt.Appendf(nil, `[{"role":"user","content":"%s and number %d"}]`, strings.Repeat(fmt.Sprintf("document %d ", r.group), 200), r.number)}
+func (r request) prompt() Key { return textKey(r.text()) }
+
+func (r request) text() string {
+	return fmt.Sprintf(`[{"role":"user","content":"%s and number %d"}]`, strings.Repeat(fmt.Sprintf("document %d ", r.group), 200), r.number)
 }
+
+func textKey(text string) Key { return Prompt{Text: []byte(text)}.Key() }
 
 // take takes the lines of a queue, each by the server that is next in turn, and counts
 // how often a server reads the document of a group.
@@ -113,7 +117,7 @@ func TestTakeLongFirst(t *testing.T) {
 		if i >= 97 {
 			tokens = 1000 + i
 		}
-		q.Add(i, Prompt{Text: fmt.Appendf(nil, "prompt %d", i)}, tokens)
+		q.Add(i, textKey(fmt.Sprint("prompt ", i)), tokens)
 	}
 	var got []int
 	for range 5 {
@@ -123,7 +127,7 @@ func TestTakeLongFirst(t *testing.T) {
 		t.Errorf("got lines %v first, want %v", got, want)
 	}
 	for i := range 10 { // not known: neither long nor part of the mean
-		q.Add(1000+i, Prompt{Text: fmt.Appendf(nil, "other %d", i)}, 0)
+		q.Add(1000+i, textKey(fmt.Sprint("other ", i)), 0)
 	}
 	if got := q.Take(Server{Name: "a"}); got != 2 {
 		t.Errorf("got line %d, want 2", got)
@@ -134,7 +138,7 @@ func TestTakeLongFirst(t *testing.T) {
 func TestPut(t *testing.T) {
 	var q Queue[int]
 	for i := range 5 {
-		q.Add(i, Prompt{}, 0)
+		q.Add(i, Key{}, 0)
 	}
 	if first, ok := q.Peek(); ok {
 		t.Errorf("got %d before any server is known", first)
@@ -143,7 +147,7 @@ func TestPut(t *testing.T) {
 	q.PutFirst(b)
 	q.PutFirst(a)
 	q.PutLast(c)
-	q.Add(5, Prompt{}, 0)
+	q.Add(5, Key{}, 0)
 	for _, want := range []int{0, 1, 3, 4, 5, 2} {
 		first, known := q.Peek()
 		if got := q.Take(Server{Name: "b"}); got != want || known && first != got {
@@ -158,15 +162,35 @@ func TestPut(t *testing.T) {
 	}
 }
 
-// TestHeads checks that prompts with other tools are not taken for alike.
-func TestHeads(t *testing.T) {
-	text := []byte(strings.Repeat("a text ", 200))
-	a, b := Prompt{Head: 1, HeadBytes: 300, Text: text}, Prompt{Head: 2, HeadBytes: 300, Text: text}
-	if got := a.common(b); got != 0 {
-		t.Errorf("got a common prefix of %d bytes behind other tools, want 0", got)
+// TestKeys compares the common prefixes of keys with those of the prompts. It finds prompts
+// with other tools that are taken for alike, and beginnings that are not compared.
+func TestKeys(t *testing.T) {
+	text := strings.Repeat("a text ", 200_000)
+	key := func(head uint64, headBytes int, text string) prefix {
+		return Prompt{Head: head, HeadBytes: headBytes, Text: []byte(text)}.Key().prefix
 	}
-	if got, want := a.common(Prompt{Head: 1, HeadBytes: 300, Text: text[:100]}), 400; got != want {
-		t.Errorf("got a common prefix of %d bytes, want %d", got, want)
+	for name, tt := range map[string]struct {
+		a, b prefix
+		want int
+	}{
+		"other tools":             {key(1, 300, text), key(2, 300, text), 0},
+		"the same tools":          {key(1, 300, text), key(1, 300, text[:100]+"other"), 384},
+		"larger tools":            {key(1, 5000, text), key(1, 5000, "other"), 4096},
+		"equal":                   {key(0, 0, text), key(0, 0, text), rememberedBytes},
+		"the beginning":           {key(0, 0, text), key(0, 0, text[:9000]), 8192},
+		"another character":       {key(0, 0, text), key(0, 0, text[:6143]+"!"+text[6144:]), 4096},
+		"another character later": {key(0, 0, text), key(0, 0, text[:6144]+"!"+text[6145:]), 6144},
+		"short":                   {key(0, 0, text[:255]), key(0, 0, text[:255]), 0},
+		"none":                    {key(0, 0, ""), key(0, 0, ""), 0},
+	} {
+		if got, other := tt.a.common(tt.b), tt.b.common(tt.a); got != tt.want || other != tt.want {
+			t.Errorf("%s: got a common prefix of %d and %d bytes, want %d", name, got, other, tt.want)
+		}
+	}
+	for size, want := range map[int]int{1 << 10: 20, 8 << 10: 44, 1 << 20: 84} {
+		if got := len(key(0, 0, text[:size])); got != want {
+			t.Errorf("got a key of %d bytes for a prompt of %d, want %d", got, size, want)
+		}
 	}
 }
 
@@ -215,9 +239,9 @@ func TestQueueAtRandom(t *testing.T) {
 		}
 	}
 	for i, e := range q.sorted[1:] {
-		if before := q.sorted[i]; before.prompt.compare(e.prompt) > 0 {
+		if before := q.sorted[i]; before.prefix > e.prefix || before.prefix == e.prefix && before.number > e.number {
 			t.Fatalf("lines %d and %d are not in order", i, i+1)
-		} else if want := before.prompt.common(e.prompt); int(e.shared) != want {
+		} else if want := before.prefix.common(e.prefix); int(e.shared) != want {
 			t.Fatalf("line %d: got a shared prefix of %d bytes, want %d", i+1, e.shared, want)
 		}
 	}
@@ -226,32 +250,33 @@ func TestQueueAtRandom(t *testing.T) {
 	}
 }
 
-func TestCommon(t *testing.T) {
-	random := rand.New(rand.NewPCG(5, 6))
-	for range 1000 {
-		n := random.IntN(600)
-		a := []byte(strings.Repeat("x", n))
-		b := slices.Concat(a, []byte("yz"))
-		if got := common(append(a, 'w'), b); got != n {
-			t.Fatalf("got %d, want %d", got, n)
-		}
+// BenchmarkQueue adds and takes a line of 8 KB among 4,000 of 100 groups, and among 50,000 of
+// 1, 100 and 10,000 groups.
+func BenchmarkQueue(b *testing.B) {
+	for _, size := range [][2]int{{100, 40}, {1, 50_000}, {100, 500}, {10_000, 5}} {
+		b.Run(fmt.Sprint(size[0], "×", size[1]), func(b *testing.B) {
+			var q Queue[request]
+			all := shuffled(size[0], size[1])
+			prompts := make([]Key, len(all))
+			for i, r := range all {
+				text := r.text()
+				prompts[i] = textKey(text[:20] + strings.Repeat(text, 4))
+				q.Add(r, prompts[i], 100)
+			}
+			names := servers(8)
+			for i := 0; b.Loop(); i++ {
+				r := q.Take(Server{Name: names[i%8]})
+				q.Add(r, prompts[i%len(prompts)], 100)
+			}
+		})
 	}
 }
 
-// BenchmarkQueue adds and takes a line of 8 KB among 4,000 of 100 groups.
-func BenchmarkQueue(b *testing.B) {
-	var q Queue[request]
-	all := shuffled(100, 40)
-	prompts := make([]Prompt, len(all))
-	for i, r := range all {
-		text := r.prompt().Text
-		prompts[i].Text = slices.Concat(text[:20], bytes.Repeat(text, 4))
-		q.Add(r, prompts[i], 100)
-	}
-	names := servers(8)
-	for i := 0; b.Loop(); i++ {
-		r := q.Take(Server{Name: names[i%8]})
-		q.Add(r, prompts[i%len(prompts)], 100)
+// BenchmarkKey makes the key of a prompt of 16 KB.
+func BenchmarkKey(b *testing.B) {
+	p := Prompt{Text: bytes.Repeat([]byte("tide "), 3277)}
+	for b.Loop() {
+		p.Key()
 	}
 }
 
@@ -281,7 +306,7 @@ func BenchmarkWaits(b *testing.B) {
 func TestNothingIsKept(t *testing.T) {
 	var q Queue[int]
 	for i := range 100 {
-		q.Add(i, Prompt{Text: bytes.Repeat([]byte{byte(i)}, 1000)}, 0)
+		q.Add(i, textKey(strings.Repeat(string(rune(i)), 1000)), 0)
 	}
 	for q.Len() > 0 {
 		q.Take(Server{Name: "a"})
@@ -382,7 +407,7 @@ func TestRangesAreKept(t *testing.T) {
 func TestUnmeasured(t *testing.T) {
 	var q Queue[int]
 	for i, tokens := range []int{100, 100, 50, 2000, 100, 100} {
-		q.Add(i, Prompt{Text: fmt.Appendf(nil, "prompt %d", i)}, tokens)
+		q.Add(i, textKey(fmt.Sprint("prompt ", i)), tokens)
 	}
 	for i, tt := range []struct {
 		server Server
@@ -399,39 +424,48 @@ func TestUnmeasured(t *testing.T) {
 	}
 }
 
-// TestKept checks that the prompts that are remembered take a limited amount of memory, also
-// if they are long, and that lines that share a prefix stay together then.
-func TestKept(t *testing.T) {
-	for name, size := range map[string]int{"short": 4 << 10, "long": 100 << 10, "longer than remembered": 1 << 20} {
+// TestRemembered checks that few prefixes of a server are remembered, and that lines that
+// share a long one stay together.
+func TestRemembered(t *testing.T) {
+	for name, size := range map[string]int{"short": 4 << 10, "long": 100 << 10, "longer than compared": 1 << 20} {
 		t.Run(name, func(t *testing.T) {
 			var q Queue[request]
-			all := shuffled(20, 3)
-			for _, r := range all {
-				text := fmt.Appendf(nil, "group %d ", r.group)
-				text = append(text, bytes.Repeat([]byte("x"), size)...)
-				q.Add(r, Prompt{Text: fmt.Appendf(text, "%d", r.number)}, 0)
+			for _, r := range shuffled(20, 3) {
+				q.Add(r, textKey(fmt.Sprintf("group %d %s%d", r.group, strings.Repeat("x", size), r.number)), 0)
 			}
-			most := 0
 			var groups []int
 			for q.Len() > 0 {
 				groups = append(groups, q.Take(Server{Name: "a"}).group)
-				most = max(most, int(q.Kept()))
-				kept := 0
-				for _, read := range q.read {
-					for _, p := range read {
-						kept += cap(p.Text)
-					}
+				if got := len(q.read["a"]); got > remembered {
+					t.Fatalf("got %d remembered prefixes, want at most %d", got, remembered)
 				}
-				if kept > 2*int(q.Kept()) {
-					t.Fatalf("got %d bytes counted, want about %d", q.Kept(), kept)
-				}
-			}
-			if want := min(remembered*(size+20), rememberedBytes); most > want || most < want/2 {
-				t.Errorf("got up to %d bytes, want up to %d", most, want)
 			}
 			if got := slices.Compact(groups); len(got) != 20 {
 				t.Errorf("got %d changes of the prefix, want 20", len(got))
 			}
 		})
+	}
+}
+
+// TestFilter checks that the shared prefixes are right after lines were removed together.
+func TestFilter(t *testing.T) {
+	var q Queue[request]
+	for _, r := range shuffled(30, 7) {
+		q.Add(r, r.prompt(), 10)
+	}
+	for _, modulo := range []int{7, 3, 2} {
+		q.Filter(func(r request) bool { return (r.group+r.number)%modulo != 0 })
+		for i, e := range q.sorted {
+			want := 0
+			if i > 0 {
+				want = q.sorted[i-1].prefix.common(e.prefix)
+			}
+			if int(e.shared) != want {
+				t.Fatalf("line %d: got a shared prefix of %d bytes, want %d", i, e.shared, want)
+			}
+		}
+	}
+	if got, want := q.tokens, int64(10*len(q.sorted)); got != want {
+		t.Errorf("got %d expected tokens of %d lines, want %d", got, len(q.sorted), want)
 	}
 }

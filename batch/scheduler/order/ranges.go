@@ -64,11 +64,11 @@ func (q *Queue[T]) divide(all []span) []span {
 			s.end = all[i+1].start
 		}
 		s.free, s.taken = s.start, s.end
-		if s.server != "" && s.start < s.end && q.last(s.server).near(q.sorted[s.start].prompt) > 0 {
+		if s.server != "" && s.start < s.end && q.last(s.server).near(q.sorted[s.start].prefix) > 0 {
 			for s.free++; s.free < s.end && q.joined(s.free); s.free++ {
 			}
 		}
-		if i+1 < len(all) && s.free < s.end && q.last(all[i+1].server).near(q.sorted[s.end-1].prompt) > 0 {
+		if i+1 < len(all) && s.free < s.end && q.last(all[i+1].server).near(q.sorted[s.end-1].prefix) > 0 {
 			for s.taken--; s.taken > s.free && q.joined(s.taken); s.taken-- {
 			}
 		}
@@ -80,18 +80,18 @@ func (q *Queue[T]) divide(all []span) []span {
 // prefix with the last line of the server.
 func (q *Queue[T]) worksAt(s span) bool {
 	last := q.last(s.server)
-	return s.start < len(q.sorted) && last.near(q.sorted[s.start].prompt) > 0 || s.start > 0 && last.near(q.sorted[s.start-1].prompt) > 0
+	return s.start < len(q.sorted) && last.near(q.sorted[s.start].prefix) > 0 || s.start > 0 && last.near(q.sorted[s.start-1].prefix) > 0
 }
 
-// last returns the prompt of the last line of a server.
-func (q *Queue[T]) last(server string) Prompt {
+// last returns the prefix of the last line of a server.
+func (q *Queue[T]) last(server string) prefix {
 	read := q.read[server]
 	return read[len(read)-1]
 }
 
 // joined reports whether the line at a place is near the one before it.
 func (q *Queue[T]) joined(i int) bool {
-	return q.sorted[i].prompt.isShared(int(q.sorted[i].shared))
+	return q.sorted[i].prefix.isShared(int(q.sorted[i].shared))
 }
 
 // elsewhere returns the place of a line at which a server starts that has nothing to do
@@ -147,7 +147,7 @@ func (q *Queue[T]) split(server string, all []span) (at int, wait bool) {
 	}
 	again := 0
 	if lines > 0 {
-		again = q.last(other).common(q.sorted[at].prompt)
+		again = q.last(other).common(q.sorted[at].prefix)
 	}
 	return at, (tokens+float64(again)/promptBytes+mean)*perToken >= latest
 }
