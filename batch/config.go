@@ -26,8 +26,8 @@ type Config struct {
 	MaxRequests int
 	// MaxLineBytes limits the length of a line. Default 16 MiB.
 	MaxLineBytes int
-	// MemoryBytes limits the requests in flight or prefetched, and, separately, the
-	// results that wait for the store. Default 64 MiB. One line and one result of any
+	// MemoryBytes limits the requests in flight or prefetched, with the order of lines
+	// whose requests are not in memory, and, separately, the results that wait for the store. Default 64 MiB. One line and one result of any
 	// allowed size always fit.
 	MemoryBytes int64
 

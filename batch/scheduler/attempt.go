@@ -32,8 +32,10 @@ type outcome struct {
 	excused  bool // the upstream failed for a reason of its own: no retry is used up
 	crashed  bool // the upstream went down
 	timedOut bool
-	wait     time.Duration // the pause that the upstream asked for
-	upstream string
+	// unreadable is why the request could not be read from the input: no retry is used up.
+	unreadable error
+	wait       time.Duration // the pause that the upstream asked for
+	upstream   string
 }
 
 // attempt sends a line once. It runs beside the loop, and has copies of what it needs of
@@ -44,7 +46,8 @@ type attempt struct {
 	client   access.Identity // KeyID and Tenant
 	number   int             // of the line in its batch, from 0
 	index    int             // of the line in its slice
-	request  openai.Request
+	request  openai.Request  // if input is nil; otherwise as it was read
+	input    *lineInput      // nil if the request was in memory
 
 	failures, timeouts, crashes int // of the attempts before
 	info                        batch.LineInfo
@@ -56,17 +59,33 @@ type attempt struct {
 // newAttempt returns the next attempt at a line. The loop calls it.
 func newAttempt(l *line, deps *Dependencies) *attempt {
 	w := l.work
-	return &attempt{
-		batchID: w.BatchID, endpoint: w.batchQueue.batch.Endpoint, client: access.Identity{KeyID: w.batchQueue.batch.KeyID, Tenant: w.batchQueue.batch.Tenant}, number: w.FirstLine + l.index, index: l.index, request: l.request,
-		failures: int(l.failures), timeouts: int(l.timeouts), crashes: int(l.crashes),
+	tried := l.tries()
+	a := &attempt{
+		batchID: w.BatchID, endpoint: w.batchQueue.batch.Endpoint, client: access.Identity{KeyID: w.batchQueue.batch.KeyID, Tenant: w.batchQueue.batch.Tenant}, number: w.FirstLine + int(l.index), index: int(l.index),
+		failures: int(tried.failures), timeouts: int(tried.timeouts), crashes: int(tried.crashes),
 		config: deps.Config, log: deps.Log,
 	}
+	if l.request != nil {
+		a.request = *l.request
+	} else {
+		a.input = &lineInput{files: deps.Files, key: w.batchQueue.inputKey, at: l.at}
+	}
+	return a
 }
 
 // send sends the line in a slot, which it releases, and returns the outcome.
 func (a *attempt) send(ctx context.Context, slot batch.Slot) outcome {
 	cfg := a.config()
 	out := outcome{upstream: slot.Upstream()}
+	if a.input != nil {
+		request, err := a.input.read(ctx, a.endpoint)
+		if err != nil {
+			slot.Release()
+			out.aborted, out.unsent, out.unreadable = ctx.Err() != nil, true, fmt.Errorf("reading line %d: %w", a.number+1, err)
+			return out
+		}
+		a.request = request
+	}
 	timed, cancel := context.WithTimeout(ctx, cfg.LineTimeout)
 	defer cancel()
 	begun := time.Now()

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
@@ -22,7 +23,7 @@ type batchQueue struct {
 	runningOf  map[string]int64   // of these by model, for a batch of several models; nil before the first
 	waiting    map[seat]time.Time // since when upstreams leave lines to others, see fit.waits
 	backingOff int                // lines that wait for their retry
-	work       map[int]*work
+	work       map[claimKey]*work
 	unread     []claimed // not read because the memory limit is reached
 
 	loading       bool      // a load is in progress
@@ -30,8 +31,12 @@ type batchQueue struct {
 	exhausted     bool      // the last load found nothing to claim
 	lapsedChecked time.Time // when slices of ended leases were last searched
 	loads         int       // slices loaded in this turn
-	linesRead     int64     // since the batch queue was made
+	slicesRead    int64     // since the batch queue was made
+	linesRead     int64     // likewise
 	bytesRead     int64     // of the requests of these lines
+	deferring     bool      // requests of lines that wait are not kept
+	outage        inputOutage
+	noRoom        bool // a line did not start in the last round, because its request does not fit into memory
 
 	peersIdle condition // other gateways have free slots for its model
 	stalled   condition // lines wait, none runs and none can start
@@ -87,13 +92,23 @@ type claimed struct {
 	until time.Time // by the clock of this machine, and not after that of the store
 }
 
-// work is a claimed slice whose requests are in memory.
+// claimKey is a claim on a slice of a batch. A slice of which this gateway keeps lines can be
+// claimed again.
+type claimKey struct{ number, attempt int }
+
+func keyOf(c batch.SliceClaim) claimKey { return claimKey{c.Number, c.Attempt} }
+
+func (k claimKey) compare(other claimKey) int {
+	return cmp.Or(cmp.Compare(k.number, other.number), cmp.Compare(k.attempt, other.attempt))
+}
+
+// work is a claimed slice whose lines are in memory.
 type work struct {
 	claimed
 	batchQueue *batchQueue
 	lines      []*line // those without a result when it was claimed, except those that a peer kept
 	left       int     // of lines, without a durable result
-	bytes      int64   // of requests in memory, of lines that are not durable
+	bytes      int64   // in memory, of lines that are not durable
 	dropped    bool    // the claim is lost or given up: results are refused
 	partial    bool    // only its lines are claimed; the others of the slice were released
 }
@@ -110,7 +125,7 @@ func (w *work) pending() (n int) {
 
 func newBatchQueue(b batch.Batch) *batchQueue {
 	return &batchQueue{
-		batch: b, pending: make(map[lane]*order.Queue[*line]), orders: make(map[lane]*order.Queue[*line]), work: make(map[int]*work),
+		batch: b, pending: make(map[lane]*order.Queue[*line]), orders: make(map[lane]*order.Queue[*line]), work: make(map[claimKey]*work),
 		runningOn: make(map[seat]running),
 	}
 }
@@ -151,8 +166,8 @@ func (q *batchQueue) runOn(at seat, lines int, tokens float64) {
 
 // push adds a line that was read and can start.
 func (q *batchQueue) push(l *line) {
-	l.profile = q.orderOf(l).Add(l, l.prompt, l.limit)
-	l.prompt = order.Key{}
+	l.profile = q.orderOf(l).Add(l, l.arriving.prompt, l.arriving.limit)
+	l.arriving = nil
 }
 
 // pushFront puts back a line that can start before the others.
@@ -185,7 +200,7 @@ func (q *batchQueue) peek(lane lane) *line {
 func (q *batchQueue) pop(lane lane, upstream order.Server) *line {
 	lines := q.pending[lane]
 	l := lines.Take(upstream)
-	l.expected = lines.Expected(l.profile)
+	l.expected = float32(lines.Expected(l.profile))
 	q.removed(lane, 1)
 	return l
 }
@@ -256,4 +271,12 @@ func (q *batchQueue) held() (n int64) {
 		n += int64(w.left)
 	}
 	return n
+}
+
+// size returns the bytes of the requests of the lines of a slice.
+func (w *work) size() (bytes int64) {
+	for _, l := range w.lines {
+		bytes += int64(l.size)
+	}
+	return bytes
 }

@@ -74,9 +74,9 @@ func (c *clientLimits) take(l *line) bool {
 	if !limiter.Limited(client) {
 		return true
 	}
-	grant, refused := limiter.TakeLine(client, c.estimate(&l.request))
+	grant, refused := limiter.TakeLine(client, c.estimate(l))
 	if refused == nil {
-		l.grant = grant
+		l.tries().grant = grant
 		return true
 	}
 	c.postpone(client, refused)
@@ -84,9 +84,9 @@ func (c *clientLimits) take(l *line) bool {
 }
 
 // estimate returns what a line may use.
-func (c *clientLimits) estimate(r *openai.Request) limits.Spend {
-	input, output := openai.PromptTokens(int64(len(r.Body))), openai.AnswerTokens(r.Body)
-	charge := c.deps.Config().Prices.Charge(batch.ClassBatch, r.Model, openai.Usage{InputTokens: input, OutputTokens: output})
+func (c *clientLimits) estimate(l *line) limits.Spend {
+	input, output := openai.PromptTokens(int64(l.size)), int64(l.tokens)
+	charge := c.deps.Config().Prices.Charge(batch.ClassBatch, l.model, openai.Usage{InputTokens: input, OutputTokens: output})
 	return limits.Spend{Tokens: input + output, Cost: charge.Cost}
 }
 

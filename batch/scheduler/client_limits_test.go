@@ -66,7 +66,7 @@ func TestLimitsAreAskedFirst(t *testing.T) {
 					break
 				}
 				started++
-				l.grant.End(limits.Outcome{})
+				l.attempts.grant.End(limits.Outcome{})
 				p.limits.lineEnded("a")
 				if started%3 == 0 {
 					if _, refused := limiter.TakeLine(limits.Client{Tenant: "a"}, limits.Spend{Tokens: 1}); refused != nil { // held for ever
@@ -124,9 +124,9 @@ func TestLinesWaitForLimits(t *testing.T) {
 			}
 		}
 		for _, l := range lines {
-			if l.grant != nil {
+			if l.tries().grant != nil {
 				done := outcome{done: true, result: batch.LineResult{Usage: openai.Usage{InputTokens: 1, OutputTokens: 1}}}
-				done.settle(l.grant)
+				done.settle(l.attempts.grant)
 				p.limits.lineEnded("a")
 			}
 		}
@@ -147,7 +147,7 @@ func TestLimitedBatchesLeavePlaces(t *testing.T) {
 	r, now := s.rotation, time.Now()
 	r.admit(&places{}, now)
 	for _, q := range r.queues.byID {
-		q.work[0] = &work{batchQueue: q}
+		q.work[claimKey{}] = &work{batchQueue: q}
 	}
 	s.limits.postponed[limits.Client{Tenant: "a"}] = postponed{until: now.Add(time.Hour)}
 	s.refreshed([]batch.Batch{{ID: "a1", Tenant: "a"}, {ID: "a2", Tenant: "a"}, {ID: "a3", Tenant: "a"}, {ID: "b1", Tenant: "b"}})

@@ -35,9 +35,11 @@ func (s *Scheduler) committed(group []finishedLine, stale []batch.SliceClaim) {
 		s.metrics.durable(&finished.result)
 		if last {
 			s.queues.end(w)
-			if !w.partial { // else peers run the other lines of the slice
-				done = append(done, w)
+			if w.partial { // peers run the other lines of the slice, or have run them
+				s.deps.WakeWorkers()
+				continue
 			}
+			done = append(done, w)
 		}
 	}
 	s.acknowledge(done)

@@ -52,12 +52,18 @@ func (s *Scheduler) startLines() {
 // startLine starts an attempt at a line.
 func (s *Scheduler) startLine(l *line, slot batch.Slot) {
 	ctx, cancel := context.WithCancel(s.lines.Context())
-	l.state, l.abort = lineRunning, cancel
-	l.work.batchQueue.begin(l.request.Model, 1)
+	q, tried := l.work.batchQueue, l.tries()
+	l.state, tried.abort = lineRunning, cancel
+	q.begin(l.model, 1)
 	s.inFlight++
+	l.read = int32(l.reads())
+	s.queues.bytes += int64(l.read)
 	s.picker.started(l, slot.Upstream())
-	a, claim, grant := newAttempt(l, &s.deps), l.work.SliceClaim, l.grant
-	l.grant = nil
+	a, claim, grant := newAttempt(l, &s.deps), l.work.SliceClaim, tried.grant
+	tried.grant = nil
+	if q.outage.begins(l) {
+		a.input.readable = func() { s.post(func() { s.inputReadable(q) }) }
+	}
 	s.lines.Start(func(context.Context) {
 		defer cancel()
 		out := a.send(ctx, slot)
@@ -79,7 +85,10 @@ func (s *Scheduler) startLine(l *line, slot batch.Slot) {
 func (s *Scheduler) attempted(l *line, out outcome) {
 	w := l.work
 	q := w.batchQueue
-	q.begin(l.request.Model, -1)
+	q.begin(l.model, -1)
+	s.queues.bytes -= int64(l.read)
+	l.read = 0
+	q.outage.ended(l)
 	s.picker.ended(l, &out)
 	s.limits.lineEnded(q.batch.Tenant)
 	if out.done {
@@ -96,28 +105,34 @@ func (s *Scheduler) attempted(l *line, out outcome) {
 		l.state = lineEnded
 		return
 	}
-	pause := l.failed(out, s.deps.Config())
+	if out.unreadable != nil {
+		s.inputUnreadable(q, out.unreadable)
+		q.pushFront(l)
+		s.releaseIfStopped(q)
+		return
+	}
+	pause := l.tries().failed(out, s.deps.Config())
 	q.backOff(l)
 	s.releaseIfStopped(q)
 	s.deadlines.at(time.Now().Add(pause), func() { q.retry(l, out.excused) })
 }
 
 // failed counts an attempt that is to be repeated, and returns the pause before that.
-func (l *line) failed(out outcome, cfg *batch.Config) time.Duration {
-	pause := backoff(int(l.failures), cfg)
+func (a *attempts) failed(out outcome, cfg *batch.Config) time.Duration {
+	pause := backoff(int(a.failures), cfg)
 	switch {
 	case out.unsent:
 		pause = backoff(0, cfg)
 	case out.excused:
-		pause = min(backoff(int(l.excused), cfg), excusedPause)
-		l.excused++
+		pause = min(backoff(int(a.excused), cfg), excusedPause)
+		a.excused++
 	case out.crashed:
-		l.crashes++
+		a.crashes++
 	case out.timedOut:
-		l.timeouts++
+		a.timeouts++
 	default:
-		l.failures++
+		a.failures++
 	}
-	l.avoid = out.upstream
+	a.avoid = out.upstream
 	return max(pause, out.wait)
 }

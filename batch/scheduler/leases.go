@@ -49,7 +49,7 @@ func (l *leases) renewed(claims []batch.SliceClaim, until time.Time) {
 		if q == nil {
 			continue
 		}
-		if w := q.work[c.Number]; w != nil && w.SliceClaim == c {
+		if w := q.work[keyOf(c)]; w != nil {
 			w.until = until
 		}
 		for i, unread := range q.unread {
@@ -70,7 +70,7 @@ func (l *leases) lost(claims []batch.SliceClaim, report func(batch.SliceClaim)) 
 		if q == nil {
 			continue
 		}
-		if w := q.work[c.Number]; w != nil && w.SliceClaim == c {
+		if w := q.work[keyOf(c)]; w != nil {
 			report(c)
 			lost = append(lost, w)
 		}

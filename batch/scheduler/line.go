@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/tidegate/tidegate/access/limits"
+	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/scheduler/order"
 	"github.com/tidegate/tidegate/internal/openai"
 )
@@ -22,28 +23,71 @@ const (
 // line is one request of a batch in memory. It belongs to the loop.
 type line struct {
 	work    *work
-	index   int // in its slice
-	request openai.Request
-	prompt  order.Key // until it is in the order
-	limit   int       // of tokens that it may generate, likewise; 0: none
-	profile order.Profile
+	model   string
+	request *openai.Request // nil if it is deferred, or not sent any more
+	at      batch.LinePlace // where it is read from
+	size    int32           // of the body of its request
+	counted int32           // bytes of memory, until it is durable
+	read    int32           // bytes that the attempt reads, while it runs
+	tokens  int32           // that all of its answers may generate; 0: no limit
+	index   uint8           // in its slice
+	state   lineState
 
-	expected float64 // tokens, when it was taken
+	arriving *arriving // nil when it is in the order
+	profile  order.Profile
+	expected float32   // tokens, when it was taken
+	attempts *attempts // nil before the first
+}
 
-	state    lineState
-	abort    context.CancelFunc // while it runs
-	failures int32              // attempts with a temporary failure
+// arriving has the parts of a line that its place in the order depends on.
+type arriving struct {
+	prompt order.Key
+	limit  int // of tokens that an answer may have; 0: none
+}
+
+// attempts has the state of the attempts at a line.
+type attempts struct {
+	abort    context.CancelFunc // of the one that runs
+	grant    *limits.Grant      // likewise; nil without limits
+	failures int32              // that were temporary
 	timeouts int32
 	excused  int32  // failures of upstreams for reasons of their own
 	crashes  int32  // attempts during which the upstream went down
 	avoid    string // upstream of the last failure
-
-	grant *limits.Grant // of the attempt that runs; nil without limits
 }
 
 // newLine returns a line of a slice. It may run beside the loop.
 func newLine(w *work, index int, request openai.Request) *line {
-	return &line{work: w, index: index, request: request, prompt: promptKey(request.Body), limit: openai.OutputLimit(request.Body)}
+	l := deferredLine(w, index, &request)
+	l.request, l.counted = &request, l.size
+	return l
+}
+
+// deferredLine returns a line whose request is not kept.
+func deferredLine(w *work, index int, request *openai.Request) *line {
+	return &line{
+		work: w, index: uint8(index), model: request.Model, size: int32(len(request.Body)), tokens: int32(openai.AnswerTokens(request.Body)),
+		counted: deferredBytes, arriving: &arriving{promptKey(request.Body), openai.OutputLimit(request.Body)},
+	}
+}
+
+// tries returns the attempts at a line.
+func (l *line) tries() *attempts {
+	if l.attempts == nil {
+		l.attempts = new(attempts)
+	}
+	return l.attempts
+}
+
+// deferred reports whether the request of a line is read by each attempt.
+func (l *line) deferred() bool { return l.request == nil }
+
+// reads returns the bytes that an attempt at a line reads.
+func (l *line) reads() int64 {
+	if l.deferred() {
+		return int64(l.size)
+	}
+	return 0
 }
 
 // lane decides whether a line can start: its model needs a free slot, and of suspicious
@@ -53,16 +97,17 @@ type lane struct {
 	suspect bool
 }
 
-func (l *line) lane() lane { return lane{l.request.Model, l.suspicious()} }
+func (l *line) lane() lane { return lane{l.model, l.suspicious()} }
 
 // suspicious reports whether a line runs alone among suspicious lines, so that its next
 // crash is not blamed on others.
-func (l *line) suspicious() bool { return l.crashes >= crashLimit-1 }
+func (l *line) suspicious() bool { return l.attempts != nil && l.attempts.crashes >= crashLimit-1 }
 
 // underWay reports whether a line was sent and is not durable.
 func (l *line) underWay() bool { return l.state == lineRunning || l.state == lineFinished }
 
 // tried reports whether a line was sent, or waits for its retry.
 func (l *line) tried() bool {
-	return l.underWay() || l.state == lineBackoff || l.failures+l.timeouts+l.crashes > 0
+	a := l.attempts
+	return l.underWay() || l.state == lineBackoff || a != nil && a.failures+a.timeouts+a.crashes > 0
 }

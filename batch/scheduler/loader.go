@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
 )
 
 // loader claims slices of batches and reads their lines. It has no state: its goroutines
@@ -32,10 +34,23 @@ type loadRequest struct {
 	unread   []claimed
 	slices   int   // how many to claim
 	memory   int64 // bytes of input that may be read
+	deferred bool  // the requests are not kept
 	force    bool  // read one slice even beyond memory
 	patient  bool  // do not claim slices of ended leases
 	lapsed   bool  // look for slices of ended leases before the queue is asked
 	only     bool  // look for nothing else
+}
+
+// expected returns the bytes of memory that a load is expected to add at most.
+func (r *loadRequest) expected() int64 {
+	slices := int64(len(r.unread))
+	if slices == 0 {
+		slices = int64(r.slices)
+	}
+	if r.deferred {
+		return slices * batch.SliceLines * deferredBytes
+	}
+	return min(max(r.memory, 0), slices*batch.SliceBytes)
 }
 
 // read claims slices of a batch and reads their lines.
@@ -69,12 +84,13 @@ func (l *loader) read(ctx context.Context, want loadRequest) loaded {
 		if want.memory < next.Length && !want.force {
 			break
 		}
-		w, err := l.readSlice(ctx, want.batch, out.inputKey, next)
+		deferred := want.deferred && 2*deferredBytes*int64(next.Lines) <= next.Length
+		w, err := l.readSlice(ctx, want.batch, out.inputKey, next, deferred)
 		if err != nil {
 			out.err = err
 			break
 		}
-		want.memory -= next.Length
+		want.memory -= w.bytes
 		want.force = false
 		out.unread = out.unread[1:]
 		out.work = append(out.work, w)
@@ -149,20 +165,32 @@ func (l *loader) claimNumbers(ctx context.Context, want loadRequest, numbers []i
 	return slices, nil
 }
 
-// readSlice reads the lines of a slice that have no result.
-func (l *loader) readSlice(ctx context.Context, b batch.Batch, key string, s claimed) (*work, error) {
-	requests, err := batch.ReadRequests(ctx, l.deps.Files, b.Endpoint, key, s.SlicePlan, l.deps.Config().MaxLineBytes)
-	if err != nil {
-		return nil, fmt.Errorf("reading slice %d of %s: %w", s.Number, b.ID, err)
-	}
+// readSlice reads the lines of a slice that have no result. deferred reports that their requests
+// are not kept.
+func (l *loader) readSlice(ctx context.Context, b batch.Batch, key string, s claimed, deferred bool) (*work, error) {
 	taken := s.Done | s.Kept
 	w := &work{claimed: s, left: s.Lines - bits.OnesCount64(taken)}
 	w.lines = make([]*line, 0, w.left)
-	for i, request := range requests {
-		if taken&(1<<i) == 0 {
-			w.lines = append(w.lines, newLine(w, i, request))
-			w.bytes += int64(len(request.Body))
+	err := batch.VisitRequests(ctx, l.deps.Files, b.Endpoint, key, s.SlicePlan, l.deps.Config().MaxLineBytes, func(index int, r openai.Request, at batch.LinePlace) {
+		if taken&(1<<index) != 0 {
+			return
 		}
+		var added *line
+		if deferred {
+			added = deferredLine(w, index, &r)
+		} else {
+			r.Body = bytes.Clone(r.Body)
+			added = newLine(w, index, r)
+		}
+		added.at = at
+		if added.model == b.Model {
+			added.model = b.Model // one copy
+		}
+		w.lines = append(w.lines, added)
+		w.bytes += int64(added.counted)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading slice %d of %s: %w", s.Number, b.ID, err)
 	}
 	return w, nil
 }

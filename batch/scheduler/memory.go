@@ -58,10 +58,16 @@ func (m *memoryPressure) check(idle bool, now time.Time) {
 }
 
 // short reports whether a batch queue has no line to start although the batch has lines
-// that are not in memory. If most of its lines wait for their retry, the upstreams take no
+// that are not in memory, or cannot start one because its request does not fit. If most of its lines wait for their retry, the upstreams take no
 // more. For a batch of several models it is not known which slots its next lines need.
 func (m *memoryPressure) short(q *batchQueue) bool {
-	if q.isPaused() || q.nPending > 0 || q.backingOff > q.running || q.batch.Model == "" || !m.queues.noRoom(q, m.deps.Config().MemoryBytes) {
+	if q.isPaused() || q.batch.Model == "" {
+		return false
+	}
+	if q.noRoom {
+		return true
+	}
+	if q.nPending > 0 || q.backingOff > q.running || !m.queues.noRoom(q, m.deps.Config().MemoryBytes) {
 		return false
 	}
 	c := q.batch.Counts
@@ -72,7 +78,7 @@ func (m *memoryPressure) short(q *batchQueue) bool {
 // line for each slot.
 func (m *memoryPressure) note(now time.Time) {
 	limit := m.deps.Config().MemoryBytes
-	latest := &shortage{now, max(2*limit, 2*int64(m.deps.Dispatcher.Slots())*m.queues.bytes/max(m.queues.held(), 1))}
+	latest := &shortage{now, max(2*limit, 2*int64(m.deps.Dispatcher.Slots())*m.queues.lineBytes())}
 	before := m.last.Swap(latest)
 	m.metrics.short.Add(1)
 	if before == nil || now.Sub(before.at) >= shortageTTL {

@@ -25,7 +25,7 @@ var (
 	descLines    = prometheus.NewDesc("tidegate_batch_lines_total", "Batch lines whose result this gateway has made durable, by outcome.", []string{"outcome"}, nil)
 	descCommits  = prometheus.NewDesc("tidegate_batch_commits_total", "Commits to the store, each of a group of results, by this gateway.", nil, nil)
 	descRefused  = prometheus.NewDesc("tidegate_batch_results_refused_total", "Results that the store refused because the claim on their slice was no longer valid: another gateway had claimed it, or the batch had ended.", nil, nil)
-	descMemory   = prometheus.NewDesc("tidegate_batch_memory_bytes", "Memory in use for requests of batch lines that are in flight or prefetched.", nil, nil)
+	descMemory   = prometheus.NewDesc("tidegate_batch_memory_bytes", "Memory in use for requests of batch lines that are in flight or prefetched, and for the order of lines whose requests are not in memory.", nil, nil)
 	descShort    = prometheus.NewDesc("tidegate_batch_memory_short_total", "Checks, one a second, that found idle batch slots because the request memory limit was reached.", nil, nil)
 	descLost     = prometheus.NewDesc("tidegate_batch_claims_lost_total", "Claims on slices that this gateway lost because their leases had ended.", nil, nil)
 )

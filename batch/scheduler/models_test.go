@@ -158,7 +158,7 @@ func TestReleaseUnroutable(t *testing.T) {
 			m.markUnroutable("m", batch.ErrDown)
 		}
 		if tt.tried {
-			first.lines[1].failures = 1
+			first.lines[1].tries().failures = 1
 		}
 		r := releases{queues: s}
 		if got, want := r.unroutable(q, m, now), tt.want != nil; got != want {

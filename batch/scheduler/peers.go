@@ -72,7 +72,8 @@ func (q *batchQueue) ahead(deps *Dependencies, limit, sharers int, room bool) in
 
 // rebalance releases what a batch queue has prefetched far beyond ahead lines to peers that
 // have been idle for a while, except slices with a line that was tried: the retries of
-// that line are counted here.
+// that line are counted here. If lines share prefixes, it keeps only the lines that were
+// tried.
 func (r *releases) rebalance(q *batchQueue, ahead int, now time.Time) {
 	waiting := q.nPending
 	for _, c := range q.unread {
@@ -82,4 +83,7 @@ func (r *releases) rebalance(q *batchQueue, ahead int, now time.Time) {
 		return
 	}
 	r.except(q, (*line).tried, ahead)
+	if q.shares() {
+		r.divide(q, ahead)
+	}
 }

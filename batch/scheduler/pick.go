@@ -14,6 +14,7 @@ type picker struct {
 	queues     *queueSet
 	dispatcher batch.Dispatcher
 	limits     *clientLimits
+	config     func() *batch.Config
 	gateways   func() int // that work on batches of the store
 	speeds     speeds
 	running    shares // lines that have a slot, by tenant
@@ -24,7 +25,7 @@ type picker struct {
 
 func newPicker(deps *Dependencies, queues *queueSet, limits *clientLimits) *picker {
 	return &picker{
-		queues: queues, dispatcher: deps.Dispatcher, limits: limits, gateways: deps.Gateways,
+		queues: queues, dispatcher: deps.Dispatcher, limits: limits, config: deps.Config, gateways: deps.Gateways,
 		speeds: make(speeds), running: shares{deps: deps}, refused: make(map[queueLane]bool),
 	}
 }
@@ -49,18 +50,25 @@ func (p *picker) next(full map[string]bool, unroutable func(model string, why er
 		}
 		avoid := ""
 		if l := q.peek(lane); l != nil {
-			avoid = l.avoid
+			if !p.hasRoom(q, lane, l.reads()) {
+				continue // choose skips the lane
+			}
+			if l.attempts != nil {
+				avoid = l.attempts.avoid
+			}
+		} else if !p.hasRoom(q, lane, q.willRead()) {
+			continue
 		}
 		fit := p.fitOf(q, lane)
 		slot, err := p.dispatcher.Reserve(lane.model, avoid, fit.fits)
 		if err == nil {
 			l := q.pop(lane, fit.server(slot.Upstream()))
-			if p.limits.take(l) {
+			if p.hasRoom(q, lane, l.reads()) && p.limits.take(l) {
 				return l, slot
 			}
 			q.pushFront(l)
 			slot.Release()
-			continue // choose skips the client
+			continue // choose skips the lane, or the client
 		}
 		if fit.refused && errors.Is(err, batch.ErrBusy) {
 			p.refused[queueLane{q, lane}] = true
@@ -73,13 +81,26 @@ func (p *picker) next(full map[string]bool, unroutable func(model string, why er
 	}
 }
 
+// hasRoom reports whether a request that is to be read fits into memory. If it does not, the
+// lane starts nothing in this round. A batch can always run one line.
+func (p *picker) hasRoom(q *batchQueue, lane lane, reads int64) bool {
+	free := p.config().MemoryBytes - p.queues.bytes
+	if reads == 0 || q.running == 0 || p.queues.loading+reads <= free {
+		return true
+	}
+	q.noRoom = reads > free // else it will soon be known what a load has added
+	p.refused[queueLane{q, lane}] = true
+	return false
+}
+
 // choose returns the batch queue and the lane whose line starts next, of those whose
 // model is not full and that were not refused; nil if there is none.
 func (p *picker) choose(full map[string]bool) (*batchQueue, lane) {
 	var best *batchQueue
 	var bestLane lane
+	now := time.Now()
 	for _, q := range p.queues.byID {
-		if q.nPending == 0 || q.isPaused() || best != nil && !p.before(q, best) || p.limits.waits(&q.batch) {
+		if q.nPending == 0 || q.isPaused() || q.outage.holds(now) || best != nil && !p.before(q, best) || p.limits.waits(&q.batch) {
 			continue
 		}
 		for lane := range q.pending {
@@ -96,6 +117,9 @@ func (p *picker) choose(full map[string]bool) (*batchQueue, lane) {
 // While lines start, a refused lane remains so: less of its batch is left.
 func (p *picker) beginRound() {
 	clear(p.refused)
+	for _, q := range p.queues.byID {
+		q.noRoom = false
+	}
 	p.running.count(p.queues, func(q *batchQueue) int { return q.running })
 }
 
@@ -127,7 +151,7 @@ func (q *batchQueue) before(other *batchQueue) bool {
 func (p *picker) started(l *line, upstream string) {
 	q := l.work.batchQueue
 	p.running.add(q.batch.Tenant, 1)
-	q.runOn(seat{l.request.Model, upstream}, 1, l.expected)
+	q.runOn(seat{l.model, upstream}, 1, float64(l.expected))
 	q.startedAt = time.Now()
 	if l.suspicious() {
 		p.suspect = l
@@ -136,12 +160,12 @@ func (p *picker) started(l *line, upstream string) {
 
 // ended records that an attempt has ended.
 func (p *picker) ended(l *line, out *outcome) {
-	q, at := l.work.batchQueue, seat{l.request.Model, out.upstream}
-	q.runOn(at, -1, -l.expected)
+	q, at := l.work.batchQueue, seat{l.model, out.upstream}
+	q.runOn(at, -1, -float64(l.expected))
 	if out.done && !out.result.Failed {
 		tokens := int(max(1, out.result.Usage.OutputTokens)) // other endpoints generate none
 		p.speeds.learn(at, out.result.Duration, tokens)
-		if lines := q.orders[lane{model: l.request.Model}]; lines != nil {
+		if lines := q.orders[lane{model: l.model}]; lines != nil {
 			lines.Learn(l.profile, tokens)
 		}
 	}

@@ -28,6 +28,7 @@ type slot struct {
 }
 
 func (s slot) Upstream() string { return s.upstream }
+func (s slot) Release()         {}
 
 func (p *slotPool) Reserve(model, avoid string, _ func(string) bool) (batch.Slot, error) {
 	free, known := p.slots[model]
@@ -98,7 +99,7 @@ func TestPick(t *testing.T) {
 				if slot == nil {
 					t.Fatal("slot: got nil, want one")
 				}
-				l.work.batchQueue.begin(l.request.Model, 1)
+				l.work.batchQueue.begin(l.model, 1)
 				picked += l.work.BatchID
 			}
 			if picked != tt.picked {
@@ -123,8 +124,8 @@ func TestPickSuspicious(t *testing.T) {
 	for len(q.pending) > 0 {
 		q.pop(w.lines[0].lane(), order.Server{})
 	}
-	w.lines[0].crashes, w.lines[1].crashes = crashLimit-1, crashLimit-1
-	w.lines[2].avoid = "v"
+	w.lines[0].tries().crashes, w.lines[1].tries().crashes = crashLimit-1, crashLimit-1
+	w.lines[2].tries().avoid = "v"
 	for _, l := range w.lines {
 		q.pushFront(l)
 	}
@@ -181,11 +182,11 @@ func TestPickOtherModelWhileLinesWait(t *testing.T) {
 		q.runningOn[seat{"m", "fast"}], q.startedAt, q.exhausted = running{lines: 1}, time.Now(), true
 		full := make(map[string]bool)
 		l, _ := p.next(full, nil)
-		if l == nil || l.request.Model != "n" {
+		if l == nil || l.model != "n" {
 			t.Fatalf("line that starts: got %v, want that of model n", l)
 		}
 		if l, _ := p.next(full, nil); l != nil {
-			t.Fatalf("then: got a line of model %s, want none", l.request.Model)
+			t.Fatalf("then: got a line of model %s, want none", l.model)
 		}
 	}
 }

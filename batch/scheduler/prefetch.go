@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -46,17 +47,20 @@ func (s *Scheduler) prefetchBatch(q *batchQueue, limit, sharers int, patient boo
 	if s.limits.waits(&q.batch) {
 		ahead = min(ahead, batch.SliceLines)
 	}
+	memory := s.deps.Config().MemoryBytes
+	if q.shares() {
+		s.queues.deferWindow(q, ahead, memory/bodiesPart/int64(sharers))
+	}
 	s.releases.rebalance(q, ahead, now)
 	full := q.nPending >= q.enough(ahead)
 	lapsed := !patient && !q.isRetiring() && q.nPending < 2*ahead && now.Sub(q.lapsedChecked) >= lapsedInterval
 	if full && !lapsed || q.isRetiring() && len(q.unread) == 0 {
 		return
 	}
-	memory := s.deps.Config().MemoryBytes
 	if s.queues.noRoom(q, memory) {
 		return
 	}
-	request := loadRequest{slices: (ahead - q.nPending + batch.SliceLines - 1) / batch.SliceLines, memory: memory - s.queues.bytes, patient: patient, lapsed: lapsed, only: full}
+	request := loadRequest{slices: (ahead - q.nPending + batch.SliceLines - 1) / batch.SliceLines, memory: memory - s.queues.bytes, patient: patient, lapsed: lapsed, only: full, deferred: q.deferring}
 	if lapsed {
 		q.lapsedChecked = now
 	}
@@ -64,6 +68,11 @@ func (s *Scheduler) prefetchBatch(q *batchQueue, limit, sharers int, patient boo
 		request.slices = max(1, ahead/batch.SliceLines)
 	}
 	request.slices = min(request.slices, max(windowLoad, 2*limit/batch.SliceLines))
+	if q.deferring {
+		if request.slices = min(request.slices, windowSlices-len(q.work)); request.slices <= 0 && len(q.unread) == 0 {
+			return
+		}
+	}
 	s.load(q, request)
 }
 
@@ -71,10 +80,15 @@ func (s *Scheduler) prefetchBatch(q *batchQueue, limit, sharers int, patient boo
 func (s *Scheduler) load(q *batchQueue, request loadRequest) {
 	request.batch, request.inputKey, request.unread, request.force = q.batch, q.inputKey, q.unread, len(q.work) == 0
 	q.loading, q.unread = true, nil
+	adds := request.expected()
+	s.queues.loading += adds
 	loader := &loader{&s.deps}
 	s.side.Start(func(ctx context.Context) {
 		got := loader.read(ctx, request)
-		s.post(func() { s.loaded(q, got, request.only) })
+		s.post(func() {
+			s.queues.loading -= adds
+			s.loaded(q, got, request.only)
+		})
 	})
 }
 
@@ -110,7 +124,7 @@ func (s *Scheduler) loaded(q *batchQueue, got loaded, only bool) {
 		s.releases.idle(q)
 		return
 	}
-	s.deps.Health.NoteBatch(id, q.batch.Tenant, got.err)
+	s.deps.Health.NoteBatch(id, q.batch.Tenant, cmp.Or(got.err, q.outage.err))
 	s.outage.away = s.outage.away || got.away
 	if got.found || !only {
 		q.exhausted = got.err == nil && !got.found

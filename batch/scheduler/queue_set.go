@@ -10,18 +10,20 @@ import (
 // queueSet holds the batch queues by batch. They contain the slices that this gateway has
 // claimed, and the requests that it has in memory.
 type queueSet struct {
-	byID  map[string]*batchQueue
-	bytes int64 // of requests in memory
+	byID    map[string]*batchQueue
+	bytes   int64 // of requests in memory
+	loading int64 // bytes that loads in progress are expected to add
 }
 
 func newQueueSet() *queueSet { return &queueSet{byID: make(map[string]*batchQueue)} }
 
 // add adds a slice that was read, with its lines.
 func (s *queueSet) add(q *batchQueue, w *work) {
-	q.work[w.Number] = w
+	q.work[keyOf(w.SliceClaim)] = w
 	q.loads++
+	q.slicesRead++
 	q.linesRead += int64(len(w.lines))
-	q.bytesRead += w.bytes
+	q.bytesRead += w.size()
 	s.bytes += w.bytes
 	for _, l := range w.lines {
 		q.push(l)
@@ -57,22 +59,26 @@ func (s *queueSet) drop(w *work) {
 	q := w.batchQueue
 	for _, l := range w.lines {
 		if l.state == lineRunning {
-			l.abort()
+			l.attempts.abort()
 		}
 	}
 	q.withdraw(w.lines)
 	s.bytes -= w.bytes
-	if q.work[w.Number] == w {
-		delete(q.work, w.Number)
-	}
+	delete(q.work, keyOf(w.SliceClaim))
+}
+
+// count changes the bytes of memory of a line.
+func (s *queueSet) count(l *line, bytes int32) {
+	change := int64(bytes - l.counted)
+	l.counted = bytes
+	l.work.bytes += change
+	s.bytes += change
 }
 
 // free removes the request of a line that is not sent any more from memory.
 func (s *queueSet) free(l *line) {
-	size := int64(len(l.request.Body))
-	l.request.Body = nil
-	l.work.bytes -= size
-	s.bytes -= size
+	s.count(l, 0)
+	l.request = nil
 }
 
 // committed records that a line has a durable result, or that its result was refused.
@@ -81,6 +87,9 @@ func (s *queueSet) committed(l *line) (last bool) {
 	w := l.work
 	l.state = lineEnded
 	if !w.dropped {
+		if l.deferred() { // the line itself counts
+			w.lines = slices.DeleteFunc(w.lines, func(other *line) bool { return other == l })
+		}
 		s.free(l)
 	}
 	w.left--
@@ -91,7 +100,7 @@ func (s *queueSet) committed(l *line) (last bool) {
 // end removes a slice in which no line is left.
 func (s *queueSet) end(w *work) {
 	w.dropped = true
-	delete(w.batchQueue.work, w.Number)
+	delete(w.batchQueue.work, keyOf(w.SliceClaim))
 }
 
 // noRoom reports whether a batch queue reads nothing until some of its lines are durable,
@@ -113,6 +122,16 @@ func (s *queueSet) claims() []batch.SliceClaim {
 		}
 	}
 	return held
+}
+
+// lineBytes returns the mean size of the requests that were read.
+func (s *queueSet) lineBytes() int64 {
+	var bytes, lines int64
+	for _, q := range s.byID {
+		bytes += q.bytesRead
+		lines += q.linesRead
+	}
+	return bytes / max(lines, 1)
 }
 
 // held returns how many lines are in memory without a durable result.

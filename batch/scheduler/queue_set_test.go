@@ -55,7 +55,7 @@ func loadedSlice(s *queueSet, id string, number, n, size int) *work {
 func run(l *line, aborted *int) {
 	l.work.batchQueue.pop(l.lane(), order.Server{})
 	l.state = lineRunning
-	l.abort = func() { *aborted++ }
+	l.tries().abort = func() { *aborted++ }
 	l.work.batchQueue.begin("m", 1)
 }
 

@@ -25,19 +25,23 @@ const all = -1
 func (r *releases) idle(q *batchQueue) { r.except(q, (*line).underWay, all) }
 
 // except releases the slices of a batch queue without a line for which kept returns true,
-// those that were read last first, while more than ahead lines wait for their start.
+// those that were read last first, while at least ahead lines wait for their start.
 func (r *releases) except(q *batchQueue, kept func(*line) bool, ahead int) {
 	var dropped []*work
 	waiting := q.nPending
-	for _, n := range slices.Backward(slices.Sorted(maps.Keys(q.work))) {
+	for _, key := range slices.Backward(slices.SortedFunc(maps.Keys(q.work), claimKey.compare)) {
 		if waiting <= ahead {
 			break
 		}
-		if w := q.work[n]; !w.dropped && !slices.ContainsFunc(w.lines, kept) {
-			r.pending = append(r.pending, batch.Release{SliceClaim: w.SliceClaim})
-			dropped = append(dropped, w)
-			waiting -= w.pending()
+		w := q.work[key]
+		if w.dropped || slices.ContainsFunc(w.lines, kept) {
+			continue
 		}
+		if waiting -= w.pending(); waiting < ahead {
+			break // the rest would have to be claimed again at once
+		}
+		r.pending = append(r.pending, batch.Release{SliceClaim: w.SliceClaim})
+		dropped = append(dropped, w)
 	}
 	r.queues.dropWork(dropped...)
 	for _, c := range q.unread {
@@ -51,34 +55,52 @@ func (r *releases) except(q *batchQueue, kept func(*line) bool, ahead int) {
 func (r *releases) unstarted(q *batchQueue) {
 	r.idle(q)
 	for _, w := range q.work {
-		r.partial(w)
+		r.partial(w, (*line).underWay)
 	}
 	q.sweep()
 }
 
-// partial releases the lines of a slice that are not under way. A slice with lines that a
-// peer keeps is not divided again. The lines that were withdrawn are to be swept.
-func (r *releases) partial(w *work) {
+// divide releases lines of slices that have lines that were tried, those that were read last
+// first, while at least ahead lines wait for their start. Of a batch whose lines share
+// prefixes, nearly every slice soon has such a line.
+func (r *releases) divide(q *batchQueue, ahead int) {
+	waiting := q.nPending
+	for _, key := range slices.Backward(slices.SortedFunc(maps.Keys(q.work), claimKey.compare)) {
+		w := q.work[key]
+		if waiting <= ahead || waiting-w.pending() < ahead {
+			break
+		}
+		waiting -= r.partial(w, (*line).tried)
+	}
+	q.sweep()
+}
+
+// partial releases the lines of a slice except those for which kept returns true, and returns
+// how many of these waited for their start. A slice with lines that a gateway keeps is not
+// divided again. The lines that were withdrawn are to be swept.
+func (r *releases) partial(w *work, kept func(*line) bool) (waited int) {
 	release := batch.Release{SliceClaim: w.SliceClaim}
 	var begun, others []*line
 	for _, l := range w.lines {
 		switch {
-		case l.underWay():
+		case kept(l) && l.state != lineEnded:
 			begun = append(begun, l)
 			release.Keep |= 1 << l.index
 		case l.state != lineEnded:
 			others = append(others, l)
 		}
 	}
-	if w.Kept != 0 || len(others) == 0 {
-		return
+	if w.Kept != 0 || w.partial || len(begun) == 0 || len(others) == 0 {
+		return 0
 	}
+	waited = w.pending()
 	w.batchQueue.withdraw(others)
 	for _, l := range others {
 		r.queues.free(l)
 	}
 	w.lines, w.left, w.partial = begun, len(begun), true
 	r.pending = append(r.pending, release)
+	return waited - w.pending()
 }
 
 // unroutable releases what a stalled batch queue holds of models without an upstream, and

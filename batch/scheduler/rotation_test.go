@@ -216,7 +216,7 @@ func TestRotate(t *testing.T) {
 
 func TestEndTurns(t *testing.T) {
 	now := time.Now()
-	held := map[int]*work{1: {}}
+	held := map[claimKey]*work{{number: 1}: {}}
 	for name, tt := range map[string]struct {
 		queue   batchQueue
 		backoff bool

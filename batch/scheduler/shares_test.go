@@ -108,7 +108,7 @@ func TestNewTenantGetsPlace(t *testing.T) {
 	r.admit(&places{}, now)
 	for _, q := range r.queues.byID {
 		q.loading = false
-		q.work[0] = &work{batchQueue: q} // it is not empty
+		q.work[claimKey{}] = &work{batchQueue: q} // it is not empty
 	}
 	s.refreshed(append(batches, batch.Batch{ID: "b", Tenant: "b", Priority: -50}))
 	p := r.endTurns(now)

@@ -1,9 +1,19 @@
 package scheduler
 
-// windowLoad is the number of slices that may be claimed at a time for a window, however
-// few lines may be in flight. With fewer, a window whose loads end at enough lines is not
-// filled.
-const windowLoad = 16
+import "github.com/tidegate/tidegate/batch"
+
+const (
+	// windowLoad is the number of slices that may be claimed at a time for a window, however
+	// few lines may be in flight. With fewer, a window whose loads end at enough lines is not
+	// filled.
+	windowLoad = 16
+	// bodiesPart and keysPart are the parts of the memory limit that a window takes for
+	// lines with their requests, and for others. The rest is for deferred requests of lines that run.
+	bodiesPart, keysPart = 2, 4
+	// windowSlices limits the slices of a window whose requests are not all in memory: all
+	// claims are renewed together, and searched after the death of a gateway.
+	windowSlices = batch.LapsedDepth
+)
 
 // shares reports whether lines of a batch share prefixes.
 func (q *batchQueue) shares() bool {
@@ -17,22 +27,25 @@ func (q *batchQueue) shares() bool {
 
 // window returns how many lines are prefetched of a batch whose lines share prefixes, 0 for
 // other batches: the more lines there are to choose from, the less often a prefix is
-// prefilled. They take at most half of the memory limit, and leave most lines to peers.
+// prefilled. Requests beyond a part of the memory limit are not kept, see deferred.go. Most lines
+// are left to peers.
 func (q *batchQueue) window(deps *Dependencies, sharers int) int {
 	if q.linesRead == 0 || !q.shares() {
 		return 0
 	}
-	room := deps.Config().MemoryBytes / 2 / int64(sharers) * q.linesRead / max(1, q.bytesRead)
+	memory, most := deps.Config().MemoryBytes, int64(sharers)
+	bodies := memory / bodiesPart / most * q.linesRead / max(1, q.bytesRead)
+	keys := min(memory/keysPart/most/deferredBytes, windowSlices/most*q.linesRead/max(1, q.slicesRead))
 	left := q.batch.Counts.Total - q.batch.Counts.Completed - q.batch.Counts.Failed
 	if gateways := int64(deps.Gateways()); gateways > 1 {
 		left /= 2 * gateways
 	}
-	return int(min(room, left))
+	return int(min(max(bodies, keys), left))
 }
 
 // enough returns how many pending lines are enough, so that no more are prefetched.
 func (q *batchQueue) enough(ahead int) int {
-	if q.shares() {
+	if q.shares() && !q.peersIdle.holds() {
 		return ahead - ahead/8
 	}
 	return ahead / 2

@@ -101,6 +101,40 @@ func TestBatchIsSpread(t *testing.T) {
 	}
 }
 
+// TestSharedPrefixes checks that a batch whose lines share prefixes, and whose requests do not
+// fit into memory, has each line done once: a gateway has claimed all of it when another one
+// comes, is killed and comes back, and the other one leaves. It finds lines that are lost with
+// the slices of which a gateway keeps some, and requests that are read again wrongly.
+func TestSharedPrefixes(t *testing.T) {
+	s := newShared(t)
+	sims := tidegatetest.StartSims(t, 2, "--ttft", "500ms")
+	settings := s.settings(sims, inFlight)
+	settings.Batch = strings.Replace(settings.Batch, "lease 3s", "lease 3s\n\t\tmemory 2MiB", 1)
+	gateways := start(t, settings, 1)
+	input := tidegatetest.BatchInput(t, lines, func(i int) string {
+		return strings.Repeat(fmt.Sprintf("document %d; ", i*7%25), 400) + fmt.Sprint("line ", i)
+	})
+	if len(input) < 3<<20 {
+		t.Fatalf("the input has %d bytes, want more than fit into memory", len(input))
+	}
+	id := gateways[0].Submit(t, input).ID
+	gateways[0].WaitCompleted(t, id, 200, time.Minute)
+	gateways = append(gateways, tidegatetest.Run(t, settings))
+	tidegatetest.Eventually(t, time.Minute, "the other works on it", func() bool { return gateways[1].Health(t).Batch.InFlight > 0 })
+	gateways[0].WaitCompleted(t, id, 400, time.Minute)
+	gateways[0].Kill(t)
+	gateways[1].WaitCompleted(t, id, 700, time.Minute)
+	gateways[0].Start(t)
+	gateways[0].WaitCompleted(t, id, 1000, time.Minute)
+	gateways[1].Stop(t)
+	wantCompleted(t, gateways[0], id, input, lines)
+	distinct, again := repeated(t, sims)
+	if distinct != lines || again > inFlight {
+		t.Errorf("%d different requests, %d calls repeated, want %d and those of a kill with at most %d lines in flight", distinct, again, lines, inFlight)
+	}
+	t.Logf("%d calls repeated", again)
+}
+
 // TestLoadsAreKnown checks that gateways know the requests in flight of the others, and
 // divide the batch slots of a server.
 func TestLoadsAreKnown(t *testing.T) {
@@ -284,7 +318,7 @@ func TestRedisRefusesWrites(t *testing.T) {
 // returns Retry-After, and held results are committed when it is back: no line runs twice.
 func TestPostgresAway(t *testing.T) {
 	s := newShared(t)
-	sims := tidegatetest.StartSims(t, 2, "--ttft", "100ms")
+	sims := tidegatetest.StartSims(t, 2, "--ttft", "500ms")
 	gateways := start(t, s.settings(sims, inFlight), 2)
 	input := ask(t, "held", lines)
 	id := gateways[0].Submit(t, input).ID
