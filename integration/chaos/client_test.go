@@ -36,6 +36,9 @@ const (
 	refusal      = http.StatusUnprocessableEntity
 )
 
+// documents is the number of different prefixes in a batch, if prompts have one.
+const documents = 7
+
 // sizes of batches, in lines.
 var sizes = []int{1, 3, 64, 65, 150, 300, 700}
 
@@ -44,7 +47,8 @@ func (c *client) run() {
 	for n := 0; !c.world.closing.Load(); n++ {
 		s := &session{Name: fmt.Sprintf("%s-%d", c.name, n), Lines: sizes[c.wishes.IntN(len(sizes))], Refused: make(map[string]bool)}
 		s.Input = tidegatetest.BatchInput(c.world.t, s.Lines, func(i int) string {
-			prompt := fmt.Sprintf("Session %s, line %d?", s.Name, i)
+			group := fmt.Sprintf("Session %s, document %d. ", s.Name, i%documents)
+			prompt := strings.Repeat(group, c.world.prefix/len(group)) + fmt.Sprintf("Session %s, line %d?", s.Name, i)
 			if i%refusedEvery == refusedEvery-1 {
 				s.Refused[tidegatetest.CustomID(i)] = true
 				prompt += fmt.Sprintf(" [[sim:status=%d]]", refusal)

@@ -7,17 +7,28 @@ import (
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 )
 
+// deferring is a plan for batches whose requests are read again when their lines start: lines
+// share prefixes, and most batches do not fit into memory.
+var deferring = plan{gateways: 3, clients: clients, prefix: 4 << 10, batch: "memory 1MiB"}
+
 // Gateways are killed again and again, at any moment of their lives.
 func TestKills(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []tidegatetest.Kind{tidegatetest.SQLite, tidegatetest.Postgres, tidegatetest.PostgresRedis, tidegatetest.PostgresRedisS3} {
-		t.Run(string(kind), func(t *testing.T) {
+	several := plan{gateways: 3, clients: clients}
+	for name, tt := range map[string]struct {
+		kind tidegatetest.Kind
+		plan plan
+	}{
+		"sqlite":            {tidegatetest.SQLite, plan{gateways: 1, clients: clients}},
+		"postgres":          {tidegatetest.Postgres, several},
+		"postgres+redis":    {tidegatetest.PostgresRedis, several},
+		"postgres+redis+s3": {tidegatetest.PostgresRedisS3, several},
+		"deferred":          {tidegatetest.PostgresRedis, deferring},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			n := 3
-			if kind == tidegatetest.SQLite {
-				n = 1
-			}
-			w := newWorld(t, tidegatetest.StartServers(t, kind), plan{gateways: n, clients: clients})
+			n := tt.plan.gateways
+			w := newWorld(t, tidegatetest.StartServers(t, tt.kind), tt.plan)
 			killed := 0
 			for range rounds(*kills) {
 				<-time.After(between(w.random, 50*time.Millisecond, 700*time.Millisecond)) // the moment of the kill

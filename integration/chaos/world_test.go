@@ -37,6 +37,7 @@ type world struct {
 	gateways []*tidegatetest.Gateway
 	proxies  []*proxytest.Proxy // to PostgreSQL, that of each gateway
 
+	prefix     int // see plan
 	began      time.Time
 	closing    atomic.Bool  // no more sessions are started
 	progressed atomic.Int64 // how often clients saw progress of a batch
@@ -67,6 +68,7 @@ type plan struct {
 	gateways int
 	clients  int
 	inFlight int    // lines, of each gateway; 0: the usual
+	prefix   int    // bytes that the prompts of groups of lines share
 	batch    string // further settings
 	proxied  bool   // each gateway reaches PostgreSQL through a proxy of its own
 }
@@ -74,7 +76,7 @@ type plan struct {
 // newWorld starts gateways on a backend of servers, and clients.
 func newWorld(t *testing.T, servers *tidegatetest.Servers, p plan) *world {
 	t.Helper()
-	w := &world{t: t, began: time.Now(), random: newRandom(t), servers: servers, backend: servers.NewBackend(t)}
+	w := &world{t: t, prefix: p.prefix, began: time.Now(), random: newRandom(t), servers: servers, backend: servers.NewBackend(t)}
 	w.backend.MaxConns = 8
 	p.inFlight = cmp.Or(p.inFlight, inFlight)
 	w.sims = tidegatetest.StartSims(t, 2, "--ttft", simTTFT)
