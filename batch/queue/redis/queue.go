@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"sync"
 
@@ -54,6 +55,9 @@ func (q *Queue) Ping(ctx context.Context) error {
 	}
 	name := "ping-" + q.cfg.Instance
 	err := q.write(ctx, name)
+	if errors.Is(err, net.ErrClosed) { // the queue itself gave up the connection, see failed
+		err = q.write(ctx, name)
+	}
 	if wrongType(err) {
 		if err = q.replace(ctx, name); err == nil {
 			err = q.write(ctx, name)

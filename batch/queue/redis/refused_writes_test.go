@@ -67,3 +67,16 @@ func TestPingReplacesWhatIsNoStream(t *testing.T) {
 		must(t, q.Ping(t.Context()))
 	}
 }
+
+// TestPingAfterDroppedConnections checks that Ping uses a new connection after the queue has
+// closed its connections, as it does when a server refuses writes: a Ping at that moment
+// reported a server that works as one that does not.
+func TestPingAfterDroppedConnections(t *testing.T) {
+	q := open(t, Config{Server: serverOf(t, redistest.Start(t)), Prefix: prefix(), Instance: "me"})
+	for i := range 200 {
+		q.links.drop()
+		if err := q.Ping(t.Context()); err != nil {
+			t.Fatalf("ping %d: %v", i, err)
+		}
+	}
+}
