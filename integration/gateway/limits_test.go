@@ -367,7 +367,7 @@ func TestNoSpaceForResults(t *testing.T) {
 				t.Errorf("the dashboard answers %d, %v: %.300s, want 507 with the limit", status, err, page)
 			}
 			g.Undrain(t, sims[0])
-			g.Results(t, g.WaitCompleted(t, running, 3, time.Minute), input)
+			g.Results(t, g.WaitEnd(t, running, time.Minute), input)
 			if status, _, err := g.Call(t.Context(), http.MethodDelete, "/v1/files/"+filler.ID, "", nil); err != nil || status != http.StatusOK {
 				t.Fatalf("deleting a file got %d, %v", status, err)
 			}
