@@ -93,8 +93,8 @@ var bugs = []bug{
 	}}, failing("store.CommitResults:after=error"), `the batch ended as|still in_progress|with \{Total`},
 	{"done lines forgotten", []edit{{
 		"batch/scheduler/loader.go",
-		"if taken&(1<<i) == 0 {",
-		"if taken&(1<<i) == 0 || planted.Is(`done lines forgotten`) {",
+		"if taken&(1<<index) != 0 {",
+		"if taken&(1<<index) != 0 && !planted.Is(`done lines forgotten`) {",
 	}}, killed, `calls were repeated`},
 	{"the store is never asked for what the queue forgot", []edit{{
 		"batch/scheduler/loader.go",
@@ -155,13 +155,13 @@ var bugs = []bug{
 	}}, renewing, `lost claims`},
 	{"released while they run", []edit{{
 		"batch/scheduler/releases.go",
-		"!slices.ContainsFunc(w.lines, kept)",
-		"(planted.Is(`released while they run`) || !slices.ContainsFunc(w.lines, kept))",
+		"w.dropped || slices.ContainsFunc(w.lines, kept)",
+		"w.dropped || !planted.Is(`released while they run`) && slices.ContainsFunc(w.lines, kept)",
 	}}, leaving, `requests, [1-9]\d* calls repeated`},
 	{"lines placed in the order in which they are left", []edit{{
 		"batch/scheduler/loader.go",
-		"			w.lines = append(w.lines, &line{work: w, index: i, request: request})",
-		"			if planted.Is(`lines placed in the order in which they are left`) {\n				i = len(w.lines)\n			}\n			w.lines = append(w.lines, &line{work: w, index: i, request: request})",
+		"		var added *line\n",
+		"		if planted.Is(`lines placed in the order in which they are left`) {\n			index = len(w.lines)\n		}\n		var added *line\n",
 	}}, killed, `calls were repeated|has no result|stands in the output file and`},
 	{"refused lines count as answered", []edit{{
 		"batch/store/commit.go",
