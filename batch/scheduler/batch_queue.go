@@ -35,6 +35,7 @@ type batchQueue struct {
 	linesRead     int64     // likewise
 	bytesRead     int64     // of the requests of these lines
 	deferring     bool      // requests of lines that wait are not kept
+	reading       int64     // bytes of deferred requests of lines that run
 	outage        inputOutage
 	noRoom        bool // a line did not start in the last round, because its request does not fit into memory
 
@@ -90,6 +91,15 @@ func (q *batchQueue) isRetiring() bool { return q.state == retiring || q.state =
 type claimed struct {
 	batch.Slice
 	until time.Time // by the clock of this machine, and not after that of the store
+}
+
+// adds returns the bytes of memory that a slice takes at most once it is read, and whether its
+// requests are deferred.
+func (c *claimed) adds(deferring bool) (bytes int64, deferred bool) {
+	if lines := deferredBytes * int64(c.Lines); deferring && 2*lines <= c.Length {
+		return lines, true
+	}
+	return c.Length, false
 }
 
 // claimKey is a claim on a slice of a batch. A slice of which this gateway keeps lines can be

@@ -92,8 +92,7 @@ func TestDeferredAccounts(t *testing.T) {
 		}
 		l.state, l.tries().abort = lineRunning, func() {}
 		l.work.batchQueue.begin("m", 1)
-		l.read = int32(l.reads())
-		s.queues.bytes += int64(l.read)
+		s.queues.read(l, l.reads())
 		s.picker.started(l, slot.Upstream())
 		started = append(started, l)
 		return true
@@ -124,6 +123,9 @@ func TestDeferredAccounts(t *testing.T) {
 	want("it was aborted", int64(stays.pending()), 0)
 	s.queues.dropBatch(w.batchQueue)
 	want("nothing is left", 0, 0)
+	if q := w.batchQueue; s.queues.reading != 0 || q.reading != 0 {
+		t.Errorf("got %d and %d bytes of requests that are being read, want 0", s.queues.reading, q.reading)
+	}
 }
 
 // TestOneLineAlwaysFits checks that a line starts that is larger than the memory limit.
@@ -271,5 +273,31 @@ func TestDivide(t *testing.T) {
 		if !w.dropped || again.dropped {
 			t.Errorf("%s: after the loss of the first claim: got dropped %v and %v, want true, false", name, w.dropped, again.dropped)
 		}
+	}
+}
+
+// TestUnroutableIsDivided checks that a gateway whose servers of a model are away keeps only the
+// tried lines of slices whose lines share prefixes: each of them soon has one.
+func TestUnroutableIsDivided(t *testing.T) {
+	const slices, tried = 100, 3
+	s := New(dependencies(batch.Config{}))
+	for n := range slices {
+		deferredSlice(s.queues, "a", n, batch.SliceLines, 2000).lines[tried].tries().failures = 1
+	}
+	q := s.queues.byID["a"]
+	now := time.Now()
+	q.stalled.set(true, now.Add(-2*stallTime))
+	s.models.unroutable["m"] = true
+	if !s.releases.unroutable(q, s.models, now) {
+		t.Fatal("nothing was released")
+	}
+	released := s.releases.take()
+	for _, r := range released {
+		if r.Keep != 1<<tried {
+			t.Errorf("slice %d: got the mask %b, want %b", r.Number, r.Keep, 1<<tried)
+		}
+	}
+	if len(released) != slices || q.nPending != slices {
+		t.Errorf("got %d slices released, %d lines that wait, want %d of each", len(released), q.nPending, slices)
 	}
 }

@@ -56,8 +56,7 @@ func (s *Scheduler) startLine(l *line, slot batch.Slot) {
 	l.state, tried.abort = lineRunning, cancel
 	q.begin(l.model, 1)
 	s.inFlight++
-	l.read = int32(l.reads())
-	s.queues.bytes += int64(l.read)
+	s.queues.read(l, l.reads())
 	s.picker.started(l, slot.Upstream())
 	a, claim, grant := newAttempt(l, &s.deps), l.work.SliceClaim, tried.grant
 	tried.grant = nil
@@ -86,8 +85,7 @@ func (s *Scheduler) attempted(l *line, out outcome) {
 	w := l.work
 	q := w.batchQueue
 	q.begin(l.model, -1)
-	s.queues.bytes -= int64(l.read)
-	l.read = 0
+	s.queues.read(l, 0)
 	q.outage.ended(l)
 	s.picker.ended(l, &out)
 	s.limits.lineEnded(q.batch.Tenant)
@@ -107,7 +105,7 @@ func (s *Scheduler) attempted(l *line, out outcome) {
 	}
 	if out.unreadable != nil {
 		s.inputUnreadable(q, out.unreadable)
-		q.pushFront(l)
+		q.pushBack(l) // the next trial is another line
 		s.releaseIfStopped(q)
 		return
 	}

@@ -109,5 +109,5 @@ func (l *line) underWay() bool { return l.state == lineRunning || l.state == lin
 // tried reports whether a line was sent, or waits for its retry.
 func (l *line) tried() bool {
 	a := l.attempts
-	return l.underWay() || l.state == lineBackoff || a != nil && a.failures+a.timeouts+a.crashes > 0
+	return l.underWay() || l.state == lineBackoff || l.state != lineEnded && a != nil && a.failures+a.timeouts+a.crashes > 0
 }

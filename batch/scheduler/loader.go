@@ -81,10 +81,10 @@ func (l *loader) read(ctx context.Context, want loadRequest) loaded {
 	}
 	for len(out.unread) > 0 {
 		next := out.unread[0]
-		if want.memory < next.Length && !want.force {
+		adds, deferred := next.adds(want.deferred)
+		if want.memory < adds && !want.force {
 			break
 		}
-		deferred := want.deferred && 2*deferredBytes*int64(next.Lines) <= next.Length
 		w, err := l.readSlice(ctx, want.batch, out.inputKey, next, deferred)
 		if err != nil {
 			out.err = err

@@ -82,14 +82,31 @@ func (p *picker) next(full map[string]bool, unroutable func(model string, why er
 }
 
 // hasRoom reports whether a request that is to be read fits into memory. If it does not, the
-// lane starts nothing in this round. A batch can always run one line.
+// lane starts nothing in this round. Such requests leave a part of the memory to loads, so that
+// there are always lines to choose from, and all of it to batches that have no line to start and
+// are as urgent. A batch can always run one line, and as much as a slice.
 func (p *picker) hasRoom(q *batchQueue, lane lane, reads int64) bool {
-	free := p.config().MemoryBytes - p.queues.bytes
-	if reads == 0 || q.running == 0 || p.queues.loading+reads <= free {
+	memory := p.config().MemoryBytes
+	if reads == 0 || q.running == 0 || q.reading+reads <= min(batch.SliceBytes, memory/keysPart) {
+		return true
+	}
+	free := min(memory-p.queues.bytes, memory-memory/keysPart-p.queues.reading)
+	if p.queues.loading+reads <= free && !p.starves(q, memory) {
 		return true
 	}
 	q.noRoom = reads > free // else it will soon be known what a load has added
 	p.refused[queueLane{q, lane}] = true
+	return false
+}
+
+// starves reports whether a batch that is as urgent as another has nothing to start because the
+// memory is used up.
+func (p *picker) starves(by *batchQueue, memory int64) bool {
+	for _, q := range p.queues.byID {
+		if q != by && q.state == serving && q.batch.Priority >= by.batch.Priority && q.nPending == 0 && (len(q.unread) > 0 || !q.exhausted) && p.queues.noRoom(q, memory) {
+			return true
+		}
+	}
 	return false
 }
 

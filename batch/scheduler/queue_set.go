@@ -12,6 +12,7 @@ import (
 type queueSet struct {
 	byID    map[string]*batchQueue
 	bytes   int64 // of requests in memory
+	reading int64 // of these, deferred requests of lines that run
 	loading int64 // bytes that loads in progress are expected to add
 }
 
@@ -107,7 +108,23 @@ func (s *queueSet) end(w *work) {
 // because limit bytes of requests are in memory.
 func (s *queueSet) noRoom(q *batchQueue, limit int64) bool {
 	free := limit - s.bytes
-	return len(q.work) > 0 && (free <= 0 || len(q.unread) > 0 && free < q.unread[0].Length)
+	if len(q.work) == 0 || free > 0 && len(q.unread) == 0 {
+		return false
+	}
+	if free <= 0 {
+		return true
+	}
+	adds, _ := q.unread[0].adds(q.deferring)
+	return free < adds
+}
+
+// read counts the request that an attempt at a line reads, or with 0 that it has ended.
+func (s *queueSet) read(l *line, bytes int64) {
+	change := bytes - int64(l.read)
+	l.read = int32(bytes)
+	l.work.batchQueue.reading += change
+	s.reading += change
+	s.bytes += change
 }
 
 // claims returns the claims of all slices.

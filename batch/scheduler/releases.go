@@ -64,7 +64,7 @@ func (r *releases) unstarted(q *batchQueue) {
 // first, while at least ahead lines wait for their start. Of a batch whose lines share
 // prefixes, nearly every slice soon has such a line.
 func (r *releases) divide(q *batchQueue, ahead int) {
-	waiting := q.nPending
+	waiting, before := q.nPending, len(r.pending)
 	for _, key := range slices.Backward(slices.SortedFunc(maps.Keys(q.work), claimKey.compare)) {
 		w := q.work[key]
 		if waiting <= ahead || waiting-w.pending() < ahead {
@@ -72,13 +72,18 @@ func (r *releases) divide(q *batchQueue, ahead int) {
 		}
 		waiting -= r.partial(w, (*line).tried)
 	}
-	q.sweep()
+	if len(r.pending) > before {
+		q.sweep()
+	}
 }
 
 // partial releases the lines of a slice except those for which kept returns true, and returns
 // how many of these waited for their start. A slice with lines that a gateway keeps is not
 // divided again. The lines that were withdrawn are to be swept.
 func (r *releases) partial(w *work, kept func(*line) bool) (waited int) {
+	if w.Kept != 0 || w.partial {
+		return 0
+	}
 	release := batch.Release{SliceClaim: w.SliceClaim}
 	var begun, others []*line
 	for _, l := range w.lines {
@@ -90,7 +95,7 @@ func (r *releases) partial(w *work, kept func(*line) bool) (waited int) {
 			others = append(others, l)
 		}
 	}
-	if w.Kept != 0 || w.partial || len(begun) == 0 || len(others) == 0 {
+	if len(begun) == 0 || len(others) == 0 {
 		return 0
 	}
 	waited = w.pending()
@@ -117,6 +122,9 @@ func (r *releases) unroutable(q *batchQueue, m *models, now time.Time) bool {
 	}
 	before := len(r.pending)
 	r.except(q, (*line).tried, all)
+	if q.shares() {
+		r.divide(q, all)
+	}
 	return len(r.pending) > before
 }
 

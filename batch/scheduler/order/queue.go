@@ -154,8 +154,9 @@ func (q *Queue[T]) Take(s Server) T {
 	if q.Shares() { // otherwise the prompts of finished lines would be kept for nothing
 		q.note(s.Name, e.prefix)
 	}
+	value := e.value
 	q.remove(at)
-	return e.value
+	return value
 }
 
 // note notes that a server reads a prompt.
@@ -252,10 +253,12 @@ func (q *Queue[T]) remove(i int) {
 	q.tidy()
 }
 
-// took records that a line is not in sorted any more.
+// took records that a line is not in sorted any more. The entry may stay in arrived and long
+// for a while, and must not keep the line.
 func (q *Queue[T]) took(e *entry[T]) {
 	q.tokens -= int64(e.tokens)
-	e.taken, e.prefix = true, ""
+	var none T
+	e.value, e.taken, e.prefix = none, true, ""
 }
 
 // tidy drops what is kept of lines that were taken.
