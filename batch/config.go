@@ -27,8 +27,8 @@ type Config struct {
 	// MaxLineBytes limits the length of a line. Default 16 MiB.
 	MaxLineBytes int
 	// MemoryBytes limits the requests in flight or prefetched, with the order of lines
-	// whose requests are not in memory, and, separately, the results that wait for the store. Default 64 MiB. One line and one result of any
-	// allowed size always fit.
+	// whose requests are not in memory, and, separately, the results that wait for the
+	// store. Default 64 MiB. One line and one result of any allowed size always fit.
 	MemoryBytes int64
 
 	// Retries limits how often a line is sent again after a temporary error (broken

@@ -23,6 +23,7 @@ type LinePlace struct {
 
 // ReadRequests returns the requests of a slice from the content of the input file, in
 // input order. It returns ErrInputChanged if the content is not what was validated.
+// No line may be longer than maxLine bytes.
 func ReadRequests(ctx context.Context, files Files, endpoint, key string, p SlicePlan, maxLine int) ([]openai.Request, error) {
 	requests := make([]openai.Request, 0, p.Lines)
 	err := VisitRequests(ctx, files, endpoint, key, p, maxLine, func(_ int, r openai.Request, _ LinePlace) {

@@ -23,21 +23,10 @@ func sharedRequest(group, number, size int) openai.Request {
 
 // deferredSlice adds a slice of n lines whose requests of about size bytes are deferred.
 func deferredSlice(s *queueSet, id string, number, n, size int) *work {
-	q := s.byID[id]
-	if q == nil {
-		q = newBatchQueue(batch.Batch{ID: id, Model: "m"})
-		s.byID[id] = q
-	}
-	w := &work{batchQueue: q, left: n}
-	w.SliceClaim = batch.SliceClaim{SliceRef: batch.SliceRef{BatchID: id, Number: number}, Attempt: 1}
-	for i := range n {
+	return addSlice(s, id, number, n, func(w *work, i int) *line {
 		request := sharedRequest(i%3, number*n+i, size)
-		l := deferredLine(w, i, &request)
-		w.lines = append(w.lines, l)
-		w.bytes += int64(l.counted)
-	}
-	s.add(q, w)
-	return w
+		return deferredLine(w, i, &request)
+	})
 }
 
 // TestDeferredBytes measures the memory of lines whose requests are deferred: it is what is

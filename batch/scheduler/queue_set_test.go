@@ -36,6 +36,13 @@ func TestFirst(t *testing.T) {
 // loadedSlice adds a slice of n lines, each with a request of size bytes, to a batch queue
 // of its batch.
 func loadedSlice(s *queueSet, id string, number, n, size int) *work {
+	return addSlice(s, id, number, n, func(w *work, i int) *line {
+		return newLine(w, i, openai.Request{Model: "m", Body: make([]byte, size)})
+	})
+}
+
+// addSlice adds a slice of n lines to a batch queue of its batch.
+func addSlice(s *queueSet, id string, number, n int, read func(w *work, index int) *line) *work {
 	q := s.byID[id]
 	if q == nil {
 		q = newBatchQueue(batch.Batch{ID: id, Model: "m"})
@@ -44,8 +51,9 @@ func loadedSlice(s *queueSet, id string, number, n, size int) *work {
 	w := &work{batchQueue: q, left: n}
 	w.SliceClaim = batch.SliceClaim{SliceRef: batch.SliceRef{BatchID: id, Number: number}, Attempt: 1}
 	for i := range n {
-		w.lines = append(w.lines, newLine(w, i, openai.Request{Model: "m", Body: make([]byte, size)}))
-		w.bytes += int64(size)
+		l := read(w, i)
+		w.lines = append(w.lines, l)
+		w.bytes += int64(l.counted)
 	}
 	s.add(q, w)
 	return w

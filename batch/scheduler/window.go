@@ -11,7 +11,7 @@ const (
 	// lines with their requests, and for others. The rest is for deferred requests of lines that run.
 	bodiesPart, keysPart = 2, 4
 	// windowSlices limits the slices of a window whose requests are not all in memory: all
-	// claims are renewed together, and searched after the death of a gateway.
+	// claims are renewed together, and one search finds those of one gateway that died.
 	windowSlices = batch.LapsedDepth
 )
 
