@@ -85,5 +85,5 @@ func budgetText(q limits.Quantity) string {
 	if n, ok := q.Count(); ok {
 		return templates.Count(n)
 	}
-	return templates.Cost{Amount: q.String()}.Short()
+	return q.Short()
 }

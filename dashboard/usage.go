@@ -115,7 +115,7 @@ func (d *Dashboard) usage(w http.ResponseWriter, r *http.Request) error {
 func usageRow(r *batch.UsageRow, columns []batch.UsageColumn) templates.UsageRow {
 	row := templates.UsageRow{
 		Requests: r.Requests, Failures: r.Failures, Unpriced: r.Unpriced, Estimated: r.Estimated,
-		InputTokens: r.InputTokens, CachedTokens: r.CachedTokens, OutputTokens: r.OutputTokens, Cost: templates.Cost{Amount: r.Cost.String(), Zero: r.Cost == 0},
+		InputTokens: r.InputTokens, CachedTokens: r.CachedTokens, OutputTokens: r.OutputTokens, Cost: templates.Cost{Short: r.Cost.Short(), Amount: r.Cost.String(), Zero: r.Cost == 0},
 	}
 	for _, c := range columns {
 		row.Names = append(row.Names, c.Text(r))
@@ -146,5 +146,5 @@ func (d *Dashboard) batchCost(b *batch.Batch) string {
 	if currency == "" && b.Cost == 0 {
 		return ""
 	}
-	return templates.Cost{Amount: b.Cost.String()}.Short() + " " + currency
+	return b.Cost.Short() + " " + currency
 }

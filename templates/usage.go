@@ -2,7 +2,6 @@ package templates
 
 import (
 	"cmp"
-	"strings"
 	"time"
 
 	"github.com/a-h/templ"
@@ -61,54 +60,11 @@ type UsageRow struct {
 
 func (r LimitRow) keyName() string { return cmp.Or(r.KeyName, r.Key) }
 
-// Cost is an amount as a decimal number.
+// Cost is an amount of money.
 type Cost struct {
-	Amount string
+	Short  string // rounded
+	Amount string // with all decimals
 	Zero   bool
-}
-
-// Short formats the amount with two decimals, or with the first two digits that are not
-// zero of an amount below 0.1, rounded half up.
-func (c Cost) Short() string {
-	amount, negative := strings.CutPrefix(c.Amount, "-")
-	whole, part, _ := strings.Cut(amount, ".")
-	for len(part) < 2 {
-		part += "0"
-	}
-	decimals := 2
-	if small := strings.Trim(whole, "0") == ""; small && strings.Trim(part, "0") != "" {
-		decimals += len(part) - len(strings.TrimLeft(part, "0"))
-	}
-	if len(part) > decimals {
-		up := part[decimals] >= '5'
-		part = part[:decimals]
-		if up {
-			whole, part = addOne(whole, part)
-			if decimals > 2 && part[decimals-3] != '0' { // 0.0999 is 0.10
-				part = part[:decimals-1]
-			}
-		}
-	}
-	if negative {
-		whole = "-" + whole
-	}
-	return whole + "." + part
-}
-
-// addOne adds one to the last digit of a decimal number.
-func addOne(whole, part string) (string, string) {
-	digits := []byte(whole + part)
-	i := len(digits) - 1
-	for ; i >= 0 && digits[i] == '9'; i-- {
-		digits[i] = '0'
-	}
-	if i >= 0 {
-		digits[i]++
-	} else {
-		digits = append([]byte{'1'}, digits...)
-	}
-	point := len(digits) - len(part)
-	return string(digits[:point]), string(digits[point:])
 }
 
 // usageViewNames are the names of the tables.

@@ -220,6 +220,14 @@ type Quantity struct {
 	money bool
 }
 
+// Short returns the number, an amount of money rounded for readers.
+func (q Quantity) Short() string {
+	if q.money {
+		return money.Amount(q.n).Short()
+	}
+	return q.String()
+}
+
 // String returns the number without rounding.
 func (q Quantity) String() string {
 	if q.money {

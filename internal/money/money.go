@@ -23,6 +23,32 @@ const Unit Amount = 1_000_000_000
 // String returns the amount as a decimal number, without trailing zeros.
 func (m Amount) String() string { return Decimal(int64(m), digits) }
 
+// Short returns the amount with two decimals, or with the first two digits that are not zero
+// of an amount below 0.1, rounded half up.
+func (m Amount) Short() string {
+	magnitude := max(m, -m)
+	step := Unit / 100 // of the last decimal
+	for step > 1 && magnitude > 0 && magnitude < 10*step {
+		step /= 10
+	}
+	for step < Unit/100 && magnitude%(10*step) == 0 { // no digit is left
+		step *= 10
+	}
+	rounded := magnitude / step
+	if magnitude%step >= (step+1)/2 && step > 1 {
+		rounded++
+	}
+	if rounded == 100 && step < Unit/100 { // 0.0999 is 0.10
+		rounded, step = 10, 10*step
+	}
+	decimals := len(strconv.FormatInt(int64(Unit/step), 10)) - 1
+	text := fmt.Sprintf("%d.%0*d", rounded/(Unit/step), decimals, rounded%(Unit/step))
+	if m < 0 {
+		return "-" + text
+	}
+	return text
+}
+
 // Plus returns the sum of two amounts. It saturates.
 func (m Amount) Plus(n Amount) Amount { return Amount(saturate.Add(int64(m), int64(n))) }
 
