@@ -8,7 +8,7 @@ var (
 	postgres = suite{pkg: "integration/chaos", run: "^TestPostgres$", flags: []string{"-postgres=4", "-only=immediate restart|backends terminated", "-patience=40s"}, patient: []string{"-postgres=2", "-patience=2m"}}
 	renewing = suite{pkg: "batch/store/postgres", run: "^TestStore$/.*/lease_that_ended_lets"}
 	keeping  = suite{pkg: "batch/store/sqlite", run: "^TestStore$/.*/kept_lines_are_released"}
-	leaving  = suite{pkg: "integration/several", run: "^TestStopHandsOver$"}
+	leaving  = suite{pkg: "integration/several", run: "^TestStopKeepsOnlyWhatHasBegun$/^finished$"}
 	racing   = suite{pkg: "integration/chaos", run: "^TestHistories$", flags: []string{"-histories=500", "-patience=2m"}}
 	driver   = suite{pkg: "batch/store/sqlite", run: "^TestStore$/.*/(stale|released)"}
 )
