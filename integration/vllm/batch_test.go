@@ -64,10 +64,7 @@ func (s *suite) batch(t *testing.T) {
 	if b.Usage != sum {
 		t.Errorf("the batch reports %+v, its results %+v", b.Usage, sum)
 	}
-	var withdrawn int64
-	for _, server := range s.servers {
-		withdrawn += int64(gateway.Metric(t, fmt.Sprintf("tidegate_upstream_lines_withdrawn_total{upstream=%q}", server.URL)))
-	}
+	withdrawn := s.withdrawn(t, gateway)
 	// The counters come a step after the answers.
 	var prompt, generated int64 // more than the results have
 	if !tidegatetest.Poll(10*time.Second, func() bool {
@@ -81,4 +78,13 @@ func (s *suite) batch(t *testing.T) {
 	}
 	t.Logf("%d lines: %d prompt tokens, %d generated in the results; the engines counted %d and %d more, %d lines were withdrawn",
 		n, sum.InputTokens, sum.OutputTokens, prompt, generated, withdrawn)
+}
+
+// withdrawn returns how often a gateway has withdrawn a line from a server.
+func (s *suite) withdrawn(t *testing.T, gateway *tidegatetest.Gateway) (n int64) {
+	t.Helper()
+	for _, server := range s.servers {
+		n += int64(gateway.Metric(t, fmt.Sprintf("tidegate_upstream_lines_withdrawn_total{upstream=%q}", server.URL)))
+	}
+	return n
 }

@@ -19,7 +19,6 @@ const downLimit = 2 * time.Minute
 // exits. Requests that had no answer yet are answered by the other server, streams
 // that had begun are cut without a false [DONE], and a batch loses no line.
 func (s *suite) deadEngine(t *testing.T) {
-	dying := s.servers[0]
 	gateway := s.serve(t)
 	const n = 300
 	bodies := make([]body, n)
@@ -29,6 +28,15 @@ func (s *suite) deadEngine(t *testing.T) {
 	input := lines(bodies)
 	b := gateway.Submit(t, input)
 	gateway.WaitCompleted(t, b.ID, n/20, batchLimit)
+	streams := startStreams(t, gateway, 4)
+	before := upstreams(t, gateway)
+	index := 0 // of the server that has most of the streams
+	for i, u := range before {
+		if u.Live > before[index].Live {
+			index = i
+		}
+	}
+	dying := s.servers[index]
 
 	type result struct {
 		answer
@@ -43,7 +51,6 @@ func (s *suite) deadEngine(t *testing.T) {
 	for range cap(plain) {
 		go send(plain, gateway.URL)
 	}
-	streams := startStreams(t, gateway, 4)
 	tidegatetest.Eventually(t, metricsLimit, "all live requests to run", func() bool {
 		m := metrics(t, s.servers...)
 		return m[running]+m[waiting] >= float64(1+cap(plain)+4)
@@ -79,7 +86,7 @@ func (s *suite) deadEngine(t *testing.T) {
 	if b.Status != "completed" || b.RequestCounts.Completed != n || len(results.Output) != n {
 		t.Errorf("the batch is %s with %+v, want all %d lines completed", b.Status, b.RequestCounts, n)
 	}
-	tidegatetest.Eventually(t, downLimit, "the server to be down", func() bool { return upstreams(t, gateway)[0].State == "down" })
+	tidegatetest.Eventually(t, downLimit, "the server to be down", func() bool { return upstreams(t, gateway)[index].State == "down" })
 	select {
 	case <-dying.Ended():
 	default:

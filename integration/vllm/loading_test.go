@@ -19,6 +19,7 @@ type upstream struct {
 	Version     string
 	MaxModelLen int64 `json:"max_model_len"`
 	HasMetrics  bool  `json:"has_metrics"`
+	Live        int   `json:"live_in_flight"`
 }
 
 // upstreams are those of a gateway, in the order of its configuration.
