@@ -151,7 +151,8 @@ type WorkStore interface {
 	// ReleaseSlices releases claims; stale ones are skipped. The claimant keeps the lines
 	// in Keep for another lease: under its claim it commits their results, renews the
 	// lease and releases the rest. The next claimant of the slice gets them as Kept. A
-	// slice without other unfinished lines cannot be claimed until that lease ends.
+	// slice without other unfinished lines cannot be claimed until that lease ends. A release
+	// of unknown outcome can be repeated.
 	ReleaseSlices(ctx context.Context, released []Release, lease time.Duration) error
 	// CommitResults adds results in one transaction: segments, done bits, counts, usage
 	// and cost of the batch, usage_15m, and the usage of its key. A write with a stale claim is omitted and its

@@ -57,21 +57,17 @@ func (s *Scheduler) acknowledge(done []*work) {
 	}
 	s.deps.WakeWorkers()
 	numbers := make(map[string][]int)
-	var shared []batch.Release
 	for _, w := range done {
 		numbers[w.BatchID] = append(numbers[w.BatchID], w.Number)
 		if w.Kept != 0 {
-			shared = append(shared, batch.Release{SliceClaim: w.SliceClaim})
+			r := wholeSlice(&w.claimed)
+			r.kept = true
+			s.releases.pending.add(r)
 		}
 	}
 	s.side.Start(func(ctx context.Context) {
 		ctx, cancel := bounded(ctx)
 		defer cancel()
-		if len(shared) > 0 {
-			if err := s.deps.Store.ReleaseSlices(ctx, shared, s.deps.Config().Lease); err != nil {
-				s.deps.Log.Warn("releasing slices of which peers keep lines failed: they can be claimed when their lease has ended", zap.Int("slices", len(shared)), zap.Error(err))
-			}
-		}
 		for id, n := range numbers {
 			s.deps.NoteQueue(s.deps.Queue.Done(ctx, id, n))
 		}

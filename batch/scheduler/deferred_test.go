@@ -239,7 +239,7 @@ func TestDivide(t *testing.T) {
 		r := releases{queues: s}
 		r.rebalance(q, 0, now)
 		var got []uint64
-		for _, release := range r.take() {
+		for _, release := range releasesOf(&r) {
 			got = append(got, release.Keep)
 		}
 		if !slices.Equal(got, tt.want) {
@@ -280,7 +280,7 @@ func TestUnroutableIsDivided(t *testing.T) {
 	if !s.releases.unroutable(q, s.models, now) {
 		t.Fatal("nothing was released")
 	}
-	released := s.releases.take()
+	released := releasesOf(s.releases)
 	for _, r := range released {
 		if r.Keep != 1<<tried {
 			t.Errorf("slice %d: got the mask %b, want %b", r.Number, r.Keep, 1<<tried)

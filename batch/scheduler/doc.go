@@ -11,7 +11,8 @@
 //   - attempt: the line is sent, and an outcome comes back;
 //   - deadlines: a line that is to be retried waits for the end of its backoff;
 //   - committer: results are committed in groups, and those of stale claims refused;
-//   - releases: slices that this gateway cannot run, or that idle peers could, are given up.
+//   - releases: slices that this gateway cannot run, or that idle peers could, are given up;
+//   - pendingReleases: that is repeated until the store has released them.
 //
 // A [Scheduler] is one goroutine, the loop, which owns all of these except attempts, loads
 // and the committer, and starts what each round of them allows. Around the path, models

@@ -1,12 +1,9 @@
 package scheduler
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/batch"
 )
@@ -15,7 +12,7 @@ import (
 // gateway or for later.
 type releases struct {
 	queues  *queueSet
-	pending []batch.Release
+	pending pendingReleases
 }
 
 // all is no limit of lines that stay: every slice without a kept line is released.
@@ -40,12 +37,12 @@ func (r *releases) except(q *batchQueue, kept func(*line) bool, ahead int) {
 		if waiting -= w.pending(); waiting < ahead {
 			break // the rest would have to be claimed again at once
 		}
-		r.pending = append(r.pending, batch.Release{SliceClaim: w.SliceClaim})
+		r.pending.add(wholeSlice(&w.claimed))
 		dropped = append(dropped, w)
 	}
 	r.queues.dropWork(dropped...)
 	for _, c := range q.unread {
-		r.pending = append(r.pending, batch.Release{SliceClaim: c.SliceClaim})
+		r.pending.add(wholeSlice(&c))
 	}
 	q.unread = nil
 }
@@ -64,7 +61,7 @@ func (r *releases) unstarted(q *batchQueue) {
 // first, while at least ahead lines wait for their start. Of a batch whose lines share
 // prefixes, nearly every slice soon has such a line.
 func (r *releases) divide(q *batchQueue, ahead int) {
-	waiting, before := q.nPending, len(r.pending)
+	waiting, before := q.nPending, len(r.pending.waiting)
 	for _, key := range slices.Backward(slices.SortedFunc(maps.Keys(q.work), claimKey.compare)) {
 		w := q.work[key]
 		if waiting <= ahead || waiting-w.pending() < ahead {
@@ -72,7 +69,7 @@ func (r *releases) divide(q *batchQueue, ahead int) {
 		}
 		waiting -= r.partial(w, (*line).tried)
 	}
-	if len(r.pending) > before {
+	if len(r.pending.waiting) > before {
 		q.sweep()
 	}
 }
@@ -84,13 +81,13 @@ func (r *releases) partial(w *work, kept func(*line) bool) (waited int) {
 	if w.Kept != 0 || w.partial {
 		return 0
 	}
-	release := batch.Release{SliceClaim: w.SliceClaim}
+	keep := uint64(0)
 	var begun, others []*line
 	for _, l := range w.lines {
 		switch {
 		case kept(l) && l.state != lineEnded:
 			begun = append(begun, l)
-			release.Keep |= 1 << l.index
+			keep |= 1 << l.index
 		case l.state != lineEnded:
 			others = append(others, l)
 		}
@@ -104,7 +101,7 @@ func (r *releases) partial(w *work, kept func(*line) bool) (waited int) {
 		r.queues.free(l)
 	}
 	w.lines, w.left, w.partial = begun, len(begun), true
-	r.pending = append(r.pending, release)
+	r.pending.add(release{Release: batch.Release{SliceClaim: w.SliceClaim, Keep: keep}, divided: w})
 	return waited - w.pending()
 }
 
@@ -120,42 +117,10 @@ func (r *releases) unroutable(q *batchQueue, m *models, now time.Time) bool {
 			return false // a slot will come
 		}
 	}
-	before := len(r.pending)
+	before := len(r.pending.waiting)
 	r.except(q, (*line).tried, all)
 	if q.shares() {
 		r.divide(q, all)
 	}
-	return len(r.pending) > before
-}
-
-// take removes and returns what is to be released.
-func (r *releases) take() []batch.Release {
-	pending := r.pending
-	r.pending = nil
-	return pending
-}
-
-// commitGrace limits the time for which a gateway that stops tries to commit results after
-// its time to drain is over.
-const commitGrace = 5 * time.Second
-
-// releaseSlices releases claims in the store and puts the slices back into the queue.
-func releaseSlices(ctx context.Context, deps *Dependencies, held []batch.Release) {
-	ctx, cancel := context.WithTimeout(ctx, commitGrace)
-	defer cancel()
-	if err := deps.Store.ReleaseSlices(ctx, held, deps.Config().Lease); err != nil {
-		deps.Log.Warn("releasing slices failed: peers can claim them when their lease has ended", zap.Int("slices", len(held)), zap.Error(err))
-		return
-	}
-	released := make(map[string][]int)
-	for _, c := range held {
-		released[c.BatchID] = append(released[c.BatchID], c.Number)
-	}
-	for _, id := range slices.Sorted(maps.Keys(released)) {
-		if err := deps.Queue.Push(ctx, id, released[id]); err != nil {
-			deps.Log.Warn("queueing released slices failed: peers find them in the store", zap.String("batch_id", id), zap.Error(err))
-			break
-		}
-	}
-	deps.Log.Info("slices released", zap.Int("slices", len(held)))
+	return len(r.pending.waiting) > before
 }

@@ -13,10 +13,18 @@ func request(model string) openai.Request { return openai.Request{Model: model, 
 
 // released returns the numbers of the slices that were released.
 func released(r *releases) (numbers []int) {
-	for _, c := range r.take() {
+	for _, c := range r.pending.all() {
 		numbers = append(numbers, c.Number)
 	}
 	return numbers
+}
+
+// releasesOf returns what was given up.
+func releasesOf(r *releases) (given []batch.Release) {
+	for _, c := range r.pending.all() {
+		given = append(given, c.Release)
+	}
+	return given
 }
 
 func TestReleaseIdle(t *testing.T) {
@@ -53,7 +61,7 @@ func TestReleaseUnstarted(t *testing.T) {
 	run(kept.lines[0], &aborted)
 	r := releases{queues: s}
 	r.unstarted(w.batchQueue)
-	got := r.take()
+	got := releasesOf(&r)
 	want := []batch.Release{{SliceClaim: w.SliceClaim, Keep: 1<<0 | 1<<2}}
 	if !slices.Equal(got, want) {
 		t.Errorf("releases: got %+v, want %+v", got, want)

@@ -165,16 +165,6 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, storeTimeout)
 }
 
-// flushReleases releases what was given up since it was last called.
-func (s *Scheduler) flushReleases() {
-	released := s.releases.take()
-	if len(released) == 0 {
-		return
-	}
-	// Attempts may be aborted meanwhile: this is done nevertheless.
-	s.side.Start(func(ctx context.Context) { releaseSlices(context.WithoutCancel(ctx), &s.deps, released) })
-}
-
 // Drain starts no more lines, waits for those that run and commits their results. When
 // ctx ends it aborts the lines, and after commitGrace it abandons the results.
 func (s *Scheduler) Drain(ctx context.Context) {
@@ -211,11 +201,5 @@ func (s *Scheduler) Stop() {
 		posted = s.deliver()
 	}
 	s.side.Wait()
-	held := s.releases.take()
-	for _, c := range s.queues.claims() {
-		held = append(held, batch.Release{SliceClaim: c})
-	}
-	if len(held) > 0 {
-		releaseSlices(context.Background(), &s.deps, held)
-	}
+	s.releaseRest()
 }

@@ -24,12 +24,16 @@ type oneBatch struct {
 	batch.Store
 	slices int
 	began  time.Time
+	kept   uint64 // lines of each slice that a peer keeps
 
 	mu       sync.Mutex
 	away     bool
 	claimed  map[int]bool
 	renewals []time.Duration // since began, failed ones included
 	commits  []time.Duration
+	releases []time.Duration // likewise
+	failing  int             // calls of ReleaseSlices that fail
+	renewed  map[int]bool    // slices, in the last renewal
 	released []batch.Release
 }
 
@@ -74,8 +78,8 @@ func (s *oneBatch) ClaimSlices(_ context.Context, _ batch.Claimant, refs []batch
 	for _, ref := range refs {
 		s.claimed[ref.Number] = true
 		claimed = append(claimed, batch.Slice{
-			SliceClaim: batch.SliceClaim{SliceRef: ref, Attempt: 1},
-			SlicePlan:  batch.SlicePlan{FirstLine: ref.Number * linesOfSlice, Lines: linesOfSlice, Length: 100},
+			SliceClaim: batch.SliceClaim{SliceRef: ref, Attempt: 1}, Kept: s.kept,
+			SlicePlan: batch.SlicePlan{FirstLine: ref.Number * linesOfSlice, Lines: linesOfSlice, Length: 100},
 		})
 	}
 	return claimed, nil
@@ -89,9 +93,13 @@ func (inputFile) Read(context.Context, string, int64, int64) (io.ReadCloser, err
 	return io.NopCloser(strings.NewReader(text.String())), nil
 }
 
-func (s *oneBatch) RenewSlices(context.Context, []batch.SliceClaim, time.Duration) ([]batch.SliceClaim, error) {
+func (s *oneBatch) RenewSlices(_ context.Context, claims []batch.SliceClaim, _ time.Duration) ([]batch.SliceClaim, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.renewed = make(map[int]bool)
+	for _, c := range claims {
+		s.renewed[c.Number] = true
+	}
 	s.renewals = append(s.renewals, time.Since(s.began))
 	if s.away {
 		return nil, errAway
@@ -113,6 +121,10 @@ func (s *oneBatch) CommitResults(_ context.Context, writes []batch.SegmentWrite)
 func (s *oneBatch) ReleaseSlices(_ context.Context, released []batch.Release, _ time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.releases = append(s.releases, time.Since(s.began))
+	if len(s.releases) <= s.failing {
+		return errAway
+	}
 	s.released = append(s.released, released...)
 	return nil
 }

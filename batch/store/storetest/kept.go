@@ -168,6 +168,33 @@ var keptTests = []test{
 		e.commit(first, 2)
 		equal(e, "status", e.get(b).Status, batch.Finalizing)
 	}},
+	{"a release of unknown outcome is repeated", func(e *env) {
+		b := e.running(3, 3, 3)
+		divided, released, late := e.claim(b, 0), e.claim(b, 1), e.claim(b, 2)
+		e.commit(late, 2) // before its release arrives
+		e.keep(late, 2)
+		again := func() {
+			e.keep(divided, 2)
+			e.ok(e.s.ReleaseSlices(e.Context(), whole(released), lease))
+		}
+		again()
+		again()
+		for number, want := range []uint64{0b100, 0, 0b100} {
+			other, taken := e.taken("other", b, number)
+			equal(e, "lines not to be run", taken, want)
+			again()
+			equal(e, "claim of what the other has", e.claimAs("third", b, number), nil)
+			e.commit(other, 0, 1)
+			if number == 1 {
+				e.commit(other, 2)
+			}
+		}
+		lost, err := e.s.RenewSlices(e.Context(), []batch.SliceClaim{divided}, lease)
+		e.ok(err)
+		equal(e, "lost claims", lost, nil)
+		e.commit(divided, 2)
+		equal(e, "status", e.get(b).Status, batch.Finalizing)
+	}},
 	{"lines kept under a claim that does not hold are not kept", func(e *env) {
 		b := e.running(2)
 		first := e.claim(b, 0)
