@@ -23,8 +23,10 @@ type batchQueue struct {
 	runningOf  map[string]int64   // of these by model, for a batch of several models; nil before the first
 	waiting    map[seat]time.Time // since when upstreams leave lines to others, see fit.waits
 	backingOff int                // lines that wait for their retry
+	left       int64              // lines in memory without a durable result
 	work       map[claimKey]*work
-	unread     []claimed // not read because the memory limit is reached
+	releasable [slicesDivisible + 1]int // these by the part that can be released
+	unread     []claimed                // not read because the memory limit is reached
 
 	loading       bool      // a load is in progress
 	startedAt     time.Time // when a line started last
@@ -121,16 +123,54 @@ type work struct {
 	bytes      int64   // in memory, of lines that are not durable
 	dropped    bool    // the claim is lost or given up: results are refused
 	partial    bool    // only its lines are claimed; the others of the slice were released
+
+	// The lines that have not ended are tried or untried, see line.tried and line.become:
+	tried, untried int
+	pending        int // of these, lines that can start
+	underWay       int // see line.underWay
+	releasable     releasable
 }
 
-// pending returns how many lines of a slice can start.
-func (w *work) pending() (n int) {
-	for _, l := range w.lines {
-		if l.state == linePending {
-			n++
-		}
+// releasable is the part of a slice that can be released for others.
+type releasable uint8
+
+const (
+	slicesKept      releasable = iota // nothing
+	slicesUntried                     // all: no line was tried
+	slicesDivisible                   // all but the lines that were tried
+)
+
+// tally adds n, which may be negative, to the counts of a line's state.
+func (w *work) tally(l *line, n int) {
+	switch {
+	case l.state == lineEnded:
+		return
+	case l.tried():
+		w.tried += n
+	default:
+		w.untried += n
 	}
-	return n
+	if l.state == linePending {
+		w.pending += n
+	}
+	if l.underWay() {
+		w.underWay += n
+	}
+}
+
+// classify finds out which part of a slice can be released.
+func (q *batchQueue) classify(w *work) {
+	now := slicesKept
+	switch {
+	case w.dropped:
+	case w.tried == 0:
+		now = slicesUntried
+	case w.untried > 0 && !w.partial && w.Kept == 0:
+		now = slicesDivisible
+	}
+	q.releasable[w.releasable]--
+	q.releasable[now]++
+	w.releasable = now
 }
 
 func newBatchQueue(b batch.Batch) *batchQueue {
@@ -188,7 +228,7 @@ func (q *batchQueue) pushBack(l *line) { q.orderOf(l).PutLast(l) }
 
 // orderOf returns the queue of the lane to which a line is added now.
 func (q *batchQueue) orderOf(l *line) *order.Queue[*line] {
-	l.state = linePending
+	l.become(linePending)
 	q.nPending++
 	lane := l.lane()
 	lines := q.orders[lane]
@@ -225,7 +265,7 @@ func (q *batchQueue) removed(lane lane, lines int) {
 
 // backOff makes a line wait for its retry.
 func (q *batchQueue) backOff(l *line) {
-	l.state = lineBackoff
+	l.become(lineBackoff)
 	q.backingOff++
 }
 
@@ -252,7 +292,7 @@ func (q *batchQueue) withdraw(lines []*line) {
 			q.backingOff--
 		}
 		if l.state == lineBackoff || l.state == linePending {
-			l.state = lineEnded
+			l.become(lineEnded)
 		}
 	}
 }
@@ -274,14 +314,6 @@ func (q *batchQueue) allRuns() bool {
 
 // empty reports whether nothing of the batch is in memory.
 func (q *batchQueue) empty() bool { return len(q.work) == 0 && len(q.unread) == 0 && !q.loading }
-
-// held returns how many lines of the batch are in memory without a durable result.
-func (q *batchQueue) held() (n int64) {
-	for _, w := range q.work {
-		n += int64(w.left)
-	}
-	return n
-}
 
 // size returns the bytes of the requests of the lines of a slice.
 func (w *work) size() (bytes int64) {

@@ -79,7 +79,8 @@ func TestDeferredAccounts(t *testing.T) {
 		if l == nil {
 			return false
 		}
-		l.state, l.tries().abort = lineRunning, func() {}
+		l.become(lineRunning)
+		l.tries().abort = func() {}
 		l.work.batchQueue.begin("m", 1)
 		s.queues.read(l, l.reads())
 		s.picker.started(l, slot.Upstream())
@@ -107,9 +108,9 @@ func TestDeferredAccounts(t *testing.T) {
 		stays = other
 	}
 	s.queues.dropWork(dropped)
-	want("the slice of the line that runs was lost", int64(stays.pending()), 1)
+	want("the slice of the line that runs was lost", int64(stays.pending), 1)
 	s.attempted(started[1], outcome{aborted: true})
-	want("it was aborted", int64(stays.pending()), 0)
+	want("it was aborted", int64(stays.pending), 0)
 	s.queues.dropBatch(w.batchQueue)
 	want("nothing is left", 0, 0)
 	if q := w.batchQueue; s.queues.reading != 0 || q.reading != 0 {
@@ -228,13 +229,17 @@ func TestDivide(t *testing.T) {
 		}
 		q := w.batchQueue
 		if tt.kept {
+			w.lines[9].become(lineEnded)
 			w.Kept, w.lines, w.left = 1<<9, slices.Delete(w.lines, 9, 10), batch.SliceLines-1
 		}
-		w.lines[1].state, w.lines[2].state, w.lines[4].state = lineRunning, lineFinished, lineEnded
+		for i, state := range map[int]lineState{1: lineRunning, 2: lineFinished, 3: lineRunning, 4: lineEnded} {
+			w.lines[i].become(state)
+		}
 		w.lines[1].tries().abort = func() {}
 		w.lines[3].tries().failures = 1
 		s.free(w.lines[4])
 		q.sweep()
+		q.pushFront(w.lines[3])
 		q.peersIdle.set(true, now.Add(-peerIdleTime))
 		r := releases{queues: s}
 		r.rebalance(q, 0, now)
@@ -271,7 +276,7 @@ func TestUnroutableIsDivided(t *testing.T) {
 	const slices, tried = 100, 3
 	s := New(dependencies(batch.Config{}))
 	for n := range slices {
-		deferredSlice(s.queues, "a", n, batch.SliceLines, 2000).lines[tried].tries().failures = 1
+		failOnce(deferredSlice(s.queues, "a", n, batch.SliceLines, 2000).lines[tried])
 	}
 	q := s.queues.byID["a"]
 	now := time.Now()

@@ -53,7 +53,8 @@ func (s *Scheduler) startLines() {
 func (s *Scheduler) startLine(l *line, slot batch.Slot) {
 	ctx, cancel := context.WithCancel(s.lines.Context())
 	q, tried := l.work.batchQueue, l.tries()
-	l.state, tried.abort = lineRunning, cancel
+	l.become(lineRunning)
+	tried.abort = cancel
 	q.begin(l.model, 1)
 	s.inFlight++
 	s.queues.read(l, l.reads())
@@ -91,7 +92,7 @@ func (s *Scheduler) attempted(l *line, out outcome) {
 	s.limits.lineEnded(q.batch.Tenant)
 	if out.done {
 		if l.state == lineRunning { // else its commit was handled first
-			l.state = lineFinished
+			l.become(lineFinished)
 		}
 		if !w.dropped {
 			s.countFailure(q, out.failure)
@@ -100,7 +101,7 @@ func (s *Scheduler) attempted(l *line, out outcome) {
 	}
 	s.inFlight--
 	if out.aborted || w.dropped {
-		l.state = lineEnded
+		l.become(lineEnded)
 		return
 	}
 	if out.unreadable != nil {

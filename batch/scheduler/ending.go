@@ -51,7 +51,7 @@ func (q *batchQueue) outside(gateways int) int {
 		return 0
 	}
 	c := q.batch.Counts
-	return int(max(0, c.Total-c.Completed-c.Failed-q.held())) / max(1, gateways)
+	return int(max(0, c.Total-c.Completed-c.Failed-q.left)) / max(1, gateways)
 }
 
 // fits reports whether there is a line that an upstream may run.

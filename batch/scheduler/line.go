@@ -71,6 +71,16 @@ func deferredLine(w *work, index int, request *openai.Request) *line {
 	}
 }
 
+// become changes the state of a line, and what its slice counts. The failures of a line may
+// change only while it is under way.
+func (l *line) become(state lineState) {
+	w := l.work
+	w.tally(l, -1)
+	l.state = state
+	w.tally(l, 1)
+	w.batchQueue.classify(w)
+}
+
 // tries returns the attempts at a line.
 func (l *line) tries() *attempts {
 	if l.attempts == nil {

@@ -71,7 +71,7 @@ func (m *memoryPressure) short(q *batchQueue) bool {
 		return false
 	}
 	c := q.batch.Counts
-	return len(q.unread) > 0 || c.Total-c.Completed-c.Failed > q.held()
+	return len(q.unread) > 0 || c.Total-c.Completed-c.Failed > q.left
 }
 
 // note records a shortage. What would fill the slots is estimated as twice the memory of a

@@ -124,7 +124,7 @@ func TestIsStalled(t *testing.T) {
 	} {
 		q := newBatchQueue(batch.Batch{Model: ""})
 		for model := range strings.FieldsSeq(tt.pending) {
-			q.push(newLine(nil, 0, request(model)))
+			q.push(newLine(&work{batchQueue: q}, 0, request(model)))
 		}
 		q.running, q.backingOff = tt.running, tt.backingOff
 		if got := q.isStalled(full); got != tt.want {
@@ -158,7 +158,7 @@ func TestReleaseUnroutable(t *testing.T) {
 			m.markUnroutable("m", batch.ErrDown)
 		}
 		if tt.tried {
-			first.lines[1].tries().failures = 1
+			failOnce(first.lines[1])
 		}
 		r := releases{queues: s}
 		if got, want := r.unroutable(q, m, now), tt.want != nil; got != want {

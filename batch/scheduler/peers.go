@@ -82,8 +82,5 @@ func (r *releases) rebalance(q *batchQueue, ahead int, now time.Time) {
 	if !q.peersIdle.lasted(peerIdleTime, now) || waiting < 2*ahead+batch.SliceLines {
 		return
 	}
-	r.except(q, (*line).tried, ahead)
-	if q.shares() {
-		r.divide(q, ahead)
-	}
+	r.spare(q, ahead)
 }

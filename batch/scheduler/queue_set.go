@@ -26,6 +26,9 @@ func (s *queueSet) add(q *batchQueue, w *work) {
 	q.linesRead += int64(len(w.lines))
 	q.bytesRead += w.size()
 	s.bytes += w.bytes
+	q.left += int64(w.left)
+	w.pending, w.untried = len(w.lines), len(w.lines)
+	q.releasable[w.releasable]++
 	for _, l := range w.lines {
 		q.push(l)
 	}
@@ -64,8 +67,9 @@ func (s *queueSet) drop(w *work) {
 		}
 	}
 	q.withdraw(w.lines)
+	s.forget(w)
 	s.bytes -= w.bytes
-	delete(q.work, keyOf(w.SliceClaim))
+	q.left -= int64(w.left)
 }
 
 // count changes the bytes of memory of a line.
@@ -86,8 +90,9 @@ func (s *queueSet) free(l *line) {
 // It reports whether that was the last of its slice.
 func (s *queueSet) committed(l *line) (last bool) {
 	w := l.work
-	l.state = lineEnded
+	l.become(lineEnded)
 	if !w.dropped {
+		w.batchQueue.left--
 		if l.deferred() { // the line itself counts
 			w.lines = slices.DeleteFunc(w.lines, func(other *line) bool { return other == l })
 		}
@@ -101,7 +106,15 @@ func (s *queueSet) committed(l *line) (last bool) {
 // end removes a slice in which no line is left.
 func (s *queueSet) end(w *work) {
 	w.dropped = true
-	delete(w.batchQueue.work, keyOf(w.SliceClaim))
+	s.forget(w)
+}
+
+// forget removes a slice that was dropped from its batch queue.
+func (s *queueSet) forget(w *work) {
+	q := w.batchQueue
+	delete(q.work, keyOf(w.SliceClaim))
+	q.classify(w)
+	q.releasable[w.releasable]--
 }
 
 // noRoom reports whether a batch queue reads nothing until some of its lines are durable,
@@ -154,7 +167,7 @@ func (s *queueSet) lineBytes() int64 {
 // held returns how many lines are in memory without a durable result.
 func (s *queueSet) held() (n int64) {
 	for _, q := range s.byID {
-		n += q.held()
+		n += q.left
 	}
 	return n
 }

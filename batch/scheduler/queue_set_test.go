@@ -62,9 +62,16 @@ func addSlice(s *queueSet, id string, number, n int, read func(w *work, index in
 // run marks a line as running and counts how often it is aborted.
 func run(l *line, aborted *int) {
 	l.work.batchQueue.pop(l.lane(), order.Server{})
-	l.state = lineRunning
+	l.become(lineRunning)
 	l.tries().abort = func() { *aborted++ }
 	l.work.batchQueue.begin("m", 1)
+}
+
+// failOnce makes a line that can start one that has failed before.
+func failOnce(l *line) {
+	l.become(lineRunning)
+	l.tries().failures = 1
+	l.become(linePending)
 }
 
 // Memory of requests is accounted for from the load of a slice until its last line is

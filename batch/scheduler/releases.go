@@ -19,11 +19,25 @@ type releases struct {
 const all = -1
 
 // idle releases the slices of a batch queue that have no line under way.
-func (r *releases) idle(q *batchQueue) { r.except(q, (*line).underWay, all) }
+func (r *releases) idle(q *batchQueue) {
+	r.except(q, func(w *work) bool { return w.underWay > 0 }, all)
+}
 
-// except releases the slices of a batch queue without a line for which kept returns true,
-// those that were read last first, while at least ahead lines wait for their start.
-func (r *releases) except(q *batchQueue, kept func(*line) bool, ahead int) {
+// spare releases the slices of a batch queue without a line that was tried, while at least ahead
+// lines wait for their start: the retries of lines are counted here. If lines share prefixes,
+// nearly every slice soon has such a line, so that of these slices it keeps only these lines.
+func (r *releases) spare(q *batchQueue, ahead int) {
+	if q.releasable[slicesUntried] > 0 || len(q.unread) > 0 {
+		r.except(q, func(w *work) bool { return w.tried > 0 }, ahead)
+	}
+	if q.releasable[slicesDivisible] > 0 && q.shares() {
+		r.divide(q, ahead)
+	}
+}
+
+// except releases the slices of a batch queue for which kept returns false, those that were read
+// last first, while at least ahead lines wait for their start.
+func (r *releases) except(q *batchQueue, kept func(*work) bool, ahead int) {
 	var dropped []*work
 	waiting := q.nPending
 	for _, key := range slices.Backward(slices.SortedFunc(maps.Keys(q.work), claimKey.compare)) {
@@ -31,10 +45,10 @@ func (r *releases) except(q *batchQueue, kept func(*line) bool, ahead int) {
 			break
 		}
 		w := q.work[key]
-		if w.dropped || slices.ContainsFunc(w.lines, kept) {
+		if w.dropped || kept(w) {
 			continue
 		}
-		if waiting -= w.pending(); waiting < ahead {
+		if waiting -= w.pending; waiting < ahead {
 			break // the rest would have to be claimed again at once
 		}
 		r.pending.add(wholeSlice(&w.claimed))
@@ -57,14 +71,16 @@ func (r *releases) unstarted(q *batchQueue) {
 	q.sweep()
 }
 
-// divide releases lines of slices that have lines that were tried, those that were read last
-// first, while at least ahead lines wait for their start. Of a batch whose lines share
-// prefixes, nearly every slice soon has such a line.
+// divide releases the other lines of slices that have lines that were tried, those that were
+// read last first, while at least ahead lines wait for their start.
 func (r *releases) divide(q *batchQueue, ahead int) {
 	waiting, before := q.nPending, len(r.pending.waiting)
 	for _, key := range slices.Backward(slices.SortedFunc(maps.Keys(q.work), claimKey.compare)) {
 		w := q.work[key]
-		if waiting <= ahead || waiting-w.pending() < ahead {
+		if w.releasable != slicesDivisible {
+			continue
+		}
+		if waiting <= ahead || waiting-w.pending < ahead {
 			break
 		}
 		waiting -= r.partial(w, (*line).tried)
@@ -95,14 +111,16 @@ func (r *releases) partial(w *work, kept func(*line) bool) (waited int) {
 	if len(begun) == 0 || len(others) == 0 {
 		return 0
 	}
-	waited = w.pending()
+	waited = w.pending
 	w.batchQueue.withdraw(others)
 	for _, l := range others {
 		r.queues.free(l)
 	}
+	w.batchQueue.left -= int64(w.left - len(begun))
 	w.lines, w.left, w.partial = begun, len(begun), true
+	w.batchQueue.classify(w)
 	r.pending.add(release{Release: batch.Release{SliceClaim: w.SliceClaim, Keep: keep}, divided: w})
-	return waited - w.pending()
+	return waited - w.pending
 }
 
 // unroutable releases what a stalled batch queue holds of models without an upstream, and
@@ -118,9 +136,6 @@ func (r *releases) unroutable(q *batchQueue, m *models, now time.Time) bool {
 		}
 	}
 	before := len(r.pending.waiting)
-	r.except(q, (*line).tried, all)
-	if q.shares() {
-		r.divide(q, all)
-	}
+	r.spare(q, all)
 	return len(r.pending.waiting) > before
 }

@@ -38,7 +38,7 @@ func TestReleaseIdle(t *testing.T) {
 	q.unread = []claimed{unread}
 	aborted := 0
 	run(running.lines[0], &aborted)
-	finished.lines[0].state = lineFinished
+	finished.lines[0].become(lineFinished)
 	q.backOff(backingOff.lines[0])
 	r := releases{queues: s}
 	r.idle(q)
@@ -57,7 +57,7 @@ func TestReleaseUnstarted(t *testing.T) {
 	kept.Kept = 1 // a peer keeps a line: it is not divided again
 	aborted := 0
 	run(w.lines[0], &aborted)
-	w.lines[2].state = lineFinished
+	w.lines[2].become(lineFinished)
 	run(kept.lines[0], &aborted)
 	r := releases{queues: s}
 	r.unstarted(w.batchQueue)

@@ -155,8 +155,8 @@ var bugs = []bug{
 	}}, renewing, `lost claims`},
 	{"released while they run", []edit{{
 		"batch/scheduler/releases.go",
-		"w.dropped || slices.ContainsFunc(w.lines, kept)",
-		"w.dropped || !planted.Is(`released while they run`) && slices.ContainsFunc(w.lines, kept)",
+		"w.dropped || kept(w)",
+		"w.dropped || !planted.Is(`released while they run`) && kept(w)",
 	}}, leaving, `requests, [1-9]\d* calls repeated`},
 	{"lines placed in the order in which they are left", []edit{{
 		"batch/scheduler/loader.go",
