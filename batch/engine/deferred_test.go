@@ -196,6 +196,38 @@ func TestDeferredWindowIsRefilled(t *testing.T) {
 	h.Check(h.Wait(id), lines)
 }
 
+// TestMemoryIsLowered checks that a batch that has more lines in memory than a lower limit permits
+// releases them, and that the limit then holds. It finds lines that are kept until they run: few
+// can run meanwhile.
+func TestMemoryIsLowered(t *testing.T) {
+	t.Parallel()
+	const lower = deferredMemory / 8
+	h := newDeferredHarness(t, batch.Config{MaxInFlight: 20})
+	var most atomic.Int64
+	h.Pool.Answer = func(_ context.Context, id string, _ int) (batch.Answer, error) {
+		if taken := h.taken(); taken > most.Load() {
+			most.Store(taken)
+		}
+		return batchtest.OK(id), nil
+	}
+	id := h.create()
+	if taken := h.taken(); taken <= lower {
+		t.Fatalf("got %d bytes in memory, want more than the new limit, %d", taken, lower)
+	}
+	cfg := h.Config
+	cfg.MemoryBytes = lower
+	h.Engine.Apply(cfg)
+	batchtest.Until(t, "lines are released", func() bool { return h.taken() <= lower/2+batch.SliceLines*288 })
+	h.run(20)
+	h.Check(h.Wait(id), deferredLines)
+	if most.Load() > lower {
+		t.Errorf("got up to %d bytes in memory, want at most %d", most.Load(), lower)
+	}
+	if again := h.Pool.Repeated(); again != 0 {
+		t.Errorf("%d calls repeated", again)
+	}
+}
+
 // TestOneUnreadableLine checks that a line that cannot be read holds up no other one.
 func TestOneUnreadableLine(t *testing.T) {
 	t.Parallel()

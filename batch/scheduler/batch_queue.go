@@ -37,7 +37,7 @@ type batchQueue struct {
 	linesRead     int64     // likewise
 	bytesRead     int64     // of the requests of these lines
 	deferring     bool      // requests of lines that wait are not kept
-	reading       int64     // bytes of deferred requests of lines that run
+	held          holding   // memory of its lines
 	outage        inputOutage
 	noRoom        bool // a line did not start in the last round, because its request does not fit into memory
 
@@ -120,7 +120,6 @@ type work struct {
 	batchQueue *batchQueue
 	lines      []*line // those without a result when it was claimed, except those that a peer kept
 	left       int     // of lines, without a durable result
-	bytes      int64   // in memory, of lines that are not durable
 	dropped    bool    // the claim is lost or given up: results are refused
 	partial    bool    // only its lines are claimed; the others of the slice were released
 
@@ -314,6 +313,27 @@ func (q *batchQueue) allRuns() bool {
 
 // empty reports whether nothing of the batch is in memory.
 func (q *batchQueue) empty() bool { return len(q.work) == 0 && len(q.unread) == 0 && !q.loading }
+
+// lacks reports whether a batch queue can read nothing into free bytes. It always reads a slice
+// if it has none.
+func (q *batchQueue) lacks(free int64) bool {
+	if len(q.work) == 0 || free > 0 && len(q.unread) == 0 {
+		return false
+	}
+	if free <= 0 {
+		return true
+	}
+	adds, _ := q.unread[0].adds(q.deferring)
+	return free < adds
+}
+
+// holds returns the memory of the lines of a slice, without deferred requests of lines that run.
+func (w *work) holds() (h holding) {
+	for _, l := range w.lines {
+		h = h.plus(l.holds())
+	}
+	return h
+}
 
 // size returns the bytes of the requests of the lines of a slice.
 func (w *work) size() (bytes int64) {

@@ -48,7 +48,7 @@ func TestLimitsAreAskedFirst(t *testing.T) {
 		limiter := limits.New(nil)
 		limiter.Apply(limits.Config{Tenants: map[string]access.Limits{"a": {RequestsInFlight: 2}}})
 		pool := &limitedPool{slotPool: slotPool{slots: map[string]int{"m": 100}}, limiter: limiter}
-		s := newQueueSet()
+		s := newQueueSet(unlimited)
 		q := newBatchQueue(batch.Batch{ID: "1", Tenant: "a"})
 		s.byID["1"] = q
 		w := &work{batchQueue: q, left: 9}
@@ -88,7 +88,7 @@ func TestLinesWaitForLimits(t *testing.T) {
 		limiter := limits.New(nil)
 		limiter.Apply(limits.Config{Tenants: map[string]access.Limits{"a": {RequestsPerMinute: 2, RequestsInFlight: 3}}})
 		pool := &limitedPool{slotPool: slotPool{slots: map[string]int{"m": 100}}, limiter: limiter}
-		s := newQueueSet()
+		s := newQueueSet(unlimited)
 		for _, b := range []batch.Batch{{ID: "1", Tenant: "a"}, {ID: "2", Tenant: "a"}, {ID: "3", Tenant: "b"}} {
 			q := newBatchQueue(b)
 			s.byID[b.ID] = q

@@ -51,8 +51,7 @@ func (s *queueSet) deferWindow(q *batchQueue, window int, room int64) {
 	for _, w := range q.work {
 		for _, l := range w.lines {
 			if !l.underWay() && l.counted > deferredBytes {
-				s.count(l, deferredBytes)
-				l.request = nil
+				s.keep(l, deferredBytes)
 			}
 		}
 	}

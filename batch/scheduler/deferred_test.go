@@ -40,7 +40,7 @@ func TestDeferredBytes(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return int64(m.HeapAlloc)
 	}
-	s := newQueueSet()
+	s := newQueueSet(unlimited)
 	before := heap()
 	for n := range slices {
 		deferredSlice(s, "a", n, lines, size)
@@ -50,8 +50,8 @@ func TestDeferredBytes(t *testing.T) {
 	if got > deferredBytes || got < deferredBytes*2/3 {
 		t.Errorf("got %d bytes for each line, want about the %d that count", got, deferredBytes)
 	}
-	if want := int64(deferredBytes * slices * lines); s.bytes != want {
-		t.Errorf("got %d bytes counted, want %d", s.bytes, want)
+	if want := int64(deferredBytes * slices * lines); s.budget.used.keys != want {
+		t.Errorf("got %d bytes counted, want %d", s.budget.used.keys, want)
 	}
 	runtime.KeepAlive(s)
 }
@@ -67,7 +67,7 @@ func TestDeferredAccounts(t *testing.T) {
 	size := int64(w.lines[0].size)
 	want := func(when string, deferred, running int64) {
 		t.Helper()
-		if got := s.queues.bytes; got != deferred*deferredBytes+running*size {
+		if got := s.queues.budget.used.bytes(); got != deferred*deferredBytes+running*size {
 			t.Errorf("%s: got %d bytes, want %d lines and %d requests", when, got, deferred, running)
 		}
 	}
@@ -113,8 +113,8 @@ func TestDeferredAccounts(t *testing.T) {
 	want("it was aborted", int64(stays.pending), 0)
 	s.queues.dropBatch(w.batchQueue)
 	want("nothing is left", 0, 0)
-	if q := w.batchQueue; s.queues.reading != 0 || q.reading != 0 {
-		t.Errorf("got %d and %d bytes of requests that are being read, want 0", s.queues.reading, q.reading)
+	if q := w.batchQueue; s.queues.budget.used != (holding{}) || q.held != (holding{}) {
+		t.Errorf("got %+v and %+v held, want nothing", s.queues.budget.used, q.held)
 	}
 }
 
@@ -137,20 +137,24 @@ func TestWindow(t *testing.T) {
 		total             int64 // lines of the batch
 		gateways, sharers int
 		shares            bool
-		want              int64
+		others            int64 // bytes of keys of other batches
+		want              int64 // lines; negative: as many as have their requests in memory
 	}{
-		"nothing is shared":                    {8 << 10, 64 << 20, 50_000, 1, 1, false, 0},
-		"all that is left":                     {8 << 10, 64 << 20, 30_000, 1, 1, true, 30_000},
-		"two gateways leave most to the other": {8 << 10, 64 << 20, 30_000, 2, 1, true, 7500},
-		"as much as memory permits":            {8 << 10, 4 << 20, 50_000, 1, 1, true, (1 << 20) / deferredBytes},
-		"the half of that for each of two":     {8 << 10, 4 << 20, 50_000, 1, 2, true, (1 << 19) / deferredBytes},
-		"short requests stay in memory":        {300, 4 << 20, 50_000, 1, 1, true, -1},
-		"as many slices as are searched":       {8 << 10, 200 << 20, 1_000_000, 1, 1, true, windowSlices * 30},
+		"nothing is shared":                    {8 << 10, 64 << 20, 50_000, 1, 1, false, 0, 0},
+		"all that is left":                     {8 << 10, 64 << 20, 30_000, 1, 1, true, 0, 30_000},
+		"two gateways leave most to the other": {8 << 10, 64 << 20, 30_000, 2, 1, true, 0, 7500},
+		"as much as memory permits":            {8 << 10, 4 << 20, 50_000, 1, 1, true, 0, (1 << 20) / deferredBytes},
+		"the half of that for each of two":     {8 << 10, 4 << 20, 50_000, 1, 2, true, 0, (1 << 19) / deferredBytes},
+		"short requests stay in memory":        {300, 4 << 20, 50_000, 1, 1, true, 0, -1},
+		"other batches leave some":             {8 << 10, 4 << 20, 50_000, 1, 2, true, 3 << 18, (1 << 18) / deferredBytes},
+		"other batches leave nothing":          {8 << 10, 4 << 20, 50_000, 1, 2, true, 1 << 20, -1},
+		"as many slices as are searched":       {8 << 10, 200 << 20, 1_000_000, 1, 1, true, 0, windowSlices * 30},
 	} {
 		q := newBatchQueue(batch.Batch{ID: "a"})
 		q.batch.Counts.Total = tt.total
-		s := newQueueSet()
+		s := newQueueSet(func() int64 { return tt.memory })
 		s.byID["a"] = q
+		s.budget.add(newBatchQueue(batch.Batch{}), holding{keys: tt.others})
 		for n := range 3 {
 			w := &work{batchQueue: q, left: 30}
 			w.Number = n
@@ -167,9 +171,9 @@ func TestWindow(t *testing.T) {
 		d.Gateways = func() int { return tt.gateways }
 		want := tt.want
 		if want < 0 {
-			want = tt.memory / 2 * q.linesRead / q.bytesRead
+			want = tt.memory / 2 / int64(tt.sharers) * q.linesRead / q.bytesRead
 		}
-		if got := q.window(&d, tt.sharers); int64(got) != want {
+		if got := q.window(&d, &s.budget, tt.sharers); int64(got) != want {
 			t.Errorf("%s: got %d lines, want %d", name, got, want)
 		}
 	}
@@ -178,7 +182,7 @@ func TestWindow(t *testing.T) {
 // TestInputOutage checks that after a failed read nothing starts for a while, then one line
 // until it is known whether it can be read.
 func TestInputOutage(t *testing.T) {
-	s := newQueueSet()
+	s := newQueueSet(unlimited)
 	w, resident := deferredSlice(s, "a", 1, 2, 100), loadedSlice(s, "b", 1, 1, 10)
 	now := time.Now()
 	var o inputOutage
@@ -218,7 +222,7 @@ func TestDivide(t *testing.T) {
 		"nothing is shared":        {want: []uint64{0}},
 		"a peer keeps lines of it": {shares: true, kept: true, want: []uint64{0}},
 	} {
-		s := newQueueSet()
+		s := newQueueSet(unlimited)
 		var w *work
 		if tt.shares {
 			deferredSlice(s, "a", 2, batch.SliceLines, 1000)
@@ -250,8 +254,8 @@ func TestDivide(t *testing.T) {
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("%s: got the masks %b, want %b", name, got, tt.want)
 		}
-		if left := bits.OnesCount64(tt.want[len(tt.want)-1]); left > 0 && (w.left != left || !w.partial || w.bytes != int64(left)*deferredBytes || q.nPending != 1) {
-			t.Errorf("%s: got %d lines, %d bytes, %d pending, partial %v, want %d, %d, 1, true", name, w.left, w.bytes, q.nPending, w.partial, left, left*deferredBytes)
+		if left := bits.OnesCount64(tt.want[len(tt.want)-1]); left > 0 && (w.left != left || !w.partial || w.holds().bytes() != int64(left)*deferredBytes || q.nPending != 1) {
+			t.Errorf("%s: got %d lines, %d bytes, %d pending, partial %v, want %d, %d, 1, true", name, w.left, w.holds().bytes(), q.nPending, w.partial, left, left*deferredBytes)
 		}
 		again := &work{batchQueue: q}
 		again.SliceClaim = w.SliceClaim

@@ -11,7 +11,7 @@ import (
 
 func TestLeases(t *testing.T) {
 	now := time.Now()
-	s := newQueueSet()
+	s := newQueueSet(unlimited)
 	l := leases{queues: s}
 	if l.mayHaveEnded(now) {
 		t.Error("without a claim: got ended, want not")
@@ -45,7 +45,7 @@ func TestLeases(t *testing.T) {
 }
 
 func TestLostLeases(t *testing.T) {
-	s := newQueueSet()
+	s := newQueueSet(unlimited)
 	l := leases{queues: s}
 	lost, held := loadedSlice(s, "a", 1, 2, 10), loadedSlice(s, "a", 2, 2, 10)
 	q := s.byID["a"]

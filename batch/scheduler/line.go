@@ -92,6 +92,14 @@ func (l *line) tries() *attempts {
 // deferred reports whether the request of a line is read by each attempt.
 func (l *line) deferred() bool { return l.request == nil }
 
+// holds returns the memory of a line, without its request if it is deferred.
+func (l *line) holds() holding {
+	if l.deferred() {
+		return holding{keys: int64(l.counted)}
+	}
+	return holding{requests: int64(l.counted)}
+}
+
 // reads returns the bytes that an attempt at a line reads.
 func (l *line) reads() int64 {
 	if l.deferred() {

@@ -41,16 +41,16 @@ type loadRequest struct {
 	only     bool  // look for nothing else
 }
 
-// expected returns the bytes of memory that a load is expected to add at most.
-func (r *loadRequest) expected() int64 {
+// expected returns the memory that a load is expected to add at most.
+func (r *loadRequest) expected() holding {
 	slices := int64(len(r.unread))
 	if slices == 0 {
 		slices = int64(r.slices)
 	}
 	if r.deferred {
-		return slices * batch.SliceLines * deferredBytes
+		return holding{keys: slices * batch.SliceLines * deferredBytes}
 	}
-	return min(max(r.memory, 0), slices*batch.SliceBytes)
+	return holding{requests: min(max(r.memory, 0), slices*batch.SliceBytes)}
 }
 
 // read claims slices of a batch and reads their lines.
@@ -90,7 +90,7 @@ func (l *loader) read(ctx context.Context, want loadRequest) loaded {
 			out.err = err
 			break
 		}
-		want.memory -= w.bytes
+		want.memory -= w.holds().bytes()
 		want.force = false
 		out.unread = out.unread[1:]
 		out.work = append(out.work, w)
@@ -187,7 +187,6 @@ func (l *loader) readSlice(ctx context.Context, b batch.Batch, key string, s cla
 			added.model = b.Model // one copy
 		}
 		w.lines = append(w.lines, added)
-		w.bytes += int64(added.counted)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading slice %d of %s: %w", s.Number, b.ID, err)

@@ -67,7 +67,7 @@ func (m *memoryPressure) short(q *batchQueue) bool {
 	if q.noRoom {
 		return true
 	}
-	if q.nPending > 0 || q.backingOff > q.running || !m.queues.noRoom(q, m.deps.Config().MemoryBytes) {
+	if q.nPending > 0 || q.backingOff > q.running || !m.queues.budget.starves(q) {
 		return false
 	}
 	c := q.batch.Counts

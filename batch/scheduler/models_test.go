@@ -148,7 +148,7 @@ func TestReleaseUnroutable(t *testing.T) {
 		"only full":            {stallTime, false, false, nil},
 		"one slice was tried":  {stallTime, true, true, []int{2}},
 	} {
-		s := newQueueSet()
+		s := newQueueSet(unlimited)
 		first := loadedSlice(s, "a", 1, 2, 10)
 		loadedSlice(s, "a", 2, 2, 10)
 		q := s.byID["a"]

@@ -59,10 +59,10 @@ func (q *batchQueue) mixed() bool {
 // while peers are idle only what it will start soon. That is a few slices when slots wait;
 // room reports whether this gateway may have more lines in flight. Without room it would
 // claim slices, release them to its peers, and claim them again.
-func (q *batchQueue) ahead(deps *Dependencies, limit, sharers int, room bool) int {
+func (q *batchQueue) ahead(deps *Dependencies, b *budget, limit, sharers int, room bool) int {
 	switch {
 	case !q.peersIdle.holds():
-		return max(batch.SliceLines, 2*limit/sharers, q.window(deps, sharers))
+		return max(batch.SliceLines, 2*limit/sharers, q.window(deps, b, sharers))
 	case q.nPending == 0 && room && deps.Dispatcher.Free(q.batch.Model):
 		return max(batch.SliceLines, limit/8)
 	default:
@@ -79,8 +79,10 @@ func (r *releases) rebalance(q *batchQueue, ahead int, now time.Time) {
 	for _, c := range q.unread {
 		waiting += c.Lines
 	}
-	if !q.peersIdle.lasted(peerIdleTime, now) || waiting < 2*ahead+batch.SliceLines {
+	if waiting < 2*ahead+batch.SliceLines {
 		return
 	}
-	r.spare(q, ahead)
+	if q.peersIdle.lasted(peerIdleTime, now) || r.queues.budget.exceeded() && !q.mixed() {
+		r.spare(q, ahead)
+	}
 }

@@ -14,7 +14,6 @@ type picker struct {
 	queues     *queueSet
 	dispatcher batch.Dispatcher
 	limits     *clientLimits
-	config     func() *batch.Config
 	gateways   func() int // that work on batches of the store
 	speeds     speeds
 	running    shares // lines that have a slot, by tenant
@@ -25,7 +24,7 @@ type picker struct {
 
 func newPicker(deps *Dependencies, queues *queueSet, limits *clientLimits) *picker {
 	return &picker{
-		queues: queues, dispatcher: deps.Dispatcher, limits: limits, config: deps.Config, gateways: deps.Gateways,
+		queues: queues, dispatcher: deps.Dispatcher, limits: limits, gateways: deps.Gateways,
 		speeds: make(speeds), running: shares{deps: deps}, refused: make(map[queueLane]bool),
 	}
 }
@@ -86,24 +85,20 @@ func (p *picker) next(full map[string]bool, unroutable func(model string, why er
 // there are always lines to choose from, and all of it to batches that have no line to start and
 // are as urgent. A batch can always run one line, and as much as a slice.
 func (p *picker) hasRoom(q *batchQueue, lane lane, reads int64) bool {
-	memory := p.config().MemoryBytes
-	if reads == 0 || q.running == 0 || q.reading+reads <= min(batch.SliceBytes, memory/keysPart) {
+	b := &p.queues.budget
+	if b.guarantees(q, reads) || b.fits(reads) && !p.starves(q) {
 		return true
 	}
-	free := min(memory-p.queues.bytes, memory-memory/keysPart-p.queues.reading)
-	if p.queues.loading+reads <= free && !p.starves(q, memory) {
-		return true
-	}
-	q.noRoom = reads > free // else it will soon be known what a load has added
+	q.noRoom = reads > b.requests() // else it will soon be known what a load has added
 	p.refused[queueLane{q, lane}] = true
 	return false
 }
 
 // starves reports whether a batch that is as urgent as another has nothing to start because the
 // memory is used up.
-func (p *picker) starves(by *batchQueue, memory int64) bool {
+func (p *picker) starves(by *batchQueue) bool {
 	for _, q := range p.queues.byID {
-		if q != by && q.state == serving && q.batch.Priority >= by.batch.Priority && q.nPending == 0 && (len(q.unread) > 0 || !q.exhausted) && p.queues.noRoom(q, memory) {
+		if q != by && q.state == serving && q.batch.Priority >= by.batch.Priority && q.nPending == 0 && (len(q.unread) > 0 || !q.exhausted) && p.queues.budget.starves(q) {
 			return true
 		}
 	}

@@ -73,7 +73,7 @@ func TestPick(t *testing.T) {
 		"retiring":                {batches: []batch.Batch{of("a", "m", 1, 0), of("b", "m", 0, 0)}, state: retiring, slots: map[string]int{"m": 9}, picked: "aabb"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newQueueSet()
+			s := newQueueSet(unlimited)
 			for i, b := range tt.batches {
 				q := newBatchQueue(b)
 				s.byID[b.ID] = q
@@ -118,7 +118,7 @@ func TestPick(t *testing.T) {
 // Of lines that may take their upstream down, one runs at a time. A line that failed
 // avoids the upstream of its failure.
 func TestPickSuspicious(t *testing.T) {
-	s := newQueueSet()
+	s := newQueueSet(unlimited)
 	w := loadedSlice(s, "a", 1, 3, 1)
 	q := w.batchQueue
 	for len(q.pending) > 0 {
@@ -168,7 +168,7 @@ func (p *slowPool) Reserve(model, avoid string, fit func(string) bool) (batch.Sl
 // of the same batch start.
 func TestPickOtherModelWhileLinesWait(t *testing.T) {
 	for range 20 { // the order of lanes is random
-		s := newQueueSet()
+		s := newQueueSet(unlimited)
 		q := newBatchQueue(batch.Batch{ID: "a"})
 		s.byID["a"] = q
 		w := &work{batchQueue: q, left: 2}
@@ -194,7 +194,7 @@ func TestPickOtherModelWhileLinesWait(t *testing.T) {
 // An upstream leaves lines to the one that has read their prefix, but not for long: that one
 // may take few lines at a time.
 func TestWaitForPrefix(t *testing.T) {
-	s := newQueueSet()
+	s := newQueueSet(unlimited)
 	q := newBatchQueue(batch.Batch{ID: "a", Model: "m"})
 	s.byID["a"] = q
 	w := &work{batchQueue: q, left: 3}

@@ -43,13 +43,12 @@ func (s *Scheduler) prefetchBatch(q *batchQueue, limit, sharers int, patient boo
 		return
 	}
 	q.notePeers(s.deps.Dispatcher, now)
-	ahead := q.ahead(&s.deps, limit, sharers, s.inFlight < limit)
+	ahead := q.ahead(&s.deps, &s.queues.budget, limit, sharers, s.inFlight < limit)
 	if s.limits.waits(&q.batch) {
 		ahead = min(ahead, batch.SliceLines)
 	}
-	memory := s.deps.Config().MemoryBytes
 	if q.shares() {
-		s.queues.deferWindow(q, ahead, memory/bodiesPart/int64(sharers))
+		s.queues.deferWindow(q, ahead, s.queues.budget.bodies(sharers))
 	}
 	s.releases.rebalance(q, ahead, now)
 	full := q.nPending >= q.enough(ahead)
@@ -57,10 +56,11 @@ func (s *Scheduler) prefetchBatch(q *batchQueue, limit, sharers int, patient boo
 	if full && !lapsed || q.isRetiring() && len(q.unread) == 0 {
 		return
 	}
-	if s.queues.noRoom(q, memory) {
+	room := s.queues.budget.room()
+	if q.lacks(room) {
 		return
 	}
-	request := loadRequest{slices: (ahead - q.nPending + batch.SliceLines - 1) / batch.SliceLines, memory: memory - s.queues.bytes, patient: patient, lapsed: lapsed, only: full, deferred: q.deferring}
+	request := loadRequest{slices: (ahead - q.nPending + batch.SliceLines - 1) / batch.SliceLines, memory: room, patient: patient, lapsed: lapsed, only: full, deferred: q.deferring}
 	if lapsed {
 		q.lapsedChecked = now
 	}
@@ -81,12 +81,12 @@ func (s *Scheduler) load(q *batchQueue, request loadRequest) {
 	request.batch, request.inputKey, request.unread, request.force = q.batch, q.inputKey, q.unread, len(q.work) == 0
 	q.loading, q.unread = true, nil
 	adds := request.expected()
-	s.queues.loading += adds
+	s.queues.budget.loading = s.queues.budget.loading.plus(adds)
 	loader := &loader{&s.deps}
 	s.side.Start(func(ctx context.Context) {
 		got := loader.read(ctx, request)
 		s.post(func() {
-			s.queues.loading -= adds
+			s.queues.budget.loading = s.queues.budget.loading.plus(adds.negative())
 			s.loaded(q, got, request.only)
 		})
 	})

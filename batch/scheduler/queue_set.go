@@ -10,13 +10,14 @@ import (
 // queueSet holds the batch queues by batch. They contain the slices that this gateway has
 // claimed, and the requests that it has in memory.
 type queueSet struct {
-	byID    map[string]*batchQueue
-	bytes   int64 // of requests in memory
-	reading int64 // of these, deferred requests of lines that run
-	loading int64 // bytes that loads in progress are expected to add
+	byID   map[string]*batchQueue
+	budget budget
 }
 
-func newQueueSet() *queueSet { return &queueSet{byID: make(map[string]*batchQueue)} }
+// newQueueSet returns a queueSet without batch queues. memory returns the memory limit.
+func newQueueSet(memory func() int64) *queueSet {
+	return &queueSet{byID: make(map[string]*batchQueue), budget: budget{limit: memory}}
+}
 
 // add adds a slice that was read, with its lines.
 func (s *queueSet) add(q *batchQueue, w *work) {
@@ -25,7 +26,7 @@ func (s *queueSet) add(q *batchQueue, w *work) {
 	q.slicesRead++
 	q.linesRead += int64(len(w.lines))
 	q.bytesRead += w.size()
-	s.bytes += w.bytes
+	s.budget.add(q, w.holds())
 	q.left += int64(w.left)
 	w.pending, w.untried = len(w.lines), len(w.lines)
 	q.releasable[w.releasable]++
@@ -68,23 +69,19 @@ func (s *queueSet) drop(w *work) {
 	}
 	q.withdraw(w.lines)
 	s.forget(w)
-	s.bytes -= w.bytes
+	s.budget.add(q, w.holds().negative())
 	q.left -= int64(w.left)
 }
 
-// count changes the bytes of memory of a line.
-func (s *queueSet) count(l *line, bytes int32) {
-	change := int64(bytes - l.counted)
-	l.counted = bytes
-	l.work.bytes += change
-	s.bytes += change
+// keep removes the request of a line from memory. A number of bytes is left.
+func (s *queueSet) keep(l *line, bytes int32) {
+	before := l.holds()
+	l.counted, l.request = bytes, nil
+	s.budget.add(l.work.batchQueue, l.holds().plus(before.negative()))
 }
 
-// free removes the request of a line that is not sent any more from memory.
-func (s *queueSet) free(l *line) {
-	s.count(l, 0)
-	l.request = nil
-}
+// free removes a line that is not sent any more from memory.
+func (s *queueSet) free(l *line) { s.keep(l, 0) }
 
 // committed records that a line has a durable result, or that its result was refused.
 // It reports whether that was the last of its slice.
@@ -117,27 +114,11 @@ func (s *queueSet) forget(w *work) {
 	q.releasable[w.releasable]--
 }
 
-// noRoom reports whether a batch queue reads nothing until some of its lines are durable,
-// because limit bytes of requests are in memory.
-func (s *queueSet) noRoom(q *batchQueue, limit int64) bool {
-	free := limit - s.bytes
-	if len(q.work) == 0 || free > 0 && len(q.unread) == 0 {
-		return false
-	}
-	if free <= 0 {
-		return true
-	}
-	adds, _ := q.unread[0].adds(q.deferring)
-	return free < adds
-}
-
 // read counts the request that an attempt at a line reads, or with 0 that it has ended.
 func (s *queueSet) read(l *line, bytes int64) {
 	change := bytes - int64(l.read)
 	l.read = int32(bytes)
-	l.work.batchQueue.reading += change
-	s.reading += change
-	s.bytes += change
+	s.budget.add(l.work.batchQueue, holding{reading: change})
 }
 
 // claims returns the claims of all slices.

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"math"
 	"strconv"
 	"testing"
 
@@ -23,7 +24,7 @@ func TestFirst(t *testing.T) {
 		"some that load nothing":       {[]batchQueue{{batch: batch.Batch{Priority: 9}, state: paused}, {batch: batch.Batch{Priority: 8}, state: retiring}, {}}, 0, 1},
 		"one that was paused retiring": {[]batchQueue{{batch: batch.Batch{Priority: 9}, state: pausedRetiring}, {}}, 0, 1},
 	} {
-		s := newQueueSet()
+		s := newQueueSet(unlimited)
 		for i := range tt.queues {
 			s.byID[strconv.Itoa(i)] = &tt.queues[i]
 		}
@@ -32,6 +33,9 @@ func TestFirst(t *testing.T) {
 		}
 	}
 }
+
+// unlimited is no memory limit.
+func unlimited() int64 { return math.MaxInt64 }
 
 // loadedSlice adds a slice of n lines, each with a request of size bytes, to a batch queue
 // of its batch.
@@ -51,9 +55,7 @@ func addSlice(s *queueSet, id string, number, n int, read func(w *work, index in
 	w := &work{batchQueue: q, left: n}
 	w.SliceClaim = batch.SliceClaim{SliceRef: batch.SliceRef{BatchID: id, Number: number}, Attempt: 1}
 	for i := range n {
-		l := read(w, i)
-		w.lines = append(w.lines, l)
-		w.bytes += int64(l.counted)
+		w.lines = append(w.lines, read(w, i))
 	}
 	s.add(q, w)
 	return w
@@ -77,24 +79,24 @@ func failOnce(l *line) {
 // Memory of requests is accounted for from the load of a slice until its last line is
 // durable or the slice is dropped.
 func TestQueueSetMemory(t *testing.T) {
-	s := newQueueSet()
+	s := newQueueSet(unlimited)
 	one, two := loadedSlice(s, "a", 1, 3, 100), loadedSlice(s, "a", 2, 2, 10)
 	q := s.byID["a"]
-	if s.bytes != 320 || q.nPending != 5 || s.held() != 5 {
-		t.Fatalf("after the loads: got %d bytes, %d pending, %d held, want 320, 5, 5", s.bytes, q.nPending, s.held())
+	if s.budget.used.bytes() != 320 || q.nPending != 5 || s.held() != 5 {
+		t.Fatalf("after the loads: got %d bytes, %d pending, %d held, want 320, 5, 5", s.budget.used.bytes(), q.nPending, s.held())
 	}
 	aborted := 0
 	run(one.lines[0], &aborted)
-	if last := s.committed(one.lines[0]); last || s.bytes != 220 {
-		t.Errorf("after a commit: got last %v, %d bytes, want false, 220", last, s.bytes)
+	if last := s.committed(one.lines[0]); last || s.budget.used.bytes() != 220 {
+		t.Errorf("after a commit: got last %v, %d bytes, want false, 220", last, s.budget.used.bytes())
 	}
 	run(one.lines[1], &aborted)
 	s.dropWork(one)
-	if s.bytes != 20 || q.nPending != 2 || aborted != 1 {
-		t.Errorf("after the slice was dropped: got %d bytes, %d pending, %d aborted, want 20, 2, 1", s.bytes, q.nPending, aborted)
+	if s.budget.used.bytes() != 20 || q.nPending != 2 || aborted != 1 {
+		t.Errorf("after the slice was dropped: got %d bytes, %d pending, %d aborted, want 20, 2, 1", s.budget.used.bytes(), q.nPending, aborted)
 	}
-	if last := s.committed(one.lines[1]); last || s.bytes != 20 {
-		t.Errorf("a commit after that: got last %v, %d bytes, want false, 20", last, s.bytes)
+	if last := s.committed(one.lines[1]); last || s.budget.used.bytes() != 20 {
+		t.Errorf("a commit after that: got last %v, %d bytes, want false, 20", last, s.budget.used.bytes())
 	}
 	for i, l := range two.lines {
 		run(l, &aborted)
@@ -103,12 +105,12 @@ func TestQueueSetMemory(t *testing.T) {
 		}
 	}
 	s.end(two)
-	if s.bytes != 0 || len(q.work) != 0 || !q.empty() {
-		t.Errorf("at the end: got %d bytes, %d slices, empty %v, want none", s.bytes, len(q.work), q.empty())
+	if s.budget.used.bytes() != 0 || len(q.work) != 0 || !q.empty() {
+		t.Errorf("at the end: got %d bytes, %d slices, empty %v, want none", s.budget.used.bytes(), len(q.work), q.empty())
 	}
 }
 
-func TestNoRoom(t *testing.T) {
+func TestStarves(t *testing.T) {
 	small, large := claimed{Slice: batch.Slice{}}, claimed{}
 	small.Length, large.Length = 50, 500
 	for name, tt := range map[string]struct {
@@ -123,14 +125,14 @@ func TestNoRoom(t *testing.T) {
 		"the next slice does not fit":    {1, 100, []claimed{large}, true},
 		"the first slice is always read": {0, 0, []claimed{large, small}, false},
 	} {
-		s := newQueueSet()
+		s := newQueueSet(func() int64 { return 200 })
 		q := newBatchQueue(batch.Batch{ID: "a"})
 		s.byID["a"] = q
 		if tt.lines > 0 {
 			loadedSlice(s, "a", 1, tt.lines, tt.size)
 		}
 		q.unread = tt.unread
-		if got := s.noRoom(q, 200); got != tt.want {
+		if got := s.budget.starves(q); got != tt.want {
 			t.Errorf("%s: got %v, want %v", name, got, tt.want)
 		}
 	}
@@ -152,7 +154,7 @@ func TestQueueState(t *testing.T) {
 
 // A line that was withdrawn while it waited for its retry does not come back.
 func TestRetry(t *testing.T) {
-	s := newQueueSet()
+	s := newQueueSet(unlimited)
 	w := loadedSlice(s, "a", 1, 3, 1)
 	q := w.batchQueue
 	aborted := 0

@@ -28,7 +28,7 @@ func releasesOf(r *releases) (given []batch.Release) {
 }
 
 func TestReleaseIdle(t *testing.T) {
-	s := newQueueSet()
+	s := newQueueSet(unlimited)
 	running, finished := loadedSlice(s, "a", 1, 2, 10), loadedSlice(s, "a", 2, 2, 10)
 	loadedSlice(s, "a", 3, 2, 10)
 	backingOff := loadedSlice(s, "a", 4, 2, 10)
@@ -45,14 +45,14 @@ func TestReleaseIdle(t *testing.T) {
 	if got, want := released(&r), []int{4, 3, 5}; !slices.Equal(got, want) {
 		t.Errorf("released slices: got %v, want %v", got, want)
 	}
-	if q.backingOff != 0 || aborted != 0 || len(q.unread) != 0 || s.bytes != 40 {
-		t.Errorf("got %d in backoff, %d aborted, %d unread, %d bytes, want 0, 0, 0, 40", q.backingOff, aborted, len(q.unread), s.bytes)
+	if q.backingOff != 0 || aborted != 0 || len(q.unread) != 0 || s.budget.used.bytes() != 40 {
+		t.Errorf("got %d in backoff, %d aborted, %d unread, %d bytes, want 0, 0, 0, 40", q.backingOff, aborted, len(q.unread), s.budget.used.bytes())
 	}
 }
 
 // A gateway that stops keeps just the lines that are under way of a slice.
 func TestReleaseUnstarted(t *testing.T) {
-	s := newQueueSet()
+	s := newQueueSet(unlimited)
 	w, kept := loadedSlice(s, "a", 1, 4, 10), loadedSlice(s, "a", 2, 2, 10)
 	kept.Kept = 1 // a peer keeps a line: it is not divided again
 	aborted := 0
@@ -66,29 +66,34 @@ func TestReleaseUnstarted(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("releases: got %+v, want %+v", got, want)
 	}
-	if !w.partial || w.left != 2 || w.bytes != 20 || kept.partial || aborted != 0 {
-		t.Errorf("got partial %v, %d left, %d bytes, other partial %v, %d aborted, want true, 2, 20, false, 0", w.partial, w.left, w.bytes, kept.partial, aborted)
+	if !w.partial || w.left != 2 || w.holds().bytes() != 20 || kept.partial || aborted != 0 {
+		t.Errorf("got partial %v, %d left, %d bytes, other partial %v, %d aborted, want true, 2, 20, false, 0", w.partial, w.left, w.holds().bytes(), kept.partial, aborted)
 	}
 }
 
 func TestRebalance(t *testing.T) {
 	now := time.Now()
 	for name, tt := range map[string]struct {
-		idle  time.Duration // of peers; negative: they are not
-		ahead int
-		want  []int
+		idle   time.Duration // of peers; negative: they are not
+		ahead  int
+		memory int64 // of 256 bytes that are held
+		model  string
+		want   []int
 	}{
-		"peers are busy":              {-1, 64, nil},
-		"not idle for long":           {peerIdleTime - 1, 64, nil},
-		"all beyond ahead":            {peerIdleTime, 64, []int{4, 3, 2}},
-		"not far enough beyond ahead": {peerIdleTime, 100, nil},
-		"nothing is to be started":    {peerIdleTime, 0, []int{4, 3, 2, 1}},
+		"peers are busy":              {-1, 64, 256, "m", nil},
+		"not idle for long":           {peerIdleTime - 1, 64, 256, "m", nil},
+		"all beyond ahead":            {peerIdleTime, 64, 256, "m", []int{4, 3, 2}},
+		"not far enough beyond ahead": {peerIdleTime, 100, 256, "m", nil},
+		"nothing is to be started":    {peerIdleTime, 0, 256, "m", []int{4, 3, 2, 1}},
+		"more than the memory limit":  {-1, 64, 255, "m", []int{4, 3, 2}},
+		"that of several models":      {-1, 64, 255, "", nil},
 	} {
-		s := newQueueSet()
+		s := newQueueSet(func() int64 { return tt.memory })
 		for n := range 4 {
 			loadedSlice(s, "a", n+1, batch.SliceLines, 1)
 		}
 		q := s.byID["a"]
+		q.batch.Model = tt.model
 		q.peersIdle.set(tt.idle >= 0, now.Add(-tt.idle))
 		r := releases{queues: s}
 		r.rebalance(q, tt.ahead, now)

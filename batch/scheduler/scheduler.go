@@ -87,7 +87,8 @@ type HealthReporter interface {
 
 // New returns a Scheduler. It does no I/O and starts nothing.
 func New(d Dependencies) *Scheduler {
-	s := &Scheduler{mailbox: newMailbox(), deps: d, queues: newQueueSet(), breaker: newCircuitBreaker()}
+	memory := func() int64 { return d.Config().MemoryBytes }
+	s := &Scheduler{mailbox: newMailbox(), deps: d, queues: newQueueSet(memory), breaker: newCircuitBreaker()}
 	s.metrics.lines = newLineMetrics()
 	s.models = newModels(&s.deps)
 	s.limits = newClientLimits(&s.deps, &s.deadlines)
@@ -144,7 +145,7 @@ func (s *Scheduler) run(ctx context.Context) {
 		}
 		s.flushReleases()
 		s.metrics.inFlight.Store(int64(s.inFlight))
-		s.metrics.memory.Store(s.queues.bytes)
+		s.metrics.memory.Store(s.queues.budget.used.bytes())
 	}
 }
 

@@ -26,7 +26,7 @@ func TestTenantsShareSlots(t *testing.T) {
 		"one tenant":           {batches: map[string]int{"a": 3}, slots: 9, want: map[string]int{"a": 9}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newQueueSet()
+			s := newQueueSet(unlimited)
 			for tenant, n := range tt.batches {
 				for i := range n {
 					b := batch.Batch{ID: fmt.Sprint(tenant, i), Tenant: tenant, Model: "m"}

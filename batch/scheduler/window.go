@@ -7,9 +7,6 @@ const (
 	// few lines may be in flight. With fewer, a window whose loads end at enough lines is not
 	// filled.
 	windowLoad = 16
-	// bodiesPart and keysPart are the parts of the memory limit that a window takes for
-	// lines with their requests, and for others. The rest is for deferred requests of lines that run.
-	bodiesPart, keysPart = 2, 4
 	// windowSlices limits the slices of a window whose requests are not all in memory: all
 	// claims are renewed together, and one search finds those of one gateway that died.
 	windowSlices = batch.LapsedDepth
@@ -29,13 +26,12 @@ func (q *batchQueue) shares() bool {
 // other batches: the more lines there are to choose from, the less often a prefix is
 // prefilled. Requests beyond a part of the memory limit are not kept, see deferred.go. Most lines
 // are left to peers.
-func (q *batchQueue) window(deps *Dependencies, sharers int) int {
+func (q *batchQueue) window(deps *Dependencies, b *budget, sharers int) int {
 	if q.linesRead == 0 || !q.shares() {
 		return 0
 	}
-	memory, most := deps.Config().MemoryBytes, int64(sharers)
-	bodies := memory / bodiesPart / most * q.linesRead / max(1, q.bytesRead)
-	keys := min(memory/keysPart/most/deferredBytes, windowSlices/most*q.linesRead/max(1, q.slicesRead))
+	bodies := b.bodies(sharers) * q.linesRead / max(1, q.bytesRead)
+	keys := min(b.keys(q, sharers)/deferredBytes, int64(windowSlices/sharers)*q.linesRead/max(1, q.slicesRead))
 	left := q.batch.Counts.Total - q.batch.Counts.Completed - q.batch.Counts.Failed
 	if gateways := int64(deps.Gateways()); gateways > 1 {
 		left /= 2 * gateways
