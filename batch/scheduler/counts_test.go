@@ -79,17 +79,9 @@ func TestCounts(t *testing.T) {
 				}
 			case n < 9 && q.nPending > 0:
 				event = "a start"
-				s.picker.beginRound()
-				l, _ := s.picker.next(map[string]bool{}, func(string, error) {})
-				if l == nil {
-					continue
+				if l := startNext(s); l != nil {
+					running = append(running, l)
 				}
-				l.become(lineRunning)
-				l.tries().abort = func() {}
-				q.begin("m", 1)
-				s.inFlight++
-				s.picker.started(l, "u")
-				running = append(running, l)
 			case n < 15 && len(running) > 0:
 				event = "an attempt"
 				l := remove(&running)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/internal/openai"
@@ -56,6 +57,22 @@ func TestDeferredBytes(t *testing.T) {
 	runtime.KeepAlive(s)
 }
 
+// startNext starts the next line, without an attempt. It returns nil if no line can start.
+func startNext(s *Scheduler) *line {
+	s.picker.beginRound()
+	l, slot := s.picker.next(map[string]bool{}, func(string, error) {})
+	if l == nil {
+		return nil
+	}
+	l.become(lineRunning)
+	l.tries().abort = func() {}
+	l.work.batchQueue.begin("m", 1)
+	s.inFlight++
+	s.queues.read(l, l.reads())
+	s.picker.started(l, slot.Upstream())
+	return l
+}
+
 // TestDeferredAccounts checks what counts as memory of a line whose request is deferred, from
 // the load of its slice to its end or the loss of its claim, and while it runs.
 func TestDeferredAccounts(t *testing.T) {
@@ -74,18 +91,11 @@ func TestDeferredAccounts(t *testing.T) {
 	want("loaded", 8, 0)
 	var started []*line
 	begin := func() bool {
-		s.picker.beginRound()
-		l, slot := s.picker.next(map[string]bool{}, func(string, error) {})
-		if l == nil {
-			return false
+		l := startNext(s)
+		if l != nil {
+			started = append(started, l)
 		}
-		l.become(lineRunning)
-		l.tries().abort = func() {}
-		l.work.batchQueue.begin("m", 1)
-		s.queues.read(l, l.reads())
-		s.picker.started(l, slot.Upstream())
-		started = append(started, l)
-		return true
+		return l != nil
 	}
 	for begin() {
 	}
@@ -115,6 +125,56 @@ func TestDeferredAccounts(t *testing.T) {
 	want("nothing is left", 0, 0)
 	if q := w.batchQueue; s.queues.budget.used != (holding{}) || q.held != (holding{}) {
 		t.Errorf("got %+v and %+v held, want nothing", s.queues.budget.used, q.held)
+	}
+}
+
+// TestDurableLinesAreFreed checks that nothing refers to what counted of a line once it is
+// durable, while other lines of its slice wait: the line itself if its request is deferred, and
+// the request otherwise. It finds memory that is in use and does not count.
+func TestDurableLinesAreFreed(t *testing.T) {
+	for name, tt := range map[string]struct{ deferred, shared bool }{
+		"deferred": {true, true}, "in memory": {false, true}, "in memory, nothing shared": {false, false},
+	} {
+		d := dependencies(batch.Config{})
+		d.Dispatcher = &slotPool{slots: map[string]int{"m": 100}}
+		s := New(d)
+		w := addSlice(s.queues, "a", 1, batch.SliceLines, func(w *work, i int) *line {
+			group := 1
+			if !tt.shared {
+				group += i
+			}
+			request := sharedRequest(group, i, 1000)
+			if tt.deferred {
+				return deferredLine(w, i, &request)
+			}
+			return newLine(w, i, request)
+		})
+		var freed []func() bool
+		for range batch.SliceLines / 2 {
+			l := startNext(s)
+			line, request := weak.Make(l), weak.Make(l.request)
+			freed = append(freed, func() bool {
+				if tt.deferred {
+					return line.Value() == nil
+				}
+				return request.Value() == nil
+			})
+			s.attempted(l, outcome{done: true, result: batch.LineResult{Usage: openai.Usage{OutputTokens: 10}}, upstream: "u"})
+			s.queues.committed(l)
+		}
+		runtime.GC()
+		kept := 0
+		for _, is := range freed {
+			if !is() {
+				kept++
+			}
+		}
+		if kept > 0 {
+			t.Errorf("%s: %d of %d durable lines are in memory, want none", name, kept, len(freed))
+		}
+		if s.queues.held() != batch.SliceLines/2 || w.dropped {
+			t.Errorf("%s: got %d lines that wait, want half of %d", name, s.queues.held(), batch.SliceLines)
+		}
 	}
 }
 

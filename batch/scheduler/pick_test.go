@@ -154,6 +154,51 @@ func TestPickSuspicious(t *testing.T) {
 	}
 }
 
+// A deferred request leaves memory to a batch that is as urgent and has no line to start, because
+// its next slice does not fit. It finds requests that fill what an urgent batch waits for.
+func TestPickLeavesMemory(t *testing.T) {
+	const size = 1000
+	const memory = 40 * size
+	for name, tt := range map[string]struct {
+		change func(urgent *batchQueue)
+		want   bool // a line of the deferred batch starts
+	}{
+		"as urgent":                        {func(*batchQueue) {}, false},
+		"more urgent":                      {func(q *batchQueue) { q.batch.Priority = 1 }, false},
+		"less urgent":                      {func(q *batchQueue) { q.batch.Priority = -1 }, true},
+		"it has a line to start":           {func(q *batchQueue) { q.nPending = 1 }, true},
+		"its turn is over":                 {func(q *batchQueue) { q.retire() }, true},
+		"it is paused":                     {func(q *batchQueue) { q.pause() }, true},
+		"its next slice fits":              {func(q *batchQueue) { q.unread[0].Length = size }, true},
+		"nothing of it is in memory":       {func(q *batchQueue) { clear(q.work) }, true},
+		"nothing of it is left to load":    {func(q *batchQueue) { q.unread, q.exhausted = nil, true }, true},
+		"it is not known what it has left": {func(q *batchQueue) { q.unread = nil }, true}, // some memory is free
+	} {
+		d := dependencies(batch.Config{MemoryBytes: memory})
+		d.Dispatcher = &slotPool{slots: map[string]int{"m": 100}}
+		s := New(d)
+		w := deferredSlice(s.queues, "deferred", 1, 30, size)
+		for range 12 { // together more than a batch may have in any case
+			if l := startNext(s); l == nil {
+				t.Fatalf("%s: the first lines do not start", name)
+			}
+		}
+		aborted := 0
+		other := loadedSlice(s.queues, "urgent", 1, 1, 10)
+		run(other.lines[0], &aborted)
+		q := other.batchQueue
+		unread := claimed{}
+		unread.Length = s.queues.budget.free() + 1
+		q.unread = []claimed{unread}
+		tt.change(q)
+		s.picker.beginRound()
+		l, _ := s.picker.next(map[string]bool{}, func(string, error) {})
+		if got := l != nil && l.work == w; got != tt.want {
+			t.Errorf("%s: a deferred line starts: got %v, want %v", name, got, tt.want)
+		}
+	}
+}
+
 // slowPool is a slotPool whose upstream may run only what fits it.
 type slowPool struct{ slotPool }
 
