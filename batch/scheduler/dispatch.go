@@ -86,6 +86,9 @@ func (s *Scheduler) attempted(l *line, out outcome) {
 	w := l.work
 	q := w.batchQueue
 	q.begin(l.model, -1)
+	if l.read > 0 && out.unreadable == nil {
+		s.metrics.reread.Add(1)
+	}
 	s.queues.read(l, 0)
 	q.outage.ended(l)
 	s.picker.ended(l, &out)

@@ -18,6 +18,7 @@ type Metrics struct {
 	refused           atomic.Int64 // results
 	lost              atomic.Int64 // claims
 	short             atomic.Int64 // checks that found slots idle because the memory limit was reached
+	reread            atomic.Int64 // deferred requests
 }
 
 var (
@@ -27,10 +28,11 @@ var (
 	descRefused  = prometheus.NewDesc("tidegate_batch_results_refused_total", "Results that the store refused because the claim on their slice was no longer valid: another gateway had claimed it, or the batch had ended.", nil, nil)
 	descMemory   = prometheus.NewDesc("tidegate_batch_memory_bytes", "Memory in use for requests of batch lines that are in flight or prefetched, and for the order of lines whose requests are not in memory.", nil, nil)
 	descShort    = prometheus.NewDesc("tidegate_batch_memory_short_total", "Checks, one a second, that found idle batch slots because the request memory limit was reached.", nil, nil)
+	descReread   = prometheus.NewDesc("tidegate_batch_requests_reread_total", "Requests of batch lines that this gateway has read from the input again when their lines started, because the requests of their batch do not fit into memory.", nil, nil)
 	descLost     = prometheus.NewDesc("tidegate_batch_claims_lost_total", "Claims on slices that this gateway lost because their leases had ended.", nil, nil)
 )
 
-var descs = []*prometheus.Desc{descInFlight, descLines, descCommits, descRefused, descLost, descMemory, descShort}
+var descs = []*prometheus.Desc{descInFlight, descLines, descCommits, descRefused, descLost, descMemory, descShort, descReread}
 
 // Describe implements prometheus.Collector.
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
@@ -53,6 +55,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	counter(descRefused, &m.refused)
 	counter(descLost, &m.lost)
 	counter(descShort, &m.short)
+	counter(descReread, &m.reread)
 	m.lines.durations.Collect(ch)
 }
 
