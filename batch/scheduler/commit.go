@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -15,7 +16,7 @@ func (s *Scheduler) committed(group []finishedLine, stale []batch.SliceClaim) {
 	for _, c := range stale {
 		refused[c] = true
 	}
-	var done []*work
+	var done, lost []*work
 	queues := make(map[*batchQueue]bool)
 	s.metrics.commits.Add(1)
 	for _, finished := range group {
@@ -26,9 +27,9 @@ func (s *Scheduler) committed(group []finishedLine, stale []batch.SliceClaim) {
 		finished.grant.Stored(!refused[w.SliceClaim])
 		if refused[w.SliceClaim] {
 			s.metrics.refused.Add(1)
-			if !w.dropped {
+			if !w.dropped && !slices.Contains(lost, w) {
+				lost = append(lost, w)
 				s.deps.Log.Warn("results refused: the slice was claimed by another gateway", zap.String("batch_id", w.BatchID), zap.Int("slice", w.Number), zap.Int("attempt", w.Attempt))
-				s.queues.dropWork(w)
 			}
 			continue
 		}
@@ -42,6 +43,7 @@ func (s *Scheduler) committed(group []finishedLine, stale []batch.SliceClaim) {
 			done = append(done, w)
 		}
 	}
+	s.queues.dropWork(lost...)
 	s.acknowledge(done)
 	for q := range queues {
 		s.releaseIfStopped(q)
