@@ -65,9 +65,10 @@ func newLine(w *work, index int, request openai.Request) *line {
 
 // deferredLine returns a line whose request is not kept.
 func deferredLine(w *work, index int, request *openai.Request) *line {
+	limit, tokens := openai.OutputLimits(request.Body)
 	return &line{
-		work: w, index: uint8(index), model: request.Model, size: int32(len(request.Body)), tokens: int32(openai.AnswerTokens(request.Body)),
-		counted: deferredBytes, arriving: &arriving{promptKey(request.Body), openai.OutputLimit(request.Body)},
+		work: w, index: uint8(index), model: request.Model, size: int32(len(request.Body)), tokens: int32(tokens),
+		counted: deferredBytes, arriving: &arriving{promptKey(request.Body), limit},
 	}
 }
 

@@ -11,21 +11,29 @@ import (
 // precedence, or max_tokens, as completions have; responses have max_output_tokens
 // (https://platform.openai.com/docs/api-reference).
 func OutputLimit(body []byte) int {
-	limit := 0
+	limit, _ := OutputLimits(body)
+	return limit
+}
+
+// OutputLimits returns OutputLimit and AnswerTokens.
+func OutputLimits(body []byte) (answer int, all int64) {
+	answers := 1
 	m := membersOf(body)
 	for m.next() {
 		switch string(m.name()) {
 		case "max_completion_tokens", "max_output_tokens":
 			if n := tokens(m.value); n > 0 {
-				limit = n
+				answer = n
 			}
 		case "max_tokens":
-			if n := tokens(m.value); n > 0 && limit == 0 {
-				limit = n
+			if n := tokens(m.value); n > 0 && answer == 0 {
+				answer = n
 			}
+		case "n":
+			answers = max(1, tokens(m.value))
 		}
 	}
-	return limit
+	return answer, min(int64(answer)*int64(answers), math.MaxInt32) // both are below 2³¹: it cannot overflow
 }
 
 // tokens returns a raw JSON number as a number of tokens, 0 if it is not one. Larger numbers
