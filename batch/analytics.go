@@ -86,6 +86,13 @@ type BatchPage struct {
 	More    bool
 }
 
+// TenantStored has the sums of the contents and pending uploads of a tenant.
+type TenantStored struct {
+	Tenant string
+	Stored
+	Uploads int64 // that are pending
+}
+
 // StorageUse is the storage that files of a purpose use.
 type StorageUse struct {
 	Purpose string

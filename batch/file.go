@@ -12,8 +12,8 @@ import (
 // DefaultTenant owns everything while no tenants are configured.
 const DefaultTenant = access.DefaultTenant
 
-// AllTenants means every tenant, in a WebhookTarget, in BatchStates, FindBatches, QueuedLines, Storage
-// and KeyUsage, and in the lists Files and Batches.
+// AllTenants means every tenant, in a WebhookTarget, in BatchStates, FindBatches, QueuedLines, Storage,
+// TenantStorage and KeyUsage, and in the lists Files and Batches.
 const AllTenants = "*"
 
 // File is a stored file. Its content lies in Files under Key.
@@ -98,4 +98,9 @@ type UploadPart struct {
 const PurposeIndex = "batch_index"
 
 // IndexTenant returns the tenant that owns the indexes of a tenant's batches.
-func IndexTenant(tenant string) string { return "\x01index/" + tenant }
+func IndexTenant(tenant string) string { return indexTenant + tenant }
+
+const indexTenant = "\x01index/"
+
+// OwnerOf returns the tenant of an IndexTenant, and other tenants as they are.
+func OwnerOf(tenant string) string { return strings.TrimPrefix(tenant, indexTenant) }

@@ -360,6 +360,9 @@ type AnalyticsStore interface {
 	// removed yet, of AllTenants as well. Parts of pending uploads have PurposePart, indexes
 	// of results PurposeIndex.
 	Storage(ctx context.Context, tenant string) ([]StorageUse, error)
+	// TenantStorage sums what Storage does, and pending uploads, by tenant, of AllTenants as
+	// well. Tenants without either are omitted.
+	TenantStorage(ctx context.Context, tenant string) ([]TenantStored, error)
 	// Pace returns the work on batches of all tenants by minute, the newest first, up to
 	// the minute of since; at most limit.
 	Pace(ctx context.Context, since time.Time, limit int) ([]Pace, error)

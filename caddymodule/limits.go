@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -103,38 +102,61 @@ func (s limitService) Limits(ctx context.Context) []limits.Usage {
 	return s.withStorage(ctx, tenant, list)
 }
 
-// withStorage returns the list with the storage limits of a tenant, or of batch.AllTenants, and
-// with what is stored, unless the store does not answer. Pending uploads are not counted.
+// withStorage returns the list with the storage limits of a tenant, or of batch.AllTenants:
+// those with a configuration, with limits, or with anything stored. What is stored is added
+// unless the store does not answer.
 func (s limitService) withStorage(ctx context.Context, tenant string, list []limits.Usage) []limits.Usage {
-	for _, t := range s.app.Tenants {
-		l := t.Limits.storage()
-		if l == (batch.StorageLimit{}) || tenant != batch.AllTenants && tenant != t.Name {
-			continue
+	own, names := s.app.storageLimits(), map[string]bool{access.From(ctx).Tenant: true}
+	if tenant == batch.AllTenants {
+		for _, t := range s.app.Tenants {
+			names[t.Name] = true
 		}
-		at := slices.IndexFunc(list, func(u limits.Usage) bool { return u.Key == "" && u.Tenant == t.Name })
-		if at < 0 {
-			at = len(list)
-			list = append(list, limits.Usage{Tenant: t.Name, Remaining: map[string]int64{}, Used: map[string]int64{}})
+	}
+	stored := make(map[string]batch.TenantStored)
+	uses, err := s.app.runtime.engine.Store().TenantStorage(ctx, tenant)
+	for _, u := range uses {
+		stored[u.Tenant] = u
+		names[u.Tenant] = true
+	}
+	at := make(map[string]int) // by tenant
+	for i, u := range list {
+		if u.Key == "" {
+			at[u.Tenant] = i
+			names[u.Tenant] = true
 		}
-		var bytes, files *int64
-		if l.Bytes > 0 || l.Files > 0 {
-			if uses, err := s.app.runtime.engine.Store().Storage(ctx, t.Name); err == nil {
-				sum := batch.StoredOf(uses)
-				bytes, files = &sum.Bytes, &sum.Files
-			}
+	}
+	for name := range names {
+		i, known := at[name]
+		if !known {
+			i = len(list)
+			list = append(list, limits.Usage{Tenant: name, Remaining: map[string]int64{}, Used: map[string]int64{}})
 		}
-		for _, u := range []limits.StorageUse{
-			{Name: "max_stored_size", Limit: l.Bytes, Used: bytes, Bytes: true},
-			{Name: "max_files", Limit: l.Files, Used: files},
-			{Name: "max_open_uploads", Limit: l.Uploads},
-		} {
-			if u.Limit > 0 {
-				list[at].Storage = append(list[at].Storage, u)
-			}
-		}
+		list[i].Storage = storageUses(s.app.Batch.limits().Of(own[name]), own[name], stored[name], err == nil)
 	}
 	limits.SortUsage(list)
 	return list
+}
+
+// storageUses returns the storage limits of a tenant and, if it is known, what is stored. own
+// has those that are not defaults.
+func storageUses(l, own batch.StorageLimit, stored batch.TenantStored, known bool) (uses []limits.StorageUse) {
+	for _, u := range []struct {
+		limits.StorageUse
+		own, used int64
+	}{
+		{limits.StorageUse{Name: "max_stored_size", Limit: l.Bytes, Bytes: true}, own.Bytes, stored.Bytes},
+		{limits.StorageUse{Name: "max_files", Limit: l.Files}, own.Files, stored.Files},
+		{limits.StorageUse{Name: "max_open_uploads", Limit: l.Uploads}, own.Uploads, stored.Uploads},
+	} {
+		if u.Limit == 0 {
+			continue
+		}
+		if u.Default = u.own == 0; known {
+			u.Used = &u.used
+		}
+		uses = append(uses, u.StorageUse)
+	}
+	return uses
 }
 
 // addQueued adds the use of lines_queued and tokens_queued, unless the store does not answer.

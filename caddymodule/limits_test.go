@@ -228,13 +228,14 @@ func TestLimitsOfClients(t *testing.T) {
 }
 
 // TestStorageLimitsOfTenants finds storage limits of a tenant that are not enforced, count for
-// another tenant, are not applied by a reload, or are shown with the use of others or to them.
+// another tenant, are not applied by a reload, or are shown with the use of others or to them. It
+// also finds defaults that are not shown, and pending uploads that are not counted.
 func TestStorageLimitsOfTenants(t *testing.T) {
 	_, url := newSim(t)
 	g := newGateway(t, url)
 	teamKeys(t, &g.app)
-	g.app.Batch.MaxStoredSize = 10_000
-	g.app.Tenants = []TenantConfig{{Name: "team-a", Limits: TenantLimits{MaxStoredSize: 1000, MaxFiles: 50, MaxOpenUploads: 1}}}
+	g.app.Batch.MaxStoredSize, g.app.Batch.MaxOpenUploads = 10_000, 20
+	g.app.Tenants = []TenantConfig{{Name: "team-a", Limits: TenantLimits{MaxStoredSize: 1000, MaxFiles: 50, MaxOpenUploads: 1}}, {Name: "team-c", Weight: 2}}
 	g.runAll(t)
 	_, a := g.keys(t, "admin-secret", "", `{"name":"a","tenant":"team-a"}`)
 	_, b := g.keys(t, "admin-secret", "", `{"name":"b","tenant":"team-b"}`)
@@ -259,17 +260,31 @@ func TestStorageLimitsOfTenants(t *testing.T) {
 	if first, second, other := begin(a.Key), begin(a.Key), begin(b.Key); first != 200 || second != 429 || other != 200 {
 		t.Errorf("uploads in parts: got %d, %d and %d, want 200, 429 and 200", first, second, other)
 	}
-	want := fmt.Sprintf(`"storage":[{"name":"max_stored_size","limit":1000,"used":%d},{"name":"max_files","limit":50,"used":1},{"name":"max_open_uploads","limit":1,"used":null}]`, len(line))
-	for key, shown := range map[string]bool{a.Key: true, "admin-secret": true, b.Key: false} {
-		got := g.ask(t, "GET", "/limits", "", "Authorization", "Bearer "+key)
-		if got.status != 200 || strings.Contains(got.body, want) != shown || strings.Contains(got.body, "team-a") != shown && key == b.Key {
-			t.Errorf("got %d %s, want %s shown: %t", got.status, got.body, want, shown)
+	storage := func(tenant, limits string) string {
+		return `{"tenant":"` + tenant + `","limits":{},"in_flight":0,"remaining":{},"used":{},"storage":[` + limits + `]}`
+	}
+	of := map[string]string{
+		a.Key: storage("team-a", fmt.Sprintf(`{"name":"max_stored_size","limit":1000,"used":%d},{"name":"max_files","limit":50,"used":1},{"name":"max_open_uploads","limit":1,"used":1}`, len(line))),
+		b.Key: storage("team-b", fmt.Sprintf(`{"name":"max_stored_size","limit":10000,"used":%d,"default":true},{"name":"max_files","limit":1000000,"used":2,"default":true},{"name":"max_open_uploads","limit":20,"used":1,"default":true}`, 2*len(line))),
+	}
+	const nothing = `{"name":"max_stored_size","limit":10000,"used":0,"default":true},{"name":"max_files","limit":1000000,"used":0,"default":true},{"name":"max_open_uploads","limit":20,"used":0,"default":true}`
+	of["admin-secret"] = of[a.Key] + "," + of[b.Key] + "," + storage("team-c", nothing)
+	for key, list := range of {
+		want := `{"object":"list","data":[` + list + `]}`
+		if got := g.ask(t, "GET", "/limits", "", "Authorization", "Bearer "+key); got.status != 200 || strings.TrimSpace(got.body) != want {
+			t.Errorf("got %d %s, want %s", got.status, got.body, want)
 		}
 	}
 	page := g.ask(t, "GET", "/dashboard/usage", "", "Authorization", "Bearer "+a.Key).body
-	for _, want := range []string{"max stored size", "1000 B", fmt.Sprintf("%d B", len(line))} {
+	for _, want := range []string{"max stored size", "1000 B", fmt.Sprintf("%d B", len(line)), "max open uploads"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("got a page without %q", want)
 		}
+	}
+	if strings.Contains(page, "default</span>") || strings.Contains(page, "team-b") {
+		t.Errorf("got a page with defaults or another tenant: %s", page)
+	}
+	if page := g.ask(t, "GET", "/dashboard/usage", "", "Authorization", "Bearer "+b.Key).body; !strings.Contains(page, "default</span>") || strings.Contains(page, "team-a") {
+		t.Errorf("got a page without defaults, or with another tenant: %s", page)
 	}
 }

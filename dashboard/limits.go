@@ -71,7 +71,7 @@ func limitRows(u limits.Usage) (rows []templates.LimitRow) {
 		if l.Bytes {
 			text = templates.Bytes
 		}
-		row := templates.LimitRow{Tenant: u.Tenant, Name: l.Name, Allowed: text(l.Limit)}
+		row := templates.LimitRow{Tenant: u.Tenant, Name: l.Name, Allowed: text(l.Limit), Default: l.Default}
 		if l.Used != nil {
 			row.Used, row.Part = text(*l.Used), max(0, min(1, float64(*l.Used)/float64(l.Limit)))
 		}

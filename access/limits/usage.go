@@ -25,16 +25,17 @@ type Usage struct {
 	Used map[string]int64 `json:"used"`
 	// Budgets are the limits by month, by their names.
 	Budgets map[string]Budget `json:"budgets,omitempty"`
-	// Storage are the limits of what a tenant stores.
+	// Storage are the limits of what a tenant stores, its own or else the defaults.
 	Storage []StorageUse `json:"storage,omitempty"`
 }
 
 // StorageUse is the use of a limit of what a tenant stores.
 type StorageUse struct {
-	Name  string `json:"name"`
-	Limit int64  `json:"limit"` // in bytes, or a count
-	Used  *int64 `json:"used"`  // nil if it is not known
-	Bytes bool   `json:"-"`
+	Name    string `json:"name"`
+	Limit   int64  `json:"limit"`             // in bytes, or a count
+	Used    *int64 `json:"used"`              // nil if it is not known
+	Default bool   `json:"default,omitempty"` // it is that of tenants without one of their own
+	Bytes   bool   `json:"-"`
 }
 
 // SortUsage sorts as Usage does: by tenant, then key.

@@ -104,6 +104,7 @@ var calls = []string{
 	"store.Slices",
 	"store.StartBatch",
 	"store.Storage",
+	"store.TenantStorage",
 	"store.UnknownKeys",
 	"store.Upload",
 	"store.UpstreamModels",
@@ -417,6 +418,10 @@ func (s *store) LargestFiles(ctx context.Context, tenant string, limit int) ([]b
 
 func (s *store) Storage(ctx context.Context, tenant string) ([]batch.StorageUse, error) {
 	return get(s.set, "store.Storage", func() ([]batch.StorageUse, error) { return s.inner.Storage(ctx, tenant) })
+}
+
+func (s *store) TenantStorage(ctx context.Context, tenant string) ([]batch.TenantStored, error) {
+	return get(s.set, "store.TenantStorage", func() ([]batch.TenantStored, error) { return s.inner.TenantStorage(ctx, tenant) })
 }
 
 func (s *store) Pace(ctx context.Context, since time.Time, limit int) ([]batch.Pace, error) {

@@ -1,6 +1,9 @@
 package store
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -121,6 +124,23 @@ func UsesOf(found []FileUse) map[string]batch.FileUse {
 func ScanStorage(r Row) (u batch.StorageUse, err error) {
 	err = r.Scan(&u.Purpose, &u.Files, &u.Bytes)
 	return u, err
+}
+
+// ScanTenantStored scans tenant, files, bytes and pending uploads.
+func ScanTenantStored(r Row) (u batch.TenantStored, err error) {
+	err = r.Scan(&u.Tenant, &u.Files, &u.Bytes, &u.Uploads)
+	return u, err
+}
+
+// ByTenant sums rows by tenant, in order. Indexes count for the tenant of their batches.
+func ByTenant(rows []batch.TenantStored) []batch.TenantStored {
+	sums := make(map[string]batch.TenantStored)
+	for _, r := range rows {
+		tenant := batch.OwnerOf(r.Tenant)
+		u := sums[tenant]
+		sums[tenant] = batch.TenantStored{Tenant: tenant, Stored: u.Add(r.Stored), Uploads: u.Uploads + r.Uploads}
+	}
+	return slices.SortedFunc(maps.Values(sums), func(a, b batch.TenantStored) int { return cmp.Compare(a.Tenant, b.Tenant) })
 }
 
 // ScanMinute scans minute, completed and failed.

@@ -63,6 +63,14 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
+// Of returns what a tenant may store: its own limits, and these for what it has none of.
+func (l Limits) Of(own batch.StorageLimit) batch.StorageLimit {
+	l = l.withDefaults()
+	return batch.StorageLimit{
+		Bytes: cmp.Or(own.Bytes, l.MaxStoredBytes), Files: cmp.Or(own.Files, int64(l.MaxFiles)), Uploads: cmp.Or(own.Uploads, int64(l.MaxOpenUploads)),
+	}
+}
+
 // Validate reports the first limit that is not positive.
 func (l Limits) Validate() error {
 	l = l.withDefaults()

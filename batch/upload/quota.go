@@ -1,7 +1,6 @@
 package upload
 
 import (
-	"cmp"
 	"context"
 	"errors"
 
@@ -17,13 +16,11 @@ const (
 
 // Quota returns the limits that the store enforces for new objects of a tenant.
 func (s *Service) Quota(tenant string) batch.Quota {
-	l, own := s.limits(), s.Tenants[tenant]
+	l := s.limits()
 	return batch.Quota{
-		Tenant: batch.StorageLimit{
-			Bytes: cmp.Or(own.Bytes, l.MaxStoredBytes), Files: cmp.Or(own.Files, int64(l.MaxFiles)), Uploads: cmp.Or(own.Uploads, int64(l.MaxOpenUploads)),
-		},
-		All:   batch.StorageLimit{Bytes: l.MaxTotalBytes, Files: int64(l.MaxTotalFiles), Uploads: int64(l.MaxTotalUploads)},
-		Parts: int64(l.MaxUploadParts),
+		Tenant: l.Of(s.Tenants[tenant]),
+		All:    batch.StorageLimit{Bytes: l.MaxTotalBytes, Files: int64(l.MaxTotalFiles), Uploads: int64(l.MaxTotalUploads)},
+		Parts:  int64(l.MaxUploadParts),
 	}
 }
 

@@ -49,7 +49,7 @@ func (l clientLimits) Limits(ctx context.Context) []limits.Usage {
 	for i := range list {
 		if u := &list[i]; u.Key == "" && u.Tenant == key.Tenant {
 			stored := 31 << 20 * l.size
-			u.Storage = []limits.StorageUse{{Name: "max_stored_size", Limit: 100 << 30, Used: &stored, Bytes: true}, {Name: "max_open_uploads", Limit: 50}}
+			u.Storage = []limits.StorageUse{{Name: "max_stored_size", Limit: 100 << 30, Used: &stored, Bytes: true}, {Name: "max_open_uploads", Limit: 50, Default: true}}
 		}
 		if u := &list[i]; u.Key == key.ID {
 			u.KeyName = key.Name

@@ -41,6 +41,7 @@ var notReached = map[string]string{
 	"store.AddAudit":          "asked when a server is drained, see TestAuditFailpoints",
 	"store.AuditEntries":      "asked when a client reads the log, see TestAuditFailpoints",
 	"store.QueuedLines":       "asked when a client reads its limits",
+	"store.TenantStorage":     "asked when a client reads its limits",
 	"store.CreateKey":         "asked when keys are managed, see TestKeyFailpoints",
 	"store.Key":               "asked when keys are managed, see TestKeyFailpoints",
 	"store.RotateKey":         "asked when keys are managed, see TestKeyFailpoints",
@@ -58,7 +59,7 @@ var reads = []string{
 	"store.FindBatches", "store.Flow", "store.Garbage", "store.InputFile", "store.Key", "store.KeyUsage", "store.Keys",
 	"store.KeysVersion", "store.LapsedSlices", "store.LargestFiles", "store.NeededContents",
 	"store.Pace", "store.Parts", "store.Place", "store.Progress", "store.QueuedLines", "store.Results", "store.Slices", "store.Storage",
-	"store.UnknownKeys", "store.Upload", "store.UpstreamModels", "store.UsageByModel", "store.UsageSeries",
+	"store.TenantStorage", "store.UnknownKeys", "store.Upload", "store.UpstreamModels", "store.UsageByModel", "store.UsageSeries",
 	"store.Waiting", "store.WaitingBatches",
 }
 

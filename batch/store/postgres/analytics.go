@@ -39,10 +39,14 @@ var (
 				FROM (SELECT id, seq FROM batches WHERE input = f.seq AND deleted_at IS NULL ORDER BY seq DESC LIMIT $4) b), ''),
 			EXISTS (SELECT 1 FROM batches WHERE input = f.seq AND ` + store.ActiveStatus + `)
 		FROM files f WHERE f.id = ANY ($2::text[]) AND f.tenant = $1`)
-	fileNames    = declare(`SELECT id, filename FROM files WHERE id = ANY ($2::text[]) AND tenant = $1`)
-	largestFiles = declare(`SELECT ` + store.FileColumns + ` FROM files WHERE tenant = $2 AND ` + fileVisible + ` ORDER BY bytes DESC, seq DESC LIMIT $3`)
-	storageUse   = declare(`SELECT purpose, files, bytes FROM storage WHERE tenant IN ($1, $2) AND files <> 0 ORDER BY purpose`)
-	allStorage   = declare(`SELECT purpose, sum(files)::bigint, sum(bytes)::bigint FROM storage GROUP BY purpose HAVING sum(files) <> 0 ORDER BY purpose`)
+	fileNames     = declare(`SELECT id, filename FROM files WHERE id = ANY ($2::text[]) AND tenant = $1`)
+	largestFiles  = declare(`SELECT ` + store.FileColumns + ` FROM files WHERE tenant = $2 AND ` + fileVisible + ` ORDER BY bytes DESC, seq DESC LIMIT $3`)
+	storageUse    = declare(`SELECT purpose, files, bytes FROM storage WHERE tenant IN ($1, $2) AND files <> 0 ORDER BY purpose`)
+	tenantStorage = declare(`SELECT tenant, files, bytes, 0::bigint FROM storage WHERE tenant IN ($1, $2) AND files <> 0
+		UNION ALL SELECT tenant, 0, 0, count(*) FROM uploads WHERE status = 'pending' AND expires_at > $3 AND tenant = $1 GROUP BY tenant`)
+	storageByTenant = declare(`SELECT tenant, sum(files)::bigint, sum(bytes)::bigint, 0::bigint FROM storage GROUP BY tenant HAVING sum(files) <> 0
+		UNION ALL SELECT tenant, 0, 0, count(*) FROM uploads WHERE status = 'pending' AND expires_at > $1 GROUP BY tenant`)
+	allStorage = declare(`SELECT purpose, sum(files)::bigint, sum(bytes)::bigint FROM storage GROUP BY purpose HAVING sum(files) <> 0 ORDER BY purpose`)
 
 	pruneUsage   = declare(`DELETE FROM usage_15m WHERE ctid = ANY (ARRAY(SELECT ctid FROM usage_15m WHERE bucket < $1 ORDER BY bucket LIMIT $2 FOR UPDATE SKIP LOCKED))`)
 	pruneDays    = declare(`DELETE FROM usage_1d WHERE ctid = ANY (ARRAY(SELECT ctid FROM usage_1d WHERE day < $1 ORDER BY day LIMIT $2 FOR UPDATE SKIP LOCKED))`)
@@ -177,6 +181,19 @@ func (t *tx) storage(ctx context.Context, tenant string) ([]batch.StorageUse, er
 		return all(ctx, t, store.ScanStorage, allStorage)
 	}
 	return all(ctx, t, store.ScanStorage, storageUse, tenant, batch.IndexTenant(tenant))
+}
+
+// TenantStorage sums what tenants store.
+func (s *Store) TenantStorage(ctx context.Context, tenant string) (uses []batch.TenantStored, err error) {
+	err = s.report(ctx, "summing storage by tenant", func(t *tx) error {
+		if tenant == batch.AllTenants {
+			uses, err = all(ctx, t, store.ScanTenantStored, storageByTenant, t.micros())
+		} else {
+			uses, err = all(ctx, t, store.ScanTenantStored, tenantStorage, tenant, batch.IndexTenant(tenant), t.micros())
+		}
+		return err
+	})
+	return store.ByTenant(uses), err
 }
 
 // PruneHistory removes old history.

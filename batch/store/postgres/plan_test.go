@@ -102,6 +102,8 @@ var indexes = map[string][]string{
 	selectParts:     {"upload_parts_upload"},
 	countParts:      {"upload_parts_upload"},
 	pendingUploads:  {"uploads_pending"},
+	tenantStorage:   {"uploads_pending"},
+	storageByTenant: {"uploads_pending"},
 	selectRepeated:  {"batches_idempotency"},
 	selectOtherUser: {"batches_input"},
 	usageSince:      {"usage_15m_pkey"},

@@ -43,7 +43,11 @@ var (
 	fileName     = reads(`SELECT filename FROM files WHERE id = ? AND tenant = ?`)
 	largestFiles = reads(`SELECT ` + store.FileColumns + ` FROM files INDEXED BY files_size
 		WHERE tenant = ?2 AND ` + fileVisible + ` ORDER BY bytes DESC, seq DESC LIMIT ?3`)
-	storageUse = reads(`SELECT purpose, files, bytes FROM storage WHERE tenant IN (?, ?) AND files <> 0 ORDER BY purpose`)
+	storageUse    = reads(`SELECT purpose, files, bytes FROM storage WHERE tenant IN (?, ?) AND files <> 0 ORDER BY purpose`)
+	tenantStorage = reads(`SELECT tenant, files, bytes, 0 FROM storage WHERE tenant IN (?1, ?2) AND files <> 0
+		UNION ALL SELECT tenant, 0, 0, count(*) FROM uploads WHERE status = 'pending' AND expires_at > ?3 AND tenant = ?1 GROUP BY tenant`)
+	storageByTenant = reads(`SELECT tenant, sum(files), sum(bytes), 0 FROM storage GROUP BY tenant HAVING sum(files) <> 0
+		UNION ALL SELECT tenant, 0, 0, count(*) FROM uploads WHERE status = 'pending' AND expires_at > ? GROUP BY tenant`)
 	allStorage = reads(`SELECT purpose, sum(files), sum(bytes) FROM storage GROUP BY purpose HAVING sum(files) <> 0 ORDER BY purpose`)
 
 	pruneUsage   = writes(`DELETE FROM usage_15m WHERE (tenant, bucket, class, model, endpoint) IN (SELECT tenant, bucket, class, model, endpoint FROM usage_15m INDEXED BY usage_15m_age WHERE bucket < ? LIMIT ?)`)
@@ -188,6 +192,19 @@ func (t *tx) storage(ctx context.Context, tenant string) ([]batch.StorageUse, er
 		return all(ctx, t, allStorage, store.ScanStorage)
 	}
 	return all(ctx, t, storageUse, store.ScanStorage, tenant, batch.IndexTenant(tenant))
+}
+
+// TenantStorage sums what tenants store.
+func (s *Store) TenantStorage(ctx context.Context, tenant string) (uses []batch.TenantStored, err error) {
+	err = s.read(ctx, "summing storage by tenant", func(t *tx) error {
+		if tenant == batch.AllTenants {
+			uses, err = all(ctx, t, storageByTenant, store.ScanTenantStored, store.Micros(t.now))
+		} else {
+			uses, err = all(ctx, t, tenantStorage, store.ScanTenantStored, tenant, batch.IndexTenant(tenant), store.Micros(t.now))
+		}
+		return err
+	})
+	return store.ByTenant(uses), err
 }
 
 // PruneHistory removes old history.

@@ -27,6 +27,7 @@ var scans = map[*statement][]string{
 	queuedLinesOfAll:           {"SCAN batches USING INDEX batches_turns"},
 	batchStatesOfAll:           {"SCAN batch_states"}, // a row for each status of a tenant
 	allStorage:                 {"SCAN storage"},      // a row for each purpose of a tenant
+	storageByTenant:            {"SCAN storage"},
 	countKeys:                  {"SCAN api_keys USING COVERING INDEX sqlite_autoindex_api_keys_2"},
 	forgetKey:                  {"SCAN api_keys"},
 	claimDeliveries:            {"SCAN json_each VIRTUAL TABLE INDEX 1:"}, // a few tenants
@@ -35,7 +36,7 @@ var scans = map[*statement][]string{
 
 // sorters are statements that may sort: the sums of a period, whose number does not
 // depend on the number of rows, and a few rows.
-var sorters = map[*statement]bool{usageSeries: true, usageByModel: true, dailySeries: true, dailyByModel: true, eventSeries: true, storageUse: true, allStorage: true, fileUses: true, batchStatesOfAll: true, tenantUsage: true, allUsage: true, queuedLines: true, queuedLinesOfAll: true}
+var sorters = map[*statement]bool{usageSeries: true, usageByModel: true, dailySeries: true, dailyByModel: true, eventSeries: true, storageUse: true, allStorage: true, storageByTenant: true, fileUses: true, batchStatesOfAll: true, tenantUsage: true, allUsage: true, queuedLines: true, queuedLinesOfAll: true}
 
 var pausedPage = finders[store.Filter{Paused: true}].page
 
