@@ -345,8 +345,8 @@ type AnalyticsStore interface {
 	// Waiting returns the backlog of batches that are InProgress.
 	Waiting(ctx context.Context, tenant string) (Waiting, error)
 	// FindBatches lists batches, newest first, of AllTenants as well. A page of a search
-	// for text, or of AllTenants with any filter, may be short, even empty, while More is
-	// true: one call searches a limited number of batches. An unknown After is ErrBadCursor.
+	// for text may be short, even empty, while More is true: one call searches a limited
+	// number of batches. An unknown After is ErrBadCursor.
 	FindBatches(ctx context.Context, tenant string, f BatchFilter) (BatchPage, error)
 	// FileUses returns the batches that have files as their input, by the ids of the
 	// files: the latest ones of each file. Files without a batch are omitted.

@@ -86,9 +86,6 @@ func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s temp
 	case f.State != "":
 		v.Filter.Wrong = "Unknown state."
 	}
-	if all && q.ByState {
-		v.Filter.Wrong = "The batches of all tenants cannot be ordered by state."
-	}
 	if !slices.ContainsFunc(templates.BatchOrders, func(o templates.Pair) bool { return o.Name == f.Order }) {
 		v.Filter.Wrong = "Unknown order."
 	}

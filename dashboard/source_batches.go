@@ -46,7 +46,7 @@ type BatchQuery struct {
 	// ByState lists active batches before ended ones, and the newest first within each
 	// state. It is ignored with a Status or Paused.
 	ByState bool
-	// AllTenants lists the batches of all tenants. ByState is ignored then.
+	// AllTenants lists the batches of all tenants.
 	AllTenants bool
 }
 

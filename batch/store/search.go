@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -46,12 +47,6 @@ func FilterOf(f batch.BatchFilter) Filter {
 	return Filter{Status: f.Status != "", Active: f.Active, Paused: f.Paused, Model: f.Model != "", OldestFirst: f.OldestFirst}
 }
 
-// Bounded reports whether a search of all tenants examines at most SearchRows batches for a
-// page. No index has those of all tenants by what a filter asks for.
-func Bounded(f batch.BatchFilter) bool {
-	return f.Text != "" || f.Status != "" || f.Active || f.Paused || f.Model != "" || !f.From.IsZero() || !f.To.IsZero()
-}
-
 // ActiveStatus is the SQL condition for batches that have not ended.
 const ActiveStatus = `status IN ('validating', 'in_progress', 'finalizing', 'cancelling')`
 
@@ -83,6 +78,9 @@ const Paused = `paused_at IS NOT NULL AND status IN ('validating', 'in_progress'
 
 // ActiveStatuses are the statuses of batches that have not ended.
 var ActiveStatuses = []batch.Status{batch.Validating, batch.InProgress, batch.Finalizing, batch.Cancelling}
+
+// Statuses are all statuses.
+var Statuses = append(slices.Clone(ActiveStatuses), batch.Failed, batch.Completed, batch.Expired, batch.Cancelled)
 
 // Orders are the ends of the statements that list batches: the newest first and
 // the oldest first.

@@ -18,7 +18,7 @@ func (b *batches) List(ctx context.Context, q dashboard.BatchQuery) (dashboard.B
 	}
 	find := func(f batch.BatchFilter) (batch.BatchPage, error) { return b.analytics().FindBatches(ctx, tenant, f) }
 	search := find
-	if q.ByState && !q.AllTenants && q.Status == "" && !q.Paused {
+	if q.ByState && q.Status == "" && !q.Paused {
 		search = func(f batch.BatchFilter) (batch.BatchPage, error) { return byState(f, find) }
 	}
 	found, err := search(q.BatchFilter)

@@ -30,7 +30,7 @@ var (
 	batchCursor      = declare(`SELECT seq FROM batches WHERE id = $1 AND tenant = $2`)
 	batchesPage      = declare(`SELECT ` + store.BatchColumns + ` FROM batches WHERE tenant = $1 AND seq < $2 AND deleted_at IS NULL ORDER BY seq DESC LIMIT $3`)
 	batchCursorOfAll = declare(`SELECT seq FROM batches WHERE id = $1 AND $2::text = '` + batch.AllTenants + `'`)
-	batchesPageOfAll = declare(`SELECT ` + store.BatchColumns + ` FROM batches WHERE $1::text = '` + batch.AllTenants + `' AND seq < $2 AND deleted_at IS NULL ORDER BY seq DESC LIMIT $3`)
+	batchesPageOfAll = declare(`SELECT ` + store.BatchColumns + ` FROM batches WHERE $1::text = '` + batch.AllTenants + `' AND seq > 0 AND seq < $2 AND deleted_at IS NULL ORDER BY seq DESC LIMIT $3`)
 
 	cancelBatch = declare(`UPDATE batches SET status = 'cancelling', ending = 'cancelled', cancelling_at = $1, ` + unclaim + `
 		WHERE id = $2 RETURNING ` + store.BatchColumns)

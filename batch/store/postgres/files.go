@@ -27,13 +27,14 @@ var (
 		declare(`SELECT ` + store.FileColumns + ` FROM files WHERE tenant = $2 AND seq > $3 AND purpose = $5 AND ` + fileVisible + ` ORDER BY seq LIMIT $4`),
 	}
 
-	// Files of all tenants, without indexes of results.
+	// Files of all tenants, without indexes of results. As in selectOfAll, a purpose and a row
+	// are one key, so that no plan reads the files of other purposes.
 	fileCursorOfAll = declare(`SELECT seq FROM files WHERE id = $1 AND $2::text = '` + batch.AllTenants + `' AND purpose <> '` + batch.PurposeIndex + `'`)
 	filesPagesOfAll = [store.FilePages]string{
 		declare(`SELECT ` + store.FileColumns + ` FROM files WHERE $2::text = '` + batch.AllTenants + `' AND seq < $3 AND purpose <> '` + batch.PurposeIndex + `' AND ` + fileVisible + ` ORDER BY seq DESC LIMIT $4`),
 		declare(`SELECT ` + store.FileColumns + ` FROM files WHERE $2::text = '` + batch.AllTenants + `' AND seq > $3 AND purpose <> '` + batch.PurposeIndex + `' AND ` + fileVisible + ` ORDER BY seq LIMIT $4`),
-		declare(`SELECT ` + store.FileColumns + ` FROM files WHERE $2::text = '` + batch.AllTenants + `' AND seq < $3 AND purpose = $5 AND ` + fileVisible + ` ORDER BY seq DESC LIMIT $4`),
-		declare(`SELECT ` + store.FileColumns + ` FROM files WHERE $2::text = '` + batch.AllTenants + `' AND seq > $3 AND purpose = $5 AND ` + fileVisible + ` ORDER BY seq LIMIT $4`),
+		declare(`SELECT ` + store.FileColumns + ` FROM files WHERE $2::text = '` + batch.AllTenants + `' AND (purpose, seq) < ($5, $3) AND (purpose, seq) >= ($5, 0) AND ` + fileVisible + ` ORDER BY purpose DESC, seq DESC LIMIT $4`),
+		declare(`SELECT ` + store.FileColumns + ` FROM files WHERE $2::text = '` + batch.AllTenants + `' AND (purpose, seq) > ($5, $3) AND (purpose, seq) < ($5, 9223372036854775807) AND ` + fileVisible + ` ORDER BY purpose, seq LIMIT $4`),
 	}
 )
 

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/tidegate/tidegate/batch"
@@ -10,7 +11,6 @@ import (
 )
 
 const (
-	findBase = ` FROM batches WHERE tenant = $1 AND seq < $2 AND seq >= $3 AND created_at >= $4 AND created_at < $5 AND deleted_at IS NULL`
 	// Only ASCII is converted to lower case, as in the other driver. The input's name
 	// is a scalar sub-select: EXISTS could run as a hash of all files with the text,
 	// which versions before 14 decide only when the statement runs.
@@ -23,26 +23,92 @@ const (
 var (
 	createdFrom   = declare(`SELECT seq FROM batches WHERE tenant = $1 AND created_at >= $2 ORDER BY created_at, seq LIMIT 1`)
 	createdBefore = declare(`SELECT seq FROM batches WHERE tenant = $1 AND created_at < $2 ORDER BY created_at DESC, seq DESC LIMIT 1`)
+
+	createdFromOfAll   = declare(`SELECT seq FROM batches WHERE $1::text = '` + batch.AllTenants + `' AND seq > 0 AND created_at >= $2 ORDER BY created_at, seq LIMIT 1`)
+	createdBeforeOfAll = declare(`SELECT seq FROM batches WHERE $1::text = '` + batch.AllTenants + `' AND seq > 0 AND created_at < $2 ORDER BY created_at DESC, seq DESC LIMIT 1`)
 )
 
 // finder is the statements of one combination of filters. All take the same
 // parameters.
 type finder struct{ page, floor, search string }
 
-var finders = makeFinders()
+// finders find batches of a tenant, findersOfAll those of all tenants. Their index of models
+// has the states before the rows.
+var (
+	finders      = makeFinders(selectOwn, nil)
+	findersOfAll = makeFinders(selectOfAll, store.Statuses)
+)
 
-func makeFinders() map[store.Filter]finder {
+// selection is rows between $3 and $2, in order.
+type selection struct{ where, order string }
+
+// equal is a column and what it equals, in SQL.
+type equal struct{ column, value string }
+
+// selector selects the rows that have values in columns.
+type selector func(oldest bool, values ...equal) selection
+
+func selectOwn(oldest bool, values ...equal) selection {
+	var where strings.Builder
+	where.WriteString(` WHERE tenant = $1 AND seq < $2 AND seq >= $3 AND created_at >= $4 AND created_at < $5 AND deleted_at IS NULL`)
+	for _, v := range values {
+		where.WriteString(` AND ` + v.column + ` = ` + v.value)
+	}
+	return selection{where.String(), store.Orders[oldest]}
+}
+
+// selectOfAll compares and orders by all columns of an index. So a plan with another one would
+// have to sort all rows, while a plan by seq alone, which compares the columns, could look as
+// good to the planner, which does not know the parameters. For the same reason the index of
+// times is not used.
+func selectOfAll(oldest bool, values ...equal) selection {
+	var columns, wantedValues, orders strings.Builder
+	direction := map[bool]string{false: ` DESC, `, true: `, `}[oldest]
+	for _, v := range values {
+		columns.WriteString(v.column + `, `)
+		wantedValues.WriteString(v.value + `, `)
+		orders.WriteString(v.column + direction)
+	}
+	key, wanted, order := columns.String(), wantedValues.String(), orders.String()
+	return selection{
+		where: ` WHERE $1::text = '` + batch.AllTenants + `' AND seq > 0 AND (` + key + `seq) < (` + wanted + `$2) AND (` + key + `seq) >= (` + wanted + `$3)
+			AND created_at + 0 >= $4 AND created_at + 0 < $5 AND deleted_at IS NULL`,
+		order: strings.Replace(store.Orders[oldest], `seq`, order+`seq`, 1),
+	}
+}
+
+// and returns the selection with another condition.
+func (s selection) and(condition string) selection { return selection{s.where + condition, s.order} }
+
+// inStates returns a selection for each state, because an index is ordered within one state.
+func (s selector) inStates(oldest bool, states []batch.Status, values ...equal) (all []selection) {
+	for _, status := range states {
+		all = append(all, s(oldest, append(slices.Clone(values), equal{`status`, `'` + string(status) + `'`})...))
+	}
+	return all
+}
+
+// makeFinders returns the finders of rows. modelStates are the states in which those of a model
+// are searched, nil for all together.
+func makeFinders(rows selector, modelStates []batch.Status) map[store.Filter]finder {
 	all := make(map[store.Filter]finder)
+	model, status := equal{`model`, `$7`}, equal{`status`, `$6`}
+	const noStatus, noModel = ` AND $6::text = ''`, ` AND $7::text = ''`
 	for _, oldest := range []bool{false, true} {
+		ofModel := rows.inStates(oldest, modelStates, model)
+		if modelStates == nil {
+			ofModel = []selection{rows(oldest, model)}
+		}
+		paused := rows(oldest).and(` AND ` + store.Paused)
 		for filter, f := range map[store.Filter]finder{
-			{}:                          findBy(oldest, ` AND $6::text = '' AND $7::text = ''`),
-			{Status: true}:              findBy(oldest, ` AND status = $6 AND $7::text = ''`),
-			{Model: true}:               findBy(oldest, ` AND $6::text = '' AND model = $7`),
-			{Status: true, Model: true}: findBy(oldest, ` AND status = $6 AND model = $7`),
-			{Paused: true}:              findBy(oldest, ` AND `+store.Paused+` AND $6::text = '' AND $7::text = ''`),
-			{Paused: true, Model: true}: findBy(oldest, ` AND `+store.Paused+` AND $6::text = '' AND model = $7`),
-			{Active: true}:              findActive(oldest, ` AND $6::text = '' AND $7::text = ''`),
-			{Active: true, Model: true}: findActive(oldest, ` AND $6::text = '' AND model = $7`),
+			{}:                          find(oldest, noStatus+noModel, rows(oldest)),
+			{Status: true}:              find(oldest, noModel, rows(oldest, status)),
+			{Model: true}:               find(oldest, noStatus, ofModel...),
+			{Status: true, Model: true}: find(oldest, ``, rows(oldest, model, status)),
+			{Paused: true}:              find(oldest, noStatus+noModel, paused),
+			{Paused: true, Model: true}: find(oldest, noStatus, paused.and(` AND model = $7`)),
+			{Active: true}:              find(oldest, noStatus+noModel, rows.inStates(oldest, store.ActiveStatuses)...),
+			{Active: true, Model: true}: find(oldest, noStatus, rows.inStates(oldest, store.ActiveStatuses, model)...),
 		} {
 			filter.OldestFirst = oldest
 			all[filter] = f
@@ -51,52 +117,22 @@ func makeFinders() map[store.Filter]finder {
 	return all
 }
 
-// findersOfAll find batches of all tenants, by Active, Paused and OldestFirst.
-var findersOfAll = makeFindersOfAll()
-
-func makeFindersOfAll() map[store.Filter]finder {
-	all := make(map[store.Filter]finder)
-	for _, oldest := range []bool{false, true} {
-		order := store.Orders[oldest] + findLimit
-		rows := ` FROM batches WHERE $1::text IS NOT NULL AND seq < $2 AND seq >= $3`
-		for filter, condition := range map[store.Filter]string{{}: ``, {Active: true}: ` AND ` + store.ActiveStatus, {Paused: true}: ` AND ` + store.Paused} {
-			filter.OldestFirst = oldest
-			base := rows + ` AND created_at >= $4 AND created_at < $5 AND deleted_at IS NULL AND ($6::text = '' OR status = $6) AND ($7::text = '' OR model = $7)` + condition
-			all[filter] = finder{
-				page:   declare(`SELECT ` + store.BatchColumns + `, seq` + base + order),
-				floor:  declare(`SELECT count(*), coalesce(` + store.Lasts[oldest] + `, 0) FROM (SELECT seq` + rows + ` AND $4::bigint <= $5::bigint AND $6::text IS NOT NULL AND $7::text IS NOT NULL` + order + `) b`),
-				search: declare(`SELECT ` + store.BatchColumns + `, seq` + base + findText + order),
-			}
+// find returns the finder of the rows of several selections that match a filter.
+func find(oldest bool, filter string, from ...selection) finder {
+	rows := func(columns, text string) string {
+		arms := make([]string, len(from))
+		for i, s := range from {
+			arms[i] = `SELECT ` + columns + ` FROM batches` + s.where + filter + text + s.order + findLimit
 		}
-	}
-	return all
-}
-
-func findBy(oldest bool, filter string) finder {
-	order := store.Orders[oldest] + findLimit
-	base := findBase + filter
-	return finder{
-		page:   declare(`SELECT ` + store.BatchColumns + `, seq` + base + order),
-		floor:  declare(`SELECT count(*), coalesce(` + store.Lasts[oldest] + `, 0) FROM (SELECT seq` + base + order + `) b`),
-		search: declare(`SELECT ` + store.BatchColumns + `, seq` + base + findText + order),
-	}
-}
-
-// findActive searches each active state separately, because the index is ordered
-// within one state.
-func findActive(oldest bool, filter string) finder {
-	order := store.Orders[oldest] + findLimit
-	union := func(columns, text string) string {
-		arms := make([]string, len(store.ActiveStatuses))
-		for i, status := range store.ActiveStatuses {
-			arms[i] = `(SELECT ` + columns + findBase + filter + ` AND status = '` + string(status) + `'` + text + order + `)`
+		if len(arms) == 1 {
+			return arms[0]
 		}
-		return `(` + strings.Join(arms, ` UNION ALL `) + `) b`
+		return `SELECT ` + columns + ` FROM ((` + strings.Join(arms, `) UNION ALL (`) + `)) b` + store.Orders[oldest] + findLimit
 	}
 	return finder{
-		page:   declare(`SELECT * FROM ` + union(store.BatchColumns+`, seq`, ``) + order),
-		floor:  declare(`SELECT count(*), coalesce(` + store.Lasts[oldest] + `, 0) FROM (SELECT seq FROM ` + union(`seq`, ``) + order + `) b`),
-		search: declare(`SELECT * FROM ` + union(store.BatchColumns+`, seq`, findText) + order),
+		page:   declare(rows(store.BatchColumns+`, seq`, ``)),
+		floor:  declare(`SELECT count(*), coalesce(` + store.Lasts[oldest] + `, 0) FROM (` + rows(`seq`, ``) + `) b`),
+		search: declare(rows(store.BatchColumns+`, seq`, findText)),
 	}
 }
 
@@ -121,16 +157,16 @@ func (s *Store) FindBatches(ctx context.Context, tenant string, q batch.BatchFil
 }
 
 // find searches the rows between those outside of the filter's times, with a distance of
-// store.OrderSlack. Each row's time is compared as well. Of all tenants it searches the rows
-// in order.
+// store.OrderSlack. Each row's time is compared as well.
 func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from, below int64, plain, inJSON string) (page batch.BatchPage, err error) {
 	earliest, latest := int64(0), store.Micros(store.EverAfter)
-	ofAll := tenant == batch.AllTenants
+	f, next, previous := finders[store.FilterOf(q)], createdFrom, createdBefore
+	if tenant == batch.AllTenants {
+		f, next, previous = findersOfAll[store.FilterOf(q)], createdFromOfAll, createdBeforeOfAll
+	}
 	if !q.From.IsZero() {
 		earliest = store.Micros(q.From)
-	}
-	if !q.From.IsZero() && !ofAll {
-		last, err := one(ctx, t, store.Value[int64], createdBefore, tenant, store.Micros(q.From.Add(-store.OrderSlack)))
+		last, err := one(ctx, t, store.Value[int64], previous, tenant, store.Micros(q.From.Add(-store.OrderSlack)))
 		if err != nil && !errors.Is(err, batch.ErrNotFound) {
 			return page, err
 		}
@@ -138,22 +174,18 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from,
 	}
 	if !q.To.IsZero() {
 		latest = store.Micros(q.To)
-	}
-	if !q.To.IsZero() && !ofAll {
-		switch first, err := one(ctx, t, store.Value[int64], createdFrom, tenant, store.Micros(q.To.Add(store.OrderSlack))); {
+		switch first, err := one(ctx, t, store.Value[int64], next, tenant, store.Micros(q.To.Add(store.OrderSlack))); {
 		case err == nil:
 			below = min(below, first)
 		case !errors.Is(err, batch.ErrNotFound):
 			return page, err
 		}
 	}
-	f, limit, bounded := finders[store.FilterOf(q)], store.LimitOf(q.Limit), q.Text != ""
-	if ofAll {
-		f, bounded = findersOfAll[store.Filter{Active: q.Active, Paused: q.Paused, OldestFirst: q.OldestFirst}], store.Bounded(q)
-	}
+	limit, bounded := store.LimitOf(q.Limit), q.Text != ""
 	args := []any{tenant, below, from, earliest, latest, string(q.Status), q.Model}
 	statement, more := f.page, false
 	if bounded {
+		statement = f.search
 		looked, err := one(ctx, t, store.ScanFloor, f.floor, append(args, store.SearchRows)...)
 		if err != nil || looked.Rows == 0 {
 			return page, err
@@ -165,11 +197,8 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from,
 			args[2] = looked.Row
 		}
 	}
-	if q.Text != "" {
-		statement = f.search
-	}
 	args = append(args, limit+1)
-	if q.Text != "" {
+	if bounded {
 		args = append(args, plain, inJSON)
 	}
 	rows, err := all(ctx, t, store.ScanFoundBatch, statement, args...)

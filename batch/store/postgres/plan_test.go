@@ -57,63 +57,101 @@ var (
 // indexes are the indexes that statements must use, in addition to some index of each
 // table.
 var indexes = map[string][]string{
-	activeBatches:   {"batches_turns"},
-	waitingBatches:  {"batches_validating"},
-	flowSince:       {"model_minutes_pkey"},
-	pruneFlow:       {"model_minutes_pkey"},
-	createdFrom:     {"batches_created"},
-	createdBefore:   {"batches_created"},
-	largestFiles:    {"files_size"},
-	pruneUsage:      {"usage_15m_age"},
-	pruneKeyUsage:   {"key_usage_day"},
-	tenantUsage:     {"key_usage_pkey"},
-	allUsage:        {"key_usage_day"},
-	claimableSlices: {"slices_unfinished"},
-	claimSlices:     {"slices_pkey"},
-	renewSlices:     {"slices_pkey"},
-	releaseSlices:   {"batches_id_key", "slices_pkey"},
-	lockBatches:     {"batches_id_key"},
-	readSlices:      {"batches_id_key", "slices_pkey"},
-	lockSlices:      {"batches_id_key", "slices_pkey"},
-	updateSlices:    {"slices_pkey"},
-	updateCounts:    {"batches_pkey"},
-	claimUnread:     {"batches_validating", "batches_ending"},
-	claimEnding:     {"batches_validating", "batches_ending"},
-	selectSlices:    {"slices_pkey"},
-	selectResults:   {"segments_pkey"},
-	batchesPage:     {"batches_page"},
-	pausedPage:      {"batches_paused"},
-	filesPages[0]:   {"files_page"},
-	filesPages[1]:   {"files_page"},
-	filesPages[2]:   {"files_page_purpose"},
-	filesPages[3]:   {"files_page_purpose"},
-	overdueBatches:  {"batches_deadline"},
-	overdueUploads:  {"uploads_pending"},
-	finishedWork:    {"batches_work"},
-	dropSegments:    {"segments_pkey"},
-	dropSlices:      {"slices_pkey"},
-	garbageFiles:    {"files_garbage", "batches_input_unfinished"},
-	deleteExpired:   {"files_pkey", "batches_input_unfinished"},
-	deletedFiles:    {"files_pkey", "batches_input_unfinished"},
-	garbageParts:    {"upload_parts_garbage", "files_content_key"},
-	forgetFiles:     {"files_forgettable"},
-	forgetBatches:   {"batches_forgettable"},
-	overUploads:     {"uploads_forgettable"},
-	selectParts:     {"upload_parts_upload"},
-	countParts:      {"upload_parts_upload"},
-	pendingUploads:  {"uploads_pending"},
-	tenantStorage:   {"uploads_pending"},
-	storageByTenant: {"uploads_pending"},
-	selectRepeated:  {"batches_idempotency"},
-	selectOtherUser: {"batches_input"},
-	usageSince:      {"usage_15m_pkey"},
-	claimDeliveries: {"webhook_deliveries_due"},
-	pruneDeliveries: {"webhook_deliveries_ended"},
+	activeBatches:      {"batches_turns"},
+	waitingBatches:     {"batches_validating"},
+	flowSince:          {"model_minutes_pkey"},
+	pruneFlow:          {"model_minutes_pkey"},
+	createdFrom:        {"batches_created"},
+	createdBefore:      {"batches_created"},
+	largestFiles:       {"files_size"},
+	pruneUsage:         {"usage_15m_age"},
+	pruneKeyUsage:      {"key_usage_day"},
+	tenantUsage:        {"key_usage_pkey"},
+	allUsage:           {"key_usage_day"},
+	claimableSlices:    {"slices_unfinished"},
+	claimSlices:        {"slices_pkey"},
+	renewSlices:        {"slices_pkey"},
+	releaseSlices:      {"batches_id_key", "slices_pkey"},
+	lockBatches:        {"batches_id_key"},
+	readSlices:         {"batches_id_key", "slices_pkey"},
+	lockSlices:         {"batches_id_key", "slices_pkey"},
+	updateSlices:       {"slices_pkey"},
+	updateCounts:       {"batches_pkey"},
+	claimUnread:        {"batches_validating", "batches_ending"},
+	claimEnding:        {"batches_validating", "batches_ending"},
+	selectSlices:       {"slices_pkey"},
+	selectResults:      {"segments_pkey"},
+	batchesPage:        {"batches_page"},
+	pausedPage:         {"batches_paused"},
+	batchesPageOfAll:   {"batches_all_page"},
+	filesPagesOfAll[0]: {"files_all_page"},
+	filesPagesOfAll[1]: {"files_all_page"},
+	filesPagesOfAll[2]: {"files_all_purpose"},
+	filesPagesOfAll[3]: {"files_all_purpose"},
+	createdFromOfAll:   {"batches_all_created"},
+	createdBeforeOfAll: {"batches_all_created"},
+	filesPages[0]:      {"files_page"},
+	filesPages[1]:      {"files_page"},
+	filesPages[2]:      {"files_page_purpose"},
+	filesPages[3]:      {"files_page_purpose"},
+	overdueBatches:     {"batches_deadline"},
+	overdueUploads:     {"uploads_pending"},
+	finishedWork:       {"batches_work"},
+	dropSegments:       {"segments_pkey"},
+	dropSlices:         {"slices_pkey"},
+	garbageFiles:       {"files_garbage", "batches_input_unfinished"},
+	deleteExpired:      {"files_pkey", "batches_input_unfinished"},
+	deletedFiles:       {"files_pkey", "batches_input_unfinished"},
+	garbageParts:       {"upload_parts_garbage", "files_content_key"},
+	forgetFiles:        {"files_forgettable"},
+	forgetBatches:      {"batches_forgettable"},
+	overUploads:        {"uploads_forgettable"},
+	selectParts:        {"upload_parts_upload"},
+	countParts:         {"upload_parts_upload"},
+	pendingUploads:     {"uploads_pending"},
+	tenantStorage:      {"uploads_pending"},
+	storageByTenant:    {"uploads_pending"},
+	selectRepeated:     {"batches_idempotency"},
+	selectOtherUser:    {"batches_input"},
+	usageSince:         {"usage_15m_pkey"},
+	claimDeliveries:    {"webhook_deliveries_due"},
+	pruneDeliveries:    {"webhook_deliveries_ended"},
 }
 
 // ordered are statements that must read their rows in order from an index, because
 // their number is not limited in advance.
-var ordered = []string{activeBatches, waitingBatches, createdFrom, createdBefore, largestFiles, claimableSlices, claimUnread, claimEnding, selectSlices, selectResults, batchesPage, pausedPage, filesPages[0], filesPages[1], filesPages[2], filesPages[3]}
+var ordered = []string{
+	activeBatches, waitingBatches, createdFrom, createdBefore, largestFiles, claimableSlices, claimUnread, claimEnding, selectSlices, selectResults, batchesPage, pausedPage, filesPages[0], filesPages[1], filesPages[2], filesPages[3],
+	batchesPageOfAll, filesPagesOfAll[0], filesPagesOfAll[1], filesPagesOfAll[2], filesPagesOfAll[3], createdFromOfAll, createdBeforeOfAll,
+}
+
+func init() {
+	for filter, index := range map[store.Filter]string{
+		{}:                          "page",
+		{Status: true}:              "status",
+		{Model: true}:               "model",
+		{Status: true, Model: true}: "status_model",
+		{Paused: true}:              "paused",
+		{Active: true}:              "status",
+		{Active: true, Model: true}: "status_model",
+	} {
+		for prefix, finders := range map[string]map[store.Filter]finder{"batches_": finders, "batches_all_": findersOfAll} {
+			for _, filter.OldestFirst = range []bool{false, true} {
+				f, names := finders[filter], []string{prefix + index}
+				switch {
+				case filter.Paused:
+					names = []string{"batches_(all_)?paused"} // sorts paused ones if they are few
+				case prefix == "batches_all_" && filter.Model:
+					names = []string{"batches_all_model"}
+				}
+				indexes[f.page], indexes[f.floor] = names, names
+				if sorts := filter.Active || filter.Paused || filter.Model && prefix == "batches_all_"; !sorts { // at most a page of each state
+					ordered = append(ordered, f.page, f.floor)
+				}
+			}
+		}
+	}
+}
 
 // background are statements of background tasks, which are limited only by their
 // LIMIT.

@@ -25,7 +25,7 @@ var (
 	batchCursor      = reads(`SELECT seq FROM batches WHERE id = ? AND tenant = ?`)
 	batchesPage      = reads(`SELECT ` + store.BatchColumns + ` FROM batches WHERE tenant = ? AND seq < ? AND deleted_at IS NULL ORDER BY seq DESC LIMIT ?`)
 	batchCursorOfAll = reads(`SELECT seq FROM batches WHERE id = ? AND ? = '` + batch.AllTenants + `'`)
-	batchesPageOfAll = reads(`SELECT ` + store.BatchColumns + ` FROM batches WHERE ? = '` + batch.AllTenants + `' AND seq < ? AND deleted_at IS NULL ORDER BY seq DESC LIMIT ?`)
+	batchesPageOfAll = reads(`SELECT ` + store.BatchColumns + ` FROM batches INDEXED BY batches_all_page WHERE ? = '` + batch.AllTenants + `' AND seq > 0 AND seq < ? AND deleted_at IS NULL ORDER BY seq DESC LIMIT ?`)
 
 	cancelBatch = writes(`UPDATE batches SET status = 'cancelling', ending = 'cancelled', cancelling_at = ?, ` + unclaim + `
 		WHERE id = ? RETURNING ` + store.BatchColumns)

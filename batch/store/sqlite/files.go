@@ -30,8 +30,8 @@ var (
 	// Files of all tenants, without indexes of results.
 	fileCursorOfAll = reads(`SELECT seq FROM files WHERE id = ?1 AND ?2 = '` + batch.AllTenants + `' AND purpose <> '` + batch.PurposeIndex + `'`)
 	filesPagesOfAll = [store.FilePages]*statement{
-		reads(`SELECT ` + store.FileColumns + ` FROM files WHERE ?2 = '` + batch.AllTenants + `' AND seq < ?3 AND purpose <> '` + batch.PurposeIndex + `' AND ` + fileVisible + ` ORDER BY seq DESC LIMIT ?4`),
-		reads(`SELECT ` + store.FileColumns + ` FROM files WHERE ?2 = '` + batch.AllTenants + `' AND seq > ?3 AND purpose <> '` + batch.PurposeIndex + `' AND ` + fileVisible + ` ORDER BY seq LIMIT ?4`),
+		reads(`SELECT ` + store.FileColumns + ` FROM files INDEXED BY files_all_page WHERE ?2 = '` + batch.AllTenants + `' AND seq < ?3 AND purpose <> '` + batch.PurposeIndex + `' AND ` + fileVisible + ` ORDER BY seq DESC LIMIT ?4`),
+		reads(`SELECT ` + store.FileColumns + ` FROM files INDEXED BY files_all_page WHERE ?2 = '` + batch.AllTenants + `' AND seq > ?3 AND purpose <> '` + batch.PurposeIndex + `' AND ` + fileVisible + ` ORDER BY seq LIMIT ?4`),
 		reads(`SELECT ` + store.FileColumns + ` FROM files WHERE ?2 = '` + batch.AllTenants + `' AND seq < ?3 AND purpose = ?5 AND ` + fileVisible + ` ORDER BY seq DESC LIMIT ?4`),
 		reads(`SELECT ` + store.FileColumns + ` FROM files WHERE ?2 = '` + batch.AllTenants + `' AND seq > ?3 AND purpose = ?5 AND ` + fileVisible + ` ORDER BY seq LIMIT ?4`),
 	}

@@ -14,26 +14,33 @@ import (
 type finder struct{ page, floor, search *statement }
 
 const (
-	findBase = ` WHERE tenant = ?1 AND seq < ?2 AND seq >= ?3 AND created_at >= ?4 AND created_at < ?5 AND deleted_at IS NULL`
+	findBase = `seq < ?2 AND seq >= ?3 AND created_at >= ?4 AND created_at < ?5 AND deleted_at IS NULL`
 	findText = ` AND (instr(lower(id), ?9) > 0 OR instr(lower(coalesce(metadata, '')), ?10) > 0
 			OR EXISTS (SELECT 1 FROM files f WHERE f.seq = batches.input AND instr(lower(f.filename), ?9) > 0))`
 	findLimit = ` LIMIT ?8`
 )
 
-var finders = makeFinders()
+// finders find batches of a tenant, findersOfAll those of all tenants.
+var (
+	finders      = makeFinders("batches_", ` WHERE tenant = ?1 AND `+findBase)
+	findersOfAll = makeFinders("batches_all_", ` WHERE ?1 = '`+batch.AllTenants+`' AND seq > 0 AND `+findBase)
+)
 
-func makeFinders() map[store.Filter]finder {
+func makeFinders(indexes, where string) map[store.Filter]finder {
+	from := func(index, filter string) string {
+		return ` FROM batches INDEXED BY ` + indexes + index + where + filter
+	}
 	all := make(map[store.Filter]finder)
 	for _, oldest := range []bool{false, true} {
 		for filter, f := range map[store.Filter]finder{
-			{}:                          findBy(oldest, "batches_page", ` AND ?6 = '' AND ?7 = ''`),
-			{Status: true}:              findBy(oldest, "batches_status", ` AND status = ?6 AND ?7 = ''`),
-			{Model: true}:               findBy(oldest, "batches_model", ` AND ?6 = '' AND model = ?7`),
-			{Status: true, Model: true}: findBy(oldest, "batches_status_model", ` AND status = ?6 AND model = ?7`),
-			{Paused: true}:              findBy(oldest, "batches_paused", ` AND `+store.Paused+` AND ?6 = '' AND ?7 = ''`),
-			{Paused: true, Model: true}: findBy(oldest, "batches_paused", ` AND `+store.Paused+` AND ?6 = '' AND model = ?7`),
-			{Active: true}:              findActive(oldest, "batches_status", ` AND ?6 = '' AND ?7 = ''`),
-			{Active: true, Model: true}: findActive(oldest, "batches_status_model", ` AND ?6 = '' AND model = ?7`),
+			{}:                          findBy(oldest, from("page", ` AND ?6 = '' AND ?7 = ''`)),
+			{Status: true}:              findBy(oldest, from("status", ` AND status = ?6 AND ?7 = ''`)),
+			{Model: true}:               findBy(oldest, from("model", ` AND ?6 = '' AND model = ?7`)),
+			{Status: true, Model: true}: findBy(oldest, from("status_model", ` AND status = ?6 AND model = ?7`)),
+			{Paused: true}:              findBy(oldest, from("paused", ` AND `+store.Paused+` AND ?6 = '' AND ?7 = ''`)),
+			{Paused: true, Model: true}: findBy(oldest, from("paused", ` AND `+store.Paused+` AND ?6 = '' AND model = ?7`)),
+			{Active: true}:              findActive(oldest, from("status", ` AND ?6 = '' AND ?7 = ''`)),
+			{Active: true, Model: true}: findActive(oldest, from("status_model", ` AND ?6 = '' AND model = ?7`)),
 		} {
 			filter.OldestFirst = oldest
 			all[filter] = f
@@ -42,30 +49,8 @@ func makeFinders() map[store.Filter]finder {
 	return all
 }
 
-// findersOfAll find batches of all tenants, by Active, Paused and OldestFirst.
-var findersOfAll = makeFindersOfAll()
-
-func makeFindersOfAll() map[store.Filter]finder {
-	all := make(map[store.Filter]finder)
-	for _, oldest := range []bool{false, true} {
-		order := store.Orders[oldest] + findLimit
-		rows := ` FROM batches NOT INDEXED WHERE ?1 IS NOT NULL AND seq < ?2 AND seq >= ?3`
-		for filter, condition := range map[store.Filter]string{{}: ``, {Active: true}: ` AND ` + store.ActiveStatus, {Paused: true}: ` AND ` + store.Paused} {
-			filter.OldestFirst = oldest
-			base := rows + ` AND created_at >= ?4 AND created_at < ?5 AND deleted_at IS NULL AND (?6 = '' OR status = ?6) AND (?7 = '' OR model = ?7)` + condition
-			all[filter] = finder{
-				page:   reads(`SELECT ` + store.BatchColumns + `, seq` + base + order),
-				floor:  reads(`SELECT count(*), coalesce(` + store.Lasts[oldest] + `, 0) FROM (SELECT seq` + rows + ` AND ?4 <= ?5 AND ?6 IS NOT NULL AND ?7 IS NOT NULL` + order + `)`),
-				search: reads(`SELECT ` + store.BatchColumns + `, seq` + base + findText + order),
-			}
-		}
-	}
-	return all
-}
-
-func findBy(oldest bool, index, filter string) finder {
+func findBy(oldest bool, base string) finder {
 	order := store.Orders[oldest] + findLimit
-	base := ` FROM batches INDEXED BY ` + index + findBase + filter
 	return finder{
 		page:   reads(`SELECT ` + store.BatchColumns + `, seq` + base + order),
 		floor:  reads(`SELECT count(*), coalesce(` + store.Lasts[oldest] + `, 0) FROM (SELECT seq` + base + order + `)`),
@@ -75,13 +60,12 @@ func findBy(oldest bool, index, filter string) finder {
 
 // findActive searches each active state separately, because the index is ordered
 // within one state.
-func findActive(oldest bool, index, filter string) finder {
+func findActive(oldest bool, base string) finder {
 	order := store.Orders[oldest] + findLimit
 	union := func(columns, text string) string {
 		arms := make([]string, len(store.ActiveStatuses))
 		for i, status := range store.ActiveStatuses {
-			arms[i] = `SELECT * FROM (SELECT ` + columns + ` FROM batches INDEXED BY ` + index + findBase + filter +
-				` AND status = '` + string(status) + `'` + text + order + `)`
+			arms[i] = `SELECT * FROM (SELECT ` + columns + base + ` AND status = '` + string(status) + `'` + text + order + `)`
 		}
 		return `(` + strings.Join(arms, ` UNION ALL `) + `)`
 	}
@@ -96,6 +80,9 @@ func findActive(oldest bool, index, filter string) finder {
 var (
 	createdFrom   = reads(`SELECT seq FROM batches WHERE tenant = ? AND created_at >= ? ORDER BY created_at, seq LIMIT 1`)
 	createdBefore = reads(`SELECT seq FROM batches WHERE tenant = ? AND created_at < ? ORDER BY created_at DESC, seq DESC LIMIT 1`)
+
+	createdFromOfAll   = reads(`SELECT seq FROM batches WHERE ? = '` + batch.AllTenants + `' AND seq > 0 AND created_at >= ? ORDER BY created_at, seq LIMIT 1`)
+	createdBeforeOfAll = reads(`SELECT seq FROM batches WHERE ? = '` + batch.AllTenants + `' AND seq > 0 AND created_at < ? ORDER BY created_at DESC, seq DESC LIMIT 1`)
 )
 
 // FindBatches lists batches.
@@ -116,16 +103,16 @@ func (s *Store) FindBatches(ctx context.Context, tenant string, q batch.BatchFil
 }
 
 // find searches the rows between those outside of the filter's times, with a distance of
-// store.OrderSlack. Each row's time is compared as well. Of all tenants it searches the rows
-// in order.
+// store.OrderSlack. Each row's time is compared as well.
 func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from, below int64, plain, inJSON string) (page batch.BatchPage, err error) {
 	earliest, latest := int64(0), store.Micros(store.EverAfter)
-	ofAll := tenant == batch.AllTenants
+	f, next, previous := finders[store.FilterOf(q)], createdFrom, createdBefore
+	if tenant == batch.AllTenants {
+		f, next, previous = findersOfAll[store.FilterOf(q)], createdFromOfAll, createdBeforeOfAll
+	}
 	if !q.From.IsZero() {
 		earliest = store.Micros(q.From)
-	}
-	if !q.From.IsZero() && !ofAll {
-		last, err := one(ctx, t, createdBefore, store.Value[int64], tenant, store.Micros(q.From.Add(-store.OrderSlack)))
+		last, err := one(ctx, t, previous, store.Value[int64], tenant, store.Micros(q.From.Add(-store.OrderSlack)))
 		if err != nil && !errors.Is(err, batch.ErrNotFound) {
 			return page, err
 		}
@@ -133,22 +120,18 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from,
 	}
 	if !q.To.IsZero() {
 		latest = store.Micros(q.To)
-	}
-	if !q.To.IsZero() && !ofAll {
-		switch first, err := one(ctx, t, createdFrom, store.Value[int64], tenant, store.Micros(q.To.Add(store.OrderSlack))); {
+		switch first, err := one(ctx, t, next, store.Value[int64], tenant, store.Micros(q.To.Add(store.OrderSlack))); {
 		case err == nil:
 			below = min(below, first)
 		case !errors.Is(err, batch.ErrNotFound):
 			return page, err
 		}
 	}
-	f, limit, bounded := finders[store.FilterOf(q)], store.LimitOf(q.Limit), q.Text != ""
-	if ofAll {
-		f, bounded = findersOfAll[store.Filter{Active: q.Active, Paused: q.Paused, OldestFirst: q.OldestFirst}], store.Bounded(q)
-	}
+	limit, bounded := store.LimitOf(q.Limit), q.Text != ""
 	args := []any{tenant, below, from, earliest, latest, string(q.Status), q.Model}
 	statement, more := f.page, false
 	if bounded {
+		statement = f.search
 		looked, err := one(ctx, t, f.floor, store.ScanFloor, append(args, store.SearchRows)...)
 		if err != nil || looked.Rows == 0 {
 			return page, err
@@ -160,11 +143,8 @@ func (t *tx) find(ctx context.Context, tenant string, q batch.BatchFilter, from,
 			args[2] = looked.Row
 		}
 	}
-	if q.Text != "" {
-		statement = f.search
-	}
 	args = append(args, limit+1)
-	if q.Text != "" {
+	if bounded {
 		args = append(args, plain, inJSON)
 	}
 	rows, err := all(ctx, t, statement, store.ScanFoundBatch, args...)

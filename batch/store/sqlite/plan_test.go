@@ -42,36 +42,56 @@ var pausedPage = finders[store.Filter{Paused: true}].page
 
 // searches are statements whose index matters beyond being one.
 var searches = map[*statement]string{
-	batchesPage:     "SEARCH batches USING INDEX batches_page (tenant=? AND seq<?)",
-	pausedPage:      "SEARCH batches USING INDEX batches_paused (tenant=? AND seq>? AND seq<?)",
-	filesPages[0]:   "SEARCH files USING INDEX files_page (tenant=? AND seq<?)",
-	filesPages[1]:   "SEARCH files USING INDEX files_page (tenant=? AND seq>?)",
-	filesPages[2]:   "SEARCH files USING INDEX files_page_purpose (tenant=? AND purpose=? AND seq<?)",
-	filesPages[3]:   "SEARCH files USING INDEX files_page_purpose (tenant=? AND purpose=? AND seq>?)",
-	expireBatches:   "SEARCH batches USING COVERING INDEX batches_deadline (expires_at<?)",
-	claimableSlices: "SEARCH slices USING INDEX slices_unfinished (batch=?)",
-	claimSlice:      "SEARCH slices USING PRIMARY KEY (batch=? AND number=?)",
-	renewSlice:      "SEARCH slices USING PRIMARY KEY (batch=? AND number=?)",
-	updateSlice:     "SEARCH slices USING PRIMARY KEY (batch=? AND number=?)",
-	selectResults:   "SEARCH segments USING INDEX segments_slice (batch=? AND slice=?)",
-	selectOtherUser: "SEARCH batches USING INDEX batches_input (input=?)",
-	queued:          "SEARCH batches USING INDEX batches_status (tenant=? AND status=?)",
-	waiting:         "SEARCH batches USING INDEX batches_status (tenant=? AND status=?)",
-	usageSeries:     "SEARCH usage_15m USING PRIMARY KEY (tenant=? AND bucket>? AND bucket<?)",
-	tenantUsage:     "SEARCH key_usage USING PRIMARY KEY (tenant=? AND day>? AND day<?)",
-	allUsage:        "SEARCH key_usage USING INDEX key_usage_day (day>? AND day<?)",
-	eventSeries:     "SEARCH events_15m USING PRIMARY KEY (tenant=? AND bucket>? AND bucket<?)",
-	fileUses:        "SEARCH batches USING INDEX batches_input (input=?)",
-	largestFiles:    "SEARCH files USING INDEX files_size (tenant=?)",
-	claimDeliveries: "SEARCH webhook_deliveries USING INDEX webhook_deliveries_due (endpoint=? AND next_at<?)",
-	garbageFiles:    "SEARCH b USING INDEX batches_input_unfinished (input=?)",
+	batchesPage:        "SEARCH batches USING INDEX batches_page (tenant=? AND seq<?)",
+	pausedPage:         "SEARCH batches USING INDEX batches_paused (tenant=? AND seq>? AND seq<?)",
+	filesPages[0]:      "SEARCH files USING INDEX files_page (tenant=? AND seq<?)",
+	filesPages[1]:      "SEARCH files USING INDEX files_page (tenant=? AND seq>?)",
+	filesPages[2]:      "SEARCH files USING INDEX files_page_purpose (tenant=? AND purpose=? AND seq<?)",
+	filesPages[3]:      "SEARCH files USING INDEX files_page_purpose (tenant=? AND purpose=? AND seq>?)",
+	batchesPageOfAll:   "SEARCH batches USING INDEX batches_all_page (seq>? AND seq<?)",
+	filesPagesOfAll[0]: "SEARCH files USING INDEX files_all_page (seq<?)",
+	filesPagesOfAll[1]: "SEARCH files USING INDEX files_all_page (seq>?)",
+	filesPagesOfAll[2]: "SEARCH files USING INDEX files_all_purpose (purpose=? AND seq<?)",
+	filesPagesOfAll[3]: "SEARCH files USING INDEX files_all_purpose (purpose=? AND seq>?)",
+	createdFromOfAll:   "SEARCH batches USING COVERING INDEX batches_all_created (created_at>?)",
+	createdBeforeOfAll: "SEARCH batches USING COVERING INDEX batches_all_created (created_at<?)",
+	expireBatches:      "SEARCH batches USING COVERING INDEX batches_deadline (expires_at<?)",
+	claimableSlices:    "SEARCH slices USING INDEX slices_unfinished (batch=?)",
+	claimSlice:         "SEARCH slices USING PRIMARY KEY (batch=? AND number=?)",
+	renewSlice:         "SEARCH slices USING PRIMARY KEY (batch=? AND number=?)",
+	updateSlice:        "SEARCH slices USING PRIMARY KEY (batch=? AND number=?)",
+	selectResults:      "SEARCH segments USING INDEX segments_slice (batch=? AND slice=?)",
+	selectOtherUser:    "SEARCH batches USING INDEX batches_input (input=?)",
+	queued:             "SEARCH batches USING INDEX batches_status (tenant=? AND status=?)",
+	waiting:            "SEARCH batches USING INDEX batches_status (tenant=? AND status=?)",
+	usageSeries:        "SEARCH usage_15m USING PRIMARY KEY (tenant=? AND bucket>? AND bucket<?)",
+	tenantUsage:        "SEARCH key_usage USING PRIMARY KEY (tenant=? AND day>? AND day<?)",
+	allUsage:           "SEARCH key_usage USING INDEX key_usage_day (day>? AND day<?)",
+	eventSeries:        "SEARCH events_15m USING PRIMARY KEY (tenant=? AND bucket>? AND bucket<?)",
+	fileUses:           "SEARCH batches USING INDEX batches_input (input=?)",
+	largestFiles:       "SEARCH files USING INDEX files_size (tenant=?)",
+	claimDeliveries:    "SEARCH webhook_deliveries USING INDEX webhook_deliveries_due (endpoint=? AND next_at<?)",
+	garbageFiles:       "SEARCH b USING INDEX batches_input_unfinished (input=?)",
 }
 
 func init() {
-	for filter, f := range finders {
-		if filter.Active { // at most a page of each state
-			sorters[f.page], sorters[f.floor], sorters[f.search] = true, true, true
+	for _, all := range []map[store.Filter]finder{finders, findersOfAll} {
+		for filter, f := range all {
+			if filter.Active { // at most a page of each state
+				sorters[f.page], sorters[f.floor], sorters[f.search] = true, true, true
+			}
 		}
+	}
+	for filter, want := range map[store.Filter]string{
+		{}:                          "batches_all_page (seq>? AND seq<?)",
+		{Status: true}:              "batches_all_status (status=? AND seq>? AND seq<?)",
+		{Model: true}:               "batches_all_model (model=? AND seq>? AND seq<?)",
+		{Status: true, Model: true}: "batches_all_status_model (status=? AND model=? AND seq>? AND seq<?)",
+		{Paused: true}:              "batches_all_paused (seq>? AND seq<?)",
+		{Active: true}:              "batches_all_status (status=? AND seq>? AND seq<?)",
+		{Active: true, Model: true}: "batches_all_status_model (status=? AND model=? AND seq>? AND seq<?)",
+	} {
+		searches[findersOfAll[filter].page] = "SEARCH batches USING INDEX " + want
 	}
 }
 
