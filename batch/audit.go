@@ -18,7 +18,7 @@ type AuditStore interface {
 	// and At from them.
 	AddAudit(ctx context.Context, entries []AuditEntry) error
 	// AuditEntries returns a page, the newest first, and reports whether more follow. An
-	// unknown After is ErrBadCursor.
+	// unknown After is ErrBadCursor, unless its AfterAt is known.
 	AuditEntries(ctx context.Context, q AuditQuery) (page []AuditEntry, more bool, err error)
 	// PruneAudit removes entries beyond those to keep, the oldest first, and returns how
 	// many.
@@ -77,6 +77,7 @@ type AuditEntry struct {
 // AuditQuery asks for a page of entries.
 type AuditQuery struct {
 	After        int64     // Seq of the last entry of the page before; 0: from the newest
+	AfterAt      time.Time // its At, with which it need not exist any more; zero: not known
 	Since, Until time.Time // Since <= At < Until; zero: no bound
 	Limit        int
 }

@@ -178,6 +178,9 @@ func (h *APIHandler) exportAudit(w http.ResponseWriter, r *http.Request, q batch
 		out := json.NewEncoder(w)
 		write = func(e auditEntry) error { return out.Encode(e) }
 	}
+	if r.Method == http.MethodHead {
+		return
+	}
 	for err == nil {
 		for _, e := range page {
 			if err = write(wireAudit(e)); err != nil {
@@ -190,7 +193,8 @@ func (h *APIHandler) exportAudit(w http.ResponseWriter, r *http.Request, q batch
 		if err != nil || !more {
 			break
 		}
-		q.After = page[len(page)-1].Seq
+		last := page[len(page)-1]
+		q.After, q.AfterAt = last.Seq, last.At // it may be removed while the client reads
 		page, more, err = h.app.runtime.engine.Store().AuditEntries(r.Context(), q)
 	}
 	if err != nil {

@@ -45,9 +45,12 @@ func (s *Store) AuditEntries(ctx context.Context, q batch.AuditQuery) (page []ba
 	err = s.read(ctx, "reading audit log", func(t *tx) error {
 		since, until, before := store.AuditRange(q)
 		if q.After != 0 {
-			at, err := one(ctx, t, auditCursor, store.Value[int64], q.After)
-			if at, err = store.Cursor(at, err, "entry of the audit log"); err != nil {
-				return err
+			at := store.Micros(q.AfterAt)
+			if q.AfterAt.IsZero() {
+				at, err = one(ctx, t, auditCursor, store.Value[int64], q.After)
+				if at, err = store.Cursor(at, err, "entry of the audit log"); err != nil {
+					return err
+				}
 			}
 			if at < until {
 				until, before = at, q.After

@@ -179,6 +179,14 @@ var auditTests = []test{
 		equal(e, "before all", e.audit(batch.AuditQuery{Until: began}), nil)
 		_, _, err := e.s.AuditEntries(e.Context(), batch.AuditQuery{After: 1 << 40, Limit: 1})
 		e.is(err, batch.ErrBadCursor)
+		equal(e, "after an entry whose time is known", e.audit(batch.AuditQuery{After: all[2].Seq, AfterAt: all[2].At}), all[3:])
+		e.logged(2, batch.AuditRefused)
+		refused := e.audit(batch.AuditQuery{})[0]
+		_, err = e.s.PruneAudit(e.Context(), batch.AuditRetention{Age: time.Hour, Done: 5}, 10)
+		e.ok(err)
+		_, _, err = e.s.AuditEntries(e.Context(), batch.AuditQuery{After: refused.Seq, Limit: 1})
+		e.is(err, batch.ErrBadCursor)
+		equal(e, "after an entry that was removed", e.audit(batch.AuditQuery{After: refused.Seq, AfterAt: refused.At}), all)
 	}},
 	{"old entries and those beyond the numbers to keep are removed, each outcome for itself", func(e *env) {
 		keep := batch.AuditRetention{Age: time.Hour, Done: 3, Refused: 2}
