@@ -45,18 +45,21 @@ func (l *live) asksForUsage(u *upstream) bool {
 // usageMember is the member of a request that asks for the usage.
 const usageMember = "stream_options"
 
-// mayRefuseUsage reports whether an error may be about the request for usage: the error is
-// about that member, or the server has not accepted one yet. The answer counts for all
-// clients, so words in messages decide nothing: servers repeat words of the request there.
-func (u *upstream) mayRefuseUsage(r reply) bool {
+// refusesUsage reports whether an error may be about the request for usage, so that the
+// request is repeated without it. certain reports that the error says so. Only that counts for
+// other requests: any other error may be one that does not occur the second time, such as an
+// image that cannot be fetched once. Words in messages decide nothing, because servers repeat
+// words of the request there.
+func (u *upstream) refusesUsage(r reply) (possible, certain bool) {
 	if r.status != http.StatusBadRequest && r.status != http.StatusUnprocessableEntity {
-		return false
+		return false, false
 	}
-	return !u.usage.accepted.Load() || isAboutMember(r.body, usageMember)
+	certain = isAboutMember(r.body, usageMember)
+	return certain || !u.usage.accepted.Load(), certain
 }
 
-// usageRefused records that the server has accepted a request only without the request for
-// usage.
+// usageRefused records that the server has refused the request for usage, and accepted the
+// same request without it.
 func (p *Pool) usageRefused(u *upstream) {
 	u.usage.accepted.Store(false)
 	u.usage.refusedUntil.Store(u.age() + int64(usageRefusedTime))
@@ -75,12 +78,13 @@ func (l *live) send(a *attempt) (answer *http.Response, got reply, asked bool, e
 	if err == nil && got.ok() && !a.up.usage.accepted.Load() {
 		a.up.usage.accepted.Store(true)
 	}
-	if err != nil || !a.up.mayRefuseUsage(got) || a.cause() != nil {
+	possible, certain := a.up.refusesUsage(got)
+	if err != nil || !possible || a.cause() != nil {
 		return answer, got, true, err
 	}
 	answer.Body.Close()
 	answer, got, err = l.exchange(a, l.body)
-	if err == nil && got.ok() {
+	if err == nil && got.ok() && certain {
 		l.proxy.pool.usageRefused(a.up)
 	}
 	return answer, got, false, err

@@ -143,7 +143,9 @@ func TestUsageOfReplacedBody(t *testing.T) {
 }
 
 // A server that refuses stream_options answers clients as before, and is not asked again for
-// a while. It finds clients that get the refusal of what the gateway added.
+// a while if its error is about that member. It finds clients that get the refusal of what the
+// gateway added, and a server that is not asked any more because of an error that may have
+// another reason: a client could cause it with a request that fails only once.
 func TestServerRefusesUsage(t *testing.T) {
 	for name, refusal := range map[string]http.HandlerFunc{
 		"by param": answerStatus(400, "application/json", `{"error":{"message":"unknown","type":"invalid_request_error","param":"stream_options","code":null}}`),
@@ -172,12 +174,15 @@ func TestServerRefusesUsage(t *testing.T) {
 					t.Errorf("got %d calls, want %d", n, calls)
 				}
 			}
+			u, again := p.now.Load().upstreams[0], int64(1)
+			if name == "silently" {
+				again = 2
+			}
 			ask(2)
-			ask(1)
-			u := p.now.Load().upstreams[0]
+			ask(again)
 			u.usage.refusedUntil.Store(u.age()) // the time has passed
 			ask(2)
-			ask(1)
+			ask(again)
 			u.usage.forget() // it was started again
 			// What is wrong in itself does not show that it refuses usage.
 			if a := g.post(t, endpoint, `{"model":"m","stream":true,"wrong":1}`); a.status != 400 && a.status != 422 {
@@ -206,6 +211,9 @@ func TestServerRefusesUsage(t *testing.T) {
 // TestClientRefusesNoUsage finds a client that ends the exact usage of all clients with its
 // own words: the server repeats them in an error, and accepts the request when it is sent
 // again, as vLLM does if the image of a prompt can be fetched only then.
+//
+// A server that has not accepted such a request yet gets it again, and so answers the client,
+// but that does not end the usage of others.
 func TestClientRefusesNoUsage(t *testing.T) {
 	for name, body := range map[string]string{
 		"in a message":             `{"error":{"message":"cannot fetch http://x/stream_options/include_usage","type":"BadRequestError","param":null,"code":400}}`,
@@ -236,6 +244,13 @@ func TestClientRefusesNoUsage(t *testing.T) {
 			if until := u.usage.refusedUntil.Load(); until != 0 || !u.usage.accepted.Load() {
 				t.Errorf("the usage is not asked for until %d, want asked for at once", until)
 			}
+			u.usage.forget() // it was started again
+			refused = false
+			g.post(t, endpoint, `{"model":"m","stream":true}`).wantOK(t, sseEvent+sseUsage+sseDone) // as the server sent it
+			if until := u.usage.refusedUntil.Load(); until != 0 {
+				t.Errorf("before the first success: the usage is not asked for until %d, want asked for at once", until)
+			}
+			g.post(t, endpoint, `{"model":"m","stream":true}`).wantOK(t, sseEvent+sseDone)
 		})
 	}
 }
