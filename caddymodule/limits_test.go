@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/access/limits"
 	"github.com/tidegate/tidegate/batch"
+	"github.com/tidegate/tidegate/internal/openai"
 	"github.com/tidegate/tidegate/upstreams"
 )
 
@@ -287,4 +289,52 @@ func TestStorageLimitsOfTenants(t *testing.T) {
 	if page := g.ask(t, "GET", "/dashboard/usage", "", "Authorization", "Bearer "+b.Key).body; !strings.Contains(page, "default</span>") || strings.Contains(page, "team-a") {
 		t.Errorf("got a page without defaults, or with another tenant: %s", page)
 	}
+}
+
+// TestRetriesCountAsBatches retries failed lines with a key that may make two batches in an
+// hour. It finds retries that no limit of new batches counts, one that counts although its
+// batch was not made, and a repetition that is refused.
+func TestRetriesCountAsBatches(t *testing.T) {
+	_, url := newSim(t)
+	g := newGateway(t, url)
+	teamKeys(t, &g.app)
+	g.runAll(t)
+	_, k := g.keys(t, "admin-secret", "", `{"name":"retrier","tenant":"team-a","limits":{"batches_per_hour":2}}`)
+	_, made := g.createWith(t, k.Key, `{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{"model":"`+model+`","messages":[{"role":"user","content":"[[sim:status=400]]"}]}}`)
+	var b openai.Batch
+	until(t, "the batch has completed", func() bool {
+		a := g.ask(t, "GET", "/v1/batches/"+made, "", "Authorization", "Bearer "+k.Key)
+		return json.Unmarshal([]byte(a.body), &b) == nil && b.Status == "completed"
+	})
+	retry := func(status int, want, idempotencyKey string) answer {
+		t.Helper()
+		a := g.ask(t, "POST", "/v1/batches/"+made+"/retry_failed", "", "Authorization", "Bearer "+k.Key, "Idempotency-Key", idempotencyKey)
+		if a.status != status || !strings.Contains(a.body, want) {
+			t.Errorf("retry: got %d %s, want %d and %q", a.status, a.body, status, want)
+		}
+		return a
+	}
+	first := retry(200, made, "key")
+	retry(429, "batches_per_hour is 2", "")
+	retry(429, "batches_per_hour is 2", "another key")
+	if again := retry(200, made, "key"); again.body != first.body {
+		t.Errorf("repeated: got %s, want %s", again.body, first.body)
+	}
+	if a, _ := g.keys(t, "admin-secret", "/"+k.ID+"/limits", `{"batches_per_hour":3}`); a.status != 200 {
+		t.Fatalf("limits: %d %s", a.status, a.body)
+	}
+	if a := g.ask(t, "DELETE", "/v1/files/"+*b.ErrorFileID, "", "Authorization", "Bearer "+k.Key); a.status != 200 {
+		t.Fatalf("error file: %d %s", a.status, a.body)
+	}
+	retry(409, *b.ErrorFileID, "")
+	retry(409, *b.ErrorFileID, "")
+	create := func(status int) {
+		t.Helper()
+		a := g.ask(t, "POST", "/v1/batches", `{"input_file_id":"`+b.InputFileID+`","endpoint":"/v1/chat/completions"}`, "Authorization", "Bearer "+k.Key, "Content-Type", "application/json")
+		if a.status != status {
+			t.Errorf("a new batch: got %d %s, want %d", a.status, a.body, status)
+		}
+	}
+	create(200)
+	create(429)
 }

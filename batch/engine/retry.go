@@ -27,6 +27,8 @@ type RetryRequest struct {
 	Files FileMaker
 	// IdempotencyKey is that of the header, "" for none.
 	IdempotencyKey string
+	// Quota limits what the tenant stores: without space for results no batch is made.
+	Quota batch.Quota
 }
 
 // FileMaker makes files.
@@ -39,7 +41,8 @@ type FileMaker interface {
 // RetryFailed makes a batch of those lines of a batch that stand in its error
 // file, whether they failed or never ran. It has the endpoint, window, lifetime
 // of results, priority and metadata of the other, and RetryOf besides. What the
-// state of the batch or of its files does not allow is a *batch.StateError.
+// state of the batch or of its files does not allow is a *batch.StateError. It counts as a new
+// batch of the client that ctx has, and is refused like one, see CreateBatch.
 //
 // The new input is copied line by line, so memory is bounded by one line.
 func (e *Engine) RetryFailed(ctx context.Context, tenant, id string, r RetryRequest) (batch.Batch, error) {
@@ -69,8 +72,13 @@ func (e *Engine) RetryFailed(ctx context.Context, tenant, id string, r RetryRequ
 	if err != nil {
 		return batch.Batch{}, fmt.Errorf("reading completion window of %s: %w", id, err)
 	}
+	undo, err := e.admit(ctx, tenant, r.Quota)
+	if err != nil {
+		return batch.Batch{}, err
+	}
 	input, err := e.copyFailed(ctx, b, r.Files)
 	if err != nil {
+		undo()
 		return batch.Batch{}, err
 	}
 	metadata := maps.Clone(b.Metadata)
@@ -79,11 +87,15 @@ func (e *Engine) RetryFailed(ctx context.Context, tenant, id string, r RetryRequ
 	}
 	metadata[RetryOf] = id
 	client := access.From(ctx)
+	newID := openai.NewID("batch_")
 	made, created, err := e.store.CreateBatch(ctx, batch.NewBatch{
-		ID: openai.NewID("batch_"), Tenant: tenant, Endpoint: b.Endpoint, InputFileID: input.ID,
+		ID: newID, Tenant: tenant, Endpoint: b.Endpoint, InputFileID: input.ID,
 		CompletionWindow: b.CompletionWindow, Window: window, Metadata: metadata, Priority: b.Priority, OutputTTL: b.OutputTTL,
 		IdempotencyKey: r.IdempotencyKey, RequestHash: hash, KeyID: client.KeyID, Models: client.Models,
 	})
+	if err == nil && !created || err != nil && !e.mayExist(ctx, tenant, newID, err) {
+		undo()
+	}
 	if err != nil || !created { // another request with the key was quicker
 		if err == nil {
 			made, err = e.notDeleted(ctx, made)

@@ -25,11 +25,7 @@ func (e *Engine) CreateBatch(ctx context.Context, tenant string, r batch.CreateR
 		}
 	}
 	client := access.From(ctx)
-	var undo func()
-	refused := e.checkSpace(ctx, tenant, r.Quota)
-	if refused == nil {
-		undo, refused = e.takeBatch(limits.Client{Key: client.KeyID, Tenant: tenant})
-	}
+	undo, refused := e.admit(ctx, tenant, r.Quota)
 	if refused != nil {
 		if r.IdempotencyKey != "" { // a repetition makes no batch
 			if b, err := e.store.BatchOfKey(ctx, tenant, r.IdempotencyKey, r.RequestHash); !errors.Is(err, batch.ErrNotFound) {
@@ -71,6 +67,15 @@ func (e *Engine) mayExist(ctx context.Context, tenant, id string, err error) boo
 	defer cancel()
 	_, err = e.store.Batch(ctx, tenant, id)
 	return !errors.Is(err, batch.ErrNotFound)
+}
+
+// admit counts a new batch of the client that ctx has, or returns a *batch.QuotaError or a
+// *limits.ReachedError. undo takes that back, because the batch was not made.
+func (e *Engine) admit(ctx context.Context, tenant string, q batch.Quota) (undo func(), err error) {
+	if err := e.checkSpace(ctx, tenant, q); err != nil {
+		return nil, err
+	}
+	return e.takeBatch(limits.Client{Key: access.From(ctx).KeyID, Tenant: tenant})
 }
 
 // checkSpace returns a *batch.QuotaError if no space is left for results. Results of batches that

@@ -76,7 +76,7 @@ func (h *handler) retryFailed(w http.ResponseWriter, r *http.Request, id string)
 	if err != nil {
 		return err
 	}
-	b, err := h.batches.RetryFailed(r.Context(), h.tenant(r), id, engine.RetryRequest{Files: h.files, IdempotencyKey: key})
+	b, err := h.batches.RetryFailed(r.Context(), h.tenant(r), id, engine.RetryRequest{Files: h.files, IdempotencyKey: key, Quota: h.files.Quota(h.tenant(r))})
 	if err != nil {
 		return err
 	}

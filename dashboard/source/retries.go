@@ -25,7 +25,7 @@ func (b *batches) RetryFailed(ctx context.Context, id string) (string, error) {
 	if err != nil || made != "" {
 		return made, err
 	}
-	retry, err := b.Engine.RetryFailed(ctx, b.Tenant, id, engine.RetryRequest{Files: b.Files, IdempotencyKey: key})
+	retry, err := b.Engine.RetryFailed(ctx, b.Tenant, id, engine.RetryRequest{Files: b.Files, IdempotencyKey: key, Quota: b.Files.Quota(b.Tenant)})
 	return retry.ID, httpapi.Explain(err)
 }
 
