@@ -12,8 +12,18 @@ import (
 // prepared.
 func TestRoundTrips(t *testing.T) {
 	p, through := behindProxy(t, server.NewDatabase(t))
-	s := opened(t, through)
+	s := made(t, through)
+	s.idle = time.Hour // on a loaded machine a connection is idle for longer than usual, and would be probed
 	ctx := t.Context()
+	if err := s.Open(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	<-s.Wake() // the listener has connected, which takes round trips too
 	b := running(t, s, 32)
 	var refs []batch.SliceRef
 	for i := range 24 {
