@@ -74,7 +74,7 @@ func TestKeptLinesOfTheDead(t *testing.T) {
 		t.Fatalf("claimed %d slices: %v", len(claimed), err)
 	}
 	kept := []batch.Release{{SliceClaim: claimed[0].SliceClaim, Keep: 0b1011}}
-	if err := s.Store.Store.ReleaseSlices(t.Context(), kept, 4*time.Second); err != nil {
+	if err := s.Store.Store.ReleaseSlices(t.Context(), kept, time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	h.Pool.Set(func() { h.Pool.Limit = 10 })
@@ -84,6 +84,9 @@ func TestKeptLinesOfTheDead(t *testing.T) {
 		if line := batchtest.CustomID(left*batch.SliceLines + i); calls[line] != 0 {
 			t.Errorf("%s ran although another kept it", line)
 		}
+	}
+	if lost, err := s.Store.Store.RenewSlices(t.Context(), []batch.SliceClaim{claimed[0].SliceClaim}, time.Millisecond); err != nil || len(lost) > 0 {
+		t.Fatalf("shortening the lease of the kept lines: lost %v, %v", lost, err)
 	}
 	b := h.Wait(id)
 	h.Check(b, lines)
