@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -66,10 +67,13 @@ var reads = []string{
 // inFlight limits the calls that are repeated after the death of the gateway.
 const inFlight = 8
 
-// everywhere tests all failpoints on every kind of backend. Without it, calls to the store
-// are tested only on two kinds that together have all drivers, because a store does not
-// depend on the queue and the files.
-var everywhere = flag.Bool("everywhere", false, "try the failpoints of the store on every kind of backend")
+// everywhere tests all failpoints on every kind of backend. Without it, they are tested only
+// on two kinds that together have all drivers, because a driver does not depend on those of
+// the other parts.
+var everywhere = flag.Bool("everywhere", false, "try the failpoints on every kind of backend")
+
+// patience limits how long a day waits for the end of a batch, and for an answer.
+var patience = flag.Duration("patience", time.Minute, "how long to wait for the end of a batch, and for an answer")
 
 // At every call to store, queue, files and pool, before and after it, the
 // gateway crashes or gets an error once. All that it promised holds.
@@ -83,19 +87,22 @@ func TestFailpoints(t *testing.T) {
 			t.Errorf("there is no call %s", call)
 		}
 	}
-	for _, kind := range []tidegatetest.Kind{tidegatetest.SQLite, tidegatetest.Postgres, tidegatetest.PostgresRedis, tidegatetest.PostgresRedisS3} {
+	kinds := []tidegatetest.Kind{tidegatetest.SQLite, tidegatetest.PostgresRedisS3}
+	if *everywhere {
+		kinds = append(kinds, tidegatetest.Postgres, tidegatetest.PostgresRedis)
+	}
+	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			stores := *everywhere || kind == tidegatetest.SQLite || kind == tidegatetest.PostgresRedisS3
-			failpoints(t, tidegatetest.StartServers(t, kind, "max_connections=400"), stores)
+			failpoints(t, tidegatetest.StartServers(t, kind, "max_connections=400"))
 		})
 	}
 }
 
-func failpoints(t *testing.T, servers *tidegatetest.Servers, stores bool) {
+func failpoints(t *testing.T, servers *tidegatetest.Servers) {
 	sims := tidegatetest.StartSims(t, 2, "--ttft", "20ms")
 	for _, call := range failpoint.Calls() {
-		if _, ok := notReached[call]; ok || !stores && strings.HasPrefix(call, "store.") {
+		if _, ok := notReached[call]; ok {
 			continue
 		}
 		fail(t, servers, sims, call, 1, (*day).run)
@@ -165,6 +172,7 @@ func begin(t *testing.T, servers *tidegatetest.Servers, sims []*tidegatetest.Sim
 		App:   b.App() + "\ncost {\n currency EUR\n model * input 500000 output 1000000\n batch_discount 0\n}",
 		Batch: fmt.Sprintf("max_in_flight %d\n lease 1s\n collect_interval 100ms\n retry_backoff 10ms 20ms", inFlight),
 	})
+	d.gateway.Patience = *patience
 	return d
 }
 
@@ -197,7 +205,7 @@ func (d *day) run() {
 	const lines = 150 // three slices
 	whole, cancelled := d.whole(lines), d.input("cancelled", lines)
 	wholeID := g.Submit(t, whole).ID
-	g.WaitCompleted(t, wholeID, 20, time.Minute)
+	g.WaitCompleted(t, wholeID, 20, *patience)
 	for _, change := range []string{"pause", "priority", "resume"} {
 		status, answer, err := g.Ask(t, http.MethodPost, "/v1/batches/"+wholeID+"/"+change, "application/json", []byte(`{"priority": 1}`))
 		if err != nil || status != http.StatusOK && status != http.StatusConflict {
@@ -215,17 +223,17 @@ func (d *day) run() {
 	badID := g.Submit(t, bad).ID
 	uploaded := d.uploadParts()
 
-	b := g.WaitEnd(t, wholeID, time.Minute)
+	b := g.WaitEnd(t, wholeID, *patience)
 	if g.Results(t, b, whole); b.Status != "completed" || b.RequestCounts != (openai.RequestCounts{Total: lines, Completed: lines}) {
 		t.Errorf("the batch ended as %s, %+v", b.Status, b.RequestCounts)
 	}
 	d.calls(lines)
-	over := g.WaitEnd(t, cancelledID, time.Minute)
+	over := g.WaitEnd(t, cancelledID, *patience)
 	r := g.Results(t, over, cancelled)
 	if c := over.RequestCounts; c.Total != lines || int(c.Completed) != len(r.Output) || int(c.Failed) > len(r.Errors) {
 		t.Errorf("the cancelled batch ended as %s, %+v with %d and %d results", over.Status, c, len(r.Output), len(r.Errors))
 	}
-	if failed := g.WaitEnd(t, badID, time.Minute); failed.Status != "failed" || failed.Errors == nil {
+	if failed := g.WaitEnd(t, badID, *patience); failed.Status != "failed" || failed.Errors == nil {
 		t.Errorf("the bad batch ended as %+v", failed)
 	}
 	d.used(b.Usage, over.Usage)
@@ -371,8 +379,11 @@ func (d *day) whole(lines int) []byte {
 }
 
 // id names a line to the simulated servers.
-func (d *day) id(name string, line int) string {
-	return fmt.Sprintf("%s-%s-%d", strings.NewReplacer(":", "-", "=", "-", "@", "-").Replace(d.name), name, line)
+func (d *day) id(name string, line int) string { return d.prefix(name) + strconv.Itoa(line) }
+
+// prefix returns the beginning of the names of all lines of an input.
+func (d *day) prefix(name string) string {
+	return strings.NewReplacer(":", "-", "=", "-", "@", "-").Replace(d.name) + "-" + name + "-"
 }
 
 // ask sends a request and checks that the response has one of the statuses.
@@ -453,15 +464,18 @@ func (d *day) calls(lines int) {
 
 // repeated counts repeated lines of the whole batch, and checks that each was sent.
 func (d *day) repeated(lines int) (again int64) {
-	for i := range lines {
-		received := int64(0)
-		for _, s := range d.sims {
-			received += s.CallsTo(d.t, d.id("whole", i)).Received
+	received := make(map[string]int64)
+	for _, s := range d.sims {
+		for id, c := range s.CallsNamed(d.t, d.prefix("whole")) {
+			received[id] += c.Received
 		}
-		if received == 0 {
+	}
+	for i := range lines {
+		n := received[d.id("whole", i)]
+		if n == 0 {
 			d.t.Errorf("line %d was never sent", i)
 		}
-		again += received - 1
+		again += n - 1
 	}
 	return again
 }

@@ -3,7 +3,6 @@ package faults
 import (
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/tidegate/tidegate/integration/tidegatetest"
 	"github.com/tidegate/tidegate/internal/openai"
@@ -51,7 +50,7 @@ func (d *day) end() {
 		return prompt
 	})
 	b := d.gateway.Submit(d.t, input)
-	b = d.gateway.WaitEnd(d.t, b.ID, time.Minute)
+	b = d.gateway.WaitEnd(d.t, b.ID, *patience)
 	r := d.gateway.Results(d.t, b, input)
 	want := openai.RequestCounts{Total: lines, Completed: lines - refused, Failed: refused}
 	if b.Status != "completed" || b.RequestCounts != want || len(r.Output) != lines-refused || len(r.Errors) != refused {

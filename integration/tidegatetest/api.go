@@ -3,6 +3,7 @@ package tidegatetest
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -63,11 +64,11 @@ func (g *Gateway) Call(ctx context.Context, method, path, contentType string, bo
 	return got.StatusCode, answer, nil
 }
 
-// Ask is Call with a time limit. If the gateway is persistent, it repeats the call, and
+// Ask is Call with a time limit, Patience. If the gateway is persistent, it repeats the call, and
 // restarts the gateway, until the status is less than 500.
 func (g *Gateway) Ask(tb testing.TB, method, path, contentType string, body []byte) (status int, answer []byte, err error) {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), apiLimit)
+	ctx, cancel := context.WithTimeout(tb.Context(), cmp.Or(g.Patience, apiLimit))
 	defer cancel()
 	for {
 		status, answer, err = g.Call(ctx, method, path, contentType, body)

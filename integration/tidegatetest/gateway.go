@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // Gateway is the gateway as a process.
@@ -23,6 +24,8 @@ type Gateway struct {
 	Admin  string // host:port of Caddy's admin endpoint; "" for those of Serve
 	Data   string // the data directory
 	APIKey string // sent with every request of this package; "" for none
+	// Patience limits the time of Ask; 0 is a minute.
+	Patience time.Duration
 
 	listen, caddyfile string
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +64,15 @@ func (s *Sim) Calls(tb testing.TB) map[string]vllmsim.Calls {
 	tb.Helper()
 	var calls map[string]vllmsim.Calls
 	s.get(tb, "/sim/calls", &calls)
+	return calls
+}
+
+// CallsNamed returns the counts of the requests "sim-id:ID" whose ID begins with a prefix, by
+// ID. It costs one request, however many they are.
+func (s *Sim) CallsNamed(tb testing.TB, prefix string) map[string]vllmsim.Calls {
+	tb.Helper()
+	var calls map[string]vllmsim.Calls
+	s.get(tb, "/sim/calls?prefix="+url.QueryEscape(prefix), &calls)
 	return calls
 }
 

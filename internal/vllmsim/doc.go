@@ -94,8 +94,8 @@
 //
 // [Server.Stats] and GET /sim/stats count requests by how they ended. GET
 // /sim/calls gives, for every request, how often it was received, finished and
-// aborted; ?marker=NAME or POST {"key":NAME} gives one. A request's name is
-// XYZ if its body contains "sim-id:XYZ", else the 32 digits of D. POST
+// aborted; ?marker=NAME or POST {"key":NAME} gives one, ?prefix=P those named P….
+// A request's name is XYZ if its body contains "sim-id:XYZ", else the 32 digits of D. POST
 // /sim/reset sets all of that to zero. These routes want no key and are open
 // while the model loads.
 //

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -169,6 +170,19 @@ func (l *Ledger) All() map[string]Calls {
 		all[id] = e.calls()
 	}
 	return all
+}
+
+// Named returns the counts of the requests whose names begin with a prefix, by name.
+func (l *Ledger) Named(prefix string) map[string]Calls {
+	found := make(map[string]Calls)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, e := range l.named {
+		if strings.HasPrefix(id, prefix) {
+			found[id] = e.calls()
+		}
+	}
+	return found
 }
 
 // Reset forgets everything. Requests that run end uncounted.

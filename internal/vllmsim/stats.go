@@ -108,6 +108,8 @@ func (s *Server) serveSim(w http.ResponseWriter, r *http.Request) {
 			writeSimJSON(w, s.Calls(query.Get("marker")))
 		case query.Has("key"):
 			writeSimJSON(w, s.Calls(query.Get("key")))
+		case query.Has("prefix"):
+			writeSimJSON(w, s.cfg.Ledger.Named(query.Get("prefix")))
 		default:
 			writeSimJSON(w, s.AllCalls())
 		}

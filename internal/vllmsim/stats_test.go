@@ -49,6 +49,12 @@ func TestSimRoutes(t *testing.T) {
 			t.Errorf("%s: %+v", path, got)
 		}
 	}
+	for prefix, want := range map[string]int{"a": 1, "a-1": 1, "a-2": 0, "b": 0, key: 0} { // only names that requests have given themselves
+		got := decode[map[string]vllmsim.Calls](t, get(t, open, "/sim/calls?prefix="+prefix).Body.String())
+		if len(got) != want || want == 1 && got["a-1"].Received != 3 {
+			t.Errorf("names that begin with %q: got %v, want %d", prefix, got, want)
+		}
+	}
 	if got := decode[vllmsim.Calls](t, post(t, open, "/sim/calls", `{"key":"a-1"}`).Body.String()); got.Received != 3 {
 		t.Errorf("POST /sim/calls: %+v", got)
 	}
