@@ -42,9 +42,8 @@ func TestOutageRepeatsNothing(t *testing.T) {
 	close(gate)
 	// The one that waits for work is quicker than the one that has results.
 	s.Store.Slow.Store(true)
-	seen := s.Store.Refreshes.Load()
 	s.Store.Away.Store(false)
-	batchtest.Until(t, "both have seen that the store is back", func() bool { return s.Store.Refreshes.Load() >= seen+4 })
+	s.WaitLooked()
 	s.Store.Slow.Store(false)
 
 	b := idle.Wait(id)
@@ -63,17 +62,15 @@ func TestSilenceRepeatsNothing(t *testing.T) {
 	const lines = 200
 	s, cfg, id, gate := newBusyCluster(t, lines)
 	idle := s.Join(cfg)
-	looked := s.Store.Refreshes.Load()
-	batchtest.Until(t, "the other has looked for work", func() bool { return s.Store.Refreshes.Load() >= looked+4 })
+	s.WaitLooked()
 
 	s.Store.Silent.Store(true)
 	s.WaitLapsed(id, (lines+63)/64)
 	close(gate)
 	// The one that waits for work is quicker than the one that has results.
 	s.Store.Slow.Store(true)
-	looked = s.Store.Refreshes.Load()
 	s.Store.Silent.Store(false)
-	batchtest.Until(t, "both have looked for work", func() bool { return s.Store.Refreshes.Load() >= looked+4 })
+	s.WaitLooked()
 	s.Store.Slow.Store(false)
 
 	b := idle.Wait(id)
@@ -89,6 +86,9 @@ func TestLatecomerRepeatsNothing(t *testing.T) {
 	s, cfg, id, gate := newBusyCluster(t, lines)
 	s.Store.Away.Store(true)
 	close(gate)
+	batchtest.Until(t, "results wait for the store", func() bool {
+		return strings.Contains(fmt.Sprint(s.Members[0].Engine.Health(t.Context()).Paused), "committing results")
+	})
 
 	late := batchtest.New(t, cfg)
 	store := batchtest.NewSharedStore(&batchtest.HookedStore{Store: s.Store.Store, Ended: s.Store.Ended})

@@ -29,12 +29,14 @@ func TestSlowFinalizerKeepsItsBatch(t *testing.T) {
 	h := s.Members[0]
 	id := h.Create(h.Upload(batchtest.Input(100)))
 	batchtest.Until(t, "it is over", func() bool { return h.Get(id).Status == batch.Finalizing })
-	batchtest.Until(t, "the claim is renewed for two leases", func() bool { return s.Store.Renewals.Load() > int64(2*lease/renew) })
+	batchtest.Until(t, "the claim is renewed for two leases, or another has it", func() bool {
+		return s.Store.Renewals.Load() > int64(2*lease/renew) || s.Store.Claims.Load() > 2
+	})
 	open()
 	b := h.Wait(id)
 	h.Check(b, 100)
 	if n := s.Store.Claims.Load(); n != 2 { // to validate it, and to write its results
-		t.Errorf("it was claimed %d times", n)
+		t.Errorf("it was claimed %d times, want 2", n)
 	}
 }
 

@@ -23,6 +23,7 @@ var (
 	redis     = flag.Int("redis", 7, "how many faults Redis has")
 	postgres  = flag.Int("postgres", 8, "how many faults PostgreSQL has")
 	histories = flag.Int("histories", 500, "how many batches are cancelled, deleted, expired and finished at once")
+	expire    = flag.Bool("expire", true, "whether some of these batches expire, which takes a minute")
 	only      = flag.String("only", "", "of the faults of Redis and PostgreSQL, those whose name matches")
 	patience  = flag.Duration("patience", 5*time.Minute, "how long a client waits for a batch to end, and for any gateway to answer")
 	duration  = flag.Duration("for", 0, "how long faults are made; 0: until there were as many as the other flags say")
