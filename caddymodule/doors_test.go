@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -343,36 +344,38 @@ func TestHealth(t *testing.T) {
 // Until the runtime is open both doors answer 503: Caddy starts apps in no
 // order.
 func TestStarting(t *testing.T) {
-	app := &App{Data: t.TempDir(), store: new(SQLiteStore), queue: new(MemoryQueue), files: new(LocalFiles)}
-	app.pool = &sharedPool{Pool: upstreams.NewPool(zap.NewNop())}
-	var err error
-	if app.runtime, err = newRuntime(app); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := app.runtime.Destruct(); err != nil {
-			t.Error(err)
-		}
-	})
-	api, proxy := &APIHandler{door: door{app: app}}, &ProxyHandler{door: door{app: app}}
-	ask := func(h caddyhttp.MiddlewareHandler, path string) answer {
-		w := httptest.NewRecorder()
-		r := httptest.NewRequest("GET", "http://localhost"+path, nil)
-		r.RemoteAddr = "127.0.0.1:1"
-		if err := h.ServeHTTP(w, r, nil); err != nil {
+	synctest.Test(t, func(t *testing.T) { // each request waits for startHold
+		app := &App{Data: t.TempDir(), store: new(SQLiteStore), queue: new(MemoryQueue), files: new(LocalFiles)}
+		app.pool = &sharedPool{Pool: upstreams.NewPool(zap.NewNop())}
+		var err error
+		if app.runtime, err = newRuntime(app); err != nil {
 			t.Fatal(err)
 		}
-		return answer{w.Code, w.Header(), w.Body.String()}
-	}
-	for _, a := range []answer{ask(api, "/v1/batches"), ask(api, "/v1/files/file-x"), ask(proxy, "/v1/models"), ask(api, "/ready")} {
-		a.wantError(t, 503, "server_error")
-		if a.header.Get("Retry-After") == "" {
-			t.Errorf("no Retry-After: %s", a.body)
+		t.Cleanup(func() {
+			if err := app.runtime.Destruct(); err != nil {
+				t.Error(err)
+			}
+		})
+		api, proxy := &APIHandler{door: door{app: app}}, &ProxyHandler{door: door{app: app}}
+		ask := func(h caddyhttp.MiddlewareHandler, path string) answer {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest("GET", "http://localhost"+path, nil)
+			r.RemoteAddr = "127.0.0.1:1"
+			if err := h.ServeHTTP(w, r, nil); err != nil {
+				t.Fatal(err)
+			}
+			return answer{w.Code, w.Header(), w.Body.String()}
 		}
-	}
-	if a := ask(api, "/health"); a.status != 503 || !strings.Contains(a.body, `"starting"`) {
-		t.Errorf("/health: %d %s", a.status, a.body)
-	}
+		for _, a := range []answer{ask(api, "/v1/batches"), ask(api, "/v1/files/file-x"), ask(proxy, "/v1/models"), ask(api, "/ready")} {
+			a.wantError(t, 503, "server_error")
+			if a.header.Get("Retry-After") == "" {
+				t.Errorf("no Retry-After: %s", a.body)
+			}
+		}
+		if a := ask(api, "/health"); a.status != 503 || !strings.Contains(a.body, `"starting"`) {
+			t.Errorf("/health: %d %s", a.status, a.body)
+		}
+	})
 }
 
 // Live requests are counted beside those of batches.

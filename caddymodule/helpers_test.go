@@ -191,9 +191,11 @@ const chat = `{"model":"m","messages":[{"role":"user","content":"hi"}]}`
 // until polls until ok returns true.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
+	for start := time.Now(); !ok(); {
+		elapsed := time.Since(start)
+		if elapsed > 20*time.Second {
 			t.Fatalf("never happened: %s", what)
 		}
+		time.Sleep(min(max(elapsed/20, time.Millisecond), 20*time.Millisecond))
 	}
 }
