@@ -13,6 +13,7 @@ import (
 // once: the other aborts its lines and has its slots free again, and removes what
 // is left of the batch.
 func TestDeleteRunning(t *testing.T) {
+	t.Parallel()
 	const atOnce = 6
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 1, "--ttft", "1h")

@@ -85,6 +85,7 @@ func post(ctx context.Context, t *testing.T, g *tidegatetest.Gateway, key string
 // meanwhile, no more and no less. The test fails if a gateway does not divide the limit, or
 // divides it by another number.
 func TestRequestsPerMinuteOfTwoGateways(t *testing.T) {
+	t.Parallel()
 	sim := tidegatetest.StartSim(t)
 	gateways := startLimited(t, sim)
 	body := tidegatetest.ChatBody(t, "hi", false)
@@ -129,6 +130,7 @@ func TestRequestsPerMinuteOfTwoGateways(t *testing.T) {
 // parts of both; after one was killed, the other one admits the whole limit. The test fails if a
 // part is counted for a gateway that has gone, or twice.
 func TestRequestsInFlightOfTwoGateways(t *testing.T) {
+	t.Parallel()
 	sim := tidegatetest.StartSim(t, "--ttft", "5m")
 	gateways := startLimited(t, sim)
 	body := tidegatetest.ChatBody(t, "hi", true)
@@ -185,6 +187,7 @@ func TestRequestsInFlightOfTwoGateways(t *testing.T) {
 // for requests that it answers. The test fails if a gateway keeps the limits with which it
 // read the key.
 func TestChangedLimitsOnTwoGateways(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	settings := s.settings([]*tidegatetest.Sim{tidegatetest.StartSim(t)}, inFlight)
 	settings.App += "\napi_keys admin-secret\n"

@@ -34,6 +34,7 @@ func count(list []batch.Role, role batch.Role) (n int) {
 // for clients share the work: each does only its part, and health and the dashboard show
 // the roles.
 func TestRoles(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 2, "--ttft", "40ms")
 	settings := s.settings(sims, inFlight)
@@ -150,6 +151,7 @@ func wantWaiting(t *testing.T, front *tidegatetest.Gateway, workers ...*tidegate
 
 // A reload to batch off and back loses no line and repeats none.
 func TestBatchOffByReload(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 1, "--ttft", "60ms")
 	settings := s.settings(sims, inFlight)

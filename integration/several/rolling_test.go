@@ -116,8 +116,10 @@ func (c *cluster) poll(t *testing.T, path string) (stop func() int) {
 // Gateways are replaced one after the other, and then all at once, behind the one
 // port: no live request and no call of the API fails, and no line runs twice.
 func TestRollingUpdate(t *testing.T) {
+	t.Parallel()
 	for name, together := range map[string]bool{"one after the other": false, "all at once": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newShared(t)
 			sims := tidegatetest.StartSims(t, 2, "--ttft", "60ms", "--itl", "5ms")
 			c := newCluster(t, s.settings(sims, inFlight))

@@ -39,6 +39,7 @@ func wantCompleted(t *testing.T, g *tidegatetest.Gateway, id string, input []byt
 // traffic; one is killed and comes back; another leaves gracefully. Every
 // line ends once, and only what was in flight at the kill runs again.
 func TestThreeGateways(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 3, "--ttft", "60ms")
 	gateways := start(t, s.settings(sims, inFlight), 3)
@@ -82,6 +83,7 @@ func TestThreeGateways(t *testing.T) {
 // One batch is spread over all gateways, also when one of them could have read
 // all of it ahead.
 func TestBatchIsSpread(t *testing.T) {
+	t.Parallel()
 	const slices = 12
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 1, "--ttft", "1s")
@@ -106,6 +108,7 @@ func TestBatchIsSpread(t *testing.T) {
 // comes, is killed and comes back, and the other one leaves. It finds lines that are lost with
 // the slices of which a gateway keeps some, and requests that are read again wrongly.
 func TestSharedPrefixes(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 2, "--ttft", "500ms")
 	settings := s.settings(sims, inFlight)
@@ -138,6 +141,7 @@ func TestSharedPrefixes(t *testing.T) {
 // TestLoadsAreKnown checks that gateways know the requests in flight of the others, and
 // divide the batch slots of a server.
 func TestLoadsAreKnown(t *testing.T) {
+	t.Parallel()
 	const atOnce = 6 // less than a gateway's part of what a new server is given
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 1, "--ttft", "20s")
@@ -178,6 +182,7 @@ func TestLoadsAreKnown(t *testing.T) {
 // TestStopHandsOver checks that another gateway claims the unfinished lines of a stopped one
 // at once.
 func TestStopHandsOver(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 1, "--ttft", "300ms")
 	settings := s.settings(sims, 20)
@@ -188,7 +193,7 @@ func TestStopHandsOver(t *testing.T) {
 	gateways[0].WaitCompleted(t, id, 1, time.Minute)
 	gateways = append(gateways, tidegatetest.Run(t, settings))
 	gateways[0].Signal(t, syscall.SIGTERM)
-	tidegatetest.Eventually(t, 5*time.Second, "the other works on it", func() bool { return gateways[1].Health(t).Batch.InFlight > 0 })
+	tidegatetest.Eventually(t, time.Minute, "the other works on it", func() bool { return gateways[1].Health(t).Batch.InFlight > 0 })
 	if code := gateways[0].Wait(t); code != 0 {
 		t.Errorf("it ended with %d", code)
 	}
@@ -201,22 +206,34 @@ func TestStopHandsOver(t *testing.T) {
 // TestStopKeepsOnlyWhatHasBegun checks that a stopping gateway keeps only the running lines
 // of a slice, until they end or the gateway dies.
 func TestStopKeepsOnlyWhatHasBegun(t *testing.T) {
+	t.Parallel()
 	const atOnce = 12 // less than what a new server is given
 	for name, killed := range map[string]bool{"finished": false, "killed": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newShared(t)
-			sims := tidegatetest.StartSims(t, 1, "--ttft", "9s")
+			sims := tidegatetest.StartSims(t, 1)
 			settings := s.settings(sims, atOnce)
+			hold := "10m"
 			if !killed {
+				hold = "9s"
 				settings.Batch = strings.Replace(settings.Batch, "lease 3s", "lease 10m", 1) // nothing is taken over by that
 			}
 			gateways := start(t, settings, 1)
-			input := ask(t, "one slice", 64)
+			// The first lines fill all places, and run until the other gateway works. Where
+			// they run again, they end at once.
+			input := tidegatetest.BatchInput(t, 64, func(i int) string {
+				prompt := fmt.Sprint("one slice, line ", i)
+				if i < atOnce {
+					prompt += " [[sim:slow=" + hold + ",times=1]]"
+				}
+				return prompt
+			})
 			id := gateways[0].Submit(t, input).ID
-			tidegatetest.Eventually(t, time.Minute, "it has begun", func() bool { return gateways[0].Health(t).Batch.InFlight == atOnce })
+			tidegatetest.Eventually(t, time.Minute, "it has begun", func() bool { return sims[0].Stats(t).Running == atOnce })
 			gateways = append(gateways, tidegatetest.Run(t, settings))
 			gateways[0].Signal(t, syscall.SIGTERM)
-			tidegatetest.Eventually(t, 5*time.Second, "the other works on it", func() bool { return gateways[1].Health(t).Batch.InFlight > 0 })
+			tidegatetest.Eventually(t, time.Minute, "the other works on it", func() bool { return gateways[1].Batch(t, id).RequestCounts.Completed > 0 })
 			want := int64(0)
 			if killed {
 				gateways[0].Kill(t)
@@ -235,6 +252,7 @@ func TestStopKeepsOnlyWhatHasBegun(t *testing.T) {
 // TestOtherDirectoryIsRefused checks that a gateway with another directory exits with the
 // reason.
 func TestOtherDirectoryIsRefused(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 1)
 	start(t, s.settings(sims, inFlight), 1)
@@ -248,6 +266,7 @@ func TestOtherDirectoryIsRefused(t *testing.T) {
 // Without Redis batches continue with the store, and with Redis when it is back,
 // empty.
 func TestRedisAway(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 2, "--ttft", "50ms")
 	gateways := start(t, s.settings(sims, inFlight), 2)
@@ -287,6 +306,7 @@ func TestRedisAway(t *testing.T) {
 // TestRedisRefusesWrites checks that a Redis that refuses writes is reported, and that
 // batches continue with the store.
 func TestRedisRefusesWrites(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 2)
 	gateways := start(t, s.settings(sims, inFlight), 2)
@@ -317,6 +337,7 @@ func TestRedisRefusesWrites(t *testing.T) {
 // TestPostgresAway checks that without PostgreSQL live requests are answered, the batch API
 // returns Retry-After, and held results are committed when it is back: no line runs twice.
 func TestPostgresAway(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	sims := tidegatetest.StartSims(t, 2, "--ttft", "500ms")
 	gateways := start(t, s.settings(sims, inFlight), 2)
@@ -364,6 +385,7 @@ func TestPostgresAway(t *testing.T) {
 // TestServersComeLater checks that a gateway that starts before its PostgreSQL and Redis
 // serves live requests, and batches once they are available.
 func TestServersComeLater(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	if err := s.Postgres.Stop(pgtest.Fast); err != nil {
 		t.Fatal(err)

@@ -26,6 +26,7 @@ CREATE TABLE later_things (id BIGINT PRIMARY KEY);
 // the database, running gateways of this version continue, and new starts of this version
 // are refused with the reason.
 func TestTwoVersions(t *testing.T) {
+	t.Parallel()
 	const migrations = "batch/store/postgres/migrations"
 	known, err := os.ReadDir(filepath.Join(tidegatetest.Root(t), migrations))
 	if err != nil {

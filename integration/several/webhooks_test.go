@@ -9,6 +9,7 @@ import (
 
 // Of two gateways one sends each event.
 func TestWebhooksOfTwoGateways(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	receiver := tidegatetest.StartReceiver(t, nil)
 	settings := s.settings(tidegatetest.StartSims(t, 1), inFlight)
