@@ -31,10 +31,12 @@ const deadline = 20 * time.Second
 // until polls for something that real connections have a part in.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(deadline); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
+	for start := time.Now(); !ok(); {
+		elapsed := time.Since(start)
+		if elapsed > deadline {
 			t.Fatalf("never happened: %s", what)
 		}
+		time.Sleep(min(max(elapsed/20, time.Millisecond), 20*time.Millisecond))
 	}
 }
 
