@@ -170,6 +170,13 @@ func newAPI(t *testing.T, limits upload.Limits) *api {
 	return a
 }
 
+// of is the same handler for a subtest.
+func (a *api) of(t *testing.T) *api {
+	sub := *a
+	sub.t = t
+	return &sub
+}
+
 // reply is an answer that was read whole.
 type reply struct {
 	*http.Response

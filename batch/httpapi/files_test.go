@@ -125,6 +125,7 @@ func TestRefusedUploads(t *testing.T) {
 		utf16     = "The file is "
 		convert   = ", but the Batch API reads UTF-8. Convert it, for example with: iconv -f "
 	)
+	all := newAPI(t, upload.Limits{MaxFileBytes: 4096, MaxLineBytes: 1000}) // nothing is stored, so one is enough
 	for _, c := range []struct {
 		name  string
 		parts []part
@@ -174,7 +175,7 @@ func TestRefusedUploads(t *testing.T) {
 		{"expiry twice", []part{purpose, file, {"expires_after[anchor]", "", "created_at"}, {"expires_after[anchor]", "", "created_at"}}, refused{400, "expires_after[anchor]", "invalid_value", ""}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := newAPI(t, upload.Limits{MaxFileBytes: 4096, MaxLineBytes: 1000})
+			a := all.of(t)
 			c.want.check(t, a.form("/v1/files", c.parts...))
 			a.wantStored(0, 0)
 		})
@@ -194,6 +195,7 @@ func TestMalformedForms(t *testing.T) {
 	closing := strings.LastIndex(body, "\r\n--")
 	boundary := strings.TrimPrefix(contentType, "multipart/form-data; boundary=")
 	const unparsed = "We could not parse the multipart form of your request: "
+	all := newAPI(t, upload.Limits{}) // nothing is stored, so one is enough
 	for _, c := range []struct {
 		name, contentType, body string
 		want                    refused
@@ -222,7 +224,7 @@ func TestMalformedForms(t *testing.T) {
 		{"NUL in a header", contentType, strings.Replace(body, "form-data;", "form-\x00data;", 1), refused{400, "", "", unparsed}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := newAPI(t, upload.Limits{})
+			a := all.of(t)
 			var headers []string
 			if c.contentType != "" {
 				headers = []string{"Content-Type", c.contentType}
