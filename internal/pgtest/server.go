@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
@@ -206,10 +207,26 @@ var making sync.Mutex
 // NewDatabase creates an empty database and returns its URL.
 func (s *Server) NewDatabase(tb testing.TB) string {
 	tb.Helper()
+	return s.create(tb, "template1")
+}
+
+// CopyDatabase creates a copy of the database of a URL, to which no connection is open, and
+// returns its URL.
+func (s *Server) CopyDatabase(tb testing.TB, original string) string {
+	tb.Helper()
+	u, err := url.Parse(original)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s.create(tb, strings.TrimPrefix(u.Path, "/"))
+}
+
+func (s *Server) create(tb testing.TB, template string) string {
+	tb.Helper()
 	making.Lock()
 	defer making.Unlock()
 	name := fmt.Sprintf("test_%d", s.serial.Add(1))
-	s.Exec(tb, "postgres", "CREATE DATABASE "+name)
+	s.Exec(tb, "postgres", "CREATE DATABASE "+name+" TEMPLATE "+template)
 	return s.URL(name)
 }
 

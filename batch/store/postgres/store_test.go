@@ -70,8 +70,13 @@ func openedWith(tb testing.TB, cfg Config) *Store {
 }
 
 func TestStore(t *testing.T) {
+	// Migrations take longer than most tests.
+	migrated := server.NewDatabase(t)
+	if err := opened(t, migrated).Close(); err != nil {
+		t.Fatal(err)
+	}
 	storetest.Run(t, func(t *testing.T) storetest.Database {
-		url := server.NewDatabase(t)
+		url := server.CopyDatabase(t, migrated)
 		var stores []*Store
 		var skew time.Duration
 		return storetest.Database{
