@@ -69,6 +69,21 @@ func openedWith(tb testing.TB, cfg Config) *Store {
 	return s
 }
 
+// execute runs a statement on a connection of its own.
+func execute(t *testing.T, url, sql string, args ...any) {
+	t.Helper()
+	c, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestStore(t *testing.T) {
 	// Migrations take longer than most tests.
 	migrated := server.NewDatabase(t)
@@ -93,16 +108,11 @@ func TestStore(t *testing.T) {
 				}
 			},
 			SetSchema: func(t *testing.T, version int) {
-				c, err := pgx.Connect(t.Context(), url)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := c.Exec(t.Context(), `INSERT INTO schema_migrations (version) VALUES ($1)`, version); err != nil {
-					t.Fatal(err)
-				}
-				if err := c.Close(t.Context()); err != nil {
-					t.Fatal(err)
-				}
+				execute(t, url, `INSERT INTO schema_migrations (version) VALUES ($1)`, version)
+			},
+			MoreKeys: func(t *testing.T, n int) {
+				execute(t, url, `INSERT INTO api_keys (id, name, tenant, hash, scopes, created_at, created_by)
+					SELECT id || '-' || i, name, tenant, lpad(to_hex(i), 64, '0'), scopes, created_at, created_by FROM api_keys, generate_series(1, $1::integer) i`, n)
 			},
 		}
 	})

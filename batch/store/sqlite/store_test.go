@@ -45,6 +45,11 @@ func TestStore(t *testing.T) {
 			Store:     func() batch.Store { return New(Config{Path: path, Now: clock.now}) },
 			Advance:   clock.advance,
 			SetSchema: func(t *testing.T, version int) { setSchema(t, path, version) },
+			MoreKeys: func(t *testing.T, n int) {
+				execute(t, path, `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+					INSERT INTO api_keys (id, name, tenant, hash, scopes, created_at, created_by)
+					SELECT id || '-' || i, name, tenant, printf('%064x', i), scopes, created_at, created_by FROM api_keys, n`, n)
+			},
 			Exclusive: true,
 		}
 	})
@@ -69,11 +74,16 @@ func databasePath(t testing.TB) string {
 }
 
 func setSchema(t *testing.T, path string, version int) {
+	execute(t, path, `INSERT INTO schema_migrations (version, applied_at) VALUES (?, 0)`, version)
+}
+
+// execute runs a statement on a connection of its own.
+func execute(t *testing.T, path, statement string, args ...any) {
 	db, err := sql.Open("sqlite", source(path, writing))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.ExecContext(t.Context(), `INSERT INTO schema_migrations (version, applied_at) VALUES (?, 0)`, version); err != nil {
+	if _, err := db.ExecContext(t.Context(), statement, args...); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {

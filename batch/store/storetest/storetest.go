@@ -24,6 +24,9 @@ type Database struct {
 	// SetSchema sets the schema version of the closed database, as a newer
 	// program would.
 	SetSchema func(t *testing.T, version int)
+	// MoreKeys adds n keys like the only one of the database, which a store has open. To
+	// create thousands one by one takes long.
+	MoreKeys func(t *testing.T, n int)
 	// Exclusive is true when only one process can have the database open, so
 	// that Open ends all leases.
 	Exclusive bool
