@@ -78,6 +78,7 @@ func TestKeysAreNotInAccessLogs(t *testing.T) {
 // Entries of live requests say which model and server answered, how soon, and what
 // it cost.
 func TestAccessLogOfLiveRequests(t *testing.T) {
+	t.Parallel()
 	sim := tidegatetest.StartSim(t)
 	log := filepath.Join(t.TempDir(), "access.log")
 	g := tidegatetest.Run(t, tidegatetest.Settings{

@@ -88,6 +88,7 @@ func TestSessionStaysOnItsServer(t *testing.T) {
 // TestBalancerReplaced checks that a reload replaces the balancer and that no live
 // request is lost or answered twice meanwhile.
 func TestBalancerReplaced(t *testing.T) {
+	t.Parallel()
 	sims := tidegatetest.StartSims(t, 3, "--ttft", "50ms", "--itl", "2ms")
 	settings := func(balancer string) tidegatetest.Settings {
 		return tidegatetest.Settings{Sims: sims, Pool: "balancer " + balancer}

@@ -14,6 +14,7 @@ import (
 // Batches wait outside of their hours and say so, live requests are answered, and a
 // reload with other hours lets them run.
 func TestBatchHours(t *testing.T) {
+	t.Parallel()
 	sims := tidegatetest.StartSims(t, 1)
 	settings := tidegatetest.Settings{Sims: sims, Batch: "hours Mon-Sun 00:00-24:00 none\nhours_zone Europe/Berlin"}
 	gateway := tidegatetest.Run(t, settings)
@@ -53,6 +54,7 @@ func TestBatchHours(t *testing.T) {
 // The gateway withholds batches from a server with both classes now and then, and
 // says so far what it measured.
 func TestBatchPrice(t *testing.T) {
+	t.Parallel()
 	sims := tidegatetest.StartSims(t, 1, "--ttft", "100ms", "--itl", "10ms")
 	gateway := tidegatetest.Run(t, tidegatetest.Settings{Sims: sims, Upstream: "max_num_seqs 16", Pool: "batch_price 0.5\nbatch_budget 10%"})
 	id := gateway.Submit(t, tidegatetest.BatchInput(t, 5000, func(i int) string { return "[[sim:tokens=40]] " + tidegatetest.CustomID(i) })).ID

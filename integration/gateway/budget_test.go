@@ -43,6 +43,7 @@ func budgetUse(t *testing.T, g *tidegatetest.Gateway, name string) (b struct {
 // Fifty parallel clients do not use more than a budget, a restart does not renew it, and
 // the refusal says that retries are in vain. A batch waits.
 func TestBudget(t *testing.T) {
+	t.Parallel()
 	const budget, clients = 40_000, 50
 	sims := tidegatetest.StartSims(t, 2)
 	g := runLimited(t, sims, "tokens_per_month "+strconv.Itoa(budget), "")

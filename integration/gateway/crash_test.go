@@ -19,6 +19,7 @@ var (
 // moment: every line ends exactly once with the right answer, and the kills
 // repeat no more calls than lines were in flight.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	const (
 		lines    = 10_000
 		inFlight = 64
@@ -70,6 +71,7 @@ func TestKill(t *testing.T) {
 // Small batches whose gateway is killed while they are validated, run and
 // finalized: each that was accepted ends once and whole.
 func TestKillBetweenStates(t *testing.T) {
+	t.Parallel()
 	const (
 		lines   = 100
 		rounds  = 12

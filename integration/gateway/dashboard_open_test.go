@@ -65,6 +65,7 @@ func openAndForget(t *testing.T, g *tidegatetest.Gateway) {
 // TestOpenPages checks that open pages do not delay a reload or the end of the gateway, and
 // that their streams end cleanly, so that browsers reconnect.
 func TestOpenPages(t *testing.T) {
+	t.Parallel()
 	sim := tidegatetest.StartSim(t)
 	settings := tidegatetest.Settings{Sims: []*tidegatetest.Sim{sim}}
 	gateway := tidegatetest.Run(t, settings)

@@ -151,6 +151,7 @@ var fileID = regexp.MustCompile(`file-[0-9a-f]+`)
 // TestDashboard checks a file, creates a batch from it, follows it to its end, and performs
 // every action on it, on a real gateway.
 func TestDashboard(t *testing.T) {
+	t.Parallel()
 	sim := tidegatetest.StartSim(t, "--ttft", "10ms")
 	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: []*tidegatetest.Sim{sim}})
 	r := &reader{T: t, at: gateway.URL}
@@ -246,6 +247,7 @@ func TestDashboard(t *testing.T) {
 
 // A batch is paused, given another priority, resumed and cancelled.
 func TestDashboardControls(t *testing.T) {
+	t.Parallel()
 	sim := tidegatetest.StartSim(t, "--ttft", "100ms", "--max-num-seqs", "4")
 	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: []*tidegatetest.Sim{sim}})
 	r := &reader{T: t, at: gateway.URL}
@@ -280,6 +282,7 @@ func TestDashboardControls(t *testing.T) {
 // A batch that is too much for its window is named, with what to do, for as long
 // as it is.
 func TestDashboardLate(t *testing.T) {
+	t.Parallel()
 	const lines = 20_000 // of 20 a second, in 10 minutes
 	sim := tidegatetest.StartSim(t, "--ttft", "200ms", "--max-num-seqs", "4")
 	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: []*tidegatetest.Sim{sim}})
@@ -305,6 +308,7 @@ func TestDashboardLate(t *testing.T) {
 
 // Where the gateway has keys, a reader shows one as password.
 func TestDashboardKeys(t *testing.T) {
+	t.Parallel()
 	sim := tidegatetest.StartSim(t)
 	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: []*tidegatetest.Sim{sim}, APIKey: "secret"})
 	for _, test := range []struct {

@@ -57,6 +57,7 @@ func fill(t *testing.T, dir string) (free func()) {
 
 // The reserve that uploads leave for the database is 64 MiB.
 func TestUploadOnFullDisk(t *testing.T) {
+	t.Parallel()
 	disk := smallDisk(t, 100)
 	g := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: tidegatetest.StartSims(t, 1), Args: []string{"--data", disk}})
 	upload := func(content []byte) *http.Response {
@@ -110,6 +111,7 @@ func TestUploadOnFullDisk(t *testing.T) {
 // TestDiskFullInMidBatch checks that a batch waits while the disk is full, reports the reason,
 // and continues without repeating a line.
 func TestDiskFullInMidBatch(t *testing.T) {
+	t.Parallel()
 	const lines = 4000
 	disk := smallDisk(t, 160)
 	sims := tidegatetest.StartSims(t, 2, "--ttft", "20ms", "--max-num-seqs", "32")

@@ -30,6 +30,7 @@ func examine(t *testing.T, g *tidegatetest.Gateway, flags ...string) (printed st
 // TestDoctorCommand checks that the command prints the checks of the dashboard, and that its
 // exit status reports failures.
 func TestDoctorCommand(t *testing.T) {
+	t.Parallel()
 	sim := tidegatetest.StartSim(t)
 	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: []*tidegatetest.Sim{sim}})
 	printed, status := examine(t, gateway)

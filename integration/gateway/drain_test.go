@@ -10,6 +10,7 @@ import (
 // TestDrainedUpstreamGetsNothingNew checks that a drained upstream finishes its requests and
 // gets no new ones, live or batch, until undrain.
 func TestDrainedUpstreamGetsNothingNew(t *testing.T) {
+	t.Parallel()
 	sims := tidegatetest.StartSims(t, 2, "--ttft", "50ms")
 	gateway := tidegatetest.Run(t, tidegatetest.Settings{Sims: sims, Batch: "max_in_flight 16"})
 	drained := sims[0]

@@ -22,6 +22,7 @@ import (
 // A test cannot cut the power, and after kill -9 the kernel still writes data that was not
 // synced. So this test checks the system calls.
 func TestToldIsDurable(t *testing.T) {
+	t.Parallel()
 	trace := filepath.Join(t.TempDir(), "trace")
 	sims := tidegatetest.StartSims(t, 1)
 	g := tidegatetest.Run(t, tidegatetest.Settings{Sims: sims, Binary: traced(t, trace), Batch: "collect_interval 1h"})

@@ -25,6 +25,7 @@ func mixed(t *testing.T) func(i int) ([]byte, bool) {
 // A server that is killed under load costs no client an error, but those whose
 // stream it had begun.
 func TestServerKilledUnderLoad(t *testing.T) {
+	t.Parallel()
 	sims := tidegatetest.StartSims(t, 4, "--ttft", "100ms", "--itl", "2ms")
 	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: sims})
 	load := gateway.StartLoad(t, 200, mixed(t))
@@ -89,6 +90,7 @@ func TestServerDiesInMidStream(t *testing.T) {
 // TestAllServersDownThenBack checks that while every server is down, live requests get
 // Retry-After and batches wait, and that both continue when the servers are back.
 func TestAllServersDownThenBack(t *testing.T) {
+	t.Parallel()
 	sims := tidegatetest.StartSims(t, 2)
 	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: sims})
 	body := tidegatetest.ChatBody(t, "Is it high tide?", false)
@@ -131,6 +133,7 @@ func TestAllServersDownThenBack(t *testing.T) {
 // A server whose engine hangs behind a good GET /health is found by its figures:
 // live requests and lines that were sent there are answered by another one.
 func TestEngineHangs(t *testing.T) {
+	t.Parallel()
 	sims := []*tidegatetest.Sim{tidegatetest.StartSim(t), tidegatetest.StartSim(t, "--fault", "hang=1")}
 	gateway := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: sims})
 	const lines = 100
@@ -169,6 +172,7 @@ func TestEngineHangs(t *testing.T) {
 // A gateway that is started while the only server of a model is away knows the
 // model from before: it is not unknown, and its batches wait.
 func TestModelIsKnownAfterARestart(t *testing.T) {
+	t.Parallel()
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // keeps the gateway ready
 		if r.URL.Path == "/v1/models" {
 			_, _ = io.WriteString(w, `{"object":"list","data":[{"id":"other","object":"model"}]}`)

@@ -32,10 +32,12 @@ func stopInStream(t *testing.T, body []byte, env ...string) (tidegatetest.Live, 
 // A stream that is longer than TIDEGATE_GRACE is cut with an error event, so that its
 // client can tell that from its end. A longer grace lets it finish.
 func TestGraceOfStreams(t *testing.T) {
+	t.Parallel()
 	body := func(gap string) []byte {
 		return tidegatetest.ChatBody(t, fmt.Sprintf("[[sim:gap=%s]] Is this read to its end?", gap), true)
 	}
 	t.Run("short", func(t *testing.T) {
+		t.Parallel()
 		long := body("10m")
 		got, code := stopInStream(t, long, "TIDEGATE_GRACE=4s")
 		if err := got.CheckCut(long); err != nil {
@@ -46,6 +48,7 @@ func TestGraceOfStreams(t *testing.T) {
 		}
 	})
 	t.Run("long", func(t *testing.T) {
+		t.Parallel()
 		short := body("8s") // twice as long as the other's grace
 		got, code := stopInStream(t, short, "TIDEGATE_GRACE=3m")
 		if err := got.Check(short, true); err != nil || code != 0 {
@@ -57,6 +60,7 @@ func TestGraceOfStreams(t *testing.T) {
 // Running lines have TIDEGATE_DRAIN_TIMEOUT to finish: a short one aborts a line, a
 // long one lets it finish.
 func TestDrainTimeoutOfLines(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		timeout, gap string
 		aborted      int64
@@ -65,6 +69,7 @@ func TestDrainTimeoutOfLines(t *testing.T) {
 		"long":  {"3m", "6s", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			sim := tidegatetest.StartSim(t)
 			g := shipped(t, sim, "TIDEGATE_DRAIN_TIMEOUT="+tt.timeout, "TIDEGATE_DATA="+t.TempDir())
 			input := tidegatetest.BatchInput(t, 1, func(int) string { return "[[sim:slow=" + tt.gap + "]] One line" })

@@ -19,6 +19,7 @@ import (
 // no line fails meanwhile, each passing line runs once, and each rejected one has the
 // guardrail's error without having been sent. The key of the service is shown nowhere.
 func TestGuardrailAndBatch(t *testing.T) {
+	t.Parallel()
 	const lines, each, key = 60, 4, "the-key-of-the-guardrail"
 	var down atomic.Bool
 	var refused atomic.Int64
@@ -109,6 +110,7 @@ func TestGuardrailAndBatch(t *testing.T) {
 // A client beyond its limits does not reach the guardrail, one whose requests are rejected
 // uses up its limit, and the service is told tenant and key, but not the secret.
 func TestGuardrailAndLimits(t *testing.T) {
+	t.Parallel()
 	type asked struct {
 		Class, Tenant string
 		KeyID         string `json:"key_id"`

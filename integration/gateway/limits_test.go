@@ -60,6 +60,7 @@ func chat(t *testing.T, g *tidegatetest.Gateway, body []byte) (*http.Response, [
 // Fifty parallel clients of one key get the limit and what is refilled meanwhile, no more
 // and no less; a restart does not renew it, and another key is not limited.
 func TestRequestsPerMinute(t *testing.T) {
+	t.Parallel()
 	const limit, clients = 120, 50
 	sims := tidegatetest.StartSims(t, 2)
 	g := runLimited(t, sims, "requests_per_minute "+strconv.Itoa(limit), "")
@@ -138,6 +139,7 @@ func TestRequestsPerMinute(t *testing.T) {
 
 // No more requests are in flight than the limit, and as many can be.
 func TestRequestsInFlight(t *testing.T) {
+	t.Parallel()
 	sims := []*tidegatetest.Sim{tidegatetest.StartSim(t, "--ttft", "20s")}
 	g := runLimited(t, sims, "requests_in_flight 3", "")
 	body := tidegatetest.ChatBody(t, "hi", true)
@@ -184,6 +186,7 @@ func TestRequestsInFlight(t *testing.T) {
 // The estimate is replaced by the tokens that an answer has used, and a failure is
 // refunded.
 func TestTokensPerMinute(t *testing.T) {
+	t.Parallel()
 	sims := tidegatetest.StartSims(t, 1)
 	g := runLimited(t, sims, "tokens_per_minute 6000", "")
 	remaining := func(body string) (status, left int) {
@@ -219,6 +222,7 @@ func TestTokensPerMinute(t *testing.T) {
 // A batch is refused when its key has made too many, and fails when too many lines or
 // tokens would wait, as at OpenAI.
 func TestBatchLimits(t *testing.T) {
+	t.Parallel()
 	sims := []*tidegatetest.Sim{tidegatetest.StartSim(t, "--ttft", "1m")}
 	g := runLimited(t, sims, "lines_queued 30\nbatches_per_hour 3", "")
 	input := func(n int) []byte {
@@ -244,6 +248,7 @@ func TestBatchLimits(t *testing.T) {
 // A batch of a limited key runs within its limit, slowly, and no line fails. Meanwhile a
 // batch of another tenant is not slowed down.
 func TestLimitedBatch(t *testing.T) {
+	t.Parallel()
 	const lines, limit = 66, 60
 	sims := tidegatetest.StartSims(t, 2)
 	g := runLimited(t, sims, "requests_per_minute "+strconv.Itoa(limit)+"\nrequests_in_flight 2\ntokens_per_minute 1000000", "")
@@ -283,6 +288,7 @@ func TestLimitedBatch(t *testing.T) {
 
 // The few lines of one tenant do not wait for the many of another.
 func TestTenantsShareServers(t *testing.T) {
+	t.Parallel()
 	const many, few = 3000, 60
 	sims := []*tidegatetest.Sim{tidegatetest.StartSim(t, "--ttft", "100ms", "--max-num-seqs", "16")}
 	g := runLimited(t, sims, "lines_queued 1000000", "tenant default {\nweight 3\n}")

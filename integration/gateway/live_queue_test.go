@@ -115,6 +115,7 @@ func hold(t *testing.T, g *tidegatetest.Gateway, s *tidegatetest.Sim, n int) (re
 // hang: the queue accepts four and refuses the others, and all that waited are answered once
 // slots are free.
 func TestLiveRequestsQueue(t *testing.T) {
+	t.Parallel()
 	sim := tidegatetest.StartSim(t, "--max-num-seqs", "4")
 	log := filepath.Join(t.TempDir(), "access.log")
 	g := tidegatetest.Run(t, tidegatetest.Settings{
@@ -173,6 +174,7 @@ func modelOf(t *testing.T, g *tidegatetest.Gateway) string {
 // A reload that raises the limit serves requests that wait, and one that leaves the
 // limit out never refuses any.
 func TestReloadServesTheQueue(t *testing.T) {
+	t.Parallel()
 	sim := tidegatetest.StartSim(t)
 	settings := tidegatetest.Settings{Sims: []*tidegatetest.Sim{sim}, Upstream: "max_num_seqs 1", Pool: "queue_size 2"}
 	g := tidegatetest.Run(t, settings)
@@ -197,6 +199,7 @@ func TestReloadServesTheQueue(t *testing.T) {
 // The queue of a gateway is fair: a key with many requests does not hold up a key
 // with one.
 func TestQueueIsFairAmongKeys(t *testing.T) {
+	t.Parallel()
 	sim := tidegatetest.StartSim(t, "--max-num-seqs", "1", "--ttft", "150ms") // answers come in their order
 	g := tidegatetest.Run(t, tidegatetest.Settings{
 		Sims: []*tidegatetest.Sim{sim}, App: "api_keys one two", Upstream: "max_num_seqs 1",
@@ -267,6 +270,7 @@ func queued(t *testing.T, g *tidegatetest.Gateway, key string) (lengths []int) {
 // Flex requests run when there is room, streamed or not, and are refused as OpenAI
 // refuses them when there is none in time.
 func TestFlexRequests(t *testing.T) {
+	t.Parallel()
 	sim := tidegatetest.StartSim(t, "--max-num-seqs", "4")
 	g := tidegatetest.Run(t, tidegatetest.Settings{Sims: []*tidegatetest.Sim{sim}, Upstream: "max_num_seqs 4", Pool: "queue_timeout 500ms"})
 	for _, stream := range []bool{false, true} {

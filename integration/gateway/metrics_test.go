@@ -35,6 +35,7 @@ func scrape(t *testing.T, g *tidegatetest.Gateway, key string) (status int, text
 // Metrics are there without Caddy's admin endpoint, for those who may read the
 // dashboard.
 func TestMetricsWithoutAdmin(t *testing.T) {
+	t.Parallel()
 	sim := tidegatetest.StartSim(t)
 	g := tidegatetest.Serve(t, tidegatetest.ServeConfig{Sims: []*tidegatetest.Sim{sim}, APIKey: "key"})
 	if status, text := scrape(t, g, ""); status != http.StatusUnauthorized || strings.Contains(text, "tidegate_") {
@@ -52,6 +53,7 @@ func TestMetricsWithoutAdmin(t *testing.T) {
 }
 
 func TestMetricsOption(t *testing.T) {
+	t.Parallel()
 	sim := tidegatetest.StartSim(t)
 	sims := []*tidegatetest.Sim{sim}
 	g := tidegatetest.Run(t, tidegatetest.Settings{Sims: sims, App: "metrics off"})

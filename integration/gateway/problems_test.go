@@ -14,6 +14,7 @@ import (
 // Health, the doctor, the dashboard and the metrics say the same of a model whose
 // only server is drained: its requests are refused.
 func TestDrainedModelIsAProblemEverywhere(t *testing.T) {
+	t.Parallel()
 	sim := tidegatetest.StartSim(t)
 	gateway := tidegatetest.Run(t, tidegatetest.Settings{Sims: []*tidegatetest.Sim{sim}})
 	type health struct {

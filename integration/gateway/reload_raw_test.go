@@ -83,6 +83,7 @@ func reload(t *testing.T, g *tidegatetest.Gateway, s tidegatetest.Settings) {
 // makes a connection for each, notice nothing of reloads, although neither sends
 // anything a second time.
 func TestReloadsCloseNoConnectionInUse(t *testing.T) {
+	t.Parallel()
 	const reloads = 100
 	sim := tidegatetest.StartSim(t, "--ttft", "1ms", "--itl", "100us")
 	settings := func(i int) tidegatetest.Settings {

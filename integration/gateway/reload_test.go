@@ -11,6 +11,7 @@ import (
 // TestReloadsUnderLoad checks that reloads interrupt no live request, no stream and no batch
 // line, and that no line runs twice.
 func TestReloadsUnderLoad(t *testing.T) {
+	t.Parallel()
 	const lines, reloads = 3000, 20
 	sims := tidegatetest.StartSims(t, 2, "--ttft", "100ms", "--itl", "5ms")
 	settings := func(i int) tidegatetest.Settings {

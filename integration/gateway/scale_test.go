@@ -39,6 +39,7 @@ func wanted(t *testing.T, g *tidegatetest.Gateway) int64 {
 // and its lines are in the demand; once the autoscaler has started a server, the batch
 // completes, and the demand ends. The second time the model is known.
 func TestScaleFromZero(t *testing.T) {
+	t.Parallel()
 	const lines = 40
 	addr := tidegatetest.FreeAddr(t)
 	g := tidegatetest.RunWorker(t, tidegatetest.Settings{

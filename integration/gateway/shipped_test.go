@@ -65,6 +65,7 @@ func overSocket(t *testing.T, path string) *http.Client {
 // No secret of the shipped configuration is in what the admin endpoint shows, in
 // /health, in a log or in a file, and only the gateway's user gets at that endpoint.
 func TestShippedConfigurationShowsNoSecret(t *testing.T) {
+	t.Parallel()
 	sim := tidegatetest.StartSim(t, "--api-key", "sk-upstream")
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "admin.sock")
@@ -143,6 +144,7 @@ func TestShippedConfigurationShowsNoSecret(t *testing.T) {
 
 // Without TIDEGATE_ADMIN there is no admin endpoint.
 func TestShippedConfigurationHasNoAdmin(t *testing.T) {
+	t.Parallel()
 	command := exec.CommandContext(t.Context(), tidegatetest.Binary(t), "adapt", "--config", shippedCaddyfile(t))
 	command.Env = bare()
 	text, err := command.CombinedOutput()
@@ -166,6 +168,7 @@ func bare(more ...string) []string {
 // compose file passes `${NAME:-}` on as empty. A file of --envfile, which is read
 // later, is refused with the name.
 func TestEmptyVariables(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile(shippedCaddyfile(t))
 	if err != nil {
 		t.Fatal(err)

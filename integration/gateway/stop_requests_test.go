@@ -16,6 +16,7 @@ import (
 // established. Each client makes a connection for one request, and never sends a
 // request again.
 func TestStopLosesNoRequest(t *testing.T) {
+	t.Parallel()
 	const stops, clients = 5, 32
 	sim := tidegatetest.StartSim(t)
 	g := tidegatetest.Run(t, tidegatetest.Settings{Sims: []*tidegatetest.Sim{sim}})

@@ -11,6 +11,7 @@ import (
 // TestGracefulStopInMidBatch checks that a stopping gateway finishes running lines and
 // releases the others: the next gateway completes the batch, and no line runs twice.
 func TestGracefulStopInMidBatch(t *testing.T) {
+	t.Parallel()
 	const lines = 1000
 	sims := tidegatetest.StartSims(t, 2, "--ttft", "300ms")
 	gateway := tidegatetest.Run(t, tidegatetest.Settings{Sims: sims, Batch: "max_in_flight 64"})

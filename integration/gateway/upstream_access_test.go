@@ -57,6 +57,7 @@ func front(t *testing.T, sim *tidegatetest.Sim, prefix, key string) (*httptest.S
 // a path with /v1, and behind a Unix domain socket, each with a key of its own,
 // serve live requests and batches. No key is shown.
 func TestUpstreamsInTheField(t *testing.T) {
+	t.Parallel()
 	const secretTLS, secretSocket = "sk-behind-tls-1", "sk-behind-socket-2"
 	sim := tidegatetest.StartSim(t)
 	authority := certtest.New(t)
