@@ -185,12 +185,11 @@ func (h *Harness) Wait(id string) batch.Batch {
 	}
 }
 
-// WaitCounted waits until n lines are completed durably. It looks at nothing else.
+// WaitCounted waits until n lines are completed durably.
 func (h *Harness) WaitCounted(id string, n int64) {
 	h.T.Helper()
-	deadline := time.Now().Add(Patience)
-	for h.Get(id).Counts.Completed < n {
-		if time.Now().After(deadline) {
+	for start := time.Now(); h.Get(id).Counts.Completed < n; pause(start) {
+		if time.Since(start) > Patience {
 			h.T.Fatalf("got %d completed lines after %s, want %d", h.Get(id).Counts.Completed, Patience, n)
 		}
 	}

@@ -80,6 +80,7 @@ func TestIdentity(t *testing.T) {
 		"no files, database is new": {change: harness.loseDatabase},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			h := newHarness(t, batch.Config{})
 			h.Open()
 			for range tt.files {

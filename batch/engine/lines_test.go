@@ -59,7 +59,7 @@ func checkLines(t *testing.T, what string, lines []engine.Line, n int, want func
 // every state, whatever the size of pages.
 func TestLines(t *testing.T) {
 	t.Parallel()
-	const n = 700
+	const n = 400 // seven slices
 	h := newHarness(t, batch.Config{MaxInFlight: 400})
 	hold := make(chan struct{})
 	fail := failEvery(7)
