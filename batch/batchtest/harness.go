@@ -27,6 +27,8 @@ type Harness struct {
 	Dir    string // of the database and the files
 	Config batch.Config
 	Pool   *Pool
+	// Now is the clock of the store; time.Now if nil.
+	Now func() time.Time
 	// NewQueue returns the queue of the engine that Open starts.
 	NewQueue func() batch.Queue
 
@@ -54,7 +56,7 @@ func (h *Harness) Open() {
 
 // NewStore returns a store in the directory that is not open.
 func (h *Harness) NewStore() batch.Store {
-	return sqlite.New(sqlite.Config{Path: h.Dir + "/tidegate.db"})
+	return sqlite.New(sqlite.Config{Path: h.Dir + "/tidegate.db", Now: h.Now})
 }
 
 // NewFiles returns files in the directory that are not open.

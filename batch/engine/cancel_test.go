@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,8 +61,13 @@ func TestDeadline(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, batch.Config{MaxInFlight: 20, ExpireInterval: 5 * time.Millisecond})
 	h.Pool.Answer, _ = batchtest.First(50)
+	var passed atomic.Int64
+	h.Now = func() time.Time { return time.Now().Add(time.Duration(passed.Load())) }
 	h.Open()
-	b := h.Wait(h.CreateFor(h.Upload(batchtest.Input(200)), time.Second))
+	id := h.CreateFor(h.Upload(batchtest.Input(200)), time.Hour)
+	h.WaitCounted(id, 50)
+	passed.Store(int64(2 * time.Hour))
+	b := h.Wait(id)
 	if b.Status != batch.Expired || b.Counts != (openai.RequestCounts{Total: 200, Completed: 50}) {
 		t.Errorf("%s %+v", b.Status, b.Counts)
 	}
