@@ -188,8 +188,12 @@ func TestPausedFailingBatchExpires(t *testing.T) {
 	h := newHarness(t, batch.Config{MaxInFlight: 5, StopAfter: 10, ExpireInterval: 5 * time.Millisecond})
 	var server refusing
 	h.Pool.Answer = server.answer
+	var passed atomic.Int64
+	h.Now = func() time.Time { return time.Now().Add(time.Duration(passed.Load())) }
 	h.Open()
-	id := h.CreateFor(h.Upload(batchtest.Input(500)), 700*time.Millisecond)
+	id := h.CreateFor(h.Upload(batchtest.Input(500)), time.Hour)
+	h.paused(id)
+	passed.Store(int64(2 * time.Hour))
 	b := h.Wait(id)
 	errs := h.Check(b, 500)
 	if b.Status != batch.Expired || b.PauseReason != "" || len(errs) != 500 || b.Counts.Failed > 15 {
