@@ -57,7 +57,8 @@ func TestRefusals(t *testing.T) {
 }
 
 // TestStateRefusals checks that an operation that the state of a batch does not allow is a
-// conflict with a reason.
+// conflict with a reason. A reason of several operations, such as a file that a retry and a
+// receipt need, names none of them.
 func TestStateRefusals(t *testing.T) {
 	for _, c := range []struct {
 		err  batch.StateError
@@ -66,8 +67,8 @@ func TestStateRefusals(t *testing.T) {
 		{batch.StateError{Err: batch.ErrNotEnded, Status: batch.InProgress}, "Cannot retry the failed requests of a batch with status 'in_progress'. Wait for its end, or cancel it."},
 		{batch.StateError{Err: batch.ErrNotValidated}, "Batch 'batch_1' has no failed requests: its input did not validate."},
 		{batch.StateError{Err: batch.ErrNoFailures}, "Batch 'batch_1' has no failed requests."},
-		{batch.StateError{Err: batch.ErrInputGone, FileID: "file-1"}, "Cannot retry: the input file 'file-1' of the batch is gone."},
-		{batch.StateError{Err: batch.ErrErrorsGone, FileID: "file-1"}, "Cannot retry: the error file 'file-1' of the batch is gone."},
+		{batch.StateError{Err: batch.ErrInputGone, FileID: "file-1"}, "The input file 'file-1' of the batch no longer exists."},
+		{batch.StateError{Err: batch.ErrErrorsGone, FileID: "file-1"}, "The error file 'file-1' of the batch no longer exists."},
 		{batch.StateError{Err: batch.ErrNoIndex}, "Batch 'batch_1' has no index of its lines: an earlier version ended it. Its output and error files have its results."},
 		{batch.StateError{Err: batch.ErrResultsGone}, "The results of batch 'batch_1' are gone."},
 		{batch.StateError{Err: batch.ErrKeyOfDeleted}, "The batch 'batch_1' that was created with this Idempotency-Key has been deleted. Use another key to create it again."},
