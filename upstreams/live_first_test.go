@@ -15,7 +15,6 @@ import (
 // order. With TIDEGATE_GPUS="servers rate seconds" and -v other fleets are measured,
 // "servers rate seconds bursts" in bursts.
 func TestLiveFirst(t *testing.T) {
-	t.Parallel()
 	if other := os.Getenv("TIDEGATE_GPUS"); other != "" {
 		for fleet := range strings.SplitSeq(other, ",") {
 			l := liveFirst{settle: 40 * time.Second, bursts: strings.HasSuffix(fleet, "bursts")}
@@ -39,7 +38,6 @@ func TestLiveFirst(t *testing.T) {
 		{"one server", liveFirst{servers: 1, rate: 1, settle: 40 * time.Second, length: 2 * time.Minute}, liveFirstRatio{2.2, 2.6, 1.8, 45 * time.Millisecond, 0.45}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
 			got, b := tt.of.compare(t), tt.bound
 			if got.ttft50 > b.ttft50 || got.ttft99 > b.ttft99 || got.itl50 > b.itl50 || got.itl99 > b.itl99 || got.share < b.share {
 				t.Errorf("live requests got %v; want no more than %v", got, b)

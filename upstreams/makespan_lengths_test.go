@@ -71,7 +71,6 @@ func heavyTailed(n int) []int {
 // are not learned by group, and the servers that are a little slower an end in which these
 // are left idle, or get lines that end after the others have done the rest.
 func TestLengths(t *testing.T) {
-	t.Parallel()
 	equal := slices.Repeat([]int{lengthsMean}, 3000)
 	groups := make([]int, 3000) // of 30 prefixes, those of the last two are long; shuffled
 	random := rand.New(rand.NewPCG(15, 1))
@@ -120,7 +119,6 @@ func TestLengths(t *testing.T) {
 		"long groups, long lines":   {grouped[:1500], true, apart, 0, 0, 1.8},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			servers := slices.Repeat([]gpu{server}, 4)
 			for i := range tt.slow {
 				servers[i].token = time.Duration(tt.times * float64(server.token))

@@ -19,7 +19,6 @@ import (
 // computed, while no live request comes, also if the gateway has just started. The bounds leave room for what goroutines do
 // in another order.
 func TestMakespan(t *testing.T) {
-	t.Parallel()
 	servers := slices.Repeat([]gpu{{slower: 1, kvTokens: 60_000}}, 4)
 	for _, tt := range []struct {
 		name              string
@@ -33,7 +32,6 @@ func TestMakespan(t *testing.T) {
 		{"sixteen times the window", sharedJob{groups: 100, lines: 40, shared: 2048, own: 50, generate: 100, shuffled: true}, 4 << 20, 1.25, 1.1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
 			work := tt.job.job()
 			sticky, got := work.sticky(t, servers, 128), work.batch(t, servers, batch.Config{MemoryBytes: tt.memory})
 			for _, line := range got.history {
@@ -77,7 +75,6 @@ func TestWindows(t *testing.T) {
 // first token soon, although the steps of all servers are full of the prompts of batch
 // lines. A full step takes 0.1 s.
 func TestFirstLiveRequest(t *testing.T) {
-	t.Parallel()
 	for name, tt := range map[string]struct {
 		servers, prompt, seqs, atLeast int
 		after                          time.Duration
@@ -95,7 +92,6 @@ func TestFirstLiveRequest(t *testing.T) {
 		"long prompts, first lines":  {2, 2000, 0, 4, 300 * time.Millisecond, 600 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			for k := range 3 {
 				lines := 0
 				onGPUs(t, slices.Repeat([]gpu{{slower: 1, seqs: tt.seqs}}, tt.servers), func(t *testing.T, w *gpus) {

@@ -18,10 +18,8 @@ import (
 // no use there. It also finds a pool that does not read the metrics of a server often
 // enough to notice this while no line runs there.
 func TestPromptsSideBySide(t *testing.T) {
-	t.Parallel()
 	for name, after := range map[string]time.Duration{"lines first": 0, "live requests first": 10 * time.Second} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { testPromptsSideBySide(t, after) })
 		})
 	}

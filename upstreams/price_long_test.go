@@ -12,7 +12,6 @@ import (
 
 // The interval has the truth in it as often as it says, and an estimate is near it.
 func TestPriceCoversTheTruth(t *testing.T) {
-	t.Parallel()
 	const repetitions = 60
 	for _, c := range []struct {
 		name   string
@@ -28,7 +27,6 @@ func TestPriceCoversTheTruth(t *testing.T) {
 		{"batch helps", synthetic{price: -0.02, windows: 20, streams: 8, mixed: true}, 0.002, 0.012},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
 			covered, sum, width, significant := 0, 0.0, 0.0, 0
 			for i := range repetitions {
 				c.of.random = rand.New(rand.NewPCG(7, uint64(i)))
@@ -66,7 +64,6 @@ func TestPriceCoversTheTruth(t *testing.T) {
 // The price at the 99th percentile is that of stalls: batch lengthens every tenth
 // time only.
 func TestPriceAtP99(t *testing.T) {
-	t.Parallel()
 	const repetitions, stall = 40, 0.1
 	covered := 0
 	for i := range repetitions {
@@ -106,7 +103,6 @@ func TestPriceAtP99(t *testing.T) {
 // Batch is withheld from a server that is for live requests, for its part of the time,
 // and the price that is measured is what the servers do.
 func TestPriceIsMeasured(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		shops := []*shop{
 			{ttft: 100 * time.Millisecond, moreTTFT: 20 * time.Millisecond, itl: 10 * time.Millisecond, moreITL: 5 * time.Millisecond, line: time.Second},

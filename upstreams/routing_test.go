@@ -214,7 +214,6 @@ func TestRouting(t *testing.T) {
 		}
 		return
 	}
-	t.Parallel()
 	trace := conversations(50, 5)
 	work, load := replay(t, trace, 4, 1, LeastWork{}), replay(t, trace, 4, 1, LeastLoad{})
 	t.Logf("least work: %v\nleast load: %v", work, load)
@@ -247,7 +246,6 @@ func independent(n int, rate float64) []routed {
 // TestRoutingUnderLoad checks that LeastWork is no worse than LeastLoad when prompts share
 // nothing and the servers are nearly full: no server is taken for a much faster one.
 func TestRoutingUnderLoad(t *testing.T) {
-	t.Parallel()
 	trace := independent(3000, 52)
 	work, load := replay(t, trace, 4, 1, LeastWork{}), replay(t, trace, 4, 1, LeastLoad{})
 	t.Logf("least work: %v\nleast load: %v", work, load)

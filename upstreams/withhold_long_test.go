@@ -10,7 +10,6 @@ import (
 
 // Without a price none is found.
 func TestNoPrice(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := openBubble(t, Config{BatchPrice: 0.1}, 300*time.Millisecond, &shop{ttft: 100 * time.Millisecond, itl: 10 * time.Millisecond, line: time.Second})
 		defer b.close()
@@ -28,7 +27,6 @@ func TestNoPrice(t *testing.T) {
 // TestPriceNotMeasured checks that without a measurement there is a reason, and that batch work
 // continues.
 func TestPriceNotMeasured(t *testing.T) {
-	t.Parallel()
 	for _, c := range []struct {
 		name string
 		cfg  Config
@@ -43,7 +41,6 @@ func TestPriceNotMeasured(t *testing.T) {
 		{"other gateways", Config{}, time.Second, time.Second, true, string(outcomeOthers)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := &shop{ttft: 100 * time.Millisecond, itl: 10 * time.Millisecond, line: c.line}
 				b := openBubble(t, c.cfg, c.gap, s)
@@ -64,7 +61,6 @@ func TestPriceNotMeasured(t *testing.T) {
 // Nothing is withheld where the price is not to be measured, and a reload begins or
 // ends that.
 func TestPriceOff(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &shop{ttft: 100 * time.Millisecond, itl: 10 * time.Millisecond, line: time.Second}
 		b := openBubble(t, Config{BatchPrice: -1}, time.Second, s)
@@ -90,7 +86,6 @@ func TestPriceOff(t *testing.T) {
 // TestBatchBudget checks that a budget removes slots until the price is within it, and that
 // they return when the budget is removed.
 func TestBatchBudget(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &shop{ttft: 100 * time.Millisecond, moreTTFT: 50 * time.Millisecond, itl: 10 * time.Millisecond, line: time.Second / 2}
 		b := openBubble(t, Config{BatchPrice: 0.1, BatchBudget: BudgetConfig{Time: 20 * time.Millisecond}}, 200*time.Millisecond, s)
