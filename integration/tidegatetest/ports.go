@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 )
@@ -18,22 +19,40 @@ const (
 
 var taken struct {
 	mu    sync.Mutex
-	ports map[int]bool // guarded by mu
+	ports map[int]net.Listener // guarded by mu; the claims of this process
 }
 
-// FreeAddr returns a free loopback address, each only once in this process.
+// claim claims a port until this process ends, so that no other test takes it before the
+// server listens: Caddy shares its ports (SO_REUSEPORT), and the configuration of one gateway
+// would be loaded by another one. It reports whether the port was free. Where there are no
+// abstract Unix sockets, it is free.
+func claim(tb testing.TB, port int) (net.Listener, bool) {
+	if runtime.GOOS != "linux" {
+		return nil, true
+	}
+	listener, err := (&net.ListenConfig{}).Listen(tb.Context(), "unix", fmt.Sprintf("@tidegatetest/port/%d", port))
+	return listener, err == nil
+}
+
+// FreeAddr returns a free loopback address, each only once on this machine while this process
+// runs.
 func FreeAddr(tb testing.TB) string {
 	tb.Helper()
 	taken.mu.Lock()
 	defer taken.mu.Unlock()
 	if taken.ports == nil {
-		taken.ports = map[int]bool{}
+		taken.ports = make(map[int]net.Listener)
 	}
 	for range 1000 {
 		port := lowestPort + rand.IntN(highestPort-lowestPort)
-		if taken.ports[port] {
+		if _, ours := taken.ports[port]; ours {
 			continue
 		}
+		held, free := claim(tb, port)
+		if !free {
+			continue
+		}
+		taken.ports[port] = held // also if something else listens there
 		addr := fmt.Sprintf("127.0.0.1:%d", port)
 		listener, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", addr)
 		if err != nil {
@@ -42,7 +61,6 @@ func FreeAddr(tb testing.TB) string {
 		if err := listener.Close(); err != nil {
 			tb.Fatalf("closing a port that was tried: %v", err)
 		}
-		taken.ports[port] = true
 		return addr
 	}
 	tb.Fatal("no free port found")
