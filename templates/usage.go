@@ -46,7 +46,7 @@ type LimitRow struct {
 	Part                    float64 // that is used, from 0 to 1
 	Partly                  bool    // the use of earlier processes and other gateways is not known yet
 	Rate                    bool    // it is renewed continuously
-	Default                 bool    // it is that of tenants without one of their own
+	Default                 bool    // the tenant has no limit of its own
 	Renewed                 time.Time
 }
 

@@ -34,7 +34,7 @@ type StorageUse struct {
 	Name    string `json:"name"`
 	Limit   int64  `json:"limit"`             // in bytes, or a count
 	Used    *int64 `json:"used"`              // nil if it is not known
-	Default bool   `json:"default,omitempty"` // it is that of tenants without one of their own
+	Default bool   `json:"default,omitempty"` // the tenant has no limit of its own, so the default applies
 	Bytes   bool   `json:"-"`
 }
 

@@ -38,6 +38,9 @@ func (b *budget) add(q *batchQueue, change holding) {
 	q.held = q.held.plus(change)
 }
 
+// expect adds memory that a load in progress is expected to add, or removes it.
+func (b *budget) expect(change holding) { b.loading = b.loading.plus(change) }
+
 // free returns how many bytes of the limit no line holds; negative if more is held.
 func (b *budget) free() int64 { return b.limit() - b.used.bytes() }
 

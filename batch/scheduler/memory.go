@@ -59,7 +59,8 @@ func (m *memoryPressure) check(idle bool, now time.Time) {
 
 // short reports whether a batch queue has no line to start although the batch has lines
 // that are not in memory, or cannot start one because its request does not fit. If most of
-// its lines wait for their retry, the upstreams take no more. For a batch of several models it is not known which slots its next lines need.
+// its lines wait for their retry, the upstreams take no more. For a batch of several models
+// it is not known which slots its next lines need.
 func (m *memoryPressure) short(q *batchQueue) bool {
 	if q.isPaused() || q.batch.Model == "" {
 		return false

@@ -70,10 +70,8 @@ func (q *batchQueue) ahead(deps *Dependencies, b *budget, limit, sharers int, ro
 	}
 }
 
-// rebalance releases what a batch queue has prefetched far beyond ahead lines to peers that
-// have been idle for a while, except slices with a line that was tried: the retries of
-// that line are counted here. If lines share prefixes, it keeps only the lines that were
-// tried.
+// rebalance releases what a batch queue has prefetched far beyond ahead lines, see spare: to
+// peers that have been idle for a while, or because lines hold more than the memory limit.
 func (r *releases) rebalance(q *batchQueue, ahead int, now time.Time) {
 	waiting := q.nPending
 	for _, c := range q.unread {

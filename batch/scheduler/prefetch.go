@@ -81,12 +81,12 @@ func (s *Scheduler) load(q *batchQueue, request loadRequest) {
 	request.batch, request.inputKey, request.unread, request.force = q.batch, q.inputKey, q.unread, len(q.work) == 0
 	q.loading, q.unread = true, nil
 	adds := request.expected()
-	s.queues.budget.loading = s.queues.budget.loading.plus(adds)
+	s.queues.budget.expect(adds)
 	loader := &loader{&s.deps}
 	s.side.Start(func(ctx context.Context) {
 		got := loader.read(ctx, request)
 		s.post(func() {
-			s.queues.budget.loading = s.queues.budget.loading.plus(adds.negative())
+			s.queues.budget.expect(adds.negative())
 			s.loaded(q, got, request.only)
 		})
 	})
