@@ -29,6 +29,7 @@ type Pool struct {
 	takeDescriptor func() (taken func(), ok bool) // descriptors.Take except in tests
 
 	throttle           throttle
+	prefillSpeed       poolSpeed
 	book               priceBook
 	priceConfigChanged chan struct{} // cap 1: the configuration has changed
 	shortages          shortages
@@ -112,7 +113,7 @@ func (p *Pool) apply(cfg Config, restore bool) error {
 			u = find(p.former, at.name)
 		}
 		if u == nil {
-			u = newUpstream(at, now)
+			u = newUpstream(at, now, &p.prefillSpeed)
 			u.awakened = p.awakened
 			p.recall(u)
 		}

@@ -203,12 +203,16 @@ func TestOnlyTheServerIsTimed(t *testing.T) {
 }
 
 // TestUnknownServerIsLikeOthers checks that a server without measurements is taken
-// for as quick as the others: it gets its part of the live requests, and not all.
+// for as quick as the others, as soon as one of these is measured, and when it is added:
+// it gets its part of the live requests, and not all.
 func TestUnknownServerIsLikeOthers(t *testing.T) {
 	onGPUs(t, []gpu{{slower: 1}, {slower: 1}, {slower: 1}}, func(t *testing.T, w *gpus) {
 		all := w.pool.upstreams
 		for i, perToken := range []float64{30e3, 60e3} {
 			all[i].pace.addStream(300, 300*perToken, 1, true)
+			if got := all[2].pace.estimateOrPool(); got < 29e3 || got > 31e3 {
+				t.Errorf("%.0f ns a token after %d measurements, want the first, 30000, until the next sample", got, i+1)
+			}
 		}
 		pass(2 * telemetrySample)
 		if got := all[2].pace.estimateOrPool(); got < 44e3 || got > 46e3 || all[2].pace.estimate() != 0 {
@@ -225,15 +229,22 @@ func TestUnknownServerIsLikeOthers(t *testing.T) {
 			}
 		}
 		all[2].pace.endLive(1000)
+		w.cfg.Upstreams = append(w.cfg.Upstreams, UpstreamConfig{URL: "http://3"})
+		if err := w.pool.Apply(w.cfg); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.pool.upstreams[3].pace.estimateOrPool(); got < 44e3 || got > 46e3 {
+			t.Errorf("%.0f ns a token on a server that was added, want 45000", got)
+		}
 	})
 }
 
 // An estimate far below that of the other servers is not believed, one above it is.
 func TestEstimateBesideThePool(t *testing.T) {
 	for own, want := range map[float64]float64{0: 50e3, 1e3: 25e3, 30e3: 30e3, 45e3: 50e3, 60e3: 50e3, 200e3: 200e3} {
-		var s speed
+		s := speed{pool: new(poolSpeed)}
 		s.perToken.store(own)
-		s.pool.store(50e3)
+		s.pool.begin(50e3)
 		if got := s.estimateOrPool(); got != want {
 			t.Errorf("%.0f ns a token beside a pool of 50000: got %.0f, want %.0f", own, got, want)
 		}

@@ -1,6 +1,7 @@
 package upstreams
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -42,11 +43,31 @@ type speed struct {
 	perToken atomicFloat  // nanoseconds per uncached prompt token; 0: not known
 	decode   atomic.Int64 // nanoseconds of a step without prefill; 0: not known
 	interval atomic.Int64 // nanoseconds between two tokens of a request; 0: not known
-	pool     atomicFloat  // median perToken of the servers of the pool; 0: not known
+	pool     *poolSpeed   // of the servers of the pool; nil: the server has no pool
 
 	mu      sync.Mutex
 	streams fit // guarded by mu; prompts of relayed streams
 	gauges  fit // guarded by mu; mean prompts between two samples of the server's metrics
+}
+
+// poolSpeed is the median of the estimates of a pool's servers, which share it. It is
+// known as soon as one estimate is: otherwise a server without one would count as free of
+// pending prefill, beside servers that have one, and would get all requests.
+type poolSpeed struct{ perToken atomicFloat } // nanoseconds; 0: not known
+
+// begin sets the speed to the estimate of a server if none is known.
+func (p *poolSpeed) begin(estimate float64) {
+	if p != nil {
+		p.perToken.bits.CompareAndSwap(0, math.Float64bits(estimate))
+	}
+}
+
+// load returns the nanoseconds per prompt token, 0 if not known.
+func (p *poolSpeed) load() float64 {
+	if p == nil {
+		return 0
+	}
+	return p.perToken.load()
 }
 
 // estimate returns the nanoseconds per prompt token, 0 if not known.
@@ -152,7 +173,9 @@ func (s *speed) atMost(tokens, prefill float64) {
 func (s *speed) updateEstimate() {
 	a, b := s.streams.w, s.gauges.w
 	if a+b > 0 {
-		s.perToken.store((a*s.streams.slope() + b*s.gauges.slope()) / (a + b))
+		estimate := (a*s.streams.slope() + b*s.gauges.slope()) / (a + b)
+		s.perToken.store(estimate)
+		s.pool.begin(estimate)
 	}
 }
 
@@ -202,21 +225,17 @@ func (f *fit) slope() float64 {
 // at returns the expected y for an x.
 func (f *fit) at(x float64) float64 { return max(0, f.y+f.slope()*(x-f.x)) }
 
-// sharePoolSpeed sets the speed of the pool on each server: the median of the servers
-// whose speed is known. Pool.mu is held.
-func (p *Pool) sharePoolSpeed() {
+// updatePoolSpeed sets the speed of the pool to the median of the servers whose speed is
+// known. If none is known, it remains. Pool.mu is held.
+func (p *Pool) updatePoolSpeed() {
 	var known []float64
 	for _, u := range p.upstreams {
 		if perToken := u.pace.estimate(); perToken > 0 {
 			known = append(known, perToken)
 		}
 	}
-	median := 0.0
 	if n := len(known); n > 0 {
 		slices.Sort(known)
-		median = (known[(n-1)/2] + known[n/2]) / 2
-	}
-	for _, u := range p.upstreams {
-		u.pace.pool.store(median)
+		p.prefillSpeed.perToken.store((known[(n-1)/2] + known[n/2]) / 2)
 	}
 }

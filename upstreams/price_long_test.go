@@ -128,8 +128,9 @@ func TestPriceIsMeasured(t *testing.T) {
 		}
 		for i, n := range withheld {
 			part := 2 * float64(n) / looks
-			if i == 0 && (part < 0.01 || part > 0.04) || i > 0 && part > 0.001 { // until live requests come
-				t.Errorf("server %d: batch is withheld for %.2f %% of the time, want 1 to 4 of the first server, where live requests are", i, 100*part)
+			// A live request may get to another server, which has a window of 5 to 15 s then.
+			if i == 0 && (part < 0.01 || part > 0.04) || i > 0 && part > 0.0075 {
+				t.Errorf("server %d: batch is withheld for %.2f %% of the time, want 1 to 4 of the first server, where live requests are, and hardly any of others", i, 100*part)
 			}
 		}
 		prices := b.pool.Prices()

@@ -243,5 +243,5 @@ func (p *Pool) sampleAll(now time.Time) {
 		live, batch := u.counts()
 		u.telemetry.sample(now, live, batch, u.gauges)
 	}
-	p.sharePoolSpeed()
+	p.updatePoolSpeed()
 }

@@ -122,7 +122,7 @@ type condition struct {
 	stop          context.CancelFunc // stops probing; nil if it is not running
 }
 
-func newUpstream(at address, now time.Time) *upstream {
+func newUpstream(at address, now time.Time, pool *poolSpeed) *upstream {
 	u := &upstream{url: at.name, host: at.base.Host, socket: at.socket, wake: make(chan struct{}, 1)}
 	u.urls = make([]*url.URL, len(routeList))
 	for _, rt := range routeList {
@@ -131,6 +131,7 @@ func newUpstream(at address, now time.Time) *upstream {
 	u.state, u.since, u.added = StateLoading, now, now
 	u.telemetry.begun = now
 	u.limit.Store(limitStart)
+	u.pace.pool = pool
 	u.prefixes.Resize(prefixDefault)
 	u.liveReserve.at = now
 	u.batchActivity.idle = make(chan struct{}, 1)
