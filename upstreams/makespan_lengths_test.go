@@ -112,7 +112,7 @@ func TestLengths(t *testing.T) {
 		"slow server":          {equal, false, same, 1, 3, 1.02},
 		"little slower":        {equal[:1500], false, same, 1, 1.15, 1.02},
 		"somewhat slower":      {equal[:1500], false, same, 1, 1.3, 1.015},
-		"few lines, all short": {uniform, false, same, 0, 0, 1.17},
+		"few lines, all short": {uniform, false, same, 0, 0, 1.18}, // in file order 1.183 to 1.201
 		// One long line that starts on the slow server would double the time.
 		"heavy-tailed, slow server": {heavyTailed(3000), false, same, 1, 3, 1.08},
 		"long groups, long lines":   {grouped, true, apart, 0, 0, 1.8},

@@ -26,7 +26,7 @@ func TestMakespan(t *testing.T) {
 		memory            int64   // 0: the default; requests that wait have a half of it
 		longest, computed float64 // of those of the client
 	}{
-		{"short", sharedJob{groups: 20, lines: 20, shared: 2048, own: 50, generate: 100, shuffled: true}, 0, 1.15, 1.05},
+		{"short", sharedJob{groups: 20, lines: 20, shared: 2048, own: 50, generate: 100, shuffled: true}, 0, 1.25, 1.1},
 		{"long", sharedJob{groups: 100, lines: 40, shared: 2048, own: 50, generate: 100, shuffled: true}, 0, 1, 1.05},
 		{"four times the window", sharedJob{groups: 100, lines: 40, shared: 2048, own: 50, generate: 100, shuffled: true}, 16 << 20, 1, 1.05},
 		{"sixteen times the window", sharedJob{groups: 100, lines: 40, shared: 2048, own: 50, generate: 100, shuffled: true}, 4 << 20, 1.25, 1.1},
@@ -88,7 +88,7 @@ func TestFirstLiveRequest(t *testing.T) {
 		// request waits for the lines that run, and not for those that wait.
 		"few slots, first lines": {1, 200, 16, 60, 900 * time.Millisecond, time.Second},
 		// The gateway has just started.
-		"short prompts, first lines": {2, 200, 0, 20, 100 * time.Millisecond, 250 * time.Millisecond},
+		"short prompts, first lines": {2, 200, 0, 10, 100 * time.Millisecond, 350 * time.Millisecond},
 		"long prompts, first lines":  {2, 2000, 0, 4, 300 * time.Millisecond, 600 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
