@@ -33,24 +33,40 @@ type loadRequest struct {
 	inputKey string
 	unread   []claimed
 	slices   int   // how many to claim
-	memory   int64 // bytes of input that may be read
+	memory   int64 // bytes that the slices that are read may take
 	deferred bool  // the requests are not kept
-	force    bool  // read one slice even beyond memory
+	force    bool  // read one slice even beyond memory, once its size is known
 	patient  bool  // do not claim slices of ended leases
 	lapsed   bool  // look for slices of ended leases before the queue is asked
 	only     bool  // look for nothing else
 }
 
-// expected returns the memory that a load is expected to add at most.
-func (r *loadRequest) expected() holding {
-	slices := int64(len(r.unread))
-	if slices == 0 {
-		slices = int64(r.slices)
+// reserve limits a load to the memory that its slices should take, if there is as much, and
+// returns that. Slices that take more, because their lines are long, remain unread: the next load
+// knows their sizes.
+func (r *loadRequest) reserve() holding {
+	var h holding
+	slices := int64(r.slices)
+	switch free := max(r.memory, 0); {
+	case len(r.unread) > 0:
+		for i, next := range r.unread {
+			adds, deferred := next.adds(r.deferred)
+			if h.bytes()+adds > free && (i > 0 || !r.force) {
+				break
+			}
+			if deferred {
+				h.keys += adds
+			} else {
+				h.requests += adds
+			}
+		}
+	case r.deferred:
+		h.keys = min(free, slices*batch.SliceLines*deferredBytes)
+	default:
+		h.requests = min(free, slices*batch.SliceBytes)
 	}
-	if r.deferred {
-		return holding{keys: slices * batch.SliceLines * deferredBytes}
-	}
-	return holding{requests: min(max(r.memory, 0), slices*batch.SliceBytes)}
+	r.memory = h.bytes()
+	return h
 }
 
 // read claims slices of a batch and reads their lines.

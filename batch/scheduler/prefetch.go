@@ -78,9 +78,9 @@ func (s *Scheduler) prefetchBatch(q *batchQueue, limit, sharers int, patient boo
 
 // load loads slices into a batch queue.
 func (s *Scheduler) load(q *batchQueue, request loadRequest) {
-	request.batch, request.inputKey, request.unread, request.force = q.batch, q.inputKey, q.unread, len(q.work) == 0
+	request.batch, request.inputKey, request.unread, request.force = q.batch, q.inputKey, q.unread, len(q.work) == 0 && len(q.unread) > 0
 	q.loading, q.unread = true, nil
-	adds := request.expected()
+	adds := request.reserve()
 	s.queues.budget.expect(adds)
 	loader := &loader{&s.deps}
 	s.side.Start(func(ctx context.Context) {

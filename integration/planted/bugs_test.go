@@ -18,6 +18,9 @@ var (
 // engine is one test of the engine.
 func engine(name string) suite { return suite{pkg: "batch/engine", run: "^" + name + "$"} }
 
+// scheduler is one test of the scheduler.
+func scheduler(name string) suite { return suite{pkg: "batch/scheduler", run: "^" + name + "$"} }
+
 // failing is one failpoint.
 func failing(point string) suite {
 	return suite{pkg: "integration/faults", run: "^TestFailpoints$/^sqlite$/^" + point + "$"}
@@ -211,4 +214,14 @@ var bugs = []bug{
 		"return q.Unknown*quarantineShare > q.Total",
 		"return !planted.Is(`many unknown contents are deleted`) && q.Unknown*quarantineShare > q.Total",
 	}}, engine("TestManyUnknownContentsAreKept"), `is deleted`},
+	{"loads of several batches take the same memory", []edit{{
+		"batch/scheduler/budget.go",
+		"return b.free() - b.loading.bytes()",
+		"if planted.Is(`loads of several batches take the same memory`) {\n\t\treturn b.free()\n\t}\n\treturn b.free() - b.loading.bytes()",
+	}}, scheduler("TestLoadsShareMemory"), `bytes in memory, want at most`},
+	{"one slice is dropped of those that a commit refuses", []edit{{
+		"batch/scheduler/commit.go",
+		"s.queues.dropWork(lost...)",
+		"if planted.Is(`one slice is dropped of those that a commit refuses`) {\n\t\tlost = lost[:min(1, len(lost))]\n\t}\n\ts.queues.dropWork(lost...)",
+	}}, scheduler("TestRefusedSlicesAreDropped"), `slices, want the third alone`},
 }
