@@ -125,6 +125,9 @@ func (s *Scheduler) loaded(q *batchQueue, got loaded, only bool) {
 		return
 	}
 	s.deps.Health.NoteBatch(id, q.batch.Tenant, cmp.Or(got.err, q.outage.err))
+	if got.err != nil && len(q.work) == 0 && len(s.rotation.waiting) > 0 {
+		s.releases.idle(q) // slices that cannot be read would keep its place
+	}
 	s.outage.away = s.outage.away || got.away
 	if got.found || !only {
 		q.exhausted = got.err == nil && !got.found

@@ -12,8 +12,8 @@ import (
 const (
 	// rotationSlices is the number of slices that a batch loads before it yields its place
 	// to a waiting batch of the same priority. It yields at once to a batch of a higher
-	// priority, and to any batch when all of its remaining lines run. It continues when no
-	// batch waits.
+	// priority, and to any batch when all of its remaining lines run or while its input cannot
+	// be read. It continues when no batch waits.
 	rotationSlices = 4
 	// batchBackoff is the pause of a batch that had nothing to claim, or whose load failed.
 	batchBackoff = time.Second
@@ -241,6 +241,9 @@ func (r *rotation) nextDue(now time.Time) string {
 // yields reports whether a batch queue yields its place to a waiting batch.
 func (r *rotation) yields(q *batchQueue, next string) bool {
 	waiting := r.active[next].Priority
+	if q.outage.err != nil {
+		return true
+	}
 	if r.active[next].Tenant != q.batch.Tenant {
 		return q.loads >= rotationSlices || q.allRuns() || r.owes(q.batch.Tenant, r.active[next].Tenant)
 	}

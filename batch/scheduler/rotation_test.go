@@ -178,6 +178,7 @@ func TestRotate(t *testing.T) {
 		"a batch of a lower priority waits":    {queue: batchQueue{loads: rotationSlices}, next: &batch.Batch{Priority: -1}, taken: 1, want: serving, places: 1},
 		"a batch of a higher priority waits":   {queue: batchQueue{}, next: &batch.Batch{Priority: 1}, taken: 1, want: retiring, places: 1},
 		"all that is left of it runs":          {queue: batchQueue{exhausted: true}, next: &batch.Batch{Priority: -1}, taken: 1, want: retiring, places: 1},
+		"its input cannot be read":             {queue: batchQueue{outage: inputOutage{err: errAway}}, next: &batch.Batch{Priority: -1}, taken: 1, want: retiring, places: 1},
 		"a load is in progress":                {queue: batchQueue{loads: rotationSlices, loading: true}, next: &batch.Batch{}, taken: 1, want: serving, places: 1},
 		"a place is free":                      {queue: batchQueue{loads: rotationSlices}, next: &batch.Batch{}, taken: 0, want: serving, places: 0},
 		"a place is free for a retiring batch": {queue: batchQueue{state: retiring}, taken: 0, want: serving, places: 1},
@@ -255,6 +256,47 @@ func TestEndTurns(t *testing.T) {
 			}
 			if got := strings.Join(r.waiting, " "); got != tt.waiting {
 				t.Errorf("waiting: got %q, want %q", got, tt.waiting)
+			}
+		})
+	}
+}
+
+// TestUnreadableLeavesItsPlace checks that a batch whose slices cannot be read leaves its place
+// to another one. It finds batches that wait for as long as the input of others is away.
+func TestUnreadableLeavesItsPlace(t *testing.T) {
+	for name, tt := range map[string]struct {
+		waits  bool // another batch
+		lines  bool // of the batch are in memory
+		err    error
+		served string
+		unread int
+	}{
+		"another batch waits":    {waits: true, err: errAway, served: "b"},
+		"none waits":             {err: errAway, served: "a", unread: 1},
+		"it has lines to run":    {waits: true, lines: true, err: errAway, served: "a", unread: 1},
+		"there is no memory yet": {waits: true, served: "a", unread: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			batches := []batch.Batch{{ID: "a", Model: "m"}}
+			if tt.waits {
+				batches = append(batches, batch.Batch{ID: "b", Model: "m"})
+			}
+			s := noBatches(1)
+			s.refreshed(batches)
+			s.rotation.admit(new(places), time.Now())
+			if tt.lines {
+				loadedSlice(s.queues, "a", 1, 1, 1)
+			}
+			q := s.queues.byID["a"]
+			unread := claimed{Slice: batch.Slice{SliceClaim: claimOf("a", 2)}, until: time.Now().Add(time.Hour)}
+			s.loaded(q, loaded{unread: []claimed{unread}, found: true, err: tt.err}, false)
+			p := s.rotation.endTurns(time.Now())
+			s.rotation.admit(&p, time.Now())
+			if got := s.rotation.served(); got != tt.served || len(q.unread) != tt.unread {
+				t.Errorf("got batch %s served and %d slices of the first one kept, want %s, %d", got, len(q.unread), tt.served, tt.unread)
+			}
+			if got, want := len(releasesOf(s.releases)), 1-tt.unread; got != want {
+				t.Errorf("got %d slices released, want %d", got, want)
 			}
 		})
 	}
