@@ -458,11 +458,6 @@ func (p *pace) pending(now int64) int64 {
 	return max(0, p.unseen.Load()-now) + int64(perToken*float64(max(0, p.live.Load()))) + max(0, p.peers.Load()-now)
 }
 
-// reads reports whether the server has pending prompts of any gateway.
-func (p *pace) reads(now int64) bool {
-	return p.live.Load() > 0 || p.unseen.Load() > now || p.peers.Load() > now
-}
-
 // pendingTokens returns the number of pending prompt tokens of this gateway, and of
 // its live requests among them.
 func (p *pace) pendingTokens(now int64) (all, live int64) {
@@ -470,6 +465,12 @@ func (p *pace) pendingTokens(now int64) (all, live int64) {
 	live = max(0, p.live.Load())
 	all = live + int64(float64(max(0, p.unseen.Load()-now))/perToken)
 	return all, min(all, live+int64(float64(max(0, p.plain.endsAt()-now))/perToken))
+}
+
+// pendingOfAll returns the number of pending prompt tokens of all gateways.
+func (p *pace) pendingOfAll(now int64) int64 {
+	own, _ := p.pendingTokens(now)
+	return own + p.pendingOfPeers(now)
 }
 
 // pendingOfPeers returns the number of pending prompt tokens of other gateways.

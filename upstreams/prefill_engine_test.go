@@ -113,31 +113,62 @@ func TestServerBecomesSlower(t *testing.T) {
 	const token, step = 50e3, 8e6
 	for i := range 20 {
 		size := float64(200 + 100*(i%3))
-		s.addStream(size, size*token+step, step, true)
+		s.addStream(size, 0, size*token+step, step)
 	}
 	if got := s.estimate(); got < 0.9*token || got > 1.1*token {
 		t.Fatalf("%.0f ns a token, want %.0f", got, token)
 	}
-	s.addStream(300, 30e9, step, true) // it waited behind requests that this gateway does not see
+	s.addStream(300, 0, 30e9, step) // it waited behind requests that this gateway does not see
 	if got := s.estimate(); got > 2*token {
 		t.Errorf("%.0f ns a token after one request that waited, want about %.0f", got, token)
 	}
 	for i := range 6 {
 		size := float64(200 + 100*(i%3))
-		s.addStream(size, 3*(size*token+step), 3*step, true)
+		s.addStream(size, 0, 3*(size*token+step), 3*step)
 	}
 	if got := s.estimate(); got < 2.2*token || got > 3.6*token {
 		t.Errorf("%.0f ns a token on a server that is 3 times slower, want %.0f", got, 3*token)
 	}
 	for range 3 {
-		s.addStream(300, 300*token+step, step, false) // others were read before it, and it was quicker all the same
+		s.addStream(300, -1, 300*token+step, step) // others were read before it, and it was quicker all the same
 	}
 	if got := s.estimate(); got > 2*token {
 		t.Errorf("%.0f ns a token after streams that were quick beside others, want about %.0f", got, token)
 	}
-	s.addStream(300, 30e9, step, false)
+	s.addStream(300, -1, 30e9, step)
 	if got := s.estimate(); got > 2*token {
 		t.Errorf("%.0f ns a token after a stream that came behind others, want about %.0f", got, token)
+	}
+}
+
+// TestSpeedBesideOthers checks what a stream shows whose prompt was sent while others were
+// pending: it was prefilled after some of these, so its time to first token is between that
+// of its own tokens and that of all. It finds an estimate that only such streams change
+// that are quicker than expected, and that falls without an end while no prompt is alone.
+func TestSpeedBesideOthers(t *testing.T) {
+	const token, step = 50e3, 8e6
+	for name, tt := range map[string]struct {
+		pending, took float64 // tokens; nanoseconds for the prompt's 300 tokens
+		want          float64 // nanoseconds per token after some
+	}{
+		"quicker than its own tokens":    {3000, 300 * token / 4, token / 4},
+		"as slow as half of the pending": {3000, 1800 * token, token},
+		"slower than all":                {3000, 3 * 3300 * token, 3 * token},
+		"pending are not known":          {-1, 3300 * token, token},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var s speed
+			for i := range 10 {
+				size := float64(200 + 100*(i%3))
+				s.addStream(size, 0, size*token+step, step)
+			}
+			for range 20 {
+				s.addStream(300, tt.pending, tt.took+step, step)
+			}
+			if got := s.estimate(); got < 0.7*tt.want || got > 1.3*tt.want {
+				t.Errorf("got %.0f ns a token, want %.0f", got, tt.want)
+			}
+		})
 	}
 }
 
@@ -187,7 +218,7 @@ func TestOnlyTheServerIsTimed(t *testing.T) {
 					synctest.Wait()
 				}
 				if tt.client > 0 {
-					w.pool.upstreams[0].pace.addStream(300, 300*48828+7.5e6, 7.5e6, true) // as a quick one
+					w.pool.upstreams[0].pace.addStream(300, 0, 300*48828+7.5e6, 7.5e6) // as a quick one
 				}
 				for i := range 3 {
 					send(i, tt.client)
@@ -209,7 +240,7 @@ func TestUnknownServerIsLikeOthers(t *testing.T) {
 	onGPUs(t, []gpu{{slower: 1}, {slower: 1}, {slower: 1}}, func(t *testing.T, w *gpus) {
 		all := w.pool.upstreams
 		for i, perToken := range []float64{30e3, 60e3} {
-			all[i].pace.addStream(300, 300*perToken, 1, true)
+			all[i].pace.addStream(300, 0, 300*perToken, 1)
 			if got := all[2].pace.estimateOrPool(); got < 29e3 || got > 31e3 {
 				t.Errorf("%.0f ns a token after %d measurements, want the first, 30000, until the next sample", got, i+1)
 			}

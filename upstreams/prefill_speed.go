@@ -94,11 +94,13 @@ func (s *speed) estimateOrDefault() float64 {
 }
 
 // addStream adds a sample of a stream: its time to first token, the number of
-// uncached prompt tokens, and the interval between its tokens, 0 if not known; times
-// are in nanoseconds. alone reports that no other prompt was pending; otherwise the
-// sample is only an upper bound. addStream never blocks: a sample that arrives while
-// another one is being added is dropped.
-func (s *speed) addStream(tokens, ttft, interval float64, alone bool) {
+// uncached prompt tokens, the number of those that were pending when it was sent, -1 if
+// that is not known, and the interval between its tokens, 0 if not known; times are in
+// nanoseconds. A prompt that was sent beside others is prefilled after some of the pending
+// ones: it counts only if it took less time than its own tokens are expected to take, or
+// more than all of them. addStream never blocks: a sample that arrives while another one
+// is being added is dropped.
+func (s *speed) addStream(tokens, pending, ttft, interval float64) {
 	if !s.mu.TryLock() {
 		return
 	}
@@ -115,12 +117,19 @@ func (s *speed) addStream(tokens, ttft, interval float64, alone bool) {
 		return // the steps have changed
 	}
 	own := max(0, ttft-step) // without the decoding in the same steps
-	expected := s.streams.at(tokens)
-	switch {
-	case s.streams.w == 0 && !alone, !alone && own >= expected:
-		return
-	case s.streams.w > 0:
-		own = min(own, fitOutlier*max(expected, 1e6))
+	if pending != 0 {
+		switch {
+		case s.streams.w == 0:
+			return
+		case own < s.streams.at(tokens):
+		case pending > 0 && own > s.streams.at(tokens+pending):
+			tokens += pending
+		default:
+			return
+		}
+	}
+	if s.streams.w > 0 {
+		own = min(own, fitOutlier*max(s.streams.at(tokens), 1e6))
 	}
 	s.streams.add(tokens, own, 1)
 	s.gauges.fade()

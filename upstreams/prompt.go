@@ -17,7 +17,7 @@ type prompt struct {
 	// predicted is the part that was predicted to be cached; 0 if there was no
 	// prediction.
 	predicted float64
-	alone     bool          // no other prompt was pending when it was sent
+	pending   int64         // tokens of other prompts that were pending when it was sent; -1: not known
 	awaited   bool          // a live request without a first byte
 	stream    bool          // the answer is streamed
 	first     time.Duration // from the connection to the first byte; 0 before it
@@ -39,7 +39,10 @@ func (a *attempt) setPrompt(record *modelRecord, bytes int64, stream bool, chain
 	p.tokens = max(1, int64((1-part)*float64(p.sizes.estimate(p.bytes))))
 	a.size = sizeClass(bytes)
 	now := u.age()
-	p.alone = !u.pace.reads(now) && u.hasRoom()
+	p.pending = -1
+	if u.hasRoom() {
+		p.pending = u.pace.pendingOfAll(now)
+	}
 	switch {
 	case a.class == Batch:
 		p.place = u.pace.beginUnseen(now, Batch, p.tokens)
@@ -119,8 +122,8 @@ func (a *attempt) answered(u openai.Usage, hasUsage bool, interval time.Duration
 	switch {
 	case !a.whole: // its client may have sent it slowly
 	case interval > 0: // the first byte of a stream is that of its first token
-		pace.addStream(float64(tokens), float64(p.first), float64(interval), p.alone)
+		pace.addStream(float64(tokens), float64(p.pending), float64(p.first), float64(interval))
 	case hasUsage && u.InputTokens > 0 && u.OutputTokens <= 1: // prefill only
-		pace.addStream(float64(tokens), float64(p.first), 0, p.alone)
+		pace.addStream(float64(tokens), float64(p.pending), float64(p.first), 0)
 	}
 }
