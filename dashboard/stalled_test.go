@@ -31,7 +31,9 @@ func (l tight) Accept() (net.Conn, error) {
 
 // serveTight is serve with connections that are full soon.
 func (h *harness) serveTight() (addr string) {
-	server := httptest.NewUnstartedServer(h.dashboard)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.dashboard.ServeHTTP(&idleTimeoutWriter{ResponseWriter: w}, r)
+	}))
 	server.Listener = tight{server.Listener}
 	server.Start()
 	h.Cleanup(func() {
@@ -39,6 +41,29 @@ func (h *harness) serveTight() (addr string) {
 		server.Close()
 	})
 	return server.Listener.Addr().String()
+}
+
+// idleTimeoutWriter is like Caddy's, which is for the goroutine of the handler: the race
+// detector finds deadlines that another one sets with it.
+type idleTimeoutWriter struct {
+	http.ResponseWriter
+	deadline time.Time
+}
+
+func (w *idleTimeoutWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *idleTimeoutWriter) SetWriteDeadline(t time.Time) error {
+	err := http.NewResponseController(w.ResponseWriter).SetWriteDeadline(t)
+	w.deadline = t
+	return err
+}
+
+func (w *idleTimeoutWriter) Write(b []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(b)
+	if w.deadline.After(time.Now()) {
+		err = errors.Join(err, http.NewResponseController(w.ResponseWriter).SetWriteDeadline(w.deadline))
+	}
+	return n, err
 }
 
 // ask sends a request on a new connection, without reading from it.

@@ -11,6 +11,7 @@ import (
 	"github.com/a-h/templ"
 
 	"github.com/tidegate/tidegate/access"
+	"github.com/tidegate/tidegate/internal/connection"
 	"github.com/tidegate/tidegate/templates"
 )
 
@@ -77,7 +78,7 @@ func (d *Dashboard) stream(every int64, page livePage) http.Handler {
 			// the next request on it.
 			w.Header().Set("Connection", "close")
 		}
-		out := &eventWriter{w: w, flush: http.NewResponseController(w), control: http.NewResponseController(uncompressed(w)), closing: d.broadcaster.ctx, patience: d.patience}
+		out := &eventWriter{w: w, flush: http.NewResponseController(w), control: http.NewResponseController(uncompressed(w)), conn: connection.Control(w), closing: d.broadcaster.ctx, patience: d.patience}
 		defer context.AfterFunc(d.broadcaster.ctx, out.part)()
 		if out.send(fmt.Appendf(nil, "retry: %d\n\n", streamRetry)) != nil {
 			return // the client has disconnected
@@ -189,14 +190,16 @@ func event(name string, data []byte) []byte {
 type eventWriter struct {
 	w        http.ResponseWriter
 	flush    *http.ResponseController // of w
-	control  *http.ResponseController // of the connection: part may use it after the handler
+	control  *http.ResponseController // of the writer below the compression
+	conn     *http.ResponseController // of the connection: part may use it at any time, also after the handler
 	closing  context.Context          // of the dashboard: ends when it closes
 	patience time.Duration
 }
 
 func (e *eventWriter) send(text []byte) error {
-	if err := e.until(e.patience); err != nil {
-		return err
+	// A writer without deadlines is limited only by its connection.
+	if err := e.control.SetWriteDeadline(time.Now().Add(e.patience)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("setting deadline: %w", err)
 	}
 	if err := e.closing.Err(); err != nil { // part may have been called before
 		return err
@@ -217,14 +220,5 @@ func (e *eventWriter) send(text []byte) error {
 
 // part shortens the deadline of a write in progress when the dashboard closes.
 func (e *eventWriter) part() {
-	_ = e.until(streamParting) // a connection without deadlines has ended
-}
-
-// until sets the deadline for the viewer. A writer without deadlines is limited only
-// by its connection.
-func (e *eventWriter) until(patience time.Duration) error {
-	if err := e.control.SetWriteDeadline(time.Now().Add(patience)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return fmt.Errorf("setting deadline: %w", err)
-	}
-	return nil
+	_ = e.conn.SetWriteDeadline(time.Now().Add(streamParting)) // a connection without deadlines has ended
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // Patience limits how long tests wait for an event that must happen.
-const Patience = 2 * time.Minute
+const Patience = 5 * time.Minute
 
 // Until polls a condition that other goroutines make true.
 func Until(t testing.TB, what string, done func() bool) {
