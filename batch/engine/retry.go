@@ -42,7 +42,8 @@ type FileMaker interface {
 // file, whether they failed or never ran. It has the endpoint, window, lifetime
 // of results, priority and metadata of the other, and RetryOf besides. What the
 // state of the batch or of its files does not allow is a *batch.StateError. It counts as a new
-// batch of the client that ctx has, and is refused like one, see CreateBatch.
+// batch of the client that ctx has, and is refused like one, see CreateBatch, also because of
+// metadata that new batches cannot have any more.
 //
 // The new input is copied line by line, so memory is bounded by one line.
 func (e *Engine) RetryFailed(ctx context.Context, tenant, id string, r RetryRequest) (batch.Batch, error) {
@@ -71,6 +72,9 @@ func (e *Engine) RetryFailed(ctx context.Context, tenant, id string, r RetryRequ
 	window, err := time.ParseDuration(b.CompletionWindow)
 	if err != nil {
 		return batch.Batch{}, fmt.Errorf("reading completion window of %s: %w", id, err)
+	}
+	if err := e.checkMetadata(tenant, b.Metadata); err != nil { // the configuration may have changed
+		return batch.Batch{}, err
 	}
 	undo, err := e.admit(ctx, tenant, r.Quota)
 	if err != nil {

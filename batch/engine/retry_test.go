@@ -179,6 +179,36 @@ func TestRetryOfCancelledLines(t *testing.T) {
 	}
 }
 
+// The metadata of a retry are checked as those of a new batch are. It finds a retry that names
+// an address for its webhook that the configuration does not allow any more.
+func TestRetryChecksMetadata(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, batch.Config{})
+	h.Pool.Answer = failEvery(2)
+	h.Open()
+	b, err := h.Engine.CreateBatch(t.Context(), tenant, batch.CreateRequest{
+		InputFileID: h.Upload(batchtest.Input(4)), Endpoint: "/v1/chat/completions", CompletionWindow: "24h", Window: 24 * time.Hour, Metadata: map[string]string{"k": "v"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Wait(b.ID)
+	h.Engine.CheckMetadata(func(of string, metadata map[string]string) error {
+		if of == tenant && metadata["k"] == "v" {
+			return &batch.MetadataError{Key: "k", Err: errors.New("not allowed")}
+		}
+		return nil
+	})
+	made, err := h.retry(b.ID, "key")
+	if e, ok := errors.AsType[*batch.MetadataError](err); !ok || e.Key != "k" {
+		t.Errorf("got %q, %v; want an error about the metadata k", made.ID, err)
+	}
+	h.Engine.CheckMetadata(nil)
+	if _, err := h.retry(b.ID, "key"); err != nil {
+		t.Errorf("with metadata that are allowed: %v", err)
+	}
+}
+
 func TestRetryIsRefused(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, batch.Config{})

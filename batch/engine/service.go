@@ -19,10 +19,8 @@ import (
 // returns. Its input is validated later. It returns a *batch.QuotaError if there is no space for
 // results: what is stored has reached a limit.
 func (e *Engine) CreateBatch(ctx context.Context, tenant string, r batch.CreateRequest) (batch.Batch, error) {
-	if e.check != nil {
-		if err := e.check(tenant, r.Metadata); err != nil {
-			return batch.Batch{}, err
-		}
+	if err := e.checkMetadata(tenant, r.Metadata); err != nil {
+		return batch.Batch{}, err
 	}
 	client := access.From(ctx)
 	undo, refused := e.admit(ctx, tenant, r.Quota)
@@ -126,6 +124,14 @@ func (e *Engine) notDeleted(ctx context.Context, b batch.Batch) (batch.Batch, er
 // CheckMetadata has check refuse metadata of new batches. It must be called before Start.
 func (e *Engine) CheckMetadata(check func(tenant string, metadata map[string]string) error) {
 	e.check = check
+}
+
+// checkMetadata returns a *batch.MetadataError if a new batch of a tenant cannot have metadata.
+func (e *Engine) checkMetadata(tenant string, metadata map[string]string) error {
+	if e.check == nil {
+		return nil
+	}
+	return e.check(tenant, metadata)
 }
 
 // CancelBatch stops a batch. Results are kept; lines in flight are aborted.
