@@ -16,6 +16,14 @@ type holding struct {
 	reading  int64 // deferred requests of lines that run
 }
 
+// holdingOf returns the memory of lines that were read, whose requests may be deferred.
+func holdingOf(bytes int64, deferred bool) holding {
+	if deferred {
+		return holding{keys: bytes}
+	}
+	return holding{requests: bytes}
+}
+
 func (h holding) bytes() int64 { return h.requests + h.keys + h.reading }
 
 func (h holding) plus(other holding) holding {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"sync"
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
@@ -39,6 +40,32 @@ type loadRequest struct {
 	patient  bool  // do not claim slices of ended leases
 	lapsed   bool  // look for slices of ended leases before the queue is asked
 	only     bool  // look for nothing else
+	progress *progress
+}
+
+// progress counts the memory of the slices that a load began to read.
+type progress struct {
+	mu    sync.Mutex
+	begun holding // guarded by mu
+	ended bool    // guarded by mu; no other slice is read
+}
+
+// begin counts a slice, and reports whether it may be read.
+func (p *progress) begin(adds int64, deferred bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.ended {
+		p.begun = p.begun.plus(holdingOf(adds, deferred))
+	}
+	return !p.ended
+}
+
+// end lets the load read no other slice. It returns the memory of those that it began to read.
+func (p *progress) end() holding {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
+	return p.begun
 }
 
 // reserve limits a load to the memory that its slices should take, if there is as much, and
@@ -54,11 +81,7 @@ func (r *loadRequest) reserve() holding {
 			if h.bytes()+adds > free && (i > 0 || !r.force) {
 				break
 			}
-			if deferred {
-				h.keys += adds
-			} else {
-				h.requests += adds
-			}
+			h = h.plus(holdingOf(adds, deferred))
 		}
 	case r.deferred:
 		h.keys = min(free, slices*batch.SliceLines*deferredBytes)
@@ -98,7 +121,7 @@ func (l *loader) read(ctx context.Context, want loadRequest) loaded {
 	for len(out.unread) > 0 {
 		next := out.unread[0]
 		adds, deferred := next.adds(want.deferred)
-		if want.memory < adds && !want.force {
+		if want.memory < adds && !want.force || !want.progress.begin(adds, deferred) {
 			break
 		}
 		w, err := l.readSlice(ctx, want.batch, out.inputKey, next, deferred)

@@ -76,16 +76,31 @@ func (s *Scheduler) prefetchBatch(q *batchQueue, limit, sharers int, patient boo
 	s.load(q, request)
 }
 
+// slowLoad is the time after which a load begins to read no other slice, so that memory which it
+// does not take yet is free for others: the store or the files may hang.
+const slowLoad = time.Second
+
 // load loads slices into a batch queue.
 func (s *Scheduler) load(q *batchQueue, request loadRequest) {
 	request.batch, request.inputKey, request.unread, request.force = q.batch, q.inputKey, q.unread, len(q.work) == 0 && len(q.unread) > 0
 	q.loading, q.unread = true, nil
 	adds := request.reserve()
 	s.queues.budget.expect(adds)
+	request.progress = new(progress)
+	ended := false
+	s.deadlines.at(time.Now().Add(slowLoad), func() {
+		if ended {
+			return
+		}
+		begun := request.progress.end()
+		s.queues.budget.expect(begun.plus(adds.negative()))
+		adds = begun
+	})
 	loader := &loader{&s.deps}
 	s.side.Start(func(ctx context.Context) {
 		got := loader.read(ctx, request)
 		s.post(func() {
+			ended = true
 			s.queues.budget.expect(adds.negative())
 			s.loaded(q, got, request.only)
 		})

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tidegate/tidegate/batch"
@@ -112,4 +113,54 @@ func TestLoadsShareMemory(t *testing.T) {
 			}
 		})
 	}
+}
+
+// hanging is a file store whose reads end with their context.
+type hanging struct{ room }
+
+func (hanging) Read(ctx context.Context, _ string, _, _ int64) (io.ReadCloser, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestHangingLoad checks that a load that hangs does not hold up lines of another batch whose
+// requests are deferred: after slowLoad it has no more memory than the slice that it reads. It
+// finds lines that do not start for as long as a read of another batch hangs.
+func TestHangingLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit, size = 8 * batch.SliceBytes, batch.SliceBytes * 3 / 4
+		d := dependencies(batch.Config{MemoryBytes: limit})
+		d.Store = &slicesOf{lines: 1, length: batch.SliceBytes, claimed: make(map[string]int)}
+		d.Queue, d.Files, d.Dispatcher = forgetful{}, hanging{}, &slotPool{slots: map[string]int{"m": 100}}
+		s := New(d)
+		s.side = background.NewGroup(t.Context())
+		hangs := newBatchQueue(batch.Batch{ID: "a", Model: "m"})
+		s.queues.byID["a"] = hangs
+		deferredSlice(s.queues, "b", 1, 20, size)
+		start := func() (n int) {
+			for startNext(s) != nil {
+				n++
+			}
+			return n
+		}
+		s.load(hangs, loadRequest{slices: 10, memory: s.queues.budget.room()})
+		synctest.Wait()
+		if got, want := start(), 1; got != want {
+			t.Errorf("at the begin of the load: got %d lines started, want %d", got, want)
+		}
+		s.deadlines.run(time.Now().Add(slowLoad))
+		if got, want := s.queues.budget.loading, (holding{requests: batch.SliceBytes}); got != want {
+			t.Errorf("after %s: got %+v reserved, want %+v", slowLoad, got, want)
+		}
+		// One slice is being read, and a fourth of the limit is left to loads.
+		if got, want := start(), (limit-limit/keysPart-batch.SliceBytes)/size-1; got != want {
+			t.Errorf("after %s: got %d lines started, want %d", slowLoad, got, want)
+		}
+		s.side.Stop()
+		s.side.WaitIdle()
+		s.deliver()
+		if s.queues.budget.loading != (holding{}) || len(hangs.unread) != 10 {
+			t.Errorf("after its end: got %+v reserved, %d slices unread, want nothing, 10", s.queues.budget.loading, len(hangs.unread))
+		}
+	})
 }
