@@ -92,6 +92,15 @@ type AuditRetention struct {
 // AuditKept is the retention of a gateway.
 var AuditKept = AuditRetention{Age: 365 * 24 * time.Hour, Done: 500_000, Refused: 50_000}
 
+// For returns the entry as a client sees it: to a client that is limited to some models
+// without the detail of a new key, which names the models of the key.
+func (e AuditEntry) For(client access.Identity) AuditEntry {
+	if e.Action == AuditKeyCreate && len(client.Models) > 0 {
+		e.Detail = ""
+	}
+	return e
+}
+
 // Audited returns the entry of an action by the client of a context, and false if the
 // context has no access.Origin.
 func Audited(ctx context.Context, action AuditAction, object, tenant, detail string) (AuditEntry, bool) {

@@ -146,7 +146,7 @@ func (h *APIHandler) auditPage(w http.ResponseWriter, r *http.Request, q batch.A
 	}
 	list := auditList{Object: "list", Data: []auditEntry{}, HasMore: more}
 	for _, e := range page {
-		list.Data = append(list.Data, wireAudit(e))
+		list.Data = append(list.Data, wireAudit(e.For(clientOf(r))))
 	}
 	if n := len(list.Data); n > 0 {
 		list.FirstID, list.LastID = &list.Data[0].ID, &list.Data[n-1].ID
@@ -183,7 +183,7 @@ func (h *APIHandler) exportAudit(w http.ResponseWriter, r *http.Request, q batch
 	}
 	for err == nil {
 		for _, e := range page {
-			if err = write(wireAudit(e)); err != nil {
+			if err = write(wireAudit(e.For(clientOf(r)))); err != nil {
 				break
 			}
 		}

@@ -148,8 +148,8 @@ func (d *door) pace(w http.ResponseWriter, r *http.Request, next func(*http.Requ
 type APIHandler struct {
 	door
 	api        http.Handler
-	exposition http.Handler // of metrics
-	scrapers   keyring      // MetricsConfig.Keys
+	exposition *exposition // of metrics
+	scrapers   keyring     // MetricsConfig.Keys
 }
 
 // CaddyModule returns the Caddy module information.
@@ -168,7 +168,7 @@ func (h *APIHandler) Provision(ctx caddy.Context) error {
 	if h.scrapers, err = newKeyring(h.app.Metrics.Keys); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
-	h.exposition, err = newMetricsHandler(ctx, r.log)
+	h.exposition, err = newExposition(ctx, r.log)
 	return err
 }
 
@@ -316,11 +316,23 @@ func (h *APIHandler) health(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, r, status, onlyStatus{out.Status})
 		return
 	}
-	if out.Batch != nil && !c.May(access.Admin) {
-		own := out.Batch.Of(c.Tenant)
+	if out.Batch != nil {
+		own := out.Batch.For(c.Identity)
 		out.Batch = &own
 	}
+	out.show(c.Identity)
 	writeJSON(w, r, status, out)
+}
+
+// show removes the models that a client does not see.
+func (h *health) show(client access.Identity) {
+	for i := range h.Upstreams {
+		h.Upstreams[i] = h.Upstreams[i].For(client)
+	}
+	h.Problems = upstreams.VisibleProblems(client, h.Problems)
+	h.Price = upstreams.VisiblePrices(client, h.Price)
+	h.Queues = upstreams.VisibleQueues(client, h.Queues)
+	h.Warnings = doctor.Visible(client, h.Warnings)
 }
 
 // onlyStatus is the response of GET /health without a key with the scope operate:
@@ -335,9 +347,7 @@ func (h *APIHandler) doctor(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the client has disconnected
 	}
-	if c := clientOf(r); !c.May(access.Admin) {
-		report = report.Of(c.Tenant)
-	}
+	report = report.For(clientOf(r))
 	writeJSON(w, r, http.StatusOK, struct {
 		Object string `json:"object"`
 		doctor.Report

@@ -22,21 +22,25 @@ type keyService struct{ app *App }
 // maxOverlap limits the time for which the previous key is accepted.
 const maxOverlap = 30 * 24 * time.Hour
 
-// Keys returns all keys in the store, the newest first.
+// Keys returns the keys in the store that the client sees, the newest first.
 func (s keyService) Keys(ctx context.Context) ([]access.Key, error) {
 	keys, _, err := s.store().Keys(ctx)
-	return keys, keyError(err)
+	client := access.From(ctx)
+	return slices.DeleteFunc(keys, func(k access.Key) bool { return !client.SeesKey(k) }), keyError(err)
 }
 
 // keyForm is the form of the ids of keys in the store.
 var keyForm = regexp.MustCompile(`^key_[A-Za-z0-9]{1,64}$`)
 
-// Key returns a key in the store.
+// Key returns a key in the store, if the client sees it.
 func (s keyService) Key(ctx context.Context, id string) (access.Key, error) {
 	if !keyForm.MatchString(id) {
 		return access.Key{}, keyError(batch.ErrNotFound)
 	}
 	k, err := s.store().Key(ctx, id)
+	if err == nil && !access.From(ctx).SeesKey(k) {
+		return access.Key{}, keyError(batch.ErrNotFound)
+	}
 	return k, keyError(err)
 }
 

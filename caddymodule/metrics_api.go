@@ -8,10 +8,13 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/zap"
 
 	"github.com/tidegate/tidegate/access"
+	"github.com/tidegate/tidegate/internal/modellabel"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -62,49 +65,95 @@ const (
 	scrapeTimeout = 10 * time.Second
 )
 
-// newMetricsHandler returns the handler of a configuration's registry, which Caddy's
-// admin endpoint exposes, too.
-func newMetricsHandler(ctx caddy.Context, log *zap.Logger) (http.Handler, error) {
+// exposition writes metrics.
+type exposition struct {
+	registry prometheus.Gatherer
+	log      promhttp.Logger
+	all      http.Handler  // for clients that see all models
+	turns    chan struct{} // of other clients
+}
+
+// newExposition returns the exposition of a configuration's registry, which Caddy's admin
+// endpoint exposes, too.
+func newExposition(ctx caddy.Context, log *zap.Logger) (*exposition, error) {
 	logger, err := zap.NewStdLogAt(log.Named("metrics"), zap.WarnLevel)
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	return promhttp.HandlerFor(ctx.GetMetricsRegistry(), promhttp.HandlerOpts{
-		ErrorLog: logger, ErrorHandling: promhttp.ContinueOnError, EnableOpenMetrics: true,
-		MaxRequestsInFlight: scrapesAtOnce, Timeout: scrapeTimeout,
-	}), nil
+	e := &exposition{registry: ctx.GetMetricsRegistry(), log: logger, turns: make(chan struct{}, scrapesAtOnce)}
+	e.all = e.handler(e.registry)
+	return e, nil
 }
 
-// mayScrape returns the error for a request that may not read metrics, nil if it may.
-func (h *APIHandler) mayScrape(r *http.Request) *openai.Error {
+func (e *exposition) handler(of prometheus.Gatherer) http.Handler {
+	return promhttp.HandlerFor(of, promhttp.HandlerOpts{
+		ErrorLog: e.log, ErrorHandling: promhttp.ContinueOnError, EnableOpenMetrics: true,
+		MaxRequestsInFlight: scrapesAtOnce, Timeout: scrapeTimeout,
+	})
+}
+
+// serve writes the metrics that a client sees.
+func (e *exposition) serve(w http.ResponseWriter, r *http.Request, client access.Identity) {
+	if len(client.Models) == 0 {
+		e.all.ServeHTTP(w, r)
+		return
+	}
+	select {
+	case e.turns <- struct{}{}:
+		defer func() { <-e.turns }()
+	default:
+		openai.WriteError(w, r, openai.Unavailable(startingRetry, "Too many requests for metrics at once."))
+		return
+	}
+	e.handler(prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		all, err := e.registry.Gather()
+		return visibleMetrics(client, all), err
+	})).ServeHTTP(w, r)
+}
+
+// visibleMetrics returns the metrics without series of models that a client does not see.
+func visibleMetrics(client access.Identity, all []*dto.MetricFamily) []*dto.MetricFamily {
+	hidden := func(l *dto.LabelPair) bool {
+		return l.GetName() == "model" && l.GetValue() != modellabel.Other && !client.Sees(l.GetValue())
+	}
+	for _, family := range all {
+		family.Metric = slices.DeleteFunc(family.Metric, func(m *dto.Metric) bool { return slices.ContainsFunc(m.Label, hidden) })
+	}
+	return slices.DeleteFunc(all, func(family *dto.MetricFamily) bool { return len(family.Metric) == 0 })
+}
+
+// scraper returns the client of a request for metrics, or why it may not read them. Clients
+// that need no key of the gateway see all.
+func (h *APIHandler) scraper(r *http.Request) (access.Identity, *openai.Error) {
 	cfg := &h.app.Metrics
 	if cfg.Public {
-		return nil
+		return access.Everyone(), nil
 	}
 	if len(cfg.Keys) > 0 {
 		if h.scrapers.admits(r) {
-			return nil
+			return access.Everyone(), nil
 		}
 		if c, err := h.authenticate(r); err != nil || c.known() {
 			return mayRead(c, err)
 		}
-		return openai.InvalidAPIKey()
+		return access.Identity{}, openai.InvalidAPIKey()
 	}
 	return mayRead(h.identify(r, h.guard.checkReader))
 }
 
-// mayRead returns the error for a client that may not read metrics, which are those of
-// all tenants.
-func mayRead(c client, err *openai.Error) *openai.Error {
+// mayRead returns a client, or an error if it may not read metrics, which are those of all
+// tenants.
+func mayRead(c client, err *openai.Error) (access.Identity, *openai.Error) {
 	if err == nil && !c.May(access.Operate) {
-		return openai.MissingScope(string(access.Operate))
+		err = openai.MissingScope(string(access.Operate))
 	}
-	return err
+	return c.Identity, err
 }
 
 // metrics answers GET /metrics.
 func (h *APIHandler) metrics(w http.ResponseWriter, r *http.Request) {
-	if err := h.mayScrape(r); err != nil {
+	client, err := h.scraper(r)
+	if err != nil {
 		if err.Status == http.StatusUnauthorized {
 			w.Header()["Www-Authenticate"] = []string{"Bearer", `Basic realm="Tidegate: any name, a key as password", charset="UTF-8"`}
 		}
@@ -114,5 +163,5 @@ func (h *APIHandler) metrics(w http.ResponseWriter, r *http.Request) {
 	if !reads(w, r) {
 		return
 	}
-	h.exposition.ServeHTTP(w, r)
+	h.exposition.serve(w, r, client)
 }

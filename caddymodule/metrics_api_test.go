@@ -45,7 +45,7 @@ func TestWhoMayScrape(t *testing.T) {
 			}
 			h := &APIHandler{
 				door:       door{app: &tt.app, guard: guard{keyed: func() bool { return len(tt.app.APIKeys) > 0 }, off: tt.app.AuthOff}},
-				exposition: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }),
+				exposition: &exposition{all: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })},
 			}
 			if h.scrapers, err = newKeyring(tt.app.Metrics.Keys); err != nil {
 				t.Fatal(err)

@@ -53,7 +53,7 @@ func (h *APIHandler) upstreams(w http.ResponseWriter, r *http.Request, path stri
 	}
 	list := upstreamList{Object: "list", Data: []upstreamObject{}}
 	for _, u := range pool.Status() {
-		list.Data = append(list.Data, upstreamObject{"upstream", u})
+		list.Data = append(list.Data, upstreamObject{"upstream", u.For(clientOf(r))})
 	}
 	writeJSON(w, r, http.StatusOK, list)
 }

@@ -33,7 +33,9 @@ func (d *Dashboard) audit(w http.ResponseWriter, r *http.Request) error {
 	}
 	s := d.site(r, "Audit", "Audit log")
 	v := templates.AuditLog{Pages: templates.Pages{What: "Pages of the audit log"}}
+	client := d.client(r)
 	for _, e := range page {
+		e = e.For(client)
 		v.Rows = append(v.Rows, templates.AuditRow{
 			At: e.At, Action: string(e.Action), Refused: e.Outcome == batch.AuditRefused, Target: e.Object, Tenant: e.Tenant, Detail: e.Detail,
 			KeyID: e.KeyID, KeyName: e.KeyName, KeyTenant: e.KeyTenant, Via: e.Via, Address: e.Address, RequestID: e.RequestID,

@@ -28,7 +28,7 @@ const maxText = 200
 func (d *Dashboard) batchList(w http.ResponseWriter, r *http.Request) error {
 	s := d.site(r, "Batches", "Batches")
 	all := d.ofAllTenants(r)
-	v, err := d.batchListModel(r.Context(), r.URL.Query(), s, all)
+	v, err := d.batchListModel(r.Context(), r.URL.Query(), s, d.client(r), all)
 	if err != nil {
 		return err
 	}
@@ -47,20 +47,20 @@ const whose = "whose"
 // ofAllTenants reports whether the list has the batches of all tenants, which only
 // administrators get.
 func (d *Dashboard) ofAllTenants(r *http.Request) bool {
-	return r.URL.Query().Get(whose) == templates.AllTenants && d.client(r).May(access.Admin)
+	return r.URL.Query().Get(whose) == templates.AllTenants && d.client(r).SeesTenants()
 }
 
 // batchListLive updates the list. Filtered lists and later pages are updated less
 // often: they cost the store more and change less.
 func (d *Dashboard) batchListLive(ctx context.Context, r *http.Request, s templates.Site, snap *snapshot) (sections []section, err error) {
-	v, err := d.batchListModel(ctx, r.URL.Query(), s, false)
+	v, err := d.batchListModel(ctx, r.URL.Query(), s, d.client(r), false)
 	if err != nil {
 		return nil, err
 	}
 	return sections, part(ctx, &sections, "list", templates.BatchListTable(s, v))
 }
 
-func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s templates.Site, all bool) (templates.BatchList, error) {
+func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s templates.Site, client access.Identity, all bool) (templates.BatchList, error) {
 	f := templates.BatchFilter{
 		State: query.Get("state"), Model: query.Get("model"), Text: query.Get("q"),
 		From: query.Get("from"), To: query.Get("to"), Order: query.Get("order"),
@@ -113,7 +113,7 @@ func (d *Dashboard) batchListModel(ctx context.Context, query url.Values, s temp
 		}
 		v.Rows = append(v.Rows, row)
 	}
-	v.Models = page.Models
+	v.Models = access.VisibleModels(client, page.Models)
 	if f.Model != "" && !slices.Contains(v.Models, f.Model) {
 		v.Models = append(slices.Clone(v.Models), f.Model)
 	}

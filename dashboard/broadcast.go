@@ -2,8 +2,13 @@ package dashboard
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/tidegate/tidegate/access"
+	"github.com/tidegate/tidegate/batch/engine"
+	"github.com/tidegate/tidegate/upstreams"
 )
 
 // broadcaster reads the state once per interval while any page is open, and passes
@@ -44,6 +49,9 @@ type snapshot struct {
 	now    Now
 	err    error // of the reading
 
+	// client is the viewer whose view now is: see as. The zero value has no limits.
+	client access.Identity
+
 	ctx   context.Context // the broadcaster's
 	mu    sync.Mutex
 	pages map[string]*rendered // guarded by mu
@@ -53,6 +61,28 @@ type rendered struct {
 	once     sync.Once
 	sections []section
 	err      error
+}
+
+// as returns the snapshot as a client sees it: without the models that it may not use. All
+// pages are rendered from such a view.
+func (s *snapshot) as(client access.Identity) *snapshot {
+	if len(client.Models) == 0 {
+		return s
+	}
+	return &snapshot{number: s.number, at: s.at, now: s.now.visible(client), err: s.err, client: client, ctx: s.ctx}
+}
+
+// visible returns the state as a client sees it.
+func (n Now) visible(client access.Identity) Now {
+	n.Upstreams = slices.Clone(n.Upstreams)
+	for i := range n.Upstreams {
+		n.Upstreams[i].UpstreamStatus = n.Upstreams[i].For(client)
+	}
+	n.Waiting = upstreams.VisibleQueues(client, n.Waiting)
+	n.Prices = upstreams.VisiblePrices(client, n.Prices)
+	n.Paused = access.Visible(client, n.Paused, func(p engine.Problem) string { return p.Model })
+	n.Problems = access.Visible(client, n.Problems, func(p Problem) string { return p.Model })
+	return n
 }
 
 func newBroadcaster(read func(context.Context) (Now, error), interval time.Duration, limit int) *broadcaster {

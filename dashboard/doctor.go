@@ -13,6 +13,7 @@ func (d *Dashboard) doctor(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	report = report.For(d.client(r))
 	s := d.site(r, "Doctor", "Doctor")
 	v := templates.Doctor{At: report.At}
 	area := ""

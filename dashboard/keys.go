@@ -98,7 +98,7 @@ func (d *Dashboard) keyList(w http.ResponseWriter, r *http.Request) error {
 		configured = nil // they are on the first page
 	}
 	for _, k := range configured {
-		if wanted(k) {
+		if wanted(k) && client.SeesKey(k) {
 			row := keyRow(k, s.Now)
 			row.Own = k.ID == client.KeyID
 			v.Configured = append(v.Configured, row)

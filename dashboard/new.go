@@ -48,7 +48,7 @@ func (d *Dashboard) newBatch(w http.ResponseWriter, r *http.Request) error {
 	for _, t := range windows {
 		v.Windows = append(v.Windows, templates.Window{Value: t.String(), Name: spanText(t), Chosen: t == day})
 	}
-	for _, u := range d.broadcaster.current().now.Upstreams {
+	for _, u := range d.current(r).now.Upstreams {
 		v.Models = append(v.Models, u.Models...)
 	}
 	if id := r.URL.Query().Get("file"); id != "" {

@@ -17,7 +17,7 @@ const overviewRows = 12
 func (d *Dashboard) overview(w http.ResponseWriter, r *http.Request) error {
 	s := d.site(r, "Overview", "Overview")
 	s.Stream = "/events/"
-	snap := d.broadcaster.current()
+	snap := d.current(r)
 	d.logReading(r, snap)
 	v := d.overviewModel(s, snap)
 	var err error
@@ -70,6 +70,7 @@ func (d *Dashboard) overviewModel(s templates.Site, snap *snapshot) templates.Ov
 		Problems: problems(s, now.Problems),
 		Gateways: gateways(now.Gateways),
 	}
+	v.Queue.Paused = now.Paused.Texts()
 	if snap.err != nil {
 		v.Trouble, _ = told(snap.err)
 	}

@@ -25,7 +25,7 @@ func (d *Dashboard) site(r *http.Request, section, title string) templates.Site 
 	s := templates.Site{
 		Base: d.base, Section: section, Title: title, Zone: time.UTC, Now: d.now(),
 		Name: d.name, Version: d.version, CreatesNothing: !d.creates() || !client.May(access.Batch),
-		Writes: client.May(access.Batch), Operates: client.May(access.Operate), Admin: client.May(access.Admin),
+		Writes: client.May(access.Batch), Operates: client.May(access.Operate), Admin: client.May(access.Admin), SeesTenants: client.SeesTenants(),
 		Path: strings.TrimPrefix(r.URL.EscapedPath(), d.base), Notice: notices[r.URL.Query().Get("done")],
 	}
 	if query := r.URL.Query(); len(query) > 0 {
@@ -34,7 +34,7 @@ func (d *Dashboard) site(r *http.Request, section, title string) templates.Site 
 			s.Path += "?" + encoded
 		}
 	}
-	if s.Admin && d.tenant != "" {
+	if client.SeesTenants() && d.tenant != "" {
 		s.Tenant, s.Foreign, s.Tenants = d.tenant, d.foreign(r), d.source.Keys.Tenants()
 		s.CreatesNothing = s.CreatesNothing || s.Foreign
 	}
@@ -60,7 +60,7 @@ func (d *Dashboard) foreign(r *http.Request) bool {
 // one, all others have their own.
 func SelectedTenant(r *http.Request, client access.Identity) string {
 	c, err := r.Cookie(tenantCookie)
-	if err != nil || !client.May(access.Admin) || access.CheckTenant(c.Value) != nil {
+	if err != nil || !client.SeesTenants() || access.CheckTenant(c.Value) != nil {
 		return client.Tenant
 	}
 	return c.Value
@@ -80,7 +80,7 @@ func (d *Dashboard) preferences(w http.ResponseWriter, r *http.Request) {
 	if zone, ok := findZone(r.PostForm.Get("zone")); ok {
 		d.setCookie(w, r, zoneCookie, url.QueryEscape(zone.String()), cookieAge)
 	}
-	if tenant, given := r.PostForm["tenant"]; given && d.client(r).May(access.Admin) {
+	if tenant, given := r.PostForm["tenant"]; given && d.client(r).SeesTenants() {
 		switch name := strings.TrimSpace(tenant[0]); {
 		case name == "" || name == d.client(r).Tenant:
 			d.setCookie(w, r, tenantCookie, "", -1)

@@ -46,8 +46,10 @@ type Now struct {
 	Window      time.Duration
 	Live, Batch templates.Rate // without InFlight
 
-	Upstreams []Upstream // in the configuration's order
-	Queue     templates.Queue
+	Upstreams []Upstream      // in the configuration's order
+	Queue     templates.Queue // without Paused
+	// Paused are the reasons why batch work is stopped.
+	Paused engine.Problems
 	// Gateways share the work, this one first; empty if this is the only one and its
 	// role is all.
 	Gateways []engine.Gateway
@@ -76,6 +78,9 @@ type Problem struct {
 	// the upstream's URL, or "" and "".
 	Subject   Subject
 	SubjectID string
+	// Model is the model that it concerns, "" for none. Clients that may not use the model
+	// do not see the problem.
+	Model string
 }
 
 // Subject is the kind of a problem's subject.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/a-h/templ"
@@ -87,10 +88,15 @@ func (d *Dashboard) stream(every int64, page livePage) http.Handler {
 	})
 }
 
+// current returns the current snapshot as the client of a request sees it.
+func (d *Dashboard) current(r *http.Request) *snapshot {
+	return d.broadcaster.current().as(d.client(r))
+}
+
 // rights identifies clients that see the same on a page.
 func (d *Dashboard) rights(r *http.Request) string {
 	client := d.client(r)
-	text := access.Join(client.Scopes, " ")
+	text := access.Join(client.Scopes, " ") + " " + strings.Join(client.Models, "\n")
 	if client.May(access.Batch) && !client.May(access.Operate) && r.PathValue("id") != "" {
 		text += " " + client.KeyID // it may control the batches that it made
 	}
@@ -132,7 +138,7 @@ func (d *Dashboard) follow(r *http.Request, v *viewer, every int64, page livePag
 				continue
 			}
 			site.Now = snap.at
-			sections, err := snap.page(key, func(ctx context.Context) ([]section, error) { return page(ctx, r, site, snap) })
+			sections, err := snap.page(key, func(ctx context.Context) ([]section, error) { return page(ctx, r, site, snap.as(d.client(r))) })
 			if err != nil {
 				d.logTrouble(r, err)
 				text, gone := told(err)

@@ -7,13 +7,14 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/templates"
 	"github.com/tidegate/tidegate/upstreams"
 )
 
 func (d *Dashboard) upstreamList(w http.ResponseWriter, r *http.Request) error {
-	snap := d.broadcaster.current()
+	snap := d.current(r)
 	if snap.err != nil {
 		return snap.err
 	}
@@ -59,6 +60,8 @@ func (d *Dashboard) upstreamModel(ctx context.Context, s templates.Site, snap *s
 	if err != nil {
 		return templates.Upstream{}, err
 	}
+	u.UpstreamStatus, u.Telemetry = u.For(snap.client), u.Telemetry.For(snap.client)
+	u.OnlyOneFor = access.VisibleModels(snap.client, u.OnlyOneFor)
 	v := templates.Upstream{
 		UpstreamRow: upstreamRow(s, u.Upstream), Key: key, Weight: u.Weight, MaxModelLen: u.MaxModelLen,
 		Requests: u.Requests, AllFailures: u.Failures, OnlyOneFor: u.OnlyOneFor, Charts: upstreamCharts(s, u.Telemetry),
@@ -77,7 +80,7 @@ func (d *Dashboard) upstreamModel(ctx context.Context, s templates.Site, snap *s
 func (d *Dashboard) upstream(w http.ResponseWriter, r *http.Request) error {
 	key := r.PathValue("key")
 	s := d.site(r, "Upstreams", "Upstream")
-	v, err := d.upstreamModel(r.Context(), s, d.broadcaster.current(), key)
+	v, err := d.upstreamModel(r.Context(), s, d.current(r), key)
 	if err != nil {
 		return err
 	}
@@ -142,7 +145,7 @@ func upstreamCharts(s templates.Site, t upstreams.Telemetry) []templates.Chart {
 
 func (d *Dashboard) askDrain(w http.ResponseWriter, r *http.Request) error {
 	s := d.site(r, "Upstreams", "Drain this server?")
-	v, err := d.upstreamModel(r.Context(), s, d.broadcaster.current(), r.PathValue("key"))
+	v, err := d.upstreamModel(r.Context(), s, d.current(r), r.PathValue("key"))
 	if err != nil {
 		return err
 	}
@@ -162,7 +165,7 @@ func (d *Dashboard) askDrain(w http.ResponseWriter, r *http.Request) error {
 func (d *Dashboard) drain(draining bool) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		key := r.PathValue("key")
-		url, err := urlOf(d.broadcaster.current(), key)
+		url, err := urlOf(d.current(r), key)
 		if err != nil {
 			return err
 		}

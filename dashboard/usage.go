@@ -23,9 +23,9 @@ type Usage interface {
 
 // usageViews are the tables of the page, by the value of the parameter "by".
 var usageViews = []struct {
-	name  string
-	group batch.UsageGroup
-	admin bool // of all tenants, for administrators
+	name       string
+	group      batch.UsageGroup
+	allTenants bool // for clients that see all tenants
 }{
 	{"day", batch.UsageGroup{Day: true}, false},
 	{"key", batch.UsageGroup{Key: true}, false},
@@ -49,7 +49,7 @@ type usageQuery struct {
 func (d *Dashboard) usageQuery(r *http.Request) (q usageQuery) {
 	values := r.URL.Query()
 	for i, v := range usageViews {
-		if v.name == values.Get("by") && (!v.admin || d.client(r).May(access.Admin)) {
+		if v.name == values.Get("by") && (!v.allTenants || d.client(r).SeesTenants()) {
 			q.view = i
 		}
 	}
@@ -90,15 +90,15 @@ func (d *Dashboard) usage(w http.ResponseWriter, r *http.Request) error {
 	if q.to.Before(s.Now) {
 		v.Later = page(by, q.to).URL
 	}
-	admin := d.client(r).May(access.Admin)
+	all := d.client(r).SeesTenants()
 	for _, view := range usageViews {
-		if view.admin && !admin {
+		if view.allTenants && !all {
 			continue
 		}
 		v.Views = append(v.Views, page(view.name, q.from))
 	}
 	v.Limits = d.limitTable(r.Context())
-	v.Limits.All = admin
+	v.Limits.All = d.client(r).May(access.Admin)
 	for _, c := range table.Columns {
 		v.Columns = append(v.Columns, c.Name)
 	}

@@ -14,7 +14,7 @@ import (
 func (d *Dashboard) wall(w http.ResponseWriter, r *http.Request) error {
 	s := d.site(r, "Wall", "Wall")
 	s.Stream, s.Wide = "/events/wall", true
-	snap := d.broadcaster.current()
+	snap := d.current(r)
 	d.logReading(r, snap)
 	v, err := d.wallModel(r.Context(), s, snap)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/internal/descriptors"
@@ -45,6 +46,8 @@ type Check struct {
 	Topic Topic `json:"-"`
 	// Tenant is the tenant of the batch that the check concerns; "" for other checks.
 	Tenant string `json:"-"`
+	// Model is the model that the check concerns; "" for other checks.
+	Model string `json:"-"`
 }
 
 // Topic is the subject of a check.
@@ -68,8 +71,27 @@ type Report struct {
 
 // Of returns the report without checks that concern batches of other tenants.
 func (r Report) Of(tenant string) Report {
-	r.Checks = slices.DeleteFunc(slices.Clone(r.Checks), func(c Check) bool { return c.Tenant != "" && c.Tenant != tenant })
+	r.Checks = ofTenant(tenant, r.Checks)
 	return r
+}
+
+func ofTenant(tenant string, checks []Check) []Check {
+	return slices.DeleteFunc(slices.Clone(checks), func(c Check) bool { return c.Tenant != "" && c.Tenant != tenant })
+}
+
+// For returns the report as a client sees it, see Visible.
+func (r Report) For(client access.Identity) Report {
+	r.Checks = Visible(client, r.Checks)
+	return r
+}
+
+// Visible returns the checks that a client sees: without those of batches of other tenants
+// and of models that it does not see.
+func Visible(client access.Identity, checks []Check) []Check {
+	if !client.SeesTenants() {
+		checks = ofTenant(client.Tenant, checks)
+	}
+	return access.Visible(client, checks, func(c Check) string { return c.Model })
 }
 
 // Engine is the part of the batch engine that the doctor uses.

@@ -167,18 +167,21 @@ func (d *Doctor) parts(h engine.Health) []Check {
 	}
 	const continues = "It continues automatically when the cause is gone."
 	var common []string
-	var batches []Check
+	var apart []Check // of batches and models
 	for _, p := range h.Paused {
-		if p.Tenant != "" {
-			batches = append(batches, Check{Area: Gateway, Name: "work on a batch", Verdict: Doubted, Topic: PartTopic, Found: "held up: " + p.Text, Remedy: continues, Tenant: p.Tenant})
-		} else {
+		switch {
+		case p.Model != "":
+			apart = append(apart, Check{Area: Gateway, Name: "batch work on a model", Verdict: Doubted, Topic: PartTopic, Found: "held up: " + p.Text, Remedy: continues, Model: p.Model})
+		case p.Tenant != "":
+			apart = append(apart, Check{Area: Gateway, Name: "work on a batch", Verdict: Doubted, Topic: PartTopic, Found: "held up: " + p.Text, Remedy: continues, Tenant: p.Tenant})
+		default:
 			common = append(common, p.Text)
 		}
 	}
 	if len(common) > 0 {
 		held.Verdict, held.Found, held.Remedy = Doubted, "held up: "+strings.Join(common, "; "), continues
 	}
-	checks = append(append(checks, held), batches...)
+	checks = append(append(checks, held), apart...)
 	if len(h.Housekeeping) > 0 {
 		checks = append(checks, Check{
 			Area: Gateway, Name: "housekeeping", Verdict: Doubted, Topic: PartTopic, Found: strings.Join(h.Housekeeping.Texts(), "; "),

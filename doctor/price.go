@@ -12,7 +12,7 @@ func (d *Doctor) prices() []Check {
 	prices := d.Pool.Prices()
 	checks := make([]Check, 0, len(prices))
 	for _, p := range prices {
-		c := Check{Area: Upstreams, Name: p.Model + ": price of batch", Verdict: Passed, Found: p.String()}
+		c := Check{Area: Upstreams, Name: p.Model + ": price of batch", Verdict: Passed, Found: p.String(), Model: p.Model}
 		if p.TTFT.P50 == nil {
 			c.Verdict = Unknown
 		}

@@ -53,7 +53,7 @@ func (d *Doctor) problems() []Check {
 	problems := d.Pool.Problems()
 	checks := make([]Check, 0, len(problems))
 	for _, m := range problems {
-		c := Check{Area: Upstreams, Name: m.Model + ": live requests", Verdict: Doubted, Remedy: m.Remedy, Topic: ModelTopic}
+		c := Check{Area: Upstreams, Name: m.Model + ": live requests", Verdict: Doubted, Remedy: m.Remedy, Topic: ModelTopic, Model: m.Model}
 		if m.Model == "" {
 			c.Name = "live requests"
 		}
@@ -255,7 +255,7 @@ func agreement(all []upstreams.UpstreamStatus) []Check {
 	for _, model := range slices.Sorted(maps.Keys(counts)) {
 		if counts[model] == 1 && len(all) > 1 {
 			checks = append(checks, Check{
-				Area: Upstreams, Name: model + ": servers", Verdict: Doubted, Found: "one server has it",
+				Area: Upstreams, Name: model + ": servers", Verdict: Doubted, Found: "one server has it", Model: model,
 				Remedy: "If it goes down, its requests are refused. Load the model on another server, too.",
 			})
 		}
@@ -271,7 +271,7 @@ func agreement(all []upstreams.UpstreamStatus) []Check {
 			if len(values) == 0 {
 				continue
 			}
-			c := Check{Area: Upstreams, Name: model + ": " + same.what, Verdict: Passed, Found: strings.Join(values, ", ")}
+			c := Check{Area: Upstreams, Name: model + ": " + same.what, Verdict: Passed, Found: strings.Join(values, ", "), Model: model}
 			if len(values) > 1 {
 				c.Verdict, c.Found, c.Remedy = Doubted, "differs: "+c.Found, same.remedy
 			}

@@ -25,6 +25,8 @@ type Site struct {
 	// The reader's rights: Writes to create, change and delete files and batches, Operates
 	// to drain servers and control all batches, Admin to do everything.
 	Writes, Operates, Admin bool
+	// SeesTenants reports whether the reader may see the objects of all tenants.
+	SeesTenants bool
 
 	// Tenant is the tenant of the page, for administrators; "" for others.
 	Tenant  string

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 )
 
@@ -52,6 +53,16 @@ func (h Health) OK() bool {
 func (h Health) Of(tenant string) Health {
 	h.Paused = slices.DeleteFunc(slices.Clone(h.Paused), func(p Problem) bool { return p.Tenant != "" && p.Tenant != tenant })
 	h.Stopped = slices.DeleteFunc(slices.Clone(h.Stopped), func(b StoppedBatch) bool { return b.Tenant != tenant })
+	return h
+}
+
+// For returns the health as a client sees it: without what concerns batches of other tenants,
+// and models that it may not use.
+func (h Health) For(client access.Identity) Health {
+	if !client.SeesTenants() {
+		h = h.Of(client.Tenant)
+	}
+	h.Paused = access.Visible(client, h.Paused, func(p Problem) string { return p.Model })
 	return h
 }
 

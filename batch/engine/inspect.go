@@ -164,7 +164,7 @@ func (v *validator) scanRequest(ctx context.Context, s *scan, line int, request 
 		} else if !s.late.IsZero() && v.awaitModel(ctx, request.Model, s.late) {
 			s.loading = cmp.Or(s.loading, request.Model)
 		} else {
-			m.unknown = v.unknownModel(request.Model)
+			m.unknown = v.unknownModel(s.client, request.Model)
 		}
 	}
 	m.lines++

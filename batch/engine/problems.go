@@ -16,6 +16,7 @@ type Problem struct {
 	Text   string    // the part and the error: "storing files: no space"
 	Since  time.Time // when the problem began
 	Tenant string    // of the batch that it concerns; "" if it concerns all batches
+	Model  string    // that it concerns; "" for none
 }
 
 // String returns the text.
@@ -119,7 +120,12 @@ func (h *health) list(chores bool) Problems {
 }
 
 // Note records the error that stops a part, nil for none, and logs a change.
-func (h *health) Note(part string, err error) { h.noteFor(part, err, 0, "") }
+func (h *health) Note(part string, err error) { h.noteFor(part, err, 0, Problem{}) }
+
+// NoteModel is Note for one model.
+func (h *health) NoteModel(model string, err error) {
+	h.noteFor("model "+model, err, 0, Problem{Model: model})
+}
 
 // batchProblemTTL limits the time for which an error of a batch is reported without being
 // repeated, as another gateway may have claimed the batch. The gateway that has claimed it
@@ -128,7 +134,7 @@ const batchProblemTTL = 5 * postponement
 
 // NoteBatch is Note for one batch of a tenant.
 func (h *health) NoteBatch(id, tenant string, err error) {
-	h.noteFor("batch "+id, err, batchProblemTTL, tenant)
+	h.noteFor("batch "+id, err, batchProblemTTL, Problem{Tenant: tenant})
 }
 
 // noteHousekeeping records the error of a round of housekeeping, nil when it
@@ -144,8 +150,8 @@ func (h *health) noteHousekeeping(task string, err error) {
 	}
 }
 
-func (h *health) noteFor(part string, err error, ttl time.Duration, tenant string) {
-	if !h.recordAs(part, err, ttl, partProblem{Problem: Problem{Tenant: tenant}}) {
+func (h *health) noteFor(part string, err error, ttl time.Duration, about Problem) {
+	if !h.recordAs(part, err, ttl, partProblem{Problem: about}) {
 		return
 	}
 	if err != nil {

@@ -144,13 +144,14 @@ func (v *validator) scanInput(ctx context.Context, b batch.Batch, input batch.Fi
 	return v.scanLines(ctx, content, b.Endpoint, scanOptions{late: time.Now().Add(settleTime), client: access.Identity{Models: b.Models}})
 }
 
-// unknownModel returns the finding for a model that is not served, "" for one that is.
-func (v *validator) unknownModel(model string) string {
+// unknownModel returns the finding of a client for a model that is not served, "" for one
+// that is.
+func (v *validator) unknownModel(client access.Identity, model string) string {
 	if known, _ := v.dispatcher.Serves(model); known {
 		return ""
 	}
 	said := fmt.Sprintf("The model '%s' is not served here.", model)
-	if closest := v.dispatcher.Closest(model); len(closest) > 0 {
+	if closest := access.VisibleModels(client, v.dispatcher.Closest(model)); len(closest) > 0 {
 		said += fmt.Sprintf(" The closest that are: %s.", strings.Join(closest, ", "))
 	}
 	return said

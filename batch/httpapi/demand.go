@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch/engine"
 )
 
@@ -69,6 +70,7 @@ func (h *handler) getDemand(w http.ResponseWriter, r *http.Request, _ string) er
 	if err != nil {
 		return err
 	}
+	d.Models = access.Visible(access.From(r.Context()), d.Models, func(m engine.ModelDemand) string { return m.Model })
 	if one {
 		d.Models = slices.DeleteFunc(slices.Clone(d.Models), func(m engine.ModelDemand) bool { return m.Model != model })
 		if len(d.Models) == 0 {

@@ -32,7 +32,7 @@ func selectTenant(r *http.Request, client access.Identity, all bool) (*http.Requ
 		return nil, err
 	case !given:
 		return r, nil
-	case tenant != client.Tenant && !client.May(access.Admin):
+	case tenant != client.Tenant && !client.SeesTenants():
 		return nil, openai.MissingScope(string(access.Admin))
 	case tenant == batch.AllTenants && all:
 	default:

@@ -187,14 +187,14 @@ func (u *usageRequest) readTenant(client access.Identity, q query) error {
 	switch {
 	case err != nil:
 		return err
-	case given && tenant != client.Tenant && !client.May(access.Admin):
+	case given && tenant != client.Tenant && !client.SeesTenants():
 		return openai.MissingScope(string(access.Admin))
 	case given:
 		if err := access.CheckTenant(tenant); err != nil {
 			return openai.InvalidRequest("tenant", "invalid_value", "Invalid 'tenant': %v.", err)
 		}
 		u.tenant = tenant
-	case client.May(access.Admin) && !u.query.ByBatch:
+	case client.SeesTenants() && !u.query.ByBatch:
 		u.tenant = batch.AllTenants
 	default:
 		u.tenant = client.Tenant

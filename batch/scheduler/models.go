@@ -53,7 +53,7 @@ func (m *models) markUnroutable(model string, why error) {
 	if errors.Is(why, batch.ErrAway) {
 		why = nil // its lines start the servers
 	}
-	m.deps.Health.Note("model "+model, why)
+	m.deps.Health.NoteModel(model, why)
 }
 
 // checkUnroutable finds the models that have an upstream again or are not named any more,
@@ -74,7 +74,7 @@ func (m *models) checkUnroutable() (changed bool) {
 			}
 		}
 		delete(m.unroutable, model)
-		m.deps.Health.Note("model "+model, nil)
+		m.deps.Health.NoteModel(model, nil)
 		changed = true
 	}
 	return changed

@@ -23,6 +23,7 @@ func (f fakeUp) Up(model string) error { return f.errors[model] }
 type noted map[string]error
 
 func (n noted) Note(part string, err error)       { n[part] = err }
+func (n noted) NoteModel(model string, err error) { n["model "+model] = err }
 func (n noted) NoteBatch(id, _ string, err error) { n[id] = err }
 
 func TestUnroutable(t *testing.T) {

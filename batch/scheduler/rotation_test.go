@@ -17,6 +17,7 @@ import (
 type healthy struct{}
 
 func (healthy) Note(string, error)              {}
+func (healthy) NoteModel(string, error)         {}
 func (healthy) NoteBatch(string, string, error) {}
 
 // dependencies returns those of a Scheduler without a store, queue, files and upstreams.

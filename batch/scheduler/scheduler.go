@@ -80,6 +80,8 @@ type Store interface {
 type HealthReporter interface {
 	// Note records the error of a part, nil when it works.
 	Note(part string, err error)
+	// NoteModel records why no line of a model can be sent, nil when lines can.
+	NoteModel(model string, err error)
 	// NoteBatch records the error of a batch of a tenant, nil when there is none; the
 	// tenant is not needed then.
 	NoteBatch(id, tenant string, err error)

@@ -160,7 +160,7 @@ func (f *files) store(ctx context.Context, filename string, content io.Reader, s
 		return "", err
 	}
 	if looking == nil && file.Compression == nil {
-		f.inspected().put(file.ID, f.Config.Now(), found)
+		f.inspected().put(inspectionOf(ctx, file.ID), f.Config.Now(), found)
 	}
 	return file.ID, nil
 }

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/tidegate/tidegate/access"
 	"github.com/tidegate/tidegate/batch"
 	"github.com/tidegate/tidegate/batch/engine"
 	"github.com/tidegate/tidegate/batch/httpapi"
@@ -17,6 +19,12 @@ import (
 // shownModels limits the models of an inspection.
 const shownModels = 20
 
+// inspectionOf returns the key of an inspection: its findings depend on the models that the
+// client may use.
+func inspectionOf(ctx context.Context, id string) string {
+	return id + "\n" + strings.Join(access.From(ctx).Models, "\n")
+}
+
 // Inspect checks a file of requests, and estimates the tokens and the time of a batch
 // of it.
 func (f *files) Inspect(ctx context.Context, id string) (dashboard.Inspection, error) {
@@ -24,15 +32,15 @@ func (f *files) Inspect(ctx context.Context, id string) (dashboard.Inspection, e
 	if err != nil {
 		return dashboard.Inspection{}, err
 	}
-	found, known := f.inspected().get(id, f.Config.Now())
+	found, known := f.inspected().get(inspectionOf(ctx, id), f.Config.Now())
 	if !known {
 		if found, err = f.Engine.Inspect(ctx, f.Tenant, id); err != nil {
 			return dashboard.Inspection{}, httpapi.Explain(err)
 		}
-		f.inspected().put(id, f.Config.Now(), found)
+		f.inspected().put(inspectionOf(ctx, id), f.Config.Now(), found)
 	}
 	in := dashboard.Inspection{File: file, Endpoint: found.Endpoint, Seen: found.Seen}
-	served := f.models()
+	served := access.VisibleModels(access.From(ctx), f.models())
 	for model, lines := range found.Models {
 		in.Models = append(in.Models, templates.ModelLines{Model: model, Lines: lines, Served: slices.Contains(served, model)})
 	}

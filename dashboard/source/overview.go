@@ -36,7 +36,7 @@ func (o *overview) Now(ctx context.Context) (dashboard.Now, error) {
 	if health.Role != batch.RoleAll || len(health.Gateways) > 0 {
 		now.Gateways = o.Engine.Gateways()
 	}
-	now.Queue.Paused, now.Queue.Hours = health.Paused.Texts(), health.Hours
+	now.Paused, now.Queue.Hours = health.Paused, health.Hours
 	now.Queue.InFlight, now.Queue.Limit = slotsInUse(now.Upstreams, o.Engine.Capacity().MaxInFlight)
 	var late []engine.AtRisk
 	if health.Store == engine.StatusOK {

@@ -38,7 +38,7 @@ func severity(p dashboard.Problem) int {
 func modelProblems(models []upstreams.ModelStatus) (all []dashboard.Problem) {
 	for _, m := range models {
 		p := dashboard.Problem{
-			Severity: dashboard.Warning, What: m.Summary(), Since: m.Since, Detail: m.Reason, Remedy: m.Remedy, Subject: dashboard.DoctorSubject,
+			Severity: dashboard.Warning, What: m.Summary(), Since: m.Since, Detail: m.Reason, Remedy: m.Remedy, Subject: dashboard.DoctorSubject, Model: m.Model,
 		}
 		if m.Failing {
 			p.Severity = dashboard.Failing
@@ -58,7 +58,7 @@ func checkProblems(present []doctor.Check) (all []dashboard.Problem) {
 			continue
 		}
 		p := dashboard.Problem{
-			Severity: dashboard.Warning, What: strings.ToUpper(c.Name[:1]) + c.Name[1:], Detail: c.Found, Remedy: c.Remedy, Subject: dashboard.DoctorSubject,
+			Severity: dashboard.Warning, What: strings.ToUpper(c.Name[:1]) + c.Name[1:], Detail: c.Found, Remedy: c.Remedy, Subject: dashboard.DoctorSubject, Model: c.Model,
 		}
 		if c.Verdict == doctor.Failed {
 			p.Severity = dashboard.Failing
@@ -148,7 +148,7 @@ func partProblems(h engine.Health) (all []dashboard.Problem) {
 	}
 	for _, p := range h.Paused {
 		all = append(all, dashboard.Problem{
-			Severity: dashboard.Warning, What: "Batch work is paused", Since: p.Since, Detail: p.Text, Remedy: "It continues by itself when the cause is resolved; the doctor checks every part.", Subject: dashboard.DoctorSubject,
+			Severity: dashboard.Warning, What: "Batch work is paused", Since: p.Since, Detail: p.Text, Remedy: "It continues by itself when the cause is resolved; the doctor checks every part.", Subject: dashboard.DoctorSubject, Model: p.Model,
 		})
 	}
 	return all

@@ -119,8 +119,8 @@ func TestModelProblems(t *testing.T) {
 		{Model: "n", Problem: upstreams.ProblemErrors, Since: since, Reason: "3 of 200", Remedy: "Look.", Live: upstreams.LiveErrors{Requests: 200, Failed: 3}},
 	})
 	want := []dashboard.Problem{
-		{Severity: dashboard.Failing, What: "No server takes requests for m", Since: since, Detail: "http://gpu is drained; 7 live requests failed since", Remedy: "Undrain it.", Subject: dashboard.DoctorSubject},
-		{Severity: dashboard.Warning, What: "1.5 % of live requests for n failed", Since: since, Detail: "3 of 200", Remedy: "Look.", Subject: dashboard.DoctorSubject},
+		{Severity: dashboard.Failing, What: "No server takes requests for m", Since: since, Detail: "http://gpu is drained; 7 live requests failed since", Remedy: "Undrain it.", Subject: dashboard.DoctorSubject, Model: "m"},
+		{Severity: dashboard.Warning, What: "1.5 % of live requests for n failed", Since: since, Detail: "3 of 200", Remedy: "Look.", Subject: dashboard.DoctorSubject, Model: "n"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
