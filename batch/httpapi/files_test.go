@@ -154,7 +154,7 @@ func TestRefusedUploads(t *testing.T) {
 		{"UTF-16, big-endian", []part{purpose, {"file", "in.jsonl", "\xfe\xff\x00{\x00}\x00\n"}}, refused{400, "file", "invalid_encoding", utf16 + "UTF-16 (big-endian)" + convert + "UTF-16 -t UTF-8."}},
 		{"UTF-32", []part{purpose, {"file", "in.jsonl", "\xff\xfe\x00\x00{\x00\x00\x00"}}, refused{400, "file", "invalid_encoding", utf16 + "UTF-32" + convert + "UTF-32 -t UTF-8."}},
 		{"half a line", []part{purpose, {"file", "in.jsonl", line[:20]}}, refused{400, "", "", badFormat}},
-		{"only lines that are too long", []part{purpose, {"file", "in.jsonl", `"` + strings.Repeat("x", 2000) + `"`}}, refused{400, "", "", badFormat}},
+		{"only lines that are too long", []part{purpose, {"file", "in.jsonl", `"` + strings.Repeat("x", 2000) + `"`}}, refused{400, "file", "invalid_value", "Line 1 of the file is longer than the limit of 1000 bytes, and no other line is JSON."}},
 		{"binary", []part{purpose, {"file", "in.jsonl", strings.Repeat("\x00\xff\n", 300)}}, refused{400, "", "", badFormat}},
 		{"file over the limit", []part{purpose, {"file", "in.jsonl", strings.Repeat(line, 100)}}, refused{413, "file", "", "The file is larger than the limit of 4096 bytes."}},
 		{"far over the limit", []part{purpose, {"file", "in.jsonl", strings.Repeat(line, 100_000)}}, refused{413, "file", "", ""}},

@@ -46,6 +46,9 @@ func refusal(err error) *openai.Error {
 	if errors.Is(err, upload.ErrNotJSONL) {
 		return openai.InvalidRequest("", "", "Invalid file format for Batch API. Must be .jsonl")
 	}
+	if e, ok := errors.AsType[*openai.LineTooLongError](err); ok {
+		return openai.InvalidRequest("file", "invalid_value", "Line %d of the file is longer than the limit of %d bytes, and no other line is JSON.", e.Number, e.Limit)
+	}
 	if errors.Is(err, upload.ErrEmptyPart) {
 		return openai.InvalidRequest("data", "invalid_value", "Invalid 'data': the part is empty.")
 	}

@@ -23,6 +23,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{&batch.PurposeError{FileID: "file-1", Purpose: "vision"}, 400, "file_id"},
 		{upload.ErrNotJSONL, 400, ""},
+		{&openai.LineTooLongError{Number: 2, Limit: 9}, 400, "file"},
 		{upload.ErrZipEncrypted, 400, "file"},
 		{upload.ErrZipEntries, 400, "file"},
 		{upload.ErrEmptyPart, 400, "data"},

@@ -126,8 +126,9 @@ func (s *Service) finish(ctx context.Context, m *measured, r CommitRequest, plai
 	return plain, nil
 }
 
-// checkJSONL returns ErrNotJSONL for a content without any line of JSON. Single
-// invalid lines are found when a batch is validated.
+// checkJSONL returns ErrNotJSONL for a content without any line of JSON, or the
+// *openai.LineTooLongError of its first line that is too long. Single invalid lines are
+// found when a batch is validated.
 func (s *Service) checkJSONL(ctx context.Context, c stored) error {
 	content, err := batch.OpenContent(ctx, s.Files, c.key, c.bytes)
 	if err != nil {
@@ -140,14 +141,18 @@ func (s *Service) checkJSONL(ctx context.Context, c stored) error {
 		return &EncodingError{encoding}
 	}
 	lines := openai.NewLineReader(buffered, s.limits().MaxLineBytes)
+	none := ErrNotJSONL
 	for {
 		line, err := lines.Next()
-		if _, tooLong := errors.AsType[*openai.LineTooLongError](err); tooLong {
+		if tooLong, ok := errors.AsType[*openai.LineTooLongError](err); ok {
+			if errors.Is(none, ErrNotJSONL) {
+				none = tooLong
+			}
 			continue
 		}
 		switch {
 		case errors.Is(err, io.EOF):
-			return ErrNotJSONL
+			return none
 		case err != nil:
 			return fmt.Errorf("checking file: %w", err)
 		case json.Valid(line.Bytes):
