@@ -276,7 +276,7 @@ func (d *Doctor) contents() Check {
 			c.Remedy = "So many are no leftovers of crashes: rows are missing. None is deleted. Restore the database that knows them, or delete them yourself."
 		}
 	default:
-		c.Found = fmt.Sprintf("all %d fit", unknown.Total)
+		c.Found = fmt.Sprintf("%d contents at the last comparison, each has a row", unknown.Total)
 	}
 	return c
 }
