@@ -15,9 +15,8 @@ const (
 	// speedAlike is the ratio of two speeds up to which the difference counts as noise.
 	speedAlike = 1.3
 	// speedFaster limits the speed that a server counts with, as a multiple of the median
-	// of the pool. Under load, estimates can be too low by a factor of fifty, because the time of
-	// a prompt depends on other prompts more than on its size: such a server would get
-	// most requests, which would wait there.
+	// of the pool. An estimate from few prompts, as after a start under load, can be far too
+	// low: such a server would get most requests, which would wait there.
 	speedFaster = 2
 	// fitMemory is the factor by which the weight of a sample decays with each later
 	// one.
