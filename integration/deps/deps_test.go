@@ -19,7 +19,7 @@ var mayImport = map[string][]string{
 	"dashboard/source":        {"access", "dashboard", "batch", "batch/engine", "batch/httpapi", "batch/upload", "upstreams", "doctor", "templates", "internal/openai"},
 	"dashboard/dashboardtest": {"access", "dashboard", "batch", "batch/engine", "upstreams", "doctor", "templates", "internal/openai"},
 	"templates":               {},
-	"doctor":                  {"batch", "batch/engine", "upstreams", "internal/descriptors"},
+	"doctor":                  {"access", "batch", "batch/engine", "upstreams", "internal/descriptors"},
 	"cmd":                     {"caddymodule"},
 	"caddymodule":             {"access", "dashboard", "dashboard/source", "doctor", "batch", "batch/audit", "batch/engine", "batch/httpapi", "batch/upload", "batch/webhook", "batch/failpoint", "batch/store", "batch/queue", "batch/files", "upstreams", "internal"},
 	"batch":                   {"access", "internal/openai", "internal/csvtable", "internal/money", "internal/saturate"},
