@@ -42,7 +42,7 @@ var mayImport = map[string][]string{
 	"internal/saturate":       {},
 	"internal/limitname":      {},
 	"internal/connection":     {},
-	"internal/httpbody":       {"internal/connection", "internal/openai"},
+	"internal/httpbody":       {"internal/openai"},
 	"internal/descriptors":    {},
 	"internal/guardrail":      {},
 	"internal/modellabel":     {},

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tidegate/tidegate/internal/connection"
 	"github.com/tidegate/tidegate/internal/openai"
 )
 
@@ -48,11 +47,11 @@ func (f Floor) errSlow() *openai.Error {
 // it before it sends a response.
 func (f Floor) Watch(w http.ResponseWriter, r *http.Request) (body io.ReadCloser, stop func()) {
 	f = f.withDefaults()
-	conn, others := http.NewResponseController(w), connection.Control(w)
+	conn := http.NewResponseController(w)
 	p := &paced{ReadCloser: r.Body, floor: f, end: func() {
 		// A deadline in the past ends the waiting Read. The connection cannot be
 		// reused for requests.
-		_ = others.SetReadDeadline(time.Now())
+		_ = conn.SetReadDeadline(time.Now())
 	}}
 	if r.ProtoMajor == 1 && conn.SetReadDeadline(time.Now().Add(f.Grace)) == nil {
 		p.begin = func() { _ = conn.SetReadDeadline(time.Time{}) } // an expired one fails the Read

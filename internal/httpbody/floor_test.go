@@ -39,34 +39,12 @@ func (c *client) SetReadDeadline(at time.Time) error {
 
 func (c *client) Close() error { return nil }
 
-// idleTimeouts is a writer and a body like Caddy's, which are for the goroutine of the
-// handler: the race detector finds deadlines that another one sets with them.
-type idleTimeouts struct {
-	*client
-	at time.Time
-}
-
-func (i *idleTimeouts) Unwrap() http.ResponseWriter { return i.client }
-
-func (i *idleTimeouts) SetReadDeadline(at time.Time) error {
-	i.at = at
-	return i.client.SetReadDeadline(at)
-}
-
-func (i *idleTimeouts) Read(b []byte) (int, error) {
-	if !i.at.IsZero() && !i.at.After(time.Now()) {
-		return 0, errDeadline
-	}
-	return i.client.Read(b)
-}
-
 // watched reads all that the client sends.
 func watched(t *testing.T, f Floor, c *client) (n int64, err error) {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodPost, "/", nil)
-	conn := &idleTimeouts{client: c}
-	r.Body = conn
-	body, stop := f.Watch(conn, r)
+	r.Body = c
+	body, stop := f.Watch(c, r)
 	defer stop()
 	return io.Copy(io.Discard, body)
 }
