@@ -26,7 +26,7 @@ func TestMakespan(t *testing.T) {
 		memory            int64   // 0: the default; requests that wait have a half of it
 		longest, computed float64 // of those of the client
 	}{
-		{"short", sharedJob{groups: 20, lines: 20, shared: 2048, own: 50, generate: 100, shuffled: true}, 0, 1.25, 1.1},
+		{"short", sharedJob{groups: 20, lines: 20, shared: 2048, own: 50, generate: 100, shuffled: true}, 0, 1.2, 1.05},
 		{"long", sharedJob{groups: 100, lines: 40, shared: 2048, own: 50, generate: 100, shuffled: true}, 0, 1, 1.05},
 		{"four times the window", sharedJob{groups: 100, lines: 40, shared: 2048, own: 50, generate: 100, shuffled: true}, 16 << 20, 1, 1.05},
 		{"sixteen times the window", sharedJob{groups: 100, lines: 40, shared: 2048, own: 50, generate: 100, shuffled: true}, 4 << 20, 1.25, 1.1},

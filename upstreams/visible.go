@@ -10,7 +10,7 @@ import (
 // else is the server's and common to all clients.
 func (s UpstreamStatus) For(client access.Identity) UpstreamStatus {
 	if len(s.Models) > 0 && !client.Sees(s.Models[0]) {
-		s.MaxModelLen = 0 // it is that of the first model
+		s.MaxModelLen = 0 // the length of the first model
 	}
 	s.Models = access.VisibleModels(client, s.Models)
 	s.CachedPrompts = maps.Clone(s.CachedPrompts)
