@@ -54,3 +54,18 @@ func uncompressed(w http.ResponseWriter) http.ResponseWriter {
 	}
 	return w
 }
+
+// connection returns a controller of the connection that w answers. Other goroutines than
+// the handler's may set write deadlines with it, which net/http permits: it passes over the
+// writers of middleware, which are for the handler alone. Caddy's keeps the deadline that
+// was set, and reads it with each Write (caddyhttp.IdleTimeoutWriter). A deadline that is
+// set while nothing is being written may be replaced by it before the next Write.
+func connection(w http.ResponseWriter) *http.ResponseController {
+	for {
+		below, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return http.NewResponseController(w)
+		}
+		w = below.Unwrap()
+	}
+}

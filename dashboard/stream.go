@@ -12,7 +12,6 @@ import (
 	"github.com/a-h/templ"
 
 	"github.com/tidegate/tidegate/access"
-	"github.com/tidegate/tidegate/internal/connection"
 	"github.com/tidegate/tidegate/templates"
 )
 
@@ -79,7 +78,7 @@ func (d *Dashboard) stream(every int64, page livePage) http.Handler {
 			// the next request on it.
 			w.Header().Set("Connection", "close")
 		}
-		out := &eventWriter{w: w, flush: http.NewResponseController(w), control: http.NewResponseController(uncompressed(w)), conn: connection.Control(w), closing: d.broadcaster.ctx, patience: d.patience}
+		out := &eventWriter{w: w, flush: http.NewResponseController(w), control: http.NewResponseController(uncompressed(w)), conn: connection(w), closing: d.broadcaster.ctx, patience: d.patience}
 		defer context.AfterFunc(d.broadcaster.ctx, out.part)()
 		if out.send(fmt.Appendf(nil, "retry: %d\n\n", streamRetry)) != nil {
 			return // the client has disconnected

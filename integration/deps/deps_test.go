@@ -15,7 +15,7 @@ const module = "github.com/tidegate/tidegate"
 var mayImport = map[string][]string{
 	"":                        {"caddymodule"},
 	"access":                  {"internal/atomicfile", "internal/limitname", "internal/money", "internal/saturate"},
-	"dashboard":               {"access", "batch", "batch/engine", "upstreams", "doctor", "templates", "internal/connection", "internal/openai", "internal/csvtable"},
+	"dashboard":               {"access", "batch", "batch/engine", "upstreams", "doctor", "templates", "internal/openai", "internal/csvtable"},
 	"dashboard/source":        {"access", "dashboard", "batch", "batch/engine", "batch/httpapi", "batch/upload", "upstreams", "doctor", "templates", "internal/openai"},
 	"dashboard/dashboardtest": {"access", "dashboard", "batch", "batch/engine", "upstreams", "doctor", "templates", "internal/openai"},
 	"templates":               {},
@@ -41,7 +41,6 @@ var mayImport = map[string][]string{
 	"internal/csvtable":       {},
 	"internal/saturate":       {},
 	"internal/limitname":      {},
-	"internal/connection":     {},
 	"internal/httpbody":       {"internal/openai"},
 	"internal/descriptors":    {},
 	"internal/guardrail":      {},
